@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+# The few commands of daily work; the build itself is Meson's. Missing Debian packages are
+# installed first (tools/setup.sh). make BUILD=dir uses another build folder.
+BUILD ?= build
+TESTS := meson test --print-errorlogs --num-processes 1
+FORMATTED = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+run: all
+	@$(BUILD)/cli/holdfast demo $(ARGS)
+
+test: all
+	@$(TESTS) -C $(BUILD) --no-rebuild $(addprefix --suite ,unit system cli posix storm-short wrong docs)
+
+# Everything: sanitizers, then the long runs on the plain build.
+check-all: all
+	@tools/check-all.sh $(BUILD)
+
+bench: all
+	@$(BUILD)/cli/holdfast bench $(ARGS)
+
+fmt:
+	@tools/setup.sh lint
+	@clang-format -i $(FORMATTED)
+
+lint: all
+	@tools/setup.sh lint
+	@tools/lint.py --build $(BUILD)
+
+# DESTDIR is honoured; ldconfig only makes sense for the running system.
+install: all
+	@meson install -C $(BUILD) --no-rebuild
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+clean:
+	@rm -rf $(BUILD) build-asan build-tsan
+
+setup:
+	@tools/setup.sh
+
+$(BUILD)/build.ninja: | setup
+	@meson setup $(BUILD) $(MESON_ARGS)
+
+.PHONY: all run test check-all bench fmt lint install clean setup

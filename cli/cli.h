@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What every verb of the command line shares: its own description, parsed arguments, messages
+ * with exit codes, and output for terminals and programs. Uses only the public header; a verb
+ * is one struct cli_verb in a file of its own and one line in verbs.def.
+ */
+#ifndef HOLDFAST_CLI_H
+#define HOLDFAST_CLI_H
+
+#include <holdfast/holdfast.h>
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <sysexits.h>
+
+/* ------------------------------------------------------------------------- verbs, args.c -- */
+
+enum cli_kind {
+    CLI_FLAG,   /* value: bool, set to true */
+    CLI_TEXT,   /* value: const char * */
+    CLI_BYTES,  /* value: uint64_t; 4096, 64K, 2M, 8G, 1T */
+    CLI_COUNT,  /* value: uint32_t */
+    CLI_MODE,   /* value: mode_t; octal permission bits */
+    CLI_POLICY, /* value: struct hf_policy */
+};
+
+struct cli_option {
+    const char *name; /* without the dashes */
+    char letter;      /* 0: none */
+    enum cli_kind kind;
+    void *value;
+    const char *value_name; /* SIZE, PATH ...; null for CLI_FLAG */
+    const char *help;
+    uint64_t min, max; /* CLI_BYTES and CLI_COUNT */
+    bool required;
+    bool given; /* set by the parser */
+};
+
+struct cli_verb {
+    const char *name;
+    const char *operands;       /* as shown after the verb: "POOL PATH..." */
+    const char *summary;        /* one line, in the list of verbs */
+    const char *details;        /* more lines for --help, or null */
+    struct cli_option *options; /* ended by a null name; or null */
+    int operands_min, operands_max;
+    bool raw; /* all arguments go to run() unparsed */
+    int (*run)(int count, char **operands);
+};
+
+/* Sorts the arguments after the verb into options and operands (moved to the front, *count of
+ * them). Returns -1 to go on, else the exit code; the sentence is printed. */
+int cli_parse(const struct cli_verb *verb, char **args, int *count);
+
+/* Prints `holdfast VERB --help`. */
+void cli_print_help(const struct cli_verb *verb);
+
+extern const struct cli_verb *const cli_verbs[]; /* in the order of the list, ended by null */
+const struct cli_verb *cli_find_verb(const char *name);
+extern const struct cli_verb *cli_current_verb;
+
+/* --------------------------------------------------------------------- messages, fail.c --- */
+
+/* 'holdfast: VERB: what: why', from the library's sentence for the call that just returned rc.
+ * Returns the exit code for rc. */
+int cli_fail(const char *what, int rc);
+/* The same for a call of the C library; error is the errno. */
+int cli_fail_host(const char *what, int error);
+/* The same for what is wrong with the arguments; returns EX_USAGE. */
+int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* A sentence that is no failure by itself. */
+void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+int cli_exit_code(int rc);
+
+/* A signal asked the program to end: verbs stop at the next good place and clean up. */
+bool cli_interrupted(void);
+
+/* malloc, realloc and friends that end the program when memory is short. */
+void *cli_alloc(size_t bytes);
+void *cli_grow(void *array, size_t used, size_t *room, size_t item_bytes);
+char *cli_strdup(const char *text);
+/* "dir/name", with one slash; to be freed. */
+char *cli_join(const char *dir, const char *name);
+/* The last name of a path, without slashes behind it; "" for "/". To be freed. */
+char *cli_last_name(const char *path);
+
+/* Opens the pool or prints why not; the exit code or 0. */
+int cli_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
+/* Closes it; returns status, or the exit code of the failure if status is 0. */
+int cli_pool_close(struct hf_pool *pool, const char *path, int status);
+
+/* ----------------------------------------------------------------------- output, text.c --- */
+
+#define CLI_SIZE_TEXT 16
+/* "8.0G": at most four digits and a unit. Returns buf. */
+const char *cli_size(char buf[CLI_SIZE_TEXT], uint64_t bytes);
+#define CLI_TIME_TEXT 32
+const char *cli_duration(char buf[CLI_TIME_TEXT], uint64_t ns);
+#define CLI_POLICY_TEXT 48
+const char *cli_policy_text(char buf[CLI_POLICY_TEXT], const struct hf_policy *policy);
+#define CLI_UUID_TEXT 37
+const char *cli_uuid_text(char buf[CLI_UUID_TEXT], const uint8_t uuid[16]);
+#define CLI_MODE_TEXT 11
+const char *cli_mode_text(char buf[CLI_MODE_TEXT], mode_t mode); /* "-rw-r--r--" */
+const char *cli_type_text(mode_t mode);                          /* "file", "directory" ... */
+#define CLI_STAMP_TEXT 48
+const char *cli_stamp(char buf[CLI_STAMP_TEXT], const struct timespec *time); /* local, with ns */
+
+/* Prints a name: as it is into a pipe, with control and broken bytes escaped on a terminal. */
+void cli_put_name(FILE *out, const char *name);
+/* The same, always escaped: for tables. */
+void cli_put_escaped(FILE *out, const char *name);
+
+/* ------------------------------------------------------------------------- JSON, json.c --- */
+
+/* A JSON text on a stream, with commas and indentation; key is null inside an array. */
+struct cli_json {
+    FILE *out;
+    int depth;
+    bool first; /* nothing was written yet at this depth */
+};
+void cli_json_begin(struct cli_json *json, FILE *out);
+void cli_json_end(struct cli_json *json); /* checks the nesting, ends the line */
+void cli_json_open(struct cli_json *json, const char *key, char bracket); /* '{' or '[' */
+void cli_json_close(struct cli_json *json, char bracket);                 /* '}' or ']' */
+/* Bytes that are no UTF-8 become \udc80 .. \udcff, as Python's surrogateescape has it. */
+void cli_json_text(struct cli_json *json, const char *key, const char *text);
+void cli_json_number(struct cli_json *json, const char *key, uint64_t number);
+void cli_json_bool(struct cli_json *json, const char *key, bool value);
+void cli_json_null(struct cli_json *json, const char *key);
+void cli_json_time(struct cli_json *json, const char *key, const struct timespec *time);
+void cli_json_policy(struct cli_json *json, const char *key, const struct hf_policy *policy);
+
+/* --------------------------------------------------------------------- progress.c --------- */
+
+/* One line on stderr that is rewritten ten times a second; nothing when stderr is no terminal. */
+struct cli_progress {
+    bool shown; /* stderr is a terminal */
+    uint64_t start_ns, last_ns;
+    uint64_t items, bytes; /* done so far */
+    uint64_t total;        /* of items, 0: not known */
+    const char *noun;      /* what is counted: "files" */
+};
+void cli_progress_begin(struct cli_progress *progress, const char *noun);
+/* After items or bytes were counted up; name is what is being worked on, may be null. */
+void cli_progress_step(struct cli_progress *progress, const char *name);
+/* Wipes the line, so that other text can be printed. */
+void cli_progress_wipe(struct cli_progress *progress);
+/* Leaves a line with the sum of it all. */
+void cli_progress_end(struct cli_progress *progress);
+uint64_t cli_now_ns(void);
+
+/* --------------------------------------------------------------------- inode_names.c ------ */
+
+/* Which path belongs to an inode: one walk through all names instead of one hf_path() each. */
+struct cli_inode_names;
+int cli_inode_names_read(struct hf_pool *pool, struct cli_inode_names **out);  /* 0 or -errno */
+const char *cli_inode_name(const struct cli_inode_names *names, uint64_t ino); /* null: none */
+void cli_inode_names_free(struct cli_inode_names *names);
+/* The path, or "(deleted, inode N)", in buf if need be. */
+#define CLI_LOST_NAME_TEXT 48
+const char *cli_inode_title(const struct cli_inode_names *names, uint64_t ino,
+                            char buf[CLI_LOST_NAME_TEXT]);
+
+/* What a pin is, in words. */
+const char *cli_pin_mode(uint32_t flags);    /* "read", "write" */
+const char *cli_pin_purpose(uint32_t flags); /* "cpu", "io_uring", "rdma", "gpu" */
+const char *cli_pin_state(uint32_t state);   /* "held", "detached", "waiting" */
+
+#endif

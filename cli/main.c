@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The program `holdfast`: finds the verb and runs it. Owns the table of verbs, the signals and
+ * the exit: a verb returns an exit code of sysexits.h and never ends the program itself, so the
+ * pool is always detached cleanly, also after Ctrl-C and into a closed pipe.
+ */
+#include "cli.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#define VERB(name) extern const struct cli_verb cli_verb_##name;
+#include "verbs.def"
+#undef VERB
+
+const struct cli_verb *const cli_verbs[] = {
+#define VERB(name) &cli_verb_##name,
+#include "verbs.def"
+#undef VERB
+    NULL,
+};
+
+const struct cli_verb *cli_current_verb;
+
+static volatile sig_atomic_t ending_signal;
+
+bool cli_interrupted(void)
+{
+    return ending_signal != 0;
+}
+
+static void on_ending_signal(int signal_number)
+{
+    ending_signal = signal_number;
+}
+
+/* Without SA_RESTART, so that waits inside the library return; the second one ends at once. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_ending_signal, .sa_flags = (int)SA_RESETHAND};
+    const int caught[] = {SIGINT, SIGTERM, SIGHUP};
+
+    for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
+        sigaction(caught[i], &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+const struct cli_verb *cli_find_verb(const char *name)
+{
+    for (const struct cli_verb *const *verb = cli_verbs; *verb != NULL; verb++) {
+        if (strcmp((*verb)->name, name) == 0)
+            return *verb;
+    }
+    return NULL;
+}
+
+static void print_verbs(FILE *out)
+{
+    fprintf(out, "usage: holdfast VERB POOL [PATH] ... [OPTION] ...\n\n");
+    for (const struct cli_verb *const *verb = cli_verbs; *verb != NULL; verb++)
+        fprintf(out, "  %-10s %s\n", (*verb)->name, (*verb)->summary);
+    fprintf(out, "\n`holdfast VERB --help` says more about a verb, holdfast(1) about all.\n");
+}
+
+static int help_run(int count, char **operands)
+{
+    const struct cli_verb *verb;
+
+    if (count == 0) {
+        print_verbs(stdout);
+        return EX_OK;
+    }
+    verb = cli_find_verb(operands[0]);
+    if (verb == NULL)
+        return cli_usage("%s: there is no such verb (see `holdfast help`)", operands[0]);
+    cli_print_help(verb);
+    return EX_OK;
+}
+
+const struct cli_verb cli_verb_help = {
+    .name = "help",
+    .operands = "[VERB]",
+    .summary = "list the verbs, or explain one",
+    .operands_max = 1,
+    .run = help_run,
+};
+
+static int version_run(int count, char **operands)
+{
+    (void)count;
+    (void)operands;
+    printf("holdfast %d.%d.%d, library %s\n", HF_VERSION_MAJOR, HF_VERSION_MINOR, HF_VERSION_PATCH,
+           hf_version());
+    return EX_OK;
+}
+
+const struct cli_verb cli_verb_version = {
+    .name = "version",
+    .operands = "",
+    .summary = "print the version of the program and of the library",
+    .run = version_run,
+};
+
+static int run_verb(const struct cli_verb *verb, char **args)
+{
+    int count = 0;
+
+    if (!verb->raw) {
+        int status = cli_parse(verb, args, &count);
+
+        if (status >= 0)
+            return status;
+        return verb->run(count, args);
+    }
+    while (args[count] != NULL)
+        count++;
+    return verb->run(count, args);
+}
+
+/* What was printed must have arrived; a reader that went away is no failure. */
+static int finish_output(int status)
+{
+    bool broken = ferror(stdout) != 0;
+    int error = fflush(stdout) != 0 ? errno : broken ? EIO : 0;
+
+    if (error == 0 || error == EPIPE || status != EX_OK)
+        return status;
+    return cli_fail_host("standard output", error);
+}
+
+static void die_of_signal(void)
+{
+    signal(ending_signal, SIG_DFL);
+    kill(getpid(), ending_signal);
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "help";
+    int status;
+
+    setlocale(LC_CTYPE, "");
+    if (argc < 2) {
+        print_verbs(stderr);
+        return EX_USAGE;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    else if (strcmp(name, "--version") == 0)
+        name = "version";
+    cli_current_verb = cli_find_verb(name);
+    if (cli_current_verb == NULL)
+        return cli_usage("%s: there is no such verb (see `holdfast help`)", name);
+    catch_signals();
+    status = finish_output(run_verb(cli_current_verb, argv + 2));
+    if (cli_interrupted())
+        die_of_signal();
+    return status;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* The verbs mkpool and grow: how large a pool is and what it is made of. */
+#include "cli.h"
+
+#define POOL_BYTES_MIN (UINT64_C(8) << 20)
+#define POOL_BYTES_MAX (UINT64_C(1) << 52)
+
+static struct hf_pool_options made = {.size = sizeof(made)};
+static bool durable;
+static uint64_t grown_bytes;
+
+static struct cli_option mkpool_options[] = {
+    {.name = "size",
+     .letter = 's',
+     .kind = CLI_BYTES,
+     .value = &made.pool_bytes,
+     .value_name = "SIZE",
+     .help = "memory for blocks, a multiple of 2M",
+     .min = POOL_BYTES_MIN,
+     .max = POOL_BYTES_MAX,
+     .required = true},
+    {.name = "data",
+     .kind = CLI_TEXT,
+     .value = &made.data_path,
+     .value_name = "PATH",
+     .help = "where the blocks lie: a file on tmpfs, hugetlbfs or a disk, or a dax node"},
+    {.name = "durable",
+     .kind = CLI_FLAG,
+     .value = &durable,
+     .help = "survive a power cut, on memory that does"},
+    {.name = "mode",
+     .letter = 'm',
+     .kind = CLI_MODE,
+     .value = &made.mode,
+     .value_name = "MODE",
+     .help = "who may open the pool, in octal (0600)"},
+    {.name = "engine",
+     .kind = CLI_TEXT,
+     .value = &made.engine,
+     .value_name = "ENGINE",
+     .help = "how pins and layout changes find each other (slots)"},
+    {.name = "policy",
+     .letter = 'p',
+     .kind = CLI_POLICY,
+     .value = &made.policy,
+     .value_name = "POLICY",
+     .help = "of layout changes that give none (wait)"},
+    {.name = "max-processes",
+     .kind = CLI_COUNT,
+     .value = &made.max_processes,
+     .value_name = "N",
+     .help = "attached at once (256)",
+     .min = 1,
+     .max = UINT32_MAX},
+    {.name = "max-threads",
+     .kind = CLI_COUNT,
+     .value = &made.max_threads,
+     .value_name = "N",
+     .help = "that use the pool at once (1024)",
+     .min = 1,
+     .max = UINT32_MAX},
+    {.name = "max-files",
+     .kind = CLI_COUNT,
+     .value = &made.max_files,
+     .value_name = "N",
+     .help = "open at once, all processes together (65536)",
+     .min = 1,
+     .max = UINT32_MAX},
+    {.name = "max-leases",
+     .kind = CLI_COUNT,
+     .value = &made.max_leases,
+     .value_name = "N",
+     .help = "long pins, and pins beyond a thread's slots (262144)",
+     .min = 1,
+     .max = UINT32_MAX},
+    {0},
+};
+
+static int mkpool_run(int count, char **operands)
+{
+    int rc;
+
+    (void)count;
+    if (durable)
+        made.flags |= HF_POOL_DURABLE;
+    rc = hf_pool_create(operands[0], &made);
+    return rc == 0 ? EX_OK : cli_fail(operands[0], rc);
+}
+
+const struct cli_verb cli_verb_mkpool = {
+    .name = "mkpool",
+    .operands = "POOL",
+    .summary = "make a pool in a new or empty directory",
+    .details =
+        "POLICY is wait, nowait, detach, deadline:TIME or deadline-detach:TIME (5s, 100ms).\n"
+        "In /dev/shm the blocks lie in memory; elsewhere give --data a path on tmpfs, or\n"
+        "they lie in a file on that disk.",
+    .options = mkpool_options,
+    .operands_min = 1,
+    .operands_max = 1,
+    .run = mkpool_run,
+};
+
+static struct cli_option grow_options[] = {
+    {.name = "size",
+     .letter = 's',
+     .kind = CLI_BYTES,
+     .value = &grown_bytes,
+     .value_name = "SIZE",
+     .help = "the new size, a multiple of 2M",
+     .min = POOL_BYTES_MIN,
+     .max = POOL_BYTES_MAX,
+     .required = true},
+    {0},
+};
+
+static int grow_run(int count, char **operands)
+{
+    struct hf_pool *pool;
+    int status = cli_pool_open(operands[0], 0, &pool);
+    int rc;
+
+    (void)count;
+    if (status != EX_OK)
+        return status;
+    rc = hf_pool_grow(pool, grown_bytes);
+    if (rc != 0)
+        status = cli_fail(operands[0], rc);
+    return cli_pool_close(pool, operands[0], status);
+}
+
+const struct cli_verb cli_verb_grow = {
+    .name = "grow",
+    .operands = "POOL",
+    .summary = "give a pool more memory, also while it is in use",
+    .options = grow_options,
+    .operands_min = 1,
+    .operands_max = 1,
+    .run = grow_run,
+};

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The verb put: files and trees from the host into the pool, with modes, times, links, extended
+ * attributes and holes. The host side is read through directory descriptors without following
+ * symbolic links, so a tree that changes meanwhile cannot lead elsewhere.
+ */
+#include "transfer.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+/* One name on the host and where it goes. */
+struct source {
+    int dir_fd;
+    const char *name;  /* in dir_fd */
+    const char *shown; /* as the user would name it */
+    const char *target;
+    struct stat st;
+};
+
+/* The target's directory with a name of its own for the file under way; to be freed. */
+static char *temp_path(struct transfer *put, const char *target)
+{
+    char name[TRANSFER_TEMP_TEXT];
+    char *dir = cli_strdup(target), *slash = strrchr(dir, '/'), *path;
+
+    transfer_temp_name(put, name);
+    if (slash == NULL) {
+        path = cli_strdup(name);
+    } else {
+        slash[1] = '\0';
+        path = cli_join(dir, name);
+    }
+    free(dir);
+    return path;
+}
+
+/* ---------------------------------------------------------------------------- content ---- */
+
+/* From the host's current place up to len bytes, to off in the file. Returns what was moved. */
+static int64_t copy_range(struct transfer *put, const struct source *source, int fd,
+                          struct hf_file *file, uint64_t off, uint64_t len)
+{
+    uint64_t moved = 0;
+
+    while (moved < len) {
+        size_t want =
+            len - moved < TRANSFER_CHUNK_BYTES ? (size_t)(len - moved) : TRANSFER_CHUNK_BYTES;
+        ssize_t got = read(fd, put->chunk, want);
+
+        if (got < 0 && errno == EINTR && !cli_interrupted())
+            continue;
+        if (got < 0) {
+            transfer_fail_host(put, source->shown, errno);
+            return -1;
+        }
+        if (got == 0)
+            break;
+        for (ssize_t written = 0; written < got;) {
+            ssize_t done = hf_write(file, put->chunk + written, (size_t)(got - written),
+                                    off + moved + (uint64_t)written);
+
+            if (done < 0 && !(done == -EINTR && !cli_interrupted())) {
+                transfer_fail(put, source->target, (int)done);
+                return -1;
+            }
+            written += done > 0 ? done : 0;
+        }
+        moved += (uint64_t)got;
+        put->progress.bytes += (uint64_t)got;
+        cli_progress_step(&put->progress, source->shown);
+        if (transfer_stopped(put, source->target))
+            return -1;
+    }
+    return (int64_t)moved;
+}
+
+/* The next stretch of data at or after *off; the end of the file when only a hole follows. A file
+ * system that knows no holes says EINVAL: all is data. */
+static void find_data(int fd, uint64_t size, uint64_t *off, uint64_t *len)
+{
+    off_t data = lseek(fd, (off_t)*off, SEEK_DATA);
+    off_t hole;
+
+    if (data < 0 && errno == ENXIO) {
+        *off = size;
+        *len = 0;
+        return;
+    }
+    if (data < 0) {
+        lseek(fd, (off_t)*off, SEEK_SET);
+        *len = size - *off;
+        return;
+    }
+    hole = lseek(fd, data, SEEK_HOLE);
+    lseek(fd, data, SEEK_SET);
+    *off = (uint64_t)data;
+    *len = (hole < 0 || (uint64_t)hole > size ? size : (uint64_t)hole) - (uint64_t)data;
+}
+
+/* As large as fstat(2) said; one that shrank meanwhile ends with a hole. */
+static bool copy_sparse(struct transfer *put, const struct source *source, int fd,
+                        struct hf_file *file)
+{
+    uint64_t size = (uint64_t)source->st.st_size, off = 0, end = 0;
+    int rc;
+
+    while (off < size) {
+        uint64_t len;
+        int64_t moved;
+
+        find_data(fd, size, &off, &len);
+        if (off >= size || len == 0)
+            break;
+        moved = copy_range(put, source, fd, file, off, len);
+        if (moved < 0)
+            return false;
+        end = off + (uint64_t)moved;
+        if ((uint64_t)moved < len)
+            break;
+        off = end;
+    }
+    rc = end < size ? hf_truncate(file, size, NULL) : 0;
+    return rc == 0 || transfer_fail(put, source->target, rc);
+}
+
+/* What has no size beforehand: a pipe, a file of /proc. */
+static bool copy_stream(struct transfer *put, const struct source *source, int fd,
+                        struct hf_file *file)
+{
+    return copy_range(put, source, fd, file, 0, HF_FILE_BYTES_MAX) >= 0;
+}
+
+static bool write_content(struct transfer *put, const struct source *source, int fd,
+                          const char *temp)
+{
+    struct hf_file *file;
+    int rc = hf_open(put->pool, temp, O_WRONLY | O_CREAT | O_EXCL, 0600, &file);
+    bool sized = S_ISREG(source->st.st_mode) && source->st.st_size > 0;
+    bool good;
+
+    if (rc != 0)
+        return transfer_fail(put, source->target, rc);
+    good = sized ? copy_sparse(put, source, fd, file) : copy_stream(put, source, fd, file);
+    hf_close(file);
+    return good;
+}
+
+/* ------------------------------------------------------------------------- attributes ---- */
+
+static void copy_xattr(struct transfer *put, int fd, const char *path, const char *name)
+{
+    ssize_t len = fgetxattr(fd, name, put->chunk, TRANSFER_CHUNK_BYTES);
+    int rc = len >= 0 ? hf_setxattr(put->pool, path, name, put->chunk, (size_t)len, 0) : 0;
+
+    if (rc != 0)
+        transfer_fail(put, path, rc);
+}
+
+/* Those that cannot be read are left out: others than the owner may not see all. */
+static void copy_xattrs(struct transfer *put, int fd, const char *path)
+{
+    ssize_t len = flistxattr(fd, NULL, 0);
+    char *list;
+
+    if (len <= 0)
+        return;
+    list = cli_alloc((size_t)len);
+    len = flistxattr(fd, list, (size_t)len);
+    for (char *name = list; len > 0 && name < list + len; name += strlen(name) + 1)
+        copy_xattr(put, fd, path, name);
+    free(list);
+}
+
+/* Owner first: it clears set-user-id; times last: all else changes them. */
+static bool copy_attributes(struct transfer *put, const struct source *source, const char *path)
+{
+    const struct timespec times[2] = {source->st.st_atim, source->st.st_mtim};
+    int rc = 0;
+
+    if (put->keep_owner)
+        rc = hf_chown(put->pool, path, source->st.st_uid, source->st.st_gid, HF_AT_NOFOLLOW);
+    if (rc == 0 && !S_ISLNK(source->st.st_mode))
+        rc = hf_chmod(put->pool, path, source->st.st_mode & 07777u);
+    if (rc == 0)
+        rc = hf_utimens(put->pool, path, times, HF_AT_NOFOLLOW);
+    return rc == 0 || transfer_fail(put, source->target, rc);
+}
+
+/* ------------------------------------------------------------------ one kind of file each -- */
+
+/* Gives the finished file its name, or takes it away again. */
+static bool settle(struct transfer *put, const struct source *source, const char *temp, bool good)
+{
+    int rc = good ? hf_rename(put->pool, temp, source->target, 0) : 0;
+
+    if (good && rc == 0) {
+        put->progress.items++;
+        cli_progress_step(&put->progress, source->shown);
+        return true;
+    }
+    if (rc != 0)
+        transfer_fail(put, source->target, rc);
+    hf_unlink(put->pool, temp, NULL);
+    return false;
+}
+
+static bool put_file(struct transfer *put, struct source *source)
+{
+    int fd = openat(source->dir_fd, source->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    char *temp;
+    bool good;
+
+    if (fd < 0)
+        return transfer_fail_host(put, source->shown, errno);
+    if (fstat(fd, &source->st) != 0 || !S_ISREG(source->st.st_mode)) {
+        close(fd);
+        return transfer_fail_host(put, source->shown, ESTALE);
+    }
+    temp = temp_path(put, source->target);
+    good = write_content(put, source, fd, temp);
+    if (good) {
+        copy_xattrs(put, fd, temp);
+        good = copy_attributes(put, source, temp);
+    }
+    close(fd);
+    good = settle(put, source, temp, good);
+    free(temp);
+    return good;
+}
+
+/* A rename of one name of a file onto another does nothing, by POSIX: the name under way is then
+ * still there. */
+static bool put_link(struct transfer *put, const struct source *source, const char *first)
+{
+    char *temp = temp_path(put, source->target);
+    int rc = hf_link(put->pool, first, temp);
+    bool good = rc == 0 ? settle(put, source, temp, true) : transfer_fail(put, source->target, rc);
+
+    hf_unlink(put->pool, temp, NULL);
+    free(temp);
+    return good;
+}
+
+static bool put_symlink(struct transfer *put, const struct source *source)
+{
+    char text[HF_SYMLINK_MAX + 2];
+    ssize_t len = readlinkat(source->dir_fd, source->name, text, sizeof(text) - 1);
+    char *temp;
+    bool good;
+    int rc;
+
+    if (len < 0)
+        return transfer_fail_host(put, source->shown, errno);
+    text[len] = '\0';
+    temp = temp_path(put, source->target);
+    rc = hf_symlink(put->pool, text, temp);
+    good = rc == 0 ? settle(put, source, temp, copy_attributes(put, source, temp))
+                   : transfer_fail(put, source->target, rc);
+    free(temp);
+    return good;
+}
+
+static bool put_node(struct transfer *put, const struct source *source)
+{
+    char *temp = temp_path(put, source->target);
+    int rc = hf_mknod(put->pool, temp, source->st.st_mode, source->st.st_rdev);
+    bool good = rc == 0 ? settle(put, source, temp, copy_attributes(put, source, temp))
+                        : transfer_fail(put, source->target, rc);
+
+    free(temp);
+    return good;
+}
+
+static bool put_entry(struct transfer *put, struct source *source);
+
+static void put_entries(struct transfer *put, const struct source *source, DIR *dir)
+{
+    struct dirent *entry;
+
+    while (!put->stop && (errno = 0, entry = readdir(dir)) != NULL) {
+        struct source inner = {.dir_fd = dirfd(dir), .name = entry->d_name};
+        char *shown, *target;
+
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        inner.shown = shown = cli_join(source->shown, entry->d_name);
+        inner.target = target = cli_join(source->target, entry->d_name);
+        put_entry(put, &inner);
+        free(shown);
+        free(target);
+    }
+    if (!put->stop && errno != 0)
+        transfer_fail_host(put, source->shown, errno);
+}
+
+static bool make_directory(struct transfer *put, const struct source *source)
+{
+    struct stat st;
+    int rc = hf_mkdir(put->pool, source->target, 0700);
+
+    if (rc == -EEXIST && hf_stat(put->pool, source->target, 0, &st) == 0 && S_ISDIR(st.st_mode))
+        return true;
+    return rc == 0 || transfer_fail(put, source->target, rc);
+}
+
+/* Attributes last: what is put inside changes the time. */
+static bool put_directory(struct transfer *put, const struct source *source)
+{
+    int fd = openat(source->dir_fd, source->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir;
+
+    if (fd < 0)
+        return transfer_fail_host(put, source->shown, errno);
+    dir = fdopendir(fd);
+    if (dir == NULL) {
+        close(fd);
+        return transfer_fail_host(put, source->shown, ENOMEM);
+    }
+    if (!make_directory(put, source)) {
+        closedir(dir);
+        return false;
+    }
+    put_entries(put, source, dir);
+    if (!put->stop) {
+        copy_xattrs(put, dirfd(dir), source->target);
+        copy_attributes(put, source, source->target);
+    }
+    closedir(dir);
+    return true;
+}
+
+static bool put_named_file(struct transfer *put, struct source *source)
+{
+    uint64_t dev = source->st.st_dev, ino = source->st.st_ino;
+    bool has_more_names = source->st.st_nlink > 1;
+    const char *first = has_more_names ? transfer_find_link(put, dev, ino) : NULL;
+
+    if (first != NULL)
+        return put_link(put, source, first);
+    if (!put_file(put, source))
+        return false;
+    if (has_more_names)
+        transfer_add_link(put, dev, ino, source->target);
+    return true;
+}
+
+static bool put_entry(struct transfer *put, struct source *source)
+{
+    if (transfer_stopped(put, source->target))
+        return false;
+    if (fstatat(source->dir_fd, source->name, &source->st, AT_SYMLINK_NOFOLLOW) != 0)
+        return transfer_fail_host(put, source->shown, errno);
+    switch (source->st.st_mode & S_IFMT) {
+    case S_IFREG:
+        return put_named_file(put, source);
+    case S_IFDIR:
+        return put_directory(put, source);
+    case S_IFLNK:
+        return put_symlink(put, source);
+    default:
+        return put_node(put, source);
+    }
+}
+
+/* ---------------------------------------------------------------------- the command line -- */
+
+static bool put_stdin(struct transfer *put, const char *target)
+{
+    struct source source = {.shown = "standard input", .target = target};
+    char *temp = temp_path(put, target);
+    bool good = write_content(put, &source, STDIN_FILENO, temp);
+    int rc = good ? hf_chmod(put->pool, temp, 0644) : 0;
+
+    if (rc != 0)
+        good = transfer_fail(put, target, rc);
+    good = settle(put, &source, temp, good);
+    free(temp);
+    return good;
+}
+
+static bool is_pool_directory(struct hf_pool *pool, const char *path)
+{
+    struct stat st;
+
+    return hf_stat(pool, path, 0, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Into a directory under its own name; "DIR/." means what is inside. */
+static void put_operand(struct transfer *put, const char *from, const char *to, bool into)
+{
+    struct source source = {.dir_fd = AT_FDCWD, .name = from, .shown = from};
+    char *name = cli_last_name(from);
+    bool contents = name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+    char *target = into && !contents ? cli_join(to, name) : cli_strdup(to);
+
+    source.target = target;
+    put_entry(put, &source);
+    free(target);
+    free(name);
+}
+
+static int check_operands(int sources, char **from, const char *to, bool into)
+{
+    for (int i = 0; i < sources; i++) {
+        if (strcmp(from[i], "-") == 0 && (sources > 1 || into))
+            return cli_usage("-: standard input needs the name of one file in the pool");
+    }
+    if (sources > 1 && !into)
+        return cli_usage("%s: must be a directory of the pool, since there are %d things to put"
+                         " (`holdfast mkdir` makes one)",
+                         to, sources);
+    return EX_OK;
+}
+
+static int put_run(int count, char **operands)
+{
+    int sources = count > 2 ? count - 2 : 1;
+    const char *to = count > 2 ? operands[count - 1] : "/";
+    struct transfer put;
+    struct hf_pool *pool;
+    int status = cli_pool_open(operands[0], 0, &pool);
+    bool into;
+
+    if (status != EX_OK)
+        return status;
+    into = is_pool_directory(pool, to);
+    status = check_operands(sources, operands + 1, to, into);
+    if (status != EX_OK)
+        return cli_pool_close(pool, operands[0], status);
+    transfer_begin(&put, pool);
+    if (strcmp(operands[1], "-") == 0)
+        put_stdin(&put, to);
+    for (int i = 1; i <= sources && !put.stop && strcmp(operands[1], "-") != 0; i++)
+        put_operand(&put, operands[i], to, into);
+    transfer_end(&put);
+    return cli_pool_close(pool, operands[0], put.status);
+}
+
+const struct cli_verb cli_verb_put = {
+    .name = "put",
+    .operands = "POOL SOURCE... [PATH]",
+    .summary = "copy files and trees of the host, or standard input (-), into the pool",
+    .details = "Keeps modes, times, links, extended attributes and holes, and owners when root\n"
+               "does it. Into PATH if that is a directory (/ if none is given), else as PATH;\n"
+               "SOURCE/. means what is in it. A file that exists is replaced in one step.",
+    .operands_min = 2,
+    .operands_max = 1 << 20,
+    .run = put_run,
+};

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Holdfast: a file store in memory that applications touch in place.
+ *
+ * A pool is one large shared memory with files in it. hf_pin() hands out the addresses of a
+ * range of a file; until hf_unpin() the blocks under that range are not reused, moved or given
+ * to another file, whatever happens to the file meanwhile.
+ *
+ * Rules that hold for every call unless its comment says otherwise
+ *
+ *   Return    int and ssize_t calls return 0 or a count, or -errno; errno is not touched.
+ *             hf_strerror_detail() gives the sentence: what was wrong and what to do.
+ *   Output    parameters come last and are untouched on failure.
+ *   Offsets   and lengths are bytes. Times are nanoseconds of CLOCK_MONOTONIC.
+ *   Threads   every call may be made from any thread, also on the same handle at the same time;
+ *             closing a handle while another thread uses it is the caller's mistake.
+ *   Signals   only hf_pin() with HF_PIN_NOWAIT and hf_unpin() are async-signal-safe. A call that
+ *             waits returns -EINTR when a signal handler ran (unless SA_RESTART semantics are
+ *             wanted: call it again), and has then changed nothing.
+ *   Fork      handles and pins belong to the process that made them. In the child of a fork
+ *             every call on them returns -ECHILD; open the pool again there.
+ *   Flags     an unknown bit, or a non-zero reserved field, is -EINVAL. Set `size` of an option
+ *             struct to sizeof of it, the rest to zero: zero means the default.
+ *   Damage    -EUCLEAN: the pool is damaged; run `holdfast fsck`. -EOPNOTSUPP: it was made by a
+ *             newer Holdfast, or this kind of memory cannot do it.
+ *
+ * Durability. A pool made with HF_POOL_MEMORY (the default) survives the death of any and all
+ * processes; not a power cut. With HF_POOL_DURABLE every metadata change is synced before its
+ * call returns, data is persisted by hf_fsync(), and the content of a block is persisted before
+ * the transaction that gives the block to a file.
+ */
+#ifndef HOLDFAST_H
+#define HOLDFAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HF_VERSION_MAJOR 0
+#define HF_VERSION_MINOR 1
+#define HF_VERSION_PATCH 0
+
+#define HF_BLOCK_BYTES 4096u            /* one block, one page of a file */
+#define HF_HUGE_BYTES 2097152u          /* what one huge entry maps */
+#define HF_NAME_MAX 255u                /* bytes of one name */
+#define HF_SYMLINK_MAX 4095u            /* bytes of a symbolic link's target, and of a path */
+#define HF_XATTR_VALUE_MAX 65536u       /* bytes of one extended attribute's value */
+#define HF_FILE_BYTES_MAX (UINT64_C(1) << 44) /* 16 TiB: the largest file */
+
+struct hf_pool;
+struct hf_file;
+struct hf_dir;
+
+/* "0.1.0": the library's version, which may be newer than the header's. Never fails. */
+const char *hf_version(void);
+
+/* The sentence for the last call that failed in this thread; "" if none did. Valid until the
+ * thread's next failing call. Never fails; not async-signal-safe. */
+const char *hf_strerror_detail(void);
+
+/* ------------------------------------------------------------------ layout-change policy -- */
+
+/* What a layout change does when a pin holds part of its range. */
+enum hf_policy_kind {
+    HF_POLICY_DEFAULT = 0,     /* the pool's own (hf_pool_options.policy), HF_POLICY_WAIT there */
+    HF_POLICY_WAIT = 1,        /* wait until the last overlapping pin is gone */
+    HF_POLICY_NOWAIT = 2,      /* -EBUSY at once; nothing has changed */
+    HF_POLICY_DEADLINE = 3,    /* wait at most deadline_ns, then -ETIMEDOUT; nothing has changed */
+    HF_POLICY_DETACH = 4,      /* change the file at once; held blocks leave it but stay off the
+                                * free list, valid for their holders, until their last pin goes */
+    HF_POLICY_DEADLINE_DETACH = 5 /* wait at most deadline_ns, then as HF_POLICY_DETACH */
+};
+
+/* A null pointer where a policy is taken means HF_POLICY_DEFAULT. */
+struct hf_policy {
+    uint32_t kind;         /* enum hf_policy_kind */
+    uint32_t reserved;     /* 0 */
+    uint64_t deadline_ns;  /* from now on, for the two kinds that have one; else 0 */
+};
+
+/* ------------------------------------------------------------------------------- pools --- */
+
+#define HF_POOL_MEMORY 0x0u  /* survives processes, not a power cut (the default) */
+#define HF_POOL_DURABLE 0x1u /* survives a power cut, on memory that does */
+
+struct hf_pool_options {
+    size_t size;              /* sizeof(struct hf_pool_options) */
+    uint64_t pool_bytes;      /* memory for blocks; a multiple of HF_HUGE_BYTES, at least 8 MiB */
+    const char *data_path;    /* null: POOL/data. Else a path on tmpfs, hugetlbfs or a disk's file
+                               * system (made if missing, must be empty), or a device-dax node;
+                               * POOL/data becomes a link to it */
+    uint32_t flags;           /* HF_POOL_* */
+    mode_t mode;              /* who may open the pool: permission bits; 0 means 0600 */
+    const char *engine;       /* null: "slots". See holdfast(7) */
+    struct hf_policy policy;  /* for layout changes that give none; kind 0 means HF_POLICY_WAIT */
+    uint32_t max_processes;   /* attached at once; 0: 256 */
+    uint32_t max_threads;     /* that use the pool at once; 0: 1024 */
+    uint32_t max_files;       /* open at once, all processes together; 0: 65536 */
+    uint32_t max_leases;      /* leases, and pins beyond a thread's slots; 0: 262144 */
+    uint64_t reserved[4];     /* 0 */
+};
+
+/* Makes a pool in the directory `path`, which must not exist or be empty. Blocks, allocates,
+ * enters the kernel. On failure what it made is removed again.
+ *   -EINVAL     a size or a limit is out of bounds, an unknown engine or flag
+ *   -EEXIST     path is not an empty directory, or data_path is not empty
+ *   -ENOSPC     the file system of path or data_path is too small
+ *   -EOPNOTSUPP data_path is a kind of file that cannot be mapped and shared
+ *   and what mkdir(2), open(2) and mmap(2) return. */
+int hf_pool_create(const char *path, const struct hf_pool_options *options);
+
+#define HF_OPEN_RDONLY 0x1u /* no call may change the pool: those return -EROFS */
+
+/* Attaches this process to the pool at `path`. Opening a pool that this process has open
+ * already gives the same handle again, to be closed once more. The first process to attach
+ * checks the metadata and rebuilds what is volatile: O(metadata); the others take microseconds.
+ *   -ENOENT     there is no pool at path (its sentence says what is missing)
+ *   -EUCLEAN    the pool is damaged, or it is not a pool at all: run `holdfast fsck`
+ *   -EOPNOTSUPP it has features that this version does not know
+ *   -EBUSY      all process entries are taken (mkpool --max-processes), or fsck has the pool
+ *   -EACCES     the pool's mode does not let this user in */
+int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
+
+/* Makes and opens a pool that only this process can reach: its memory is a memfd, its metadata
+ * lies in unlinked files under /dev/shm. data_path must be null. It is gone when it is closed
+ * or the process ends. Errors as hf_pool_create() and hf_pool_open(). */
+int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out);
+
+/* Closes one opening of the pool; the last one detaches the process.
+ *   -EBUSY  files, directories or pins of this process are still open: nothing was closed;
+ *           the sentence counts them */
+int hf_pool_close(struct hf_pool *pool);
+
+/* Grows the pool to pool_bytes, for every attached process, while it is in use.
+ *   -EINVAL     smaller than it is, or not a multiple of HF_HUGE_BYTES
+ *   -ENOSPC     the file system below is full, or the pool's fixed bound is reached (64 times its
+ *               first size)
+ *   -EOPNOTSUPP memory that cannot grow (device-dax) */
+int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
+
+struct hf_pool_info {
+    size_t size;             /* sizeof(struct hf_pool_info), set by the caller */
+    uint8_t uuid[16];
+    uint64_t pool_bytes;     /* memory for blocks */
+    uint64_t free_bytes;     /* not in a file, not detached */
+    uint64_t detached_bytes; /* in no file, still held by a pin */
+    uint64_t inodes;         /* files, directories, links, in all */
+    uint64_t limit_bytes;    /* how far hf_pool_grow() can go */
+    uint32_t flags;          /* HF_POOL_* */
+    uint32_t format;         /* version of the format on the medium */
+    uint64_t incompat, ro_compat, compat; /* feature bits */
+    char engine[24];
+    char media[16];          /* "tmpfs", "hugetlbfs", "file", "memfd", "device-dax", "pmem" */
+    struct hf_policy policy;
+    uint32_t max_processes, max_threads, max_files, max_leases;
+    uint32_t processes, threads, files, leases; /* in use now */
+};
+int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out);
+
+#define HF_CHECK_REPAIR 0x1u /* mend what can be mended without losing data */
+
+struct hf_check_result {
+    size_t size;        /* sizeof(struct hf_check_result), set by the caller */
+    uint64_t inodes, extents, dirents, blocks_used; /* looked at */
+    uint64_t problems;  /* found */
+    uint64_t repaired;  /* of those */
+};
+/* Checks a pool that nobody has open: every record against every other. `report` (may be null)
+ * gets a sentence a problem, `progress` (may be null) how far it is. Returns 0 when it could
+ * look at everything, also when it found problems.
+ *   -EBUSY    somebody is attached
+ *   -EUCLEAN  damaged beyond what it can read (still only reported; nothing was changed) */
+int hf_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
+                  void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                  struct hf_check_result *out);
+
+/* What statvfs(3) says: f_bsize HF_BLOCK_BYTES, f_files the inodes there could be. */
+int hf_statvfs(struct hf_pool *pool, struct statvfs *out);
+
+/* ------------------------------------------------------------------------------- names --- */
+
+/* Paths are absolute in the pool or relative to its root ("a/b" is "/a/b"); symbolic links in
+ * them are followed inside the pool. The library checks no permissions: who may open the pool
+ * may do everything (mounted pools obey modes). mode is taken as given (no umask); new files
+ * belong to the effective user and group. Name calls never wait for pins, except hf_unlink()
+ * with a policy that waits. All of them may return
+ *   -ENOENT -ENOTDIR -ELOOP -ENAMETOOLONG -EEXIST -EISDIR -ENOTEMPTY as POSIX says, -EROFS,
+ *   -ENOSPC (metadata full), -EUCLEAN. */
+
+/* flags: O_RDONLY, O_WRONLY or O_RDWR with any of O_CREAT O_EXCL O_TRUNC O_APPEND O_NOFOLLOW
+ * O_CLOEXEC (ignored). Regular files only: -EISDIR for a directory, -ENXIO for what else is no
+ * file. O_TRUNC is a truncate to 0 with the pool's policy and may wait. -ENFILE: max_files are open.
+ * -EINVAL: unknown flag. */
+int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out);
+
+/* Never waits. Pins outlive it. The last close of a file without names deletes the file; blocks
+ * that are still pinned then go to the free list with their last pin. */
+int hf_close(struct hf_file *file);
+
+int hf_mkdir(struct hf_pool *pool, const char *path, mode_t mode);
+int hf_rmdir(struct hf_pool *pool, const char *path);
+/* A FIFO, socket or device inode, or an empty regular file; the type is in mode. */
+int hf_mknod(struct hf_pool *pool, const char *path, mode_t mode, dev_t rdev);
+int hf_link(struct hf_pool *pool, const char *from, const char *to);
+int hf_symlink(struct hf_pool *pool, const char *target, const char *path);
+/* Returns the number of bytes put into buf, not terminated; at most len. */
+ssize_t hf_readlink(struct hf_pool *pool, const char *path, char *buf, size_t len);
+
+/* Takes the name away. If it was the last name and nobody has the file open, the file's blocks
+ * are freed in the same transaction under the policy: with HF_POLICY_NOWAIT or at its deadline
+ * the call fails (-EBUSY, -ETIMEDOUT) and the name stays. An open file stays until its last close. */
+int hf_unlink(struct hf_pool *pool, const char *path, const struct hf_policy *policy);
+
+#define HF_RENAME_NOREPLACE 0x1u /* -EEXIST if `to` exists */
+#define HF_RENAME_EXCHANGE 0x2u  /* swap the two names, both must exist */
+/* Atomic. A replaced file goes as with hf_unlink() and HF_POLICY_DETACH. -EINVAL: a directory into itself. */
+int hf_rename(struct hf_pool *pool, const char *from, const char *to, uint32_t flags);
+
+#define HF_AT_NOFOLLOW 0x1u /* the symbolic link itself */
+int hf_stat(struct hf_pool *pool, const char *path, uint32_t flags, struct stat *out);
+int hf_fstat(struct hf_file *file, struct stat *out);
+int hf_chmod(struct hf_pool *pool, const char *path, mode_t mode);
+/* uid or gid (uid_t)-1: unchanged. Clears set-user-id and set-group-id of regular files. */
+int hf_chown(struct hf_pool *pool, const char *path, uid_t uid, gid_t gid, uint32_t flags);
+/* times[0] access, times[1] modification, tv_nsec may be UTIME_NOW or UTIME_OMIT; null: both now. */
+int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec times[2], uint32_t flags);
+
+#define HF_XATTR_CREATE 0x1u  /* -EEXIST if it is there */
+#define HF_XATTR_REPLACE 0x2u /* -ENODATA if it is not */
+/* Names need a namespace ("user.x"), up to 255 bytes; values up to HF_XATTR_VALUE_MAX bytes (-E2BIG). */
+int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const void *value,
+                size_t len, uint32_t flags);
+/* Return the size; with len 0 nothing is copied; -ERANGE: len is too small. -ENODATA: no such attribute. */
+ssize_t hf_getxattr(struct hf_pool *pool, const char *path, const char *name, void *value, size_t len);
+ssize_t hf_listxattr(struct hf_pool *pool, const char *path, char *list, size_t len);
+int hf_removexattr(struct hf_pool *pool, const char *path, const char *name);
+
+struct hf_dirent {
+    uint64_t ino;
+    uint32_t type;               /* S_IFREG, S_IFDIR ... */
+    char name[HF_NAME_MAX + 1];  /* terminated */
+};
+/* Entries come in byte order of their names, "." and ".." first. An entry that exists all the time
+ * is seen once; one made or removed meanwhile may or may not be seen. */
+int hf_opendir(struct hf_pool *pool, const char *path, struct hf_dir **out);
+/* Returns 1 with an entry, 0 at the end. */
+int hf_readdir(struct hf_dir *dir, struct hf_dirent *out);
+int hf_closedir(struct hf_dir *dir);
+
+/* ---------------------------------------------------------------------------- content ---- */
+
+/* Like pread(2) and pwrite(2). Short counts only at end of file (read) or when the pool fills up
+ * (write). A hole reads as zeros without being filled. Concurrent reads and writes of the same
+ * bytes are not atomic against each other. A write at and beyond a closed gate waits for it.
+ *   -EBADF   the file was not opened for it
+ *   -EFBIG   beyond HF_FILE_BYTES_MAX
+ *   -ENOSPC  no free block
+ *   -EINTR   interrupted before anything was moved */
+ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off);
+ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off);
+/* Writes at the end of file, atomically against other appends and truncates; *off (may be null)
+ * gets the place. hf_write() on an O_APPEND file does the same and ignores its off. */
+ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off);
+
+/* Persists data and attributes of the file (HF_POOL_DURABLE), else records the size and times. */
+int hf_fsync(struct hf_file *file);
+
+#define HF_SEEK_DATA 3
+#define HF_SEEK_HOLE 4
+/* As lseek(2): the next data or hole at or after off. -ENXIO: off is past end of file, or no data follows. */
+int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
+
+/* ---------------------------------------------------------------------- layout changes --- */
+
+/* Each waits for the pins that overlap its own range, and for no others, as its policy says.
+ * Killed at any instruction, the next process finds the file as before or as after.
+ *   -EBUSY      a pin overlaps and the policy is HF_POLICY_NOWAIT
+ *   -ETIMEDOUT  the deadline came first
+ *   -EDEADLK    this thread itself holds an overlapping pin (at once, for every policy that may
+ *               wait; HF_POLICY_NOWAIT gives -EBUSY, HF_POLICY_DETACH detaches it)
+ *   -EINTR      a signal handler ran while it waited
+ *   -EBADF      the file is not open for writing
+ * After any of these nothing has changed. */
+
+/* Sets the size. Up: a hole follows. Down: the range is [size rounded down to a page, end). */
+int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *policy);
+
+#define HF_FALLOC_KEEP_SIZE 0x01u      /* allocate without changing the size */
+#define HF_FALLOC_PUNCH_HOLE 0x02u     /* free [off, off+len), which then reads as zero; never changes the size */
+#define HF_FALLOC_COLLAPSE_RANGE 0x08u /* take [off, off+len) out; what follows moves down */
+#define HF_FALLOC_ZERO_RANGE 0x10u     /* [off, off+len) reads as zero and has blocks; may be with KEEP_SIZE */
+#define HF_FALLOC_INSERT_RANGE 0x20u   /* put a hole of len at off; what follows moves up */
+/* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. COLLAPSE and INSERT
+ * need off and len to be multiples of HF_BLOCK_BYTES and their range to end before end of file
+ * (-EINVAL); their range is [off, end). The pages of partly punched blocks count as in the range.
+ *   -EINVAL  len 0, or an impossible combination
+ *   -EFBIG   beyond HF_FILE_BYTES_MAX
+ *   -ENOSPC  no free blocks; nothing was allocated */
+int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
+                 const struct hf_policy *policy);
+
+/* Copies the blocks of [off, off+len) to other blocks and frees the old ones; contents and holes stay.
+ * HF_BLOCK_BYTES-aligned, except that the end may be the end of file. Faults and writes in the range
+ * wait meanwhile, the rest of the file does not. -ENOSPC: no free blocks. */
+int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy);
+
+/* --------------------------------------------------------------------------------- pins -- */
+
+#define HF_PIN_READ 0x0u    /* the holder only reads (the default) */
+#define HF_PIN_WRITE 0x1u   /* the holder may write */
+#define HF_PIN_NOWAIT 0x2u  /* only what the fast path can do: -EAGAIN instead of a lock, an
+                             * allocation or a system call */
+#define HF_PIN_CPU 0x00u      /* who touches the memory: a CPU loop (the default), */
+#define HF_PIN_IO_URING 0x10u /* io_uring or another kernel interface, */
+#define HF_PIN_RDMA 0x20u     /* an RDMA card, */
+#define HF_PIN_GPU 0x30u      /* a GPU. Shown by hf_pins() */
+
+struct hf_pin {
+    uint64_t hf_opaque[3]; /* may be copied; is used up by the first hf_unpin() */
+};
+
+/* Holds [off, off+len) of the file and stores where it lies: iov[0..n) in file order, neighbours
+ * merged, exactly len bytes together. Returns n >= 1. All of the range or nothing.
+ *
+ * When every page has an entry and a slot is free (the common case) it makes no system call,
+ * takes no lock, allocates nothing, and costs O(entries): one a 4 KiB page, or one a 2 MiB run
+ * where blocks and pages are aligned. Else it fills entries (a hole gets a block), waits while a
+ * layout change has its gate over the range, and may enter the kernel; unless HF_PIN_NOWAIT.
+ * A thread that already holds a pin in the pool does not wait at a gate.
+ *
+ * A pin orders like taking a read lock, hf_unpin() like releasing it: what was done to the blocks
+ * before they came into this file happens before the pin returns; what the holder did happens
+ * before the blocks are reused. It gives no order between two pins of the same range. A pin
+ * keeps the blocks, not the file: with HF_POLICY_DETACH they may leave the file while held.
+ * Writing through a read pin, or outside the iovec, is the caller's mistake.
+ *
+ *   -EFAULT  off+len is past end of file
+ *   -EINVAL  len 0, iovcnt < 1, unknown flag
+ *   -E2BIG   more than iovcnt pieces are needed; nothing is held
+ *   -EBADF   HF_PIN_WRITE and the file is not open for writing, or not open for reading
+ *   -EAGAIN  HF_PIN_NOWAIT and the fast path could not do it
+ *   -ENOSPC  a hole could not be filled. -EROFS: likewise in a pool opened read-only
+ *   -EINTR   a signal handler ran while it waited at a gate
+ *   -ENOLCK  max_threads or max_leases are used up (mkpool --max-threads, --max-leases) */
+int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, struct iovec *iov,
+           int iovcnt, struct hf_pin *pin);
+
+/* Lets go; from any thread, also after hf_close() of the file, not after hf_pool_close(). Never
+ * blocks; enters the kernel only to wake a layout change that waits.
+ *   -EINVAL  the pin is not live (unpinned twice); a debug build aborts
+ *   -ECHILD  the pin was made before a fork, by the parent; it stays the parent's */
+int hf_unpin(struct hf_pin *pin);
+
+struct hf_pin_info {
+    uint64_t ino;
+    uint64_t off, len;         /* bytes, whole pages */
+    uint32_t flags;            /* HF_PIN_WRITE and who touches it */
+    uint32_t state;            /* enum hf_pin_state */
+    pid_t pid, tid;            /* of the holder, as its own pid namespace numbers it */
+    uint64_t age_ns;           /* 0: not known (pins that fit in a thread's slots keep no time) */
+    char command[16];          /* the process's name, terminated */
+};
+enum hf_pin_state {
+    HF_PIN_HELD = 0,     /* a pin on blocks of the file */
+    HF_PIN_DETACHED = 1, /* its blocks have left the file */
+    HF_PIN_WAITING = 2   /* no pin: a layout change that waits for the range; age_ns is since when */
+};
+/* Calls `each` for every pin and every waiting layout change in the pool, until it returns
+ * non-zero, which is then returned. A snapshot without a lock: a pin that comes or goes meanwhile
+ * may be missed, none is invented. `each` must not call hf_ functions on this pool. */
+int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_info *info), void *arg);
+
+/* ---------------------------------------------------------------------------- looking ---- */
+
+struct hf_extent_info {
+    uint64_t ino;
+    uint64_t off, len;   /* bytes in the file */
+    uint64_t block;      /* first block; byte address in the pool is block * HF_BLOCK_BYTES */
+    uint32_t detached;   /* 1: in no file any more, ino and off say where it was */
+    uint32_t reserved;
+};
+/* Calls `each` for every extent of every file in order of inode and offset, then for every detached
+ * run, until it returns non-zero, which is then returned. A snapshot. `each` must not call hf_
+ * functions that change this pool. ino 0: all files, else that one. */
+int hf_extents(struct hf_pool *pool, uint64_t ino,
+               int (*each)(void *arg, const struct hf_extent_info *info), void *arg);
+
+/* One path of the inode (it may have others), terminated; found by looking through the names:
+ * O(dirents). -ENOENT: it has none. -ERANGE: len is too small. */
+int hf_path(struct hf_pool *pool, uint64_t ino, char *buf, size_t len);
+
+#define HF_WAIT_BUCKETS 40
+struct hf_stats {
+    size_t size;            /* sizeof(struct hf_stats), set by the caller */
+    uint64_t pins_slow;     /* pins that left the fast path */
+    uint64_t faults;        /* entries filled */
+    uint64_t gate_waits;    /* pins and faults that waited at a gate */
+    uint64_t changes;       /* layout changes begun */
+    uint64_t barriers;      /* heavy barriers paid */
+    uint64_t drains_waited; /* layout changes that found a holder and waited */
+    uint64_t detaches;      /* layout changes that detached blocks */
+    uint64_t timeouts;      /* -ETIMEDOUT, -EBUSY, -EDEADLK and -EINTR */
+    uint64_t reaped;        /* pins of dead processes dropped */
+    uint64_t wait_ns_total, wait_ns_max;
+    uint64_t wait_log2_ns[HF_WAIT_BUCKETS]; /* drains that waited 2^i .. 2^(i+1)-1 ns */
+};
+/* Since the first process attached, all processes together. */
+int hf_stats(struct hf_pool *pool, struct hf_stats *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Atomics with the memory order in the name. Beside fence.h, the only file that names the
+ * compiler's atomics. Objects are plain integers of 4 or 8 bytes, also in shared memory, that are
+ * only ever touched through these.
+ */
+#ifndef HF_BASE_ATOMIC_H
+#define HF_BASE_ATOMIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define hf_load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define hf_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define hf_load_seq_cst(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+
+#define hf_store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define hf_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define hf_store_seq_cst(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
+
+#define hf_add_relaxed(p, v) __atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
+#define hf_add_acq_rel(p, v) __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL)
+#define hf_add_seq_cst(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
+#define hf_sub_acq_rel(p, v) __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL)
+#define hf_or_acq_rel(p, v) __atomic_fetch_or((p), (v), __ATOMIC_ACQ_REL)
+#define hf_and_acq_rel(p, v) __atomic_fetch_and((p), (v), __ATOMIC_ACQ_REL)
+#define hf_xchg_acq_rel(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
+
+/* True when *p was `expect` and is `want` now. */
+#define hf_cas_acq_rel(p, expect, want)                                                            \
+    __extension__({                                                                                \
+        __typeof__(*(p)) hf_cas_expect_ = (expect);                                                \
+        __atomic_compare_exchange_n((p), &hf_cas_expect_, (want), false, __ATOMIC_ACQ_REL,         \
+                                    __ATOMIC_ACQUIRE);                                             \
+    })
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Errors: a negative errno and a sentence for the person who reads it. The sentence is kept a
+ * thread, only ever set together with a failure, and says what was wrong and what to do.
+ */
+#ifndef HF_BASE_ERROR_H
+#define HF_BASE_ERROR_H
+
+/* Records the sentence and returns -err (err > 0). Not async-signal-safe. */
+int hf_fail(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same, with ": " and the system's text for err behind the sentence. */
+int hf_fail_errno(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The sentence of this thread's last hf_fail(). */
+const char *hf_error_sentence(void);
+
+/* A broken invariant of Holdfast itself: prints where and aborts. Never for a caller's mistake,
+ * never for a damaged medium. */
+_Noreturn void hf_bug(const char *file, int line, const char *what);
+#define HF_BUG_ON(condition)                                                                       \
+    do {                                                                                           \
+        if (__builtin_expect(!!(condition), 0))                                                    \
+            hf_bug(__FILE__, __LINE__, #condition);                                                \
+    } while (0)
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The three fences of the pin protocol. A light fence on one side orders against a heavy fence on
+ * the other as two full fences would: the heavy one makes every running thread of every attached
+ * process execute a full fence (sys_membarrier), so the side that runs often pays nothing.
+ *
+ * ThreadSanitizer knows no fences; in its builds the full fence is a read-modify-write, which
+ * keeps the compiler and the processor honest. What it checks is the happens-before that the
+ * acquire and release accesses give, and those do not rest on fences.
+ */
+#ifndef HF_BASE_FENCE_H
+#define HF_BASE_FENCE_H
+
+#include <stdint.h>
+
+/* The compiler may not move memory accesses across it; the processor may. */
+static inline void hf_fence_light(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Full fence: stores before it are visible to all before any load after it is made. */
+static inline void hf_fence_full(void)
+{
+#if defined(__SANITIZE_THREAD__) || (defined(__x86_64__) && !defined(HF_FENCE_MFENCE))
+    /* A locked instruction on the own stack is a full fence on x86-64, and cheaper than mfence. */
+    uint32_t own = 0;
+    __atomic_fetch_add(&own, 0, __ATOMIC_SEQ_CST);
+    __asm__ volatile("" : : "r"(&own) : "memory");
+#else
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+static inline void hf_cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield" ::: "memory");
+#endif
+}
+
+#endif

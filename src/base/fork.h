@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Knowing without a system call that this process is the child of a fork: a count that the child
+ * raises before it runs anything else. Handles keep the count of when they were made.
+ */
+#ifndef HF_BASE_FORK_H
+#define HF_BASE_FORK_H
+
+#include <stdint.h>
+
+extern uint32_t hf_fork_count;
+
+/* Calls `child` (async-signal-safe work only) in every child of a fork. Once a process. */
+void hf_fork_watch(void (*child)(void));
+
+#endif

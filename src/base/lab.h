@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Deliberate breakage for lab builds (tests/wrong, the demo's second half, the benchmark's bare
+ * rows): each bit takes one edge out of the protocol. In a real build HF_LAB_BROKEN() is the
+ * constant false and nothing of it is left.
+ */
+#ifndef HF_BASE_LAB_H
+#define HF_BASE_LAB_H
+
+#define HF_LAB_NO_PIN_FENCE 0x01u  /* PIN.SB/p gone: an unbiased pin does not fence */
+#define HF_LAB_NO_GATE 0x02u       /* GATE.RULE gone: faults pass a closed gate and fill entries */
+#define HF_LAB_LATE_PUBLISH 0x04u  /* the slot is published after the walk */
+#define HF_LAB_NO_HEAVY 0x08u      /* no heavy barrier when the bias is taken away */
+#define HF_LAB_NO_DRAIN 0x10u      /* layout changes look for nobody: what 'unpatched' costs */
+#define HF_LAB_NO_WAIT_BARRIER 0x20u /* no heavy barrier before the wait: lost wake-ups */
+
+#ifdef HF_LAB
+extern unsigned hf_lab_break;
+#define HF_LAB_BROKEN(bit) (__builtin_expect((hf_lab_break & (bit)) != 0, 0))
+#else
+#define HF_LAB_BROKEN(bit) 0
+#endif
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where pages meet files: faults, the gate, the drain, layout changes, detaching. The protocol is
+ * in docs/ORDERING.md; its steps L1..L7 stand in change.c.
+ *
+ * How src/fs changes a file's blocks:
+ *
+ *     struct dax_change change;
+ *     rc = dax_change_begin(dax, vnode, first, last, policy, &change);      L1..L5
+ *     if (rc)
+ *         return rc;                      nothing has changed, no lock is held
+ *     ... one write transaction: for every run taken out of the file, dax_change_split() says which
+ *         parts are free now and which a pin still holds (only with a detaching policy) ...
+ *     dax_change_end(&change, committed); L7
+ *
+ * Between begin and end the layout mutex is held and no pin overlaps [first, last], other than
+ * those being detached. A long copy goes between dax_change_pause() and dax_change_resume().
+ */
+#ifndef HF_DAX_H
+#define HF_DAX_H
+
+#include "holdfast/holdfast.h"
+#include "media/media.h"
+#include "meta/meta.h"
+#include "shm/shm.h"
+
+struct sync_engine;
+
+struct dax {
+    struct shm *shm;
+    struct media media;
+    struct meta *meta;
+    const struct sync_engine *engine;
+    struct hf_policy policy; /* of the pool; never HF_POLICY_DEFAULT */
+    bool readonly;
+};
+
+#define DAX_LAST UINT64_MAX /* "to the end of the file and beyond", as a last page */
+
+/* ---- the layout mutex (gate.c) ---- */
+
+/* Takes the vnode's layout mutex when no gate of somebody else overlaps pages [first, last]; waits for
+ * it else, unless this thread holds a pin in the pool: then 1 is returned: the extents may be read and
+ * holes filled, entries of the gate's range are not installed. -EINTR: a signal; -ENOLCK. Recovers the
+ * vnode when the mutex's owner died. */
+int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
+/* The mutex alone, whatever the gate: for size and times, or to look. */
+void dax_lock_any(struct dax *dax, struct shm_vnode *vnode);
+void dax_unlock(struct dax *dax, struct shm_vnode *vnode);
+
+/* ---- pins (pin.c) ---- */
+
+/* The slow path of hf_pin(): waits at gates, fills entries, pins. Number of iovecs, or -errno as
+ * hf_pin(). Where the range has a hole: -ENODATA with *hole (pages [page, page+count)), nothing is held:
+ * fill it (fs_fill) and call again. */
+int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
+                 struct iovec *iov, int iovcnt, struct hf_pin *pin, struct meta_extent *hole);
+/* Fast path, then slow path. */
+int dax_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
+            struct iovec *iov, int iovcnt, struct hf_pin *pin, struct meta_extent *hole);
+int dax_unpin(struct hf_pin *pin);
+
+int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *info), void *arg);
+
+/* ---- layout changes (change.c, detach.c) ---- */
+
+struct dax_holder { /* found by the drain and left, because the policy detaches */
+    uint64_t at, key; /* offset of the key word in the segment, and its value */
+    uint64_t first, last;
+};
+
+struct dax_change {
+    struct dax *dax;
+    struct shm_vnode *vnode;
+    uint64_t first, last;
+    struct hf_policy policy;
+    uint64_t until_ns;
+    uint64_t passed;      /* vnode->passed at dax_change_pause() */
+    uint64_t old_root;    /* of a change of the whole file: its page table, freed at the end */
+    uint32_t gate;        /* index in vnode->gates */
+    struct dax_holder *holders;
+    unsigned holder_count, holder_room;
+    uint32_t detached;    /* list of holds made by dax_change_split() */
+};
+
+int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                     const struct hf_policy *policy, struct dax_change *change);
+
+/* Drops the mutex, keeps the gate; takes it again. resume returns 0: nobody was let through meanwhile;
+ * 1: somebody was (a thread that already held a pin), has let go again, and may have written: copy
+ * again; -errno: the change has been given up as by dax_change_end(change, false). */
+void dax_change_pause(struct dax_change *change);
+int dax_change_resume(struct dax_change *change);
+
+/* Inside the write transaction: the run `run` (pages and blocks) leaves the file. `free_run` is told the
+ * parts that nobody holds, `held_run` those that detached pins hold (put them into LMDB's detached table).
+ * -ENOLCK: no hold is left to record them (mkpool --max-leases): abort the transaction. */
+int dax_change_split(struct dax_change *change, const struct meta_extent *run,
+                     int (*free_run)(void *arg, const struct meta_extent *part),
+                     int (*held_run)(void *arg, const struct meta_extent *part), void *arg);
+/* True: a detached pin holds a page of [first, last]. */
+bool dax_change_holds(const struct dax_change *change, uint64_t first, uint64_t last);
+
+/* Before the transaction commits: the version and size it gives the inode, so that a process that finds
+ * us dead in the middle knows which side of the commit we died on. */
+void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t size);
+/* Opens the gate, wakes those at it, drops the mutex. committed: vnode->size is the intended size now. */
+void dax_change_end(struct dax_change *change, bool committed);
+
+/* ---- detached blocks (detach.c) ---- */
+
+/* Tells, and forgets, every run of detached blocks that has lost its last holder: the caller deletes it
+ * from the detached table and frees it in one transaction, inside `gone`. Cheap when run->collect is 0.
+ * Call with no lock held; before every allocation, statvfs and close. */
+int dax_collect(struct dax *dax, int (*gone)(void *arg, const struct meta_detached *run), void *arg);
+
+/* ---- vnodes ---- */
+
+/* Drops the page table of a vnode that nobody has open and no pin holds, and frees its entry. False: it is
+ * in use. Called with no lock held. */
+bool dax_forget(struct dax *dax, struct shm_vnode *vnode);
+/* Under pressure: forgets closed vnodes and drops the tables of open ones without pins. Returns how
+ * many nodes came free. */
+uint64_t dax_shrink(struct dax *dax);
+
+#endif

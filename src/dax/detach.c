@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Detached blocks: in no file any more, still held by a pin, off the free list until it goes.
+ *
+ * Each (holder, run of blocks) is a record in the table of holds, in a list that hangs off the vnode
+ * the blocks came from, under its layout mutex. It names the holder by where its key lies and what it
+ * is: once the key is another, the holder has gone. The same record says which pages of the
+ * file that pin no longer counts for.
+ *
+ * Records are made before the transaction commits and linked after it; a process that dies in between
+ * is found through pending_version. The blocks are in LMDB's detached table from the commit on, so
+ * that losing the records (all processes die) loses no block.
+ */
+#include "dax/private.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+
+static bool holder_gone(const struct shm *shm, const struct shm_hold *record)
+{
+    return hf_load_acquire(shm_word(shm, record->holder)) != record->holder_key; /* UNPIN.DONE/m */
+}
+
+bool detach_still_holds(struct shm *shm, struct shm_vnode *vnode, uint64_t key_at, uint64_t key,
+                        uint64_t first, uint64_t last)
+{
+    uint32_t at = vnode->detached;
+
+    while (at != SHM_NONE && first <= last) {
+        const struct shm_hold *record = &shm->holds[at];
+
+        if (record->holder != key_at || record->holder_key != key || record->range.first > first ||
+            record->range.last < first) {
+            at = record->link;
+            continue;
+        }
+        first = record->range.last + 1;
+        at = vnode->detached;
+    }
+    return first <= last;
+}
+
+bool dax_change_holds(const struct dax_change *change, uint64_t first, uint64_t last)
+{
+    for (unsigned i = 0; i < change->holder_count; i++)
+        if (change->holders[i].first <= last && change->holders[i].last >= first)
+            return true;
+    return false;
+}
+
+static int record_holder(struct dax_change *change, const struct dax_holder *holder,
+                         const struct meta_extent *part)
+{
+    struct shm *shm = change->dax->shm;
+    uint64_t last = part->page + part->count - 1;
+    uint32_t index = shm_hold_alloc(shm);
+    struct shm_hold *record;
+
+    if (index == SHM_NONE)
+        return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)", shm->run->limits.holds);
+    record = &shm->holds[index];
+    record->range.first = holder->first > part->page ? holder->first : part->page;
+    record->range.last = holder->last < last ? holder->last : last;
+    record->block = part->block + (record->range.first - part->page);
+    record->holder = holder->at;
+    record->holder_key = holder->key;
+    record->vnode = shm_vnode_index(shm, change->vnode);
+    record->since_ns = hf_now_ns();
+    record->link = change->detached;
+    change->detached = index;
+    hf_store_release(&record->state, (uint32_t)SHM_HOLD_DETACHED);
+    return 0;
+}
+
+/* From `page` on: how many pages are alike, held by somebody or by nobody. */
+static uint64_t alike(const struct dax_change *change, uint64_t page, uint64_t count, bool *held)
+{
+    *held = dax_change_holds(change, page, page);
+    for (unsigned i = 0; i < change->holder_count; i++) {
+        const struct dax_holder *holder = &change->holders[i];
+
+        if (holder->first > page && holder->first - page < count)
+            count = holder->first - page;
+        if (holder->first <= page && holder->last >= page && holder->last - page + 1 < count)
+            count = holder->last - page + 1;
+    }
+    return count;
+}
+
+int dax_change_split(struct dax_change *change, const struct meta_extent *run,
+                     int (*free_run)(void *arg, const struct meta_extent *part),
+                     int (*held_run)(void *arg, const struct meta_extent *part), void *arg)
+{
+    struct meta_extent rest = *run;
+    int rc = 0;
+
+    while (rc == 0 && rest.count) {
+        struct meta_extent part = rest;
+        bool held;
+
+        part.count = alike(change, rest.page, rest.count, &held);
+        rc = held ? held_run(arg, &part) : free_run(arg, &part);
+        for (unsigned i = 0; held && rc == 0 && i < change->holder_count; i++)
+            if (change->holders[i].first <= part.page && change->holders[i].last >= part.page)
+                rc = record_holder(change, &change->holders[i], &part);
+        rest.page += part.count;
+        rest.block += part.count;
+        rest.count -= part.count;
+    }
+    return rc;
+}
+
+static void drop_list(struct shm *shm, uint32_t *list)
+{
+    while (*list != SHM_NONE) {
+        uint32_t index = *list;
+
+        *list = shm->holds[index].link;
+        shm_hold_free(shm, index);
+    }
+}
+
+void detach_abort(struct dax_change *change)
+{
+    drop_list(change->dax->shm, &change->detached);
+}
+
+/* Those that unpin from now on see SHM_DETACHED; the barrier makes visible those that have unpinned
+ * before they could, as in a wait, and the collection that is asked for finds them. */
+static void announce(struct dax *dax, struct shm_vnode *vnode)
+{
+    hf_store_seq_cst(&vnode->waiters, vnode->waiters | SHM_DETACHED);
+    dax->engine->before_wait(dax->shm, vnode);
+    hf_store_release(&dax->shm->run->collect, 1u);
+}
+
+void detach_commit(struct dax_change *change)
+{
+    struct shm *shm = change->dax->shm;
+    struct shm_vnode *vnode = change->vnode;
+    uint32_t last = change->detached;
+
+    if (last == SHM_NONE)
+        return;
+    while (shm->holds[last].link != SHM_NONE)
+        last = shm->holds[last].link;
+    shm->holds[last].link = vnode->detached;
+    vnode->detached = change->detached;
+    change->detached = SHM_NONE;
+    announce(change->dax, vnode);
+    dax_count(&shm->run->stats.detaches, 1);
+}
+
+static bool listed(const struct shm *shm, const struct shm_vnode *vnode, uint32_t index)
+{
+    uint32_t at = vnode->detached;
+
+    while (at != SHM_NONE && at != index)
+        at = shm->holds[at].link;
+    return at == index;
+}
+
+void detach_recover(struct shm *shm, struct shm_vnode *vnode, bool committed)
+{
+    uint32_t index = shm_vnode_index(shm, vnode);
+
+    if (!vnode->pending_version)
+        return;
+    for (uint32_t i = 0; i < shm->run->limits.holds; i++) {
+        struct shm_hold *record = &shm->holds[i];
+
+        if (hf_load_acquire(&record->state) != SHM_HOLD_DETACHED || record->vnode != index ||
+            listed(shm, vnode, i))
+            continue;
+        if (committed) {
+            record->link = vnode->detached;
+            vnode->detached = i;
+        } else {
+            shm_hold_free(shm, i);
+        }
+    }
+    if (vnode->detached != SHM_NONE)
+        hf_store_seq_cst(&vnode->waiters, vnode->waiters | SHM_DETACHED);
+    hf_store_release(&shm->run->collect, 1u);
+}
+
+/* --- collecting --- */
+
+/* Another live record of the list covers `block`; *count is cut to the blocks that fare alike. */
+static bool covered(const struct shm *shm, uint32_t list, uint64_t block, uint64_t *count)
+{
+    bool is = false;
+
+    for (uint32_t at = list; at != SHM_NONE; at = shm->holds[at].link) {
+        const struct shm_hold *other = &shm->holds[at];
+        uint64_t end = other->block + (other->range.last - other->range.first) + 1;
+
+        if (holder_gone(shm, other))
+            continue;
+        if (other->block > block && other->block - block < *count)
+            *count = other->block - block;
+        if (other->block <= block && end > block) {
+            is = true;
+            *count = end - block < *count ? end - block : *count;
+        }
+    }
+    return is;
+}
+
+static int tell(const struct shm *shm, const struct shm_vnode *vnode, const struct shm_hold *record,
+                uint32_t others, int (*gone)(void *arg, const struct meta_detached *run), void *arg)
+{
+    uint64_t left = record->range.last - record->range.first + 1;
+    struct meta_detached run = {record->block, 0, vnode->ino, record->range.first};
+    int rc = 0;
+
+    while (rc == 0 && left) {
+        run.count = left;
+        if (!covered(shm, others, run.block, &run.count))
+            rc = gone(arg, &run);
+        run.block += run.count;
+        run.page += run.count;
+        left -= run.count;
+    }
+    return rc;
+}
+
+/* Under the vnode's mutex. A record is freed after its blocks are, so that a death in between repeats
+ * `gone`, which finds nothing left to do. */
+static int collect_vnode(struct shm *shm, struct shm_vnode *vnode,
+                         int (*gone)(void *arg, const struct meta_detached *run), void *arg)
+{
+    uint32_t *link = &vnode->detached;
+    int rc = 0;
+
+    while (rc == 0 && *link != SHM_NONE) {
+        uint32_t index = *link;
+        struct shm_hold *record = &shm->holds[index];
+
+        if (!holder_gone(shm, record)) {
+            link = &record->link;
+            continue;
+        }
+        rc = tell(shm, vnode, record, vnode->detached, gone, arg);
+        if (rc == 0) {
+            *link = record->link;
+            shm_hold_free(shm, index);
+        }
+    }
+    if (vnode->detached == SHM_NONE)
+        hf_store_release(&vnode->waiters, vnode->waiters & ~SHM_DETACHED);
+    return rc;
+}
+
+int dax_collect(struct dax *dax, int (*gone)(void *arg, const struct meta_detached *run), void *arg)
+{
+    struct shm *shm = dax->shm;
+    uint32_t high = hf_load_acquire(&shm->run->vnodes_high);
+    int rc = 0;
+
+    if (!hf_load_acquire(&shm->run->collect) || !hf_xchg_acq_rel(&shm->run->collect, 0u))
+        return 0;
+    for (uint32_t i = 0; i < high && rc == 0; i++) {
+        struct shm_vnode *vnode = &shm->vnodes[i];
+
+        if (!(hf_load_acquire(&vnode->waiters) & SHM_DETACHED))
+            continue;
+        dax_lock_any(dax, vnode);
+        rc = collect_vnode(shm, vnode, gone, arg);
+        dax_unlock(dax, vnode);
+    }
+    if (rc)
+        hf_store_release(&shm->run->collect, 1u);
+    return rc;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Faults: finding the memory under a range in the extents, under the layout mutex, and filling the
+ * page table on the way. Extents of a file change only under its mutex, so a snapshot begun after
+ * the mutex was taken is the truth. Entries are filled for whole pages below end of file, a little
+ * around what was asked for, never in a closed gate.
+ */
+#include "dax/fault.h"
+
+#include "base/error.h"
+#include "base/lab.h"
+
+#include <errno.h>
+
+#define AROUND_PAGES 64u /* of a fault: the aligned run of pages that is filled with it */
+
+static uint64_t end_page(const struct shm_vnode *vnode)
+{
+    return (hf_load_relaxed(&vnode->size) + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES; /* relaxed: mutex held */
+}
+
+/* Cuts [*from, *to) down to what lies between closed gates and holds [first, last]; false: those
+ * pages are in a gate themselves. */
+static bool between_gates(const struct shm_vnode *vnode, uint64_t first, uint64_t last, uint64_t *from,
+                          uint64_t *to)
+{
+    for (unsigned i = 0; i < SHM_GATES; i++) {
+        const struct shm_gate *gate = &vnode->gates[i];
+
+        if (!gate->lane || HF_LAB_BROKEN(HF_LAB_NO_GATE))
+            continue;
+        if (gate->first <= last && gate->last >= first)
+            return false;
+        if (gate->last < first && gate->last + 1 > *from)
+            *from = gate->last + 1;
+        if (gate->first > last && gate->first < *to)
+            *to = gate->first;
+    }
+    return true;
+}
+
+/* Fills the entries around [first, last] that the extent gives. Running out of nodes is no failure:
+ * the pin has its memory, the next one comes here again. */
+static void fill(struct dax *dax, struct shm_vnode *vnode, const struct meta_extent *extent,
+                 uint64_t first, uint64_t last)
+{
+    uint64_t low = first & ~(uint64_t)(AROUND_PAGES - 1), high = last | (AROUND_PAGES - 1);
+    uint64_t from = extent->page, to = extent->page + extent->count, end = end_page(vnode);
+    uint64_t huge = first & ~(uint64_t)(MM_HUGE_PAGES - 1), huge_end = last | (MM_HUGE_PAGES - 1);
+
+    if (to > end)
+        to = end;
+    if (!between_gates(vnode, first, last, &from, &to))
+        return;
+    if ((extent->block - extent->page) % MM_HUGE_PAGES == 0) { /* room for huge entries */
+        low = huge;
+        high = huge_end;
+    }
+    from = from > low ? from : low;
+    to = to < high + 1 ? to : high + 1;
+    dax_count(&dax->shm->run->stats.faults, to - from);
+    mm_install(dax->shm, vnode, from, extent->block + (from - extent->page), to - from);
+}
+
+static int map_up_to(struct dax *dax, const struct meta_extent *extent)
+{
+    uint64_t end = (extent->block + extent->count) * HF_BLOCK_BYTES;
+
+    if (end <= hf_load_acquire(&dax->media.mapped_bytes))
+        return 0;
+    return media_map(&dax->media, hf_load_acquire(&dax->shm->run->pool_blocks) * HF_BLOCK_BYTES);
+}
+
+static int next_extent(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t last,
+                       struct meta_extent *extent, struct meta_extent *hole)
+{
+    int rc = meta_extent_find(txn, ino, page, extent);
+
+    if (rc && rc != -ENOENT)
+        return rc;
+    if (rc == 0 && extent->page <= page)
+        return 0;
+    hole->page = page;
+    hole->block = 0;
+    hole->count = (rc == 0 && extent->page <= last ? extent->page : last + 1) - page;
+    return -ENODATA;
+}
+
+int dax_fault(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+              struct mm_pieces *pieces, struct meta_extent *hole)
+{
+    struct meta_txn *txn;
+    uint64_t page = first;
+    int rc = meta_begin_read(dax->meta, &txn);
+
+    if (rc)
+        return rc;
+    while (rc == 0 && page <= last) {
+        struct meta_extent extent;
+        uint64_t to;
+
+        rc = next_extent(txn, vnode->ino, page, last, &extent, hole);
+        rc = rc ? rc : map_up_to(dax, &extent);
+        if (rc)
+            break;
+        to = extent.page + extent.count - 1 < last ? extent.page + extent.count - 1 : last;
+        fill(dax, vnode, &extent, page, to);
+        if (pieces && !mm_piece(pieces, dax->media.base + (extent.block + page - extent.page) * HF_BLOCK_BYTES,
+                                to - page + 1))
+            rc = hf_fail(E2BIG, "the range lies in more than %d pieces: give more iovecs", pieces->room);
+        page = to + 1;
+    }
+    meta_end_read(txn);
+    return rc;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* Finding the memory under a range in the extents; see fault.c. */
+#ifndef HF_DAX_FAULT_H
+#define HF_DAX_FAULT_H
+
+#include "dax/private.h"
+
+/* Under the layout mutex: the memory of pages [first, last], all below end of file, into `pieces` (may
+ * be null), filling entries on the way. -ENODATA: the pages of *hole have no blocks. */
+int dax_fault(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+              struct mm_pieces *pieces, struct meta_extent *hole);
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Giving back what only speeds things up: page tables of files that nobody pins, and entries of files
+ * that nobody has open. The same zap, barrier and scan as a layout change of the whole file, with
+ * nothing changed behind it.
+ */
+#include "dax/private.h"
+
+static int anybody(void *arg, const struct sync_holder *holder)
+{
+    (void)arg, (void)holder;
+    return 1;
+}
+
+static int any_hold(void *arg, uint32_t hold)
+{
+    (void)arg, (void)hold;
+    return 1;
+}
+
+static bool gates_open(const struct shm_vnode *vnode)
+{
+    for (unsigned i = 0; i < SHM_GATES; i++)
+        if (vnode->gates[i].lane)
+            return false;
+    return true;
+}
+
+/* Under the mutex: takes the table out; true: no pin is on the file, and no walk in the old nodes. */
+static bool take_table(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
+{
+    struct shm *shm = dax->shm;
+
+    holds_settle(shm, vnode);
+    if (!gates_open(vnode) || holds_scan(shm, vnode, 0, DAX_LAST, any_hold, NULL))
+        return false;
+    vnode->zap_pending = 1;
+    *root = mm_take_root(vnode);
+    dax->engine->zapped(shm, vnode, true);
+    if (!dax->engine->scan(shm, shm_vnode_index(shm, vnode), 0, DAX_LAST, anybody, NULL))
+        return true;
+    hf_store_release(&vnode->root, *root); /* ENTRY.PUB/m */
+    return false;
+}
+
+static void free_nodes(struct shm *shm, struct shm_vnode *vnode, uint64_t root)
+{
+    if (vnode->stray_nodes)
+        mm_free_all(shm, vnode);
+    else
+        mm_free_tree(shm, root);
+}
+
+static bool may_go(struct dax *dax, const struct shm_vnode *vnode)
+{
+    return vnode->state != SHM_VNODE_FREE && !shm_vnode_is_open(dax->shm, vnode) && !vnode->dirty &&
+           vnode->detached == SHM_NONE;
+}
+
+bool dax_forget(struct dax *dax, struct shm_vnode *vnode)
+{
+    uint64_t root = 0;
+    bool gone = false;
+
+    dax_lock_any(dax, vnode);
+    if (may_go(dax, vnode) && take_table(dax, vnode, &root)) {
+        shm_lock_table(dax->shm);
+        gone = may_go(dax, vnode); /* nobody has opened it meanwhile, and nobody can now */
+        if (gone) {
+            free_nodes(dax->shm, vnode, root);
+            shm_vnode_free(dax->shm, vnode);
+        } else {
+            hf_store_release(&vnode->root, root); /* ENTRY.PUB/m */
+        }
+        shm_unlock_table(dax->shm);
+    }
+    dax_unlock(dax, vnode);
+    return gone;
+}
+
+static void drop_table(struct dax *dax, struct shm_vnode *vnode)
+{
+    uint64_t root = 0;
+
+    dax_lock_any(dax, vnode);
+    if (vnode->state == SHM_VNODE_READY && vnode->detached == SHM_NONE && take_table(dax, vnode, &root))
+        free_nodes(dax->shm, vnode, root);
+    dax_unlock(dax, vnode);
+}
+
+uint64_t dax_shrink(struct dax *dax)
+{
+    uint64_t *used = &dax->shm->run->nodes_used, before = hf_load_acquire(used), after;
+    uint32_t high = hf_load_acquire(&dax->shm->run->vnodes_high);
+
+    for (uint32_t i = 0; i < high; i++) {
+        struct shm_vnode *vnode = &dax->shm->vnodes[i];
+
+        if (hf_load_acquire(&vnode->state) == SHM_VNODE_READY && !dax_forget(dax, vnode))
+            drop_table(dax, vnode);
+    }
+    after = hf_load_acquire(used);
+    return before > after ? before - after : 0;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Holds: pins that found no slot in their thread's lane. They hang in a tree a file, by first page,
+ * with the largest last page of each subtree, so that those overlapping a range are found in
+ * O(log n + hits) beside any number of others. A treap whose priorities are a hash of the index
+ * needs no balance to be kept and can be rebuilt from the table after a death.
+ *
+ * Letting go must not wait for a lock: it clears the key and pushes the hold on a stack, which the
+ * next holder of the layout mutex empties. A hold is freed only there, so it is on the stack once.
+ */
+#include "dax/private.h"
+
+static uint32_t priority(uint32_t hold)
+{
+    uint32_t x = hold * UINT32_C(2654435769);
+
+    return x ^ x >> 15;
+}
+
+static bool before(const struct shm *shm, uint32_t a, uint32_t b)
+{
+    uint64_t fa = shm->holds[a].range.first, fb = shm->holds[b].range.first;
+
+    return fa != fb ? fa < fb : a < b;
+}
+
+static void refresh(struct shm *shm, uint32_t hold)
+{
+    struct shm_hold *h = &shm->holds[hold];
+
+    h->max_last = h->range.last;
+    if (h->left != SHM_NONE && shm->holds[h->left].max_last > h->max_last)
+        h->max_last = shm->holds[h->left].max_last;
+    if (h->right != SHM_NONE && shm->holds[h->right].max_last > h->max_last)
+        h->max_last = shm->holds[h->right].max_last;
+}
+
+/* Splits `root` into what comes before `at` and the rest. */
+static void split(struct shm *shm, uint32_t root, uint32_t at, uint32_t *less, uint32_t *more)
+{
+    if (root == SHM_NONE) {
+        *less = *more = SHM_NONE;
+    } else if (before(shm, root, at)) {
+        split(shm, shm->holds[root].right, at, &shm->holds[root].right, more);
+        *less = root;
+        refresh(shm, root);
+    } else {
+        split(shm, shm->holds[root].left, at, less, &shm->holds[root].left);
+        *more = root;
+        refresh(shm, root);
+    }
+}
+
+static uint32_t merge(struct shm *shm, uint32_t less, uint32_t more)
+{
+    if (less == SHM_NONE || more == SHM_NONE)
+        return less == SHM_NONE ? more : less;
+    if (priority(less) > priority(more)) {
+        shm->holds[less].right = merge(shm, shm->holds[less].right, more);
+        refresh(shm, less);
+        return less;
+    }
+    shm->holds[more].left = merge(shm, less, shm->holds[more].left);
+    refresh(shm, more);
+    return more;
+}
+
+static uint32_t insert(struct shm *shm, uint32_t root, uint32_t hold)
+{
+    struct shm_hold *h = &shm->holds[hold];
+
+    if (root == SHM_NONE || priority(hold) > priority(root)) {
+        split(shm, root, hold, &h->left, &h->right);
+        refresh(shm, hold);
+        return hold;
+    }
+    if (before(shm, hold, root))
+        shm->holds[root].left = insert(shm, shm->holds[root].left, hold);
+    else
+        shm->holds[root].right = insert(shm, shm->holds[root].right, hold);
+    refresh(shm, root);
+    return root;
+}
+
+static uint32_t take_out(struct shm *shm, uint32_t root, uint32_t hold)
+{
+    if (root == hold)
+        return merge(shm, shm->holds[root].left, shm->holds[root].right);
+    if (before(shm, hold, root))
+        shm->holds[root].left = take_out(shm, shm->holds[root].left, hold);
+    else
+        shm->holds[root].right = take_out(shm, shm->holds[root].right, hold);
+    refresh(shm, root);
+    return root;
+}
+
+void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold)
+{
+    shm->holds[hold].left = shm->holds[hold].right = SHM_NONE;
+    vnode->hold_root = insert(shm, vnode->hold_root, hold);
+}
+
+/* From the table alone: what is live stays, the rest goes. Also the released stack is in here. */
+static void rebuild(struct shm *shm, struct shm_vnode *vnode)
+{
+    uint32_t index = shm_vnode_index(shm, vnode);
+
+    hf_xchg_acq_rel(&vnode->released, SHM_NONE);
+    vnode->hold_root = SHM_NONE;
+    for (uint32_t i = 0; i < shm->run->limits.holds; i++) {
+        struct shm_hold *hold = &shm->holds[i];
+
+        if (hf_load_acquire(&hold->state) != SHM_HOLD_PIN || hold->vnode != index)
+            continue;
+        if (hf_load_acquire(&hold->key))
+            holds_insert(shm, vnode, i);
+        else
+            shm_hold_free(shm, i);
+    }
+}
+
+void holds_settle(struct shm *shm, struct shm_vnode *vnode)
+{
+    uint32_t hold;
+
+    if (hf_load_acquire(&vnode->holds_stale)) {
+        hf_store_release(&vnode->holds_stale, 0u);
+        rebuild(shm, vnode);
+    }
+    if (hf_load_acquire(&vnode->released) == SHM_NONE)
+        return;
+    hold = hf_xchg_acq_rel(&vnode->released, SHM_NONE);
+    while (hold != SHM_NONE) {
+        uint32_t next = shm->holds[hold].link;
+
+        vnode->hold_root = take_out(shm, vnode->hold_root, hold);
+        shm_hold_free(shm, hold);
+        hold = next;
+    }
+}
+
+static int scan(struct shm *shm, uint32_t root, uint64_t first, uint64_t last,
+                int (*found)(void *arg, uint32_t hold), void *arg)
+{
+    const struct shm_hold *h;
+    int rc;
+
+    if (root == SHM_NONE || shm->holds[root].max_last < first)
+        return 0;
+    h = &shm->holds[root];
+    rc = scan(shm, h->left, first, last, found, arg);
+    if (rc || h->range.first > last)
+        return rc;
+    if (h->range.last >= first) {
+        rc = found(arg, root);
+        if (rc)
+            return rc;
+    }
+    return scan(shm, h->right, first, last, found, arg);
+}
+
+int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+               int (*found)(void *arg, uint32_t hold), void *arg)
+{
+    return scan(shm, vnode->hold_root, first, last, found, arg);
+}
+
+bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key)
+{
+    struct shm_hold *hold = (struct shm_hold *)key_word; /* the key is its first member */
+    struct shm_vnode *vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+    uint32_t index = (uint32_t)(hold - shm->holds), head, lane = hold->lane;
+
+    if (hf_load_acquire(&hold->state) != SHM_HOLD_PIN || !hf_cas_acq_rel(&hold->key, key, UINT64_C(0)))
+        return false;
+    hf_sub_acq_rel(&shm->lanes[lane].slow_pins, 1);
+    do {
+        head = hf_load_acquire(&vnode->released);
+        hold->link = head;
+    } while (!hf_cas_acq_rel(&vnode->released, head, index));
+    return true;
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who holds what, and who waits. A snapshot without stopping anybody: a slot counts when its key was
+ * the same before and after its range was read.
+ */
+#include "dax/private.h"
+
+#include <string.h>
+
+#define WHO HF_PIN_GPU /* the bits that say who touches the memory */
+
+static void name_process(const struct shm *shm, uint32_t process, struct hf_pin_info *info)
+{
+    info->pid = (pid_t)shm->processes[process].pid;
+    memcpy(info->command, shm->processes[process].command, sizeof info->command);
+    info->command[sizeof info->command - 1] = 0;
+}
+
+static void name_range(const struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                       struct hf_pin_info *info)
+{
+    uint64_t end = last >= MM_LAST_PAGE ? HF_FILE_BYTES_MAX : (last + 1) * HF_BLOCK_BYTES;
+
+    info->ino = vnode->ino;
+    info->off = first * HF_BLOCK_BYTES;
+    info->len = end - info->off;
+}
+
+/* The list of detached records holds still only under the mutex. */
+static uint32_t pin_state(struct dax *dax, struct shm_vnode *vnode, const uint64_t *word, uint64_t key,
+                          const struct shm_range *range)
+{
+    bool holds = true;
+
+    if (hf_load_acquire(&vnode->waiters) & SHM_DETACHED) {
+        dax_lock_any(dax, vnode);
+        holds = detach_still_holds(dax->shm, vnode, shm_at(dax->shm, word), key, range->first, range->last);
+        dax_unlock(dax, vnode);
+    }
+    return holds ? HF_PIN_HELD : HF_PIN_DETACHED;
+}
+
+/* One pin, in a slot or in a hold; 0: there is none. */
+static bool look(struct dax *dax, uint64_t *word, struct shm_range *at, struct hf_pin_info *info)
+{
+    uint64_t key = hf_load_acquire(word);
+    struct shm_range range;
+    struct shm_vnode *vnode;
+
+    if (!key || key == SHM_KEY_CLAIMED)
+        return false;
+    /* relaxed: ordered by the acquire before and checked by the key after */
+    range.first = hf_load_relaxed(&at->first);
+    range.last = hf_load_relaxed(&at->last);
+    range.flags = hf_load_relaxed(&at->flags);
+    range.tid = hf_load_relaxed(&at->tid);
+    if (hf_add_acq_rel(word, 0) != key)
+        return false;
+    vnode = &dax->shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+    name_range(vnode, range.first, range.last, info);
+    info->flags = range.flags & (HF_PIN_WRITE | WHO);
+    info->tid = (pid_t)range.tid;
+    info->state = pin_state(dax, vnode, word, key, &range);
+    return true;
+}
+
+static int lane_pins(struct dax *dax, struct shm_lane *lane,
+                     int (*each)(void *arg, const struct hf_pin_info *info), void *arg)
+{
+    uint32_t owner = hf_load_acquire(&lane->owner);
+    int rc = 0;
+
+    for (unsigned i = 0; i < SHM_SLOTS && rc == 0 && owner && owner != SHM_LANE_RESIDUE; i++) {
+        struct hf_pin_info info = {0};
+
+        if (!look(dax, &lane->keys[i], &lane->ranges[i], &info))
+            continue;
+        name_process(dax->shm, owner - 1, &info);
+        rc = each(arg, &info);
+    }
+    return rc;
+}
+
+static int hold_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *info), void *arg)
+{
+    struct shm *shm = dax->shm;
+    uint64_t now = hf_now_ns();
+    int rc = 0;
+
+    if (!hf_load_acquire(&shm->run->holds_used))
+        return 0;
+    for (uint32_t i = 0; i < shm->run->limits.holds && rc == 0; i++) {
+        struct shm_hold *hold = &shm->holds[i];
+        struct hf_pin_info info = {0};
+
+        if (hf_load_acquire(&hold->state) != SHM_HOLD_PIN ||
+            !look(dax, &hold->key, &hold->range, &info))
+            continue;
+        name_process(shm, hold->owner - 1, &info);
+        info.age_ns = now - hold->since_ns;
+        rc = each(arg, &info);
+    }
+    return rc;
+}
+
+static int waiting(struct dax *dax, struct shm_vnode *vnode,
+                   int (*each)(void *arg, const struct hf_pin_info *info), void *arg)
+{
+    struct hf_pin_info infos[SHM_GATES] = {0};
+    uint64_t now = hf_now_ns();
+    unsigned count = 0;
+    int rc = 0;
+
+    dax_lock_any(dax, vnode);
+    for (unsigned i = 0; i < SHM_GATES; i++) {
+        const struct shm_gate *gate = &vnode->gates[i];
+        struct hf_pin_info *info = &infos[count];
+
+        if (!gate->lane || !gate->waits || gate_owner_died(dax, gate))
+            continue;
+        name_range(vnode, gate->first, gate->last, info);
+        name_process(dax->shm, gate->process, info);
+        info->tid = (pid_t)dax->shm->lanes[gate->lane - 1].tid;
+        info->state = HF_PIN_WAITING;
+        info->age_ns = now - gate->since_ns;
+        count++;
+    }
+    dax_unlock(dax, vnode);
+    for (unsigned i = 0; i < count && rc == 0; i++)
+        rc = each(arg, &infos[i]);
+    return rc;
+}
+
+int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *info), void *arg)
+{
+    uint32_t lanes = hf_load_acquire(&dax->shm->run->lanes_used);
+    uint32_t vnodes = hf_load_acquire(&dax->shm->run->vnodes_high);
+    int rc = 0;
+
+    for (uint32_t i = 0; i < lanes && rc == 0; i++)
+        rc = lane_pins(dax, &dax->shm->lanes[i], each, arg);
+    rc = rc ? rc : hold_pins(dax, each, arg);
+    for (uint32_t i = 0; i < vnodes && rc == 0; i++)
+        if (hf_load_acquire(&dax->shm->vnodes[i].waiters) & SHM_WAITS)
+            rc = waiting(dax, &dax->shm->vnodes[i], each, arg);
+    return rc;
+}

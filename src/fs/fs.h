@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files: names, inodes, space, content, and the layout changes of one file, on top of pages (dax),
+ * records (meta) and the run segment (shm). This is what src/api exports, argument checks excepted.
+ *
+ * What is true of a file lies in three places, each with one rule:
+ *   LMDB      names, attributes, extents. Changed by one transaction a call (txn.h), all of them under
+ *             space_mutex, so that the free-space bitmap and LMDB always agree.
+ *   vnode     size and times of a file in use; LMDB lags behind while vnode->dirty. Changed under the
+ *             layout mutex, except that a write into present pages stores its time without it.
+ *             inode.version is raised only by transactions made under the layout mutex: a process
+ *             that takes the mutex from a dead owner tells by it whether that one had committed.
+ *   blocks    bytes behind end of file in its last page may be anything and are zeroed when the
+ *             size grows over them; blocks wholly behind end of file hold zeros.
+ *
+ * Locks: vnode.mutex > table_mutex > space_mutex. A snapshot (meta_begin_read) is open in a thread
+ * only around plain looks: never while a mutex is taken, pages are pinned or memory is synced.
+ */
+#ifndef HF_FS_H
+#define HF_FS_H
+
+#include "dax/dax.h"
+#include "holdfast/holdfast.h"
+
+struct fs {
+    struct dax dax;
+    bool durable;
+    uint32_t handles; /* open files and directories of this process */
+    char dir[4096];   /* "": anonymous */
+};
+
+struct hf_pool {
+    struct fs fs;
+    uint64_t opens;
+    dev_t dev; /* of the pool's directory, the key of the registry; 0, 0: anonymous */
+    ino_t ino;
+    struct hf_pool *next;
+};
+
+struct hf_file {
+    struct fs *fs;
+    struct shm_vnode *vnode;
+    uint64_t ino;
+    bool readable, writable, append;
+};
+
+struct hf_dir;
+
+/* ---- pools (create.c, pool.c, attach.c, grow.c, check.c) ---- */
+
+int fs_pool_create(const char *path, const struct hf_pool_options *options);
+int fs_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
+int fs_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out);
+int fs_pool_close(struct hf_pool *pool);
+int fs_grow(struct fs *fs, uint64_t pool_bytes);
+int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
+                  void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+                  struct hf_check_result *out);
+
+/* ---- names (name.c, rename.c, unlink.c, inode.c, xattr.c, dir.c) ---- */
+
+int fs_mkdir(struct fs *fs, const char *path, mode_t mode);
+int fs_rmdir(struct fs *fs, const char *path);
+int fs_mknod(struct fs *fs, const char *path, mode_t mode, dev_t rdev);
+int fs_link(struct fs *fs, const char *from, const char *to);
+int fs_symlink(struct fs *fs, const char *target, const char *path);
+ssize_t fs_readlink(struct fs *fs, const char *path, char *buf, size_t len);
+int fs_unlink(struct fs *fs, const char *path, const struct hf_policy *policy);
+int fs_rename(struct fs *fs, const char *from, const char *to, uint32_t flags);
+int fs_stat(struct fs *fs, const char *path, bool follow, struct stat *out);
+int fs_fstat(struct hf_file *file, struct stat *out);
+int fs_chmod(struct fs *fs, const char *path, mode_t mode);
+int fs_chown(struct fs *fs, const char *path, uid_t uid, gid_t gid, bool follow);
+int fs_utimens(struct fs *fs, const char *path, const struct timespec times[2], bool follow);
+int fs_setxattr(struct fs *fs, const char *path, const char *name, const void *value, size_t len,
+                uint32_t flags);
+ssize_t fs_getxattr(struct fs *fs, const char *path, const char *name, void *value, size_t len);
+ssize_t fs_listxattr(struct fs *fs, const char *path, char *list, size_t len);
+int fs_removexattr(struct fs *fs, const char *path, const char *name);
+int fs_opendir(struct fs *fs, const char *path, struct hf_dir **out);
+int fs_readdir(struct hf_dir *dir, struct hf_dirent *out);
+int fs_closedir(struct hf_dir *dir);
+struct fs *fs_of_dir(const struct hf_dir *dir);
+
+/* ---- files and their content (open.c, io.c, extend.c, fill.c) ---- */
+
+int fs_open(struct fs *fs, const char *path, int flags, mode_t mode, struct hf_file **out);
+int fs_close(struct hf_file *file);
+ssize_t fs_read(struct hf_file *file, void *buf, size_t len, uint64_t off);
+ssize_t fs_write(struct hf_file *file, const void *buf, size_t len, uint64_t off);
+ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off);
+int fs_fsync(struct hf_file *file);
+int fs_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
+
+/* Gives every page of [page, page+count) that lies inside the file and is a hole a block of zeros.
+ * For pins. Called with no lock held. -ENOSPC, -EROFS, -EINTR. */
+int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count);
+
+/* ---- layout changes (truncate.c, punch.c, allocate.c, shift.c, move.c) ---- */
+
+int fs_truncate(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
+                const struct hf_policy *policy);
+int fs_allocate(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, bool keep_size);
+int fs_punch(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+             const struct hf_policy *policy);
+int fs_zero_range(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, bool keep_size,
+                  const struct hf_policy *policy);
+int fs_collapse(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                const struct hf_policy *policy);
+int fs_insert(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+              const struct hf_policy *policy);
+int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+            const struct hf_policy *policy);
+
+/* ---- looking (look.c, extents.c) ---- */
+
+int fs_info(struct fs *fs, struct hf_pool_info *out);
+int fs_statvfs(struct fs *fs, struct statvfs *out);
+int fs_stats(struct fs *fs, struct hf_stats *out);
+int fs_extents(struct fs *fs, uint64_t ino, int (*each)(void *arg, const struct hf_extent_info *info),
+               void *arg);
+int fs_path(struct fs *fs, uint64_t ino, char *buf, size_t len);
+
+/* ---- housekeeping (collect.c, orphan.c) ---- */
+
+/* Frees detached blocks that lost their last holder. Called with no lock held. */
+void fs_collect(struct fs *fs);
+/* Finds dead processes and gives back what they had: reserved blocks, files without names. Called
+ * with no lock held. */
+void fs_reap(struct fs *fs);
+
+#endif

@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the bitmap of taken blocks, the count of free ones in each group of 512, and the two words
+ * beside them: first_free_group (no group below it has a free block) and fresh_block (blocks from
+ * there on were never given out, so their memory is zero).
+ *
+ * Calls meta for one thing only: before blocks are given out for the first time, LMDB learns a bound
+ * above them (fresh_saved), so that after a restart nobody takes written memory for zeros.
+ *
+ * Small requests take the lowest free blocks, so freed ones are reused at once; large ones take whole
+ * free groups, so that a huge entry can map them.
+ */
+#include "fs/space.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ALIGN_BLOCKS 64u    /* requests from here on are laid for huge entries */
+#define FRESH_STEP 16384u   /* 64 MiB: how far LMDB's bound runs ahead */
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The first block of [from, end) that is taken, or free; `end` if there is none. */
+static uint64_t next_block(const struct shm *shm, uint64_t from, uint64_t end, bool taken)
+{
+    while (from < end) {
+        uint64_t word = shm->block_bits[from / 64];
+
+        word = (taken ? word : ~word) & ~UINT64_C(0) << from % 64;
+        if (word)
+            return smaller((from & ~UINT64_C(63)) + (uint64_t)__builtin_ctzll(word), end);
+        from = (from | 63) + 1;
+    }
+    return end;
+}
+
+/* Sets or clears the bits of a run; counts only those that change, so that a damaged pool whose extents
+ * share blocks cannot make the counts run away. */
+static uint64_t mark(struct shm *shm, uint64_t block, uint64_t count, bool taken)
+{
+    struct shm_run *run = shm->run;
+    uint64_t changed = 0;
+
+    while (count) {
+        uint64_t n = smaller(count, 64 - block % 64);
+        uint64_t mask = (n == 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << block % 64;
+        uint64_t *word = &shm->block_bits[block / 64];
+        unsigned bits = (unsigned)__builtin_popcountll((taken ? ~*word : *word) & mask);
+
+        *word = taken ? *word | mask : *word & ~mask;
+        shm->group_free[block / SHM_GROUP_BLOCKS] += (uint16_t)(taken ? -bits : bits);
+        changed += bits;
+        block += n;
+        count -= n;
+    }
+    /* relaxed: written under space_mutex; others only show it */
+    hf_store_relaxed(&run->free_blocks, run->free_blocks + (taken ? -changed : changed));
+    return changed;
+}
+
+void fs_space_free(struct fs *fs, uint64_t block, uint64_t count)
+{
+    struct shm_run *run = fs->dax.shm->run;
+
+    if (block >= run->pool_blocks || count > run->pool_blocks - block)
+        return;
+    mark(fs->dax.shm, block, count, false);
+    run->first_free_group = smaller(run->first_free_group, block / SHM_GROUP_BLOCKS);
+}
+
+void fs_space_extend(struct fs *fs, uint64_t pool_blocks)
+{
+    struct shm *shm = fs->dax.shm;
+    struct shm_run *run = shm->run;
+    uint64_t old = run->pool_blocks;
+
+    if (pool_blocks <= old)
+        return;
+    for (uint64_t group = old / SHM_GROUP_BLOCKS; group < pool_blocks / SHM_GROUP_BLOCKS; group++)
+        shm->group_free[group] = SHM_GROUP_BLOCKS;
+    run->first_free_group = smaller(run->first_free_group, old / SHM_GROUP_BLOCKS);
+    hf_store_relaxed(&run->free_blocks, run->free_blocks + pool_blocks - old); /* relaxed: as in mark() */
+    hf_store_release(&run->pool_blocks, pool_blocks);
+}
+
+/* ---- making it anew ---- */
+
+static void all_free(struct shm *shm, uint64_t pool_blocks)
+{
+    uint64_t groups = pool_blocks / SHM_GROUP_BLOCKS;
+
+    memset(shm->block_bits, 0, groups * (SHM_GROUP_BLOCKS / 8));
+    for (uint64_t group = 0; group < groups; group++)
+        shm->group_free[group] = SHM_GROUP_BLOCKS;
+    shm->run->first_free_group = 0;
+    hf_store_relaxed(&shm->run->free_blocks, pool_blocks); /* relaxed: as in mark() */
+}
+
+static int outside(uint64_t block, uint64_t count)
+{
+    return hf_fail(EUCLEAN, "blocks %llu to %llu are used but not in the pool: run holdfast fsck",
+                   (unsigned long long)block, (unsigned long long)(block + count - 1));
+}
+
+static int mark_extents(struct shm *shm, struct meta_txn *txn, uint64_t ino)
+{
+    struct meta_extent extent;
+    uint64_t page = 0;
+    int rc;
+
+    while ((rc = meta_extent_find(txn, ino, page, &extent)) == 0) {
+        if (extent.block + extent.count > shm->run->pool_blocks)
+            return outside(extent.block, extent.count);
+        mark(shm, extent.block, extent.count, true);
+        page = extent.page + extent.count;
+    }
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int mark_files(struct shm *shm, struct meta_txn *txn)
+{
+    struct meta_inode inode;
+    uint64_t ino = 0;
+    int rc;
+
+    while ((rc = meta_inode_next(txn, &ino, &inode)) == 0) {
+        if (S_ISREG(inode.mode))
+            rc = mark_extents(shm, txn, ino);
+        if (rc)
+            return rc;
+        ino++;
+    }
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int mark_detached(struct shm *shm, struct meta_txn *txn)
+{
+    struct meta_detached run;
+    uint64_t block = 0, blocks = 0;
+    int rc;
+
+    while ((rc = meta_detached_next(txn, block, &run)) == 0) {
+        if (run.block + run.count > shm->run->pool_blocks)
+            return outside(run.block, run.count);
+        blocks += mark(shm, run.block, run.count, true);
+        block = run.block + run.count;
+    }
+    hf_store_relaxed(&shm->run->detached_blocks, blocks); /* relaxed: as in mark() */
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* A run that has a block in common with the extents was given to a file by a transaction whose process
+ * died before it could say so here: it is not reserved any more. */
+static void mark_reserved(struct shm *shm)
+{
+    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+
+    for (uint32_t i = 0; i < used; i++) {
+        struct shm_lane *lane = &shm->lanes[i];
+        uint32_t owner = hf_load_acquire(&lane->owner);
+
+        for (unsigned r = 0; r < SHM_RESERVED; r++) {
+            struct shm_run_of_blocks *run = &lane->reserved[r];
+            uint64_t end = run->block + run->count;
+
+            if (owner == 0 || owner == SHM_LANE_RESIDUE || end > shm->run->pool_blocks ||
+                next_block(shm, run->block, end, true) < end)
+                run->count = 0;
+            if (run->count)
+                mark(shm, run->block, run->count, true);
+        }
+    }
+}
+
+int fs_space_build(struct fs *fs, struct meta_txn *txn)
+{
+    struct shm *shm = fs->dax.shm;
+    struct meta_super super;
+    int rc = meta_super_get(txn, &super);
+
+    if (rc)
+        return rc;
+    if (super.pool_bytes / HF_BLOCK_BYTES > shm->run->limits.limit_blocks ||
+        super.pool_bytes % HF_HUGE_BYTES)
+        return hf_fail(EUCLEAN, "the pool's size of %llu bytes is beyond its limit",
+                       (unsigned long long)super.pool_bytes);
+    hf_store_release(&shm->run->pool_blocks, super.pool_bytes / HF_BLOCK_BYTES);
+    all_free(shm, shm->run->pool_blocks);
+    shm->run->fresh_saved = super.fresh_block;
+    if (shm->run->fresh_block == 0)
+        shm->run->fresh_block = super.fresh_block;
+    rc = mark_files(shm, txn);
+    if (rc == 0)
+        rc = mark_detached(shm, txn);
+    if (rc == 0)
+        mark_reserved(shm);
+    return rc;
+}
+
+/* ---- the lock ---- */
+
+static int rebuild(struct fs *fs)
+{
+    struct meta_txn *txn;
+    int rc = fs->dax.readonly ? meta_begin_read(fs->dax.meta, &txn)
+                              : meta_begin_write(fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = fs_space_build(fs, txn);
+    if (fs->dax.readonly)
+        meta_end_read(txn);
+    else
+        meta_abort(txn);
+    return rc;
+}
+
+/* When it cannot be made anew (a damaged pool) every block counts as taken: nothing more is given out. */
+static void all_taken(struct shm *shm)
+{
+    mark(shm, 0, shm->run->pool_blocks, true);
+}
+
+int fs_space_lock(struct fs *fs)
+{
+    struct shm *shm = fs->dax.shm;
+    int rc;
+
+    if (!shm_lock(shm, &shm->run->space_mutex))
+        return 0;
+    rc = rebuild(fs);
+    if (rc)
+        all_taken(shm);
+    shm_lock_mended(&shm->run->space_mutex);
+    if (rc)
+        fs_space_unlock(fs);
+    return rc;
+}
+
+void fs_space_unlock(struct fs *fs)
+{
+    shm_unlock(&fs->dax.shm->run->space_mutex);
+}
+
+/* ---- reserving ---- */
+
+/* Before blocks below `end` are given out for the first time. */
+static int save_fresh(struct fs *fs, uint64_t end)
+{
+    struct shm_run *run = fs->dax.shm->run;
+    uint64_t bound = smaller((end + FRESH_STEP - 1) / FRESH_STEP * FRESH_STEP, run->pool_blocks);
+    struct meta_super super;
+    struct meta_txn *txn;
+    int rc = meta_begin_write(fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_super_get(txn, &super);
+    if (rc == 0) {
+        super.fresh_block = bound;
+        rc = meta_super_put(txn, &super);
+    }
+    if (rc) {
+        meta_abort(txn);
+        return rc;
+    }
+    rc = meta_commit(txn);
+    if (rc == 0)
+        run->fresh_saved = bound;
+    return rc;
+}
+
+static struct fs_reserved_run *run_for(struct fs_reservation *reservation, uint64_t block)
+{
+    struct fs_reserved_run *run;
+
+    if (reservation->count) {
+        run = &reservation->runs[reservation->count - 1];
+        if (run->block + run->count == block)
+            return run;
+    }
+    if (reservation->count == SHM_RESERVED)
+        return NULL;
+    run = &reservation->runs[reservation->count++];
+    *run = (struct fs_reserved_run){block, 0, 0};
+    return run;
+}
+
+/* Takes [block, block+count), which is free. */
+static int take(struct fs *fs, struct fs_reservation *reservation, uint64_t block, uint64_t count)
+{
+    struct shm_run *run = fs->dax.shm->run;
+    uint64_t fresh = run->fresh_block, old = fresh > block ? smaller(fresh - block, count) : 0;
+    struct fs_reserved_run *into;
+
+    if (block + count > run->fresh_saved) {
+        int rc = save_fresh(fs, block + count);
+
+        if (rc)
+            return rc;
+    }
+    into = run_for(reservation, block);
+    if (!into)
+        return -ENOSPC;
+    if (old)
+        into->used_before = into->count + old;
+    into->count += count;
+    if (block + count > fresh)
+        run->fresh_block = block + count;
+    reservation->lane->reserved[into - reservation->runs] =
+        (struct shm_run_of_blocks){into->block, into->count};
+    reservation->blocks += count;
+    mark(fs->dax.shm, block, count, true);
+    return 0;
+}
+
+/* Takes up to `count` free blocks from `block` on; *taken says how many. */
+static int take_from(struct fs *fs, struct fs_reservation *reservation, uint64_t block,
+                     uint64_t count, uint64_t *taken)
+{
+    struct shm *shm = fs->dax.shm;
+    uint64_t end;
+    int rc;
+
+    *taken = 0;
+    if (block >= shm->run->pool_blocks)
+        return 0;
+    count = smaller(count, shm->run->pool_blocks - block);
+    end = next_block(shm, block, block + count, true);
+    if (end == block)
+        return 0;
+    rc = take(fs, reservation, block, end - block);
+    if (rc == 0)
+        *taken = end - block;
+    return rc;
+}
+
+/* Whole free groups, the first one entered so far into it as `page` is in its 2 MiB of the file. */
+static int take_groups(struct fs *fs, struct fs_reservation *reservation, uint64_t page,
+                       uint64_t count, uint64_t *taken)
+{
+    struct shm *shm = fs->dax.shm;
+    uint64_t groups = shm->run->pool_blocks / SHM_GROUP_BLOCKS;
+    uint64_t group = shm->run->first_free_group, n = 0;
+    int rc = 0;
+
+    *taken = 0;
+    while (rc == 0 && count - *taken >= ALIGN_BLOCKS) {
+        while (group < groups && shm->group_free[group] != SHM_GROUP_BLOCKS)
+            group++;
+        if (group >= groups)
+            break;
+        rc = take_from(fs, reservation,
+                       group * SHM_GROUP_BLOCKS + (page + *taken) % SHM_GROUP_BLOCKS,
+                       count - *taken, &n);
+        *taken += n;
+    }
+    return rc;
+}
+
+static int take_lowest(struct fs *fs, struct fs_reservation *reservation, uint64_t count)
+{
+    struct shm *shm = fs->dax.shm;
+    uint64_t groups = shm->run->pool_blocks / SHM_GROUP_BLOCKS, n;
+    uint64_t group = shm->run->first_free_group;
+    int rc = 0;
+
+    while (group < groups && !shm->group_free[group])
+        group++;
+    shm->run->first_free_group = group;
+    while (rc == 0 && count && group < groups) {
+        uint64_t end = (group + 1) * SHM_GROUP_BLOCKS;
+        uint64_t block = next_block(shm, group * SHM_GROUP_BLOCKS, end, false);
+
+        if (block == end) {
+            group++;
+            continue;
+        }
+        rc = take_from(fs, reservation, block, count, &n);
+        count -= n;
+    }
+    return rc;
+}
+
+static int reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
+                   struct fs_reservation *reservation)
+{
+    uint64_t n = 0;
+    int rc = 0;
+
+    if (goal != SPACE_NO_GOAL)
+        rc = take_from(fs, reservation, goal, count, &n);
+    count -= n;
+    page += n;
+    if (rc == 0 && count >= ALIGN_BLOCKS) {
+        rc = take_groups(fs, reservation, page, count, &n);
+        count -= n;
+    }
+    if (rc == 0 && count)
+        rc = take_lowest(fs, reservation, count);
+    return rc;
+}
+
+/* What a thread finds reserved in its lane before it has begun is left over from the lane's earlier life. */
+static void clear_lane(struct fs *fs, struct shm_lane *lane)
+{
+    for (unsigned r = 0; r < SHM_RESERVED; r++) {
+        if (lane->reserved[r].count)
+            fs_space_free(fs, lane->reserved[r].block, lane->reserved[r].count);
+        lane->reserved[r].count = 0;
+    }
+}
+
+void fs_space_sweep(struct fs *fs)
+{
+    struct shm *shm = fs->dax.shm;
+    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+
+    for (uint32_t i = 0; i < used; i++) {
+        struct shm_lane *lane = &shm->lanes[i];
+        uint32_t owner = hf_load_acquire(&lane->owner);
+
+        if (owner == SHM_LANE_RESIDUE || (owner && !hf_load_acquire(&lane->tid)))
+            clear_lane(fs, lane);
+        if (owner == SHM_LANE_RESIDUE)
+            hf_store_release(&lane->owner, 0u);
+    }
+}
+
+int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
+               struct fs_reservation *reservation)
+{
+    struct shm *shm = fs->dax.shm;
+    uint64_t before = reservation->blocks;
+    int rc;
+
+    if (fs->dax.readonly)
+        return hf_fail(EROFS, "the pool is open for reading only");
+    if (!reservation->lane) {
+        reservation->lane = shm_lane(shm);
+        if (!reservation->lane)
+            return hf_fail(ENOLCK, "all %u thread entries are taken (mkpool --max-threads)",
+                           shm->run->limits.lanes);
+    }
+    rc = fs_space_lock(fs);
+    if (rc)
+        return rc;
+    if (!reservation->count)
+        clear_lane(fs, reservation->lane);
+    rc = reserve(fs, page, goal, count, reservation);
+    fs_space_unlock(fs);
+    if (reservation->blocks > before)
+        return 0;
+    return rc ? rc : -ENOSPC;
+}
+
+int fs_reserve_hard(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
+                    struct fs_reservation *reservation)
+{
+    int rc;
+
+    if (hf_load_acquire(&fs->dax.shm->run->collect))
+        fs_collect(fs);
+    rc = fs_reserve(fs, page, goal, count, reservation);
+    if (rc != -ENOSPC)
+        return rc;
+    fs_reap(fs);
+    fs_collect(fs);
+    rc = fs_reserve(fs, page, goal, count, reservation);
+    return rc == -ENOSPC ? fs_no_space(fs, count) : rc;
+}
+
+int fs_no_space(struct fs *fs, uint64_t blocks)
+{
+    const struct shm_run *run = fs->dax.shm->run;
+    /* relaxed: for a sentence */
+    uint64_t free_blocks = hf_load_relaxed(&run->free_blocks);
+    uint64_t detached = hf_load_relaxed(&run->detached_blocks);
+
+    return hf_fail(ENOSPC,
+                   "no space: %llu KiB wanted, %llu of %llu KiB free, %llu KiB detached but pinned "
+                   "(delete files, or holdfast grow)",
+                   (unsigned long long)blocks * 4, (unsigned long long)free_blocks * 4,
+                   (unsigned long long)hf_load_acquire(&run->pool_blocks) * 4,
+                   (unsigned long long)detached * 4);
+}
+
+/* ---- using a reservation up ---- */
+
+bool fs_reservation_take(struct fs_reservation *reservation, uint64_t max,
+                         struct fs_reserved_run *out)
+{
+    const struct fs_reserved_run *run = &reservation->runs[reservation->next_run];
+    uint64_t at = reservation->next_at, count;
+
+    if (reservation->next_run == reservation->count || max == 0)
+        return false;
+    count = smaller(max, run->count - at);
+    *out = (struct fs_reserved_run){run->block + at, count,
+                                    run->used_before > at ? smaller(run->used_before - at, count) : 0};
+    reservation->next_at += count;
+    if (reservation->next_at == run->count) {
+        reservation->next_run++;
+        reservation->next_at = 0;
+    }
+    return true;
+}
+
+void fs_reservation_rewind(struct fs_reservation *reservation)
+{
+    reservation->next_run = 0;
+    reservation->next_at = 0;
+}
+
+void fs_reservation_settle(struct fs *fs, struct fs_reservation *reservation)
+{
+    for (unsigned r = 0; r < reservation->count; r++) {
+        const struct fs_reserved_run *run = &reservation->runs[r];
+        uint64_t kept = r < reservation->next_run    ? run->count
+                        : r == reservation->next_run ? reservation->next_at
+                                                     : 0;
+
+        if (kept < run->count)
+            fs_space_free(fs, run->block + kept, run->count - kept);
+        reservation->lane->reserved[r].count = 0;
+    }
+    reservation->count = 0;
+    reservation->blocks = 0;
+    fs_reservation_rewind(reservation);
+}
+
+/* When space_mutex cannot be had (a damaged pool), the runs stay with the lane until it is swept. */
+void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation)
+{
+    if (!reservation->count || fs_space_lock(fs))
+        return;
+    fs_reservation_rewind(reservation);
+    fs_reservation_settle(fs, reservation);
+    fs_space_unlock(fs);
+}
+
+/* ---- their memory ---- */
+
+int fs_memory(struct fs *fs, uint64_t block, uint64_t count, char **out)
+{
+    struct media *media = &fs->dax.media;
+    uint64_t blocks = hf_load_acquire(&fs->dax.shm->run->pool_blocks);
+    int rc;
+
+    if (__builtin_expect(block >= blocks || count > blocks - block, 0))
+        return outside(block, count);
+    if (__builtin_expect((block + count) * HF_BLOCK_BYTES > hf_load_acquire(&media->mapped_bytes), 0)) {
+        rc = media_map(media, blocks * HF_BLOCK_BYTES);
+        if (rc)
+            return rc;
+    }
+    *out = media->base + block * HF_BLOCK_BYTES;
+    return 0;
+}

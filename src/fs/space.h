@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Free space: a bit a block in the run segment, 1 when some extent, detached run or reservation
+ * has it. Not on the medium: whoever builds the segment, or takes space_mutex from a dead owner,
+ * makes it anew from the extents, so it cannot disagree with them.
+ *
+ * A reservation takes blocks out of the bitmap before a transaction gives them to a file, so that
+ * they can be filled with no lock held. Its runs also stand in the thread's lane, where they are
+ * found when the process dies. A thread has one reservation at a time.
+ */
+#ifndef HF_FS_SPACE_H
+#define HF_FS_SPACE_H
+
+#include "fs/fs.h"
+
+#define SPACE_NO_GOAL UINT64_MAX
+
+struct fs_reserved_run {
+    uint64_t block, count;
+    uint64_t used_before; /* so many at its front may hold old bytes; the rest are known zeros */
+};
+
+struct fs_reservation {
+    struct shm_lane *lane; /* null: holds nothing */
+    uint64_t blocks;       /* of all runs */
+    unsigned count;
+    unsigned next_run; /* where fs_reservation_take() goes on, */
+    uint64_t next_at;  /* blocks into that run */
+    struct fs_reserved_run runs[SHM_RESERVED];
+};
+
+/* space_mutex, with the bitmap made anew when its owner died in it. An error: it is not held. */
+int fs_space_lock(struct fs *fs);
+void fs_space_unlock(struct fs *fs);
+
+/* Makes bitmap and counts from what `txn` sees. Under space_mutex, or alone with the segment. */
+int fs_space_build(struct fs *fs, struct meta_txn *txn);
+
+/* Adds up to `count` blocks for file pages from `page` on; those behind `goal` if they are free; what is
+ * large is laid so that page and block agree modulo 512. Begins with a zeroed *reservation, takes
+ * space_mutex itself. 0: at least one block was added (ask reservation->blocks); -ENOSPC: none is
+ * free, or its runs are all in use; -ENOLCK, -EROFS. */
+int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
+               struct fs_reservation *reservation);
+/* The same, after collecting and reaping when nothing was free. Called with no lock held. */
+int fs_reserve_hard(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
+                    struct fs_reservation *reservation);
+
+/* The next run of at most `max` blocks, whose transaction is to use them up; false: all are taken. */
+bool fs_reservation_take(struct fs_reservation *reservation, uint64_t max,
+                         struct fs_reserved_run *out);
+/* All of it is to be taken again. */
+void fs_reservation_rewind(struct fs_reservation *reservation);
+/* Frees what was not taken; what was is no longer reserved. Under space_mutex. */
+void fs_reservation_settle(struct fs *fs, struct fs_reservation *reservation);
+/* Frees all of it. Takes space_mutex. */
+void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation);
+
+/* Under space_mutex. */
+void fs_space_free(struct fs *fs, uint64_t block, uint64_t count);
+void fs_space_extend(struct fs *fs, uint64_t pool_blocks);
+/* Frees what dead threads had reserved. */
+void fs_space_sweep(struct fs *fs);
+
+/* The memory of blocks, mapped. -EUCLEAN: they are not in the pool. */
+int fs_memory(struct fs *fs, uint64_t block, uint64_t count, char **out);
+
+int fs_no_space(struct fs *fs, uint64_t blocks);
+
+#endif

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns what a vnode says of its file: loading size and times, recording them, and transactions that
+ * change them together with the extents.
+ *
+ * Recording and being killed: before LMDB commits, pending_version and pending_size say what it is about
+ * to know. Whoever finds us dead compares the version (dax_lock_any(), fs_adopt()). `dirty` is only
+ * cleared after pending_version is set, so at every instant one of the two says that the segment
+ * knows better, or LMDB knows everything.
+ *
+ * Opening and deleting: an opener marks the vnode as its own first and looks for the inode afterwards,
+ * under the layout mutex; a deleter looks at the marks under the layout mutex and commits before
+ * it lets go. So either the deleter sees the opener, or the opener sees that the inode is gone.
+ */
+#include "fs/vnode.h"
+
+#include "base/error.h"
+#include "base/futex.h"
+#include "fs/orphan.h"
+
+#include <errno.h>
+
+static void store_times(struct shm_vnode *vnode, const struct meta_inode *inode)
+{
+    /* relaxed: each is a value of its own */
+    hf_store_relaxed(&vnode->atime_ns, inode->atime_ns);
+    hf_store_relaxed(&vnode->mtime_ns, inode->mtime_ns);
+    hf_store_relaxed(&vnode->ctime_ns, inode->ctime_ns);
+}
+
+/* ctime also moves without the vnode (chmod, link), and only forward. */
+static void load_times(const struct shm_vnode *vnode, struct meta_inode *inode)
+{
+    /* relaxed: each is a value of its own */
+    int64_t ctime_ns = hf_load_relaxed(&vnode->ctime_ns);
+
+    inode->atime_ns = hf_load_relaxed(&vnode->atime_ns);
+    inode->mtime_ns = hf_load_relaxed(&vnode->mtime_ns);
+    if (ctime_ns > inode->ctime_ns)
+        inode->ctime_ns = ctime_ns;
+}
+
+/* ---- opening and closing ---- */
+
+static int read_inode(struct fs *fs, uint64_t ino, struct meta_inode *inode)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_inode_get(txn, ino, inode);
+    meta_end_read(txn);
+    return rc;
+}
+
+static int load(struct fs *fs, struct shm_vnode *vnode, bool orphans)
+{
+    struct meta_inode inode;
+    int rc;
+
+    dax_lock_any(&fs->dax, vnode);
+    rc = read_inode(fs, vnode->ino, &inode);
+    if (rc == 0 && inode.nlink == 0 && !orphans)
+        rc = -ENOENT;
+    if (rc == 0 && !S_ISREG(inode.mode))
+        rc = hf_fail(EUCLEAN, "inode %llu is no file", (unsigned long long)vnode->ino);
+    if (rc == 0 && vnode->state == SHM_VNODE_NEW) {
+        store_times(vnode, &inode);
+        hf_store_release(&vnode->size, inode.size);
+        hf_store_release(&vnode->orphan, (uint32_t)(inode.nlink == 0));
+        hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_READY);
+    }
+    dax_unlock(&fs->dax, vnode);
+    return rc;
+}
+
+static int get(struct fs *fs, uint64_t ino, struct shm_vnode **out)
+{
+    int rc = shm_vnode_get(fs->dax.shm, ino, out);
+
+    if (rc != -ENFILE)
+        return rc;
+    fs_reap(fs);
+    if (!fs->dax.readonly)
+        fs_vnode_sync_all(fs);
+    dax_shrink(&fs->dax);
+    return shm_vnode_get(fs->dax.shm, ino, out);
+}
+
+static int open_vnode(struct fs *fs, uint64_t ino, bool orphans, struct shm_vnode **out)
+{
+    struct shm_vnode *vnode;
+    int rc = get(fs, ino, &vnode);
+
+    if (rc)
+        return rc;
+    rc = load(fs, vnode, orphans);
+    if (rc == 0) {
+        *out = vnode;
+        return 0;
+    }
+    if (shm_vnode_put(fs->dax.shm, vnode))
+        dax_forget(&fs->dax, vnode);
+    return rc;
+}
+
+int fs_vnode_open(struct fs *fs, uint64_t ino, struct shm_vnode **out)
+{
+    return open_vnode(fs, ino, false, out);
+}
+
+int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out)
+{
+    return open_vnode(fs, ino, true, out);
+}
+
+void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode)
+{
+    uint64_t ino = vnode->ino;
+    bool orphan;
+
+    if (!fs->dax.readonly && hf_load_acquire(&vnode->dirty))
+        fs_vnode_sync(fs, vnode);
+    orphan = hf_load_acquire(&vnode->orphan);
+    if (shm_vnode_put(fs->dax.shm, vnode) && orphan)
+        fs_orphan_delete(fs, ino);
+}
+
+bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode)
+{
+    const struct shm *shm = fs->dax.shm;
+    uint32_t index = shm_vnode_index(shm, vnode);
+    const uint64_t *bits = shm->open + (uint64_t)index * shm->open_words;
+
+    for (uint32_t i = 0; i < shm->open_words; i++) {
+        uint64_t own = i == shm->self / 64 ? UINT64_C(1) << shm->self % 64 : 0;
+
+        if (hf_load_acquire(&bits[i]) & ~own)
+            return false;
+    }
+    return hf_load_acquire(&shm->local_opens[index]) == 1;
+}
+
+/* ---- transactions ---- */
+
+int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
+                   struct meta_inode *inode)
+{
+    int rc = fs_begin(fs, txn);
+
+    if (rc)
+        return rc;
+    rc = meta_inode_get(txn->meta, vnode->ino, inode);
+    if (rc) {
+        fs_abort(txn);
+        return rc == -ENOENT ? hf_fail(EUCLEAN, "inode %llu is open but not there",
+                                       (unsigned long long)vnode->ino)
+                             : rc;
+    }
+    load_times(vnode, inode);
+    inode->size = vnode->size;
+    return 0;
+}
+
+static void intend(struct shm_vnode *vnode, const struct meta_inode *inode)
+{
+    hf_store_release(&vnode->pending_size, inode->size);
+    hf_store_release(&vnode->pending_version, inode->version);
+}
+
+int fs_vnode_commit(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode)
+{
+    uint32_t dirty;
+    int rc;
+
+    inode->version++;
+    intend(vnode, inode);
+    dirty = hf_xchg_acq_rel(&vnode->dirty, 0u);
+    rc = meta_inode_put(txn->meta, vnode->ino, inode);
+    if (rc)
+        fs_abort(txn);
+    else
+        rc = fs_commit(txn);
+    if (rc == 0) {
+        store_times(vnode, inode);
+        /* SIZE.PUB/m: what the new bytes hold is there before they can be reached. */
+        hf_store_release(&vnode->size, inode->size);
+    } else if (dirty) {
+        hf_store_release(&vnode->dirty, 1u);
+    }
+    hf_store_release(&vnode->pending_version, UINT64_C(0));
+    return rc;
+}
+
+static int sync_locked(struct fs *fs, struct shm_vnode *vnode)
+{
+    struct meta_inode inode;
+    struct fs_txn txn;
+    int rc;
+
+    if (!hf_load_acquire(&vnode->dirty))
+        return 0;
+    rc = fs_vnode_begin(fs, vnode, &txn, &inode);
+    return rc ? rc : fs_vnode_commit(vnode, &txn, &inode);
+}
+
+int fs_vnode_sync(struct fs *fs, struct shm_vnode *vnode)
+{
+    int rc;
+
+    dax_lock_any(&fs->dax, vnode);
+    rc = sync_locked(fs, vnode);
+    dax_unlock(&fs->dax, vnode);
+    return rc;
+}
+
+/* The vnode is opened meanwhile, so that it stays this inode's. */
+static int sync_entry(struct fs *fs, struct shm_vnode *entry)
+{
+    struct shm_vnode *vnode;
+    int rc;
+
+    if (hf_load_acquire(&entry->state) != SHM_VNODE_READY || !hf_load_acquire(&entry->dirty))
+        return 0;
+    rc = fs_vnode_open_orphan(fs, hf_load_acquire(&entry->ino), &vnode);
+    if (rc)
+        return rc == -ENOENT ? 0 : rc;
+    rc = fs_vnode_sync(fs, vnode);
+    fs_vnode_close(fs, vnode);
+    return rc;
+}
+
+int fs_vnode_sync_all(struct fs *fs)
+{
+    struct shm *shm = fs->dax.shm;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < shm->run->limits.vnodes; i++) {
+        int one = sync_entry(fs, &shm->vnodes[i]);
+
+        if (rc == 0)
+            rc = one;
+    }
+    return rc;
+}
+
+/* ---- without a transaction ---- */
+
+void fs_vnode_touch(struct shm_vnode *vnode)
+{
+    int64_t now = hf_wall_ns();
+
+    /* relaxed: the release store of dirty comes after both */
+    if (hf_load_relaxed(&vnode->mtime_ns) != now) {
+        hf_store_relaxed(&vnode->mtime_ns, now);
+        hf_store_relaxed(&vnode->ctime_ns, now);
+    }
+    if (!hf_load_acquire(&vnode->dirty))
+        hf_store_release(&vnode->dirty, 1u);
+}
+
+void fs_vnode_set_size(struct shm_vnode *vnode, uint64_t size)
+{
+    /* SIZE.PUB/m: what the new bytes hold is there before they can be reached. */
+    hf_store_release(&vnode->size, size);
+    fs_vnode_touch(vnode);
+}
+
+/* A vnode that is evicted meanwhile has recorded what it knew: then the record is read again. */
+void fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
+{
+    struct meta_inode seen = *inode;
+    const struct shm_vnode *vnode = shm_vnode_find(fs->dax.shm, ino);
+
+    if (!vnode) {
+        read_inode(fs, ino, inode);
+        return;
+    }
+    seen.size = hf_load_acquire(&vnode->size);
+    load_times(vnode, &seen);
+    if (hf_load_acquire(&vnode->state) == SHM_VNODE_READY && hf_load_acquire(&vnode->ino) == ino)
+        *inode = seen;
+    else
+        read_inode(fs, ino, inode);
+}
+
+/* ---- extents ---- */
+
+int fs_extent_at(struct fs *fs, uint64_t ino, uint64_t page, struct meta_extent *out)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_extent_find(txn, ino, page, out);
+    meta_end_read(txn);
+    if (rc == -ENOENT) {
+        *out = (struct meta_extent){0};
+        return 0;
+    }
+    return rc ? rc : out->page <= page;
+}
+
+uint64_t fs_goal(struct fs *fs, uint64_t ino, uint64_t page)
+{
+    struct meta_extent before = {0};
+    struct meta_txn *txn;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    if (rc)
+        return SPACE_NO_GOAL;
+    rc = meta_extent_before(txn, ino, page, &before);
+    meta_end_read(txn);
+    return rc == 0 && before.page + before.count == page ? before.block + before.count
+                                                          : SPACE_NO_GOAL;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* Files in use: opening their vnodes, and transactions on one file under its layout mutex. */
+#ifndef HF_FS_VNODE_H
+#define HF_FS_VNODE_H
+
+#include "fs/txn.h"
+
+/* The vnode of a regular file, with size and times loaded. Called with no lock held. -ENOENT: the inode
+ * is gone, or has no names left; -ENFILE. */
+int fs_vnode_open(struct fs *fs, uint64_t ino, struct shm_vnode **out);
+/* The same for a file that has no names and may be deleted. */
+int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out);
+/* Records size and times if LMDB lags behind; deletes the file if it has no names and this was the
+ * last process that had it open. Called with no lock held. */
+void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode);
+/* True when nobody but this one opening of this process has the file open. Under the layout mutex: who
+ * opens it later finds what was done meanwhile. */
+bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode);
+
+/* Under the layout mutex: begins a transaction and reads the inode, with what the vnode knows better. */
+int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
+                   struct meta_inode *inode);
+/* Writes the inode and commits; then size and times of the vnode are the inode's. Aborts when it fails. */
+int fs_vnode_commit(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode);
+/* Records size and times. 0 also when there is nothing to record. */
+int fs_vnode_sync(struct fs *fs, struct shm_vnode *vnode);
+/* The same of every file in use, open or not: before the segment goes, or a vnode is evicted. */
+int fs_vnode_sync_all(struct fs *fs);
+
+/* Content was written: the times are now. Any thread, no lock. */
+void fs_vnode_touch(struct shm_vnode *vnode);
+/* Sets the size of a vnode whose LMDB record may lag behind. Under the layout mutex. */
+void fs_vnode_set_size(struct shm_vnode *vnode, uint64_t size);
+
+/* What a reader of the inode record should see instead: size and times of a file in use. */
+void fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode);
+
+/* The extent under a page: 1: *out covers it; 0: a hole, *out is the next extent (count 0: none). */
+int fs_extent_at(struct fs *fs, uint64_t ino, uint64_t page, struct meta_extent *out);
+
+/* For the two that give a file blocks: the block behind the one of page-1, else SPACE_NO_GOAL. */
+uint64_t fs_goal(struct fs *fs, uint64_t ino, uint64_t page);
+
+#endif

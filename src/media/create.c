@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the making of POOL/data: the file, or the link to what the user named. Calls space.c, the
+ * kernel and base. Whatever it made is removed again when a later step fails; what was there before
+ * (an empty file, a device) stays, cut back to nothing.
+ */
+#include "media/space.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ZERO_STEP_BYTES (UINT64_C(1) << 30)
+
+/* Returns a descriptor. `made`: the file did not exist before. */
+static int open_target(const char *path, bool *made)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    *made = fd >= 0;
+    if (fd < 0 && errno == EEXIST)
+        fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    return fd < 0 ? hf_fail_errno(errno, "%s", path) : fd;
+}
+
+static int must_be_empty(int fd, const char *path)
+{
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return hf_fail_errno(errno, "%s", path);
+    if (st.st_size != 0)
+        return hf_fail(EEXIST, "%s is not empty", path);
+    return 0;
+}
+
+/* Memory of a device is as its last user left it. */
+static int zero_device(int fd, uint64_t bytes)
+{
+    for (uint64_t done = 0; done < bytes;) {
+        size_t step = bytes - done < ZERO_STEP_BYTES ? bytes - done : ZERO_STEP_BYTES;
+        void *part = mmap(NULL, step, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)done);
+        if (part == MAP_FAILED)
+            return hf_fail_errno(errno, "map the device");
+        memset(part, 0, step);
+        munmap(part, step);
+        done += step;
+    }
+    return 0;
+}
+
+static int fill(int fd, const char *path, uint64_t bytes, mode_t mode)
+{
+    enum media_kind kind;
+    int rc = media_detect(fd, path, &kind);
+
+    if (rc == 0 && kind != MEDIA_DEVDAX)
+        rc = must_be_empty(fd, path);
+    if (rc == 0)
+        rc = media_extend(fd, kind, bytes);
+    if (rc)
+        return rc;
+    if (kind == MEDIA_DEVDAX)
+        return zero_device(fd, bytes); /* a device's owner and mode are the administrator's */
+    if (fchmod(fd, mode))
+        return hf_fail_errno(errno, "chmod %s", path);
+    if (kind == MEDIA_FILE && fsync(fd))
+        return hf_fail_errno(errno, "fsync %s", path);
+    return 0;
+}
+
+static int make_link(const char *data_path, const char *link_path)
+{
+    char *absolute = realpath(data_path, NULL);
+    int rc = 0;
+
+    if (!absolute)
+        return hf_fail_errno(errno, "%s", data_path);
+    if (symlink(absolute, link_path))
+        rc = hf_fail_errno(errno, "link %s", link_path);
+    free(absolute);
+    return rc;
+}
+
+int media_create(const char *pool_dir, const char *data_path, uint64_t bytes, mode_t mode)
+{
+    char own[PATH_MAX];
+    const char *path = data_path ? data_path : own;
+    bool made;
+    int fd, rc;
+
+    if ((size_t)snprintf(own, sizeof own, "%s/data", pool_dir) >= sizeof own)
+        return hf_fail(ENAMETOOLONG, "the pool's path is too long");
+    fd = open_target(path, &made);
+    if (fd < 0)
+        return fd;
+    rc = data_path ? make_link(data_path, own) : 0;
+    if (rc == 0) {
+        rc = fill(fd, path, bytes, mode);
+        if (rc && data_path)
+            unlink(own);
+    }
+    if (rc && made)
+        unlink(path);
+    close(fd);
+    return rc;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The memory itself: where the blocks of a pool lie, mapped into this process at one address that
+ * never changes while it is open. A range of addresses for `limit_bytes` is reserved at once;
+ * memory is mapped into its front, more of it after the pool has grown.
+ */
+#ifndef HF_MEDIA_H
+#define HF_MEDIA_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum media_kind {
+    MEDIA_TMPFS = 1,
+    MEDIA_HUGETLBFS,
+    MEDIA_FILE,
+    MEDIA_MEMFD,
+    MEDIA_DEVDAX,
+    MEDIA_PMEM
+};
+
+struct media {
+    char *base;            /* of block 0; aligned to 2 MiB */
+    uint64_t mapped_bytes; /* of it that is mapped; grows only; stored with release */
+    uint64_t limit_bytes;
+    enum media_kind kind;
+    int fd;
+    struct media_private *private;
+};
+
+/* Makes pool_dir/data with `bytes` of zeros: the memory itself, or a symbolic link to data_path when
+ * that is not null. The memory is really there afterwards (tmpfs: was free when asked), so that a
+ * full file system is an error now and no SIGBUS later. Undoes what it did when it fails. -EINVAL:
+ * not a multiple of the file system's pages; -EEXIST, -ENOSPC, -EOPNOTSUPP as in hf_pool_create(). */
+int media_create(const char *pool_dir, const char *data_path, uint64_t bytes, mode_t mode);
+
+/* Maps the memory of a pool. -EUCLEAN: shorter than `bytes`; -ENOENT: missing. */
+int media_open(const char *pool_dir, uint64_t bytes, uint64_t limit_bytes, struct media *out);
+
+/* New memory that no path leads to. */
+int media_open_memfd(uint64_t bytes, uint64_t limit_bytes, struct media *out);
+
+/* Makes the memory itself longer (one process does it, once), then maps it here. -EINVAL: smaller
+ * than it is, or not a multiple of the file system's pages; -ENOSPC: also beyond limit_bytes;
+ * -EOPNOTSUPP: a device. */
+int media_grow(struct media *media, uint64_t bytes);
+
+/* Maps what another process's media_grow() has added, up to `bytes`. Threads may race here.
+ * -EUCLEAN: the memory is shorter. */
+int media_map(struct media *media, uint64_t bytes);
+
+/* Returns when [addr, addr+len) is on the medium; at once where the medium is plain memory. Returns
+ * what msync(2) says: -EIO, the content may be lost. */
+int media_persist(struct media *media, const void *addr, size_t len);
+
+void media_close(struct media *media);
+const char *media_kind_name(enum media_kind kind);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns what a file or device is as memory: its kind, its length, and making it longer. Calls the
+ * kernel, libpmem2 (for devices, whose length only sysfs tells) and base.
+ *
+ * Memory that is promised must be there when it is touched: a shared mapping of a file that cannot
+ * get a page is SIGBUS. Files on a disk and on hugetlbfs are therefore allocated whole at once.
+ * tmpfs files stay sparse, since all of the machine's memory would be taken otherwise; there the
+ * free space is only looked at.
+ */
+#include "media/space.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libpmem2.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define ALIGNMENT_BYTES (UINT64_C(2) << 20)
+
+int media_pmem2_result(int rc, const char *doing)
+{
+    if (rc == 0)
+        return 0;
+    if (rc > -4096)
+        return hf_fail_errno(-rc, "%s", doing);
+    return hf_fail(EOPNOTSUPP, "%s: %s", doing, pmem2_errormsg());
+}
+
+int media_detect(int fd, const char *path, enum media_kind *out)
+{
+    struct stat st;
+    struct statfs fs;
+
+    if (fstat(fd, &st) || fstatfs(fd, &fs))
+        return hf_fail_errno(errno, "%s", path);
+    if (S_ISCHR(st.st_mode)) {
+        struct pmem2_source *source;
+        int rc = pmem2_source_from_fd(&source, fd); /* refuses devices that are not device-dax */
+        if (rc)
+            return hf_fail(EOPNOTSUPP, "%s is a device, but not a device-dax node", path);
+        pmem2_source_delete(&source);
+        *out = MEDIA_DEVDAX;
+        return 0;
+    }
+    if (!S_ISREG(st.st_mode))
+        return hf_fail(EOPNOTSUPP, "%s is neither a file nor a device-dax node", path);
+    if (fs.f_type == TMPFS_MAGIC)
+        *out = MEDIA_TMPFS;
+    else if (fs.f_type == HUGETLBFS_MAGIC)
+        *out = MEDIA_HUGETLBFS;
+    else
+        *out = MEDIA_FILE;
+    return 0;
+}
+
+static int device_number(int fd, int (*ask)(const struct pmem2_source *, size_t *), uint64_t *out)
+{
+    struct pmem2_source *source;
+    size_t value;
+    int rc = pmem2_source_from_fd(&source, fd);
+
+    if (rc)
+        return media_pmem2_result(rc, "device-dax");
+    rc = ask(source, &value);
+    pmem2_source_delete(&source);
+    if (rc == 0)
+        *out = value;
+    return media_pmem2_result(rc, "device-dax");
+}
+
+int media_alignment(int fd, enum media_kind kind, uint64_t *out)
+{
+    uint64_t bytes = 0;
+    struct statfs fs;
+    int rc = 0;
+
+    if (kind == MEDIA_DEVDAX)
+        rc = device_number(fd, pmem2_source_alignment, &bytes);
+    else if (kind == MEDIA_HUGETLBFS)
+        rc = fstatfs(fd, &fs) ? hf_fail_errno(errno, "statfs") : 0;
+    if (rc)
+        return rc;
+    if (kind == MEDIA_HUGETLBFS)
+        bytes = (uint64_t)fs.f_bsize;
+    *out = bytes > ALIGNMENT_BYTES ? bytes : ALIGNMENT_BYTES;
+    return 0;
+}
+
+int media_length(int fd, enum media_kind kind, uint64_t *out)
+{
+    struct stat st;
+
+    if (kind == MEDIA_DEVDAX)
+        return device_number(fd, pmem2_source_size, out);
+    if (fstat(fd, &st))
+        return hf_fail_errno(errno, "stat of the pool's memory");
+    *out = (uint64_t)st.st_size;
+    return 0;
+}
+
+static int look_at_tmpfs(int fd, uint64_t wanted)
+{
+    struct statfs fs;
+    uint64_t there;
+
+    if (fstatfs(fd, &fs))
+        return hf_fail_errno(errno, "statfs");
+    there = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+    if (fs.f_blocks != 0 && there < wanted) /* 0 blocks: a tmpfs without a limit */
+        return hf_fail(ENOSPC, "%llu MiB are wanted and %llu MiB are free on the tmpfs",
+                       (unsigned long long)(wanted >> 20), (unsigned long long)(there >> 20));
+    return 0;
+}
+
+static int allocate(int fd, enum media_kind kind, uint64_t from, uint64_t bytes)
+{
+    int rc;
+
+    /* The C library's own loop for file systems without fallocate(2) would write to hugetlbfs,
+     * which cannot be written to. */
+    do {
+        if (kind == MEDIA_HUGETLBFS)
+            rc = fallocate(fd, 0, (off_t)from, (off_t)(bytes - from)) ? errno : 0;
+        else
+            rc = posix_fallocate(fd, (off_t)from, (off_t)(bytes - from));
+    } while (rc == EINTR);
+    if (rc == 0)
+        return 0;
+    if (ftruncate(fd, (off_t)from))
+        return hf_fail_errno(errno, "the pool's memory could not be cut back to its size");
+    return hf_fail_errno(rc, "%llu MiB of memory", (unsigned long long)((bytes - from) >> 20));
+}
+
+int media_extend(int fd, enum media_kind kind, uint64_t bytes)
+{
+    uint64_t alignment, now;
+    int rc = media_alignment(fd, kind, &alignment);
+
+    if (rc == 0)
+        rc = media_length(fd, kind, &now);
+    if (rc)
+        return rc;
+    if (bytes % alignment != 0)
+        return hf_fail(EINVAL, "%llu bytes are not a multiple of this memory's pages of %llu bytes",
+                       (unsigned long long)bytes, (unsigned long long)alignment);
+    if (now >= bytes)
+        return 0;
+    switch (kind) {
+    case MEDIA_DEVDAX:
+        return hf_fail(ENOSPC, "the device has %llu MiB", (unsigned long long)(now >> 20));
+    case MEDIA_TMPFS:
+        rc = look_at_tmpfs(fd, bytes - now);
+        if (rc)
+            return rc;
+        break;
+    case MEDIA_MEMFD:
+        break;
+    default:
+        return allocate(fd, kind, now, bytes);
+    }
+    return ftruncate(fd, (off_t)bytes) ? hf_fail_errno(errno, "the pool's memory") : 0;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Private to src/media: what kind of memory a file is, and making room in it (space.c). */
+#ifndef HF_MEDIA_SPACE_H
+#define HF_MEDIA_SPACE_H
+
+#include "media/media.h"
+
+/* Of an open file or device. A file that will turn out to be persistent memory is MEDIA_FILE here:
+ * only mapping it tells. -EOPNOTSUPP: neither a regular file nor a device-dax node. */
+int media_detect(int fd, const char *path, enum media_kind *out);
+
+/* Bytes that lengths and addresses of a mapping must be multiples of; at least 2 MiB. */
+int media_alignment(int fd, enum media_kind kind, uint64_t *out);
+
+/* Bytes that can be mapped now. */
+int media_length(int fd, enum media_kind kind, uint64_t *out);
+
+/* Makes the file at least `bytes` long and sees to it that the added memory is there. */
+int media_extend(int fd, enum media_kind kind, uint64_t bytes);
+
+/* libpmem2's error as ours. */
+int media_pmem2_result(int rc, const char *doing);
+
+#endif

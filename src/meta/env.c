@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the environment: making POOL/meta, opening and closing it. Calls LMDB, record.c and base.
+ *
+ * A memory pool lets LMDB write in place through its map and never sync (MDB_WRITEMAP, MDB_NOSYNC):
+ * the map is shared memory, so a commit is complete for all processes when its meta page is
+ * written, whatever dies then. A durable pool uses LMDB's default: pages are written with
+ * pwrite(2), synced, and only then named by a meta page. Which of the two it is stands in the super
+ * record, so opening looks at that through a read-only environment first.
+ *
+ * The map is as large as the metadata can become and never resized: it costs addresses, not memory.
+ */
+#include "meta/env.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FLAG_DURABLE 0x1u /* HF_POOL_DURABLE */
+#define KNOWN_INCOMPAT UINT64_C(0)
+#define KNOWN_RO_COMPAT UINT64_C(0)
+
+/* 1 GiB, and 256 bytes a block: more than an extent record of one block takes in leaves half full. */
+#define MAP_BYTES_BASE (UINT64_C(1) << 30)
+#define MAP_BYTES_A_BLOCK 256u
+#define MAP_BYTES_MAX (UINT64_C(1) << 40)
+
+/* What LMDB's lock file holds: a header and a cache line a reader slot. */
+#define LOCK_HEADER_BYTES 4096u
+#define LOCK_SLOT_BYTES 64u
+#define SPARE_READERS 64u
+
+int meta_path(char buf[META_PATH_MAX], const char *pool_dir, const char *name)
+{
+    int len = snprintf(buf, META_PATH_MAX, "%s/meta%s", pool_dir, name);
+
+    if (len < 0 || (unsigned)len >= META_PATH_MAX)
+        return hf_fail(ENAMETOOLONG, "the pool's path is too long");
+    return 0;
+}
+
+static uint64_t map_bytes(uint64_t limit_bytes)
+{
+    uint64_t bytes = MAP_BYTES_BASE + limit_bytes / META_BLOCK_BYTES * MAP_BYTES_A_BLOCK;
+
+    return bytes < MAP_BYTES_MAX ? bytes : MAP_BYTES_MAX;
+}
+
+/* --- one environment --- */
+
+static unsigned env_flags(bool readonly, bool durable)
+{
+    unsigned flags = MDB_NOTLS | MDB_NORDAHEAD;
+
+    if (readonly)
+        return flags | MDB_RDONLY;
+    return durable ? flags : flags | MDB_NOSYNC | MDB_WRITEMAP;
+}
+
+static int open_dbi(struct meta *meta)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn);
+
+    if (rc)
+        return meta_result(rc, "first snapshot");
+    rc = mdb_dbi_open(txn, NULL, 0, &meta->dbi);
+    if (rc == 0)
+        rc = mdb_txn_commit(txn);
+    else
+        mdb_txn_abort(txn);
+    return meta_result(rc, "open the table");
+}
+
+static int describe_env(struct meta *meta)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    int rc = mdb_env_info(meta->env, &info);
+
+    if (rc == 0)
+        rc = mdb_env_stat(meta->env, &stat);
+    if (rc == 0)
+        rc = mdb_env_get_fd(meta->env, &meta->fd);
+    if (rc)
+        return meta_result(rc, "describe");
+    meta->page_bytes = stat.ms_psize;
+    meta->map_pages = info.me_mapsize / stat.ms_psize;
+    /* Whoever allocated a page had room reserved for it. */
+    meta->reserved_pages = info.me_last_pgno + 1;
+    return 0;
+}
+
+static void close_env(struct meta *meta)
+{
+    mdb_env_close(meta->env);
+    free(meta);
+}
+
+/* map_bytes 0: as large as the file says. */
+static int open_env(const char *dir, unsigned flags, uint64_t map, mode_t mode, struct meta **out)
+{
+    struct meta *meta = calloc(1, sizeof *meta);
+    int rc;
+
+    if (!meta)
+        return hf_fail(ENOMEM, "out of memory");
+    rc = mdb_env_create(&meta->env);
+    if (rc) {
+        free(meta);
+        return meta_result(rc, "create");
+    }
+    meta->readonly = flags & MDB_RDONLY;
+    meta->in_place = flags & MDB_WRITEMAP;
+    rc = map != 0 ? mdb_env_set_mapsize(meta->env, map) : 0;
+    if (rc == 0)
+        rc = mdb_env_open(meta->env, dir, flags, mode);
+    rc = meta_result(rc, "open");
+    if (rc == 0)
+        rc = open_dbi(meta);
+    if (rc == 0)
+        rc = describe_env(meta);
+    if (rc) {
+        close_env(meta);
+        return rc;
+    }
+    *out = meta;
+    return 0;
+}
+
+/* --- making --- */
+
+static mode_t dir_mode(mode_t mode)
+{
+    return mode | (mode & 0444) >> 2 | 0700;
+}
+
+static int set_mode(const char *pool_dir, const char *name, mode_t mode)
+{
+    char path[META_PATH_MAX];
+    int rc = meta_path(path, pool_dir, name);
+
+    if (rc)
+        return rc;
+    return chmod(path, mode) ? hf_fail_errno(errno, "chmod %s", path) : 0;
+}
+
+static int first_records(struct meta *meta, const struct meta_super *super,
+                         const struct meta_inode *root)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_write(meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_super_put(txn, super);
+    if (rc == 0)
+        rc = meta_inode_put(txn, META_ROOT_INO, root);
+    if (rc) {
+        meta_abort(txn);
+        return rc;
+    }
+    return meta_commit(txn);
+}
+
+static int fill_new(const char *pool_dir, const char *dir, const struct meta_super *super,
+                    const struct meta_inode *root)
+{
+    unsigned flags = env_flags(false, super->flags & FLAG_DURABLE) | MDB_NOLOCK;
+    struct meta *meta;
+    int rc = open_env(dir, flags, map_bytes(super->limit_bytes), 0600, &meta);
+
+    if (rc)
+        return rc;
+    meta_register(meta);
+    rc = first_records(meta, super, root);
+    meta_close(meta);
+    if (rc == 0)
+        rc = meta_reset_lock(pool_dir);
+    if (rc == 0)
+        rc = set_mode(pool_dir, "/data.mdb", super->mode);
+    return rc ? rc : set_mode(pool_dir, "", dir_mode(super->mode));
+}
+
+static void remove_all(const char *pool_dir)
+{
+    static const char *const names[] = {"/data.mdb", "/lock.mdb"};
+    char path[META_PATH_MAX];
+
+    for (unsigned i = 0; i < 2; i++)
+        if (meta_path(path, pool_dir, names[i]) == 0)
+            unlink(path);
+    if (meta_path(path, pool_dir, "") == 0)
+        rmdir(path);
+}
+
+int meta_create(const char *pool_dir, const struct meta_super *super,
+                const struct meta_inode *root)
+{
+    char dir[META_PATH_MAX];
+    int rc = meta_path(dir, pool_dir, "");
+
+    if (rc)
+        return rc;
+    if (mkdir(dir, 0700))
+        return hf_fail_errno(errno, "mkdir %s", dir);
+    rc = fill_new(pool_dir, dir, super, root);
+    if (rc)
+        remove_all(pool_dir);
+    return rc;
+}
+
+/* --- opening --- */
+
+static int check_features(const struct meta_super *super, bool readonly)
+{
+    uint64_t unknown = super->incompat & ~KNOWN_INCOMPAT;
+
+    if (!readonly)
+        unknown |= super->ro_compat & ~KNOWN_RO_COMPAT;
+    if (unknown == 0)
+        return 0;
+    return hf_fail(EOPNOTSUPP, "the pool has features 0x%llx that this version does not know",
+                   (unsigned long long)unknown);
+}
+
+static int read_super(struct meta *meta, struct meta_super *out)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_read(meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_super_get(txn, out);
+    meta_end_read(txn);
+    return rc;
+}
+
+/* The super record through an environment that only reads. */
+static int peek(const char *dir, unsigned lock_flag, struct meta_super *out)
+{
+    struct meta *meta;
+    int rc = open_env(dir, env_flags(true, false) | lock_flag, 0, 0, &meta);
+
+    if (rc)
+        return rc;
+    meta_register(meta);
+    rc = read_super(meta, out);
+    meta_close(meta);
+    return rc;
+}
+
+/* LMDB would make what is not there. */
+static int find_files(const char *pool_dir, char dir[META_PATH_MAX])
+{
+    char path[META_PATH_MAX];
+    struct stat st;
+    int rc = meta_path(dir, pool_dir, "");
+
+    if (!rc)
+        rc = meta_path(path, pool_dir, "/data.mdb");
+    if (rc)
+        return rc;
+    if (stat(path, &st))
+        return hf_fail_errno(errno, "%s", path);
+    if (!S_ISREG(st.st_mode) || st.st_size == 0)
+        return hf_fail(EUCLEAN, "%s is empty or not a file", path);
+    return 0;
+}
+
+int meta_open(const char *pool_dir, bool readonly, struct meta **out)
+{
+    char dir[META_PATH_MAX];
+    struct meta_super super;
+    struct meta *meta;
+    int rc = find_files(pool_dir, dir);
+
+    if (rc == 0)
+        rc = peek(dir, 0, &super);
+    if (rc == 0)
+        rc = check_features(&super, readonly);
+    if (rc == 0)
+        rc = open_env(dir, env_flags(readonly, super.flags & FLAG_DURABLE), 0, super.mode, &meta);
+    if (rc)
+        return rc;
+    meta->limit_blocks = super.limit_bytes / META_BLOCK_BYTES;
+    meta_register(meta);
+    *out = meta;
+    return 0;
+}
+
+int meta_open_alone(const char *pool_dir, bool readonly, struct meta **out)
+{
+    char dir[META_PATH_MAX];
+    struct meta_super super = {0};
+    struct meta *meta;
+    int rc = find_files(pool_dir, dir);
+
+    if (rc)
+        return rc;
+    rc = peek(dir, MDB_NOLOCK, &super);
+    if (rc && rc != -EUCLEAN)
+        return rc;
+    rc = check_features(&super, readonly);
+    if (rc == 0)
+        rc = open_env(dir, env_flags(readonly, super.flags & FLAG_DURABLE) | MDB_NOLOCK, 0, 0600,
+                      &meta);
+    if (rc)
+        return rc;
+    meta->limit_blocks = super.limit_bytes / META_BLOCK_BYTES;
+    meta_register(meta);
+    *out = meta;
+    return 0;
+}
+
+void meta_close(struct meta *meta)
+{
+    meta_unregister(meta);
+    close_env(meta);
+}
+
+static int make_lock(const char *path, mode_t mode, uint64_t readers)
+{
+    int fd, rc = 0;
+
+    if (unlink(path) && errno != ENOENT)
+        return hf_fail_errno(errno, "unlink %s", path);
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return hf_fail_errno(errno, "create %s", path);
+    if (fchmod(fd, mode) ||
+        ftruncate(fd, (off_t)(LOCK_HEADER_BYTES + readers * LOCK_SLOT_BYTES)))
+        rc = hf_fail_errno(errno, "%s", path);
+    close(fd);
+    return rc;
+}
+
+int meta_reset_lock(const char *pool_dir)
+{
+    char dir[META_PATH_MAX], path[META_PATH_MAX];
+    struct meta_super super;
+    int rc = find_files(pool_dir, dir);
+
+    if (!rc)
+        rc = meta_path(path, pool_dir, "/lock.mdb");
+    if (rc == 0)
+        rc = peek(dir, MDB_NOLOCK, &super);
+    if (rc)
+        return rc;
+    return make_lock(path, super.mode,
+                     (uint64_t)super.max_threads + super.max_processes + SPARE_READERS);
+}
+
+void meta_reap_readers(struct meta *meta)
+{
+    int dead;
+
+    mdb_reader_check(meta->env, &dead);
+}
+
+int meta_sync(struct meta *meta)
+{
+    if (meta->readonly)
+        return 0;
+    return meta_result(mdb_env_sync(meta->env, 1), "sync");
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Private to src/meta: the open environment, the transaction, keys and records.
+ *
+ * A transaction has one LMDB cursor. Most calls of one transaction touch one leaf (meta.h says
+ * why), and a cursor that stands on the right leaf finds a key there without going down from the
+ * root. Every call begins by seeking, so none relies on where the one before left the cursor.
+ */
+#ifndef HF_META_ENV_H
+#define HF_META_ENV_H
+
+#include "meta/meta.h"
+
+#include <lmdb.h>
+#include <string.h>
+
+#define META_FILE_PAGES (UINT64_C(1) << 32) /* 16 TiB in blocks of 4 KiB */
+#define META_BLOCK_BYTES 4096u
+#define META_NAME_MAX 255u
+#define META_SYMLINK_MAX 4095u
+#define META_XATTR_MAX 65536u
+#define META_PATH_MAX 4096u
+
+enum meta_table { META_SUPER = 0x01, META_INODE = 0x10, META_DETACHED = 0x20, META_ORPHAN = 0x30 };
+
+/* What follows the inode number in a key of META_INODE. */
+enum meta_part {
+    META_ATTRIBUTES = 0x01,
+    META_EXTENT = 0x02,
+    META_DIRENT = 0x03,
+    META_XATTR = 0x04,
+    META_TARGET = 0x05
+};
+
+struct meta_thread;
+
+struct meta {
+    MDB_env *env;
+    MDB_dbi dbi;
+    int fd;                      /* of data.mdb; LMDB's own */
+    bool readonly;
+    bool in_place;               /* LMDB writes through its map: room is reserved before it is used */
+    unsigned page_bytes;
+    uint64_t map_pages;
+    uint64_t reserved_pages;     /* of data.mdb that have memory; by the holder of the write lock */
+    uint64_t limit_blocks;       /* no extent reaches beyond */
+    uint64_t id;                 /* never used again in this process */
+    struct meta_thread *threads; /* under the registry's lock */
+    struct meta *next;           /* in the registry */
+};
+
+struct meta_txn {
+    struct meta *meta;
+    MDB_txn *lmdb;
+    MDB_cursor *cursor;
+    bool write;
+    bool open;
+    uint64_t room_pages;    /* may still be dirtied before more room must be reserved */
+    uint64_t charged_pages; /* dirtied by the estimate of meta_charge() */
+};
+
+/* --- keys --- */
+
+#define META_KEY_PREFIX 10u /* table, inode number, part */
+#define META_KEY_MAX (META_KEY_PREFIX + META_NAME_MAX)
+
+struct meta_key {
+    size_t len;
+    unsigned char bytes[META_KEY_MAX];
+};
+
+static inline void meta_put_be64(unsigned char *to, uint64_t value)
+{
+    value = __builtin_bswap64(value);
+    memcpy(to, &value, sizeof value);
+}
+
+static inline uint64_t meta_get_be64(const unsigned char *from)
+{
+    uint64_t value;
+
+    memcpy(&value, from, sizeof value);
+    return __builtin_bswap64(value);
+}
+
+static inline void meta_key_number(struct meta_key *key, enum meta_table table, uint64_t number)
+{
+    key->bytes[0] = (unsigned char)table;
+    meta_put_be64(key->bytes + 1, number);
+    key->len = 9;
+}
+
+static inline void meta_key_part(struct meta_key *key, uint64_t ino, enum meta_part part)
+{
+    meta_key_number(key, META_INODE, ino);
+    key->bytes[9] = (unsigned char)part;
+    key->len = META_KEY_PREFIX;
+}
+
+static inline void meta_key_extent(struct meta_key *key, uint64_t ino, uint64_t page)
+{
+    meta_key_part(key, ino, META_EXTENT);
+    meta_put_be64(key->bytes + META_KEY_PREFIX, page);
+    key->len = META_KEY_PREFIX + 8;
+}
+
+/* -ENAMETOOLONG beyond 255 bytes. */
+int meta_key_name(struct meta_key *key, uint64_t ino, enum meta_part part, const char *name);
+
+/* True when `found` is a key of that part of that inode. */
+static inline bool meta_key_is_part(const MDB_val *found, uint64_t ino, enum meta_part part)
+{
+    const unsigned char *bytes = found->mv_data;
+
+    return found->mv_size >= META_KEY_PREFIX && bytes[0] == META_INODE &&
+           meta_get_be64(bytes + 1) == ino && bytes[9] == part;
+}
+
+/* --- values, as docs/FORMAT.md has them; little-endian and without padding --- */
+
+struct meta_disk_super {
+    char magic[8];
+    uint32_t format, flags;
+    uint64_t incompat, ro_compat, compat;
+    uint8_t uuid[16];
+    uint64_t pool_bytes, limit_bytes;
+    uint32_t mode, policy_kind;
+    uint64_t policy_deadline_ns;
+    uint32_t max_processes, max_threads, max_files, max_leases;
+    uint64_t next_ino, inodes, fresh_block;
+    char engine[24];
+    uint8_t zero[104];
+};
+struct meta_disk_inode {
+    uint32_t mode, uid, gid, nlink;
+    uint64_t size, blocks, rdev, parent;
+    int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
+    uint64_t version;
+};
+struct meta_disk_extent {
+    uint64_t block, count;
+};
+struct meta_disk_dirent {
+    uint64_t ino;
+    uint32_t type, zero;
+};
+struct meta_disk_detached {
+    uint64_t count, ino, page;
+};
+_Static_assert(sizeof(struct meta_disk_super) == 256, "docs/FORMAT.md: super record");
+_Static_assert(sizeof(struct meta_disk_inode) == 88, "docs/FORMAT.md: inode");
+_Static_assert(sizeof(struct meta_disk_extent) == 16, "docs/FORMAT.md: extent");
+_Static_assert(sizeof(struct meta_disk_dirent) == 16, "docs/FORMAT.md: directory entry");
+_Static_assert(sizeof(struct meta_disk_detached) == 24, "docs/FORMAT.md: detached run");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are stored as they are in memory");
+
+/* Each: 0, or -EUCLEAN with a sentence. */
+int meta_super_decode(const MDB_val *value, struct meta_super *out);
+int meta_inode_decode(uint64_t ino, const MDB_val *value, struct meta_inode *out);
+int meta_extent_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val *value,
+                       struct meta_extent *out);
+int meta_dirent_decode(const MDB_val *key, const MDB_val *value, struct meta_dirent *out);
+int meta_detached_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val *value,
+                         struct meta_detached *out);
+
+/* --- records under the cursor --- */
+
+/* LMDB's result as ours. -ENOENT gets no sentence: it is an answer, not a failure. */
+int meta_result(int rc, const char *doing);
+
+/* The record of exactly this key. */
+int meta_seek(struct meta_txn *txn, const struct meta_key *key, MDB_val *value);
+/* The first record at or after this key. */
+int meta_seek_from(struct meta_txn *txn, const struct meta_key *key, MDB_val *found, MDB_val *value);
+int meta_seek_last(struct meta_txn *txn, MDB_val *found, MDB_val *value);
+/* The record after, before or under the cursor. */
+int meta_step(struct meta_txn *txn, MDB_cursor_op step, MDB_val *found, MDB_val *value);
+
+int meta_store(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len);
+/* Overwrites the record under the cursor, whose key this is, with a value of the same length. */
+int meta_overwrite(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len);
+/* Removes the record under the cursor; MDB_NEXT then gives the one behind it. */
+int meta_erase(struct meta_txn *txn);
+int meta_erase_key(struct meta_txn *txn, const struct meta_key *key);
+
+/* Makes sure that one more change of `len` bytes cannot run out of memory under LMDB's map. */
+int meta_charge(struct meta_txn *txn, size_t len);
+
+/* --- environment --- */
+
+/* Opens POOL/meta without its lock file: no other process may have it open. The super record may be
+ * damaged: then limit_blocks is 0. */
+int meta_open_alone(const char *pool_dir, bool readonly, struct meta **out);
+/* POOL/meta and, behind it, `name` (may be ""). -ENAMETOOLONG. */
+int meta_path(char buf[META_PATH_MAX], const char *pool_dir, const char *name);
+
+/* Puts a new environment into the registry; takes it out with the snapshots of all threads. */
+void meta_register(struct meta *meta);
+void meta_unregister(struct meta *meta);
+
+#endif

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the extents of a file: runs of pages on runs of blocks, sorted by page, never overlapping,
+ * never continuing one another (they are merged). Calls record.c only.
+ *
+ * What keeps them apart: every change looks at the record before and behind the place it touches,
+ * and refuses (-EUCLEAN, the transaction is then to be aborted) what would overlap.
+ */
+#include "meta/env.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+
+static uint64_t end_of(const struct meta_extent *extent)
+{
+    return extent->page + extent->count;
+}
+
+static bool continues(const struct meta_extent *left, const struct meta_extent *right)
+{
+    return end_of(left) == right->page && left->block + left->count == right->block;
+}
+
+int meta_extent_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val *value,
+                       struct meta_extent *out)
+{
+    const unsigned char *bytes = key->mv_data;
+    struct meta_disk_extent disk;
+    uint64_t page;
+
+    if (key->mv_size != META_KEY_PREFIX + 8 || value->mv_size != sizeof disk)
+        return hf_fail(EUCLEAN, "inode %llu: an extent record has a key of %zu and a value of %zu "
+                                "bytes",
+                       (unsigned long long)meta_get_be64(bytes + 1), key->mv_size, value->mv_size);
+    page = meta_get_be64(bytes + META_KEY_PREFIX);
+    memcpy(&disk, value->mv_data, sizeof disk);
+    if (disk.count == 0 || page >= META_FILE_PAGES || disk.count > META_FILE_PAGES - page ||
+        disk.block >= limit_blocks || disk.count > limit_blocks - disk.block)
+        return hf_fail(EUCLEAN, "inode %llu: extent of %llu pages at page %llu on block %llu is out "
+                                "of bounds",
+                       (unsigned long long)meta_get_be64(bytes + 1), (unsigned long long)disk.count,
+                       (unsigned long long)page, (unsigned long long)disk.block);
+    *out = (struct meta_extent){page, disk.block, disk.count};
+    return 0;
+}
+
+static int decode(struct meta_txn *txn, const MDB_val *key, const MDB_val *value,
+                  struct meta_extent *out)
+{
+    return meta_extent_decode(txn->meta->limit_blocks, key, value, out);
+}
+
+static int overwrite(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
+{
+    struct meta_disk_extent disk = {extent->block, extent->count};
+    struct meta_key key;
+
+    meta_key_extent(&key, ino, extent->page);
+    return meta_overwrite(txn, &key, &disk, sizeof disk);
+}
+
+static int store(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
+{
+    struct meta_disk_extent disk = {extent->block, extent->count};
+    struct meta_key key;
+
+    meta_key_extent(&key, ino, extent->page);
+    return meta_store(txn, &key, &disk, sizeof disk);
+}
+
+static int erase(struct meta_txn *txn, uint64_t ino, uint64_t page)
+{
+    struct meta_key key;
+
+    meta_key_extent(&key, ino, page);
+    return meta_erase_key(txn, &key);
+}
+
+/* The extents that begin before `page` and at or after it: counts of 0 where there is none. Leaves
+ * the cursor on `before` when there is one. */
+static int around(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *before,
+                  struct meta_extent *after)
+{
+    struct meta_key key;
+    MDB_val found, value;
+    int rc;
+
+    before->count = 0;
+    after->count = 0;
+    meta_key_extent(&key, ino, page);
+    rc = meta_seek_from(txn, &key, &found, &value);
+    if (rc == 0 && meta_key_is_part(&found, ino, META_EXTENT))
+        rc = decode(txn, &found, &value, after);
+    if (rc && rc != -ENOENT)
+        return rc;
+    rc = rc == -ENOENT ? meta_seek_last(txn, &found, &value)
+                       : meta_step(txn, MDB_PREV, &found, &value);
+    if (rc == -ENOENT)
+        return 0;
+    if (rc == 0 && meta_key_is_part(&found, ino, META_EXTENT))
+        rc = decode(txn, &found, &value, before);
+    if (rc == 0 && before->count != 0 && after->count != 0 && end_of(before) > after->page)
+        return hf_fail(EUCLEAN, "inode %llu: extents at pages %llu and %llu overlap",
+                       (unsigned long long)ino, (unsigned long long)before->page,
+                       (unsigned long long)after->page);
+    return rc;
+}
+
+int meta_extent_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out)
+{
+    struct meta_extent before, after;
+    int rc = around(txn, ino, page, &before, &after);
+
+    if (rc)
+        return rc;
+    if (before.count != 0 && end_of(&before) > page)
+        *out = before;
+    else if (after.count != 0)
+        *out = after;
+    else
+        return -ENOENT;
+    return 0;
+}
+
+int meta_extent_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out)
+{
+    struct meta_extent before, after;
+    int rc = around(txn, ino, page, &before, &after);
+
+    if (rc)
+        return rc;
+    if (before.count == 0)
+        return -ENOENT;
+    *out = before;
+    return 0;
+}
+
+static int refuse(const struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
+{
+    if (extent->count == 0 || extent->page >= META_FILE_PAGES ||
+        extent->count > META_FILE_PAGES - extent->page)
+        return hf_fail(EFBIG, "inode %llu: %llu pages at page %llu are beyond the largest file",
+                       (unsigned long long)ino, (unsigned long long)extent->count,
+                       (unsigned long long)extent->page);
+    HF_BUG_ON(extent->block >= txn->meta->limit_blocks ||
+              extent->count > txn->meta->limit_blocks - extent->block);
+    return 0;
+}
+
+int meta_extent_insert(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
+{
+    struct meta_extent before, after, merged = *extent;
+    int rc = refuse(txn, ino, extent);
+
+    if (!rc)
+        rc = around(txn, ino, extent->page, &before, &after);
+    if (rc)
+        return rc;
+    if ((before.count != 0 && end_of(&before) > extent->page) ||
+        (after.count != 0 && end_of(extent) > after.page))
+        return hf_fail(EUCLEAN, "inode %llu: pages %llu to %llu have blocks already",
+                       (unsigned long long)ino, (unsigned long long)extent->page,
+                       (unsigned long long)end_of(extent) - 1);
+    if (after.count != 0 && continues(extent, &after))
+        merged.count += after.count;
+    if (before.count != 0 && continues(&before, extent)) {
+        merged.page = before.page;
+        merged.block = before.block;
+        merged.count += before.count;
+        rc = overwrite(txn, ino, &merged);
+    } else {
+        rc = store(txn, ino, &merged);
+    }
+    if (rc == 0 && end_of(&merged) != end_of(extent))
+        rc = erase(txn, ino, after.page);
+    return rc;
+}
+
+/* Takes [page, end) out of an extent that overlaps it and tells `gone` what went. */
+static int cut(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent, uint64_t page,
+               uint64_t end, struct meta_extent *gone)
+{
+    uint64_t first = extent->page > page ? extent->page : page;
+    uint64_t last = end_of(extent) < end ? end_of(extent) : end;
+    struct meta_extent head = {extent->page, extent->block, first - extent->page};
+    struct meta_extent tail = {last, extent->block + (last - extent->page), end_of(extent) - last};
+    int rc;
+
+    *gone = (struct meta_extent){first, extent->block + head.count, last - first};
+    rc = head.count != 0 ? overwrite(txn, ino, &head) : meta_erase(txn);
+    if (rc == 0 && tail.count != 0)
+        rc = store(txn, ino, &tail);
+    return rc;
+}
+
+int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t count,
+                       int (*removed)(void *arg, const struct meta_extent *run), void *arg)
+{
+    uint64_t end = count > UINT64_MAX - page ? UINT64_MAX : page + count;
+    struct meta_extent before, after, gone;
+    struct meta_key key;
+    MDB_val found, value;
+    int rc = around(txn, ino, page, &before, &after);
+
+    if (rc == 0 && before.count != 0 && end_of(&before) > page) {
+        rc = cut(txn, ino, &before, page, end, &gone);
+        if (rc == 0)
+            rc = removed(arg, &gone);
+    }
+    /* `removed` may have used the cursor, so each round seeks its extent again. */
+    while (rc == 0 && after.count != 0 && after.page < end) {
+        meta_key_extent(&key, ino, after.page);
+        rc = meta_seek(txn, &key, &value);
+        if (rc == 0)
+            rc = cut(txn, ino, &after, page, end, &gone);
+        if (rc == 0)
+            rc = removed(arg, &gone);
+        if (rc || end_of(&after) >= end)
+            break;
+        rc = meta_seek_from(txn, &key, &found, &value);
+        if (rc == -ENOENT || (rc == 0 && !meta_key_is_part(&found, ino, META_EXTENT)))
+            return 0;
+        if (rc == 0)
+            rc = decode(txn, &found, &value, &after);
+    }
+    return rc;
+}
+
+int meta_extent_split(struct meta_txn *txn, uint64_t ino, uint64_t page)
+{
+    struct meta_extent before, after, tail;
+    int rc = around(txn, ino, page, &before, &after);
+
+    if (rc || before.count == 0 || end_of(&before) <= page)
+        return rc;
+    tail = (struct meta_extent){page, before.block + (page - before.page), end_of(&before) - page};
+    before.count -= tail.count;
+    rc = overwrite(txn, ino, &before);
+    return rc ? rc : store(txn, ino, &tail);
+}
+
+/* --- shifting --- */
+
+static int move_one(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent,
+                    int64_t delta)
+{
+    struct meta_extent moved = *extent;
+    int rc = erase(txn, ino, extent->page);
+
+    moved.page += (uint64_t)delta;
+    return rc ? rc : store(txn, ino, &moved);
+}
+
+/* From the last extent down, so that no key lands on one that has still to move. */
+static int shift_up(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t delta)
+{
+    uint64_t below = UINT64_MAX;
+    struct meta_extent extent, after;
+    int rc = around(txn, ino, below, &extent, &after);
+
+    if (rc == 0 && extent.count != 0 && extent.page >= page &&
+        (uint64_t)delta > META_FILE_PAGES - end_of(&extent))
+        return hf_fail(EFBIG, "inode %llu: the shift goes beyond the largest file",
+                       (unsigned long long)ino);
+    while (rc == 0 && extent.count != 0 && extent.page >= page) {
+        below = extent.page;
+        rc = move_one(txn, ino, &extent, delta);
+        if (rc == 0)
+            rc = around(txn, ino, below, &extent, &after);
+    }
+    return rc;
+}
+
+static int shift_down(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t delta)
+{
+    uint64_t from = page;
+    struct meta_extent before, extent;
+    int rc = around(txn, ino, page, &before, &extent);
+
+    if (rc == 0 && extent.count != 0 &&
+        (extent.page < (uint64_t)-delta ||
+         (before.count != 0 && end_of(&before) > extent.page - (uint64_t)-delta)))
+        return hf_fail(EUCLEAN, "inode %llu: pages to be shifted down would overlap others",
+                       (unsigned long long)ino);
+    while (rc == 0 && extent.count != 0) {
+        from = end_of(&extent);
+        rc = move_one(txn, ino, &extent, delta);
+        if (rc == 0)
+            rc = around(txn, ino, from, &before, &extent);
+    }
+    return rc;
+}
+
+/* Merges the extent that begins at `page` with the one before it where they continue each other. */
+static int merge_at(struct meta_txn *txn, uint64_t ino, uint64_t page)
+{
+    struct meta_extent before, after;
+    int rc = around(txn, ino, page, &before, &after);
+
+    if (rc || before.count == 0 || after.count == 0 || !continues(&before, &after))
+        return rc;
+    before.count += after.count;
+    rc = overwrite(txn, ino, &before);
+    return rc ? rc : erase(txn, ino, after.page);
+}
+
+int meta_extent_shift(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t delta)
+{
+    struct meta_extent before, after;
+    int rc = around(txn, ino, page, &before, &after);
+
+    if (rc || delta == 0 || after.count == 0)
+        return rc;
+    if (before.count != 0 && end_of(&before) > page)
+        return hf_fail(EUCLEAN, "inode %llu: an extent straddles page %llu, which is to be shifted",
+                       (unsigned long long)ino, (unsigned long long)page);
+    if (delta > 0)
+        return shift_up(txn, ino, page, delta);
+    rc = shift_down(txn, ino, page, delta);
+    return rc ? rc : merge_at(txn, ino, after.page - (uint64_t)-delta);
+}

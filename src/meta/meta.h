@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Metadata: one LMDB environment a pool, in POOL/meta. Everything about an inode lies side by side
+ * in one key space, so that a truncate or a small create touches one leaf:
+ *
+ *     01                            super record
+ *     10 ino 01                     inode
+ *     10 ino 02 page                extent: pages [page, page+count) on blocks [block, block+count)
+ *     10 ino 03 name                directory entry
+ *     10 ino 04 name                extended attribute
+ *     10 ino 05                     target of a symbolic link
+ *     20 block                      detached run: blocks in no file that a pin still holds
+ *     30 ino                        orphan: an inode without names that was still open
+ *
+ * Integers in keys are big-endian (bytewise order is numeric order), in values little-endian.
+ * Free space is no record: a block that no extent and no detached run names is free.
+ *
+ * Readers never block and hold nobody up except the reuse of old metadata pages: end them before
+ * you wait for anything. Writers exclude each other; the caller (src/fs) serialises them with its
+ * own robust lock, so a write transaction that dies with its process is simply not there.
+ * A record that makes no sense is -EUCLEAN with a sentence, never a crash.
+ */
+#ifndef HF_META_H
+#define HF_META_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define META_FORMAT 1u
+#define META_ROOT_INO 1u
+
+struct meta;     /* an open environment; one a process and pool */
+struct meta_txn; /* a transaction; belongs to one thread */
+
+struct meta_super {
+    uint32_t format;
+    uint32_t flags; /* HF_POOL_* */
+    uint64_t incompat, ro_compat, compat;
+    uint8_t uuid[16];
+    uint64_t pool_bytes, limit_bytes;
+    uint32_t mode;
+    uint32_t policy_kind;
+    uint64_t policy_deadline_ns;
+    uint32_t max_processes, max_threads, max_files, max_leases;
+    uint64_t next_ino;    /* never used before; inode numbers are not reused */
+    uint64_t inodes;      /* that exist */
+    uint64_t fresh_block; /* blocks from here on were never given out: their memory is zero */
+    char engine[24];      /* terminated, rest zero */
+};
+
+struct meta_inode {
+    uint32_t mode, uid, gid, nlink;
+    uint64_t size;    /* bytes; of a symbolic link: of its target */
+    uint64_t blocks;  /* blocks under it */
+    uint64_t rdev;
+    uint64_t parent;  /* of a directory; else 0 */
+    int64_t atime_ns, mtime_ns, ctime_ns, btime_ns; /* CLOCK_REALTIME */
+    uint64_t version; /* raised by every transaction that changes the inode or its extents */
+};
+
+struct meta_extent {
+    uint64_t page, block, count; /* count > 0 */
+};
+
+struct meta_dirent {
+    uint64_t ino;
+    uint32_t type; /* S_IFMT bits */
+    char name[256];
+};
+
+/* --- environment --- */
+
+/* Makes dir/meta with a super record and a root directory of `root`. */
+int meta_create(const char *pool_dir, const struct meta_super *super, const struct meta_inode *root);
+
+/* Looks at every page of POOL/meta/data.mdb without LMDB, which trusts its file: magic, page
+ * numbers, offsets, depths, order of keys, each page reachable once, free list. Nobody may have
+ * it open for writing. After 0 no LMDB call on it can leave its map. -EUCLEAN, -ENOENT. */
+int meta_verify(const char *pool_dir, void (*progress)(void *arg, uint64_t done, uint64_t total),
+                void *arg);
+
+/* Opens POOL/meta. -EUCLEAN no super record or a senseless one; -EOPNOTSUPP feature bits it does not
+ * know (unknown ro_compat bits only matter when `readonly` is false). The super record is checked. */
+int meta_open(const char *pool_dir, bool readonly, struct meta **out);
+void meta_close(struct meta *meta);
+
+/* Removes POOL/meta/lock.mdb and makes an empty one with the slots that the super record asks for.
+ * For the first process to attach, alone and after meta_verify(): LMDB trusts what it finds there. */
+int meta_reset_lock(const char *pool_dir);
+
+/* Frees the reader slots of dead processes. */
+void meta_reap_readers(struct meta *meta);
+
+int meta_sync(struct meta *meta); /* everything committed is on the medium */
+
+/* --- transactions --- */
+
+/* A snapshot. Cached a thread: begin and end cost a few ten ns. At most one at a time in a thread
+ * (a write transaction beside it is allowed). -EBUSY: all reader slots are taken. */
+int meta_begin_read(struct meta *meta, struct meta_txn **out);
+void meta_end_read(struct meta_txn *txn);
+
+int meta_begin_write(struct meta *meta, struct meta_txn **out);
+int meta_commit(struct meta_txn *txn); /* ends it also when it fails; -ENOSPC, -EIO: nothing happened */
+void meta_abort(struct meta_txn *txn);
+
+/* Frees this thread's cached snapshot; called at the end of a thread and before meta_close(). */
+void meta_thread_end(struct meta *meta);
+
+/* --- records: -ENOENT absent, -EUCLEAN senseless, -ENOSPC the environment is full --- */
+
+int meta_super_get(struct meta_txn *txn, struct meta_super *out);
+int meta_super_put(struct meta_txn *txn, const struct meta_super *super);
+
+int meta_inode_get(struct meta_txn *txn, uint64_t ino, struct meta_inode *out);
+int meta_inode_put(struct meta_txn *txn, uint64_t ino, const struct meta_inode *inode);
+/* Removes the inode with its extents, entries, attributes and target, which the caller has dealt with. */
+int meta_inode_del(struct meta_txn *txn, uint64_t ino);
+/* The first inode at or after *ino: its number goes to *ino. */
+int meta_inode_next(struct meta_txn *txn, uint64_t *ino, struct meta_inode *out);
+
+/* The extent that covers `page`, else the first one after it. */
+int meta_extent_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
+/* The last extent that begins before `page`. */
+int meta_extent_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
+/* Adds a run over what must be a hole; merges it with a neighbour where page and block both continue. */
+int meta_extent_insert(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent);
+/* Takes pages [page, page+count) out; `removed` is told every run that went, in order; its non-zero
+ * return ends the removal with that. count may reach past the end (UINT64_MAX - page). */
+int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t count,
+                       int (*removed)(void *arg, const struct meta_extent *run), void *arg);
+/* Moves every extent at or after `page` by `delta` pages (none may straddle `page`: see
+ * meta_extent_split()); merges at the seam. */
+int meta_extent_shift(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t delta);
+int meta_extent_split(struct meta_txn *txn, uint64_t ino, uint64_t page);
+
+int meta_dirent_get(struct meta_txn *txn, uint64_t dir, const char *name, struct meta_dirent *out);
+int meta_dirent_put(struct meta_txn *txn, uint64_t dir, const char *name, uint64_t ino, uint32_t type);
+int meta_dirent_del(struct meta_txn *txn, uint64_t dir, const char *name);
+/* The first entry whose name is bytewise greater than `after` ("" for the first). */
+int meta_dirent_next(struct meta_txn *txn, uint64_t dir, const char *after, struct meta_dirent *out);
+
+/* *value points into the snapshot: valid until the transaction ends or writes. */
+int meta_xattr_get(struct meta_txn *txn, uint64_t ino, const char *name, const void **value, size_t *len);
+int meta_xattr_put(struct meta_txn *txn, uint64_t ino, const char *name, const void *value, size_t len);
+int meta_xattr_del(struct meta_txn *txn, uint64_t ino, const char *name);
+int meta_xattr_next(struct meta_txn *txn, uint64_t ino, const char *after, char name[256]);
+
+int meta_symlink_get(struct meta_txn *txn, uint64_t ino, const char **target, size_t *len);
+int meta_symlink_put(struct meta_txn *txn, uint64_t ino, const char *target, size_t len);
+
+/* Detached runs; page says where they were. */
+struct meta_detached {
+    uint64_t block, count, ino, page;
+};
+int meta_detached_put(struct meta_txn *txn, const struct meta_detached *run);
+int meta_detached_del(struct meta_txn *txn, uint64_t block);
+int meta_detached_next(struct meta_txn *txn, uint64_t block, struct meta_detached *out);
+
+int meta_orphan_put(struct meta_txn *txn, uint64_t ino);
+int meta_orphan_del(struct meta_txn *txn, uint64_t ino);
+int meta_orphan_next(struct meta_txn *txn, uint64_t *ino); /* first at or after *ino */
+
+/* --- checking (holdfast fsck) --- */
+
+struct meta_check {
+    bool repair;
+    uint64_t data_bytes; /* of POOL/data, 0 when unknown */
+    void (*report)(void *arg, const char *sentence);
+    void (*progress)(void *arg, uint64_t done, uint64_t total);
+    void *arg;
+    uint64_t inodes, extents, dirents, blocks_used, problems, repaired; /* filled in */
+};
+int meta_check(const char *pool_dir, struct meta_check *check);
+
+#endif

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the encoding of records (docs/FORMAT.md) and the few LMDB calls that everything else in this
+ * folder is made of. Calls LMDB and base only.
+ *
+ * Every decoder looks at length and range of every field before it hands out a number, so that what
+ * a damaged or hostile pool says can be wrong but never out of bounds. Fields that LMDB hands out
+ * are not aligned: they are copied, never dereferenced.
+ */
+#include "meta/env.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+static const char super_magic[8] = {'H', 'O', 'L', 'D', 'F', 'A', 'S', 'T'};
+
+int meta_result(int rc, const char *doing)
+{
+    switch (rc) {
+    case MDB_SUCCESS:
+        return 0;
+    case MDB_NOTFOUND:
+        return -ENOENT;
+    case MDB_MAP_FULL:
+        return hf_fail(ENOSPC, "the pool's metadata is full (%s)", doing);
+    case MDB_TXN_FULL:
+        return hf_fail(ENOSPC, "too many metadata pages change in one transaction (%s)", doing);
+    case MDB_READERS_FULL:
+        return hf_fail(EBUSY, "all metadata reader slots are taken: make the pool with a larger "
+                              "--max-threads");
+    default:
+        if (rc > 0)
+            return hf_fail_errno(rc, "metadata: %s", doing);
+        return hf_fail(EUCLEAN, "the pool's metadata is damaged (%s: %s): run `holdfast fsck`",
+                       doing, mdb_strerror(rc));
+    }
+}
+
+int meta_key_name(struct meta_key *key, uint64_t ino, enum meta_part part, const char *name)
+{
+    size_t len = strnlen(name, META_NAME_MAX + 1);
+
+    if (len > META_NAME_MAX)
+        return hf_fail(ENAMETOOLONG, "a name has more than %u bytes", META_NAME_MAX);
+    meta_key_part(key, ino, part);
+    memcpy(key->bytes + META_KEY_PREFIX, name, len);
+    key->len += len;
+    return 0;
+}
+
+/* --- under the cursor --- */
+
+static int need_cursor(struct meta_txn *txn)
+{
+    if (__builtin_expect(txn->cursor != NULL, 1))
+        return 0;
+    return meta_result(mdb_cursor_open(txn->lmdb, txn->meta->dbi, &txn->cursor), "cursor");
+}
+
+int meta_seek(struct meta_txn *txn, const struct meta_key *key, MDB_val *value)
+{
+    MDB_val sought = {key->len, (void *)key->bytes};
+    int rc = need_cursor(txn);
+
+    return rc ? rc : meta_result(mdb_cursor_get(txn->cursor, &sought, value, MDB_SET), "read");
+}
+
+int meta_seek_from(struct meta_txn *txn, const struct meta_key *key, MDB_val *found, MDB_val *value)
+{
+    int rc = need_cursor(txn);
+
+    if (rc)
+        return rc;
+    *found = (MDB_val){key->len, (void *)key->bytes};
+    return meta_result(mdb_cursor_get(txn->cursor, found, value, MDB_SET_RANGE), "read");
+}
+
+int meta_seek_last(struct meta_txn *txn, MDB_val *found, MDB_val *value)
+{
+    int rc = need_cursor(txn);
+
+    return rc ? rc : meta_result(mdb_cursor_get(txn->cursor, found, value, MDB_LAST), "read");
+}
+
+int meta_step(struct meta_txn *txn, MDB_cursor_op step, MDB_val *found, MDB_val *value)
+{
+    return meta_result(mdb_cursor_get(txn->cursor, found, value, step), "read");
+}
+
+int meta_store(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len)
+{
+    MDB_val at = {key->len, (void *)key->bytes}, what = {len, (void *)value};
+    int rc = meta_charge(txn, len);
+
+    if (!rc)
+        rc = need_cursor(txn);
+    return rc ? rc : meta_result(mdb_cursor_put(txn->cursor, &at, &what, 0), "write");
+}
+
+int meta_overwrite(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len)
+{
+    MDB_val at = {key->len, (void *)key->bytes}, what = {len, (void *)value};
+    int rc = meta_charge(txn, len);
+
+    return rc ? rc : meta_result(mdb_cursor_put(txn->cursor, &at, &what, MDB_CURRENT), "write");
+}
+
+int meta_erase(struct meta_txn *txn)
+{
+    int rc = meta_charge(txn, 0);
+
+    return rc ? rc : meta_result(mdb_cursor_del(txn->cursor, 0), "delete");
+}
+
+int meta_erase_key(struct meta_txn *txn, const struct meta_key *key)
+{
+    MDB_val value;
+    int rc = meta_seek(txn, key, &value);
+
+    return rc ? rc : meta_erase(txn);
+}
+
+/* --- super record --- */
+
+static int super_bounds(const struct meta_super *super)
+{
+    uint64_t blocks = super->pool_bytes / META_BLOCK_BYTES;
+
+    if (super->pool_bytes == 0 || super->pool_bytes % META_BLOCK_BYTES != 0 ||
+        super->limit_bytes < super->pool_bytes || super->limit_bytes % META_BLOCK_BYTES != 0 ||
+        super->limit_bytes > UINT64_C(1) << 56)
+        return hf_fail(EUCLEAN, "super record: pool of %llu bytes with limit %llu",
+                       (unsigned long long)super->pool_bytes,
+                       (unsigned long long)super->limit_bytes);
+    if (super->fresh_block > blocks || super->next_ino <= META_ROOT_INO ||
+        super->next_ino >= UINT64_C(1) << 63)
+        return hf_fail(EUCLEAN, "super record: first fresh block %llu of %llu, next inode %llu",
+                       (unsigned long long)super->fresh_block, (unsigned long long)blocks,
+                       (unsigned long long)super->next_ino);
+    if (super->mode & ~0777u || super->max_threads > 1u << 24 || super->max_processes > 1u << 20 ||
+        super->max_files > 1u << 28 || super->max_leases > 1u << 28)
+        return hf_fail(EUCLEAN, "super record: mode %o or a maximum is out of range", super->mode);
+    return 0;
+}
+
+int meta_super_decode(const MDB_val *value, struct meta_super *out)
+{
+    struct meta_disk_super disk;
+
+    if (value->mv_size != sizeof disk)
+        return hf_fail(EUCLEAN, "the super record has %zu bytes, not %zu", value->mv_size,
+                       sizeof disk);
+    memcpy(&disk, value->mv_data, sizeof disk);
+    if (memcmp(disk.magic, super_magic, sizeof super_magic) != 0)
+        return hf_fail(EUCLEAN, "the super record does not begin with HOLDFAST");
+    if (disk.format > META_FORMAT)
+        return hf_fail(EOPNOTSUPP, "format %u is newer than this Holdfast's %u", disk.format,
+                       META_FORMAT);
+    if (disk.format == 0 || disk.engine[sizeof disk.engine - 1] != 0)
+        return hf_fail(EUCLEAN, "super record: format %u or engine name is senseless", disk.format);
+    struct meta_super super = {
+        .format = disk.format,
+        .flags = disk.flags,
+        .incompat = disk.incompat,
+        .ro_compat = disk.ro_compat,
+        .compat = disk.compat,
+        .pool_bytes = disk.pool_bytes,
+        .limit_bytes = disk.limit_bytes,
+        .mode = disk.mode,
+        .policy_kind = disk.policy_kind,
+        .policy_deadline_ns = disk.policy_deadline_ns,
+        .max_processes = disk.max_processes,
+        .max_threads = disk.max_threads,
+        .max_files = disk.max_files,
+        .max_leases = disk.max_leases,
+        .next_ino = disk.next_ino,
+        .inodes = disk.inodes,
+        .fresh_block = disk.fresh_block,
+    };
+    memcpy(super.uuid, disk.uuid, sizeof super.uuid);
+    memcpy(super.engine, disk.engine, sizeof super.engine);
+    int rc = super_bounds(&super);
+    if (rc == 0)
+        *out = super;
+    return rc;
+}
+
+static const struct meta_key super_key = {1, {META_SUPER}};
+
+int meta_super_get(struct meta_txn *txn, struct meta_super *out)
+{
+    MDB_val value;
+    int rc = meta_seek(txn, &super_key, &value);
+
+    if (rc == -ENOENT)
+        return hf_fail(EUCLEAN, "the metadata has no super record: not a Holdfast pool?");
+    return rc ? rc : meta_super_decode(&value, out);
+}
+
+int meta_super_put(struct meta_txn *txn, const struct meta_super *super)
+{
+    struct meta_disk_super disk = {
+        .format = super->format,
+        .flags = super->flags,
+        .incompat = super->incompat,
+        .ro_compat = super->ro_compat,
+        .compat = super->compat,
+        .pool_bytes = super->pool_bytes,
+        .limit_bytes = super->limit_bytes,
+        .mode = super->mode,
+        .policy_kind = super->policy_kind,
+        .policy_deadline_ns = super->policy_deadline_ns,
+        .max_processes = super->max_processes,
+        .max_threads = super->max_threads,
+        .max_files = super->max_files,
+        .max_leases = super->max_leases,
+        .next_ino = super->next_ino,
+        .inodes = super->inodes,
+        .fresh_block = super->fresh_block,
+    };
+    memcpy(disk.magic, super_magic, sizeof super_magic);
+    memcpy(disk.uuid, super->uuid, sizeof disk.uuid);
+    memcpy(disk.engine, super->engine, sizeof disk.engine);
+    return meta_store(txn, &super_key, &disk, sizeof disk);
+}
+
+/* --- inodes --- */
+
+static bool known_type(uint32_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFREG:
+    case S_IFDIR:
+    case S_IFLNK:
+    case S_IFIFO:
+    case S_IFSOCK:
+    case S_IFCHR:
+    case S_IFBLK:
+        return (mode & ~(uint32_t)(S_IFMT | 07777)) == 0;
+    default:
+        return false;
+    }
+}
+
+int meta_inode_decode(uint64_t ino, const MDB_val *value, struct meta_inode *out)
+{
+    struct meta_disk_inode disk;
+
+    if (value->mv_size != sizeof disk)
+        return hf_fail(EUCLEAN, "inode %llu: its record has %zu bytes, not %zu",
+                       (unsigned long long)ino, value->mv_size, sizeof disk);
+    memcpy(&disk, value->mv_data, sizeof disk);
+    if (!known_type(disk.mode))
+        return hf_fail(EUCLEAN, "inode %llu: mode %o is of no known type", (unsigned long long)ino,
+                       disk.mode);
+    if (disk.size > META_FILE_PAGES * META_BLOCK_BYTES || disk.blocks > META_FILE_PAGES)
+        return hf_fail(EUCLEAN, "inode %llu: %llu bytes on %llu blocks is too large",
+                       (unsigned long long)ino, (unsigned long long)disk.size,
+                       (unsigned long long)disk.blocks);
+    *out = (struct meta_inode){
+        .mode = disk.mode,
+        .uid = disk.uid,
+        .gid = disk.gid,
+        .nlink = disk.nlink,
+        .size = disk.size,
+        .blocks = disk.blocks,
+        .rdev = disk.rdev,
+        .parent = disk.parent,
+        .atime_ns = disk.atime_ns,
+        .mtime_ns = disk.mtime_ns,
+        .ctime_ns = disk.ctime_ns,
+        .btime_ns = disk.btime_ns,
+        .version = disk.version,
+    };
+    return 0;
+}
+
+int meta_inode_get(struct meta_txn *txn, uint64_t ino, struct meta_inode *out)
+{
+    struct meta_key key;
+    MDB_val value;
+
+    meta_key_part(&key, ino, META_ATTRIBUTES);
+    int rc = meta_seek(txn, &key, &value);
+    return rc ? rc : meta_inode_decode(ino, &value, out);
+}
+
+int meta_inode_put(struct meta_txn *txn, uint64_t ino, const struct meta_inode *inode)
+{
+    struct meta_disk_inode disk = {
+        .mode = inode->mode,
+        .uid = inode->uid,
+        .gid = inode->gid,
+        .nlink = inode->nlink,
+        .size = inode->size,
+        .blocks = inode->blocks,
+        .rdev = inode->rdev,
+        .parent = inode->parent,
+        .atime_ns = inode->atime_ns,
+        .mtime_ns = inode->mtime_ns,
+        .ctime_ns = inode->ctime_ns,
+        .btime_ns = inode->btime_ns,
+        .version = inode->version,
+    };
+    struct meta_key key;
+
+    meta_key_part(&key, ino, META_ATTRIBUTES);
+    return meta_store(txn, &key, &disk, sizeof disk);
+}
+
+int meta_inode_del(struct meta_txn *txn, uint64_t ino)
+{
+    struct meta_key key;
+    MDB_val found, value;
+    int rc;
+
+    meta_key_number(&key, META_INODE, ino);
+    rc = meta_seek_from(txn, &key, &found, &value);
+    while (rc == 0 && found.mv_size >= key.len && memcmp(found.mv_data, key.bytes, key.len) == 0) {
+        rc = meta_erase(txn);
+        if (rc == 0)
+            rc = meta_seek_from(txn, &key, &found, &value);
+    }
+    return rc == -ENOENT ? 0 : rc;
+}
+
+int meta_inode_next(struct meta_txn *txn, uint64_t *ino, struct meta_inode *out)
+{
+    struct meta_key key;
+    MDB_val found, value;
+    const unsigned char *bytes;
+
+    meta_key_part(&key, *ino, META_ATTRIBUTES);
+    int rc = meta_seek_from(txn, &key, &found, &value);
+    if (rc)
+        return rc;
+    bytes = found.mv_data;
+    if (bytes[0] != META_INODE)
+        return -ENOENT;
+    if (found.mv_size != META_KEY_PREFIX || bytes[9] != META_ATTRIBUTES)
+        return hf_fail(EUCLEAN, "records of an inode at or after %llu lie without it",
+                       (unsigned long long)*ino);
+    uint64_t next = meta_get_be64(bytes + 1);
+    rc = meta_inode_decode(next, &value, out);
+    if (rc == 0)
+        *ino = next;
+    return rc;
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns transactions and each thread's cache of them: a snapshot with its reader slot, and a write
+ * transaction object, so that beginning one allocates nothing. Calls LMDB and base.
+ *
+ * A thread finds its object by the environment's id, which is never used twice: what it keeps for
+ * an environment that is closed (by another thread) it never touches again, since the
+ * environment's closing has freed it. The registry of open environments, under one lock, decides
+ * who frees an object: the thread when it ends while the environment is registered, else the
+ * closing. In the child of a fork the registry is empty, so nothing of the parent's is ever touched.
+ *
+ * Room. LMDB writes a memory pool's metadata through its map of a sparse file; on a full file
+ * system that would be SIGBUS in the middle of a change. So a writer keeps a stretch of the file
+ * behind the last used page allocated, and every change is charged with the pages it may dirty.
+ */
+#include "meta/env.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+/* Room is made by this many pages; the charge of one change must fit well into it. */
+#define ROOM_PAGES 512u
+
+struct meta_thread {
+    struct meta_txn read;
+    struct meta_txn write;
+    struct meta_thread *next; /* of the environment; under the registry's lock */
+};
+
+struct cached {
+    uint64_t id;
+    struct meta_thread *thread;
+};
+
+struct cache {
+    struct cached *slots;
+    unsigned used, room;
+};
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct meta *registry; /* the open environments */
+static uint64_t last_id;
+static pthread_key_t cache_key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static _Thread_local struct cache cache;
+static _Thread_local struct cached hot; /* the one used last */
+
+/* --- the registry --- */
+
+static struct meta *registered(uint64_t id)
+{
+    struct meta *meta = registry;
+
+    while (meta && meta->id != id)
+        meta = meta->next;
+    return meta;
+}
+
+static void free_thread(struct meta_thread *thread)
+{
+    HF_BUG_ON(thread->read.open || thread->write.open);
+    if (thread->read.cursor)
+        mdb_cursor_close(thread->read.cursor);
+    if (thread->read.lmdb)
+        mdb_txn_abort(thread->read.lmdb);
+    free(thread);
+}
+
+/* Takes it off its environment's list and frees it, unless closing has done so. */
+static void drop_thread(uint64_t id, struct meta_thread *thread)
+{
+    struct meta *meta = registered(id);
+    struct meta_thread **link;
+
+    if (!meta)
+        return;
+    for (link = &meta->threads; *link != thread; link = &(*link)->next)
+        HF_BUG_ON(!*link);
+    *link = thread->next;
+    free_thread(thread);
+}
+
+static void thread_exits(void *arg)
+{
+    struct cache *own = arg;
+
+    pthread_mutex_lock(&registry_lock);
+    for (unsigned i = 0; i < own->used; i++)
+        drop_thread(own->slots[i].id, own->slots[i].thread);
+    pthread_mutex_unlock(&registry_lock);
+    free(own->slots);
+    *own = (struct cache){0};
+    hot = (struct cached){0};
+}
+
+static void lock_registry(void)
+{
+    pthread_mutex_lock(&registry_lock);
+}
+
+static void unlock_registry(void)
+{
+    pthread_mutex_unlock(&registry_lock);
+}
+
+static void empty_registry(void)
+{
+    registry = NULL;
+    pthread_mutex_unlock(&registry_lock);
+}
+
+static void set_up(void)
+{
+    HF_BUG_ON(pthread_key_create(&cache_key, thread_exits) != 0);
+    HF_BUG_ON(pthread_atfork(lock_registry, unlock_registry, empty_registry) != 0);
+}
+
+void meta_register(struct meta *meta)
+{
+    pthread_once(&once, set_up);
+    pthread_mutex_lock(&registry_lock);
+    meta->id = ++last_id;
+    meta->next = registry;
+    registry = meta;
+    pthread_mutex_unlock(&registry_lock);
+}
+
+void meta_unregister(struct meta *meta)
+{
+    struct meta **link;
+
+    pthread_mutex_lock(&registry_lock);
+    for (link = &registry; *link != meta; link = &(*link)->next)
+        HF_BUG_ON(!*link);
+    *link = meta->next;
+    while (meta->threads) {
+        struct meta_thread *thread = meta->threads;
+        meta->threads = thread->next;
+        free_thread(thread);
+    }
+    pthread_mutex_unlock(&registry_lock);
+}
+
+/* --- a thread's cache --- */
+
+static void forget_closed(void)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < cache.used; i++)
+        if (registered(cache.slots[i].id))
+            cache.slots[kept++] = cache.slots[i];
+    cache.used = kept;
+}
+
+static int grow_cache(void)
+{
+    unsigned room = cache.room ? 2 * cache.room : 4;
+    struct cached *slots;
+
+    if (cache.used < cache.room)
+        return 0;
+    slots = realloc(cache.slots, room * sizeof *slots);
+    if (!slots)
+        return -ENOMEM;
+    cache.slots = slots;
+    cache.room = room;
+    return -pthread_setspecific(cache_key, &cache);
+}
+
+static int new_thread(struct meta *meta, struct meta_thread **out)
+{
+    struct meta_thread *thread = calloc(1, sizeof *thread);
+    int rc;
+
+    if (!thread)
+        return hf_fail(ENOMEM, "out of memory");
+    thread->read.meta = meta;
+    thread->write.meta = meta;
+    thread->write.write = true;
+    pthread_mutex_lock(&registry_lock);
+    forget_closed();
+    rc = grow_cache();
+    if (rc == 0) {
+        thread->next = meta->threads;
+        meta->threads = thread;
+        cache.slots[cache.used++] = (struct cached){meta->id, thread};
+    }
+    pthread_mutex_unlock(&registry_lock);
+    if (rc) {
+        free(thread);
+        return hf_fail_errno(-rc, "a thread's metadata cache");
+    }
+    *out = thread;
+    return 0;
+}
+
+static int thread_of(struct meta *meta, struct meta_thread **out)
+{
+    int rc;
+
+    if (__builtin_expect(hot.id == meta->id, 1)) {
+        *out = hot.thread;
+        return 0;
+    }
+    for (unsigned i = 0; i < cache.used; i++)
+        if (cache.slots[i].id == meta->id) {
+            hot = cache.slots[i];
+            *out = hot.thread;
+            return 0;
+        }
+    rc = new_thread(meta, out);
+    if (rc == 0)
+        hot = (struct cached){meta->id, *out};
+    return rc;
+}
+
+void meta_thread_end(struct meta *meta)
+{
+    pthread_mutex_lock(&registry_lock);
+    for (unsigned i = 0; i < cache.used; i++)
+        if (cache.slots[i].id == meta->id) {
+            drop_thread(meta->id, cache.slots[i].thread);
+            cache.slots[i] = cache.slots[--cache.used];
+            break;
+        }
+    pthread_mutex_unlock(&registry_lock);
+    if (hot.id == meta->id)
+        hot = (struct cached){0};
+}
+
+/* --- snapshots --- */
+
+static int first_snapshot(struct meta_txn *txn)
+{
+    int rc = mdb_txn_begin(txn->meta->env, NULL, MDB_RDONLY, &txn->lmdb);
+
+    if (rc) {
+        txn->lmdb = NULL;
+        return meta_result(rc, "snapshot");
+    }
+    rc = mdb_cursor_open(txn->lmdb, txn->meta->dbi, &txn->cursor);
+    if (rc) {
+        mdb_txn_abort(txn->lmdb);
+        txn->lmdb = NULL;
+        txn->cursor = NULL;
+    }
+    return meta_result(rc, "cursor");
+}
+
+int meta_begin_read(struct meta *meta, struct meta_txn **out)
+{
+    struct meta_thread *thread;
+    struct meta_txn *txn;
+    int rc = thread_of(meta, &thread);
+
+    if (rc)
+        return rc;
+    txn = &thread->read;
+    HF_BUG_ON(txn->open);
+    if (__builtin_expect(!txn->lmdb, 0)) {
+        rc = first_snapshot(txn);
+    } else {
+        rc = meta_result(mdb_txn_renew(txn->lmdb), "snapshot");
+        if (rc == 0)
+            rc = meta_result(mdb_cursor_renew(txn->lmdb, txn->cursor), "cursor");
+    }
+    if (rc)
+        return rc;
+    txn->open = true;
+    *out = txn;
+    return 0;
+}
+
+void meta_end_read(struct meta_txn *txn)
+{
+    HF_BUG_ON(!txn->open || txn->write);
+    mdb_txn_reset(txn->lmdb);
+    txn->open = false;
+}
+
+/* --- write transactions --- */
+
+/* Allocates the file up to `pages`, at most to the end of the map, where LMDB itself stops. */
+static int reserve(struct meta *meta, uint64_t pages)
+{
+    off_t from = (off_t)(meta->reserved_pages * meta->page_bytes);
+    off_t len;
+    int rc;
+
+    if (pages > meta->map_pages)
+        pages = meta->map_pages;
+    if (pages <= meta->reserved_pages)
+        return 0;
+    len = (off_t)((pages - meta->reserved_pages) * meta->page_bytes);
+    do
+        rc = fallocate(meta->fd, FALLOC_FL_KEEP_SIZE, from, len) ? errno : 0;
+    while (rc == EINTR);
+    if (rc && rc != EOPNOTSUPP)
+        return hf_fail_errno(rc, "no room for the pool's metadata");
+    meta->reserved_pages = pages;
+    return 0;
+}
+
+static uint64_t last_page(const struct meta *meta)
+{
+    MDB_envinfo info;
+
+    mdb_env_info(meta->env, &info);
+    return info.me_last_pgno;
+}
+
+static int find_room(struct meta_txn *txn)
+{
+    struct meta *meta = txn->meta;
+    uint64_t next = last_page(meta) + 1;
+    int rc;
+
+    if (__builtin_expect(next + ROOM_PAGES / 2 > meta->reserved_pages, 0)) {
+        rc = reserve(meta, next + ROOM_PAGES);
+        if (rc)
+            return rc;
+    }
+    txn->room_pages = meta->reserved_pages - next;
+    return 0;
+}
+
+/* One change dirties the path down to its leaf and may split each page of it. A transaction as a
+ * whole dirties no more pages than the tree had, and splits few: from there on it is charged less. */
+int meta_charge(struct meta_txn *txn, size_t len)
+{
+    struct meta *meta = txn->meta;
+    uint64_t pages = 1 + len / meta->page_bytes;
+    MDB_stat stat;
+    int rc;
+
+    if (__builtin_expect(!txn->write || meta->readonly, 0))
+        return hf_fail(EROFS, "the transaction may not write");
+    if (!meta->in_place)
+        return 0;
+    if (txn->charged_pages < ROOM_PAGES / 4)
+        pages += 8;
+    else if (mdb_stat(txn->lmdb, meta->dbi, &stat) == 0 &&
+             txn->charged_pages < stat.ms_branch_pages + stat.ms_leaf_pages)
+        pages += 2;
+    if (__builtin_expect(pages > txn->room_pages, 0)) {
+        rc = reserve(meta, meta->reserved_pages + pages + ROOM_PAGES);
+        if (rc)
+            return rc;
+        txn->room_pages += pages + ROOM_PAGES;
+    }
+    txn->room_pages -= pages;
+    txn->charged_pages += pages;
+    return 0;
+}
+
+int meta_begin_write(struct meta *meta, struct meta_txn **out)
+{
+    struct meta_thread *thread;
+    struct meta_txn *txn;
+    int rc = thread_of(meta, &thread);
+
+    if (rc)
+        return rc;
+    if (meta->readonly)
+        return hf_fail(EROFS, "the pool is open for reading only");
+    txn = &thread->write;
+    HF_BUG_ON(txn->open);
+    rc = meta_result(mdb_txn_begin(meta->env, NULL, 0, &txn->lmdb), "transaction");
+    if (rc)
+        return rc;
+    txn->cursor = NULL;
+    txn->charged_pages = 0;
+    if (meta->in_place)
+        rc = find_room(txn);
+    if (rc) {
+        mdb_txn_abort(txn->lmdb);
+        return rc;
+    }
+    txn->open = true;
+    *out = txn;
+    return 0;
+}
+
+/* LMDB frees a write transaction's cursors with it. */
+int meta_commit(struct meta_txn *txn)
+{
+    HF_BUG_ON(!txn->open || !txn->write);
+    txn->open = false;
+    return meta_result(mdb_txn_commit(txn->lmdb), "commit");
+}
+
+void meta_abort(struct meta_txn *txn)
+{
+    HF_BUG_ON(!txn->open || !txn->write);
+    txn->open = false;
+    mdb_txn_abort(txn->lmdb);
+}

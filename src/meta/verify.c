@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the question whether LMDB may be let loose on POOL/meta/data.mdb. Calls verify_tree.c and base,
+ * and never LMDB, which trusts every number in its file.
+ *
+ * When is the file valid? When both meta pages are meta pages of this format and page size; the
+ * newer one stands where its transaction number says; and from its two roots every page is reached
+ * at most once, is inside the file, and is what its parent says: kind, level, number, keys in order
+ * and within the parent's bounds, nodes that do not overlap and fill what the header calls used. A
+ * page that is listed as free is listed once and used by no tree. Then every page and node LMDB can
+ * come to by reading or writing has been looked at, and every page it can allocate is nobody's.
+ *
+ * What recovery may assume: a commit writes pages that the two newest transactions do not use, and
+ * then one meta page. So when the newest transaction does not verify, the one before it may: going
+ * back to it loses that one transaction and nothing else (meta_roll_back()).
+ *
+ * Reads with pread(2): an I/O error or a file cut short is an error here, not a signal.
+ */
+#include "meta/env.h"
+#include "meta/lmdb_file.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAP_BYTES_MAX (UINT64_C(1) << 41)
+
+int lmdb_read(const struct lmdb_walk *walk, uint64_t offset, void *buf, size_t len)
+{
+    char *to = buf;
+
+    while (len != 0) {
+        ssize_t got = pread(walk->fd, to, len, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return hf_fail_errno(errno, "metadata file at byte %llu", (unsigned long long)offset);
+        if (got == 0)
+            return hf_fail(EUCLEAN, "metadata: the file ends before byte %llu",
+                           (unsigned long long)offset);
+        to += got;
+        offset += (uint64_t)got;
+        len -= (size_t)got;
+    }
+    return 0;
+}
+
+/* --- meta pages --- */
+
+static int check_meta_page(const struct lmdb_meta_page *page, unsigned number)
+{
+    const struct lmdb_meta *meta = &page->meta;
+
+    if (page->page.number != number || page->page.flags != LMDB_META ||
+        meta->magic != LMDB_MAGIC)
+        return hf_fail(EUCLEAN, "metadata: page %u is not a meta page of LMDB", number);
+    if (meta->version != LMDB_VERSION)
+        return hf_fail(EUCLEAN, "metadata: LMDB format %u, not %u", meta->version, LMDB_VERSION);
+    if (meta->free_tree.pad < LMDB_PAGE_MIN || meta->free_tree.pad > LMDB_PAGE_MAX ||
+        (meta->free_tree.pad & (meta->free_tree.pad - 1)) != 0)
+        return hf_fail(EUCLEAN, "metadata: pages of %u bytes", meta->free_tree.pad);
+    return 0;
+}
+
+static int read_meta_pages(struct lmdb_walk *walk, struct lmdb_meta_page pages[2])
+{
+    int rc = lmdb_read(walk, 0, &pages[0], sizeof pages[0]);
+
+    if (rc == 0)
+        rc = check_meta_page(&pages[0], 0);
+    if (rc)
+        return rc;
+    walk->page_bytes = pages[0].meta.free_tree.pad;
+    rc = lmdb_read(walk, walk->page_bytes, &pages[1], sizeof pages[1]);
+    if (rc == 0)
+        rc = check_meta_page(&pages[1], 1);
+    if (rc == 0 && pages[1].meta.free_tree.pad != walk->page_bytes)
+        rc = hf_fail(EUCLEAN, "metadata: two page sizes, %u and %u", walk->page_bytes,
+                     pages[1].meta.free_tree.pad);
+    return rc;
+}
+
+int lmdb_newest_meta(const struct lmdb_meta_page pages[2])
+{
+    return pages[0].meta.txn < pages[1].meta.txn;
+}
+
+static int check_meta(const struct lmdb_walk *walk, int place)
+{
+    const struct lmdb_meta *meta = &walk->meta;
+
+    if ((meta->txn & 1) != (unsigned)place || meta->txn >= UINT64_C(1) << 62)
+        return hf_fail(EUCLEAN, "metadata: transaction %llu in meta page %d",
+                       (unsigned long long)meta->txn, place);
+    if (meta->map_bytes > MAP_BYTES_MAX || meta->last_page < LMDB_FIRST_PAGE - 1 ||
+        meta->last_page >= meta->map_bytes / walk->page_bytes)
+        return hf_fail(EUCLEAN, "metadata: last page %llu in a map of %llu bytes",
+                       (unsigned long long)meta->last_page, (unsigned long long)meta->map_bytes);
+    if (meta->free_tree.flags != LMDB_INTEGER_KEYS || meta->main_tree.flags != 0 ||
+        meta->main_tree.pad != 0)
+        return hf_fail(EUCLEAN, "metadata: flags %x and %x of the trees", meta->free_tree.flags,
+                       meta->main_tree.flags);
+    return 0;
+}
+
+/* --- the whole --- */
+
+static int check_trees(struct lmdb_walk *walk)
+{
+    uint64_t levels = LMDB_DEPTH_MAX;
+    int rc;
+
+    walk->seen = calloc(1, walk->meta.last_page / 8 + 1);
+    walk->pages = malloc(levels * walk->page_bytes);
+    if (!walk->seen || !walk->pages)
+        rc = hf_fail(ENOMEM, "out of memory for checking %llu metadata pages",
+                     (unsigned long long)walk->meta.last_page);
+    else
+        rc = lmdb_check_tree(walk, &walk->meta.main_tree, false);
+    if (rc == 0)
+        rc = lmdb_check_tree(walk, &walk->meta.free_tree, true);
+    free(walk->seen);
+    free(walk->pages);
+    free(walk->list);
+    return rc;
+}
+
+static int open_file(const char *pool_dir, int flags, struct lmdb_walk *walk)
+{
+    char path[META_PATH_MAX];
+    struct stat st;
+    int rc = meta_path(path, pool_dir, "/data.mdb");
+
+    if (rc)
+        return rc;
+    walk->fd = open(path, flags | O_CLOEXEC | O_NONBLOCK);
+    if (walk->fd < 0)
+        return hf_fail_errno(errno, "%s", path);
+    if (fstat(walk->fd, &st))
+        rc = hf_fail_errno(errno, "%s", path);
+    else if (!S_ISREG(st.st_mode))
+        rc = hf_fail(EUCLEAN, "%s is not a file", path);
+    else
+        walk->file_bytes = (uint64_t)st.st_size;
+    if (rc)
+        close(walk->fd);
+    return rc;
+}
+
+int meta_verify_txn(const char *pool_dir, bool previous,
+                    void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg)
+{
+    struct lmdb_walk walk = {.progress = progress, .arg = arg};
+    struct lmdb_meta_page pages[2];
+    int place, rc = open_file(pool_dir, O_RDONLY, &walk);
+
+    if (rc)
+        return rc;
+    rc = read_meta_pages(&walk, pages);
+    if (rc == 0) {
+        place = lmdb_newest_meta(pages) ^ (previous ? 1 : 0);
+        walk.meta = pages[place].meta;
+        rc = check_meta(&walk, place);
+    }
+    if (rc == 0)
+        rc = check_trees(&walk);
+    close(walk.fd);
+    return rc;
+}
+
+int meta_verify(const char *pool_dir, void (*progress)(void *arg, uint64_t done, uint64_t total),
+                void *arg)
+{
+    return meta_verify_txn(pool_dir, false, progress, arg);
+}
+
+/* The damaged meta page becomes a copy of the sound one with the number of an older transaction. */
+int meta_roll_back(const char *pool_dir)
+{
+    struct lmdb_walk walk = {0};
+    struct lmdb_meta_page pages[2], copy;
+    int damaged, rc = open_file(pool_dir, O_RDWR, &walk);
+
+    if (rc)
+        return rc;
+    rc = read_meta_pages(&walk, pages);
+    if (rc == 0) {
+        damaged = lmdb_newest_meta(pages);
+        copy = pages[damaged ^ 1];
+        copy.page.number = (uint64_t)damaged;
+        if (copy.meta.txn == 0)
+            rc = hf_fail(EUCLEAN, "metadata: there is no transaction before the newest");
+        else
+            copy.meta.txn--;
+    }
+    if (rc == 0 && (pwrite(walk.fd, &copy, sizeof copy, (off_t)damaged * walk.page_bytes) !=
+                        (ssize_t)sizeof copy ||
+                    fsync(walk.fd)))
+        rc = hf_fail_errno(errno, "metadata: write a meta page");
+    close(walk.fd);
+    return rc;
+}

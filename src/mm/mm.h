@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Page tables: a radix tree a file from file page to block, in nodes of the run segment. A cache
+ * of the extents: every entry may be missing at any time.
+ *
+ * Readers (walks) take no lock; who changes a table holds the file's layout mutex. A walk sees
+ * each word as it was at some time; a node is freed only when no published walk can be in it
+ * (dax_change_end(), dax_forget()), so it always reads nodes of its own file.
+ *
+ *   root    node << 8 | height; the root node has level height - 1; 0: empty table
+ *   entry   at level 0: block << 8 | PRESENT
+ *           at level 1: the same with HUGE: 512 blocks from there on; or a child
+ *           above:      child node << 8 | NODE; or 0
+ */
+#ifndef HF_MM_H
+#define HF_MM_H
+
+#include "base/atomic.h"
+#include "holdfast/holdfast.h"
+#include "shm/shm.h"
+
+#include <stdbool.h>
+#include <sys/uio.h>
+
+#define MM_PRESENT UINT64_C(1)
+#define MM_HUGE UINT64_C(2)
+#define MM_NODE UINT64_C(4)
+#define MM_SHIFT 8u
+#define MM_BITS 9u
+#define MM_HUGE_PAGES 512u
+#define MM_LAST_PAGE ((HF_FILE_BYTES_MAX / HF_BLOCK_BYTES) - 1)
+
+#define MM_MISS 0 /* of a walk: some entry is missing */
+
+/* The pieces of memory under a range, in file order, neighbours merged. */
+struct mm_pieces {
+    struct iovec *iov;
+    int room, count;
+};
+
+/* Appends `pages` pages of memory at `at`. False: no room. */
+static inline bool mm_piece(struct mm_pieces *pieces, char *at, uint64_t pages)
+{
+    size_t bytes = pages * HF_BLOCK_BYTES;
+
+    if (pieces->count) {
+        struct iovec *last = &pieces->iov[pieces->count - 1];
+
+        if ((char *)last->iov_base + last->iov_len == at) {
+            last->iov_len += bytes;
+            return true;
+        }
+    }
+    if (pieces->count == pieces->room)
+        return false;
+    pieces->iov[pieces->count].iov_base = at;
+    pieces->iov[pieces->count++].iov_len = bytes;
+    return true;
+}
+
+/* Cuts whole pages down to the bytes [off, off+len). */
+static inline void mm_trim(struct mm_pieces *pieces, uint64_t off, uint64_t len)
+{
+    uint64_t head = off % HF_BLOCK_BYTES, tail = -(off + len) % HF_BLOCK_BYTES;
+
+    pieces->iov[0].iov_base = (char *)pieces->iov[0].iov_base + head;
+    pieces->iov[0].iov_len -= head;
+    pieces->iov[pieces->count - 1].iov_len -= tail;
+}
+
+/* The entry for `page`: at level 0, or a huge one at level 1 (*level says). 0: missing. */
+static inline uint64_t mm_lookup(const struct shm *shm, uint64_t root, uint64_t page, unsigned *level)
+{
+    unsigned at = (unsigned)(root & 0xff) - 1;
+    uint64_t entry = root;
+
+    if (!root || page >> (MM_BITS * (at + 1)))
+        return 0;
+    for (;; at--) {
+        /* ENTRY.PUB/p: the entry, and the node it leads to, as they were published.
+         * Pairs with ENTRY.PUB/m in mm_install(). Without it: a walk reads a node before it was
+         * cleared and takes another file's old entry. */
+        entry = hf_load_acquire(
+            &shm->nodes[entry >> MM_SHIFT][page >> (MM_BITS * at) & (SHM_NODE_ENTRIES - 1)]);
+        if (at == 0 || !(entry & MM_NODE)) {
+            *level = at;
+            return entry;
+        }
+    }
+}
+
+/* P3: collects the memory of pages [first, last]. The number of pieces; MM_MISS; -E2BIG. */
+int mm_walk(const struct shm *shm, char *base, uint64_t root, uint64_t first, uint64_t last,
+            struct mm_pieces *pieces);
+
+/* --- under the layout mutex --- */
+
+/* Enters pages [page, page+count) as lying on blocks [block, ...), huge where `huge` allows it and
+ * page, block and count do. 0, or -ENOMEM: no node is free (what was entered stays). */
+int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block, uint64_t count);
+
+/* L2: clears every entry of [first, last] (a huge one also when it only overlaps). True: one was present. */
+bool mm_zap(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last);
+/* The same for the whole file: takes the root out; it comes back, 0 if it was empty. */
+uint64_t mm_take_root(struct shm_vnode *vnode);
+
+/* Frees the nodes of a root that no walk can be in. */
+void mm_free_tree(struct shm *shm, uint64_t root);
+/* Frees every node that the vnode owns, reachable or not: O(nodes of the pool). */
+void mm_free_all(struct shm *shm, struct shm_vnode *vnode);
+
+#endif

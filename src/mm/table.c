@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Changing a page table, under the file's layout mutex. Each change is one store of one word, so a
+ * process killed in between leaves a table that is right, if less full; a node that was allocated
+ * and not linked yet is found by its owner word (mm_free_all).
+ */
+#include "mm/mm.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+
+static unsigned height_for(uint64_t page)
+{
+    unsigned height = 1;
+
+    while (page >> (MM_BITS * height))
+        height++;
+    return height;
+}
+
+static uint32_t new_node(struct shm *shm, struct shm_vnode *vnode)
+{
+    return shm_node_alloc(shm, shm_vnode_index(shm, vnode));
+}
+
+/* Puts roots above the present one until the table reaches `page`. The old root stays where walks
+ * that read it find it. */
+static int grow_to(struct shm *shm, struct shm_vnode *vnode, uint64_t page)
+{
+    unsigned want = height_for(page), have = (unsigned)(vnode->root & 0xff);
+
+    while (have < want) {
+        uint32_t node = new_node(shm, vnode);
+
+        if (node == SHM_NONE)
+            return -ENOMEM;
+        if (vnode->root)
+            hf_store_relaxed(&shm->nodes[node][0], /* relaxed: the root's store publishes it */
+                             (vnode->root & ~UINT64_C(0xff)) | MM_NODE);
+        have = vnode->root ? have + 1 : want;
+        /* ENTRY.PUB/m: the node is filled before it can be found. Pairs with ENTRY.PUB/p in mm_lookup(). */
+        hf_store_release(&vnode->root, (uint64_t)node << MM_SHIFT | have);
+    }
+    return 0;
+}
+
+/* The word for `page` at `level` (or a huge entry above it, when there is one). */
+static int find_word(struct shm *shm, struct shm_vnode *vnode, uint64_t page, unsigned level,
+                     uint64_t **out, unsigned *found)
+{
+    uint64_t entry = vnode->root;
+    unsigned at = (unsigned)(entry & 0xff) - 1;
+    uint64_t *word;
+
+    for (;; at--) {
+        word = &shm->nodes[entry >> MM_SHIFT][page >> (MM_BITS * at) & (SHM_NODE_ENTRIES - 1)];
+        entry = hf_load_relaxed(word); /* relaxed: only holders of the mutex write it */
+        if (at == level || entry & MM_PRESENT)
+            break;
+        if (!entry) {
+            uint32_t node = new_node(shm, vnode);
+
+            if (node == SHM_NONE)
+                return -ENOMEM;
+            entry = (uint64_t)node << MM_SHIFT | MM_NODE;
+            hf_store_release(word, entry); /* ENTRY.PUB/m */
+        }
+    }
+    *out = word;
+    *found = at;
+    return 0;
+}
+
+/* One entry; huge where a whole aligned run begins here and no leaf is in the way. Pages done, -errno. */
+static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block,
+                           uint64_t count)
+{
+    bool huge = page % MM_HUGE_PAGES == 0 && block % MM_HUGE_PAGES == 0 && count >= MM_HUGE_PAGES;
+    unsigned level;
+    uint64_t *word;
+    int rc;
+
+    if (huge) {
+        rc = grow_to(shm, vnode, page + MM_HUGE_PAGES);
+        rc = rc ? rc : find_word(shm, vnode, page, 1, &word, &level);
+        if (rc)
+            return rc;
+        if (!(hf_load_relaxed(word) & MM_NODE)) { /* relaxed: as in find_word() */
+            hf_store_release(word, block << MM_SHIFT | MM_PRESENT | MM_HUGE); /* ENTRY.PUB/m */
+            return MM_HUGE_PAGES;
+        }
+    }
+    rc = find_word(shm, vnode, page, 0, &word, &level);
+    if (rc)
+        return rc;
+    if (level == 1) /* a huge entry covers it */
+        return (int64_t)(MM_HUGE_PAGES - page % MM_HUGE_PAGES);
+    hf_store_release(word, block << MM_SHIFT | MM_PRESENT); /* ENTRY.PUB/m */
+    return 1;
+}
+
+int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block, uint64_t count)
+{
+    int rc = grow_to(shm, vnode, page + count - 1);
+
+    while (rc == 0 && count) {
+        int64_t done = install_one(shm, vnode, page, block, count);
+
+        if (done < 0)
+            return (int)done;
+        if ((uint64_t)done > count)
+            return 0;
+        page += (uint64_t)done;
+        block += (uint64_t)done;
+        count -= (uint64_t)done;
+    }
+    return rc;
+}
+
+/* Clears the part of [first, last] that the node covers, whose first page is `from`. */
+static bool zap_node(struct shm *shm, uint64_t node, unsigned level, uint64_t from, uint64_t first,
+                     uint64_t last)
+{
+    unsigned shift = MM_BITS * level;
+    uint64_t end = from + (UINT64_C(1) << (shift + MM_BITS)) - 1;
+    uint64_t begin = first > from ? first : from, stop = last < end ? last : end;
+    bool cleared = false;
+
+    for (uint64_t i = (begin - from) >> shift; i <= (stop - from) >> shift; i++) {
+        uint64_t *word = &shm->nodes[node][i];
+        uint64_t entry = hf_load_relaxed(word); /* relaxed: only holders of the mutex write it */
+
+        if (entry & MM_NODE) {
+            cleared |= zap_node(shm, entry >> MM_SHIFT, level - 1, from + (i << shift), first, last);
+        } else if (entry) {
+            hf_store_relaxed(word, UINT64_C(0)); /* relaxed: PIN.SB/m, the fence that follows, orders it */
+            cleared = true;
+        }
+    }
+    return cleared;
+}
+
+bool mm_zap(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last)
+{
+    uint64_t root = vnode->root;
+    unsigned height = (unsigned)(root & 0xff);
+
+    if (!root || first >> (MM_BITS * height))
+        return false;
+    return zap_node(shm, root >> MM_SHIFT, height - 1, 0, first, last);
+}
+
+uint64_t mm_take_root(struct shm_vnode *vnode)
+{
+    uint64_t root = vnode->root;
+
+    if (root)
+        hf_store_relaxed(&vnode->root, UINT64_C(0)); /* relaxed: as in zap_node() */
+    return root;
+}
+
+static void free_node(struct shm *shm, uint64_t node, unsigned level)
+{
+    for (unsigned i = 0; level > 0 && i < SHM_NODE_ENTRIES; i++)
+        if (shm->nodes[node][i] & MM_NODE)
+            free_node(shm, shm->nodes[node][i] >> MM_SHIFT, level - 1);
+    shm_node_free(shm, (uint32_t)node);
+}
+
+void mm_free_tree(struct shm *shm, uint64_t root)
+{
+    if (root)
+        free_node(shm, root >> MM_SHIFT, (unsigned)(root & 0xff) - 1);
+}
+
+void mm_free_all(struct shm *shm, struct shm_vnode *vnode)
+{
+    uint32_t owner = shm_vnode_index(shm, vnode) + 1;
+
+    for (uint64_t i = 0; i < shm->run->limits.nodes; i++)
+        if (hf_load_relaxed(&shm->owners[i]) == owner) /* relaxed: only the mutex's holder adds any */
+            shm_node_free(shm, (uint32_t)i);
+    vnode->root = 0;
+    vnode->stray_nodes = 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Page-table nodes and holds: fixed arrays, an owner or state word an entry. Taking one is a
+ * compare-and-swap on that word, found by going round from a shared hint; giving back is a store.
+ * Lock-free, so a process killed in here leaves at most one entry taken that its vnode or the
+ * reaper finds by its word.
+ */
+#include "shm/shm.h"
+
+#include <string.h>
+
+/* The words lie `stride` uint32_t apart. Returns the index taken, SHM_NONE when it came round. */
+static uint32_t take(uint32_t *words, size_t stride, uint64_t count, uint32_t *hint, uint32_t value)
+{
+    uint64_t start = hf_load_relaxed(hint); /* relaxed: only where to look first */
+
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t at = (start + i) % count;
+        uint32_t *word = words + at * stride;
+
+        if (hf_load_relaxed(word) == 0 && hf_cas_acq_rel(word, 0u, value)) {
+            hf_store_relaxed(hint, (uint32_t)((at + 1) % count)); /* relaxed: as above */
+            return (uint32_t)at;
+        }
+    }
+    return SHM_NONE;
+}
+
+uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode)
+{
+    struct shm_run *run = shm->run;
+    uint32_t node;
+
+    if (hf_load_relaxed(&run->nodes_used) >= run->limits.nodes) /* relaxed: a count for early failure */
+        return SHM_NONE;
+    node = take(shm->owners, 1, run->limits.nodes, &run->node_hint, vnode + 1);
+    if (node == SHM_NONE)
+        return node;
+    hf_add_relaxed(&run->nodes_used, 1); /* relaxed: a count */
+    memset(shm->nodes[node], 0, sizeof shm->nodes[node]);
+    return node;
+}
+
+void shm_node_free(struct shm *shm, uint32_t node)
+{
+    hf_add_relaxed(&shm->run->nodes_used, -UINT64_C(1)); /* relaxed: a count */
+    hf_store_relaxed(&shm->run->node_hint, node);        /* relaxed: reuse what is warm */
+    hf_store_release(&shm->owners[node], 0u);
+}
+
+uint32_t shm_hold_alloc(struct shm *shm)
+{
+    struct shm_run *run = shm->run;
+    uint32_t index = take(&shm->holds[0].state, sizeof(struct shm_hold) / sizeof(uint32_t),
+                          run->limits.holds, &run->hold_hint, SHM_HOLD_TAKEN);
+
+    if (index == SHM_NONE)
+        return index;
+    hf_add_relaxed(&run->holds_used, 1); /* relaxed: a count */
+    shm->holds[index].owner = shm->self + 1;
+    return index;
+}
+
+void shm_hold_free(struct shm *shm, uint32_t hold)
+{
+    hf_add_relaxed(&shm->run->holds_used, -UINT64_C(1)); /* relaxed: a count */
+    hf_store_release(&shm->holds[hold].state, (uint32_t)SHM_HOLD_FREE);
+}

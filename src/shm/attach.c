@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Attaching to a pool's run segment and leaving it.
+ *
+ * POOL/lock carries open-file-description locks, which the kernel drops after the last thread of
+ * a process has left user space: byte 0 is held shared by everybody who is attached, exclusively by
+ * who builds the segment or removes it; byte 1 + i is held by the process of entry i. Whoever gets
+ * byte 0 exclusively is alone and may throw the old segment away.
+ */
+#include "base/error.h"
+#include "base/fence.h"
+#include "base/fork.h"
+#include "shm/private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/membarrier.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define MAP_TRIES 2000 /* of 1 ms: how long a segment may be missing while others are attached */
+
+static pthread_mutex_t all_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct shm *all; /* this process's segments */
+
+int shm_byte_lock(int fd, int type, uint64_t byte, bool wait)
+{
+    struct flock lock = {
+        .l_type = (short)type, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+
+    return fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock) ? -errno : 0;
+}
+
+bool shm_byte_locked(int fd, uint64_t byte)
+{
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+
+    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at)
+{
+    char path[sizeof at->pool_dir + 8];
+    int rc;
+
+    memset(at, 0, sizeof *at);
+    if (snprintf(at->pool_dir, sizeof at->pool_dir, "%s", pool_dir) >= (int)sizeof at->pool_dir)
+        return hf_fail(ENAMETOOLONG, "%.80s...: the path is too long", pool_dir);
+    snprintf(path, sizeof path, "%s/lock", pool_dir);
+    at->lock_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (at->lock_fd < 0)
+        return hf_fail_errno(errno, "%s: cannot open it (is %s a pool?)", path, pool_dir);
+    rc = shm_byte_lock(at->lock_fd, F_WRLCK, SHM_ATTACH_BYTE, false);
+    at->first = rc == 0;
+    if (at->first)
+        return 0;
+    if (exclusive)
+        rc = hf_fail(EBUSY, "%s: the pool is in use; close it everywhere first", pool_dir);
+    else
+        rc = shm_byte_lock(at->lock_fd, F_RDLCK, SHM_ATTACH_BYTE, true);
+    if (rc)
+        shm_attach_cancel(at);
+    return rc;
+}
+
+void shm_attach_cancel(struct shm_attach *at)
+{
+    if (at->lock_fd >= 0)
+        close(at->lock_fd);
+    at->lock_fd = -1;
+}
+
+/* Beside the pool when that is memory; a pool on a disk keeps its segment in memory too. */
+static void run_path(const struct shm_attach *at, const uint8_t uuid[16], char *path, size_t size)
+{
+    struct statfs fs;
+    int used;
+
+    if (statfs(at->pool_dir, &fs) == 0 && fs.f_type == TMPFS_MAGIC) {
+        snprintf(path, size, "%s/run", at->pool_dir);
+        return;
+    }
+    used = snprintf(path, size, "/dev/shm/holdfast-");
+    for (int i = 0; i < 16; i++)
+        used += snprintf(path + used, size - (size_t)used, "%02x", uuid[i]);
+}
+
+static void boot_id(uint8_t boot[16])
+{
+    char text[40] = "";
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    unsigned used = 0;
+
+    memset(boot, 0, 16);
+    if (!file)
+        return;
+    if (!fgets(text, sizeof text, file))
+        text[0] = 0;
+    fclose(file);
+    for (const char *at = text; *at && used < 32; at++) {
+        unsigned digit = *at >= 'a' ? (unsigned)(*at - 'a') + 10 : (unsigned)(*at - '0');
+
+        if (digit < 16)
+            boot[used / 2] |= (uint8_t)(digit << (used % 2 ? 0 : 4)), used++;
+    }
+}
+
+/* Maps a segment that stands. 0 with *out, -ENOENT: none that is whole and this pool's. */
+static int map_standing(const char *path, const uint8_t uuid[16], struct shm_run **out)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    struct stat st;
+    struct shm_run *run;
+
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size < sizeof *run) {
+        close(fd);
+        return -ENOENT;
+    }
+    run = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (run == MAP_FAILED)
+        return -errno;
+    if (!shm_laid_out_well(run, (uint64_t)st.st_size) || memcmp(run->uuid, uuid, 16)) {
+        munmap(run, (size_t)st.st_size);
+        return -ENOENT;
+    }
+    *out = run;
+    return 0;
+}
+
+int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
+              int (*each)(void *arg, const struct shm_adopted *file), void *arg)
+{
+    char path[sizeof at->pool_dir + 8];
+    struct shm_run *run;
+    uint8_t boot[16];
+    int rc = 0;
+
+    run_path(at, uuid, path, sizeof path);
+    boot_id(boot);
+    if (map_standing(path, uuid, &run))
+        return 0;
+    if (hf_load_acquire(&run->ready) && !memcmp(run->boot, boot, sizeof boot)) {
+        const struct shm_vnode *vnodes = (void *)((char *)run + run->at_vnodes);
+
+        for (uint32_t i = 0; i < run->limits.vnodes && rc == 0; i++) {
+            const struct shm_vnode *vnode = &vnodes[i];
+            struct shm_adopted file = {vnode->ino,      vnode->size,     vnode->atime_ns,
+                                       vnode->mtime_ns, vnode->ctime_ns, vnode->pending_version,
+                                       vnode->pending_size};
+
+            if (vnode->state == SHM_VNODE_READY && (vnode->dirty || vnode->pending_version))
+                rc = each(arg, &file);
+        }
+    }
+    munmap(run, run->bytes);
+    return rc;
+}
+
+/* A new file of the segment's size, mapped; nobody else can have it. */
+static struct shm_run *new_run(const char *path, uint64_t bytes, mode_t mode)
+{
+    struct shm_run *run = MAP_FAILED;
+    int fd;
+
+    if (*path) {
+        if (unlink(path) && errno != ENOENT)
+            return NULL;
+        fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    } else {
+        fd = memfd_create("holdfast-run", MFD_CLOEXEC);
+    }
+    if (fd < 0)
+        return NULL;
+    if (fchmod(fd, mode) == 0 && ftruncate(fd, (off_t)bytes) == 0)
+        run = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (run == MAP_FAILED && *path)
+        unlink(path);
+    close(fd);
+    return run == MAP_FAILED ? NULL : run;
+}
+
+/* The vnodes' mutexes are made when their entries are taken. */
+static int init_run(struct shm_run *run, const struct shm_run *header)
+{
+    int rc;
+
+    *run = *header;
+    boot_id(run->boot);
+    rc = shm_mutex_init(&run->table_mutex);
+    rc = rc ? rc : shm_mutex_init(&run->space_mutex);
+    return rc ? rc : shm_mutex_init(&run->barrier_mutex);
+}
+
+int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const char *engine,
+              const struct shm_limits *limits, struct shm **out)
+{
+    struct shm_run header = {.magic = SHM_MAGIC, .version = SHM_VERSION};
+    char path[sizeof at->pool_dir + 8] = "";
+    struct shm_run *run;
+    struct shm *shm;
+    int rc;
+
+    shm_lay_out(&header, limits);
+    memcpy(header.uuid, uuid, 16);
+    snprintf(header.engine, sizeof header.engine, "%s", engine);
+    if (!at->anonymous)
+        run_path(at, uuid, path, sizeof path);
+    run = new_run(path, header.bytes, mode);
+    if (!run)
+        return hf_fail_errno(errno, "%s: cannot make the run segment of %llu bytes",
+                             *path ? path : "memfd", (unsigned long long)header.bytes);
+    rc = init_run(run, &header);
+    shm = rc ? NULL : shm_view(run, at->lock_fd);
+    if (!shm) {
+        munmap(run, header.bytes);
+        return rc ? rc : -ENOMEM;
+    }
+    snprintf(shm->run_path, sizeof shm->run_path, "%s", path);
+    *out = shm;
+    return 0;
+}
+
+int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
+{
+    static _Thread_local unsigned tries;
+    char path[sizeof at->pool_dir + 8];
+    struct shm_run *run;
+    struct shm *shm;
+    int rc;
+
+    run_path(at, uuid, path, sizeof path);
+    rc = map_standing(path, uuid, &run);
+    if (rc == -ENOENT || (rc == 0 && !hf_load_acquire(&run->ready))) {
+        if (rc == 0)
+            munmap(run, run->bytes);
+        shm_attach_cancel(at);
+        if (tries++ < MAP_TRIES) {
+            usleep(1000);
+            return -EAGAIN;
+        }
+        tries = 0;
+        return hf_fail(EUCLEAN, "%s is missing or damaged while the pool is in use: end its processes",
+                       path);
+    }
+    tries = 0;
+    if (rc)
+        return hf_fail_errno(-rc, "%s: cannot map the run segment", path);
+    shm = shm_view(run, at->lock_fd);
+    if (!shm) {
+        munmap(run, run->bytes);
+        return -ENOMEM;
+    }
+    snprintf(shm->run_path, sizeof shm->run_path, "%s", path);
+    *out = shm;
+    return 0;
+}
+
+/* Both kinds: the private one is cheaper and does while one process is attached. */
+static bool register_membarrier(void)
+{
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 &&
+           syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
+}
+
+/* The first decides for all: once files are biased, a layout change without the barrier is wrong. */
+static int do_without_membarrier(const struct shm_attach *at, struct shm *shm)
+{
+    if (at->first)
+        hf_store_seq_cst(&shm->run->fences_only, 1u);
+    if (hf_load_acquire(&shm->run->fences_only))
+        return 0;
+    return hf_fail(EOPNOTSUPP, "sys_membarrier is not allowed here, and others use the pool with it: "
+                               "make it with --engine slots-fenced");
+}
+
+int shm_attach_done(struct shm_attach *at, struct shm *shm)
+{
+    int rc;
+
+    shm->fork_count = hf_fork_count;
+    rc = register_membarrier() ? 0 : do_without_membarrier(at, shm);
+    rc = rc ? rc : shm_process_take(shm);
+    if (rc) {
+        shm_unview(shm);
+        return rc;
+    }
+    /* ATTACH.SB/p: this process counts before it makes its first pin.
+     * Pairs with ATTACH.SB/m in shm_heavy_barrier(). Without it: a layout change takes the private
+     * barrier, which does not reach this process, and misses its slot. */
+    hf_fence_full();
+    hf_store_release(&shm->run->ready, 1u);
+    pthread_mutex_lock(&all_mutex);
+    shm->next = all;
+    all = shm;
+    pthread_mutex_unlock(&all_mutex);
+    return at->first && !at->anonymous ? shm_byte_lock(at->lock_fd, F_RDLCK, SHM_ATTACH_BYTE, false)
+                                       : 0;
+}
+
+bool shm_detach_last(struct shm *shm)
+{
+    return !*shm->run_path || shm_byte_lock(shm->lock_fd, F_WRLCK, SHM_ATTACH_BYTE, false) == 0;
+}
+
+void shm_detach(struct shm *shm, bool last)
+{
+    struct shm **link;
+
+    pthread_mutex_lock(&all_mutex);
+    for (link = &all; *link != shm; link = &(*link)->next)
+        ;
+    *link = shm->next;
+    pthread_mutex_unlock(&all_mutex);
+    shm_lanes_end(shm);
+    shm_process_leave(shm);
+    if (last && *shm->run_path)
+        unlink(shm->run_path);
+    if (shm->lock_fd >= 0)
+        close(shm->lock_fd);
+    shm_unview(shm);
+}
+
+/* Runs in a forked child, where this is the only thread and the mutex may be anybody's. */
+void shm_in_child(void)
+{
+    for (struct shm *shm = all; shm; shm = shm->next) {
+        if (shm->lock_fd >= 0)
+            close(shm->lock_fd);
+        shm->lock_fd = -1;
+        shm->id = 0;
+    }
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Robust mutexes that processes share. When the owner of one died in it, the next to lock it is
+ * told, mends what the mutex protects, and declares it mended.
+ */
+#include "base/error.h"
+#include "shm/private.h"
+
+#include <errno.h>
+
+int shm_mutex_init(pthread_mutex_t *mutex)
+{
+    pthread_mutexattr_t attributes;
+    int rc = pthread_mutexattr_init(&attributes);
+
+    if (rc)
+        return -rc;
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    rc = pthread_mutex_init(mutex, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    return -rc;
+}
+
+bool shm_lock(struct shm *shm, pthread_mutex_t *mutex)
+{
+    int rc = pthread_mutex_lock(mutex);
+
+    (void)shm;
+    HF_BUG_ON(rc != 0 && rc != EOWNERDEAD);
+    return rc == EOWNERDEAD;
+}
+
+bool shm_trylock(struct shm *shm, pthread_mutex_t *mutex, bool *died)
+{
+    int rc = pthread_mutex_trylock(mutex);
+
+    (void)shm;
+    HF_BUG_ON(rc != 0 && rc != EOWNERDEAD && rc != EBUSY);
+    *died = rc == EOWNERDEAD;
+    return rc != EBUSY;
+}
+
+void shm_lock_mended(pthread_mutex_t *mutex)
+{
+    HF_BUG_ON(pthread_mutex_consistent(mutex) != 0);
+}
+
+void shm_unlock(pthread_mutex_t *mutex)
+{
+    HF_BUG_ON(pthread_mutex_unlock(mutex) != 0);
+}
+
+void shm_lock_table(struct shm *shm)
+{
+    if (!shm_lock(shm, &shm->run->table_mutex))
+        return;
+    shm_hash_rebuild(shm);
+    shm_lock_mended(&shm->run->table_mutex);
+}
+
+void shm_unlock_table(struct shm *shm)
+{
+    shm_unlock(&shm->run->table_mutex);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Process entries, and the death of processes.
+ *
+ * A process is alive while its byte of POOL/lock is locked: the kernel lets go of it when the last
+ * thread has left user space for good, so from then on the process cannot touch the pool. No pid is
+ * compared: pids are reused and differ between namespaces. A stopped process is alive.
+ *
+ * Reaping runs under table_mutex and can be repeated: a reaper that is killed half-way leaves the
+ * entry in place for the next one.
+ */
+#include "base/error.h"
+#include "base/fence.h"
+#include "base/futex.h"
+#include "holdfast/holdfast.h"
+#include "shm/private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+bool shm_process_alive(struct shm *shm, uint32_t process)
+{
+    if (process == shm->self || !*shm->run_path)
+        return true;
+    return shm_byte_locked(shm->lock_fd, 1 + (uint64_t)process);
+}
+
+static bool take_entry(struct shm *shm, uint32_t index)
+{
+    struct shm_process *process = &shm->processes[index];
+
+    if (hf_load_acquire(&process->state) != SHM_PROCESS_FREE)
+        return false;
+    if (*shm->run_path && shm_byte_lock(shm->lock_fd, F_WRLCK, 1 + (uint64_t)index, false))
+        return false;
+    process->pid = (uint32_t)getpid();
+    process->life++;
+    process->died_ns = 0;
+    snprintf(process->command, sizeof process->command, "%s", program_invocation_short_name);
+    shm->self = index;
+    hf_store_release(&process->state, (uint32_t)SHM_PROCESS_LIVE);
+    hf_add_seq_cst(&shm->run->processes, 1);
+    return true;
+}
+
+int shm_process_take(struct shm *shm)
+{
+    bool taken = false;
+
+    shm->self = SHM_NONE;
+    for (int tries = 0; tries < 2 && !taken; tries++) {
+        shm_lock_table(shm);
+        for (uint32_t i = 0; i < shm->run->limits.processes && !taken; i++)
+            taken = take_entry(shm, i);
+        shm_unlock_table(shm);
+        if (!taken && shm_reap(shm) == 0)
+            break;
+    }
+    if (taken)
+        return 0;
+    return hf_fail(EBUSY, "all %u process entries are taken (mkpool --max-processes)",
+                   shm->run->limits.processes);
+}
+
+static void free_lane(struct shm_lane *lane)
+{
+    bool residue = false;
+
+    for (unsigned i = 0; i < SHM_RESERVED; i++)
+        residue |= lane->reserved[i].count != 0;
+    hf_store_relaxed(&lane->slow_pins, 0u); /* relaxed: the release store of owner follows */
+    lane->tid = 0;
+    hf_store_release(&lane->owner, residue ? SHM_LANE_RESIDUE : 0u);
+}
+
+static void close_all(struct shm *shm, uint32_t process)
+{
+    for (uint32_t i = 0; i < shm->run->limits.vnodes; i++) {
+        uint64_t *word = &shm->open[(uint64_t)i * shm->open_words + process / 64];
+
+        if (hf_load_relaxed(word) & UINT64_C(1) << process % 64) /* relaxed: under table_mutex */
+            hf_and_acq_rel(word, ~(UINT64_C(1) << process % 64));
+    }
+}
+
+static void free_entry(struct shm *shm, uint32_t process)
+{
+    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+
+    for (uint32_t i = 0; i < used; i++)
+        if (hf_load_acquire(&shm->lanes[i].owner) == process + 1)
+            free_lane(&shm->lanes[i]);
+    close_all(shm, process);
+    hf_sub_acq_rel(&shm->run->processes, 1);
+    hf_store_release(&shm->processes[process].state, (uint32_t)SHM_PROCESS_FREE);
+}
+
+void shm_process_leave(struct shm *shm)
+{
+    shm_lock_table(shm);
+    free_entry(shm, shm->self);
+    shm_unlock_table(shm);
+}
+
+/* A device may go on writing for a while into what a dead process had handed to it. */
+static bool in_quarantine(const struct shm_process *process, uint32_t flags)
+{
+    return (flags & HF_PIN_GPU) != HF_PIN_CPU && hf_now_ns() < process->died_ns + SHM_QUARANTINE_NS;
+}
+
+static void wake(struct shm *shm, uint64_t key)
+{
+    struct shm_vnode *vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+
+    hf_add_acq_rel(&vnode->drain_seq, 1);
+    hf_futex_wake_all(&vnode->drain_seq);
+    hf_store_release(&shm->run->collect, 1u);
+}
+
+/* Drops one pin of the dead; false: it stays for now. The dead thread may have been killed between
+ * writing its key and anything else, so the key alone says what there is. */
+static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *key, uint32_t flags)
+{
+    uint64_t was = hf_load_acquire(key);
+
+    if (!was)
+        return true;
+    if (in_quarantine(process, flags))
+        return false;
+    hf_store_release(key, UINT64_C(0));
+    hf_add_relaxed(&shm->run->stats.reaped, 1); /* relaxed: a count */
+    if (was != SHM_KEY_CLAIMED)
+        wake(shm, was);
+    return true;
+}
+
+/* A dead pin's hold is taken out of its file's tree by whoever next has the layout mutex. */
+static bool drop_holds(struct shm *shm, uint32_t index)
+{
+    const struct shm_process *process = &shm->processes[index];
+    bool all = true;
+
+    if (!hf_load_relaxed(&shm->run->holds_used)) /* relaxed: nothing of the dead can be added now */
+        return true;
+    for (uint32_t i = 0; i < shm->run->limits.holds; i++) {
+        struct shm_hold *hold = &shm->holds[i];
+        uint32_t state = hf_load_acquire(&hold->state);
+
+        if (state == SHM_HOLD_FREE || hold->owner != index + 1)
+            continue;
+        if (state == SHM_HOLD_TAKEN)
+            shm_hold_free(shm, i);
+        if (state != SHM_HOLD_PIN)
+            continue;
+        all &= drop(shm, process, &hold->key, hold->range.flags);
+        hf_store_release(&shm->vnodes[hold->vnode].holds_stale, 1u);
+    }
+    return all;
+}
+
+/* True: nothing of it is left. */
+static bool bury(struct shm *shm, uint32_t index)
+{
+    struct shm_process *process = &shm->processes[index];
+    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+    bool all = true;
+
+    for (uint32_t i = 0; i < used; i++) {
+        struct shm_lane *lane = &shm->lanes[i];
+
+        if (hf_load_acquire(&lane->owner) != index + 1)
+            continue;
+        for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
+            all &= drop(shm, process, &lane->keys[slot], lane->ranges[slot].flags);
+    }
+    all &= drop_holds(shm, index);
+    if (all)
+        free_entry(shm, index);
+    return all;
+}
+
+unsigned shm_reap(struct shm *shm)
+{
+    unsigned died = 0;
+
+    shm_lock_table(shm);
+    for (uint32_t i = 0; i < shm->run->limits.processes; i++) {
+        struct shm_process *process = &shm->processes[i];
+        uint32_t state = hf_load_acquire(&process->state);
+
+        if (state == SHM_PROCESS_LIVE && !shm_process_alive(shm, i)) {
+            process->died_ns = hf_now_ns();
+            hf_store_release(&process->state, (uint32_t)SHM_PROCESS_DEAD);
+            state = SHM_PROCESS_DEAD;
+            died++;
+        }
+        if (state == SHM_PROCESS_DEAD)
+            bury(shm, i);
+    }
+    shm_unlock_table(shm);
+    return died;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* The layout of the run segment: where its tables lie, and a process's view of them. */
+#include "shm/private.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define PAGE UINT64_C(4096)
+
+static uint64_t place(uint64_t *end, uint64_t count, uint64_t bytes)
+{
+    uint64_t at = (*end + PAGE - 1) & ~(PAGE - 1);
+
+    *end = at + count * bytes;
+    return at;
+}
+
+static uint32_t open_words(uint32_t processes)
+{
+    return (processes + 63) / 64;
+}
+
+static uint32_t hash_size(uint32_t vnodes)
+{
+    uint32_t size = 64;
+
+    while (size < vnodes)
+        size *= 2;
+    return size;
+}
+
+uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
+{
+    uint64_t end = sizeof *run;
+    uint64_t groups = (limits->limit_blocks + SHM_GROUP_BLOCKS - 1) / SHM_GROUP_BLOCKS;
+
+    run->limits = *limits;
+    run->hash_mask = hash_size(limits->vnodes) - 1;
+    run->at_processes = place(&end, limits->processes, sizeof(struct shm_process));
+    run->at_lanes = place(&end, limits->lanes, sizeof(struct shm_lane));
+    run->at_vnodes = place(&end, limits->vnodes, sizeof(struct shm_vnode));
+    run->at_hash = place(&end, run->hash_mask + UINT64_C(1), sizeof(uint32_t));
+    run->at_open =
+        place(&end, limits->vnodes, open_words(limits->processes) * sizeof(uint64_t));
+    run->at_holds = place(&end, limits->holds, sizeof(struct shm_hold));
+    run->at_owners = place(&end, limits->nodes, sizeof(uint32_t));
+    run->at_groups = place(&end, groups, sizeof(uint16_t));
+    run->at_bits = place(&end, groups * (SHM_GROUP_BLOCKS / 64), sizeof(uint64_t));
+    run->at_nodes = place(&end, limits->nodes, SHM_NODE_ENTRIES * sizeof(uint64_t));
+    run->bytes = (end + PAGE - 1) & ~(PAGE - 1);
+    return run->bytes;
+}
+
+bool shm_laid_out_well(const struct shm_run *run, uint64_t bytes)
+{
+    struct shm_run again = *run;
+    const struct shm_limits *limits = &run->limits;
+
+    if (bytes < sizeof *run || run->magic != SHM_MAGIC || run->version != SHM_VERSION ||
+        run->bytes > bytes)
+        return false;
+    if (limits->vnodes > SHM_MAX_FILES || limits->nodes > UINT32_MAX ||
+        limits->limit_blocks > UINT64_C(1) << 40)
+        return false;
+    return shm_lay_out(&again, limits) == run->bytes && !memcmp(&again, run, sizeof again);
+}
+
+struct shm *shm_view(struct shm_run *run, int lock_fd)
+{
+    static uint64_t last_id;
+    char *base = (char *)run;
+    struct shm *shm = calloc(1, sizeof *shm);
+
+    if (!shm)
+        return NULL;
+    shm->local_opens = calloc(run->limits.vnodes, sizeof *shm->local_opens);
+    if (!shm->local_opens) {
+        free(shm);
+        return NULL;
+    }
+    shm->id = hf_add_relaxed(&last_id, 1) + 1; /* relaxed: only its being unique matters */
+    shm->run = run;
+    shm->processes = (void *)(base + run->at_processes);
+    shm->lanes = (void *)(base + run->at_lanes);
+    shm->vnodes = (void *)(base + run->at_vnodes);
+    shm->hash = (void *)(base + run->at_hash);
+    shm->open = (void *)(base + run->at_open);
+    shm->open_words = open_words(run->limits.processes);
+    shm->holds = (void *)(base + run->at_holds);
+    shm->owners = (void *)(base + run->at_owners);
+    shm->group_free = (void *)(base + run->at_groups);
+    shm->block_bits = (void *)(base + run->at_bits);
+    shm->nodes = (void *)(base + run->at_nodes);
+    shm->lock_fd = lock_fd;
+    pthread_mutex_init(&shm->lane_mutex, NULL);
+    return shm;
+}
+
+void shm_unview(struct shm *shm)
+{
+    munmap(shm->run, shm->run->bytes);
+    pthread_mutex_destroy(&shm->lane_mutex);
+    free(shm->local_opens);
+    free(shm);
+}

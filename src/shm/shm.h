@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The run segment: what the processes of a pool share while it is in use. All of it can be thrown
+ * away: page tables are a cache of the extents, pins die with their processes, and file sizes that
+ * LMDB does not know yet are adopted by the next first attacher of the same boot.
+ *
+ * Everything in it is an array of fixed entries; an entry's owner is in the entry's own state word,
+ * taken and given back by one atomic store. So a process that is killed leaves no half-linked list:
+ * what it owned is found by looking at the entries. What is linked (the hash of vnodes, the tree of
+ * holds) is rebuilt from the entries when a robust mutex says that its owner died.
+ *
+ * Locks, outermost first; none is held while waiting for pins:
+ *     vnode.mutex (two at once: lower index first)  >  table_mutex  >  space_mutex  >  barrier_mutex
+ */
+#ifndef HF_SHM_H
+#define HF_SHM_H
+
+#include "base/atomic.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define SHM_SLOTS 32u        /* a lane */
+#define SHM_SIGNAL_SLOTS 4u  /* the last of them: for pins of a signal handler inside a library call */
+#define SHM_RESERVED 32u     /* runs of blocks a thread may have reserved at once */
+#define SHM_GATES 4u         /* a file: layout changes under way at once, in disjoint ranges */
+#define SHM_LINE __attribute__((aligned(64))) /* a cache line */
+#define SHM_NONE UINT32_MAX  /* no index */
+#define SHM_NODE_ENTRIES 512u
+#define SHM_GROUP_BLOCKS 512u /* blocks a space group: one huge entry */
+
+#define SHM_KEY_VNODE_BITS 20u
+#define SHM_KEY_VNODE_MASK ((UINT64_C(1) << SHM_KEY_VNODE_BITS) - 1)
+#define SHM_KEY_CLAIMED SHM_KEY_VNODE_MASK /* a slot that a signal handler is about to fill */
+#define SHM_MAX_FILES ((uint32_t)SHM_KEY_VNODE_MASK - 1)
+
+/* What a slot or a hold covers: file pages [first, last], and who asked. Written before the key. */
+struct shm_range {
+    uint64_t first, last;
+    uint32_t flags; /* HF_PIN_* */
+    uint32_t tid;
+};
+
+/* A run of blocks that is taken in the bitmap and not yet in LMDB, or the other way round. */
+struct shm_run_of_blocks {
+    uint64_t block, count; /* count 0: unused */
+};
+
+/* One thread's slots. Only that thread writes it, except that any thread clears a key to unpin,
+ * and the reaper clears all of a dead process. */
+struct shm_lane {
+    uint32_t owner; /* process index + 1; 0: free */
+    uint32_t tid;   /* 0: its thread has ended; another thread of the process may take it over */
+    uint32_t hint;  /* slot to try first */
+    uint32_t nest;  /* depth of library calls: a signal handler sees that it interrupted one */
+    uint64_t generation;
+    uint32_t slow_pins; /* live pins of this thread that are holds */
+    uint32_t fenced; /* unbiased pins made; now and then one looks whether the bias may come back */
+    SHM_LINE uint64_t keys[SHM_SLOTS]; /* 0: free. Else generation << 20 | vnode index + 1 */
+    struct shm_range ranges[SHM_SLOTS];
+    struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
+} SHM_LINE;
+
+/* The owner of a lane whose process is dead and which still has reserved runs: fs frees those under
+ * space_mutex, then stores 0. */
+#define SHM_LANE_RESIDUE UINT32_MAX
+
+/* The range of a layout change under way. New pins wait at it; pages in it get no entries. */
+struct shm_gate {
+    uint64_t first, last;
+    uint32_t lane;    /* of its owner, index + 1; 0: this gate is open */
+    uint32_t process; /* of its owner */
+    uint32_t life;    /* the process entry's, so that a dead owner is known after its entry is reused */
+    uint32_t waits;   /* SHM_WAITS: its owner waits for pins */
+    uint64_t since_ns; /* that it waits */
+};
+
+#define SHM_WAITS 1u    /* a layout change waits for pins: wake it */
+#define SHM_DETACHED 2u /* detached blocks may lose their last holder: have them collected */
+
+enum shm_vnode_state { SHM_VNODE_FREE = 0, SHM_VNODE_NEW, SHM_VNODE_READY };
+
+/* A file in use. The first line is all that a pin of a present page reads. */
+struct shm_vnode {
+    uint64_t root; /* page table: node index << 8 | height; 0: empty */
+    uint32_t bias; /* 1: pins need no fence */
+    uint32_t waiters; /* what an unpin has to do: SHM_WAITS, SHM_DETACHED */
+    uint64_t size; /* bytes; what counts, LMDB may lag behind (dirty) */
+    uint64_t ino;
+    uint32_t state; /* enum shm_vnode_state */
+    uint32_t hash_next; /* under table_mutex */
+
+    SHM_LINE struct shm_gate gates[SHM_GATES]; /* under the mutex */
+    uint32_t gate_seq;   /* futex: raised when a gate opens */
+    uint32_t drain_seq;  /* futex: raised by unpins when waiters is set */
+    uint32_t zap_pending; /* entries were cleared and no barrier was made since */
+    uint32_t gate_waiters; /* somebody sleeps on gate_seq. Under the mutex */
+    uint64_t rebias_ns;  /* hf_now_ns() from which on the bias may come back */
+    uint64_t passed;     /* pins that were let through a closed gate, ever */
+
+    uint32_t hold_root;  /* tree of holds by range; under the mutex */
+    uint32_t released;   /* stack of holds that were let go and are still in the tree */
+    uint32_t holds_stale; /* 1: rebuild the tree from the table */
+    uint32_t detached;   /* list of detached holds; under the mutex */
+
+    int64_t atime_ns, mtime_ns, ctime_ns;
+    uint32_t dirty;      /* size or times are newer than LMDB's */
+    uint32_t orphan;     /* nlink is 0 */
+    uint32_t stray_nodes; /* it owns nodes that its root does not lead to */
+    uint64_t pending_version; /* a transaction under way will give the inode this version, */
+    uint64_t pending_size;    /* and this size (0 in pending_version: none) */
+
+    /* What follows outlives the entry's use for one file: who comes late to a vnode that has gone
+     * finds a mutex, and under it another state. */
+    uint32_t mutex_made;
+    pthread_mutex_t mutex; /* the layout mutex; robust */
+} SHM_LINE;
+
+enum shm_hold_state {
+    SHM_HOLD_FREE = 0,
+    SHM_HOLD_TAKEN,    /* being filled */
+    SHM_HOLD_PIN,      /* a pin beyond a lane's slots */
+    SHM_HOLD_DETACHED, /* a run of blocks that left its file while `holder` held it */
+};
+
+struct shm_hold {
+    uint64_t key;   /* as a slot's, while it is live */
+    uint32_t state; /* enum shm_hold_state */
+    uint32_t owner; /* process index + 1 */
+    struct shm_range range;
+    uint64_t since_ns;
+    uint64_t max_last; /* of the subtree */
+    uint32_t left, right; /* tree */
+    uint32_t lane;        /* whose slow_pins counts it */
+    uint32_t vnode;
+    uint64_t holder, holder_key; /* DETACHED: offset of the key word in the segment, and its value */
+    uint64_t block;              /* DETACHED: where range.first lies */
+    uint32_t link;               /* of the released and the detached list */
+};
+
+enum shm_process_state { SHM_PROCESS_FREE = 0, SHM_PROCESS_LIVE, SHM_PROCESS_DEAD };
+
+struct shm_process {
+    uint32_t state;
+    uint32_t pid; /* as the process itself sees it */
+    uint32_t life; /* raised each time the entry is taken */
+    uint32_t pad;
+    uint64_t died_ns;
+    char command[16];
+} SHM_LINE;
+
+#define SHM_WAIT_BUCKETS 40
+struct shm_stats {
+    uint64_t pins_slow, faults, gate_waits, changes, barriers, drains_waited, detaches, timeouts,
+        reaped, wait_ns_total, wait_ns_max, wait_log2_ns[SHM_WAIT_BUCKETS];
+};
+
+struct shm_limits {
+    uint32_t processes, lanes, vnodes, holds;
+    uint64_t nodes;       /* page-table nodes */
+    uint64_t limit_blocks; /* blocks the pool can grow to */
+};
+
+struct shm_run {
+    uint64_t magic;
+    uint32_t version; /* of this layout */
+    uint32_t ready;
+    uint8_t uuid[16], boot[16];
+    struct shm_limits limits;
+    uint64_t bytes; /* of the segment */
+    uint64_t at_processes, at_lanes, at_vnodes, at_hash, at_open, at_holds, at_owners, at_nodes,
+        at_groups, at_bits; /* offsets of the tables */
+    uint32_t hash_mask;
+    uint32_t processes; /* attached */
+    uint32_t lanes_used; /* lanes below this index have been in use */
+    uint32_t fences_only; /* some process has no membarrier: no file is ever biased */
+    uint64_t pool_blocks; /* grows */
+    pthread_mutex_t table_mutex, space_mutex, barrier_mutex;
+    uint64_t barriers_begun, barriers_done; /* numbers of heavy barriers; under barrier_mutex */
+    uint64_t barrier_ns;  /* what the last one cost */
+    uint32_t node_hint, hold_hint, vnode_hint;
+    uint32_t vnodes_high; /* entries below this index have been in use */
+    uint32_t collect;     /* a detached run may have lost its last holder */
+    uint64_t nodes_used, holds_used, vnodes_used;
+    /* space, under space_mutex (src/fs/space.c) */
+    uint64_t free_blocks, detached_blocks, fresh_block, fresh_saved, first_free_group;
+    struct shm_stats stats;
+    char engine[24];
+};
+
+/* This process's view of a segment. */
+struct shm {
+    uint64_t id; /* never used twice in a process; 0 in a forked child */
+    uint32_t fork_count;
+    uint32_t self; /* process index */
+    struct shm_run *run;
+    struct shm_vnode *vnodes;
+    struct shm_lane *lanes;
+    struct shm_process *processes;
+    struct shm_hold *holds;
+    uint64_t *open; /* a bit a process, vnode by vnode; see shm_vnode_open() */
+    uint32_t open_words;
+    uint32_t *hash;
+    uint32_t *owners; /* of nodes: vnode index + 1; 0: free */
+    uint64_t (*nodes)[SHM_NODE_ENTRIES];
+    uint16_t *group_free; /* free blocks a space group */
+    uint64_t *block_bits; /* 1: taken */
+    uint32_t *local_opens; /* handles of this process, a vnode */
+    int lock_fd;
+    pthread_mutex_t lane_mutex; /* this process's taking and ending of lanes */
+    struct shm *next; /* of this process's segments */
+    char run_path[4104]; /* "" when nobody else can attach */
+};
+
+/* ---- attach (attach.c) ---- */
+
+struct shm_attach {
+    int lock_fd;
+    bool first; /* we are alone and hold the pool exclusively until shm_attach_done() */
+    bool anonymous;
+    char pool_dir[4096];
+};
+
+/* Takes the attach lock, for a moment or (first) until the segment stands; waits while another first
+ * attacher works. `exclusive`: only as the first (fsck), else -EBUSY. -ENOENT: no POOL/lock. */
+int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at);
+void shm_attach_cancel(struct shm_attach *at);
+
+/* First attacher: tells the sizes and times that an earlier segment of this boot knew better than LMDB. */
+struct shm_adopted {
+    uint64_t ino, size;
+    int64_t atime_ns, mtime_ns, ctime_ns;
+    uint64_t pending_version, pending_size;
+};
+int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
+              int (*each)(void *arg, const struct shm_adopted *file), void *arg);
+
+/* First attacher: makes a new segment (with `engine`), mapped but not yet ready for others. */
+int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const char *engine,
+              const struct shm_limits *limits, struct shm **out);
+/* Others: maps the segment that stands. -EAGAIN: its first attacher died; begin again. */
+int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out);
+/* Takes a process entry and lets others in. -EBUSY: none is free. On failure the shm is unmapped. */
+int shm_attach_done(struct shm_attach *at, struct shm *shm);
+
+/* True when no other process is attached; the segment is then ours until shm_detach(). Others that
+ * come wait. */
+bool shm_detach_last(struct shm *shm);
+/* Leaves; removes the segment when shm_detach_last() said true. */
+void shm_detach(struct shm *shm, bool last);
+void shm_in_child(void); /* of a fork: closes what would keep the parent looking alive */
+
+/* ---- locks ---- */
+
+int shm_mutex_init(pthread_mutex_t *mutex);
+/* True: the owner died in it, what it protects was repaired by `repair` (shm, arg). */
+bool shm_lock(struct shm *shm, pthread_mutex_t *mutex);
+/* After shm_lock() said true and the damage is mended. */
+void shm_lock_mended(pthread_mutex_t *mutex);
+bool shm_trylock(struct shm *shm, pthread_mutex_t *mutex, bool *died);
+void shm_unlock(pthread_mutex_t *mutex);
+/* table_mutex, with the hash rebuilt when its owner died. */
+void shm_lock_table(struct shm *shm);
+void shm_unlock_table(struct shm *shm);
+
+/* ---- lanes (lane.c) ---- */
+
+struct shm_lane_of_thread {
+    uint64_t id; /* of the segment */
+    struct shm_lane *lane;
+};
+#define SHM_LANES_CACHED 4u
+extern _Thread_local struct shm_lane_of_thread shm_my_lanes[SHM_LANES_CACHED];
+
+struct shm_lane *shm_lane_slow(struct shm *shm);
+
+/* This thread's lane when it is at hand, else null: shm_lane(). Async-signal-safe. */
+static inline struct shm_lane *shm_lane_fast(const struct shm *shm)
+{
+    const struct shm_lane_of_thread *mine = &shm_my_lanes[shm->id % SHM_LANES_CACHED];
+
+    return __builtin_expect(mine->id == shm->id, 1) ? mine->lane : NULL;
+}
+/* This thread's lane; null: max_threads are taken. */
+static inline struct shm_lane *shm_lane(struct shm *shm)
+{
+    struct shm_lane *lane = shm_lane_fast(shm);
+
+    return lane ? lane : shm_lane_slow(shm);
+}
+static inline uint32_t shm_lane_index(const struct shm *shm, const struct shm_lane *lane)
+{
+    return (uint32_t)(lane - shm->lanes);
+}
+/* Live pins of this thread, slots and holds. */
+unsigned shm_lane_pins(const struct shm_lane *lane);
+/* Live pins of this process, in all its lanes and holds. */
+uint64_t shm_process_pins(const struct shm *shm);
+
+/* ---- death (reap.c) ---- */
+
+bool shm_process_alive(struct shm *shm, uint32_t process);
+/* How long the pins of a dead process stay in force whose memory a device may still write. */
+#define SHM_QUARANTINE_NS (30 * UINT64_C(1000000000))
+
+/* Looks at every process entry; drops what the dead held and wakes who waited for it. Lanes with blocks
+ * reserved become SHM_LANE_RESIDUE, for fs. Returns how many processes were found dead. Called with no
+ * vnode mutex held. */
+unsigned shm_reap(struct shm *shm);
+
+/* ---- vnodes (vnode.c) ---- */
+
+static inline uint32_t shm_vnode_index(const struct shm *shm, const struct shm_vnode *vnode)
+{
+    return (uint32_t)(vnode - shm->vnodes);
+}
+/* The vnode of the inode, opened once more by this process; made (SHM_VNODE_NEW) if there is none.
+ * -ENFILE: max_files are open (after `evict` could free none). */
+int shm_vnode_get(struct shm *shm, uint64_t ino, struct shm_vnode **out);
+/* The vnode if there is one, not opened: only to look at while nothing is waited for. */
+struct shm_vnode *shm_vnode_find(struct shm *shm, uint64_t ino);
+/* Opened once less; true: no process has it open any more. */
+bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode);
+bool shm_vnode_is_open(const struct shm *shm, const struct shm_vnode *vnode);
+/* Frees the entry of a vnode that nobody has open, without holds and without nodes (or has them freed
+ * first: see dax_forget()). Called with table_mutex held. */
+void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode);
+
+/* ---- arenas ---- */
+
+/* A page-table node, zeroed, owned by the vnode; SHM_NONE: all are in use. */
+uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode);
+void shm_node_free(struct shm *shm, uint32_t node);
+uint32_t shm_hold_alloc(struct shm *shm);
+void shm_hold_free(struct shm *shm, uint32_t hold);
+
+#endif

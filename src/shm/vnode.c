@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of files in use. Entries are found by inode number through chains that hang off hash[];
+ * chains and entries change under table_mutex only. A vnode that nobody has open stays as a cache
+ * until its entry or its page-table nodes are wanted.
+ */
+#include "base/error.h"
+#include "base/fork.h"
+#include "base/futex.h"
+#include "shm/private.h"
+
+#include <errno.h>
+#include <string.h>
+
+static uint32_t *chain(struct shm *shm, uint64_t ino)
+{
+    return &shm->hash[(ino * UINT64_C(0x9e3779b97f4a7c15) >> 32) & shm->run->hash_mask];
+}
+
+static uint64_t *open_bits(const struct shm *shm, const struct shm_vnode *vnode)
+{
+    return shm->open + (uint64_t)shm_vnode_index(shm, vnode) * shm->open_words;
+}
+
+static void link_vnode(struct shm *shm, struct shm_vnode *vnode)
+{
+    uint32_t *head = chain(shm, vnode->ino);
+
+    vnode->hash_next = *head;
+    *head = shm_vnode_index(shm, vnode) + 1;
+}
+
+void shm_hash_rebuild(struct shm *shm)
+{
+    uint64_t used = 0;
+
+    memset(shm->hash, 0, (shm->run->hash_mask + (size_t)1) * sizeof *shm->hash);
+    for (uint32_t i = 0; i < shm->run->limits.vnodes; i++) {
+        if (shm->vnodes[i].state == SHM_VNODE_FREE)
+            continue;
+        link_vnode(shm, &shm->vnodes[i]);
+        used++;
+    }
+    hf_store_relaxed(&shm->run->vnodes_used, used); /* relaxed: under table_mutex */
+}
+
+/* Its mutex is made once and kept by the entry's later lives. */
+static struct shm_vnode *take_entry(struct shm *shm)
+{
+    struct shm_run *run = shm->run;
+
+    for (uint32_t i = 0; i < run->limits.vnodes; i++) {
+        uint32_t at = (run->vnode_hint + i) % run->limits.vnodes;
+        struct shm_vnode *vnode = &shm->vnodes[at];
+
+        if (vnode->state != SHM_VNODE_FREE)
+            continue;
+        run->vnode_hint = at + 1;
+        if (run->vnodes_high <= at)
+            hf_store_release(&run->vnodes_high, at + 1);
+        return vnode;
+    }
+    return NULL;
+}
+
+static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
+{
+    struct shm_vnode *vnode = NULL;
+    int rc;
+
+    if (hf_load_relaxed(&shm->run->vnodes_used) < shm->run->limits.vnodes) /* relaxed: under table_mutex */
+        vnode = take_entry(shm);
+    if (!vnode)
+        return hf_fail(ENFILE, "all %u files are open (mkpool --max-files)", shm->run->limits.vnodes);
+    memset(vnode, 0, offsetof(struct shm_vnode, mutex_made));
+    rc = vnode->mutex_made ? 0 : shm_mutex_init(&vnode->mutex);
+    if (rc)
+        return rc;
+    vnode->mutex_made = 1;
+    vnode->ino = ino;
+    vnode->bias = !hf_load_acquire(&shm->run->fences_only);
+    vnode->hold_root = vnode->released = vnode->detached = SHM_NONE;
+    hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_NEW);
+    link_vnode(shm, vnode);
+    hf_add_relaxed(&shm->run->vnodes_used, 1); /* relaxed: under table_mutex */
+    *out = vnode;
+    return 0;
+}
+
+static struct shm_vnode *find(struct shm *shm, uint64_t ino)
+{
+    uint32_t at = *chain(shm, ino);
+
+    while (at && shm->vnodes[at - 1].ino != ino)
+        at = shm->vnodes[at - 1].hash_next;
+    return at ? &shm->vnodes[at - 1] : NULL;
+}
+
+int shm_vnode_get(struct shm *shm, uint64_t ino, struct shm_vnode **out)
+{
+    struct shm_vnode *vnode;
+    int rc = 0;
+
+    shm_lock_table(shm);
+    vnode = find(shm, ino);
+    if (!vnode)
+        rc = new_vnode(shm, ino, &vnode);
+    if (rc == 0) {
+        if (shm->local_opens[shm_vnode_index(shm, vnode)]++ == 0)
+            hf_or_acq_rel(open_bits(shm, vnode) + shm->self / 64, UINT64_C(1) << shm->self % 64);
+        *out = vnode;
+    }
+    shm_unlock_table(shm);
+    return rc;
+}
+
+struct shm_vnode *shm_vnode_find(struct shm *shm, uint64_t ino)
+{
+    struct shm_vnode *vnode;
+
+    shm_lock_table(shm);
+    vnode = find(shm, ino);
+    shm_unlock_table(shm);
+    return vnode;
+}
+
+bool shm_vnode_is_open(const struct shm *shm, const struct shm_vnode *vnode)
+{
+    const uint64_t *bits = open_bits(shm, vnode);
+    uint64_t any = 0;
+
+    for (uint32_t i = 0; i < shm->open_words; i++)
+        any |= hf_load_acquire(&bits[i]);
+    return any != 0;
+}
+
+bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
+{
+    bool last;
+
+    shm_lock_table(shm);
+    HF_BUG_ON(shm->local_opens[shm_vnode_index(shm, vnode)] == 0);
+    if (--shm->local_opens[shm_vnode_index(shm, vnode)] == 0)
+        hf_and_acq_rel(open_bits(shm, vnode) + shm->self / 64, ~(UINT64_C(1) << shm->self % 64));
+    last = !shm_vnode_is_open(shm, vnode);
+    shm_unlock_table(shm);
+    return last;
+}
+
+void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode)
+{
+    uint32_t *link = chain(shm, vnode->ino);
+
+    while (*link && &shm->vnodes[*link - 1] != vnode)
+        link = &shm->vnodes[*link - 1].hash_next;
+    HF_BUG_ON(*link == 0);
+    *link = vnode->hash_next;
+    hf_add_relaxed(&shm->run->vnodes_used, -UINT64_C(1)); /* relaxed: under table_mutex */
+    shm->run->vnode_hint = shm_vnode_index(shm, vnode);
+    hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_FREE);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The layout-change side of the slots engines (L3 to L5), and the bias.
+ *
+ * Why L3 and L4 find every pin that matters. Take a walk that read an entry of the range from
+ * before the zap. Unbiased: publish, full fence, walk on its side; zap, full fence, scan on ours: two
+ * fences, so one of the two sees the other, and the walk did not see us. Biased: our heavy barrier
+ * runs a full fence at some point of the pinner. After its walk: the slot is visible to the scan.
+ * Between publish and walk: likewise. Before the publish: the walk comes after our zap and reads it.
+ *
+ * Who reads which bias. A pin that read it set had published before it read, and we clear it before the
+ * heavy barrier, so that barrier serves this pin and each later scan sees it. A pin that reads it clear
+ * fences itself. Setting it needs no lock: a change that read it clear had zapped and fenced before, so
+ * a pin that reads the later "set" also reads the zap (stores are seen in one order by all, and
+ * the pin reads the bias before the entries); and a change that waits has its gate closed, which keeps
+ * entries away whatever the bias is.
+ */
+#include "sync/slots.h"
+
+#include "sync/engine.h"
+
+void slots_rebias(struct shm *shm, struct shm_vnode *vnode)
+{
+    if (hf_load_acquire(&shm->run->fences_only) ||
+        hf_now_ns() < hf_load_acquire(&vnode->rebias_ns))
+        return;
+    /* BIAS.SET/p: full fence on both sides of the store, and the pin that does it keeps its own.
+     * Pairs with BIAS.SET/m in slots_zapped(). Without it: a pin reads the bias set and an entry from
+     * before a zap whose change read the bias clear. */
+    hf_fence_full();
+    hf_store_seq_cst(&vnode->bias, 1u);
+}
+
+static void clear_bias(struct shm *shm, struct shm_vnode *vnode)
+{
+    hf_store_seq_cst(&vnode->bias, 0u);
+    if (!HF_LAB_BROKEN(HF_LAB_NO_HEAVY))
+        sync_heavy_barrier(shm);
+}
+
+static void slots_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
+{
+    /* Nobody can have walked where no entry was, unless a change was killed between zap and barrier. */
+    if (!cleared && !hf_load_acquire(&vnode->zap_pending))
+        return;
+    /* PIN.SB/m: the zap must be visible before the lanes are read.
+     * Pairs with PIN.SB/p in slots_enter(). BIAS.SET/m: and before the bias is read; pairs with
+     * BIAS.SET/p in slots_rebias(). */
+    hf_fence_full();
+    if (hf_load_acquire(&vnode->bias))
+        clear_bias(shm, vnode);
+    hf_store_release(&vnode->zap_pending, 0u);
+}
+
+/* The lanes' keys of eight slots share a cache line, and only those of this file lead further. */
+static int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last,
+                      int (*found)(void *arg, const struct sync_holder *holder), void *arg)
+{
+    /* ATTACH.SB/m: read after the barrier; a lane beyond it makes its first pin after the zap. */
+    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+
+    for (uint32_t i = 0; i < used; i++) {
+        struct shm_lane *lane = &shm->lanes[i];
+
+        for (unsigned slot = 0; slot < SHM_SLOTS; slot++) {
+            /* SLOT.PUB/m and UNPIN.DONE/m: acquire the key before the range; an empty key acquires
+             * what its last holder did. Pairs with SLOT.PUB/p and UNPIN.DONE/p in slots.h. */
+            uint64_t key = hf_load_acquire(&lane->keys[slot]);
+            struct shm_range *range = &lane->ranges[slot];
+            struct sync_holder holder;
+            int rc;
+
+            if ((key & SHM_KEY_VNODE_MASK) != vnode + UINT64_C(1))
+                continue;
+            /* relaxed: a range newer than the key is of a pin that walks after our zap */
+            holder.range.first = hf_load_relaxed(&range->first);
+            holder.range.last = hf_load_relaxed(&range->last);
+            if (holder.range.first > last || holder.range.last < first)
+                continue;
+            holder.range.flags = hf_load_relaxed(&range->flags);
+            holder.range.tid = hf_load_relaxed(&range->tid);
+            holder.key = &lane->keys[slot];
+            holder.value = key;
+            holder.lane = lane;
+            rc = found(arg, &holder);
+            if (rc)
+                return rc;
+        }
+    }
+    return 0;
+}
+
+static void slots_before_wait(struct shm *shm, struct shm_vnode *vnode)
+{
+    (void)vnode;
+    if (hf_load_acquire(&shm->run->fences_only))
+        return; /* no barrier to be had: who waits looks again every engine->tick_ns */
+    /* UNPIN.WAKE/m: waiters is set; after the barrier a pin that leaves sees it, or the scan that
+     * follows sees that it has left.
+     * Pairs with UNPIN.WAKE/p in slots_leave(). */
+    if (!HF_LAB_BROKEN(HF_LAB_NO_WAIT_BARRIER))
+        sync_heavy_barrier(shm);
+}
+
+const struct sync_engine sync_slots = {"slots", false, slots_zapped, slots_scan, slots_before_wait};
+const struct sync_engine sync_slots_fenced = {"slots-fenced", true, slots_zapped, slots_scan,
+                                              slots_before_wait};

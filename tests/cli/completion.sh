@@ -1,0 +1,37 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The completion for bash, asked as the shell asks it.
+. "${0%/*}/cli.sh"
+. "$SOURCE_ROOT/cli/completion.bash"
+compopt() { :; } # only works while the shell completes
+
+# What is offered for the last word.
+offered() {
+    COMP_WORDS=("$HOLDFAST" "$@")
+    COMP_CWORD=$#
+    _holdfast
+    printf '%s\n' "${COMPREPLY[@]}" | sort | tr '\n' ' '
+}
+
+try 0 "$HOLDFAST" mkpool "$pool" --size 16M
+try 0 "$HOLDFAST" mkdir "$pool" -p music/old "with space"
+for name in music/one music/two notes; do
+    printf 'x' | "$HOLDFAST" put "$pool" - "$name"
+done
+
+same "$(offered p)" "pins punch put "
+same "$(offered mk)" "mkdir mkpool "
+same "$(offered help tr)" "truncate "
+same "$(offered ls "$pool" --j)" "--json "
+same "$(offered mkpool "$pool" --max)" \
+    "--max-files --max-leases --max-processes --max-threads "
+same "$(offered ls "${pool%ool}")" "$pool "
+same "$(offered ls "$pool" m)" "music/ "
+same "$(offered cat "$pool" music/)" "music/old/ music/one music/two "
+same "$(offered cat "$pool" music/t)" "music/two "
+same "$(offered rm "$pool" notes w)" "with space/ "
+same "$(offered ls "$pool" /mu)" "/music/ "
+same "$(offered truncate "$pool" --size 5 n)" "notes "
+same "$(offered rm "$pool" --policy dead)" "deadline-detach: deadline: "
+same "$(offered put "$pool" "$SOURCE_ROOT/LIC")" "$SOURCE_ROOT/LICENSE "
+same "$(offered get "$pool" no)" "notes "

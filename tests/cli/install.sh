@@ -1,0 +1,53 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# DESTDIR installs what a user needs: the program runs from there, and pkg-config finds enough to
+# build and run a program against the shared and the static library.
+. "${0%/*}/cli.sh"
+
+root=$work/root
+try 0 meson install -C "$BUILD_ROOT" --no-rebuild --destdir "$root"
+prefix=$(find "$root" -type d -name bin -printf '%h\n' | head -n 1)
+library=$(dirname "$(find "$prefix" -name libholdfast.so.0)")
+for part in bin/holdfast include/holdfast/holdfast.h \
+    share/bash-completion/completions/holdfast; do
+    [ -e "$prefix/$part" ] || fail "$part is not installed"
+done
+same "$(find "$root" -name '*lab*' | wc -l)" 0
+
+# sanitized builds need their own run-time library first
+if nm -D "$library/libholdfast.so" | grep -q -E '__(asan|tsan)_'; then
+    exit 77
+fi
+export LD_LIBRARY_PATH=$library
+try 0 "$prefix/bin/holdfast" version
+try 0 "$prefix/bin/holdfast" mkpool "$pool" --size 8M
+
+cat >"$work/user.c" <<'EOF'
+#include <holdfast/holdfast.h>
+#include <stdio.h>
+int main(int argc, char **argv)
+{
+    struct hf_pool *pool;
+    if (argc < 2 || hf_pool_open(argv[1], 0, &pool) != 0) {
+        fprintf(stderr, "%s\n", hf_strerror_detail());
+        return 1;
+    }
+    printf("%s\n", hf_version());
+    return hf_pool_close(pool) != 0;
+}
+EOF
+export PKG_CONFIG_PATH=$library/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root
+read -r -a flags <<<"$(pkg-config --cflags --libs holdfast)"
+try 0 cc -std=c11 -Wall -Wextra -Werror -pedantic "$work/user.c" -o "$work/user" "${flags[@]}"
+try 0 "$work/user" "$pool"
+same "$out" "$("$HOLDFAST" version | sed 's/.*library //')"
+read -r -a flags <<<"$(pkg-config --cflags holdfast)"
+try 0 cc "$work/user.c" -o "$work/user-static" "${flags[@]}" "$library/libholdfast.a" \
+    -llmdb -lpmem2 -lxxhash -pthread
+try 0 "$work/user-static" "$pool"
+# the header compiles alone, also as C++
+printf '#include <holdfast/holdfast.h>\n' >"$work/alone.c"
+try 0 cc -std=c11 -Wall -Wextra -Werror -c "$work/alone.c" -o "$work/alone.o" "${flags[@]}"
+if command -v g++ >/dev/null; then
+    try 0 g++ -Wall -Wextra -Werror -x c++ -c "$work/alone.c" -o "$work/alone.o" "${flags[@]}"
+fi

@@ -1,0 +1,63 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Ctrl-C in the middle: no half-written file, a sentence, the shell sees the signal, and the pool
+# is detached.
+. "${0%/*}/cli.sh"
+set -m # background jobs take SIGINT
+
+# Waits until the condition holds, ten seconds at most.
+until_true() {
+    local i
+
+    for i in $(seq 200); do
+        eval "$1" && return
+        sleep 0.05
+    done
+    fail "never came true: $1"
+}
+
+stopped_by_int() {
+    wait "$1"
+    same "$?" 130
+    err=$(cat "$work/err")
+    says "interrupted: $2"
+}
+
+try 0 "$HOLDFAST" mkpool "$pool" --size 64M
+printf 'the old one' | "$HOLDFAST" put "$pool" - precious
+
+# a pipe that stalls in the middle of a file that would replace another
+mkfifo "$work/stalled"
+"$HOLDFAST" put "$pool" - precious <"$work/stalled" 2>"$work/err" &
+putter=$!
+exec 9>"$work/stalled"
+head -c 300000 /dev/zero >&9
+until_true '"$HOLDFAST" ls "$pool" | grep -q holdfast-put'
+kill -INT "$putter"
+stopped_by_int "$putter" precious
+exec 9>&-
+same "$("$HOLDFAST" cat "$pool" precious)" "the old one"
+try 0 "$HOLDFAST" ls "$pool"
+same "$out" precious
+
+# out again, onto a pipe nobody reads is cat's case; get writes files: stop it in a large tree
+mkdir "$work/tree"
+for i in $(seq 40); do
+    head -c 1M /dev/zero >"$work/tree/$i"
+done
+try 0 "$HOLDFAST" put "$pool" "$work/tree"
+"$HOLDFAST" get "$pool" tree "$work/out-tree" 2>"$work/err" &
+getter=$!
+until_true '[ -e "$work/out-tree" ]'
+kill -INT "$getter"
+wait "$getter"
+status=$?
+[ "$status" = 130 ] || [ "$status" = 0 ] || fail "get ended with $status"
+for file in "$work"/out-tree/*; do
+    same "$(stat -c %s "$file")" 1048576
+done
+same "$(find "$work/out-tree" -name '.holdfast-*' | wc -l)" 0
+
+try 0 "$HOLDFAST" info "$pool" --json
+same "$(json 'it["processes"]["now"]')" 1
+try 0 "$HOLDFAST" fsck "$pool"

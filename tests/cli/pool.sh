@@ -1,0 +1,64 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# mkpool, info, df, grow: what was asked for is what is there.
+. "${0%/*}/cli.sh"
+
+try 0 "$HOLDFAST" mkpool "$pool" --size 16M --mode 0640 --policy deadline-detach:250ms \
+    --max-processes 17 --max-threads 99 --max-files 1000 --max-leases 5000
+try 0 "$HOLDFAST" info "$pool" --json
+same "$(json 'it["pool_bytes"]')" 16777216
+same "$(json 'it["free_bytes"]')" 16777216
+same "$(json 'it["detached_bytes"]')" 0
+same "$(json 'it["policy"]["kind"]')" deadline-detach
+same "$(json 'it["policy"]["deadline_ns"]')" 250000000
+same "$(json 'it["processes"]["max"]')" 17
+same "$(json 'it["threads"]["max"]')" 99
+same "$(json 'it["files"]["max"]')" 1000
+same "$(json 'it["leases"]["max"]')" 5000
+same "$(json 'it["durable"]')" false
+same "$(json 'it["engine"]')" slots
+uuid=$(json 'it["uuid"]')
+for part in data lock; do
+    same "$(stat -c %a "$pool/$part")" 640
+done
+
+try 73 "$HOLDFAST" mkpool "$pool" --size 8M
+try 66 "$HOLDFAST" info "$work/missing"
+try 64 "$HOLDFAST" mkpool "$work/other" --size 8M --engine nosuch
+[ ! -e "$work/other" ] || fail "a failed mkpool left its directory"
+
+# grown while another process uses it, which can then fill what is new
+try 0 "$HOLDFAST" truncate "$pool" kept --create --size 64K
+hold user "$pool" kept 0 65536
+try 0 "$HOLDFAST" grow "$pool" --size 32M
+try 64 "$HOLDFAST" grow "$pool" --size 16M
+let_go user
+head -c 24M /dev/zero | tr '\0' x >"$work/much"
+try 0 "$HOLDFAST" put "$pool" "$work/much" much
+try 0 "$HOLDFAST" df "$pool" --json
+same "$(json 'it[0]["pool_bytes"]')" 33554432
+same "$(json 'it[0]["used_bytes"] + it[0]["free_bytes"]')" 33554432
+try 0 "$HOLDFAST" df "$pool" -h
+try 0 "$HOLDFAST" info "$pool"
+
+# too much is refused, said, and leaves nothing behind
+cp "$work/much" "$work/more"
+try 73 "$HOLDFAST" put "$pool" "$work/more" more
+try 66 "$HOLDFAST" stat "$pool" more
+try 0 "$HOLDFAST" ls "$pool"
+same "$out" $'kept\nmuch'
+try 0 "$HOLDFAST" rm "$pool" much
+try 0 "$HOLDFAST" put "$pool" "$work/more" more
+try 0 "$HOLDFAST" fsck "$pool"
+
+# elsewhere than in memory, and durable
+disk=$(mktemp -d "/var/tmp/holdfast-cli-XXXXXX")
+trap 'rm -rf "$disk"; clean_up' EXIT
+try 0 "$HOLDFAST" mkpool "$disk/pool" --size 8M --durable --data "$work/blocks"
+try 0 "$HOLDFAST" info "$disk/pool" --json
+same "$(json 'it["durable"]')" true
+same "$(json 'it["media"]')" tmpfs
+[ "$(json 'it["uuid"]')" != "$uuid" ] || fail "two pools with one uuid"
+try 0 "$HOLDFAST" put "$disk/pool" "$0" script
+try 0 "$HOLDFAST" cat "$disk/pool" script
+cmp -s "$work/out" "$0" || fail "a durable pool gave back something else"

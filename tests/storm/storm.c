@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * storm [--kills N] [--workers N]: starts workers and kills them. After each kill: the files of
+ * the dead are as acknowledged, its pins are gone, the others go on. At every tenth kill all are
+ * killed at once: then fsck must be clean, everything acknowledged there, every block accounted
+ * for.
+ */
+#include "storm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CHECKPOINT_EVERY 10
+#define POOL_MIB 64
+
+struct parent {
+    struct storm *storm;
+    struct test_rng rng;
+    struct hf_pool *pool; /* null while the parent is not attached */
+    pid_t pids[STORM_WORKERS_MAX];
+    unsigned kills, wanted, checkpoints;
+    uint64_t blocks_when_empty;
+};
+
+static struct parent storm_parent;
+
+struct start {
+    struct storm *storm;
+    unsigned worker;
+};
+
+static void work(void *arg)
+{
+    struct start *start = arg;
+
+    test_on_failure = NULL;
+    storm_work(start->storm, start->worker);
+}
+
+static void start_worker(struct parent *parent, unsigned worker)
+{
+    struct start start = {.storm = parent->storm, .worker = worker};
+
+    memset(parent->storm->workers[worker].pins, 0, sizeof(parent->storm->workers[worker].pins));
+    parent->pids[worker] = test_fork(work, &start);
+}
+
+static void kill_worker(struct parent *parent, unsigned worker)
+{
+    int status;
+
+    kill(parent->pids[worker], SIGKILL);
+    status = test_wait_status(parent->pids[worker]);
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+        FAIL("worker %u ended by itself with status %#x, at: %s", worker, (unsigned)status,
+             parent->storm->workers[worker].doing);
+    parent->kills++;
+}
+
+static void show_workers(void)
+{
+    struct parent *parent = &storm_parent;
+
+    for (unsigned i = 0; i < parent->storm->worker_count; i++)
+        fprintf(stderr, "worker %u (process %d): %" PRIu64 " operations, at: %s\n", i,
+                (int)parent->pids[i], parent->storm->workers[i].progress,
+                parent->storm->workers[i].doing);
+}
+
+/* Every live worker finishes an operation that it may have begun now, and another one. */
+static void expect_progress(struct parent *parent)
+{
+    struct storm *storm = parent->storm;
+    uint64_t limit = test_now_ns() + UINT64_C(10000000000) * (test_is_slow() ? 6 : 1);
+    uint64_t before[STORM_WORKERS_MAX];
+
+    for (unsigned i = 0; i < storm->worker_count; i++)
+        before[i] = test_peek64(&storm->workers[i].progress);
+    for (unsigned i = 0; i < storm->worker_count; i++)
+        while (test_peek64(&storm->workers[i].progress) < before[i] + 2) {
+            int status;
+
+            if (waitpid(parent->pids[i], &status, WNOHANG) != 0)
+                FAIL("worker %u ended by itself with status %#x", i, (unsigned)status);
+            if (test_now_ns() > limit)
+                FAIL("worker %u is stuck at: %s", i, storm->workers[i].doing);
+            usleep(200);
+        }
+}
+
+/* A layout change over what the dead had pinned ends. */
+static void expect_pins_gone(struct parent *parent, unsigned worker)
+{
+    struct hf_policy in_time = test_deadline_ms(test_is_slow() ? 60000 : 10000);
+
+    for (unsigned i = 0; i < STORM_PINS; i++) {
+        const struct storm_pin *pin = &parent->storm->workers[worker].pins[i];
+
+        if (!pin->held)
+            continue;
+        for (unsigned name = 0; name < 2; name++) {
+            struct hf_file *file;
+            char path[64];
+            int rc;
+
+            storm_file_path(pin->worker, pin->file, name, path);
+            if (hf_open(parent->pool, path, O_RDWR, 0, &file) != 0)
+                continue;
+            rc = hf_move(file, pin->off, TEST_PAGE, &in_time);
+            if (rc != 0 && rc != -EINVAL) /* it may be shorter by now */
+                FAIL("a move over a dead worker's pin gave %d; %s", rc, hf_strerror_detail());
+            EXPECT_EQ(hf_close(file), 0);
+        }
+    }
+}
+
+static int refuse_dead(void *arg, const struct hf_pin_info *info)
+{
+    pid_t dead = *(pid_t *)arg;
+
+    if (info->pid == dead)
+        FAIL("a pin of dead process %d is still there: inode %" PRIu64 " [%" PRIu64 ", +%" PRIu64
+             ") state %u flags %#x",
+             (int)dead, info->ino, info->off, info->len, info->state, info->flags);
+    return 0;
+}
+
+static void kill_one(struct parent *parent)
+{
+    unsigned victim = (unsigned)test_below(&parent->rng, parent->storm->worker_count);
+    pid_t dead = parent->pids[victim];
+
+    kill_worker(parent, victim);
+    storm_settle(parent->storm, parent->pool, victim);
+    expect_pins_gone(parent, victim);
+    EXPECT_EQ(hf_pins(parent->pool, refuse_dead, &dead), 0);
+    start_worker(parent, victim);
+    expect_progress(parent);
+}
+
+struct sum {
+    uint64_t in_files, detached;
+};
+
+static int add_extent(void *arg, const struct hf_extent_info *info)
+{
+    struct sum *sum = arg;
+
+    *(info->detached ? &sum->detached : &sum->in_files) += info->len / TEST_PAGE;
+    return 0;
+}
+
+static uint64_t blocks_in_use(struct hf_pool *pool)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    return (info.pool_bytes - info.free_bytes) / TEST_PAGE;
+}
+
+static void expect_space_accounted(struct parent *parent)
+{
+    struct sum sum = {.in_files = 0};
+
+    EXPECT_EQ(hf_extents(parent->pool, 0, add_extent, &sum), 0);
+    EXPECT_EQ(sum.detached, 0);
+    EXPECT_EQ(blocks_in_use(parent->pool) - parent->blocks_when_empty, sum.in_files);
+}
+
+/* The parent leaves either before the workers die or after: the last one to go is sometimes one
+ * that was killed. */
+static void kill_all(struct parent *parent)
+{
+    bool leave_first = test_chance(&parent->rng, 50);
+
+    if (leave_first)
+        test_pool_close(parent->pool);
+    for (unsigned i = 0; i < parent->storm->worker_count; i++)
+        kill(parent->pids[i], SIGKILL);
+    for (unsigned i = 0; i < parent->storm->worker_count; i++)
+        kill_worker(parent, i);
+    if (!leave_first)
+        test_pool_close(parent->pool);
+    if (test_chance(&parent->rng, 70))
+        test_pool_check(STORM_POOL);
+    parent->pool = test_pool_open(STORM_POOL);
+    for (unsigned i = 0; i < parent->storm->worker_count; i++)
+        storm_settle(parent->storm, parent->pool, i);
+    storm_check_log(parent->storm, parent->pool);
+    expect_space_accounted(parent);
+    test_pool_close(parent->pool);
+    test_pool_check(STORM_POOL);
+    parent->pool = test_pool_open(STORM_POOL);
+    parent->checkpoints++;
+    for (unsigned i = 0; i < parent->storm->worker_count; i++)
+        start_worker(parent, i);
+    expect_progress(parent);
+}
+
+static void show_progress(const struct parent *parent, bool end)
+{
+    if (!end && !isatty(STDERR_FILENO))
+        return;
+    fprintf(end ? stdout : stderr,
+            "%s%u of %u kills, %u checkpoints; %" PRIu64 " operations, %" PRIu64
+            " layout changes and renames, %" PRIu64 " refused, %" PRIu64 " pins%s",
+            end ? "" : "\r", parent->kills, parent->wanted, parent->checkpoints,
+            parent->storm->operations, parent->storm->changes, parent->storm->busy,
+            parent->storm->pins, end ? "\n" : " ");
+}
+
+static void prepare(struct parent *parent)
+{
+    char path[64];
+
+    parent->pool = test_pool_new(STORM_POOL, TEST_MIB(POOL_MIB));
+    parent->blocks_when_empty = blocks_in_use(parent->pool);
+    EXPECT_EQ(hf_close(test_file(parent->pool, STORM_LOG)), 0);
+    for (unsigned i = 0; i < parent->storm->worker_count; i++) {
+        storm_dir_path(i, path);
+        EXPECT_EQ(hf_mkdir(parent->pool, path, 0700), 0);
+    }
+}
+
+static void run(struct parent *parent)
+{
+    prepare(parent);
+    test_on_failure = show_workers;
+    for (unsigned i = 0; i < parent->storm->worker_count; i++)
+        start_worker(parent, i);
+    expect_progress(parent);
+    for (unsigned round = 1; parent->kills < parent->wanted; round++) {
+        usleep((useconds_t)test_below(&parent->rng, 12000));
+        if (round % CHECKPOINT_EVERY == 0)
+            kill_all(parent);
+        else
+            kill_one(parent);
+        show_progress(parent, false);
+    }
+    kill_all(parent);
+    test_on_failure = NULL;
+    for (unsigned i = 0; i < parent->storm->worker_count; i++)
+        kill_worker(parent, i);
+    test_pool_close(parent->pool);
+    if (isatty(STDERR_FILENO))
+        fputc('\n', stderr);
+    show_progress(parent, true);
+}
+
+static unsigned number(const char *text, unsigned most)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+
+    if (*end || value < 1 || value > most) {
+        fprintf(stderr, "storm: %s is not a number from 1 to %u\n", text, most);
+        exit(2);
+    }
+    return (unsigned)value;
+}
+
+static int body(int argc, char **argv)
+{
+    static const struct option names[] = {{"kills", required_argument, NULL, 'k'},
+                                          {"workers", required_argument, NULL, 'w'},
+                                          {NULL, 0, NULL, 0}};
+    struct parent *parent = &storm_parent;
+    unsigned workers = 4;
+    int option;
+
+    parent->wanted = 100;
+    while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (option == 'k')
+            parent->wanted = number(optarg, 10000000);
+        else if (option == 'w')
+            workers = number(optarg, STORM_WORKERS_MAX);
+        else
+            return 2;
+    }
+    parent->storm = test_shared(sizeof(*parent->storm));
+    parent->storm->seed = parent->rng.state = test_seed();
+    parent->storm->worker_count = workers;
+    run(parent);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv, body);
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kill storm. Workers work on a pool and keep a ledger of what was acknowledged to them, in
+ * memory that survives them; the parent kills them at random instants and compares the pool with
+ * the ledger.
+ *
+ * Ledger of a file: two versions and one word `state`. A worker writes the version that will be
+ * true after the operation, sets state to "pending, of this kind", does the operation, and sets
+ * state to "that version, nothing pending". Killed anywhere, the ledger says which states of the
+ * file are allowed.
+ */
+#ifndef HF_TESTS_STORM_H
+#define HF_TESTS_STORM_H
+
+#include "support.h"
+
+#define STORM_POOL "storm"
+#define STORM_WORKERS_MAX 8
+#define STORM_FILES 6      /* of each worker */
+#define STORM_PAGES 24     /* the most of a file */
+#define STORM_PINS 6       /* held by a worker at a time */
+#define STORM_RECORDS 2048 /* acknowledged appends of a worker between two checkpoints */
+
+/* Bytes [0, cut) of the page are the pattern of `tag`, the others zero. tag 0: all zero. */
+struct storm_page {
+    uint64_t tag;
+    uint32_t cut;
+};
+
+struct storm_version {
+    uint32_t exists;
+    uint32_t name; /* 0 or 1: which of its two names it has */
+    uint64_t size;
+    struct storm_page pages[STORM_PAGES];
+};
+
+enum storm_pending {
+    STORM_SETTLED,
+    STORM_ATOMIC, /* the whole file as in one version or as in the other */
+    STORM_WRITE   /* every word as in one or the other, or zero; the size anything between */
+};
+
+struct storm_file {
+    struct storm_version versions[2];
+    uint32_t state; /* index of the acknowledged version, and enum storm_pending << 1 */
+};
+
+struct storm_record {
+    uint64_t off, number;
+    uint32_t len;
+};
+
+struct storm_pin {
+    uint32_t held; /* 1 from before the pin until after its release */
+    uint32_t worker, file;
+    uint64_t off, len;
+};
+
+struct storm_worker {
+    uint64_t progress;
+    uint64_t next_tag;
+    struct storm_file files[STORM_FILES];
+    struct storm_pin pins[STORM_PINS];
+    struct storm_record records[STORM_RECORDS];
+    uint32_t record_count;
+    uint64_t next_record;
+    char doing[64]; /* for the reader of a failure */
+};
+
+struct storm {
+    uint64_t seed;
+    uint32_t worker_count;
+    struct storm_worker workers[STORM_WORKERS_MAX];
+    uint64_t operations, changes, busy, pins;
+};
+
+/* --- ledger --- */
+
+const struct storm_version *storm_now(const struct storm_file *file);
+/* The version to fill in for what comes next: a copy of the acknowledged one. */
+struct storm_version *storm_prepare(struct storm_file *file);
+void storm_begin(struct storm_file *file, enum storm_pending kind);
+void storm_acknowledge(struct storm_file *file);
+void storm_withdraw(struct storm_file *file); /* it failed and changed nothing */
+
+void storm_fill(void *page, uint64_t tag);
+/* Which worker's file the page's first word names; a zero page is anybody's. */
+bool storm_belongs(const void *page, unsigned worker, unsigned file);
+uint64_t storm_tag(unsigned worker, unsigned file, uint64_t number);
+
+void storm_file_path(unsigned worker, unsigned file, unsigned name, char path[64]);
+void storm_dir_path(unsigned worker, char path[64]);
+
+/* Compares every file of the worker, which is dead or not started, with its ledger, and settles
+ * what was pending. */
+void storm_settle(struct storm *storm, struct hf_pool *pool, unsigned worker);
+
+#define STORM_LOG "/log"
+#define STORM_RECORD_MAX 400
+/* Record `number` of the worker; its length comes from the number. */
+size_t storm_record_fill(unsigned char record[STORM_RECORD_MAX], unsigned worker, uint64_t number);
+/* Every acknowledged append is where it was acknowledged. */
+void storm_check_log(struct storm *storm, struct hf_pool *pool);
+
+/* --- worker --- */
+
+/* Runs until it is killed. */
+void storm_work(struct storm *storm, unsigned worker);
+
+#endif

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A worker: random operations on files of its own, each in the ledger first; pins of everybody's
+ * files and moves of everybody's blocks, which change no content.
+ *
+ * A worker never waits without limit while it holds a pin: two of them could wait for each other,
+ * as with any locks.
+ */
+#include "storm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct work {
+    struct storm *storm;
+    struct storm_worker *ledger;
+    unsigned number;
+    struct hf_pool *pool;
+    struct test_rng rng;
+    struct hf_pin pins[STORM_PINS];
+    const void *pinned[STORM_PINS];
+    struct hf_file *kept[STORM_FILES];
+    /* Of the operation at hand. */
+    unsigned file_number;
+    struct storm_file *file;
+    struct hf_policy policy;
+};
+
+static void doing(struct work *work, const char *what)
+{
+    snprintf(work->ledger->doing, sizeof(work->ledger->doing), "%s of file %u", what,
+             work->file_number);
+}
+
+static bool may(struct work *work, unsigned percent)
+{
+    return test_chance(&work->rng, percent);
+}
+
+static void release(struct work *work, unsigned i)
+{
+    struct storm_pin *pin = &work->ledger->pins[i];
+
+    if (!pin->held)
+        return;
+    if (!storm_belongs(work->pinned[i], pin->worker, pin->file))
+        FAIL("the page under a pin of file %u of worker %u went to another file", pin->file,
+             pin->worker);
+    EXPECT_EQ(hf_unpin(&work->pins[i]), 0);
+    test_raise(&pin->held, 0);
+}
+
+static void release_all(struct work *work)
+{
+    for (unsigned i = 0; i < STORM_PINS; i++)
+        release(work, i);
+}
+
+static void choose_policy(struct work *work)
+{
+    work->policy = (struct hf_policy){.kind = (uint32_t)test_below(&work->rng, 6)};
+    if (work->policy.kind == HF_POLICY_DEADLINE || work->policy.kind == HF_POLICY_DEADLINE_DETACH)
+        work->policy.deadline_ns = test_below(&work->rng, 3000000);
+    if (work->policy.kind <= HF_POLICY_WAIT)
+        release_all(work);
+}
+
+static struct hf_file *own_file(struct work *work)
+{
+    struct hf_file **kept = &work->kept[work->file_number];
+    char path[64];
+
+    if (!*kept) {
+        storm_file_path(work->number, work->file_number, storm_now(work->file)->name, path);
+        EXPECT_EQ(hf_open(work->pool, path, O_RDWR, 0, kept), 0);
+    }
+    return *kept;
+}
+
+static void forget_file(struct work *work)
+{
+    struct hf_file **kept = &work->kept[work->file_number];
+
+    if (*kept)
+        EXPECT_EQ(hf_close(*kept), 0);
+    *kept = NULL;
+}
+
+/* The end of an operation that either happened or did not. */
+static void conclude(struct work *work, int rc)
+{
+    if (rc == 0) {
+        storm_acknowledge(work->file);
+        test_count64(&work->storm->changes, 1);
+        return;
+    }
+    storm_withdraw(work->file);
+    test_count64(&work->storm->busy, 1);
+    if (rc != -EBUSY && rc != -ETIMEDOUT && rc != -EDEADLK)
+        FAIL("%s gave %d; %s", work->ledger->doing, rc, hf_strerror_detail());
+}
+
+static void run_create(struct work *work)
+{
+    struct storm_version *next = storm_prepare(work->file);
+    struct hf_file *file;
+    char path[64];
+    int rc;
+
+    doing(work, "create");
+    *next = (struct storm_version){.exists = 1, .name = (uint32_t)test_below(&work->rng, 2)};
+    storm_file_path(work->number, work->file_number, next->name, path);
+    storm_begin(work->file, STORM_ATOMIC);
+    rc = hf_open(work->pool, path, O_RDWR | O_CREAT | O_EXCL, 0600, &file);
+    conclude(work, rc);
+    work->kept[work->file_number] = file;
+}
+
+static void run_unlink(struct work *work)
+{
+    struct storm_version *next = storm_prepare(work->file);
+    char path[64];
+
+    doing(work, "unlink");
+    storm_file_path(work->number, work->file_number, next->name, path);
+    *next = (struct storm_version){.exists = 0};
+    if (may(work, 50))
+        forget_file(work);
+    storm_begin(work->file, STORM_ATOMIC);
+    conclude(work, hf_unlink(work->pool, path, &work->policy));
+    if (!storm_now(work->file)->exists)
+        forget_file(work);
+}
+
+static void run_rename(struct work *work)
+{
+    struct storm_version *next = storm_prepare(work->file);
+    char from[64], to[64];
+
+    doing(work, "rename");
+    storm_file_path(work->number, work->file_number, next->name, from);
+    next->name = 1 - next->name;
+    storm_file_path(work->number, work->file_number, next->name, to);
+    storm_begin(work->file, STORM_ATOMIC);
+    conclude(work, hf_rename(work->pool, from, to, may(work, 50) ? HF_RENAME_NOREPLACE : 0));
+}
+
+/* Gives pages [first, first+count) of the next version tags of their own, and fills `buffer`. */
+static void plan_write(struct work *work, struct storm_version *next, unsigned first,
+                       unsigned count, unsigned char *buffer)
+{
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t tag = storm_tag(work->number, work->file_number, ++work->ledger->next_tag);
+
+        next->pages[first + i] = (struct storm_page){.tag = tag, .cut = HF_BLOCK_BYTES};
+        storm_fill(buffer + i * TEST_PAGE, tag);
+    }
+    if ((first + count) * TEST_PAGE > next->size)
+        next->size = (first + count) * TEST_PAGE;
+}
+
+static void run_write(struct work *work)
+{
+    static unsigned char buffer[STORM_PAGES * HF_BLOCK_BYTES];
+    struct storm_version *next = storm_prepare(work->file);
+    unsigned first = (unsigned)test_below(&work->rng, STORM_PAGES);
+    unsigned count = 1 + (unsigned)test_below(&work->rng, STORM_PAGES - first);
+    bool append = next->size == first * TEST_PAGE;
+
+    doing(work, append ? "append" : "write");
+    plan_write(work, next, first, count, buffer);
+    storm_begin(work->file, STORM_WRITE);
+    if (append)
+        EXPECT_EQ(hf_append(own_file(work), buffer, count * TEST_PAGE, NULL), count * TEST_PAGE);
+    else
+        EXPECT_EQ(hf_write(own_file(work), buffer, count * TEST_PAGE, first * TEST_PAGE),
+                  count * TEST_PAGE);
+    conclude(work, 0);
+}
+
+/* The same through the addresses of a write pin. */
+static void run_write_in_place(struct work *work)
+{
+    static unsigned char buffer[STORM_PAGES * HF_BLOCK_BYTES];
+    struct storm_version *next = storm_prepare(work->file);
+    unsigned whole = (unsigned)(next->size / TEST_PAGE), first, count;
+    struct iovec iov[STORM_PAGES];
+    struct hf_pin pin;
+    size_t at = 0;
+    int pieces;
+
+    if (whole == 0)
+        return;
+    first = (unsigned)test_below(&work->rng, whole);
+    count = 1 + (unsigned)test_below(&work->rng, whole - first);
+    doing(work, "write in place");
+    plan_write(work, next, first, count, buffer);
+    storm_begin(work->file, STORM_WRITE);
+    pieces = hf_pin(own_file(work), first * TEST_PAGE, count * TEST_PAGE, HF_PIN_WRITE, iov,
+                    STORM_PAGES, &pin);
+    EXPECT_OK(pieces);
+    for (int i = 0; i < pieces; i++) {
+        memcpy(iov[i].iov_base, buffer + at, iov[i].iov_len);
+        at += iov[i].iov_len;
+    }
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    conclude(work, 0);
+}
+
+static void run_truncate(struct work *work)
+{
+    struct storm_version *next = storm_prepare(work->file);
+    uint64_t size = test_below(&work->rng, STORM_PAGES * TEST_PAGE + 1);
+
+    if (may(work, 50))
+        size = size / TEST_PAGE * TEST_PAGE;
+    doing(work, "truncate");
+    for (unsigned i = 0; i < STORM_PAGES; i++) {
+        struct storm_page *page = &next->pages[i];
+        uint64_t start = i * TEST_PAGE;
+
+        if (size <= start)
+            *page = (struct storm_page){.tag = 0};
+        else if (size - start < page->cut)
+            page->cut = (uint32_t)(size - start);
+    }
+    next->size = size;
+    storm_begin(work->file, STORM_ATOMIC);
+    conclude(work, hf_truncate(own_file(work), size, &work->policy));
+}
+
+static void run_punch_or_zero(struct work *work)
+{
+    struct storm_version *next = storm_prepare(work->file);
+    unsigned first = (unsigned)test_below(&work->rng, STORM_PAGES);
+    unsigned count = 1 + (unsigned)test_below(&work->rng, STORM_PAGES - first);
+    bool punch = may(work, 60);
+    uint32_t mode = punch ? HF_FALLOC_PUNCH_HOLE : HF_FALLOC_ZERO_RANGE | HF_FALLOC_KEEP_SIZE;
+
+    doing(work, punch ? "punch" : "zero");
+    memset(&next->pages[first], 0, count * sizeof(next->pages[0]));
+    storm_begin(work->file, STORM_ATOMIC);
+    conclude(work, hf_fallocate(own_file(work), mode, first * TEST_PAGE, count * TEST_PAGE,
+                                &work->policy));
+}
+
+static void run_collapse(struct work *work)
+{
+    struct storm_version *next = storm_prepare(work->file);
+    unsigned pages = (unsigned)((next->size + TEST_PAGE - 1) / TEST_PAGE), first, count;
+
+    if (pages < 2)
+        return;
+    first = (unsigned)test_below(&work->rng, pages - 1);
+    count = 1 + (unsigned)test_below(&work->rng, pages - 1 - first);
+    doing(work, "collapse");
+    memmove(&next->pages[first], &next->pages[first + count],
+            (STORM_PAGES - first - count) * sizeof(next->pages[0]));
+    memset(&next->pages[STORM_PAGES - count], 0, count * sizeof(next->pages[0]));
+    next->size -= count * TEST_PAGE;
+    storm_begin(work->file, STORM_ATOMIC);
+    conclude(work, hf_fallocate(own_file(work), HF_FALLOC_COLLAPSE_RANGE, first * TEST_PAGE,
+                                count * TEST_PAGE, &work->policy));
+}
+
+static void run_insert(struct work *work)
+{
+    struct storm_version *next = storm_prepare(work->file);
+    unsigned pages = (unsigned)((next->size + TEST_PAGE - 1) / TEST_PAGE), first, count;
+
+    if (pages < 2 || pages == STORM_PAGES)
+        return;
+    first = (unsigned)test_below(&work->rng, pages - 1);
+    count = 1 + (unsigned)test_below(&work->rng, STORM_PAGES - pages);
+    doing(work, "insert");
+    memmove(&next->pages[first + count], &next->pages[first],
+            (STORM_PAGES - first - count) * sizeof(next->pages[0]));
+    memset(&next->pages[first], 0, count * sizeof(next->pages[0]));
+    next->size += count * TEST_PAGE;
+    storm_begin(work->file, STORM_ATOMIC);
+    conclude(work, hf_fallocate(own_file(work), HF_FALLOC_INSERT_RANGE, first * TEST_PAGE,
+                                count * TEST_PAGE, &work->policy));
+}
+
+static void run_log(struct work *work)
+{
+    struct storm_worker *ledger = work->ledger;
+    unsigned char bytes[STORM_RECORD_MAX];
+    struct storm_record *record = &ledger->records[ledger->record_count];
+    struct hf_file *log;
+
+    if (ledger->record_count == STORM_RECORDS)
+        return;
+    doing(work, "log");
+    *record = (struct storm_record){.number = ++ledger->next_record};
+    record->len = (uint32_t)storm_record_fill(bytes, work->number, record->number);
+    EXPECT_EQ(hf_open(work->pool, STORM_LOG, O_WRONLY, 0, &log), 0);
+    EXPECT_EQ(hf_append(log, bytes, record->len, &record->off), record->len);
+    test_raise(&ledger->record_count, ledger->record_count + 1);
+    EXPECT_EQ(hf_close(log), 0);
+}
+
+/* Somebody's file, which may have just gone or got its other name. */
+static struct hf_file *anybodys_file(struct work *work, unsigned *worker, unsigned *number)
+{
+    struct hf_file *file = NULL;
+    char path[64];
+
+    *worker = (unsigned)test_below(&work->rng, work->storm->worker_count);
+    *number = (unsigned)test_below(&work->rng, STORM_FILES);
+    storm_file_path(*worker, *number, (unsigned)test_below(&work->rng, 2), path);
+    if (hf_open(work->pool, path, O_RDONLY + (may(work, 50) ? O_RDWR : 0), 0, &file) != 0)
+        return NULL;
+    return file;
+}
+
+static void run_pin(struct work *work)
+{
+    static const uint32_t purposes[] = {HF_PIN_CPU, HF_PIN_CPU, HF_PIN_NOWAIT};
+    unsigned i = (unsigned)test_below(&work->rng, STORM_PINS), worker, number;
+    struct storm_pin *pin = &work->ledger->pins[i];
+    struct iovec iov[STORM_PAGES];
+    struct hf_file *file;
+    uint64_t size;
+    int rc = -EFAULT;
+
+    doing(work, "pin");
+    release(work, i);
+    file = anybodys_file(work, &worker, &number);
+    if (!file)
+        return;
+    size = test_size(file);
+    if (size > 0) {
+        pin->worker = worker;
+        pin->file = number;
+        pin->off = test_below(&work->rng, size) / TEST_PAGE * TEST_PAGE;
+        pin->len = 1 + test_below(&work->rng, size - pin->off);
+        test_raise(&pin->held, 1);
+        rc = hf_pin(file, pin->off, pin->len, purposes[test_below(&work->rng, 3)], iov, STORM_PAGES,
+                    &work->pins[i]);
+    }
+    if (rc > 0) {
+        work->pinned[i] = iov[0].iov_base;
+        test_count64(&work->storm->pins, 1);
+    } else {
+        test_raise(&pin->held, 0);
+        EXPECT(rc == -EFAULT || rc == -EAGAIN);
+    }
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void run_move(struct work *work)
+{
+    unsigned worker, number;
+    struct hf_file *file = anybodys_file(work, &worker, &number);
+    uint64_t size;
+    int rc = 0;
+
+    doing(work, "move of another file instead");
+    if (!file)
+        return;
+    size = test_size(file);
+    if (size > 0)
+        rc = hf_move(file, 0, size, &work->policy);
+    /* It may be open for reading only, or have shrunk since. */
+    if (rc != 0 && rc != -EBADF && rc != -EINVAL && rc != -EBUSY && rc != -ETIMEDOUT &&
+        rc != -EDEADLK)
+        FAIL("move gave %d; %s", rc, hf_strerror_detail());
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void run_one(struct work *work)
+{
+    static void (*const with_file[])(struct work * work) = {
+        run_write,         run_write,         run_write,  run_write_in_place, run_truncate,
+        run_truncate,      run_collapse,      run_insert, run_rename,         run_unlink,
+        run_punch_or_zero, run_punch_or_zero, run_write,
+    };
+    uint64_t kind = test_below(&work->rng, 100);
+
+    work->file_number = (unsigned)test_below(&work->rng, STORM_FILES);
+    work->file = &work->ledger->files[work->file_number];
+    choose_policy(work);
+    if (kind < 30)
+        run_pin(work);
+    else if (kind < 36)
+        run_log(work);
+    else if (kind < 44)
+        run_move(work);
+    else if (!storm_now(work->file)->exists)
+        run_create(work);
+    else
+        with_file[test_below(&work->rng, sizeof(with_file) / sizeof(with_file[0]))](work);
+    if (may(work, 30))
+        release(work, (unsigned)test_below(&work->rng, STORM_PINS));
+    if (may(work, 10))
+        forget_file(work);
+}
+
+void storm_work(struct storm *storm, unsigned worker)
+{
+    struct work *work = calloc(1, sizeof(*work));
+
+    work->storm = storm;
+    work->number = worker;
+    work->ledger = &storm->workers[worker];
+    work->rng.state = test_mix(storm->seed, test_mix(worker, work->ledger->progress));
+    snprintf(work->ledger->doing, sizeof(work->ledger->doing), "open of the pool");
+    work->pool = test_pool_open(STORM_POOL);
+    for (;;) {
+        run_one(work);
+        test_count64(&work->ledger->progress, 1);
+        test_count64(&storm->operations, 1);
+    }
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The changer. It owns every n-th file and always keeps one page of them a hole. A step takes the
+ * block from some page and writes the hole: in a full pool that is the same block, now with
+ * another owner. Two rhythms take turns: bursts on one pair of pages, where a file stays unbiased,
+ * and wandering over all files, where each has become biased again by the time it is met.
+ */
+#include "torture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+
+#define RHYTHM_NS 50000000
+
+struct changer {
+    struct torturer *self;
+    struct hf_file *files[TORTURE_FILES];
+    unsigned stride;
+    uint64_t hole;
+    uint64_t changes, moves, truncates, recreations;
+};
+
+static bool owns(const struct changer *changer, unsigned file)
+{
+    return file % changer->stride == changer->self->number;
+}
+
+static uint64_t choose_own_place(struct changer *changer)
+{
+    unsigned file;
+
+    do
+        file = (unsigned)test_below(&changer->self->rng, TORTURE_FILES);
+    while (!owns(changer, file));
+    return torture_place(file, (unsigned)test_below(&changer->self->rng, TORTURE_PAGES));
+}
+
+/* False when no block was free. */
+static bool write_mark(struct changer *changer, uint64_t place)
+{
+    uint64_t page[TEST_PAGE / sizeof(uint64_t)];
+    ssize_t rc;
+
+    torture_mark_page(page, place);
+    rc = hf_write(changer->files[torture_place_file(place)], page, sizeof(page),
+                  torture_place_off(place));
+    if (rc != -ENOSPC)
+        EXPECT_EQ(rc, sizeof(page));
+    return rc > 0;
+}
+
+/* Whether the change went ahead. */
+static bool changed(struct changer *changer, int rc)
+{
+    changer->changes++;
+    if (rc == -ETIMEDOUT) {
+        test_count64(&changer->self->torture->stuck, 1);
+        return false;
+    }
+    if (rc == -ENOSPC)
+        return false;
+    EXPECT_EQ(rc, 0);
+    return true;
+}
+
+/* Tells the pinners, and gives them a moment to be there. */
+static void announce(struct changer *changer, uint64_t place)
+{
+    test_put64(&changer->self->torture->hot[changer->self->number], place);
+    torture_spin_ns(test_below(&changer->self->rng, 2000));
+}
+
+/* The block under `place` goes to the page that is a hole now. */
+static void hand_over(struct changer *changer, uint64_t place)
+{
+    static const struct hf_policy in_time = {.kind = HF_POLICY_DEADLINE,
+                                             .deadline_ns = UINT64_C(5000000000)};
+    struct hf_file *file = changer->files[torture_place_file(place)];
+
+    announce(changer, place);
+    if (!changed(changer, hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, torture_place_off(place),
+                                       TEST_PAGE, &in_time)))
+        return;
+    write_mark(changer, changer->hole);
+    changer->hole = place;
+}
+
+static void move(struct changer *changer, uint64_t place)
+{
+    struct hf_file *file = changer->files[torture_place_file(place)];
+
+    announce(changer, place);
+    if (changed(changer, hf_move(file, torture_place_off(place), TEST_PAGE, NULL)))
+        changer->moves++;
+}
+
+/* Cuts the file off at the place and writes it anew from there. */
+static void cut(struct changer *changer, uint64_t place)
+{
+    unsigned file = torture_place_file(place);
+
+    announce(changer, place);
+    if (!changed(changer, hf_truncate(changer->files[file], torture_place_off(place), NULL)))
+        return;
+    write_mark(changer, changer->hole);
+    changer->truncates++;
+    for (unsigned page = place % TORTURE_PAGES; page < TORTURE_PAGES; page++)
+        write_mark(changer, torture_place(file, page));
+    changer->hole = place;
+    changed(changer, hf_fallocate(changer->files[file], HF_FALLOC_PUNCH_HOLE,
+                                  torture_place_off(place), TEST_PAGE, NULL));
+}
+
+static void open_own(struct changer *changer, unsigned file)
+{
+    char name[32];
+
+    torture_file_name(file, name);
+    EXPECT_EQ(hf_open(changer->self->pool, name, O_RDWR | O_CREAT, 0600, &changer->files[file]), 0);
+}
+
+/* A new inode under the old name; pinners still hold the old one open. */
+static void make_anew(struct changer *changer, uint64_t place)
+{
+    unsigned file = torture_place_file(place);
+    char name[32];
+
+    if (torture_place_file(changer->hole) == file)
+        return;
+    announce(changer, place);
+    torture_file_name(file, name);
+    EXPECT_EQ(hf_close(changer->files[file]), 0);
+    EXPECT_EQ(hf_unlink(changer->self->pool, name, NULL), 0);
+    test_count(&changer->self->torture->generation[file]);
+    write_mark(changer, changer->hole);
+    open_own(changer, file);
+    for (unsigned page = 0; page < TORTURE_PAGES; page++)
+        while (!write_mark(changer, torture_place(file, page)) &&
+               !test_peek(&changer->self->torture->stop))
+            sched_yield(); /* pinners still have the old one open */
+    changer->recreations++;
+    changer->hole = place;
+    changed(changer, hf_fallocate(changer->files[file], HF_FALLOC_PUNCH_HOLE,
+                                  torture_place_off(place), TEST_PAGE, NULL));
+}
+
+static void wander(struct changer *changer)
+{
+    uint64_t place = choose_own_place(changer), kind = test_below(&changer->self->rng, 1000);
+
+    if (place == changer->hole)
+        return;
+    if (kind < 2)
+        make_anew(changer, place);
+    else if (kind < 40)
+        cut(changer, place);
+    else if (kind < 150)
+        move(changer, place);
+    else
+        hand_over(changer, place);
+}
+
+static void burst(struct changer *changer, uint64_t until)
+{
+    uint64_t place = choose_own_place(changer);
+
+    while (place == changer->hole || torture_place_file(place) == torture_place_file(changer->hole))
+        place = choose_own_place(changer);
+    while (test_now_ns() < until && !test_peek(&changer->self->torture->stop)) {
+        uint64_t hole = changer->hole;
+
+        hand_over(changer, place);
+        if (changer->hole != hole)
+            place = hole;
+    }
+}
+
+static void open_all(struct changer *changer)
+{
+    for (unsigned file = 0; file < TORTURE_FILES; file++)
+        if (owns(changer, file))
+            open_own(changer, file);
+    changer->hole = torture_place(changer->self->number, 0);
+    changed(changer, hf_fallocate(changer->files[changer->self->number], HF_FALLOC_PUNCH_HOLE, 0,
+                                  TEST_PAGE, NULL));
+}
+
+void *torture_changer(void *torturer)
+{
+    struct changer changer = {.self = torturer};
+    struct torture *torture = changer.self->torture;
+
+    changer.stride = torture->options.processes * torture->options.changers;
+    open_all(&changer);
+    torture_stay_on_cpu(changer.self->number + 1);
+    while (!test_peek(&torture->stop)) {
+        uint64_t until = test_now_ns() + RHYTHM_NS;
+
+        if (test_chance(&changer.self->rng, 50))
+            burst(&changer, until);
+        while (test_now_ns() < until && !test_peek(&torture->stop))
+            wander(&changer);
+    }
+    for (unsigned file = 0; file < TORTURE_FILES; file++)
+        if (owns(&changer, file))
+            EXPECT_EQ(hf_close(changer.files[file]), 0);
+    test_count64(&torture->changes, changer.changes);
+    test_count64(&torture->moves, changer.moves);
+    test_count64(&torture->truncates, changer.truncates);
+    test_count64(&torture->recreations, changer.recreations);
+    return NULL;
+}

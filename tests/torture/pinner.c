@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pinner. It pins where a changer is about to be, looks at the memory several times, and lets
+ * go. Before most pins it stores to cold memory: the slot's store then waits behind those in the
+ * store buffer, which widens the window in which an unfenced walk reads old entries. That is the
+ * caller's behaviour, not the protocol's.
+ */
+#include "torture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COLD_BYTES ((size_t)64 << 20)
+#define COLD_LINE  64
+
+struct pinner {
+    struct torturer *self;
+    struct hf_file *files[TORTURE_FILES];
+    uint32_t generation[TORTURE_FILES];
+    unsigned char *cold;
+    uint64_t pins, refused, looks;
+};
+
+/* Lets go of the file when another one was made under its name. */
+static void drop_stale_file(struct pinner *pinner, unsigned number)
+{
+    uint32_t generation = test_peek(&pinner->self->torture->generation[number]);
+
+    if (pinner->files[number] && pinner->generation[number] != generation) {
+        EXPECT_EQ(hf_close(pinner->files[number]), 0);
+        pinner->files[number] = NULL;
+    }
+    pinner->generation[number] = generation;
+}
+
+/* The file that has the name now; null while there is none. */
+static struct hf_file *current_file(struct pinner *pinner, unsigned number)
+{
+    char name[32];
+
+    drop_stale_file(pinner, number);
+    if (!pinner->files[number]) {
+        torture_file_name(number, name);
+        if (hf_open(pinner->self->pool, name, O_RDONLY, 0, &pinner->files[number]) != 0)
+            pinner->files[number] = NULL;
+    }
+    return pinner->files[number];
+}
+
+static void fill_store_buffer(struct pinner *pinner)
+{
+    uint64_t lines = test_below(&pinner->self->rng, 24);
+
+    while (lines-- > 0)
+        pinner->cold[test_below(&pinner->self->rng, COLD_BYTES / COLD_LINE) * COLD_LINE]++;
+}
+
+/* Looks until the time is over; what it saw is counted, the worst ends it. */
+static void look_in_place(struct pinner *pinner, const void *memory, uint64_t place)
+{
+    struct torture *torture = pinner->self->torture;
+    uint64_t until = test_now_ns() + test_below(&pinner->self->rng, 60000);
+    bool marked = false;
+
+    do {
+        enum torture_look look = torture_look(memory, place);
+
+        pinner->looks++;
+        if (look == TORTURE_FOREIGN || (look == TORTURE_ZERO && marked)) {
+            test_count64(look == TORTURE_FOREIGN ? &torture->foreign : &torture->vanished, 1);
+            return;
+        }
+        marked |= look == TORTURE_MARKED;
+        if (test_chance(&pinner->self->rng, 1))
+            sched_yield();
+    } while (test_now_ns() < until);
+}
+
+static uint64_t choose_place(struct pinner *pinner)
+{
+    struct torturer *self = pinner->self;
+    const struct torture_options *options = &self->torture->options;
+
+    if (test_chance(&self->rng, 10))
+        return test_below(&self->rng, TORTURE_FILES * TORTURE_PAGES);
+    return test_peek64(
+        &self->torture->hot[test_below(&self->rng, options->processes * options->changers)]);
+}
+
+static void pin_once(struct pinner *pinner)
+{
+    struct torturer *self = pinner->self;
+    uint64_t place = choose_place(pinner);
+    struct hf_file *file = current_file(pinner, torture_place_file(place));
+    uint32_t flags = test_chance(&self->rng, 60) ? HF_PIN_NOWAIT : 0;
+    struct iovec iov;
+    struct hf_pin pin;
+    int rc;
+
+    drop_stale_file(pinner, (unsigned)(pinner->pins % TORTURE_FILES));
+    if (!file)
+        return;
+    if (test_chance(&self->rng, 80))
+        fill_store_buffer(pinner);
+    rc = hf_pin(file, torture_place_off(place), TEST_PAGE, flags, &iov, 1, &pin);
+    if (rc == -EAGAIN || rc == -EFAULT || rc == -ENOSPC) {
+        pinner->refused++;
+        return;
+    }
+    EXPECT_EQ(rc, 1);
+    look_in_place(pinner, iov.iov_base, place);
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    pinner->pins++;
+}
+
+void *torture_pinner(void *torturer)
+{
+    struct pinner *pinner = calloc(1, sizeof(*pinner));
+    struct torture *torture;
+
+    pinner->self = torturer;
+    pinner->cold = malloc(COLD_BYTES);
+    memset(pinner->cold, 1, COLD_BYTES);
+    torture = pinner->self->torture;
+    torture_stay_on_cpu(pinner->self->number);
+    while (!test_peek(&torture->stop))
+        pin_once(pinner);
+    for (unsigned i = 0; i < TORTURE_FILES; i++)
+        if (pinner->files[i])
+            EXPECT_EQ(hf_close(pinner->files[i]), 0);
+    test_count64(&torture->pins, pinner->pins);
+    test_count64(&torture->refused, pinner->refused);
+    test_count64(&torture->looks, pinner->looks);
+    free(pinner->cold);
+    free(pinner);
+    return NULL;
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * torture: makes a full pool, starts processes of pinners and changers, counts. A right build
+ * must end with zero reused blocks; in lab builds --break takes one edge out of the protocol and
+ * --expect-caught asks that the torture notices.
+ */
+#include "torture.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef HF_LAB
+#include "base/lab.h"
+#endif
+
+#define LOOKED_AT 8 /* words of a page */
+#define WORDS     (TEST_PAGE / sizeof(uint64_t))
+#define POOL_NAME "torture"
+#define POOL_MIB  8
+
+uint64_t torture_mark(uint64_t place)
+{
+    return test_mix(place, 0x70727472) | 1;
+}
+
+void torture_mark_page(uint64_t *page, uint64_t place)
+{
+    for (size_t i = 0; i < WORDS; i++)
+        page[i] = torture_mark(place);
+}
+
+/* Reads what others may be writing: that is its purpose, not a race to report. */
+__attribute__((no_sanitize("thread"))) enum torture_look torture_look(const void *memory,
+                                                                      uint64_t place)
+{
+    const volatile uint64_t *words = memory;
+    enum torture_look look = TORTURE_ZERO;
+
+    for (size_t i = 0; i < LOOKED_AT; i++) {
+        uint64_t word = words[i * (WORDS - 1) / (LOOKED_AT - 1)];
+
+        if (word != 0 && word != torture_mark(place))
+            return TORTURE_FOREIGN;
+        if (word != 0)
+            look = TORTURE_MARKED;
+    }
+    return look;
+}
+
+void torture_file_name(unsigned file, char name[32])
+{
+    snprintf(name, 32, "/file-%u", file);
+}
+
+void torture_stay_on_cpu(unsigned number)
+{
+    cpu_set_t allowed, one;
+    int count, wanted;
+
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
+        return;
+    count = CPU_COUNT(&allowed);
+    wanted = (int)(number % (unsigned)count);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &allowed) && wanted-- == 0)
+            CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof(one), &one);
+}
+
+void torture_spin_ns(uint64_t ns)
+{
+    uint64_t until = test_now_ns() + ns;
+
+    while (test_now_ns() < until)
+        ;
+}
+
+/* All files full of their marks, and a ballast that leaves a few free blocks. */
+static void prepare_pool(void)
+{
+    struct hf_pool *pool = test_pool_new(POOL_NAME, TEST_MIB(POOL_MIB));
+    uint64_t page[WORDS], ballast;
+    struct hf_file *file;
+    char name[32];
+
+    for (unsigned i = 0; i < TORTURE_FILES; i++) {
+        torture_file_name(i, name);
+        file = test_file(pool, name);
+        for (unsigned p = 0; p < TORTURE_PAGES; p++) {
+            torture_mark_page(page, torture_place(i, p));
+            EXPECT_EQ(hf_write(file, page, sizeof(page), p * TEST_PAGE), sizeof(page));
+        }
+        EXPECT_EQ(hf_close(file), 0);
+    }
+    ballast = test_free_bytes(pool) - TORTURE_SPARE_BLOCKS * TEST_PAGE;
+    file = test_file(pool, "/ballast");
+    EXPECT_EQ(hf_fallocate(file, 0, 0, ballast, NULL), 0);
+    EXPECT_EQ(hf_close(file), 0);
+    test_pool_close(pool);
+}
+
+static void start_threads(struct torture *torture, struct hf_pool *pool, unsigned process)
+{
+    const struct torture_options *options = &torture->options;
+    unsigned count = options->pinners + options->changers;
+    struct torturer *torturers = calloc(count, sizeof(*torturers));
+    pthread_t *threads = calloc(count, sizeof(*threads));
+
+    for (unsigned i = 0; i < count; i++) {
+        bool pins = i < options->pinners;
+
+        torturers[i].torture = torture;
+        torturers[i].pool = pool;
+        torturers[i].number = pins ? process * options->pinners + i
+                                   : process * options->changers + i - options->pinners;
+        torturers[i].rng.state = test_mix(torture->seed, process * count + i);
+        EXPECT_EQ(pthread_create(&threads[i], NULL, pins ? torture_pinner : torture_changer,
+                                 &torturers[i]),
+                  0);
+    }
+    for (unsigned i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+    free(threads);
+    free(torturers);
+}
+
+static struct torture *shared;
+
+static void process(void *arg)
+{
+    struct hf_pool *pool;
+
+#ifdef HF_LAB
+    hf_lab_break = shared->options.broken;
+#endif
+    pool = test_pool_open(POOL_NAME);
+    test_count(&shared->ready);
+    test_await(&shared->ready, shared->options.processes);
+    start_threads(shared, pool, (unsigned)(uintptr_t)arg);
+    test_pool_close(pool);
+}
+
+static bool caught(const struct torture *torture)
+{
+    return test_peek64(&torture->foreign) + test_peek64(&torture->vanished) > 0;
+}
+
+static void watch(struct torture *torture)
+{
+    uint64_t end = test_now_ns() + torture->options.seconds * UINT64_C(1000000000);
+
+    while (test_now_ns() < end && !(torture->options.expect_caught && caught(torture)))
+        test_sleep_ms(20);
+    test_raise(&torture->stop, 1);
+}
+
+static void report(const struct torture *torture, bool sound)
+{
+    printf("pins %" PRIu64 " (refused %" PRIu64 "), looks %" PRIu64 "\n"
+           "layout changes %" PRIu64 " (moves %" PRIu64 ", truncates %" PRIu64
+           ", files made anew %" PRIu64 "), stuck %" PRIu64 "\n"
+           "saw another owner %" PRIu64 ", saw the mark vanish %" PRIu64 "%s\n",
+           torture->pins, torture->refused, torture->looks, torture->changes, torture->moves,
+           torture->truncates, torture->recreations, torture->stuck, torture->foreign,
+           torture->vanished, sound ? "" : "; processes ended badly");
+}
+
+static void explain(const struct torture_options *options)
+{
+    printf("How to read this: %u processes, each with %u pinners and %u changers, for %u s.\n"
+           "'saw another owner' counts pins under which a block was given to another page,\n"
+           "'saw the mark vanish' those whose block was wiped: both must be 0 in a right build,\n"
+           "and so must 'stuck', layout changes that never got through.%s\n",
+           options->processes, options->pinners, options->changers, options->seconds,
+           options->expect_caught ? "\nThis build is broken on purpose: the sum must NOT be 0."
+                                  : "");
+    fflush(stdout);
+}
+
+static int run(const struct torture_options *options)
+{
+    pid_t pids[TORTURE_CHANGERS_MAX];
+    bool sound = true;
+
+    shared = test_shared(sizeof(*shared));
+    shared->options = *options;
+    shared->seed = test_seed();
+    explain(options);
+    prepare_pool();
+    for (unsigned i = 0; i < options->processes; i++)
+        pids[i] = test_fork(process, (void *)(uintptr_t)i);
+    test_await(&shared->ready, options->processes);
+    watch(shared);
+    for (unsigned i = 0; i < options->processes; i++)
+        sound &= test_wait_status(pids[i]) == 0;
+    report(shared, sound);
+    if (options->expect_caught)
+        return caught(shared) ? 0 : 1;
+    if (sound)
+        test_pool_check(POOL_NAME);
+    return sound && !caught(shared) && shared->stuck == 0 ? 0 : 1;
+}
+
+#ifdef HF_LAB
+static unsigned broken_edge(const char *name)
+{
+    static const struct {
+        const char *name;
+        unsigned bit;
+    } edges[] = {
+        {"pin-fence", HF_LAB_NO_PIN_FENCE},
+        {"gate", HF_LAB_NO_GATE},
+        {"late-publish", HF_LAB_LATE_PUBLISH},
+        {"heavy", HF_LAB_NO_HEAVY},
+        {"drain", HF_LAB_NO_DRAIN},
+    };
+
+    for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++)
+        if (strcmp(edges[i].name, name) == 0)
+            return edges[i].bit;
+    fprintf(stderr, "torture: no edge is called %s\n", name);
+    exit(2);
+}
+#else
+static unsigned broken_edge(const char *name)
+{
+    fprintf(stderr, "torture: --break %s needs a lab build\n", name);
+    exit(2);
+}
+#endif
+
+static unsigned number(const char *text, unsigned most)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+
+    if (*end || value < 1 || value > most) {
+        fprintf(stderr, "torture: %s is not a number from 1 to %u\n", text, most);
+        exit(2);
+    }
+    return (unsigned)value;
+}
+
+static int body(int argc, char **argv)
+{
+    static const struct option names[] = {
+        {"processes", required_argument, NULL, 'p'},
+        {"pinners", required_argument, NULL, 't'},
+        {"changers", required_argument, NULL, 'c'},
+        {"seconds", required_argument, NULL, 's'},
+        {"break", required_argument, NULL, 'b'},
+        {"expect-caught", no_argument, NULL, 'x'},
+        {NULL, 0, NULL, 0},
+    };
+    struct torture_options options = {.processes = 2, .pinners = 2, .changers = 1, .seconds = 10};
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        switch (option) {
+        case 'p':
+            options.processes = number(optarg, 4);
+            break;
+        case 't':
+            options.pinners = number(optarg, 64);
+            break;
+        case 'c':
+            options.changers = number(optarg, 4);
+            break;
+        case 's':
+            options.seconds = number(optarg, 100000);
+            break;
+        case 'b':
+            options.broken |= broken_edge(optarg);
+            break;
+        case 'x':
+            options.expect_caught = true;
+            break;
+        default:
+            return 2;
+        }
+    }
+    return run(&options);
+}
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv, body);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The torture: pinners that look at what they hold, changers that take blocks out of files and
+ * hand them to other files at once. Every page carries its owner in several words; a pinner that
+ * sees another owner's mark, or sees its mark vanish, held a block that was given away.
+ */
+#ifndef HF_TESTS_TORTURE_H
+#define HF_TESTS_TORTURE_H
+
+#include "support.h"
+
+#define TORTURE_FILES        64
+#define TORTURE_PAGES        16 /* of each file */
+#define TORTURE_CHANGERS_MAX 16
+#define TORTURE_SPARE_BLOCKS \
+    8 /* free in an otherwise full pool, so that blocks come back at once */
+
+struct torture_options {
+    unsigned processes, pinners, changers; /* the last two in each process */
+    unsigned seconds;
+    unsigned broken;    /* HF_LAB_* bits, in lab builds */
+    bool expect_caught; /* succeed when a reused block was seen, and stop then */
+};
+
+/* Shared by all processes; counters only grow. */
+struct torture {
+    struct torture_options options;
+    uint64_t seed;
+    uint32_t ready, stop;
+    uint64_t pins, refused, looks;
+    uint64_t foreign;  /* looks that saw another owner */
+    uint64_t vanished; /* looks that saw the owner's mark gone */
+    uint64_t changes, moves, truncates, recreations;
+    uint64_t stuck;                     /* changes that ran into their deadline */
+    uint64_t hot[TORTURE_CHANGERS_MAX]; /* what a changer turns to next: a place */
+    uint32_t generation[TORTURE_FILES]; /* raised when the file was made anew */
+};
+
+/* A page of a file, as one number. */
+static inline uint64_t torture_place(unsigned file, unsigned page)
+{
+    return (uint64_t)file * TORTURE_PAGES + page;
+}
+
+static inline unsigned torture_place_file(uint64_t place)
+{
+    return (unsigned)(place / TORTURE_PAGES);
+}
+
+static inline uint64_t torture_place_off(uint64_t place)
+{
+    return place % TORTURE_PAGES * TEST_PAGE;
+}
+
+/* The mark that every look-at word of the page carries. */
+uint64_t torture_mark(uint64_t place);
+void torture_mark_page(uint64_t *page, uint64_t place);
+
+enum torture_look {
+    TORTURE_ZERO,   /* not marked yet */
+    TORTURE_MARKED, /* by its owner, at least in part */
+    TORTURE_FOREIGN
+};
+enum torture_look torture_look(const void *memory, uint64_t place);
+
+void torture_file_name(unsigned file, char name[32]);
+
+/* One thread's view of the pool and a number of its own. */
+struct torturer {
+    struct torture *torture;
+    struct hf_pool *pool;
+    unsigned number; /* among all of its kind, in all processes */
+    struct test_rng rng;
+};
+void *torture_pinner(void *torturer);
+void *torture_changer(void *torturer);
+
+/* Keeps the thread on one of the machine's processors. */
+void torture_stay_on_cpu(unsigned number);
+void torture_spin_ns(uint64_t ns);
+
+#endif

@@ -1,0 +1,36 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Everything that is too long for `make test`: the suites under AddressSanitizer and
+# UndefinedBehaviorSanitizer, under ThreadSanitizer, and the long torture and kill storm.
+# usage: tools/check-all.sh BUILD    a build folder that is up to date
+set -eu
+build=$1
+
+# name, value of b_sanitize, suites. ThreadSanitizer cannot see what other processes do, so it
+# gets the suites of threads in one process.
+sanitized() {
+    name=$1 sanitizer=$2
+    shift 2
+    [ -f "build-$name/build.ninja" ] ||
+        meson setup "build-$name" -Dbuildtype=debugoptimized -Db_sanitize="$sanitizer" \
+            -Db_lundef=false -Ddebug_pins=true
+    ninja -C "build-$name"
+    echo "check-all: $sanitizer: $*"
+    suites=
+    for suite in "$@"; do
+        suites="$suites --suite $suite"
+    done
+    # shellcheck disable=SC2086
+    meson test -C "build-$name" --no-rebuild --print-errorlogs --num-processes 1 \
+        --timeout-multiplier 5 $suites
+}
+
+export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+
+sanitized asan address,undefined unit system cli posix storm-short
+sanitized tsan thread unit posix
+echo "check-all: the long runs"
+meson test -C "$build" --no-rebuild --print-errorlogs --num-processes 1 --suite long
+echo "check-all: all good"

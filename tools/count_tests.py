@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Sums up one `meson test` run: 'N passed, N failed'.
+
+usage: count_tests.py TESTLOG.json STATUS
+
+STATUS is the exit status of the run. The exit status here is 0 only when that was 0, at least
+one test ran and none failed; a run without a log counts as one failure.
+"""
+import json
+import sys
+
+GOOD = {"OK", "EXPECTEDFAIL"}
+NEITHER = {"SKIP"}
+
+
+def count(path):
+    passed = failed = 0
+    try:
+        with open(path, encoding="utf-8") as log:
+            for line in log:
+                result = json.loads(line)["result"]
+                if result in GOOD:
+                    passed += 1
+                elif result not in NEITHER:
+                    failed += 1
+    except (OSError, ValueError, KeyError):
+        pass
+    return passed, failed
+
+
+def main():
+    path, status = sys.argv[1], int(sys.argv[2])
+    passed, failed = count(path)
+    if failed == 0 and (status != 0 or passed == 0):
+        failed = 1
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Checks what the compiler cannot: the house rules of ARCHITECTURE.md and docs/ORDERING.md.
+
+usage: lint.py [--build DIR] [CHECK ...]
+
+Each check is one function that yields (file, line, sentence); the list is at the end. A check
+whose tool is not installed says so and passes. Only Python's standard library is used.
+"""
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+HEADER = "include/holdfast/holdfast.h"
+MAP_FILE = "src/libholdfast.map"
+ORDERING = "docs/ORDERING.md"
+LINES_MAX = 800
+LICENSE_LINE = "SPDX-License-Identifier: MIT"
+
+# What a folder of src/ may include, besides itself and the public header.
+ARROW = ["base", "shm", "sync", "mm", "dax", "fs", "api"]
+MAY_USE = {folder: set(ARROW[:place]) for place, folder in enumerate(ARROW)}
+MAY_USE["media"] = MAY_USE["meta"] = {"base", "shm"}
+for folder in ("dax", "fs", "api"):
+    MAY_USE[folder] |= {"media", "meta"}
+
+# Folders of programs that see only the public header, and those that also see lab headers.
+PUBLIC_ONLY = {"cli", "examples", "fuse", "python"}
+PUBLIC_AND_LAB = {"demo", "bench"}
+LAB_HEADERS = {"base/lab.h", "sync/engine.h"}
+
+ATOMICS_HERE = {"src/base/atomic.h", "src/base/fence.h"}
+
+
+def tracked_files():
+    """All files git knows or would add, relative to the root."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=False, capture_output=True)
+    if listed.returncode != 0:
+        sys.exit("lint: this is no git checkout, so the files to look at are not known")
+    names = sorted({name.decode() for name in listed.stdout.split(b"\0") if name})
+    return [name for name in names if os.path.isfile(os.path.join(ROOT, name))]
+
+
+FILES = tracked_files()
+C_FILES = [name for name in FILES if name.endswith((".c", ".h"))]
+
+
+def read(name):
+    with open(os.path.join(ROOT, name), encoding="utf-8") as text:
+        return text.read()
+
+
+def numbered(name):
+    return enumerate(read(name).splitlines(), start=1)
+
+
+def without_comments(text):
+    """Comments become blanks, so that line numbers stay."""
+    def blank(match):
+        return re.sub(r"[^\n]", " ", match.group(0))
+    return re.sub(r"/\*.*?\*/", blank, text, flags=re.S)
+
+
+# ------------------------------------------------------------------------------- layers ----
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
+
+
+def check_source_include(name, number, folder, target):
+    first = target.split("/")[0]
+    if "/" not in target or first == folder or first == "holdfast":
+        return None
+    if first not in MAY_USE:
+        return name, number, f'"{target}": there is no folder src/{first}'
+    if first not in MAY_USE[folder]:
+        allowed = ", ".join(sorted(MAY_USE[folder])) or "nothing"
+        return name, number, f"{folder}/ may not use {first}/ (it may use: {allowed})"
+    return None
+
+
+def check_program_include(name, number, place, target):
+    first = target.split("/")[0]
+    if first not in MAY_USE:
+        return None
+    if place in PUBLIC_AND_LAB and target in LAB_HEADERS:
+        return None
+    return name, number, f'{place}/ uses only the public header, not "{target}"'
+
+
+def check_layers():
+    for name in C_FILES:
+        parts = name.split("/")
+        for number, line in numbered(name):
+            match = INCLUDE.match(line)
+            if not match:
+                continue
+            finding = None
+            if parts[0] == "src" and len(parts) > 2 and parts[1] in MAY_USE:
+                finding = check_source_include(name, number, parts[1], match.group(1))
+            elif parts[0] in PUBLIC_ONLY | PUBLIC_AND_LAB:
+                finding = check_program_include(name, number, parts[0], match.group(1))
+            if finding:
+                yield finding
+
+
+# ----------------------------------------------------------------------- memory ordering ----
+
+TAG = re.compile(r"\b([A-Z]+\.[A-Z]+)/([a-z])\b")
+BARE_ATOMIC = re.compile(r"\b__(?:atomic|sync)_\w+|<stdatomic\.h>|\batomic_\w+\(|\b_Atomic\b")
+
+
+def check_ordering():
+    sides = {}
+    for name in C_FILES:
+        if not name.startswith("src/"):
+            continue
+        for number, line in numbered(name):
+            for tag, side in TAG.findall(line):
+                sides.setdefault(tag, {}).setdefault(side, (name, number))
+    rows = set()
+    if ORDERING in FILES:
+        rows = set(re.findall(r"\b([A-Z]+\.[A-Z]+)\b", "\n".join(
+            line for line in read(ORDERING).splitlines() if line.lstrip().startswith("|"))))
+    for tag, found in sorted(sides.items()):
+        name, number = min(found.values())
+        if len(found) < 2:
+            yield name, number, f"{tag}/{min(found)} has no partner: an edge has two sides"
+        if tag not in rows:
+            yield name, number, f"{tag} has no row in {ORDERING}"
+    for tag in sorted(rows - set(sides)):
+        yield ORDERING, 1, f"{tag} has a row but no tag in src/"
+
+
+def check_atomics():
+    for name in C_FILES:
+        if not name.startswith("src/") or name in ATOMICS_HERE:
+            continue
+        text = without_comments(read(name))
+        for number, line in enumerate(text.splitlines(), start=1):
+            match = BARE_ATOMIC.search(line)
+            if match:
+                yield name, number, (f"{match.group(0)}: atomics are in base/atomic.h and"
+                                     " base/fence.h, with the order in the name")
+
+
+# ------------------------------------------------------------------------------- symbols ----
+
+def header_functions():
+    text = "\n".join(line for line in without_comments(read(HEADER)).splitlines()
+                     if not line.startswith("#"))
+    return set(re.findall(r"^[a-z][\w \*]*?\b(hf_\w+)\(", text, flags=re.M))
+
+
+def map_functions():
+    return set(re.findall(r"\b(hf_\w+);", read(MAP_FILE)))
+
+
+def exported_functions(library):
+    listed = subprocess.run(["nm", "-D", "--defined-only", library], check=True,
+                            capture_output=True, text=True).stdout
+    names = {line.split()[-1].split("@")[0] for line in listed.splitlines()
+             if line.split()[-2:-1] != ["A"]}
+    return names
+
+
+def manual_functions():
+    """Functions with a page of their own, and those that the NAME section of another lists."""
+    found = set()
+    for name in FILES:
+        if re.fullmatch(r"man/\w+\.3\.scd", name):
+            found.add(os.path.basename(name).split(".")[0])
+            match = re.search(r"^# NAME\n(.*?)^# ", read(name), flags=re.M | re.S)
+            if match:
+                found |= set(re.findall(r"\bhf_\w+", match.group(1).replace("\\_", "_")))
+    return found
+
+
+def check_symbols():
+    declared = header_functions()
+    for function in sorted(declared - map_functions()):
+        yield MAP_FILE, 1, f"{function} is in the header but not here"
+    for function in sorted(map_functions() - declared):
+        yield MAP_FILE, 1, f"{function} is here but not in the header"
+    for function in sorted(declared - manual_functions()):
+        yield HEADER, 1, f"{function} has no manual page (man/{function}.3.scd)"
+    library = OPTIONS.build and os.path.join(OPTIONS.build, "src", "libholdfast.so")
+    if not library or not os.path.exists(library):
+        note("symbols: no built library, only header and map are compared")
+        return
+    exported = exported_functions(library)
+    for function in sorted(declared - exported):
+        yield HEADER, 1, f"{function} is not exported by {library}"
+    for function in sorted(exported - declared):
+        yield MAP_FILE, 1, f"{function} is exported by {library} but not in the header"
+
+
+# --------------------------------------------------------------------------------- shape ----
+
+def check_shape():
+    for name in FILES:
+        if not name.endswith((".c", ".h", ".py", ".sh", ".build", ".bash")):
+            continue
+        text = read(name)
+        lines = text.splitlines()
+        if len(lines) > LINES_MAX:
+            yield name, LINES_MAX, f"{len(lines)} lines; a file has at most {LINES_MAX}"
+        if not any(LICENSE_LINE in line for line in lines[:2]):
+            yield name, 1, f"does not begin with {LICENSE_LINE}"
+        if text and not text.endswith("\n"):
+            yield name, len(lines), "does not end with a newline"
+        for number, line in enumerate(lines, start=1):
+            if line != line.rstrip():
+                yield name, number, "has blanks at its end"
+            elif re.search(r"\b(TODO|FIXME|XXX)\b", line) and name != "tools/lint.py":
+                yield name, number, "says that something is left to do"
+
+
+# ---------------------------------------------------------------------------- other tools ----
+
+def check_spelling():
+    if not shutil.which("codespell"):
+        note("spelling: codespell is not installed")
+        return
+    texts = [name for name in FILES if not name.endswith((".png", ".svg"))]
+    run = subprocess.run(["codespell", "--ignore-words-list=inout,fo,te,ans,ser", *texts],
+                         cwd=ROOT, capture_output=True, text=True, check=False)
+    for line in run.stdout.splitlines():
+        match = re.match(r"(.+?):(\d+): (.*)", line)
+        if match:
+            yield match.group(1), int(match.group(2)), "spelling: " + match.group(3)
+
+
+def check_format():
+    if not shutil.which("clang-format"):
+        note("format: clang-format is not installed")
+        return
+    run = subprocess.run(["clang-format", "--dry-run", *C_FILES], cwd=ROOT, capture_output=True,
+                         text=True, check=False)
+    seen = set()
+    for line in run.stderr.splitlines():
+        match = re.match(r"(.+?):(\d+):\d+: (?:warning|error)", line)
+        if match and match.group(1) not in seen:
+            seen.add(match.group(1))
+            yield match.group(1), int(match.group(2)), "is not as `make fmt` leaves it"
+
+
+CHECKS = {
+    "layers": check_layers,
+    "ordering": check_ordering,
+    "atomics": check_atomics,
+    "symbols": check_symbols,
+    "shape": check_shape,
+    "spelling": check_spelling,
+    "format": check_format,
+}
+NOTES = []
+OPTIONS = argparse.Namespace()
+
+
+def note(sentence):
+    NOTES.append(sentence)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Check the house rules.")
+    parser.add_argument("--build", default=None, help="build folder with the library")
+    parser.add_argument("checks", nargs="*", metavar="CHECK", help=", ".join(CHECKS))
+    parser.parse_args(namespace=OPTIONS)
+    unknown = set(OPTIONS.checks) - set(CHECKS)
+    if unknown:
+        parser.error(f"no such check: {', '.join(sorted(unknown))}")
+    if OPTIONS.build:
+        OPTIONS.build = os.path.abspath(OPTIONS.build)
+    count = 0
+    for name in OPTIONS.checks or CHECKS:
+        for file, line, sentence in CHECKS[name]():
+            print(f"{file}:{line}: {sentence}")
+            count += 1
+    for sentence in NOTES:
+        print(f"lint: {sentence}")
+    print(f"lint: {count} finding{'' if count == 1 else 's'}")
+    return 1 if count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

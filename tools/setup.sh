@@ -1,0 +1,62 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Installs the Debian packages that the build needs and that are missing; silent when none is.
+# usage: tools/setup.sh [lint]    with lint: also what `make lint` and `make fmt` use
+set -eu
+
+packages="meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
+libcmocka-dev systemtap-sdt-dev scdoc"
+if [ "${1-}" = lint ]; then
+    packages="$packages clang-format codespell"
+fi
+
+# Prints those of $packages that are not installed.
+missing_packages() {
+    # shellcheck disable=SC2086
+    installed=" $(dpkg-query -W -f '${Package}=${db:Status-Status} ' $packages 2>/dev/null || true)"
+    for package in $packages; do
+        case $installed in
+        *" $package=installed "*) ;;
+        *) printf '%s ' "$package" ;;
+        esac
+    done
+}
+
+if ! command -v dpkg-query >/dev/null; then
+    for tool in meson ninja pkg-config; do
+        command -v $tool >/dev/null || {
+            echo "setup: this is not Debian, and $tool is missing. Please install what Debian" \
+                "calls:" $packages >&2
+            exit 1
+        }
+    done
+    exit 0
+fi
+
+missing=$(missing_packages)
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" = 0 ]; then
+    as_root=env
+elif command -v sudo >/dev/null; then
+    as_root="sudo env"
+else
+    echo "setup: these Debian packages are missing: ${missing% }. Neither root nor sudo is at" \
+        "hand; please run as root: apt-get install ${missing% }" >&2
+    exit 1
+fi
+
+install_missing() {
+    # shellcheck disable=SC2086
+    $as_root DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
+}
+
+echo "setup: installing ${missing% }" >&2
+if ! install_missing >&2; then
+    $as_root DEBIAN_FRONTEND=noninteractive apt-get update -q >&2 || true
+    if ! install_missing >&2; then
+        echo "setup: apt-get could not install: ${missing% }. Please see its message above," \
+            "install them by hand and run make again" >&2
+        exit 1
+    fi
+fi
