@@ -252,15 +252,15 @@ static int parse_letters(const struct cli_verb *verb, const char *arg, char ***n
 
 static int check_complete(const struct cli_verb *verb, int count, char **operands)
 {
-    for (struct cli_option *option = verb->options; option && option->name; option++) {
-        if (option->required && !option->given)
-            return cli_usage("--%s %s is needed", option->name, option->value_name);
-    }
     if (count < verb->operands_min)
         return cli_usage("too few arguments: holdfast %s %s", verb->name, verb->operands);
     if (count > verb->operands_max)
         return cli_usage("%s: one argument too many: holdfast %s %s", operands[verb->operands_max],
                          verb->name, verb->operands);
+    for (struct cli_option *option = verb->options; option && option->name; option++) {
+        if (option->required && !option->given)
+            return cli_usage("--%s %s is needed", option->name, option->value_name);
+    }
     for (int i = 0; i < count; i++) {
         if (operands[i][0] == '\0')
             return cli_usage("argument %d is empty: holdfast %s %s", i + 1, verb->name,

@@ -56,7 +56,8 @@ static int64_t copy_range(struct transfer *put, const struct source *source, int
         if (got < 0 && errno == EINTR && !cli_interrupted())
             continue;
         if (got < 0) {
-            transfer_fail_host(put, source->shown, errno);
+            if (errno != EINTR || !transfer_stopped(put, source->target))
+                transfer_fail_host(put, source->shown, errno);
             return -1;
         }
         if (got == 0)

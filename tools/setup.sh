@@ -37,7 +37,7 @@ missing=$(missing_packages)
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" = 0 ]; then
-    as_root=env
+    as_root="env"
 elif command -v sudo >/dev/null; then
     as_root="sudo env"
 else

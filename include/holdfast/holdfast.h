@@ -43,6 +43,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default) /* the library hides all that is not declared here */
+#endif
 
 #define HF_VERSION_MAJOR 0
 #define HF_VERSION_MINOR 1
@@ -415,6 +418,9 @@ struct hf_stats {
 /* Since the first process attached, all processes together. */
 int hf_stats(struct hf_pool *pool, struct hf_stats *out);
 
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

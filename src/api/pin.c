@@ -5,24 +5,22 @@
 #include "dax/pin_fast.h"
 #include "fs/fs.h"
 
-#define FLAGS (HF_PIN_WRITE | HF_PIN_NOWAIT | DAX_PIN_TOUCHERS)
-
 /* The sentence is not set here: it would not be async-signal-safe with HF_PIN_NOWAIT. */
-static int refuse(const struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
-                  const struct iovec *iov, int iovcnt, const struct hf_pin *pin)
+static int refuse(const struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, int iovcnt)
 {
-    if (!len || iovcnt < 1 || !iov || !pin || flags & ~FLAGS)
+    if (file->fs->dax.shm->fork_count != hf_fork_count)
+        return -ECHILD;
+    if (!len || iovcnt < 1 || flags & ~FS_PIN_FLAGS)
         return -EINVAL;
-    if (!file->readable || (flags & HF_PIN_WRITE && !file->writable))
+    if ((flags | FS_PIN_READS) & file->pin_refused)
         return -EBADF;
     if (off > HF_FILE_BYTES_MAX || len > HF_FILE_BYTES_MAX - off)
         return -EFAULT;
     return 0;
 }
 
-static __attribute__((noinline)) int slow(struct hf_file *file, uint64_t off, uint64_t len,
-                                          uint32_t flags, struct iovec *iov, int iovcnt,
-                                          struct hf_pin *pin)
+static int slow(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, struct iovec *iov,
+                int iovcnt, struct hf_pin *pin)
 {
     struct meta_extent hole;
     int rc;
@@ -38,7 +36,7 @@ static __attribute__((noinline)) int slow(struct hf_file *file, uint64_t off, ui
     return rc;
 }
 
-static __attribute__((noinline)) int explain(int rc, uint32_t flags)
+static int explain(int rc, uint32_t flags)
 {
     if (flags & HF_PIN_NOWAIT)
         return rc;
@@ -56,27 +54,46 @@ static __attribute__((noinline)) int explain(int rc, uint32_t flags)
     }
 }
 
+/* All that is not the commonest pin. */
+static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off, uint64_t len,
+                                             uint32_t flags, struct iovec *iov, int iovcnt,
+                                             struct hf_pin *pin)
+{
+    int rc = refuse(file, off, len, flags, iovcnt);
+
+    if (rc)
+        return explain(rc, flags);
+    rc = dax_pin_fast(&file->fs->dax, file->vnode, off, len, flags, iov, iovcnt, pin);
+    if (rc == MM_MISS)
+        return slow(file, off, len, flags, iov, iovcnt, pin);
+    return rc > 0 ? rc : explain(rc, flags);
+}
+
+/* Whether dax_pin_page() may be asked; bytes of one page, and nothing refuse() would say no to. */
+static inline bool plain(const struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
+                         int iovcnt)
+{
+    return len - 1 < HF_BLOCK_BYTES - off % HF_BLOCK_BYTES && iovcnt > 0 &&
+           !((flags | FS_PIN_READS) & file->pin_refused);
+}
+
 int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, struct iovec *iov,
            int iovcnt, struct hf_pin *pin)
 {
-    int rc = refuse(file, off, len, flags, iov, iovcnt, pin);
-
-    if (__builtin_expect(file->fs->dax.shm->fork_count != hf_fork_count, 0))
-        rc = -ECHILD;
-    if (__builtin_expect(rc, 0))
-        return explain(rc, flags);
-    rc = dax_pin_fast(&file->fs->dax, file->vnode, off, len, flags, iov, iovcnt, pin);
-    if (__builtin_expect(rc > 0, 1))
-        return rc;
-    return rc == MM_MISS ? slow(file, off, len, flags, iov, iovcnt, pin) : explain(rc, flags);
+    if (__builtin_expect(plain(file, off, len, flags, iovcnt), 1) &&
+        __builtin_expect(dax_pin_page(&file->fs->dax, file->vnode, off, len, flags, iov, pin), 1))
+        return 1;
+    return pin_any(file, off, len, flags, iov, iovcnt, pin);
 }
 
 int hf_unpin(struct hf_pin *pin)
 {
-    int rc = dax_unpin(pin);
-
 #ifdef HF_DEBUG
+    int rc = dax_unpin_fast(pin);
+
     HF_BUG_ON(rc == -EINVAL);
-#endif
     return rc;
+#else
+    return dax_unpin_fast(pin);
+#endif
 }

@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-extern uint32_t hf_fork_count;
+extern __attribute__((visibility("hidden"))) uint32_t hf_fork_count;
 
 /* Calls `child` (async-signal-safe work only) in every child of a fork. Once a process. */
 void hf_fork_watch(void (*child)(void));

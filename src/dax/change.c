@@ -181,7 +181,7 @@ static int found_slot(void *arg, const struct sync_holder *holder)
     struct finding *finding = arg;
 
     return found(finding, holder->key, holder->value, &holder->range,
-                 holder->lane == finding->self && holder->range.tid == finding->self->tid);
+                 holder->lane == finding->self && SHM_WHO_TID(holder->range.who) == finding->self->tid);
 }
 
 static int found_hold(void *arg, uint32_t index)
@@ -194,7 +194,7 @@ static int found_hold(void *arg, uint32_t index)
         return 0;
     return found(finding, &hold->key, key, &hold->range,
                  &finding->change->dax->shm->lanes[hold->lane] == finding->self &&
-                     hold->range.tid == finding->self->tid);
+                     SHM_WHO_TID(hold->range.who) == finding->self->tid);
 }
 
 /* The one predicate: fills `finding`. -ENOMEM. */

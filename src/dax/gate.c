@@ -75,7 +75,7 @@ static int own_slot(void *arg, const struct sync_holder *holder)
 {
     struct self *self = arg;
 
-    return holder->lane == self->lane && holder->range.tid == self->lane->tid;
+    return holder->lane == self->lane && SHM_WHO_TID(holder->range.who) == self->lane->tid;
 }
 
 static int own_hold(void *arg, uint32_t index)
@@ -84,7 +84,7 @@ static int own_hold(void *arg, uint32_t index)
     const struct shm_hold *hold = &self->shm->holds[index];
 
     return hf_load_acquire(&hold->key) && &self->shm->lanes[hold->lane] == self->lane &&
-           hold->range.tid == self->lane->tid;
+           SHM_WHO_TID(hold->range.who) == self->lane->tid;
 }
 
 bool gate_self_holds(struct dax *dax, struct shm_vnode *vnode, struct shm_lane *lane, uint64_t first,

@@ -12,11 +12,62 @@
 
 #include <unistd.h>
 
-static void fill_pin(struct hf_pin *pin, struct shm *shm, uint64_t *word, uint64_t key, uint64_t tag)
+/* P3 for any range. The number of pieces; MM_MISS; -E2BIG. */
+static int walk(const struct dax *dax, const struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                struct iovec *iov, int iovcnt)
 {
-    pin->hf_opaque[0] = (uint64_t)(uintptr_t)word | tag;
-    pin->hf_opaque[1] = key;
-    pin->hf_opaque[2] = (uint64_t)(uintptr_t)shm;
+    const char *end = dax->media.base + hf_load_relaxed(&dax->media.mapped_bytes); /* relaxed: only grows */
+    struct mm_pieces pieces = {iov, iovcnt, 0};
+    /* ENTRY.PUB/p */
+    int count = mm_walk(dax->shm, dax->media.base, hf_load_acquire(&vnode->root), off / HF_BLOCK_BYTES,
+                        (off + len - 1) / HF_BLOCK_BYTES, &pieces);
+
+    for (int i = 0; i < count; i++)
+        if ((char *)iov[i].iov_base + iov[i].iov_len > end)
+            return MM_MISS;
+    if (count > 0)
+        mm_trim(&pieces, off, len);
+    return count;
+}
+
+int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
+                 struct iovec *iov, int iovcnt, struct hf_pin *pin)
+{
+    uint64_t first = off / HF_BLOCK_BYTES, last = (off + len - 1) / HF_BLOCK_BYTES, key;
+    struct shm *shm = dax->shm;
+    struct shm_lane *lane = shm_lane_fast(shm);
+    int count = MM_MISS;
+    uint32_t nest, slot;
+
+    slots_wake(shm, vnode); /* for a slot that dax_pin_page() has let go */
+    if (!lane)
+        return MM_MISS;
+    shm_lane_use(shm, lane);
+    if (lane->fenced >= SLOTS_REBIAS_LOOK)
+        slots_rebias(shm, lane, vnode);
+    nest = lane->nest;
+    lane->nest = nest + 1;
+    hf_fence_light();
+    slot = slots_pick(lane, nest);
+    if (slot < SHM_SLOTS) {
+        if (HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
+            count = walk(dax, vnode, off, len, iov, iovcnt);
+        key = slots_publish(lane, slot, vnode, first, last, flags);
+        slots_order(lane, vnode);
+        if (!HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
+            count = walk(dax, vnode, off, len, iov, iovcnt);
+    }
+    hf_fence_light();
+    lane->nest = nest;
+    if (slot == SHM_SLOTS)
+        return MM_MISS;
+    /* SIZE.PUB/p: relaxed: as in dax_pin_page() */
+    if (count <= MM_MISS || off + len > hf_load_relaxed(&vnode->size)) {
+        slots_leave(shm, vnode, &lane->keys[slot]); /* P4 */
+        return count < 0 ? count : MM_MISS;
+    }
+    dax_fill_pin(pin, shm, &lane->keys[slot], key, 0);
+    return count;
 }
 
 /* A pin that finds no slot free is a hold; there is a generous number of them in the pool. */
@@ -31,7 +82,7 @@ static int take_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *v
     if (index == SHM_NONE)
         return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)", shm->run->limits.holds);
     hold = &shm->holds[index];
-    key = ++lane->generation << SHM_KEY_VNODE_BITS | (shm_vnode_index(shm, vnode) + 1);
+    key = (lane->generation += UINT64_C(1) << SHM_KEY_VNODE_BITS) | (vnode->index + 1);
     hold->range = *range;
     hold->vnode = shm_vnode_index(shm, vnode);
     hold->lane = shm_lane_index(shm, lane);
@@ -40,7 +91,7 @@ static int take_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *v
     hf_store_release(&hold->key, key);
     hf_store_release(&hold->state, (uint32_t)SHM_HOLD_PIN);
     holds_insert(shm, vnode, index);
-    fill_pin(pin, shm, &hold->key, key, DAX_PIN_HOLD);
+    dax_fill_pin(pin, shm, &hold->key, key, DAX_PIN_HOLD);
     return 0;
 }
 
@@ -58,10 +109,10 @@ static int publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vno
         holds_settle(dax->shm, vnode);
         rc = take_hold(dax, lane, vnode, range, pin);
     } else {
-        uint64_t key =
-            slots_enter(dax->shm, lane, slot, vnode, range->first, range->last, range->flags);
+        uint64_t key = slots_publish(lane, slot, vnode, range->first, range->last,
+                                     SHM_WHO_FLAGS(range->who));
 
-        fill_pin(pin, dax->shm, &lane->keys[slot], key, 0);
+        dax_fill_pin(pin, dax->shm, &lane->keys[slot], key, 0);
     }
     hf_fence_light();
     lane->nest = nest;
@@ -72,7 +123,8 @@ static int pin_locked(struct dax *dax, struct shm_lane *lane, struct shm_vnode *
                       uint64_t len, uint32_t flags, struct mm_pieces *pieces, struct hf_pin *pin,
                       struct meta_extent *hole)
 {
-    struct shm_range range = {off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES, flags, lane->tid};
+    struct shm_range range = {off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES,
+                              lane->who | flags};
     uint64_t size = hf_load_relaxed(&vnode->size); /* relaxed: changes under the mutex */
     int rc;
 
@@ -117,26 +169,29 @@ int dax_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len
     return dax_pin_slow(dax, vnode, off, len, flags, iov, iovcnt, pin, hole);
 }
 
-int dax_unpin(struct hf_pin *pin)
+int dax_unpin_odd(struct hf_pin *pin)
 {
     struct shm *shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];
     uint64_t *word = (uint64_t *)(uintptr_t)(pin->hf_opaque[0] & ~DAX_PIN_HOLD);
     uint64_t key = pin->hf_opaque[1];
-    struct shm_vnode *vnode;
 
-    if (__builtin_expect(!shm || !(key & SHM_KEY_VNODE_MASK), 0))
+    if (!shm || !(key & SHM_KEY_VNODE_MASK))
         return -EINVAL;
-    if (__builtin_expect(shm->fork_count != hf_fork_count, 0))
+    if (shm->fork_count != hf_fork_count)
         return -ECHILD;
-    vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
-    if (__builtin_expect(pin->hf_opaque[0] & DAX_PIN_HOLD, 0)) {
-        if (!holds_release(shm, word, key))
-            return -EINVAL;
-        slots_wake(shm, vnode);
-    } else {
-        if (__builtin_expect(hf_load_relaxed(word) != key, 0)) /* relaxed: it is ours, or it is not */
-            return -EINVAL;
-        slots_leave(shm, vnode, word);
-    }
+    if (!(pin->hf_opaque[0] & DAX_PIN_HOLD) || !holds_release(shm, word, key))
+        return -EINVAL;
+    slots_wake(shm, &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1]);
     return 0;
+}
+
+int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode)
+{
+    slots_wake(shm, vnode);
+    return 0;
+}
+
+int dax_unpin(struct hf_pin *pin)
+{
+    return dax_unpin_fast(pin);
 }

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define WHO HF_PIN_GPU /* the bits that say who touches the memory */
+#define TOUCHERS HF_PIN_GPU /* the bits that say who touches the memory */
 
 static void name_process(const struct shm *shm, uint32_t process, struct hf_pin_info *info)
 {
@@ -52,14 +52,13 @@ static bool look(struct dax *dax, uint64_t *word, struct shm_range *at, struct h
     /* relaxed: ordered by the acquire before and checked by the key after */
     range.first = hf_load_relaxed(&at->first);
     range.last = hf_load_relaxed(&at->last);
-    range.flags = hf_load_relaxed(&at->flags);
-    range.tid = hf_load_relaxed(&at->tid);
+    range.who = hf_load_relaxed(&at->who);
     if (hf_add_acq_rel(word, 0) != key)
         return false;
     vnode = &dax->shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
     name_range(vnode, range.first, range.last, info);
-    info->flags = range.flags & (HF_PIN_WRITE | WHO);
-    info->tid = (pid_t)range.tid;
+    info->flags = SHM_WHO_FLAGS(range.who) & (HF_PIN_WRITE | TOUCHERS);
+    info->tid = (pid_t)SHM_WHO_TID(range.who);
     info->state = pin_state(dax, vnode, word, key, &range);
     return true;
 }

@@ -42,7 +42,11 @@ struct hf_file {
     struct shm_vnode *vnode;
     uint64_t ino;
     bool readable, writable, append;
+    uint32_t pin_refused; /* flags that no pin of this handle may have; FS_PIN_READS: none at all */
 };
+
+#define FS_PIN_FLAGS (HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_GPU) /* all that hf_pin() knows */
+#define FS_PIN_READS UINT32_C(0x80000000) /* what every pin does */
 
 struct hf_dir;
 

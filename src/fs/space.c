@@ -496,18 +496,19 @@ bool fs_reservation_take(struct fs_reservation *reservation, uint64_t max,
                          struct fs_reserved_run *out)
 {
     const struct fs_reserved_run *run = &reservation->runs[reservation->next_run];
-    uint64_t at = reservation->next_at, count;
+    uint64_t at, count;
 
-    if (reservation->next_run == reservation->count || max == 0)
+    if (reservation->next_run + 1 < reservation->count && reservation->next_at == run->count) {
+        run = &reservation->runs[++reservation->next_run];
+        reservation->next_at = 0;
+    }
+    at = reservation->next_at;
+    if (!reservation->count || at == run->count || max == 0)
         return false;
     count = smaller(max, run->count - at);
     *out = (struct fs_reserved_run){run->block + at, count,
                                     run->used_before > at ? smaller(run->used_before - at, count) : 0};
     reservation->next_at += count;
-    if (reservation->next_at == run->count) {
-        reservation->next_run++;
-        reservation->next_at = 0;
-    }
     return true;
 }
 

@@ -29,6 +29,16 @@ struct fs_reservation {
     struct fs_reserved_run runs[SHM_RESERVED];
 };
 
+/* An empty one; its runs stay as they are, which nobody looks at. */
+static inline void fs_reservation_init(struct fs_reservation *reservation)
+{
+    reservation->lane = NULL;
+    reservation->blocks = 0;
+    reservation->count = 0;
+    reservation->next_run = 0;
+    reservation->next_at = 0;
+}
+
 /* space_mutex, with the bitmap made anew when its owner died in it. An error: it is not held. */
 int fs_space_lock(struct fs *fs);
 void fs_space_unlock(struct fs *fs);
@@ -37,8 +47,7 @@ void fs_space_unlock(struct fs *fs);
 int fs_space_build(struct fs *fs, struct meta_txn *txn);
 
 /* Adds up to `count` blocks for file pages from `page` on; those behind `goal` if they are free; what is
- * large is laid so that page and block agree modulo 512. Begins with a zeroed *reservation, takes
- * space_mutex itself. 0: at least one block was added (ask reservation->blocks); -ENOSPC: none is
+ * large is laid so that page and block agree modulo 512. Takes space_mutex itself. 0: at least one block was added (ask reservation->blocks); -ENOSPC: none is
  * free, or its runs are all in use; -ENOLCK, -EROFS. */
 int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
                struct fs_reservation *reservation);

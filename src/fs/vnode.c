@@ -61,8 +61,8 @@ static int load(struct fs *fs, struct shm_vnode *vnode, bool orphans)
 
     dax_lock_any(&fs->dax, vnode);
     rc = read_inode(fs, vnode->ino, &inode);
-    if (rc == 0 && inode.nlink == 0 && !orphans)
-        rc = -ENOENT;
+    if (rc == -ENOENT) /* whoever deleted it may have died before it could say so */
+        hf_store_release(&vnode->orphan, 0u);
     if (rc == 0 && !S_ISREG(inode.mode))
         rc = hf_fail(EUCLEAN, "inode %llu is no file", (unsigned long long)vnode->ino);
     if (rc == 0 && vnode->state == SHM_VNODE_NEW) {
@@ -72,7 +72,28 @@ static int load(struct fs *fs, struct shm_vnode *vnode, bool orphans)
         hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_READY);
     }
     dax_unlock(&fs->dax, vnode);
-    return rc;
+    return rc == 0 && inode.nlink == 0 && !orphans ? -ENOENT : rc;
+}
+
+static void close_vnode(struct fs *fs, struct shm_vnode *vnode)
+{
+    uint64_t ino = vnode->ino;
+    bool orphan = hf_load_acquire(&vnode->orphan);
+    bool empty = hf_load_acquire(&vnode->state) != SHM_VNODE_READY;
+
+    if (!shm_vnode_put(fs->dax.shm, vnode))
+        return;
+    if (orphan)
+        fs_orphan_delete(fs, ino);
+    else if (empty)
+        dax_forget(&fs->dax, vnode);
+}
+
+void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode)
+{
+    if (!fs->dax.readonly && hf_load_acquire(&vnode->dirty))
+        fs_vnode_sync(fs, vnode);
+    close_vnode(fs, vnode);
 }
 
 static int get(struct fs *fs, uint64_t ino, struct shm_vnode **out)
@@ -96,12 +117,10 @@ static int open_vnode(struct fs *fs, uint64_t ino, bool orphans, struct shm_vnod
     if (rc)
         return rc;
     rc = load(fs, vnode, orphans);
-    if (rc == 0) {
+    if (rc == 0)
         *out = vnode;
-        return 0;
-    }
-    if (shm_vnode_put(fs->dax.shm, vnode))
-        dax_forget(&fs->dax, vnode);
+    else
+        close_vnode(fs, vnode);
     return rc;
 }
 
@@ -113,18 +132,6 @@ int fs_vnode_open(struct fs *fs, uint64_t ino, struct shm_vnode **out)
 int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out)
 {
     return open_vnode(fs, ino, true, out);
-}
-
-void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode)
-{
-    uint64_t ino = vnode->ino;
-    bool orphan;
-
-    if (!fs->dax.readonly && hf_load_acquire(&vnode->dirty))
-        fs_vnode_sync(fs, vnode);
-    orphan = hf_load_acquire(&vnode->orphan);
-    if (shm_vnode_put(fs->dax.shm, vnode) && orphan)
-        fs_orphan_delete(fs, ino);
 }
 
 bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode)
@@ -163,32 +170,33 @@ int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *
     return 0;
 }
 
-static void intend(struct shm_vnode *vnode, const struct meta_inode *inode)
-{
-    hf_store_release(&vnode->pending_size, inode->size);
-    hf_store_release(&vnode->pending_version, inode->version);
-}
-
-int fs_vnode_commit(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode)
+int fs_vnode_record(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode)
 {
     uint32_t dirty;
     int rc;
 
     inode->version++;
-    intend(vnode, inode);
+    hf_store_release(&vnode->pending_size, inode->size);
+    hf_store_release(&vnode->pending_version, inode->version);
     dirty = hf_xchg_acq_rel(&vnode->dirty, 0u);
     rc = meta_inode_put(txn->meta, vnode->ino, inode);
     if (rc)
         fs_abort(txn);
     else
         rc = fs_commit(txn);
-    if (rc == 0) {
+    if (rc == 0)
         store_times(vnode, inode);
-        /* SIZE.PUB/m: what the new bytes hold is there before they can be reached. */
-        hf_store_release(&vnode->size, inode->size);
-    } else if (dirty) {
+    else if (dirty)
         hf_store_release(&vnode->dirty, 1u);
-    }
+    return rc;
+}
+
+int fs_vnode_commit(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode)
+{
+    int rc = fs_vnode_record(vnode, txn, inode);
+
+    if (rc == 0) /* SIZE.PUB/m: what the new bytes hold is there before they can be reached. */
+        hf_store_release(&vnode->size, inode->size);
     hf_store_release(&vnode->pending_version, UINT64_C(0));
     return rc;
 }
@@ -223,11 +231,12 @@ static int sync_entry(struct fs *fs, struct shm_vnode *entry)
 
     if (hf_load_acquire(&entry->state) != SHM_VNODE_READY || !hf_load_acquire(&entry->dirty))
         return 0;
-    rc = fs_vnode_open_orphan(fs, hf_load_acquire(&entry->ino), &vnode);
+    rc = shm_vnode_get(fs->dax.shm, hf_load_acquire(&entry->ino), &vnode);
     if (rc)
-        return rc == -ENOENT ? 0 : rc;
-    rc = fs_vnode_sync(fs, vnode);
-    fs_vnode_close(fs, vnode);
+        return rc == -ENFILE ? 0 : rc; /* evicted meanwhile, so recorded */
+    if (hf_load_acquire(&vnode->state) == SHM_VNODE_READY)
+        rc = fs_vnode_sync(fs, vnode);
+    close_vnode(fs, vnode);
     return rc;
 }
 

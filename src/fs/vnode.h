@@ -22,6 +22,8 @@ int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *
                    struct meta_inode *inode);
 /* Writes the inode and commits; then size and times of the vnode are the inode's. Aborts when it fails. */
 int fs_vnode_commit(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode);
+/* The first half of that: the caller ends with dax_change_end(), which sets the size. */
+int fs_vnode_record(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode);
 /* Records size and times. 0 also when there is nothing to record. */
 int fs_vnode_sync(struct fs *fs, struct shm_vnode *vnode);
 /* The same of every file in use, open or not: before the segment goes, or a vnode is evicted. */

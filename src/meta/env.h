@@ -16,6 +16,7 @@
 
 #define META_FILE_PAGES (UINT64_C(1) << 32) /* 16 TiB in blocks of 4 KiB */
 #define META_BLOCK_BYTES 4096u
+#define META_INO_END (UINT64_C(1) << 62) /* no inode number from here on */
 #define META_NAME_MAX 255u
 #define META_SYMLINK_MAX 4095u
 #define META_XATTR_MAX 65536u
@@ -62,7 +63,7 @@ struct meta_txn {
 /* --- keys --- */
 
 #define META_KEY_PREFIX 10u /* table, inode number, part */
-#define META_KEY_MAX (META_KEY_PREFIX + META_NAME_MAX)
+#define META_KEY_MAX 511u /* of LMDB; ours are shorter, those of a damaged pool may not be */
 
 struct meta_key {
     size_t len;

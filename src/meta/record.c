@@ -135,7 +135,7 @@ static int super_bounds(const struct meta_super *super)
                        (unsigned long long)super->pool_bytes,
                        (unsigned long long)super->limit_bytes);
     if (super->fresh_block > blocks || super->next_ino <= META_ROOT_INO ||
-        super->next_ino >= UINT64_C(1) << 63)
+        super->next_ino > META_INO_END)
         return hf_fail(EUCLEAN, "super record: first fresh block %llu of %llu, next inode %llu",
                        (unsigned long long)super->fresh_block, (unsigned long long)blocks,
                        (unsigned long long)super->next_ino);

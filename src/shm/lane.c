@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 _Thread_local struct shm_lane_of_thread shm_my_lanes[SHM_LANES_CACHED];
+_Thread_local struct shm_lane_of_thread shm_last_lane;
 
 struct my_lane {
     struct my_lane *next;
@@ -56,6 +57,7 @@ static void thread_ends(void *value)
     pthread_mutex_unlock(&lists_mutex);
     for (unsigned i = 0; i < SHM_LANES_CACHED; i++)
         shm_my_lanes[i].id = 0;
+    shm_last_lane.id = 0;
 }
 
 static void make_key(void)
@@ -107,16 +109,25 @@ static struct shm_lane *take_lane(struct shm *shm)
 }
 
 /* The handler of a signal that comes in between sees no lane, never a wrong one. */
-static struct shm_lane *remember(const struct shm_lane_of_thread *lane)
+static void set_lane(struct shm_lane_of_thread *mine, uint64_t id, struct shm_lane *lane)
 {
-    struct shm_lane_of_thread *mine = &shm_my_lanes[lane->id % SHM_LANES_CACHED];
-
     mine->id = 0;
     hf_fence_light();
-    mine->lane = lane->lane;
+    mine->lane = lane;
     hf_fence_light();
-    mine->id = lane->id;
+    mine->id = id;
+}
+
+static struct shm_lane *remember(const struct shm_lane_of_thread *lane)
+{
+    set_lane(&shm_my_lanes[lane->id % SHM_LANES_CACHED], lane->id, lane->lane);
     return lane->lane;
+}
+
+void shm_lane_use(const struct shm *shm, struct shm_lane *lane)
+{
+    if (shm_last_lane.id != shm->id)
+        set_lane(&shm_last_lane, shm->id, lane);
 }
 
 static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
@@ -136,6 +147,7 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
         return NULL;
     }
     lane->nest = 0;
+    lane->who = SHM_WHO(lane->tid, 0);
     mine->is.id = shm->id;
     mine->is.lane = lane;
     mine->lane_tid = &lane->tid;

@@ -155,7 +155,7 @@ static bool drop_holds(struct shm *shm, uint32_t index)
             shm_hold_free(shm, i);
         if (state != SHM_HOLD_PIN)
             continue;
-        all &= drop(shm, process, &hold->key, hold->range.flags);
+        all &= drop(shm, process, &hold->key, SHM_WHO_FLAGS(hold->range.who));
         hf_store_release(&shm->vnodes[hold->vnode].holds_stale, 1u);
     }
     return all;
@@ -174,7 +174,7 @@ static bool bury(struct shm *shm, uint32_t index)
         if (hf_load_acquire(&lane->owner) != index + 1)
             continue;
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
-            all &= drop(shm, process, &lane->keys[slot], lane->ranges[slot].flags);
+            all &= drop(shm, process, &lane->keys[slot], SHM_WHO_FLAGS(lane->ranges[slot].who));
     }
     all &= drop_holds(shm, index);
     if (all)

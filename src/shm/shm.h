@@ -40,9 +40,11 @@
 /* What a slot or a hold covers: file pages [first, last], and who asked. Written before the key. */
 struct shm_range {
     uint64_t first, last;
-    uint32_t flags; /* HF_PIN_* */
-    uint32_t tid;
+    uint64_t who; /* thread id << 32 | HF_PIN_* */
 };
+#define SHM_WHO(tid, flags) ((uint64_t)(tid) << 32 | (flags))
+#define SHM_WHO_TID(who) ((uint32_t)((who) >> 32))
+#define SHM_WHO_FLAGS(who) ((uint32_t)(who))
 
 /* A run of blocks that is taken in the bitmap and not yet in LMDB, or the other way round. */
 struct shm_run_of_blocks {
@@ -56,9 +58,10 @@ struct shm_lane {
     uint32_t tid;   /* 0: its thread has ended; another thread of the process may take it over */
     uint32_t hint;  /* slot to try first */
     uint32_t nest;  /* depth of library calls: a signal handler sees that it interrupted one */
-    uint64_t generation;
+    uint64_t generation; /* of its pins, << SHM_KEY_VNODE_BITS */
+    uint64_t who;        /* tid << 32 */
     uint32_t slow_pins; /* live pins of this thread that are holds */
-    uint32_t fenced; /* unbiased pins made; now and then one looks whether the bias may come back */
+    uint32_t fenced;    /* unbiased pins since one last looked whether the bias may come back */
     SHM_LINE uint64_t keys[SHM_SLOTS]; /* 0: free. Else generation << 20 | vnode index + 1 */
     struct shm_range ranges[SHM_SLOTS];
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
@@ -92,6 +95,7 @@ struct shm_vnode {
     uint64_t ino;
     uint32_t state; /* enum shm_vnode_state */
     uint32_t hash_next; /* under table_mutex */
+    uint32_t index;     /* of this entry, so that a pin need not divide */
 
     SHM_LINE struct shm_gate gates[SHM_GATES]; /* under the mutex */
     uint32_t gate_seq;   /* futex: raised when a gate opens */
@@ -273,7 +277,9 @@ struct shm_lane_of_thread {
     struct shm_lane *lane;
 };
 #define SHM_LANES_CACHED 4u
-extern _Thread_local struct shm_lane_of_thread shm_my_lanes[SHM_LANES_CACHED];
+#define SHM_HIDDEN __attribute__((visibility("hidden")))
+extern SHM_HIDDEN _Thread_local struct shm_lane_of_thread shm_my_lanes[SHM_LANES_CACHED];
+extern SHM_HIDDEN _Thread_local struct shm_lane_of_thread shm_last_lane; /* one of them */
 
 struct shm_lane *shm_lane_slow(struct shm *shm);
 
@@ -284,6 +290,13 @@ static inline struct shm_lane *shm_lane_fast(const struct shm *shm)
 
     return __builtin_expect(mine->id == shm->id, 1) ? mine->lane : NULL;
 }
+/* Whether shm_last_lane.lane is this thread's lane of that pool. */
+static inline bool shm_lane_is_last(const struct shm *shm)
+{
+    return __builtin_expect(shm_last_lane.id == shm->id, 1);
+}
+void shm_lane_use(const struct shm *shm, struct shm_lane *lane); /* makes it the last */
+
 /* This thread's lane; null: max_threads are taken. */
 static inline struct shm_lane *shm_lane(struct shm *shm)
 {
@@ -315,7 +328,8 @@ unsigned shm_reap(struct shm *shm);
 
 static inline uint32_t shm_vnode_index(const struct shm *shm, const struct shm_vnode *vnode)
 {
-    return (uint32_t)(vnode - shm->vnodes);
+    (void)shm;
+    return vnode->index;
 }
 /* The vnode of the inode, opened once more by this process; made (SHM_VNODE_NEW) if there is none.
  * -ENFILE: max_files are open (after `evict` could free none). */

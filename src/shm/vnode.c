@@ -77,6 +77,7 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     if (rc)
         return rc;
     vnode->mutex_made = 1;
+    vnode->index = (uint32_t)(vnode - shm->vnodes);
     vnode->ino = ino;
     vnode->bias = !hf_load_acquire(&shm->run->fences_only);
     vnode->hold_root = vnode->released = vnode->detached = SHM_NONE;

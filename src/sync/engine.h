@@ -2,7 +2,7 @@
 /*
  * The contract of an engine: how pins and layout changes of one file find each other.
  *
- * Words: a pin is published from the engine's enter (slots_enter() for the slots engines) to its
+ * Words: a pin is published from the engine's enter (slots_publish() for the slots engines) to its
  * leave; a walk reads entries in between. A layout change zaps entries, then calls zapped(), then
  * scan().
  *

@@ -19,8 +19,9 @@
 
 #include "sync/engine.h"
 
-void slots_rebias(struct shm *shm, struct shm_vnode *vnode)
+void slots_rebias(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode)
 {
+    lane->fenced = 0;
     if (hf_load_acquire(&shm->run->fences_only) ||
         hf_now_ns() < hf_load_acquire(&vnode->rebias_ns))
         return;
@@ -29,6 +30,21 @@ void slots_rebias(struct shm *shm, struct shm_vnode *vnode)
      * before a zap whose change read the bias clear. */
     hf_fence_full();
     hf_store_seq_cst(&vnode->bias, 1u);
+}
+
+void slots_wake(struct shm *shm, struct shm_vnode *vnode)
+{
+    uint32_t waiters;
+
+    /* UNPIN.WAKE/p: as in slots_leave_quietly(), for what became free in other ways. */
+    hf_fence_light();
+    waiters = hf_load_acquire(&vnode->waiters);
+    if (waiters & SHM_WAITS) {
+        hf_add_acq_rel(&vnode->drain_seq, 1);
+        hf_futex_wake_all(&vnode->drain_seq);
+    }
+    if (waiters & SHM_DETACHED)
+        hf_store_release(&shm->run->collect, 1u);
 }
 
 static void clear_bias(struct shm *shm, struct shm_vnode *vnode)
@@ -44,7 +60,7 @@ static void slots_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
     if (!cleared && !hf_load_acquire(&vnode->zap_pending))
         return;
     /* PIN.SB/m: the zap must be visible before the lanes are read.
-     * Pairs with PIN.SB/p in slots_enter(). BIAS.SET/m: and before the bias is read; pairs with
+     * Pairs with PIN.SB/p in slots_order(). BIAS.SET/m: and before the bias is read; pairs with
      * BIAS.SET/p in slots_rebias(). */
     hf_fence_full();
     if (hf_load_acquire(&vnode->bias))
@@ -77,8 +93,7 @@ static int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t 
             holder.range.last = hf_load_relaxed(&range->last);
             if (holder.range.first > last || holder.range.last < first)
                 continue;
-            holder.range.flags = hf_load_relaxed(&range->flags);
-            holder.range.tid = hf_load_relaxed(&range->tid);
+            holder.range.who = hf_load_relaxed(&range->who);
             holder.key = &lane->keys[slot];
             holder.value = key;
             holder.lane = lane;
@@ -97,7 +112,7 @@ static void slots_before_wait(struct shm *shm, struct shm_vnode *vnode)
         return; /* no barrier to be had: who waits looks again every engine->tick_ns */
     /* UNPIN.WAKE/m: waiters is set; after the barrier a pin that leaves sees it, or the scan that
      * follows sees that it has left.
-     * Pairs with UNPIN.WAKE/p in slots_leave(). */
+     * Pairs with UNPIN.WAKE/p in slots_leave_quietly(). */
     if (!HF_LAB_BROKEN(HF_LAB_NO_WAIT_BARRIER))
         sync_heavy_barrier(shm);
 }

@@ -9,7 +9,7 @@ compopt() { :; } # only works while the shell completes
 offered() {
     COMP_WORDS=("$HOLDFAST" "$@")
     COMP_CWORD=$#
-    _holdfast
+    _holdfast "$HOLDFAST"
     printf '%s\n' "${COMPREPLY[@]}" | sort | tr '\n' ' '
 }
 

@@ -49,7 +49,7 @@ try 0 "$HOLDFAST" put "$pool" "$work/tree"
 "$HOLDFAST" get "$pool" tree "$work/out-tree" 2>"$work/err" &
 getter=$!
 until_true '[ -e "$work/out-tree" ]'
-kill -INT "$getter"
+kill -INT "$getter" 2>/dev/null # it may have been quick
 wait "$getter"
 status=$?
 [ "$status" = 130 ] || [ "$status" = 0 ] || fail "get ended with $status"

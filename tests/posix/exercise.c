@@ -30,13 +30,17 @@ static void print_log(void)
 
 void note(struct exercise *x, const char *format, ...)
 {
+    char *line = x->log[x->logged++ % EXERCISE_LOG];
     va_list args;
 
     va_start(args, format);
-    vsnprintf(x->log[x->logged++ % EXERCISE_LOG], sizeof(x->log[0]), format, args);
+    vsnprintf(line, sizeof(x->log[0]), format, args);
     va_end(args);
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
+            *c = '?';
     if (getenv("HF_TEST_TRACE"))
-        fprintf(stderr, "%s\n", x->log[(x->logged - 1) % EXERCISE_LOG]);
+        fprintf(stderr, "%s\n", line);
 }
 
 void note_result(struct exercise *x, long long rc)

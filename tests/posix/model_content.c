@@ -136,7 +136,7 @@ static void blank(struct model_content *content, uint64_t off, uint64_t end)
 
 void content_truncate(struct model_content *content, uint64_t size)
 {
-    if (size < content->size) {
+    if (size <= content->size) {
         drop(content, page_up(size), UINT64_MAX);
         blank(content, size, page_up(size) * TEST_PAGE);
     }

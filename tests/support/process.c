@@ -44,7 +44,8 @@ uint64_t test_seed(void)
 
 uint64_t test_random(struct test_rng *rng)
 {
-    return test_mix(rng->state++, 0);
+    rng->state = test_mix(rng->state, 1);
+    return rng->state;
 }
 
 uint64_t test_below(struct test_rng *rng, uint64_t bound)

@@ -19,6 +19,7 @@ struct changer {
     struct hf_file *files[TORTURE_FILES];
     unsigned stride;
     uint64_t hole;
+    bool calm; /* leaves files in peace for longer before it changes them */
     uint64_t changes, moves, truncates, recreations;
 };
 
@@ -65,11 +66,12 @@ static bool changed(struct changer *changer, int rc)
     return true;
 }
 
-/* Tells the pinners, and gives them a moment to be there. */
+/* Tells the pinners, and gives them a moment to be there; a long one is enough for the file to get
+ * its bias back. */
 static void announce(struct changer *changer, uint64_t place)
 {
     test_put64(&changer->self->torture->hot[changer->self->number], place);
-    torture_spin_ns(test_below(&changer->self->rng, 2000));
+    torture_spin_ns(test_below(&changer->self->rng, changer->calm ? 600000 : 2000));
 }
 
 /* The block under `place` goes to the page that is a hole now. */
@@ -152,6 +154,7 @@ static void wander(struct changer *changer)
 
     if (place == changer->hole)
         return;
+    changer->calm = test_chance(&changer->self->rng, 50);
     if (kind < 2)
         make_anew(changer, place);
     else if (kind < 40)
@@ -166,6 +169,7 @@ static void burst(struct changer *changer, uint64_t until)
 {
     uint64_t place = choose_own_place(changer);
 
+    changer->calm = false;
     while (place == changer->hole || torture_place_file(place) == torture_place_file(changer->hole))
         place = choose_own_place(changer);
     while (test_now_ns() < until && !test_peek(&changer->self->torture->stop)) {

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define COLD_BYTES ((size_t)64 << 20)
-#define COLD_LINE  64
+#define COLD_LINE 64
 
 struct pinner {
     struct torturer *self;
@@ -62,7 +62,8 @@ static void fill_store_buffer(struct pinner *pinner)
 static void look_in_place(struct pinner *pinner, const void *memory, uint64_t place)
 {
     struct torture *torture = pinner->self->torture;
-    uint64_t until = test_now_ns() + test_below(&pinner->self->rng, 60000);
+    uint64_t hold_ns = test_chance(&pinner->self->rng, 5) ? 60000 : 10000;
+    uint64_t until = test_now_ns() + test_below(&pinner->self->rng, hold_ns);
     bool marked = false;
 
     do {

@@ -21,9 +21,9 @@
 #endif
 
 #define LOOKED_AT 8 /* words of a page */
-#define WORDS     (TEST_PAGE / sizeof(uint64_t))
+#define WORDS (TEST_PAGE / sizeof(uint64_t))
 #define POOL_NAME "torture"
-#define POOL_MIB  8
+#define POOL_MIB 8
 
 uint64_t torture_mark(uint64_t place)
 {

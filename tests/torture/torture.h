@@ -9,10 +9,10 @@
 
 #include "support.h"
 
-#define TORTURE_FILES        64
-#define TORTURE_PAGES        16 /* of each file */
+#define TORTURE_FILES 64
+#define TORTURE_PAGES 16 /* of each file */
 #define TORTURE_CHANGERS_MAX 16
-#define TORTURE_SPARE_BLOCKS \
+#define TORTURE_SPARE_BLOCKS                                                                       \
     8 /* free in an otherwise full pool, so that blocks come back at once */
 
 struct torture_options {

@@ -48,17 +48,22 @@ static const struct meta_super small_super = {
 static const struct meta_inode small_root = {
     .mode = S_IFDIR | 0755, .nlink = 2, .parent = META_ROOT_INO, .mtime_ns = 7};
 
-static inline void new_pool(char dir[64])
+static inline void new_pool_of(const struct meta_super *super, char dir[64])
 {
     strcpy(dir, "/dev/shm/holdfast-meta-XXXXXX");
     assert_non_null(mkdtemp(dir));
-    must(meta_create(dir, &small_super, &small_root));
+    must(meta_create(dir, super, &small_root));
+}
+
+static inline void new_pool(char dir[64])
+{
+    new_pool_of(&small_super, dir);
 }
 
 static inline void remove_pool(const char *dir)
 {
     static const char *const names[] = {"meta/data.mdb", "meta/lock.mdb"};
-    char path[128];
+    char path[1024];
 
     for (unsigned i = 0; i < 2; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, names[i]);

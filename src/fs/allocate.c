@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns hf_fallocate() without a punching mode: every hole in the range gets blocks of zeros. No page
+ * loses a block, so it is no layout change and waits for no pin. Done in chunks, each a transaction;
+ * before the first one it looks whether there is room for all of them.
+ */
+#include "fs/extend.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+
+#define CHUNK_PAGES 16384u /* 64 MiB */
+
+/* Pages of [page, end) that are holes. */
+static int count_holes(struct fs *fs, uint64_t ino, uint64_t page, uint64_t end, uint64_t *holes)
+{
+    struct meta_extent extent;
+    struct meta_txn *txn;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    *holes = 0;
+    while (rc == 0 && page < end) {
+        rc = meta_extent_find(txn, ino, page, &extent);
+        if (rc)
+            break;
+        if (extent.page > page)
+            *holes += (extent.page < end ? extent.page : end) - page;
+        page = extent.page + extent.count;
+    }
+    if (rc == -ENOENT) {
+        *holes += end - page;
+        rc = 0;
+    }
+    meta_end_read(txn);
+    return rc;
+}
+
+static int room_for(struct fs *fs, uint64_t blocks)
+{
+    const struct shm_run *run = fs->dax.shm->run;
+
+    if (hf_load_relaxed(&run->free_blocks) >= blocks) /* relaxed: a look ahead */
+        return 0;
+    fs_reap(fs);
+    fs_collect(fs);
+    return hf_load_relaxed(&run->free_blocks) >= blocks ? 0 : fs_no_space(fs, blocks); /* likewise */
+}
+
+/* Fills what is a hole at *page, or steps over what has blocks. */
+static int allocate_some(struct fs *fs, struct shm_vnode *vnode, uint64_t *page, uint64_t end)
+{
+    struct meta_extent extent;
+    uint64_t count, filled = 0;
+    int rc = fs_extent_at(fs, vnode->ino, *page, &extent);
+
+    if (rc < 0)
+        return rc;
+    if (rc) {
+        *page = extent.page + extent.count;
+        return 0;
+    }
+    count = (extent.count && extent.page < end ? extent.page : end) - *page;
+    rc = fs_fill_hole(fs, vnode, *page, count < CHUNK_PAGES ? count : CHUNK_PAGES, FILL_ALLOCATE, NULL,
+                      &filled);
+    *page += filled;
+    return rc;
+}
+
+static int grow_to(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
+{
+    int passed;
+    int rc = fs_extend_lock(fs, vnode, UINT64_MAX, &passed);
+
+    if (rc)
+        return rc;
+    if (size > vnode->size) {
+        rc = fs_grow_file(fs, vnode, size);
+        vnode->passed += passed ? 1 : 0;
+    }
+    dax_unlock(&fs->dax, vnode);
+    return rc == 0 && fs->durable ? fs_vnode_sync(fs, vnode) : rc;
+}
+
+int fs_allocate(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, bool keep_size)
+{
+    uint64_t page = off / HF_BLOCK_BYTES, end = (off + len - 1) / HF_BLOCK_BYTES + 1, holes;
+    int rc;
+
+    if (fs->dax.readonly)
+        return hf_fail(EROFS, "the pool is open for reading only");
+    rc = count_holes(fs, vnode->ino, page, end, &holes);
+    rc = rc ? rc : room_for(fs, holes);
+    while (rc == 0 && page < end)
+        rc = allocate_some(fs, vnode, &page, end);
+    if (rc == 0 && !keep_size)
+        rc = grow_to(fs, vnode, off + len);
+    return rc;
+}

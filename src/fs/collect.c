@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns what comes back later: detached blocks after their last pin, and what the dead had. All of it
+ * can be done by anybody at any time, twice, or not at all until the next first attach.
+ */
+#include "base/error.h"
+#include "fs/orphan.h"
+#include "fs/txn.h"
+
+#include <errno.h>
+
+/* The detached record that covers `block`: the last one that begins at or before it. Looks back
+ * twice as far each time, since records are mostly found where they began. */
+static int covering(struct meta_txn *txn, uint64_t block, struct meta_detached *out)
+{
+    struct meta_detached next;
+    uint64_t back = 0;
+    int rc;
+
+    for (;;) {
+        rc = meta_detached_next(txn, block - back, out);
+        if (rc)
+            return rc;
+        if (out->block <= block)
+            break;
+        if (back == block)
+            return -ENOENT;
+        back = back ? back * 2 : 1;
+        back = back < block ? back : block;
+    }
+    while ((rc = meta_detached_next(txn, out->block + 1, &next)) == 0 && next.block <= block)
+        *out = next;
+    if (rc && rc != -ENOENT)
+        return rc;
+    return out->block + out->count > block ? 0 : -ENOENT;
+}
+
+/* Takes [from, to), part of the record, out of it. */
+static int cut(struct fs_txn *txn, const struct meta_detached *record, uint64_t from, uint64_t to)
+{
+    uint64_t end = record->block + record->count;
+    struct meta_detached left = *record, right = *record;
+    struct meta_extent freed = {0, from, to - from};
+    int rc = 0;
+
+    left.count = from - record->block;
+    right.block = to;
+    right.count = end - to;
+    right.page += to - record->block;
+    if (left.count)
+        rc = meta_detached_put(txn->meta, &left);
+    else
+        rc = meta_detached_del(txn->meta, record->block);
+    if (rc == 0 && right.count)
+        rc = meta_detached_put(txn->meta, &right);
+    txn->detached_gone += to - from;
+    return rc ? rc : fs_txn_free(txn, &freed);
+}
+
+static int free_run(struct fs_txn *txn, const struct meta_detached *run)
+{
+    uint64_t block = run->block, end = run->block + run->count;
+    struct meta_detached record;
+
+    while (block < end) {
+        int rc = covering(txn->meta, block, &record);
+        uint64_t to;
+
+        if (rc == -ENOENT) { /* not recorded, so not ours to free */
+            block++;
+            continue;
+        }
+        to = record.block + record.count < end ? record.block + record.count : end;
+        rc = rc ? rc : cut(txn, &record, block, to);
+        if (rc)
+            return rc;
+        block = to;
+    }
+    return 0;
+}
+
+static int gone(void *arg, const struct meta_detached *run)
+{
+    struct fs *fs = arg;
+    struct fs_txn txn;
+    int rc = fs_begin(fs, &txn);
+
+    if (rc)
+        return rc;
+    rc = free_run(&txn, run);
+    if (rc == 0)
+        return fs_commit(&txn);
+    fs_abort(&txn);
+    return rc;
+}
+
+void fs_collect(struct fs *fs)
+{
+    if (!fs->dax.readonly)
+        dax_collect(&fs->dax, gone, fs);
+}
+
+static bool residue(const struct shm *shm)
+{
+    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+
+    for (uint32_t i = 0; i < used; i++)
+        if (hf_load_acquire(&shm->lanes[i].owner) == SHM_LANE_RESIDUE)
+            return true;
+    return false;
+}
+
+void fs_reap(struct fs *fs)
+{
+    if (shm_reap(fs->dax.shm))
+        meta_reap_readers(fs->dax.meta);
+    if (fs->dax.readonly)
+        return;
+    if (residue(fs->dax.shm) && fs_space_lock(fs) == 0) {
+        fs_space_sweep(fs);
+        fs_space_unlock(fs);
+    }
+    fs_orphans_sweep(fs);
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the end of file: everything that moves it up. The place of an append, its bytes and the new
+ * size are decided in one go under the layout mutex, so appends never overlap and leave no gap; the
+ * size goes up last, so a killed writer leaves the file with its old end, or with bytes that are
+ * all there.
+ */
+#include "fs/extend.h"
+
+#include "base/error.h"
+#include "base/futex.h"
+
+#include <errno.h>
+#include <string.h>
+
+static uint64_t page_of(uint64_t byte)
+{
+    return byte / HF_BLOCK_BYTES;
+}
+
+int fs_extend_lock(struct fs *fs, struct shm_vnode *vnode, uint64_t off, int *passed)
+{
+    for (;;) {
+        uint64_t size = hf_load_acquire(&vnode->size);
+        uint64_t from = page_of(size < off ? size : off);
+        int rc = dax_lock(&fs->dax, vnode, from, DAX_LAST);
+
+        if (rc < 0)
+            return rc;
+        if (page_of(vnode->size) >= from) {
+            *passed = rc;
+            return 0;
+        }
+        dax_unlock(&fs->dax, vnode); /* the file was cut short meanwhile */
+    }
+}
+
+int fs_zero_tail(struct fs *fs, const struct shm_vnode *vnode, uint64_t size)
+{
+    uint64_t old = vnode->size, page = page_of(old), end = (page + 1) * HF_BLOCK_BYTES;
+    struct meta_extent extent;
+    char *block;
+    int rc;
+
+    if (old % HF_BLOCK_BYTES == 0 || size <= old)
+        return 0;
+    rc = fs_extent_at(fs, vnode->ino, page, &extent);
+    if (rc <= 0)
+        return rc;
+    rc = fs_memory(fs, extent.block + (page - extent.page), 1, &block);
+    if (rc)
+        return rc;
+    end = size < end ? size : end;
+    memset(block + old % HF_BLOCK_BYTES, 0, end - old);
+    if (fs->durable)
+        media_persist(&fs->dax.media, block + old % HF_BLOCK_BYTES, end - old);
+    return 0;
+}
+
+static ssize_t into_blocks(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len,
+                           uint64_t off, const struct meta_extent *extent)
+{
+    uint64_t page = page_of(off);
+    uint64_t pages = extent->page + extent->count - page;
+    uint64_t room;
+    char *to;
+    int rc;
+
+    pages = pages < FILL_CHUNK_PAGES ? pages : FILL_CHUNK_PAGES;
+    rc = fs_memory(fs, extent->block + (page - extent->page), pages, &to);
+    if (rc)
+        return rc;
+    room = (page + pages) * HF_BLOCK_BYTES - off;
+    len = len < room ? len : room;
+    memcpy(to + off % HF_BLOCK_BYTES, buf, len);
+    fs_vnode_set_size(vnode, off + len);
+    return (ssize_t)len;
+}
+
+static int give(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t size,
+                struct fs_reservation *reservation)
+{
+    struct meta_inode inode;
+    struct fs_txn txn;
+    int rc = fs_vnode_begin(fs, vnode, &txn, &inode);
+
+    if (rc)
+        return rc;
+    rc = fs_give_blocks(&txn, vnode->ino, &inode, page, reservation->blocks, reservation);
+    if (rc) {
+        fs_abort(&txn);
+        return rc;
+    }
+    inode.size = size;
+    inode.mtime_ns = inode.ctime_ns = hf_wall_ns();
+    return fs_vnode_commit(vnode, &txn, &inode);
+}
+
+/* `pages` is how long the hole is. */
+static ssize_t into_hole(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len,
+                         uint64_t off, uint64_t pages)
+{
+    struct fs_reservation reservation;
+    struct fs_content content = {buf, off, len};
+    uint64_t page = page_of(off), want = page_of(off + len - 1) - page + 1, room;
+    int rc;
+
+    want = want < pages ? want : pages;
+    want = want < FILL_CHUNK_PAGES ? want : FILL_CHUNK_PAGES;
+    fs_reservation_init(&reservation);
+    rc = fs_reserve(fs, page, fs_goal(fs, vnode->ino, page), want, &reservation);
+    if (rc)
+        return rc;
+    room = (page + reservation.blocks) * HF_BLOCK_BYTES - off;
+    content.len = len < room ? len : room;
+    rc = fs_fill_blocks(fs, &reservation, page, &content);
+    rc = rc ? rc : give(fs, vnode, page, off + content.len, &reservation);
+    fs_reservation_drop(fs, &reservation);
+    return rc ? rc : (ssize_t)content.len;
+}
+
+ssize_t fs_extend(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len, uint64_t off)
+{
+    struct meta_extent extent;
+    int rc = fs_zero_tail(fs, vnode, off);
+
+    rc = rc ? rc : fs_extent_at(fs, vnode->ino, page_of(off), &extent);
+    if (rc < 0)
+        return rc;
+    if (rc)
+        return into_blocks(fs, vnode, buf, len, off, &extent);
+    return into_hole(fs, vnode, buf, len, off,
+                     extent.count ? extent.page - page_of(off) : UINT64_MAX);
+}
+
+int fs_grow_file(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
+{
+    int rc = fs_zero_tail(fs, vnode, size);
+
+    if (rc)
+        return rc;
+    fs_vnode_set_size(vnode, size);
+    return 0;
+}
+
+/* ---- appending ---- */
+
+static ssize_t append_locked(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
+{
+    uint64_t done = 0;
+
+    while (done < len) {
+        ssize_t n = fs_extend(file->fs, file->vnode, buf + done, len - done, off + done);
+
+        if (n < 0)
+            return done ? (ssize_t)done : n;
+        done += (uint64_t)n;
+    }
+    return (ssize_t)done;
+}
+
+static ssize_t append_once(struct hf_file *file, const char *buf, uint64_t len, uint64_t *off)
+{
+    struct shm_vnode *vnode = file->vnode;
+    uint64_t place, room;
+    ssize_t done;
+    int passed;
+    int rc = fs_extend_lock(file->fs, vnode, UINT64_MAX, &passed);
+
+    if (rc)
+        return rc;
+    place = vnode->size;
+    room = place < HF_FILE_BYTES_MAX ? HF_FILE_BYTES_MAX - place : 0;
+    if (room == 0)
+        done = hf_fail(EFBIG, "the file is as large as a file can be");
+    else
+        done = append_locked(file, buf, len < room ? len : room, place);
+    vnode->passed += passed ? 1 : 0;
+    dax_unlock(&file->fs->dax, vnode);
+    if (done > 0 && off)
+        *off = place;
+    return done;
+}
+
+ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off)
+{
+    struct fs *fs = file->fs;
+    ssize_t done;
+
+    if (len == 0) {
+        if (off)
+            *off = hf_load_acquire(&file->vnode->size);
+        return 0;
+    }
+    if (hf_load_acquire(&fs->dax.shm->run->collect))
+        fs_collect(fs);
+    done = append_once(file, buf, len, off);
+    if (done != -ENOSPC)
+        return done;
+    fs_reap(fs);
+    fs_collect(fs);
+    done = append_once(file, buf, len, off);
+    return done == -ENOSPC ? fs_no_space(fs, 1) : done;
+}

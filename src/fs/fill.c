@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the filling of holes. Blocks are reserved, filled and (durable pools) persisted before any lock
+ * is taken; the transaction that gives them to the file looks again whether the pages are holes
+ * still, under the layout mutex. So a killed process leaves a hole or the whole content, never a
+ * block with somebody's old bytes.
+ */
+#include "fs/fill.h"
+
+#include "base/error.h"
+#include "base/futex.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ZERO_CHUNK_PAGES 16384u /* 64 MiB: what a fill with zeros takes at once */
+
+/* Memory for file bytes [at, at+len), of which the first `old` may hold anything, the rest zeros. */
+static void fill_piece(char *to, uint64_t at, uint64_t len, uint64_t old,
+                       const struct fs_content *content)
+{
+    uint64_t from = at + len, end = from; /* the content's part of it */
+
+    if (content && content->off < at + len && content->off + content->len > at) {
+        from = content->off > at ? content->off : at;
+        end = content->off + content->len < end ? content->off + content->len : end;
+    }
+    memset(to, 0, from - at < old ? from - at : old);
+    if (from < end)
+        memcpy(to + (from - at), content->buf + (from - content->off), end - from);
+    if (end - at < old)
+        memset(to + (end - at), 0, old - (end - at));
+}
+
+int fs_fill_blocks(struct fs *fs, struct fs_reservation *reservation, uint64_t page,
+                   const struct fs_content *content)
+{
+    struct fs_reserved_run run;
+    int rc = 0;
+
+    while (rc == 0 && fs_reservation_take(reservation, UINT64_MAX, &run)) {
+        uint64_t bytes = run.count * HF_BLOCK_BYTES;
+        char *to;
+
+        rc = fs_memory(fs, run.block, run.count, &to);
+        if (rc)
+            break;
+        fill_piece(to, page * HF_BLOCK_BYTES, bytes, run.used_before * HF_BLOCK_BYTES, content);
+        if (fs->durable)
+            media_persist(&fs->dax.media, to, bytes);
+        page += run.count;
+    }
+    fs_reservation_rewind(reservation);
+    return rc;
+}
+
+int fs_give_blocks(struct fs_txn *txn, uint64_t ino, struct meta_inode *inode, uint64_t page,
+                   uint64_t count, struct fs_reservation *reservation)
+{
+    struct fs_reserved_run run;
+
+    txn->reservation = reservation;
+    while (fs_reservation_take(reservation, count, &run)) {
+        struct meta_extent extent = {page, run.block, run.count};
+        int rc = meta_extent_insert(txn->meta, ino, &extent);
+
+        if (rc)
+            return rc;
+        inode->blocks += run.count;
+        page += run.count;
+        count -= run.count;
+    }
+    HF_BUG_ON(count);
+    return 0;
+}
+
+/* How many of `count` pages from `page` on are one hole that may be filled. */
+static int hole_now(struct meta_txn *txn, const struct shm_vnode *vnode, uint64_t page, uint64_t count,
+                    enum fs_fill_kind kind, const struct fs_content *content, uint64_t *pages)
+{
+    uint64_t size = vnode->size, end = (size + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
+    struct meta_extent next;
+    int rc;
+
+    *pages = 0;
+    if (kind == FILL_WRITE && content->off + content->len > size)
+        return 0;
+    if (kind == FILL_FOR_PIN && page >= end)
+        return 0;
+    if (kind == FILL_FOR_PIN && count > end - page)
+        count = end - page;
+    rc = meta_extent_find(txn, vnode->ino, page, &next);
+    if (rc && rc != -ENOENT)
+        return rc;
+    if (rc == 0 && next.page <= page)
+        count = 0;
+    else if (rc == 0 && next.page - page < count)
+        count = next.page - page;
+    *pages = count;
+    return 0;
+}
+
+static int give(struct fs *fs, struct shm_vnode *vnode, uint64_t page, enum fs_fill_kind kind,
+                const struct fs_content *content, struct fs_reservation *reservation,
+                uint64_t *filled)
+{
+    struct meta_inode inode;
+    struct fs_txn txn;
+    uint64_t pages;
+    int rc = fs_vnode_begin(fs, vnode, &txn, &inode);
+
+    if (rc)
+        return rc;
+    rc = hole_now(txn.meta, vnode, page, reservation->blocks, kind, content, &pages);
+    if (rc == 0 && pages)
+        rc = fs_give_blocks(&txn, vnode->ino, &inode, page, pages, reservation);
+    if (rc || !pages) {
+        fs_abort(&txn);
+        *filled = 0;
+        return rc;
+    }
+    if (kind != FILL_FOR_PIN)
+        inode.mtime_ns = inode.ctime_ns = hf_wall_ns();
+    rc = fs_vnode_commit(vnode, &txn, &inode);
+    *filled = pages;
+    return rc;
+}
+
+int fs_fill_hole(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count,
+                 enum fs_fill_kind kind, const struct fs_content *content, uint64_t *filled)
+{
+    struct fs_reservation reservation;
+    int rc;
+
+    fs_reservation_init(&reservation);
+    rc = fs_reserve_hard(fs, page, fs_goal(fs, vnode->ino, page), count, &reservation);
+    if (rc)
+        return rc;
+    rc = fs_fill_blocks(fs, &reservation, page, content);
+    if (rc == 0) {
+        rc = dax_lock(&fs->dax, vnode, page, page + reservation.blocks - 1);
+        if (rc >= 0) {
+            rc = give(fs, vnode, page, kind, content, &reservation, filled);
+            dax_unlock(&fs->dax, vnode);
+        }
+    }
+    fs_reservation_drop(fs, &reservation);
+    return rc;
+}
+
+/* A pin gets all of its range or nothing: no use in beginning what cannot be ended. */
+static int enough(struct fs *fs, uint64_t count)
+{
+    const struct shm_run *run = fs->dax.shm->run;
+
+    if (hf_load_relaxed(&run->free_blocks) >= count) /* relaxed: a look ahead */
+        return 0;
+    fs_reap(fs);
+    fs_collect(fs);
+    if (hf_load_relaxed(&run->free_blocks) >= count) /* relaxed: a look ahead */
+        return 0;
+    return fs_no_space(fs, count);
+}
+
+int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count)
+{
+    uint64_t end = page + count;
+    int rc;
+
+    if (fs->dax.readonly)
+        return hf_fail(EROFS, "page %llu of inode %llu is a hole, and the pool is open for reading only",
+                       (unsigned long long)page, (unsigned long long)vnode->ino);
+    rc = enough(fs, count);
+    while (rc == 0 && page < end) {
+        uint64_t want = end - page < ZERO_CHUNK_PAGES ? end - page : ZERO_CHUNK_PAGES, filled = 0;
+
+        rc = fs_fill_hole(fs, vnode, page, want, FILL_FOR_PIN, NULL, &filled);
+        if (filled == 0) /* somebody else has filled it, or the file is shorter: look again */
+            break;
+        page += filled;
+    }
+    return rc;
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns reading and writing by copy. Both go through pins, like any user of the library: the blocks
+ * under a copy cannot be given to anybody else while it runs. A hole is read as zeros without being
+ * filled; a write fills it (fill.c); a write behind end of file grows the file (extend.c).
+ */
+#include "base/error.h"
+#include "fs/extend.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define PIECES 64u
+/* A range of so many pages lies in at most PIECES pieces however it begins. */
+#define SAFE_BYTES ((PIECES - 1) * (uint64_t)HF_BLOCK_BYTES)
+#define CHUNK_BYTES (FILL_CHUNK_PAGES * (uint64_t)HF_BLOCK_BYTES)
+
+static void copy_out(char *buf, const struct iovec *iov, int count)
+{
+    for (int i = 0; i < count; i++) {
+        memcpy(buf, iov[i].iov_base, iov[i].iov_len);
+        buf += iov[i].iov_len;
+    }
+}
+
+static void copy_in(const struct iovec *iov, int count, const char *buf)
+{
+    for (int i = 0; i < count; i++) {
+        memcpy(iov[i].iov_base, buf, iov[i].iov_len);
+        buf += iov[i].iov_len;
+    }
+}
+
+/* Pins as much of [off, off+*len) as has blocks and lies in few pieces; *len becomes that. -ENODATA: the
+ * page of `off` is a hole. 0: things have changed, look again. */
+static int pin_some(struct hf_file *file, uint64_t off, uint64_t *len, uint32_t flags,
+                    struct iovec *iov, struct hf_pin *pin, struct meta_extent *hole)
+{
+    int count = dax_pin(&file->fs->dax, file->vnode, off, *len, flags, iov, PIECES, pin, hole);
+
+    if (count == -E2BIG && *len > SAFE_BYTES) {
+        *len = SAFE_BYTES;
+        count = dax_pin(&file->fs->dax, file->vnode, off, *len, flags, iov, PIECES, pin, hole);
+    }
+    if (count == -ENODATA && hole->page * HF_BLOCK_BYTES > off) {
+        *len = hole->page * HF_BLOCK_BYTES - off;
+        return pin_some(file, off, len, flags, iov, pin, hole);
+    }
+    return count == -EFAULT ? 0 : count;
+}
+
+/* ---- reading ---- */
+
+/* 0: end of file. */
+static ssize_t read_some(struct hf_file *file, char *buf, uint64_t len, uint64_t off)
+{
+    struct iovec iov[PIECES];
+    struct meta_extent hole;
+    struct hf_pin pin;
+
+    for (;;) {
+        uint64_t size = hf_load_acquire(&file->vnode->size), n, zeros;
+        int count;
+
+        if (off >= size)
+            return 0;
+        n = size - off < len ? size - off : len;
+        n = n < CHUNK_BYTES ? n : CHUNK_BYTES;
+        count = pin_some(file, off, &n, HF_PIN_READ, iov, &pin, &hole);
+        if (count > 0) {
+            copy_out(buf, iov, count);
+            dax_unpin(&pin);
+            return (ssize_t)n;
+        }
+        if (count == -ENODATA) {
+            zeros = (hole.page + hole.count) * HF_BLOCK_BYTES - off;
+            n = n < zeros ? n : zeros;
+            memset(buf, 0, n);
+            return (ssize_t)n;
+        }
+        if (count < 0)
+            return count;
+    }
+}
+
+ssize_t fs_read(struct hf_file *file, void *buf, size_t len, uint64_t off)
+{
+    size_t done = 0;
+    ssize_t n = 0;
+
+    while (done < len) {
+        n = read_some(file, (char *)buf + done, len - done, off + done);
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+    }
+    return done ? (ssize_t)done : n;
+}
+
+/* ---- writing ---- */
+
+/* A write into the hole at `off`. 0: look again. */
+static ssize_t write_hole(struct hf_file *file, const char *buf, uint64_t len, uint64_t off,
+                          const struct meta_extent *hole)
+{
+    struct fs_content content = {buf, off, len};
+    uint64_t page = off / HF_BLOCK_BYTES, hole_end = hole->page + hole->count;
+    uint64_t end = (off + len - 1) / HF_BLOCK_BYTES + 1, filled = 0, room;
+    int rc;
+
+    end = end < hole_end ? end : hole_end;
+    if (off + len > end * HF_BLOCK_BYTES)
+        content.len = end * HF_BLOCK_BYTES - off;
+    rc = fs_fill_hole(file->fs, file->vnode, page, end - page, FILL_WRITE, &content, &filled);
+    if (rc || !filled)
+        return rc;
+    room = (page + filled) * HF_BLOCK_BYTES - off;
+    return (ssize_t)(content.len < room ? content.len : room);
+}
+
+static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
+{
+    struct iovec iov[PIECES];
+    struct meta_extent hole;
+    struct hf_pin pin;
+    int count = pin_some(file, off, &len, HF_PIN_WRITE, iov, &pin, &hole);
+
+    if (count == -ENODATA)
+        return write_hole(file, buf, len, off, &hole);
+    if (count <= 0)
+        return count;
+    copy_in(iov, count, buf);
+    fs_vnode_touch(file->vnode);
+    dax_unpin(&pin);
+    return (ssize_t)len;
+}
+
+static ssize_t write_behind(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
+{
+    struct shm_vnode *vnode = file->vnode;
+    ssize_t n = 0;
+    int passed;
+    int rc = fs_extend_lock(file->fs, vnode, off, &passed);
+
+    if (rc)
+        return rc;
+    if (off >= vnode->size) {
+        n = fs_extend(file->fs, vnode, buf, len, off);
+        vnode->passed += passed ? 1 : 0;
+    }
+    dax_unlock(&file->fs->dax, vnode);
+    return n;
+}
+
+/* At least one byte, or an error. */
+static ssize_t write_some(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
+{
+    bool tried_hard = false;
+
+    for (;;) {
+        uint64_t size = hf_load_acquire(&file->vnode->size), n = len < CHUNK_BYTES ? len : CHUNK_BYTES;
+        ssize_t done;
+
+        if (off < size)
+            done = write_inside(file, buf, n < size - off ? n : size - off, off);
+        else
+            done = write_behind(file, buf, n, off);
+        if (done == -ENOSPC && off >= size) {
+            if (tried_hard)
+                return fs_no_space(file->fs, 1);
+            tried_hard = true;
+            fs_reap(file->fs);
+            fs_collect(file->fs);
+        } else if (done) {
+            return done;
+        }
+    }
+}
+
+ssize_t fs_write(struct hf_file *file, const void *buf, size_t len, uint64_t off)
+{
+    struct fs *fs = file->fs;
+    size_t done = 0;
+    ssize_t n = 0;
+
+    if (file->append)
+        return fs_append(file, buf, len, NULL);
+    if (len == 0)
+        return 0;
+    if (off >= HF_FILE_BYTES_MAX)
+        return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
+    if (len > HF_FILE_BYTES_MAX - off)
+        len = (size_t)(HF_FILE_BYTES_MAX - off);
+    if (hf_load_acquire(&fs->dax.shm->run->collect))
+        fs_collect(fs);
+    while (done < len) {
+        n = write_some(file, (const char *)buf + done, len - done, off + done);
+        if (n < 0)
+            break;
+        done += (size_t)n;
+    }
+    return done ? (ssize_t)done : n;
+}
+
+/* ---- fsync, seek ---- */
+
+/* Reads up to `room` extents from `page` on. */
+static int some_extents(struct fs *fs, uint64_t ino, uint64_t page, struct meta_extent *out,
+                        unsigned room, unsigned *count)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    *count = 0;
+    if (rc)
+        return rc;
+    while (*count < room && (rc = meta_extent_find(txn, ino, page, &out[*count])) == 0) {
+        page = out[*count].page + out[*count].count;
+        (*count)++;
+    }
+    meta_end_read(txn);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* Syncing a block that has left the file meanwhile does no harm. */
+static int persist_content(struct fs *fs, uint64_t ino)
+{
+    struct meta_extent extents[PIECES];
+    uint64_t page = 0;
+    unsigned count;
+    int rc;
+
+    do {
+        rc = some_extents(fs, ino, page, extents, PIECES, &count);
+        for (unsigned i = 0; rc == 0 && i < count; i++) {
+            char *at;
+
+            rc = fs_memory(fs, extents[i].block, extents[i].count, &at);
+            if (rc == 0)
+                media_persist(&fs->dax.media, at, extents[i].count * HF_BLOCK_BYTES);
+            page = extents[i].page + extents[i].count;
+        }
+    } while (rc == 0 && count == PIECES);
+    return rc;
+}
+
+int fs_fsync(struct hf_file *file)
+{
+    struct fs *fs = file->fs;
+    int rc = 0;
+
+    if (fs->dax.readonly)
+        return 0;
+    if (fs->durable)
+        rc = persist_content(fs, file->ino);
+    return rc ? rc : fs_vnode_sync(fs, file->vnode);
+}
+
+static int seek_data(struct fs *fs, uint64_t ino, uint64_t off, uint64_t size, uint64_t *out)
+{
+    struct meta_extent extent;
+    int rc = fs_extent_at(fs, ino, off / HF_BLOCK_BYTES, &extent);
+
+    if (rc < 0)
+        return rc;
+    if (extent.count == 0 || extent.page * HF_BLOCK_BYTES >= size)
+        return hf_fail(ENXIO, "there is no data at or after %llu", (unsigned long long)off);
+    *out = rc ? off : extent.page * HF_BLOCK_BYTES;
+    return 0;
+}
+
+static int seek_hole(struct fs *fs, uint64_t ino, uint64_t off, uint64_t size, uint64_t *out)
+{
+    struct meta_extent extent;
+    uint64_t page = off / HF_BLOCK_BYTES;
+    struct meta_txn *txn;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    while ((rc = meta_extent_find(txn, ino, page, &extent)) == 0 && extent.page <= page)
+        page = extent.page + extent.count;
+    meta_end_read(txn);
+    if (rc && rc != -ENOENT)
+        return rc;
+    if (page > off / HF_BLOCK_BYTES)
+        off = page * HF_BLOCK_BYTES;
+    *out = off < size ? off : size;
+    return 0;
+}
+
+int fs_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out)
+{
+    uint64_t size = hf_load_acquire(&file->vnode->size);
+
+    if (off >= size)
+        return hf_fail(ENXIO, "%llu is at or past end of file (%llu)", (unsigned long long)off,
+                       (unsigned long long)size);
+    if (whence == HF_SEEK_DATA)
+        return seek_data(file->fs, file->ino, off, size, out);
+    return seek_hole(file->fs, file->ino, off, size, out);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the order of things in a layout change, for all of its kinds:
+ *
+ *     drain (dax)  >  look, reserve and copy  >  transaction  >  intend  >  commit  >  open the gate
+ *
+ * Until the commit nothing that a reader of the file or a later process can see has changed; after it
+ * everything has. Killed in between, dax recovers the vnode by the version that `intend` announced.
+ */
+#include "fs/layout.h"
+
+#include "base/error.h"
+#include "base/futex.h"
+
+#include <errno.h>
+#include <string.h>
+
+int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
+                   uint64_t last, const struct hf_policy *policy)
+{
+    if (fs->dax.readonly)
+        return hf_fail(EROFS, "the pool is open for reading only");
+    if (hf_load_acquire(&fs->dax.shm->run->collect))
+        fs_collect(fs);
+    l->fs = fs;
+    l->vnode = vnode;
+    l->in_txn = l->committed = l->keep_times = false;
+    return dax_change_begin(&fs->dax, vnode, first, last, policy, &l->change);
+}
+
+int fs_layout_begin(struct fs_layout *l)
+{
+    int rc = fs_vnode_begin(l->fs, l->vnode, &l->txn, &l->inode);
+
+    l->in_txn = rc == 0;
+    return rc;
+}
+
+static void leaves(struct fs_layout *l, uint64_t count)
+{
+    l->inode.blocks = l->inode.blocks > count ? l->inode.blocks - count : 0;
+}
+
+static int free_part(void *arg, const struct meta_extent *part)
+{
+    struct fs_layout *l = arg;
+
+    leaves(l, part->count);
+    return fs_txn_free(&l->txn, part);
+}
+
+static int held_part(void *arg, const struct meta_extent *part)
+{
+    struct fs_layout *l = arg;
+
+    leaves(l, part->count);
+    return fs_txn_hold(&l->txn, l->vnode->ino, part);
+}
+
+static int removed(void *arg, const struct meta_extent *run)
+{
+    struct fs_layout *l = arg;
+
+    return dax_change_split(&l->change, run, free_part, held_part, l);
+}
+
+int fs_layout_remove(struct fs_layout *l, uint64_t page, uint64_t count)
+{
+    return meta_extent_remove(l->txn.meta, l->vnode->ino, page, count, removed, l);
+}
+
+int fs_layout_place(struct fs_layout *l, uint64_t page, uint64_t count,
+                    struct fs_reservation *reservation)
+{
+    struct fs_reserved_run run;
+
+    l->txn.reservation = reservation;
+    while (count && fs_reservation_take(reservation, count, &run)) {
+        struct meta_extent extent = {page, run.block, run.count};
+        int rc = meta_extent_insert(l->txn.meta, l->vnode->ino, &extent);
+
+        if (rc)
+            return rc;
+        l->inode.blocks += run.count;
+        page += run.count;
+        count -= run.count;
+    }
+    HF_BUG_ON(count);
+    return 0;
+}
+
+int fs_layout_commit(struct fs_layout *l, uint64_t size)
+{
+    int rc;
+
+    l->inode.size = size;
+    if (!l->keep_times)
+        l->inode.mtime_ns = l->inode.ctime_ns = hf_wall_ns();
+    l->in_txn = false;
+    rc = fs_vnode_record(l->vnode, &l->txn, &l->inode);
+    if (rc == 0)
+        l->committed = true;
+    return rc;
+}
+
+int fs_layout_commit_gone(struct fs_layout *l)
+{
+    int rc;
+
+    dax_change_intend(&l->change, l->inode.version + 1, 0);
+    l->in_txn = false;
+    rc = fs_commit(&l->txn);
+    if (rc == 0) {
+        hf_store_release(&l->vnode->dirty, 0u);
+        hf_store_release(&l->vnode->orphan, 0u); /* nothing is left to be deleted */
+        l->committed = true;
+    }
+    return rc;
+}
+
+/* When a later transaction of the change has failed, the file is as the last one that committed left it:
+ * vnode->size has not been touched since, and the inode's size is the same in all of them. */
+int fs_layout_close(struct fs_layout *l, int rc)
+{
+    if (l->in_txn)
+        fs_abort(&l->txn);
+    dax_change_end(&l->change, l->committed);
+    return rc;
+}
+
+/* ---- pages that stay, held by detached pins ---- */
+
+static int find_extent(struct fs_layout *l, uint64_t page, struct meta_extent *out)
+{
+    int rc;
+
+    if (l->in_txn)
+        return meta_extent_find(l->txn.meta, l->vnode->ino, page, out);
+    rc = fs_extent_at(l->fs, l->vnode->ino, page, out);
+    if (rc < 0)
+        return rc;
+    return out->count ? 0 : -ENOENT;
+}
+
+/* The first run of pages in [page, last] that has blocks and is held. -ENOENT: none. */
+static int next_held(struct fs_layout *l, uint64_t page, uint64_t last, struct meta_extent *run)
+{
+    struct meta_extent extent;
+
+    while (page <= last) {
+        int rc = find_extent(l, page, &extent);
+        uint64_t from, end, to;
+
+        if (rc)
+            return rc;
+        from = extent.page > page ? extent.page : page;
+        end = extent.page + extent.count;
+        end = last < end ? last + 1 : end;
+        if (from >= end)
+            return -ENOENT;
+        if (dax_change_holds(&l->change, from, end - 1)) {
+            while (!dax_change_holds(&l->change, from, from))
+                from++;
+            for (to = from + 1; to < end && dax_change_holds(&l->change, to, to); to++)
+                ;
+            *run = (struct meta_extent){from, extent.block + (from - extent.page), to - from};
+            return 0;
+        }
+        page = end;
+    }
+    return -ENOENT;
+}
+
+static int reserve_all(struct fs *fs, const struct meta_extent *run, struct fs_reservation *copies)
+{
+    uint64_t want = copies->blocks + run->count;
+    int rc = 0;
+
+    while (rc == 0 && copies->blocks < want)
+        rc = fs_reserve(fs, run->page, SPACE_NO_GOAL, want - copies->blocks, copies);
+    return rc == -ENOSPC ? fs_no_space(fs, run->count) : rc;
+}
+
+static int copy_run(struct fs *fs, const struct meta_extent *run, struct fs_reservation *copies)
+{
+    struct fs_reserved_run to;
+    uint64_t done = 0;
+
+    while (done < run->count && fs_reservation_take(copies, run->count - done, &to)) {
+        char *from_at, *to_at;
+        int rc = fs_memory(fs, run->block + done, to.count, &from_at);
+
+        rc = rc ? rc : fs_memory(fs, to.block, to.count, &to_at);
+        if (rc)
+            return rc;
+        memcpy(to_at, from_at, to.count * HF_BLOCK_BYTES);
+        if (fs->durable)
+            media_persist(&fs->dax.media, to_at, to.count * HF_BLOCK_BYTES);
+        done += to.count;
+    }
+    return 0;
+}
+
+int fs_layout_copy_held(struct fs_layout *l, uint64_t first, uint64_t last,
+                        struct fs_reservation *copies)
+{
+    struct meta_extent run;
+    int rc = 0;
+
+    if (!l->change.holder_count)
+        return 0;
+    while (rc == 0 && first <= last && (rc = next_held(l, first, last, &run)) == 0) {
+        rc = reserve_all(l->fs, &run, copies);
+        rc = rc ? rc : copy_run(l->fs, &run, copies);
+        first = run.page + run.count;
+    }
+    fs_reservation_rewind(copies);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+int fs_layout_swap_held(struct fs_layout *l, uint64_t first, uint64_t last,
+                        struct fs_reservation *copies)
+{
+    struct meta_extent run;
+    int rc = 0;
+
+    if (!l->change.holder_count)
+        return 0;
+    while (rc == 0 && first <= last && (rc = next_held(l, first, last, &run)) == 0) {
+        rc = fs_layout_remove(l, run.page, run.count);
+        rc = rc ? rc : fs_layout_place(l, run.page, run.count, copies);
+        first = run.page + run.count;
+    }
+    return rc == -ENOENT ? 0 : rc;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/* Owns what is told of the pool as a whole. Counts are read without a lock: each was true a moment ago. */
+#include "base/error.h"
+#include "fs/fs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* relaxed: shown, nothing hangs on it */
+#define SHOWN(counter) hf_load_relaxed(&(counter))
+
+static int read_super(struct fs *fs, struct meta_super *super)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_super_get(txn, super);
+    meta_end_read(txn);
+    return rc;
+}
+
+static uint32_t threads(const struct shm *shm)
+{
+    uint32_t used = hf_load_acquire(&shm->run->lanes_used), count = 0;
+
+    for (uint32_t i = 0; i < used; i++)
+        count += SHOWN(shm->lanes[i].owner) != 0 && SHOWN(shm->lanes[i].tid) != 0;
+    return count;
+}
+
+static uint32_t open_files(const struct shm *shm)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < shm->run->limits.vnodes; i++)
+        count += SHOWN(shm->vnodes[i].state) != SHM_VNODE_FREE &&
+                 shm_vnode_is_open(shm, &shm->vnodes[i]);
+    return count;
+}
+
+static void tell_super(const struct meta_super *super, struct hf_pool_info *out)
+{
+    memcpy(out->uuid, super->uuid, sizeof out->uuid);
+    out->pool_bytes = super->pool_bytes;
+    out->limit_bytes = super->limit_bytes;
+    out->inodes = super->inodes;
+    out->flags = super->flags;
+    out->format = super->format;
+    out->incompat = super->incompat;
+    out->ro_compat = super->ro_compat;
+    out->compat = super->compat;
+    out->max_processes = super->max_processes;
+    out->max_threads = super->max_threads;
+    out->max_files = super->max_files;
+    out->max_leases = super->max_leases;
+}
+
+int fs_info(struct fs *fs, struct hf_pool_info *out)
+{
+    struct shm *shm = fs->dax.shm;
+    struct hf_pool_info info = {.size = out->size};
+    struct meta_super super;
+    int rc;
+
+    fs_reap(fs);
+    fs_collect(fs);
+    rc = read_super(fs, &super);
+    if (rc)
+        return rc;
+    tell_super(&super, &info);
+    info.free_bytes = SHOWN(shm->run->free_blocks) * HF_BLOCK_BYTES;
+    info.detached_bytes = SHOWN(shm->run->detached_blocks) * HF_BLOCK_BYTES;
+    snprintf(info.engine, sizeof info.engine, "%s", shm->run->engine);
+    snprintf(info.media, sizeof info.media, "%s", media_kind_name(fs->dax.media.kind));
+    info.policy = fs->dax.policy;
+    info.processes = SHOWN(shm->run->processes);
+    info.threads = threads(shm);
+    info.files = open_files(shm);
+    info.leases = (uint32_t)SHOWN(shm->run->holds_used);
+    *out = info;
+    return 0;
+}
+
+/* An inode takes no block but some 200 bytes of metadata, whose room the limit of the pool decides. */
+#define INODES_BASE (UINT64_C(1) << 22)
+
+int fs_statvfs(struct fs *fs, struct statvfs *out)
+{
+    const struct shm_run *run = fs->dax.shm->run;
+    struct meta_super super;
+    uint64_t inodes;
+    int rc;
+
+    fs_reap(fs);
+    fs_collect(fs);
+    rc = read_super(fs, &super);
+    if (rc)
+        return rc;
+    inodes = INODES_BASE + super.limit_bytes / HF_BLOCK_BYTES;
+    memset(out, 0, sizeof *out);
+    out->f_bsize = out->f_frsize = HF_BLOCK_BYTES;
+    out->f_blocks = hf_load_acquire(&run->pool_blocks);
+    out->f_bfree = out->f_bavail = SHOWN(run->free_blocks);
+    out->f_files = inodes;
+    out->f_ffree = out->f_favail = inodes > super.inodes ? inodes - super.inodes : 0;
+    memcpy(&out->f_fsid, super.uuid, sizeof out->f_fsid);
+    out->f_flag = fs->dax.readonly ? ST_RDONLY : 0;
+    out->f_namemax = HF_NAME_MAX;
+    return 0;
+}
+
+int fs_stats(struct fs *fs, struct hf_stats *out)
+{
+    const struct shm_stats *stats = &fs->dax.shm->run->stats;
+
+    out->pins_slow = SHOWN(stats->pins_slow);
+    out->faults = SHOWN(stats->faults);
+    out->gate_waits = SHOWN(stats->gate_waits);
+    out->changes = SHOWN(stats->changes);
+    out->barriers = SHOWN(stats->barriers);
+    out->drains_waited = SHOWN(stats->drains_waited);
+    out->detaches = SHOWN(stats->detaches);
+    out->timeouts = SHOWN(stats->timeouts);
+    out->reaped = SHOWN(stats->reaped);
+    out->wait_ns_total = SHOWN(stats->wait_ns_total);
+    out->wait_ns_max = SHOWN(stats->wait_ns_max);
+    for (unsigned i = 0; i < HF_WAIT_BUCKETS; i++)
+        out->wait_log2_ns[i] = SHOWN(stats->wait_log2_ns[i]);
+    return 0;
+}

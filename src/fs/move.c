@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns hf_move(): the blocks of a range are copied to other blocks and freed. The copy runs with the gate
+ * closed and the layout mutex free, so the rest of the file stays usable; a thread that was let
+ * through meanwhile, because it held a pin already, may have written, and then the copy is made again.
+ *
+ * A long range moves in parts, each a layout change of its own: a move changes no content, so
+ * stopping between two of them is no half-done state.
+ */
+#include "fs/layout.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define PART_PAGES 16384u /* 64 MiB */
+#define PART_PIECES 64u
+#define COPIES_UNLOCKED 3u
+
+struct part {
+    struct fs_layout l;
+    struct fs_reservation blocks;
+    struct meta_extent pieces[PART_PIECES]; /* what lies under it */
+    unsigned count;
+    uint64_t last; /* page up to which the pieces reach */
+};
+
+/* Extents cannot leave the range while the gate is closed; holes that are filled meanwhile stay. */
+static int find_pieces(struct part *p, uint64_t page, uint64_t last)
+{
+    p->count = 0;
+    p->last = last;
+    while (page <= last) {
+        struct meta_extent *piece = &p->pieces[p->count];
+        uint64_t skip;
+        int rc = fs_extent_at(p->l.fs, p->l.vnode->ino, page, piece);
+
+        if (rc < 0)
+            return rc;
+        if (piece->count == 0 || piece->page > last)
+            return 0;
+        skip = piece->page < page ? page - piece->page : 0;
+        piece->page += skip;
+        piece->block += skip;
+        piece->count -= skip;
+        if (piece->count > last - piece->page + 1)
+            piece->count = last - piece->page + 1;
+        page = piece->page + piece->count;
+        if (++p->count == PART_PIECES) {
+            p->last = page - 1;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* Cuts the pieces down to as many pages as there are blocks. */
+static void cut_pieces(struct part *p)
+{
+    uint64_t room = p->blocks.blocks;
+
+    for (unsigned i = 0; i < p->count; i++) {
+        if (p->pieces[i].count < room) {
+            room -= p->pieces[i].count;
+            continue;
+        }
+        if (p->pieces[i].count > room || i + 1 < p->count)
+            p->last = p->pieces[i].page + room - 1;
+        p->pieces[i].count = room;
+        p->count = i + 1;
+        return;
+    }
+}
+
+static int reserve_blocks(struct part *p)
+{
+    uint64_t want = 0;
+    int rc = 0;
+
+    for (unsigned i = 0; i < p->count; i++)
+        want += p->pieces[i].count;
+    while (rc == 0 && p->blocks.blocks < want && p->blocks.count < SHM_RESERVED)
+        rc = fs_reserve(p->l.fs, p->pieces[0].page, SPACE_NO_GOAL, want - p->blocks.blocks,
+                        &p->blocks);
+    if (rc && rc != -ENOSPC)
+        return rc;
+    if (!p->blocks.blocks)
+        return -ENOSPC;
+    cut_pieces(p);
+    return 0;
+}
+
+static int copy_piece(struct part *p, const struct meta_extent *piece)
+{
+    struct fs *fs = p->l.fs;
+    struct fs_reserved_run run;
+    uint64_t done = 0;
+
+    while (done < piece->count && fs_reservation_take(&p->blocks, piece->count - done, &run)) {
+        char *from, *to;
+        int rc = fs_memory(fs, piece->block + done, run.count, &from);
+
+        rc = rc ? rc : fs_memory(fs, run.block, run.count, &to);
+        if (rc)
+            return rc;
+        memcpy(to, from, run.count * HF_BLOCK_BYTES);
+        if (fs->durable)
+            media_persist(&fs->dax.media, to, run.count * HF_BLOCK_BYTES);
+        done += run.count;
+    }
+    return 0;
+}
+
+static int copy_all(struct part *p)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; rc == 0 && i < p->count; i++)
+        rc = copy_piece(p, &p->pieces[i]);
+    fs_reservation_rewind(&p->blocks);
+    return rc;
+}
+
+/* 0: the copy is what the file holds, and the mutex is held. *gone: the change has been given up. */
+static int copy(struct part *p, bool *gone)
+{
+    *gone = false;
+    for (unsigned i = 0; i < COPIES_UNLOCKED; i++) {
+        int copied, rc;
+
+        dax_change_pause(&p->l.change);
+        copied = copy_all(p);
+        rc = dax_change_resume(&p->l.change);
+        *gone = rc < 0;
+        if (rc < 0 || copied)
+            return rc < 0 ? rc : copied;
+        if (rc == 0)
+            return 0;
+    }
+    return copy_all(p);
+}
+
+static int swap(struct part *p)
+{
+    struct fs_layout *l = &p->l;
+    int rc = fs_layout_begin(l);
+
+    for (unsigned i = 0; rc == 0 && i < p->count; i++) {
+        rc = fs_layout_remove(l, p->pieces[i].page, p->pieces[i].count);
+        rc = rc ? rc : fs_layout_place(l, p->pieces[i].page, p->pieces[i].count, &p->blocks);
+    }
+    l->keep_times = true;
+    return rc ? rc : fs_layout_commit(l, l->vnode->size);
+}
+
+/* Moves pages from *page on, at most to `last`; *page is then the first that is still to do. */
+static int move_part(struct fs *fs, struct shm_vnode *vnode, uint64_t *page, uint64_t last,
+                     const struct hf_policy *policy)
+{
+    struct part p;
+    bool gone = false;
+    int rc = fs_layout_open(&p.l, fs, vnode, *page, last, policy);
+
+    if (rc)
+        return rc;
+    fs_reservation_init(&p.blocks);
+    rc = find_pieces(&p, *page, last);
+    if (rc == 0 && p.count) {
+        rc = reserve_blocks(&p);
+        rc = rc ? rc : copy(&p, &gone);
+        rc = rc ? rc : swap(&p);
+    }
+    if (!gone)
+        fs_layout_close(&p.l, rc);
+    fs_reservation_drop(fs, &p.blocks);
+    if (rc == 0)
+        *page = p.last + 1;
+    return rc;
+}
+
+int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+            const struct hf_policy *policy)
+{
+    uint64_t size = hf_load_acquire(&vnode->size), page = off / HF_BLOCK_BYTES, end;
+    bool tried_hard = false;
+    int rc = 0;
+
+    if (off % HF_BLOCK_BYTES || off >= size || len > size - off ||
+        (len % HF_BLOCK_BYTES && off + len != size))
+        return hf_fail(EINVAL, "a move of [%llu, +%llu) must be of whole pages inside the file (%llu)",
+                       (unsigned long long)off, (unsigned long long)len, (unsigned long long)size);
+    end = (off + len + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
+    while (rc == 0 && page < end) {
+        uint64_t last = (end - page < PART_PAGES ? end : page + PART_PAGES) - 1;
+
+        rc = move_part(fs, vnode, &page, last, policy);
+        if (rc == -ENOSPC && !tried_hard) {
+            tried_hard = true;
+            fs_reap(fs);
+            fs_collect(fs);
+            rc = 0;
+        }
+    }
+    return rc == -ENOSPC ? fs_no_space(fs, end - page) : rc;
+}

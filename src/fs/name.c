@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns making and removing names, rename excepted. Each call is one transaction that walks, checks and
+ * changes. Links of a directory: its name, its ".", and the ".." of each directory in it.
+ */
+#include "fs/name.h"
+
+#include "base/error.h"
+#include "base/futex.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- inodes ---- */
+
+int fs_inode_new(struct fs_txn *txn, mode_t mode, uint64_t *ino, struct meta_inode *inode)
+{
+    int64_t now = hf_wall_ns();
+    struct meta_super super;
+    int rc = meta_super_get(txn->meta, &super);
+
+    if (rc)
+        return rc;
+    *ino = super.next_ino++;
+    super.inodes++;
+    *inode = (struct meta_inode){.mode = mode,
+                                 .uid = geteuid(),
+                                 .gid = getegid(),
+                                 .nlink = 1,
+                                 .atime_ns = now,
+                                 .mtime_ns = now,
+                                 .ctime_ns = now,
+                                 .btime_ns = now,
+                                 .version = 1};
+    return meta_super_put(txn->meta, &super);
+}
+
+int fs_inode_drop(struct fs_txn *txn, uint64_t ino)
+{
+    struct meta_super super;
+    int rc = meta_super_get(txn->meta, &super);
+
+    if (rc)
+        return rc;
+    super.inodes -= super.inodes ? 1 : 0;
+    rc = meta_super_put(txn->meta, &super);
+    return rc ? rc : meta_inode_del(txn->meta, ino);
+}
+
+int fs_dir_changed(struct fs_txn *txn, uint64_t dir, int links)
+{
+    struct meta_inode inode;
+    int rc = meta_inode_get(txn->meta, dir, &inode);
+
+    if (rc)
+        return rc;
+    inode.mtime_ns = inode.ctime_ns = hf_wall_ns();
+    inode.nlink = (uint32_t)((int64_t)inode.nlink + links);
+    return meta_inode_put(txn->meta, dir, &inode);
+}
+
+int fs_inode_unlinked(struct fs_txn *txn, uint64_t ino, bool *orphan)
+{
+    struct meta_inode inode;
+    int rc = meta_inode_get(txn->meta, ino, &inode);
+
+    *orphan = false;
+    if (rc)
+        return rc;
+    inode.nlink -= inode.nlink ? 1 : 0;
+    inode.ctime_ns = hf_wall_ns();
+    if (inode.nlink == 0 && !S_ISREG(inode.mode))
+        return fs_inode_drop(txn, ino);
+    rc = meta_inode_put(txn->meta, ino, &inode);
+    if (rc || inode.nlink)
+        return rc;
+    *orphan = true;
+    return meta_orphan_put(txn->meta, ino);
+}
+
+/* ---- new names ---- */
+
+/* The place for a new name. */
+static int walk_to_new(struct fs_txn *txn, const char *path, bool is_dir, struct fs_place *place)
+{
+    int rc = fs_walk(txn->meta, path, false, place);
+
+    if (rc)
+        return rc;
+    if (place->ino)
+        return hf_fail(EEXIST, "%.200s exists", path);
+    return place->slash && !is_dir ? fs_not_there(path) : 0;
+}
+
+static int put_new(struct fs_txn *txn, const struct fs_place *place, uint64_t ino,
+                   const struct meta_inode *inode)
+{
+    int rc = meta_inode_put(txn->meta, ino, inode);
+
+    rc = rc ? rc : meta_dirent_put(txn->meta, place->dir, place->name, ino, inode->mode & S_IFMT);
+    return rc ? rc : fs_dir_changed(txn, place->dir, S_ISDIR(inode->mode) ? 1 : 0);
+}
+
+static int finish(struct fs_txn *txn, int rc)
+{
+    if (rc == 0)
+        return fs_commit(txn);
+    fs_abort(txn);
+    return rc;
+}
+
+static int make(struct fs_txn *txn, const char *path, mode_t mode, dev_t rdev, const char *target)
+{
+    struct meta_inode inode;
+    struct fs_place place;
+    uint64_t ino;
+    int rc = walk_to_new(txn, path, S_ISDIR(mode), &place);
+
+    rc = rc ? rc : fs_inode_new(txn, mode, &ino, &inode);
+    if (rc)
+        return rc;
+    inode.rdev = S_ISCHR(mode) || S_ISBLK(mode) ? rdev : 0;
+    if (S_ISDIR(mode)) {
+        inode.nlink = 2;
+        inode.parent = place.dir;
+    }
+    if (target) {
+        inode.size = strlen(target);
+        rc = meta_symlink_put(txn->meta, ino, target, inode.size);
+    }
+    return rc ? rc : put_new(txn, &place, ino, &inode);
+}
+
+static int make_node(struct fs *fs, const char *path, mode_t mode, dev_t rdev, const char *target)
+{
+    struct fs_txn txn;
+    int rc = fs_begin(fs, &txn);
+
+    return rc ? rc : finish(&txn, make(&txn, path, mode, rdev, target));
+}
+
+int fs_mkdir(struct fs *fs, const char *path, mode_t mode)
+{
+    return make_node(fs, path, S_IFDIR | mode, 0, NULL);
+}
+
+int fs_mknod(struct fs *fs, const char *path, mode_t mode, dev_t rdev)
+{
+    return make_node(fs, path, mode, rdev, NULL);
+}
+
+int fs_symlink(struct fs *fs, const char *target, const char *path)
+{
+    return make_node(fs, path, S_IFLNK | 0777, 0, target);
+}
+
+static int add_link(struct fs_txn *txn, const char *from, const char *to)
+{
+    struct fs_place old, place;
+    struct meta_inode inode;
+    int rc = fs_walk_to(txn->meta, from, false, &old);
+
+    if (rc == 0 && S_ISDIR(old.type))
+        rc = hf_fail(EPERM, "%.200s is a directory: it has one name", from);
+    rc = rc ? rc : walk_to_new(txn, to, false, &place);
+    rc = rc ? rc : meta_inode_get(txn->meta, old.ino, &inode);
+    if (rc == 0 && inode.nlink == UINT32_MAX)
+        rc = hf_fail(EMLINK, "%.200s has too many names", from);
+    if (rc)
+        return rc;
+    inode.nlink++;
+    inode.ctime_ns = hf_wall_ns();
+    return put_new(txn, &place, old.ino, &inode);
+}
+
+int fs_link(struct fs *fs, const char *from, const char *to)
+{
+    struct fs_txn txn;
+    int rc = fs_begin(fs, &txn);
+
+    return rc ? rc : finish(&txn, add_link(&txn, from, to));
+}
+
+/* ---- removing a directory ---- */
+
+static int may_remove_dir(struct fs_txn *txn, const struct fs_place *place, const char *path)
+{
+    struct meta_dirent entry;
+    int rc;
+
+    if (place->last == LAST_DOT)
+        return hf_fail(EINVAL, "%.200s ends in a dot", path);
+    if (place->last == LAST_DOTDOT)
+        return hf_fail(ENOTEMPTY, "%.200s is a parent of what it names", path);
+    if (place->last == LAST_ROOT)
+        return hf_fail(EBUSY, "the root directory stays");
+    if (!S_ISDIR(place->type))
+        return hf_fail(ENOTDIR, "%.200s is no directory", path);
+    rc = meta_dirent_next(txn->meta, place->ino, "", &entry);
+    if (rc == 0)
+        return hf_fail(ENOTEMPTY, "%.200s is not empty", path);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int remove_dir(struct fs_txn *txn, const char *path)
+{
+    struct fs_place place;
+    int rc = fs_walk_to(txn->meta, path, false, &place);
+
+    rc = rc ? rc : may_remove_dir(txn, &place, path);
+    rc = rc ? rc : meta_dirent_del(txn->meta, place.dir, place.name);
+    rc = rc ? rc : fs_inode_drop(txn, place.ino);
+    return rc ? rc : fs_dir_changed(txn, place.dir, -1);
+}
+
+int fs_rmdir(struct fs *fs, const char *path)
+{
+    struct fs_txn txn;
+    int rc = fs_begin(fs, &txn);
+
+    return rc ? rc : finish(&txn, remove_dir(&txn, path));
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns opening files, with O_CREAT and O_TRUNC. What the path names can change between the look and the
+ * opening of its vnode; then fs_vnode_open() says that the inode is gone, and the path is looked up
+ * again.
+ */
+#include "base/error.h"
+#include "fs/name.h"
+#include "fs/vnode.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+struct opening {
+    struct fs *fs;
+    const char *path;
+    int flags;
+    mode_t mode;
+};
+
+static bool follows(const struct opening *o)
+{
+    return !(o->flags & O_NOFOLLOW) && (o->flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
+}
+
+static int check_found(const struct opening *o, const struct fs_place *place)
+{
+    if ((o->flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+        return hf_fail(EEXIST, "%.200s exists", o->path);
+    if (S_ISDIR(place->type))
+        return hf_fail(EISDIR, "%.200s is a directory", o->path);
+    if (S_ISLNK(place->type))
+        return hf_fail(ELOOP, "%.200s is a symbolic link", o->path);
+    if (!S_ISREG(place->type))
+        return hf_fail(ENXIO, "%.200s is no regular file", o->path);
+    return 0;
+}
+
+static int put_file(struct fs_txn *txn, const struct opening *o, const struct fs_place *place,
+                    uint64_t *ino)
+{
+    struct meta_inode inode;
+    int rc = fs_inode_new(txn, S_IFREG | o->mode, ino, &inode);
+
+    rc = rc ? rc : meta_inode_put(txn->meta, *ino, &inode);
+    rc = rc ? rc : meta_dirent_put(txn->meta, place->dir, place->name, *ino, S_IFREG);
+    return rc ? rc : fs_dir_changed(txn, place->dir, 0);
+}
+
+/* Makes the file unless somebody has been faster. */
+static int create(const struct opening *o, uint64_t *ino)
+{
+    struct fs_place place;
+    struct fs_txn txn;
+    int rc = fs_begin(o->fs, &txn);
+
+    if (rc)
+        return rc;
+    rc = fs_walk(txn.meta, o->path, follows(o), &place);
+    if (rc == 0 && !place.ino && place.slash)
+        rc = hf_fail(EISDIR, "%.200s ends in a slash", o->path);
+    if (rc == 0 && place.ino) {
+        rc = check_found(o, &place);
+        *ino = place.ino;
+        fs_abort(&txn);
+        return rc;
+    }
+    rc = rc ? rc : put_file(&txn, o, &place, ino);
+    if (rc == 0)
+        return fs_commit(&txn);
+    fs_abort(&txn);
+    return rc;
+}
+
+static int find(const struct opening *o, uint64_t *ino)
+{
+    struct fs_place place;
+    struct meta_txn *txn;
+    int rc = meta_begin_read(o->fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = fs_walk(txn, o->path, follows(o), &place);
+    meta_end_read(txn);
+    if (rc)
+        return rc;
+    if (!place.ino)
+        return o->flags & O_CREAT ? create(o, ino) : fs_not_there(o->path);
+    *ino = place.ino;
+    return check_found(o, &place);
+}
+
+static int find_vnode(const struct opening *o, struct shm_vnode **vnode)
+{
+    uint64_t ino;
+    int rc;
+
+    do {
+        rc = find(o, &ino);
+        if (rc)
+            return rc;
+        rc = fs_vnode_open(o->fs, ino, vnode);
+    } while (rc == -ENOENT);
+    return rc;
+}
+
+static int check_mode(const struct fs *fs, const char *path, int flags)
+{
+    int access = flags & O_ACCMODE;
+
+    if (access == O_ACCMODE)
+        return hf_fail(EINVAL, "%.200s: no such access mode", path);
+    if (flags & O_TRUNC && access == O_RDONLY)
+        return hf_fail(EINVAL, "%.200s: O_TRUNC needs write access", path);
+    if (fs->dax.readonly && access != O_RDONLY)
+        return hf_fail(EROFS, "%.200s: the pool is open for reading only", path);
+    return 0;
+}
+
+int fs_open(struct fs *fs, const char *path, int flags, mode_t mode, struct hf_file **out)
+{
+    struct opening opening = {fs, path, flags, mode};
+    struct hf_file *file;
+    int rc = check_mode(fs, path, flags);
+
+    if (rc)
+        return rc;
+    file = malloc(sizeof *file);
+    if (!file)
+        return hf_fail(ENOMEM, "out of memory");
+    rc = find_vnode(&opening, &file->vnode);
+    if (rc == 0 && flags & O_TRUNC && hf_load_acquire(&file->vnode->size)) {
+        rc = fs_truncate(fs, file->vnode, 0, &fs->dax.policy);
+        if (rc)
+            fs_vnode_close(fs, file->vnode);
+    }
+    if (rc) {
+        free(file);
+        return rc;
+    }
+    file->fs = fs;
+    file->ino = file->vnode->ino;
+    file->readable = (flags & O_ACCMODE) != O_WRONLY;
+    file->writable = (flags & O_ACCMODE) != O_RDONLY;
+    file->append = flags & O_APPEND;
+    hf_add_relaxed(&fs->handles, 1); /* relaxed: a count */
+    *out = file;
+    return 0;
+}
+
+int fs_close(struct hf_file *file)
+{
+    struct fs *fs = file->fs;
+
+    fs_vnode_close(fs, file->vnode);
+    if (hf_load_acquire(&fs->dax.shm->run->collect))
+        fs_collect(fs);
+    free(file);
+    hf_sub_acq_rel(&fs->handles, 1);
+    return 0;
+}

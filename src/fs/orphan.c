@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the end of files without names. An inode without names has an orphan record in LMDB from the
+ * transaction that took its last name until the one that deletes it, so it is found whoever dies
+ * in between: by the last close, by a sweep after a death, or by the next first process to attach.
+ *
+ * Of several that race to delete one, each looks under the layout mutex whether it is the only one
+ * that has the file open; who is not leaves, and the last to leave tries again.
+ */
+#include "fs/orphan.h"
+
+#include "base/error.h"
+#include "fs/layout.h"
+#include "fs/name.h"
+
+#include <errno.h>
+
+static const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
+
+static int delete_file(struct fs_layout *l, uint64_t ino)
+{
+    int rc = fs_layout_begin(l);
+
+    if (rc)
+        return rc;
+    if (l->inode.nlink)
+        return hf_fail(EUCLEAN, "inode %llu is recorded as having no names, but has",
+                       (unsigned long long)ino);
+    rc = fs_layout_remove(l, 0, UINT64_MAX);
+    rc = rc ? rc : meta_orphan_del(l->txn.meta, ino);
+    rc = rc ? rc : fs_inode_drop(&l->txn, ino);
+    return rc ? rc : fs_layout_commit_gone(l);
+}
+
+static int try_delete(struct fs *fs, struct shm_vnode *vnode, uint64_t ino)
+{
+    struct fs_layout l;
+    int rc = fs_layout_open(&l, fs, vnode, 0, DAX_LAST, &detach);
+
+    if (rc)
+        return rc;
+    rc = fs_vnode_only_mine(fs, vnode) ? delete_file(&l, ino) : -EBUSY;
+    return fs_layout_close(&l, rc);
+}
+
+void fs_orphan_delete(struct fs *fs, uint64_t ino)
+{
+    struct shm_vnode *vnode;
+    int rc;
+
+    if (fs->dax.readonly)
+        return;
+    do {
+        if (fs_vnode_open_orphan(fs, ino, &vnode))
+            return;
+        rc = try_delete(fs, vnode, ino);
+        if (!shm_vnode_put(fs->dax.shm, vnode))
+            return;
+        if (rc == 0)
+            dax_forget(&fs->dax, vnode);
+    } while (rc == -EBUSY);
+}
+
+void fs_orphan_made(struct fs *fs, uint64_t ino)
+{
+    struct shm_vnode *vnode;
+
+    if (fs_vnode_open_orphan(fs, ino, &vnode))
+        return;
+    hf_store_release(&vnode->orphan, 1u);
+    fs_vnode_close(fs, vnode);
+}
+
+static int next_orphan(struct fs *fs, uint64_t *ino)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_orphan_next(txn, ino);
+    meta_end_read(txn);
+    return rc;
+}
+
+void fs_orphans_sweep(struct fs *fs)
+{
+    for (uint64_t ino = 0; next_orphan(fs, &ino) == 0; ino++) {
+        const struct shm_vnode *vnode = shm_vnode_find(fs->dax.shm, ino);
+
+        if (!vnode || !shm_vnode_is_open(fs->dax.shm, vnode))
+            fs_orphan_delete(fs, ino);
+    }
+}

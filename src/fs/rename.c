@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns hf_rename(): one transaction. A replaced regular file becomes an orphan in it and is deleted
+ * right after, or with its last close.
+ */
+#include "base/error.h"
+#include "base/futex.h"
+#include "fs/name.h"
+#include "fs/orphan.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct renaming {
+    struct fs_txn txn;
+    const char *from_path, *to_path;
+    struct fs_place from, to;
+    uint64_t orphan; /* inode that lost its last name; 0: none */
+};
+
+static int check_end(const struct fs_place *place, const char *path)
+{
+    if (place->last == LAST_NAME)
+        return 0;
+    return hf_fail(EBUSY, "%.200s: \".\", \"..\" and the root cannot be renamed", path);
+}
+
+/* Whether `ino` is `dir` or one of the directories above it. */
+static int is_above(struct meta_txn *txn, uint64_t ino, uint64_t dir)
+{
+    struct meta_super super;
+    int rc = meta_super_get(txn, &super);
+
+    for (uint64_t steps = 0; rc == 0 && steps <= super.inodes; steps++) {
+        struct meta_inode inode;
+
+        if (dir == ino)
+            return 1;
+        if (dir == META_ROOT_INO)
+            return 0;
+        rc = meta_inode_get(txn, dir, &inode);
+        dir = inode.parent;
+    }
+    return rc == 0 || rc == -ENOENT ? hf_fail(EUCLEAN, "directory %llu is in no tree",
+                                              (unsigned long long)dir)
+                                    : rc;
+}
+
+static int check_loop(struct renaming *r, const struct fs_place *what, const struct fs_place *where)
+{
+    int rc = S_ISDIR(what->type) ? is_above(r->txn.meta, what->ino, where->dir) : 0;
+
+    if (rc != 1)
+        return rc;
+    return hf_fail(EINVAL, "%.200s cannot go into itself, to %.200s", r->from_path, r->to_path);
+}
+
+static int check_replaced(struct renaming *r)
+{
+    struct meta_dirent entry;
+    int rc;
+
+    if (S_ISDIR(r->from.type) && !S_ISDIR(r->to.type))
+        return hf_fail(ENOTDIR, "%.200s is no directory", r->to_path);
+    if (!S_ISDIR(r->from.type) && S_ISDIR(r->to.type))
+        return hf_fail(EISDIR, "%.200s is a directory", r->to_path);
+    if (!S_ISDIR(r->to.type))
+        return 0;
+    rc = meta_dirent_next(r->txn.meta, r->to.ino, "", &entry);
+    if (rc == 0)
+        return hf_fail(ENOTEMPTY, "%.200s is not empty", r->to_path);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int find(struct renaming *r, uint32_t flags)
+{
+    int rc = fs_walk_to(r->txn.meta, r->from_path, false, &r->from);
+
+    rc = rc ? rc : fs_walk(r->txn.meta, r->to_path, false, &r->to);
+    if (rc == 0 && r->to.ino && flags & HF_RENAME_NOREPLACE)
+        return hf_fail(EEXIST, "%.200s exists", r->to_path);
+    rc = rc ? rc : check_end(&r->from, r->from_path);
+    rc = rc ? rc : check_end(&r->to, r->to_path);
+    if (rc)
+        return rc;
+    if (!r->to.ino && flags & HF_RENAME_EXCHANGE)
+        return fs_not_there(r->to_path);
+    if (r->to.slash && !r->to.ino && !S_ISDIR(r->from.type))
+        return hf_fail(ENOTDIR, "%.200s is no directory", r->from_path);
+    return 0;
+}
+
+/* ---- changing ---- */
+
+/* What was moved: its time, and a directory's parent. */
+static int moved(struct fs_txn *txn, const struct fs_place *what, uint64_t dir)
+{
+    struct meta_inode inode;
+    int rc = meta_inode_get(txn->meta, what->ino, &inode);
+
+    if (rc)
+        return rc;
+    inode.ctime_ns = hf_wall_ns();
+    if (S_ISDIR(inode.mode))
+        inode.parent = dir;
+    return meta_inode_put(txn->meta, what->ino, &inode);
+}
+
+static int dirs_changed(struct renaming *r, int from_links, int to_links)
+{
+    int rc;
+
+    if (r->from.dir == r->to.dir)
+        return fs_dir_changed(&r->txn, r->from.dir, from_links + to_links);
+    rc = fs_dir_changed(&r->txn, r->from.dir, from_links);
+    return rc ? rc : fs_dir_changed(&r->txn, r->to.dir, to_links);
+}
+
+static int drop_replaced(struct renaming *r)
+{
+    bool orphan;
+    int rc;
+
+    if (S_ISDIR(r->to.type))
+        return fs_inode_drop(&r->txn, r->to.ino);
+    rc = fs_inode_unlinked(&r->txn, r->to.ino, &orphan);
+    if (rc == 0 && orphan)
+        r->orphan = r->to.ino;
+    return rc;
+}
+
+static int replace(struct renaming *r)
+{
+    int links = S_ISDIR(r->from.type) ? 1 : 0;
+    int rc = check_loop(r, &r->from, &r->to);
+
+    if (rc == 0 && r->to.ino) {
+        rc = check_replaced(r);
+        rc = rc ? rc : drop_replaced(r);
+    }
+    rc = rc ? rc : meta_dirent_del(r->txn.meta, r->from.dir, r->from.name);
+    rc = rc ? rc : meta_dirent_put(r->txn.meta, r->to.dir, r->to.name, r->from.ino, r->from.type);
+    rc = rc ? rc : moved(&r->txn, &r->from, r->to.dir);
+    return rc ? rc : dirs_changed(r, -links, r->to.ino ? 0 : links);
+}
+
+static int exchange(struct renaming *r)
+{
+    int links = (S_ISDIR(r->from.type) ? 1 : 0) - (S_ISDIR(r->to.type) ? 1 : 0);
+    int rc = check_loop(r, &r->from, &r->to);
+
+    rc = rc ? rc : check_loop(r, &r->to, &r->from);
+    rc = rc ? rc : meta_dirent_put(r->txn.meta, r->to.dir, r->to.name, r->from.ino, r->from.type);
+    rc = rc ? rc : meta_dirent_put(r->txn.meta, r->from.dir, r->from.name, r->to.ino, r->to.type);
+    rc = rc ? rc : moved(&r->txn, &r->from, r->to.dir);
+    rc = rc ? rc : moved(&r->txn, &r->to, r->from.dir);
+    return rc ? rc : dirs_changed(r, -links, links);
+}
+
+int fs_rename(struct fs *fs, const char *from, const char *to, uint32_t flags)
+{
+    struct renaming r = {.from_path = from, .to_path = to};
+    int rc = fs_begin(fs, &r.txn);
+
+    if (rc)
+        return rc;
+    rc = find(&r, flags);
+    if (rc || r.from.ino == r.to.ino) { /* two names of one file: nothing to do */
+        fs_abort(&r.txn);
+        return rc;
+    }
+    rc = flags & HF_RENAME_EXCHANGE ? exchange(&r) : replace(&r);
+    if (rc) {
+        fs_abort(&r.txn);
+        return rc;
+    }
+    rc = fs_commit(&r.txn);
+    if (rc == 0 && r.orphan)
+        fs_orphan_made(fs, r.orphan);
+    return rc;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns hf_truncate(). Down: one layout change of [the page that keeps the last byte, end), one
+ * transaction that frees the pages behind it. Up: no layout change, since no page loses a block.
+ */
+#include "fs/extend.h"
+#include "fs/layout.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+
+static uint64_t pages_up(uint64_t bytes)
+{
+    return (bytes + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
+}
+
+static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
+{
+    bool tail = hf_load_acquire(&vnode->size) % HF_BLOCK_BYTES != 0;
+    int passed = 0, rc;
+
+    if (fs->dax.readonly)
+        return hf_fail(EROFS, "the pool is open for reading only");
+    if (tail) {
+        rc = fs_extend_lock(fs, vnode, UINT64_MAX, &passed);
+        if (rc)
+            return rc;
+    } else {
+        dax_lock_any(&fs->dax, vnode); /* no page changes: nobody's gate is in the way */
+    }
+    if (size < vnode->size || (!tail && vnode->size % HF_BLOCK_BYTES))
+        rc = -EAGAIN; /* it has changed meanwhile */
+    else
+        rc = fs_grow_file(fs, vnode, size);
+    vnode->passed += passed ? 1 : 0;
+    dax_unlock(&fs->dax, vnode);
+    return rc == 0 && fs->durable ? fs_vnode_sync(fs, vnode) : rc;
+}
+
+/* The last page stays; a pin that is detached from it would see its tail zeroed when the file grows. */
+static int keep_last_page(struct fs_layout *l, uint64_t size, struct fs_reservation *copy)
+{
+    uint64_t page = size / HF_BLOCK_BYTES;
+
+    if (!l->change.holder_count || size % HF_BLOCK_BYTES == 0)
+        return 0;
+    fs_reservation_init(copy);
+    return fs_layout_copy_held(l, page, page, copy);
+}
+
+static int cut(struct fs_layout *l, uint64_t size, struct fs_reservation *copy)
+{
+    uint64_t page = size / HF_BLOCK_BYTES;
+    int rc = fs_layout_begin(l);
+
+    if (rc)
+        return rc;
+    rc = fs_layout_remove(l, pages_up(size), UINT64_MAX - pages_up(size));
+    if (rc == 0 && size % HF_BLOCK_BYTES)
+        rc = fs_layout_swap_held(l, page, page, copy);
+    return rc ? rc : fs_layout_commit(l, size);
+}
+
+static int truncate_down(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
+                         const struct hf_policy *policy)
+{
+    struct fs_reservation copy;
+    bool same = hf_load_acquire(&vnode->size) == size; /* then no page that a pin can hold goes */
+    uint64_t first = same ? pages_up(size) : size / HF_BLOCK_BYTES;
+    struct fs_layout l;
+    int rc = fs_layout_open(&l, fs, vnode, first, DAX_LAST, policy);
+
+    if (rc)
+        return rc;
+    if (size > vnode->size || (same && size != vnode->size))
+        return fs_layout_close(&l, -EAGAIN); /* it has changed meanwhile */
+    copy.count = 0;
+    rc = keep_last_page(&l, size, &copy);
+    rc = rc ? rc : cut(&l, size, &copy);
+    fs_layout_close(&l, rc);
+    fs_reservation_drop(fs, &copy);
+    return rc;
+}
+
+/* A truncate to the size there is also frees blocks behind end of file. */
+int fs_truncate(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
+                const struct hf_policy *policy)
+{
+    int rc;
+
+    if (size > HF_FILE_BYTES_MAX)
+        return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
+    do {
+        if (size > hf_load_acquire(&vnode->size))
+            rc = truncate_up(fs, vnode, size);
+        else
+            rc = truncate_down(fs, vnode, size, policy);
+    } while (rc == -EAGAIN);
+    return rc;
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns hf_unlink(). The last name of a file that nobody has open goes together with its blocks, in one
+ * transaction behind a gate over the whole file; so a policy that does not want to wait leaves the
+ * name in place. What is open becomes an orphan (orphan.c). Whether it is open is looked at under
+ * the layout mutex; vnode.c says why that is enough.
+ */
+#include "fs/layout.h"
+#include "fs/name.h"
+#include "fs/orphan.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+
+/* Inside a transaction: the path still names this inode. -ESTALE: look again. */
+static int walk_to_same(struct fs_txn *txn, const char *path, uint64_t ino, struct fs_place *place)
+{
+    int rc = fs_walk_to(txn->meta, path, false, place);
+
+    return rc == 0 && place->ino != ino ? -ESTALE : rc;
+}
+
+static int drop_name(struct fs_txn *txn, const struct fs_place *place)
+{
+    int rc = meta_dirent_del(txn->meta, place->dir, place->name);
+
+    return rc ? rc : fs_dir_changed(txn, place->dir, 0);
+}
+
+/* Takes the name away and leaves the content to the last close. */
+static int unlink_name(struct fs *fs, const char *path, uint64_t ino, bool may_orphan)
+{
+    struct fs_place place;
+    struct fs_txn txn;
+    bool orphan = false;
+    int rc = fs_begin(fs, &txn);
+
+    if (rc)
+        return rc;
+    rc = walk_to_same(&txn, path, ino, &place);
+    rc = rc ? rc : drop_name(&txn, &place);
+    rc = rc ? rc : fs_inode_unlinked(&txn, ino, &orphan);
+    if (rc == 0 && orphan && !may_orphan)
+        rc = -ESTALE; /* it had another name when we looked */
+    if (rc) {
+        fs_abort(&txn);
+        return rc;
+    }
+    rc = fs_commit(&txn);
+    if (rc == 0 && orphan)
+        fs_orphan_made(fs, ino);
+    return rc;
+}
+
+static int delete_with_name(struct fs_layout *l, const char *path, uint64_t ino)
+{
+    struct fs_place place;
+    int rc = fs_layout_begin(l);
+
+    rc = rc ? rc : walk_to_same(&l->txn, path, ino, &place);
+    if (rc == 0 && l->inode.nlink != 1)
+        rc = -ESTALE;
+    rc = rc ? rc : fs_layout_remove(l, 0, UINT64_MAX);
+    rc = rc ? rc : drop_name(&l->txn, &place);
+    rc = rc ? rc : fs_inode_drop(&l->txn, ino);
+    return rc ? rc : fs_layout_commit_gone(l);
+}
+
+/* -EBUSY with *open: somebody has it open. */
+static int try_delete(struct fs *fs, struct shm_vnode *vnode, const char *path,
+                      const struct hf_policy *policy, bool *open)
+{
+    uint64_t ino = vnode->ino;
+    struct fs_layout l;
+    int rc;
+
+    *open = !fs_vnode_only_mine(fs, vnode);
+    if (*open)
+        return -EBUSY;
+    rc = fs_layout_open(&l, fs, vnode, 0, DAX_LAST, policy);
+    if (rc)
+        return rc;
+    *open = !fs_vnode_only_mine(fs, vnode);
+    rc = *open ? -EBUSY : delete_with_name(&l, path, ino);
+    return fs_layout_close(&l, rc);
+}
+
+static int unlink_last(struct fs *fs, const char *path, uint64_t ino, const struct hf_policy *policy)
+{
+    struct shm_vnode *vnode;
+    bool open;
+    int rc = fs_vnode_open(fs, ino, &vnode);
+
+    if (rc)
+        return rc == -ENOENT ? -ESTALE : rc;
+    rc = try_delete(fs, vnode, path, policy, &open);
+    if (open) {
+        fs_reap(fs); /* a dead process has nothing open */
+        rc = try_delete(fs, vnode, path, policy, &open);
+    }
+    if (open)
+        rc = unlink_name(fs, path, ino, true);
+    if (rc == 0 && !open && shm_vnode_put(fs->dax.shm, vnode))
+        dax_forget(&fs->dax, vnode);
+    else if (rc || open)
+        fs_vnode_close(fs, vnode);
+    return rc;
+}
+
+static int unlink_once(struct fs *fs, const char *path, const struct hf_policy *policy)
+{
+    struct meta_inode inode;
+    struct fs_place place;
+    int rc = fs_lookup(fs, path, false, &place, &inode);
+
+    if (rc)
+        return rc;
+    if (S_ISDIR(place.type))
+        return hf_fail(EISDIR, "%.200s is a directory (hf_rmdir)", path);
+    if (S_ISREG(place.type) && inode.nlink <= 1)
+        return unlink_last(fs, path, place.ino, policy);
+    return unlink_name(fs, path, place.ino, false);
+}
+
+int fs_unlink(struct fs *fs, const char *path, const struct hf_policy *policy)
+{
+    int rc;
+
+    if (fs->dax.readonly)
+        return hf_fail(EROFS, "the pool is open for reading only");
+    do
+        rc = unlink_once(fs, path, policy);
+    while (rc == -ESTALE);
+    return rc;
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the walk along a path. It runs inside the transaction that acts on what it finds, so nothing
+ * can change between looking and acting. What is still to walk lies in one buffer; a symbolic link
+ * puts its target in front of the rest.
+ */
+#include "fs/name.h"
+
+#include "base/error.h"
+#include "fs/vnode.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LINKS_MAX 40u
+
+struct walk {
+    struct meta_txn *txn;
+    const char *path; /* as it was given */
+    bool follow;
+    unsigned links;
+    uint64_t dir;
+    char *rest; /* into text */
+    char text[2 * (HF_SYMLINK_MAX + 1)];
+};
+
+int fs_not_there(const char *path)
+{
+    return hf_fail(ENOENT, "%.200s: there is no such file or directory", path);
+}
+
+static int too_long(const char *path)
+{
+    return hf_fail(ENAMETOOLONG, "%.60s...: a name has at most %u bytes, a path %u", path, HF_NAME_MAX,
+                   HF_SYMLINK_MAX);
+}
+
+static void skip_slashes(struct walk *w)
+{
+    while (*w->rest == '/')
+        w->rest++;
+}
+
+/* Cuts the next component off. */
+static int next_name(struct walk *w, struct fs_place *place)
+{
+    size_t len = strcspn(w->rest, "/");
+
+    if (len > HF_NAME_MAX)
+        return too_long(w->path);
+    memcpy(place->name, w->rest, len);
+    place->name[len] = 0;
+    w->rest += len;
+    place->slash = *w->rest == '/';
+    skip_slashes(w);
+    return 0;
+}
+
+/* Puts the link's target in front of the rest. */
+static int enter_link(struct walk *w, const struct fs_place *place)
+{
+    char text[sizeof w->text];
+    const char *target;
+    size_t len;
+    int rc, used;
+
+    if (++w->links > LINKS_MAX)
+        return hf_fail(ELOOP, "%.200s: more than %u symbolic links", w->path, LINKS_MAX);
+    rc = meta_symlink_get(w->txn, place->ino, &target, &len);
+    if (rc)
+        return rc == -ENOENT ? hf_fail(EUCLEAN, "inode %llu is a symbolic link without a target",
+                                       (unsigned long long)place->ino)
+                             : rc;
+    used = snprintf(text, sizeof text, "%.*s%s%s", (int)len, target, place->slash ? "/" : "", w->rest);
+    if ((size_t)used >= sizeof text)
+        return too_long(w->path);
+    memcpy(w->text, text, (size_t)used + 1);
+    w->rest = w->text;
+    if (*w->rest == '/')
+        w->dir = META_ROOT_INO;
+    skip_slashes(w);
+    return 0;
+}
+
+static int step_up(struct walk *w)
+{
+    struct meta_inode inode;
+    int rc = meta_inode_get(w->txn, w->dir, &inode);
+
+    if (rc == -ENOENT || (rc == 0 && inode.parent == 0))
+        return hf_fail(EUCLEAN, "directory %llu has no parent", (unsigned long long)w->dir);
+    if (rc == 0)
+        w->dir = inode.parent;
+    return rc;
+}
+
+static int ends_in(const struct walk *w, enum fs_last last, struct fs_place *place)
+{
+    place->last = last;
+    place->dir = place->ino = w->dir;
+    place->type = S_IFDIR;
+    return 0;
+}
+
+/* A component that is no dot. 1: the walk goes on. */
+static int step_down(struct walk *w, struct fs_place *place)
+{
+    bool is_last = !*w->rest;
+    struct meta_dirent entry;
+    int rc = meta_dirent_get(w->txn, w->dir, place->name, &entry);
+
+    place->last = LAST_NAME;
+    place->dir = w->dir;
+    place->ino = 0;
+    if (rc == -ENOENT)
+        return is_last ? 0 : fs_not_there(w->path);
+    if (rc)
+        return rc;
+    place->ino = entry.ino;
+    place->type = entry.type;
+    if (S_ISLNK(entry.type) && (!is_last || w->follow || place->slash)) {
+        rc = enter_link(w, place);
+        return rc ? rc : 1;
+    }
+    if (is_last && !(place->slash && !S_ISDIR(entry.type)))
+        return 0;
+    if (!S_ISDIR(entry.type))
+        return hf_fail(ENOTDIR, "%.200s: %.100s is no directory", w->path, place->name);
+    w->dir = entry.ino;
+    return 1;
+}
+
+/* One component. 1: the walk goes on. */
+static int step(struct walk *w, struct fs_place *place)
+{
+    int rc;
+
+    if (!*w->rest) /* all slashes, or a link to a directory that ended in one */
+        return ends_in(w, LAST_ROOT, place);
+    rc = next_name(w, place);
+    if (rc)
+        return rc;
+    if (strcmp(place->name, ".") != 0 && strcmp(place->name, "..") != 0)
+        return step_down(w, place);
+    if (place->name[1])
+        rc = step_up(w);
+    if (rc || *w->rest)
+        return rc ? rc : 1;
+    return ends_in(w, place->name[1] ? LAST_DOTDOT : LAST_DOT, place);
+}
+
+int fs_walk(struct meta_txn *txn, const char *path, bool follow, struct fs_place *place)
+{
+    size_t len = strlen(path);
+    struct walk w;
+    int rc;
+
+    if (len == 0)
+        return hf_fail(ENOENT, "the path is empty");
+    if (len > HF_SYMLINK_MAX)
+        return too_long(path);
+    w.txn = txn;
+    w.path = path;
+    w.follow = follow;
+    w.links = 0;
+    w.dir = META_ROOT_INO;
+    w.rest = w.text;
+    memcpy(w.text, path, len + 1);
+    memset(place, 0, offsetof(struct fs_place, name) + 1);
+    skip_slashes(&w);
+    do
+        rc = step(&w, place);
+    while (rc == 1);
+    return rc;
+}
+
+int fs_walk_to(struct meta_txn *txn, const char *path, bool follow, struct fs_place *place)
+{
+    int rc = fs_walk(txn, path, follow, place);
+
+    return rc == 0 && place->ino == 0 ? fs_not_there(path) : rc;
+}
+
+int fs_lookup(struct fs *fs, const char *path, bool follow, struct fs_place *place,
+              struct meta_inode *inode)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = fs_walk_to(txn, path, follow, place);
+    if (rc == 0)
+        rc = meta_inode_get(txn, place->ino, inode);
+    meta_end_read(txn);
+    if (rc == -ENOENT && place->ino)
+        return hf_fail(EUCLEAN, "%.200s: its inode %llu is missing", path,
+                       (unsigned long long)place->ino);
+    if (rc == 0 && S_ISREG(inode->mode))
+        fs_vnode_overlay(fs, place->ino, inode);
+    return rc;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* Owns extended attributes: records beside the inode, one transaction or snapshot a call. */
+#include "base/error.h"
+#include "base/futex.h"
+#include "fs/name.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int no_attribute(const char *path, const char *name)
+{
+    return hf_fail(ENODATA, "%.200s has no attribute %.100s", path, name);
+}
+
+/* ---- reading ---- */
+
+static int begin_look(struct fs *fs, const char *path, struct meta_txn **txn, uint64_t *ino)
+{
+    struct fs_place place;
+    int rc = meta_begin_read(fs->dax.meta, txn);
+
+    if (rc)
+        return rc;
+    rc = fs_walk_to(*txn, path, true, &place);
+    if (rc)
+        meta_end_read(*txn);
+    *ino = place.ino;
+    return rc;
+}
+
+ssize_t fs_getxattr(struct fs *fs, const char *path, const char *name, void *value, size_t len)
+{
+    struct meta_txn *txn;
+    const void *found;
+    size_t found_len = 0;
+    uint64_t ino;
+    int rc = begin_look(fs, path, &txn, &ino);
+
+    if (rc)
+        return rc;
+    rc = meta_xattr_get(txn, ino, name, &found, &found_len);
+    if (rc == -ENOENT)
+        rc = no_attribute(path, name);
+    else if (rc == 0 && len && found_len > len)
+        rc = hf_fail(ERANGE, "the value has %zu bytes", found_len);
+    else if (rc == 0 && len)
+        memcpy(value, found, found_len);
+    meta_end_read(txn);
+    return rc ? rc : (ssize_t)found_len;
+}
+
+ssize_t fs_listxattr(struct fs *fs, const char *path, char *list, size_t len)
+{
+    char name[HF_NAME_MAX + 1] = "";
+    struct meta_txn *txn;
+    size_t used = 0;
+    uint64_t ino;
+    int rc = begin_look(fs, path, &txn, &ino);
+
+    if (rc)
+        return rc;
+    while ((rc = meta_xattr_next(txn, ino, name, name)) == 0) {
+        size_t bytes = strlen(name) + 1;
+
+        if (len && used + bytes > len) {
+            rc = hf_fail(ERANGE, "the names take more than %zu bytes", len);
+            break;
+        }
+        if (len)
+            memcpy(list + used, name, bytes);
+        used += bytes;
+    }
+    meta_end_read(txn);
+    return rc == -ENOENT ? (ssize_t)used : rc;
+}
+
+/* ---- changing ---- */
+
+static int stamp(struct fs_txn *txn, uint64_t ino)
+{
+    struct meta_inode inode;
+    int rc = meta_inode_get(txn->meta, ino, &inode);
+
+    if (rc)
+        return rc;
+    inode.ctime_ns = hf_wall_ns();
+    return meta_inode_put(txn->meta, ino, &inode);
+}
+
+static int begin_change(struct fs *fs, const char *path, struct fs_txn *txn, uint64_t *ino)
+{
+    struct fs_place place;
+    int rc = fs_begin(fs, txn);
+
+    if (rc)
+        return rc;
+    rc = fs_walk_to(txn->meta, path, true, &place);
+    rc = rc ? rc : stamp(txn, place.ino);
+    if (rc)
+        fs_abort(txn);
+    *ino = place.ino;
+    return rc;
+}
+
+static int end_change(struct fs_txn *txn, int rc)
+{
+    if (rc == 0)
+        return fs_commit(txn);
+    fs_abort(txn);
+    return rc;
+}
+
+static int may_set(struct fs_txn *txn, const char *path, uint64_t ino, const char *name, uint32_t flags)
+{
+    const void *value;
+    size_t len;
+    int rc = meta_xattr_get(txn->meta, ino, name, &value, &len);
+
+    if (rc == 0 && flags & HF_XATTR_CREATE)
+        return hf_fail(EEXIST, "%.200s has an attribute %.100s", path, name);
+    if (rc == -ENOENT)
+        return flags & HF_XATTR_REPLACE ? no_attribute(path, name) : 0;
+    return rc;
+}
+
+int fs_setxattr(struct fs *fs, const char *path, const char *name, const void *value, size_t len,
+                uint32_t flags)
+{
+    struct fs_txn txn;
+    uint64_t ino;
+    int rc = begin_change(fs, path, &txn, &ino);
+
+    if (rc)
+        return rc;
+    rc = may_set(&txn, path, ino, name, flags);
+    return end_change(&txn, rc ? rc : meta_xattr_put(txn.meta, ino, name, value, len));
+}
+
+int fs_removexattr(struct fs *fs, const char *path, const char *name)
+{
+    struct fs_txn txn;
+    uint64_t ino;
+    int rc = begin_change(fs, path, &txn, &ino);
+
+    if (rc)
+        return rc;
+    rc = meta_xattr_del(txn.meta, ino, name);
+    return end_change(&txn, rc == -ENOENT ? no_attribute(path, name) : rc);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The gate rule: while a layout change waits, a thread that holds a pin gets another one of the
+ * same range at once (or two such threads would wait for each other for ever), and a thread
+ * without pins waits until the change is through, then sees the file as it is after it.
+ */
+#include "change.h"
+
+#include <errno.h>
+
+struct newcomer {
+    struct hf_file *file;
+    uint32_t started, done;
+    int nowait_rc;
+};
+
+static void *pin_as_newcomer(void *arg)
+{
+    struct newcomer *newcomer = arg;
+    struct iovec iov;
+    struct hf_pin pin;
+
+    newcomer->nowait_rc = hf_pin(newcomer->file, 5 * TEST_PAGE, TEST_PAGE,
+                                 HF_PIN_READ | HF_PIN_NOWAIT, &iov, 1, &pin);
+    test_raise(&newcomer->started, 1);
+    pin = test_pin(newcomer->file, 5 * TEST_PAGE, TEST_PAGE, HF_PIN_READ, &iov, 1);
+    EXPECT(test_is_zero(iov.iov_base, TEST_PAGE));
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    test_raise(&newcomer->done, 1);
+    return NULL;
+}
+
+static void gate_rule(void)
+{
+    struct hf_pool *pool = test_pool_new("gate", TEST_MIB(16));
+    struct hf_file *file = change_prepare(pool, "/file");
+    struct change_thread change = {.pool = pool, .file = file, .kind = CHANGE_PUNCH};
+    struct newcomer newcomer = {.file = file};
+    struct hf_pin first, nested[3];
+    struct iovec iov[CHANGE_PAGES];
+    pthread_t thread;
+
+    first = test_pin(file, 5 * TEST_PAGE, TEST_PAGE, HF_PIN_READ, iov, 1);
+    change_start(&change);
+    test_await_waiting(pool, 1);
+
+    nested[0] = test_pin(file, 5 * TEST_PAGE, TEST_PAGE, HF_PIN_READ, iov, 1);
+    EXPECT(test_page_is(iov[0].iov_base, CHANGE_STAMP, 5));
+    nested[1] = test_pin(file, 4 * TEST_PAGE, 4 * TEST_PAGE, HF_PIN_WRITE, iov, 4);
+    EXPECT(test_page_is(iov[0].iov_base, CHANGE_STAMP, 4));
+    nested[2] = test_pin(file, 0, CHANGE_PAGES * TEST_PAGE, HF_PIN_READ, iov, CHANGE_PAGES);
+
+    EXPECT_EQ(pthread_create(&thread, NULL, pin_as_newcomer, &newcomer), 0);
+    test_await(&newcomer.started, 1);
+    EXPECT_EQ(newcomer.nowait_rc, -EAGAIN);
+    test_sleep_ms(50);
+    EXPECT_EQ(test_peek(&newcomer.done), 0);
+
+    EXPECT_EQ(hf_unpin(&first), 0);
+    EXPECT_EQ(hf_unpin(&nested[1]), 0);
+    EXPECT_EQ(hf_unpin(&nested[2]), 0);
+    test_sleep_ms(50);
+    EXPECT_EQ(test_peek(&change.done), 0);
+    EXPECT_EQ(test_peek(&newcomer.done), 0);
+    EXPECT_EQ(hf_unpin(&nested[0]), 0);
+    EXPECT_EQ(change_finish(&change), 0);
+    test_await(&newcomer.done, 1);
+    pthread_join(thread, NULL);
+    EXPECT_EQ(hf_close(file), 0);
+    test_pool_close(pool);
+    test_pool_check("gate");
+}
+
+TEST_SCENARIO(gate_rule)

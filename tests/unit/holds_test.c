@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* The tree of holds against looking at all of them, with random ranges that come and go. */
+#include "dax/private.h"
+#include "run_segment.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#define HOLDS 1000u
+
+struct held {
+    uint32_t hold;
+    uint64_t key;
+};
+
+static uint32_t add(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last, uint64_t key)
+{
+    uint32_t index = shm_hold_alloc(shm);
+
+    assert_int_not_equal(index, SHM_NONE);
+    shm->holds[index].range = (struct shm_range){first, last, SHM_WHO(1, 0)};
+    shm->holds[index].vnode = shm_vnode_index(shm, vnode);
+    shm->holds[index].lane = 0;
+    shm->lanes[0].slow_pins++;
+    shm->holds[index].key = key;
+    shm->holds[index].state = SHM_HOLD_PIN;
+    holds_insert(shm, vnode, index);
+    return index;
+}
+
+static int count(void *arg, uint32_t hold)
+{
+    (void)hold;
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+static unsigned found(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last)
+{
+    unsigned hits = 0;
+
+    holds_settle(shm, vnode);
+    assert_int_equal(holds_scan(shm, vnode, first, last, count, &hits), 0);
+    return hits;
+}
+
+static unsigned expected(const struct shm *shm, const struct held *held, uint64_t first, uint64_t last)
+{
+    unsigned hits = 0;
+
+    for (unsigned i = 0; i < HOLDS; i++) {
+        const struct shm_range *range = &shm->holds[held[i].hold].range;
+
+        hits += held[i].key && range->first <= last && range->last >= first;
+    }
+    return hits;
+}
+
+static void random_holds(void **state)
+{
+    struct shm *shm = *state;
+    const char *given = getenv("HF_SEED");
+    unsigned seed = given ? (unsigned)atoi(given) : (unsigned)time(NULL);
+    static struct held held[HOLDS];
+    struct shm_vnode *vnode;
+    uint64_t generation = 1;
+
+    print_message("HF_SEED=%u\n", seed);
+    assert_int_equal(shm_vnode_get(shm, 7, &vnode), 0);
+    for (int round = 0; round < 20000; round++) {
+        struct held *one = &held[(unsigned)rand_r(&seed) % HOLDS];
+        uint64_t first = (unsigned)rand_r(&seed) % 10000, last = first + (unsigned)rand_r(&seed) % 50;
+
+        if (one->key) {
+            assert_true(holds_release(shm, &shm->holds[one->hold].key, one->key));
+            assert_false(holds_release(shm, &shm->holds[one->hold].key, one->key));
+            one->key = 0;
+        } else {
+            one->key = generation++ << SHM_KEY_VNODE_BITS | (shm_vnode_index(shm, vnode) + 1);
+            holds_settle(shm, vnode);
+            one->hold = add(shm, vnode, first, last, one->key);
+        }
+        if (round % 1000 == 0)
+            vnode->holds_stale = 1;
+        if (round % 10 == 0)
+            assert_int_equal(found(shm, vnode, first, last), expected(shm, held, first, last));
+    }
+    for (unsigned i = 0; i < HOLDS; i++)
+        if (held[i].key)
+            assert_true(holds_release(shm, &shm->holds[held[i].hold].key, held[i].key));
+    assert_int_equal(found(shm, vnode, 0, UINT64_MAX), 0);
+    assert_int_equal(shm->run->holds_used, 0);
+    assert_int_equal(shm->lanes[0].slow_pins, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(random_holds)};
+
+    return cmocka_run_group_tests_name("holds", tests, open_segment, close_segment);
+}

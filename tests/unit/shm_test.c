@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/* Lanes, vnodes, arenas and process entries of a run segment. */
+#include "run_segment.h"
+#include "shm/private.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+static void vnodes_are_found_and_shared(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_vnode *a, *b;
+
+    assert_null(shm_vnode_find(shm, 5));
+    assert_int_equal(shm_vnode_get(shm, 5, &a), 0);
+    assert_int_equal(shm_vnode_get(shm, 5, &b), 0);
+    assert_ptr_equal(a, b);
+    assert_int_equal(a->state, SHM_VNODE_NEW);
+    assert_false(shm_vnode_put(shm, a));
+    assert_true(shm_vnode_is_open(shm, a));
+    assert_true(shm_vnode_put(shm, a));
+    assert_false(shm_vnode_is_open(shm, a));
+    assert_ptr_equal(shm_vnode_find(shm, 5), a); /* stays as a cache */
+    shm_lock_table(shm);
+    shm_vnode_free(shm, a);
+    shm_unlock_table(shm);
+    assert_null(shm_vnode_find(shm, 5));
+}
+
+static void too_many_files(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_vnode *vnodes[64], *more;
+
+    for (unsigned i = 0; i < 64; i++)
+        assert_int_equal(shm_vnode_get(shm, 1000 + i, &vnodes[i]), 0);
+    assert_int_equal(shm_vnode_get(shm, 2000, &more), -ENFILE);
+    for (unsigned i = 0; i < 64; i++) {
+        assert_true(shm_vnode_put(shm, vnodes[i]));
+        shm_lock_table(shm);
+        shm_vnode_free(shm, vnodes[i]);
+        shm_unlock_table(shm);
+    }
+    assert_int_equal(shm->run->vnodes_used, 0);
+}
+
+static void *lane_of_thread(void *arg)
+{
+    return shm_lane(arg);
+}
+
+static void lanes_are_reused(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_lane *mine = shm_lane(shm), *first = NULL;
+
+    assert_ptr_equal(shm_lane(shm), mine);
+    assert_ptr_equal(shm_lane_fast(shm), mine);
+    for (unsigned i = 0; i < 3 * shm->run->limits.lanes; i++) { /* one after another: one lane */
+        pthread_t thread;
+        void *lane;
+
+        assert_int_equal(pthread_create(&thread, NULL, lane_of_thread, shm), 0);
+        assert_int_equal(pthread_join(thread, &lane), 0);
+        assert_non_null(lane);
+        assert_ptr_not_equal(lane, mine);
+        first = first ? first : lane;
+        assert_ptr_equal(lane, first);
+    }
+}
+
+static void an_ended_thread_leaves_its_pins(void **state)
+{
+    struct shm *shm = *state;
+    pthread_t thread;
+    void *lane;
+
+    assert_int_equal(pthread_create(&thread, NULL, lane_of_thread, shm), 0);
+    assert_int_equal(pthread_join(thread, &lane), 0);
+    ((struct shm_lane *)lane)->keys[3] = 1 << SHM_KEY_VNODE_BITS | 1;
+    assert_int_equal(shm_lane_pins(lane), 1);
+    assert_int_equal(shm_process_pins(shm), 1);
+    ((struct shm_lane *)lane)->keys[3] = 0;
+    assert_int_equal(shm_process_pins(shm), 0);
+}
+
+static void nodes_are_clean(void **state)
+{
+    struct shm *shm = *state;
+    uint32_t node = shm_node_alloc(shm, 9);
+    static const uint64_t zero[SHM_NODE_ENTRIES];
+
+    assert_int_equal(shm->owners[node], 10);
+    memset(shm->nodes[node], 0xff, sizeof zero);
+    shm_node_free(shm, node);
+    assert_int_equal(shm_node_alloc(shm, 9), node); /* what is warm comes first, */
+    assert_memory_equal(shm->nodes[node], zero, sizeof zero); /* and clean */
+    shm_node_free(shm, node);
+}
+
+static void hash_is_rebuilt(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_vnode *vnodes[20];
+
+    for (unsigned i = 0; i < 20; i++)
+        assert_int_equal(shm_vnode_get(shm, 1 + i * 64, &vnodes[i]), 0);
+    memset(shm->hash, 0xa5, sizeof *shm->hash * (shm->run->hash_mask + 1));
+    pthread_mutex_lock(&shm->run->table_mutex);
+    /* as after the death of who had it */
+    shm_hash_rebuild(shm);
+    pthread_mutex_unlock(&shm->run->table_mutex);
+    for (unsigned i = 0; i < 20; i++)
+        assert_ptr_equal(shm_vnode_find(shm, 1 + i * 64), vnodes[i]);
+    assert_int_equal(shm->run->vnodes_used, 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(vnodes_are_found_and_shared),
+        cmocka_unit_test(too_many_files),
+        cmocka_unit_test(lanes_are_reused),
+        cmocka_unit_test(an_ended_thread_leaves_its_pins),
+        cmocka_unit_test(nodes_are_clean),
+        cmocka_unit_test(hash_is_rebuilt),
+    };
+
+    return cmocka_run_group_tests_name("shm", tests, open_segment, close_segment);
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* The engine contract, guarantee by guarantee, on the engines that are in every build. */
+#include "run_segment.h"
+#include "sync/engine.h"
+#include "sync/slots.h"
+#include "holdfast/holdfast.h"
+
+#include <string.h>
+
+static struct shm_vnode *vnode_of(struct shm *shm)
+{
+    struct shm_vnode *vnode;
+
+    assert_int_equal(shm_vnode_get(shm, 11, &vnode), 0);
+    return vnode;
+}
+
+static int keep(void *arg, const struct sync_holder *holder)
+{
+    *(struct sync_holder *)arg = *holder;
+    return 1;
+}
+
+static bool finds(const struct sync_engine *engine, struct shm *shm, struct shm_vnode *vnode,
+                  uint64_t first, uint64_t last, struct sync_holder *holder)
+{
+    return engine->scan(shm, shm_vnode_index(shm, vnode), first, last, keep, holder) == 1;
+}
+
+static void finds_what_overlaps(void **state)
+{
+    static const char *const names[] = {"slots", "slots-fenced"};
+    struct shm *shm = *state;
+    struct shm_vnode *vnode = vnode_of(shm);
+    struct shm_lane *lane = shm_lane(shm);
+
+    for (unsigned i = 0; i < 2; i++) {
+        const struct sync_engine *engine = sync_engine_find(names[i]);
+        struct sync_holder holder;
+        uint32_t slot = slots_pick(lane, 0);
+        uint64_t key = slots_publish(lane, slot, vnode, 5, 9, HF_PIN_WRITE);
+
+        engine->zapped(shm, vnode, true);
+        assert_true(finds(engine, shm, vnode, 9, 20, &holder));
+        assert_ptr_equal(holder.key, &lane->keys[slot]);
+        assert_int_equal(holder.value, key);
+        assert_int_equal(holder.range.first, 5);
+        assert_int_equal(SHM_WHO_FLAGS(holder.range.who), HF_PIN_WRITE);
+        assert_true(finds(engine, shm, vnode, 0, 5, &holder));
+        assert_false(finds(engine, shm, vnode, 0, 4, &holder));
+        assert_false(finds(engine, shm, vnode, 10, UINT64_MAX, &holder));
+        slots_leave(shm, vnode, &lane->keys[slot]);
+        assert_false(finds(engine, shm, vnode, 0, UINT64_MAX, &holder));
+    }
+}
+
+static void zap_takes_the_bias(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_vnode *vnode = vnode_of(shm);
+    uint64_t barriers = shm->run->stats.barriers;
+
+    vnode->bias = 1;
+    vnode->zap_pending = 0;
+    sync_slots.zapped(shm, vnode, false);
+    assert_int_equal(vnode->bias, 1); /* nothing was cleared: nobody can have walked it */
+    sync_slots.zapped(shm, vnode, true);
+    assert_int_equal(vnode->bias, 0);
+    assert_int_equal(shm->run->stats.barriers, barriers + 1);
+    sync_slots.zapped(shm, vnode, true);
+    assert_int_equal(shm->run->stats.barriers, barriers + 1); /* unbiased: no barrier */
+    vnode->bias = 1;
+    vnode->zap_pending = 1; /* as a change leaves it that was killed between zap and barrier */
+    sync_slots.zapped(shm, vnode, false);
+    assert_int_equal(shm->run->stats.barriers, barriers + 2);
+    assert_int_equal(vnode->zap_pending, 0);
+}
+
+static void bias_comes_back(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_vnode *vnode = vnode_of(shm);
+    struct shm_lane *lane = shm_lane(shm);
+
+    vnode->bias = 0;
+    vnode->rebias_ns = hf_now_ns() + 3600 * HF_NS_PER_SEC;
+    lane->fenced = 0;
+    for (unsigned i = 0; i < SLOTS_REBIAS_LOOK; i++) {
+        slots_publish(lane, 0, vnode, 0, 0, 0);
+        assert_int_equal(slots_order(lane, vnode), i == SLOTS_REBIAS_LOOK - 1);
+        slots_leave(shm, vnode, &lane->keys[0]);
+    }
+    slots_rebias(shm, lane, vnode);
+    assert_int_equal(lane->fenced, 0);
+    assert_int_equal(vnode->bias, 0); /* layout changes were here a moment ago */
+    vnode->rebias_ns = 0;
+    slots_rebias(shm, lane, vnode);
+    assert_int_equal(vnode->bias, 1);
+}
+
+static void signal_slots_are_apart(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_lane *lane = shm_lane(shm);
+    uint64_t kept[SHM_SLOTS];
+
+    memcpy(kept, lane->keys, sizeof kept);
+    for (unsigned i = 0; i < SHM_SIGNAL_SLOTS; i++)
+        assert_true(slots_pick(lane, 1) >= SLOTS_OWN); /* what an interrupted pick cannot return */
+    assert_int_equal(slots_pick(lane, 1), SHM_SLOTS);
+    assert_true(slots_pick(lane, 0) < SLOTS_OWN);
+    memcpy(lane->keys, kept, sizeof kept);
+}
+
+static void unpin_wakes(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_vnode *vnode = vnode_of(shm);
+    struct shm_lane *lane = shm_lane(shm);
+    uint32_t seq = vnode->drain_seq;
+
+    slots_publish(lane, 1, vnode, 0, 0, 0);
+    vnode->waiters = SHM_WAITS;
+    sync_slots.before_wait(shm, vnode);
+    slots_leave(shm, vnode, &lane->keys[1]);
+    assert_int_equal(vnode->drain_seq, seq + 1);
+    vnode->waiters = SHM_DETACHED;
+    shm->run->collect = 0;
+    slots_publish(lane, 1, vnode, 0, 0, 0);
+    slots_leave(shm, vnode, &lane->keys[1]);
+    assert_int_equal(vnode->drain_seq, seq + 1);
+    assert_int_equal(shm->run->collect, 1);
+    vnode->waiters = 0;
+}
+
+static void names(void **state)
+{
+    (void)state;
+    assert_ptr_equal(sync_engine_find("slots"), &sync_slots);
+    assert_true(sync_engine_find("slots-fenced")->fences_only);
+    assert_null(sync_engine_find("unpatched")); /* in lab builds only */
+    assert_null(sync_engine_find(""));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(finds_what_overlaps), cmocka_unit_test(zap_takes_the_bias),
+        cmocka_unit_test(bias_comes_back),     cmocka_unit_test(signal_slots_are_apart),
+        cmocka_unit_test(unpin_wakes),         cmocka_unit_test(names),
+    };
+
+    return cmocka_run_group_tests_name("sync", tests, open_segment, close_segment);
+}
