@@ -64,11 +64,23 @@ int cli_exit_code(int rc)
     }
 }
 
+/* "a/b: there is no such file", "a/b is a directory": the name need not be said twice. */
+static bool begins_with_name(const char *why, const char *what)
+{
+    size_t len = strlen(what);
+
+    return strncmp(why, what, len) == 0 && (why[len] == ':' || why[len] == ' ');
+}
+
 static int print_failure(const char *what, const char *why, int rc)
 {
     begin_message();
-    cli_put_name(stderr, what);
-    fprintf(stderr, ": %s\n", why);
+    if (!begins_with_name(why, what)) {
+        cli_put_name(stderr, what);
+        fputs(": ", stderr);
+    }
+    cli_put_name(stderr, why);
+    fputc('\n', stderr);
     return cli_exit_code(rc);
 }
 

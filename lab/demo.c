@@ -29,6 +29,12 @@ static const char help_text[] =
     "is removed at the end. The status is 0 only if no pin was seen over a reused block in the first\n"
     "half, and at least one in the second.\n";
 
+static const char cure_heading[] =
+    "1. THE CURE: engine 'slots'. A layout change waits for the pins it overlaps, and for no others.";
+static const char bug_heading[] =
+    "2. THE BUG: engine 'unpatched'. A layout change does not look whether somebody holds the blocks\n"
+    "   that it frees. (It exists only in this demonstration and in tests.)";
+
 static void parse(int argc, char **argv, struct demo_options *options)
 {
     static const struct option names[] = {
@@ -88,7 +94,8 @@ static void print_input(const struct demo_options *options, const struct demo_tr
 
 /* One half in its own folder, with its heading and its table. */
 static struct demo_half *run_half(const struct demo_options *options, const struct demo_tree *tree,
-                                  const char *engine, const char *folder, double seconds)
+                                  const char *engine, const char *heading, const char *folder,
+                                  double seconds)
 {
     struct demo_half *half = lab_shared(sizeof *half);
     char *path = lab_alloc(PATH_MAX);
@@ -98,36 +105,34 @@ static struct demo_half *run_half(const struct demo_options *options, const stru
     half->engine = engine;
     half->pool_path = path;
     half->seed = options->seed;
+    if (!options->json) {
+        puts(heading);
+        fflush(stdout);
+    }
     demo_half_run(half, seconds);
     if (!options->json)
         demo_print_half(half);
     return half;
 }
 
-static void heading(const struct demo_options *options, const char *text)
+static bool is_sound(const struct demo_half *half)
 {
-    if (options->json)
-        return;
-    puts(text);
-    fflush(stdout);
+    return !demo_reused(half) && !half->damaged_files && !half->wrong_sizes && !half->dead;
 }
 
-static bool print_verdict(const struct demo_half *with, const struct demo_half *without)
+static void print_verdict(const struct demo_half *with, const struct demo_half *without)
 {
-    bool sound = !demo_reused(with) && !with->damaged_files && !with->wrong_sizes && !with->dead;
-    bool seen = demo_reused(without) != 0;
     char pins[LAB_TEXT], reused[LAB_TEXT];
 
     lab_count_text(pins, demo_pins(with));
     lab_count_text(reused, demo_reused(without));
-    if (sound && seen)
+    if (!is_sound(with))
+        printf("Verdict: BROKEN. With the engine that looks for pins, pins or files came to harm.\n");
+    else if (!demo_reused(without))
+        printf("Verdict: proves nothing. The engine that does not look was not caught; run longer.\n");
+    else
         printf("Verdict: of %s pins none was over a reused block; without looking, %s were.\n", pins,
                reused);
-    else if (!sound)
-        printf("Verdict: BROKEN. With the engine that looks for pins, files or pins were harmed.\n");
-    else
-        printf("Verdict: proves nothing. The engine that does not look was not caught; run longer.\n");
-    return sound && seen;
 }
 
 static int demonstrate(const char *folder, void *arg)
@@ -144,13 +149,13 @@ static int demonstrate(const char *folder, void *arg)
     seconds = half_seconds(options, reading);
     if (!options->json)
         print_input(options, &tree, reading);
-    heading(options, "1. THE CURE: engine 'slots'. A layout change waits for the pins it overlaps, and only "
-                     "for those.");
-    with = run_half(options, &tree, "slots", folder, seconds);
-    heading(options, "2. THE BUG: engine 'unpatched'. A layout change does not look whether somebody holds "
-                     "the blocks\n   that it frees. (It exists only in this demonstration and in tests.)");
-    without = run_half(options, &tree, "unpatched", folder, seconds);
-    proved = print_verdict(with, without);
+    with = run_half(options, &tree, "slots", cure_heading, folder, seconds);
+    without = run_half(options, &tree, "unpatched", bug_heading, folder, seconds);
+    proved = is_sound(with) && demo_reused(without);
+    if (options->json)
+        demo_print_json(options, &tree, with, without, proved);
+    else
+        print_verdict(with, without);
     return proved ? EX_OK : EX_SOFTWARE;
 }
 

@@ -100,18 +100,17 @@ static void row_of_count(const char *name, uint64_t count, const char *remark)
 
 static void print_pins(const struct demo_half *half, const struct demo_counts *counts)
 {
-    char text[LAB_TEXT], held[LAB_TEXT], writing[LAB_TEXT], remark[128];
+    char text[LAB_TEXT];
 
     row_of_count("pins", demo_pins(half), "");
     row_of_count("  a second", (uint64_t)((double)demo_pins(half) / half->seconds), "");
-    snprintf(remark, sizeof remark, "for 50 to 500 us and looked at again; %s to write",
-             lab_count_text(writing, counts->writing));
-    row_of_count("  held", counts->held, remark);
-    snprintf(remark, sizeof remark, "%s of it after an end that was cut off",
-             lab_count_text(held, counts->past_end));
+    row_of_count("  held", counts->held, "(for 50 to 500 us, and looked at again)");
+    row_of_count("  to write", counts->writing, "(as long, and written through)");
+    row_of_count("  refused, behind a cut-off end", counts->past_end, "");
+    if (counts->no_space)
+        row_of_count("  refused, a hole in a full pool", counts->no_space, "");
     printf("   %-34s %13s\n", "bytes read in place",
            lab_bytes_text(text, (double)demo_in_place(half)));
-    row_of_count("asked for behind a cut-off end", counts->past_end, "");
 }
 
 static void print_changes(const struct demo_half *half, const struct demo_counts *counts)

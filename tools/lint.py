@@ -28,9 +28,9 @@ MAY_USE["media"] = MAY_USE["meta"] = {"base", "shm"}
 for folder in ("dax", "fs", "api"):
     MAY_USE[folder] |= {"media", "meta"}
 
-# Folders of programs that see only the public header, and those that also see lab headers.
+# Folders of programs that see only the public header, and the one that also sees lab headers.
 PUBLIC_ONLY = {"cli", "examples", "fuse", "python"}
-PUBLIC_AND_LAB = {"demo", "bench"}
+PUBLIC_AND_LAB = {"lab"}
 LAB_HEADERS = {"base/lab.h", "sync/engine.h"}
 
 ATOMICS_HERE = {"src/base/atomic.h", "src/base/fence.h"}

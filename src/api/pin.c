@@ -61,6 +61,8 @@ static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off,
 {
     int rc = refuse(file, off, len, flags, iovcnt);
 
+    if (rc != -ECHILD)
+        dax_pin_settle(&file->fs->dax, file->vnode);
     if (rc)
         return explain(rc, flags);
     rc = dax_pin_fast(&file->fs->dax, file->vnode, off, len, flags, iov, iovcnt, pin);

@@ -37,7 +37,9 @@ static void close_gate(struct dax_change *change, struct shm_lane *lane, struct 
     gate->life = shm->processes[shm->self].life;
     gate->waits = 0;
     gate->since_ns = 0;
-    gate->lane = shm_lane_index(shm, lane) + 1;
+    /* GATE.RULE/m: closed last, so that who finds it closed finds whose it is; under the mutex, before
+     * the zap. Pairs with GATE.RULE/p in dax_lock() and between_gates(). */
+    hf_store_release(&gate->lane, shm_lane_index(shm, lane) + 1);
     change->gate = (uint32_t)(gate - change->vnode->gates);
 }
 
@@ -60,7 +62,7 @@ static int at_other_gate(struct dax_change *change, struct shm_lane *lane, struc
     int rc;
 
     if (gate_owner_died(dax, other)) {
-        gate_open(change->vnode, other);
+        gate_open_of_dead(change->vnode, other);
         return 0;
     }
     if (!may_wait(&change->policy))
@@ -114,6 +116,7 @@ static void zap(struct dax_change *change)
     struct shm *shm = change->dax->shm;
     uint64_t pages = (hf_load_relaxed(&vnode->size) + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
     uint64_t last = change->last < pages ? change->last : pages - 1;
+    uint32_t pending = vnode->zap_pending;
     bool cleared = false;
 
     if (vnode->root && pages && change->first <= last) {
@@ -125,9 +128,9 @@ static void zap(struct dax_change *change)
             cleared = mm_zap(shm, vnode, change->first, last);
         }
     }
-    change->dax->engine->zapped(shm, vnode, cleared);
     if (!cleared)
-        hf_store_relaxed(&vnode->zap_pending, 0u); /* relaxed: as above */
+        hf_store_relaxed(&vnode->zap_pending, pending); /* relaxed: as above */
+    change->dax->engine->zapped(shm, vnode, cleared);
 }
 
 /* --- L4 --- */
@@ -231,16 +234,19 @@ static void record_wait(struct dax_change *change, uint64_t since)
         ;
 }
 
-/* Sleeps once, without the mutex. 0: look again; -EINTR. */
-static int sleep_once(struct dax_change *change, uint32_t seq)
+/* Sleeps once, without the mutex, and looks for the dead when that is due, also when others keep waking
+ * us. 0: look again; -EINTR. */
+static int sleep_once(struct dax_change *change, uint32_t seq, uint64_t *reap_ns)
 {
     struct dax *dax = change->dax;
     int rc;
 
     dax_unlock(dax, change->vnode);
     rc = hf_futex_wait(&change->vnode->drain_seq, seq, dax_tick(dax, change->until_ns));
-    if (rc == -ETIMEDOUT)
+    if (hf_now_ns() >= *reap_ns) {
         shm_reap(dax->shm);
+        *reap_ns = hf_now_ns() + DAX_TICK_NS;
+    }
     dax_lock_any(dax, change->vnode);
     return rc == -EINTR ? rc : 0;
 }
@@ -278,7 +284,7 @@ static int drain(struct dax_change *change)
     bool detaches =
         change->policy.kind == HF_POLICY_DETACH || change->policy.kind == HF_POLICY_DEADLINE_DETACH;
     struct finding finding;
-    uint64_t since = 0;
+    uint64_t since = 0, reap_ns = 0;
     int rc;
 
     for (;;) {
@@ -291,20 +297,23 @@ static int drain(struct dax_change *change)
         if (!gate->waits) {
             since = since ? since : hf_now_ns();
             gate->since_ns = since;
-            gate->waits = SHM_WAITS;
-            hf_store_seq_cst(&vnode->waiters, vnode->waiters | SHM_WAITS);
+            gate->waits = 1;
+            gate_waits_changed(vnode);
+            reap_ns = since + DAX_TICK_NS;
             dax->engine->before_wait(dax->shm, vnode);
             continue; /* and look once more, now that every unpin wakes */
         }
-        rc = sleep_once(change, seq);
+        rc = sleep_once(change, seq, &reap_ns);
         if (rc) {
             rc = give_up(change, EINTR, "interrupted by a signal while it was pinned");
             break;
         }
     }
-    if (since)
+    if (since) {
         record_wait(change, since);
-    gate->waits = 0;
+        gate->waits = 0;
+        gate_waits_changed(vnode);
+    }
     return rc;
 }
 
@@ -402,6 +411,8 @@ static void settle_tables(struct dax_change *change, bool committed)
         hf_store_release(&vnode->root, change->old_root); /* ENTRY.PUB/m */
     else if (dax->engine->scan(dax->shm, shm_vnode_index(dax->shm, vnode), 0, DAX_LAST, anybody, NULL))
         vnode->stray_nodes = 1;
+    else if (vnode->stray_nodes && !vnode->root)
+        mm_free_all(dax->shm, vnode);
     else
         mm_free_tree(dax->shm, change->old_root);
 }

@@ -69,7 +69,7 @@ static int record_holder(struct dax_change *change, const struct dax_holder *hol
     record->since_ns = hf_now_ns();
     record->link = change->detached;
     change->detached = index;
-    hf_store_release(&record->state, (uint32_t)SHM_HOLD_DETACHED);
+    hf_store_release(&record->state, SHM_HOLD_STATE(SHM_HOLD_DETACHED, shm->self + 1));
     return 0;
 }
 
@@ -170,8 +170,8 @@ void detach_recover(struct shm *shm, struct shm_vnode *vnode, bool committed)
     for (uint32_t i = 0; i < shm->run->limits.holds; i++) {
         struct shm_hold *record = &shm->holds[i];
 
-        if (hf_load_acquire(&record->state) != SHM_HOLD_DETACHED || record->vnode != index ||
-            listed(shm, vnode, i))
+        if (SHM_HOLD_KIND(hf_load_acquire(&record->state)) != SHM_HOLD_DETACHED ||
+            record->vnode != index || listed(shm, vnode, i))
             continue;
         if (committed) {
             record->link = vnode->detached;
@@ -250,6 +250,8 @@ static int collect_vnode(struct shm *shm, struct shm_vnode *vnode,
     }
     if (vnode->detached == SHM_NONE)
         hf_store_release(&vnode->waiters, vnode->waiters & ~SHM_DETACHED);
+    else if (hf_load_acquire(&shm->run->fences_only)) /* an unpin may have missed SHM_DETACHED: look again */
+        hf_store_release(&shm->run->collect, 1u);
     return rc;
 }
 
@@ -267,7 +269,8 @@ int dax_collect(struct dax *dax, int (*gone)(void *arg, const struct meta_detach
         if (!(hf_load_acquire(&vnode->waiters) & SHM_DETACHED))
             continue;
         dax_lock_any(dax, vnode);
-        rc = collect_vnode(shm, vnode, gone, arg);
+        if (vnode->state == SHM_VNODE_READY)
+            rc = collect_vnode(shm, vnode, gone, arg);
         dax_unlock(dax, vnode);
     }
     if (rc)

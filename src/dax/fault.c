@@ -30,7 +30,7 @@ static bool between_gates(const struct shm_vnode *vnode, uint64_t first, uint64_
         if (!gate->lane || HF_LAB_BROKEN(HF_LAB_NO_GATE))
             continue;
         if (gate->first <= last && gate->last >= first)
-            return false;
+            return false; /* GATE.RULE/p: also for who was let through */
         if (gate->last < first && gate->last + 1 > *from)
             *from = gate->last + 1;
         if (gate->first > last && gate->first < *to)

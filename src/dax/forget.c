@@ -34,9 +34,9 @@ static bool take_table(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
     holds_settle(shm, vnode);
     if (!gates_open(vnode) || holds_scan(shm, vnode, 0, DAX_LAST, any_hold, NULL))
         return false;
-    vnode->zap_pending = 1;
+    hf_store_release(&vnode->zap_pending, vnode->root ? 1u : vnode->zap_pending);
     *root = mm_take_root(vnode);
-    dax->engine->zapped(shm, vnode, true);
+    dax->engine->zapped(shm, vnode, *root != 0);
     if (!dax->engine->scan(shm, shm_vnode_index(shm, vnode), 0, DAX_LAST, anybody, NULL))
         return true;
     hf_store_release(&vnode->root, *root); /* ENTRY.PUB/m */

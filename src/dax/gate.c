@@ -36,20 +36,44 @@ bool gate_owner_died(struct dax *dax, const struct shm_gate *gate)
            !shm_process_alive(dax->shm, gate->process);
 }
 
-void gate_open(struct shm_vnode *vnode, struct shm_gate *gate)
+void gate_waits_changed(struct shm_vnode *vnode)
 {
     uint32_t waiters = vnode->waiters & SHM_DETACHED;
+    uint64_t first = UINT64_MAX, last = 0;
 
-    gate->lane = gate->waits = 0;
-    for (unsigned i = 0; i < SHM_GATES; i++)
-        waiters |= vnode->gates[i].lane ? vnode->gates[i].waits : 0;
-    if (vnode->waiters != waiters)
-        hf_store_release(&vnode->waiters, waiters);
+    for (unsigned i = 0; i < SHM_GATES; i++) {
+        const struct shm_gate *gate = &vnode->gates[i];
+
+        if (!gate->lane || !gate->waits)
+            continue;
+        waiters |= SHM_WAITS;
+        first = gate->first < first ? gate->first : first;
+        last = gate->last > last ? gate->last : last;
+    }
+    if (vnode->waiters == waiters && !(waiters & SHM_WAITS))
+        return;
+    hf_store_release(&vnode->wait_first, first);
+    hf_store_release(&vnode->wait_last, last);
+    hf_store_seq_cst(&vnode->waiters, waiters);
+}
+
+void gate_open(struct shm_vnode *vnode, struct shm_gate *gate)
+{
+    gate->waits = 0;
+    hf_store_release(&gate->lane, 0u);
+    gate_waits_changed(vnode);
     if (!vnode->gate_waiters)
         return;
     vnode->gate_waiters = 0;
     hf_add_acq_rel(&vnode->gate_seq, 1);
     hf_futex_wake_all(&vnode->gate_seq);
+}
+
+/* It may have taken the root out. */
+void gate_open_of_dead(struct shm_vnode *vnode, struct shm_gate *gate)
+{
+    vnode->stray_nodes = 1;
+    gate_open(vnode, gate);
 }
 
 int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns)
@@ -96,35 +120,57 @@ bool gate_self_holds(struct dax *dax, struct shm_vnode *vnode, struct shm_lane *
            holds_scan(dax->shm, vnode, first, last, own_hold, &self);
 }
 
-static void recover(struct dax *dax, struct shm_vnode *vnode)
+/* Which side of its commit a transaction died on that was to give the inode `pending_version`; *gone: it
+ * was the inode's deletion. False: it cannot be told now. */
+static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
 {
     struct meta_inode inode;
     struct meta_txn *txn;
-    bool committed = false;
+    bool committed;
+    int rc = meta_begin_read(dax->meta, &txn);
 
-    if (vnode->pending_version) {
-        int rc = meta_begin_read(dax->meta, &txn);
-
-        if (rc == 0) {
-            rc = meta_inode_get(txn, vnode->ino, &inode);
-            meta_end_read(txn);
-        }
-        committed = rc == -ENOENT || (rc == 0 && inode.version >= vnode->pending_version);
-        if (committed)
-            hf_store_release(&vnode->size, rc == -ENOENT ? 0 : vnode->pending_size);
+    if (rc) {
+        meta_reap_readers(dax->meta);
+        rc = meta_begin_read(dax->meta, &txn);
     }
+    if (rc)
+        return false;
+    rc = meta_inode_get(txn, vnode->ino, &inode);
+    meta_end_read(txn);
+    if (rc && rc != -ENOENT)
+        return false;
+    *gone = rc == -ENOENT;
+    committed = *gone || inode.version >= vnode->pending_version;
+    if (committed)
+        hf_store_release(&vnode->size, *gone ? 0 : vnode->pending_size);
     detach_recover(dax->shm, vnode, committed);
-    vnode->pending_version = 0;
+    hf_store_release(&vnode->pending_version, UINT64_C(0));
+    return true;
+}
+
+/* Under the mutex, pending_version says that a transaction is open only to who has opened it: to who
+ * comes after, that its owner died, or that this could not be settled before. */
+static void recover(struct dax *dax, struct shm_vnode *vnode, bool died)
+{
+    bool gone = false;
+
+    if (vnode->pending_version && !settle_pending(dax, vnode, &gone) && !died)
+        return;
+    hf_store_release(&vnode->dirty, (uint32_t)!gone); /* size or times may be in no record */
     vnode->holds_stale = 1;
     vnode->stray_nodes = 1;
     vnode->zap_pending = 1;
-    shm_lock_mended(&vnode->mutex);
+    hf_store_release(&vnode->bias, (uint32_t)!hf_load_acquire(&dax->shm->run->fences_only));
+    if (died)
+        shm_lock_mended(&vnode->mutex);
 }
 
 void dax_lock_any(struct dax *dax, struct shm_vnode *vnode)
 {
-    if (shm_lock(dax->shm, &vnode->mutex))
-        recover(dax, vnode);
+    bool died = shm_lock(dax->shm, &vnode->mutex);
+
+    if (__builtin_expect(died || vnode->pending_version, 0))
+        recover(dax, vnode, died);
 }
 
 void dax_unlock(struct dax *dax, struct shm_vnode *vnode)
@@ -145,11 +191,15 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
     dax_lock_any(dax, vnode);
     while ((gate = gate_over(vnode, first, last, NULL)) && !HF_LAB_BROKEN(HF_LAB_NO_GATE)) {
         if (gate_owner_died(dax, gate)) {
-            gate_open(vnode, gate);
+            gate_open_of_dead(vnode, gate);
             continue;
         }
-        if (shm_lane_pins(lane))
+        /* GATE.RULE/p: who holds nothing waits. Pairs with GATE.RULE/m in close_gate(). Without it: entries
+         * come back into a range whose change has already looked for holders. */
+        if (shm_lane_pins(lane)) {
+            vnode->passed++;
             return 1;
+        }
         if (!counted)
             dax_count(&dax->shm->run->stats.gate_waits, 1);
         counted = true;

@@ -6,7 +6,8 @@
  * needs no balance to be kept and can be rebuilt from the table after a death.
  *
  * Letting go must not wait for a lock: it clears the key and pushes the hold on a stack, which the
- * next holder of the layout mutex empties. A hold is freed only there, so it is on the stack once.
+ * next holder of the layout mutex empties. A hold is freed only from there, or when the reaper has
+ * marked it as a dead process's: such a process pushes nothing any more.
  */
 #include "dax/private.h"
 
@@ -100,19 +101,16 @@ void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold)
     vnode->hold_root = insert(shm, vnode->hold_root, hold);
 }
 
-/* From the table alone: what is live stays, the rest goes. Also the released stack is in here. */
+/* From the table alone. A hold that its living owner has let go of stays: it is on the way to the stack. */
 static void rebuild(struct shm *shm, struct shm_vnode *vnode)
 {
-    uint32_t index = shm_vnode_index(shm, vnode);
-
-    hf_xchg_acq_rel(&vnode->released, SHM_NONE);
     vnode->hold_root = SHM_NONE;
     for (uint32_t i = 0; i < shm->run->limits.holds; i++) {
-        struct shm_hold *hold = &shm->holds[i];
+        uint32_t kind = SHM_HOLD_KIND(hf_load_acquire(&shm->holds[i].state));
 
-        if (hf_load_acquire(&hold->state) != SHM_HOLD_PIN || hold->vnode != index)
+        if ((kind != SHM_HOLD_PIN && kind != SHM_HOLD_DEAD) || shm->holds[i].vnode != vnode->index)
             continue;
-        if (hf_load_acquire(&hold->key))
+        if (kind == SHM_HOLD_PIN)
             holds_insert(shm, vnode, i);
         else
             shm_hold_free(shm, i);
@@ -121,22 +119,23 @@ static void rebuild(struct shm *shm, struct shm_vnode *vnode)
 
 void holds_settle(struct shm *shm, struct shm_vnode *vnode)
 {
+    bool stale = hf_load_acquire(&vnode->holds_stale);
     uint32_t hold;
 
-    if (hf_load_acquire(&vnode->holds_stale)) {
-        hf_store_release(&vnode->holds_stale, 0u);
-        rebuild(shm, vnode);
-    }
-    if (hf_load_acquire(&vnode->released) == SHM_NONE)
+    if (!stale && hf_load_acquire(&vnode->released) == SHM_NONE)
         return;
+    hf_store_release(&vnode->holds_stale, 0u);
     hold = hf_xchg_acq_rel(&vnode->released, SHM_NONE);
     while (hold != SHM_NONE) {
         uint32_t next = shm->holds[hold].link;
 
-        vnode->hold_root = take_out(shm, vnode->hold_root, hold);
+        if (!stale) /* else the tree may be half changed, and is made anew */
+            vnode->hold_root = take_out(shm, vnode->hold_root, hold);
         shm_hold_free(shm, hold);
         hold = next;
     }
+    if (stale)
+        rebuild(shm, vnode);
 }
 
 static int scan(struct shm *shm, uint32_t root, uint64_t first, uint64_t last,
@@ -171,7 +170,7 @@ bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key)
     struct shm_vnode *vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
     uint32_t index = (uint32_t)(hold - shm->holds), head, lane = hold->lane;
 
-    if (hf_load_acquire(&hold->state) != SHM_HOLD_PIN || !hf_cas_acq_rel(&hold->key, key, UINT64_C(0)))
+    if (!hf_cas_acq_rel(&hold->key, key, UINT64_C(0)))
         return false;
     hf_sub_acq_rel(&shm->lanes[lane].slow_pins, 1);
     do {

@@ -30,6 +30,16 @@ static int walk(const struct dax *dax, const struct shm_vnode *vnode, uint64_t o
     return count;
 }
 
+void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode)
+{
+    struct shm_lane *lane = shm_lane_fast(dax->shm);
+
+    if (!lane || !lane->wake_due)
+        return;
+    lane->wake_due = 0;
+    slots_wake(dax->shm, vnode, 0, DAX_LAST);
+}
+
 int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
                  struct iovec *iov, int iovcnt, struct hf_pin *pin)
 {
@@ -39,10 +49,9 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
     int count = MM_MISS;
     uint32_t nest, slot;
 
-    slots_wake(shm, vnode); /* for a slot that dax_pin_page() has let go */
     if (!lane)
         return MM_MISS;
-    shm_lane_use(shm, lane);
+    shm_lane_use(shm);
     if (lane->fenced >= SLOTS_REBIAS_LOOK)
         slots_rebias(shm, lane, vnode);
     nest = lane->nest;
@@ -61,10 +70,12 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
     lane->nest = nest;
     if (slot == SHM_SLOTS)
         return MM_MISS;
-    /* SIZE.PUB/p: relaxed: as in dax_pin_page() */
-    if (count <= MM_MISS || off + len > hf_load_relaxed(&vnode->size)) {
-        slots_leave(shm, vnode, &lane->keys[slot]); /* P4 */
-        return count < 0 ? count : MM_MISS;
+    if (off + len > hf_load_acquire(&vnode->size)) /* SIZE.PUB/p */
+        count = MM_MISS; /* the slow path looks again, and says so */
+    if (count <= MM_MISS) {
+        if (slots_leave_quietly(vnode, &lane->keys[slot])) /* P4 */
+            slots_wake(shm, vnode, first, last);
+        return count;
     }
     dax_fill_pin(pin, shm, &lane->keys[slot], key, 0);
     return count;
@@ -82,14 +93,17 @@ static int take_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *v
     if (index == SHM_NONE)
         return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)", shm->run->limits.holds);
     hold = &shm->holds[index];
-    key = (lane->generation += UINT64_C(1) << SHM_KEY_VNODE_BITS) | (vnode->index + 1);
-    hold->range = *range;
+    hold->range.generation += UINT64_C(1) << SHM_KEY_VNODE_BITS;
+    hold->range.first = range->first;
+    hold->range.last = range->last;
+    hold->range.who = range->who;
+    key = hold->range.generation | (vnode->index + 1);
     hold->vnode = shm_vnode_index(shm, vnode);
     hold->lane = shm_lane_index(shm, lane);
     hold->since_ns = hf_now_ns();
     hf_add_acq_rel(&lane->slow_pins, 1);
     hf_store_release(&hold->key, key);
-    hf_store_release(&hold->state, (uint32_t)SHM_HOLD_PIN);
+    hf_store_release(&hold->state, SHM_HOLD_STATE(SHM_HOLD_PIN, shm->self + 1));
     holds_insert(shm, vnode, index);
     dax_fill_pin(pin, shm, &hold->key, key, DAX_PIN_HOLD);
     return 0;
@@ -123,7 +137,7 @@ static int pin_locked(struct dax *dax, struct shm_lane *lane, struct shm_vnode *
                       uint64_t len, uint32_t flags, struct mm_pieces *pieces, struct hf_pin *pin,
                       struct meta_extent *hole)
 {
-    struct shm_range range = {off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES,
+    struct shm_range range = {0, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES,
                               lane->who | flags};
     uint64_t size = hf_load_relaxed(&vnode->size); /* relaxed: changes under the mutex */
     int rc;
@@ -141,18 +155,15 @@ int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
 {
     struct mm_pieces pieces = {iov, iovcnt, 0};
     struct shm_lane *lane = shm_lane(dax->shm);
-    int rc, passed;
+    int rc;
 
     dax_count(&dax->shm->run->stats.pins_slow, 1);
-    passed = dax_lock(dax, vnode, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES);
-    if (passed < 0)
-        return passed;
+    rc = dax_lock(dax, vnode, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES);
+    if (rc < 0)
+        return rc;
     rc = pin_locked(dax, lane, vnode, off, len, flags, &pieces, pin, hole);
-    if (rc == 0) {
+    if (rc == 0)
         mm_trim(&pieces, off, len);
-        if (passed)
-            vnode->passed++;
-    }
     dax_unlock(dax, vnode);
     if (hf_load_relaxed(&dax->shm->run->nodes_used) >= dax->shm->run->limits.nodes) /* relaxed: a count */
         dax_shrink(dax);
@@ -174,20 +185,26 @@ int dax_unpin_odd(struct hf_pin *pin)
     struct shm *shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];
     uint64_t *word = (uint64_t *)(uintptr_t)(pin->hf_opaque[0] & ~DAX_PIN_HOLD);
     uint64_t key = pin->hf_opaque[1];
+    const struct shm_hold *hold = (const struct shm_hold *)word; /* if it is one */
+    uint64_t first, last;
 
     if (!shm || !(key & SHM_KEY_VNODE_MASK))
         return -EINVAL;
     if (shm->fork_count != hf_fork_count)
         return -ECHILD;
-    if (!(pin->hf_opaque[0] & DAX_PIN_HOLD) || !holds_release(shm, word, key))
+    if (!(pin->hf_opaque[0] & DAX_PIN_HOLD))
         return -EINVAL;
-    slots_wake(shm, &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1]);
+    first = hf_load_acquire(&hold->range.first);
+    last = hf_load_acquire(&hold->range.last);
+    if (!holds_release(shm, word, key))
+        return -EINVAL;
+    slots_wake(shm, &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1], first, last);
     return 0;
 }
 
-int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode)
+int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key)
 {
-    slots_wake(shm, vnode);
+    slots_wake_slot(shm, vnode, word, key);
     return 0;
 }
 

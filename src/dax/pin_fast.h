@@ -39,26 +39,29 @@ static inline void dax_fill_pin(struct hf_pin *pin, struct shm *shm, uint64_t *w
 }
 
 /* The commonest pin of all, as straight as it can be: bytes of one page, the slot of the last pin free,
- * not in a signal handler. False: nothing is held, ask dax_pin_fast(), which also does U2 and U3 for a slot
- * that is let go here. Calls nothing, so that its caller needs little stack. */
+ * not in a signal handler. False: nothing is held; dax_pin_settle(), and ask dax_pin_fast(). Calls nothing, so
+ * that its caller needs little stack. */
 static inline bool dax_pin_page(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
                                 uint32_t flags, struct iovec *iov, struct hf_pin *pin)
 {
     struct shm *shm = dax->shm;
-    struct shm_lane *lane = shm_last_lane.lane;
+    const struct shm_lane_of_thread *mine = shm_last_lane;
     uint64_t page = off / HF_BLOCK_BYTES, key, *word;
+    struct shm_lane *lane;
     uint32_t slot;
     char *at;
 
-    if (__builtin_expect(!shm_lane_is_last(shm), 0)) /* nor is it in a forked child */
+    if (__builtin_expect(mine->id != shm->id, 0) || /* nor is it in a forked child */
+        HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
         return false;
+    lane = mine->lane;
     if (__builtin_expect(lane->nest, 0))
         return false;
     lane->nest = 1;
     hf_fence_light();
     slot = lane->hint;
     word = &lane->keys[slot];
-    if (__builtin_expect(hf_load_relaxed(word) != 0, 0)) { /* relaxed: only we fill it */
+    if (__builtin_expect(hf_load_acquire(word) != 0, 0)) { /* UNPIN.DONE/p, as in slots_pick() */
         lane->nest = 0;
         return false;
     }
@@ -66,8 +69,9 @@ static inline bool dax_pin_page(struct dax *dax, struct shm_vnode *vnode, uint64
     if (__builtin_expect(slots_order(lane, vnode), 0))
         goto leave;
     at = dax_walk_page(dax, vnode, page);
-    /* SIZE.PUB/p: relaxed: a pin of bytes behind end of file is a mistake that may be found late */
-    if (__builtin_expect(!at || off + len > hf_load_relaxed(&vnode->size), 0))
+    /* SIZE.PUB/p: the bytes below the size are as whoever raised it left them.
+     * Pairs with SIZE.PUB/m where the size is stored (src/fs). Without it: old bytes behind end of file. */
+    if (__builtin_expect(!at || off + len > hf_load_acquire(&vnode->size), 0))
         goto leave;
     hf_fence_light();
     lane->nest = 0;
@@ -75,12 +79,15 @@ static inline bool dax_pin_page(struct dax *dax, struct shm_vnode *vnode, uint64
     iov->iov_len = len;
     dax_fill_pin(pin, shm, word, key, 0);
     return true;
-leave: /* P4 */
-    hf_store_release(word, UINT64_C(0));
+leave: /* P4; U3 is dax_pin_settle() */
+    lane->wake_due |= slots_leave_quietly(vnode, word);
     hf_fence_light();
     lane->nest = 0;
     return false;
 }
+
+/* After dax_pin_page() has failed: wakes who may have seen the slot that it let go of. */
+void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode);
 
 /* Any pin that the fast path can do. The number of pieces; MM_MISS: the slow path has to do it; -E2BIG.
  * The arguments are good. */
@@ -89,7 +96,7 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
 
 /* Letting go of what is no slot, no live one, or not this process's; and U3 when somebody waits. */
 int dax_unpin_odd(struct hf_pin *pin);
-int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode);
+int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key);
 
 /* U1 to U3 of a slot. */
 static inline int dax_unpin_fast(struct hf_pin *pin)
@@ -99,12 +106,12 @@ static inline int dax_unpin_fast(struct hf_pin *pin)
     struct shm_vnode *vnode;
 
     /* relaxed: the slot is ours, or it is not */
-    if (__builtin_expect(!shm || (uintptr_t)word & DAX_PIN_HOLD || !shm->id || /* 0: in a forked child */
+    if (__builtin_expect(!shm || (uintptr_t)word & DAX_PIN_HOLD || shm->id == SHM_ID_OF_PARENT ||
                              hf_load_relaxed(word) != key, 0))
         return dax_unpin_odd(pin);
     vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
     if (__builtin_expect(slots_leave_quietly(vnode, word), 0))
-        return dax_unpin_wake(shm, vnode);
+        return dax_unpin_wake(shm, vnode, word, key);
     return 0;
 }
 

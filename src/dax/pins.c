@@ -49,10 +49,9 @@ static bool look(struct dax *dax, uint64_t *word, struct shm_range *at, struct h
 
     if (!key || key == SHM_KEY_CLAIMED)
         return false;
-    /* relaxed: ordered by the acquire before and checked by the key after */
-    range.first = hf_load_relaxed(&at->first);
-    range.last = hf_load_relaxed(&at->last);
-    range.who = hf_load_relaxed(&at->who);
+    range.first = hf_load_acquire(&at->first);
+    range.last = hf_load_acquire(&at->last);
+    range.who = hf_load_acquire(&at->who);
     if (hf_add_acq_rel(word, 0) != key)
         return false;
     vnode = &dax->shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
@@ -92,10 +91,11 @@ static int hold_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin
         struct shm_hold *hold = &shm->holds[i];
         struct hf_pin_info info = {0};
 
-        if (hf_load_acquire(&hold->state) != SHM_HOLD_PIN ||
-            !look(dax, &hold->key, &hold->range, &info))
+        uint32_t state = hf_load_acquire(&hold->state);
+
+        if (SHM_HOLD_KIND(state) != SHM_HOLD_PIN || !look(dax, &hold->key, &hold->range, &info))
             continue;
-        name_process(shm, hold->owner - 1, &info);
+        name_process(shm, SHM_HOLD_OWNER(state) - 1, &info);
         info.age_ns = now - hold->since_ns;
         rc = each(arg, &info);
     }

@@ -44,6 +44,9 @@ struct shm_gate *gate_over(struct shm_vnode *vnode, uint64_t first, uint64_t las
                            const struct shm_gate *own);
 bool gate_owner_died(struct dax *dax, const struct shm_gate *gate);
 void gate_open(struct shm_vnode *vnode, struct shm_gate *gate);
+void gate_open_of_dead(struct shm_vnode *vnode, struct shm_gate *gate);
+/* Makes waiters, wait_first and wait_last what the gates say. A wait that begins needs before_wait() after it. */
+void gate_waits_changed(struct shm_vnode *vnode);
 /* Drops the mutex, sleeps until a gate opens or `until_ns`, takes the mutex again. 0, -EINTR, -ETIMEDOUT. */
 int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns);
 /* A pin of this thread overlaps [first, last]. */

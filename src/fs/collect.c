@@ -57,6 +57,14 @@ static int cut(struct fs_txn *txn, const struct meta_detached *record, uint64_t 
     return rc ? rc : fs_txn_free(txn, &freed);
 }
 
+/* The record has the block where the run had it: the same page of the same file. */
+static bool same_place(const struct meta_detached *record, const struct meta_detached *run,
+                       uint64_t block)
+{
+    return record->ino == run->ino &&
+           record->page + (block - record->block) == run->page + (block - run->block);
+}
+
 static int free_run(struct fs_txn *txn, const struct meta_detached *run)
 {
     uint64_t block = run->block, end = run->block + run->count;
@@ -66,8 +74,8 @@ static int free_run(struct fs_txn *txn, const struct meta_detached *run)
         int rc = covering(txn->meta, block, &record);
         uint64_t to;
 
-        if (rc == -ENOENT) { /* not recorded, so not ours to free */
-            block++;
+        if (rc == -ENOENT || (rc == 0 && !same_place(&record, run, block))) {
+            block++; /* freed before, and perhaps another file's by now: not ours to free */
             continue;
         }
         to = record.block + record.count < end ? record.block + record.count : end;

@@ -52,9 +52,7 @@ int fs_zero_tail(struct fs *fs, const struct shm_vnode *vnode, uint64_t size)
         return rc;
     end = size < end ? size : end;
     memset(block + old % HF_BLOCK_BYTES, 0, end - old);
-    if (fs->durable)
-        media_persist(&fs->dax.media, block + old % HF_BLOCK_BYTES, end - old);
-    return 0;
+    return fs_persist(fs, block + old % HF_BLOCK_BYTES, end - old);
 }
 
 static ssize_t into_blocks(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len,

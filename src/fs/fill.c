@@ -46,8 +46,7 @@ int fs_fill_blocks(struct fs *fs, struct fs_reservation *reservation, uint64_t p
         if (rc)
             break;
         fill_piece(to, page * HF_BLOCK_BYTES, bytes, run.used_before * HF_BLOCK_BYTES, content);
-        if (fs->durable)
-            media_persist(&fs->dax.media, to, bytes);
+        rc = fs_persist(fs, to, bytes);
         page += run.count;
     }
     fs_reservation_rewind(reservation);

@@ -236,8 +236,7 @@ static int persist_content(struct fs *fs, uint64_t ino)
             char *at;
 
             rc = fs_memory(fs, extents[i].block, extents[i].count, &at);
-            if (rc == 0)
-                media_persist(&fs->dax.media, at, extents[i].count * HF_BLOCK_BYTES);
+            rc = rc ? rc : fs_persist(fs, at, extents[i].count * HF_BLOCK_BYTES);
             page = extents[i].page + extents[i].count;
         }
     } while (rc == 0 && count == PIECES);

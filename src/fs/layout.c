@@ -194,8 +194,9 @@ static int copy_run(struct fs *fs, const struct meta_extent *run, struct fs_rese
         if (rc)
             return rc;
         memcpy(to_at, from_at, to.count * HF_BLOCK_BYTES);
-        if (fs->durable)
-            media_persist(&fs->dax.media, to_at, to.count * HF_BLOCK_BYTES);
+        rc = fs_persist(fs, to_at, to.count * HF_BLOCK_BYTES);
+        if (rc)
+            return rc;
         done += to.count;
     }
     return 0;

@@ -105,8 +105,9 @@ static int copy_piece(struct part *p, const struct meta_extent *piece)
         if (rc)
             return rc;
         memcpy(to, from, run.count * HF_BLOCK_BYTES);
-        if (fs->durable)
-            media_persist(&fs->dax.media, to, run.count * HF_BLOCK_BYTES);
+        rc = fs_persist(fs, to, run.count * HF_BLOCK_BYTES);
+        if (rc)
+            return rc;
         done += run.count;
     }
     return 0;

@@ -130,7 +130,7 @@ int fs_open(struct fs *fs, const char *path, int flags, mode_t mode, struct hf_f
     if (!file)
         return hf_fail(ENOMEM, "out of memory");
     rc = find_vnode(&opening, &file->vnode);
-    if (rc == 0 && flags & O_TRUNC && hf_load_acquire(&file->vnode->size)) {
+    if (rc == 0 && flags & O_TRUNC) { /* also of an empty file, for blocks behind its end */
         rc = fs_truncate(fs, file->vnode, 0, &fs->dax.policy);
         if (rc)
             fs_vnode_close(fs, file->vnode);
@@ -144,6 +144,8 @@ int fs_open(struct fs *fs, const char *path, int flags, mode_t mode, struct hf_f
     file->readable = (flags & O_ACCMODE) != O_WRONLY;
     file->writable = (flags & O_ACCMODE) != O_RDONLY;
     file->append = flags & O_APPEND;
+    file->pin_refused = ~(uint32_t)(FS_PIN_FLAGS | FS_PIN_READS);
+    file->pin_refused |= (file->readable ? 0 : FS_PIN_READS) | (file->writable ? 0 : HF_PIN_WRITE);
     hf_add_relaxed(&fs->handles, 1); /* relaxed: a count */
     *out = file;
     return 0;

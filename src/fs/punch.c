@@ -79,9 +79,7 @@ static int make_edge(struct fs_layout *l, const struct edge *edge, char *to)
         if (inside > edge->to)
             memcpy(to + edge->to, from + edge->to, inside - edge->to);
     }
-    if (l->fs->durable)
-        media_persist(&l->fs->dax.media, to, HF_BLOCK_BYTES);
-    return 0;
+    return fs_persist(l->fs, to, HF_BLOCK_BYTES);
 }
 
 /* ---- punch ---- */
@@ -137,9 +135,10 @@ static int zero_in_place(struct fs_layout *l, const struct edge *edge)
     char *block;
     int rc = page_memory(l, edge->page, &block);
 
-    if (rc == 0)
-        memset(block + edge->from, 0, edge->to - edge->from);
-    return rc;
+    if (rc || !block)
+        return rc;
+    memset(block + edge->from, 0, edge->to - edge->from);
+    return fs_persist(l->fs, block + edge->from, edge->to - edge->from);
 }
 
 /* The pool is full. A block that a detached pin holds cannot be zeroed under it. */

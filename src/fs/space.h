@@ -74,6 +74,12 @@ void fs_space_sweep(struct fs *fs);
 /* The memory of blocks, mapped. -EUCLEAN: they are not in the pool. */
 int fs_memory(struct fs *fs, uint64_t block, uint64_t count, char **out);
 
+/* In a durable pool: returns when the memory is on the medium. */
+static inline int fs_persist(struct fs *fs, const void *at, uint64_t bytes)
+{
+    return fs->durable ? media_persist(&fs->dax.media, at, bytes) : 0;
+}
+
 int fs_no_space(struct fs *fs, uint64_t blocks);
 
 #endif

@@ -31,6 +31,7 @@ int fs_begin(struct fs *fs, struct fs_txn *txn)
     txn->fs = fs;
     txn->reservation = NULL;
     txn->detached_gone = 0;
+    txn->grown_blocks = 0;
     txn->freed.count = txn->held.count = 0;
     txn->freed.room = txn->held.room = TXN_FEW_RUNS;
     txn->freed.more = txn->held.more = NULL;
@@ -106,6 +107,7 @@ int fs_commit(struct fs_txn *txn)
         if (txn->held.count || txn->detached_gone) /* relaxed: written under space_mutex, else only shown */
             hf_store_relaxed(&run->detached_blocks,
                              run->detached_blocks + blocks_of(&txn->held) - txn->detached_gone);
+        fs_space_extend(fs, txn->grown_blocks);
         if (txn->reservation)
             fs_reservation_settle(fs, txn->reservation);
     }

@@ -24,6 +24,7 @@ struct fs_txn {
     struct fs_runs freed;
     struct fs_runs held; /* detached, by pins */
     uint64_t detached_gone; /* blocks that leave the detached table */
+    uint64_t grown_blocks;  /* the pool's new size; 0: as it is */
 };
 
 /* -EROFS in a pool opened read-only. On success fs_commit() or fs_abort() must follow. */

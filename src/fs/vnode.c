@@ -78,12 +78,13 @@ static int load(struct fs *fs, struct shm_vnode *vnode, bool orphans)
 static void close_vnode(struct fs *fs, struct shm_vnode *vnode)
 {
     uint64_t ino = vnode->ino;
-    bool orphan = hf_load_acquire(&vnode->orphan);
     bool empty = hf_load_acquire(&vnode->state) != SHM_VNODE_READY;
 
     if (!shm_vnode_put(fs->dax.shm, vnode))
         return;
-    if (orphan)
+    /* Read after the put: who unlinked it meanwhile was not the last. Another file's by now, the look is
+     * wasted: fs_orphan_delete() goes by the inode. */
+    if (hf_load_acquire(&vnode->orphan))
         fs_orphan_delete(fs, ino);
     else if (empty)
         dax_forget(&fs->dax, vnode);

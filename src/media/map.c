@@ -60,8 +60,7 @@ static int reserve(struct media *media)
 
 /* --- segments --- */
 
-static int configure(struct media *media, uint64_t from, uint64_t bytes,
-                     struct pmem2_config **out)
+static int configure(struct media *media, uint64_t from, uint64_t bytes, struct pmem2_config **out)
 {
     struct media_private *own = media->private;
     struct pmem2_config *config;
@@ -278,8 +277,8 @@ void media_close(struct media *media)
 const char *media_kind_name(enum media_kind kind)
 {
     static const char *const names[] = {
-        [MEDIA_TMPFS] = "tmpfs", [MEDIA_HUGETLBFS] = "hugetlbfs",   [MEDIA_FILE] = "file",
-        [MEDIA_MEMFD] = "memfd", [MEDIA_DEVDAX] = "device-dax", [MEDIA_PMEM] = "pmem",
+        [MEDIA_TMPFS] = "tmpfs", [MEDIA_HUGETLBFS] = "hugetlbfs", [MEDIA_FILE] = "file",
+        [MEDIA_MEMFD] = "memfd", [MEDIA_DEVDAX] = "device-dax",   [MEDIA_PMEM] = "pmem",
     };
 
     return names[kind];

@@ -29,10 +29,11 @@ struct media {
     struct media_private *private;
 };
 
-/* Makes pool_dir/data with `bytes` of zeros: the memory itself, or a symbolic link to data_path when
- * that is not null. The memory is really there afterwards (tmpfs: was free when asked), so that a
- * full file system is an error now and no SIGBUS later. Undoes what it did when it fails. -EINVAL:
- * not a multiple of the file system's pages; -EEXIST, -ENOSPC, -EOPNOTSUPP as in hf_pool_create(). */
+/* Makes pool_dir/data with `bytes` of zeros: the memory itself, or a symbolic link to data_path
+ * when that is not null. The memory is really there afterwards (tmpfs: was free when asked), so
+ * that a full file system is an error now and no SIGBUS later. Undoes what it did when it fails.
+ * -EINVAL: not a multiple of 2 MiB, or of larger pages of the file system; -EEXIST, -ENOSPC,
+ * -EOPNOTSUPP as in hf_pool_create(). */
 int media_create(const char *pool_dir, const char *data_path, uint64_t bytes, mode_t mode);
 
 /* Maps the memory of a pool. -EUCLEAN: shorter than `bytes`; -ENOENT: missing. */

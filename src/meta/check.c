@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns a run of `holdfast fsck` over the metadata: the order of its steps, what is reported, and the
- * one transaction that holds every repair. Calls the rest of the folder.
+ * Owns a run of `holdfast fsck` over the metadata: the order of its steps, what is reported, and
+ * the one transaction that holds every repair. Calls the rest of the folder.
  *
  * Nothing is changed before everything has been looked at: repairs go into one write transaction,
  * committed at the end, so a check that fails or is killed half way has changed nothing. The one
- * exception is a file that LMDB must not see: there the only repair is to go back to the transaction
- * before, and only when that one verifies whole.
+ * exception is a file that LMDB must not see: there the only repair is to go back to the
+ * transaction before, and only when that one verifies whole.
  */
 #include "meta/check.h"
 #include "meta/lmdb_file.h"
@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What progress counts to: a third for the pages, the rest for the records, which are read twice. */
+/* What progress counts to: a third for the pages, the rest for the records, read twice. */
 #define PROGRESS_TOTAL 3000u
 #define PROGRESS_PAGES 1000u
 #define PROGRESS_STEP 4096u
@@ -117,14 +117,16 @@ static int read_super(struct checker *check)
                       (unsigned long long)request->data_bytes,
                       (unsigned long long)check->super.pool_bytes);
     if ((check->super.policy_kind == 0 || check->super.policy_kind > POLICY_KINDS) &&
-        check_problem(check, true, "the pool's policy is of unknown kind %u; repair makes it to wait",
+        check_problem(check, true,
+                      "the pool's policy is of unknown kind %u; repair makes it to wait",
                       check->super.policy_kind)) {
         check->super.policy_kind = 1;
         check->super_changed = true;
     }
     check->used = calloc(1, check->pool_blocks / 8 + 1);
-    return check->used ? 0 : hf_fail(ENOMEM, "out of memory for %llu blocks",
-                                     (unsigned long long)check->pool_blocks);
+    return check->used ? 0
+                       : hf_fail(ENOMEM, "out of memory for %llu blocks",
+                                 (unsigned long long)check->pool_blocks);
 }
 
 static void compare_super(struct checker *check)
@@ -146,8 +148,9 @@ static void compare_super(struct checker *check)
     }
     /* Which blocks behind it are still zero is then unknown: none is taken to be. */
     if (super->fresh_block < check->last_block &&
-        check_problem(check, true, "block %llu is in use, and blocks from %llu on are said to be "
-                                   "unused so far",
+        check_problem(check, true,
+                      "block %llu is in use, and blocks from %llu on are said to be "
+                      "unused so far",
                       (unsigned long long)check->last_block - 1,
                       (unsigned long long)super->fresh_block)) {
         super->fresh_block = check->pool_blocks;
@@ -215,8 +218,9 @@ static int check_pages(struct checker *check, const char *pool_dir)
     if (meta_verify_txn(pool_dir, true, page_progress, request) != 0)
         return hf_fail(EUCLEAN, "the metadata file is damaged beyond repair");
     if (!request->repair)
-        return hf_fail(EUCLEAN, "the metadata file is damaged; repair can go back to the state before "
-                                "the last change");
+        return hf_fail(EUCLEAN,
+                       "the metadata file is damaged; repair can go back to the state before "
+                       "the last change");
     rc = meta_roll_back(pool_dir);
     if (rc == 0)
         check_problem(check, true, "repair goes back to the state before the last change");

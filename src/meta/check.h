@@ -42,7 +42,7 @@ struct checker {
     struct meta_txn *txn;
     struct meta_super super;
     bool super_changed;
-    bool moved; /* a repair has used the cursor */
+    bool moved;                       /* a repair has used the cursor */
     uint64_t pool_blocks, last_block; /* last_block: behind the last one in use */
     unsigned char *used;              /* a bit a block */
     struct check_inode *inodes;       /* ascending */

@@ -6,8 +6,8 @@
  *
  * A directory has one name. When several entries lead to it, the one in the directory it calls its
  * parent stands, else the first. A way up from a directory that does not end at the root ends at a
- * directory without a name, or runs in a circle; repair gives that one, or one of the circle, a name
- * in lost+found, and with it all below are reached.
+ * directory without a name, or runs in a circle; repair gives that one, or one of the circle, a
+ * name in lost+found, and with it all below are reached.
  */
 #include "meta/check.h"
 
@@ -63,8 +63,9 @@ static int note_claims(struct checker *check, struct check_inode *dir)
 static int remove_entry(struct checker *check, const struct check_inode *dir,
                         const struct meta_dirent *entry, const char *why)
 {
-    if (!check_problem(check, true, "directory %llu: entry \"%s\" leads to inode %llu, which %s; repair "
-                                    "removes the entry",
+    if (!check_problem(check, true,
+                       "directory %llu: entry \"%s\" leads to inode %llu, which %s; repair "
+                       "removes the entry",
                        ull(dir->ino), entry->name, ull(entry->ino), why))
         return 0;
     return meta_dirent_del(check->txn, dir->ino, entry->name);
@@ -82,8 +83,8 @@ static int judge_entry(struct checker *check, struct check_inode *dir,
     if (inode->ino == META_ROOT_INO)
         return remove_entry(check, dir, entry, "is the root");
     if (S_ISDIR(inode->mode)) {
-        here = inode->named_by == 0 &&
-               (!(inode->flags & INODE_CLAIMED) || inode->parent == dir->ino);
+        here =
+            inode->named_by == 0 && (!(inode->flags & INODE_CLAIMED) || inode->parent == dir->ino);
         if (!here)
             return remove_entry(check, dir, entry, "is a directory with another name");
         inode->named_by = dir->ino;
@@ -92,8 +93,9 @@ static int judge_entry(struct checker *check, struct check_inode *dir,
         inode->found_links++;
     }
     if (entry->type != (inode->mode & S_IFMT) &&
-        check_problem(check, true, "directory %llu: entry \"%s\" has type %o, and inode %llu is of "
-                                   "type %o; repair sets the entry's",
+        check_problem(check, true,
+                      "directory %llu: entry \"%s\" has type %o, and inode %llu is of "
+                      "type %o; repair sets the entry's",
                       ull(dir->ino), entry->name, entry->type, ull(inode->ino),
                       inode->mode & S_IFMT))
         rc = meta_dirent_put(check->txn, dir->ino, entry->name, inode->ino, inode->mode & S_IFMT);
@@ -143,8 +145,11 @@ static int make_lost_found(struct checker *check, const char *name)
 {
     uint64_t last = check->inodes[check->inode_count - 1].ino;
     struct meta_inode made = {.mode = S_IFDIR | 0700, .nlink = 2, .parent = META_ROOT_INO};
-    struct check_inode seen = {.mode = made.mode, .nlink = 2, .parent = META_ROOT_INO,
-                               .named_by = META_ROOT_INO, .flags = INODE_REACHED};
+    struct check_inode seen = {.mode = made.mode,
+                               .nlink = 2,
+                               .parent = META_ROOT_INO,
+                               .named_by = META_ROOT_INO,
+                               .flags = INODE_REACHED};
     struct check_inode *added;
     int rc;
 
@@ -224,8 +229,9 @@ static int set_parent(struct checker *check, uint64_t ino, uint64_t parent)
 static int adopt(struct checker *check, uint64_t ino, const char *why)
 {
     struct check_inode *inode = check_find(check, ino);
-    bool repair = check_problem(check, true, "inode %llu (%s, %llu bytes) %s; repair puts it into "
-                                             "lost+found",
+    bool repair = check_problem(check, true,
+                                "inode %llu (%s, %llu bytes) %s; repair puts it into "
+                                "lost+found",
                                 ull(ino), S_ISDIR(inode->mode) ? "a directory" : "a file",
                                 ull(inode->size), why);
     int rc = 0;
@@ -333,8 +339,9 @@ static int reach_directories(struct checker *check)
 
 static int remove_orphan(struct checker *check, struct check_inode *inode)
 {
-    if (!check_problem(check, true, "inode %llu has a name and an orphan record; repair removes the "
-                                    "record",
+    if (!check_problem(check, true,
+                       "inode %llu has a name and an orphan record; repair removes the "
+                       "record",
                        ull(inode->ino)))
         return 0;
     inode->flags &= ~(uint32_t)INODE_ORPHAN;
@@ -350,8 +357,9 @@ static int settle_nameless(struct checker *check, uint64_t ino)
     if (inode->nlink != 0)
         return adopt(check, ino, "has no name");
     if (inode->flags & INODE_ORPHAN ||
-        !check_problem(check, true, "inode %llu has no name and no orphan record; repair makes the "
-                                    "record",
+        !check_problem(check, true,
+                       "inode %llu has no name and no orphan record; repair makes the "
+                       "record",
                        ull(ino)))
         return 0;
     return meta_orphan_put(check->txn, ino);
@@ -406,8 +414,8 @@ static bool mend_numbers(struct checker *check, const struct check_inode *seen,
     inode->nlink = (uint32_t)nlink;
     mended |= mend(check, seen->ino, "its number of blocks", &inode->blocks, seen->found_blocks);
     if (S_ISLNK(seen->mode) && seen->target_len != 0)
-        mended |= mend(check, seen->ino, "the length of its target", &inode->size,
-                       seen->target_len);
+        mended |=
+            mend(check, seen->ino, "the length of its target", &inode->size, seen->target_len);
     return mended;
 }
 

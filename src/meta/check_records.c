@@ -47,8 +47,9 @@ static int erase(struct checker *check, const struct meta_key *key)
 
 static int unknown_record(struct checker *check, const struct meta_key *key)
 {
-    if (!check_problem(check, true, "a record of an unknown kind (%02x, %zu bytes of key); repair "
-                                    "removes it",
+    if (!check_problem(check, true,
+                       "a record of an unknown kind (%02x, %zu bytes of key); repair "
+                       "removes it",
                        key->bytes[0], key->len))
         return 0;
     return erase(check, key);
@@ -128,12 +129,12 @@ static int take_blocks(struct checker *check, const struct meta_extent *extent, 
             rc = keep(check, &run);
         } else {
             *whole = false;
-            repair = check_problem(check, true,
-                                   "inode %llu: pages %llu to %llu are on blocks from %llu on, which "
-                                   "are taken or not in the pool; repair takes them from this file, "
-                                   "which loses what they held",
-                                   ull(ino), ull(run.page), ull(run.page + count - 1),
-                                   ull(run.block));
+            repair =
+                check_problem(check, true,
+                              "inode %llu: pages %llu to %llu are on blocks from %llu on, which "
+                              "are taken or not in the pool; repair takes them from this file, "
+                              "which loses what they held",
+                              ull(ino), ull(run.page), ull(run.page + count - 1), ull(run.block));
         }
         at += count;
     }
@@ -156,8 +157,9 @@ static int visit_extent(struct checker *check, const struct meta_key *key, const
     if (type_of(check) == 0)
         group->inode.mode = S_IFREG;
     if (type_of(check) != S_IFREG) {
-        if (!check_problem(check, true, "inode %llu has blocks and is not a regular file; repair "
-                                        "removes them",
+        if (!check_problem(check, true,
+                           "inode %llu has blocks and is not a regular file; repair "
+                           "removes them",
                            ull(group->inode.ino)))
             return 0;
         return erase(check, key);
@@ -210,8 +212,9 @@ static int visit_dirent(struct checker *check, const struct meta_key *key, const
     if (type_of(check) == 0)
         group->inode.mode = S_IFDIR;
     if (type_of(check) != S_IFDIR) {
-        if (!check_problem(check, true, "inode %llu has an entry and is not a directory; repair "
-                                        "removes it",
+        if (!check_problem(check, true,
+                           "inode %llu has an entry and is not a directory; repair "
+                           "removes it",
                            ull(group->inode.ino)))
             return 0;
         return erase(check, key);
@@ -240,8 +243,9 @@ static int visit_xattr(struct checker *check, const struct meta_key *key, const 
 {
     if (legal_attribute(key) && value->mv_size <= META_XATTR_MAX)
         return 0;
-    if (!check_problem(check, true, "inode %llu has an attribute of %zu bytes with an impossible name "
-                                    "or length; repair removes it",
+    if (!check_problem(check, true,
+                       "inode %llu has an attribute of %zu bytes with an impossible name "
+                       "or length; repair removes it",
                        ull(check->group.inode.ino), value->mv_size))
         return 0;
     return erase(check, key);
@@ -260,8 +264,9 @@ static int visit_target(struct checker *check, const struct meta_key *key, const
         group->inode.target_len = (uint32_t)value->mv_size;
         return 0;
     }
-    if (!check_problem(check, true, "inode %llu has a link target of %zu bytes that is senseless, or is "
-                                    "no symbolic link; repair removes the target",
+    if (!check_problem(check, true,
+                       "inode %llu has a link target of %zu bytes that is senseless, or is "
+                       "no symbolic link; repair removes the target",
                        ull(group->inode.ino), value->mv_size))
         return 0;
     return erase(check, key);
@@ -309,8 +314,8 @@ static int make_attributes(struct checker *check)
     struct timespec now;
 
     inode->mode |= S_ISDIR(inode->mode) ? 0700 : S_ISLNK(inode->mode) ? 0777 : 0600;
-    inode->size = S_ISREG(inode->mode) ? check->group.next_page * META_BLOCK_BYTES
-                                       : inode->target_len;
+    inode->size =
+        S_ISREG(inode->mode) ? check->group.next_page * META_BLOCK_BYTES : inode->target_len;
     inode->blocks = inode->found_blocks;
     inode->nlink = S_ISDIR(inode->mode) ? 2 : 1;
     inode->parent = inode->ino == META_ROOT_INO ? META_ROOT_INO : 0;
@@ -376,8 +381,9 @@ static int visit_detached(struct checker *check, const struct meta_key *key, con
         use_blocks(check, run.block, run.count);
         return 0;
     }
-    if (!check_problem(check, true, "the detached run of %llu blocks at %llu is in use by a file or "
-                                    "another run; repair removes its record",
+    if (!check_problem(check, true,
+                       "the detached run of %llu blocks at %llu is in use by a file or "
+                       "another run; repair removes its record",
                        ull(run.count), ull(run.block)))
         return 0;
     return erase(check, key);
@@ -391,8 +397,9 @@ static int visit_orphan(struct checker *check, const struct meta_key *key, const
         inode->flags |= INODE_ORPHAN;
         return 0;
     }
-    if (!check_problem(check, true, "the orphan record of inode %llu is senseless, or the inode is not "
-                                    "there; repair removes the record",
+    if (!check_problem(check, true,
+                       "the orphan record of inode %llu is senseless, or the inode is not "
+                       "there; repair removes the record",
                        ull(meta_get_be64(key->bytes + 1))))
         return 0;
     return erase(check, key);
@@ -405,7 +412,8 @@ static int visit(struct checker *check, const struct meta_key *key, const MDB_va
     case META_SUPER:
         return key->len == 1 ? 0 : unknown_record(check, key);
     case META_INODE:
-        return check->group.open ? visit_part(check, key, found, value) : unknown_record(check, key);
+        return check->group.open ? visit_part(check, key, found, value)
+                                 : unknown_record(check, key);
     case META_DETACHED:
         return key->len == 9 ? visit_detached(check, key, found, value)
                              : unknown_record(check, key);

@@ -25,7 +25,7 @@
 #define KNOWN_INCOMPAT UINT64_C(0)
 #define KNOWN_RO_COMPAT UINT64_C(0)
 
-/* 1 GiB, and 256 bytes a block: more than an extent record of one block takes in leaves half full. */
+/* 1 GiB, and 256 bytes a block: more than an extent of one block takes in leaves half full. */
 #define MAP_BYTES_BASE (UINT64_C(1) << 30)
 #define MAP_BYTES_A_BLOCK 256u
 #define MAP_BYTES_MAX (UINT64_C(1) << 40)
@@ -199,8 +199,7 @@ static void remove_all(const char *pool_dir)
         rmdir(path);
 }
 
-int meta_create(const char *pool_dir, const struct meta_super *super,
-                const struct meta_inode *root)
+int meta_create(const char *pool_dir, const struct meta_super *super, const struct meta_inode *root)
 {
     char dir[META_PATH_MAX];
     int rc = meta_path(dir, pool_dir, "");
@@ -333,8 +332,7 @@ static int make_lock(const char *path, mode_t mode, uint64_t readers)
     fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return hf_fail_errno(errno, "create %s", path);
-    if (fchmod(fd, mode) ||
-        ftruncate(fd, (off_t)(LOCK_HEADER_BYTES + readers * LOCK_SLOT_BYTES)))
+    if (fchmod(fd, mode) || ftruncate(fd, (off_t)(LOCK_HEADER_BYTES + readers * LOCK_SLOT_BYTES)))
         rc = hf_fail_errno(errno, "%s", path);
     close(fd);
     return rc;

@@ -38,9 +38,9 @@ struct meta_thread;
 struct meta {
     MDB_env *env;
     MDB_dbi dbi;
-    int fd;                      /* of data.mdb; LMDB's own */
+    int fd; /* of data.mdb; LMDB's own */
     bool readonly;
-    bool in_place;               /* LMDB writes through its map: room is reserved before it is used */
+    bool in_place; /* LMDB writes through its map: room is reserved before it is used */
     unsigned page_bytes;
     uint64_t map_pages;
     uint64_t reserved_pages;     /* of data.mdb that have memory; by the holder of the write lock */
@@ -63,7 +63,7 @@ struct meta_txn {
 /* --- keys --- */
 
 #define META_KEY_PREFIX 10u /* table, inode number, part */
-#define META_KEY_MAX 511u /* of LMDB; ours are shorter, those of a damaged pool may not be */
+#define META_KEY_MAX 511u   /* of LMDB; ours are shorter, those of a damaged pool may not be */
 
 struct meta_key {
     size_t len;
@@ -153,7 +153,8 @@ _Static_assert(sizeof(struct meta_disk_inode) == 88, "docs/FORMAT.md: inode");
 _Static_assert(sizeof(struct meta_disk_extent) == 16, "docs/FORMAT.md: extent");
 _Static_assert(sizeof(struct meta_disk_dirent) == 16, "docs/FORMAT.md: directory entry");
 _Static_assert(sizeof(struct meta_disk_detached) == 24, "docs/FORMAT.md: detached run");
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "values are stored as they are in memory");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "values are stored as they are in memory");
 
 /* Each: 0, or -EUCLEAN with a sentence. */
 int meta_super_decode(const MDB_val *value, struct meta_super *out);
@@ -172,7 +173,8 @@ int meta_result(int rc, const char *doing);
 /* The record of exactly this key. */
 int meta_seek(struct meta_txn *txn, const struct meta_key *key, MDB_val *value);
 /* The first record at or after this key. */
-int meta_seek_from(struct meta_txn *txn, const struct meta_key *key, MDB_val *found, MDB_val *value);
+int meta_seek_from(struct meta_txn *txn, const struct meta_key *key, MDB_val *found,
+                   MDB_val *value);
 int meta_seek_last(struct meta_txn *txn, MDB_val *found, MDB_val *value);
 /* The record after, before or under the cursor. */
 int meta_step(struct meta_txn *txn, MDB_cursor_op step, MDB_val *found, MDB_val *value);

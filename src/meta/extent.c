@@ -30,15 +30,17 @@ int meta_extent_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val 
     uint64_t page;
 
     if (key->mv_size != META_KEY_PREFIX + 8 || value->mv_size != sizeof disk)
-        return hf_fail(EUCLEAN, "inode %llu: an extent record has a key of %zu and a value of %zu "
-                                "bytes",
+        return hf_fail(EUCLEAN,
+                       "inode %llu: an extent record has a key of %zu and a value of %zu "
+                       "bytes",
                        (unsigned long long)meta_get_be64(bytes + 1), key->mv_size, value->mv_size);
     page = meta_get_be64(bytes + META_KEY_PREFIX);
     memcpy(&disk, value->mv_data, sizeof disk);
     if (disk.count == 0 || page >= META_FILE_PAGES || disk.count > META_FILE_PAGES - page ||
         disk.block >= limit_blocks || disk.count > limit_blocks - disk.block)
-        return hf_fail(EUCLEAN, "inode %llu: extent of %llu pages at page %llu on block %llu is out "
-                                "of bounds",
+        return hf_fail(EUCLEAN,
+                       "inode %llu: extent of %llu pages at page %llu on block %llu is out "
+                       "of bounds",
                        (unsigned long long)meta_get_be64(bytes + 1), (unsigned long long)disk.count,
                        (unsigned long long)page, (unsigned long long)disk.block);
     *out = (struct meta_extent){page, disk.block, disk.count};

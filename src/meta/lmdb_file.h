@@ -4,9 +4,9 @@
  * the machine's own order; nothing in the file is aligned to more than two bytes within a page.
  *
  * A file is pages of one size. Pages 0 and 1 are meta pages; transaction T is committed by writing
- * page T & 1, whose number of transaction is stored last. The meta page with the larger number names
- * the roots of two trees: the main one, and the free one, whose records (transaction -> list of
- * pages, descending) say which pages may be used again.
+ * page T & 1, whose number of transaction is stored last. The meta page with the larger number
+ * names the roots of two trees: the main one, and the free one, whose records (transaction -> list
+ * of pages, descending) say which pages may be used again.
  */
 #ifndef HF_META_LMDB_FILE_H
 #define HF_META_LMDB_FILE_H
@@ -24,7 +24,12 @@
 #define LMDB_KEY_MAX 511u
 #define LMDB_FIRST_PAGE 2u /* behind the meta pages */
 
-enum lmdb_page_flag { LMDB_BRANCH = 0x01, LMDB_LEAF = 0x02, LMDB_OVERFLOW = 0x04, LMDB_META = 0x08 };
+enum lmdb_page_flag {
+    LMDB_BRANCH = 0x01,
+    LMDB_LEAF = 0x02,
+    LMDB_OVERFLOW = 0x04,
+    LMDB_META = 0x08
+};
 
 struct lmdb_page {
     uint64_t number;

@@ -52,10 +52,10 @@ struct meta_super {
 
 struct meta_inode {
     uint32_t mode, uid, gid, nlink;
-    uint64_t size;    /* bytes; of a symbolic link: of its target */
-    uint64_t blocks;  /* blocks under it */
+    uint64_t size;   /* bytes; of a symbolic link: of its target */
+    uint64_t blocks; /* blocks under it */
     uint64_t rdev;
-    uint64_t parent;  /* of a directory; else 0 */
+    uint64_t parent;                                /* of a directory; else 0 */
     int64_t atime_ns, mtime_ns, ctime_ns, btime_ns; /* CLOCK_REALTIME */
     uint64_t version; /* raised by every transaction that changes the inode or its extents */
 };
@@ -73,7 +73,8 @@ struct meta_dirent {
 /* --- environment --- */
 
 /* Makes dir/meta with a super record and a root directory of `root`. */
-int meta_create(const char *pool_dir, const struct meta_super *super, const struct meta_inode *root);
+int meta_create(const char *pool_dir, const struct meta_super *super,
+                const struct meta_inode *root);
 
 /* Looks at every page of POOL/meta/data.mdb without LMDB, which trusts its file: magic, page
  * numbers, offsets, depths, order of keys, each page reachable once, free list. Nobody may have
@@ -81,13 +82,13 @@ int meta_create(const char *pool_dir, const struct meta_super *super, const stru
 int meta_verify(const char *pool_dir, void (*progress)(void *arg, uint64_t done, uint64_t total),
                 void *arg);
 
-/* Opens POOL/meta. -EUCLEAN no super record or a senseless one; -EOPNOTSUPP feature bits it does not
- * know (unknown ro_compat bits only matter when `readonly` is false). The super record is checked. */
+/* Opens POOL/meta. -EUCLEAN no super record or a senseless one; -EOPNOTSUPP feature bits it does
+ * not know (unknown ro_compat bits only matter when `readonly` is false). */
 int meta_open(const char *pool_dir, bool readonly, struct meta **out);
 void meta_close(struct meta *meta);
 
 /* Removes POOL/meta/lock.mdb and makes an empty one with the slots that the super record asks for.
- * For the first process to attach, alone and after meta_verify(): LMDB trusts what it finds there. */
+ * For the first process to attach, alone and after meta_verify(): LMDB trusts what is there. */
 int meta_reset_lock(const char *pool_dir);
 
 /* Frees the reader slots of dead processes. */
@@ -103,7 +104,8 @@ int meta_begin_read(struct meta *meta, struct meta_txn **out);
 void meta_end_read(struct meta_txn *txn);
 
 int meta_begin_write(struct meta *meta, struct meta_txn **out);
-int meta_commit(struct meta_txn *txn); /* ends it also when it fails; -ENOSPC, -EIO: nothing happened */
+/* Ends it also when it fails; -ENOSPC, -EIO: nothing happened. */
+int meta_commit(struct meta_txn *txn);
 void meta_abort(struct meta_txn *txn);
 
 /* Frees this thread's cached snapshot; called at the end of a thread and before meta_close(). */
@@ -116,7 +118,8 @@ int meta_super_put(struct meta_txn *txn, const struct meta_super *super);
 
 int meta_inode_get(struct meta_txn *txn, uint64_t ino, struct meta_inode *out);
 int meta_inode_put(struct meta_txn *txn, uint64_t ino, const struct meta_inode *inode);
-/* Removes the inode with its extents, entries, attributes and target, which the caller has dealt with. */
+/* Removes the inode with its extents, entries, attributes and target, which the caller has dealt
+ * with. 0 also when there was nothing. */
 int meta_inode_del(struct meta_txn *txn, uint64_t ino);
 /* The first inode at or after *ino: its number goes to *ino. */
 int meta_inode_next(struct meta_txn *txn, uint64_t *ino, struct meta_inode *out);
@@ -125,7 +128,8 @@ int meta_inode_next(struct meta_txn *txn, uint64_t *ino, struct meta_inode *out)
 int meta_extent_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
 /* The last extent that begins before `page`. */
 int meta_extent_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
-/* Adds a run over what must be a hole; merges it with a neighbour where page and block both continue. */
+/* Adds a run over what must be a hole (-EUCLEAN); merges it with a neighbour where page and block
+ * both continue. -EFBIG: beyond 16 TiB. */
 int meta_extent_insert(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent);
 /* Takes pages [page, page+count) out; `removed` is told every run that went, in order; its non-zero
  * return ends the removal with that. count may reach past the end (UINT64_MAX - page). */
@@ -137,14 +141,18 @@ int meta_extent_shift(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t
 int meta_extent_split(struct meta_txn *txn, uint64_t ino, uint64_t page);
 
 int meta_dirent_get(struct meta_txn *txn, uint64_t dir, const char *name, struct meta_dirent *out);
-int meta_dirent_put(struct meta_txn *txn, uint64_t dir, const char *name, uint64_t ino, uint32_t type);
+int meta_dirent_put(struct meta_txn *txn, uint64_t dir, const char *name, uint64_t ino,
+                    uint32_t type);
 int meta_dirent_del(struct meta_txn *txn, uint64_t dir, const char *name);
 /* The first entry whose name is bytewise greater than `after` ("" for the first). */
-int meta_dirent_next(struct meta_txn *txn, uint64_t dir, const char *after, struct meta_dirent *out);
+int meta_dirent_next(struct meta_txn *txn, uint64_t dir, const char *after,
+                     struct meta_dirent *out);
 
 /* *value points into the snapshot: valid until the transaction ends or writes. */
-int meta_xattr_get(struct meta_txn *txn, uint64_t ino, const char *name, const void **value, size_t *len);
-int meta_xattr_put(struct meta_txn *txn, uint64_t ino, const char *name, const void *value, size_t len);
+int meta_xattr_get(struct meta_txn *txn, uint64_t ino, const char *name, const void **value,
+                   size_t *len);
+int meta_xattr_put(struct meta_txn *txn, uint64_t ino, const char *name, const void *value,
+                   size_t len);
 int meta_xattr_del(struct meta_txn *txn, uint64_t ino, const char *name);
 int meta_xattr_next(struct meta_txn *txn, uint64_t ino, const char *after, char name[256]);
 
@@ -173,6 +181,9 @@ struct meta_check {
     void *arg;
     uint64_t inodes, extents, dirents, blocks_used, problems, repaired; /* filled in */
 };
+/* Nobody may have the pool open. 0 when it could look at everything, also when it found problems.
+ * -EUCLEAN: it could not, and `repair` would not help; or it would, and is off. Repairs are one
+ * transaction: after any error nothing has changed. Progress counts to a `total` of its own. */
 int meta_check(const char *pool_dir, struct meta_check *check);
 
 #endif

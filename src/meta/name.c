@@ -168,8 +168,9 @@ int meta_symlink_get(struct meta_txn *txn, uint64_t ino, const char **target, si
         return rc;
     if (found.mv_size == 0 || found.mv_size > META_SYMLINK_MAX ||
         memchr(found.mv_data, 0, found.mv_size))
-        return hf_fail(EUCLEAN, "inode %llu: a link target of %zu bytes is empty, too long or holds "
-                                "a NUL",
+        return hf_fail(EUCLEAN,
+                       "inode %llu: a link target of %zu bytes is empty, too long or holds "
+                       "a NUL",
                        (unsigned long long)ino, found.mv_size);
     *target = found.mv_data;
     *len = found.mv_size;

@@ -7,7 +7,7 @@
  * an environment that is closed (by another thread) it never touches again, since the
  * environment's closing has freed it. The registry of open environments, under one lock, decides
  * who frees an object: the thread when it ends while the environment is registered, else the
- * closing. In the child of a fork the registry is empty, so nothing of the parent's is ever touched.
+ * closing. In the child of a fork the registry is empty, so nothing of the parent's is touched.
  *
  * Room. LMDB writes a memory pool's metadata through its map of a sparse file; on a full file
  * system that would be SIGBUS in the middle of a change. So a writer keeps a stretch of the file
@@ -15,6 +15,7 @@
  */
 #include "meta/env.h"
 
+#include "base/atomic.h"
 #include "base/error.h"
 
 #include <errno.h>
@@ -286,24 +287,32 @@ void meta_end_read(struct meta_txn *txn)
 
 /* --- write transactions --- */
 
+/* LMDB's write lock orders all accesses to reserved_pages, so relaxed ones are enough; they are
+ * atomic because ThreadSanitizer does not see that lock. */
+static uint64_t reserved(const struct meta *meta)
+{
+    return hf_load_relaxed(&meta->reserved_pages);
+}
+
 /* Allocates the file up to `pages`, at most to the end of the map, where LMDB itself stops. */
 static int reserve(struct meta *meta, uint64_t pages)
 {
-    off_t from = (off_t)(meta->reserved_pages * meta->page_bytes);
-    off_t len;
+    uint64_t from = reserved(meta);
     int rc;
 
     if (pages > meta->map_pages)
         pages = meta->map_pages;
-    if (pages <= meta->reserved_pages)
+    if (pages <= from)
         return 0;
-    len = (off_t)((pages - meta->reserved_pages) * meta->page_bytes);
     do
-        rc = fallocate(meta->fd, FALLOC_FL_KEEP_SIZE, from, len) ? errno : 0;
+        rc = fallocate(meta->fd, FALLOC_FL_KEEP_SIZE, (off_t)(from * meta->page_bytes),
+                       (off_t)((pages - from) * meta->page_bytes))
+                 ? errno
+                 : 0;
     while (rc == EINTR);
     if (rc && rc != EOPNOTSUPP)
         return hf_fail_errno(rc, "no room for the pool's metadata");
-    meta->reserved_pages = pages;
+    hf_store_relaxed(&meta->reserved_pages, pages);
     return 0;
 }
 
@@ -319,19 +328,19 @@ static int find_room(struct meta_txn *txn)
 {
     struct meta *meta = txn->meta;
     uint64_t next = last_page(meta) + 1;
-    int rc;
 
-    if (__builtin_expect(next + ROOM_PAGES / 2 > meta->reserved_pages, 0)) {
-        rc = reserve(meta, next + ROOM_PAGES);
+    if (__builtin_expect(next + ROOM_PAGES / 2 > reserved(meta), 0)) {
+        int rc = reserve(meta, next + ROOM_PAGES);
         if (rc)
             return rc;
     }
-    txn->room_pages = meta->reserved_pages - next;
+    txn->room_pages = reserved(meta) > next ? reserved(meta) - next : 0;
     return 0;
 }
 
 /* One change dirties the path down to its leaf and may split each page of it. A transaction as a
- * whole dirties no more pages than the tree had, and splits few: from there on it is charged less. */
+ * whole dirties no more pages than the tree had, and splits few: from there on it is charged
+ * less. */
 int meta_charge(struct meta_txn *txn, size_t len)
 {
     struct meta *meta = txn->meta;
@@ -349,7 +358,7 @@ int meta_charge(struct meta_txn *txn, size_t len)
              txn->charged_pages < stat.ms_branch_pages + stat.ms_leaf_pages)
         pages += 2;
     if (__builtin_expect(pages > txn->room_pages, 0)) {
-        rc = reserve(meta, meta->reserved_pages + pages + ROOM_PAGES);
+        rc = reserve(meta, reserved(meta) + pages + ROOM_PAGES);
         if (rc)
             return rc;
         txn->room_pages += pages + ROOM_PAGES;

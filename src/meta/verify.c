@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the question whether LMDB may be let loose on POOL/meta/data.mdb. Calls verify_tree.c and base,
- * and never LMDB, which trusts every number in its file.
+ * Owns the question whether LMDB may be let loose on POOL/meta/data.mdb. Calls verify_tree.c and
+ * base, and never LMDB, which trusts every number in its file.
  *
  * When is the file valid? When both meta pages are meta pages of this format and page size; the
  * newer one stands where its transaction number says; and from its two roots every page is reached
@@ -55,8 +55,7 @@ static int check_meta_page(const struct lmdb_meta_page *page, unsigned number)
 {
     const struct lmdb_meta *meta = &page->meta;
 
-    if (page->page.number != number || page->page.flags != LMDB_META ||
-        meta->magic != LMDB_MAGIC)
+    if (page->page.number != number || page->page.flags != LMDB_META || meta->magic != LMDB_MAGIC)
         return hf_fail(EUCLEAN, "metadata: page %u is not a meta page of LMDB", number);
     if (meta->version != LMDB_VERSION)
         return hf_fail(EUCLEAN, "metadata: LMDB format %u, not %u", meta->version, LMDB_VERSION);

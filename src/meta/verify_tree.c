@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the check of one LMDB tree, page by page from its root. Calls verify.c's reader and base only.
+ * Owns the check of one LMDB tree, page by page from its root. Calls verify.c's reader and base.
  * verify.c says what a valid tree is; here each number is compared with the room it points into
  * before it is used, and no page is entered twice, so the check ends on any input.
  */
@@ -369,8 +369,9 @@ int lmdb_check_tree(struct lmdb_walk *walk, const struct lmdb_tree *tree, bool i
         return rc;
     if (down.branch_pages != tree->branch_pages || down.leaf_pages != tree->leaf_pages ||
         down.overflow_pages != tree->overflow_pages || down.entries != tree->entries)
-        return hf_fail(EUCLEAN, "metadata: a tree counts %llu records in %llu pages and has %llu "
-                                "in %llu",
+        return hf_fail(EUCLEAN,
+                       "metadata: a tree counts %llu records in %llu pages and has %llu "
+                       "in %llu",
                        (unsigned long long)tree->entries, (unsigned long long)tree->leaf_pages,
                        (unsigned long long)down.entries, (unsigned long long)down.leaf_pages);
     return 0;

@@ -5,7 +5,7 @@
  *
  * Readers (walks) take no lock; who changes a table holds the file's layout mutex. A walk sees
  * each word as it was at some time; a node is freed only when no published walk can be in it
- * (dax_change_end(), dax_forget()), so it always reads nodes of its own file.
+ * (settle_tables() in dax/change.c, take_table() in dax/forget.c), so it always reads nodes of its own file.
  *
  *   root    node << 8 | height; the root node has level height - 1; 0: empty table
  *   entry   at level 0: block << 8 | PRESENT

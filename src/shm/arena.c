@@ -26,43 +26,49 @@ static uint32_t take(uint32_t *words, size_t stride, uint64_t count, uint32_t *h
     return SHM_NONE;
 }
 
+/* Counts are raised before and lowered after, so that a death in between only makes them too high. */
+static uint32_t take_counted(uint32_t *words, size_t stride, uint64_t count, uint32_t *hint,
+                             uint32_t value, uint64_t *used)
+{
+    uint32_t index = SHM_NONE;
+
+    /* relaxed: a count */
+    if (hf_add_relaxed(used, 1) < count)
+        index = take(words, stride, count, hint, value);
+    if (index == SHM_NONE)
+        hf_add_relaxed(used, -UINT64_C(1)); /* relaxed: a count */
+    return index;
+}
+
 uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode)
 {
     struct shm_run *run = shm->run;
-    uint32_t node;
+    uint32_t node = take_counted(shm->owners, 1, run->limits.nodes, &run->node_hint, vnode + 1,
+                                 &run->nodes_used);
 
-    if (hf_load_relaxed(&run->nodes_used) >= run->limits.nodes) /* relaxed: a count for early failure */
-        return SHM_NONE;
-    node = take(shm->owners, 1, run->limits.nodes, &run->node_hint, vnode + 1);
-    if (node == SHM_NONE)
-        return node;
-    hf_add_relaxed(&run->nodes_used, 1); /* relaxed: a count */
-    memset(shm->nodes[node], 0, sizeof shm->nodes[node]);
+    if (node != SHM_NONE)
+        memset(shm->nodes[node], 0, sizeof shm->nodes[node]);
     return node;
 }
 
 void shm_node_free(struct shm *shm, uint32_t node)
 {
-    hf_add_relaxed(&shm->run->nodes_used, -UINT64_C(1)); /* relaxed: a count */
-    hf_store_relaxed(&shm->run->node_hint, node);        /* relaxed: reuse what is warm */
+    hf_store_relaxed(&shm->run->node_hint, node); /* relaxed: reuse what is warm */
     hf_store_release(&shm->owners[node], 0u);
+    hf_add_relaxed(&shm->run->nodes_used, -UINT64_C(1)); /* relaxed: a count */
 }
 
 uint32_t shm_hold_alloc(struct shm *shm)
 {
     struct shm_run *run = shm->run;
-    uint32_t index = take(&shm->holds[0].state, sizeof(struct shm_hold) / sizeof(uint32_t),
-                          run->limits.holds, &run->hold_hint, SHM_HOLD_TAKEN);
 
-    if (index == SHM_NONE)
-        return index;
-    hf_add_relaxed(&run->holds_used, 1); /* relaxed: a count */
-    shm->holds[index].owner = shm->self + 1;
-    return index;
+    return take_counted(&shm->holds[0].state, sizeof(struct shm_hold) / sizeof(uint32_t),
+                        run->limits.holds, &run->hold_hint,
+                        SHM_HOLD_STATE(SHM_HOLD_TAKEN, shm->self + 1), &run->holds_used);
 }
 
 void shm_hold_free(struct shm *shm, uint32_t hold)
 {
-    hf_add_relaxed(&shm->run->holds_used, -UINT64_C(1)); /* relaxed: a count */
     hf_store_release(&shm->holds[hold].state, (uint32_t)SHM_HOLD_FREE);
+    hf_add_relaxed(&shm->run->holds_used, -UINT64_C(1)); /* relaxed: a count */
 }

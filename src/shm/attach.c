@@ -38,12 +38,16 @@ int shm_byte_lock(int fd, int type, uint64_t byte, bool wait)
     return fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock) ? -errno : 0;
 }
 
-bool shm_byte_locked(int fd, uint64_t byte)
+/* A program may close our descriptor, or have another file at its number: then nobody is known to be dead. */
+bool shm_byte_locked(const struct shm *shm, uint64_t byte)
 {
     struct flock lock = {
         .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+    struct stat st;
 
-    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    if (fcntl(shm->lock_fd, F_OFD_GETLK, &lock) || lock.l_type != F_UNLCK)
+        return true;
+    return fstat(shm->lock_fd, &st) || st.st_dev != shm->lock_dev || st.st_ino != shm->lock_ino;
 }
 
 int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at)
@@ -113,8 +117,17 @@ static void boot_id(uint8_t boot[16])
     }
 }
 
+/* In a directory that all may write to, a segment is believed that the pool's owner or group could make. */
+static bool trusted(int lock_fd, const struct stat *run)
+{
+    struct stat lock;
+
+    return fstat(lock_fd, &lock) == 0 && (run->st_uid == lock.st_uid || run->st_uid == geteuid() ||
+                                          run->st_uid == 0 || run->st_gid == lock.st_gid);
+}
+
 /* Maps a segment that stands. 0 with *out, -ENOENT: none that is whole and this pool's. */
-static int map_standing(const char *path, const uint8_t uuid[16], struct shm_run **out)
+static int map_standing(const char *path, int lock_fd, const uint8_t uuid[16], struct shm_run **out)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     struct stat st;
@@ -122,7 +135,8 @@ static int map_standing(const char *path, const uint8_t uuid[16], struct shm_run
 
     if (fd < 0)
         return -errno;
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size < sizeof *run) {
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !trusted(lock_fd, &st) ||
+        (uint64_t)st.st_size < sizeof *run) {
         close(fd);
         return -ENOENT;
     }
@@ -148,7 +162,7 @@ int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
 
     run_path(at, uuid, path, sizeof path);
     boot_id(boot);
-    if (map_standing(path, uuid, &run))
+    if (map_standing(path, at->lock_fd, uuid, &run))
         return 0;
     if (hf_load_acquire(&run->ready) && !memcmp(run->boot, boot, sizeof boot)) {
         const struct shm_vnode *vnodes = (void *)((char *)run + run->at_vnodes);
@@ -168,9 +182,10 @@ int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
 }
 
 /* A new file of the segment's size, mapped; nobody else can have it. */
-static struct shm_run *new_run(const char *path, uint64_t bytes, mode_t mode)
+static struct shm_run *new_run(const char *path, int lock_fd, uint64_t bytes, mode_t mode)
 {
     struct shm_run *run = MAP_FAILED;
+    struct stat lock;
     int fd;
 
     if (*path) {
@@ -182,6 +197,8 @@ static struct shm_run *new_run(const char *path, uint64_t bytes, mode_t mode)
     }
     if (fd < 0)
         return NULL;
+    if (*path && fstat(lock_fd, &lock) == 0 && fchown(fd, (uid_t)-1, lock.st_gid))
+        mode &= ~(mode_t)S_IRWXG; /* not our group: nobody else's either */
     if (fchmod(fd, mode) == 0 && ftruncate(fd, (off_t)bytes) == 0)
         run = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (run == MAP_FAILED && *path)
@@ -216,7 +233,7 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
     snprintf(header.engine, sizeof header.engine, "%s", engine);
     if (!at->anonymous)
         run_path(at, uuid, path, sizeof path);
-    run = new_run(path, header.bytes, mode);
+    run = new_run(path, at->lock_fd, header.bytes, mode);
     if (!run)
         return hf_fail_errno(errno, "%s: cannot make the run segment of %llu bytes",
                              *path ? path : "memfd", (unsigned long long)header.bytes);
@@ -240,7 +257,7 @@ int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
     int rc;
 
     run_path(at, uuid, path, sizeof path);
-    rc = map_standing(path, uuid, &run);
+    rc = map_standing(path, at->lock_fd, uuid, &run);
     if (rc == -ENOENT || (rc == 0 && !hf_load_acquire(&run->ready))) {
         if (rc == 0)
             munmap(run, run->bytes);
@@ -286,9 +303,14 @@ static int do_without_membarrier(const struct shm_attach *at, struct shm *shm)
 
 int shm_attach_done(struct shm_attach *at, struct shm *shm)
 {
+    struct stat st;
     int rc;
 
     shm->fork_count = hf_fork_count;
+    if (at->lock_fd >= 0 && fstat(at->lock_fd, &st) == 0) {
+        shm->lock_dev = st.st_dev;
+        shm->lock_ino = st.st_ino;
+    }
     rc = register_membarrier() ? 0 : do_without_membarrier(at, shm);
     rc = rc ? rc : shm_process_take(shm);
     if (rc) {
@@ -296,7 +318,7 @@ int shm_attach_done(struct shm_attach *at, struct shm *shm)
         return rc;
     }
     /* ATTACH.SB/p: this process counts before it makes its first pin.
-     * Pairs with ATTACH.SB/m in shm_heavy_barrier(). Without it: a layout change takes the private
+     * Pairs with ATTACH.SB/m in membarrier() (src/sync/barrier.c). Without it: a layout change takes the private
      * barrier, which does not reach this process, and misses its slot. */
     hf_fence_full();
     hf_store_release(&shm->run->ready, 1u);
@@ -306,6 +328,11 @@ int shm_attach_done(struct shm_attach *at, struct shm *shm)
     pthread_mutex_unlock(&all_mutex);
     return at->first && !at->anonymous ? shm_byte_lock(at->lock_fd, F_RDLCK, SHM_ATTACH_BYTE, false)
                                        : 0;
+}
+
+void shm_attach_undo(struct shm *shm)
+{
+    shm_unview(shm);
 }
 
 bool shm_detach_last(struct shm *shm)
@@ -331,13 +358,17 @@ void shm_detach(struct shm *shm, bool last)
     shm_unview(shm);
 }
 
-/* Runs in a forked child, where this is the only thread and the mutex may be anybody's. */
+/* Runs in a forked child, where this is the only thread and the mutexes may be anybody's. What the
+ * parent had stays mapped and is left alone: it may be in the middle of a change. */
 void shm_in_child(void)
 {
+    all_mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    shm_lanes_in_child();
     for (struct shm *shm = all; shm; shm = shm->next) {
         if (shm->lock_fd >= 0)
             close(shm->lock_fd);
         shm->lock_fd = -1;
-        shm->id = 0;
+        shm->id = SHM_ID_OF_PARENT;
     }
+    all = NULL;
 }

@@ -11,13 +11,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-_Thread_local struct shm_lane_of_thread shm_my_lanes[SHM_LANES_CACHED];
-_Thread_local struct shm_lane_of_thread shm_last_lane;
+static const struct shm_lane_of_thread no_lane;
 
+_Thread_local const struct shm_lane_of_thread *shm_my_lanes[SHM_LANES_CACHED];
+_Thread_local const struct shm_lane_of_thread *shm_last_lane = &no_lane;
+
+/* Lives as long as its thread, which may find it in its cache: when the segment goes, only its id does. */
 struct my_lane {
     struct my_lane *next;
     struct shm_lane_of_thread is;
-    uint32_t *lane_tid; /* valid while the segment is attached */
 };
 
 /* Every thread's list, so that a segment that goes away can be taken out of all of them. */
@@ -37,16 +39,25 @@ static void free_list(struct my_lanes *list)
         struct my_lane *lane = list->first;
 
         list->first = lane->next;
-        hf_store_release(lane->lane_tid, 0u);
+        if (lane->is.id)
+            hf_store_release(&lane->is.lane->tid, 0u);
         free(lane);
     }
     free(list);
+}
+
+static void forget_mine(void)
+{
+    shm_last_lane = &no_lane;
+    for (unsigned i = 0; i < SHM_LANES_CACHED; i++)
+        shm_my_lanes[i] = NULL;
 }
 
 static void thread_ends(void *value)
 {
     struct my_lanes *list = value, **link;
 
+    forget_mine();
     pthread_mutex_lock(&lists_mutex);
     for (link = &lists; *link && *link != list; link = &(*link)->next)
         ;
@@ -55,9 +66,6 @@ static void thread_ends(void *value)
         free_list(list);
     }
     pthread_mutex_unlock(&lists_mutex);
-    for (unsigned i = 0; i < SHM_LANES_CACHED; i++)
-        shm_my_lanes[i].id = 0;
-    shm_last_lane.id = 0;
 }
 
 static void make_key(void)
@@ -108,51 +116,51 @@ static struct shm_lane *take_lane(struct shm *shm)
     return NULL;
 }
 
-/* The handler of a signal that comes in between sees no lane, never a wrong one. */
-static void set_lane(struct shm_lane_of_thread *mine, uint64_t id, struct shm_lane *lane)
-{
-    mine->id = 0;
-    hf_fence_light();
-    mine->lane = lane;
-    hf_fence_light();
-    mine->id = id;
-}
-
 static struct shm_lane *remember(const struct shm_lane_of_thread *lane)
 {
-    set_lane(&shm_my_lanes[lane->id % SHM_LANES_CACHED], lane->id, lane->lane);
+    shm_my_lanes[lane->id % SHM_LANES_CACHED] = lane;
     return lane->lane;
 }
 
-void shm_lane_use(const struct shm *shm, struct shm_lane *lane)
+void shm_lane_use(const struct shm *shm)
 {
-    if (shm_last_lane.id != shm->id)
-        set_lane(&shm_last_lane, shm->id, lane);
+    shm_last_lane = shm_my_lanes[shm->id % SHM_LANES_CACHED];
+}
+
+/* Of this thread, for a segment that has gone; the thread itself may use it again. */
+static struct my_lane *idle_entry(struct my_lanes *list)
+{
+    for (struct my_lane *mine = list->first; mine; mine = mine->next)
+        if (mine->is.id == 0)
+            return mine;
+    return NULL;
 }
 
 static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
 {
-    struct my_lane *mine = malloc(sizeof *mine);
+    struct my_lane *mine = idle_entry(list);
     struct shm_lane *lane;
 
-    if (!mine)
-        return NULL;
+    if (!mine) {
+        mine = calloc(1, sizeof *mine);
+        if (!mine)
+            return NULL;
+        mine->next = list->first;
+        list->first = mine;
+    }
     pthread_mutex_lock(&shm->lane_mutex);
     lane = take_lane(shm);
-    if (lane)
+    if (lane) {
+        lane->nest = 0;
+        lane->who = SHM_WHO(gettid(), 0);
         hf_store_release(&lane->tid, (uint32_t)gettid());
-    pthread_mutex_unlock(&shm->lane_mutex);
-    if (!lane) {
-        free(mine);
-        return NULL;
     }
-    lane->nest = 0;
-    lane->who = SHM_WHO(lane->tid, 0);
-    mine->is.id = shm->id;
+    pthread_mutex_unlock(&shm->lane_mutex);
+    if (!lane)
+        return NULL;
     mine->is.lane = lane;
-    mine->lane_tid = &lane->tid;
-    mine->next = list->first;
-    list->first = mine;
+    hf_fence_light(); /* a signal handler that finds the entry in the cache reads the id first */
+    mine->is.id = shm->id;
     return remember(&mine->is);
 }
 
@@ -174,24 +182,22 @@ struct shm_lane *shm_lane_slow(struct shm *shm)
     return lane;
 }
 
-/* Entries of shm_my_lanes[] in other threads die by their id, which is never used again. */
+void shm_lanes_in_child(void)
+{
+    lists_mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    if (lists)
+        pthread_setspecific(key, NULL); /* the lanes in it are the parent's */
+    lists = NULL;
+    forget_mine();
+}
+
 void shm_lanes_end(struct shm *shm)
 {
     pthread_mutex_lock(&lists_mutex);
-    for (struct my_lanes *list = lists; list; list = list->next) {
-        struct my_lane **link = &list->first;
-
-        while (*link) {
-            struct my_lane *mine = *link;
-
-            if (mine->is.id != shm->id) {
-                link = &mine->next;
-                continue;
-            }
-            *link = mine->next;
-            free(mine);
-        }
-    }
+    for (struct my_lanes *list = lists; list; list = list->next)
+        for (struct my_lane *mine = list->first; mine; mine = mine->next)
+            if (mine->is.id == shm->id)
+                mine->is.id = 0;
     pthread_mutex_unlock(&lists_mutex);
 }
 

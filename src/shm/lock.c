@@ -56,6 +56,7 @@ void shm_lock_table(struct shm *shm)
     if (!shm_lock(shm, &shm->run->table_mutex))
         return;
     shm_hash_rebuild(shm);
+    shm_processes_recount(shm);
     shm_lock_mended(&shm->run->table_mutex);
 }
 

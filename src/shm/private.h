@@ -19,14 +19,18 @@ void shm_unview(struct shm *shm);
 /* OFD locks on POOL/lock: byte 0 for being attached, byte 1 + i for process entry i. */
 #define SHM_ATTACH_BYTE 0
 int shm_byte_lock(int fd, int type, uint64_t byte, bool wait);
-bool shm_byte_locked(int fd, uint64_t byte);
+/* Also true when it cannot be known. */
+bool shm_byte_locked(const struct shm *shm, uint64_t byte);
 
 /* A free process entry is taken by this process. */
 int shm_process_take(struct shm *shm);
 void shm_process_leave(struct shm *shm);
+void shm_processes_recount(struct shm *shm);
 
 void shm_hash_rebuild(struct shm *shm);
 /* Forgets this process's lanes of a segment that goes away. */
 void shm_lanes_end(struct shm *shm);
+/* In a forked child: forgets all lanes, which are the parent's. */
+void shm_lanes_in_child(void);
 
 #endif

@@ -25,7 +25,7 @@ bool shm_process_alive(struct shm *shm, uint32_t process)
 {
     if (process == shm->self || !*shm->run_path)
         return true;
-    return shm_byte_locked(shm->lock_fd, 1 + (uint64_t)process);
+    return shm_byte_locked(shm, 1 + (uint64_t)process);
 }
 
 static bool take_entry(struct shm *shm, uint32_t index)
@@ -41,8 +41,10 @@ static bool take_entry(struct shm *shm, uint32_t index)
     process->died_ns = 0;
     snprintf(process->command, sizeof process->command, "%s", program_invocation_short_name);
     shm->self = index;
-    hf_store_release(&process->state, (uint32_t)SHM_PROCESS_LIVE);
+    /* Counted before and uncounted after it is live, so that a death in between errs towards the barrier
+     * that reaches everybody. */
     hf_add_seq_cst(&shm->run->processes, 1);
+    hf_store_release(&process->state, (uint32_t)SHM_PROCESS_LIVE);
     return true;
 }
 
@@ -94,8 +96,18 @@ static void free_entry(struct shm *shm, uint32_t process)
         if (hf_load_acquire(&shm->lanes[i].owner) == process + 1)
             free_lane(&shm->lanes[i]);
     close_all(shm, process);
-    hf_sub_acq_rel(&shm->run->processes, 1);
     hf_store_release(&shm->processes[process].state, (uint32_t)SHM_PROCESS_FREE);
+    hf_sub_acq_rel(&shm->run->processes, 1);
+}
+
+void shm_processes_recount(struct shm *shm)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < shm->run->limits.processes; i++)
+        count += hf_load_acquire(&shm->processes[i].state) != SHM_PROCESS_FREE;
+    hf_store_seq_cst(&shm->run->processes, count);
+    hf_fence_full();
 }
 
 void shm_process_leave(struct shm *shm)
@@ -137,26 +149,27 @@ static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *k
     return true;
 }
 
-/* A dead pin's hold is taken out of its file's tree by whoever next has the layout mutex. */
+/* A dead pin's hold is taken out of its file's tree by whoever next has the layout mutex. The swap fails
+ * when somebody has just done so. */
 static bool drop_holds(struct shm *shm, uint32_t index)
 {
     const struct shm_process *process = &shm->processes[index];
     bool all = true;
 
-    if (!hf_load_relaxed(&shm->run->holds_used)) /* relaxed: nothing of the dead can be added now */
+    if (!hf_load_acquire(&shm->run->holds_used))
         return true;
     for (uint32_t i = 0; i < shm->run->limits.holds; i++) {
         struct shm_hold *hold = &shm->holds[i];
         uint32_t state = hf_load_acquire(&hold->state);
 
-        if (state == SHM_HOLD_FREE || hold->owner != index + 1)
-            continue;
-        if (state == SHM_HOLD_TAKEN)
+        if (state == SHM_HOLD_STATE(SHM_HOLD_TAKEN, index + 1))
             shm_hold_free(shm, i);
-        if (state != SHM_HOLD_PIN)
+        if (state != SHM_HOLD_STATE(SHM_HOLD_PIN, index + 1))
             continue;
-        all &= drop(shm, process, &hold->key, SHM_WHO_FLAGS(hold->range.who));
-        hf_store_release(&shm->vnodes[hold->vnode].holds_stale, 1u);
+        if (!drop(shm, process, &hold->key, SHM_WHO_FLAGS(hold->range.who)))
+            all = false;
+        else if (hf_cas_acq_rel(&hold->state, state, SHM_HOLD_STATE(SHM_HOLD_DEAD, index + 1)))
+            hf_store_release(&shm->vnodes[hold->vnode].holds_stale, 1u);
     }
     return all;
 }
@@ -200,6 +213,8 @@ unsigned shm_reap(struct shm *shm)
         if (state == SHM_PROCESS_DEAD)
             bury(shm, i);
     }
+    if (died) /* also one that was killed while it collected */
+        hf_store_release(&shm->run->collect, 1u);
     shm_unlock_table(shm);
     return died;
 }

@@ -37,8 +37,10 @@
 #define SHM_KEY_CLAIMED SHM_KEY_VNODE_MASK /* a slot that a signal handler is about to fill */
 #define SHM_MAX_FILES ((uint32_t)SHM_KEY_VNODE_MASK - 1)
 
-/* What a slot or a hold covers: file pages [first, last], and who asked. Written before the key. */
+/* What a slot or a hold covers: file pages [first, last], and who asked. Written before the key. The
+ * generation is the key word's own: no two pins in it ever have the same key. */
 struct shm_range {
+    uint64_t generation; /* << SHM_KEY_VNODE_BITS */
     uint64_t first, last;
     uint64_t who; /* thread id << 32 | HF_PIN_* */
 };
@@ -58,10 +60,10 @@ struct shm_lane {
     uint32_t tid;   /* 0: its thread has ended; another thread of the process may take it over */
     uint32_t hint;  /* slot to try first */
     uint32_t nest;  /* depth of library calls: a signal handler sees that it interrupted one */
-    uint64_t generation; /* of its pins, << SHM_KEY_VNODE_BITS */
-    uint64_t who;        /* tid << 32 */
+    uint64_t who;   /* tid << 32 */
     uint32_t slow_pins; /* live pins of this thread that are holds */
-    uint32_t fenced;    /* unbiased pins since one last looked whether the bias may come back */
+    uint32_t fenced;   /* unbiased pins since one last looked whether the bias may come back */
+    uint32_t wake_due; /* dax_pin_page() has let a slot go while somebody waited */
     SHM_LINE uint64_t keys[SHM_SLOTS]; /* 0: free. Else generation << 20 | vnode index + 1 */
     struct shm_range ranges[SHM_SLOTS];
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
@@ -77,7 +79,7 @@ struct shm_gate {
     uint32_t lane;    /* of its owner, index + 1; 0: this gate is open */
     uint32_t process; /* of its owner */
     uint32_t life;    /* the process entry's, so that a dead owner is known after its entry is reused */
-    uint32_t waits;   /* SHM_WAITS: its owner waits for pins */
+    uint32_t waits;   /* 1: its owner waits for pins */
     uint64_t since_ns; /* that it waits */
 };
 
@@ -103,7 +105,8 @@ struct shm_vnode {
     uint32_t zap_pending; /* entries were cleared and no barrier was made since */
     uint32_t gate_waiters; /* somebody sleeps on gate_seq. Under the mutex */
     uint64_t rebias_ns;  /* hf_now_ns() from which on the bias may come back */
-    uint64_t passed;     /* pins that were let through a closed gate, ever */
+    uint64_t passed;     /* times somebody was let through a closed gate, ever */
+    uint64_t wait_first, wait_last; /* with SHM_WAITS: pins outside these pages need not wake */
 
     uint32_t hold_root;  /* tree of holds by range; under the mutex */
     uint32_t released;   /* stack of holds that were let go and are still in the tree */
@@ -119,21 +122,25 @@ struct shm_vnode {
 
     /* What follows outlives the entry's use for one file: who comes late to a vnode that has gone
      * finds a mutex, and under it another state. */
-    uint32_t mutex_made;
+    uint64_t mutex_made;
     pthread_mutex_t mutex; /* the layout mutex; robust */
 } SHM_LINE;
 
-enum shm_hold_state {
+enum shm_hold_kind {
     SHM_HOLD_FREE = 0,
     SHM_HOLD_TAKEN,    /* being filled */
     SHM_HOLD_PIN,      /* a pin beyond a lane's slots */
+    SHM_HOLD_DEAD,     /* one whose process died */
     SHM_HOLD_DETACHED, /* a run of blocks that left its file while `holder` held it */
 };
+/* A hold's kind and its owner (process index + 1) in one word, so that both change at once. */
+#define SHM_HOLD_STATE(kind, owner) ((uint32_t)(owner) << 8 | (uint32_t)(kind))
+#define SHM_HOLD_KIND(state) ((state) & 0xff)
+#define SHM_HOLD_OWNER(state) ((state) >> 8)
 
 struct shm_hold {
     uint64_t key;   /* as a slot's, while it is live */
-    uint32_t state; /* enum shm_hold_state */
-    uint32_t owner; /* process index + 1 */
+    uint32_t state; /* SHM_HOLD_STATE() */
     struct shm_range range;
     uint64_t since_ns;
     uint64_t max_last; /* of the subtree */
@@ -195,9 +202,11 @@ struct shm_run {
     char engine[24];
 };
 
+#define SHM_ID_OF_PARENT UINT64_MAX
+
 /* This process's view of a segment. */
 struct shm {
-    uint64_t id; /* never used twice in a process; 0 in a forked child */
+    uint64_t id; /* never used twice in a process; SHM_ID_OF_PARENT in a forked child */
     uint32_t fork_count;
     uint32_t self; /* process index */
     struct shm_run *run;
@@ -214,6 +223,8 @@ struct shm {
     uint64_t *block_bits; /* 1: taken */
     uint32_t *local_opens; /* handles of this process, a vnode */
     int lock_fd;
+    dev_t lock_dev; /* of the file that lock_fd is, */
+    ino_t lock_ino; /* as long as nobody closes it under us */
     pthread_mutex_t lane_mutex; /* this process's taking and ending of lanes */
     struct shm *next; /* of this process's segments */
     char run_path[4104]; /* "" when nobody else can attach */
@@ -249,6 +260,8 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
 int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out);
 /* Takes a process entry and lets others in. -EBUSY: none is free. On failure the shm is unmapped. */
 int shm_attach_done(struct shm_attach *at, struct shm *shm);
+/* Instead of that: unmaps what shm_build() or shm_map() gave. */
+void shm_attach_undo(struct shm *shm);
 
 /* True when no other process is attached; the segment is then ours until shm_detach(). Others that
  * come wait. */
@@ -273,29 +286,26 @@ void shm_unlock_table(struct shm *shm);
 /* ---- lanes (lane.c) ---- */
 
 struct shm_lane_of_thread {
-    uint64_t id; /* of the segment */
+    uint64_t id; /* of the segment; 0: of none any more */
     struct shm_lane *lane;
 };
 #define SHM_LANES_CACHED 4u
 #define SHM_HIDDEN __attribute__((visibility("hidden")))
-extern SHM_HIDDEN _Thread_local struct shm_lane_of_thread shm_my_lanes[SHM_LANES_CACHED];
-extern SHM_HIDDEN _Thread_local struct shm_lane_of_thread shm_last_lane; /* one of them */
+extern SHM_HIDDEN _Thread_local const struct shm_lane_of_thread *shm_my_lanes[SHM_LANES_CACHED];
+/* The one used last: one word, so that a signal handler changes all of it or nothing. */
+extern SHM_HIDDEN _Thread_local const struct shm_lane_of_thread *shm_last_lane;
 
 struct shm_lane *shm_lane_slow(struct shm *shm);
 
 /* This thread's lane when it is at hand, else null: shm_lane(). Async-signal-safe. */
 static inline struct shm_lane *shm_lane_fast(const struct shm *shm)
 {
-    const struct shm_lane_of_thread *mine = &shm_my_lanes[shm->id % SHM_LANES_CACHED];
+    const struct shm_lane_of_thread *mine = shm_my_lanes[shm->id % SHM_LANES_CACHED];
 
-    return __builtin_expect(mine->id == shm->id, 1) ? mine->lane : NULL;
+    return mine && mine->id == shm->id ? mine->lane : NULL;
 }
-/* Whether shm_last_lane.lane is this thread's lane of that pool. */
-static inline bool shm_lane_is_last(const struct shm *shm)
-{
-    return __builtin_expect(shm_last_lane.id == shm->id, 1);
-}
-void shm_lane_use(const struct shm *shm, struct shm_lane *lane); /* makes it the last */
+/* Makes what shm_lane_fast() has found the last. Async-signal-safe. */
+void shm_lane_use(const struct shm *shm);
 
 /* This thread's lane; null: max_threads are taken. */
 static inline struct shm_lane *shm_lane(struct shm *shm)
@@ -340,7 +350,7 @@ struct shm_vnode *shm_vnode_find(struct shm *shm, uint64_t ino);
 bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode);
 bool shm_vnode_is_open(const struct shm *shm, const struct shm_vnode *vnode);
 /* Frees the entry of a vnode that nobody has open, without holds and without nodes (or has them freed
- * first: see dax_forget()). Called with table_mutex held. */
+ * first: see dax_forget()). Called with the vnode's mutex and table_mutex held. */
 void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode);
 
 /* ---- arenas ---- */

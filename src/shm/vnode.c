@@ -72,7 +72,6 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
         vnode = take_entry(shm);
     if (!vnode)
         return hf_fail(ENFILE, "all %u files are open (mkpool --max-files)", shm->run->limits.vnodes);
-    memset(vnode, 0, offsetof(struct shm_vnode, mutex_made));
     rc = vnode->mutex_made ? 0 : shm_mutex_init(&vnode->mutex);
     if (rc)
         return rc;
@@ -148,6 +147,16 @@ bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
     return last;
 }
 
+/* Who looks without a lock sees each word old or zero; who comes late to the mutex sees SHM_VNODE_FREE. */
+static void wipe(struct shm_vnode *vnode)
+{
+    uint64_t *words = (uint64_t *)vnode;
+
+    hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_FREE);
+    for (size_t i = 0; i < offsetof(struct shm_vnode, mutex_made) / sizeof *words; i++)
+        hf_store_relaxed(&words[i], UINT64_C(0)); /* relaxed: after state, and under both mutexes */
+}
+
 void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode)
 {
     uint32_t *link = chain(shm, vnode->ino);
@@ -158,5 +167,5 @@ void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode)
     *link = vnode->hash_next;
     hf_add_relaxed(&shm->run->vnodes_used, -UINT64_C(1)); /* relaxed: under table_mutex */
     shm->run->vnode_hint = shm_vnode_index(shm, vnode);
-    hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_FREE);
+    wipe(vnode);
 }

@@ -30,21 +30,38 @@ void slots_rebias(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnod
      * before a zap whose change read the bias clear. */
     hf_fence_full();
     hf_store_seq_cst(&vnode->bias, 1u);
+    hf_fence_full();
 }
 
-void slots_wake(struct shm *shm, struct shm_vnode *vnode)
+void slots_wake(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
     uint32_t waiters;
 
     /* UNPIN.WAKE/p: as in slots_leave_quietly(), for what became free in other ways. */
     hf_fence_light();
     waiters = hf_load_acquire(&vnode->waiters);
-    if (waiters & SHM_WAITS) {
+    if (waiters & SHM_WAITS && first <= hf_load_acquire(&vnode->wait_last) &&
+        last >= hf_load_acquire(&vnode->wait_first)) {
         hf_add_acq_rel(&vnode->drain_seq, 1);
         hf_futex_wake_all(&vnode->drain_seq);
     }
     if (waiters & SHM_DETACHED)
         hf_store_release(&shm->run->collect, 1u);
+}
+
+/* The range is the one that went if the slot has not been filled anew since. */
+void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key)
+{
+    size_t at = (size_t)((const char *)word - (const char *)shm->lanes);
+    const struct shm_lane *lane = &shm->lanes[at / sizeof *lane];
+    const struct shm_range *range = &lane->ranges[word - lane->keys];
+    uint64_t first = hf_load_acquire(&range->first), last = hf_load_acquire(&range->last);
+
+    if (hf_load_acquire(&range->generation) != (key & ~SHM_KEY_VNODE_MASK)) {
+        first = 0;
+        last = UINT64_MAX;
+    }
+    slots_wake(shm, vnode, first, last);
 }
 
 static void clear_bias(struct shm *shm, struct shm_vnode *vnode)
@@ -75,6 +92,8 @@ static int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t 
     /* ATTACH.SB/m: read after the barrier; a lane beyond it makes its first pin after the zap. */
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);
 
+    if (HF_LAB_BROKEN(HF_LAB_NO_DRAIN))
+        return 0;
     for (uint32_t i = 0; i < used; i++) {
         struct shm_lane *lane = &shm->lanes[i];
 
@@ -88,12 +107,12 @@ static int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t 
 
             if ((key & SHM_KEY_VNODE_MASK) != vnode + UINT64_C(1))
                 continue;
-            /* relaxed: a range newer than the key is of a pin that walks after our zap */
-            holder.range.first = hf_load_relaxed(&range->first);
-            holder.range.last = hf_load_relaxed(&range->last);
+            /* a range newer than the key is of a pin that walks after our zap */
+            holder.range.first = hf_load_acquire(&range->first);
+            holder.range.last = hf_load_acquire(&range->last);
             if (holder.range.first > last || holder.range.last < first)
                 continue;
-            holder.range.who = hf_load_relaxed(&range->who);
+            holder.range.who = hf_load_acquire(&range->who);
             holder.key = &lane->keys[slot];
             holder.value = key;
             holder.lane = lane;
@@ -109,7 +128,7 @@ static void slots_before_wait(struct shm *shm, struct shm_vnode *vnode)
 {
     (void)vnode;
     if (hf_load_acquire(&shm->run->fences_only))
-        return; /* no barrier to be had: who waits looks again every engine->tick_ns */
+        return; /* no barrier to be had: who waits looks again every DAX_TICK_FENCES_NS */
     /* UNPIN.WAKE/m: waiters is set; after the barrier a pin that leaves sees it, or the scan that
      * follows sees that it has left.
      * Pairs with UNPIN.WAKE/p in slots_leave_quietly(). */

@@ -27,15 +27,16 @@ static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t nest)
 
     if (__builtin_expect(nest > 0, 0)) {
         for (uint32_t i = SLOTS_OWN; i < SHM_SLOTS; i++)
-            if (!hf_load_relaxed(&lane->keys[i]) && /* relaxed: the swap decides */
+            if (!hf_load_acquire(&lane->keys[i]) &&
                 hf_cas_acq_rel(&lane->keys[i], UINT64_C(0), SHM_KEY_CLAIMED))
                 return i;
         return SHM_SLOTS;
     }
-    if (__builtin_expect(!hf_load_relaxed(&lane->keys[hint]), 1)) /* relaxed: only we fill it */
+    /* UNPIN.DONE/p: acquire, so that what the last holder did is handed on with the new key. */
+    if (__builtin_expect(!hf_load_acquire(&lane->keys[hint]), 1))
         return hint;
     for (uint32_t i = 0; i < SLOTS_OWN; i++)
-        if (!hf_load_relaxed(&lane->keys[i])) { /* relaxed: likewise */
+        if (!hf_load_acquire(&lane->keys[i])) { /* UNPIN.DONE/p */
             lane->hint = i;
             return i;
         }
@@ -46,14 +47,15 @@ static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t nest)
 static inline uint64_t slots_publish(struct shm_lane *lane, uint32_t slot, const struct shm_vnode *vnode,
                                      uint64_t first, uint64_t last, uint32_t flags)
 {
-    uint64_t generation = lane->generation += UINT64_C(1) << SHM_KEY_VNODE_BITS;
-    uint64_t key = generation | (vnode->index + 1);
     struct shm_range *range = &lane->ranges[slot];
+    uint64_t generation = range->generation + (UINT64_C(1) << SHM_KEY_VNODE_BITS);
+    uint64_t key = generation | (vnode->index + 1);
 
-    /* relaxed: published by the key */
-    hf_store_relaxed(&range->first, first);
-    hf_store_relaxed(&range->last, last);
-    hf_store_relaxed(&range->who, lane->who | flags);
+    /* Release: a scan that sees a part of this range has what was handed on with the slot. */
+    hf_store_release(&range->generation, generation);
+    hf_store_release(&range->first, first);
+    hf_store_release(&range->last, last);
+    hf_store_release(&range->who, lane->who | flags);
     /* SLOT.PUB/p: the range is visible before the key that says it counts.
      * Pairs with SLOT.PUB/m in slots_scan(). Without it: the scan compares an old range. */
     hf_store_release(&lane->keys[slot], key);
@@ -74,8 +76,10 @@ static inline bool slots_order(struct shm_lane *lane, const struct shm_vnode *vn
     return ++lane->fenced >= SLOTS_REBIAS_LOOK;
 }
 
-/* U3, when `waiters` of U2 is not 0. Async-signal-safe. */
-void slots_wake(struct shm *shm, struct shm_vnode *vnode);
+/* U3, when `waiters` of U2 is not 0: wakes who waits for pages [first, last]. Async-signal-safe. */
+void slots_wake(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last);
+/* The same for a slot that has been let go of: it wakes needlessly rather than not. */
+void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key);
 
 /* U1 and U2, on the vnode that the key names. Not 0: slots_wake() is due. Async-signal-safe, from any
  * thread. */
@@ -90,12 +94,6 @@ static inline uint32_t slots_leave_quietly(const struct shm_vnode *vnode, uint64
      * Pairs with UNPIN.WAKE/m there. Without it: the layout change sleeps on a pin that has gone. */
     hf_fence_light();
     return hf_load_acquire(&vnode->waiters);
-}
-
-static inline void slots_leave(struct shm *shm, struct shm_vnode *vnode, uint64_t *key)
-{
-    if (slots_leave_quietly(vnode, key))
-        slots_wake(shm, vnode);
 }
 
 #endif

@@ -46,10 +46,10 @@ int main(int argc, char **argv)
                     &pin);
     if (pieces < 0)
         return give_up("hf_pin");
+    hf_close(file); /* pins outlive it, and rm has a policy only for files nobody has open */
     printf("held\n");
     fflush(stdout);
     wait_for_end_of_input();
     hf_unpin(&pin);
-    hf_close(file);
     return hf_pool_close(pool) == 0 ? 0 : give_up(argv[1]);
 }

@@ -8,11 +8,11 @@ root=$work/root
 try 0 meson install -C "$BUILD_ROOT" --no-rebuild --destdir "$root"
 prefix=$(find "$root" -type d -name bin -printf '%h\n' | head -n 1)
 library=$(dirname "$(find "$prefix" -name libholdfast.so.0)")
-for part in bin/holdfast include/holdfast/holdfast.h \
+for part in bin/holdfast libexec/holdfast/holdfast-demo include/holdfast/holdfast.h \
     share/bash-completion/completions/holdfast; do
     [ -e "$prefix/$part" ] || fail "$part is not installed"
 done
-same "$(find "$root" -name '*lab*' | wc -l)" 0
+same "$(find "$library" "$prefix/include" "$prefix/bin" -name '*lab*' | wc -l)" 0
 
 # sanitized builds need their own run-time library first
 if nm -D "$library/libholdfast.so" | grep -q -E '__(asan|tsan)_'; then

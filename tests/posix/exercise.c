@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define COMPARE_EVERY 250
-#define REOPEN_EVERY  1000
+#define REOPEN_EVERY 1000
 
 static struct exercise *failing;
 
@@ -119,6 +119,7 @@ static void reopen(struct exercise *x, const struct exercise_plan *plan)
 static void begin(struct exercise *x, const struct exercise_plan *plan)
 {
     struct hf_pool_info info = {.size = sizeof(info)};
+    struct stat root;
 
     x->rng.state = plan->seed;
     x->pool_name = plan->pool_name;
@@ -126,6 +127,8 @@ static void begin(struct exercise *x, const struct exercise_plan *plan)
     x->alone = strcmp(plan->top, "/") == 0;
     model_init(&x->model);
     x->top = x->model.root;
+    EXPECT_EQ(hf_stat(x->pool, "/", 0, &root), 0);
+    x->top->mode = root.st_mode; /* follows the pool's */
     if (!x->alone) {
         EXPECT_EQ(hf_mkdir(x->pool, plan->top, 0755), 0);
         x->top = model_node_new(&x->model, S_IFDIR | 0755);

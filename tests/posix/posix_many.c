@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #define PROCESSES 3
-#define WINDOW    48
+#define WINDOW 48
 
 static const char *const tops[PROCESSES] = {"/p0", "/p1", "/p2"};
 

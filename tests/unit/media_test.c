@@ -116,6 +116,7 @@ static void test_tmpfs(void **state)
     remove_pool(pool);
 }
 
+/* With PMEM2_FORCE_GRANULARITY=CACHE_LINE libpmem2 takes the disk for persistent memory. */
 static void test_disk_file(void **state)
 {
     char pool[128], data[160];
@@ -123,7 +124,7 @@ static void test_disk_file(void **state)
 
     (void)state;
     make_dir(pool, disk_dir());
-    life_of(pool, NULL, MEDIA_FILE);
+    life_of(pool, NULL, getenv("PMEM2_FORCE_GRANULARITY") ? MEDIA_PMEM : MEDIA_FILE);
     snprintf(data, sizeof data, "%s/data", pool);
     assert_int_equal(stat(data, &st), 0);
     assert_true((uint64_t)st.st_blocks * 512 >= 2 * POOL_BYTES); /* allocated, not sparse */
@@ -293,10 +294,10 @@ static void test_racing_maps(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tmpfs),      cmocka_unit_test(test_disk_file),
+        cmocka_unit_test(test_tmpfs),       cmocka_unit_test(test_disk_file),
         cmocka_unit_test(test_linked_data), cmocka_unit_test(test_memfd),
-        cmocka_unit_test(test_hugetlbfs),  cmocka_unit_test(test_full_tmpfs),
-        cmocka_unit_test(test_refusals),   cmocka_unit_test(test_racing_maps),
+        cmocka_unit_test(test_hugetlbfs),   cmocka_unit_test(test_full_tmpfs),
+        cmocka_unit_test(test_refusals),    cmocka_unit_test(test_racing_maps),
     };
 
     return cmocka_run_group_tests_name("media", tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * meta_verify() keeps its promise: after it says yes, LMDB may be let loose on the file. Thousands of
- * copies of a metadata file are damaged, each in a few bytes or by cutting; a child process then
+ * meta_verify() keeps its promise: after it says yes, LMDB may be let loose on the file. Thousands
+ * of copies of a metadata file are damaged, each in a few bytes or by cutting; a child process then
  * verifies, and on a yes reads and rewrites everything through LMDB. It may find records that make
  * no sense; it may not crash, hang or abort.
  *
@@ -19,7 +19,7 @@
 #define INODES 600u
 #define PAGE 4096u
 
-static unsigned copies = 800;
+static unsigned copies = 300;
 static unsigned seed;
 
 /* --- a file worth damaging: three levels, overflow pages, free lists of many transactions --- */
@@ -81,8 +81,7 @@ static void load_image(const char *dir, struct image *image)
     while ((data = lseek(image->fd, (off_t)image->bytes, SEEK_DATA)) >= 0)
         image->bytes = (size_t)lseek(image->fd, data, SEEK_HOLE);
     assert_int_equal(ftruncate(image->fd, (off_t)image->bytes), 0);
-    image->file =
-        mmap(NULL, image->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, image->fd, 0);
+    image->file = mmap(NULL, image->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, image->fd, 0);
     assert_ptr_not_equal(image->file, MAP_FAILED);
     image->sound = malloc(image->bytes);
     assert_non_null(image->sound);
@@ -95,8 +94,8 @@ static void restore(struct image *image)
     memcpy(image->file, image->sound, image->bytes);
 }
 
-static const uint64_t telling[] = {0, 1, 2, 3, 15, 16, 17, 255, 4095, 4096, 32767, 65535, UINT32_MAX,
-                                   UINT64_MAX, INT64_MAX};
+static const uint64_t telling[] = {0,    1,    2,     3,     15,         16,         17,       255,
+                                   4095, 4096, 32767, 65535, UINT32_MAX, UINT64_MAX, INT64_MAX};
 
 /* Mostly where the numbers are that LMDB believes: meta pages, page headers, offsets, nodes. */
 static size_t place_in(const struct image *image)

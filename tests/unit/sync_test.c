@@ -15,6 +15,14 @@ static struct shm_vnode *vnode_of(struct shm *shm)
     return vnode;
 }
 
+static void leave(struct shm *shm, struct shm_vnode *vnode, struct shm_lane *lane, uint32_t slot)
+{
+    uint64_t key = lane->keys[slot];
+
+    if (slots_leave_quietly(vnode, &lane->keys[slot]))
+        slots_wake_slot(shm, vnode, &lane->keys[slot], key);
+}
+
 static int keep(void *arg, const struct sync_holder *holder)
 {
     *(struct sync_holder *)arg = *holder;
@@ -49,7 +57,7 @@ static void finds_what_overlaps(void **state)
         assert_true(finds(engine, shm, vnode, 0, 5, &holder));
         assert_false(finds(engine, shm, vnode, 0, 4, &holder));
         assert_false(finds(engine, shm, vnode, 10, UINT64_MAX, &holder));
-        slots_leave(shm, vnode, &lane->keys[slot]);
+        leave(shm, vnode, lane, slot);
         assert_false(finds(engine, shm, vnode, 0, UINT64_MAX, &holder));
     }
 }
@@ -88,7 +96,7 @@ static void bias_comes_back(void **state)
     for (unsigned i = 0; i < SLOTS_REBIAS_LOOK; i++) {
         slots_publish(lane, 0, vnode, 0, 0, 0);
         assert_int_equal(slots_order(lane, vnode), i == SLOTS_REBIAS_LOOK - 1);
-        slots_leave(shm, vnode, &lane->keys[0]);
+        leave(shm, vnode, lane, 0);
     }
     slots_rebias(shm, lane, vnode);
     assert_int_equal(lane->fenced, 0);
@@ -121,13 +129,17 @@ static void unpin_wakes(void **state)
 
     slots_publish(lane, 1, vnode, 0, 0, 0);
     vnode->waiters = SHM_WAITS;
+    vnode->wait_first = vnode->wait_last = 0;
     sync_slots.before_wait(shm, vnode);
-    slots_leave(shm, vnode, &lane->keys[1]);
+    leave(shm, vnode, lane, 1);
+    assert_int_equal(vnode->drain_seq, seq + 1);
+    slots_publish(lane, 1, vnode, 1, 9, 0); /* other pages than are waited for */
+    leave(shm, vnode, lane, 1);
     assert_int_equal(vnode->drain_seq, seq + 1);
     vnode->waiters = SHM_DETACHED;
     shm->run->collect = 0;
     slots_publish(lane, 1, vnode, 0, 0, 0);
-    slots_leave(shm, vnode, &lane->keys[1]);
+    leave(shm, vnode, lane, 1);
     assert_int_equal(vnode->drain_seq, seq + 1);
     assert_int_equal(shm->run->collect, 1);
     vnode->waiters = 0;

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* The checks that the exported functions share. Each: 0, or -errno with its sentence. */
+#ifndef HF_API_H
+#define HF_API_H
+
+#include "base/error.h"
+#include "base/fork.h"
+#include "fs/fs.h"
+
+#include <errno.h>
+
+int api_null(const char *what);
+int api_forked(void);
+int api_flags(const char *call, uint32_t flags);
+
+/* The handle was made in this process, not in its parent before a fork. */
+static inline int api_check_fs(const struct fs *fs)
+{
+    return fs->dax.shm->fork_count == hf_fork_count ? 0 : api_forked();
+}
+
+static inline int api_check_pool(const struct hf_pool *pool)
+{
+    return pool ? api_check_fs(&pool->fs) : api_null("pool");
+}
+
+static inline int api_check_path(const struct hf_pool *pool, const char *path)
+{
+    int rc = api_check_pool(pool);
+
+    return rc || path ? rc : api_null("path");
+}
+
+static inline int api_check_file(const struct hf_file *file)
+{
+    return file ? api_check_fs(file->fs) : api_null("file");
+}
+
+/* The file is open for writing. */
+int api_check_writable(const struct hf_file *file);
+
+/* A policy as a caller gives it, made definite: null and HF_POLICY_DEFAULT are the pool's. */
+int api_policy(const struct fs *fs, const struct hf_policy *given, struct hf_policy *out);
+
+/* Permission bits, with set-user-id, set-group-id and sticky. */
+int api_mode(mode_t mode);
+
+#endif

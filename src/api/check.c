@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* Owns the checks of api.h, the version and the error sentence. */
+#include "api/api.h"
+
+#define STRING(number) #number
+#define VERSION(major, minor, patch) STRING(major) "." STRING(minor) "." STRING(patch)
+
+const char *hf_version(void)
+{
+    return VERSION(HF_VERSION_MAJOR, HF_VERSION_MINOR, HF_VERSION_PATCH);
+}
+
+const char *hf_strerror_detail(void)
+{
+    return hf_error_sentence();
+}
+
+int api_null(const char *what)
+{
+    return hf_fail(EINVAL, "%s is a null pointer", what);
+}
+
+int api_forked(void)
+{
+    return hf_fail(ECHILD, "the handle was made before a fork: open the pool in this process");
+}
+
+int api_flags(const char *call, uint32_t flags)
+{
+    return hf_fail(EINVAL, "%s: flags 0x%x are not known or do not go together", call, flags);
+}
+
+int api_check_writable(const struct hf_file *file)
+{
+    int rc = api_check_file(file);
+
+    if (rc || file->writable)
+        return rc;
+    return hf_fail(EBADF, "the file was not opened for writing");
+}
+
+int api_policy(const struct fs *fs, const struct hf_policy *given, struct hf_policy *out)
+{
+    bool timed;
+
+    if (!given) {
+        *out = fs->dax.policy;
+        return 0;
+    }
+    timed = given->kind == HF_POLICY_DEADLINE || given->kind == HF_POLICY_DEADLINE_DETACH;
+    if (given->kind > HF_POLICY_DEADLINE_DETACH || given->reserved)
+        return hf_fail(EINVAL, "policy kind %u or its reserved field is not known", given->kind);
+    if (given->deadline_ns && !timed)
+        return hf_fail(EINVAL, "a deadline is given with a policy that has none");
+    *out = given->kind == HF_POLICY_DEFAULT ? fs->dax.policy : *given;
+    return 0;
+}
+
+int api_mode(mode_t mode)
+{
+    if ((mode & ~(mode_t)07777) == 0)
+        return 0;
+    return hf_fail(EINVAL, "mode %o has more than permission bits", (unsigned)mode);
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* Argument checks of the calls on a file's content and layout; pins are in pin.c. */
+#include "api/api.h"
+
+#include <limits.h>
+
+static int check_buffer(const void *buf, size_t len)
+{
+    if (len && !buf)
+        return api_null("buf");
+    return len > SSIZE_MAX ? hf_fail(EINVAL, "a length of %zu bytes", len) : 0;
+}
+
+ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off)
+{
+    int rc = api_check_file(file);
+
+    if (rc == 0 && !file->readable)
+        rc = hf_fail(EBADF, "the file was not opened for reading");
+    rc = rc ? rc : check_buffer(buf, len);
+    return rc ? rc : fs_read(file, buf, len, off);
+}
+
+ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off)
+{
+    int rc = api_check_writable(file);
+
+    rc = rc ? rc : check_buffer(buf, len);
+    return rc ? rc : fs_write(file, buf, len, off);
+}
+
+ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off)
+{
+    int rc = api_check_writable(file);
+
+    rc = rc ? rc : check_buffer(buf, len);
+    return rc ? rc : fs_append(file, buf, len, off);
+}
+
+int hf_fsync(struct hf_file *file)
+{
+    int rc = api_check_file(file);
+
+    return rc ? rc : fs_fsync(file);
+}
+
+int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out)
+{
+    int rc = api_check_file(file);
+
+    if (rc == 0 && !out)
+        rc = api_null("out");
+    if (rc == 0 && whence != HF_SEEK_DATA && whence != HF_SEEK_HOLE)
+        rc = hf_fail(EINVAL, "whence %d is neither HF_SEEK_DATA nor HF_SEEK_HOLE", whence);
+    return rc ? rc : fs_seek(file, off, whence, out);
+}
+
+/* ---- layout changes ---- */
+
+static int check_change(const struct hf_file *file, const struct hf_policy *given,
+                        struct hf_policy *definite)
+{
+    int rc = api_check_writable(file);
+
+    return rc ? rc : api_policy(file->fs, given, definite);
+}
+
+static int check_range(uint64_t off, uint64_t len, bool shifts)
+{
+    if (len == 0)
+        return hf_fail(EINVAL, "a length of 0");
+    if (shifts) /* where its range has to end is told by the file's end */
+        return 0;
+    if (off >= HF_FILE_BYTES_MAX || len > HF_FILE_BYTES_MAX - off)
+        return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
+    return 0;
+}
+
+int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *policy)
+{
+    struct hf_policy definite;
+    int rc = check_change(file, policy, &definite);
+
+    return rc ? rc : fs_truncate(file->fs, file->vnode, size, &definite);
+}
+
+int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
+                 const struct hf_policy *policy)
+{
+    bool shifts = mode == HF_FALLOC_COLLAPSE_RANGE || mode == HF_FALLOC_INSERT_RANGE;
+    struct hf_policy definite;
+    int rc = check_change(file, policy, &definite);
+
+    rc = rc ? rc : check_range(off, len, shifts);
+    if (rc)
+        return rc;
+    switch (mode) {
+    case 0:
+    case HF_FALLOC_KEEP_SIZE:
+        return fs_allocate(file->fs, file->vnode, off, len, mode & HF_FALLOC_KEEP_SIZE);
+    case HF_FALLOC_PUNCH_HOLE:
+    case HF_FALLOC_PUNCH_HOLE | HF_FALLOC_KEEP_SIZE:
+        return fs_punch(file->fs, file->vnode, off, len, &definite);
+    case HF_FALLOC_ZERO_RANGE:
+    case HF_FALLOC_ZERO_RANGE | HF_FALLOC_KEEP_SIZE:
+        return fs_zero_range(file->fs, file->vnode, off, len, mode & HF_FALLOC_KEEP_SIZE, &definite);
+    case HF_FALLOC_COLLAPSE_RANGE:
+        return fs_collapse(file->fs, file->vnode, off, len, &definite);
+    case HF_FALLOC_INSERT_RANGE:
+        return fs_insert(file->fs, file->vnode, off, len, &definite);
+    default:
+        return api_flags("hf_fallocate", mode);
+    }
+}
+
+int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy)
+{
+    struct hf_policy definite;
+    int rc = check_change(file, policy, &definite);
+
+    rc = rc ? rc : check_range(off, len, false);
+    return rc ? rc : fs_move(file->fs, file->vnode, off, len, &definite);
+}

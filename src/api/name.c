@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/* Argument checks of the calls on names and attributes. */
+#include "api/api.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+
+#define OPEN_FLAGS                                                                                 \
+    (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC)
+
+int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out)
+{
+    int rc = api_check_path(pool, path);
+
+    if (rc == 0 && !out)
+        rc = api_null("out");
+    if (rc == 0 && flags & ~OPEN_FLAGS)
+        rc = api_flags("hf_open", (uint32_t)flags);
+    if (rc == 0 && flags & O_CREAT)
+        rc = api_mode(mode);
+    return rc ? rc : fs_open(&pool->fs, path, flags, mode, out);
+}
+
+int hf_close(struct hf_file *file)
+{
+    int rc = api_check_file(file);
+
+    return rc ? rc : fs_close(file);
+}
+
+int hf_mkdir(struct hf_pool *pool, const char *path, mode_t mode)
+{
+    int rc = api_check_path(pool, path);
+
+    rc = rc ? rc : api_mode(mode);
+    return rc ? rc : fs_mkdir(&pool->fs, path, mode);
+}
+
+int hf_rmdir(struct hf_pool *pool, const char *path)
+{
+    int rc = api_check_path(pool, path);
+
+    return rc ? rc : fs_rmdir(&pool->fs, path);
+}
+
+int hf_mknod(struct hf_pool *pool, const char *path, mode_t mode, dev_t rdev)
+{
+    int rc = api_check_path(pool, path);
+
+    if (rc == 0 && !(mode & S_IFMT))
+        mode |= S_IFREG;
+    if (rc == 0 && !S_ISREG(mode) && !S_ISFIFO(mode) && !S_ISSOCK(mode) && !S_ISCHR(mode) &&
+        !S_ISBLK(mode))
+        rc = hf_fail(EINVAL, "mode %o: no such type of node", (unsigned)mode);
+    rc = rc ? rc : api_mode(mode & ~(mode_t)S_IFMT);
+    return rc ? rc : fs_mknod(&pool->fs, path, mode, rdev);
+}
+
+int hf_link(struct hf_pool *pool, const char *from, const char *to)
+{
+    int rc = api_check_path(pool, from);
+
+    if (rc == 0 && !to)
+        rc = api_null("path");
+    return rc ? rc : fs_link(&pool->fs, from, to);
+}
+
+int hf_symlink(struct hf_pool *pool, const char *target, const char *path)
+{
+    int rc = api_check_path(pool, path);
+
+    if (rc == 0 && !target)
+        rc = api_null("target");
+    if (rc == 0 && !*target)
+        rc = hf_fail(ENOENT, "the target of a symbolic link cannot be empty");
+    if (rc == 0 && strlen(target) > HF_SYMLINK_MAX)
+        rc = hf_fail(ENAMETOOLONG, "the target is longer than %u bytes", HF_SYMLINK_MAX);
+    return rc ? rc : fs_symlink(&pool->fs, target, path);
+}
+
+ssize_t hf_readlink(struct hf_pool *pool, const char *path, char *buf, size_t len)
+{
+    int rc = api_check_path(pool, path);
+
+    if (rc == 0 && len && !buf)
+        rc = api_null("buf");
+    return rc ? rc : fs_readlink(&pool->fs, path, buf, len);
+}
+
+int hf_unlink(struct hf_pool *pool, const char *path, const struct hf_policy *policy)
+{
+    struct hf_policy definite;
+    int rc = api_check_path(pool, path);
+
+    rc = rc ? rc : api_policy(&pool->fs, policy, &definite);
+    return rc ? rc : fs_unlink(&pool->fs, path, &definite);
+}
+
+int hf_rename(struct hf_pool *pool, const char *from, const char *to, uint32_t flags)
+{
+    int rc = api_check_path(pool, from);
+
+    if (rc == 0 && !to)
+        rc = api_null("path");
+    if (rc == 0 && (flags & ~(HF_RENAME_NOREPLACE | HF_RENAME_EXCHANGE) ||
+                    flags == (HF_RENAME_NOREPLACE | HF_RENAME_EXCHANGE)))
+        rc = api_flags("hf_rename", flags);
+    return rc ? rc : fs_rename(&pool->fs, from, to, flags);
+}
+
+/* ---- attributes ---- */
+
+static int check_at(const struct hf_pool *pool, const char *path, const char *call, uint32_t flags)
+{
+    int rc = api_check_path(pool, path);
+
+    if (rc == 0 && flags & ~HF_AT_NOFOLLOW)
+        rc = api_flags(call, flags);
+    return rc;
+}
+
+int hf_stat(struct hf_pool *pool, const char *path, uint32_t flags, struct stat *out)
+{
+    int rc = check_at(pool, path, "hf_stat", flags);
+
+    if (rc == 0 && !out)
+        rc = api_null("out");
+    return rc ? rc : fs_stat(&pool->fs, path, !(flags & HF_AT_NOFOLLOW), out);
+}
+
+int hf_fstat(struct hf_file *file, struct stat *out)
+{
+    int rc = api_check_file(file);
+
+    if (rc == 0 && !out)
+        rc = api_null("out");
+    return rc ? rc : fs_fstat(file, out);
+}
+
+int hf_chmod(struct hf_pool *pool, const char *path, mode_t mode)
+{
+    int rc = api_check_path(pool, path);
+
+    rc = rc ? rc : api_mode(mode);
+    return rc ? rc : fs_chmod(&pool->fs, path, mode);
+}
+
+int hf_chown(struct hf_pool *pool, const char *path, uid_t uid, gid_t gid, uint32_t flags)
+{
+    int rc = check_at(pool, path, "hf_chown", flags);
+
+    return rc ? rc : fs_chown(&pool->fs, path, uid, gid, !(flags & HF_AT_NOFOLLOW));
+}
+
+int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec times[2], uint32_t flags)
+{
+    int rc = check_at(pool, path, "hf_utimens", flags);
+
+    return rc ? rc : fs_utimens(&pool->fs, path, times, !(flags & HF_AT_NOFOLLOW));
+}
+
+/* ---- extended attributes ---- */
+
+static int check_xattr(const struct hf_pool *pool, const char *path, const char *name)
+{
+    const char *dot;
+    int rc = api_check_path(pool, path);
+
+    if (rc == 0 && !name)
+        rc = api_null("name");
+    if (rc)
+        return rc;
+    if (strlen(name) > HF_NAME_MAX)
+        return hf_fail(ERANGE, "the name of an attribute has at most %u bytes", HF_NAME_MAX);
+    dot = strchr(name, '.');
+    if (!dot || dot == name || !dot[1])
+        return hf_fail(EOPNOTSUPP, "%.100s: the name of an attribute has a namespace, as in user.x", name);
+    return 0;
+}
+
+int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const void *value,
+                size_t len, uint32_t flags)
+{
+    int rc = check_xattr(pool, path, name);
+
+    if (rc == 0 && len && !value)
+        rc = api_null("value");
+    if (rc == 0 && len > HF_XATTR_VALUE_MAX)
+        rc = hf_fail(E2BIG, "a value has at most %u bytes", HF_XATTR_VALUE_MAX);
+    if (rc == 0 && (flags & ~(HF_XATTR_CREATE | HF_XATTR_REPLACE) ||
+                    flags == (HF_XATTR_CREATE | HF_XATTR_REPLACE)))
+        rc = api_flags("hf_setxattr", flags);
+    return rc ? rc : fs_setxattr(&pool->fs, path, name, len ? value : "", len, flags);
+}
+
+ssize_t hf_getxattr(struct hf_pool *pool, const char *path, const char *name, void *value, size_t len)
+{
+    int rc = check_xattr(pool, path, name);
+
+    if (rc == 0 && len && !value)
+        rc = api_null("value");
+    return rc ? rc : fs_getxattr(&pool->fs, path, name, value, len);
+}
+
+ssize_t hf_listxattr(struct hf_pool *pool, const char *path, char *list, size_t len)
+{
+    int rc = api_check_path(pool, path);
+
+    if (rc == 0 && len && !list)
+        rc = api_null("list");
+    return rc ? rc : fs_listxattr(&pool->fs, path, list, len);
+}
+
+int hf_removexattr(struct hf_pool *pool, const char *path, const char *name)
+{
+    int rc = check_xattr(pool, path, name);
+
+    return rc ? rc : fs_removexattr(&pool->fs, path, name);
+}
+
+/* ---- directories ---- */
+
+static int check_dir(const struct hf_dir *dir)
+{
+    return dir ? api_check_fs(fs_of_dir(dir)) : api_null("dir");
+}
+
+int hf_opendir(struct hf_pool *pool, const char *path, struct hf_dir **out)
+{
+    int rc = api_check_path(pool, path);
+
+    if (rc == 0 && !out)
+        rc = api_null("out");
+    return rc ? rc : fs_opendir(&pool->fs, path, out);
+}
+
+int hf_readdir(struct hf_dir *dir, struct hf_dirent *out)
+{
+    int rc = check_dir(dir);
+
+    if (rc == 0 && !out)
+        rc = api_null("out");
+    return rc ? rc : fs_readdir(dir, out);
+}
+
+int hf_closedir(struct hf_dir *dir)
+{
+    int rc = check_dir(dir);
+
+    return rc ? rc : fs_closedir(dir);
+}

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns attaching and detaching. The first process to attach is alone with the pool: it checks LMDB's
+ * file, brings the records up to what the last segment knew, frees what nobody can hold any more, and
+ * builds a new segment with the free space in it. The others map what stands.
+ *
+ * Bringing up to date:
+ *   sizes and times that LMDB lagged behind with are adopted from the old segment of this boot, before
+ *   it is replaced. A file whose owner died in a transaction has the size that transaction gave
+ *   it, if its version says that it committed.
+ *   detached runs have no holders any more; orphans have no openers: both records go, and so their
+ *   blocks are free when the bitmap is built.
+ * A first process that only reads leaves records as they are (their blocks count as taken), unless
+ * sizes must be adopted: that is done as a journal is replayed for a read-only mount, since replacing
+ * the segment would lose acknowledged writes.
+ */
+#include "fs/attach.h"
+
+#include "base/error.h"
+#include "fs/create.h"
+#include "fs/vnode.h"
+#include "sync/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NODES_SPARE 4096u
+#define NODES_MAX (UINT64_C(1) << 31)
+
+/* ---- records, alone ---- */
+
+static int in_transaction(struct meta *meta, int (*body)(struct meta_txn *txn, void *arg), void *arg)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_write(meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = body(txn, arg);
+    if (rc == 0)
+        return meta_commit(txn);
+    meta_abort(txn);
+    return rc;
+}
+
+static int adopt_file(void *arg, const struct shm_adopted *file)
+{
+    struct meta_txn *txn = arg;
+    struct meta_inode inode;
+    uint64_t size = file->size;
+    int rc = meta_inode_get(txn, file->ino, &inode);
+
+    if (rc || !S_ISREG(inode.mode))
+        return rc == -ENOENT ? 0 : rc;
+    if (file->pending_version && inode.version >= file->pending_version)
+        size = file->pending_size;
+    if (size > HF_FILE_BYTES_MAX)
+        return hf_fail(EUCLEAN, "the run segment gives inode %llu a senseless size",
+                       (unsigned long long)file->ino);
+    inode.size = size;
+    inode.atime_ns = file->atime_ns;
+    inode.mtime_ns = file->mtime_ns;
+    if (file->ctime_ns > inode.ctime_ns)
+        inode.ctime_ns = file->ctime_ns;
+    return meta_inode_put(txn, file->ino, &inode);
+}
+
+struct adoption {
+    struct shm_attach *at;
+    const uint8_t *uuid;
+};
+
+static int adopt(struct meta_txn *txn, void *arg)
+{
+    const struct adoption *adoption = arg;
+
+    return shm_adopt(adoption->at, adoption->uuid, adopt_file, txn);
+}
+
+static int forget_detached(struct meta_txn *txn, void *arg)
+{
+    struct meta_detached run;
+    int rc;
+
+    (void)arg;
+    while ((rc = meta_detached_next(txn, 0, &run)) == 0) {
+        rc = meta_detached_del(txn, run.block);
+        if (rc)
+            return rc;
+    }
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* The first orphan; -ENOENT: there is none. One that is there with names, or not there at all, is none. */
+static int delete_orphan(struct meta_txn *txn, void *arg)
+{
+    struct meta_inode inode;
+    struct meta_super super;
+    uint64_t ino = 0;
+    int rc = meta_orphan_next(txn, &ino);
+
+    (void)arg;
+    rc = rc ? rc : meta_orphan_del(txn, ino);
+    if (rc)
+        return rc;
+    rc = meta_inode_get(txn, ino, &inode);
+    if (rc == -ENOENT || (rc == 0 && inode.nlink))
+        return 0;
+    rc = rc ? rc : meta_inode_del(txn, ino);
+    rc = rc ? rc : meta_super_get(txn, &super);
+    if (rc)
+        return rc;
+    super.inodes -= super.inodes ? 1 : 0;
+    return meta_super_put(txn, &super);
+}
+
+static int bring_up_to_date(struct meta *meta, struct shm_attach *at, const uint8_t uuid[16])
+{
+    struct adoption adoption = {at, uuid};
+    int rc = in_transaction(meta, adopt, &adoption);
+
+    rc = rc ? rc : in_transaction(meta, forget_detached, NULL);
+    while (rc == 0)
+        rc = in_transaction(meta, delete_orphan, NULL);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int any_file(void *arg, const struct shm_adopted *file)
+{
+    (void)arg, (void)file;
+    return 1;
+}
+
+static int read_super(struct meta *meta, struct meta_super *super)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_read(meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_super_get(txn, super);
+    meta_end_read(txn);
+    return rc == -ENOENT ? hf_fail(EUCLEAN, "the pool has no super record") : rc;
+}
+
+/* For the first to attach: POOL/meta as it should be. */
+static int prepare(const char *dir, struct shm_attach *at, bool readonly)
+{
+    struct meta_super super;
+    struct meta *meta;
+    int rc = meta_verify(dir, NULL, NULL);
+
+    rc = rc ? rc : meta_reset_lock(dir);
+    rc = rc ? rc : meta_open(dir, readonly, &meta);
+    if (rc)
+        return rc;
+    rc = read_super(meta, &super);
+    if (rc == 0 && readonly && shm_adopt(at, super.uuid, any_file, NULL) == 1) {
+        meta_close(meta);
+        rc = meta_open(dir, false, &meta);
+        if (rc)
+            return rc;
+        readonly = false;
+    }
+    if (rc == 0 && !readonly)
+        rc = bring_up_to_date(meta, at, super.uuid);
+    meta_close(meta);
+    return rc;
+}
+
+/* ---- attaching ---- */
+
+static int check_super(const struct meta_super *super)
+{
+    if (super->max_processes == 0 || super->max_threads == 0 || super->max_leases == 0 ||
+        super->max_files == 0 || super->max_files > SHM_MAX_FILES ||
+        super->limit_bytes % HF_HUGE_BYTES || super->pool_bytes % HF_HUGE_BYTES ||
+        super->policy_kind == HF_POLICY_DEFAULT || super->policy_kind > HF_POLICY_DEADLINE_DETACH)
+        return hf_fail(EUCLEAN, "the super record has limits or a policy that make no sense");
+    return 0;
+}
+
+static int open_meta(struct fs *fs, const char *dir, struct meta_super *super)
+{
+    int rc = meta_open(dir, fs->dax.readonly, &fs->dax.meta);
+
+    if (rc)
+        return rc;
+    rc = read_super(fs->dax.meta, super);
+    rc = rc ? rc : check_super(super);
+    if (rc)
+        return rc;
+    fs->durable = super->flags & HF_POOL_DURABLE;
+    fs->dax.policy.kind = super->policy_kind;
+    fs->dax.policy.deadline_ns = super->policy_deadline_ns;
+    fs->dax.engine = sync_engine_find(super->engine);
+    return fs->dax.engine ? 0
+                          : hf_fail(EOPNOTSUPP, "the pool's engine %.23s is not in this Holdfast",
+                                    super->engine);
+}
+
+static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta_super *super)
+{
+    struct shm_limits limits = {.processes = super->max_processes,
+                                .lanes = super->max_threads,
+                                .vnodes = super->max_files,
+                                .holds = super->max_leases,
+                                .limit_blocks = super->limit_bytes / HF_BLOCK_BYTES};
+    struct meta_txn *txn;
+    int rc;
+
+    limits.nodes = limits.limit_blocks / SHM_NODE_ENTRIES * 2 + limits.vnodes + NODES_SPARE;
+    if (limits.nodes > NODES_MAX)
+        limits.nodes = NODES_MAX;
+    rc = shm_build(at, super->uuid, super->mode, super->engine, &limits, &fs->dax.shm);
+    if (rc)
+        return rc;
+    if (fs->dax.engine->fences_only)
+        hf_store_release(&fs->dax.shm->run->fences_only, 1u);
+    rc = meta_begin_read(fs->dax.meta, &txn);
+    if (rc)
+        return rc;
+    rc = fs_space_build(fs, txn);
+    meta_end_read(txn);
+    return rc;
+}
+
+static void let_go(struct fs *fs)
+{
+    if (fs->dax.media.private)
+        media_close(&fs->dax.media);
+    if (fs->dax.meta)
+        meta_close(fs->dax.meta);
+    fs->dax.meta = NULL;
+}
+
+static int finish(struct fs *fs, struct shm_attach *at, int rc)
+{
+    if (rc == 0) {
+        rc = shm_attach_done(at, fs->dax.shm);
+        if (rc == 0)
+            return 0;
+        fs->dax.shm = NULL;
+    }
+    if (fs->dax.shm)
+        shm_attach_undo(fs->dax.shm);
+    fs->dax.shm = NULL;
+    let_go(fs);
+    shm_attach_cancel(at);
+    return rc;
+}
+
+static int attach(struct fs *fs, struct shm_attach *at, const char *dir)
+{
+    struct meta_super super;
+    int rc = at->first ? prepare(dir, at, fs->dax.readonly) : 0;
+
+    rc = rc ? rc : open_meta(fs, dir, &super);
+    rc = rc ? rc : media_open(dir, super.pool_bytes, super.limit_bytes, &fs->dax.media);
+    if (rc == 0)
+        rc = at->first ? build_segment(fs, at, &super) : shm_map(at, super.uuid, &fs->dax.shm);
+    return finish(fs, at, rc);
+}
+
+static void start(struct fs *fs, const char *dir, bool readonly)
+{
+    memset(fs, 0, sizeof *fs);
+    fs->dax.readonly = readonly;
+    snprintf(fs->dir, sizeof fs->dir, "%s", dir);
+}
+
+int fs_attach(struct fs *fs, const char *dir, bool readonly)
+{
+    struct shm_attach at;
+    int rc;
+
+    do {
+        start(fs, dir, readonly);
+        rc = shm_attach_begin(dir, false, &at);
+        rc = rc ? rc : attach(fs, &at, dir);
+    } while (rc == -EAGAIN);
+    if (rc == 0 && !at.first)
+        fs_reap(fs); /* the dead may have left work, and nobody has come since */
+    return rc;
+}
+
+/* ---- anonymous ---- */
+
+static int attach_unseen(struct fs *fs, const char *dir, const struct meta_super *super)
+{
+    struct meta_super found;
+    struct shm_attach at;
+    int rc = shm_attach_begin(dir, true, &at);
+
+    if (rc)
+        return rc;
+    at.anonymous = true;
+    rc = open_meta(fs, dir, &found);
+    rc = rc ? rc : media_open_memfd(super->pool_bytes, super->limit_bytes, &fs->dax.media);
+    rc = rc ? rc : build_segment(fs, &at, super);
+    return finish(fs, &at, rc);
+}
+
+int fs_attach_anonymous(struct fs *fs, const struct hf_pool_options *options)
+{
+    char dir[] = "/dev/shm/holdfast-anonymous-XXXXXX";
+    struct meta_super super;
+    int rc = fs_super_new(options, &super);
+
+    if (rc)
+        return rc;
+    start(fs, "", false);
+    if (!mkdtemp(dir))
+        return hf_fail_errno(errno, "a directory in /dev/shm");
+    rc = fs_pool_make_files(dir, &super);
+    if (rc == 0) {
+        rc = attach_unseen(fs, dir, &super);
+        fs_pool_remove_files(dir);
+    }
+    rmdir(dir);
+    return rc;
+}
+
+/* ---- detaching ---- */
+
+static bool any_dirty(const struct shm *shm)
+{
+    for (uint32_t i = 0; i < shm->run->limits.vnodes; i++)
+        if (hf_load_acquire(&shm->vnodes[i].state) == SHM_VNODE_READY &&
+            hf_load_acquire(&shm->vnodes[i].dirty))
+            return true;
+    return false;
+}
+
+/* The last one records what only the segment knows. Where it cannot, the segment stays, and the next to
+ * attach adopts it. */
+void fs_detach(struct fs *fs)
+{
+    bool last = shm_detach_last(fs->dax.shm);
+
+    if (last && !fs->dax.readonly)
+        fs_vnode_sync_all(fs);
+    if (last && any_dirty(fs->dax.shm))
+        last = false;
+    if (!fs->dax.readonly && fs->durable)
+        meta_sync(fs->dax.meta);
+    meta_thread_end(fs->dax.meta);
+    let_go(fs);
+    shm_detach(fs->dax.shm, last);
+}

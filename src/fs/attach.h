@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* Attaching this process to a pool's memory, metadata and run segment, and leaving them. */
+#ifndef HF_FS_ATTACH_H
+#define HF_FS_ATTACH_H
+
+#include "fs/fs.h"
+
+/* Fills *fs. `dir` is absolute. */
+int fs_attach(struct fs *fs, const char *dir, bool readonly);
+/* Makes a pool that no path leads to and attaches to it. */
+int fs_attach_anonymous(struct fs *fs, const struct hf_pool_options *options);
+/* Nothing of this process is open in it any more. */
+void fs_detach(struct fs *fs);
+
+#endif

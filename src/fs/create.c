@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the making of a pool: checks of the options, the directory, the super record, POOL/lock. What
+ * was made is removed again when a later step fails; the memory comes last and undoes itself.
+ */
+#include "fs/create.h"
+
+#include "base/error.h"
+#include "base/futex.h"
+#include "fs/fs.h"
+#include "sync/engine.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define POOL_BYTES_MIN (UINT64_C(8) << 20)
+#define POOL_BYTES_MAX (UINT64_C(1) << 45)
+#define GROWTH 64u /* a pool can grow to so many times its first size */
+
+/* ---- options ---- */
+
+struct maximum {
+    const char *option;
+    uint32_t given, otherwise, most;
+    uint32_t *out;
+};
+
+static int check_maximum(const struct maximum *maximum)
+{
+    uint32_t value = maximum->given ? maximum->given : maximum->otherwise;
+
+    if (value > maximum->most)
+        return hf_fail(EINVAL, "%s of %u: at most %u", maximum->option, value, maximum->most);
+    *maximum->out = value;
+    return 0;
+}
+
+static int fill_maxima(const struct hf_pool_options *options, struct meta_super *super)
+{
+    const struct maximum maxima[] = {
+        {"max_processes", options->max_processes, 256, 16384, &super->max_processes},
+        {"max_threads", options->max_threads, 1024, 1u << 18, &super->max_threads},
+        {"max_files", options->max_files, 65536, SHM_MAX_FILES, &super->max_files},
+        {"max_leases", options->max_leases, 262144, 1u << 26, &super->max_leases},
+    };
+
+    for (size_t i = 0; i < sizeof maxima / sizeof maxima[0]; i++) {
+        int rc = check_maximum(&maxima[i]);
+
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int fill_policy(const struct hf_policy *policy, struct meta_super *super)
+{
+    bool timed = policy->kind == HF_POLICY_DEADLINE || policy->kind == HF_POLICY_DEADLINE_DETACH;
+
+    if (policy->kind > HF_POLICY_DEADLINE_DETACH || policy->reserved)
+        return hf_fail(EINVAL, "policy kind %u or its reserved field is not known", policy->kind);
+    if (policy->deadline_ns && !timed)
+        return hf_fail(EINVAL, "a deadline is given with a policy that has none");
+    super->policy_kind = policy->kind == HF_POLICY_DEFAULT ? HF_POLICY_WAIT : policy->kind;
+    super->policy_deadline_ns = policy->deadline_ns;
+    return 0;
+}
+
+static int fill_engine(const char *name, struct meta_super *super)
+{
+    if (!name)
+        name = "slots";
+    if (!sync_engine_find(name) || strlen(name) >= sizeof super->engine)
+        return hf_fail(EINVAL, "%.40s: there is no such engine", name);
+    snprintf(super->engine, sizeof super->engine, "%s", name);
+    return 0;
+}
+
+static int fill_size(const struct hf_pool_options *options, struct meta_super *super)
+{
+    uint64_t bytes = options->pool_bytes;
+
+    if (bytes % HF_HUGE_BYTES || bytes < POOL_BYTES_MIN || bytes > POOL_BYTES_MAX)
+        return hf_fail(EINVAL, "a pool of %llu bytes: it must be a multiple of 2 MiB, from 8 MiB to 32 TiB",
+                       (unsigned long long)bytes);
+    super->pool_bytes = bytes;
+    super->limit_bytes = bytes < POOL_BYTES_MAX / GROWTH ? bytes * GROWTH : POOL_BYTES_MAX;
+    return 0;
+}
+
+static int fill_uuid(uint8_t uuid[16])
+{
+    if (getrandom(uuid, 16, 0) != 16)
+        return hf_fail_errno(errno, "random bytes for the pool's uuid");
+    uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x40); /* version 4, RFC 9562 */
+    uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
+    return 0;
+}
+
+int fs_super_new(const struct hf_pool_options *options, struct meta_super *super)
+{
+    mode_t mode = options->mode ? options->mode : 0600;
+    int rc;
+
+    *super = (struct meta_super){
+        .format = META_FORMAT, .flags = options->flags, .next_ino = META_ROOT_INO + 1, .inodes = 1};
+    if (mode & ~(mode_t)0777 || (mode & 0600) != 0600)
+        return hf_fail(EINVAL, "mode %o: permission bits, with reading and writing for the owner",
+                       (unsigned)mode);
+    super->mode = mode;
+    rc = fill_size(options, super);
+    rc = rc ? rc : fill_maxima(options, super);
+    rc = rc ? rc : fill_policy(&options->policy, super);
+    rc = rc ? rc : fill_engine(options->engine, super);
+    return rc ? rc : fill_uuid(super->uuid);
+}
+
+/* ---- files ---- */
+
+static mode_t dir_mode(mode_t mode)
+{
+    return mode | (mode & 0444) >> 2;
+}
+
+static int check_empty(const char *path)
+{
+    const struct dirent *entry;
+    DIR *dir = opendir(path);
+    bool empty = true;
+
+    if (!dir)
+        return hf_fail_errno(errno == ENOTDIR ? EEXIST : errno, "%s", path);
+    while ((entry = readdir(dir)))
+        empty &= !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
+    closedir(dir);
+    return empty ? 0 : hf_fail(EEXIST, "%s exists and is not an empty directory", path);
+}
+
+static int make_dir(const char *path, mode_t mode, bool *made)
+{
+    *made = mkdir(path, 0700) == 0;
+    if (!*made)
+        return errno == EEXIST ? check_empty(path) : hf_fail_errno(errno, "%s", path);
+    if (chmod(path, dir_mode(mode)) == 0)
+        return 0;
+    rmdir(path);
+    return hf_fail_errno(errno, "chmod %s", path);
+}
+
+static int path_in(const char *dir, const char *name, char out[4096])
+{
+    if ((size_t)snprintf(out, 4096, "%s/%s", dir, name) >= 4096)
+        return hf_fail(ENAMETOOLONG, "%.80s...: the path is too long", dir);
+    return 0;
+}
+
+static int make_lock(const char *dir, mode_t mode)
+{
+    char path[4096];
+    int rc = path_in(dir, "lock", path), fd;
+
+    if (rc)
+        return rc;
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return hf_fail_errno(errno, "%s", path);
+    if (fchmod(fd, mode))
+        rc = hf_fail_errno(errno, "chmod %s", path);
+    close(fd);
+    return rc;
+}
+
+void fs_pool_remove_files(const char *dir)
+{
+    static const char *const names[] = {"lock", "meta/data.mdb", "meta/lock.mdb"};
+    char path[4096];
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (path_in(dir, names[i], path) == 0)
+            unlink(path);
+    if (path_in(dir, "meta", path) == 0)
+        rmdir(path);
+}
+
+int fs_pool_make_files(const char *dir, const struct meta_super *super)
+{
+    int64_t now = hf_wall_ns();
+    struct meta_inode root = {.mode = S_IFDIR | 0755,
+                              .uid = geteuid(),
+                              .gid = getegid(),
+                              .nlink = 2,
+                              .parent = META_ROOT_INO,
+                              .atime_ns = now,
+                              .mtime_ns = now,
+                              .ctime_ns = now,
+                              .btime_ns = now,
+                              .version = 1};
+    int rc = meta_create(dir, super, &root);
+
+    rc = rc ? rc : make_lock(dir, super->mode);
+    if (rc)
+        fs_pool_remove_files(dir);
+    return rc;
+}
+
+int fs_pool_create(const char *path, const struct hf_pool_options *options)
+{
+    struct meta_super super;
+    bool made;
+    int rc = fs_super_new(options, &super);
+
+    rc = rc ? rc : make_dir(path, super.mode, &made);
+    if (rc)
+        return rc;
+    rc = fs_pool_make_files(path, &super);
+    if (rc == 0) {
+        rc = media_create(path, options->data_path, super.pool_bytes, super.mode);
+        if (rc)
+            fs_pool_remove_files(path);
+    }
+    if (rc && made)
+        rmdir(path);
+    return rc;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* What making a pool in a directory and making an anonymous one have in common. */
+#ifndef HF_FS_CREATE_H
+#define HF_FS_CREATE_H
+
+#include "holdfast/holdfast.h"
+#include "meta/meta.h"
+
+/* The super record for these options. -EINVAL. */
+int fs_super_new(const struct hf_pool_options *options, struct meta_super *super);
+/* DIR/meta and DIR/lock; removes what it made when it fails. */
+int fs_pool_make_files(const char *dir, const struct meta_super *super);
+void fs_pool_remove_files(const char *dir);
+
+#endif

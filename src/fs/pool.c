@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the registry of the pools that this process has open. LMDB allows one environment a file and
+ * process, so a pool is attached once, however often it is opened; it is known by device and inode
+ * of its directory. In the child of a fork the registry is empty: the parent's handles there are only
+ * good for being refused.
+ */
+#include "base/error.h"
+#include "base/fork.h"
+#include "fs/attach.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct hf_pool *registry;
+
+/* Only this thread exists in the child, so the mutex may be made anew whoever had it. */
+static void in_child(void)
+{
+    registry = NULL;
+    registry_mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    shm_in_child();
+}
+
+static struct hf_pool *find(const struct stat *st)
+{
+    struct hf_pool *pool = registry;
+
+    while (pool && (pool->dev != st->st_dev || pool->ino != st->st_ino))
+        pool = pool->next;
+    return pool;
+}
+
+static int open_again(struct hf_pool *pool, const char *path, bool readonly)
+{
+    if (pool->fs.dax.readonly != readonly)
+        return hf_fail(EBUSY, "%s is open in this process already, %s: close it first", path,
+                       readonly ? "for writing" : "for reading only");
+    pool->opens++;
+    return 0;
+}
+
+static int attach(const char *path, bool readonly, const struct stat *st, struct hf_pool **out)
+{
+    struct hf_pool *pool = malloc(sizeof *pool);
+    char *dir = realpath(path, NULL);
+    int rc = 0;
+
+    if (!pool || !dir)
+        rc = hf_fail_errno(errno, "%s", path);
+    rc = rc ? rc : fs_attach(&pool->fs, dir, readonly);
+    free(dir);
+    if (rc) {
+        free(pool);
+        return rc;
+    }
+    pool->opens = 1;
+    pool->dev = st->st_dev;
+    pool->ino = st->st_ino;
+    pool->next = registry;
+    registry = pool;
+    *out = pool;
+    return 0;
+}
+
+int fs_pool_open(const char *path, uint32_t flags, struct hf_pool **out)
+{
+    bool readonly = flags & HF_OPEN_RDONLY;
+    struct hf_pool *pool;
+    struct stat st;
+    int rc;
+
+    if (stat(path, &st))
+        return hf_fail_errno(errno, "%s", path);
+    hf_fork_watch(in_child);
+    pthread_mutex_lock(&registry_mutex);
+    pool = find(&st);
+    if (!pool) {
+        rc = attach(path, readonly, &st, out);
+    } else {
+        rc = open_again(pool, path, readonly);
+        if (rc == 0)
+            *out = pool;
+    }
+    pthread_mutex_unlock(&registry_mutex);
+    return rc;
+}
+
+int fs_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out)
+{
+    struct hf_pool *pool = malloc(sizeof *pool);
+    int rc;
+
+    if (!pool)
+        return hf_fail(ENOMEM, "out of memory");
+    hf_fork_watch(in_child);
+    rc = fs_attach_anonymous(&pool->fs, options);
+    if (rc) {
+        free(pool);
+        return rc;
+    }
+    pool->opens = 1;
+    pool->dev = 0;
+    pool->ino = 0;
+    pthread_mutex_lock(&registry_mutex);
+    pool->next = registry;
+    registry = pool;
+    pthread_mutex_unlock(&registry_mutex);
+    *out = pool;
+    return 0;
+}
+
+static int check_unused(const struct hf_pool *pool)
+{
+    uint32_t handles = hf_load_acquire(&pool->fs.handles);
+    uint64_t pins = shm_process_pins(pool->fs.dax.shm);
+
+    if (!handles && !pins)
+        return 0;
+    return hf_fail(EBUSY, "%u files or directories and %llu pins of this process are still open",
+                   handles, (unsigned long long)pins);
+}
+
+/* One opening less; true: it was the last, and the pool is out of the registry. */
+static bool last_opening(struct hf_pool *pool)
+{
+    struct hf_pool **link = &registry;
+
+    if (--pool->opens)
+        return false;
+    while (*link != pool)
+        link = &(*link)->next;
+    *link = pool->next;
+    return true;
+}
+
+int fs_pool_close(struct hf_pool *pool)
+{
+    int rc = 0;
+
+    fs_collect(&pool->fs);
+    pthread_mutex_lock(&registry_mutex);
+    if (pool->opens == 1)
+        rc = check_unused(pool);
+    if (rc == 0 && last_opening(pool)) {
+        fs_detach(&pool->fs);
+        free(pool);
+    }
+    pthread_mutex_unlock(&registry_mutex);
+    return rc;
+}
