@@ -46,6 +46,16 @@ _holdfast_files()
     compopt -o filenames
 }
 
+# Directories; one that is a pool is complete and gets no slash.
+_holdfast_pools()
+{
+    _holdfast_files d "$1"
+    if ((${#COMPREPLY[@]} == 1)) && [[ -d ${COMPREPLY[0]/#\~/$HOME}/meta ]]; then
+        compopt +o filenames
+        printf -v 'COMPREPLY[0]' '%q' "${COMPREPLY[0]}"
+    fi
+}
+
 _holdfast_value()
 {
     case $1 in
@@ -108,7 +118,7 @@ _holdfast()
     fi
     _holdfast_collect_operands "$program" "$verb"
     if ((${#operands[@]} == 0)) || [[ $verb == df ]]; then
-        _holdfast_files d "$typed"
+        _holdfast_pools "$typed"
         return
     fi
     # put begins with a file of the host, get may end with one

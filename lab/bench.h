@@ -104,7 +104,7 @@ int64_t bench_must_host(int64_t rc, const char *what);
 void bench_stay_on_cpu(unsigned number); /* of those that this program may use, in turn */
 
 /* Runs `loop` in `threads` threads, each on a CPU of its own, at the same time; it returns how many
- * operations it did until *stop. The mean ns of an operation. */
+ * operations it did until *stop, and waits for nothing. The mean ns of CPU time of an operation. */
 double bench_together(unsigned threads,
                       uint64_t (*loop)(void *arg, unsigned thread, const uint64_t *stop), void *arg);
 

@@ -15,8 +15,8 @@
 
 #define PINS_AN_OPENING 16
 #define RANGE_PAGES     64u /* the longest */
-#define HOLD_SHARE      8   /* one pin of so many is held */
-#define WRITE_SHARE     32  /* one is to write */
+#define HOLD_SHARE      32  /* one pin of so many is held */
+#define WRITE_SHARE     128 /* one is to write */
 #define HOLD_MIN_NS     50000
 #define HOLD_MAX_NS     500000
 

@@ -128,7 +128,7 @@ static void print_changes(const struct demo_half *half, const struct demo_counts
     }
     row_of_times("that had to wait for pins", stats->drains_waited, waited_at(stats, 0.5),
                  waited_at(stats, 0.99), (double)stats->wait_ns_max);
-    row_of_count("  that gave up at their deadline", counts->gave_up, "(2 ms; one in ten has one)");
+    row_of_count("  that gave up at their deadline", counts->gave_up, "(200 us; one in ten has one)");
     row_of_count("  that detached held blocks", stats->detaches, "(one in ten may)");
 }
 

@@ -17,7 +17,9 @@
 #define CUT_PAGES     256u /* the most that one step takes */
 #define DELETE_BYTES  LAB_MIB
 #define CHUNK_BYTES   (64 << 10)
-#define IN_TIME_NS    2000000
+#define IN_TIME_NS    200000
+#define MOMENT_SHARE  16 /* one step of so many gives the readers a moment to be there */
+#define MOMENT_US     50
 
 struct owed {
     uint64_t file;
@@ -64,6 +66,8 @@ static struct hf_policy choose_policy(struct writer *writer)
 static void announce(struct writer *writer, uint64_t file, uint64_t off)
 {
     lab_put(&writer->half->hot[writer->number], file << DEMO_HOT_PAGE_BITS | off / LAB_PAGE);
+    if (lab_below(&writer->chance, MOMENT_SHARE) == 0)
+        usleep(MOMENT_US);
 }
 
 /* Counts the call that began at `start`. True: it was done; else it changed nothing. */

@@ -103,7 +103,8 @@ int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len
         return fs_punch(file->fs, file->vnode, off, len, &definite);
     case HF_FALLOC_ZERO_RANGE:
     case HF_FALLOC_ZERO_RANGE | HF_FALLOC_KEEP_SIZE:
-        return fs_zero_range(file->fs, file->vnode, off, len, mode & HF_FALLOC_KEEP_SIZE, &definite);
+        return fs_zero_range(file->fs, file->vnode, off, len, mode & HF_FALLOC_KEEP_SIZE,
+                             &definite);
     case HF_FALLOC_COLLAPSE_RANGE:
         return fs_collapse(file->fs, file->vnode, off, len, &definite);
     case HF_FALLOC_INSERT_RANGE:

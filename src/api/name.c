@@ -6,8 +6,7 @@
 #include <limits.h>
 #include <string.h>
 
-#define OPEN_FLAGS                                                                                 \
-    (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC)
+#define OPEN_FLAGS (O_ACCMODE | O_CREAT | O_EXCL | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC)
 
 int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out)
 {
@@ -153,7 +152,8 @@ int hf_chown(struct hf_pool *pool, const char *path, uid_t uid, gid_t gid, uint3
     return rc ? rc : fs_chown(&pool->fs, path, uid, gid, !(flags & HF_AT_NOFOLLOW));
 }
 
-int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec times[2], uint32_t flags)
+int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec times[2],
+               uint32_t flags)
 {
     int rc = check_at(pool, path, "hf_utimens", flags);
 
@@ -175,7 +175,8 @@ static int check_xattr(const struct hf_pool *pool, const char *path, const char 
         return hf_fail(ERANGE, "the name of an attribute has at most %u bytes", HF_NAME_MAX);
     dot = strchr(name, '.');
     if (!dot || dot == name || !dot[1])
-        return hf_fail(EOPNOTSUPP, "%.100s: the name of an attribute has a namespace, as in user.x", name);
+        return hf_fail(EOPNOTSUPP, "%.100s: the name of an attribute has a namespace, as in user.x",
+                       name);
     return 0;
 }
 
@@ -194,7 +195,8 @@ int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const 
     return rc ? rc : fs_setxattr(&pool->fs, path, name, len ? value : "", len, flags);
 }
 
-ssize_t hf_getxattr(struct hf_pool *pool, const char *path, const char *name, void *value, size_t len)
+ssize_t hf_getxattr(struct hf_pool *pool, const char *path, const char *name, void *value,
+                    size_t len)
 {
     int rc = check_xattr(pool, path, name);
 

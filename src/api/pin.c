@@ -6,7 +6,8 @@
 #include "fs/fs.h"
 
 /* The sentence is not set here: it would not be async-signal-safe with HF_PIN_NOWAIT. */
-static int refuse(const struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, int iovcnt)
+static int refuse(const struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
+                  int iovcnt)
 {
     if (file->fs->dax.shm->fork_count != hf_fork_count)
         return -ECHILD;
@@ -42,7 +43,8 @@ static int explain(int rc, uint32_t flags)
         return rc;
     switch (rc) {
     case -EINVAL:
-        return hf_fail(EINVAL, "pin: len is 0, iovcnt below 1, or a flag bit is not known (0x%x)", flags);
+        return hf_fail(EINVAL, "pin: len is 0, iovcnt below 1, or a flag bit is not known (0x%x)",
+                       flags);
     case -EBADF:
         return hf_fail(EBADF, "pin: the file was not opened for that");
     case -EFAULT:

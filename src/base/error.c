@@ -29,8 +29,7 @@ int hf_fail_errno(int err, const char *format, ...)
     vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
     used = strlen(sentence);
-    snprintf(sentence + used, sizeof sentence - used, ": %s",
-             strerror_r(err, text, sizeof text));
+    snprintf(sentence + used, sizeof sentence - used, ": %s", strerror_r(err, text, sizeof text));
     return -err;
 }
 

@@ -7,11 +7,11 @@
 #ifndef HF_BASE_LAB_H
 #define HF_BASE_LAB_H
 
-#define HF_LAB_NO_PIN_FENCE 0x01u  /* PIN.SB/p gone: an unbiased pin does not fence */
-#define HF_LAB_NO_GATE 0x02u       /* GATE.RULE gone: faults pass a closed gate and fill entries */
-#define HF_LAB_LATE_PUBLISH 0x04u  /* the slot is published after the walk */
-#define HF_LAB_NO_HEAVY 0x08u      /* no heavy barrier when the bias is taken away */
-#define HF_LAB_NO_DRAIN 0x10u      /* layout changes look for nobody: what 'unpatched' costs */
+#define HF_LAB_NO_PIN_FENCE 0x01u /* PIN.SB/p gone: an unbiased pin does not fence */
+#define HF_LAB_NO_GATE 0x02u      /* GATE.RULE gone: faults pass a closed gate and fill entries */
+#define HF_LAB_LATE_PUBLISH 0x04u /* the slot is published after the walk */
+#define HF_LAB_NO_HEAVY 0x08u     /* no heavy barrier when the bias is taken away */
+#define HF_LAB_NO_DRAIN 0x10u     /* layout changes look for nobody: what 'unpatched' costs */
 #define HF_LAB_NO_WAIT_BARRIER 0x20u /* no heavy barrier before the wait: lost wake-ups */
 
 #ifdef HF_LAB

@@ -68,7 +68,8 @@ static int at_other_gate(struct dax_change *change, struct shm_lane *lane, struc
     if (!may_wait(&change->policy))
         return give_up(change, EBUSY, "another layout change is under way there");
     if (gate_self_holds(dax, change->vnode, lane, other->first, other->last))
-        return give_up(change, EDEADLK, "a layout change there waits for a pin of this thread: unpin first");
+        return give_up(change, EDEADLK,
+                       "a layout change there waits for a pin of this thread: unpin first");
     rc = gate_wait(dax, change->vnode, change->until_ns);
     if (rc == -EINTR)
         return give_up(change, EINTR, "interrupted by a signal");
@@ -120,7 +121,8 @@ static void zap(struct dax_change *change)
     bool cleared = false;
 
     if (vnode->root && pages && change->first <= last) {
-        hf_store_relaxed(&vnode->zap_pending, 1u); /* relaxed: for who finds us dead, through the mutex */
+        hf_store_relaxed(&vnode->zap_pending,
+                         1u); /* relaxed: for who finds us dead, through the mutex */
         if (change->first == 0 && last == pages - 1) {
             change->old_root = mm_take_root(vnode);
             cleared = true;
@@ -139,8 +141,9 @@ static void zap(struct dax_change *change)
 struct finding {
     struct dax_change *change;
     const struct shm_lane *self;
-    bool own;     /* a pin of this thread */
-    bool collect; /* remember all, for a detaching policy; else the first will do */
+    bool own;         /* a pin of this thread */
+    uint32_t process; /* of a holder */
+    bool collect;     /* remember all, for a detaching policy; else the first will do */
     unsigned count;
 };
 
@@ -160,8 +163,8 @@ static int remember(struct dax_change *change, const struct dax_holder *holder)
 }
 
 /* Ends a scan that need not go on: 1. */
-static int found(struct finding *finding, uint64_t *word, uint64_t key, const struct shm_range *range,
-                 bool own)
+static int found(struct finding *finding, uint64_t *word, uint64_t key,
+                 const struct shm_range *range, uint32_t process, bool own)
 {
     struct dax_change *change = finding->change;
     struct shm *shm = change->dax->shm;
@@ -174,6 +177,7 @@ static int found(struct finding *finding, uint64_t *word, uint64_t key, const st
         return 0;
     finding->count++;
     finding->own |= own;
+    finding->process = process;
     if (finding->collect)
         return remember(change, &holder);
     return own; /* another thread's pin: go on, ours may follow, and is the news that matters */
@@ -184,7 +188,9 @@ static int found_slot(void *arg, const struct sync_holder *holder)
     struct finding *finding = arg;
 
     return found(finding, holder->key, holder->value, &holder->range,
-                 holder->lane == finding->self && SHM_WHO_TID(holder->range.who) == finding->self->tid);
+                 hf_load_acquire(&holder->lane->owner) - 1,
+                 holder->lane == finding->self &&
+                     SHM_WHO_TID(holder->range.who) == finding->self->tid);
 }
 
 static int found_hold(void *arg, uint32_t index)
@@ -196,6 +202,7 @@ static int found_hold(void *arg, uint32_t index)
     if (!key)
         return 0;
     return found(finding, &hold->key, key, &hold->range,
+                 SHM_HOLD_OWNER(hf_load_acquire(&hold->state)) - 1,
                  &finding->change->dax->shm->lanes[hold->lane] == finding->self &&
                      SHM_WHO_TID(hold->range.who) == finding->self->tid);
 }
@@ -207,7 +214,8 @@ static int find_holders(struct dax_change *change, bool collect, struct finding 
     struct shm_vnode *vnode = change->vnode;
     int rc;
 
-    *finding = (struct finding){.change = change, .self = shm_lane_fast(dax->shm), .collect = collect};
+    *finding =
+        (struct finding){.change = change, .self = shm_lane_fast(dax->shm), .collect = collect};
     change->holder_count = 0;
     rc = dax->engine->scan(dax->shm, shm_vnode_index(dax->shm, vnode), change->first, change->last,
                            found_slot, finding);
@@ -272,7 +280,8 @@ static int judge(struct dax_change *change, const struct finding *finding)
     if (!past_deadline(change))
         return 1;
     if (kind == HF_POLICY_DEADLINE)
-        return give_up(change, ETIMEDOUT, "still pinned at the deadline (holdfast pins says by whom)");
+        return give_up(change, ETIMEDOUT,
+                       "still pinned at the deadline (holdfast pins says by whom)");
     return 0;
 }
 
@@ -285,12 +294,18 @@ static int drain(struct dax_change *change)
         change->policy.kind == HF_POLICY_DETACH || change->policy.kind == HF_POLICY_DEADLINE_DETACH;
     struct finding finding;
     uint64_t since = 0, reap_ns = 0;
+    bool reaped = false;
     int rc;
 
     for (;;) {
         uint32_t seq = hf_load_acquire(&vnode->drain_seq);
 
         rc = find_holders(change, detaches, &finding);
+        if (rc == 0 && finding.count && !reaped && !shm_process_alive(dax->shm, finding.process)) {
+            reaped = true; /* nobody is refused, or waits, because of the dead */
+            shm_reap(dax->shm);
+            continue;
+        }
         rc = rc ? rc : judge(change, &finding);
         if (rc != 1)
             break;
@@ -409,7 +424,8 @@ static void settle_tables(struct dax_change *change, bool committed)
         return;
     if (!committed && !vnode->root)
         hf_store_release(&vnode->root, change->old_root); /* ENTRY.PUB/m */
-    else if (dax->engine->scan(dax->shm, shm_vnode_index(dax->shm, vnode), 0, DAX_LAST, anybody, NULL))
+    else if (dax->engine->scan(dax->shm, shm_vnode_index(dax->shm, vnode), 0, DAX_LAST, anybody,
+                               NULL))
         vnode->stray_nodes = 1;
     else if (vnode->stray_nodes && !vnode->root)
         mm_free_all(dax->shm, vnode);

@@ -53,8 +53,9 @@ void dax_unlock(struct dax *dax, struct shm_vnode *vnode);
 /* The slow path of hf_pin(): waits at gates, fills entries, pins. Number of iovecs, or -errno as
  * hf_pin(). Where the range has a hole: -ENODATA with *hole (pages [page, page+count)), nothing is held:
  * fill it (fs_fill) and call again. */
-int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
-                 struct iovec *iov, int iovcnt, struct hf_pin *pin, struct meta_extent *hole);
+int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                 uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin,
+                 struct meta_extent *hole);
 /* Fast path, then slow path. */
 int dax_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
             struct iovec *iov, int iovcnt, struct hf_pin *pin, struct meta_extent *hole);
@@ -64,7 +65,7 @@ int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *i
 
 /* ---- layout changes (change.c, detach.c) ---- */
 
-struct dax_holder { /* found by the drain and left, because the policy detaches */
+struct dax_holder {   /* found by the drain and left, because the policy detaches */
     uint64_t at, key; /* offset of the key word in the segment, and its value */
     uint64_t first, last;
 };
@@ -75,12 +76,12 @@ struct dax_change {
     uint64_t first, last;
     struct hf_policy policy;
     uint64_t until_ns;
-    uint64_t passed;      /* vnode->passed at dax_change_pause() */
-    uint64_t old_root;    /* of a change of the whole file: its page table, freed at the end */
-    uint32_t gate;        /* index in vnode->gates */
+    uint64_t passed;   /* vnode->passed at dax_change_pause() */
+    uint64_t old_root; /* of a change of the whole file: its page table, freed at the end */
+    uint32_t gate;     /* index in vnode->gates */
     struct dax_holder *holders;
     unsigned holder_count, holder_room;
-    uint32_t detached;    /* list of holds made by dax_change_split() */
+    uint32_t detached; /* list of holds made by dax_change_split() */
 };
 
 int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
@@ -112,7 +113,8 @@ void dax_change_end(struct dax_change *change, bool committed);
 /* Tells, and forgets, every run of detached blocks that has lost its last holder: the caller deletes it
  * from the detached table and frees it in one transaction, inside `gone`. Cheap when run->collect is 0.
  * Call with no lock held; before every allocation, statvfs and close. */
-int dax_collect(struct dax *dax, int (*gone)(void *arg, const struct meta_detached *run), void *arg);
+int dax_collect(struct dax *dax, int (*gone)(void *arg, const struct meta_detached *run),
+                void *arg);
 
 /* ---- vnodes ---- */
 

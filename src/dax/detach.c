@@ -58,7 +58,8 @@ static int record_holder(struct dax_change *change, const struct dax_holder *hol
     struct shm_hold *record;
 
     if (index == SHM_NONE)
-        return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)", shm->run->limits.holds);
+        return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)",
+                       shm->run->limits.holds);
     record = &shm->holds[index];
     record->range.first = holder->first > part->page ? holder->first : part->page;
     record->range.last = holder->last < last ? holder->last : last;
@@ -250,7 +251,8 @@ static int collect_vnode(struct shm *shm, struct shm_vnode *vnode,
     }
     if (vnode->detached == SHM_NONE)
         hf_store_release(&vnode->waiters, vnode->waiters & ~SHM_DETACHED);
-    else if (hf_load_acquire(&shm->run->fences_only)) /* an unpin may have missed SHM_DETACHED: look again */
+    else if (hf_load_acquire(
+                 &shm->run->fences_only)) /* an unpin may have missed SHM_DETACHED: look again */
         hf_store_release(&shm->run->collect, 1u);
     return rc;
 }

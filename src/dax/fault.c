@@ -16,13 +16,14 @@
 
 static uint64_t end_page(const struct shm_vnode *vnode)
 {
-    return (hf_load_relaxed(&vnode->size) + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES; /* relaxed: mutex held */
+    return (hf_load_relaxed(&vnode->size) + HF_BLOCK_BYTES - 1) /
+           HF_BLOCK_BYTES; /* relaxed: mutex held */
 }
 
 /* Cuts [*from, *to) down to what lies between closed gates and holds [first, last]; false: those
  * pages are in a gate themselves. */
-static bool between_gates(const struct shm_vnode *vnode, uint64_t first, uint64_t last, uint64_t *from,
-                          uint64_t *to)
+static bool between_gates(const struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                          uint64_t *from, uint64_t *to)
 {
     for (unsigned i = 0; i < SHM_GATES; i++) {
         const struct shm_gate *gate = &vnode->gates[i];
@@ -105,9 +106,12 @@ int dax_fault(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t
             break;
         to = extent.page + extent.count - 1 < last ? extent.page + extent.count - 1 : last;
         fill(dax, vnode, &extent, page, to);
-        if (pieces && !mm_piece(pieces, dax->media.base + (extent.block + page - extent.page) * HF_BLOCK_BYTES,
-                                to - page + 1))
-            rc = hf_fail(E2BIG, "the range lies in more than %d pieces: give more iovecs", pieces->room);
+        if (pieces &&
+            !mm_piece(pieces,
+                      dax->media.base + (extent.block + page - extent.page) * HF_BLOCK_BYTES,
+                      to - page + 1))
+            rc = hf_fail(E2BIG, "the range lies in more than %d pieces: give more iovecs",
+                         pieces->room);
         page = to + 1;
     }
     meta_end_read(txn);

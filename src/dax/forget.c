@@ -83,7 +83,8 @@ static void drop_table(struct dax *dax, struct shm_vnode *vnode)
     uint64_t root = 0;
 
     dax_lock_any(dax, vnode);
-    if (vnode->state == SHM_VNODE_READY && vnode->detached == SHM_NONE && take_table(dax, vnode, &root))
+    if (vnode->state == SHM_VNODE_READY && vnode->detached == SHM_NONE &&
+        take_table(dax, vnode, &root))
         free_nodes(dax->shm, vnode, root);
     dax_unlock(dax, vnode);
 }

@@ -111,12 +111,13 @@ static int own_hold(void *arg, uint32_t index)
            SHM_WHO_TID(hold->range.who) == self->lane->tid;
 }
 
-bool gate_self_holds(struct dax *dax, struct shm_vnode *vnode, struct shm_lane *lane, uint64_t first,
-                     uint64_t last)
+bool gate_self_holds(struct dax *dax, struct shm_vnode *vnode, struct shm_lane *lane,
+                     uint64_t first, uint64_t last)
 {
     struct self self = {dax->shm, lane};
 
-    return dax->engine->scan(dax->shm, shm_vnode_index(dax->shm, vnode), first, last, own_slot, &self) ||
+    return dax->engine->scan(dax->shm, shm_vnode_index(dax->shm, vnode), first, last, own_slot,
+                             &self) ||
            holds_scan(dax->shm, vnode, first, last, own_hold, &self);
 }
 

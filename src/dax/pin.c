@@ -16,11 +16,12 @@
 static int walk(const struct dax *dax, const struct shm_vnode *vnode, uint64_t off, uint64_t len,
                 struct iovec *iov, int iovcnt)
 {
-    const char *end = dax->media.base + hf_load_relaxed(&dax->media.mapped_bytes); /* relaxed: only grows */
+    const char *end =
+        dax->media.base + hf_load_relaxed(&dax->media.mapped_bytes); /* relaxed: only grows */
     struct mm_pieces pieces = {iov, iovcnt, 0};
     /* ENTRY.PUB/p */
-    int count = mm_walk(dax->shm, dax->media.base, hf_load_acquire(&vnode->root), off / HF_BLOCK_BYTES,
-                        (off + len - 1) / HF_BLOCK_BYTES, &pieces);
+    int count = mm_walk(dax->shm, dax->media.base, hf_load_acquire(&vnode->root),
+                        off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES, &pieces);
 
     for (int i = 0; i < count; i++)
         if ((char *)iov[i].iov_base + iov[i].iov_len > end)
@@ -40,8 +41,8 @@ void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode)
     slots_wake(dax->shm, vnode, 0, DAX_LAST);
 }
 
-int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
-                 struct iovec *iov, int iovcnt, struct hf_pin *pin)
+int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                 uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin)
 {
     uint64_t first = off / HF_BLOCK_BYTES, last = (off + len - 1) / HF_BLOCK_BYTES, key;
     struct shm *shm = dax->shm;
@@ -71,7 +72,7 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
     if (slot == SHM_SLOTS)
         return MM_MISS;
     if (off + len > hf_load_acquire(&vnode->size)) /* SIZE.PUB/p */
-        count = MM_MISS; /* the slow path looks again, and says so */
+        count = MM_MISS;                           /* the slow path looks again, and says so */
     if (count <= MM_MISS) {
         if (slots_leave_quietly(vnode, &lane->keys[slot])) /* P4 */
             slots_wake(shm, vnode, first, last);
@@ -91,7 +92,8 @@ static int take_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *v
     uint64_t key;
 
     if (index == SHM_NONE)
-        return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)", shm->run->limits.holds);
+        return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)",
+                       shm->run->limits.holds);
     hold = &shm->holds[index];
     hold->range.generation += UINT64_C(1) << SHM_KEY_VNODE_BITS;
     hold->range.first = range->first;
@@ -123,8 +125,8 @@ static int publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vno
         holds_settle(dax->shm, vnode);
         rc = take_hold(dax, lane, vnode, range, pin);
     } else {
-        uint64_t key = slots_publish(lane, slot, vnode, range->first, range->last,
-                                     SHM_WHO_FLAGS(range->who));
+        uint64_t key =
+            slots_publish(lane, slot, vnode, range->first, range->last, SHM_WHO_FLAGS(range->who));
 
         dax_fill_pin(pin, dax->shm, &lane->keys[slot], key, 0);
     }
@@ -150,8 +152,9 @@ static int pin_locked(struct dax *dax, struct shm_lane *lane, struct shm_vnode *
     return rc ? rc : publish(dax, lane, vnode, &range, pin);
 }
 
-int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
-                 struct iovec *iov, int iovcnt, struct hf_pin *pin, struct meta_extent *hole)
+int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                 uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin,
+                 struct meta_extent *hole)
 {
     struct mm_pieces pieces = {iov, iovcnt, 0};
     struct shm_lane *lane = shm_lane(dax->shm);
@@ -165,7 +168,8 @@ int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
     if (rc == 0)
         mm_trim(&pieces, off, len);
     dax_unlock(dax, vnode);
-    if (hf_load_relaxed(&dax->shm->run->nodes_used) >= dax->shm->run->limits.nodes) /* relaxed: a count */
+    if (hf_load_relaxed(&dax->shm->run->nodes_used) >=
+        dax->shm->run->limits.nodes) /* relaxed: a count */
         dax_shrink(dax);
     return rc ? rc : pieces.count;
 }

@@ -15,7 +15,8 @@
 
 /* P3 for one page: where it lies; null: missing. Entries lead only to blocks below limit_bytes, but this
  * process may not have mapped yet what the pool has grown by. */
-static inline char *dax_walk_page(const struct dax *dax, const struct shm_vnode *vnode, uint64_t page)
+static inline char *dax_walk_page(const struct dax *dax, const struct shm_vnode *vnode,
+                                  uint64_t page)
 {
     unsigned level = 0;
     /* ENTRY.PUB/p */
@@ -41,8 +42,8 @@ static inline void dax_fill_pin(struct hf_pin *pin, struct shm *shm, uint64_t *w
 /* The commonest pin of all, as straight as it can be: bytes of one page, the slot of the last pin free,
  * not in a signal handler. False: nothing is held; dax_pin_settle(), and ask dax_pin_fast(). Calls nothing, so
  * that its caller needs little stack. */
-static inline bool dax_pin_page(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
-                                uint32_t flags, struct iovec *iov, struct hf_pin *pin)
+static inline bool dax_pin_page(struct dax *dax, struct shm_vnode *vnode, uint64_t off,
+                                uint64_t len, uint32_t flags, struct iovec *iov, struct hf_pin *pin)
 {
     struct shm *shm = dax->shm;
     const struct shm_lane_of_thread *mine = shm_last_lane;
@@ -91,8 +92,8 @@ void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode);
 
 /* Any pin that the fast path can do. The number of pieces; MM_MISS: the slow path has to do it; -E2BIG.
  * The arguments are good. */
-int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
-                 struct iovec *iov, int iovcnt, struct hf_pin *pin);
+int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                 uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin);
 
 /* Letting go of what is no slot, no live one, or not this process's; and U3 when somebody waits. */
 int dax_unpin_odd(struct hf_pin *pin);
@@ -107,7 +108,8 @@ static inline int dax_unpin_fast(struct hf_pin *pin)
 
     /* relaxed: the slot is ours, or it is not */
     if (__builtin_expect(!shm || (uintptr_t)word & DAX_PIN_HOLD || shm->id == SHM_ID_OF_PARENT ||
-                             hf_load_relaxed(word) != key, 0))
+                             hf_load_relaxed(word) != key,
+                         0))
         return dax_unpin_odd(pin);
     vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
     if (__builtin_expect(slots_leave_quietly(vnode, word), 0))

@@ -27,14 +27,15 @@ static void name_range(const struct shm_vnode *vnode, uint64_t first, uint64_t l
 }
 
 /* The list of detached records holds still only under the mutex. */
-static uint32_t pin_state(struct dax *dax, struct shm_vnode *vnode, const uint64_t *word, uint64_t key,
-                          const struct shm_range *range)
+static uint32_t pin_state(struct dax *dax, struct shm_vnode *vnode, const uint64_t *word,
+                          uint64_t key, const struct shm_range *range)
 {
     bool holds = true;
 
     if (hf_load_acquire(&vnode->waiters) & SHM_DETACHED) {
         dax_lock_any(dax, vnode);
-        holds = detach_still_holds(dax->shm, vnode, shm_at(dax->shm, word), key, range->first, range->last);
+        holds = detach_still_holds(dax->shm, vnode, shm_at(dax->shm, word), key, range->first,
+                                   range->last);
         dax_unlock(dax, vnode);
     }
     return holds ? HF_PIN_HELD : HF_PIN_DETACHED;
@@ -79,7 +80,8 @@ static int lane_pins(struct dax *dax, struct shm_lane *lane,
     return rc;
 }
 
-static int hold_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *info), void *arg)
+static int hold_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *info),
+                     void *arg)
 {
     struct shm *shm = dax->shm;
     uint64_t now = hf_now_ns();
@@ -136,6 +138,7 @@ int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *i
     uint32_t vnodes = hf_load_acquire(&dax->shm->run->vnodes_high);
     int rc = 0;
 
+    shm_reap(dax->shm); /* the dead hold nothing */
     for (uint32_t i = 0; i < lanes && rc == 0; i++)
         rc = lane_pins(dax, &dax->shm->lanes[i], each, arg);
     rc = rc ? rc : hold_pins(dax, each, arg);

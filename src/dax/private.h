@@ -15,8 +15,8 @@
 
 static inline uint64_t dax_tick(const struct dax *dax, uint64_t until_ns)
 {
-    uint64_t tick = hf_now_ns() +
-                    (hf_load_acquire(&dax->shm->run->fences_only) ? DAX_TICK_FENCES_NS : DAX_TICK_NS);
+    uint64_t tick = hf_now_ns() + (hf_load_acquire(&dax->shm->run->fences_only) ? DAX_TICK_FENCES_NS
+                                                                                : DAX_TICK_NS);
 
     return tick < until_ns ? tick : until_ns;
 }
@@ -50,8 +50,8 @@ void gate_waits_changed(struct shm_vnode *vnode);
 /* Drops the mutex, sleeps until a gate opens or `until_ns`, takes the mutex again. 0, -EINTR, -ETIMEDOUT. */
 int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns);
 /* A pin of this thread overlaps [first, last]. */
-bool gate_self_holds(struct dax *dax, struct shm_vnode *vnode, struct shm_lane *lane, uint64_t first,
-                     uint64_t last);
+bool gate_self_holds(struct dax *dax, struct shm_vnode *vnode, struct shm_lane *lane,
+                     uint64_t first, uint64_t last);
 
 /* --- detach.c --- */
 

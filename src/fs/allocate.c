@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns hf_fallocate() without a punching mode: every hole in the range gets blocks of zeros. No page
- * loses a block, so it is no layout change and waits for no pin. Done in chunks, each a transaction;
- * before the first one it looks whether there is room for all of them.
+ * Owns hf_fallocate() without a punching mode: every hole in the range gets blocks of zeros. No
+ * page loses a block, so it is no layout change and waits for no pin. Done in chunks, each a
+ * transaction; before the first one it looks whether there is room for all of them.
  */
 #include "fs/extend.h"
 
@@ -44,7 +44,8 @@ static int room_for(struct fs *fs, uint64_t blocks)
         return 0;
     fs_reap(fs);
     fs_collect(fs);
-    return hf_load_relaxed(&run->free_blocks) >= blocks ? 0 : fs_no_space(fs, blocks); /* likewise */
+    return hf_load_relaxed(&run->free_blocks) >= blocks ? 0
+                                                        : fs_no_space(fs, blocks); /* likewise */
 }
 
 /* Fills what is a hole at *page, or steps over what has blocks. */
@@ -61,8 +62,8 @@ static int allocate_some(struct fs *fs, struct shm_vnode *vnode, uint64_t *page,
         return 0;
     }
     count = (extent.count && extent.page < end ? extent.page : end) - *page;
-    rc = fs_fill_hole(fs, vnode, *page, count < CHUNK_PAGES ? count : CHUNK_PAGES, FILL_ALLOCATE, NULL,
-                      &filled);
+    rc = fs_fill_hole(fs, vnode, *page, count < CHUNK_PAGES ? count : CHUNK_PAGES, FILL_ALLOCATE,
+                      NULL, &filled);
     *page += filled;
     return rc;
 }

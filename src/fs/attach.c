@@ -32,7 +32,8 @@
 
 /* ---- records, alone ---- */
 
-static int in_transaction(struct meta *meta, int (*body)(struct meta_txn *txn, void *arg), void *arg)
+static int in_transaction(struct meta *meta, int (*body)(struct meta_txn *txn, void *arg),
+                          void *arg)
 {
     struct meta_txn *txn;
     int rc = meta_begin_write(meta, &txn);
@@ -94,7 +95,8 @@ static int forget_detached(struct meta_txn *txn, void *arg)
     return rc == -ENOENT ? 0 : rc;
 }
 
-/* The first orphan; -ENOENT: there is none. One that is there with names, or not there at all, is none. */
+/* The first orphan; -ENOENT: there is none. One that is there with names, or not there at all, is
+ * none. */
 static int delete_orphan(struct meta_txn *txn, void *arg)
 {
     struct meta_inode inode;
@@ -328,15 +330,15 @@ int fs_attach_anonymous(struct fs *fs, const struct hf_pool_options *options)
 
 static bool any_dirty(const struct shm *shm)
 {
-    for (uint32_t i = 0; i < shm->run->limits.vnodes; i++)
+    for (uint32_t i = 0, high = hf_load_acquire(&shm->run->vnodes_high); i < high; i++)
         if (hf_load_acquire(&shm->vnodes[i].state) == SHM_VNODE_READY &&
             hf_load_acquire(&shm->vnodes[i].dirty))
             return true;
     return false;
 }
 
-/* The last one records what only the segment knows. Where it cannot, the segment stays, and the next to
- * attach adopts it. */
+/* The last one records what only the segment knows. Where it cannot, the segment stays, and the
+ * next to attach adopts it. */
 void fs_detach(struct fs *fs)
 {
     bool last = shm_detach_last(fs->dax.shm);

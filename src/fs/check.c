@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-/* Bytes of POOL/data; 0: not known (a device), or missing, which the check need not know to be told. */
+/* Bytes of POOL/data; 0: not known (a device), or missing, which the check need not know to be
+ * told. */
 static uint64_t data_bytes(const char *dir)
 {
     char path[4096];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what comes back later: detached blocks after their last pin, and what the dead had. All of it
- * can be done by anybody at any time, twice, or not at all until the next first attach.
+ * Owns what comes back later: detached blocks after their last pin, and what the dead had. All of
+ * it can be done by anybody at any time, twice, or not at all until the next first attach.
  */
 #include "base/error.h"
 #include "fs/orphan.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the making of a pool: checks of the options, the directory, the super record, POOL/lock. What
- * was made is removed again when a later step fails; the memory comes last and undoes itself.
+ * Owns the making of a pool: checks of the options, the directory, the super record, POOL/lock.
+ * What was made is removed again when a later step fails; the memory comes last and undoes itself.
  */
 #include "fs/create.h"
 
@@ -86,7 +86,8 @@ static int fill_size(const struct hf_pool_options *options, struct meta_super *s
     uint64_t bytes = options->pool_bytes;
 
     if (bytes % HF_HUGE_BYTES || bytes < POOL_BYTES_MIN || bytes > POOL_BYTES_MAX)
-        return hf_fail(EINVAL, "a pool of %llu bytes: it must be a multiple of 2 MiB, from 8 MiB to 32 TiB",
+        return hf_fail(EINVAL,
+                       "a pool of %llu bytes: it must be a multiple of 2 MiB, from 8 MiB to 32 TiB",
                        (unsigned long long)bytes);
     super->pool_bytes = bytes;
     super->limit_bytes = bytes < POOL_BYTES_MAX / GROWTH ? bytes * GROWTH : POOL_BYTES_MAX;

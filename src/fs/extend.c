@@ -117,7 +117,8 @@ static ssize_t into_hole(struct fs *fs, struct shm_vnode *vnode, const char *buf
     return rc ? rc : (ssize_t)content.len;
 }
 
-ssize_t fs_extend(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len, uint64_t off)
+ssize_t fs_extend(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len,
+                  uint64_t off)
 {
     struct meta_extent extent;
     int rc = fs_zero_tail(fs, vnode, off);

@@ -9,11 +9,13 @@
  * *passed: 1 if it was let through a closed gate. */
 int fs_extend_lock(struct fs *fs, struct shm_vnode *vnode, uint64_t off, int *passed);
 
-/* Writes some of the bytes at `off`, not before end of file, and grows the file over them. How many;
- * -ENOSPC: no block was free, and none was looked for hard. */
-ssize_t fs_extend(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len, uint64_t off);
+/* Writes some of the bytes at `off`, not before end of file, and grows the file over them. How
+ * many; -ENOSPC: no block was free, and none was looked for hard. */
+ssize_t fs_extend(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len,
+                  uint64_t off);
 
-/* Zeros what the last page holds between end of file and `size`, so that the file can grow to it. */
+/* Zeros what the last page holds between end of file and `size`, so that the file can grow to
+ * it. */
 int fs_zero_tail(struct fs *fs, const struct shm_vnode *vnode, uint64_t size);
 
 /* Grows the file to `size`; what is new is a hole, or blocks of zeros that were allocated ahead. */

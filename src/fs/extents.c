@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns listing extents and finding names of inodes. The list is taken in one snapshot and told after
- * the snapshot has ended, so the callback may use the library.
+ * Owns listing extents and finding names of inodes. The list is taken in one snapshot and told
+ * after the snapshot has ended, so the callback may use the library.
  */
 #include "base/error.h"
 #include "fs/fs.h"
@@ -83,8 +83,8 @@ static int add_detached(struct list *list, struct meta_txn *txn, uint64_t ino)
     return rc == -ENOENT ? 0 : rc;
 }
 
-int fs_extents(struct fs *fs, uint64_t ino, int (*each)(void *arg, const struct hf_extent_info *info),
-               void *arg)
+int fs_extents(struct fs *fs, uint64_t ino,
+               int (*each)(void *arg, const struct hf_extent_info *info), void *arg)
 {
     struct list list = {0};
     struct meta_txn *txn;
@@ -147,8 +147,8 @@ static int find_name(struct meta_txn *txn, uint64_t ino, uint64_t *dir, struct m
     return rc;
 }
 
-/* A directory knows its parent, so only the last step has to look everywhere. Each step up makes the
- * path longer, so a loop of a damaged pool ends. */
+/* A directory knows its parent, so only the last step has to look everywhere. Each step up makes
+ * the path longer, so a loop of a damaged pool ends. */
 static int build(struct meta_txn *txn, uint64_t ino, struct path *path)
 {
     struct meta_inode inode;
@@ -162,7 +162,8 @@ static int build(struct meta_txn *txn, uint64_t ino, struct path *path)
         if (rc)
             return rc;
         dir = inode.parent;
-        rc = S_ISDIR(inode.mode) ? name_in(txn, dir, ino, &entry) : find_name(txn, ino, &dir, &entry);
+        rc = S_ISDIR(inode.mode) ? name_in(txn, dir, ino, &entry)
+                                 : find_name(txn, ino, &dir, &entry);
         rc = rc ? rc : put_front(path, entry.name);
         if (rc)
             return rc;

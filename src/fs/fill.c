@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the filling of holes. Blocks are reserved, filled and (durable pools) persisted before any lock
- * is taken; the transaction that gives them to the file looks again whether the pages are holes
- * still, under the layout mutex. So a killed process leaves a hole or the whole content, never a
- * block with somebody's old bytes.
+ * Owns the filling of holes. Blocks are reserved, filled and (durable pools) persisted before any
+ * lock is taken; the transaction that gives them to the file looks again whether the pages are
+ * holes still, under the layout mutex. So a killed process leaves a hole or the whole content,
+ * never a block with somebody's old bytes.
  */
 #include "fs/fill.h"
 
@@ -15,7 +15,8 @@
 
 #define ZERO_CHUNK_PAGES 16384u /* 64 MiB: what a fill with zeros takes at once */
 
-/* Memory for file bytes [at, at+len), of which the first `old` may hold anything, the rest zeros. */
+/* Memory for file bytes [at, at+len), of which the first `old` may hold anything, the rest
+ * zeros. */
 static void fill_piece(char *to, uint64_t at, uint64_t len, uint64_t old,
                        const struct fs_content *content)
 {
@@ -74,8 +75,9 @@ int fs_give_blocks(struct fs_txn *txn, uint64_t ino, struct meta_inode *inode, u
 }
 
 /* How many of `count` pages from `page` on are one hole that may be filled. */
-static int hole_now(struct meta_txn *txn, const struct shm_vnode *vnode, uint64_t page, uint64_t count,
-                    enum fs_fill_kind kind, const struct fs_content *content, uint64_t *pages)
+static int hole_now(struct meta_txn *txn, const struct shm_vnode *vnode, uint64_t page,
+                    uint64_t count, enum fs_fill_kind kind, const struct fs_content *content,
+                    uint64_t *pages)
 {
     uint64_t size = vnode->size, end = (size + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
     struct meta_extent next;
@@ -167,7 +169,8 @@ int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t coun
     int rc;
 
     if (fs->dax.readonly)
-        return hf_fail(EROFS, "page %llu of inode %llu is a hole, and the pool is open for reading only",
+        return hf_fail(EROFS,
+                       "page %llu of inode %llu is a hole, and the pool is open for reading only",
                        (unsigned long long)page, (unsigned long long)vnode->ino);
     rc = enough(fs, count);
     while (rc == 0 && page < end) {

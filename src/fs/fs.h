@@ -46,7 +46,7 @@ struct hf_file {
 };
 
 #define FS_PIN_FLAGS (HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_GPU) /* all that hf_pin() knows */
-#define FS_PIN_READS UINT32_C(0x80000000) /* what every pin does */
+#define FS_PIN_READS UINT32_C(0x80000000)                        /* what every pin does */
 
 struct hf_dir;
 
@@ -107,8 +107,8 @@ int fs_truncate(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
 int fs_allocate(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, bool keep_size);
 int fs_punch(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
              const struct hf_policy *policy);
-int fs_zero_range(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, bool keep_size,
-                  const struct hf_policy *policy);
+int fs_zero_range(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                  bool keep_size, const struct hf_policy *policy);
 int fs_collapse(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
                 const struct hf_policy *policy);
 int fs_insert(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
@@ -121,8 +121,8 @@ int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
 int fs_info(struct fs *fs, struct hf_pool_info *out);
 int fs_statvfs(struct fs *fs, struct statvfs *out);
 int fs_stats(struct fs *fs, struct hf_stats *out);
-int fs_extents(struct fs *fs, uint64_t ino, int (*each)(void *arg, const struct hf_extent_info *info),
-               void *arg);
+int fs_extents(struct fs *fs, uint64_t ino,
+               int (*each)(void *arg, const struct hf_extent_info *info), void *arg);
 int fs_path(struct fs *fs, uint64_t ino, char *buf, size_t len);
 
 /* ---- housekeeping (collect.c, orphan.c) ---- */

@@ -31,8 +31,8 @@ static void copy_in(const struct iovec *iov, int count, const char *buf)
     }
 }
 
-/* Pins as much of [off, off+*len) as has blocks and lies in few pieces; *len becomes that. -ENODATA: the
- * page of `off` is a hole. 0: things have changed, look again. */
+/* Pins as much of [off, off+*len) as has blocks and lies in few pieces; *len becomes that.
+ * -ENODATA: the page of `off` is a hole. 0: things have changed, look again. */
 static int pin_some(struct hf_file *file, uint64_t off, uint64_t *len, uint32_t flags,
                     struct iovec *iov, struct hf_pin *pin, struct meta_extent *hole)
 {
@@ -158,7 +158,8 @@ static ssize_t write_some(struct hf_file *file, const char *buf, uint64_t len, u
     bool tried_hard = false;
 
     for (;;) {
-        uint64_t size = hf_load_acquire(&file->vnode->size), n = len < CHUNK_BYTES ? len : CHUNK_BYTES;
+        uint64_t size = hf_load_acquire(&file->vnode->size),
+                 n = len < CHUNK_BYTES ? len : CHUNK_BYTES;
         ssize_t done;
 
         if (off < size)

@@ -4,8 +4,9 @@
  *
  *     drain (dax)  >  look, reserve and copy  >  transaction  >  intend  >  commit  >  open the gate
  *
- * Until the commit nothing that a reader of the file or a later process can see has changed; after it
- * everything has. Killed in between, dax recovers the vnode by the version that `intend` announced.
+ * Until the commit nothing that a reader of the file or a later process can see has changed; after
+ * it everything has. Killed in between, dax recovers the vnode by the version that `intend`
+ * announced.
  */
 #include "fs/layout.h"
 
@@ -118,8 +119,9 @@ int fs_layout_commit_gone(struct fs_layout *l)
     return rc;
 }
 
-/* When a later transaction of the change has failed, the file is as the last one that committed left it:
- * vnode->size has not been touched since, and the inode's size is the same in all of them. */
+/* When a later transaction of the change has failed, the file is as the last one that committed
+ * left it: vnode->size has not been touched since, and the inode's size is the same in all of
+ * them. */
 int fs_layout_close(struct fs_layout *l, int rc)
 {
     if (l->in_txn)

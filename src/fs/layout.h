@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One layout change of one file: dax's gate and drain, one write transaction (rarely more), and what
- * both say of the blocks that leave the file.
+ * One layout change of one file: dax's gate and drain, one write transaction (rarely more), and
+ * what both say of the blocks that leave the file.
  *
  *     rc = fs_layout_open(&l, fs, vnode, first, last, policy);      nothing is held when it fails
  *     if (rc)
@@ -32,9 +32,11 @@ struct fs_layout {
 int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
                    uint64_t last, const struct hf_policy *policy);
 int fs_layout_begin(struct fs_layout *l);
-/* Takes the blocks of [page, page+count) out of the file: freed, or detached where a pin holds them. */
+/* Takes the blocks of [page, page+count) out of the file: freed, or detached where a pin holds
+ * them. */
 int fs_layout_remove(struct fs_layout *l, uint64_t page, uint64_t count);
-/* Gives [page, page+count), holes now, the next blocks of the reservation, which the commit settles. */
+/* Gives [page, page+count), holes now, the next blocks of the reservation, which the commit
+ * settles. */
 int fs_layout_place(struct fs_layout *l, uint64_t page, uint64_t count,
                     struct fs_reservation *reservation);
 int fs_layout_commit(struct fs_layout *l, uint64_t size);
@@ -43,10 +45,10 @@ int fs_layout_commit_gone(struct fs_layout *l);
 /* Ends the transaction if it is still open, and the change. Returns rc. */
 int fs_layout_close(struct fs_layout *l, int rc);
 
-/* With a detaching policy, pages of [first, last] that stay in the file but that a pin holds must get
- * other blocks: a pin's block never serves another page, nor bytes that the file has zeroed.
- * fs_layout_copy_held() reserves and copies them, before the transaction; fs_layout_swap_held() puts
- * the copies into the file, in it. */
+/* With a detaching policy, pages of [first, last] that stay in the file but that a pin holds must
+ * get other blocks: a pin's block never serves another page, nor bytes that the file has zeroed.
+ * fs_layout_copy_held() reserves and copies them, before the transaction; fs_layout_swap_held()
+ * puts the copies into the file, in it. */
 int fs_layout_copy_held(struct fs_layout *l, uint64_t first, uint64_t last,
                         struct fs_reservation *copies);
 int fs_layout_swap_held(struct fs_layout *l, uint64_t first, uint64_t last,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns what is told of the pool as a whole. Counts are read without a lock: each was true a moment ago. */
+/* Owns what is told of the pool as a whole. Counts are read without a lock: each was true a moment
+ * ago. */
 #include "base/error.h"
 #include "fs/fs.h"
 
@@ -35,7 +36,7 @@ static uint32_t open_files(const struct shm *shm)
 {
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < shm->run->limits.vnodes; i++)
+    for (uint32_t i = 0, high = hf_load_acquire(&shm->run->vnodes_high); i < high; i++)
         count += SHOWN(shm->vnodes[i].state) != SHM_VNODE_FREE &&
                  shm_vnode_is_open(shm, &shm->vnodes[i]);
     return count;
@@ -84,7 +85,8 @@ int fs_info(struct fs *fs, struct hf_pool_info *out)
     return 0;
 }
 
-/* An inode takes no block but some 200 bytes of metadata, whose room the limit of the pool decides. */
+/* An inode takes no block but some 200 bytes of metadata, whose room the limit of the pool
+ * decides. */
 #define INODES_BASE (UINT64_C(1) << 22)
 
 int fs_statvfs(struct fs *fs, struct statvfs *out)

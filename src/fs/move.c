@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns hf_move(): the blocks of a range are copied to other blocks and freed. The copy runs with the gate
- * closed and the layout mutex free, so the rest of the file stays usable; a thread that was let
- * through meanwhile, because it held a pin already, may have written, and then the copy is made again.
+ * Owns hf_move(): the blocks of a range are copied to other blocks and freed. The copy runs with
+ * the gate closed and the layout mutex free, so the rest of the file stays usable; a thread that
+ * was let through meanwhile, because it held a pin already, may have written, and then the copy is
+ * made again.
  *
  * A long range moves in parts, each a layout change of its own: a move changes no content, so
  * stopping between two of them is no half-done state.
@@ -123,7 +124,8 @@ static int copy_all(struct part *p)
     return rc;
 }
 
-/* 0: the copy is what the file holds, and the mutex is held. *gone: the change has been given up. */
+/* 0: the copy is what the file holds, and the mutex is held. *gone: the change has been given
+ * up. */
 static int copy(struct part *p, bool *gone)
 {
     *gone = false;
@@ -189,7 +191,8 @@ int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
 
     if (off % HF_BLOCK_BYTES || off >= size || len > size - off ||
         (len % HF_BLOCK_BYTES && off + len != size))
-        return hf_fail(EINVAL, "a move of [%llu, +%llu) must be of whole pages inside the file (%llu)",
+        return hf_fail(EINVAL,
+                       "a move of [%llu, +%llu) must be of whole pages inside the file (%llu)",
                        (unsigned long long)off, (unsigned long long)len, (unsigned long long)size);
     end = (off + len + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
     while (rc == 0 && page < end) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns making and removing names, rename excepted. Each call is one transaction that walks, checks and
- * changes. Links of a directory: its name, its ".", and the ".." of each directory in it.
+ * Owns making and removing names, rename excepted. Each call is one transaction that walks, checks
+ * and changes. Links of a directory: its name, its ".", and the ".." of each directory in it.
  */
 #include "fs/name.h"
 

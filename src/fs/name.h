@@ -9,21 +9,22 @@ enum fs_last { LAST_NAME, LAST_ROOT, LAST_DOT, LAST_DOTDOT };
 
 /* Where a path leads. */
 struct fs_place {
-    uint64_t dir;       /* directory that has, or would have, the last name */
-    uint64_t ino;       /* 0: there is nothing of that name */
-    uint32_t type;      /* S_IFMT bits of ino */
-    enum fs_last last;  /* what the path ends in */
-    bool slash;         /* it ends in a slash: only a directory will do */
+    uint64_t dir;      /* directory that has, or would have, the last name */
+    uint64_t ino;      /* 0: there is nothing of that name */
+    uint32_t type;     /* S_IFMT bits of ino */
+    enum fs_last last; /* what the path ends in */
+    bool slash;        /* it ends in a slash: only a directory will do */
     char name[HF_NAME_MAX + 1];
 };
 
-/* Follows the path through what the transaction sees; the last component too if `follow` and it is a
- * symbolic link. A missing last component is no error: place->ino is 0. -ENOENT, -ENOTDIR,
+/* Follows the path through what the transaction sees; the last component too if `follow` and it is
+ * a symbolic link. A missing last component is no error: place->ino is 0. -ENOENT, -ENOTDIR,
  * -ELOOP, -ENAMETOOLONG for the others. */
 int fs_walk(struct meta_txn *txn, const char *path, bool follow, struct fs_place *place);
 /* The same, but what the path names must exist. */
 int fs_walk_to(struct meta_txn *txn, const char *path, bool follow, struct fs_place *place);
-/* fs_walk_to() in a snapshot of its own, with the inode (size and times as a file in use has them). */
+/* fs_walk_to() in a snapshot of its own, with the inode (size and times as a file in use has
+ * them). */
 int fs_lookup(struct fs *fs, const char *path, bool follow, struct fs_place *place,
               struct meta_inode *inode);
 
@@ -32,10 +33,11 @@ int fs_inode_new(struct fs_txn *txn, mode_t mode, uint64_t *ino, struct meta_ino
 /* Removes an inode with all its records. */
 int fs_inode_drop(struct fs_txn *txn, uint64_t ino);
 
-/* Something was added to the directory, or taken out: its times, and links when that was a directory. */
+/* Something was added to the directory, or taken out: its times, and links when that was a
+ * directory. */
 int fs_dir_changed(struct fs_txn *txn, uint64_t dir, int links);
-/* One name less. *orphan: it was the last name of a regular file, which is deleted when it is closed;
- * anything else without names is gone at once. */
+/* One name less. *orphan: it was the last name of a regular file, which is deleted when it is
+ * closed; anything else without names is gone at once. */
 int fs_inode_unlinked(struct fs_txn *txn, uint64_t ino, bool *orphan);
 
 int fs_not_there(const char *path);

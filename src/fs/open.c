@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns opening files, with O_CREAT and O_TRUNC. What the path names can change between the look and the
- * opening of its vnode; then fs_vnode_open() says that the inode is gone, and the path is looked up
- * again.
+ * Owns opening files, with O_CREAT and O_TRUNC. What the path names can change between the look and
+ * the opening of its vnode; then fs_vnode_open() says that the inode is gone, and the path is
+ * looked up again.
  */
 #include "base/error.h"
 #include "fs/name.h"
@@ -73,6 +73,19 @@ static int create(const struct opening *o, uint64_t *ino)
     return rc;
 }
 
+/* In the snapshot that has the name: a name of nothing is damage, not a file that was just
+ * deleted. */
+static int check_inode(struct meta_txn *txn, const struct opening *o, const struct fs_place *place)
+{
+    struct meta_inode inode;
+    int rc = place->ino ? meta_inode_get(txn, place->ino, &inode) : 0;
+
+    if (rc == -ENOENT)
+        return hf_fail(EUCLEAN, "%.200s names inode %llu, which is not there: run holdfast fsck",
+                       o->path, (unsigned long long)place->ino);
+    return rc;
+}
+
 static int find(const struct opening *o, uint64_t *ino)
 {
     struct fs_place place;
@@ -82,6 +95,7 @@ static int find(const struct opening *o, uint64_t *ino)
     if (rc)
         return rc;
     rc = fs_walk(txn, o->path, follows(o), &place);
+    rc = rc ? rc : check_inode(txn, o, &place);
     meta_end_read(txn);
     if (rc)
         return rc;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Files without names: deleted with their last close, or by whoever finds that their openers died. */
+/* Files without names: deleted with their last close, or by whoever finds that their openers
+ * died. */
 #ifndef HF_FS_ORPHAN_H
 #define HF_FS_ORPHAN_H
 

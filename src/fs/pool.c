@@ -2,8 +2,8 @@
 /*
  * Owns the registry of the pools that this process has open. LMDB allows one environment a file and
  * process, so a pool is attached once, however often it is opened; it is known by device and inode
- * of its directory. In the child of a fork the registry is empty: the parent's handles there are only
- * good for being refused.
+ * of its directory. In the child of a fork the registry is empty: the parent's handles there are
+ * only good for being refused.
  */
 #include "base/error.h"
 #include "base/fork.h"

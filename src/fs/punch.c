@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns HF_FALLOC_PUNCH_HOLE and HF_FALLOC_ZERO_RANGE, which differ in what whole pages become: holes, or
- * fresh blocks of zeros. A page that is partly in the range is copied to another block with that part
- * zeroed, and all blocks change in one transaction, so a killed process leaves the file as before
- * or after. Only two cases fall short of that, both named in holdfast(7): a punch in a full pool, which
- * zeroes the (at most two) edges in place; and a zeroing whose new blocks lie in more than
- * SHM_RESERVED runs, which is done in several transactions behind one gate.
+ * Owns HF_FALLOC_PUNCH_HOLE and HF_FALLOC_ZERO_RANGE, which differ in what whole pages become:
+ * holes, or fresh blocks of zeros. A page that is partly in the range is copied to another block
+ * with that part zeroed, and all blocks change in one transaction, so a killed process leaves the
+ * file as before or after. Only two cases fall short of that, both named in holdfast(7): a punch in
+ * a full pool, which zeroes the (at most two) edges in place; and a zeroing whose new blocks lie in
+ * more than SHM_RESERVED runs, which is done in several transactions behind one gate.
  */
 #include "fs/extend.h"
 #include "fs/layout.h"
@@ -142,7 +142,8 @@ static int zero_in_place(struct fs_layout *l, const struct edge *edge)
 }
 
 /* The pool is full. A block that a detached pin holds cannot be zeroed under it. */
-static int punch_in_place(struct fs_layout *l, const struct edges *edges, uint64_t from, uint64_t to)
+static int punch_in_place(struct fs_layout *l, const struct edges *edges, uint64_t from,
+                          uint64_t to)
 {
     int rc = 0;
 
@@ -180,7 +181,8 @@ int fs_punch(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
     uint64_t end = len < HF_FILE_BYTES_MAX - off ? off + len : HF_FILE_BYTES_MAX;
     struct fs_reservation blocks;
     struct fs_layout l;
-    int rc = fs_layout_open(&l, fs, vnode, off / HF_BLOCK_BYTES, (end - 1) / HF_BLOCK_BYTES, policy);
+    int rc =
+        fs_layout_open(&l, fs, vnode, off / HF_BLOCK_BYTES, (end - 1) / HF_BLOCK_BYTES, policy);
 
     if (rc)
         return rc;
@@ -207,8 +209,8 @@ static int reserve_zeros(struct zeroing *z, struct fs *fs, bool unlocked)
 
     fs_reservation_init(&z->blocks);
     while (rc == 0 && z->blocks.blocks < want && z->blocks.count < SHM_RESERVED)
-        rc = (unlocked ? fs_reserve_hard : fs_reserve)(fs, z->page + z->blocks.blocks, SPACE_NO_GOAL,
-                                                       want - z->blocks.blocks, &z->blocks);
+        rc = (unlocked ? fs_reserve_hard : fs_reserve)(
+            fs, z->page + z->blocks.blocks, SPACE_NO_GOAL, want - z->blocks.blocks, &z->blocks);
     if (rc == -ENOSPC)
         rc = z->blocks.count == SHM_RESERVED ? 0 : fs_no_space(fs, want - z->blocks.blocks);
     /* relaxed: a look ahead, before anything has changed */
@@ -270,8 +272,8 @@ static int zero_all(struct zeroing *z)
     return rc;
 }
 
-int fs_zero_range(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, bool keep_size,
-                  const struct hf_policy *policy)
+int fs_zero_range(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                  bool keep_size, const struct hf_policy *policy)
 {
     struct zeroing z = {.page = off / HF_BLOCK_BYTES,
                         .last = (off + len - 1) / HF_BLOCK_BYTES,

@@ -41,9 +41,9 @@ static int is_above(struct meta_txn *txn, uint64_t ino, uint64_t dir)
         rc = meta_inode_get(txn, dir, &inode);
         dir = inode.parent;
     }
-    return rc == 0 || rc == -ENOENT ? hf_fail(EUCLEAN, "directory %llu is in no tree",
-                                              (unsigned long long)dir)
-                                    : rc;
+    return rc == 0 || rc == -ENOENT
+               ? hf_fail(EUCLEAN, "directory %llu is in no tree", (unsigned long long)dir)
+               : rc;
 }
 
 static int check_loop(struct renaming *r, const struct fs_place *what, const struct fs_place *where)

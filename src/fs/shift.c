@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns HF_FALLOC_COLLAPSE_RANGE and HF_FALLOC_INSERT_RANGE: blocks stay where they are, and sit under
- * other pages of the file afterwards. So every page from `off` on is in the layout change; what a
- * detaching policy leaves pinned there is copied, and the pins keep the old blocks.
+ * Owns HF_FALLOC_COLLAPSE_RANGE and HF_FALLOC_INSERT_RANGE: blocks stay where they are, and sit
+ * under other pages of the file afterwards. So every page from `off` on is in the layout change;
+ * what a detaching policy leaves pinned there is copied, and the pins keep the old blocks.
  */
 #include "fs/layout.h"
 
@@ -33,7 +33,8 @@ static int can_collapse(const struct shift *s, uint64_t size)
 {
     if (s->page + s->count < pages_up(size))
         return 0;
-    return hf_fail(EINVAL, "the range must end before end of file (%llu)", (unsigned long long)size);
+    return hf_fail(EINVAL, "the range must end before end of file (%llu)",
+                   (unsigned long long)size);
 }
 
 static int collapse(struct shift *s)
@@ -45,8 +46,7 @@ static int collapse(struct shift *s)
     rc = rc ? rc : fs_layout_begin(l);
     rc = rc ? rc : fs_layout_remove(l, s->page, s->count);
     rc = rc ? rc : fs_layout_swap_held(l, after, DAX_LAST, &s->copies);
-    rc = rc ? rc
-            : meta_extent_shift(l->txn.meta, l->vnode->ino, after, -(int64_t)s->count);
+    rc = rc ? rc : meta_extent_shift(l->txn.meta, l->vnode->ino, after, -(int64_t)s->count);
     return rc ? rc : fs_layout_commit(l, size - s->count * HF_BLOCK_BYTES);
 }
 

@@ -4,11 +4,11 @@
  * beside them: first_free_group (no group below it has a free block) and fresh_block (blocks from
  * there on were never given out, so their memory is zero).
  *
- * Calls meta for one thing only: before blocks are given out for the first time, LMDB learns a bound
- * above them (fresh_saved), so that after a restart nobody takes written memory for zeros.
+ * Calls meta for one thing only: before blocks are given out for the first time, LMDB learns a
+ * bound above them (fresh_saved), so that after a restart nobody takes written memory for zeros.
  *
- * Small requests take the lowest free blocks, so freed ones are reused at once; large ones take whole
- * free groups, so that a huge entry can map them.
+ * Small requests take the lowest free blocks, so freed ones are reused at once; large ones take
+ * whole free groups, so that a huge entry can map them.
  */
 #include "fs/space.h"
 
@@ -17,8 +17,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define ALIGN_BLOCKS 64u    /* requests from here on are laid for huge entries */
-#define FRESH_STEP 16384u   /* 64 MiB: how far LMDB's bound runs ahead */
+#define ALIGN_BLOCKS 64u  /* requests from here on are laid for huge entries */
+#define FRESH_STEP 16384u /* 64 MiB: how far LMDB's bound runs ahead */
 
 static uint64_t smaller(uint64_t a, uint64_t b)
 {
@@ -39,8 +39,8 @@ static uint64_t next_block(const struct shm *shm, uint64_t from, uint64_t end, b
     return end;
 }
 
-/* Sets or clears the bits of a run; counts only those that change, so that a damaged pool whose extents
- * share blocks cannot make the counts run away. */
+/* Sets or clears the bits of a run; counts only those that change, so that a damaged pool whose
+ * extents share blocks cannot make the counts run away. */
 static uint64_t mark(struct shm *shm, uint64_t block, uint64_t count, bool taken)
 {
     struct shm_run *run = shm->run;
@@ -84,7 +84,8 @@ void fs_space_extend(struct fs *fs, uint64_t pool_blocks)
     for (uint64_t group = old / SHM_GROUP_BLOCKS; group < pool_blocks / SHM_GROUP_BLOCKS; group++)
         shm->group_free[group] = SHM_GROUP_BLOCKS;
     run->first_free_group = smaller(run->first_free_group, old / SHM_GROUP_BLOCKS);
-    hf_store_relaxed(&run->free_blocks, run->free_blocks + pool_blocks - old); /* relaxed: as in mark() */
+    hf_store_relaxed(&run->free_blocks,
+                     run->free_blocks + pool_blocks - old); /* relaxed: as in mark() */
     hf_store_release(&run->pool_blocks, pool_blocks);
 }
 
@@ -154,8 +155,8 @@ static int mark_detached(struct shm *shm, struct meta_txn *txn)
     return rc == -ENOENT ? 0 : rc;
 }
 
-/* A run that has a block in common with the extents was given to a file by a transaction whose process
- * died before it could say so here: it is not reserved any more. */
+/* A run that has a block in common with the extents was given to a file by a transaction whose
+ * process died before it could say so here: it is not reserved any more. */
 static void mark_reserved(struct shm *shm)
 {
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);
@@ -220,7 +221,8 @@ static int rebuild(struct fs *fs)
     return rc;
 }
 
-/* When it cannot be made anew (a damaged pool) every block counts as taken: nothing more is given out. */
+/* When it cannot be made anew (a damaged pool) every block counts as taken: nothing more is given
+ * out. */
 static void all_taken(struct shm *shm)
 {
     mark(shm, 0, shm->run->pool_blocks, true);
@@ -406,7 +408,8 @@ static int reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
     return rc;
 }
 
-/* What a thread finds reserved in its lane before it has begun is left over from the lane's earlier life. */
+/* What a thread finds reserved in its lane before it has begun is left over from the lane's earlier
+ * life. */
 static void clear_lane(struct fs *fs, struct shm_lane *lane)
 {
     for (unsigned r = 0; r < SHM_RESERVED; r++) {
@@ -506,8 +509,8 @@ bool fs_reservation_take(struct fs_reservation *reservation, uint64_t max,
     if (!reservation->count || at == run->count || max == 0)
         return false;
     count = smaller(max, run->count - at);
-    *out = (struct fs_reserved_run){run->block + at, count,
-                                    run->used_before > at ? smaller(run->used_before - at, count) : 0};
+    *out = (struct fs_reserved_run){
+        run->block + at, count, run->used_before > at ? smaller(run->used_before - at, count) : 0};
     reservation->next_at += count;
     return true;
 }
@@ -535,7 +538,8 @@ void fs_reservation_settle(struct fs *fs, struct fs_reservation *reservation)
     fs_reservation_rewind(reservation);
 }
 
-/* When space_mutex cannot be had (a damaged pool), the runs stay with the lane until it is swept. */
+/* When space_mutex cannot be had (a damaged pool), the runs stay with the lane until it is
+ * swept. */
 void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation)
 {
     if (!reservation->count || fs_space_lock(fs))
@@ -555,7 +559,8 @@ int fs_memory(struct fs *fs, uint64_t block, uint64_t count, char **out)
 
     if (__builtin_expect(block >= blocks || count > blocks - block, 0))
         return outside(block, count);
-    if (__builtin_expect((block + count) * HF_BLOCK_BYTES > hf_load_acquire(&media->mapped_bytes), 0)) {
+    if (__builtin_expect((block + count) * HF_BLOCK_BYTES > hf_load_acquire(&media->mapped_bytes),
+                         0)) {
         rc = media_map(media, blocks * HF_BLOCK_BYTES);
         if (rc)
             return rc;

@@ -46,16 +46,18 @@ void fs_space_unlock(struct fs *fs);
 /* Makes bitmap and counts from what `txn` sees. Under space_mutex, or alone with the segment. */
 int fs_space_build(struct fs *fs, struct meta_txn *txn);
 
-/* Adds up to `count` blocks for file pages from `page` on; those behind `goal` if they are free; what is
- * large is laid so that page and block agree modulo 512. Takes space_mutex itself. 0: at least one block was added (ask reservation->blocks); -ENOSPC: none is
- * free, or its runs are all in use; -ENOLCK, -EROFS. */
+/* Adds up to `count` blocks for file pages from `page` on; those behind `goal` if they are free;
+ * what is large is laid so that page and block agree modulo 512. Takes space_mutex itself. 0: at
+ * least one block was added (ask reservation->blocks); -ENOSPC: none is free, or its runs are all
+ * in use; -ENOLCK, -EROFS. */
 int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
                struct fs_reservation *reservation);
 /* The same, after collecting and reaping when nothing was free. Called with no lock held. */
 int fs_reserve_hard(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
                     struct fs_reservation *reservation);
 
-/* The next run of at most `max` blocks, whose transaction is to use them up; false: all are taken. */
+/* The next run of at most `max` blocks, whose transaction is to use them up; false: all are
+ * taken. */
 bool fs_reservation_take(struct fs_reservation *reservation, uint64_t max,
                          struct fs_reserved_run *out);
 /* All of it is to be taken again. */

@@ -38,7 +38,8 @@ static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
     return rc == 0 && fs->durable ? fs_vnode_sync(fs, vnode) : rc;
 }
 
-/* The last page stays; a pin that is detached from it would see its tail zeroed when the file grows. */
+/* The last page stays; a pin that is detached from it would see its tail zeroed when the file
+ * grows. */
 static int keep_last_page(struct fs_layout *l, uint64_t size, struct fs_reservation *copy)
 {
     uint64_t page = size / HF_BLOCK_BYTES;

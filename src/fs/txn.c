@@ -104,7 +104,8 @@ int fs_commit(struct fs_txn *txn)
     if (rc == 0) {
         for (unsigned i = 0; i < txn->freed.count; i++)
             fs_space_free(fs, runs_of(&txn->freed)[i].block, runs_of(&txn->freed)[i].count);
-        if (txn->held.count || txn->detached_gone) /* relaxed: written under space_mutex, else only shown */
+        if (txn->held.count ||
+            txn->detached_gone) /* relaxed: written under space_mutex, else only shown */
             hf_store_relaxed(&run->detached_blocks,
                              run->detached_blocks + blocks_of(&txn->held) - txn->detached_gone);
         fs_space_extend(fs, txn->grown_blocks);

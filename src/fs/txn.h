@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A write transaction: space_mutex, one LMDB transaction, and the blocks it frees. They go back into
- * the bitmap after the commit and before the mutex, so no other process sees one without the other.
+ * A write transaction: space_mutex, one LMDB transaction, and the blocks it frees. They go back
+ * into the bitmap after the commit and before the mutex, so no other process sees one without the
+ * other.
  */
 #ifndef HF_FS_TXN_H
 #define HF_FS_TXN_H
@@ -22,7 +23,7 @@ struct fs_txn {
     struct meta_txn *meta;
     struct fs_reservation *reservation; /* settled by the commit; null: none */
     struct fs_runs freed;
-    struct fs_runs held; /* detached, by pins */
+    struct fs_runs held;    /* detached, by pins */
     uint64_t detached_gone; /* blocks that leave the detached table */
     uint64_t grown_blocks;  /* the pool's new size; 0: as it is */
 };
@@ -30,7 +31,8 @@ struct fs_txn {
 /* -EROFS in a pool opened read-only. On success fs_commit() or fs_abort() must follow. */
 int fs_begin(struct fs *fs, struct fs_txn *txn);
 
-/* The run leaves its file: for the free list; or detached, for LMDB's detached table under `ino`. */
+/* The run leaves its file: for the free list; or detached, for LMDB's detached table under
+ * `ino`. */
 int fs_txn_free(struct fs_txn *txn, const struct meta_extent *run);
 int fs_txn_hold(struct fs_txn *txn, uint64_t ino, const struct meta_extent *run);
 

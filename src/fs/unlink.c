@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns hf_unlink(). The last name of a file that nobody has open goes together with its blocks, in one
- * transaction behind a gate over the whole file; so a policy that does not want to wait leaves the
- * name in place. What is open becomes an orphan (orphan.c). Whether it is open is looked at under
- * the layout mutex; vnode.c says why that is enough.
+ * Owns hf_unlink(). The last name of a file that nobody has open goes together with its blocks, in
+ * one transaction behind a gate over the whole file; so a policy that does not want to wait leaves
+ * the name in place. What is open becomes an orphan (orphan.c). Whether it is open is looked at
+ * under the layout mutex; vnode.c says why that is enough.
  */
 #include "fs/layout.h"
 #include "fs/name.h"
@@ -86,7 +86,8 @@ static int try_delete(struct fs *fs, struct shm_vnode *vnode, const char *path,
     return fs_layout_close(&l, rc);
 }
 
-static int unlink_last(struct fs *fs, const char *path, uint64_t ino, const struct hf_policy *policy)
+static int unlink_last(struct fs *fs, const char *path, uint64_t ino,
+                       const struct hf_policy *policy)
 {
     struct shm_vnode *vnode;
     bool open;

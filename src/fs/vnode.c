@@ -3,14 +3,15 @@
  * Owns what a vnode says of its file: loading size and times, recording them, and transactions that
  * change them together with the extents.
  *
- * Recording and being killed: before LMDB commits, pending_version and pending_size say what it is about
- * to know. Whoever finds us dead compares the version (dax_lock_any(), fs_adopt()). `dirty` is only
- * cleared after pending_version is set, so at every instant one of the two says that the segment
- * knows better, or LMDB knows everything.
+ * Recording and being killed: before LMDB commits, pending_version and pending_size say what it is
+ * about to know. Whoever finds us dead compares the version (dax_lock_any(), fs_adopt()). `dirty`
+ * is only cleared after pending_version is set, so at every instant one of the two says that the
+ * segment knows better, or LMDB knows everything.
  *
- * Opening and deleting: an opener marks the vnode as its own first and looks for the inode afterwards,
- * under the layout mutex; a deleter looks at the marks under the layout mutex and commits before
- * it lets go. So either the deleter sees the opener, or the opener sees that the inode is gone.
+ * Opening and deleting: an opener marks the vnode as its own first and looks for the inode
+ * afterwards, under the layout mutex; a deleter looks at the marks under the layout mutex and
+ * commits before it lets go. So either the deleter sees the opener, or the opener sees that the
+ * inode is gone.
  */
 #include "fs/vnode.h"
 
@@ -82,8 +83,8 @@ static void close_vnode(struct fs *fs, struct shm_vnode *vnode)
 
     if (!shm_vnode_put(fs->dax.shm, vnode))
         return;
-    /* Read after the put: who unlinked it meanwhile was not the last. Another file's by now, the look is
-     * wasted: fs_orphan_delete() goes by the inode. */
+    /* Read after the put: who unlinked it meanwhile was not the last. Another file's by now, the
+     * look is wasted: fs_orphan_delete() goes by the inode. */
     if (hf_load_acquire(&vnode->orphan))
         fs_orphan_delete(fs, ino);
     else if (empty)
@@ -246,7 +247,7 @@ int fs_vnode_sync_all(struct fs *fs)
     struct shm *shm = fs->dax.shm;
     int rc = 0;
 
-    for (uint32_t i = 0; i < shm->run->limits.vnodes; i++) {
+    for (uint32_t i = 0, high = hf_load_acquire(&shm->run->vnodes_high); i < high; i++) {
         int one = sync_entry(fs, &shm->vnodes[i]);
 
         if (rc == 0)
@@ -324,5 +325,5 @@ uint64_t fs_goal(struct fs *fs, uint64_t ino, uint64_t page)
     rc = meta_extent_before(txn, ino, page, &before);
     meta_end_read(txn);
     return rc == 0 && before.page + before.count == page ? before.block + before.count
-                                                          : SPACE_NO_GOAL;
+                                                         : SPACE_NO_GOAL;
 }

@@ -5,22 +5,24 @@
 
 #include "fs/txn.h"
 
-/* The vnode of a regular file, with size and times loaded. Called with no lock held. -ENOENT: the inode
- * is gone, or has no names left; -ENFILE. */
+/* The vnode of a regular file, with size and times loaded. Called with no lock held. -ENOENT: the
+ * inode is gone, or has no names left; -ENFILE. */
 int fs_vnode_open(struct fs *fs, uint64_t ino, struct shm_vnode **out);
 /* The same for a file that has no names and may be deleted. */
 int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out);
 /* Records size and times if LMDB lags behind; deletes the file if it has no names and this was the
  * last process that had it open. Called with no lock held. */
 void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode);
-/* True when nobody but this one opening of this process has the file open. Under the layout mutex: who
- * opens it later finds what was done meanwhile. */
+/* True when nobody but this one opening of this process has the file open. Under the layout mutex:
+ * who opens it later finds what was done meanwhile. */
 bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode);
 
-/* Under the layout mutex: begins a transaction and reads the inode, with what the vnode knows better. */
+/* Under the layout mutex: begins a transaction and reads the inode, with what the vnode knows
+ * better. */
 int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
                    struct meta_inode *inode);
-/* Writes the inode and commits; then size and times of the vnode are the inode's. Aborts when it fails. */
+/* Writes the inode and commits; then size and times of the vnode are the inode's. Aborts when it
+ * fails. */
 int fs_vnode_commit(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode);
 /* The first half of that: the caller ends with dax_change_end(), which sets the size. */
 int fs_vnode_record(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode);
@@ -37,7 +39,8 @@ void fs_vnode_set_size(struct shm_vnode *vnode, uint64_t size);
 /* What a reader of the inode record should see instead: size and times of a file in use. */
 void fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode);
 
-/* The extent under a page: 1: *out covers it; 0: a hole, *out is the next extent (count 0: none). */
+/* The extent under a page: 1: *out covers it; 0: a hole, *out is the next extent (count 0:
+ * none). */
 int fs_extent_at(struct fs *fs, uint64_t ino, uint64_t page, struct meta_extent *out);
 
 /* For the two that give a file blocks: the block behind the one of page-1, else SPACE_NO_GOAL. */

@@ -32,8 +32,8 @@ int fs_not_there(const char *path)
 
 static int too_long(const char *path)
 {
-    return hf_fail(ENAMETOOLONG, "%.60s...: a name has at most %u bytes, a path %u", path, HF_NAME_MAX,
-                   HF_SYMLINK_MAX);
+    return hf_fail(ENAMETOOLONG, "%.60s...: a name has at most %u bytes, a path %u", path,
+                   HF_NAME_MAX, HF_SYMLINK_MAX);
 }
 
 static void skip_slashes(struct walk *w)
@@ -72,7 +72,8 @@ static int enter_link(struct walk *w, const struct fs_place *place)
         return rc == -ENOENT ? hf_fail(EUCLEAN, "inode %llu is a symbolic link without a target",
                                        (unsigned long long)place->ino)
                              : rc;
-    used = snprintf(text, sizeof text, "%.*s%s%s", (int)len, target, place->slash ? "/" : "", w->rest);
+    used =
+        snprintf(text, sizeof text, "%.*s%s%s", (int)len, target, place->slash ? "/" : "", w->rest);
     if ((size_t)used >= sizeof text)
         return too_long(w->path);
     memcpy(w->text, text, (size_t)used + 1);

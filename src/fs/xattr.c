@@ -110,7 +110,8 @@ static int end_change(struct fs_txn *txn, int rc)
     return rc;
 }
 
-static int may_set(struct fs_txn *txn, const char *path, uint64_t ino, const char *name, uint32_t flags)
+static int may_set(struct fs_txn *txn, const char *path, uint64_t ino, const char *name,
+                   uint32_t flags)
 {
     const void *value;
     size_t len;

@@ -69,7 +69,8 @@ static inline void mm_trim(struct mm_pieces *pieces, uint64_t off, uint64_t len)
 }
 
 /* The entry for `page`: at level 0, or a huge one at level 1 (*level says). 0: missing. */
-static inline uint64_t mm_lookup(const struct shm *shm, uint64_t root, uint64_t page, unsigned *level)
+static inline uint64_t mm_lookup(const struct shm *shm, uint64_t root, uint64_t page,
+                                 unsigned *level)
 {
     unsigned at = (unsigned)(root & 0xff) - 1;
     uint64_t entry = root;
@@ -97,7 +98,8 @@ int mm_walk(const struct shm *shm, char *base, uint64_t root, uint64_t first, ui
 
 /* Enters pages [page, page+count) as lying on blocks [block, ...), huge where `huge` allows it and
  * page, block and count do. 0, or -ENOMEM: no node is free (what was entered stays). */
-int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block, uint64_t count);
+int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block,
+               uint64_t count);
 
 /* L2: clears every entry of [first, last] (a huge one also when it only overlaps). True: one was present. */
 bool mm_zap(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last);

@@ -100,7 +100,8 @@ static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t pa
     return 1;
 }
 
-int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block, uint64_t count)
+int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block,
+               uint64_t count)
 {
     int rc = grow_to(shm, vnode, page + count - 1);
 
@@ -132,9 +133,11 @@ static bool zap_node(struct shm *shm, uint64_t node, unsigned level, uint64_t fr
         uint64_t entry = hf_load_relaxed(word); /* relaxed: only holders of the mutex write it */
 
         if (entry & MM_NODE) {
-            cleared |= zap_node(shm, entry >> MM_SHIFT, level - 1, from + (i << shift), first, last);
+            cleared |=
+                zap_node(shm, entry >> MM_SHIFT, level - 1, from + (i << shift), first, last);
         } else if (entry) {
-            hf_store_relaxed(word, UINT64_C(0)); /* relaxed: PIN.SB/m, the fence that follows, orders it */
+            hf_store_relaxed(
+                word, UINT64_C(0)); /* relaxed: PIN.SB/m, the fence that follows, orders it */
             cleared = true;
         }
     }
@@ -179,7 +182,8 @@ void mm_free_all(struct shm *shm, struct shm_vnode *vnode)
     uint32_t owner = shm_vnode_index(shm, vnode) + 1;
 
     for (uint64_t i = 0; i < shm->run->limits.nodes; i++)
-        if (hf_load_relaxed(&shm->owners[i]) == owner) /* relaxed: only the mutex's holder adds any */
+        if (hf_load_relaxed(&shm->owners[i]) ==
+            owner) /* relaxed: only the mutex's holder adds any */
             shm_node_free(shm, (uint32_t)i);
     vnode->root = 0;
     vnode->stray_nodes = 0;

@@ -6,15 +6,15 @@
 
 /* The entries of one leaf node, or of one run of huge entries, from `page` on. The number of pages
  * done; 0: a miss; -1: no room. */
-static int64_t walk_node(const struct shm *shm, char *base, uint64_t node, unsigned level, uint64_t page,
-                         uint64_t last, struct mm_pieces *pieces)
+static int64_t walk_node(const struct shm *shm, char *base, uint64_t node, unsigned level,
+                         uint64_t page, uint64_t last, struct mm_pieces *pieces)
 {
     uint64_t start = page;
     unsigned shift = MM_BITS * level;
 
     do {
-        uint64_t entry =
-            hf_load_acquire(&shm->nodes[node][page >> shift & (SHM_NODE_ENTRIES - 1)]); /* ENTRY.PUB/p */
+        uint64_t entry = hf_load_acquire(
+            &shm->nodes[node][page >> shift & (SHM_NODE_ENTRIES - 1)]); /* ENTRY.PUB/p */
         uint64_t within = page & ((UINT64_C(1) << shift) - 1);
         uint64_t pages = (UINT64_C(1) << shift) - within;
 
@@ -30,7 +30,8 @@ static int64_t walk_node(const struct shm *shm, char *base, uint64_t node, unsig
 }
 
 /* The node that holds the entry for `page`: level 1 if that entry is huge, else level 0. */
-static bool find_node(const struct shm *shm, uint64_t root, uint64_t page, uint64_t *node, unsigned *level)
+static bool find_node(const struct shm *shm, uint64_t root, uint64_t page, uint64_t *node,
+                      unsigned *level)
 {
     unsigned at = (unsigned)(root & 0xff) - 1;
     uint64_t entry = root;
@@ -39,7 +40,8 @@ static bool find_node(const struct shm *shm, uint64_t root, uint64_t page, uint6
         return false;
     for (; at > 0; at--) {
         uint64_t next = hf_load_acquire(
-            &shm->nodes[entry >> MM_SHIFT][page >> (MM_BITS * at) & (SHM_NODE_ENTRIES - 1)]); /* ENTRY.PUB/p */
+            &shm->nodes[entry >> MM_SHIFT]
+                       [page >> (MM_BITS * at) & (SHM_NODE_ENTRIES - 1)]); /* ENTRY.PUB/p */
 
         if (!(next & MM_NODE)) {
             *node = entry >> MM_SHIFT;

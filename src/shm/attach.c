@@ -169,8 +169,8 @@ int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
 
         for (uint32_t i = 0; i < run->limits.vnodes && rc == 0; i++) {
             const struct shm_vnode *vnode = &vnodes[i];
-            struct shm_adopted file = {vnode->ino,      vnode->size,     vnode->atime_ns,
-                                       vnode->mtime_ns, vnode->ctime_ns, vnode->pending_version,
+            struct shm_adopted file = {vnode->ino,         vnode->size,     vnode->atime_ns,
+                                       vnode->mtime_ns,    vnode->ctime_ns, vnode->pending_version,
                                        vnode->pending_size};
 
             if (vnode->state == SHM_VNODE_READY && (vnode->dirty || vnode->pending_version))
@@ -267,8 +267,8 @@ int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
             return -EAGAIN;
         }
         tries = 0;
-        return hf_fail(EUCLEAN, "%s is missing or damaged while the pool is in use: end its processes",
-                       path);
+        return hf_fail(
+            EUCLEAN, "%s is missing or damaged while the pool is in use: end its processes", path);
     }
     tries = 0;
     if (rc)
@@ -297,8 +297,9 @@ static int do_without_membarrier(const struct shm_attach *at, struct shm *shm)
         hf_store_seq_cst(&shm->run->fences_only, 1u);
     if (hf_load_acquire(&shm->run->fences_only))
         return 0;
-    return hf_fail(EOPNOTSUPP, "sys_membarrier is not allowed here, and others use the pool with it: "
-                               "make it with --engine slots-fenced");
+    return hf_fail(EOPNOTSUPP,
+                   "sys_membarrier is not allowed here, and others use the pool with it: "
+                   "make it with --engine slots-fenced");
 }
 
 int shm_attach_done(struct shm_attach *at, struct shm *shm)

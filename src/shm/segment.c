@@ -41,8 +41,7 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
     run->at_lanes = place(&end, limits->lanes, sizeof(struct shm_lane));
     run->at_vnodes = place(&end, limits->vnodes, sizeof(struct shm_vnode));
     run->at_hash = place(&end, run->hash_mask + UINT64_C(1), sizeof(uint32_t));
-    run->at_open =
-        place(&end, limits->vnodes, open_words(limits->processes) * sizeof(uint64_t));
+    run->at_open = place(&end, limits->vnodes, open_words(limits->processes) * sizeof(uint64_t));
     run->at_holds = place(&end, limits->holds, sizeof(struct shm_hold));
     run->at_owners = place(&end, limits->nodes, sizeof(uint32_t));
     run->at_groups = place(&end, groups, sizeof(uint16_t));

@@ -23,12 +23,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define SHM_SLOTS 32u        /* a lane */
-#define SHM_SIGNAL_SLOTS 4u  /* the last of them: for pins of a signal handler inside a library call */
-#define SHM_RESERVED 32u     /* runs of blocks a thread may have reserved at once */
-#define SHM_GATES 4u         /* a file: layout changes under way at once, in disjoint ranges */
+#define SHM_SLOTS 32u /* a lane */
+#define SHM_SIGNAL_SLOTS                                                                           \
+    4u                   /* the last of them: for pins of a signal handler inside a library call */
+#define SHM_RESERVED 32u /* runs of blocks a thread may have reserved at once */
+#define SHM_GATES 4u     /* a file: layout changes under way at once, in disjoint ranges */
 #define SHM_LINE __attribute__((aligned(64))) /* a cache line */
-#define SHM_NONE UINT32_MAX  /* no index */
+#define SHM_NONE UINT32_MAX                   /* no index */
 #define SHM_NODE_ENTRIES 512u
 #define SHM_GROUP_BLOCKS 512u /* blocks a space group: one huge entry */
 
@@ -62,8 +63,8 @@ struct shm_lane {
     uint32_t nest;  /* depth of library calls: a signal handler sees that it interrupted one */
     uint64_t who;   /* tid << 32 */
     uint32_t slow_pins; /* live pins of this thread that are holds */
-    uint32_t fenced;   /* unbiased pins since one last looked whether the bias may come back */
-    uint32_t wake_due; /* dax_pin_page() has let a slot go while somebody waited */
+    uint32_t fenced;    /* unbiased pins since one last looked whether the bias may come back */
+    uint32_t wake_due;  /* dax_pin_page() has let a slot go while somebody waited */
     SHM_LINE uint64_t keys[SHM_SLOTS]; /* 0: free. Else generation << 20 | vnode index + 1 */
     struct shm_range ranges[SHM_SLOTS];
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
@@ -78,8 +79,9 @@ struct shm_gate {
     uint64_t first, last;
     uint32_t lane;    /* of its owner, index + 1; 0: this gate is open */
     uint32_t process; /* of its owner */
-    uint32_t life;    /* the process entry's, so that a dead owner is known after its entry is reused */
-    uint32_t waits;   /* 1: its owner waits for pins */
+    uint32_t
+        life; /* the process entry's, so that a dead owner is known after its entry is reused */
+    uint32_t waits;    /* 1: its owner waits for pins */
     uint64_t since_ns; /* that it waits */
 };
 
@@ -90,33 +92,33 @@ enum shm_vnode_state { SHM_VNODE_FREE = 0, SHM_VNODE_NEW, SHM_VNODE_READY };
 
 /* A file in use. The first line is all that a pin of a present page reads. */
 struct shm_vnode {
-    uint64_t root; /* page table: node index << 8 | height; 0: empty */
-    uint32_t bias; /* 1: pins need no fence */
+    uint64_t root;    /* page table: node index << 8 | height; 0: empty */
+    uint32_t bias;    /* 1: pins need no fence */
     uint32_t waiters; /* what an unpin has to do: SHM_WAITS, SHM_DETACHED */
-    uint64_t size; /* bytes; what counts, LMDB may lag behind (dirty) */
+    uint64_t size;    /* bytes; what counts, LMDB may lag behind (dirty) */
     uint64_t ino;
-    uint32_t state; /* enum shm_vnode_state */
+    uint32_t state;     /* enum shm_vnode_state */
     uint32_t hash_next; /* under table_mutex */
     uint32_t index;     /* of this entry, so that a pin need not divide */
 
     SHM_LINE struct shm_gate gates[SHM_GATES]; /* under the mutex */
-    uint32_t gate_seq;   /* futex: raised when a gate opens */
-    uint32_t drain_seq;  /* futex: raised by unpins when waiters is set */
-    uint32_t zap_pending; /* entries were cleared and no barrier was made since */
-    uint32_t gate_waiters; /* somebody sleeps on gate_seq. Under the mutex */
-    uint64_t rebias_ns;  /* hf_now_ns() from which on the bias may come back */
-    uint64_t passed;     /* times somebody was let through a closed gate, ever */
+    uint32_t gate_seq;                         /* futex: raised when a gate opens */
+    uint32_t drain_seq;                        /* futex: raised by unpins when waiters is set */
+    uint32_t zap_pending;           /* entries were cleared and no barrier was made since */
+    uint32_t gate_waiters;          /* somebody sleeps on gate_seq. Under the mutex */
+    uint64_t rebias_ns;             /* hf_now_ns() from which on the bias may come back */
+    uint64_t passed;                /* times somebody was let through a closed gate, ever */
     uint64_t wait_first, wait_last; /* with SHM_WAITS: pins outside these pages need not wake */
 
-    uint32_t hold_root;  /* tree of holds by range; under the mutex */
-    uint32_t released;   /* stack of holds that were let go and are still in the tree */
+    uint32_t hold_root;   /* tree of holds by range; under the mutex */
+    uint32_t released;    /* stack of holds that were let go and are still in the tree */
     uint32_t holds_stale; /* 1: rebuild the tree from the table */
-    uint32_t detached;   /* list of detached holds; under the mutex */
+    uint32_t detached;    /* list of detached holds; under the mutex */
 
     int64_t atime_ns, mtime_ns, ctime_ns;
-    uint32_t dirty;      /* size or times are newer than LMDB's */
-    uint32_t orphan;     /* nlink is 0 */
-    uint32_t stray_nodes; /* it owns nodes that its root does not lead to */
+    uint32_t dirty;           /* size or times are newer than LMDB's */
+    uint32_t orphan;          /* nlink is 0 */
+    uint32_t stray_nodes;     /* it owns nodes that its root does not lead to */
     uint64_t pending_version; /* a transaction under way will give the inode this version, */
     uint64_t pending_size;    /* and this size (0 in pending_version: none) */
 
@@ -135,7 +137,7 @@ enum shm_hold_kind {
 };
 /* A hold's kind and its owner (process index + 1) in one word, so that both change at once. */
 #define SHM_HOLD_STATE(kind, owner) ((uint32_t)(owner) << 8 | (uint32_t)(kind))
-#define SHM_HOLD_KIND(state) ((state) & 0xff)
+#define SHM_HOLD_KIND(state) ((state)&0xff)
 #define SHM_HOLD_OWNER(state) ((state) >> 8)
 
 struct shm_hold {
@@ -143,20 +145,21 @@ struct shm_hold {
     uint32_t state; /* SHM_HOLD_STATE() */
     struct shm_range range;
     uint64_t since_ns;
-    uint64_t max_last; /* of the subtree */
+    uint64_t max_last;    /* of the subtree */
     uint32_t left, right; /* tree */
     uint32_t lane;        /* whose slow_pins counts it */
     uint32_t vnode;
-    uint64_t holder, holder_key; /* DETACHED: offset of the key word in the segment, and its value */
-    uint64_t block;              /* DETACHED: where range.first lies */
-    uint32_t link;               /* of the released and the detached list */
+    uint64_t holder,
+        holder_key; /* DETACHED: offset of the key word in the segment, and its value */
+    uint64_t block; /* DETACHED: where range.first lies */
+    uint32_t link;  /* of the released and the detached list */
 };
 
 enum shm_process_state { SHM_PROCESS_FREE = 0, SHM_PROCESS_LIVE, SHM_PROCESS_DEAD };
 
 struct shm_process {
     uint32_t state;
-    uint32_t pid; /* as the process itself sees it */
+    uint32_t pid;  /* as the process itself sees it */
     uint32_t life; /* raised each time the entry is taken */
     uint32_t pad;
     uint64_t died_ns;
@@ -171,7 +174,7 @@ struct shm_stats {
 
 struct shm_limits {
     uint32_t processes, lanes, vnodes, holds;
-    uint64_t nodes;       /* page-table nodes */
+    uint64_t nodes;        /* page-table nodes */
     uint64_t limit_blocks; /* blocks the pool can grow to */
 };
 
@@ -185,13 +188,13 @@ struct shm_run {
     uint64_t at_processes, at_lanes, at_vnodes, at_hash, at_open, at_holds, at_owners, at_nodes,
         at_groups, at_bits; /* offsets of the tables */
     uint32_t hash_mask;
-    uint32_t processes; /* attached */
-    uint32_t lanes_used; /* lanes below this index have been in use */
+    uint32_t processes;   /* attached */
+    uint32_t lanes_used;  /* lanes below this index have been in use */
     uint32_t fences_only; /* some process has no membarrier: no file is ever biased */
     uint64_t pool_blocks; /* grows */
     pthread_mutex_t table_mutex, space_mutex, barrier_mutex;
     uint64_t barriers_begun, barriers_done; /* numbers of heavy barriers; under barrier_mutex */
-    uint64_t barrier_ns;  /* what the last one cost */
+    uint64_t barrier_ns;                    /* what the last one cost */
     uint32_t node_hint, hold_hint, vnode_hint;
     uint32_t vnodes_high; /* entries below this index have been in use */
     uint32_t collect;     /* a detached run may have lost its last holder */
@@ -219,15 +222,15 @@ struct shm {
     uint32_t *hash;
     uint32_t *owners; /* of nodes: vnode index + 1; 0: free */
     uint64_t (*nodes)[SHM_NODE_ENTRIES];
-    uint16_t *group_free; /* free blocks a space group */
-    uint64_t *block_bits; /* 1: taken */
+    uint16_t *group_free;  /* free blocks a space group */
+    uint64_t *block_bits;  /* 1: taken */
     uint32_t *local_opens; /* handles of this process, a vnode */
     int lock_fd;
-    dev_t lock_dev; /* of the file that lock_fd is, */
-    ino_t lock_ino; /* as long as nobody closes it under us */
+    dev_t lock_dev;             /* of the file that lock_fd is, */
+    ino_t lock_ino;             /* as long as nobody closes it under us */
     pthread_mutex_t lane_mutex; /* this process's taking and ending of lanes */
-    struct shm *next; /* of this process's segments */
-    char run_path[4104]; /* "" when nobody else can attach */
+    struct shm *next;           /* of this process's segments */
+    char run_path[4104];        /* "" when nobody else can attach */
 };
 
 /* ---- attach (attach.c) ---- */

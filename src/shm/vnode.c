@@ -68,10 +68,12 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     struct shm_vnode *vnode = NULL;
     int rc;
 
-    if (hf_load_relaxed(&shm->run->vnodes_used) < shm->run->limits.vnodes) /* relaxed: under table_mutex */
+    if (hf_load_relaxed(&shm->run->vnodes_used) <
+        shm->run->limits.vnodes) /* relaxed: under table_mutex */
         vnode = take_entry(shm);
     if (!vnode)
-        return hf_fail(ENFILE, "all %u files are open (mkpool --max-files)", shm->run->limits.vnodes);
+        return hf_fail(ENFILE, "all %u files are open (mkpool --max-files)",
+                       shm->run->limits.vnodes);
     rc = vnode->mutex_made ? 0 : shm_mutex_init(&vnode->mutex);
     if (rc)
         return rc;

@@ -22,8 +22,7 @@
 void slots_rebias(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode)
 {
     lane->fenced = 0;
-    if (hf_load_acquire(&shm->run->fences_only) ||
-        hf_now_ns() < hf_load_acquire(&vnode->rebias_ns))
+    if (hf_load_acquire(&shm->run->fences_only) || hf_now_ns() < hf_load_acquire(&vnode->rebias_ns))
         return;
     /* BIAS.SET/p: full fence on both sides of the store, and the pin that does it keeps its own.
      * Pairs with BIAS.SET/m in slots_zapped(). Without it: a pin reads the bias set and an entry from

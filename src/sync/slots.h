@@ -44,8 +44,9 @@ static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t nest)
 }
 
 /* P1: publishes the range in slot `slot` of the thread's own lane; returns the key. */
-static inline uint64_t slots_publish(struct shm_lane *lane, uint32_t slot, const struct shm_vnode *vnode,
-                                     uint64_t first, uint64_t last, uint32_t flags)
+static inline uint64_t slots_publish(struct shm_lane *lane, uint32_t slot,
+                                     const struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                                     uint32_t flags)
 {
     struct shm_range *range = &lane->ranges[slot];
     uint64_t generation = range->generation + (UINT64_C(1) << SHM_KEY_VNODE_BITS);

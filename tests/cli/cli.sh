@@ -76,6 +76,7 @@ hold() {
 let_go() {
     local fd=${holder_in[$1]}
 
+    echo >&"$fd"
     exec {fd}>&-
     wait "${holder_pid[$1]}" || fail "hold-pin $1 failed"
     unset "holder_pid[$1]"

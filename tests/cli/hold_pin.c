@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A process that is in the way: pins a range of a file, says "held", and lets go when its standard
- * input ends. usage: hold-pin POOL PATH OFF LEN [write]
+ * input has a byte or ends. usage: hold-pin POOL PATH OFF LEN [write]
  */
 #include <holdfast/holdfast.h>
 
@@ -17,12 +17,13 @@ static int give_up(const char *what)
     return 1;
 }
 
-static void wait_for_end_of_input(void)
+/* A byte or the end; not only the end, since other processes may have inherited the other end. */
+static void wait_for_input(void)
 {
     char byte;
 
-    while (read(STDIN_FILENO, &byte, 1) > 0)
-        continue;
+    if (read(STDIN_FILENO, &byte, 1) < 0)
+        exit(1);
 }
 
 int main(int argc, char **argv)
@@ -42,14 +43,14 @@ int main(int argc, char **argv)
         return give_up(argv[1]);
     if (hf_open(pool, argv[2], O_RDWR, 0, &file) != 0)
         return give_up(argv[2]);
-    pieces = hf_pin(file, strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0), flags, iov, 64,
-                    &pin);
+    pieces =
+        hf_pin(file, strtoull(argv[3], NULL, 0), strtoull(argv[4], NULL, 0), flags, iov, 64, &pin);
     if (pieces < 0)
         return give_up("hf_pin");
     hf_close(file); /* pins outlive it, and rm has a policy only for files nobody has open */
     printf("held\n");
     fflush(stdout);
-    wait_for_end_of_input();
+    wait_for_input();
     hf_unpin(&pin);
     return hf_pool_close(pool) == 0 ? 0 : give_up(argv[1]);
 }

@@ -165,8 +165,8 @@ void test_fail(const char *file, int line, const char *format, ...)
     if (test_on_failure)
         test_on_failure();
     fflush(NULL);
-    if (getenv("HF_TEST_ABORT"))
-        abort();
+    while (getenv("HF_TEST_HALT")) /* for a debugger, with all other processes as they are */
+        pause();
     _exit(1);
 }
 

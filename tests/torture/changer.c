@@ -98,6 +98,18 @@ static void move(struct changer *changer, uint64_t place)
         changer->moves++;
 }
 
+/* Marks the pages from `page` on. There may be no block for a moment: pinners have the file's
+ * predecessor open still, or have filled holes. */
+static void refill(struct changer *changer, unsigned file, unsigned page)
+{
+    for (; page < TORTURE_PAGES; page++)
+        while (!write_mark(changer, torture_place(file, page))) {
+            if (test_peek(&changer->self->torture->stop))
+                return;
+            sched_yield();
+        }
+}
+
 /* Cuts the file off at the place and writes it anew from there. */
 static void cut(struct changer *changer, uint64_t place)
 {
@@ -108,8 +120,7 @@ static void cut(struct changer *changer, uint64_t place)
         return;
     write_mark(changer, changer->hole);
     changer->truncates++;
-    for (unsigned page = place % TORTURE_PAGES; page < TORTURE_PAGES; page++)
-        write_mark(changer, torture_place(file, page));
+    refill(changer, file, place % TORTURE_PAGES);
     changer->hole = place;
     changed(changer, hf_fallocate(changer->files[file], HF_FALLOC_PUNCH_HOLE,
                                   torture_place_off(place), TEST_PAGE, NULL));
@@ -138,10 +149,7 @@ static void make_anew(struct changer *changer, uint64_t place)
     test_count(&changer->self->torture->generation[file]);
     write_mark(changer, changer->hole);
     open_own(changer, file);
-    for (unsigned page = 0; page < TORTURE_PAGES; page++)
-        while (!write_mark(changer, torture_place(file, page)) &&
-               !test_peek(&changer->self->torture->stop))
-            sched_yield(); /* pinners still have the old one open */
+    refill(changer, file, 0);
     changer->recreations++;
     changer->hole = place;
     changed(changer, hf_fallocate(changer->files[file], HF_FALLOC_PUNCH_HOLE,

@@ -13,7 +13,8 @@ struct held {
     uint64_t key;
 };
 
-static uint32_t add(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last, uint64_t key)
+static uint32_t add(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                    uint64_t key)
 {
     uint32_t index = shm_hold_alloc(shm);
 
@@ -44,7 +45,8 @@ static unsigned found(struct shm *shm, struct shm_vnode *vnode, uint64_t first, 
     return hits;
 }
 
-static unsigned expected(const struct shm *shm, const struct held *held, uint64_t first, uint64_t last)
+static unsigned expected(const struct shm *shm, const struct held *held, uint64_t first,
+                         uint64_t last)
 {
     unsigned hits = 0;
 
@@ -69,7 +71,8 @@ static void random_holds(void **state)
     assert_int_equal(shm_vnode_get(shm, 7, &vnode), 0);
     for (int round = 0; round < 20000; round++) {
         struct held *one = &held[(unsigned)rand_r(&seed) % HOLDS];
-        uint64_t first = (unsigned)rand_r(&seed) % 10000, last = first + (unsigned)rand_r(&seed) % 50;
+        uint64_t first = (unsigned)rand_r(&seed) % 10000,
+                 last = first + (unsigned)rand_r(&seed) % 50;
 
         if (one->key) {
             assert_true(holds_release(shm, &shm->holds[one->hold].key, one->key));

@@ -47,7 +47,8 @@ static void random_table(void **state)
     print_message("HF_SEED=%u\n", seed);
     memset(present, 0, sizeof present);
     for (int round = 0; round < 400; round++) {
-        uint64_t first = (unsigned)rand_r(&seed) % PAGES, count = 1 + (unsigned)rand_r(&seed) % 1500;
+        uint64_t first = (unsigned)rand_r(&seed) % PAGES,
+                 count = 1 + (unsigned)rand_r(&seed) % 1500;
 
         if (first + count > PAGES)
             count = PAGES - first;
@@ -145,8 +146,8 @@ static void out_of_nodes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_table),  cmocka_unit_test(huge_entries),
-        cmocka_unit_test(far_pages),     cmocka_unit_test(pieces_merge_and_run_out),
+        cmocka_unit_test(random_table), cmocka_unit_test(huge_entries),
+        cmocka_unit_test(far_pages),    cmocka_unit_test(pieces_merge_and_run_out),
         cmocka_unit_test(out_of_nodes),
     };
 

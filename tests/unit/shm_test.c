@@ -94,7 +94,7 @@ static void nodes_are_clean(void **state)
     assert_int_equal(shm->owners[node], 10);
     memset(shm->nodes[node], 0xff, sizeof zero);
     shm_node_free(shm, node);
-    assert_int_equal(shm_node_alloc(shm, 9), node); /* what is warm comes first, */
+    assert_int_equal(shm_node_alloc(shm, 9), node);           /* what is warm comes first, */
     assert_memory_equal(shm->nodes[node], zero, sizeof zero); /* and clean */
     shm_node_free(shm, node);
 }

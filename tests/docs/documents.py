@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What the documents claim about the tree is so.
+
+usage: documents.py SOURCE BUILD
+
+README's C program is examples/first.c; a code block of a manual page that follows "(examples/X.c):"
+stands in that file; links lead to files; and the tests that the README names exist.
+"""
+import glob
+import json
+import os
+import re
+import sys
+
+SOURCE, BUILD = sys.argv[1:3]
+
+
+def read(name):
+    with open(os.path.join(SOURCE, name), encoding="utf-8") as text:
+        return text.read()
+
+
+def documents():
+    found = glob.glob(os.path.join(SOURCE, "*.md")) + glob.glob(os.path.join(SOURCE, "docs", "*.md"))
+    return sorted(os.path.relpath(name, SOURCE) for name in found)
+
+
+def check_program():
+    block = re.search(r"^```c\n(.*?)^```", read("README.md"), flags=re.M | re.S)
+    if not block or block.group(1) != read("examples/first.c"):
+        yield "README.md: the C program is not examples/first.c"
+
+
+def check_manual():
+    for path in sorted(glob.glob(os.path.join(SOURCE, "man", "*.scd"))):
+        name = os.path.relpath(path, SOURCE)
+        for example, code in re.findall(r"\((examples/\w+\.c)\):\n\n```\n(.*?)^```", read(name),
+                                        flags=re.M | re.S):
+            if code not in read(example):
+                yield f"{name}: its code does not stand in {example}"
+
+
+def check_links():
+    for name in documents():
+        for target in re.findall(r"\]\(([^)#\s]+)", read(name)):
+            path = os.path.join(SOURCE, os.path.dirname(name), target)
+            if "://" not in target and not os.path.exists(path):
+                yield f"{name}: there is no {target}"
+
+
+def check_tests():
+    with open(os.path.join(BUILD, "meson-info", "intro-tests.json"), encoding="utf-8") as listed:
+        tests = {test["name"] for test in json.load(listed)}
+    table = [line for line in read("README.md").splitlines() if re.match(r"\| \d", line)]
+    if not table:
+        yield "README.md: there is no table of promises"
+    for line in table:
+        named = re.findall(r"`([^`]+)`", line.split("|")[-2])
+        if not named:
+            yield f"README.md: a promise without a test: {line}"
+        for test in named:
+            if test not in tests:
+                yield f"README.md: there is no test {test}"
+
+
+FINDINGS = [finding for check in (check_program, check_manual, check_links, check_tests)
+            for finding in check()]
+for sentence in FINDINGS:
+    print(sentence)
+print(f"documents: {len(FINDINGS)} findings")
+sys.exit(1 if FINDINGS else 0)
