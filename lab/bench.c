@@ -13,7 +13,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define RUNS       15
+#define RUNS 15
 #define RUNS_QUICK 3
 
 struct bench bench;
@@ -152,8 +152,10 @@ static void choose(struct request *request, const char *name)
 static void parse(int argc, char **argv, struct request *request)
 {
     static const struct option names[] = {
-        {"runs", required_argument, NULL, 'r'}, {"quick", no_argument, NULL, 'q'},
-        {"json", no_argument, NULL, 'j'},       {"help", no_argument, NULL, 'h'},
+        {"runs", required_argument, NULL, 'r'},
+        {"quick", no_argument, NULL, 'q'},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     int option;
@@ -189,5 +191,5 @@ int main(int argc, char **argv)
     struct request request = {.argc = argc, .argv = argv};
 
     parse(argc, argv, &request);
-    return lab_guarded("holdfast-bench", measure_all, &request);
+    return lab_guarded(measure_all, &request);
 }

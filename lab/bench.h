@@ -17,10 +17,10 @@
 #define BENCH_ROWS_MAX 160u
 
 struct bench_row {
-    const char *key;       /* "truncate.busy.holdfast": for JSON and the bars */
-    const char *situation; /* what is around: "mapped, another thread pinning" */
-    const char *subject;   /* what is measured: "Holdfast", "ftruncate, tmpfs" */
-    const char *beside;    /* key of the row that the ratio is to; null: none */
+    const char *key;                /* "truncate.busy.holdfast": for JSON and the bars */
+    const char *situation;          /* what is around: "mapped, another thread pinning" */
+    const char *subject;            /* what is measured: "Holdfast", "ftruncate, tmpfs" */
+    const char *beside;             /* key of the row that the ratio is to; null: none */
     double (*measure)(void *state); /* one sample, in the unit of the group */
     void *state;
     const char *group;
@@ -36,8 +36,8 @@ struct bench_group {
 
 /* One run of the program. */
 struct bench {
-    const char *folder;   /* private, in memory */
-    const char *disk;     /* a folder on a disk's file system; null: there is none */
+    const char *folder;    /* private, in memory */
+    const char *disk;      /* a folder on a disk's file system; null: there is none */
     const char *disk_type; /* "ext4" */
     unsigned runs, cpus;
     bool quick, json;
@@ -63,9 +63,10 @@ extern struct bench_group bench_pin_group, bench_truncate_group, bench_punch_gro
 /* The calls that are measured. Both builds of the library are called through such a table, so that a
  * call costs the same on both sides. */
 #define BENCH_CALLS(X)                                                                             \
-    X(hf_pool_create) X(hf_pool_open) X(hf_pool_close) X(hf_pool_info) X(hf_open) X(hf_close)      \
-    X(hf_read) X(hf_write) X(hf_truncate) X(hf_fallocate) X(hf_pin) X(hf_unpin) X(hf_stats)        \
-    X(hf_strerror_detail)
+    X(hf_pool_create)                                                                              \
+    X(hf_pool_open)                                                                                \
+    X(hf_pool_close) X(hf_pool_info) X(hf_open) X(hf_close) X(hf_read) X(hf_write) X(hf_truncate)  \
+        X(hf_fallocate) X(hf_pin) X(hf_unpin) X(hf_stats) X(hf_strerror_detail)
 
 struct bench_library {
 #define X(call) __typeof__(&call) call;
@@ -106,7 +107,8 @@ void bench_stay_on_cpu(unsigned number); /* of those that this program may use, 
 /* Runs `loop` in `threads` threads, each on a CPU of its own, at the same time; it returns how many
  * operations it did until *stop, and waits for nothing. The mean ns of CPU time of an operation. */
 double bench_together(unsigned threads,
-                      uint64_t (*loop)(void *arg, unsigned thread, const uint64_t *stop), void *arg);
+                      uint64_t (*loop)(void *arg, unsigned thread, const uint64_t *stop),
+                      void *arg);
 
 /* A second thread, on the second CPU. */
 enum bench_company { BENCH_ALONE, BENCH_IDLE, BENCH_BUSY };
@@ -123,6 +125,8 @@ void bench_companion_begin(struct bench_companion *companion, enum bench_company
                            void (*step)(void *arg, uint64_t *chance), void *arg);
 void bench_companion_end(struct bench_companion *companion);
 
+/* CPU time of this thread: what others do on the machine meanwhile does not count. */
+uint64_t bench_own_cpu_ns(void);
 /* ns that two readings of the clock, one after the other, are apart. */
 uint64_t bench_clock_ns(void);
 

@@ -16,11 +16,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define FILE_PAGES    UINT64_C(256)
-#define CHANGES       UINT64_C(100)
+#define FILE_PAGES UINT64_C(256)
+#define CHANGES UINT64_C(100)
 #define TOUCHED_PAGES 32u /* from the file's start; never changed */
-#define REPEATS       10u
-#define POOL_BYTES    (64 * LAB_MIB)
+#define REPEATS 10u
+#define POOL_BYTES (64 * LAB_MIB)
 
 /* A file of one store. */
 struct store_file {
@@ -33,8 +33,9 @@ struct store_file {
 struct store {
     const char *key;
     const char *truncate_name, *punch_name;
-    void (*fill)(struct store_file *file);   /* all pages have blocks; nobody has touched them */
-    void (*map_all)(struct store_file *file); /* every page is touched, as the other thread does it */
+    void (*fill)(struct store_file *file); /* all pages have blocks; nobody has touched them */
+    void (*map_all)(
+        struct store_file *file); /* every page is touched, as the other thread does it */
     void (*touch)(void *file, uint64_t *chance);
     int (*truncate)(struct store_file *file, uint64_t size);
     int (*punch)(struct store_file *file, uint64_t off);
@@ -116,7 +117,8 @@ static int host_truncate(struct store_file *file, uint64_t size)
 
 static int host_punch(struct store_file *file, uint64_t off)
 {
-    return fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)LAB_PAGE);
+    return fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
+                     (off_t)LAB_PAGE);
 }
 
 static int open_unnamed(const char *folder)
@@ -244,7 +246,8 @@ static double measure(void *state)
     return (double)ns / (double)(repeats * CHANGES) / 1000;
 }
 
-static void add_situation(struct bench_group *group, const struct situation *situation, bool punches)
+static void add_situation(struct bench_group *group, const struct situation *situation,
+                          bool punches)
 {
     for (unsigned i = 0; i < STORES; i++) {
         struct change_case *what;
@@ -253,15 +256,16 @@ static void add_situation(struct bench_group *group, const struct situation *sit
             continue;
         what = lab_alloc(sizeof *what);
         *what = (struct change_case){&stores[i], situation, punches};
-        bench_add(group, (struct bench_row){
-                             .key = bench_text("%s.%s.%s", group->name, situation->key, stores[i].key),
-                             .situation = situation->text,
-                             .subject = punches ? stores[i].punch_name : stores[i].truncate_name,
-                             .beside = i == HOLDFAST ? NULL
-                                                     : bench_text("%s.%s.holdfast", group->name,
-                                                                  situation->key),
-                             .measure = measure,
-                             .state = what});
+        bench_add(group,
+                  (struct bench_row){
+                      .key = bench_text("%s.%s.%s", group->name, situation->key, stores[i].key),
+                      .situation = situation->text,
+                      .subject = punches ? stores[i].punch_name : stores[i].truncate_name,
+                      .beside = i == HOLDFAST
+                                    ? NULL
+                                    : bench_text("%s.%s.holdfast", group->name, situation->key),
+                      .measure = measure,
+                      .state = what});
     }
 }
 
@@ -269,7 +273,8 @@ static void begin(struct bench_group *group)
 {
     open_stores();
     if (!have(ON_DISK))
-        bench_note("No file system of a disk could be written to: the rows beside it are left out.");
+        bench_note(
+            "No file system of a disk could be written to: the rows beside it are left out.");
     for (size_t i = 0; i < sizeof situations / sizeof situations[0]; i++) {
         if (situations[i].company == BENCH_BUSY && bench.cpus < 2)
             bench_note("There is one CPU only: nothing is measured beside a busy thread.");

@@ -79,7 +79,8 @@ struct bench_pool *bench_pool_new(const struct bench_library *library, const cha
 {
     static unsigned pools;
     struct bench_pool *pool = lab_alloc(sizeof *pool);
-    struct hf_pool_options options = {.size = sizeof options, .engine = engine, .pool_bytes = bytes};
+    struct hf_pool_options options = {
+        .size = sizeof options, .engine = engine, .pool_bytes = bytes};
     struct hf_pool_info info = {.size = sizeof info};
     char path[PATH_MAX];
 
@@ -104,7 +105,8 @@ struct hf_file *bench_file_new(struct bench_pool *pool)
     char name[32];
 
     snprintf(name, sizeof name, "file-%u", pool->files++);
-    bench_must(pool->library, pool->library->hf_open(pool->pool, name, O_RDWR | O_CREAT, 0600, &file),
+    bench_must(pool->library,
+               pool->library->hf_open(pool->pool, name, O_RDWR | O_CREAT, 0600, &file),
                "making a file");
     return file;
 }
@@ -114,7 +116,8 @@ void bench_file_fill(const struct bench_pool *pool, struct hf_file *file, uint64
     const struct bench_library *library = pool->library;
 
     bench_must(library, library->hf_truncate(file, 0, NULL), "emptying a file");
-    bench_must(library, library->hf_fallocate(file, 0, 0, pages * LAB_PAGE, NULL), "filling a file");
+    bench_must(library, library->hf_fallocate(file, 0, 0, pages * LAB_PAGE, NULL),
+               "filling a file");
 }
 
 void bench_file_map(const struct bench_pool *pool, struct hf_file *file, uint64_t first,
@@ -124,8 +127,9 @@ void bench_file_map(const struct bench_pool *pool, struct hf_file *file, uint64_
     struct iovec iov[512];
     struct hf_pin pin;
 
-    bench_must(library,
-               library->hf_pin(file, first * LAB_PAGE, pages * LAB_PAGE, HF_PIN_READ, iov, 512, &pin),
-               "pinning");
+    bench_must(
+        library,
+        library->hf_pin(file, first * LAB_PAGE, pages * LAB_PAGE, HF_PIN_READ, iov, 512, &pin),
+        "pinning");
     bench_must(library, library->hf_unpin(&pin), "unpinning");
 }

@@ -10,8 +10,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define XFS_MAGIC   0x58465342
-#define ZFS_MAGIC   0x2fc12fc1
+#define XFS_MAGIC 0x58465342
+#define ZFS_MAGIC 0x2fc12fc1
 #define BCACHEFS_MAGIC 0xca451a4e
 
 /* The kinds of file systems that lie on a disk and are measured as such. */
@@ -20,9 +20,10 @@ static const char *disk_type(const char *path)
     static const struct {
         unsigned magic;
         const char *name;
-    } types[] = {{EXT4_SUPER_MAGIC, "ext4"}, {XFS_MAGIC, "xfs"},   {BTRFS_SUPER_MAGIC, "btrfs"},
-                 {F2FS_SUPER_MAGIC, "f2fs"}, {ZFS_MAGIC, "zfs"},   {BCACHEFS_MAGIC, "bcachefs"},
-                 {OVERLAYFS_SUPER_MAGIC, "overlayfs"}};
+    } types[] = {
+        {EXT4_SUPER_MAGIC, "ext4"},          {XFS_MAGIC, "xfs"}, {BTRFS_SUPER_MAGIC, "btrfs"},
+        {F2FS_SUPER_MAGIC, "f2fs"},          {ZFS_MAGIC, "zfs"}, {BCACHEFS_MAGIC, "bcachefs"},
+        {OVERLAYFS_SUPER_MAGIC, "overlayfs"}};
     struct statfs fs;
 
     if (statfs(path, &fs) != 0 || access(path, W_OK | X_OK) != 0)
@@ -104,8 +105,8 @@ static void date_text(char *value, size_t room)
 const struct bench_fact *bench_machine(void)
 {
     static struct bench_fact facts[] = {
-        {"Holdfast", ""}, {"date", ""},         {"processor", ""}, {"CPUs used", ""},
-        {"kernel", ""},   {"memory", ""},       {"memory folder", ""}, {"shmem huge pages", ""},
+        {"Holdfast", ""}, {"date", ""},   {"processor", ""},     {"CPUs used", ""},
+        {"kernel", ""},   {"memory", ""}, {"memory folder", ""}, {"shmem huge pages", ""},
         {"disk", ""},     {NULL, ""},
     };
     struct utsname kernel;

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #define THREADS_MAX 256u
-#define WARM_STEPS  1000u
+#define WARM_STEPS 1000u
 
 void bench_stay_on_cpu(unsigned number)
 {
@@ -38,8 +38,7 @@ uint64_t bench_clock_ns(void)
 
 /* ------------------------------------------------------------------------- together ------ */
 
-/* CPU time of this thread: what others do on the machine meanwhile does not count. */
-static uint64_t own_cpu_ns(void)
+uint64_t bench_own_cpu_ns(void)
 {
     struct timespec used;
 
@@ -70,9 +69,9 @@ static void *run_one(void *arg)
     bench_stay_on_cpu(self->number);
     together->loop(together->arg, self->number, &(uint64_t){1});
     pthread_barrier_wait(&together->start);
-    start = own_cpu_ns();
+    start = bench_own_cpu_ns();
     count = together->loop(together->arg, self->number, &together->stop);
-    self->ns = (double)(own_cpu_ns() - start) / (double)count;
+    self->ns = (double)(bench_own_cpu_ns() - start) / (double)count;
     return NULL;
 }
 

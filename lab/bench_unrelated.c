@@ -8,13 +8,13 @@
 
 #include <stdlib.h>
 
-#define PINS        10000u
-#define FILE_PAGES  UINT64_C(256)
-#define HELD_PAGES  UINT64_C(100) /* from the file's start: pinned, never changed */
-#define CHANGES     UINT64_C(100)
-#define REPEATS     10u
+#define PINS 10000u
+#define FILE_PAGES UINT64_C(256)
+#define HELD_PAGES UINT64_C(100) /* from the file's start: pinned, never changed */
+#define CHANGES UINT64_C(100)
+#define REPEATS 10u
 #define OTHER_FILES 100u
-#define POOL_BYTES  (256 * LAB_MIB)
+#define POOL_BYTES (256 * LAB_MIB)
 
 struct unrelated;
 
@@ -37,11 +37,20 @@ struct unrelated {
 static struct unrelated cases[] = {
     {.key = "none", .text = "no other pins"},
     {.key = "same", .text = "10,000 on other pages of the file, one thread", .threads = 1},
-    {.key = "others", .text = "10,000 on 100 other files, one thread", .threads = 1, .other_files = true},
+    {.key = "others",
+     .text = "10,000 on 100 other files, one thread",
+     .threads = 1,
+     .other_files = true},
     {.key = "spread", .text = "10,000 on other pages of the file, 8 threads", .threads = 8},
-    {.key = "spread-others", .text = "10,000 on 100 other files, 8 threads", .threads = 8, .other_files = true},
+    {.key = "spread-others",
+     .text = "10,000 on 100 other files, 8 threads",
+     .threads = 8,
+     .other_files = true},
     {.key = "many", .text = "10,000 on other pages of the file, 400 threads", .threads = 400},
-    {.key = "many-others", .text = "10,000 on 100 other files, 400 threads", .threads = 400, .other_files = true},
+    {.key = "many-others",
+     .text = "10,000 on 100 other files, 400 threads",
+     .threads = 400,
+     .other_files = true},
 };
 #define CASES (sizeof cases / sizeof cases[0])
 
@@ -55,7 +64,8 @@ static struct hf_pin *hold(const struct holder *holder)
     for (unsigned i = 0; i < holder->pins; i++)
         bench_must(library,
                    library->hf_pin(what->other_files ? what->others[i % OTHER_FILES] : what->file,
-                                   i % HELD_PAGES * LAB_PAGE, LAB_PAGE, HF_PIN_READ, &iov, 1, &pins[i]),
+                                   i % HELD_PAGES * LAB_PAGE, LAB_PAGE, HF_PIN_READ, &iov, 1,
+                                   &pins[i]),
                    "pinning");
     return pins;
 }
@@ -117,8 +127,8 @@ static void end_case(struct unrelated *what)
 static void restore(const struct unrelated *what)
 {
     bench_must(&bench_real,
-               hf_fallocate(what->file, 0, HELD_PAGES * LAB_PAGE, (FILE_PAGES - HELD_PAGES) * LAB_PAGE,
-                            NULL),
+               hf_fallocate(what->file, 0, HELD_PAGES * LAB_PAGE,
+                            (FILE_PAGES - HELD_PAGES) * LAB_PAGE, NULL),
                "filling a file");
     bench_file_map(what->pool, what->file, HELD_PAGES, FILE_PAGES - HELD_PAGES);
 }

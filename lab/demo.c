@@ -11,8 +11,8 @@
 #include <sys/random.h>
 #include <sysexits.h>
 
-#define INPUT      "/usr/share"
-#define SECONDS    15
+#define INPUT "/usr/share"
+#define SECONDS 15
 #define ALL_WITHIN 55.0 /* seconds, unless --seconds was given */
 
 static const char help_text[] =
@@ -86,9 +86,13 @@ static void print_input(const struct demo_options *options, const struct demo_tr
 {
     char files[LAB_TEXT], bytes[LAB_TEXT];
 
-    printf("Holdfast %s: %s files, %s, of %s, read in %.1f s (seed %llu)\n\n", hf_version(),
+    printf("Holdfast %s: %s files, %s, of %s, read in %.1f s (seed %llu)\n", hf_version(),
            lab_count_text(files, tree->file_count), lab_bytes_text(bytes, (double)tree->bytes),
            options->input, reading, (unsigned long long)options->seed);
+    if (tree->unreadable)
+        printf("(%s of its files or folders could not be read and are left out)\n",
+               lab_count_text(files, tree->unreadable));
+    putchar('\n');
     fflush(stdout);
 }
 
@@ -115,9 +119,9 @@ static struct demo_half *run_half(const struct demo_options *options, const stru
     return half;
 }
 
-static bool is_sound(const struct demo_half *half)
+static bool is_harmed(const struct demo_half *half)
 {
-    return !demo_reused(half) && !half->damaged_files && !half->wrong_sizes && !half->dead;
+    return demo_reused(half) || half->damaged_files || (half->wrong_sizes && !half->dead);
 }
 
 static void print_verdict(const struct demo_half *with, const struct demo_half *without)
@@ -126,13 +130,17 @@ static void print_verdict(const struct demo_half *with, const struct demo_half *
 
     lab_count_text(pins, demo_pins(with));
     lab_count_text(reused, demo_reused(without));
-    if (!is_sound(with))
-        printf("Verdict: BROKEN. With the engine that looks for pins, pins or files came to harm.\n");
+    if (is_harmed(with))
+        printf(
+            "Verdict: BROKEN. With the engine that looks for pins, pins or files came to harm.\n");
+    else if (with->dead)
+        printf("Verdict: none. A process ended before its time.\n");
     else if (!demo_reused(without))
-        printf("Verdict: proves nothing. The engine that does not look was not caught; run longer.\n");
+        printf(
+            "Verdict: proves nothing. The engine that does not look was not caught; run longer.\n");
     else
-        printf("Verdict: of %s pins none was over a reused block; without looking, %s were.\n", pins,
-               reused);
+        printf("Verdict: of %s pins none was over a reused block; without looking, %s were.\n",
+               pins, reused);
 }
 
 static int demonstrate(const char *folder, void *arg)
@@ -144,14 +152,14 @@ static int demonstrate(const char *folder, void *arg)
     double reading, seconds;
     bool proved;
 
-    demo_tree_read(options->input, &tree);
+    demo_tree_read(options->input, folder, &tree);
     reading = (double)(lab_now_ns() - start) / 1e9;
     seconds = half_seconds(options, reading);
     if (!options->json)
         print_input(options, &tree, reading);
     with = run_half(options, &tree, "slots", cure_heading, folder, seconds);
     without = run_half(options, &tree, "unpatched", bug_heading, folder, seconds);
-    proved = is_sound(with) && demo_reused(without);
+    proved = !is_harmed(with) && !with->dead && demo_reused(without);
     if (options->json)
         demo_print_json(options, &tree, with, without, proved);
     else
@@ -167,5 +175,5 @@ int main(int argc, char **argv)
         options.seed = lab_now_ns();
     options.seed &= UINT32_MAX;
     parse(argc, argv, &options);
-    return lab_guarded("holdfast-demo", demonstrate, &options);
+    return lab_guarded(demonstrate, &options);
 }

@@ -47,8 +47,9 @@ struct demo_tree {
     uint64_t filled_count;
 };
 
-/* Reads the tree in a fixed order; ends the program with a sentence if it holds too little. */
-void demo_tree_read(const char *input, struct demo_tree *tree);
+/* Reads the tree in a fixed order, as much as a pool in `folder` can hold too; ends the program with a
+ * sentence if that is too little. */
+void demo_tree_read(const char *input, const char *folder, struct demo_tree *tree);
 
 static inline uint64_t demo_pages(const struct demo_file *file)
 {
@@ -94,9 +95,9 @@ double demo_duration_at(const struct demo_durations *durations, double share); /
 struct demo_counts {
     uint64_t pins, bytes, held, writing; /* held for a while; pinned to write */
     uint64_t past_end, no_space;         /* pins of what was cut off; of holes in a full pool */
-    uint64_t foreign;  /* pins that met bytes that never were in the file */
-    uint64_t changed;  /* pins whose bytes were right, and wrong before they were let go */
-    uint64_t gave_up;  /* layout changes at their deadline */
+    uint64_t foreign;                    /* pins that met bytes that never were in the file */
+    uint64_t changed;   /* pins whose bytes were right, and wrong before they were let go */
+    uint64_t gave_up;   /* layout changes at their deadline */
     uint64_t postponed; /* reloads and moves in a full pool */
     struct demo_durations kinds[DEMO_KINDS];
 } __attribute__((aligned(64)));

@@ -15,10 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WORKERS     (DEMO_READERS + DEMO_WRITERS)
+#define WORKERS (DEMO_READERS + DEMO_WRITERS)
 #define SPARE_PAGES UINT64_C(2048)
-#define LINE_NS     (LAB_SEC / 10)
-#define STUCK_NS    (20 * LAB_SEC) /* after the end was told; a right worker needs a moment */
+#define LINE_NS (LAB_SEC / 10)
+#define STUCK_NS (20 * LAB_SEC) /* after the end was told; a right worker needs a moment */
 
 const char *const demo_kind_names[DEMO_KINDS] = {"truncate", "punch", "move", "delete", "reload"};
 
@@ -218,8 +218,8 @@ static void end_stuck(struct demo_half *half, const pid_t *pids)
 {
     for (unsigned i = 0; i < WORKERS; i++)
         if (pids[i]) {
-            lab_say("a %s process did not come to an end (engine %s); it is killed",
-                    worker_name(i), half->engine);
+            lab_say("a %s process did not come to an end (engine %s); it is killed", worker_name(i),
+                    half->engine);
             kill(pids[i], SIGKILL);
         }
 }

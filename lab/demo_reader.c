@@ -14,11 +14,11 @@
 #include <unistd.h>
 
 #define PINS_AN_OPENING 16
-#define RANGE_PAGES     64u /* the longest */
-#define HOLD_SHARE      32  /* one pin of so many is held */
-#define WRITE_SHARE     128 /* one is to write */
-#define HOLD_MIN_NS     50000
-#define HOLD_MAX_NS     500000
+#define RANGE_PAGES 64u /* the longest */
+#define HOLD_SHARE 32   /* one pin of so many is held */
+#define WRITE_SHARE 128 /* one is to write */
+#define HOLD_MIN_NS 50000
+#define HOLD_MAX_NS 500000
 
 struct reader {
     struct demo_half *half;
@@ -57,17 +57,19 @@ static void choose_range(struct reader *reader, struct visit *visit, uint64_t pa
     uint64_t all = demo_pages(visit->original);
 
     visit->pages = 1 + lab_below(&reader->chance, most);
-    visit->first = page - lab_below(&reader->chance, (page < visit->pages ? page : visit->pages - 1) + 1);
+    visit->first =
+        page - lab_below(&reader->chance, (page < visit->pages ? page : visit->pages - 1) + 1);
     if (visit->first + visit->pages > all)
         visit->pages = all - visit->first;
     end = (visit->first + visit->pages) * LAB_PAGE;
-    visit->bytes = (end < visit->original->bytes ? end : visit->original->bytes) - visit->first * LAB_PAGE;
+    visit->bytes =
+        (end < visit->original->bytes ? end : visit->original->bytes) - visit->first * LAB_PAGE;
 }
 
 /* Calls `each` for every page of the range, where it lies. */
 static void each_page(struct reader *reader, struct visit *visit,
-                      void (*each)(struct reader *reader, struct visit *visit, uint64_t i, char *memory,
-                                   uint64_t bytes))
+                      void (*each)(struct reader *reader, struct visit *visit, uint64_t i,
+                                   char *memory, uint64_t bytes))
 {
     uint64_t i = 0;
 
@@ -81,7 +83,8 @@ static void each_page(struct reader *reader, struct visit *visit,
 }
 
 /* Remembers the worst that was seen of the page; whole once and not later is as bad as foreign. */
-static void look(struct reader *reader, struct visit *visit, uint64_t i, char *memory, uint64_t bytes)
+static void look(struct reader *reader, struct visit *visit, uint64_t i, char *memory,
+                 uint64_t bytes)
 {
     const struct demo_tree *tree = reader->half->tree;
     uint64_t page = visit->original->first_page + visit->first + i;
@@ -160,7 +163,9 @@ static void write_through(struct reader *reader, struct visit *visit)
     lab_count(&reader->counts->changed, saw_foreign(visit));
 }
 
-static void pin_once(struct reader *reader, struct hf_file *file, struct visit *visit, uint64_t page)
+/* False: the range has been cut off. */
+static bool pin_once(struct reader *reader, struct hf_file *file, struct visit *visit,
+                     uint64_t page)
 {
     bool writes = lab_below(&reader->chance, WRITE_SHARE) == 0;
     struct hf_pin pin;
@@ -171,7 +176,9 @@ static void pin_once(struct reader *reader, struct hf_file *file, struct visit *
                 visit->iov, (int)RANGE_PAGES, &pin);
     if (rc == -EFAULT) {
         lab_count(&reader->counts->past_end, 1);
-    } else if (rc == -ENOSPC) {
+        return false;
+    }
+    if (rc == -ENOSPC) {
         lab_count(&reader->counts->no_space, 1);
     } else {
         visit->pieces = (int)demo_must(rc, "pinning a range of", visit->original->path);
@@ -179,6 +186,7 @@ static void pin_once(struct reader *reader, struct hf_file *file, struct visit *
         demo_must(hf_unpin(&pin), "unpinning a range of", visit->original->path);
         lab_count(&reader->counts->pins, 1);
     }
+    return true;
 }
 
 static void visit_file(struct reader *reader)
@@ -195,7 +203,8 @@ static void visit_file(struct reader *reader)
         return; /* it is being made anew */
     demo_must(rc, "opening", visit.original->path);
     for (int i = 0; i < PINS_AN_OPENING && !lab_peek(&reader->half->stop); i++)
-        pin_once(reader, file, &visit, page);
+        if (!pin_once(reader, file, &visit, page))
+            break;
     demo_must(hf_close(file), "closing", visit.original->path);
 }
 

@@ -128,7 +128,8 @@ static void print_changes(const struct demo_half *half, const struct demo_counts
     }
     row_of_times("that had to wait for pins", stats->drains_waited, waited_at(stats, 0.5),
                  waited_at(stats, 0.99), (double)stats->wait_ns_max);
-    row_of_count("  that gave up at their deadline", counts->gave_up, "(200 us; one in ten has one)");
+    row_of_count("  that gave up at their deadline", counts->gave_up,
+                 "(200 us; one in ten has one)");
     row_of_count("  that detached held blocks", stats->detaches, "(one in ten may)");
 }
 
@@ -164,8 +165,9 @@ void demo_print_half(const struct demo_half *half)
     struct demo_counts counts = sum_counts(half);
     char bytes[LAB_TEXT];
 
-    printf("   %u reader and %u writer processes, %.1f s, in a pool of %s that is as good as full\n\n",
-           DEMO_READERS, DEMO_WRITERS, half->seconds, lab_bytes_text(bytes, (double)half->pool_bytes));
+    printf(
+        "   %u reader and %u writer processes, %.1f s, in a pool of %s that is as good as full\n\n",
+        DEMO_READERS, DEMO_WRITERS, half->seconds, lab_bytes_text(bytes, (double)half->pool_bytes));
     print_pins(half, &counts);
     print_changes(half, &counts);
     print_reloads(half);
@@ -207,7 +209,8 @@ static void json_half(const char *name, const struct demo_half *half)
     printf("    ");
     json_times("waited", stats->drains_waited, waited_at(stats, 0.5), waited_at(stats, 0.99),
                (double)stats->wait_ns_max);
-    printf(",\n    \"gave_up\": %" PRIu64 ", \"detached\": %" PRIu64 ", \"postponed\": %" PRIu64 ",\n",
+    printf(",\n    \"gave_up\": %" PRIu64 ", \"detached\": %" PRIu64 ", \"postponed\": %" PRIu64
+           ",\n",
            counts.gave_up, stats->detaches, counts.postponed);
     printf("    \"pins_over_a_reused_block\": %" PRIu64 ", \"at_first_look\": %" PRIu64
            ", \"while_held\": %" PRIu64 ",\n",

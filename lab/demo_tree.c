@@ -132,44 +132,45 @@ static void read_folder(struct reading *reading, const char *path)
     free(entries);
 }
 
-/* No more than memory holds: the originals once, and once in a pool. */
-static uint64_t bytes_max(void)
+/* No more than memory holds: the originals once, and once in a pool in the folder. */
+static uint64_t pages_max(const char *folder)
 {
-    uint64_t third = lab_memory_available() / 3;
+    uint64_t third = lab_room(folder) / 3;
 
-    return third < BYTES_MAX ? third / LAB_PAGE * LAB_PAGE : BYTES_MAX;
+    return (third < BYTES_MAX ? third : BYTES_MAX) / LAB_PAGE;
 }
 
 static void expect_enough(const char *input, const struct demo_tree *tree)
 {
     if (tree->filled_count >= FILES_MIN)
         return;
-    lab_say("%s: %llu files with content could be read (%llu could not, or are no plain files); at least "
-            "%u are needed. --input DIR takes another tree",
-            input, (unsigned long long)tree->filled_count, (unsigned long long)tree->unreadable,
-            FILES_MIN);
+    lab_say(
+        "%s: %llu files with content could be read and fit into memory, %llu could not be read; at "
+        "least %u are needed (--input DIR takes another tree)",
+        input, (unsigned long long)tree->filled_count, (unsigned long long)tree->unreadable,
+        FILES_MIN);
     exit(EX_NOINPUT);
 }
 
-void demo_tree_read(const char *input, struct demo_tree *tree)
+void demo_tree_read(const char *input, const char *folder, struct demo_tree *tree)
 {
-    uint64_t pages_max = bytes_max() / LAB_PAGE;
-    struct reading reading = {.tree = tree, .pages_max = pages_max};
+    uint64_t room = pages_max(folder);
+    struct reading reading = {.tree = tree, .pages_max = room};
     char *trimmed = strdup(input);
     size_t len = strlen(input);
 
     while (trimmed && len > 1 && trimmed[len - 1] == '/')
         trimmed[--len] = '\0';
     reading.input = trimmed;
-    reading.originals = lab_shared(pages_max * LAB_PAGE);
+    reading.originals = lab_shared(room * LAB_PAGE);
     *tree = (struct demo_tree){.originals = reading.originals,
                                .files = lab_alloc(FILES_MAX * sizeof *tree->files),
                                .filled = lab_alloc(FILES_MAX * sizeof *tree->filled),
-                               .sums = lab_shared(pages_max * sizeof *tree->sums)};
+                               .sums = lab_shared(room * sizeof *tree->sums)};
     read_folder(&reading, trimmed);
     demo_progress_wipe();
     expect_enough(input, tree);
-    mprotect(reading.originals, pages_max * LAB_PAGE, PROT_READ);
+    mprotect(reading.originals, room * LAB_PAGE, PROT_READ);
     free(trimmed);
 }
 

@@ -12,14 +12,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define OWED          4u   /* files that wait to be made whole */
-#define BURST         24   /* steps around one file, about */
-#define CUT_PAGES     256u /* the most that one step takes */
-#define DELETE_BYTES  LAB_MIB
-#define CHUNK_BYTES   (64 << 10)
-#define IN_TIME_NS    200000
-#define MOMENT_SHARE  16 /* one step of so many gives the readers a moment to be there */
-#define MOMENT_US     50
+#define OWED 4u        /* files that wait to be made whole */
+#define BURST 24       /* steps around one file, about */
+#define CUT_PAGES 256u /* the most that one step takes */
+#define DELETE_BYTES LAB_MIB
+#define CHUNK_BYTES (64 << 10)
+#define IN_TIME_NS 200000
+#define MOMENT_SHARE 16 /* one step of so many gives the readers a moment to be there */
+#define MOMENT_US 50
 
 struct owed {
     uint64_t file;
@@ -104,7 +104,8 @@ static void owe(struct writer *writer, uint64_t file, uint64_t from, uint64_t to
 }
 
 /* The bytes [from, to), as far as there is room; where it got to. */
-static uint64_t write_originals(struct writer *writer, struct hf_file *file, const struct owed *owed)
+static uint64_t write_originals(struct writer *writer, struct hf_file *file,
+                                const struct owed *owed)
 {
     const struct demo_file *original = original_of(writer, owed->file);
     struct demo_state *state = &writer->half->states[owed->file];
@@ -181,8 +182,8 @@ static void punch(struct writer *writer, struct hf_file *file)
         len = original->bytes - off;
     announce(writer, writer->file, off);
     start = lab_now_ns();
-    if (done(writer, DEMO_PUNCH, start,
-             hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, off, len, &policy), original->path))
+    if (done(writer, DEMO_PUNCH, start, hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, off, len, &policy),
+             original->path))
         owe(writer, writer->file, off, off + len);
 }
 

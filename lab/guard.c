@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -24,18 +25,16 @@
 
 #define SEGMENTS_MAX 8
 
-static const char *program_name = "lab";
-
 /* Names of segments of pools; shared, because the child fills it and the guard reads it. */
 static struct segments {
     uint64_t count;
     uint8_t uuid[SEGMENTS_MAX][16];
-} *segments;
+} * segments;
 
 static void say(const char *format, va_list args)
 {
     fflush(stdout);
-    fprintf(stderr, "%s: ", program_name);
+    fprintf(stderr, "%s: ", program_invocation_short_name);
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
 }
@@ -61,8 +60,8 @@ void lab_fail(const char *format, ...)
 
 void *lab_shared(size_t bytes)
 {
-    void *memory =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     if (memory == MAP_FAILED)
         lab_fail("%zu bytes of shared memory: %s", bytes, strerror(errno));
@@ -86,14 +85,14 @@ uint64_t lab_number(const char *option, const char *text, uint64_t min, uint64_t
     errno = 0;
     value = strtoull(text, &end, 10);
     if (errno || *end || end == text || *text == '-' || value < min || value > max) {
-        lab_say("%s %s: a number from %llu to %llu is wanted", option, text, (unsigned long long)min,
-                (unsigned long long)max);
+        lab_say("%s %s: a number from %llu to %llu is wanted", option, text,
+                (unsigned long long)min, (unsigned long long)max);
         exit(EX_USAGE);
     }
     return value;
 }
 
-uint64_t lab_memory_available(void)
+static uint64_t memory_available(void)
 {
     FILE *meminfo = fopen("/proc/meminfo", "re");
     unsigned long long kib = 0;
@@ -105,6 +104,17 @@ uint64_t lab_memory_available(void)
     if (meminfo)
         fclose(meminfo);
     return (uint64_t)kib << 10;
+}
+
+uint64_t lab_room(const char *folder)
+{
+    uint64_t memory = memory_available(), free_bytes;
+    struct statvfs fs;
+
+    if (statvfs(folder, &fs) != 0)
+        return 0;
+    free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    return memory < free_bytes ? memory : free_bytes;
 }
 
 static bool is_memory(const char *path)
@@ -120,7 +130,8 @@ static bool make_folder(char folder[PATH_MAX])
 
     if (!below || !is_memory(below))
         below = "/dev/shm";
-    if (snprintf(folder, PATH_MAX, "%s/%s-XXXXXX", below, program_name) >= PATH_MAX ||
+    if (snprintf(folder, PATH_MAX, "%s/%s-XXXXXX", below, program_invocation_short_name) >=
+            PATH_MAX ||
         !mkdtemp(folder)) {
         lab_say("no folder of its own could be made under %s (%s); set TMPDIR to a tmpfs", below,
                 strerror(errno));
@@ -234,7 +245,7 @@ static int watch(pid_t worker, const sigset_t *signals, int *wait_status)
     }
 }
 
-int lab_guarded(const char *program, int (*body)(const char *folder, void *arg), void *arg)
+int lab_guarded(int (*body)(const char *folder, void *arg), void *arg)
 {
     struct work to_do = {.body = body, .arg = arg};
     char folder[PATH_MAX];
@@ -242,7 +253,6 @@ int lab_guarded(const char *program, int (*body)(const char *folder, void *arg),
     sigset_t signals;
     pid_t worker;
 
-    program_name = program;
     segments = lab_shared(sizeof *segments);
     if (!make_folder(folder))
         return EX_CANTCREAT;

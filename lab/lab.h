@@ -15,9 +15,9 @@
 #include <time.h>
 
 #define LAB_PAGE UINT64_C(4096) /* HF_BLOCK_BYTES, and what a page table of the kernel maps */
-#define LAB_MIB  (UINT64_C(1) << 20)
-#define LAB_GIB  (UINT64_C(1) << 30)
-#define LAB_SEC  UINT64_C(1000000000)
+#define LAB_MIB (UINT64_C(1) << 20)
+#define LAB_GIB (UINT64_C(1) << 30)
+#define LAB_SEC UINT64_C(1000000000)
 
 /* ------------------------------------------------------------------------------ guard.c -- */
 
@@ -25,7 +25,7 @@
  * else under /dev/shm. This process only watches: when the child ends, dies, or a signal asks for
  * the end, it ends the child and all that the child started, removes the folder and what else was
  * named by lab_also_remove(), and returns the exit status (or dies of the signal). */
-int lab_guarded(const char *program, int (*body)(const char *folder, void *arg), void *arg);
+int lab_guarded(int (*body)(const char *folder, void *arg), void *arg);
 
 /* A pool keeps its run-time segment beside it in memory, or under its uuid in /dev/shm. */
 void lab_also_remove(const uint8_t uuid[16]);
@@ -48,15 +48,16 @@ void *lab_alloc(size_t bytes);
 /* The number in text, from min to max, else a sentence and exit with EX_USAGE. */
 uint64_t lab_number(const char *option, const char *text, uint64_t min, uint64_t max);
 
-uint64_t lab_memory_available(void); /* bytes, of /proc/meminfo */
+/* Bytes that a file in the folder may take: what is free of its file system, and of the memory. */
+uint64_t lab_room(const char *folder);
 
 /* ------------------------------------------------------------------------------- text.c -- */
 
 #define LAB_TEXT 32
-const char *lab_count_text(char buf[LAB_TEXT], uint64_t count);     /* "1,234,567" */
-const char *lab_bytes_text(char buf[LAB_TEXT], double bytes);       /* "38.2 GiB" */
-const char *lab_ns_text(char buf[LAB_TEXT], double ns);             /* "3.1 us" */
-void lab_json_string(FILE *out, const char *text);                  /* with its quotes */
+const char *lab_count_text(char buf[LAB_TEXT], uint64_t count); /* "1,234,567" */
+const char *lab_bytes_text(char buf[LAB_TEXT], double bytes);   /* "38.2 GiB" */
+const char *lab_ns_text(char buf[LAB_TEXT], double ns);         /* "3.1 us" */
+void lab_json_string(FILE *out, const char *text);              /* with its quotes */
 
 /* --------------------------------------------------------------------- clock and chance -- */
 

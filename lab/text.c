@@ -41,8 +41,11 @@ const char *lab_ns_text(char buf[LAB_TEXT], double ns)
         ns /= 1000;
         unit++;
     }
-    snprintf(buf, LAB_TEXT, ns < 9.995 ? "%.2f %s" : ns < 99.95 ? "%.1f %s" : "%.0f %s", ns,
-             units[unit]);
+    snprintf(buf, LAB_TEXT,
+             ns < 9.995   ? "%.2f %s"
+             : ns < 99.95 ? "%.1f %s"
+                          : "%.0f %s",
+             ns, units[unit]);
     return buf;
 }
 

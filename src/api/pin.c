@@ -84,9 +84,15 @@ static inline bool plain(const struct hf_file *file, uint64_t off, uint64_t len,
 int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, struct iovec *iov,
            int iovcnt, struct hf_pin *pin)
 {
-    if (__builtin_expect(plain(file, off, len, flags, iovcnt), 1) &&
-        __builtin_expect(dax_pin_page(&file->fs->dax, file->vnode, off, len, flags, iov, pin), 1))
-        return 1;
+    if (__builtin_expect(plain(file, off, len, flags, iovcnt), 1)) {
+        enum dax_page_pin page =
+            dax_pin_page(&file->fs->dax, file->vnode, off, len, &flags, iov, pin);
+
+        if (__builtin_expect(page == DAX_PAGE_HELD, 1))
+            return 1;
+        if (page == DAX_PAGE_LEFT)
+            return pin_any(file, off, len, flags, iov, 1, pin); /* one page is one piece */
+    }
     return pin_any(file, off, len, flags, iov, iovcnt, pin);
 }
 

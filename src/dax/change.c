@@ -142,6 +142,7 @@ struct finding {
     struct dax_change *change;
     const struct shm_lane *self;
     bool own;         /* a pin of this thread */
+    bool copying;     /* a write that is under way */
     uint32_t process; /* of a holder */
     bool collect;     /* remember all, for a detaching policy; else the first will do */
     unsigned count;
@@ -177,6 +178,7 @@ static int found(struct finding *finding, uint64_t *word, uint64_t key,
         return 0;
     finding->count++;
     finding->own |= own;
+    finding->copying |= SHM_WHO_FLAGS(range->who) & DAX_PIN_COPY;
     finding->process = process;
     if (finding->collect)
         return remember(change, &holder);
@@ -274,7 +276,7 @@ static int judge(struct dax_change *change, const struct finding *finding)
     if (kind == HF_POLICY_NOWAIT)
         return give_up(change, EBUSY, "pinned (holdfast pins says by whom)");
     if (kind == HF_POLICY_DETACH)
-        return 0;
+        return finding->copying;
     if (finding->own)
         return give_up(change, EDEADLK, "this thread holds a pin there itself: unpin first");
     if (!past_deadline(change))
@@ -282,7 +284,7 @@ static int judge(struct dax_change *change, const struct finding *finding)
     if (kind == HF_POLICY_DEADLINE)
         return give_up(change, ETIMEDOUT,
                        "still pinned at the deadline (holdfast pins says by whom)");
-    return 0;
+    return finding->copying;
 }
 
 static int drain(struct dax_change *change)
@@ -403,9 +405,6 @@ void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t siz
     hf_store_release(&change->vnode->pending_version, version);
 }
 
-/* The bias comes back when layout changes have been away for some barriers' cost. */
-#define REBIAS_AFTER_BARRIERS 10u
-
 static int anybody(void *arg, const struct sync_holder *holder)
 {
     (void)arg, (void)holder;
@@ -436,7 +435,6 @@ static void settle_tables(struct dax_change *change, bool committed)
 void dax_change_end(struct dax_change *change, bool committed)
 {
     struct shm_vnode *vnode = change->vnode;
-    struct shm_run *run = change->dax->shm->run;
 
     if (committed) {
         /* SIZE.PUB/m: relaxed readers may see it late; the gate opens after it. */
@@ -447,9 +445,7 @@ void dax_change_end(struct dax_change *change, bool committed)
     }
     hf_store_release(&vnode->pending_version, UINT64_C(0));
     settle_tables(change, committed);
-    if (!hf_load_relaxed(&vnode->bias)) /* relaxed: a time is all that is set */
-        hf_store_release(&vnode->rebias_ns,
-                         hf_now_ns() + REBIAS_AFTER_BARRIERS * hf_load_relaxed(&run->barrier_ns));
+    hf_store_release(&vnode->changes, vnode->changes + 1); /* keeps the bias away */
     gate_open(vnode, &vnode->gates[change->gate]);
     dax_unlock(change->dax, vnode);
     free(change->holders);

@@ -121,23 +121,35 @@ bool gate_self_holds(struct dax *dax, struct shm_vnode *vnode, struct shm_lane *
            holds_scan(dax->shm, vnode, first, last, own_hold, &self);
 }
 
+/* A snapshot sees a commit only a moment after it has happened; of a committer that died in that
+ * moment, only once the next writer has begun. So the look is a writer's. */
+static int look_as_writer(struct dax *dax, uint64_t ino, struct meta_inode *inode)
+{
+    struct meta_txn *txn;
+    int rc = dax->readonly ? meta_begin_read(dax->meta, &txn) : meta_begin_write(dax->meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_inode_get(txn, ino, inode);
+    if (dax->readonly)
+        meta_end_read(txn);
+    else
+        meta_abort(txn);
+    return rc;
+}
+
 /* Which side of its commit a transaction died on that was to give the inode `pending_version`; *gone: it
  * was the inode's deletion. False: it cannot be told now. */
 static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
 {
     struct meta_inode inode;
-    struct meta_txn *txn;
     bool committed;
-    int rc = meta_begin_read(dax->meta, &txn);
+    int rc = look_as_writer(dax, vnode->ino, &inode);
 
-    if (rc) {
+    if (rc && rc != -ENOENT) {
         meta_reap_readers(dax->meta);
-        rc = meta_begin_read(dax->meta, &txn);
+        rc = look_as_writer(dax, vnode->ino, &inode);
     }
-    if (rc)
-        return false;
-    rc = meta_inode_get(txn, vnode->ino, &inode);
-    meta_end_read(txn);
     if (rc && rc != -ENOENT)
         return false;
     *gone = rc == -ENOENT;

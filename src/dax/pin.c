@@ -74,7 +74,7 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
     if (off + len > hf_load_acquire(&vnode->size)) /* SIZE.PUB/p */
         count = MM_MISS;                           /* the slow path looks again, and says so */
     if (count <= MM_MISS) {
-        if (slots_leave_quietly(vnode, &lane->keys[slot])) /* P4 */
+        if (slots_leave(vnode, &lane->keys[slot])) /* P4 */
             slots_wake(shm, vnode, first, last);
         return count;
     }
@@ -95,11 +95,9 @@ static int take_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *v
         return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)",
                        shm->run->limits.holds);
     hold = &shm->holds[index];
-    hold->range.generation += UINT64_C(1) << SHM_KEY_VNODE_BITS;
-    hold->range.first = range->first;
-    hold->range.last = range->last;
-    hold->range.who = range->who;
-    key = hold->range.generation | (vnode->index + 1);
+    hold->range = *range;
+    hold->generation += SHM_KEY_STEP;
+    key = hold->generation + vnode->index + 1;
     hold->vnode = shm_vnode_index(shm, vnode);
     hold->lane = shm_lane_index(shm, lane);
     hold->since_ns = hf_now_ns();
@@ -139,7 +137,7 @@ static int pin_locked(struct dax *dax, struct shm_lane *lane, struct shm_vnode *
                       uint64_t len, uint32_t flags, struct mm_pieces *pieces, struct hf_pin *pin,
                       struct meta_extent *hole)
 {
-    struct shm_range range = {0, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES,
+    struct shm_range range = {off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES,
                               lane->who | flags};
     uint64_t size = hf_load_relaxed(&vnode->size); /* relaxed: changes under the mutex */
     int rc;

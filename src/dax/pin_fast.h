@@ -18,12 +18,11 @@
 static inline char *dax_walk_page(const struct dax *dax, const struct shm_vnode *vnode,
                                   uint64_t page)
 {
-    unsigned level = 0;
     /* ENTRY.PUB/p */
-    uint64_t entry = mm_lookup(dax->shm, hf_load_acquire(&vnode->root), page, &level);
-    uint64_t at = (entry >> MM_SHIFT) * HF_BLOCK_BYTES;
+    uint64_t entry = mm_lookup(dax->shm, hf_load_acquire(&vnode->root), page);
+    uint64_t at = entry & ~MM_FLAGS;
 
-    if (level)
+    if (__builtin_expect(entry & MM_HUGE, 0))
         at += page % MM_HUGE_PAGES * HF_BLOCK_BYTES;
     /* relaxed: only grows */
     if (!(entry & MM_PRESENT) || at >= hf_load_relaxed(&dax->media.mapped_bytes))
@@ -39,11 +38,15 @@ static inline void dax_fill_pin(struct hf_pin *pin, struct shm *shm, uint64_t *w
     pin->hf_opaque[2] = (uint64_t)(uintptr_t)shm;
 }
 
+enum dax_page_pin { DAX_PAGE_NOT, DAX_PAGE_LEFT, DAX_PAGE_HELD };
+
 /* The commonest pin of all, as straight as it can be: bytes of one page, the slot of the last pin free,
- * not in a signal handler. False: nothing is held; dax_pin_settle(), and ask dax_pin_fast(). Calls nothing, so
- * that its caller needs little stack. */
-static inline bool dax_pin_page(struct dax *dax, struct shm_vnode *vnode, uint64_t off,
-                                uint64_t len, uint32_t flags, struct iovec *iov, struct hf_pin *pin)
+ * not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the page or the size was
+ * missing; dax_pin_settle(). Then dax_pin_fast(). Calls nothing and keeps little: *flags is read back from
+ * the slot when it is wanted again, so that its caller needs hardly any stack. */
+static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *vnode, uint64_t off,
+                                             uint64_t len, uint32_t *flags, struct iovec *iov,
+                                             struct hf_pin *pin)
 {
     struct shm *shm = dax->shm;
     const struct shm_lane_of_thread *mine = shm_last_lane;
@@ -52,21 +55,21 @@ static inline bool dax_pin_page(struct dax *dax, struct shm_vnode *vnode, uint64
     uint32_t slot;
     char *at;
 
-    if (__builtin_expect(mine->id != shm->id, 0) || /* nor is it in a forked child */
+    if (__builtin_expect(mine->shm != shm, 0) || /* nor is it in a forked child */
         HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
-        return false;
+        return DAX_PAGE_NOT;
     lane = mine->lane;
     if (__builtin_expect(lane->nest, 0))
-        return false;
+        return DAX_PAGE_NOT;
     lane->nest = 1;
     hf_fence_light();
     slot = lane->hint;
     word = &lane->keys[slot];
     if (__builtin_expect(hf_load_acquire(word) != 0, 0)) { /* UNPIN.DONE/p, as in slots_pick() */
         lane->nest = 0;
-        return false;
+        return DAX_PAGE_NOT;
     }
-    key = slots_publish(lane, slot, vnode, page, page, flags);
+    key = slots_publish(lane, slot, vnode, page, page, *flags);
     if (__builtin_expect(slots_order(lane, vnode), 0))
         goto leave;
     at = dax_walk_page(dax, vnode, page);
@@ -79,12 +82,13 @@ static inline bool dax_pin_page(struct dax *dax, struct shm_vnode *vnode, uint64
     iov->iov_base = at + off % HF_BLOCK_BYTES;
     iov->iov_len = len;
     dax_fill_pin(pin, shm, word, key, 0);
-    return true;
+    return DAX_PAGE_HELD;
 leave: /* P4; U3 is dax_pin_settle() */
-    lane->wake_due |= slots_leave_quietly(vnode, word);
+    *flags = SHM_WHO_FLAGS(hf_load_relaxed(&lane->slots[slot].who)); /* relaxed: ours */
+    lane->wake_due |= slots_leave(vnode, word);
     hf_fence_light();
     lane->nest = 0;
-    return false;
+    return DAX_PAGE_LEFT;
 }
 
 /* After dax_pin_page() has failed: wakes who may have seen the slot that it let go of. */
@@ -112,7 +116,7 @@ static inline int dax_unpin_fast(struct hf_pin *pin)
                          0))
         return dax_unpin_odd(pin);
     vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
-    if (__builtin_expect(slots_leave_quietly(vnode, word), 0))
+    if (__builtin_expect(slots_leave(vnode, word), 0))
         return dax_unpin_wake(shm, vnode, word, key);
     return 0;
 }

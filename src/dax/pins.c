@@ -41,26 +41,41 @@ static uint32_t pin_state(struct dax *dax, struct shm_vnode *vnode, const uint64
     return holds ? HF_PIN_HELD : HF_PIN_DETACHED;
 }
 
-/* One pin, in a slot or in a hold; 0: there is none. */
-static bool look(struct dax *dax, uint64_t *word, struct shm_range *at, struct hf_pin_info *info)
+/* One pin, in a slot or in a hold; its range was read after its key. False: it is not there any more. */
+static bool look(struct dax *dax, uint64_t *word, uint64_t key, const struct shm_range *range,
+                 struct hf_pin_info *info)
 {
-    uint64_t key = hf_load_acquire(word);
-    struct shm_range range;
     struct shm_vnode *vnode;
 
-    if (!key || key == SHM_KEY_CLAIMED)
-        return false;
-    range.first = hf_load_acquire(&at->first);
-    range.last = hf_load_acquire(&at->last);
-    range.who = hf_load_acquire(&at->who);
-    if (hf_add_acq_rel(word, 0) != key)
+    if (!key || key == SHM_KEY_CLAIMED || hf_add_acq_rel(word, 0) != key)
         return false;
     vnode = &dax->shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
-    name_range(vnode, range.first, range.last, info);
-    info->flags = SHM_WHO_FLAGS(range.who) & (HF_PIN_WRITE | TOUCHERS);
-    info->tid = (pid_t)SHM_WHO_TID(range.who);
-    info->state = pin_state(dax, vnode, word, key, &range);
+    name_range(vnode, range->first, range->last, info);
+    info->flags = SHM_WHO_FLAGS(range->who) & (HF_PIN_WRITE | TOUCHERS);
+    info->tid = (pid_t)SHM_WHO_TID(range->who);
+    info->state = pin_state(dax, vnode, word, key, range);
     return true;
+}
+
+static bool look_at_slot(struct dax *dax, struct shm_lane *lane, unsigned slot,
+                         struct hf_pin_info *info)
+{
+    uint64_t key = hf_load_acquire(&lane->keys[slot]);
+    uint64_t pages = hf_load_acquire(&lane->slots[slot].pages);
+    struct shm_range range = {SHM_PAGES_FIRST(pages), SHM_PAGES_LAST(pages),
+                              hf_load_acquire(&lane->slots[slot].who)};
+
+    return look(dax, &lane->keys[slot], key, &range, info);
+}
+
+static bool look_at_hold(struct dax *dax, struct shm_hold *hold, struct hf_pin_info *info)
+{
+    uint64_t key = hf_load_acquire(&hold->key);
+    struct shm_range range = {hf_load_acquire(&hold->range.first),
+                              hf_load_acquire(&hold->range.last),
+                              hf_load_acquire(&hold->range.who)};
+
+    return look(dax, &hold->key, key, &range, info);
 }
 
 static int lane_pins(struct dax *dax, struct shm_lane *lane,
@@ -72,7 +87,7 @@ static int lane_pins(struct dax *dax, struct shm_lane *lane,
     for (unsigned i = 0; i < SHM_SLOTS && rc == 0 && owner && owner != SHM_LANE_RESIDUE; i++) {
         struct hf_pin_info info = {0};
 
-        if (!look(dax, &lane->keys[i], &lane->ranges[i], &info))
+        if (!look_at_slot(dax, lane, i, &info))
             continue;
         name_process(dax->shm, owner - 1, &info);
         rc = each(arg, &info);
@@ -92,10 +107,9 @@ static int hold_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin
     for (uint32_t i = 0; i < shm->run->limits.holds && rc == 0; i++) {
         struct shm_hold *hold = &shm->holds[i];
         struct hf_pin_info info = {0};
-
         uint32_t state = hf_load_acquire(&hold->state);
 
-        if (SHM_HOLD_KIND(state) != SHM_HOLD_PIN || !look(dax, &hold->key, &hold->range, &info))
+        if (SHM_HOLD_KIND(state) != SHM_HOLD_PIN || !look_at_hold(dax, hold, &info))
             continue;
         name_process(shm, SHM_HOLD_OWNER(state) - 1, &info);
         info.age_ns = now - hold->since_ns;

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns attaching and detaching. The first process to attach is alone with the pool: it checks LMDB's
- * file, brings the records up to what the last segment knew, frees what nobody can hold any more, and
- * builds a new segment with the free space in it. The others map what stands.
+ * Owns attaching and detaching. The first process to attach is alone with the pool: it checks
+ * LMDB's file, brings the records up to what the last segment knew, frees what nobody can hold any
+ * more, and builds a new segment with the free space in it. The others map what stands.
  *
  * Bringing up to date:
- *   sizes and times that LMDB lagged behind with are adopted from the old segment of this boot, before
- *   it is replaced. A file whose owner died in a transaction has the size that transaction gave
- *   it, if its version says that it committed.
+ *   sizes and times that LMDB lagged behind with are adopted from the old segment of this boot,
+ *   before it is replaced. A file whose owner died in a transaction has the size that transaction
+ *   gave it, if its version says that it committed.
  *   detached runs have no holders any more; orphans have no openers: both records go, and so their
  *   blocks are free when the bitmap is built.
  * A first process that only reads leaves records as they are (their blocks count as taken), unless
- * sizes must be adopted: that is done as a journal is replayed for a read-only mount, since replacing
- * the segment would lose acknowledged writes.
+ * sizes must be adopted: that is done as a journal is replayed for a read-only mount, since
+ * replacing the segment would lose acknowledged writes.
  */
 #include "fs/attach.h"
 
@@ -331,8 +331,7 @@ int fs_attach_anonymous(struct fs *fs, const struct hf_pool_options *options)
 static bool any_dirty(const struct shm *shm)
 {
     for (uint32_t i = 0, high = hf_load_acquire(&shm->run->vnodes_high); i < high; i++)
-        if (hf_load_acquire(&shm->vnodes[i].state) == SHM_VNODE_READY &&
-            hf_load_acquire(&shm->vnodes[i].dirty))
+        if (fs_vnode_knows_better(&shm->vnodes[i]))
             return true;
     return false;
 }

@@ -4,12 +4,13 @@
  * records (meta) and the run segment (shm). This is what src/api exports, argument checks excepted.
  *
  * What is true of a file lies in three places, each with one rule:
- *   LMDB      names, attributes, extents. Changed by one transaction a call (txn.h), all of them under
- *             space_mutex, so that the free-space bitmap and LMDB always agree.
- *   vnode     size and times of a file in use; LMDB lags behind while vnode->dirty. Changed under the
- *             layout mutex, except that a write into present pages stores its time without it.
- *             inode.version is raised only by transactions made under the layout mutex: a process
- *             that takes the mutex from a dead owner tells by it whether that one had committed.
+ *   LMDB      names, attributes, extents. Changed by one transaction a call (txn.h), all of them
+ *             under space_mutex, so that the free-space bitmap and LMDB always agree.
+ *   vnode     size and times of a file in use; LMDB lags behind while vnode->dirty. Changed under
+ *             the layout mutex, except that a write into present pages stores its time without
+ *             it. inode.version is raised only by transactions made under the layout mutex: a
+ *             process that takes the mutex from a dead owner tells by it whether that one had
+ *             committed.
  *   blocks    bytes behind end of file in its last page may be anything and are zeroed when the
  *             size grows over them; blocks wholly behind end of file hold zeros.
  *

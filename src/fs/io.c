@@ -123,7 +123,7 @@ static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len,
     struct iovec iov[PIECES];
     struct meta_extent hole;
     struct hf_pin pin;
-    int count = pin_some(file, off, &len, HF_PIN_WRITE, iov, &pin, &hole);
+    int count = pin_some(file, off, &len, HF_PIN_WRITE | DAX_PIN_COPY, iov, &pin, &hole);
 
     if (count == -ENODATA)
         return write_hole(file, buf, len, off, &hole);

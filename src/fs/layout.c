@@ -2,7 +2,7 @@
 /*
  * Owns the order of things in a layout change, for all of its kinds:
  *
- *     drain (dax)  >  look, reserve and copy  >  transaction  >  intend  >  commit  >  open the gate
+ *     drain (dax) > look, reserve, copy > transaction > intend > commit > open the gate
  *
  * Until the commit nothing that a reader of the file or a later process can see has changed; after
  * it everything has. Killed in between, dax recovers the vnode by the version that `intend`

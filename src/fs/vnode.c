@@ -225,13 +225,20 @@ int fs_vnode_sync(struct fs *fs, struct shm_vnode *vnode)
     return rc;
 }
 
+/* Also when its last owner died while it recorded: then dirty is clear and nothing may have come of it. */
+bool fs_vnode_knows_better(const struct shm_vnode *vnode)
+{
+    return hf_load_acquire(&vnode->state) == SHM_VNODE_READY &&
+           (hf_load_acquire(&vnode->pending_version) || hf_load_acquire(&vnode->dirty));
+}
+
 /* The vnode is opened meanwhile, so that it stays this inode's. */
 static int sync_entry(struct fs *fs, struct shm_vnode *entry)
 {
     struct shm_vnode *vnode;
     int rc;
 
-    if (hf_load_acquire(&entry->state) != SHM_VNODE_READY || !hf_load_acquire(&entry->dirty))
+    if (!fs_vnode_knows_better(entry))
         return 0;
     rc = shm_vnode_get(fs->dax.shm, hf_load_acquire(&entry->ino), &vnode);
     if (rc)

@@ -157,6 +157,7 @@ int fs_walk(struct meta_txn *txn, const char *path, bool follow, struct fs_place
     struct walk w;
     int rc;
 
+    memset(place, 0, offsetof(struct fs_place, name) + 1);
     if (len == 0)
         return hf_fail(ENOENT, "the path is empty");
     if (len > HF_SYMLINK_MAX)
@@ -168,7 +169,6 @@ int fs_walk(struct meta_txn *txn, const char *path, bool follow, struct fs_place
     w.dir = META_ROOT_INO;
     w.rest = w.text;
     memcpy(w.text, path, len + 1);
-    memset(place, 0, offsetof(struct fs_place, name) + 1);
     skip_slashes(&w);
     do
         rc = step(&w, place);

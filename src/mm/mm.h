@@ -7,10 +7,10 @@
  * each word as it was at some time; a node is freed only when no published walk can be in it
  * (settle_tables() in dax/change.c, take_table() in dax/forget.c), so it always reads nodes of its own file.
  *
- *   root    node << 8 | height; the root node has level height - 1; 0: empty table
- *   entry   at level 0: block << 8 | PRESENT
+ *   root    node << 12 | how many bits of a page's number the table covers; 0: empty table
+ *   entry   at level 0: block << 12 | PRESENT: the byte address in the pool
  *           at level 1: the same with HUGE: 512 blocks from there on; or a child
- *           above:      child node << 8 | NODE; or 0
+ *           above:      child node << 12 | NODE; or 0
  */
 #ifndef HF_MM_H
 #define HF_MM_H
@@ -25,7 +25,8 @@
 #define MM_PRESENT UINT64_C(1)
 #define MM_HUGE UINT64_C(2)
 #define MM_NODE UINT64_C(4)
-#define MM_SHIFT 8u
+#define MM_SHIFT 12u
+#define MM_FLAGS ((UINT64_C(1) << MM_SHIFT) - 1)
 #define MM_BITS 9u
 #define MM_HUGE_PAGES 512u
 #define MM_LAST_PAGE ((HF_FILE_BYTES_MAX / HF_BLOCK_BYTES) - 1)
@@ -68,26 +69,27 @@ static inline void mm_trim(struct mm_pieces *pieces, uint64_t off, uint64_t len)
     pieces->iov[pieces->count - 1].iov_len -= tail;
 }
 
-/* The entry for `page`: at level 0, or a huge one at level 1 (*level says). 0: missing. */
-static inline uint64_t mm_lookup(const struct shm *shm, uint64_t root, uint64_t page,
-                                 unsigned *level)
+/* The node that a root or an entry leads to. */
+static inline uint64_t *mm_node(const struct shm *shm, uint64_t word)
 {
-    unsigned at = (unsigned)(root & 0xff) - 1;
-    uint64_t entry = root;
+    return (uint64_t *)((char *)shm->nodes + (word & ~MM_FLAGS));
+}
 
-    if (!root || page >> (MM_BITS * (at + 1)))
+/* The entry for `page`, of level 0 or a huge one; 0: missing. */
+static inline uint64_t mm_lookup(const struct shm *shm, uint64_t root, uint64_t page)
+{
+    uint64_t shift = root & MM_FLAGS, entry = root;
+
+    if (__builtin_expect(!root || page >> shift, 0))
         return 0;
-    for (;; at--) {
+    do {
+        shift -= MM_BITS;
         /* ENTRY.PUB/p: the entry, and the node it leads to, as they were published.
          * Pairs with ENTRY.PUB/m in mm_install(). Without it: a walk reads a node before it was
          * cleared and takes another file's old entry. */
-        entry = hf_load_acquire(
-            &shm->nodes[entry >> MM_SHIFT][page >> (MM_BITS * at) & (SHM_NODE_ENTRIES - 1)]);
-        if (at == 0 || !(entry & MM_NODE)) {
-            *level = at;
-            return entry;
-        }
-    }
+        entry = hf_load_acquire(mm_node(shm, entry) + (page >> shift & (SHM_NODE_ENTRIES - 1)));
+    } while (entry & MM_NODE);
+    return entry;
 }
 
 /* P3: collects the memory of pages [first, last]. The number of pieces; MM_MISS; -E2BIG. */
@@ -101,7 +103,7 @@ int mm_walk(const struct shm *shm, char *base, uint64_t root, uint64_t first, ui
 int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block,
                uint64_t count);
 
-/* L2: clears every entry of [first, last] (a huge one also when it only overlaps). True: one was present. */
+/* L2: clears every entry of [first, last]. True: one was present. */
 bool mm_zap(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* The same for the whole file: takes the root out; it comes back, 0 if it was empty. */
 uint64_t mm_take_root(struct shm_vnode *vnode);

@@ -10,13 +10,19 @@
 
 #include <errno.h>
 
-static unsigned height_for(uint64_t page)
+/* Of a page's number, in whole levels. */
+static unsigned bits_for(uint64_t page)
 {
-    unsigned height = 1;
+    unsigned bits = MM_BITS;
 
-    while (page >> (MM_BITS * height))
-        height++;
-    return height;
+    while (page >> bits)
+        bits += MM_BITS;
+    return bits;
+}
+
+static unsigned root_bits(uint64_t root)
+{
+    return (unsigned)(root & MM_FLAGS);
 }
 
 static uint32_t new_node(struct shm *shm, struct shm_vnode *vnode)
@@ -28,7 +34,7 @@ static uint32_t new_node(struct shm *shm, struct shm_vnode *vnode)
  * that read it find it. */
 static int grow_to(struct shm *shm, struct shm_vnode *vnode, uint64_t page)
 {
-    unsigned want = height_for(page), have = (unsigned)(vnode->root & 0xff);
+    unsigned want = bits_for(page), have = root_bits(vnode->root);
 
     while (have < want) {
         uint32_t node = new_node(shm, vnode);
@@ -37,26 +43,25 @@ static int grow_to(struct shm *shm, struct shm_vnode *vnode, uint64_t page)
             return -ENOMEM;
         if (vnode->root)
             hf_store_relaxed(&shm->nodes[node][0], /* relaxed: the root's store publishes it */
-                             (vnode->root & ~UINT64_C(0xff)) | MM_NODE);
-        have = vnode->root ? have + 1 : want;
+                             (vnode->root & ~MM_FLAGS) | MM_NODE);
+        have = vnode->root ? have + MM_BITS : want;
         /* ENTRY.PUB/m: the node is filled before it can be found. Pairs with ENTRY.PUB/p in mm_lookup(). */
         hf_store_release(&vnode->root, (uint64_t)node << MM_SHIFT | have);
     }
     return 0;
 }
 
-/* The word for `page` at `level` (or a huge entry above it, when there is one). */
+/* The word for `page` at level 0 or 1 (or a huge entry above it, when there is one). */
 static int find_word(struct shm *shm, struct shm_vnode *vnode, uint64_t page, unsigned level,
                      uint64_t **out, unsigned *found)
 {
-    uint64_t entry = vnode->root;
-    unsigned at = (unsigned)(entry & 0xff) - 1;
-    uint64_t *word;
+    unsigned bits = root_bits(vnode->root) - MM_BITS;
+    uint64_t entry = vnode->root, *word;
 
-    for (;; at--) {
-        word = &shm->nodes[entry >> MM_SHIFT][page >> (MM_BITS * at) & (SHM_NODE_ENTRIES - 1)];
+    for (;; bits -= MM_BITS) {
+        word = mm_node(shm, entry) + (page >> bits & (SHM_NODE_ENTRIES - 1));
         entry = hf_load_relaxed(word); /* relaxed: only holders of the mutex write it */
-        if (at == level || entry & MM_PRESENT)
+        if (bits == level * MM_BITS || entry & MM_PRESENT)
             break;
         if (!entry) {
             uint32_t node = new_node(shm, vnode);
@@ -68,7 +73,7 @@ static int find_word(struct shm *shm, struct shm_vnode *vnode, uint64_t page, un
         }
     }
     *out = word;
-    *found = at;
+    *found = bits / MM_BITS;
     return 0;
 }
 
@@ -119,25 +124,45 @@ int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t
     return rc;
 }
 
-/* Clears the part of [first, last] that the node covers, whose first page is `from`. */
-static bool zap_node(struct shm *shm, uint64_t node, unsigned level, uint64_t from, uint64_t first,
-                     uint64_t last)
+/* A huge entry that is to go in part becomes a leaf with the rest, so that pins beside the zapped pages stay
+ * on the fast path. Where no node is free it goes whole. */
+static uint64_t split_huge(struct shm *shm, struct shm_vnode *vnode, uint64_t huge, uint64_t from,
+                           uint64_t first, uint64_t last)
 {
-    unsigned shift = MM_BITS * level;
-    uint64_t end = from + (UINT64_C(1) << (shift + MM_BITS)) - 1;
+    uint32_t node = new_node(shm, vnode);
+
+    if (node == SHM_NONE)
+        return 0;
+    for (uint64_t i = 0; i < SHM_NODE_ENTRIES; i++) {
+        uint64_t entry = ((huge >> MM_SHIFT) + i) << MM_SHIFT | MM_PRESENT;
+
+        if (from + i < first || from + i > last)
+            hf_store_relaxed(&shm->nodes[node][i], entry); /* relaxed: the link publishes it */
+    }
+    return (uint64_t)node << MM_SHIFT | MM_NODE;
+}
+
+/* Clears the part of [first, last] that the node covers, whose first page is `from` and whose entries cover
+ * 1 << `bits` pages each. */
+static bool zap_node(struct shm *shm, struct shm_vnode *vnode, uint64_t *node, unsigned bits,
+                     uint64_t from, uint64_t first, uint64_t last)
+{
+    uint64_t end = from + (UINT64_C(1) << (bits + MM_BITS)) - 1;
     uint64_t begin = first > from ? first : from, stop = last < end ? last : end;
     bool cleared = false;
 
-    for (uint64_t i = (begin - from) >> shift; i <= (stop - from) >> shift; i++) {
-        uint64_t *word = &shm->nodes[node][i];
-        uint64_t entry = hf_load_relaxed(word); /* relaxed: only holders of the mutex write it */
+    for (uint64_t i = (begin - from) >> bits; i <= (stop - from) >> bits; i++) {
+        uint64_t at = from + (i << bits), left = 0;
+        uint64_t entry =
+            hf_load_relaxed(&node[i]); /* relaxed: only holders of the mutex write it */
 
         if (entry & MM_NODE) {
-            cleared |=
-                zap_node(shm, entry >> MM_SHIFT, level - 1, from + (i << shift), first, last);
+            cleared |= zap_node(shm, vnode, mm_node(shm, entry), bits - MM_BITS, at, first, last);
         } else if (entry) {
-            hf_store_relaxed(
-                word, UINT64_C(0)); /* relaxed: PIN.SB/m, the fence that follows, orders it */
+            if (entry & MM_HUGE && (at < first || at + MM_HUGE_PAGES - 1 > last))
+                left = split_huge(shm, vnode, entry, at, first, last);
+            /* ENTRY.PUB/m for what is left; PIN.SB/m, the fence that follows, for what goes */
+            hf_store_release(&node[i], left);
             cleared = true;
         }
     }
@@ -147,11 +172,10 @@ static bool zap_node(struct shm *shm, uint64_t node, unsigned level, uint64_t fr
 bool mm_zap(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
     uint64_t root = vnode->root;
-    unsigned height = (unsigned)(root & 0xff);
 
-    if (!root || first >> (MM_BITS * height))
+    if (!root || first >> root_bits(root))
         return false;
-    return zap_node(shm, root >> MM_SHIFT, height - 1, 0, first, last);
+    return zap_node(shm, vnode, mm_node(shm, root), root_bits(root) - MM_BITS, 0, first, last);
 }
 
 uint64_t mm_take_root(struct shm_vnode *vnode)
@@ -163,18 +187,20 @@ uint64_t mm_take_root(struct shm_vnode *vnode)
     return root;
 }
 
-static void free_node(struct shm *shm, uint64_t node, unsigned level)
+static void free_node(struct shm *shm, uint64_t word, unsigned bits)
 {
-    for (unsigned i = 0; level > 0 && i < SHM_NODE_ENTRIES; i++)
-        if (shm->nodes[node][i] & MM_NODE)
-            free_node(shm, shm->nodes[node][i] >> MM_SHIFT, level - 1);
-    shm_node_free(shm, (uint32_t)node);
+    const uint64_t *node = mm_node(shm, word);
+
+    for (unsigned i = 0; bits && i < SHM_NODE_ENTRIES; i++)
+        if (node[i] & MM_NODE)
+            free_node(shm, node[i], bits - MM_BITS);
+    shm_node_free(shm, (uint32_t)(word >> MM_SHIFT));
 }
 
 void mm_free_tree(struct shm *shm, uint64_t root)
 {
     if (root)
-        free_node(shm, root >> MM_SHIFT, (unsigned)(root & 0xff) - 1);
+        free_node(shm, root, root_bits(root) - MM_BITS);
 }
 
 void mm_free_all(struct shm *shm, struct shm_vnode *vnode)

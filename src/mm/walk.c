@@ -4,55 +4,49 @@
 
 #include <errno.h>
 
-/* The entries of one leaf node, or of one run of huge entries, from `page` on. The number of pages
- * done; 0: a miss; -1: no room. */
-static int64_t walk_node(const struct shm *shm, char *base, uint64_t node, unsigned level,
-                         uint64_t page, uint64_t last, struct mm_pieces *pieces)
+/* The entries of one node, leaves or huge ones, from `page` on. The number of pages done; 0: a miss; -1: no
+ * room. */
+static int64_t walk_node(char *base, const uint64_t *node, unsigned shift, uint64_t page,
+                         uint64_t last, struct mm_pieces *pieces)
 {
-    uint64_t start = page;
-    unsigned shift = MM_BITS * level;
+    uint64_t start = page, within = page & ((UINT64_C(1) << shift) - 1);
 
     do {
-        uint64_t entry = hf_load_acquire(
-            &shm->nodes[node][page >> shift & (SHM_NODE_ENTRIES - 1)]); /* ENTRY.PUB/p */
-        uint64_t within = page & ((UINT64_C(1) << shift) - 1);
+        uint64_t entry =
+            hf_load_acquire(&node[page >> shift & (SHM_NODE_ENTRIES - 1)]); /* ENTRY.PUB/p */
         uint64_t pages = (UINT64_C(1) << shift) - within;
 
         if (!(entry & MM_PRESENT))
             break; /* missing, or the run of huge entries ends at a leaf */
         if (pages > last - page + 1)
             pages = last - page + 1;
-        if (!mm_piece(pieces, base + ((entry >> MM_SHIFT) + within) * HF_BLOCK_BYTES, pages))
+        if (!mm_piece(pieces, base + (entry & ~MM_FLAGS) + within * HF_BLOCK_BYTES, pages))
             return -1;
         page += pages;
+        within = 0;
     } while (page <= last && (page >> shift & (SHM_NODE_ENTRIES - 1)));
     return (int64_t)(page - start);
 }
 
-/* The node that holds the entry for `page`: level 1 if that entry is huge, else level 0. */
-static bool find_node(const struct shm *shm, uint64_t root, uint64_t page, uint64_t *node,
-                      unsigned *level)
+/* The node that holds the entry for `page`: with *shift 0 a leaf, else one of huge entries. */
+static const uint64_t *find_node(const struct shm *shm, uint64_t root, uint64_t page,
+                                 unsigned *shift)
 {
-    unsigned at = (unsigned)(root & 0xff) - 1;
-    uint64_t entry = root;
+    unsigned bits = (unsigned)(root & MM_FLAGS) - MM_BITS;
+    const uint64_t *node = mm_node(shm, root);
 
-    if (!root || page >> (MM_BITS * (at + 1)))
-        return false;
-    for (; at > 0; at--) {
-        uint64_t next = hf_load_acquire(
-            &shm->nodes[entry >> MM_SHIFT]
-                       [page >> (MM_BITS * at) & (SHM_NODE_ENTRIES - 1)]); /* ENTRY.PUB/p */
+    if (!root || page >> (bits + MM_BITS))
+        return NULL;
+    for (; bits; bits -= MM_BITS) {
+        uint64_t next =
+            hf_load_acquire(&node[page >> bits & (SHM_NODE_ENTRIES - 1)]); /* ENTRY.PUB/p */
 
-        if (!(next & MM_NODE)) {
-            *node = entry >> MM_SHIFT;
-            *level = at;
-            return (next & MM_PRESENT) != 0;
-        }
-        entry = next;
+        if (!(next & MM_NODE))
+            break;
+        node = mm_node(shm, next);
     }
-    *node = entry >> MM_SHIFT;
-    *level = 0;
-    return true;
+    *shift = bits;
+    return bits <= MM_BITS ? node : NULL;
 }
 
 int mm_walk(const struct shm *shm, char *base, uint64_t root, uint64_t first, uint64_t last,
@@ -61,13 +55,13 @@ int mm_walk(const struct shm *shm, char *base, uint64_t root, uint64_t first, ui
     uint64_t page = first;
 
     while (page <= last) {
-        uint64_t node;
-        unsigned level;
+        unsigned shift;
+        const uint64_t *node = find_node(shm, root, page, &shift);
         int64_t done;
 
-        if (!find_node(shm, root, page, &node, &level))
+        if (!node)
             return MM_MISS;
-        done = walk_node(shm, base, node, level, page, last, pieces);
+        done = walk_node(base, node, shift, page, last, pieces);
         if (done <= 0)
             return done ? -E2BIG : MM_MISS;
         page += (uint64_t)done;

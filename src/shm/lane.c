@@ -16,7 +16,7 @@ static const struct shm_lane_of_thread no_lane;
 _Thread_local const struct shm_lane_of_thread *shm_my_lanes[SHM_LANES_CACHED];
 _Thread_local const struct shm_lane_of_thread *shm_last_lane = &no_lane;
 
-/* Lives as long as its thread, which may find it in its cache: when the segment goes, only its id does. */
+/* Lives as long as its thread, which may find it in its cache: when the segment goes, only that pointer does. */
 struct my_lane {
     struct my_lane *next;
     struct shm_lane_of_thread is;
@@ -39,7 +39,7 @@ static void free_list(struct my_lanes *list)
         struct my_lane *lane = list->first;
 
         list->first = lane->next;
-        if (lane->is.id)
+        if (lane->is.shm)
             hf_store_release(&lane->is.lane->tid, 0u);
         free(lane);
     }
@@ -116,9 +116,9 @@ static struct shm_lane *take_lane(struct shm *shm)
     return NULL;
 }
 
-static struct shm_lane *remember(const struct shm_lane_of_thread *lane)
+static struct shm_lane *remember(const struct shm *shm, const struct shm_lane_of_thread *lane)
 {
-    shm_my_lanes[lane->id % SHM_LANES_CACHED] = lane;
+    shm_my_lanes[shm->id % SHM_LANES_CACHED] = lane;
     return lane->lane;
 }
 
@@ -131,7 +131,7 @@ void shm_lane_use(const struct shm *shm)
 static struct my_lane *idle_entry(struct my_lanes *list)
 {
     for (struct my_lane *mine = list->first; mine; mine = mine->next)
-        if (mine->is.id == 0)
+        if (!mine->is.shm)
             return mine;
     return NULL;
 }
@@ -159,9 +159,9 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
     if (!lane)
         return NULL;
     mine->is.lane = lane;
-    hf_fence_light(); /* a signal handler that finds the entry in the cache reads the id first */
-    mine->is.id = shm->id;
-    return remember(&mine->is);
+    hf_fence_light(); /* a signal handler that finds the entry in the cache looks at the segment first */
+    mine->is.shm = shm;
+    return remember(shm, &mine->is);
 }
 
 struct shm_lane *shm_lane_slow(struct shm *shm)
@@ -174,8 +174,8 @@ struct shm_lane *shm_lane_slow(struct shm *shm)
     pthread_mutex_lock(&lists_mutex);
     list = my_list();
     for (struct my_lane *mine = list ? list->first : NULL; mine && !lane; mine = mine->next)
-        if (mine->is.id == shm->id)
-            lane = remember(&mine->is);
+        if (mine->is.shm == shm)
+            lane = remember(shm, &mine->is);
     if (list && !lane)
         lane = new_lane(shm, list);
     pthread_mutex_unlock(&lists_mutex);
@@ -196,8 +196,8 @@ void shm_lanes_end(struct shm *shm)
     pthread_mutex_lock(&lists_mutex);
     for (struct my_lanes *list = lists; list; list = list->next)
         for (struct my_lane *mine = list->first; mine; mine = mine->next)
-            if (mine->is.id == shm->id)
-                mine->is.id = 0;
+            if (mine->is.shm == shm)
+                mine->is.shm = NULL;
     pthread_mutex_unlock(&lists_mutex);
 }
 

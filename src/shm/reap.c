@@ -187,7 +187,7 @@ static bool bury(struct shm *shm, uint32_t index)
         if (hf_load_acquire(&lane->owner) != index + 1)
             continue;
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
-            all &= drop(shm, process, &lane->keys[slot], SHM_WHO_FLAGS(lane->ranges[slot].who));
+            all &= drop(shm, process, &lane->keys[slot], SHM_WHO_FLAGS(lane->slots[slot].who));
     }
     all &= drop_holds(shm, index);
     if (all)

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #define PAGE UINT64_C(4096)
+#define LANES_ASIDE 2u /* lanes that half a page takes */
 
 static uint64_t place(uint64_t *end, uint64_t count, uint64_t bytes)
 {
@@ -38,7 +39,9 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
     run->limits = *limits;
     run->hash_mask = hash_size(limits->vnodes) - 1;
     run->at_processes = place(&end, limits->processes, sizeof(struct shm_process));
-    run->at_lanes = place(&end, limits->lanes, sizeof(struct shm_lane));
+    /* Half a page beside the tables that a pin reads: a load whose address ends like that of a store just
+     * before it waits for it. */
+    run->at_lanes = place(&end, limits->lanes + LANES_ASIDE, sizeof(struct shm_lane)) + PAGE / 2;
     run->at_vnodes = place(&end, limits->vnodes, sizeof(struct shm_vnode));
     run->at_hash = place(&end, run->hash_mask + UINT64_C(1), sizeof(uint32_t));
     run->at_open = place(&end, limits->vnodes, open_words(limits->processes) * sizeof(uint64_t));

@@ -38,13 +38,25 @@
 #define SHM_KEY_CLAIMED SHM_KEY_VNODE_MASK /* a slot that a signal handler is about to fill */
 #define SHM_MAX_FILES ((uint32_t)SHM_KEY_VNODE_MASK - 1)
 
-/* What a slot or a hold covers: file pages [first, last], and who asked. Written before the key. The
+/* A key says whose a slot or a hold is: generation << SHM_KEY_VNODE_BITS | vnode index + 1; 0: free. The
  * generation is the key word's own: no two pins in it ever have the same key. */
+#define SHM_KEY_STEP (UINT64_C(1) << SHM_KEY_VNODE_BITS)
+
+/* What a pin covers, file pages [first, last], and who asked. */
 struct shm_range {
-    uint64_t generation; /* << SHM_KEY_VNODE_BITS */
     uint64_t first, last;
     uint64_t who; /* thread id << 32 | HF_PIN_* */
 };
+/* The same in a slot, in as few stores as can be: the numbers of pages have 32 bits. Written before the key. */
+struct shm_slot {
+    uint64_t generation; /* << SHM_KEY_VNODE_BITS */
+    uint64_t pages;      /* last << 32 | first */
+    uint64_t who;
+    uint64_t pad;
+};
+#define SHM_PAGES(first, last) ((uint64_t)(last) << 32 | (first))
+#define SHM_PAGES_FIRST(pages) ((pages)&UINT32_MAX)
+#define SHM_PAGES_LAST(pages) ((pages) >> 32)
 #define SHM_WHO(tid, flags) ((uint64_t)(tid) << 32 | (flags))
 #define SHM_WHO_TID(who) ((uint32_t)((who) >> 32))
 #define SHM_WHO_FLAGS(who) ((uint32_t)(who))
@@ -65,8 +77,8 @@ struct shm_lane {
     uint32_t slow_pins; /* live pins of this thread that are holds */
     uint32_t fenced;    /* unbiased pins since one last looked whether the bias may come back */
     uint32_t wake_due;  /* dax_pin_page() has let a slot go while somebody waited */
-    SHM_LINE uint64_t keys[SHM_SLOTS]; /* 0: free. Else generation << 20 | vnode index + 1 */
-    struct shm_range ranges[SHM_SLOTS];
+    SHM_LINE uint64_t keys[SHM_SLOTS];
+    struct shm_slot slots[SHM_SLOTS];
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
 } SHM_LINE;
 
@@ -92,7 +104,7 @@ enum shm_vnode_state { SHM_VNODE_FREE = 0, SHM_VNODE_NEW, SHM_VNODE_READY };
 
 /* A file in use. The first line is all that a pin of a present page reads. */
 struct shm_vnode {
-    uint64_t root;    /* page table: node index << 8 | height; 0: empty */
+    uint64_t root;    /* page table, see src/mm/mm.h; 0: empty */
     uint32_t bias;    /* 1: pins need no fence */
     uint32_t waiters; /* what an unpin has to do: SHM_WAITS, SHM_DETACHED */
     uint64_t size;    /* bytes; what counts, LMDB may lag behind (dirty) */
@@ -104,11 +116,12 @@ struct shm_vnode {
     SHM_LINE struct shm_gate gates[SHM_GATES]; /* under the mutex */
     uint32_t gate_seq;                         /* futex: raised when a gate opens */
     uint32_t drain_seq;                        /* futex: raised by unpins when waiters is set */
-    uint32_t zap_pending;           /* entries were cleared and no barrier was made since */
-    uint32_t gate_waiters;          /* somebody sleeps on gate_seq. Under the mutex */
-    uint64_t rebias_ns;             /* hf_now_ns() from which on the bias may come back */
-    uint64_t passed;                /* times somebody was let through a closed gate, ever */
-    uint64_t wait_first, wait_last; /* with SHM_WAITS: pins outside these pages need not wake */
+    uint32_t zap_pending;               /* entries were cleared and no barrier was made since */
+    uint32_t gate_waiters;              /* somebody sleeps on gate_seq. Under the mutex */
+    uint64_t changes;                   /* layout changes ever; under the mutex */
+    uint64_t looked_changes, looked_ns; /* what it was and since when: for slots_rebias() */
+    uint64_t passed;                    /* times somebody was let through a closed gate, ever */
+    uint64_t wait_first, wait_last;     /* with SHM_WAITS: pins outside these pages need not wake */
 
     uint32_t hold_root;   /* tree of holds by range; under the mutex */
     uint32_t released;    /* stack of holds that were let go and are still in the tree */
@@ -141,7 +154,8 @@ enum shm_hold_kind {
 #define SHM_HOLD_OWNER(state) ((state) >> 8)
 
 struct shm_hold {
-    uint64_t key;   /* as a slot's, while it is live */
+    uint64_t key; /* as a slot's, while it is live */
+    uint64_t generation;
     uint32_t state; /* SHM_HOLD_STATE() */
     struct shm_range range;
     uint64_t since_ns;
@@ -289,7 +303,7 @@ void shm_unlock_table(struct shm *shm);
 /* ---- lanes (lane.c) ---- */
 
 struct shm_lane_of_thread {
-    uint64_t id; /* of the segment; 0: of none any more */
+    const struct shm *shm; /* null: the segment has gone */
     struct shm_lane *lane;
 };
 #define SHM_LANES_CACHED 4u
@@ -305,7 +319,7 @@ static inline struct shm_lane *shm_lane_fast(const struct shm *shm)
 {
     const struct shm_lane_of_thread *mine = shm_my_lanes[shm->id % SHM_LANES_CACHED];
 
-    return mine && mine->id == shm->id ? mine->lane : NULL;
+    return mine && mine->shm == shm ? mine->lane : NULL;
 }
 /* Makes what shm_lane_fast() has found the last. Async-signal-safe. */
 void shm_lane_use(const struct shm *shm);

@@ -19,10 +19,27 @@
 
 #include "sync/engine.h"
 
+/* Layout changes have been away for long enough when none came for so many barriers' cost. */
+#define REBIAS_AFTER_BARRIERS 10u
+
+/* The two words of the last look are no pair: a mix of two threads' looks brings the bias back early, which
+ * costs a barrier. */
+static bool changes_stay_away(struct shm *shm, struct shm_vnode *vnode)
+{
+    uint64_t changes = hf_load_acquire(&vnode->changes), now = hf_now_ns();
+
+    if (changes == hf_load_acquire(&vnode->looked_changes))
+        return now - hf_load_acquire(&vnode->looked_ns) >=
+               REBIAS_AFTER_BARRIERS * hf_load_acquire(&shm->run->barrier_ns);
+    hf_store_release(&vnode->looked_ns, now);
+    hf_store_release(&vnode->looked_changes, changes);
+    return false;
+}
+
 void slots_rebias(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode)
 {
     lane->fenced = 0;
-    if (hf_load_acquire(&shm->run->fences_only) || hf_now_ns() < hf_load_acquire(&vnode->rebias_ns))
+    if (hf_load_acquire(&shm->run->fences_only) || !changes_stay_away(shm, vnode))
         return;
     /* BIAS.SET/p: full fence on both sides of the store, and the pin that does it keeps its own.
      * Pairs with BIAS.SET/m in slots_zapped(). Without it: a pin reads the bias set and an entry from
@@ -36,7 +53,7 @@ void slots_wake(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64
 {
     uint32_t waiters;
 
-    /* UNPIN.WAKE/p: as in slots_leave_quietly(), for what became free in other ways. */
+    /* UNPIN.WAKE/p: as in slots_leave(), for what became free in other ways. */
     hf_fence_light();
     waiters = hf_load_acquire(&vnode->waiters);
     if (waiters & SHM_WAITS && first <= hf_load_acquire(&vnode->wait_last) &&
@@ -53,14 +70,13 @@ void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *w
 {
     size_t at = (size_t)((const char *)word - (const char *)shm->lanes);
     const struct shm_lane *lane = &shm->lanes[at / sizeof *lane];
-    const struct shm_range *range = &lane->ranges[word - lane->keys];
-    uint64_t first = hf_load_acquire(&range->first), last = hf_load_acquire(&range->last);
+    const struct shm_slot *slot = &lane->slots[word - lane->keys];
+    uint64_t pages = hf_load_acquire(&slot->pages);
 
-    if (hf_load_acquire(&range->generation) != (key & ~SHM_KEY_VNODE_MASK)) {
-        first = 0;
-        last = UINT64_MAX;
-    }
-    slots_wake(shm, vnode, first, last);
+    if (hf_load_acquire(&slot->generation) == (key & ~SHM_KEY_VNODE_MASK))
+        slots_wake(shm, vnode, SHM_PAGES_FIRST(pages), SHM_PAGES_LAST(pages));
+    else
+        slots_wake(shm, vnode, 0, UINT64_MAX);
 }
 
 static void clear_bias(struct shm *shm, struct shm_vnode *vnode)
@@ -84,43 +100,58 @@ static void slots_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
     hf_store_release(&vnode->zap_pending, 0u);
 }
 
-/* The lanes' keys of eight slots share a cache line, and only those of this file lead further. */
+/* Eight keys share a cache line. True: one of them is a pin's; most lanes have few or none. */
+static bool any_live(const uint64_t *keys)
+{
+    uint64_t any = 0;
+
+    for (unsigned i = 0; i < 8; i++)
+        any |= hf_load_acquire(&keys[i]); /* UNPIN.DONE/m */
+    return any != 0;
+}
+
+/* Fills `holder` if the slot is a pin of the vnode that overlaps. */
+static bool slot_overlaps(struct shm_lane *lane, unsigned slot, uint32_t vnode, uint64_t first,
+                          uint64_t last, struct sync_holder *holder)
+{
+    /* SLOT.PUB/m and UNPIN.DONE/m: acquire the key before the range; a free key acquires what its
+     * last holder did. Pairs with SLOT.PUB/p and UNPIN.DONE/p in slots.h. */
+    uint64_t key = hf_load_acquire(&lane->keys[slot]), pages;
+
+    if ((key & SHM_KEY_VNODE_MASK) != vnode + UINT64_C(1))
+        return false;
+    /* a range newer than the key is of a pin that walks after our zap */
+    pages = hf_load_acquire(&lane->slots[slot].pages);
+    holder->range.first = SHM_PAGES_FIRST(pages);
+    holder->range.last = SHM_PAGES_LAST(pages);
+    holder->range.who = hf_load_acquire(&lane->slots[slot].who);
+    holder->key = &lane->keys[slot];
+    holder->value = key;
+    holder->lane = lane;
+    return holder->range.first <= last && holder->range.last >= first;
+}
+
 static int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last,
                       int (*found)(void *arg, const struct sync_holder *holder), void *arg)
 {
     /* ATTACH.SB/m: read after the barrier; a lane beyond it makes its first pin after the zap. */
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+    struct sync_holder holder;
+    int rc = 0;
 
     if (HF_LAB_BROKEN(HF_LAB_NO_DRAIN))
         return 0;
-    for (uint32_t i = 0; i < used; i++) {
+    for (uint32_t i = 0; i < used && rc == 0; i++) {
         struct shm_lane *lane = &shm->lanes[i];
 
-        for (unsigned slot = 0; slot < SHM_SLOTS; slot++) {
-            /* SLOT.PUB/m and UNPIN.DONE/m: acquire the key before the range; an empty key acquires
-             * what its last holder did. Pairs with SLOT.PUB/p and UNPIN.DONE/p in slots.h. */
-            uint64_t key = hf_load_acquire(&lane->keys[slot]);
-            struct shm_range *range = &lane->ranges[slot];
-            struct sync_holder holder;
-            int rc;
-
-            if ((key & SHM_KEY_VNODE_MASK) != vnode + UINT64_C(1))
-                continue;
-            /* a range newer than the key is of a pin that walks after our zap */
-            holder.range.first = hf_load_acquire(&range->first);
-            holder.range.last = hf_load_acquire(&range->last);
-            if (holder.range.first > last || holder.range.last < first)
-                continue;
-            holder.range.who = hf_load_acquire(&range->who);
-            holder.key = &lane->keys[slot];
-            holder.value = key;
-            holder.lane = lane;
-            rc = found(arg, &holder);
-            if (rc)
-                return rc;
+        for (unsigned slot = 0; slot < SHM_SLOTS && rc == 0; slot++) {
+            if (slot % 8 == 0 && !any_live(&lane->keys[slot]))
+                slot += 7;
+            else if (slot_overlaps(lane, slot, vnode, first, last, &holder))
+                rc = found(arg, &holder);
         }
     }
-    return 0;
+    return rc;
 }
 
 static void slots_before_wait(struct shm *shm, struct shm_vnode *vnode)
@@ -130,7 +161,7 @@ static void slots_before_wait(struct shm *shm, struct shm_vnode *vnode)
         return; /* no barrier to be had: who waits looks again every DAX_TICK_FENCES_NS */
     /* UNPIN.WAKE/m: waiters is set; after the barrier a pin that leaves sees it, or the scan that
      * follows sees that it has left.
-     * Pairs with UNPIN.WAKE/p in slots_leave_quietly(). */
+     * Pairs with UNPIN.WAKE/p in slots_leave(). */
     if (!HF_LAB_BROKEN(HF_LAB_NO_WAIT_BARRIER))
         sync_heavy_barrier(shm);
 }

@@ -20,43 +20,43 @@ void slots_rebias(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnod
 
 /* A slot that nobody else will take: SHM_SLOTS when there is none. A signal handler that interrupts
  * a library call of its own thread (nest > 0) takes from slots that the interrupted call never
- * looks at; handlers nest, so a compare-and-swap there settles the rest. */
+ * looks at; handlers nest, so a compare-and-swap there settles the rest.
+ * UNPIN.DONE/p: the free key is acquired, so that what the last holder did is handed on with the next. */
 static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t nest)
 {
-    uint32_t hint = lane->hint;
-
     if (__builtin_expect(nest > 0, 0)) {
-        for (uint32_t i = SLOTS_OWN; i < SHM_SLOTS; i++)
-            if (!hf_load_acquire(&lane->keys[i]) &&
-                hf_cas_acq_rel(&lane->keys[i], UINT64_C(0), SHM_KEY_CLAIMED))
+        for (uint32_t i = SLOTS_OWN; i < SHM_SLOTS; i++) {
+            uint64_t key = hf_load_acquire(&lane->keys[i]);
+
+            if (!key && hf_cas_acq_rel(&lane->keys[i], UINT64_C(0), SHM_KEY_CLAIMED))
                 return i;
+        }
         return SHM_SLOTS;
     }
-    /* UNPIN.DONE/p: acquire, so that what the last holder did is handed on with the new key. */
-    if (__builtin_expect(!hf_load_acquire(&lane->keys[hint]), 1))
-        return hint;
-    for (uint32_t i = 0; i < SLOTS_OWN; i++)
-        if (!hf_load_acquire(&lane->keys[i])) { /* UNPIN.DONE/p */
+    if (!hf_load_acquire(&lane->keys[lane->hint]))
+        return lane->hint;
+    for (uint32_t i = 0; i < SLOTS_OWN; i++) {
+        if (!hf_load_acquire(&lane->keys[i])) {
             lane->hint = i;
             return i;
         }
+    }
     return SHM_SLOTS;
 }
 
-/* P1: publishes the range in slot `slot` of the thread's own lane; returns the key. */
+/* P1: publishes the range in slot `slot` of the thread's own lane, whose key is free or claimed; returns the
+ * new key. */
 static inline uint64_t slots_publish(struct shm_lane *lane, uint32_t slot,
                                      const struct shm_vnode *vnode, uint64_t first, uint64_t last,
                                      uint32_t flags)
 {
-    struct shm_range *range = &lane->ranges[slot];
-    uint64_t generation = range->generation + (UINT64_C(1) << SHM_KEY_VNODE_BITS);
-    uint64_t key = generation | (vnode->index + 1);
+    uint64_t generation = lane->slots[slot].generation + SHM_KEY_STEP;
+    uint64_t key = generation + vnode->index + 1;
 
-    /* Release: a scan that sees a part of this range has what was handed on with the slot. */
-    hf_store_release(&range->generation, generation);
-    hf_store_release(&range->first, first);
-    hf_store_release(&range->last, last);
-    hf_store_release(&range->who, lane->who | flags);
+    /* Release: a scan that sees this range has what was handed on with the slot. */
+    hf_store_release(&lane->slots[slot].generation, generation);
+    hf_store_release(&lane->slots[slot].pages, SHM_PAGES(first, last));
+    hf_store_release(&lane->slots[slot].who, lane->who | flags);
     /* SLOT.PUB/p: the range is visible before the key that says it counts.
      * Pairs with SLOT.PUB/m in slots_scan(). Without it: the scan compares an old range. */
     hf_store_release(&lane->keys[slot], key);
@@ -84,12 +84,12 @@ void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *w
 
 /* U1 and U2, on the vnode that the key names. Not 0: slots_wake() is due. Async-signal-safe, from any
  * thread. */
-static inline uint32_t slots_leave_quietly(const struct shm_vnode *vnode, uint64_t *key)
+static inline uint32_t slots_leave(const struct shm_vnode *vnode, uint64_t *word)
 {
     /* UNPIN.DONE/p: what the holder did comes before the slot is seen empty.
      * Pairs with UNPIN.DONE/m in slots_scan(). Without it: the block is reused while the
      * holder's last accesses are still on their way. */
-    hf_store_release(key, UINT64_C(0));
+    hf_store_release(word, UINT64_C(0));
     /* UNPIN.WAKE/p: the empty slot must be visible before waiters is read; the heavy barrier in
      * slots_before_wait() sees to that.
      * Pairs with UNPIN.WAKE/m there. Without it: the layout change sleeps on a pin that has gone. */

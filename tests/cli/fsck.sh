@@ -52,7 +52,7 @@ for size in 1 100 4095 4096 8192 12345; do
     cp -r "$pool" "$work/broken" && truncate -s "$size" "$work/broken/$database"
     damaged "$database cut to $size"
 done
-for seed in $(seq 40); do
+for seed in $(seq 20); do
     cp -r "$pool" "$work/broken"
     python3 - "$work/broken/$database" "$seed" <<'EOF'
 import random, sys

@@ -264,10 +264,10 @@ void storm_check_log(struct storm *storm, struct hf_pool *pool)
             size_t len = storm_record_fill(want, w, record->number);
 
             EXPECT_EQ(record->len, len);
-            EXPECT_EQ(hf_read(log, got, len, record->off), len);
-            if (memcmp(want, got, len) != 0)
-                FAIL("record %" PRIu64 " of worker %u, acknowledged at %" PRIu64 ", is not there",
-                     record->number, w, record->off);
+            if (hf_read(log, got, len, record->off) != (ssize_t)len || memcmp(want, got, len) != 0)
+                FAIL("record %" PRIu64 " of worker %u, %zu bytes acknowledged at %" PRIu64
+                     ", is not there; the log has %" PRIu64 " bytes",
+                     record->number, w, len, record->off, test_size(log));
         }
         worker->record_count = 0;
     }

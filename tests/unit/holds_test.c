@@ -19,7 +19,7 @@ static uint32_t add(struct shm *shm, struct shm_vnode *vnode, uint64_t first, ui
     uint32_t index = shm_hold_alloc(shm);
 
     assert_int_not_equal(index, SHM_NONE);
-    shm->holds[index].range = (struct shm_range){0, first, last, SHM_WHO(1, 0)};
+    shm->holds[index].range = (struct shm_range){first, last, SHM_WHO(1, 0)};
     shm->holds[index].vnode = shm_vnode_index(shm, vnode);
     shm->holds[index].lane = 0;
     shm->lanes[0].slow_pins++;

@@ -19,7 +19,7 @@ static void leave(struct shm *shm, struct shm_vnode *vnode, struct shm_lane *lan
 {
     uint64_t key = lane->keys[slot];
 
-    if (slots_leave_quietly(vnode, &lane->keys[slot]))
+    if (slots_leave(vnode, &lane->keys[slot]))
         slots_wake_slot(shm, vnode, &lane->keys[slot], key);
 }
 
@@ -91,7 +91,7 @@ static void bias_comes_back(void **state)
     struct shm_lane *lane = shm_lane(shm);
 
     vnode->bias = 0;
-    vnode->rebias_ns = hf_now_ns() + 3600 * HF_NS_PER_SEC;
+    vnode->changes = 1;
     lane->fenced = 0;
     for (unsigned i = 0; i < SLOTS_REBIAS_LOOK; i++) {
         slots_publish(lane, 0, vnode, 0, 0, 0);
@@ -100,8 +100,11 @@ static void bias_comes_back(void **state)
     }
     slots_rebias(shm, lane, vnode);
     assert_int_equal(lane->fenced, 0);
-    assert_int_equal(vnode->bias, 0); /* layout changes were here a moment ago */
-    vnode->rebias_ns = 0;
+    assert_int_equal(vnode->bias, 0); /* layout changes were here since the last look */
+    shm->run->barrier_ns = HF_NS_PER_SEC;
+    slots_rebias(shm, lane, vnode);
+    assert_int_equal(vnode->bias, 0); /* and it is not long ago */
+    vnode->looked_ns -= 10 * HF_NS_PER_SEC;
     slots_rebias(shm, lane, vnode);
     assert_int_equal(vnode->bias, 1);
 }
