@@ -15,6 +15,7 @@
 
 #define BENCH_RUNS_MAX 1000u
 #define BENCH_ROWS_MAX 160u
+#define BENCH_REPEATS 11u /* of what is short, within a sample: their median is the sample */
 
 struct bench_row {
     const char *key;                /* "truncate.busy.holdfast": for JSON and the bars */
@@ -65,8 +66,9 @@ extern struct bench_group bench_pin_group, bench_truncate_group, bench_punch_gro
 #define BENCH_CALLS(X)                                                                             \
     X(hf_pool_create)                                                                              \
     X(hf_pool_open)                                                                                \
-    X(hf_pool_close) X(hf_pool_info) X(hf_open) X(hf_close) X(hf_read) X(hf_write) X(hf_truncate)  \
-        X(hf_fallocate) X(hf_pin) X(hf_unpin) X(hf_stats) X(hf_strerror_detail)
+    X(hf_pool_close)                                                                               \
+    X(hf_pool_info) X(hf_open) X(hf_close) X(hf_read) X(hf_write) X(hf_truncate) X(hf_fallocate)   \
+        X(hf_pin) X(hf_unpin) X(hf_stats) X(hf_strerror_detail)
 
 struct bench_library {
 #define X(call) __typeof__(&call) call;
@@ -133,6 +135,8 @@ uint64_t bench_clock_ns(void);
 /* ------------------------------------------------------------------- bench_report.c ------ */
 
 double bench_median(const struct bench_row *row);
+/* Of some measurements of the same; of 100 at most. */
+double bench_middle(const double *values, unsigned count);
 /* Median over the rounds of row / beside. */
 double bench_ratio(const struct bench_row *row, const struct bench_row *beside);
 void bench_print_machine(int argc, char **argv);

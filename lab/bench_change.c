@@ -238,12 +238,12 @@ static uint64_t time_changes(const struct change_case *what)
 
 static double measure(void *state)
 {
-    unsigned repeats = bench.quick ? 1 : REPEATS;
-    uint64_t ns = 0;
+    unsigned repeats = bench.quick ? 1 : BENCH_REPEATS;
+    double us[BENCH_REPEATS];
 
     for (unsigned i = 0; i < repeats; i++)
-        ns += time_changes(state);
-    return (double)ns / (double)(repeats * CHANGES) / 1000;
+        us[i] = (double)time_changes(state) / CHANGES / 1000;
+    return bench_middle(us, repeats);
 }
 
 static void add_situation(struct bench_group *group, const struct situation *situation,

@@ -27,10 +27,10 @@ sanitized() {
 
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/tools/tsan.supp"
 
 sanitized asan address,undefined unit system cli posix storm-short
-sanitized tsan thread unit posix
+sanitized tsan thread unit system posix
 echo "check-all: the long runs"
 meson test -C "$build" --no-rebuild --print-errorlogs --num-processes 1 --suite long
 echo "check-all: all good"

@@ -97,7 +97,8 @@ uint64_t dax_shrink(struct dax *dax)
     for (uint32_t i = 0; i < high; i++) {
         struct shm_vnode *vnode = &dax->shm->vnodes[i];
 
-        if (hf_load_acquire(&vnode->state) == SHM_VNODE_READY && !dax_forget(dax, vnode))
+        /* also a new one, whose opener was killed before it was ready */
+        if (hf_load_acquire(&vnode->state) != SHM_VNODE_FREE && !dax_forget(dax, vnode))
             drop_table(dax, vnode);
     }
     after = hf_load_acquire(used);

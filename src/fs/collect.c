@@ -120,8 +120,8 @@ static bool residue(const struct shm *shm)
 
 void fs_reap(struct fs *fs)
 {
-    if (shm_reap(fs->dax.shm))
-        meta_reap_readers(fs->dax.meta);
+    shm_reap(fs->dax.shm);
+    meta_reap_readers(fs->dax.meta); /* also of those whom somebody else has reaped */
     if (fs->dax.readonly)
         return;
     if (residue(fs->dax.shm) && fs_space_lock(fs) == 0) {

@@ -11,6 +11,7 @@
 #include "fs/layout.h"
 
 #include "base/error.h"
+#include "base/futex.h"
 
 #include <errno.h>
 #include <string.h>
@@ -182,10 +183,21 @@ static int move_part(struct fs *fs, struct shm_vnode *vnode, uint64_t *page, uin
     return rc;
 }
 
+/* All parts together have one deadline. */
+static struct hf_policy what_is_left(const struct hf_policy *policy, uint64_t since_ns)
+{
+    struct hf_policy left = *policy;
+    uint64_t spent = policy->deadline_ns ? hf_now_ns() - since_ns : 0;
+
+    left.deadline_ns = spent < policy->deadline_ns ? policy->deadline_ns - spent : 0;
+    return left;
+}
+
 int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
             const struct hf_policy *policy)
 {
     uint64_t size = hf_load_acquire(&vnode->size), page = off / HF_BLOCK_BYTES, end;
+    uint64_t since_ns = policy->deadline_ns ? hf_now_ns() : 0;
     bool tried_hard = false;
     int rc = 0;
 
@@ -197,8 +209,9 @@ int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
     end = (off + len + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
     while (rc == 0 && page < end) {
         uint64_t last = (end - page < PART_PAGES ? end : page + PART_PAGES) - 1;
+        struct hf_policy left = what_is_left(policy, since_ns);
 
-        rc = move_part(fs, vnode, &page, last, policy);
+        rc = move_part(fs, vnode, &page, last, &left);
         if (rc == -ENOSPC && !tried_hard) {
             tried_hard = true;
             fs_reap(fs);

@@ -57,7 +57,7 @@ struct meta_inode {
     uint64_t rdev;
     uint64_t parent;                                /* of a directory; else 0 */
     int64_t atime_ns, mtime_ns, ctime_ns, btime_ns; /* CLOCK_REALTIME */
-    uint64_t version; /* raised by every transaction that changes the inode or its extents */
+    uint64_t version; /* raised by every transaction made under the layout mutex */
 };
 
 struct meta_extent {

@@ -266,6 +266,10 @@ int meta_begin_read(struct meta *meta, struct meta_txn **out)
     HF_BUG_ON(txn->open);
     if (__builtin_expect(!txn->lmdb, 0)) {
         rc = first_snapshot(txn);
+        if (rc == -EBUSY) { /* the slots of the dead are worth a second try */
+            meta_reap_readers(meta);
+            rc = first_snapshot(txn);
+        }
     } else {
         rc = meta_result(mdb_txn_renew(txn->lmdb), "snapshot");
         if (rc == 0)

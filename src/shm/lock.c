@@ -28,17 +28,26 @@ int shm_mutex_init(pthread_mutex_t *mutex)
  * wakes the other. Neither glibc nor the kernel's robust list covers that, so nobody sleeps for long. */
 #define LOOK_AGAIN_NS (10 * 1000000)
 
+/* ThreadSanitizer of gcc 12 does not know pthread_mutex_clocklock(). */
+#ifdef __SANITIZE_THREAD__
+#define LOCK_CLOCK CLOCK_REALTIME
+#define lock_until(mutex, until) pthread_mutex_timedlock((mutex), (until))
+#else
+#define LOCK_CLOCK CLOCK_MONOTONIC
+#define lock_until(mutex, until) pthread_mutex_clocklock((mutex), LOCK_CLOCK, (until))
+#endif
+
 static int sleep_for(pthread_mutex_t *mutex)
 {
     struct timespec until;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
+    clock_gettime(LOCK_CLOCK, &until);
     until.tv_nsec += LOOK_AGAIN_NS;
     if (until.tv_nsec >= 1000000000) {
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
-    return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
+    return lock_until(mutex, &until);
 }
 
 bool shm_lock(struct shm *shm, pthread_mutex_t *mutex)

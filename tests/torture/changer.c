@@ -70,8 +70,9 @@ static bool changed(struct changer *changer, int rc)
  * its bias back. */
 static void announce(struct changer *changer, uint64_t place)
 {
-    test_put64(&changer->self->torture->hot[changer->self->number], place);
-    torture_spin_ns(test_below(&changer->self->rng, changer->calm ? 600000 : 2000));
+    test_put64(&changer->self->torture->hot[changer->self->number],
+               place | (changer->calm ? TORTURE_CALM : 0));
+    torture_spin_ns(test_below(&changer->self->rng, changer->calm ? 1000000 : 2000));
 }
 
 /* The block under `place` goes to the page that is a hole now. */

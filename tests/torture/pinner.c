@@ -13,8 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COLD_BYTES ((size_t)64 << 20)
 #define COLD_LINE 64
+#define COLD_LINES (UINT64_C(1) << 20)
+#define COLD_STORES 50
+#define COLD_STRIDE 5003
 
 struct pinner {
     struct torturer *self;
@@ -50,20 +52,24 @@ static struct hf_file *current_file(struct pinner *pinner, unsigned number)
     return pinner->files[number];
 }
 
+/* Stores only, to lines that are in no near cache, back to back: they leave the store buffer slowly and
+ * in order, and what hf_pin() stores next leaves it after them. */
 static void fill_store_buffer(struct pinner *pinner)
 {
-    uint64_t lines = test_below(&pinner->self->rng, 24);
+    volatile unsigned char *cold = pinner->cold;
+    size_t at = test_random(&pinner->self->rng) % COLD_LINES;
+    unsigned stores = (unsigned)test_below(&pinner->self->rng, COLD_STORES);
 
-    while (lines-- > 0)
-        pinner->cold[test_below(&pinner->self->rng, COLD_BYTES / COLD_LINE) * COLD_LINE]++;
+    for (unsigned i = 0; i < stores; i++, at = (at + COLD_STRIDE) % COLD_LINES)
+        cold[at * COLD_LINE] = 1;
 }
 
 /* Looks until the time is over; what it saw is counted, the worst ends it. */
 static void look_in_place(struct pinner *pinner, const void *memory, uint64_t place)
 {
     struct torture *torture = pinner->self->torture;
-    uint64_t hold_ns = test_chance(&pinner->self->rng, 5) ? 60000 : 10000;
-    uint64_t until = test_now_ns() + test_below(&pinner->self->rng, hold_ns);
+    uint64_t hold_ns = test_chance(&pinner->self->rng, 5) ? 60000 : 8000;
+    uint64_t until = test_now_ns() + 2000 + test_below(&pinner->self->rng, hold_ns);
     bool marked = false;
 
     do {
@@ -80,6 +86,7 @@ static void look_in_place(struct pinner *pinner, const void *memory, uint64_t pl
     } while (test_now_ns() < until);
 }
 
+/* With TORTURE_CALM where a changer says so. */
 static uint64_t choose_place(struct pinner *pinner)
 {
     struct torturer *self = pinner->self;
@@ -94,9 +101,11 @@ static uint64_t choose_place(struct pinner *pinner)
 static void pin_once(struct pinner *pinner)
 {
     struct torturer *self = pinner->self;
-    uint64_t place = choose_place(pinner);
+    uint64_t chosen = choose_place(pinner), place = chosen & ~TORTURE_CALM;
     struct hf_file *file = current_file(pinner, torture_place_file(place));
     uint32_t flags = test_chance(&self->rng, 60) ? HF_PIN_NOWAIT : 0;
+    bool hurried =
+        chosen != place && test_chance(&self->rng, 85); /* a file gets its bias by being pinned */
     struct iovec iov;
     struct hf_pin pin;
     int rc;
@@ -104,7 +113,7 @@ static void pin_once(struct pinner *pinner)
     drop_stale_file(pinner, (unsigned)(pinner->pins % TORTURE_FILES));
     if (!file)
         return;
-    if (test_chance(&self->rng, 80))
+    if (!hurried && test_chance(&self->rng, 80))
         fill_store_buffer(pinner);
     rc = hf_pin(file, torture_place_off(place), TEST_PAGE, flags, &iov, 1, &pin);
     if (rc == -EAGAIN || rc == -EFAULT || rc == -ENOSPC) {
@@ -112,7 +121,8 @@ static void pin_once(struct pinner *pinner)
         return;
     }
     EXPECT_EQ(rc, 1);
-    look_in_place(pinner, iov.iov_base, place);
+    if (!hurried)
+        look_in_place(pinner, iov.iov_base, place);
     EXPECT_EQ(hf_unpin(&pin), 0);
     pinner->pins++;
 }
@@ -123,8 +133,8 @@ void *torture_pinner(void *torturer)
     struct torture *torture;
 
     pinner->self = torturer;
-    pinner->cold = malloc(COLD_BYTES);
-    memset(pinner->cold, 1, COLD_BYTES);
+    pinner->cold = malloc(COLD_LINES * COLD_LINE);
+    memset(pinner->cold, 1, COLD_LINES * COLD_LINE);
     torture = pinner->self->torture;
     torture_stay_on_cpu(pinner->self->number);
     while (!test_peek(&torture->stop))

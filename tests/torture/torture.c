@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #ifdef HF_LAB
@@ -84,13 +85,17 @@ void torture_spin_ns(uint64_t ns)
 }
 
 /* All files full of their marks, and a ballast that leaves a few free blocks. */
-static void prepare_pool(void)
+static void prepare_pool(const char *engine)
 {
-    struct hf_pool *pool = test_pool_new(POOL_NAME, TEST_MIB(POOL_MIB));
+    struct hf_pool_options options = {
+        .size = sizeof(options), .pool_bytes = TEST_MIB(POOL_MIB), .engine = engine};
+    struct hf_pool *pool;
     uint64_t page[WORDS], ballast;
     struct hf_file *file;
     char name[32];
 
+    EXPECT_EQ(hf_pool_create(test_path(POOL_NAME), &options), 0);
+    pool = test_pool_open(POOL_NAME);
     for (unsigned i = 0; i < TORTURE_FILES; i++) {
         torture_file_name(i, name);
         file = test_file(pool, name);
@@ -141,6 +146,9 @@ static void process(void *arg)
 #ifdef HF_LAB
     hf_lab_break = shared->options.broken;
 #endif
+    if (shared->options
+            .expect_caught) /* a race needs both sides running: best before others, if we may */
+        setpriority(PRIO_PROCESS, 0, -15);
     pool = test_pool_open(POOL_NAME);
     test_count(&shared->ready);
     test_await(&shared->ready, shared->options.processes);
@@ -194,7 +202,7 @@ static int run(const struct torture_options *options)
     shared->options = *options;
     shared->seed = test_seed();
     explain(options);
-    prepare_pool();
+    prepare_pool(options->engine);
     for (unsigned i = 0; i < options->processes; i++)
         pids[i] = test_fork(process, (void *)(uintptr_t)i);
     test_await(&shared->ready, options->processes);
@@ -252,13 +260,10 @@ static unsigned number(const char *text, unsigned most)
 static int body(int argc, char **argv)
 {
     static const struct option names[] = {
-        {"processes", required_argument, NULL, 'p'},
-        {"pinners", required_argument, NULL, 't'},
-        {"changers", required_argument, NULL, 'c'},
-        {"seconds", required_argument, NULL, 's'},
-        {"break", required_argument, NULL, 'b'},
-        {"expect-caught", no_argument, NULL, 'x'},
-        {NULL, 0, NULL, 0},
+        {"processes", required_argument, NULL, 'p'}, {"pinners", required_argument, NULL, 't'},
+        {"changers", required_argument, NULL, 'c'},  {"seconds", required_argument, NULL, 's'},
+        {"engine", required_argument, NULL, 'e'},    {"break", required_argument, NULL, 'b'},
+        {"expect-caught", no_argument, NULL, 'x'},   {NULL, 0, NULL, 0},
     };
     struct torture_options options = {.processes = 2, .pinners = 2, .changers = 1, .seconds = 10};
     int option;
@@ -276,6 +281,9 @@ static int body(int argc, char **argv)
             break;
         case 's':
             options.seconds = number(optarg, 100000);
+            break;
+        case 'e':
+            options.engine = optarg;
             break;
         case 'b':
             options.broken |= broken_edge(optarg);

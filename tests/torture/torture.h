@@ -18,6 +18,7 @@
 struct torture_options {
     unsigned processes, pinners, changers; /* the last two in each process */
     unsigned seconds;
+    const char *engine; /* null: the default */
     unsigned broken;    /* HF_LAB_* bits, in lab builds */
     bool expect_caught; /* succeed when a reused block was seen, and stop then */
 };
@@ -32,9 +33,12 @@ struct torture {
     uint64_t vanished; /* looks that saw the owner's mark gone */
     uint64_t changes, moves, truncates, recreations;
     uint64_t stuck;                     /* changes that ran into their deadline */
-    uint64_t hot[TORTURE_CHANGERS_MAX]; /* what a changer turns to next: a place */
+    uint64_t hot[TORTURE_CHANGERS_MAX]; /* where a changer goes next, TORTURE_CALM */
     uint32_t generation[TORTURE_FILES]; /* raised when the file was made anew */
 };
+
+/* With a hot place: it is left in peace until it has its bias back. */
+#define TORTURE_CALM (UINT64_C(1) << 63)
 
 /* A page of a file, as one number. */
 static inline uint64_t torture_place(unsigned file, unsigned page)
