@@ -6,8 +6,7 @@
 set -eu
 build=$1
 
-# name, value of b_sanitize, suites. ThreadSanitizer cannot see what other processes do, so it
-# gets the suites of threads in one process.
+# name, value of b_sanitize, suites. ThreadSanitizer knows only the threads of its own process.
 sanitized() {
     name=$1 sanitizer=$2
     shift 2

@@ -26,6 +26,13 @@ static uint32_t type_of(const struct checker *check)
     return check->group.inode.mode & S_IFMT;
 }
 
+/* Of an inode without attributes, by what else it has; the root is a directory whatever it has. */
+static void guess_type(struct checker *check, uint32_t type)
+{
+    if (type_of(check) == 0)
+        check->group.inode.mode = check->group.inode.ino == META_ROOT_INO ? S_IFDIR : type;
+}
+
 /* --- moving on --- */
 
 int check_seek(struct checker *check, const struct meta_key *key, bool behind, MDB_val *found,
@@ -154,8 +161,7 @@ static int visit_extent(struct checker *check, const struct meta_key *key, const
     int rc;
 
     check->request->extents++;
-    if (type_of(check) == 0)
-        group->inode.mode = S_IFREG;
+    guess_type(check, S_IFREG);
     if (type_of(check) != S_IFREG) {
         if (!check_problem(check, true,
                            "inode %llu has blocks and is not a regular file; repair "
@@ -209,8 +215,7 @@ static int visit_dirent(struct checker *check, const struct meta_key *key, const
     struct meta_dirent entry;
 
     check->request->dirents++;
-    if (type_of(check) == 0)
-        group->inode.mode = S_IFDIR;
+    guess_type(check, S_IFDIR);
     if (type_of(check) != S_IFDIR) {
         if (!check_problem(check, true,
                            "inode %llu has an entry and is not a directory; repair "
@@ -257,8 +262,7 @@ static int visit_target(struct checker *check, const struct meta_key *key, const
 
     if (key->len != META_KEY_PREFIX)
         return unknown_record(check, key);
-    if (type_of(check) == 0)
-        group->inode.mode = S_IFLNK;
+    guess_type(check, S_IFLNK);
     if (type_of(check) == S_IFLNK && value->mv_size != 0 && value->mv_size <= META_SYMLINK_MAX &&
         !memchr(value->mv_data, 0, value->mv_size)) {
         group->inode.target_len = (uint32_t)value->mv_size;
@@ -353,8 +357,8 @@ static int finish_group(struct checker *check)
     if (!group->open)
         return 0;
     group->open = false;
-    if (type_of(check) == 0 && group->inode.ino == META_ROOT_INO)
-        group->inode.mode = S_IFDIR;
+    if (group->inode.ino == META_ROOT_INO)
+        guess_type(check, S_IFDIR);
     if (type_of(check) == 0)
         return drop_group(check);
     rc = put_kept(check);

@@ -31,11 +31,28 @@ void test_pool_create(const char *name, uint64_t pool_bytes)
     EXPECT_EQ(hf_pool_create(test_path(name), &options), 0);
 }
 
+/* A pool on a disk has its run segment in /dev/shm, where only its last process removes it. */
+static void note_segment(struct hf_pool *pool)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+    char path[64] = TEST_SEGMENT_PREFIX;
+    FILE *list = fopen(test_path(TEST_SEGMENT_LIST), "ae");
+
+    EXPECT(list != NULL);
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    for (unsigned i = 0; i < sizeof(info.uuid); i++)
+        sprintf(path + strlen(TEST_SEGMENT_PREFIX) + 2 * i, "%02x", info.uuid[i]);
+    fprintf(list, "%s\n", path);
+    fclose(list);
+}
+
 struct hf_pool *test_pool_open(const char *name)
 {
     struct hf_pool *pool = NULL;
 
     EXPECT_EQ(hf_pool_open(test_path(name), 0, &pool), 0);
+    if (strncmp(test_folder(), "/dev/shm/", 9) != 0)
+        note_segment(pool);
     return pool;
 }
 

@@ -46,10 +46,27 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
     return 0;
 }
 
+static void remove_segments(void)
+{
+    FILE *list = fopen(test_path(TEST_SEGMENT_LIST), "re");
+    char path[128];
+
+    if (!list)
+        return;
+    while (fgets(path, sizeof(path), list)) {
+        path[strcspn(path, "\n")] = '\0';
+        if (strncmp(path, TEST_SEGMENT_PREFIX, strlen(TEST_SEGMENT_PREFIX)) == 0)
+            unlink(path);
+    }
+    fclose(list);
+}
+
 static void remove_folder(void)
 {
-    if (getpid() == folder_owner)
-        nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    if (getpid() != folder_owner)
+        return;
+    remove_segments();
+    nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static void make_folder(void)
