@@ -48,17 +48,15 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
     struct shm *shm = dax->shm;
     struct shm_lane *lane = shm_lane_fast(shm);
     int count = MM_MISS;
-    uint32_t nest, slot;
+    uint32_t hint, slot;
 
     if (!lane)
         return MM_MISS;
     shm_lane_use(shm);
     if (lane->fenced >= SLOTS_REBIAS_LOOK)
         slots_rebias(shm, lane, vnode);
-    nest = lane->nest;
-    lane->nest = nest + 1;
-    hf_fence_light();
-    slot = slots_pick(lane, nest);
+    hint = slots_begin(lane);
+    slot = slots_pick(lane, hint);
     if (slot < SHM_SLOTS) {
         if (HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
             count = walk(dax, vnode, off, len, iov, iovcnt);
@@ -67,8 +65,7 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
         if (!HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
             count = walk(dax, vnode, off, len, iov, iovcnt);
     }
-    hf_fence_light();
-    lane->nest = nest;
+    slots_end(lane, slots_next_hint(hint, slot));
     if (slot == SHM_SLOTS)
         return MM_MISS;
     if (off + len > hf_load_acquire(&vnode->size)) /* SIZE.PUB/p */
@@ -113,12 +110,9 @@ static int take_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *v
 static int publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
                    const struct shm_range *range, struct hf_pin *pin)
 {
-    uint32_t nest = lane->nest, slot;
+    uint32_t hint = slots_begin(lane), slot = slots_pick(lane, hint);
     int rc = 0;
 
-    lane->nest = nest + 1;
-    hf_fence_light();
-    slot = slots_pick(lane, nest);
     if (slot == SHM_SLOTS) {
         holds_settle(dax->shm, vnode);
         rc = take_hold(dax, lane, vnode, range, pin);
@@ -128,8 +122,7 @@ static int publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vno
 
         dax_fill_pin(pin, dax->shm, &lane->keys[slot], key, 0);
     }
-    hf_fence_light();
-    lane->nest = nest;
+    slots_end(lane, slots_next_hint(hint, slot));
     return rc;
 }
 

@@ -59,14 +59,10 @@ static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *
         HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
         return DAX_PAGE_NOT;
     lane = mine->lane;
-    if (__builtin_expect(lane->nest, 0))
-        return DAX_PAGE_NOT;
-    lane->nest = 1;
-    hf_fence_light();
-    slot = lane->hint;
+    slot = slots_begin(lane);
     word = &lane->keys[slot];
     if (__builtin_expect(hf_load_acquire(word) != 0, 0)) { /* UNPIN.DONE/p, as in slots_pick() */
-        lane->nest = 0;
+        slots_end(lane, slot);
         return DAX_PAGE_NOT;
     }
     key = slots_publish(lane, slot, vnode, page, page, *flags);
@@ -77,8 +73,7 @@ static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *
      * Pairs with SIZE.PUB/m where the size is stored (src/fs). Without it: old bytes behind end of file. */
     if (__builtin_expect(!at || off + len > hf_load_acquire(&vnode->size), 0))
         goto leave;
-    hf_fence_light();
-    lane->nest = 0;
+    slots_end(lane, slot);
     iov->iov_base = at + off % HF_BLOCK_BYTES;
     iov->iov_len = len;
     dax_fill_pin(pin, shm, word, key, 0);
@@ -86,8 +81,7 @@ static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *
 leave: /* P4; U3 is dax_pin_settle() */
     *flags = SHM_WHO_FLAGS(hf_load_relaxed(&lane->slots[slot].who)); /* relaxed: ours */
     lane->wake_due |= slots_leave(vnode, word);
-    hf_fence_light();
-    lane->nest = 0;
+    slots_end(lane, slot);
     return DAX_PAGE_LEFT;
 }
 

@@ -151,7 +151,8 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
     pthread_mutex_lock(&shm->lane_mutex);
     lane = take_lane(shm);
     if (lane) {
-        lane->nest = 0;
+        lane->hint = 0;
+        lane->keys[SHM_SLOTS] = UINT64_MAX;
         lane->who = SHM_WHO(gettid(), 0);
         hf_store_release(&lane->tid, (uint32_t)gettid());
     }

@@ -71,13 +71,14 @@ struct shm_run_of_blocks {
 struct shm_lane {
     uint32_t owner; /* process index + 1; 0: free */
     uint32_t tid;   /* 0: its thread has ended; another thread of the process may take it over */
-    uint32_t hint;  /* slot to try first */
-    uint32_t nest;  /* depth of library calls: a signal handler sees that it interrupted one */
-    uint64_t who;   /* tid << 32 */
+    uint32_t
+        hint; /* slot to try first; SHM_SLOTS while a library call takes one, for a signal handler */
+    uint32_t pad;
+    uint64_t who;       /* tid << 32 */
     uint32_t slow_pins; /* live pins of this thread that are holds */
     uint32_t fenced;    /* unbiased pins since one last looked whether the bias may come back */
     uint32_t wake_due;  /* dax_pin_page() has let a slot go while somebody waited */
-    SHM_LINE uint64_t keys[SHM_SLOTS];
+    SHM_LINE uint64_t keys[SHM_SLOTS + 8]; /* [SHM_SLOTS] is never free: where a busy hint leads */
     struct shm_slot slots[SHM_SLOTS];
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
 } SHM_LINE;

@@ -18,30 +18,49 @@
 /* Gives the file its bias back when layout changes have been away for long enough. */
 void slots_rebias(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode);
 
-/* A slot that nobody else will take: SHM_SLOTS when there is none. A signal handler that interrupts
- * a library call of its own thread (nest > 0) takes from slots that the interrupted call never
- * looks at; handlers nest, so a compare-and-swap there settles the rest.
- * UNPIN.DONE/p: the free key is acquired, so that what the last holder did is handed on with the next. */
-static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t nest)
+/* Taking a slot begins with slots_begin() and ends with slots_end(). A signal handler that interrupts its
+ * own thread in between finds the hint busy. */
+static inline uint32_t slots_begin(struct shm_lane *lane)
 {
-    if (__builtin_expect(nest > 0, 0)) {
-        for (uint32_t i = SLOTS_OWN; i < SHM_SLOTS; i++) {
-            uint64_t key = hf_load_acquire(&lane->keys[i]);
+    uint32_t hint = lane->hint;
 
-            if (!key && hf_cas_acq_rel(&lane->keys[i], UINT64_C(0), SHM_KEY_CLAIMED))
+    lane->hint = SHM_SLOTS;
+    hf_fence_light();
+    return hint;
+}
+
+static inline void slots_end(struct shm_lane *lane, uint32_t hint)
+{
+    hf_fence_light();
+    lane->hint = hint;
+}
+
+/* A slot that nobody else will take: SHM_SLOTS when there is none. A signal handler that interrupts the
+ * taking of one (the hint is busy) takes from slots that the interrupted call never looks at; handlers
+ * nest, so a compare-and-swap there settles the rest.
+ * UNPIN.DONE/p: the free key is acquired, so that what the last holder did is handed on with the next. */
+static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t hint)
+{
+    if (hint == SHM_SLOTS) {
+        for (uint32_t i = SLOTS_OWN; i < SHM_SLOTS; i++) {
+            if (!hf_load_acquire(&lane->keys[i]) &&
+                hf_cas_acq_rel(&lane->keys[i], UINT64_C(0), SHM_KEY_CLAIMED))
                 return i;
         }
         return SHM_SLOTS;
     }
-    if (!hf_load_acquire(&lane->keys[lane->hint]))
-        return lane->hint;
-    for (uint32_t i = 0; i < SLOTS_OWN; i++) {
-        if (!hf_load_acquire(&lane->keys[i])) {
-            lane->hint = i;
+    if (!hf_load_acquire(&lane->keys[hint]))
+        return hint;
+    for (uint32_t i = 0; i < SLOTS_OWN; i++)
+        if (!hf_load_acquire(&lane->keys[i]))
             return i;
-        }
-    }
     return SHM_SLOTS;
+}
+
+/* The hint to end with when `slot` was picked. */
+static inline uint32_t slots_next_hint(uint32_t hint, uint32_t slot)
+{
+    return hint < SHM_SLOTS && slot < SLOTS_OWN ? slot : hint;
 }
 
 /* P1: publishes the range in slot `slot` of the thread's own lane, whose key is free or claimed; returns the

@@ -59,6 +59,8 @@ static void drop(struct model_content *content, uint64_t first, uint64_t end)
 {
     size_t from = place_of(content, first), to = place_of(content, end);
 
+    if (from == to)
+        return;
     for (size_t i = from; i < to; i++)
         free(content->pages[i].bytes);
     memmove(&content->pages[from], &content->pages[to],
