@@ -63,12 +63,12 @@ extern struct bench_group bench_pin_group, bench_truncate_group, bench_punch_gro
 
 /* The calls that are measured. Both builds of the library are called through such a table, so that a
  * call costs the same on both sides. */
+/* clang-format off */
 #define BENCH_CALLS(X)                                                                             \
-    X(hf_pool_create)                                                                              \
-    X(hf_pool_open)                                                                                \
-    X(hf_pool_close)                                                                               \
-    X(hf_pool_info) X(hf_open) X(hf_close) X(hf_read) X(hf_write) X(hf_truncate) X(hf_fallocate)   \
-        X(hf_pin) X(hf_unpin) X(hf_stats) X(hf_strerror_detail)
+    X(hf_pool_create) X(hf_pool_open) X(hf_pool_close) X(hf_pool_info) X(hf_open) X(hf_close)      \
+    X(hf_read) X(hf_write) X(hf_truncate) X(hf_fallocate) X(hf_pin) X(hf_unpin) X(hf_stats)        \
+    X(hf_strerror_detail)
+/* clang-format on */
 
 struct bench_library {
 #define X(call) __typeof__(&call) call;

@@ -4,7 +4,7 @@
 # usage: tools/setup.sh [lint]    with lint: also what `make lint` and `make fmt` use
 set -eu
 
-packages="meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
+packages="libc6-dev meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
 libcmocka-dev systemtap-sdt-dev scdoc"
 if [ "${1-}" = lint ]; then
     packages="$packages clang-format codespell"

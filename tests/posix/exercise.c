@@ -78,7 +78,7 @@ static const struct operation *choose_operation(struct exercise *x)
 
 static void close_all(struct exercise *x)
 {
-    pins_release_all(x);
+    pins_release_of(x, NULL);
     for (size_t i = 0; i < EXERCISE_FILES; i++)
         if (x->files[i].file && !x->files[i].node->window_pages)
             file_close(x, &x->files[i]);

@@ -12,8 +12,8 @@
 #include <fcntl.h>
 
 #define EXERCISE_FILES 12
-#define EXERCISE_PINS  40
-#define EXERCISE_LOG   50
+#define EXERCISE_PINS 40
+#define EXERCISE_LOG 50
 
 struct open_file {
     struct hf_file *file; /* null: this place is free */
@@ -111,7 +111,8 @@ bool pins_overlap(const struct exercise *x, const struct model_node *node, uint6
 void pins_detach(struct exercise *x, const struct model_node *node, uint64_t first, uint64_t end);
 void pins_compare(struct exercise *x, const struct model_node *node);
 void pin_release(struct exercise *x, struct held_pin *held);
-void pins_release_all(struct exercise *x);
+/* Of all nodes where it is null. */
+void pins_release_of(struct exercise *x, const struct model_node *node);
 void file_close(struct exercise *x, struct open_file *open);
 
 /* What a layout change of pages [first, end) of the node is allowed to say under the policy:

@@ -80,14 +80,25 @@ static const int *change_errors(const struct change *change, int invalid, int wa
     return errors;
 }
 
+/* Held pages that stay in the file are copied; the copies must lie in a bounded number of runs, which free
+ * space in small pieces may not give. */
+static bool copies_held_pages(const struct exercise *x, const struct change *change)
+{
+    uint32_t kind = change->policy ? change->policy->kind : HF_POLICY_DEFAULT;
+
+    return kind == HF_POLICY_DETACH &&
+           pins_overlap(x, change->open->node, change->first, change->end);
+}
+
 /* Checks the result; true when the model is to follow. `invalid`: an errno that comes first. */
 static bool change_went(struct exercise *x, struct change *change, int rc, int invalid)
 {
     struct model_node *node = change->open->node;
     int want = foreseen(x, node, change->policy, change->first, change->end);
 
-    if (rc == -ENOSPC && is_full(x, 2 * change->pages)) {
+    if (rc == -ENOSPC && (is_full(x, 2 * change->pages) || copies_held_pages(x, change))) {
         note_result(x, rc);
+        pins_release_of(x, node); /* a move may have come half-way, and detached that half */
         node_relearn_blocks(x, change->open);
         return false;
     }

@@ -118,10 +118,10 @@ void pin_release(struct exercise *x, struct held_pin *held)
     *held = (struct held_pin){0};
 }
 
-void pins_release_all(struct exercise *x)
+void pins_release_of(struct exercise *x, const struct model_node *node)
 {
     for (size_t i = 0; i < EXERCISE_PINS; i++)
-        if (x->pins[i].node)
+        if (x->pins[i].node && (!node || x->pins[i].node == node))
             pin_release(x, &x->pins[i]);
 }
 
@@ -239,8 +239,9 @@ static void scribble_piece(struct exercise *x, struct held_pin *held, uint64_t a
         content_write(&held->node->content, held->off + at + from, n, memory + from);
 }
 
-/* Two pins may share a detached block: the other one's idea of it follows. */
-static void share_frozen(struct exercise *x, const struct held_pin *held)
+/* Two pins may share a detached block, and then see what is written through the other: only one of
+ * the file is kept. */
+static void release_others(struct exercise *x, const struct held_pin *held)
 {
     for (size_t i = 0; i < EXERCISE_PINS; i++) {
         struct held_pin *other = &x->pins[i];
@@ -258,7 +259,7 @@ static void run_scribble(struct exercise *x)
         return;
     for (size_t i = 0; i < held->page_count; i++)
         if (held->pages[i].frozen) {
-            share_frozen(x, held);
+            release_others(x, held);
             break;
         }
     note(x, "write through the pin of inode %" PRIu64 " [%" PRIu64 ", +%" PRIu64 ")",

@@ -32,12 +32,12 @@ static void make_shared(const char *pool_name)
 
 static int body(int argc, char **argv)
 {
-    uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 0) : 4000, seed = test_seed();
+    uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 0) : 15000, seed = test_seed();
     struct exercise_plan plans[PROCESSES];
     pid_t pids[PROCESSES];
 
     if (test_is_slow())
-        count /= 4;
+        count /= 10;
     make_shared("many");
     for (unsigned i = 0; i < PROCESSES; i++) {
         plans[i] = (struct exercise_plan){

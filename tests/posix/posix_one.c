@@ -13,7 +13,7 @@
 
 static int body(int argc, char **argv)
 {
-    struct exercise_plan plan = {.count = 8000, .pool_name = "pool", .top = "/"};
+    struct exercise_plan plan = {.count = 40000, .pool_name = "pool", .top = "/"};
     uint64_t mib = 96;
 
     if (argc > 1)
@@ -22,7 +22,7 @@ static int body(int argc, char **argv)
         mib = strtoull(argv[2], NULL, 0);
     plan.seed = test_seed();
     if (test_is_slow())
-        plan.count /= 4;
+        plan.count /= 10;
     test_pool_create(plan.pool_name, TEST_MIB(mib));
     exercise_run(&plan);
     test_pool_check(plan.pool_name);
