@@ -51,11 +51,11 @@ extern "C" {
 #define HF_VERSION_MINOR 1
 #define HF_VERSION_PATCH 0
 
-#define HF_BLOCK_BYTES 4096u            /* one block, one page of a file */
-#define HF_HUGE_BYTES 2097152u          /* what one huge entry maps */
-#define HF_NAME_MAX 255u                /* bytes of one name */
-#define HF_SYMLINK_MAX 4095u            /* bytes of a symbolic link's target, and of a path */
-#define HF_XATTR_VALUE_MAX 65536u       /* bytes of one extended attribute's value */
+#define HF_BLOCK_BYTES 4096u                  /* one block, one page of a file */
+#define HF_HUGE_BYTES 2097152u                /* what one huge entry maps */
+#define HF_NAME_MAX 255u                      /* bytes of one name */
+#define HF_SYMLINK_MAX 4095u                  /* bytes of a symbolic link's target, and of a path */
+#define HF_XATTR_VALUE_MAX 65536u             /* bytes of one extended attribute's value */
 #define HF_FILE_BYTES_MAX (UINT64_C(1) << 44) /* 16 TiB: the largest file */
 
 struct hf_pool;
@@ -73,20 +73,20 @@ const char *hf_strerror_detail(void);
 
 /* What a layout change does when a pin holds part of its range. */
 enum hf_policy_kind {
-    HF_POLICY_DEFAULT = 0,     /* the pool's own (hf_pool_options.policy), HF_POLICY_WAIT there */
-    HF_POLICY_WAIT = 1,        /* wait until the last overlapping pin is gone */
-    HF_POLICY_NOWAIT = 2,      /* -EBUSY at once; nothing has changed */
-    HF_POLICY_DEADLINE = 3,    /* wait at most deadline_ns, then -ETIMEDOUT; nothing has changed */
-    HF_POLICY_DETACH = 4,      /* change the file at once; held blocks leave it but stay off the
+    HF_POLICY_DEFAULT = 0,  /* the pool's own (hf_pool_options.policy), HF_POLICY_WAIT there */
+    HF_POLICY_WAIT = 1,     /* wait until the last overlapping pin is gone */
+    HF_POLICY_NOWAIT = 2,   /* -EBUSY at once; nothing has changed */
+    HF_POLICY_DEADLINE = 3, /* wait at most deadline_ns, then -ETIMEDOUT; nothing has changed */
+    HF_POLICY_DETACH = 4,   /* change the file at once; held blocks leave it but stay off the
                                 * free list, valid for their holders, until their last pin goes */
     HF_POLICY_DEADLINE_DETACH = 5 /* wait at most deadline_ns, then as HF_POLICY_DETACH */
 };
 
 /* A null pointer where a policy is taken means HF_POLICY_DEFAULT. */
 struct hf_policy {
-    uint32_t kind;         /* enum hf_policy_kind */
-    uint32_t reserved;     /* 0 */
-    uint64_t deadline_ns;  /* from now on, for the two kinds that have one; else 0 */
+    uint32_t kind;        /* enum hf_policy_kind */
+    uint32_t reserved;    /* 0 */
+    uint64_t deadline_ns; /* from now on, for the two kinds that have one; else 0 */
 };
 
 /* ------------------------------------------------------------------------------- pools --- */
@@ -95,20 +95,20 @@ struct hf_policy {
 #define HF_POOL_DURABLE 0x1u /* survives a power cut, on memory that does */
 
 struct hf_pool_options {
-    size_t size;              /* sizeof(struct hf_pool_options) */
-    uint64_t pool_bytes;      /* memory for blocks; a multiple of HF_HUGE_BYTES, at least 8 MiB */
-    const char *data_path;    /* null: POOL/data. Else a path on tmpfs, hugetlbfs or a disk's file
+    size_t size;             /* sizeof(struct hf_pool_options) */
+    uint64_t pool_bytes;     /* memory for blocks; a multiple of HF_HUGE_BYTES, at least 8 MiB */
+    const char *data_path;   /* null: POOL/data. Else a path on tmpfs, hugetlbfs or a disk's file
                                * system (made if missing, must be empty), or a device-dax node;
                                * POOL/data becomes a link to it */
-    uint32_t flags;           /* HF_POOL_* */
-    mode_t mode;              /* who may open the pool: permission bits; 0 means 0600 */
-    const char *engine;       /* null: "slots". See holdfast(7) */
-    struct hf_policy policy;  /* for layout changes that give none; kind 0 means HF_POLICY_WAIT */
-    uint32_t max_processes;   /* attached at once; 0: 256 */
-    uint32_t max_threads;     /* that use the pool at once; 0: 1024 */
-    uint32_t max_files;       /* open at once, all processes together; 0: 65536 */
-    uint32_t max_leases;      /* leases, and pins beyond a thread's slots; 0: 262144 */
-    uint64_t reserved[4];     /* 0 */
+    uint32_t flags;          /* HF_POOL_* */
+    mode_t mode;             /* who may open the pool: permission bits; 0 means 0600 */
+    const char *engine;      /* null: "slots". See holdfast(7) */
+    struct hf_policy policy; /* for layout changes that give none; kind 0 means HF_POLICY_WAIT */
+    uint32_t max_processes;  /* attached at once; 0: 256 */
+    uint32_t max_threads;    /* that use the pool at once; 0: 1024 */
+    uint32_t max_files;      /* open at once, all processes together; 0: 65536 */
+    uint32_t max_leases;     /* leases, and pins beyond a thread's slots; 0: 262144 */
+    uint64_t reserved[4];    /* 0 */
 };
 
 /* Makes a pool in the directory `path`, which must not exist or be empty. Blocks, allocates,
@@ -150,18 +150,18 @@ int hf_pool_close(struct hf_pool *pool);
 int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
 
 struct hf_pool_info {
-    size_t size;             /* sizeof(struct hf_pool_info), set by the caller */
+    size_t size; /* sizeof(struct hf_pool_info), set by the caller */
     uint8_t uuid[16];
-    uint64_t pool_bytes;     /* memory for blocks */
-    uint64_t free_bytes;     /* not in a file, not detached */
-    uint64_t detached_bytes; /* in no file, still held by a pin */
-    uint64_t inodes;         /* files, directories, links, in all */
-    uint64_t limit_bytes;    /* how far hf_pool_grow() can go */
-    uint32_t flags;          /* HF_POOL_* */
-    uint32_t format;         /* version of the format on the medium */
+    uint64_t pool_bytes;                  /* memory for blocks */
+    uint64_t free_bytes;                  /* not in a file, not detached */
+    uint64_t detached_bytes;              /* in no file, still held by a pin */
+    uint64_t inodes;                      /* files, directories, links, in all */
+    uint64_t limit_bytes;                 /* how far hf_pool_grow() can go */
+    uint32_t flags;                       /* HF_POOL_* */
+    uint32_t format;                      /* version of the format on the medium */
     uint64_t incompat, ro_compat, compat; /* feature bits */
     char engine[24];
-    char media[16];          /* "tmpfs", "hugetlbfs", "file", "memfd", "device-dax", "pmem" */
+    char media[16]; /* "tmpfs", "hugetlbfs", "file", "memfd", "device-dax", "pmem" */
     struct hf_policy policy;
     uint32_t max_processes, max_threads, max_files, max_leases;
     uint32_t processes, threads, files, leases; /* in use now */
@@ -171,10 +171,10 @@ int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out);
 #define HF_CHECK_REPAIR 0x1u /* mend what can be mended without losing data */
 
 struct hf_check_result {
-    size_t size;        /* sizeof(struct hf_check_result), set by the caller */
+    size_t size; /* sizeof(struct hf_check_result), set by the caller */
     uint64_t inodes, extents, dirents, blocks_used; /* looked at */
-    uint64_t problems;  /* found */
-    uint64_t repaired;  /* of those */
+    uint64_t problems;                              /* found */
+    uint64_t repaired;                              /* of those */
 };
 /* Checks a pool that nobody has open: every record against every other. `report` (may be null)
  * gets a sentence a problem, `progress` (may be null) how far it is. Returns 0 when it could
@@ -234,7 +234,8 @@ int hf_chmod(struct hf_pool *pool, const char *path, mode_t mode);
 /* uid or gid (uid_t)-1: unchanged. Clears set-user-id and set-group-id of regular files. */
 int hf_chown(struct hf_pool *pool, const char *path, uid_t uid, gid_t gid, uint32_t flags);
 /* times[0] access, times[1] modification, tv_nsec may be UTIME_NOW or UTIME_OMIT; null: both now. */
-int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec times[2], uint32_t flags);
+int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec times[2],
+               uint32_t flags);
 
 #define HF_XATTR_CREATE 0x1u  /* -EEXIST if it is there */
 #define HF_XATTR_REPLACE 0x2u /* -ENODATA if it is not */
@@ -242,14 +243,15 @@ int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec tim
 int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const void *value,
                 size_t len, uint32_t flags);
 /* Return the size; with len 0 nothing is copied; -ERANGE: len is too small. -ENODATA: no such attribute. */
-ssize_t hf_getxattr(struct hf_pool *pool, const char *path, const char *name, void *value, size_t len);
+ssize_t hf_getxattr(struct hf_pool *pool, const char *path, const char *name, void *value,
+                    size_t len);
 ssize_t hf_listxattr(struct hf_pool *pool, const char *path, char *list, size_t len);
 int hf_removexattr(struct hf_pool *pool, const char *path, const char *name);
 
 struct hf_dirent {
     uint64_t ino;
-    uint32_t type;               /* S_IFREG, S_IFDIR ... */
-    char name[HF_NAME_MAX + 1];  /* terminated */
+    uint32_t type;              /* S_IFREG, S_IFDIR ... */
+    char name[HF_NAME_MAX + 1]; /* terminated */
 };
 /* Entries come in byte order of their names, "." and ".." first. An entry that exists all the time
  * is seen once; one made or removed meanwhile may or may not be seen. */
@@ -296,11 +298,13 @@ int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
 /* Sets the size. Up: a hole follows. Down: the range is [size rounded down to a page, end). */
 int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *policy);
 
-#define HF_FALLOC_KEEP_SIZE 0x01u      /* allocate without changing the size */
-#define HF_FALLOC_PUNCH_HOLE 0x02u     /* free [off, off+len), which then reads as zero; never changes the size */
+#define HF_FALLOC_KEEP_SIZE 0x01u /* allocate without changing the size */
+#define HF_FALLOC_PUNCH_HOLE                                                                       \
+    0x02u /* free [off, off+len), which then reads as zero; never changes the size */
 #define HF_FALLOC_COLLAPSE_RANGE 0x08u /* take [off, off+len) out; what follows moves down */
-#define HF_FALLOC_ZERO_RANGE 0x10u     /* [off, off+len) reads as zero and has blocks; may be with KEEP_SIZE */
-#define HF_FALLOC_INSERT_RANGE 0x20u   /* put a hole of len at off; what follows moves up */
+#define HF_FALLOC_ZERO_RANGE                                                                       \
+    0x10u /* [off, off+len) reads as zero and has blocks; may be with KEEP_SIZE */
+#define HF_FALLOC_INSERT_RANGE 0x20u /* put a hole of len at off; what follows moves up */
 /* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. COLLAPSE and INSERT
  * need off and len to be multiples of HF_BLOCK_BYTES and their range to end before end of file
  * (-EINVAL); their range is [off, end). The pages of partly punched blocks count as in the range.
@@ -317,9 +321,10 @@ int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_po
 
 /* --------------------------------------------------------------------------------- pins -- */
 
-#define HF_PIN_READ 0x0u    /* the holder only reads (the default) */
-#define HF_PIN_WRITE 0x1u   /* the holder may write */
-#define HF_PIN_NOWAIT 0x2u  /* only what the fast path can do: -EAGAIN instead of a lock, an
+#define HF_PIN_READ 0x0u  /* the holder only reads (the default) */
+#define HF_PIN_WRITE 0x1u /* the holder may write */
+#define HF_PIN_NOWAIT                                                                              \
+    0x2u                      /* only what the fast path can do: -EAGAIN instead of a lock, an
                              * allocation or a system call */
 #define HF_PIN_CPU 0x00u      /* who touches the memory: a CPU loop (the default), */
 #define HF_PIN_IO_URING 0x10u /* io_uring or another kernel interface, */
@@ -364,30 +369,31 @@ int hf_unpin(struct hf_pin *pin);
 
 struct hf_pin_info {
     uint64_t ino;
-    uint64_t off, len;         /* bytes, whole pages */
-    uint32_t flags;            /* HF_PIN_WRITE and who touches it */
-    uint32_t state;            /* enum hf_pin_state */
-    pid_t pid, tid;            /* of the holder, as its own pid namespace numbers it */
-    uint64_t age_ns;           /* 0: not known (pins that fit in a thread's slots keep no time) */
-    char command[16];          /* the process's name, terminated */
+    uint64_t off, len; /* bytes, whole pages */
+    uint32_t flags;    /* HF_PIN_WRITE and who touches it */
+    uint32_t state;    /* enum hf_pin_state */
+    pid_t pid, tid;    /* of the holder, as its own pid namespace numbers it */
+    uint64_t age_ns;   /* 0: not known (pins that fit in a thread's slots keep no time) */
+    char command[16];  /* the process's name, terminated */
 };
 enum hf_pin_state {
     HF_PIN_HELD = 0,     /* a pin on blocks of the file */
     HF_PIN_DETACHED = 1, /* its blocks have left the file */
-    HF_PIN_WAITING = 2   /* no pin: a layout change that waits for the range; age_ns is since when */
+    HF_PIN_WAITING = 2 /* no pin: a layout change that waits for the range; age_ns is since when */
 };
 /* Calls `each` for every pin and every waiting layout change in the pool, until it returns
  * non-zero, which is then returned. A snapshot without a lock: a pin that comes or goes meanwhile
  * may be missed, none is invented. `each` must not call hf_ functions on this pool. */
-int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_info *info), void *arg);
+int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_info *info),
+            void *arg);
 
 /* ---------------------------------------------------------------------------- looking ---- */
 
 struct hf_extent_info {
     uint64_t ino;
-    uint64_t off, len;   /* bytes in the file */
-    uint64_t block;      /* first block; byte address in the pool is block * HF_BLOCK_BYTES */
-    uint32_t detached;   /* 1: in no file any more, ino and off say where it was */
+    uint64_t off, len; /* bytes in the file */
+    uint64_t block;    /* first block; byte address in the pool is block * HF_BLOCK_BYTES */
+    uint32_t detached; /* 1: in no file any more, ino and off say where it was */
     uint32_t reserved;
 };
 /* Calls `each` for every extent of every file in order of inode and offset, then for every detached

@@ -96,7 +96,8 @@ static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t pa
             return MM_HUGE_PAGES;
         }
     }
-    rc = find_word(shm, vnode, page, 0, &word, &level);
+    rc = grow_to(shm, vnode, page);
+    rc = rc ? rc : find_word(shm, vnode, page, 0, &word, &level);
     if (rc)
         return rc;
     if (level == 1) /* a huge entry covers it */
@@ -108,9 +109,7 @@ static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t pa
 int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block,
                uint64_t count)
 {
-    int rc = grow_to(shm, vnode, page + count - 1);
-
-    while (rc == 0 && count) {
+    while (count) {
         int64_t done = install_one(shm, vnode, page, block, count);
 
         if (done < 0)
@@ -121,7 +120,7 @@ int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t
         block += (uint64_t)done;
         count -= (uint64_t)done;
     }
-    return rc;
+    return 0;
 }
 
 /* A huge entry that is to go in part becomes a leaf with the rest, so that pins beside the zapped pages stay

@@ -697,7 +697,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_anything),
     };
 
-    seed = (unsigned)time(NULL);
+    seed = test_seed();
     if (argc > 1)
         rounds = (unsigned)strtoul(argv[1], NULL, 0);
     if (argc > 2)

@@ -323,7 +323,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_damaged_lock),
     };
 
-    seed = (unsigned)time(NULL);
+    seed = test_seed();
     if (argc > 1)
         copies = (unsigned)strtoul(argv[1], NULL, 0);
     if (argc > 2)

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -48,10 +49,33 @@ static const struct meta_super small_super = {
 static const struct meta_inode small_root = {
     .mode = S_IFDIR | 0755, .nlink = 2, .parent = META_ROOT_INO, .mtime_ns = 7};
 
+/* HF_SEED, or another at each run. */
+static inline unsigned test_seed(void)
+{
+    const char *given = getenv("HF_SEED");
+
+    return given ? (unsigned)strtoul(given, NULL, 0) : (unsigned)time(NULL);
+}
+
+/* The pool that a failed test could not remove. */
+static char left_behind[64];
+
+static inline void remove_left_behind(void)
+{
+    char command[80];
+
+    snprintf(command, sizeof command, "rm -rf %s", left_behind);
+    if (*left_behind && system(command))
+        perror(command);
+}
+
 static inline void new_pool_of(const struct meta_super *super, char dir[64])
 {
+    if (!*left_behind)
+        atexit(remove_left_behind);
     strcpy(dir, "/dev/shm/holdfast-meta-XXXXXX");
     assert_non_null(mkdtemp(dir));
+    strcpy(left_behind, dir);
     must(meta_create(dir, super, &small_root));
 }
 

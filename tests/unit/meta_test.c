@@ -343,7 +343,7 @@ static void one_step(struct model *model)
 
 static void test_extents(void **state)
 {
-    unsigned seed = (unsigned)time(NULL);
+    unsigned seed = test_seed();
     struct model model = {0};
     struct meta *meta;
     char dir[64];

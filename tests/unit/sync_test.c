@@ -117,7 +117,8 @@ static void signal_slots_are_apart(void **state)
 
     memcpy(kept, lane->keys, sizeof kept);
     for (unsigned i = 0; i < SHM_SIGNAL_SLOTS; i++)
-        assert_true(slots_pick(lane, SHM_SLOTS) >= SLOTS_OWN); /* what an interrupted pick cannot return */
+        assert_true(slots_pick(lane, SHM_SLOTS) >=
+                    SLOTS_OWN); /* what an interrupted pick cannot return */
     assert_int_equal(slots_pick(lane, SHM_SLOTS), SHM_SLOTS);
     assert_true(slots_pick(lane, 0) < SLOTS_OWN);
     memcpy(lane->keys, kept, sizeof kept);
