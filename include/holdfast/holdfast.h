@@ -25,9 +25,10 @@
  *             newer Holdfast, or this kind of memory cannot do it.
  *
  * Durability. A pool made with HF_POOL_MEMORY (the default) survives the death of any and all
- * processes; not a power cut. With HF_POOL_DURABLE every metadata change is synced before its
- * call returns, data is persisted by hf_fsync(), and the content of a block is persisted before
- * the transaction that gives the block to a file.
+ * processes; not a power cut. With HF_POOL_DURABLE every transaction on names, attributes and extents
+ * is synced before its call returns, the content of a block is persisted before the transaction that
+ * gives the block to a file, and hf_fsync() persists data and what goes without a transaction: bytes
+ * written into blocks that are there, with the size and the times that this gives the file.
  */
 #ifndef HOLDFAST_H
 #define HOLDFAST_H

@@ -21,6 +21,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -45,9 +46,13 @@ static void close_gate(struct dax_change *change, struct shm_lane *lane, struct 
 
 static int give_up(struct dax_change *change, int err, const char *what)
 {
+    char last[40] = "the end";
+
+    if (change->last != DAX_LAST)
+        snprintf(last, sizeof last, "%llu", (unsigned long long)change->last);
     dax_count(&change->dax->shm->run->stats.timeouts, 1);
-    return hf_fail(err, "pages %llu to %llu of inode %llu: %s", (unsigned long long)change->first,
-                   (unsigned long long)change->last, (unsigned long long)change->vnode->ino, what);
+    return hf_fail(err, "pages %llu to %s of inode %llu: %s", (unsigned long long)change->first,
+                   last, (unsigned long long)change->vnode->ino, what);
 }
 
 static bool may_wait(const struct hf_policy *policy)
@@ -375,6 +380,8 @@ int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, u
     if (rc)
         return rc;
     dax_count(&dax->shm->run->stats.changes, 1);
+    hf_store_release(&vnode->changes,
+                     vnode->changes + 1); /* keeps the bias away, also during our barrier */
     zap(change);
     rc = drain(change);
     if (rc)
@@ -445,7 +452,6 @@ void dax_change_end(struct dax_change *change, bool committed)
     }
     hf_store_release(&vnode->pending_version, UINT64_C(0));
     settle_tables(change, committed);
-    hf_store_release(&vnode->changes, vnode->changes + 1); /* keeps the bias away */
     gate_open(vnode, &vnode->gates[change->gate]);
     dax_unlock(change->dax, vnode);
     free(change->holders);

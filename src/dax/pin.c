@@ -35,7 +35,7 @@ void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode)
 {
     struct shm_lane *lane = shm_lane_fast(dax->shm);
 
-    if (!lane || !lane->wake_due)
+    if (!lane || lane->wake_due != vnode->index + 1)
         return;
     lane->wake_due = 0;
     slots_wake(dax->shm, vnode, 0, DAX_LAST);

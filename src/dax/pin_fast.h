@@ -80,7 +80,8 @@ static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *
     return DAX_PAGE_HELD;
 leave: /* P4; U3 is dax_pin_settle() */
     *flags = SHM_WHO_FLAGS(hf_load_relaxed(&lane->slots[slot].who)); /* relaxed: ours */
-    lane->wake_due |= slots_leave(vnode, word);
+    if (slots_leave(vnode, word))
+        lane->wake_due = vnode->index + 1;
     slots_end(lane, slot);
     return DAX_PAGE_LEFT;
 }

@@ -206,10 +206,10 @@ void mm_free_all(struct shm *shm, struct shm_vnode *vnode)
 {
     uint32_t owner = shm_vnode_index(shm, vnode) + 1;
 
-    for (uint64_t i = 0; i < shm->run->limits.nodes; i++)
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->nodes_high); i++)
         if (hf_load_relaxed(&shm->owners[i]) ==
             owner) /* relaxed: only the mutex's holder adds any */
-            shm_node_free(shm, (uint32_t)i);
+            shm_node_free(shm, i);
     vnode->root = 0;
     vnode->stray_nodes = 0;
 }

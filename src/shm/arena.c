@@ -46,8 +46,14 @@ uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode)
     uint32_t node = take_counted(shm->owners, 1, run->limits.nodes, &run->node_hint, vnode + 1,
                                  &run->nodes_used);
 
-    if (node != SHM_NONE)
-        memset(shm->nodes[node], 0, sizeof shm->nodes[node]);
+    uint32_t high;
+
+    if (node == SHM_NONE)
+        return node;
+    while ((high = hf_load_acquire(&run->nodes_high)) <= node &&
+           !hf_cas_acq_rel(&run->nodes_high, high, node + 1))
+        ;
+    memset(shm->nodes[node], 0, sizeof shm->nodes[node]);
     return node;
 }
 

@@ -132,17 +132,17 @@ static void wake(struct shm *shm, uint64_t key)
     hf_store_release(&shm->run->collect, 1u);
 }
 
-/* Drops one pin of the dead; false: it stays for now. The dead thread may have been killed between
- * writing its key and anything else, so the key alone says what there is. */
-static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *key, uint32_t flags)
+/* Drops one pin of the dead, whose key is `was`; false: it stays for now. The dead thread may have been
+ * killed between writing its key and anything else, so the key alone says what there is. */
+static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *key, uint64_t was,
+                 uint32_t flags)
 {
-    uint64_t was = hf_load_acquire(key);
-
     if (!was)
         return true;
     if (in_quarantine(process, flags))
         return false;
-    hf_store_release(key, UINT64_C(0));
+    if (!hf_cas_acq_rel(key, was, UINT64_C(0)))
+        return true; /* a hold that was let go of in time, and is another's pin by now */
     hf_add_relaxed(&shm->run->stats.reaped, 1); /* relaxed: a count */
     if (was != SHM_KEY_CLAIMED)
         wake(shm, was);
@@ -161,12 +161,15 @@ static bool drop_holds(struct shm *shm, uint32_t index)
     for (uint32_t i = 0; i < shm->run->limits.holds; i++) {
         struct shm_hold *hold = &shm->holds[i];
         uint32_t state = hf_load_acquire(&hold->state);
+        uint64_t key = hf_load_acquire(&hold->key);
 
         if (state == SHM_HOLD_STATE(SHM_HOLD_TAKEN, index + 1))
             shm_hold_free(shm, i);
-        if (state != SHM_HOLD_STATE(SHM_HOLD_PIN, index + 1))
+        /* The same before and after: the key is the dead one's, or none. */
+        if (state != SHM_HOLD_STATE(SHM_HOLD_PIN, index + 1) ||
+            hf_load_acquire(&hold->state) != state)
             continue;
-        if (!drop(shm, process, &hold->key, SHM_WHO_FLAGS(hold->range.who)))
+        if (!drop(shm, process, &hold->key, key, SHM_WHO_FLAGS(hold->range.who)))
             all = false;
         else if (hf_cas_acq_rel(&hold->state, state, SHM_HOLD_STATE(SHM_HOLD_DEAD, index + 1)))
             hf_store_release(&shm->vnodes[hold->vnode].holds_stale, 1u);
@@ -187,7 +190,8 @@ static bool bury(struct shm *shm, uint32_t index)
         if (hf_load_acquire(&lane->owner) != index + 1)
             continue;
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
-            all &= drop(shm, process, &lane->keys[slot], SHM_WHO_FLAGS(lane->slots[slot].who));
+            all &= drop(shm, process, &lane->keys[slot], hf_load_acquire(&lane->keys[slot]),
+                        SHM_WHO_FLAGS(lane->slots[slot].who));
     }
     all &= drop_holds(shm, index);
     if (all)

@@ -211,8 +211,8 @@ struct shm_run {
     uint64_t barriers_begun, barriers_done; /* numbers of heavy barriers; under barrier_mutex */
     uint64_t barrier_ns;                    /* what the last one cost */
     uint32_t node_hint, hold_hint, vnode_hint;
-    uint32_t vnodes_high; /* entries below this index have been in use */
-    uint32_t collect;     /* a detached run may have lost its last holder */
+    uint32_t nodes_high, vnodes_high; /* entries below this index have been in use */
+    uint32_t collect;                 /* a detached run may have lost its last holder */
     uint64_t nodes_used, holds_used, vnodes_used;
     /* space, under space_mutex (src/fs/space.c) */
     uint64_t free_blocks, detached_blocks, fresh_block, fresh_saved, first_free_group;
