@@ -167,7 +167,10 @@ int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
     if (hf_load_acquire(&run->ready) && !memcmp(run->boot, boot, sizeof boot)) {
         const struct shm_vnode *vnodes = (void *)((char *)run + run->at_vnodes);
 
-        for (uint32_t i = 0; i < run->limits.vnodes && rc == 0; i++) {
+        uint32_t high =
+            run->vnodes_high < run->limits.vnodes ? run->vnodes_high : run->limits.vnodes;
+
+        for (uint32_t i = 0; i < high && rc == 0; i++) {
             const struct shm_vnode *vnode = &vnodes[i];
             struct shm_adopted file = {vnode->ino,         vnode->size,     vnode->atime_ns,
                                        vnode->mtime_ns,    vnode->ctime_ns, vnode->pending_version,

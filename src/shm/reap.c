@@ -80,7 +80,7 @@ static void free_lane(struct shm_lane *lane)
 
 static void close_all(struct shm *shm, uint32_t process)
 {
-    for (uint32_t i = 0; i < shm->run->limits.vnodes; i++) {
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->vnodes_high); i++) {
         uint64_t *word = &shm->open[(uint64_t)i * shm->open_words + process / 64];
 
         if (hf_load_relaxed(word) & UINT64_C(1) << process % 64) /* relaxed: under table_mutex */

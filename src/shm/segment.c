@@ -54,18 +54,22 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
     return run->bytes;
 }
 
+/* What the layout is, without what the processes of a segment in use change all the time. */
+#define LAYOUT_BYTES (offsetof(struct shm_run, processes) - offsetof(struct shm_run, limits))
+
 bool shm_laid_out_well(const struct shm_run *run, uint64_t bytes)
 {
-    struct shm_run again = *run;
-    const struct shm_limits *limits = &run->limits;
+    struct shm_run again = {0};
 
     if (bytes < sizeof *run || run->magic != SHM_MAGIC || run->version != SHM_VERSION ||
         run->bytes > bytes)
         return false;
-    if (limits->vnodes > SHM_MAX_FILES || limits->nodes > UINT32_MAX ||
-        limits->limit_blocks > UINT64_C(1) << 40)
+    memcpy(&again.limits, &run->limits, LAYOUT_BYTES);
+    if (again.limits.vnodes > SHM_MAX_FILES || again.limits.nodes > UINT32_MAX ||
+        again.limits.limit_blocks > UINT64_C(1) << 40)
         return false;
-    return shm_lay_out(&again, limits) == run->bytes && !memcmp(&again, run, sizeof again);
+    return shm_lay_out(&again, &run->limits) == run->bytes &&
+           !memcmp(&again.limits, &run->limits, LAYOUT_BYTES);
 }
 
 struct shm *shm_view(struct shm_run *run, int lock_fd)

@@ -35,7 +35,7 @@ void shm_hash_rebuild(struct shm *shm)
     uint64_t used = 0;
 
     memset(shm->hash, 0, (shm->run->hash_mask + (size_t)1) * sizeof *shm->hash);
-    for (uint32_t i = 0; i < shm->run->limits.vnodes; i++) {
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->vnodes_high); i++) {
         if (shm->vnodes[i].state == SHM_VNODE_FREE)
             continue;
         link_vnode(shm, &shm->vnodes[i]);

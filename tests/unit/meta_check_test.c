@@ -606,6 +606,8 @@ static int any_record(MDB_cursor *cursor, MDB_stat stat, MDB_val *key, MDB_val *
 
     while (rc == 0 && n-- > 0)
         rc = mdb_cursor_get(cursor, key, value, MDB_NEXT);
+    if (rc == 0 && key->mv_size == 1) /* a changed key may lie before the super record's */
+        rc = MDB_NOTFOUND;
     return rc;
 }
 
