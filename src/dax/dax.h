@@ -52,7 +52,7 @@ void dax_unlock(struct dax *dax, struct shm_vnode *vnode);
 
 /* A pin of hf_write(), for the time of one copy: a layout change waits for it also where its policy
  * detaches, or what is being written would go into a block that has left the file. */
-#define DAX_PIN_COPY UINT32_C(0x100)
+#define DAX_PIN_COPY UINT32_C(0x40)
 
 /* The slow path of hf_pin(): waits at gates, fills entries, pins. Number of iovecs, or -errno as
  * hf_pin(). Where the range has a hole: -ENODATA with *hole (pages [page, page+count)), nothing is held:

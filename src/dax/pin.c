@@ -60,7 +60,8 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
     if (slot < SHM_SLOTS) {
         if (HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
             count = walk(dax, vnode, off, len, iov, iovcnt);
-        key = slots_publish(lane, slot, vnode, first, last, flags);
+        key = slots_key_of(lane, slot, vnode, flags);
+        slots_publish(lane, slot, key, first, last);
         slots_order(lane, vnode);
         if (!HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
             count = walk(dax, vnode, off, len, iov, iovcnt);
@@ -94,7 +95,7 @@ static int take_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *v
     hold = &shm->holds[index];
     hold->range = *range;
     hold->generation += SHM_KEY_STEP;
-    key = hold->generation + vnode->index + 1;
+    key = shm_key(hold->generation, SHM_WHO_FLAGS(range->who), vnode->index);
     hold->vnode = shm_vnode_index(shm, vnode);
     hold->lane = shm_lane_index(shm, lane);
     hold->since_ns = hf_now_ns();
@@ -117,9 +118,10 @@ static int publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vno
         holds_settle(dax->shm, vnode);
         rc = take_hold(dax, lane, vnode, range, pin);
     } else {
-        uint64_t key =
-            slots_publish(lane, slot, vnode, range->first, range->last, SHM_WHO_FLAGS(range->who));
+        uint64_t key = slots_key_of(lane, slot, vnode, SHM_WHO_FLAGS(range->who));
 
+        slots_publish(lane, slot, key, range->first, range->last);
+        slots_order(lane, vnode);
         dax_fill_pin(pin, dax->shm, &lane->keys[slot], key, 0);
     }
     slots_end(lane, slots_next_hint(hint, slot));
@@ -197,9 +199,9 @@ int dax_unpin_odd(struct hf_pin *pin)
     return 0;
 }
 
-int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key)
+int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word)
 {
-    slots_wake_slot(shm, vnode, word, key);
+    slots_wake_slot(shm, vnode, word);
     return 0;
 }
 

@@ -65,7 +65,8 @@ static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *
         slots_end(lane, slot);
         return DAX_PAGE_NOT;
     }
-    key = slots_publish(lane, slot, vnode, page, page, *flags);
+    key = slots_key(lane, vnode, *flags);
+    slots_publish(lane, slot, key, page, page);
     if (__builtin_expect(slots_order(lane, vnode), 0))
         goto leave;
     at = dax_walk_page(dax, vnode, page);
@@ -78,8 +79,8 @@ static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *
     iov->iov_len = len;
     dax_fill_pin(pin, shm, word, key, 0);
     return DAX_PAGE_HELD;
-leave: /* P4; U3 is dax_pin_settle() */
-    *flags = SHM_WHO_FLAGS(hf_load_relaxed(&lane->slots[slot].who)); /* relaxed: ours */
+leave:                                             /* P4; U3 is dax_pin_settle() */
+    *flags = SHM_KEY_FLAGS(hf_load_relaxed(word)); /* relaxed: ours */
     if (slots_leave(vnode, word))
         lane->wake_due = vnode->index + 1;
     slots_end(lane, slot);
@@ -96,7 +97,7 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
 
 /* Letting go of what is no slot, no live one, or not this process's; and U3 when somebody waits. */
 int dax_unpin_odd(struct hf_pin *pin);
-int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key);
+int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word);
 
 /* U1 to U3 of a slot. */
 static inline int dax_unpin_fast(struct hf_pin *pin)
@@ -112,7 +113,7 @@ static inline int dax_unpin_fast(struct hf_pin *pin)
         return dax_unpin_odd(pin);
     vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
     if (__builtin_expect(slots_leave(vnode, word), 0))
-        return dax_unpin_wake(shm, vnode, word, key);
+        return dax_unpin_wake(shm, vnode, word);
     return 0;
 }
 

@@ -61,9 +61,9 @@ static bool look_at_slot(struct dax *dax, struct shm_lane *lane, unsigned slot,
                          struct hf_pin_info *info)
 {
     uint64_t key = hf_load_acquire(&lane->keys[slot]);
-    uint64_t pages = hf_load_acquire(&lane->slots[slot].pages);
+    uint64_t pages = hf_load_acquire(&lane->pages[slot]);
     struct shm_range range = {SHM_PAGES_FIRST(pages), SHM_PAGES_LAST(pages),
-                              hf_load_acquire(&lane->slots[slot].who)};
+                              hf_load_acquire(&lane->who) | SHM_KEY_FLAGS(key)};
 
     return look(dax, &lane->keys[slot], key, &range, info);
 }

@@ -91,16 +91,23 @@ static struct my_lanes *my_list(void)
     return list;
 }
 
-/* An idle lane of this process, else a free one. Under shm->lane_mutex, which keeps this process's
+/* An idle lane of this process, else a free one; last one in which pins of an ended thread live on. Under shm->lane_mutex, which keeps this process's
  * threads apart; other processes race for free ones by compare-and-swap. */
 static struct shm_lane *take_lane(struct shm *shm)
 {
     struct shm_run *run = shm->run;
+    struct shm_lane *idle = NULL;
     uint32_t self = shm->self + 1, used = hf_load_acquire(&run->lanes_used);
 
-    for (uint32_t i = 0; i < used; i++)
-        if (hf_load_acquire(&shm->lanes[i].owner) == self && !hf_load_acquire(&shm->lanes[i].tid))
-            return &shm->lanes[i];
+    for (uint32_t i = 0; i < used; i++) {
+        struct shm_lane *lane = &shm->lanes[i];
+
+        if (hf_load_acquire(&lane->owner) != self || hf_load_acquire(&lane->tid))
+            continue;
+        if (!shm_lane_pins(lane))
+            return lane;
+        idle = lane;
+    }
     for (uint32_t i = 0; i < run->limits.lanes; i++) {
         if (hf_load_relaxed(&shm->lanes[i].owner) || /* relaxed: the swap decides */
             !hf_cas_acq_rel(&shm->lanes[i].owner, 0u, self))
@@ -113,7 +120,7 @@ static struct shm_lane *take_lane(struct shm *shm)
         hf_fence_full();
         return &shm->lanes[i];
     }
-    return NULL;
+    return idle;
 }
 
 static struct shm_lane *remember(const struct shm *shm, const struct shm_lane_of_thread *lane)

@@ -134,12 +134,11 @@ static void wake(struct shm *shm, uint64_t key)
 
 /* Drops one pin of the dead, whose key is `was`; false: it stays for now. The dead thread may have been
  * killed between writing its key and anything else, so the key alone says what there is. */
-static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *key, uint64_t was,
-                 uint32_t flags)
+static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *key, uint64_t was)
 {
     if (!was)
         return true;
-    if (in_quarantine(process, flags))
+    if (was != SHM_KEY_CLAIMED && in_quarantine(process, SHM_KEY_FLAGS(was)))
         return false;
     if (!hf_cas_acq_rel(key, was, UINT64_C(0)))
         return true; /* a hold that was let go of in time, and is another's pin by now */
@@ -169,7 +168,7 @@ static bool drop_holds(struct shm *shm, uint32_t index)
         if (state != SHM_HOLD_STATE(SHM_HOLD_PIN, index + 1) ||
             hf_load_acquire(&hold->state) != state)
             continue;
-        if (!drop(shm, process, &hold->key, key, SHM_WHO_FLAGS(hold->range.who)))
+        if (!drop(shm, process, &hold->key, key))
             all = false;
         else if (hf_cas_acq_rel(&hold->state, state, SHM_HOLD_STATE(SHM_HOLD_DEAD, index + 1)))
             hf_store_release(&shm->vnodes[hold->vnode].holds_stale, 1u);
@@ -190,8 +189,7 @@ static bool bury(struct shm *shm, uint32_t index)
         if (hf_load_acquire(&lane->owner) != index + 1)
             continue;
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
-            all &= drop(shm, process, &lane->keys[slot], hf_load_acquire(&lane->keys[slot]),
-                        SHM_WHO_FLAGS(lane->slots[slot].who));
+            all &= drop(shm, process, &lane->keys[slot], hf_load_acquire(&lane->keys[slot]));
     }
     all &= drop_holds(shm, index);
     if (all)

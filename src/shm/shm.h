@@ -38,25 +38,27 @@
 #define SHM_KEY_CLAIMED SHM_KEY_VNODE_MASK /* a slot that a signal handler is about to fill */
 #define SHM_MAX_FILES ((uint32_t)SHM_KEY_VNODE_MASK - 1)
 
-/* A key says whose a slot or a hold is: generation << SHM_KEY_VNODE_BITS | vnode index + 1; 0: free. The
- * generation is the key word's own: no two pins in it ever have the same key. */
-#define SHM_KEY_STEP (UINT64_C(1) << SHM_KEY_VNODE_BITS)
+/* A key says whose a slot or a hold is: generation, flags of the pin, vnode index + 1; 0: free. No two pins
+ * in one word have the same key, short of 2^36 pins between them. */
+#define SHM_KEY_FLAG_BITS 8u
+#define SHM_KEY_STEP (UINT64_C(1) << (SHM_KEY_VNODE_BITS + SHM_KEY_FLAG_BITS))
+#define SHM_KEY_FLAGS(key) ((uint32_t)((key) >> SHM_KEY_VNODE_BITS) & 0xff)
+
+static inline uint64_t shm_key(uint64_t generation, uint32_t flags, uint32_t vnode)
+{
+    return generation + ((uint64_t)flags << SHM_KEY_VNODE_BITS) + vnode + 1;
+}
 
 /* What a pin covers, file pages [first, last], and who asked. */
 struct shm_range {
     uint64_t first, last;
     uint64_t who; /* thread id << 32 | HF_PIN_* */
 };
-/* The same in a slot, in as few stores as can be: the numbers of pages have 32 bits. Written before the key. */
-struct shm_slot {
-    uint64_t generation; /* << SHM_KEY_VNODE_BITS */
-    uint64_t pages;      /* last << 32 | first */
-    uint64_t who;
-    uint64_t pad;
-};
-#define SHM_PAGES(first, last) ((uint64_t)(last) << 32 | (first))
+/* Pages in a slot, in one word, since the numbers of pages have 32 bits: how many follow the first << 32, and
+ * the first. Written before the key. */
+#define SHM_PAGES(first, last) ((uint64_t)((last) - (first)) << 32 | (first))
 #define SHM_PAGES_FIRST(pages) ((pages)&UINT32_MAX)
-#define SHM_PAGES_LAST(pages) ((pages) >> 32)
+#define SHM_PAGES_LAST(pages) (SHM_PAGES_FIRST(pages) + ((pages) >> 32))
 #define SHM_WHO(tid, flags) ((uint64_t)(tid) << 32 | (flags))
 #define SHM_WHO_TID(who) ((uint32_t)((who) >> 32))
 #define SHM_WHO_FLAGS(who) ((uint32_t)(who))
@@ -72,14 +74,16 @@ struct shm_lane {
     uint32_t owner; /* process index + 1; 0: free */
     uint32_t tid;   /* 0: its thread has ended; another thread of the process may take it over */
     uint32_t
-        hint; /* slot to try first; SHM_SLOTS while a library call takes one, for a signal handler */
+        hint; /* slot to try first; SHM_SLOTS: being taken, so a signal handler takes another */
     uint32_t pad;
-    uint64_t who;       /* tid << 32 */
-    uint32_t slow_pins; /* live pins of this thread that are holds */
-    uint32_t fenced;    /* unbiased pins since one last looked whether the bias may come back */
-    uint32_t wake_due;  /* dax_pin_page() has let a slot go while somebody waited */
+    uint64_t generation;        /* of the keys of its own slots */
+    uint64_t signal_generation; /* of those of a signal handler's */
+    uint64_t who;               /* tid << 32 */
+    uint32_t slow_pins;         /* live pins of this thread that are holds */
+    uint32_t fenced;   /* unbiased pins since one last looked whether the bias may come back */
+    uint32_t wake_due; /* dax_pin_page() has let a slot go while somebody waited */
     SHM_LINE uint64_t keys[SHM_SLOTS + 8]; /* [SHM_SLOTS] is never free: where a busy hint leads */
-    struct shm_slot slots[SHM_SLOTS];
+    uint64_t pages[SHM_SLOTS];             /* SHM_PAGES() */
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
 } SHM_LINE;
 

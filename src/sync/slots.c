@@ -65,15 +65,14 @@ void slots_wake(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64
         hf_store_release(&shm->run->collect, 1u);
 }
 
-/* The range is the one that went if the slot has not been filled anew since. */
-void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key)
+/* A slot of this thread's own lane still has the range that went; another's may be filled anew. */
+void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word)
 {
     size_t at = (size_t)((const char *)word - (const char *)shm->lanes);
     const struct shm_lane *lane = &shm->lanes[at / sizeof *lane];
-    const struct shm_slot *slot = &lane->slots[word - lane->keys];
-    uint64_t pages = hf_load_acquire(&slot->pages);
+    uint64_t pages = hf_load_acquire(&lane->pages[word - lane->keys]);
 
-    if (hf_load_acquire(&slot->generation) == (key & ~SHM_KEY_VNODE_MASK))
+    if (lane == shm_lane_fast(shm))
         slots_wake(shm, vnode, SHM_PAGES_FIRST(pages), SHM_PAGES_LAST(pages));
     else
         slots_wake(shm, vnode, 0, UINT64_MAX);
@@ -121,10 +120,10 @@ static bool slot_overlaps(struct shm_lane *lane, unsigned slot, uint32_t vnode, 
     if ((key & SHM_KEY_VNODE_MASK) != vnode + UINT64_C(1))
         return false;
     /* a range newer than the key is of a pin that walks after our zap */
-    pages = hf_load_acquire(&lane->slots[slot].pages);
+    pages = hf_load_acquire(&lane->pages[slot]);
     holder->range.first = SHM_PAGES_FIRST(pages);
     holder->range.last = SHM_PAGES_LAST(pages);
-    holder->range.who = hf_load_acquire(&lane->slots[slot].who);
+    holder->range.who = hf_load_acquire(&lane->who) | SHM_KEY_FLAGS(key);
     holder->key = &lane->keys[slot];
     holder->value = key;
     holder->lane = lane;

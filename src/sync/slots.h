@@ -63,23 +63,33 @@ static inline uint32_t slots_next_hint(uint32_t hint, uint32_t slot)
     return hint < SHM_SLOTS && slot < SLOTS_OWN ? slot : hint;
 }
 
-/* P1: publishes the range in slot `slot` of the thread's own lane, whose key is free or claimed; returns the
- * new key. */
-static inline uint64_t slots_publish(struct shm_lane *lane, uint32_t slot,
-                                     const struct shm_vnode *vnode, uint64_t first, uint64_t last,
-                                     uint32_t flags)
+/* P1: publishes the range in slot `slot` of the thread's own lane, under `key`, a new one. */
+static inline void slots_publish(struct shm_lane *lane, uint32_t slot, uint64_t key, uint64_t first,
+                                 uint64_t last)
 {
-    uint64_t generation = lane->slots[slot].generation + SHM_KEY_STEP;
-    uint64_t key = generation + vnode->index + 1;
-
     /* Release: a scan that sees this range has what was handed on with the slot. */
-    hf_store_release(&lane->slots[slot].generation, generation);
-    hf_store_release(&lane->slots[slot].pages, SHM_PAGES(first, last));
-    hf_store_release(&lane->slots[slot].who, lane->who | flags);
+    hf_store_release(&lane->pages[slot], SHM_PAGES(first, last));
     /* SLOT.PUB/p: the range is visible before the key that says it counts.
      * Pairs with SLOT.PUB/m in slots_scan(). Without it: the scan compares an old range. */
     hf_store_release(&lane->keys[slot], key);
-    return key;
+}
+
+/* A key for one of the lane's own slots. */
+static inline uint64_t slots_key(struct shm_lane *lane, const struct shm_vnode *vnode,
+                                 uint32_t flags)
+{
+    lane->generation += SHM_KEY_STEP;
+    return shm_key(lane->generation, flags, vnode->index);
+}
+
+/* A key for any slot. Handlers nest: those of their slots are counted apart, and atomically. */
+static inline uint64_t slots_key_of(struct shm_lane *lane, uint32_t slot,
+                                    const struct shm_vnode *vnode, uint32_t flags)
+{
+    if (slot < SLOTS_OWN)
+        return slots_key(lane, vnode, flags);
+    return shm_key(hf_add_acq_rel(&lane->signal_generation, SHM_KEY_STEP) + SHM_KEY_STEP, flags,
+                   vnode->index);
 }
 
 /* P2, after P1 and before the walk. True: this thread has fenced for long; slots_rebias() is due. */
@@ -99,7 +109,7 @@ static inline bool slots_order(struct shm_lane *lane, const struct shm_vnode *vn
 /* U3, when `waiters` of U2 is not 0: wakes who waits for pages [first, last]. Async-signal-safe. */
 void slots_wake(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* The same for a slot that has been let go of: it wakes needlessly rather than not. */
-void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key);
+void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word);
 
 /* U1 and U2, on the vnode that the key names. Not 0: slots_wake() is due. Async-signal-safe, from any
  * thread. */

@@ -15,12 +15,19 @@ static struct shm_vnode *vnode_of(struct shm *shm)
     return vnode;
 }
 
+static uint64_t publish(struct shm_lane *lane, uint32_t slot, const struct shm_vnode *vnode,
+                        uint64_t first, uint64_t last, uint32_t flags)
+{
+    uint64_t key = slots_key_of(lane, slot, vnode, flags);
+
+    slots_publish(lane, slot, key, first, last);
+    return key;
+}
+
 static void leave(struct shm *shm, struct shm_vnode *vnode, struct shm_lane *lane, uint32_t slot)
 {
-    uint64_t key = lane->keys[slot];
-
     if (slots_leave(vnode, &lane->keys[slot]))
-        slots_wake_slot(shm, vnode, &lane->keys[slot], key);
+        slots_wake_slot(shm, vnode, &lane->keys[slot]);
 }
 
 static int keep(void *arg, const struct sync_holder *holder)
@@ -46,7 +53,7 @@ static void finds_what_overlaps(void **state)
         const struct sync_engine *engine = sync_engine_find(names[i]);
         struct sync_holder holder;
         uint32_t slot = slots_pick(lane, 0);
-        uint64_t key = slots_publish(lane, slot, vnode, 5, 9, HF_PIN_WRITE);
+        uint64_t key = publish(lane, slot, vnode, 5, 9, HF_PIN_WRITE);
 
         engine->zapped(shm, vnode, true);
         assert_true(finds(engine, shm, vnode, 9, 20, &holder));
@@ -94,7 +101,7 @@ static void bias_comes_back(void **state)
     vnode->changes = 1;
     lane->fenced = 0;
     for (unsigned i = 0; i < SLOTS_REBIAS_LOOK; i++) {
-        slots_publish(lane, 0, vnode, 0, 0, 0);
+        publish(lane, 0, vnode, 0, 0, 0);
         assert_int_equal(slots_order(lane, vnode), i == SLOTS_REBIAS_LOOK - 1);
         leave(shm, vnode, lane, 0);
     }
@@ -131,18 +138,18 @@ static void unpin_wakes(void **state)
     struct shm_lane *lane = shm_lane(shm);
     uint32_t seq = vnode->drain_seq;
 
-    slots_publish(lane, 1, vnode, 0, 0, 0);
+    publish(lane, 1, vnode, 0, 0, 0);
     vnode->waiters = SHM_WAITS;
     vnode->wait_first = vnode->wait_last = 0;
     sync_slots.before_wait(shm, vnode);
     leave(shm, vnode, lane, 1);
     assert_int_equal(vnode->drain_seq, seq + 1);
-    slots_publish(lane, 1, vnode, 1, 9, 0); /* other pages than are waited for */
+    publish(lane, 1, vnode, 1, 9, 0); /* other pages than are waited for */
     leave(shm, vnode, lane, 1);
     assert_int_equal(vnode->drain_seq, seq + 1);
     vnode->waiters = SHM_DETACHED;
     shm->run->collect = 0;
-    slots_publish(lane, 1, vnode, 0, 0, 0);
+    publish(lane, 1, vnode, 0, 0, 0);
     leave(shm, vnode, lane, 1);
     assert_int_equal(vnode->drain_seq, seq + 1);
     assert_int_equal(shm->run->collect, 1);
