@@ -83,7 +83,8 @@ enum hf_policy_kind {
     HF_POLICY_DEADLINE_DETACH = 5 /* wait at most deadline_ns, then as HF_POLICY_DETACH */
 };
 
-/* A null pointer where a policy is taken means HF_POLICY_DEFAULT. */
+/* A null pointer where a policy is taken means HF_POLICY_DEFAULT. The two that detach still wait for the
+ * copy of an hf_write() that is under way in the range, and at the gate of another layout change. */
 struct hf_policy {
     uint32_t kind;        /* enum hf_policy_kind */
     uint32_t reserved;    /* 0 */
@@ -129,7 +130,8 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  *   -ENOENT     there is no pool at path (its sentence says what is missing)
  *   -EUCLEAN    the pool is damaged, or it is not a pool at all: run `holdfast fsck`
  *   -EOPNOTSUPP it has features that this version does not know
- *   -EBUSY      all process entries are taken (mkpool --max-processes), or fsck has the pool
+ *   -EBUSY      all process entries are taken (mkpool --max-processes), fsck has the pool, or this
+ *               process has it open read-only and asks for more, or the other way round
  *   -EACCES     the pool's mode does not let this user in */
 int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
 
@@ -202,7 +204,7 @@ int hf_statvfs(struct hf_pool *pool, struct statvfs *out);
 /* flags: O_RDONLY, O_WRONLY or O_RDWR with any of O_CREAT O_EXCL O_TRUNC O_APPEND O_NOFOLLOW
  * O_CLOEXEC (ignored). Regular files only: -EISDIR for a directory, -ENXIO for what else is no
  * file. O_TRUNC is a truncate to 0 with the pool's policy and may wait. -ENFILE: max_files are open.
- * -EINVAL: unknown flag. */
+ * -EINVAL: unknown flag, or O_TRUNC without write access. */
 int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out);
 
 /* Never waits. Pins outlive it. The last close of a file without names deletes the file; blocks
@@ -317,7 +319,9 @@ int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len
 
 /* Copies the blocks of [off, off+len) to other blocks and frees the old ones; contents and holes stay.
  * HF_BLOCK_BYTES-aligned, except that the end may be the end of file. Faults and writes in the range
- * wait meanwhile, the rest of the file does not. -ENOSPC: no free blocks. */
+ * wait meanwhile, the rest of the file does not. -ENOSPC: no free blocks. A range beyond 64 MiB, or that
+ * finds only scattered free blocks, moves in parts: a failure may leave the first of them moved, with the
+ * same contents. */
 int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy);
 
 /* --------------------------------------------------------------------------------- pins -- */
