@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * us per truncate of one page while 10,000 other pins are alive, none of which overlaps it: by one thread or
+ * us per truncate and punch of one page while 10,000 other pins are alive, none of which overlaps it: by one thread or
  * spread over several, on other pages of the file or on other files. Each case has its own pool, since
  * who holds pins in a pool is looked at by all layout changes of it.
  */
@@ -147,33 +147,62 @@ static uint64_t time_truncates(const struct unrelated *what)
     return lab_now_ns() - start;
 }
 
-static double measure(void *state)
+static uint64_t time_punches(const struct unrelated *what)
+{
+    uint64_t start;
+
+    restore(what);
+    start = lab_now_ns();
+    for (uint64_t i = 0; i < CHANGES; i++)
+        bench_must(&bench_real,
+                   hf_fallocate(what->file, HF_FALLOC_PUNCH_HOLE, (HELD_PAGES + i) * LAB_PAGE,
+                                LAB_PAGE, NULL),
+                   "punching");
+    return lab_now_ns() - start;
+}
+
+static double middle(const struct unrelated *what,
+                     uint64_t (*time_changes)(const struct unrelated *))
 {
     unsigned repeats = bench.quick ? 1 : BENCH_REPEATS;
     double us[BENCH_REPEATS];
 
     for (unsigned i = 0; i < repeats; i++)
-        us[i] = (double)time_truncates(state) / CHANGES / 1000;
+        us[i] = (double)time_changes(what) / CHANGES / 1000;
     return bench_middle(us, repeats);
 }
 
-static const char *beside_of(const struct unrelated *what)
+static double measure_truncate(void *state)
 {
-    if (!what->threads)
-        return NULL;
-    return what->other_files ? "unrelated.none-others" : "unrelated.none";
+    return middle(state, time_truncates);
+}
+
+static double measure_punch(void *state)
+{
+    return middle(state, time_punches);
+}
+
+static void add_row(struct bench_group *group, struct unrelated *what, const char *change,
+                    double (*measure)(void *state))
+{
+    const char *beside = what->other_files ? "none-others" : "none";
+
+    bench_add(group,
+              (struct bench_row){
+                  .key = bench_text("unrelated.%s.%s", change, what->key),
+                  .situation = what->text,
+                  .subject = bench_text("Holdfast, %s", change),
+                  .beside = what->threads ? bench_text("unrelated.%s.%s", change, beside) : NULL,
+                  .measure = measure,
+                  .state = what});
 }
 
 static void begin(struct bench_group *group)
 {
     for (size_t i = 0; i < CASES; i++) {
         begin_case(&cases[i]);
-        bench_add(group, (struct bench_row){.key = bench_text("unrelated.%s", cases[i].key),
-                                            .situation = cases[i].text,
-                                            .subject = "Holdfast",
-                                            .beside = beside_of(&cases[i]),
-                                            .measure = measure,
-                                            .state = &cases[i]});
+        add_row(group, &cases[i], "truncate", measure_truncate);
+        add_row(group, &cases[i], "punch", measure_punch);
     }
 }
 
@@ -185,7 +214,8 @@ static void end(void)
 
 struct bench_group bench_unrelated_group = {
     .name = "unrelated",
-    .title = "truncate of a file's last page while other pins are alive that do not overlap it",
+    .title =
+        "truncate of a file's last page, punch of a page, while other pins are alive elsewhere",
     .unit = "us",
     .ratio = "x none",
     .begin = begin,
