@@ -224,8 +224,8 @@ static int find_holders(struct dax_change *change, bool collect, struct finding 
     *finding =
         (struct finding){.change = change, .self = shm_lane_fast(dax->shm), .collect = collect};
     change->holder_count = 0;
-    rc = dax->engine->scan(dax->shm, shm_vnode_index(dax->shm, vnode), change->first, change->last,
-                           found_slot, finding);
+    rc =
+        dax->engine->scan(dax->shm, vnode->index, change->first, change->last, found_slot, finding);
     if (rc == 0 && (vnode->hold_root != SHM_NONE || vnode->holds_stale)) {
         holds_settle(dax->shm, vnode);
         rc = holds_scan(dax->shm, vnode, change->first, change->last, found_hold, finding);
@@ -412,12 +412,6 @@ void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t siz
     hf_store_release(&change->vnode->pending_version, version);
 }
 
-static int anybody(void *arg, const struct sync_holder *holder)
-{
-    (void)arg, (void)holder;
-    return 1;
-}
-
 /* L7. A walk of any page of the file, also behind its end, can still be in the nodes of the old root:
  * they are freed when no slot of the file is left, else they stay the vnode's until it goes. A root that
  * was taken out for a change that was given up goes back, since the gate kept new ones away. */
@@ -430,8 +424,7 @@ static void settle_tables(struct dax_change *change, bool committed)
         return;
     if (!committed && !vnode->root)
         hf_store_release(&vnode->root, change->old_root); /* ENTRY.PUB/m */
-    else if (dax->engine->scan(dax->shm, shm_vnode_index(dax->shm, vnode), 0, DAX_LAST, anybody,
-                               NULL))
+    else if (gate_anybody(dax, vnode))
         vnode->stray_nodes = 1;
     else if (vnode->stray_nodes && !vnode->root)
         mm_free_all(dax->shm, vnode);

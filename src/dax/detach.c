@@ -66,7 +66,7 @@ static int record_holder(struct dax_change *change, const struct dax_holder *hol
     record->block = part->block + (record->range.first - part->page);
     record->holder = holder->at;
     record->holder_key = holder->key;
-    record->vnode = shm_vnode_index(shm, change->vnode);
+    record->vnode = change->vnode->index;
     record->since_ns = hf_now_ns();
     record->link = change->detached;
     change->detached = index;
@@ -164,7 +164,7 @@ static bool listed(const struct shm *shm, const struct shm_vnode *vnode, uint32_
 
 void detach_recover(struct shm *shm, struct shm_vnode *vnode, bool committed)
 {
-    uint32_t index = shm_vnode_index(shm, vnode);
+    uint32_t index = vnode->index;
 
     if (!vnode->pending_version)
         return;

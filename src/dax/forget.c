@@ -6,12 +6,6 @@
  */
 #include "dax/private.h"
 
-static int anybody(void *arg, const struct sync_holder *holder)
-{
-    (void)arg, (void)holder;
-    return 1;
-}
-
 static int any_hold(void *arg, uint32_t hold)
 {
     (void)arg, (void)hold;
@@ -37,7 +31,7 @@ static bool take_table(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
     hf_store_release(&vnode->zap_pending, vnode->root ? 1u : vnode->zap_pending);
     *root = mm_take_root(vnode);
     dax->engine->zapped(shm, vnode, *root != 0);
-    if (!dax->engine->scan(shm, shm_vnode_index(shm, vnode), 0, DAX_LAST, anybody, NULL))
+    if (!gate_anybody(dax, vnode))
         return true;
     hf_store_release(&vnode->root, *root); /* ENTRY.PUB/m */
     return false;

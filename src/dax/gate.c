@@ -90,6 +90,17 @@ int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns)
     return rc;
 }
 
+static int any_slot(void *arg, const struct sync_holder *holder)
+{
+    (void)arg, (void)holder;
+    return 1;
+}
+
+bool gate_anybody(struct dax *dax, struct shm_vnode *vnode)
+{
+    return dax->engine->scan(dax->shm, vnode->index, 0, DAX_LAST, any_slot, NULL) != 0;
+}
+
 struct self {
     struct shm *shm;
     struct shm_lane *lane;
@@ -116,8 +127,7 @@ bool gate_self_holds(struct dax *dax, struct shm_vnode *vnode, struct shm_lane *
 {
     struct self self = {dax->shm, lane};
 
-    return dax->engine->scan(dax->shm, shm_vnode_index(dax->shm, vnode), first, last, own_slot,
-                             &self) ||
+    return dax->engine->scan(dax->shm, vnode->index, first, last, own_slot, &self) ||
            holds_scan(dax->shm, vnode, first, last, own_hold, &self);
 }
 
@@ -180,7 +190,7 @@ static void recover(struct dax *dax, struct shm_vnode *vnode, bool died)
 
 void dax_lock_any(struct dax *dax, struct shm_vnode *vnode)
 {
-    bool died = shm_lock(dax->shm, &vnode->mutex);
+    bool died = shm_lock(&vnode->mutex);
 
     if (__builtin_expect(died || vnode->pending_version, 0))
         recover(dax, vnode, died);

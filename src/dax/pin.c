@@ -96,7 +96,7 @@ static int take_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *v
     hold->range = *range;
     hold->generation += SHM_KEY_STEP;
     key = shm_key(hold->generation, SHM_WHO_FLAGS(range->who), vnode->index);
-    hold->vnode = shm_vnode_index(shm, vnode);
+    hold->vnode = vnode->index;
     hold->lane = shm_lane_index(shm, lane);
     hold->since_ns = hf_now_ns();
     hf_add_acq_rel(&lane->slow_pins, 1);

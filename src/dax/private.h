@@ -49,6 +49,8 @@ void gate_open_of_dead(struct shm_vnode *vnode, struct shm_gate *gate);
 void gate_waits_changed(struct shm_vnode *vnode);
 /* Drops the mutex, sleeps until a gate opens or `until_ns`, takes the mutex again. 0, -EINTR, -ETIMEDOUT. */
 int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns);
+/* A slot of the file is taken, for a pin or for a walk that may still find none. */
+bool gate_anybody(struct dax *dax, struct shm_vnode *vnode);
 /* A pin of this thread overlaps [first, last]. */
 bool gate_self_holds(struct dax *dax, struct shm_vnode *vnode, struct shm_lane *lane,
                      uint64_t first, uint64_t last);

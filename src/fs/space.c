@@ -233,7 +233,7 @@ int fs_space_lock(struct fs *fs)
     struct shm *shm = fs->dax.shm;
     int rc;
 
-    if (!shm_lock(shm, &shm->run->space_mutex))
+    if (!shm_lock(&shm->run->space_mutex))
         return 0;
     rc = rebuild(fs);
     if (rc)

@@ -139,7 +139,7 @@ int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out)
 bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode)
 {
     const struct shm *shm = fs->dax.shm;
-    uint32_t index = shm_vnode_index(shm, vnode);
+    uint32_t index = vnode->index;
     const uint64_t *bits = shm->open + (uint64_t)index * shm->open_words;
 
     for (uint32_t i = 0; i < shm->open_words; i++) {

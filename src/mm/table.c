@@ -27,7 +27,7 @@ static unsigned root_bits(uint64_t root)
 
 static uint32_t new_node(struct shm *shm, struct shm_vnode *vnode)
 {
-    return shm_node_alloc(shm, shm_vnode_index(shm, vnode));
+    return shm_node_alloc(shm, vnode->index);
 }
 
 /* Puts roots above the present one until the table reaches `page`. The old root stays where walks
@@ -204,7 +204,7 @@ void mm_free_tree(struct shm *shm, uint64_t root)
 
 void mm_free_all(struct shm *shm, struct shm_vnode *vnode)
 {
-    uint32_t owner = shm_vnode_index(shm, vnode) + 1;
+    uint32_t owner = vnode->index + 1;
 
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->nodes_high); i++)
         if (hf_load_relaxed(&shm->owners[i]) ==

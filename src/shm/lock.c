@@ -50,25 +50,14 @@ static int sleep_for(pthread_mutex_t *mutex)
     return lock_until(mutex, &until);
 }
 
-bool shm_lock(struct shm *shm, pthread_mutex_t *mutex)
+bool shm_lock(pthread_mutex_t *mutex)
 {
     int rc = pthread_mutex_trylock(mutex);
 
-    (void)shm;
     while (rc == EBUSY || rc == ETIMEDOUT)
         rc = sleep_for(mutex);
     HF_BUG_ON(rc != 0 && rc != EOWNERDEAD);
     return rc == EOWNERDEAD;
-}
-
-bool shm_trylock(struct shm *shm, pthread_mutex_t *mutex, bool *died)
-{
-    int rc = pthread_mutex_trylock(mutex);
-
-    (void)shm;
-    HF_BUG_ON(rc != 0 && rc != EOWNERDEAD && rc != EBUSY);
-    *died = rc == EOWNERDEAD;
-    return rc != EBUSY;
 }
 
 void shm_lock_mended(pthread_mutex_t *mutex)
@@ -83,7 +72,7 @@ void shm_unlock(pthread_mutex_t *mutex)
 
 void shm_lock_table(struct shm *shm)
 {
-    if (!shm_lock(shm, &shm->run->table_mutex))
+    if (!shm_lock(&shm->run->table_mutex))
         return;
     shm_hash_rebuild(shm);
     shm_processes_recount(shm);

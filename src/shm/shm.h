@@ -116,7 +116,7 @@ struct shm_vnode {
     uint64_t ino;
     uint32_t state;     /* enum shm_vnode_state */
     uint32_t hash_next; /* under table_mutex */
-    uint32_t index;     /* of this entry, so that a pin need not divide */
+    uint64_t index;     /* of this entry, in all its lives, so that a pin need not divide */
 
     SHM_LINE struct shm_gate gates[SHM_GATES]; /* under the mutex */
     uint32_t gate_seq;                         /* futex: raised when a gate opens */
@@ -295,11 +295,10 @@ void shm_in_child(void); /* of a fork: closes what would keep the parent looking
 /* ---- locks ---- */
 
 int shm_mutex_init(pthread_mutex_t *mutex);
-/* True: the owner died in it, what it protects was repaired by `repair` (shm, arg). */
-bool shm_lock(struct shm *shm, pthread_mutex_t *mutex);
+/* True: its owner died in it; mend what it protects. */
+bool shm_lock(pthread_mutex_t *mutex);
 /* After shm_lock() said true and the damage is mended. */
 void shm_lock_mended(pthread_mutex_t *mutex);
-bool shm_trylock(struct shm *shm, pthread_mutex_t *mutex, bool *died);
 void shm_unlock(pthread_mutex_t *mutex);
 /* table_mutex, with the hash rebuilt when its owner died. */
 void shm_lock_table(struct shm *shm);
@@ -358,13 +357,8 @@ unsigned shm_reap(struct shm *shm);
 
 /* ---- vnodes (vnode.c) ---- */
 
-static inline uint32_t shm_vnode_index(const struct shm *shm, const struct shm_vnode *vnode)
-{
-    (void)shm;
-    return vnode->index;
-}
 /* The vnode of the inode, opened once more by this process; made (SHM_VNODE_NEW) if there is none.
- * -ENFILE: max_files are open (after `evict` could free none). */
+ * -ENFILE: max_files are in use: dax_shrink(), and try again. */
 int shm_vnode_get(struct shm *shm, uint64_t ino, struct shm_vnode **out);
 /* The vnode if there is one, not opened: only to look at while nothing is waited for. */
 struct shm_vnode *shm_vnode_find(struct shm *shm, uint64_t ino);

@@ -19,7 +19,7 @@ static uint32_t *chain(struct shm *shm, uint64_t ino)
 
 static uint64_t *open_bits(const struct shm *shm, const struct shm_vnode *vnode)
 {
-    return shm->open + (uint64_t)shm_vnode_index(shm, vnode) * shm->open_words;
+    return shm->open + (uint64_t)vnode->index * shm->open_words;
 }
 
 static void link_vnode(struct shm *shm, struct shm_vnode *vnode)
@@ -27,7 +27,7 @@ static void link_vnode(struct shm *shm, struct shm_vnode *vnode)
     uint32_t *head = chain(shm, vnode->ino);
 
     vnode->hash_next = *head;
-    *head = shm_vnode_index(shm, vnode) + 1;
+    *head = vnode->index + 1;
 }
 
 void shm_hash_rebuild(struct shm *shm)
@@ -78,7 +78,7 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     if (rc)
         return rc;
     vnode->mutex_made = 1;
-    vnode->index = (uint32_t)(vnode - shm->vnodes);
+    vnode->index = (uint64_t)(vnode - shm->vnodes);
     vnode->ino = ino;
     vnode->bias = !hf_load_acquire(&shm->run->fences_only);
     vnode->hold_root = vnode->released = vnode->detached = SHM_NONE;
@@ -108,7 +108,7 @@ int shm_vnode_get(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     if (!vnode)
         rc = new_vnode(shm, ino, &vnode);
     if (rc == 0) {
-        if (shm->local_opens[shm_vnode_index(shm, vnode)]++ == 0)
+        if (shm->local_opens[vnode->index]++ == 0)
             hf_or_acq_rel(open_bits(shm, vnode) + shm->self / 64, UINT64_C(1) << shm->self % 64);
         *out = vnode;
     }
@@ -141,8 +141,8 @@ bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
     bool last;
 
     shm_lock_table(shm);
-    HF_BUG_ON(shm->local_opens[shm_vnode_index(shm, vnode)] == 0);
-    if (--shm->local_opens[shm_vnode_index(shm, vnode)] == 0)
+    HF_BUG_ON(shm->local_opens[vnode->index] == 0);
+    if (--shm->local_opens[vnode->index] == 0)
         hf_and_acq_rel(open_bits(shm, vnode) + shm->self / 64, ~(UINT64_C(1) << shm->self % 64));
     last = !shm_vnode_is_open(shm, vnode);
     shm_unlock_table(shm);
@@ -156,7 +156,9 @@ static void wipe(struct shm_vnode *vnode)
 
     hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_FREE);
     for (size_t i = 0; i < offsetof(struct shm_vnode, mutex_made) / sizeof *words; i++)
-        hf_store_relaxed(&words[i], UINT64_C(0)); /* relaxed: after state, and under both mutexes */
+        if (i != offsetof(struct shm_vnode, index) / sizeof *words)
+            hf_store_relaxed(&words[i],
+                             UINT64_C(0)); /* relaxed: after state, and under both mutexes */
 }
 
 void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode)
@@ -168,6 +170,6 @@ void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode)
     HF_BUG_ON(*link == 0);
     *link = vnode->hash_next;
     hf_add_relaxed(&shm->run->vnodes_used, -UINT64_C(1)); /* relaxed: under table_mutex */
-    shm->run->vnode_hint = shm_vnode_index(shm, vnode);
+    shm->run->vnode_hint = vnode->index;
     wipe(vnode);
 }

@@ -35,7 +35,7 @@ void sync_heavy_barrier(struct shm *shm)
      * zap was visible. */
     hf_fence_full();
     begun = hf_load_acquire(&run->barriers_begun);
-    if (shm_lock(shm, &run->barrier_mutex))
+    if (shm_lock(&run->barrier_mutex))
         shm_lock_mended(&run->barrier_mutex); /* the one its owner died in never counts as done */
     if (hf_load_relaxed(&run->barriers_done) <= begun) { /* relaxed: under the mutex */
         hf_store_release(&run->barriers_begun, run->barriers_begun + 1);

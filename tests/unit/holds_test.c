@@ -20,7 +20,7 @@ static uint32_t add(struct shm *shm, struct shm_vnode *vnode, uint64_t first, ui
 
     assert_int_not_equal(index, SHM_NONE);
     shm->holds[index].range = (struct shm_range){first, last, SHM_WHO(1, 0)};
-    shm->holds[index].vnode = shm_vnode_index(shm, vnode);
+    shm->holds[index].vnode = vnode->index;
     shm->holds[index].lane = 0;
     shm->lanes[0].slow_pins++;
     shm->holds[index].key = key;
@@ -79,7 +79,7 @@ static void random_holds(void **state)
             assert_false(holds_release(shm, &shm->holds[one->hold].key, one->key));
             one->key = 0;
         } else {
-            one->key = generation++ << SHM_KEY_VNODE_BITS | (shm_vnode_index(shm, vnode) + 1);
+            one->key = generation++ << SHM_KEY_VNODE_BITS | (vnode->index + 1);
             holds_settle(shm, vnode);
             one->hold = add(shm, vnode, first, last, one->key);
         }

@@ -39,7 +39,7 @@ static int keep(void *arg, const struct sync_holder *holder)
 static bool finds(const struct sync_engine *engine, struct shm *shm, struct shm_vnode *vnode,
                   uint64_t first, uint64_t last, struct sync_holder *holder)
 {
-    return engine->scan(shm, shm_vnode_index(shm, vnode), first, last, keep, holder) == 1;
+    return engine->scan(shm, vnode->index, first, last, keep, holder) == 1;
 }
 
 static void finds_what_overlaps(void **state)
