@@ -135,7 +135,7 @@ static int waiting(struct dax *dax, struct shm_vnode *vnode,
             continue;
         name_range(vnode, gate->first, gate->last, info);
         name_process(dax->shm, gate->process, info);
-        info->tid = (pid_t)dax->shm->lanes[gate->lane - 1].tid;
+        info->tid = (pid_t)hf_load_acquire(&dax->shm->lanes[gate->lane - 1].tid);
         info->state = HF_PIN_WAITING;
         info->age_ns = now - gate->since_ns;
         count++;

@@ -160,7 +160,7 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
     if (lane) {
         lane->hint = 0;
         lane->keys[SHM_SLOTS] = UINT64_MAX;
-        lane->who = SHM_WHO(gettid(), 0);
+        hf_store_release(&lane->who, SHM_WHO(gettid(), 0));
         hf_store_release(&lane->tid, (uint32_t)gettid());
     }
     pthread_mutex_unlock(&shm->lane_mutex);
