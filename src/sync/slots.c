@@ -99,12 +99,13 @@ static void slots_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
     hf_store_release(&vnode->zap_pending, 0u);
 }
 
-/* Eight keys share a cache line. True: one of them is a pin's; most lanes have few or none. */
-static bool any_live(const uint64_t *keys)
+/* True: one of `count` keys is a pin's. Most lanes have few pins or none. */
+static inline bool any_live(const uint64_t *keys, unsigned count)
 {
     uint64_t any = 0;
 
-    for (unsigned i = 0; i < 8; i++)
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < count; i++)
         any |= hf_load_acquire(&keys[i]); /* UNPIN.DONE/m */
     return any != 0;
 }
@@ -143,8 +144,10 @@ static int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t 
     for (uint32_t i = 0; i < used && rc == 0; i++) {
         struct shm_lane *lane = &shm->lanes[i];
 
+        if (!any_live(lane->keys, SHM_SLOTS))
+            continue;
         for (unsigned slot = 0; slot < SHM_SLOTS && rc == 0; slot++) {
-            if (slot % 8 == 0 && !any_live(&lane->keys[slot]))
+            if (slot % 8 == 0 && !any_live(&lane->keys[slot], 8)) /* a cache line */
                 slot += 7;
             else if (slot_overlaps(lane, slot, vnode, first, last, &holder))
                 rc = found(arg, &holder);
