@@ -12,7 +12,6 @@
 
 #define hf_load_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define hf_load_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define hf_load_seq_cst(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
 
 #define hf_store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define hf_store_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)

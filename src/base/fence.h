@@ -22,22 +22,13 @@ static inline void hf_fence_light(void)
 /* Full fence: stores before it are visible to all before any load after it is made. */
 static inline void hf_fence_full(void)
 {
-#if defined(__SANITIZE_THREAD__) || (defined(__x86_64__) && !defined(HF_FENCE_MFENCE))
+#if defined(__SANITIZE_THREAD__) || defined(__x86_64__)
     /* A locked instruction on the own stack is a full fence on x86-64, and cheaper than mfence. */
     uint32_t own = 0;
     __atomic_fetch_add(&own, 0, __ATOMIC_SEQ_CST);
     __asm__ volatile("" : : "r"(&own) : "memory");
 #else
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-#endif
-}
-
-static inline void hf_cpu_relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield" ::: "memory");
 #endif
 }
 

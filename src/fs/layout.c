@@ -183,7 +183,7 @@ static int reserve_all(struct fs *fs, const struct meta_extent *run, struct fs_r
     return rc == -ENOSPC ? fs_no_space(fs, run->count) : rc;
 }
 
-static int copy_run(struct fs *fs, const struct meta_extent *run, struct fs_reservation *copies)
+int fs_copy_run(struct fs *fs, const struct meta_extent *run, struct fs_reservation *copies)
 {
     struct fs_reserved_run to;
     uint64_t done = 0;
@@ -214,7 +214,7 @@ int fs_layout_copy_held(struct fs_layout *l, uint64_t first, uint64_t last,
         return 0;
     while (rc == 0 && first <= last && (rc = next_held(l, first, last, &run)) == 0) {
         rc = reserve_all(l->fs, &run, copies);
-        rc = rc ? rc : copy_run(l->fs, &run, copies);
+        rc = rc ? rc : fs_copy_run(l->fs, &run, copies);
         first = run.page + run.count;
     }
     fs_reservation_rewind(copies);

@@ -45,6 +45,9 @@ int fs_layout_commit_gone(struct fs_layout *l);
 /* Ends the transaction if it is still open, and the change. Returns rc. */
 int fs_layout_close(struct fs_layout *l, int rc);
 
+/* Copies the run's blocks into the next ones of the reservation, and persists them in a durable pool. */
+int fs_copy_run(struct fs *fs, const struct meta_extent *run, struct fs_reservation *copies);
+
 /* With a detaching policy, pages of [first, last] that stay in the file but that a pin holds must
  * get other blocks: a pin's block never serves another page, nor bytes that the file has zeroed.
  * fs_layout_copy_held() reserves and copies them, before the transaction; fs_layout_swap_held()

@@ -14,7 +14,6 @@
 #include "base/futex.h"
 
 #include <errno.h>
-#include <string.h>
 
 #define PART_PAGES 16384u /* 64 MiB */
 #define PART_PIECES 64u
@@ -93,34 +92,12 @@ static int reserve_blocks(struct part *p)
     return 0;
 }
 
-static int copy_piece(struct part *p, const struct meta_extent *piece)
-{
-    struct fs *fs = p->l.fs;
-    struct fs_reserved_run run;
-    uint64_t done = 0;
-
-    while (done < piece->count && fs_reservation_take(&p->blocks, piece->count - done, &run)) {
-        char *from, *to;
-        int rc = fs_memory(fs, piece->block + done, run.count, &from);
-
-        rc = rc ? rc : fs_memory(fs, run.block, run.count, &to);
-        if (rc)
-            return rc;
-        memcpy(to, from, run.count * HF_BLOCK_BYTES);
-        rc = fs_persist(fs, to, run.count * HF_BLOCK_BYTES);
-        if (rc)
-            return rc;
-        done += run.count;
-    }
-    return 0;
-}
-
 static int copy_all(struct part *p)
 {
     int rc = 0;
 
     for (unsigned i = 0; rc == 0 && i < p->count; i++)
-        rc = copy_piece(p, &p->pieces[i]);
+        rc = fs_copy_run(p->l.fs, &p->pieces[i], &p->blocks);
     fs_reservation_rewind(&p->blocks);
     return rc;
 }
