@@ -64,7 +64,7 @@ _holdfast_value()
         compopt -o nospace
         ;;
     --engine)
-        mapfile -t COMPREPLY < <(compgen -W 'slots slots-fenced' -- "$2")
+        mapfile -t COMPREPLY < <(compgen -W 'slots slots-fenced refcount srcu percpu-rwsem' -- "$2")
         ;;
     --data | --svg | --input) _holdfast_files f "$2" ;;
     esac

@@ -32,7 +32,7 @@ static const char help_text[] =
 static const char cure_heading[] =
     "1. THE CURE: engine 'slots'. A layout change waits for the pins it overlaps, and for no others.";
 static const char bug_heading[] =
-    "2. THE BUG: engine 'unpatched'. A layout change does not look whether somebody holds the blocks\n"
+    "2. THE BUG: engine 'blind'. A layout change does not look whether somebody holds the blocks\n"
     "   that it frees. (It exists only in this demonstration and in tests.)";
 
 static void parse(int argc, char **argv, struct demo_options *options)
@@ -158,7 +158,7 @@ static int demonstrate(const char *folder, void *arg)
     if (!options->json)
         print_input(options, &tree, reading);
     with = run_half(options, &tree, "slots", cure_heading, folder, seconds);
-    without = run_half(options, &tree, "unpatched", bug_heading, folder, seconds);
+    without = run_half(options, &tree, "blind", bug_heading, folder, seconds);
     proved = !is_harmed(with) && !with->dead && demo_reused(without);
     if (options->json)
         demo_print_json(options, &tree, with, without, proved);

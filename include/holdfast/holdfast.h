@@ -14,9 +14,9 @@
  *   Offsets   and lengths are bytes. Times are nanoseconds of CLOCK_MONOTONIC.
  *   Threads   every call may be made from any thread, also on the same handle at the same time;
  *             closing a handle while another thread uses it is the caller's mistake.
- *   Signals   only hf_pin() with HF_PIN_NOWAIT and hf_unpin() are async-signal-safe. A call that
- *             waits returns -EINTR when a signal handler ran (unless SA_RESTART semantics are
- *             wanted: call it again), and has then changed nothing.
+ *   Signals   only hf_pin() with HF_PIN_NOWAIT, hf_unpin(), hf_atomic_begin() and hf_atomic_end()
+ *             are async-signal-safe. A call that waits returns -EINTR when a signal handler ran
+ *             (unless SA_RESTART semantics are wanted: call it again), and has then changed nothing.
  *   Fork      handles and pins belong to the process that made them. In the child of a fork
  *             every call on them returns -ECHILD; open the pool again there.
  *   Flags     an unknown bit, or a non-zero reserved field, is -EINVAL. Set `size` of an option
@@ -104,7 +104,7 @@ struct hf_pool_options {
                                * POOL/data becomes a link to it */
     uint32_t flags;          /* HF_POOL_* */
     mode_t mode;             /* who may open the pool: permission bits; 0 means 0600 */
-    const char *engine;      /* null: "slots". See holdfast(7) */
+    const char *engine;      /* null: "slots". Names and what each cannot do: holdfast(7) */
     struct hf_policy policy; /* for layout changes that give none; kind 0 means HF_POLICY_WAIT */
     uint32_t max_processes;  /* attached at once; 0: 256 */
     uint32_t max_threads;    /* that use the pool at once; 0: 1024 */
@@ -134,6 +134,13 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  *               process has it open read-only and asks for more, or the other way round
  *   -EACCES     the pool's mode does not let this user in */
 int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
+
+/* The same with an engine of choice for as long as the pool stays in use, instead of the one it was made with.
+ * The first process to attach chooses for all. See holdfast(7) for what each engine cannot do.
+ *   -EBUSY      the pool is in use with another engine
+ *   -EOPNOTSUPP there is no such engine, it needs sys_membarrier, which is missing here, or it is
+ *               "rcu", which is for anonymous pools */
+int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, struct hf_pool **out);
 
 /* Makes and opens a pool that only this process can reach: its memory is a memfd, its metadata
  * lies in unlinked files under /dev/shm. data_path must be null. It is gone when it is closed
@@ -296,6 +303,7 @@ int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
  *               wait; HF_POLICY_NOWAIT gives -EBUSY, HF_POLICY_DETACH detaches it)
  *   -EINTR      a signal handler ran while it waited
  *   -EBADF      the file is not open for writing
+ *   -EOPNOTSUPP a policy that detaches, with an engine that does not know who holds
  * After any of these nothing has changed. */
 
 /* Sets the size. Up: a hole follows. Down: the range is [size rounded down to a page, end). */
@@ -372,6 +380,16 @@ int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, str
  *   -ECHILD  the pin was made before a fork, by the parent; it stays the parent's */
 int hf_unpin(struct hf_pin *pin);
 
+/* Mark a section of the calling thread in which nothing may sleep: a signal handler, a loop that
+ * polls for completions. In a debug build (-Ddebug_pins=true) a call that may sleep there, whether
+ * it would this time or not, prints its name and the stack, and aborts. What may be called: hf_pin()
+ * with HF_PIN_NOWAIT, or where the fast path can do it (not with the engine percpu-rwsem, whose pins
+ * take a lock); hf_unpin(), hf_stats(), hf_version(), hf_strerror_detail(). Other builds check nothing.
+ * Sections nest; a debug build aborts at an end without its begin. Never block, allocate or enter the
+ * kernel. A child of fork(2) is in the sections of the thread that made it. */
+void hf_atomic_begin(void);
+void hf_atomic_end(void);
+
 struct hf_pin_info {
     uint64_t ino;
     uint64_t off, len; /* bytes, whole pages */
@@ -388,7 +406,8 @@ enum hf_pin_state {
 };
 /* Calls `each` for every pin and every waiting layout change in the pool, until it returns
  * non-zero, which is then returned. A snapshot without a lock: a pin that comes or goes meanwhile
- * may be missed, none is invented. `each` must not call hf_ functions on this pool. */
+ * may be missed, none is invented. `each` must not call hf_ functions on this pool. -EOPNOTSUPP: the
+ * engine counts pins and does not know whose they are. */
 int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_info *info),
             void *arg);
 

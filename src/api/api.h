@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/fork.h"
+#include "base/may_sleep.h"
 #include "fs/fs.h"
 
 #include <errno.h>

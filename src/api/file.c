@@ -13,6 +13,7 @@ static int check_buffer(const void *buf, size_t len)
 
 ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_file(file);
 
     if (rc == 0 && !file->readable)
@@ -23,6 +24,7 @@ ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off)
 
 ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_writable(file);
 
     rc = rc ? rc : check_buffer(buf, len);
@@ -31,6 +33,7 @@ ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off
 
 ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_writable(file);
 
     rc = rc ? rc : check_buffer(buf, len);
@@ -39,6 +42,7 @@ ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
 
 int hf_fsync(struct hf_file *file)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_file(file);
 
     return rc ? rc : fs_fsync(file);
@@ -46,6 +50,7 @@ int hf_fsync(struct hf_file *file)
 
 int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_file(file);
 
     if (rc == 0 && !out)
@@ -78,6 +83,7 @@ static int check_range(uint64_t off, uint64_t len, bool shifts)
 
 int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *policy)
 {
+    hf_may_sleep(__func__);
     struct hf_policy definite;
     int rc = check_change(file, policy, &definite);
 
@@ -87,6 +93,7 @@ int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *pol
 int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
                  const struct hf_policy *policy)
 {
+    hf_may_sleep(__func__);
     bool shifts = mode == HF_FALLOC_COLLAPSE_RANGE || mode == HF_FALLOC_INSERT_RANGE;
     struct hf_policy definite;
     int rc = check_change(file, policy, &definite);
@@ -116,6 +123,7 @@ int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len
 
 int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy)
 {
+    hf_may_sleep(__func__);
     struct hf_policy definite;
     int rc = check_change(file, policy, &definite);
 

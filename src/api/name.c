@@ -10,6 +10,7 @@
 
 int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_path(pool, path);
 
     if (rc == 0 && !out)
@@ -23,6 +24,7 @@ int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, stru
 
 int hf_close(struct hf_file *file)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_file(file);
 
     return rc ? rc : fs_close(file);
@@ -30,6 +32,7 @@ int hf_close(struct hf_file *file)
 
 int hf_mkdir(struct hf_pool *pool, const char *path, mode_t mode)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_path(pool, path);
 
     rc = rc ? rc : api_mode(mode);
@@ -38,6 +41,7 @@ int hf_mkdir(struct hf_pool *pool, const char *path, mode_t mode)
 
 int hf_rmdir(struct hf_pool *pool, const char *path)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_path(pool, path);
 
     return rc ? rc : fs_rmdir(&pool->fs, path);
@@ -45,6 +49,7 @@ int hf_rmdir(struct hf_pool *pool, const char *path)
 
 int hf_mknod(struct hf_pool *pool, const char *path, mode_t mode, dev_t rdev)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_path(pool, path);
 
     if (rc == 0 && !(mode & S_IFMT))
@@ -58,6 +63,7 @@ int hf_mknod(struct hf_pool *pool, const char *path, mode_t mode, dev_t rdev)
 
 int hf_link(struct hf_pool *pool, const char *from, const char *to)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_path(pool, from);
 
     if (rc == 0 && !to)
@@ -67,6 +73,7 @@ int hf_link(struct hf_pool *pool, const char *from, const char *to)
 
 int hf_symlink(struct hf_pool *pool, const char *target, const char *path)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_path(pool, path);
 
     if (rc == 0 && !target)
@@ -80,6 +87,7 @@ int hf_symlink(struct hf_pool *pool, const char *target, const char *path)
 
 ssize_t hf_readlink(struct hf_pool *pool, const char *path, char *buf, size_t len)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_path(pool, path);
 
     if (rc == 0 && len && !buf)
@@ -89,6 +97,7 @@ ssize_t hf_readlink(struct hf_pool *pool, const char *path, char *buf, size_t le
 
 int hf_unlink(struct hf_pool *pool, const char *path, const struct hf_policy *policy)
 {
+    hf_may_sleep(__func__);
     struct hf_policy definite;
     int rc = api_check_path(pool, path);
 
@@ -98,6 +107,7 @@ int hf_unlink(struct hf_pool *pool, const char *path, const struct hf_policy *po
 
 int hf_rename(struct hf_pool *pool, const char *from, const char *to, uint32_t flags)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_path(pool, from);
 
     if (rc == 0 && !to)
@@ -121,6 +131,7 @@ static int check_at(const struct hf_pool *pool, const char *path, const char *ca
 
 int hf_stat(struct hf_pool *pool, const char *path, uint32_t flags, struct stat *out)
 {
+    hf_may_sleep(__func__);
     int rc = check_at(pool, path, "hf_stat", flags);
 
     if (rc == 0 && !out)
@@ -130,6 +141,7 @@ int hf_stat(struct hf_pool *pool, const char *path, uint32_t flags, struct stat 
 
 int hf_fstat(struct hf_file *file, struct stat *out)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_file(file);
 
     if (rc == 0 && !out)
@@ -139,6 +151,7 @@ int hf_fstat(struct hf_file *file, struct stat *out)
 
 int hf_chmod(struct hf_pool *pool, const char *path, mode_t mode)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_path(pool, path);
 
     rc = rc ? rc : api_mode(mode);
@@ -147,6 +160,7 @@ int hf_chmod(struct hf_pool *pool, const char *path, mode_t mode)
 
 int hf_chown(struct hf_pool *pool, const char *path, uid_t uid, gid_t gid, uint32_t flags)
 {
+    hf_may_sleep(__func__);
     int rc = check_at(pool, path, "hf_chown", flags);
 
     return rc ? rc : fs_chown(&pool->fs, path, uid, gid, !(flags & HF_AT_NOFOLLOW));
@@ -155,6 +169,7 @@ int hf_chown(struct hf_pool *pool, const char *path, uid_t uid, gid_t gid, uint3
 int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec times[2],
                uint32_t flags)
 {
+    hf_may_sleep(__func__);
     int rc = check_at(pool, path, "hf_utimens", flags);
 
     return rc ? rc : fs_utimens(&pool->fs, path, times, !(flags & HF_AT_NOFOLLOW));
@@ -183,6 +198,7 @@ static int check_xattr(const struct hf_pool *pool, const char *path, const char 
 int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const void *value,
                 size_t len, uint32_t flags)
 {
+    hf_may_sleep(__func__);
     int rc = check_xattr(pool, path, name);
 
     if (rc == 0 && len && !value)
@@ -198,6 +214,7 @@ int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const 
 ssize_t hf_getxattr(struct hf_pool *pool, const char *path, const char *name, void *value,
                     size_t len)
 {
+    hf_may_sleep(__func__);
     int rc = check_xattr(pool, path, name);
 
     if (rc == 0 && len && !value)
@@ -207,6 +224,7 @@ ssize_t hf_getxattr(struct hf_pool *pool, const char *path, const char *name, vo
 
 ssize_t hf_listxattr(struct hf_pool *pool, const char *path, char *list, size_t len)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_path(pool, path);
 
     if (rc == 0 && len && !list)
@@ -216,6 +234,7 @@ ssize_t hf_listxattr(struct hf_pool *pool, const char *path, char *list, size_t 
 
 int hf_removexattr(struct hf_pool *pool, const char *path, const char *name)
 {
+    hf_may_sleep(__func__);
     int rc = check_xattr(pool, path, name);
 
     return rc ? rc : fs_removexattr(&pool->fs, path, name);
@@ -230,6 +249,7 @@ static int check_dir(const struct hf_dir *dir)
 
 int hf_opendir(struct hf_pool *pool, const char *path, struct hf_dir **out)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_path(pool, path);
 
     if (rc == 0 && !out)
@@ -239,6 +259,7 @@ int hf_opendir(struct hf_pool *pool, const char *path, struct hf_dir **out)
 
 int hf_readdir(struct hf_dir *dir, struct hf_dirent *out)
 {
+    hf_may_sleep(__func__);
     int rc = check_dir(dir);
 
     if (rc == 0 && !out)
@@ -248,6 +269,7 @@ int hf_readdir(struct hf_dir *dir, struct hf_dirent *out)
 
 int hf_closedir(struct hf_dir *dir)
 {
+    hf_may_sleep(__func__);
     int rc = check_dir(dir);
 
     return rc ? rc : fs_closedir(dir);

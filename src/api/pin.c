@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* hf_pin() and hf_unpin(): argument checks around the fast path, which is inline here. */
+/* hf_pin() and hf_unpin(): argument checks around the fast path, which is inline here; and the sections in
+ * which a pin may not leave it. */
 #include "base/error.h"
 #include "base/fork.h"
+#include "base/may_sleep.h"
 #include "dax/pin_fast.h"
 #include "fs/fs.h"
 
@@ -28,6 +30,7 @@ static int slow(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags
 
     if (flags & HF_PIN_NOWAIT)
         return off + len > hf_load_acquire(&file->vnode->size) ? -EFAULT : -EAGAIN;
+    hf_may_sleep("hf_pin");
     do {
         rc = dax_pin_slow(&file->fs->dax, file->vnode, off, len, flags, iov, iovcnt, pin, &hole);
         if (rc != -ENODATA)
@@ -106,4 +109,14 @@ int hf_unpin(struct hf_pin *pin)
 #else
     return dax_unpin_fast(pin);
 #endif
+}
+
+void hf_atomic_begin(void)
+{
+    hf_section_begin();
+}
+
+void hf_atomic_end(void)
+{
+    hf_section_end();
 }

@@ -22,6 +22,7 @@ static int check_options(const struct hf_pool_options *options)
 
 int hf_pool_create(const char *path, const struct hf_pool_options *options)
 {
+    hf_may_sleep(__func__);
     int rc = check_options(options);
 
     if (rc == 0 && !path)
@@ -31,15 +32,27 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options)
 
 int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out)
 {
+    hf_may_sleep(__func__);
     if (!path || !out)
         return api_null("path or out");
     if (flags & ~HF_OPEN_RDONLY)
         return api_flags("hf_pool_open", flags);
-    return fs_pool_open(path, flags, out);
+    return fs_pool_open(path, flags, NULL, out);
+}
+
+int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, struct hf_pool **out)
+{
+    hf_may_sleep(__func__);
+    if (!path || !out || !engine)
+        return api_null("path, engine or out");
+    if (flags & ~HF_OPEN_RDONLY)
+        return api_flags("hf_pool_open_engine", flags);
+    return fs_pool_open(path, flags, engine, out);
 }
 
 int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out)
 {
+    hf_may_sleep(__func__);
     int rc = check_options(options);
 
     if (rc)
@@ -53,6 +66,7 @@ int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool
 
 int hf_pool_close(struct hf_pool *pool)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_pool(pool);
 
     return rc ? rc : fs_pool_close(pool);
@@ -60,6 +74,7 @@ int hf_pool_close(struct hf_pool *pool)
 
 int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_pool(pool);
 
     return rc ? rc : fs_grow(&pool->fs, pool_bytes);
@@ -67,6 +82,7 @@ int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes)
 
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_pool(pool);
 
     if (rc)
@@ -80,6 +96,7 @@ int hf_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
                   void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                   struct hf_check_result *out)
 {
+    hf_may_sleep(__func__);
     if (!path)
         return api_null("path");
     if (flags & ~HF_CHECK_REPAIR)
@@ -91,6 +108,7 @@ int hf_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
 
 int hf_statvfs(struct hf_pool *pool, struct statvfs *out)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_pool(pool);
 
     if (rc == 0 && !out)
@@ -100,6 +118,7 @@ int hf_statvfs(struct hf_pool *pool, struct statvfs *out)
 
 int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_info *info), void *arg)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_pool(pool);
 
     if (rc == 0 && !each)
@@ -110,6 +129,7 @@ int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_inf
 int hf_extents(struct hf_pool *pool, uint64_t ino,
                int (*each)(void *arg, const struct hf_extent_info *info), void *arg)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_pool(pool);
 
     if (rc == 0 && !each)
@@ -119,6 +139,7 @@ int hf_extents(struct hf_pool *pool, uint64_t ino,
 
 int hf_path(struct hf_pool *pool, uint64_t ino, char *buf, size_t len)
 {
+    hf_may_sleep(__func__);
     int rc = api_check_pool(pool);
 
     if (rc == 0 && !buf)

@@ -32,4 +32,14 @@ static inline void hf_fence_full(void)
 #endif
 }
 
+/* Full fence right after a read-modify-write with acquire and release, which is one already on x86-64. */
+static inline void hf_fence_after_rmw(void)
+{
+#ifdef __x86_64__
+    hf_fence_light();
+#else
+    hf_fence_full();
+#endif
+}
+
 #endif

@@ -19,6 +19,7 @@
 #include "dax/private.h"
 
 #include "base/error.h"
+#include "sync/counts.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -123,8 +124,11 @@ static void zap(struct dax_change *change)
     uint64_t pages = (hf_load_relaxed(&vnode->size) + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
     uint64_t last = change->last < pages ? change->last : pages - 1;
     uint32_t pending = vnode->zap_pending;
+    const struct sync_engine *engine = change->dax->engine;
     bool cleared = false;
 
+    if (engine->zap_begins)
+        engine->zap_begins(shm);
     if (vnode->root && pages && change->first <= last) {
         hf_store_relaxed(&vnode->zap_pending,
                          1u); /* relaxed: for who finds us dead, through the mutex */
@@ -137,7 +141,7 @@ static void zap(struct dax_change *change)
     }
     if (!cleared)
         hf_store_relaxed(&vnode->zap_pending, pending); /* relaxed: as above */
-    change->dax->engine->zapped(shm, vnode, cleared);
+    engine->zapped(shm, vnode, cleared);
 }
 
 /* --- L4 --- */
@@ -151,6 +155,7 @@ struct finding {
     uint32_t process; /* of a holder */
     bool collect;     /* remember all, for a detaching policy; else the first will do */
     unsigned count;
+    uint32_t *busy; /* nothing else was found but that this block is counted */
 };
 
 static int remember(struct dax_change *change, const struct dax_holder *holder)
@@ -230,6 +235,11 @@ static int find_holders(struct dax_change *change, bool collect, struct finding 
         holds_settle(dax->shm, vnode);
         rc = holds_scan(dax->shm, vnode, change->first, change->last, found_hold, finding);
     }
+    if (rc == 0 && finding->count == 0 && dax->engine->counts) {
+        rc = counted_find(dax, vnode, change->first, change->last, &finding->busy);
+        finding->count = rc > 0;
+        finding->process = dax->shm->self; /* as good as any that is alive: nobody knows */
+    }
     return rc < 0 ? rc : 0;
 }
 
@@ -251,19 +261,33 @@ static void record_wait(struct dax_change *change, uint64_t since)
 
 /* Sleeps once, without the mutex, and looks for the dead when that is due, also when others keep waking
  * us. 0: look again; -EINTR. */
-static int sleep_once(struct dax_change *change, uint32_t seq, uint64_t *reap_ns)
+static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, uint64_t *reap_ns)
 {
     struct dax *dax = change->dax;
+    uint32_t *word = busy ? busy : &change->vnode->drain_seq;
     int rc;
 
+    if (busy) {
+        seq = counts_wait(busy);
+        if (!seq)
+            return 0;
+    }
     dax_unlock(dax, change->vnode);
-    rc = hf_futex_wait(&change->vnode->drain_seq, seq, dax_tick(dax, change->until_ns));
+    rc = hf_futex_wait(word, seq, dax_tick(dax, change->until_ns));
+    if (busy)
+        counts_wait_ends(busy);
     if (hf_now_ns() >= *reap_ns) {
         shm_reap(dax->shm);
         *reap_ns = hf_now_ns() + DAX_TICK_NS;
     }
     dax_lock_any(dax, change->vnode);
     return rc == -EINTR ? rc : 0;
+}
+
+static bool detaches(const struct dax_change *change)
+{
+    return change->policy.kind == HF_POLICY_DETACH ||
+           change->policy.kind == HF_POLICY_DEADLINE_DETACH;
 }
 
 static bool past_deadline(const struct dax_change *change)
@@ -297,8 +321,6 @@ static int drain(struct dax_change *change)
     struct dax *dax = change->dax;
     struct shm_vnode *vnode = change->vnode;
     struct shm_gate *gate = &vnode->gates[change->gate];
-    bool detaches =
-        change->policy.kind == HF_POLICY_DETACH || change->policy.kind == HF_POLICY_DEADLINE_DETACH;
     struct finding finding;
     uint64_t since = 0, reap_ns = 0;
     bool reaped = false;
@@ -307,7 +329,7 @@ static int drain(struct dax_change *change)
     for (;;) {
         uint32_t seq = hf_load_acquire(&vnode->drain_seq);
 
-        rc = find_holders(change, detaches, &finding);
+        rc = find_holders(change, detaches(change), &finding);
         if (rc == 0 && finding.count && !reaped && !shm_process_alive(dax->shm, finding.process)) {
             reaped = true; /* nobody is refused, or waits, because of the dead */
             shm_reap(dax->shm);
@@ -325,7 +347,7 @@ static int drain(struct dax_change *change)
             dax->engine->before_wait(dax->shm, vnode);
             continue; /* and look once more, now that every unpin wakes */
         }
-        rc = sleep_once(change, seq, &reap_ns);
+        rc = sleep_once(change, finding.busy, seq, &reap_ns);
         if (rc) {
             rc = give_up(change, EINTR, "interrupted by a signal while it was pinned");
             break;
@@ -376,6 +398,9 @@ int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, u
         return hf_fail(ENOLCK, "all %u thread entries are taken (mkpool --max-threads)",
                        dax->shm->run->limits.lanes);
     rc = resolve_policy(change, policy);
+    if (rc == 0 && dax->engine->counts && detaches(change))
+        rc = hf_fail(EOPNOTSUPP, "engine %s does not know who holds, so nothing can be detached",
+                     dax->engine->name);
     rc = rc ? rc : take_gate(change, lane);
     if (rc)
         return rc;

@@ -28,6 +28,8 @@ static bool take_table(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
     holds_settle(shm, vnode);
     if (!gates_open(vnode) || holds_scan(shm, vnode, 0, DAX_LAST, any_hold, NULL))
         return false;
+    if (dax->engine->zap_begins)
+        dax->engine->zap_begins(shm);
     hf_store_release(&vnode->zap_pending, vnode->root ? 1u : vnode->zap_pending);
     *root = mm_take_root(vnode);
     dax->engine->zapped(shm, vnode, *root != 0);

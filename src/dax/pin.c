@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/fork.h"
 #include "dax/fault.h"
+#include "dax/private.h"
 
 #include <unistd.h>
 
@@ -50,6 +51,8 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
     int count = MM_MISS;
     uint32_t hint, slot;
 
+    if (dax->engine->counts)
+        return counted_pin(dax, vnode, off, len, flags, iov, iovcnt, pin);
     if (!lane)
         return MM_MISS;
     shm_lane_use(shm);
@@ -109,10 +112,20 @@ static int take_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *v
 
 /* Under the layout mutex: records the pin in a slot, else in a hold. */
 static int publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
-                   const struct shm_range *range, struct hf_pin *pin)
+                   const struct shm_range *range, const struct mm_pieces *pieces,
+                   struct hf_pin *pin)
 {
-    uint32_t hint = slots_begin(lane), slot = slots_pick(lane, hint);
+    uint32_t hint, slot;
     int rc = 0;
+
+    if (dax->engine->counts) {
+        if (counted_publish(dax, lane, pieces, pin))
+            return 0;
+        holds_settle(dax->shm, vnode);
+        return take_hold(dax, lane, vnode, range, pin);
+    }
+    hint = slots_begin(lane);
+    slot = slots_pick(lane, hint);
 
     if (slot == SHM_SLOTS) {
         holds_settle(dax->shm, vnode);
@@ -142,7 +155,7 @@ static int pin_locked(struct dax *dax, struct shm_lane *lane, struct shm_vnode *
                        (unsigned long long)off, (unsigned long long)(off + len - 1),
                        (unsigned long long)size);
     rc = dax_fault(dax, vnode, range.first, range.last, pieces, hole);
-    return rc ? rc : publish(dax, lane, vnode, &range, pin);
+    return rc ? rc : publish(dax, lane, vnode, &range, pieces, pin);
 }
 
 int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
@@ -185,11 +198,13 @@ int dax_unpin_odd(struct hf_pin *pin)
     const struct shm_hold *hold = (const struct shm_hold *)word; /* if it is one */
     uint64_t first, last;
 
-    if (!shm || !(key & SHM_KEY_VNODE_MASK))
+    if (!shm)
         return -EINVAL;
     if (shm->fork_count != hf_fork_count)
         return -ECHILD;
-    if (!(pin->hf_opaque[0] & DAX_PIN_HOLD))
+    if (pin->hf_opaque[0] & DAX_PIN_COUNTED)
+        return counted_unpin(pin);
+    if (!(key & SHM_KEY_VNODE_MASK) || !(pin->hf_opaque[0] & DAX_PIN_HOLD))
         return -EINVAL;
     first = hf_load_acquire(&hold->range.first);
     last = hf_load_acquire(&hold->range.last);

@@ -11,7 +11,9 @@
 #include <errno.h>
 
 #define DAX_PIN_TOUCHERS HF_PIN_GPU /* the bits that say who touches the memory */
-#define DAX_PIN_HOLD UINT64_C(1)    /* in hf_opaque[0]: the key word is a hold's, not a slot's */
+/* In hf_opaque[0]: the key word is a hold's, not a slot's; with HOLD: there is none, the blocks are counted. */
+#define DAX_PIN_HOLD UINT64_C(1)
+#define DAX_PIN_COUNTED UINT64_C(2)
 
 /* P3 for one page: where it lies; null: missing. Entries lead only to blocks below limit_bytes, but this
  * process may not have mapped yet what the pool has grown by. */

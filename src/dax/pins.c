@@ -5,6 +5,9 @@
  */
 #include "dax/private.h"
 
+#include "base/error.h"
+
+#include <errno.h>
 #include <string.h>
 
 #define TOUCHERS HF_PIN_GPU /* the bits that say who touches the memory */
@@ -152,6 +155,9 @@ int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *i
     uint32_t vnodes = hf_load_acquire(&dax->shm->run->vnodes_high);
     int rc = 0;
 
+    if (dax->engine->counts)
+        return hf_fail(EOPNOTSUPP, "engine %s counts pins and does not know whose they are",
+                       dax->engine->name);
     shm_reap(dax->shm); /* the dead hold nothing */
     for (uint32_t i = 0; i < lanes && rc == 0; i++)
         rc = lane_pins(dax, &dax->shm->lanes[i], each, arg);

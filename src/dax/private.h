@@ -37,6 +37,19 @@ int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_
 /* Marks a hold as let go; any thread, no lock, async-signal-safe. False: it was not live with that key. */
 bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key);
 
+/* --- counted.c: pins under an engine that counts --- */
+
+/* dax_pin_fast() there. */
+int counted_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin);
+/* Under the layout mutex: counts the blocks of the pieces. False: they are no single run; take a hold. */
+bool counted_publish(struct dax *dax, struct shm_lane *lane, const struct mm_pieces *pieces,
+                     struct hf_pin *pin);
+int counted_unpin(struct hf_pin *pin);
+/* L4: freezes the blocks under pages [first, last]. 0; 1 with the count of a block that is pinned; -errno. */
+int counted_find(struct dax *dax, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                 uint32_t **busy);
+
 /* --- gate.c --- */
 
 /* The gate other than `own` that overlaps [first, last]; null: none. */

@@ -198,10 +198,31 @@ static int open_meta(struct fs *fs, const char *dir, struct meta_super *super)
     fs->durable = super->flags & HF_POOL_DURABLE;
     fs->dax.policy.kind = super->policy_kind;
     fs->dax.policy.deadline_ns = super->policy_deadline_ns;
-    fs->dax.engine = sync_engine_find(super->engine);
-    return fs->dax.engine ? 0
-                          : hf_fail(EOPNOTSUPP, "the pool's engine %.23s is not in this Holdfast",
-                                    super->engine);
+    return 0;
+}
+
+/* The engine of that name, for the pool; one that only one process can use is for anonymous pools. */
+static int take_engine(struct fs *fs, const char *name, bool anonymous)
+{
+    fs->dax.engine = sync_engine_find(name);
+    if (!fs->dax.engine)
+        return hf_fail(EOPNOTSUPP, "engine %.23s is not in this Holdfast", name);
+    if (fs->dax.engine->one_process && !anonymous)
+        return hf_fail(EOPNOTSUPP,
+                       "engine %s knows only the threads of one process: for anonymous pools",
+                       name);
+    return 0;
+}
+
+/* Who comes later takes what the first one chose. */
+static int join_engine(struct fs *fs, const char *asked)
+{
+    const char *chosen = fs->dax.shm->run->engine;
+
+    if (asked && strncmp(asked, chosen, sizeof fs->dax.shm->run->engine) != 0)
+        return hf_fail(EBUSY, "the pool is in use with engine %.23s: %.23s has to wait", chosen,
+                       asked);
+    return take_engine(fs, chosen, false);
 }
 
 static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta_super *super)
@@ -211,16 +232,18 @@ static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta
                                 .vnodes = super->max_files,
                                 .holds = super->max_leases,
                                 .limit_blocks = super->limit_bytes / HF_BLOCK_BYTES};
+    const struct sync_engine *engine = fs->dax.engine;
     struct meta_txn *txn;
     int rc;
 
     limits.nodes = limits.limit_blocks / SHM_NODE_ENTRIES * 2 + limits.vnodes + NODES_SPARE;
     if (limits.nodes > NODES_MAX)
         limits.nodes = NODES_MAX;
-    rc = shm_build(at, super->uuid, super->mode, super->engine, &limits, &fs->dax.shm);
+    limits.counts = engine->counts ? limits.limit_blocks : 0;
+    rc = shm_build(at, super->uuid, super->mode, engine->name, &limits, &fs->dax.shm);
     if (rc)
         return rc;
-    if (fs->dax.engine->fences_only)
+    if (engine->fences_only)
         hf_store_release(&fs->dax.shm->run->fences_only, 1u);
     rc = meta_begin_read(fs->dax.meta, &txn);
     if (rc)
@@ -242,7 +265,7 @@ static void let_go(struct fs *fs)
 static int finish(struct fs *fs, struct shm_attach *at, int rc)
 {
     if (rc == 0) {
-        rc = shm_attach_done(at, fs->dax.shm);
+        rc = shm_attach_done(at, fs->dax.shm, fs->dax.engine->needs_barrier);
         if (rc == 0)
             return 0;
         fs->dax.shm = NULL;
@@ -255,15 +278,19 @@ static int finish(struct fs *fs, struct shm_attach *at, int rc)
     return rc;
 }
 
-static int attach(struct fs *fs, struct shm_attach *at, const char *dir)
+static int attach(struct fs *fs, struct shm_attach *at, const char *dir, const char *engine)
 {
     struct meta_super super;
     int rc = at->first ? prepare(dir, at, fs->dax.readonly) : 0;
 
     rc = rc ? rc : open_meta(fs, dir, &super);
+    if (rc == 0 && at->first)
+        rc = take_engine(fs, engine ? engine : super.engine, false);
     rc = rc ? rc : media_open(dir, super.pool_bytes, super.limit_bytes, &fs->dax.media);
     if (rc == 0)
         rc = at->first ? build_segment(fs, at, &super) : shm_map(at, super.uuid, &fs->dax.shm);
+    if (rc == 0 && !at->first)
+        rc = join_engine(fs, engine);
     return finish(fs, at, rc);
 }
 
@@ -274,7 +301,7 @@ static void start(struct fs *fs, const char *dir, bool readonly)
     snprintf(fs->dir, sizeof fs->dir, "%s", dir);
 }
 
-int fs_attach(struct fs *fs, const char *dir, bool readonly)
+int fs_attach(struct fs *fs, const char *dir, bool readonly, const char *engine)
 {
     struct shm_attach at;
     int rc;
@@ -282,7 +309,7 @@ int fs_attach(struct fs *fs, const char *dir, bool readonly)
     do {
         start(fs, dir, readonly);
         rc = shm_attach_begin(dir, false, &at);
-        rc = rc ? rc : attach(fs, &at, dir);
+        rc = rc ? rc : attach(fs, &at, dir, engine);
     } while (rc == -EAGAIN);
     if (rc == 0 && !at.first)
         fs_reap(fs); /* the dead may have left work, and nobody has come since */
@@ -301,6 +328,7 @@ static int attach_unseen(struct fs *fs, const char *dir, const struct meta_super
         return rc;
     at.anonymous = true;
     rc = open_meta(fs, dir, &found);
+    rc = rc ? rc : take_engine(fs, found.engine, true);
     rc = rc ? rc : media_open_memfd(super->pool_bytes, super->limit_bytes, &fs->dax.media);
     rc = rc ? rc : build_segment(fs, &at, super);
     return finish(fs, &at, rc);

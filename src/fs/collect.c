@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "fs/orphan.h"
 #include "fs/txn.h"
+#include "sync/engine.h"
 
 #include <errno.h>
 
@@ -104,8 +105,14 @@ static int gone(void *arg, const struct meta_detached *run)
 
 void fs_collect(struct fs *fs)
 {
-    if (!fs->dax.readonly)
+    uint32_t *collect = &fs->dax.shm->run->collect;
+
+    if (fs->dax.readonly)
+        return;
+    if (!fs->dax.engine->counts)
         dax_collect(&fs->dax, gone, fs);
+    else if (hf_load_acquire(collect) && hf_xchg_acq_rel(collect, 0u))
+        fs_orphans_sweep(fs); /* nothing is detached, but deleted files may have been pinned */
 }
 
 static bool residue(const struct shm *shm)

@@ -73,11 +73,15 @@ static int fill_policy(const struct hf_policy *policy, struct meta_super *super)
 
 static int fill_engine(const char *name, struct meta_super *super)
 {
-    if (!name)
-        name = "slots";
-    if (!sync_engine_find(name) || strlen(name) >= sizeof super->engine)
+    const struct sync_engine *engine = sync_engine_find(name ? name : "slots");
+
+    if (!engine)
         return hf_fail(EINVAL, "%.40s: there is no such engine", name);
-    snprintf(super->engine, sizeof super->engine, "%s", name);
+    if (engine->counts &&
+        (super->policy_kind == HF_POLICY_DETACH || super->policy_kind == HF_POLICY_DEADLINE_DETACH))
+        return hf_fail(EINVAL, "a policy that detaches is given with engine %s, which cannot",
+                       name);
+    snprintf(super->engine, sizeof super->engine, "%s", engine->name);
     return 0;
 }
 
@@ -215,6 +219,9 @@ int fs_pool_create(const char *path, const struct hf_pool_options *options)
     bool made;
     int rc = fs_super_new(options, &super);
 
+    if (rc == 0 && sync_engine_find(super.engine)->one_process)
+        rc = hf_fail(EINVAL, "engine %s knows only the threads of one process: for anonymous pools",
+                     super.engine);
     rc = rc ? rc : make_dir(path, super.mode, &made);
     if (rc)
         return rc;

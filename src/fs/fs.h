@@ -54,7 +54,7 @@ struct hf_dir;
 /* ---- pools (create.c, pool.c, attach.c, grow.c, check.c) ---- */
 
 int fs_pool_create(const char *path, const struct hf_pool_options *options);
-int fs_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
+int fs_pool_open(const char *path, uint32_t flags, const char *engine, struct hf_pool **out);
 int fs_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out);
 int fs_pool_close(struct hf_pool *pool);
 int fs_grow(struct fs *fs, uint64_t pool_bytes);

@@ -12,10 +12,13 @@
 #include "base/error.h"
 #include "fs/layout.h"
 #include "fs/name.h"
+#include "sync/engine.h"
 
 #include <errno.h>
 
+/* Where nothing can be detached, a file that is still pinned is left to a later collection. */
 static const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
+static const struct hf_policy nowait = {.kind = HF_POLICY_NOWAIT};
 
 static int delete_file(struct fs_layout *l, uint64_t ino)
 {
@@ -34,9 +37,14 @@ static int delete_file(struct fs_layout *l, uint64_t ino)
 
 static int try_delete(struct fs *fs, struct shm_vnode *vnode, uint64_t ino)
 {
+    bool counts = fs->dax.engine->counts;
     struct fs_layout l;
-    int rc = fs_layout_open(&l, fs, vnode, 0, DAX_LAST, &detach);
+    int rc = fs_layout_open(&l, fs, vnode, 0, DAX_LAST, counts ? &nowait : &detach);
 
+    if (rc == -EBUSY) {
+        hf_store_release(&fs->dax.shm->run->collect, 1u);
+        return -EAGAIN;
+    }
     if (rc)
         return rc;
     rc = fs_vnode_only_mine(fs, vnode) ? delete_file(&l, ino) : -EBUSY;

@@ -8,9 +8,11 @@
 #include "base/error.h"
 #include "base/fork.h"
 #include "fs/attach.h"
+#include "sync/engine.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct hf_pool *registry;
@@ -32,8 +34,11 @@ static struct hf_pool *find(const struct stat *st)
     return pool;
 }
 
-static int open_again(struct hf_pool *pool, const char *path, bool readonly)
+static int open_again(struct hf_pool *pool, const char *path, bool readonly, const char *engine)
 {
+    if (engine && strcmp(pool->fs.dax.engine->name, engine) != 0)
+        return hf_fail(EBUSY, "%s is open in this process already, with engine %s", path,
+                       pool->fs.dax.engine->name);
     if (pool->fs.dax.readonly != readonly)
         return hf_fail(EBUSY, "%s is open in this process already, %s: close it first", path,
                        readonly ? "for writing" : "for reading only");
@@ -41,7 +46,8 @@ static int open_again(struct hf_pool *pool, const char *path, bool readonly)
     return 0;
 }
 
-static int attach(const char *path, bool readonly, const struct stat *st, struct hf_pool **out)
+static int attach(const char *path, bool readonly, const char *engine, const struct stat *st,
+                  struct hf_pool **out)
 {
     struct hf_pool *pool = malloc(sizeof *pool);
     char *dir = realpath(path, NULL);
@@ -49,7 +55,7 @@ static int attach(const char *path, bool readonly, const struct stat *st, struct
 
     if (!pool || !dir)
         rc = hf_fail_errno(errno, "%s", path);
-    rc = rc ? rc : fs_attach(&pool->fs, dir, readonly);
+    rc = rc ? rc : fs_attach(&pool->fs, dir, readonly, engine);
     free(dir);
     if (rc) {
         free(pool);
@@ -64,7 +70,7 @@ static int attach(const char *path, bool readonly, const struct stat *st, struct
     return 0;
 }
 
-int fs_pool_open(const char *path, uint32_t flags, struct hf_pool **out)
+int fs_pool_open(const char *path, uint32_t flags, const char *engine, struct hf_pool **out)
 {
     bool readonly = flags & HF_OPEN_RDONLY;
     struct hf_pool *pool;
@@ -77,9 +83,9 @@ int fs_pool_open(const char *path, uint32_t flags, struct hf_pool **out)
     pthread_mutex_lock(&registry_mutex);
     pool = find(&st);
     if (!pool) {
-        rc = attach(path, readonly, &st, out);
+        rc = attach(path, readonly, engine, &st, out);
     } else {
-        rc = open_again(pool, path, readonly);
+        rc = open_again(pool, path, readonly, engine);
         if (rc == 0)
             *out = pool;
     }

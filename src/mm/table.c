@@ -7,6 +7,7 @@
 #include "mm/mm.h"
 
 #include "base/error.h"
+#include "sync/counts.h"
 
 #include <errno.h>
 
@@ -81,7 +82,8 @@ static int find_word(struct shm *shm, struct shm_vnode *vnode, uint64_t page, un
 static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block,
                            uint64_t count)
 {
-    bool huge = page % MM_HUGE_PAGES == 0 && block % MM_HUGE_PAGES == 0 && count >= MM_HUGE_PAGES;
+    bool huge = page % MM_HUGE_PAGES == 0 && block % MM_HUGE_PAGES == 0 && count >= MM_HUGE_PAGES &&
+                !shm->counts; /* each block has its own count */
     unsigned level;
     uint64_t *word;
     int rc;
@@ -102,6 +104,8 @@ static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t pa
         return rc;
     if (level == 1) /* a huge entry covers it */
         return (int64_t)(MM_HUGE_PAGES - page % MM_HUGE_PAGES);
+    if (shm->counts)
+        counts_thaw(shm, block);
     hf_store_release(word, block << MM_SHIFT | MM_PRESENT); /* ENTRY.PUB/m */
     return 1;
 }

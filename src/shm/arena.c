@@ -53,7 +53,11 @@ uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode)
     while ((high = hf_load_acquire(&run->nodes_high)) <= node &&
            !hf_cas_acq_rel(&run->nodes_high, high, node + 1))
         ;
-    memset(shm->nodes[node], 0, sizeof shm->nodes[node]);
+    if (!shm->counts)
+        memset(shm->nodes[node], 0, sizeof shm->nodes[node]);
+    for (unsigned i = 0; shm->counts && i < SHM_NODE_ENTRIES; i++)
+        hf_store_relaxed(&shm->nodes[node][i],
+                         0); /* relaxed: a late walk may read it, see mm_lookup() */
     return node;
 }
 

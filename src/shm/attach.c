@@ -219,6 +219,7 @@ static int init_run(struct shm_run *run, const struct shm_run *header)
     boot_id(run->boot);
     rc = shm_mutex_init(&run->table_mutex);
     rc = rc ? rc : shm_mutex_init(&run->space_mutex);
+    rc = rc ? rc : shm_mutex_init(&run->grace_mutex);
     return rc ? rc : shm_mutex_init(&run->barrier_mutex);
 }
 
@@ -294,8 +295,11 @@ static bool register_membarrier(void)
 }
 
 /* The first decides for all: once files are biased, a layout change without the barrier is wrong. */
-static int do_without_membarrier(const struct shm_attach *at, struct shm *shm)
+static int do_without_membarrier(const struct shm_attach *at, struct shm *shm, bool needs_barrier)
 {
+    if (needs_barrier)
+        return hf_fail(EOPNOTSUPP, "sys_membarrier is not allowed here, and engine %s needs it",
+                       shm->run->engine);
     if (at->first)
         hf_store_seq_cst(&shm->run->fences_only, 1u);
     if (hf_load_acquire(&shm->run->fences_only))
@@ -305,7 +309,7 @@ static int do_without_membarrier(const struct shm_attach *at, struct shm *shm)
                    "make it with --engine slots-fenced");
 }
 
-int shm_attach_done(struct shm_attach *at, struct shm *shm)
+int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier)
 {
     struct stat st;
     int rc;
@@ -315,7 +319,7 @@ int shm_attach_done(struct shm_attach *at, struct shm *shm)
         shm->lock_dev = st.st_dev;
         shm->lock_ino = st.st_ino;
     }
-    rc = register_membarrier() ? 0 : do_without_membarrier(at, shm);
+    rc = register_membarrier() ? 0 : do_without_membarrier(at, shm, needs_barrier);
     rc = rc ? rc : shm_process_take(shm);
     if (rc) {
         shm_unview(shm);

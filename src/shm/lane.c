@@ -211,7 +211,7 @@ void shm_lanes_end(struct shm *shm)
 
 unsigned shm_lane_pins(const struct shm_lane *lane)
 {
-    unsigned pins = hf_load_acquire(&lane->slow_pins);
+    unsigned pins = hf_load_acquire(&lane->slow_pins) + hf_load_acquire(&lane->counted);
 
     for (unsigned i = 0; i < SHM_SLOTS; i++)
         pins += hf_load_acquire(&lane->keys[i]) != 0;

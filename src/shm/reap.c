@@ -73,7 +73,11 @@ static void free_lane(struct shm_lane *lane)
 
     for (unsigned i = 0; i < SHM_RESERVED; i++)
         residue |= lane->reserved[i].count != 0;
-    hf_store_relaxed(&lane->slow_pins, 0u); /* relaxed: the release store of owner follows */
+    /* relaxed: the release store of owner follows */
+    hf_store_relaxed(&lane->slow_pins, 0u);
+    hf_store_relaxed(&lane->counted, 0u);
+    hf_store_relaxed(&lane->sections[0], 0u);
+    hf_store_relaxed(&lane->sections[1], 0u);
     lane->tid = 0;
     hf_store_release(&lane->owner, residue ? SHM_LANE_RESIDUE : 0u);
 }

@@ -49,6 +49,7 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
     run->at_owners = place(&end, limits->nodes, sizeof(uint32_t));
     run->at_groups = place(&end, groups, sizeof(uint16_t));
     run->at_bits = place(&end, groups * (SHM_GROUP_BLOCKS / 64), sizeof(uint64_t));
+    run->at_counts = place(&end, limits->counts, sizeof(uint32_t));
     run->at_nodes = place(&end, limits->nodes, SHM_NODE_ENTRIES * sizeof(uint64_t));
     run->bytes = (end + PAGE - 1) & ~(PAGE - 1);
     return run->bytes;
@@ -66,7 +67,8 @@ bool shm_laid_out_well(const struct shm_run *run, uint64_t bytes)
         return false;
     memcpy(&again.limits, &run->limits, LAYOUT_BYTES);
     if (again.limits.vnodes > SHM_MAX_FILES || again.limits.nodes > UINT32_MAX ||
-        again.limits.limit_blocks > UINT64_C(1) << 40)
+        again.limits.limit_blocks > UINT64_C(1) << 40 ||
+        (again.limits.counts && again.limits.counts != again.limits.limit_blocks))
         return false;
     return shm_lay_out(&again, &run->limits) == run->bytes &&
            !memcmp(&again.limits, &run->limits, LAYOUT_BYTES);
@@ -98,6 +100,7 @@ struct shm *shm_view(struct shm_run *run, int lock_fd)
     shm->group_free = (void *)(base + run->at_groups);
     shm->block_bits = (void *)(base + run->at_bits);
     shm->nodes = (void *)(base + run->at_nodes);
+    shm->counts = run->limits.counts ? (void *)(base + run->at_counts) : NULL;
     shm->lock_fd = lock_fd;
     pthread_mutex_init(&shm->lane_mutex, NULL);
     return shm;

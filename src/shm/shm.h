@@ -10,7 +10,8 @@
  * holds) is rebuilt from the entries when a robust mutex says that its owner died.
  *
  * Locks, outermost first; none is held while waiting for pins:
- *     vnode.mutex (two at once: lower index first)  >  table_mutex  >  space_mutex  >  barrier_mutex
+ *     vnode.mutex (two at once: lower index first)  >  table_mutex  >  space_mutex  >  grace_mutex
+ *     >  barrier_mutex
  */
 #ifndef HF_SHM_H
 #define HF_SHM_H
@@ -75,13 +76,15 @@ struct shm_lane {
     uint32_t tid;   /* 0: its thread has ended; another thread of the process may take it over */
     uint32_t
         hint; /* slot to try first; SHM_SLOTS: being taken, so a signal handler takes another */
-    uint32_t pad;
-    uint64_t generation;        /* of the keys of its own slots */
+    uint32_t counted;    /* pins of this thread that are counts; only the thread itself writes it */
+    uint64_t generation; /* of the keys of its own slots */
     uint64_t signal_generation; /* of those of a signal handler's */
     uint64_t who;               /* tid << 32 */
-    uint32_t slow_pins;         /* live pins of this thread that are holds */
-    uint32_t fenced;   /* unbiased pins since one last looked whether the bias may come back */
-    uint32_t wake_due; /* dax_pin_page() has let a slot go while somebody waited */
+    uint32_t
+        slow_pins; /* live pins of this thread that are holds, less counts that another let go of */
+    uint32_t fenced;      /* unbiased pins since one last looked whether the bias may come back */
+    uint32_t wake_due;    /* dax_pin_page() has let a slot go while somebody waited */
+    uint32_t sections[2]; /* how often this thread is in a read section; see sync/sections.h */
     SHM_LINE uint64_t keys[SHM_SLOTS + 8]; /* [SHM_SLOTS] is never free: where a busy hint leads */
     uint64_t pages[SHM_SLOTS];             /* SHM_PAGES() */
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
@@ -193,6 +196,7 @@ struct shm_stats {
 
 struct shm_limits {
     uint32_t processes, lanes, vnodes, holds;
+    uint64_t counts;       /* blocks that have a count of pins: all that there can be, or none */
     uint64_t nodes;        /* page-table nodes */
     uint64_t limit_blocks; /* blocks the pool can grow to */
 };
@@ -205,7 +209,7 @@ struct shm_run {
     struct shm_limits limits;
     uint64_t bytes; /* of the segment */
     uint64_t at_processes, at_lanes, at_vnodes, at_hash, at_open, at_holds, at_owners, at_nodes,
-        at_groups, at_bits; /* offsets of the tables */
+        at_groups, at_bits, at_counts; /* offsets of the tables */
     uint32_t hash_mask;
     uint32_t processes;   /* attached */
     uint32_t lanes_used;  /* lanes below this index have been in use */
@@ -214,6 +218,9 @@ struct shm_run {
     pthread_mutex_t table_mutex, space_mutex, barrier_mutex;
     uint64_t barriers_begun, barriers_done; /* numbers of heavy barriers; under barrier_mutex */
     uint64_t barrier_ns;                    /* what the last one cost */
+    pthread_mutex_t grace_mutex; /* of who waits for read sections; see sync/sections.h */
+    uint32_t grace_index;        /* srcu: of the sections that begin now */
+    uint32_t grace_writer;       /* percpu-rwsem: readers have to wait */
     uint32_t node_hint, hold_hint, vnode_hint;
     uint32_t nodes_high, vnodes_high; /* entries below this index have been in use */
     uint32_t collect;                 /* a detached run may have lost its last holder */
@@ -243,6 +250,7 @@ struct shm {
     uint64_t (*nodes)[SHM_NODE_ENTRIES];
     uint16_t *group_free;  /* free blocks a space group */
     uint64_t *block_bits;  /* 1: taken */
+    uint32_t *counts;      /* of pins, a block; null: pins are slots. See sync/counts.h */
     uint32_t *local_opens; /* handles of this process, a vnode */
     int lock_fd;
     dev_t lock_dev;             /* of the file that lock_fd is, */
@@ -280,8 +288,8 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
               const struct shm_limits *limits, struct shm **out);
 /* Others: maps the segment that stands. -EAGAIN: its first attacher died; begin again. */
 int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out);
-/* Takes a process entry and lets others in. -EBUSY: none is free. On failure the shm is unmapped. */
-int shm_attach_done(struct shm_attach *at, struct shm *shm);
+/* Takes a process entry and lets others in. needs_barrier: not without sys_membarrier. -EBUSY: none is free. On failure the shm is unmapped. */
+int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier);
 /* Instead of that: unmaps what shm_build() or shm_map() gave. */
 void shm_attach_undo(struct shm *shm);
 

@@ -108,7 +108,8 @@ int shm_vnode_get(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     if (!vnode)
         rc = new_vnode(shm, ino, &vnode);
     if (rc == 0) {
-        if (shm->local_opens[vnode->index]++ == 0)
+        /* Atomic, since fs_vnode_only_mine() looks without the mutex. */
+        if (hf_add_acq_rel(&shm->local_opens[vnode->index], 1) == 0)
             hf_or_acq_rel(open_bits(shm, vnode) + shm->self / 64, UINT64_C(1) << shm->self % 64);
         *out = vnode;
     }
@@ -138,11 +139,13 @@ bool shm_vnode_is_open(const struct shm *shm, const struct shm_vnode *vnode)
 
 bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
 {
+    uint32_t opens;
     bool last;
 
     shm_lock_table(shm);
-    HF_BUG_ON(shm->local_opens[vnode->index] == 0);
-    if (--shm->local_opens[vnode->index] == 0)
+    opens = hf_sub_acq_rel(&shm->local_opens[vnode->index], 1);
+    HF_BUG_ON(opens == 0);
+    if (opens == 1)
         hf_and_acq_rel(open_bits(shm, vnode) + shm->self / 64, ~(UINT64_C(1) << shm->self % 64));
     last = !shm_vnode_is_open(shm, vnode);
     shm_unlock_table(shm);

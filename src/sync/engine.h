@@ -2,19 +2,24 @@
 /*
  * The contract of an engine: how pins and layout changes of one file find each other.
  *
- * Words: a pin is published from the engine's enter (slots_publish() for the slots engines) to its
- * leave; a walk reads entries in between. A layout change zaps entries, then calls zapped(), then
- * scan().
+ * Words: a pin is published when it can be found: in a slot (slots.h) or as one more in the count of each
+ * of its blocks (counts.h). A walk reads entries; that of an engine that counts lies between enter()
+ * and leave() and counts as it goes. A layout change calls zap_begins(), zaps entries, calls zapped(), then
+ * looks for pins: scan() of slots, counts_freeze() of blocks.
  *
- *   A  Exclusion. When a walk has read an entry from before the zap, the scan() that follows
- *      zapped() finds the pin, unless it has left.
- *   B  Handover. What a holder did to the blocks before it left happens before scan() returns
- *      without finding it.
- *   C  Stillness. Between a scan() that found nobody in [first, last] and the end of the change,
- *      no walk over a page of [first, last] can succeed: the entries are gone and the gate keeps
- *      new ones out.
- *   D  Wake-up. A holder that leaves after before_wait() returned sees vnode->waiters and wakes.
- *   E  Progress. enter, leave and walks never wait for a layout change; scan() never waits for pins.
+ *   A  Exclusion. When a walk has read an entry from before the zap and gives its pin out, the look that
+ *      follows zapped() finds the pin, unless it has been let go.
+ *   B  Handover. What a holder did to the blocks before it let go happens before the look that does not
+ *      find it any more.
+ *   C  Stillness. Between a look that found nobody in [first, last] and the end of the change, no walk
+ *      over a page of [first, last] gives a pin out: the entries are gone and the gate keeps new
+ *      ones out.
+ *   D  Wake-up. A holder that lets go after before_wait() (or counts_wait()) returned wakes the change.
+ *   E  Progress. enter(), leave() and walks never wait for pins, nor, unless the engine says may_sleep, for a
+ *      layout change. A look never waits for pins. zap_begins() and zapped() wait at most for walks that
+ *      are under way.
+ *   F  Nodes. When zapped() has returned, a walk that began before the zap is found by scan(), or has ended,
+ *      or does no harm when it reads nodes that are another file's by then.
  */
 #ifndef HF_SYNC_ENGINE_H
 #define HF_SYNC_ENGINE_H
@@ -28,15 +33,28 @@ struct sync_holder {
     const struct shm_lane *lane;
 };
 
+typedef int sync_found(void *arg, const struct sync_holder *holder);
+
 struct sync_engine {
     const char *name;
-    bool fences_only; /* no file is ever biased: the pool does without sys_membarrier */
+    bool fences_only;   /* no file is ever biased: the pool does without sys_membarrier */
+    bool needs_barrier; /* nothing works without it */
+    bool one_process;   /* only for pools that no second process can attach to */
+    bool counts;        /* pins are counts: nobody knows whose they are */
+    bool looks_again;   /* the walk counts only what is not 0, then reads the entry again */
+    bool may_sleep;     /* enter() may */
+    /* Around the walk of a pin; both null: nothing is needed. enter: a number for leave(); -EAGAIN: it would have
+     * to sleep and may not, or this thread cannot yet. */
+    int (*enter)(struct shm *shm, struct shm_lane *lane, bool nowait);
+    void (*leave)(struct shm *shm, struct shm_lane *lane, int section);
+    /* L2: before entries are cleared; null: nothing is needed. */
+    void (*zap_begins)(struct shm *shm);
     /* L3: after entries were cleared (`cleared`: at least one was present). */
     void (*zapped)(struct shm *shm, struct shm_vnode *vnode, bool cleared);
-    /* L4: calls `found` for every pin of the vnode in a lane that overlaps [first, last], until it
+    /* L4: calls `found` for every pin of the vnode in a slot that overlaps [first, last], until it
      * returns non-zero, which is then returned. */
-    int (*scan)(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last,
-                int (*found)(void *arg, const struct sync_holder *holder), void *arg);
+    int (*scan)(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last, sync_found *found,
+                void *arg);
     /* L5: vnode->waiters is set, another scan follows, then a sleep. */
     void (*before_wait)(struct shm *shm, struct shm_vnode *vnode);
 };
@@ -48,9 +66,31 @@ const struct sync_engine *sync_engine_find(const char *name);
  * one that began after the call serves the caller too. */
 void sync_heavy_barrier(struct shm *shm);
 
-extern const struct sync_engine sync_slots, sync_slots_fenced;
+extern const struct sync_engine sync_slots, sync_slots_fenced, sync_refcount, sync_srcu,
+    sync_percpu_rwsem, sync_rcu;
 #ifdef HF_LAB
-extern const struct sync_engine sync_unpatched;
+extern const struct sync_engine sync_slots_membarrier, sync_unpatched, sync_blind;
 #endif
+
+/* ---- shared by several ---- */
+
+/* slots.c */
+int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last, sync_found *found,
+               void *arg);
+void slots_before_wait(struct shm *shm, struct shm_vnode *vnode);
+/* counts.c: there are no slots to be found. */
+int counts_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last, sync_found *found,
+                void *arg);
+
+/* True: something was cleared since the last barrier or grace period of the vnode. Ended by sync_zap_settled(). */
+static inline bool sync_zap_pending(const struct shm_vnode *vnode, bool cleared)
+{
+    /* Nobody can have walked where no entry was, unless a change was killed between zap and barrier. */
+    return cleared || hf_load_acquire(&vnode->zap_pending);
+}
+static inline void sync_zap_settled(struct shm_vnode *vnode)
+{
+    hf_store_release(&vnode->zap_pending, 0u);
+}
 
 #endif

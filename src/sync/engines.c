@@ -7,8 +7,14 @@
 static const struct sync_engine *const engines[] = {
     &sync_slots,
     &sync_slots_fenced,
+    &sync_refcount,
+    &sync_srcu,
+    &sync_percpu_rwsem,
+    &sync_rcu,
 #ifdef HF_LAB
+    &sync_slots_membarrier,
     &sync_unpatched,
+    &sync_blind,
 #endif
 };
 

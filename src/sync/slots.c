@@ -87,8 +87,7 @@ static void clear_bias(struct shm *shm, struct shm_vnode *vnode)
 
 static void slots_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 {
-    /* Nobody can have walked where no entry was, unless a change was killed between zap and barrier. */
-    if (!cleared && !hf_load_acquire(&vnode->zap_pending))
+    if (!sync_zap_pending(vnode, cleared))
         return;
     /* PIN.SB/m: the zap must be visible before the lanes are read.
      * Pairs with PIN.SB/p in slots_order(). BIAS.SET/m: and before the bias is read; pairs with
@@ -96,7 +95,7 @@ static void slots_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
     hf_fence_full();
     if (hf_load_acquire(&vnode->bias))
         clear_bias(shm, vnode);
-    hf_store_release(&vnode->zap_pending, 0u);
+    sync_zap_settled(vnode);
 }
 
 /* True: one of `count` keys is a pin's. Most lanes have few pins or none. */
@@ -131,8 +130,8 @@ static bool slot_overlaps(struct shm_lane *lane, unsigned slot, uint32_t vnode, 
     return holder->range.first <= last && holder->range.last >= first;
 }
 
-static int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last,
-                      int (*found)(void *arg, const struct sync_holder *holder), void *arg)
+int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last, sync_found *found,
+               void *arg)
 {
     /* ATTACH.SB/m: read after the barrier; a lane beyond it makes its first pin after the zap. */
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);
@@ -156,7 +155,7 @@ static int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t 
     return rc;
 }
 
-static void slots_before_wait(struct shm *shm, struct shm_vnode *vnode)
+void slots_before_wait(struct shm *shm, struct shm_vnode *vnode)
 {
     (void)vnode;
     if (hf_load_acquire(&shm->run->fences_only))
@@ -167,6 +166,16 @@ static void slots_before_wait(struct shm *shm, struct shm_vnode *vnode)
     sync_heavy_barrier(shm);
 }
 
-const struct sync_engine sync_slots = {"slots", false, slots_zapped, slots_scan, slots_before_wait};
-const struct sync_engine sync_slots_fenced = {"slots-fenced", true, slots_zapped, slots_scan,
-                                              slots_before_wait};
+const struct sync_engine sync_slots = {
+    .name = "slots",
+    .zapped = slots_zapped,
+    .scan = slots_scan,
+    .before_wait = slots_before_wait,
+};
+const struct sync_engine sync_slots_fenced = {
+    .name = "slots-fenced",
+    .fences_only = true,
+    .zapped = slots_zapped,
+    .scan = slots_scan,
+    .before_wait = slots_before_wait,
+};

@@ -19,7 +19,7 @@ static inline int open_segment(void **state)
     struct shm_attach at = {.lock_fd = -1, .first = true, .anonymous = true};
     struct shm *shm;
 
-    if (shm_build(&at, uuid, 0600, "slots", &limits, &shm) || shm_attach_done(&at, shm))
+    if (shm_build(&at, uuid, 0600, "slots", &limits, &shm) || shm_attach_done(&at, shm, false))
         return -1;
     *state = shm;
     return 0;

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pins under the engines that count: one more in the count of each block, taken while walking. A handle says which
+ * run of blocks it counted; a pin in several runs is a hold, which the layout change finds in its tree.
+ */
+#include "dax/pin_fast.h"
+#include "dax/private.h"
+#include "sync/counts.h"
+
+#include <errno.h>
+
+/* hf_opaque[0]: lane << LANE_SHIFT | tags; [1]: pages << PAGES_SHIFT | first block. */
+#define LANE_SHIFT 2
+#define PAGES_SHIFT 40
+#define PAGES_MAX ((UINT64_C(1) << (64 - PAGES_SHIFT)) - 1)
+
+/* As mm_lookup(); a walk that is in nodes of another file by now may find them at another level. */
+static uint64_t look_up(const struct shm *shm, const struct shm_vnode *vnode, uint64_t page)
+{
+    uint64_t root = hf_load_acquire(&vnode->root); /* ENTRY.PUB/p */
+    uint64_t shift = root & MM_FLAGS, entry = root;
+
+    if (!root || page >> shift)
+        return 0;
+    do {
+        shift -= MM_BITS;
+        /* ENTRY.PUB/p */
+        entry = hf_load_acquire(mm_node(shm, entry) + (page >> shift & (SHM_NODE_ENTRIES - 1)));
+    } while (entry & MM_NODE && shift);
+    return entry & MM_PRESENT ? entry : 0;
+}
+
+static uint64_t block_at(const struct dax *dax, const void *at)
+{
+    return (uint64_t)((const char *)at - dax->media.base) / HF_BLOCK_BYTES;
+}
+
+static void count_down(struct shm *shm, uint64_t block, uint64_t pages)
+{
+    for (uint64_t i = 0; i < pages; i++)
+        counts_down(shm, block + i);
+}
+
+/* Counts the page's block. False: it is not there. */
+static bool count_page(struct dax *dax, const struct shm_vnode *vnode, uint64_t page,
+                       uint64_t *block)
+{
+    struct shm *shm = dax->shm;
+    uint64_t entry = look_up(shm, vnode, page);
+
+    *block = entry >> MM_SHIFT;
+    /* relaxed: only grows */
+    if (!entry || (entry & ~MM_FLAGS) >= hf_load_relaxed(&dax->media.mapped_bytes))
+        return false;
+    if (!dax->engine->looks_again) {
+        counts_up(shm, *block);
+        return true;
+    }
+    if (!counts_up_unless_frozen(shm, *block))
+        return false;
+    if (look_up(shm, vnode, page) == entry)
+        return true;
+    counts_down(shm, *block);
+    return false;
+}
+
+/* P3. The number of pieces; MM_MISS; -E2BIG; in both cases nothing stays counted. */
+static int walk(struct dax *dax, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                struct mm_pieces *pieces)
+{
+    int rc = MM_MISS;
+    uint64_t block;
+
+    for (uint64_t page = first; count_page(dax, vnode, page, &block); page++) {
+        if (!mm_piece(pieces, dax->media.base + block * HF_BLOCK_BYTES, 1)) {
+            counts_down(dax->shm, block);
+            rc = -E2BIG;
+            break;
+        }
+        if (page == last)
+            return pieces->count;
+    }
+    for (int i = 0; i < pieces->count; i++)
+        count_down(dax->shm, block_at(dax, pieces->iov[i].iov_base),
+                   pieces->iov[i].iov_len / HF_BLOCK_BYTES);
+    return rc;
+}
+
+static void fill_pin(const struct dax *dax, struct shm_lane *lane, const struct iovec *piece,
+                     struct hf_pin *pin)
+{
+    uint64_t at = (uint64_t)shm_lane_index(dax->shm, lane) << LANE_SHIFT;
+
+    hf_inc_own(&lane->counted);
+    pin->hf_opaque[0] = at | DAX_PIN_HOLD | DAX_PIN_COUNTED;
+    pin->hf_opaque[1] =
+        piece->iov_len / HF_BLOCK_BYTES << PAGES_SHIFT | block_at(dax, piece->iov_base);
+    pin->hf_opaque[2] = (uint64_t)(uintptr_t)dax->shm;
+}
+
+int counted_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin)
+{
+    uint64_t first = off / HF_BLOCK_BYTES, last = (off + len - 1) / HF_BLOCK_BYTES;
+    const struct sync_engine *engine = dax->engine;
+    struct shm *shm = dax->shm;
+    struct shm_lane *lane = shm_lane_fast(shm);
+    struct mm_pieces pieces = {iov, iovcnt, 0};
+    int section = 0, count;
+
+    if (!lane || last - first >= PAGES_MAX)
+        return MM_MISS;
+    if (engine->enter)
+        section = engine->enter(shm, lane, flags & HF_PIN_NOWAIT);
+    if (section < 0)
+        return MM_MISS;
+    count = walk(dax, vnode, first, last, &pieces);
+    if (engine->leave)
+        engine->leave(shm, lane, section);
+    if (count <= MM_MISS)
+        return count;
+    /* SIZE.PUB/p. Beyond it, or in several runs: as if it were not there. */
+    if (count > 1 || off + len > hf_load_acquire(&vnode->size)) {
+        for (int i = 0; i < count; i++)
+            count_down(shm, block_at(dax, iov[i].iov_base), iov[i].iov_len / HF_BLOCK_BYTES);
+        return MM_MISS;
+    }
+    fill_pin(dax, lane, iov, pin);
+    mm_trim(&pieces, off, len);
+    return 1;
+}
+
+bool counted_publish(struct dax *dax, struct shm_lane *lane, const struct mm_pieces *pieces,
+                     struct hf_pin *pin)
+{
+    const struct iovec *piece = pieces->iov;
+    uint64_t pages = piece->iov_len / HF_BLOCK_BYTES;
+
+    if (pieces->count > 1 || pages > PAGES_MAX)
+        return false;
+    for (uint64_t i = 0; i < pages; i++)
+        counts_up_locked(dax->shm, block_at(dax, piece->iov_base) + i);
+    fill_pin(dax, lane, piece, pin);
+    return true;
+}
+
+/* That a handle is let go of twice is seen only when it is the same variable. */
+int counted_unpin(struct hf_pin *pin)
+{
+    struct shm *shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];
+    struct shm_lane *lane = &shm->lanes[pin->hf_opaque[0] >> LANE_SHIFT];
+    uint64_t block = pin->hf_opaque[1] & ((UINT64_C(1) << PAGES_SHIFT) - 1);
+
+    pin->hf_opaque[2] = 0;
+    count_down(shm, block, pin->hf_opaque[1] >> PAGES_SHIFT);
+    if (lane == shm_lane_fast(shm))
+        hf_dec_own(&lane->counted);
+    else
+        hf_sub_acq_rel(&lane->slow_pins, 1);
+    return 0;
+}
+
+int counted_find(struct dax *dax, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                 uint32_t **busy)
+{
+    struct meta_extent extent;
+    struct meta_txn *txn;
+    uint64_t page = first;
+    int rc = meta_begin_read(dax->meta, &txn);
+
+    if (rc)
+        return rc;
+    *busy = NULL;
+    while (!*busy && page <= last && (rc = meta_extent_find(txn, vnode->ino, page, &extent)) == 0) {
+        uint64_t end = extent.page + extent.count;
+
+        page = extent.page > page ? extent.page : page;
+        if (page > last)
+            break;
+        end = end - 1 > last ? last + 1 : end;
+        *busy = counts_freeze(dax->shm, extent.block + (page - extent.page), end - page);
+        page = end;
+    }
+    meta_end_read(txn);
+    if (rc && rc != -ENOENT)
+        return rc;
+    return *busy != NULL;
+}

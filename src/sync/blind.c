@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* Slots, and a layout change that does not look at them: what stores do that trust time-outs. In lab builds only: the
+ * demo shows the corruption, the benchmark what looking costs. */
+#ifdef HF_LAB
+#include "sync/engine.h"
+
+static void blind_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
+{
+    (void)shm, (void)vnode, (void)cleared;
+}
+
+static int blind_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last,
+                      sync_found *found, void *arg)
+{
+    (void)shm, (void)vnode, (void)first, (void)last, (void)found, (void)arg;
+    return 0;
+}
+
+const struct sync_engine sync_blind = {
+    .name = "blind",
+    .zapped = blind_zapped,
+    .scan = blind_scan,
+    .before_wait = slots_before_wait,
+};
+#else
+typedef int hf_lab_only; /* a translation unit may not be empty */
+#endif

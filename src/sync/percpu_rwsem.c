@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A reader-writer semaphore whose readers write only to their own lane: the walk counts under the read lock, the
+ * change zaps under the write lock.
+ *
+ * A: a reader raises its counter, then looks for a writer, with no fence in between; the writer says that it is there,
+ * makes a heavy barrier, which lends every reader its fence, and waits until all counters are 0. So each walk is
+ * before the zap, its counts made, or after it.
+ * A reader that finds a writer sleeps on the writer's mutex. That is why the kernel could not use it: where
+ * get_user_pages_fast is called nothing may sleep; and a signal handler that pins while it has interrupted a
+ * reader would wait for a writer that waits for that reader. With HF_PIN_NOWAIT it is only tried.
+ */
+#include "base/fence.h"
+#include "base/may_sleep.h"
+#include "sync/engine.h"
+#include "sync/sections.h"
+
+#include <errno.h>
+
+static void lock(struct shm *shm)
+{
+    if (sections_lock(shm))
+        hf_store_release(&shm->run->grace_writer, 0u); /* it died before it let the readers in */
+}
+
+static int enter_behind_writer(struct shm *shm, struct shm_lane *lane)
+{
+    lock(shm);
+    section_enter(lane, 0);
+    sections_unlock(shm);
+    return 0;
+}
+
+static int rwsem_enter(struct shm *shm, struct shm_lane *lane, bool nowait)
+{
+    if (!nowait)
+        hf_may_sleep("hf_pin");
+    section_enter(lane, 0);
+    /* RWSEM.SB/p: the counter must be visible before the writer is looked for; the heavy barrier sees to that.
+     * Pairs with RWSEM.SB/m in rwsem_zap_begins(). Without it: the writer sees no reader and the reader no
+     * writer, and the walk reads an entry that it counts too late. */
+    hf_fence_light();
+    if (__builtin_expect(!hf_load_acquire(&shm->run->grace_writer), 1))
+        return 0;
+    section_leave(lane, 0);
+    return nowait ? -EAGAIN : enter_behind_writer(shm, lane);
+}
+
+static void rwsem_leave(struct shm *shm, struct shm_lane *lane, int section)
+{
+    (void)shm;
+    section_leave(lane, section);
+}
+
+static void rwsem_zap_begins(struct shm *shm)
+{
+    lock(shm);
+    hf_store_seq_cst(&shm->run->grace_writer, 1u);
+    /* RWSEM.SB/m: see there. Pairs with RWSEM.SB/p in rwsem_enter(). */
+    sync_heavy_barrier(shm);
+    sections_wait(shm, 0);
+}
+
+static void rwsem_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
+{
+    (void)cleared;
+    /* Release: readers that find no writer see the zap. */
+    hf_store_release(&shm->run->grace_writer, 0u);
+    sections_unlock(shm);
+    sync_zap_settled(vnode);
+}
+
+const struct sync_engine sync_percpu_rwsem = {
+    .name = "percpu-rwsem",
+    .needs_barrier = true,
+    .counts = true,
+    .may_sleep = true,
+    .enter = rwsem_enter,
+    .leave = rwsem_leave,
+    .zap_begins = rwsem_zap_begins,
+    .zapped = rwsem_zapped,
+    .scan = counts_scan,
+    .before_wait = slots_before_wait,
+};

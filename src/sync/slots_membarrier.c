@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* Slots whose bias is never taken away: no pin ever fences, each layout change pays a heavy barrier. In lab
+ * builds only: it is what the bias is measured against. */
+#ifdef HF_LAB
+#include "sync/slots.h"
+
+#include "sync/engine.h"
+
+static void always_barrier(struct shm *shm, struct shm_vnode *vnode, bool cleared)
+{
+    if (!sync_zap_pending(vnode, cleared))
+        return;
+    sync_heavy_barrier(shm); /* PIN.SB/m */
+    sync_zap_settled(vnode);
+}
+
+const struct sync_engine sync_slots_membarrier = {
+    .name = "slots-membarrier",
+    .needs_barrier = true,
+    .zapped = always_barrier,
+    .scan = slots_scan,
+    .before_wait = slots_before_wait,
+};
+#else
+typedef int hf_lab_only; /* a translation unit may not be empty */
+#endif
