@@ -25,6 +25,11 @@ fmt:
 	@tools/setup.sh lint
 	@clang-format -i $(FORMATTED)
 
+# Searches the models of the engines' protocols: see model/run.py. MODEL=name: only these.
+model:
+	@tools/setup.sh model
+	@model/run.py $(MODEL)
+
 lint: all
 	@tools/setup.sh lint
 	@tools/lint.py --build $(BUILD)
@@ -43,4 +48,4 @@ setup:
 $(BUILD)/build.ninja: | setup
 	@meson setup $(BUILD) $(MESON_ARGS)
 
-.PHONY: all run test check-all bench fmt lint install clean setup
+.PHONY: all run test check-all bench fmt lint model install clean setup

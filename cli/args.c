@@ -76,6 +76,17 @@ static bool read_duration(const char *text, uint64_t *out_ns)
     return false;
 }
 
+/* As read_duration(), and a bare number is seconds. */
+static bool read_time(const char *text, uint64_t *out_ns)
+{
+    const char *end;
+    uint64_t number;
+
+    if (read_number(text, &number, &end) && *end == '\0')
+        return scale(number, UINT64_C(1000000000), out_ns);
+    return read_duration(text, out_ns);
+}
+
 static bool read_policy(const char *text, struct hf_policy *out)
 {
     static const struct {
@@ -121,7 +132,7 @@ static bool read_mode(const char *text, mode_t *out)
 
 static int refuse_value(const struct cli_option *option, const char *text)
 {
-    char least[CLI_SIZE_TEXT], most[CLI_SIZE_TEXT];
+    char least[CLI_SIZE_TEXT], most[CLI_SIZE_TEXT], from[CLI_TIME_TEXT], to[CLI_TIME_TEXT];
 
     switch (option->kind) {
     case CLI_BYTES:
@@ -132,6 +143,11 @@ static int refuse_value(const struct cli_option *option, const char *text)
     case CLI_COUNT:
         return cli_usage("--%s %s: must be a number from %" PRIu64 " to %" PRIu64, option->name,
                          text, option->min, option->max);
+    case CLI_TIME:
+        return cli_usage("--%s %s: a time is a number of seconds, or one with a unit, from %s to %s"
+                         " (like 2, 5s or 100ms)",
+                         option->name, text, cli_duration(from, option->min),
+                         cli_duration(to, option->max));
     case CLI_MODE:
         return cli_usage("--%s %s: a mode is octal permission bits from 1 to 0777 (like 0660)",
                          option->name, text);
@@ -169,6 +185,11 @@ static int store_value(struct cli_option *option, const char *text)
                number <= option->max;
         if (good)
             *(uint32_t *)option->value = (uint32_t)number;
+        break;
+    case CLI_TIME:
+        good = read_time(text, &number) && number >= option->min && number <= option->max;
+        if (good)
+            *(uint64_t *)option->value = number;
         break;
     case CLI_MODE:
         good = read_mode(text, option->value);

@@ -22,6 +22,7 @@ enum cli_kind {
     CLI_COUNT,  /* value: uint32_t */
     CLI_MODE,   /* value: mode_t; octal permission bits */
     CLI_POLICY, /* value: struct hf_policy */
+    CLI_TIME,   /* value: uint64_t, nanoseconds; 5s, 100ms, a bare number is seconds */
 };
 
 struct cli_option {
@@ -31,7 +32,7 @@ struct cli_option {
     void *value;
     const char *value_name; /* SIZE, PATH ...; null for CLI_FLAG */
     const char *help;
-    uint64_t min, max; /* CLI_BYTES and CLI_COUNT */
+    uint64_t min, max; /* CLI_BYTES, CLI_COUNT and CLI_TIME */
     bool required;
     bool given; /* set by the parser */
 };
@@ -74,6 +75,8 @@ int cli_exit_code(int rc);
 
 /* A signal asked the program to end: verbs stop at the next good place and clean up. */
 bool cli_interrupted(void);
+/* The same, from a handler that a verb has put in the place of main()'s. */
+void cli_interrupt(int signal_number);
 
 /* malloc, realloc and friends that end the program when memory is short. */
 void *cli_alloc(size_t bytes);
@@ -83,6 +86,8 @@ char *cli_strdup(const char *text);
 char *cli_join(const char *dir, const char *name);
 /* The last name of a path, without slashes behind it; "" for "/". To be freed. */
 char *cli_last_name(const char *path);
+
+uint64_t cli_used_bytes(const struct hf_pool_info *info); /* in files */
 
 /* Opens the pool or prints why not; the exit code or 0. */
 int cli_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
@@ -112,6 +117,9 @@ void cli_put_name(FILE *out, const char *name);
 void cli_put_escaped(FILE *out, const char *name);
 
 /* ------------------------------------------------------------------------- JSON, json.c --- */
+
+/* Length of the UTF-8 sequence at text, 0 if it is none. */
+int cli_utf8_len(const char *text);
 
 /* A JSON text on a stream, with commas and indentation; key is null inside an array. */
 struct cli_json {
@@ -162,9 +170,49 @@ void cli_inode_names_free(struct cli_inode_names *names);
 const char *cli_inode_title(const struct cli_inode_names *names, uint64_t ino,
                             char buf[CLI_LOST_NAME_TEXT]);
 
+/* --------------------------------------------------------------------- pin_list.c --------- */
+
+/* Who holds what and who waits, as of one moment. */
+struct cli_pins {
+    struct hf_pin_info *list;
+    size_t count, room;
+};
+int cli_pins_read(struct hf_pool *pool, struct cli_pins *pins); /* what was there before goes */
+void cli_pins_free(struct cli_pins *pins);
+
+/* Does the layout change `change` wait for `pin`? */
+bool cli_pin_blocks(const struct hf_pin_info *pin, const struct hf_pin_info *change);
+
+/* How many there are of each sort. */
+enum cli_pin_state {
+    CLI_PIN_HELD,
+    CLI_PIN_RECALLED,
+    CLI_PIN_STOPPED,
+    CLI_PIN_DETACHED,
+    CLI_PIN_QUARANTINED,
+    CLI_PIN_STATES
+};
+enum { CLI_PINS, CLI_LEASES, CLI_PIN_KINDS };
+#define CLI_PURPOSES 4
+struct cli_pin_counts {
+    uint64_t of[CLI_PIN_KINDS][CLI_PIN_STATES][CLI_PURPOSES];
+    uint64_t waiting; /* layout changes */
+    uint64_t longest_wait_ns, oldest_lease_ns;
+};
+void cli_pins_count(const struct cli_pins *pins, struct cli_pin_counts *out);
+extern const char *const cli_kind_words[CLI_PIN_KINDS];
+extern const char *const cli_state_words[CLI_PIN_STATES];
+extern const char *const cli_purpose_words[CLI_PURPOSES];
+
 /* What a pin is, in words. */
-const char *cli_pin_mode(uint32_t flags);    /* "read", "write" */
-const char *cli_pin_purpose(uint32_t flags); /* "cpu", "io_uring", "rdma", "gpu" */
-const char *cli_pin_state(uint32_t state);   /* "held", "detached", "waiting" */
+const char *cli_pin_kind(const struct hf_pin_info *pin);    /* "pin", "lease", "change" */
+const char *cli_pin_state(const struct hf_pin_info *pin);   /* "held", "recalled", "waiting" ... */
+const char *cli_pin_mode(const struct hf_pin_info *pin);    /* "read", "write", "-" */
+const char *cli_pin_purpose(const struct hf_pin_info *pin); /* "cpu", "io_uring" ..., "-" */
+const char *cli_pin_age(char buf[CLI_TIME_TEXT], const struct hf_pin_info *pin);
+#define CLI_RANGE_TEXT 48
+const char *cli_pin_range(char buf[CLI_RANGE_TEXT], const struct hf_pin_info *pin);
+/* The command, `indent` blanks before it, filled up to `width` columns. */
+void cli_put_command(FILE *out, const struct hf_pin_info *pin, int indent, int width);
 
 #endif

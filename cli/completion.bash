@@ -2,10 +2,10 @@
 # Completion for bash: verbs, options and paths inside a pool. Everything is asked of the program
 # itself, so a new verb or option needs no line here.
 
-# Lines of `holdfast help` that begin with two blanks name a verb.
+# Lines of `holdfast help` that begin with two blanks name a verb, those of `bench --help` a group.
 _holdfast_verbs()
 {
-    "$1" help 2>/dev/null | sed -n 's/^  \([a-z]*\) .*/\1/p'
+    "$1" "${@:2}" 2>/dev/null | sed -n 's/^  \([a-z]*\) .*/\1/p'
 }
 
 # Likewise the options of a verb: '  -s, --size SIZE   ...' gives -s and --size.
@@ -66,7 +66,7 @@ _holdfast_value()
     --engine)
         mapfile -t COMPREPLY < <(compgen -W 'slots slots-fenced refcount srcu percpu-rwsem' -- "$2")
         ;;
-    --data | --svg | --input) _holdfast_files f "$2" ;;
+    --data | --svg | --input | --plot) _holdfast_files f "$2" ;;
     esac
 }
 
@@ -93,17 +93,13 @@ _holdfast()
 
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        mapfile -t COMPREPLY < <(compgen -W "$(_holdfast_verbs "$program")" -- "$typed")
+        mapfile -t COMPREPLY < <(compgen -W "$(_holdfast_verbs "$program" help)" -- "$typed")
         return
     fi
     before=${COMP_WORDS[COMP_CWORD - 1]}
     case $verb in
     help)
-        mapfile -t COMPREPLY < <(compgen -W "$(_holdfast_verbs "$program")" -- "$typed")
-        return
-        ;;
-    demo | bench)
-        _holdfast_files d "$typed"
+        mapfile -t COMPREPLY < <(compgen -W "$(_holdfast_verbs "$program" help)" -- "$typed")
         return
         ;;
     esac
@@ -116,6 +112,14 @@ _holdfast()
         _holdfast_value "$before" "$typed"
         return
     fi
+    case $verb in
+    demo) return ;;
+    bench)
+        mapfile -t COMPREPLY < <(compgen -W "$(_holdfast_verbs "$program" bench --help)" \
+            -- "$typed")
+        return
+        ;;
+    esac
     _holdfast_collect_operands "$program" "$verb"
     if ((${#operands[@]} == 0)) || [[ $verb == df ]]; then
         _holdfast_pools "$typed"

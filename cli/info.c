@@ -26,7 +26,7 @@ static int read_info(const char *path, struct hf_pool_info *info)
     return cli_pool_close(pool, path, status);
 }
 
-static uint64_t used_bytes(const struct hf_pool_info *info)
+uint64_t cli_used_bytes(const struct hf_pool_info *info)
 {
     return info->pool_bytes - info->free_bytes - info->detached_bytes;
 }
@@ -51,7 +51,7 @@ static void print_info(const char *path, const struct hf_pool_info *info)
     cli_put_name(stdout, path);
     printf("\n%-13s %s\n", "uuid", cli_uuid_text(uuid, info->uuid));
     print_space("size", info->pool_bytes);
-    print_space("used", used_bytes(info));
+    print_space("used", cli_used_bytes(info));
     print_space("free", info->free_bytes);
     print_space("detached", info->detached_bytes);
     print_space("can grow to", info->limit_bytes);
@@ -80,7 +80,7 @@ static void put_use(struct cli_json *json, const char *key, uint32_t now, uint32
 static void put_space(struct cli_json *json, const struct hf_pool_info *info)
 {
     cli_json_number(json, "pool_bytes", info->pool_bytes);
-    cli_json_number(json, "used_bytes", used_bytes(info));
+    cli_json_number(json, "used_bytes", cli_used_bytes(info));
     cli_json_number(json, "free_bytes", info->free_bytes);
     cli_json_number(json, "detached_bytes", info->detached_bytes);
     cli_json_number(json, "inodes", info->inodes);
@@ -166,7 +166,7 @@ static void print_df_line(const char *path, const struct hf_pool_info *info)
         (unsigned)(((double)taken * 100 + (double)info->pool_bytes - 1) / (double)info->pool_bytes);
 
     print_df_size(info->pool_bytes);
-    print_df_size(used_bytes(info));
+    print_df_size(cli_used_bytes(info));
     print_df_size(info->detached_bytes);
     print_df_size(info->free_bytes);
     printf(" %4u%% %10" PRIu64 "  ", percent, info->inodes);

@@ -19,9 +19,9 @@ void cli_json_end(struct cli_json *json)
     fputc('\n', json->out);
 }
 
-/* Length of the UTF-8 sequence at text, 0 if it is none. */
-static int utf8_len(const unsigned char *text)
+int cli_utf8_len(const char *bytes)
 {
+    const unsigned char *text = (const unsigned char *)bytes;
     unsigned char lead = text[0];
     int len = lead < 0x80                   ? 1
               : lead >= 0xc2 && lead < 0xe0 ? 2
@@ -44,23 +44,22 @@ static int utf8_len(const unsigned char *text)
 
 static void put_string(FILE *out, const char *text)
 {
-    const unsigned char *next = (const unsigned char *)text;
-
     fputc('"', out);
-    while (*next != '\0') {
-        int len = utf8_len(next);
+    while (*text != '\0') {
+        unsigned char byte = (unsigned char)*text;
+        int len = cli_utf8_len(text);
 
         if (len == 0) {
-            fprintf(out, "\\udc%02x", *next);
+            fprintf(out, "\\udc%02x", byte);
             len = 1;
-        } else if (*next == '"' || *next == '\\') {
-            fprintf(out, "\\%c", *next);
-        } else if (*next < 0x20 || *next == 0x7f) {
-            fprintf(out, "\\u%04x", *next);
+        } else if (byte == '"' || byte == '\\') {
+            fprintf(out, "\\%c", byte);
+        } else if (byte < 0x20 || byte == 0x7f) {
+            fprintf(out, "\\u%04x", byte);
         } else {
-            fwrite(next, 1, (size_t)len, out);
+            fwrite(text, 1, (size_t)len, out);
         }
-        next += len;
+        text += len;
     }
     fputc('"', out);
 }

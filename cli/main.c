@@ -32,7 +32,7 @@ bool cli_interrupted(void)
     return ending_signal != 0;
 }
 
-static void on_ending_signal(int signal_number)
+void cli_interrupt(int signal_number)
 {
     ending_signal = signal_number;
 }
@@ -40,7 +40,7 @@ static void on_ending_signal(int signal_number)
 /* Without SA_RESTART, so that waits inside the library return; the second one ends at once. */
 static void catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_ending_signal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction action = {.sa_handler = cli_interrupt, .sa_flags = (int)SA_RESETHAND};
     const int caught[] = {SIGINT, SIGTERM, SIGHUP};
 
     for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)

@@ -62,15 +62,6 @@ static int keep_extent(void *arg, const struct hf_extent_info *info)
     return 0;
 }
 
-static int keep_pin(void *arg, const struct hf_pin_info *info)
-{
-    struct map *map = arg;
-
-    map->pins = cli_grow(map->pins, map->pin_count, &map->pin_room, sizeof(map->pins[0]));
-    map->pins[map->pin_count++] = *info;
-    return 0;
-}
-
 static int extent_by_file(const void *a, const void *b)
 {
     const struct map_extent *left = a, *right = b;
@@ -119,7 +110,7 @@ static void number_files(struct map *map)
 
 static void add_hold(struct map *map, const struct map_extent *extent, size_t pin)
 {
-    const struct hf_pin_info *info = &map->pins[pin];
+    const struct hf_pin_info *info = &map->pins.list[pin];
     uint64_t extent_end = extent->off + extent->blocks * HF_BLOCK_BYTES;
     uint64_t pin_end = info->len > UINT64_MAX - info->off ? UINT64_MAX : info->off + info->len;
     uint64_t from = extent->off > info->off ? extent->off : info->off;
@@ -153,8 +144,8 @@ static size_t first_extent(const struct map *map, size_t file)
 
 static void find_holds(struct map *map)
 {
-    for (size_t pin = 0; pin < map->pin_count; pin++) {
-        const struct map_file key = {.ino = map->pins[pin].ino};
+    for (size_t pin = 0; pin < map->pins.count; pin++) {
+        const struct map_file key = {.ino = map->pins.list[pin].ino};
         struct map_file *file = map->file_count == 0 ? NULL
                                                      : bsearch(&key, map->files, map->file_count,
                                                                sizeof(key), file_by_ino);
@@ -162,7 +153,7 @@ static void find_holds(struct map *map)
 
         if (file == NULL)
             continue;
-        file->pins += map->pins[pin].state != HF_PIN_WAITING;
+        file->pins += map->pins.list[pin].state != HF_PIN_WAITING;
         index = (size_t)(file - map->files);
         for (size_t i = first_extent(map, index);
              i < map->extent_count && map->extents[i].file == index; i++)
@@ -179,7 +170,7 @@ static int gather(struct map *map, struct hf_pool *pool)
     if (rc == 0)
         rc = hf_extents(pool, 0, keep_extent, map);
     if (rc == 0)
-        rc = hf_pins(pool, keep_pin, map);
+        rc = cli_pins_read(pool, &map->pins);
     if (rc == 0)
         rc = cli_inode_names_read(pool, &map->names);
     if (rc != 0)
@@ -203,7 +194,7 @@ static void release(struct map *map)
     free(map->files);
     free(map->ranked);
     free(map->extents);
-    free(map->pins);
+    cli_pins_free(&map->pins);
     free(map->holds);
 }
 
@@ -251,20 +242,19 @@ static void print_holds(const struct map *map)
 
     if (map->hold_count == 0)
         return;
-    printf("\n%10s %10s %6s  %-14s  %-8s %7s %-15s FILE\n", "BLOCK", "BLOCKS", "BYTES", "PIN",
+    printf("\n%10s %10s %6s  %-17s %-8s %7s %-15s FILE\n", "BLOCK", "BLOCKS", "BYTES", "PIN",
            "PURPOSE", "PID", "COMMAND");
     for (size_t i = 0; i < map->hold_count && !ferror(stdout); i++) {
         const struct map_hold *hold = &map->holds[i];
-        const struct hf_pin_info *pin = &map->pins[hold->pin];
-        bool waits = pin->state == HF_PIN_WAITING;
+        const struct hf_pin_info *pin = &map->pins.list[hold->pin];
+        const char *mode = pin->state == HF_PIN_WAITING ? cli_pin_kind(pin) : cli_pin_mode(pin);
         char kind[32];
 
         print_run(hold->block, hold->blocks);
-        snprintf(kind, sizeof(kind), "%s %s", cli_pin_state(pin->state),
-                 waits ? "change" : cli_pin_mode(pin->flags));
-        printf("%-14s  %-8s %7d ", kind, waits ? "-" : cli_pin_purpose(pin->flags), (int)pin->pid);
-        cli_put_escaped(stdout, pin->command);
-        printf("%*s", (int)(16 - strlen(pin->command)), "");
+        snprintf(kind, sizeof(kind), "%s %s", cli_pin_state(pin), mode);
+        printf("%-17s %-8s %7d ", kind, cli_pin_purpose(pin), (int)pin->pid);
+        cli_put_command(stdout, pin, 0, 15);
+        putchar(' ');
         cli_put_name(stdout, cli_inode_title(map->names, pin->ino, lost));
         putchar('\n');
     }
@@ -297,15 +287,15 @@ static void put_extent(struct cli_json *json, const struct map *map,
 
 static void put_hold(struct cli_json *json, const struct map *map, const struct map_hold *hold)
 {
-    const struct hf_pin_info *pin = &map->pins[hold->pin];
+    const struct hf_pin_info *pin = &map->pins.list[hold->pin];
 
     cli_json_open(json, NULL, '{');
     cli_json_number(json, "block", hold->block);
     cli_json_number(json, "blocks", hold->blocks);
-    cli_json_text(json, "state", cli_pin_state(pin->state));
+    cli_json_text(json, "state", cli_pin_state(pin));
     if (pin->state != HF_PIN_WAITING) {
-        cli_json_text(json, "mode", cli_pin_mode(pin->flags));
-        cli_json_text(json, "purpose", cli_pin_purpose(pin->flags));
+        cli_json_text(json, "mode", cli_pin_mode(pin));
+        cli_json_text(json, "purpose", cli_pin_purpose(pin));
     }
     cli_json_number(json, "pid", (uint64_t)pin->pid);
     cli_json_number(json, "tid", (uint64_t)pin->tid);

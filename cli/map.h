@@ -35,8 +35,7 @@ struct map {
     size_t *ranked;             /* files by size, the largest first */
     struct map_extent *extents; /* by block */
     size_t extent_count, extent_room;
-    struct hf_pin_info *pins;
-    size_t pin_count, pin_room;
+    struct cli_pins pins;
     struct map_hold *holds; /* by block */
     size_t hold_count, hold_room;
 };

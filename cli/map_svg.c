@@ -95,7 +95,7 @@ static void count_cell(struct grid *grid, size_t index, size_t *next, uint64_t *
 
 static void mark_hold(struct grid *grid, const struct map_hold *hold)
 {
-    const struct hf_pin_info *pin = &grid->map->pins[hold->pin];
+    const struct hf_pin_info *pin = &grid->map->pins.list[hold->pin];
     size_t last = (hold->block + hold->blocks - 1) / grid->cell_blocks;
 
     for (size_t i = hold->block / grid->cell_blocks; i <= last && i < grid->count; i++) {
@@ -382,8 +382,8 @@ static void put_keys(struct grid *grid, double y)
     double x = LEFT + 1;
     char label[64];
 
-    for (size_t i = 0; i < grid->map->pin_count; i++) {
-        const struct hf_pin_info *pin = &grid->map->pins[i];
+    for (size_t i = 0; i < grid->map->pins.count; i++) {
+        const struct hf_pin_info *pin = &grid->map->pins.list[i];
 
         if (pin->state == HF_PIN_WAITING)
             waiting++;

@@ -184,34 +184,3 @@ void cli_put_escaped(FILE *out, const char *name)
         left -= len;
     }
 }
-
-const char *cli_pin_mode(uint32_t flags)
-{
-    return (flags & HF_PIN_WRITE) != 0 ? "write" : "read";
-}
-
-const char *cli_pin_purpose(uint32_t flags)
-{
-    switch (flags & 0x30u) {
-    case HF_PIN_IO_URING:
-        return "io_uring";
-    case HF_PIN_RDMA:
-        return "rdma";
-    case HF_PIN_GPU:
-        return "gpu";
-    default:
-        return "cpu";
-    }
-}
-
-const char *cli_pin_state(uint32_t state)
-{
-    switch (state) {
-    case HF_PIN_DETACHED:
-        return "detached";
-    case HF_PIN_WAITING:
-        return "waiting";
-    default:
-        return "held";
-    }
-}

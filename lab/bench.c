@@ -15,29 +15,35 @@
 
 #define RUNS 15
 #define RUNS_QUICK 3
+#define REPEATS 11u /* of what is short, within a sample */
+#define SAMPLE_NS UINT64_C(50000000)
 
 struct bench bench;
 
 static struct bench_group *const groups[] = {
-    &bench_pin_group,       &bench_truncate_group, &bench_punch_group,
+    &bench_pin_group,       &bench_truncate_group, &bench_punch_group, &bench_mixed_group,
     &bench_unrelated_group, &bench_read_group,     &bench_write_group,
 };
 #define GROUPS (sizeof groups / sizeof groups[0])
 
 static const char help_text[] =
-    "usage: holdfast bench [GROUP ...] [--runs N] [--quick] [--json]\n\n"
+    "usage: holdfast bench [GROUP ...] [--runs N] [--quick] [--json | --csv] [--plot FILE]\n\n"
     "Measures, in interleaved rounds, medians and spreads:\n\n"
-    "  pin        ns per pin+unpin: threads, ranges, biased and not\n"
-    "  truncate   us per truncate of one page, beside tmpfs and a disk's file system\n"
-    "  punch      us per punch of one page, likewise\n"
-    "  unrelated  us per truncate while 10,000 other pins are alive\n"
+    "  pin        ns per pin+unpin by each engine, and of other ways to hold a page: threads, ranges\n"
+    "  truncate   ms for 100 truncates by each engine, beside tmpfs and a disk's file system\n"
+    "  punch      ms for 100 punches, likewise\n"
+    "  mixed      pins a second and us per layout change, one each 10 us to 10 ms, by each engine\n"
+    "  unrelated  us per truncate while up to 10,000 other pins are alive\n"
     "  read       4 KiB at random in place, and 256 MiB from end to end, beside tmpfs\n"
     "  write      a new file of 256 MiB, beside tmpfs\n\n"
-    "  --runs N   rounds (15)\n"
-    "  --quick    a few short rounds: whether it runs, not what it measures\n"
-    "  --json     all samples, for programs\n\n"
-    "Without GROUP all of them. The pools lie in a folder of their own under $TMPDIR, if that is a tmpfs,\n"
-    "else under /dev/shm, and are removed at the end.\n";
+    "  --runs N     rounds (15)\n"
+    "  --quick      a few short rounds: whether it runs, not what it measures\n"
+    "  --json       all samples, for programs\n"
+    "  --csv        a line a row, for spreadsheets\n"
+    "  --plot FILE  pictures, as SVG, by gnuplot: of one group FILE, of several\n"
+    "               FILE with the group's name before its last dot\n\n"
+    "Without GROUP all of them. The pools lie in memory that only this process reaches, files of the\n"
+    "kernel in a folder of their own under $TMPDIR, if that is a tmpfs, else under /dev/shm.\n";
 
 char *bench_text(const char *format, ...)
 {
@@ -69,6 +75,7 @@ void bench_add(const struct bench_group *group, struct bench_row row)
     if (bench.row_count == BENCH_ROWS_MAX)
         lab_fail("more than %u rows", BENCH_ROWS_MAX);
     row.group = group->name;
+    row.unit = row.unit ? row.unit : group->unit;
     row.samples = lab_alloc(bench.runs * sizeof *row.samples);
     bench.rows[bench.row_count++] = row;
 }
@@ -79,6 +86,19 @@ const struct bench_row *bench_find(const char *key)
         if (strcmp(bench.rows[i].key, key) == 0)
             return &bench.rows[i];
     return NULL;
+}
+
+double bench_several(uint64_t (*once)(void *arg), void *arg)
+{
+    const unsigned most = bench.quick ? 1 : REPEATS;
+    const uint64_t end = lab_now_ns() + SAMPLE_NS;
+    double ns[REPEATS];
+    unsigned count = 0;
+
+    do
+        ns[count++] = (double)once(arg);
+    while (count < most && lab_now_ns() < end);
+    return bench_quantile(ns, count, 0.5);
 }
 
 /* The round before the first one counts for nothing: it fills caches. */
@@ -110,6 +130,22 @@ struct request {
     bool chosen[GROUPS];
 };
 
+static void print_end(const struct request *request)
+{
+    switch (bench.form) {
+    case BENCH_TABLES:
+        bench_print_notes();
+        bench_print_bars();
+        break;
+    case BENCH_JSON:
+        bench_print_json(request->argc, request->argv);
+        break;
+    case BENCH_CSV:
+        bench_print_csv();
+        break;
+    }
+}
+
 static int measure_all(const char *folder, void *arg)
 {
     const struct request *request = arg;
@@ -120,21 +156,18 @@ static int measure_all(const char *folder, void *arg)
     bench.folder = folder;
     bench_find_disk();
     bench_stay_on_cpu(0);
-    if (!bench.json)
+    if (bench.form == BENCH_TABLES)
         bench_print_machine(request->argc, request->argv);
     for (size_t i = 0; i < GROUPS; i++) {
         if (!request->chosen[i])
             continue;
         run_group(groups[i]);
-        if (!bench.json)
+        if (bench.form == BENCH_TABLES)
             bench_print_group(groups[i]);
     }
-    if (bench.json) {
-        bench_print_json(request->argc, request->argv);
-        return EX_OK;
-    }
-    bench_print_notes();
-    bench_print_bars();
+    print_end(request);
+    if (bench.plot)
+        bench_plot();
     return EX_OK;
 }
 
@@ -155,6 +188,8 @@ static void parse(int argc, char **argv, struct request *request)
         {"runs", required_argument, NULL, 'r'},
         {"quick", no_argument, NULL, 'q'},
         {"json", no_argument, NULL, 'j'},
+        {"csv", no_argument, NULL, 'c'},
+        {"plot", required_argument, NULL, 'p'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -169,7 +204,13 @@ static void parse(int argc, char **argv, struct request *request)
             bench.quick = true;
             break;
         case 'j':
-            bench.json = true;
+            bench.form = BENCH_JSON;
+            break;
+        case 'c':
+            bench.form = BENCH_CSV;
+            break;
+        case 'p':
+            bench.plot = optarg;
             break;
         case 'h':
             fputs(help_text, stdout);
@@ -182,6 +223,8 @@ static void parse(int argc, char **argv, struct request *request)
         choose(request, argv[i]);
     for (size_t i = 0; optind == argc && i < GROUPS; i++)
         request->chosen[i] = true;
+    if (bench.plot)
+        bench_plot_check();
     if (!bench.runs)
         bench.runs = bench.quick ? RUNS_QUICK : RUNS;
 }

@@ -2,7 +2,8 @@
 /*
  * The benchmark: rows are measured in rounds, each row once a round, so that whatever the machine does
  * meanwhile meets all of them alike. A row says its median and spread; its ratio to another row is
- * the median of the ratios of the single rounds. All values are times: less is better.
+ * the median of the ratios of the single rounds. A value is a time, so less is better, but where the
+ * row says otherwise.
  */
 #ifndef HF_LAB_BENCH_H
 #define HF_LAB_BENCH_H
@@ -14,34 +15,55 @@
 #include <semaphore.h>
 
 #define BENCH_RUNS_MAX 1000u
-#define BENCH_ROWS_MAX 160u
-#define BENCH_REPEATS 11u /* of what is short, within a sample: their median is the sample */
+#define BENCH_ROWS_MAX 1024u
+
+/* A part of a group's picture: its rows as lines along x, or as bars when there is no x. */
+struct bench_panel {
+    const char *title, *x, *y; /* names of the axes, with units */
+    bool log_scale;
+};
 
 struct bench_row {
-    const char *key;                /* "truncate.busy.holdfast": for JSON and the bars */
+    const char *key;                /* "truncate.busy.slots": for programs and the bars */
     const char *situation;          /* what is around: "mapped, another thread pinning" */
-    const char *subject;            /* what is measured: "Holdfast", "ftruncate, tmpfs" */
+    const char *subject;            /* what is measured: "slots", "ftruncate, tmpfs" */
     const char *beside;             /* key of the row that the ratio is to; null: none */
-    double (*measure)(void *state); /* one sample, in the unit of the group */
+    double (*measure)(void *state); /* one sample, in the row's unit */
     void *state;
+    const char *unit;                /* null: the group's */
+    bool more_is_better;             /* no time, but a rate */
+    const struct bench_panel *panel; /* null: not in the picture */
+    const char *at;                  /* its place along x */
     const char *group;
     double *samples; /* of each round */
 };
 
+/* What somebody else measured, elsewhere: printed with the table, never mixed with it. */
+struct bench_published {
+    const char *subject, *value, *ratio;
+};
+
 struct bench_group {
-    const char *name, *title, *unit;
-    const char *ratio; /* heading of the ratio: "x Holdfast" */
+    const char *name, *title;
+    const char *unit;  /* null: each row says its own */
+    const char *ratio; /* heading of the ratio: "x slots" */
     void (*begin)(struct bench_group *group);
     void (*end)(void);
+    const char *published_by;
+    const struct bench_published *published; /* ended by a null subject; may be null */
 };
+
+enum bench_form { BENCH_TABLES, BENCH_JSON, BENCH_CSV };
 
 /* One run of the program. */
 struct bench {
     const char *folder;    /* private, in memory */
     const char *disk;      /* a folder on a disk's file system; null: there is none */
     const char *disk_type; /* "ext4" */
+    const char *plot;      /* file name of the pictures; null: none */
+    enum bench_form form;
     unsigned runs, cpus;
-    bool quick, json;
+    bool quick;
     struct bench_row rows[BENCH_ROWS_MAX];
     unsigned row_count;
     const char *notes[32];
@@ -55,9 +77,12 @@ void bench_add(const struct bench_group *group, struct bench_row row);
 void bench_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const struct bench_row *bench_find(const char *key); /* null: was not measured */
 char *bench_text(const char *format, ...) __attribute__((format(printf, 1, 2))); /* stays */
+/* The median of several goes at something short, each of which returns ns: as many as fit into the time
+ * that a sample may take. */
+double bench_several(uint64_t (*once)(void *arg), void *arg);
 
 extern struct bench_group bench_pin_group, bench_truncate_group, bench_punch_group,
-    bench_unrelated_group, bench_read_group, bench_write_group;
+    bench_mixed_group, bench_unrelated_group, bench_read_group, bench_write_group;
 
 /* ------------------------------------------------------------------ bench_library.c ------ */
 
@@ -65,9 +90,8 @@ extern struct bench_group bench_pin_group, bench_truncate_group, bench_punch_gro
  * call costs the same on both sides. */
 /* clang-format off */
 #define BENCH_CALLS(X)                                                                             \
-    X(hf_pool_create) X(hf_pool_open) X(hf_pool_close) X(hf_pool_info) X(hf_open) X(hf_close)      \
-    X(hf_read) X(hf_write) X(hf_truncate) X(hf_fallocate) X(hf_pin) X(hf_unpin) X(hf_stats)        \
-    X(hf_strerror_detail)
+    X(hf_pool_open_anonymous) X(hf_pool_close) X(hf_open) X(hf_close) X(hf_truncate)               \
+    X(hf_fallocate) X(hf_pin) X(hf_unpin) X(hf_strerror_detail)
 /* clang-format on */
 
 struct bench_library {
@@ -78,18 +102,27 @@ struct bench_library {
 
 /* libholdfast.so, as every program uses it. */
 extern const struct bench_library bench_real;
-/* The lab build, which knows the engine 'unpatched', from the folder of this program. */
-const struct bench_library *bench_lab(void);
 
-/* A pool in the private folder, by one of the libraries. */
+/* The engines, in the order of the tables: all that libholdfast.so has, then those that only the lab
+ * build has. */
+struct bench_engine {
+    const char *name, *subject;
+    bool lab;    /* from the lab build, which lies in the folder of this program */
+    bool unsafe; /* misses pins: there to say what not missing any costs */
+};
+#define BENCH_ENGINES 9u
+extern const struct bench_engine bench_engines[BENCH_ENGINES];
+
+/* A pool that only this process can reach: all engines can do that. */
 struct bench_pool {
     const struct bench_library *library;
     struct hf_pool *pool;
     unsigned files;
 };
-/* engine may be null. Fails loudly, as all of these do. */
-struct bench_pool *bench_pool_new(const struct bench_library *library, const char *engine,
-                                  uint64_t bytes);
+/* Null, with a note for the reader, when this build or machine does not have the engine. */
+struct bench_pool *bench_engine_pool(const struct bench_engine *engine, uint64_t bytes);
+/* With the default engine. Fails loudly, as all that follows here. */
+struct bench_pool *bench_pool_new(uint64_t bytes);
 void bench_pool_end(struct bench_pool *pool);
 struct hf_file *bench_file_new(struct bench_pool *pool);
 /* Gives [0, pages) blocks and no entries; what was there is gone. */
@@ -101,6 +134,21 @@ void bench_file_map(const struct bench_pool *pool, struct hf_file *file, uint64_
 int64_t bench_must(const struct bench_library *library, int64_t rc, const char *what);
 /* The same for a call of the kernel, which sets errno. */
 int64_t bench_must_host(int64_t rc, const char *what);
+
+/* -------------------------------------------------------------------- bench_peers.c ------ */
+
+/* Other ways to hold a page and let it go, in the same loop. */
+struct bench_peer {
+    const char *key, *subject;
+    uint64_t (*loop)(void *own_pages, unsigned thread, const uint64_t *stop);
+};
+#define BENCH_PEERS 5u
+extern const struct bench_peer bench_peers[BENCH_PEERS];
+void bench_peers_begin(void);
+void bench_peers_end(void);
+#define BENCH_OWN_STRIDE 32u       /* pages between those of two threads */
+uint64_t bench_pin_pages(void);    /* of a file in which each thread has its own */
+unsigned bench_most_threads(void); /* 2 on one CPU too */
 
 /* ------------------------------------------------------------------ bench_threads.c ------ */
 
@@ -134,16 +182,32 @@ uint64_t bench_clock_ns(void);
 
 /* ------------------------------------------------------------------- bench_report.c ------ */
 
+/* The value below which `share` of them lie. */
+double bench_quantile(const double *values, unsigned count, double share);
 double bench_median(const struct bench_row *row);
-/* Of some measurements of the same; of 100 at most. */
-double bench_middle(const double *values, unsigned count);
 /* Median over the rounds of row / beside. */
 double bench_ratio(const struct bench_row *row, const struct bench_row *beside);
+const char *bench_number_text(char buf[LAB_TEXT], double value);
 void bench_print_machine(int argc, char **argv);
 void bench_print_group(const struct bench_group *group);
 void bench_print_notes(void);
+
+/* --------------------------------------------------------------------- bench_bars.c ------ */
+
 void bench_print_bars(void);
+void bench_print_json_bars(void);
+
+/* ------------------------------------------------------------------- bench_output.c ------ */
+
 void bench_print_json(int argc, char **argv);
+void bench_print_csv(void);
+
+/* --------------------------------------------------------------------- bench_plot.c ------ */
+
+/* Ends the program with a sentence when there is no gnuplot, or no such place. */
+void bench_plot_check(void);
+/* A picture of each measured group that has one. */
+void bench_plot(void);
 
 /* ------------------------------------------------------------------ bench_machine.c ------ */
 

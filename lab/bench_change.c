@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * us per truncate and punch of one page: the same hundred changes of the same file by four stores:
- * Holdfast, Holdfast with the drain left out (engine 'unpatched'), a tmpfs file, a file on the disk's
- * file system. A file is made anew for each sample; the changes alone are timed. The truncates take
- * the last page each, a hundred times; the punches every second page. Another thread touches pages
- * that are not changed: through pins, or through the mapping.
+ * ms for a hundred truncates and punches of one page each of the same file: by each engine, in a tmpfs file,
+ * in a file on the disk's file system. A file is made anew for each sample; the changes alone are timed.
+ * The truncates take the last page each, the punches every second page. Another thread holds the
+ * pages that are not changed: it pins all of them and lets go, or touches one through the mapping. A pin
+ * of that many pages is a long walk, so that a change more often than not finds the
+ * thread inside its section, as it would find get_user_pages_fast: what an engine pays that waits for a
+ * grace period depends on that.
  */
 #include "bench.h"
 
@@ -18,8 +20,7 @@
 
 #define FILE_PAGES UINT64_C(256)
 #define CHANGES UINT64_C(100)
-#define TOUCHED_PAGES 32u /* from the file's start; never changed */
-#define REPEATS 10u
+#define TOUCHED_PAGES 56u /* from the file's start; never changed */
 #define POOL_BYTES (64 * LAB_MIB)
 
 /* A file of one store. */
@@ -31,8 +32,8 @@ struct store_file {
 };
 
 struct store {
-    const char *key;
-    const char *truncate_name, *punch_name;
+    const char *key, *subject;
+    bool always; /* measured in every situation: the others only beside another thread */
     void (*fill)(struct store_file *file); /* all pages have blocks; nobody has touched them */
     void (*map_all)(
         struct store_file *file); /* every page is touched, as the other thread does it */
@@ -62,10 +63,9 @@ static void pool_touch(void *arg, uint64_t *chance)
     struct hf_pin pin;
 
     bench_must(library,
-               library->hf_pin(file->file, lab_below(chance, TOUCHED_PAGES) * LAB_PAGE, LAB_PAGE,
-                               HF_PIN_READ, &iov, 1, &pin),
+               library->hf_pin(file->file, 0, TOUCHED_PAGES * LAB_PAGE, HF_PIN_READ, &iov, 1, &pin),
                "pinning");
-    (void)*(volatile const char *)iov.iov_base;
+    (void)((volatile const char *)iov.iov_base)[lab_below(chance, TOUCHED_PAGES) * LAB_PAGE];
     library->hf_unpin(&pin);
 }
 
@@ -138,49 +138,58 @@ static int open_unnamed(const char *folder)
 
 #define POOL_CALLS pool_fill, pool_map_all, pool_touch, pool_truncate, pool_punch
 #define HOST_CALLS host_fill, host_map_all, host_touch, host_truncate, host_punch
+#define STORES_MAX (BENCH_ENGINES + 2)
 
-enum { HOLDFAST, BARE, ON_TMPFS, ON_DISK, STORES };
+static struct store stores[STORES_MAX];
+static unsigned store_count;
 
-static struct store stores[STORES] = {
-    {"holdfast", "Holdfast", "Holdfast", POOL_CALLS, {0}},
-    {"bare", "Holdfast, drain left out", "Holdfast, drain left out", POOL_CALLS, {0}},
-    {"tmpfs", "ftruncate, tmpfs", "fallocate, tmpfs", HOST_CALLS, {0}},
-    {"disk", NULL, NULL, HOST_CALLS, {0}},
-};
-
-static bool have(unsigned store)
+static void open_engines(void)
 {
-    return store != ON_DISK || bench.disk;
+    for (unsigned i = 0; i < BENCH_ENGINES; i++) {
+        const struct bench_engine *engine = &bench_engines[i];
+        struct bench_pool *pool = bench_engine_pool(engine, POOL_BYTES);
+
+        if (!pool)
+            continue;
+        stores[store_count++] = (struct store){engine->name,
+                                               engine->subject,
+                                               i == 0 || engine->unsafe,
+                                               POOL_CALLS,
+                                               {.pool = pool, .file = bench_file_new(pool)}};
+    }
 }
 
-static void open_stores(void)
+static void open_host(const char *key, const char *call, const char *type, const char *folder)
 {
-    stores[HOLDFAST].file.pool = bench_pool_new(&bench_real, NULL, POOL_BYTES);
-    stores[BARE].file.pool = bench_pool_new(bench_lab(), "unpatched", POOL_BYTES);
-    for (unsigned i = HOLDFAST; i <= BARE; i++)
-        stores[i].file.file = bench_file_new(stores[i].file.pool);
-    stores[ON_TMPFS].file.fd = open_unnamed(bench.folder);
-    if (!have(ON_DISK))
-        return;
-    stores[ON_DISK].file.fd = open_unnamed(bench.disk);
-    stores[ON_DISK].truncate_name = bench_text("ftruncate, %s", bench.disk_type);
-    stores[ON_DISK].punch_name = bench_text("fallocate, %s", bench.disk_type);
+    stores[store_count++] = (struct store){
+        key, bench_text("%s, %s", call, type), true, HOST_CALLS, {.fd = open_unnamed(folder)}};
+}
+
+static void open_stores(const char *call)
+{
+    store_count = 0;
+    open_engines();
+    open_host("tmpfs", call, "tmpfs", bench.folder);
+    if (bench.disk)
+        open_host("disk", call, bench.disk_type, bench.disk);
+    else
+        bench_note(
+            "No file system of a disk could be written to: the rows beside it are left out.");
 }
 
 static void close_stores(void)
 {
-    for (unsigned i = 0; i < STORES; i++) {
+    for (unsigned i = 0; i < store_count; i++) {
         struct store_file *file = &stores[i].file;
 
-        if (i <= BARE) {
+        if (file->pool) {
             bench_must(file->pool->library, file->pool->library->hf_close(file->file), "closing");
             bench_pool_end(file->pool);
-        } else if (have(i)) {
-            if (file->map)
-                munmap((void *)(uintptr_t)file->map, FILE_PAGES * LAB_PAGE);
-            close(file->fd);
+            continue;
         }
-        *file = (struct store_file){0};
+        if (file->map)
+            munmap((void *)(uintptr_t)file->map, FILE_PAGES * LAB_PAGE);
+        close(file->fd);
     }
 }
 
@@ -190,13 +199,23 @@ struct situation {
     const char *key, *text;
     bool mapped;
     enum bench_company company;
+    struct bench_panel panel;
 };
 
+#define X_NAME "ms for 100, log scale"
 static const struct situation situations[] = {
-    {"unmapped", "never mapped", false, BENCH_ALONE},
-    {"mapped", "all pages mapped before, no other thread", true, BENCH_ALONE},
-    {"idle", "the same, another thread idle", true, BENCH_IDLE},
-    {"busy", "the same, another thread at other pages all the time", true, BENCH_BUSY},
+    {"unmapped", "never mapped", false, BENCH_ALONE, {0}},
+    {"mapped", "all pages mapped before, no other thread", true, BENCH_ALONE, {0}},
+    {"idle",
+     "all pages mapped before, another thread idle",
+     true,
+     BENCH_IDLE,
+     {"another thread idle", NULL, X_NAME, true}},
+    {"busy",
+     "the same, another thread pins other pages all the time",
+     true,
+     BENCH_BUSY,
+     {"another thread pins other pages all the time", NULL, X_NAME, true}},
 };
 
 struct change_case {
@@ -219,8 +238,9 @@ static void punch_all(struct store *store)
             lab_fail("a punch failed");
 }
 
-static uint64_t time_changes(const struct change_case *what)
+static uint64_t time_changes(void *arg)
 {
+    const struct change_case *what = arg;
     struct store *store = what->store;
     struct bench_companion companion;
     uint64_t start;
@@ -238,65 +258,62 @@ static uint64_t time_changes(const struct change_case *what)
 
 static double measure(void *state)
 {
-    unsigned repeats = bench.quick ? 1 : BENCH_REPEATS;
-    double us[BENCH_REPEATS];
-
-    for (unsigned i = 0; i < repeats; i++)
-        us[i] = (double)time_changes(state) / CHANGES / 1000;
-    return bench_middle(us, repeats);
+    return bench_several(time_changes, state) / 1e6;
 }
 
-static void add_situation(struct bench_group *group, const struct situation *situation,
-                          bool punches)
+static void add_situation(struct bench_group *group, const struct situation *situation)
 {
-    for (unsigned i = 0; i < STORES; i++) {
+    char *bare = bench_text("%s.%s.unpatched", group->name, situation->key);
+
+    for (unsigned i = 0; i < store_count; i++) {
         struct change_case *what;
 
-        if (!have(i))
+        if (situation->company < BENCH_IDLE && !stores[i].always)
             continue;
         what = lab_alloc(sizeof *what);
-        *what = (struct change_case){&stores[i], situation, punches};
+        *what = (struct change_case){&stores[i], situation, group == &bench_punch_group};
         bench_add(group,
                   (struct bench_row){
                       .key = bench_text("%s.%s.%s", group->name, situation->key, stores[i].key),
                       .situation = situation->text,
-                      .subject = punches ? stores[i].punch_name : stores[i].truncate_name,
-                      .beside = i == HOLDFAST
-                                    ? NULL
-                                    : bench_text("%s.%s.holdfast", group->name, situation->key),
+                      .subject = stores[i].subject,
+                      .beside = bare,
                       .measure = measure,
-                      .state = what});
+                      .state = what,
+                      .panel = situation->panel.title ? &situation->panel : NULL});
     }
 }
 
 static void begin(struct bench_group *group)
 {
-    open_stores();
-    if (!have(ON_DISK))
-        bench_note(
-            "No file system of a disk could be written to: the rows beside it are left out.");
+    open_stores(group == &bench_punch_group ? "fallocate" : "ftruncate");
     for (size_t i = 0; i < sizeof situations / sizeof situations[0]; i++) {
         if (situations[i].company == BENCH_BUSY && bench.cpus < 2)
             bench_note("There is one CPU only: nothing is measured beside a busy thread.");
         else
-            add_situation(group, &situations[i], group == &bench_punch_group);
+            add_situation(group, &situations[i]);
     }
 }
 
+static const struct bench_published published[] = {
+    {"unpatched", "6.149", "1"}, {"SRCU", "9.426", "1.53"}, {"RCU", "", "about 200"}, {0}};
+
 struct bench_group bench_truncate_group = {
     .name = "truncate",
-    .title = "truncate of a file's last page, 100 one after another",
-    .unit = "us",
-    .ratio = "x Holdfast",
+    .title = "100 truncates of a file's last page, one after another",
+    .unit = "ms",
+    .ratio = "x unpatched",
     .begin = begin,
     .end = close_stores,
+    .published_by = "published with the kernel patches of 2018, not measured here",
+    .published = published,
 };
 
 struct bench_group bench_punch_group = {
     .name = "punch",
-    .title = "punch of one page, every second page, 100 one after another",
-    .unit = "us",
-    .ratio = "x Holdfast",
+    .title = "100 punches of one page, every second page, one after another",
+    .unit = "ms",
+    .ratio = "x unpatched",
     .begin = begin,
     .end = close_stores,
 };

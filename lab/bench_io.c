@@ -161,7 +161,7 @@ static double measure_host_write(void *state)
 
 static void open_files(void)
 {
-    pool = bench_pool_new(&bench_real, NULL, FILE_BYTES + 64 * LAB_MIB);
+    pool = bench_pool_new(FILE_BYTES + 64 * LAB_MIB);
     file = bench_file_new(pool);
     fd = open(bench.folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     bench_must_host(fd, "making a tmpfs file");

@@ -18,6 +18,18 @@ const struct bench_library bench_real = {
 #undef X
 };
 
+const struct bench_engine bench_engines[BENCH_ENGINES] = {
+    {"slots", "slots", false, false},
+    {"slots-fenced", "slots-fenced", false, false},
+    {"refcount", "refcount", false, false},
+    {"srcu", "srcu", false, false},
+    {"percpu-rwsem", "percpu-rwsem", false, false},
+    {"rcu", "rcu", false, false},
+    {"slots-membarrier", "slots-membarrier (lab build)", true, false},
+    {"blind", "blind (lab build)", true, true},
+    {"unpatched", "unpatched (lab build)", true, true},
+};
+
 static void *open_lab_library(void)
 {
     char path[PATH_MAX];
@@ -44,7 +56,7 @@ static void find_call(void *handle, const char *name, void *call)
     memcpy(call, &found, sizeof found);
 }
 
-const struct bench_library *bench_lab(void)
+static const struct bench_library *lab_build(void)
 {
     static struct bench_library library;
     static void *handle;
@@ -74,23 +86,37 @@ int64_t bench_must_host(int64_t rc, const char *what)
     return rc;
 }
 
-struct bench_pool *bench_pool_new(const struct bench_library *library, const char *engine,
-                                  uint64_t bytes)
+/* The others can do without, but not the default; once an engine, however many groups ask for it. */
+static void note_missing(const struct bench_engine *engine, const char *sentence)
 {
-    static unsigned pools;
-    struct bench_pool *pool = lab_alloc(sizeof *pool);
-    struct hf_pool_options options = {
-        .size = sizeof options, .engine = engine, .pool_bytes = bytes};
-    struct hf_pool_info info = {.size = sizeof info};
-    char path[PATH_MAX];
+    static bool noted[BENCH_ENGINES];
+    bool *before = &noted[engine - bench_engines];
 
-    snprintf(path, sizeof path, "%s/pool-%u", bench.folder, pools++);
-    bench_must(library, library->hf_pool_create(path, &options), "making a pool");
-    bench_must(library, library->hf_pool_open(path, 0, &pool->pool), "opening a pool");
-    bench_must(library, library->hf_pool_info(pool->pool, &info), "looking at a pool");
-    lab_also_remove(info.uuid);
+    if (engine == bench_engines)
+        lab_fail("making a pool: %s", sentence);
+    if (!*before)
+        bench_note("The engine %s is left out: %s.", engine->name, sentence);
+    *before = true;
+}
+
+struct bench_pool *bench_engine_pool(const struct bench_engine *engine, uint64_t bytes)
+{
+    const struct bench_library *library = engine->lab ? lab_build() : &bench_real;
+    struct hf_pool_options options = {
+        .size = sizeof options, .engine = engine->name, .pool_bytes = bytes};
+    struct bench_pool *pool = lab_alloc(sizeof *pool);
+
     pool->library = library;
-    return pool;
+    if (library->hf_pool_open_anonymous(&options, &pool->pool) == 0)
+        return pool;
+    note_missing(engine, library->hf_strerror_detail());
+    free(pool);
+    return NULL;
+}
+
+struct bench_pool *bench_pool_new(uint64_t bytes)
+{
+    return bench_engine_pool(bench_engines, bytes);
 }
 
 void bench_pool_end(struct bench_pool *pool)

@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ns per pin+unpin, through the shared library. Biased: the file sees no layout change meanwhile, so a
- * pin needs no fence. Unbiased: it pays the fence; either because a layout change of another page comes
- * before each short batch of pins (so short that the bias does not come back, which the pool's count of
- * heavy barriers shows), or in bulk on a pool whose engine knows no bias (slots-fenced).
+ * ns per pin+unpin, by each engine, and of other ways to hold a page and let it go (bench_peers.c), in
+ * the same loop by 1, 2, 4 ... threads on one hot page and on a page each. The file sees no layout
+ * change meanwhile, so under the engine slots it is biased: a pin needs no fence. What the fence costs is
+ * the row of slots-fenced, and that of pins of which a layout change of another page comes before each short
+ * batch (so short that the bias does not come back, which the pool's count of heavy barriers shows).
  */
 #include "bench.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#define PAGES UINT64_C(256)
-#define OWN_STRIDE 8u /* pages between those of two threads */
 #define BATCH 100u
 #define BATCHES 50u /* for one filling of the file */
 #define FILLINGS 20u
+#define CHANGED_PAGES UINT64_C(256)
 #define CHANGED UINT64_C(128) /* pages from here on are punched, one a batch */
 #define ROOM 512
 
-static struct bench_pool *biased_pool, *fenced_pool, *large_pool;
-static struct hf_file *biased_file, *fenced_file, *changed_file, *large_file, *small_file;
+static struct bench_pool *engine_pools[BENCH_ENGINES], *large_pool;
+static struct hf_file *engine_files[BENCH_ENGINES], *changed_file, *large_file, *small_file;
 static uint64_t batches_done, biased_again; /* of the unbiased batches; those that met the bias */
 
 struct pin_case {
+    const struct bench_library *library;
     struct hf_file *file;
+    const struct bench_peer *peer; /* instead of a file */
     unsigned threads;
     bool own_pages;
     uint64_t off, len;
@@ -32,7 +33,8 @@ struct pin_case {
 static uint64_t pin_loop(void *arg, unsigned thread, const uint64_t *stop)
 {
     const struct pin_case what = *(const struct pin_case *)arg;
-    const uint64_t off = what.off + (what.own_pages ? thread * OWN_STRIDE * LAB_PAGE : 0);
+    const struct bench_library library = *what.library;
+    const uint64_t off = what.off + (what.own_pages ? thread * BENCH_OWN_STRIDE * LAB_PAGE : 0);
     const unsigned between = what.len > HF_HUGE_BYTES ? 1 : 64; /* looks at *stop */
     struct iovec iov[ROOM];
     struct hf_pin pin;
@@ -40,9 +42,9 @@ static uint64_t pin_loop(void *arg, unsigned thread, const uint64_t *stop)
 
     do {
         for (unsigned i = 0; i < between; i++)
-            if (hf_pin(what.file, off, what.len, HF_PIN_READ, iov, ROOM, &pin) < 0 ||
-                hf_unpin(&pin) != 0)
-                lab_fail("a pin failed: %s", hf_strerror_detail());
+            if (library.hf_pin(what.file, off, what.len, HF_PIN_READ, iov, ROOM, &pin) < 0 ||
+                library.hf_unpin(&pin) != 0)
+                lab_fail("a pin failed: %s", library.hf_strerror_detail());
         count += between;
     } while (!lab_peek(stop));
     return count;
@@ -50,16 +52,21 @@ static uint64_t pin_loop(void *arg, unsigned thread, const uint64_t *stop)
 
 static double measure_loop(void *state)
 {
-    const struct pin_case *what = state;
+    struct pin_case *what = state;
 
-    return bench_together(what->threads, pin_loop, state);
+    if (what->peer)
+        return bench_together(what->threads, what->peer->loop,
+                              what->own_pages ? &what->own_pages : NULL);
+    return bench_together(what->threads, pin_loop, what);
 }
+
+/* ------------------------------------------------------------------ right after a change - */
 
 static uint64_t barriers(void)
 {
     struct hf_stats stats = {.size = sizeof stats};
 
-    bench_must(&bench_real, hf_stats(biased_pool->pool, &stats), "looking at the pool");
+    bench_must(&bench_real, hf_stats(engine_pools[0]->pool, &stats), "looking at the pool");
     return stats.barriers;
 }
 
@@ -90,8 +97,8 @@ static double measure_after_change(void *state)
     for (unsigned filling = 0; filling < fillings; filling++) {
         uint64_t paid;
 
-        bench_file_fill(biased_pool, changed_file, PAGES);
-        bench_file_map(biased_pool, changed_file, 0, PAGES);
+        bench_file_fill(engine_pools[0], changed_file, CHANGED_PAGES);
+        bench_file_map(engine_pools[0], changed_file, 0, CHANGED_PAGES);
         time_batch(CHANGED); /* takes the bias away */
         paid = barriers();
         for (unsigned i = 1; i <= BATCHES; i++)
@@ -104,36 +111,69 @@ static double measure_after_change(void *state)
 
 /* ----------------------------------------------------------------------------- rows ------ */
 
-static void add_case(struct bench_group *group, const char *key, const char *beside,
-                     const char *situation, struct pin_case what)
-{
-    struct pin_case *state = lab_alloc(sizeof *state);
+static const struct bench_panel hot_panel = {"one hot page", "threads",
+                                             "CPU time of a pin and its release, ns", true};
+static const struct bench_panel own_panel = {"a page each", "threads",
+                                             "CPU time of a pin and its release, ns", true};
 
-    *state = what;
-    bench_add(group, (struct bench_row){.key = key,
-                                        .situation = situation,
-                                        .subject = "Holdfast",
-                                        .beside = beside,
-                                        .measure = measure_loop,
-                                        .state = state});
+static void *keep(struct pin_case what)
+{
+    struct pin_case *kept = lab_alloc(sizeof *kept);
+
+    *kept = what;
+    return kept;
 }
 
-/* One thread, then 2, 4 ... up to a CPU each: all on one page, and on a page each. */
-static void add_threads(struct bench_group *group, const char *kind, struct hf_file *file)
+/* All that hold a page, in one situation. */
+static void add_all(struct bench_group *group, unsigned threads, bool own_pages)
 {
-    const char *one = bench_text("pin.%s.1", kind);
+    const struct bench_panel *panel = own_pages ? &own_panel : &hot_panel;
+    const char *kind = own_pages ? "own" : "hot";
+    struct bench_row row = {.situation = bench_text("%s, %u thread%s",
+                                                    own_pages ? "a page each" : "one hot page",
+                                                    threads, threads > 1 ? "s" : ""),
+                            .measure = measure_loop,
+                            .at = bench_text("%u", threads)};
+    const char *first = bench_text("pin.%s.%u.slots", kind, threads);
 
-    add_case(group, one, strcmp(one, "pin.biased.1") ? "pin.biased.1" : NULL,
-             bench_text("one page, %s, 1 thread", kind),
-             (struct pin_case){file, 1, false, 0, LAB_PAGE});
-    for (unsigned threads = 2; threads <= bench.cpus; threads *= 2) {
-        add_case(group, bench_text("pin.%s.%u", kind, threads), one,
-                 bench_text("one page, %s, %u threads", kind, threads),
-                 (struct pin_case){file, threads, false, 0, LAB_PAGE});
-        add_case(group, bench_text("pin.%s.own.%u", kind, threads), one,
-                 bench_text("a page each, %s, %u threads", kind, threads),
-                 (struct pin_case){file, threads, true, 0, LAB_PAGE});
+    for (unsigned i = 0; i < BENCH_ENGINES; i++) {
+        if (!engine_pools[i])
+            continue;
+        row.key = bench_text("pin.%s.%u.%s", kind, threads, bench_engines[i].name);
+        row.subject = bench_engines[i].subject;
+        row.beside = i ? first : NULL;
+        row.panel = bench_engines[i].lab ? NULL : panel;
+        row.state = keep((struct pin_case){.library = engine_pools[i]->library,
+                                           .file = engine_files[i],
+                                           .threads = threads,
+                                           .own_pages = own_pages,
+                                           .len = LAB_PAGE});
+        bench_add(group, row);
     }
+    for (unsigned i = 0; i < BENCH_PEERS; i++) {
+        row.key = bench_text("pin.%s.%u.%s", kind, threads, bench_peers[i].key);
+        row.subject = bench_peers[i].subject;
+        row.beside = first;
+        row.panel = panel;
+        row.state = keep(
+            (struct pin_case){.peer = &bench_peers[i], .threads = threads, .own_pages = own_pages});
+        bench_add(group, row);
+    }
+}
+
+static void add_range(struct bench_group *group, const char *key, const char *subject,
+                      struct hf_file *file, uint64_t off, uint64_t len)
+{
+    bench_add(
+        group,
+        (struct bench_row){
+            .key = key,
+            .situation = "ranges, slots, 1 thread",
+            .subject = subject,
+            .beside = "pin.hot.1.slots",
+            .measure = measure_loop,
+            .state = keep((struct pin_case){
+                .library = &bench_real, .file = file, .threads = 1, .off = off, .len = len})});
 }
 
 /* A file whose huge runs fit huge entries, and one that is a page off, so that none does. */
@@ -143,7 +183,7 @@ static bool make_large_files(void)
 
     if (lab_room(bench.folder) < 4 * LAB_GIB)
         return false;
-    large_pool = bench_pool_new(&bench_real, NULL, 3 * LAB_GIB);
+    large_pool = bench_pool_new(3 * LAB_GIB);
     large_file = bench_file_new(large_pool);
     bench_file_fill(large_pool, large_file, bytes / LAB_PAGE);
     small_file = bench_file_new(large_pool);
@@ -159,32 +199,37 @@ static void add_ranges(struct bench_group *group)
         bench_note("Less than 4 GiB of memory are free: ranges of 2 MiB and 1 GiB are left out.");
         return;
     }
-    add_case(group, "pin.2MiB", "pin.biased.1", "2 MiB, 1 huge entry",
-             (struct pin_case){large_file, 1, false, 0, HF_HUGE_BYTES});
-    add_case(group, "pin.2MiB.small", "pin.biased.1", "2 MiB, 512 entries",
-             (struct pin_case){small_file, 1, false, LAB_PAGE, HF_HUGE_BYTES});
-    add_case(group, "pin.1GiB", "pin.biased.1", "1 GiB, 512 huge entries",
-             (struct pin_case){large_file, 1, false, 0, LAB_GIB});
-    add_case(group, "pin.1GiB.small", "pin.biased.1", "1 GiB, 262,144 entries",
-             (struct pin_case){small_file, 1, false, LAB_PAGE, LAB_GIB});
+    add_range(group, "pin.2MiB", "2 MiB, 1 huge entry", large_file, 0, HF_HUGE_BYTES);
+    add_range(group, "pin.2MiB.small", "2 MiB, 512 entries", small_file, LAB_PAGE, HF_HUGE_BYTES);
+    add_range(group, "pin.1GiB", "1 GiB, 512 huge entries", large_file, 0, LAB_GIB);
+    add_range(group, "pin.1GiB.small", "1 GiB, 262,144 entries", small_file, LAB_PAGE, LAB_GIB);
+}
+
+static void open_engines(void)
+{
+    for (unsigned i = 0; i < BENCH_ENGINES; i++) {
+        engine_pools[i] = bench_engine_pool(&bench_engines[i], 64 * LAB_MIB);
+        if (!engine_pools[i])
+            continue;
+        engine_files[i] = bench_file_new(engine_pools[i]);
+        bench_file_fill(engine_pools[i], engine_files[i], bench_pin_pages());
+    }
+    changed_file = bench_file_new(engine_pools[0]);
 }
 
 static void begin(struct bench_group *group)
 {
-    biased_pool = bench_pool_new(&bench_real, NULL, 64 * LAB_MIB);
-    fenced_pool = bench_pool_new(&bench_real, "slots-fenced", 64 * LAB_MIB);
-    biased_file = bench_file_new(biased_pool);
-    changed_file = bench_file_new(biased_pool);
-    fenced_file = bench_file_new(fenced_pool);
-    bench_file_fill(biased_pool, biased_file, PAGES);
-    bench_file_fill(fenced_pool, fenced_file, PAGES);
+    open_engines();
+    bench_peers_begin();
     batches_done = biased_again = 0;
-    add_threads(group, "biased", biased_file);
-    add_threads(group, "unbiased", fenced_file);
+    for (unsigned threads = 1; threads <= bench_most_threads(); threads *= 2) {
+        add_all(group, threads, false);
+        add_all(group, threads, true);
+    }
     bench_add(group, (struct bench_row){.key = "pin.changed",
-                                        .situation = "100 pins after a punch elsewhere, 1 thread",
-                                        .subject = "Holdfast",
-                                        .beside = "pin.biased.1",
+                                        .situation = "100 pins after each punch of another page",
+                                        .subject = "slots",
+                                        .beside = "pin.hot.1.slots",
                                         .measure = measure_after_change});
     add_ranges(group);
 }
@@ -194,11 +239,15 @@ static void end(void)
     bench_note(
         "pin: the pins after a punch came in %llu batches; in %llu of them the bias came back.",
         (unsigned long long)batches_done, (unsigned long long)biased_again);
-    bench_must(&bench_real, hf_close(biased_file), "closing");
+    bench_peers_end();
     bench_must(&bench_real, hf_close(changed_file), "closing");
-    bench_must(&bench_real, hf_close(fenced_file), "closing");
-    bench_pool_end(biased_pool);
-    bench_pool_end(fenced_pool);
+    for (unsigned i = 0; i < BENCH_ENGINES; i++) {
+        if (!engine_pools[i])
+            continue;
+        bench_must(engine_pools[i]->library, engine_pools[i]->library->hf_close(engine_files[i]),
+                   "closing");
+        bench_pool_end(engine_pools[i]);
+    }
     if (!large_pool)
         return;
     bench_must(&bench_real, hf_close(large_file), "closing");
@@ -208,9 +257,9 @@ static void end(void)
 
 struct bench_group bench_pin_group = {
     .name = "pin",
-    .title = "pin+unpin, present pages, through the shared library",
+    .title = "pin+unpin of a present page, beside other ways to hold one",
     .unit = "ns",
-    .ratio = "x one page",
+    .ratio = "x slots",
     .begin = begin,
     .end = end,
 };

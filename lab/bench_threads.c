@@ -7,6 +7,7 @@
 
 #define THREADS_MAX 256u
 #define WARM_STEPS 1000u
+#define FILE_PAGES UINT64_C(256)
 
 void bench_stay_on_cpu(unsigned number)
 {
@@ -22,6 +23,18 @@ void bench_stay_on_cpu(unsigned number)
         if (CPU_ISSET(cpu, &allowed) && wanted-- == 0)
             CPU_SET(cpu, &one);
     sched_setaffinity(0, sizeof one, &one);
+}
+
+unsigned bench_most_threads(void)
+{
+    return bench.cpus < 2 ? 2 : bench.cpus < THREADS_MAX ? bench.cpus : THREADS_MAX;
+}
+
+uint64_t bench_pin_pages(void)
+{
+    uint64_t own = (uint64_t)bench_most_threads() * BENCH_OWN_STRIDE;
+
+    return own < FILE_PAGES ? FILE_PAGES : own;
 }
 
 uint64_t bench_clock_ns(void)
@@ -82,7 +95,6 @@ double bench_together(unsigned threads,
     struct one_of_them them[THREADS_MAX];
     double sum = 0;
 
-    threads = threads < THREADS_MAX ? threads : THREADS_MAX;
     pthread_barrier_init(&together.start, NULL, threads + 1);
     for (unsigned i = 0; i < threads; i++) {
         them[i] = (struct one_of_them){.together = &together, .number = i};

@@ -200,6 +200,29 @@ def check_symbols():
         yield MAP_FILE, 1, f"{function} is exported by {library} but not in the header"
 
 
+# What hf_atomic_begin() allows; hf_pin() has its check where it leaves the fast path.
+NEVER_SLEEP = {"hf_atomic_begin", "hf_atomic_end", "hf_pin", "hf_stats", "hf_strerror_detail",
+               "hf_unpin", "hf_version"}
+API_FUNCTION = re.compile(r"^[a-z][^;{}=]*?\b(hf_\w+)\([^;{}]*\)\n\{\n(.*)", flags=re.M)
+
+
+def check_sleeping():
+    tested = set(re.findall(r"\bCALL\((hf_\w+)", read("tests/system/atomic_section.c")))
+    for name in C_FILES:
+        if not name.startswith("src/api/"):
+            continue
+        text = read(name)
+        for match in API_FUNCTION.finditer(text):
+            function, first = match.groups()
+            number = text.count("\n", 0, match.start(1)) + 1
+            if function in NEVER_SLEEP:
+                continue
+            if first.strip() != "hf_may_sleep(__func__);":
+                yield name, number, f"{function} does not begin with hf_may_sleep(__func__)"
+            if function not in tested:
+                yield name, number, f"{function} has no row in tests/system/atomic_section.c"
+
+
 # --------------------------------------------------------------------------------- shape ----
 
 def check_shape():
@@ -255,6 +278,7 @@ CHECKS = {
     "ordering": check_ordering,
     "atomics": check_atomics,
     "symbols": check_symbols,
+    "sleeping": check_sleeping,
     "shape": check_shape,
     "spelling": check_spelling,
     "format": check_format,

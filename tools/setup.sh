@@ -1,13 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that the build needs and that are missing; silent when none is.
-# usage: tools/setup.sh [lint]    with lint: also what `make lint` and `make fmt` use
+# usage: tools/setup.sh [lint|model]    with lint: also what `make lint` and `make fmt` use; model: only what
+# `make model` uses
 set -eu
 
 packages="libc6-dev meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
 libcmocka-dev systemtap-sdt-dev scdoc"
 if [ "${1-}" = lint ]; then
     packages="$packages clang-format codespell"
+elif [ "${1-}" = model ]; then
+    packages="spin gcc python3"
 fi
 
 # Prints those of $packages that are not installed.

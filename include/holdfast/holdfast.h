@@ -110,7 +110,10 @@ struct hf_pool_options {
     uint32_t max_threads;    /* that use the pool at once; 0: 1024 */
     uint32_t max_files;      /* open at once, all processes together; 0: 65536 */
     uint32_t max_leases;     /* leases, and pins beyond a thread's slots; 0: 262144 */
-    uint64_t reserved[4];    /* 0 */
+    uint64_t
+        quarantine_ns; /* how long the device pins and leases of a dead process keep their blocks off
+                               * the free list; 0: 30 s */
+    uint64_t reserved[3]; /* 0 */
 };
 
 /* Makes a pool in the directory `path`, which must not exist or be empty. Blocks, allocates,
@@ -300,8 +303,9 @@ int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
  *   -EBUSY      a pin overlaps and the policy is HF_POLICY_NOWAIT
  *   -ETIMEDOUT  the deadline came first
  *   -EDEADLK    this thread itself holds an overlapping pin (at once, for every policy that may
- *               wait; HF_POLICY_NOWAIT gives -EBUSY, HF_POLICY_DETACH detaches it)
- *   -EINTR      a signal handler ran while it waited
+ *               wait; HF_POLICY_NOWAIT gives -EBUSY, HF_POLICY_DETACH detaches it); or layout
+ *               changes wait for each other's pins in a circle, and this is the youngest of them
+ *   -EINTR      a signal handler ran while it waited, or hf_cancel()
  *   -EBADF      the file is not open for writing
  *   -EOPNOTSUPP a policy that detaches, with an engine that does not know who holds
  * After any of these nothing has changed. */
@@ -390,10 +394,14 @@ int hf_unpin(struct hf_pin *pin);
 void hf_atomic_begin(void);
 void hf_atomic_end(void);
 
+#define HF_PIN_LEASE 0x100u    /* in hf_pin_info.flags: it is a lease */
+#define HF_PIN_RECALLED 0x200u /* likewise: a lease that has been recalled */
+#define HF_PIN_STOPPED 0x400u  /* likewise: its process is stopped, and cannot let go */
+
 struct hf_pin_info {
     uint64_t ino;
     uint64_t off, len; /* bytes, whole pages */
-    uint32_t flags;    /* HF_PIN_WRITE and who touches it */
+    uint32_t flags;    /* HF_PIN_WRITE, who touches it, and the three above */
     uint32_t state;    /* enum hf_pin_state */
     pid_t pid, tid;    /* of the holder, as its own pid namespace numbers it */
     uint64_t age_ns;   /* 0: not known (pins that fit in a thread's slots keep no time) */
@@ -402,7 +410,9 @@ struct hf_pin_info {
 enum hf_pin_state {
     HF_PIN_HELD = 0,     /* a pin on blocks of the file */
     HF_PIN_DETACHED = 1, /* its blocks have left the file */
-    HF_PIN_WAITING = 2 /* no pin: a layout change that waits for the range; age_ns is since when */
+    HF_PIN_WAITING = 2, /* no pin: a layout change that waits for the range; age_ns is since when */
+    HF_PIN_QUARANTINED =
+        3 /* of a dead process whose device may still write; age_ns is since when */
 };
 /* Calls `each` for every pin and every waiting layout change in the pool, until it returns
  * non-zero, which is then returned. A snapshot without a lock: a pin that comes or goes meanwhile
@@ -410,6 +420,99 @@ enum hf_pin_state {
  * engine counts pins and does not know whose they are. */
 int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_info *info),
             void *arg);
+
+/* ------------------------------------------------------------------------------ leases --- */
+
+/* A lease is a pin meant to live long: it has a holder that can be asked to let go. It belongs to the
+ * process: it outlives the thread that took it, any thread may release it, and it can be handed to another
+ * process. A layout change that meets one recalls it, then does as its policy says. */
+
+enum hf_change_kind { /* why a lease is recalled */
+                      HF_CHANGE_TRUNCATE = 1,
+                      HF_CHANGE_PUNCH = 2,
+                      HF_CHANGE_ZERO = 3,
+                      HF_CHANGE_COLLAPSE = 4,
+                      HF_CHANGE_INSERT = 5,
+                      HF_CHANGE_MOVE = 6,
+                      HF_CHANGE_DELETE = 7
+};
+
+enum hf_lease_state {
+    HF_LEASE_HELD = 0,     /* nobody has asked for it */
+    HF_LEASE_RECALLED = 1, /* a layout change waits, or was refused: stop the device, release */
+    HF_LEASE_DETACHED =
+        2 /* the file has let go of blocks of it: they are the holder's alone until it
+                            * releases, and what is written there goes nowhere */
+};
+
+struct hf_recall {
+    void *arg;         /* hf_lease_options.arg */
+    uint64_t off, len; /* the part of the lease that the layout change covers */
+    uint32_t why;      /* enum hf_change_kind */
+    uint32_t state;    /* HF_LEASE_RECALLED or HF_LEASE_DETACHED */
+    uint64_t
+        deadline_ns; /* when it detaches or gives up; UINT64_MAX: it waits as long as it takes; 0:
+                           * it did not wait */
+};
+
+struct hf_lease_options {
+    size_t size;    /* sizeof(struct hf_lease_options) */
+    uint32_t flags; /* HF_PIN_WRITE, and its purpose: HF_PIN_CPU, _IO_URING, _RDMA or _GPU */
+    uint32_t reserved;
+    /* Called in a thread of the library's own, with no lock held; may call any hf_ function but
+     * hf_pool_close(). Null: the recall goes to hf_recall_next(). */
+    void (*recall)(void *arg, const struct hf_recall *recall);
+    void *arg;
+};
+
+struct hf_lease {
+    uint64_t hf_opaque[3]; /* may be copied; is used up by the first hf_lease_release() */
+};
+
+/* As hf_pin(): holds [off, off+len) and stores where it lies. Takes a lock, may wait at a gate and enter the
+ * kernel; costs O(log leases of the file). options null: a read lease for the CPU without callback.
+ *   errors as hf_pin(), and -ENOLCK: max_leases are taken (mkpool --max-leases)
+ *   -EAGAIN  no thread could be made for the callback */
+int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
+             const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
+             struct hf_lease *lease);
+
+/* Lets go; from any thread of the process, also in the callback, and in a signal handler. Never blocks; enters the kernel
+ * only to wake who waits. Before it the device must have stopped.
+ *   -EINVAL  not live: released already, or given away. -ECHILD: made before a fork, by the parent */
+int hf_lease_release(struct hf_lease *lease);
+
+/* enum hf_lease_state; -EINVAL, -ECHILD as above. Async-signal-safe. */
+int hf_lease_state(const struct hf_lease *lease);
+
+struct hf_lease_token {
+    uint64_t hf_opaque[2]; /* plain bytes: send it by any means */
+};
+
+/* Offers the lease to any process of the pool, the own one included. From then on it cannot be released here; it
+ * stays this process's, and dies with it, until somebody takes it. -EINVAL, -ECHILD as above. */
+int hf_lease_give(const struct hf_lease *lease, struct hf_lease_token *out);
+
+/* Takes what was offered, once; its range was never let go of meanwhile. options->flags must be 0: purpose and mode
+ * stay. A recall that is pending is told to the taker.
+ *   -ENOENT  nobody offers that: taken already, or the giver has died
+ *   -ESTALE  blocks of it are detached; it stays offered, for the giver to take back with iovcnt 0
+ *   -E2BIG   more than iovcnt pieces are needed; it stays offered */
+int hf_lease_take(struct hf_pool *pool, const struct hf_lease_token *token,
+                  const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
+                  struct hf_lease *lease);
+
+/* A descriptor (eventfd(2)) that is readable while hf_recall_next() has something, for the program's own poll
+ * loop; the same each time, never to be read or closed. -EMFILE, -EAGAIN. */
+int hf_recall_fd(struct hf_pool *pool);
+
+/* The next recall of a lease of this process that has no callback: 1, or 0 when there is none. Never waits
+ * long: takes the layout mutex of files for a moment. */
+int hf_recall_next(struct hf_pool *pool, struct hf_recall *out);
+
+/* Ends the wait of a layout change that thread `tid` (gettid(2)) of this process is in: that call returns
+ * -EINTR and has changed nothing. -ESRCH: it is in none, or in one that does not wait. */
+int hf_cancel(struct hf_pool *pool, pid_t tid);
 
 /* ---------------------------------------------------------------------------- looking ---- */
 
@@ -442,6 +545,8 @@ struct hf_stats {
     uint64_t detaches;      /* layout changes that detached blocks */
     uint64_t timeouts;      /* -ETIMEDOUT, -EBUSY, -EDEADLK and -EINTR */
     uint64_t reaped;        /* pins of dead processes dropped */
+    uint64_t recalls;       /* leases that layout changes asked for */
+    uint64_t deadlocks;     /* -EDEADLK for circles of layout changes */
     uint64_t wait_ns_total, wait_ns_max;
     uint64_t wait_log2_ns[HF_WAIT_BUCKETS]; /* drains that waited 2^i .. 2^(i+1)-1 ns */
 };

@@ -64,16 +64,21 @@ static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off,
                                              uint32_t flags, struct iovec *iov, int iovcnt,
                                              struct hf_pin *pin)
 {
+    struct dax *dax = &file->fs->dax;
     int rc = refuse(file, off, len, flags, iovcnt);
 
     if (rc != -ECHILD)
-        dax_pin_settle(&file->fs->dax, file->vnode);
+        dax_pin_settle(dax, file->vnode);
     if (rc)
         return explain(rc, flags);
-    rc = dax_pin_fast(&file->fs->dax, file->vnode, off, len, flags, iov, iovcnt, pin);
+    rc = dax_pin_fast(dax, file->vnode, off, len, flags, iov, iovcnt, pin);
     if (rc == MM_MISS)
-        return slow(file, off, len, flags, iov, iovcnt, pin);
-    return rc > 0 ? rc : explain(rc, flags);
+        rc = slow(file, off, len, flags, iov, iovcnt, pin);
+    else if (rc < 0)
+        rc = explain(rc, flags);
+    if (rc > 0 && dax->stacks && !(flags & HF_PIN_NOWAIT))
+        dax_stacks_keep(dax, pin->hf_opaque, __builtin_return_address(0));
+    return rc;
 }
 
 /* Whether dax_pin_page() may be asked; bytes of one page, and nothing refuse() would say no to. */

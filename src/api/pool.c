@@ -6,7 +6,7 @@
 
 static int check_options(const struct hf_pool_options *options)
 {
-    static const uint64_t zero[4];
+    static const uint64_t zero[3];
 
     if (!options)
         return api_null("options");

@@ -19,6 +19,7 @@
 #include "dax/private.h"
 
 #include "base/error.h"
+#include "base/trace.h"
 #include "sync/counts.h"
 
 #include <errno.h>
@@ -61,11 +62,40 @@ static bool may_wait(const struct hf_policy *policy)
     return policy->kind != HF_POLICY_NOWAIT;
 }
 
-/* Waits at a gate of another layout change. That one may wait for pins of ours. */
-static int at_other_gate(struct dax_change *change, struct shm_lane *lane, struct shm_gate *other)
+static int in_circle(struct dax_change *change)
+{
+    dax_count(&change->dax->shm->run->stats.deadlocks, 1);
+    return give_up(change, EDEADLK,
+                   "layout changes wait for each other's pins in a circle, and this is the "
+                   "youngest: unpin first");
+}
+
+/* Sleeps at the gate of another layout change, once. 0: look again. */
+static int sleep_at_gate(struct dax_change *change, const struct shm_gate *other)
 {
     struct dax *dax = change->dax;
     int rc;
+
+    /* The same wait, however often it is woken. */
+    if (!change->lane->wait.number || change->lane->wait.gate_lane != other->lane)
+        wait_begins(change, other->lane);
+    rc = gate_wait(dax, change->vnode, change->until_ns);
+    if (rc == -EINTR || wait_cancelled(change))
+        return give_up(change, EINTR, "interrupted by a signal, or cancelled");
+    if (rc == -ETIMEDOUT)
+        return give_up(change, ETIMEDOUT, "another layout change is under way there");
+    if (rc)
+        return rc;
+    dax_unlock(dax, change->vnode);
+    rc = wait_in_circle(change);
+    dax_lock_any(dax, change->vnode);
+    return rc ? in_circle(change) : 0;
+}
+
+/* Waits at a gate of another layout change. That one may wait for pins of ours. */
+static int at_other_gate(struct dax_change *change, struct shm_gate *other)
+{
+    struct dax *dax = change->dax;
 
     if (gate_owner_died(dax, other)) {
         gate_open_of_dead(change->vnode, other);
@@ -73,15 +103,10 @@ static int at_other_gate(struct dax_change *change, struct shm_lane *lane, struc
     }
     if (!may_wait(&change->policy))
         return give_up(change, EBUSY, "another layout change is under way there");
-    if (gate_self_holds(dax, change->vnode, lane, other->first, other->last))
+    if (held_by_self(dax, change->vnode, change->lane, other->first, other->last))
         return give_up(change, EDEADLK,
                        "a layout change there waits for a pin of this thread: unpin first");
-    rc = gate_wait(dax, change->vnode, change->until_ns);
-    if (rc == -EINTR)
-        return give_up(change, EINTR, "interrupted by a signal");
-    if (rc == -ETIMEDOUT)
-        return give_up(change, ETIMEDOUT, "another layout change is under way there");
-    return rc;
+    return sleep_at_gate(change, other);
 }
 
 static struct shm_gate *free_gate(struct shm_vnode *vnode)
@@ -92,26 +117,26 @@ static struct shm_gate *free_gate(struct shm_vnode *vnode)
     return NULL;
 }
 
-static int take_gate(struct dax_change *change, struct shm_lane *lane)
+static int take_gate(struct dax_change *change)
 {
     struct shm_vnode *vnode = change->vnode;
+    int rc;
 
     dax_lock_any(change->dax, vnode);
-    for (;;) {
+    do {
         struct shm_gate *other = gate_over(vnode, change->first, change->last, NULL);
         struct shm_gate *gate = free_gate(vnode);
-        int rc;
 
         if (!other && gate) {
-            close_gate(change, lane, gate);
+            close_gate(change, change->lane, gate);
+            wait_ends(change);
             return 0;
         }
-        rc = at_other_gate(change, lane, other ? other : &vnode->gates[0]);
-        if (rc) {
-            dax_unlock(change->dax, vnode);
-            return rc;
-        }
-    }
+        rc = at_other_gate(change, other ? other : &vnode->gates[0]);
+    } while (rc == 0);
+    wait_ends(change);
+    dax_unlock(change->dax, vnode);
+    return rc;
 }
 
 /* --- L2, L3 --- */
@@ -142,24 +167,31 @@ static void zap(struct dax_change *change)
     if (!cleared)
         hf_store_relaxed(&vnode->zap_pending, pending); /* relaxed: as above */
     engine->zapped(shm, vnode, cleared);
+    HF_TRACE(zap, vnode->ino, change->first, change->last, (uint32_t)cleared);
 }
 
 /* --- L4 --- */
 
-/* What a scan has found, and what it makes of it. */
+/* What a look has found, and what it makes of it. */
 struct finding {
     struct dax_change *change;
-    const struct shm_lane *self;
-    bool own;         /* a pin of this thread */
-    bool copying;     /* a write that is under way */
-    uint32_t process; /* of a holder */
-    bool collect;     /* remember all, for a detaching policy; else the first will do */
-    unsigned count;
+    bool own;     /* a pin of this thread */
+    bool copying; /* a write that is under way */
+    bool
+        all; /* remember all holders, for a policy that detaches, and recall all leases; else the first
+                     * that has to be waited for will do */
+    unsigned count; /* that have to be waited for, or detached as the policy says */
+    struct held first;
     uint32_t *busy; /* nothing else was found but that this block is counted */
 };
 
-static int remember(struct dax_change *change, const struct dax_holder *holder)
+static int remember(struct dax_change *change, const struct held *held)
 {
+    struct dax_holder holder = {shm_at(change->dax->shm, held->word), held->key,
+                                held->range.first > change->first ? held->range.first
+                                                                  : change->first,
+                                held->range.last < change->last ? held->range.last : change->last};
+
     if (change->holder_count == change->holder_room) {
         unsigned room = change->holder_room ? change->holder_room * 2 : 16;
         struct dax_holder *more = realloc(change->holders, room * sizeof *more);
@@ -169,76 +201,50 @@ static int remember(struct dax_change *change, const struct dax_holder *holder)
         change->holders = more;
         change->holder_room = room;
     }
-    change->holders[change->holder_count++] = *holder;
+    change->holders[change->holder_count++] = holder;
     return 0;
 }
 
-/* Ends a scan that need not go on: 1. */
-static int found(struct finding *finding, uint64_t *word, uint64_t key,
-                 const struct shm_range *range, uint32_t process, bool own)
+static bool detaches(const struct dax_change *change)
 {
+    return change->policy.kind == HF_POLICY_DETACH ||
+           change->policy.kind == HF_POLICY_DEADLINE_DETACH;
+}
+
+/* What a device may still be writing to for a dead process is detached whatever the policy says: nobody can
+ * be asked, and nobody has to wait. Others' pins: go on after the first, ours may follow, and is the news that
+ * matters. */
+static int found(void *arg, const struct held *held)
+{
+    struct finding *finding = arg;
     struct dax_change *change = finding->change;
     struct shm *shm = change->dax->shm;
-    struct dax_holder holder = {shm_at(shm, word), key,
-                                range->first > change->first ? range->first : change->first,
-                                range->last < change->last ? range->last : change->last};
 
-    if (change->vnode->detached != SHM_NONE &&
-        !detach_still_holds(shm, change->vnode, holder.at, key, holder.first, holder.last))
-        return 0;
-    finding->count++;
-    finding->own |= own;
-    finding->copying |= SHM_WHO_FLAGS(range->who) & DAX_PIN_COPY;
-    finding->process = process;
-    if (finding->collect)
-        return remember(change, &holder);
-    return own; /* another thread's pin: go on, ours may follow, and is the news that matters */
+    if (shm_process_quarantined(shm, held->process))
+        return remember(change, held);
+    if (finding->count++ == 0)
+        finding->first = *held;
+    finding->own |= held_by_thread(held, shm, shm_lane_index(shm, change->lane));
+    finding->copying |= SHM_WHO_FLAGS(held->range.who) & DAX_PIN_COPY;
+    if (held_is_lease(held))
+        recall_ask(change, held->hold);
+    if (detaches(change))
+        return remember(change, held);
+    return finding->own || !finding->all;
 }
 
-static int found_slot(void *arg, const struct sync_holder *holder)
-{
-    struct finding *finding = arg;
-
-    return found(finding, holder->key, holder->value, &holder->range,
-                 hf_load_acquire(&holder->lane->owner) - 1,
-                 holder->lane == finding->self &&
-                     SHM_WHO_TID(holder->range.who) == finding->self->tid);
-}
-
-static int found_hold(void *arg, uint32_t index)
-{
-    struct finding *finding = arg;
-    struct shm_hold *hold = &finding->change->dax->shm->holds[index];
-    uint64_t key = hf_load_acquire(&hold->key); /* UNPIN.DONE/m */
-
-    if (!key)
-        return 0;
-    return found(finding, &hold->key, key, &hold->range,
-                 SHM_HOLD_OWNER(hf_load_acquire(&hold->state)) - 1,
-                 &finding->change->dax->shm->lanes[hold->lane] == finding->self &&
-                     SHM_WHO_TID(hold->range.who) == finding->self->tid);
-}
-
-/* The one predicate: fills `finding`. -ENOMEM. */
-static int find_holders(struct dax_change *change, bool collect, struct finding *finding)
+/* Fills `finding`. -ENOMEM. */
+static int find_holders(struct dax_change *change, bool all, struct finding *finding)
 {
     struct dax *dax = change->dax;
-    struct shm_vnode *vnode = change->vnode;
     int rc;
 
-    *finding =
-        (struct finding){.change = change, .self = shm_lane_fast(dax->shm), .collect = collect};
+    *finding = (struct finding){.change = change, .all = all};
     change->holder_count = 0;
-    rc =
-        dax->engine->scan(dax->shm, vnode->index, change->first, change->last, found_slot, finding);
-    if (rc == 0 && (vnode->hold_root != SHM_NONE || vnode->holds_stale)) {
-        holds_settle(dax->shm, vnode);
-        rc = holds_scan(dax->shm, vnode, change->first, change->last, found_hold, finding);
-    }
+    rc = held_scan(dax, change->vnode, change->first, change->last, found, finding);
     if (rc == 0 && finding->count == 0 && dax->engine->counts) {
-        rc = counted_find(dax, vnode, change->first, change->last, &finding->busy);
+        rc = counted_find(dax, change->vnode, change->first, change->last, &finding->busy);
         finding->count = rc > 0;
-        finding->process = dax->shm->self; /* as good as any that is alive: nobody knows */
     }
     return rc < 0 ? rc : 0;
 }
@@ -259,12 +265,24 @@ static void record_wait(struct dax_change *change, uint64_t since)
         ;
 }
 
-/* Sleeps once, without the mutex, and looks for the dead when that is due, also when others keep waking
- * us. 0: look again; -EINTR. */
-static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, uint64_t *reap_ns)
+/* Looks for the dead and for circles now and then, also when others keep waking us. 1: this change is the
+ * youngest in a circle. Without the mutex. */
+static bool look_around(struct dax_change *change, uint64_t *look_ns)
+{
+    if (hf_now_ns() < *look_ns)
+        return false;
+    shm_reap(change->dax->shm);
+    *look_ns = hf_now_ns() + DAX_TICK_NS;
+    return wait_in_circle(change);
+}
+
+/* Sleeps once, without the mutex. 0: look again; -EINTR, -EDEADLK. */
+static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, uint64_t *look_ns)
 {
     struct dax *dax = change->dax;
     uint32_t *word = busy ? busy : &change->vnode->drain_seq;
+    uint64_t until = dax_tick(dax, change->until_ns);
+    bool circle;
     int rc;
 
     if (busy) {
@@ -273,26 +291,41 @@ static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, u
             return 0;
     }
     dax_unlock(dax, change->vnode);
-    rc = hf_futex_wait(word, seq, dax_tick(dax, change->until_ns));
+    rc = hf_futex_wait(word, seq, until < *look_ns ? until : *look_ns);
     if (busy)
         counts_wait_ends(busy);
-    if (hf_now_ns() >= *reap_ns) {
-        shm_reap(dax->shm);
-        *reap_ns = hf_now_ns() + DAX_TICK_NS;
-    }
+    circle = look_around(change, look_ns);
     dax_lock_any(dax, change->vnode);
-    return rc == -EINTR ? rc : 0;
-}
-
-static bool detaches(const struct dax_change *change)
-{
-    return change->policy.kind == HF_POLICY_DETACH ||
-           change->policy.kind == HF_POLICY_DEADLINE_DETACH;
+    if (rc == -EINTR || wait_cancelled(change))
+        return -EINTR;
+    return circle ? -EDEADLK : 0;
 }
 
 static bool past_deadline(const struct dax_change *change)
 {
     return change->until_ns != HF_NEVER && hf_now_ns() >= change->until_ns;
+}
+
+/* Who holds, for the sentence. */
+static int held_by_others(struct dax_change *change, int err, const struct finding *finding)
+{
+    const struct shm *shm = change->dax->shm;
+    char what[160];
+
+    if (finding->busy) {
+        snprintf(what, sizeof what, "pinned; engine %s does not know by whom",
+                 change->dax->engine->name);
+    } else {
+        const struct shm_process *process = &shm->processes[finding->first.process];
+
+        snprintf(what, sizeof what, "%s by process %u (%.15s)%s; holdfast pins says more",
+                 held_is_lease(&finding->first) ? "leased" : "pinned", process->pid,
+                 process->command,
+                 err == ETIMEDOUT && shm_process_stopped(shm, finding->first.process)
+                     ? ", which is stopped and cannot let go"
+                     : "");
+    }
+    return give_up(change, err, what);
 }
 
 /* What the policy makes of the holders that were found. 1: wait; 0: go on; -errno. */
@@ -303,7 +336,7 @@ static int judge(struct dax_change *change, const struct finding *finding)
     if (finding->count == 0)
         return 0;
     if (kind == HF_POLICY_NOWAIT)
-        return give_up(change, EBUSY, "pinned (holdfast pins says by whom)");
+        return held_by_others(change, EBUSY, finding);
     if (kind == HF_POLICY_DETACH)
         return finding->copying;
     if (finding->own)
@@ -311,50 +344,71 @@ static int judge(struct dax_change *change, const struct finding *finding)
     if (!past_deadline(change))
         return 1;
     if (kind == HF_POLICY_DEADLINE)
-        return give_up(change, ETIMEDOUT,
-                       "still pinned at the deadline (holdfast pins says by whom)");
+        return held_by_others(change, ETIMEDOUT, finding);
     return finding->copying;
+}
+
+/* One is of a dead process: looks who has died, so that nobody is refused, or waits, because of the dead. */
+static bool found_dead(struct dax_change *change, const struct finding *finding)
+{
+    struct shm *shm = change->dax->shm;
+
+    if (finding->count == 0 || finding->busy || shm_process_alive(shm, finding->first.process))
+        return false;
+    shm_reap(shm);
+    return true;
+}
+
+static void begin_waiting(struct dax_change *change, struct shm_gate *gate, uint64_t since)
+{
+    gate->since_ns = since;
+    gate->waits = 1;
+    gate_waits_changed(change->vnode);
+    wait_begins(change, 0);
+    change->dax->engine->before_wait(change->dax->shm, change->vnode);
 }
 
 static int drain(struct dax_change *change)
 {
-    struct dax *dax = change->dax;
     struct shm_vnode *vnode = change->vnode;
     struct shm_gate *gate = &vnode->gates[change->gate];
     struct finding finding;
-    uint64_t since = 0, reap_ns = 0;
+    uint64_t since = 0, look_ns = 0;
     bool reaped = false;
     int rc;
 
     for (;;) {
         uint32_t seq = hf_load_acquire(&vnode->drain_seq);
 
-        rc = find_holders(change, detaches(change), &finding);
-        if (rc == 0 && finding.count && !reaped && !shm_process_alive(dax->shm, finding.process)) {
-            reaped = true; /* nobody is refused, or waits, because of the dead */
-            shm_reap(dax->shm);
+        rc = find_holders(change, !since || detaches(change), &finding);
+        if (rc == 0 && !reaped && found_dead(change, &finding)) {
+            reaped = true;
             continue;
         }
         rc = rc ? rc : judge(change, &finding);
         if (rc != 1)
             break;
-        if (!gate->waits) {
-            since = since ? since : hf_now_ns();
-            gate->since_ns = since;
-            gate->waits = 1;
-            gate_waits_changed(vnode);
-            reap_ns = since + DAX_TICK_NS;
-            dax->engine->before_wait(dax->shm, vnode);
+        if (!since) {
+            since = hf_now_ns();
+            look_ns = since + DAX_FIRST_LOOK_NS;
+            begin_waiting(change, gate, since);
+            HF_TRACE(drain_wait_begin, vnode->ino, change->first, change->last, finding.count);
             continue; /* and look once more, now that every unpin wakes */
         }
-        rc = sleep_once(change, finding.busy, seq, &reap_ns);
+        rc = sleep_once(change, finding.busy, seq, &look_ns);
         if (rc) {
-            rc = give_up(change, EINTR, "interrupted by a signal while it was pinned");
+            rc = rc == -EDEADLK
+                     ? in_circle(change)
+                     : give_up(change, EINTR,
+                               "interrupted by a signal, or cancelled, while it was held");
             break;
         }
     }
     if (since) {
         record_wait(change, since);
+        HF_TRACE(drain_wait_end, vnode->ino, change->first, change->last, hf_now_ns() - since,
+                 (uint32_t)-rc);
+        wait_ends(change);
         gate->waits = 0;
         gate_waits_changed(vnode);
     }
@@ -387,13 +441,19 @@ static int resolve_policy(struct dax_change *change, const struct hf_policy *pol
 }
 
 int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
-                     const struct hf_policy *policy, struct dax_change *change)
+                     enum hf_change_kind why, const struct hf_policy *policy,
+                     struct dax_change *change)
 {
     struct shm_lane *lane = shm_lane(dax->shm);
     int rc;
 
-    *change = (struct dax_change){
-        .dax = dax, .vnode = vnode, .first = first, .last = last, .detached = SHM_NONE};
+    *change = (struct dax_change){.dax = dax,
+                                  .vnode = vnode,
+                                  .lane = lane,
+                                  .first = first,
+                                  .last = last,
+                                  .why = why,
+                                  .detached = SHM_NONE};
     if (!lane)
         return hf_fail(ENOLCK, "all %u thread entries are taken (mkpool --max-threads)",
                        dax->shm->run->limits.lanes);
@@ -401,10 +461,12 @@ int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, u
     if (rc == 0 && dax->engine->counts && detaches(change))
         rc = hf_fail(EOPNOTSUPP, "engine %s does not know who holds, so nothing can be detached",
                      dax->engine->name);
-    rc = rc ? rc : take_gate(change, lane);
+    rc = rc ? rc : take_gate(change);
     if (rc)
         return rc;
     dax_count(&dax->shm->run->stats.changes, 1);
+    change->id =
+        hf_add_relaxed(&dax->shm->run->change_ids, 1) + 1; /* relaxed: only its being unique */
     hf_store_release(&vnode->changes,
                      vnode->changes + 1); /* keeps the bias away, also during our barrier */
     zap(change);

@@ -5,6 +5,8 @@
  */
 #include "dax/pin_fast.h"
 #include "dax/private.h"
+
+#include "base/may_sleep.h"
 #include "sync/counts.h"
 
 #include <errno.h>
@@ -108,6 +110,10 @@ int counted_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t
     struct mm_pieces pieces = {iov, iovcnt, 0};
     int section = 0, count;
 
+    if (!lane && !(flags & HF_PIN_NOWAIT)) {
+        hf_may_sleep("hf_pin");
+        lane = shm_lane(shm); /* so that this pin can enter(), and others of the thread at once */
+    }
     if (!lane || last - first >= PAGES_MAX)
         return MM_MISS;
     if (engine->enter)

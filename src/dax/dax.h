@@ -33,6 +33,8 @@ struct dax {
     const struct sync_engine *engine;
     struct hf_policy policy; /* of the pool; never HF_POLICY_DEFAULT */
     bool readonly;
+    struct dax_stacks *stacks; /* null: HOLDFAST_DEBUG does not ask for them */
+    struct recalls *recalls; /* of this process's leases (recall.c); null: none was needed yet */
 };
 
 #define DAX_LAST UINT64_MAX /* "to the end of the file and beyond", as a last page */
@@ -65,11 +67,39 @@ int dax_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len
             struct iovec *iov, int iovcnt, struct hf_pin *pin, struct meta_extent *hole);
 int dax_unpin(struct hf_pin *pin);
 
+/* ---- leases (lease.c, recall.c) ---- */
+
+/* As dax_pin_slow(), for hf_lease(); options are good. */
+int dax_lease(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+              const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
+              struct hf_lease *lease, struct meta_extent *hole);
+int dax_lease_release(struct hf_lease *lease);
+int dax_lease_state(const struct hf_lease *lease);
+int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out);
+int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
+                   const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
+                   struct hf_lease *lease);
+int dax_recall_fd(struct dax *dax);
+int dax_recall_next(struct dax *dax, struct hf_recall *out);
+/* Before the pool is detached: ends the thread of callbacks. */
+void dax_recall_end(struct dax *dax);
+
 int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *info), void *arg);
+
+/* ---- where pins were made (stacks.c) ---- */
+
+/* If HOLDFAST_DEBUG asks for it: from now on the stack of each pin and lease of this process is kept. */
+void dax_stacks_begin(struct dax *dax);
+void dax_stacks_end(struct dax *dax);
+/* The pin or lease of that handle was just made, called from `caller` (the address to return to). Allocates nothing, but takes
+ * a lock: not async-signal-safe. */
+void dax_stacks_keep(struct dax *dax, const uint64_t opaque[3], const void *caller);
+/* Names the live pins and leases of this process on stderr, if there are any and stacks are kept. */
+void dax_stacks_print(struct dax *dax, const char *pool);
 
 /* ---- layout changes (change.c, detach.c) ---- */
 
-struct dax_holder {   /* found by the drain and left, because the policy detaches */
+struct dax_holder {   /* found by the drain and left, because it or the policy detaches */
     uint64_t at, key; /* offset of the key word in the segment, and its value */
     uint64_t first, last;
 };
@@ -77,19 +107,26 @@ struct dax_holder {   /* found by the drain and left, because the policy detache
 struct dax_change {
     struct dax *dax;
     struct shm_vnode *vnode;
+    struct shm_lane *lane; /* of its thread */
+    uint64_t id;           /* of this change in the pool */
     uint64_t first, last;
+    enum hf_change_kind why;
     struct hf_policy policy;
     uint64_t until_ns;
-    uint64_t passed;   /* vnode->passed at dax_change_pause() */
-    uint64_t old_root; /* of a change of the whole file: its page table, freed at the end */
-    uint32_t gate;     /* index in vnode->gates */
+    uint64_t waits_since_ns; /* 0: it has not waited */
+    uint64_t passed;         /* vnode->passed at dax_change_pause() */
+    uint64_t old_root;       /* of a change of the whole file: its page table, freed at the end */
+    uint32_t gate;           /* index in vnode->gates */
     struct dax_holder *holders;
     unsigned holder_count, holder_room;
     uint32_t detached; /* list of holds made by dax_change_split() */
 };
 
 int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
-                     const struct hf_policy *policy, struct dax_change *change);
+                     enum hf_change_kind why, const struct hf_policy *policy,
+                     struct dax_change *change);
+/* hf_cancel(). */
+int dax_cancel(struct dax *dax, pid_t tid);
 
 /* Drops the mutex, keeps the gate; takes it again. resume returns 0: nobody was let through meanwhile;
  * 1: somebody was (a thread that already held a pin), has let go again, and may have written: copy

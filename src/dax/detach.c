@@ -14,6 +14,7 @@
 #include "dax/private.h"
 
 #include "base/error.h"
+#include "base/trace.h"
 
 #include <errno.h>
 
@@ -136,6 +137,25 @@ static void announce(struct dax *dax, struct shm_vnode *vnode)
     hf_store_release(&dax->shm->run->collect, 1u);
 }
 
+/* Holders of leases are told. */
+static void tell_holders(struct dax_change *change)
+{
+    const struct shm *shm = change->dax->shm;
+    uint64_t holds = shm->run->at_holds,
+             end = holds + shm->run->limits.holds * sizeof(struct shm_hold);
+
+    for (uint32_t at = change->detached; at != SHM_NONE; at = shm->holds[at].link) {
+        const struct shm_hold *record = &shm->holds[at];
+        struct held held = {0};
+
+        if (record->holder < holds || record->holder >= end)
+            continue;
+        held.hold = &shm->holds[(record->holder - holds) / sizeof(struct shm_hold)];
+        if (!holder_gone(shm, record) && held_is_lease(&held))
+            recall_detached(change, held.hold, record->range.first, record->range.last);
+    }
+}
+
 void detach_commit(struct dax_change *change)
 {
     struct shm *shm = change->dax->shm;
@@ -144,6 +164,7 @@ void detach_commit(struct dax_change *change)
 
     if (last == SHM_NONE)
         return;
+    tell_holders(change);
     while (shm->holds[last].link != SHM_NONE)
         last = shm->holds[last].link;
     shm->holds[last].link = vnode->detached;
@@ -151,6 +172,7 @@ void detach_commit(struct dax_change *change)
     change->detached = SHM_NONE;
     announce(change->dax, vnode);
     dax_count(&shm->run->stats.detaches, 1);
+    HF_TRACE(detach, vnode->ino, change->first, change->last, change->holder_count);
 }
 
 static bool listed(const struct shm *shm, const struct shm_vnode *vnode, uint32_t index)

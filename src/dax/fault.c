@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/lab.h"
+#include "base/trace.h"
 
 #include <errno.h>
 
@@ -60,6 +61,7 @@ static void fill(struct dax *dax, struct shm_vnode *vnode, const struct meta_ext
     from = from > low ? from : low;
     to = to < high + 1 ? to : high + 1;
     dax_count(&dax->shm->run->stats.faults, to - from);
+    HF_TRACE(fault, vnode->ino, from, to - 1, extent->block + (from - extent->page));
     mm_install(dax->shm, vnode, from, extent->block + (from - extent->page), to - from);
 }
 

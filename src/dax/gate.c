@@ -101,36 +101,6 @@ bool gate_anybody(struct dax *dax, struct shm_vnode *vnode)
     return dax->engine->scan(dax->shm, vnode->index, 0, DAX_LAST, any_slot, NULL) != 0;
 }
 
-struct self {
-    struct shm *shm;
-    struct shm_lane *lane;
-};
-
-static int own_slot(void *arg, const struct sync_holder *holder)
-{
-    struct self *self = arg;
-
-    return holder->lane == self->lane && SHM_WHO_TID(holder->range.who) == self->lane->tid;
-}
-
-static int own_hold(void *arg, uint32_t index)
-{
-    struct self *self = arg;
-    const struct shm_hold *hold = &self->shm->holds[index];
-
-    return hf_load_acquire(&hold->key) && &self->shm->lanes[hold->lane] == self->lane &&
-           SHM_WHO_TID(hold->range.who) == self->lane->tid;
-}
-
-bool gate_self_holds(struct dax *dax, struct shm_vnode *vnode, struct shm_lane *lane,
-                     uint64_t first, uint64_t last)
-{
-    struct self self = {dax->shm, lane};
-
-    return dax->engine->scan(dax->shm, vnode->index, first, last, own_slot, &self) ||
-           holds_scan(dax->shm, vnode, first, last, own_hold, &self);
-}
-
 /* A snapshot sees a commit only a moment after it has happened; of a committer that died in that
  * moment, only once the next writer has begun. So the look is a writer's. */
 static int look_as_writer(struct dax *dax, uint64_t ino, struct meta_inode *inode)

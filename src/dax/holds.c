@@ -106,13 +106,13 @@ static void rebuild(struct shm *shm, struct shm_vnode *vnode)
 {
     vnode->hold_root = SHM_NONE;
     for (uint32_t i = 0; i < shm->run->limits.holds; i++) {
-        uint32_t kind = SHM_HOLD_KIND(hf_load_acquire(&shm->holds[i].state));
+        uint32_t state = hf_load_acquire(&shm->holds[i].state);
 
-        if ((kind != SHM_HOLD_PIN && kind != SHM_HOLD_DEAD) || shm->holds[i].vnode != vnode->index)
+        if (shm->holds[i].vnode != vnode->index)
             continue;
-        if (kind == SHM_HOLD_PIN)
+        if (shm_hold_holds(state))
             holds_insert(shm, vnode, i);
-        else
+        else if (SHM_HOLD_KIND(state) == SHM_HOLD_DEAD)
             shm_hold_free(shm, i);
     }
 }

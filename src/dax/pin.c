@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/fork.h"
+#include "base/trace.h"
 #include "dax/fault.h"
 #include "dax/private.h"
 
@@ -55,7 +56,8 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
         return counted_pin(dax, vnode, off, len, flags, iov, iovcnt, pin);
     if (!lane)
         return MM_MISS;
-    shm_lane_use(shm);
+    if (!dax->stacks) /* else each pin comes here, not only the first */
+        shm_lane_use(shm);
     if (lane->fenced >= SLOTS_REBIAS_LOOK)
         slots_rebias(shm, lane, vnode);
     hint = slots_begin(lane);
@@ -83,9 +85,9 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
     return count;
 }
 
-/* A pin that finds no slot free is a hold; there is a generous number of them in the pool. */
-static int take_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
-                     const struct shm_range *range, struct hf_pin *pin)
+int pin_as_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
+                const struct shm_range *range, const struct hf_lease_options *lease,
+                struct hf_pin *pin)
 {
     struct shm *shm = dax->shm;
     uint32_t index = shm_hold_alloc(shm);
@@ -95,6 +97,7 @@ static int take_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *v
     if (index == SHM_NONE)
         return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)",
                        shm->run->limits.holds);
+    holds_settle(shm, vnode);
     hold = &shm->holds[index];
     hold->range = *range;
     hold->generation += SHM_KEY_STEP;
@@ -102,34 +105,37 @@ static int take_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *v
     hold->vnode = vnode->index;
     hold->lane = shm_lane_index(shm, lane);
     hold->since_ns = hf_now_ns();
+    hold->recall = (struct shm_recall){.served = lease && lease->recall};
     hf_add_acq_rel(&lane->slow_pins, 1);
     hf_store_release(&hold->key, key);
-    hf_store_release(&hold->state, SHM_HOLD_STATE(SHM_HOLD_PIN, shm->self + 1));
+    hf_store_release(&hold->state,
+                     SHM_HOLD_STATE(lease ? SHM_HOLD_LEASE : SHM_HOLD_PIN, shm->self + 1));
     holds_insert(shm, vnode, index);
     dax_fill_pin(pin, shm, &hold->key, key, DAX_PIN_HOLD);
     return 0;
 }
 
-/* Under the layout mutex: records the pin in a slot, else in a hold. */
+/* Under the layout mutex: records the pin in a slot; there is a generous number of holds in the pool for those
+ * that find none, and for leases. */
 static int publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
                    const struct shm_range *range, const struct mm_pieces *pieces,
-                   struct hf_pin *pin)
+                   const struct hf_lease_options *lease, struct hf_pin *pin)
 {
     uint32_t hint, slot;
     int rc = 0;
 
+    if (lease)
+        return lease_publish(dax, lane, vnode, range, lease, pin);
     if (dax->engine->counts) {
         if (counted_publish(dax, lane, pieces, pin))
             return 0;
-        holds_settle(dax->shm, vnode);
-        return take_hold(dax, lane, vnode, range, pin);
+        return pin_as_hold(dax, lane, vnode, range, NULL, pin);
     }
     hint = slots_begin(lane);
     slot = slots_pick(lane, hint);
 
     if (slot == SHM_SLOTS) {
-        holds_settle(dax->shm, vnode);
-        rc = take_hold(dax, lane, vnode, range, pin);
+        rc = pin_as_hold(dax, lane, vnode, range, NULL, pin);
     } else {
         uint64_t key = slots_key_of(lane, slot, vnode, SHM_WHO_FLAGS(range->who));
 
@@ -142,8 +148,8 @@ static int publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vno
 }
 
 static int pin_locked(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode, uint64_t off,
-                      uint64_t len, uint32_t flags, struct mm_pieces *pieces, struct hf_pin *pin,
-                      struct meta_extent *hole)
+                      uint64_t len, uint32_t flags, const struct hf_lease_options *lease,
+                      struct mm_pieces *pieces, struct hf_pin *pin, struct meta_extent *hole)
 {
     struct shm_range range = {off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES,
                               lane->who | flags};
@@ -155,22 +161,25 @@ static int pin_locked(struct dax *dax, struct shm_lane *lane, struct shm_vnode *
                        (unsigned long long)off, (unsigned long long)(off + len - 1),
                        (unsigned long long)size);
     rc = dax_fault(dax, vnode, range.first, range.last, pieces, hole);
-    return rc ? rc : publish(dax, lane, vnode, &range, pieces, pin);
+    return rc ? rc : publish(dax, lane, vnode, &range, pieces, lease, pin);
 }
 
-int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
-                 uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin,
-                 struct meta_extent *hole)
+int pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
+             const struct hf_lease_options *lease, struct iovec *iov, int iovcnt,
+             struct hf_pin *pin, struct meta_extent *hole)
 {
     struct mm_pieces pieces = {iov, iovcnt, 0};
     struct shm_lane *lane = shm_lane(dax->shm);
     int rc;
 
     dax_count(&dax->shm->run->stats.pins_slow, 1);
+    if (dax->engine->join)
+        dax->engine->join();
+    HF_TRACE(pin_slow, vnode->ino, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES, flags);
     rc = dax_lock(dax, vnode, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES);
     if (rc < 0)
         return rc;
-    rc = pin_locked(dax, lane, vnode, off, len, flags, &pieces, pin, hole);
+    rc = pin_locked(dax, lane, vnode, off, len, flags, lease, &pieces, pin, hole);
     if (rc == 0)
         mm_trim(&pieces, off, len);
     dax_unlock(dax, vnode);
@@ -178,6 +187,13 @@ int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
         dax->shm->run->limits.nodes) /* relaxed: a count */
         dax_shrink(dax);
     return rc ? rc : pieces.count;
+}
+
+int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                 uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin,
+                 struct meta_extent *hole)
+{
+    return pin_slow(dax, vnode, off, len, flags, NULL, iov, iovcnt, pin, hole);
 }
 
 int dax_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,

@@ -12,11 +12,40 @@
 
 #define TOUCHERS HF_PIN_GPU /* the bits that say who touches the memory */
 
+/* One look at all of it. */
+struct snapshot {
+    struct dax *dax;
+    int (*each)(void *arg, const struct hf_pin_info *info);
+    void *arg;
+    uint32_t process; /* the one that was last asked for: + 1, and whether it is stopped */
+    bool stopped;
+};
+
 static void name_process(const struct shm *shm, uint32_t process, struct hf_pin_info *info)
 {
     info->pid = (pid_t)shm->processes[process].pid;
     memcpy(info->command, shm->processes[process].command, sizeof info->command);
     info->command[sizeof info->command - 1] = 0;
+}
+
+static int tell_holder(struct snapshot *snapshot, uint32_t process, struct hf_pin_info *info)
+{
+    const struct shm *shm = snapshot->dax->shm;
+
+    name_process(shm, process, info);
+    if (shm_process_quarantined(shm, process)) {
+        if (info->state == HF_PIN_HELD)
+            info->state = HF_PIN_QUARANTINED;
+        info->age_ns = hf_now_ns() - shm->processes[process].died_ns;
+        return snapshot->each(snapshot->arg, info);
+    }
+    if (snapshot->process != process + 1) {
+        snapshot->process = process + 1;
+        snapshot->stopped = shm_process_stopped(shm, process);
+    }
+    if (snapshot->stopped)
+        info->flags |= HF_PIN_STOPPED;
+    return snapshot->each(snapshot->arg, info);
 }
 
 static void name_range(const struct shm_vnode *vnode, uint64_t first, uint64_t last,
@@ -81,8 +110,7 @@ static bool look_at_hold(struct dax *dax, struct shm_hold *hold, struct hf_pin_i
     return look(dax, &hold->key, key, &range, info);
 }
 
-static int lane_pins(struct dax *dax, struct shm_lane *lane,
-                     int (*each)(void *arg, const struct hf_pin_info *info), void *arg)
+static int lane_pins(struct snapshot *snapshot, struct shm_lane *lane)
 {
     uint32_t owner = hf_load_acquire(&lane->owner);
     int rc = 0;
@@ -90,17 +118,15 @@ static int lane_pins(struct dax *dax, struct shm_lane *lane,
     for (unsigned i = 0; i < SHM_SLOTS && rc == 0 && owner && owner != SHM_LANE_RESIDUE; i++) {
         struct hf_pin_info info = {0};
 
-        if (!look_at_slot(dax, lane, i, &info))
-            continue;
-        name_process(dax->shm, owner - 1, &info);
-        rc = each(arg, &info);
+        if (look_at_slot(snapshot->dax, lane, i, &info))
+            rc = tell_holder(snapshot, owner - 1, &info);
     }
     return rc;
 }
 
-static int hold_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *info),
-                     void *arg)
+static int hold_pins(struct snapshot *snapshot)
 {
+    struct dax *dax = snapshot->dax;
     struct shm *shm = dax->shm;
     uint64_t now = hf_now_ns();
     int rc = 0;
@@ -112,11 +138,14 @@ static int hold_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin
         struct hf_pin_info info = {0};
         uint32_t state = hf_load_acquire(&hold->state);
 
-        if (SHM_HOLD_KIND(state) != SHM_HOLD_PIN || !look_at_hold(dax, hold, &info))
+        if (!shm_hold_holds(state) || !look_at_hold(dax, hold, &info))
             continue;
-        name_process(shm, SHM_HOLD_OWNER(state) - 1, &info);
+        if (SHM_HOLD_KIND(state) != SHM_HOLD_PIN)
+            info.flags |= HF_PIN_LEASE;
+        if (hf_load_acquire(&hold->recall.state) != HF_LEASE_HELD)
+            info.flags |= HF_PIN_RECALLED;
         info.age_ns = now - hold->since_ns;
-        rc = each(arg, &info);
+        rc = tell_holder(snapshot, SHM_HOLD_OWNER(state) - 1, &info);
     }
     return rc;
 }
@@ -153,6 +182,7 @@ int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *i
 {
     uint32_t lanes = hf_load_acquire(&dax->shm->run->lanes_used);
     uint32_t vnodes = hf_load_acquire(&dax->shm->run->vnodes_high);
+    struct snapshot snapshot = {.dax = dax, .each = each, .arg = arg};
     int rc = 0;
 
     if (dax->engine->counts)
@@ -160,8 +190,8 @@ int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *i
                        dax->engine->name);
     shm_reap(dax->shm); /* the dead hold nothing */
     for (uint32_t i = 0; i < lanes && rc == 0; i++)
-        rc = lane_pins(dax, &dax->shm->lanes[i], each, arg);
-    rc = rc ? rc : hold_pins(dax, each, arg);
+        rc = lane_pins(&snapshot, &dax->shm->lanes[i]);
+    rc = rc ? rc : hold_pins(&snapshot);
     for (uint32_t i = 0; i < vnodes && rc == 0; i++)
         if (hf_load_acquire(&dax->shm->vnodes[i].waiters) & SHM_WAITS)
             rc = waiting(dax, &dax->shm->vnodes[i], each, arg);

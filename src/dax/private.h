@@ -12,6 +12,8 @@
  * may be missed because there is no membarrier. */
 #define DAX_TICK_NS (50 * HF_NS_PER_MS)
 #define DAX_TICK_FENCES_NS HF_NS_PER_MS
+/* How long a layout change waits before it looks for circles the first time. */
+#define DAX_FIRST_LOOK_NS (20 * HF_NS_PER_MS)
 
 static inline uint64_t dax_tick(const struct dax *dax, uint64_t until_ns)
 {
@@ -36,6 +38,44 @@ int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_
                int (*found)(void *arg, uint32_t hold), void *arg);
 /* Marks a hold as let go; any thread, no lock, async-signal-safe. False: it was not live with that key. */
 bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key);
+
+/* --- held.c: what is held. Under the layout mutex --- */
+
+struct held {
+    uint64_t *word, key; /* that name it */
+    struct shm_range range;
+    uint32_t process, lane;
+    struct shm_hold *hold; /* null: it is a slot */
+};
+typedef int held_found(void *arg, const struct held *held);
+/* Calls `found` for every pin and lease that overlaps [first, last], but for what is detached, until it returns
+ * non-zero, which is then returned. Engines that count: for leases, and pins that are holds. */
+int held_scan(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+              held_found *found, void *arg);
+bool held_is_lease(const struct held *held);
+/* It can end only when the lane's thread goes on (as far as one can know). */
+bool held_by_thread(const struct held *held, const struct shm *shm, uint32_t lane);
+bool held_by_self(struct dax *dax, struct shm_vnode *vnode, const struct shm_lane *lane,
+                  uint64_t first, uint64_t last);
+
+/* --- pin.c, lease.c --- */
+
+/* dax_pin_slow(), and with `lease` dax_lease(). */
+int pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
+             const struct hf_lease_options *lease, struct iovec *iov, int iovcnt,
+             struct hf_pin *pin, struct meta_extent *hole);
+/* Under the layout mutex: records a pin, or a lease, as a hold. -ENOLCK. */
+int pin_as_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
+                const struct shm_range *range, const struct hf_lease_options *lease,
+                struct hf_pin *pin);
+int lease_publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
+                  const struct shm_range *range, const struct hf_lease_options *options,
+                  struct hf_pin *pin);
+/* The hold that a handle's first word names. */
+static inline struct shm_hold *hold_of(uint64_t opaque)
+{
+    return (struct shm_hold *)(uintptr_t)(opaque & ~UINT64_C(3));
+}
 
 /* --- counted.c: pins under an engine that counts --- */
 
@@ -64,9 +104,25 @@ void gate_waits_changed(struct shm_vnode *vnode);
 int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns);
 /* A slot of the file is taken, for a pin or for a walk that may still find none. */
 bool gate_anybody(struct dax *dax, struct shm_vnode *vnode);
-/* A pin of this thread overlaps [first, last]. */
-bool gate_self_holds(struct dax *dax, struct shm_vnode *vnode, struct shm_lane *lane,
-                     uint64_t first, uint64_t last);
+
+/* --- circle.c: who waits for whom --- */
+
+/* The layout change of this thread is about to sleep: at the gate of `gate_lane` (index + 1), or (0) for the pins of
+ * [first, last]. wait_ends() is due. */
+void wait_begins(struct dax_change *change, uint32_t gate_lane);
+void wait_ends(struct dax_change *change);
+bool wait_cancelled(const struct dax_change *change);
+/* Layout changes wait for each other in a circle, and this one, which waits, is the youngest in it. Called with no
+ * mutex held. */
+bool wait_in_circle(struct dax_change *change);
+
+/* --- recall.c --- */
+
+/* The change has met a lease: asks for it, once a change. Under the layout mutex. */
+void recall_ask(struct dax_change *change, struct shm_hold *hold);
+/* Its pages [first, last] have left the file. Under the layout mutex. */
+void recall_detached(struct dax_change *change, struct shm_hold *hold, uint64_t first,
+                     uint64_t last);
 
 /* --- detach.c --- */
 

@@ -17,6 +17,7 @@
 #include "fs/attach.h"
 
 #include "base/error.h"
+#include "base/futex.h"
 #include "fs/create.h"
 #include "fs/vnode.h"
 #include "sync/engine.h"
@@ -27,6 +28,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define QUARANTINE_NS (30 * HF_NS_PER_SEC)
 #define NODES_SPARE 4096u
 #define NODES_MAX (UINT64_C(1) << 31)
 
@@ -243,6 +245,7 @@ static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta
     rc = shm_build(at, super->uuid, super->mode, engine->name, &limits, &fs->dax.shm);
     if (rc)
         return rc;
+    fs->dax.shm->run->quarantine_ns = super->quarantine_ns ? super->quarantine_ns : QUARANTINE_NS;
     if (engine->fences_only)
         hf_store_release(&fs->dax.shm->run->fences_only, 1u);
     rc = meta_begin_read(fs->dax.meta, &txn);
@@ -368,8 +371,10 @@ static bool any_dirty(const struct shm *shm)
  * next to attach adopts it. */
 void fs_detach(struct fs *fs)
 {
-    bool last = shm_detach_last(fs->dax.shm);
+    bool last;
 
+    dax_recall_end(&fs->dax);
+    last = shm_detach_last(fs->dax.shm);
     if (last && !fs->dax.readonly)
         fs_vnode_sync_all(fs);
     if (last && any_dirty(fs->dax.shm))

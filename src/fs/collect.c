@@ -4,6 +4,7 @@
  * it can be done by anybody at any time, twice, or not at all until the next first attach.
  */
 #include "base/error.h"
+#include "base/futex.h"
 #include "fs/orphan.h"
 #include "fs/txn.h"
 #include "sync/engine.h"
@@ -107,8 +108,12 @@ void fs_collect(struct fs *fs)
 {
     uint32_t *collect = &fs->dax.shm->run->collect;
 
+    uint64_t quarantine_ends = hf_load_acquire(&fs->dax.shm->run->quarantine_ends_ns);
+
     if (fs->dax.readonly)
         return;
+    if (quarantine_ends && hf_now_ns() >= quarantine_ends)
+        shm_reap(fs->dax.shm);
     if (!fs->dax.engine->counts)
         dax_collect(&fs->dax, gone, fs);
     else if (hf_load_acquire(collect) && hf_xchg_acq_rel(collect, 0u))

@@ -112,8 +112,11 @@ int fs_super_new(const struct hf_pool_options *options, struct meta_super *super
     mode_t mode = options->mode ? options->mode : 0600;
     int rc;
 
-    *super = (struct meta_super){
-        .format = META_FORMAT, .flags = options->flags, .next_ino = META_ROOT_INO + 1, .inodes = 1};
+    *super = (struct meta_super){.format = META_FORMAT,
+                                 .flags = options->flags,
+                                 .next_ino = META_ROOT_INO + 1,
+                                 .inodes = 1,
+                                 .quarantine_ns = options->quarantine_ns};
     if (mode & ~(mode_t)0777 || (mode & 0600) != 0600)
         return hf_fail(EINVAL, "mode %o: permission bits, with reading and writing for the owner",
                        (unsigned)mode);

@@ -17,7 +17,7 @@
 #include <string.h>
 
 int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
-                   uint64_t last, const struct hf_policy *policy)
+                   uint64_t last, enum hf_change_kind why, const struct hf_policy *policy)
 {
     if (fs->dax.readonly)
         return hf_fail(EROFS, "the pool is open for reading only");
@@ -26,7 +26,7 @@ int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, 
     l->fs = fs;
     l->vnode = vnode;
     l->in_txn = l->committed = l->keep_times = false;
-    return dax_change_begin(&fs->dax, vnode, first, last, policy, &l->change);
+    return dax_change_begin(&fs->dax, vnode, first, last, why, policy, &l->change);
 }
 
 int fs_layout_begin(struct fs_layout *l)

@@ -3,7 +3,7 @@
  * One layout change of one file: dax's gate and drain, one write transaction (rarely more), and
  * what both say of the blocks that leave the file.
  *
- *     rc = fs_layout_open(&l, fs, vnode, first, last, policy);      nothing is held when it fails
+ *     rc = fs_layout_open(&l, fs, vnode, first, last, why, policy);      nothing is held when it fails
  *     if (rc)
  *         return rc;
  *     ... look, reserve, copy: the layout mutex is held ...
@@ -30,7 +30,7 @@ struct fs_layout {
 };
 
 int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
-                   uint64_t last, const struct hf_policy *policy);
+                   uint64_t last, enum hf_change_kind why, const struct hf_policy *policy);
 int fs_layout_begin(struct fs_layout *l);
 /* Takes the blocks of [page, page+count) out of the file: freed, or detached where a pin holds
  * them. */

@@ -127,6 +127,8 @@ int fs_stats(struct fs *fs, struct hf_stats *out)
     out->detaches = SHOWN(stats->detaches);
     out->timeouts = SHOWN(stats->timeouts);
     out->reaped = SHOWN(stats->reaped);
+    out->recalls = SHOWN(stats->recalls);
+    out->deadlocks = SHOWN(stats->deadlocks);
     out->wait_ns_total = SHOWN(stats->wait_ns_total);
     out->wait_ns_max = SHOWN(stats->wait_ns_max);
     for (unsigned i = 0; i < HF_WAIT_BUCKETS; i++)

@@ -141,7 +141,7 @@ static int move_part(struct fs *fs, struct shm_vnode *vnode, uint64_t *page, uin
 {
     struct part p;
     bool gone = false;
-    int rc = fs_layout_open(&p.l, fs, vnode, *page, last, policy);
+    int rc = fs_layout_open(&p.l, fs, vnode, *page, last, HF_CHANGE_MOVE, policy);
 
     if (rc)
         return rc;

@@ -39,7 +39,8 @@ static int try_delete(struct fs *fs, struct shm_vnode *vnode, uint64_t ino)
 {
     bool counts = fs->dax.engine->counts;
     struct fs_layout l;
-    int rc = fs_layout_open(&l, fs, vnode, 0, DAX_LAST, counts ? &nowait : &detach);
+    int rc =
+        fs_layout_open(&l, fs, vnode, 0, DAX_LAST, HF_CHANGE_DELETE, counts ? &nowait : &detach);
 
     if (rc == -EBUSY) {
         hf_store_release(&fs->dax.shm->run->collect, 1u);

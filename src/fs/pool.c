@@ -61,6 +61,7 @@ static int attach(const char *path, bool readonly, const char *engine, const str
         free(pool);
         return rc;
     }
+    dax_stacks_begin(&pool->fs.dax);
     pool->opens = 1;
     pool->dev = st->st_dev;
     pool->ino = st->st_ino;
@@ -79,6 +80,8 @@ int fs_pool_open(const char *path, uint32_t flags, const char *engine, struct hf
 
     if (stat(path, &st))
         return hf_fail_errno(errno, "%s", path);
+    if (engine && !sync_engine_find(engine))
+        return hf_fail(EOPNOTSUPP, "engine %.23s is not in this Holdfast", engine);
     hf_fork_watch(in_child);
     pthread_mutex_lock(&registry_mutex);
     pool = find(&st);
@@ -106,6 +109,7 @@ int fs_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool
         free(pool);
         return rc;
     }
+    dax_stacks_begin(&pool->fs.dax);
     pool->opens = 1;
     pool->dev = 0;
     pool->ino = 0;
@@ -117,13 +121,14 @@ int fs_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool
     return 0;
 }
 
-static int check_unused(const struct hf_pool *pool)
+static int check_unused(struct hf_pool *pool)
 {
     uint32_t handles = hf_load_acquire(&pool->fs.handles);
     uint64_t pins = shm_process_pins(pool->fs.dax.shm);
 
     if (!handles && !pins)
         return 0;
+    dax_stacks_print(&pool->fs.dax, pool->fs.dir);
     return hf_fail(EBUSY, "%u files or directories and %llu pins of this process are still open",
                    handles, (unsigned long long)pins);
 }
@@ -150,9 +155,21 @@ int fs_pool_close(struct hf_pool *pool)
     if (pool->opens == 1)
         rc = check_unused(pool);
     if (rc == 0 && last_opening(pool)) {
+        dax_stacks_end(&pool->fs.dax);
         fs_detach(&pool->fs);
         free(pool);
     }
     pthread_mutex_unlock(&registry_mutex);
     return rc;
+}
+
+/* The process ends. Pools of a parent are not in the registry; one that another thread is opening or closing is
+ * its business. */
+__attribute__((destructor)) static void at_exit(void)
+{
+    if (pthread_mutex_trylock(&registry_mutex))
+        return;
+    for (struct hf_pool *pool = registry; pool; pool = pool->next)
+        dax_stacks_print(&pool->fs.dax, pool->fs.dir);
+    pthread_mutex_unlock(&registry_mutex);
 }

@@ -181,8 +181,8 @@ int fs_punch(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
     uint64_t end = len < HF_FILE_BYTES_MAX - off ? off + len : HF_FILE_BYTES_MAX;
     struct fs_reservation blocks;
     struct fs_layout l;
-    int rc =
-        fs_layout_open(&l, fs, vnode, off / HF_BLOCK_BYTES, (end - 1) / HF_BLOCK_BYTES, policy);
+    int rc = fs_layout_open(&l, fs, vnode, off / HF_BLOCK_BYTES, (end - 1) / HF_BLOCK_BYTES,
+                            HF_CHANGE_PUNCH, policy);
 
     if (rc)
         return rc;
@@ -283,7 +283,7 @@ int fs_zero_range(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t
     find_edges(&z.edges, off, off + len);
     rc = reserve_zeros(&z, fs, true);
     if (rc == 0)
-        rc = fs_layout_open(&z.l, fs, vnode, z.page, z.last, policy);
+        rc = fs_layout_open(&z.l, fs, vnode, z.page, z.last, HF_CHANGE_ZERO, policy);
     if (rc == 0)
         rc = fs_layout_close(&z.l, zero_all(&z));
     fs_reservation_drop(fs, &z.blocks);

@@ -89,6 +89,7 @@ static int insert(struct shift *s)
 }
 
 struct shift_kind {
+    enum hf_change_kind why;
     int (*can)(const struct shift *s, uint64_t size); /* asked before and after the drain */
     int (*change)(struct shift *s);
 };
@@ -100,7 +101,7 @@ static int shift(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t 
     int rc = aligned(off, len);
 
     rc = rc ? rc : kind->can(&s, hf_load_acquire(&vnode->size));
-    rc = rc ? rc : fs_layout_open(&s.l, fs, vnode, s.page, DAX_LAST, policy);
+    rc = rc ? rc : fs_layout_open(&s.l, fs, vnode, s.page, DAX_LAST, kind->why, policy);
     if (rc)
         return rc;
     rc = kind->can(&s, vnode->size);
@@ -112,7 +113,7 @@ static int shift(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t 
 int fs_collapse(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
                 const struct hf_policy *policy)
 {
-    static const struct shift_kind kind = {can_collapse, collapse};
+    static const struct shift_kind kind = {HF_CHANGE_COLLAPSE, can_collapse, collapse};
 
     return shift(fs, vnode, off, len, policy, &kind);
 }
@@ -120,7 +121,7 @@ int fs_collapse(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t l
 int fs_insert(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
               const struct hf_policy *policy)
 {
-    static const struct shift_kind kind = {can_insert, insert};
+    static const struct shift_kind kind = {HF_CHANGE_INSERT, can_insert, insert};
 
     return shift(fs, vnode, off, len, policy, &kind);
 }

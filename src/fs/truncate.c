@@ -70,7 +70,7 @@ static int truncate_down(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
     bool same = hf_load_acquire(&vnode->size) == size; /* then no page that a pin can hold goes */
     uint64_t first = same ? pages_up(size) : size / HF_BLOCK_BYTES;
     struct fs_layout l;
-    int rc = fs_layout_open(&l, fs, vnode, first, DAX_LAST, policy);
+    int rc = fs_layout_open(&l, fs, vnode, first, DAX_LAST, HF_CHANGE_TRUNCATE, policy);
 
     if (rc)
         return rc;

@@ -78,7 +78,7 @@ static int try_delete(struct fs *fs, struct shm_vnode *vnode, const char *path,
     *open = !fs_vnode_only_mine(fs, vnode);
     if (*open)
         return -EBUSY;
-    rc = fs_layout_open(&l, fs, vnode, 0, DAX_LAST, policy);
+    rc = fs_layout_open(&l, fs, vnode, 0, DAX_LAST, HF_CHANGE_DELETE, policy);
     if (rc)
         return rc;
     *open = !fs_vnode_only_mine(fs, vnode);

@@ -44,10 +44,11 @@ struct meta_super {
     uint32_t policy_kind;
     uint64_t policy_deadline_ns;
     uint32_t max_processes, max_threads, max_files, max_leases;
-    uint64_t next_ino;    /* never used before; inode numbers are not reused */
-    uint64_t inodes;      /* that exist */
-    uint64_t fresh_block; /* blocks from here on were never given out: their memory is zero */
-    char engine[24];      /* terminated, rest zero */
+    uint64_t next_ino;      /* never used before; inode numbers are not reused */
+    uint64_t inodes;        /* that exist */
+    uint64_t fresh_block;   /* blocks from here on were never given out: their memory is zero */
+    char engine[24];        /* terminated, rest zero */
+    uint64_t quarantine_ns; /* 0: 30 s */
 };
 
 struct meta_inode {

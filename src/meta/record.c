@@ -178,6 +178,7 @@ int meta_super_decode(const MDB_val *value, struct meta_super *out)
         .next_ino = disk.next_ino,
         .inodes = disk.inodes,
         .fresh_block = disk.fresh_block,
+        .quarantine_ns = disk.quarantine_ns,
     };
     memcpy(super.uuid, disk.uuid, sizeof super.uuid);
     memcpy(super.engine, disk.engine, sizeof super.engine);
@@ -219,6 +220,7 @@ int meta_super_put(struct meta_txn *txn, const struct meta_super *super)
         .next_ino = super->next_ino,
         .inodes = super->inodes,
         .fresh_block = super->fresh_block,
+        .quarantine_ns = super->quarantine_ns,
     };
     memcpy(disk.magic, super_magic, sizeof super_magic);
     memcpy(disk.uuid, super->uuid, sizeof disk.uuid);

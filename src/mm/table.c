@@ -214,6 +214,6 @@ void mm_free_all(struct shm *shm, struct shm_vnode *vnode)
         if (hf_load_relaxed(&shm->owners[i]) ==
             owner) /* relaxed: only the mutex's holder adds any */
             shm_node_free(shm, i);
-    vnode->root = 0;
+    hf_store_relaxed(&vnode->root, UINT64_C(0)); /* relaxed: as it was, but walks may look */
     vnode->stray_nodes = 0;
 }

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/fence.h"
 #include "base/futex.h"
+#include "base/trace.h"
 #include "holdfast/holdfast.h"
 #include "shm/private.h"
 
@@ -19,6 +20,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 bool shm_process_alive(struct shm *shm, uint32_t process)
@@ -26,6 +28,13 @@ bool shm_process_alive(struct shm *shm, uint32_t process)
     if (process == shm->self || !*shm->run_path)
         return true;
     return shm_byte_locked(shm, 1 + (uint64_t)process);
+}
+
+static uint64_t pid_namespace(void)
+{
+    struct stat st;
+
+    return stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
 }
 
 static bool take_entry(struct shm *shm, uint32_t index)
@@ -39,6 +48,10 @@ static bool take_entry(struct shm *shm, uint32_t index)
     process->pid = (uint32_t)getpid();
     process->life++;
     process->died_ns = 0;
+    process->pid_namespace = pid_namespace();
+    for (unsigned i = 0; i < SHM_RECALLS; i++)
+        hf_store_relaxed(&process->recalls[i], 0u); /* relaxed: under table_mutex, of nobody yet */
+    hf_store_relaxed(&process->recalls_more, 0u);   /* relaxed: likewise */
     snprintf(process->command, sizeof process->command, "%s", program_invocation_short_name);
     shm->self = index;
     /* Counted before and uncounted after it is live, so that a death in between errs towards the barrier
@@ -121,10 +134,37 @@ void shm_process_leave(struct shm *shm)
     shm_unlock_table(shm);
 }
 
-/* A device may go on writing for a while into what a dead process had handed to it. */
-static bool in_quarantine(const struct shm_process *process, uint32_t flags)
+/* The kernel tells by pid, so only of processes whose pids mean the same to us. */
+bool shm_process_stopped(const struct shm *shm, uint32_t process)
 {
-    return (flags & HF_PIN_GPU) != HF_PIN_CPU && hf_now_ns() < process->died_ns + SHM_QUARANTINE_NS;
+    const struct shm_process *entry = &shm->processes[process];
+    char path[32], line[256];
+    const char *command_ends = NULL;
+    FILE *file;
+
+    if (entry->pid_namespace != pid_namespace())
+        return false;
+    snprintf(path, sizeof path, "/proc/%u/stat", entry->pid);
+    file = fopen(path, "re");
+    if (!file)
+        return false;
+    if (fgets(line, sizeof line, file))
+        command_ends =
+            strrchr(line, ')'); /* "pid (command) state", and a command may have anything in it */
+    fclose(file);
+    return command_ends && (command_ends[2] == 'T' || command_ends[2] == 't');
+}
+
+/* A device may go on writing for a while into what a dead process had handed to it. */
+static bool in_quarantine(struct shm_run *run, const struct shm_process *process, uint32_t flags)
+{
+    uint64_t ends = process->died_ns + run->quarantine_ns;
+
+    if ((flags & HF_PIN_GPU) == HF_PIN_CPU || hf_now_ns() >= ends)
+        return false;
+    if (!run->quarantine_ends_ns || ends < run->quarantine_ends_ns)
+        hf_store_release(&run->quarantine_ends_ns, ends);
+    return true;
 }
 
 static void wake(struct shm *shm, uint64_t key)
@@ -142,13 +182,16 @@ static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *k
 {
     if (!was)
         return true;
-    if (was != SHM_KEY_CLAIMED && in_quarantine(process, SHM_KEY_FLAGS(was)))
+    if (was != SHM_KEY_CLAIMED && in_quarantine(shm->run, process, SHM_KEY_FLAGS(was)))
         return false;
     if (!hf_cas_acq_rel(key, was, UINT64_C(0)))
         return true; /* a hold that was let go of in time, and is another's pin by now */
     hf_add_relaxed(&shm->run->stats.reaped, 1); /* relaxed: a count */
-    if (was != SHM_KEY_CLAIMED)
+    if (was != SHM_KEY_CLAIMED) {
+        HF_TRACE(reap, process->pid, shm->vnodes[(was & SHM_KEY_VNODE_MASK) - 1].ino,
+                 SHM_KEY_FLAGS(was), hf_now_ns() - process->died_ns);
         wake(shm, was);
+    }
     return true;
 }
 
@@ -169,7 +212,7 @@ static bool drop_holds(struct shm *shm, uint32_t index)
         if (state == SHM_HOLD_STATE(SHM_HOLD_TAKEN, index + 1))
             shm_hold_free(shm, i);
         /* The same before and after: the key is the dead one's, or none. */
-        if (state != SHM_HOLD_STATE(SHM_HOLD_PIN, index + 1) ||
+        if (!shm_hold_holds(state) || SHM_HOLD_OWNER(state) != index + 1 ||
             hf_load_acquire(&hold->state) != state)
             continue;
         if (!drop(shm, process, &hold->key, key))
@@ -206,6 +249,7 @@ unsigned shm_reap(struct shm *shm)
     unsigned died = 0;
 
     shm_lock_table(shm);
+    hf_store_release(&shm->run->quarantine_ends_ns, UINT64_C(0)); /* those that go on say so */
     for (uint32_t i = 0; i < shm->run->limits.processes; i++) {
         struct shm_process *process = &shm->processes[i];
         uint32_t state = hf_load_acquire(&process->state);

@@ -69,6 +69,18 @@ struct shm_run_of_blocks {
     uint64_t block, count; /* count 0: unused */
 };
 
+/* What a layout change waits for, for who looks for circles. Filled by its own thread, `number` last. */
+struct shm_wait {
+    uint32_t number;    /* never used twice in a lane for long; 0: its thread does not wait */
+    uint32_t cancelled; /* the wait of that number is to end; any thread of the process */
+    uint32_t gate_lane; /* index + 1: at the gate of that lane's layout change; 0: for pins of */
+    uint32_t vnode;     /* this file, */
+    uint64_t first, last;
+    uint64_t since_ns;
+    uint32_t ends; /* 1: by a deadline that detaches, so no circle lasts */
+    uint32_t used; /* numbers */
+};
+
 /* One thread's slots. Only that thread writes it, except that any thread clears a key to unpin,
  * and the reaper clears all of a dead process. */
 struct shm_lane {
@@ -88,6 +100,7 @@ struct shm_lane {
     SHM_LINE uint64_t keys[SHM_SLOTS + 8]; /* [SHM_SLOTS] is never free: where a busy hint leads */
     uint64_t pages[SHM_SLOTS];             /* SHM_PAGES() */
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
+    struct shm_wait wait;
 } SHM_LINE;
 
 /* The owner of a lane whose process is dead and which still has reserved runs: fs frees those under
@@ -151,15 +164,33 @@ struct shm_vnode {
 
 enum shm_hold_kind {
     SHM_HOLD_FREE = 0,
-    SHM_HOLD_TAKEN,    /* being filled */
-    SHM_HOLD_PIN,      /* a pin beyond a lane's slots */
-    SHM_HOLD_DEAD,     /* one whose process died */
+    SHM_HOLD_TAKEN, /* being filled */
+    SHM_HOLD_PIN,   /* a pin beyond a lane's slots */
+    SHM_HOLD_LEASE, /* a lease */
+    SHM_HOLD_GIVEN, /* a lease that its owner offers to others; see take_given() in src/dax/lease.c */
+    SHM_HOLD_DEAD,     /* any of these, whose process died */
     SHM_HOLD_DETACHED, /* a run of blocks that left its file while `holder` held it */
 };
 /* A hold's kind and its owner (process index + 1) in one word, so that both change at once. */
 #define SHM_HOLD_STATE(kind, owner) ((uint32_t)(owner) << 8 | (uint32_t)(kind))
 #define SHM_HOLD_KIND(state) ((state)&0xff)
 #define SHM_HOLD_OWNER(state) ((state) >> 8)
+static inline bool shm_hold_holds(uint32_t state)
+{
+    uint32_t kind = SHM_HOLD_KIND(state);
+
+    return kind == SHM_HOLD_PIN || kind == SHM_HOLD_LEASE || kind == SHM_HOLD_GIVEN;
+}
+
+/* What the holder of a lease is told. Under the layout mutex, but for `state`. */
+struct shm_recall {
+    uint32_t state;   /* enum hf_lease_state */
+    uint32_t pending; /* not told yet */
+    uint32_t why;     /* enum hf_change_kind */
+    uint32_t served;  /* a callback will release it, whatever its thread waits for */
+    uint64_t change;  /* the last layout change that asked; 0: none */
+    uint64_t first, last, deadline_ns;
+};
 
 struct shm_hold {
     uint64_t key; /* as a slot's, while it is live */
@@ -167,6 +198,7 @@ struct shm_hold {
     uint32_t state; /* SHM_HOLD_STATE() */
     struct shm_range range;
     uint64_t since_ns;
+    uint64_t off, len;    /* of a lease, bytes */
     uint64_t max_last;    /* of the subtree */
     uint32_t left, right; /* tree */
     uint32_t lane;        /* whose slow_pins counts it */
@@ -175,23 +207,30 @@ struct shm_hold {
         holder_key; /* DETACHED: offset of the key word in the segment, and its value */
     uint64_t block; /* DETACHED: where range.first lies */
     uint32_t link;  /* of the released and the detached list */
+    struct shm_recall recall;
 };
 
 enum shm_process_state { SHM_PROCESS_FREE = 0, SHM_PROCESS_LIVE, SHM_PROCESS_DEAD };
 
+#define SHM_RECALLS 32u
+
 struct shm_process {
     uint32_t state;
-    uint32_t pid;  /* as the process itself sees it */
-    uint32_t life; /* raised each time the entry is taken */
-    uint32_t pad;
+    uint32_t pid; /* as the process itself sees it, in the pid namespace */
+    uint64_t pid_namespace;
+    uint32_t life;       /* raised each time the entry is taken */
+    uint32_t recall_seq; /* futex: raised when a lease of it is recalled */
     uint64_t died_ns;
     char command[16];
+    /* Holds, index + 1, with a recall to be told; any process fills a 0. Too many: all are to be looked at. */
+    uint32_t recalls[SHM_RECALLS];
+    uint32_t recalls_more;
 } SHM_LINE;
 
 #define SHM_WAIT_BUCKETS 40
 struct shm_stats {
     uint64_t pins_slow, faults, gate_waits, changes, barriers, drains_waited, detaches, timeouts,
-        reaped, wait_ns_total, wait_ns_max, wait_log2_ns[SHM_WAIT_BUCKETS];
+        reaped, recalls, deadlocks, wait_ns_total, wait_ns_max, wait_log2_ns[SHM_WAIT_BUCKETS];
 };
 
 struct shm_limits {
@@ -225,6 +264,9 @@ struct shm_run {
     uint32_t nodes_high, vnodes_high; /* entries below this index have been in use */
     uint32_t collect;                 /* a detached run may have lost its last holder */
     uint64_t nodes_used, holds_used, vnodes_used;
+    uint64_t change_ids; /* of layout changes */
+    uint64_t quarantine_ns,
+        quarantine_ends_ns; /* how long; when the first one ends, 0: there is none */
     /* space, under space_mutex (src/fs/space.c) */
     uint64_t free_blocks, detached_blocks, fresh_block, fresh_saved, first_free_group;
     struct shm_stats stats;
@@ -355,8 +397,15 @@ uint64_t shm_process_pins(const struct shm *shm);
 /* ---- death (reap.c) ---- */
 
 bool shm_process_alive(struct shm *shm, uint32_t process);
-/* How long the pins of a dead process stay in force whose memory a device may still write. */
-#define SHM_QUARANTINE_NS (30 * UINT64_C(1000000000))
+/* A dead process that a device may still be writing for: its pins and leases for devices keep their blocks off
+ * the free list for run->quarantine_ns. */
+static inline bool shm_process_quarantined(const struct shm *shm, uint32_t process)
+{
+    return hf_load_acquire(&shm->processes[process].state) == SHM_PROCESS_DEAD;
+}
+
+/* It is stopped by a signal or a tracer; false also where it cannot be known. */
+bool shm_process_stopped(const struct shm *shm, uint32_t process);
 
 /* Looks at every process entry; drops what the dead held and wakes who waited for it. Lanes with blocks
  * reserved become SHM_LANE_RESIDUE, for fs. Returns how many processes were found dead. Called with no

@@ -43,6 +43,8 @@ struct sync_engine {
     bool counts;        /* pins are counts: nobody knows whose they are */
     bool looks_again;   /* the walk counts only what is not 0, then reads the entry again */
     bool may_sleep;     /* enter() may */
+    /* On a slow path of each thread that pins, before its first enter() can do; null: nothing is needed. */
+    void (*join)(void);
     /* Around the walk of a pin; both null: nothing is needed. enter: a number for leave(); -EAGAIN: it would have
      * to sleep and may not, or this thread cannot yet. */
     int (*enter)(struct shm *shm, struct shm_lane *lane, bool nowait);

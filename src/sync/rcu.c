@@ -41,21 +41,19 @@ static void make_key(void)
     HF_BUG_ON(pthread_key_create(&key, thread_ends) != 0);
 }
 
-/* Takes a lock, which a signal handler may not: there the pin takes the slow path, or is refused. */
-static bool take_part(void)
+static void rcu_join(void)
 {
     pthread_once(&key_once, make_key);
-    if (pthread_setspecific(key, &registered))
-        return false;
+    if (registered || pthread_setspecific(key, &registered))
+        return;
     urcu_memb_register_thread();
     registered = true;
-    return true;
 }
 
 static int rcu_enter(struct shm *shm, struct shm_lane *lane, bool nowait)
 {
-    (void)shm, (void)lane;
-    if (__builtin_expect(!registered, 0) && (nowait || !take_part()))
+    (void)shm, (void)lane, (void)nowait;
+    if (__builtin_expect(!registered, 0))
         return -EAGAIN;
     urcu_memb_read_lock();
     return 0;
@@ -82,6 +80,7 @@ const struct sync_engine sync_rcu = {
     .name = "rcu",
     .one_process = true,
     .counts = true,
+    .join = rcu_join,
     .enter = rcu_enter,
     .leave = rcu_leave,
     .zapped = rcu_zapped,

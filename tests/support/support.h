@@ -125,6 +125,21 @@ extern const struct hf_policy test_wait, test_nowait, test_detach;
 struct hf_policy test_deadline_ms(uint64_t ms);
 struct hf_policy test_deadline_detach_ms(uint64_t ms);
 
+/* ----------------------------------------------------------------------------- engines --- */
+
+/* What a test may expect of an engine; nothing here is about how it works. */
+struct test_engine {
+    const char *name;
+    bool one_process;   /* only in an anonymous pool */
+    bool knows_holders; /* shows who holds a pin, detaches, sees a thread's own pins */
+    bool racy;          /* reuses blocks under pins */
+};
+const struct test_engine *test_engine(const char *name);
+/* A pool of its own for the engine: FOLDER/name, or an anonymous one when that is all it does or name
+ * is null. */
+struct hf_pool *test_engine_pool(const struct test_engine *engine, const char *name,
+                                 uint64_t pool_bytes);
+
 /* ---------------------------------------------------------------- processes, threads, time --- */
 
 /* A child that runs body(arg) and ends with 0; it dies with its parent. */

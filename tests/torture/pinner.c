@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The pinner. It pins where a changer is about to be, looks at the memory several times, and lets
- * go. Before most pins it stores to cold memory: the slot's store then waits behind those in the
- * store buffer, which widens the window in which an unfenced walk reads old entries. That is the
- * caller's behaviour, not the protocol's.
+ * go. Two spells take turns. In a steady one it stores to cold memory before most pins: the slot's store
+ * then waits behind those in the store buffer, which widens the window in which an unfenced walk reads
+ * old entries. In a hasty one it pins without a pause, is stopped again and again wherever it is, and
+ * looks at what it got when a stop came in between. Both are the caller's behaviour, not the protocol's.
  */
 #include "torture.h"
 
@@ -17,12 +18,16 @@
 #define COLD_LINES (UINT64_C(1) << 20)
 #define COLD_STORES 50
 #define COLD_STRIDE 5003
+#define SPELL_NS 50000000
+#define SPELL_PINS 64 /* and then a look at the clock */
+#define HASTY_PINS 200
 
 struct pinner {
     struct torturer *self;
     struct hf_file *files[TORTURE_FILES];
     uint32_t generation[TORTURE_FILES];
     unsigned char *cold;
+    bool hasty;
     uint64_t pins, refused, looks;
 };
 
@@ -64,11 +69,12 @@ static void fill_store_buffer(struct pinner *pinner)
         cold[at * COLD_LINE] = 1;
 }
 
-/* Looks until the time is over; what it saw is counted, the worst ends it. */
+/* Looks until the time is over; what it saw is counted, the worst ends it. After a stop it takes its time:
+ * if the block was freed meanwhile, it is about to be reused. */
 static void look_in_place(struct pinner *pinner, const void *memory, uint64_t place)
 {
     struct torture *torture = pinner->self->torture;
-    uint64_t hold_ns = test_chance(&pinner->self->rng, 5) ? 60000 : 8000;
+    uint64_t hold_ns = pinner->hasty || test_chance(&pinner->self->rng, 5) ? 60000 : 8000;
     uint64_t until = test_now_ns() + 2000 + test_below(&pinner->self->rng, hold_ns);
     bool marked = false;
 
@@ -98,33 +104,81 @@ static uint64_t choose_place(struct pinner *pinner)
         &self->torture->hot[test_below(&self->rng, options->processes * options->changers)]);
 }
 
-static void pin_once(struct pinner *pinner)
+static bool refused(int rc)
 {
-    struct torturer *self = pinner->self;
-    uint64_t chosen = choose_place(pinner), place = chosen & ~TORTURE_CALM;
-    struct hf_file *file = current_file(pinner, torture_place_file(place));
-    uint32_t flags = test_chance(&self->rng, 60) ? HF_PIN_NOWAIT : 0;
-    bool hurried =
-        chosen != place && test_chance(&self->rng, 85); /* a file gets its bias by being pinned */
+    return rc == -EAGAIN || rc == -EFAULT || rc == -ENOSPC || rc == -EINTR;
+}
+
+/* False when it was refused. `look`: also when no stop came in between. */
+static bool pin_place(struct pinner *pinner, struct hf_file *file, uint64_t place, uint32_t flags,
+                      bool look)
+{
+    unsigned disturbed = torture_disturbed;
     struct iovec iov;
     struct hf_pin pin;
-    int rc;
+    int rc = hf_pin(file, torture_place_off(place), TEST_PAGE, flags, &iov, 1, &pin);
 
-    drop_stale_file(pinner, (unsigned)(pinner->pins % TORTURE_FILES));
-    if (!file)
-        return;
-    if (!hurried && test_chance(&self->rng, 80))
-        fill_store_buffer(pinner);
-    rc = hf_pin(file, torture_place_off(place), TEST_PAGE, flags, &iov, 1, &pin);
-    if (rc == -EAGAIN || rc == -EFAULT || rc == -ENOSPC) {
+    if (refused(rc)) {
         pinner->refused++;
-        return;
+        return false;
     }
     EXPECT_EQ(rc, 1);
-    if (!hurried)
+    if (look || torture_disturbed != disturbed)
         look_in_place(pinner, iov.iov_base, place);
     EXPECT_EQ(hf_unpin(&pin), 0);
     pinner->pins++;
+    return true;
+}
+
+/* The first pin fills the entry; then nothing but the fast path, until it is taken away. */
+static void pin_hastily(struct pinner *pinner, struct hf_file *file, uint64_t place)
+{
+    unsigned disturbed = torture_disturbed;
+    uint32_t flags = 0;
+
+    for (unsigned i = 0; i < HASTY_PINS && torture_disturbed == disturbed; i++) {
+        if (!pin_place(pinner, file, place, flags, false))
+            return;
+        flags = HF_PIN_NOWAIT;
+    }
+}
+
+static void pin_steadily(struct pinner *pinner, struct hf_file *file, uint64_t place, bool calm)
+{
+    struct test_rng *rng = &pinner->self->rng;
+    uint32_t flags = test_chance(rng, 60) ? HF_PIN_NOWAIT : 0;
+    bool hurried = calm && test_chance(rng, 85); /* a file gets its bias by being pinned */
+
+    if (!hurried && test_chance(rng, 80))
+        fill_store_buffer(pinner);
+    pin_place(pinner, file, place, flags, !hurried);
+}
+
+static void pin_once(struct pinner *pinner)
+{
+    uint64_t chosen = choose_place(pinner), place = chosen & ~TORTURE_CALM;
+    struct hf_file *file;
+
+    drop_stale_file(pinner, (unsigned)(pinner->pins % TORTURE_FILES));
+    file = current_file(pinner, torture_place_file(place));
+    if (file && pinner->hasty)
+        pin_hastily(pinner, file, place);
+    else if (file)
+        pin_steadily(pinner, file, place, chosen != place);
+}
+
+static void pin_for_a_spell(struct pinner *pinner)
+{
+    const struct torture *torture = pinner->self->torture;
+    uint64_t until = test_now_ns() + SPELL_NS;
+
+    pinner->hasty = test_chance(&pinner->self->rng, 50);
+    torture_disturb(pinner->hasty);
+    do {
+        for (unsigned i = 0; i < SPELL_PINS && !test_peek(&torture->stop); i++)
+            pin_once(pinner);
+    } while (test_now_ns() < until && !test_peek(&torture->stop));
+    torture_disturb(false);
 }
 
 void *torture_pinner(void *torturer)
@@ -137,8 +191,10 @@ void *torture_pinner(void *torturer)
     memset(pinner->cold, 1, COLD_LINES * COLD_LINE);
     torture = pinner->self->torture;
     torture_stay_on_cpu(pinner->self->number);
+    torture_disturb_open();
     while (!test_peek(&torture->stop))
-        pin_once(pinner);
+        pin_for_a_spell(pinner);
+    torture_disturb_close();
     for (unsigned i = 0; i < TORTURE_FILES; i++)
         if (pinner->files[i])
             EXPECT_EQ(hf_close(pinner->files[i]), 0);

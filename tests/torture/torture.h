@@ -18,7 +18,7 @@
 struct torture_options {
     unsigned processes, pinners, changers; /* the last two in each process */
     unsigned seconds;
-    const char *engine; /* null: the default */
+    const struct test_engine *engine;
     unsigned broken;    /* HF_LAB_* bits, in lab builds */
     bool expect_caught; /* succeed when a reused block was seen, and stop then */
 };
@@ -78,6 +78,13 @@ struct torturer {
 };
 void *torture_pinner(void *torturer);
 void *torture_changer(void *torturer);
+
+/* Stops the calling thread again and again, wherever it is, until it is called off (scheduling.c). */
+void torture_disturb_open(void);
+void torture_disturb(bool on);
+void torture_disturb_close(void);
+/* How often this thread was stopped. */
+extern _Thread_local volatile unsigned torture_disturbed;
 
 /* Keeps the thread on one of the machine's processors. */
 void torture_stay_on_cpu(unsigned number);

@@ -8,7 +8,7 @@
 
 #define HOLDS 1000u
 
-struct held {
+struct kept {
     uint32_t hold;
     uint64_t key;
 };
@@ -45,7 +45,7 @@ static unsigned found(struct shm *shm, struct shm_vnode *vnode, uint64_t first, 
     return hits;
 }
 
-static unsigned expected(const struct shm *shm, const struct held *held, uint64_t first,
+static unsigned expected(const struct shm *shm, const struct kept *held, uint64_t first,
                          uint64_t last)
 {
     unsigned hits = 0;
@@ -63,14 +63,14 @@ static void random_holds(void **state)
     struct shm *shm = *state;
     const char *given = getenv("HF_SEED");
     unsigned seed = given ? (unsigned)atoi(given) : (unsigned)time(NULL);
-    static struct held held[HOLDS];
+    static struct kept held[HOLDS];
     struct shm_vnode *vnode;
     uint64_t generation = 1;
 
     print_message("HF_SEED=%u\n", seed);
     assert_int_equal(shm_vnode_get(shm, 7, &vnode), 0);
     for (int round = 0; round < 20000; round++) {
-        struct held *one = &held[(unsigned)rand_r(&seed) % HOLDS];
+        struct kept *one = &held[(unsigned)rand_r(&seed) % HOLDS];
         uint64_t first = (unsigned)rand_r(&seed) % 10000,
                  last = first + (unsigned)rand_r(&seed) % 50;
 

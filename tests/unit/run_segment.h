@@ -15,7 +15,12 @@
 static inline int open_segment(void **state)
 {
     static const uint8_t uuid[16] = "unit test";
-    const struct shm_limits limits = {8, 16, 64, 4096, 4096, 1 << 20};
+    const struct shm_limits limits = {.processes = 8,
+                                      .lanes = 16,
+                                      .vnodes = 64,
+                                      .holds = 4096,
+                                      .nodes = 4096,
+                                      .limit_blocks = 1 << 20};
     struct shm_attach at = {.lock_fd = -1, .first = true, .anonymous = true};
     struct shm *shm;
 

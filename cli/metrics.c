@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The verb metrics: the state of a pool in Prometheus' text exposition format, version 0.0.4. All is
+ * read first and printed afterwards, so that what comes out is whole or nothing. Base units: bytes
+ * and seconds, the latter written from nanoseconds as decimals, without rounding.
+ */
+#include "cli.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+struct metrics {
+    const char *path;
+    struct hf_pool_info info;
+    struct hf_stats stats;
+    struct cli_pins pins;
+    bool knows_pins; /* the engine knows who holds */
+};
+
+/* What the format escapes in a value; a byte that is no UTF-8 becomes U+FFFD. */
+static void put_label_value(const char *text)
+{
+    putchar('"');
+    while (*text != '\0') {
+        int len = cli_utf8_len(text);
+
+        if (len == 0) {
+            fputs("\xef\xbf\xbd", stdout);
+            len = 1;
+        } else if (*text == '\n') {
+            fputs("\\n", stdout);
+        } else if (*text == '"' || *text == '\\') {
+            printf("\\%c", *text);
+        } else {
+            fwrite(text, 1, (size_t)len, stdout);
+        }
+        text += len;
+    }
+    putchar('"');
+}
+
+static void put_family(const char *name, const char *type, const char *help)
+{
+    printf("# HELP holdfast_%s %s\n# TYPE holdfast_%s %s\n", name, help, name, type);
+}
+
+/* Up to the value; `labels` is what stands behind the pool's, with its comma. */
+static void begin_sample(const struct metrics *metrics, const char *name, const char *labels)
+{
+    printf("holdfast_%s{pool=", name);
+    put_label_value(metrics->path);
+    printf("%s} ", labels);
+}
+
+static void put_sample(const struct metrics *metrics, const char *name, const char *labels,
+                       uint64_t value)
+{
+    begin_sample(metrics, name, labels);
+    printf("%" PRIu64 "\n", value);
+}
+
+#define SECONDS "%" PRIu64 ".%09" PRIu64
+#define SECONDS_OF(ns) (ns) / UINT64_C(1000000000), (ns) % UINT64_C(1000000000)
+
+static void put_gauge(const struct metrics *metrics, const char *name, const char *help,
+                      uint64_t value)
+{
+    put_family(name, "gauge", help);
+    put_sample(metrics, name, "", value);
+}
+
+static void put_gauge_ns(const struct metrics *metrics, const char *name, const char *help,
+                         uint64_t ns)
+{
+    put_family(name, "gauge", help);
+    begin_sample(metrics, name, "");
+    printf(SECONDS "\n", SECONDS_OF(ns));
+}
+
+static void put_counter(const struct metrics *metrics, const char *name, const char *help,
+                        uint64_t value)
+{
+    put_family(name, "counter", help);
+    put_sample(metrics, name, "", value);
+}
+
+static void put_info(const struct metrics *metrics)
+{
+    const struct hf_pool_info *info = &metrics->info;
+    char uuid[CLI_UUID_TEXT], labels[192];
+
+    snprintf(labels, sizeof(labels),
+             ",uuid=\"%s\",engine=\"%s\",media=\"%s\",durability=\"%s\",version=\"%s\"",
+             cli_uuid_text(uuid, info->uuid), info->engine, info->media,
+             info->flags & HF_POOL_DURABLE ? "durable" : "memory", hf_version());
+    put_family("pool_info", "gauge", "What the pool is made of; always 1.");
+    put_sample(metrics, "pool_info", labels, 1);
+}
+
+static void put_space(const struct metrics *metrics)
+{
+    const struct hf_pool_info *info = &metrics->info;
+
+    put_gauge(metrics, "pool_bytes", "Memory for blocks.", info->pool_bytes);
+    put_gauge(metrics, "used_bytes", "Blocks in files.", cli_used_bytes(info));
+    put_gauge(metrics, "free_bytes", "Blocks in no file, not detached.", info->free_bytes);
+    put_gauge(metrics, "detached_bytes", "Blocks that left their file and are still held.",
+              info->detached_bytes);
+    put_gauge(metrics, "limit_bytes", "How far the pool can grow.", info->limit_bytes);
+    put_gauge(metrics, "inodes", "Files, directories and links.", info->inodes);
+}
+
+static void put_users(const struct metrics *metrics)
+{
+    const struct hf_pool_info *info = &metrics->info;
+
+    put_gauge(metrics, "processes", "Processes attached.", info->processes);
+    put_gauge(metrics, "processes_max", "Processes that can be attached at once.",
+              info->max_processes);
+    put_gauge(metrics, "threads", "Threads that use the pool.", info->threads);
+    put_gauge(metrics, "threads_max", "Threads that can use the pool at once.", info->max_threads);
+    put_gauge(metrics, "open_files", "Files open, all processes together.", info->files);
+    put_gauge(metrics, "open_files_max", "Files that can be open at once.", info->max_files);
+    put_gauge(metrics, "leases", "Leases, and pins beyond the slots of a thread.", info->leases);
+    put_gauge(metrics, "leases_max", "Leases that there can be at once.", info->max_leases);
+}
+
+static void put_counters(const struct metrics *metrics)
+{
+    const struct hf_stats *stats = &metrics->stats;
+
+    put_counter(metrics, "layout_changes_total", "Layout changes begun.", stats->changes);
+    put_counter(metrics, "timeouts_total",
+                "Layout changes that gave up: deadline, busy, deadlock or cancelled.",
+                stats->timeouts);
+    put_counter(metrics, "deadlocks_total",
+                "Layout changes ended because they waited for each other in a circle.",
+                stats->deadlocks);
+    put_counter(metrics, "detaches_total", "Layout changes that detached blocks.", stats->detaches);
+    put_counter(metrics, "recalls_total", "Leases that layout changes asked for.", stats->recalls);
+    put_counter(metrics, "reaped_pins_total", "Pins of dead processes dropped.", stats->reaped);
+    put_counter(metrics, "slow_pins_total", "Pins that left the fast path.", stats->pins_slow);
+    put_counter(metrics, "gate_waits_total", "Pins and faults that waited at a gate.",
+                stats->gate_waits);
+    put_counter(metrics, "faults_total", "Page table entries filled.", stats->faults);
+    put_counter(metrics, "barriers_total", "Heavy barriers paid.", stats->barriers);
+}
+
+/* The last bucket of the library has no upper bound. The count is that of the buckets, so that the two agree. */
+static void put_waits(const struct metrics *metrics)
+{
+    const struct hf_stats *stats = &metrics->stats;
+    uint64_t count = 0;
+    char label[48];
+
+    put_family("wait_seconds", "histogram", "How long layout changes waited for pins.");
+    for (int i = 0; i < HF_WAIT_BUCKETS - 1; i++) {
+        const uint64_t longest_ns = (UINT64_C(2) << i) - 1;
+
+        count += stats->wait_log2_ns[i];
+        snprintf(label, sizeof(label), ",le=\"" SECONDS "\"", SECONDS_OF(longest_ns));
+        put_sample(metrics, "wait_seconds_bucket", label, count);
+    }
+    count += stats->wait_log2_ns[HF_WAIT_BUCKETS - 1];
+    put_sample(metrics, "wait_seconds_bucket", ",le=\"+Inf\"", count);
+    begin_sample(metrics, "wait_seconds_sum", "");
+    printf(SECONDS "\n", SECONDS_OF(stats->wait_ns_total));
+    put_sample(metrics, "wait_seconds_count", "", count);
+    put_gauge_ns(metrics, "wait_longest_seconds", "The longest that a layout change has waited.",
+                 stats->wait_ns_max);
+}
+
+/* A sample for each combination that there can be, also of no pins, so that none comes and goes. */
+static void put_pins(const struct metrics *metrics)
+{
+    struct cli_pin_counts counts;
+    char labels[96];
+
+    cli_pins_count(&metrics->pins, &counts);
+    put_family("pins", "gauge", "Pins and leases, by kind, state and who touches the memory.");
+    for (int kind = 0; kind < CLI_PIN_KINDS; kind++) {
+        for (int state = 0; state < CLI_PIN_STATES; state++) {
+            if (kind == CLI_PINS && state == CLI_PIN_RECALLED)
+                continue;
+            for (int purpose = 0; purpose < CLI_PURPOSES; purpose++) {
+                snprintf(labels, sizeof(labels), ",kind=\"%s\",state=\"%s\",purpose=\"%s\"",
+                         cli_kind_words[kind], cli_state_words[state], cli_purpose_words[purpose]);
+                put_sample(metrics, "pins", labels, counts.of[kind][state][purpose]);
+            }
+        }
+    }
+    put_gauge(metrics, "layout_changes_waiting", "Layout changes that wait now.", counts.waiting);
+    put_gauge_ns(metrics, "layout_change_oldest_wait_seconds",
+                 "How long the first of those that wait now has waited.", counts.longest_wait_ns);
+    put_gauge_ns(metrics, "lease_oldest_seconds", "Age of the oldest lease.",
+                 counts.oldest_lease_ns);
+}
+
+/* An engine that counts has no list of pins: then there are no samples of them either. */
+static int read_metrics(struct hf_pool *pool, struct metrics *metrics)
+{
+    int rc = hf_pool_info(pool, &metrics->info);
+
+    if (rc == 0)
+        rc = hf_stats(pool, &metrics->stats);
+    if (rc != 0)
+        return rc;
+    rc = cli_pins_read(pool, &metrics->pins);
+    metrics->knows_pins = rc == 0;
+    return rc == -EOPNOTSUPP ? 0 : rc;
+}
+
+static void put_metrics(const struct metrics *metrics)
+{
+    put_info(metrics);
+    put_space(metrics);
+    put_users(metrics);
+    put_counters(metrics);
+    put_waits(metrics);
+    if (metrics->knows_pins)
+        put_pins(metrics);
+}
+
+static int metrics_run(int count, char **operands)
+{
+    struct metrics metrics = {.path = operands[0],
+                              .info.size = sizeof(metrics.info),
+                              .stats.size = sizeof(metrics.stats)};
+    struct hf_pool *pool;
+    int status = cli_pool_open(operands[0], HF_OPEN_RDONLY, &pool);
+    int rc;
+
+    (void)count;
+    if (status != EX_OK)
+        return status;
+    rc = read_metrics(pool, &metrics);
+    if (rc != 0)
+        status = cli_fail(operands[0], rc);
+    else
+        put_metrics(&metrics);
+    cli_pins_free(&metrics.pins);
+    return cli_pool_close(pool, operands[0], status);
+}
+
+const struct cli_verb cli_verb_metrics = {
+    .name = "metrics",
+    .operands = "POOL",
+    .summary = "print what there is to measure, in Prometheus' text format",
+    .operands_min = 1,
+    .operands_max = 1,
+    .run = metrics_run,
+};

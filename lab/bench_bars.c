@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* What the project promises itself, and what became of it. A bar whose rows were not measured says so. */
+#include "bench.h"
+
+#include <string.h>
+
+/* `row` is measured beside another row; beside the best of the rows whose keys begin with `beside`,
+ * when that ends with a dot; or in its own unit. */
+struct bar {
+    const char *text, *row, *beside;
+    bool at_least;
+    double limit;
+};
+
+static const struct bar bars[] = {
+    {"pin+unpin of a present page, biased: at most 6 ns", "pin.hot.1.slots", NULL, false, 6},
+    {"the same, unbiased: at most 12 ns", "pin.hot.1.slots-fenced", NULL, false, 12},
+    {"two threads on one page, biased: at most 1.3 times one", "pin.hot.2.slots", "pin.hot.1.slots",
+     false, 1.3},
+    {"the same, unbiased: at most 1.3 times one", "pin.hot.2.slots-fenced",
+     "pin.hot.1.slots-fenced", false, 1.3},
+    {"the same, biased: at least 5 times faster than refcount", "pin.hot.2.refcount",
+     "pin.hot.2.slots", true, 5},
+    {"... at least 8 times faster than srcu", "pin.hot.2.srcu", "pin.hot.2.slots", true, 8},
+    {"... at least 10 times faster than an LMDB read transaction", "pin.hot.2.lmdb",
+     "pin.hot.2.slots", true, 10},
+    {"a pin of 1 GiB on huge entries: at most 5000 ns", "pin.1GiB", NULL, false, 5000},
+    {"truncates beside an idle thread: at most 1.1 times unpatched", "truncate.idle.slots",
+     "truncate.idle.unpatched", false, 1.1},
+    {"... at most 1.1 times those that look for nobody", "truncate.idle.slots",
+     "truncate.idle.blind", false, 1.1},
+    {"... at least 4 times faster than tmpfs", "truncate.idle.tmpfs", "truncate.idle.slots", true,
+     4},
+    {"truncates beside a pinning thread: at most 1.3 times unpatched", "truncate.busy.slots",
+     "truncate.busy.unpatched", false, 1.3},
+    {"... at most 1.3 times those that look for nobody", "truncate.busy.slots",
+     "truncate.busy.blind", false, 1.3},
+    {"... at least 10 times faster than tmpfs", "truncate.busy.tmpfs", "truncate.busy.slots", true,
+     10},
+    {"pins beside a change each 10 us: at least 0.9 of the best engine", "mixed.pins.10us.slots",
+     "mixed.pins.10us.", true, 0.9},
+    {"... each 100 us", "mixed.pins.100us.slots", "mixed.pins.100us.", true, 0.9},
+    {"... each 1 ms", "mixed.pins.1ms.slots", "mixed.pins.1ms.", true, 0.9},
+    {"... each 10 ms", "mixed.pins.10ms.slots", "mixed.pins.10ms.", true, 0.9},
+    {"such a change, each 10 us: at most 1.1 times the best engine's", "mixed.change.10us.slots",
+     "mixed.change.10us.", false, 1.1},
+    {"... each 100 us", "mixed.change.100us.slots", "mixed.change.100us.", false, 1.1},
+    {"... each 1 ms", "mixed.change.1ms.slots", "mixed.change.1ms.", false, 1.1},
+    {"... each 10 ms", "mixed.change.10ms.slots", "mixed.change.10ms.", false, 1.1},
+    {"10,000 unrelated pins, same file: a truncate takes at most twice as long",
+     "unrelated.truncate.same.slots", "unrelated.truncate.none.slots", false, 2},
+    {"... by 8 threads", "unrelated.truncate.spread.slots", "unrelated.truncate.none.slots", false,
+     2},
+    {"... on other files", "unrelated.truncate.others.slots",
+     "unrelated.truncate.none-others.slots", false, 2},
+    {"... by 8 threads on other files", "unrelated.truncate.spread-others.slots",
+     "unrelated.truncate.none-others.slots", false, 2},
+    {"4 KiB random reads in 16 MiB, pinned: at least 3 times faster than pread",
+     "read.cached.tmpfs", "read.cached.holdfast", true, 3},
+    {"... in 256 MiB, more than the processor's cache", "read.random.tmpfs", "read.random.holdfast",
+     true, 3},
+};
+#define BARS (sizeof bars / sizeof bars[0])
+
+static bool only_in_lab(const char *engine)
+{
+    for (unsigned i = 0; i < BENCH_ENGINES; i++)
+        if (strcmp(bench_engines[i].name, engine) == 0)
+            return bench_engines[i].lab;
+    return false;
+}
+
+/* Of the engines that a pool can have. */
+static const struct bench_row *best_of(const char *start)
+{
+    const struct bench_row *best = NULL;
+
+    for (unsigned i = 0; i < bench.row_count; i++) {
+        const struct bench_row *row = &bench.rows[i];
+
+        if (strncmp(row->key, start, strlen(start)) != 0 || only_in_lab(row->key + strlen(start)))
+            continue;
+        if (!best || (row->more_is_better ? bench_median(row) > bench_median(best)
+                                          : bench_median(row) < bench_median(best)))
+            best = row;
+    }
+    return best;
+}
+
+static const struct bench_row *find_beside(const struct bar *bar)
+{
+    return bar->beside[strlen(bar->beside) - 1] == '.' ? best_of(bar->beside)
+                                                       : bench_find(bar->beside);
+}
+
+/* False: its rows were not measured. */
+static bool bar_value(const struct bar *bar, double *value)
+{
+    const struct bench_row *row = bench_find(bar->row);
+    const struct bench_row *beside = bar->beside ? find_beside(bar) : NULL;
+
+    if (!row || (bar->beside && !beside))
+        return false;
+    *value = beside ? bench_ratio(row, beside) : bench_median(row);
+    return true;
+}
+
+static bool bar_holds(const struct bar *bar, double value)
+{
+    return bar->at_least ? value >= bar->limit : value <= bar->limit;
+}
+
+static bool group_was_measured(const char *key)
+{
+    size_t len = strcspn(key, ".");
+
+    for (unsigned i = 0; i < bench.row_count; i++)
+        if (strlen(bench.rows[i].group) == len && strncmp(bench.rows[i].group, key, len) == 0)
+            return true;
+    return false;
+}
+
+void bench_print_bars(void)
+{
+    char text[LAB_TEXT];
+    double value;
+
+    puts("bars:");
+    for (size_t i = 0; i < BARS; i++) {
+        if (bar_value(&bars[i], &value))
+            printf("  %-74s %9s  %s\n", bars[i].text, bench_number_text(text, value),
+                   bar_holds(&bars[i], value) ? "holds" : "MISSED");
+        else if (group_was_measured(bars[i].row))
+            printf("  %-74s %9s  not measured\n", bars[i].text, "");
+    }
+}
+
+void bench_print_json_bars(void)
+{
+    double value;
+
+    printf("  \"bars\": [\n");
+    for (size_t i = 0; i < BARS; i++) {
+        printf("    {\"row\": \"%s\", \"text\": ", bars[i].row);
+        lab_json_string(stdout, bars[i].text);
+        printf(", \"limit\": %g, \"measured\": ", bars[i].limit);
+        if (bar_value(&bars[i], &value))
+            printf("%.6g, \"holds\": %s}", value, bar_holds(&bars[i], value) ? "true" : "false");
+        else
+            printf("null, \"holds\": null}");
+        puts(i + 1 < BARS ? "," : "");
+    }
+    puts("  ]");
+}

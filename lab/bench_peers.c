@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What else there is to hold a page while somebody may take it away: each finds the page, makes sure
+ * that it stays, puts its place into an iovec, and lets it go. The page table is an array, so the
+ * finding costs the peers next to nothing. Counts lie a cache line apart, as in the kernel's struct page.
+ */
+#include "bench.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <lmdb.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <urcu/urcu-memb.h>
+
+#define BETWEEN 64u /* looks at *stop */
+/* Of LMDB's table: a read begins at the root of all that a store holds, so it holds what the pools
+ * of the other rows have room for. */
+#define TABLE_PAGES UINT64_C(16384)
+
+struct page {
+    _Alignas(64) uint64_t count; /* 1: in the file, and nobody holds it; 0: gone */
+    char *place;
+};
+
+static struct page *pages;
+static uint64_t page_count;
+static pthread_rwlock_t layout_lock;
+static MDB_env *env;
+static MDB_dbi table;
+static int fd = -1;
+
+static void must_lmdb(int rc, const char *what)
+{
+    if (rc)
+        lab_fail("%s: %s", what, mdb_strerror(rc));
+}
+
+/* What a thread works with. */
+struct peer_thread {
+    uint64_t page;
+    volatile struct iovec iov; /* written each time, as hf_pin() does */
+    MDB_txn *txn;
+    char buffer[LAB_PAGE];
+};
+
+static inline void held(struct peer_thread *self, void *place)
+{
+    self->iov.iov_base = place;
+    self->iov.iov_len = LAB_PAGE;
+}
+
+/* ------------------------------------------------------------------- one go of each ------ */
+
+static inline void once_rwlock(struct peer_thread *self)
+{
+    pthread_rwlock_rdlock(&layout_lock);
+    held(self, pages[self->page].place);
+    pthread_rwlock_unlock(&layout_lock);
+}
+
+/* The section protects the way to the page, the count the page. */
+static inline void once_rcu(struct peer_thread *self)
+{
+    struct page *page = &pages[self->page];
+
+    urcu_memb_read_lock();
+    held(self, __atomic_load_n(&page->place, __ATOMIC_ACQUIRE));
+    __atomic_fetch_add(&page->count, 1, __ATOMIC_ACQ_REL);
+    urcu_memb_read_unlock();
+    __atomic_fetch_sub(&page->count, 1, __ATOMIC_RELEASE);
+}
+
+static inline void once_count(struct peer_thread *self)
+{
+    struct page *page = &pages[self->page];
+    uint64_t count = __atomic_load_n(&page->count, __ATOMIC_RELAXED);
+
+    do {
+        if (count == 0)
+            lab_fail("a page has gone");
+    } while (!__atomic_compare_exchange_n(&page->count, &count, count + 1, true, __ATOMIC_ACQUIRE,
+                                          __ATOMIC_RELAXED));
+    held(self, page->place);
+    __atomic_fetch_sub(&page->count, 1, __ATOMIC_RELEASE);
+}
+
+static inline void once_lmdb(struct peer_thread *self)
+{
+    MDB_val key = {sizeof self->page, &self->page}, value;
+
+    must_lmdb(mdb_txn_renew(self->txn), "mdb_txn_renew");
+    must_lmdb(mdb_get(self->txn, table, &key, &value), "mdb_get");
+    held(self, value.mv_data);
+    mdb_txn_reset(self->txn);
+}
+
+static inline void once_pread(struct peer_thread *self)
+{
+    bench_must_host(pread(fd, self->buffer, LAB_PAGE, (off_t)(self->page * LAB_PAGE)), "pread");
+    held(self, self->buffer);
+}
+
+/* ------------------------------------------------------------------------ the loops ------ */
+
+#define LOOP(name, begin, end)                                                                     \
+    static uint64_t loop_##name(void *own_pages, unsigned thread, const uint64_t *stop)            \
+    {                                                                                              \
+        struct peer_thread self = {.page = own_pages ? thread * BENCH_OWN_STRIDE : 0};             \
+        uint64_t count = 0;                                                                        \
+                                                                                                   \
+        begin;                                                                                     \
+        do {                                                                                       \
+            for (unsigned i = 0; i < BETWEEN; i++)                                                 \
+                once_##name(&self);                                                                \
+            count += BETWEEN;                                                                      \
+        } while (!lab_peek(stop));                                                                 \
+        end;                                                                                       \
+        return count;                                                                              \
+    }
+
+static void begin_txn(MDB_txn **txn)
+{
+    must_lmdb(mdb_txn_begin(env, NULL, MDB_RDONLY, txn), "mdb_txn_begin");
+    mdb_txn_reset(*txn);
+}
+
+LOOP(rwlock, (void)0, (void)0)
+LOOP(rcu, urcu_memb_register_thread(), urcu_memb_unregister_thread())
+LOOP(count, (void)0, (void)0)
+LOOP(lmdb, begin_txn(&self.txn), mdb_txn_abort(self.txn))
+LOOP(pread, (void)0, (void)0)
+
+const struct bench_peer bench_peers[BENCH_PEERS] = {
+    {"rwlock", "pthread_rwlock, read lock", loop_rwlock},
+    {"urcu", "liburcu memb section, count", loop_rcu},
+    {"count", "shared count, CAS unless zero", loop_count},
+    {"lmdb", "LMDB read transaction", loop_lmdb},
+    {"pread", "pread, tmpfs, into a buffer", loop_pread},
+};
+
+/* --------------------------------------------------------------------- what they need ---- */
+
+static void make_file(void)
+{
+    char *map;
+
+    fd = open(bench.folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    bench_must_host(fd, "making a tmpfs file");
+    bench_must_host(fallocate(fd, 0, 0, (off_t)(page_count * LAB_PAGE)), "fallocate");
+    map = mmap(NULL, page_count * LAB_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED)
+        lab_fail("mmap: %s", strerror(errno));
+    pages = aligned_alloc(64, page_count * sizeof *pages);
+    if (!pages)
+        lab_fail("out of memory");
+    for (uint64_t i = 0; i < page_count; i++)
+        pages[i] = (struct page){.count = 1, .place = map + i * LAB_PAGE};
+}
+
+static void make_table(void)
+{
+    static char content[LAB_PAGE];
+    char path[PATH_MAX];
+    MDB_txn *txn;
+
+    snprintf(path, sizeof path, "%s/peer", bench.folder);
+    bench_must_host(mkdir(path, 0700), path);
+    must_lmdb(mdb_env_create(&env), "mdb_env_create");
+    must_lmdb(mdb_env_set_mapsize(env, 4 * TABLE_PAGES * LAB_PAGE), "mdb_env_set_mapsize");
+    must_lmdb(mdb_env_set_maxreaders(env, 1024), "mdb_env_set_maxreaders");
+    must_lmdb(mdb_env_open(env, path, MDB_NOSYNC | MDB_WRITEMAP, 0600), "mdb_env_open");
+    must_lmdb(mdb_txn_begin(env, NULL, 0, &txn), "mdb_txn_begin");
+    must_lmdb(mdb_dbi_open(txn, NULL, MDB_INTEGERKEY, &table), "mdb_dbi_open");
+    for (uint64_t i = 0; i < TABLE_PAGES; i++) {
+        MDB_val key = {sizeof i, &i}, value = {sizeof content, content};
+
+        must_lmdb(mdb_put(txn, table, &key, &value, MDB_APPEND), "mdb_put");
+    }
+    must_lmdb(mdb_txn_commit(txn), "mdb_txn_commit");
+}
+
+void bench_peers_begin(void)
+{
+    page_count = bench_pin_pages();
+    pthread_rwlock_init(&layout_lock, NULL);
+    make_file();
+    make_table();
+}
+
+void bench_peers_end(void)
+{
+    mdb_env_close(env);
+    munmap(pages[0].place, page_count * LAB_PAGE);
+    free(pages);
+    close(fd);
+    pthread_rwlock_destroy(&layout_lock);
+}

@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Searches all states of the models with Spin and prints a table; exit status 1 when a result is not the
+expected one.
+
+usage: run.py [--trace] [CASE ...]     a CASE names all that begin with it; --trace: the steps to what was found
+
+A case is an engine in a scene, whole or with one thing taken out or swapped (a broken twin, ENGINE--WHAT, named
+after the edge in docs/ORDERING.md where there is one). What can be found is listed at the top of dax.pml. A search
+that did not see all states counts as failed.
+"""
+import argparse
+import concurrent.futures
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+JOBS = 2
+MEMORY_MIB = 2000
+
+ENGINES = {
+    "slots": ("slots", ""),
+    "slots-fenced": ("slots", "FENCED_ONLY"),
+    "slots-membarrier": ("slots", "ALWAYS_BIASED"),
+    "refcount": ("counts", "REFCOUNT"),
+    "srcu": ("counts", "SRCU"),
+    "percpu-rwsem": ("counts", "PERCPU_RWSEM"),
+    "rcu": ("counts", "RCU"),
+    "unpatched": ("counts", "UNPATCHED"),
+}
+
+SCENES = {
+    # two pinners, two changes one after the other, of one page
+    "race": "PINNERS=2 CHANGES=1 BLOCKS=1 ROUNDS=2 PUNCHES=2",
+    # the same, while the bias comes back now and then
+    "rebias": "PINNERS=2 CHANGES=1 BLOCKS=1 ROUNDS=1 PUNCHES=2 REBIASES=1",
+    # holders write to the block
+    "touch": "PINNERS=2 CHANGES=1 BLOCKS=1 ROUNDS=1 PUNCHES=1 TOUCH",
+    # one pinner, two changes at once
+    "changes": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1",
+    # two threads hold a page each and pin the other's; both pages are being changed
+    "nested": "PINNERS=2 CHANGES=2 BLOCKS=2 ROUNDS=1 PUNCHES=1 NESTED OWN_PAGES OWN_RANGES",
+    # a thread holds one page and pins the other; one change of both is under way
+    "wide": "PINNERS=1 CHANGES=1 BLOCKS=2 ROUNDS=1 PUNCHES=2 NESTED WIDE",
+    # a thread pins one page, then the other, in the same slot of two words
+    "wander": "PINNERS=1 CHANGES=1 BLOCKS=2 ROUNDS=3 PUNCHES=2 WANDERS",
+    # two pages, one block: what is freed in one page is given to the other
+    "handed-on": "PINNERS=2 CHANGES=2 BLOCKS=1 ROUNDS=1 PUNCHES=1 OWN_PAGES OWN_RANGES",
+    # two files, each with a change; the pinner's is the first
+    "files": "PINNERS=1 CHANGES=2 BLOCKS=2 ROUNDS=1 PUNCHES=1 TWO_FILES OWN_RANGES",
+    # the pinner attaches meanwhile
+    "late": "PINNERS=1 CHANGES=1 BLOCKS=1 ROUNDS=2 PUNCHES=2 LATE",
+    # pinners that never stop, of the page that is changed
+    "stream": "PINNERS=2 CHANGES=1 BLOCKS=1 PUNCHES=1 STARVE FOREVER",
+    # one of them of the other page
+    "beside": "PINNERS=2 CHANGES=1 BLOCKS=2 PUNCHES=1 STARVE FOREVER OWN_PAGES",
+    # holding their own page they pin the other's
+    "nested-stream": "PINNERS=2 CHANGES=1 BLOCKS=2 PUNCHES=1 STARVE FOREVER NESTED OWN_PAGES",
+}
+
+CASES = []
+
+
+def case(engine, scene, expected="holds", twin="", flags=""):
+    name = f"{engine}--{twin}" if twin else engine
+    CASES.append((name, engine, scene, flags, expected))
+
+
+for scene in ("race", "rebias", "touch", "changes", "wide", "wander", "handed-on", "files", "late",
+              "stream", "beside"):
+    case("slots", scene)
+case("slots", "nested", flags="UNBIASED")
+case("slots", "race", "reuse", "PIN.SB-pinner", "NO_PIN_FENCE UNBIASED")
+case("slots", "race", "reuse", "PIN.SB-zap", "NO_ZAP_FENCE UNBIASED")
+case("slots", "race", "reuse", "PIN.SB-heavy", "NO_HEAVY")
+case("slots", "race", "reuse", "bias-first", "BIAS_FIRST")
+case("slots", "race", "reuse", "late-publish", "LATE_PUBLISH")
+# Benign: fence and barrier come after both words. The order is for who lists pins without a barrier.
+case("slots", "wander", "holds", "SLOT.PUB", "KEY_FIRST")
+case("slots", "touch", "torn", "UNPIN.DONE", "LET_GO_FIRST")
+case("slots", "race", "lost wake-up", "UNPIN.WAKE", "NO_WAIT_BARRIER UNBIASED")
+case("slots", "race", "lost wake-up", "seq-after-scan", "SEQ_AFTER_SCAN")
+case("slots", "rebias", "reuse", "BIAS.SET", "NO_REBIAS_FENCE")
+case("slots", "late", "reuse", "ATTACH.SB", "NO_ATTACH_FENCE")
+case("slots", "stream", "starvation", "GATE.RULE-open", "NOBODY_WAITS_AT_GATE UNBIASED")
+case("slots", "nested", "gate", "GATE.RULE-fill", "FILL_IN_GATE UNBIASED")
+case("slots", "nested", "deadlock", "GATE.RULE-holders", "HOLDERS_WAIT_AT_GATE UNBIASED")
+# A limit of the gate rule: who holds something else all the time is let through all the time.
+case("slots", "nested-stream", "starvation", flags="UNBIASED")
+
+for scene in ("race", "changes", "stream"):
+    case("slots-fenced", scene)
+case("slots-fenced", "race", "reuse", "PIN.SB-pinner", "NO_PIN_FENCE")
+case("slots-fenced", "race", "reuse", "PIN.SB-zap", "NO_ZAP_FENCE")
+case("slots-fenced", "race", "lost wake-up", "no-tick", "NO_TICK")
+
+for scene in ("race", "changes", "files", "stream"):
+    case("slots-membarrier", scene)
+case("slots-membarrier", "race", "reuse", "PIN.SB-heavy", "NO_HEAVY")
+case("slots-membarrier", "race", "lost wake-up", "UNPIN.WAKE", "NO_WAIT_BARRIER")
+# In slots the locked operation that clears the bias comes in between and does as well.
+case("slots-membarrier", "files", "reuse", "BARRIER.SHARE", "NO_SHARE_FENCE")
+
+
+def counting(engine):
+    for where in ("race", "touch", "changes", "nested", "wide", "handed-on", "files", "stream",
+                  "beside"):
+        case(engine, where)
+
+
+counting("refcount")
+case("refcount", "handed-on", "reuse", "COUNT.SB-second-look", "NO_SECOND_LOOK")
+case("refcount", "handed-on", "reuse", "count-frozen", "COUNT_FROZEN")
+# Benign on this machine: freezing is a locked operation on the word in which the pinner counts.
+case("refcount", "race", "holds", "COUNT.SB-zap", "NO_ZAP_FENCE")
+case("refcount", "touch", "torn", "COUNT.DONE", "LET_GO_FIRST")
+case("refcount", "race", "lost wake-up", "COUNT.WAKE-store", "WAITED_NOT_ATOMIC")
+case("refcount", "race", "lost wake-up", "COUNT.WAKE-look", "LOOK_BEFORE_WAITED")
+case("refcount", "stream", "starvation", "GATE.RULE-open", "NOBODY_WAITS_AT_GATE")
+case("refcount", "nested", "gate", "GATE.RULE-fill", "FILL_IN_GATE")
+case("refcount", "nested", "deadlock", "GATE.RULE-holders", "HOLDERS_WAIT_AT_GATE")
+case("refcount", "wide", "reuse", "freeze-once", "FREEZE_ONCE")
+
+counting("srcu")
+case("srcu", "race", "reuse", "SRCU.SB-enter", "NO_ENTER_FENCE")
+# The mutex goes too: taking it is a fence enough.
+case("srcu", "race", "reuse", "SRCU.SB-zap", "NO_ZAP_FENCE NO_GRACE_MUTEX")
+case("srcu", "race", "reuse", "no-first-wait", "NO_FIRST_WAIT")
+case("srcu", "race", "reuse", "no-second-wait", "NO_SECOND_WAIT")
+case("srcu", "beside", "starvation", "no-flip", "NO_FLIP")
+
+counting("percpu-rwsem")
+case("percpu-rwsem", "race", "reuse", "RWSEM.SB", "NO_HEAVY")
+case("percpu-rwsem", "race", "reuse", "unlock-before-zap", "UNLOCK_BEFORE_ZAP")
+
+counting("rcu")
+case("rcu", "race", "reuse", "no-synchronize", "NO_SYNCHRONIZE")
+
+case("unpatched", "race", "reuse")
+
+# What the search says, and what it means; the first that fits.
+FOUND = [
+    (r"^pan:\d+: assertion violated .*life\[", "torn"),
+    (r"^pan:\d+: assertion violated .*(held\[where|where\[)", "reuse"),
+    (r"^pan:\d+: assertion violated .*asleep", "lost wake-up"),
+    (r"^pan:\d+: assertion violated .*stores\[", "gate"),
+    (r"^pan:\d+: invalid end state", "deadlock"),
+    (r"^pan:\d+: acceptance cycle", "starvation"),
+    (r"max search depth too small|out of memory|not completed", "search not complete"),
+    (r"errors: 0$", "holds"),
+]
+
+
+def result_of(text):
+    for pattern, meaning in FOUND:
+        if re.search(pattern, text, flags=re.M):
+            return meaning
+    return "not understood"
+
+
+def call(command, folder):
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return run.stdout + run.stderr
+
+
+def search(name, engine, scene, flags, trace):
+    """The result, the number of states, the steps to what was found."""
+    model, engine_flags = ENGINES[engine]
+    defines = [f"-D{flag}" for flag in f"{engine_flags} {SCENES[scene]} {flags}".split()]
+    stream = "STARVE" in SCENES[scene]
+    with tempfile.TemporaryDirectory(prefix="holdfast-model-") as folder:
+        text = call(["spin", *defines, "-a", os.path.join(HERE, f"{model}.pml")], folder)
+        kind = ["-DNFAIR=3"] if stream else ["-DSAFETY"]
+        text += call(["gcc", "-O2", "-w", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MIB}", *kind, "-o", "pan",
+                      "pan.c"], folder)
+        if not os.path.exists(os.path.join(folder, "pan")):
+            sys.exit(f"model: {name} does not compile:\n{text}")
+        text = call(["./pan", "-m1000000", "-w22", *(["-a", "-f"] if stream else [])], folder)
+        states = re.search(r"^ *([\d.e+]+) states, stored", text, flags=re.M)
+        result = result_of(text)
+        steps = ""
+        if trace and result != "holds":
+            steps = call(["./pan", "-r", "-n"], folder)
+    return result, int(float(states.group(1))) if states else 0, steps
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Search all states of the models.")
+    parser.add_argument("--trace", action="store_true", help="print the steps to what was found")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="all that begin with it")
+    options = parser.parse_args()
+    chosen = [row for row in CASES
+              if not options.cases or any(row[0].startswith(name) for name in options.cases)]
+    began = time.monotonic()
+    wrong = 0
+
+    print(f"{'case':36} {'scene':13} {'states':>9}  {'result':20} expected")
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        rows = pool.map(lambda row: search(*row[:4], options.trace), chosen)
+        for (name, _, scene, _, expected), (result, states, steps) in zip(chosen, rows):
+            mark = "" if result == expected else "   <-- not as expected"
+            wrong += result != expected
+            print(f"{name:36} {scene:13} {states:>9}  {result:20} {expected}{mark}", flush=True)
+            if steps:
+                print(steps)
+    print(f"model: {len(chosen)} cases, {wrong} not as expected, "
+          f"{time.monotonic() - began:.0f} s")
+    return 1 if wrong or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

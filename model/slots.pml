@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The slots engines: slots (the file starts biased or not, as it likes), slots-fenced (-DFENCED_ONLY: never biased,
+ * no heavy barrier anywhere; who waits looks again at any time) and slots-membarrier (-DALWAYS_BIASED). Steps and
+ * edges are those of docs/ORDERING.md.
+ *
+ * A slot is one word here, for each pinner and page: 1 is a live key. With -DWANDERS it is what it is in the source, a
+ * key and a range, and the pinner uses the same one for both pages in turn. The bias comes back through a pinner that
+ * has fenced, and through one more thread that may do it at any time, as often as REBIASES says.
+ *
+ * -DTWO_FILES: each page is a file of its own, with its mutex and bias, and changes share heavy barriers.
+ * -DLATE: the last pinner attaches while the others are at work.
+ */
+#ifndef REBIASES
+#define REBIASES 0
+#endif
+#define OTHERS (REBIASES > 0)
+#define THREADS (PINNERS + CHANGES + OTHERS)
+
+#ifdef TWO_FILES
+#define FILE(page) (page)
+#else
+#define FILE(page) 0
+#endif
+#define LAYOUT(page) (FILE(page))
+#define BIAS(page) (2 + FILE(page))
+#define WAITERS(page) (4 + FILE(page)) /* mask of pages: the span that somebody waits for */
+#define DRAIN_SEQ(page) (6 + FILE(page))
+#define ENTRY(page) (8 + (page))
+#ifdef WANDERS
+#define KEY(pinner, page) (10 + 2 * (pinner))
+#define RANGE(pinner) (11 + 2 * (pinner))
+#else
+#define KEY(pinner, page) (10 + 2 * (pinner) + (page))
+#endif
+#define ATTACHED 16 /* the last pinner */
+#define BARRIER 17  /* mutex */
+#define BEGUN 18
+#define DONE 19
+#define DATA(block) (19 + (block))
+#define WORDS 22
+
+byte life[3]; /* of a block: how often it was freed */
+#ifdef TOUCH
+#define LANDED(w, v) assert(w <= DATA(0) || v == life[w - DATA(0)])
+#else
+#define LANDED(w, v) skip
+#endif
+#ifdef FENCED_ONLY
+#ifndef NO_TICK
+#define TICK true
+#endif
+#endif
+
+#include "tso.pml"
+
+byte rebiases = REBIASES;
+
+#define PINNER_LOCALS bool biased, unbiased_before;
+#define CHANGE_LOCALS byte forced, p, seq, number; bool busy;
+
+/* BIAS.SET/p */
+inline rebias(page)
+{
+    fence();
+    store(BIAS(page), 1);
+#ifndef NO_REBIAS_FENCE
+    fence()
+#endif
+}
+
+/* P2 */
+inline read_bias(page)
+{
+    biased = LOAD(BIAS(page))
+}
+
+/* PIN.SB/p */
+inline order(page)
+{
+#ifndef NO_PIN_FENCE
+    if
+    :: !biased -> fence(); unbiased_before = true
+    :: else
+    fi
+#else
+    unbiased_before = !biased
+#endif
+}
+
+/* P1: SLOT.PUB/p */
+inline publish(page)
+{
+#ifndef WANDERS
+    store(KEY(me, page), 1)
+#elif defined(KEY_FIRST)
+    store(KEY(me, page), 1);
+    store(RANGE(me), page)
+#else
+    store(RANGE(me), page);
+    store(KEY(me, page), 1)
+#endif
+}
+
+/* P3 */
+inline walk(page, block)
+{
+    atomic {
+        block = LOAD(ENTRY(page));
+        if
+        :: block -> take(page, block)
+        :: else
+        fi
+    }
+}
+
+inline pin_fast(page, block)
+{
+#if REBIASES
+    if
+    :: atomic { unbiased_before && rebiases -> rebiases--; unbiased_before = false }; rebias(page)
+    :: true
+    fi;
+#endif
+#if defined(BIAS_FIRST)
+    read_bias(page); publish(page); order(page); walk(page, block);
+#elif defined(LATE_PUBLISH)
+    walk(page, block); publish(page); read_bias(page); order(page);
+#else
+    publish(page); read_bias(page); order(page); walk(page, block);
+#endif
+    if
+    :: block == 0 -> leave(page) /* P4 */
+    :: else
+    fi
+}
+
+/* Under the mutex. */
+inline publish_locked(page, block)
+{
+    publish(page);
+    read_bias(page);
+    order(page);
+    d_step { take(page, block) }
+}
+
+inline thaw(block)
+{
+    skip
+}
+
+/* U2, U3. UNPIN.WAKE/p: no fence here. */
+inline wake(page)
+{
+    seen = LOAD(WAITERS(page));
+    if
+    :: seen & (1 << (page)) ->
+        atomic { FENCED; memory[DRAIN_SEQ(page)]++ };
+        futex_wake(DRAIN_SEQ(page))
+    :: else
+    fi
+}
+
+/* U1 to U3 */
+inline leave(page)
+{
+    store(KEY(me, page), 0);
+    wake(page)
+}
+
+inline unpin(page, block)
+{
+    atomic { store(KEY(me, page), 0); held[block]-- };
+    wake(page)
+}
+
+/* ATTACH.SB/p */
+inline pinner_comes()
+{
+#ifdef LATE
+    if
+    :: me == PINNERS - 1 ->
+        store(ATTACHED, 1);
+#ifndef NO_ATTACH_FENCE
+        fence()
+#endif
+    :: else
+    fi
+#else
+    skip
+#endif
+}
+
+#ifdef LATE
+#define ATTACHED_PINNERS (PINNERS - 1 + LOAD(ATTACHED))
+#define LATE_ONES ((1 - LOAD(ATTACHED)) << (PINNERS - 1))
+#else
+#define ATTACHED_PINNERS PINNERS
+#define LATE_ONES 0
+#endif
+
+/* ATTACH.SB/m: read after the fence. */
+inline one_barrier()
+{
+    fence();
+    forced = ALL_THREADS & ~LATE_ONES & ~(1 << me);
+    membarrier(forced)
+}
+
+#ifdef TWO_FILES
+/* BARRIER.SHARE */
+inline heavy_barrier()
+{
+#ifndef NO_SHARE_FENCE
+    fence();
+#endif
+    number = LOAD(BEGUN);
+    lock(BARRIER);
+    if
+    :: LOAD(DONE) <= number ->
+        number = LOAD(BEGUN) + 1;
+        store(BEGUN, number);
+        one_barrier();
+        store(DONE, number)
+    :: else
+    fi;
+    unlock(BARRIER)
+}
+#else
+inline heavy_barrier()
+{
+    one_barrier()
+}
+#endif
+
+inline zap_begins()
+{
+    skip
+}
+
+/* L3: PIN.SB/m, BIAS.SET/m */
+inline zapped()
+{
+    if
+    :: cleared ->
+#ifdef ALWAYS_BIASED
+#ifndef NO_HEAVY
+        heavy_barrier()
+#endif
+#else
+#ifndef NO_ZAP_FENCE
+        fence();
+#endif
+        if
+        :: LOAD(BIAS(from)) ->
+            store_seq_cst(BIAS(from), 0);
+#ifndef NO_HEAVY
+            heavy_barrier()
+#endif
+        :: else
+        fi
+#endif
+    :: else
+    fi
+}
+
+/* SLOT.PUB/m */
+inline look_at_slot()
+{
+#ifdef WANDERS
+    seen = LOAD(KEY(p, page));
+    busy = busy || (seen && LOAD(RANGE(p)) == page)
+#else
+    busy = busy || LOAD(KEY(p, page))
+#endif
+}
+
+/* L4 */
+inline scan()
+{
+    busy = false;
+    page = from;
+    do
+    :: page <= to ->
+        p = 0;
+        do
+        :: p < ATTACHED_PINNERS -> look_at_slot(); p++
+        :: else -> break
+        od;
+        page++
+    :: else -> break
+    od
+}
+
+#define WAITING(page) ((waits[0] && FILE(0) == FILE(page)) | ((waits[1] && FILE(1) == FILE(page)) << 1))
+
+inline drain()
+{
+    do
+    ::
+#ifndef SEQ_AFTER_SCAN
+        seq = LOAD(DRAIN_SEQ(from));
+#endif
+        scan();
+#ifdef SEQ_AFTER_SCAN
+        seq = LOAD(DRAIN_SEQ(from));
+#endif
+        if
+        :: !busy -> break
+        :: busy && !waits[from] -> /* L5 */
+            waits[from] = true; waits[to] = true;
+            store_seq_cst(WAITERS(from), WAITING(from));
+            /* UNPIN.WAKE/m */
+#if !defined(FENCED_ONLY) && !defined(NO_WAIT_BARRIER)
+            heavy_barrier()
+#endif
+        :: busy && waits[from] ->
+            unlock(LAYOUT(from));
+            futex_wait(DRAIN_SEQ(from), seq);
+            lock(LAYOUT(from))
+        fi
+    od
+}
+
+inline opens()
+{
+    if
+    :: waits[from] ->
+        waits[from] = false; waits[to] = false;
+        store_seq_cst(WAITERS(from), WAITING(from))
+    :: else
+    fi
+}
+
+inline setup()
+{
+#if defined(ALWAYS_BIASED)
+    memory[BIAS(0)] = 1; memory[BIAS(1)] = 1
+#elif !defined(FENCED_ONLY) && !defined(UNBIASED)
+    if
+    :: memory[BIAS(0)] = 1; memory[BIAS(1)] = 1
+    :: true
+    fi
+#else
+    skip
+#endif
+}
+
+inline others(t)
+{
+    run rebiaser(t)
+}
+
+/* A pinner that was about to give the bias back, for however long. */
+proctype rebiaser(byte me)
+{
+end:
+    do
+    :: atomic { rebiases -> rebiases-- }; rebias(0)
+    od
+}
+
+#include "dax.pml"

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* Argument checks of leases and recalls, and of hf_cancel(). */
+#include "api/api.h"
+
+#define LEASE_FLAGS (HF_PIN_WRITE | HF_PIN_GPU)
+
+static const struct hf_lease_options plain = {.size = sizeof plain};
+
+static int check_options(const struct hf_lease_options *options, uint32_t flags)
+{
+    if (options->size != sizeof *options)
+        return hf_fail(EINVAL, "options->size is %zu, not sizeof(struct hf_lease_options), %zu",
+                       options->size, sizeof *options);
+    if (options->flags & ~flags || options->reserved)
+        return hf_fail(EINVAL,
+                       "lease: flags 0x%x are not known here, or the reserved field is not 0",
+                       options->flags);
+    return 0;
+}
+
+static int check_lease(const struct hf_file *file, uint64_t off, uint64_t len,
+                       const struct hf_lease_options *options, const struct iovec *iov, int iovcnt,
+                       const struct hf_lease *lease)
+{
+    int rc = api_check_file(file);
+
+    rc = rc ? rc : check_options(options, LEASE_FLAGS);
+    if (rc)
+        return rc;
+    if (!iov || !lease)
+        return api_null("iov or lease");
+    if (!len || iovcnt < 1)
+        return hf_fail(EINVAL, "lease: len is 0 or iovcnt below 1");
+    if ((options->flags | FS_PIN_READS) & file->pin_refused)
+        return hf_fail(EBADF, "lease: the file was not opened for that");
+    if (off > HF_FILE_BYTES_MAX || len > HF_FILE_BYTES_MAX - off)
+        return hf_fail(EFAULT, "lease: the range goes beyond the largest file");
+    return 0;
+}
+
+int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
+             const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
+             struct hf_lease *lease)
+{
+    hf_may_sleep(__func__);
+    struct meta_extent hole;
+    int rc;
+
+    options = options ? options : &plain;
+    rc = check_lease(file, off, len, options, iov, iovcnt, lease);
+    while (rc == 0) {
+        rc = dax_lease(&file->fs->dax, file->vnode, off, len, options, iov, iovcnt, lease, &hole);
+        if (rc == -ENODATA)
+            rc = fs_fill(file->fs, file->vnode, hole.page, hole.count);
+    }
+    if (rc > 0 && file->fs->dax.stacks)
+        dax_stacks_keep(&file->fs->dax, lease->hf_opaque, __builtin_return_address(0));
+    return rc;
+}
+
+int hf_lease_release(struct hf_lease *lease)
+{
+    return dax_lease_release(lease);
+}
+
+int hf_lease_state(const struct hf_lease *lease)
+{
+    return dax_lease_state(lease);
+}
+
+int hf_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
+{
+    if (!lease || !out)
+        return api_null("lease or out");
+    return dax_lease_give(lease, out);
+}
+
+int hf_lease_take(struct hf_pool *pool, const struct hf_lease_token *token,
+                  const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
+                  struct hf_lease *lease)
+{
+    hf_may_sleep(__func__);
+    int rc = api_check_pool(pool);
+
+    if (rc)
+        return rc;
+    if (!token || !lease || (!iov && iovcnt))
+        return api_null("token, iov or lease");
+    options = options ? options : &plain;
+    rc = check_options(options, 0);
+    if (rc == 0 && iovcnt < 0)
+        rc = hf_fail(EINVAL, "lease: iovcnt is below 0");
+    rc = rc ? rc : dax_lease_take(&pool->fs.dax, token, options, iov, iovcnt, lease);
+    if (rc >= 0 && pool->fs.dax.stacks)
+        dax_stacks_keep(&pool->fs.dax, lease->hf_opaque, __builtin_return_address(0));
+    return rc;
+}
+
+int hf_recall_fd(struct hf_pool *pool)
+{
+    hf_may_sleep(__func__);
+    int rc = api_check_pool(pool);
+
+    return rc ? rc : dax_recall_fd(&pool->fs.dax);
+}
+
+int hf_recall_next(struct hf_pool *pool, struct hf_recall *out)
+{
+    hf_may_sleep(__func__);
+    int rc = api_check_pool(pool);
+
+    if (rc == 0 && !out)
+        rc = api_null("out");
+    return rc ? rc : dax_recall_next(&pool->fs.dax, out);
+}
+
+int hf_cancel(struct hf_pool *pool, pid_t tid)
+{
+    int rc = api_check_pool(pool);
+
+    if (rc)
+        return rc;
+    rc = dax_cancel(&pool->fs.dax, tid);
+    return rc == -ESRCH ? hf_fail(ESRCH, "thread %d of this process waits in no layout change", tid)
+                        : rc;
+}

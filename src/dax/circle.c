@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Circles of layout changes that wait for each other's pins. Each waiting thread says in its lane what it waits for;
+ * who has waited for a while follows that: from a wait to the threads whose pins it waits for (or whose gate), from
+ * there to what those wait for. It goes only to threads that have waited longer than itself. So every circle
+ * is found by its youngest member, and that one gives up.
+ *
+ * The search is no snapshot. What it finds is looked at once more: when all threads are still in the same waits and
+ * all pins still there, all of it was true at the moment between the two looks.
+ */
+#include "dax/private.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define DEPTH_MAX 64u
+#define SEEN_MAX 256u
+#define HOLDERS_MAX                                                                                \
+    64u /* of one wait that wait themselves: a circle behind more is found by a later look */
+
+/* The thread of a lane, and the pin by which it holds up the one before it; no word: its gate does. */
+struct link {
+    uint32_t lane, number;
+    uint64_t *word, key;
+};
+
+struct search {
+    struct dax *dax;
+    uint32_t self;
+    uint64_t since_ns;
+    struct link path[DEPTH_MAX];
+    unsigned depth;
+    uint32_t seen[SEEN_MAX];
+    unsigned seen_count;
+};
+
+struct holders {
+    struct search *search;
+    struct link links[HOLDERS_MAX];
+    unsigned count;
+};
+
+static bool look_at(const struct shm *shm, uint32_t lane, struct shm_wait *out)
+{
+    const struct shm_wait *wait = &shm->lanes[lane].wait;
+    uint32_t number = hf_load_acquire(&wait->number);
+
+    out->number = number;
+    out->gate_lane = hf_load_acquire(&wait->gate_lane);
+    out->vnode = hf_load_acquire(&wait->vnode);
+    out->first = hf_load_acquire(&wait->first);
+    out->last = hf_load_acquire(&wait->last);
+    out->since_ns = hf_load_acquire(&wait->since_ns);
+    out->ends = hf_load_acquire(&wait->ends);
+    return number && !out->ends && hf_load_acquire(&wait->number) == number;
+}
+
+/* This thread itself, or one that has waited longer and was not seen yet. */
+static bool worth_following(struct search *search, uint32_t lane, uint32_t *number)
+{
+    struct shm_wait wait;
+
+    if (!look_at(search->dax->shm, lane, &wait))
+        return false;
+    *number = wait.number;
+    if (lane == search->self)
+        return true;
+    if (wait.since_ns > search->since_ns ||
+        (wait.since_ns == search->since_ns && lane > search->self))
+        return false;
+    for (unsigned i = 0; i < search->seen_count; i++)
+        if (search->seen[i] == lane)
+            return false;
+    return true;
+}
+
+static int holder_found(void *arg, const struct held *held)
+{
+    struct holders *holders = arg;
+    struct search *search = holders->search;
+    struct link link = {.lane = held->lane, .word = held->word, .key = held->key};
+
+    for (unsigned i = 0; i < holders->count; i++)
+        if (holders->links[i].lane == held->lane)
+            return 0;
+    if (held_by_thread(held, search->dax->shm, held->lane) &&
+        worth_following(search, held->lane, &link.number))
+        holders->links[holders->count++] = link;
+    return holders->count == HOLDERS_MAX;
+}
+
+static void find_holders(struct search *search, const struct shm_wait *wait,
+                         struct holders *holders)
+{
+    struct dax *dax = search->dax;
+    struct shm_vnode *vnode = &dax->shm->vnodes[wait->vnode];
+    struct link gate = {.lane = wait->gate_lane - 1};
+
+    holders->search = search;
+    holders->count = 0;
+    if (wait->gate_lane) {
+        if (worth_following(search, gate.lane, &gate.number))
+            holders->links[holders->count++] = gate;
+        return;
+    }
+    dax_lock_any(dax, vnode);
+    held_scan(dax, vnode, wait->first, wait->last, holder_found, holders);
+    dax_unlock(dax, vnode);
+}
+
+/* A path from the thread of `lane`, which waits, back to this one. */
+static bool leads_back(struct search *search, uint32_t lane)
+{
+    struct holders holders;
+    struct shm_wait wait;
+
+    if (search->depth == DEPTH_MAX || search->seen_count == SEEN_MAX ||
+        !look_at(search->dax->shm, lane, &wait))
+        return false;
+    search->seen[search->seen_count++] = lane;
+    find_holders(search, &wait, &holders);
+    for (unsigned i = 0; i < holders.count; i++) {
+        search->path[search->depth++] = holders.links[i];
+        if (holders.links[i].lane == search->self || leads_back(search, holders.links[i].lane))
+            return true;
+        search->depth--;
+    }
+    return false;
+}
+
+static bool still_so(const struct search *search)
+{
+    for (unsigned i = 0; i < search->depth; i++) {
+        const struct link *link = &search->path[i];
+        const struct shm_wait *wait = &search->dax->shm->lanes[link->lane].wait;
+
+        if (hf_load_acquire(&wait->number) != link->number ||
+            (link->word && hf_load_acquire(link->word) != link->key))
+            return false;
+    }
+    return true;
+}
+
+bool wait_in_circle(struct dax_change *change)
+{
+    struct search search = {.dax = change->dax,
+                            .self = shm_lane_index(change->dax->shm, change->lane),
+                            .since_ns = change->lane->wait.since_ns};
+
+    return leads_back(&search, search.self) && still_so(&search);
+}
+
+void wait_begins(struct dax_change *change, uint32_t gate_lane)
+{
+    struct shm_wait *wait = &change->lane->wait;
+
+    wait_ends(change);
+    if (!change->waits_since_ns)
+        change->waits_since_ns = hf_now_ns();
+    hf_store_release(&wait->gate_lane, gate_lane);
+    hf_store_release(&wait->vnode, (uint32_t)change->vnode->index);
+    hf_store_release(&wait->first, change->first);
+    hf_store_release(&wait->last, change->last);
+    hf_store_release(&wait->since_ns, change->waits_since_ns);
+    hf_store_release(&wait->ends, (uint32_t)(change->policy.kind == HF_POLICY_DEADLINE_DETACH));
+    if (++wait->used == 0)
+        wait->used = 1;
+    hf_store_release(&wait->number, wait->used);
+}
+
+void wait_ends(struct dax_change *change)
+{
+    hf_store_release(&change->lane->wait.number, 0u);
+}
+
+bool wait_cancelled(const struct dax_change *change)
+{
+    const struct shm_wait *wait = &change->lane->wait;
+
+    return wait->number && hf_load_acquire(&wait->cancelled) == wait->number;
+}
+
+/* The wait is told, then woken wherever it sleeps; on a count it looks by itself at the next tick. */
+static void cancel(struct shm *shm, struct shm_wait *wait, uint32_t number)
+{
+    struct shm_vnode *vnode = &shm->vnodes[hf_load_acquire(&wait->vnode)];
+
+    hf_store_release(&wait->cancelled, number);
+    hf_add_acq_rel(&vnode->drain_seq, 1);
+    hf_futex_wake_all(&vnode->drain_seq);
+    hf_add_acq_rel(&vnode->gate_seq, 1);
+    hf_futex_wake_all(&vnode->gate_seq);
+}
+
+int dax_cancel(struct dax *dax, pid_t tid)
+{
+    struct shm *shm = dax->shm;
+    uint32_t used = hf_load_acquire(&shm->run->lanes_used), number;
+
+    for (uint32_t i = 0; i < used; i++) {
+        struct shm_lane *lane = &shm->lanes[i];
+
+        if (hf_load_acquire(&lane->owner) != shm->self + 1 ||
+            hf_load_acquire(&lane->tid) != (uint32_t)tid)
+            continue;
+        number = hf_load_acquire(&lane->wait.number);
+        if (!number)
+            return -ESRCH;
+        cancel(shm, &lane->wait, number);
+        return 0;
+    }
+    return -ESRCH;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Leases: holds of a process, in the tree of their file like pins that found no slot. Letting go is a pin's; what
+ * is more is the recall (recall.c), and that a lease can change hands. Its key stays the same then, since detached
+ * blocks name their holder by it.
+ */
+#include "dax/fault.h"
+#include "dax/pin_fast.h"
+#include "dax/private.h"
+#include "dax/recall.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+
+int dax_lease(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+              const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
+              struct hf_lease *lease, struct meta_extent *hole)
+{
+    struct hf_pin pin;
+    int rc = recall_ready(dax, options->recall != NULL);
+
+    if (rc)
+        return rc;
+    rc = pin_slow(dax, vnode, off, len, options->flags, options, iov, iovcnt, &pin, hole);
+    if (rc < 0)
+        return rc;
+    for (unsigned i = 0; i < 3; i++)
+        lease->hf_opaque[i] = pin.hf_opaque[i];
+    hold_of(lease->hf_opaque[0])->off = off; /* for who takes it; nobody else has the key yet */
+    hold_of(lease->hf_opaque[0])->len = len;
+    return rc;
+}
+
+int lease_publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
+                  const struct shm_range *range, const struct hf_lease_options *options,
+                  struct hf_pin *pin)
+{
+    int rc = pin_as_hold(dax, lane, vnode, range, options, pin);
+
+    if (rc == 0)
+        recall_serve(dax, hold_of(pin->hf_opaque[0]), pin->hf_opaque[1], options);
+    return rc;
+}
+
+/* 0 with *hold when the handle names a live hold; the owner may have given it away. */
+static int check(const struct hf_lease *lease, struct shm_hold **hold)
+{
+    const struct shm *shm = (const struct shm *)(uintptr_t)lease->hf_opaque[2];
+
+    if (!shm || !(lease->hf_opaque[0] & DAX_PIN_HOLD))
+        return -EINVAL;
+    if (shm->fork_count != hf_fork_count)
+        return -ECHILD;
+    *hold = hold_of(lease->hf_opaque[0]);
+    return hf_load_acquire(&(*hold)->key) == lease->hf_opaque[1] ? 0 : -EINVAL;
+}
+
+/* As long as it is `kind` it is a pin like others, and can be let go like them. */
+static bool become(const struct hf_lease *lease, struct shm_hold *hold, uint32_t from, uint32_t to)
+{
+    uint32_t self = ((const struct shm *)(uintptr_t)lease->hf_opaque[2])->self + 1;
+
+    return hf_cas_acq_rel(&hold->state, SHM_HOLD_STATE(from, self), SHM_HOLD_STATE(to, self));
+}
+
+int dax_lease_release(struct hf_lease *lease)
+{
+    struct hf_pin pin = {{lease->hf_opaque[0], lease->hf_opaque[1], lease->hf_opaque[2]}};
+    struct shm_hold *hold;
+    int rc = check(lease, &hold);
+
+    if (rc)
+        return rc;
+    if (!become(lease, hold, SHM_HOLD_LEASE, SHM_HOLD_PIN))
+        return -EINVAL;
+    rc = dax_unpin(&pin);
+    if (rc) /* it was another by then: a second release beside the first */
+        become(lease, hold, SHM_HOLD_PIN, SHM_HOLD_LEASE);
+    return rc;
+}
+
+int dax_lease_state(const struct hf_lease *lease)
+{
+    struct shm_hold *hold;
+    int rc = check(lease, &hold), state;
+
+    if (rc)
+        return rc;
+    state = (int)hf_load_acquire(&hold->recall.state);
+    return hf_load_acquire(&hold->key) == lease->hf_opaque[1] ? state : -EINVAL;
+}
+
+int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
+{
+    const struct shm *shm = (const struct shm *)(uintptr_t)lease->hf_opaque[2];
+    struct shm_hold *hold;
+    int rc = check(lease, &hold);
+
+    if (rc)
+        return rc;
+    if (!become(lease, hold, SHM_HOLD_LEASE, SHM_HOLD_GIVEN))
+        return -EINVAL;
+    out->hf_opaque[0] = shm_at(shm, hold);
+    out->hf_opaque[1] = lease->hf_opaque[1];
+    return 0;
+}
+
+/* --- taking --- */
+
+/* The hold that a token names, if it can be one at all: it comes from outside. */
+static struct shm_hold *hold_at(const struct shm *shm, const struct hf_lease_token *token)
+{
+    uint64_t at = token->hf_opaque[0] - shm->run->at_holds, index = at / sizeof(struct shm_hold);
+    uint64_t vnode = token->hf_opaque[1] & SHM_KEY_VNODE_MASK;
+
+    if (at % sizeof(struct shm_hold) || index >= shm->run->limits.holds || vnode == 0 ||
+        vnode > shm->run->limits.vnodes)
+        return NULL;
+    return &shm->holds[index];
+}
+
+static int not_offered(void)
+{
+    return hf_fail(ENOENT, "nobody offers that lease: it was taken, or its giver has died");
+}
+
+/* Under table_mutex, which keeps the reaper away. */
+static int change_hands(struct shm *shm, struct shm_hold *hold, struct shm_lane *lane, uint64_t key)
+{
+    uint32_t state = hf_load_acquire(&hold->state), giver = SHM_HOLD_OWNER(state) - 1;
+
+    if (SHM_HOLD_KIND(state) != SHM_HOLD_GIVEN || hf_load_acquire(&hold->key) != key ||
+        shm_process_quarantined(shm, giver) || !shm_process_alive(shm, giver) ||
+        !hf_cas_acq_rel(&hold->state, state, SHM_HOLD_STATE(SHM_HOLD_LEASE, shm->self + 1)))
+        return not_offered();
+    hf_sub_acq_rel(&shm->lanes[hold->lane].slow_pins, 1);
+    hf_add_acq_rel(&lane->slow_pins, 1);
+    hold->lane = shm_lane_index(shm, lane);
+    hf_store_release(&hold->range.who, lane->who | SHM_WHO_FLAGS(hold->range.who));
+    return 0;
+}
+
+/* Under the layout mutex of its file. */
+static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold *hold, uint64_t key,
+                      struct shm_lane *lane, const struct hf_lease_options *options,
+                      struct mm_pieces *pieces)
+{
+    struct shm *shm = dax->shm;
+    struct meta_extent hole;
+    int rc = 0;
+
+    if (hf_load_acquire(&hold->key) != key)
+        return not_offered();
+    if (pieces->room && (hf_load_acquire(&hold->recall.state) == HF_LEASE_DETACHED ||
+                         (rc = dax_fault(dax, vnode, hold->range.first, hold->range.last, pieces,
+                                         &hole)) == -ENODATA))
+        return hf_fail(ESTALE,
+                       "blocks of the lease have left the file: its giver has to take it back");
+    if (rc)
+        return rc;
+    shm_lock_table(shm);
+    rc = change_hands(shm, hold, lane, key);
+    shm_unlock_table(shm);
+    if (rc)
+        return rc;
+    hold->recall.served = options->recall != NULL;
+    recall_serve(dax, hold, key, options);
+    recall_again(dax, hold);
+    return 0;
+}
+
+int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
+                   const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
+                   struct hf_lease *lease)
+{
+    struct shm_hold *hold = hold_at(dax->shm, token);
+    struct mm_pieces pieces = {iov, iovcnt, 0};
+    uint64_t key = token->hf_opaque[1];
+    struct shm_lane *lane = shm_lane(dax->shm);
+    struct shm_vnode *vnode;
+    int rc = recall_ready(dax, options->recall != NULL);
+
+    if (rc)
+        return rc;
+    if (!hold)
+        return not_offered();
+    if (!lane)
+        return hf_fail(ENOLCK, "all %u thread entries are taken (mkpool --max-threads)",
+                       dax->shm->run->limits.lanes);
+    vnode = &dax->shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+    if (hf_load_acquire(&vnode->state) == SHM_VNODE_FREE)
+        return not_offered();
+    dax_lock_any(dax, vnode);
+    rc = take_given(dax, vnode, hold, key, lane, options, &pieces);
+    if (rc == 0 && pieces.count)
+        mm_trim(&pieces, hold->off, hold->len);
+    dax_unlock(dax, vnode);
+    if (rc)
+        return rc;
+    lease->hf_opaque[0] = (uint64_t)(uintptr_t)&hold->key | DAX_PIN_HOLD;
+    lease->hf_opaque[1] = key;
+    lease->hf_opaque[2] = (uint64_t)(uintptr_t)dax->shm;
+    return pieces.count;
+}
