@@ -116,13 +116,13 @@ void terminal_stop(void)
     active = 0;
 }
 
-void terminal_size(int *rows, int *columns)
+void terminal_size(int *height, int *width)
 {
-    getmaxyx(stdscr, *rows, *columns);
+    getmaxyx(stdscr, *height, *width);
 }
 
 /* How many bytes of the text fit. */
-static int fitting(const char *text, int columns)
+static int fitting(const char *text, int width)
 {
     mbstate_t state = {0};
     size_t left = strlen(text);
@@ -131,18 +131,18 @@ static int fitting(const char *text, int columns)
     while (left > 0) {
         wchar_t wide;
         size_t len = mbrtowc(&wide, text + bytes, left, &state);
-        int width = len < (size_t)-2 ? wcwidth(wide) : -1;
+        int cells = len < (size_t)-2 ? wcwidth(wide) : -1;
 
-        if (width < 0 || width > columns)
+        if (cells < 0 || cells > width)
             break;
-        columns -= width;
+        width -= cells;
         bytes += (int)len;
         left -= len;
     }
     return bytes;
 }
 
-static void show_line(int row, int columns, const struct terminal_line *line)
+static void show_line(int row, int width, const struct terminal_line *line)
 {
     static const attr_t attributes[] = {[TERMINAL_PLAIN] = A_NORMAL,
                                         [TERMINAL_TITLE] = A_REVERSE,
@@ -151,19 +151,19 @@ static void show_line(int row, int columns, const struct terminal_line *line)
                                         [TERMINAL_WARN] = A_NORMAL};
     bool colored = line->style == TERMINAL_ALARM || line->style == TERMINAL_WARN;
 
-    mvaddnstr(row, 0, line->text, fitting(line->text, columns));
+    mvaddnstr(row, 0, line->text, fitting(line->text, width));
     mvchgat(row, 0, -1, attributes[line->style],
             colored && has_colors() ? (short)line->style : (short)0, NULL);
 }
 
-void terminal_show(const struct terminal_line *lines, int count)
+void terminal_show(const struct terminal_line *content, int count)
 {
-    int rows, columns;
+    int height, width;
 
-    terminal_size(&rows, &columns);
+    terminal_size(&height, &width);
     erase();
-    for (int row = 0; row < rows && row < count; row++)
-        show_line(row, columns, &lines[row]);
+    for (int row = 0; row < height && row < count; row++)
+        show_line(row, width, &content[row]);
     refresh();
 }
 

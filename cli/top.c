@@ -19,10 +19,10 @@
 #define BATCH_COLUMNS 80
 #define BATCH_ROWS 40
 #define ROWS_MAX 256
-#define BAR_ROWS 6       /* of the histogram */
-#define HOLDERS_SHOWN 3  /* of a layout change, while all is shown */
-#define NAMES_KEPT 64    /* a power of two */
-#define NAME_KEPT_S 10   /* a file may have been renamed */
+#define BAR_ROWS 6      /* of the histogram */
+#define HOLDERS_SHOWN 3 /* of a layout change, while all is shown */
+#define NAMES_KEPT 64   /* a power of two */
+#define NAME_KEPT_S 10  /* a file may have been renamed */
 
 static uint64_t interval_ns = NS_PER_S;
 static uint32_t batch_screens;
@@ -185,15 +185,16 @@ static void put_bar(struct top *top, int width)
 static void put_space(struct top *top)
 {
     const struct hf_pool_info *info = &top->info;
-    char size[CLI_SIZE_TEXT], used[CLI_SIZE_TEXT], detached[CLI_SIZE_TEXT], free_text[CLI_SIZE_TEXT];
+    char size[CLI_SIZE_TEXT], used[CLI_SIZE_TEXT], detached[CLI_SIZE_TEXT],
+        free_text[CLI_SIZE_TEXT];
     int width;
 
     begin_line(top, TERMINAL_PLAIN);
-    width = fprintf(top->out, "pool %s: used %s (%.0f%%), detached %s, free %s  ",
-                    cli_size(size, info->pool_bytes), cli_size(used, cli_used_bytes(info)),
-                    100.0 * (double)cli_used_bytes(info) / (double)info->pool_bytes,
-                    cli_size(detached, info->detached_bytes),
-                    cli_size(free_text, info->free_bytes));
+    width =
+        fprintf(top->out, "pool %s: used %s (%.0f%%), detached %s, free %s  ",
+                cli_size(size, info->pool_bytes), cli_size(used, cli_used_bytes(info)),
+                100.0 * (double)cli_used_bytes(info) / (double)info->pool_bytes,
+                cli_size(detached, info->detached_bytes), cli_size(free_text, info->free_bytes));
     width = top->columns - width - 2;
     if (width > 0)
         put_bar(top, width);
@@ -245,7 +246,7 @@ static void put_pin_counts(struct top *top)
                 count_of(counts, -1, -1, purpose));
     end_line(top);
     begin_line(top, counts->waiting > 0 ? TERMINAL_ALARM : TERMINAL_PLAIN);
-    fprintf(top->out, "gates that wait %" PRIu64, counts->waiting);
+    fprintf(top->out, "layout changes waiting %" PRIu64, counts->waiting);
     for (int state = CLI_PIN_RECALLED; state < CLI_PIN_STATES; state++)
         fprintf(top->out, ", %s %" PRIu64, cli_state_words[state], count_of(counts, -1, state, -1));
     end_line(top);
@@ -391,9 +392,9 @@ static void put_row(struct top *top, const struct hf_pin_info *pin, int indent)
 
     if (!line_left(top))
         return;
-    begin_line(top, waits                         ? TERMINAL_ALARM
+    begin_line(top, waits                        ? TERMINAL_ALARM
                     : strcmp(state, "held") != 0 ? TERMINAL_WARN
-                                                  : TERMINAL_PLAIN);
+                                                 : TERMINAL_PLAIN);
     fprintf(top->out, "%7d ", (int)pin->pid);
     cli_put_command(top->out, pin, indent, 15);
     fprintf(top->out, " %-6s %-11s %-5s %-8s %6s %s ", cli_pin_kind(pin), state, cli_pin_mode(pin),
@@ -529,24 +530,149 @@ static char *draw(struct top *top, int rows, int columns)
 /* The last line is for the keys. */
 static void show_screen(struct top *top)
 {
-    static const struct terminal_line keys = {
-        "q quit   a all   w waits   l leases   space refresh", TERMINAL_HEAD};
-    struct terminal_line lines[ROWS_MAX];
+    struct terminal_line lines[ROWS_MAX] = {{"", TERMINAL_PLAIN}};
     int rows, columns, count = 0;
     char *text, *next;
 
     terminal_size(&rows, &columns);
-    text = draw(top, rows - 1, columns);
-    for (next = text; next != NULL && *next != '\0' && count < top->line_count; count++) {
+    rows = rows < ROWS_MAX ? rows : ROWS_MAX;
+    next = text = draw(top, rows - 1, columns);
+    while (next != NULL && *next != '\0' && count < rows - 1) {
         char *end = strchrnul(next, '\n');
 
         lines[count] = (struct terminal_line){next, top->styles[count]};
+        count++;
         next = *end != '\0' ? end + 1 : end;
         *end = '\0';
     }
-    for (; count < rows - 1 && count < ROWS_MAX - 1; count++)
-        lines[count] = (struct terminal_line){"", TERMINAL_PLAIN};
-    lines[count < rows ? count : rows - 1] = keys;
-    terminal_show(lines, rows);
+    while (count < rows - 1)
+        lines[count++] = (struct terminal_line){"", TERMINAL_PLAIN};
+    lines[count++] = (struct terminal_line){"q quit   a all   w waits   l leases   space refresh",
+                                            TERMINAL_HEAD};
+    terminal_show(lines, count);
     free(text);
 }
+
+/* False: the key ends the program. */
+static bool obey(struct top *top, int key)
+{
+    switch (key) {
+    case 'q':
+    case TERMINAL_GONE:
+        return false;
+    case 'a':
+        top->shown = SHOW_ALL;
+        return true;
+    case 'w':
+        top->shown = SHOW_WAITS;
+        return true;
+    case 'l':
+        top->shown = SHOW_LEASES;
+        return true;
+    default:
+        return true;
+    }
+}
+
+static int run_screens(struct top *top)
+{
+    bool goes_on = true;
+    int rc = 0;
+
+    while (goes_on && !cli_interrupted()) {
+        uint64_t now = cli_now_ns(), next = top->now.at_ns + interval_ns;
+        int key = 0;
+
+        if (top->now.at_ns == 0 || now >= next) {
+            rc = read_sample(top);
+            if (rc != 0)
+                break;
+            next = (now = cli_now_ns()) + interval_ns;
+        }
+        show_screen(top);
+        if (!cli_interrupted())
+            key = terminal_key(next - now);
+        goes_on = obey(top, key);
+        if (key == ' ')
+            top->now.at_ns = 0;
+    }
+    return rc;
+}
+
+static void sleep_until(uint64_t time_ns)
+{
+    uint64_t now = cli_now_ns();
+
+    while (now < time_ns && !cli_interrupted()) {
+        const struct timespec left = {.tv_sec = (time_t)((time_ns - now) / NS_PER_S),
+                                      .tv_nsec = (long)((time_ns - now) % NS_PER_S)};
+
+        nanosleep(&left, NULL);
+        now = cli_now_ns();
+    }
+}
+
+static int run_batch(struct top *top)
+{
+    for (uint32_t i = 0; i < batch_screens && !cli_interrupted() && !ferror(stdout); i++) {
+        char *text;
+        int rc;
+
+        if (i > 0)
+            sleep_until(top->now.at_ns + interval_ns);
+        rc = read_sample(top);
+        if (rc != 0)
+            return rc;
+        text = draw(top, BATCH_ROWS, BATCH_COLUMNS);
+        printf("%s%s", i > 0 ? "\n" : "", text != NULL ? text : "");
+        free(text);
+        fflush(stdout);
+    }
+    return 0;
+}
+
+static int watch(struct hf_pool *pool, const char *path)
+{
+    struct top top = {.pool = pool,
+                      .path = path,
+                      .names = cli_alloc(NAMES_KEPT * sizeof(struct name)),
+                      .utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0};
+    int rc, status = EX_OK;
+
+    if (batch_screens > 0) {
+        rc = run_batch(&top);
+    } else {
+        status = terminal_start();
+        rc = status == EX_OK ? run_screens(&top) : 0;
+        terminal_stop();
+    }
+    if (rc != 0)
+        status = cli_fail(path, rc);
+    cli_pins_free(&top.pins);
+    free(top.names);
+    return status;
+}
+
+static int top_run(int count, char **operands)
+{
+    struct hf_pool *pool;
+    int status = cli_pool_open(operands[0], HF_OPEN_RDONLY, &pool);
+
+    (void)count;
+    if (status != EX_OK)
+        return status;
+    return cli_pool_close(pool, operands[0], watch(pool, operands[0]));
+}
+
+const struct cli_verb cli_verb_top = {
+    .name = "top",
+    .operands = "POOL",
+    .summary = "watch a pool: its space, its pins, who waits and for how long",
+    .details =
+        "Keys: q quits; a shows waits and leases, w waits alone, l leases alone; a blank reads\n"
+        "again at once. The histogram counts how long layout changes have waited for pins.",
+    .options = top_options,
+    .operands_min = 1,
+    .operands_max = 1,
+    .run = top_run,
+};

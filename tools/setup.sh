@@ -6,11 +6,11 @@
 set -eu
 
 packages="libc6-dev meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
-libcmocka-dev systemtap-sdt-dev scdoc"
+libcmocka-dev libncurses-dev systemtap-sdt-dev scdoc"
 if [ "${1-}" = lint ]; then
     packages="$packages clang-format codespell"
 elif [ "${1-}" = model ]; then
-    packages="spin gcc python3"
+    packages="spin gcc"
 fi
 
 # Prints those of $packages that are not installed.

@@ -34,8 +34,7 @@ static int tell_holder(struct snapshot *snapshot, uint32_t process, struct hf_pi
 
     name_process(shm, process, info);
     if (shm_process_quarantined(shm, process)) {
-        if (info->state == HF_PIN_HELD)
-            info->state = HF_PIN_QUARANTINED;
+        info->state = HF_PIN_QUARANTINED;
         info->age_ns = hf_now_ns() - shm->processes[process].died_ns;
         return snapshot->each(snapshot->arg, info);
     }
