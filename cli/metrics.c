@@ -114,15 +114,17 @@ static void put_users(const struct metrics *metrics)
 {
     const struct hf_pool_info *info = &metrics->info;
 
-    put_gauge(metrics, "processes", "Processes attached.", info->processes);
+    put_gauge(metrics, "processes", "Processes attached, the one that asks among them.",
+              info->processes);
     put_gauge(metrics, "processes_max", "Processes that can be attached at once.",
               info->max_processes);
     put_gauge(metrics, "threads", "Threads that use the pool.", info->threads);
     put_gauge(metrics, "threads_max", "Threads that can use the pool at once.", info->max_threads);
     put_gauge(metrics, "open_files", "Files open, all processes together.", info->files);
     put_gauge(metrics, "open_files_max", "Files that can be open at once.", info->max_files);
-    put_gauge(metrics, "leases", "Leases, and pins beyond the slots of a thread.", info->leases);
-    put_gauge(metrics, "leases_max", "Leases that there can be at once.", info->max_leases);
+    put_gauge(metrics, "leases", "Leases, pins beyond the slots of a thread, and detached runs.",
+              info->leases);
+    put_gauge(metrics, "leases_max", "Those that there can be at once.", info->max_leases);
 }
 
 static void put_counters(const struct metrics *metrics)

@@ -6,7 +6,6 @@
  */
 #include "cli.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,6 +119,7 @@ const char *cli_pin_age(char buf[CLI_TIME_TEXT], const struct hf_pin_info *pin)
     return pin->age_ns != 0 ? cli_duration(buf, pin->age_ns) : strcpy(buf, "-");
 }
 
+/* Whole pages: exact below 1M, and rounded above. */
 const char *cli_pin_range(char buf[CLI_RANGE_TEXT], const struct hf_pin_info *pin)
 {
     char from[CLI_SIZE_TEXT], to[CLI_SIZE_TEXT];
@@ -127,8 +127,6 @@ const char *cli_pin_range(char buf[CLI_RANGE_TEXT], const struct hf_pin_info *pi
 
     if (end >= HF_FILE_BYTES_MAX)
         snprintf(buf, CLI_RANGE_TEXT, "%s..end", cli_size(from, pin->off));
-    else if (end < (UINT64_C(1) << 20))
-        snprintf(buf, CLI_RANGE_TEXT, "%" PRIu64 "..%" PRIu64, pin->off, end);
     else
         snprintf(buf, CLI_RANGE_TEXT, "%s..%s", cli_size(from, pin->off), cli_size(to, end));
     return buf;

@@ -147,10 +147,10 @@ static void put_title(struct top *top)
     if (localtime_r(&now, &local) != NULL)
         strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &local);
     begin_line(top, TERMINAL_TITLE);
-    fprintf(top->out, "holdfast top  %s  every %s  %s, %s, %s  ", stamp,
-            cli_duration(every, interval_ns), top->info.engine, top->info.media,
-            top->info.flags & HF_POOL_DURABLE ? "durable" : "memory");
     cli_put_escaped(top->out, top->path);
+    fprintf(top->out, "  %s  every %s  %s, %s, %s", stamp, cli_duration(every, interval_ns),
+            top->info.engine, top->info.media,
+            top->info.flags & HF_POOL_DURABLE ? "durable" : "memory");
     end_line(top);
 }
 
@@ -349,8 +349,7 @@ static void put_events(struct top *top)
     char count[COUNT_TEXT], mean[CLI_TIME_TEXT], longest[CLI_TIME_TEXT];
 
     begin_line(top, TERMINAL_HEAD);
-    fprintf(top->out, "%-15s%11s%9s   %s waits for pins", "", "TOTAL", "/S",
-            count_text(count, waits));
+    fprintf(top->out, "%-15s%11s%9s   %s waits", "", "TOTAL", "/S", count_text(count, waits));
     if (waits > 0)
         fprintf(top->out, ", mean %s, longest %s", cli_duration(mean, stats->wait_ns_total / waits),
                 cli_duration(longest, stats->wait_ns_max));
@@ -397,7 +396,7 @@ static void put_row(struct top *top, const struct hf_pin_info *pin, int indent)
                                                  : TERMINAL_PLAIN);
     fprintf(top->out, "%7d ", (int)pin->pid);
     cli_put_command(top->out, pin, indent, 15);
-    fprintf(top->out, " %-6s %-11s %-5s %-8s %6s %s ", cli_pin_kind(pin), state, cli_pin_mode(pin),
+    fprintf(top->out, " %-6s %-11s %c %-8s %6s %s ", cli_pin_kind(pin), state, cli_pin_mode(pin)[0],
             cli_pin_purpose(pin), cli_pin_age(age, pin), cli_pin_range(range, pin));
     cli_put_escaped(top->out, file_name(top, pin->ino));
     end_line(top);
@@ -485,8 +484,8 @@ static void put_table(struct top *top)
         return;
     }
     begin_line(top, TERMINAL_TITLE);
-    fprintf(top->out, "%7s %-15s %-6s %-11s %-5s %-8s %6s RANGE, FILE", "PID", "COMMAND", "KIND",
-            "STATE", "MODE", "PURPOSE", "AGE");
+    fprintf(top->out, "%7s %-15s %-6s %-11s M %-8s %6s RANGE, FILE", "PID", "COMMAND", "KIND",
+            "STATE", "PURPOSE", "AGE");
     end_line(top);
     find_oldest(top);
     if (top->oldest_count == 0 && line_left(top)) {

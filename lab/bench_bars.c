@@ -19,7 +19,7 @@ static const struct bar bars[] = {
      false, 1.3},
     {"the same, unbiased: at most 1.3 times one", "pin.hot.2.slots-fenced",
      "pin.hot.1.slots-fenced", false, 1.3},
-    {"the same, biased: at least 5 times faster than refcount", "pin.hot.2.refcount",
+    {"two threads on one page, biased: at least 5 times faster than refcount", "pin.hot.2.refcount",
      "pin.hot.2.slots", true, 5},
     {"... at least 8 times faster than srcu", "pin.hot.2.srcu", "pin.hot.2.slots", true, 8},
     {"... at least 10 times faster than an LMDB read transaction", "pin.hot.2.lmdb",

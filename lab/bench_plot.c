@@ -99,7 +99,7 @@ static void write_tics(FILE *to, char axis, const struct names *names, unsigned 
 
 /* ----------------------------------------------------------------------------- lines ----- */
 
-/* A block of data for each subject that the panel has; one flat place apart. */
+/* A block of data a subject: empty where the panel has nothing of it. */
 static void write_lines(FILE *to, struct picture *picture, unsigned panel)
 {
     for (unsigned subject = 0; subject < picture->subjects.count; subject++) {

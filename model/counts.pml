@@ -135,7 +135,6 @@ inline count_down(block)
 /* A count that is not taken back is a pin. */
 inline count_page(page, block)
 {
-    block = LOAD(ENTRY(page));
     if
     :: block ->
 #if defined(REFCOUNT) && !defined(NO_SECOND_LOOK)
@@ -170,8 +169,14 @@ inline count_page(page, block)
 inline pin_fast(page, block)
 {
     enter();
+    block = LOAD(ENTRY(page));
+#ifndef LEAVE_FIRST
     count_page(page, block);
-    leave()
+    leave() /* SECTION.DONE/p */
+#else
+    leave();
+    count_page(page, block)
+#endif
 }
 
 inline unpin(page, block)

@@ -248,13 +248,15 @@ proctype watch()
 #if defined(OWN_RANGES) /* change n is of page n */
 #define FROM(change) change
 #define TO(change) change
-#else
+#elif defined(WIDE) /* of both pages */
 #define FROM(change) 0
-#ifdef WIDE /* of both pages */
+#define TO(change) 1
+#elif defined(ACROSS) /* of the page that a nested pinner of page 0 goes to */
+#define FROM(change) 1
 #define TO(change) 1
 #else
+#define FROM(change) 0
 #define TO(change) 0
-#endif
 #endif
 
 init {

@@ -56,10 +56,11 @@ SCENES = {
     "late": "PINNERS=1 CHANGES=1 BLOCKS=1 ROUNDS=2 PUNCHES=2 LATE",
     # pinners that never stop, of the page that is changed
     "stream": "PINNERS=2 CHANGES=1 BLOCKS=1 PUNCHES=1 STARVE FOREVER",
+    "alone": "PINNERS=1 CHANGES=1 BLOCKS=1 PUNCHES=1 STARVE FOREVER",
     # one of them of the other page
     "beside": "PINNERS=2 CHANGES=1 BLOCKS=2 PUNCHES=1 STARVE FOREVER OWN_PAGES",
-    # holding their own page they pin the other's
-    "nested-stream": "PINNERS=2 CHANGES=1 BLOCKS=2 PUNCHES=1 STARVE FOREVER NESTED OWN_PAGES",
+    # one that holds another page while it pins the one that is changed
+    "passing": "PINNERS=1 CHANGES=1 BLOCKS=2 PUNCHES=1 STARVE FOREVER NESTED ACROSS",
 }
 
 CASES = []
@@ -84,13 +85,13 @@ case("slots", "wander", "holds", "SLOT.PUB", "KEY_FIRST")
 case("slots", "touch", "torn", "UNPIN.DONE", "LET_GO_FIRST")
 case("slots", "race", "lost wake-up", "UNPIN.WAKE", "NO_WAIT_BARRIER UNBIASED")
 case("slots", "race", "lost wake-up", "seq-after-scan", "SEQ_AFTER_SCAN")
-case("slots", "rebias", "reuse", "BIAS.SET", "NO_REBIAS_FENCE")
+case("slots", "changes", "reuse", "BIAS.SET", "NO_REBIAS_FENCE REBIASES=1")
 case("slots", "late", "reuse", "ATTACH.SB", "NO_ATTACH_FENCE")
-case("slots", "stream", "starvation", "GATE.RULE-open", "NOBODY_WAITS_AT_GATE UNBIASED")
+case("slots", "alone", "starvation", "GATE.RULE-open", "NOBODY_WAITS_AT_GATE")
 case("slots", "nested", "gate", "GATE.RULE-fill", "FILL_IN_GATE UNBIASED")
 case("slots", "nested", "deadlock", "GATE.RULE-holders", "HOLDERS_WAIT_AT_GATE UNBIASED")
 # A limit of the gate rule: who holds something else all the time is let through all the time.
-case("slots", "nested-stream", "starvation", flags="UNBIASED")
+case("slots", "passing", "starvation")
 
 for scene in ("race", "changes", "stream"):
     case("slots-fenced", scene)
@@ -120,7 +121,7 @@ case("refcount", "race", "holds", "COUNT.SB-zap", "NO_ZAP_FENCE")
 case("refcount", "touch", "torn", "COUNT.DONE", "LET_GO_FIRST")
 case("refcount", "race", "lost wake-up", "COUNT.WAKE-store", "WAITED_NOT_ATOMIC")
 case("refcount", "race", "lost wake-up", "COUNT.WAKE-look", "LOOK_BEFORE_WAITED")
-case("refcount", "stream", "starvation", "GATE.RULE-open", "NOBODY_WAITS_AT_GATE")
+case("refcount", "alone", "starvation", "GATE.RULE-open", "NOBODY_WAITS_AT_GATE")
 case("refcount", "nested", "gate", "GATE.RULE-fill", "FILL_IN_GATE")
 case("refcount", "nested", "deadlock", "GATE.RULE-holders", "HOLDERS_WAIT_AT_GATE")
 case("refcount", "wide", "reuse", "freeze-once", "FREEZE_ONCE")
@@ -131,10 +132,12 @@ case("srcu", "race", "reuse", "SRCU.SB-enter", "NO_ENTER_FENCE")
 case("srcu", "race", "reuse", "SRCU.SB-zap", "NO_ZAP_FENCE NO_GRACE_MUTEX")
 case("srcu", "race", "reuse", "no-first-wait", "NO_FIRST_WAIT")
 case("srcu", "race", "reuse", "no-second-wait", "NO_SECOND_WAIT")
+case("srcu", "race", "reuse", "SECTION.DONE", "LEAVE_FIRST")
 case("srcu", "beside", "starvation", "no-flip", "NO_FLIP")
 
 counting("percpu-rwsem")
 case("percpu-rwsem", "race", "reuse", "RWSEM.SB", "NO_HEAVY")
+case("percpu-rwsem", "race", "reuse", "SECTION.DONE", "LEAVE_FIRST")
 case("percpu-rwsem", "race", "reuse", "unlock-before-zap", "UNLOCK_BEFORE_ZAP")
 
 counting("rcu")

@@ -205,6 +205,15 @@ static int remember(struct dax_change *change, const struct held *held)
     return 0;
 }
 
+/* Some device may still write for a process of which nothing is known but that it had one. */
+static int remember_ghosts(struct dax_change *change)
+{
+    struct shm_run *run = change->dax->shm->run;
+    struct held ghosts = {.word = &run->ghost_key, .key = 1, .range = {0, MM_LAST_PAGE, 0}};
+
+    return hf_load_acquire(&run->ghost_key) ? remember(change, &ghosts) : 0;
+}
+
 static bool detaches(const struct dax_change *change)
 {
     return change->policy.kind == HF_POLICY_DETACH ||
@@ -241,7 +250,8 @@ static int find_holders(struct dax_change *change, bool all, struct finding *fin
 
     *finding = (struct finding){.change = change, .all = all};
     change->holder_count = 0;
-    rc = held_scan(dax, change->vnode, change->first, change->last, found, finding);
+    rc = remember_ghosts(change);
+    rc = rc ? rc : held_scan(dax, change->vnode, change->first, change->last, found, finding);
     if (rc == 0 && finding->count == 0 && dax->engine->counts) {
         rc = counted_find(dax, change->vnode, change->first, change->last, &finding->busy);
         finding->count = rc > 0;

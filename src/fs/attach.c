@@ -9,7 +9,8 @@
  *   before it is replaced. A file whose owner died in a transaction has the size that transaction
  *   gave it, if its version says that it committed.
  *   detached runs have no holders any more; orphans have no openers: both records go, and so their
- *   blocks are free when the bitmap is built.
+ *   blocks are free when the bitmap is built. Unless a device may still be writing for one of the dead: then
+ *   they stay, and what leaves a file meanwhile joins them, until its quarantine has ended (see ghost_key).
  * A first process that only reads leaves records as they are (their blocks count as taken), unless
  * sizes must be adopted: that is done as a journal is replayed for a read-only mount, since
  * replacing the segment would lose acknowledged writes.
@@ -121,11 +122,15 @@ static int delete_orphan(struct meta_txn *txn, void *arg)
     return meta_super_put(txn, &super);
 }
 
-static int bring_up_to_date(struct meta *meta, struct shm_attach *at, const uint8_t uuid[16])
+/* With ghosts nothing becomes free yet. */
+static int bring_up_to_date(struct meta *meta, struct shm_attach *at, const uint8_t uuid[16],
+                            bool ghosts)
 {
     struct adoption adoption = {at, uuid};
     int rc = in_transaction(meta, adopt, &adoption);
 
+    if (ghosts)
+        return rc;
     rc = rc ? rc : in_transaction(meta, forget_detached, NULL);
     while (rc == 0)
         rc = in_transaction(meta, delete_orphan, NULL);
@@ -151,7 +156,7 @@ static int read_super(struct meta *meta, struct meta_super *super)
 }
 
 /* For the first to attach: POOL/meta as it should be. */
-static int prepare(const char *dir, struct shm_attach *at, bool readonly)
+static int prepare(const char *dir, struct shm_attach *at, bool readonly, uint64_t *ghosts)
 {
     struct meta_super super;
     struct meta *meta;
@@ -169,8 +174,10 @@ static int prepare(const char *dir, struct shm_attach *at, bool readonly)
             return rc;
         readonly = false;
     }
+    if (rc == 0)
+        *ghosts = shm_ghosts(at, super.uuid);
     if (rc == 0 && !readonly)
-        rc = bring_up_to_date(meta, at, super.uuid);
+        rc = bring_up_to_date(meta, at, super.uuid, *ghosts);
     meta_close(meta);
     return rc;
 }
@@ -227,7 +234,8 @@ static int join_engine(struct fs *fs, const char *asked)
     return take_engine(fs, chosen, false);
 }
 
-static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta_super *super)
+static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta_super *super,
+                         uint64_t ghosts)
 {
     struct shm_limits limits = {.processes = super->max_processes,
                                 .lanes = super->max_threads,
@@ -246,6 +254,10 @@ static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta
     if (rc)
         return rc;
     fs->dax.shm->run->quarantine_ns = super->quarantine_ns ? super->quarantine_ns : QUARANTINE_NS;
+    if (ghosts) {
+        fs->dax.shm->run->ghost_key = 1;
+        fs->dax.shm->run->ghost_ends_ns = fs->dax.shm->run->quarantine_ends_ns = ghosts;
+    }
     if (engine->fences_only)
         hf_store_release(&fs->dax.shm->run->fences_only, 1u);
     rc = meta_begin_read(fs->dax.meta, &txn);
@@ -284,14 +296,16 @@ static int finish(struct fs *fs, struct shm_attach *at, int rc)
 static int attach(struct fs *fs, struct shm_attach *at, const char *dir, const char *engine)
 {
     struct meta_super super;
-    int rc = at->first ? prepare(dir, at, fs->dax.readonly) : 0;
+    uint64_t ghosts = 0;
+    int rc = at->first ? prepare(dir, at, fs->dax.readonly, &ghosts) : 0;
 
     rc = rc ? rc : open_meta(fs, dir, &super);
     if (rc == 0 && at->first)
         rc = take_engine(fs, engine ? engine : super.engine, false);
     rc = rc ? rc : media_open(dir, super.pool_bytes, super.limit_bytes, &fs->dax.media);
     if (rc == 0)
-        rc = at->first ? build_segment(fs, at, &super) : shm_map(at, super.uuid, &fs->dax.shm);
+        rc = at->first ? build_segment(fs, at, &super, ghosts)
+                       : shm_map(at, super.uuid, &fs->dax.shm);
     if (rc == 0 && !at->first)
         rc = join_engine(fs, engine);
     return finish(fs, at, rc);
@@ -314,7 +328,7 @@ int fs_attach(struct fs *fs, const char *dir, bool readonly, const char *engine)
         rc = shm_attach_begin(dir, false, &at);
         rc = rc ? rc : attach(fs, &at, dir, engine);
     } while (rc == -EAGAIN);
-    if (rc == 0 && !at.first)
+    if (rc == 0 && (!at.first || fs->dax.shm->run->ghost_key))
         fs_reap(fs); /* the dead may have left work, and nobody has come since */
     return rc;
 }
@@ -333,7 +347,7 @@ static int attach_unseen(struct fs *fs, const char *dir, const struct meta_super
     rc = open_meta(fs, dir, &found);
     rc = rc ? rc : take_engine(fs, found.engine, true);
     rc = rc ? rc : media_open_memfd(super->pool_bytes, super->limit_bytes, &fs->dax.media);
-    rc = rc ? rc : build_segment(fs, &at, super);
+    rc = rc ? rc : build_segment(fs, &at, super, 0);
     return finish(fs, &at, rc);
 }
 
@@ -374,10 +388,12 @@ void fs_detach(struct fs *fs)
     bool last;
 
     dax_recall_end(&fs->dax);
+    shm_reap(fs->dax.shm);
     last = shm_detach_last(fs->dax.shm);
     if (last && !fs->dax.readonly)
         fs_vnode_sync_all(fs);
-    if (last && any_dirty(fs->dax.shm))
+    /* The next first process has to know: sizes, and for how long devices may still write. */
+    if (last && (any_dirty(fs->dax.shm) || hf_load_acquire(&fs->dax.shm->run->quarantine_ends_ns)))
         last = false;
     if (!fs->dax.readonly && fs->durable)
         meta_sync(fs->dax.meta);

@@ -104,19 +104,58 @@ static int gone(void *arg, const struct meta_detached *run)
     return rc;
 }
 
+/* --- of before all processes had died --- */
+
+static bool claimed(const struct shm *shm, const struct meta_detached *run)
+{
+    for (uint32_t i = 0; i < shm->run->limits.holds && hf_load_acquire(&shm->run->holds_used);
+         i++) {
+        const struct shm_hold *hold = &shm->holds[i];
+        uint64_t end = hold->block + (hold->range.last - hold->range.first) + 1;
+
+        if (SHM_HOLD_KIND(hf_load_acquire(&hold->state)) == SHM_HOLD_DETACHED &&
+            hold->block < run->block + run->count && end > run->block)
+            return true;
+    }
+    return false;
+}
+
+static int next_detached(struct fs *fs, uint64_t block, struct meta_detached *run)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_detached_next(txn, block, run);
+    meta_end_read(txn);
+    return rc;
+}
+
+/* Frees the detached runs that no record of this segment speaks for. */
+static void free_unclaimed(struct fs *fs)
+{
+    struct meta_detached run;
+
+    for (uint64_t block = 0; next_detached(fs, block, &run) == 0; block = run.block + run.count)
+        if (!claimed(fs->dax.shm, &run))
+            gone(fs, &run);
+}
+
 void fs_collect(struct fs *fs)
 {
-    uint32_t *collect = &fs->dax.shm->run->collect;
-
-    uint64_t quarantine_ends = hf_load_acquire(&fs->dax.shm->run->quarantine_ends_ns);
+    struct shm_run *run = fs->dax.shm->run;
+    uint64_t quarantine_ends = hf_load_acquire(&run->quarantine_ends_ns);
 
     if (fs->dax.readonly)
         return;
     if (quarantine_ends && hf_now_ns() >= quarantine_ends)
         shm_reap(fs->dax.shm);
+    if (hf_load_acquire(&run->ghost_gone) && hf_xchg_acq_rel(&run->ghost_gone, 0u))
+        free_unclaimed(fs);
     if (!fs->dax.engine->counts)
         dax_collect(&fs->dax, gone, fs);
-    else if (hf_load_acquire(collect) && hf_xchg_acq_rel(collect, 0u))
+    else if (hf_load_acquire(&run->collect) && hf_xchg_acq_rel(&run->collect, 0u))
         fs_orphans_sweep(fs); /* nothing is detached, but deleted files may have been pinned */
 }
 

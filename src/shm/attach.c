@@ -10,6 +10,8 @@
 #include "base/error.h"
 #include "base/fence.h"
 #include "base/fork.h"
+#include "base/futex.h"
+#include "holdfast/holdfast.h"
 #include "shm/private.h"
 
 #include <errno.h>
@@ -182,6 +184,60 @@ int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
     }
     munmap(run, run->bytes);
     return rc;
+}
+
+static bool for_device(uint64_t key)
+{
+    return key && key != SHM_KEY_CLAIMED && (SHM_KEY_FLAGS(key) & HF_PIN_GPU) != HF_PIN_CPU;
+}
+
+/* When the quarantine of the process of that entry (index + 1) ends: counted from now, if nobody has seen it dead. */
+static uint64_t ends_of(const struct shm_run *run, uint32_t owner)
+{
+    const struct shm_process *processes = (const void *)((const char *)run + run->at_processes);
+
+    if (owner == 0 || owner > run->limits.processes)
+        return 0;
+    return run->quarantine_ns +
+           (processes[owner - 1].died_ns ? processes[owner - 1].died_ns : hf_now_ns());
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t ghosts_in(const struct shm_run *run)
+{
+    const struct shm_lane *lanes = (const void *)((const char *)run + run->at_lanes);
+    const struct shm_hold *holds = (const void *)((const char *)run + run->at_holds);
+    uint64_t ends = run->ghost_ends_ns;
+
+    for (uint32_t i = 0; i < run->limits.lanes && i < run->lanes_used; i++)
+        for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
+            if (for_device(lanes[i].keys[slot]))
+                ends = later(ends, ends_of(run, lanes[i].owner));
+    for (uint32_t i = 0; i < run->limits.holds && run->holds_used; i++)
+        if (shm_hold_holds(holds[i].state) && for_device(holds[i].key))
+            ends = later(ends, ends_of(run, SHM_HOLD_OWNER(holds[i].state)));
+    return ends > hf_now_ns() ? ends : 0;
+}
+
+uint64_t shm_ghosts(struct shm_attach *at, const uint8_t uuid[16])
+{
+    char path[sizeof at->pool_dir + 8];
+    struct shm_run *run;
+    uint8_t boot[16];
+    uint64_t ends = 0;
+
+    run_path(at, uuid, path, sizeof path);
+    boot_id(boot);
+    if (map_standing(path, at->lock_fd, uuid, &run))
+        return 0;
+    if (hf_load_acquire(&run->ready) && !memcmp(run->boot, boot, sizeof boot))
+        ends = ghosts_in(run);
+    munmap(run, run->bytes);
+    return ends;
 }
 
 /* A new file of the segment's size, mapped; nobody else can have it. */

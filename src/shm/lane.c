@@ -166,7 +166,8 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
     pthread_mutex_unlock(&shm->lane_mutex);
     if (!lane)
         return NULL;
-    shm_last_lane = &no_lane; /* which may be this entry, from a segment before: shm_lane_use() says */
+    shm_last_lane =
+        &no_lane; /* which may be this entry, from a segment before: shm_lane_use() says */
     mine->is.lane = lane;
     hf_fence_light(); /* a signal handler that finds the entry in the cache looks at the segment first */
     mine->is.shm = shm;

@@ -244,12 +244,26 @@ static bool bury(struct shm *shm, uint32_t index)
     return all;
 }
 
+static void look_for_ghosts(struct shm_run *run)
+{
+    if (!hf_load_acquire(&run->ghost_key))
+        return;
+    if (hf_now_ns() < run->ghost_ends_ns) {
+        hf_store_release(&run->quarantine_ends_ns, run->ghost_ends_ns);
+        return;
+    }
+    hf_store_release(&run->ghost_key, UINT64_C(0));
+    hf_store_release(&run->ghost_gone, 1u);
+    hf_store_release(&run->collect, 1u);
+}
+
 unsigned shm_reap(struct shm *shm)
 {
     unsigned died = 0;
 
     shm_lock_table(shm);
     hf_store_release(&shm->run->quarantine_ends_ns, UINT64_C(0)); /* those that go on say so */
+    look_for_ghosts(shm->run);
     for (uint32_t i = 0; i < shm->run->limits.processes; i++) {
         struct shm_process *process = &shm->processes[i];
         uint32_t state = hf_load_acquire(&process->state);

@@ -265,8 +265,12 @@ struct shm_run {
     uint32_t collect;                 /* a detached run may have lost its last holder */
     uint64_t nodes_used, holds_used, vnodes_used;
     uint64_t change_ids; /* of layout changes */
-    uint64_t quarantine_ns,
-        quarantine_ends_ns; /* how long; when the first one ends, 0: there is none */
+    uint64_t quarantine_ns;
+    uint64_t quarantine_ends_ns; /* of the first one that ends; 0: there is none */
+    /* All processes had died, some with devices that may still write: until ghost_ends_ns whatever leaves a
+     * file is detached, with ghost_key, which is 1 until then, as its holder. */
+    uint64_t ghost_key, ghost_ends_ns;
+    uint32_t ghost_gone; /* detached records of before may have nobody to free them */
     /* space, under space_mutex (src/fs/space.c) */
     uint64_t free_blocks, detached_blocks, fresh_block, fresh_saved, first_free_group;
     struct shm_stats stats;
@@ -324,6 +328,9 @@ struct shm_adopted {
 };
 int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
               int (*each)(void *arg, const struct shm_adopted *file), void *arg);
+
+/* First attacher: until when devices may still write for processes of an earlier segment of this boot; 0: for none. */
+uint64_t shm_ghosts(struct shm_attach *at, const uint8_t uuid[16]);
 
 /* First attacher: makes a new segment (with `engine`), mapped but not yet ready for others. */
 int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const char *engine,

@@ -18,6 +18,7 @@ clean_up() {
 
     for pid in "${holder_pid[@]}"; do
         kill "$pid" 2>/dev/null
+        kill -CONT "$pid" 2>/dev/null
     done
     rm -rf "$work"
 }

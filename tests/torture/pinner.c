@@ -172,7 +172,7 @@ static void pin_for_a_spell(struct pinner *pinner)
     const struct torture *torture = pinner->self->torture;
     uint64_t until = test_now_ns() + SPELL_NS;
 
-    pinner->hasty = test_chance(&pinner->self->rng, 50);
+    pinner->hasty = test_chance(&pinner->self->rng, torture->options.stops);
     torture_disturb(pinner->hasty);
     do {
         for (unsigned i = 0; i < SPELL_PINS && !test_peek(&torture->stop); i++)

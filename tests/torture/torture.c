@@ -186,14 +186,15 @@ static void explain(const struct torture_options *options)
         "'saw another owner' counts pins under which the block was given to another page,\n"
         "'saw the mark vanish' those whose block was wiped; 'stuck' are layout changes that did\n"
         "not get through in time. Expected here: %s.\n"
-        "Windows are widened by scheduling alone: half of the time a timer signal stops each\n"
+        "Windows are widened by scheduling alone: %u%% of the time a timer signal stops each\n"
         "pinner every few dozen microseconds for about as long, wherever it is. All engines get\n"
         "the same, and no protocol is touched.\n",
         options->engine->name, options->processes, options->pinners, options->changers,
         options->seconds,
         options->engine->racy    ? "reused blocks; this engine is racy on purpose"
         : options->expect_caught ? "reused blocks; this build is broken on purpose"
-                                 : "0 of each, however long it runs");
+                                 : "0 of each, however long it runs",
+        options->stops);
     fflush(stdout);
 }
 
@@ -250,13 +251,13 @@ static unsigned broken_edge(const char *name)
 }
 #endif
 
-static unsigned number(const char *text, unsigned most)
+static unsigned number(const char *text, unsigned least, unsigned most)
 {
     char *end;
     unsigned long value = strtoul(text, &end, 10);
 
-    if (*end || value < 1 || value > most) {
-        fprintf(stderr, "torture: %s is not a number from 1 to %u\n", text, most);
+    if (*end || value < least || value > most) {
+        fprintf(stderr, "torture: %s is not a number from %u to %u\n", text, least, most);
         exit(2);
     }
     return (unsigned)value;
@@ -265,28 +266,40 @@ static unsigned number(const char *text, unsigned most)
 static int body(int argc, char **argv)
 {
     static const struct option names[] = {
-        {"processes", required_argument, NULL, 'p'}, {"pinners", required_argument, NULL, 't'},
-        {"changers", required_argument, NULL, 'c'},  {"seconds", required_argument, NULL, 's'},
-        {"engine", required_argument, NULL, 'e'},    {"break", required_argument, NULL, 'b'},
-        {"expect-caught", no_argument, NULL, 'x'},   {NULL, 0, NULL, 0},
+        {"processes", required_argument, NULL, 'p'},
+        {"pinners", required_argument, NULL, 't'},
+        {"changers", required_argument, NULL, 'c'},
+        {"seconds", required_argument, NULL, 's'},
+        {"stops", required_argument, NULL, 'w'},
+        {"engine", required_argument, NULL, 'e'},
+        {"break", required_argument, NULL, 'b'},
+        {"expect-caught", no_argument, NULL, 'x'},
+        {NULL, 0, NULL, 0},
     };
-    struct torture_options options = {
-        .processes = 2, .pinners = 2, .changers = 1, .seconds = 10, .engine = test_engine("slots")};
+    struct torture_options options = {.processes = 2,
+                                      .pinners = 2,
+                                      .changers = 1,
+                                      .seconds = 10,
+                                      .stops = 50,
+                                      .engine = test_engine("slots")};
     int option;
 
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
         switch (option) {
         case 'p':
-            options.processes = number(optarg, 4);
+            options.processes = number(optarg, 1, 4);
             break;
         case 't':
-            options.pinners = number(optarg, 64);
+            options.pinners = number(optarg, 1, 64);
             break;
         case 'c':
-            options.changers = number(optarg, 4);
+            options.changers = number(optarg, 1, 4);
             break;
         case 's':
-            options.seconds = number(optarg, 100000);
+            options.seconds = number(optarg, 1, 100000);
+            break;
+        case 'w':
+            options.stops = number(optarg, 0, 100);
             break;
         case 'e':
             options.engine = test_engine(optarg);

@@ -18,6 +18,7 @@
 struct torture_options {
     unsigned processes, pinners, changers; /* the last two in each process */
     unsigned seconds;
+    unsigned stops; /* percent of the spells of a pinner in which it is stopped again and again */
     const struct test_engine *engine;
     unsigned broken;    /* HF_LAB_* bits, in lab builds */
     bool expect_caught; /* succeed when a reused block was seen, and stop then */
