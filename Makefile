@@ -12,7 +12,7 @@ run: all
 	@$(BUILD)/cli/holdfast demo $(ARGS)
 
 test: all
-	@$(TESTS) -C $(BUILD) --no-rebuild $(addprefix --suite ,unit system cli posix storm-short wrong docs)
+	@$(TESTS) -C $(BUILD) --no-rebuild $(addprefix --suite ,unit system cli posix device storm-short wrong docs)
 
 # Everything: sanitizers, then the long runs on the plain build.
 check-all: all

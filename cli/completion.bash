@@ -56,6 +56,13 @@ _holdfast_pools()
     fi
 }
 
+# The same for the word that is completed; the pool is the first operand.
+_holdfast_paths()
+{
+    compopt -o filenames -o nospace
+    _holdfast_pool_paths "$1" "${operands[0]/#\~/$HOME}" "${2//\\/}"
+}
+
 _holdfast_value()
 {
     case $1 in
@@ -67,6 +74,7 @@ _holdfast_value()
         mapfile -t COMPREPLY < <(compgen -W 'slots slots-fenced refcount srcu percpu-rwsem' -- "$2")
         ;;
     --data | --svg | --input | --plot) _holdfast_files f "$2" ;;
+    --file | -f) _holdfast_paths "$3" "$2" ;;
     esac
 }
 
@@ -109,7 +117,8 @@ _holdfast()
         return
     fi
     if [[ $before == -?* ]] && _holdfast_takes_value "$program" "$verb" "$before"; then
-        _holdfast_value "$before" "$typed"
+        _holdfast_collect_operands "$program" "$verb"
+        _holdfast_value "$before" "$typed" "$program"
         return
     fi
     case $verb in
@@ -132,8 +141,7 @@ _holdfast()
     elif [[ $verb == get ]] && ((${#operands[@]} > 1)); then
         _holdfast_files f "$typed"
     fi
-    compopt -o filenames -o nospace
-    _holdfast_pool_paths "$program" "${operands[0]/#\~/$HOME}" "${typed//\\/}"
+    _holdfast_paths "$program" "$typed"
 }
 
 complete -F _holdfast holdfast

@@ -45,7 +45,7 @@ static void print_use(const char *label, uint32_t now, uint32_t max)
 
 static void print_info(const char *path, const struct hf_pool_info *info)
 {
-    char uuid[CLI_UUID_TEXT], policy[CLI_POLICY_TEXT];
+    char uuid[CLI_UUID_TEXT], policy[CLI_POLICY_TEXT], quarantine[CLI_TIME_TEXT];
 
     printf("%-13s ", "pool");
     cli_put_name(stdout, path);
@@ -60,6 +60,7 @@ static void print_info(const char *path, const struct hf_pool_info *info)
     printf("%-13s %s\n", "durability", info->flags & HF_POOL_DURABLE ? "durable" : "memory");
     printf("%-13s %s\n", "engine", info->engine);
     printf("%-13s %s\n", "policy", cli_policy_text(policy, &info->policy));
+    printf("%-13s %s\n", "quarantine", cli_duration(quarantine, info->quarantine_ns));
     printf("%-13s %" PRIu32 ", features incompat %" PRIx64 " ro_compat %" PRIx64 " compat %" PRIx64
            "\n",
            "format", info->format, info->incompat, info->ro_compat, info->compat);
@@ -101,6 +102,7 @@ static void put_info(const char *path, const struct hf_pool_info *info)
     cli_json_bool(&json, "durable", (info->flags & HF_POOL_DURABLE) != 0);
     cli_json_text(&json, "engine", info->engine);
     cli_json_policy(&json, "policy", &info->policy);
+    cli_json_number(&json, "quarantine_ns", info->quarantine_ns);
     cli_json_number(&json, "format", info->format);
     cli_json_number(&json, "incompat", info->incompat);
     cli_json_number(&json, "ro_compat", info->ro_compat);

@@ -4,6 +4,7 @@
 
 #define POOL_BYTES_MIN (UINT64_C(8) << 20)
 #define POOL_BYTES_MAX (UINT64_C(1) << 52)
+#define QUARANTINE_NS_MAX (UINT64_C(1) << 62)
 
 static struct hf_pool_options made = {.size = sizeof(made)};
 static bool durable;
@@ -45,6 +46,13 @@ static struct cli_option mkpool_options[] = {
      .value = &made.policy,
      .value_name = "POLICY",
      .help = "of layout changes that give none (wait)"},
+    {.name = "quarantine",
+     .kind = CLI_TIME,
+     .value = &made.quarantine_ns,
+     .value_name = "TIME",
+     .help = "how long devices of the dead keep their blocks (30s)",
+     .min = 1,
+     .max = QUARANTINE_NS_MAX},
     {.name = "max-processes",
      .kind = CLI_COUNT,
      .value = &made.max_processes,

@@ -6,6 +6,7 @@
  */
 #include "cli.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,16 +120,27 @@ const char *cli_pin_age(char buf[CLI_TIME_TEXT], const struct hf_pin_info *pin)
     return pin->age_ns != 0 ? cli_duration(buf, pin->age_ns) : strcpy(buf, "-");
 }
 
-/* Whole pages: exact below 1M, and rounded above. */
+/* Exact, in the largest unit that divides it. */
+static const char *exact_size(char buf[CLI_RANGE_TEXT / 2], uint64_t bytes)
+{
+    static const char *const units[] = {"", "K", "M", "G", "T"};
+    size_t unit = 0;
+
+    while (bytes > 0 && bytes % 1024 == 0 && unit + 1 < sizeof(units) / sizeof(units[0])) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(buf, CLI_RANGE_TEXT / 2, "%" PRIu64 "%s", bytes, units[unit]);
+    return buf;
+}
+
 const char *cli_pin_range(char buf[CLI_RANGE_TEXT], const struct hf_pin_info *pin)
 {
-    char from[CLI_SIZE_TEXT], to[CLI_SIZE_TEXT];
+    char from[CLI_RANGE_TEXT / 2], to[CLI_RANGE_TEXT / 2];
     uint64_t end = range_end(pin);
 
-    if (end >= HF_FILE_BYTES_MAX)
-        snprintf(buf, CLI_RANGE_TEXT, "%s..end", cli_size(from, pin->off));
-    else
-        snprintf(buf, CLI_RANGE_TEXT, "%s..%s", cli_size(from, pin->off), cli_size(to, end));
+    snprintf(buf, CLI_RANGE_TEXT, "%s..%s", exact_size(from, pin->off),
+             end >= HF_FILE_BYTES_MAX ? "end" : exact_size(to, end));
     return buf;
 }
 

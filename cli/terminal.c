@@ -18,6 +18,8 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#define CTRL_L 12
+
 static volatile sig_atomic_t active;
 static struct termios modes_before;
 static char farewell[256]; /* what brings the terminal back */
@@ -176,5 +178,8 @@ int terminal_key(uint64_t wait_ns)
 
     if (key == ERR)
         return ready > 0 ? TERMINAL_GONE : 0;
-    return key == KEY_RESIZE ? 0 : key;
+    if (key != KEY_RESIZE && key != CTRL_L)
+        return key;
+    clearok(curscr, TRUE); /* what is on the screen is not known any more */
+    return 0;
 }

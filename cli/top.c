@@ -514,8 +514,10 @@ static char *draw(struct top *top, int rows, int columns)
     top->columns = columns;
     top->line_count = 0;
     top->out = open_memstream(&text, &bytes);
-    if (top->out == NULL)
-        return NULL;
+    if (top->out == NULL) {
+        cli_note("out of memory");
+        exit(EX_OSERR);
+    }
     put_title(top);
     put_space(top);
     put_users(top);
@@ -536,7 +538,7 @@ static void show_screen(struct top *top)
     terminal_size(&rows, &columns);
     rows = rows < ROWS_MAX ? rows : ROWS_MAX;
     next = text = draw(top, rows - 1, columns);
-    while (next != NULL && *next != '\0' && count < rows - 1) {
+    while (*next != '\0' && count < rows - 1) {
         char *end = strchrnul(next, '\n');
 
         lines[count] = (struct terminal_line){next, top->styles[count]};
@@ -611,9 +613,21 @@ static void sleep_until(uint64_t time_ns)
     }
 }
 
+/* False: nobody reads any more, which is no failure, or it could not be written. */
+static bool print_screen(const char *text, bool first)
+{
+    if (printf("%s%s", first ? "" : "\n", text) >= 0 && fflush(stdout) == 0)
+        return true;
+    if (errno == EPIPE)
+        clearerr(stdout);
+    return false;
+}
+
 static int run_batch(struct top *top)
 {
-    for (uint32_t i = 0; i < batch_screens && !cli_interrupted() && !ferror(stdout); i++) {
+    bool goes_on = true;
+
+    for (uint32_t i = 0; i < batch_screens && goes_on && !cli_interrupted(); i++) {
         char *text;
         int rc;
 
@@ -623,9 +637,8 @@ static int run_batch(struct top *top)
         if (rc != 0)
             return rc;
         text = draw(top, BATCH_ROWS, BATCH_COLUMNS);
-        printf("%s%s", i > 0 ? "\n" : "", text != NULL ? text : "");
+        goes_on = print_screen(text, i == 0);
         free(text);
-        fflush(stdout);
     }
     return 0;
 }

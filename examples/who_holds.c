@@ -6,7 +6,8 @@
 
 static int print(void *arg, const struct hf_pin_info *info)
 {
-    static const char *const states[] = {"holds", "holds detached", "waits for"};
+    static const char *const states[] = {"holds", "holds detached", "waits for",
+                                         "is dead, and its device may still write"};
 
     (void)arg;
     printf("%s (%d) %s bytes %" PRIu64 " to %" PRIu64 " of inode %" PRIu64 "\n", info->command,

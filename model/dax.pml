@@ -56,14 +56,15 @@ inline take(page, block)
 #define MAY_FILL(page) !gate[page]
 #endif
 
-inline fill_hole(page)
+inline fill_hole(page, block)
 {
     d_step {
         if
         :: where[page] == 0 && free[1] -> where[page] = 1; free[1] = false
         :: where[page] == 0 && free[2] && !free[1] -> where[page] = 2; free[2] = false
         :: else
-        fi
+        fi;
+        block = where[page]
     }
 }
 
@@ -74,8 +75,7 @@ inline pin_slow(page, block)
     :: gate[page] && MUST_WAIT -> unlock(LAYOUT(page)); !gate[page]; lock(LAYOUT(page))
     :: else -> break
     od;
-    fill_hole(page);
-    block = where[page];
+    fill_hole(page, block);
     if
     :: block == 0 /* the pool is full: no pin */
     :: else ->
@@ -139,15 +139,17 @@ proctype pinner(byte me, page)
         :: block -> pins = 1; pin(across, other); pins = 0
         :: else
         fi;
-        if
-        :: other -> let_go(across, other)
-        :: else
-        fi;
 #endif
         if
         :: block -> let_go(page, block)
         :: else
         fi;
+#ifdef NESTED /* the pin that was let through outlives the one it was let through for */
+        if
+        :: other -> let_go(across, other)
+        :: else
+        fi;
+#endif
 #ifdef WANDERS
         page = 1 - page
 #endif
@@ -208,14 +210,14 @@ proctype change(byte me, from, to)
             unlock(LAYOUT(from)); !gate[from] && !gate[to]; lock(LAYOUT(from))
         :: else -> break
         od;
-        gate[from] = true; gate[to] = true;
+        atomic { gate[from] = true; gate[to] = true };
         zap_begins();
         zap();
         zapped(); /* L3 */
         drain();  /* L4, L5 */
         free_blocks();
         opens();
-        gate[from] = false; gate[to] = false; /* L7 */
+        atomic { gate[from] = false; gate[to] = false }; /* L7 */
         unlock(LAYOUT(from))
     :: else -> break
     od;

@@ -6,7 +6,7 @@
  *
  * A slot is one word here, for each pinner and page: 1 is a live key. With -DWANDERS it is what it is in the source, a
  * key and a range, and the pinner uses the same one for both pages in turn. The bias comes back through a pinner that
- * has fenced, and through one more thread that may do it at any time, as often as REBIASES says.
+ * has fenced, and with -DSTALE through one more thread that may do it at any time, as often as REBIASES says.
  *
  * -DTWO_FILES: each page is a file of its own, with its mutex and bias, and changes share heavy barriers.
  * -DLATE: the last pinner attaches while the others are at work.
@@ -14,8 +14,11 @@
 #ifndef REBIASES
 #define REBIASES 0
 #endif
-#define OTHERS (REBIASES > 0)
-#define THREADS (PINNERS + CHANGES + OTHERS)
+#ifdef STALE
+#define THREADS (PINNERS + CHANGES + 1)
+#else
+#define THREADS (PINNERS + CHANGES)
+#endif
 
 #ifdef TWO_FILES
 #define FILE(page) (page)
@@ -308,7 +311,7 @@ inline drain()
         if
         :: !busy -> break
         :: busy && !waits[from] -> /* L5 */
-            waits[from] = true; waits[to] = true;
+            atomic { waits[from] = true; waits[to] = true };
             store_seq_cst(WAITERS(from), WAITING(from));
             /* UNPIN.WAKE/m */
 #if !defined(FENCED_ONLY) && !defined(NO_WAIT_BARRIER)
@@ -326,7 +329,7 @@ inline opens()
 {
     if
     :: waits[from] ->
-        waits[from] = false; waits[to] = false;
+        atomic { waits[from] = false; waits[to] = false };
         store_seq_cst(WAITERS(from), WAITING(from))
     :: else
     fi
@@ -346,11 +349,7 @@ inline setup()
 #endif
 }
 
-inline others(t)
-{
-    run rebiaser(t)
-}
-
+#ifdef STALE
 /* A pinner that was about to give the bias back, for however long. */
 proctype rebiaser(byte me)
 {
@@ -358,6 +357,16 @@ end:
     do
     :: atomic { rebiases -> rebiases-- }; rebias(0)
     od
+}
+#endif
+
+inline others(t)
+{
+#ifdef STALE
+    run rebiaser(t)
+#else
+    skip
+#endif
 }
 
 #include "dax.pml"

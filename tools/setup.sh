@@ -6,7 +6,7 @@
 set -eu
 
 packages="libc6-dev meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
-libcmocka-dev libncurses-dev systemtap-sdt-dev scdoc"
+libcmocka-dev libncurses-dev liburing-dev systemtap-sdt-dev scdoc"
 if [ "${1-}" = lint ]; then
     packages="$packages clang-format codespell"
 elif [ "${1-}" = model ]; then

@@ -176,6 +176,7 @@ struct hf_pool_info {
     char engine[24];
     char media[16]; /* "tmpfs", "hugetlbfs", "file", "memfd", "device-dax", "pmem" */
     struct hf_policy policy;
+    uint64_t quarantine_ns; /* of device pins and leases of dead processes */
     uint32_t max_processes, max_threads, max_files, max_leases;
     uint32_t processes, threads, files, leases; /* in use now */
 };

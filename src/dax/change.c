@@ -175,11 +175,9 @@ static void zap(struct dax_change *change)
 /* What a look has found, and what it makes of it. */
 struct finding {
     struct dax_change *change;
-    bool own;     /* a pin of this thread */
-    bool copying; /* a write that is under way */
-    bool
-        all; /* remember all holders, for a policy that detaches, and recall all leases; else the first
-                     * that has to be waited for will do */
+    bool all;       /* goes on after the first that has to be waited for */
+    bool own;       /* a pin of this thread */
+    bool copying;   /* a write that is under way */
     unsigned count; /* that have to be waited for, or detached as the policy says */
     struct held first;
     uint32_t *busy; /* nothing else was found but that this block is counted */
@@ -242,7 +240,7 @@ static int found(void *arg, const struct held *held)
     return finding->own || !finding->all;
 }
 
-/* Fills `finding`. -ENOMEM. */
+/* Fills `finding`; `all`: to recall all leases, or to remember all holders for a policy that detaches. -ENOMEM. */
 static int find_holders(struct dax_change *change, bool all, struct finding *finding)
 {
     struct dax *dax = change->dax;

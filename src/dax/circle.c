@@ -43,6 +43,8 @@ struct holders {
 static bool look_at(const struct shm *shm, uint32_t lane, struct shm_wait *out)
 {
     const struct shm_wait *wait = &shm->lanes[lane].wait;
+    /* WAIT.PUB/p: the number is acquired before the rest and read again after it.
+     * Pairs with WAIT.PUB/m in wait_begins(). Without it: a search follows half of one wait and half of the next. */
     uint32_t number = hf_load_acquire(&wait->number);
 
     out->number = number;
@@ -89,6 +91,18 @@ static int holder_found(void *arg, const struct held *held)
     return holders->count == HOLDERS_MAX;
 }
 
+/* Who waits at a gate may not have noticed yet that it is open, and that its owner waits for something else. */
+static bool has_gate(struct dax *dax, struct shm_vnode *vnode, uint32_t lane)
+{
+    bool has = false;
+
+    dax_lock_any(dax, vnode);
+    for (unsigned i = 0; i < SHM_GATES; i++)
+        has |= vnode->gates[i].lane == lane + 1;
+    dax_unlock(dax, vnode);
+    return has;
+}
+
 static void find_holders(struct search *search, const struct shm_wait *wait,
                          struct holders *holders)
 {
@@ -99,7 +113,7 @@ static void find_holders(struct search *search, const struct shm_wait *wait,
     holders->search = search;
     holders->count = 0;
     if (wait->gate_lane) {
-        if (worth_following(search, gate.lane, &gate.number))
+        if (worth_following(search, gate.lane, &gate.number) && has_gate(dax, vnode, gate.lane))
             holders->links[holders->count++] = gate;
         return;
     }
@@ -155,8 +169,10 @@ void wait_begins(struct dax_change *change, uint32_t gate_lane)
     struct shm_wait *wait = &change->lane->wait;
 
     wait_ends(change);
-    if (!change->waits_since_ns)
+    if (!change->waits_since_ns) {
         change->waits_since_ns = hf_now_ns();
+        change->first_wait = wait->used + 1;
+    }
     hf_store_release(&wait->gate_lane, gate_lane);
     hf_store_release(&wait->vnode, (uint32_t)change->vnode->index);
     hf_store_release(&wait->first, change->first);
@@ -165,6 +181,8 @@ void wait_begins(struct dax_change *change, uint32_t gate_lane)
     hf_store_release(&wait->ends, (uint32_t)(change->policy.kind == HF_POLICY_DEADLINE_DETACH));
     if (++wait->used == 0)
         wait->used = 1;
+    /* WAIT.PUB/m: 0 before the rest is changed, the new number after.
+     * Pairs with WAIT.PUB/p in look_at(). */
     hf_store_release(&wait->number, wait->used);
 }
 
@@ -177,7 +195,8 @@ bool wait_cancelled(const struct dax_change *change)
 {
     const struct shm_wait *wait = &change->lane->wait;
 
-    return wait->number && hf_load_acquire(&wait->cancelled) == wait->number;
+    return change->waits_since_ns && hf_load_acquire(&wait->cancelled) - change->first_wait <=
+                                         wait->used - change->first_wait;
 }
 
 /* The wait is told, then woken wherever it sleeps; on a count it looks by itself at the next tick. */

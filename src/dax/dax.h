@@ -34,7 +34,7 @@ struct dax {
     struct hf_policy policy; /* of the pool; never HF_POLICY_DEFAULT */
     bool readonly;
     struct dax_stacks *stacks; /* null: HOLDFAST_DEBUG does not ask for them */
-    struct recalls *recalls; /* of this process's leases (recall.c); null: none was needed yet */
+    struct recalls *recalls;   /* of this process's leases (recall.c); null: none was needed yet */
 };
 
 #define DAX_LAST UINT64_MAX /* "to the end of the file and beyond", as a last page */
@@ -81,6 +81,8 @@ int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
                    struct hf_lease *lease);
 int dax_recall_fd(struct dax *dax);
 int dax_recall_next(struct dax *dax, struct hf_recall *out);
+/* Whether a callback runs now; or waits until none does. */
+bool dax_recall_calls(struct dax *dax, bool await_end);
 /* Before the pool is detached: ends the thread of callbacks. */
 void dax_recall_end(struct dax *dax);
 
@@ -114,6 +116,7 @@ struct dax_change {
     struct hf_policy policy;
     uint64_t until_ns;
     uint64_t waits_since_ns; /* 0: it has not waited */
+    uint32_t first_wait;     /* the number of its first wait: who cancels one ends them all */
     uint64_t passed;         /* vnode->passed at dax_change_pause() */
     uint64_t old_root;       /* of a change of the whole file: its page table, freed at the end */
     uint32_t gate;           /* index in vnode->gates */

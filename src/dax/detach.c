@@ -190,7 +190,7 @@ void detach_recover(struct shm *shm, struct shm_vnode *vnode, bool committed)
 
     if (!vnode->pending_version)
         return;
-    for (uint32_t i = 0; i < shm->run->limits.holds; i++) {
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
         struct shm_hold *record = &shm->holds[i];
 
         if (SHM_HOLD_KIND(hf_load_acquire(&record->state)) != SHM_HOLD_DETACHED ||
@@ -290,7 +290,9 @@ int dax_collect(struct dax *dax, int (*gone)(void *arg, const struct meta_detach
     for (uint32_t i = 0; i < high && rc == 0; i++) {
         struct shm_vnode *vnode = &shm->vnodes[i];
 
-        if (!(hf_load_acquire(&vnode->waiters) & SHM_DETACHED))
+        /* Also where somebody was killed between the commit and the list: who locks it mends that. */
+        if (!(hf_load_acquire(&vnode->waiters) & SHM_DETACHED) &&
+            !hf_load_acquire(&vnode->pending_version))
             continue;
         dax_lock_any(dax, vnode);
         if (vnode->state == SHM_VNODE_READY)

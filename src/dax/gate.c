@@ -189,7 +189,7 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
         }
         /* GATE.RULE/p: who holds nothing waits. Pairs with GATE.RULE/m in close_gate(). Without it: entries
          * come back into a range whose change has already looked for holders. */
-        if (shm_lane_pins(lane)) {
+        if (shm_lane_pins(lane) || hf_load_acquire(&lane->calls_back)) {
             vnode->passed++;
             return 1;
         }

@@ -14,12 +14,15 @@ struct scan {
     void *arg;
 };
 
+/* One whose owner has gone since its key was read is held no more. */
 static int tell(const struct scan *scan, const struct held *held)
 {
     struct shm *shm = scan->dax->shm;
     uint64_t first = held->range.first > scan->first ? held->range.first : scan->first;
     uint64_t last = held->range.last < scan->last ? held->range.last : scan->last;
 
+    if (held->process >= shm->run->limits.processes)
+        return 0;
     if (scan->vnode->detached != SHM_NONE &&
         !detach_still_holds(shm, scan->vnode, shm_at(shm, held->word), held->key, first, last))
         return 0;
@@ -38,6 +41,14 @@ static int found_slot(void *arg, const struct sync_holder *holder)
     return tell(scan, &held);
 }
 
+/* Who has to go on for it to end: its thread, or the one that is in a callback and will come to this lease's. */
+static uint32_t lane_of(const struct shm *shm, const struct shm_hold *hold, uint32_t process)
+{
+    if (!hold->recall.served)
+        return hold->lane;
+    return hf_load_acquire(&shm->processes[process].calls_back) - 1;
+}
+
 static int found_hold(void *arg, uint32_t index)
 {
     const struct scan *scan = arg;
@@ -46,9 +57,9 @@ static int found_hold(void *arg, uint32_t index)
                         .key = hf_load_acquire(&hold->key), /* UNPIN.DONE/m */
                         .range = hold->range,
                         .process = SHM_HOLD_OWNER(hf_load_acquire(&hold->state)) - 1,
-                        .lane = hold->lane,
                         .hold = hold};
 
+    held.lane = lane_of(scan->dax->shm, hold, held.process);
     return held.key ? tell(scan, &held) : 0;
 }
 
@@ -73,9 +84,10 @@ bool held_is_lease(const struct held *held)
 
 bool held_by_thread(const struct held *held, const struct shm *shm, uint32_t lane)
 {
-    return held->lane == lane &&
-           SHM_WHO_TID(held->range.who) == hf_load_acquire(&shm->lanes[lane].tid) &&
-           !(held_is_lease(held) && held->hold->recall.served);
+    if (lane == SHM_NONE || held->lane != lane)
+        return false;
+    return (held->hold && held->hold->recall.served) ||
+           SHM_WHO_TID(held->range.who) == hf_load_acquire(&shm->lanes[lane].tid);
 }
 
 struct thread {

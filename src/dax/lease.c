@@ -99,6 +99,8 @@ int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
 
     if (rc)
         return rc;
+    /* GIVE.TAKE/m: what the giver did with the lease comes before the offer.
+     * Pairs with GIVE.TAKE/p in change_hands(). Without it: the taker reads bytes from before the giver's last. */
     if (!become(lease, hold, SHM_HOLD_LEASE, SHM_HOLD_GIVEN))
         return -EINVAL;
     out->hf_opaque[0] = shm_at(shm, hold);
@@ -128,6 +130,7 @@ static int not_offered(void)
 /* Under table_mutex, which keeps the reaper away. */
 static int change_hands(struct shm *shm, struct shm_hold *hold, struct shm_lane *lane, uint64_t key)
 {
+    /* GIVE.TAKE/p: the offer is acquired. Pairs with GIVE.TAKE/m in dax_lease_give(). */
     uint32_t state = hf_load_acquire(&hold->state), giver = SHM_HOLD_OWNER(state) - 1;
 
     if (SHM_HOLD_KIND(state) != SHM_HOLD_GIVEN || hf_load_acquire(&hold->key) != key ||

@@ -164,29 +164,59 @@ static int pin_locked(struct dax *dax, struct shm_lane *lane, struct shm_vnode *
     return rc ? rc : publish(dax, lane, vnode, &range, pieces, lease, pin);
 }
 
-int pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
-             const struct hf_lease_options *lease, struct iovec *iov, int iovcnt,
-             struct hf_pin *pin, struct meta_extent *hole)
+static int pin_once(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                    uint32_t flags, const struct hf_lease_options *lease, struct iovec *iov,
+                    int iovcnt, struct hf_pin *pin, struct meta_extent *hole)
 {
     struct mm_pieces pieces = {iov, iovcnt, 0};
     struct shm_lane *lane = shm_lane(dax->shm);
-    int rc;
-
-    dax_count(&dax->shm->run->stats.pins_slow, 1);
-    if (dax->engine->join)
-        dax->engine->join();
-    HF_TRACE(pin_slow, vnode->ino, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES, flags);
-    rc = dax_lock(dax, vnode, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES);
+    int rc = dax_lock(dax, vnode, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES);
     if (rc < 0)
         return rc;
     rc = pin_locked(dax, lane, vnode, off, len, flags, lease, &pieces, pin, hole);
     if (rc == 0)
         mm_trim(&pieces, off, len);
     dax_unlock(dax, vnode);
+    return rc ? rc : pieces.count;
+}
+
+/* Frees the holds that were let go of and are still in the trees of their files. */
+static void settle_all(struct dax *dax)
+{
+    uint32_t high = hf_load_acquire(&dax->shm->run->vnodes_high);
+
+    for (uint32_t i = 0; i < high; i++) {
+        struct shm_vnode *vnode = &dax->shm->vnodes[i];
+
+        if (hf_load_acquire(&vnode->state) == SHM_VNODE_FREE ||
+            hf_load_acquire(&vnode->released) == SHM_NONE)
+            continue;
+        dax_lock_any(dax, vnode);
+        if (vnode->state != SHM_VNODE_FREE)
+            holds_settle(dax->shm, vnode);
+        dax_unlock(dax, vnode);
+    }
+}
+
+int pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
+             const struct hf_lease_options *lease, struct iovec *iov, int iovcnt,
+             struct hf_pin *pin, struct meta_extent *hole)
+{
+    int rc;
+
+    dax_count(&dax->shm->run->stats.pins_slow, 1);
+    if (dax->engine->join)
+        dax->engine->join();
+    HF_TRACE(pin_slow, vnode->ino, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES, flags);
+    rc = pin_once(dax, vnode, off, len, flags, lease, iov, iovcnt, pin, hole);
+    if (rc == -ENOLCK) {
+        settle_all(dax);
+        rc = pin_once(dax, vnode, off, len, flags, lease, iov, iovcnt, pin, hole);
+    }
     if (hf_load_relaxed(&dax->shm->run->nodes_used) >=
         dax->shm->run->limits.nodes) /* relaxed: a count */
         dax_shrink(dax);
-    return rc ? rc : pieces.count;
+    return rc;
 }
 
 int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,

@@ -130,9 +130,7 @@ static int hold_pins(struct snapshot *snapshot)
     uint64_t now = hf_now_ns();
     int rc = 0;
 
-    if (!hf_load_acquire(&shm->run->holds_used))
-        return 0;
-    for (uint32_t i = 0; i < shm->run->limits.holds && rc == 0; i++) {
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high) && rc == 0; i++) {
         struct shm_hold *hold = &shm->holds[i];
         struct hf_pin_info info = {0};
         uint32_t state = hf_load_acquire(&hold->state);

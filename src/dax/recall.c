@@ -32,6 +32,8 @@ struct told {
     struct told *next;
     void (*recall)(void *arg, const struct hf_recall *recall);
     struct hf_recall what;
+    uint32_t index; /* of the lease */
+    uint64_t key;
 };
 
 struct queue {
@@ -44,9 +46,10 @@ struct recalls {
     struct served *served; /* a hold */
     struct queue calls, next;
     pthread_t thread;
-    bool running;
-    uint32_t stop;
-    int fd; /* -1: nobody has asked for it */
+    uint32_t running, stop;
+    bool calling;          /* under the mutex: a callback runs, */
+    pthread_cond_t called; /* and now it has ended */
+    int fd;                /* -1: nobody has asked for it */
 };
 
 static pthread_mutex_t making_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -55,6 +58,8 @@ static pthread_mutex_t making_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static void wake_holder(struct shm_process *process)
 {
+    /* RECALL.WAKE/m: raised after the hold's number was posted.
+     * Pairs with RECALL.WAKE/p in serve(). Without it: the holder sleeps over a recall. */
     hf_add_acq_rel(&process->recall_seq, 1);
     hf_futex_wake_all(&process->recall_seq);
 }
@@ -69,8 +74,8 @@ static void post(struct shm *shm, const struct shm_hold *hold)
         i++;
     if (i == SHM_RECALLS)
         hf_store_release(&process->recalls_more, 1u);
-    HF_TRACE(recall, shm->vnodes[hold->vnode].ino, hold->recall.first, hold->recall.last, process->pid,
-             hold->recall.why);
+    HF_TRACE(recall, shm->vnodes[hold->vnode].ino, hold->recall.first, hold->recall.last,
+             process->pid, hold->recall.why);
     wake_holder(process);
 }
 
@@ -83,9 +88,13 @@ static void ask(struct dax_change *change, struct shm_hold *hold, uint32_t state
     recall->why = change->why;
     recall->first = first;
     recall->last = last;
-    recall->deadline_ns = change->policy.kind == HF_POLICY_NOWAIT ? 0 : change->until_ns;
+    recall->deadline_ns =
+        change->policy.kind == HF_POLICY_NOWAIT || change->policy.kind == HF_POLICY_DETACH
+            ? 0
+            : change->until_ns;
     recall->pending = 1;
-    hf_store_release(&recall->state, state);
+    if (state > hf_load_acquire(&recall->state)) /* blocks that have left do not come back */
+        hf_store_release(&recall->state, state);
     post(change->dax->shm, hold);
 }
 
@@ -124,19 +133,31 @@ static void put(struct queue *queue, struct told *told)
     queue->end = &told->next;
 }
 
-static struct told *take(struct recalls *recalls, struct queue *queue)
+static bool is_ours(const struct shm *shm, const struct shm_hold *hold)
 {
-    struct told *told;
+    uint32_t state = hf_load_acquire(&hold->state);
 
-    pthread_mutex_lock(&recalls->mutex);
-    told = queue->first;
-    if (told) {
+    return state == SHM_HOLD_STATE(SHM_HOLD_LEASE, shm->self + 1) ||
+           state == SHM_HOLD_STATE(SHM_HOLD_GIVEN, shm->self + 1);
+}
+
+/* Under the mutex. Nobody is told of a lease that was let go of before: its argument may be no more. */
+static struct told *take(const struct recalls *recalls, struct queue *queue)
+{
+    const struct shm *shm = recalls->dax->shm;
+
+    while (queue->first) {
+        struct told *told = queue->first;
+        const struct shm_hold *hold = &shm->holds[told->index];
+
         queue->first = told->next;
         if (!queue->first)
             queue->end = &queue->first;
+        if (is_ours(shm, hold) && hf_load_acquire(&hold->key) == told->key)
+            return told;
+        free(told);
     }
-    pthread_mutex_unlock(&recalls->mutex);
-    return told;
+    return NULL;
 }
 
 static void describe(const struct shm_hold *hold, struct hf_recall *what)
@@ -150,29 +171,24 @@ static void describe(const struct shm_hold *hold, struct hf_recall *what)
     what->deadline_ns = recall->deadline_ns;
 }
 
-static bool is_ours(const struct shm *shm, const struct shm_hold *hold)
+/* Not of a lease that was released since it was looked at: another may have its place by now. */
+static void queue_up(struct recalls *recalls, struct told *told)
 {
-    uint32_t state = hf_load_acquire(&hold->state);
-
-    return state == SHM_HOLD_STATE(SHM_HOLD_LEASE, shm->self + 1) ||
-           state == SHM_HOLD_STATE(SHM_HOLD_GIVEN, shm->self + 1);
-}
-
-static void queue_up(struct recalls *recalls, uint32_t index, uint64_t key, struct told *told)
-{
-    const struct served *served = &recalls->served[index];
+    const struct served *served = &recalls->served[told->index];
     static const uint64_t one = 1;
 
     pthread_mutex_lock(&recalls->mutex);
-    if (served->key == key) {
+    if (served->key == told->key) {
         told->recall = served->recall;
         told->what.arg = served->arg;
-    }
-    put(told->recall ? &recalls->calls : &recalls->next, told);
-    if (!told->recall && recalls->fd >= 0 && write(recalls->fd, &one, sizeof one) < 0) {
-        /* it is readable already */
+        put(told->recall ? &recalls->calls : &recalls->next, told);
+        if (!told->recall && recalls->fd >= 0 && write(recalls->fd, &one, sizeof one) < 0) {
+            /* it is readable already */
+        }
+        told = NULL;
     }
     pthread_mutex_unlock(&recalls->mutex);
+    free(told);
 }
 
 /* False: no memory; it stays pending. */
@@ -182,7 +198,6 @@ static bool look_at(struct recalls *recalls, uint32_t index)
     struct shm_hold *hold = &dax->shm->holds[index];
     struct shm_vnode *vnode = &dax->shm->vnodes[hf_load_acquire(&hold->vnode)];
     struct told *told;
-    uint64_t key = 0;
 
     if (!is_ours(dax->shm, hold) || !hf_load_acquire(&hold->recall.pending))
         return true;
@@ -192,13 +207,14 @@ static bool look_at(struct recalls *recalls, uint32_t index)
     dax_lock_any(dax, vnode);
     if (is_ours(dax->shm, hold) && &dax->shm->vnodes[hold->vnode] == vnode &&
         hold->recall.pending) {
-        key = hf_load_acquire(&hold->key);
+        told->index = index;
+        told->key = hf_load_acquire(&hold->key);
         describe(hold, &told->what);
         hf_store_release(&hold->recall.pending, 0u);
     }
     dax_unlock(dax, vnode);
-    if (key)
-        queue_up(recalls, index, key, told);
+    if (told->key)
+        queue_up(recalls, told);
     else
         free(told);
     return true;
@@ -208,7 +224,7 @@ static void look_at_all(struct recalls *recalls)
 {
     const struct shm *shm = recalls->dax->shm;
 
-    for (uint32_t i = 0; i < shm->run->limits.holds; i++)
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++)
         look_at(recalls, i);
 }
 
@@ -233,13 +249,30 @@ static void look(struct recalls *recalls)
  * the very lease it is about to release. */
 static void call(struct dax *dax, const struct told *told)
 {
+    struct shm_process *self = &dax->shm->processes[dax->shm->self];
     struct shm_lane *lane = shm_lane(dax->shm);
 
-    if (lane)
-        hf_add_acq_rel(&lane->slow_pins, 1);
+    if (lane) {
+        hf_store_release(&lane->calls_back, 1u);
+        hf_store_release(&self->calls_back, shm_lane_index(dax->shm, lane) + 1);
+    }
     told->recall(told->what.arg, &told->what);
-    if (lane)
-        hf_sub_acq_rel(&lane->slow_pins, 1);
+    if (lane) {
+        hf_store_release(&self->calls_back, 0u);
+        hf_store_release(&lane->calls_back, 0u);
+    }
+}
+
+static struct told *next_call(struct recalls *recalls)
+{
+    struct told *told;
+
+    pthread_mutex_lock(&recalls->mutex);
+    told = take(recalls, &recalls->calls);
+    recalls->calling = told != NULL;
+    pthread_cond_broadcast(&recalls->called);
+    pthread_mutex_unlock(&recalls->mutex);
+    return told;
 }
 
 static void *serve(void *arg)
@@ -250,10 +283,12 @@ static void *serve(void *arg)
     struct told *told;
 
     while (!hf_load_acquire(&recalls->stop)) {
+        /* RECALL.WAKE/p: read before it looks; what is posted later finds another number to sleep on.
+         * Pairs with RECALL.WAKE/m in wake_holder(). */
         uint32_t seq = hf_load_acquire(&self->recall_seq);
 
         look(recalls);
-        while ((told = take(recalls, &recalls->calls))) {
+        while ((told = next_call(recalls))) {
             call(recalls->dax, told);
             free(told);
         }
@@ -275,7 +310,7 @@ static int start_thread(struct recalls *recalls)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     rc = pthread_create(&recalls->thread, NULL, serve, recalls);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    recalls->running = rc == 0;
+    hf_store_release(&recalls->running, (uint32_t)(rc == 0));
     return rc ? hf_fail(EAGAIN, "no thread could be made that tells of recalls") : 0;
 }
 
@@ -295,6 +330,7 @@ static int make(struct dax *dax)
     recalls->calls.end = &recalls->calls.first;
     recalls->next.end = &recalls->next.first;
     pthread_mutex_init(&recalls->mutex, NULL);
+    pthread_cond_init(&recalls->called, NULL);
     hf_store_release(&dax->recalls, recalls);
     return 0;
 }
@@ -350,10 +386,10 @@ int dax_recall_next(struct dax *dax, struct hf_recall *out)
     if (!recalls)
         return 0;
     look(recalls);
+    pthread_mutex_lock(&recalls->mutex);
     if (recalls->calls.first)
         wake_holder(&dax->shm->processes[dax->shm->self]);
     told = take(recalls, &recalls->next);
-    pthread_mutex_lock(&recalls->mutex);
     if (!recalls->next.first && recalls->fd >= 0 && read(recalls->fd, &count, sizeof count) < 0) {
         /* it was not readable */
     }
@@ -363,6 +399,21 @@ int dax_recall_next(struct dax *dax, struct hf_recall *out)
     *out = told->what;
     free(told);
     return 1;
+}
+
+bool dax_recall_calls(struct dax *dax, bool await_end)
+{
+    struct recalls *recalls = hf_load_acquire(&dax->recalls);
+    bool calls;
+
+    if (!recalls)
+        return false;
+    pthread_mutex_lock(&recalls->mutex);
+    while (await_end && recalls->calling)
+        pthread_cond_wait(&recalls->called, &recalls->mutex);
+    calls = recalls->calling;
+    pthread_mutex_unlock(&recalls->mutex);
+    return calls;
 }
 
 static void empty(struct queue *queue)
@@ -389,6 +440,7 @@ void dax_recall_end(struct dax *dax)
         close(recalls->fd);
     empty(&recalls->calls);
     empty(&recalls->next);
+    pthread_cond_destroy(&recalls->called);
     pthread_mutex_destroy(&recalls->mutex);
     free(recalls->served);
     free(recalls);

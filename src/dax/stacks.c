@@ -95,8 +95,8 @@ void dax_stacks_keep(struct dax *dax, const uint64_t opaque[3], const void *call
     count = count - first < FRAMES ? count - first : FRAMES;
     record = record_of(dax, (const uint64_t *)(uintptr_t)(opaque[0] & ~DAX_PIN_HOLD));
     pthread_mutex_lock(&dax->stacks->mutex);
-    *record = (struct record){
-        .key = opaque[1], .made_ns = hf_now_ns(), .tid = (uint64_t)(unsigned)gettid()};
+    *record =
+        (struct record){.key = opaque[1], .made_ns = hf_now_ns(), .tid = shm_lane(dax->shm)->tid};
     memcpy(record->frames, &frames[first], (size_t)count * sizeof *frames);
     pthread_mutex_unlock(&dax->stacks->mutex);
 }
@@ -171,7 +171,7 @@ static void look_at_holds(struct look *look)
 
     if (!hf_load_acquire(&shm->run->holds_used))
         return;
-    for (uint32_t i = 0; i < shm->run->limits.holds; i++) {
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
         const struct shm_hold *hold = &shm->holds[i];
         uint32_t state = hf_load_acquire(&hold->state);
 

@@ -189,7 +189,8 @@ static int check_super(const struct meta_super *super)
     if (super->max_processes == 0 || super->max_threads == 0 || super->max_leases == 0 ||
         super->max_files == 0 || super->max_files > SHM_MAX_FILES ||
         super->limit_bytes % HF_HUGE_BYTES || super->pool_bytes % HF_HUGE_BYTES ||
-        super->policy_kind == HF_POLICY_DEFAULT || super->policy_kind > HF_POLICY_DEADLINE_DETACH)
+        super->policy_kind == HF_POLICY_DEFAULT || super->policy_kind > HF_POLICY_DEADLINE_DETACH ||
+        super->quarantine_ns > META_QUARANTINE_NS_MAX)
         return hf_fail(EUCLEAN, "the super record has limits or a policy that make no sense");
     return 0;
 }

@@ -108,8 +108,7 @@ static int gone(void *arg, const struct meta_detached *run)
 
 static bool claimed(const struct shm *shm, const struct meta_detached *run)
 {
-    for (uint32_t i = 0; i < shm->run->limits.holds && hf_load_acquire(&shm->run->holds_used);
-         i++) {
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
         const struct shm_hold *hold = &shm->holds[i];
         uint64_t end = hold->block + (hold->range.last - hold->range.first) + 1;
 

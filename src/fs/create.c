@@ -120,6 +120,10 @@ int fs_super_new(const struct hf_pool_options *options, struct meta_super *super
     if (mode & ~(mode_t)0777 || (mode & 0600) != 0600)
         return hf_fail(EINVAL, "mode %o: permission bits, with reading and writing for the owner",
                        (unsigned)mode);
+    if (options->quarantine_ns > META_QUARANTINE_NS_MAX)
+        return hf_fail(EINVAL, "a quarantine of %llu ns: at most %llu",
+                       (unsigned long long)options->quarantine_ns,
+                       (unsigned long long)META_QUARANTINE_NS_MAX);
     super->mode = mode;
     rc = fill_size(options, super);
     rc = rc ? rc : fill_maxima(options, super);

@@ -77,6 +77,7 @@ int fs_info(struct fs *fs, struct hf_pool_info *out)
     snprintf(info.engine, sizeof info.engine, "%s", shm->run->engine);
     snprintf(info.media, sizeof info.media, "%s", media_kind_name(fs->dax.media.kind));
     info.policy = fs->dax.policy;
+    info.quarantine_ns = shm->run->quarantine_ns;
     info.processes = SHOWN(shm->run->processes);
     info.threads = threads(shm);
     info.files = open_files(shm);

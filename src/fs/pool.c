@@ -152,8 +152,12 @@ int fs_pool_close(struct hf_pool *pool)
 
     fs_collect(&pool->fs);
     pthread_mutex_lock(&registry_mutex);
-    if (pool->opens == 1)
-        rc = check_unused(pool);
+    while (pool->opens == 1 && (rc = check_unused(pool)) == 0 &&
+           dax_recall_calls(&pool->fs.dax, false)) {
+        pthread_mutex_unlock(&registry_mutex); /* the callback may want it */
+        dax_recall_calls(&pool->fs.dax, true);
+        pthread_mutex_lock(&registry_mutex);
+    }
     if (rc == 0 && last_opening(pool)) {
         dax_stacks_end(&pool->fs.dax);
         fs_detach(&pool->fs);

@@ -123,6 +123,12 @@ static int read_super(struct checker *check)
         check->super.policy_kind = 1;
         check->super_changed = true;
     }
+    if (check->super.quarantine_ns > META_QUARANTINE_NS_MAX &&
+        check_problem(check, true, "the pool's quarantine is %llu ns; repair makes it the default",
+                      (unsigned long long)check->super.quarantine_ns)) {
+        check->super.quarantine_ns = 0;
+        check->super_changed = true;
+    }
     check->used = calloc(1, check->pool_blocks / 8 + 1);
     return check->used ? 0
                        : hf_fail(ENOMEM, "out of memory for %llu blocks",

@@ -30,6 +30,7 @@
 
 #define META_FORMAT 1u
 #define META_ROOT_INO 1u
+#define META_QUARANTINE_NS_MAX (UINT64_C(1) << 62) /* added to a time, it is still one */
 
 struct meta;     /* an open environment; one a process and pool */
 struct meta_txn; /* a transaction; belongs to one thread */

@@ -9,8 +9,18 @@
 
 #include <string.h>
 
+/* Raised before the entry is taken, so that who looks for what the dead had looks far enough. */
+static void raise_high(uint32_t *word, uint32_t high)
+{
+    uint32_t was;
+
+    while ((was = hf_load_acquire(word)) < high && !hf_cas_acq_rel(word, was, high))
+        ;
+}
+
 /* The words lie `stride` uint32_t apart. Returns the index taken, SHM_NONE when it came round. */
-static uint32_t take(uint32_t *words, size_t stride, uint64_t count, uint32_t *hint, uint32_t value)
+static uint32_t take(uint32_t *words, size_t stride, uint64_t count, uint32_t *hint, uint32_t *high,
+                     uint32_t value)
 {
     uint64_t start = hf_load_relaxed(hint); /* relaxed: only where to look first */
 
@@ -18,7 +28,10 @@ static uint32_t take(uint32_t *words, size_t stride, uint64_t count, uint32_t *h
         uint64_t at = (start + i) % count;
         uint32_t *word = words + at * stride;
 
-        if (hf_load_relaxed(word) == 0 && hf_cas_acq_rel(word, 0u, value)) {
+        if (hf_load_relaxed(word)) /* relaxed: the swap decides */
+            continue;
+        raise_high(high, (uint32_t)at + 1);
+        if (hf_cas_acq_rel(word, 0u, value)) {
             hf_store_relaxed(hint, (uint32_t)((at + 1) % count)); /* relaxed: as above */
             return (uint32_t)at;
         }
@@ -28,13 +41,13 @@ static uint32_t take(uint32_t *words, size_t stride, uint64_t count, uint32_t *h
 
 /* Counts are raised before and lowered after, so that a death in between only makes them too high. */
 static uint32_t take_counted(uint32_t *words, size_t stride, uint64_t count, uint32_t *hint,
-                             uint32_t value, uint64_t *used)
+                             uint32_t *high, uint32_t value, uint64_t *used)
 {
     uint32_t index = SHM_NONE;
 
     /* relaxed: a count */
     if (hf_add_relaxed(used, 1) < count)
-        index = take(words, stride, count, hint, value);
+        index = take(words, stride, count, hint, high, value);
     if (index == SHM_NONE)
         hf_add_relaxed(used, -UINT64_C(1)); /* relaxed: a count */
     return index;
@@ -43,16 +56,11 @@ static uint32_t take_counted(uint32_t *words, size_t stride, uint64_t count, uin
 uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode)
 {
     struct shm_run *run = shm->run;
-    uint32_t node = take_counted(shm->owners, 1, run->limits.nodes, &run->node_hint, vnode + 1,
-                                 &run->nodes_used);
-
-    uint32_t high;
+    uint32_t node = take_counted(shm->owners, 1, run->limits.nodes, &run->node_hint,
+                                 &run->nodes_high, vnode + 1, &run->nodes_used);
 
     if (node == SHM_NONE)
         return node;
-    while ((high = hf_load_acquire(&run->nodes_high)) <= node &&
-           !hf_cas_acq_rel(&run->nodes_high, high, node + 1))
-        ;
     if (!shm->counts)
         memset(shm->nodes[node], 0, sizeof shm->nodes[node]);
     for (unsigned i = 0; shm->counts && i < SHM_NODE_ENTRIES; i++)
@@ -73,12 +81,16 @@ uint32_t shm_hold_alloc(struct shm *shm)
     struct shm_run *run = shm->run;
 
     return take_counted(&shm->holds[0].state, sizeof(struct shm_hold) / sizeof(uint32_t),
-                        run->limits.holds, &run->hold_hint,
+                        run->limits.holds, &run->hold_hint, &run->holds_high,
                         SHM_HOLD_STATE(SHM_HOLD_TAKEN, shm->self + 1), &run->holds_used);
 }
 
 void shm_hold_free(struct shm *shm, uint32_t hold)
 {
+    uint32_t *hint = &shm->run->hold_hint;
+
+    if (hf_load_relaxed(hint) == hold + 1) /* relaxed: only where to look first; */
+        hf_store_relaxed(hint, hold);      /* so that holds_high stays low where few are held */
     hf_store_release(&shm->holds[hold].state, (uint32_t)SHM_HOLD_FREE);
     hf_add_relaxed(&shm->run->holds_used, -UINT64_C(1)); /* relaxed: a count */
 }

@@ -217,7 +217,7 @@ static uint64_t ghosts_in(const struct shm_run *run)
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
             if (for_device(lanes[i].keys[slot]))
                 ends = later(ends, ends_of(run, lanes[i].owner));
-    for (uint32_t i = 0; i < run->limits.holds && run->holds_used; i++)
+    for (uint32_t i = 0; i < run->limits.holds && i < run->holds_high; i++)
         if (shm_hold_holds(holds[i].state) && for_device(holds[i].key))
             ends = later(ends, ends_of(run, SHM_HOLD_OWNER(holds[i].state)));
     return ends > hf_now_ns() ? ends : 0;

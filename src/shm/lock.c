@@ -76,6 +76,7 @@ void shm_lock_table(struct shm *shm)
         return;
     shm_hash_rebuild(shm);
     shm_processes_recount(shm);
+    hf_store_release(&shm->run->quarantine_ends_ns, UINT64_C(1)); /* a reaper may have died: reap */
     shm_lock_mended(&shm->run->table_mutex);
 }
 

@@ -48,6 +48,8 @@ static bool take_entry(struct shm *shm, uint32_t index)
     process->pid = (uint32_t)getpid();
     process->life++;
     process->died_ns = 0;
+    process->quarantined = 0;
+    hf_store_relaxed(&process->calls_back, 0u); /* relaxed: as below */
     process->pid_namespace = pid_namespace();
     for (unsigned i = 0; i < SHM_RECALLS; i++)
         hf_store_relaxed(&process->recalls[i], 0u); /* relaxed: under table_mutex, of nobody yet */
@@ -89,6 +91,7 @@ static void free_lane(struct shm_lane *lane)
     /* relaxed: the release store of owner follows */
     hf_store_relaxed(&lane->slow_pins, 0u);
     hf_store_relaxed(&lane->counted, 0u);
+    hf_store_relaxed(&lane->calls_back, 0u);
     hf_store_relaxed(&lane->sections[0], 0u);
     hf_store_relaxed(&lane->sections[1], 0u);
     lane->tid = 0;
@@ -202,9 +205,7 @@ static bool drop_holds(struct shm *shm, uint32_t index)
     const struct shm_process *process = &shm->processes[index];
     bool all = true;
 
-    if (!hf_load_acquire(&shm->run->holds_used))
-        return true;
-    for (uint32_t i = 0; i < shm->run->limits.holds; i++) {
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
         struct shm_hold *hold = &shm->holds[i];
         uint32_t state = hf_load_acquire(&hold->state);
         uint64_t key = hf_load_acquire(&hold->key);
@@ -239,6 +240,7 @@ static bool bury(struct shm *shm, uint32_t index)
             all &= drop(shm, process, &lane->keys[slot], hf_load_acquire(&lane->keys[slot]));
     }
     all &= drop_holds(shm, index);
+    close_all(shm, index); /* also of those in quarantine: their files are open no more */
     if (all)
         free_entry(shm, index);
     return all;
@@ -274,8 +276,9 @@ unsigned shm_reap(struct shm *shm)
             state = SHM_PROCESS_DEAD;
             died++;
         }
-        if (state == SHM_PROCESS_DEAD)
-            bury(shm, i);
+        if (state == SHM_PROCESS_DEAD &&
+            !(process->quarantined && in_quarantine(shm->run, process, HF_PIN_GPU)))
+            process->quarantined = !bury(shm, i);
     }
     if (died) /* also one that was killed while it collected */
         hf_store_release(&shm->run->collect, 1u);

@@ -96,6 +96,7 @@ struct shm_lane {
         slow_pins; /* live pins of this thread that are holds, less counts that another let go of */
     uint32_t fenced;      /* unbiased pins since one last looked whether the bias may come back */
     uint32_t wake_due;    /* dax_pin_page() has let a slot go while somebody waited */
+    uint32_t calls_back;  /* its thread is in the callback of a recall */
     uint32_t sections[2]; /* how often this thread is in a read section; see sync/sections.h */
     SHM_LINE uint64_t keys[SHM_SLOTS + 8]; /* [SHM_SLOTS] is never free: where a busy hint leads */
     uint64_t pages[SHM_SLOTS];             /* SHM_PAGES() */
@@ -220,7 +221,10 @@ struct shm_process {
     uint64_t pid_namespace;
     uint32_t life;       /* raised each time the entry is taken */
     uint32_t recall_seq; /* futex: raised when a lease of it is recalled */
+    uint32_t
+        calls_back; /* the lane, index + 1, whose thread is in the callback of a recall; 0: none is */
     uint64_t died_ns;
+    uint32_t quarantined; /* of the dead: only what is in quarantine is left of it */
     char command[16];
     /* Holds, index + 1, with a recall to be told; any process fills a 0. Too many: all are to be looked at. */
     uint32_t recalls[SHM_RECALLS];
@@ -261,8 +265,8 @@ struct shm_run {
     uint32_t grace_index;        /* srcu: of the sections that begin now */
     uint32_t grace_writer;       /* percpu-rwsem: readers have to wait */
     uint32_t node_hint, hold_hint, vnode_hint;
-    uint32_t nodes_high, vnodes_high; /* entries below this index have been in use */
-    uint32_t collect;                 /* a detached run may have lost its last holder */
+    uint32_t nodes_high, vnodes_high, holds_high; /* entries below this index have been in use */
+    uint32_t collect;                             /* a detached run may have lost its last holder */
     uint64_t nodes_used, holds_used, vnodes_used;
     uint64_t change_ids; /* of layout changes */
     uint64_t quarantine_ns;

@@ -38,6 +38,9 @@ for policy in never deadline deadline: deadline:5 deadline:x deadline:9999999999
     wait:5s WAIT deadline-detach; do
     refused "--policy" mkpool "$pool" --size 8M "--policy=$policy"
 done
+for time in 0 -1 x 1.5s 5x 999999999h; do
+    refused "--quarantine" mkpool "$pool" --size 8M "--quarantine=$time"
+done
 refused "argument 1 is empty" mkpool "" --size 8M
 refused "there is no such verb" help nosuch
 refused "exclude each other" map "$pool" --svg x --json

@@ -43,7 +43,7 @@ try 0 "$work/user" "$pool"
 same "$out" "$("$HOLDFAST" version | sed 's/.*library //')"
 read -r -a flags <<<"$(pkg-config --cflags holdfast)"
 try 0 cc "$work/user.c" -o "$work/user-static" "${flags[@]}" "$library/libholdfast.a" \
-    -llmdb -lpmem2 -lxxhash -pthread
+    -llmdb -lpmem2 -lurcu-memb -lxxhash -pthread
 try 0 "$work/user-static" "$pool"
 # the header compiles alone, also as C++
 printf '#include <holdfast/holdfast.h>\n' >"$work/alone.c"

@@ -8,7 +8,7 @@ until_listed() {
     local expression=$1 i
 
     shift
-    for i in $(seq 400); do
+    for i in $(seq 100); do
         try 0 "$HOLDFAST" pins "$pool" --json "$@"
         [ "$(json "$expression")" = true ] && return
         sleep 0.05
@@ -92,17 +92,19 @@ try 0 "$HOLDFAST" punch "$pool" two --off 64K --len 4K --policy detach
 try 0 "$HOLDFAST" pins "$pool" --json
 same "$(json '[pin["state"] for pin in it]')" "['detached']"
 let_go detached
+hold other "$pool" one 0 4096
 hold dead "$pool" two 131072 8192 lease rdma
 kill -KILL "${holder_pid[dead]}"
 wait "${holder_pid[dead]}" 2>/dev/null
 unset "holder_pid[dead]"
-until_listed '[pin["state"] for pin in it] == ["quarantined"]'
+until_listed '[pin["state"] for pin in it] == ["quarantined"]' --file two
 same "$(json 'it[0]["kind"], it[0]["purpose"]')" "('lease', 'rdma')"
 try 0 "$HOLDFAST" punch "$pool" two --off 128K --len 8K --policy nowait
 try 0 "$HOLDFAST" df "$pool" --json
 same "$(json 'it[0]["detached_bytes"]')" 8192
 try 0 "$HOLDFAST" df "$pool"
 same "$(awk 'NR == 2 {print $3}' <<<"$out")" 8
+let_go other
 
 # an engine that counts says that it cannot tell
 try 0 "$HOLDFAST" mkpool "$work/counts" --size 8M --engine refcount

@@ -3,7 +3,7 @@
 # mkpool, info, df, grow: what was asked for is what is there.
 . "${0%/*}/cli.sh"
 
-try 0 "$HOLDFAST" mkpool "$pool" --size 16M --mode 0640 --policy deadline-detach:250ms \
+try 0 "$HOLDFAST" mkpool "$pool" --size 16M --mode 0640 --policy deadline-detach:250ms --quarantine 1500ms \
     --max-processes 17 --max-threads 99 --max-files 1000 --max-leases 5000
 try 0 "$HOLDFAST" info "$pool" --json
 same "$(json 'it["pool_bytes"]')" 16777216
@@ -11,6 +11,7 @@ same "$(json 'it["free_bytes"]')" 16777216
 same "$(json 'it["detached_bytes"]')" 0
 same "$(json 'it["policy"]["kind"]')" deadline-detach
 same "$(json 'it["policy"]["deadline_ns"]')" 250000000
+same "$(json 'it["quarantine_ns"]')" 1500000000
 same "$(json 'it["processes"]["max"]')" 17
 same "$(json 'it["threads"]["max"]')" 99
 same "$(json 'it["files"]["max"]')" 1000
@@ -57,6 +58,7 @@ trap 'rm -rf "$disk"; clean_up' EXIT
 try 0 "$HOLDFAST" mkpool "$disk/pool" --size 8M --durable --data "$work/blocks"
 try 0 "$HOLDFAST" info "$disk/pool" --json
 same "$(json 'it["durable"]')" true
+same "$(json 'it["quarantine_ns"]')" 30000000000
 same "$(json 'it["media"]')" tmpfs
 [ "$(json 'it["uuid"]')" != "$uuid" ] || fail "two pools with one uuid"
 try 0 "$HOLDFAST" put "$disk/pool" "$0" script

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# The examples that are given a pool, on a real one. usage: example_tools.sh HOLDFAST SUM WHO_HOLDS
+# The examples that are given a pool, on a real one. usage: example_tools.sh HOLDFAST SUM WHO_HOLDS HAND_OVER
 set -eu
-holdfast=$1 sum=$2 who_holds=$3
+holdfast=$1 sum=$2 who_holds=$3 hand_over=$4
 work=$(mktemp -d "${TMPDIR:-/dev/shm}/holdfast-examples-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
@@ -22,4 +22,12 @@ if "$sum" "$work/pool" /missing 2>"$work/err"; then
     exit 1
 fi
 grep -q missing "$work/err"
+[ -z "$("$who_holds" "$work/pool")" ]
+
+found=$("$hand_over" "$work/pool")
+[ "$found" = "worker: goes on with 'a request'
+worker: asked for 4096 bytes, letting go" ] || {
+    echo "hand_over says '$found'" >&2
+    exit 1
+}
 [ -z "$("$who_holds" "$work/pool")" ]

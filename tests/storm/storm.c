@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * storm [--kills N] [--workers N]: starts workers and kills them. After each kill: the files of
- * the dead are as acknowledged, its pins are gone, the others go on. At every tenth kill all are
- * killed at once: then fsck must be clean, everything acknowledged there, every block accounted
- * for.
+ * the dead are as acknowledged, its pins are gone and so are its leases after their quarantine, the others go on. At
+ * every tenth kill all are killed at once: then every block is accounted for, fsck must be clean, and
+ * everything acknowledged there.
  */
 #include "storm.h"
 
@@ -20,6 +20,7 @@
 
 #define CHECKPOINT_EVERY 10
 #define POOL_MIB 64
+#define QUARANTINE_NS UINT64_C(10000000)
 
 struct parent {
     struct storm *storm;
@@ -50,6 +51,10 @@ static void start_worker(struct parent *parent, unsigned worker)
     struct start start = {.storm = parent->storm, .worker = worker};
 
     memset(parent->storm->workers[worker].pins, 0, sizeof(parent->storm->workers[worker].pins));
+    memset(parent->storm->workers[worker].leases, 0, sizeof(parent->storm->workers[worker].leases));
+    for (unsigned i = 0; i < STORM_OFFERS; i++)
+        if (test_peek(&parent->storm->offers[i].state) == STORM_OFFER_OF(worker))
+            test_raise(&parent->storm->offers[i].state, STORM_OFFER_NONE);
     parent->pids[worker] = test_fork(work, &start);
 }
 
@@ -96,41 +101,71 @@ static void expect_progress(struct parent *parent)
         }
 }
 
-/* A layout change over what the dead had pinned ends. */
-static void expect_pins_gone(struct parent *parent, unsigned worker)
+/* A layout change over what the dead had pinned or leased ends. */
+static void expect_gone(struct parent *parent, const struct storm_pin *pin)
 {
     struct hf_policy in_time = test_deadline_ms(test_is_slow() ? 60000 : 10000);
 
-    for (unsigned i = 0; i < STORM_PINS; i++) {
-        const struct storm_pin *pin = &parent->storm->workers[worker].pins[i];
+    for (unsigned name = 0; pin->held && name < 2; name++) {
+        struct hf_file *file;
+        char path[64];
+        int rc;
 
-        if (!pin->held)
+        storm_file_path(pin->worker, pin->file, name, path);
+        if (hf_open(parent->pool, path, O_RDWR, 0, &file) != 0)
             continue;
-        for (unsigned name = 0; name < 2; name++) {
-            struct hf_file *file;
-            char path[64];
-            int rc;
-
-            storm_file_path(pin->worker, pin->file, name, path);
-            if (hf_open(parent->pool, path, O_RDWR, 0, &file) != 0)
-                continue;
-            rc = hf_move(file, pin->off, TEST_PAGE, &in_time);
-            if (rc != 0 && rc != -EINVAL) /* it may be shorter by now */
-                FAIL("a move over a dead worker's pin gave %d; %s", rc, hf_strerror_detail());
-            EXPECT_EQ(hf_close(file), 0);
-        }
+        rc = hf_move(file, pin->off, TEST_PAGE, &in_time);
+        if (rc != 0 && rc != -EINVAL) /* it may be shorter by now */
+            FAIL("a move over a dead worker's pin gave %d; %s", rc, hf_strerror_detail());
+        EXPECT_EQ(hf_close(file), 0);
     }
 }
 
+static void expect_pins_gone(struct parent *parent, unsigned worker)
+{
+    const struct storm_worker *ledger = &parent->storm->workers[worker];
+
+    for (unsigned i = 0; i < STORM_PINS; i++)
+        expect_gone(parent, &ledger->pins[i]);
+    for (unsigned i = 0; i < STORM_LEASES; i++)
+        expect_gone(parent, &ledger->leases[i]);
+}
+
+struct dead {
+    pid_t pid;
+    unsigned quarantined;
+};
+
 static int refuse_dead(void *arg, const struct hf_pin_info *info)
 {
-    pid_t dead = *(pid_t *)arg;
+    struct dead *dead = arg;
+    bool device = (info->flags & HF_PIN_GPU) != HF_PIN_CPU;
 
-    if (info->pid == dead)
+    if (info->pid != dead->pid)
+        return 0;
+    if (info->state != HF_PIN_QUARANTINED || !device)
         FAIL("a pin of dead process %d is still there: inode %" PRIu64 " [%" PRIu64 ", +%" PRIu64
              ") state %u flags %#x",
-             (int)dead, info->ino, info->off, info->len, info->state, info->flags);
+             (int)dead->pid, info->ino, info->off, info->len, info->state, info->flags);
+    dead->quarantined++;
     return 0;
+}
+
+/* At once, but for those whose device may still write, which go after their quarantine. */
+static void expect_buried(struct parent *parent, pid_t pid)
+{
+    uint64_t limit = test_now_ns() + UINT64_C(10000000000) * (test_is_slow() ? 6 : 1);
+    struct dead dead = {.pid = pid};
+
+    EXPECT_EQ(hf_pins(parent->pool, refuse_dead, &dead), 0);
+    parent->storm->quarantined += dead.quarantined;
+    while (dead.quarantined > 0) {
+        if (test_now_ns() > limit)
+            FAIL("the quarantine of dead process %d does not end", (int)pid);
+        test_sleep_ms(1);
+        dead.quarantined = 0;
+        EXPECT_EQ(hf_pins(parent->pool, refuse_dead, &dead), 0);
+    }
 }
 
 static void kill_one(struct parent *parent)
@@ -141,7 +176,7 @@ static void kill_one(struct parent *parent)
     kill_worker(parent, victim);
     storm_settle(parent->storm, parent->pool, victim);
     expect_pins_gone(parent, victim);
-    EXPECT_EQ(hf_pins(parent->pool, refuse_dead, &dead), 0);
+    expect_buried(parent, dead);
     start_worker(parent, victim);
     expect_progress(parent);
 }
@@ -166,13 +201,37 @@ static uint64_t blocks_in_use(struct hf_pool *pool)
     return (info.pool_bytes - info.free_bytes) / TEST_PAGE;
 }
 
-static void expect_space_accounted(struct parent *parent)
+/* Free, in a file, or detached: there is nothing else. */
+static struct sum blocks_of(struct parent *parent, int64_t *lost)
 {
     struct sum sum = {.in_files = 0};
 
+    *lost = (int64_t)(blocks_in_use(parent->pool) - parent->blocks_when_empty);
     EXPECT_EQ(hf_extents(parent->pool, 0, add_extent, &sum), 0);
-    EXPECT_EQ(sum.detached, 0);
-    EXPECT_EQ(blocks_in_use(parent->pool) - parent->blocks_when_empty, sum.in_files);
+    *lost -= (int64_t)(sum.in_files + sum.detached);
+    return sum;
+}
+
+/* Who finds the pool full looks what the dead have left; what was quarantined comes back by itself, also
+ * when all were killed. */
+static void expect_space_accounted(struct parent *parent)
+{
+    uint64_t limit = test_now_ns() + UINT64_C(10000000000) * (test_is_slow() ? 6 : 1);
+    struct hf_file *log = test_file(parent->pool, STORM_LOG);
+    struct sum sum;
+    int64_t lost;
+
+    EXPECT_EQ(hf_fallocate(log, HF_FALLOC_KEEP_SIZE, 0, TEST_MIB(2 * POOL_MIB), NULL), -ENOSPC);
+    EXPECT_EQ(hf_close(log), 0);
+    while (sum = blocks_of(parent, &lost), sum.detached || lost) {
+        struct statvfs fs;
+
+        if (test_now_ns() > limit)
+            FAIL("%" PRIu64 " blocks stay detached, %" PRIi64 " are neither free nor in a file",
+                 sum.detached, lost);
+        test_sleep_ms(1);
+        EXPECT_EQ(hf_statvfs(parent->pool, &fs), 0);
+    }
 }
 
 /* The parent leaves either before the workers die or after: the last one to go is sometimes one
@@ -187,8 +246,11 @@ static void kill_all(struct parent *parent)
         kill(parent->pids[i], SIGKILL);
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         kill_worker(parent, i);
-    if (!leave_first)
+    memset(parent->storm->offers, 0, sizeof(parent->storm->offers)); /* of a life of the pool */
+    if (!leave_first) {
+        expect_space_accounted(parent);
         test_pool_close(parent->pool);
+    }
     if (test_chance(&parent->rng, 70))
         test_pool_check(STORM_POOL);
     parent->pool = test_pool_open(STORM_POOL);
@@ -211,17 +273,24 @@ static void show_progress(const struct parent *parent, bool end)
         return;
     fprintf(end ? stdout : stderr,
             "%s%u of %u kills, %u checkpoints; %" PRIu64 " operations, %" PRIu64
-            " layout changes and renames, %" PRIu64 " refused, %" PRIu64 " pins%s",
+            " layout changes and renames, %" PRIu64 " refused (%" PRIu64 " deadlocks, %" PRIu64
+            " cancelled), %" PRIu64 " pins, %" PRIu64 " leases, %" PRIu64 " changed hands, %" PRIu64
+            " recalled, %" PRIu64 " quarantined%s",
             end ? "" : "\r", parent->kills, parent->wanted, parent->checkpoints,
             parent->storm->operations, parent->storm->changes, parent->storm->busy,
-            parent->storm->pins, end ? "\n" : " ");
+            parent->storm->deadlocks, parent->storm->cancelled, parent->storm->pins,
+            parent->storm->leases, parent->storm->taken, parent->storm->recalled,
+            parent->storm->quarantined, end ? "\n" : " ");
 }
 
 static void prepare(struct parent *parent)
 {
+    struct hf_pool_options options = {
+        .size = sizeof(options), .pool_bytes = TEST_MIB(POOL_MIB), .quarantine_ns = QUARANTINE_NS};
     char path[64];
 
-    parent->pool = test_pool_new(STORM_POOL, TEST_MIB(POOL_MIB));
+    EXPECT_EQ(hf_pool_create(test_path(STORM_POOL), &options), 0);
+    parent->pool = test_pool_open(STORM_POOL);
     parent->blocks_when_empty = blocks_in_use(parent->pool);
     EXPECT_EQ(hf_close(test_file(parent->pool, STORM_LOG)), 0);
     for (unsigned i = 0; i < parent->storm->worker_count; i++) {

@@ -19,6 +19,8 @@
 #define STORM_FILES 6      /* of each worker */
 #define STORM_PAGES 24     /* the most of a file */
 #define STORM_PINS 6       /* held by a worker at a time */
+#define STORM_LEASES 8     /* likewise */
+#define STORM_OFFERS 4     /* places where workers leave leases for each other */
 #define STORM_RECORDS 2048 /* acknowledged appends of a worker between two checkpoints */
 
 /* Bytes [0, cut) of the page are the pattern of `tag`, the others zero. tag 0: all zero. */
@@ -50,17 +52,26 @@ struct storm_record {
     uint32_t len;
 };
 
-struct storm_pin {
+struct storm_pin { /* or a lease */
     uint32_t held; /* 1 from before the pin until after its release */
     uint32_t worker, file;
     uint64_t off, len;
+};
+
+#define STORM_OFFER_NONE 0u
+#define STORM_OFFER_THERE 1u
+#define STORM_OFFER_OF(worker) ((worker) + 2u) /* it fills or empties the place */
+struct storm_offer {
+    uint32_t state;
+    struct hf_lease_token token;
+    struct storm_pin pin;
 };
 
 struct storm_worker {
     uint64_t progress;
     uint64_t next_tag;
     struct storm_file files[STORM_FILES];
-    struct storm_pin pins[STORM_PINS];
+    struct storm_pin pins[STORM_PINS], leases[STORM_LEASES];
     struct storm_record records[STORM_RECORDS];
     uint32_t record_count;
     uint64_t next_record;
@@ -71,7 +82,9 @@ struct storm {
     uint64_t seed;
     uint32_t worker_count;
     struct storm_worker workers[STORM_WORKERS_MAX];
-    uint64_t operations, changes, busy, pins;
+    struct storm_offer offers[STORM_OFFERS];
+    uint64_t operations, changes, busy, pins, leases, taken, recalled, cancelled, deadlocks;
+    uint64_t quarantined; /* leases of the dead that were seen so */
 };
 
 /* --- ledger --- */
@@ -101,6 +114,16 @@ void storm_settle(struct storm *storm, struct hf_pool *pool, unsigned worker);
 size_t storm_record_fill(unsigned char record[STORM_RECORD_MAX], unsigned worker, uint64_t number);
 /* Every acknowledged append is where it was acknowledged. */
 void storm_check_log(struct storm *storm, struct hf_pool *pool);
+
+/* --- leases of the worker that this process is --- */
+
+void storm_leases_begin(struct storm *storm, unsigned worker, struct hf_pool *pool);
+void storm_lease_new(struct test_rng *rng, struct hf_file *file, const struct storm_pin *pin);
+/* Gives one, takes one, or lets one go. */
+void storm_leases_act(struct test_rng *rng);
+/* Releases those without callback that were recalled. */
+void storm_leases_hear(void);
+void storm_leases_release_all(void);
 
 /* --- worker --- */
 

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A worker: random operations on files of its own, each in the ledger first; pins of everybody's
+ * A worker: random operations on files of its own, each in the ledger first; pins and leases of everybody's
  * files and moves of everybody's blocks, which change no content.
  *
- * A worker never waits without limit while it holds a pin: two of them could wait for each other,
- * as with any locks.
+ * Workers wait without limit while they hold pins and leases, so they come to wait for each other in circles:
+ * one of them is told. A second thread cancels now and then what the first one waits in.
  */
 #include "storm.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct work {
     struct storm *storm;
@@ -65,8 +67,10 @@ static void choose_policy(struct work *work)
     work->policy = (struct hf_policy){.kind = (uint32_t)test_below(&work->rng, 6)};
     if (work->policy.kind == HF_POLICY_DEADLINE || work->policy.kind == HF_POLICY_DEADLINE_DETACH)
         work->policy.deadline_ns = test_below(&work->rng, 3000000);
-    if (work->policy.kind <= HF_POLICY_WAIT)
+    if (work->policy.kind <= HF_POLICY_WAIT && may(work, 15)) {
         release_all(work);
+        storm_leases_release_all();
+    }
 }
 
 static struct hf_file *own_file(struct work *work)
@@ -90,6 +94,14 @@ static void forget_file(struct work *work)
     *kept = NULL;
 }
 
+/* Why a layout change may give up. */
+static bool refused(struct work *work, int rc)
+{
+    test_count64(&work->storm->deadlocks, rc == -EDEADLK);
+    test_count64(&work->storm->cancelled, rc == -EINTR);
+    return rc == -EBUSY || rc == -ETIMEDOUT || rc == -EDEADLK || rc == -EINTR;
+}
+
 /* The end of an operation that either happened or did not. */
 static void conclude(struct work *work, int rc)
 {
@@ -100,7 +112,7 @@ static void conclude(struct work *work, int rc)
     }
     storm_withdraw(work->file);
     test_count64(&work->storm->busy, 1);
-    if (rc != -EBUSY && rc != -ETIMEDOUT && rc != -EDEADLK)
+    if (!refused(work, rc))
         FAIL("%s gave %d; %s", work->ledger->doing, rc, hf_strerror_detail());
 }
 
@@ -317,27 +329,33 @@ static struct hf_file *anybodys_file(struct work *work, unsigned *worker, unsign
     return file;
 }
 
+/* A range of the file; false: it is empty. */
+static bool choose_range(struct work *work, struct hf_file *file, struct storm_pin *pin)
+{
+    uint64_t size = test_size(file);
+
+    if (size == 0)
+        return false;
+    pin->off = test_below(&work->rng, size) / TEST_PAGE * TEST_PAGE;
+    pin->len = 1 + test_below(&work->rng, size - pin->off);
+    return true;
+}
+
 static void run_pin(struct work *work)
 {
     static const uint32_t purposes[] = {HF_PIN_CPU, HF_PIN_CPU, HF_PIN_NOWAIT};
-    unsigned i = (unsigned)test_below(&work->rng, STORM_PINS), worker, number;
+    unsigned i = (unsigned)test_below(&work->rng, STORM_PINS);
     struct storm_pin *pin = &work->ledger->pins[i];
     struct iovec iov[STORM_PAGES];
     struct hf_file *file;
-    uint64_t size;
     int rc = -EFAULT;
 
     doing(work, "pin");
     release(work, i);
-    file = anybodys_file(work, &worker, &number);
+    file = anybodys_file(work, &pin->worker, &pin->file);
     if (!file)
         return;
-    size = test_size(file);
-    if (size > 0) {
-        pin->worker = worker;
-        pin->file = number;
-        pin->off = test_below(&work->rng, size) / TEST_PAGE * TEST_PAGE;
-        pin->len = 1 + test_below(&work->rng, size - pin->off);
+    if (choose_range(work, file, pin)) {
         test_raise(&pin->held, 1);
         rc = hf_pin(file, pin->off, pin->len, purposes[test_below(&work->rng, 3)], iov, STORM_PAGES,
                     &work->pins[i]);
@@ -349,6 +367,24 @@ static void run_pin(struct work *work)
         test_raise(&pin->held, 0);
         EXPECT(rc == -EFAULT || rc == -EAGAIN);
     }
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void run_lease(struct work *work)
+{
+    struct storm_pin pin = {.held = 0};
+    struct hf_file *file;
+
+    doing(work, "lease");
+    if (may(work, 40)) {
+        storm_leases_act(&work->rng);
+        return;
+    }
+    file = anybodys_file(work, &pin.worker, &pin.file);
+    if (!file)
+        return;
+    if (choose_range(work, file, &pin))
+        storm_lease_new(&work->rng, file, &pin);
     EXPECT_EQ(hf_close(file), 0);
 }
 
@@ -366,8 +402,7 @@ static void run_move(struct work *work)
     if (size > 0)
         rc = hf_move(file, 0, size, &work->policy);
     /* It may be open for reading only, or have shrunk since. */
-    if (rc != 0 && rc != -EBADF && rc != -EINVAL && rc != -EBUSY && rc != -ETIMEDOUT &&
-        rc != -EDEADLK)
+    if (rc != 0 && rc != -EBADF && rc != -EINVAL && !refused(work, rc))
         FAIL("move gave %d; %s", rc, hf_strerror_detail());
     EXPECT_EQ(hf_close(file), 0);
 }
@@ -381,14 +416,17 @@ static void run_one(struct work *work)
     };
     uint64_t kind = test_below(&work->rng, 100);
 
+    storm_leases_hear();
     work->file_number = (unsigned)test_below(&work->rng, STORM_FILES);
     work->file = &work->ledger->files[work->file_number];
     choose_policy(work);
-    if (kind < 30)
+    if (kind < 22)
         run_pin(work);
     else if (kind < 36)
+        run_lease(work);
+    else if (kind < 40)
         run_log(work);
-    else if (kind < 44)
+    else if (kind < 46)
         run_move(work);
     else if (!storm_now(work->file)->exists)
         run_create(work);
@@ -400,9 +438,31 @@ static void run_one(struct work *work)
         forget_file(work);
 }
 
+struct canceller {
+    struct hf_pool *pool;
+    pid_t tid;
+    struct test_rng rng;
+};
+
+static void *keep_cancelling(void *arg)
+{
+    struct canceller *canceller = arg;
+
+    for (;;) {
+        int rc;
+
+        usleep((useconds_t)test_below(&canceller->rng, 20000));
+        rc = hf_cancel(canceller->pool, canceller->tid);
+        EXPECT(rc == 0 || rc == -ESRCH);
+    }
+    return NULL;
+}
+
 void storm_work(struct storm *storm, unsigned worker)
 {
     struct work *work = calloc(1, sizeof(*work));
+    struct canceller canceller;
+    pthread_t thread;
 
     work->storm = storm;
     work->number = worker;
@@ -410,6 +470,9 @@ void storm_work(struct storm *storm, unsigned worker)
     work->rng.state = test_mix(storm->seed, test_mix(worker, work->ledger->progress));
     snprintf(work->ledger->doing, sizeof(work->ledger->doing), "open of the pool");
     work->pool = test_pool_open(STORM_POOL);
+    storm_leases_begin(storm, worker, work->pool);
+    canceller = (struct canceller){work->pool, gettid(), {test_random(&work->rng)}};
+    EXPECT_EQ(pthread_create(&thread, NULL, keep_cancelling, &canceller), 0);
     for (;;) {
         run_one(work);
         test_count64(&work->ledger->progress, 1);

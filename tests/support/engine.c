@@ -13,6 +13,7 @@ static const struct test_engine engines[] = {
     {.name = "percpu-rwsem"},
     {.name = "rcu", .one_process = true},
     {.name = "unpatched", .racy = true},
+    {.name = "blind", .racy = true},
 };
 
 const struct test_engine *test_engine(const char *name)

@@ -174,11 +174,8 @@ void test_expect_zeros(struct hf_file *file, uint64_t off, uint64_t len)
     }
 }
 
-struct hf_pin test_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
-                       struct iovec *iov, int iovcnt)
+static void expect_pieces(int pieces, uint64_t len, const struct iovec *iov, int iovcnt)
 {
-    struct hf_pin pin;
-    int pieces = hf_pin(file, off, len, flags, iov, iovcnt, &pin);
     uint64_t sum = 0;
 
     EXPECT_OK(pieces);
@@ -186,7 +183,24 @@ struct hf_pin test_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_
     for (int i = 0; i < pieces; i++)
         sum += iov[i].iov_len;
     EXPECT_EQ(sum, len);
+}
+
+struct hf_pin test_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
+                       struct iovec *iov, int iovcnt)
+{
+    struct hf_pin pin;
+
+    expect_pieces(hf_pin(file, off, len, flags, iov, iovcnt, &pin), len, iov, iovcnt);
     return pin;
+}
+
+struct hf_lease test_lease(struct hf_file *file, uint64_t off, uint64_t len,
+                           const struct hf_lease_options *options, struct iovec *iov, int iovcnt)
+{
+    struct hf_lease lease;
+
+    expect_pieces(hf_lease(file, off, len, options, iov, iovcnt, &lease), len, iov, iovcnt);
+    return lease;
 }
 
 struct counting {

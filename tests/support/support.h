@@ -116,6 +116,10 @@ void test_expect_zeros(struct hf_file *file, uint64_t off, uint64_t len);
 struct hf_pin test_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
                        struct iovec *iov, int iovcnt);
 
+/* The same with a lease. */
+struct hf_lease test_lease(struct hf_file *file, uint64_t off, uint64_t len,
+                           const struct hf_lease_options *options, struct iovec *iov, int iovcnt);
+
 /* How many pins of the state (enum hf_pin_state) hf_pins() shows. */
 unsigned test_pins_in_state(struct hf_pool *pool, uint32_t state);
 /* Returns once `count` layout changes are waiting for pins. */

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/resource.h>
 
 const char *const change_names[CHANGE_KINDS] = {"truncate", "punch", "zero",  "collapse",
@@ -125,6 +126,7 @@ static void *change_body(void *arg)
 
     change->rc = change_run(change->pool, change->file, change->path, change->kind,
                             change->policy.kind ? &change->policy : NULL);
+    snprintf(change->sentence, sizeof(change->sentence), "%s", hf_strerror_detail());
     change->wall_ns = test_now_ns() - wall;
     change->cpu_ns = thread_cpu_ns() - cpu;
     test_raise(&change->done, 1);

@@ -44,6 +44,7 @@ struct change_thread {
     struct hf_policy policy;
     pthread_t thread;
     int rc;
+    char sentence[256]; /* of its failure */
     uint32_t done;
     uint64_t wall_ns, cpu_ns;
 };

@@ -74,6 +74,9 @@ static void create_refuses_bad_options(void **state)
     options = small_options();
     options.policy.kind = 99;
     assert_int_equal(hf_pool_create(test_path("bad"), &options), -EINVAL);
+    options = small_options();
+    options.quarantine_ns = UINT64_MAX;
+    assert_int_equal(hf_pool_create(test_path("bad"), &options), -EINVAL);
     assert_int_equal(access(test_path("bad"), F_OK), -1);
 }
 
@@ -118,6 +121,7 @@ static void info_says_what_was_asked(void **state)
     (void)state;
     options.policy = test_deadline_ms(5);
     options.max_files = 1000;
+    options.quarantine_ns = 7000000;
     assert_int_equal(hf_pool_create(test_path("asked"), &options), 0);
     other = test_pool_open("asked");
     assert_int_equal(hf_pool_info(other, &info), 0);
@@ -127,6 +131,7 @@ static void info_says_what_was_asked(void **state)
     assert_int_equal(info.detached_bytes, 0);
     assert_int_equal(info.policy.kind, HF_POLICY_DEADLINE);
     assert_int_equal(info.policy.deadline_ns, 5000000);
+    assert_int_equal(info.quarantine_ns, 7000000);
     assert_int_equal(info.max_files, 1000);
     assert_int_equal(info.max_processes, 256);
     assert_int_equal(info.processes, 1);

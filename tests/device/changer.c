@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A changer: changes the holders' files, and takes what that has freed for stamped files of its own, until no
+ * block is left. It alone writes those, so any other byte in them came from a device.
+ */
+#include "device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define FILES 8
+#define PAGES 512 /* the most of a file: all files together more than the pool */
+#define SOON_NS 2000000
+
+struct stamped {
+    struct hf_file *file;
+    uint64_t stamp;
+    unsigned pages;
+};
+
+struct changer {
+    struct device *device;
+    struct hf_pool *pool;
+    struct test_rng rng;
+    unsigned number;
+    struct stamped files[FILES];
+};
+
+/* --- its own files --- */
+
+static void path_of(const struct changer *changer, const struct stamped *mine, char path[64])
+{
+    snprintf(path, 64, "/stamped-%u-%u", changer->number, (unsigned)(mine - changer->files));
+}
+
+static void open_anew(struct changer *changer, struct stamped *mine)
+{
+    char path[64];
+
+    path_of(changer, mine, path);
+    EXPECT_EQ(hf_open(changer->pool, path, O_RDWR | O_CREAT | O_EXCL, 0600, &mine->file), 0);
+    mine->stamp = test_random(&changer->rng);
+    mine->pages = 0;
+}
+
+static void drop(struct changer *changer, struct stamped *mine)
+{
+    char path[64];
+
+    path_of(changer, mine, path);
+    EXPECT_EQ(hf_close(mine->file), 0);
+    EXPECT_EQ(hf_unlink(changer->pool, path, NULL), 0);
+}
+
+/* False: there is no block left. */
+static bool append(struct changer *changer, struct stamped *mine)
+{
+    unsigned char page[TEST_PAGE];
+    ssize_t rc;
+
+    test_page_fill(page, mine->stamp, mine->pages);
+    rc = hf_write(mine->file, page, sizeof(page), mine->pages * TEST_PAGE);
+    if (rc == -ENOSPC) {
+        test_count64(&changer->device->full, 1);
+        return false;
+    }
+    EXPECT_EQ(rc, sizeof(page));
+    mine->pages++;
+    return true;
+}
+
+static void fill(struct changer *changer, unsigned pages)
+{
+    unsigned at = (unsigned)test_below(&changer->rng, FILES);
+
+    for (unsigned i = 0; i < FILES; i++) {
+        struct stamped *mine = &changer->files[(at + i) % FILES];
+
+        while (pages > 0 && mine->pages < PAGES) {
+            if (!append(changer, mine))
+                return;
+            pages--;
+        }
+    }
+}
+
+static unsigned wrong_pages(const struct changer *changer, const struct stamped *mine)
+{
+    unsigned char page[TEST_PAGE];
+    unsigned wrong = 0;
+
+    for (unsigned i = 0; i < mine->pages; i++) {
+        EXPECT_EQ(hf_read(mine->file, page, sizeof(page), i * TEST_PAGE), sizeof(page));
+        if (test_page_is(page, mine->stamp, i))
+            continue;
+        wrong++;
+        if (!changer->device->leased)
+            continue;
+        for (unsigned byte = 0; byte < sizeof(page); byte += 512)
+            fprintf(stderr, " %02x", page[byte]);
+        FAIL("page %u of a file of changer %u was written by somebody else, see above", i,
+             changer->number);
+    }
+    test_count64(&changer->device->checked, mine->pages);
+    return wrong;
+}
+
+static void check(struct changer *changer, struct stamped *mine)
+{
+    unsigned wrong = wrong_pages(changer, mine);
+
+    if (wrong == 0)
+        return;
+    test_count64(&changer->device->corrupt, wrong);
+    drop(changer, mine);
+    open_anew(changer, mine);
+}
+
+/* --- the holders' files --- */
+
+static int change(struct changer *changer, struct hf_file *file, const struct hf_policy *policy)
+{
+    static const uint32_t modes[] = {HF_FALLOC_PUNCH_HOLE, HF_FALLOC_COLLAPSE_RANGE,
+                                     HF_FALLOC_ZERO_RANGE | HF_FALLOC_KEEP_SIZE};
+    uint64_t size = test_size(file), pages = size / TEST_PAGE, first, count, kind;
+
+    if (pages < 2)
+        return hf_truncate(file, 0, policy);
+    first = test_below(&changer->rng, pages - 1);
+    count = 1 + test_below(&changer->rng, pages - 1 - first);
+    kind = test_below(&changer->rng, 6);
+    if (kind < 2)
+        return hf_truncate(file, first * TEST_PAGE, policy);
+    if (kind == 2)
+        return hf_move(file, first * TEST_PAGE, count * TEST_PAGE, policy);
+    return hf_fallocate(file, modes[kind - 3], first * TEST_PAGE, count * TEST_PAGE, policy);
+}
+
+static void hit(struct changer *changer)
+{
+    struct hf_policy policy = {.kind =
+                                   1 + (uint32_t)test_below(&changer->rng, DEVICE_POLICIES - 1)};
+    struct hf_file *file;
+    char path[64];
+    int rc;
+
+    if (policy.kind == HF_POLICY_DEADLINE || policy.kind == HF_POLICY_DEADLINE_DETACH)
+        policy.deadline_ns = test_below(&changer->rng, SOON_NS);
+    device_file_path((unsigned)test_below(&changer->rng, DEVICE_HOLDERS),
+                     (unsigned)test_below(&changer->rng, DEVICE_SLOTS), path);
+    if (test_chance(&changer->rng, 20)) {
+        rc = hf_unlink(changer->pool, path, &policy);
+    } else {
+        rc = hf_open(changer->pool, path, O_RDWR, 0, &file);
+        if (rc == 0) {
+            rc = change(changer, file, &policy);
+            EXPECT_EQ(hf_close(file), 0);
+        }
+    }
+    if (rc == -EBUSY || rc == -ETIMEDOUT)
+        test_count64(&changer->device->refused[policy.kind], 1);
+    else if (rc == 0)
+        test_count64(&changer->device->changed[policy.kind], 1);
+    else if (rc != -ENOENT && rc != -ENOSPC && rc != -EINVAL) /* it has gone, or shrunk */
+        FAIL("a change with policy %u gave %d; %s", policy.kind, rc, hf_strerror_detail());
+}
+
+void device_change(struct device *device, unsigned number)
+{
+    static struct changer changer;
+
+    changer.device = device;
+    changer.number = number;
+    changer.rng.state = test_mix(device->seed, 100 + number);
+    changer.pool = test_pool_open(DEVICE_POOL);
+    for (unsigned i = 0; i < FILES; i++)
+        open_anew(&changer, &changer.files[i]);
+    while (!test_peek(&device->stop)) {
+        struct stamped *mine = &changer.files[test_below(&changer.rng, FILES)];
+
+        hit(&changer);
+        fill(&changer, test_chance(&changer.rng, 20) ? UINT32_MAX : DEVICE_PAGES);
+        check(&changer, mine);
+        if (test_chance(&changer.rng, 20)) {
+            drop(&changer, mine);
+            open_anew(&changer, mine);
+            usleep(500); /* the holders need some of it */
+        }
+    }
+    for (unsigned i = 0; i < FILES; i++) {
+        check(&changer, &changer.files[i]);
+        drop(&changer, &changer.files[i]);
+    }
+    test_pool_close(changer.pool);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * device-io [--seconds N] [--unleased]: starts holders, changers and what feeds the pipes, and kills a holder now and then
+ * in the middle of its I/O. A byte of a device in a file of a changer fails the test; with --unleased it
+ * fails when there is none.
+ */
+#include "device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/magic.h>
+
+#define QUARANTINE_NS UINT64_C(20000000)
+#define PROCESSES (2 * DEVICE_HOLDERS + DEVICE_CHANGERS)
+
+struct start {
+    struct device *device;
+    unsigned number;
+};
+
+void device_file_path(unsigned holder, unsigned slot, char path[64])
+{
+    snprintf(path, 64, "/leased-%u-%u", holder, slot);
+}
+
+static void trickle(void *arg)
+{
+    struct start *start = arg;
+
+    device_trickle(start->device->pipes[start->number][1],
+                   (unsigned char)DEVICE_PIPE_BYTE(start->number));
+}
+
+static void hold(void *arg)
+{
+    struct start *start = arg;
+
+    device_hold(start->device, start->number);
+}
+
+static void change(void *arg)
+{
+    struct start *start = arg;
+
+    device_change(start->device, start->number);
+}
+
+static pid_t start(struct device *device, void (*body)(void *arg), unsigned number)
+{
+    struct start start = {.device = device, .number = number};
+
+    return test_fork(body, &start);
+}
+
+/* A file without a name on a disk's file system that does O_DIRECT, full of the device's byte; -1. */
+static int open_disk(void)
+{
+    static const char *const folders[] = {"/var/tmp", "."};
+    struct statfs fs;
+    void *bytes;
+
+    EXPECT_EQ(posix_memalign(&bytes, TEST_PAGE, DEVICE_DISK_BYTES), 0);
+    memset(bytes, DEVICE_DISK_BYTE, DEVICE_DISK_BYTES);
+    for (unsigned i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        int fd = open(folders[i], O_TMPFILE | O_RDWR | O_DIRECT | O_CLOEXEC, 0600);
+
+        if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type != TMPFS_MAGIC &&
+            write(fd, bytes, DEVICE_DISK_BYTES) == (ssize_t)DEVICE_DISK_BYTES && fsync(fd) == 0) {
+            free(bytes);
+            return fd;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    free(bytes);
+    return -1;
+}
+
+static struct hf_pool *make_pool(void)
+{
+    struct hf_pool_options options = {.size = sizeof(options),
+                                      .pool_bytes = TEST_MIB(DEVICE_MIB),
+                                      .quarantine_ns = QUARANTINE_NS};
+
+    EXPECT_EQ(hf_pool_create(test_path(DEVICE_POOL), &options), 0);
+    return test_pool_open(DEVICE_POOL);
+}
+
+/* None may end before it is told to. */
+static void expect_running(const pid_t *pids)
+{
+    for (unsigned i = 0; i < PROCESSES; i++) {
+        int status;
+
+        if (waitpid(pids[i], &status, WNOHANG) == 0)
+            continue;
+        if (WIFEXITED(status) && WEXITSTATUS(status) == TEST_SKIP)
+            exit(TEST_SKIP);
+        FAIL("process %u ended by itself with status %#x", i, (unsigned)status);
+    }
+}
+
+/* All that is left are the holders' files: without them the pool is as at first. */
+static void expect_whole(struct hf_pool *pool, uint64_t free_before)
+{
+    uint64_t limit = test_now_ns() + UINT64_C(30000000000);
+    char path[64];
+
+    for (unsigned holder = 0; holder < DEVICE_HOLDERS; holder++)
+        for (unsigned slot = 0; slot < DEVICE_SLOTS; slot++) {
+            int rc;
+
+            device_file_path(holder, slot, path);
+            rc = hf_unlink(pool, path, NULL);
+            EXPECT(rc == 0 || rc == -ENOENT);
+        }
+    while (test_free_bytes(pool) != free_before) {
+        if (test_now_ns() > limit)
+            FAIL("%" PRIu64 " bytes are free, at first it was %" PRIu64, test_free_bytes(pool),
+                 free_before);
+        test_sleep_ms(1);
+    }
+    test_pool_close(pool);
+    test_pool_check(DEVICE_POOL);
+}
+
+static void report(const struct device *device)
+{
+    static const char *const policies[] = {"default",  "wait",   "nowait",
+                                           "deadline", "detach", "deadline-detach"};
+
+    printf("%" PRIu64 " %s, %" PRIu64 " reads from pipes and %" PRIu64 " from disk, %" PRIu64
+           " KiB, %" PRIu64 " cancelled; recalls: %" PRIu64 " by callback, %" PRIu64
+           " by eventfd, %" PRIu64 " of them of detached; %" PRIu64 " holders killed\n",
+           device->leases, device->leased ? "leases" : "raw ranges", device->pipe_reads,
+           device->disk_reads, device->bytes / 1024, device->cancelled, device->called,
+           device->polled, device->told_detached, device->killed);
+    for (unsigned i = 1; i < DEVICE_POLICIES; i++)
+        printf("%s: %" PRIu64 " changes, %" PRIu64 " refused\n", policies[i], device->changed[i],
+               device->refused[i]);
+    printf("the pool was full %" PRIu64 " times; %" PRIu64 " pages compared, %" PRIu64
+           " with a device's bytes\n",
+           device->full, device->checked, device->corrupt);
+}
+
+static void run(struct device *device, unsigned seconds)
+{
+    struct hf_pool *pool = make_pool();
+    uint64_t free_before = test_free_bytes(pool);
+    uint64_t until = test_now_ns() + seconds * UINT64_C(1000000000);
+    struct test_rng rng = {.state = device->seed};
+    pid_t pids[PROCESSES];
+    unsigned at = 0;
+
+    for (unsigned i = 0; i < DEVICE_HOLDERS; i++)
+        pids[at++] = start(device, hold, i);
+    for (unsigned i = 0; i < DEVICE_CHANGERS; i++)
+        pids[at++] = start(device, change, i);
+    for (unsigned i = 0; i < DEVICE_HOLDERS; i++)
+        pids[at++] = start(device, trickle, i);
+    while (test_now_ns() < until && (device->leased || test_peek64(&device->corrupt) == 0)) {
+        unsigned victim = (unsigned)test_below(&rng, DEVICE_HOLDERS);
+
+        test_sleep_ms(20 + (unsigned)test_below(&rng, 80));
+        expect_running(pids);
+        if (!device->leased)
+            continue;
+        test_kill(pids[victim]);
+        test_count64(&device->killed, 1);
+        pids[victim] = start(device, hold, victim);
+    }
+    test_raise(&device->stop, 1);
+    for (unsigned i = 0; i < DEVICE_HOLDERS + DEVICE_CHANGERS; i++)
+        test_join(pids[i]);
+    for (unsigned i = DEVICE_HOLDERS + DEVICE_CHANGERS; i < PROCESSES; i++)
+        test_kill(pids[i]);
+    report(device);
+    expect_whole(pool, free_before);
+}
+
+static int body(int argc, char **argv)
+{
+    static const struct option names[] = {{"seconds", required_argument, NULL, 's'},
+                                          {"unleased", no_argument, NULL, 'u'},
+                                          {NULL, 0, NULL, 0}};
+    struct device *device = test_shared(sizeof(*device));
+    unsigned seconds = 5;
+    int option;
+
+    device->leased = true;
+    while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (option == 's')
+            seconds = (unsigned)atoi(optarg);
+        else if (option == 'u')
+            device->leased = false;
+        else
+            return 2;
+    }
+    device->seed = test_seed();
+    device->disk = open_disk();
+    if (device->disk < 0)
+        printf("no disk with O_DIRECT here: that half is skipped\n");
+    for (unsigned i = 0; i < DEVICE_HOLDERS; i++)
+        EXPECT_EQ(pipe2(device->pipes[i], O_CLOEXEC), 0);
+    run(device, seconds);
+    EXPECT(device->leased ? device->corrupt == 0 : device->corrupt > 0);
+    EXPECT(device->pipe_reads > 0 && device->full > 0 && device->changed[HF_POLICY_WAIT] > 0);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv, body);
+}

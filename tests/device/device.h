@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Real device I/O into leased memory. Holders lease ranges and have io_uring read into them: from a pipe
+ * that trickles, and with O_DIRECT from a disk. Changers cut, punch, move and delete the holders' files under every
+ * policy, and fill the pool to its last block with files of their own, in which every page carries a stamp. What a
+ * device writes is another pattern, so one byte of it in a changer's file is seen.
+ *
+ * With `leased` false the holders keep nothing but the addresses: then it has to be seen.
+ */
+#ifndef HF_TESTS_DEVICE_H
+#define HF_TESTS_DEVICE_H
+
+#include "support.h"
+
+#define DEVICE_POOL "device"
+#define DEVICE_MIB 8
+#define DEVICE_HOLDERS 2
+#define DEVICE_CHANGERS 2
+#define DEVICE_SLOTS 4 /* leases of a holder at a time, each in a file of its own */
+#define DEVICE_PAGES 8 /* the most of a holder's file */
+#define DEVICE_DISK_BYTES TEST_MIB(1)
+#define DEVICE_POLICIES (HF_POLICY_DEADLINE_DETACH + 1)
+
+struct device {
+    uint64_t seed;
+    uint32_t stop;
+    bool leased;
+    int pipes[DEVICE_HOLDERS][2]; /* one a holder */
+    int disk;                     /* full of DEVICE_DISK_BYTE; -1: no disk with O_DIRECT */
+    uint64_t pipe_reads, disk_reads, bytes, cancelled;
+    uint64_t leases, called, polled, told_detached, killed;
+    uint64_t changed[DEVICE_POLICIES], refused[DEVICE_POLICIES];
+    uint64_t full, checked, corrupt;
+};
+
+#define DEVICE_DISK_BYTE 0xD0
+#define DEVICE_PIPE_BYTE(holder) (0xE0 | (holder))
+
+void device_file_path(unsigned holder, unsigned slot, char path[64]);
+/* Writes into the holder's pipe, a little at a time, until it is killed. */
+void device_trickle(int pipe, unsigned char byte);
+
+/* Both run until `stop`. */
+void device_hold(struct device *device, unsigned holder);
+void device_change(struct device *device, unsigned changer);
+
+#endif
