@@ -120,8 +120,9 @@ const char *cli_pin_age(char buf[CLI_TIME_TEXT], const struct hf_pin_info *pin)
     return pin->age_ns != 0 ? cli_duration(buf, pin->age_ns) : strcpy(buf, "-");
 }
 
+#define EXACT_TEXT 23
 /* Exact, in the largest unit that divides it. */
-static const char *exact_size(char buf[CLI_RANGE_TEXT / 2], uint64_t bytes)
+static const char *exact_size(char buf[EXACT_TEXT], uint64_t bytes)
 {
     static const char *const units[] = {"", "K", "M", "G", "T"};
     size_t unit = 0;
@@ -130,13 +131,13 @@ static const char *exact_size(char buf[CLI_RANGE_TEXT / 2], uint64_t bytes)
         bytes /= 1024;
         unit++;
     }
-    snprintf(buf, CLI_RANGE_TEXT / 2, "%" PRIu64 "%s", bytes, units[unit]);
+    snprintf(buf, EXACT_TEXT, "%" PRIu64 "%.1s", bytes, units[unit]);
     return buf;
 }
 
 const char *cli_pin_range(char buf[CLI_RANGE_TEXT], const struct hf_pin_info *pin)
 {
-    char from[CLI_RANGE_TEXT / 2], to[CLI_RANGE_TEXT / 2];
+    char from[EXACT_TEXT], to[EXACT_TEXT];
     uint64_t end = range_end(pin);
 
     snprintf(buf, CLI_RANGE_TEXT, "%s..%s", exact_size(from, pin->off),

@@ -12,15 +12,14 @@
  * those of a compiler, but where a case swaps two lines by hand.
  *
  * A futex is what the kernel gives: comparing and falling asleep is one step, after a fence. There are no spurious
- * wake-ups, no ticks and no deadlines here, so that whoever needs one is found out
- * (TICK: one engine says that it does). A mutex is taken with a
- * locked operation and given back with a plain store, which is the least that any mutex does.
+ * wake-ups, no ticks and no deadlines here, so that whoever needs one is found out (TICK: one engine says that it
+ * does). A mutex is taken with a locked operation and given back with a plain store, the least that any mutex does.
  *
  * The file that includes this says WORDS, THREADS (at most THREADS_MAX), and LANDED(word, value), which looks at each
  * store that lands. In a process `me` is the number of its thread.
  */
 #ifndef DEPTH
-#define DEPTH 4 /* stores on their way; the next one waits */
+#define DEPTH 4 /* stores on their way: two pins that nothing fences; the next store waits */
 #endif
 
 typedef Stores {

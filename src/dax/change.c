@@ -117,6 +117,20 @@ static struct shm_gate *free_gate(struct shm_vnode *vnode)
     return NULL;
 }
 
+/* All are closed. One that does not wait for a pin of this thread, if there is such a one, since any will do. */
+static struct shm_gate *any_gate(struct dax_change *change)
+{
+    struct shm_vnode *vnode = change->vnode;
+
+    for (unsigned i = 0; i < SHM_GATES; i++) {
+        struct shm_gate *gate = &vnode->gates[i];
+
+        if (!held_by_self(change->dax, vnode, change->lane, gate->first, gate->last))
+            return gate;
+    }
+    return &vnode->gates[0];
+}
+
 static int take_gate(struct dax_change *change)
 {
     struct shm_vnode *vnode = change->vnode;
@@ -132,7 +146,7 @@ static int take_gate(struct dax_change *change)
             wait_ends(change);
             return 0;
         }
-        rc = at_other_gate(change, other ? other : &vnode->gates[0]);
+        rc = at_other_gate(change, other ? other : any_gate(change));
     } while (rc == 0);
     wait_ends(change);
     dax_unlock(change->dax, vnode);

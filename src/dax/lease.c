@@ -127,14 +127,21 @@ static int not_offered(void)
     return hf_fail(ENOENT, "nobody offers that lease: it was taken, or its giver has died");
 }
 
+static bool is_offered(struct shm *shm, const struct shm_hold *hold, uint64_t key, uint32_t state)
+{
+    uint32_t giver = SHM_HOLD_OWNER(state) - 1;
+
+    return SHM_HOLD_KIND(state) == SHM_HOLD_GIVEN && hf_load_acquire(&hold->key) == key &&
+           !shm_process_quarantined(shm, giver) && shm_process_alive(shm, giver);
+}
+
 /* Under table_mutex, which keeps the reaper away. */
 static int change_hands(struct shm *shm, struct shm_hold *hold, struct shm_lane *lane, uint64_t key)
 {
     /* GIVE.TAKE/p: the offer is acquired. Pairs with GIVE.TAKE/m in dax_lease_give(). */
-    uint32_t state = hf_load_acquire(&hold->state), giver = SHM_HOLD_OWNER(state) - 1;
+    uint32_t state = hf_load_acquire(&hold->state);
 
-    if (SHM_HOLD_KIND(state) != SHM_HOLD_GIVEN || hf_load_acquire(&hold->key) != key ||
-        shm_process_quarantined(shm, giver) || !shm_process_alive(shm, giver) ||
+    if (!is_offered(shm, hold, key, state) ||
         !hf_cas_acq_rel(&hold->state, state, SHM_HOLD_STATE(SHM_HOLD_LEASE, shm->self + 1)))
         return not_offered();
     hf_sub_acq_rel(&shm->lanes[hold->lane].slow_pins, 1);
@@ -153,7 +160,7 @@ static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold 
     struct meta_extent hole;
     int rc = 0;
 
-    if (hf_load_acquire(&hold->key) != key)
+    if (!is_offered(shm, hold, key, hf_load_acquire(&hold->state)))
         return not_offered();
     if (pieces->room && (hf_load_acquire(&hold->recall.state) == HF_LEASE_DETACHED ||
                          (rc = dax_fault(dax, vnode, hold->range.first, hold->range.last, pieces,

@@ -28,7 +28,7 @@ static void name_process(const struct shm *shm, uint32_t process, struct hf_pin_
     info->command[sizeof info->command - 1] = 0;
 }
 
-static int tell_holder(struct snapshot *snapshot, uint32_t process, struct hf_pin_info *info)
+static void name_holder(struct snapshot *snapshot, uint32_t process, struct hf_pin_info *info)
 {
     const struct shm *shm = snapshot->dax->shm;
 
@@ -36,7 +36,7 @@ static int tell_holder(struct snapshot *snapshot, uint32_t process, struct hf_pi
     if (shm_process_quarantined(shm, process)) {
         info->state = HF_PIN_QUARANTINED;
         info->age_ns = hf_now_ns() - shm->processes[process].died_ns;
-        return snapshot->each(snapshot->arg, info);
+        return;
     }
     if (snapshot->process != process + 1) {
         snapshot->process = process + 1;
@@ -44,7 +44,6 @@ static int tell_holder(struct snapshot *snapshot, uint32_t process, struct hf_pi
     }
     if (snapshot->stopped)
         info->flags |= HF_PIN_STOPPED;
-    return snapshot->each(snapshot->arg, info);
 }
 
 static void name_range(const struct shm_vnode *vnode, uint64_t first, uint64_t last,
@@ -72,10 +71,12 @@ static uint32_t pin_state(struct dax *dax, struct shm_vnode *vnode, const uint64
     return holds ? HF_PIN_HELD : HF_PIN_DETACHED;
 }
 
-/* One pin, in a slot or in a hold; its range was read after its key. False: it is not there any more. */
-static bool look(struct dax *dax, uint64_t *word, uint64_t key, const struct shm_range *range,
-                 struct hf_pin_info *info)
+/* One pin, in a slot or in a hold; its range was read after its key. False: it is not there any more. The last look
+ * at the key is after the process: that one may be dead, and buried meanwhile. */
+static bool look(struct snapshot *snapshot, uint32_t process, uint64_t *word, uint64_t key,
+                 const struct shm_range *range, struct hf_pin_info *info)
 {
+    struct dax *dax = snapshot->dax;
     struct shm_vnode *vnode;
 
     if (!key || key == SHM_KEY_CLAIMED || hf_add_acq_rel(word, 0) != key)
@@ -85,28 +86,30 @@ static bool look(struct dax *dax, uint64_t *word, uint64_t key, const struct shm
     info->flags = SHM_WHO_FLAGS(range->who) & (HF_PIN_WRITE | TOUCHERS);
     info->tid = (pid_t)SHM_WHO_TID(range->who);
     info->state = pin_state(dax, vnode, word, key, range);
-    return true;
+    name_holder(snapshot, process, info);
+    return hf_load_acquire(word) == key;
 }
 
-static bool look_at_slot(struct dax *dax, struct shm_lane *lane, unsigned slot,
-                         struct hf_pin_info *info)
+static bool look_at_slot(struct snapshot *snapshot, uint32_t process, struct shm_lane *lane,
+                         unsigned slot, struct hf_pin_info *info)
 {
     uint64_t key = hf_load_acquire(&lane->keys[slot]);
     uint64_t pages = hf_load_acquire(&lane->pages[slot]);
     struct shm_range range = {SHM_PAGES_FIRST(pages), SHM_PAGES_LAST(pages),
                               hf_load_acquire(&lane->who) | SHM_KEY_FLAGS(key)};
 
-    return look(dax, &lane->keys[slot], key, &range, info);
+    return look(snapshot, process, &lane->keys[slot], key, &range, info);
 }
 
-static bool look_at_hold(struct dax *dax, struct shm_hold *hold, struct hf_pin_info *info)
+static bool look_at_hold(struct snapshot *snapshot, uint32_t process, struct shm_hold *hold,
+                         struct hf_pin_info *info)
 {
     uint64_t key = hf_load_acquire(&hold->key);
     struct shm_range range = {hf_load_acquire(&hold->range.first),
                               hf_load_acquire(&hold->range.last),
                               hf_load_acquire(&hold->range.who)};
 
-    return look(dax, &hold->key, key, &range, info);
+    return look(snapshot, process, &hold->key, key, &range, info);
 }
 
 static int lane_pins(struct snapshot *snapshot, struct shm_lane *lane)
@@ -117,32 +120,33 @@ static int lane_pins(struct snapshot *snapshot, struct shm_lane *lane)
     for (unsigned i = 0; i < SHM_SLOTS && rc == 0 && owner && owner != SHM_LANE_RESIDUE; i++) {
         struct hf_pin_info info = {0};
 
-        if (look_at_slot(snapshot->dax, lane, i, &info))
-            rc = tell_holder(snapshot, owner - 1, &info);
+        if (look_at_slot(snapshot, owner - 1, lane, i, &info))
+            rc = snapshot->each(snapshot->arg, &info);
     }
     return rc;
 }
 
 static int hold_pins(struct snapshot *snapshot)
 {
-    struct dax *dax = snapshot->dax;
-    struct shm *shm = dax->shm;
-    uint64_t now = hf_now_ns();
+    struct shm *shm = snapshot->dax->shm;
     int rc = 0;
 
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high) && rc == 0; i++) {
         struct shm_hold *hold = &shm->holds[i];
-        struct hf_pin_info info = {0};
         uint32_t state = hf_load_acquire(&hold->state);
+        struct hf_pin_info info = {0};
 
-        if (!shm_hold_holds(state) || !look_at_hold(dax, hold, &info))
+        if (!shm_hold_holds(state))
+            continue;
+        info.age_ns = hf_now_ns() - hold->since_ns;
+        if (!look_at_hold(snapshot, SHM_HOLD_OWNER(state) - 1, hold, &info) ||
+            hf_load_acquire(&hold->state) != state) /* it has changed hands */
             continue;
         if (SHM_HOLD_KIND(state) != SHM_HOLD_PIN)
             info.flags |= HF_PIN_LEASE;
         if (hf_load_acquire(&hold->recall.state) != HF_LEASE_HELD)
             info.flags |= HF_PIN_RECALLED;
-        info.age_ns = now - hold->since_ns;
-        rc = tell_holder(snapshot, SHM_HOLD_OWNER(state) - 1, &info);
+        rc = snapshot->each(snapshot->arg, &info);
     }
     return rc;
 }

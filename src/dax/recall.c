@@ -102,7 +102,8 @@ void recall_ask(struct dax_change *change, struct shm_hold *hold)
 {
     const struct shm_range *range = &hold->range;
 
-    if (hold->recall.change == change->id || change->policy.kind == HF_POLICY_DETACH)
+    /* Of two that wait, the later one: else each of their looks would undo what the other has noted, and ask again. */
+    if (hold->recall.change >= change->id || change->policy.kind == HF_POLICY_DETACH)
         return;
     dax_count(&change->dax->shm->run->stats.recalls, 1);
     ask(change, hold, HF_LEASE_RECALLED,

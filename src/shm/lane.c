@@ -211,22 +211,42 @@ void shm_lanes_end(struct shm *shm)
     pthread_mutex_unlock(&lists_mutex);
 }
 
-unsigned shm_lane_pins(const struct shm_lane *lane)
+static unsigned slots_in_use(const struct shm_lane *lane)
 {
-    unsigned pins = hf_load_acquire(&lane->slow_pins) + hf_load_acquire(&lane->counted);
+    unsigned pins = 0;
 
     for (unsigned i = 0; i < SHM_SLOTS; i++)
         pins += hf_load_acquire(&lane->keys[i]) != 0;
     return pins;
 }
 
+unsigned shm_lane_pins(const struct shm_lane *lane)
+{
+    return hf_load_acquire(&lane->slow_pins) + hf_load_acquire(&lane->counted) + slots_in_use(lane);
+}
+
+/* Holds are asked themselves: a process that is killed while it takes a lease of ours leaves our lane's
+ * slow_pins too high. */
+static uint64_t holds_of_process(const struct shm *shm)
+{
+    uint64_t count = 0;
+
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
+        uint32_t state = hf_load_acquire(&shm->holds[i].state);
+
+        count += shm_hold_holds(state) && SHM_HOLD_OWNER(state) == shm->self + 1 &&
+                 hf_load_acquire(&shm->holds[i].key) != 0;
+    }
+    return count;
+}
+
 uint64_t shm_process_pins(const struct shm *shm)
 {
     uint32_t used = hf_load_acquire(&shm->run->lanes_used), self = shm->self + 1;
-    uint64_t pins = 0;
+    uint64_t pins = shm->counts ? 0 : holds_of_process(shm);
 
     for (uint32_t i = 0; i < used; i++)
         if (hf_load_acquire(&shm->lanes[i].owner) == self)
-            pins += shm_lane_pins(&shm->lanes[i]);
+            pins += shm->counts ? shm_lane_pins(&shm->lanes[i]) : slots_in_use(&shm->lanes[i]);
     return pins;
 }

@@ -236,6 +236,8 @@ static bool bury(struct shm *shm, uint32_t index)
 
         if (hf_load_acquire(&lane->owner) != index + 1)
             continue;
+        /* It waits no more: who gets this lane next must not be taken for one that waits. */
+        hf_store_release(&lane->wait.number, 0u);
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
             all &= drop(shm, process, &lane->keys[slot], hf_load_acquire(&lane->keys[slot]));
     }

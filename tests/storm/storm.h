@@ -83,7 +83,8 @@ struct storm {
     uint32_t worker_count;
     struct storm_worker workers[STORM_WORKERS_MAX];
     struct storm_offer offers[STORM_OFFERS];
-    uint64_t operations, changes, busy, pins, leases, taken, recalled, cancelled, deadlocks;
+    uint64_t operations, changes, busy, pins, leases, taken, recalled, cancelled, deadlocks,
+        circles;
     uint64_t quarantined; /* leases of the dead that were seen so */
 };
 
