@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Everything that is too long for `make test`: the suites under AddressSanitizer and
-# UndefinedBehaviorSanitizer, under ThreadSanitizer, and the long torture and kill storm.
+# UndefinedBehaviorSanitizer, under ThreadSanitizer, the models, and the long torture and kill storm.
 # usage: tools/check-all.sh BUILD    a build folder that is up to date
 set -eu
 build=$1
@@ -31,7 +31,11 @@ export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/t
 sanitized asan address,undefined long unit system cli posix device storm-short
 # It knows only the threads of its own process: what is handed on through another process is a race to it.
 sanitized tsan thread torture unit system posix
-build-tsan/tests/torture/torture --processes 1 --seconds 30
+for engine in slots slots-fenced refcount srcu percpu-rwsem rcu; do
+    build-tsan/tests/torture/torture --engine $engine --processes 1 --seconds 15
+done
+echo "check-all: the models"
+make model
 echo "check-all: the long runs"
 meson test -C "$build" --no-rebuild --print-errorlogs --num-processes 1 --suite long
 echo "check-all: all good"

@@ -39,7 +39,6 @@ static void close_gate(struct dax_change *change, struct shm_lane *lane, struct 
     gate->process = shm->self;
     gate->life = shm->processes[shm->self].life;
     gate->waits = 0;
-    gate->since_ns = 0;
     /* GATE.RULE/m: closed last, so that who finds it closed finds whose it is; under the mutex, before
      * the zap. Pairs with GATE.RULE/p in dax_lock() and between_gates(). */
     hf_store_release(&gate->lane, shm_lane_index(shm, lane) + 1);
@@ -381,9 +380,8 @@ static bool found_dead(struct dax_change *change, const struct finding *finding)
     return true;
 }
 
-static void begin_waiting(struct dax_change *change, struct shm_gate *gate, uint64_t since)
+static void begin_waiting(struct dax_change *change, struct shm_gate *gate)
 {
-    gate->since_ns = since;
     gate->waits = 1;
     gate_waits_changed(change->vnode);
     wait_begins(change, 0);
@@ -413,7 +411,7 @@ static int drain(struct dax_change *change)
         if (!since) {
             since = hf_now_ns();
             look_ns = since + DAX_FIRST_LOOK_NS;
-            begin_waiting(change, gate, since);
+            begin_waiting(change, gate);
             HF_TRACE(drain_wait_begin, vnode->ino, change->first, change->last, finding.count);
             continue; /* and look once more, now that every unpin wakes */
         }

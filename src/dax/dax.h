@@ -83,6 +83,8 @@ int dax_recall_fd(struct dax *dax);
 int dax_recall_next(struct dax *dax, struct hf_recall *out);
 /* Whether a callback runs now; or waits until none does. */
 bool dax_recall_calls(struct dax *dax, bool await_end);
+/* In the child of a fork, where only the calling thread exists. */
+void dax_recall_in_child(void);
 /* Before the pool is detached: ends the thread of callbacks. */
 void dax_recall_end(struct dax *dax);
 

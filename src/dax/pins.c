@@ -151,38 +151,27 @@ static int hold_pins(struct snapshot *snapshot)
     return rc;
 }
 
-static int waiting(struct dax *dax, struct shm_vnode *vnode,
-                   int (*each)(void *arg, const struct hf_pin_info *info), void *arg)
+/* A layout change that waits, for pins or at the gate of another. */
+static int lane_wait(struct snapshot *snapshot, const struct shm_lane *lane)
 {
-    struct hf_pin_info infos[SHM_GATES] = {0};
-    uint64_t now = hf_now_ns();
-    unsigned count = 0;
-    int rc = 0;
+    const struct shm *shm = snapshot->dax->shm;
+    const struct shm_wait *wait = &lane->wait;
+    uint32_t number = hf_load_acquire(&wait->number), owner = hf_load_acquire(&lane->owner);
+    struct hf_pin_info info = {.state = HF_PIN_WAITING,
+                               .tid = (pid_t)hf_load_acquire(&lane->tid),
+                               .age_ns = hf_now_ns() - hf_load_acquire(&wait->since_ns)};
 
-    dax_lock_any(dax, vnode);
-    for (unsigned i = 0; i < SHM_GATES; i++) {
-        const struct shm_gate *gate = &vnode->gates[i];
-        struct hf_pin_info *info = &infos[count];
-
-        if (!gate->lane || !gate->waits || gate_owner_died(dax, gate))
-            continue;
-        name_range(vnode, gate->first, gate->last, info);
-        name_process(dax->shm, gate->process, info);
-        info->tid = (pid_t)hf_load_acquire(&dax->shm->lanes[gate->lane - 1].tid);
-        info->state = HF_PIN_WAITING;
-        info->age_ns = now - gate->since_ns;
-        count++;
-    }
-    dax_unlock(dax, vnode);
-    for (unsigned i = 0; i < count && rc == 0; i++)
-        rc = each(arg, &infos[i]);
-    return rc;
+    if (!number || !owner || owner == SHM_LANE_RESIDUE || shm_process_quarantined(shm, owner - 1))
+        return 0;
+    name_range(&shm->vnodes[hf_load_acquire(&wait->vnode)], hf_load_acquire(&wait->first),
+               hf_load_acquire(&wait->last), &info);
+    name_process(shm, owner - 1, &info);
+    return hf_load_acquire(&wait->number) == number ? snapshot->each(snapshot->arg, &info) : 0;
 }
 
 int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *info), void *arg)
 {
     uint32_t lanes = hf_load_acquire(&dax->shm->run->lanes_used);
-    uint32_t vnodes = hf_load_acquire(&dax->shm->run->vnodes_high);
     struct snapshot snapshot = {.dax = dax, .each = each, .arg = arg};
     int rc = 0;
 
@@ -193,8 +182,7 @@ int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *i
     for (uint32_t i = 0; i < lanes && rc == 0; i++)
         rc = lane_pins(&snapshot, &dax->shm->lanes[i]);
     rc = rc ? rc : hold_pins(&snapshot);
-    for (uint32_t i = 0; i < vnodes && rc == 0; i++)
-        if (hf_load_acquire(&dax->shm->vnodes[i].waiters) & SHM_WAITS)
-            rc = waiting(dax, &dax->shm->vnodes[i], each, arg);
+    for (uint32_t i = 0; i < lanes && rc == 0; i++)
+        rc = lane_wait(&snapshot, &dax->shm->lanes[i]);
     return rc;
 }

@@ -336,6 +336,11 @@ static int make(struct dax *dax)
     return 0;
 }
 
+void dax_recall_in_child(void)
+{
+    making_mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+}
+
 int recall_ready(struct dax *dax, bool callbacks)
 {
     const struct recalls *recalls = hf_load_acquire(&dax->recalls);

@@ -22,6 +22,7 @@ static void in_child(void)
 {
     registry = NULL;
     registry_mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    dax_recall_in_child();
     shm_in_child();
 }
 

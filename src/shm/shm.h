@@ -115,8 +115,7 @@ struct shm_gate {
     uint32_t process; /* of its owner */
     uint32_t
         life; /* the process entry's, so that a dead owner is known after its entry is reused */
-    uint32_t waits;    /* 1: its owner waits for pins */
-    uint64_t since_ns; /* that it waits */
+    uint32_t waits; /* 1: its owner waits for pins */
 };
 
 #define SHM_WAITS 1u    /* a layout change waits for pins: wake it */
@@ -260,7 +259,6 @@ struct shm_run {
     uint64_t pool_blocks; /* grows */
     pthread_mutex_t table_mutex, space_mutex, barrier_mutex;
     uint64_t barriers_begun, barriers_done; /* numbers of heavy barriers; under barrier_mutex */
-    uint64_t barrier_ns;                    /* what the last one cost */
     pthread_mutex_t grace_mutex; /* of who waits for read sections; see sync/sections.h */
     uint32_t grace_index;        /* srcu: of the sections that begin now */
     uint32_t grace_writer;       /* percpu-rwsem: readers have to wait */

@@ -5,7 +5,6 @@
  */
 #include "base/error.h"
 #include "base/fence.h"
-#include "base/futex.h"
 #include "sync/engine.h"
 
 #include <linux/membarrier.h>
@@ -27,7 +26,7 @@ static void membarrier(struct shm *shm)
 void sync_heavy_barrier(struct shm *shm)
 {
     struct shm_run *run = shm->run;
-    uint64_t begun, start;
+    uint64_t begun;
 
     /* BARRIER.SHARE/w: what the caller did before is visible before it reads which number has begun,
      * so a barrier with a higher number began after it.
@@ -40,9 +39,7 @@ void sync_heavy_barrier(struct shm *shm)
     if (hf_load_relaxed(&run->barriers_done) <= begun) { /* relaxed: under the mutex */
         hf_store_release(&run->barriers_begun, run->barriers_begun + 1);
         /* BARRIER.SHARE/b: the number is out before the barrier begins (membarrier fences first). */
-        start = hf_now_ns();
         membarrier(shm);
-        hf_store_relaxed(&run->barrier_ns, hf_now_ns() - start); /* relaxed: a measure */
         hf_store_release(&run->barriers_done, run->barriers_begun);
         hf_add_relaxed(&run->stats.barriers, 1); /* relaxed: a count */
     }

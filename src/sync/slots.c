@@ -19,18 +19,18 @@
 
 #include "sync/engine.h"
 
-/* Layout changes have been away for long enough when none came for so many barriers' cost. */
-#define REBIAS_AFTER_BARRIERS 10u
+/* Layout changes have been away for long enough when none came for so long: a file that is changed more often than
+ * that is better off when its changes pay no barrier (docs/DECISIONS.md). */
+#define REBIAS_AFTER_NS (100 * HF_NS_PER_MS)
 
 /* The two words of the last look are no pair: a mix of two threads' looks brings the bias back early, which
  * costs a barrier. */
-static bool changes_stay_away(struct shm *shm, struct shm_vnode *vnode)
+static bool changes_stay_away(struct shm_vnode *vnode)
 {
     uint64_t changes = hf_load_acquire(&vnode->changes), now = hf_now_ns();
 
     if (changes == hf_load_acquire(&vnode->looked_changes))
-        return now - hf_load_acquire(&vnode->looked_ns) >=
-               REBIAS_AFTER_BARRIERS * hf_load_acquire(&shm->run->barrier_ns);
+        return now - hf_load_acquire(&vnode->looked_ns) >= REBIAS_AFTER_NS;
     hf_store_release(&vnode->looked_ns, now);
     hf_store_release(&vnode->looked_changes, changes);
     return false;
@@ -39,7 +39,7 @@ static bool changes_stay_away(struct shm *shm, struct shm_vnode *vnode)
 void slots_rebias(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode)
 {
     lane->fenced = 0;
-    if (hf_load_acquire(&shm->run->fences_only) || !changes_stay_away(shm, vnode))
+    if (hf_load_acquire(&shm->run->fences_only) || !changes_stay_away(vnode))
         return;
     /* BIAS.SET/p: full fence on both sides of the store, and the pin that does it keeps its own.
      * Pairs with BIAS.SET/m in slots_zapped(). Without it: a pin reads the bias set and an entry from

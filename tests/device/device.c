@@ -86,16 +86,6 @@ static int open_disk(void)
     return -1;
 }
 
-static struct hf_pool *make_pool(void)
-{
-    struct hf_pool_options options = {.size = sizeof(options),
-                                      .pool_bytes = TEST_MIB(DEVICE_MIB),
-                                      .quarantine_ns = QUARANTINE_NS};
-
-    EXPECT_EQ(hf_pool_create(test_path(DEVICE_POOL), &options), 0);
-    return test_pool_open(DEVICE_POOL);
-}
-
 /* None may end before it is told to. */
 static void expect_running(const pid_t *pids)
 {
@@ -155,7 +145,7 @@ static void report(const struct device *device)
 
 static void run(struct device *device, unsigned seconds)
 {
-    struct hf_pool *pool = make_pool();
+    struct hf_pool *pool = device_pool_new(QUARANTINE_NS);
     uint64_t free_before = test_free_bytes(pool);
     uint64_t until = test_now_ns() + seconds * UINT64_C(1000000000);
     struct test_rng rng = {.state = device->seed};

@@ -36,6 +36,7 @@ struct device {
 #define DEVICE_DISK_BYTE 0xD0
 #define DEVICE_PIPE_BYTE(holder) (0xE0 | (holder))
 
+struct hf_pool *device_pool_new(uint64_t quarantine_ns);
 void device_file_path(unsigned holder, unsigned slot, char path[64]);
 /* Writes into the holder's pipe, a little at a time, until it is killed. */
 void device_trickle(int pipe, unsigned char byte);

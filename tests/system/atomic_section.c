@@ -189,6 +189,10 @@ static struct hf_dirent entry;
 static struct stat st;
 static char bytes[64];
 static uint64_t off;
+static struct hf_lease other_lease;
+static struct hf_lease_token token;
+static struct hf_recall recalled;
+static struct iovec memory;
 
 /* All that may sleep. */
 #define CALLS(CALL)                                                                                \
@@ -233,7 +237,11 @@ static uint64_t off;
     CALL(hf_seek, (file, 0, HF_SEEK_DATA, &off))                                                   \
     CALL(hf_truncate, (file, 0, NULL))                                                             \
     CALL(hf_fallocate, (file, HF_FALLOC_PUNCH_HOLE, 0, TEST_PAGE, NULL))                           \
-    CALL(hf_move, (file, 0, TEST_PAGE, NULL))
+    CALL(hf_move, (file, 0, TEST_PAGE, NULL))                                                      \
+    CALL(hf_lease, (file, 0, TEST_PAGE, NULL, &memory, 1, &other_lease))                           \
+    CALL(hf_lease_take, (pool, &token, NULL, &memory, 1, &other_lease))                            \
+    CALL(hf_recall_fd, (pool))                                                                     \
+    CALL(hf_recall_next, (pool, &recalled))
 
 #define BODY(name, arguments)                                                                      \
     static void call_##name(void)                                                                  \
@@ -254,11 +262,19 @@ static const struct {
 static void call_the_others(void)
 {
     struct hf_stats stats = {.size = sizeof(stats)};
+    struct hf_lease lease = test_lease(file, 0, TEST_PAGE, NULL, &memory, 1);
+    struct hf_lease given = test_lease(file, 0, TEST_PAGE, NULL, &memory, 1);
 
     hf_atomic_begin();
     EXPECT_EQ(hf_stats(pool, &stats), 0);
+    EXPECT_EQ(hf_lease_state(&lease), HF_LEASE_HELD);
+    EXPECT_EQ(hf_lease_release(&lease), 0);
+    EXPECT_EQ(hf_lease_give(&given, &token), 0);
+    EXPECT_EQ(hf_cancel(pool, 1), -ESRCH);
     EXPECT(*hf_version() && hf_strerror_detail());
     hf_atomic_end();
+    EXPECT_EQ(hf_lease_take(pool, &token, NULL, &memory, 1, &given), 1);
+    EXPECT_EQ(hf_lease_release(&given), 0);
 }
 
 static void check_calls(void)

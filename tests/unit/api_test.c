@@ -330,6 +330,93 @@ static void stats_grow(void **state)
     assert_int_equal(hf_unlink(pool, "/f", NULL), 0);
 }
 
+static void leases_refuse_bad_arguments(void **state)
+{
+    struct hf_lease_options options = {.size = sizeof(options)};
+    struct hf_file *file = test_file_filled(pool, "/f", 1, 2), *other = NULL;
+    struct hf_lease lease = {{1, 2, 3}};
+    struct iovec iov = {(void *)1, 2};
+
+    (void)state;
+    assert_int_equal(hf_lease(NULL, 0, 1, NULL, &iov, 1, &lease), -EINVAL);
+    assert_int_equal(hf_lease(file, 0, 0, NULL, &iov, 1, &lease), -EINVAL);
+    assert_int_equal(hf_lease(file, 0, 1, NULL, &iov, 0, &lease), -EINVAL);
+    assert_int_equal(hf_lease(file, 0, 1, NULL, NULL, 1, &lease), -EINVAL);
+    assert_int_equal(hf_lease(file, 0, 1, NULL, &iov, 1, NULL), -EINVAL);
+    options.size = 8;
+    assert_int_equal(hf_lease(file, 0, 1, &options, &iov, 1, &lease), -EINVAL);
+    assert_true(strlen(hf_strerror_detail()) > 0);
+    options.size = sizeof(options);
+    options.flags = HF_PIN_NOWAIT;
+    assert_int_equal(hf_lease(file, 0, 1, &options, &iov, 1, &lease), -EINVAL);
+    options.flags = HF_PIN_LEASE;
+    assert_int_equal(hf_lease(file, 0, 1, &options, &iov, 1, &lease), -EINVAL);
+    options.flags = 0;
+    options.reserved = 1;
+    assert_int_equal(hf_lease(file, 0, 1, &options, &iov, 1, &lease), -EINVAL);
+    options.reserved = 0;
+    assert_int_equal(hf_lease(file, TEST_PAGE, TEST_PAGE + 1, &options, &iov, 1, &lease), -EFAULT);
+    assert_int_equal(hf_lease(file, UINT64_MAX, 2, &options, &iov, 1, &lease), -EFAULT);
+    assert_int_equal(hf_open(pool, "/f", O_RDONLY, 0, &other), 0);
+    options.flags = HF_PIN_WRITE;
+    assert_int_equal(hf_lease(other, 0, 1, &options, &iov, 1, &lease), -EBADF);
+    assert_int_equal(hf_close(other), 0);
+    assert_int_equal(hf_open(pool, "/f", O_WRONLY, 0, &other), 0);
+    options.flags = HF_PIN_GPU;
+    assert_int_equal(hf_lease(other, 0, 1, &options, &iov, 1, &lease), -EBADF);
+    assert_int_equal(hf_close(other), 0);
+    assert_ptr_equal(iov.iov_base, (void *)1);
+    assert_memory_equal(&lease, (&(struct hf_lease){{1, 2, 3}}), sizeof(lease));
+    assert_int_equal(hf_close(file), 0);
+    assert_int_equal(hf_unlink(pool, "/f", NULL), 0);
+}
+
+static void handing_over_refuses_bad_arguments(void **state)
+{
+    struct hf_lease_options options = {.size = sizeof(options)};
+    struct hf_file *file = test_file_filled(pool, "/f", 1, 2);
+    struct hf_lease_token token = {{0, 0}};
+    struct hf_lease lease, taken;
+    struct iovec iov;
+
+    (void)state;
+    lease = test_lease(file, 0, TEST_PAGE, NULL, &iov, 1);
+    assert_int_equal(hf_lease_give(NULL, &token), -EINVAL);
+    assert_int_equal(hf_lease_give(&lease, NULL), -EINVAL);
+    assert_int_equal(hf_lease_take(pool, &token, NULL, &iov, 1, &taken), -ENOENT);
+    assert_int_equal(hf_lease_give(&lease, &token), 0);
+    assert_int_equal(hf_lease_take(NULL, &token, NULL, &iov, 1, &taken), -EINVAL);
+    assert_int_equal(hf_lease_take(pool, NULL, NULL, &iov, 1, &taken), -EINVAL);
+    assert_int_equal(hf_lease_take(pool, &token, NULL, NULL, 1, &taken), -EINVAL);
+    assert_int_equal(hf_lease_take(pool, &token, NULL, &iov, 1, NULL), -EINVAL);
+    assert_int_equal(hf_lease_take(pool, &token, NULL, &iov, -1, &taken), -EINVAL);
+    options.flags = HF_PIN_WRITE;
+    assert_int_equal(hf_lease_take(pool, &token, &options, &iov, 1, &taken), -EINVAL);
+    options.flags = 0;
+    options.size = 0;
+    assert_int_equal(hf_lease_take(pool, &token, &options, &iov, 1, &taken), -EINVAL);
+    options.size = sizeof(options);
+    assert_int_equal(hf_lease_take(pool, &token, &options, &iov, 1, &taken), 1);
+    assert_int_equal(hf_lease_release(&taken), 0);
+    assert_int_equal(hf_lease_release(&taken), -EINVAL);
+    assert_int_equal(hf_close(file), 0);
+    assert_int_equal(hf_unlink(pool, "/f", NULL), 0);
+}
+
+static void recalls_refuse_bad_arguments(void **state)
+{
+    struct hf_recall recall = {.off = 7};
+
+    (void)state;
+    assert_int_equal(hf_recall_fd(NULL), -EINVAL);
+    assert_int_equal(hf_recall_next(NULL, &recall), -EINVAL);
+    assert_int_equal(hf_recall_next(pool, NULL), -EINVAL);
+    assert_int_equal(hf_recall_next(pool, &recall), 0);
+    assert_int_equal(recall.off, 7);
+    assert_int_equal(hf_cancel(NULL, 1), -EINVAL);
+    assert_int_equal(hf_cancel(pool, gettid()), -ESRCH);
+}
+
 static int body(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
@@ -352,6 +439,12 @@ static int body(int argc, char **argv)
         cmocka_unit_test_setup_teardown(pins_are_shown, open_anonymous, close_anonymous),
         cmocka_unit_test_setup_teardown(extents_add_up, open_anonymous, close_anonymous),
         cmocka_unit_test_setup_teardown(stats_grow, open_anonymous, close_anonymous),
+        cmocka_unit_test_setup_teardown(leases_refuse_bad_arguments, open_anonymous,
+                                        close_anonymous),
+        cmocka_unit_test_setup_teardown(handing_over_refuses_bad_arguments, open_anonymous,
+                                        close_anonymous),
+        cmocka_unit_test_setup_teardown(recalls_refuse_bad_arguments, open_anonymous,
+                                        close_anonymous),
     };
 
     (void)argc, (void)argv;

@@ -108,7 +108,6 @@ static void bias_comes_back(void **state)
     slots_rebias(shm, lane, vnode);
     assert_int_equal(lane->fenced, 0);
     assert_int_equal(vnode->bias, 0); /* layout changes were here since the last look */
-    shm->run->barrier_ns = HF_NS_PER_SEC;
     slots_rebias(shm, lane, vnode);
     assert_int_equal(vnode->bias, 0); /* and it is not long ago */
     vnode->looked_ns -= 10 * HF_NS_PER_SEC;

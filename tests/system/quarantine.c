@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a device may still write to when its process has been killed: nobody waits for it, it is shown, kept off the
+ * free list for the pool's quarantine, and then free again by itself. Killed while it is being recalled, in another
+ * pid namespace, and while others are killed who look after the dead.
+ */
+#include "change.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define QUARANTINE_MS 1000
+#define REAPERS 2
+#define DEATHS 40
+
+struct shared {
+    uint32_t holding, called;
+    pid_t pid;
+};
+static struct shared *shared;
+
+struct holder {
+    const char *path;
+    uint32_t flags;
+    uint64_t first, pages;
+    bool callback, keep_open;
+};
+
+static struct hf_pool *pool;
+
+static void never_return(void *arg, const struct hf_recall *recall)
+{
+    (void)arg, (void)recall;
+    test_raise(&shared->called, 1);
+    for (;;)
+        pause();
+}
+
+static void hold(void *arg)
+{
+    const struct holder *holder = arg;
+    struct hf_pool *mine = test_pool_open("quarantine");
+    struct hf_file *file = test_file(mine, holder->path);
+    const struct hf_lease_options options = {.size = sizeof(options),
+                                             .flags = holder->flags,
+                                             .recall = holder->callback ? never_return : NULL};
+    struct iovec iov[CHANGE_PAGES];
+
+    test_lease(file, holder->first * TEST_PAGE, holder->pages * TEST_PAGE, &options, iov,
+               CHANGE_PAGES);
+    if (!holder->keep_open)
+        EXPECT_EQ(hf_close(file), 0);
+    test_raise(&shared->holding, 1);
+    for (;;)
+        pause();
+}
+
+static pid_t begin(const struct holder *holder)
+{
+    struct holder copy = *holder;
+    pid_t pid;
+
+    test_raise(&shared->holding, 0);
+    test_raise(&shared->called, 0);
+    pid = test_fork(hold, &copy);
+    test_await(&shared->holding, 1);
+    return pid;
+}
+
+static uint64_t detached_bytes(void)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    return info.detached_bytes;
+}
+
+static void await_free(uint64_t free_bytes)
+{
+    uint64_t limit = test_now_ns() + UINT64_C(60000000000);
+    struct statvfs space;
+
+    do {
+        EXPECT(test_now_ns() < limit);
+        test_sleep_ms(10);
+        EXPECT_EQ(hf_statvfs(pool, &space), 0);
+    } while (space.f_bfree * HF_BLOCK_BYTES != free_bytes);
+}
+
+/* ----------------------------------------------------------------------------- quarantine --- */
+
+static int find_quarantined(void *arg, const struct hf_pin_info *info)
+{
+    if (info->state == HF_PIN_QUARANTINED)
+        *(struct hf_pin_info *)arg = *info;
+    return info->state == HF_PIN_QUARANTINED;
+}
+
+/* Shown as what it is, before and after its blocks have left their file. */
+static void expect_shown(pid_t pid)
+{
+    struct hf_pin_info info;
+
+    EXPECT_EQ(hf_pins(pool, find_quarantined, &info), 1);
+    EXPECT_EQ(info.pid, pid);
+    EXPECT_EQ(info.off, 4 * TEST_PAGE);
+    EXPECT_EQ(info.len, 2 * TEST_PAGE);
+    EXPECT_EQ(info.flags, HF_PIN_LEASE | HF_PIN_RECALLED | HF_PIN_WRITE | HF_PIN_RDMA);
+    EXPECT(info.age_ns > 0);
+}
+
+/* Blocks come back although nobody does more than what needs them: filling the pool to the last one. */
+static void await_by_allocating(uint64_t free_bytes)
+{
+    uint64_t limit = test_now_ns() + UINT64_C(60000000000), written = 0;
+    static char block[TEST_PAGE];
+    struct hf_file *file = test_file(pool, "/all");
+
+    while (written < free_bytes) {
+        ssize_t count = hf_write(file, block, sizeof(block), written);
+
+        EXPECT(test_now_ns() < limit);
+        if (count == -ENOSPC)
+            test_sleep_ms(10);
+        else
+            EXPECT_EQ(count, sizeof(block));
+        written += count > 0 ? (uint64_t)count : 0;
+    }
+    EXPECT_EQ(hf_truncate(file, 0, NULL), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void check_device(bool by_allocating)
+{
+    const struct holder holder = {
+        .path = "/file", .flags = HF_PIN_WRITE | HF_PIN_RDMA, .first = 4, .pages = 2};
+    uint64_t free_bytes = test_free_bytes(pool), killed_ns;
+    struct hf_file *file = change_prepare(pool, "/file");
+    pid_t pid = begin(&holder);
+
+    EXPECT_EQ(hf_truncate(file, 0, &test_nowait), -EBUSY);
+    killed_ns = test_now_ns();
+    test_kill(pid);
+    expect_shown(pid);
+    EXPECT_EQ(hf_truncate(file, 0, &test_nowait), 0);
+    if (detached_bytes() != 2 * TEST_PAGE) /* only if this machine stood still for so long */
+        EXPECT(test_now_ns() - killed_ns >= QUARANTINE_MS * UINT64_C(1000000));
+    if (by_allocating)
+        await_by_allocating(free_bytes);
+    else
+        await_free(free_bytes);
+    EXPECT(test_now_ns() - killed_ns >= QUARANTINE_MS * UINT64_C(1000000));
+    EXPECT_EQ(test_free_bytes(pool), free_bytes);
+    EXPECT_EQ(test_pins_in_state(pool, HF_PIN_QUARANTINED), 0);
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
+}
+
+/* The dead process had the file open: only what it had leased stays away. */
+static void check_deleted_file(void)
+{
+    const struct holder holder = {
+        .path = "/file", .flags = HF_PIN_GPU, .first = 4, .pages = 2, .keep_open = true};
+    uint64_t free_bytes = test_free_bytes(pool), seen = 0, killed_ns;
+    pid_t pid;
+
+    EXPECT_EQ(hf_close(change_prepare(pool, "/file")), 0);
+    pid = begin(&holder);
+    EXPECT_EQ(hf_unlink(pool, "/file", NULL), 0);
+    EXPECT_EQ(test_free_bytes(pool), free_bytes - CHANGE_PAGES * TEST_PAGE);
+    killed_ns = test_now_ns();
+    test_kill(pid);
+    while (test_now_ns() - killed_ns < QUARANTINE_MS * UINT64_C(1000000) / 2 && !seen)
+        seen = test_free_bytes(pool) == free_bytes - 2 * TEST_PAGE;
+    if (!seen)
+        FAIL("the blocks beside the lease are not free");
+    await_free(free_bytes);
+}
+
+/* ------------------------------------------------------------------------- killed while ... --- */
+
+/* ... it is in the callback of the recall. */
+static void check_in_callback(uint32_t flags)
+{
+    const struct holder holder = {
+        .path = "/file", .flags = flags, .first = 4, .pages = 2, .callback = true};
+    struct change_thread change = {
+        .pool = pool, .kind = CHANGE_PUNCH, .policy = test_deadline_ms(60000)};
+    uint64_t free_bytes = test_free_bytes(pool);
+    pid_t pid;
+
+    change.file = change_prepare(pool, "/file");
+    pid = begin(&holder);
+    change_start(&change);
+    test_await(&shared->called, 1);
+    EXPECT_EQ(test_peek(&change.done), 0);
+    test_kill(pid);
+    EXPECT_EQ(change_finish(&change), 0);
+    change_expect_after(pool, "/file", CHANGE_PUNCH);
+    EXPECT_EQ(hf_close(change.file), 0);
+    EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
+    await_free(free_bytes);
+}
+
+/* ... others look after the dead, and are killed too. */
+static void keep_reaping(void *arg)
+{
+    struct statvfs space;
+
+    (void)arg;
+    pool = test_pool_open("quarantine");
+    for (;;)
+        EXPECT_EQ(hf_statvfs(pool, &space), 0);
+}
+
+static void check_reapers_die(uint64_t seed)
+{
+    struct test_rng rng = {seed};
+    uint64_t free_bytes = test_free_bytes(pool);
+    struct hf_file *file = change_prepare(pool, "/file");
+    pid_t reapers[REAPERS];
+
+    for (unsigned i = 0; i < REAPERS; i++)
+        reapers[i] = test_fork(keep_reaping, NULL);
+    for (unsigned i = 0; i < DEATHS; i++) {
+        const struct holder holder = {
+            .path = "/file",
+            .flags = i % 3 ? HF_PIN_RDMA : HF_PIN_CPU,
+            .first = test_below(&rng, CHANGE_PAGES - 2),
+            .pages = 2,
+        };
+        unsigned victim = i % REAPERS;
+        pid_t pid = begin(&holder);
+
+        kill(pid, SIGKILL);
+        if (test_chance(&rng, 70))
+            usleep((useconds_t)test_below(&rng, 300));
+        test_kill(reapers[victim]);
+        test_wait_status(pid);
+        EXPECT_EQ(hf_move(file, 0, CHANGE_PAGES * TEST_PAGE, NULL), 0);
+        change_expect_before(pool, "/file");
+        reapers[victim] = test_fork(keep_reaping, NULL);
+    }
+    for (unsigned i = 0; i < REAPERS; i++)
+        test_kill(reapers[i]);
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hf_unlink(pool, "/file", NULL), 0);
+    await_free(free_bytes);
+    EXPECT_EQ(test_pins_in_state(pool, HF_PIN_QUARANTINED), 0);
+}
+
+/* ------------------------------------------------------------------------- pid namespaces --- */
+
+#define NO_NAMESPACE 42
+
+static void hold_in_namespace(void *arg)
+{
+    pid_t pid;
+    int status;
+
+    if (unshare(CLONE_NEWPID))
+        _exit(NO_NAMESPACE);
+    pid = fork();
+    if (pid == 0)
+        hold(arg);
+    shared->pid = pid; /* as the others see it; it sees itself as 1 */
+    test_raise(&shared->called, 1);
+    waitpid(pid, &status, 0);
+}
+
+static int is_init(void *arg, const struct hf_pin_info *info)
+{
+    (void)arg;
+    return info->pid == 1 && info->state == HF_PIN_HELD;
+}
+
+/* There is a living process 1 here as well, and it is another: no pid says who is alive. */
+static void check_namespace(void)
+{
+    struct holder holder = {.path = "/file", .flags = HF_PIN_CPU, .first = 4, .pages = 2};
+    struct hf_file *file = change_prepare(pool, "/file");
+    const struct hf_policy ms = test_deadline_ms(100);
+    pid_t pid;
+
+    test_raise(&shared->holding, 0);
+    test_raise(&shared->called, 0);
+    pid = test_fork(hold_in_namespace, &holder);
+    while (!test_peek(&shared->called)) {
+        int status;
+
+        if (waitpid(pid, &status, WNOHANG) == pid) {
+            printf("no pid namespace can be made here: that part is left out\n");
+            EXPECT_EQ(WEXITSTATUS(status), NO_NAMESPACE);
+            EXPECT_EQ(hf_close(file), 0);
+            EXPECT_EQ(hf_unlink(pool, "/file", NULL), 0);
+            return;
+        }
+        test_sleep_ms(1);
+    }
+    test_await(&shared->holding, 1);
+    EXPECT_EQ(hf_pins(pool, is_init, NULL), 1);
+    EXPECT_EQ(kill(shared->pid, SIGSTOP), 0);
+    EXPECT_EQ(hf_truncate(file, 0, &ms), -ETIMEDOUT); /* stopped is not dead */
+    EXPECT(strstr(hf_strerror_detail(), "process 1 ") != NULL);
+    EXPECT(strstr(hf_strerror_detail(), "stopped") ==
+           NULL); /* of a foreign number nothing is said */
+    EXPECT_EQ(kill(shared->pid, SIGKILL), 0);
+    test_join(pid);
+    EXPECT_EQ(hf_truncate(file, 0, &test_nowait), 0);
+    EXPECT_EQ(hf_pins(pool, is_init, NULL), 0);
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hf_unlink(pool, "/file", NULL), 0);
+}
+
+static void quarantine(void)
+{
+    const struct hf_pool_options options = {.size = sizeof(options),
+                                            .pool_bytes = TEST_MIB(8),
+                                            .quarantine_ns = QUARANTINE_MS * UINT64_C(1000000)};
+    uint64_t seed = test_seed();
+
+    shared = test_shared(sizeof(*shared));
+    EXPECT_EQ(hf_pool_create(test_path("quarantine"), &options), 0);
+    pool = test_pool_open("quarantine");
+    check_in_callback(HF_PIN_CPU);
+    check_in_callback(HF_PIN_IO_URING);
+    check_device(false);
+    check_device(true);
+    check_deleted_file();
+    check_namespace();
+    check_reapers_die(seed);
+    test_pool_close(pool);
+    test_pool_check("quarantine");
+}
+
+TEST_SCENARIO(quarantine)
