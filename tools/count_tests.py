@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """Sums up one `meson test` run: 'N passed, N failed'.
 
-usage: count_tests.py TESTLOG.json STATUS
+usage: count_tests.py TESTLOG.json STATUS [STATUS ...]
 
-STATUS is the exit status of the run. The exit status here is 0 only when that was 0, at least
-one test ran and none failed; a run without a log counts as one failure.
+The first STATUS is the exit status of the run, each further one that of a check beside it, which counts as a
+test. The exit status here is 0 only when all were 0, at least one test ran and none failed; a run
+without a log counts as one failure.
 """
 import json
 import sys
@@ -34,6 +35,9 @@ def main():
     passed, failed = count(path)
     if failed == 0 and (status != 0 or passed == 0):
         failed = 1
+    for beside in map(int, sys.argv[3:]):
+        passed += beside == 0
+        failed += beside != 0
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -67,7 +67,7 @@ static int record_holder(struct dax_change *change, const struct dax_holder *hol
     record->block = part->block + (record->range.first - part->page);
     record->holder = holder->at;
     record->holder_key = holder->key;
-    record->vnode = change->vnode->index;
+    hf_store_release(&record->vnode, (uint32_t)change->vnode->index); /* as in pin_as_hold() */
     record->since_ns = hf_now_ns();
     record->link = change->detached;
     change->detached = index;

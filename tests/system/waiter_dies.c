@@ -6,7 +6,6 @@
 #include "support.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <unistd.h>
 
 static uint32_t *holds, *go;
@@ -48,14 +47,14 @@ static void waiter_dies(void)
 
     holds = test_shared(2 * sizeof(*holds));
     go = holds + 1;
-    pid = test_spawn(wait_for_ever, NULL);
+    pid = test_fork(wait_for_ever, NULL);
     test_await_waiting(pool, 1);
-    test_kill(pid, SIGKILL);
-    pid = test_spawn(hold, NULL);
+    test_kill(pid);
+    pid = test_fork(hold, NULL);
     test_await(holds, 1);
     EXPECT_EQ(hf_truncate(second, 0, &soon), -ETIMEDOUT);
     test_raise(go, 1);
-    EXPECT_EQ(test_wait_for(pid), 0);
+    test_join(pid);
     EXPECT_EQ(hf_unpin(&pin), 0);
     EXPECT_EQ(hf_close(first), 0);
     EXPECT_EQ(hf_close(second), 0);
