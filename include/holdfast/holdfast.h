@@ -14,8 +14,8 @@
  *   Offsets   and lengths are bytes. Times are nanoseconds of CLOCK_MONOTONIC.
  *   Threads   every call may be made from any thread, also on the same handle at the same time;
  *             closing a handle while another thread uses it is the caller's mistake.
- *   Signals   only hf_pin() with HF_PIN_NOWAIT, hf_unpin(), hf_atomic_begin() and hf_atomic_end()
- *             are async-signal-safe. A call that waits returns -EINTR when a signal handler ran
+ *   Signals   only hf_pin() with HF_PIN_NOWAIT, hf_unpin(), hf_lease_release(), hf_lease_state(),
+ *             hf_atomic_begin() and hf_atomic_end() are async-signal-safe. A call that waits returns -EINTR when a signal handler ran
  *             (unless SA_RESTART semantics are wanted: call it again), and has then changed nothing.
  *   Fork      handles and pins belong to the process that made them. In the child of a fork
  *             every call on them returns -ECHILD; open the pool again there.
@@ -446,14 +446,18 @@ enum hf_lease_state {
                             * releases, and what is written there goes nowhere */
 };
 
+struct hf_lease {
+    uint64_t hf_opaque[3]; /* may be copied; is used up by the first hf_lease_release() */
+};
+
 struct hf_recall {
-    void *arg;         /* hf_lease_options.arg */
-    uint64_t off, len; /* the part of the lease that the layout change covers */
-    uint32_t why;      /* enum hf_change_kind */
-    uint32_t state;    /* HF_LEASE_RECALLED or HF_LEASE_DETACHED */
-    uint64_t
-        deadline_ns; /* when it detaches or gives up; UINT64_MAX: it waits as long as it takes; 0:
-                           * it did not wait */
+    struct hf_lease lease; /* the one to let go of */
+    void *arg;             /* hf_lease_options.arg */
+    uint64_t off, len;     /* the part of the lease that the layout change covers, in whole pages */
+    uint32_t why;          /* enum hf_change_kind */
+    uint32_t state;        /* HF_LEASE_RECALLED or HF_LEASE_DETACHED */
+    /* When it detaches or gives up. UINT64_MAX: it waits as long as it takes; 0: it did not wait. */
+    uint64_t deadline_ns;
 };
 
 struct hf_lease_options {
@@ -461,13 +465,10 @@ struct hf_lease_options {
     uint32_t flags; /* HF_PIN_WRITE, and its purpose: HF_PIN_CPU, _IO_URING, _RDMA or _GPU */
     uint32_t reserved;
     /* Called in a thread of the library's own, with no lock held; may call any hf_ function but
-     * hf_pool_close(). Null: the recall goes to hf_recall_next(). */
+     * hf_pool_close(). It may come before hf_lease() has returned, and still run when another thread has released
+     * the lease: arg is good until hf_pool_close(). Null: the recall goes to hf_recall_next(). */
     void (*recall)(void *arg, const struct hf_recall *recall);
     void *arg;
-};
-
-struct hf_lease {
-    uint64_t hf_opaque[3]; /* may be copied; is used up by the first hf_lease_release() */
 };
 
 /* As hf_pin(): holds [off, off+len) and stores where it lies. Takes a lock, may wait at a gate and enter the
@@ -481,7 +482,7 @@ int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
 /* Lets go; from any thread of the process, also in the callback, and in a signal handler. Never blocks; enters the kernel
  * only to wake who waits. Before it the device must have stopped.
  *   -EINVAL  not live: released already, or given away. -ECHILD: made before a fork, by the parent */
-int hf_lease_release(struct hf_lease *lease);
+int hf_lease_release(const struct hf_lease *lease);
 
 /* enum hf_lease_state; -EINVAL, -ECHILD as above. Async-signal-safe. */
 int hf_lease_state(const struct hf_lease *lease);
@@ -495,9 +496,9 @@ struct hf_lease_token {
 int hf_lease_give(const struct hf_lease *lease, struct hf_lease_token *out);
 
 /* Takes what was offered, once; its range was never let go of meanwhile. options->flags must be 0: purpose and mode
- * stay. A recall that is pending is told to the taker.
+ * stay. A recall that is pending is told to the taker. Returns the number of pieces, as hf_lease().
  *   -ENOENT  nobody offers that: taken already, or the giver has died
- *   -ESTALE  blocks of it are detached; it stays offered, for the giver to take back with iovcnt 0
+ *   -ESTALE  blocks of it are detached; it stays offered, to be taken with iovcnt 0 and released
  *   -E2BIG   more than iovcnt pieces are needed; it stays offered */
 int hf_lease_take(struct hf_pool *pool, const struct hf_lease_token *token,
                   const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
@@ -512,7 +513,8 @@ int hf_recall_fd(struct hf_pool *pool);
 int hf_recall_next(struct hf_pool *pool, struct hf_recall *out);
 
 /* Ends the wait of a layout change that thread `tid` (gettid(2)) of this process is in: that call returns
- * -EINTR and has changed nothing. -ESRCH: it is in none, or in one that does not wait. */
+ * -EINTR and has changed nothing, unless it was about to end anyway. -ESRCH: it is in none, or in one that does
+ * not wait. */
 int hf_cancel(struct hf_pool *pool, pid_t tid);
 
 /* ---------------------------------------------------------------------------- looking ---- */

@@ -58,7 +58,7 @@ int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
     return rc;
 }
 
-int hf_lease_release(struct hf_lease *lease)
+int hf_lease_release(const struct hf_lease *lease)
 {
     return dax_lease_release(lease);
 }

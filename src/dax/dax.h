@@ -73,7 +73,7 @@ int dax_unpin(struct hf_pin *pin);
 int dax_lease(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
               const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
               struct hf_lease *lease, struct meta_extent *hole);
-int dax_lease_release(struct hf_lease *lease);
+int dax_lease_release(const struct hf_lease *lease);
 int dax_lease_state(const struct hf_lease *lease);
 int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out);
 int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,

@@ -64,7 +64,7 @@ static bool become(const struct hf_lease *lease, struct shm_hold *hold, uint32_t
     return hf_cas_acq_rel(&hold->state, SHM_HOLD_STATE(from, self), SHM_HOLD_STATE(to, self));
 }
 
-int dax_lease_release(struct hf_lease *lease)
+int dax_lease_release(const struct hf_lease *lease)
 {
     struct hf_pin pin = {{lease->hf_opaque[0], lease->hf_opaque[1], lease->hf_opaque[2]}};
     struct shm_hold *hold;
@@ -106,6 +106,14 @@ int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
     out->hf_opaque[0] = shm_at(shm, hold);
     out->hf_opaque[1] = lease->hf_opaque[1];
     return 0;
+}
+
+void lease_fill(struct hf_lease *lease, const struct shm *shm, const struct shm_hold *hold,
+                uint64_t key)
+{
+    lease->hf_opaque[0] = (uint64_t)(uintptr_t)&hold->key | DAX_PIN_HOLD;
+    lease->hf_opaque[1] = key;
+    lease->hf_opaque[2] = (uint64_t)(uintptr_t)shm;
 }
 
 /* --- taking --- */
@@ -208,8 +216,6 @@ int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
     dax_unlock(dax, vnode);
     if (rc)
         return rc;
-    lease->hf_opaque[0] = (uint64_t)(uintptr_t)&hold->key | DAX_PIN_HOLD;
-    lease->hf_opaque[1] = key;
-    lease->hf_opaque[2] = (uint64_t)(uintptr_t)dax->shm;
+    lease_fill(lease, dax->shm, hold, key);
     return pieces.count;
 }

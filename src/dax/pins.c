@@ -51,7 +51,7 @@ static void name_range(const struct shm_vnode *vnode, uint64_t first, uint64_t l
 {
     uint64_t end = last >= MM_LAST_PAGE ? HF_FILE_BYTES_MAX : (last + 1) * HF_BLOCK_BYTES;
 
-    info->ino = vnode->ino;
+    info->ino = hf_load_acquire(&vnode->ino);
     info->off = first * HF_BLOCK_BYTES;
     info->len = end - info->off;
 }

@@ -71,6 +71,8 @@ int pin_as_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
 int lease_publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
                   const struct shm_range *range, const struct hf_lease_options *options,
                   struct hf_pin *pin);
+void lease_fill(struct hf_lease *lease, const struct shm *shm, const struct shm_hold *hold,
+                uint64_t key);
 /* The hold that a handle's first word names. */
 static inline struct shm_hold *hold_of(uint64_t opaque)
 {

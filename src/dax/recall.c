@@ -210,6 +210,7 @@ static bool look_at(struct recalls *recalls, uint32_t index)
         hold->recall.pending) {
         told->index = index;
         told->key = hf_load_acquire(&hold->key);
+        lease_fill(&told->what.lease, dax->shm, hold, told->key);
         describe(hold, &told->what);
         hf_store_release(&hold->recall.pending, 0u);
     }

@@ -95,7 +95,7 @@ static void free_lane(struct shm_lane *lane)
     hf_store_relaxed(&lane->sections[0], 0u);
     hf_store_relaxed(&lane->sections[1], 0u);
     hf_store_relaxed(&lane->wait.number, 0u);
-    lane->tid = 0;
+    hf_store_relaxed(&lane->tid, 0u);
     hf_store_release(&lane->owner, residue ? SHM_LANE_RESIDUE : 0u);
 }
 

@@ -27,8 +27,8 @@ static struct hf_pool *pool;
 static struct hf_file *file;
 static struct iovec iov[PAGES];
 
-static const struct hf_lease_options device = {
-    .size = sizeof(device), .flags = HF_PIN_WRITE | HF_PIN_RDMA};
+static const struct hf_lease_options device = {.size = sizeof(device),
+                                               .flags = HF_PIN_WRITE | HF_PIN_RDMA};
 
 static struct hf_lease take_lease(void)
 {

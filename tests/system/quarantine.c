@@ -220,6 +220,10 @@ static void keep_reaping(void *arg)
 
 static void check_reapers_die(uint64_t seed)
 {
+#ifdef __SANITIZE_THREAD__ /* does not know that a mutex comes from an owner that died in another process */
+    (void)seed, (void)keep_reaping;
+    return;
+#endif
     struct test_rng rng = {seed};
     uint64_t free_bytes = test_free_bytes(pool);
     struct hf_file *file = change_prepare(pool, "/file");
