@@ -389,7 +389,8 @@ int hf_unpin(struct hf_pin *pin);
  * polls for completions. In a debug build (-Ddebug_pins=true) a call that may sleep there, whether
  * it would this time or not, prints its name and the stack, and aborts. What may be called: hf_pin()
  * with HF_PIN_NOWAIT, or where the fast path can do it (not with the engine percpu-rwsem, whose pins
- * take a lock); hf_unpin(), hf_stats(), hf_version(), hf_strerror_detail(). Other builds check nothing.
+ * take a lock); hf_unpin(), hf_lease_release(), hf_lease_state(), hf_lease_give(), hf_cancel(), hf_stats(),
+ * hf_version(), hf_strerror_detail(). Other builds check nothing.
  * Sections nest; a debug build aborts at an end without its begin. Never block, allocate or enter the
  * kernel. A child of fork(2) is in the sections of the thread that made it. */
 void hf_atomic_begin(void);

@@ -172,6 +172,14 @@ void dax_unlock(struct dax *dax, struct shm_vnode *vnode)
     shm_unlock(&vnode->mutex);
 }
 
+/* A layout change may be waiting for what this thread holds and cannot let go of while it waits. A lease with a
+ * callback it need not let go of itself, unless it is the callback's thread. */
+static bool needs_through(const struct shm_lane *lane)
+{
+    return shm_lane_pins(lane) != hf_load_acquire(&lane->served) ||
+           hf_load_acquire(&lane->calls_back);
+}
+
 int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
     struct shm_lane *lane = shm_lane(dax->shm);
@@ -189,7 +197,7 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
         }
         /* GATE.RULE/p: who holds nothing waits. Pairs with GATE.RULE/m in close_gate(). Without it: entries
          * come back into a range whose change has already looked for holders. */
-        if (shm_lane_pins(lane) || hf_load_acquire(&lane->calls_back)) {
+        if (needs_through(lane)) {
             vnode->passed++;
             return 1;
         }

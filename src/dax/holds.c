@@ -169,9 +169,12 @@ bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key)
     struct shm_hold *hold = (struct shm_hold *)key_word; /* the key is its first member */
     struct shm_vnode *vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
     uint32_t index = (uint32_t)(hold - shm->holds), head, lane = hold->lane;
+    bool served = hold->recall.served;
 
     if (!hf_cas_acq_rel(&hold->key, key, UINT64_C(0)))
         return false;
+    if (served)
+        hf_sub_acq_rel(&shm->lanes[lane].served, 1);
     hf_sub_acq_rel(&shm->lanes[lane].slow_pins, 1);
     do {
         head = hf_load_acquire(&vnode->released);

@@ -152,6 +152,8 @@ static int change_hands(struct shm *shm, struct shm_hold *hold, struct shm_lane 
     if (!is_offered(shm, hold, key, state) ||
         !hf_cas_acq_rel(&hold->state, state, SHM_HOLD_STATE(SHM_HOLD_LEASE, shm->self + 1)))
         return not_offered();
+    if (hold->recall.served)
+        hf_sub_acq_rel(&shm->lanes[hold->lane].served, 1);
     hf_sub_acq_rel(&shm->lanes[hold->lane].slow_pins, 1);
     hf_add_acq_rel(&lane->slow_pins, 1);
     hold->lane = shm_lane_index(shm, lane);
@@ -183,6 +185,8 @@ static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold 
     if (rc)
         return rc;
     hold->recall.served = options->recall != NULL;
+    if (hold->recall.served)
+        hf_add_acq_rel(&lane->served, 1);
     recall_serve(dax, hold, key, options);
     recall_again(dax, hold);
     return 0;

@@ -100,13 +100,16 @@ int pin_as_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
     holds_settle(shm, vnode);
     hold = &shm->holds[index];
     hold->range = *range;
-    hold->generation += SHM_KEY_STEP;
+    hold->generation =
+        (hold->generation ? hold->generation : shm->run->hold_generations) + SHM_KEY_STEP;
     key = shm_key(hold->generation, SHM_WHO_FLAGS(range->who), vnode->index);
     hf_store_release(&hold->vnode, (uint32_t)vnode->index); /* recall.c looks before it locks */
     hold->lane = shm_lane_index(shm, lane);
     hold->since_ns = hf_now_ns();
     hold->recall = (struct shm_recall){.served = lease && lease->recall};
     hf_add_acq_rel(&lane->slow_pins, 1);
+    if (hold->recall.served)
+        hf_add_acq_rel(&lane->served, 1);
     hf_store_release(&hold->key, key);
     hf_store_release(&hold->state,
                      SHM_HOLD_STATE(lease ? SHM_HOLD_LEASE : SHM_HOLD_PIN, shm->self + 1));

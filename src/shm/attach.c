@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -273,6 +274,9 @@ static int init_run(struct shm_run *run, const struct shm_run *header)
 
     *run = *header;
     boot_id(run->boot);
+    if (getrandom(&run->hold_generations, sizeof run->hold_generations, 0) < 0)
+        return -errno;
+    run->hold_generations &= ~(SHM_KEY_STEP - 1);
     rc = shm_mutex_init(&run->table_mutex);
     rc = rc ? rc : shm_mutex_init(&run->space_mutex);
     rc = rc ? rc : shm_mutex_init(&run->grace_mutex);

@@ -92,6 +92,7 @@ static void free_lane(struct shm_lane *lane)
     hf_store_relaxed(&lane->slow_pins, 0u);
     hf_store_relaxed(&lane->counted, 0u);
     hf_store_relaxed(&lane->calls_back, 0u);
+    hf_store_relaxed(&lane->served, 0u);
     hf_store_relaxed(&lane->sections[0], 0u);
     hf_store_relaxed(&lane->sections[1], 0u);
     hf_store_relaxed(&lane->wait.number, 0u);

@@ -102,6 +102,7 @@ struct shm_lane {
     uint64_t pages[SHM_SLOTS];             /* SHM_PAGES() */
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
     struct shm_wait wait;
+    uint32_t served; /* of slow_pins, leases with a callback; rather too low than too high */
 } SHM_LINE;
 
 /* The owner of a lane whose process is dead and which still has reserved runs: fs frees those under
@@ -267,6 +268,8 @@ struct shm_run {
     uint32_t collect;                             /* a detached run may have lost its last holder */
     uint64_t nodes_used, holds_used, vnodes_used;
     uint64_t change_ids; /* of layout changes */
+    uint64_t
+        hold_generations; /* where those of holds begin: a token of an earlier segment names none of this */
     uint64_t quarantine_ns;
     uint64_t quarantine_ends_ns; /* of the first one that ends; 0: there is none */
     /* All processes had died, some with devices that may still write: until ghost_ends_ns whatever leaves a

@@ -423,6 +423,8 @@ static void run_one(struct work *work)
     uint64_t kind = test_below(&work->rng, 100);
 
     storm_leases_hear();
+    if (may(work, 3)) /* nobody else changes what is in its files */
+        storm_settle(work->storm, work->pool, work->number);
     work->file_number = (unsigned)test_below(&work->rng, STORM_FILES);
     work->file = &work->ledger->files[work->file_number];
     choose_policy(work);

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define PAGES 8
-#define ROUNDS 200
+#define ROUNDS 600
 
 static struct hf_pool *pool;
 static struct hf_file *file;
@@ -98,6 +98,14 @@ static void check_at_gate(void)
     EXPECT_EQ(hf_unpin(&pin), 0);
 }
 
+static void spin(uint64_t ns)
+{
+    uint64_t until = test_now_ns() + ns;
+
+    while (test_now_ns() < until)
+        ;
+}
+
 /* A cancel that comes while the wait at a gate turns into a wait for a pin is not lost. */
 static void check_between(void)
 {
@@ -105,7 +113,7 @@ static void check_between(void)
     struct iovec iov;
     struct hf_pin pins[2];
 
-    for (useconds_t i = 0; i < ROUNDS; i++) {
+    for (uint64_t i = 0; i < ROUNDS; i++) {
         pins[0] = test_pin(file, 2 * TEST_PAGE, TEST_PAGE, HF_PIN_READ, &iov, 1);
         pins[1] = test_pin(file, 0, TEST_PAGE, HF_PIN_READ, &iov, 1);
         start(&first, TEST_PAGE, &test_wait);
@@ -113,7 +121,7 @@ static void check_between(void)
         start(&second, 0, &test_wait);
         usleep(1000);
         EXPECT_EQ(hf_unpin(&pins[0]), 0);
-        usleep(i);
+        spin(i % 100 * 1000);
         cancel(&second);
         EXPECT_EQ(finish(&second), -EINTR);
         EXPECT_EQ(finish(&first), 0);

@@ -260,7 +260,8 @@ static void check_gate(const unsigned order[3])
         begin_actor(&actors[i]);
     for (unsigned i = 0; i < 3; i++) {
         test_raise(&actors[order[i]].go, 1);
-        test_sleep_ms(order[i] == 1 ? 15 : 5); /* who waits at a gate is not shown */
+        if (i < 2)
+            test_await_waiting(pool, i + 1);
     }
     for (unsigned i = 0; i < 3; i++) {
         pthread_join(actors[i].thread, NULL);
@@ -346,9 +347,16 @@ static void check_gate_of_before(void)
     EXPECT_EQ(pthread_create(&thread, NULL, change_twice, &twice), 0);
     test_await_waiting(pool, 1);
     test_raise(&actor->go, 1);
-    test_sleep_ms(50); /* who waits at a gate is not shown */
+    test_await_waiting(pool, 2);
     EXPECT_EQ(kill(pid, SIGSTOP), 0);
     EXPECT_EQ(hf_unpin(&pin), 0);
+    for (int i = 0; i < 1000 && !test_peek(&twice.first_done); i++) {
+        test_sleep_ms(10); /* it may have been stopped in the middle of a look, with a mutex */
+        if (i % 20 == 19)
+            EXPECT_EQ(kill(pid, SIGCONT), 0);
+        if (i % 20 == 0)
+            EXPECT_EQ(kill(pid, SIGSTOP), 0);
+    }
     test_await(&twice.first_done, 1);
     test_sleep_ms(200);
     EXPECT_EQ(kill(pid, SIGCONT), 0);

@@ -2,7 +2,8 @@
 /*
  * The gate rule: while a layout change waits, a thread that holds a pin gets another one of the
  * same range at once (or two such threads would wait for each other for ever), and a thread
- * without pins waits until the change is through, then sees the file as it is after it.
+ * without pins waits until the change is through, then sees the file as it is after it. So does one
+ * whose only hold is a lease with a callback.
  */
 #include "change.h"
 
@@ -10,15 +11,27 @@
 
 struct newcomer {
     struct hf_file *file;
+    bool leases; /* another page first, and has a callback for it */
     uint32_t started, done;
     int nowait_rc;
 };
 
+static void never_recalled(void *arg, const struct hf_recall *recall)
+{
+    (void)arg;
+    FAIL("a lease of bytes %llu on is recalled", (unsigned long long)recall->off);
+}
+
 static void *pin_as_newcomer(void *arg)
 {
     struct newcomer *newcomer = arg;
+    struct hf_lease_options options = {.size = sizeof(options), .recall = never_recalled};
+    struct hf_lease lease;
     struct iovec iov;
     struct hf_pin pin;
+
+    if (newcomer->leases)
+        EXPECT_EQ(hf_lease(newcomer->file, 15 * TEST_PAGE, 1, &options, &iov, 1, &lease), 1);
 
     newcomer->nowait_rc = hf_pin(newcomer->file, 5 * TEST_PAGE, TEST_PAGE,
                                  HF_PIN_READ | HF_PIN_NOWAIT, &iov, 1, &pin);
@@ -26,16 +39,18 @@ static void *pin_as_newcomer(void *arg)
     pin = test_pin(newcomer->file, 5 * TEST_PAGE, TEST_PAGE, HF_PIN_READ, &iov, 1);
     EXPECT(test_is_zero(iov.iov_base, TEST_PAGE));
     EXPECT_EQ(hf_unpin(&pin), 0);
+    if (newcomer->leases)
+        EXPECT_EQ(hf_lease_release(&lease), 0);
     test_raise(&newcomer->done, 1);
     return NULL;
 }
 
-static void gate_rule(void)
+static void check_rule(const char *name, bool leases)
 {
-    struct hf_pool *pool = test_pool_new("gate", TEST_MIB(16));
+    struct hf_pool *pool = test_pool_new(name, TEST_MIB(16));
     struct hf_file *file = change_prepare(pool, "/file");
     struct change_thread change = {.pool = pool, .file = file, .kind = CHANGE_PUNCH};
-    struct newcomer newcomer = {.file = file};
+    struct newcomer newcomer = {.file = file, .leases = leases};
     struct hf_pin first, nested[3];
     struct iovec iov[CHANGE_PAGES];
     pthread_t thread;
@@ -68,7 +83,13 @@ static void gate_rule(void)
     pthread_join(thread, NULL);
     EXPECT_EQ(hf_close(file), 0);
     test_pool_close(pool);
-    test_pool_check("gate");
+    test_pool_check(name);
+}
+
+static void gate_rule(void)
+{
+    check_rule("gate", false);
+    check_rule("gate-lease", true);
 }
 
 TEST_SCENARIO(gate_rule)
