@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static int check_options(const struct hf_pool_options *options)
+static int check_options(const char *call, const struct hf_pool_options *options)
 {
     static const uint64_t zero[3];
 
@@ -14,7 +14,7 @@ static int check_options(const struct hf_pool_options *options)
         return hf_fail(EINVAL, "options->size is %zu, not sizeof(struct hf_pool_options), %zu",
                        options->size, sizeof *options);
     if (options->flags & ~HF_POOL_DURABLE)
-        return api_flags("hf_pool_create", options->flags);
+        return api_flags(call, options->flags);
     if (memcmp(options->reserved, zero, sizeof zero) != 0)
         return hf_fail(EINVAL, "a reserved field of the options is not zero");
     return 0;
@@ -23,7 +23,7 @@ static int check_options(const struct hf_pool_options *options)
 int hf_pool_create(const char *path, const struct hf_pool_options *options)
 {
     hf_may_sleep(__func__);
-    int rc = check_options(options);
+    int rc = check_options(__func__, options);
 
     if (rc == 0 && !path)
         rc = api_null("path");
@@ -53,7 +53,7 @@ int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, st
 int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out)
 {
     hf_may_sleep(__func__);
-    int rc = check_options(options);
+    int rc = check_options(__func__, options);
 
     if (rc)
         return rc;
