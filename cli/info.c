@@ -61,6 +61,9 @@ static void print_info(const char *path, const struct hf_pool_info *info)
     printf("%-13s %s\n", "engine", info->engine);
     printf("%-13s %s\n", "policy", cli_policy_text(policy, &info->policy));
     printf("%-13s %s\n", "quarantine", cli_duration(quarantine, info->quarantine_ns));
+    if (info->quarantine_left_ns != 0)
+        printf("%-13s all that leaves a file, for %s yet\n", "",
+               cli_duration(quarantine, info->quarantine_left_ns));
     printf("%-13s %" PRIu32 ", features incompat %" PRIx64 " ro_compat %" PRIx64 " compat %" PRIx64
            "\n",
            "format", info->format, info->incompat, info->ro_compat, info->compat);
@@ -103,6 +106,7 @@ static void put_info(const char *path, const struct hf_pool_info *info)
     cli_json_text(&json, "engine", info->engine);
     cli_json_policy(&json, "policy", &info->policy);
     cli_json_number(&json, "quarantine_ns", info->quarantine_ns);
+    cli_json_number(&json, "quarantine_left_ns", info->quarantine_left_ns);
     cli_json_number(&json, "format", info->format);
     cli_json_number(&json, "incompat", info->incompat);
     cli_json_number(&json, "ro_compat", info->ro_compat);

@@ -250,7 +250,20 @@ static void show_files(struct view *view, uint64_t ino)
     }
 }
 
-static void show(struct view *view, uint64_t ino)
+/* Whose they were is lost with the last process. */
+static void print_ghosts(struct hf_pool *pool)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+    char left[CLI_TIME_TEXT];
+
+    if (hf_pool_info(pool, &info) == 0 && info.quarantine_left_ns != 0)
+        printf(
+            "all processes had died, some with device pins: what leaves a file is quarantined for "
+            "%s yet\n",
+            cli_duration(left, info.quarantine_left_ns));
+}
+
+static void show(struct hf_pool *pool, struct view *view, uint64_t ino)
 {
     if (view->pins.count > 0)
         qsort(view->pins.list, view->pins.count, sizeof(view->pins.list[0]), by_range);
@@ -264,6 +277,7 @@ static void show(struct view *view, uint64_t ino)
         print_head();
         show_files(view, ino);
         print_counts(view);
+        print_ghosts(pool);
     }
 }
 
@@ -300,7 +314,7 @@ static int show_pool(struct hf_pool *pool, const char *path)
     if (rc == 0)
         rc = cli_inode_names_read(pool, &view.names);
     if (rc == 0) {
-        show(&view, ino);
+        show(pool, &view, ino);
         cli_inode_names_free(view.names);
     } else {
         status = cli_fail(path, rc);

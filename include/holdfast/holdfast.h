@@ -177,6 +177,9 @@ struct hf_pool_info {
     char media[16]; /* "tmpfs", "hugetlbfs", "file", "memfd", "device-dax", "pmem" */
     struct hf_policy policy;
     uint64_t quarantine_ns; /* of device pins and leases of dead processes */
+    /* All processes had died, some with such pins: for so long yet every block that leaves a file stays
+     * off the free list. 0: not so. */
+    uint64_t quarantine_left_ns;
     uint32_t max_processes, max_threads, max_files, max_leases;
     uint32_t processes, threads, files, leases; /* in use now */
 };

@@ -2,6 +2,7 @@
 /* Owns what is told of the pool as a whole. Counts are read without a lock: each was true a moment
  * ago. */
 #include "base/error.h"
+#include "base/futex.h"
 #include "fs/fs.h"
 
 #include <errno.h>
@@ -78,6 +79,8 @@ int fs_info(struct fs *fs, struct hf_pool_info *out)
     snprintf(info.media, sizeof info.media, "%s", media_kind_name(fs->dax.media.kind));
     info.policy = fs->dax.policy;
     info.quarantine_ns = shm->run->quarantine_ns;
+    if (SHOWN(shm->run->ghost_key) && hf_now_ns() < shm->run->ghost_ends_ns)
+        info.quarantine_left_ns = shm->run->ghost_ends_ns - hf_now_ns();
     info.processes = SHOWN(shm->run->processes);
     info.threads = threads(shm);
     info.files = open_files(shm);

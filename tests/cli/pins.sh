@@ -106,6 +106,20 @@ try 0 "$HOLDFAST" df "$pool"
 same "$(awk 'NR == 2 {print $3}' <<<"$out")" 8
 let_go other
 
+# the last process dies with a device pin: whatever leaves a file is quarantined
+try 0 "$HOLDFAST" mkpool "$work/ghosts" --size 8M
+try 0 "$HOLDFAST" put "$work/ghosts" "$work/bytes" one
+hold last "$work/ghosts" one 0 1 lease rdma
+kill -KILL "${holder_pid[last]}"
+wait "${holder_pid[last]}" 2>/dev/null
+unset "holder_pid[last]"
+try 0 "$HOLDFAST" pins "$work/ghosts"
+same "$(tail -n 1 <<<"$out" | sed 's/ for .* yet//')" \
+    "all processes had died, some with device pins: what leaves a file is quarantined"
+try 0 "$HOLDFAST" rm "$work/ghosts" one
+try 0 "$HOLDFAST" info "$work/ghosts" --json
+same "$(json 'it["detached_bytes"] > 0, 0 < it["quarantine_left_ns"] <= it["quarantine_ns"]')" "(True, True)"
+
 # an engine that counts says that it cannot tell
 try 0 "$HOLDFAST" mkpool "$work/counts" --size 8M --engine refcount
 try 69 "$HOLDFAST" pins "$work/counts"
