@@ -12,7 +12,7 @@ run: all
 	@$(BUILD)/cli/holdfast demo $(ARGS)
 
 test: all
-	@$(TESTS) -C $(BUILD) --no-rebuild $(addprefix --suite ,unit system cli posix device storm-short wrong docs)
+	@$(TESTS) -C $(BUILD) --no-rebuild $(addprefix --suite ,unit system cli posix calls device storm-short wrong docs)
 
 # Everything: sanitizers, then the long runs on the plain build.
 check-all: all
@@ -24,6 +24,12 @@ bench: all
 fmt:
 	@tools/setup.sh lint
 	@clang-format -i $(FORMATTED)
+
+# System calls on the folder TARGET of any file system, as root: see tests/calls. CALLS="open stat": only these.
+posix:
+	@[ -d "$(TARGET)" ] || { echo "usage: make posix TARGET=DIR    DIR is the folder to try system calls in" >&2; exit 2; }
+	@$(MAKE) --no-print-directory all
+	@$(BUILD)/tests/calls/calls "$(TARGET)" $(CALLS)
 
 # Searches the models of the engines' protocols: see model/run.py. MODEL=name: only these.
 model:
@@ -48,4 +54,4 @@ setup:
 $(BUILD)/build.ninja: | setup
 	@meson setup $(BUILD) $(MESON_ARGS)
 
-.PHONY: all run test check-all bench fmt lint model install clean setup
+.PHONY: all run test check-all bench fmt lint posix model install clean setup
