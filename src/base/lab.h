@@ -11,7 +11,7 @@
 #define HF_LAB_NO_GATE 0x02u      /* GATE.RULE gone: faults pass a closed gate and fill entries */
 #define HF_LAB_LATE_PUBLISH 0x04u /* the slot is published after the walk */
 #define HF_LAB_NO_HEAVY 0x08u     /* no heavy barrier when the bias is taken away */
-#define HF_LAB_NO_DRAIN 0x10u     /* layout changes look for nobody: what 'unpatched' costs */
+#define HF_LAB_NO_DRAIN 0x10u     /* layout changes look for nobody, as with the engine blind */
 
 #ifdef HF_LAB
 extern unsigned hf_lab_break;

@@ -475,8 +475,7 @@ int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, u
                                   .why = why,
                                   .detached = SHM_NONE};
     if (!lane)
-        return hf_fail(ENOLCK, "all %u thread entries are taken (mkpool --max-threads)",
-                       dax->shm->run->limits.lanes);
+        return shm_no_lane(dax->shm);
     rc = resolve_policy(change, policy);
     if (rc == 0 && dax->engine->counts && detaches(change))
         rc = hf_fail(EOPNOTSUPP, "engine %s does not know who holds, so nothing can be detached",

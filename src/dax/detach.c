@@ -59,8 +59,7 @@ static int record_holder(struct dax_change *change, const struct dax_holder *hol
     struct shm_hold *record;
 
     if (index == SHM_NONE)
-        return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)",
-                       shm->run->limits.holds);
+        return shm_no_hold(shm);
     record = &shm->holds[index];
     record->range.first = holder->first > part->page ? holder->first : part->page;
     record->range.last = holder->last < last ? holder->last : last;

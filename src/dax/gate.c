@@ -187,8 +187,7 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
     bool counted = false;
 
     if (!lane)
-        return hf_fail(ENOLCK, "all %u thread entries are taken (mkpool --max-threads)",
-                       dax->shm->run->limits.lanes);
+        return shm_no_lane(dax->shm);
     dax_lock_any(dax, vnode);
     while ((gate = gate_over(vnode, first, last, NULL)) && !HF_LAB_BROKEN(HF_LAB_NO_GATE)) {
         if (gate_owner_died(dax, gate)) {

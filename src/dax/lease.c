@@ -17,6 +17,7 @@ int dax_lease(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t l
               const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
               struct hf_lease *lease, struct meta_extent *hole)
 {
+    struct shm_hold *hold;
     struct hf_pin pin;
     int rc = recall_ready(dax, options->recall != NULL);
 
@@ -25,10 +26,10 @@ int dax_lease(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t l
     rc = pin_slow(dax, vnode, off, len, options->flags, options, iov, iovcnt, &pin, hole);
     if (rc < 0)
         return rc;
-    for (unsigned i = 0; i < 3; i++)
-        lease->hf_opaque[i] = pin.hf_opaque[i];
-    hold_of(lease->hf_opaque[0])->off = off; /* for who takes it; nobody else has the key yet */
-    hold_of(lease->hf_opaque[0])->len = len;
+    hold = hold_of(pin.hf_opaque[0]);
+    lease_fill(lease, dax->shm, hold, pin.hf_opaque[1]);
+    hold->off = off; /* for who takes it: it is not given before this returns */
+    hold->len = len;
     return rc;
 }
 
@@ -56,7 +57,7 @@ static int check(const struct hf_lease *lease, struct shm_hold **hold)
     return hf_load_acquire(&(*hold)->key) == lease->hf_opaque[1] ? 0 : -EINVAL;
 }
 
-/* As long as it is `kind` it is a pin like others, and can be let go like them. */
+/* Its owner's: from a lease to one that is offered, or to a plain pin, which is let go of like others; and back. */
 static bool become(const struct hf_lease *lease, struct shm_hold *hold, uint32_t from, uint32_t to)
 {
     uint32_t self = ((const struct shm *)(uintptr_t)lease->hf_opaque[2])->self + 1;
@@ -208,8 +209,7 @@ int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
     if (!hold)
         return not_offered();
     if (!lane)
-        return hf_fail(ENOLCK, "all %u thread entries are taken (mkpool --max-threads)",
-                       dax->shm->run->limits.lanes);
+        return shm_no_lane(dax->shm);
     vnode = &dax->shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
     if (hf_load_acquire(&vnode->state) == SHM_VNODE_FREE)
         return not_offered();

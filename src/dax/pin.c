@@ -95,8 +95,7 @@ int pin_as_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
     uint64_t key;
 
     if (index == SHM_NONE)
-        return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)",
-                       shm->run->limits.holds);
+        return shm_no_hold(shm);
     holds_settle(shm, vnode);
     hold = &shm->holds[index];
     hold->range = *range;

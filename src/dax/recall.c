@@ -372,13 +372,12 @@ int dax_recall_fd(struct dax *dax)
 {
     int rc = recall_ready(dax, true), fd;
     struct recalls *recalls = dax->recalls;
-    static const uint64_t one = 1;
 
     if (rc)
         return rc;
     pthread_mutex_lock(&recalls->mutex);
     if (recalls->fd < 0)
-        recalls->fd = eventfd(recalls->next.first ? (unsigned)one : 0, EFD_CLOEXEC | EFD_NONBLOCK);
+        recalls->fd = eventfd(recalls->next.first != NULL, EFD_CLOEXEC | EFD_NONBLOCK);
     fd = recalls->fd;
     pthread_mutex_unlock(&recalls->mutex);
     return fd < 0 ? hf_fail_errno(errno, "eventfd") : fd;

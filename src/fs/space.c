@@ -447,8 +447,7 @@ int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
     if (!reservation->lane) {
         reservation->lane = shm_lane(shm);
         if (!reservation->lane)
-            return hf_fail(ENOLCK, "all %u thread entries are taken (mkpool --max-threads)",
-                           shm->run->limits.lanes);
+            return shm_no_lane(shm);
     }
     rc = fs_space_lock(fs);
     if (rc)

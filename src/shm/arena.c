@@ -7,6 +7,9 @@
  */
 #include "shm/shm.h"
 
+#include "base/error.h"
+
+#include <errno.h>
 #include <string.h>
 
 /* Raised before the entry is taken, so that who looks for what the dead had looks far enough. */
@@ -61,11 +64,13 @@ uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode)
 
     if (node == SHM_NONE)
         return node;
-    if (!shm->counts)
+    if (!shm->counts) {
         memset(shm->nodes[node], 0, sizeof shm->nodes[node]);
-    for (unsigned i = 0; shm->counts && i < SHM_NODE_ENTRIES; i++)
-        hf_store_relaxed(&shm->nodes[node][i],
-                         0); /* relaxed: a late walk may read it, see mm_lookup() */
+        return node;
+    }
+    /* relaxed: a late walk may read it, see look_up() in src/dax/counted.c */
+    for (unsigned i = 0; i < SHM_NODE_ENTRIES; i++)
+        hf_store_relaxed(&shm->nodes[node][i], 0);
     return node;
 }
 
@@ -83,6 +88,11 @@ uint32_t shm_hold_alloc(struct shm *shm)
     return take_counted(&shm->holds[0].state, sizeof(struct shm_hold) / sizeof(uint32_t),
                         run->limits.holds, &run->hold_hint, &run->holds_high,
                         SHM_HOLD_STATE(SHM_HOLD_TAKEN, shm->self + 1), &run->holds_used);
+}
+
+int shm_no_hold(const struct shm *shm)
+{
+    return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)", shm->run->limits.holds);
 }
 
 void shm_hold_free(struct shm *shm, uint32_t hold)

@@ -155,33 +155,41 @@ static int map_standing(const char *path, int lock_fd, const uint8_t uuid[16], s
     return 0;
 }
 
-int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
-              int (*each)(void *arg, const struct shm_adopted *file), void *arg)
+/* The segment that an earlier attacher of this boot has left, mapped; null: none. */
+static struct shm_run *map_left(const struct shm_attach *at, const uint8_t uuid[16])
 {
     char path[sizeof at->pool_dir + 8];
     struct shm_run *run;
     uint8_t boot[16];
-    int rc = 0;
 
     run_path(at, uuid, path, sizeof path);
     boot_id(boot);
     if (map_standing(path, at->lock_fd, uuid, &run))
+        return NULL;
+    if (hf_load_acquire(&run->ready) && !memcmp(run->boot, boot, sizeof boot))
+        return run;
+    munmap(run, run->bytes);
+    return NULL;
+}
+
+int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
+              int (*each)(void *arg, const struct shm_adopted *file), void *arg)
+{
+    struct shm_run *run = map_left(at, uuid);
+    const struct shm_vnode *vnodes;
+    int rc = 0;
+
+    if (!run)
         return 0;
-    if (hf_load_acquire(&run->ready) && !memcmp(run->boot, boot, sizeof boot)) {
-        const struct shm_vnode *vnodes = (void *)((char *)run + run->at_vnodes);
+    vnodes = (void *)((char *)run + run->at_vnodes);
+    for (uint32_t i = 0; i < run->vnodes_high && i < run->limits.vnodes && rc == 0; i++) {
+        const struct shm_vnode *vnode = &vnodes[i];
+        struct shm_adopted file = {vnode->ino,         vnode->size,     vnode->atime_ns,
+                                   vnode->mtime_ns,    vnode->ctime_ns, vnode->pending_version,
+                                   vnode->pending_size};
 
-        uint32_t high =
-            run->vnodes_high < run->limits.vnodes ? run->vnodes_high : run->limits.vnodes;
-
-        for (uint32_t i = 0; i < high && rc == 0; i++) {
-            const struct shm_vnode *vnode = &vnodes[i];
-            struct shm_adopted file = {vnode->ino,         vnode->size,     vnode->atime_ns,
-                                       vnode->mtime_ns,    vnode->ctime_ns, vnode->pending_version,
-                                       vnode->pending_size};
-
-            if (vnode->state == SHM_VNODE_READY && (vnode->dirty || vnode->pending_version))
-                rc = each(arg, &file);
-        }
+        if (vnode->state == SHM_VNODE_READY && (vnode->dirty || vnode->pending_version))
+            rc = each(arg, &file);
     }
     munmap(run, run->bytes);
     return rc;
@@ -189,7 +197,7 @@ int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
 
 static bool for_device(uint64_t key)
 {
-    return key && key != SHM_KEY_CLAIMED && (SHM_KEY_FLAGS(key) & HF_PIN_GPU) != HF_PIN_CPU;
+    return key && key != SHM_KEY_CLAIMED && SHM_FOR_DEVICE(SHM_KEY_FLAGS(key));
 }
 
 /* When the quarantine of the process of that entry (index + 1) ends: counted from now, if nobody has seen it dead. */
@@ -226,18 +234,11 @@ static uint64_t ghosts_in(const struct shm_run *run)
 
 uint64_t shm_ghosts(struct shm_attach *at, const uint8_t uuid[16])
 {
-    char path[sizeof at->pool_dir + 8];
-    struct shm_run *run;
-    uint8_t boot[16];
-    uint64_t ends = 0;
+    struct shm_run *run = map_left(at, uuid);
+    uint64_t ends = run ? ghosts_in(run) : 0;
 
-    run_path(at, uuid, path, sizeof path);
-    boot_id(boot);
-    if (map_standing(path, at->lock_fd, uuid, &run))
-        return 0;
-    if (hf_load_acquire(&run->ready) && !memcmp(run->boot, boot, sizeof boot))
-        ends = ghosts_in(run);
-    munmap(run, run->bytes);
+    if (run)
+        munmap(run, run->bytes);
     return ends;
 }
 

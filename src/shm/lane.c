@@ -8,6 +8,7 @@
 #include "base/fence.h"
 #include "shm/private.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -172,6 +173,12 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
     hf_fence_light(); /* a signal handler that finds the entry in the cache looks at the segment first */
     mine->is.shm = shm;
     return remember(shm, &mine->is);
+}
+
+int shm_no_lane(const struct shm *shm)
+{
+    return hf_fail(ENOLCK, "all %u thread entries are taken (mkpool --max-threads)",
+                   shm->run->limits.lanes);
 }
 
 struct shm_lane *shm_lane_slow(struct shm *shm)

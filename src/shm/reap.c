@@ -165,7 +165,7 @@ static bool in_quarantine(struct shm_run *run, const struct shm_process *process
 {
     uint64_t ends = process->died_ns + run->quarantine_ns;
 
-    if ((flags & HF_PIN_GPU) == HF_PIN_CPU || hf_now_ns() >= ends)
+    if (!SHM_FOR_DEVICE(flags) || hf_now_ns() >= ends)
         return false;
     if (!run->quarantine_ends_ns || ends < run->quarantine_ends_ns)
         hf_store_release(&run->quarantine_ends_ns, ends);

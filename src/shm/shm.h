@@ -50,6 +50,9 @@ static inline uint64_t shm_key(uint64_t generation, uint32_t flags, uint32_t vno
     return generation + ((uint64_t)flags << SHM_KEY_VNODE_BITS) + vnode + 1;
 }
 
+/* Somebody else than a CPU touches the memory of a pin with these flags. */
+#define SHM_FOR_DEVICE(flags) (((flags)&HF_PIN_GPU) != HF_PIN_CPU)
+
 /* What a pin covers, file pages [first, last], and who asked. */
 struct shm_range {
     uint64_t first, last;
@@ -401,6 +404,9 @@ static inline uint32_t shm_lane_index(const struct shm *shm, const struct shm_la
 {
     return (uint32_t)(lane - shm->lanes);
 }
+/* -ENOLCK, with the sentence for it: max_threads, max_leases are taken. */
+int shm_no_lane(const struct shm *shm);
+int shm_no_hold(const struct shm *shm);
 /* Live pins of this thread, slots and holds. */
 unsigned shm_lane_pins(const struct shm_lane *lane);
 /* Live pins of this process, in all its lanes and holds. */

@@ -15,7 +15,7 @@
  *      over a page of [first, last] gives a pin out: the entries are gone and the gate keeps new
  *      ones out.
  *   D  Wake-up. A holder that lets go after before_wait() (or counts_wait()) returned wakes the change.
- *   E  Progress. enter(), leave() and walks never wait for pins, nor, unless the engine says may_sleep, for a
+ *   E  Progress. enter(), leave() and walks never wait for pins, nor, but for percpu-rwsem, for a
  *      layout change. A look never waits for pins. zap_begins() and zapped() wait at most for walks that
  *      are under way.
  *   F  Nodes. When zapped() has returned, a walk that began before the zap is found by scan(), or has ended,
@@ -42,7 +42,6 @@ struct sync_engine {
     bool one_process;   /* only for pools that no second process can attach to */
     bool counts;        /* pins are counts: nobody knows whose they are */
     bool looks_again;   /* the walk counts only what is not 0, then reads the entry again */
-    bool may_sleep;     /* enter() may */
     /* On a slow path of each thread that pins, before its first enter() can do; null: nothing is needed. */
     void (*join)(void);
     /* Around the walk of a pin; both null: nothing is needed. enter: a number for leave(); -EAGAIN: it would have

@@ -74,7 +74,6 @@ const struct sync_engine sync_percpu_rwsem = {
     .name = "percpu-rwsem",
     .needs_barrier = true,
     .counts = true,
-    .may_sleep = true,
     .enter = rwsem_enter,
     .leave = rwsem_leave,
     .zap_begins = rwsem_zap_begins,
