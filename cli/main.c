@@ -137,12 +137,27 @@ static void die_of_signal(void)
     kill(getpid(), ending_signal);
 }
 
+/* mount(8) runs mount.TYPE POOL DIR [-sfnv] [-o OPTION,...]: the letters are about itself. */
+static int run_as_mount_helper(char **args)
+{
+    char **kept = args;
+
+    for (char **arg = args; *arg != NULL; arg++)
+        if ((*arg)[0] != '-' || (*arg)[strspn(*arg + 1, "sfnv") + 1] != '\0')
+            *kept++ = *arg;
+    *kept = NULL;
+    cli_current_verb = cli_find_verb("mount");
+    return run_verb(cli_current_verb, args);
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "help";
     int status;
 
     setlocale(LC_CTYPE, "");
+    if (strncmp(basename(argv[0]), "mount.", 6) == 0)
+        return run_as_mount_helper(argv + 1);
     if (argc < 2) {
         print_verbs(stderr);
         return EX_USAGE;

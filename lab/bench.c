@@ -22,7 +22,7 @@ struct bench bench;
 
 static struct bench_group *const groups[] = {
     &bench_pin_group,       &bench_truncate_group, &bench_punch_group, &bench_mixed_group,
-    &bench_unrelated_group, &bench_read_group,     &bench_write_group,
+    &bench_unrelated_group, &bench_read_group,     &bench_write_group, &bench_mount_group,
 };
 #define GROUPS (sizeof groups / sizeof groups[0])
 
@@ -35,7 +35,8 @@ static const char help_text[] =
     "  mixed      pins a second and us per layout change, one each 10 us to 10 ms, by each engine\n"
     "  unrelated  us per truncate while up to 10,000 other pins are alive\n"
     "  read       4 KiB at random in place, and 256 MiB from end to end, beside tmpfs\n"
-    "  write      a new file of 256 MiB, beside tmpfs\n\n"
+    "  write      a new file of 256 MiB, beside tmpfs\n"
+    "  mount      a mounted pool beside bindfs: content, names, dbench; the library beside it\n\n"
     "  --runs N     rounds (15)\n"
     "  --quick      a few short rounds: whether it runs, not what it measures\n"
     "  --json       all samples, for programs\n"

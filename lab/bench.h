@@ -82,7 +82,8 @@ char *bench_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 double bench_several(uint64_t (*once)(void *arg), void *arg);
 
 extern struct bench_group bench_pin_group, bench_truncate_group, bench_punch_group,
-    bench_mixed_group, bench_unrelated_group, bench_read_group, bench_write_group;
+    bench_mixed_group, bench_unrelated_group, bench_read_group, bench_write_group,
+    bench_mount_group;
 
 /* ------------------------------------------------------------------ bench_library.c ------ */
 
@@ -150,9 +151,26 @@ void bench_peers_end(void);
 uint64_t bench_pin_pages(void);    /* of a file in which each thread has its own */
 unsigned bench_most_threads(void); /* 2 on one CPU too */
 
+/* ------------------------------------------------------------------- bench_mounts.c ------ */
+
+struct bench_mount {
+    char *folder, *source; /* where it is mounted; the pool, or what bindfs mirrors */
+    pid_t server;
+    bool there;
+};
+/* A new pool of so many bytes, or an empty folder mirrored by bindfs; with the page cache, or no cache. False:
+ * the program is not installed, or it has told why it cannot mount. */
+bool bench_mount_begin(struct bench_mount *mount, bool bindfs, bool cached, uint64_t bytes);
+void bench_mount_end(struct bench_mount *mount);
+
+/* The rows of bench_beside.c, part of the group mount. */
+void bench_beside_begin(struct bench_group *group);
+void bench_beside_end(void);
+
 /* ------------------------------------------------------------------ bench_threads.c ------ */
 
 void bench_stay_on_cpu(unsigned number); /* of those that this program may use, in turn */
+void bench_go_anywhere(void);            /* on all of them again */
 
 /* Runs `loop` in `threads` threads, each on a CPU of its own, at the same time; it returns how many
  * operations it did until *stop, and waits for nothing. The mean ns of CPU time of an operation. */

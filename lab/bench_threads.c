@@ -9,20 +9,33 @@
 #define WARM_STEPS 1000u
 #define FILE_PAGES UINT64_C(256)
 
-void bench_stay_on_cpu(unsigned number)
+/* Those that this program found itself on. */
+static const cpu_set_t *allowed_cpus(void)
 {
     static cpu_set_t allowed;
     static bool known;
-    cpu_set_t one;
-    unsigned wanted = number % bench.cpus;
 
     if (!known)
         known = sched_getaffinity(0, sizeof allowed, &allowed) == 0;
+    return &allowed;
+}
+
+void bench_stay_on_cpu(unsigned number)
+{
+    const cpu_set_t *allowed = allowed_cpus();
+    unsigned wanted = number % bench.cpus;
+    cpu_set_t one;
+
     CPU_ZERO(&one);
     for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-        if (CPU_ISSET(cpu, &allowed) && wanted-- == 0)
+        if (CPU_ISSET(cpu, allowed) && wanted-- == 0)
             CPU_SET(cpu, &one);
     sched_setaffinity(0, sizeof one, &one);
+}
+
+void bench_go_anywhere(void)
+{
+    sched_setaffinity(0, sizeof(cpu_set_t), allowed_cpus());
 }
 
 unsigned bench_most_threads(void)

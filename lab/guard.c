@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
@@ -24,12 +25,19 @@
 #include <unistd.h>
 
 #define SEGMENTS_MAX 8
+#define MOUNTS_MAX 16
 
 /* Names of segments of pools; shared, because the child fills it and the guard reads it. */
 static struct segments {
     uint64_t count;
     uint8_t uuid[SEGMENTS_MAX][16];
 } * segments;
+
+/* Likewise folders on which something may be mounted. */
+static struct mounts {
+    uint64_t count;
+    char folder[MOUNTS_MAX][PATH_MAX];
+} * mounts;
 
 static void say(const char *format, va_list args)
 {
@@ -174,6 +182,25 @@ void lab_also_remove(const uint8_t uuid[16])
         memcpy(segments->uuid[segments->count++], uuid, 16);
 }
 
+void lab_also_unmount(const char *folder)
+{
+    if (mounts->count == MOUNTS_MAX)
+        lab_fail("more than %d mounts", MOUNTS_MAX);
+    snprintf(mounts->folder[mounts->count++], PATH_MAX, "%s", folder);
+}
+
+static int unmount_as_user(void *folder)
+{
+    execlp("fusermount3", "fusermount3", "-u", "-z", "-q", folder, (char *)NULL);
+    return EX_UNAVAILABLE;
+}
+
+void lab_unmount(const char *folder)
+{
+    if (umount2(folder, MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno == EPERM)
+        waitpid(lab_fork(unmount_as_user, (void *)(uintptr_t)folder), NULL, 0);
+}
+
 static void die_with(pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -254,6 +281,7 @@ int lab_guarded(int (*body)(const char *folder, void *arg), void *arg)
     pid_t worker;
 
     segments = lab_shared(sizeof *segments);
+    mounts = lab_shared(sizeof *mounts);
     if (!make_folder(folder))
         return EX_CANTCREAT;
     to_do.folder = folder;
@@ -264,6 +292,8 @@ int lab_guarded(int (*body)(const char *folder, void *arg), void *arg)
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     worker = lab_fork(work, &to_do);
     caught = watch(worker, &signals, &wait_status);
+    for (uint64_t i = 0; i < mounts->count; i++) /* what serves them ends then */
+        lab_unmount(mounts->folder[i]);
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
         ;
     remove_all(folder);

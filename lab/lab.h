@@ -30,6 +30,11 @@ int lab_guarded(int (*body)(const char *folder, void *arg), void *arg);
 /* A pool keeps its run-time segment beside it in memory, or under its uuid in /dev/shm. */
 void lab_also_remove(const uint8_t uuid[16]);
 
+/* What is mounted on the folder at the end is taken away. */
+void lab_also_unmount(const char *folder);
+/* Now, if something is; also as a user, from FUSE's mounts. */
+void lab_unmount(const char *folder);
+
 /* A child that runs body(arg), returns its exit status, and does not outlive this process. */
 pid_t lab_fork(int (*body)(void *arg), void *arg);
 

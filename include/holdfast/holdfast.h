@@ -209,8 +209,10 @@ int hf_statvfs(struct hf_pool *pool, struct statvfs *out);
 
 /* Paths are absolute in the pool or relative to its root ("a/b" is "/a/b"); symbolic links in
  * them are followed inside the pool. The library checks no permissions: who may open the pool
- * may do everything (mounted pools obey modes). mode is taken as given (no umask); new files
- * belong to the effective user and group. Name calls never wait for pins, except hf_unlink()
+ * may do everything (mounted pools obey modes). mode is taken as given; new files belong to the effective
+ * user and group (or to whom hf_act_for() names), or to the group of a directory that has its set-group-id
+ * bit, which new directories in it inherit. A directory's default ACL goes to what is made in it, and
+ * limits mode: acl(5). Name calls never wait for pins, except hf_unlink()
  * with a policy that waits. All of them may return
  *   -ENOENT -ENOTDIR -ELOOP -ENAMETOOLONG -EEXIST -EISDIR -ENOTEMPTY as POSIX says, -EROFS,
  *   -ENOSPC (metadata full), -EUCLEAN. */
@@ -248,7 +250,8 @@ int hf_rename(struct hf_pool *pool, const char *from, const char *to, uint32_t f
 int hf_stat(struct hf_pool *pool, const char *path, uint32_t flags, struct stat *out);
 int hf_fstat(struct hf_file *file, struct stat *out);
 int hf_chmod(struct hf_pool *pool, const char *path, mode_t mode);
-/* uid or gid (uid_t)-1: unchanged. Clears set-user-id and set-group-id of regular files. */
+/* uid or gid (uid_t)-1: unchanged. Of what is no directory clears set-user-id, and set-group-id where the group
+ * may execute. */
 int hf_chown(struct hf_pool *pool, const char *path, uid_t uid, gid_t gid, uint32_t flags);
 /* times[0] access, times[1] modification, tv_nsec may be UTIME_NOW or UTIME_OMIT; null: both now. */
 int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec times[2],
@@ -275,7 +278,65 @@ struct hf_dirent {
 int hf_opendir(struct hf_pool *pool, const char *path, struct hf_dir **out);
 /* Returns 1 with an entry, 0 at the end. */
 int hf_readdir(struct hf_dir *dir, struct hf_dirent *out);
+/* Goes on with the first entry after `name`, which need not exist; null: from the start, dots included. */
+int hf_seekdir(struct hf_dir *dir, const char *name);
 int hf_closedir(struct hf_dir *dir);
+
+/* The same calls for who serves a pool to others and knows inodes, in the manner of openat(2): a relative
+ * path starts at the inode `at`. The empty path is that inode itself, whatever it is: hf_openat(), hf_statat()
+ * and those that change attributes find it also after its last name has gone, as long as somebody has it open.
+ * What needs a name (hf_mkdirat(), hf_unlinkat() ...) gives -ENOENT for an empty path.
+ *   -ESTALE  there is no inode `at` any more. -ENOTDIR: it is no directory, and path is not empty */
+#define HF_ROOT_INO UINT64_C(1)
+int hf_openat(struct hf_pool *pool, uint64_t at, const char *path, int flags, mode_t mode,
+              struct hf_file **out);
+int hf_mkdirat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode);
+int hf_rmdirat(struct hf_pool *pool, uint64_t at, const char *path);
+int hf_mknodat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode, dev_t rdev);
+int hf_linkat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64_t to_at,
+              const char *to);
+int hf_symlinkat(struct hf_pool *pool, const char *target, uint64_t at, const char *path);
+ssize_t hf_readlinkat(struct hf_pool *pool, uint64_t at, const char *path, char *buf, size_t len);
+int hf_unlinkat(struct hf_pool *pool, uint64_t at, const char *path,
+                const struct hf_policy *policy);
+int hf_renameat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64_t to_at,
+                const char *to, uint32_t flags);
+int hf_statat(struct hf_pool *pool, uint64_t at, const char *path, uint32_t flags,
+              struct stat *out);
+int hf_chmodat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode);
+int hf_chownat(struct hf_pool *pool, uint64_t at, const char *path, uid_t uid, gid_t gid,
+               uint32_t flags);
+int hf_utimensat(struct hf_pool *pool, uint64_t at, const char *path,
+                 const struct timespec times[2], uint32_t flags);
+int hf_setxattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name,
+                  const void *value, size_t len, uint32_t flags);
+ssize_t hf_getxattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name,
+                      void *value, size_t len);
+ssize_t hf_listxattrat(struct hf_pool *pool, uint64_t at, const char *path, char *list,
+                       size_t len);
+int hf_removexattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name);
+int hf_opendirat(struct hf_pool *pool, uint64_t at, const char *path, struct hf_dir **out);
+
+/* Whom a thread of a server acts for. */
+struct hf_client {
+    size_t size;    /* sizeof(struct hf_client) */
+    uint32_t flags; /* HF_CLIENT_NOWAIT */
+    mode_t umask;   /* for what is made where no default ACL is */
+    uid_t uid;      /* that what is made belongs to */
+    gid_t gid;
+    pid_t pid, tid; /* of the program and its thread, for hf_pins() and deadlocks; 0: the caller's own */
+    /* Not null: a wait of this thread ends with -EINTR, within 50 ms, after this has become non-zero. Read
+     * and written by any thread, as atomics. */
+    const uint32_t *cancelled;
+    uint64_t reserved[2]; /* 0 */
+};
+/* Where a call would wait for pins, or at the gate of a layout change, it returns -EAGAIN instead and has
+ * changed nothing (hf_read() and hf_write(): the count, if something was moved). Policies that do not wait are
+ * not touched by it; leases are recalled all the same. */
+#define HF_CLIENT_NOWAIT 0x1u
+/* From now on the calls of this thread, in all pools, are for this client; null: for itself again. The struct is
+ * copied; `cancelled` must stay. Never blocks; a child of fork(2) acts for itself. -EINVAL. */
+int hf_act_for(const struct hf_client *client);
 
 /* ---------------------------------------------------------------------------- content ---- */
 
@@ -291,6 +352,11 @@ ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off
 /* Writes at the end of file, atomically against other appends and truncates; *off (may be null)
  * gets the place. hf_write() on an O_APPEND file does the same and ignores its off. */
 ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off);
+
+/* Copies up to len bytes from one file of a pool to another, or within one (ranges that overlap: -EINVAL). A hole
+ * that is copied over a hole stays one. Errors as hf_read() and hf_write(); -EXDEV: files of two pools. */
+ssize_t hf_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                      size_t len);
 
 /* Persists data and attributes of the file (HF_POOL_DURABLE), else records the size and times. */
 int hf_fsync(struct hf_file *file);
@@ -347,6 +413,7 @@ int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_po
 #define HF_PIN_NOWAIT                                                                              \
     0x2u                      /* only what the fast path can do: -EAGAIN instead of a lock, an
                              * allocation or a system call */
+#define HF_PIN_NOFILL 0x4u    /* a hole gets no block: -ENODATA instead */
 #define HF_PIN_CPU 0x00u      /* who touches the memory: a CPU loop (the default), */
 #define HF_PIN_IO_URING 0x10u /* io_uring or another kernel interface, */
 #define HF_PIN_RDMA 0x20u     /* an RDMA card, */
@@ -520,6 +587,27 @@ int hf_recall_next(struct hf_pool *pool, struct hf_recall *out);
  * -EINTR and has changed nothing, unless it was about to end anyway. -ESRCH: it is in none, or in one that does
  * not wait. */
 int hf_cancel(struct hf_pool *pool, pid_t tid);
+
+/* ------------------------------------------------------------------- who keeps copies --- */
+
+/* A process that keeps copies of content (a cache, a mirror) can be told what others change. From hf_watch(file, 1)
+ * to hf_watch(file, 0), or to the close of the handle, what any other process of the pool changes of the file's
+ * content or size is reported to hf_watch_next() of this process; handles count. Changes through this process are
+ * not, and hf_move() is none. hf_write(), hf_append() and layout changes wait, before they return, until every
+ * watcher has taken the report and come back for the next, at most HF_WATCH_WAIT_NS; then they go on, and do not wait for that
+ * watcher again until it has come back. What is written through a pin is reported when that is let go of,
+ * without a wait. Watching starts before hf_watch() returns: what is read after it and changed after that
+ * is reported. */
+#define HF_WATCH_WAIT_NS UINT64_C(100000000)
+int hf_watch(struct hf_file *file, int on);
+
+struct hf_watch_report {
+    uint64_t ino;      /* 0: reports were lost: anything may have changed */
+    uint64_t off, len; /* bytes; len to end of file and beyond: UINT64_MAX - off */
+};
+/* The next report: 1, or 0 after timeout_ns without one (UINT64_MAX: as long as it takes). Asking for it says that
+ * those before have been dealt with. One thread of the process at a time. -EINTR: a signal handler ran. */
+int hf_watch_next(struct hf_pool *pool, uint64_t timeout_ns, struct hf_watch_report *out);
 
 /* ---------------------------------------------------------------------------- looking ---- */
 

@@ -11,13 +11,20 @@ static int check_buffer(const void *buf, size_t len)
     return len > SSIZE_MAX ? hf_fail(EINVAL, "a length of %zu bytes", len) : 0;
 }
 
+static int check_readable(const struct hf_file *file)
+{
+    int rc = api_check_file(file);
+
+    if (rc || file->readable)
+        return rc;
+    return hf_fail(EBADF, "the file was not opened for reading");
+}
+
 ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off)
 {
     hf_may_sleep(__func__);
-    int rc = api_check_file(file);
+    int rc = check_readable(file);
 
-    if (rc == 0 && !file->readable)
-        rc = hf_fail(EBADF, "the file was not opened for reading");
     rc = rc ? rc : check_buffer(buf, len);
     return rc ? rc : fs_read(file, buf, len, off);
 }
@@ -38,6 +45,20 @@ ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
 
     rc = rc ? rc : check_buffer(buf, len);
     return rc ? rc : fs_append(file, buf, len, off);
+}
+
+ssize_t hf_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                      size_t len)
+{
+    hf_may_sleep(__func__);
+    int rc = check_readable(from);
+
+    rc = rc ? rc : api_check_writable(to);
+    if (rc == 0 && to->append)
+        rc = hf_fail(EBADF, "the file was opened for appending: no place in it can be chosen");
+    if (rc == 0 && from->fs != to->fs)
+        rc = hf_fail(EXDEV, "the files are in two pools");
+    return rc ? rc : fs_copy_range(from, from_off, to, to_off, len);
 }
 
 int hf_fsync(struct hf_file *file)

@@ -35,6 +35,8 @@ static int slow(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags
         rc = dax_pin_slow(&file->fs->dax, file->vnode, off, len, flags, iov, iovcnt, pin, &hole);
         if (rc != -ENODATA)
             return rc;
+        if (flags & HF_PIN_NOFILL)
+            return hf_fail(ENODATA, "pin: page %llu is a hole", (unsigned long long)hole.page);
         rc = fs_fill(file->fs, file->vnode, hole.page, hole.count);
     } while (rc == 0);
     return rc;

@@ -51,7 +51,8 @@ static int give_up(struct dax_change *change, int err, const char *what)
 
     if (change->last != DAX_LAST)
         snprintf(last, sizeof last, "%llu", (unsigned long long)change->last);
-    dax_count(&change->dax->shm->run->stats.timeouts, 1);
+    if (err != EAGAIN) /* it will be tried again, and counted then */
+        dax_count(&change->dax->shm->run->stats.timeouts, 1);
     return hf_fail(err, "pages %llu to %s of inode %llu: %s", (unsigned long long)change->first,
                    last, (unsigned long long)change->vnode->ino, what);
 }
@@ -105,6 +106,8 @@ static int at_other_gate(struct dax_change *change, struct shm_gate *other)
     if (held_by_self(dax, change->vnode, change->lane, other->first, other->last))
         return give_up(change, EDEADLK,
                        "a layout change there waits for a pin of this thread: unpin first");
+    if (dax_client_nowait())
+        return give_up(change, EAGAIN, "another layout change is under way there");
     return sleep_at_gate(change, other);
 }
 
@@ -188,12 +191,12 @@ static void zap(struct dax_change *change)
 /* What a look has found, and what it makes of it. */
 struct finding {
     struct dax_change *change;
-    bool all;       /* goes on after the first that has to be waited for */
-    bool own;       /* a pin of this thread */
-    bool copying;   /* a write that is under way */
-    unsigned count; /* that have to be waited for, or detached as the policy says */
-    struct held first;
-    uint32_t *busy; /* nothing else was found but that this block is counted */
+    bool all;          /* goes on after the first that has to be waited for */
+    bool own;          /* a pin of this thread */
+    bool copying;      /* a write that is under way */
+    unsigned count;    /* that have to be waited for, or detached as the policy says */
+    struct held first; /* or the first that copies */
+    uint32_t *busy;    /* nothing else was found but that this block is counted */
 };
 
 static int remember(struct dax_change *change, const struct held *held)
@@ -239,13 +242,15 @@ static int found(void *arg, const struct held *held)
     struct finding *finding = arg;
     struct dax_change *change = finding->change;
     struct shm *shm = change->dax->shm;
+    bool copying;
 
     if (shm_process_quarantined(shm, held->process))
         return remember(change, held);
-    if (finding->count++ == 0)
+    copying = SHM_WHO_FLAGS(held->range.who) & DAX_PIN_COPY;
+    if (finding->count++ == 0 || (copying && !finding->copying))
         finding->first = *held;
-    finding->own |= held_by_thread(held, shm, shm_lane_index(shm, change->lane));
-    finding->copying |= SHM_WHO_FLAGS(held->range.who) & DAX_PIN_COPY;
+    finding->own |= held_by_caller(held, shm, change->lane);
+    finding->copying |= copying;
     if (held_is_lease(held))
         recall_ask(change, held->hold);
     if (detaches(change))
@@ -306,6 +311,8 @@ static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, u
     bool circle;
     int rc;
 
+    if (dax_client_cancelled())
+        return -EINTR;
     if (busy) {
         seq = counts_wait(busy);
         if (!seq)
@@ -361,7 +368,9 @@ static int judge(struct dax_change *change, const struct finding *finding)
     if (kind == HF_POLICY_DETACH)
         return finding->copying;
     if (finding->own)
-        return give_up(change, EDEADLK, "this thread holds a pin there itself: unpin first");
+        return give_up(change, EDEADLK,
+                       "this thread holds a pin there itself, or the one that it acts for: unpin "
+                       "first");
     if (!past_deadline(change))
         return 1;
     if (kind == HF_POLICY_DEADLINE)
@@ -406,6 +415,8 @@ static int drain(struct dax_change *change)
             continue;
         }
         rc = rc ? rc : judge(change, &finding);
+        if (rc == 1 && dax_client_nowait())
+            rc = held_by_others(change, EAGAIN, &finding);
         if (rc != 1)
             break;
         if (!since) {

@@ -15,6 +15,7 @@
 
 #define DEPTH_MAX 64u
 #define SEEN_MAX 256u
+#define SERVING_MAX 256u
 #define HOLDERS_MAX                                                                                \
     64u /* of one wait that wait themselves: a circle behind more is found by a later look */
 
@@ -32,10 +33,12 @@ struct search {
     unsigned depth;
     uint32_t seen[SEEN_MAX];
     unsigned seen_count;
+    uint32_t serving[SERVING_MAX]; /* lanes that waited for somebody else when it began */
+    unsigned serving_count;
 };
 
 struct holders {
-    struct search *search;
+    const struct search *search;
     struct link links[HOLDERS_MAX];
     unsigned count;
 };
@@ -54,21 +57,38 @@ static bool look_at(const struct shm *shm, uint32_t lane, struct shm_wait *out)
     out->last = hf_load_acquire(&wait->last);
     out->since_ns = hf_load_acquire(&wait->since_ns);
     out->ends = hf_load_acquire(&wait->ends);
+    out->pid = hf_load_acquire(&wait->pid);
+    out->tid = hf_load_acquire(&wait->tid);
     return number && !out->ends && hf_load_acquire(&wait->number) == number;
 }
 
-/* This thread itself, or one that has waited longer and was not seen yet. */
-static bool worth_following(struct search *search, uint32_t lane, uint32_t *number)
+/* The wait of lane `serving` is for the thread of `lane`, which stays in its call until that has ended. */
+static bool waits_for_thread(const struct shm *shm, const struct shm_wait *wait, uint32_t serving,
+                             uint32_t lane)
 {
-    struct shm_wait wait;
+    uint32_t server = hf_load_acquire(&shm->lanes[serving].owner) - 1;
 
-    if (!look_at(search->dax->shm, lane, &wait))
-        return false;
-    *number = wait.number;
+    return wait->tid && server < shm->run->limits.processes &&
+           dax_lane_is(shm, lane, server, (pid_t)wait->pid, (pid_t)wait->tid);
+}
+
+static void find_serving(struct search *search)
+{
+    const struct shm *shm = search->dax->shm;
+    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+
+    for (uint32_t i = 0; i < used && search->serving_count < SERVING_MAX; i++)
+        if (hf_load_acquire(&shm->lanes[i].wait.number) && hf_load_acquire(&shm->lanes[i].wait.tid))
+            search->serving[search->serving_count++] = i;
+}
+
+/* This thread itself, or one that has waited longer and was not seen yet. */
+static bool worth_following(const struct search *search, uint32_t lane, const struct shm_wait *wait)
+{
     if (lane == search->self)
         return true;
-    if (wait.since_ns > search->since_ns ||
-        (wait.since_ns == search->since_ns && lane > search->self))
+    if (wait->since_ns > search->since_ns ||
+        (wait->since_ns == search->since_ns && lane > search->self))
         return false;
     for (unsigned i = 0; i < search->seen_count; i++)
         if (search->seen[i] == lane)
@@ -76,18 +96,35 @@ static bool worth_following(struct search *search, uint32_t lane, uint32_t *numb
     return true;
 }
 
+static void follow(struct holders *holders, const struct link *link, const struct shm_wait *wait)
+{
+    for (unsigned i = 0; i < holders->count; i++)
+        if (holders->links[i].lane == link->lane)
+            return;
+    if (holders->count < HOLDERS_MAX && worth_following(holders->search, link->lane, wait)) {
+        holders->links[holders->count] = *link;
+        holders->links[holders->count++].number = wait->number;
+    }
+}
+
+/* The thread of the pin waits itself, or (one that waits itself is in no other call) a server waits for it. */
 static int holder_found(void *arg, const struct held *held)
 {
     struct holders *holders = arg;
-    struct search *search = holders->search;
+    const struct search *search = holders->search;
+    const struct shm *shm = search->dax->shm;
     struct link link = {.lane = held->lane, .word = held->word, .key = held->key};
+    struct shm_wait wait;
 
-    for (unsigned i = 0; i < holders->count; i++)
-        if (holders->links[i].lane == held->lane)
-            return 0;
-    if (held_by_thread(held, search->dax->shm, held->lane) &&
-        worth_following(search, held->lane, &link.number))
-        holders->links[holders->count++] = link;
+    if (!held_by_thread(held, shm, held->lane))
+        return 0;
+    if (look_at(shm, held->lane, &wait))
+        follow(holders, &link, &wait);
+    for (unsigned i = 0; i < search->serving_count; i++) {
+        link.lane = search->serving[i];
+        if (look_at(shm, link.lane, &wait) && waits_for_thread(shm, &wait, link.lane, held->lane))
+            follow(holders, &link, &wait);
+    }
     return holders->count == HOLDERS_MAX;
 }
 
@@ -103,18 +140,19 @@ static bool has_gate(struct dax *dax, struct shm_vnode *vnode, uint32_t lane)
     return has;
 }
 
-static void find_holders(struct search *search, const struct shm_wait *wait,
+static void find_holders(const struct search *search, const struct shm_wait *wait,
                          struct holders *holders)
 {
     struct dax *dax = search->dax;
     struct shm_vnode *vnode = &dax->shm->vnodes[wait->vnode];
     struct link gate = {.lane = wait->gate_lane - 1};
+    struct shm_wait its_wait;
 
     holders->search = search;
     holders->count = 0;
     if (wait->gate_lane) {
-        if (worth_following(search, gate.lane, &gate.number) && has_gate(dax, vnode, gate.lane))
-            holders->links[holders->count++] = gate;
+        if (look_at(dax->shm, gate.lane, &its_wait) && has_gate(dax, vnode, gate.lane))
+            follow(holders, &gate, &its_wait);
         return;
     }
     dax_lock_any(dax, vnode);
@@ -161,7 +199,22 @@ bool wait_in_circle(struct dax_change *change)
                             .self = shm_lane_index(change->dax->shm, change->lane),
                             .since_ns = change->lane->wait.since_ns};
 
+    find_serving(&search);
     return leads_back(&search, search.self) && still_so(&search);
+}
+
+/* Looks for the name once a change. */
+static void name_client(struct shm_wait *wait)
+{
+    uint64_t words[2] = {0};
+    pid_t pid = 0;
+
+    if (dax_client.tid)
+        dax_client_process(&pid, (char *)words);
+    hf_store_release(&wait->pid, (uint32_t)pid);
+    hf_store_release(&wait->tid, (uint32_t)dax_client.tid);
+    hf_store_release(&wait->command[0], words[0]);
+    hf_store_release(&wait->command[1], words[1]);
 }
 
 void wait_begins(struct dax_change *change, uint32_t gate_lane)
@@ -172,6 +225,7 @@ void wait_begins(struct dax_change *change, uint32_t gate_lane)
     if (!change->waits_since_ns) {
         change->waits_since_ns = hf_now_ns();
         change->first_wait = wait->used + 1;
+        name_client(wait);
     }
     hf_store_release(&wait->gate_lane, gate_lane);
     hf_store_release(&wait->vnode, (uint32_t)change->vnode->index);

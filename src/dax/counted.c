@@ -11,7 +11,9 @@
 
 #include <errno.h>
 
-/* hf_opaque[0]: lane << LANE_SHIFT | tags; [1]: pages << PAGES_SHIFT | first block. */
+/* hf_opaque[0]: vnode + 1 (of a pin for writing, else 0) << VNODE_SHIFT | lane << LANE_SHIFT | tags; [1]: pages <<
+ * PAGES_SHIFT | first block. */
+#define VNODE_SHIFT 34
 #define LANE_SHIFT 2
 #define PAGES_SHIFT 40
 #define PAGES_MAX ((UINT64_C(1) << (64 - PAGES_SHIFT)) - 1)
@@ -88,11 +90,13 @@ static int walk(struct dax *dax, const struct shm_vnode *vnode, uint64_t first, 
     return rc;
 }
 
-static void fill_pin(const struct dax *dax, struct shm_lane *lane, const struct iovec *piece,
-                     struct hf_pin *pin)
+static void fill_pin(const struct dax *dax, const struct shm_vnode *vnode, struct shm_lane *lane,
+                     uint32_t flags, const struct iovec *piece, struct hf_pin *pin)
 {
     uint64_t at = (uint64_t)shm_lane_index(dax->shm, lane) << LANE_SHIFT;
 
+    if ((flags & (HF_PIN_WRITE | DAX_PIN_COPY)) == HF_PIN_WRITE)
+        at |= (vnode->index + 1) << VNODE_SHIFT;
     hf_inc_own(&lane->counted);
     pin->hf_opaque[0] = at | DAX_PIN_HOLD | DAX_PIN_COUNTED;
     pin->hf_opaque[1] =
@@ -131,13 +135,13 @@ int counted_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t
             count_down(shm, block_at(dax, iov[i].iov_base), iov[i].iov_len / HF_BLOCK_BYTES);
         return MM_MISS;
     }
-    fill_pin(dax, lane, iov, pin);
+    fill_pin(dax, vnode, lane, flags, iov, pin);
     mm_trim(&pieces, off, len);
     return 1;
 }
 
-bool counted_publish(struct dax *dax, struct shm_lane *lane, const struct mm_pieces *pieces,
-                     struct hf_pin *pin)
+bool counted_publish(struct dax *dax, const struct shm_vnode *vnode, struct shm_lane *lane,
+                     uint32_t flags, const struct mm_pieces *pieces, struct hf_pin *pin)
 {
     const struct iovec *piece = pieces->iov;
     uint64_t pages = piece->iov_len / HF_BLOCK_BYTES;
@@ -146,7 +150,7 @@ bool counted_publish(struct dax *dax, struct shm_lane *lane, const struct mm_pie
         return false;
     for (uint64_t i = 0; i < pages; i++)
         counts_up_locked(dax->shm, block_at(dax, piece->iov_base) + i);
-    fill_pin(dax, lane, piece, pin);
+    fill_pin(dax, vnode, lane, flags, piece, pin);
     return true;
 }
 
@@ -154,11 +158,15 @@ bool counted_publish(struct dax *dax, struct shm_lane *lane, const struct mm_pie
 int counted_unpin(struct hf_pin *pin)
 {
     struct shm *shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];
-    struct shm_lane *lane = &shm->lanes[pin->hf_opaque[0] >> LANE_SHIFT];
+    struct shm_lane *lane = &shm->lanes[(uint32_t)(pin->hf_opaque[0] >> LANE_SHIFT)];
+    uint64_t vnode = pin->hf_opaque[0] >> VNODE_SHIFT;
     uint64_t block = pin->hf_opaque[1] & ((UINT64_C(1) << PAGES_SHIFT) - 1);
 
     pin->hf_opaque[2] = 0;
     count_down(shm, block, pin->hf_opaque[1] >> PAGES_SHIFT);
+    hf_fence_light();
+    if (vnode) /* of its blocks the pages are not known */
+        watch_let_go(shm, shm_key(0, HF_PIN_WRITE, (uint32_t)vnode - 1), 0, DAX_LAST);
     if (lane == shm_lane_fast(shm))
         hf_dec_own(&lane->counted);
     else

@@ -19,6 +19,7 @@
 #ifndef HF_DAX_H
 #define HF_DAX_H
 
+#include "base/fence.h"
 #include "holdfast/holdfast.h"
 #include "media/media.h"
 #include "meta/meta.h"
@@ -43,7 +44,8 @@ struct dax {
 
 /* Takes the vnode's layout mutex when no gate of somebody else overlaps pages [first, last]; waits for
  * it else, unless this thread holds a pin in the pool: then 1 is returned: the extents may be read and
- * holes filled, entries of the gate's range are not installed. -EINTR: a signal; -ENOLCK. Recovers the
+ * holes filled, entries of the gate's range are not installed. -EINTR: a signal, or the client is cancelled;
+ * -EAGAIN: the client is not to wait; -ENOLCK. Recovers the
  * vnode when the mutex's owner died. */
 int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* The mutex alone, whatever the gate: for size and times, or to look. */
@@ -100,6 +102,25 @@ void dax_stacks_end(struct dax *dax);
 void dax_stacks_keep(struct dax *dax, const uint64_t opaque[3], const void *caller);
 /* Names the live pins and leases of this process on stderr, if there are any and stacks are kept. */
 void dax_stacks_print(struct dax *dax, const char *pool);
+
+/* ---- who keeps copies (watch.c) ---- */
+
+/* hf_watch() of a handle; *watches: whether it does. Called with no lock held. */
+void dax_watch(struct dax *dax, struct shm_vnode *vnode, bool *watches, bool on);
+int dax_watch_next(struct dax *dax, uint64_t timeout_ns, struct hf_watch_report *out);
+void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
+
+/* Pages [first, last] have changed: those that watch the file are told, and waited for. Called with no lock held,
+ * after the change and before its caller hears of it. */
+static inline void dax_changed(struct dax *dax, struct shm_vnode *vnode, uint64_t first,
+                               uint64_t last)
+{
+    /* WATCH.SB/p: what has changed must be visible before the flag is read; the heavy barrier of who
+     * begins to watch sees to that. Pairs with WATCH.SB/m in barrier() (watch.c). */
+    hf_fence_light();
+    if (__builtin_expect(hf_load_acquire(&vnode->waiters) & SHM_WATCHED, 0))
+        dax_report(dax, vnode, first, last);
+}
 
 /* ---- layout changes (change.c, detach.c) ---- */
 

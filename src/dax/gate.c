@@ -38,7 +38,7 @@ bool gate_owner_died(struct dax *dax, const struct shm_gate *gate)
 
 void gate_waits_changed(struct shm_vnode *vnode)
 {
-    uint32_t waiters = vnode->waiters & SHM_DETACHED;
+    uint32_t waiters = vnode->waiters & ~SHM_WAITS;
     uint64_t first = UINT64_MAX, last = 0;
 
     for (unsigned i = 0; i < SHM_GATES; i++) {
@@ -81,6 +81,8 @@ int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns)
     uint32_t seq = hf_load_acquire(&vnode->gate_seq);
     int rc;
 
+    if (dax_client_cancelled())
+        return -EINTR;
     vnode->gate_waiters = 1;
     dax_unlock(dax, vnode);
     rc = hf_futex_wait(&vnode->gate_seq, seq, dax_tick(dax, until_ns));
@@ -180,6 +182,14 @@ static bool needs_through(const struct shm_lane *lane)
            hf_load_acquire(&lane->calls_back);
 }
 
+/* It waits for this thread, so it cannot let go either. */
+static bool client_needs_through(const struct shm *shm)
+{
+    const struct shm_lane *lane = dax_client_lane(shm);
+
+    return lane && needs_through(lane);
+}
+
 int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
     struct shm_lane *lane = shm_lane(dax->shm);
@@ -196,16 +206,23 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
         }
         /* GATE.RULE/p: who holds nothing waits. Pairs with GATE.RULE/m in close_gate(). Without it: entries
          * come back into a range whose change has already looked for holders. */
-        if (needs_through(lane)) {
+        if (needs_through(lane) || client_needs_through(dax->shm)) {
             vnode->passed++;
             return 1;
+        }
+        if (dax_client_nowait()) {
+            dax_unlock(dax, vnode);
+            return hf_fail(EAGAIN,
+                           "a layout change holds the range, and the client is not to wait");
         }
         if (!counted)
             dax_count(&dax->shm->run->stats.gate_waits, 1);
         counted = true;
         if (gate_wait(dax, vnode, HF_NEVER) == -EINTR) {
             dax_unlock(dax, vnode);
-            return hf_fail(EINTR, "interrupted by a signal while a layout change held the range");
+            return hf_fail(
+                EINTR,
+                "interrupted by a signal, or cancelled, while a layout change held the range");
         }
     }
     return 0;

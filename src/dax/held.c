@@ -90,22 +90,30 @@ bool held_by_thread(const struct held *held, const struct shm *shm, uint32_t lan
            SHM_WHO_TID(held->range.who) == hf_load_acquire(&shm->lanes[lane].tid);
 }
 
+bool held_by_caller(const struct held *held, const struct shm *shm, const struct shm_lane *lane)
+{
+    if (held_by_thread(held, shm, shm_lane_index(shm, lane)))
+        return true;
+    return held->lane != SHM_NONE && dax_lane_is_client(shm, held->lane) &&
+           held_by_thread(held, shm, held->lane);
+}
+
 struct thread {
     const struct shm *shm;
-    uint32_t lane;
+    const struct shm_lane *lane;
 };
 
 static int by_thread(void *arg, const struct held *held)
 {
     const struct thread *thread = arg;
 
-    return held_by_thread(held, thread->shm, thread->lane);
+    return held_by_caller(held, thread->shm, thread->lane);
 }
 
 bool held_by_self(struct dax *dax, struct shm_vnode *vnode, const struct shm_lane *lane,
                   uint64_t first, uint64_t last)
 {
-    struct thread self = {dax->shm, shm_lane_index(dax->shm, lane)};
+    struct thread self = {dax->shm, lane};
 
     return held_scan(dax, vnode, first, last, by_thread, &self) != 0;
 }

@@ -94,16 +94,21 @@ int dax_lease_state(const struct hf_lease *lease)
 
 int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
 {
-    const struct shm *shm = (const struct shm *)(uintptr_t)lease->hf_opaque[2];
+    struct shm *shm = (struct shm *)(uintptr_t)lease->hf_opaque[2];
     struct shm_hold *hold;
+    uint64_t first, last;
     int rc = check(lease, &hold);
 
     if (rc)
         return rc;
+    first = hf_load_acquire(&hold->range.first);
+    last = hf_load_acquire(&hold->range.last);
     /* GIVE.TAKE/m: what the giver did with the lease comes before the offer.
      * Pairs with GIVE.TAKE/p in change_hands(). Without it: the taker reads bytes from before the giver's last. */
     if (!become(lease, hold, SHM_HOLD_LEASE, SHM_HOLD_GIVEN))
         return -EINVAL;
+    hf_fence_light();
+    watch_let_go(shm, lease->hf_opaque[1], first, last); /* the taker too is told what was written */
     out->hf_opaque[0] = shm_at(shm, hold);
     out->hf_opaque[1] = lease->hf_opaque[1];
     return 0;

@@ -129,7 +129,7 @@ static int publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vno
     if (lease)
         return lease_publish(dax, lane, vnode, range, lease, pin);
     if (dax->engine->counts) {
-        if (counted_publish(dax, lane, pieces, pin))
+        if (counted_publish(dax, vnode, lane, SHM_WHO_FLAGS(range->who), pieces, pin))
             return 0;
         return pin_as_hold(dax, lane, vnode, range, NULL, pin);
     }
@@ -259,11 +259,13 @@ int dax_unpin_odd(struct hf_pin *pin)
     if (!holds_release(shm, word, key))
         return -EINVAL;
     slots_wake(shm, &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1], first, last);
+    watch_let_go(shm, key, first, last);
     return 0;
 }
 
-int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word)
+int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key)
 {
+    watch_let_go_slot(shm, key, word);
     slots_wake_slot(shm, vnode, word);
     return 0;
 }

@@ -99,7 +99,7 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
 
 /* Letting go of what is no slot, no live one, or not this process's; and U3 when somebody waits. */
 int dax_unpin_odd(struct hf_pin *pin);
-int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word);
+int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key);
 
 /* U1 to U3 of a slot. */
 static inline int dax_unpin_fast(struct hf_pin *pin)
@@ -115,7 +115,7 @@ static inline int dax_unpin_fast(struct hf_pin *pin)
         return dax_unpin_odd(pin);
     vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
     if (__builtin_expect(slots_leave(vnode, word), 0))
-        return dax_unpin_wake(shm, vnode, word);
+        return dax_unpin_wake(shm, vnode, word, key);
     return 0;
 }
 

@@ -151,6 +151,19 @@ static int hold_pins(struct snapshot *snapshot)
     return rc;
 }
 
+/* Who waits there is at the other end of a server. */
+static void name_client(const struct shm_wait *wait, struct hf_pin_info *info)
+{
+    uint32_t tid = hf_load_acquire(&wait->tid), pid = hf_load_acquire(&wait->pid);
+    uint64_t command[2] = {hf_load_acquire(&wait->command[0]), hf_load_acquire(&wait->command[1])};
+
+    if (!tid)
+        return;
+    info->tid = (pid_t)tid;
+    info->pid = (pid_t)(pid ? pid : tid);
+    memcpy(info->command, command, sizeof info->command);
+}
+
 /* A layout change that waits, for pins or at the gate of another. */
 static int lane_wait(struct snapshot *snapshot, const struct shm_lane *lane)
 {
@@ -166,6 +179,7 @@ static int lane_wait(struct snapshot *snapshot, const struct shm_lane *lane)
     name_range(&shm->vnodes[hf_load_acquire(&wait->vnode)], hf_load_acquire(&wait->first),
                hf_load_acquire(&wait->last), &info);
     name_process(shm, owner - 1, &info);
+    name_client(wait, &info);
     return hf_load_acquire(&wait->number) == number ? snapshot->each(snapshot->arg, &info) : 0;
 }
 

@@ -4,6 +4,7 @@
 #define HF_DAX_PRIVATE_H
 
 #include "base/futex.h"
+#include "dax/client.h"
 #include "dax/dax.h"
 #include "mm/mm.h"
 #include "sync/engine.h"
@@ -55,6 +56,8 @@ int held_scan(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t
 bool held_is_lease(const struct held *held);
 /* It can end only when the lane's thread goes on (as far as one can know). */
 bool held_by_thread(const struct held *held, const struct shm *shm, uint32_t lane);
+/* By this thread, or by the one that it acts for, which waits for it. */
+bool held_by_caller(const struct held *held, const struct shm *shm, const struct shm_lane *lane);
 bool held_by_self(struct dax *dax, struct shm_vnode *vnode, const struct shm_lane *lane,
                   uint64_t first, uint64_t last);
 
@@ -79,14 +82,22 @@ static inline struct shm_hold *hold_of(uint64_t opaque)
     return (struct shm_hold *)(uintptr_t)(opaque & ~UINT64_C(3));
 }
 
+/* --- watch.c --- */
+
+/* What was pinned or leased with this key has been let go of: who watches the file is told if it was for writing. After
+ * U1 and U2; async-signal-safe. */
+void watch_let_go(struct shm *shm, uint64_t key, uint64_t first, uint64_t last);
+/* The same for a slot, whose word that was. */
+void watch_let_go_slot(struct shm *shm, uint64_t key, const uint64_t *word);
+
 /* --- counted.c: pins under an engine that counts --- */
 
 /* dax_pin_fast() there. */
 int counted_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
                 uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin);
 /* Under the layout mutex: counts the blocks of the pieces. False: they are no single run; take a hold. */
-bool counted_publish(struct dax *dax, struct shm_lane *lane, const struct mm_pieces *pieces,
-                     struct hf_pin *pin);
+bool counted_publish(struct dax *dax, const struct shm_vnode *vnode, struct shm_lane *lane,
+                     uint32_t flags, const struct mm_pieces *pieces, struct hf_pin *pin);
 int counted_unpin(struct hf_pin *pin);
 /* L4: freezes the blocks under pages [first, last]. 0; 1 with the count of a block that is pinned; -errno. */
 int counted_find(struct dax *dax, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
@@ -102,7 +113,8 @@ void gate_open(struct shm_vnode *vnode, struct shm_gate *gate);
 void gate_open_of_dead(struct shm_vnode *vnode, struct shm_gate *gate);
 /* Makes waiters, wait_first and wait_last what the gates say. A wait that begins needs before_wait() after it. */
 void gate_waits_changed(struct shm_vnode *vnode);
-/* Drops the mutex, sleeps until a gate opens or `until_ns`, takes the mutex again. 0, -EINTR, -ETIMEDOUT. */
+/* Drops the mutex, sleeps until a gate opens or `until_ns`, takes the mutex again. 0, -EINTR, -ETIMEDOUT. A cancelled
+ * client's: -EINTR at once. */
 int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns);
 /* A slot of the file is taken, for a pin or for a walk that may still find none. */
 bool gate_anybody(struct dax *dax, struct shm_vnode *vnode);

@@ -88,10 +88,10 @@ static void ask(struct dax_change *change, struct shm_hold *hold, uint32_t state
     recall->why = change->why;
     recall->first = first;
     recall->last = last;
-    recall->deadline_ns =
-        change->policy.kind == HF_POLICY_NOWAIT || change->policy.kind == HF_POLICY_DETACH
-            ? 0
-            : change->until_ns;
+    recall->deadline_ns = change->policy.kind == HF_POLICY_NOWAIT ||
+                                  change->policy.kind == HF_POLICY_DETACH || dax_client_nowait()
+                              ? 0
+                              : change->until_ns;
     recall->pending = 1;
     if (state > hf_load_acquire(&recall->state)) /* blocks that have left do not come back */
         hf_store_release(&recall->state, state);

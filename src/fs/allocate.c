@@ -70,16 +70,20 @@ static int allocate_some(struct fs *fs, struct shm_vnode *vnode, uint64_t *page,
 
 static int grow_to(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 {
+    uint64_t old;
     int passed;
     int rc = fs_extend_lock(fs, vnode, UINT64_MAX, &passed);
 
     if (rc)
         return rc;
-    if (size > vnode->size) {
+    old = vnode->size;
+    if (size > old) {
         rc = fs_grow_file(fs, vnode, size);
         vnode->passed += passed ? 1 : 0;
     }
     dax_unlock(&fs->dax, vnode);
+    if (rc == 0 && size > old)
+        dax_changed(&fs->dax, vnode, old / HF_BLOCK_BYTES, (size - 1) / HF_BLOCK_BYTES);
     return rc == 0 && fs->durable ? fs_vnode_sync(fs, vnode) : rc;
 }
 

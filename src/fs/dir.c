@@ -22,17 +22,17 @@ struct fs *fs_of_dir(const struct hf_dir *dir)
     return dir->fs;
 }
 
-int fs_opendir(struct fs *fs, const char *path, struct hf_dir **out)
+int fs_opendir(struct fs *fs, struct fs_at at, struct hf_dir **out)
 {
     struct meta_inode inode;
     struct fs_place place;
     struct hf_dir *dir;
-    int rc = fs_lookup(fs, path, true, &place, &inode);
+    int rc = fs_lookup(fs, at, true, &place, &inode);
 
     if (rc)
         return rc;
     if (!S_ISDIR(inode.mode))
-        return hf_fail(ENOTDIR, "%.200s is no directory", path);
+        return hf_fail(ENOTDIR, "%.200s is no directory", fs_said(at));
     dir = calloc(1, sizeof *dir);
     if (!dir)
         return hf_fail(ENOMEM, "out of memory");
@@ -85,6 +85,19 @@ int fs_readdir(struct hf_dir *dir, struct hf_dirent *out)
     if (rc == -ENOENT)
         return 0;
     return rc ? rc : 1;
+}
+
+int fs_seekdir(struct hf_dir *dir, const char *name)
+{
+    size_t len = name ? strlen(name) : 0;
+
+    if (len > HF_NAME_MAX)
+        return hf_fail(ENAMETOOLONG, "%.60s...: a name has at most %u bytes", name, HF_NAME_MAX);
+    dir->dots = !name ? 0 : strcmp(name, ".") == 0 ? 1 : 2;
+    if (dir->dots < 2 || strcmp(name, "..") == 0)
+        len = 0;
+    memcpy(dir->last, len ? name : "", len + 1);
+    return 0;
 }
 
 int fs_closedir(struct hf_dir *dir)

@@ -158,32 +158,44 @@ static ssize_t append_locked(struct hf_file *file, const char *buf, uint64_t len
     return (ssize_t)done;
 }
 
-static ssize_t append_once(struct hf_file *file, const char *buf, uint64_t len, uint64_t *off)
+static ssize_t append_once(struct hf_file *file, const char *buf, uint64_t len, uint64_t *place)
 {
     struct shm_vnode *vnode = file->vnode;
-    uint64_t place, room;
+    uint64_t room;
     ssize_t done;
     int passed;
     int rc = fs_extend_lock(file->fs, vnode, UINT64_MAX, &passed);
 
     if (rc)
         return rc;
-    place = vnode->size;
-    room = place < HF_FILE_BYTES_MAX ? HF_FILE_BYTES_MAX - place : 0;
+    *place = vnode->size;
+    room = *place < HF_FILE_BYTES_MAX ? HF_FILE_BYTES_MAX - *place : 0;
     if (room == 0)
         done = hf_fail(EFBIG, "the file is as large as a file can be");
     else
-        done = append_locked(file, buf, len < room ? len : room, place);
+        done = append_locked(file, buf, len < room ? len : room, *place);
     vnode->passed += passed ? 1 : 0;
     dax_unlock(&file->fs->dax, vnode);
-    if (done > 0 && off)
-        *off = place;
     return done;
+}
+
+static ssize_t append_hard(struct hf_file *file, const void *buf, size_t len, uint64_t *place)
+{
+    struct fs *fs = file->fs;
+    ssize_t done = append_once(file, buf, len, place);
+
+    if (done != -ENOSPC)
+        return done;
+    fs_reap(fs);
+    fs_collect(fs);
+    done = append_once(file, buf, len, place);
+    return done == -ENOSPC ? fs_no_space(fs, 1) : done;
 }
 
 ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off)
 {
     struct fs *fs = file->fs;
+    uint64_t place;
     ssize_t done;
 
     if (len == 0) {
@@ -193,11 +205,11 @@ ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
     }
     if (hf_load_acquire(&fs->dax.shm->run->collect))
         fs_collect(fs);
-    done = append_once(file, buf, len, off);
-    if (done != -ENOSPC)
+    done = append_hard(file, buf, len, &place);
+    if (done <= 0)
         return done;
-    fs_reap(fs);
-    fs_collect(fs);
-    done = append_once(file, buf, len, off);
-    return done == -ENOSPC ? fs_no_space(fs, 1) : done;
+    dax_changed(&fs->dax, file->vnode, page_of(place), page_of(place + (uint64_t)done - 1));
+    if (off)
+        *off = place;
+    return done;
 }

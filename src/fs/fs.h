@@ -43,11 +43,13 @@ struct hf_file {
     struct shm_vnode *vnode;
     uint64_t ino;
     bool readable, writable, append;
+    bool watches; /* hf_watch(); under the layout mutex */
     uint32_t pin_refused; /* flags that no pin of this handle may have; FS_PIN_READS: none at all */
 };
 
-#define FS_PIN_FLAGS (HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_GPU) /* all that hf_pin() knows */
-#define FS_PIN_READS UINT32_C(0x80000000)                        /* what every pin does */
+#define FS_PIN_FLAGS                                                                               \
+    (HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_NOFILL | HF_PIN_GPU) /* all that hf_pin() knows */
+#define FS_PIN_READS UINT32_C(0x80000000)                       /* what every pin does */
 
 struct hf_dir;
 
@@ -57,6 +59,8 @@ int fs_pool_create(const char *path, const struct hf_pool_options *options);
 int fs_pool_open(const char *path, uint32_t flags, const char *engine, struct hf_pool **out);
 int fs_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out);
 int fs_pool_close(struct hf_pool *pool);
+/* From now on a child of fork(2) has nothing of its parent's but what is refused. */
+void fs_watch_forks(void);
 int fs_grow(struct fs *fs, uint64_t pool_bytes);
 int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
                   void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
@@ -64,36 +68,46 @@ int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
 
 /* ---- names (name.c, rename.c, unlink.c, inode.c, xattr.c, dir.c) ---- */
 
-int fs_mkdir(struct fs *fs, const char *path, mode_t mode);
-int fs_rmdir(struct fs *fs, const char *path);
-int fs_mknod(struct fs *fs, const char *path, mode_t mode, dev_t rdev);
-int fs_link(struct fs *fs, const char *from, const char *to);
-int fs_symlink(struct fs *fs, const char *target, const char *path);
-ssize_t fs_readlink(struct fs *fs, const char *path, char *buf, size_t len);
-int fs_unlink(struct fs *fs, const char *path, const struct hf_policy *policy);
-int fs_rename(struct fs *fs, const char *from, const char *to, uint32_t flags);
-int fs_stat(struct fs *fs, const char *path, bool follow, struct stat *out);
+/* What a caller names. A relative path starts at inode `ino`; the empty path is that inode itself, also
+ * without names as long as somebody has it open. -ESTALE: there is no such inode any more. */
+struct fs_at {
+    uint64_t ino;
+    const char *path;
+};
+
+int fs_mkdir(struct fs *fs, struct fs_at at, mode_t mode);
+int fs_rmdir(struct fs *fs, struct fs_at at);
+int fs_mknod(struct fs *fs, struct fs_at at, mode_t mode, dev_t rdev);
+int fs_link(struct fs *fs, struct fs_at from, struct fs_at to);
+int fs_symlink(struct fs *fs, const char *target, struct fs_at at);
+ssize_t fs_readlink(struct fs *fs, struct fs_at at, char *buf, size_t len);
+int fs_unlink(struct fs *fs, struct fs_at at, const struct hf_policy *policy);
+int fs_rename(struct fs *fs, struct fs_at from, struct fs_at to, uint32_t flags);
+int fs_stat(struct fs *fs, struct fs_at at, bool follow, struct stat *out);
 int fs_fstat(struct hf_file *file, struct stat *out);
-int fs_chmod(struct fs *fs, const char *path, mode_t mode);
-int fs_chown(struct fs *fs, const char *path, uid_t uid, gid_t gid, bool follow);
-int fs_utimens(struct fs *fs, const char *path, const struct timespec times[2], bool follow);
-int fs_setxattr(struct fs *fs, const char *path, const char *name, const void *value, size_t len,
+int fs_chmod(struct fs *fs, struct fs_at at, mode_t mode);
+int fs_chown(struct fs *fs, struct fs_at at, uid_t uid, gid_t gid, bool follow);
+int fs_utimens(struct fs *fs, struct fs_at at, const struct timespec times[2], bool follow);
+int fs_setxattr(struct fs *fs, struct fs_at at, const char *name, const void *value, size_t len,
                 uint32_t flags);
-ssize_t fs_getxattr(struct fs *fs, const char *path, const char *name, void *value, size_t len);
-ssize_t fs_listxattr(struct fs *fs, const char *path, char *list, size_t len);
-int fs_removexattr(struct fs *fs, const char *path, const char *name);
-int fs_opendir(struct fs *fs, const char *path, struct hf_dir **out);
+ssize_t fs_getxattr(struct fs *fs, struct fs_at at, const char *name, void *value, size_t len);
+ssize_t fs_listxattr(struct fs *fs, struct fs_at at, char *list, size_t len);
+int fs_removexattr(struct fs *fs, struct fs_at at, const char *name);
+int fs_opendir(struct fs *fs, struct fs_at at, struct hf_dir **out);
 int fs_readdir(struct hf_dir *dir, struct hf_dirent *out);
+int fs_seekdir(struct hf_dir *dir, const char *name);
 int fs_closedir(struct hf_dir *dir);
 struct fs *fs_of_dir(const struct hf_dir *dir);
 
-/* ---- files and their content (open.c, io.c, extend.c, fill.c) ---- */
+/* ---- files and their content (open.c, io.c, copy.c, extend.c, fill.c) ---- */
 
-int fs_open(struct fs *fs, const char *path, int flags, mode_t mode, struct hf_file **out);
+int fs_open(struct fs *fs, struct fs_at at, int flags, mode_t mode, struct hf_file **out);
 int fs_close(struct hf_file *file);
 ssize_t fs_read(struct hf_file *file, void *buf, size_t len, uint64_t off);
 ssize_t fs_write(struct hf_file *file, const void *buf, size_t len, uint64_t off);
 ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off);
+ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                      size_t len);
 int fs_fsync(struct hf_file *file);
 int fs_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
 

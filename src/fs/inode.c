@@ -6,6 +6,7 @@
  */
 #include "base/error.h"
 #include "base/futex.h"
+#include "fs/acl.h"
 #include "fs/name.h"
 #include "fs/vnode.h"
 
@@ -46,11 +47,11 @@ static void fill_stat(const struct fs *fs, uint64_t ino, const struct meta_inode
     out->st_ctim = timespec_of(inode->ctime_ns);
 }
 
-int fs_stat(struct fs *fs, const char *path, bool follow, struct stat *out)
+int fs_stat(struct fs *fs, struct fs_at at, bool follow, struct stat *out)
 {
     struct meta_inode inode;
     struct fs_place place;
-    int rc = fs_lookup(fs, path, follow, &place, &inode);
+    int rc = fs_lookup(fs, at, follow, &place, &inode);
 
     if (rc == 0)
         fill_stat(fs, place.ino, &inode, out);
@@ -74,7 +75,7 @@ int fs_fstat(struct hf_file *file, struct stat *out)
     return 0;
 }
 
-ssize_t fs_readlink(struct fs *fs, const char *path, char *buf, size_t len)
+ssize_t fs_readlink(struct fs *fs, struct fs_at at, char *buf, size_t len)
 {
     struct fs_place place;
     struct meta_txn *txn;
@@ -84,9 +85,9 @@ ssize_t fs_readlink(struct fs *fs, const char *path, char *buf, size_t len)
 
     if (rc)
         return rc;
-    rc = fs_walk_to(txn, path, false, &place);
+    rc = fs_walk_to(txn, at, false, &place);
     if (rc == 0 && !S_ISLNK(place.type))
-        rc = hf_fail(EINVAL, "%.200s is no symbolic link", path);
+        rc = hf_fail(EINVAL, "%.200s is no symbolic link", fs_said(at));
     rc = rc ? rc : meta_symlink_get(txn, place.ino, &target, &target_len);
     if (rc == 0) {
         target_len = target_len < len ? target_len : len;
@@ -98,22 +99,27 @@ ssize_t fs_readlink(struct fs *fs, const char *path, char *buf, size_t len)
 
 /* ---- changing ---- */
 
-/* Changes what the path names in one transaction. */
-static int change(struct fs *fs, const char *path, bool follow,
+/* Changes what the path names in one transaction, and its access ACL with the mode. */
+static int change(struct fs *fs, struct fs_at at, bool follow,
                   void (*set)(struct meta_inode *inode, const void *arg), const void *arg)
 {
     struct meta_inode inode;
     struct fs_place place;
     struct fs_txn txn;
-    int rc = fs_begin(fs, &txn);
+    int rc = fs_check_itself(fs, at);
 
+    rc = rc ? rc : fs_begin(fs, &txn);
     if (rc)
         return rc;
-    rc = fs_walk_to(txn.meta, path, follow, &place);
+    rc = fs_walk_to(txn.meta, at, follow, &place);
     rc = rc ? rc : meta_inode_get(txn.meta, place.ino, &inode);
     if (rc == 0) {
+        uint32_t mode = inode.mode;
+
         set(&inode, arg);
         rc = meta_inode_put(txn.meta, place.ino, &inode);
+        if (rc == 0 && inode.mode != mode)
+            rc = fs_acl_chmod(&txn, place.ino, inode.mode);
     }
     if (rc == 0)
         return fs_commit(&txn);
@@ -127,9 +133,9 @@ static void set_mode(struct meta_inode *inode, const void *arg)
     inode->ctime_ns = hf_wall_ns();
 }
 
-int fs_chmod(struct fs *fs, const char *path, mode_t mode)
+int fs_chmod(struct fs *fs, struct fs_at at, mode_t mode)
 {
-    return change(fs, path, true, set_mode, &mode);
+    return change(fs, at, true, set_mode, &mode);
 }
 
 struct owner {
@@ -137,24 +143,26 @@ struct owner {
     gid_t gid;
 };
 
+/* Without S_IXGRP, S_ISGID gives nobody the rights of the group. */
 static void set_owner(struct meta_inode *inode, const void *arg)
 {
+    uint32_t lent = inode->mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID;
     const struct owner *owner = arg;
 
     if (owner->uid != (uid_t)-1)
         inode->uid = owner->uid;
     if (owner->gid != (gid_t)-1)
         inode->gid = owner->gid;
-    if (S_ISREG(inode->mode))
-        inode->mode &= ~(uint32_t)(S_ISUID | S_ISGID);
+    if (!S_ISDIR(inode->mode))
+        inode->mode &= ~lent;
     inode->ctime_ns = hf_wall_ns();
 }
 
-int fs_chown(struct fs *fs, const char *path, uid_t uid, gid_t gid, bool follow)
+int fs_chown(struct fs *fs, struct fs_at at, uid_t uid, gid_t gid, bool follow)
 {
     struct owner owner = {uid, gid};
 
-    return change(fs, path, follow, set_owner, &owner);
+    return change(fs, at, follow, set_owner, &owner);
 }
 
 /* ---- times ---- */
@@ -218,7 +226,7 @@ static int set_vnode_times(struct fs *fs, uint64_t ino, const struct times *time
     return rc;
 }
 
-int fs_utimens(struct fs *fs, const char *path, const struct timespec given[2], bool follow)
+int fs_utimens(struct fs *fs, struct fs_at at, const struct timespec given[2], bool follow)
 {
     struct meta_inode inode;
     struct fs_place place;
@@ -227,13 +235,15 @@ int fs_utimens(struct fs *fs, const char *path, const struct timespec given[2], 
 
     if (rc == 0 && fs->dax.readonly)
         rc = hf_fail(EROFS, "the pool is open for reading only");
-    rc = rc ? rc : fs_lookup(fs, path, follow, &place, &inode);
+    rc = rc ? rc : fs_lookup(fs, at, follow, &place, &inode);
     if (rc)
         return rc;
     if (!times.set[0] && !times.set[1])
         return 0;
     if (!S_ISREG(place.type))
-        return change(fs, path, follow, set_times, &times);
+        return change(fs, at, follow, set_times, &times);
     rc = set_vnode_times(fs, place.ino, &times);
-    return rc == -ENOENT ? fs_not_there(path) : rc;
+    if (rc == -ENOENT)
+        return *at.path ? fs_not_there(at) : fs_stale(at.ino);
+    return rc;
 }

@@ -6,13 +6,13 @@
  */
 #include "base/error.h"
 #include "fs/extend.h"
+#include "fs/io.h"
 
 #include <errno.h>
 #include <string.h>
 
-#define PIECES 64u
-/* A range of so many pages lies in at most PIECES pieces however it begins. */
-#define SAFE_BYTES ((PIECES - 1) * (uint64_t)HF_BLOCK_BYTES)
+/* A range of so many pages lies in at most IO_PIECES pieces however it begins. */
+#define SAFE_BYTES ((IO_PIECES - 1) * (uint64_t)HF_BLOCK_BYTES)
 #define CHUNK_BYTES (FILL_CHUNK_PAGES * (uint64_t)HF_BLOCK_BYTES)
 
 static void copy_out(char *buf, const struct iovec *iov, int count)
@@ -31,20 +31,18 @@ static void copy_in(const struct iovec *iov, int count, const char *buf)
     }
 }
 
-/* Pins as much of [off, off+*len) as has blocks and lies in few pieces; *len becomes that.
- * -ENODATA: the page of `off` is a hole. 0: things have changed, look again. */
-static int pin_some(struct hf_file *file, uint64_t off, uint64_t *len, uint32_t flags,
-                    struct iovec *iov, struct hf_pin *pin, struct meta_extent *hole)
+int fs_pin_some(struct hf_file *file, uint64_t off, uint64_t *len, uint32_t flags,
+                struct iovec *iov, struct hf_pin *pin, struct meta_extent *hole)
 {
-    int count = dax_pin(&file->fs->dax, file->vnode, off, *len, flags, iov, PIECES, pin, hole);
+    int count = dax_pin(&file->fs->dax, file->vnode, off, *len, flags, iov, IO_PIECES, pin, hole);
 
     if (count == -E2BIG && *len > SAFE_BYTES) {
         *len = SAFE_BYTES;
-        count = dax_pin(&file->fs->dax, file->vnode, off, *len, flags, iov, PIECES, pin, hole);
+        count = dax_pin(&file->fs->dax, file->vnode, off, *len, flags, iov, IO_PIECES, pin, hole);
     }
     if (count == -ENODATA && hole->page * HF_BLOCK_BYTES > off) {
         *len = hole->page * HF_BLOCK_BYTES - off;
-        return pin_some(file, off, len, flags, iov, pin, hole);
+        return fs_pin_some(file, off, len, flags, iov, pin, hole);
     }
     return count == -EFAULT ? 0 : count;
 }
@@ -54,7 +52,7 @@ static int pin_some(struct hf_file *file, uint64_t off, uint64_t *len, uint32_t 
 /* 0: end of file. */
 static ssize_t read_some(struct hf_file *file, char *buf, uint64_t len, uint64_t off)
 {
-    struct iovec iov[PIECES];
+    struct iovec iov[IO_PIECES];
     struct meta_extent hole;
     struct hf_pin pin;
 
@@ -66,7 +64,7 @@ static ssize_t read_some(struct hf_file *file, char *buf, uint64_t len, uint64_t
             return 0;
         n = size - off < len ? size - off : len;
         n = n < CHUNK_BYTES ? n : CHUNK_BYTES;
-        count = pin_some(file, off, &n, HF_PIN_READ, iov, &pin, &hole);
+        count = fs_pin_some(file, off, &n, HF_PIN_READ, iov, &pin, &hole);
         if (count > 0) {
             copy_out(buf, iov, count);
             dax_unpin(&pin);
@@ -120,10 +118,10 @@ static ssize_t write_hole(struct hf_file *file, const char *buf, uint64_t len, u
 
 static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
 {
-    struct iovec iov[PIECES];
+    struct iovec iov[IO_PIECES];
     struct meta_extent hole;
     struct hf_pin pin;
-    int count = pin_some(file, off, &len, HF_PIN_WRITE | DAX_PIN_COPY, iov, &pin, &hole);
+    int count = fs_pin_some(file, off, &len, HF_PIN_WRITE | DAX_PIN_COPY, iov, &pin, &hole);
 
     if (count == -ENODATA)
         return write_hole(file, buf, len, off, &hole);
@@ -178,14 +176,12 @@ static ssize_t write_some(struct hf_file *file, const char *buf, uint64_t len, u
     }
 }
 
-ssize_t fs_write(struct hf_file *file, const void *buf, size_t len, uint64_t off)
+ssize_t fs_write_untold(struct hf_file *file, const void *buf, size_t len, uint64_t off)
 {
     struct fs *fs = file->fs;
     size_t done = 0;
     ssize_t n = 0;
 
-    if (file->append)
-        return fs_append(file, buf, len, NULL);
     if (len == 0)
         return 0;
     if (off >= HF_FILE_BYTES_MAX)
@@ -201,6 +197,27 @@ ssize_t fs_write(struct hf_file *file, const void *buf, size_t len, uint64_t off
         done += (size_t)n;
     }
     return done ? (ssize_t)done : n;
+}
+
+void fs_written(struct hf_file *file, uint64_t size, uint64_t off, uint64_t len)
+{
+    uint64_t from = size < off ? size : off;
+
+    dax_changed(&file->fs->dax, file->vnode, from / HF_BLOCK_BYTES,
+                (off + len - 1) / HF_BLOCK_BYTES);
+}
+
+ssize_t fs_write(struct hf_file *file, const void *buf, size_t len, uint64_t off)
+{
+    uint64_t size = hf_load_acquire(&file->vnode->size);
+    ssize_t done;
+
+    if (file->append)
+        return fs_append(file, buf, len, NULL);
+    done = fs_write_untold(file, buf, len, off);
+    if (done > 0)
+        fs_written(file, size, off, (uint64_t)done);
+    return done;
 }
 
 /* ---- fsync, seek ---- */
@@ -226,13 +243,13 @@ static int some_extents(struct fs *fs, uint64_t ino, uint64_t page, struct meta_
 /* Syncing a block that has left the file meanwhile does no harm. */
 static int persist_content(struct fs *fs, uint64_t ino)
 {
-    struct meta_extent extents[PIECES];
+    struct meta_extent extents[IO_PIECES];
     uint64_t page = 0;
     unsigned count;
     int rc;
 
     do {
-        rc = some_extents(fs, ino, page, extents, PIECES, &count);
+        rc = some_extents(fs, ino, page, extents, IO_PIECES, &count);
         for (unsigned i = 0; rc == 0 && i < count; i++) {
             char *at;
 
@@ -240,7 +257,7 @@ static int persist_content(struct fs *fs, uint64_t ino)
             rc = rc ? rc : fs_persist(fs, at, extents[i].count * HF_BLOCK_BYTES);
             page = extents[i].page + extents[i].count;
         }
-    } while (rc == 0 && count == PIECES);
+    } while (rc == 0 && count == IO_PIECES);
     return rc;
 }
 

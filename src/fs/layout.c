@@ -124,9 +124,16 @@ int fs_layout_commit_gone(struct fs_layout *l)
  * them. */
 int fs_layout_close(struct fs_layout *l, int rc)
 {
+    uint64_t old = l->vnode->size, size = l->committed ? l->inode.size : old;
+    uint64_t first = l->change.first * HF_BLOCK_BYTES;
+
     if (l->in_txn)
         fs_abort(&l->txn);
     dax_change_end(&l->change, l->committed);
+    if (size > old && old < first) /* zeros in between, which were not there */
+        first = old;
+    if (l->committed && !l->keep_times && first < (old > size ? old : size))
+        dax_changed(&l->fs->dax, l->vnode, first / HF_BLOCK_BYTES, l->change.last);
     return rc;
 }
 

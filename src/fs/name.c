@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 #include "base/futex.h"
+#include "dax/client.h"
+#include "fs/acl.h"
 
 #include <errno.h>
 #include <string.h>
@@ -14,26 +16,35 @@
 
 /* ---- inodes ---- */
 
-int fs_inode_new(struct fs_txn *txn, mode_t mode, uint64_t *ino, struct meta_inode *inode)
+int fs_inode_new(struct fs_txn *txn, uint64_t dir, mode_t mode, uint64_t *ino,
+                 struct meta_inode *inode)
 {
+    const struct hf_client *client = dax_client.size ? &dax_client : NULL;
     int64_t now = hf_wall_ns();
+    struct meta_inode parent;
     struct meta_super super;
     int rc = meta_super_get(txn->meta, &super);
 
+    rc = rc ? rc : meta_inode_get(txn->meta, dir, &parent);
     if (rc)
         return rc;
     *ino = super.next_ino++;
     super.inodes++;
+    if (S_ISDIR(mode))
+        mode |= parent.mode & S_ISGID;
     *inode = (struct meta_inode){.mode = mode,
-                                 .uid = geteuid(),
-                                 .gid = getegid(),
+                                 .uid = client ? client->uid : geteuid(),
+                                 .gid = parent.mode & S_ISGID ? parent.gid
+                                        : client              ? client->gid
+                                                              : getegid(),
                                  .nlink = 1,
                                  .atime_ns = now,
                                  .mtime_ns = now,
                                  .ctime_ns = now,
                                  .btime_ns = now,
                                  .version = 1};
-    return meta_super_put(txn->meta, &super);
+    rc = meta_super_put(txn->meta, &super);
+    return rc ? rc : fs_acl_inherit(txn, dir, *ino, inode);
 }
 
 int fs_inode_drop(struct fs_txn *txn, uint64_t ino)
@@ -82,15 +93,15 @@ int fs_inode_unlinked(struct fs_txn *txn, uint64_t ino, bool *orphan)
 /* ---- new names ---- */
 
 /* The place for a new name. */
-static int walk_to_new(struct fs_txn *txn, const char *path, bool is_dir, struct fs_place *place)
+static int walk_to_new(struct fs_txn *txn, struct fs_at at, bool is_dir, struct fs_place *place)
 {
-    int rc = fs_walk(txn->meta, path, false, place);
+    int rc = fs_walk(txn->meta, at, false, place);
 
     if (rc)
         return rc;
     if (place->ino)
-        return hf_fail(EEXIST, "%.200s exists", path);
-    return place->slash && !is_dir ? fs_not_there(path) : 0;
+        return hf_fail(EEXIST, "%.200s exists", at.path);
+    return place->slash && !is_dir ? fs_not_there(at) : 0;
 }
 
 static int put_new(struct fs_txn *txn, const struct fs_place *place, uint64_t ino,
@@ -110,14 +121,14 @@ static int finish(struct fs_txn *txn, int rc)
     return rc;
 }
 
-static int make(struct fs_txn *txn, const char *path, mode_t mode, dev_t rdev, const char *target)
+static int make(struct fs_txn *txn, struct fs_at at, mode_t mode, dev_t rdev, const char *target)
 {
     struct meta_inode inode;
     struct fs_place place;
     uint64_t ino;
-    int rc = walk_to_new(txn, path, S_ISDIR(mode), &place);
+    int rc = walk_to_new(txn, at, S_ISDIR(mode), &place);
 
-    rc = rc ? rc : fs_inode_new(txn, mode, &ino, &inode);
+    rc = rc ? rc : fs_inode_new(txn, place.dir, mode, &ino, &inode);
     if (rc)
         return rc;
     inode.rdev = S_ISCHR(mode) || S_ISBLK(mode) ? rdev : 0;
@@ -132,41 +143,43 @@ static int make(struct fs_txn *txn, const char *path, mode_t mode, dev_t rdev, c
     return rc ? rc : put_new(txn, &place, ino, &inode);
 }
 
-static int make_node(struct fs *fs, const char *path, mode_t mode, dev_t rdev, const char *target)
+static int make_node(struct fs *fs, struct fs_at at, mode_t mode, dev_t rdev, const char *target)
 {
     struct fs_txn txn;
     int rc = fs_begin(fs, &txn);
 
-    return rc ? rc : finish(&txn, make(&txn, path, mode, rdev, target));
+    return rc ? rc : finish(&txn, make(&txn, at, mode, rdev, target));
 }
 
-int fs_mkdir(struct fs *fs, const char *path, mode_t mode)
+int fs_mkdir(struct fs *fs, struct fs_at at, mode_t mode)
 {
-    return make_node(fs, path, S_IFDIR | mode, 0, NULL);
+    return make_node(fs, at, S_IFDIR | mode, 0, NULL);
 }
 
-int fs_mknod(struct fs *fs, const char *path, mode_t mode, dev_t rdev)
+int fs_mknod(struct fs *fs, struct fs_at at, mode_t mode, dev_t rdev)
 {
-    return make_node(fs, path, mode, rdev, NULL);
+    return make_node(fs, at, mode, rdev, NULL);
 }
 
-int fs_symlink(struct fs *fs, const char *target, const char *path)
+int fs_symlink(struct fs *fs, const char *target, struct fs_at at)
 {
-    return make_node(fs, path, S_IFLNK | 0777, 0, target);
+    return make_node(fs, at, S_IFLNK | 0777, 0, target);
 }
 
-static int add_link(struct fs_txn *txn, const char *from, const char *to)
+static int add_link(struct fs_txn *txn, struct fs_at from, struct fs_at to)
 {
     struct fs_place old, place;
     struct meta_inode inode;
     int rc = fs_walk_to(txn->meta, from, false, &old);
 
     if (rc == 0 && S_ISDIR(old.type))
-        rc = hf_fail(EPERM, "%.200s is a directory: it has one name", from);
+        rc = hf_fail(EPERM, "%.200s is a directory: it has one name", fs_said(from));
     rc = rc ? rc : walk_to_new(txn, to, false, &place);
     rc = rc ? rc : meta_inode_get(txn->meta, old.ino, &inode);
+    if (rc == 0 && inode.nlink == 0)
+        rc = hf_fail(ENOENT, "%.200s has lost its last name", fs_said(from));
     if (rc == 0 && inode.nlink == UINT32_MAX)
-        rc = hf_fail(EMLINK, "%.200s has too many names", from);
+        rc = hf_fail(EMLINK, "%.200s has too many names", fs_said(from));
     if (rc)
         return rc;
     inode.nlink++;
@@ -174,7 +187,7 @@ static int add_link(struct fs_txn *txn, const char *from, const char *to)
     return put_new(txn, &place, old.ino, &inode);
 }
 
-int fs_link(struct fs *fs, const char *from, const char *to)
+int fs_link(struct fs *fs, struct fs_at from, struct fs_at to)
 {
     struct fs_txn txn;
     int rc = fs_begin(fs, &txn);
@@ -203,21 +216,21 @@ static int may_remove_dir(struct fs_txn *txn, const struct fs_place *place, cons
     return rc == -ENOENT ? 0 : rc;
 }
 
-static int remove_dir(struct fs_txn *txn, const char *path)
+static int remove_dir(struct fs_txn *txn, struct fs_at at)
 {
     struct fs_place place;
-    int rc = fs_walk_to(txn->meta, path, false, &place);
+    int rc = fs_walk_to(txn->meta, at, false, &place);
 
-    rc = rc ? rc : may_remove_dir(txn, &place, path);
+    rc = rc ? rc : may_remove_dir(txn, &place, at.path);
     rc = rc ? rc : meta_dirent_del(txn->meta, place.dir, place.name);
     rc = rc ? rc : fs_inode_drop(txn, place.ino);
     return rc ? rc : fs_dir_changed(txn, place.dir, -1);
 }
 
-int fs_rmdir(struct fs *fs, const char *path)
+int fs_rmdir(struct fs *fs, struct fs_at at)
 {
     struct fs_txn txn;
     int rc = fs_begin(fs, &txn);
 
-    return rc ? rc : finish(&txn, remove_dir(&txn, path));
+    return rc ? rc : finish(&txn, remove_dir(&txn, at));
 }

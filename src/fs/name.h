@@ -5,7 +5,7 @@
 
 #include "fs/txn.h"
 
-enum fs_last { LAST_NAME, LAST_ROOT, LAST_DOT, LAST_DOTDOT };
+enum fs_last { LAST_NAME, LAST_ROOT, LAST_DOT, LAST_DOTDOT, LAST_ITSELF };
 
 /* Where a path leads. */
 struct fs_place {
@@ -18,18 +18,23 @@ struct fs_place {
 };
 
 /* Follows the path through what the transaction sees; the last component too if `follow` and it is
- * a symbolic link. A missing last component is no error: place->ino is 0. -ENOENT, -ENOTDIR,
+ * a symbolic link, which the inode of an empty path is never asked for. A missing last component is no error: place->ino is 0. -ENOENT, -ENOTDIR,
  * -ELOOP, -ENAMETOOLONG for the others. */
-int fs_walk(struct meta_txn *txn, const char *path, bool follow, struct fs_place *place);
+int fs_walk(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_place *place);
 /* The same, but what the path names must exist. */
-int fs_walk_to(struct meta_txn *txn, const char *path, bool follow, struct fs_place *place);
+int fs_walk_to(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_place *place);
 /* fs_walk_to() in a snapshot of its own, with the inode (size and times as a file in use has
  * them). */
-int fs_lookup(struct fs *fs, const char *path, bool follow, struct fs_place *place,
+int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *place,
               struct meta_inode *inode);
+/* Before a transaction that does not ask: -ESTALE if the path is empty and the inode, without names, only waits
+ * to be deleted. */
+int fs_check_itself(struct fs *fs, struct fs_at at);
 
-/* A new inode, owned by the effective user: fills in number and times. The caller puts it. */
-int fs_inode_new(struct fs_txn *txn, mode_t mode, uint64_t *ino, struct meta_inode *inode);
+/* A new inode for a name in `dir`, owned by whom this thread acts for: fills in number, mode and times, and
+ * gives it the ACLs that it inherits. The caller puts it. */
+int fs_inode_new(struct fs_txn *txn, uint64_t dir, mode_t mode, uint64_t *ino,
+                 struct meta_inode *inode);
 /* Removes an inode with all its records. */
 int fs_inode_drop(struct fs_txn *txn, uint64_t ino);
 
@@ -40,6 +45,12 @@ int fs_dir_changed(struct fs_txn *txn, uint64_t dir, int links);
  * closed; anything else without names is gone at once. */
 int fs_inode_unlinked(struct fs_txn *txn, uint64_t ino, bool *orphan);
 
-int fs_not_there(const char *path);
+int fs_not_there(struct fs_at at);
+int fs_stale(uint64_t ino);
+/* For sentences. */
+static inline const char *fs_said(struct fs_at at)
+{
+    return *at.path ? at.path : "the inode";
+}
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * Owns opening files, with O_CREAT and O_TRUNC. What the path names can change between the look and
  * the opening of its vnode; then fs_vnode_open() says that the inode is gone, and the path is
- * looked up again.
+ * looked up again; a path that was empty had only that inode.
  */
 #include "base/error.h"
 #include "fs/name.h"
@@ -14,7 +14,7 @@
 
 struct opening {
     struct fs *fs;
-    const char *path;
+    struct fs_at at;
     int flags;
     mode_t mode;
 };
@@ -27,13 +27,13 @@ static bool follows(const struct opening *o)
 static int check_found(const struct opening *o, const struct fs_place *place)
 {
     if ((o->flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
-        return hf_fail(EEXIST, "%.200s exists", o->path);
+        return hf_fail(EEXIST, "%.200s exists", fs_said(o->at));
     if (S_ISDIR(place->type))
-        return hf_fail(EISDIR, "%.200s is a directory", o->path);
+        return hf_fail(EISDIR, "%.200s is a directory", fs_said(o->at));
     if (S_ISLNK(place->type))
-        return hf_fail(ELOOP, "%.200s is a symbolic link", o->path);
+        return hf_fail(ELOOP, "%.200s is a symbolic link", fs_said(o->at));
     if (!S_ISREG(place->type))
-        return hf_fail(ENXIO, "%.200s is no regular file", o->path);
+        return hf_fail(ENXIO, "%.200s is no regular file", fs_said(o->at));
     return 0;
 }
 
@@ -41,7 +41,7 @@ static int put_file(struct fs_txn *txn, const struct opening *o, const struct fs
                     uint64_t *ino)
 {
     struct meta_inode inode;
-    int rc = fs_inode_new(txn, S_IFREG | o->mode, ino, &inode);
+    int rc = fs_inode_new(txn, place->dir, S_IFREG | o->mode, ino, &inode);
 
     rc = rc ? rc : meta_inode_put(txn->meta, *ino, &inode);
     rc = rc ? rc : meta_dirent_put(txn->meta, place->dir, place->name, *ino, S_IFREG);
@@ -57,9 +57,9 @@ static int create(const struct opening *o, uint64_t *ino)
 
     if (rc)
         return rc;
-    rc = fs_walk(txn.meta, o->path, follows(o), &place);
+    rc = fs_walk(txn.meta, o->at, follows(o), &place);
     if (rc == 0 && !place.ino && place.slash)
-        rc = hf_fail(EISDIR, "%.200s ends in a slash", o->path);
+        rc = hf_fail(EISDIR, "%.200s ends in a slash", o->at.path);
     if (rc == 0 && place.ino) {
         rc = check_found(o, &place);
         *ino = place.ino;
@@ -82,7 +82,7 @@ static int check_inode(struct meta_txn *txn, const struct opening *o, const stru
 
     if (rc == -ENOENT)
         return hf_fail(EUCLEAN, "%.200s names inode %llu, which is not there: run holdfast fsck",
-                       o->path, (unsigned long long)place->ino);
+                       o->at.path, (unsigned long long)place->ino);
     return rc;
 }
 
@@ -94,13 +94,13 @@ static int find(const struct opening *o, uint64_t *ino)
 
     if (rc)
         return rc;
-    rc = fs_walk(txn, o->path, follows(o), &place);
+    rc = fs_walk(txn, o->at, follows(o), &place);
     rc = rc ? rc : check_inode(txn, o, &place);
     meta_end_read(txn);
     if (rc)
         return rc;
     if (!place.ino)
-        return o->flags & O_CREAT ? create(o, ino) : fs_not_there(o->path);
+        return o->flags & O_CREAT ? create(o, ino) : fs_not_there(o->at);
     *ino = place.ino;
     return check_found(o, &place);
 }
@@ -115,28 +115,28 @@ static int find_vnode(const struct opening *o, struct shm_vnode **vnode)
         if (rc)
             return rc;
         rc = fs_vnode_open(o->fs, ino, vnode);
-    } while (rc == -ENOENT);
-    return rc;
+    } while (rc == -ENOENT && *o->at.path);
+    return rc == -ENOENT ? fs_stale(o->at.ino) : rc;
 }
 
-static int check_mode(const struct fs *fs, const char *path, int flags)
+static int check_mode(const struct fs *fs, struct fs_at at, int flags)
 {
     int access = flags & O_ACCMODE;
 
     if (access == O_ACCMODE)
-        return hf_fail(EINVAL, "%.200s: no such access mode", path);
+        return hf_fail(EINVAL, "%.200s: no such access mode", fs_said(at));
     if (flags & O_TRUNC && access == O_RDONLY)
-        return hf_fail(EINVAL, "%.200s: O_TRUNC needs write access", path);
+        return hf_fail(EINVAL, "%.200s: O_TRUNC needs write access", fs_said(at));
     if (fs->dax.readonly && access != O_RDONLY)
-        return hf_fail(EROFS, "%.200s: the pool is open for reading only", path);
+        return hf_fail(EROFS, "%.200s: the pool is open for reading only", fs_said(at));
     return 0;
 }
 
-int fs_open(struct fs *fs, const char *path, int flags, mode_t mode, struct hf_file **out)
+int fs_open(struct fs *fs, struct fs_at at, int flags, mode_t mode, struct hf_file **out)
 {
-    struct opening opening = {fs, path, flags, mode};
+    struct opening opening = {fs, at, flags, mode};
     struct hf_file *file;
-    int rc = check_mode(fs, path, flags);
+    int rc = check_mode(fs, at, flags);
 
     if (rc)
         return rc;
@@ -158,6 +158,7 @@ int fs_open(struct fs *fs, const char *path, int flags, mode_t mode, struct hf_f
     file->readable = (flags & O_ACCMODE) != O_WRONLY;
     file->writable = (flags & O_ACCMODE) != O_RDONLY;
     file->append = flags & O_APPEND;
+    file->watches = false;
     file->pin_refused = ~(uint32_t)(FS_PIN_FLAGS | FS_PIN_READS);
     file->pin_refused |= (file->readable ? 0 : FS_PIN_READS) | (file->writable ? 0 : HF_PIN_WRITE);
     hf_add_relaxed(&fs->handles, 1); /* relaxed: a count */
@@ -169,6 +170,8 @@ int fs_close(struct hf_file *file)
 {
     struct fs *fs = file->fs;
 
+    if (file->watches)
+        dax_watch(&fs->dax, file->vnode, &file->watches, false);
     fs_vnode_close(fs, file->vnode);
     if (hf_load_acquire(&fs->dax.shm->run->collect))
         fs_collect(fs);

@@ -76,7 +76,6 @@ void fs_orphan_made(struct fs *fs, uint64_t ino)
 
     if (fs_vnode_open_orphan(fs, ino, &vnode))
         return;
-    hf_store_release(&vnode->orphan, 1u);
     fs_vnode_close(fs, vnode);
 }
 

@@ -7,6 +7,7 @@
  */
 #include "base/error.h"
 #include "base/fork.h"
+#include "dax/client.h"
 #include "fs/attach.h"
 #include "sync/engine.h"
 
@@ -22,8 +23,14 @@ static void in_child(void)
 {
     registry = NULL;
     registry_mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    dax_client_in_child();
     dax_recall_in_child();
     shm_in_child();
+}
+
+void fs_watch_forks(void)
+{
+    hf_fork_watch(in_child);
 }
 
 static struct hf_pool *find(const struct stat *st)
@@ -83,7 +90,7 @@ int fs_pool_open(const char *path, uint32_t flags, const char *engine, struct hf
         return hf_fail_errno(errno, "%s", path);
     if (engine && !sync_engine_find(engine))
         return hf_fail(EOPNOTSUPP, "engine %.23s is not in this Holdfast", engine);
-    hf_fork_watch(in_child);
+    fs_watch_forks();
     pthread_mutex_lock(&registry_mutex);
     pool = find(&st);
     if (!pool) {
@@ -104,7 +111,7 @@ int fs_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool
 
     if (!pool)
         return hf_fail(ENOMEM, "out of memory");
-    hf_fork_watch(in_child);
+    fs_watch_forks();
     rc = fs_attach_anonymous(&pool->fs, options);
     if (rc) {
         free(pool);

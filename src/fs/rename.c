@@ -13,7 +13,7 @@
 
 struct renaming {
     struct fs_txn txn;
-    const char *from_path, *to_path;
+    struct fs_at from_at, to_at;
     struct fs_place from, to;
     uint64_t orphan; /* inode that lost its last name; 0: none */
 };
@@ -52,7 +52,8 @@ static int check_loop(struct renaming *r, const struct fs_place *what, const str
 
     if (rc != 1)
         return rc;
-    return hf_fail(EINVAL, "%.200s cannot go into itself, to %.200s", r->from_path, r->to_path);
+    return hf_fail(EINVAL, "%.200s cannot go into itself, to %.200s", r->from_at.path,
+                   r->to_at.path);
 }
 
 static int check_replaced(struct renaming *r)
@@ -61,32 +62,32 @@ static int check_replaced(struct renaming *r)
     int rc;
 
     if (S_ISDIR(r->from.type) && !S_ISDIR(r->to.type))
-        return hf_fail(ENOTDIR, "%.200s is no directory", r->to_path);
+        return hf_fail(ENOTDIR, "%.200s is no directory", r->to_at.path);
     if (!S_ISDIR(r->from.type) && S_ISDIR(r->to.type))
-        return hf_fail(EISDIR, "%.200s is a directory", r->to_path);
+        return hf_fail(EISDIR, "%.200s is a directory", r->to_at.path);
     if (!S_ISDIR(r->to.type))
         return 0;
     rc = meta_dirent_next(r->txn.meta, r->to.ino, "", &entry);
     if (rc == 0)
-        return hf_fail(ENOTEMPTY, "%.200s is not empty", r->to_path);
+        return hf_fail(ENOTEMPTY, "%.200s is not empty", r->to_at.path);
     return rc == -ENOENT ? 0 : rc;
 }
 
 static int find(struct renaming *r, uint32_t flags)
 {
-    int rc = fs_walk_to(r->txn.meta, r->from_path, false, &r->from);
+    int rc = fs_walk_to(r->txn.meta, r->from_at, false, &r->from);
 
-    rc = rc ? rc : fs_walk(r->txn.meta, r->to_path, false, &r->to);
+    rc = rc ? rc : fs_walk(r->txn.meta, r->to_at, false, &r->to);
     if (rc == 0 && r->to.ino && flags & HF_RENAME_NOREPLACE)
-        return hf_fail(EEXIST, "%.200s exists", r->to_path);
-    rc = rc ? rc : check_end(&r->from, r->from_path);
-    rc = rc ? rc : check_end(&r->to, r->to_path);
+        return hf_fail(EEXIST, "%.200s exists", r->to_at.path);
+    rc = rc ? rc : check_end(&r->from, r->from_at.path);
+    rc = rc ? rc : check_end(&r->to, r->to_at.path);
     if (rc)
         return rc;
     if (!r->to.ino && flags & HF_RENAME_EXCHANGE)
-        return fs_not_there(r->to_path);
+        return fs_not_there(r->to_at);
     if (r->to.slash && !r->to.ino && !S_ISDIR(r->from.type))
-        return hf_fail(ENOTDIR, "%.200s is no directory", r->from_path);
+        return hf_fail(ENOTDIR, "%.200s is no directory", r->from_at.path);
     return 0;
 }
 
@@ -157,9 +158,9 @@ static int exchange(struct renaming *r)
     return rc ? rc : dirs_changed(r, -links, links);
 }
 
-int fs_rename(struct fs *fs, const char *from, const char *to, uint32_t flags)
+int fs_rename(struct fs *fs, struct fs_at from, struct fs_at to, uint32_t flags)
 {
-    struct renaming r = {.from_path = from, .to_path = to};
+    struct renaming r = {.from_at = from, .to_at = to};
     int rc = fs_begin(fs, &r.txn);
 
     if (rc)

@@ -18,6 +18,7 @@ static uint64_t pages_up(uint64_t bytes)
 static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 {
     bool tail = hf_load_acquire(&vnode->size) % HF_BLOCK_BYTES != 0;
+    uint64_t old;
     int passed = 0, rc;
 
     if (fs->dax.readonly)
@@ -29,12 +30,15 @@ static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
     } else {
         dax_lock_any(&fs->dax, vnode); /* no page changes: nobody's gate is in the way */
     }
-    if (size < vnode->size || (!tail && vnode->size % HF_BLOCK_BYTES))
-        rc = -EAGAIN; /* it has changed meanwhile */
+    old = vnode->size;
+    if (size < old || (!tail && old % HF_BLOCK_BYTES))
+        rc = -ESTALE; /* it has changed meanwhile */
     else
         rc = fs_grow_file(fs, vnode, size);
     vnode->passed += passed ? 1 : 0;
     dax_unlock(&fs->dax, vnode);
+    if (rc == 0 && size > old)
+        dax_changed(&fs->dax, vnode, old / HF_BLOCK_BYTES, (size - 1) / HF_BLOCK_BYTES);
     return rc == 0 && fs->durable ? fs_vnode_sync(fs, vnode) : rc;
 }
 
@@ -75,7 +79,7 @@ static int truncate_down(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
     if (rc)
         return rc;
     if (size > vnode->size || (same && size != vnode->size))
-        return fs_layout_close(&l, -EAGAIN); /* it has changed meanwhile */
+        return fs_layout_close(&l, -ESTALE); /* it has changed meanwhile */
     copy.count = 0;
     rc = keep_last_page(&l, size, &copy);
     rc = rc ? rc : cut(&l, size, &copy);
@@ -97,6 +101,6 @@ int fs_truncate(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
             rc = truncate_up(fs, vnode, size);
         else
             rc = truncate_down(fs, vnode, size, policy);
-    } while (rc == -EAGAIN);
+    } while (rc == -ESTALE);
     return rc;
 }

@@ -13,12 +13,14 @@
 
 #include <errno.h>
 
-/* Inside a transaction: the path still names this inode. -ESTALE: look again. */
-static int walk_to_same(struct fs_txn *txn, const char *path, uint64_t ino, struct fs_place *place)
-{
-    int rc = fs_walk_to(txn->meta, path, false, place);
+#define LOOK_AGAIN (-ERESTART) /* something has changed since we looked; stays in this file */
 
-    return rc == 0 && place->ino != ino ? -ESTALE : rc;
+/* Inside a transaction: the path still names this inode. */
+static int walk_to_same(struct fs_txn *txn, struct fs_at at, uint64_t ino, struct fs_place *place)
+{
+    int rc = fs_walk_to(txn->meta, at, false, place);
+
+    return rc == 0 && place->ino != ino ? LOOK_AGAIN : rc;
 }
 
 static int drop_name(struct fs_txn *txn, const struct fs_place *place)
@@ -29,7 +31,7 @@ static int drop_name(struct fs_txn *txn, const struct fs_place *place)
 }
 
 /* Takes the name away and leaves the content to the last close. */
-static int unlink_name(struct fs *fs, const char *path, uint64_t ino, bool may_orphan)
+static int unlink_name(struct fs *fs, struct fs_at at, uint64_t ino, bool may_orphan)
 {
     struct fs_place place;
     struct fs_txn txn;
@@ -38,11 +40,11 @@ static int unlink_name(struct fs *fs, const char *path, uint64_t ino, bool may_o
 
     if (rc)
         return rc;
-    rc = walk_to_same(&txn, path, ino, &place);
+    rc = walk_to_same(&txn, at, ino, &place);
     rc = rc ? rc : drop_name(&txn, &place);
     rc = rc ? rc : fs_inode_unlinked(&txn, ino, &orphan);
     if (rc == 0 && orphan && !may_orphan)
-        rc = -ESTALE; /* it had another name when we looked */
+        rc = LOOK_AGAIN; /* it had another name when we looked */
     if (rc) {
         fs_abort(&txn);
         return rc;
@@ -53,14 +55,14 @@ static int unlink_name(struct fs *fs, const char *path, uint64_t ino, bool may_o
     return rc;
 }
 
-static int delete_with_name(struct fs_layout *l, const char *path, uint64_t ino)
+static int delete_with_name(struct fs_layout *l, struct fs_at at, uint64_t ino)
 {
     struct fs_place place;
     int rc = fs_layout_begin(l);
 
-    rc = rc ? rc : walk_to_same(&l->txn, path, ino, &place);
+    rc = rc ? rc : walk_to_same(&l->txn, at, ino, &place);
     if (rc == 0 && l->inode.nlink != 1)
-        rc = -ESTALE;
+        rc = LOOK_AGAIN;
     rc = rc ? rc : fs_layout_remove(l, 0, UINT64_MAX);
     rc = rc ? rc : drop_name(&l->txn, &place);
     rc = rc ? rc : fs_inode_drop(&l->txn, ino);
@@ -68,7 +70,7 @@ static int delete_with_name(struct fs_layout *l, const char *path, uint64_t ino)
 }
 
 /* -EBUSY with *open: somebody has it open. */
-static int try_delete(struct fs *fs, struct shm_vnode *vnode, const char *path,
+static int try_delete(struct fs *fs, struct shm_vnode *vnode, struct fs_at at,
                       const struct hf_policy *policy, bool *open)
 {
     uint64_t ino = vnode->ino;
@@ -82,26 +84,25 @@ static int try_delete(struct fs *fs, struct shm_vnode *vnode, const char *path,
     if (rc)
         return rc;
     *open = !fs_vnode_only_mine(fs, vnode);
-    rc = *open ? -EBUSY : delete_with_name(&l, path, ino);
+    rc = *open ? -EBUSY : delete_with_name(&l, at, ino);
     return fs_layout_close(&l, rc);
 }
 
-static int unlink_last(struct fs *fs, const char *path, uint64_t ino,
-                       const struct hf_policy *policy)
+static int unlink_last(struct fs *fs, struct fs_at at, uint64_t ino, const struct hf_policy *policy)
 {
     struct shm_vnode *vnode;
     bool open;
     int rc = fs_vnode_open(fs, ino, &vnode);
 
     if (rc)
-        return rc == -ENOENT ? -ESTALE : rc;
-    rc = try_delete(fs, vnode, path, policy, &open);
+        return rc == -ENOENT ? LOOK_AGAIN : rc;
+    rc = try_delete(fs, vnode, at, policy, &open);
     if (open) {
         fs_reap(fs); /* a dead process has nothing open */
-        rc = try_delete(fs, vnode, path, policy, &open);
+        rc = try_delete(fs, vnode, at, policy, &open);
     }
     if (open)
-        rc = unlink_name(fs, path, ino, true);
+        rc = unlink_name(fs, at, ino, true);
     if (rc == 0 && !open && shm_vnode_put(fs->dax.shm, vnode))
         dax_forget(&fs->dax, vnode);
     else if (rc || open)
@@ -109,29 +110,29 @@ static int unlink_last(struct fs *fs, const char *path, uint64_t ino,
     return rc;
 }
 
-static int unlink_once(struct fs *fs, const char *path, const struct hf_policy *policy)
+static int unlink_once(struct fs *fs, struct fs_at at, const struct hf_policy *policy)
 {
     struct meta_inode inode;
     struct fs_place place;
-    int rc = fs_lookup(fs, path, false, &place, &inode);
+    int rc = fs_lookup(fs, at, false, &place, &inode);
 
     if (rc)
         return rc;
     if (S_ISDIR(place.type))
-        return hf_fail(EISDIR, "%.200s is a directory (hf_rmdir)", path);
+        return hf_fail(EISDIR, "%.200s is a directory (hf_rmdir)", at.path);
     if (S_ISREG(place.type) && inode.nlink <= 1)
-        return unlink_last(fs, path, place.ino, policy);
-    return unlink_name(fs, path, place.ino, false);
+        return unlink_last(fs, at, place.ino, policy);
+    return unlink_name(fs, at, place.ino, false);
 }
 
-int fs_unlink(struct fs *fs, const char *path, const struct hf_policy *policy)
+int fs_unlink(struct fs *fs, struct fs_at at, const struct hf_policy *policy)
 {
     int rc;
 
     if (fs->dax.readonly)
         return hf_fail(EROFS, "the pool is open for reading only");
     do
-        rc = unlink_once(fs, path, policy);
-    while (rc == -ESTALE);
+        rc = unlink_once(fs, at, policy);
+    while (rc == LOOK_AGAIN);
     return rc;
 }

@@ -12,6 +12,11 @@
  * afterwards, under the layout mutex; a deleter looks at the marks under the layout mutex and
  * commits before it lets go. So either the deleter sees the opener, or the opener sees that the
  * inode is gone.
+ *
+ * A file without names can be opened by its number while somebody has it open. Its deletion may have to wait
+ * after the last close; so that nobody comes between, `orphan` says SHM_ORPHAN_CLOSED from when somebody was, under
+ * the layout mutex, the only one that had marked it. Two that come while a deleter looks at it see each other's
+ * marks and may stay: they came before the last close was over.
  */
 #include "fs/vnode.h"
 
@@ -55,7 +60,16 @@ static int read_inode(struct fs *fs, uint64_t ino, struct meta_inode *inode)
     return rc;
 }
 
-static int load(struct fs *fs, struct shm_vnode *vnode, bool orphans)
+/* Under the layout mutex, of an inode without names. */
+static void note_orphan(const struct fs *fs, struct shm_vnode *vnode)
+{
+    if (fs_vnode_only_mine(fs, vnode))
+        hf_store_release(&vnode->orphan, (uint32_t)SHM_ORPHAN_CLOSED);
+    else if (!hf_load_acquire(&vnode->orphan))
+        hf_store_release(&vnode->orphan, (uint32_t)SHM_ORPHAN_OPEN);
+}
+
+static int load(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
 {
     struct meta_inode inode;
     int rc;
@@ -69,11 +83,15 @@ static int load(struct fs *fs, struct shm_vnode *vnode, bool orphans)
     if (rc == 0 && vnode->state == SHM_VNODE_NEW) {
         store_times(vnode, &inode);
         hf_store_release(&vnode->size, inode.size);
-        hf_store_release(&vnode->orphan, (uint32_t)(inode.nlink == 0));
         hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_READY);
     }
+    if (rc == 0 && inode.nlink == 0) {
+        note_orphan(fs, vnode);
+        if (hf_load_acquire(&vnode->orphan) == SHM_ORPHAN_CLOSED && !to_delete)
+            rc = -ENOENT;
+    }
     dax_unlock(&fs->dax, vnode);
-    return rc == 0 && inode.nlink == 0 && !orphans ? -ENOENT : rc;
+    return rc;
 }
 
 static void close_vnode(struct fs *fs, struct shm_vnode *vnode)
@@ -111,14 +129,14 @@ static int get(struct fs *fs, uint64_t ino, struct shm_vnode **out)
     return shm_vnode_get(fs->dax.shm, ino, out);
 }
 
-static int open_vnode(struct fs *fs, uint64_t ino, bool orphans, struct shm_vnode **out)
+static int open_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
 {
     struct shm_vnode *vnode;
     int rc = get(fs, ino, &vnode);
 
     if (rc)
         return rc;
-    rc = load(fs, vnode, orphans);
+    rc = load(fs, vnode, to_delete);
     if (rc == 0)
         *out = vnode;
     else
@@ -149,6 +167,15 @@ bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode)
             return false;
     }
     return hf_load_acquire(&shm->local_opens[index]) == 1;
+}
+
+bool fs_vnode_in_use(const struct fs *fs, uint64_t ino)
+{
+    const struct shm_vnode *vnode = shm_vnode_find(fs->dax.shm, ino);
+
+    return vnode && shm_vnode_is_open(fs->dax.shm, vnode) &&
+           hf_load_acquire(&vnode->orphan) != SHM_ORPHAN_CLOSED &&
+           hf_load_acquire(&vnode->ino) == ino;
 }
 
 /* ---- transactions ---- */

@@ -6,9 +6,9 @@
 #include "fs/txn.h"
 
 /* The vnode of a regular file, with size and times loaded. Called with no lock held. -ENOENT: the
- * inode is gone, or has no names left; -ENFILE. */
+ * inode is gone, or has no names left and nobody else has it open; -ENFILE. */
 int fs_vnode_open(struct fs *fs, uint64_t ino, struct shm_vnode **out);
-/* The same for a file that has no names and may be deleted. */
+/* The same for who deletes what has no names. */
 int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out);
 /* Records size and times if LMDB lags behind; deletes the file if it has no names and this was the
  * last process that had it open. Called with no lock held. */
@@ -16,6 +16,9 @@ void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode);
 /* True when nobody but this one opening of this process has the file open. Under the layout mutex:
  * who opens it later finds what was done meanwhile. */
 bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode);
+
+/* Somebody has the inode, which has no names, open. */
+bool fs_vnode_in_use(const struct fs *fs, uint64_t ino);
 
 /* Under the layout mutex: begins a transaction and reads the inode, with what the vnode knows
  * better. */

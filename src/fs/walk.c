@@ -17,7 +17,7 @@
 
 struct walk {
     struct meta_txn *txn;
-    const char *path; /* as it was given */
+    struct fs_at at; /* as it was given */
     bool follow;
     unsigned links;
     uint64_t dir;
@@ -25,9 +25,14 @@ struct walk {
     char text[2 * (HF_SYMLINK_MAX + 1)];
 };
 
-int fs_not_there(const char *path)
+int fs_not_there(struct fs_at at)
 {
-    return hf_fail(ENOENT, "%.200s: there is no such file or directory", path);
+    return hf_fail(ENOENT, "%.200s: there is no such file or directory", fs_said(at));
+}
+
+int fs_stale(uint64_t ino)
+{
+    return hf_fail(ESTALE, "inode %llu is gone", (unsigned long long)ino);
 }
 
 static int too_long(const char *path)
@@ -48,7 +53,7 @@ static int next_name(struct walk *w, struct fs_place *place)
     size_t len = strcspn(w->rest, "/");
 
     if (len > HF_NAME_MAX)
-        return too_long(w->path);
+        return too_long(w->at.path);
     memcpy(place->name, w->rest, len);
     place->name[len] = 0;
     w->rest += len;
@@ -66,7 +71,7 @@ static int enter_link(struct walk *w, const struct fs_place *place)
     int rc, used;
 
     if (++w->links > LINKS_MAX)
-        return hf_fail(ELOOP, "%.200s: more than %u symbolic links", w->path, LINKS_MAX);
+        return hf_fail(ELOOP, "%.200s: more than %u symbolic links", w->at.path, LINKS_MAX);
     rc = meta_symlink_get(w->txn, place->ino, &target, &len);
     if (rc)
         return rc == -ENOENT ? hf_fail(EUCLEAN, "inode %llu is a symbolic link without a target",
@@ -75,7 +80,7 @@ static int enter_link(struct walk *w, const struct fs_place *place)
     used =
         snprintf(text, sizeof text, "%.*s%s%s", (int)len, target, place->slash ? "/" : "", w->rest);
     if ((size_t)used >= sizeof text)
-        return too_long(w->path);
+        return too_long(w->at.path);
     memcpy(w->text, text, (size_t)used + 1);
     w->rest = w->text;
     if (*w->rest == '/')
@@ -115,7 +120,7 @@ static int step_down(struct walk *w, struct fs_place *place)
     place->dir = w->dir;
     place->ino = 0;
     if (rc == -ENOENT)
-        return is_last ? 0 : fs_not_there(w->path);
+        return is_last ? 0 : fs_not_there(w->at);
     if (rc)
         return rc;
     place->ino = entry.ino;
@@ -127,7 +132,7 @@ static int step_down(struct walk *w, struct fs_place *place)
     if (is_last && !(place->slash && !S_ISDIR(entry.type)))
         return 0;
     if (!S_ISDIR(entry.type))
-        return hf_fail(ENOTDIR, "%.200s: %.100s is no directory", w->path, place->name);
+        return hf_fail(ENOTDIR, "%.200s: %.100s is no directory", w->at.path, place->name);
     w->dir = entry.ino;
     return 1;
 }
@@ -151,39 +156,69 @@ static int step(struct walk *w, struct fs_place *place)
     return ends_in(w, place->name[1] ? LAST_DOTDOT : LAST_DOT, place);
 }
 
-int fs_walk(struct meta_txn *txn, const char *path, bool follow, struct fs_place *place)
+static int type_of(struct meta_txn *txn, uint64_t ino, uint32_t *type)
 {
-    size_t len = strlen(path);
+    struct meta_inode inode;
+    int rc = meta_inode_get(txn, ino, &inode);
+
+    if (rc == 0)
+        *type = inode.mode & S_IFMT;
+    return rc == -ENOENT ? fs_stale(ino) : rc;
+}
+
+/* The directory that the path starts in. */
+static int find_start(struct walk *w)
+{
+    uint32_t type = S_IFDIR;
+    int rc = 0;
+
+    w->dir = *w->at.path == '/' ? META_ROOT_INO : w->at.ino;
+    if (w->dir != META_ROOT_INO)
+        rc = type_of(w->txn, w->dir, &type);
+    if (rc == 0 && !S_ISDIR(type))
+        rc = hf_fail(ENOTDIR, "%.200s starts at inode %llu, which is no directory", w->at.path,
+                     (unsigned long long)w->dir);
+    return rc;
+}
+
+int fs_walk(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_place *place)
+{
+    size_t len = strlen(at.path);
     struct walk w;
     int rc;
 
     memset(place, 0, offsetof(struct fs_place, name) + 1);
-    if (len == 0)
-        return hf_fail(ENOENT, "the path is empty");
+    if (len == 0) {
+        place->last = LAST_ITSELF;
+        place->ino = at.ino;
+        return type_of(txn, at.ino, &place->type);
+    }
     if (len > HF_SYMLINK_MAX)
-        return too_long(path);
+        return too_long(at.path);
     w.txn = txn;
-    w.path = path;
+    w.at = at;
     w.follow = follow;
     w.links = 0;
-    w.dir = META_ROOT_INO;
     w.rest = w.text;
-    memcpy(w.text, path, len + 1);
+    memcpy(w.text, at.path, len + 1);
     skip_slashes(&w);
+    rc = find_start(&w);
+    if (rc)
+        return rc;
     do
         rc = step(&w, place);
     while (rc == 1);
     return rc;
 }
 
-int fs_walk_to(struct meta_txn *txn, const char *path, bool follow, struct fs_place *place)
+int fs_walk_to(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_place *place)
 {
-    int rc = fs_walk(txn, path, follow, place);
+    int rc = fs_walk(txn, at, follow, place);
 
-    return rc == 0 && place->ino == 0 ? fs_not_there(path) : rc;
+    return rc == 0 && place->ino == 0 ? fs_not_there(at) : rc;
 }
 
-int fs_lookup(struct fs *fs, const char *path, bool follow, struct fs_place *place,
+int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *place,
               struct meta_inode *inode)
 {
     struct meta_txn *txn;
@@ -191,14 +226,24 @@ int fs_lookup(struct fs *fs, const char *path, bool follow, struct fs_place *pla
 
     if (rc)
         return rc;
-    rc = fs_walk_to(txn, path, follow, place);
+    rc = fs_walk_to(txn, at, follow, place);
     if (rc == 0)
         rc = meta_inode_get(txn, place->ino, inode);
     meta_end_read(txn);
     if (rc == -ENOENT && place->ino)
-        return hf_fail(EUCLEAN, "%.200s: its inode %llu is missing", path,
+        return hf_fail(EUCLEAN, "%.200s: its inode %llu is missing", at.path,
                        (unsigned long long)place->ino);
+    if (rc == 0 && !*at.path && inode->nlink == 0 && !fs_vnode_in_use(fs, at.ino))
+        return fs_stale(at.ino);
     if (rc == 0 && S_ISREG(inode->mode))
         fs_vnode_overlay(fs, place->ino, inode);
     return rc;
+}
+
+int fs_check_itself(struct fs *fs, struct fs_at at)
+{
+    struct meta_inode inode;
+    struct fs_place place;
+
+    return *at.path ? 0 : fs_lookup(fs, at, false, &place, &inode);
 }

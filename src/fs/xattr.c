@@ -1,46 +1,49 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns extended attributes: records beside the inode, one transaction or snapshot a call. */
+/* Owns extended attributes: records beside the inode, one transaction or snapshot a call. What those do that are
+ * ACLs is in acl.c. */
 #include "base/error.h"
 #include "base/futex.h"
+#include "fs/acl.h"
 #include "fs/name.h"
 
 #include <errno.h>
 #include <string.h>
 
-static int no_attribute(const char *path, const char *name)
+static int no_attribute(struct fs_at at, const char *name)
 {
-    return hf_fail(ENODATA, "%.200s has no attribute %.100s", path, name);
+    return hf_fail(ENODATA, "%.200s has no attribute %.100s", fs_said(at), name);
 }
 
 /* ---- reading ---- */
 
-static int begin_look(struct fs *fs, const char *path, struct meta_txn **txn, uint64_t *ino)
+static int begin_look(struct fs *fs, struct fs_at at, struct meta_txn **txn, uint64_t *ino)
 {
     struct fs_place place;
-    int rc = meta_begin_read(fs->dax.meta, txn);
+    int rc = fs_check_itself(fs, at);
 
+    rc = rc ? rc : meta_begin_read(fs->dax.meta, txn);
     if (rc)
         return rc;
-    rc = fs_walk_to(*txn, path, true, &place);
+    rc = fs_walk_to(*txn, at, true, &place);
     if (rc)
         meta_end_read(*txn);
     *ino = place.ino;
     return rc;
 }
 
-ssize_t fs_getxattr(struct fs *fs, const char *path, const char *name, void *value, size_t len)
+ssize_t fs_getxattr(struct fs *fs, struct fs_at at, const char *name, void *value, size_t len)
 {
     struct meta_txn *txn;
     const void *found;
     size_t found_len = 0;
     uint64_t ino;
-    int rc = begin_look(fs, path, &txn, &ino);
+    int rc = begin_look(fs, at, &txn, &ino);
 
     if (rc)
         return rc;
     rc = meta_xattr_get(txn, ino, name, &found, &found_len);
     if (rc == -ENOENT)
-        rc = no_attribute(path, name);
+        rc = no_attribute(at, name);
     else if (rc == 0 && len && found_len > len)
         rc = hf_fail(ERANGE, "the value has %zu bytes", found_len);
     else if (rc == 0 && len)
@@ -49,13 +52,13 @@ ssize_t fs_getxattr(struct fs *fs, const char *path, const char *name, void *val
     return rc ? rc : (ssize_t)found_len;
 }
 
-ssize_t fs_listxattr(struct fs *fs, const char *path, char *list, size_t len)
+ssize_t fs_listxattr(struct fs *fs, struct fs_at at, char *list, size_t len)
 {
     char name[HF_NAME_MAX + 1] = "";
     struct meta_txn *txn;
     size_t used = 0;
     uint64_t ino;
-    int rc = begin_look(fs, path, &txn, &ino);
+    int rc = begin_look(fs, at, &txn, &ino);
 
     if (rc)
         return rc;
@@ -87,14 +90,15 @@ static int stamp(struct fs_txn *txn, uint64_t ino)
     return meta_inode_put(txn->meta, ino, &inode);
 }
 
-static int begin_change(struct fs *fs, const char *path, struct fs_txn *txn, uint64_t *ino)
+static int begin_change(struct fs *fs, struct fs_at at, struct fs_txn *txn, uint64_t *ino)
 {
     struct fs_place place;
-    int rc = fs_begin(fs, txn);
+    int rc = fs_check_itself(fs, at);
 
+    rc = rc ? rc : fs_begin(fs, txn);
     if (rc)
         return rc;
-    rc = fs_walk_to(txn->meta, path, true, &place);
+    rc = fs_walk_to(txn->meta, at, true, &place);
     rc = rc ? rc : stamp(txn, place.ino);
     if (rc)
         fs_abort(txn);
@@ -110,7 +114,7 @@ static int end_change(struct fs_txn *txn, int rc)
     return rc;
 }
 
-static int may_set(struct fs_txn *txn, const char *path, uint64_t ino, const char *name,
+static int may_set(struct fs_txn *txn, struct fs_at at, uint64_t ino, const char *name,
                    uint32_t flags)
 {
     const void *value;
@@ -118,33 +122,41 @@ static int may_set(struct fs_txn *txn, const char *path, uint64_t ino, const cha
     int rc = meta_xattr_get(txn->meta, ino, name, &value, &len);
 
     if (rc == 0 && flags & HF_XATTR_CREATE)
-        return hf_fail(EEXIST, "%.200s has an attribute %.100s", path, name);
+        return hf_fail(EEXIST, "%.200s has an attribute %.100s", fs_said(at), name);
     if (rc == -ENOENT)
-        return flags & HF_XATTR_REPLACE ? no_attribute(path, name) : 0;
+        return flags & HF_XATTR_REPLACE ? no_attribute(at, name) : 0;
     return rc;
 }
 
-int fs_setxattr(struct fs *fs, const char *path, const char *name, const void *value, size_t len,
+int fs_setxattr(struct fs *fs, struct fs_at at, const char *name, const void *value, size_t len,
                 uint32_t flags)
 {
+    bool acl = fs_acl_is(name);
     struct fs_txn txn;
     uint64_t ino;
-    int rc = begin_change(fs, path, &txn, &ino);
+    int rc = acl ? fs_acl_check(value, len) : 0;
 
+    rc = rc ? rc : begin_change(fs, at, &txn, &ino);
     if (rc)
         return rc;
-    rc = may_set(&txn, path, ino, name, flags);
-    return end_change(&txn, rc ? rc : meta_xattr_put(txn.meta, ino, name, value, len));
+    rc = may_set(&txn, at, ino, name, flags);
+    if (rc == 0 && acl)
+        rc = fs_acl_set(&txn, ino, name, value, len);
+    else if (rc == 0)
+        rc = meta_xattr_put(txn.meta, ino, name, value, len);
+    return end_change(&txn, rc);
 }
 
-int fs_removexattr(struct fs *fs, const char *path, const char *name)
+int fs_removexattr(struct fs *fs, struct fs_at at, const char *name)
 {
     struct fs_txn txn;
     uint64_t ino;
-    int rc = begin_change(fs, path, &txn, &ino);
+    int rc = begin_change(fs, at, &txn, &ino);
 
     if (rc)
         return rc;
+    if (fs_acl_is(name))
+        return end_change(&txn, fs_acl_set(&txn, ino, name, NULL, 0));
     rc = meta_xattr_del(txn.meta, ino, name);
-    return end_change(&txn, rc == -ENOENT ? no_attribute(path, name) : rc);
+    return end_change(&txn, rc == -ENOENT ? no_attribute(at, name) : rc);
 }

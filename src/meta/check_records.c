@@ -244,10 +244,28 @@ static bool legal_attribute(const struct meta_key *key)
            !memchr(name, 0, len);
 }
 
+static bool is_name(const struct meta_key *key, const char *name)
+{
+    return key->len == META_KEY_PREFIX + strlen(name) &&
+           memcmp(key->bytes + META_KEY_PREFIX, name, strlen(name)) == 0;
+}
+
+static int visit_acl(struct checker *check, const struct meta_key *key, const MDB_val *value)
+{
+    if (meta_acl_check(value->mv_data, value->mv_size) == 0)
+        return 0;
+    if (!check_problem(check, true, "inode %llu: %s; repair removes it, and the mode stays",
+                       ull(check->group.inode.ino), hf_error_sentence()))
+        return 0;
+    return erase(check, key);
+}
+
 static int visit_xattr(struct checker *check, const struct meta_key *key, const MDB_val *value)
 {
+    bool acl = is_name(key, META_ACL_ACCESS) || is_name(key, META_ACL_DEFAULT);
+
     if (legal_attribute(key) && value->mv_size <= META_XATTR_MAX)
-        return 0;
+        return acl ? visit_acl(check, key, value) : 0;
     if (!check_problem(check, true,
                        "inode %llu has an attribute of %zu bytes with an impossible name "
                        "or length; repair removes it",

@@ -158,6 +158,19 @@ int meta_xattr_put(struct meta_txn *txn, uint64_t ino, const char *name, const v
 int meta_xattr_del(struct meta_txn *txn, uint64_t ino, const char *name);
 int meta_xattr_next(struct meta_txn *txn, uint64_t ino, const char *after, char name[256]);
 
+/* POSIX ACLs are the values of two attributes (acl.c). */
+#define META_ACL_ACCESS "system.posix_acl_access"
+#define META_ACL_DEFAULT "system.posix_acl_default"
+/* -EINVAL: senseless; -EOPNOTSUPP: of an unknown version. The others want one that has passed this. */
+int meta_acl_check(const void *value, size_t len);
+/* -EINVAL: a user or group is named twice, which harms nothing: the first entry counts. O(entries^2). */
+int meta_acl_check_unique(const void *value, size_t len);
+/* True: the value has no entry, and stands for no ACL. */
+bool meta_acl_empty(size_t len);
+/* The permission bits that it stands for. True: it says more than they do. */
+bool meta_acl_get_mode(const void *value, size_t len, uint32_t *mode);
+void meta_acl_set_mode(void *value, size_t len, uint32_t mode);
+
 int meta_symlink_get(struct meta_txn *txn, uint64_t ino, const char **target, size_t *len);
 int meta_symlink_put(struct meta_txn *txn, uint64_t ino, const char *target, size_t len);
 

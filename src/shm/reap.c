@@ -54,6 +54,8 @@ static bool take_entry(struct shm *shm, uint32_t index)
     for (unsigned i = 0; i < SHM_RECALLS; i++)
         hf_store_relaxed(&process->recalls[i], 0u); /* relaxed: under table_mutex, of nobody yet */
     hf_store_relaxed(&process->recalls_more, 0u);   /* relaxed: likewise */
+    hf_store_release(&shm->watchers[index].taken, hf_load_acquire(&shm->watchers[index].reported));
+    hf_add_acq_rel(&shm->watchers[index].came_back, 1);
     snprintf(process->command, sizeof process->command, "%s", program_invocation_short_name);
     shm->self = index;
     /* Counted before and uncounted after it is live, so that a death in between errs towards the barrier
@@ -100,13 +102,23 @@ static void free_lane(struct shm_lane *lane)
     hf_store_release(&lane->owner, residue ? SHM_LANE_RESIDUE : 0u);
 }
 
+static bool clear_bit(uint64_t *words, uint32_t bit)
+{
+    uint64_t *word = &words[bit / 64], mask = UINT64_C(1) << bit % 64;
+
+    return hf_load_relaxed(word) & mask && /* relaxed: under table_mutex */
+           hf_and_acq_rel(word, ~mask) & mask;
+}
+
+/* Of a dead process nobody knows what it had changed and not reported yet. */
 static void close_all(struct shm *shm, uint32_t process)
 {
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->vnodes_high); i++) {
-        uint64_t *word = &shm->open[(uint64_t)i * shm->open_words + process / 64];
+        uint64_t at = (uint64_t)i * shm->open_words;
 
-        if (hf_load_relaxed(word) & UINT64_C(1) << process % 64) /* relaxed: under table_mutex */
-            hf_and_acq_rel(word, ~(UINT64_C(1) << process % 64));
+        clear_bit(shm->watches + at, process);
+        if (clear_bit(shm->open + at, process))
+            shm_report(shm, &shm->vnodes[i], 0, UINT64_MAX, process);
     }
 }
 
@@ -193,6 +205,9 @@ static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *k
         return true; /* a hold that was let go of in time, and is another's pin by now */
     hf_add_relaxed(&shm->run->stats.reaped, 1); /* relaxed: a count */
     if (was != SHM_KEY_CLAIMED) {
+        if (SHM_KEY_FLAGS(was) & HF_PIN_WRITE)
+            shm_report(shm, &shm->vnodes[(was & SHM_KEY_VNODE_MASK) - 1], 0, UINT64_MAX,
+                       (uint32_t)(process - shm->processes));
         HF_TRACE(reap, process->pid, shm->vnodes[(was & SHM_KEY_VNODE_MASK) - 1].ino,
                  SHM_KEY_FLAGS(was), hf_now_ns() - process->died_ns);
         wake(shm, was);

@@ -45,6 +45,8 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
     run->at_vnodes = place(&end, limits->vnodes, sizeof(struct shm_vnode));
     run->at_hash = place(&end, run->hash_mask + UINT64_C(1), sizeof(uint32_t));
     run->at_open = place(&end, limits->vnodes, open_words(limits->processes) * sizeof(uint64_t));
+    run->at_watches = place(&end, limits->vnodes, open_words(limits->processes) * sizeof(uint64_t));
+    run->at_watchers = place(&end, limits->processes, sizeof(struct shm_watcher));
     run->at_holds = place(&end, limits->holds, sizeof(struct shm_hold));
     run->at_owners = place(&end, limits->nodes, sizeof(uint32_t));
     run->at_groups = place(&end, groups, sizeof(uint16_t));
@@ -83,7 +85,10 @@ struct shm *shm_view(struct shm_run *run, int lock_fd)
     if (!shm)
         return NULL;
     shm->local_opens = calloc(run->limits.vnodes, sizeof *shm->local_opens);
-    if (!shm->local_opens) {
+    shm->local_watches = calloc(run->limits.vnodes, sizeof *shm->local_watches);
+    if (!shm->local_opens || !shm->local_watches) {
+        free(shm->local_opens);
+        free(shm->local_watches);
         free(shm);
         return NULL;
     }
@@ -94,6 +99,8 @@ struct shm *shm_view(struct shm_run *run, int lock_fd)
     shm->vnodes = (void *)(base + run->at_vnodes);
     shm->hash = (void *)(base + run->at_hash);
     shm->open = (void *)(base + run->at_open);
+    shm->watches = (void *)(base + run->at_watches);
+    shm->watchers = (void *)(base + run->at_watchers);
     shm->open_words = open_words(run->limits.processes);
     shm->holds = (void *)(base + run->at_holds);
     shm->owners = (void *)(base + run->at_owners);
@@ -111,5 +118,6 @@ void shm_unview(struct shm *shm)
     munmap(shm->run, shm->run->bytes);
     pthread_mutex_destroy(&shm->lane_mutex);
     free(shm->local_opens);
+    free(shm->local_watches);
     free(shm);
 }

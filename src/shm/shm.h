@@ -82,6 +82,9 @@ struct shm_wait {
     uint64_t since_ns;
     uint32_t ends; /* 1: by a deadline that detaches, so no circle lasts */
     uint32_t used; /* numbers */
+    /* For whom: the one that its thread acts for, and the name of that one's process. tid 0: for itself. */
+    uint32_t pid, tid;
+    uint64_t command[2];
 };
 
 /* One thread's slots. Only that thread writes it, except that any thread clears a key to unpin,
@@ -124,14 +127,17 @@ struct shm_gate {
 
 #define SHM_WAITS 1u    /* a layout change waits for pins: wake it */
 #define SHM_DETACHED 2u /* detached blocks may lose their last holder: have them collected */
+#define SHM_WATCHED 4u  /* some process wants to be told what changes; see shm_report() */
 
 enum shm_vnode_state { SHM_VNODE_FREE = 0, SHM_VNODE_NEW, SHM_VNODE_READY };
+/* Without names: perhaps still open, or not any more, and nobody may open it again. */
+enum shm_orphan { SHM_ORPHAN_OPEN = 1, SHM_ORPHAN_CLOSED };
 
 /* A file in use. The first line is all that a pin of a present page reads. */
 struct shm_vnode {
     uint64_t root;    /* page table, see src/mm/mm.h; 0: empty */
     uint32_t bias;    /* 1: pins need no fence */
-    uint32_t waiters; /* what an unpin has to do: SHM_WAITS, SHM_DETACHED */
+    uint32_t waiters; /* what an unpin has to do: SHM_WAITS, SHM_DETACHED, SHM_WATCHED */
     uint64_t size;    /* bytes; what counts, LMDB may lag behind (dirty) */
     uint64_t ino;
     uint32_t state;     /* enum shm_vnode_state */
@@ -155,7 +161,7 @@ struct shm_vnode {
 
     int64_t atime_ns, mtime_ns, ctime_ns;
     uint32_t dirty;           /* size or times are newer than LMDB's */
-    uint32_t orphan;          /* nlink is 0 */
+    uint32_t orphan;          /* SHM_ORPHAN_*: nlink is 0 */
     uint32_t stray_nodes;     /* it owns nodes that its root does not lead to */
     uint64_t pending_version; /* a transaction under way will give the inode this version, */
     uint64_t pending_size;    /* and this size (0 in pending_version: none) */
@@ -234,6 +240,26 @@ struct shm_process {
     uint32_t recalls_more;
 } SHM_LINE;
 
+/* What has changed, told to a process that watches: ticket << 32 | first page, last page, vnode. Each word says whose it
+ * is, since nobody waits for a writer that is late, or dead. */
+#define SHM_REPORTS 1024u
+struct shm_report {
+    uint64_t words[3];
+};
+
+/* The reports for a process, and how far it is with them. */
+struct shm_watcher {
+    uint64_t reported;   /* tickets given; more than SHM_REPORTS above `taken`: some are lost */
+    uint32_t report_seq; /* futex of the watcher: raised when a report has been written */
+    uint32_t came_back;  /* futex of who waits for it: raised when it asks for the next report */
+    uint32_t
+        late; /* came_back + 1 when somebody gave up waiting: nobody waits till it comes back */
+    SHM_LINE uint64_t taken; /* only the process itself writes this, */
+    uint64_t dealt_with;     /* and this, `taken` when it last came back, */
+    uint64_t looked_ns;      /* and this: when it looked who has died */
+    struct shm_report reports[SHM_REPORTS];
+} SHM_LINE;
+
 #define SHM_WAIT_BUCKETS 40
 struct shm_stats {
     uint64_t pins_slow, faults, gate_waits, changes, barriers, drains_waited, detaches, timeouts,
@@ -254,8 +280,8 @@ struct shm_run {
     uint8_t uuid[16], boot[16];
     struct shm_limits limits;
     uint64_t bytes; /* of the segment */
-    uint64_t at_processes, at_lanes, at_vnodes, at_hash, at_open, at_holds, at_owners, at_nodes,
-        at_groups, at_bits, at_counts; /* offsets of the tables */
+    uint64_t at_processes, at_lanes, at_vnodes, at_hash, at_open, at_watches, at_watchers, at_holds,
+        at_owners, at_nodes, at_groups, at_bits, at_counts; /* offsets of the tables */
     uint32_t hash_mask;
     uint32_t processes;   /* attached */
     uint32_t lanes_used;  /* lanes below this index have been in use */
@@ -297,15 +323,18 @@ struct shm {
     struct shm_lane *lanes;
     struct shm_process *processes;
     struct shm_hold *holds;
-    uint64_t *open; /* a bit a process, vnode by vnode; see shm_vnode_open() */
+    uint64_t *open;               /* a bit a process, vnode by vnode; see shm_vnode_open() */
+    uint64_t *watches;            /* likewise, who wants reports */
+    struct shm_watcher *watchers; /* of the processes */
     uint32_t open_words;
     uint32_t *hash;
     uint32_t *owners; /* of nodes: vnode index + 1; 0: free */
     uint64_t (*nodes)[SHM_NODE_ENTRIES];
-    uint16_t *group_free;  /* free blocks a space group */
-    uint64_t *block_bits;  /* 1: taken */
-    uint32_t *counts;      /* of pins, a block; null: pins are slots. See sync/counts.h */
-    uint32_t *local_opens; /* handles of this process, a vnode */
+    uint16_t *group_free;    /* free blocks a space group */
+    uint64_t *block_bits;    /* 1: taken */
+    uint32_t *counts;        /* of pins, a block; null: pins are slots. See sync/counts.h */
+    uint32_t *local_opens;   /* handles of this process, a vnode */
+    uint32_t *local_watches; /* those of them that watch */
     int lock_fd;
     dev_t lock_dev;             /* of the file that lock_fd is, */
     ino_t lock_ino;             /* as long as nobody closes it under us */
@@ -443,6 +472,25 @@ bool shm_vnode_is_open(const struct shm *shm, const struct shm_vnode *vnode);
 /* Frees the entry of a vnode that nobody has open, without holds and without nodes (or has them freed
  * first: see dax_forget()). Called with the vnode's mutex and table_mutex held. */
 void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode);
+
+/* ---- watching (watch.c) ---- */
+
+/* One handle of this process more, or less, that watches the vnode. Sets SHM_WATCHED to what holds. True: this
+ * process did not watch it before. Under the vnode's mutex. */
+bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change);
+/* Clears SHM_WATCHED if those that watched have died. Under the vnode's mutex. */
+void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode);
+bool shm_watches(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
+/* Tells who watches the vnode, but for process `by`, that pages [first, last] (UINT64_MAX: to the end and beyond)
+ * have changed. Async-signal-safe, takes no lock. */
+void shm_report(struct shm *shm, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                uint32_t by);
+
+enum shm_reports { SHM_REPORT_NONE, SHM_REPORT_ONE, SHM_REPORT_LOST, SHM_REPORT_LATE };
+/* Takes this process's next report. LATE: its writer is about to write it, or has died. LOST: also when `late` says
+ * that such a one need not be waited for any longer. */
+enum shm_reports shm_report_take(struct shm *shm, bool late, uint32_t *vnode, uint64_t *first,
+                                 uint64_t *last);
 
 /* ---- arenas ---- */
 

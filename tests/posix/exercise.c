@@ -93,7 +93,7 @@ static void open_shared(struct exercise *x, const struct exercise_plan *plan)
         return;
     EXPECT_EQ(hf_open(x->pool, plan->shared, O_RDWR, 0, &open->file), 0);
     if (!open->node) {
-        open->node = model_node_new(&x->model, S_IFREG | 0644);
+        open->node = model_node_new(&x->model, NULL, S_IFREG | 0644);
         open->node->window_first = plan->shared_first;
         open->node->window_pages = plan->shared_pages;
         open->node->content.size = plan->shared_size_pages * TEST_PAGE;
@@ -131,7 +131,7 @@ static void begin(struct exercise *x, const struct exercise_plan *plan)
     x->top->mode = root.st_mode; /* follows the pool's */
     if (!x->alone) {
         EXPECT_EQ(hf_mkdir(x->pool, plan->top, 0755), 0);
-        x->top = model_node_new(&x->model, S_IFDIR | 0755);
+        x->top = model_node_new(&x->model, NULL, S_IFDIR | 0755);
         model_enter(x->model.root, plan->top + 1, x->top);
     }
     EXPECT_EQ(hf_pool_info(x->pool, &info), 0);

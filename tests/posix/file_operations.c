@@ -76,7 +76,7 @@ static void opened(struct exercise *x, struct open_file *open, struct model_plac
                    mode_t mode, struct moment moment)
 {
     if (!place->node) {
-        place->node = model_node_new(&x->model, S_IFREG | mode);
+        place->node = model_node_new(&x->model, place->dir, S_IFREG | mode);
         model_enter(place->dir, place->name, place->node);
         node_modified(x, place->dir, moment);
     }

@@ -82,7 +82,8 @@ struct model {
 
 void model_init(struct model *model);
 void model_free(struct model *model);
-struct model_node *model_node_new(struct model *model, mode_t mode);
+/* What is made in `dir`; null: apart from the others. */
+struct model_node *model_node_new(struct model *model, const struct model_node *dir, mode_t mode);
 struct model_node *model_lookup(const struct model_node *dir, const char *name);
 void model_enter(struct model_node *dir, const char *name, struct model_node *node);
 void model_remove(struct model_node *dir, const char *name);

@@ -13,13 +13,14 @@
 
 #define LINKS_MAX 40 /* symbolic links followed in one path */
 
-struct model_node *model_node_new(struct model *model, mode_t mode)
+struct model_node *model_node_new(struct model *model, const struct model_node *dir, mode_t mode)
 {
+    bool setgid = dir && dir->mode & S_ISGID;
     struct model_node *node = calloc(1, sizeof(*node));
 
-    node->mode = mode;
+    node->mode = setgid && S_ISDIR(mode) ? mode | S_ISGID : mode;
     node->uid = geteuid();
-    node->gid = getegid();
+    node->gid = setgid ? dir->gid : getegid();
     node->nlink = S_ISDIR(mode) ? 2 : 1;
     node->next = model->all;
     model->all = node;
@@ -29,7 +30,7 @@ struct model_node *model_node_new(struct model *model, mode_t mode)
 void model_init(struct model *model)
 {
     *model = (struct model){0};
-    model->root = model_node_new(model, S_IFDIR | 0755);
+    model->root = model_node_new(model, NULL, S_IFDIR | 0755);
     model->root->parent = model->root;
 }
 

@@ -91,7 +91,7 @@ static void run_mkdir(struct exercise *x)
     note(x, "mkdir %s mode %#o", path, (unsigned)mode);
     expect_one_of(x, hf_mkdir(x->pool, path, mode), errors.list);
     if (errors.count == 0)
-        made(x, &place, model_node_new(&x->model, S_IFDIR | mode), moment);
+        made(x, &place, model_node_new(&x->model, place.dir, S_IFDIR | mode), moment);
 }
 
 static void run_mknod(struct exercise *x)
@@ -111,7 +111,7 @@ static void run_mknod(struct exercise *x)
     expect_one_of(x, hf_mknod(x->pool, path, mode, rdev), errors.list);
     if (errors.count > 0)
         return;
-    node = model_node_new(&x->model, mode);
+    node = model_node_new(&x->model, place.dir, mode);
     node->rdev = rdev;
     made(x, &place, node, moment);
 }
@@ -135,7 +135,7 @@ static void run_symlink(struct exercise *x)
     expect_one_of(x, hf_symlink(x->pool, target, path), errors.list);
     if (errors.count > 0)
         return;
-    node = model_node_new(&x->model, S_IFLNK | 0777);
+    node = model_node_new(&x->model, place.dir, S_IFLNK | 0777);
     node->target = strdup(target);
     made(x, &place, node, moment);
 }

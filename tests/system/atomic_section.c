@@ -229,7 +229,26 @@ static struct iovec memory;
     CALL(hf_removexattr, (pool, "/file", "user.a"))                                                \
     CALL(hf_opendir, (pool, "/", &other_dir))                                                      \
     CALL(hf_readdir, (dir, &entry))                                                                \
+    CALL(hf_seekdir, (dir, NULL))                                                                  \
     CALL(hf_closedir, (dir))                                                                       \
+    CALL(hf_openat, (pool, 1, "/file", O_RDONLY, 0, &other_file))                                  \
+    CALL(hf_mkdirat, (pool, 1, "/dir", 0700))                                                      \
+    CALL(hf_rmdirat, (pool, 1, "/dir"))                                                            \
+    CALL(hf_mknodat, (pool, 1, "/fifo", S_IFIFO | 0600, 0))                                        \
+    CALL(hf_linkat, (pool, 1, "/file", 1, "/link"))                                                \
+    CALL(hf_symlinkat, (pool, "/file", 1, "/symlink"))                                             \
+    CALL(hf_readlinkat, (pool, 1, "/file", bytes, sizeof(bytes)))                                  \
+    CALL(hf_unlinkat, (pool, 1, "/file", NULL))                                                    \
+    CALL(hf_renameat, (pool, 1, "/file", 1, "/other", 0))                                          \
+    CALL(hf_statat, (pool, 1, "/file", 0, &st))                                                    \
+    CALL(hf_chmodat, (pool, 1, "/file", 0600))                                                     \
+    CALL(hf_chownat, (pool, 1, "/file", 1, 1, 0))                                                  \
+    CALL(hf_utimensat, (pool, 1, "/file", NULL, 0))                                                \
+    CALL(hf_setxattrat, (pool, 1, "/file", "user.a", "b", 1, 0))                                   \
+    CALL(hf_getxattrat, (pool, 1, "/file", "user.a", bytes, sizeof(bytes)))                        \
+    CALL(hf_listxattrat, (pool, 1, "/file", bytes, sizeof(bytes)))                                 \
+    CALL(hf_removexattrat, (pool, 1, "/file", "user.a"))                                           \
+    CALL(hf_opendirat, (pool, 1, "/", &other_dir))                                                 \
     CALL(hf_read, (file, bytes, sizeof(bytes), 0))                                                 \
     CALL(hf_write, (file, bytes, sizeof(bytes), 0))                                                \
     CALL(hf_append, (file, bytes, sizeof(bytes), &off))                                            \

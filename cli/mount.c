@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The verb mount, and mount.fuse.holdfast, as which mount(8) calls the same program. Options of fstab(5) that say something to
+ * others (noauto, x-...) are taken and left alone.
+ */
+#include "cli.h"
+
+#include "mount.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool foreground;
+static const char *option_list;
+
+static struct cli_option mount_options[] = {
+    {.name = "foreground",
+     .letter = 'f',
+     .kind = CLI_FLAG,
+     .value = &foreground,
+     .help = "stay until it is unmounted; Ctrl-C unmounts"},
+    {.name = "options",
+     .letter = 'o',
+     .kind = CLI_TEXT,
+     .value = &option_list,
+     .value_name = "OPTION,...",
+     .help = "ro, allow_other, cache=none, cache=auto, and mount(8)'s suid, dev, exec, atime"},
+    {0},
+};
+
+/* Those that the kernel gets, and those that are nobody's here. */
+static const char *const kernel_words[] = {
+    "ro",    "rw",      "suid",       "nosuid",   "dev",  "nodev",   "exec",       "noexec",
+    "atime", "noatime", "nodiratime", "relatime", "sync", "dirsync", "allow_other"};
+static const char *const ignored_words[] = {"defaults",
+                                            "auto",
+                                            "noauto",
+                                            "user",
+                                            "nouser",
+                                            "users",
+                                            "owner",
+                                            "group",
+                                            "_netdev",
+                                            "nofail",
+                                            "default_permissions"};
+
+static bool is_one_of(const char *word, const char *const *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(word, words[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Sorts one option; EX_USAGE: it is none. */
+static int take_option(const char *word, struct mount_plan *plan, char *kernel)
+{
+    if (strcmp(word, "cache=none") == 0 || strcmp(word, "cache=auto") == 0) {
+        plan->cached = word[6] == 'a';
+        return EX_OK;
+    }
+    if (is_one_of(word, kernel_words, sizeof kernel_words / sizeof *kernel_words)) {
+        if (strcmp(word, "ro") == 0 || strcmp(word, "rw") == 0)
+            plan->readonly = word[1] == 'o';
+        strcat(strcat(kernel, *kernel ? "," : ""), word);
+        return EX_OK;
+    }
+    if (is_one_of(word, ignored_words, sizeof ignored_words / sizeof *ignored_words) ||
+        strncmp(word, "x-", 2) == 0 || strncmp(word, "comment=", 8) == 0)
+        return EX_OK;
+    return cli_usage("-o %s: there is no such option (see `holdfast mount --help`)", word);
+}
+
+static int mount_verb_run(int count, char **operands)
+{
+    struct mount_plan plan = {.pool = operands[0],
+                              .dir = operands[1],
+                              .foreground = foreground,
+                              .fail = cli_fail,
+                              .fail_host = cli_fail_host};
+    char *list = cli_strdup(option_list ? option_list : ""), *rest = list, *word;
+    char *kernel = cli_alloc(strlen(list) + 2);
+    int status = EX_OK;
+
+    (void)count;
+    kernel[0] = '\0';
+    while (status == EX_OK && (word = strsep(&rest, ",")))
+        if (*word)
+            status = take_option(word, &plan, kernel);
+    plan.options = kernel;
+    if (status == EX_OK)
+        status = mount_run(&plan);
+    free(kernel);
+    free(list);
+    return status;
+}
+
+const struct cli_verb cli_verb_mount = {
+    .name = "mount",
+    .operands = "POOL DIR",
+    .summary = "let ordinary programs use the pool's files under a directory",
+    .details =
+        "Library users may pin the same files meanwhile; what programs truncate or punch waits for\n"
+        "pins as the pool's policy says. cache=none (the default) passes every read and write on;\n"
+        "cache=auto lets the kernel keep content, and drops what others change. Unmount with\n"
+        "umount DIR, or fusermount3 -u DIR.",
+    .options = mount_options,
+    .operands_min = 2,
+    .operands_max = 2,
+    .run = mount_verb_run,
+};

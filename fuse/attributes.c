@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/* Owns the requests about attributes, extended ones included. The kernel has checked who may. */
+#include "mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CAPABILITIES "security.capability"
+
+int mount_stat(struct mount *mount, uint64_t ino, struct stat *out)
+{
+    int rc = hf_statat(mount->pool, ino, "", 0, out);
+
+    return rc == -ESTALE && mount_inode_last(mount->inodes, ino, out) ? 0 : rc;
+}
+
+static void reply_attr(fuse_req_t req, struct mount *mount, fuse_ino_t ino, int result)
+{
+    struct stat attr;
+    ssize_t rc = result ? result : mount_stat(mount, ino, &attr);
+
+    if (!mount_leave(req, &rc))
+        return;
+    if (rc)
+        fuse_reply_err(req, (int)-rc);
+    else
+        fuse_reply_attr(req, &attr, 0);
+}
+
+void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)fi;
+    reply_attr(req, mount_enter(req), ino, 0);
+}
+
+int mount_kill_privileges(struct mount *mount, uint64_t ino, bool ids)
+{
+    struct stat attr;
+    mode_t kill;
+    int rc = 0;
+
+    if (ids) {
+        rc = hf_statat(mount->pool, ino, "", 0, &attr);
+        kill = rc ? 0 : attr.st_mode & (S_ISUID | (attr.st_mode & S_IXGRP ? S_ISGID : 0));
+        if (kill)
+            rc = hf_chmodat(mount->pool, ino, "", attr.st_mode & 07777 & ~kill);
+    }
+    if (rc == 0 && hf_getxattrat(mount->pool, ino, "", CAPABILITIES, NULL, 0) >= 0)
+        rc = hf_removexattrat(mount->pool, ino, "", CAPABILITIES);
+    return rc == -ENODATA ? 0 : rc;
+}
+
+/* The file is open already, or is opened for this. */
+static int set_size(struct mount *mount, fuse_ino_t ino, uint64_t size, struct fuse_file_info *fi)
+{
+    const struct fuse_setattr_in *in = mount_call_body();
+    struct hf_file *file = fi ? (struct hf_file *)(uintptr_t)fi->fh : NULL;
+    int rc = file ? 0 : hf_openat(mount->pool, ino, "", O_RDWR, 0, &file);
+
+    if (rc)
+        return rc;
+    rc = hf_truncate(file, size, NULL);
+    if (!fi)
+        hf_close(file);
+    return rc ? rc : mount_kill_privileges(mount, ino, in->valid & FATTR_KILL_SUIDGID);
+}
+
+static int set_owner(struct mount *mount, fuse_ino_t ino, const struct stat *attr, int set)
+{
+    int rc = hf_chownat(mount->pool, ino, "", set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1,
+                        set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1, HF_AT_NOFOLLOW);
+
+    return rc ? rc : mount_kill_privileges(mount, ino, false);
+}
+
+static struct timespec time_to_set(const struct timespec *given, int set, int bit, int now_bit)
+{
+    struct timespec time = *given;
+
+    if (!(set & bit))
+        time.tv_nsec = UTIME_OMIT;
+    else if (set & now_bit)
+        time.tv_nsec = UTIME_NOW;
+    return time;
+}
+
+static int set_times(struct mount *mount, fuse_ino_t ino, const struct stat *attr, int set)
+{
+    const struct timespec times[2] = {
+        time_to_set(&attr->st_atim, set, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW),
+        time_to_set(&attr->st_mtim, set, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW)};
+
+    return hf_utimensat(mount->pool, ino, "", times, HF_AT_NOFOLLOW);
+}
+
+/* The size first: it is all that may wait, and be given up with nothing changed. */
+void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int set,
+                struct fuse_file_info *fi)
+{
+    struct mount *mount = mount_enter(req);
+    int rc = 0;
+
+    if (set & FUSE_SET_ATTR_SIZE)
+        rc = set_size(mount, ino, (uint64_t)attr->st_size, fi);
+    if (rc == 0 && set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
+        rc = set_owner(mount, ino, attr, set);
+    if (rc == 0 && set & FUSE_SET_ATTR_MODE)
+        rc = hf_chmodat(mount->pool, ino, "", attr->st_mode & 07777);
+    if (rc == 0 && set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME))
+        rc = set_times(mount, ino, attr, set);
+    reply_attr(req, mount, ino, rc);
+}
+
+void on_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    struct mount *mount = mount_enter(req);
+    struct statvfs space;
+    ssize_t rc = hf_statvfs(mount->pool, &space);
+
+    (void)ino;
+    if (!mount_leave(req, &rc))
+        return;
+    if (rc)
+        fuse_reply_err(req, (int)-rc);
+    else
+        fuse_reply_statfs(req, &space);
+}
+
+/* ---- extended attributes ---- */
+
+/* The library keeps any name; programs expect a file system to refuse namespaces that mean nothing. */
+static bool known_namespace(const char *name)
+{
+    static const char *const known[] = {"user.", "trusted.", "security.", "system.posix_acl_"};
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strncmp(name, known[i], strlen(known[i])) == 0)
+            return true;
+    return false;
+}
+
+void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t len,
+                 int flags)
+{
+    struct mount *mount = mount_enter(req);
+
+    mount_reply(req, known_namespace(name)
+                         ? hf_setxattrat(mount->pool, ino, "", name, value, len, (uint32_t)flags)
+                         : -EOPNOTSUPP);
+}
+
+void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+    struct mount *mount = mount_enter(req);
+
+    mount_reply(req, hf_removexattrat(mount->pool, ino, "", name));
+}
+
+/* `room` 0: only the size was asked for. */
+static void reply_bytes(fuse_req_t req, ssize_t rc, const char *bytes, size_t room)
+{
+    if (!mount_leave(req, &rc))
+        return;
+    if (rc < 0)
+        fuse_reply_err(req, (int)-rc);
+    else if (room)
+        fuse_reply_buf(req, bytes, (size_t)rc);
+    else
+        fuse_reply_xattr(req, (size_t)rc);
+}
+
+void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t room)
+{
+    struct mount *mount = mount_enter(req);
+    char *value = malloc(room ? room : 1);
+    ssize_t rc = value ? hf_getxattrat(mount->pool, ino, "", name, value, room) : (ssize_t)-ENOMEM;
+
+    reply_bytes(req, rc, value, room);
+    free(value);
+}
+
+/* Only who may read an attribute sees its name: trusted ones are the system administrator's. */
+static size_t without_trusted(char *list, size_t len)
+{
+    static const char trusted[] = "trusted.";
+    size_t kept = 0;
+
+    for (size_t at = 0, next; at < len; at = next) {
+        next = at + strlen(list + at) + 1;
+        if (strncmp(list + at, trusted, sizeof trusted - 1) == 0)
+            continue;
+        memmove(list + kept, list + at, next - at);
+        kept += next - at;
+    }
+    return kept;
+}
+
+void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t room)
+{
+    struct mount *mount = mount_enter(req);
+    ssize_t rc = hf_listxattrat(mount->pool, ino, "", NULL, 0);
+    char *list = malloc(rc > 0 ? (size_t)rc : 1);
+
+    if (!list)
+        rc = -ENOMEM;
+    else if (rc > 0)
+        rc = hf_listxattrat(mount->pool, ino, "", list, (size_t)rc);
+    if (rc > 0 && fuse_req_ctx(req)->uid != 0)
+        rc = (ssize_t)without_trusted(list, (size_t)rc);
+    if (room && rc > (ssize_t)room)
+        rc = -ERANGE;
+    reply_bytes(req, rc, list, room);
+    free(list);
+}

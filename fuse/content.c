@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the requests about content. A read is answered from the pool's own memory: the range is pinned while the kernel
+ * copies it to the program, once. Truncating, punching and zeroing are layout changes of the library, and wait for pins as the
+ * pool's policy says.
+ */
+#include "mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#define PIECES 256 /* of a read: all that 1 MiB can lie in */
+#define COPY_BYTES                                                                                 \
+    ((size_t)16 << 20) /* what one request copies at most, so that others get their turn */
+
+static struct hf_file *file_of(const struct fuse_file_info *fi)
+{
+    return (struct hf_file *)(uintptr_t)fi->fh;
+}
+
+/* ---- opening ---- */
+
+int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino, struct fuse_file_info *fi)
+{
+    int rc = mount->cached ? hf_watch(file, 1) : 0;
+
+    if (rc)
+        return rc;
+    if (mount->cached)
+        mount_inode_opened(mount->inodes, ino);
+    fi->direct_io = !mount->cached;
+    fi->fh = (uint64_t)(uintptr_t)file;
+    return 0;
+}
+
+/* The program was interrupted: nobody will release what was opened for it. */
+void mount_abandon(struct mount *mount, uint64_t ino, struct fuse_file_info *fi)
+{
+    if (mount->cached)
+        mount_inode_closed(mount->inodes, ino);
+    hf_close(file_of(fi));
+}
+
+/* For reading and writing, whatever the program asked for: the kernel checks that, and its cache may read what a program only
+ * writes. */
+void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct mount *mount = mount_enter(req);
+    int mode = mount->readonly ? O_RDONLY : O_RDWR;
+    struct hf_file *file;
+    ssize_t rc = hf_openat(mount->pool, ino, "", mode | (fi->flags & O_TRUNC), 0, &file);
+
+    if (rc == 0) {
+        if (fi->flags & O_TRUNC)
+            rc = mount_kill_privileges(mount, ino, fuse_req_ctx(req)->uid != 0);
+        rc = rc ? rc : mount_opened(mount, file, ino, fi);
+        if (rc)
+            hf_close(file);
+    }
+    if (!mount_leave(req, &rc))
+        return;
+    if (rc)
+        fuse_reply_err(req, (int)-rc);
+    else if (fuse_reply_open(req, fi) == -ENOENT)
+        mount_abandon(mount, ino, fi);
+}
+
+void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct mount *mount = mount_enter(req);
+
+    if (mount->cached)
+        mount_inode_closed(mount->inodes, ino);
+    mount_reply(req, hf_close(file_of(fi)));
+}
+
+/* ---- reading and writing ---- */
+
+/* Through memory of our own: where there are holes, which a read must not fill. */
+static void read_copy(fuse_req_t req, struct hf_file *file, size_t len, uint64_t off)
+{
+    char *buf = malloc(len);
+    ssize_t rc = buf ? hf_read(file, buf, len, off) : (ssize_t)-ENOMEM;
+
+    if (rc >= 0 && (size_t)rc < len) { /* end of file, or the rest would have to wait */
+        ssize_t more = hf_read(file, buf + rc, len - (size_t)rc, off + (uint64_t)rc);
+
+        rc = more < 0 ? more : rc + more;
+    }
+    if (mount_leave(req, &rc)) {
+        if (rc < 0)
+            fuse_reply_err(req, (int)-rc);
+        else
+            fuse_reply_buf(req, buf, (size_t)rc);
+    }
+    free(buf);
+}
+
+/* How much of [off, off+len) is in the file. */
+static ssize_t within(struct hf_file *file, size_t len, uint64_t off)
+{
+    struct stat attr;
+    int rc = hf_fstat(file, &attr);
+    uint64_t size = (uint64_t)attr.st_size;
+
+    if (rc)
+        return rc;
+    if (off >= size)
+        return 0;
+    return (ssize_t)(size - off < len ? size - off : len);
+}
+
+void on_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t off, struct fuse_file_info *fi)
+{
+    const uint32_t flags = HF_PIN_READ | HF_PIN_NOFILL;
+    struct hf_file *file = file_of(fi);
+    struct iovec iov[PIECES];
+    struct hf_pin pin;
+    ssize_t rc;
+
+    (void)ino;
+    mount_enter(req);
+    rc = hf_pin(file, (uint64_t)off, len, flags, iov, PIECES, &pin);
+    if (rc == -EFAULT) {
+        rc = within(file, len, (uint64_t)off);
+        if (rc > 0)
+            rc = hf_pin(file, (uint64_t)off, (size_t)rc, flags, iov, PIECES, &pin);
+    }
+    if (rc == -ENODATA || rc == -EFAULT || rc == -E2BIG) {
+        read_copy(req, file, len, (uint64_t)off);
+        return;
+    }
+    if (mount_leave(req, &rc)) {
+        if (rc < 0)
+            fuse_reply_err(req, (int)-rc);
+        else
+            fuse_reply_iov(req, iov, (int)rc);
+    }
+    if (rc > 0)
+        hf_unpin(&pin);
+}
+
+/* All of it, or it is put off: who appends must not do so twice. */
+static ssize_t write_all(struct hf_file *file, const char *buf, size_t len, uint64_t off)
+{
+    ssize_t done = hf_write(file, buf, len, off), more;
+
+    if (done < 0 || (size_t)done == len)
+        return done;
+    more = hf_write(file, buf + done, len - (size_t)done, off + (uint64_t)done);
+    if (more < 0)
+        return more == -EAGAIN ? more : done;
+    return done + more;
+}
+
+/* The kernel's idea of the end of file is not good enough for who appends. */
+void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t len, off_t off,
+              struct fuse_file_info *fi)
+{
+    struct mount *mount = mount_enter(req);
+    const struct fuse_write_in *in = mount_call_body();
+    uint64_t at = (uint64_t)off;
+    ssize_t rc = mount_kill_privileges(mount, ino, in->write_flags & FUSE_WRITE_KILL_SUIDGID);
+
+    if (rc == 0 && fi->flags & O_APPEND)
+        rc = hf_append(file_of(fi), buf, len, &at);
+    else if (rc == 0)
+        rc = write_all(file_of(fi), buf, len, at);
+    if (!mount_leave(req, &rc))
+        return;
+    if (rc < 0)
+        fuse_reply_err(req, (int)-rc);
+    else
+        fuse_reply_write(req, (size_t)rc);
+    if (mount->cached && at != (uint64_t)off) /* the kernel has it in the wrong place */
+        fuse_lowlevel_notify_inval_inode(mount->session, ino, 0, 0);
+}
+
+void on_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+    (void)ino, (void)data_only;
+    mount_enter(req);
+    mount_reply(req, hf_fsync(file_of(fi)));
+}
+
+/* ---- the rest ---- */
+
+/* The bits are fallocate(2)'s; the kernel lets no others through. */
+void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+                  struct fuse_file_info *fi)
+{
+    struct mount *mount = mount_enter(req);
+    int rc = hf_fallocate(file_of(fi), (uint32_t)mode, (uint64_t)off, (uint64_t)len, NULL);
+
+    if (rc == 0)
+        rc = mount_kill_privileges(mount, ino, fuse_req_ctx(req)->uid != 0);
+    mount_reply(req, rc);
+}
+
+void on_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+    uint64_t found = 0;
+    ssize_t rc;
+
+    (void)ino;
+    mount_enter(req);
+    rc = hf_seek(file_of(fi), (uint64_t)off, whence, &found);
+    if (!mount_leave(req, &rc))
+        return;
+    if (rc)
+        fuse_reply_err(req, (int)-rc);
+    else
+        fuse_reply_lseek(req, (off_t)found);
+}
+
+void on_copy_range(fuse_req_t req, fuse_ino_t ino, off_t off, struct fuse_file_info *fi,
+                   fuse_ino_t to_ino, off_t to_off, struct fuse_file_info *to_fi, size_t len,
+                   int flags)
+{
+    struct mount *mount = mount_enter(req);
+    ssize_t rc = flags ? -EINVAL
+                       : hf_copy_range(file_of(fi), (uint64_t)off, file_of(to_fi), (uint64_t)to_off,
+                                       len < COPY_BYTES ? len : COPY_BYTES);
+
+    (void)ino;
+    if (rc > 0) {
+        int killed = mount_kill_privileges(mount, to_ino, fuse_req_ctx(req)->uid != 0);
+
+        rc = killed ? killed : rc;
+    }
+    if (!mount_leave(req, &rc))
+        return;
+    if (rc < 0)
+        fuse_reply_err(req, (int)-rc);
+    else
+        fuse_reply_write(req, (size_t)rc);
+}

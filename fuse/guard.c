@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns mounting, unmounting and who may what. The guard stays what the user is, root or not: it mounts, and when the serving process has
+ * ended, for whatever reason, it unmounts what may be left. The serving process opens the pool as its owner and without
+ * capabilities, so a pool that its owner has prepared (POOL/data may be a link) leads to nothing that the owner could not reach.
+ * It gets the descriptor of /dev/fuse from the guard, and is told to end when the guard dies.
+ *
+ *     holdfast mount     waits until it is mounted, then ends (unless -f: then it is the guard itself)
+ *       guard            fork, mount, hand over; wait; unmount
+ *         server         drop rights, open the pool, serve
+ */
+#include "mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PATIENCE_S 3 /* for a serving process that is to end */
+#define FSTYPE "fuse.holdfast"
+
+struct guard {
+    const struct mount_plan *plan;
+    char pool[PATH_MAX], dir[PATH_MAX];
+    struct stat owner; /* of the pool */
+    int socket;        /* to the other process */
+    pid_t server;
+};
+
+/* ---- the mount point ---- */
+
+/* Undoes \040 and its like. */
+static void unescape(char *text)
+{
+    char *to = text;
+    unsigned code;
+
+    for (; *text; text++, to++) {
+        *to = *text;
+        if (*text == '\\' && sscanf(text + 1, "%3o", &code) == 1) {
+            *to = (char)code;
+            text += 3;
+        }
+    }
+    *to = '\0';
+}
+
+/* A mount of ours is on top at `dir`. */
+static bool is_mounted(const char *dir)
+{
+    FILE *mounts = fopen("/proc/self/mountinfo", "re");
+    char line[2 * PATH_MAX], at[PATH_MAX], type[64];
+    bool ours = false;
+
+    while (mounts && fgets(line, sizeof line, mounts)) {
+        const char *rest = strstr(line, " - ");
+
+        if (rest && sscanf(line, "%*d %*d %*s %*s %4095s", at) == 1 &&
+            sscanf(rest, " - %63s", type) == 1) {
+            unescape(at);
+            if (strcmp(at, dir) == 0)
+                ours = strcmp(type, FSTYPE) == 0;
+        }
+    }
+    if (mounts)
+        fclose(mounts);
+    return ours;
+}
+
+/* Lazily: what is in use stays until it is closed. */
+static void unmount(const char *dir)
+{
+    pid_t child;
+
+    if (!is_mounted(dir) || umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+        return;
+    child = fork();
+    if (child == 0) {
+        execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", dir, (char *)NULL);
+        _exit(EX_UNAVAILABLE);
+    }
+    if (child > 0)
+        waitpid(child, NULL, 0);
+}
+
+static bool holds_path(const char *dir, const char *path)
+{
+    size_t len = strlen(dir);
+
+    return strcmp(dir, "/") == 0 ||
+           (strncmp(dir, path, len) == 0 && (path[len] == '/' || path[len] == '\0'));
+}
+
+/* realpath() of what itself cannot be looked at. */
+static bool real_parent(const char *path, char out[PATH_MAX])
+{
+    char copy[PATH_MAX], *name;
+    size_t len = (size_t)snprintf(copy, sizeof copy, "./%s", path);
+
+    while (len < sizeof copy && len > 1 && copy[len - 1] == '/')
+        copy[--len] = '\0';
+    name = strrchr(copy, '/');
+    if (len >= sizeof copy || !name)
+        return false;
+    *name++ = '\0';
+    if (!realpath(path[0] == '/' ? copy + 2 : copy, out))
+        return false;
+    len = strlen(out);
+    return (size_t)snprintf(out + len, PATH_MAX - len, "/%s", name) < PATH_MAX - len;
+}
+
+/* A dead mount of ours is taken away first: its server was killed. */
+static int check_dir(struct guard *guard)
+{
+    const struct mount_plan *plan = guard->plan;
+    struct stat dir;
+
+    if (stat(plan->dir, &dir) && errno == ENOTCONN && real_parent(plan->dir, guard->dir))
+        unmount(guard->dir);
+    if (stat(plan->dir, &dir) || !realpath(plan->dir, guard->dir))
+        return plan->fail_host(plan->dir, errno);
+    if (!S_ISDIR(dir.st_mode))
+        return plan->fail_host(plan->dir, ENOTDIR);
+    return EX_OK;
+}
+
+static int check_paths(struct guard *guard)
+{
+    const struct mount_plan *plan = guard->plan;
+    int status = check_dir(guard);
+
+    if (status != EX_OK)
+        return status;
+    if (stat(plan->pool, &guard->owner) || !realpath(plan->pool, guard->pool))
+        return plan->fail_host(plan->pool, errno);
+    if (holds_path(guard->dir, guard->pool) || holds_path(guard->pool, guard->dir)) {
+        fprintf(stderr,
+                "holdfast: mount: %s: the mount would hide the pool, or lie in it; choose another "
+                "directory\n",
+                plan->dir);
+        return EX_USAGE;
+    }
+    return EX_OK;
+}
+
+/* ---- the descriptor of /dev/fuse, from one process to the other ---- */
+
+static bool send_descriptor(int socket, int fd)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {0};
+    struct iovec iov = {.iov_base = (char[]){'d'}, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    return sendmsg(socket, &message, MSG_NOSIGNAL) == 1;
+}
+
+/* -1: the guard has ended. */
+static int receive_descriptor(int socket)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    char byte;
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof control.bytes};
+    const struct cmsghdr *header;
+    int fd;
+
+    if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC) != 1)
+        return -1;
+    header = CMSG_FIRSTHDR(&message);
+    if (!header || header->cmsg_type != SCM_RIGHTS)
+        return -1;
+    memcpy(&fd, CMSG_DATA(header), sizeof fd);
+    return fd;
+}
+
+static void tell(int socket)
+{
+    while (send(socket, "", 1, MSG_NOSIGNAL) < 0 && errno == EINTR)
+        ;
+}
+
+/* False: the other process has ended. */
+static bool await(int socket)
+{
+    ssize_t len;
+    char byte;
+
+    do
+        len = recv(socket, &byte, 1, 0);
+    while (len < 0 && errno == EINTR);
+    return len == 1;
+}
+
+/* ---- the serving process ---- */
+
+/* The owner of the pool, and nothing more: no groups of the guard, no capabilities, none to be had again. */
+static int drop_rights(const struct stat *owner)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+
+    if (geteuid() == 0 &&
+        (setgroups(0, NULL) || setresgid(owner->st_gid, owner->st_gid, owner->st_gid) ||
+         setresuid(owner->st_uid, owner->st_uid, owner->st_uid)))
+        return errno;
+    if (syscall(SYS_capset, &header, none) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        return errno;
+    return 0;
+}
+
+static void ready(void *arg)
+{
+    const struct guard *guard = arg;
+
+    tell(guard->socket);
+}
+
+/* Requests that wait end with the process; the library's next user finds everything as it was left. */
+static void *end_on_signal(void *arg)
+{
+    sigset_t *set = arg;
+    int number;
+
+    sigwait(set, &number);
+    _exit(EX_OK);
+}
+
+/* Threads made from here on leave these signals to one of them. */
+static int catch_end(sigset_t *set)
+{
+    pthread_t thread;
+
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+    pthread_sigmask(SIG_SETMASK, set, NULL);
+    return pthread_create(&thread, NULL, end_on_signal, set) == 0 ? 0 : -EAGAIN;
+}
+
+static int serve_pool(struct guard *guard, struct hf_pool *pool)
+{
+    const struct mount_plan *plan = guard->plan;
+    struct hf_pool_info info = {.size = sizeof info};
+    struct mount mount = {.pool = pool,
+                          .readonly = plan->readonly,
+                          .cached = plan->cached,
+                          .ready = ready,
+                          .ready_arg = guard};
+    int rc = hf_pool_info(pool, &info);
+
+    mount.threads_max = info.max_threads / 2;
+    if (rc == 0) {
+        tell(guard->socket);
+        mount.fd = receive_descriptor(guard->socket);
+        rc = mount.fd < 0 ? -ECONNRESET : mount_serve(&mount);
+    }
+    return rc;
+}
+
+static int serve(struct guard *guard)
+{
+    static sigset_t ending;
+    const struct mount_plan *plan = guard->plan;
+    struct hf_pool *pool;
+    int error = drop_rights(&guard->owner), rc;
+
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* here, since a change of user clears it */
+    if (error)
+        return plan->fail_host("giving up privileges", error);
+    rc = catch_end(&ending);
+    rc = rc ? rc : hf_pool_open(guard->pool, plan->readonly ? HF_OPEN_RDONLY : 0, &pool);
+    if (rc)
+        return plan->fail(plan->pool, rc);
+    rc = serve_pool(guard, pool);
+    if (rc)
+        return plan->fail(plan->dir, rc);
+    hf_pool_close(
+        pool); /* -EBUSY: unmounted while something was open; the process takes that along */
+    return EX_OK;
+}
+
+/* ---- the guard ---- */
+
+/* libfuse mounts, by itself as root, else through fusermount3. The descriptor, or -1: it has said why. */
+static int mount_here(const struct guard *guard)
+{
+    static const struct fuse_lowlevel_ops none;
+    const struct mount_plan *plan = guard->plan;
+    char options[PATH_MAX + 256];
+    char *words[] = {(char[]){"holdfast"}, (char[]){"-o"}, options, NULL};
+    struct fuse_args args = FUSE_ARGS_INIT(3, words);
+    struct fuse_session *session;
+    size_t used = 0;
+    int fd;
+
+    used = (size_t)snprintf(options, sizeof options,
+                            "subtype=holdfast,default_permissions%s%s,fsname=",
+                            *plan->options ? "," : "", plan->options);
+    for (const char *from = guard->pool; *from && used < sizeof options - 2; from++) {
+        if (*from == ',' || *from == '\\')
+            options[used++] = '\\';
+        options[used++] = *from;
+    }
+    options[used] = '\0';
+    session = fuse_session_new(&args, &none, sizeof none, NULL);
+    if (!session || fuse_session_mount(session, guard->dir))
+        return -1;
+    fd = fcntl(fuse_session_fd(session), F_DUPFD_CLOEXEC, 0);
+    close(fuse_session_fd(session)); /* the session itself stays: destroying it would unmount */
+    return fd;
+}
+
+static int exit_code(int status)
+{
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE;
+}
+
+static int join_server(const struct guard *guard)
+{
+    int status;
+
+    while (waitpid(guard->server, &status, 0) < 0 && errno == EINTR)
+        ;
+    return exit_code(status);
+}
+
+/* Until the serving process ends, or is told to: then what is open is taken from it after a while. */
+static int watch_over(const struct guard *guard, const sigset_t *set)
+{
+    const struct timespec patience = {.tv_sec = PATIENCE_S};
+    int number, status;
+
+    do {
+        number = sigwaitinfo(set, NULL);
+        if (number > 0 && number != SIGCHLD) {
+            unmount(guard->dir);
+            if (sigtimedwait(set, NULL, &patience) != SIGCHLD)
+                kill(guard->server, SIGTERM);
+        }
+    } while (waitpid(guard->server, &status, WNOHANG) != guard->server);
+    return exit_code(status);
+}
+
+static void detach_from_terminal(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    for (int fd = 0; fd < 3 && null >= 0; fd++)
+        dup2(null, fd);
+}
+
+/* The server: forked before anything else, so that nothing of the guard is open in it. */
+static int start_server(struct guard *guard)
+{
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+        return guard->plan->fail_host("socketpair", errno);
+    guard->server = fork();
+    if (guard->server < 0)
+        return guard->plan->fail_host("fork", errno);
+    guard->socket = pair[guard->server ? 0 : 1];
+    close(pair[guard->server ? 1 : 0]);
+    if (guard->server == 0)
+        exit(serve(guard));
+    return EX_OK;
+}
+
+/* Mounted: `started` is told, if there is one. */
+static int stand_guard(struct guard *guard, int started)
+{
+    sigset_t set;
+    int status, fd;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    status = start_server(guard);
+    if (status != EX_OK)
+        return status;
+    if (!await(guard->socket)) /* it has said why */
+        return join_server(guard);
+    fd = mount_here(guard);
+    if (fd < 0) {
+        kill(guard->server, SIGKILL);
+        join_server(guard);
+        return EX_OSERR;
+    }
+    if (send_descriptor(guard->socket, fd)) {
+        close(fd); /* the server's alone: when it dies, the kernel ends all calls at once */
+        if (await(guard->socket) && started >= 0) {
+            tell(started);
+            close(started);
+            detach_from_terminal();
+        }
+    }
+    status = watch_over(guard, &set);
+    unmount(guard->dir);
+    return status;
+}
+
+/* In the background: a child is the guard, and this process ends when it is mounted. */
+static int mount_in_background(struct guard *guard)
+{
+    int pair[2], status;
+    pid_t child;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+        return guard->plan->fail_host("socketpair", errno);
+    child = fork();
+    if (child < 0)
+        return guard->plan->fail_host("fork", errno);
+    close(pair[child ? 1 : 0]);
+    if (child == 0) {
+        setsid();
+        exit(stand_guard(guard, pair[1]));
+    }
+    if (await(pair[0]))
+        return EX_OK;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    return exit_code(status);
+}
+
+int mount_run(const struct mount_plan *plan)
+{
+    struct guard guard = {.plan = plan};
+    int status = check_paths(&guard);
+
+    if (status != EX_OK)
+        return status;
+    return plan->foreground ? stand_guard(&guard, -1) : mount_in_background(&guard);
+}

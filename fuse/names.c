@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the requests about names. The kernel has checked permissions before it asks (default_permissions), walks paths and
+ * follows links itself: what comes here is a directory's number and one name. None of these waits for pins: they hold a lock on
+ * their directory in the kernel, so blocks of what is removed are detached where they are held.
+ */
+#include "mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+static const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
+
+/* Replies with what `name` is now. Nothing is kept by the kernel: others may change it. */
+static void reply_entry(fuse_req_t req, struct mount *mount, int result, fuse_ino_t parent,
+                        const char *name)
+{
+    struct fuse_entry_param entry = {0};
+    ssize_t rc = result;
+
+    if (rc == 0)
+        rc = hf_statat(mount->pool, parent, name, HF_AT_NOFOLLOW, &entry.attr);
+    if (!mount_leave(req, &rc))
+        return;
+    entry.ino = entry.attr.st_ino;
+    if (rc)
+        fuse_reply_err(req, (int)-rc);
+    else
+        fuse_reply_entry(req, &entry);
+}
+
+void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct mount *mount = mount_enter(req);
+
+    reply_entry(req, mount, 0, parent, name);
+}
+
+void on_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
+{
+    struct mount *mount = fuse_req_userdata(req);
+
+    (void)count;
+    mount_inode_forget(mount->inodes, ino);
+    fuse_reply_none(req);
+}
+
+void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+    struct mount *mount = mount_enter(req);
+
+    reply_entry(req, mount, hf_mknodat(mount->pool, parent, name, mode, rdev), parent, name);
+}
+
+void on_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    struct mount *mount = mount_enter(req);
+
+    reply_entry(req, mount, hf_mkdirat(mount->pool, parent, name, mode & 07777), parent, name);
+}
+
+void on_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+    struct mount *mount = mount_enter(req);
+
+    reply_entry(req, mount, hf_symlinkat(mount->pool, target, parent, name), parent, name);
+}
+
+void on_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    struct mount *mount = mount_enter(req);
+    char target[HF_SYMLINK_MAX + 1];
+    ssize_t rc = hf_readlinkat(mount->pool, ino, "", target, sizeof target - 1);
+
+    if (!mount_leave(req, &rc))
+        return;
+    if (rc < 0) {
+        fuse_reply_err(req, (int)-rc);
+        return;
+    }
+    target[rc] = '\0';
+    fuse_reply_readlink(req, target);
+}
+
+void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+    struct mount *mount = mount_enter(req);
+
+    reply_entry(req, mount, hf_linkat(mount->pool, ino, "", parent, name), parent, name);
+}
+
+void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+               struct fuse_file_info *fi)
+{
+    struct mount *mount = mount_enter(req);
+    struct fuse_entry_param entry = {0};
+    struct hf_file *file;
+    ssize_t rc =
+        hf_openat(mount->pool, parent, name, O_RDWR | O_CREAT | O_EXCL, mode & 07777, &file);
+
+    /* Somebody else made it since the kernel looked: it looks again, and opens that. */
+    if (rc == -EEXIST && !(fi->flags & O_EXCL))
+        rc = -ESTALE;
+    if (rc == 0) {
+        rc = hf_fstat(file, &entry.attr);
+        rc = rc ? rc : mount_opened(mount, file, entry.attr.st_ino, fi);
+        if (rc)
+            hf_close(file);
+    }
+    if (!mount_leave(req, &rc))
+        return;
+    entry.ino = entry.attr.st_ino;
+    if (rc)
+        fuse_reply_err(req, (int)-rc);
+    else if (fuse_reply_create(req, &entry, fi) == -ENOENT)
+        mount_abandon(mount, entry.ino, fi);
+}
+
+/* ---- removing ---- */
+
+/* What is about to lose a name, if that is its last one. */
+static bool last_name(struct mount *mount, fuse_ino_t parent, const char *name, struct stat *out)
+{
+    return hf_statat(mount->pool, parent, name, HF_AT_NOFOLLOW, out) == 0 &&
+           (S_ISDIR(out->st_mode) || out->st_nlink == 1);
+}
+
+/* Engines that count detach nothing, and a file can be in another's layout change; but what is open when it loses its name goes
+ * with its last close and its last pin. */
+static int unlink_open(struct mount *mount, fuse_ino_t parent, const char *name)
+{
+    struct hf_file *file;
+    int rc = hf_openat(mount->pool, parent, name, O_RDONLY | O_NOFOLLOW, 0, &file);
+
+    if (rc)
+        return rc;
+    rc = hf_unlinkat(mount->pool, parent, name, NULL);
+    hf_close(file);
+    return rc;
+}
+
+void on_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct mount *mount = mount_enter(req);
+    struct stat last;
+    bool is_last = last_name(mount, parent, name, &last);
+    int rc = hf_unlinkat(mount->pool, parent, name, &detach);
+
+    if (rc == -EOPNOTSUPP || rc == -EAGAIN)
+        rc = unlink_open(mount, parent, name);
+    if (rc == 0 && is_last)
+        mount_inode_gone(mount->inodes, &last);
+    mount_reply(req, rc);
+}
+
+void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct mount *mount = mount_enter(req);
+    struct stat last;
+    bool is_last = last_name(mount, parent, name, &last);
+    int rc = hf_rmdirat(mount->pool, parent, name);
+
+    if (rc == 0 && is_last)
+        mount_inode_gone(mount->inodes, &last);
+    mount_reply(req, rc);
+}
+
+void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
+               const char *to_name, unsigned flags)
+{
+    struct mount *mount = mount_enter(req);
+    uint32_t how = (flags & RENAME_NOREPLACE ? HF_RENAME_NOREPLACE : 0) |
+                   (flags & RENAME_EXCHANGE ? HF_RENAME_EXCHANGE : 0);
+    struct stat last;
+    bool is_last = !how && last_name(mount, to_parent, to_name, &last);
+    int rc = flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)
+                 ? -EINVAL
+                 : hf_renameat(mount->pool, parent, name, to_parent, to_name, how);
+
+    if (rc == 0 && is_last)
+        mount_inode_gone(mount->inodes, &last);
+    mount_reply(req, rc);
+}

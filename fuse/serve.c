@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the serving process: what is agreed with the kernel, the worker threads, and the frame around every request. A worker
+ * reads a request from /dev/fuse and has libfuse take it apart and call its handler. Workers run with HF_CLIENT_NOWAIT:
+ * a handler that would wait leaves without a reply, and the request goes to waiting.c as the bytes it came in.
+ */
+#include "mount.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define REQUEST_BYTES ((1u << 20) + 4096u) /* the largest request: 1 MiB to write, and its header */
+#define WORKERS_MAX 16u
+
+/* What linux/fuse.h of Debian 12 does not have yet. */
+#define INIT_DIRECT_IO_ALLOW_MMAP UINT64_C(0x1000000000) /* bit 36: shared mmap of uncached files */
+
+static _Thread_local struct mount_call *call_now;
+
+/* ---- the frame around a request ---- */
+
+bool mount_call_run(struct mount *mount, const char *request, size_t len, bool may_wait)
+{
+    struct mount_call call = {.mount = mount, .request = request, .may_wait = may_wait};
+    struct fuse_buf buf = {.mem = (void *)(uintptr_t)request, .size = len};
+
+    call_now = &call;
+    fuse_session_process_buf(mount->session, &buf);
+    call_now = NULL;
+    return call.put_off;
+}
+
+const void *mount_call_body(void)
+{
+    return call_now->request + sizeof(struct fuse_in_header);
+}
+
+static void cancel(fuse_req_t req, void *arg)
+{
+    struct mount_call *call = arg;
+
+    (void)req;
+    __atomic_store_n(&call->cancelled, 1u, __ATOMIC_RELEASE);
+}
+
+/* The process of a thread, for whoever looks at what it waits for. */
+static pid_t process_of(pid_t tid)
+{
+    char path[40], line[128];
+    int pid = 0;
+    FILE *status;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)tid);
+    status = fopen(path, "re");
+    while (status && fgets(line, sizeof line, status) && sscanf(line, "Tgid: %d", &pid) != 1)
+        ;
+    if (status)
+        fclose(status);
+    return pid ? pid : tid;
+}
+
+struct mount *mount_enter(fuse_req_t req)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    struct mount_call *call = call_now;
+    struct hf_client client = {.size = sizeof client,
+                               .flags = call->may_wait ? 0 : HF_CLIENT_NOWAIT,
+                               .umask = ctx->umask,
+                               .uid = ctx->uid,
+                               .gid = ctx->gid,
+                               .pid = ctx->pid,
+                               .tid = ctx->pid,
+                               .cancelled = &call->cancelled};
+
+    if (call->may_wait) {
+        client.pid = ctx->pid ? process_of(ctx->pid) : 0;
+        fuse_req_interrupt_func(req, cancel, call);
+    }
+    hf_act_for(&client);
+    return call->mount;
+}
+
+bool mount_leave(fuse_req_t req, ssize_t *rc)
+{
+    struct mount_call *call = call_now;
+    bool would_wait = *rc == (call->may_wait ? -ENOLCK : -EAGAIN);
+
+    hf_act_for(NULL);
+    if (call->may_wait)
+        fuse_req_interrupt_func(req, NULL, NULL);
+    if (!would_wait)
+        return true;
+    if (fuse_req_interrupted(req)) {
+        *rc = -EINTR;
+        return true;
+    }
+    call->put_off = true;
+    fuse_reply_none(req);
+    return false;
+}
+
+void mount_reply(fuse_req_t req, int rc)
+{
+    ssize_t result = rc;
+
+    if (mount_leave(req, &result))
+        fuse_reply_err(req, (int)-result);
+}
+
+/* ---- what is agreed with the kernel ---- */
+
+static void init(void *arg, struct fuse_conn_info *conn)
+{
+    struct mount *mount = arg;
+    unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_ATOMIC_O_TRUNC |
+                    FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_ACL | FUSE_CAP_PARALLEL_DIROPS |
+                    FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_EXPLICIT_INVAL_DATA;
+
+    conn->want = want & conn->capable;
+    conn->max_background = 64;
+    mount->ready(mount->ready_arg);
+}
+
+/* libfuse 3.14 knows neither shared mappings of uncached files nor the second form of dropping set-user-id, so the flags are put
+ * into its answer, if the kernel has offered them. */
+static void agree_more(struct fuse_init_out *out)
+{
+    const struct fuse_init_in *in = mount_call_body();
+
+    out->flags |= in->flags & FUSE_HANDLE_KILLPRIV_V2;
+    if (in->flags & FUSE_INIT_EXT) {
+        out->flags |= FUSE_INIT_EXT;
+        out->flags2 |= in->flags2 & (uint32_t)(INIT_DIRECT_IO_ALLOW_MMAP >> 32);
+    }
+}
+
+static ssize_t send_reply(int fd, struct iovec *iov, int count, void *arg)
+{
+    const struct fuse_in_header *in = call_now ? (const void *)call_now->request : NULL;
+
+    (void)arg;
+    if (in && in->opcode == FUSE_INIT && count == 2 &&
+        iov[1].iov_len >= sizeof(struct fuse_init_out))
+        agree_more(iov[1].iov_base);
+    return writev(fd, iov, count);
+}
+
+static ssize_t read_request(int fd, void *buf, size_t len, void *arg)
+{
+    (void)arg;
+    return read(fd, buf, len);
+}
+
+static const struct fuse_lowlevel_ops handlers = {
+    .init = init,
+    .lookup = on_lookup,
+    .forget = on_forget,
+    .getattr = on_getattr,
+    .setattr = on_setattr,
+    .readlink = on_readlink,
+    .mknod = on_mknod,
+    .mkdir = on_mkdir,
+    .unlink = on_unlink,
+    .rmdir = on_rmdir,
+    .symlink = on_symlink,
+    .rename = on_rename,
+    .link = on_link,
+    .create = on_create,
+    .open = on_open,
+    .read = on_read,
+    .write = on_write,
+    .release = on_release,
+    .fsync = on_fsync,
+    .fallocate = on_fallocate,
+    .lseek = on_lseek,
+    .copy_file_range = on_copy_range,
+    .opendir = on_opendir,
+    .readdir = on_readdir,
+    .readdirplus = on_readdirplus,
+    .releasedir = on_releasedir,
+    .fsyncdir = on_fsyncdir,
+    .statfs = on_statfs,
+    .setxattr = on_setxattr,
+    .getxattr = on_getxattr,
+    .listxattr = on_listxattr,
+    .removexattr = on_removexattr,
+};
+
+/* ---- workers ---- */
+
+static bool worth_another_try(int error)
+{
+    return error == EINTR || error == ENOENT || error == EAGAIN;
+}
+
+static void *work(void *arg)
+{
+    struct mount *mount = arg;
+    char *request = malloc(REQUEST_BYTES);
+    ssize_t len;
+
+    if (!request)
+        return NULL;
+    for (;;) {
+        len = read(mount->fd, request, REQUEST_BYTES);
+        if (len < 0 && !worth_another_try(errno))
+            break; /* ENODEV: unmounted */
+        if (len > 0 && mount_call_run(mount, request, (size_t)len, false))
+            mount_wait(mount->waiting, request, (size_t)len);
+    }
+    free(request);
+    return NULL;
+}
+
+/* Twice as many as there are processors, since some of them may be waiting for a mutex. */
+static unsigned worker_count(void)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (processors < 2)
+        return 4;
+    return processors * 2 < (long)WORKERS_MAX ? (unsigned)processors * 2 : WORKERS_MAX;
+}
+
+static int run_workers(struct mount *mount)
+{
+    pthread_t threads[WORKERS_MAX];
+    unsigned count = worker_count(), started = 0;
+
+    while (started < count && pthread_create(&threads[started], NULL, work, mount) == 0)
+        started++;
+    if (!started)
+        return -EAGAIN;
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+    return 0;
+}
+
+int mount_serve(struct mount *mount)
+{
+    static const struct fuse_custom_io io = {.writev = send_reply, .read = read_request};
+    char *words[] = {(char[]){"holdfast"}, NULL};
+    struct fuse_args args = FUSE_ARGS_INIT(1, words);
+    int rc;
+
+    mount->inodes = mount_inodes_new();
+    mount->waiting = mount_waiting_new(mount);
+    mount->session = fuse_session_new(&args, &handlers, sizeof handlers, mount);
+    if (!mount->inodes || !mount->waiting || !mount->session)
+        return -ENOMEM;
+    rc = fuse_session_custom_io(mount->session, &io, mount->fd);
+    if (rc == 0 && mount->cached)
+        rc = mount_watch_start(mount);
+    return rc ? rc : run_workers(mount);
+}

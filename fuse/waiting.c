@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the requests that have to wait for pins. Each gets a thread of its own, which runs it again and may wait, until
+ * half of the pool's thread entries are taken by such threads. What comes then is parked: one thread tries all of it again every 10 ms, and
+ * a thread whose own request has ended takes on the oldest. So a request whose range is free never waits behind others.
+ */
+#include "mount.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define STACK_BYTES (256u << 10)
+#define RETRY_NS 10000000
+
+struct parked {
+    struct parked *next;
+    struct mount_waiting *waiting;
+    size_t len;
+    char request[];
+};
+
+struct mount_waiting {
+    struct mount *mount;
+    pthread_mutex_t mutex;
+    unsigned threads;
+    struct parked *first, **last;
+    bool retries; /* the thread that tries again is there */
+};
+
+struct mount_waiting *mount_waiting_new(struct mount *mount)
+{
+    struct mount_waiting *waiting = calloc(1, sizeof *waiting);
+
+    if (!waiting)
+        return NULL;
+    waiting->mount = mount;
+    waiting->last = &waiting->first;
+    pthread_mutex_init(&waiting->mutex, NULL);
+    return waiting;
+}
+
+static bool start(void *(*run)(void *), void *arg)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    bool started;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    started = pthread_create(&thread, &attr, run, arg) == 0;
+    pthread_attr_destroy(&attr);
+    return started;
+}
+
+/* Under the mutex. */
+static struct parked *take(struct mount_waiting *waiting)
+{
+    struct parked *one = waiting->first;
+
+    if (!one)
+        return NULL;
+    waiting->first = one->next;
+    if (!waiting->first)
+        waiting->last = &waiting->first;
+    return one;
+}
+
+/* Tries everything that is parked, once; puts back what still has to wait. */
+static void try_all(struct mount_waiting *waiting)
+{
+    struct parked *one, *all;
+
+    pthread_mutex_lock(&waiting->mutex);
+    all = waiting->first;
+    waiting->first = NULL;
+    waiting->last = &waiting->first;
+    pthread_mutex_unlock(&waiting->mutex);
+    while ((one = all)) {
+        all = one->next;
+        if (!mount_call_run(waiting->mount, one->request, one->len, false)) {
+            free(one);
+            continue;
+        }
+        one->next = NULL;
+        pthread_mutex_lock(&waiting->mutex);
+        *waiting->last = one;
+        waiting->last = &one->next;
+        pthread_mutex_unlock(&waiting->mutex);
+    }
+}
+
+static void *retry(void *arg)
+{
+    static const struct timespec pause = {.tv_nsec = RETRY_NS};
+    struct mount_waiting *waiting = arg;
+    bool any;
+
+    do {
+        nanosleep(&pause, NULL);
+        try_all(waiting);
+        pthread_mutex_lock(&waiting->mutex);
+        any = waiting->first != NULL;
+        waiting->retries = any;
+        pthread_mutex_unlock(&waiting->mutex);
+    } while (any);
+    return NULL;
+}
+
+/* Under the mutex. Without a thread to try it again the request is lost: its program waits until it is interrupted or another
+ * request is parked. */
+static void park(struct mount_waiting *waiting, struct parked *one)
+{
+    one->next = NULL;
+    *waiting->last = one;
+    waiting->last = &one->next;
+    if (!waiting->retries)
+        waiting->retries = start(retry, waiting);
+}
+
+static void *wait_for_it(void *arg)
+{
+    struct parked *one = arg;
+    struct mount_waiting *waiting = one->waiting;
+
+    while (one) {
+        bool put_off = mount_call_run(waiting->mount, one->request, one->len, true);
+
+        pthread_mutex_lock(&waiting->mutex);
+        if (put_off) /* no thread entry is left in the pool: others have them */
+            park(waiting, one);
+        else
+            free(one);
+        one = put_off ? NULL : take(waiting);
+        if (!one)
+            waiting->threads--;
+        pthread_mutex_unlock(&waiting->mutex);
+    }
+    return NULL;
+}
+
+void mount_wait(struct mount_waiting *waiting, const char *request, size_t len)
+{
+    struct parked *one;
+
+    while (!(one = malloc(sizeof *one + len))) /* the request must not be lost */
+        nanosleep(&(struct timespec){.tv_nsec = RETRY_NS}, NULL);
+    one->waiting = waiting;
+    one->len = len;
+    memcpy(one->request, request, len);
+    pthread_mutex_lock(&waiting->mutex);
+    if (waiting->threads < waiting->mount->threads_max && start(wait_for_it, one))
+        waiting->threads++;
+    else
+        park(waiting, one);
+    pthread_mutex_unlock(&waiting->mutex);
+}

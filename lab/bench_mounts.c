@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mounts to be measured: a pool through `holdfast mount`, a folder on tmpfs through bindfs. A server runs in the
+ * foreground, as a child of this program, on the CPUs that the thread which starts it may use. Entries
+ * and attributes are kept by neither; bindfs writes as much at once as it can.
+ */
+#include "bench.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define START_NS (20 * LAB_SEC)
+
+/* In the build folder or a moved installation it lies beside this program; else it is looked for in $PATH. */
+static const char *holdfast_program(void)
+{
+    static const char *const places[] = {"cli/holdfast", "../bin/holdfast"};
+    static char found[PATH_MAX];
+    char own[PATH_MAX / 2] = "";
+
+    if (readlink("/proc/self/exe", own, sizeof own - 1) > 0)
+        *strrchr(own, '/') = '\0';
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        snprintf(found, sizeof found, "%s/../%s", own, places[i]);
+        if (access(found, X_OK) == 0)
+            return found;
+    }
+    return "holdfast";
+}
+
+static int serve(void *arg)
+{
+    char *const *args = arg;
+
+    dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDOUT_FILENO);
+    execvp(args[0], args);
+    return 127;
+}
+
+/* False: the server has ended. */
+static bool wait_for(const struct bench_mount *mount)
+{
+    const uint64_t end = lab_now_ns() + START_NS;
+    struct stat below, there;
+
+    bench_must_host(stat(bench.folder, &below), bench.folder);
+    for (; lab_now_ns() < end; usleep(1000)) {
+        if (stat(mount->folder, &there) == 0 && there.st_dev != below.st_dev)
+            return true;
+        if (waitpid(mount->server, NULL, WNOHANG) == mount->server)
+            return false;
+    }
+    lab_fail("%s: nothing was mounted in %u s", mount->folder, (unsigned)(START_NS / LAB_SEC));
+}
+
+bool bench_mount_begin(struct bench_mount *mount, bool bindfs, bool cached, uint64_t bytes)
+{
+    static unsigned number;
+    struct hf_pool_options options = {.size = sizeof options, .pool_bytes = bytes};
+
+    mount->source = bench_text("%s/source-%u", bench.folder, number);
+    mount->folder = bench_text("%s/mount-%u", bench.folder, number++);
+    bench_must_host(mkdir(mount->folder, 0700), mount->folder);
+    if (bindfs)
+        bench_must_host(mkdir(mount->source, 0700), mount->source);
+    else
+        bench_must(&bench_real, hf_pool_create(mount->source, &options), "making a pool");
+    lab_also_unmount(mount->folder);
+    mount->server = lab_fork(
+        serve, bindfs ? (const char *[]){"bindfs", "-f", "-o", cached ? "big_writes" : "direct_io",
+                                         mount->source, mount->folder, NULL}
+                      : (const char *[]){holdfast_program(), "mount", mount->source, mount->folder,
+                                         "-f", "-o", cached ? "cache=auto" : "cache=none", NULL});
+    mount->there = wait_for(mount);
+    return mount->there;
+}
+
+void bench_mount_end(struct bench_mount *mount)
+{
+    if (!mount->there)
+        return;
+    lab_unmount(mount->folder);
+    waitpid(mount->server, NULL, 0);
+    mount->there = false;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* Argument checks of who keeps copies. */
+#include "api/api.h"
+
+int hf_watch(struct hf_file *file, int on)
+{
+    hf_may_sleep(__func__);
+    int rc = api_check_file(file);
+
+    if (rc == 0 && on != 0 && on != 1)
+        rc = hf_fail(EINVAL, "watch: on is %d, neither 0 nor 1", on);
+    if (rc == 0)
+        dax_watch(&file->fs->dax, file->vnode, &file->watches, on);
+    return rc;
+}
+
+int hf_watch_next(struct hf_pool *pool, uint64_t timeout_ns, struct hf_watch_report *out)
+{
+    hf_may_sleep(__func__);
+    int rc = api_check_pool(pool);
+
+    if (rc == 0 && !out)
+        rc = api_null("out");
+    return rc ? rc : dax_watch_next(&pool->fs.dax, timeout_ns, out);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whom a thread acts for. A server knows the thread at the other end by its number; when that thread uses the pool
+ * itself too it has a lane, and what it holds there counts as this thread's own: it stays in its call until this thread
+ * has answered, and lets go of nothing meanwhile. Numbers of threads are compared within one pid namespace only.
+ */
+#include "dax/client.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+_Thread_local struct hf_client dax_client;
+
+void dax_client_in_child(void)
+{
+    dax_client = (struct hf_client){0};
+}
+
+bool dax_lane_is(const struct shm *shm, uint32_t lane, uint32_t process, pid_t pid, pid_t tid)
+{
+    uint32_t owner = hf_load_acquire(&shm->lanes[lane].owner);
+    const struct shm_process *its;
+
+    if (!owner || owner == SHM_LANE_RESIDUE ||
+        hf_load_acquire(&shm->lanes[lane].tid) != (uint32_t)tid)
+        return false;
+    its = &shm->processes[owner - 1];
+    return its->pid_namespace == shm->processes[process].pid_namespace &&
+           (!pid || its->pid == (uint32_t)pid);
+}
+
+bool dax_lane_is_client(const struct shm *shm, uint32_t lane)
+{
+    return dax_client.tid && dax_lane_is(shm, lane, shm->self, dax_client.pid, dax_client.tid);
+}
+
+const struct shm_lane *dax_client_lane(const struct shm *shm)
+{
+    uint32_t used = dax_client.tid ? hf_load_acquire(&shm->run->lanes_used) : 0;
+
+    for (uint32_t i = 0; i < used; i++)
+        if (dax_lane_is_client(shm, i))
+            return &shm->lanes[i];
+    return NULL;
+}
+
+/* The beginning of /proc/NUMBER/NAME, terminated; "" if it cannot be read. */
+static void read_proc(pid_t number, const char *name, char *text, size_t room)
+{
+    char path[40];
+    ssize_t len;
+    int fd;
+
+    text[0] = 0;
+    snprintf(path, sizeof path, "/proc/%d/%s", number, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    len = read(fd, text, room - 1);
+    close(fd);
+    text[len > 0 ? len : 0] = 0;
+}
+
+void dax_client_process(pid_t *pid, char command[16])
+{
+    const char *group;
+    char text[256];
+
+    *pid = dax_client.pid;
+    if (!*pid) {
+        read_proc(dax_client.tid, "status", text, sizeof text);
+        group = strstr(text, "\nTgid:"); /* a newline in the name before it is escaped */
+        if (group && sscanf(group, "%*s %d", pid) != 1)
+            *pid = 0;
+    }
+    read_proc(*pid ? *pid : dax_client.tid, "comm", text, sizeof text);
+    text[strcspn(text, "\n")] = 0;
+    memset(command, 0, 16);
+    memcpy(command, text, strnlen(text, 15));
+}

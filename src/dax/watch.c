@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who keeps copies of a file's content, and is told what others change: hf_watch().
+ *
+ * Who changes bytes looks at SHM_WATCHED after them; who begins to watch sets it, makes a heavy barrier, and reads
+ * bytes afterwards. So the one sees that it has to tell, or the other reads what is new: the argument of a pin
+ * (src/sync/slots.c), with bytes for the slot and the flag for the entries.
+ *
+ * A report is made before anybody waits for it to be dealt with, and it is waited for with nothing held. A watcher
+ * that does not come back in time is waited for once. What a process had changed when it was killed nobody
+ * knows: the reaper reports all that it had open, and all that it had pinned.
+ */
+#include "dax/pin_fast.h"
+#include "dax/private.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <time.h>
+
+/* How often a waiting writer looks whether the watcher has died, and a watcher whether a writer has. */
+#define LOOK_WRITER_NS (10 * HF_NS_PER_MS)
+#define LOOK_WATCHER_NS HF_NS_PER_SEC
+/* How long a watcher waits for a report whose ticket was drawn. */
+#define LATE_NS HF_NS_PER_MS
+
+/* --- who watches --- */
+
+static void barrier(struct dax *dax)
+{
+    const struct timespec moment = {.tv_nsec = DAX_TICK_FENCES_NS};
+
+    /* WATCH.SB/m: the flag is set; after the barrier whoever changes bytes sees it, or has changed them already.
+     * Pairs with WATCH.SB/p in dax_changed(). Without it: the watcher reads old bytes, and is not told of new ones. */
+    if (hf_load_acquire(&dax->shm->run->fences_only))
+        nanosleep(&moment, NULL); /* no barrier to be had: no store takes so long to be seen */
+    else if (!HF_LAB_BROKEN(HF_LAB_NO_WATCH_BARRIER))
+        sync_heavy_barrier(dax->shm);
+}
+
+/* The barrier is made under the mutex, so that another handle's watching finds it done. */
+void dax_watch(struct dax *dax, struct shm_vnode *vnode, bool *watches, bool on)
+{
+    dax_lock_any(dax, vnode);
+    if (*watches != on) {
+        *watches = on;
+        if (shm_watch(dax->shm, vnode, on ? 1 : -1))
+            barrier(dax);
+    }
+    dax_unlock(dax, vnode);
+}
+
+/* --- telling --- */
+
+static bool is_late(const struct shm_watcher *watcher, uint32_t came_back)
+{
+    return hf_load_acquire(&watcher->late) == came_back + 1;
+}
+
+/* The watcher has what was reported before the call, and has come back; or it will not. */
+static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t process,
+                  uint64_t until_ns)
+{
+    struct shm *shm = dax->shm;
+    struct shm_watcher *watcher = &shm->watchers[process];
+    uint64_t ticket = hf_load_acquire(&watcher->reported), now;
+
+    for (;;) {
+        uint32_t came_back = hf_load_acquire(&watcher->came_back);
+
+        /* WATCH.DONE/p: what the watcher did with the report happens before the change returns.
+         * Pairs with WATCH.DONE/m in come_back(). Without it: the caller tells another that it has changed the
+         * file, and that one still finds the watcher's old copy. */
+        if (hf_load_acquire(&watcher->dealt_with) >= ticket || is_late(watcher, came_back) ||
+            !shm_watches(shm, vnode, process))
+            return;
+        now = hf_now_ns();
+        if (now >= until_ns) {
+            hf_store_release(&watcher->late, came_back + 1);
+            hf_futex_wake_all(&watcher->came_back); /* the others that wait for it */
+            return;
+        }
+        now += LOOK_WRITER_NS;
+        if (hf_futex_wait(&watcher->came_back, came_back, now < until_ns ? now : until_ns) ==
+                -ETIMEDOUT &&
+            !shm_process_alive(shm, process))
+            shm_reap(shm);
+    }
+}
+
+void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
+{
+    uint64_t until_ns = hf_now_ns() + HF_WATCH_WAIT_NS;
+    struct shm *shm = dax->shm;
+    bool any = false;
+
+    shm_report(shm, vnode, first, last, shm->self);
+    for (uint32_t i = 0; i < shm->run->limits.processes; i++) {
+        if (!shm_watches(shm, vnode, i))
+            continue;
+        any = true;
+        if (i != shm->self)
+            await(dax, vnode, i, until_ns);
+    }
+    if (any)
+        return;
+    dax_lock_any(dax, vnode);
+    shm_watch_settle(shm, vnode);
+    dax_unlock(dax, vnode);
+}
+
+/* That of hf_write() is part of its own report. */
+void watch_let_go(struct shm *shm, uint64_t key, uint64_t first, uint64_t last)
+{
+    struct shm_vnode *vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+
+    if ((SHM_KEY_FLAGS(key) & (HF_PIN_WRITE | DAX_PIN_COPY)) == HF_PIN_WRITE &&
+        hf_load_acquire(&vnode->waiters) & SHM_WATCHED) /* WATCH.SB/p, by the fence of U2 */
+        shm_report(shm, vnode, first, last, shm->self);
+}
+
+/* A slot's range is that of its key as long as this thread has taken none since: a signal handler may have. */
+void watch_let_go_slot(struct shm *shm, uint64_t key, const uint64_t *word)
+{
+    size_t at = (size_t)((const char *)word - (const char *)shm->lanes);
+    const struct shm_lane *lane = &shm->lanes[at / sizeof *lane];
+    size_t slot = (size_t)(word - lane->keys);
+    uint64_t pages = hf_load_acquire(&lane->pages[slot]);
+
+    hf_fence_light(); /* the range first: a handler that comes in between raises the generation */
+    if (lane == shm_lane_fast(shm) && slot < SLOTS_OWN &&
+        hf_load_relaxed(&lane->generation) == (key & ~(SHM_KEY_STEP - 1))) /* relaxed: ours */
+        watch_let_go(shm, key, SHM_PAGES_FIRST(pages), SHM_PAGES_LAST(pages));
+    else
+        watch_let_go(shm, key, 0, DAX_LAST);
+}
+
+/* --- being told --- */
+
+static void come_back(struct shm_watcher *watcher)
+{
+    /* WATCH.DONE/m: what was reported has been dealt with. Pairs with WATCH.DONE/p in await(). */
+    hf_store_release(&watcher->dealt_with, watcher->taken);
+    hf_add_acq_rel(&watcher->came_back, 1);
+    hf_futex_wake_all(&watcher->came_back);
+}
+
+static int tell(const struct shm *shm, uint32_t index, uint64_t first, uint64_t last,
+                struct hf_watch_report *out)
+{
+    uint64_t ino = index < shm->run->limits.vnodes ? hf_load_acquire(&shm->vnodes[index].ino) : 0;
+
+    if (!ino) /* closed meanwhile */
+        return 0;
+    out->ino = ino;
+    out->off = first * HF_BLOCK_BYTES;
+    out->len = last == DAX_LAST ? UINT64_MAX - out->off : (last - first + 1) * HF_BLOCK_BYTES;
+    return 1;
+}
+
+/* 1: *out is the next. 0: there is none; or there will be one (*late_ns: since when that is so). */
+static int next(struct shm *shm, uint64_t *late_ns, struct hf_watch_report *out)
+{
+    uint64_t first, last;
+    uint32_t index;
+
+    for (;;) {
+        switch (shm_report_take(shm, *late_ns && hf_now_ns() - *late_ns >= LATE_NS, &index, &first,
+                                &last)) {
+        case SHM_REPORT_ONE:
+            if (tell(shm, index, first, last, out))
+                return 1;
+            continue;
+        case SHM_REPORT_LOST:
+            *out = (struct hf_watch_report){.len = UINT64_MAX};
+            return 1;
+        case SHM_REPORT_LATE:
+            *late_ns = *late_ns ? *late_ns : hf_now_ns();
+            return 0;
+        default:
+            *late_ns = 0;
+            return 0;
+        }
+    }
+}
+
+int dax_watch_next(struct dax *dax, uint64_t timeout_ns, struct hf_watch_report *out)
+{
+    struct shm_watcher *watcher = &dax->shm->watchers[dax->shm->self];
+    uint64_t now = hf_now_ns(), late_ns = 0;
+    uint64_t until_ns = timeout_ns < HF_NEVER - now ? now + timeout_ns : HF_NEVER;
+
+    come_back(watcher);
+    for (;;) {
+        /* REPORT.WAKE/p: read before it looks; what is reported later finds another number to sleep on.
+         * Pairs with REPORT.WAKE/m in add(). */
+        uint32_t seq = hf_load_acquire(&watcher->report_seq);
+        uint64_t sleep_ns;
+
+        if (next(dax->shm, &late_ns, out))
+            return 1;
+        now = hf_now_ns();
+        if (now - watcher->looked_ns >= LOOK_WATCHER_NS) {
+            watcher->looked_ns = now;
+            shm_reap(dax->shm);
+            continue;
+        }
+        if (now >= until_ns && !late_ns)
+            return 0;
+        sleep_ns = watcher->looked_ns + LOOK_WATCHER_NS;
+        sleep_ns = late_ns ? late_ns + LATE_NS : sleep_ns < until_ns ? sleep_ns : until_ns;
+        if (hf_futex_wait(&watcher->report_seq, seq, sleep_ns) == -EINTR)
+            return hf_fail(EINTR, "interrupted by a signal while nothing was reported");
+    }
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns copies from file to file. The source is pinned a piece at a time, and the target written from
+ * where it lies; a hole of the source costs the target no block where it is one there too.
+ *
+ * COPY.WAIT: a pin of the source is never held while waiting for pins or at a gate, so no layout change waits
+ * longer for it than for one piece to be copied, and none in a circle. For who holds a pin is let through
+ * the gates of the target (GATE.RULE). So that copies, let through one after the other, cannot keep a
+ * layout change of the target out, each piece begins with nothing held and waits at the target's
+ * gates first: one that closes after that is passed at most once.
+ */
+#include "base/error.h"
+#include "fs/extend.h"
+#include "fs/io.h"
+
+#include <errno.h>
+
+#define PIECE_BYTES (FILL_CHUNK_PAGES * (uint64_t)HF_BLOCK_BYTES)
+
+static const char zeros[16 * HF_BLOCK_BYTES];
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- holes ---- */
+
+/* How long what is at `off` goes on. 1: data; 0: a hole. */
+static int same_until(struct hf_file *file, uint64_t off, uint64_t *end)
+{
+    struct meta_extent extent;
+    int rc = fs_extent_at(file->fs, file->ino, off / HF_BLOCK_BYTES, &extent);
+
+    if (rc == 1)
+        *end = (extent.page + extent.count) * HF_BLOCK_BYTES;
+    else if (rc == 0)
+        *end = extent.count ? extent.page * HF_BLOCK_BYTES : UINT64_MAX;
+    return rc;
+}
+
+/* Behind end of file are only zeros and holes, once it has grown. 0: it has grown meanwhile. */
+static ssize_t grow_over(struct hf_file *to, uint64_t len, uint64_t off)
+{
+    struct shm_vnode *vnode = to->vnode;
+    int passed, rc = fs_extend_lock(to->fs, vnode, off, &passed);
+    ssize_t done = 0;
+
+    if (rc)
+        return rc;
+    if (off >= vnode->size) {
+        rc = fs_grow_file(to->fs, vnode, off + len);
+        done = rc ? rc : (ssize_t)len;
+        vnode->passed += passed ? 1 : 0;
+    }
+    dax_unlock(&to->fs->dax, vnode);
+    return done;
+}
+
+static ssize_t copy_hole(struct hf_file *to, uint64_t len, uint64_t off)
+{
+    uint64_t size = hf_load_acquire(&to->vnode->size), end;
+    int rc;
+
+    if (off >= size)
+        return grow_over(to, len, off);
+    rc = same_until(to, off, &end);
+    if (rc < 0)
+        return rc;
+    len = less(len, less(end, size) - off);
+    if (rc)
+        return fs_write_untold(to, zeros, less(len, sizeof zeros), off);
+    fs_vnode_touch(to->vnode);
+    return (ssize_t)len;
+}
+
+/* ---- pieces ---- */
+
+static ssize_t copy_data(struct hf_file *to, const struct iovec *iov, int count, uint64_t off)
+{
+    ssize_t done = 0, n = 0;
+
+    for (int i = 0; i < count; i++) {
+        n = fs_write_untold(to, iov[i].iov_base, iov[i].iov_len, off + (uint64_t)done);
+        if (n > 0)
+            done += n;
+        if (n < (ssize_t)iov[i].iov_len)
+            break;
+    }
+    return done ? done : n;
+}
+
+/* COPY.WAIT */
+static int wait_at_gates(struct hf_file *to, uint64_t off, uint64_t len)
+{
+    int rc =
+        dax_lock(&to->fs->dax, to->vnode, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES);
+
+    if (rc < 0)
+        return rc;
+    dax_unlock(&to->fs->dax, to->vnode);
+    return 0;
+}
+
+/* 0: end of file. */
+static ssize_t copy_some(struct hf_file *from, uint64_t from_off, struct hf_file *to,
+                         uint64_t to_off, uint64_t len)
+{
+    struct iovec iov[IO_PIECES];
+    struct meta_extent hole;
+    struct hf_pin pin;
+    ssize_t done = 0;
+
+    while (done == 0) {
+        uint64_t size = hf_load_acquire(&from->vnode->size), end, n;
+        int rc;
+
+        if (from_off >= size)
+            break;
+        len = less(len, size - from_off);
+        n = less(len, PIECE_BYTES);
+        rc = wait_at_gates(to, to_off, n);
+        rc = rc ? rc : fs_pin_some(from, from_off, &n, HF_PIN_READ, iov, &pin, &hole);
+        if (rc > 0) {
+            done = copy_data(to, iov, rc, to_off);
+            dax_unpin(&pin);
+        } else if (rc == -ENODATA) {
+            rc = same_until(from, from_off, &end);
+            if (rc == 0)
+                done = copy_hole(to, less(len, end - from_off), to_off);
+        }
+        if (rc < 0)
+            return rc;
+    }
+    return done;
+}
+
+ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                      size_t len)
+{
+    uint64_t size = hf_load_acquire(&from->vnode->size), done = 0, want;
+    uint64_t to_size = hf_load_acquire(&to->vnode->size);
+    ssize_t n = 0;
+
+    if (from_off >= size || len == 0)
+        return 0;
+    want = less(len, size - from_off);
+    if (to_off >= HF_FILE_BYTES_MAX)
+        return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
+    if (from->vnode == to->vnode && from_off < to_off + want && to_off < from_off + want)
+        return hf_fail(EINVAL, "%llu bytes at %llu and at %llu of the same file overlap",
+                       (unsigned long long)want, (unsigned long long)from_off,
+                       (unsigned long long)to_off);
+    want = less(want, HF_FILE_BYTES_MAX - to_off);
+    while (done < want) {
+        n = copy_some(from, from_off + done, to, to_off + done, want - done);
+        if (n <= 0)
+            break;
+        done += (uint64_t)n;
+    }
+    if (done)
+        fs_written(to, to_size, to_off, done);
+    return done ? (ssize_t)done : n;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Telling processes that keep copies what has changed. Each has a ring of reports, to which any process, killed or
+ * stopped at any instruction, and any signal handler may add. So there is no lock: a writer draws a ticket, which
+ * says where in the ring it writes and until where the watcher has to read, and marks each word with it. A watcher
+ * that finds other marks where a ticket was drawn knows that something was reported, and not what: then all that it
+ * has may be old. So it is when the ring has gone round.
+ */
+#include "base/fence.h"
+#include "base/futex.h"
+#include "shm/shm.h"
+
+static uint64_t *bits_of(const struct shm *shm, const struct shm_vnode *vnode)
+{
+    return shm->watches + (uint64_t)(vnode - shm->vnodes) * shm->open_words;
+}
+
+bool shm_watches(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process)
+{
+    return hf_load_acquire(&bits_of(shm, vnode)[process / 64]) & UINT64_C(1) << process % 64;
+}
+
+void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode)
+{
+    const uint64_t *bits = bits_of(shm, vnode);
+    uint32_t waiters = vnode->waiters & ~SHM_WATCHED;
+
+    for (uint32_t i = 0; i < shm->open_words; i++)
+        if (hf_load_acquire(&bits[i]))
+            waiters |= SHM_WATCHED;
+    if (waiters != vnode->waiters)
+        hf_store_seq_cst(&vnode->waiters, waiters);
+}
+
+bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change)
+{
+    uint64_t *word = bits_of(shm, vnode) + shm->self / 64, bit = UINT64_C(1) << shm->self % 64;
+    uint32_t *count = &shm->local_watches[vnode - shm->vnodes];
+    bool first = *count == 0;
+
+    *count += (uint32_t)change;
+    if (*count)
+        hf_or_acq_rel(word, bit);
+    else
+        hf_and_acq_rel(word, ~bit);
+    shm_watch_settle(shm, vnode);
+    if (*count == 0) /* nobody need wait for what it has not dealt with */
+        hf_futex_wake_all(&shm->watchers[shm->self].came_back);
+    return first;
+}
+
+static uint64_t marked(uint64_t ticket, uint64_t value)
+{
+    return (ticket + 1) << 32 | value;
+}
+
+static void add(struct shm_watcher *watcher, uint32_t vnode, uint32_t first, uint32_t last)
+{
+    uint64_t ticket = hf_add_acq_rel(&watcher->reported, 1);
+    struct shm_report *report = &watcher->reports[ticket % SHM_REPORTS];
+
+    /* REPORT.PUB/m: what has changed is visible before the words that tell of it.
+     * Pairs with REPORT.PUB/p in shm_report_take(). Without it: the watcher reads again, and reads what was. */
+    hf_store_release(&report->words[0], marked(ticket, first));
+    hf_store_release(&report->words[1], marked(ticket, last));
+    hf_store_release(&report->words[2], marked(ticket, vnode));
+    /* REPORT.WAKE/m: raised after the report was written.
+     * Pairs with REPORT.WAKE/p in dax_watch_next(). Without it: the watcher sleeps over a report. */
+    hf_add_acq_rel(&watcher->report_seq, 1);
+    hf_futex_wake_all(&watcher->report_seq);
+}
+
+void shm_report(struct shm *shm, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                uint32_t by)
+{
+    const uint64_t *bits = bits_of(shm, vnode);
+    uint32_t index = (uint32_t)(vnode - shm->vnodes);
+
+    if (last > UINT32_MAX)
+        last = UINT32_MAX;
+    for (uint32_t i = 0; i < shm->open_words; i++) {
+        for (uint64_t left = hf_load_acquire(&bits[i]); left; left &= left - 1) {
+            uint32_t process = i * 64 + (uint32_t)__builtin_ctzll(left);
+
+            if (process != by && process < shm->run->limits.processes)
+                add(&shm->watchers[process], index, (uint32_t)first, (uint32_t)last);
+        }
+    }
+}
+
+enum shm_reports shm_report_take(struct shm *shm, bool late, uint32_t *vnode, uint64_t *first,
+                                 uint64_t *last)
+{
+    struct shm_watcher *watcher = &shm->watchers[shm->self];
+    uint64_t reported = hf_load_acquire(&watcher->reported), ticket = watcher->taken, words[3];
+    const struct shm_report *report = &watcher->reports[ticket % SHM_REPORTS];
+    bool whole = true;
+
+    if (reported == ticket)
+        return SHM_REPORT_NONE;
+    for (unsigned i = 0; i < 3; i++) {
+        /* REPORT.PUB/p: acquired before what has changed is read. Pairs with REPORT.PUB/m in add(). */
+        words[i] = hf_load_acquire(&report->words[i]);
+        whole &= words[i] >> 32 == (uint32_t)(ticket + 1);
+    }
+    if (reported - ticket <= SHM_REPORTS && !whole && !late)
+        return SHM_REPORT_LATE;
+    if (reported - ticket > SHM_REPORTS || !whole) {
+        hf_store_release(&watcher->taken, reported);
+        return SHM_REPORT_LOST;
+    }
+    hf_store_release(&watcher->taken, ticket + 1);
+    *first = words[0] & UINT32_MAX;
+    *last = words[1] & UINT32_MAX;
+    *vnode = (uint32_t)words[2];
+    if (*last == UINT32_MAX)
+        *last = UINT64_MAX;
+    return SHM_REPORT_ONE;
+}

@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One pool seen from three sides: the library, and two mounts of it. What one changes the others see with their
+ * next call: bytes, sizes, names, attributes.
+ *
+ *     mount-coherence POOL DIR DIR CACHE [ROUNDS]    CACHE is what the mounts keep: none or auto
+ */
+#include "support.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+enum side { LIBRARY, FIRST, SECOND, SIDES };
+static const char *const side_names[SIDES] = {"library", "first mount", "second mount"};
+
+static struct hf_pool *pool;
+static const char *folders[SIDES]; /* of the mounts */
+static bool caches;
+static unsigned rounds = 20000;
+static struct test_rng rng;
+
+static const char *at(enum side side, const char *name)
+{
+    static _Thread_local char paths[4][256];
+    static _Thread_local unsigned next;
+    char *path = paths[next++ % 4];
+
+    if (side == LIBRARY)
+        snprintf(path, sizeof(paths[0]), "/%s", name);
+    else
+        snprintf(path, sizeof(paths[0]), "%s/%s", folders[side], name);
+    return path;
+}
+
+/* What a system call returned, as the library says it. */
+static int64_t told(int64_t rc)
+{
+    return rc < 0 ? -errno : rc;
+}
+
+/* -------------------------------------------------------------------------------- content --- */
+
+#define FILE_BYTES 65536u
+#define STEPS 2000u
+
+/* The same file, open on all sides all the time. */
+struct view {
+    enum side side;
+    struct hf_file *file;
+    int fd, append_fd;
+};
+static struct view views[SIDES];
+
+static unsigned char content[FILE_BYTES]; /* what it must be */
+static uint64_t size;
+
+static void open_views(const char *name)
+{
+    views[LIBRARY] = (struct view){.side = LIBRARY, .file = test_file(pool, name)};
+    for (enum side side = FIRST; side < SIDES; side++) {
+        views[side] = (struct view){.side = side,
+                                    .fd = open(at(side, name), O_RDWR),
+                                    .append_fd = open(at(side, name), O_WRONLY | O_APPEND)};
+        EXPECT(views[side].fd >= 0 && views[side].append_fd >= 0);
+    }
+}
+
+static void close_views(void)
+{
+    EXPECT_EQ(hf_close(views[LIBRARY].file), 0);
+    for (enum side side = FIRST; side < SIDES; side++) {
+        close(views[side].fd);
+        close(views[side].append_fd);
+    }
+}
+
+static int64_t write_at(const struct view *view, const void *bytes, size_t len, uint64_t off)
+{
+    return view->file ? hf_write(view->file, bytes, len, off)
+                      : told(pwrite(view->fd, bytes, len, (off_t)off));
+}
+
+static int64_t read_at(const struct view *view, void *bytes, size_t len, uint64_t off)
+{
+    return view->file ? hf_read(view->file, bytes, len, off)
+                      : told(pread(view->fd, bytes, len, (off_t)off));
+}
+
+static int64_t append(const struct view *view, const void *bytes, size_t len)
+{
+    return view->file ? hf_append(view->file, bytes, len, NULL)
+                      : told(write(view->append_fd, bytes, len));
+}
+
+static int64_t set_size(const struct view *view, uint64_t bytes)
+{
+    return view->file ? hf_truncate(view->file, bytes, NULL)
+                      : told(ftruncate(view->fd, (off_t)bytes));
+}
+
+static int64_t punch(const struct view *view, uint64_t off, uint64_t len)
+{
+    return view->file ? hf_fallocate(view->file, HF_FALLOC_PUNCH_HOLE | HF_FALLOC_KEEP_SIZE, off,
+                                     len, NULL)
+                      : told(fallocate(view->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                       (off_t)off, (off_t)len));
+}
+
+static uint64_t size_of(const struct view *view)
+{
+    struct stat st;
+
+    if (view->file)
+        EXPECT_EQ(hf_fstat(view->file, &st), 0);
+    else
+        EXPECT_EQ(fstat(view->fd, &st), 0);
+    return (uint64_t)st.st_size;
+}
+
+static void fill(unsigned char *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        bytes[i] = (unsigned char)test_random(&rng);
+}
+
+/* The size is new; what is beyond it is zero if the file grows again. */
+static void expect_size(uint64_t bytes)
+{
+    if (bytes < size)
+        memset(content + bytes, 0, size - bytes);
+    size = bytes;
+}
+
+static const char *change_content(const struct view *view)
+{
+    unsigned char bytes[12000];
+    uint64_t off = test_below(&rng, FILE_BYTES), len = 1 + test_below(&rng, sizeof(bytes));
+
+    if (len > FILE_BYTES - off)
+        len = FILE_BYTES - off;
+    fill(bytes, len);
+    switch (test_below(&rng, 6)) {
+    case 0:
+    case 1:
+        EXPECT_EQ(write_at(view, bytes, len, off), len);
+        memcpy(content + off, bytes, len);
+        if (off + len > size)
+            size = off + len;
+        return "write";
+    case 2:
+        if (size + len > FILE_BYTES)
+            return "nothing";
+        EXPECT_EQ(append(view, bytes, len), len);
+        memcpy(content + size, bytes, len);
+        size += len;
+        return "append";
+    case 3:
+        EXPECT_EQ(set_size(view, off), 0);
+        expect_size(off);
+        return "truncate";
+    case 4:
+        EXPECT_EQ(punch(view, off, len), 0);
+        memset(content + off, 0, len);
+        return "punch";
+    default:
+        if (view->file)
+            return "nothing";
+        close(open(at(view->side, "content"), O_WRONLY | O_TRUNC));
+        expect_size(0);
+        return "open with O_TRUNC";
+    }
+}
+
+static void expect_content(const struct view *view, const char *what, enum side by)
+{
+    unsigned char bytes[FILE_BYTES + 1];
+    uint64_t off = test_chance(&rng, 50) ? 0 : test_below(&rng, FILE_BYTES);
+    uint64_t want = off < size ? size - off : 0;
+
+    if (size_of(view) != size)
+        FAIL("the %s sees %llu bytes, not %llu, after %s by the %s", side_names[view->side],
+             (unsigned long long)size_of(view), (unsigned long long)size, what, side_names[by]);
+    EXPECT_EQ(read_at(view, bytes, sizeof(bytes) - off, off), want);
+    for (uint64_t i = 0; i < want; i++)
+        if (bytes[i] != content[off + i])
+            FAIL("the %s sees another byte at %llu of %llu after %s by the %s",
+                 side_names[view->side], (unsigned long long)(off + i), (unsigned long long)size,
+                 what, side_names[by]);
+}
+
+static void contents_agree(void)
+{
+    open_views("content");
+    for (unsigned step = 0; step < STEPS; step++) {
+        enum side by = (enum side)test_below(&rng, SIDES);
+        const char *what = change_content(&views[by]);
+
+        for (enum side side = 0; side < SIDES; side++)
+            expect_content(&views[side], what, by);
+    }
+    close_views();
+}
+
+/* ---------------------------------------------------------------------------------- names --- */
+
+#define NAMES 8u
+#define NAME_STEPS 3000u
+static const char *const names[NAMES] = {"names/a", "names/b",   "names/c",   "names/d",
+                                         "names/d", "names/d/a", "names/d/b", "names/e"};
+enum {
+    CREATE,
+    UNLINK,
+    MKDIR,
+    RMDIR,
+    RENAME,
+    EXCHANGE,
+    LINK,
+    SYMLINK,
+    CHMOD,
+    UTIMES,
+    XATTR,
+    OPERATIONS
+};
+
+static const char *a_name(void)
+{
+    return names[test_below(&rng, NAMES)];
+}
+
+static int64_t do_in_library(int operation, const char *a, const char *b)
+{
+    const struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = (time_t)test_below(&rng, 9999)}};
+    struct hf_file *file;
+    int rc;
+
+    switch (operation) {
+    case CREATE:
+        rc = hf_open(pool, a, O_CREAT | O_EXCL | O_RDWR, 0600, &file);
+        return rc ? rc : hf_close(file);
+    case UNLINK:
+        return hf_unlink(pool, a, NULL);
+    case MKDIR:
+        return hf_mkdir(pool, a, 0700);
+    case RMDIR:
+        return hf_rmdir(pool, a);
+    case RENAME:
+        return hf_rename(pool, a, b, 0);
+    case EXCHANGE:
+        return hf_rename(pool, a, b, HF_RENAME_EXCHANGE);
+    case LINK:
+        return hf_link(pool, a, b);
+    case SYMLINK:
+        return hf_symlink(pool, strrchr(b, '/') + 1, a);
+    case CHMOD:
+        return hf_chmod(pool, a, 0600 | (mode_t)test_below(&rng, 64));
+    case UTIMES:
+        return hf_utimens(pool, a, times, HF_AT_NOFOLLOW);
+    default:
+        return hf_setxattr(pool, a, "user.side", side_names[LIBRARY], 7, 0);
+    }
+}
+
+static int64_t do_in_mount(int operation, const char *a, const char *b)
+{
+    const struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = (time_t)test_below(&rng, 9999)}};
+    int fd;
+
+    switch (operation) {
+    case CREATE:
+        fd = open(a, O_CREAT | O_EXCL | O_RDWR, 0600);
+        return fd < 0 ? fd : close(fd);
+    case UNLINK:
+        return unlink(a);
+    case MKDIR:
+        return mkdir(a, 0700);
+    case RMDIR:
+        return rmdir(a);
+    case RENAME:
+        return rename(a, b);
+    case EXCHANGE:
+        return renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
+    case LINK:
+        return link(a, b);
+    case SYMLINK:
+        return symlink(strrchr(b, '/') + 1, a);
+    case CHMOD:
+        return chmod(a, 0600 | (mode_t)test_below(&rng, 64));
+    case UTIMES:
+        return utimensat(AT_FDCWD, a, times, AT_SYMLINK_NOFOLLOW);
+    default:
+        return setxattr(a, "user.side", "mount", 5, 0);
+    }
+}
+
+/* What a side sees of a name, in words that can be compared. */
+static void describe(enum side side, const char *name, char *text, size_t len)
+{
+    char target[64] = "", value[64] = "";
+    struct stat st;
+    int64_t rc = side == LIBRARY ? hf_stat(pool, name, HF_AT_NOFOLLOW, &st)
+                                 : told(lstat(at(side, name), &st));
+
+    if (rc != 0) {
+        snprintf(text, len, "%s", strerrorname_np((int)-rc));
+        return;
+    }
+    if (S_ISLNK(st.st_mode)) {
+        EXPECT_OK(side == LIBRARY ? hf_readlink(pool, name, target, sizeof(target) - 1)
+                                  : told(readlink(at(side, name), target, sizeof(target) - 1)));
+    } else if (side == LIBRARY) {
+        rc = hf_getxattr(pool, name, "user.side", value, sizeof(value) - 1);
+    } else {
+        rc = told(getxattr(at(side, name), "user.side", value, sizeof(value) - 1));
+    }
+    snprintf(text, len, "%llu %o %ju %jd %jd.%09ld %jd.%09ld [%s] [%s] %lld",
+             (unsigned long long)st.st_ino, st.st_mode, (uintmax_t)st.st_nlink,
+             (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+             (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec, target, value, (long long)rc);
+}
+
+/* Names and inode numbers, in any order: a sum that knows both. */
+static uint64_t list_library(const char *name)
+{
+    struct hf_dirent entry;
+    struct hf_dir *dir;
+    uint64_t sum = 0;
+
+    if (hf_opendir(pool, name, &dir) != 0)
+        return 0;
+    while (hf_readdir(dir, &entry) == 1)
+        if (entry.name[0] != '.')
+            sum += test_mix((unsigned char)entry.name[0], entry.ino);
+    EXPECT_EQ(hf_closedir(dir), 0);
+    return sum;
+}
+
+static uint64_t list_mount(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    uint64_t sum = 0;
+
+    if (!dir)
+        return 0;
+    while ((entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.')
+            sum += test_mix((unsigned char)entry->d_name[0], entry->d_ino);
+    closedir(dir);
+    return sum;
+}
+
+static void expect_agreement(int operation, enum side by)
+{
+    static const char *const listed[] = {"names", "names/d"};
+    char text[SIDES][400];
+
+    for (unsigned i = 0; i < NAMES; i++)
+        for (enum side side = 0; side < SIDES; side++) {
+            describe(side, names[i], text[side], sizeof(text[side]));
+            if (strcmp(text[side], text[LIBRARY]) != 0)
+                FAIL("%s: the library sees %s, the %s %s, after operation %d by the %s", names[i],
+                     text[LIBRARY], side_names[side], text[side], operation, side_names[by]);
+        }
+    for (unsigned i = 0; i < 2; i++)
+        for (enum side side = FIRST; side < SIDES; side++)
+            EXPECT_EQ(list_mount(at(side, listed[i])), list_library(listed[i]));
+}
+
+static void names_agree(void)
+{
+    unsigned done[OPERATIONS][SIDES] = {{0}};
+
+    EXPECT_EQ(hf_mkdir(pool, "names", 0755), 0);
+    for (unsigned step = 0; step < NAME_STEPS; step++) {
+        int operation = (int)test_below(&rng, OPERATIONS);
+        enum side by = (enum side)test_below(&rng, SIDES);
+        const char *a = at(by, a_name()), *b = at(by, a_name());
+        int64_t rc = by == LIBRARY ? do_in_library(operation, a, b) : do_in_mount(operation, a, b);
+
+        done[operation][by] += rc == 0;
+        expect_agreement(operation, by);
+    }
+    for (int operation = 0; operation < OPERATIONS; operation++)
+        for (enum side side = 0; side < SIDES; side++)
+            EXPECT(done[operation][side] > 0);
+}
+
+/* ------------------------------------------------------------------------------- mappings --- */
+
+static char *map(int fd, int flags)
+{
+    return mmap(NULL, 4 * TEST_PAGE, PROT_READ | PROT_WRITE, flags, fd, 0);
+}
+
+static void mappings_agree(void)
+{
+    struct hf_file *file = test_file_filled(pool, "mapped", 1, 4);
+    int fd = open(at(FIRST, "mapped"), O_RDWR);
+    char byte, *private = map(fd, MAP_PRIVATE), *shared = map(fd, MAP_SHARED);
+
+    EXPECT(private != MAP_FAILED);
+    EXPECT(test_page_is(private + TEST_PAGE, 1, 1));
+    private[0] = 'p';
+    EXPECT_EQ(hf_read(file, &byte, 1, 0), 1);
+    EXPECT(byte != 'p');
+    if (shared == MAP_FAILED) {
+        printf("no shared mappings here: %s\n", strerror(errno));
+    } else {
+        EXPECT(test_page_is(shared + 2 * TEST_PAGE, 1, 2));
+        memcpy(shared + 2 * TEST_PAGE, "written", 7);
+        EXPECT_EQ(msync(shared, 4 * TEST_PAGE, MS_SYNC), 0);
+        for (enum side side = 0; side < SIDES; side++) {
+            char word[8] = "";
+
+            open_views("mapped");
+            EXPECT_EQ(read_at(&views[side], word, 7, 2 * TEST_PAGE), 7);
+            EXPECT(strcmp(word, "written") == 0);
+            close_views();
+        }
+        EXPECT_EQ(hf_write(file, "library", 7, 3 * TEST_PAGE), 7);
+        if (!caches) { /* a mapping that is there keeps what it has; a new one does not */
+            munmap(shared, 4 * TEST_PAGE);
+            shared = map(fd, MAP_SHARED);
+            EXPECT(shared != MAP_FAILED);
+        }
+        EXPECT(memcmp(shared + 3 * TEST_PAGE, "library", 7) == 0);
+        munmap(shared, 4 * TEST_PAGE);
+    }
+    munmap(private, 4 * TEST_PAGE);
+    close(fd);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+/* ---------------------------------------------------------------------------- hand to hand --- */
+
+#define STRESS_PAGES 16u
+
+/* Who writes says so, who has read says so. */
+static struct turns {
+    uint32_t written, read;
+} * turns;
+
+static void await_turn(const uint32_t *turn, uint32_t value)
+{
+    uint64_t limit = test_now_ns() + UINT64_C(60000000000);
+
+    while (test_peek(turn) < value) {
+        if (test_now_ns() > limit)
+            FAIL("the other side is gone");
+        sched_yield();
+    }
+}
+
+static uint64_t place(uint32_t turn)
+{
+    return (uint64_t)turn * 7919 % (STRESS_PAGES * TEST_PAGE - 8);
+}
+
+static uint64_t stress_size(uint32_t turn)
+{
+    return STRESS_PAGES * TEST_PAGE + turn / 50 % 3 * 1000;
+}
+
+static void write_turns(const struct view *view)
+{
+    for (uint32_t turn = 1; turn <= rounds; turn++) {
+        uint64_t word = test_mix(turn, 0);
+
+        await_turn(&turns->read, turn - 1);
+        if (turn % 50 == 0)
+            EXPECT_EQ(set_size(view, stress_size(turn)), 0);
+        EXPECT_EQ(write_at(view, &word, sizeof(word), place(turn)), sizeof(word));
+        test_raise(&turns->written, turn);
+    }
+}
+
+static void read_turns(void *arg)
+{
+    const struct view *view = arg;
+
+    EXPECT_EQ(hf_pool_open(folders[LIBRARY], 0, &pool), 0); /* the parent's is dead here */
+    open_views("stress");
+    for (uint32_t turn = 1; turn <= rounds; turn++) {
+        uint64_t word = 0;
+
+        await_turn(&turns->written, turn);
+        EXPECT_EQ(read_at(view, &word, sizeof(word), place(turn)), sizeof(word));
+        if (word != test_mix(turn, 0))
+            FAIL("the %s reads an old byte in round %u", side_names[view->side], turn);
+        EXPECT_EQ(size_of(view), stress_size(turn));
+        test_raise(&turns->read, turn);
+    }
+}
+
+static void alternate(enum side writer, enum side reader)
+{
+    struct hf_file *file = test_file_filled(pool, "stress", 1, STRESS_PAGES);
+    pid_t pid;
+
+    EXPECT_EQ(hf_close(file), 0);
+    *turns = (struct turns){0};
+    pid = test_fork(read_turns, &views[reader]);
+    open_views("stress");
+    write_turns(&views[writer]);
+    test_join(pid);
+    close_views();
+    EXPECT_EQ(unlink(at(FIRST, "stress")), 0);
+}
+
+static int run(int argc, char **argv)
+{
+    if (argc < 5)
+        return 2;
+    for (enum side side = 0; side < SIDES; side++)
+        folders[side] = argv[1 + side];
+    caches = strcmp(argv[4], "auto") == 0;
+    if (argc > 5)
+        rounds = (unsigned)strtoul(argv[5], NULL, 0);
+    rng.state = test_seed();
+    turns = test_shared(sizeof(*turns));
+    EXPECT_EQ(hf_pool_open(folders[LIBRARY], 0, &pool), 0);
+    contents_agree();
+    names_agree();
+    mappings_agree();
+    alternate(LIBRARY, FIRST);
+    alternate(FIRST, LIBRARY);
+    alternate(FIRST, SECOND);
+    test_pool_close(pool);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv, run);
+}

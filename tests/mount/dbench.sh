@@ -1,0 +1,13 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The file server load of dbench, four clients at once.
+. "$(dirname "$0")/mount.sh" || exit 1
+need dbench
+
+start "$(pick 256M 1G)"
+mkdir "$dir/top"
+crowd top
+run dbench -D "$dir/top" -t "$(pick 4 120)" -c /usr/share/dbench/client.txt 4
+grep 'Throughput' "$work/said" || fail "dbench does not say how fast it was: $(tail "$work/said")"
+grep -i 'failed\|error' "$work/said" && fail "dbench found something"
+finish

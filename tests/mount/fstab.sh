@@ -1,0 +1,50 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The ways of the system to mount: mount -t fuse.holdfast, and a line of fstab. They need the program under the name
+# mount.fuse.holdfast in /sbin, where it is put for the time of the test.
+. "$(dirname "$0")/mount.sh" || exit 1
+[ -z "${TARGET-}" ] || skip "there is no pool in $TARGET"
+helper=/sbin/mount.fuse.holdfast
+[ ! -e "$helper" ] || skip "$helper is there already"
+trap 'umount -l "$dir" 2>/dev/null; rm -f "$helper"; clean_up' EXIT
+ln -s "$(realpath "$HOLDFAST")" "$helper"
+
+run "$HOLDFAST" mkpool "$pool" --size 16M
+options() {
+    findmnt -rno OPTIONS "$dir"
+}
+
+run mount -t fuse.holdfast "$pool" "$dir"
+same "$(findmnt -rno FSTYPE,SOURCE "$dir")" "fuse.holdfast $pool"
+echo content >"$dir/file"
+run umount "$dir"
+
+run mount -t fuse.holdfast -o "ro,noatime,nodev,nosuid,noexec,allow_other,cache=$cache" "$pool" "$dir"
+for option in ro noatime nodev nosuid noexec allow_other; do
+    [[ ,$(options), == *,$option,* ]] || fail "$option is not among $(options)"
+done
+same "$(cat "$dir/file")" content
+touch "$dir/new" 2>/dev/null && fail "ro is not obeyed"
+run umount "$dir"
+
+cat >"$work/fstab" <<LINE
+$pool $dir fuse.holdfast noauto,nofail,_netdev,x-systemd.automount,users,rw,cache=$cache 0 0
+LINE
+run mount -T "$work/fstab" "$dir"
+touch "$dir/new" || fail "rw is not obeyed"
+run umount "$dir"
+
+cat >"$work/fstab" <<LINE
+$pool $dir fuse.holdfast defaults 0 0
+LINE
+run mount -T "$work/fstab" -a
+mountpoint -q "$dir" || fail "mount -a left it out"
+run mount -T "$work/fstab" -a # it is there already
+run umount "$dir"
+
+mount -t fuse.holdfast -o nonsense "$pool" "$dir" 2>"$work/said" && fail "nonsense was taken"
+grep -q nonsense "$work/said" || fail "mount -o nonsense said $(cat "$work/said")"
+mount -t fuse.holdfast "$work/missing" "$dir" 2>"$work/said" && fail "a missing pool was mounted"
+grep -q missing "$work/said" || fail "mounting a missing pool said $(cat "$work/said")"
+mountpoint -q "$dir" && fail "something is mounted"
+run "$HOLDFAST" fsck "$pool"

@@ -1,0 +1,168 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# What the tests of the mount share; each begins with: . "$(dirname "$0")/mount.sh" || exit 1
+# With TARGET=DIR a test runs in a folder of its own there instead, so that what it expects can be
+# tried on a file system that others wrote. Gives:
+#   $work, $dir              a folder in memory, and the empty folder to be mounted on; gone at the end
+#   $size, pick SHORT LONG   short or long (HF_MOUNT_SIZE), and what to do in that size
+#   $cache                   none or auto (HF_MOUNT_CACHE): what the mount keeps
+#   start SIZE [OPTION ...]  a pool $pool of that size (options of mkpool), mounted on $dir by mount_pool [OPTION,...]
+#   crowd [PATH ...] [--still PATH ...]
+#                            the crowd (crowd.c) on these paths below $dir, until crowd_ends
+#   run COMMAND ...          quietly; what it said is shown when it fails
+#   finish                   crowd_ends, unmount, and fsck finds nothing: the end of each test
+set -u
+
+size=${HF_MOUNT_SIZE:-short}
+cache=${HF_MOUNT_CACHE:-none}
+unset LANG LANGUAGE
+export LC_ALL=C.UTF-8
+umask 022
+
+skip() {
+    echo "skipped: $*"
+    exit 77
+}
+
+[ "$(id -u)" = 0 ] || skip "it needs root, to mount and to change owners"
+[ -n "${TARGET-}" ] || (: <>/dev/fuse) 2>/dev/null || skip "/dev/fuse cannot be opened"
+
+work=$(mktemp -d "${TMPDIR:-/dev/shm}/holdfast-mount-XXXXXX") || exit 1
+pool=$work/pool
+dir=$work/dir
+server=
+crowd_pid=
+if [ -n "${TARGET-}" ]; then
+    dir=$(mktemp -d "$TARGET/holdfast-mount-XXXXXX") || exit 1
+else
+    mkdir "$dir"
+fi
+
+# However the test ended, and whatever hangs: the mount goes, then its process, then the pool.
+clean_up() {
+    local job
+
+    for job in $crowd_pid $(jobs -p); do
+        [ "$job" = "$server" ] || kill -KILL "$job" 2>/dev/null
+    done
+    if mountpoint -q "$dir"; then
+        timeout 10 umount "$dir" 2>/dev/null || umount -l "$dir"
+    fi
+    [ -z "$server" ] || kill -KILL "$server" 2>/dev/null
+    [ -z "${TARGET-}" ] || rm -rf "$dir"
+    rm -rf --one-file-system "$work"
+}
+trap clean_up EXIT
+trap 'exit 1' INT TERM
+
+fail() {
+    local i
+
+    for ((i = 1; i < ${#BASH_LINENO[@]} - 1; i++)); do
+        echo "at ${BASH_SOURCE[i + 1]##*/}:${BASH_LINENO[i]}" >&2
+    done
+    echo "FAILED: $*" >&2
+    [ ! -s "$work/server.log" ] || sed 's/^/mount: /' "$work/server.log" >&2
+    exit 1
+}
+
+same() {
+    [ "$1" = "$2" ] || fail "'$1' is not '$2'"
+}
+
+need() {
+    local program
+
+    for program in "$@"; do
+        command -v "$program" >/dev/null || skip "$program is not installed"
+    done
+}
+
+pick() {
+    if [ "$size" = long ]; then echo "$2"; else echo "$1"; fi
+}
+
+run() {
+    "$@" >"$work/said" 2>&1 </dev/null || {
+        local status=$?
+
+        tail -n 40 "$work/said" >&2
+        fail "exit status $status of: $*"
+    }
+}
+
+# Until the command is content, 20 seconds at most.
+await() {
+    local i
+
+    for ((i = 0; i < 400; i++)); do
+        "$@" && return
+        sleep 0.05
+    done
+    fail "never came true: $*"
+}
+
+mounted() {
+    mountpoint -q "$dir" || ! kill -0 "$server" 2>/dev/null
+}
+
+mount_pool() {
+    "$HOLDFAST" mount "$pool" "$dir" -f -o "cache=$cache${1:+,$1}" >"$work/server.log" 2>&1 </dev/null &
+    server=$!
+    await mounted
+    mountpoint -q "$dir" || fail "the mount did not come"
+}
+
+unmount() {
+    run umount "$dir"
+    wait "$server" || fail "the mount ended with $?"
+    server=
+}
+
+start() {
+    [ -z "${TARGET-}" ] || return 0
+    run "$HOLDFAST" mkpool "$pool" --size "$@"
+    mount_pool
+}
+
+crowd() {
+    [ -z "${TARGET-}" ] || return 0
+    mkfifo "$work/crowd-in"
+    "$CROWD" "$pool" "$@" <"$work/crowd-in" >"$work/crowd.log" 2>&1 &
+    crowd_pid=$!
+    exec {crowd_in}>"$work/crowd-in"
+}
+
+# By a byte, since what the test started may have the other end too.
+crowd_ends() {
+    [ -n "$crowd_pid" ] || return 0
+    echo >&"$crowd_in"
+    exec {crowd_in}>&-
+    wait "$crowd_pid" || {
+        cat "$work/crowd.log" >&2
+        fail "the crowd saw what it should not"
+    }
+    crowd_pid=
+    cat "$work/crowd.log"
+    rm "$work/crowd-in"
+}
+
+finish() {
+    [ -z "${TARGET-}" ] || return 0
+    crowd_ends
+    unmount
+    run "$HOLDFAST" fsck "$pool"
+}
+
+# Programs find each other's memory through a shared mapping of a file: has this mount one?
+maps_shared() {
+    python3 -c 'import mmap, sys
+with open(sys.argv[1], "w+b") as file:
+    file.write(b"x" * 4096)
+    file.flush()
+    mmap.mmap(file.fileno(), 4096)' "$dir/.map" 2>/dev/null
+    local status=$?
+
+    rm -f "$dir/.map"
+    return $status
+}
