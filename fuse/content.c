@@ -27,8 +27,8 @@ int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino, struct
 
     if (rc)
         return rc;
-    if (mount->cached)
-        mount_inode_opened(mount->inodes, ino);
+    if (mount->cached) /* what it has kept of an open file is true: that is watched */
+        fi->keep_cache = mount_inode_opened(mount->inodes, ino);
     fi->direct_io = !mount->cached;
     fi->fh = (uint64_t)(uintptr_t)file;
     return 0;
@@ -47,13 +47,14 @@ void mount_abandon(struct mount *mount, uint64_t ino, struct fuse_file_info *fi)
 void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct mount *mount = mount_enter(req);
+    const struct fuse_open_in *in = mount_call_body();
     int mode = mount->readonly ? O_RDONLY : O_RDWR;
     struct hf_file *file;
     ssize_t rc = hf_openat(mount->pool, ino, "", mode | (fi->flags & O_TRUNC), 0, &file);
 
     if (rc == 0) {
         if (fi->flags & O_TRUNC)
-            rc = mount_kill_privileges(mount, ino, fuse_req_ctx(req)->uid != 0);
+            rc = mount_kill_privileges(mount, ino, in->open_flags & FUSE_OPEN_KILL_SUIDGID);
         rc = rc ? rc : mount_opened(mount, file, ino, fi);
         if (rc)
             hf_close(file);

@@ -105,15 +105,16 @@ void mount_inode_forget(struct mount_inodes *inodes, uint64_t ino)
     pthread_mutex_unlock(&inodes->mutex);
 }
 
-void mount_inode_opened(struct mount_inodes *inodes, uint64_t ino)
+bool mount_inode_opened(struct mount_inodes *inodes, uint64_t ino)
 {
     struct inode *inode;
+    bool before;
 
     pthread_mutex_lock(&inodes->mutex);
     inode = get(inodes, ino);
-    if (inode)
-        inode->opens++;
+    before = inode && inode->opens++;
     pthread_mutex_unlock(&inodes->mutex);
+    return before;
 }
 
 void mount_inode_closed(struct mount_inodes *inodes, uint64_t ino)

@@ -84,8 +84,8 @@ struct mount_inodes *mount_inodes_new(void);
 void mount_inode_gone(struct mount_inodes *inodes, const struct stat *last);
 bool mount_inode_last(struct mount_inodes *inodes, uint64_t ino, struct stat *out);
 void mount_inode_forget(struct mount_inodes *inodes, uint64_t ino);
-/* Open files whose content the kernel keeps. */
-void mount_inode_opened(struct mount_inodes *inodes, uint64_t ino);
+/* Open files whose content the kernel keeps. True: it was open already. */
+bool mount_inode_opened(struct mount_inodes *inodes, uint64_t ino);
 void mount_inode_closed(struct mount_inodes *inodes, uint64_t ino);
 /* Which those are, to be freed; null: out of memory. */
 uint64_t *mount_inodes_open(struct mount_inodes *inodes, size_t *count);

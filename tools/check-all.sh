@@ -37,5 +37,6 @@ done
 echo "check-all: the models"
 make model
 echo "check-all: the long runs"
-meson test -C "$build" --no-rebuild --print-errorlogs --num-processes 1 --suite long
+meson test -C "$build" --no-rebuild --print-errorlogs --num-processes 1 --suite long \
+    --suite mount-long
 echo "check-all: all good"

@@ -259,7 +259,10 @@ int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec tim
 
 #define HF_XATTR_CREATE 0x1u  /* -EEXIST if it is there */
 #define HF_XATTR_REPLACE 0x2u /* -ENODATA if it is not */
-/* Names need a namespace ("user.x"), up to 255 bytes; values up to HF_XATTR_VALUE_MAX bytes (-E2BIG). */
+/* Names need a namespace ("user.x"), up to 255 bytes; values up to HF_XATTR_VALUE_MAX bytes (-E2BIG).
+ * "system.posix_acl_access" and "system.posix_acl_default" are ACLs as Linux passes them (acl(5)): -EINVAL if it is
+ * none, -EACCES a default ACL of what is no directory, -EOPNOTSUPP a symbolic link. Setting the first sets the
+ * mode, hf_chmod() changes it; removing one that is not there is no error. */
 int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const void *value,
                 size_t len, uint32_t flags);
 /* Return the size; with len 0 nothing is copied; -ERANGE: len is too small. -ENODATA: no such attribute. */
@@ -312,8 +315,7 @@ int hf_setxattrat(struct hf_pool *pool, uint64_t at, const char *path, const cha
                   const void *value, size_t len, uint32_t flags);
 ssize_t hf_getxattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name,
                       void *value, size_t len);
-ssize_t hf_listxattrat(struct hf_pool *pool, uint64_t at, const char *path, char *list,
-                       size_t len);
+ssize_t hf_listxattrat(struct hf_pool *pool, uint64_t at, const char *path, char *list, size_t len);
 int hf_removexattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name);
 int hf_opendirat(struct hf_pool *pool, uint64_t at, const char *path, struct hf_dir **out);
 
@@ -324,18 +326,21 @@ struct hf_client {
     mode_t umask;   /* for what is made where no default ACL is */
     uid_t uid;      /* that what is made belongs to */
     gid_t gid;
-    pid_t pid, tid; /* of the program and its thread, for hf_pins() and deadlocks; 0: the caller's own */
+    /* The thread that stays in its call until this thread has answered, and its process, as this process numbers
+     * them; for hf_pins() and deadlocks. pid 0: found by tid when it is needed; both 0: the caller's own. */
+    pid_t pid, tid;
     /* Not null: a wait of this thread ends with -EINTR, within 50 ms, after this has become non-zero. Read
      * and written by any thread, as atomics. */
     const uint32_t *cancelled;
     uint64_t reserved[2]; /* 0 */
 };
 /* Where a call would wait for pins, or at the gate of a layout change, it returns -EAGAIN instead and has
- * changed nothing (hf_read() and hf_write(): the count, if something was moved). Policies that do not wait are
- * not touched by it; leases are recalled all the same. */
+ * changed nothing (hf_read() and hf_write(): the count, if something was moved; hf_open(): a file that it has made
+ * stays). Policies that do not wait are not touched by it; leases are recalled all the same. */
 #define HF_CLIENT_NOWAIT 0x1u
 /* From now on the calls of this thread, in all pools, are for this client; null: for itself again. The struct is
- * copied; `cancelled` must stay. Never blocks; a child of fork(2) acts for itself. -EINVAL. */
+ * copied; `cancelled` must stay. What the thread `tid` of the client holds itself, through this library, counts as the
+ * caller's own: at gates and for -EDEADLK. Never blocks; a child of fork(2) acts for itself. -EINVAL. */
 int hf_act_for(const struct hf_client *client);
 
 /* ---------------------------------------------------------------------------- content ---- */
@@ -354,7 +359,8 @@ ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off
 ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off);
 
 /* Copies up to len bytes from one file of a pool to another, or within one (ranges that overlap: -EINVAL). A hole
- * that is copied over a hole stays one. Errors as hf_read() and hf_write(); -EXDEV: files of two pools. */
+ * that is copied over a hole stays one. Errors as hf_read() and hf_write(); -EXDEV: files of two pools; -EBADF also
+ * where `to` is open with O_APPEND. */
 ssize_t hf_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                       size_t len);
 
@@ -443,6 +449,7 @@ struct hf_pin {
  *   -E2BIG   more than iovcnt pieces are needed; nothing is held
  *   -EBADF   HF_PIN_WRITE and the file is not open for writing, or not open for reading
  *   -EAGAIN  HF_PIN_NOWAIT and the fast path could not do it
+ *   -ENODATA HF_PIN_NOFILL and part of the range is a hole
  *   -ENOSPC  a hole could not be filled. -EROFS: likewise in a pool opened read-only
  *   -EINTR   a signal handler ran while it waited at a gate
  *   -ENOLCK  max_threads or max_leases are used up (mkpool --max-threads, --max-leases) */
@@ -459,7 +466,7 @@ int hf_unpin(struct hf_pin *pin);
  * polls for completions. In a debug build (-Ddebug_pins=true) a call that may sleep there, whether
  * it would this time or not, prints its name and the stack, and aborts. What may be called: hf_pin()
  * with HF_PIN_NOWAIT, or where the fast path can do it (not with the engine percpu-rwsem, whose pins
- * take a lock); hf_unpin(), hf_lease_release(), hf_lease_state(), hf_lease_give(), hf_cancel(), hf_stats(),
+ * take a lock); hf_unpin(), hf_lease_release(), hf_lease_state(), hf_lease_give(), hf_act_for(), hf_cancel(), hf_stats(),
  * hf_version(), hf_strerror_detail(). Other builds check nothing.
  * Sections nest; a debug build aborts at an end without its begin. Never block, allocate or enter the
  * kernel. A child of fork(2) is in the sections of the thread that made it. */
@@ -487,7 +494,7 @@ enum hf_pin_state {
         3 /* of a dead process whose device may still write; age_ns is since when */
 };
 /* Calls `each` for every pin and every waiting layout change in the pool, until it returns
- * non-zero, which is then returned. A snapshot without a lock: a pin that comes or goes meanwhile
+ * non-zero, which is then returned. A wait for somebody else (hf_act_for()) shows that one's pid, tid and command. A snapshot without a lock: a pin that comes or goes meanwhile
  * may be missed, none is invented. `each` must not call hf_ functions on this pool. -EOPNOTSUPP: the
  * engine counts pins and does not know whose they are. */
 int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_info *info),
@@ -592,21 +599,32 @@ int hf_cancel(struct hf_pool *pool, pid_t tid);
 
 /* A process that keeps copies of content (a cache, a mirror) can be told what others change. From hf_watch(file, 1)
  * to hf_watch(file, 0), or to the close of the handle, what any other process of the pool changes of the file's
- * content or size is reported to hf_watch_next() of this process; handles count. Changes through this process are
- * not, and hf_move() is none. hf_write(), hf_append() and layout changes wait, before they return, until every
- * watcher has taken the report and come back for the next, at most HF_WATCH_WAIT_NS; then they go on, and do not wait for that
- * watcher again until it has come back. What is written through a pin is reported when that is let go of,
- * without a wait. Watching starts before hf_watch() returns: what is read after it and changed after that
- * is reported. */
+ * content or size is reported to hf_watch_next() of this process; a file is watched as long as one handle watches it.
+ * Changes through this process are not reported, and hf_move() is none. What is read after hf_watch() has returned
+ * and changed after that is reported.
+ *
+ * hf_write(), hf_append(), hf_copy_range() and layout changes that change content or size wait, before they return, until
+ * every watcher has taken the report and come back for the next, at most HF_WATCH_WAIT_NS all together; then they go
+ * on, and nobody waits for that watcher again until it has come back. They hold nothing meanwhile; no signal ends it.
+ *
+ * What is written through a pin (HF_PIN_WRITE) or a lease is reported when that is let go of or given away, without a
+ * wait: pins that another thread lets go of, or out of order, with the whole file; with an engine that counts, all that lie
+ * in one run of blocks. Likewise, within about a second while somebody is in hf_watch_next(), all files that a
+ * killed process had open, or pinned for writing.
+ *
+ * hf_watch() may wait for the layout mutex, and makes a heavy barrier when this process did not watch the file yet.
+ *   -EINVAL  on is neither 0 nor 1 */
 #define HF_WATCH_WAIT_NS UINT64_C(100000000)
 int hf_watch(struct hf_file *file, int on);
 
 struct hf_watch_report {
-    uint64_t ino;      /* 0: reports were lost: anything may have changed */
-    uint64_t off, len; /* bytes; len to end of file and beyond: UINT64_MAX - off */
+    uint64_t ino;      /* 0: reports were lost: anything may have changed, in all files */
+    uint64_t off, len; /* whole pages; to end of file and beyond: len is UINT64_MAX - off */
 };
 /* The next report: 1, or 0 after timeout_ns without one (UINT64_MAX: as long as it takes). Asking for it says that
- * those before have been dealt with. One thread of the process at a time. -EINTR: a signal handler ran. */
+ * those before have been dealt with. A report may say more than what has changed, and may come for a file that is watched no
+ * more; at most 1024 wait to be taken, then some are lost. One thread of the process at a time, which had better not
+ * change files that others watch. -EINTR: a signal handler ran. */
 int hf_watch_next(struct hf_pool *pool, uint64_t timeout_ns, struct hf_watch_report *out);
 
 /* ---------------------------------------------------------------------------- looking ---- */

@@ -116,7 +116,7 @@ static inline void dax_changed(struct dax *dax, struct shm_vnode *vnode, uint64_
                                uint64_t last)
 {
     /* WATCH.SB/p: what has changed must be visible before the flag is read; the heavy barrier of who
-     * begins to watch sees to that. Pairs with WATCH.SB/m in barrier() (watch.c). */
+     * begins to watch sees to that. Pairs with WATCH.SB/m in dax_watch(). */
     hf_fence_light();
     if (__builtin_expect(hf_load_acquire(&vnode->waiters) & SHM_WATCHED, 0))
         dax_report(dax, vnode, first, last);

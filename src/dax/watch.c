@@ -26,28 +26,24 @@
 
 /* --- who watches --- */
 
-static void barrier(struct dax *dax)
-{
-    const struct timespec moment = {.tv_nsec = DAX_TICK_FENCES_NS};
-
-    /* WATCH.SB/m: the flag is set; after the barrier whoever changes bytes sees it, or has changed them already.
-     * Pairs with WATCH.SB/p in dax_changed(). Without it: the watcher reads old bytes, and is not told of new ones. */
-    if (hf_load_acquire(&dax->shm->run->fences_only))
-        nanosleep(&moment, NULL); /* no barrier to be had: no store takes so long to be seen */
-    else if (!HF_LAB_BROKEN(HF_LAB_NO_WATCH_BARRIER))
-        sync_heavy_barrier(dax->shm);
-}
-
-/* The barrier is made under the mutex, so that another handle's watching finds it done. */
 void dax_watch(struct dax *dax, struct shm_vnode *vnode, bool *watches, bool on)
 {
+    const struct timespec moment = {.tv_nsec = DAX_TICK_FENCES_NS};
+    bool fences_only = hf_load_acquire(&dax->shm->run->fences_only);
+
     dax_lock_any(dax, vnode);
     if (*watches != on) {
         *watches = on;
-        if (shm_watch(dax->shm, vnode, on ? 1 : -1))
-            barrier(dax);
+        /* WATCH.SB/m: the flag is set; after the barrier whoever changes bytes sees it, or what he has changed is
+         * seen. Pairs with WATCH.SB/p in dax_changed(). Without it: the watcher reads old bytes, and is not told of
+         * new ones. Under the mutex, so that the next handle's watching finds it done. */
+        if (shm_watch(dax->shm, vnode, on ? 1 : -1) && !fences_only &&
+            !HF_LAB_BROKEN(HF_LAB_NO_WATCH_BARRIER))
+            sync_heavy_barrier(dax->shm);
     }
     dax_unlock(dax, vnode);
+    if (on && fences_only)
+        nanosleep(&moment, NULL); /* no barrier to be had: but no store takes so long to be seen */
 }
 
 /* --- telling --- */
@@ -90,23 +86,20 @@ static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t proce
 
 void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
-    uint64_t until_ns = hf_now_ns() + HF_WATCH_WAIT_NS;
     struct shm *shm = dax->shm;
-    bool any = false;
+    uint32_t process = shm_watcher_from(shm, vnode, 0);
+    uint64_t until_ns = hf_now_ns() + HF_WATCH_WAIT_NS;
 
-    shm_report(shm, vnode, first, last, shm->self);
-    for (uint32_t i = 0; i < shm->run->limits.processes; i++) {
-        if (!shm_watches(shm, vnode, i))
-            continue;
-        any = true;
-        if (i != shm->self)
-            await(dax, vnode, i, until_ns);
-    }
-    if (any)
+    if (process == SHM_NONE) { /* they have died */
+        dax_lock_any(dax, vnode);
+        shm_watch_settle(shm, vnode);
+        dax_unlock(dax, vnode);
         return;
-    dax_lock_any(dax, vnode);
-    shm_watch_settle(shm, vnode);
-    dax_unlock(dax, vnode);
+    }
+    shm_report(shm, vnode, first, last, shm->self);
+    for (; process != SHM_NONE; process = shm_watcher_from(shm, vnode, process + 1))
+        if (process != shm->self)
+            await(dax, vnode, process, until_ns);
 }
 
 /* That of hf_write() is part of its own report. */

@@ -481,6 +481,8 @@ bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change);
 /* Clears SHM_WATCHED if those that watched have died. Under the vnode's mutex. */
 void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode);
 bool shm_watches(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
+/* The first process from `process` on that watches it; SHM_NONE. */
+uint32_t shm_watcher_from(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
 /* Tells who watches the vnode, but for process `by`, that pages [first, last] (UINT64_MAX: to the end and beyond)
  * have changed. Async-signal-safe, takes no lock. */
 void shm_report(struct shm *shm, const struct shm_vnode *vnode, uint64_t first, uint64_t last,

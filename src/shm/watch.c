@@ -20,14 +20,28 @@ bool shm_watches(const struct shm *shm, const struct shm_vnode *vnode, uint32_t 
     return hf_load_acquire(&bits_of(shm, vnode)[process / 64]) & UINT64_C(1) << process % 64;
 }
 
-void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode)
+uint32_t shm_watcher_from(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process)
 {
     const uint64_t *bits = bits_of(shm, vnode);
+    uint64_t skip = (UINT64_C(1) << process % 64) - 1;
+
+    for (uint32_t i = process / 64; i < shm->open_words; i++, skip = 0) {
+        uint64_t left = hf_load_acquire(&bits[i]) & ~skip;
+
+        if (left) {
+            process = i * 64 + (uint32_t)__builtin_ctzll(left);
+            return process < shm->run->limits.processes ? process : SHM_NONE;
+        }
+    }
+    return SHM_NONE;
+}
+
+void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode)
+{
     uint32_t waiters = vnode->waiters & ~SHM_WATCHED;
 
-    for (uint32_t i = 0; i < shm->open_words; i++)
-        if (hf_load_acquire(&bits[i]))
-            waiters |= SHM_WATCHED;
+    if (shm_watcher_from(shm, vnode, 0) != SHM_NONE)
+        waiters |= SHM_WATCHED;
     if (waiters != vnode->waiters)
         hf_store_seq_cst(&vnode->waiters, waiters);
 }
@@ -73,18 +87,15 @@ static void add(struct shm_watcher *watcher, uint32_t vnode, uint32_t first, uin
 void shm_report(struct shm *shm, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
                 uint32_t by)
 {
-    const uint64_t *bits = bits_of(shm, vnode);
-    uint32_t index = (uint32_t)(vnode - shm->vnodes);
+    uint32_t process = 0;
 
     if (last > UINT32_MAX)
         last = UINT32_MAX;
-    for (uint32_t i = 0; i < shm->open_words; i++) {
-        for (uint64_t left = hf_load_acquire(&bits[i]); left; left &= left - 1) {
-            uint32_t process = i * 64 + (uint32_t)__builtin_ctzll(left);
-
-            if (process != by && process < shm->run->limits.processes)
-                add(&shm->watchers[process], index, (uint32_t)first, (uint32_t)last);
-        }
+    while ((process = shm_watcher_from(shm, vnode, process)) != SHM_NONE) {
+        if (process != by)
+            add(&shm->watchers[process], (uint32_t)(vnode - shm->vnodes), (uint32_t)first,
+                (uint32_t)last);
+        process++;
     }
 }
 

@@ -7,8 +7,8 @@ need bonnie++
 start "$(pick 256M 4G)"
 mkdir "$dir/top"
 crowd top
-# -r says how much memory the machine has: it would want files twice as large
-run bonnie++ -q -u root -d "$dir/top" -s "$(pick 32M:16k 2048M)" -r "$(pick 16 1024)" \
+# -f: no bytes one by one, a call each. -r says how much memory the machine has: it would want files twice as large
+run bonnie++ -q -f -u root -d "$dir/top" -s "$(pick 32M:16k 2048M)" -r "$(pick 16 1024)" \
     -n "$(pick 2:8192:0:4 64:8192:0:16)" -x 1
 same "$(ls -A "$dir/top")" ""
 finish

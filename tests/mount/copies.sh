@@ -26,19 +26,19 @@ same_tree() {
         fail "$2 is not what $1 was: $(head -n 20 "$work/differs")"
 }
 
-# Far fewer blocks than its 100 MiB.
+# Far fewer blocks than its 20 MiB.
 stays_sparse() {
-    [ "$(stat -c %b "$1")" -le 2048 ] || fail "$1 is not sparse any more"
+    [ "$(stat -c %b "$1")" -le 1024 ] || fail "$1 is not sparse any more"
 }
 
 source=$work/source
 mkdir "$source" "$source/empty" "$source/deep"
-cp -a "$SOURCE_ROOT/tests" "$SOURCE_ROOT/src" "$source"
+cp -a "$SOURCE_ROOT/src" "$source"
 [ "$size" = short ] || cp -a "$SOURCE_ROOT/.git" /usr/include "$source"
 head -c 3333333 /dev/urandom >"$source/bytes"
 : >"$source/nothing"
-truncate -s 100M "$source/sparse"
-for at in 0 5000000 104000000; do
+truncate -s 20M "$source/sparse"
+for at in 0 5000000 20000000; do
     printf 'data' | dd of="$source/sparse" bs=1 seek=$at conv=notrunc status=none
 done
 (cd "$source/deep" && for i in $(seq 60); do mkdir "level $i" && cd "level $i" && echo "$i" >file; done)
@@ -107,7 +107,8 @@ done
 stays_sparse synced/sparse
 printf 'changed' | dd of="$work/synced/bytes" bs=1 seek=1000000 conv=notrunc status=none
 rm -rf "$work/synced/src"
-run rsync -aHAX --checksum --delete-before --inplace "$work/synced/" synced/
+touch -d '2002-03-04 05:06:07 UTC' "$work/synced" # rsync takes times of the same second for equal
+run rsync -aHAX --checksum --delete --inplace "$work/synced/" synced/
 rm "$work/first"
 same_tree "$work/synced" synced
 

@@ -30,6 +30,7 @@ skip() {
 work=$(mktemp -d "${TMPDIR:-/dev/shm}/holdfast-mount-XXXXXX") || exit 1
 pool=$work/pool
 dir=$work/dir
+options=
 server=
 crowd_pid=
 if [ -n "${TARGET-}" ]; then
@@ -122,7 +123,7 @@ unmount() {
 start() {
     [ -z "${TARGET-}" ] || return 0
     run "$HOLDFAST" mkpool "$pool" --size "$@"
-    mount_pool
+    mount_pool "$options"
 }
 
 crowd() {

@@ -157,7 +157,7 @@ chmod g-r "$dir/secret" # that is the mask
 denied daemon "Permission denied" cat "$dir/secret"
 setfacl -d -m u:1:rwx,g::-,o::- "$dir/shared"
 (umask 0 && nobody touch "$dir/shared/inherits")
-same "$(getfacl -cp "$dir/shared/inherits" | grep . | tr '\n' ' ')" \
+same "$(getfacl -cp "$dir/shared/inherits" | grep . | tr -s '\t\n' ' ')" \
     "user::rw- user:daemon:rwx #effective:rw- group::--- mask::rw- other::--- "
 may daemon tee "$dir/shared/inherits"
 denied nobody "Operation not permitted" setfacl -m u:1:r "$dir/readable"

@@ -192,6 +192,7 @@ static uint64_t off;
 static struct hf_lease other_lease;
 static struct hf_lease_token token;
 static struct hf_recall recalled;
+static struct hf_watch_report reported;
 static struct iovec memory;
 
 /* All that may sleep. */
@@ -252,6 +253,7 @@ static struct iovec memory;
     CALL(hf_read, (file, bytes, sizeof(bytes), 0))                                                 \
     CALL(hf_write, (file, bytes, sizeof(bytes), 0))                                                \
     CALL(hf_append, (file, bytes, sizeof(bytes), &off))                                            \
+    CALL(hf_copy_range, (file, 0, file, TEST_PAGE, TEST_PAGE))                                     \
     CALL(hf_fsync, (file))                                                                         \
     CALL(hf_seek, (file, 0, HF_SEEK_DATA, &off))                                                   \
     CALL(hf_truncate, (file, 0, NULL))                                                             \
@@ -260,7 +262,9 @@ static struct iovec memory;
     CALL(hf_lease, (file, 0, TEST_PAGE, NULL, &memory, 1, &other_lease))                           \
     CALL(hf_lease_take, (pool, &token, NULL, &memory, 1, &other_lease))                            \
     CALL(hf_recall_fd, (pool))                                                                     \
-    CALL(hf_recall_next, (pool, &recalled))
+    CALL(hf_recall_next, (pool, &recalled))                                                        \
+    CALL(hf_watch, (file, 1))                                                                      \
+    CALL(hf_watch_next, (pool, 0, &reported))
 
 #define BODY(name, arguments)                                                                      \
     static void call_##name(void)                                                                  \
@@ -290,6 +294,7 @@ static void call_the_others(void)
     EXPECT_EQ(hf_lease_release(&lease), 0);
     EXPECT_EQ(hf_lease_give(&given, &token), 0);
     EXPECT_EQ(hf_cancel(pool, 1), -ESRCH);
+    EXPECT_EQ(hf_act_for(NULL), 0);
     EXPECT(*hf_version() && hf_strerror_detail());
     hf_atomic_end();
     EXPECT_EQ(hf_lease_take(pool, &token, NULL, &memory, 1, &given), 1);

@@ -140,11 +140,11 @@ static int do_open_truncating(void)
     return rc ? rc : hf_close(opened);
 }
 
-static char page[HF_BLOCK_BYTES];
+static char page[HF_BLOCK_BYTES], got[HF_BLOCK_BYTES];
 
 static int do_read(void)
 {
-    return (int)hf_read(file, page, TEST_PAGE, (GATE_PAGE + 2) * TEST_PAGE);
+    return (int)hf_read(file, got, TEST_PAGE, (GATE_PAGE + 2) * TEST_PAGE);
 }
 
 static int do_write(void)
@@ -197,7 +197,6 @@ static int (*const others[])(void) = {do_read, do_write, do_append, do_write_beh
 static void make_file(void)
 {
     file = test_file_filled(pool, "/file", 1, PAGES);
-    memset(page, 'x', sizeof(page));
     EXPECT_EQ(hf_write(file, page, TAIL, PAGES * TEST_PAGE), TAIL);
 }
 
@@ -521,7 +520,7 @@ static void check_own_gate(void)
     test_await_waiting(pool, 1);
     EXPECT_EQ(serve(&other, do_read), -EAGAIN);
     EXPECT_EQ(serve(&nowait, do_read), TEST_PAGE);
-    EXPECT(test_page_is(page, 1, GATE_PAGE + 2));
+    EXPECT(test_page_is(got, 1, GATE_PAGE + 2));
     EXPECT_EQ(serve(&its, do_pin), 0);
     EXPECT_EQ(serve(&its, do_write), TEST_PAGE);
     EXPECT_EQ(serve(&other, do_punch), -EAGAIN);
@@ -676,6 +675,7 @@ static void act_for_clients(void)
     static const char *const engines[] = {"slots", "slots-fenced", "refcount",
                                           "srcu",  "percpu-rwsem", "rcu"};
 
+    memset(page, 'x', sizeof(page));
     check_arguments();
     test_join(test_fork(make_pool, NULL));
     check_fork();

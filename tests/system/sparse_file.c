@@ -61,6 +61,38 @@ static void check_edge(struct hf_file *file)
     EXPECT_EQ(hf_read(file, bytes, 2, UINT64_MAX - 1), 0);
 }
 
+static int pin_unfilled(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags)
+{
+    struct iovec iov[2];
+    struct hf_pin pin;
+    int rc = hf_pin(file, off, len, HF_PIN_NOFILL | flags, iov, 2, &pin);
+
+    if (rc > 0)
+        EXPECT_EQ(hf_unpin(&pin), 0);
+    return rc;
+}
+
+/* Holes stay holes. */
+static void check_no_fill(struct hf_file *file)
+{
+    const uint64_t hole = 5000 * TEST_PAGE;
+    const struct hf_lease_options options = {.size = sizeof(options), .flags = HF_PIN_NOFILL};
+    struct hf_lease lease;
+    struct iovec iov;
+    struct stat st;
+
+    EXPECT_EQ(pin_unfilled(file, hole, 1, 0), -ENODATA);
+    EXPECT_EQ(pin_unfilled(file, hole, 1, HF_PIN_WRITE), -ENODATA);
+    EXPECT_EQ(pin_unfilled(file, hole, 1, HF_PIN_NOWAIT), -EAGAIN);
+    EXPECT_EQ(pin_unfilled(file, HF_FILE_BYTES_MAX, 1, 0), -EFAULT);
+    EXPECT_EQ(pin_unfilled(file, TEST_PAGE, 2 * TEST_PAGE, 0), -ENODATA); /* its end */
+    EXPECT_OK(pin_unfilled(file, 0, 2 * TEST_PAGE, HF_PIN_WRITE));
+    EXPECT_OK(pin_unfilled(file, LAST_PAGE * TEST_PAGE, 1, 0));
+    EXPECT_EQ(hf_lease(file, 0, 1, &options, &iov, 1, &lease), -EINVAL);
+    EXPECT_EQ(hf_fstat(file, &st), 0);
+    EXPECT_EQ(st.st_blocks, COUNT * TEST_PAGE / 512);
+}
+
 static void sparse_file(void)
 {
     struct hf_pool *pool = test_pool_new("sparse", TEST_MIB(16));
@@ -74,6 +106,7 @@ static void sparse_file(void)
     EXPECT_EQ(st.st_size, HF_FILE_BYTES_MAX);
     EXPECT_EQ(st.st_blocks, COUNT * TEST_PAGE / 512);
     expect_map(file);
+    check_no_fill(file);
     expect_pages(file);
     check_edge(file);
     EXPECT_EQ(hf_close(file), 0);

@@ -417,6 +417,24 @@ static void recalls_refuse_bad_arguments(void **state)
     assert_int_equal(hf_cancel(pool, gettid()), -ESRCH);
 }
 
+static void watching_refuses_bad_arguments(void **state)
+{
+    struct hf_watch_report report = {.off = 7};
+    struct hf_file *file = test_file(pool, "/w");
+
+    (void)state;
+    assert_int_equal(hf_watch(NULL, 1), -EINVAL);
+    assert_int_equal(hf_watch(file, 2), -EINVAL);
+    assert_int_equal(hf_watch(file, 1), 0);
+    assert_int_equal(hf_watch_next(NULL, 0, &report), -EINVAL);
+    assert_int_equal(hf_watch_next(pool, 0, NULL), -EINVAL);
+    assert_int_equal(hf_write(file, "x", 1, 0), 1); /* this process's own */
+    assert_int_equal(hf_watch_next(pool, 0, &report), 0);
+    assert_int_equal(hf_watch_next(pool, 1000, &report), 0);
+    assert_int_equal(report.off, 7);
+    assert_int_equal(hf_close(file), 0);
+}
+
 static int body(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
@@ -444,6 +462,8 @@ static int body(int argc, char **argv)
         cmocka_unit_test_setup_teardown(handing_over_refuses_bad_arguments, open_anonymous,
                                         close_anonymous),
         cmocka_unit_test_setup_teardown(recalls_refuse_bad_arguments, open_anonymous,
+                                        close_anonymous),
+        cmocka_unit_test_setup_teardown(watching_refuses_bad_arguments, open_anonymous,
                                         close_anonymous),
     };
 

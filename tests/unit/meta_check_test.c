@@ -381,6 +381,19 @@ static void root_a_file(struct meta_txn *txn)
     must(meta_inode_put(txn, META_ROOT_INO, &inode));
 }
 
+static void bad_acl(struct meta_txn *txn)
+{
+    must(meta_xattr_put(txn, FILE_D, META_ACL_ACCESS, "\2\0\0\0\1\0\7\0", 8));
+}
+
+static void expect_no_acl(struct meta_txn *txn)
+{
+    const void *value;
+    size_t len;
+
+    assert_int_equal(meta_xattr_get(txn, FILE_D, META_ACL_ACCESS, &value, &len), -ENOENT);
+}
+
 static void xattr_of_nothing(struct meta_txn *txn)
 {
     must(meta_xattr_put(txn, 66, "user.x", "1", 1));
@@ -444,6 +457,7 @@ static const struct damage damages[] = {
     {"a wrong super record", "counts 3 inodes", wrong_super, expect_super},
     {"no root", "inode 1 has no attributes", no_root, expect_root},
     {"a root that is a file", "the root is not a directory", root_a_file, NULL},
+    {"a senseless ACL", "an ACL cannot have 8 bytes", bad_acl, expect_no_acl},
     {"an attribute of nothing", "records of inode 66 belong to nothing", xattr_of_nothing, NULL},
     {"blocks of nothing", "inode 66 has no attributes", blocks_of_nothing, expect_new_file},
     {"a file called lost+found", "has no name", taken_lost_found, NULL},
