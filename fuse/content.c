@@ -78,17 +78,12 @@ void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* ---- reading and writing ---- */
 
-/* Through memory of our own: where there are holes, which a read must not fill. */
+/* Through memory of our own: where there are holes, which a read must not fill, and gates, at which a pin would wait. */
 static void read_copy(fuse_req_t req, struct hf_file *file, size_t len, uint64_t off)
 {
     char *buf = malloc(len);
     ssize_t rc = buf ? hf_read(file, buf, len, off) : (ssize_t)-ENOMEM;
 
-    if (rc >= 0 && (size_t)rc < len) { /* end of file, or the rest would have to wait */
-        ssize_t more = hf_read(file, buf + rc, len - (size_t)rc, off + (uint64_t)rc);
-
-        rc = more < 0 ? more : rc + more;
-    }
     if (mount_leave(req, &rc)) {
         if (rc < 0)
             fuse_reply_err(req, (int)-rc);
@@ -128,7 +123,7 @@ void on_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t off, struct fuse_
         if (rc > 0)
             rc = hf_pin(file, (uint64_t)off, (size_t)rc, flags, iov, PIECES, &pin);
     }
-    if (rc == -ENODATA || rc == -EFAULT || rc == -E2BIG) {
+    if (rc == -ENODATA || rc == -EAGAIN || rc == -EFAULT || rc == -E2BIG) {
         read_copy(req, file, len, (uint64_t)off);
         return;
     }
@@ -174,8 +169,8 @@ void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t len, off_t
         fuse_reply_err(req, (int)-rc);
     else
         fuse_reply_write(req, (size_t)rc);
-    if (mount->cached && at != (uint64_t)off) /* the kernel has it in the wrong place */
-        fuse_lowlevel_notify_inval_inode(mount->session, ino, 0, 0);
+    if (mount->cached && rc > 0 && at != (uint64_t)off) /* the kernel has it in the wrong place */
+        fuse_lowlevel_notify_inval_inode(mount->session, ino, off, (off_t)rc);
 }
 
 void on_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)

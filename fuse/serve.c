@@ -7,8 +7,6 @@
 #include "mount.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -48,22 +46,6 @@ static void cancel(fuse_req_t req, void *arg)
     __atomic_store_n(&call->cancelled, 1u, __ATOMIC_RELEASE);
 }
 
-/* The process of a thread, for whoever looks at what it waits for. */
-static pid_t process_of(pid_t tid)
-{
-    char path[40], line[128];
-    int pid = 0;
-    FILE *status;
-
-    snprintf(path, sizeof path, "/proc/%d/status", (int)tid);
-    status = fopen(path, "re");
-    while (status && fgets(line, sizeof line, status) && sscanf(line, "Tgid: %d", &pid) != 1)
-        ;
-    if (status)
-        fclose(status);
-    return pid ? pid : tid;
-}
-
 struct mount *mount_enter(fuse_req_t req)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
@@ -73,14 +55,11 @@ struct mount *mount_enter(fuse_req_t req)
                                .umask = ctx->umask,
                                .uid = ctx->uid,
                                .gid = ctx->gid,
-                               .pid = ctx->pid,
-                               .tid = ctx->pid,
+                               .tid = ctx->pid, /* which is a thread's number, whatever its name */
                                .cancelled = &call->cancelled};
 
-    if (call->may_wait) {
-        client.pid = ctx->pid ? process_of(ctx->pid) : 0;
+    if (call->may_wait)
         fuse_req_interrupt_func(req, cancel, call);
-    }
     hf_act_for(&client);
     return call->mount;
 }

@@ -31,6 +31,7 @@ ENGINES = {
     "percpu-rwsem": ("counts", "PERCPU_RWSEM"),
     "rcu": ("counts", "RCU"),
     "unpatched": ("counts", "UNPATCHED"),
+    "watch": ("watch", ""),  # no engine: who keeps copies
 }
 
 SCENES = {
@@ -62,6 +63,8 @@ SCENES = {
     "beside": "PINNERS=2 CHANGES=1 BLOCKS=2 PUNCHES=1 STARVE FOREVER OWN_PAGES",
     # one that holds another page while it pins the one that is changed
     "passing": "PINNERS=1 CHANGES=1 BLOCKS=2 PUNCHES=1 STARVE FOREVER NESTED ACROSS",
+    # one writes, the other keeps a copy
+    "copy": "WRITES=3",
 }
 
 CASES = []
@@ -146,11 +149,17 @@ case("rcu", "race", "reuse", "no-synchronize", "NO_SYNCHRONIZE")
 
 case("unpatched", "race", "reuse")
 
+case("watch", "copy")
+case("watch", "copy", "old copy", "WATCH.SB", "NO_WATCH_BARRIER")
+case("watch", "copy", "deadlock", "REPORT.WAKE-look", "LOOK_FIRST")
+case("watch", "copy", "deadlock", "REPORT.WAKE-raise", "WAKE_FIRST")
+
 # What the search says, and what it means; the first that fits.
 FOUND = [
     (r"^pan:\d+: assertion violated .*life\[", "torn"),
     (r"^pan:\d+: assertion violated .*(held\[where|where\[)", "reuse"),
     (r"^pan:\d+: assertion violated .*asleep", "lost wake-up"),
+    (r"^pan:\d+: assertion violated .*copy", "old copy"),
     (r"^pan:\d+: assertion violated .*stores\[", "gate"),
     (r"^pan:\d+: invalid end state", "deadlock"),
     (r"^pan:\d+: acceptance cycle", "starvation"),

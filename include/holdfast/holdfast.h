@@ -335,7 +335,7 @@ struct hf_client {
     uint64_t reserved[2]; /* 0 */
 };
 /* Where a call would wait for pins, or at the gate of a layout change, it returns -EAGAIN instead and has
- * changed nothing (hf_read() and hf_write(): the count, if something was moved; hf_open(): a file that it has made
+ * changed nothing (hf_write(): the count, if something was moved; hf_open(): a file that it has made
  * stays). Policies that do not wait are not touched by it; leases are recalled all the same. */
 #define HF_CLIENT_NOWAIT 0x1u
 /* From now on the calls of this thread, in all pools, are for this client; null: for itself again. The struct is
@@ -347,11 +347,12 @@ int hf_act_for(const struct hf_client *client);
 
 /* Like pread(2) and pwrite(2). Short counts only at end of file (read) or when the pool fills up
  * (write). A hole reads as zeros without being filled. Concurrent reads and writes of the same
- * bytes are not atomic against each other. A write at and beyond a closed gate waits for it.
+ * bytes are not atomic against each other. A write at and beyond a closed gate waits for it; a read does not: as long
+ * as the layout change waits, it reads what is there.
  *   -EBADF   the file was not opened for it
  *   -EFBIG   beyond HF_FILE_BYTES_MAX
  *   -ENOSPC  no free block
- *   -EINTR   interrupted before anything was moved */
+ *   -EINTR   interrupted before anything was written */
 ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off);
 ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off);
 /* Writes at the end of file, atomically against other appends and truncates; *off (may be null)

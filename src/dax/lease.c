@@ -108,7 +108,8 @@ int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
     if (!become(lease, hold, SHM_HOLD_LEASE, SHM_HOLD_GIVEN))
         return -EINVAL;
     hf_fence_light();
-    watch_let_go(shm, lease->hf_opaque[1], first, last); /* the taker too is told what was written */
+    watch_let_go(shm, lease->hf_opaque[1], first,
+                 last); /* the taker too is told what was written */
     out->hf_opaque[0] = shm_at(shm, hold);
     out->hf_opaque[1] = lease->hf_opaque[1];
     return 0;

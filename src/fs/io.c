@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns reading and writing by copy. Both go through pins, like any user of the library: the blocks
- * under a copy cannot be given to anybody else while it runs. A hole is read as zeros without being
- * filled; a write fills it (fill.c); a write behind end of file grows the file (extend.c).
+ * under a copy cannot be given to anybody else while it runs; but a read waits for no gate. A hole is read as zeros
+ * without being filled; a write fills it (fill.c); a write behind end of file grows the file (extend.c).
  */
 #include "base/error.h"
+#include "dax/client.h"
 #include "fs/extend.h"
 #include "fs/io.h"
 
@@ -13,6 +14,7 @@
 
 /* A range of so many pages lies in at most IO_PIECES pieces however it begins. */
 #define SAFE_BYTES ((IO_PIECES - 1) * (uint64_t)HF_BLOCK_BYTES)
+#define GATE_BYTES (64 * (uint64_t)HF_BLOCK_BYTES) /* read at a gate in one go, under the mutex */
 #define CHUNK_BYTES (FILL_CHUNK_PAGES * (uint64_t)HF_BLOCK_BYTES)
 
 static void copy_out(char *buf, const struct iovec *iov, int count)
@@ -49,6 +51,51 @@ int fs_pin_some(struct hf_file *file, uint64_t off, uint64_t *len, uint32_t flag
 
 /* ---- reading ---- */
 
+/* fs_pin_some() for reading, but where it would wait at a gate: -EAGAIN. */
+static int pin_now(struct hf_file *file, uint64_t off, uint64_t *len, struct iovec *iov,
+                   struct hf_pin *pin, struct meta_extent *hole)
+{
+    uint32_t flags = dax_client.flags;
+    int count;
+
+    dax_client.flags = flags | HF_CLIENT_NOWAIT;
+    count = fs_pin_some(file, off, len, HF_PIN_READ, iov, pin, hole);
+    dax_client.flags = flags;
+    return count;
+}
+
+/* A layout change has its gate over the range: what is there now is read without a pin and without entries. The change takes
+ * blocks out of the file under the mutex only. 0: end of file. */
+static ssize_t read_at_gate(struct hf_file *file, char *buf, uint64_t len, uint64_t off)
+{
+    struct fs *fs = file->fs;
+    uint64_t page = off / HF_BLOCK_BYTES, size, room = 0;
+    struct meta_extent extent = {0};
+    char *from = NULL;
+    int rc = 0;
+
+    dax_lock_any(&fs->dax, file->vnode);
+    size = file->vnode->size;
+    if (off < size) {
+        room = size - off < GATE_BYTES ? size - off : GATE_BYTES;
+        rc = fs_extent_at(fs, file->ino, page, &extent);
+    }
+    if (rc == 1 && (extent.page + extent.count) * HF_BLOCK_BYTES - off < room)
+        room = (extent.page + extent.count) * HF_BLOCK_BYTES - off;
+    else if (rc == 0 && extent.count && extent.page * HF_BLOCK_BYTES - off < room)
+        room = extent.page * HF_BLOCK_BYTES - off;
+    len = len < room ? len : room;
+    if (rc == 1)
+        rc = fs_memory(fs, extent.block + (page - extent.page), extent.page + extent.count - page,
+                       &from);
+    if (from)
+        memcpy(buf, from + off % HF_BLOCK_BYTES, len);
+    else if (rc == 0)
+        memset(buf, 0, len);
+    dax_unlock(&fs->dax, file->vnode);
+    return rc < 0 ? rc : (ssize_t)len;
+}
+
 /* 0: end of file. */
 static ssize_t read_some(struct hf_file *file, char *buf, uint64_t len, uint64_t off)
 {
@@ -64,7 +111,9 @@ static ssize_t read_some(struct hf_file *file, char *buf, uint64_t len, uint64_t
             return 0;
         n = size - off < len ? size - off : len;
         n = n < CHUNK_BYTES ? n : CHUNK_BYTES;
-        count = fs_pin_some(file, off, &n, HF_PIN_READ, iov, &pin, &hole);
+        count = pin_now(file, off, &n, iov, &pin, &hole);
+        if (count == -EAGAIN)
+            return read_at_gate(file, buf, len, off);
         if (count > 0) {
             copy_out(buf, iov, count);
             dax_unpin(&pin);

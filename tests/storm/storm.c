@@ -271,16 +271,17 @@ static void show_progress(const struct parent *parent, bool end)
 {
     if (!end && !isatty(STDERR_FILENO))
         return;
-    fprintf(end ? stdout : stderr,
-            "%s%u of %u kills, %u checkpoints; %" PRIu64 " operations, %" PRIu64
-            " layout changes and renames, %" PRIu64 " refused (%" PRIu64 " deadlocks, %" PRIu64
-            " of them circles, %" PRIu64 " cancelled), %" PRIu64 " pins, %" PRIu64
-            " leases, %" PRIu64 " changed hands, %" PRIu64 " recalled, %" PRIu64 " quarantined%s",
-            end ? "" : "\r", parent->kills, parent->wanted, parent->checkpoints,
-            parent->storm->operations, parent->storm->changes, parent->storm->busy,
-            parent->storm->deadlocks, parent->storm->circles, parent->storm->cancelled,
-            parent->storm->pins, parent->storm->leases, parent->storm->taken,
-            parent->storm->recalled, parent->storm->quarantined, end ? "\n" : " ");
+    fprintf(
+        end ? stdout : stderr,
+        "%s%u of %u kills, %u checkpoints; %" PRIu64 " operations, %" PRIu64
+        " layout changes and renames, %" PRIu64 " refused (%" PRIu64 " deadlocks, %" PRIu64
+        " of them circles, %" PRIu64 " cancelled), %" PRIu64 " pins, %" PRIu64 " leases, %" PRIu64
+        " changed hands, %" PRIu64 " recalled, %" PRIu64 " quarantined, %" PRIu64 " reports%s",
+        end ? "" : "\r", parent->kills, parent->wanted, parent->checkpoints,
+        parent->storm->operations, parent->storm->changes, parent->storm->busy,
+        parent->storm->deadlocks, parent->storm->circles, parent->storm->cancelled,
+        parent->storm->pins, parent->storm->leases, parent->storm->taken, parent->storm->recalled,
+        parent->storm->quarantined, parent->storm->reports, end ? "\n" : " ");
 }
 
 static void prepare(struct parent *parent)

@@ -84,7 +84,7 @@ struct storm {
     struct storm_worker workers[STORM_WORKERS_MAX];
     struct storm_offer offers[STORM_OFFERS];
     uint64_t operations, changes, busy, pins, leases, taken, recalled, cancelled, deadlocks,
-        circles;
+        circles, reports;
     uint64_t quarantined; /* leases of the dead that were seen so */
 };
 

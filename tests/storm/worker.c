@@ -26,6 +26,7 @@ struct work {
     struct hf_pin pins[STORM_PINS];
     const void *pinned[STORM_PINS];
     struct hf_file *kept[STORM_FILES];
+    struct hf_file *watched; /* somebody's */
     /* Of the operation at hand. */
     unsigned file_number;
     struct storm_file *file;
@@ -413,6 +414,18 @@ static void run_move(struct work *work)
     EXPECT_EQ(hf_close(file), 0);
 }
 
+static void run_watch(struct work *work)
+{
+    unsigned worker, number;
+
+    doing(work, "watching another file instead");
+    if (work->watched)
+        EXPECT_EQ(hf_close(work->watched), 0);
+    work->watched = anybodys_file(work, &worker, &number);
+    if (work->watched)
+        EXPECT_EQ(hf_watch(work->watched, 1), 0);
+}
+
 static void run_one(struct work *work)
 {
     static void (*const with_file[])(struct work * work) = {
@@ -434,8 +447,10 @@ static void run_one(struct work *work)
         run_lease(work);
     else if (kind < 40)
         run_log(work);
-    else if (kind < 46)
+    else if (kind < 44)
         run_move(work);
+    else if (kind < 48)
+        run_watch(work);
     else if (!storm_now(work->file)->exists)
         run_create(work);
     else
@@ -466,10 +481,29 @@ static void *keep_cancelling(void *arg)
     return NULL;
 }
 
+struct listener {
+    struct hf_pool *pool;
+    struct storm *storm;
+};
+
+static void *keep_listening(void *arg)
+{
+    struct hf_watch_report report;
+    struct listener *listener = arg;
+
+    for (;;) {
+        EXPECT_EQ(hf_watch_next(listener->pool, UINT64_MAX, &report), 1);
+        EXPECT(report.off <= UINT64_MAX - report.len && report.len > 0);
+        test_count64(&listener->storm->reports, 1);
+    }
+    return NULL;
+}
+
 void storm_work(struct storm *storm, unsigned worker)
 {
     struct work *work = calloc(1, sizeof(*work));
     struct canceller canceller;
+    struct listener listener;
     pthread_t thread;
 
     work->storm = storm;
@@ -481,6 +515,8 @@ void storm_work(struct storm *storm, unsigned worker)
     storm_leases_begin(storm, worker, work->pool);
     canceller = (struct canceller){work->pool, gettid(), {test_random(&work->rng)}};
     EXPECT_EQ(pthread_create(&thread, NULL, keep_cancelling, &canceller), 0);
+    listener = (struct listener){work->pool, storm};
+    EXPECT_EQ(pthread_create(&thread, NULL, keep_listening, &listener), 0);
     for (;;) {
         run_one(work);
         test_count64(&work->ledger->progress, 1);

@@ -3,7 +3,7 @@
  * The gate rule: while a layout change waits, a thread that holds a pin gets another one of the
  * same range at once (or two such threads would wait for each other for ever), and a thread
  * without pins waits until the change is through, then sees the file as it is after it. So does one
- * whose only hold is a lease with a callback.
+ * whose only hold is a lease with a callback. Reading by copy needs no pin, and waits for nobody.
  */
 #include "change.h"
 
@@ -35,6 +35,7 @@ static void *pin_as_newcomer(void *arg)
 
     newcomer->nowait_rc = hf_pin(newcomer->file, 5 * TEST_PAGE, TEST_PAGE,
                                  HF_PIN_READ | HF_PIN_NOWAIT, &iov, 1, &pin);
+    test_expect_pages(newcomer->file, CHANGE_STAMP, 0, CHANGE_PAGES);
     test_raise(&newcomer->started, 1);
     pin = test_pin(newcomer->file, 5 * TEST_PAGE, TEST_PAGE, HF_PIN_READ, &iov, 1);
     EXPECT(test_is_zero(iov.iov_base, TEST_PAGE));

@@ -425,7 +425,7 @@ static void check_lost(void)
     2000u /* of which each may not wait for long: together they would outlast the test's time */
 
 struct keeper {
-    uint32_t watches, stop;
+    uint32_t watches, stop, asked;
     uint64_t copy; /* of the first word */
 };
 static struct keeper *keeper;
@@ -449,9 +449,11 @@ static void keep_copy(void *arg)
     EXPECT_EQ(hf_watch(file, 1), 0);
     test_put64(&keeper->copy, first_word(file));
     test_raise(&keeper->watches, 1);
-    while (!test_peek(&keeper->stop))
-        if (next(100000000, &report))
+    while (!test_peek(&keeper->stop)) {
+        test_count(&keeper->asked);
+        if (next(20000000, &report))
             test_put64(&keeper->copy, first_word(file));
+    }
     EXPECT_EQ(hf_close(file), 0);
     test_pool_close(pool);
 }
@@ -472,33 +474,32 @@ static void stop_keeper(pid_t pid)
     test_join(pid);
 }
 
-/* After each write the copy is new, unless the write has given the watcher up, which takes its time; from then on, until
- * the watcher is there again. Returns how many were not. */
-static unsigned write_stamps(struct hf_file *file, uint64_t stamp, unsigned count, bool given_up)
+/* Until it has come back for a report, with this one. */
+static void await_keeper(uint64_t stamp)
 {
-    unsigned old = 0;
+    uint32_t asked;
 
+    while (test_peek64(&keeper->copy) != stamp)
+        test_sleep_ms(1);
+    asked = test_peek(&keeper->asked);
+    while (test_peek(&keeper->asked) < asked + 2)
+        test_sleep_ms(1);
+}
+
+/* After each write the copy is new, unless the write has given the watcher up, which takes its time. */
+static void write_stamps(struct hf_file *file, uint64_t stamp, unsigned count)
+{
     for (uint64_t i = stamp; i < stamp + count; i++) {
         uint64_t since = test_now_ns();
 
         EXPECT_EQ(hf_write(file, &i, sizeof(i), 0), sizeof(i));
-        if (test_peek64(&keeper->copy) == i) {
-            given_up = false;
+        if (test_peek64(&keeper->copy) == i)
             continue;
-        }
-        if (!given_up && test_now_ns() - since < HF_WATCH_WAIT_NS)
+        if (test_now_ns() - since < HF_WATCH_WAIT_NS)
             FAIL("the watcher was not waited for: its copy has %llu instead of %llu",
                  (unsigned long long)test_peek64(&keeper->copy), (unsigned long long)i);
-        given_up = true;
-        old++;
+        await_keeper(i);
     }
-    return old;
-}
-
-static void await_copy(uint64_t stamp)
-{
-    while (test_peek64(&keeper->copy) != stamp)
-        test_sleep_ms(1);
 }
 
 static void check_copy_is_new(void)
@@ -506,8 +507,7 @@ static void check_copy_is_new(void)
     struct hf_file *file = test_file_filled(pool, "/kept", 1, 1);
     pid_t pid = start_keeper();
 
-    EXPECT(write_stamps(file, 1, WRITES, false) < WRITES);
-    await_copy(WRITES);
+    write_stamps(file, 1, WRITES);
     stop_keeper(pid);
     EXPECT_EQ(hf_close(file), 0);
 }
@@ -524,9 +524,8 @@ static void check_stopped(void)
     for (stamp = 2; stamp <= WRITES; stamp++)
         EXPECT_EQ(hf_write(file, &stamp, sizeof(stamp), 0), sizeof(stamp));
     kill(pid, SIGCONT);
-    await_copy(WRITES);
-    EXPECT(write_stamps(file, WRITES + 1, WRITES, true) < WRITES);
-    await_copy(2 * (uint64_t)WRITES);
+    await_keeper(WRITES);
+    write_stamps(file, WRITES + 1, WRITES);
     stop_keeper(pid);
     EXPECT_EQ(hf_close(file), 0);
 }
