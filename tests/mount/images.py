@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Damages a pool's metadata file, mostly where the numbers are that LMDB and Holdfast believe: meta pages, page
-headers, offsets of nodes, and what is in the nodes.
+headers, offsets of nodes, and what is in the nodes. Or does with a mounted tree whatever programs do.
 
-usage: images.py FILE SEED
+usage: images.py damage FILE SEED
+       images.py use DIR
 """
+import itertools
+import os
 import random
+import stat
 import sys
+
+ENTRIES_MAX = 5000  # a damaged tree may have no end
 
 PAGE = 4096
 TELLING = [0, 1, 2, 3, 15, 16, 17, 255, 4095, 4096, 32767, 65535, 2**32 - 1, 2**63 - 1, 2**64 - 1]
@@ -43,9 +49,9 @@ def damage(image):
     image[at : at + width] = (value % 2**64).to_bytes(8, "little")[:width]
 
 
-def main():
-    random.seed(int(sys.argv[2]))
-    with open(sys.argv[1], "r+b") as file:
+def damage_file(path, seed):
+    random.seed(int(seed))
+    with open(path, "r+b") as file:
         image = bytearray(file.read().rstrip(b"\0"))
         image.extend(bytes(-len(image) % PAGE))
         for _ in range(random.choice([1, 1, 1, 2, 5])):
@@ -54,4 +60,92 @@ def main():
         file.write(image)
 
 
-main()
+def tried(call, *arguments, **more):
+    """What it returns, or None: an error is as good as an answer."""
+    try:
+        return call(*arguments, **more)
+    except (OSError, ValueError, OverflowError):
+        return None
+
+
+def entries(top):
+    """All paths below, directories before what is in them; links are not followed."""
+    for path, folders, files in os.walk(top):
+        yield from (os.path.join(path, name) for name in folders + files)
+
+
+def look(path):
+    status = tried(os.lstat, path)
+    for name in tried(os.listxattr, path, follow_symlinks=False) or []:
+        tried(os.getxattr, path, name, follow_symlinks=False)
+    tried(os.readlink, path)
+    tried(os.statvfs, path)
+    return status
+
+
+def read(file, size):
+    for off in (0, 4096, size // 2, max(size - 5000, 0), size, 2**44 - 1):
+        tried(os.pread, file, 70000, off)
+    off = 0
+    for _ in range(20):
+        off = tried(os.lseek, file, off, os.SEEK_DATA)
+        off = off is not None and tried(os.lseek, file, off, os.SEEK_HOLE)
+        if not off:
+            break
+
+
+def write(file, size):
+    for off in (0, 10000, size // 2, size, 2**44 - 1):
+        tried(os.pwrite, file, b"w" * 9000, off)
+    tried(os.fsync, file)
+    tried(os.posix_fallocate, file, 0, 40000)
+    for length in (5000, size, 0, 123456):
+        tried(os.ftruncate, file, length)
+
+
+def change(path):
+    tried(os.setxattr, path, "user.new", b"value" * 100, follow_symlinks=False)
+    tried(os.removexattr, path, "user.long", follow_symlinks=False)
+    tried(os.utime, path, (1, 2), follow_symlinks=False)
+    tried(os.chown, path, 3, 4, follow_symlinks=False)
+    tried(os.chmod, path, 0o700)
+    tried(os.link, path, path + "+", follow_symlinks=False)
+    tried(os.rename, path, path + "~")
+    tried(os.rename, path + "~", path)
+    tried(os.mkdir, path + "/new")
+    tried(os.symlink, "target", path + "/link")
+
+
+def with_file(path, use):
+    """Only files: to open another kind may wait, or end at a device."""
+    status = tried(os.lstat, path)
+    file = tried(os.open, path, os.O_RDWR) if status and stat.S_ISREG(status.st_mode) else None
+    if file is not None:
+        use(file, status.st_size)
+        tried(os.close, file)
+
+
+def use_tree(top):
+    for path in itertools.islice(entries(top), ENTRIES_MAX):
+        look(path)
+        with_file(path, read)
+    paths = list(itertools.islice(entries(top), ENTRIES_MAX))
+    for path in paths:
+        with_file(path, write)
+        change(path)
+    for path in reversed(list(itertools.islice(entries(top), ENTRIES_MAX))):
+        tried(os.unlink, path)
+        tried(os.rmdir, path)
+    for number in range(50):
+        name = f"{top}/new-{number}"
+        tried(os.mkdir, name)
+        file = tried(os.open, f"{name}/file", os.O_RDWR | os.O_CREAT)
+        if file is not None:
+            write(file, number)
+            tried(os.close, file)
+
+
+if sys.argv[1] == "damage":
+    damage_file(*sys.argv[2:])
+else:
+    use_tree(*sys.argv[2:])
