@@ -63,6 +63,18 @@ _holdfast_paths()
     _holdfast_pool_paths "$1" "${operands[0]/#\~/$HOME}" "${2//\\/}"
 }
 
+# Options of a mount, of which several may stand behind one -o, parted by commas.
+_holdfast_mount_options()
+{
+    local before=
+
+    case $1 in
+    *,*) before=${1%,*}, ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -P "$before" -W 'ro allow_other cache=none cache=auto' -- "${1##*,}")
+    compopt -o nospace
+}
+
 _holdfast_value()
 {
     case $1 in
@@ -75,6 +87,7 @@ _holdfast_value()
         ;;
     --data | --svg | --input | --plot) _holdfast_files f "$2" ;;
     --file | -f) _holdfast_paths "$3" "$2" ;;
+    --options | -o) _holdfast_mount_options "$2" ;;
     esac
 }
 
@@ -110,6 +123,12 @@ _holdfast()
         mapfile -t COMPREPLY < <(compgen -W "$(_holdfast_verbs "$program" help)" -- "$typed")
         return
         ;;
+    mount)
+        if [[ $typed == = || $before == = ]]; then # the shell takes cache=auto for three words
+            mapfile -t COMPREPLY < <(compgen -W 'none auto' -- "${typed#=}")
+            return
+        fi
+        ;;
     esac
     if [[ $typed == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(_holdfast_options "$program" "$verb") --help" \
@@ -132,6 +151,10 @@ _holdfast()
     _holdfast_collect_operands "$program" "$verb"
     if ((${#operands[@]} == 0)) || [[ $verb == df ]]; then
         _holdfast_pools "$typed"
+        return
+    fi
+    if [[ $verb == mount ]]; then
+        _holdfast_files d "$typed"
         return
     fi
     # put begins with a file of the host, get may end with one

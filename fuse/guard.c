@@ -17,6 +17,7 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -312,6 +313,13 @@ static int serve(struct guard *guard)
 
 /* ---- the guard ---- */
 
+static void say(enum fuse_log_level level, const char *format, va_list args)
+{
+    (void)level;
+    fputs("holdfast: mount: ", stderr);
+    vfprintf(stderr, format, args);
+}
+
 /* libfuse mounts, by itself as root, else through fusermount3. The descriptor, or -1: it has said why. */
 static int mount_here(const struct guard *guard)
 {
@@ -333,6 +341,7 @@ static int mount_here(const struct guard *guard)
         options[used++] = *from;
     }
     options[used] = '\0';
+    fuse_set_log_func(say);
     session = fuse_session_new(&args, &none, sizeof none, NULL);
     if (!session || fuse_session_mount(session, guard->dir))
         return -1;
