@@ -47,7 +47,8 @@ int mount_kill_privileges(struct mount *mount, uint64_t ino, bool ids)
         if (kill)
             rc = hf_chmodat(mount->pool, ino, "", attr.st_mode & 07777 & ~kill);
     }
-    if (rc == 0 && hf_getxattrat(mount->pool, ino, "", CAPABILITIES, NULL, 0) >= 0)
+    if (rc == 0 && hf_listxattrat(mount->pool, ino, "", NULL, 0) > 0 && /* quick: most have none */
+        hf_getxattrat(mount->pool, ino, "", CAPABILITIES, NULL, 0) >= 0)
         rc = hf_removexattrat(mount->pool, ino, "", CAPABILITIES);
     return rc == -ENODATA ? 0 : rc;
 }
@@ -141,14 +142,45 @@ static bool known_namespace(const char *name)
     return false;
 }
 
+#define GROUPS 64
+
+static bool is_in_group(fuse_req_t req, gid_t gid)
+{
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    gid_t groups[GROUPS];
+    int count;
+
+    if (ctx->uid == 0 || ctx->gid == gid)
+        return true;
+    count = fuse_req_getgroups(req, GROUPS, groups);
+    for (int i = 0; i < count && i < GROUPS; i++)
+        if (groups[i] == gid)
+            return true;
+    return false;
+}
+
+/* As chmod(2): who gives a file an ACL without being in its group loses set-group-id; the kernel leaves that to us. */
+static int kill_setgid(fuse_req_t req, struct mount *mount, fuse_ino_t ino)
+{
+    struct stat attr;
+    int rc = hf_statat(mount->pool, ino, "", 0, &attr);
+
+    if (rc || !(attr.st_mode & S_ISGID) || is_in_group(req, attr.st_gid))
+        return rc;
+    return hf_chmodat(mount->pool, ino, "", attr.st_mode & 07777 & ~(mode_t)S_ISGID);
+}
+
 void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t len,
                  int flags)
 {
     struct mount *mount = mount_enter(req);
+    int rc = known_namespace(name)
+                 ? hf_setxattrat(mount->pool, ino, "", name, value, len, (uint32_t)flags)
+                 : -EOPNOTSUPP;
 
-    mount_reply(req, known_namespace(name)
-                         ? hf_setxattrat(mount->pool, ino, "", name, value, len, (uint32_t)flags)
-                         : -EOPNOTSUPP);
+    if (rc == 0 && strcmp(name, "system.posix_acl_access") == 0)
+        rc = kill_setgid(req, mount, ino);
+    mount_reply(req, rc);
 }
 
 void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)

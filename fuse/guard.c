@@ -239,10 +239,20 @@ static int drop_rights(const struct stat *owner)
     return 0;
 }
 
+static void detach_from_terminal(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    for (int fd = 0; fd < 3 && null >= 0; fd++)
+        dup2(null, fd);
+}
+
 static void ready(void *arg)
 {
     const struct guard *guard = arg;
 
+    if (!guard->plan->foreground)
+        detach_from_terminal();
     tell(guard->socket);
 }
 
@@ -379,14 +389,6 @@ static int watch_over(const struct guard *guard, const sigset_t *set)
         }
     } while (waitpid(guard->server, &status, WNOHANG) != guard->server);
     return exit_code(status);
-}
-
-static void detach_from_terminal(void)
-{
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-    for (int fd = 0; fd < 3 && null >= 0; fd++)
-        dup2(null, fd);
 }
 
 /* The server: forked before anything else, so that nothing of the guard is open in it. */

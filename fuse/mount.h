@@ -71,6 +71,11 @@ void mount_reply(fuse_req_t req, int rc);
 /* Node numbers are the pool's inode numbers. */
 _Static_assert(HF_ROOT_INO == FUSE_ROOT_ID, "the roots have one number");
 
+/* ---- workers.c ---- */
+
+/* Reads requests and runs them until it is unmounted. 0, or -errno. */
+int mount_workers_run(struct mount *mount);
+
 /* ---- what has to wait, waiting.c ---- */
 
 struct mount_waiting *mount_waiting_new(struct mount *mount);

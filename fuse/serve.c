@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the serving process: what is agreed with the kernel, the worker threads, and the frame around every request. A worker
+ * Owns the serving process: what is agreed with the kernel, and the frame around every request. A worker (workers.c)
  * reads a request from /dev/fuse and has libfuse take it apart and call its handler. Workers run with HF_CLIENT_NOWAIT:
  * a handler that would wait leaves without a reply, and the request goes to waiting.c as the bytes it came in.
  */
@@ -11,9 +11,6 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-#define REQUEST_BYTES ((1u << 20) + 4096u) /* the largest request: 1 MiB to write, and its header */
-#define WORKERS_MAX 16u
 
 /* What linux/fuse.h of Debian 12 does not have yet. */
 #define INIT_DIRECT_IO_ALLOW_MMAP UINT64_C(0x1000000000) /* bit 36: shared mmap of uncached files */
@@ -170,55 +167,7 @@ static const struct fuse_lowlevel_ops handlers = {
     .removexattr = on_removexattr,
 };
 
-/* ---- workers ---- */
-
-static bool worth_another_try(int error)
-{
-    return error == EINTR || error == ENOENT || error == EAGAIN;
-}
-
-static void *work(void *arg)
-{
-    struct mount *mount = arg;
-    char *request = malloc(REQUEST_BYTES);
-    ssize_t len;
-
-    if (!request)
-        return NULL;
-    for (;;) {
-        len = read(mount->fd, request, REQUEST_BYTES);
-        if (len < 0 && !worth_another_try(errno))
-            break; /* ENODEV: unmounted */
-        if (len > 0 && mount_call_run(mount, request, (size_t)len, false))
-            mount_wait(mount->waiting, request, (size_t)len);
-    }
-    free(request);
-    return NULL;
-}
-
-/* Twice as many as there are processors, since some of them may be waiting for a mutex. */
-static unsigned worker_count(void)
-{
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-
-    if (processors < 2)
-        return 4;
-    return processors * 2 < (long)WORKERS_MAX ? (unsigned)processors * 2 : WORKERS_MAX;
-}
-
-static int run_workers(struct mount *mount)
-{
-    pthread_t threads[WORKERS_MAX];
-    unsigned count = worker_count(), started = 0;
-
-    while (started < count && pthread_create(&threads[started], NULL, work, mount) == 0)
-        started++;
-    if (!started)
-        return -EAGAIN;
-    for (unsigned i = 0; i < started; i++)
-        pthread_join(threads[i], NULL);
-    return 0;
-}
+/* ---- serving ---- */
 
 int mount_serve(struct mount *mount)
 {
@@ -235,5 +184,5 @@ int mount_serve(struct mount *mount)
     rc = fuse_session_custom_io(mount->session, &io, mount->fd);
     if (rc == 0 && mount->cached)
         rc = mount_watch_start(mount);
-    return rc ? rc : run_workers(mount);
+    return rc ? rc : mount_workers_run(mount);
 }

@@ -265,8 +265,12 @@ int dax_unpin_odd(struct hf_pin *pin)
 
 int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key)
 {
-    watch_let_go_slot(shm, key, word);
-    slots_wake_slot(shm, vnode, word);
+    uint32_t waiters = hf_load_acquire(&vnode->waiters); /* UNPIN.WAKE/p, as in slots_leave() */
+
+    if (waiters & SHM_WATCHED && SHM_KEY_FLAGS(key) & HF_PIN_WRITE)
+        watch_let_go_slot(shm, key, word);
+    if (waiters & ~SHM_WATCHED)
+        slots_wake_slot(shm, vnode, word);
     return 0;
 }
 

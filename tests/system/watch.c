@@ -600,17 +600,19 @@ static void check_killed_writer(void (*body)(void *arg))
 static struct side {
     uint32_t watches, ended;
 } * sides;
-static uint64_t copies[SIDES]; /* of this process */
 static struct hf_file *shared_file;
 
 static void *refresh(void *arg)
 {
     struct hf_watch_report report;
     const struct side *other = arg;
+    uint64_t copy = 0;
 
-    while (!test_peek(&other->ended) || copies[other - sides] != WRITES)
+    while (!test_peek(&other->ended) || copy != WRITES)
         if (next(1000000, &report))
-            EXPECT_EQ(hf_read(shared_file, copies, sizeof(copies), 0), sizeof(copies));
+            EXPECT_EQ(
+                hf_read(shared_file, &copy, sizeof(copy), (uint64_t)(other - sides) * sizeof(copy)),
+                sizeof(copy));
     return NULL;
 }
 

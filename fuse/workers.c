@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the worker threads, which read requests from /dev/fuse and run them. One of them waits for the next request and the others rest,
+ * since of several that wait the kernel wakes the one that has waited longest, wherever that last ran: with one, a program
+ * and its server take turns on one processor, which is a fifth faster. A thread looks once a millisecond whether requests
+ * lie there and nobody reads, because there are many of them or one takes long, and then has another worker read; who comes back and
+ * finds that another waits, and that nothing is left to do, goes to rest.
+ */
+#include "mount.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define REQUEST_BYTES ((1u << 20) + 4096u) /* the largest request: 1 MiB to write, and its header */
+#define WORKERS_MAX 16u
+#define LOOK_NS 1000000
+
+struct workers {
+    struct mount *mount;
+    sem_t rest;       /* a worker rests here */
+    sem_t look;       /* the lookout, while nothing happens */
+    uint32_t reading; /* workers that are in read(2) */
+    uint32_t busy;    /* a request has come since the lookout looked */
+    uint32_t idle;    /* the lookout is to be woken by the next one */
+    uint32_t over;    /* it is unmounted */
+};
+
+static bool requests_lie_there(const struct workers *workers)
+{
+    struct pollfd fuse = {.fd = workers->mount->fd, .events = POLLIN};
+
+    return poll(&fuse, 1, 0) > 0;
+}
+
+static uint32_t reading(const struct workers *workers)
+{
+    return __atomic_load_n(&workers->reading, __ATOMIC_SEQ_CST);
+}
+
+static bool worth_another_try(int error)
+{
+    return error == EINTR || error == ENOENT || error == EAGAIN;
+}
+
+/* The order of the two words is what matters: the lookout sets `idle`, then looks at `reading` and `busy`. */
+static ssize_t read_request(struct workers *workers, char *request)
+{
+    ssize_t len;
+
+    __atomic_add_fetch(&workers->reading, 1u, __ATOMIC_SEQ_CST);
+    len = read(workers->mount->fd, request, REQUEST_BYTES);
+    __atomic_store_n(&workers->busy, 1u, __ATOMIC_RELAXED);
+    __atomic_sub_fetch(&workers->reading, 1u, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&workers->idle, __ATOMIC_SEQ_CST) &&
+        __atomic_exchange_n(&workers->idle, 0u, __ATOMIC_SEQ_CST))
+        sem_post(&workers->look);
+    return len;
+}
+
+static void *work(void *arg)
+{
+    struct workers *workers = arg;
+    struct mount *mount = workers->mount;
+    char *request = malloc(REQUEST_BYTES);
+    ssize_t len;
+
+    while (request) {
+        if (reading(workers) && !requests_lie_there(workers)) {
+            sem_wait(&workers->rest);
+            continue;
+        }
+        len = read_request(workers, request);
+        if (len < 0 && !worth_another_try(errno))
+            break; /* ENODEV: unmounted */
+        if (len > 0 && mount_call_run(mount, request, (size_t)len, false))
+            mount_wait(mount->waiting, request, (size_t)len);
+    }
+    free(request);
+    sem_post(&workers->rest); /* and so the next one */
+    return NULL;
+}
+
+static void wake_another(struct workers *workers)
+{
+    int awake;
+
+    if (sem_getvalue(&workers->rest, &awake) == 0 && awake == 0)
+        sem_post(&workers->rest);
+}
+
+static void *look_out(void *arg)
+{
+    static const struct timespec pause = {.tv_nsec = LOOK_NS};
+    struct workers *workers = arg;
+
+    while (!__atomic_load_n(&workers->over, __ATOMIC_SEQ_CST)) {
+        nanosleep(&pause, NULL);
+        if (!reading(workers) && requests_lie_there(workers))
+            wake_another(workers);
+        if (__atomic_exchange_n(&workers->busy, 0u, __ATOMIC_SEQ_CST) || !reading(workers))
+            continue;
+        __atomic_store_n(&workers->idle, 1u, __ATOMIC_SEQ_CST);
+        if (reading(workers) || !__atomic_exchange_n(&workers->idle, 0u, __ATOMIC_SEQ_CST))
+            sem_wait(&workers->look);
+    }
+    return NULL;
+}
+
+/* Twice as many as there are processors, since some of them may be waiting for a mutex. */
+static unsigned worker_count(void)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (processors < 2)
+        return 4;
+    return processors * 2 < (long)WORKERS_MAX ? (unsigned)processors * 2 : WORKERS_MAX;
+}
+
+int mount_workers_run(struct mount *mount)
+{
+    struct workers workers = {.mount = mount};
+    pthread_t threads[WORKERS_MAX], lookout;
+    unsigned count = worker_count(), started = 0;
+
+    sem_init(&workers.rest, 0, 0);
+    sem_init(&workers.look, 0, 0);
+    while (started < count && pthread_create(&threads[started], NULL, work, &workers) == 0)
+        started++;
+    if (!started || pthread_create(&lookout, NULL, look_out, &workers) != 0)
+        return -EAGAIN; /* and the process ends */
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+    __atomic_store_n(&workers.over, 1u, __ATOMIC_SEQ_CST);
+    sem_post(&workers.look);
+    pthread_join(lookout, NULL);
+    return 0;
+}
