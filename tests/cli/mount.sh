@@ -86,8 +86,8 @@ unmount() {
 
 # What the mount is, as the kernel says: the pool, and the first of its options.
 mounted_as() {
-    same "$(grep -F " $dir " /proc/self/mountinfo | sed 's/ \([a-z]*\)[^ ]* .* - \([^ ]*\) \([^ ]*\) .*/ \1 \2 \3/' |
-        cut -d ' ' -f 6-)" "$*"
+    same "$(awk -v dir="$dir" '$5 == dir { for (i = 7; $i != "-"; i++); print substr($6, 1, 2), $(i + 1), $(i + 2) }' \
+        /proc/self/mountinfo)" "$*"
 }
 
 try 0 "$HOLDFAST" mount "$pool" "$dir"

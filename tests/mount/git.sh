@@ -27,7 +27,7 @@ for i in $(seq "$(pick 12 200)"); do
     for file in $(git ls-files | shuf -n 5 --random-source=<(yes "$i")); do
         echo "line of commit $i" >>"$file"
     done
-    git mv "$(git ls-files man | head -n 1)" "moved-$i"
+    git mv "$(git ls-files src | head -n 1)" "moved-$i"
     head -c 20000 /dev/urandom >"random-$i"
     git add -A && run git commit -q -m "commit $i"
 done
