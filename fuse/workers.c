@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define REQUEST_BYTES ((1u << 20) + 4096u) /* the largest request: 1 MiB to write, and its header */
+#define PAGE 4096u /* what is to be written begins with one: it comes page by page */
 #define WORKERS_MAX 16u
 #define LOOK_NS 1000000
 
@@ -46,7 +47,7 @@ static bool worth_another_try(int error)
     return error == EINTR || error == ENOENT || error == EAGAIN;
 }
 
-/* The order of the two words is what matters: the lookout sets `idle`, then looks at `reading` and `busy`. */
+/* `reading` falls before `idle` is looked at: the lookout sets `idle`, then looks at `reading`. */
 static ssize_t read_request(struct workers *workers, char *request)
 {
     ssize_t len;
@@ -65,10 +66,11 @@ static void *work(void *arg)
 {
     struct workers *workers = arg;
     struct mount *mount = workers->mount;
-    char *request = malloc(REQUEST_BYTES);
+    char *memory = aligned_alloc(PAGE, REQUEST_BYTES + PAGE);
+    char *request = memory + PAGE - sizeof(struct fuse_in_header) - sizeof(struct fuse_write_in);
     ssize_t len;
 
-    while (request) {
+    while (memory) {
         if (reading(workers) && !requests_lie_there(workers)) {
             sem_wait(&workers->rest);
             continue;
@@ -79,7 +81,7 @@ static void *work(void *arg)
         if (len > 0 && mount_call_run(mount, request, (size_t)len, false))
             mount_wait(mount->waiting, request, (size_t)len);
     }
-    free(request);
+    free(memory);
     sem_post(&workers->rest); /* and so the next one */
     return NULL;
 }
@@ -122,16 +124,17 @@ static unsigned worker_count(void)
 
 int mount_workers_run(struct mount *mount)
 {
-    struct workers workers = {.mount = mount};
+    static struct workers workers; /* outlives what still runs after a failure */
     pthread_t threads[WORKERS_MAX], lookout;
     unsigned count = worker_count(), started = 0;
 
+    workers.mount = mount;
     sem_init(&workers.rest, 0, 0);
     sem_init(&workers.look, 0, 0);
     while (started < count && pthread_create(&threads[started], NULL, work, &workers) == 0)
         started++;
     if (!started || pthread_create(&lookout, NULL, look_out, &workers) != 0)
-        return -EAGAIN; /* and the process ends */
+        return -EAGAIN;
     for (unsigned i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
     __atomic_store_n(&workers.over, 1u, __ATOMIC_SEQ_CST);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Mounts to be measured: a pool through `holdfast mount`, a folder on tmpfs through bindfs. A server runs in the
- * foreground, as a child of this program, on the CPUs that the thread which starts it may use. Entries
- * and attributes are kept by neither; bindfs writes as much at once as it can.
+ * foreground, as a child of this program, on the CPUs that the thread which starts it may use. As Holdfast, bindfs
+ * has the kernel ask each time for names and attributes, which it else does once a second; and it gets content in
+ * the largest pieces that it can take.
  */
 #include "bench.h"
 
@@ -15,6 +16,9 @@
 #include <unistd.h>
 
 #define START_NS (20 * LAB_SEC)
+#define NOTHING_KEPT "entry_timeout=0,attr_timeout=0"
+#define BINDFS_UNCACHED NOTHING_KEPT ",direct_io"
+#define BINDFS_CACHED NOTHING_KEPT ",big_writes"
 
 /* In the build folder or a moved installation it lies beside this program; else it is looked for in $PATH. */
 static const char *holdfast_program(void)
@@ -72,10 +76,11 @@ bool bench_mount_begin(struct bench_mount *mount, bool bindfs, bool cached, uint
         bench_must(&bench_real, hf_pool_create(mount->source, &options), "making a pool");
     lab_also_unmount(mount->folder);
     mount->server = lab_fork(
-        serve, bindfs ? (const char *[]){"bindfs", "-f", "-o", cached ? "big_writes" : "direct_io",
-                                         mount->source, mount->folder, NULL}
-                      : (const char *[]){holdfast_program(), "mount", mount->source, mount->folder,
-                                         "-f", "-o", cached ? "cache=auto" : "cache=none", NULL});
+        serve,
+        bindfs ? (const char *[]){"bindfs", "-f", "-o", cached ? BINDFS_CACHED : BINDFS_UNCACHED,
+                                  mount->source, mount->folder, NULL}
+               : (const char *[]){holdfast_program(), "mount", mount->source, mount->folder, "-f",
+                                  "-o", cached ? "cache=auto" : "cache=none", NULL});
     mount->there = wait_for(mount);
     return mount->there;
 }

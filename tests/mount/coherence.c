@@ -10,7 +10,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -451,20 +450,21 @@ static void mappings_agree(void)
 
 #define STRESS_PAGES 16u
 
-/* Who writes says so, who has read says so. */
-static struct turns {
-    uint32_t written, read;
-} * turns;
+enum { WRITTEN, READ };
+/* A byte through the first says that a round is written, through the second that it is read. */
+static int turns[2][2];
 
-static void await_turn(const uint32_t *turn, uint32_t value)
+static void pass_turn(int which)
 {
-    uint64_t limit = test_now_ns() + UINT64_C(60000000000);
+    EXPECT_EQ(write(turns[which][1], "", 1), 1);
+}
 
-    while (test_peek(turn) < value) {
-        if (test_now_ns() > limit)
-            FAIL("the other side is gone");
-        sched_yield();
-    }
+/* Fails when the other side has died. */
+static void await_turn(int which)
+{
+    char byte;
+
+    EXPECT_EQ(read(turns[which][0], &byte, 1), 1);
 }
 
 static uint64_t place(uint32_t turn)
@@ -482,11 +482,11 @@ static void write_turns(const struct view *view)
     for (uint32_t turn = 1; turn <= rounds; turn++) {
         uint64_t word = test_mix(turn, 0);
 
-        await_turn(&turns->read, turn - 1);
         if (turn % 50 == 0)
             EXPECT_EQ(set_size(view, stress_size(turn)), 0);
         EXPECT_EQ(write_at(view, &word, sizeof(word), place(turn)), sizeof(word));
-        test_raise(&turns->written, turn);
+        pass_turn(WRITTEN);
+        await_turn(READ);
     }
 }
 
@@ -495,16 +495,18 @@ static void read_turns(void *arg)
     const struct view *view = arg;
 
     EXPECT_EQ(hf_pool_open(folders[LIBRARY], 0, &pool), 0); /* the parent's is dead here */
+    close(turns[WRITTEN][1]);
+    close(turns[READ][0]);
     open_views("stress");
     for (uint32_t turn = 1; turn <= rounds; turn++) {
         uint64_t word = 0;
 
-        await_turn(&turns->written, turn);
+        await_turn(WRITTEN);
         EXPECT_EQ(read_at(view, &word, sizeof(word), place(turn)), sizeof(word));
         if (word != test_mix(turn, 0))
             FAIL("the %s reads an old byte in round %u", side_names[view->side], turn);
         EXPECT_EQ(size_of(view), stress_size(turn));
-        test_raise(&turns->read, turn);
+        pass_turn(READ);
     }
 }
 
@@ -514,11 +516,16 @@ static void alternate(enum side writer, enum side reader)
     pid_t pid;
 
     EXPECT_EQ(hf_close(file), 0);
-    *turns = (struct turns){0};
+    for (int which = 0; which < 2; which++)
+        EXPECT_EQ(pipe2(turns[which], O_CLOEXEC), 0);
     pid = test_fork(read_turns, &views[reader]);
+    close(turns[WRITTEN][0]);
+    close(turns[READ][1]);
     open_views("stress");
     write_turns(&views[writer]);
     test_join(pid);
+    close(turns[WRITTEN][1]);
+    close(turns[READ][0]);
     close_views();
     EXPECT_EQ(unlink(at(FIRST, "stress")), 0);
 }
@@ -533,7 +540,6 @@ static int run(int argc, char **argv)
     if (argc > 5)
         rounds = (unsigned)strtoul(argv[5], NULL, 0);
     rng.state = test_seed();
-    turns = test_shared(sizeof(*turns));
     EXPECT_EQ(hf_pool_open(folders[LIBRARY], 0, &pool), 0);
     contents_agree();
     names_agree();

@@ -522,19 +522,23 @@ static void punch_by_library(void *arg)
 /* The same for who wants to write behind a gate: the library's, since with the mount's own the kernel lets nobody come so far. */
 static void interrupted_at_gate(void)
 {
-    struct caller *callers = test_shared(2 * sizeof(*callers));
+    struct caller *callers = test_shared(3 * sizeof(*callers));
 
     held_caller(&callers[0], PUNCH, "gated", 0);
     callers[0].pid = test_fork(punch_by_library, &callers[0]);
-    test_await_waiting(pool, 1);
+    start(held_caller(&callers[1], PUNCH, "beside", 0));
+    test_await_waiting(pool, 2);
     for (enum end how = BY_HANDLER; how <= BY_SIGKILL; how++) {
-        callers[1] = (struct caller){.handles = how == BY_HANDLER};
-        start_on(&callers[1], WRITE, callers[0].name);
-        others_go_on(&callers[0]);
-        end_caller(&callers[1], how);
+        callers[2] = (struct caller){.handles = how == BY_HANDLER};
+        start_on(&callers[2], WRITE, callers[0].name);
+        others_go_on(&callers[1]);
+        end_caller(&callers[2], how);
+        expect_before(callers[0].name, callers[0].stamp);
     }
-    let_go(&callers[0]);
-    finish(&callers[0], 0);
+    for (unsigned i = 0; i < 2; i++) {
+        let_go(&callers[i]);
+        finish(&callers[i], 0);
+    }
     expect_after(callers[0].name, callers[0].stamp, PUNCH);
 }
 
