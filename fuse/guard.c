@@ -37,6 +37,7 @@ struct guard {
     const struct mount_plan *plan;
     char pool[PATH_MAX], dir[PATH_MAX];
     struct stat owner; /* of the pool */
+    char device[32];   /* of the mount, as mountinfo has it: "0:57" */
     int socket;        /* to the other process */
     pid_t server;
 };
@@ -59,26 +60,25 @@ static void unescape(char *text)
     *to = '\0';
 }
 
-/* A mount of ours is on top at `dir`. */
-static bool is_mounted(const char *dir)
+/* The device number of the mount on top at `dir`, if it is one of holdfast's: "" else. */
+static void find_mount(const char *dir, char device[32])
 {
     FILE *mounts = fopen("/proc/self/mountinfo", "re");
-    char line[2 * PATH_MAX], at[PATH_MAX], type[64];
-    bool ours = false;
+    char line[2 * PATH_MAX], number[32], at[PATH_MAX], type[64];
 
+    device[0] = '\0';
     while (mounts && fgets(line, sizeof line, mounts)) {
         const char *rest = strstr(line, " - ");
 
-        if (rest && sscanf(line, "%*d %*d %*s %*s %4095s", at) == 1 &&
-            sscanf(rest, " - %63s", type) == 1) {
-            unescape(at);
-            if (strcmp(at, dir) == 0)
-                ours = strcmp(type, FSTYPE) == 0;
-        }
+        if (!rest || sscanf(line, "%*d %*d %31s %*s %4095s", number, at) != 2 ||
+            sscanf(rest, " - %63s", type) != 1)
+            continue;
+        unescape(at);
+        if (strcmp(at, dir) == 0)
+            snprintf(device, sizeof number, "%s", strcmp(type, FSTYPE) == 0 ? number : "");
     }
     if (mounts)
         fclose(mounts);
-    return ours;
 }
 
 /* Lazily: what is in use stays until it is closed. */
@@ -86,7 +86,7 @@ static void unmount(const char *dir)
 {
     pid_t child;
 
-    if (!is_mounted(dir) || umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+    if (umount2(dir, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
         return;
     child = fork();
     if (child == 0) {
@@ -95,6 +95,16 @@ static void unmount(const char *dir)
     }
     if (child > 0)
         waitpid(child, NULL, 0);
+}
+
+/* Somebody may have unmounted it, and have mounted another one there. */
+static void unmount_own(const struct guard *guard)
+{
+    char device[32];
+
+    find_mount(guard->dir, device);
+    if (device[0] && strcmp(device, guard->device) == 0)
+        unmount(guard->dir);
 }
 
 static bool holds_path(const char *dir, const char *path)
@@ -129,8 +139,11 @@ static int check_dir(struct guard *guard)
     const struct mount_plan *plan = guard->plan;
     struct stat dir;
 
-    if (stat(plan->dir, &dir) && errno == ENOTCONN && real_parent(plan->dir, guard->dir))
-        unmount(guard->dir);
+    if (stat(plan->dir, &dir) && errno == ENOTCONN && real_parent(plan->dir, guard->dir)) {
+        find_mount(guard->dir, guard->device);
+        if (guard->device[0])
+            unmount(guard->dir);
+    }
     if (stat(plan->dir, &dir) || !realpath(plan->dir, guard->dir))
         return plan->fail_host(plan->dir, errno);
     if (!S_ISDIR(dir.st_mode))
@@ -383,7 +396,7 @@ static int watch_over(const struct guard *guard, const sigset_t *set)
     do {
         number = sigwaitinfo(set, NULL);
         if (number > 0 && number != SIGCHLD) {
-            unmount(guard->dir);
+            unmount_own(guard);
             if (sigtimedwait(set, NULL, &patience) != SIGCHLD)
                 kill(guard->server, SIGTERM);
         }
@@ -403,8 +416,10 @@ static int start_server(struct guard *guard)
         return guard->plan->fail_host("fork", errno);
     guard->socket = pair[guard->server ? 0 : 1];
     close(pair[guard->server ? 1 : 0]);
-    if (guard->server == 0)
+    if (guard->server == 0) {
+        setpgid(0, 0); /* Ctrl-C is for the guard */
         exit(serve(guard));
+    }
     return EX_OK;
 }
 
@@ -431,6 +446,7 @@ static int stand_guard(struct guard *guard, int started)
         join_server(guard);
         return EX_OSERR;
     }
+    find_mount(guard->dir, guard->device);
     if (send_descriptor(guard->socket, fd)) {
         close(fd); /* the server's alone: when it dies, the kernel ends all calls at once */
         if (await(guard->socket) && started >= 0) {
@@ -440,7 +456,7 @@ static int stand_guard(struct guard *guard, int started)
         }
     }
     status = watch_over(guard, &set);
-    unmount(guard->dir);
+    unmount_own(guard);
     return status;
 }
 

@@ -25,20 +25,8 @@ struct mount_waiting {
     pthread_mutex_t mutex;
     unsigned threads;
     struct parked *first, **last;
-    bool retries; /* the thread that tries again is there */
+    pthread_cond_t parks; /* something was parked */
 };
-
-struct mount_waiting *mount_waiting_new(struct mount *mount)
-{
-    struct mount_waiting *waiting = calloc(1, sizeof *waiting);
-
-    if (!waiting)
-        return NULL;
-    waiting->mount = mount;
-    waiting->last = &waiting->first;
-    pthread_mutex_init(&waiting->mutex, NULL);
-    return waiting;
-}
 
 static bool start(void *(*run)(void *), void *arg)
 {
@@ -67,6 +55,15 @@ static struct parked *take(struct mount_waiting *waiting)
     return one;
 }
 
+/* Under the mutex. */
+static void park(struct mount_waiting *waiting, struct parked *one)
+{
+    one->next = NULL;
+    *waiting->last = one;
+    waiting->last = &one->next;
+    pthread_cond_signal(&waiting->parks);
+}
+
 /* Tries everything that is parked, once; puts back what still has to wait. */
 static void try_all(struct mount_waiting *waiting)
 {
@@ -83,10 +80,8 @@ static void try_all(struct mount_waiting *waiting)
             free(one);
             continue;
         }
-        one->next = NULL;
         pthread_mutex_lock(&waiting->mutex);
-        *waiting->last = one;
-        waiting->last = &one->next;
+        park(waiting, one);
         pthread_mutex_unlock(&waiting->mutex);
     }
 }
@@ -95,28 +90,32 @@ static void *retry(void *arg)
 {
     static const struct timespec pause = {.tv_nsec = RETRY_NS};
     struct mount_waiting *waiting = arg;
-    bool any;
 
-    do {
+    for (;;) {
+        pthread_mutex_lock(&waiting->mutex);
+        while (!waiting->first)
+            pthread_cond_wait(&waiting->parks, &waiting->mutex);
+        pthread_mutex_unlock(&waiting->mutex);
         nanosleep(&pause, NULL);
         try_all(waiting);
-        pthread_mutex_lock(&waiting->mutex);
-        any = waiting->first != NULL;
-        waiting->retries = any;
-        pthread_mutex_unlock(&waiting->mutex);
-    } while (any);
+    }
     return NULL;
 }
 
-/* Under the mutex. Without a thread to try it again the request is lost: its program waits until it is interrupted or another
- * request is parked. */
-static void park(struct mount_waiting *waiting, struct parked *one)
+struct mount_waiting *mount_waiting_new(struct mount *mount)
 {
-    one->next = NULL;
-    *waiting->last = one;
-    waiting->last = &one->next;
-    if (!waiting->retries)
-        waiting->retries = start(retry, waiting);
+    struct mount_waiting *waiting = calloc(1, sizeof *waiting);
+
+    if (!waiting)
+        return NULL;
+    waiting->mount = mount;
+    waiting->last = &waiting->first;
+    pthread_mutex_init(&waiting->mutex, NULL);
+    pthread_cond_init(&waiting->parks, NULL);
+    if (start(retry, waiting))
+        return waiting;
+    free(waiting);
+    return NULL;
 }
 
 static void *wait_for_it(void *arg)

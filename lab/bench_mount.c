@@ -165,7 +165,7 @@ static void make_name_folders(const struct bench_mount *mount)
 
 /* ----------------------------------------------------------------------------- dbench ---- */
 
-/* MB/s, as it says itself. */
+/* MB/s, as it says itself. Too slow for whoever wants it quick. */
 static double measure_dbench(void *state)
 {
     const struct task *task = state;
@@ -231,6 +231,8 @@ static void add_row(struct bench_group *group, const struct task *what, unsigned
 
 static void add_rows(struct bench_group *group, const struct task *what)
 {
+    if (what->measure == measure_dbench && bench.quick)
+        return;
     if (what->measure == measure_dbench && system("command -v dbench >/dev/null") != 0) {
         bench_note("mount: dbench is not installed; its rows are left out.");
         return;
