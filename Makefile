@@ -21,6 +21,7 @@ check-all: all
 	@tools/check-all.sh $(BUILD)
 
 bench: all
+	@tools/setup.sh bench
 	@$(BUILD)/cli/holdfast bench $(ARGS)
 
 fmt:

@@ -148,7 +148,12 @@ static int check_dir(struct guard *guard)
         return plan->fail_host(plan->dir, errno);
     if (!S_ISDIR(dir.st_mode))
         return plan->fail_host(plan->dir, ENOTDIR);
-    return EX_OK;
+    find_mount(guard->dir, guard->device);
+    if (!guard->device[0])
+        return EX_OK;
+    fprintf(stderr, "holdfast: mount: %s: a pool is mounted there already; umount it first\n",
+            plan->dir);
+    return EX_TEMPFAIL;
 }
 
 static int check_paths(struct guard *guard)
@@ -296,13 +301,14 @@ static int serve_pool(struct guard *guard, struct hf_pool *pool)
 {
     const struct mount_plan *plan = guard->plan;
     struct hf_pool_info info = {.size = sizeof info};
-    struct mount mount = {.pool = pool,
-                          .readonly = plan->readonly,
-                          .cached = plan->cached,
-                          .ready = ready,
-                          .ready_arg = guard};
+    static struct mount mount; /* threads may still look at it while the process ends */
     int rc = hf_pool_info(pool, &info);
 
+    mount = (struct mount){.pool = pool,
+                           .readonly = plan->readonly,
+                           .cached = plan->cached,
+                           .ready = ready,
+                           .ready_arg = guard};
     mount.threads_max = info.max_threads / 2;
     if (rc == 0) {
         tell(guard->socket);
@@ -351,7 +357,7 @@ static int mount_here(const struct guard *guard)
     char options[PATH_MAX + 256];
     char *words[] = {(char[]){"holdfast"}, (char[]){"-o"}, options, NULL};
     struct fuse_args args = FUSE_ARGS_INIT(3, words);
-    struct fuse_session *session;
+    static struct fuse_session *session; /* stays: destroying it would unmount */
     size_t used = 0;
     int fd;
 
@@ -369,7 +375,7 @@ static int mount_here(const struct guard *guard)
     if (!session || fuse_session_mount(session, guard->dir))
         return -1;
     fd = fcntl(fuse_session_fd(session), F_DUPFD_CLOEXEC, 0);
-    close(fuse_session_fd(session)); /* the session itself stays: destroying it would unmount */
+    close(fuse_session_fd(session));
     return fd;
 }
 

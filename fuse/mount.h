@@ -44,6 +44,8 @@ struct mount {
     struct mount_waiting *waiting;
     void (*ready)(void *arg); /* the kernel has said hello */
     void *ready_arg;
+    pthread_t watch;       /* watch.c */
+    bool over, watch_over; /* it is unmounted; the thread has seen that */
 };
 /* Serves until it is unmounted. 0, or -errno. */
 int mount_serve(struct mount *mount);
@@ -99,6 +101,7 @@ uint64_t *mount_inodes_open(struct mount_inodes *inodes, size_t *count);
 
 /* Starts the thread that has the kernel drop what is no longer so. -errno. */
 int mount_watch_start(struct mount *mount);
+void mount_watch_stop(struct mount *mount);
 
 /* ---- requests ---- */
 

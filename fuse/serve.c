@@ -209,5 +209,10 @@ int mount_serve(struct mount *mount)
     rc = fuse_session_custom_io(mount->session, &io, mount->fd);
     if (rc == 0 && mount->cached)
         rc = mount_watch_start(mount);
-    return rc ? rc : mount_workers_run(mount);
+    if (rc)
+        return rc;
+    rc = mount_workers_run(mount);
+    if (mount->cached)
+        mount_watch_stop(mount);
+    return rc;
 }

@@ -6,7 +6,9 @@
 #include "mount.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* Without a lock: the kernel may wait for a request that is under way. */
 static void drop_all(struct mount *mount)
@@ -37,19 +39,39 @@ static void *watch(void *arg)
     struct hf_watch_report report;
     int rc;
 
-    while ((rc = hf_watch_next(mount->pool, UINT64_MAX, &report)) >= 0 || rc == -EINTR)
+    do {
+        rc = hf_watch_next(mount->pool, UINT64_MAX, &report);
         if (rc > 0)
             drop(mount, &report);
+    } while ((rc >= 0 || rc == -EINTR) && !__atomic_load_n(&mount->over, __ATOMIC_ACQUIRE));
+    __atomic_store_n(&mount->watch_over, true, __ATOMIC_RELEASE);
     return NULL;
+}
+
+static void wake(int number)
+{
+    (void)number; /* its wait is over: -EINTR */
 }
 
 int mount_watch_start(struct mount *mount)
 {
-    pthread_t thread;
-    int error = pthread_create(&thread, NULL, watch, mount);
+    struct sigaction action = {.sa_handler = wake};
+    int error;
 
-    if (error)
-        return -error;
-    pthread_detach(thread);
-    return 0;
+    sigaction(SIGUSR1, &action, NULL);
+    error = pthread_create(&mount->watch, NULL, watch, mount);
+    return -error;
+}
+
+/* More than once, since it may be about to wait. */
+void mount_watch_stop(struct mount *mount)
+{
+    static const struct timespec moment = {.tv_nsec = 1000000};
+
+    __atomic_store_n(&mount->over, true, __ATOMIC_RELEASE);
+    while (!__atomic_load_n(&mount->watch_over, __ATOMIC_ACQUIRE)) {
+        pthread_kill(mount->watch, SIGUSR1);
+        nanosleep(&moment, NULL);
+    }
+    pthread_join(mount->watch, NULL);
 }

@@ -2,9 +2,9 @@
 /*
  * Owns the worker threads, which read requests from /dev/fuse and run them. One of them waits for the next request and the others rest,
  * since of several that wait the kernel wakes the one that has waited longest, wherever that last ran: with one, a program
- * and its server take turns on one processor, which is a fifth faster. A thread looks once a millisecond whether requests
- * lie there and nobody reads, because there are many of them or one takes long, and then has another worker read; who comes back and
- * finds that another waits, and that nothing is left to do, goes to rest.
+ * and its server take turns on one processor, which is a fifth faster. Who has read what may take long has another worker
+ * read meanwhile, and a thread looks a hundred times a second whether requests lie there and nobody reads, because there are many of
+ * them or one takes long all the same; who comes back and finds that another waits, and that nothing is left to do, goes to rest.
  */
 #include "mount.h"
 
@@ -18,7 +18,7 @@
 #define REQUEST_BYTES ((1u << 20) + 4096u) /* the largest request: 1 MiB to write, and its header */
 #define PAGE 4096u /* what is to be written begins with one: it comes page by page */
 #define WORKERS_MAX 16u
-#define LOOK_NS 1000000
+#define LOOK_NS 10000000 /* more often, and programs and server lose each other more often */
 
 struct workers {
     struct mount *mount;
@@ -62,6 +62,21 @@ static ssize_t read_request(struct workers *workers, char *request)
     return len;
 }
 
+static void wake_another(struct workers *workers)
+{
+    int awake;
+
+    if (sem_getvalue(&workers->rest, &awake) == 0 && awake == 0)
+        sem_post(&workers->rest);
+}
+
+static bool may_take_long(const char *request)
+{
+    const struct fuse_in_header *in = (const void *)request;
+
+    return in->opcode == FUSE_FALLOCATE || in->opcode == FUSE_COPY_FILE_RANGE;
+}
+
 static void *work(void *arg)
 {
     struct workers *workers = arg;
@@ -78,20 +93,14 @@ static void *work(void *arg)
         len = read_request(workers, request);
         if (len < 0 && !worth_another_try(errno))
             break; /* ENODEV: unmounted */
+        if (len > 0 && may_take_long(request))
+            wake_another(workers);
         if (len > 0 && mount_call_run(mount, request, (size_t)len, false))
             mount_wait(mount->waiting, request, (size_t)len);
     }
     free(memory);
     sem_post(&workers->rest); /* and so the next one */
     return NULL;
-}
-
-static void wake_another(struct workers *workers)
-{
-    int awake;
-
-    if (sem_getvalue(&workers->rest, &awake) == 0 && awake == 0)
-        sem_post(&workers->rest);
 }
 
 static void *look_out(void *arg)

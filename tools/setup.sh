@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that the build needs and that are missing; silent when none is.
-# usage: tools/setup.sh [lint|test|model]    with lint: also what `make lint` and `make fmt` use; test: also the programs
-# that `make test` runs on a mount; model: only what `make model` uses
+# usage: tools/setup.sh [lint|test|model|bench]    with lint: also what `make lint` and `make fmt` use; test: also the programs
+# that `make test` runs on a mount; bench: also those that `make bench` does; model: only what `make model` uses
 set -eu
 
 packages="libc6-dev meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
@@ -11,6 +11,8 @@ if [ "${1-}" = lint ]; then
     packages="$packages clang-format codespell"
 elif [ "${1-}" = test ]; then
     packages="$packages acl attr bonnie++ dbench fio fuse3 git rsync sqlite3 stress-ng"
+elif [ "${1-}" = bench ]; then
+    packages="$packages bindfs dbench fuse3"
 elif [ "${1-}" = model ]; then
     packages="spin gcc"
 fi

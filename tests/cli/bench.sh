@@ -24,6 +24,27 @@ try 0 "$HOLDFAST" bench truncate --quick --runs 1 --json
 same "$(json '"\n".join(row["key"] for row in it["rows"])')" "$(cat "$work/keys")"
 same "$(json 'all(row["samples"] == [row["median"]] for row in it["rows"])')" true
 
+# what it mounts is gone at the end, also when it is interrupted
+mounted() {
+    grep -qF "$work/" /proc/self/mountinfo
+}
+export TMPDIR=$work
+try 0 "$HOLDFAST" bench mount --quick --runs 1 --json
+mounted && fail "a mount was left behind"
+if [ "$(json 'len(it["rows"])')" = 0 ]; then
+    same "$(json '"left out" in it["notes"][0]')" true
+else
+    "$HOLDFAST" bench mount --runs 100 >/dev/null 2>&1 &
+    bench=$!
+    until mounted || ! kill -0 $bench 2>/dev/null; do sleep 0.05; done
+    mounted || fail "nothing was mounted"
+    kill $bench
+    wait $bench
+    same $? 143
+    mounted && fail "an interrupted run left a mount behind"
+    same "$(ls -d "$work"/holdfast-bench-* 2>/dev/null)" ""
+fi
+
 # one group: the file itself; several: a file each
 if command -v gnuplot >/dev/null; then
     try 0 "$HOLDFAST" bench punch --quick --runs 1 --plot "$work/it's.svg"

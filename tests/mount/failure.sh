@@ -25,9 +25,10 @@ not_mounted() {
 
 # STATUS TEXT and arguments of `holdfast mount`: it fails like that, and nothing is mounted.
 refused() {
-    local status=$1 text=$2 got
+    local status=$1 text=$2 got mounts
 
     shift 2
+    mounts=$(findmnt -rno TARGET | grep -c "^$work/")
     timeout 20 "$HOLDFAST" mount "$@" >"$work/said" 2>&1 </dev/null
     got=$?
     same "$got" "$status"
@@ -35,7 +36,7 @@ refused() {
     *"$text"*) ;;
     *) fail "mount $* does not say '$text' but '$(cat "$work/said")'" ;;
     esac
-    findmnt -rno TARGET | grep "^$work/" && fail "mount $* left a mount"
+    same "$(findmnt -rno TARGET | grep -c "^$work/")" "$mounts"
 }
 
 # Nobody is attached to the pool: the mount's processes have ended.
@@ -117,6 +118,7 @@ same "$(cat "$work/second/of-one")" one
 same "$(findmnt -rno FSTYPE "$dir")" fuse.holdfast
 same "$(findmnt -rno SOURCE "$dir")" "$pool"
 run umount "$work/second"
+refused 64 mounted "$pool" "$dir"
 same "$(cat "$dir/of-one")" one
 
 # --- busy
@@ -130,20 +132,45 @@ exec {kept}<&-
 await unused
 
 # --- asked to end
-for signal in TERM INT HUP; do
+for signal in INT HUP TERM; do
     set -m # or SIGINT would be ignored by what runs in the background
     mount_pool
     set +m
     echo "$signal" >"$dir/last"
-    kill -"$signal" "$server"
+    cp "$work/bytes" "$dir/file"
+    program=
+    if [ $signal = TERM ]; then # while a file is open and a truncate waits
+        exec {kept}<"$dir/last"
+        hold_page
+        truncate -s 0 "$dir/file" 2>/dev/null &
+        program=$!
+        await shows_waiting
+    fi
+    kill -$signal "$server"
     wait "$server"
     ended=$?
     server=
     [ "$ended" = 0 ] || [ "$ended" -gt 128 ] || fail "SIG$signal: exit status $ended"
     await not_mounted "$dir"
     same "$("$HOLDFAST" cat "$pool" last)" "$signal"
+    "$HOLDFAST" cat "$pool" file | cmp - "$work/bytes" || fail "SIG$signal: the file has changed"
+    if [ -n "$program" ]; then
+        wait "$program" && fail "the truncate succeeded after the end of the mount"
+        exec {kept}<&-
+        let_go
+    fi
     await unused
 done
+
+# --- names that have to be written in another way in the tables of mounts
+odd="$work/a folder, with\\odd"
+mkdir "$odd"
+ln -s "$pool" "$work/the pool, too"
+run "$HOLDFAST" mount "$work/the pool, too" "$odd/../a folder, with\\odd" -o "cache=$cache"
+same "$(cat "$odd/last")" TERM
+same "$(findmnt -no SOURCE "$odd")" "$pool"
+run umount "$odd"
+await unused
 
 # --- read-only
 mount_pool ro

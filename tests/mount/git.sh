@@ -49,7 +49,7 @@ run git stash
 run git stash pop
 run git checkout -q third-file
 run git worktree add -q ../second other
-(cd ../second && echo more >more && git add . && run git commit -q -m more)
+(cd ../second && echo more >another-file && git add . && run git commit -q -m more)
 run git worktree remove ../second
 
 run git repack -a -d -q

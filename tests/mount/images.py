@@ -18,6 +18,14 @@ PAGE = 4096
 TELLING = [0, 1, 2, 3, 15, 16, 17, 255, 4095, 4096, 32767, 65535, 2**32 - 1, 2**63 - 1, 2**64 - 1]
 
 
+def tried(call, *arguments, **more):
+    """What it returns, or None: an error is as good as an answer."""
+    try:
+        return call(*arguments, **more)
+    except (OSError, ValueError, OverflowError):
+        return None
+
+
 def node_of(image, page):
     """Where a node of the page begins, if it looks like one with nodes."""
     lower = int.from_bytes(image[page + 12 : page + 14], "little")
@@ -49,23 +57,23 @@ def damage(image):
     image[at : at + width] = (value % 2**64).to_bytes(8, "little")[:width]
 
 
+def used_bytes(file):
+    """Up to the last page that is there: the rest is one large hole."""
+    end = 0
+    while (data := tried(os.lseek, file, end, os.SEEK_DATA)) is not None:
+        end = os.lseek(file, data, os.SEEK_HOLE)
+    os.lseek(file, 0, os.SEEK_SET)
+    return end
+
+
 def damage_file(path, seed):
     random.seed(int(seed))
     with open(path, "r+b") as file:
-        image = bytearray(file.read().rstrip(b"\0"))
-        image.extend(bytes(-len(image) % PAGE))
+        image = bytearray(file.read(used_bytes(file.fileno())))
         for _ in range(random.choice([1, 1, 1, 2, 5])):
             damage(image)
         file.seek(0)
         file.write(image)
-
-
-def tried(call, *arguments, **more):
-    """What it returns, or None: an error is as good as an answer."""
-    try:
-        return call(*arguments, **more)
-    except (OSError, ValueError, OverflowError):
-        return None
 
 
 def entries(top):

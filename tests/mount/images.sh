@@ -40,8 +40,8 @@ expect_refusal() {
 
 # A pool with long names, deep folders, many extents, links, attributes and ACLs.
 mkdir -p "$work/tree/deep/a/b/c/d/e" "$work/tree/big"
-for i in $(seq 60); do
-    head -c $((i * 300)) /dev/urandom >"$work/tree/big/file-$i"
+for i in $(seq 30); do
+    head -c $((i * 600)) /dev/urandom >"$work/tree/big/file-$i"
     ln -s "../deep/$i" "$work/tree/big/link-$i"
 done
 ln "$work/tree/big/file-1" "$work/tree/deep/a/linked"
@@ -50,7 +50,7 @@ mkfifo "$work/tree/deep/fifo"
 start 16M
 cp -a "$work/tree/." "$dir"
 for i in $(seq 20); do
-    fallocate -p -o 4096 -l 4096 "$dir/big/file-$((i + 30))"
+    fallocate -p -o 4096 -l 4096 "$dir/big/file-$((i + 10))"
     setfattr -n user.long -v "$(printf 'v%.0s' $(seq $((i * 150))))" "$dir/big/file-$i"
     setfacl -m "u:$i:r" "$dir/big/file-$i"
 done

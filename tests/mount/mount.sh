@@ -28,6 +28,7 @@ skip() {
 [ -n "${TARGET-}" ] || (: <>/dev/fuse) 2>/dev/null || skip "/dev/fuse cannot be opened"
 
 work=$(mktemp -d "${TMPDIR:-/dev/shm}/holdfast-mount-XXXXXX") || exit 1
+export TMPDIR=$work # what a killed program leaves there goes too
 pool=$work/pool
 dir=$work/dir
 options=

@@ -7,9 +7,9 @@ need sqlite3
 
 writers=3
 
-# Transactions without end, or so many; prints each number once it is committed.
-write_rows() {
-    local database=$1 writer=$2 count=$3 i
+# So many transactions, in SQL; each says its number once it is committed.
+transactions() {
+    local writer=$1 count=$2 i
 
     for ((i = 1; i <= count; i++)); do
         echo "BEGIN IMMEDIATE;
@@ -17,8 +17,15 @@ INSERT INTO row(writer, number, bytes) VALUES ($writer, $i, randomblob(abs(rando
 UPDATE counter SET rows = rows + 1 WHERE writer = $writer;
 COMMIT;
 SELECT $i;"
-    done | stdbuf -oL sqlite3 -bail -cmd '.timeout 20000' -cmd 'PRAGMA synchronous = FULL' \
-        "$database" 2>"$work/writer-$writer.err"
+    done
+}
+
+# Becomes the shell of sqlite, so that it is the process to be waited for and killed.
+write_rows() {
+    local database=$1 writer=$2 count=$3
+
+    exec stdbuf -oL sqlite3 -bail -cmd '.timeout 20000' -cmd 'PRAGMA synchronous = FULL' "$database" \
+        < <(transactions "$writer" "$count" 2>/dev/null) >"$work/written-$writer" 2>"$work/writer-$writer.err"
 }
 
 make_database() {
@@ -47,7 +54,7 @@ all_write() {
     local database=$1 count=$2 i
 
     for ((i = 0; i < writers; i++)); do
-        write_rows "$database" "$i" "$count" >"$work/written-$i" &
+        write_rows "$database" "$i" "$count" &
         writing[i]=$!
     done
     while kill -0 "${writing[@]}" 2>/dev/null; do
@@ -71,11 +78,12 @@ is_readable() {
 kill_in_the_middle() {
     local database=$1 said
 
-    (write_rows "$database" 0 100000 >"$work/written-0") &
+    : >"$work/written-0"
+    write_rows "$database" 0 100000 &
     writing=($!)
     await test -s "$work/written-0"
     sleep "0.$((RANDOM % 4))$((RANDOM % 10))"
-    kill -KILL $(ps -o pid= --ppid "${writing[0]}") "${writing[0]}"
+    kill -KILL "${writing[0]}"
     wait "${writing[0]}" 2>/dev/null
     said=$(tail -n 1 "$work/written-0")
     is_whole "$database"
