@@ -372,6 +372,7 @@ static int mount_here(const struct guard *guard)
     options[used] = '\0';
     fuse_set_log_func(say);
     session = fuse_session_new(&args, &none, sizeof none, NULL);
+    fuse_opt_free_args(&args);
     if (!session || fuse_session_mount(session, guard->dir))
         return -1;
     fd = fcntl(fuse_session_fd(session), F_DUPFD_CLOEXEC, 0);

@@ -204,6 +204,7 @@ int mount_serve(struct mount *mount)
     mount->inodes = mount_inodes_new();
     mount->waiting = mount_waiting_new(mount);
     mount->session = fuse_session_new(&args, &handlers, sizeof handlers, mount);
+    fuse_opt_free_args(&args);
     if (!mount->inodes || !mount->waiting || !mount->session)
         return -ENOMEM;
     rc = fuse_session_custom_io(mount->session, &io, mount->fd);

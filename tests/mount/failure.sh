@@ -110,7 +110,7 @@ unmount
 await unused
 
 # --- daemons, and more than one mount
-run "$HOLDFAST" mount "$pool" "$dir" -o "cache=$cache"
+mount_pool
 mkdir "$work/second"
 run "$HOLDFAST" mount "$pool" "$work/second" -o "cache=$cache"
 echo one >"$dir/of-one"
@@ -118,7 +118,13 @@ same "$(cat "$work/second/of-one")" one
 same "$(findmnt -rno FSTYPE "$dir")" fuse.holdfast
 same "$(findmnt -rno SOURCE "$dir")" "$pool"
 run umount "$work/second"
-refused 64 mounted "$pool" "$dir"
+run "$HOLDFAST" mount "$pool" "$dir" -o "cache=$cache" # over the other
+kill -KILL "$(pgrep -P "$server")"
+wait "$server" 2>/dev/null
+server=
+same "$(cat "$dir/of-one")" one
+run umount "$dir"
+run "$HOLDFAST" mount "$pool" "$dir" -o "cache=$cache" # what is left of the first goes
 same "$(cat "$dir/of-one")" one
 
 # --- busy

@@ -23,7 +23,7 @@ run git clone -q --no-local "$work/origin" still
 run git clone -q --no-local "$work/origin" work
 cd work || exit 1
 
-for i in $(seq "$(pick 12 200)"); do
+for i in $(seq "$(pick 12 60)"); do
     for file in $(git ls-files | shuf -n 5 --random-source=<(yes "$i")); do
         echo "line of commit $i" >>"$file"
     done

@@ -673,46 +673,47 @@ static void own_pin(void)
 
 /* --- */
 
-static void read_gated(void *arg)
+static void read_first_page(void *arg)
 {
-    char bytes[16 * TEST_PAGE];
-    int fd = open(at("gated"), O_RDONLY);
+    const struct caller *caller = arg;
+    char page[TEST_PAGE];
+    int fd = open(at(caller->name), O_RDONLY);
 
-    (void)arg;
-
-    EXPECT_EQ(read(fd, bytes, sizeof(bytes)), sizeof(bytes));
+    alarm(20);
+    EXPECT_EQ(pread(fd, page, sizeof(page), 0), TEST_PAGE);
+    expect_page("beside the gate", page, caller->stamp, 0);
 }
 
-/* A read that waits at a gate, perhaps with pages of the page cache, keeps nobody from seeing what the library writes. */
+/* A write that waits at a gate, perhaps with a page of the page cache, keeps nobody from seeing what else is in the file, and
+ * what the library writes. */
 static void seen_meanwhile(void)
 {
-    struct hf_file *gated = test_file_filled(pool, "gated", 1, 16);
-    struct hf_file *other = test_file_filled(pool, "other", 2, 1);
-    struct caller *caller = test_shared(sizeof(*caller));
+    struct caller *callers = test_shared(2 * sizeof(*callers));
+    struct hf_file *other = test_file_filled(pool, "other", 2, 1), *gated;
     uint64_t limit = test_now_ns() + UINT64_C(20000000000);
-    struct iovec iov;
-    struct hf_pin pin = test_pin(gated, HELD * TEST_PAGE, TEST_PAGE, HF_PIN_READ, &iov, 1);
     int fd = open(at("other"), O_RDONLY);
-    pid_t pid;
     char byte;
 
     EXPECT_EQ(pread(fd, &byte, 1, 0), 1);
-    start_on(caller, PUNCH, "gated");
+    held_caller(&callers[0], PUNCH, "gated", 0);
+    callers[0].pid = test_fork(punch_by_library, &callers[0]);
     test_await_waiting(pool, 1);
-    pid = test_fork(read_gated, NULL);
-    test_sleep_ms(100); /* it may be there by then; if not, less is tried */
-    EXPECT_EQ(hf_write(gated, "!", 1, 0), 1);
+    start_on(&callers[1], WRITE, callers[0].name);
+    test_sleep_ms(100); /* it may be at the gate by then; if not, less is tried */
+    test_join(test_fork(read_first_page, &callers[0]));
+    gated = test_file(pool, callers[0].name);
+    EXPECT_EQ(hf_write(gated, "!", 1, 3 * TEST_PAGE), 1);
+    EXPECT_EQ(hf_close(gated), 0);
     EXPECT_EQ(hf_write(other, "?", 1, 0), 1);
     while (EXPECT_OK(pread(fd, &byte, 1, 0)), byte != '?') {
         if (!caches || test_now_ns() > limit)
             FAIL("what the library has written is not seen");
         test_sleep_ms(10);
     }
-    EXPECT_EQ(hf_unpin(&pin), 0);
-    finish(caller, 0);
-    test_join(pid);
+    let_go(&callers[0]);
+    finish(&callers[0], 0);
+    finish(&callers[1], 0);
     close(fd);
-    EXPECT_EQ(hf_close(gated), 0);
     EXPECT_EQ(hf_close(other), 0);
 }
 
