@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # What bench takes and what it writes; what it measures is not looked at.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 try 64 "$HOLDFAST" bench nonsense
 says "no such group"

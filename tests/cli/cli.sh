@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# What the tests of the command line share; each begins with: . "${0%/*}/cli.sh"
+# What the tests of the command line share; each begins with: . "$(dirname "$0")/cli.sh" || exit 1
 # Gives $work, a folder in memory that is removed at the end, $pool, a name in it, and:
 #   try STATUS COMMAND ...   runs it, expects that exit status; output is in $out, errors in $err
 #   says TEXT                $err holds the text

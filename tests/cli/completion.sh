@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # The completion for bash, asked as the shell asks it.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 . "$SOURCE_ROOT/cli/completion.bash"
 compopt() { :; } # only works while the shell completes
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # fsck: a good pool is clean, one in use is refused, a damaged one never brings the program down.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 try 0 "$HOLDFAST" mkpool "$pool" --size 16M
 head -c 300K /dev/urandom >"$work/bytes"

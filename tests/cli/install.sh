@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # DESTDIR installs what a user needs: the program runs from there, and pkg-config finds enough to
 # build and run a program against the shared and the static library.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 root=$work/root
 try 0 meson install -C "$BUILD_ROOT" --no-rebuild --destdir "$root"

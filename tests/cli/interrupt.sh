@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Ctrl-C in the middle: no half-written file, a sentence, the shell sees the signal, and the pool
 # is detached.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 set -m # background jobs take SIGINT
 
 # Waits until the condition holds, ten seconds at most.

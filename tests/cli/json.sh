@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # --json is JSON for every verb that has it, whatever the names are.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 try 0 "$HOLDFAST" mkpool "$pool" --size 16M
 odd=$'odd "name"\\ \t\n\x01\xff\xc3\xa9\xe2\x82'

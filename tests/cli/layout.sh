@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # truncate, punch and rm beside pins: what waits, what gives up, what detaches, and who is shown.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 size_of() {
     try 0 "$HOLDFAST" stat "$pool" "$1" --json

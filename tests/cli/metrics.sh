@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # metrics: what comes out is Prometheus' text format, and what it says is so.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 # Reads what is on $out as the format asks, then prints a Python expression over metrics[name][labels]:
 # the labels are the others than the pool's, as (key, value) pairs in their order.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # The verb mount, and the name under which mount(8) calls it: arguments, exit codes, and one short mount if the system
 # lets us. What a mount does is tried in tests/mount.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 dir=$work/dir
 helper=$work/mount.fuse.holdfast

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # mkdir, mv, rm, ls, stat: names and what happens to them.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 listed() {
     try 0 "$HOLDFAST" ls "$@"

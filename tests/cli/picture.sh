@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # map --svg: well-formed, names what lies there, and as large for a large pool as for a small one.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 check_picture() {
     python3 - "$1" <<'EOF' || fail "$1 is no picture"

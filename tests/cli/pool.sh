@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # mkpool, info, df, grow: what was asked for is what is there.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 try 0 "$HOLDFAST" mkpool "$pool" --size 16M --mode 0640 --policy deadline-detach:250ms --quarantine 1500ms \
     --max-processes 17 --max-threads 99 --max-files 1000 --max-leases 5000

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Pipes: standard input, standard output, readers that go away, quiet when nobody looks.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 try 0 "$HOLDFAST" mkpool "$pool" --size 64M
 head -c 5000000 /dev/urandom >"$work/bytes"

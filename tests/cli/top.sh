@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # top: screens as text; and on a terminal of its own, which it gives back in every way it ends.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 try 0 "$HOLDFAST" mkpool "$pool" --size 16M
 head -c 4M /dev/urandom >"$work/bytes"

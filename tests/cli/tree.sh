@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # A tree goes in and comes out the same: bytes, modes, times, links, holes, odd names.
-. "${0%/*}/cli.sh"
+. "$(dirname "$0")/cli.sh" || exit 1
 
 source=$work/source
 mkdir -p "$source/deep/er/still" "$source/empty" "$source/closed"
