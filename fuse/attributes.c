@@ -35,22 +35,13 @@ void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     reply_attr(req, mount_enter(req), ino, 0);
 }
 
-int mount_kill_privileges(struct mount *mount, uint64_t ino, bool ids)
+int mount_kill_ids(struct mount *mount, uint64_t ino)
 {
     struct stat attr;
-    mode_t kill;
-    int rc = 0;
+    int rc = hf_statat(mount->pool, ino, "", 0, &attr);
+    mode_t kill = rc ? 0 : attr.st_mode & (S_ISUID | (attr.st_mode & S_IXGRP ? S_ISGID : 0));
 
-    if (ids) {
-        rc = hf_statat(mount->pool, ino, "", 0, &attr);
-        kill = rc ? 0 : attr.st_mode & (S_ISUID | (attr.st_mode & S_IXGRP ? S_ISGID : 0));
-        if (kill)
-            rc = hf_chmodat(mount->pool, ino, "", attr.st_mode & 07777 & ~kill);
-    }
-    if (rc == 0 && hf_listxattrat(mount->pool, ino, "", NULL, 0) > 0 && /* quick: most have none */
-        hf_getxattrat(mount->pool, ino, "", CAPABILITIES, NULL, 0) >= 0)
-        rc = hf_removexattrat(mount->pool, ino, "", CAPABILITIES);
-    return rc == -ENODATA ? 0 : rc;
+    return kill ? hf_chmodat(mount->pool, ino, "", attr.st_mode & 07777 & ~kill) : rc;
 }
 
 /* The file is open already, or is opened for this. */
@@ -65,7 +56,7 @@ static int set_size(struct mount *mount, fuse_ino_t ino, uint64_t size, struct f
     rc = hf_truncate(file, size, NULL);
     if (!fi)
         hf_close(file);
-    return rc ? rc : mount_kill_privileges(mount, ino, in->valid & FATTR_KILL_SUIDGID);
+    return rc == 0 && in->valid & FATTR_KILL_SUIDGID ? mount_kill_ids(mount, ino) : rc;
 }
 
 static int set_owner(struct mount *mount, fuse_ino_t ino, const struct stat *attr, int set)
@@ -73,7 +64,9 @@ static int set_owner(struct mount *mount, fuse_ino_t ino, const struct stat *att
     int rc = hf_chownat(mount->pool, ino, "", set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1,
                         set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1, HF_AT_NOFOLLOW);
 
-    return rc ? rc : mount_kill_privileges(mount, ino, false);
+    if (rc == 0 && hf_getxattrat(mount->pool, ino, "", CAPABILITIES, NULL, 0) >= 0)
+        rc = hf_removexattrat(mount->pool, ino, "", CAPABILITIES);
+    return rc == -ENODATA ? 0 : rc;
 }
 
 static struct timespec time_to_set(const struct timespec *given, int set, int bit, int now_bit)

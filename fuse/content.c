@@ -53,8 +53,8 @@ void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     ssize_t rc = hf_openat(mount->pool, ino, "", mode | (fi->flags & O_TRUNC), 0, &file);
 
     if (rc == 0) {
-        if (fi->flags & O_TRUNC)
-            rc = mount_kill_privileges(mount, ino, in->open_flags & FUSE_OPEN_KILL_SUIDGID);
+        if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
+            rc = mount_kill_ids(mount, ino);
         rc = rc ? rc : mount_opened(mount, file, ino, fi);
         if (rc)
             hf_close(file);
@@ -157,7 +157,7 @@ void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t len, off_t
     struct mount *mount = mount_enter(req);
     const struct fuse_write_in *in = mount_call_body();
     uint64_t at = (uint64_t)off;
-    ssize_t rc = mount_kill_privileges(mount, ino, in->write_flags & FUSE_WRITE_KILL_SUIDGID);
+    ssize_t rc = in->write_flags & FUSE_WRITE_KILL_SUIDGID ? mount_kill_ids(mount, ino) : 0;
 
     if (rc == 0 && fi->flags & O_APPEND)
         rc = hf_append(file_of(fi), buf, len, &at);
@@ -189,8 +189,8 @@ void on_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len
     struct mount *mount = mount_enter(req);
     int rc = hf_fallocate(file_of(fi), (uint32_t)mode, (uint64_t)off, (uint64_t)len, NULL);
 
-    if (rc == 0)
-        rc = mount_kill_privileges(mount, ino, fuse_req_ctx(req)->uid != 0);
+    if (rc == 0 && fuse_req_ctx(req)->uid != 0)
+        rc = mount_kill_ids(mount, ino);
     mount_reply(req, rc);
 }
 
@@ -220,8 +220,8 @@ void on_copy_range(fuse_req_t req, fuse_ino_t ino, off_t off, struct fuse_file_i
                                        len < COPY_BYTES ? len : COPY_BYTES);
 
     (void)ino;
-    if (rc > 0) {
-        int killed = mount_kill_privileges(mount, to_ino, fuse_req_ctx(req)->uid != 0);
+    if (rc > 0 && fuse_req_ctx(req)->uid != 0) {
+        int killed = mount_kill_ids(mount, to_ino);
 
         rc = killed ? killed : rc;
     }

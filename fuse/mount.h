@@ -133,8 +133,8 @@ void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t room);
 void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t room);
 void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 void on_statfs(fuse_req_t req, fuse_ino_t ino);
-/* The content of the file changes: set-user-id, set-group-id if `ids`, and file capabilities go. */
-int mount_kill_privileges(struct mount *mount, uint64_t ino, bool ids);
+/* Somebody who may not keep them changes the file: set-user-id and set-group-id go. File capabilities the library drops. */
+int mount_kill_ids(struct mount *mount, uint64_t ino);
 
 /* content.c */
 void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

@@ -262,7 +262,8 @@ int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec tim
 /* Names need a namespace ("user.x"), up to 255 bytes; values up to HF_XATTR_VALUE_MAX bytes (-E2BIG).
  * "system.posix_acl_access" and "system.posix_acl_default" are ACLs as Linux passes them (acl(5)): -EINVAL if it is
  * none, -EACCES a default ACL of what is no directory, -EOPNOTSUPP a symbolic link. Setting the first sets the
- * mode, hf_chmod() changes it; removing one that is not there is no error. */
+ * mode, hf_chmod() changes it; removing one that is not there is no error. "security.capability" goes when a call
+ * changes the content of the file. */
 int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const void *value,
                 size_t len, uint32_t flags);
 /* Return the size; with len 0 nothing is copied; -ERANGE: len is too small. -ENODATA: no such attribute. */

@@ -83,7 +83,7 @@ static int grow_to(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
     }
     dax_unlock(&fs->dax, vnode);
     if (rc == 0 && size > old)
-        dax_changed(&fs->dax, vnode, old / HF_BLOCK_BYTES, (size - 1) / HF_BLOCK_BYTES);
+        fs_changed(fs, vnode, old / HF_BLOCK_BYTES, (size - 1) / HF_BLOCK_BYTES);
     return rc == 0 && fs->durable ? fs_vnode_sync(fs, vnode) : rc;
 }
 

@@ -208,7 +208,7 @@ ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
     done = append_hard(file, buf, len, &place);
     if (done <= 0)
         return done;
-    dax_changed(&fs->dax, file->vnode, page_of(place), page_of(place + (uint64_t)done - 1));
+    fs_changed(fs, file->vnode, page_of(place), page_of(place + (uint64_t)done - 1));
     if (off)
         *off = place;
     return done;

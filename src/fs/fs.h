@@ -93,6 +93,9 @@ int fs_setxattr(struct fs *fs, struct fs_at at, const char *name, const void *va
 ssize_t fs_getxattr(struct fs *fs, struct fs_at at, const char *name, void *value, size_t len);
 ssize_t fs_listxattr(struct fs *fs, struct fs_at at, char *list, size_t len);
 int fs_removexattr(struct fs *fs, struct fs_at at, const char *name);
+#define FS_CAPABILITY "security.capability" /* of a program, as the kernel names it */
+/* Looked up only in pools that may have such a file: run->capable. */
+void fs_drop_capability(struct fs *fs, uint64_t ino);
 int fs_opendir(struct fs *fs, struct fs_at at, struct hf_dir **out);
 int fs_readdir(struct hf_dir *dir, struct hf_dirent *out);
 int fs_seekdir(struct hf_dir *dir, const char *name);

@@ -252,8 +252,7 @@ void fs_written(struct hf_file *file, uint64_t size, uint64_t off, uint64_t len)
 {
     uint64_t from = size < off ? size : off;
 
-    dax_changed(&file->fs->dax, file->vnode, from / HF_BLOCK_BYTES,
-                (off + len - 1) / HF_BLOCK_BYTES);
+    fs_changed(file->fs, file->vnode, from / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES);
 }
 
 ssize_t fs_write(struct hf_file *file, const void *buf, size_t len, uint64_t off)

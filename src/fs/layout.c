@@ -133,7 +133,7 @@ int fs_layout_close(struct fs_layout *l, int rc)
     if (size > old && old < first) /* zeros in between, which were not there */
         first = old;
     if (l->committed && !l->keep_times && first < (old > size ? old : size))
-        dax_changed(&l->fs->dax, l->vnode, first / HF_BLOCK_BYTES, l->change.last);
+        fs_changed(l->fs, l->vnode, first / HF_BLOCK_BYTES, l->change.last);
     return rc;
 }
 

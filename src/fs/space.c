@@ -123,6 +123,19 @@ static int mark_extents(struct shm *shm, struct meta_txn *txn, uint64_t ino)
     return rc == -ENOENT ? 0 : rc;
 }
 
+/* Said of the pool, so that it costs nothing where no file has any. */
+static int mark_capable(struct shm *shm, struct meta_txn *txn, uint64_t ino)
+{
+    const void *value;
+    size_t len;
+    int rc =
+        shm->run->capable ? -ENOENT : meta_xattr_get(txn, ino, FS_CAPABILITY, &value, &len);
+
+    if (rc == 0)
+        shm->run->capable = 1;
+    return rc == -ENOENT ? 0 : rc;
+}
+
 static int mark_files(struct shm *shm, struct meta_txn *txn)
 {
     struct meta_inode inode;
@@ -132,6 +145,7 @@ static int mark_files(struct shm *shm, struct meta_txn *txn)
     while ((rc = meta_inode_next(txn, &ino, &inode)) == 0) {
         if (S_ISREG(inode.mode))
             rc = mark_extents(shm, txn, ino);
+        rc = rc ? rc : mark_capable(shm, txn, ino);
         if (rc)
             return rc;
         ino++;

@@ -41,6 +41,15 @@ void fs_vnode_touch(struct shm_vnode *vnode);
 /* Sets the size of a vnode whose LMDB record may lag behind. Under the layout mutex. */
 void fs_vnode_set_size(struct shm_vnode *vnode, uint64_t size);
 
+/* Pages [first, last] have changed. Called with no lock held, before the caller hears of it: file capabilities go (xattr.c),
+ * and those that watch are told. */
+static inline void fs_changed(struct fs *fs, struct shm_vnode *vnode, uint64_t first, uint64_t last)
+{
+    if (__builtin_expect(hf_load_acquire(&fs->dax.shm->run->capable), 0))
+        fs_drop_capability(fs, vnode->ino);
+    dax_changed(&fs->dax, vnode, first, last);
+}
+
 /* What a reader of the inode record should see instead: size and times of a file in use. */
 void fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode);
 

@@ -128,6 +128,18 @@ static int may_set(struct fs_txn *txn, struct fs_at at, uint64_t ino, const char
     return rc;
 }
 
+/* ---- file capabilities ---- */
+
+/* A program with capabilities that somebody has changed must not have them any more, as Linux has it. Who sets one says so first, and
+ * who writes looks after it has written: so it is a write from before, or it goes. */
+void fs_drop_capability(struct fs *fs, uint64_t ino)
+{
+    struct fs_at at = {ino, ""};
+
+    if (fs_getxattr(fs, at, FS_CAPABILITY, NULL, 0) >= 0)
+        fs_removexattr(fs, at, FS_CAPABILITY);
+}
+
 int fs_setxattr(struct fs *fs, struct fs_at at, const char *name, const void *value, size_t len,
                 uint32_t flags)
 {
@@ -136,6 +148,8 @@ int fs_setxattr(struct fs *fs, struct fs_at at, const char *name, const void *va
     uint64_t ino;
     int rc = acl ? fs_acl_check(value, len) : 0;
 
+    if (strcmp(name, FS_CAPABILITY) == 0)
+        hf_store_release(&fs->dax.shm->run->capable, 1u);
     rc = rc ? rc : begin_change(fs, at, &txn, &ino);
     if (rc)
         return rc;

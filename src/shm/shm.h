@@ -295,6 +295,7 @@ struct shm_run {
     uint32_t node_hint, hold_hint, vnode_hint;
     uint32_t nodes_high, vnodes_high, holds_high; /* entries below this index have been in use */
     uint32_t collect;                             /* a detached run may have lost its last holder */
+    uint32_t capable; /* some file may have capabilities, which go when its content changes */
     uint64_t nodes_used, holds_used, vnodes_used;
     uint64_t change_ids; /* of layout changes */
     uint64_t
