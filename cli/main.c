@@ -137,17 +137,21 @@ static void die_of_signal(void)
     kill(getpid(), ending_signal);
 }
 
-/* mount(8) runs mount.TYPE POOL DIR [-sfnv] [-o OPTION,...]: the letters are about itself. */
+/* mount(8) runs mount.TYPE POOL DIR [-sfnv] [-o OPTION,...]: the letters are about itself, but for f, which means not to mount. */
 static int run_as_mount_helper(char **args)
 {
+    bool fake = false;
     char **kept = args;
 
-    for (char **arg = args; *arg != NULL; arg++)
-        if ((*arg)[0] != '-' || (*arg)[strspn(*arg + 1, "sfnv") + 1] != '\0')
+    for (char **arg = args; *arg != NULL; arg++) {
+        if ((*arg)[0] == '-' && (*arg)[strspn(*arg + 1, "sfnv") + 1] == '\0')
+            fake |= strchr(*arg, 'f') != NULL;
+        else
             *kept++ = *arg;
+    }
     *kept = NULL;
     cli_current_verb = cli_find_verb("mount");
-    return run_verb(cli_current_verb, args);
+    return fake ? EX_OK : run_verb(cli_current_verb, args);
 }
 
 int main(int argc, char **argv)

@@ -29,10 +29,16 @@ static struct cli_option mount_options[] = {
 };
 
 /* Those that the kernel gets, and those that are nobody's here. */
-static const char *const kernel_words[] = {
-    "ro",    "rw",      "suid",       "nosuid",   "dev",  "nodev",   "exec",       "noexec",
-    "atime", "noatime", "nodiratime", "relatime", "sync", "dirsync", "allow_other"};
-static const char *const ignored_words[] = {"defaults",
+static const char *const kernel_words[] = {"ro",    "rw",      "suid",       "nosuid", "dev",
+                                           "nodev", "exec",    "noexec",     "atime",  "noatime",
+                                           "sync",  "dirsync", "allow_other"};
+static const char *const ignored_words[] = {"relatime",
+                                            "nodiratime",
+                                            "strictatime",
+                                            "lazytime",
+                                            "async",
+                                            "silent",
+                                            "defaults",
                                             "auto",
                                             "noauto",
                                             "user",

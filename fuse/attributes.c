@@ -8,6 +8,9 @@
 #include <string.h>
 
 #define CAPABILITIES "security.capability"
+#define SECONDS_MAX INT64_C(9223372035) /* since 1970: what nanoseconds of 64 bits hold */
+#define ACCESS_ACL "system.posix_acl_access"
+#define DEFAULT_ACL "system.posix_acl_default"
 
 int mount_stat(struct mount *mount, uint64_t ino, struct stat *out)
 {
@@ -73,6 +76,9 @@ static struct timespec time_to_set(const struct timespec *given, int set, int bi
 {
     struct timespec time = *given;
 
+    if (time.tv_sec > SECONDS_MAX ||
+        time.tv_sec < -SECONDS_MAX) /* as file systems of the kernel do */
+        time.tv_sec = time.tv_sec < 0 ? -SECONDS_MAX : SECONDS_MAX;
     if (!(set & bit))
         time.tv_nsec = UTIME_OMIT;
     else if (set & now_bit)
@@ -124,15 +130,16 @@ void on_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* ---- extended attributes ---- */
 
-/* The library keeps any name; programs expect a file system to refuse namespaces that mean nothing. */
+/* The library keeps any name; programs expect a file system to refuse namespaces that mean nothing. For system.* the kernel asks no
+ * permission, but for ACLs it has. */
 static bool known_namespace(const char *name)
 {
-    static const char *const known[] = {"user.", "trusted.", "security.", "system.posix_acl_"};
+    static const char *const known[] = {"user.", "trusted.", "security."};
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strncmp(name, known[i], strlen(known[i])) == 0)
             return true;
-    return false;
+    return strcmp(name, ACCESS_ACL) == 0 || strcmp(name, DEFAULT_ACL) == 0;
 }
 
 #define GROUPS 64
@@ -171,7 +178,7 @@ void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
                  ? hf_setxattrat(mount->pool, ino, "", name, value, len, (uint32_t)flags)
                  : -EOPNOTSUPP;
 
-    if (rc == 0 && strcmp(name, "system.posix_acl_access") == 0)
+    if (rc == 0 && strcmp(name, ACCESS_ACL) == 0)
         rc = kill_setgid(req, mount, ino);
     mount_reply(req, rc);
 }
@@ -180,7 +187,8 @@ void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
     struct mount *mount = mount_enter(req);
 
-    mount_reply(req, hf_removexattrat(mount->pool, ino, "", name));
+    mount_reply(req,
+                known_namespace(name) ? hf_removexattrat(mount->pool, ino, "", name) : -EOPNOTSUPP);
 }
 
 /* `room` 0: only the size was asked for. */

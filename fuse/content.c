@@ -23,10 +23,16 @@ static struct hf_file *file_of(const struct fuse_file_info *fi)
 
 int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino, struct fuse_file_info *fi)
 {
-    int rc = mount->cached ? hf_watch(file, 1) : 0;
+    int rc = 0;
 
-    if (rc)
+    if (__atomic_add_fetch(&mount->files, 1u, __ATOMIC_RELAXED) > mount->files_max)
+        rc = -ENFILE;
+    else if (mount->cached)
+        rc = hf_watch(file, 1);
+    if (rc) {
+        __atomic_sub_fetch(&mount->files, 1u, __ATOMIC_RELAXED);
         return rc;
+    }
     if (mount->cached) /* what it has kept of an open file is true: that is watched */
         fi->keep_cache = mount_inode_opened(mount->inodes, ino);
     fi->direct_io = !mount->cached;
@@ -34,11 +40,12 @@ int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino, struct
     return 0;
 }
 
-/* The program was interrupted: nobody will release what was opened for it. */
+/* Also when the program was interrupted: nobody will release what was opened for it. */
 void mount_abandon(struct mount *mount, uint64_t ino, struct fuse_file_info *fi)
 {
     if (mount->cached)
         mount_inode_closed(mount->inodes, ino);
+    __atomic_sub_fetch(&mount->files, 1u, __ATOMIC_RELAXED);
     hf_close(file_of(fi));
 }
 
@@ -71,9 +78,8 @@ void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct mount *mount = mount_enter(req);
 
-    if (mount->cached)
-        mount_inode_closed(mount->inodes, ino);
-    mount_reply(req, hf_close(file_of(fi)));
+    mount_abandon(mount, ino, fi);
+    mount_reply(req, 0);
 }
 
 /* ---- reading and writing ---- */
@@ -159,18 +165,27 @@ void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t len, off_t
     uint64_t at = (uint64_t)off;
     ssize_t rc = in->write_flags & FUSE_WRITE_KILL_SUIDGID ? mount_kill_ids(mount, ino) : 0;
 
-    if (rc == 0 && fi->flags & O_APPEND)
+    size_t asked = len;
+
+    if (rc == 0 &&
+        in->write_flags & FUSE_WRITE_CACHE) { /* of a shared mapping, which extends no file */
+        rc = within(file_of(fi), len, at);
+        len = rc > 0 ? (size_t)rc : 0;
+    }
+    if (rc >= 0 && len == 0)
+        rc = 0;
+    else if (rc >= 0 && fi->flags & O_APPEND && !(in->write_flags & FUSE_WRITE_CACHE))
         rc = hf_append(file_of(fi), buf, len, &at);
-    else if (rc == 0)
+    else if (rc >= 0)
         rc = write_all(file_of(fi), buf, len, at);
     if (!mount_leave(req, &rc))
         return;
     if (rc < 0)
         fuse_reply_err(req, (int)-rc);
     else
-        fuse_reply_write(req, (size_t)rc);
+        fuse_reply_write(req, in->write_flags & FUSE_WRITE_CACHE ? asked : (size_t)rc);
     if (mount->cached && rc > 0 && at != (uint64_t)off) /* the kernel has it in the wrong place */
-        fuse_lowlevel_notify_inval_inode(mount->session, ino, off, (off_t)rc);
+        mount_drop_soon(mount, ino, (uint64_t)off, (uint64_t)rc);
 }
 
 void on_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)

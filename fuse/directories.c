@@ -21,6 +21,11 @@ struct directory {
     size_t text_len, text_room;
 };
 
+#define NAMES_BYTES_MAX                                                                            \
+    ((size_t)256 << 20) /* of all open directories: no user may have us take all memory */
+
+static size_t names_bytes;
+
 static struct directory *directory_of(const struct fuse_file_info *fi)
 {
     return (struct directory *)(uintptr_t)fi->fh;
@@ -28,6 +33,7 @@ static struct directory *directory_of(const struct fuse_file_info *fi)
 
 static void close_directory(struct directory *d)
 {
+    __atomic_sub_fetch(&names_bytes, d->text_len, __ATOMIC_RELAXED);
     hf_closedir(d->dir);
     pthread_mutex_destroy(&d->mutex);
     free(d->starts);
@@ -88,10 +94,24 @@ static void *grown(void *array, size_t want, size_t *room, size_t item)
     return bigger;
 }
 
+/* What came behind number `n` is not so any more. */
+static void forget_from(struct directory *d, uint64_t n)
+{
+    size_t len = n < d->told ? d->starts[n] : d->text_len;
+
+    __atomic_sub_fetch(&names_bytes, d->text_len - len, __ATOMIC_RELAXED);
+    d->text_len = len;
+    d->told = n;
+}
+
 static int remember(struct directory *d, const char *name)
 {
     size_t len = strlen(name) + 1;
 
+    if (__atomic_add_fetch(&names_bytes, len, __ATOMIC_RELAXED) > NAMES_BYTES_MAX) {
+        __atomic_sub_fetch(&names_bytes, len, __ATOMIC_RELAXED);
+        return -ENOMEM;
+    }
     if (d->told == d->room) {
         size_t *starts = grown(d->starts, d->told + 1, &d->room, sizeof *starts);
 
@@ -118,10 +138,10 @@ static int go_to(struct directory *d, uint64_t number)
     struct hf_dirent entry;
     int rc;
 
-    if (number > d->told)
-        return -EINVAL; /* never given out */
+    if (number > d->told) /* never given out, or forgotten */
+        number = d->told;
     if (number == 0)
-        d->told = d->text_len = 0;
+        forget_from(d, 0);
     if (number > 2)
         rc = hf_seekdir(d->dir, d->text + d->starts[number - 1]);
     else
@@ -175,7 +195,7 @@ static bool add(struct listing *l, const struct hf_dirent *found, uint64_t numbe
     return true;
 }
 
-/* An entry that does not fit is read again next time. One that stands where it stood before keeps its number. */
+/* An entry that does not fit is read again next time. Where the directory has changed since, numbers are given out anew. */
 static int list(struct directory *d, struct listing *l)
 {
     struct hf_dirent entry;
@@ -183,14 +203,16 @@ static int list(struct directory *d, struct listing *l)
 
     while ((rc = hf_readdir(d->dir, &entry)) == 1) {
         bool known = d->at < d->told && strcmp(d->text + d->starts[d->at], entry.name) == 0;
-        uint64_t number = known ? d->at + 1 : d->told + 1;
 
-        if (!add(l, &entry, number))
+        if (!add(l, &entry, d->at + 1))
             return go_to(d, d->at);
-        rc = known ? 0 : remember(d, entry.name);
-        if (rc)
+        if (!known) {
+            forget_from(d, d->at < d->told ? d->at : d->told);
+            rc = remember(d, entry.name);
+        }
+        if (rc < 0)
             return rc;
-        d->at = number;
+        d->at++;
     }
     return rc;
 }

@@ -97,13 +97,16 @@ static void unmount(const char *dir)
         waitpid(child, NULL, 0);
 }
 
-/* Somebody may have unmounted it, and have mounted another one there. */
-static void unmount_own(const struct guard *guard)
+/* Somebody may have unmounted it, and have mounted another one there; once the server has ended also one with the same number, but
+ * that one answers. */
+static void unmount_own(const struct guard *guard, bool ended)
 {
     char device[32];
+    struct stat dir;
 
     find_mount(guard->dir, device);
-    if (device[0] && strcmp(device, guard->device) == 0)
+    if (device[0] && strcmp(device, guard->device) == 0 &&
+        !(ended && (stat(guard->dir, &dir) == 0 || errno != ENOTCONN)))
         unmount(guard->dir);
 }
 
@@ -265,10 +268,13 @@ static void detach_from_terminal(void)
         dup2(null, fd);
 }
 
+static bool is_ready; /* the kernel knows the serving process */
+
 static void ready(void *arg)
 {
     const struct guard *guard = arg;
 
+    __atomic_store_n(&is_ready, true, __ATOMIC_RELEASE);
     if (!guard->plan->foreground)
         detach_from_terminal();
     tell(guard->socket);
@@ -281,7 +287,7 @@ static void *end_on_signal(void *arg)
     int number;
 
     sigwait(set, &number);
-    _exit(EX_OK);
+    _exit(__atomic_load_n(&is_ready, __ATOMIC_ACQUIRE) ? EX_OK : EX_TEMPFAIL);
 }
 
 /* Threads made from here on leave these signals to one of them. */
@@ -310,11 +316,16 @@ static int serve_pool(struct guard *guard, struct hf_pool *pool)
                            .ready = ready,
                            .ready_arg = guard};
     mount.threads_max = info.max_threads / 2;
+    mount.files_max = info.max_files / 2;
     if (rc == 0) {
         tell(guard->socket);
         mount.fd = receive_descriptor(guard->socket);
         rc = mount.fd < 0 ? -ECONNRESET : mount_serve(&mount);
     }
+    if (rc == 0 &&
+        !mount_is_waiting(
+            mount.waiting)) /* else threads are in it, and the process takes them along */
+        hf_pool_close(pool);
     return rc;
 }
 
@@ -335,8 +346,6 @@ static int serve(struct guard *guard)
     rc = serve_pool(guard, pool);
     if (rc)
         return plan->fail(plan->dir, rc);
-    hf_pool_close(
-        pool); /* -EBUSY: unmounted while something was open; the process takes that along */
     return EX_OK;
 }
 
@@ -344,9 +353,13 @@ static int serve(struct guard *guard)
 
 static void say(enum fuse_log_level level, const char *format, va_list args)
 {
+    static bool inside; /* a line that comes in pieces */
+
     (void)level;
-    fputs("holdfast: mount: ", stderr);
+    if (!inside)
+        fputs("holdfast: mount: ", stderr);
     vfprintf(stderr, format, args);
+    inside = format[0] && format[strlen(format) - 1] != '\n';
 }
 
 /* libfuse mounts, by itself as root, else through fusermount3. The descriptor, or -1: it has said why. */
@@ -354,7 +367,7 @@ static int mount_here(const struct guard *guard)
 {
     static const struct fuse_lowlevel_ops none;
     const struct mount_plan *plan = guard->plan;
-    char options[PATH_MAX + 256];
+    char options[3 * PATH_MAX]; /* room for a path of which each byte is escaped */
     char *words[] = {(char[]){"holdfast"}, (char[]){"-o"}, options, NULL};
     struct fuse_args args = FUSE_ARGS_INIT(3, words);
     static struct fuse_session *session; /* stays: destroying it would unmount */
@@ -364,6 +377,10 @@ static int mount_here(const struct guard *guard)
     used = (size_t)snprintf(options, sizeof options,
                             "subtype=holdfast,default_permissions%s%s,fsname=",
                             *plan->options ? "," : "", plan->options);
+    if (used >= sizeof options / 2) {
+        fprintf(stderr, "holdfast: mount: the options are too long\n");
+        return -1;
+    }
     for (const char *from = guard->pool; *from && used < sizeof options - 2; from++) {
         if (*from == ',' || *from == '\\')
             options[used++] = '\\';
@@ -408,21 +425,35 @@ static int join_server(const struct guard *guard)
     return exit_code(status);
 }
 
-/* Until the serving process ends, or is told to: then what is open is taken from it after a while. */
-static int watch_over(const struct guard *guard, const sigset_t *set)
+/* Waits for a signal of the set, at most until the server has ended: then 0. */
+static int await_signal(const struct guard *guard, const sigset_t *set, int *status)
 {
-    const struct timespec patience = {.tv_sec = PATIENCE_S};
-    int number, status;
+    int number;
 
     do {
+        if (waitpid(guard->server, status, WNOHANG) == guard->server)
+            return 0;
         number = sigwaitinfo(set, NULL);
-        if (number > 0 && number != SIGCHLD) {
-            unmount_own(guard);
-            if (sigtimedwait(set, NULL, &patience) != SIGCHLD)
-                kill(guard->server, SIGTERM);
-        }
-    } while (waitpid(guard->server, &status, WNOHANG) != guard->server);
-    return exit_code(status);
+    } while (number < 0 || number == SIGCHLD);
+    return number;
+}
+
+/* Until the serving process ends, or is told to: then it has a while, for what is open. */
+static int watch_over(const struct guard *guard, const sigset_t *set)
+{
+    static const struct timespec moment = {.tv_nsec = 100000000};
+    int status;
+
+    if (await_signal(guard, set, &status) == 0)
+        return exit_code(status);
+    unmount_own(guard, false);
+    for (int i = 0; i < PATIENCE_S * 10; i++) {
+        if (waitpid(guard->server, &status, WNOHANG) == guard->server)
+            return exit_code(status);
+        sigtimedwait(set, NULL, &moment);
+    }
+    kill(guard->server, SIGTERM);
+    return join_server(guard);
 }
 
 /* The server: forked before anything else, so that nothing of the guard is open in it. */
@@ -444,6 +475,22 @@ static int start_server(struct guard *guard)
     return EX_OK;
 }
 
+/* It has the pool, which may take long. False: it has ended, perhaps since it was told to. */
+static bool await_server(const struct guard *guard, const sigset_t *set)
+{
+    static const struct timespec moment = {.tv_nsec = 5000000};
+    ssize_t len;
+    char byte;
+
+    while ((len = recv(guard->socket, &byte, 1, MSG_DONTWAIT)) < 0 && errno != ECONNRESET) {
+        int number = sigtimedwait(set, NULL, &moment);
+
+        if (number > 0 && number != SIGCHLD)
+            kill(guard->server, SIGTERM);
+    }
+    return len == 1;
+}
+
 /* Mounted: `started` is told, if there is one. */
 static int stand_guard(struct guard *guard, int started)
 {
@@ -459,7 +506,7 @@ static int stand_guard(struct guard *guard, int started)
     status = start_server(guard);
     if (status != EX_OK)
         return status;
-    if (!await(guard->socket)) /* it has said why */
+    if (!await_server(guard, &set)) /* it has said why */
         return join_server(guard);
     fd = mount_here(guard);
     if (fd < 0) {
@@ -479,7 +526,7 @@ static int stand_guard(struct guard *guard, int started)
         }
     }
     status = watch_over(guard, &set);
-    unmount_own(guard);
+    unmount_own(guard, true);
     return status;
 }
 

@@ -40,6 +40,7 @@ struct mount {
     int fd; /* of /dev/fuse */
     bool readonly, cached;
     unsigned threads_max; /* that may wait at once */
+    uint32_t files, files_max; /* open, and how many may be: others of the pool need some too */
     struct mount_inodes *inodes;
     struct mount_waiting *waiting;
     void (*ready)(void *arg); /* the kernel has said hello */
@@ -81,6 +82,7 @@ int mount_workers_run(struct mount *mount);
 /* ---- what has to wait, waiting.c ---- */
 
 struct mount_waiting *mount_waiting_new(struct mount *mount);
+bool mount_is_waiting(struct mount_waiting *waiting);
 /* Takes a copy. */
 void mount_wait(struct mount_waiting *waiting, const char *request, size_t len);
 
@@ -102,6 +104,8 @@ uint64_t *mount_inodes_open(struct mount_inodes *inodes, size_t *count);
 /* Starts the thread that has the kernel drop what is no longer so. -errno. */
 int mount_watch_start(struct mount *mount);
 void mount_watch_stop(struct mount *mount);
+/* Has the kernel drop some of a file, soon: it may wait for a request that this thread has to answer. */
+void mount_drop_soon(struct mount *mount, uint64_t ino, uint64_t off, uint64_t len);
 
 /* ---- requests ---- */
 

@@ -19,6 +19,10 @@
 
 static _Thread_local struct mount_call *call_now;
 
+/* The kernel sends an interrupt once. While it is handed to libfuse no request is put off: so the request that is put off was
+ * interrupted before, and is not put off, or libfuse keeps the interrupt for when it comes again. */
+static pthread_mutex_t interrupts = PTHREAD_MUTEX_INITIALIZER;
+
 /* ---- the frame around a request ---- */
 
 bool mount_call_run(struct mount *mount, const char *request, size_t len, bool may_wait)
@@ -26,8 +30,15 @@ bool mount_call_run(struct mount *mount, const char *request, size_t len, bool m
     struct mount_call call = {.mount = mount, .request = request, .may_wait = may_wait};
     struct fuse_buf buf = {.mem = (void *)(uintptr_t)request, .size = len};
 
+    const struct fuse_in_header *in = (const void *)request;
+    bool interrupts_one = in->opcode == FUSE_INTERRUPT;
+
     call_now = &call;
+    if (interrupts_one)
+        pthread_mutex_lock(&interrupts);
     fuse_session_process_buf(mount->session, &buf);
+    if (interrupts_one)
+        pthread_mutex_unlock(&interrupts);
     call_now = NULL;
     return call.put_off;
 }
@@ -59,7 +70,8 @@ struct mount *mount_enter(fuse_req_t req)
 
     if (call->may_wait)
         fuse_req_interrupt_func(req, cancel, call);
-    hf_act_for(&client);
+    if (hf_act_for(&client)) /* a worker must not wait as nobody */
+        abort();
     return call->mount;
 }
 
@@ -73,13 +85,14 @@ bool mount_leave(fuse_req_t req, ssize_t *rc)
         fuse_req_interrupt_func(req, NULL, NULL);
     if (!would_wait)
         return true;
-    if (fuse_req_interrupted(req)) {
+    pthread_mutex_lock(&interrupts);
+    call->put_off = !fuse_req_interrupted(req);
+    if (call->put_off)
+        fuse_reply_none(req);
+    pthread_mutex_unlock(&interrupts);
+    if (!call->put_off)
         *rc = -EINTR;
-        return true;
-    }
-    call->put_off = true;
-    fuse_reply_none(req);
-    return false;
+    return !call->put_off;
 }
 
 void mount_reply(fuse_req_t req, int rc)

@@ -155,3 +155,13 @@ void mount_wait(struct mount_waiting *waiting, const char *request, size_t len)
         park(waiting, one);
     pthread_mutex_unlock(&waiting->mutex);
 }
+
+bool mount_is_waiting(struct mount_waiting *waiting)
+{
+    bool any;
+
+    pthread_mutex_lock(&waiting->mutex);
+    any = waiting->threads || waiting->first;
+    pthread_mutex_unlock(&waiting->mutex);
+    return any;
+}

@@ -33,6 +33,34 @@ static void drop(struct mount *mount, const struct hf_watch_report *report)
                                          to_end ? 0 : (off_t)report->len);
 }
 
+struct later {
+    struct mount *mount;
+    struct hf_watch_report report;
+};
+
+static void *drop_later(void *arg)
+{
+    struct later *later = arg;
+
+    drop(later->mount, &later->report);
+    free(later);
+    return NULL;
+}
+
+void mount_drop_soon(struct mount *mount, uint64_t ino, uint64_t off, uint64_t len)
+{
+    struct later *later = malloc(sizeof *later);
+    pthread_t thread;
+
+    if (!later)
+        return;
+    *later = (struct later){mount, {ino, off, len}};
+    if (pthread_create(&thread, NULL, drop_later, later) == 0)
+        pthread_detach(thread);
+    else
+        drop_later(later);
+}
+
 static void *watch(void *arg)
 {
     struct mount *mount = arg;

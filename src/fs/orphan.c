@@ -10,6 +10,7 @@
 #include "fs/orphan.h"
 
 #include "base/error.h"
+#include "dax/client.h"
 #include "fs/layout.h"
 #include "fs/name.h"
 #include "sync/engine.h"
@@ -54,20 +55,25 @@ static int try_delete(struct fs *fs, struct shm_vnode *vnode, uint64_t ino)
 
 void fs_orphan_delete(struct fs *fs, uint64_t ino)
 {
+    const struct hf_client client = dax_client;
     struct shm_vnode *vnode;
     int rc;
 
     if (fs->dax.readonly)
         return;
+    dax_client = (struct hf_client){
+        0}; /* nobody's call: it waits for no pin, and for another's gate a moment */
     do {
-        if (fs_vnode_open_orphan(fs, ino, &vnode))
-            return;
+        rc = fs_vnode_open_orphan(fs, ino, &vnode);
+        if (rc)
+            break;
         rc = try_delete(fs, vnode, ino);
         if (!shm_vnode_put(fs->dax.shm, vnode))
-            return;
+            break;
         if (rc == 0)
             dax_forget(&fs->dax, vnode);
     } while (rc == -EBUSY);
+    dax_client = client;
 }
 
 void fs_orphan_made(struct fs *fs, uint64_t ino)

@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define DEPTH_MAX (UINT64_C(1) << 20) /* of directories; the count of inodes may be a lie */
+
 struct renaming {
     struct fs_txn txn;
     struct fs_at from_at, to_at;
@@ -31,7 +33,7 @@ static int is_above(struct meta_txn *txn, uint64_t ino, uint64_t dir)
     struct meta_super super;
     int rc = meta_super_get(txn, &super);
 
-    for (uint64_t steps = 0; rc == 0 && steps <= super.inodes; steps++) {
+    for (uint64_t steps = 0; rc == 0 && steps <= super.inodes && steps < DEPTH_MAX; steps++) {
         struct meta_inode inode;
 
         if (dir == ino)

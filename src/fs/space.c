@@ -128,8 +128,7 @@ static int mark_capable(struct shm *shm, struct meta_txn *txn, uint64_t ino)
 {
     const void *value;
     size_t len;
-    int rc =
-        shm->run->capable ? -ENOENT : meta_xattr_get(txn, ino, FS_CAPABILITY, &value, &len);
+    int rc = shm->run->capable ? -ENOENT : meta_xattr_get(txn, ino, FS_CAPABILITY, &value, &len);
 
     if (rc == 0)
         shm->run->capable = 1;
