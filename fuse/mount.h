@@ -39,7 +39,7 @@ struct mount {
     struct fuse_session *session;
     int fd; /* of /dev/fuse */
     bool readonly, cached;
-    unsigned threads_max; /* that may wait at once */
+    unsigned threads_max;      /* that may wait at once */
     uint32_t files, files_max; /* open, and how many may be: others of the pool need some too */
     struct mount_inodes *inodes;
     struct mount_waiting *waiting;
