@@ -354,12 +354,12 @@ static int serve(struct guard *guard)
 static void say(enum fuse_log_level level, const char *format, va_list args)
 {
     static bool inside; /* a line that comes in pieces */
+    char text[PATH_MAX + 256];
 
     (void)level;
-    if (!inside)
-        fputs("holdfast: mount: ", stderr);
-    vfprintf(stderr, format, args);
-    inside = format[0] && format[strlen(format) - 1] != '\n';
+    vsnprintf(text, sizeof text, format, args);
+    fprintf(stderr, "%s%s", inside ? "" : "holdfast: mount: ", text);
+    inside = strchr(text, '\n') == NULL;
 }
 
 /* libfuse mounts, by itself as root, else through fusermount3. The descriptor, or -1: it has said why. */
