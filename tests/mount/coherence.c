@@ -446,6 +446,51 @@ static void mappings_agree(void)
     EXPECT_EQ(hf_close(file), 0);
 }
 
+/* What was stored in a mapping, also beyond the end, before the file was cut to `bytes` by that side. */
+static void cut_below_mapping(enum side by, uint64_t bytes)
+{
+    char *shared, kept;
+
+    EXPECT_EQ(hf_close(test_file_filled(pool, "cut", 1, 4)), 0);
+    open_views("cut");
+    shared = map(views[FIRST].fd, MAP_SHARED);
+    if (shared == MAP_FAILED) { /* mappings_agree() has said so */
+        close_views();
+        return;
+    }
+    for (unsigned page = 0; page < 4; page++)
+        memset(shared + page * TEST_PAGE, 's', TEST_PAGE);
+    EXPECT_EQ(set_size(&views[by], bytes), 0);
+    EXPECT_EQ(size_of(&views[LIBRARY]), bytes);
+    EXPECT_EQ(msync(shared, 4 * TEST_PAGE, MS_SYNC), 0);
+    EXPECT_EQ(size_of(&views[LIBRARY]), bytes);
+    munmap(shared, 4 * TEST_PAGE);
+    close_views();
+    open_views("cut");
+    for (enum side side = 0; side < SIDES; side++) {
+        EXPECT_EQ(size_of(&views[side]), bytes);
+        if (bytes > 0) {
+            EXPECT_EQ(read_at(&views[side], &kept, 1, bytes - 1), 1);
+            EXPECT_EQ(kept, 's');
+        }
+    }
+    EXPECT_EQ(set_size(&views[LIBRARY], 4 * TEST_PAGE), 0);
+    for (enum side side = 0; side < SIDES; side++) {
+        EXPECT_EQ(read_at(&views[side], &kept, 1, bytes), 1);
+        EXPECT_EQ(kept, 0);
+    }
+    close_views();
+    EXPECT_EQ(unlink(at(FIRST, "cut")), 0);
+}
+
+static void mappings_extend_nothing(void)
+{
+    cut_below_mapping(LIBRARY, 0);
+    cut_below_mapping(LIBRARY, TEST_PAGE + 100);
+    cut_below_mapping(SECOND, 0);
+    cut_below_mapping(SECOND, TEST_PAGE + 100);
+}
+
 /* ---------------------------------------------------------------------------- hand to hand --- */
 
 #define STRESS_PAGES 16u
@@ -544,6 +589,7 @@ static int run(int argc, char **argv)
     contents_agree();
     names_agree();
     mappings_agree();
+    mappings_extend_nothing();
     alternate(LIBRARY, FIRST);
     alternate(FIRST, LIBRARY);
     alternate(FIRST, SECOND);

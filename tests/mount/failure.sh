@@ -199,6 +199,11 @@ refused 64 nonsense "$pool" "$dir" -o nonsense
 refused 64 cache "$pool" "$dir" -o cache=sometimes
 refused 64 "" "$pool"
 refused 64 "" "$pool" "$dir" extra
+for count in 3000 6000; do # more than a mount can have, and more than there is room for
+    many=ro$(printf ',ro%.0s' $(seq $count))
+    refused 71 "options are too long" "$pool" "$dir" -o "$many"
+    refused 71 "options are too long" "$pool" "$dir" -f -o "$many"
+done
 
 cp -r --sparse=always "$pool" "$work/broken"
 truncate -s 5000 "$work/broken/meta/data.mdb"
@@ -233,5 +238,78 @@ same "$(df --output=avail "$dir" | tail -n 1 | tr -d ' ')" 0
 rm "$dir/much"
 echo room >"$dir/room"
 same "$(cat "$dir/room")" room
+unmount
+await unused
+
+# --- one program takes much: files, of which it gets half of what the pool has
+rm -rf "$pool"
+start 64M --max-files 256
+echo content >"$dir/file"
+for i in {1..200}; do
+    echo "$i" >"$dir/$i"
+done
+python3 - "$dir" "$HOLDFAST" "$pool" <<'END' || fail "not half of the files"
+import errno, os, subprocess, sys
+folder, holdfast, pool = sys.argv[1:]
+files = []
+try:
+    for i in range(1, 201):
+        files.append(os.open("%s/%d" % (folder, i), os.O_RDONLY))
+except OSError as error:
+    assert error.errno == errno.ENFILE, error
+assert len(files) == 128, len(files)
+assert subprocess.check_output([holdfast, "cat", pool, "file"]) == b"content\n"
+assert os.read(files[127], 9) == b"128\n"
+assert os.path.getsize(folder + "/file") == 8
+END
+await cat "$dir/file" >"$work/said" # what that program had open is closed a moment after its end
+
+# ... and memory: a folder that it reads again and again, while names come and go in front
+mkdir "$dir/many"
+python3 - "$dir/many" "$(pgrep -P "$server")" <<'END' || fail "reading a folder again and again"
+import ctypes, os, sys
+folder, server = sys.argv[1:]
+libc = ctypes.CDLL(None, use_errno=True)
+buffer = ctypes.create_string_buffer(1 << 16)
+
+def names_behind(directory, place):
+    """What getdents64() gives from there on, and the place behind the first entry."""
+    names, first = [], None
+    os.lseek(directory, place, os.SEEK_SET)
+    while (got := libc.getdents64(directory, buffer, len(buffer))) > 0:
+        at = 0
+        while at < got:
+            length = int.from_bytes(buffer[at + 16:at + 18], "little")
+            first = first or int.from_bytes(buffer[at + 8:at + 16], "little")
+            names.append(buffer[at + 19:at + length].split(b"\0")[0].decode())
+            at += length
+    assert got == 0, os.strerror(ctypes.get_errno())
+    return names, first
+
+def anonymous():
+    for line in open("/proc/%s/status" % server):
+        if line.startswith("RssAnon"):
+            return int(line.split()[1])
+
+every = {"%04d-" % i + "n" * 200 for i in range(5000)}
+for name in every:
+    os.close(os.open("%s/%s" % (folder, name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+directory = os.open(folder, os.O_RDONLY)
+names, behind_first = names_behind(directory, 0)
+assert sorted(names) == sorted(every | {".", ".."})
+before = anonymous()
+for turn in range(100):
+    new = "%s/new-%d" % (folder, turn)
+    os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    if turn > 0:
+        os.unlink("%s/new-%d" % (folder, turn - 1))
+    names, _ = names_behind(directory, behind_first)
+    assert len(names) == len(set(names)), "an entry twice in turn %d" % turn
+    missing = every - set(names)
+    assert not missing, "%d missing in turn %d" % (len(missing), turn)
+    assert os.path.basename(new) in names
+print("kB of the server: %d, then %d" % (before, anonymous()))
+assert anonymous() - before < 32 << 10, "the server grew by %d kB" % (anonymous() - before)
+END
 unmount
 await unused

@@ -42,6 +42,16 @@ mountpoint -q "$dir" || fail "mount -a left it out"
 run mount -T "$work/fstab" -a # it is there already
 run umount "$dir"
 
+run mount -t fuse.holdfast -o relatime,nodiratime,lazytime,strictatime,async,silent "$pool" "$dir"
+mountpoint -q "$dir" || fail "not mounted with words about times"
+run umount "$dir"
+
+# only to see that it would be tried
+run mount -f -t fuse.holdfast "$pool" "$dir"
+run "$helper" "$pool" "$dir" -f
+run "$helper" "$pool" "$dir" -sfn -o "cache=$cache"
+mountpoint -q "$dir" && fail "mounted in spite of -f"
+
 mount -t fuse.holdfast -o nonsense "$pool" "$dir" 2>"$work/said" && fail "nonsense was taken"
 grep -q nonsense "$work/said" || fail "mount -o nonsense said $(cat "$work/said")"
 mount -t fuse.holdfast "$work/missing" "$dir" 2>"$work/said" && fail "a missing pool was mounted"

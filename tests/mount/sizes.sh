@@ -38,6 +38,13 @@ run truncate -s $((2 * tib)) sparse
 same "$(stat -c '%s %b' sparse)" "$((2 * tib)) 0"
 rm sparse copy
 
+# times that the file system cannot hold become the nearest that it can
+for year in 1600 2300; do
+    run touch -d "$year-01-01 UTC" time
+    [ -n "${TARGET-}" ] || same "$(TZ=UTC stat -c %y time | cut -c 1-10)" "$([ $year = 1600 ] && echo 1677-09-21 || echo 2262-04-11)"
+done
+rm time
+
 # Prints the name of the error of a call, or what it gives.
 call() {
     python3 - "$@" <<'END'

@@ -149,6 +149,12 @@ same "$(getfacl -cp "$dir/shared/inherits" | grep . | tr -s '\t\n' ' ')" \
 may daemon tee "$dir/shared/inherits"
 denied nobody "Operation not permitted" setfacl -m u:1:r "$dir/readable"
 
+# --- nor are there other attributes of their name space, for which nobody asks who may
+denied nobody "not supported" setfattr -n system.posix_acl_evil -v y "$dir/readable"
+denied nobody "not supported" setfattr -x system.posix_acl_evil "$dir/readable"
+denied nobody "not supported\|No such attribute" getfattr -n system.posix_acl_evil "$dir/readable"
+getfattr -m - "$dir/readable" 2>/dev/null | grep evil && fail "it is there all the same"
+
 # --- links are followed by who asks, not by who serves
 echo outside >"$work/outside"
 chmod 600 "$work/outside"
@@ -223,8 +229,31 @@ his_mount() {
     may nobody fusermount3 -u "$work/his/dir"
     nobody stat -f -c %T "$work/his/dir" | grep -q fuse && fail "something stays mounted"
     await nobody "$HOLDFAST" fsck "$work/his/pool" >/dev/null
+
+    # told to end while a file is open: it is taken from who has it
+    guard=
+    holder=
+    # shellcheck disable=SC2086
+    trap 'kill -KILL $guard $holder 2>/dev/null' EXIT
+    setpriv --reuid 65534 --regid 65534 --clear-groups "$HOLDFAST" mount "$work/his/pool" "$work/his/dir" -f &
+    guard=$!
+    await nobody test -e "$work/his/dir/file"
+    mkfifo -m 666 "$work/his/opened"
+    # shellcheck disable=SC2016
+    setpriv --reuid 65534 --regid 65534 --clear-groups bash -c 'exec <"$1" && echo >"$2" && exec sleep 1000' \
+        - "$work/his/dir/file" "$work/his/opened" &
+    holder=$!
+    read -r <"$work/his/opened"
+    kill -TERM $guard
+    await ended $guard
+    kill -KILL $holder
+    nobody stat -f -c %T "$work/his/dir" | grep -q fuse && fail "something stays mounted after SIGTERM"
+    await nobody "$HOLDFAST" fsck "$work/his/pool" >/dev/null
+}
+ended() {
+    ! kill -0 "$1" 2>/dev/null
 }
 need fusermount3 unshare
-export -f his_mount nobody daemon denied may run same fail await
+export -f his_mount ended nobody daemon denied may run same fail await
 export work pool HOLDFAST
 unshare -m bash -uc his_mount || fail "a user's own mount"
