@@ -21,18 +21,25 @@ static struct hf_file *file_of(const struct fuse_file_info *fi)
 
 /* ---- opening ---- */
 
+bool mount_may_open(struct mount *mount)
+{
+    if (__atomic_add_fetch(&mount->files, 1u, __ATOMIC_RELAXED) <= mount->files_max)
+        return true;
+    mount_opens_not(mount);
+    return false;
+}
+
+void mount_opens_not(struct mount *mount)
+{
+    __atomic_sub_fetch(&mount->files, 1u, __ATOMIC_RELAXED);
+}
+
 int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino, struct fuse_file_info *fi)
 {
-    int rc = 0;
+    int rc = mount->cached ? hf_watch(file, 1) : 0;
 
-    if (__atomic_add_fetch(&mount->files, 1u, __ATOMIC_RELAXED) > mount->files_max)
-        rc = -ENFILE;
-    else if (mount->cached)
-        rc = hf_watch(file, 1);
-    if (rc) {
-        __atomic_sub_fetch(&mount->files, 1u, __ATOMIC_RELAXED);
+    if (rc)
         return rc;
-    }
     if (mount->cached) /* what it has kept of an open file is true: that is watched */
         fi->keep_cache = mount_inode_opened(mount->inodes, ino);
     fi->direct_io = !mount->cached;
@@ -45,7 +52,7 @@ void mount_abandon(struct mount *mount, uint64_t ino, struct fuse_file_info *fi)
 {
     if (mount->cached)
         mount_inode_closed(mount->inodes, ino);
-    __atomic_sub_fetch(&mount->files, 1u, __ATOMIC_RELAXED);
+    mount_opens_not(mount);
     hf_close(file_of(fi));
 }
 
@@ -57,8 +64,11 @@ void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     const struct fuse_open_in *in = mount_call_body();
     int mode = mount->readonly ? O_RDONLY : O_RDWR;
     struct hf_file *file;
-    ssize_t rc = hf_openat(mount->pool, ino, "", mode | (fi->flags & O_TRUNC), 0, &file);
+    ssize_t rc = -ENFILE;
+    bool counted = mount_may_open(mount);
 
+    if (counted)
+        rc = hf_openat(mount->pool, ino, "", mode | (fi->flags & O_TRUNC), 0, &file);
     if (rc == 0) {
         if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
             rc = mount_kill_ids(mount, ino);
@@ -66,6 +76,8 @@ void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         if (rc)
             hf_close(file);
     }
+    if (rc && counted)
+        mount_opens_not(mount);
     if (!mount_leave(req, &rc))
         return;
     if (rc)

@@ -142,6 +142,9 @@ int mount_kill_ids(struct mount *mount, uint64_t ino);
 
 /* content.c */
 void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+/* Before an open: one more is open, if there may be. And when it came to nothing. */
+bool mount_may_open(struct mount *mount);
+void mount_opens_not(struct mount *mount);
 /* The reply's side of an open: how the kernel is to use the file. */
 int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino,
                  struct fuse_file_info *fi);

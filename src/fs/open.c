@@ -90,8 +90,11 @@ static int find(const struct opening *o, uint64_t *ino)
 {
     struct fs_place place;
     struct meta_txn *txn;
-    int rc = meta_begin_read(o->fs->dax.meta, &txn);
+    int rc;
 
+    if ((o->flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+        return create(o, ino);
+    rc = meta_begin_read(o->fs->dax.meta, &txn);
     if (rc)
         return rc;
     rc = fs_walk(txn, o->at, follows(o), &place);

@@ -299,10 +299,10 @@ names, behind_first = names_behind(directory, 0)
 assert sorted(names) == sorted(every | {".", ".."})
 before = anonymous()
 for turn in range(100):
-    new = "%s/new-%d" % (folder, turn)
+    new = "%s/!new-%d" % (folder, turn)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     if turn > 0:
-        os.unlink("%s/new-%d" % (folder, turn - 1))
+        os.unlink("%s/!new-%d" % (folder, turn - 1))
     names, _ = names_behind(directory, behind_first)
     assert len(names) == len(set(names)), "an entry twice in turn %d" % turn
     missing = every - set(names)
