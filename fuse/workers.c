@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <time.h>
@@ -48,59 +47,13 @@ static bool worth_another_try(int error)
     return error == EINTR || error == ENOENT || error == EAGAIN;
 }
 
-/* ---- waiting for a request ---- */
-
-/* A program that makes one call after the other and shares a processor with us takes turns with us: its next request is there 5 us
- * after the reply. When the two are on processors that are idle otherwise, each has to be woken there, which takes ten times as long;
- * a worker that looks for the request instead of sleeping halves that. So it looks when requests come in the second way, and
- * tries now and then whether they would come in the first. */
-struct pace {
-    uint64_t gap_ns;   /* from ready for a request to having it, on average */
-    unsigned requests; /* since it was tried last */
-    bool looks;
-};
-
-#define NEAR_NS 12000u   /* gaps below it: taking turns */
-#define FAR_NS 100000u   /* gaps above it: nobody is in a hurry */
-#define FEW_REQUESTS 32u /* an average needs */
-#define TRY_REQUESTS 512u
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void look_for_request(const struct workers *workers, uint64_t since_ns)
-{
-    while (!requests_lie_there(workers) && now_ns() - since_ns < FAR_NS)
-        sched_yield(); /* somebody else may want this processor */
-}
-
-static void learn(struct pace *pace, uint64_t gap_ns)
-{
-    if (gap_ns >= FAR_NS || ++pace->requests >= TRY_REQUESTS) {
-        *pace = (struct pace){0};
-        return;
-    }
-    pace->gap_ns = (pace->gap_ns * 7 + gap_ns) / 8;
-    if (pace->requests >= FEW_REQUESTS)
-        pace->looks = pace->gap_ns > NEAR_NS;
-}
-
 /* `reading` falls before `idle` is looked at: the lookout sets `idle`, then looks at `reading`. */
-static ssize_t read_request(struct workers *workers, struct pace *pace, char *request)
+static ssize_t read_request(struct workers *workers, char *request)
 {
-    uint64_t since_ns = now_ns();
     ssize_t len;
 
     __atomic_add_fetch(&workers->reading, 1u, __ATOMIC_SEQ_CST);
-    if (pace->looks)
-        look_for_request(workers, since_ns);
     len = read(workers->mount->fd, request, REQUEST_BYTES);
-    learn(pace, now_ns() - since_ns);
     __atomic_store_n(&workers->busy, 1u, __ATOMIC_RELAXED);
     __atomic_sub_fetch(&workers->reading, 1u, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&workers->idle, __ATOMIC_SEQ_CST) &&
@@ -128,7 +81,6 @@ static void *work(void *arg)
 {
     struct workers *workers = arg;
     struct mount *mount = workers->mount;
-    struct pace pace = {0};
     char *memory = aligned_alloc(PAGE, REQUEST_BYTES + PAGE);
     char *request = memory + PAGE - sizeof(struct fuse_in_header) - sizeof(struct fuse_write_in);
     ssize_t len;
@@ -138,7 +90,7 @@ static void *work(void *arg)
             sem_wait(&workers->rest);
             continue;
         }
-        len = read_request(workers, &pace, request);
+        len = read_request(workers, request);
         if (len < 0 && !worth_another_try(errno))
             break; /* ENODEV: unmounted */
         if (len > 0 && may_take_long(request))
