@@ -168,6 +168,16 @@ static ssize_t write_all(struct hf_file *file, const char *buf, size_t len, uint
     return done + more;
 }
 
+/* What was stored in a shared mapping; a mapping extends no file, also when that has been cut since. */
+static ssize_t write_back(struct hf_file *file, const char *buf, size_t len, uint64_t off)
+{
+    ssize_t rc = within(file, len, off);
+
+    if (rc > 0)
+        rc = write_all(file, buf, (size_t)rc, off);
+    return rc < 0 ? rc : (ssize_t)len;
+}
+
 /* The kernel's idea of the end of file is not good enough for who appends. */
 void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t len, off_t off,
               struct fuse_file_info *fi)
@@ -177,25 +187,18 @@ void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t len, off_t
     uint64_t at = (uint64_t)off;
     ssize_t rc = in->write_flags & FUSE_WRITE_KILL_SUIDGID ? mount_kill_ids(mount, ino) : 0;
 
-    size_t asked = len;
-
-    if (rc == 0 &&
-        in->write_flags & FUSE_WRITE_CACHE) { /* of a shared mapping, which extends no file */
-        rc = within(file_of(fi), len, at);
-        len = rc > 0 ? (size_t)rc : 0;
-    }
-    if (rc >= 0 && len == 0)
-        rc = 0;
-    else if (rc >= 0 && fi->flags & O_APPEND && !(in->write_flags & FUSE_WRITE_CACHE))
+    if (rc == 0 && in->write_flags & FUSE_WRITE_CACHE)
+        rc = write_back(file_of(fi), buf, len, at);
+    else if (rc == 0 && fi->flags & O_APPEND)
         rc = hf_append(file_of(fi), buf, len, &at);
-    else if (rc >= 0)
+    else if (rc == 0)
         rc = write_all(file_of(fi), buf, len, at);
     if (!mount_leave(req, &rc))
         return;
     if (rc < 0)
         fuse_reply_err(req, (int)-rc);
     else
-        fuse_reply_write(req, in->write_flags & FUSE_WRITE_CACHE ? asked : (size_t)rc);
+        fuse_reply_write(req, (size_t)rc);
     if (mount->cached && rc > 0 && at != (uint64_t)off) /* the kernel has it in the wrong place */
         mount_drop_soon(mount, ino, (uint64_t)off, (uint64_t)rc);
 }
