@@ -12,7 +12,8 @@
 #define ACCESS_ACL "system.posix_acl_access"
 #define DEFAULT_ACL "system.posix_acl_default"
 
-int mount_stat(struct mount *mount, uint64_t ino, struct stat *out)
+/* Attributes by node, also of one that is gone. */
+static int stat_node(struct mount *mount, uint64_t ino, struct stat *out)
 {
     int rc = hf_statat(mount->pool, ino, "", 0, out);
 
@@ -22,7 +23,7 @@ int mount_stat(struct mount *mount, uint64_t ino, struct stat *out)
 static void reply_attr(fuse_req_t req, struct mount *mount, fuse_ino_t ino, int result)
 {
     struct stat attr;
-    ssize_t rc = result ? result : mount_stat(mount, ino, &attr);
+    ssize_t rc = result ? result : stat_node(mount, ino, &attr);
 
     if (!mount_leave(req, &rc))
         return;

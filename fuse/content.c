@@ -21,16 +21,21 @@ static struct hf_file *file_of(const struct fuse_file_info *fi)
 
 /* ---- opening ---- */
 
-bool mount_may_open(struct mount *mount)
+int mount_open_file(struct mount *mount, uint64_t at, const char *path, int flags, mode_t mode,
+                    struct hf_file **out)
 {
+    int rc = -ENFILE;
+
     if (__atomic_add_fetch(&mount->files, 1u, __ATOMIC_RELAXED) <= mount->files_max)
-        return true;
-    mount_opens_not(mount);
-    return false;
+        rc = hf_openat(mount->pool, at, path, flags, mode, out);
+    if (rc)
+        __atomic_sub_fetch(&mount->files, 1u, __ATOMIC_RELAXED);
+    return rc;
 }
 
-void mount_opens_not(struct mount *mount)
+void mount_close_file(struct mount *mount, struct hf_file *file)
 {
+    hf_close(file);
     __atomic_sub_fetch(&mount->files, 1u, __ATOMIC_RELAXED);
 }
 
@@ -52,8 +57,7 @@ void mount_abandon(struct mount *mount, uint64_t ino, struct fuse_file_info *fi)
 {
     if (mount->cached)
         mount_inode_closed(mount->inodes, ino);
-    mount_opens_not(mount);
-    hf_close(file_of(fi));
+    mount_close_file(mount, file_of(fi));
 }
 
 /* For reading and writing, whatever the program asked for: the kernel checks that, and its cache may read what a program only
@@ -64,20 +68,15 @@ void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     const struct fuse_open_in *in = mount_call_body();
     int mode = mount->readonly ? O_RDONLY : O_RDWR;
     struct hf_file *file;
-    ssize_t rc = -ENFILE;
-    bool counted = mount_may_open(mount);
+    ssize_t rc = mount_open_file(mount, ino, "", mode | (fi->flags & O_TRUNC), 0, &file);
 
-    if (counted)
-        rc = hf_openat(mount->pool, ino, "", mode | (fi->flags & O_TRUNC), 0, &file);
     if (rc == 0) {
         if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
             rc = mount_kill_ids(mount, ino);
         rc = rc ? rc : mount_opened(mount, file, ino, fi);
         if (rc)
-            hf_close(file);
+            mount_close_file(mount, file);
     }
-    if (rc && counted)
-        mount_opens_not(mount);
     if (!mount_leave(req, &rc))
         return;
     if (rc)
@@ -168,6 +167,14 @@ static ssize_t write_all(struct hf_file *file, const char *buf, size_t len, uint
     return done + more;
 }
 
+static void reply_written(fuse_req_t req, ssize_t rc)
+{
+    if (rc < 0)
+        fuse_reply_err(req, (int)-rc);
+    else
+        fuse_reply_write(req, (size_t)rc);
+}
+
 /* What was stored in a shared mapping; a mapping extends no file, also when that has been cut since. */
 static ssize_t write_back(struct hf_file *file, const char *buf, size_t len, uint64_t off)
 {
@@ -195,10 +202,7 @@ void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t len, off_t
         rc = write_all(file_of(fi), buf, len, at);
     if (!mount_leave(req, &rc))
         return;
-    if (rc < 0)
-        fuse_reply_err(req, (int)-rc);
-    else
-        fuse_reply_write(req, (size_t)rc);
+    reply_written(req, rc);
     if (mount->cached && rc > 0 && at != (uint64_t)off) /* the kernel has it in the wrong place */
         mount_drop_soon(mount, ino, (uint64_t)off, (uint64_t)rc);
 }
@@ -257,8 +261,5 @@ void on_copy_range(fuse_req_t req, fuse_ino_t ino, off_t off, struct fuse_file_i
     }
     if (!mount_leave(req, &rc))
         return;
-    if (rc < 0)
-        fuse_reply_err(req, (int)-rc);
-    else
-        fuse_reply_write(req, (size_t)rc);
+    reply_written(req, rc);
 }

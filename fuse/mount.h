@@ -109,9 +109,6 @@ void mount_drop_soon(struct mount *mount, uint64_t ino, uint64_t off, uint64_t l
 
 /* ---- requests ---- */
 
-/* Attributes by node, also of one that is gone. */
-int mount_stat(struct mount *mount, uint64_t ino, struct stat *out);
-
 /* names.c */
 void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void on_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count);
@@ -142,9 +139,10 @@ int mount_kill_ids(struct mount *mount, uint64_t ino);
 
 /* content.c */
 void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
-/* Before an open: one more is open, if there may be. And when it came to nothing. */
-bool mount_may_open(struct mount *mount);
-void mount_opens_not(struct mount *mount);
+/* For a program: as hf_openat() and hf_close(), and -ENFILE when the mount has as many open as it may. */
+int mount_open_file(struct mount *mount, uint64_t at, const char *path, int flags, mode_t mode,
+                    struct hf_file **out);
+void mount_close_file(struct mount *mount, struct hf_file *file);
 /* The reply's side of an open: how the kernel is to use the file. */
 int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino,
                  struct fuse_file_info *fi);

@@ -96,11 +96,8 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     struct mount *mount = mount_enter(req);
     struct fuse_entry_param entry = {0};
     struct hf_file *file;
-    ssize_t rc = -ENFILE;
-    bool counted = mount_may_open(mount);
-
-    if (counted)
-        rc = hf_openat(mount->pool, parent, name, O_RDWR | O_CREAT | O_EXCL, mode & 07777, &file);
+    ssize_t rc =
+        mount_open_file(mount, parent, name, O_RDWR | O_CREAT | O_EXCL, mode & 07777, &file);
 
     /* Somebody else made it since the kernel looked: it looks again, and opens that. */
     if (rc == -EEXIST && !(fi->flags & O_EXCL))
@@ -109,10 +106,8 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         rc = hf_fstat(file, &entry.attr);
         rc = rc ? rc : mount_opened(mount, file, entry.attr.st_ino, fi);
         if (rc)
-            hf_close(file);
+            mount_close_file(mount, file);
     }
-    if (rc && counted)
-        mount_opens_not(mount);
     if (!mount_leave(req, &rc))
         return;
     entry.ino = entry.attr.st_ino;
