@@ -21,8 +21,8 @@ static struct hf_file *file_of(const struct fuse_file_info *fi)
 
 /* ---- opening ---- */
 
-int mount_open_file(struct mount *mount, uint64_t at, const char *path, int flags, mode_t mode,
-                    struct hf_file **out)
+static int open_counted(struct mount *mount, uint64_t at, const char *path, int flags, mode_t mode,
+                        struct hf_file **out)
 {
     int rc = -ENFILE;
 
@@ -33,10 +33,44 @@ int mount_open_file(struct mount *mount, uint64_t at, const char *path, int flag
     return rc;
 }
 
+static bool let_go_oldest(struct mount *mount)
+{
+    struct hf_file *file = mount_inodes_let_go_oldest(mount->inodes);
+
+    if (file)
+        mount_close_file(mount, file);
+    return file;
+}
+
+int mount_open_file(struct mount *mount, uint64_t at, const char *path, int flags, mode_t mode,
+                    struct hf_file **out)
+{
+    int rc;
+
+    do
+        rc = open_counted(mount, at, path, flags, mode, out);
+    while (rc == -ENFILE && let_go_oldest(mount));
+    return rc;
+}
+
 void mount_close_file(struct mount *mount, struct hf_file *file)
 {
     hf_close(file);
     __atomic_sub_fetch(&mount->files, 1u, __ATOMIC_RELAXED);
+}
+
+void mount_let_go(struct mount *mount, uint64_t ino)
+{
+    struct hf_file *file = mount_inode_let_go(mount->inodes, ino);
+
+    if (file)
+        mount_close_file(mount, file);
+}
+
+void mount_let_go_all(struct mount *mount)
+{
+    while (let_go_oldest(mount))
+        ;
 }
 
 int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino, struct fuse_file_info *fi)
@@ -45,19 +79,28 @@ int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino, struct
 
     if (rc)
         return rc;
-    if (mount->cached) /* what it has kept of an open file is true: that is watched */
+    if (mount->cached) /* what it has kept is true as long as it has been watched */
         fi->keep_cache = mount_inode_opened(mount->inodes, ino);
     fi->direct_io = !mount->cached;
     fi->fh = (uint64_t)(uintptr_t)file;
     return 0;
 }
 
-/* Also when the program was interrupted: nobody will release what was opened for it. */
+/* Also when the program was interrupted: nobody will release what was opened for it. A file without names is not kept, or it would
+ * keep its blocks; who takes its last name later has us let go of it. */
 void mount_abandon(struct mount *mount, uint64_t ino, struct fuse_file_info *fi)
 {
-    if (mount->cached)
-        mount_inode_closed(mount->inodes, ino);
-    mount_close_file(mount, file_of(fi));
+    struct hf_file *file = file_of(fi);
+    struct stat attr;
+
+    if (mount->cached) {
+        uint64_t told = mount_inodes_told(mount->inodes);
+        bool keep = hf_fstat(file, &attr) == 0 && attr.st_nlink > 0;
+
+        file = mount_inode_closed(mount->inodes, ino, file, keep, told);
+    }
+    if (file)
+        mount_close_file(mount, file);
 }
 
 /* For reading and writing, whatever the program asked for: the kernel checks that, and its cache may read what a program only

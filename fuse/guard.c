@@ -97,16 +97,22 @@ static void unmount(const char *dir)
         waitpid(child, NULL, 0);
 }
 
+/* Nobody serves what is mounted there. What the kernel has kept of the root must not answer for it. */
+static bool is_dead(const char *dir)
+{
+    struct statx attr;
+
+    return statx(AT_FDCWD, dir, AT_STATX_FORCE_SYNC, STATX_MODE, &attr) && errno == ENOTCONN;
+}
+
 /* Somebody may have unmounted it, and have mounted another one there; once the server has ended also one with the same number, but
  * that one answers. */
 static void unmount_own(const struct guard *guard, bool ended)
 {
     char device[32];
-    struct stat dir;
 
     find_mount(guard->dir, device);
-    if (device[0] && strcmp(device, guard->device) == 0 &&
-        !(ended && (stat(guard->dir, &dir) == 0 || errno != ENOTCONN)))
+    if (device[0] && strcmp(device, guard->device) == 0 && (!ended || is_dead(guard->dir)))
         unmount(guard->dir);
 }
 
@@ -142,7 +148,7 @@ static int check_dir(struct guard *guard)
     const struct mount_plan *plan = guard->plan;
     struct stat dir;
 
-    if (stat(plan->dir, &dir) && errno == ENOTCONN && real_parent(plan->dir, guard->dir)) {
+    if (is_dead(plan->dir) && real_parent(plan->dir, guard->dir)) {
         find_mount(guard->dir, guard->device);
         if (guard->device[0])
             unmount(guard->dir);

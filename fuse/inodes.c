@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the little that the mount knows of inodes: the last attributes of those that have lost their last name while the kernel
- * still has them, and how often those are open whose content it keeps. A chained table under one mutex, which is held for a
- * look only.
+ * still has them; and with cache=auto how often programs have them open, and the handles that are kept when none has any
+ * more, so that what the kernel keeps of the content goes on being watched until the next open. A chained table under one
+ * mutex, which is held for a look only.
  */
 #include "mount.h"
 
 #include <stdlib.h>
+#include <sys/queue.h>
 
 #define BUCKETS 4096u
 
@@ -16,19 +18,27 @@ struct inode {
     uint64_t opens;
     bool gone;
     struct stat last;
+    struct hf_file *kept;
+    TAILQ_ENTRY(inode) by_use; /* while it is kept */
 };
 
 struct mount_inodes {
     pthread_mutex_t mutex;
     struct inode *buckets[BUCKETS];
+    TAILQ_HEAD(, inode) kept; /* the one that was used last comes last */
+    uint32_t kept_count, kept_max;
+    uint64_t told; /* raised when a kept handle has to go, also where there is none yet */
 };
 
-struct mount_inodes *mount_inodes_new(void)
+struct mount_inodes *mount_inodes_new(uint32_t kept_max)
 {
     struct mount_inodes *inodes = calloc(1, sizeof *inodes);
 
-    if (inodes)
-        pthread_mutex_init(&inodes->mutex, NULL);
+    if (!inodes)
+        return NULL;
+    pthread_mutex_init(&inodes->mutex, NULL);
+    TAILQ_INIT(&inodes->kept);
+    inodes->kept_max = kept_max;
     return inodes;
 }
 
@@ -58,10 +68,33 @@ static void drop_unused(struct inode **link)
 {
     struct inode *inode = *link;
 
-    if (inode->gone || inode->opens)
+    if (inode->gone || inode->opens || inode->kept)
         return;
     *link = inode->next;
     free(inode);
+}
+
+/* Null: there is none. */
+static struct hf_file *take_kept(struct mount_inodes *inodes, struct inode *inode)
+{
+    struct hf_file *file = inode->kept;
+
+    if (file) {
+        TAILQ_REMOVE(&inodes->kept, inode, by_use);
+        inodes->kept_count--;
+        inode->kept = NULL;
+    }
+    return file;
+}
+
+static struct hf_file *take_oldest(struct mount_inodes *inodes)
+{
+    struct inode *oldest = TAILQ_FIRST(&inodes->kept);
+    struct hf_file *file = oldest ? take_kept(inodes, oldest) : NULL;
+
+    if (oldest)
+        drop_unused(find(inodes, oldest->ino));
+    return file;
 }
 
 void mount_inode_gone(struct mount_inodes *inodes, const struct stat *last)
@@ -112,22 +145,71 @@ bool mount_inode_opened(struct mount_inodes *inodes, uint64_t ino)
 
     pthread_mutex_lock(&inodes->mutex);
     inode = get(inodes, ino);
-    before = inode && inode->opens++;
+    before = inode && (inode->opens++ || inode->kept);
+    if (inode && inode->kept) {
+        TAILQ_REMOVE(&inodes->kept, inode, by_use);
+        TAILQ_INSERT_TAIL(&inodes->kept, inode, by_use);
+    }
     pthread_mutex_unlock(&inodes->mutex);
     return before;
 }
 
-void mount_inode_closed(struct mount_inodes *inodes, uint64_t ino)
+uint64_t mount_inodes_told(struct mount_inodes *inodes)
 {
-    struct inode **link;
+    uint64_t told;
+
+    pthread_mutex_lock(&inodes->mutex);
+    told = inodes->told;
+    pthread_mutex_unlock(&inodes->mutex);
+    return told;
+}
+
+struct hf_file *mount_inode_closed(struct mount_inodes *inodes, uint64_t ino, struct hf_file *file,
+                                   bool keep, uint64_t told)
+{
+    struct inode **link, *inode;
 
     pthread_mutex_lock(&inodes->mutex);
     link = find(inodes, ino);
-    if (*link && (*link)->opens) {
-        (*link)->opens--;
+    inode = *link;
+    if (inode && inode->opens)
+        inode->opens--;
+    if (inode && !inode->opens && !inode->kept && !inode->gone && keep && told == inodes->told) {
+        inode->kept = file;
+        TAILQ_INSERT_TAIL(&inodes->kept, inode, by_use);
+        file = ++inodes->kept_count > inodes->kept_max ? take_oldest(inodes) : NULL;
+    } else if (inode) {
         drop_unused(link);
     }
     pthread_mutex_unlock(&inodes->mutex);
+    return file;
+}
+
+struct hf_file *mount_inode_let_go(struct mount_inodes *inodes, uint64_t ino)
+{
+    struct hf_file *file = NULL;
+    struct inode **link;
+
+    pthread_mutex_lock(&inodes->mutex);
+    inodes->told++;
+    link = find(inodes, ino);
+    if (*link) {
+        file = take_kept(inodes, *link);
+        drop_unused(link);
+    }
+    pthread_mutex_unlock(&inodes->mutex);
+    return file;
+}
+
+struct hf_file *mount_inodes_let_go_oldest(struct mount_inodes *inodes)
+{
+    struct hf_file *file;
+
+    pthread_mutex_lock(&inodes->mutex);
+    inodes->told++;
+    file = take_oldest(inodes);
+    pthread_mutex_unlock(&inodes->mutex);
+    return file;
 }
 
 uint64_t *mount_inodes_open(struct mount_inodes *inodes, size_t *count)
@@ -143,7 +225,7 @@ uint64_t *mount_inodes_open(struct mount_inodes *inodes, size_t *count)
     list = malloc((room ? room : 1) * sizeof *list);
     for (unsigned i = 0; list && i < BUCKETS; i++)
         for (const struct inode *inode = inodes->buckets[i]; inode; inode = inode->next)
-            if (inode->opens)
+            if (inode->opens || inode->kept)
                 list[(*count)++] = inode->ino;
     pthread_mutex_unlock(&inodes->mutex);
     return list;

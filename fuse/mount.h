@@ -88,15 +88,23 @@ void mount_wait(struct mount_waiting *waiting, const char *request, size_t len);
 
 /* ---- inodes, inodes.c ---- */
 
-struct mount_inodes *mount_inodes_new(void);
+/* Null: out of memory. */
+struct mount_inodes *mount_inodes_new(uint32_t kept_max);
 /* It has lost its last name, and the kernel may still ask for its attributes, until it forgets it. */
 void mount_inode_gone(struct mount_inodes *inodes, const struct stat *last);
 bool mount_inode_last(struct mount_inodes *inodes, uint64_t ino, struct stat *out);
 void mount_inode_forget(struct mount_inodes *inodes, uint64_t ino);
-/* Open files whose content the kernel keeps. True: it was open already. */
+/* cache=auto: a program has opened it. True: what the kernel has kept of it has been watched since. */
 bool mount_inode_opened(struct mount_inodes *inodes, uint64_t ino);
-void mount_inode_closed(struct mount_inodes *inodes, uint64_t ino);
-/* Which those are, to be freed; null: out of memory. */
+/* A program has closed it. The handle is kept if that was the last one, `keep` says so, and nothing had to be let go since
+ * mount_inodes_told() was `told`. Returns the handle that is to be closed now, maybe another one; null: none. */
+struct hf_file *mount_inode_closed(struct mount_inodes *inodes, uint64_t ino, struct hf_file *file,
+                                   bool keep, uint64_t told);
+uint64_t mount_inodes_told(struct mount_inodes *inodes);
+/* The kept handle of the inode, or the one not used for longest, to be closed; null: there is none. */
+struct hf_file *mount_inode_let_go(struct mount_inodes *inodes, uint64_t ino);
+struct hf_file *mount_inodes_let_go_oldest(struct mount_inodes *inodes);
+/* Those that are open or kept, to be freed; null: out of memory. */
 uint64_t *mount_inodes_open(struct mount_inodes *inodes, size_t *count);
 
 /* ---- what others change, watch.c ---- */
@@ -125,6 +133,8 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                struct fuse_file_info *fi);
 
 /* attributes.c */
+/* How long the kernel may keep them. */
+double mount_attr_seconds(const struct stat *attr);
 void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int set,
                 struct fuse_file_info *fi);
@@ -143,6 +153,9 @@ void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 int mount_open_file(struct mount *mount, uint64_t at, const char *path, int flags, mode_t mode,
                     struct hf_file **out);
 void mount_close_file(struct mount *mount, struct hf_file *file);
+/* Closes what is kept open of an inode for the kernel's cache alone, or of all. */
+void mount_let_go(struct mount *mount, uint64_t ino);
+void mount_let_go_all(struct mount *mount);
 /* The reply's side of an open: how the kernel is to use the file. */
 int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino,
                  struct fuse_file_info *fi);

@@ -24,6 +24,7 @@ static void reply_entry(fuse_req_t req, struct mount *mount, int result, fuse_in
     if (!mount_leave(req, &rc))
         return;
     entry.ino = entry.attr.st_ino;
+    entry.attr_timeout = mount_attr_seconds(&entry.attr);
     if (rc)
         fuse_reply_err(req, (int)-rc);
     else
@@ -42,6 +43,7 @@ void on_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
     struct mount *mount = fuse_req_userdata(req);
 
     (void)count;
+    mount_let_go(mount, ino);
     mount_inode_forget(mount->inodes, ino);
     fuse_reply_none(req);
 }
@@ -119,11 +121,14 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 
 /* ---- removing ---- */
 
-/* What is about to lose a name, if that is its last one. */
+/* What is about to lose a name, if that is its last one: it is not to be kept for the kernel's cache. */
 static bool last_name(struct mount *mount, fuse_ino_t parent, const char *name, struct stat *out)
 {
-    return hf_statat(mount->pool, parent, name, HF_AT_NOFOLLOW, out) == 0 &&
-           (S_ISDIR(out->st_mode) || out->st_nlink == 1);
+    if (hf_statat(mount->pool, parent, name, HF_AT_NOFOLLOW, out) != 0 ||
+        (!S_ISDIR(out->st_mode) && out->st_nlink != 1))
+        return false;
+    mount_let_go(mount, out->st_ino);
+    return true;
 }
 
 /* Engines that count detach nothing, and a file can be in another's layout change; but what is open when it loses its name goes

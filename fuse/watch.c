@@ -14,14 +14,18 @@
 static void drop_all(struct mount *mount)
 {
     size_t count;
-    uint64_t *inos = mount_inodes_open(mount->inodes, &count);
+    uint64_t *inos;
+
+    mount_let_go_all(mount);
+    inos = mount_inodes_open(mount->inodes, &count);
 
     for (size_t i = 0; i < count; i++)
         fuse_lowlevel_notify_inval_inode(mount->session, inos[i], 0, 0);
     free(inos);
 }
 
-/* A length of 0 means to the end. A file that the kernel does not have is no mistake. */
+/* A length of 0 means to the end. A file that the kernel does not have is no mistake. Of all of a file is told also when it loses
+ * its last name: it must not be open for the cache alone. */
 static void drop(struct mount *mount, const struct hf_watch_report *report)
 {
     bool to_end = report->len > (uint64_t)INT64_MAX - report->off;
@@ -31,6 +35,8 @@ static void drop(struct mount *mount, const struct hf_watch_report *report)
     else
         fuse_lowlevel_notify_inval_inode(mount->session, report->ino, (off_t)report->off,
                                          to_end ? 0 : (off_t)report->len);
+    if (report->ino && !report->off && to_end)
+        mount_let_go(mount, report->ino);
 }
 
 struct later {

@@ -12,6 +12,7 @@
 
 #include <holdfast/holdfast.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 
 #define BENCH_RUNS_MAX 1000u
@@ -156,11 +157,14 @@ unsigned bench_most_threads(void); /* 2 on one CPU too */
 struct bench_mount {
     char *folder, *source; /* where it is mounted; the pool, or what bindfs mirrors */
     pid_t server;
+    cpu_set_t cpus; /* that the server may use */
     bool there;
 };
 /* A new pool of so many bytes, or an empty folder mirrored by bindfs; with the page cache, or no cache. False:
  * the program is not installed, or it has told why it cannot mount. */
 bool bench_mount_begin(struct bench_mount *mount, bool bindfs, bool cached, uint64_t bytes);
+/* From now on the server uses the CPUs that this thread may use. */
+void bench_mount_move(struct bench_mount *mount);
 void bench_mount_end(struct bench_mount *mount);
 
 /* The rows of bench_beside.c, part of the group mount. */

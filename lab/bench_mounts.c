@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Mounts to be measured: a pool through `holdfast mount`, a folder on tmpfs through bindfs. A server runs in the
- * foreground, as a child of this program, on the CPUs that the thread which starts it may use. As Holdfast, bindfs
- * has the kernel ask each time for names and attributes, which it else does once a second; and it gets content in
- * the largest pieces that it can take.
+ * foreground, as a child of this program, on the CPUs that the thread which starts it may use, until it is moved to
+ * others. bindfs has the kernel ask each time for names and attributes, which it else does once a second; Holdfast
+ * differs from that for the attributes of directories only, which the kernel keeps for a tick or two of its clock.
+ * bindfs gets content in the largest pieces that it can take.
  */
 #include "bench.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -72,6 +76,7 @@ bool bench_mount_begin(struct bench_mount *mount, bool bindfs, bool cached, uint
         bench_must_host(mkdir(mount->source, 0700), mount->source);
     else
         bench_must(&bench_real, hf_pool_create(mount->source, &options), "making a pool");
+    bench_must_host(sched_getaffinity(0, sizeof mount->cpus, &mount->cpus), "asking for CPUs");
     lab_also_unmount(mount->folder);
     mount->server = lab_fork(
         serve,
@@ -81,6 +86,55 @@ bool bench_mount_begin(struct bench_mount *mount, bool bindfs, bool cached, uint
                                   "-o", cached ? "cache=auto" : "cache=none", NULL});
     mount->there = wait_for(mount);
     return mount->there;
+}
+
+static void move_process(pid_t process, const cpu_set_t *cpus);
+
+/* A thread that ends meanwhile needs no CPU. */
+static void move_thread(pid_t process, pid_t thread, const cpu_set_t *cpus)
+{
+    char path[64];
+    FILE *children;
+    int child;
+
+    if (sched_setaffinity(thread, sizeof *cpus, cpus) < 0 && errno != ESRCH)
+        bench_must_host(-1, "moving a server to other CPUs");
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", process, thread);
+    children = fopen(path, "re");
+    while (children && fscanf(children, "%d", &child) == 1)
+        move_process(child, cpus);
+    if (children)
+        fclose(children);
+}
+
+/* With its children: Holdfast's guard has one, which serves. */
+static void move_process(pid_t process, const cpu_set_t *cpus)
+{
+    struct dirent *entry;
+    char path[64];
+    DIR *threads;
+
+    snprintf(path, sizeof path, "/proc/%d/task", process);
+    threads = opendir(path);
+    while (threads && (entry = readdir(threads)))
+        if (atoi(entry->d_name) > 0)
+            move_thread(process, atoi(entry->d_name), cpus);
+    if (threads)
+        closedir(threads);
+}
+
+/* New threads are where the one is that starts them, so this lasts. */
+void bench_mount_move(struct bench_mount *mount)
+{
+    cpu_set_t cpus;
+
+    bench_must_host(sched_getaffinity(0, sizeof cpus, &cpus), "asking for CPUs");
+    if (CPU_EQUAL(&cpus, &mount->cpus))
+        return;
+    bench_must_host(access("/proc/thread-self/children", R_OK), "looking for children in /proc");
+    move_process(mount->server, &cpus);
+    move_process(mount->server, &cpus); /* those that one not yet moved has just started */
+    mount->cpus = cpus;
 }
 
 void bench_mount_end(struct bench_mount *mount)

@@ -575,6 +575,133 @@ static void alternate(enum side writer, enum side reader)
     EXPECT_EQ(unlink(at(FIRST, "stress")), 0);
 }
 
+/* ---------------------------------------------------------------------- after the last close --- */
+
+#define KEPT_BYTES (256 * TEST_PAGE)
+#define KEPT_ROUNDS 300u
+#define MANY_FILES 3000u
+#define MANY_KEPT 1100u /* what a mount may have open for its cache alone, and some */
+
+static char kept[KEPT_BYTES];
+
+static void write_file(enum side side, const char *name, char byte, size_t len)
+{
+    int fd = open(at(side, name), O_WRONLY | O_CREAT, 0600);
+
+    memset(kept, byte, len);
+    EXPECT_EQ(write(fd, kept, len), (ssize_t)len);
+    close(fd);
+}
+
+static void expect_file(enum side side, const char *name, char byte, size_t len)
+{
+    int fd = open(at(side, name), O_RDONLY);
+
+    EXPECT_EQ(read(fd, kept, sizeof(kept)), (ssize_t)len);
+    for (size_t i = 0; i < len; i++)
+        EXPECT_EQ(kept[i], byte);
+    close(fd);
+}
+
+/* Pages of a file, opened anew, that the kernel has. */
+static unsigned pages_there(enum side side, const char *name)
+{
+    unsigned char there[KEPT_BYTES / TEST_PAGE];
+    int fd = open(at(side, name), O_RDONLY);
+    void *memory = mmap(NULL, KEPT_BYTES, PROT_READ, MAP_PRIVATE, fd, 0);
+    unsigned count = 0;
+
+    EXPECT(memory != MAP_FAILED);
+    EXPECT_EQ(mincore(memory, KEPT_BYTES, there), 0);
+    for (size_t i = 0; i < sizeof(there); i++)
+        count += there[i] & 1;
+    munmap(memory, KEPT_BYTES);
+    close(fd);
+    return count;
+}
+
+static struct hf_pool_info info(void)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    return info;
+}
+
+/* The mount has not closed it for us when our close returns. */
+static void await_free(uint64_t bytes)
+{
+    while (info().free_bytes < bytes)
+        test_sleep_ms(1);
+}
+
+static void changes_after_close(void)
+{
+    struct hf_file *file;
+
+    write_file(FIRST, "kept", 'a', KEPT_BYTES);
+    file = test_file(pool, "kept");
+    for (unsigned i = 0; i < KEPT_ROUNDS; i++) {
+        char byte = (char)('a' + i % 26);
+        size_t len = TEST_PAGE * (1 + test_below(&rng, KEPT_BYTES / TEST_PAGE));
+
+        if (i % 3 == 0) {
+            memset(kept, byte, len);
+            EXPECT_EQ(hf_write(file, kept, len, 0), (ssize_t)len);
+            EXPECT_EQ(hf_truncate(file, len, NULL), 0);
+        } else {
+            EXPECT_EQ(truncate(at(i % 3, "kept"), 0), 0);
+            write_file(i % 3, "kept", byte, len);
+        }
+        expect_file(FIRST, "kept", byte, len);
+        expect_file(SECOND, "kept", byte, len);
+    }
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void blocks_after_close(void)
+{
+    const struct hf_policy wait = {.kind = HF_POLICY_WAIT};
+    uint64_t free_bytes = info().free_bytes;
+
+    for (unsigned way = 0; way < 6; way++) {
+        write_file(FIRST, "lost", 'l', KEPT_BYTES);
+        write_file(SECOND, "over", 'o', 0);
+        expect_file(FIRST, "lost", 'l', KEPT_BYTES);
+        expect_file(SECOND, "lost", 'l', KEPT_BYTES);
+        if (way == LIBRARY)
+            EXPECT_EQ(hf_unlink(pool, "lost", &wait), 0);
+        else if (way < SIDES)
+            EXPECT_EQ(unlink(at(way, "lost")), 0);
+        else if (way == SIDES)
+            EXPECT_EQ(hf_rename(pool, "over", "lost", 0), 0);
+        else
+            EXPECT_EQ(rename(at(way - SIDES, "over"), at(way - SIDES, "lost")), 0);
+        await_free(free_bytes);
+        hf_unlink(pool, "lost", &wait);
+        hf_unlink(pool, "over", &wait);
+    }
+}
+
+static void closed_files_are_kept(void)
+{
+    char name[32];
+
+    write_file(FIRST, "again", 'x', KEPT_BYTES);
+    expect_file(FIRST, "again", 'x', KEPT_BYTES);
+    EXPECT_EQ(pages_there(FIRST, "again"), KEPT_BYTES / TEST_PAGE);
+    for (unsigned i = 0; i < MANY_FILES; i++) {
+        snprintf(name, sizeof(name), "many-%u", i);
+        write_file(FIRST, name, 'm', 1);
+    }
+    while (info().files > MANY_KEPT)
+        test_sleep_ms(1);
+    for (unsigned i = 0; i < MANY_FILES; i++) {
+        snprintf(name, sizeof(name), "many-%u", i);
+        EXPECT_EQ(hf_unlink(pool, name, NULL), 0);
+    }
+}
+
 static int run(int argc, char **argv)
 {
     if (argc < 5)
@@ -593,6 +720,10 @@ static int run(int argc, char **argv)
     alternate(LIBRARY, FIRST);
     alternate(FIRST, LIBRARY);
     alternate(FIRST, SECOND);
+    changes_after_close();
+    blocks_after_close();
+    if (caches)
+        closed_files_are_kept();
     test_pool_close(pool);
     return 0;
 }
