@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #define PATIENCE_S 3 /* for a serving process that is to end */
+#define KEPT_MAX 1024u
 #define FSTYPE "fuse.holdfast"
 
 struct guard {
@@ -323,6 +324,8 @@ static int serve_pool(struct guard *guard, struct hf_pool *pool)
                            .ready_arg = guard};
     mount.threads_max = info.max_threads / 2;
     mount.files_max = info.max_files / 2;
+    if (!(info.flags & HF_POOL_DURABLE)) /* there a close makes sizes and times durable */
+        mount.kept_max = mount.files_max / 4 < KEPT_MAX ? mount.files_max / 4 : KEPT_MAX;
     if (rc == 0) {
         tell(guard->socket);
         mount.fd = receive_descriptor(guard->socket);

@@ -41,6 +41,7 @@ struct mount {
     bool readonly, cached;
     unsigned threads_max;      /* that may wait at once */
     uint32_t files, files_max; /* open, and how many may be: others of the pool need some too */
+    uint32_t kept_max;         /* of them, for the kernel's cache alone */
     struct mount_inodes *inodes;
     struct mount_waiting *waiting;
     void (*ready)(void *arg); /* the kernel has said hello */

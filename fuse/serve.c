@@ -15,7 +15,6 @@
 /* What linux/fuse.h of Debian 12 does not have yet. */
 #define INIT_DIRECT_IO_ALLOW_MMAP UINT64_C(0x1000000000) /* bit 36: shared mmap of uncached files */
 
-#define KEPT_MAX 1024u   /* files that are open for the kernel's cache alone */
 #define REPLY_BYTES 256u /* all replies but those with content, names or values */
 
 static _Thread_local struct mount_call *call_now;
@@ -215,8 +214,7 @@ int mount_serve(struct mount *mount)
     struct fuse_args args = FUSE_ARGS_INIT(1, words);
     int rc;
 
-    mount->inodes =
-        mount_inodes_new(mount->files_max / 4 < KEPT_MAX ? mount->files_max / 4 : KEPT_MAX);
+    mount->inodes = mount_inodes_new(mount->kept_max);
     mount->waiting = mount_waiting_new(mount);
     mount->session = fuse_session_new(&args, &handlers, sizeof handlers, mount);
     fuse_opt_free_args(&args);
