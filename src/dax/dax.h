@@ -109,6 +109,9 @@ void dax_stacks_print(struct dax *dax, const char *pool);
 void dax_watch(struct dax *dax, struct shm_vnode *vnode, bool *watches, bool on);
 int dax_watch_next(struct dax *dax, uint64_t timeout_ns, struct hf_watch_report *out);
 void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
+/* The file loses its last name while somebody has it open: those that watch it are told that all has changed, and waited for, also
+ * while they close it. Called with no lock held. */
+void dax_gone(struct dax *dax, struct shm_vnode *vnode);
 
 /* Pages [first, last] have changed: those that watch the file are told, and waited for. Called with no lock held,
  * after the change and before its caller hears of it. */

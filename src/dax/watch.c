@@ -53,8 +53,9 @@ static bool is_late(const struct shm_watcher *watcher, uint32_t came_back)
     return hf_load_acquire(&watcher->late) == came_back + 1;
 }
 
-/* The watcher has what was reported before the call, and has come back; or it will not. */
-static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t process,
+/* The watcher has what was reported before the call, and has come back; or it will not. It stops watching before it has closed
+ * the file, and comes back when it has. */
+static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t process, bool to_close,
                   uint64_t until_ns)
 {
     struct shm *shm = dax->shm;
@@ -68,7 +69,8 @@ static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t proce
          * Pairs with WATCH.DONE/m in come_back(). Without it: the caller tells another that it has changed the
          * file, and that one still finds the watcher's old copy. */
         if (hf_load_acquire(&watcher->dealt_with) >= ticket || is_late(watcher, came_back) ||
-            !shm_watches(shm, vnode, process))
+            !(shm_watches(shm, vnode, process) ||
+              (to_close && shm_vnode_is_open_by(shm, vnode, process))))
             return;
         now = hf_now_ns();
         if (now >= until_ns) {
@@ -99,7 +101,23 @@ void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64
     shm_report(shm, vnode, first, last, shm->self);
     for (; process != SHM_NONE; process = shm_watcher_from(shm, vnode, process + 1))
         if (process != shm->self)
-            await(dax, vnode, process, until_ns);
+            await(dax, vnode, process, false, until_ns);
+}
+
+/* One after the other: who has closed it is found in no list any more. */
+void dax_gone(struct dax *dax, struct shm_vnode *vnode)
+{
+    struct shm *shm = dax->shm;
+    uint64_t until_ns = hf_now_ns() + HF_WATCH_WAIT_NS;
+    uint32_t process = 0;
+
+    while ((process = shm_watcher_from(shm, vnode, process)) != SHM_NONE) {
+        if (process != shm->self) {
+            shm_report_to(shm, process, vnode, 0, DAX_LAST);
+            await(dax, vnode, process, true, until_ns);
+        }
+        process++;
+    }
 }
 
 /* That of hf_write() is part of its own report. */

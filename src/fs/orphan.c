@@ -82,7 +82,7 @@ void fs_orphan_made(struct fs *fs, uint64_t ino)
 
     if (fs_vnode_open_orphan(fs, ino, &vnode))
         return;
-    dax_changed(&fs->dax, vnode, 0, DAX_LAST); /* who only watches it may let it go */
+    dax_gone(&fs->dax, vnode); /* who only watches it may let it go */
     fs_vnode_close(fs, vnode);
 }
 

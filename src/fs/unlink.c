@@ -98,8 +98,8 @@ static int unlink_last(struct fs *fs, struct fs_at at, uint64_t ino, const struc
         return rc == -ENOENT ? LOOK_AGAIN : rc;
     rc = try_delete(fs, vnode, at, policy, &open);
     if (open) {
-        fs_reap(fs);                               /* a dead process has nothing open, */
-        dax_changed(&fs->dax, vnode, 0, DAX_LAST); /* and who only watches it may let it go */
+        fs_reap(fs);               /* a dead process has nothing open, */
+        dax_gone(&fs->dax, vnode); /* and who only watches it may let it go */
         rc = try_delete(fs, vnode, at, policy, &open);
     }
     if (open)

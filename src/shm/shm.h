@@ -470,6 +470,8 @@ struct shm_vnode *shm_vnode_find(struct shm *shm, uint64_t ino);
 /* Opened once less; true: no process has it open any more. */
 bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode);
 bool shm_vnode_is_open(const struct shm *shm, const struct shm_vnode *vnode);
+/* ... by that process. */
+bool shm_vnode_is_open_by(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
 /* Frees the entry of a vnode that nobody has open, without holds and without nodes (or has them freed
  * first: see dax_forget()). Called with the vnode's mutex and table_mutex held. */
 void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode);
@@ -484,6 +486,9 @@ void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode);
 bool shm_watches(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
 /* The first process from `process` on that watches it; SHM_NONE. */
 uint32_t shm_watcher_from(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
+/* Tells a process that pages [first, last] (UINT64_MAX: to the end and beyond) have changed. */
+void shm_report_to(struct shm *shm, uint32_t process, const struct shm_vnode *vnode, uint64_t first,
+                   uint64_t last);
 /* Tells who watches the vnode, but for process `by`, that pages [first, last] (UINT64_MAX: to the end and beyond)
  * have changed. Async-signal-safe, takes no lock. */
 void shm_report(struct shm *shm, const struct shm_vnode *vnode, uint64_t first, uint64_t last,

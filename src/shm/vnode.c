@@ -137,6 +137,11 @@ bool shm_vnode_is_open(const struct shm *shm, const struct shm_vnode *vnode)
     return any != 0;
 }
 
+bool shm_vnode_is_open_by(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process)
+{
+    return hf_load_acquire(&open_bits(shm, vnode)[process / 64]) & UINT64_C(1) << process % 64;
+}
+
 bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
 {
     uint32_t opens;

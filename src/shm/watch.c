@@ -68,7 +68,7 @@ static uint64_t marked(uint64_t ticket, uint64_t value)
     return (ticket + 1) << 32 | value;
 }
 
-static void add(struct shm_watcher *watcher, uint32_t vnode, uint32_t first, uint32_t last)
+static void add(struct shm_watcher *watcher, uint64_t vnode, uint64_t first, uint64_t last)
 {
     uint64_t ticket = hf_add_acq_rel(&watcher->reported, 1);
     struct shm_report *report = &watcher->reports[ticket % SHM_REPORTS];
@@ -84,17 +84,21 @@ static void add(struct shm_watcher *watcher, uint32_t vnode, uint32_t first, uin
     hf_futex_wake_all(&watcher->report_seq);
 }
 
+void shm_report_to(struct shm *shm, uint32_t process, const struct shm_vnode *vnode, uint64_t first,
+                   uint64_t last)
+{
+    add(&shm->watchers[process], (uint64_t)(vnode - shm->vnodes), first,
+        last < UINT32_MAX ? last : UINT32_MAX);
+}
+
 void shm_report(struct shm *shm, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
                 uint32_t by)
 {
     uint32_t process = 0;
 
-    if (last > UINT32_MAX)
-        last = UINT32_MAX;
     while ((process = shm_watcher_from(shm, vnode, process)) != SHM_NONE) {
         if (process != by)
-            add(&shm->watchers[process], (uint32_t)(vnode - shm->vnodes), (uint32_t)first,
-                (uint32_t)last);
+            shm_report_to(shm, process, vnode, first, last);
         process++;
     }
 }
