@@ -68,9 +68,13 @@ static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t proce
         /* WATCH.DONE/p: what the watcher did with the report happens before the change returns.
          * Pairs with WATCH.DONE/m in come_back(). Without it: the caller tells another that it has changed the
          * file, and that one still finds the watcher's old copy. */
-        if (hf_load_acquire(&watcher->dealt_with) >= ticket || is_late(watcher, came_back) ||
-            !(shm_watches(shm, vnode, process) ||
-              (to_close && shm_vnode_is_open_by(shm, vnode, process))))
+        if (hf_load_acquire(&watcher->dealt_with) >= ticket || is_late(watcher, came_back))
+            return;
+        /* WATCH.CLOSE/p: it stops watching before it closes. Pairs with WATCH.CLOSE/m in shm_vnode_put(). Without it:
+         * the file is deleted by its last close, after the call that took its last name has returned. */
+        if (!shm_watches(shm, vnode, process) &&
+            !(to_close && !HF_LAB_BROKEN(HF_LAB_NO_CLOSE_WAIT) &&
+              shm_vnode_is_open_by(shm, vnode, process)))
             return;
         now = hf_now_ns();
         if (now >= until_ns) {

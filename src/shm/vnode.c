@@ -150,7 +150,7 @@ bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
     shm_lock_table(shm);
     opens = hf_sub_acq_rel(&shm->local_opens[vnode->index], 1);
     HF_BUG_ON(opens == 0);
-    if (opens == 1)
+    if (opens == 1) /* WATCH.CLOSE/m: after dax_watch(). Pairs with WATCH.CLOSE/p in await(). */
         hf_and_acq_rel(open_bits(shm, vnode) + shm->self / 64, ~(UINT64_C(1) << shm->self % 64));
     last = !shm_vnode_is_open(shm, vnode);
     shm_unlock_table(shm);

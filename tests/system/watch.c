@@ -339,49 +339,6 @@ static void check_kinds(void)
     EXPECT_EQ(hf_close(file), 0);
 }
 
-/* ------------------------------------------------------------------------------- last names --- */
-
-/* When it returns the blocks are free: who watched the file has closed it. */
-static void take_last_name(void *arg)
-{
-    const char *by = arg;
-    struct hf_pool_info before = {.size = sizeof(before)}, after = {.size = sizeof(after)};
-
-    pool = test_pool_open("watch");
-    EXPECT_EQ(hf_pool_info(pool, &before), 0);
-    if (by)
-        EXPECT_EQ(hf_rename(pool, by, "/named", 0), 0);
-    else
-        EXPECT_EQ(hf_unlink(pool, "/named", NULL), 0);
-    EXPECT_EQ(hf_pool_info(pool, &after), 0);
-    EXPECT_EQ(after.free_bytes - before.free_bytes, PAGES * P);
-    test_pool_close(pool);
-    test_raise(done, 1);
-}
-
-static void check_last_name(const char *by)
-{
-    struct hf_file *file = test_file_filled(pool, "/named", 1, PAGES);
-    struct hf_watch_report report = {0};
-    struct stat st;
-    pid_t child;
-
-    if (by)
-        EXPECT_EQ(hf_close(test_file(pool, by)), 0);
-    EXPECT_EQ(hf_fstat(file, &st), 0);
-    EXPECT_EQ(hf_watch(file, 1), 0);
-    test_raise(done, 0);
-    child = test_fork(take_last_name, (void *)(uintptr_t)by);
-    EXPECT(next(UINT64_MAX, &report));
-    EXPECT_EQ(report.ino, st.st_ino);
-    EXPECT_EQ(report.off, 0);
-    EXPECT_EQ(report.len, UINT64_MAX);
-    EXPECT_EQ(hf_close(file), 0);
-    while (!test_peek(done))
-        next(1000000, &report);
-    test_join(child);
-}
-
 /* ---------------------------------------------------------------------------- whose changes --- */
 
 static void write_other(void *arg)
@@ -722,8 +679,6 @@ static int watch(int argc, char **argv)
     sides = test_shared(SIDES * sizeof(*sides));
     pool = test_engine_pool(engine, "watch", TEST_MIB(8));
     check_kinds();
-    check_last_name(NULL);
-    check_last_name("/over");
     check_whose();
     check_lost();
     check_copy_is_new();
