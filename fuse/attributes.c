@@ -60,13 +60,13 @@ static int set_size(struct mount *mount, fuse_ino_t ino, uint64_t size, struct f
 {
     const struct fuse_setattr_in *in = mount_call_body();
     struct hf_file *file = fi ? (struct hf_file *)(uintptr_t)fi->fh : NULL;
-    int rc = file ? 0 : hf_openat(mount->pool, ino, "", O_RDWR, 0, &file);
+    int rc = file ? 0 : mount_open_file(mount, ino, "", O_RDWR, 0, &file);
 
     if (rc)
         return rc;
     rc = hf_truncate(file, size, NULL);
     if (!fi)
-        hf_close(file);
+        mount_close_file(mount, file);
     return rc == 0 && in->valid & FATTR_KILL_SUIDGID ? mount_kill_ids(mount, ino) : rc;
 }
 

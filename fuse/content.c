@@ -22,18 +22,6 @@ static struct hf_file *file_of(const struct fuse_file_info *fi)
 
 /* ---- opening ---- */
 
-static int open_counted(struct mount *mount, uint64_t at, const char *path, int flags, mode_t mode,
-                        struct hf_file **out)
-{
-    int rc = -ENFILE;
-
-    if (__atomic_add_fetch(&mount->files, 1u, __ATOMIC_RELAXED) <= mount->files_max)
-        rc = hf_openat(mount->pool, at, path, flags, mode, out);
-    if (rc)
-        __atomic_sub_fetch(&mount->files, 1u, __ATOMIC_RELAXED);
-    return rc;
-}
-
 static bool let_go_oldest(struct mount *mount)
 {
     struct hf_file *file = mount_inodes_let_go_oldest(mount->inodes);
@@ -43,14 +31,21 @@ static bool let_go_oldest(struct mount *mount)
     return file;
 }
 
+/* When all vnodes of the pool are in use, the name of a new file has been made already: it is opened then. */
 int mount_open_file(struct mount *mount, uint64_t at, const char *path, int flags, mode_t mode,
                     struct hf_file **out)
 {
     int rc;
 
-    do
-        rc = open_counted(mount, at, path, flags, mode, out);
-    while (rc == -ENFILE && let_go_oldest(mount));
+    do {
+        rc = -ENFILE;
+        if (__atomic_add_fetch(&mount->files, 1u, __ATOMIC_RELAXED) <= mount->files_max) {
+            rc = hf_openat(mount->pool, at, path, flags, mode, out);
+            flags &= ~O_EXCL;
+        }
+        if (rc)
+            __atomic_sub_fetch(&mount->files, 1u, __ATOMIC_RELAXED);
+    } while (rc == -ENFILE && let_go_oldest(mount));
     return rc;
 }
 
@@ -87,21 +82,23 @@ int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino, struct
     return 0;
 }
 
-/* Also when the program was interrupted: nobody will release what was opened for it. A file without names is not kept, or it would
- * keep its blocks; who takes its last name later has us let go of it. */
-void mount_abandon(struct mount *mount, uint64_t ino, struct fuse_file_info *fi)
+/* A file without names is not kept, or it would keep its blocks; who takes its last name later has us let go of it. */
+static void release(struct mount *mount, uint64_t ino, struct hf_file *file)
 {
-    struct hf_file *file = file_of(fi);
+    uint64_t told = mount_inodes_told(mount->inodes);
     struct stat attr;
+    bool keep = hf_fstat(file, &attr) == 0 && attr.st_nlink > 0;
 
-    if (mount->cached) {
-        uint64_t told = mount_inodes_told(mount->inodes);
-        bool keep = hf_fstat(file, &attr) == 0 && attr.st_nlink > 0;
-
-        file = mount_inode_closed(mount->inodes, ino, file, keep, told);
-    }
+    file = mount_inode_closed(mount->inodes, ino, file, keep, told);
     if (file)
         mount_close_file(mount, file);
+}
+
+void mount_abandon(struct mount *mount, uint64_t ino, struct fuse_file_info *fi)
+{
+    if (mount->cached)
+        mount_inode_abandoned(mount->inodes, ino);
+    mount_close_file(mount, file_of(fi));
 }
 
 /* For reading and writing, whatever the program asked for: the kernel checks that, and its cache may read what a program only
@@ -133,7 +130,10 @@ void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct mount *mount = mount_enter(req);
 
-    mount_abandon(mount, ino, fi);
+    if (mount->cached)
+        release(mount, ino, file_of(fi));
+    else
+        mount_close_file(mount, file_of(fi));
     mount_reply(req, 0);
 }
 
@@ -168,7 +168,7 @@ static ssize_t within(struct hf_file *file, size_t len, uint64_t off)
     return (ssize_t)(size - off < len ? size - off : len);
 }
 
-/* The kernel copies page by page, wherever they lie, and waits for memory at the beginning of each. */
+/* The kernel copies page by page, wherever they lie, and waits for memory in each. Asked for all at once it comes twice as fast. */
 static void prefetch(const struct iovec *iov, int count)
 {
     for (int i = 0; i < count; i++)

@@ -30,8 +30,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE_S 3 /* for a serving process that is to end */
-#define KEPT_MAX 1024u
+#define PATIENCE_S 3   /* for a serving process that is to end */
+#define KEPT_MAX 1024u /* files that are open for the kernel's cache alone */
 #define FSTYPE "fuse.holdfast"
 
 struct guard {

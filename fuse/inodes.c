@@ -16,6 +16,7 @@ struct inode {
     struct inode *next;
     uint64_t ino;
     uint64_t opens;
+    bool settled; /* since it is watched a program has opened and closed it: nothing is older */
     bool gone;
     struct stat last;
     struct hf_file *kept;
@@ -83,6 +84,7 @@ static struct hf_file *take_kept(struct mount_inodes *inodes, struct inode *inod
         TAILQ_REMOVE(&inodes->kept, inode, by_use);
         inodes->kept_count--;
         inode->kept = NULL;
+        inode->settled &= inode->opens > 0;
     }
     return file;
 }
@@ -145,13 +147,37 @@ bool mount_inode_opened(struct mount_inodes *inodes, uint64_t ino)
 
     pthread_mutex_lock(&inodes->mutex);
     inode = get(inodes, ino);
-    before = inode && (inode->opens++ || inode->kept);
+    before = inode && inode->settled;
+    if (inode)
+        inode->opens++;
     if (inode && inode->kept) {
         TAILQ_REMOVE(&inodes->kept, inode, by_use);
         TAILQ_INSERT_TAIL(&inodes->kept, inode, by_use);
     }
     pthread_mutex_unlock(&inodes->mutex);
     return before;
+}
+
+/* Without opens and a kept handle nobody watches. */
+static void close_one(struct inode *inode)
+{
+    if (inode->opens)
+        inode->opens--;
+    if (!inode->opens && !inode->kept)
+        inode->settled = false;
+}
+
+void mount_inode_abandoned(struct mount_inodes *inodes, uint64_t ino)
+{
+    struct inode **link;
+
+    pthread_mutex_lock(&inodes->mutex);
+    link = find(inodes, ino);
+    if (*link) {
+        close_one(*link);
+        drop_unused(link);
+    }
+    pthread_mutex_unlock(&inodes->mutex);
 }
 
 uint64_t mount_inodes_told(struct mount_inodes *inodes)
@@ -167,19 +193,21 @@ uint64_t mount_inodes_told(struct mount_inodes *inodes)
 struct hf_file *mount_inode_closed(struct mount_inodes *inodes, uint64_t ino, struct hf_file *file,
                                    bool keep, uint64_t told)
 {
-    struct inode **link, *inode;
+    struct inode *inode;
 
     pthread_mutex_lock(&inodes->mutex);
-    link = find(inodes, ino);
-    inode = *link;
-    if (inode && inode->opens)
-        inode->opens--;
-    if (inode && !inode->opens && !inode->kept && !inode->gone && keep && told == inodes->told) {
+    inode = *find(inodes, ino);
+    if (inode && inode->opens == 1 && !inode->kept && !inode->gone && keep &&
+        told == inodes->told) {
         inode->kept = file;
         TAILQ_INSERT_TAIL(&inodes->kept, inode, by_use);
         file = ++inodes->kept_count > inodes->kept_max ? take_oldest(inodes) : NULL;
-    } else if (inode) {
-        drop_unused(link);
+    }
+    if (inode) {
+        inode->settled = true;
+        close_one(inode);
+        drop_unused(
+            find(inodes, ino)); /* looked for only now: the oldest has gone from the chain */
     }
     pthread_mutex_unlock(&inodes->mutex);
     return file;

@@ -95,8 +95,10 @@ struct mount_inodes *mount_inodes_new(uint32_t kept_max);
 void mount_inode_gone(struct mount_inodes *inodes, const struct stat *last);
 bool mount_inode_last(struct mount_inodes *inodes, uint64_t ino, struct stat *out);
 void mount_inode_forget(struct mount_inodes *inodes, uint64_t ino);
-/* cache=auto: a program has opened it. True: what the kernel has kept of it has been watched since. */
+/* cache=auto: a program has opened it. True: what the kernel has kept of it has been watched since, and it has dropped what was not. */
 bool mount_inode_opened(struct mount_inodes *inodes, uint64_t ino);
+/* The program was interrupted, and does not know that it has opened it. */
+void mount_inode_abandoned(struct mount_inodes *inodes, uint64_t ino);
 /* A program has closed it. The handle is kept if that was the last one, `keep` says so, and nothing had to be let go since
  * mount_inodes_told() was `told`. Returns the handle that is to be closed now, maybe another one; null: none. */
 struct hf_file *mount_inode_closed(struct mount_inodes *inodes, uint64_t ino, struct hf_file *file,
@@ -160,6 +162,7 @@ void mount_let_go_all(struct mount *mount);
 /* The reply's side of an open: how the kernel is to use the file. */
 int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino,
                  struct fuse_file_info *fi);
+/* The program was interrupted: nobody will release what was opened for it. */
 void mount_abandon(struct mount *mount, uint64_t ino, struct fuse_file_info *fi);
 void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void on_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t off, struct fuse_file_info *fi);

@@ -131,6 +131,14 @@ static bool last_name(struct mount *mount, fuse_ino_t parent, const char *name, 
     return true;
 }
 
+/* Once more, since a program may have closed the file meanwhile, or somebody else have taken another name. */
+static void lost_name(struct mount *mount, const struct stat *last, bool is_last)
+{
+    if (is_last)
+        mount_inode_gone(mount->inodes, last);
+    mount_let_go(mount, last->st_ino);
+}
+
 /* Engines that count detach nothing, and a file can be in another's layout change; but what is open when it loses its name goes
  * with its last close and its last pin. */
 static int unlink_open(struct mount *mount, fuse_ino_t parent, const char *name)
@@ -148,26 +156,26 @@ static int unlink_open(struct mount *mount, fuse_ino_t parent, const char *name)
 void on_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct mount *mount = mount_enter(req);
-    struct stat last;
+    struct stat last = {0};
     bool is_last = last_name(mount, parent, name, &last);
     int rc = hf_unlinkat(mount->pool, parent, name, &detach);
 
     if (rc == -EOPNOTSUPP || rc == -EAGAIN)
         rc = unlink_open(mount, parent, name);
-    if (rc == 0 && is_last)
-        mount_inode_gone(mount->inodes, &last);
+    if (rc == 0)
+        lost_name(mount, &last, is_last);
     mount_reply(req, rc);
 }
 
 void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct mount *mount = mount_enter(req);
-    struct stat last;
+    struct stat last = {0};
     bool is_last = last_name(mount, parent, name, &last);
     int rc = hf_rmdirat(mount->pool, parent, name);
 
-    if (rc == 0 && is_last)
-        mount_inode_gone(mount->inodes, &last);
+    if (rc == 0)
+        lost_name(mount, &last, is_last);
     mount_reply(req, rc);
 }
 
@@ -177,13 +185,13 @@ void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
     struct mount *mount = mount_enter(req);
     uint32_t how = (flags & RENAME_NOREPLACE ? HF_RENAME_NOREPLACE : 0) |
                    (flags & RENAME_EXCHANGE ? HF_RENAME_EXCHANGE : 0);
-    struct stat last;
+    struct stat last = {0};
     bool is_last = !how && last_name(mount, to_parent, to_name, &last);
     int rc = flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)
                  ? -EINVAL
                  : hf_renameat(mount->pool, parent, name, to_parent, to_name, how);
 
-    if (rc == 0 && is_last)
-        mount_inode_gone(mount->inodes, &last);
+    if (rc == 0)
+        lost_name(mount, &last, is_last);
     mount_reply(req, rc);
 }

@@ -14,14 +14,12 @@
 static void drop_all(struct mount *mount)
 {
     size_t count;
-    uint64_t *inos;
-
-    mount_let_go_all(mount);
-    inos = mount_inodes_open(mount->inodes, &count);
+    uint64_t *inos = mount_inodes_open(mount->inodes, &count);
 
     for (size_t i = 0; i < count; i++)
         fuse_lowlevel_notify_inval_inode(mount->session, inos[i], 0, 0);
     free(inos);
+    mount_let_go_all(mount);
 }
 
 /* A length of 0 means to the end. A file that the kernel does not have is no mistake. Of all of a file is told also when it loses

@@ -603,8 +603,8 @@ int hf_cancel(struct hf_pool *pool, pid_t tid);
  * to hf_watch(file, 0), or to the close of the handle, what any other process of the pool changes of the file's
  * content or size is reported to hf_watch_next() of this process; a file is watched as long as one handle watches it.
  * Changes through this process are not reported, and hf_move() is none. What is read after hf_watch() has returned
- * and changed after that is reported. So is that another process takes its last name while it is open: of all of it,
- * before, and after if it still is, so that who has it open only to watch it can close it.
+ * and changed after that is reported. So is, with all of it, that another process takes its last name while it is open:
+ * before hf_unlink() does it, and after if it still is. So who has it open only to watch it can close it.
  *
  * hf_write(), hf_append(), hf_copy_range() and layout changes that change content or size wait, before they return, until
  * every watcher has taken the report and come back for the next, at most HF_WATCH_WAIT_NS all together; then they go

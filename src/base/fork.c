@@ -2,6 +2,7 @@
 /* The fork count; see fork.h. A child made by a bare clone(2) is not seen: holdfast(7) says so. */
 #include "base/fork.h"
 
+#include "base/atomic.h"
 #include "base/error.h"
 
 #include <pthread.h>
@@ -24,6 +25,6 @@ static void watch(void)
 
 void hf_fork_watch(void (*child)(void))
 {
-    in_child = child;
+    hf_store_relaxed(&in_child, child); /* relaxed: always the same one */
     pthread_once(&once, watch);
 }

@@ -118,7 +118,8 @@ void dax_gone(struct dax *dax, struct shm_vnode *vnode)
     while ((process = shm_watcher_from(shm, vnode, process)) != SHM_NONE) {
         if (process != shm->self) {
             shm_report_to(shm, process, vnode, 0, DAX_LAST);
-            await(dax, vnode, process, true, until_ns);
+            if (hf_now_ns() < until_ns) /* this one had no time to be late */
+                await(dax, vnode, process, true, until_ns);
         }
         process++;
     }

@@ -32,22 +32,23 @@ static uint64_t free_bytes(struct hf_pool *pool)
     return info.free_bytes;
 }
 
-/* Unlinks the file, or renames another one over it. */
+/* Unlinks the file, or renames another one over it. Who had to wait for too long may have given up. */
 static void take_names(void *arg)
 {
     const uint32_t *rounds = arg;
     struct hf_pool *pool = test_pool_open("last-name");
 
     for (uint32_t round = 1; round <= *rounds; round++) {
-        uint64_t all;
+        uint64_t all, start;
 
         test_await(&turn->go, round);
         all = free_bytes(pool) + PAGES * TEST_PAGE;
+        start = test_now_ns();
         if (round % 2)
             EXPECT_EQ(hf_unlink(pool, "/named", NULL), 0);
         else
             EXPECT_EQ(hf_rename(pool, "/other", "/named", 0), 0);
-        turn->early += free_bytes(pool) != all;
+        turn->early += free_bytes(pool) != all && test_now_ns() - start < HF_WATCH_WAIT_NS;
         while (free_bytes(pool) != all)
             test_sleep_ms(1);
         test_raise(&turn->done, round);
