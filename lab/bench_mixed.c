@@ -68,10 +68,10 @@ static double time_truncate(const struct mixed *what, uint64_t pages)
 }
 
 /* Returns the median latency. */
-static double change_by_the_clock(const struct mixed *what, uint64_t end)
+static double change_by_the_clock(const struct mixed *what, uint64_t lasts_ns)
 {
     double us[CHANGES_MAX];
-    uint64_t now = lab_now_ns(), due = now + what->rate->interval_ns;
+    uint64_t now = lab_now_ns(), due = now + what->rate->interval_ns, end = now + lasts_ns;
     unsigned done = 0;
 
     while (due <= end && done < CHANGES_MAX) {
@@ -97,8 +97,8 @@ static double measure_pins(void *state)
     steps = lab_peek(&pinner.steps);
     start = lab_now_ns();
     /* Half an interval more: there is at least one change, whatever delays us. */
-    what->latency_us = change_by_the_clock(
-        what, start + what->rate->changes * what->rate->interval_ns + what->rate->interval_ns / 2);
+    what->latency_us = change_by_the_clock(what, what->rate->changes * what->rate->interval_ns +
+                                                     what->rate->interval_ns / 2);
     while (lab_peek(&pinner.steps) == steps) /* somebody else had its CPU all the time */
         sched_yield();
     took = lab_now_ns() - start;
