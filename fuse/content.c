@@ -168,7 +168,7 @@ static ssize_t within(struct hf_file *file, size_t len, uint64_t off)
     return (ssize_t)(size - off < len ? size - off : len);
 }
 
-/* The kernel copies page by page, wherever they lie, and waits for memory in each. Asked for all at once it comes twice as fast. */
+/* The kernel copies page by page, wherever they lie, and waits for memory in each: so all is asked for first. */
 static void prefetch(const struct iovec *iov, int count)
 {
     for (int i = 0; i < count; i++)

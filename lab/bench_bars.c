@@ -18,7 +18,7 @@ struct bar {
         text, "mount." row ".bindfs", "mount." row ".holdfast", true, times                        \
     }
 
-/* 4 KiB without cache on two CPUs have no bar: nearly all of that time the CPUs wake each other. */
+/* 4 KiB without cache on two CPUs have no bar: most of that time the CPUs wake each other. */
 static const struct bar bars[] = {
     {"pin+unpin of a present page, biased: at most 6 ns", "pin.hot.1.slots", NULL, false, 6},
     {"the same, unbiased: at most 12 ns", "pin.hot.1.slots-fenced", NULL, false, 12},
