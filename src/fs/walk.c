@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the walk along a path. It runs inside the transaction that acts on what it finds, so nothing
- * can change between looking and acting. What is still to walk lies in one buffer; a symbolic link
- * puts its target in front of the rest.
+ * can change between looking and acting, and the targets of links stay where they are read. What is
+ * still to walk is a stack: the path as it was given, and above it a rest for each link inside it.
  */
 #include "fs/name.h"
 
@@ -10,10 +10,14 @@
 #include "fs/vnode.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #define LINKS_MAX 40u
+
+struct rest {
+    const char *at, *end;
+    bool slash; /* one follows its end */
+};
 
 struct walk {
     struct meta_txn *txn;
@@ -21,8 +25,8 @@ struct walk {
     bool follow;
     unsigned links;
     uint64_t dir;
-    char *rest; /* into text */
-    char text[2 * (HF_SYMLINK_MAX + 1)];
+    struct rest *top;
+    struct rest rest[1 + LINKS_MAX];
 };
 
 int fs_not_there(struct fs_at at)
@@ -41,34 +45,53 @@ static int too_long(const char *path)
                    HF_NAME_MAX, HF_SYMLINK_MAX);
 }
 
-static void skip_slashes(struct walk *w)
+/* Takes rests that have ended off, but the last; true: there was a slash. */
+static bool skip_slashes(struct walk *w)
 {
-    while (*w->rest == '/')
-        w->rest++;
+    bool skipped = false;
+
+    for (;;) {
+        if (w->top->at < w->top->end && *w->top->at != '/')
+            return skipped;
+        if (w->top->at < w->top->end) {
+            skipped = true;
+            w->top->at++;
+        } else {
+            skipped |= w->top->slash;
+            if (w->top == w->rest)
+                return skipped;
+            w->top--;
+        }
+    }
+}
+
+static bool at_end(const struct walk *w)
+{
+    return w->top->at == w->top->end;
 }
 
 /* Cuts the next component off. */
 static int next_name(struct walk *w, struct fs_place *place)
 {
-    size_t len = strcspn(w->rest, "/");
+    size_t left = (size_t)(w->top->end - w->top->at);
+    const char *slash = memchr(w->top->at, '/', left);
+    size_t len = slash ? (size_t)(slash - w->top->at) : left;
 
     if (len > HF_NAME_MAX)
         return too_long(w->at.path);
-    memcpy(place->name, w->rest, len);
+    memcpy(place->name, w->top->at, len);
     place->name[len] = 0;
-    w->rest += len;
-    place->slash = *w->rest == '/';
-    skip_slashes(w);
+    w->top->at += len;
+    place->slash = skip_slashes(w);
     return 0;
 }
 
 /* Puts the link's target in front of the rest. */
 static int enter_link(struct walk *w, const struct fs_place *place)
 {
-    char text[sizeof w->text];
     const char *target;
     size_t len;
-    int rc, used;
+    int rc;
 
     if (++w->links > LINKS_MAX)
         return hf_fail(ELOOP, "%.200s: more than %u symbolic links", w->at.path, LINKS_MAX);
@@ -77,13 +100,8 @@ static int enter_link(struct walk *w, const struct fs_place *place)
         return rc == -ENOENT ? hf_fail(EUCLEAN, "inode %llu is a symbolic link without a target",
                                        (unsigned long long)place->ino)
                              : rc;
-    used =
-        snprintf(text, sizeof text, "%.*s%s%s", (int)len, target, place->slash ? "/" : "", w->rest);
-    if ((size_t)used >= sizeof text)
-        return too_long(w->at.path);
-    memcpy(w->text, text, (size_t)used + 1);
-    w->rest = w->text;
-    if (*w->rest == '/')
+    *++w->top = (struct rest){.at = target, .end = target + len, .slash = place->slash};
+    if (*target == '/')
         w->dir = META_ROOT_INO;
     skip_slashes(w);
     return 0;
@@ -112,7 +130,7 @@ static int ends_in(const struct walk *w, enum fs_last last, struct fs_place *pla
 /* A component that is no dot. 1: the walk goes on. */
 static int step_down(struct walk *w, struct fs_place *place)
 {
-    bool is_last = !*w->rest;
+    bool is_last = at_end(w);
     struct meta_dirent entry;
     int rc = meta_dirent_get(w->txn, w->dir, place->name, &entry);
 
@@ -142,7 +160,7 @@ static int step(struct walk *w, struct fs_place *place)
 {
     int rc;
 
-    if (!*w->rest) /* all slashes, or a link to a directory that ended in one */
+    if (at_end(w)) /* all slashes, or a link to a directory that ended in one */
         return ends_in(w, LAST_ROOT, place);
     rc = next_name(w, place);
     if (rc)
@@ -151,7 +169,7 @@ static int step(struct walk *w, struct fs_place *place)
         return step_down(w, place);
     if (place->name[1])
         rc = step_up(w);
-    if (rc || *w->rest)
+    if (rc || !at_end(w))
         return rc ? rc : 1;
     return ends_in(w, place->name[1] ? LAST_DOTDOT : LAST_DOT, place);
 }
@@ -199,8 +217,8 @@ int fs_walk(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_place 
     w.at = at;
     w.follow = follow;
     w.links = 0;
-    w.rest = w.text;
-    memcpy(w.text, at.path, len + 1);
+    w.top = w.rest;
+    w.rest[0] = (struct rest){.at = at.path, .end = at.path + len};
     skip_slashes(&w);
     rc = find_start(&w);
     if (rc)

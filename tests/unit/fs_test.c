@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files: what the public calls promise where two parts of src/fs meet. Paths and renames, files
- * without names, blocks behind end of file, layout changes that detach, full and fragmented pools,
- * and what a killed process leaves to the next one.
+ * Files: what the public calls promise where two parts of src/fs meet. Files without names, blocks
+ * behind end of file, layout changes that detach, full and fragmented pools, and what a killed
+ * process leaves to the next one.
  */
 #include "fs/fs.h"
 
@@ -110,14 +110,6 @@ static uint64_t blocks_of(struct hf_file *file)
     return (uint64_t)st.st_blocks / 8;
 }
 
-static nlink_t links_of(struct hf_pool *pool, const char *path)
-{
-    struct stat st;
-
-    assert_int_equal(hf_stat(pool, path, HF_AT_NOFOLLOW, &st), 0);
-    return st.st_nlink;
-}
-
 static char *pin_bytes(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
                        struct hf_pin *pin)
 {
@@ -126,114 +118,6 @@ static char *pin_bytes(struct hf_file *file, uint64_t off, uint64_t len, uint32_
     assert_int_equal(hf_pin(file, off, len, flags, &iov, 1, pin), 1);
     assert_int_equal(iov.iov_len, len);
     return iov.iov_base;
-}
-
-/* ---- paths ---- */
-
-static void touch(struct hf_pool *pool, const char *path)
-{
-    assert_int_equal(hf_close(open_file(pool, path, O_CREAT | O_EXCL)), 0);
-}
-
-static void paths_lead_where_posix_says(void **state)
-{
-    struct hf_pool *pool = *state;
-    char name[HF_NAME_MAX + 3] = "/";
-    struct stat st;
-
-    assert_int_equal(hf_mkdir(pool, "/d", 0755), 0);
-    assert_int_equal(hf_mkdir(pool, "d/e/", 0755), 0);
-    touch(pool, "d/f");
-    assert_int_equal(hf_stat(pool, "//d/./e/../f", 0, &st), 0);
-    assert_int_equal(hf_stat(pool, "/../d/f", 0, &st), 0);
-    assert_int_equal(hf_stat(pool, "/", 0, &st), 0);
-    assert_int_equal(st.st_ino, META_ROOT_INO);
-    assert_int_equal(hf_stat(pool, "", 0, &st), -ENOENT);
-    assert_int_equal(hf_stat(pool, "/d/f/", 0, &st), -ENOTDIR);
-    assert_int_equal(hf_stat(pool, "/d/f/x", 0, &st), -ENOTDIR);
-    assert_int_equal(hf_stat(pool, "/no/f", 0, &st), -ENOENT);
-    memset(name + 1, 'n', HF_NAME_MAX + 1);
-    assert_int_equal(hf_mkdir(pool, name, 0755), -ENAMETOOLONG);
-    name[HF_NAME_MAX + 1] = 0;
-    assert_int_equal(hf_mkdir(pool, name, 0755), 0);
-    assert_int_equal(hf_mkdir(pool, "/d/.", 0755), -EEXIST);
-    assert_int_equal(hf_mkdir(pool, "/", 0755), -EEXIST);
-    assert_int_equal(hf_rmdir(pool, "/d/."), -EINVAL);
-    assert_int_equal(hf_rmdir(pool, "/d/e/.."), -ENOTEMPTY);
-    assert_int_equal(hf_rmdir(pool, "/"), -EBUSY);
-    assert_int_equal(hf_rmdir(pool, "/d"), -ENOTEMPTY);
-    assert_int_equal(hf_rmdir(pool, "/d/f"), -ENOTDIR);
-    assert_int_equal(hf_unlink(pool, "/d", NULL), -EISDIR);
-    assert_int_equal(hf_rmdir(pool, "/d/e"), 0);
-}
-
-static void symbolic_links_are_followed(void **state)
-{
-    struct hf_pool *pool = *state;
-    char target[8];
-    struct stat st;
-
-    assert_int_equal(hf_mkdir(pool, "/d", 0755), 0);
-    assert_int_equal(hf_symlink(pool, "../d/new", "/d/l"), 0);
-    touch(pool, "/d/other");
-    assert_int_equal(hf_close(open_file(pool, "/d/l", O_CREAT)), 0); /* makes what it points to */
-    assert_int_equal(hf_stat(pool, "/d/new", 0, &st), 0);
-    assert_int_equal(hf_symlink(pool, "/d/", "/abs"), 0);
-    assert_int_equal(hf_stat(pool, "/abs/other", 0, &st), 0);
-    assert_int_equal(hf_stat(pool, "/abs", HF_AT_NOFOLLOW, &st), 0);
-    assert_true(S_ISLNK(st.st_mode));
-    assert_int_equal(st.st_size, 3);
-    assert_int_equal(hf_stat(pool, "/abs/", HF_AT_NOFOLLOW, &st), 0);
-    assert_true(S_ISDIR(st.st_mode));
-    assert_int_equal(hf_readlink(pool, "/abs", target, 2), 2);
-    assert_memory_equal(target, "/d", 2);
-    assert_int_equal(hf_symlink(pool, "b", "/a"), 0);
-    assert_int_equal(hf_symlink(pool, "a", "/b"), 0);
-    assert_int_equal(hf_stat(pool, "/a", 0, &st), -ELOOP);
-    assert_int_equal(hf_symlink(pool, "", "/c"), -ENOENT);
-}
-
-static void directories_count_their_links(void **state)
-{
-    struct hf_pool *pool = *state;
-
-    assert_int_equal(links_of(pool, "/"), 2);
-    assert_int_equal(hf_mkdir(pool, "/a", 0755), 0);
-    assert_int_equal(hf_mkdir(pool, "/b", 0755), 0);
-    assert_int_equal(hf_mkdir(pool, "/a/x", 0755), 0);
-    assert_int_equal(links_of(pool, "/"), 4);
-    assert_int_equal(links_of(pool, "/a"), 3);
-    assert_int_equal(hf_rename(pool, "/a/x", "/b/x", 0), 0);
-    assert_int_equal(links_of(pool, "/a"), 2);
-    assert_int_equal(links_of(pool, "/b"), 3);
-    touch(pool, "/f");
-    assert_int_equal(hf_rename(pool, "/f", "/b/x", HF_RENAME_EXCHANGE), 0);
-    assert_int_equal(links_of(pool, "/b"), 2);
-    assert_int_equal(links_of(pool, "/"), 5); /* a, b, and x under the name f */
-    assert_int_equal(hf_rename(pool, "/f", "/a", 0), 0);
-    assert_int_equal(links_of(pool, "/"), 4);
-}
-
-static void renames_are_checked(void **state)
-{
-    struct hf_pool *pool = *state;
-
-    assert_int_equal(hf_mkdir(pool, "/d", 0755), 0);
-    assert_int_equal(hf_mkdir(pool, "/d/e", 0755), 0);
-    touch(pool, "/f");
-    assert_int_equal(hf_rename(pool, "/d", "/d/e/x", 0), -EINVAL);
-    assert_int_equal(hf_rename(pool, "/d", "/d/e", HF_RENAME_EXCHANGE), -EINVAL);
-    assert_int_equal(hf_rename(pool, "/d/e", "/d", 0), -ENOTEMPTY);
-    assert_int_equal(hf_rename(pool, "/f", "/d", 0), -EISDIR);
-    assert_int_equal(hf_rename(pool, "/d", "/f", 0), -ENOTDIR);
-    assert_int_equal(hf_rename(pool, "/f", "/g/", 0), -ENOTDIR);
-    assert_int_equal(hf_rename(pool, "/f", "/d/e", HF_RENAME_NOREPLACE), -EEXIST);
-    assert_int_equal(hf_rename(pool, "/f", "/no", HF_RENAME_EXCHANGE), -ENOENT);
-    assert_int_equal(hf_rename(pool, "/d/.", "/g", 0), -EBUSY);
-    assert_int_equal(hf_link(pool, "/f", "/g"), 0);
-    assert_int_equal(hf_rename(pool, "/f", "/g", 0), 0); /* one file: both names stay */
-    assert_int_equal(links_of(pool, "/f"), 2);
-    assert_int_equal(hf_link(pool, "/d", "/h"), -EPERM);
 }
 
 /* ---- files without names ---- */
@@ -261,7 +145,7 @@ static void a_replaced_file_goes(void **state)
     struct hf_file *old = open_file(pool, "/old", O_CREAT);
 
     write_pages(old, 0, 2, 1);
-    touch(pool, "/new");
+    assert_int_equal(hf_close(open_file(pool, "/new", O_CREAT | O_EXCL)), 0);
     assert_int_equal(hf_rename(pool, "/new", "/old", 0), 0);
     assert_int_equal(free_bytes(pool), before - 2 * PAGE);
     assert_bytes(old, PAGE, PAGE, 2);
@@ -757,10 +641,6 @@ static void the_same_pool_is_one_handle(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(paths_lead_where_posix_says),
-        TEST(symbolic_links_are_followed),
-        TEST(directories_count_their_links),
-        TEST(renames_are_checked),
         TEST(an_open_file_outlives_its_names),
         TEST(a_replaced_file_goes),
         TEST(a_pinned_file_is_deleted_as_the_policy_says),
