@@ -80,7 +80,7 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     vnode->mutex_made = 1;
     vnode->index = (uint64_t)(vnode - shm->vnodes);
     vnode->ino = ino;
-    vnode->bias = !hf_load_acquire(&shm->run->fences_only);
+    vnode->bias = 0; /* it is earned: see slots_rebias() */
     vnode->hold_root = vnode->released = vnode->detached = SHM_NONE;
     hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_NEW);
     link_vnode(shm, vnode);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Slots whose bias is never taken away: no pin ever fences, each layout change pays a heavy barrier. In lab
- * builds only: it is what the bias is measured against. */
+/* Slots whose bias comes with the first layout change and stays: no pin fences any more, each layout change pays a
+ * heavy barrier. In lab builds only: it is what the bias is measured against. */
 #ifdef HF_LAB
 #include "sync/slots.h"
 
@@ -10,7 +10,8 @@ static void always_barrier(struct shm *shm, struct shm_vnode *vnode, bool cleare
 {
     if (!sync_zap_pending(vnode, cleared))
         return;
-    sync_heavy_barrier(shm); /* PIN.SB/m */
+    hf_store_release(&vnode->bias, 1u); /* at any time: every change makes the barrier */
+    sync_heavy_barrier(shm);            /* PIN.SB/m */
     sync_zap_settled(vnode);
 }
 
