@@ -4,6 +4,7 @@
  * behind end of file, layout changes that detach, full and fragmented pools, and what a killed
  * process leaves to the next one.
  */
+#include "anonymous_pool.h"
 #include "fs/fs.h"
 
 #include <dirent.h>
@@ -30,18 +31,7 @@ static const struct hf_policy nowait = {.kind = HF_POLICY_NOWAIT};
 
 static int open_pool(void **state)
 {
-    struct hf_pool_options options = {.size = sizeof options, .pool_bytes = POOL_BYTES};
-    struct hf_pool *pool;
-
-    if (hf_pool_open_anonymous(&options, &pool))
-        return -1;
-    *state = pool;
-    return 0;
-}
-
-static int close_pool(void **state)
-{
-    return hf_pool_close(*state);
+    return open_pool_of(state, POOL_BYTES);
 }
 
 static struct hf_file *open_file(struct hf_pool *pool, const char *path, int flags)

@@ -3,10 +3,10 @@
  * Paths: where they lead through links, dots and slashes, and what makes, moves and removes
  * directories along them.
  */
+#include "anonymous_pool.h"
 #include "support.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,18 +18,7 @@
 
 static int open_pool(void **state)
 {
-    struct hf_pool_options options = {.size = sizeof(options), .pool_bytes = TEST_MIB(8)};
-    struct hf_pool *pool;
-
-    if (hf_pool_open_anonymous(&options, &pool))
-        return -1;
-    *state = pool;
-    return 0;
-}
-
-static int close_pool(void **state)
-{
-    return hf_pool_close(*state);
+    return open_pool_of(state, TEST_MIB(8));
 }
 
 static nlink_t links_of(struct hf_pool *pool, const char *path)
@@ -40,13 +29,9 @@ static nlink_t links_of(struct hf_pool *pool, const char *path)
     return st.st_nlink;
 }
 
-/* Makes the file if it is not there. */
 static void touch(struct hf_pool *pool, const char *path)
 {
-    struct hf_file *file;
-
-    assert_int_equal(hf_open(pool, path, O_RDWR | O_CREAT, 0644, &file), 0);
-    assert_int_equal(hf_close(file), 0);
+    assert_int_equal(hf_close(test_file(pool, path)), 0);
 }
 
 static void paths_lead_where_posix_says(void **state)

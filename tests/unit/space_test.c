@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Free space: what is reserved, laid where, given back, and found again after a death. */
+#include "anonymous_pool.h"
 #include "fs/space.h"
 #include "fs/txn.h"
 
@@ -15,19 +16,7 @@
 
 static int open_pool(void **state)
 {
-    struct hf_pool_options options = {.size = sizeof options,
-                                      .pool_bytes = POOL_BLOCKS * HF_BLOCK_BYTES};
-    struct hf_pool *pool;
-
-    if (hf_pool_open_anonymous(&options, &pool))
-        return -1;
-    *state = pool;
-    return 0;
-}
-
-static int close_pool(void **state)
-{
-    return hf_pool_close(*state);
+    return open_pool_of(state, POOL_BLOCKS * HF_BLOCK_BYTES);
 }
 
 static struct fs *fs_of(void **state)
