@@ -12,7 +12,7 @@
 
 #define FUSE_USE_VERSION 314
 
-#include <holdfast/holdfast.h>
+#include <holdfast/serve.h>
 
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>

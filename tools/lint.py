@@ -15,7 +15,6 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-HEADER = "include/holdfast/holdfast.h"
 MAP_FILE = "src/libholdfast.map"
 ORDERING = "docs/ORDERING.md"
 LINES_MAX = 800
@@ -49,6 +48,7 @@ def tracked_files():
 
 FILES = tracked_files()
 C_FILES = [name for name in FILES if name.endswith((".c", ".h"))]
+HEADERS = [name for name in C_FILES if name.startswith("include/holdfast/")]
 
 
 def read(name):
@@ -152,9 +152,14 @@ def check_atomics():
 # ------------------------------------------------------------------------------- symbols ----
 
 def header_functions():
-    text = "\n".join(line for line in without_comments(read(HEADER)).splitlines()
-                     if not line.startswith("#"))
-    return set(re.findall(r"^[a-z][\w \*]*?\b(hf_\w+)\(", text, flags=re.M))
+    """What each function is declared in."""
+    declared = {}
+    for name in HEADERS:
+        text = "\n".join(line for line in without_comments(read(name)).splitlines()
+                         if not line.startswith("#"))
+        for function in re.findall(r"^[a-z][\w \*]*?\b(hf_\w+)\(", text, flags=re.M):
+            declared[function] = name
+    return declared
 
 
 def map_functions():
@@ -183,21 +188,21 @@ def manual_functions():
 
 def check_symbols():
     declared = header_functions()
-    for function in sorted(declared - map_functions()):
-        yield MAP_FILE, 1, f"{function} is in the header but not here"
-    for function in sorted(map_functions() - declared):
-        yield MAP_FILE, 1, f"{function} is here but not in the header"
-    for function in sorted(declared - manual_functions()):
-        yield HEADER, 1, f"{function} has no manual page (man/{function}.3.scd)"
+    for function in sorted(declared.keys() - map_functions()):
+        yield MAP_FILE, 1, f"{function} is in {declared[function]} but not here"
+    for function in sorted(map_functions() - declared.keys()):
+        yield MAP_FILE, 1, f"{function} is here but in no public header"
+    for function in sorted(declared.keys() - manual_functions()):
+        yield declared[function], 1, f"{function} has no manual page (man/{function}.3.scd)"
     library = OPTIONS.build and os.path.join(OPTIONS.build, "src", "libholdfast.so")
     if not library or not os.path.exists(library):
-        note("symbols: no built library, only header and map are compared")
+        note("symbols: no built library, only headers and map are compared")
         return
     exported = exported_functions(library)
-    for function in sorted(declared - exported):
-        yield HEADER, 1, f"{function} is not exported by {library}"
-    for function in sorted(exported - declared):
-        yield MAP_FILE, 1, f"{function} is exported by {library} but not in the header"
+    for function in sorted(declared.keys() - exported):
+        yield declared[function], 1, f"{function} is not exported by {library}"
+    for function in sorted(exported - declared.keys()):
+        yield MAP_FILE, 1, f"{function} is exported by {library} but in no public header"
 
 
 # What hf_atomic_begin() allows; hf_pin() has its check where it leaves the fast path.

@@ -3,32 +3,38 @@
  * Holdfast: a file store in memory that applications touch in place.
  *
  * A pool is one large shared memory with files in it. hf_pin() hands out the addresses of a
- * range of a file; until hf_unpin() the blocks under that range are not reused, moved or given
+ * range of a file. Until hf_unpin(), the blocks under that range are not reused, moved or given
  * to another file, whatever happens to the file meanwhile.
  *
- * Rules that hold for every call unless its comment says otherwise
+ * The header goes from the pool to its files, to pins, to the changes that wait for pins, to
+ * leases, to names, and ends with what shows a pool from outside. Calls for a program that serves
+ * a pool to others are in holdfast/serve.h.
  *
- *   Return    int and ssize_t calls return 0 or a count, or -errno; errno is not touched.
- *             hf_strerror_detail() gives the sentence: what was wrong and what to do.
- *   Output    parameters come last and are untouched on failure.
- *   Offsets   and lengths are bytes. Times are nanoseconds of CLOCK_MONOTONIC.
- *   Threads   every call may be made from any thread, also on the same handle at the same time;
- *             closing a handle while another thread uses it is the caller's mistake.
- *   Signals   only hf_pin() with HF_PIN_NOWAIT, hf_unpin(), hf_lease_release(), hf_lease_state(),
- *             hf_atomic_begin() and hf_atomic_end() are async-signal-safe. A call that waits returns -EINTR when a signal handler ran
- *             (unless SA_RESTART semantics are wanted: call it again), and has then changed nothing.
- *   Fork      handles and pins belong to the process that made them. In the child of a fork
- *             every call on them returns -ECHILD; open the pool again there.
- *   Flags     an unknown bit, or a non-zero reserved field, is -EINVAL. Set `size` of an option
- *             struct to sizeof of it, the rest to zero: zero means the default.
- *   Damage    -EUCLEAN: the pool is damaged; run `holdfast fsck`. -EOPNOTSUPP: it was made by a
- *             newer Holdfast, or this kind of memory cannot do it.
+ * Rules for every call, unless its comment says otherwise
  *
- * Durability. A pool made with HF_POOL_MEMORY (the default) survives the death of any and all
- * processes; not a power cut. With HF_POOL_DURABLE every transaction on names, attributes and extents
- * is synced before its call returns, the content of a block is persisted before the transaction that
- * gives the block to a file, and hf_fsync() persists data and what goes without a transaction: bytes
- * written into blocks that are there, with the size and the times that this gives the file.
+ *   Return    A call of type int or ssize_t returns 0 or a count, or -errno. It does not touch
+ *             errno. hf_strerror_detail() gives the sentence: what was wrong and what to do.
+ *   Output    Output parameters come last and are untouched on failure.
+ *   Units     Offsets and lengths are bytes. Times are nanoseconds of CLOCK_MONOTONIC.
+ *   Threads   Any thread may make any call, also on the same handle at the same time. Closing a
+ *             handle while another thread uses it is the caller's mistake.
+ *   Signals   Async-signal-safe are hf_pin() with HF_PIN_NOWAIT, hf_unpin(), hf_lease_release(),
+ *             hf_lease_state(), hf_atomic_begin() and hf_atomic_end(), and no other call. A call
+ *             that waits returns -EINTR when a signal handler ran. It has then changed nothing,
+ *             and may be called again.
+ *   Fork      Handles and pins belong to the process that made them. In the child of a fork
+ *             every call on them returns -ECHILD; the child opens the pool for itself.
+ *   Flags     An unknown bit, or a reserved field that is not zero, is -EINVAL. Set `size` of an
+ *             option struct to its sizeof and the rest to zero: zero means the default.
+ *   Damage    -EUCLEAN: the pool is damaged; run `holdfast fsck`. -EOPNOTSUPP: a newer Holdfast
+ *             made the pool, or this kind of memory cannot do what was asked.
+ *
+ * Durability. A pool made with HF_POOL_MEMORY (the default) survives the death of all its
+ * processes, but not a power cut. With HF_POOL_DURABLE
+ *   - every transaction on names, attributes and extents is synced before its call returns;
+ *   - the content of a block is persisted before the transaction that gives the block to a file;
+ *   - hf_fsync() persists the rest: bytes written into blocks that the file had already, and the
+ *     size and times that follow from them.
  */
 #ifndef HOLDFAST_H
 #define HOLDFAST_H
@@ -63,60 +69,64 @@ struct hf_pool;
 struct hf_file;
 struct hf_dir;
 
-/* "0.1.0": the library's version, which may be newer than the header's. Never fails. */
+/* The library's version, for example "0.1.0". It may be newer than the header. Never fails. */
 const char *hf_version(void);
 
-/* The sentence for the last call that failed in this thread; "" if none did. Valid until the
- * thread's next failing call. Never fails; not async-signal-safe. */
+/* The sentence for the last call of this thread that failed; "" if none did. Valid until the
+ * next call of this thread that fails. Never fails. Not async-signal-safe. */
 const char *hf_strerror_detail(void);
 
-/* ------------------------------------------------------------------ layout-change policy -- */
+/* ------------------------------------------------------------------------------- pools --- */
 
 /* What a layout change does when a pin holds part of its range. */
 enum hf_policy_kind {
-    HF_POLICY_DEFAULT = 0,  /* the pool's own (hf_pool_options.policy), HF_POLICY_WAIT there */
-    HF_POLICY_WAIT = 1,     /* wait until the last overlapping pin is gone */
-    HF_POLICY_NOWAIT = 2,   /* -EBUSY at once; nothing has changed */
-    HF_POLICY_DEADLINE = 3, /* wait at most deadline_ns, then -ETIMEDOUT; nothing has changed */
-    HF_POLICY_DETACH = 4,   /* change the file at once; held blocks leave it but stay off the
-                                * free list, valid for their holders, until their last pin goes */
-    HF_POLICY_DEADLINE_DETACH = 5 /* wait at most deadline_ns, then as HF_POLICY_DETACH */
+    /* The pool's own policy (hf_pool_options.policy). In hf_pool_options: HF_POLICY_WAIT. */
+    HF_POLICY_DEFAULT = 0,
+    /* Wait until the last overlapping pin is gone. */
+    HF_POLICY_WAIT = 1,
+    /* Return -EBUSY at once; nothing has changed. */
+    HF_POLICY_NOWAIT = 2,
+    /* Wait at most deadline_ns, then return -ETIMEDOUT; nothing has changed. */
+    HF_POLICY_DEADLINE = 3,
+    /* Change the file at once. Held blocks leave the file but stay off the free list, valid for
+     * their holders, until their last pin goes. */
+    HF_POLICY_DETACH = 4,
+    /* Wait at most deadline_ns, then do as HF_POLICY_DETACH does. */
+    HF_POLICY_DEADLINE_DETACH = 5
 };
 
-/* A null pointer where a policy is taken means HF_POLICY_DEFAULT. The two that detach still wait for the
- * copy of an hf_write() that is under way in the range, and at the gate of another layout change. */
+/* A null pointer to a policy means HF_POLICY_DEFAULT. The two kinds that detach still wait for an
+ * hf_write() that is copying into the range, and at the gate of another layout change. */
 struct hf_policy {
     uint32_t kind;        /* enum hf_policy_kind */
     uint32_t reserved;    /* 0 */
     uint64_t deadline_ns; /* from now on, for the two kinds that have one; else 0 */
 };
 
-/* ------------------------------------------------------------------------------- pools --- */
-
 #define HF_POOL_MEMORY 0x0u  /* survives processes, not a power cut (the default) */
 #define HF_POOL_DURABLE 0x1u /* survives a power cut, on memory that does */
 
 struct hf_pool_options {
-    size_t size;             /* sizeof(struct hf_pool_options) */
-    uint64_t pool_bytes;     /* memory for blocks; a multiple of HF_HUGE_BYTES, at least 8 MiB */
-    const char *data_path;   /* null: POOL/data. Else a path on tmpfs, hugetlbfs or a disk's file
-                               * system (made if missing, must be empty), or a device-dax node;
-                               * POOL/data becomes a link to it */
+    size_t size;         /* sizeof(struct hf_pool_options) */
+    uint64_t pool_bytes; /* memory for blocks; a multiple of HF_HUGE_BYTES, at least 8 MiB */
+    /* Null: POOL/data. Else a path on tmpfs, hugetlbfs or a disk's file system (made if missing,
+     * must be empty), or a device-dax node. POOL/data becomes a link to it. */
+    const char *data_path;
     uint32_t flags;          /* HF_POOL_* */
-    mode_t mode;             /* who may open the pool: permission bits; 0 means 0600 */
-    const char *engine;      /* null: "slots". Names and what each cannot do: holdfast(7) */
+    mode_t mode;             /* permission bits: may open the pool; 0 means 0600 */
+    const char *engine;      /* null: "slots". For names and limits of each: holdfast(7) */
     struct hf_policy policy; /* for layout changes that give none; kind 0 means HF_POLICY_WAIT */
     uint32_t max_processes;  /* attached at once; 0: 256 */
     uint32_t max_threads;    /* that use the pool at once; 0: 1024 */
     uint32_t max_files;      /* open at once, all processes together; 0: 65536 */
     uint32_t max_leases;     /* leases, and pins beyond a thread's slots; 0: 262144 */
-    uint64_t
-        quarantine_ns; /* how long the device pins and leases of a dead process keep their blocks off
-                               * the free list; 0: 30 s */
+    /* How long the device pins and leases of a dead process keep their blocks off the free list;
+     * 0: 30 s. */
+    uint64_t quarantine_ns;
     uint64_t reserved[3]; /* 0 */
 };
 
-/* Makes a pool in the directory `path`, which must not exist or be empty. Blocks, allocates,
+/* Makes a pool in the directory `path`, which must not exist, or must be empty. Blocks, allocates,
  * enters the kernel. On failure what it made is removed again.
  *   -EINVAL     a size or a limit is out of bounds, an unknown engine or flag
  *   -EEXIST     path is not an empty directory, or data_path is not empty
@@ -125,12 +135,12 @@ struct hf_pool_options {
  *   and what mkdir(2), open(2) and mmap(2) return. */
 int hf_pool_create(const char *path, const struct hf_pool_options *options);
 
-#define HF_OPEN_RDONLY 0x1u /* no call may change the pool: those return -EROFS */
+#define HF_OPEN_RDONLY 0x1u /* a call that would change the pool returns -EROFS */
 
-/* Attaches this process to the pool at `path`. Opening a pool that this process has open
- * already gives the same handle again, to be closed once more. The first process to attach
- * checks the metadata and rebuilds what is volatile: O(metadata); the others take microseconds.
- *   -ENOENT     there is no pool at path (its sentence says what is missing)
+/* Attaches this process to the pool at `path`. When this process has the pool open already, it
+ * returns the same handle again, to be closed once more. The first process to attach checks the
+ * metadata and rebuilds what is volatile: O(metadata). For the others it takes microseconds.
+ *   -ENOENT     there is no pool at path (the sentence says what is missing)
  *   -EUCLEAN    the pool is damaged, or it is not a pool at all: run `holdfast fsck`
  *   -EOPNOTSUPP it has features that this version does not know
  *   -EBUSY      all process entries are taken (mkpool --max-processes), fsck has the pool, or this
@@ -138,15 +148,16 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  *   -EACCES     the pool's mode does not let this user in */
 int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
 
-/* The same with an engine of choice for as long as the pool stays in use, instead of the one it was made with.
- * The first process to attach chooses for all. See holdfast(7) for what each engine cannot do.
+/* As hf_pool_open(), with an engine of choice for as long as the pool stays in use, instead of the
+ * one it was made with. The first process to attach chooses for all. See holdfast(7) for what each
+ * engine cannot do.
  *   -EBUSY      the pool is in use with another engine
- *   -EOPNOTSUPP there is no such engine, it needs sys_membarrier, which is missing here, or it is
+ *   -EOPNOTSUPP there is no such engine; it needs sys_membarrier, which is missing here; or it is
  *               "rcu", which is for anonymous pools */
 int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, struct hf_pool **out);
 
 /* Makes and opens a pool that only this process can reach: its memory is a memfd, its metadata
- * lies in unlinked files under /dev/shm. data_path must be null. It is gone when it is closed
+ * lies in unlinked files under /dev/shm. data_path must be null. The pool is gone when it is closed
  * or the process ends. Errors as hf_pool_create() and hf_pool_open(). */
 int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out);
 
@@ -161,6 +172,343 @@ int hf_pool_close(struct hf_pool *pool);
  *               first size)
  *   -EOPNOTSUPP memory that cannot grow (device-dax) */
 int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
+
+/* ------------------------------------------------------------------------------- files --- */
+
+/* Opens a regular file by its path (see "names" below for paths). flags: O_RDONLY, O_WRONLY or
+ * O_RDWR with any of O_CREAT O_EXCL O_TRUNC O_APPEND O_NOFOLLOW O_CLOEXEC (ignored). O_TRUNC is a
+ * truncate to 0 with the pool's policy and may wait.
+ *   -EISDIR  it is a directory. -ENXIO: it is anything else but a regular file
+ *   -ENFILE  max_files are open
+ *   -EINVAL  unknown flag, or O_TRUNC without write access
+ *   and the errors of names. */
+int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out);
+
+/* Never waits. Pins outlive it. The last close of a file without names deletes the file; blocks
+ * that are still pinned then go to the free list with their last pin. */
+int hf_close(struct hf_file *file);
+
+/* Like pread(2) and pwrite(2). Counts are short only at end of file (read), or when the pool fills
+ * up (write). A hole reads as zeros without being filled. Concurrent reads and writes of the same
+ * bytes are not atomic against each other. While a layout change waits, a write at or beyond its
+ * gate waits for it; a read returns what is still there.
+ *   -EBADF   the file was not opened for it
+ *   -EFBIG   beyond HF_FILE_BYTES_MAX
+ *   -ENOSPC  no free block
+ *   -EINTR   interrupted before anything was written */
+ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off);
+ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off);
+
+/* Writes at the end of file, atomically against other appends and truncates. *off (may be null)
+ * gets the place. hf_write() on an O_APPEND file does the same and ignores its off. */
+ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off);
+
+/* Copies up to len bytes from one file of a pool to another, or within one file. A hole that is
+ * copied over a hole stays a hole. Errors as hf_read() and hf_write(), and
+ *   -EINVAL  the ranges overlap
+ *   -EXDEV   the files belong to two pools
+ *   -EBADF   `to` is open with O_APPEND */
+ssize_t hf_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                      size_t len);
+
+/* In a pool with HF_POOL_DURABLE: persists data and attributes of the file. In another: records
+ * its size and times. */
+int hf_fsync(struct hf_file *file);
+
+#define HF_SEEK_DATA 3
+#define HF_SEEK_HOLE 4
+/* As lseek(2): the next data or hole at or after off. -ENXIO: off is past end of file, or no data
+ * follows. */
+int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
+
+/* -------------------------------------------------------------------------------- pins --- */
+
+#define HF_PIN_READ 0x0u  /* the holder only reads (the default) */
+#define HF_PIN_WRITE 0x1u /* the holder may write */
+/* Only what the fast path can do: -EAGAIN instead of a lock, an allocation or a system call. */
+#define HF_PIN_NOWAIT 0x2u
+#define HF_PIN_NOFILL 0x4u    /* a hole gets no block: -ENODATA instead */
+#define HF_PIN_CPU 0x00u      /* a CPU loop touches the memory (the default) */
+#define HF_PIN_IO_URING 0x10u /* io_uring or another kernel interface does */
+#define HF_PIN_RDMA 0x20u     /* an RDMA card does */
+#define HF_PIN_GPU 0x30u      /* a GPU does. These four are shown by hf_pins() */
+
+struct hf_pin {
+    uint64_t hf_opaque[3]; /* may be copied; is used up by the first hf_unpin() */
+};
+
+/* Holds [off, off+len) of the file and stores where it lies: iov[0..n) in file order, neighbours
+ * merged, exactly len bytes together. Returns n >= 1. All of the range or nothing.
+ *
+ * When every page has an entry and a slot is free (the common case), it makes no system call,
+ * takes no lock, allocates nothing, and costs O(entries): one entry for a 4 KiB page, or one for
+ * a 2 MiB run where blocks and pages are aligned. Else it fills entries (a hole gets a block),
+ * waits while a layout change has its gate over the range, and may enter the kernel; with
+ * HF_PIN_NOWAIT it does none of this. A thread that already holds a pin in the pool does not wait
+ * at a gate.
+ *
+ * A pin orders like taking a read lock, hf_unpin() like releasing it: what was done to the blocks
+ * before they came into this file happens before the pin returns; what the holder did happens
+ * before the blocks are reused. Two pins of the same range are not ordered against each other. A
+ * pin keeps the blocks, not the file: with HF_POLICY_DETACH they may leave the file while held.
+ * Writing through a read pin, or outside the iovec, is the caller's mistake.
+ *
+ *   -EFAULT  off+len is past end of file
+ *   -EINVAL  len 0, iovcnt < 1, unknown flag
+ *   -E2BIG   more than iovcnt pieces are needed; nothing is held
+ *   -EBADF   HF_PIN_WRITE and the file is not open for writing, or not open for reading
+ *   -EAGAIN  HF_PIN_NOWAIT and the fast path could not do it
+ *   -ENODATA HF_PIN_NOFILL and part of the range is a hole
+ *   -ENOSPC  a hole could not be filled. -EROFS: likewise in a pool opened read-only
+ *   -EINTR   a signal handler ran while it waited at a gate
+ *   -ENOLCK  max_threads or max_leases are used up (mkpool --max-threads, --max-leases) */
+int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, struct iovec *iov,
+           int iovcnt, struct hf_pin *pin);
+
+/* Lets go of a pin, from any thread; also after hf_close() of the file, but not after
+ * hf_pool_close(). Never blocks. Enters the kernel only to wake a layout change that waits.
+ *   -EINVAL  the pin is not live (unpinned twice); a debug build aborts
+ *   -ECHILD  the parent made the pin before a fork, and keeps it */
+int hf_unpin(struct hf_pin *pin);
+
+/* Mark a section of the calling thread in which nothing may sleep: a signal handler, or a loop that
+ * polls for completions. In a debug build (-Ddebug_pins=true), a call that may sleep there prints
+ * its name and the stack, and aborts, whether it would sleep this time or not. Allowed are hf_pin()
+ * with HF_PIN_NOWAIT, or where the fast path can do it (not with the engine percpu-rwsem, whose
+ * pins take a lock); hf_unpin(), hf_lease_release(), hf_lease_state(), hf_lease_give(),
+ * hf_act_for(), hf_cancel(), hf_stats(), hf_version(), hf_strerror_detail(). Other builds check
+ * nothing. Sections nest; a debug build aborts at an end without its begin. Never block, allocate
+ * or enter the kernel. After fork(2) the child is in the sections of the thread that made it. */
+void hf_atomic_begin(void);
+void hf_atomic_end(void);
+
+/* ---------------------------------------------------------------------- layout changes --- */
+
+/* Each layout change waits for the pins that overlap its own range, and for no others, as its
+ * policy says. When its process is killed at any instruction, the next process finds the file as
+ * before or as after.
+ *   -EBUSY      a pin overlaps and the policy is HF_POLICY_NOWAIT
+ *   -ETIMEDOUT  the deadline came first
+ *   -EDEADLK    this thread itself holds an overlapping pin (at once, for every policy that may
+ *               wait; HF_POLICY_NOWAIT gives -EBUSY, HF_POLICY_DETACH detaches it); or layout
+ *               changes wait for each other's pins in a cycle, and this is the youngest of them
+ *   -EINTR      a signal handler ran while it waited, or hf_cancel()
+ *   -EBADF      the file is not open for writing
+ *   -EOPNOTSUPP the policy detaches, and the engine does not know which pins hold a block
+ * After any of these nothing has changed. */
+
+/* Sets the size. Up: a hole follows. Down: the range is [size rounded down to a page, end). */
+int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *policy);
+
+/* Allocate without changing the size. */
+#define HF_FALLOC_KEEP_SIZE 0x01u
+/* Free [off, off+len), which then reads as zero; never changes the size. */
+#define HF_FALLOC_PUNCH_HOLE 0x02u
+/* Take [off, off+len) out; what follows moves down. */
+#define HF_FALLOC_COLLAPSE_RANGE 0x08u
+/* [off, off+len) reads as zero and has blocks; may be combined with HF_FALLOC_KEEP_SIZE. */
+#define HF_FALLOC_ZERO_RANGE 0x10u
+/* Put a hole of len at off; what follows moves up. */
+#define HF_FALLOC_INSERT_RANGE 0x20u
+/* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. COLLAPSE and INSERT
+ * need off and len to be multiples of HF_BLOCK_BYTES and their range to end before end of file
+ * (-EINVAL); their range is [off, end). The pages of partly punched blocks count as in the range.
+ *   -EINVAL  len 0, or an impossible combination
+ *   -EFBIG   beyond HF_FILE_BYTES_MAX
+ *   -ENOSPC  no free blocks; nothing was allocated */
+int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
+                 const struct hf_policy *policy);
+
+/* Copies the blocks of [off, off+len) to other blocks and frees the old ones. Contents and holes
+ * stay. The range is HF_BLOCK_BYTES-aligned, except that it may end at end of file. Faults and
+ * writes in the range wait meanwhile; the rest of the file does not. -ENOSPC: no free blocks. A
+ * range beyond 64 MiB, or one for which only scattered free blocks are left, moves in parts: a
+ * failure may leave the first of them moved, with the same contents. */
+int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy);
+
+/* Ends the wait of a layout change that thread `tid` (gettid(2)) of this process is in. That call
+ * returns -EINTR and has changed nothing, unless it was about to end anyway. -ESRCH: the thread is
+ * not in a layout change, or its layout change does not wait. */
+int hf_cancel(struct hf_pool *pool, pid_t tid);
+
+/* ------------------------------------------------------------------------------ leases --- */
+
+/* A lease is a pin that is meant to live long. Its holder can be asked to let go. It belongs to the
+ * process: it outlives the thread that took it, any thread may release it, and it can be handed to
+ * another process. A layout change that meets a lease recalls it, then does as its policy says. */
+
+/* Why a lease is recalled. */
+enum hf_change_kind {
+    HF_CHANGE_TRUNCATE = 1,
+    HF_CHANGE_PUNCH = 2,
+    HF_CHANGE_ZERO = 3,
+    HF_CHANGE_COLLAPSE = 4,
+    HF_CHANGE_INSERT = 5,
+    HF_CHANGE_MOVE = 6,
+    HF_CHANGE_DELETE = 7
+};
+
+enum hf_lease_state {
+    /* No layout change has asked for it. */
+    HF_LEASE_HELD = 0,
+    /* A layout change waits, or was refused: stop the device, then release. */
+    HF_LEASE_RECALLED = 1,
+    /* Blocks of it have left the file. They are the holder's alone until it releases, and what is
+     * written there reaches no file. */
+    HF_LEASE_DETACHED = 2
+};
+
+struct hf_lease {
+    uint64_t hf_opaque[3]; /* may be copied; is used up by the first hf_lease_release() */
+};
+
+struct hf_recall {
+    struct hf_lease lease; /* the one to let go of */
+    void *arg;             /* hf_lease_options.arg */
+    uint64_t off, len;     /* the part of the lease that the layout change covers, in whole pages */
+    uint32_t why;          /* enum hf_change_kind */
+    uint32_t state;        /* HF_LEASE_RECALLED or HF_LEASE_DETACHED */
+    /* When the layout change detaches or gives up. UINT64_MAX: it waits as long as it takes; 0: it
+     * did not wait. */
+    uint64_t deadline_ns;
+};
+
+struct hf_lease_options {
+    size_t size;    /* sizeof(struct hf_lease_options) */
+    uint32_t flags; /* HF_PIN_WRITE, and its purpose: HF_PIN_CPU, _IO_URING, _RDMA or _GPU */
+    uint32_t reserved;
+    /* Called in a thread of the library, with no lock held. It may call any hf_ function but
+     * hf_pool_close(). It may come before hf_lease() has returned, and may still run when another
+     * thread has released the lease: keep arg good until hf_pool_close(). Null: the recall goes to
+     * hf_recall_next(). */
+    void (*recall)(void *arg, const struct hf_recall *recall);
+    void *arg;
+};
+
+/* As hf_pin(): holds [off, off+len) and stores where it lies. Takes a lock, may wait at a gate and
+ * enter the kernel; costs O(log leases of the file). With null options it is a read lease for the
+ * CPU without a callback. Errors as hf_pin(), and
+ *   -ENOLCK  max_leases are taken (mkpool --max-leases)
+ *   -EAGAIN  no thread could be made for the callback */
+int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
+             const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
+             struct hf_lease *lease);
+
+/* Lets go of a lease, from any thread of the process, also in the callback and in a signal handler.
+ * Never blocks; enters the kernel only to wake a layout change that waits. The device must have
+ * stopped before.
+ *   -EINVAL  not live: released already, or given away
+ *   -ECHILD  the parent made it before a fork, and keeps it */
+int hf_lease_release(const struct hf_lease *lease);
+
+/* enum hf_lease_state; -EINVAL, -ECHILD as above. Async-signal-safe. */
+int hf_lease_state(const struct hf_lease *lease);
+
+struct hf_lease_token {
+    uint64_t hf_opaque[2]; /* plain bytes: send it by any means */
+};
+
+/* Offers the lease to any process of the pool, including this one. From then on this process
+ * cannot release it. Until another process takes the lease, it still belongs to this process and
+ * dies with it. -EINVAL, -ECHILD as above. */
+int hf_lease_give(const struct hf_lease *lease, struct hf_lease_token *out);
+
+/* Takes what was offered, once; the range is held all the time in between. options->flags must be
+ * 0: purpose and mode stay as they are. The taker is told of a pending recall. Returns the number
+ * of pieces, as hf_lease().
+ *   -ENOENT  no such offer: taken already, or the giver has died
+ *   -ESTALE  blocks of it are detached; it stays offered, to be taken with iovcnt 0 and released
+ *   -E2BIG   more than iovcnt pieces are needed; it stays offered */
+int hf_lease_take(struct hf_pool *pool, const struct hf_lease_token *token,
+                  const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
+                  struct hf_lease *lease);
+
+/* A descriptor (eventfd(2)) that is readable while hf_recall_next() has something, for the
+ * program's own poll loop. The same each time; the program never reads or closes it. -EMFILE,
+ * -EAGAIN. */
+int hf_recall_fd(struct hf_pool *pool);
+
+/* The next recall of a lease of this process that has no callback: 1, or 0 when there is none. Does
+ * not wait for one; takes the layout mutex of files for a moment. */
+int hf_recall_next(struct hf_pool *pool, struct hf_recall *out);
+
+/* ------------------------------------------------------------------------------- names --- */
+
+/* A path is absolute in the pool or relative to its root ("a/b" is "/a/b"). Symbolic links in it
+ * are followed inside the pool. The library checks no permissions: a process that may open the pool
+ * may do everything in it (a mounted pool obeys modes). mode is taken as given. A new file belongs
+ * to the effective user and group, or to the client of hf_act_for(). In a directory with the
+ * set-group-ID bit it gets the directory's group, and a new directory there inherits the bit. A
+ * directory's default ACL goes to what is made in it, and limits mode: acl(5). Name calls never
+ * wait for pins, except hf_unlink() with a policy that waits. All of them may return
+ *   -ENOENT -ENOTDIR -ELOOP -ENAMETOOLONG -EEXIST -EISDIR -ENOTEMPTY as POSIX says, -EROFS,
+ *   -ENOSPC (metadata full), -EUCLEAN. */
+
+int hf_mkdir(struct hf_pool *pool, const char *path, mode_t mode);
+int hf_rmdir(struct hf_pool *pool, const char *path);
+/* A FIFO, socket or device inode, or an empty regular file; the type is in mode. */
+int hf_mknod(struct hf_pool *pool, const char *path, mode_t mode, dev_t rdev);
+int hf_link(struct hf_pool *pool, const char *from, const char *to);
+int hf_symlink(struct hf_pool *pool, const char *target, const char *path);
+/* Returns the number of bytes put into buf, not terminated; at most len. */
+ssize_t hf_readlink(struct hf_pool *pool, const char *path, char *buf, size_t len);
+
+/* Removes the name. If it was the last name and the file is not open, its blocks are freed in the
+ * same transaction under the policy: with HF_POLICY_NOWAIT or at its deadline the call fails
+ * (-EBUSY, -ETIMEDOUT) and the name stays. An open file stays until its last close. */
+int hf_unlink(struct hf_pool *pool, const char *path, const struct hf_policy *policy);
+
+#define HF_RENAME_NOREPLACE 0x1u /* -EEXIST if `to` exists */
+#define HF_RENAME_EXCHANGE 0x2u  /* swap the two names, both must exist */
+/* Atomic. A replaced file goes as with hf_unlink() and HF_POLICY_DETACH. -EINVAL: a directory into
+ * itself. */
+int hf_rename(struct hf_pool *pool, const char *from, const char *to, uint32_t flags);
+
+#define HF_AT_NOFOLLOW 0x1u /* the symbolic link itself */
+int hf_stat(struct hf_pool *pool, const char *path, uint32_t flags, struct stat *out);
+int hf_fstat(struct hf_file *file, struct stat *out);
+int hf_chmod(struct hf_pool *pool, const char *path, mode_t mode);
+/* uid or gid (uid_t)-1: unchanged. On anything but a directory, clears set-user-ID, and
+ * set-group-ID where the group may execute. */
+int hf_chown(struct hf_pool *pool, const char *path, uid_t uid, gid_t gid, uint32_t flags);
+/* times[0] is access, times[1] modification; tv_nsec may be UTIME_NOW or UTIME_OMIT. Null: both are
+ * now. */
+int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec times[2],
+               uint32_t flags);
+
+#define HF_XATTR_CREATE 0x1u  /* -EEXIST if it is there */
+#define HF_XATTR_REPLACE 0x2u /* -ENODATA if it is not */
+/* A name needs a namespace ("user.x") and has up to 255 bytes; a value has up to HF_XATTR_VALUE_MAX
+ * bytes (-E2BIG). "system.posix_acl_access" and "system.posix_acl_default" are ACLs as Linux passes
+ * them (acl(5)): -EINVAL for a value that is not an ACL, -EACCES for a default ACL on anything but
+ * a directory, -EOPNOTSUPP for a symbolic link. Setting the first sets the mode, and hf_chmod()
+ * changes it; removing one that is not there is not an error. "security.capability" goes when a
+ * call changes the content of the file. */
+int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const void *value,
+                size_t len, uint32_t flags);
+/* Return the size; with len 0 nothing is copied. -ERANGE: len is too small. -ENODATA: no such
+ * attribute. */
+ssize_t hf_getxattr(struct hf_pool *pool, const char *path, const char *name, void *value,
+                    size_t len);
+ssize_t hf_listxattr(struct hf_pool *pool, const char *path, char *list, size_t len);
+int hf_removexattr(struct hf_pool *pool, const char *path, const char *name);
+
+struct hf_dirent {
+    uint64_t ino;
+    uint32_t type;              /* S_IFREG, S_IFDIR ... */
+    char name[HF_NAME_MAX + 1]; /* terminated */
+};
+/* Entries come in byte order of their names, "." and ".." first. An entry that exists all the time
+ * is seen once; one that is made or removed meanwhile may or may not be seen. */
+int hf_opendir(struct hf_pool *pool, const char *path, struct hf_dir **out);
+/* Returns 1 with an entry, 0 at the end. */
+int hf_readdir(struct hf_dir *dir, struct hf_dirent *out);
+/* Continues with the first entry after `name`, which need not exist; null: from the start, dots
+ * included. */
+int hf_seekdir(struct hf_dir *dir, const char *name);
+int hf_closedir(struct hf_dir *dir);
+
+/* ----------------------------------------------------------------------------- looking --- */
 
 struct hf_pool_info {
     size_t size; /* sizeof(struct hf_pool_info), set by the caller */
@@ -177,13 +525,16 @@ struct hf_pool_info {
     char media[16]; /* "tmpfs", "hugetlbfs", "file", "memfd", "device-dax", "pmem" */
     struct hf_policy policy;
     uint64_t quarantine_ns; /* of device pins and leases of dead processes */
-    /* All processes had died, some with such pins: for so long yet every block that leaves a file stays
-     * off the free list. 0: not so. */
+    /* Not 0: all processes had died, some with such pins. For so long yet, every block that leaves
+     * a file stays off the free list. */
     uint64_t quarantine_left_ns;
     uint32_t max_processes, max_threads, max_files, max_leases;
     uint32_t processes, threads, files, leases; /* in use now */
 };
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out);
+
+/* What statvfs(3) says: f_bsize is HF_BLOCK_BYTES, f_files the inodes there could be. */
+int hf_statvfs(struct hf_pool *pool, struct statvfs *out);
 
 #define HF_CHECK_REPAIR 0x1u /* mend what can be mended without losing data */
 
@@ -193,459 +544,58 @@ struct hf_check_result {
     uint64_t problems;                              /* found */
     uint64_t repaired;                              /* of those */
 };
-/* Checks a pool that nobody has open: every record against every other. `report` (may be null)
- * gets a sentence a problem, `progress` (may be null) how far it is. Returns 0 when it could
- * look at everything, also when it found problems.
- *   -EBUSY    somebody is attached
+/* Checks a pool that is not open anywhere: every record against every other. `report` (may be null)
+ * gets one sentence for each problem, `progress` (may be null) how far the check is. Returns 0 when
+ * it could look at everything, also when it found problems.
+ *   -EBUSY    a process is attached
  *   -EUCLEAN  damaged beyond what it can read (still only reported; nothing was changed) */
 int hf_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
                   void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                   struct hf_check_result *out);
 
-/* What statvfs(3) says: f_bsize HF_BLOCK_BYTES, f_files the inodes there could be. */
-int hf_statvfs(struct hf_pool *pool, struct statvfs *out);
-
-/* ------------------------------------------------------------------------------- names --- */
-
-/* Paths are absolute in the pool or relative to its root ("a/b" is "/a/b"); symbolic links in
- * them are followed inside the pool. The library checks no permissions: who may open the pool
- * may do everything (mounted pools obey modes). mode is taken as given; new files belong to the effective
- * user and group (or to whom hf_act_for() names), or to the group of a directory that has its set-group-id
- * bit, which new directories in it inherit. A directory's default ACL goes to what is made in it, and
- * limits mode: acl(5). Name calls never wait for pins, except hf_unlink()
- * with a policy that waits. All of them may return
- *   -ENOENT -ENOTDIR -ELOOP -ENAMETOOLONG -EEXIST -EISDIR -ENOTEMPTY as POSIX says, -EROFS,
- *   -ENOSPC (metadata full), -EUCLEAN. */
-
-/* flags: O_RDONLY, O_WRONLY or O_RDWR with any of O_CREAT O_EXCL O_TRUNC O_APPEND O_NOFOLLOW
- * O_CLOEXEC (ignored). Regular files only: -EISDIR for a directory, -ENXIO for what else is no
- * file. O_TRUNC is a truncate to 0 with the pool's policy and may wait. -ENFILE: max_files are open.
- * -EINVAL: unknown flag, or O_TRUNC without write access. */
-int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out);
-
-/* Never waits. Pins outlive it. The last close of a file without names deletes the file; blocks
- * that are still pinned then go to the free list with their last pin. */
-int hf_close(struct hf_file *file);
-
-int hf_mkdir(struct hf_pool *pool, const char *path, mode_t mode);
-int hf_rmdir(struct hf_pool *pool, const char *path);
-/* A FIFO, socket or device inode, or an empty regular file; the type is in mode. */
-int hf_mknod(struct hf_pool *pool, const char *path, mode_t mode, dev_t rdev);
-int hf_link(struct hf_pool *pool, const char *from, const char *to);
-int hf_symlink(struct hf_pool *pool, const char *target, const char *path);
-/* Returns the number of bytes put into buf, not terminated; at most len. */
-ssize_t hf_readlink(struct hf_pool *pool, const char *path, char *buf, size_t len);
-
-/* Takes the name away. If it was the last name and nobody has the file open, the file's blocks
- * are freed in the same transaction under the policy: with HF_POLICY_NOWAIT or at its deadline
- * the call fails (-EBUSY, -ETIMEDOUT) and the name stays. An open file stays until its last close. */
-int hf_unlink(struct hf_pool *pool, const char *path, const struct hf_policy *policy);
-
-#define HF_RENAME_NOREPLACE 0x1u /* -EEXIST if `to` exists */
-#define HF_RENAME_EXCHANGE 0x2u  /* swap the two names, both must exist */
-/* Atomic. A replaced file goes as with hf_unlink() and HF_POLICY_DETACH. -EINVAL: a directory into itself. */
-int hf_rename(struct hf_pool *pool, const char *from, const char *to, uint32_t flags);
-
-#define HF_AT_NOFOLLOW 0x1u /* the symbolic link itself */
-int hf_stat(struct hf_pool *pool, const char *path, uint32_t flags, struct stat *out);
-int hf_fstat(struct hf_file *file, struct stat *out);
-int hf_chmod(struct hf_pool *pool, const char *path, mode_t mode);
-/* uid or gid (uid_t)-1: unchanged. Of what is no directory clears set-user-id, and set-group-id where the group
- * may execute. */
-int hf_chown(struct hf_pool *pool, const char *path, uid_t uid, gid_t gid, uint32_t flags);
-/* times[0] access, times[1] modification, tv_nsec may be UTIME_NOW or UTIME_OMIT; null: both now. */
-int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec times[2],
-               uint32_t flags);
-
-#define HF_XATTR_CREATE 0x1u  /* -EEXIST if it is there */
-#define HF_XATTR_REPLACE 0x2u /* -ENODATA if it is not */
-/* Names need a namespace ("user.x"), up to 255 bytes; values up to HF_XATTR_VALUE_MAX bytes (-E2BIG).
- * "system.posix_acl_access" and "system.posix_acl_default" are ACLs as Linux passes them (acl(5)): -EINVAL if it is
- * none, -EACCES a default ACL of what is no directory, -EOPNOTSUPP a symbolic link. Setting the first sets the
- * mode, hf_chmod() changes it; removing one that is not there is no error. "security.capability" goes when a call
- * changes the content of the file. */
-int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const void *value,
-                size_t len, uint32_t flags);
-/* Return the size; with len 0 nothing is copied; -ERANGE: len is too small. -ENODATA: no such attribute. */
-ssize_t hf_getxattr(struct hf_pool *pool, const char *path, const char *name, void *value,
-                    size_t len);
-ssize_t hf_listxattr(struct hf_pool *pool, const char *path, char *list, size_t len);
-int hf_removexattr(struct hf_pool *pool, const char *path, const char *name);
-
-struct hf_dirent {
-    uint64_t ino;
-    uint32_t type;              /* S_IFREG, S_IFDIR ... */
-    char name[HF_NAME_MAX + 1]; /* terminated */
-};
-/* Entries come in byte order of their names, "." and ".." first. An entry that exists all the time
- * is seen once; one made or removed meanwhile may or may not be seen. */
-int hf_opendir(struct hf_pool *pool, const char *path, struct hf_dir **out);
-/* Returns 1 with an entry, 0 at the end. */
-int hf_readdir(struct hf_dir *dir, struct hf_dirent *out);
-/* Goes on with the first entry after `name`, which need not exist; null: from the start, dots included. */
-int hf_seekdir(struct hf_dir *dir, const char *name);
-int hf_closedir(struct hf_dir *dir);
-
-/* The same calls for who serves a pool to others and knows inodes, in the manner of openat(2): a relative
- * path starts at the inode `at`. The empty path is that inode itself, whatever it is: hf_openat(), hf_statat()
- * and those that change attributes find it also after its last name has gone, as long as somebody has it open.
- * What needs a name (hf_mkdirat(), hf_unlinkat() ...) gives -ENOENT for an empty path.
- *   -ESTALE  there is no inode `at` any more. -ENOTDIR: it is no directory, and path is not empty */
-#define HF_ROOT_INO UINT64_C(1)
-int hf_openat(struct hf_pool *pool, uint64_t at, const char *path, int flags, mode_t mode,
-              struct hf_file **out);
-int hf_mkdirat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode);
-int hf_rmdirat(struct hf_pool *pool, uint64_t at, const char *path);
-int hf_mknodat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode, dev_t rdev);
-int hf_linkat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64_t to_at,
-              const char *to);
-int hf_symlinkat(struct hf_pool *pool, const char *target, uint64_t at, const char *path);
-ssize_t hf_readlinkat(struct hf_pool *pool, uint64_t at, const char *path, char *buf, size_t len);
-int hf_unlinkat(struct hf_pool *pool, uint64_t at, const char *path,
-                const struct hf_policy *policy);
-int hf_renameat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64_t to_at,
-                const char *to, uint32_t flags);
-int hf_statat(struct hf_pool *pool, uint64_t at, const char *path, uint32_t flags,
-              struct stat *out);
-int hf_chmodat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode);
-int hf_chownat(struct hf_pool *pool, uint64_t at, const char *path, uid_t uid, gid_t gid,
-               uint32_t flags);
-int hf_utimensat(struct hf_pool *pool, uint64_t at, const char *path,
-                 const struct timespec times[2], uint32_t flags);
-int hf_setxattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name,
-                  const void *value, size_t len, uint32_t flags);
-ssize_t hf_getxattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name,
-                      void *value, size_t len);
-ssize_t hf_listxattrat(struct hf_pool *pool, uint64_t at, const char *path, char *list, size_t len);
-int hf_removexattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name);
-int hf_opendirat(struct hf_pool *pool, uint64_t at, const char *path, struct hf_dir **out);
-
-/* Whom a thread of a server acts for. */
-struct hf_client {
-    size_t size;    /* sizeof(struct hf_client) */
-    uint32_t flags; /* HF_CLIENT_NOWAIT */
-    mode_t umask;   /* for what is made where no default ACL is */
-    uid_t uid;      /* that what is made belongs to */
-    gid_t gid;
-    /* The thread that stays in its call until this thread has answered, and its process, as this process numbers
-     * them; for hf_pins() and deadlocks. pid 0: found by tid when it is needed; both 0: the caller's own. */
-    pid_t pid, tid;
-    /* Not null: a wait of this thread ends with -EINTR, within 50 ms, after this has become non-zero. Read
-     * and written by any thread, as atomics. */
-    const uint32_t *cancelled;
-    uint64_t reserved[2]; /* 0 */
-};
-/* Where a call would wait for pins, or at the gate of a layout change, it returns -EAGAIN instead and has
- * changed nothing (hf_write(): the count, if something was moved; hf_open(): a file that it has made
- * stays). Policies that do not wait are not touched by it; leases are recalled all the same. */
-#define HF_CLIENT_NOWAIT 0x1u
-/* From now on the calls of this thread, in all pools, are for this client; null: for itself again. The struct is
- * copied; `cancelled` must stay. What the thread `tid` of the client holds itself, through this library, counts as the
- * caller's own: at gates and for -EDEADLK. Never blocks; a child of fork(2) acts for itself. -EINVAL. */
-int hf_act_for(const struct hf_client *client);
-
-/* ---------------------------------------------------------------------------- content ---- */
-
-/* Like pread(2) and pwrite(2). Short counts only at end of file (read) or when the pool fills up
- * (write). A hole reads as zeros without being filled. Concurrent reads and writes of the same
- * bytes are not atomic against each other. A write at and beyond a closed gate waits for it; a read does not: as long
- * as the layout change waits, it reads what is there.
- *   -EBADF   the file was not opened for it
- *   -EFBIG   beyond HF_FILE_BYTES_MAX
- *   -ENOSPC  no free block
- *   -EINTR   interrupted before anything was written */
-ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off);
-ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off);
-/* Writes at the end of file, atomically against other appends and truncates; *off (may be null)
- * gets the place. hf_write() on an O_APPEND file does the same and ignores its off. */
-ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off);
-
-/* Copies up to len bytes from one file of a pool to another, or within one (ranges that overlap: -EINVAL). A hole
- * that is copied over a hole stays one. Errors as hf_read() and hf_write(); -EXDEV: files of two pools; -EBADF also
- * where `to` is open with O_APPEND. */
-ssize_t hf_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
-                      size_t len);
-
-/* Persists data and attributes of the file (HF_POOL_DURABLE), else records the size and times. */
-int hf_fsync(struct hf_file *file);
-
-#define HF_SEEK_DATA 3
-#define HF_SEEK_HOLE 4
-/* As lseek(2): the next data or hole at or after off. -ENXIO: off is past end of file, or no data follows. */
-int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
-
-/* ---------------------------------------------------------------------- layout changes --- */
-
-/* Each waits for the pins that overlap its own range, and for no others, as its policy says.
- * Killed at any instruction, the next process finds the file as before or as after.
- *   -EBUSY      a pin overlaps and the policy is HF_POLICY_NOWAIT
- *   -ETIMEDOUT  the deadline came first
- *   -EDEADLK    this thread itself holds an overlapping pin (at once, for every policy that may
- *               wait; HF_POLICY_NOWAIT gives -EBUSY, HF_POLICY_DETACH detaches it); or layout
- *               changes wait for each other's pins in a circle, and this is the youngest of them
- *   -EINTR      a signal handler ran while it waited, or hf_cancel()
- *   -EBADF      the file is not open for writing
- *   -EOPNOTSUPP a policy that detaches, with an engine that does not know who holds
- * After any of these nothing has changed. */
-
-/* Sets the size. Up: a hole follows. Down: the range is [size rounded down to a page, end). */
-int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *policy);
-
-#define HF_FALLOC_KEEP_SIZE 0x01u /* allocate without changing the size */
-#define HF_FALLOC_PUNCH_HOLE                                                                       \
-    0x02u /* free [off, off+len), which then reads as zero; never changes the size */
-#define HF_FALLOC_COLLAPSE_RANGE 0x08u /* take [off, off+len) out; what follows moves down */
-#define HF_FALLOC_ZERO_RANGE                                                                       \
-    0x10u /* [off, off+len) reads as zero and has blocks; may be with KEEP_SIZE */
-#define HF_FALLOC_INSERT_RANGE 0x20u /* put a hole of len at off; what follows moves up */
-/* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. COLLAPSE and INSERT
- * need off and len to be multiples of HF_BLOCK_BYTES and their range to end before end of file
- * (-EINVAL); their range is [off, end). The pages of partly punched blocks count as in the range.
- *   -EINVAL  len 0, or an impossible combination
- *   -EFBIG   beyond HF_FILE_BYTES_MAX
- *   -ENOSPC  no free blocks; nothing was allocated */
-int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
-                 const struct hf_policy *policy);
-
-/* Copies the blocks of [off, off+len) to other blocks and frees the old ones; contents and holes stay.
- * HF_BLOCK_BYTES-aligned, except that the end may be the end of file. Faults and writes in the range
- * wait meanwhile, the rest of the file does not. -ENOSPC: no free blocks. A range beyond 64 MiB, or that
- * finds only scattered free blocks, moves in parts: a failure may leave the first of them moved, with the
- * same contents. */
-int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy);
-
-/* --------------------------------------------------------------------------------- pins -- */
-
-#define HF_PIN_READ 0x0u  /* the holder only reads (the default) */
-#define HF_PIN_WRITE 0x1u /* the holder may write */
-#define HF_PIN_NOWAIT                                                                              \
-    0x2u                      /* only what the fast path can do: -EAGAIN instead of a lock, an
-                             * allocation or a system call */
-#define HF_PIN_NOFILL 0x4u    /* a hole gets no block: -ENODATA instead */
-#define HF_PIN_CPU 0x00u      /* who touches the memory: a CPU loop (the default), */
-#define HF_PIN_IO_URING 0x10u /* io_uring or another kernel interface, */
-#define HF_PIN_RDMA 0x20u     /* an RDMA card, */
-#define HF_PIN_GPU 0x30u      /* a GPU. Shown by hf_pins() */
-
-struct hf_pin {
-    uint64_t hf_opaque[3]; /* may be copied; is used up by the first hf_unpin() */
-};
-
-/* Holds [off, off+len) of the file and stores where it lies: iov[0..n) in file order, neighbours
- * merged, exactly len bytes together. Returns n >= 1. All of the range or nothing.
- *
- * When every page has an entry and a slot is free (the common case) it makes no system call,
- * takes no lock, allocates nothing, and costs O(entries): one a 4 KiB page, or one a 2 MiB run
- * where blocks and pages are aligned. Else it fills entries (a hole gets a block), waits while a
- * layout change has its gate over the range, and may enter the kernel; unless HF_PIN_NOWAIT.
- * A thread that already holds a pin in the pool does not wait at a gate.
- *
- * A pin orders like taking a read lock, hf_unpin() like releasing it: what was done to the blocks
- * before they came into this file happens before the pin returns; what the holder did happens
- * before the blocks are reused. It gives no order between two pins of the same range. A pin
- * keeps the blocks, not the file: with HF_POLICY_DETACH they may leave the file while held.
- * Writing through a read pin, or outside the iovec, is the caller's mistake.
- *
- *   -EFAULT  off+len is past end of file
- *   -EINVAL  len 0, iovcnt < 1, unknown flag
- *   -E2BIG   more than iovcnt pieces are needed; nothing is held
- *   -EBADF   HF_PIN_WRITE and the file is not open for writing, or not open for reading
- *   -EAGAIN  HF_PIN_NOWAIT and the fast path could not do it
- *   -ENODATA HF_PIN_NOFILL and part of the range is a hole
- *   -ENOSPC  a hole could not be filled. -EROFS: likewise in a pool opened read-only
- *   -EINTR   a signal handler ran while it waited at a gate
- *   -ENOLCK  max_threads or max_leases are used up (mkpool --max-threads, --max-leases) */
-int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, struct iovec *iov,
-           int iovcnt, struct hf_pin *pin);
-
-/* Lets go; from any thread, also after hf_close() of the file, not after hf_pool_close(). Never
- * blocks; enters the kernel only to wake a layout change that waits.
- *   -EINVAL  the pin is not live (unpinned twice); a debug build aborts
- *   -ECHILD  the pin was made before a fork, by the parent; it stays the parent's */
-int hf_unpin(struct hf_pin *pin);
-
-/* Mark a section of the calling thread in which nothing may sleep: a signal handler, a loop that
- * polls for completions. In a debug build (-Ddebug_pins=true) a call that may sleep there, whether
- * it would this time or not, prints its name and the stack, and aborts. What may be called: hf_pin()
- * with HF_PIN_NOWAIT, or where the fast path can do it (not with the engine percpu-rwsem, whose pins
- * take a lock); hf_unpin(), hf_lease_release(), hf_lease_state(), hf_lease_give(), hf_act_for(), hf_cancel(), hf_stats(),
- * hf_version(), hf_strerror_detail(). Other builds check nothing.
- * Sections nest; a debug build aborts at an end without its begin. Never block, allocate or enter the
- * kernel. A child of fork(2) is in the sections of the thread that made it. */
-void hf_atomic_begin(void);
-void hf_atomic_end(void);
-
 #define HF_PIN_LEASE 0x100u    /* in hf_pin_info.flags: it is a lease */
 #define HF_PIN_RECALLED 0x200u /* likewise: a lease that has been recalled */
 #define HF_PIN_STOPPED 0x400u  /* likewise: its process is stopped, and cannot let go */
 
+enum hf_pin_state {
+    HF_PIN_HELD = 0,     /* a pin on blocks of the file */
+    HF_PIN_DETACHED = 1, /* its blocks have left the file */
+    /* Not a pin: a layout change that waits for the range; age_ns is since when. */
+    HF_PIN_WAITING = 2,
+    /* Of a dead process whose device may still write; age_ns is since when. */
+    HF_PIN_QUARANTINED = 3
+};
 struct hf_pin_info {
     uint64_t ino;
     uint64_t off, len; /* bytes, whole pages */
-    uint32_t flags;    /* HF_PIN_WRITE, who touches it, and the three above */
+    uint32_t flags;    /* HF_PIN_WRITE, the purpose, and the three above */
     uint32_t state;    /* enum hf_pin_state */
     pid_t pid, tid;    /* of the holder, as its own pid namespace numbers it */
     uint64_t age_ns;   /* 0: not known (pins that fit in a thread's slots keep no time) */
     char command[16];  /* the process's name, terminated */
 };
-enum hf_pin_state {
-    HF_PIN_HELD = 0,     /* a pin on blocks of the file */
-    HF_PIN_DETACHED = 1, /* its blocks have left the file */
-    HF_PIN_WAITING = 2, /* no pin: a layout change that waits for the range; age_ns is since when */
-    HF_PIN_QUARANTINED =
-        3 /* of a dead process whose device may still write; age_ns is since when */
-};
 /* Calls `each` for every pin and every waiting layout change in the pool, until it returns
- * non-zero, which is then returned. A wait for somebody else (hf_act_for()) shows that one's pid, tid and command. A snapshot without a lock: a pin that comes or goes meanwhile
- * may be missed, none is invented. `each` must not call hf_ functions on this pool. -EOPNOTSUPP: the
- * engine counts pins and does not know whose they are. */
+ * non-zero, which is then returned. A wait for a client (hf_act_for()) shows the client's pid, tid
+ * and command. This is a snapshot without a lock: a pin that comes or goes meanwhile may be missed,
+ * but none is invented. `each` must not call hf_ functions on this pool. -EOPNOTSUPP: the engine
+ * counts pins and does not know whose they are. */
 int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_info *info),
             void *arg);
-
-/* ------------------------------------------------------------------------------ leases --- */
-
-/* A lease is a pin meant to live long: it has a holder that can be asked to let go. It belongs to the
- * process: it outlives the thread that took it, any thread may release it, and it can be handed to another
- * process. A layout change that meets one recalls it, then does as its policy says. */
-
-enum hf_change_kind { /* why a lease is recalled */
-                      HF_CHANGE_TRUNCATE = 1,
-                      HF_CHANGE_PUNCH = 2,
-                      HF_CHANGE_ZERO = 3,
-                      HF_CHANGE_COLLAPSE = 4,
-                      HF_CHANGE_INSERT = 5,
-                      HF_CHANGE_MOVE = 6,
-                      HF_CHANGE_DELETE = 7
-};
-
-enum hf_lease_state {
-    HF_LEASE_HELD = 0,     /* nobody has asked for it */
-    HF_LEASE_RECALLED = 1, /* a layout change waits, or was refused: stop the device, release */
-    HF_LEASE_DETACHED =
-        2 /* the file has let go of blocks of it: they are the holder's alone until it
-                            * releases, and what is written there goes nowhere */
-};
-
-struct hf_lease {
-    uint64_t hf_opaque[3]; /* may be copied; is used up by the first hf_lease_release() */
-};
-
-struct hf_recall {
-    struct hf_lease lease; /* the one to let go of */
-    void *arg;             /* hf_lease_options.arg */
-    uint64_t off, len;     /* the part of the lease that the layout change covers, in whole pages */
-    uint32_t why;          /* enum hf_change_kind */
-    uint32_t state;        /* HF_LEASE_RECALLED or HF_LEASE_DETACHED */
-    /* When it detaches or gives up. UINT64_MAX: it waits as long as it takes; 0: it did not wait. */
-    uint64_t deadline_ns;
-};
-
-struct hf_lease_options {
-    size_t size;    /* sizeof(struct hf_lease_options) */
-    uint32_t flags; /* HF_PIN_WRITE, and its purpose: HF_PIN_CPU, _IO_URING, _RDMA or _GPU */
-    uint32_t reserved;
-    /* Called in a thread of the library's own, with no lock held; may call any hf_ function but
-     * hf_pool_close(). It may come before hf_lease() has returned, and still run when another thread has released
-     * the lease: arg is good until hf_pool_close(). Null: the recall goes to hf_recall_next(). */
-    void (*recall)(void *arg, const struct hf_recall *recall);
-    void *arg;
-};
-
-/* As hf_pin(): holds [off, off+len) and stores where it lies. Takes a lock, may wait at a gate and enter the
- * kernel; costs O(log leases of the file). options null: a read lease for the CPU without callback.
- *   errors as hf_pin(), and -ENOLCK: max_leases are taken (mkpool --max-leases)
- *   -EAGAIN  no thread could be made for the callback */
-int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
-             const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
-             struct hf_lease *lease);
-
-/* Lets go; from any thread of the process, also in the callback, and in a signal handler. Never blocks; enters the kernel
- * only to wake who waits. Before it the device must have stopped.
- *   -EINVAL  not live: released already, or given away. -ECHILD: made before a fork, by the parent */
-int hf_lease_release(const struct hf_lease *lease);
-
-/* enum hf_lease_state; -EINVAL, -ECHILD as above. Async-signal-safe. */
-int hf_lease_state(const struct hf_lease *lease);
-
-struct hf_lease_token {
-    uint64_t hf_opaque[2]; /* plain bytes: send it by any means */
-};
-
-/* Offers the lease to any process of the pool, the own one included. From then on it cannot be released here; it
- * stays this process's, and dies with it, until somebody takes it. -EINVAL, -ECHILD as above. */
-int hf_lease_give(const struct hf_lease *lease, struct hf_lease_token *out);
-
-/* Takes what was offered, once; its range was never let go of meanwhile. options->flags must be 0: purpose and mode
- * stay. A recall that is pending is told to the taker. Returns the number of pieces, as hf_lease().
- *   -ENOENT  nobody offers that: taken already, or the giver has died
- *   -ESTALE  blocks of it are detached; it stays offered, to be taken with iovcnt 0 and released
- *   -E2BIG   more than iovcnt pieces are needed; it stays offered */
-int hf_lease_take(struct hf_pool *pool, const struct hf_lease_token *token,
-                  const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
-                  struct hf_lease *lease);
-
-/* A descriptor (eventfd(2)) that is readable while hf_recall_next() has something, for the program's own poll
- * loop; the same each time, never to be read or closed. -EMFILE, -EAGAIN. */
-int hf_recall_fd(struct hf_pool *pool);
-
-/* The next recall of a lease of this process that has no callback: 1, or 0 when there is none. Never waits
- * long: takes the layout mutex of files for a moment. */
-int hf_recall_next(struct hf_pool *pool, struct hf_recall *out);
-
-/* Ends the wait of a layout change that thread `tid` (gettid(2)) of this process is in: that call returns
- * -EINTR and has changed nothing, unless it was about to end anyway. -ESRCH: it is in none, or in one that does
- * not wait. */
-int hf_cancel(struct hf_pool *pool, pid_t tid);
-
-/* ------------------------------------------------------------------- who keeps copies --- */
-
-/* A process that keeps copies of content (a cache, a mirror) can be told what others change. From hf_watch(file, 1)
- * to hf_watch(file, 0), or to the close of the handle, what any other process of the pool changes of the file's
- * content or size is reported to hf_watch_next() of this process; a file is watched as long as one handle watches it.
- * Changes through this process are not reported, and hf_move() is none. What is read after hf_watch() has returned
- * and changed after that is reported. So is, with all of it, that another process takes its last name while it is open:
- * before hf_unlink() does it, and after if it still is. So who has it open only to watch it can close it.
- *
- * hf_write(), hf_append(), hf_copy_range() and layout changes that change content or size wait, before they return, until
- * every watcher has taken the report and come back for the next, at most HF_WATCH_WAIT_NS all together; then they go
- * on, and nobody waits for that watcher again until it has come back. They hold nothing meanwhile; no signal ends it.
- *
- * What is written through a pin (HF_PIN_WRITE) or a lease is reported when that is let go of or given away, without a
- * wait: pins that another thread lets go of, or out of order, with the whole file; with an engine that counts, all that lie
- * in one run of blocks. Likewise, within about a second while somebody is in hf_watch_next(), all files that a
- * killed process had open, or pinned for writing.
- *
- * hf_watch() may wait for the layout mutex, and makes a heavy barrier when this process did not watch the file yet.
- *   -EINVAL  on is neither 0 nor 1 */
-#define HF_WATCH_WAIT_NS UINT64_C(100000000)
-int hf_watch(struct hf_file *file, int on);
-
-struct hf_watch_report {
-    uint64_t ino;      /* 0: reports were lost: anything may have changed, in all files */
-    uint64_t off, len; /* whole pages; to end of file and beyond: len is UINT64_MAX - off */
-};
-/* The next report: 1, or 0 after timeout_ns without one (UINT64_MAX: as long as it takes). Asking for it says that
- * those before have been dealt with. A report may say more than what has changed, and may come for a file that is watched no
- * more; at most 1024 wait to be taken, then some are lost. One thread of the process at a time, which had better not
- * change files that others watch. -EINTR: a signal handler ran. */
-int hf_watch_next(struct hf_pool *pool, uint64_t timeout_ns, struct hf_watch_report *out);
-
-/* ---------------------------------------------------------------------------- looking ---- */
 
 struct hf_extent_info {
     uint64_t ino;
     uint64_t off, len; /* bytes in the file */
-    uint64_t block;    /* first block; byte address in the pool is block * HF_BLOCK_BYTES */
-    uint32_t detached; /* 1: in no file any more, ino and off say where it was */
+    uint64_t block;    /* first block; its byte address in the pool is block * HF_BLOCK_BYTES */
+    uint32_t detached; /* 1: in no file any more; ino and off say where it was */
     uint32_t reserved;
 };
 /* Calls `each` for every extent of every file in order of inode and offset, then for every detached
  * run, until it returns non-zero, which is then returned. A snapshot. `each` must not call hf_
- * functions that change this pool. ino 0: all files, else that one. */
+ * functions that change this pool. ino 0: all files, else only that one. */
 int hf_extents(struct hf_pool *pool, uint64_t ino,
                int (*each)(void *arg, const struct hf_extent_info *info), void *arg);
 
-/* One path of the inode (it may have others), terminated; found by looking through the names:
+/* One path of the inode (it may have others), terminated. It is found by looking through the names:
  * O(dirents). -ENOENT: it has none. -ERANGE: len is too small. */
 int hf_path(struct hf_pool *pool, uint64_t ino, char *buf, size_t len);
 
@@ -662,7 +612,7 @@ struct hf_stats {
     uint64_t timeouts;      /* -ETIMEDOUT, -EBUSY, -EDEADLK and -EINTR */
     uint64_t reaped;        /* pins of dead processes dropped */
     uint64_t recalls;       /* leases that layout changes asked for */
-    uint64_t deadlocks;     /* -EDEADLK for circles of layout changes */
+    uint64_t deadlocks;     /* -EDEADLK for cycles of layout changes */
     uint64_t wait_ns_total, wait_ns_max;
     uint64_t wait_log2_ns[HF_WAIT_BUCKETS]; /* drains that waited 2^i .. 2^(i+1)-1 ns */
 };

@@ -4,7 +4,7 @@
 #define HF_DAX_CLIENT_H
 
 #include "base/atomic.h"
-#include "holdfast/holdfast.h"
+#include "holdfast/serve.h"
 #include "shm/shm.h"
 
 #include <stdbool.h>

@@ -20,7 +20,7 @@
 #define HF_DAX_H
 
 #include "base/fence.h"
-#include "holdfast/holdfast.h"
+#include "holdfast/serve.h"
 #include "media/media.h"
 #include "meta/meta.h"
 #include "shm/shm.h"

@@ -21,7 +21,7 @@
 #define HF_FS_H
 
 #include "dax/dax.h"
-#include "holdfast/holdfast.h"
+#include "holdfast/serve.h"
 
 struct fs {
     struct dax dax;

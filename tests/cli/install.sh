@@ -8,7 +8,7 @@ root=$work/root
 try 0 meson install -C "$BUILD_ROOT" --no-rebuild --destdir "$root"
 prefix=$(find "$root" -type d -name bin -printf '%h\n' | head -n 1)
 library=$(dirname "$(find "$prefix" -name libholdfast.so.0)")
-for part in bin/holdfast libexec/holdfast/holdfast-demo include/holdfast/holdfast.h \
+for part in bin/holdfast libexec/holdfast/holdfast-demo include/holdfast/holdfast.h include/holdfast/serve.h \
     share/bash-completion/completions/holdfast sbin/mount.fuse.holdfast; do
     [ -e "$prefix/$part" ] || fail "$part is not installed"
 done
@@ -45,8 +45,8 @@ read -r -a flags <<<"$(pkg-config --cflags holdfast)"
 try 0 cc "$work/user.c" -o "$work/user-static" "${flags[@]}" "$library/libholdfast.a" \
     -llmdb -lpmem2 -lurcu-memb -lxxhash -pthread
 try 0 "$work/user-static" "$pool"
-# the header compiles alone, also as C++
-printf '#include <holdfast/holdfast.h>\n' >"$work/alone.c"
+# the headers compile alone, also as C++
+printf '#include <holdfast/serve.h>\n' >"$work/alone.c"
 try 0 cc -std=c11 -Wall -Wextra -Werror -c "$work/alone.c" -o "$work/alone.o" "${flags[@]}"
 if command -v g++ >/dev/null; then
     try 0 g++ -Wall -Wextra -Werror -x c++ -c "$work/alone.c" -o "$work/alone.o" "${flags[@]}"

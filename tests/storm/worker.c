@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/serve.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>

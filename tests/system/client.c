@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/serve.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>

@@ -12,6 +12,7 @@
 #include "base/lab.h"
 #endif
 
+#include <holdfast/serve.h>
 #include <stdio.h>
 #include <string.h>
 

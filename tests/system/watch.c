@@ -9,6 +9,7 @@
 #include "support.h"
 
 #include <fcntl.h>
+#include <holdfast/serve.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>

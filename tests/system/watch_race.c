@@ -7,6 +7,7 @@
  */
 #include "support.h"
 
+#include <holdfast/serve.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>

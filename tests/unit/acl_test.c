@@ -9,6 +9,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/serve.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/serve.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -7,6 +7,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <holdfast/serve.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Holdfast for a program that serves a pool to others, as the mount does: names relative to an
+ * inode, calls on behalf of a client, and reports of what other processes change. The rules at the
+ * top of holdfast/holdfast.h hold here too.
+ */
+#ifndef HOLDFAST_SERVE_H
+#define HOLDFAST_SERVE_H
+
+#include <holdfast/holdfast.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default) /* the library hides all that is not declared here */
+#endif
+
+/* --------------------------------------------------------------------- names by inode ---- */
+
+/* These are the name calls of holdfast.h in the manner of openat(2): a relative path starts at the
+ * inode `at`. The empty path is that inode itself, whatever it is. hf_openat(), hf_statat() and the
+ * calls that change attributes find it also after its last name has gone, as long as a process has
+ * it open. A call that needs a name (hf_mkdirat(), hf_unlinkat() ...) returns -ENOENT for an empty
+ * path.
+ *   -ESTALE   the inode `at` does not exist any more
+ *   -ENOTDIR  it is not a directory, and path is not empty */
+#define HF_ROOT_INO UINT64_C(1)
+int hf_openat(struct hf_pool *pool, uint64_t at, const char *path, int flags, mode_t mode,
+              struct hf_file **out);
+int hf_mkdirat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode);
+int hf_rmdirat(struct hf_pool *pool, uint64_t at, const char *path);
+int hf_mknodat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode, dev_t rdev);
+int hf_linkat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64_t to_at,
+              const char *to);
+int hf_symlinkat(struct hf_pool *pool, const char *target, uint64_t at, const char *path);
+ssize_t hf_readlinkat(struct hf_pool *pool, uint64_t at, const char *path, char *buf, size_t len);
+int hf_unlinkat(struct hf_pool *pool, uint64_t at, const char *path,
+                const struct hf_policy *policy);
+int hf_renameat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64_t to_at,
+                const char *to, uint32_t flags);
+int hf_statat(struct hf_pool *pool, uint64_t at, const char *path, uint32_t flags,
+              struct stat *out);
+int hf_chmodat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode);
+int hf_chownat(struct hf_pool *pool, uint64_t at, const char *path, uid_t uid, gid_t gid,
+               uint32_t flags);
+int hf_utimensat(struct hf_pool *pool, uint64_t at, const char *path,
+                 const struct timespec times[2], uint32_t flags);
+int hf_setxattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name,
+                  const void *value, size_t len, uint32_t flags);
+ssize_t hf_getxattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name,
+                      void *value, size_t len);
+ssize_t hf_listxattrat(struct hf_pool *pool, uint64_t at, const char *path, char *list, size_t len);
+int hf_removexattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name);
+int hf_opendirat(struct hf_pool *pool, uint64_t at, const char *path, struct hf_dir **out);
+
+/* -------------------------------------------------------------------------- a client ----- */
+
+/* The client that a thread of a server acts for. */
+struct hf_client {
+    size_t size;    /* sizeof(struct hf_client) */
+    uint32_t flags; /* HF_CLIENT_NOWAIT */
+    mode_t umask;   /* for what is made in a directory without a default ACL */
+    uid_t uid;      /* owner of what is made */
+    gid_t gid;
+    /* The client's thread, which stays in its call until this thread has answered, and its process,
+     * both as this process numbers them; for hf_pins() and for deadlocks. pid 0: found by tid when
+     * it is needed. Both 0: the caller's own. */
+    pid_t pid, tid;
+    /* Not null: a wait of this thread ends with -EINTR, within 50 ms, after this has become
+     * non-zero. Any thread may read and write it, as an atomic. */
+    const uint32_t *cancelled;
+    uint64_t reserved[2]; /* 0 */
+};
+/* Where a call would wait for pins, or at the gate of a layout change, it returns -EAGAIN instead
+ * and has changed nothing (hf_write() returns the count, if something was moved; hf_open() leaves a
+ * file that it has made). A policy that does not wait is not affected. Leases are recalled all the
+ * same. */
+#define HF_CLIENT_NOWAIT 0x1u
+/* From now on the calls of this thread, in all pools, are for this client; null: for itself again.
+ * The struct is copied; `cancelled` must stay. What the client's thread `tid` holds itself, through
+ * this library, counts as the caller's own: at gates and for -EDEADLK. Never blocks; a child of
+ * fork(2) acts for itself. -EINVAL. */
+int hf_act_for(const struct hf_client *client);
+
+/* ----------------------------------------------------------------- what others change ---- */
+
+/* A process that keeps copies of content (a cache, a mirror) can be told what others change.
+ * hf_watch(file, 1) begins the watch; hf_watch(file, 0) or the close of the handle ends it. A file
+ * is watched as long as one handle watches it. What any other process of the pool changes of the
+ * file's content or size is reported to hf_watch_next() of this process. Changes through this
+ * process are not reported, and hf_move() is not a change. What is read after hf_watch() has
+ * returned, and is changed after that, is reported.
+ *
+ * Losing its last name while open is also reported, as a change of the whole file: before
+ * hf_unlink() removes the name, and after it if the file is still open. So a process that has the
+ * file open only to watch it can close it.
+ *
+ * hf_write(), hf_append(), hf_copy_range() and layout changes that change content or size wait
+ * before they return, until every watcher has taken the report and come back for the next; all
+ * together at most HF_WATCH_WAIT_NS. After that they do not wait for a late watcher until it has
+ * come back. They hold nothing meanwhile, and no signal ends this wait.
+ *
+ * What is written through a pin (HF_PIN_WRITE) or a lease is reported, without a wait, when that
+ * pin or lease is let go of or given away. A pin that another thread lets go of, or that goes out
+ * of order, is reported as the whole file; with an engine that counts, so are all pins that lie in
+ * one run of blocks. When a process is killed, all files that it had open, or pinned for writing,
+ * are reported within about a second while a thread is in hf_watch_next().
+ *
+ * hf_watch() may wait for the layout mutex, and makes a heavy barrier when this process did not
+ * watch the file yet.
+ *   -EINVAL  on is neither 0 nor 1 */
+#define HF_WATCH_WAIT_NS UINT64_C(100000000)
+int hf_watch(struct hf_file *file, int on);
+
+struct hf_watch_report {
+    uint64_t ino;      /* 0: reports were lost: anything may have changed, in all files */
+    uint64_t off, len; /* whole pages; to end of file and beyond: len is UINT64_MAX - off */
+};
+/* The next report: 1, or 0 after timeout_ns without one (UINT64_MAX: as long as it takes). Asking
+ * for it says that the reports before have been dealt with. A report may say more than what has
+ * changed, and may come for a file that is not watched any more. At most 1024 wait to be taken;
+ * beyond that some are lost. One thread of the process at a time may call it, and that thread had
+ * better not change files that others watch. -EINTR: a signal handler ran. */
+int hf_watch_next(struct hf_pool *pool, uint64_t timeout_ns, struct hf_watch_report *out);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+#ifdef __cplusplus
+}
+#endif
+#endif
