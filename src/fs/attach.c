@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/futex.h"
 #include "fs/create.h"
+#include "fs/mend.h"
 #include "fs/vnode.h"
 #include "sync/engine.h"
 
@@ -303,6 +304,8 @@ static int attach(struct fs *fs, struct shm_attach *at, const char *dir, const c
     rc = rc ? rc : open_meta(fs, dir, &super);
     if (rc == 0 && at->first)
         rc = take_engine(fs, engine ? engine : super.engine, false);
+    if (rc == 0 && at->first && (rc = fs_mend_memory(fs->dax.meta, dir, &super)) > 0)
+        rc = 0;
     rc = rc ? rc : media_open(dir, super.pool_bytes, super.limit_bytes, &fs->dax.media);
     if (rc == 0)
         rc = at->first ? build_segment(fs, at, &super, ghosts)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns hf_pool_check(): the pool to itself, then meta's check. */
+/* Owns hf_pool_check(): the pool to itself, then meta's check; memory that is too short (mend.c). */
 #include "base/error.h"
 #include "fs/fs.h"
+#include "fs/mend.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,6 +20,40 @@ static uint64_t data_bytes(const char *dir)
     return (uint64_t)st.st_size;
 }
 
+static int read_super(struct meta *meta, struct meta_super *super)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_read(meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_super_get(txn, super);
+    meta_end_read(txn);
+    return rc;
+}
+
+/* After meta's check has reported it, and may have made room by what it removed. */
+static int mend_memory(const char *dir, struct meta_check *check)
+{
+    struct meta_super super;
+    struct meta *meta;
+    int rc = meta_reset_lock(dir);
+
+    rc = rc ? rc : meta_open(dir, true, &meta);
+    if (rc)
+        return rc;
+    rc = read_super(meta, &super);
+    rc = rc ? rc : fs_mend_memory(meta, dir, &super);
+    meta_close(meta);
+    if (rc == 1) {
+        check->repaired++;
+        if (check->report)
+            check->report(check->arg, "no file has blocks in the missing memory: it is made again, "
+                                      "as zeros (repaired)");
+    }
+    return rc > 0 || rc == -EUCLEAN || rc == -ENOENT ? 0 : rc; /* reported already */
+}
+
 int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
                   void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                   struct hf_check_result *out)
@@ -34,6 +69,8 @@ int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
     if (rc)
         return rc;
     rc = meta_check(path, &check);
+    if (rc == 0 && check.repair && check.problems > check.repaired)
+        rc = mend_memory(path, &check);
     shm_attach_cancel(&at);
     if (rc)
         return rc;

@@ -2,6 +2,9 @@
 /*
  * Owns the making of a pool: checks of the options, the directory, the super record, POOL/lock.
  * What was made is removed again when a later step fails; the memory comes last and undoes itself.
+ *
+ * All of a pool is on its medium when hf_pool_create() returns: every file, the directories that have
+ * their names, and the one that has the pool's. On tmpfs that costs nothing.
  */
 #include "fs/create.h"
 
@@ -220,6 +223,21 @@ int fs_pool_make_files(const char *dir, const struct meta_super *super)
     return rc;
 }
 
+/* What media_create() has not synced. The parent comes as "POOL/..", so that it is right also where
+ * POOL is a symbolic link. */
+static int sync_files(const char *dir)
+{
+    static const char *const names[] = {"meta/data.mdb", "lock", "meta", ".."};
+    char path[4096];
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < sizeof names / sizeof names[0]; i++) {
+        rc = path_in(dir, names[i], path);
+        rc = rc ? rc : media_sync_path(path);
+    }
+    return rc;
+}
+
 int fs_pool_create(const char *path, const struct hf_pool_options *options)
 {
     struct meta_super super;
@@ -234,7 +252,8 @@ int fs_pool_create(const char *path, const struct hf_pool_options *options)
         return rc;
     rc = fs_pool_make_files(path, &super);
     if (rc == 0) {
-        rc = media_create(path, options->data_path, super.pool_bytes, super.mode);
+        rc = sync_files(path);
+        rc = rc ? rc : media_create(path, options->data_path, super.pool_bytes, super.mode);
         if (rc)
             fs_pool_remove_files(path);
     }

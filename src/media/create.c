@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the making of POOL/data: the file, or the link to what the user named. Calls space.c, the
- * kernel and base. Whatever it made is removed again when a later step fails; what was there before
- * (an empty file, a device) stays, cut back to nothing.
+ * Owns the making of POOL/data: the file, or the link to what the user named; and making it longer
+ * while nobody has it mapped. Calls space.c, the kernel and base. Whatever it made is removed again
+ * when a later step fails; what was there before (an empty file, a device) stays, cut back to nothing.
+ *
+ * A file is there after a power cut when it was synced, and so was the directory that has its name.
+ * Both are, before anybody relies on them.
  */
 #include "media/space.h"
 
@@ -78,6 +81,18 @@ static int fill(int fd, const char *path, uint64_t bytes, mode_t mode)
     return 0;
 }
 
+/* The directory of a path that ends in a name. */
+static int sync_parent(const char *path)
+{
+    char parent[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+
+    if (!slash)
+        return media_sync_path(".");
+    snprintf(parent, sizeof parent, "%.*s", (int)(slash == path ? 1 : slash - path), path);
+    return media_sync_path(parent);
+}
+
 static int make_link(const char *data_path, const char *link_path)
 {
     char *absolute = realpath(data_path, NULL);
@@ -106,11 +121,60 @@ int media_create(const char *pool_dir, const char *data_path, uint64_t bytes, mo
     rc = data_path ? make_link(data_path, own) : 0;
     if (rc == 0) {
         rc = fill(fd, path, bytes, mode);
+        rc = rc || !made ? rc : sync_parent(path);
+        rc = rc ? rc : media_sync_path(pool_dir);
         if (rc && data_path)
             unlink(own);
     }
     if (rc && made)
         unlink(path);
+    close(fd);
+    return rc;
+}
+
+static int open_data(const char *pool_dir, char path[PATH_MAX], enum media_kind *kind)
+{
+    int fd, rc;
+
+    if ((size_t)snprintf(path, PATH_MAX, "%s/data", pool_dir) >= PATH_MAX)
+        return hf_fail(ENAMETOOLONG, "the pool's path is too long");
+    fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return hf_fail_errno(errno, "%s", path);
+    rc = media_detect(fd, path, kind);
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return rc;
+}
+
+int media_file_bytes(const char *pool_dir, uint64_t *out)
+{
+    char path[PATH_MAX];
+    enum media_kind kind;
+    int fd = open_data(pool_dir, path, &kind), rc = 0;
+
+    if (fd < 0)
+        return fd;
+    if (kind == MEDIA_DEVDAX)
+        *out = UINT64_MAX;
+    else
+        rc = media_length(fd, kind, out);
+    close(fd);
+    return rc;
+}
+
+int media_lengthen(const char *pool_dir, uint64_t bytes)
+{
+    char path[PATH_MAX];
+    enum media_kind kind;
+    int fd = open_data(pool_dir, path, &kind), rc;
+
+    if (fd < 0)
+        return fd;
+    rc = media_extend(fd, kind, bytes);
+    if (rc == 0 && kind == MEDIA_FILE && fsync(fd))
+        rc = hf_fail_errno(errno, "fsync %s", path);
     close(fd);
     return rc;
 }

@@ -236,6 +236,13 @@ int media_grow(struct media *media, uint64_t bytes)
     return rc ? rc : media_map(media, bytes);
 }
 
+int media_sync(struct media *media)
+{
+    if (media->kind != MEDIA_FILE && media->kind != MEDIA_PMEM)
+        return 0;
+    return fsync(media->fd) ? hf_fail_errno(errno, "fsync of the pool's memory") : 0;
+}
+
 int media_persist(struct media *media, const void *addr, size_t len)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);

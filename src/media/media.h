@@ -42,10 +42,24 @@ int media_open(const char *pool_dir, uint64_t bytes, uint64_t limit_bytes, struc
 /* New memory that no path leads to. */
 int media_open_memfd(uint64_t bytes, uint64_t limit_bytes, struct media *out);
 
-/* Makes the memory itself longer (one process does it, once), then maps it here. -EINVAL: smaller
- * than it is, or not a multiple of the file system's pages; -ENOSPC: also beyond limit_bytes;
- * -EOPNOTSUPP: a device. */
+/* Makes the memory itself longer (one process does it, once), then maps it here. The new length is on
+ * the medium after media_sync(). -EINVAL: smaller than it is, or not a multiple of the file system's
+ * pages; -ENOSPC: also beyond limit_bytes; -EOPNOTSUPP: a device. */
 int media_grow(struct media *media, uint64_t bytes);
+
+/* Returns when the file's length, its blocks and what was written to it are on the medium; at once
+ * where there is no file on a disk. */
+int media_sync(struct media *media);
+
+/* Before a pool is mapped, by a process that is alone with it. Bytes of POOL/data; of a device
+ * UINT64_MAX, since it cannot be made longer. -ENOENT: missing. */
+int media_file_bytes(const char *pool_dir, uint64_t *out);
+/* Makes POOL/data `bytes` long, with zeros, on the medium when it returns. */
+int media_lengthen(const char *pool_dir, uint64_t bytes);
+
+/* Returns when a directory's entries, or a file, are on the medium: after a power cut what was made
+ * there is there. */
+int media_sync_path(const char *path);
 
 /* Maps what another process's media_grow() has added, up to `bytes`. Threads may race here.
  * -EUCLEAN: the memory is shorter. */

@@ -91,6 +91,23 @@ int media_alignment(int fd, enum media_kind kind, uint64_t *out)
     return 0;
 }
 
+/* Directories that may be searched and not read: all of their file system is synced instead. A file
+ * system that knows no syncing of a directory says EINVAL. */
+int media_sync_path(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc;
+
+    if (fd < 0 && errno == EACCES) {
+        sync();
+        return 0;
+    }
+    if (fd < 0)
+        return hf_fail_errno(errno, "%s", path);
+    rc = fsync(fd) && errno != EINVAL ? hf_fail_errno(errno, "fsync %s", path) : 0;
+    close(fd);
+    return rc;
+}
+
 int media_length(int fd, enum media_kind kind, uint64_t *out)
 {
     struct stat st;

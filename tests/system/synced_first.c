@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * On a disk: what is relied upon is synced first. hf_pool_create() has synced every file of the pool and
+ * every directory that has one of their names when it returns; hf_pool_grow() of a durable pool has
+ * synced POOL/data, at its new length, before it writes the super record that says so.
+ *
+ * The calls are looked at where the library makes them: this program has its own fsync() and pwrite(),
+ * which the dynamic linker finds first. HOLDFAST_TEST_DIR: a directory on a disk (default: /var/tmp).
+ */
+#include "support.h"
+
+#include <errno.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define OLD TEST_MIB(8)
+#define NEW TEST_MIB(16)
+#define MOST 256u
+
+struct synced {
+    ino_t ino;
+    off_t bytes; /* its length then */
+};
+static struct synced synced[MOST];
+static unsigned synced_count;
+static ino_t data_ino, meta_ino; /* to be looked at */
+static bool written_too_early;
+
+static ino_t ino_of(int fd, off_t *bytes)
+{
+    struct stat st;
+
+    EXPECT_EQ(fstat(fd, &st), 0);
+    if (bytes)
+        *bytes = st.st_size;
+    return st.st_ino;
+}
+
+static bool was_synced(ino_t ino, off_t bytes)
+{
+    for (unsigned i = 0; i < synced_count; i++)
+        if (synced[i].ino == ino && synced[i].bytes >= bytes)
+            return true;
+    return false;
+}
+
+int fsync(int fd)
+{
+    struct synced *one = &synced[synced_count++ % MOST];
+
+    one->ino = ino_of(fd, &one->bytes);
+    return (int)syscall(SYS_fsync, fd);
+}
+
+/* LMDB's writing of metadata. */
+ssize_t pwrite(int fd, const void *buf, size_t len, off_t off)
+{
+    if (ino_of(fd, NULL) == meta_ino && !was_synced(data_ino, (off_t)NEW))
+        written_too_early = true;
+    return syscall(SYS_pwrite64, fd, buf, len, off);
+}
+
+static char folder[256];
+
+static const char *in_folder(const char *name)
+{
+    static char paths[4][512];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+
+    snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
+    return path;
+}
+
+static ino_t ino_at(const char *name)
+{
+    struct stat st;
+
+    EXPECT_EQ(stat(in_folder(name), &st), 0);
+    return st.st_ino;
+}
+
+static void expect_synced(const char *const *names)
+{
+    for (; *names; names++)
+        if (!was_synced(ino_at(*names), 0))
+            FAIL("%s was not synced", *names);
+}
+
+static void made(uint32_t flags)
+{
+    struct hf_pool_options options = {.size = sizeof(options), .pool_bytes = OLD, .flags = flags};
+
+    synced_count = 0;
+    EXPECT_EQ(hf_pool_create(in_folder("pool"), &options), 0);
+    expect_synced((const char *const[]){".", "pool", "pool/data", "pool/meta", "pool/meta/data.mdb",
+                                        "pool/lock", NULL});
+}
+
+static void made_elsewhere(void)
+{
+    struct hf_pool_options options = {.size = sizeof(options), .pool_bytes = OLD};
+
+    EXPECT_EQ(mkdir(in_folder("elsewhere"), 0700), 0);
+    options.data_path = in_folder("elsewhere/memory");
+    synced_count = 0;
+    EXPECT_EQ(hf_pool_create(in_folder("linked"), &options), 0);
+    expect_synced((const char *const[]){"linked", "elsewhere", "elsewhere/memory", NULL});
+}
+
+static void grown(void)
+{
+    struct hf_pool *pool;
+
+    EXPECT_EQ(hf_pool_open(in_folder("pool"), 0, &pool), 0);
+    data_ino = ino_at("pool/data");
+    meta_ino = ino_at("pool/meta/data.mdb");
+    written_too_early = false;
+    synced_count = 0;
+    EXPECT_EQ(hf_pool_grow(pool, NEW), 0);
+    EXPECT(was_synced(data_ino, (off_t)NEW));
+    EXPECT(!written_too_early);
+    meta_ino = 0;
+    EXPECT_EQ(hf_pool_close(pool), 0);
+}
+
+static void remove_all(void)
+{
+    static const char *const names[] = {"pool/data",
+                                        "pool/lock",
+                                        "pool/meta/data.mdb",
+                                        "pool/meta/lock.mdb",
+                                        "pool/meta",
+                                        "pool",
+                                        "linked/data",
+                                        "linked/lock",
+                                        "elsewhere/memory",
+                                        "linked/meta/data.mdb",
+                                        "linked/meta/lock.mdb",
+                                        "linked/meta",
+                                        "linked",
+                                        "elsewhere",
+                                        "."};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        remove(strcmp(names[i], ".") ? in_folder(names[i]) : folder);
+}
+
+static void synced_first(void)
+{
+    const char *dir = getenv("HOLDFAST_TEST_DIR");
+    struct statfs fs;
+
+    snprintf(folder, sizeof(folder), "%s/holdfast-synced-XXXXXX", dir ? dir : "/var/tmp");
+    if (!mkdtemp(folder) || statfs(folder, &fs))
+        test_skip("no directory on a disk");
+    atexit(remove_all);
+    if (fs.f_type == TMPFS_MAGIC) {
+        remove_all();
+        test_skip("no directory on a disk: HOLDFAST_TEST_DIR is a tmpfs");
+    }
+    made(HF_POOL_DURABLE);
+    grown();
+    made_elsewhere();
+}
+
+TEST_SCENARIO(synced_first)
