@@ -4,6 +4,11 @@
  * size are decided in one go under the layout mutex, so appends never overlap and leave no gap; the
  * size goes up last, so a killed writer leaves the file with its old end, or with bytes that are
  * all there.
+ *
+ * What is written under the mutex comes from memory of the library. The caller's memory may be a
+ * mapping of anything, for example of this file through a mount: to fetch it, the mount needs the
+ * mutex. So an append is copied first, and fs_write() past end of file fills blocks before it takes
+ * the mutex (FILL_EXTEND), or copies a little.
  */
 #include "fs/extend.h"
 
@@ -11,6 +16,7 @@
 #include "base/futex.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static uint64_t page_of(uint64_t byte)
@@ -192,6 +198,25 @@ static ssize_t append_hard(struct hf_file *file, const void *buf, size_t len, ui
     return done == -ENOSPC ? fs_no_space(fs, 1) : done;
 }
 
+static ssize_t append_copied(struct hf_file *file, const void *buf, size_t len, uint64_t *place)
+{
+    const struct shm_run *run = file->fs->dax.shm->run;
+    uint64_t pool_bytes = hf_load_acquire(&run->pool_blocks) * HF_BLOCK_BYTES;
+    char few[FS_COPIED_BYTES], *copy = few;
+    ssize_t done;
+
+    len = len < pool_bytes ? len : pool_bytes; /* more finds no room anyway */
+    if (len > sizeof few)
+        copy = malloc(len);
+    if (!copy)
+        return hf_fail(ENOMEM, "no memory for a copy of the %zu bytes to append", len);
+    memcpy(copy, buf, len);
+    done = append_hard(file, copy, len, place);
+    if (copy != few)
+        free(copy);
+    return done;
+}
+
 ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off)
 {
     struct fs *fs = file->fs;
@@ -205,7 +230,7 @@ ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
     }
     if (hf_load_acquire(&fs->dax.shm->run->collect))
         fs_collect(fs);
-    done = append_hard(file, buf, len, &place);
+    done = append_copied(file, buf, len, &place);
     if (done <= 0)
         return done;
     fs_changed(fs, file->vnode, page_of(place), page_of(place + (uint64_t)done - 1));

@@ -3,9 +3,10 @@
  * Owns the filling of holes. Blocks are reserved, filled and (durable pools) persisted before any
  * lock is taken; the transaction that gives them to the file looks again whether the pages are
  * holes still, under the layout mutex. So a killed process leaves a hole or the whole content,
- * never a block with somebody's old bytes.
+ * never a block with somebody's old bytes. And the caller's memory, which may be a mapping that is
+ * slow to arrive, is read while nothing is held.
  */
-#include "fs/fill.h"
+#include "fs/extend.h"
 
 #include "base/error.h"
 #include "base/futex.h"
@@ -86,6 +87,8 @@ static int hole_now(struct meta_txn *txn, const struct shm_vnode *vnode, uint64_
     *pages = 0;
     if (kind == FILL_WRITE && content->off + content->len > size)
         return 0;
+    if (kind == FILL_EXTEND && content->off < size)
+        return 0;
     if (kind == FILL_FOR_PIN && page >= end)
         return 0;
     if (kind == FILL_FOR_PIN && count > end - page)
@@ -99,6 +102,11 @@ static int hole_now(struct meta_txn *txn, const struct shm_vnode *vnode, uint64_
         count = next.page - page;
     *pages = count;
     return 0;
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 static int give(struct fs *fs, struct shm_vnode *vnode, uint64_t page, enum fs_fill_kind kind,
@@ -122,8 +130,27 @@ static int give(struct fs *fs, struct shm_vnode *vnode, uint64_t page, enum fs_f
     }
     if (kind != FILL_FOR_PIN)
         inode.mtime_ns = inode.ctime_ns = hf_wall_ns();
+    if (kind == FILL_EXTEND)
+        inode.size = less(content->off + content->len, (page + pages) * HF_BLOCK_BYTES);
     rc = fs_vnode_commit(vnode, &txn, &inode);
     *filled = pages;
+    return rc;
+}
+
+/* For growing the file it takes everything from its end on, and zeros the bytes up to the content. */
+static int lock(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count,
+                const struct fs_content *extends)
+{
+    int rc, passed;
+
+    if (!extends)
+        return dax_lock(&fs->dax, vnode, page, page + count - 1);
+    rc = fs_extend_lock(fs, vnode, extends->off, &passed);
+    if (rc)
+        return rc;
+    rc = extends->off >= vnode->size ? fs_zero_tail(fs, vnode, extends->off) : 0;
+    if (rc)
+        dax_unlock(&fs->dax, vnode);
     return rc;
 }
 
@@ -139,7 +166,7 @@ int fs_fill_hole(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t
         return rc;
     rc = fs_fill_blocks(fs, &reservation, page, content);
     if (rc == 0) {
-        rc = dax_lock(&fs->dax, vnode, page, page + reservation.blocks - 1);
+        rc = lock(fs, vnode, page, reservation.blocks, kind == FILL_EXTEND ? content : NULL);
         if (rc >= 0) {
             rc = give(fs, vnode, page, kind, content, &reservation, filled);
             dax_unlock(&fs->dax, vnode);

@@ -17,7 +17,8 @@ struct fs_content {
 enum fs_fill_kind {
     FILL_FOR_PIN, /* zeros, inside the file; the times stay */
     FILL_WRITE,   /* content, wholly inside the file */
-    FILL_ALLOCATE /* zeros, also behind end of file */
+    FILL_EXTEND,  /* content, wholly past end of file, which moves up over it */
+    FILL_ALLOCATE /* zeros, also past end of file */
 };
 
 /* Fills the blocks of a reservation that are to become pages from `page` on, and persists them in a

@@ -2,7 +2,9 @@
 /*
  * Owns reading and writing by copy. Both go through pins, like any user of the library: the blocks
  * under a copy cannot be given to anybody else while it runs; but a read waits for no gate. A hole is read as zeros
- * without being filled; a write fills it (fill.c); a write behind end of file grows the file (extend.c).
+ * without being filled; a write fills it (fill.c); a write past end of file grows the file (extend.c).
+ *
+ * The caller's memory is never touched under the layout mutex: extend.c says why.
  */
 #include "base/error.h"
 #include "dax/client.h"
@@ -14,7 +16,6 @@
 
 /* A range of so many pages lies in at most IO_PIECES pieces however it begins. */
 #define SAFE_BYTES ((IO_PIECES - 1) * (uint64_t)HF_BLOCK_BYTES)
-#define GATE_BYTES (64 * (uint64_t)HF_BLOCK_BYTES) /* read at a gate in one go, under the mutex */
 #define CHUNK_BYTES (FILL_CHUNK_PAGES * (uint64_t)HF_BLOCK_BYTES)
 
 static void copy_out(char *buf, const struct iovec *iov, int count)
@@ -69,6 +70,7 @@ static int pin_now(struct hf_file *file, uint64_t off, uint64_t *len, struct iov
 static ssize_t read_at_gate(struct hf_file *file, char *buf, uint64_t len, uint64_t off)
 {
     struct fs *fs = file->fs;
+    char copy[FS_COPIED_BYTES];
     uint64_t page = off / HF_BLOCK_BYTES, size, room = 0;
     struct meta_extent extent = {0};
     char *from = NULL;
@@ -77,7 +79,7 @@ static ssize_t read_at_gate(struct hf_file *file, char *buf, uint64_t len, uint6
     dax_lock_any(&fs->dax, file->vnode);
     size = file->vnode->size;
     if (off < size) {
-        room = size - off < GATE_BYTES ? size - off : GATE_BYTES;
+        room = size - off < sizeof copy ? size - off : sizeof copy;
         rc = fs_extent_at(fs, file->ino, page, &extent);
     }
     if (rc == 1 && (extent.page + extent.count) * HF_BLOCK_BYTES - off < room)
@@ -89,10 +91,12 @@ static ssize_t read_at_gate(struct hf_file *file, char *buf, uint64_t len, uint6
         rc = fs_memory(fs, extent.block + (page - extent.page), extent.page + extent.count - page,
                        &from);
     if (from)
-        memcpy(buf, from + off % HF_BLOCK_BYTES, len);
+        memcpy(copy, from + off % HF_BLOCK_BYTES, len);
+    dax_unlock(&fs->dax, file->vnode);
+    if (from)
+        memcpy(buf, copy, len);
     else if (rc == 0)
         memset(buf, 0, len);
-    dax_unlock(&fs->dax, file->vnode);
     return rc < 0 ? rc : (ssize_t)len;
 }
 
@@ -148,7 +152,7 @@ ssize_t fs_read(struct hf_file *file, void *buf, size_t len, uint64_t off)
 
 /* A write into the hole at `off`. 0: look again. */
 static ssize_t write_hole(struct hf_file *file, const char *buf, uint64_t len, uint64_t off,
-                          const struct meta_extent *hole)
+                          const struct meta_extent *hole, enum fs_fill_kind kind)
 {
     struct fs_content content = {buf, off, len};
     uint64_t page = off / HF_BLOCK_BYTES, hole_end = hole->page + hole->count;
@@ -158,7 +162,7 @@ static ssize_t write_hole(struct hf_file *file, const char *buf, uint64_t len, u
     end = end < hole_end ? end : hole_end;
     if (off + len > end * HF_BLOCK_BYTES)
         content.len = end * HF_BLOCK_BYTES - off;
-    rc = fs_fill_hole(file->fs, file->vnode, page, end - page, FILL_WRITE, &content, &filled);
+    rc = fs_fill_hole(file->fs, file->vnode, page, end - page, kind, &content, &filled);
     if (rc || !filled)
         return rc;
     room = (page + filled) * HF_BLOCK_BYTES - off;
@@ -173,7 +177,7 @@ static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len,
     int count = fs_pin_some(file, off, &len, HF_PIN_WRITE | DAX_PIN_COPY, iov, &pin, &hole);
 
     if (count == -ENODATA)
-        return write_hole(file, buf, len, off, &hole);
+        return write_hole(file, buf, len, off, &hole, FILL_WRITE);
     if (count <= 0)
         return count;
     copy_in(iov, count, buf);
@@ -182,21 +186,41 @@ static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len,
     return (ssize_t)len;
 }
 
-static ssize_t write_behind(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
+/* Past end of file, a little, or where blocks are already: of the last page, or allocated ahead. */
+static ssize_t write_ahead(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
 {
     struct shm_vnode *vnode = file->vnode;
+    char copy[FS_COPIED_BYTES];
     ssize_t n = 0;
-    int passed;
-    int rc = fs_extend_lock(file->fs, vnode, off, &passed);
+    int passed, rc;
 
+    len = len < sizeof copy ? len : sizeof copy;
+    memcpy(copy, buf, len);
+    rc = fs_extend_lock(file->fs, vnode, off, &passed);
     if (rc)
         return rc;
     if (off >= vnode->size) {
-        n = fs_extend(file->fs, vnode, buf, len, off);
+        n = fs_extend(file->fs, vnode, copy, len, off);
         vnode->passed += passed ? 1 : 0;
     }
     dax_unlock(&file->fs->dax, vnode);
     return n;
+}
+
+static ssize_t write_past_end(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
+{
+    struct meta_extent next, hole = {.page = off / HF_BLOCK_BYTES};
+    int rc;
+
+    if (len <= FS_COPIED_BYTES)
+        return write_ahead(file, buf, len, off);
+    rc = fs_extent_at(file->fs, file->ino, hole.page, &next);
+    if (rc < 0)
+        return rc;
+    if (rc)
+        return write_ahead(file, buf, len, off);
+    hole.count = next.count ? next.page - hole.page : FILL_CHUNK_PAGES + 1;
+    return write_hole(file, buf, len, off, &hole, FILL_EXTEND);
 }
 
 /* At least one byte, or an error. */
@@ -212,7 +236,7 @@ static ssize_t write_some(struct hf_file *file, const char *buf, uint64_t len, u
         if (off < size)
             done = write_inside(file, buf, n < size - off ? n : size - off, off);
         else
-            done = write_behind(file, buf, n, off);
+            done = write_past_end(file, buf, n, off);
         if (done == -ENOSPC && off >= size) {
             if (tried_hard)
                 return fs_no_space(file->fs, 1);

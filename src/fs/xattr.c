@@ -7,6 +7,7 @@
 #include "fs/name.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int no_attribute(struct fs_at at, const char *name)
@@ -140,8 +141,8 @@ void fs_drop_capability(struct fs *fs, uint64_t ino)
         fs_removexattr(fs, at, FS_CAPABILITY);
 }
 
-int fs_setxattr(struct fs *fs, struct fs_at at, const char *name, const void *value, size_t len,
-                uint32_t flags)
+static int set(struct fs *fs, struct fs_at at, const char *name, const void *value, size_t len,
+               uint32_t flags)
 {
     bool acl = fs_acl_is(name);
     struct fs_txn txn;
@@ -159,6 +160,23 @@ int fs_setxattr(struct fs *fs, struct fs_at at, const char *name, const void *va
     else if (rc == 0)
         rc = meta_xattr_put(txn.meta, ino, name, value, len);
     return end_change(&txn, rc);
+}
+
+/* The value is copied first: the caller's memory may be slow to arrive, or change meanwhile, and the
+ * transaction holds the lock of the whole pool. */
+int fs_setxattr(struct fs *fs, struct fs_at at, const char *name, const void *value, size_t len,
+                uint32_t flags)
+{
+    void *copy = malloc(len + 1);
+    int rc;
+
+    if (!copy)
+        return hf_fail(ENOMEM, "no memory for a value of %zu bytes", len);
+    if (len)
+        memcpy(copy, value, len);
+    rc = set(fs, at, name, copy, len, flags);
+    free(copy);
+    return rc;
 }
 
 int fs_removexattr(struct fs *fs, struct fs_at at, const char *name)
