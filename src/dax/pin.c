@@ -182,16 +182,18 @@ static int pin_once(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint
     return rc ? rc : pieces.count;
 }
 
-/* Frees the holds that were let go of and are still in the trees of their files. */
+/* Frees the holds that were let go of, or were a dead process's, and are still in the trees of their files. */
 static void settle_all(struct dax *dax)
 {
     uint32_t high = hf_load_acquire(&dax->shm->run->vnodes_high);
 
+    shm_reap(dax->shm);
     for (uint32_t i = 0; i < high; i++) {
         struct shm_vnode *vnode = &dax->shm->vnodes[i];
 
         if (hf_load_acquire(&vnode->state) == SHM_VNODE_FREE ||
-            hf_load_acquire(&vnode->released) == SHM_NONE)
+            (hf_load_acquire(&vnode->released) == SHM_NONE &&
+             !hf_load_acquire(&vnode->holds_stale)))
             continue;
         dax_lock_any(dax, vnode);
         if (vnode->state != SHM_VNODE_FREE)

@@ -163,7 +163,8 @@ static bool residue(const struct shm *shm)
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);
 
     for (uint32_t i = 0; i < used; i++)
-        if (hf_load_acquire(&shm->lanes[i].owner) == SHM_LANE_RESIDUE)
+        if (hf_load_acquire(&shm->lanes[i].owner) == SHM_LANE_RESIDUE ||
+            hf_load_acquire(&shm->lanes[i].residue))
             return true;
     return false;
 }

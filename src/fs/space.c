@@ -430,6 +430,7 @@ static void clear_lane(struct fs *fs, struct shm_lane *lane)
             fs_space_free(fs, lane->reserved[r].block, lane->reserved[r].count);
         lane->reserved[r].count = 0;
     }
+    hf_store_release(&lane->residue, 0u);
 }
 
 void fs_space_sweep(struct fs *fs)
@@ -441,10 +442,11 @@ void fs_space_sweep(struct fs *fs)
         struct shm_lane *lane = &shm->lanes[i];
         uint32_t owner = hf_load_acquire(&lane->owner);
 
-        if (owner == SHM_LANE_RESIDUE || (owner && !hf_load_acquire(&lane->tid)))
+        if (owner == SHM_LANE_RESIDUE || hf_load_acquire(&lane->residue) ||
+            (owner && !hf_load_acquire(&lane->tid)))
             clear_lane(fs, lane);
-        if (owner == SHM_LANE_RESIDUE)
-            hf_store_release(&lane->owner, 0u);
+        if (owner == SHM_LANE_RESIDUE) /* unless a thread takes it just now */
+            (void)hf_cas_acq_rel(&lane->owner, owner, 0u);
     }
 }
 

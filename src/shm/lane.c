@@ -92,13 +92,34 @@ static struct my_lanes *my_list(void)
     return list;
 }
 
-/* An idle lane of this process, else a free one; last one in which pins of an ended thread live on. Under shm->lane_mutex, which keeps this process's
- * threads apart; other processes race for free ones by compare-and-swap. */
-static struct shm_lane *take_lane(struct shm *shm)
+static struct shm_lane *take_owned_by(struct shm *shm, uint32_t owner)
 {
     struct shm_run *run = shm->run;
-    struct shm_lane *idle = NULL;
-    uint32_t self = shm->self + 1, used = hf_load_acquire(&run->lanes_used);
+    uint32_t self = shm->self + 1, used;
+
+    for (uint32_t i = 0; i < run->limits.lanes; i++) {
+        if (hf_load_relaxed(&shm->lanes[i].owner) != owner || /* relaxed: the swap decides */
+            !hf_cas_acq_rel(&shm->lanes[i].owner, owner, self))
+            continue;
+        while ((used = hf_load_acquire(&run->lanes_used)) <= i &&
+               !hf_cas_acq_rel(&run->lanes_used, used, i + 1))
+            ;
+        hf_store_release(&shm->lanes[i].residue, (uint32_t)(owner == SHM_LANE_RESIDUE));
+        /* ATTACH.SB/p: likewise, the lane counts before its first pin is made.
+         * Pairs with ATTACH.SB/m in slots_scan(), which reads lanes_used after the barrier. */
+        hf_fence_full();
+        return &shm->lanes[i];
+    }
+    return NULL;
+}
+
+/* An idle lane of this process, else a free one, else one that a dead thread has left with reserved
+ * blocks; last one in which pins of an ended thread live on. Under shm->lane_mutex, which keeps this
+ * process's threads apart; other processes race for lanes by compare-and-swap. */
+static struct shm_lane *take_lane(struct shm *shm)
+{
+    struct shm_lane *idle = NULL, *lane;
+    uint32_t self = shm->self + 1, used = hf_load_acquire(&shm->run->lanes_used);
 
     for (uint32_t i = 0; i < used; i++) {
         struct shm_lane *lane = &shm->lanes[i];
@@ -109,19 +130,9 @@ static struct shm_lane *take_lane(struct shm *shm)
             return lane;
         idle = lane;
     }
-    for (uint32_t i = 0; i < run->limits.lanes; i++) {
-        if (hf_load_relaxed(&shm->lanes[i].owner) || /* relaxed: the swap decides */
-            !hf_cas_acq_rel(&shm->lanes[i].owner, 0u, self))
-            continue;
-        while ((used = hf_load_acquire(&run->lanes_used)) <= i &&
-               !hf_cas_acq_rel(&run->lanes_used, used, i + 1))
-            ;
-        /* ATTACH.SB/p: likewise, the lane counts before its first pin is made.
-         * Pairs with ATTACH.SB/m in slots_scan(), which reads lanes_used after the barrier. */
-        hf_fence_full();
-        return &shm->lanes[i];
-    }
-    return idle;
+    lane = take_owned_by(shm, 0);
+    lane = lane ? lane : take_owned_by(shm, SHM_LANE_RESIDUE);
+    return lane ? lane : idle;
 }
 
 static struct shm_lane *remember(const struct shm *shm, const struct shm_lane_of_thread *lane)
@@ -181,13 +192,11 @@ int shm_no_lane(const struct shm *shm)
                    shm->run->limits.lanes);
 }
 
-struct shm_lane *shm_lane_slow(struct shm *shm)
+static struct shm_lane *find_or_take(struct shm *shm)
 {
-    struct shm_lane *lane = shm_lane_fast(shm);
+    struct shm_lane *lane = NULL;
     struct my_lanes *list;
 
-    if (lane)
-        return lane;
     pthread_mutex_lock(&lists_mutex);
     list = my_list();
     for (struct my_lane *mine = list ? list->first : NULL; mine && !lane; mine = mine->next)
@@ -197,6 +206,17 @@ struct shm_lane *shm_lane_slow(struct shm *shm)
         lane = new_lane(shm, list);
     pthread_mutex_unlock(&lists_mutex);
     return lane;
+}
+
+struct shm_lane *shm_lane_slow(struct shm *shm)
+{
+    struct shm_lane *lane = shm_lane_fast(shm);
+
+    lane = lane ? lane : find_or_take(shm);
+    if (lane)
+        return lane;
+    shm_reap(shm); /* the dead may have some */
+    return find_or_take(shm);
 }
 
 void shm_lanes_in_child(void)

@@ -99,6 +99,7 @@ static void free_lane(struct shm_lane *lane)
     hf_store_relaxed(&lane->sections[1], 0u);
     hf_store_relaxed(&lane->wait.number, 0u);
     hf_store_relaxed(&lane->tid, 0u);
+    hf_store_relaxed(&lane->residue, 0u);
     hf_store_release(&lane->owner, residue ? SHM_LANE_RESIDUE : 0u);
 }
 

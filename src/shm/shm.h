@@ -109,10 +109,11 @@ struct shm_lane {
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
     struct shm_wait wait;
     uint32_t served; /* of slow_pins, leases with a callback; rather too low than too high */
+    uint32_t residue; /* 1: its reserved runs are those of a dead owner before */
 } SHM_LINE;
 
 /* The owner of a lane whose process is dead and which still has reserved runs: fs frees those under
- * space_mutex, then stores 0. */
+ * space_mutex, then swaps in 0. Where no lane is free, a living thread takes such a one with its runs (residue). */
 #define SHM_LANE_RESIDUE UINT32_MAX
 
 /* The range of a layout change under way. New pins wait at it; pages in it get no entries. */
