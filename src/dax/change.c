@@ -540,7 +540,7 @@ static void settle_tables(struct dax_change *change, bool committed)
     if (!change->old_root)
         return;
     if (!committed && !vnode->root)
-        hf_store_release(&vnode->root, change->old_root); /* ENTRY.PUB/m */
+        mm_put_root(dax->shm, vnode, change->old_root);
     else if (gate_anybody(dax, vnode))
         vnode->stray_nodes = 1;
     else if (vnode->stray_nodes && !vnode->root)

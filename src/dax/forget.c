@@ -35,7 +35,7 @@ static bool take_table(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
     dax->engine->zapped(shm, vnode, *root != 0);
     if (!gate_anybody(dax, vnode))
         return true;
-    hf_store_release(&vnode->root, *root); /* ENTRY.PUB/m */
+    mm_put_root(shm, vnode, *root);
     return false;
 }
 
@@ -66,7 +66,7 @@ bool dax_forget(struct dax *dax, struct shm_vnode *vnode)
             free_nodes(dax->shm, vnode, root);
             shm_vnode_free(dax->shm, vnode);
         } else {
-            hf_store_release(&vnode->root, root); /* ENTRY.PUB/m */
+            mm_put_root(dax->shm, vnode, root);
         }
         shm_unlock_table(dax->shm);
     }

@@ -107,6 +107,9 @@ int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t
 bool mm_zap(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* The same for the whole file: takes the root out; it comes back, 0 if it was empty. */
 uint64_t mm_take_root(struct shm_vnode *vnode);
+/* Puts a root back that was taken out of a file without one. Its blocks thaw first: a layout change may have frozen any
+ * of them before it gave up. */
+void mm_put_root(struct shm *shm, struct shm_vnode *vnode, uint64_t root);
 
 /* Frees the nodes of a root that no walk can be in. */
 void mm_free_tree(struct shm *shm, uint64_t root);

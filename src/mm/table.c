@@ -7,6 +7,7 @@
 #include "mm/mm.h"
 
 #include "base/error.h"
+#include "base/lab.h"
 #include "sync/counts.h"
 
 #include <errno.h>
@@ -104,6 +105,9 @@ static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t pa
         return rc;
     if (level == 1) /* a huge entry covers it */
         return (int64_t)(MM_HUGE_PAGES - page % MM_HUGE_PAGES);
+    /* THAW.PUB/m: the block is thawed before a walk can find it.
+     * Pairs with THAW.PUB/p in counts_up(). Without it: a pin is counted from 0, looks like none, and the
+     * block is reused under it. */
     if (shm->counts)
         counts_thaw(shm, block);
     hf_store_release(word, block << MM_SHIFT | MM_PRESENT); /* ENTRY.PUB/m */
@@ -188,6 +192,27 @@ uint64_t mm_take_root(struct shm_vnode *vnode)
     if (root)
         hf_store_relaxed(&vnode->root, UINT64_C(0)); /* relaxed: as in zap_node() */
     return root;
+}
+
+static void thaw_node(struct shm *shm, uint64_t word, unsigned bits)
+{
+    const uint64_t *node = mm_node(shm, word);
+
+    for (unsigned i = 0; i < SHM_NODE_ENTRIES; i++) {
+        uint64_t entry = hf_load_relaxed(&node[i]); /* relaxed: as in zap_node() */
+
+        if (entry & MM_NODE && bits)
+            thaw_node(shm, entry, bits - MM_BITS);
+        else if (entry & MM_PRESENT)
+            counts_thaw(shm, entry >> MM_SHIFT);
+    }
+}
+
+void mm_put_root(struct shm *shm, struct shm_vnode *vnode, uint64_t root)
+{
+    if (root && shm->counts && !HF_LAB_BROKEN(HF_LAB_NO_THAW))
+        thaw_node(shm, root, root_bits(root) - MM_BITS); /* THAW.PUB/m: as in install_one() */
+    hf_store_release(&vnode->root, root);                /* ENTRY.PUB/m */
 }
 
 static void free_node(struct shm *shm, uint64_t word, unsigned bits)

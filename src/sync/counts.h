@@ -6,9 +6,10 @@
  *     1 + n   entries may lead to it, and n pins hold it
  *     WAITED  with either: a layout change sleeps on the word itself, which is a futex
  *
- * A block thaws when an entry for it is filled, or a pin is taken, under the file's layout mutex; it is
- * frozen by the layout change that finds it unpinned. So a walk that comes too late to a block, and
- * counts only what is not frozen, cannot be mistaken for a pin of the block's next file.
+ * A block thaws when an entry for it is filled or comes back, or a pin is taken, under the file's layout mutex; it
+ * is frozen by the layout change that finds it unpinned, and stays so when that change gives up and no entry leads
+ * to it. So a walk that comes too late to a block, and counts only what is not frozen, cannot be mistaken for a
+ * pin of the block's next file; and a walk that finds an entry never counts from 0.
  */
 #ifndef HF_SYNC_COUNTS_H
 #define HF_SYNC_COUNTS_H
@@ -21,7 +22,9 @@
 #define COUNTS_PINS(word) ((word) & ~COUNTS_WAITED) /* more than 1: pinned */
 
 /* One pin more, of a block that cannot be frozen now.
- * COUNT.DONE/p: acquire, so that what the last holder did is handed on. */
+ * COUNT.DONE/p: acquire, so that what the last holder did is handed on.
+ * THAW.PUB/p: after the load of the entry. Pairs with THAW.PUB/m in install_one() and mm_put_root(). Without it: the pin
+ * is counted from 0, and the next layout change takes it for none. */
 static inline void counts_up(struct shm *shm, uint64_t block)
 {
     hf_add_acq_rel(&shm->counts[block], 1);
