@@ -158,14 +158,37 @@ void cli_progress_wipe(struct cli_progress *progress);
 void cli_progress_end(struct cli_progress *progress);
 uint64_t cli_now_ns(void);
 
+/* --------------------------------------------------------------------- tree.c ------------- */
+
+struct cli_found {
+    uint64_t dir; /* inode of the directory it is in */
+    uint64_t ino;
+    uint32_t type; /* S_IFREG, S_IFDIR ... */
+    const char *name;
+    const char *path; /* of any length */
+};
+struct cli_visitor {
+    bool below; /* directories are entered */
+    /* Each returns whether all is well. A directory of which that is not said is not entered. */
+    bool (*entry)(void *arg, const struct cli_found *found);
+    bool (*leave)(void *arg, const struct cli_found *directory, bool fine); /* may be null */
+    bool (*failed)(void *arg, const char *path, int rc); /* a directory that cannot be read */
+    void *arg;
+};
+/* Visits what is in the directory `ino`, called `path`, in the order of names. False: something is not
+ * well, or the program is to end. */
+bool cli_walk(struct hf_pool *pool, uint64_t ino, const char *path,
+              const struct cli_visitor *visitor);
+
 /* --------------------------------------------------------------------- inode_names.c ------ */
 
 /* Which path belongs to an inode: one walk through all names instead of one hf_path() each. */
 struct cli_inode_names;
-int cli_inode_names_read(struct hf_pool *pool, struct cli_inode_names **out);  /* 0 or -errno */
+/* Prints which directories cannot be read; the exit code for the worst, or EX_OK. */
+int cli_inode_names_read(struct hf_pool *pool, struct cli_inode_names **out);
 const char *cli_inode_name(const struct cli_inode_names *names, uint64_t ino); /* null: none */
 void cli_inode_names_free(struct cli_inode_names *names);
-/* The path, or "(deleted, inode N)", in buf if need be. */
+/* The path, or "(deleted, inode N)", or "(path too long, inode N)", in buf if need be. */
 #define CLI_LOST_NAME_TEXT 48
 const char *cli_inode_title(const struct cli_inode_names *names, uint64_t ino,
                             char buf[CLI_LOST_NAME_TEXT]);

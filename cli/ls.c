@@ -3,8 +3,8 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <holdfast/serve.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
@@ -33,13 +33,14 @@ static struct cli_option ls_options[] = {
 struct listing {
     struct hf_pool *pool;
     struct cli_json json;
+    size_t skipped; /* how much of each path is not shown */
     int status;
 };
 
-static void put_target(struct listing *listing, const char *path)
+static void put_target(struct listing *listing, const struct cli_found *found)
 {
     char target[HF_SYMLINK_MAX + 1];
-    ssize_t len = hf_readlink(listing->pool, path, target, sizeof(target) - 1);
+    ssize_t len = hf_readlinkat(listing->pool, found->dir, found->name, target, sizeof(target) - 1);
 
     if (len < 0)
         return;
@@ -65,13 +66,13 @@ static void print_long(const struct stat *st)
     printf(" %.16s ", cli_stamp(stamp, &st->st_mtim));
 }
 
-static void put_json(struct listing *listing, const char *path, const char *name,
+static void put_json(struct listing *listing, const struct cli_found *found, const char *shown,
                      const struct stat *st)
 {
     char mode[CLI_MODE_TEXT];
 
     cli_json_open(&listing->json, NULL, '{');
-    cli_json_text(&listing->json, "name", name);
+    cli_json_text(&listing->json, "name", shown);
     cli_json_number(&listing->json, "ino", st->st_ino);
     cli_json_text(&listing->json, "type", cli_type_text(st->st_mode));
     cli_json_text(&listing->json, "mode", cli_mode_text(mode, st->st_mode));
@@ -82,68 +83,54 @@ static void put_json(struct listing *listing, const char *path, const char *name
     cli_json_number(&listing->json, "allocated_bytes", (uint64_t)st->st_blocks * 512);
     cli_json_time(&listing->json, "mtime", &st->st_mtim);
     if (S_ISLNK(st->st_mode))
-        put_target(listing, path);
+        put_target(listing, found);
     cli_json_close(&listing->json, '}');
 }
 
-/* name is what is shown of path; type is S_IFDIR and so on. */
-static void show(struct listing *listing, const char *path, const char *name, mode_t type)
+/* An entry comes right before what lies below it. */
+static bool show(void *arg, const struct cli_found *found)
 {
+    struct listing *listing = arg;
+    const char *shown = found->path + listing->skipped;
     struct stat st;
 
     if (in_full || as_json) {
-        int rc = hf_stat(listing->pool, path, HF_AT_NOFOLLOW, &st);
+        int rc = hf_statat(listing->pool, found->dir, found->name, HF_AT_NOFOLLOW, &st);
 
-        if (rc == -ENOENT)
-            return;
+        if (rc == -ENOENT || rc == -ESTALE)
+            return false;
         if (rc != 0) {
-            listing->status = cli_fail(path, rc);
-            return;
+            listing->status = cli_fail(found->path, rc);
+            return false;
         }
         if (as_json) {
-            put_json(listing, path, name, &st);
-            return;
+            put_json(listing, found, shown, &st);
+            return true;
         }
         print_long(&st);
     }
-    cli_put_name(stdout, name);
-    if (slash && S_ISDIR(type))
+    cli_put_name(stdout, shown);
+    if (slash && S_ISDIR(found->type))
         putchar('/');
     if (in_full && S_ISLNK(st.st_mode))
-        put_target(listing, path);
+        put_target(listing, found);
     putchar('\n');
+    return true;
 }
 
-/* Depth first, so that an entry comes right before what lies below it; shown is how much of each
- * path is left out. */
-static void list_directory(struct listing *listing, const char *path, size_t skipped)
+static bool cannot_read(void *arg, const char *path, int rc)
 {
-    struct hf_dirent entry;
-    struct hf_dir *dir;
-    int rc = hf_opendir(listing->pool, path, &dir);
+    struct listing *listing = arg;
 
-    if (rc != 0) {
-        listing->status = cli_fail(path, rc);
-        return;
-    }
-    while (!cli_interrupted() && !ferror(stdout) && (rc = hf_readdir(dir, &entry)) > 0) {
-        char *inner;
-
-        if (strcmp(entry.name, ".") == 0 || strcmp(entry.name, "..") == 0)
-            continue;
-        inner = cli_join(path, entry.name);
-        show(listing, inner, inner + skipped, entry.type);
-        if (below && S_ISDIR(entry.type))
-            list_directory(listing, inner, skipped);
-        free(inner);
-    }
-    if (rc < 0)
-        listing->status = cli_fail(path, rc);
-    hf_closedir(dir);
+    listing->status = cli_fail(path, rc);
+    return false;
 }
 
 static void list_path(struct listing *listing, const char *path)
 {
+    const struct cli_visitor visitor = {
+        .below = below, .entry = show, .failed = cannot_read, .arg = listing};
+    struct cli_found found = {.dir = HF_ROOT_INO, .name = path, .path = path};
     size_t len = strlen(path);
     struct stat st;
     int rc = hf_stat(listing->pool, path, 0, &st);
@@ -154,13 +141,16 @@ static void list_path(struct listing *listing, const char *path)
         listing->status = cli_fail(path, rc);
         return;
     }
+    found.type = st.st_mode;
+    listing->skipped = 0;
     if (!S_ISDIR(st.st_mode)) {
-        show(listing, path, path, st.st_mode);
+        show(listing, &found);
         return;
     }
     while (len > 0 && path[len - 1] == '/')
         len--;
-    list_directory(listing, path, len + 1);
+    listing->skipped = len + 1;
+    cli_walk(listing->pool, st.st_ino, path, &visitor);
 }
 
 static int ls_run(int count, char **operands)

@@ -171,10 +171,9 @@ static int gather(struct map *map, struct hf_pool *pool)
         rc = hf_extents(pool, 0, keep_extent, map);
     if (rc == 0)
         rc = cli_pins_read(pool, &map->pins);
-    if (rc == 0)
-        rc = cli_inode_names_read(pool, &map->names);
     if (rc != 0)
         return rc;
+    map->status = cli_inode_names_read(pool, &map->names);
     map->pool_blocks = map->info.pool_bytes / HF_BLOCK_BYTES;
     if (map->extent_count > 0)
         qsort(map->extents, map->extent_count, sizeof(map->extents[0]), extent_by_file);
@@ -358,6 +357,7 @@ static int map_run(int count, char **operands)
         return status;
     rc = gather(&map, pool);
     status = rc != 0 ? cli_fail(operands[0], rc) : show_map(&map);
+    status = status != EX_OK ? status : map.status;
     release(&map);
     return cli_pool_close(pool, operands[0], status);
 }

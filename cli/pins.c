@@ -311,9 +311,8 @@ static int show_pool(struct hf_pool *pool, const char *path)
     if (status != EX_OK)
         return status;
     rc = cli_pins_read(pool, &view.pins);
-    if (rc == 0)
-        rc = cli_inode_names_read(pool, &view.names);
     if (rc == 0) {
+        status = cli_inode_names_read(pool, &view.names);
         show(pool, &view, ino);
         cli_inode_names_free(view.names);
     } else {

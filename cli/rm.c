@@ -6,7 +6,7 @@
 #include "cli.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <holdfast/serve.h>
 #include <string.h>
 
 static bool recursive, force;
@@ -47,57 +47,57 @@ static bool refuse(struct removal *removal, const char *path, int rc)
     return false;
 }
 
-static bool remove_path(struct removal *removal, const char *path);
-
-/* An entry that exists all the time is seen once, so removing while reading misses nothing. */
-static bool remove_entries(struct removal *removal, const char *path)
-{
-    struct hf_dirent entry;
-    struct hf_dir *dir;
-    bool all_gone = true;
-    int rc = hf_opendir(removal->pool, path, &dir);
-
-    if (rc != 0)
-        return refuse(removal, path, rc);
-    while (!cli_interrupted() && (rc = hf_readdir(dir, &entry)) > 0) {
-        char *inner;
-
-        if (strcmp(entry.name, ".") == 0 || strcmp(entry.name, "..") == 0)
-            continue;
-        inner = cli_join(path, entry.name);
-        all_gone = remove_path(removal, inner) && all_gone;
-        free(inner);
-    }
-    hf_closedir(dir);
-    if (rc < 0)
-        return refuse(removal, path, rc);
-    return all_gone && !cli_interrupted();
-}
-
 /* False: something is left, and was named. */
-static bool remove_path(struct removal *removal, const char *path)
+static bool removed(struct removal *removal, const char *path, int rc)
 {
-    struct stat st;
-    int rc = hf_stat(removal->pool, path, HF_AT_NOFOLLOW, &st);
-
-    if (rc != 0)
-        return refuse(removal, path, rc);
-    if (!S_ISDIR(st.st_mode)) {
-        rc = hf_unlink(removal->pool, path, &policy);
-    } else if (!recursive) {
-        removal->status = EX_NOINPUT;
-        cli_note("%s: is a directory (-r removes directories)", path);
-        return false;
-    } else {
-        if (!remove_entries(removal, path))
-            return false;
-        rc = path[strspn(path, "/")] != '\0' ? hf_rmdir(removal->pool, path) : 0;
-    }
     if (rc != 0)
         return refuse(removal, path, rc);
     removal->progress.items++;
     cli_progress_step(&removal->progress, path);
     return true;
+}
+
+/* An entry that exists all the time is seen once, so removing while reading misses nothing. */
+static bool remove_entry(void *arg, const struct cli_found *found)
+{
+    struct removal *removal = arg;
+
+    return S_ISDIR(found->type) ||
+           removed(removal, found->path,
+                   hf_unlinkat(removal->pool, found->dir, found->name, &policy));
+}
+
+static bool remove_emptied(void *arg, const struct cli_found *directory, bool emptied)
+{
+    struct removal *removal = arg;
+
+    return emptied && !cli_interrupted() &&
+           removed(removal, directory->path,
+                   hf_rmdirat(removal->pool, directory->dir, directory->name));
+}
+
+static bool cannot_read(void *arg, const char *path, int rc)
+{
+    return refuse(arg, path, rc);
+}
+
+static void remove_path(struct removal *removal, const char *path)
+{
+    const struct cli_visitor visitor = {true, remove_entry, remove_emptied, cannot_read, removal};
+    struct stat st;
+    int rc = hf_stat(removal->pool, path, HF_AT_NOFOLLOW, &st);
+
+    if (rc != 0) {
+        refuse(removal, path, rc);
+    } else if (!S_ISDIR(st.st_mode)) {
+        removed(removal, path, hf_unlink(removal->pool, path, &policy));
+    } else if (!recursive) {
+        removal->status = EX_NOINPUT;
+        cli_note("%s: is a directory (-r removes directories)", path);
+    } else if (cli_walk(removal->pool, st.st_ino, path, &visitor) &&
+               path[strspn(path, "/")] != '\0') {
+        removed(removal, path, hf_rmdir(removal->pool, path));
+    }
 }
 
 static int rm_run(int count, char **operands)
