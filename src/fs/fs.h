@@ -43,13 +43,14 @@ struct hf_file {
     struct shm_vnode *vnode;
     uint64_t ino;
     bool readable, writable, append;
-    bool watches;         /* hf_watch(); under the layout mutex */
-    uint32_t pin_refused; /* flags that no pin of this handle may have; FS_PIN_READS: none at all */
+    bool watches; /* hf_watch(); under the layout mutex */
+    /* Flags that no pin of this handle may have; FS_PIN_READS: none at all. */
+    uint64_t pin_refused;
 };
 
 #define FS_PIN_FLAGS                                                                               \
     (HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_NOFILL | HF_PIN_GPU) /* all that hf_pin() knows */
-#define FS_PIN_READS UINT32_C(0x80000000)                       /* what every pin does */
+#define FS_PIN_READS (UINT64_C(1) << 32) /* what every pin does; no flag of a caller */
 
 struct hf_dir;
 

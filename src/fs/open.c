@@ -162,7 +162,7 @@ int fs_open(struct fs *fs, struct fs_at at, int flags, mode_t mode, struct hf_fi
     file->writable = (flags & O_ACCMODE) != O_RDONLY;
     file->append = flags & O_APPEND;
     file->watches = false;
-    file->pin_refused = ~(uint32_t)(FS_PIN_FLAGS | FS_PIN_READS);
+    file->pin_refused = ~(FS_PIN_FLAGS | FS_PIN_READS);
     file->pin_refused |= (file->readable ? 0 : FS_PIN_READS) | (file->writable ? 0 : HF_PIN_WRITE);
     hf_add_relaxed(&fs->handles, 1); /* relaxed: a count */
     *out = file;

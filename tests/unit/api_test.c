@@ -239,6 +239,25 @@ static void a_pin_is_memory_of_the_file(void **state)
     assert_int_equal(hf_unlink(pool, "/f", NULL), 0);
 }
 
+/* On a present page, which is the fast path, on one that has no entry yet, and on a hole. */
+static void pins_refuse_unknown_flags(void **state)
+{
+    struct hf_file *file = test_file_filled(pool, "/f", 7, 2);
+    const uint32_t known = HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_NOFILL | HF_PIN_GPU;
+    struct iovec iov;
+    struct hf_pin pin = test_pin(file, 0, 1, HF_PIN_READ, &iov, 1);
+
+    (void)state;
+    assert_int_equal(hf_unpin(&pin), 0);
+    assert_int_equal(hf_truncate(file, 3 * TEST_PAGE, NULL), 0);
+    for (unsigned bit = 0; bit < 32; bit++)
+        for (uint64_t page = 0; page < 3 && !(known >> bit & 1); page++)
+            assert_int_equal(hf_pin(file, page * TEST_PAGE, 1, UINT32_C(1) << bit, &iov, 1, &pin),
+                             -EINVAL);
+    assert_int_equal(hf_close(file), 0);
+    assert_int_equal(hf_unlink(pool, "/f", NULL), 0);
+}
+
 static void moving_changes_blocks_only(void **state)
 {
     struct hf_file *file = test_file_filled(pool, "/f", 1, 4);
@@ -453,6 +472,7 @@ static int body(int argc, char **argv)
                                         close_anonymous),
         cmocka_unit_test_setup_teardown(a_pin_is_memory_of_the_file, open_anonymous,
                                         close_anonymous),
+        cmocka_unit_test_setup_teardown(pins_refuse_unknown_flags, open_anonymous, close_anonymous),
         cmocka_unit_test_setup_teardown(moving_changes_blocks_only, open_anonymous,
                                         close_anonymous),
         cmocka_unit_test_setup_teardown(pins_are_shown, open_anonymous, close_anonymous),
