@@ -13,8 +13,8 @@
  *   L7  open the gate, drop the mutex
  *
  * The gate is closed before the zap and both happen under the mutex, so nobody fills an entry of the
- * range between L2 and L7. A change that gives up in L5 leaves a table with fewer entries, and nothing
- * else.
+ * range between L2 and L7. A change that gives up, in L5 or in its transaction, leaves a table with fewer
+ * entries, and nothing else; docs/ORDERING.md 3.30 says what each step leaves, and who undoes it.
  */
 #include "dax/private.h"
 
@@ -523,6 +523,12 @@ int dax_change_resume(struct dax_change *change)
     return rc ? rc : change->vnode->passed != change->passed;
 }
 
+void dax_change_landed(struct dax_change *change)
+{
+    detach_commit(change);
+    hf_store_release(&change->vnode->pending_version, UINT64_C(0));
+}
+
 void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t size)
 {
     change->vnode->pending_size = size;
@@ -556,11 +562,10 @@ void dax_change_end(struct dax_change *change, bool committed)
     if (committed) {
         /* SIZE.PUB/m: relaxed readers may see it late; the gate opens after it. */
         hf_store_release(&vnode->size, vnode->pending_size);
-        detach_commit(change);
+        dax_change_landed(change);
     } else {
-        detach_abort(change);
+        detach_abort(change); /* pending_version: who failed to commit has cleared its own */
     }
-    hf_store_release(&vnode->pending_version, UINT64_C(0));
     settle_tables(change, committed);
     gate_open(vnode, &vnode->gates[change->gate]);
     dax_unlock(change->dax, vnode);

@@ -173,8 +173,11 @@ int dax_change_split(struct dax_change *change, const struct meta_extent *run,
 bool dax_change_holds(const struct dax_change *change, uint64_t first, uint64_t last);
 
 /* Before the transaction commits: the version and size it gives the inode, so that a process that finds
- * us dead in the middle knows which side of the commit we died on. */
+ * us dead in the middle knows which side of the commit we died on. Version 0: it has failed. */
 void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t size);
+/* A transaction has committed, and another one of this change follows: what the first has detached stays so,
+ * whatever becomes of the other. */
+void dax_change_landed(struct dax_change *change);
 /* Opens the gate, wakes those at it, drops the mutex. committed: vnode->size is the intended size now. */
 void dax_change_end(struct dax_change *change, bool committed);
 

@@ -7,8 +7,8 @@
  * is: once the key is another, the holder has gone. The same record says which pages of the
  * file that pin no longer counts for.
  *
- * Records are made before the transaction commits and linked after it; a process that dies in between
- * is found through pending_version. The blocks are in LMDB's detached table from the commit on, so
+ * Records are made before the transaction commits and linked after it. Of a process that dies in between,
+ * pending_version says whether it had committed; without one it had not. The blocks are in LMDB's detached table from the commit on, so
  * that losing the records (all processes die) loses no block.
  */
 #include "dax/private.h"
@@ -183,12 +183,13 @@ static bool listed(const struct shm *shm, const struct shm_vnode *vnode, uint32_
     return at == index;
 }
 
-void detach_recover(struct shm *shm, struct shm_vnode *vnode, bool committed)
+/* Records that are in no list are of the dead: whoever makes some has the mutex until they are linked or freed. They
+ * are made before pending_version is set. */
+void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed)
 {
+    struct shm *shm = dax->shm;
     uint32_t index = vnode->index;
 
-    if (!vnode->pending_version)
-        return;
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
         struct shm_hold *record = &shm->holds[i];
 
@@ -203,8 +204,7 @@ void detach_recover(struct shm *shm, struct shm_vnode *vnode, bool committed)
         }
     }
     if (vnode->detached != SHM_NONE)
-        hf_store_seq_cst(&vnode->waiters, vnode->waiters | SHM_DETACHED);
-    hf_store_release(&shm->run->collect, 1u);
+        announce(dax, vnode);
 }
 
 /* --- collecting --- */

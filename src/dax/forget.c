@@ -12,11 +12,18 @@ static int any_hold(void *arg, uint32_t hold)
     return 1;
 }
 
-static bool gates_open(const struct shm_vnode *vnode)
+/* None is closed but by the dead, whose gates are opened. */
+static bool gates_open(struct dax *dax, struct shm_vnode *vnode)
 {
-    for (unsigned i = 0; i < SHM_GATES; i++)
-        if (vnode->gates[i].lane)
+    for (unsigned i = 0; i < SHM_GATES; i++) {
+        struct shm_gate *gate = &vnode->gates[i];
+
+        if (!gate->lane)
+            continue;
+        if (!gate_owner_died(dax, gate))
             return false;
+        gate_open_of_dead(vnode, gate);
+    }
     return true;
 }
 
@@ -26,7 +33,7 @@ static bool take_table(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
     struct shm *shm = dax->shm;
 
     holds_settle(shm, vnode);
-    if (!gates_open(vnode) || holds_scan(shm, vnode, 0, DAX_LAST, any_hold, NULL))
+    if (!gates_open(dax, vnode) || holds_scan(shm, vnode, 0, DAX_LAST, any_hold, NULL))
         return false;
     if (dax->engine->zap_begins)
         dax->engine->zap_begins(shm);

@@ -138,7 +138,7 @@ static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
     committed = *gone || inode.version >= vnode->pending_version;
     if (committed)
         hf_store_release(&vnode->size, *gone ? 0 : vnode->pending_size);
-    detach_recover(dax->shm, vnode, committed);
+    detach_recover(dax, vnode, committed);
     hf_store_release(&vnode->pending_version, UINT64_C(0));
     return true;
 }
@@ -149,7 +149,9 @@ static void recover(struct dax *dax, struct shm_vnode *vnode, bool died)
 {
     bool gone = false;
 
-    if (vnode->pending_version && !settle_pending(dax, vnode, &gone) && !died)
+    if (!vnode->pending_version)
+        detach_recover(dax, vnode, false);
+    else if (!settle_pending(dax, vnode, &gone) && !died)
         return;
     hf_store_release(&vnode->dirty, (uint32_t)!gone); /* size or times may be in no record */
     vnode->holds_stale = 1;

@@ -146,8 +146,8 @@ bool detach_still_holds(struct shm *shm, struct shm_vnode *vnode, uint64_t key_a
                         uint64_t first, uint64_t last);
 void detach_commit(struct dax_change *change);
 void detach_abort(struct dax_change *change);
-/* After the death of a process in the middle of a change. */
-void detach_recover(struct shm *shm, struct shm_vnode *vnode, bool committed);
+/* After the death of a process in the middle of a change: what it was about to detach. */
+void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed);
 
 static inline uint64_t shm_at(const struct shm *shm, const void *word)
 {

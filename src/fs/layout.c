@@ -31,8 +31,11 @@ int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, 
 
 int fs_layout_begin(struct fs_layout *l)
 {
-    int rc = fs_vnode_begin(l->fs, l->vnode, &l->txn, &l->inode);
+    int rc;
 
+    if (l->committed)
+        dax_change_landed(&l->change);
+    rc = fs_vnode_begin(l->fs, l->vnode, &l->txn, &l->inode);
     l->in_txn = rc == 0;
     return rc;
 }
@@ -115,6 +118,8 @@ int fs_layout_commit_gone(struct fs_layout *l)
         hf_store_release(&l->vnode->dirty, 0u);
         hf_store_release(&l->vnode->orphan, 0u); /* nothing is left to be deleted */
         l->committed = true;
+    } else {
+        dax_change_intend(&l->change, 0, 0);
     }
     return rc;
 }

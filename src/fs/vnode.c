@@ -183,8 +183,14 @@ bool fs_vnode_in_use(const struct fs *fs, uint64_t ino)
 int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
                    struct meta_inode *inode)
 {
-    int rc = fs_begin(fs, txn);
+    int rc;
 
+    if (vnode->pending_version) /* it would be lost with ours */
+        return hf_fail(EIO,
+                       "a process died in a transaction on inode %llu, and whether it committed "
+                       "cannot be read",
+                       (unsigned long long)vnode->ino);
+    rc = fs_begin(fs, txn);
     if (rc)
         return rc;
     rc = meta_inode_get(txn->meta, vnode->ino, inode);
@@ -213,10 +219,13 @@ int fs_vnode_record(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_ino
         fs_abort(txn);
     else
         rc = fs_commit(txn);
-    if (rc == 0)
+    if (rc == 0) {
         store_times(vnode, inode);
-    else if (dirty)
+        return 0;
+    }
+    if (dirty)
         hf_store_release(&vnode->dirty, 1u);
+    hf_store_release(&vnode->pending_version, UINT64_C(0));
     return rc;
 }
 

@@ -259,6 +259,8 @@ static bool bury(struct shm *shm, uint32_t index)
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
             all &= drop(shm, process, &lane->keys[slot], hf_load_acquire(&lane->keys[slot]));
     }
+    /* Killed as a writer: readers that may not sleep come in again; the others took the word back already. */
+    hf_cas_acq_rel(&shm->run->grace_writer, index + 1, 0u);
     all &= drop_holds(shm, index);
     close_all(shm, index); /* also of those in quarantine: their files are open no more */
     if (all)

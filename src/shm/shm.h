@@ -108,7 +108,7 @@ struct shm_lane {
     uint64_t pages[SHM_SLOTS];             /* SHM_PAGES() */
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
     struct shm_wait wait;
-    uint32_t served; /* of slow_pins, leases with a callback; rather too low than too high */
+    uint32_t served;  /* of slow_pins, leases with a callback; rather too low than too high */
     uint32_t residue; /* 1: its reserved runs are those of a dead owner before */
 } SHM_LINE;
 
@@ -292,7 +292,7 @@ struct shm_run {
     uint64_t barriers_begun, barriers_done; /* numbers of heavy barriers; under barrier_mutex */
     pthread_mutex_t grace_mutex; /* of who waits for read sections; see sync/sections.h */
     uint32_t grace_index;        /* srcu: of the sections that begin now */
-    uint32_t grace_writer;       /* percpu-rwsem: readers have to wait */
+    uint32_t grace_writer; /* percpu-rwsem: readers have to wait for this process, index + 1 */
     uint32_t node_hint, hold_hint, vnode_hint;
     uint32_t nodes_high, vnodes_high, holds_high; /* entries below this index have been in use */
     uint32_t collect;                             /* a detached run may have lost its last holder */

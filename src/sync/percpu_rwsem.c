@@ -9,6 +9,7 @@
  * A reader that finds a writer sleeps on the writer's mutex. That is why the kernel could not use it: where
  * get_user_pages_fast is called nothing may sleep; and a signal handler that pins while it has interrupted a
  * reader would wait for a writer that waits for that reader. With HF_PIN_NOWAIT it is only tried.
+ * Of a writer that died the next one to lock the mutex takes the word back, or the reaper.
  */
 #include "base/fence.h"
 #include "base/may_sleep.h"
@@ -55,7 +56,7 @@ static void rwsem_leave(struct shm *shm, struct shm_lane *lane, int section)
 static void rwsem_zap_begins(struct shm *shm)
 {
     lock(shm);
-    hf_store_seq_cst(&shm->run->grace_writer, 1u);
+    hf_store_seq_cst(&shm->run->grace_writer, shm->self + 1);
     /* RWSEM.SB/m: see there. Pairs with RWSEM.SB/p in rwsem_enter(). */
     sync_heavy_barrier(shm);
     sections_wait(shm, 0);
