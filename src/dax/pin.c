@@ -14,19 +14,26 @@
 
 #include <unistd.h>
 
+/* Entries come from shared memory: one that leads outside the mapped pool counts as missing, whatever wrote it. */
+static bool inside(const struct dax *dax, const struct iovec *piece)
+{
+    uint64_t mapped = hf_load_relaxed(&dax->media.mapped_bytes); /* relaxed: only grows */
+    uint64_t at = (uintptr_t)piece->iov_base - (uintptr_t)dax->media.base;
+
+    return at < mapped && piece->iov_len <= mapped - at;
+}
+
 /* P3 for any range. The number of pieces; MM_MISS; -E2BIG. */
 static int walk(const struct dax *dax, const struct shm_vnode *vnode, uint64_t off, uint64_t len,
                 struct iovec *iov, int iovcnt)
 {
-    const char *end =
-        dax->media.base + hf_load_relaxed(&dax->media.mapped_bytes); /* relaxed: only grows */
     struct mm_pieces pieces = {iov, iovcnt, 0};
     /* ENTRY.PUB/p */
     int count = mm_walk(dax->shm, dax->media.base, hf_load_acquire(&vnode->root),
                         off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES, &pieces);
 
     for (int i = 0; i < count; i++)
-        if ((char *)iov[i].iov_base + iov[i].iov_len > end)
+        if (!inside(dax, &iov[i]))
             return MM_MISS;
     if (count > 0)
         mm_trim(&pieces, off, len);
