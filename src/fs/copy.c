@@ -32,9 +32,11 @@ static int same_until(struct hf_file *file, uint64_t off, uint64_t *end)
     struct meta_extent extent;
     int rc = fs_extent_at(file->fs, file->ino, off / HF_BLOCK_BYTES, &extent);
 
-    if (rc == 1)
+    if (rc < 0)
+        return rc;
+    if (rc)
         *end = (extent.page + extent.count) * HF_BLOCK_BYTES;
-    else if (rc == 0)
+    else
         *end = extent.count ? extent.page * HF_BLOCK_BYTES : UINT64_MAX;
     return rc;
 }
