@@ -16,8 +16,17 @@ same "$(find "$library" "$prefix/include" "$prefix/bin" -name '*lab*' | wc -l)" 
 
 # sanitized builds need their own run-time library first
 if nm -D "$library/libholdfast.so" | grep -q -E '__(asan|tsan)_'; then
+    echo "skipped: what was installed needs a sanitizer's library, so only its names were looked at"
     exit 77
 fi
+# what the library is said to need is what it needs
+needed=$(readelf -d "$library/libholdfast.so" | sed -n 's/.*(NEEDED).*\[lib\(.*\)\.so.*/-l\1/p' | grep -vx -e -lc | sort)
+said=$(sed -n 's/^Libs.private://p' "$library/pkgconfig/holdfast.pc" | tr ' ' '\n' | grep -e ^-l | sort)
+same "$said" "$needed"
+for package in $(sed -n 's/^Requires.*://p' "$library/pkgconfig/holdfast.pc" | tr -d ,); do
+    grep -qx -e "-l${package#lib}" <<<"$needed" || fail "holdfast.pc requires $package, the library does not need it"
+done
+
 export LD_LIBRARY_PATH=$library
 try 0 "$prefix/bin/holdfast" version
 try 0 "$prefix/bin/holdfast" mkpool "$pool" --size 8M
@@ -43,7 +52,7 @@ try 0 "$work/user" "$pool"
 same "$out" "$("$HOLDFAST" version | sed 's/.*library //')"
 read -r -a flags <<<"$(pkg-config --cflags holdfast)"
 try 0 cc "$work/user.c" -o "$work/user-static" "${flags[@]}" "$library/libholdfast.a" \
-    -llmdb -lpmem2 -lurcu-memb -lxxhash -pthread
+    -llmdb -lpmem2 -lurcu-memb -pthread
 try 0 "$work/user-static" "$pool"
 # the headers compile alone, also as C++
 printf '#include <holdfast/serve.h>\n' >"$work/alone.c"
