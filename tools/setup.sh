@@ -10,11 +10,13 @@ libcmocka-dev libfuse3-dev libncurses-dev liburing-dev systemtap-sdt-dev scdoc"
 if [ "${1-}" = lint ]; then
     packages="$packages clang-format codespell"
 elif [ "${1-}" = test ]; then
-    packages="$packages acl attr bonnie++ dbench fio fuse3 git rsync sqlite3 stress-ng"
+    packages="$packages acl attr bonnie++ dbench fio fuse3 git gnuplot-nox rsync sqlite3 stress-ng"
 elif [ "${1-}" = bench ]; then
     packages="$packages bindfs dbench fuse3"
 elif [ "${1-}" = model ]; then
     packages="spin gcc"
+elif [ "${1-}" = fresh ]; then
+    packages="mmdebstrap"
 fi
 
 # Prints those of $packages that are not installed.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Holdfast is built inside a pool, and what was built there works from there.
 . "$(dirname "$0")/mount.sh" || exit 1
-need git meson ninja
+need git meson ninja rsync
 
 start 1G
 mkdir "$dir/top"

@@ -3,7 +3,7 @@
 # A tree of all that a file system can hold goes in, about and out again by cp, tar and rsync: names, contents,
 # holes, modes, owners, times to the nanosecond, hard and symbolic links, attributes, ACLs, special files.
 . "$(dirname "$0")/mount.sh" || exit 1
-need rsync setfacl setfattr
+need git rsync setfacl getfacl setfattr getfattr
 
 # Whatever is the same in two equal trees, as text.
 describe() {

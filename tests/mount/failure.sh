@@ -4,6 +4,7 @@
 # folder can be mounted on again, and the errors are those that users know.
 . "$(dirname "$0")/mount.sh" || exit 1
 [ -z "${TARGET-}" ] || skip "there is no mount in $TARGET"
+need setfattr unshare
 trap 'end_all; clean_up' EXIT
 
 # Mounts of this test beside $dir are folders in $work.
@@ -86,7 +87,8 @@ for victim in server guard both; do
     programs="$programs $!"
     await shows_waiting
     victims=
-    [ $victim = guard ] || victims=$(pgrep -P "$server")
+    [ $victim = guard ] || victims=$(children "$server")
+    [ $victim = guard ] || [ -n "$victims" ] || fail "the mount has no process that serves"
     [ $victim = server ] || victims="$victims $server"
     # shellcheck disable=SC2086
     kill -KILL $victims
@@ -266,7 +268,7 @@ await cat "$dir/file" >"$work/said" # what that program had open is closed a mom
 
 # ... and memory: a folder that it reads again and again, while names come and go in front
 mkdir "$dir/many"
-python3 - "$dir/many" "$(pgrep -P "$server")" <<'END' || fail "reading a folder again and again"
+python3 - "$dir/many" "$(children "$server")" <<'END' || fail "reading a folder again and again"
 import ctypes, os, sys
 folder, server = sys.argv[1:]
 libc = ctypes.CDLL(None, use_errno=True)

@@ -4,6 +4,7 @@
 # and nobody hangs. HF_SEED=N begins with that image.
 . "$(dirname "$0")/mount.sh" || exit 1
 [ -z "${TARGET-}" ] || skip "there is no image in $TARGET"
+need setfacl setfattr
 
 images="python3 $(dirname "$0")/images.py"
 

@@ -9,6 +9,7 @@
 #   start SIZE [OPTION ...]  a pool $pool of that size (options of mkpool), mounted on $dir by mount_pool [OPTION,...]
 #   crowd [PATH ...] [--still PATH ...]
 #                            the crowd (crowd.c) on these paths below $dir, until crowd_ends
+#   children PID             the processes that it has started and that are not gone
 #   run COMMAND ...          quietly; what it said is shown when it fails
 #   finish                   crowd_ends, unmount, and fsck finds nothing: the end of each test
 set -u
@@ -82,6 +83,10 @@ need() {
 
 pick() {
     if [ "$size" = long ]; then echo "$2"; else echo "$1"; fi
+}
+
+children() {
+    grep -sx "PPid:	$1" /proc/[0-9]*/status | cut -d / -f 3
 }
 
 run() {

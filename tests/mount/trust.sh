@@ -4,7 +4,7 @@
 # owner of a pool, if that is not root, can make of root's mounting it.
 # With TARGET=DIR only what any file system does is tried.
 . "$(dirname "$0")/mount.sh" || exit 1
-need setpriv setfacl
+need setpriv setfacl getfacl setfattr getfattr
 
 nobody() {
     setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all "$@"
@@ -38,7 +38,7 @@ mode_of() {
 serves_as() {
     local line pid status
 
-    pid=$(pgrep -P "$server")
+    pid=$(children "$server")
     status=$(cat "/proc/$pid/status")
     for line in "Uid: $1 $1 $1 $1" "Gid: $2 $2 $2 $2" "Groups:" "CapInh: 0000000000000000" "CapPrm: 0000000000000000" \
         "CapEff: 0000000000000000" "CapAmb: 0000000000000000" "NoNewPrivs: 1"; do
