@@ -157,7 +157,8 @@ static int take_gate(struct dax_change *change)
 
 /* --- L2, L3 --- */
 
-/* Entries exist only below end of file. A change of the whole file takes the root out. */
+/* Entries exist only below end of file. A change of the whole file takes the root out; but not while nodes of an
+ * earlier root wait for the slots of their time to go: a pin that lives long would keep one more table at each change. */
 static void zap(struct dax_change *change)
 {
     struct shm_vnode *vnode = change->vnode;
@@ -173,7 +174,7 @@ static void zap(struct dax_change *change)
     if (vnode->root && pages && change->first <= last) {
         hf_store_relaxed(&vnode->zap_pending,
                          1u); /* relaxed: for who finds us dead, through the mutex */
-        if (change->first == 0 && last == pages - 1) {
+        if (change->first == 0 && last == pages - 1 && !vnode->stray_nodes) {
             change->old_root = mm_take_root(vnode);
             cleared = true;
         } else {
@@ -535,24 +536,25 @@ void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t siz
     hf_store_release(&change->vnode->pending_version, version);
 }
 
-/* L7. A walk of any page of the file, also behind its end, can still be in the nodes of the old root:
- * they are freed when no slot of the file is left, else they stay the vnode's until it goes. A root that
- * was taken out for a change that was given up goes back, since the gate kept new ones away. */
+/* L7. A walk of any page of the file, also past its end, can still be in the nodes of the old root:
+ * they are freed when no slot of the file is left, else they stay the vnode's until a change of the whole file finds
+ * none left, or the vnode goes. A root that was taken out for a change that was given up goes back, since the gate
+ * kept new ones away. */
 static void settle_tables(struct dax_change *change, bool committed)
 {
     struct shm_vnode *vnode = change->vnode;
     struct dax *dax = change->dax;
 
-    if (!change->old_root)
-        return;
-    if (!committed && !vnode->root)
+    if (!change->old_root) {
+        if (vnode->stray_nodes && committed && change->first == 0 && change->last == DAX_LAST)
+            forget_strays(dax, vnode);
+    } else if (!committed && !vnode->root) {
         mm_put_root(dax->shm, vnode, change->old_root);
-    else if (gate_anybody(dax, vnode))
+    } else if (gate_anybody(dax, vnode)) {
         vnode->stray_nodes = 1;
-    else if (vnode->stray_nodes && !vnode->root)
-        mm_free_all(dax->shm, vnode);
-    else
+    } else {
         mm_free_tree(dax->shm, change->old_root);
+    }
 }
 
 void dax_change_end(struct dax_change *change, bool committed)

@@ -27,14 +27,11 @@ static bool gates_open(struct dax *dax, struct shm_vnode *vnode)
     return true;
 }
 
-/* Under the mutex: takes the table out; true: no pin is on the file, and no walk in the old nodes. */
-static bool take_table(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
+/* Under the mutex: takes the table out; true: no walk is in the old nodes, and no pin in a slot. */
+static bool take_root(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
 {
     struct shm *shm = dax->shm;
 
-    holds_settle(shm, vnode);
-    if (!gates_open(dax, vnode) || holds_scan(shm, vnode, 0, DAX_LAST, any_hold, NULL))
-        return false;
     if (dax->engine->zap_begins)
         dax->engine->zap_begins(shm);
     hf_store_release(&vnode->zap_pending, vnode->root ? 1u : vnode->zap_pending);
@@ -44,6 +41,23 @@ static bool take_table(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
         return true;
     mm_put_root(shm, vnode, *root);
     return false;
+}
+
+/* The same, and true only if the file is not pinned at all. */
+static bool take_table(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
+{
+    holds_settle(dax->shm, vnode);
+    if (!gates_open(dax, vnode) || holds_scan(dax->shm, vnode, 0, DAX_LAST, any_hold, NULL))
+        return false;
+    return take_root(dax, vnode, root);
+}
+
+void forget_strays(struct dax *dax, struct shm_vnode *vnode)
+{
+    uint64_t root = 0;
+
+    if (!gate_anybody(dax, vnode) && take_root(dax, vnode, &root))
+        mm_free_all(dax->shm, vnode);
 }
 
 static void free_nodes(struct shm *shm, struct shm_vnode *vnode, uint64_t root)

@@ -138,6 +138,12 @@ void recall_ask(struct dax_change *change, struct shm_hold *hold);
 void recall_detached(struct dax_change *change, struct shm_hold *hold, uint64_t first,
                      uint64_t last);
 
+/* --- forget.c --- */
+
+/* Frees the nodes of roots that were taken out earlier, with those of the root, if no slot of the file is left. Under
+ * the layout mutex, with a gate over the whole file. */
+void forget_strays(struct dax *dax, struct shm_vnode *vnode);
+
 /* --- detach.c --- */
 
 /* The part of [first, last] that the holder holds in the file as it is now, without what was
