@@ -104,22 +104,36 @@ static void refuse_xattr(struct transfer *get, const struct wanted *wanted, cons
              wanted->shown, name, strerror(error));
 }
 
+static void copy_xattr(struct transfer *get, const struct wanted *wanted, int fd, const char *name)
+{
+    ssize_t size = hf_getxattr(get->pool, wanted->path, name, get->chunk, TRANSFER_CHUNK_BYTES);
+
+    if (size >= 0 && fsetxattr(fd, name, get->chunk, (size_t)size, 0) != 0)
+        refuse_xattr(get, wanted, name, errno);
+    if (size < 0 && size != -ENODATA) /* it was there a moment ago */
+        transfer_fail(get, wanted->path, (int)size);
+}
+
+/* One that comes meanwhile is none of those that were to be copied; -ERANGE: they have become more. */
 static void copy_xattrs(struct transfer *get, const struct wanted *wanted, int fd)
 {
-    ssize_t len = hf_listxattr(get->pool, wanted->path, NULL, 0);
-    char *list;
+    char *list = NULL;
+    ssize_t len;
 
-    if (len <= 0)
-        return;
-    list = cli_alloc((size_t)len);
-    len = hf_listxattr(get->pool, wanted->path, list, (size_t)len);
-    for (char *name = list; len > 0 && name < list + len; name += strlen(name) + 1) {
-        ssize_t size = hf_getxattr(get->pool, wanted->path, name, get->chunk, TRANSFER_CHUNK_BYTES);
-
-        if (size >= 0 && fsetxattr(fd, name, get->chunk, (size_t)size, 0) != 0)
-            refuse_xattr(get, wanted, name, errno);
-    }
+    do {
+        free(list);
+        list = NULL;
+        len = hf_listxattr(get->pool, wanted->path, NULL, 0);
+        if (len <= 0)
+            break;
+        list = cli_alloc((size_t)len);
+        len = hf_listxattr(get->pool, wanted->path, list, (size_t)len);
+    } while (len == -ERANGE);
+    for (char *name = list; len > 0 && name < list + len; name += strlen(name) + 1)
+        copy_xattr(get, wanted, fd, name);
     free(list);
+    if (len < 0)
+        transfer_fail(get, wanted->path, (int)len);
 }
 
 /* Set-user-id only for who owned it in the pool too. */

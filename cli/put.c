@@ -163,16 +163,30 @@ static void copy_xattr(struct transfer *put, int fd, const char *path, const cha
         transfer_fail(put, path, rc);
 }
 
+/* The list of names, to be freed; null: there are none, or the host does not show them. ERANGE: they have become more. */
+static char *list_xattrs(int fd, ssize_t *len)
+{
+    char *list;
+
+    do {
+        *len = flistxattr(fd, NULL, 0);
+        if (*len <= 0)
+            return NULL;
+        list = cli_alloc((size_t)*len);
+        *len = flistxattr(fd, list, (size_t)*len);
+        if (*len >= 0)
+            return list;
+        free(list);
+    } while (errno == ERANGE);
+    return NULL;
+}
+
 /* Those that cannot be read are left out: others than the owner may not see all. */
 static void copy_xattrs(struct transfer *put, int fd, const char *path)
 {
-    ssize_t len = flistxattr(fd, NULL, 0);
-    char *list;
+    ssize_t len;
+    char *list = list_xattrs(fd, &len);
 
-    if (len <= 0)
-        return;
-    list = cli_alloc((size_t)len);
-    len = flistxattr(fd, list, (size_t)len);
     for (char *name = list; len > 0 && name < list + len; name += strlen(name) + 1)
         copy_xattr(put, fd, path, name);
     free(list);

@@ -524,7 +524,10 @@ static char *draw(struct top *top, int rows, int columns)
     put_pin_counts(top);
     put_events(top);
     put_table(top);
-    fclose(top->out);
+    if (fclose(top->out) != 0) {
+        cli_note("out of memory");
+        exit(EX_OSERR);
+    }
     return text;
 }
 

@@ -139,11 +139,24 @@ void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* ---- reading and writing ---- */
 
+/* All of it, to end of file, or the error: the kernel takes a short reply for end of file, and fills its page with zeros. */
+static ssize_t read_all(struct hf_file *file, char *buf, size_t len, uint64_t off)
+{
+    size_t done = 0;
+    ssize_t rc;
+
+    do {
+        rc = hf_read(file, buf + done, len - done, off + done);
+        done += rc > 0 ? (size_t)rc : 0;
+    } while (rc > 0 && done < len);
+    return rc < 0 ? rc : (ssize_t)done;
+}
+
 /* Through memory of our own: where there are holes, which a read must not fill, and gates, at which a pin would wait. */
 static void read_copy(fuse_req_t req, struct hf_file *file, size_t len, uint64_t off)
 {
     char *buf = malloc(len);
-    ssize_t rc = buf ? hf_read(file, buf, len, off) : (ssize_t)-ENOMEM;
+    ssize_t rc = buf ? read_all(file, buf, len, off) : (ssize_t)-ENOMEM;
 
     if (mount_leave(req, &rc)) {
         if (rc < 0)
@@ -208,17 +221,28 @@ void on_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t off, struct fuse_
         hf_unpin(&pin);
 }
 
-/* All of it, or it is put off: who appends must not do so twice. */
-static ssize_t write_all(struct hf_file *file, const char *buf, size_t len, uint64_t off)
+/* Until all is written or nothing more can be; *error says why, else it is 0. */
+static size_t write_until(struct hf_file *file, const char *buf, size_t len, uint64_t off,
+                          ssize_t *error)
 {
-    ssize_t done = hf_write(file, buf, len, off), more;
+    size_t done = 0;
+    ssize_t rc = 0;
 
-    if (done < 0 || (size_t)done == len)
-        return done;
-    more = hf_write(file, buf + done, len - (size_t)done, off + (uint64_t)done);
-    if (more < 0)
-        return more == -EAGAIN ? more : done;
-    return done + more;
+    while (rc >= 0 && done < len) {
+        rc = hf_write(file, buf + done, len - done, off + done);
+        done += rc > 0 ? (size_t)rc : 0;
+    }
+    *error = rc < 0 ? rc : 0;
+    return done;
+}
+
+/* What could be written, as write(2) says it. What would have to wait is put off as a whole. */
+static ssize_t write_some(struct hf_file *file, const char *buf, size_t len, uint64_t off)
+{
+    ssize_t error;
+    size_t done = write_until(file, buf, len, off, &error);
+
+    return error && (!done || error == -EAGAIN) ? error : (ssize_t)done;
 }
 
 static void reply_written(fuse_req_t req, ssize_t rc)
@@ -229,13 +253,15 @@ static void reply_written(fuse_req_t req, ssize_t rc)
         fuse_reply_write(req, (size_t)rc);
 }
 
-/* What was stored in a shared mapping; a mapping extends no file, also when that has been cut since. */
+/* What was stored in a shared mapping; a mapping extends no file, also when that has been cut since. The kernel does not look at
+ * how much was written, only at errors: it keeps one for the next msync(2), fsync(2) or close(2). */
 static ssize_t write_back(struct hf_file *file, const char *buf, size_t len, uint64_t off)
 {
-    ssize_t rc = within(file, len, off);
+    ssize_t rc = within(file, len, off), error = 0;
 
     if (rc > 0)
-        rc = write_all(file, buf, (size_t)rc, off);
+        write_until(file, buf, (size_t)rc, off, &error);
+    rc = rc < 0 ? rc : error;
     return rc < 0 ? rc : (ssize_t)len;
 }
 
@@ -253,7 +279,7 @@ void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t len, off_t
     else if (rc == 0 && fi->flags & O_APPEND)
         rc = hf_append(file_of(fi), buf, len, &at);
     else if (rc == 0)
-        rc = write_all(file_of(fi), buf, len, at);
+        rc = write_some(file_of(fi), buf, len, at);
     if (!mount_leave(req, &rc))
         return;
     reply_written(req, rc);

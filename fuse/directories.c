@@ -203,6 +203,7 @@ static int list(struct directory *d, struct listing *l)
 
     while ((rc = hf_readdir(d->dir, &entry)) == 1) {
         bool known = d->at < d->told && strcmp(d->text + d->starts[d->at], entry.name) == 0;
+        size_t len = l->len;
 
         if (!add(l, &entry, d->at + 1))
             return go_to(d, d->at);
@@ -210,8 +211,10 @@ static int list(struct directory *d, struct listing *l)
             forget_from(d, d->at < d->told ? d->at : d->told);
             rc = remember(d, entry.name);
         }
-        if (rc < 0)
+        if (rc < 0) { /* without a number the kernel could not go on after it */
+            l->len = len;
             return rc;
+        }
         d->at++;
     }
     return rc;

@@ -177,6 +177,24 @@ int meta_verify(const char *pool_dir, void (*progress)(void *arg, uint64_t done,
     return meta_verify_txn(pool_dir, false, progress, arg);
 }
 
+static int write_back(const struct lmdb_walk *walk, off_t at, const void *bytes, size_t len)
+{
+    const char *from = bytes;
+
+    while (len != 0) {
+        ssize_t put = pwrite(walk->fd, from, len, at);
+
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return hf_fail_errno(put < 0 ? errno : ENOSPC, "metadata: write a meta page");
+        from += put;
+        at += put;
+        len -= (size_t)put;
+    }
+    return fsync(walk->fd) ? hf_fail_errno(errno, "metadata: write a meta page") : 0;
+}
+
 /* The damaged meta page becomes a copy of the sound one with the number of an older transaction. */
 int meta_roll_back(const char *pool_dir)
 {
@@ -196,10 +214,8 @@ int meta_roll_back(const char *pool_dir)
         else
             copy.meta.txn--;
     }
-    if (rc == 0 && (pwrite(walk.fd, &copy, sizeof copy, (off_t)damaged * walk.page_bytes) !=
-                        (ssize_t)sizeof copy ||
-                    fsync(walk.fd)))
-        rc = hf_fail_errno(errno, "metadata: write a meta page");
+    if (rc == 0)
+        rc = write_back(&walk, (off_t)damaged * walk.page_bytes, &copy, sizeof copy);
     close(walk.fd);
     return rc;
 }
