@@ -14,7 +14,7 @@ run: all
 # What runs on a mount is skipped where its program is missing and cannot be installed.
 test: all
 	@tools/setup.sh test || true
-	@$(TESTS) -C $(BUILD) --no-rebuild $(addprefix --suite ,unit system cli posix calls mount device storm-short wrong docs)
+	@$(TESTS) -C $(BUILD) --no-rebuild $(addprefix --suite ,unit system cli posix calls mount device storm-short explore wrong docs)
 
 # Everything: sanitizers, then the long runs on the plain build.
 check-all: all

@@ -8,6 +8,10 @@
  * is only cleared after pending_version is set, so at every instant one of the two says that the
  * segment knows better, or LMDB knows everything.
  *
+ * A size never shows what is not on the medium: in a durable pool, bytes that were written past the
+ * recorded end of file in a block that the file has already are persisted before the transaction that
+ * records a larger size.
+ *
  * Opening and deleting: an opener marks the vnode as its own first and looks for the inode
  * afterwards, under the layout mutex; a deleter looks at the marks under the layout mutex and
  * commits before it lets go. So either the deleter sees the opener, or the opener sees that the
@@ -180,6 +184,28 @@ bool fs_vnode_in_use(const struct fs *fs, uint64_t ino)
 
 /* ---- transactions ---- */
 
+/* The part of the block in which the recorded size lies that the size to be recorded shows. Blocks after it
+ * were persisted, as zeros or content, before the file got them; in this one a power cut may find what
+ * the file had there before it was cut short. */
+static int persist_tail(struct fs *fs, struct fs_txn *txn, const struct shm_vnode *vnode,
+                        const struct meta_inode *recorded)
+{
+    uint64_t from = recorded->size, page = from / HF_BLOCK_BYTES;
+    uint64_t end = (page + 1) * HF_BLOCK_BYTES;
+    struct meta_extent extent;
+    char *block;
+    int rc;
+
+    if (!fs->durable || from % HF_BLOCK_BYTES == 0 || vnode->size <= from)
+        return 0;
+    rc = meta_extent_find(txn->meta, vnode->ino, page, &extent);
+    if (rc || extent.page > page)
+        return rc == -ENOENT ? 0 : rc;
+    rc = fs_memory(fs, extent.block + (page - extent.page), 1, &block);
+    end = vnode->size < end ? vnode->size : end;
+    return rc ? rc : fs_persist(fs, block + from % HF_BLOCK_BYTES, end - from);
+}
+
 int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
                    struct meta_inode *inode)
 {
@@ -194,11 +220,12 @@ int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *
     if (rc)
         return rc;
     rc = meta_inode_get(txn->meta, vnode->ino, inode);
+    if (rc == -ENOENT)
+        rc = hf_fail(EUCLEAN, "inode %llu is open but not there", (unsigned long long)vnode->ino);
+    rc = rc ? rc : persist_tail(fs, txn, vnode, inode);
     if (rc) {
         fs_abort(txn);
-        return rc == -ENOENT ? hf_fail(EUCLEAN, "inode %llu is open but not there",
-                                       (unsigned long long)vnode->ino)
-                             : rc;
+        return rc;
     }
     load_times(vnode, inode);
     inode->size = vnode->size;

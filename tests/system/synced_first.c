@@ -7,6 +7,7 @@
  * The calls are looked at where the library makes them: this program has its own fsync() and pwrite(),
  * which the dynamic linker finds first. HOLDFAST_TEST_DIR: a directory on a disk (default: /var/tmp).
  */
+#undef _FILE_OFFSET_BITS /* LMDB calls pwrite() by this name */
 #include "support.h"
 
 #include <errno.h>

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/* The workload: what each step does, what the pool then holds, and what of it is promised. */
+#include "power.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *power_pool;
+uint32_t power_flags;
+
+static struct hf_file *open_file(struct hf_pool *pool, const char *path)
+{
+    struct hf_file *file;
+
+    EXPECT_EQ(hf_open(pool, path, O_RDWR | O_CREAT, 0600, &file), 0);
+    return file;
+}
+
+static void write_and_sync(struct hf_pool *pool, const char *path, uint64_t stamp, uint64_t page,
+                           uint64_t count)
+{
+    struct hf_file *file = open_file(pool, path);
+
+    test_write_pages(file, stamp, page, count);
+    EXPECT_EQ(hf_fsync(file), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void make(struct hf_pool **pool)
+{
+    struct hf_pool_options options = {.size = sizeof(options),
+                                      .pool_bytes = POWER_POOL_BYTES,
+                                      .flags = power_flags,
+                                      .max_processes = 8,
+                                      .max_threads = 16,
+                                      .max_files = 32,
+                                      .max_leases = 64};
+
+    (void)pool;
+    EXPECT_EQ(hf_pool_create(power_pool, &options), 0);
+}
+
+static void attach(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_pool_open(power_pool, 0, pool), 0);
+}
+
+static void create_a(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_close(open_file(*pool, "/a")), 0);
+}
+
+static void write_a(struct hf_pool **pool)
+{
+    write_and_sync(*pool, "/a", 1, 0, 3);
+}
+
+static void create_b(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_close(open_file(*pool, "/b")), 0);
+}
+
+static void write_b(struct hf_pool **pool)
+{
+    write_and_sync(*pool, "/b", 2, 0, 6);
+}
+
+static void rename_a(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_rename(*pool, "/a", "/c", 0), 0);
+}
+
+static void overwrite_c(struct hf_pool **pool)
+{
+    write_and_sync(*pool, "/c", 3, 1, 1);
+}
+
+static void overwrite_b(struct hf_pool **pool)
+{
+    struct hf_file *file = open_file(*pool, "/b");
+
+    test_write_pages(file, 4, 0, 1);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void make_dir(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_mkdir(*pool, "/dir", 0700), 0);
+}
+
+static void rename_c(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_rename(*pool, "/c", "/dir/c", 0), 0);
+}
+
+static void sync_b(struct hf_pool **pool)
+{
+    struct hf_file *file = open_file(*pool, "/b");
+
+    EXPECT_EQ(hf_fsync(file), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void punch_b(struct hf_pool **pool)
+{
+    struct hf_file *file = open_file(*pool, "/b");
+
+    EXPECT_EQ(hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, TEST_PAGE, 2 * TEST_PAGE, NULL), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void truncate_b(struct hf_pool **pool)
+{
+    struct hf_file *file = open_file(*pool, "/b");
+
+    EXPECT_EQ(hf_truncate(file, 4 * TEST_PAGE + 1000, NULL), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+/* Inside the last block, and not synced: its size is recorded at the close. */
+static void append_b(struct hf_pool **pool)
+{
+    struct hf_file *file = open_file(*pool, "/b");
+    char bytes[1024];
+
+    memset(bytes, 0x5b, sizeof(bytes));
+    EXPECT_EQ(hf_append(file, bytes, sizeof(bytes), NULL), sizeof(bytes));
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void append_more(struct hf_pool **pool)
+{
+    write_and_sync(*pool, "/b", 5, 5, 2);
+}
+
+static void unlink_c(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_unlink(*pool, "/dir/c", NULL), 0);
+}
+
+/* On the blocks that /dir/c and /b had. */
+static void write_d(struct hf_pool **pool)
+{
+    write_and_sync(*pool, "/d", 6, 1, 5);
+}
+
+static void create_d(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_close(open_file(*pool, "/d")), 0);
+}
+
+static void create_big(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_close(open_file(*pool, "/big")), 0);
+}
+
+/* So that what is written later lies in the memory that growing adds. */
+static void fill_pool(struct hf_pool **pool)
+{
+    struct hf_file *file = open_file(*pool, "/big");
+    uint64_t room = test_free_bytes(*pool) - 2 * TEST_PAGE;
+
+    EXPECT_EQ(hf_fallocate(file, 0, 0, room, NULL), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void grow(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_pool_grow(*pool, POWER_GROWN_BYTES), 0);
+}
+
+static void create_e(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_close(open_file(*pool, "/e")), 0);
+}
+
+static void write_e(struct hf_pool **pool)
+{
+    write_and_sync(*pool, "/e", 7, 0, 8);
+}
+
+static void rename_over(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_rename(*pool, "/d", "/b", 0), 0);
+}
+
+static void collapse_e(struct hf_pool **pool)
+{
+    struct hf_file *file = open_file(*pool, "/e");
+
+    EXPECT_EQ(hf_fallocate(file, HF_FALLOC_COLLAPSE_RANGE, TEST_PAGE, TEST_PAGE, NULL), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void move_e(struct hf_pool **pool)
+{
+    struct hf_file *file = open_file(*pool, "/e");
+
+    EXPECT_EQ(hf_move(file, 0, 7 * TEST_PAGE, NULL), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void truncate_up(struct hf_pool **pool)
+{
+    struct hf_file *file = open_file(*pool, "/e");
+
+    EXPECT_EQ(hf_truncate(file, 9 * TEST_PAGE + 5, NULL), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void unlink_big(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_unlink(*pool, "/big", NULL), 0);
+}
+
+static void detach(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_pool_close(*pool), 0);
+    *pool = NULL;
+}
+
+const struct power_step power_steps[] = {
+    {.name = "create the pool", .run = make},
+    {.name = "open it", .run = attach},
+    {.name = "create /a", .run = create_a},
+    {.name = "write and fsync /a", .run = write_a, .writes = true},
+    {.name = "create /b", .run = create_b},
+    {.name = "write and fsync /b", .run = write_b, .writes = true},
+    {.name = "rename /a to /c", .run = rename_a},
+    {.name = "overwrite and fsync /c", .run = overwrite_c, .writes = true},
+    {.name = "overwrite /b", .run = overwrite_b, .writes = true, .dirty = "/b"},
+    {.name = "mkdir /dir", .run = make_dir, .dirty = "/b"},
+    {.name = "rename /c to /dir/c", .run = rename_c, .dirty = "/b"},
+    {.name = "fsync /b", .run = sync_b, .writes = true},
+    {.name = "punch /b", .run = punch_b},
+    {.name = "truncate /b", .run = truncate_b},
+    {.name = "append to /b", .run = append_b, .writes = true, .dirty = "/b"},
+    {.name = "write behind the end of /b and fsync", .run = append_more, .writes = true},
+    {.name = "unlink /dir/c", .run = unlink_c},
+    {.name = "create /d", .run = create_d},
+    {.name = "write and fsync /d", .run = write_d, .writes = true},
+    {.name = "create /big", .run = create_big},
+    {.name = "allocate /big", .run = fill_pool, .writes = true},
+    {.name = "grow the pool", .run = grow},
+    {.name = "create /e", .run = create_e},
+    {.name = "write and fsync /e", .run = write_e, .writes = true},
+    {.name = "rename /d over /b", .run = rename_over},
+    {.name = "collapse /e", .run = collapse_e},
+    {.name = "move /e", .run = move_e},
+    {.name = "truncate /e up", .run = truncate_up},
+    {.name = "unlink /big", .run = unlink_big},
+    {.name = "close the pool", .run = detach},
+};
+const unsigned power_step_count = sizeof(power_steps) / sizeof(power_steps[0]);
+
+/* --- looking --- */
+
+static void read_content(struct hf_pool *pool, const char *path, struct power_content *content)
+{
+    static unsigned char rest[1 << 16];
+    struct hf_file *file;
+    uint64_t off;
+    ssize_t n;
+
+    EXPECT_EQ(hf_open(pool, path, O_RDONLY, 0, &file), 0);
+    memset(content, 0, sizeof(*content));
+    content->size = test_size(file);
+    EXPECT_OK(hf_read(file, content->bytes, sizeof(content->bytes), 0));
+    for (off = sizeof(content->bytes); off < content->size; off += (uint64_t)n) {
+        n = hf_read(file, rest, sizeof(rest), off);
+        EXPECT(n > 0);
+        EXPECT(test_is_zero(rest, (size_t)n));
+    }
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void look_in(struct hf_pool *pool, const char *dir_path, struct power_state *state)
+{
+    struct hf_dirent entry;
+    struct hf_dir *dir;
+    int rc;
+
+    EXPECT_EQ(hf_opendir(pool, *dir_path ? dir_path : "/", &dir), 0);
+    while ((rc = hf_readdir(dir, &entry)) > 0) {
+        struct power_name *name = &state->names[state->count];
+
+        if (entry.name[0] == '.')
+            continue;
+        EXPECT(state->count++ < POWER_NAMES);
+        snprintf(name->path, sizeof(name->path), "%s/%.20s", dir_path, entry.name);
+        name->dir = S_ISDIR(entry.type);
+        memset(&name->latest, 0, sizeof(name->latest));
+        if (name->dir)
+            look_in(pool, name->path, state);
+        else
+            read_content(pool, name->path, &name->latest);
+    }
+    EXPECT_EQ(rc, 0);
+    EXPECT_EQ(hf_closedir(dir), 0);
+}
+
+void power_look(struct hf_pool *pool, struct power_state *state)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    state->pool_bytes = info.pool_bytes;
+    state->count = 0;
+    look_in(pool, "", state);
+}
+
+/* --- comparing --- */
+
+static bool mixed(const struct power_content *found, const struct power_content *old,
+                  const struct power_content *new)
+{
+    uint64_t least = old->size < new->size ? old->size : new->size;
+    uint64_t most = old->size < new->size ? new->size : old->size;
+
+    if (found->size < least || found->size > most)
+        return false;
+    for (uint64_t i = 0; i < found->size && i < POWER_CONTENT; i++)
+        if (found->bytes[i] != old->bytes[i] && found->bytes[i] != new->bytes[i])
+            return false;
+    return true;
+}
+
+static const struct power_name *named(const struct power_state *state, const char *path)
+{
+    for (unsigned i = 0; i < state->count; i++)
+        if (strcmp(state->names[i].path, path) == 0)
+            return &state->names[i];
+    return NULL;
+}
+
+bool power_matches(const struct power_state *found, const struct power_state *names,
+                   const struct power_state *latest)
+{
+    if (found->count != names->count || found->pool_bytes != names->pool_bytes)
+        return false;
+    for (unsigned i = 0; i < found->count; i++) {
+        const struct power_name *is = &found->names[i], *was = named(names, is->path);
+        const struct power_name *may_be = named(latest, is->path);
+
+        if (!was || !may_be || was->dir != is->dir ||
+            !mixed(&is->latest, &was->synced, &may_be->latest))
+            return false;
+    }
+    return true;
+}
+
+static uint64_t sum_of(const struct power_content *content)
+{
+    uint64_t sum = 0;
+
+    for (uint64_t i = 0; i < POWER_CONTENT; i++)
+        sum = test_mix(sum, content->bytes[i]);
+    return sum;
+}
+
+void power_show(const char *title, const struct power_state *state)
+{
+    fprintf(stderr, "%s: a pool of %" PRIu64 " bytes\n", title, state->pool_bytes);
+    for (unsigned i = 0; i < state->count; i++) {
+        const struct power_name *name = &state->names[i];
+
+        fprintf(stderr,
+                "    %s size %" PRIu64 " content %" PRIx64 "; synced: size %" PRIu64
+                " content %" PRIx64 "\n",
+                name->path, name->latest.size, sum_of(&name->latest), name->synced.size,
+                sum_of(&name->synced));
+    }
+}
