@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kill explorer: one call of the library, and its process killed after each change of what it shares
+ * with others. Whoever comes next finds the pool as before the call or as after it, all blocks
+ * accounted for, nothing that fsck would mend; and everything goes on.
+ */
+#ifndef HF_TESTS_KILL_KILL_H
+#define HF_TESTS_KILL_KILL_H
+
+#include "support.h"
+#include "trap.h"
+
+#define KILL_POOL "pool"
+#define KILL_POOL_BYTES TEST_MIB(8)
+#define KILL_PICTURE 4096u /* bytes of text */
+#define KILL_STEPS 8u
+
+/* What another process has of /a while the call is under way, and when its process dies. */
+enum kill_other {
+    KILL_OTHER_OPENS = 1, /* an open handle */
+    KILL_OTHER_PINS = 2,  /* and pins of its pages 1 and 4 */
+};
+
+/* One row: what is done by the process that is killed. */
+struct kill_row {
+    const char *name;
+    const char *file; /* opened before; null: none */
+    unsigned others;  /* enum kill_other */
+    bool reads;       /* its process has the pool open for reading only */
+    bool attaches;    /* the call is the opening of the pool itself; pool and file are null */
+    void (*prepare)(struct hf_pool *pool, struct hf_file *file); /* not killed in it; may be null */
+    void (*act)(struct hf_pool *pool, struct hf_file *file);
+};
+extern const struct kill_row kill_rows[];
+extern const unsigned kill_row_count;
+
+/* What every pool here has at first. */
+void kill_fill(struct hf_pool *pool);
+
+/* All names, attributes and contents, as text; no times. */
+void kill_picture(struct hf_pool *pool, char picture[KILL_PICTURE]);
+/* Between two calls of a row: the pool may also be found like this. */
+void kill_step(struct hf_pool *pool);
+
+/* Changes every file, with every kind of lock and gate there is, and expects it to succeed. */
+void kill_use(struct hf_pool *pool);
+/* Every block is free or in a file. */
+void kill_account(struct hf_pool *pool);
+
+#endif

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The calls. A row makes one call of the library, or says with kill_step() what is true in between.
+ */
+#include "kill.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void write_at(struct hf_file *file, const char *text, uint64_t off)
+{
+    EXPECT_EQ(hf_write(file, text, strlen(text), off), (long long)strlen(text));
+}
+
+void kill_fill(struct hf_pool *pool)
+{
+    struct hf_file *file = test_file_filled(pool, "/a", 1, 6), *gone;
+
+    EXPECT_EQ(hf_truncate(file, 5 * TEST_PAGE + 1000, &test_wait), 0);
+    EXPECT_EQ(hf_close(file), 0);
+    gone = test_file_filled(pool, "/gone", 9, 3);
+    EXPECT_EQ(hf_close(test_file_filled(pool, "/b", 2, 3)), 0);
+    file = test_file(pool, "/c");
+    for (uint64_t page = 0; page < 6; page += 2)
+        test_write_pages(file, 3, page, 1);
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hf_close(gone), 0);
+    EXPECT_EQ(hf_unlink(pool, "/gone", &test_wait), 0);
+    EXPECT_EQ(hf_mkdir(pool, "/dir", 0755), 0);
+    EXPECT_EQ(hf_mkdir(pool, "/empty", 0755), 0);
+    EXPECT_EQ(hf_close(test_file_filled(pool, "/dir/d", 4, 1)), 0);
+    EXPECT_EQ(hf_close(test_file(pool, "/e")), 0);
+}
+
+/* --- names --- */
+
+static void create(struct hf_pool *pool, struct hf_file *file)
+{
+    EXPECT_EQ(hf_open(pool, "/new", O_RDWR | O_CREAT | O_EXCL, 0600, &file), 0);
+}
+
+static void create_and_write(struct hf_pool *pool, struct hf_file *file)
+{
+    EXPECT_EQ(hf_open(pool, "/new", O_RDWR | O_CREAT | O_EXCL, 0600, &file), 0);
+    kill_step(pool);
+    write_at(file, "its first bytes", 0);
+    kill_step(pool);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void unlink_a(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_unlink(pool, "/a", &test_wait), 0);
+}
+
+static void unlink_detach(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_unlink(pool, "/a", &test_detach), 0);
+}
+
+static void unlink_own(struct hf_pool *pool, struct hf_file *file)
+{
+    EXPECT_EQ(hf_unlink(pool, "/a", &test_wait), 0);
+    kill_step(pool);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void make_orphan(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_unlink(pool, "/a", &test_wait), 0);
+}
+
+static void close_file(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void rename_over(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_rename(pool, "/b", "/a", 0), 0);
+}
+
+static void rename_dir(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_rename(pool, "/dir", "/empty", 0), 0);
+}
+
+static void link_b(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_link(pool, "/b", "/dir/b"), 0);
+}
+
+static void symlink_b(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_symlink(pool, "b", "/link"), 0);
+}
+
+static void mkdir_new(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_mkdir(pool, "/dir/new", 0700), 0);
+}
+
+static void rmdir_empty(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_rmdir(pool, "/empty"), 0);
+}
+
+static void setxattr(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_setxattr(pool, "/b", "user.x", "value", 5, 0), 0);
+}
+
+/* --- content --- */
+
+static void write_hole(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    write_at(file, "in a hole", TEST_PAGE + 5);
+}
+
+static void overwrite(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    write_at(file, "!", 0);
+}
+
+static void append_inside(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_append(file, "more", 4, NULL), 4);
+}
+
+static void append_page(struct hf_pool *pool, struct hf_file *file)
+{
+    char page[4096];
+
+    (void)pool;
+    test_page_fill(page, 7, 7);
+    EXPECT_EQ(hf_append(file, page, sizeof(page), NULL), sizeof(page));
+}
+
+static void fsync_dirty(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_fsync(file), 0);
+}
+
+/* --- layout changes --- */
+
+static void truncate_down(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_truncate(file, TEST_PAGE + 100, &test_wait), 0);
+}
+
+static void truncate_all(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_truncate(file, 0, &test_wait), 0);
+}
+
+static void truncate_up(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_truncate(file, 9 * TEST_PAGE, &test_wait), 0);
+}
+
+static void truncate_detach(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_truncate(file, TEST_PAGE + 100, &test_detach), 0);
+}
+
+static void truncate_refused(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_truncate(file, TEST_PAGE + 100, &test_nowait), -EBUSY);
+}
+
+static void punch(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, TEST_PAGE, 2 * TEST_PAGE, &test_wait), 0);
+}
+
+static void punch_detach(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, 100, 4 * TEST_PAGE, &test_detach), 0);
+}
+
+static void allocate(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_fallocate(file, HF_FALLOC_KEEP_SIZE, 8 * TEST_PAGE, 2 * TEST_PAGE, NULL), 0);
+}
+
+static void zero_range(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_fallocate(file, HF_FALLOC_ZERO_RANGE, TEST_PAGE, 2 * TEST_PAGE, &test_wait), 0);
+}
+
+static void collapse(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_fallocate(file, HF_FALLOC_COLLAPSE_RANGE, TEST_PAGE, TEST_PAGE, &test_wait), 0);
+}
+
+static void insert(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_fallocate(file, HF_FALLOC_INSERT_RANGE, TEST_PAGE, TEST_PAGE, &test_wait), 0);
+}
+
+static void move(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_move(file, 0, 5 * TEST_PAGE + 1000, &test_wait), 0);
+}
+
+static void move_detach(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_move(file, 0, 5 * TEST_PAGE + 1000, &test_detach), 0);
+}
+
+/* --- pins and leases --- */
+
+static void pin_and_unpin(struct hf_pool *pool, struct hf_file *file)
+{
+    struct iovec iov[8];
+    struct hf_pin pin;
+
+    (void)pool;
+    EXPECT_OK(hf_pin(file, 0, 4 * TEST_PAGE, HF_PIN_READ, iov, 8, &pin));
+    EXPECT_EQ(hf_unpin(&pin), 0);
+}
+
+/* Page 3 of /c is a hole: its first pin fills it. */
+static void pin_hole(struct hf_pool *pool, struct hf_file *file)
+{
+    struct iovec iov[8];
+    struct hf_pin pin;
+
+    (void)pool;
+    EXPECT_OK(hf_pin(file, 3 * TEST_PAGE, TEST_PAGE, HF_PIN_WRITE, iov, 8, &pin));
+}
+
+static void lease_and_release(struct hf_pool *pool, struct hf_file *file)
+{
+    struct iovec iov[8];
+    struct hf_lease lease;
+
+    (void)pool;
+    EXPECT_OK(hf_lease(file, 0, 2 * TEST_PAGE, NULL, iov, 8, &lease));
+    EXPECT_EQ(hf_lease_release(&lease), 0);
+}
+
+static void lease_give(struct hf_pool *pool, struct hf_file *file)
+{
+    struct iovec iov[8];
+    struct hf_lease_token token;
+    struct hf_lease lease;
+
+    EXPECT_OK(hf_lease(file, 0, 2 * TEST_PAGE, NULL, iov, 8, &lease));
+    EXPECT_EQ(hf_lease_give(&lease, &token), 0);
+    EXPECT_OK(hf_lease_take(pool, &token, NULL, iov, 8, &lease));
+}
+
+/* --- the pool --- */
+
+static void grow(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_pool_grow(pool, 2 * KILL_POOL_BYTES), 0);
+}
+
+static void close_pool(struct hf_pool *pool, struct hf_file *file)
+{
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hf_pool_close(pool), 0);
+}
+
+static void open_pool(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_pool_open(test_path(KILL_POOL), 0, &pool), 0);
+}
+
+static void open_to_read(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_pool_open(test_path(KILL_POOL), HF_OPEN_RDONLY, &pool), 0);
+}
+
+#define A .file = "/a"
+#define B .file = "/b"
+#define C .file = "/c"
+
+const struct kill_row kill_rows[] = {
+    {"create", .act = create},
+    {"create-and-write", .act = create_and_write},
+    {"write-hole", C, .act = write_hole},
+    {"overwrite", A, .act = overwrite},
+    {"append-inside", A, .act = append_inside},
+    {"append-page", B, .act = append_page},
+    {"fsync", A, .prepare = append_inside, .act = fsync_dirty},
+    {"close", A, .prepare = append_inside, .act = close_file},
+    {"unlink", .act = unlink_a},
+    {"unlink-own-open", A, .act = unlink_own},
+    {"unlink-open", .others = KILL_OTHER_OPENS, .act = unlink_a},
+    {"unlink-pinned", .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .act = unlink_detach},
+    {"close-orphan", A, .prepare = make_orphan, .act = close_file},
+    {"rename-over", .act = rename_over},
+    {"rename-over-open", .others = KILL_OTHER_OPENS, .act = rename_over},
+    {"rename-directory", .act = rename_dir},
+    {"link", .act = link_b},
+    {"symlink", .act = symlink_b},
+    {"mkdir", .act = mkdir_new},
+    {"rmdir", .act = rmdir_empty},
+    {"setxattr", .act = setxattr},
+    {"truncate", A, .act = truncate_down},
+    {"truncate-all", A, .prepare = pin_and_unpin, .act = truncate_all},
+    {"truncate-up", A, .act = truncate_up},
+    {"truncate-detach", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .act = truncate_detach},
+    {"truncate-refused", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .act = truncate_refused},
+    {"punch", A, .prepare = pin_and_unpin, .act = punch},
+    {"punch-detach", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .act = punch_detach},
+    {"allocate", A, .act = allocate},
+    {"zero-range", A, .act = zero_range},
+    {"collapse", A, .act = collapse},
+    {"insert", A, .act = insert},
+    {"move", A, .act = move},
+    {"move-detach", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .act = move_detach},
+    {"pin", A, .act = pin_and_unpin},
+    {"pin-hole", C, .act = pin_hole},
+    {"pin-reading", A, .reads = true, .act = pin_and_unpin},
+    {"lease", A, .act = lease_and_release},
+    {"lease-give", A, .act = lease_give},
+    {"grow", .act = grow},
+    {"pool-close", A, .prepare = append_inside, .act = close_pool},
+    {"pool-open", .attaches = true, .act = open_pool},
+    {"pool-open-reading", .attaches = true, .act = open_to_read},
+};
+const unsigned kill_row_count = sizeof(kill_rows) / sizeof(kill_rows[0]);

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the trap. A store that faults is let through by making its page writable and setting the trap
+ * flag, so that the processor stops again after this one instruction; then the page is protected as
+ * before. A kill makes all pages writable first: the kernel marks the mutexes of the dead, and must be
+ * able to write to them.
+ *
+ * System calls that change what is shared are met by functions of the same names in this program, which
+ * the library and LMDB are linked to. The kernel itself would refuse to write to a protected page
+ * with EFAULT; the one call of the library that has it do so is getrandom().
+ */
+
+#undef _FILE_OFFSET_BITS /* both names of each call are wanted, pwrite and pwrite64 */
+#include "trap.h"
+
+#include "support.h"
+
+#include <errno.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define PAGE 4096u
+#define REGIONS 16u
+#define TRAP_FLAG 0x100
+#define SEEN_BYTES 64u /* as much as one instruction stores */
+
+struct region {
+    uintptr_t begin, end;
+    bool lmdb, readers;
+};
+
+static struct {
+    bool armed, show;
+    uint64_t kill_at, count;
+    struct trap_log *log;
+    char pool_dir[256];
+    struct region regions[REGIONS];
+    unsigned region_count;
+    /* the store under way */
+    const struct region *region;
+    uintptr_t pages[2], address, instruction;
+    unsigned page_count;
+    unsigned char seen[SEEN_BYTES];
+} trap;
+
+bool trap_possible(void)
+{
+#if !defined(__x86_64__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return false;
+#else
+    return !test_is_slow() && sysconf(_SC_PAGESIZE) == PAGE;
+#endif
+}
+
+/* --- the kill --- */
+
+static void protect(const struct region *region, int how)
+{
+    if (syscall(SYS_mprotect, region->begin, region->end - region->begin, how))
+        abort();
+}
+
+static void show_stack(void)
+{
+    void *frames[64];
+    int count = backtrace(frames, 64);
+
+    dprintf(STDERR_FILENO, "killed after event %llu, at\n", (unsigned long long)trap.count);
+    backtrace_symbols_fd(frames, count, STDERR_FILENO);
+}
+
+static void die(void)
+{
+    trap.armed = false;
+    for (unsigned i = 0; i < trap.region_count; i++)
+        protect(&trap.regions[i], PROT_READ | PROT_WRITE);
+    if (trap.show)
+        show_stack();
+    syscall(SYS_kill, getpid(), SIGKILL);
+    for (;;)
+        pause();
+}
+
+static void event(enum trap_class class)
+{
+    if (trap.log && trap.count < TRAP_LOG) {
+        trap.log->classes[trap.count] = (uint8_t) class;
+        trap.log->count = trap.count + 1;
+    }
+    if (trap.count++ == trap.kill_at)
+        die();
+}
+
+/* --- stores --- */
+
+static const struct region *region_of(uintptr_t address)
+{
+    for (unsigned i = 0; i < trap.region_count; i++)
+        if (address >= trap.regions[i].begin && address < trap.regions[i].end)
+            return &trap.regions[i];
+    return NULL;
+}
+
+static enum trap_class class_of(const struct region *region, uintptr_t address)
+{
+    if (region->readers)
+        return TRAP_READERS;
+    if (!region->lmdb)
+        return TRAP_SEGMENT;
+    return address - region->begin < 2 * PAGE ? TRAP_META : TRAP_LMDB;
+}
+
+/* Bytes from the address on, as many as are in its region. */
+static size_t room_at(uintptr_t address)
+{
+    size_t room = trap.region->end - address;
+
+    return room < SEEN_BYTES ? room : SEEN_BYTES;
+}
+
+#ifdef __x86_64__
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    uintptr_t address = (uintptr_t)info->si_addr;
+    const struct region *region = region_of(address);
+
+    if (!trap.armed || !region || trap.page_count == 2) {
+        struct sigaction otherwise = {.sa_handler = SIG_DFL};
+
+        sigaction(signal, &otherwise, NULL); /* a fault of the library's own */
+        return;
+    }
+    if (trap.page_count == 0) {
+        trap.region = region;
+        trap.address = address;
+        trap.instruction = (uintptr_t)registers[REG_RIP];
+        memcpy(trap.seen, (void *)address, room_at(address));
+    }
+    trap.pages[trap.page_count++] = address / PAGE * PAGE;
+    if (syscall(SYS_mprotect, address / PAGE * PAGE, PAGE, PROT_READ | PROT_WRITE))
+        abort();
+    registers[REG_EFL] |= TRAP_FLAG;
+}
+
+static void on_step(int signal, siginfo_t *info, void *context)
+{
+    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    bool changed = memcmp(trap.seen, (void *)trap.address, room_at(trap.address)) != 0;
+
+    (void)signal, (void)info;
+    if ((uintptr_t)registers[REG_RIP] == trap.instruction)
+        return; /* a repeated one, in the middle */
+    registers[REG_EFL] &= ~TRAP_FLAG;
+    while (trap.page_count)
+        if (syscall(SYS_mprotect, trap.pages[--trap.page_count], PAGE, PROT_READ))
+            abort();
+    if (changed)
+        event(class_of(trap.region, trap.address));
+}
+#else
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+    (void)signal, (void)info, (void)context;
+}
+#define on_step on_fault
+#endif
+
+/* --- what is protected --- */
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t len = strlen(text), of = strlen(end);
+
+    return len >= of && strcmp(text + len - of, end) == 0;
+}
+
+static void add_region(uintptr_t begin, uintptr_t end, const char *path)
+{
+    struct region *region = &trap.regions[trap.region_count];
+    bool lmdb = ends_with(path, "/meta/data.mdb"), readers = ends_with(path, "/meta/lock.mdb");
+
+    if (strncmp(path, trap.pool_dir, strlen(trap.pool_dir)) != 0 ||
+        !(lmdb || readers || ends_with(path, "/run")))
+        return;
+    if (trap.region_count == REGIONS)
+        abort();
+    *region = (struct region){begin, end, lmdb, readers};
+    trap.region_count++;
+    protect(region, PROT_READ);
+}
+
+static void add_standing(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    char line[512], rights[8], path[256];
+    unsigned long begin, end;
+
+    if (!maps)
+        abort();
+    while (fgets(line, sizeof(line), maps))
+        if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %255s", &begin, &end, rights, path) == 4 &&
+            rights[1] == 'w' && rights[3] == 's')
+            add_region(begin, end, path);
+    fclose(maps);
+}
+
+void trap_arm(const char *pool_dir, uint64_t kill_at, struct trap_log *log, bool show)
+{
+    struct sigaction fault = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
+    struct sigaction step = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
+    void *frames[4];
+
+    backtrace(frames, 4); /* it loads what it needs at its first call */
+    sigaction(SIGSEGV, &fault, NULL);
+    sigaction(SIGTRAP, &step, NULL);
+    trap.kill_at = kill_at;
+    trap.log = log;
+    trap.show = show;
+    trap.count = 0;
+    trap.region_count = trap.page_count = 0;
+    snprintf(trap.pool_dir, sizeof(trap.pool_dir), "%s", pool_dir);
+    add_standing();
+    trap.armed = true;
+}
+
+void trap_disarm(void)
+{
+    trap.armed = false;
+    for (unsigned i = 0; i < trap.region_count; i++)
+        protect(&trap.regions[i], PROT_READ | PROT_WRITE);
+    trap.region_count = 0;
+}
+
+/* --- system calls --- */
+
+static long called(long rc)
+{
+    int saved = errno;
+
+    if (trap.armed && rc >= 0)
+        event(TRAP_CALL);
+    errno = saved;
+    return rc;
+}
+
+static void *map(void *at, size_t len, int rights, int flags, int fd, off_t off)
+{
+    long rc = syscall(SYS_mmap, at, len, rights, flags, fd, off);
+    char link[64], path[256];
+    ssize_t n;
+
+    if (rc == -1 || !trap.armed || fd < 0 || !(flags & MAP_SHARED) || !(rights & PROT_WRITE))
+        return (void *)rc;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    n = readlink(link, path, sizeof(path) - 1);
+    if (n > 0) {
+        path[n] = '\0';
+        add_region((uintptr_t)rc, (uintptr_t)rc + (len + PAGE - 1) / PAGE * PAGE, path);
+    }
+    return (void *)rc;
+}
+
+void *mmap(void *at, size_t len, int rights, int flags, int fd, off_t off)
+{
+    return map(at, len, rights, flags, fd, off);
+}
+
+void *mmap64(void *at, size_t len, int rights, int flags, int fd, off64_t off)
+{
+    return map(at, len, rights, flags, fd, off);
+}
+
+int munmap(void *at, size_t len)
+{
+    for (unsigned i = 0; i < trap.region_count; i++)
+        if (trap.regions[i].begin == (uintptr_t)at)
+            trap.regions[i] = trap.regions[--trap.region_count];
+    return (int)syscall(SYS_munmap, at, len);
+}
+
+ssize_t getrandom(void *buf, size_t len, unsigned flags)
+{
+    unsigned char bytes[256];
+    long rc = syscall(SYS_getrandom, bytes, len < sizeof(bytes) ? len : sizeof(bytes), flags);
+
+    if (rc > 0)
+        memcpy(buf, bytes, (size_t)rc);
+    return rc;
+}
+
+ssize_t write(int fd, const void *buf, size_t len)
+{
+    return called(syscall(SYS_write, fd, buf, len));
+}
+
+ssize_t writev(int fd, const struct iovec *iov, int count)
+{
+    return called(syscall(SYS_writev, fd, iov, count));
+}
+
+ssize_t pwrite(int fd, const void *buf, size_t len, off_t off)
+{
+    return called(syscall(SYS_pwrite64, fd, buf, len, off));
+}
+
+ssize_t pwrite64(int fd, const void *buf, size_t len, off64_t off)
+{
+    return called(syscall(SYS_pwrite64, fd, buf, len, off));
+}
+
+int ftruncate(int fd, off_t len)
+{
+    return (int)called(syscall(SYS_ftruncate, fd, len));
+}
+
+int ftruncate64(int fd, off64_t len)
+{
+    return (int)called(syscall(SYS_ftruncate, fd, len));
+}
+
+int unlink(const char *path)
+{
+    return (int)called(syscall(SYS_unlink, path));
+}
+
+int fchmod(int fd, mode_t mode)
+{
+    return (int)called(syscall(SYS_fchmod, fd, mode));
+}
+
+static int lock_or_other(int fd, int command, void *argument)
+{
+    long rc = syscall(SYS_fcntl, fd, command, argument);
+
+    if (command == F_OFD_SETLK || command == F_OFD_SETLKW || command == F_SETLK)
+        called(rc);
+    return (int)rc;
+}
+
+int fcntl(int fd, int command, ...)
+{
+    va_list args;
+    void *argument;
+
+    va_start(args, command);
+    argument = va_arg(args, void *);
+    va_end(args);
+    return lock_or_other(fd, command, argument);
+}
+
+int fcntl64(int fd, int command, ...)
+{
+    va_list args;
+    void *argument;
+
+    va_start(args, command);
+    argument = va_arg(args, void *);
+    va_end(args);
+    return lock_or_other(fd, command, argument);
+}
+
+static int open_it(const char *path, int flags, mode_t mode)
+{
+    long rc = syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+
+    if (flags & (O_CREAT | O_TRUNC))
+        called(rc);
+    return (int)rc;
+}
+
+int open(const char *path, int flags, ...)
+{
+    va_list args;
+    mode_t mode;
+
+    va_start(args, flags);
+    mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    return open_it(path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...)
+{
+    va_list args;
+    mode_t mode;
+
+    va_start(args, flags);
+    mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    return open_it(path, flags, mode);
+}
+
+int close(int fd)
+{
+    return (int)called(syscall(SYS_close, fd));
+}
