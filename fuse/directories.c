@@ -1,28 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns reading directories. The library goes on after a name, the kernel from a number: an open directory remembers the name behind
- * each number it has given out since the last rewind, so that a program can come back to any place, whatever was made or removed
- * meanwhile.
+ * Owns reading directories. The library goes on after a name, the kernel from a number. So an open
+ * directory gives each name a number when it is first listed, and keeps it: a program can come back
+ * to any place, whatever was made, removed or listed again meanwhile, also after the start. A program
+ * that begins at the start has its names forgotten only when they have become many (REWOUND_BYTES).
  */
 #include "mount.h"
 
 #include <errno.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A name that was listed, also a node of the tree of names. */
+struct place {
+    uint64_t number;
+    char name[];
+};
 
 struct directory {
     struct hf_dir *dir;
     uint64_t ino;
     pthread_mutex_t mutex;
-    uint64_t at;         /* the number of the library's place; 0: the start */
-    uint64_t told, room; /* numbers given out: 1 to told */
-    size_t *starts;      /* of their names, in text */
-    char *text;
-    size_t text_len, text_room;
+    uint64_t at; /* the number of the name that the library's place follows; 0: the start */
+    uint64_t told, room;
+    struct place **places; /* by number, from 1 to told */
+    void *by_name;         /* tsearch(3) */
+    size_t bytes;
 };
 
-#define NAMES_BYTES_MAX                                                                            \
-    ((size_t)256 << 20) /* of all open directories: no user may have us take all memory */
+#define PLACE_BYTES 64u /* beside the name, with what the tree takes */
+#define REWOUND_BYTES ((size_t)16 << 20)
+/* Of all open directories: no user may have us take all memory. */
+#define NAMES_BYTES_MAX ((size_t)256 << 20)
 
 static size_t names_bytes;
 
@@ -31,13 +41,21 @@ static struct directory *directory_of(const struct fuse_file_info *fi)
     return (struct directory *)(uintptr_t)fi->fh;
 }
 
+static void forget(struct directory *d)
+{
+    tdestroy(d->by_name, free);
+    __atomic_sub_fetch(&names_bytes, d->bytes, __ATOMIC_RELAXED);
+    d->by_name = NULL;
+    d->bytes = 0;
+    d->told = 0;
+}
+
 static void close_directory(struct directory *d)
 {
-    __atomic_sub_fetch(&names_bytes, d->text_len, __ATOMIC_RELAXED);
+    forget(d);
     hf_closedir(d->dir);
     pthread_mutex_destroy(&d->mutex);
-    free(d->starts);
-    free(d->text);
+    free(d->places);
     free(d);
 }
 
@@ -81,58 +99,80 @@ void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file
 
 /* ---- places ---- */
 
-static void *grown(void *array, size_t want, size_t *room, size_t item)
+static int by_name(const void *a, const void *b)
 {
-    size_t more = *room ? *room * 2 : 64;
-    void *bigger;
+    const struct place *left = a, *right = b;
 
-    while (more < want)
-        more *= 2;
-    bigger = realloc(array, more * item);
-    if (bigger)
-        *room = more;
-    return bigger;
+    return strcmp(left->name, right->name);
 }
 
-/* What came behind number `n` is not so any more. */
-static void forget_from(struct directory *d, uint64_t n)
+static int make_room(struct directory *d)
 {
-    size_t len = n < d->told ? d->starts[n] : d->text_len;
+    uint64_t room = d->room ? d->room * 2 : 64;
+    struct place **places;
 
-    __atomic_sub_fetch(&names_bytes, d->text_len - len, __ATOMIC_RELAXED);
-    d->text_len = len;
-    d->told = n;
-}
-
-static int remember(struct directory *d, const char *name)
-{
-    size_t len = strlen(name) + 1;
-
-    if (__atomic_add_fetch(&names_bytes, len, __ATOMIC_RELAXED) > NAMES_BYTES_MAX) {
-        __atomic_sub_fetch(&names_bytes, len, __ATOMIC_RELAXED);
+    if (d->told < d->room)
+        return 0;
+    places = reallocarray(d->places, room, sizeof(*places));
+    if (!places)
         return -ENOMEM;
-    }
-    if (d->told == d->room) {
-        size_t *starts = grown(d->starts, d->told + 1, &d->room, sizeof *starts);
-
-        if (!starts)
-            return -ENOMEM;
-        d->starts = starts;
-    }
-    if (d->text_len + len > d->text_room) {
-        char *text = grown(d->text, d->text_len + len, &d->text_room, 1);
-
-        if (!text)
-            return -ENOMEM;
-        d->text = text;
-    }
-    memcpy(d->text + d->text_len, name, len);
-    d->starts[d->told++] = d->text_len;
-    d->text_len += len;
+    d->places = places;
+    d->room = room;
     return 0;
 }
 
-/* The dots have no place in the order of names: who wants to go on behind one of them begins anew and skips. */
+static void drop_place(struct directory *d, struct place *place)
+{
+    size_t bytes = PLACE_BYTES + strlen(place->name);
+
+    __atomic_sub_fetch(&names_bytes, bytes, __ATOMIC_RELAXED);
+    d->bytes -= bytes;
+    free(place);
+}
+
+static struct place *new_place(struct directory *d, const char *name)
+{
+    size_t len = strlen(name), bytes = PLACE_BYTES + len;
+    struct place *place = malloc(sizeof(*place) + len + 1);
+
+    if (!place)
+        return NULL;
+    memcpy(place->name, name, len + 1);
+    d->bytes += bytes;
+    if (__atomic_add_fetch(&names_bytes, bytes, __ATOMIC_RELAXED) <= NAMES_BYTES_MAX)
+        return place;
+    drop_place(d, place);
+    return NULL;
+}
+
+/* The number of a name, its own from now on. */
+static int number_of(struct directory *d, const char *name, uint64_t *number)
+{
+    union {
+        struct place place;
+        char bytes[sizeof(struct place) + HF_NAME_MAX + 1];
+    } key;
+    struct place **found, *place;
+
+    memcpy(key.place.name, name, strlen(name) + 1);
+    found = tfind(&key.place, &d->by_name, by_name);
+    if (found) {
+        *number = (*found)->number;
+        return 0;
+    }
+    place = make_room(d) == 0 ? new_place(d, name) : NULL;
+    if (!place)
+        return -ENOMEM;
+    if (!tsearch(place, &d->by_name, by_name)) {
+        drop_place(d, place);
+        return -ENOMEM;
+    }
+    d->places[d->told++] = place;
+    *number = place->number = d->told;
+    return 0;
+}
+
+/* The dots have no place in the order of names: to go on after one of them, begin at the start and skip. */
 static int go_to(struct directory *d, uint64_t number)
 {
     struct hf_dirent entry;
@@ -140,12 +180,9 @@ static int go_to(struct directory *d, uint64_t number)
 
     if (number > d->told) /* never given out, or forgotten */
         number = d->told;
-    if (number == 0)
-        forget_from(d, 0);
-    if (number > 2)
-        rc = hf_seekdir(d->dir, d->text + d->starts[number - 1]);
-    else
-        rc = hf_seekdir(d->dir, NULL);
+    if (number == 0 && d->bytes > REWOUND_BYTES)
+        forget(d);
+    rc = hf_seekdir(d->dir, number > 2 ? d->places[number - 1]->name : NULL);
     for (uint64_t i = 0; rc == 0 && number <= 2 && i < number; i++)
         rc = hf_readdir(d->dir, &entry) < 0 ? -EIO : 0;
     if (rc == 0)
@@ -195,27 +232,23 @@ static bool add(struct listing *l, const struct hf_dirent *found, uint64_t numbe
     return true;
 }
 
-/* An entry that does not fit is read again next time. Where the directory has changed since, numbers are given out anew. */
+/* An entry that does not fit is read again next time. */
 static int list(struct directory *d, struct listing *l)
 {
     struct hf_dirent entry;
     int rc;
 
     while ((rc = hf_readdir(d->dir, &entry)) == 1) {
-        bool known = d->at < d->told && strcmp(d->text + d->starts[d->at], entry.name) == 0;
-        size_t len = l->len;
+        uint64_t number;
 
-        if (!add(l, &entry, d->at + 1))
-            return go_to(d, d->at);
-        if (!known) {
-            forget_from(d, d->at < d->told ? d->at : d->told);
-            rc = remember(d, entry.name);
-        }
-        if (rc < 0) { /* without a number the kernel could not go on after it */
-            l->len = len;
+        rc = number_of(d, entry.name, &number);
+        if (rc) {
+            go_to(d, d->at); /* it comes again */
             return rc;
         }
-        d->at++;
+        if (!add(l, &entry, number))
+            return go_to(d, d->at);
+        d->at = number;
     }
     return rc;
 }

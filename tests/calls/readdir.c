@@ -116,6 +116,51 @@ static int64_t sought(const struct calls_case *row)
     return closedir(dir);
 }
 
+static void expect_at(DIR *dir, long place, const char *name)
+{
+    struct dirent *entry;
+
+    seekdir(dir, place);
+    entry = readdir(dir);
+    EXPECT(entry && strcmp(entry->d_name, name) == 0);
+}
+
+/* Places stay good when the directory is read from its start again, and when another entry goes. */
+static int64_t sought_after_start(const struct calls_case *row)
+{
+    struct {
+        long place;
+        char name[256];
+    } * seen;
+    int64_t count = 0, gone = row->len / 2;
+    struct dirent *entry;
+    DIR *dir;
+
+    make_files(row->path, row->len);
+    seen = calloc((size_t)row->len + 2, sizeof(*seen));
+    dir = opendir(row->path);
+    EXPECT(dir && seen);
+    for (;;) {
+        seen[count].place = telldir(dir);
+        entry = readdir(dir);
+        if (!entry)
+            break;
+        strcpy(seen[count++].name, entry->d_name);
+    }
+    EXPECT_EQ(count, row->len + 2);
+    expect_at(dir, seen[0].place, seen[0].name);
+    for (int64_t i = count; i-- > 0;)
+        expect_at(dir, seen[i].place, seen[i].name);
+    NEED(unlinkat(dirfd(dir), seen[gone].name, 0));
+    expect_at(dir, seen[0].place, seen[0].name);
+    EXPECT_EQ(count_from_here(dir), row->len - 1);
+    for (int64_t i = count; i-- > 0;)
+        if (i != gone)
+            expect_at(dir, seen[i].place, seen[i].name);
+    free(seen);
+    return closedir(dir);
+}
+
 /* . and .. are there, once, and lead where they should. */
 static int64_t dots(const struct calls_case *row)
 {
@@ -166,6 +211,8 @@ static const struct calls_case rows[] = {
      .after = "count d 0", .call = removed_meanwhile},
     {"rewinddir", "dir d", .path = "d", .len = 100, .want = 100, .call = rewound},
     {"seekdir", "dir d", .path = "d", .len = 100, .call = sought},
+    {"seekdir after the start", "dir d", .path = "d", .len = 3000, .after = "count d 2999",
+     .call = sought_after_start},
     {"names of 255 bytes", "dir d; file d/{255*m} 0; file d/{255*n} 0", .path = "d", .want = 2,
      .call = kinds},
     {"a directory that may not be read", "dir d; mode d 0711", .path = "d", .want = -EACCES,
