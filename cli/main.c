@@ -150,6 +150,7 @@ static int run_as_mount_helper(char **args)
             *kept++ = *arg;
     }
     *kept = NULL;
+    cli_mount_helper = true;
     cli_current_verb = cli_find_verb("mount");
     return fake ? EX_OK : run_verb(cli_current_verb, args);
 }

@@ -9,6 +9,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool cli_mount_helper;
 
 static bool foreground;
 static const char *option_list;
@@ -77,6 +81,15 @@ static int take_option(const char *word, struct mount_plan *plan, char *kernel)
     return cli_usage("-o %s: there is no such option (see `holdfast mount --help`)", word);
 }
 
+/* mount(8) drops the words suid and dev before it calls us, since a mount of root's has both where no word
+ * forbids them. So has this one, if the pool is root's too: what another user made may lie. */
+static bool has_suid_and_dev(const char *pool)
+{
+    struct stat st;
+
+    return cli_mount_helper && getuid() == 0 && stat(pool, &st) == 0 && st.st_uid == 0;
+}
+
 static int mount_verb_run(int count, char **operands)
 {
     struct mount_plan plan = {.pool = operands[0],
@@ -85,11 +98,11 @@ static int mount_verb_run(int count, char **operands)
                               .fail = cli_fail,
                               .fail_host = cli_fail_host};
     char *list = cli_strdup(option_list ? option_list : ""), *rest = list, *word;
-    char *kernel = cli_alloc(strlen(list) + 2);
+    char *kernel = cli_alloc(strlen(list) + 2 + strlen("suid,dev"));
     int status = EX_OK;
 
     (void)count;
-    kernel[0] = '\0';
+    strcpy(kernel, has_suid_and_dev(plan.pool) ? "suid,dev" : "");
     while (status == EX_OK && (word = strsep(&rest, ",")))
         if (*word)
             status = take_option(word, &plan, kernel);

@@ -19,6 +19,23 @@ same "$(findmnt -rno FSTYPE,SOURCE "$dir")" "fuse.holdfast $pool"
 echo content >"$dir/file"
 run umount "$dir"
 
+# mount(8) drops the words suid and dev: without nosuid and nodev root's mount of root's pool has both
+run mount -t fuse.holdfast -o suid,dev "$pool" "$dir"
+[[ ,$(options), != *,nosuid,* && ,$(options), != *,nodev,* ]] || fail "suid,dev: $(options)"
+run umount "$dir"
+run mount -t fuse.holdfast -o nosuid "$pool" "$dir"
+[[ ,$(options), == *,nosuid,* && ,$(options), != *,nodev,* ]] || fail "nosuid: $(options)"
+run umount "$dir"
+run "$HOLDFAST" mount "$pool" "$dir"
+[[ ,$(options), == *,nosuid,* && ,$(options), == *,nodev,* ]] || fail "without mount(8): $(options)"
+run umount "$dir"
+chmod 0711 "$work" # so that nobody gets to the pool
+chown -R nobody "$pool"
+run mount -t fuse.holdfast -o suid,dev "$pool" "$dir"
+[[ ,$(options), == *,nosuid,* && ,$(options), == *,nodev,* ]] || fail "another's pool: $(options)"
+run umount "$dir"
+chown -R root "$pool"
+
 run mount -t fuse.holdfast -o "ro,noatime,nodev,nosuid,noexec,allow_other,cache=$cache" "$pool" "$dir"
 for option in ro noatime nodev nosuid noexec allow_other; do
     [[ ,$(options), == *,$option,* ]] || fail "$option is not among $(options)"
