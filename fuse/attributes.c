@@ -24,7 +24,10 @@ static int stat_node(struct mount *mount, uint64_t ino, struct stat *out)
 {
     int rc = hf_statat(mount->pool, ino, "", 0, out);
 
-    return rc == -ESTALE && mount_inode_last(mount->inodes, ino, out) ? 0 : rc;
+    if (rc == -ESTALE &&
+        (mount_inode_last(mount->inodes, ino, out) || mount_lookup_attr(mount->lookups, ino, out)))
+        return 0;
+    return rc;
 }
 
 static void reply_attr(fuse_req_t req, struct mount *mount, fuse_ino_t ino, int result)

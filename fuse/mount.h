@@ -43,6 +43,7 @@ struct mount {
     uint32_t files, files_max; /* open, and how many may be: others of the pool need some too */
     uint32_t kept_max;         /* of them, for the kernel's cache alone */
     struct mount_inodes *inodes;
+    struct mount_lookups *lookups;
     struct mount_waiting *waiting;
     void (*ready)(void *arg); /* the kernel has said hello */
     void *ready_arg;
@@ -109,6 +110,24 @@ struct hf_file *mount_inode_let_go(struct mount_inodes *inodes, uint64_t ino);
 struct hf_file *mount_inodes_let_go_oldest(struct mount_inodes *inodes);
 /* Those that are open or kept, to be freed; null: out of memory. */
 uint64_t *mount_inodes_open(struct mount_inodes *inodes, size_t *count);
+
+/* ---- what lookups hold on to, lookups.c ---- */
+
+/* Null: out of memory. */
+struct mount_lookups *mount_lookups_new(void);
+/* A program met an inode that had gone since it was looked up: from now on, and for a while, lookups hold on to what
+ * they find. */
+void mount_lookups_lost(struct mount_lookups *lookups);
+/* What a name is now. 0, or -errno. */
+int mount_lookup(struct mount *mount, uint64_t parent, const char *name, struct stat *attr);
+/* Of an inode that has gone, as it was looked up. False: it is not held. */
+bool mount_lookup_attr(struct mount_lookups *lookups, uint64_t ino, struct stat *out);
+/* As readlink(2); -ESTALE: it is not held. */
+ssize_t mount_lookup_target(struct mount_lookups *lookups, uint64_t ino, char *buf, size_t len);
+/* Lets go of what was held long enough, or of all. True: some is left. */
+bool mount_lookups_expire(struct mount *mount, bool all);
+/* Whether mount_lookups_expire() is to be called now and then. */
+bool mount_lookups_active(const struct mount_lookups *lookups);
 
 /* ---- what others change, watch.c ---- */
 

@@ -20,7 +20,7 @@ static void reply_entry(fuse_req_t req, struct mount *mount, int result, fuse_in
     ssize_t rc = result;
 
     if (rc == 0)
-        rc = hf_statat(mount->pool, parent, name, HF_AT_NOFOLLOW, &entry.attr);
+        rc = mount_lookup(mount, parent, name, &entry.attr);
     if (!mount_leave(req, &rc))
         return;
     entry.ino = entry.attr.st_ino;
@@ -75,6 +75,8 @@ void on_readlink(fuse_req_t req, fuse_ino_t ino)
     char target[HF_SYMLINK_MAX + 1];
     ssize_t rc = hf_readlinkat(mount->pool, ino, "", target, sizeof target - 1);
 
+    if (rc == -ESTALE)
+        rc = mount_lookup_target(mount->lookups, ino, target, sizeof target - 1);
     if (!mount_leave(req, &rc))
         return;
     if (rc < 0) {

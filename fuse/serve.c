@@ -81,6 +81,8 @@ bool mount_leave(fuse_req_t req, ssize_t *rc)
     bool would_wait = *rc == (call->may_wait ? -ENOLCK : -EAGAIN);
 
     hf_act_for(NULL);
+    if (*rc == -ESTALE)
+        mount_lookups_lost(call->mount->lookups);
     if (call->may_wait)
         fuse_req_interrupt_func(req, NULL, NULL);
     if (!would_wait)
@@ -215,10 +217,11 @@ int mount_serve(struct mount *mount)
     int rc;
 
     mount->inodes = mount_inodes_new(mount->kept_max);
+    mount->lookups = mount_lookups_new();
     mount->waiting = mount_waiting_new(mount);
     mount->session = fuse_session_new(&args, &handlers, sizeof handlers, mount);
     fuse_opt_free_args(&args);
-    if (!mount->inodes || !mount->waiting || !mount->session)
+    if (!mount->inodes || !mount->lookups || !mount->waiting || !mount->session)
         return -ENOMEM;
     rc = fuse_session_custom_io(mount->session, &io, mount->fd);
     if (rc == 0 && mount->cached)
@@ -228,6 +231,7 @@ int mount_serve(struct mount *mount)
     rc = mount_workers_run(mount);
     if (mount->cached)
         mount_watch_stop(mount);
+    mount_lookups_expire(mount, true);
     mount_let_go_all(mount);
     return rc;
 }

@@ -5,6 +5,7 @@
  * and its server take turns on one processor, which is a fifth faster. Who has read what may take long has another worker
  * read meanwhile, and a thread looks a hundred times a second whether requests lie there and nobody reads, because there are many of
  * them or one takes long all the same; who comes back and finds that another waits, and that nothing is left to do, goes to rest.
+ * The same thread lets go of what lookups have held long enough.
  */
 #include "mount.h"
 
@@ -112,6 +113,10 @@ static void *look_out(void *arg)
         nanosleep(&pause, NULL);
         if (!reading(workers) && requests_lie_there(workers))
             wake_another(workers);
+        if (mount_lookups_active(workers->mount->lookups)) {
+            mount_lookups_expire(workers->mount, false);
+            continue;
+        }
         if (__atomic_exchange_n(&workers->busy, 0u, __ATOMIC_SEQ_CST) || !reading(workers))
             continue;
         __atomic_store_n(&workers->idle, 1u, __ATOMIC_SEQ_CST);
