@@ -7,6 +7,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <string.h>
@@ -131,6 +132,18 @@ static int finish_output(int status)
     return cli_fail_host("standard output", error);
 }
 
+/* Those of descriptors 0 to 2 that were not given would be the next files that are opened, a pool's among them. So they become something
+ * that can be neither read nor written: whoever asks for standard output hears that there is none. */
+static bool occupy_streams(void)
+{
+    int fd;
+
+    do
+        fd = open("/", O_PATH | O_DIRECTORY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    return fd >= 0 && close(fd) == 0;
+}
+
 static void die_of_signal(void)
 {
     signal(ending_signal, SIG_DFL);
@@ -160,6 +173,8 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : "help";
     int status;
 
+    if (!occupy_streams())
+        return EX_OSERR;
     setlocale(LC_CTYPE, "");
     if (strncmp(basename(argv[0]), "mount.", 6) == 0)
         return run_as_mount_helper(argv + 1);

@@ -253,7 +253,7 @@ void bench_plot(void)
         lab_say("none of these groups has a picture");
     for (unsigned i = 0; i < groups.count; i++) {
         char *file = file_of(groups.name[i], groups.count == 1);
-        FILE *gnuplot = popen("gnuplot", "w");
+        FILE *gnuplot = popen("gnuplot", "we");
         struct picture picture;
 
         if (!gnuplot)

@@ -8,6 +8,7 @@
 #include "lab.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
 #include <linux/magic.h>
@@ -272,6 +273,18 @@ static int watch(pid_t worker, const sigset_t *signals, int *wait_status)
     }
 }
 
+/* Those of descriptors 0 to 2 that were not given would be the next files that are opened. */
+static void occupy_streams(void)
+{
+    int fd;
+
+    do
+        fd = open("/", O_PATH | O_DIRECTORY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int lab_guarded(int (*body)(const char *folder, void *arg), void *arg)
 {
     struct work to_do = {.body = body, .arg = arg};
@@ -280,6 +293,7 @@ int lab_guarded(int (*body)(const char *folder, void *arg), void *arg)
     sigset_t signals;
     pid_t worker;
 
+    occupy_streams();
     segments = lab_shared(sizeof *segments);
     mounts = lab_shared(sizeof *mounts);
     if (!make_folder(folder))

@@ -149,6 +149,39 @@ def check_atomics():
                                      " base/fence.h, with the order in the name")
 
 
+# --------------------------------------------------------------------------- descriptors ----
+
+DESCRIPTORS_HERE = "src/base/descriptor.c"
+GUARD = "hf_fd_guard_begin()"
+OPENS = re.compile(
+    r"(?<![\w.>])(open|openat|openat2|creat|fopen|freopen|opendir|popen|tmpfile|mkstemp|mkostemp|memfd_create|shm_open|eventfd|"
+    r"epoll_create1?|timerfd_create|signalfd|inotify_init1?|pidfd_open|socket|socketpair|accept4?|pipe2?|dup|dup3)\(([^;]*)")
+OPENS_INSIDE = re.compile(r"(?<!\w)(mdb_env_open|pmem2_map_new)\(")
+CLOSED_BY_EXEC = re.compile(r'CLOEXEC|"[rwa+]+e"')
+
+
+def check_descriptors():
+    """The library opens through one file; programs, which occupy 0 to 2 when they start, so that exec closes it."""
+    for name in C_FILES:
+        text = without_comments(read(name))
+        in_library = name.startswith("src/") and name != DESCRIPTORS_HERE
+        if not in_library and not name.startswith(("cli/", "fuse/", "lab/")):
+            continue
+        for match in OPENS.finditer(text):
+            number, call = text.count("\n", 0, match.start()) + 1, match.group(1)
+            if in_library:
+                yield name, number, f"{call}(): what the library opens is opened by {DESCRIPTORS_HERE}"
+            elif call != "opendir" and not CLOSED_BY_EXEC.search(match.group(2)) and 'open("/", O_PATH' not in match.group(0):
+                yield name, number, f"{call}() without O_CLOEXEC or its like"
+        for match in re.finditer(r"F_DUPFD\b" + ("|F_DUPFD_CLOEXEC" if in_library else ""), text):
+            yield name, text.count("\n", 0, match.start()) + 1, f"{match.group(0)}: as open()"
+        for match in OPENS_INSIDE.finditer(text):
+            begins = text.rfind("\n}\n", 0, match.start())
+            if in_library and text.find(GUARD, max(begins, 0), match.start()) < 0:
+                number = text.count("\n", 0, match.start()) + 1
+                yield name, number, f"{match.group(1)}() opens files: between {GUARD} and its end"
+
+
 # ------------------------------------------------------------------------------- symbols ----
 
 def header_functions():
@@ -283,6 +316,7 @@ CHECKS = {
     "layers": check_layers,
     "ordering": check_ordering,
     "atomics": check_atomics,
+    "descriptors": check_descriptors,
     "symbols": check_symbols,
     "sleeping": check_sleeping,
     "shape": check_shape,

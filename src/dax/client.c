@@ -6,6 +6,8 @@
  */
 #include "dax/client.h"
 
+#include "base/descriptor.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,7 +57,7 @@ static void read_proc(pid_t number, const char *name, char *text, size_t room)
 
     text[0] = 0;
     snprintf(path, sizeof path, "/proc/%d/%s", number, name);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    fd = hf_fd_open(path, O_RDONLY, 0);
     if (fd < 0)
         return;
     len = read(fd, text, room - 1);

@@ -10,6 +10,7 @@
  */
 #include "dax/recall.h"
 
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "base/trace.h"
 #include "dax/private.h"
@@ -377,7 +378,7 @@ int dax_recall_fd(struct dax *dax)
         return rc;
     pthread_mutex_lock(&recalls->mutex);
     if (recalls->fd < 0)
-        recalls->fd = eventfd(recalls->next.first != NULL, EFD_CLOEXEC | EFD_NONBLOCK);
+        recalls->fd = hf_fd_eventfd(recalls->next.first != NULL, EFD_NONBLOCK);
     fd = recalls->fd;
     pthread_mutex_unlock(&recalls->mutex);
     return fd < 0 ? hf_fail_errno(errno, "eventfd") : fd;

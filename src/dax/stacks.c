@@ -11,6 +11,7 @@
 #include "dax/pin_fast.h"
 #include "dax/private.h"
 
+#include "base/descriptor.h"
 #include "base/error.h"
 
 #include <execinfo.h>
@@ -69,7 +70,9 @@ void dax_stacks_begin(struct dax *dax)
     }
     dax->stacks = memory;
     dax->stacks->mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    hf_fd_guard_begin();
     backtrace(&frame, 1); /* the first one loads the unwinder */
+    hf_fd_guard_end();
 }
 
 void dax_stacks_end(struct dax *dax)

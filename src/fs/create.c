@@ -8,6 +8,7 @@
  */
 #include "fs/create.h"
 
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "base/futex.h"
 #include "fs/fs.h"
@@ -145,7 +146,7 @@ static mode_t dir_mode(mode_t mode)
 static int check_empty(const char *path)
 {
     const struct dirent *entry;
-    DIR *dir = opendir(path);
+    DIR *dir = hf_fd_opendir(path);
     bool empty = true;
 
     if (!dir)
@@ -181,7 +182,7 @@ static int make_lock(const char *dir, mode_t mode)
 
     if (rc)
         return rc;
-    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    fd = hf_fd_open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
         return hf_fail_errno(errno, "%s", path);
     if (fchmod(fd, mode))

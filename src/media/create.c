@@ -9,6 +9,7 @@
  */
 #include "media/space.h"
 
+#include "base/descriptor.h"
 #include "base/error.h"
 
 #include <errno.h>
@@ -27,11 +28,11 @@
 /* Returns a descriptor. `made`: the file did not exist before. */
 static int open_target(const char *path, bool *made)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = hf_fd_open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
 
     *made = fd >= 0;
     if (fd < 0 && errno == EEXIST)
-        fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+        fd = hf_fd_open(path, O_RDWR | O_NONBLOCK, 0);
     return fd < 0 ? hf_fail_errno(errno, "%s", path) : fd;
 }
 
@@ -138,7 +139,7 @@ static int open_data(const char *pool_dir, char path[PATH_MAX], enum media_kind 
 
     if ((size_t)snprintf(path, PATH_MAX, "%s/data", pool_dir) >= PATH_MAX)
         return hf_fail(ENAMETOOLONG, "the pool's path is too long");
-    fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    fd = hf_fd_open(path, O_RDWR | O_NONBLOCK, 0);
     if (fd < 0)
         return hf_fail_errno(errno, "%s", path);
     rc = media_detect(fd, path, kind);

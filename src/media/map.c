@@ -14,6 +14,7 @@
 #include "media/space.h"
 
 #include "base/atomic.h"
+#include "base/descriptor.h"
 #include "base/error.h"
 
 #include <errno.h>
@@ -92,7 +93,9 @@ static int map_segment(struct media *media, uint64_t from, uint64_t bytes, struc
         return media_pmem2_result(rc, "the pool's memory");
     rc = configure(media, from, bytes, &config);
     if (rc == 0) {
+        hf_fd_guard_begin(); /* it looks into files of the system */
         rc = pmem2_map_new(out, config, source);
+        hf_fd_guard_end();
         pmem2_config_delete(&config);
     }
     pmem2_source_delete(&source);
@@ -194,7 +197,7 @@ int media_open(const char *pool_dir, uint64_t bytes, uint64_t limit_bytes, struc
 
     if ((size_t)snprintf(path, sizeof path, "%s/data", pool_dir) >= sizeof path)
         return hf_fail(ENAMETOOLONG, "the pool's path is too long");
-    fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    fd = hf_fd_open(path, O_RDWR | O_NONBLOCK, 0);
     if (fd < 0)
         return hf_fail_errno(errno, "%s", path);
     rc = media_detect(fd, path, &kind);
@@ -207,7 +210,7 @@ int media_open(const char *pool_dir, uint64_t bytes, uint64_t limit_bytes, struc
 
 int media_open_memfd(uint64_t bytes, uint64_t limit_bytes, struct media *out)
 {
-    int fd = memfd_create("holdfast", MFD_CLOEXEC | MFD_ALLOW_SEALING), rc;
+    int fd = hf_fd_memfd("holdfast", MFD_ALLOW_SEALING), rc;
 
     if (fd < 0)
         return hf_fail_errno(errno, "memfd");

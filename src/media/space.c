@@ -10,6 +10,7 @@
  */
 #include "media/space.h"
 
+#include "base/descriptor.h"
 #include "base/error.h"
 
 #include <errno.h>
@@ -66,7 +67,9 @@ static int device_number(int fd, int (*ask)(const struct pmem2_source *, size_t 
 
     if (rc)
         return media_pmem2_result(rc, "device-dax");
+    hf_fd_guard_begin();
     rc = ask(source, &value);
+    hf_fd_guard_end();
     pmem2_source_delete(&source);
     if (rc == 0)
         *out = value;
@@ -95,7 +98,7 @@ int media_alignment(int fd, enum media_kind kind, uint64_t *out)
  * system that knows no syncing of a directory says EINVAL. */
 int media_sync_path(const char *path)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc;
+    int fd = hf_fd_open(path, O_RDONLY | O_NONBLOCK, 0), rc;
 
     if (fd < 0 && errno == EACCES) {
         sync();

@@ -12,6 +12,7 @@
  */
 #include "meta/env.h"
 
+#include "base/descriptor.h"
 #include "base/error.h"
 
 #include <errno.h>
@@ -102,6 +103,36 @@ static void close_env(struct meta *meta)
     free(meta);
 }
 
+static unsigned low_numbers(const char *dir)
+{
+    char path[META_PATH_MAX + 16];
+    unsigned found;
+
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
+    found = hf_fd_low_are(path);
+    snprintf(path, sizeof path, "%s/lock.mdb", dir);
+    return found | hf_fd_low_are(path);
+}
+
+/* LMDB opens its files itself, and leaves that of the data to programs that this one starts. */
+static int open_files(struct meta *meta, const char *dir, unsigned flags, mode_t mode)
+{
+    unsigned before = low_numbers(dir);
+    int rc, fd;
+
+    hf_fd_guard_begin();
+    rc = meta_result(mdb_env_open(meta->env, dir, flags, mode), "open");
+    if (rc == 0 && low_numbers(dir) & ~before)
+        rc = hf_fail(EBUSY, "another thread closed one of descriptors 0 to 2 while the pool was "
+                            "being opened");
+    hf_fd_guard_end();
+    if (rc == 0)
+        rc = meta_result(mdb_env_get_fd(meta->env, &fd), "describe");
+    if (rc == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC))
+        rc = hf_fail_errno(errno, "metadata");
+    return rc;
+}
+
 /* map_bytes 0: as large as the file says. */
 static int open_env(const char *dir, unsigned flags, uint64_t map, mode_t mode, struct meta **out)
 {
@@ -117,10 +148,9 @@ static int open_env(const char *dir, unsigned flags, uint64_t map, mode_t mode, 
     }
     meta->readonly = flags & MDB_RDONLY;
     meta->in_place = flags & MDB_WRITEMAP;
-    rc = map != 0 ? mdb_env_set_mapsize(meta->env, map) : 0;
+    rc = map != 0 ? meta_result(mdb_env_set_mapsize(meta->env, map), "open") : 0;
     if (rc == 0)
-        rc = mdb_env_open(meta->env, dir, flags, mode);
-    rc = meta_result(rc, "open");
+        rc = open_files(meta, dir, flags, mode);
     if (rc == 0)
         rc = open_dbi(meta);
     if (rc == 0)
@@ -329,7 +359,7 @@ static int make_lock(const char *path, mode_t mode, uint64_t readers)
 
     if (unlink(path) && errno != ENOENT)
         return hf_fail_errno(errno, "unlink %s", path);
-    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    fd = hf_fd_open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
         return hf_fail_errno(errno, "create %s", path);
     if (fchmod(fd, mode) || ftruncate(fd, (off_t)(LOCK_HEADER_BYTES + readers * LOCK_SLOT_BYTES)))

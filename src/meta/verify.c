@@ -19,6 +19,7 @@
 #include "meta/env.h"
 #include "meta/lmdb_file.h"
 
+#include "base/descriptor.h"
 #include "base/error.h"
 
 #include <errno.h>
@@ -136,7 +137,7 @@ static int open_file(const char *pool_dir, int flags, struct lmdb_walk *walk)
 
     if (rc)
         return rc;
-    walk->fd = open(path, flags | O_CLOEXEC | O_NONBLOCK);
+    walk->fd = hf_fd_open(path, flags | O_NONBLOCK, 0);
     if (walk->fd < 0)
         return hf_fail_errno(errno, "%s", path);
     if (fstat(walk->fd, &st))

@@ -7,6 +7,7 @@
  * who builds the segment or removes it; byte 1 + i is held by the process of entry i. Whoever gets
  * byte 0 exclusively is alone and may throw the old segment away.
  */
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "base/fence.h"
 #include "base/fork.h"
@@ -62,7 +63,7 @@ int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at
     if (snprintf(at->pool_dir, sizeof at->pool_dir, "%s", pool_dir) >= (int)sizeof at->pool_dir)
         return hf_fail(ENAMETOOLONG, "%.80s...: the path is too long", pool_dir);
     snprintf(path, sizeof path, "%s/lock", pool_dir);
-    at->lock_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    at->lock_fd = hf_fd_open(path, O_RDWR | O_NOFOLLOW, 0);
     if (at->lock_fd < 0)
         return hf_fail_errno(errno, "%s: cannot open it (is %s a pool?)", path, pool_dir);
     rc = shm_byte_lock(at->lock_fd, F_WRLCK, SHM_ATTACH_BYTE, false);
@@ -103,7 +104,7 @@ static void run_path(const struct shm_attach *at, const uint8_t uuid[16], char *
 static void boot_id(uint8_t boot[16])
 {
     char text[40] = "";
-    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    FILE *file = hf_fd_fopen("/proc/sys/kernel/random/boot_id");
     unsigned used = 0;
 
     memset(boot, 0, 16);
@@ -132,7 +133,7 @@ static bool trusted(int lock_fd, const struct stat *run)
 /* Maps a segment that stands. 0 with *out, -ENOENT: none that is whole and this pool's. */
 static int map_standing(const char *path, int lock_fd, const uint8_t uuid[16], struct shm_run **out)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int fd = hf_fd_open(path, O_RDWR | O_NOFOLLOW, 0);
     struct stat st;
     struct shm_run *run;
 
@@ -252,9 +253,9 @@ static struct shm_run *new_run(const char *path, int lock_fd, uint64_t bytes, mo
     if (*path) {
         if (unlink(path) && errno != ENOENT)
             return NULL;
-        fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        fd = hf_fd_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
     } else {
-        fd = memfd_create("holdfast-run", MFD_CLOEXEC);
+        fd = hf_fd_memfd("holdfast-run", 0);
     }
     if (fd < 0)
         return NULL;

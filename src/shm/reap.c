@@ -9,6 +9,7 @@
  * Reaping runs under table_mutex and can be repeated: a reaper that is killed half-way leaves the
  * entry in place for the next one.
  */
+#include "base/descriptor.h"
 #include "base/error.h"
 #include "base/fence.h"
 #include "base/futex.h"
@@ -163,7 +164,7 @@ bool shm_process_stopped(const struct shm *shm, uint32_t process)
     if (entry->pid_namespace != pid_namespace())
         return false;
     snprintf(path, sizeof path, "/proc/%u/stat", entry->pid);
-    file = fopen(path, "re");
+    file = hf_fd_fopen(path);
     if (!file)
         return false;
     if (fgets(line, sizeof line, file))

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Everything that the library opens: its descriptors are 3 or more and closed by exec(2), whatever the process was given.
+ * As the calls whose names they bear: -1 or null, with errno.
+ */
+#ifndef HF_BASE_DESCRIPTOR_H
+#define HF_BASE_DESCRIPTOR_H
+
+#include <dirent.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+int hf_fd_open(const char *path, int flags, mode_t mode);
+int hf_fd_memfd(const char *name, unsigned flags);
+int hf_fd_eventfd(unsigned count, int flags);
+FILE *hf_fd_fopen(const char *path); /* to read */
+DIR *hf_fd_opendir(const char *path);
+
+/* Between the two, what another library opens gets 3 or more too. They nest, from any threads. */
+void hf_fd_guard_begin(void);
+void hf_fd_guard_end(void);
+
+/* Which of 0 to 2 are this file, as bits: to see that a guard has held. */
+unsigned hf_fd_low_are(const char *path);
+
+#endif
