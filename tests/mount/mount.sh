@@ -154,10 +154,17 @@ crowd_ends() {
     rm "$work/crowd-in"
 }
 
+# A mount in the background ends some time after umount(8) has returned.
+not_in_use() {
+    "$HOLDFAST" fsck "$pool" >"$work/said" 2>&1
+    [ $? != 75 ]
+}
+
 finish() {
     [ -z "${TARGET-}" ] || return 0
     crowd_ends
     unmount
+    await not_in_use
     run "$HOLDFAST" fsck "$pool"
 }
 
