@@ -70,7 +70,7 @@ int cli_fail(const char *what, int rc);
 int cli_fail_host(const char *what, int error);
 /* The same for what is wrong with the arguments; returns EX_USAGE. */
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* A sentence that is no failure by itself. */
+/* A sentence that is not a failure by itself. */
 void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 int cli_exit_code(int rc);
@@ -133,7 +133,7 @@ void cli_json_begin(struct cli_json *json, FILE *out);
 void cli_json_end(struct cli_json *json); /* checks the nesting, ends the line */
 void cli_json_open(struct cli_json *json, const char *key, char bracket); /* '{' or '[' */
 void cli_json_close(struct cli_json *json, char bracket);                 /* '}' or ']' */
-/* Bytes that are no UTF-8 become \udc80 .. \udcff, as Python's surrogateescape has it. */
+/* Bytes that are not UTF-8 become \udc80 .. \udcff, as Python's surrogateescape has it. */
 void cli_json_text(struct cli_json *json, const char *key, const char *text);
 void cli_json_number(struct cli_json *json, const char *key, uint64_t number);
 void cli_json_bool(struct cli_json *json, const char *key, bool value);
@@ -143,7 +143,8 @@ void cli_json_policy(struct cli_json *json, const char *key, const struct hf_pol
 
 /* --------------------------------------------------------------------- progress.c --------- */
 
-/* One line on stderr that is rewritten ten times a second; nothing when stderr is no terminal. */
+/* One line on stderr that is rewritten ten times a second; nothing when stderr is not a
+ * terminal. */
 struct cli_progress {
     bool shown; /* stderr is a terminal */
     uint64_t start_ns, last_ns;
@@ -177,8 +178,8 @@ struct cli_visitor {
     bool (*failed)(void *arg, const char *path, int rc); /* a directory that cannot be read */
     void *arg;
 };
-/* Visits what is in the directory `ino`, called `path`, in the order of names. False: something is not
- * well, or the program is to end. */
+/* Visits what is in the directory `ino`, called `path`, in the order of names. False: something is
+ * not well, or the program is to end. */
 bool cli_walk(struct hf_pool *pool, uint64_t ino, const char *path,
               const struct cli_visitor *visitor);
 
@@ -197,7 +198,7 @@ const char *cli_inode_title(const struct cli_inode_names *names, uint64_t ino,
 
 /* --------------------------------------------------------------------- pin_list.c --------- */
 
-/* Who holds what and who waits, as of one moment. */
+/* What is held and what waits, as of one moment. */
 struct cli_pins {
     struct hf_pin_info *list;
     size_t count, room;

@@ -37,7 +37,7 @@ static bool write_at(struct transfer *get, const struct wanted *wanted, int fd, 
     return true;
 }
 
-/* A file that ends before `end` was cut meanwhile, which is no failure. */
+/* A file that ends before `end` was cut meanwhile, which is not a failure. */
 static bool copy_range(struct transfer *get, const struct wanted *wanted, struct hf_file *file,
                        int fd, uint64_t off, uint64_t end)
 {
@@ -88,7 +88,7 @@ static bool copy_sparse(struct transfer *get, const struct wanted *wanted, struc
 
 /* ------------------------------------------------------------------------- attributes ---- */
 
-/* A host file system that has no extended attributes is mentioned once and is no failure. */
+/* A host file system that has no extended attributes is mentioned once and is not a failure. */
 static void refuse_xattr(struct transfer *get, const struct wanted *wanted, const char *name,
                          int error)
 {
@@ -114,7 +114,8 @@ static void copy_xattr(struct transfer *get, const struct wanted *wanted, int fd
         transfer_fail(get, wanted->path, (int)size);
 }
 
-/* One that comes meanwhile is none of those that were to be copied; -ERANGE: they have become more. */
+/* One that comes meanwhile is none of those that were to be copied; -ERANGE: they have become
+ * more. */
 static void copy_xattrs(struct transfer *get, const struct wanted *wanted, int fd)
 {
     char *list = NULL;
@@ -136,7 +137,7 @@ static void copy_xattrs(struct transfer *get, const struct wanted *wanted, int f
         transfer_fail(get, wanted->path, (int)len);
 }
 
-/* Set-user-id only for who owned it in the pool too. */
+/* Set-user-ID only if the owner is the same as in the pool. */
 static mode_t kept_mode(const struct transfer *get, const struct stat *st)
 {
     if (get->keep_owner || st->st_uid == geteuid())

@@ -137,7 +137,7 @@ static int info_run(int count, char **operands)
 const struct cli_verb cli_verb_info = {
     .name = "info",
     .operands = "POOL",
-    .summary = "say what a pool is made of, how full it is and who uses it",
+    .summary = "say what a pool is made of, how full it is and what uses it",
     .options = info_options,
     .operands_min = 1,
     .operands_max = 1,

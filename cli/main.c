@@ -121,7 +121,7 @@ static int run_verb(const struct cli_verb *verb, char **args)
     return verb->run(count, args);
 }
 
-/* What was printed must have arrived; a reader that went away is no failure. */
+/* What was printed must have arrived; a reader that went away is not a failure. */
 static int finish_output(int status)
 {
     bool broken = ferror(stdout) != 0;
@@ -132,8 +132,9 @@ static int finish_output(int status)
     return cli_fail_host("standard output", error);
 }
 
-/* Those of descriptors 0 to 2 that were not given would be the next files that are opened, a pool's among them. So they become something
- * that can be neither read nor written: whoever asks for standard output hears that there is none. */
+/* Those of descriptors 0 to 2 that were not given would be the next files that are opened, a pool's
+ * among them. So they become something that can be neither read nor written: whoever asks for
+ * standard output hears that there is none. */
 static bool occupy_streams(void)
 {
     int fd;
@@ -150,7 +151,8 @@ static void die_of_signal(void)
     kill(getpid(), ending_signal);
 }
 
-/* mount(8) runs mount.TYPE POOL DIR [-sfnv] [-o OPTION,...]: the letters are about itself, but for f, which means not to mount. */
+/* mount(8) runs mount.TYPE POOL DIR [-sfnv] [-o OPTION,...]: the letters are about itself, but for
+ * f, which means not to mount. */
 static int run_as_mount_helper(char **args)
 {
     bool fake = false;

@@ -2,7 +2,7 @@
 /*
  * The verb map: which file and which pins lie on which blocks. Extents, pins and names are three
  * snapshots taken one after the other, so in a pool at work they may disagree by what happened
- * in between; a pin whose blocks were not seen is left out.
+ * in between; a pin is left out if its blocks were not seen.
  */
 #include "map.h"
 

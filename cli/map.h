@@ -30,7 +30,7 @@ struct map {
     struct hf_pool_info info;
     uint64_t pool_blocks;
     struct cli_inode_names *names;
-    int status; /* the exit code, when some names could not be read */
+    int status;             /* the exit code, when some names could not be read */
     struct map_file *files; /* by inode */
     size_t file_count, file_room;
     size_t *ranked;             /* files by size, the largest first */

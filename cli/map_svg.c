@@ -125,7 +125,7 @@ static void fill_grid(struct grid *grid)
 
 /* ------------------------------------------------------------------------- SVG elements --- */
 
-/* Text for XML: control bytes, which it cannot have, and what is no UTF-8 become a mark. */
+/* Text for XML: control bytes, which it cannot have, and what is not UTF-8 become a mark. */
 static void put_text(FILE *out, const char *text)
 {
     for (const unsigned char *byte = (const unsigned char *)text; *byte != '\0'; byte++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The verb metrics: the state of a pool in Prometheus' text exposition format, version 0.0.4. All is
- * read first and printed afterwards, so that what comes out is whole or nothing. Base units: bytes
- * and seconds, the latter written from nanoseconds as decimals, without rounding.
+ * The verb metrics: the state of a pool in Prometheus' text exposition format, version 0.0.4. All
+ * is read first and printed afterwards, so that what comes out is whole or nothing. Base units:
+ * bytes and seconds, the latter written from nanoseconds as decimals, without rounding.
  */
 #include "cli.h"
 
@@ -14,10 +14,10 @@ struct metrics {
     struct hf_pool_info info;
     struct hf_stats stats;
     struct cli_pins pins;
-    bool knows_pins; /* the engine knows who holds */
+    bool knows_pins; /* the engine knows which pins there are */
 };
 
-/* What the format escapes in a value; a byte that is no UTF-8 becomes U+FFFD. */
+/* What the format escapes in a value; a byte that is not UTF-8 becomes U+FFFD. */
 static void put_label_value(const char *text)
 {
     putchar('"');
@@ -148,7 +148,8 @@ static void put_counters(const struct metrics *metrics)
     put_counter(metrics, "barriers_total", "Heavy barriers paid.", stats->barriers);
 }
 
-/* The last bucket of the library has no upper bound. The count is that of the buckets, so that the two agree. */
+/* The last bucket of the library has no upper bound. The count is that of the buckets, so that the
+ * two agree. */
 static void put_waits(const struct metrics *metrics)
 {
     const struct hf_stats *stats = &metrics->stats;
@@ -179,7 +180,7 @@ static void put_pins(const struct metrics *metrics)
     char labels[96];
 
     cli_pins_count(&metrics->pins, &counts);
-    put_family("pins", "gauge", "Pins and leases, by kind, state and who touches the memory.");
+    put_family("pins", "gauge", "Pins and leases, by kind, state and purpose.");
     for (int kind = 0; kind < CLI_PIN_KINDS; kind++) {
         for (int state = 0; state < CLI_PIN_STATES; state++) {
             if (kind == CLI_PINS && state == CLI_PIN_RECALLED)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The verb mount, and mount.fuse.holdfast, as which mount(8) calls the same program. Options of fstab(5) that say something to
- * others (noauto, x-...) are taken and left alone.
+ * The verb mount, and mount.fuse.holdfast, as which mount(8) calls the same program. Options of
+ * fstab(5) that say something to others (noauto, x-...) are taken and left alone.
  */
 #include "cli.h"
 
@@ -81,8 +81,9 @@ static int take_option(const char *word, struct mount_plan *plan, char *kernel)
     return cli_usage("-o %s: there is no such option (see `holdfast mount --help`)", word);
 }
 
-/* mount(8) drops the words suid and dev before it calls us, since a mount of root's has both where no word
- * forbids them. So has this one, if the pool is root's too: what another user made may lie. */
+/* mount(8) drops the words suid and dev before it calls us, since a mount of root's has both where
+ * no word forbids them. So has this one, if the pool is root's too: what another user made may
+ * lie. */
 static bool has_suid_and_dev(const char *pool)
 {
     struct stat st;

@@ -59,7 +59,7 @@ static unsigned purpose_of(const struct hf_pin_info *pin)
     return (pin->flags & HF_PIN_GPU) / HF_PIN_IO_URING;
 }
 
-/* Of several, what matters most to who waits: a stopped process cannot answer a recall. */
+/* Of several, what matters most to a waiting change: a stopped process cannot answer a recall. */
 static enum cli_pin_state state_of(const struct hf_pin_info *pin)
 {
     if (pin->state == HF_PIN_QUARANTINED)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The verb pins: who holds what, and who waits for whom. The list is sorted by file, layout changes
- * behind the pins that they may wait for. A file has few gates, so that to compare each of its pins
- * with each of its layout changes is O(pins).
+ * The verb pins: what is held, by which process, and which layout change waits for it. The list is
+ * sorted by file, layout changes behind the pins that they may wait for. A file has few gates, so
+ * that to compare each of its pins with each of its layout changes is O(pins).
  */
 #include "cli.h"
 
@@ -46,7 +46,7 @@ static int compare(uint64_t left, uint64_t right)
     return (left > right) - (left < right);
 }
 
-/* By file and range; who waits comes after who is waited for. */
+/* By file and range; a waiting change comes after the pins that it waits for. */
 static int by_range(const void *a, const void *b)
 {
     const struct hf_pin_info *left = a, *right = b;
@@ -250,7 +250,7 @@ static void show_files(struct view *view, uint64_t ino)
     }
 }
 
-/* Whose they were is lost with the last process. */
+/* The last process took with it to which ones they belonged. */
 static void print_ghosts(struct hf_pool *pool)
 {
     struct hf_pool_info info = {.size = sizeof(info)};
@@ -336,7 +336,7 @@ static int pins_run(int count_of_operands, char **operands)
 const struct cli_verb cli_verb_pins = {
     .name = "pins",
     .operands = "POOL",
-    .summary = "show who holds which range of which file, and who waits for it",
+    .summary = "show which process holds which range of which file, and what waits for it",
     .details = "WAITERS are the threads of layout changes that wait for the pin, and since when.",
     .options = pins_options,
     .operands_min = 1,

@@ -163,7 +163,8 @@ static void copy_xattr(struct transfer *put, int fd, const char *path, const cha
         transfer_fail(put, path, rc);
 }
 
-/* The list of names, to be freed; null: there are none, or the host does not show them. ERANGE: they have become more. */
+/* The list of names, to be freed; null: there are none, or the host does not show them. ERANGE:
+ * they have become more. */
 static char *list_xattrs(int fd, ssize_t *len)
 {
     char *list;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Numbers, times and names as people read them. A name in a pool is any bytes but '/' and NUL:
- * on a terminal, what could move the cursor or is no text is shown as an escape; a pipe gets
+ * on a terminal, what could move the cursor or is not text is shown as an escape; a pipe gets
  * the bytes themselves.
  */
 #include "cli.h"

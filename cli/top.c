@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The verb top: a pool at a glance, again and again. A screen is drawn as lines of text, which go to
- * the terminal or, with --batch, to standard output. A refresh costs O(pins): the list is walked once
- * for the counts and for the few rows that are shown, and once for the holders of each shown layout
- * change. Only the files that are shown are given their names, and those are remembered for a while.
+ * The verb top: a pool at a glance, again and again. A screen is drawn as lines of text, which go
+ * to the terminal or, with --batch, to standard output. A refresh costs O(pins): the list is walked
+ * once for the counts and for the few rows that are shown, and once for the holders of each shown
+ * layout change. Only the files that are shown are given their names, and those are remembered for
+ * a while.
  */
 #include "cli.h"
 #include "terminal.h"
@@ -616,7 +617,7 @@ static void sleep_until(uint64_t time_ns)
     }
 }
 
-/* False: nobody reads any more, which is no failure, or it could not be written. */
+/* False: the reader has gone, which is not a failure, or it could not be written. */
 static bool print_screen(const char *text, bool first)
 {
     if (printf("%s%s", first ? "" : "\n", text) >= 0 && fflush(stdout) == 0)
@@ -682,7 +683,7 @@ static int top_run(int count, char **operands)
 const struct cli_verb cli_verb_top = {
     .name = "top",
     .operands = "POOL",
-    .summary = "watch a pool: its space, its pins, who waits and for how long",
+    .summary = "watch a pool: its space, its pins, what waits and for how long",
     .details =
         "Keys: q quits; a shows waits and leases, w waits alone, l leases alone; a blank reads\n"
         "again at once. The histogram counts how long layout changes have waited for pins.",

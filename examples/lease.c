@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A service that lends memory of a file to a device for as long as nobody else needs it: a lease, and a recall that
- * stops the device before it lets go. The device is a thread here; in earnest it is a network card, and
- * stop_device() returns when the card has said that it writes no more.
+ * A service that lends memory of a file to a device for as long as nobody else needs it: a lease,
+ * and a recall that stops the device before it lets go. The device is a thread here; in earnest it
+ * is a network card, and stop_device() returns when the card has said that it writes no more.
  */
 #include <fcntl.h>
 #include <holdfast/holdfast.h>
@@ -121,7 +121,8 @@ static void check_others(struct hf_pool *pool)
 int main(void)
 {
     const struct hf_pool_options options = {.size = sizeof options, .pool_bytes = 8 << 20};
-    /* It lives until the pool is closed: a recall that is under way may still look at it after the release. */
+    /* It lives until the pool is closed: a recall that is under way may still look at it after the
+     * release. */
     struct loan loan = {.mutex = PTHREAD_MUTEX_INITIALIZER};
     struct hf_pool *pool;
     struct hf_file *file;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Prints who holds what in a pool, and who waits. Usage: who_holds POOL */
+/* Prints what is held in a pool, what waits, and by which process. Usage: who_holds POOL */
 #include <holdfast/holdfast.h>
 #include <inttypes.h>
 #include <stdio.h>

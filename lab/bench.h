@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The benchmark: rows are measured in rounds, each row once a round, so that whatever the machine does
- * meanwhile meets all of them alike. A row says its median and spread; its ratio to another row is
- * the median of the ratios of the single rounds. A value is a time, so less is better, but where the
- * row says otherwise.
+ * The benchmark: rows are measured in rounds, each row once a round, so that whatever the machine
+ * does meanwhile meets all of them alike. A row says its median and spread; its ratio to another
+ * row is the median of the ratios of the single rounds. A value is a time, so less is better, but
+ * where the row says otherwise.
  */
 #ifndef HF_LAB_BENCH_H
 #define HF_LAB_BENCH_H
@@ -78,8 +78,8 @@ void bench_add(const struct bench_group *group, struct bench_row row);
 void bench_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const struct bench_row *bench_find(const char *key); /* null: was not measured */
 char *bench_text(const char *format, ...) __attribute__((format(printf, 1, 2))); /* stays */
-/* The median of several goes at something short, each of which returns ns: as many as fit into the time
- * that a sample may take. */
+/* The median of several goes at something short, each of which returns ns: as many as fit into the
+ * time that a sample may take. */
 double bench_several(uint64_t (*once)(void *arg), void *arg);
 
 extern struct bench_group bench_pin_group, bench_truncate_group, bench_punch_group,
@@ -88,8 +88,8 @@ extern struct bench_group bench_pin_group, bench_truncate_group, bench_punch_gro
 
 /* ------------------------------------------------------------------ bench_library.c ------ */
 
-/* The calls that are measured. Both builds of the library are called through such a table, so that a
- * call costs the same on both sides. */
+/* The calls that are measured. Both builds of the library are called through such a table, so that
+ * a call costs the same on both sides. */
 /* clang-format off */
 #define BENCH_CALLS(X)                                                                             \
     X(hf_pool_open_anonymous) X(hf_pool_close) X(hf_open) X(hf_close) X(hf_truncate)               \
@@ -105,8 +105,8 @@ struct bench_library {
 /* libholdfast.so, as every program uses it. */
 extern const struct bench_library bench_real;
 
-/* The engines, in the order of the tables: all that libholdfast.so has, then those that only the lab
- * build has. */
+/* The engines, in the order of the tables: all that libholdfast.so has, then those that only the
+ * lab build has. */
 struct bench_engine {
     const char *name, *subject;
     bool lab;    /* from the lab build, which lies in the folder of this program */
@@ -160,8 +160,8 @@ struct bench_mount {
     cpu_set_t cpus; /* that the server may use */
     bool there;
 };
-/* A new pool of so many bytes, or an empty folder mirrored by bindfs; with the page cache, or no cache. False:
- * the program is not installed, or it has told why it cannot mount. */
+/* A new pool of so many bytes, or an empty folder mirrored by bindfs; with the page cache, or no
+ * cache. False: the program is not installed, or it has told why it cannot mount. */
 bool bench_mount_begin(struct bench_mount *mount, bool bindfs, bool cached, uint64_t bytes);
 /* From now on the server uses the CPUs that this thread may use. */
 void bench_mount_move(struct bench_mount *mount);
@@ -192,7 +192,8 @@ struct bench_companion {
     uint64_t steps, stop, parked;
     sem_t wake;
 };
-/* Has done some steps when this returns; then goes on all the time, or sleeps, until it is ended. */
+/* Has done some steps when this returns; then goes on all the time, or sleeps, until it is
+ * ended. */
 void bench_companion_begin(struct bench_companion *companion, enum bench_company company,
                            void (*step)(void *arg, uint64_t *chance), void *arg);
 void bench_companion_end(struct bench_companion *companion);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the project promises itself, and what became of it. A bar whose rows were not measured says so. */
+/* What the project promises itself, and what became of it. A bar whose rows were not measured says
+ * so. */
 #include "bench.h"
 
 #include <string.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a busy mount costs those who use the pool through the library. The mount's server and its client share
- * the second CPU, the reader has the first one for itself, and another process holds a pin on the whole
- * file that is read. Beside the idle mount stands the same load on bindfs over tmpfs, on the same CPU: what the
- * machine's memory and caches cost, with nobody else in the pool.
+ * What a busy mount costs other users of the pool, through the library. The mount's server and its
+ * client share the second CPU, the reader has the first one for itself, and another process holds a
+ * pin on the whole file that is read. Beside the idle mount stands the same load on bindfs over
+ * tmpfs, on the same CPU: what the machine's memory and caches cost, with nobody else in the pool.
  */
 #include "bench.h"
 

@@ -86,7 +86,8 @@ int64_t bench_must_host(int64_t rc, const char *what)
     return rc;
 }
 
-/* The others can do without, but not the default; once an engine, however many groups ask for it. */
+/* The others can do without, but not the default; once an engine, however many groups ask for
+ * it. */
 static void note_missing(const struct bench_engine *engine, const char *sentence)
 {
     static bool noted[BENCH_ENGINES];

@@ -43,7 +43,8 @@ void bench_find_disk(void)
             bench.disk = places[i];
 }
 
-/* The rest of the first line of the file that begins with `label`, and a colon; empty if none does. */
+/* The rest of the first line of the file that begins with `label`, and a colon; empty if none
+ * does. */
 static void line_of(const char *path, const char *label, char *value, size_t room)
 {
     FILE *file = fopen(path, "re");

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A mounted pool beside bindfs over tmpfs, for each cache setting: content in requests of 1 MiB and of 4 KiB;
- * files made, looked at and taken away, as fs_mark does it; and Debian's dbench. Each sample opens its file anew,
- * so what the kernel keeps of it counts where the server lets it be kept.
+ * A mounted pool beside bindfs over tmpfs, for each cache setting: content in requests of 1 MiB and
+ * of 4 KiB; files made, looked at and taken away, as fs_mark does it; and Debian's dbench. Each
+ * sample opens its file again, so what the kernel keeps of it counts where the server lets it be
+ * kept.
  *
- * A request takes several times as long when program and server are on two CPUs, mostly because these wake each
- * other. Left alone, the scheduler has them now on one, now on two, for minutes, and each server otherwise: ratios
- * would be luck. So placements are fixed: both on the first CPU, or the program on the first and the server on the
- * second. Only dbench, which has as many clients as there are CPUs, is left alone with its server.
+ * A request takes several times as long when program and server are on two CPUs, mostly because
+ * these wake each other. Left alone, the scheduler has them now on one, now on two, for minutes,
+ * and each server otherwise: ratios would be luck. So placements are fixed: both on the first CPU,
+ * or the program on the first and the server on the second. Only dbench, which has as many clients
+ * as there are CPUs, is left alone with its server.
  *
- * The servers do not quite have the kernel keep the same: with Holdfast, attributes of directories for a tick or
- * two of its clock; with bindfs, which is told so, nothing (its own default is a second for all).
+ * The servers do not quite have the kernel keep the same: with Holdfast, attributes of directories
+ * for a tick or two of its clock; with bindfs, which is told so, nothing (its own default is a
+ * second for all).
  */
 #include "bench.h"
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mounts to be measured: a pool through `holdfast mount`, a folder on tmpfs through bindfs. A server runs in the
- * foreground, as a child of this program, on the CPUs that the thread which starts it may use, until it is moved to
- * others. bindfs has the kernel ask each time for names and attributes, which it else does once a second; Holdfast
- * differs from that for the attributes of directories only, which the kernel keeps for a tick or two of its clock.
- * bindfs gets content in the largest pieces that it can take.
+ * Mounts to be measured: a pool through `holdfast mount`, a folder on tmpfs through bindfs. A
+ * server runs in the foreground, as a child of this program, on the CPUs that the thread which
+ * starts it may use, until it is moved to others. bindfs has the kernel ask each time for names and
+ * attributes, which it else does once a second; Holdfast differs from that for the attributes of
+ * directories only, which the kernel keeps for a tick or two of its clock. bindfs gets content in
+ * the largest pieces that it can take.
  */
 #include "bench.h"
 
@@ -22,7 +23,8 @@
 #define BINDFS_UNCACHED NOTHING_KEPT ",direct_io"
 #define BINDFS_CACHED NOTHING_KEPT ",big_writes"
 
-/* In the build folder or a moved installation it lies beside this program; else it is looked for in $PATH. */
+/* In the build folder or a moved installation it lies beside this program; else it is looked for in
+ * $PATH. */
 static const char *holdfast_program(void)
 {
     static const char *const places[] = {"cli/holdfast", "../bin/holdfast"};

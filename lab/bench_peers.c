@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What else there is to hold a page while somebody may take it away: each finds the page, makes sure
- * that it stays, puts its place into an iovec, and lets it go. The page table is an array, so the
- * finding costs the peers next to nothing. Counts lie a cache line apart, as in the kernel's struct page.
+ * What else there is to hold a page while somebody may take it away: each finds the page, makes
+ * sure that it stays, puts its place into an iovec, and lets it go. The page table is an array, so
+ * the finding costs the peers next to nothing. Counts lie a cache line apart, as in the kernel's
+ * struct page.
  */
 #include "bench.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pictures of groups, drawn by gnuplot as SVG. A picture has its group's panels side by side; in each a
- * line a subject along x, or a bar a subject where there is no x. Colours are those of Okabe and Ito,
- * which people who see few colours can tell apart; dashes and points tell apart what shares one.
+ * Pictures of groups, drawn by gnuplot as SVG. A picture has its group's panels side by side; in
+ * each a line a subject along x, or a bar a subject where there is no x. Colours are those of Okabe
+ * and Ito, which people who see few colours can tell apart; dashes and points tell apart what
+ * shares one.
  */
 #include "bench.h"
 
@@ -135,8 +136,8 @@ struct span {
     double begin, end;
 };
 
-/* The same for all panels, to be compared. A log scale has no zero for bars to begin at, and the longest
- * one has its value behind it. */
+/* The same for all panels, to be compared. A log scale has no zero for bars to begin at, and the
+ * longest one has its value behind it. */
 static struct span value_axis(const struct picture *picture)
 {
     struct span axis = {1, 0};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads on CPUs of their own: several that do the same at once, or one that keeps another company. */
+/* Threads on CPUs of their own: several that do the same at once, or one that keeps another
+ * company. */
 #include "bench.h"
 
 #include <sched.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * us per truncate and punch of one page while other pins are alive, up to 10,000, none of which overlaps it: by one
- * thread or spread over several, on other pages of the file or on other files. Each case has its own pool,
- * since who holds pins in a pool may be looked at by all layout changes of it.
+ * us per truncate and punch of one page while other pins are alive, up to 10,000, none of which
+ * overlaps it: by one thread or spread over several, on other pages of the file or on other files.
+ * Each case has its own pool, since who holds pins in a pool may be looked at by all layout changes
+ * of it.
  */
 #include "bench.h"
 
@@ -23,7 +24,8 @@ struct holder {
     pthread_t thread;
 };
 
-/* More files make the metadata's tree higher, so each shape stands beside one with as many files. */
+/* More files make the metadata's tree higher, so each shape stands beside one with as many
+ * files. */
 struct shape {
     const char *key, *text;
     unsigned pins, threads; /* that hold them */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The demonstration: a real tree in a pool, readers that verify it in place, writers that keep
- * changing which block is under which page. It is run twice: with the engine that looks for pins, and with
- * one that does not.
+ * changing which block is under which page. It is run twice: with the engine that looks for pins,
+ * and with one that does not.
  *
  * How a reader knows what is right while a writer changes the file: each page of a file is at any
  * time its original, or zero (punched, cut off and not written again yet), or past the end of file;
  * while it is being written, each byte is one of the two. So a byte under a pin that is neither is
- * somebody else's: the block was reused under the pin. And nobody ever writes zeros into a page that is
- * pinned, so a page that was once seen whole stays whole until it is let go.
+ * somebody else's: the block was reused under the pin. And nobody ever writes zeros into a page
+ * that is pinned, so a page that was once seen whole stays whole until it is let go.
  */
 #ifndef HF_LAB_DEMO_H
 #define HF_LAB_DEMO_H
@@ -47,8 +47,8 @@ struct demo_tree {
     uint64_t filled_count;
 };
 
-/* Reads the tree in a fixed order, as much as a pool in `folder` can hold too; ends the program with a
- * sentence if that is too little. */
+/* Reads the tree in a fixed order, as much as a pool in `folder` can hold too; ends the program
+ * with a sentence if that is too little. */
 void demo_tree_read(const char *input, const char *folder, struct demo_tree *tree);
 
 static inline uint64_t demo_pages(const struct demo_file *file)

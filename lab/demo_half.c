@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One half of the demonstration: a pool that the tree just fits in, so that a freed block is the next one
- * to be taken; the workers; and, when all is over, a look at every byte of every file. The caller's
- * process stays attached all the time, so the pool's statistics are of the whole half.
+ * One half of the demonstration: a pool that the tree just fits in, so that a freed block is the
+ * next one to be taken; the workers; and, when all is over, a look at every byte of every file. The
+ * caller's process stays attached all the time, so the pool's statistics are of the whole half.
  */
 #include "demo.h"
 

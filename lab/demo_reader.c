@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A reader: opens a file, pins random ranges of it, looks at them in place, lets go. It goes where a
- * writer is about to be, half of the time. Some pins are held for 50 to 500 us and looked at again just
- * before they are let go, as a device would use them; some are pins to write, through which the reader
- * writes the originals, slowly: harmless as long as the block is the file's, and the damage that a stray
- * DMA does when it is not.
+ * A reader: opens a file, pins random ranges of it, looks at them in place, lets go. It goes where
+ * a writer is about to be, half of the time. Some pins are held for 50 to 500 us and looked at
+ * again just before they are let go, as a device would use them; some are pins to write, through
+ * which the reader writes the originals, slowly: harmless as long as the block is the file's, and
+ * the damage that a stray DMA does when it is not.
  */
 #include "demo.h"
 
@@ -200,7 +200,7 @@ static void visit_file(struct reader *reader)
     visit.original = &reader->half->tree->files[number];
     rc = hf_open(reader->pool, visit.original->path, O_RDWR, 0, &file);
     if (rc == -ENOENT)
-        return; /* it is being made anew */
+        return; /* it is being made again */
     demo_must(rc, "opening", visit.original->path);
     for (int i = 0; i < PINS_AN_OPENING && !lab_peek(&reader->half->stop); i++)
         if (!pin_once(reader, file, &visit, page))

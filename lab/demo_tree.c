@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The originals: regular files of a real tree, read in the order of their names (so every run on
- * the same tree loads the same), each from a page boundary on, with a checksum a page. After that the
- * memory is read-only: what a reader compares with cannot be what a bug has damaged.
+ * the same tree loads the same), each from a page boundary on, with a checksum a page. After that
+ * the memory is read-only: what a reader compares with cannot be what a bug has damaged.
  */
 #include "demo.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Numbers as people read them, and strings as JSON wants them. Calls nothing else of this folder. */
+/* Numbers as people read them, and strings as JSON wants them. Calls nothing else of this
+ * folder. */
 #include "lab.h"
 
 #include <inttypes.h>

@@ -41,7 +41,7 @@ def tracked_files():
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=False, capture_output=True)
     if listed.returncode != 0:
-        sys.exit("lint: this is no git checkout, so the files to look at are not known")
+        sys.exit("lint: this is not a git checkout, so the files to look at are not known")
     names = sorted({name.decode() for name in listed.stdout.split(b"\0") if name})
     return [name for name in names if os.path.isfile(os.path.join(ROOT, name))]
 

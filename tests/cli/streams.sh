@@ -18,7 +18,7 @@ same "$("$HOLDFAST" cat "$pool" empty | wc -c)" 0
 try 0 "$HOLDFAST" put "$pool" /proc/self/status status
 [ "$("$HOLDFAST" cat "$pool" status | wc -c)" -gt 100 ] || fail "a file of /proc came in empty"
 
-# a reader that goes away is no error, and leaves no process attached
+# a reader that goes away is not an error, and leaves no process attached
 "$HOLDFAST" cat "$pool" slow | head -c 10 >/dev/null
 same "${PIPESTATUS[0]}" 0
 for i in $(seq 300); do
@@ -37,7 +37,7 @@ same "$(json 'it["processes"]["now"]')" 1
 same "$?" 73
 "$HOLDFAST" ls "$pool" many >/dev/full 2>"$work/err" && fail "ls into a full device was content"
 
-# no progress where there is no terminal
+# no progress where there is not a terminal
 try 0 "$HOLDFAST" put "$pool" "$work/bytes" quiet
 same "$out$err" ""
 try 64 "$HOLDFAST" put "$pool" - many

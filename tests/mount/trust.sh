@@ -201,7 +201,7 @@ for part in data lock meta/data.mdb meta/lock.mdb meta run; do
     chown -h 65534:65534 "$pool/$part"
     if timeout 20 "$HOLDFAST" mount "$pool" "$dir" >"$work/said" 2>&1; then
         [ $part = meta/lock.mdb ] || fail "root's file was taken for $part"
-        umount "$dir" # it is made anew by who comes first
+        umount "$dir" # it is made again by who comes first
     else
         grep -qi "permission\|symbolic" "$work/said" || fail "root's file for $part: $(cat "$work/said")"
     fi

@@ -171,7 +171,7 @@ static void report(const struct torture *torture, bool sound)
 {
     printf("pins %" PRIu64 " (refused %" PRIu64 "), looks %" PRIu64 "\n"
            "layout changes %" PRIu64 " (moves %" PRIu64 ", truncates %" PRIu64
-           ", files made anew %" PRIu64 "), stuck %" PRIu64 "\n"
+           ", files made again %" PRIu64 "), stuck %" PRIu64 "\n"
            "saw another owner %" PRIu64 ", saw the mark vanish %" PRIu64 "%s\n",
            torture->pins, torture->refused, torture->looks, torture->changes, torture->moves,
            torture->truncates, torture->recreations, torture->stuck, torture->foreign,

@@ -35,7 +35,7 @@ struct torture {
     uint64_t changes, moves, truncates, recreations;
     uint64_t stuck;                     /* changes that ran into their deadline */
     uint64_t hot[TORTURE_CHANGERS_MAX]; /* where a changer goes next, TORTURE_CALM */
-    uint32_t generation[TORTURE_FILES]; /* raised when the file was made anew */
+    uint32_t generation[TORTURE_FILES]; /* raised when the file was made again */
 };
 
 /* With a hot place: it is left in peace until it has its bias back. */
