@@ -110,10 +110,14 @@ void mount_reply(fuse_req_t req, int rc)
 static void init(void *arg, struct fuse_conn_info *conn)
 {
     struct mount *mount = arg;
-    unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_ATOMIC_O_TRUNC |
-                    FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_ACL | FUSE_CAP_PARALLEL_DIROPS |
-                    FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_EXPLICIT_INVAL_DATA;
+    unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_DONT_MASK |
+                    FUSE_CAP_POSIX_ACL | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+                    FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_EXPLICIT_INVAL_DATA;
 
+    /* The kernel drops the pages that it keeps before an asynchronous direct write and not after it: a read in between would fill them with
+     * what was, for good. A synchronous one drops them again when it is done. */
+    if (!mount->cached)
+        want |= FUSE_CAP_ASYNC_DIO;
     conn->want = want & conn->capable;
     conn->max_background = 64;
     mount->ready(mount->ready_arg);
