@@ -15,6 +15,7 @@
 #define HF_LAB_NO_WATCH_BARRIER 0x20u /* WATCH.SB/m gone: no heavy barrier when watching begins */
 #define HF_LAB_NO_CLOSE_WAIT 0x40u    /* WATCH.CLOSE gone: who stops watching counts as closed */
 #define HF_LAB_NO_THAW 0x80u          /* THAW.PUB gone: a root goes back over frozen blocks */
+#define HF_LAB_NO_TAKE_BACK 0x100u    /* commit.c: what does not count is left for LMDB to find */
 
 #ifdef HF_LAB
 extern unsigned hf_lab_break;

@@ -103,20 +103,16 @@ bool gate_anybody(struct dax *dax, struct shm_vnode *vnode)
     return dax->engine->scan(dax->shm, vnode->index, 0, DAX_LAST, any_slot, NULL) != 0;
 }
 
-/* A snapshot sees a commit only a moment after it has happened; of a committer that died in that
- * moment, only once the next writer has begun. So the look is a writer's. */
-static int look_as_writer(struct dax *dax, uint64_t ino, struct meta_inode *inode)
+/* Of a transaction whose owner has died, every snapshot tells what counts (meta/commit.c). */
+static int look(struct dax *dax, uint64_t ino, struct meta_inode *inode)
 {
     struct meta_txn *txn;
-    int rc = dax->readonly ? meta_begin_read(dax->meta, &txn) : meta_begin_write(dax->meta, &txn);
+    int rc = meta_begin_look(dax->meta, &txn);
 
     if (rc)
         return rc;
     rc = meta_inode_get(txn, ino, inode);
-    if (dax->readonly)
-        meta_end_read(txn);
-    else
-        meta_abort(txn);
+    meta_end_look(txn);
     return rc;
 }
 
@@ -126,12 +122,8 @@ static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
 {
     struct meta_inode inode;
     bool committed;
-    int rc = look_as_writer(dax, vnode->ino, &inode);
+    int rc = look(dax, vnode->ino, &inode);
 
-    if (rc && rc != -ENOENT) {
-        meta_reap_readers(dax->meta);
-        rc = look_as_writer(dax, vnode->ino, &inode);
-    }
     if (rc && rc != -ENOENT)
         return false;
     *gone = rc == -ENOENT;

@@ -156,12 +156,17 @@ static int read_super(struct meta *meta, struct meta_super *super)
     return rc == -ENOENT ? hf_fail(EUCLEAN, "the pool has no super record") : rc;
 }
 
+static uint64_t under_way(void *arg, const uint8_t uuid[16])
+{
+    return shm_under_way(arg, uuid);
+}
+
 /* For the first to attach: POOL/meta as it should be. */
 static int prepare(const char *dir, struct shm_attach *at, bool readonly, uint64_t *ghosts)
 {
     struct meta_super super;
     struct meta *meta;
-    int rc = meta_verify(dir, NULL, NULL);
+    int rc = meta_settle(dir, under_way, at);
 
     rc = rc ? rc : meta_reset_lock(dir);
     rc = rc ? rc : meta_open(dir, readonly, &meta);
@@ -196,9 +201,10 @@ static int check_super(const struct meta_super *super)
     return 0;
 }
 
-static int open_meta(struct fs *fs, const char *dir, struct meta_super *super)
+static int open_meta(struct fs *fs, const char *dir, bool first, struct meta_super *super)
 {
-    int rc = meta_open(dir, fs->dax.readonly, &fs->dax.meta);
+    int rc = first ? meta_open(dir, fs->dax.readonly, &fs->dax.meta)
+                   : meta_join(dir, fs->dax.readonly, &fs->dax.meta);
 
     if (rc)
         return rc;
@@ -283,8 +289,10 @@ static int finish(struct fs *fs, struct shm_attach *at, int rc)
 {
     if (rc == 0) {
         rc = shm_attach_done(at, fs->dax.shm, fs->dax.engine->needs_barrier);
-        if (rc == 0)
+        if (rc == 0) {
+            meta_share(fs->dax.meta, &fs->dax.shm->run->records);
             return 0;
+        }
         fs->dax.shm = NULL;
     }
     if (fs->dax.shm)
@@ -301,7 +309,7 @@ static int attach(struct fs *fs, struct shm_attach *at, const char *dir, const c
     uint64_t ghosts = 0;
     int rc = at->first ? prepare(dir, at, fs->dax.readonly, &ghosts) : 0;
 
-    rc = rc ? rc : open_meta(fs, dir, &super);
+    rc = rc ? rc : open_meta(fs, dir, at->first, &super);
     if (rc == 0 && at->first)
         rc = take_engine(fs, engine ? engine : super.engine, false);
     if (rc == 0 && at->first && (rc = fs_mend_memory(fs->dax.meta, dir, &super)) > 0)
@@ -348,7 +356,7 @@ static int attach_unseen(struct fs *fs, const char *dir, const struct meta_super
     if (rc)
         return rc;
     at.anonymous = true;
-    rc = open_meta(fs, dir, &found);
+    rc = open_meta(fs, dir, true, &found);
     rc = rc ? rc : take_engine(fs, found.engine, true);
     rc = rc ? rc : media_open_memfd(super->pool_bytes, super->limit_bytes, &fs->dax.media);
     rc = rc ? rc : build_segment(fs, &at, super, 0);

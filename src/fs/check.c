@@ -54,16 +54,23 @@ static int mend_memory(const char *dir, struct meta_check *check)
     return rc > 0 || rc == -EUCLEAN || rc == -ENOENT ? 0 : rc; /* reported already */
 }
 
+static uint64_t under_way(void *arg, const uint8_t uuid[16])
+{
+    return shm_under_way(arg, uuid);
+}
+
 int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
                   void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                   struct hf_check_result *out)
 {
+    struct shm_attach at;
     struct meta_check check = {.repair = flags & HF_CHECK_REPAIR,
                                .data_bytes = data_bytes(path),
                                .report = report,
                                .progress = progress,
-                               .arg = arg};
-    struct shm_attach at;
+                               .arg = arg,
+                               .under_way = under_way,
+                               .under_way_arg = &at};
     int rc = shm_attach_begin(path, true, &at);
 
     if (rc)

@@ -221,16 +221,12 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn)
 static int rebuild(struct fs *fs)
 {
     struct meta_txn *txn;
-    int rc = fs->dax.readonly ? meta_begin_read(fs->dax.meta, &txn)
-                              : meta_begin_write(fs->dax.meta, &txn);
+    int rc = meta_begin_look(fs->dax.meta, &txn);
 
     if (rc)
         return rc;
     rc = fs_space_build(fs, txn);
-    if (fs->dax.readonly)
-        meta_end_read(txn);
-    else
-        meta_abort(txn);
+    meta_end_look(txn);
     return rc;
 }
 
@@ -241,20 +237,33 @@ static void all_taken(struct shm *shm)
     mark(shm, 0, shm->run->pool_blocks, true);
 }
 
-int fs_space_lock(struct fs *fs)
+/* space_stale says that it is owed until it is done, also by who fails at it or is killed meanwhile. */
+static int mend(struct fs *fs, bool died)
 {
-    struct shm *shm = fs->dax.shm;
+    struct shm_run *run = fs->dax.shm->run;
     int rc;
 
-    if (!shm_lock(&shm->run->space_mutex))
-        return 0;
+    run->space_stale = 1;
+    if (died)
+        shm_lock_mended(&run->space_mutex);
     rc = rebuild(fs);
     if (rc)
-        all_taken(shm);
-    shm_lock_mended(&shm->run->space_mutex);
+        all_taken(fs->dax.shm);
+    if (rc == 0 || rc == -EUCLEAN)
+        run->space_stale = 0;
     if (rc)
         fs_space_unlock(fs);
     return rc;
+}
+
+int fs_space_lock(struct fs *fs)
+{
+    struct shm_run *run = fs->dax.shm->run;
+    bool died = shm_lock(&run->space_mutex);
+
+    if (__builtin_expect(!died && !run->space_stale, 1))
+        return 0;
+    return mend(fs, died);
 }
 
 void fs_space_unlock(struct fs *fs)

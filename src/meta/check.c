@@ -6,7 +6,8 @@
  * Nothing is changed before everything has been looked at: repairs go into one write transaction,
  * committed at the end, so a check that fails or is killed half way has changed nothing. The one
  * exception is a file that LMDB must not see: there the only repair is to go back to the
- * transaction before, and only when that one verifies whole.
+ * transaction before, and only when that one verifies whole. A transaction that does not count (commit.c) is no
+ * problem of the pool: a repair begins with taking it back, as opening the pool would.
  */
 #include "meta/check.h"
 #include "meta/lmdb_file.h"
@@ -17,6 +18,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* What progress counts to: a third for the pages, the rest for the records, read twice. */
 #define PROGRESS_TOTAL 3000u
@@ -218,6 +220,13 @@ static int check_pages(struct checker *check, const char *pool_dir)
     struct meta_check *request = check->request;
     int rc = meta_verify_txn(pool_dir, false, page_progress, request);
 
+    if (meta_unfinished(pool_dir, rc, request->under_way, request->under_way_arg)) {
+        if (request->repair)
+            return meta_roll_back(pool_dir);
+        if (rc)
+            return hf_fail(EUCLEAN, "a process was killed while it changed the metadata: repair, "
+                                    "or opening the pool, takes that change back");
+    }
     if (rc != -EUCLEAN)
         return rc;
     check_problem(check, false, "%s", hf_error_sentence());
@@ -231,6 +240,15 @@ static int check_pages(struct checker *check, const char *pool_dir)
     if (rc == 0)
         check_problem(check, true, "repair goes back to the state before the last change");
     return rc;
+}
+
+/* lock.mdb says what the newest transaction was before the repair, which did without it. */
+static void renew_lock(const char *pool_dir)
+{
+    char path[META_PATH_MAX];
+
+    if (meta_reset_lock(pool_dir) && meta_path(path, pool_dir, "/lock.mdb") == 0)
+        unlink(path);
 }
 
 int meta_check(const char *pool_dir, struct meta_check *request)
@@ -251,6 +269,8 @@ int meta_check(const char *pool_dir, struct meta_check *request)
     if (rc)
         request->repaired = repaired;
     meta_close(check.meta);
+    if (rc == 0 && request->repaired)
+        renew_lock(pool_dir);
     free(check.used);
     free(check.inodes);
     free(check.kept);

@@ -22,7 +22,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FLAG_DURABLE 0x1u /* HF_POOL_DURABLE */
 #define KNOWN_INCOMPAT UINT64_C(0)
 #define KNOWN_RO_COMPAT UINT64_C(0)
 
@@ -34,7 +33,7 @@
 /* What LMDB's lock file holds: a header and a cache line a reader slot. */
 #define LOCK_HEADER_BYTES 4096u
 #define LOCK_SLOT_BYTES 64u
-#define SPARE_READERS 64u
+#define SPARE_READERS 64u /* beside one a thread, one for recovery and one for opening a process */
 
 int meta_path(char buf[META_PATH_MAX], const char *pool_dir, const char *name)
 {
@@ -99,7 +98,15 @@ static int describe_env(struct meta *meta)
 
 static void close_env(struct meta *meta)
 {
+    meta_look_close(meta);
+    if (meta->stuck) {
+        meta_put_aside(meta);
+        return;
+    }
     mdb_env_close(meta->env);
+    if (meta->join_fd >= 0)
+        close(meta->join_fd);
+    pthread_mutex_destroy(&meta->look_mutex);
     free(meta);
 }
 
@@ -146,6 +153,10 @@ static int open_env(const char *dir, unsigned flags, uint64_t map, mode_t mode, 
         free(meta);
         return meta_result(rc, "create");
     }
+    meta->join_fd = -1;
+    meta->shared = &meta->own;
+    pthread_mutex_init(&meta->look_mutex, NULL);
+    meta_guard_env(meta);
     meta->readonly = flags & MDB_RDONLY;
     meta->in_place = flags & MDB_WRITEMAP;
     rc = map != 0 ? meta_result(mdb_env_set_mapsize(meta->env, map), "open") : 0;
@@ -155,6 +166,8 @@ static int open_env(const char *dir, unsigned flags, uint64_t map, mode_t mode, 
         rc = open_dbi(meta);
     if (rc == 0)
         rc = describe_env(meta);
+    if (rc == 0)
+        rc = meta_look_open(meta);
     if (rc) {
         close_env(meta);
         return rc;
@@ -201,7 +214,7 @@ static int first_records(struct meta *meta, const struct meta_super *super,
 static int fill_new(const char *pool_dir, const char *dir, const struct meta_super *super,
                     const struct meta_inode *root)
 {
-    unsigned flags = env_flags(false, super->flags & FLAG_DURABLE) | MDB_NOLOCK;
+    unsigned flags = env_flags(false, super->flags & META_DURABLE) | MDB_NOLOCK;
     struct meta *meta;
     int rc = open_env(dir, flags, map_bytes(super->limit_bytes), 0600, &meta);
 
@@ -314,13 +327,32 @@ int meta_open(const char *pool_dir, bool readonly, struct meta **out)
     if (rc == 0)
         rc = check_features(&super, readonly);
     if (rc == 0)
-        rc = open_env(dir, env_flags(readonly, super.flags & FLAG_DURABLE), 0, super.mode, &meta);
+        rc = open_env(dir, env_flags(readonly, super.flags & META_DURABLE), 0, super.mode, &meta);
     if (rc)
         return rc;
     meta->limit_blocks = super.limit_bytes / META_BLOCK_BYTES;
     meta_register(meta);
     *out = meta;
     return 0;
+}
+
+int meta_join(const char *pool_dir, bool readonly, struct meta **out)
+{
+    int fd, rc = meta_hold_lock_file(pool_dir, &fd);
+
+    if (rc)
+        return rc;
+    rc = meta_open(pool_dir, readonly, out);
+    if (rc == 0)
+        (*out)->join_fd = fd;
+    else if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+void meta_share(struct meta *meta, struct shm_records *shared)
+{
+    meta->shared = shared;
 }
 
 int meta_open_alone(const char *pool_dir, bool readonly, struct meta **out)
@@ -337,7 +369,7 @@ int meta_open_alone(const char *pool_dir, bool readonly, struct meta **out)
         return rc;
     rc = check_features(&super, readonly);
     if (rc == 0)
-        rc = open_env(dir, env_flags(readonly, super.flags & FLAG_DURABLE) | MDB_NOLOCK, 0, 0600,
+        rc = open_env(dir, env_flags(readonly, super.flags & META_DURABLE) | MDB_NOLOCK, 0, 0600,
                       &meta);
     if (rc)
         return rc;
@@ -381,7 +413,8 @@ int meta_reset_lock(const char *pool_dir)
     if (rc)
         return rc;
     return make_lock(path, super.mode,
-                     (uint64_t)super.max_threads + super.max_processes + SPARE_READERS);
+                     (uint64_t)super.max_threads + UINT64_C(2) * super.max_processes +
+                         SPARE_READERS);
 }
 
 void meta_reap_readers(struct meta *meta)

@@ -10,12 +10,15 @@
 #define HF_META_ENV_H
 
 #include "meta/meta.h"
+#include "shm/shm.h"
 
 #include <lmdb.h>
+#include <pthread.h>
 #include <string.h>
 
 #define META_FILE_PAGES (UINT64_C(1) << 32) /* 16 TiB in blocks of 4 KiB */
 #define META_BLOCK_BYTES 4096u
+#define META_DURABLE 0x1u                /* HF_POOL_DURABLE, among the flags of the super record */
 #define META_INO_END (UINT64_C(1) << 62) /* no inode number from here on */
 #define META_NAME_MAX 255u
 #define META_SYMLINK_MAX 4095u
@@ -35,10 +38,22 @@ enum meta_part {
 
 struct meta_thread;
 
+struct meta_txn {
+    struct meta *meta;
+    MDB_txn *lmdb;
+    MDB_cursor *cursor;
+    bool write;
+    bool open;
+    bool asserted;          /* LMDB has given up in it: nothing of it may be looked at any more */
+    uint64_t room_pages;    /* may still be dirtied before more room must be reserved */
+    uint64_t charged_pages; /* dirtied by the estimate of meta_charge() */
+};
+
 struct meta {
     MDB_env *env;
     MDB_dbi dbi;
-    int fd; /* of data.mdb; LMDB's own */
+    int fd;      /* of data.mdb; LMDB's own */
+    int join_fd; /* of lock.mdb: LMDB does not set it up again; -1: it may */
     bool readonly;
     bool in_place; /* LMDB writes through its map: room is reserved before it is used */
     unsigned page_bytes;
@@ -48,16 +63,11 @@ struct meta {
     uint64_t id;                 /* never used again in this process */
     struct meta_thread *threads; /* under the registry's lock */
     struct meta *next;           /* in the registry */
-};
-
-struct meta_txn {
-    struct meta *meta;
-    MDB_txn *lmdb;
-    MDB_cursor *cursor;
-    bool write;
-    bool open;
-    uint64_t room_pages;    /* may still be dirtied before more room must be reserved */
-    uint64_t charged_pages; /* dirtied by the estimate of meta_charge() */
+    struct shm_records *shared;  /* with the other processes, when meta_share() has said so */
+    struct shm_records own;
+    bool stuck;           /* a write transaction of this process is for ever unfinished */
+    struct meta_txn look; /* for recovery: under */
+    pthread_mutex_t look_mutex;
 };
 
 /* --- keys --- */
@@ -190,6 +200,32 @@ int meta_erase_key(struct meta_txn *txn, const struct meta_key *key);
 /* Makes sure that one more change of `len` bytes cannot run out of memory under LMDB's map. */
 int meta_charge(struct meta_txn *txn, size_t len);
 
+/* --- LMDB, with its assertions caught (guard.c) --- */
+
+/* Before anything else is done with the environment. */
+void meta_guard_env(struct meta *meta);
+/* 0, or -EUCLEAN when LMDB has given up on the file, here or in another process. */
+int meta_refused(const struct meta *meta);
+/* Each: as meta_result() has it; also -EUCLEAN after an assertion, and from then on. */
+int lmdb_open_cursor(struct meta_txn *txn);
+int lmdb_renew_cursor(struct meta_txn *txn);
+int lmdb_get(struct meta_txn *txn, MDB_val *key, MDB_val *value, MDB_cursor_op op);
+int lmdb_put(struct meta_txn *txn, MDB_val *key, MDB_val *value, unsigned flags);
+int lmdb_del(struct meta_txn *txn);
+int lmdb_commit(struct meta_txn *txn);
+
+/* --- what counts (commit.c) --- */
+
+int meta_look_open(struct meta *meta);
+void meta_look_close(struct meta *meta);
+/* Before a write transaction: takes back what does not count. Under space_mutex. */
+int meta_settle_commit(struct meta *meta);
+/* The newest transaction was not finished, does not count, and the one before it is whole; `verified` is what
+ * meta_verify() has said. */
+bool meta_unfinished(const char *pool_dir, int verified, meta_under_way *under_way, void *arg);
+/* *fd keeps LMDB from setting lock.mdb up again; -1: it may, or there is none. */
+int meta_hold_lock_file(const char *pool_dir, int *fd);
+
 /* --- environment --- */
 
 /* Opens POOL/meta without its lock file: no other process may have it open. The super record may be
@@ -201,5 +237,7 @@ int meta_path(char buf[META_PATH_MAX], const char *pool_dir, const char *name);
 /* Puts a new environment into the registry; takes it out with the snapshots of all threads. */
 void meta_register(struct meta *meta);
 void meta_unregister(struct meta *meta);
+/* Keeps it, open, as long as the process is there. */
+void meta_put_aside(struct meta *meta);
 
 #endif

@@ -11,6 +11,7 @@
 #ifndef HF_META_LMDB_FILE_H
 #define HF_META_LMDB_FILE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -70,6 +71,16 @@ struct lmdb_meta_page {
     struct lmdb_meta meta;
 };
 
+/* The first bytes of lock.mdb, of LMDB's lock format 1 with locks by process: `txn` is the newest transaction
+ * for who begins a snapshot. */
+#define LMDB_LOCK_FORMAT 0x10001u
+
+struct lmdb_lock {
+    uint32_t magic, format;
+    pthread_mutex_t readers_mutex;
+    uint64_t txn;
+};
+
 _Static_assert(sizeof(struct lmdb_page) == 16, "LMDB page header");
 _Static_assert(sizeof(struct lmdb_node) == 8, "LMDB node header");
 _Static_assert(sizeof(struct lmdb_tree) == 48, "LMDB tree");
@@ -101,5 +112,9 @@ int meta_verify_txn(const char *pool_dir, bool previous,
                     void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg);
 /* Makes the transaction before the newest the newest again; it must have been verified. */
 int meta_roll_back(const char *pool_dir);
+/* The same in the open file. `sync`: it is on the medium before this returns. */
+int lmdb_roll_back(int fd, bool sync);
+/* The numbers of the newest transaction in the meta pages and in lock.mdb. -ENOENT: lock.mdb is of no use. */
+int lmdb_numbers(const char *pool_dir, uint64_t *newest, uint64_t *counted);
 
 #endif

@@ -32,6 +32,7 @@
 #define META_ROOT_INO 1u
 #define META_QUARANTINE_NS_MAX (UINT64_C(1) << 62) /* added to a time, it is still one */
 
+struct shm_records;
 struct meta;     /* an open environment; one a process and pool */
 struct meta_txn; /* a transaction; belongs to one thread */
 
@@ -84,9 +85,18 @@ int meta_create(const char *pool_dir, const struct meta_super *super,
 int meta_verify(const char *pool_dir, void (*progress)(void *arg, uint64_t done, uint64_t total),
                 void *arg);
 
+/* meta_verify() for the first to attach, alone. A transaction that was being committed when its process died, and
+ * that does not count (commit.c), is taken back. under_way() says which one the pool's last run segment names. */
+typedef uint64_t meta_under_way(void *arg, const uint8_t uuid[16]);
+int meta_settle(const char *pool_dir, meta_under_way *under_way, void *arg);
+
 /* Opens POOL/meta. -EUCLEAN no super record or a senseless one; -EOPNOTSUPP feature bits it does
  * not know (unknown ro_compat bits only matter when `readonly` is false). */
 int meta_open(const char *pool_dir, bool readonly, struct meta **out);
+/* The same where other processes have it open, or have just closed it. */
+int meta_join(const char *pool_dir, bool readonly, struct meta **out);
+/* Shares with the other processes what they have to know of each other's transactions. */
+void meta_share(struct meta *meta, struct shm_records *shared);
 void meta_close(struct meta *meta);
 
 /* Removes POOL/meta/lock.mdb and makes an empty one with the slots that the super record asks for.
@@ -105,6 +115,12 @@ int meta_sync(struct meta *meta); /* everything committed is on the medium */
 int meta_begin_read(struct meta *meta, struct meta_txn **out);
 void meta_end_read(struct meta_txn *txn);
 
+/* A snapshot for who mends after a death, which needs no slot and no memory: one at a time in a process. It shows what
+ * counts of a dead process's transaction (commit.c). */
+int meta_begin_look(struct meta *meta, struct meta_txn **out);
+void meta_end_look(struct meta_txn *txn);
+
+/* Under space_mutex, or alone. */
 int meta_begin_write(struct meta *meta, struct meta_txn **out);
 /* Ends it also when it fails; -ENOSPC, -EIO: nothing happened. */
 int meta_commit(struct meta_txn *txn);
@@ -194,6 +210,8 @@ struct meta_check {
     void (*report)(void *arg, const char *sentence);
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void *arg;
+    meta_under_way *under_way; /* as for meta_settle() */
+    void *under_way_arg;
     uint64_t inodes, extents, dirents, blocks_used, problems, repaired; /* filled in */
 };
 /* Nobody may have the pool open. 0 when it could look at everything, also when it found problems.

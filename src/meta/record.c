@@ -56,7 +56,7 @@ static int need_cursor(struct meta_txn *txn)
 {
     if (__builtin_expect(txn->cursor != NULL, 1))
         return 0;
-    return meta_result(mdb_cursor_open(txn->lmdb, txn->meta->dbi, &txn->cursor), "cursor");
+    return lmdb_open_cursor(txn);
 }
 
 int meta_seek(struct meta_txn *txn, const struct meta_key *key, MDB_val *value)
@@ -64,7 +64,7 @@ int meta_seek(struct meta_txn *txn, const struct meta_key *key, MDB_val *value)
     MDB_val sought = {key->len, (void *)key->bytes};
     int rc = need_cursor(txn);
 
-    return rc ? rc : meta_result(mdb_cursor_get(txn->cursor, &sought, value, MDB_SET), "read");
+    return rc ? rc : lmdb_get(txn, &sought, value, MDB_SET);
 }
 
 int meta_seek_from(struct meta_txn *txn, const struct meta_key *key, MDB_val *found, MDB_val *value)
@@ -74,19 +74,19 @@ int meta_seek_from(struct meta_txn *txn, const struct meta_key *key, MDB_val *fo
     if (rc)
         return rc;
     *found = (MDB_val){key->len, (void *)key->bytes};
-    return meta_result(mdb_cursor_get(txn->cursor, found, value, MDB_SET_RANGE), "read");
+    return lmdb_get(txn, found, value, MDB_SET_RANGE);
 }
 
 int meta_seek_last(struct meta_txn *txn, MDB_val *found, MDB_val *value)
 {
     int rc = need_cursor(txn);
 
-    return rc ? rc : meta_result(mdb_cursor_get(txn->cursor, found, value, MDB_LAST), "read");
+    return rc ? rc : lmdb_get(txn, found, value, MDB_LAST);
 }
 
 int meta_step(struct meta_txn *txn, MDB_cursor_op step, MDB_val *found, MDB_val *value)
 {
-    return meta_result(mdb_cursor_get(txn->cursor, found, value, step), "read");
+    return lmdb_get(txn, found, value, step);
 }
 
 int meta_store(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len)
@@ -96,7 +96,7 @@ int meta_store(struct meta_txn *txn, const struct meta_key *key, const void *val
 
     if (!rc)
         rc = need_cursor(txn);
-    return rc ? rc : meta_result(mdb_cursor_put(txn->cursor, &at, &what, 0), "write");
+    return rc ? rc : lmdb_put(txn, &at, &what, 0);
 }
 
 int meta_overwrite(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len)
@@ -104,14 +104,14 @@ int meta_overwrite(struct meta_txn *txn, const struct meta_key *key, const void 
     MDB_val at = {key->len, (void *)key->bytes}, what = {len, (void *)value};
     int rc = meta_charge(txn, len);
 
-    return rc ? rc : meta_result(mdb_cursor_put(txn->cursor, &at, &what, MDB_CURRENT), "write");
+    return rc ? rc : lmdb_put(txn, &at, &what, MDB_CURRENT);
 }
 
 int meta_erase(struct meta_txn *txn)
 {
     int rc = meta_charge(txn, 0);
 
-    return rc ? rc : meta_result(mdb_cursor_del(txn->cursor, 0), "delete");
+    return rc ? rc : lmdb_del(txn);
 }
 
 int meta_erase_key(struct meta_txn *txn, const struct meta_key *key)

@@ -44,6 +44,7 @@ struct cache {
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct meta *registry; /* the open environments */
+static struct meta *aside;    /* those that cannot be closed (guard.c) */
 static uint64_t last_id;
 static pthread_key_t cache_key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -147,6 +148,15 @@ void meta_unregister(struct meta *meta)
     pthread_mutex_unlock(&registry_lock);
 }
 
+void meta_put_aside(struct meta *meta)
+{
+    meta->shared = &meta->own;
+    pthread_mutex_lock(&registry_lock);
+    meta->next = aside;
+    aside = meta;
+    pthread_mutex_unlock(&registry_lock);
+}
+
 /* --- a thread's cache --- */
 
 static void forget_closed(void)
@@ -245,13 +255,13 @@ static int first_snapshot(struct meta_txn *txn)
         txn->lmdb = NULL;
         return meta_result(rc, "snapshot");
     }
-    rc = mdb_cursor_open(txn->lmdb, txn->meta->dbi, &txn->cursor);
+    rc = lmdb_open_cursor(txn);
     if (rc) {
         mdb_txn_abort(txn->lmdb);
         txn->lmdb = NULL;
         txn->cursor = NULL;
     }
-    return meta_result(rc, "cursor");
+    return rc;
 }
 
 int meta_begin_read(struct meta *meta, struct meta_txn **out)
@@ -260,6 +270,9 @@ int meta_begin_read(struct meta *meta, struct meta_txn **out)
     struct meta_txn *txn;
     int rc = thread_of(meta, &thread);
 
+    if (rc)
+        return rc;
+    rc = meta_refused(meta);
     if (rc)
         return rc;
     txn = &thread->read;
@@ -272,8 +285,11 @@ int meta_begin_read(struct meta *meta, struct meta_txn **out)
         }
     } else {
         rc = meta_result(mdb_txn_renew(txn->lmdb), "snapshot");
-        if (rc == 0)
-            rc = meta_result(mdb_cursor_renew(txn->lmdb, txn->cursor), "cursor");
+        if (rc == 0) {
+            rc = lmdb_renew_cursor(txn);
+            if (rc)
+                mdb_txn_reset(txn->lmdb);
+        }
     }
     if (rc)
         return rc;
@@ -382,6 +398,10 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
         return rc;
     if (meta->readonly)
         return hf_fail(EROFS, "the pool is open for reading only");
+    rc = meta_refused(meta);
+    rc = rc ? rc : meta_settle_commit(meta);
+    if (rc)
+        return rc;
     txn = &thread->write;
     HF_BUG_ON(txn->open);
     rc = meta_result(mdb_txn_begin(meta->env, NULL, 0, &txn->lmdb), "transaction");
@@ -400,17 +420,31 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
     return 0;
 }
 
-/* LMDB frees a write transaction's cursors with it. */
-int meta_commit(struct meta_txn *txn)
+/* A transaction in which LMDB has given up is left as it is: guard.c says why. */
+static void ends(struct meta_txn *txn)
 {
     HF_BUG_ON(!txn->open || !txn->write);
     txn->open = false;
-    return meta_result(mdb_txn_commit(txn->lmdb), "commit");
+    txn->meta->stuck |= txn->asserted;
+}
+
+/* LMDB frees a write transaction's cursors with it. */
+int meta_commit(struct meta_txn *txn)
+{
+    struct shm_records *shared = txn->meta->shared;
+    int rc;
+
+    hf_store_release(&shared->under_way, mdb_txn_id(txn->lmdb));
+    rc = lmdb_commit(txn);
+    if (rc == 0) /* else its page may have been written */
+        hf_store_release(&shared->under_way, UINT64_C(0));
+    ends(txn);
+    return rc;
 }
 
 void meta_abort(struct meta_txn *txn)
 {
-    HF_BUG_ON(!txn->open || !txn->write);
-    txn->open = false;
-    mdb_txn_abort(txn->lmdb);
+    ends(txn);
+    if (!txn->asserted)
+        mdb_txn_abort(txn->lmdb);
 }

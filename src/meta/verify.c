@@ -29,6 +29,8 @@
 #include <unistd.h>
 
 #define MAP_BYTES_MAX (UINT64_C(1) << 41)
+#define DATA "/data.mdb"
+#define LOCK "/lock.mdb"
 
 int lmdb_read(const struct lmdb_walk *walk, uint64_t offset, void *buf, size_t len)
 {
@@ -107,6 +109,60 @@ static int check_meta(const struct lmdb_walk *walk, int place)
     return 0;
 }
 
+static int open_file(const char *pool_dir, const char *name, int flags, struct lmdb_walk *walk)
+{
+    char path[META_PATH_MAX];
+    struct stat st;
+    int rc = meta_path(path, pool_dir, name);
+
+    if (rc)
+        return rc;
+    walk->fd = hf_fd_open(path, flags | O_NONBLOCK, 0);
+    if (walk->fd < 0)
+        return hf_fail_errno(errno, "%s", path);
+    if (fstat(walk->fd, &st))
+        rc = hf_fail_errno(errno, "%s", path);
+    else if (!S_ISREG(st.st_mode))
+        rc = hf_fail(EUCLEAN, "%s is not a file", path);
+    else
+        walk->file_bytes = (uint64_t)st.st_size;
+    if (rc)
+        close(walk->fd);
+    return rc;
+}
+
+static int read_lock(const char *pool_dir, struct lmdb_lock *lock)
+{
+    struct lmdb_walk walk = {0};
+    int rc = open_file(pool_dir, LOCK, O_RDONLY, &walk);
+
+    if (rc)
+        return rc;
+    rc = lmdb_read(&walk, 0, lock, sizeof *lock);
+    close(walk.fd);
+    return rc;
+}
+
+int lmdb_numbers(const char *pool_dir, uint64_t *newest, uint64_t *counted)
+{
+    struct lmdb_walk walk = {0};
+    struct lmdb_meta_page pages[2];
+    struct lmdb_lock lock;
+    int rc = open_file(pool_dir, DATA, O_RDONLY, &walk);
+
+    if (rc)
+        return rc;
+    rc = read_meta_pages(&walk, pages);
+    close(walk.fd);
+    if (rc)
+        return rc;
+    if (read_lock(pool_dir, &lock) || lock.magic != LMDB_MAGIC || lock.format != LMDB_LOCK_FORMAT)
+        return -ENOENT;
+    *newest = pages[lmdb_newest_meta(pages)].meta.txn;
+    *counted = lock.txn;
+    return 0;
+}
+
 /* --- the whole --- */
 
 static int check_trees(struct lmdb_walk *walk)
@@ -129,34 +185,12 @@ static int check_trees(struct lmdb_walk *walk)
     return rc;
 }
 
-static int open_file(const char *pool_dir, int flags, struct lmdb_walk *walk)
-{
-    char path[META_PATH_MAX];
-    struct stat st;
-    int rc = meta_path(path, pool_dir, "/data.mdb");
-
-    if (rc)
-        return rc;
-    walk->fd = hf_fd_open(path, flags | O_NONBLOCK, 0);
-    if (walk->fd < 0)
-        return hf_fail_errno(errno, "%s", path);
-    if (fstat(walk->fd, &st))
-        rc = hf_fail_errno(errno, "%s", path);
-    else if (!S_ISREG(st.st_mode))
-        rc = hf_fail(EUCLEAN, "%s is not a file", path);
-    else
-        walk->file_bytes = (uint64_t)st.st_size;
-    if (rc)
-        close(walk->fd);
-    return rc;
-}
-
 int meta_verify_txn(const char *pool_dir, bool previous,
                     void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg)
 {
     struct lmdb_walk walk = {.progress = progress, .arg = arg};
     struct lmdb_meta_page pages[2];
-    int place, rc = open_file(pool_dir, O_RDONLY, &walk);
+    int place, rc = open_file(pool_dir, DATA, O_RDONLY, &walk);
 
     if (rc)
         return rc;
@@ -178,45 +212,60 @@ int meta_verify(const char *pool_dir, void (*progress)(void *arg, uint64_t done,
     return meta_verify_txn(pool_dir, false, progress, arg);
 }
 
-static int write_back(const struct lmdb_walk *walk, off_t at, const void *bytes, size_t len)
+/* --- going back --- */
+
+static int put(int fd, const void *bytes, size_t len, uint64_t offset)
 {
     const char *from = bytes;
 
     while (len != 0) {
-        ssize_t put = pwrite(walk->fd, from, len, at);
+        ssize_t done = pwrite(fd, from, len, (off_t)offset);
 
-        if (put < 0 && errno == EINTR)
+        if (done < 0 && errno == EINTR)
             continue;
-        if (put <= 0)
-            return hf_fail_errno(put < 0 ? errno : ENOSPC, "metadata: write a meta page");
-        from += put;
-        at += put;
-        len -= (size_t)put;
+        if (done <= 0)
+            return hf_fail_errno(done < 0 ? errno : ENOSPC, "metadata: write a meta page");
+        from += done;
+        offset += (uint64_t)done;
+        len -= (size_t)done;
     }
-    return fsync(walk->fd) ? hf_fail_errno(errno, "metadata: write a meta page") : 0;
+    return 0;
 }
 
-/* The damaged meta page becomes a copy of the sound one with the number of an older transaction. */
-int meta_roll_back(const char *pool_dir)
+/* The newest meta page becomes a copy of the other one with the number of an older transaction. The number comes
+ * first: from that one store on the other page is the newest, and whoever is killed here has gone back. */
+int lmdb_roll_back(int fd, bool sync)
 {
-    struct lmdb_walk walk = {0};
+    struct lmdb_walk walk = {.fd = fd};
     struct lmdb_meta_page pages[2], copy;
-    int damaged, rc = open_file(pool_dir, O_RDWR, &walk);
+    uint64_t at;
+    int place, rc = read_meta_pages(&walk, pages);
 
     if (rc)
         return rc;
-    rc = read_meta_pages(&walk, pages);
-    if (rc == 0) {
-        damaged = lmdb_newest_meta(pages);
-        copy = pages[damaged ^ 1];
-        copy.page.number = (uint64_t)damaged;
-        if (copy.meta.txn == 0)
-            rc = hf_fail(EUCLEAN, "metadata: there is no transaction before the newest");
-        else
-            copy.meta.txn--;
-    }
-    if (rc == 0)
-        rc = write_back(&walk, (off_t)damaged * walk.page_bytes, &copy, sizeof copy);
+    place = lmdb_newest_meta(pages);
+    copy = pages[place ^ 1];
+    if (copy.meta.txn == 0)
+        return hf_fail(EUCLEAN, "metadata: there is no transaction before the newest");
+    copy.page.number = (uint64_t)place;
+    copy.meta.txn--;
+    at = (uint64_t)place * walk.page_bytes;
+    rc = put(fd, &copy.meta.txn, sizeof copy.meta.txn,
+             at + offsetof(struct lmdb_meta_page, meta.txn));
+    rc = rc ? rc : put(fd, &copy, sizeof copy, at);
+    if (rc == 0 && sync && fdatasync(fd))
+        rc = hf_fail_errno(errno, "metadata: sync a meta page");
+    return rc;
+}
+
+int meta_roll_back(const char *pool_dir)
+{
+    struct lmdb_walk walk = {0};
+    int rc = open_file(pool_dir, DATA, O_RDWR, &walk);
+
+    if (rc)
+        return rc;
+    rc = lmdb_roll_back(walk.fd, true);
     close(walk.fd);
     return rc;
 }

@@ -243,6 +243,16 @@ uint64_t shm_ghosts(struct shm_attach *at, const uint8_t uuid[16])
     return ends;
 }
 
+uint64_t shm_under_way(struct shm_attach *at, const uint8_t uuid[16])
+{
+    struct shm_run *run = map_left(at, uuid);
+    uint64_t under_way = run ? run->records.under_way : 0;
+
+    if (run)
+        munmap(run, run->bytes);
+    return under_way;
+}
+
 /* A new file of the segment's size, mapped; nobody else can have it. */
 static struct shm_run *new_run(const char *path, int lock_fd, uint64_t bytes, mode_t mode)
 {

@@ -267,6 +267,13 @@ struct shm_stats {
         reaped, recalls, deadlocks, wait_ns_total, wait_ns_max, wait_log2_ns[SHM_WAIT_BUCKETS];
 };
 
+/* What the processes tell each other of the records (src/meta). */
+struct shm_records {
+    uint64_t
+        under_way; /* the transaction that is being committed, or whose commit has not ended well */
+    uint32_t refused; /* LMDB found its file senseless: nobody may use it any more */
+};
+
 struct shm_limits {
     uint32_t processes, lanes, vnodes, holds;
     uint64_t counts;       /* blocks that have a count of pins: all that there can be, or none */
@@ -309,6 +316,9 @@ struct shm_run {
     uint32_t ghost_gone; /* detached records of before may have nobody to free them */
     /* space, under space_mutex (src/fs/space.c) */
     uint64_t free_blocks, detached_blocks, fresh_block, fresh_saved, first_free_group;
+    uint32_t
+        space_stale; /* the bitmap is to be made anew: its last owner died, or failed at that */
+    struct shm_records records; /* under space_mutex, but that anybody may refuse them */
     struct shm_stats stats;
     char engine[24];
 };
@@ -370,6 +380,9 @@ int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
 
 /* First attacher: until when devices may still write for processes of an earlier segment of this boot; 0: for none. */
 uint64_t shm_ghosts(struct shm_attach *at, const uint8_t uuid[16]);
+
+/* First attacher: what under_way says in an earlier segment of this boot; 0: there is none. */
+uint64_t shm_under_way(struct shm_attach *at, const uint8_t uuid[16]);
 
 /* First attacher: makes a new segment (with `engine`), mapped but not yet ready for others. */
 int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const char *engine,
