@@ -32,6 +32,7 @@ ENGINES = {
     "rcu": ("counts", "RCU"),
     "unpatched": ("counts", "UNPATCHED"),
     "watch": ("watch", ""),  # no engine: who keeps copies
+    "commit": ("commit", ""),  # nor this: which transaction of a dead process counts
 }
 
 SCENES = {
@@ -65,6 +66,8 @@ SCENES = {
     "passing": "PINNERS=1 CHANGES=1 BLOCKS=2 PUNCHES=1 STARVE FOREVER NESTED ACROSS",
     # one writes, the other keeps a copy
     "copy": "WRITES=3",
+    # three commits, each of which may end in a death
+    "deaths": "",
 }
 
 CASES = []
@@ -154,12 +157,21 @@ case("watch", "copy", "old copy", "WATCH.SB", "NO_WATCH_BARRIER")
 case("watch", "copy", "deadlock", "REPORT.WAKE-look", "LOOK_FIRST")
 case("watch", "copy", "deadlock", "REPORT.WAKE-raise", "WAKE_FIRST")
 
+case("commit", "deaths")
+case("commit", "deaths", "torn page", "adopt", "ADOPT")
+case("commit", "deaths", "two verdicts", "page", "BY_PAGE")
+case("commit", "deaths", "torn page", "late", "LATE")
+case("commit", "deaths", "two verdicts", "forgets", "FORGETS")
+case("commit", "deaths", "torn page", "first", "NEVER_FIRST")
+
 # What the search says, and what it means; the first that fits.
 FOUND = [
     (r"^pan:\d+: assertion violated .*life\[", "torn"),
     (r"^pan:\d+: assertion violated .*(held\[where|where\[)", "reuse"),
     (r"^pan:\d+: assertion violated .*asleep", "lost wake-up"),
     (r"^pan:\d+: assertion violated .*copy", "old copy"),
+    (r"^pan:\d+: assertion violated .*verdict", "two verdicts"),
+    (r"^pan:\d+: assertion violated .*root\[|^pan:\d+: assertion violated .*base", "torn page"),
     (r"^pan:\d+: assertion violated .*stores\[", "gate"),
     (r"^pan:\d+: invalid end state", "deadlock"),
     (r"^pan:\d+: acceptance cycle", "starvation"),
