@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Everything that is too long for `make test`: the suites under AddressSanitizer and
-# UndefinedBehaviorSanitizer, under ThreadSanitizer, the models, and the long torture and kill storm.
+# UndefinedBehaviorSanitizer, under ThreadSanitizer, the models, a new machine, and the long torture and kill storm.
 # usage: tools/check-all.sh BUILD    a build folder that is up to date
 set -eu
 build=$1
@@ -21,7 +21,7 @@ sanitized() {
     done
     # shellcheck disable=SC2086
     meson test -C "build-$name" --no-rebuild --print-errorlogs --num-processes 1 \
-        --timeout-multiplier 5 $suites --no-suite "$left_out"
+        --timeout-multiplier 20 $suites --no-suite "$left_out"
 }
 
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
@@ -32,11 +32,13 @@ sanitized asan address,undefined long unit system cli posix device storm-short
 # It knows only the threads of its own process: what is handed on through another process is a race to it.
 sanitized tsan thread torture unit system posix
 for engine in slots slots-fenced refcount srcu percpu-rwsem rcu; do
-    build-tsan/tests/torture/torture --engine $engine --processes 1 --seconds 15
+    build-tsan/tests/torture/torture --engine $engine --processes 1 --layout-changes 20000
 done
 echo "check-all: the models"
 make model
+echo "check-all: a new machine"
+tools/fresh.sh || [ $? = 77 ]
 echo "check-all: the long runs"
-meson test -C "$build" --no-rebuild --print-errorlogs --num-processes 1 --suite long \
-    --suite mount-long
+meson test -C "$build" --no-rebuild --print-errorlogs --num-processes 1 --timeout-multiplier 10 \
+    --suite long --suite mount-long
 echo "check-all: all good"

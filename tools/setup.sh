@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that the build needs and that are missing; silent when none is.
-# usage: tools/setup.sh [lint|test|model|bench]    with lint: also what `make lint` and `make fmt` use; test: also the programs
-# that `make test` runs on a mount; bench: also those that `make bench` does; model: only what `make model` uses
+# usage: tools/setup.sh [lint|test|bench|model|fresh]    with lint: also what `make lint` and `make fmt` use; test: also the
+# programs that `make test` runs; bench: also those that `make bench` does; model, fresh: only what `make model` and tools/fresh.sh
+# use
 set -eu
 
 packages="libc6-dev meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
