@@ -22,7 +22,7 @@ static const char help_text[] =
     "and reload the same files all the time, so that freed blocks are reused at once. Then the same\n"
     "again on an engine that does not look for pins, to show what is prevented.\n\n"
     "  --input DIR    another tree\n"
-    "  --seconds N    how long each half runs (15)\n"
+    "  --seconds N    how long each half runs (15); the second until the bug has shown\n"
     "  --seed N       of the random choices; printed, to be given again\n"
     "  --json         the result for programs\n\n"
     "The pool lies in a folder of its own under $TMPDIR, if that is a tmpfs, else under /dev/shm, and\n"
@@ -98,8 +98,8 @@ static void print_input(const struct demo_options *options, const struct demo_tr
 
 /* One half in its own folder, with its heading and its table. */
 static struct demo_half *run_half(const struct demo_options *options, const struct demo_tree *tree,
-                                  const char *engine, const char *heading, const char *folder,
-                                  double seconds)
+                                  const char *engine, bool has_bug, const char *heading,
+                                  const char *folder, double seconds)
 {
     struct demo_half *half = lab_shared(sizeof *half);
     char *path = lab_alloc(PATH_MAX);
@@ -107,6 +107,7 @@ static struct demo_half *run_half(const struct demo_options *options, const stru
     snprintf(path, PATH_MAX, "%s/%s", folder, engine);
     half->tree = tree;
     half->engine = engine;
+    half->has_bug = has_bug;
     half->pool_path = path;
     half->seed = options->seed;
     if (!options->json) {
@@ -157,8 +158,8 @@ static int demonstrate(const char *folder, void *arg)
     seconds = half_seconds(options, reading);
     if (!options->json)
         print_input(options, &tree, reading);
-    with = run_half(options, &tree, "slots", cure_heading, folder, seconds);
-    without = run_half(options, &tree, "blind", bug_heading, folder, seconds);
+    with = run_half(options, &tree, "slots", false, cure_heading, folder, seconds);
+    without = run_half(options, &tree, "blind", true, bug_heading, folder, seconds);
     proved = !is_harmed(with) && !with->dead && demo_reused(without);
     if (options->json)
         demo_print_json(options, &tree, with, without, proved);

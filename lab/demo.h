@@ -112,6 +112,7 @@ struct demo_half {
     const struct demo_tree *tree;
     const char *engine, *pool_path;
     uint64_t seed, pool_bytes;
+    bool has_bug; /* and runs until it has shown */
     uint64_t stop, ready;
     uint64_t hot[DEMO_WRITERS]; /* the file and page each writer is about to change */
     struct demo_counts counts[DEMO_READERS + DEMO_WRITERS];

@@ -12,7 +12,6 @@
 #include <sys/wait.h>
 
 #define NOBODY 65534
-#define CASE_SECONDS 60 /* a case that hangs has failed */
 
 static struct calls_table *tables;
 static const struct calls_table *table;
@@ -81,7 +80,7 @@ static void run_case(void)
     struct calls_case written_out = *row;
     int64_t rc;
 
-    alarm(CASE_SECONDS);
+    alarm(TEST_PATIENCE_SECONDS); /* a case that hangs has failed */
     NEED(mkdir("case", 0));
     NEED(chmod("case", 0777));
     NEED(chdir("case"));

@@ -70,7 +70,7 @@ hold() {
     "$HOLD_PIN" "$@" <"$work/in-$name" >"$work/out-$name" &
     holder_pid[$name]=$!
     exec {holder_in[$name]}>"$work/in-$name"
-    read -r -t 20 line <"$work/out-$name" || fail "hold-pin $* did not get its pin"
+    read -r -t 600 line <"$work/out-$name" || fail "hold-pin $* did not get its pin"
     same "$line" held
 }
 

@@ -30,7 +30,7 @@ damaged() {
     local status
 
     for verb in fsck info ls; do
-        timeout 30 "$HOLDFAST" "$verb" "$work/broken" >"$work/out" 2>&1 </dev/null
+        timeout 600 "$HOLDFAST" "$verb" "$work/broken" >"$work/out" 2>&1 </dev/null
         status=$?
         case $status in
         0 | 64 | 65 | 66 | 69 | 74 | 75 | 77) ;;

@@ -5,11 +5,11 @@
 . "$(dirname "$0")/cli.sh" || exit 1
 set -m # background jobs take SIGINT
 
-# Waits until the condition holds, ten seconds at most.
+# Waits until the condition holds, ten minutes at most.
 until_true() {
     local i
 
-    for i in $(seq 200); do
+    for i in $(seq 12000); do
         eval "$1" && return
         sleep 0.05
     done

@@ -49,7 +49,7 @@ try 0 "$HOLDFAST" truncate "$pool" file --size 2M --policy nowait
 # one that waits is shown as such, and goes on when the pin is gone
 "$HOLDFAST" truncate "$pool" file --size 0 &
 waiter=$!
-for i in $(seq 200); do
+for i in $(seq 6000); do
     try 0 "$HOLDFAST" pins "$pool" --json
     waiting=$(json '[pin["pid"] for pin in it if pin["state"] == "waiting"]')
     [ "$waiting" = "[$waiter]" ] && break

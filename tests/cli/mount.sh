@@ -21,7 +21,7 @@ refused() {
     shift 2
     for program in "$HOLDFAST mount" "$helper"; do
         # shellcheck disable=SC2086
-        try "$status" timeout 20 $program "$@"
+        try "$status" timeout 600 $program "$@"
         says "holdfast: mount: "
         says "$text"
         same "$out" ""
@@ -77,7 +77,7 @@ unmount() {
     local i
 
     umount "$dir" 2>/dev/null || fusermount3 -u "$dir" || fail "cannot unmount"
-    for ((i = 0; i < 200; i++)); do
+    for ((i = 0; i < 6000; i++)); do
         "$HOLDFAST" fsck "$pool" >"$work/out" 2>"$work/err" && return
         sleep 0.1
     done
@@ -109,7 +109,7 @@ unmount
 # in the foreground, until it is told to end
 "$HOLDFAST" mount "$pool" "$dir" -f -o ro,rw >"$work/out" 2>"$work/err" </dev/null &
 server=$!
-for ((i = 0; i < 200; i++)); do
+for ((i = 0; i < 6000; i++)); do
     not_mounted || break
     sleep 0.1
 done

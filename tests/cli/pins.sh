@@ -8,7 +8,7 @@ until_listed() {
     local expression=$1 i
 
     shift
-    for i in $(seq 100); do
+    for i in $(seq 6000); do
         try 0 "$HOLDFAST" pins "$pool" --json "$@"
         [ "$(json "$expression")" = true ] && return
         sleep 0.05

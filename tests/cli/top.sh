@@ -22,7 +22,7 @@ hold lease "$pool" file 65536 4096 lease gpu
 try 75 "$HOLDFAST" truncate "$pool" file --size 0 --policy deadline:20ms
 "$HOLDFAST" punch "$pool" file --off 0 --len 64K &
 puncher=$!
-for i in $(seq 100); do
+for i in $(seq 6000); do
     try 0 "$HOLDFAST" pins "$pool" --waiting --json
     [ "$(json 'len(it)')" = 1 ] && break
     sleep 0.05
@@ -86,7 +86,7 @@ class Screen:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def read(self):
-        if not select.select([self.master], [], [], 30)[0]:
+        if not select.select([self.master], [], [], 600)[0]:
             raise TimeoutError(f"nothing more came after {self.seen!r}")
         self.seen += os.read(self.master, 65536)
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * device-io [--seconds N] [--unleased]: starts holders, changers and what feeds the pipes, and kills a holder now and then
+ * device-io [--kills N] [--unleased]: starts holders, changers and what feeds the pipes, and kills a holder now and then
  * in the middle of its I/O. A byte of a device in a file of a changer fails the test; with --unleased it
  * fails when there is none.
  */
@@ -103,7 +103,7 @@ static void expect_running(const pid_t *pids)
 /* All that is left are the holders' files: without them the pool is as at first. */
 static void expect_whole(struct hf_pool *pool, uint64_t free_before)
 {
-    uint64_t limit = test_now_ns() + UINT64_C(30000000000);
+    uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
     char path[64];
 
     for (unsigned holder = 0; holder < DEVICE_HOLDERS; holder++)
@@ -143,11 +143,24 @@ static void report(const struct device *device)
            device->full, device->checked, device->corrupt);
 }
 
-static void run(struct device *device, unsigned seconds)
+/* A device has read, the pool was full, and a change has waited. */
+static bool all_was_met(const struct device *device)
+{
+    return test_peek64(&device->pipe_reads) > 0 && test_peek64(&device->full) > 0 &&
+           test_peek64(&device->changed[HF_POLICY_WAIT]) > 0;
+}
+
+static bool goes_on(const struct device *device, unsigned kills)
+{
+    if (!device->leased)
+        return test_peek64(&device->corrupt) == 0;
+    return test_peek64(&device->killed) < kills || !all_was_met(device);
+}
+
+static void run(struct device *device, unsigned kills)
 {
     struct hf_pool *pool = device_pool_new(QUARANTINE_NS);
     uint64_t free_before = test_free_bytes(pool);
-    uint64_t until = test_now_ns() + seconds * UINT64_C(1000000000);
     struct test_rng rng = {.state = device->seed};
     pid_t pids[PROCESSES];
     unsigned at = 0;
@@ -158,7 +171,7 @@ static void run(struct device *device, unsigned seconds)
         pids[at++] = start(device, change, i);
     for (unsigned i = 0; i < DEVICE_HOLDERS; i++)
         pids[at++] = start(device, trickle, i);
-    while (test_now_ns() < until && (device->leased || test_peek64(&device->corrupt) == 0)) {
+    while (goes_on(device, kills)) {
         unsigned victim = (unsigned)test_below(&rng, DEVICE_HOLDERS);
 
         test_sleep_ms(20 + (unsigned)test_below(&rng, 80));
@@ -180,17 +193,17 @@ static void run(struct device *device, unsigned seconds)
 
 static int body(int argc, char **argv)
 {
-    static const struct option names[] = {{"seconds", required_argument, NULL, 's'},
+    static const struct option names[] = {{"kills", required_argument, NULL, 'k'},
                                           {"unleased", no_argument, NULL, 'u'},
                                           {NULL, 0, NULL, 0}};
     struct device *device = test_shared(sizeof(*device));
-    unsigned seconds = 5;
+    unsigned kills = 80;
     int option;
 
     device->leased = true;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
-        if (option == 's')
-            seconds = (unsigned)atoi(optarg);
+        if (option == 'k')
+            kills = (unsigned)atoi(optarg);
         else if (option == 'u')
             device->leased = false;
         else
@@ -202,9 +215,7 @@ static int body(int argc, char **argv)
         printf("no disk with O_DIRECT here: that half is skipped\n");
     for (unsigned i = 0; i < DEVICE_HOLDERS; i++)
         EXPECT_EQ(pipe2(device->pipes[i], O_CLOEXEC), 0);
-    run(device, seconds);
-    if (device->leased)
-        EXPECT(device->pipe_reads > 0 && device->full > 0 && device->changed[HF_POLICY_WAIT] > 0);
+    run(device, kills);
     EXPECT(device->leased == (device->corrupt == 0));
     return 0;
 }

@@ -153,7 +153,7 @@ static void await_reads(const struct shared *shared, uint32_t more)
 /* The blocks come back to who allocates. */
 static uint64_t fill_rest(struct hf_file *file, uint64_t pages)
 {
-    uint64_t limit = test_now_ns() + UINT64_C(60000000000), all = pages + PAGES;
+    uint64_t limit = test_now_ns() + TEST_PATIENCE_NS, all = pages + PAGES;
 
     while ((pages = fill(file, pages)) < all && test_now_ns() < limit)
         test_sleep_ms(20);

@@ -66,14 +66,14 @@ static struct hf_pool *full_pool(struct hf_file **file, unsigned spare)
 
 static int punch(struct hf_file *file)
 {
-    const struct hf_policy in_time = test_deadline_ms(60000);
+    const struct hf_policy in_time = test_deadline_ms(TEST_PATIENCE_MS);
 
     return hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, 0, TEST_PAGE, &in_time);
 }
 
 static int move(struct hf_file *file, uint64_t page)
 {
-    const struct hf_policy in_time = test_deadline_ms(60000);
+    const struct hf_policy in_time = test_deadline_ms(TEST_PATIENCE_MS);
 
     return hf_move(file, page * TEST_PAGE, TEST_PAGE, &in_time);
 }
@@ -283,7 +283,7 @@ static void await_zapped(struct hf_file *file, uint64_t page)
 
 static void await_newcomer(const struct gate *gate, uint64_t waits)
 {
-    uint64_t limit = test_now_ns() + UINT64_C(60000000000);
+    uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
 
     while (stats_of(gate->pool).gate_waits == waits) {
         if (test_now_ns() > limit)

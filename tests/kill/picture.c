@@ -162,7 +162,7 @@ static int add_extent(void *arg, const struct hf_extent_info *info)
 /* Who finds the pool full looks what the dead have left. */
 void kill_account(struct hf_pool *pool)
 {
-    uint64_t limit = test_now_ns() + UINT64_C(10000000000);
+    uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
     struct hf_pool_info info = {.size = sizeof(info)};
 
     for (;;) {

@@ -27,7 +27,7 @@ refused() {
 
     shift 2
     mounts=$(findmnt -rno TARGET | grep -c "^$work/")
-    timeout 20 "$HOLDFAST" mount "$@" >"$work/said" 2>&1 </dev/null
+    timeout 600 "$HOLDFAST" mount "$@" >"$work/said" 2>&1 </dev/null
     got=$?
     same "$got" "$status"
     case $(cat "$work/said") in

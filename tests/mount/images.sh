@@ -14,7 +14,7 @@ use_everything() {
 
     for step in "ls -lRi $dir" "$images use $dir" "cp -r $work/tree $dir/again" "rm -rf $dir/again" "df $dir"; do
         # shellcheck disable=SC2086
-        timeout -k 5 60 $step >/dev/null 2>"$work/said"
+        timeout -k 5 600 $step >/dev/null 2>"$work/said"
         [ $? -lt 124 ] || fail "image $seed: this hangs: $step"
         mountpoint -q "$dir" || fail "image $seed: the mount ended at: $step"
     done
@@ -65,7 +65,7 @@ for seed in $(seq "${HF_SEED:-1}" $((${HF_SEED:-1} + $(pick 29 999)))); do
     $images damage "$pool/meta/data.mdb" "$seed"
     if mount_image; then
         use_everything
-        timeout 20 umount "$dir" || fail "image $seed: umount failed"
+        timeout 600 umount "$dir" || fail "image $seed: umount failed"
         wait "$server" || fail "image $seed: the mount ended with $?"
         server=
         used=$((used + 1))

@@ -98,11 +98,11 @@ run() {
     }
 }
 
-# Until the command is content, 20 seconds at most.
+# Until the command is content, 10 minutes at most.
 await() {
     local i
 
-    for ((i = 0; i < 400; i++)); do
+    for ((i = 0; i < 12000; i++)); do
         "$@" && return
         sleep 0.05
     done

@@ -24,7 +24,7 @@ SELECT $i;"
 write_rows() {
     local database=$1 writer=$2 count=$3
 
-    exec stdbuf -oL sqlite3 -bail -cmd '.timeout 20000' -cmd 'PRAGMA synchronous = FULL' "$database" \
+    exec stdbuf -oL sqlite3 -bail -cmd '.timeout 600000' -cmd 'PRAGMA synchronous = FULL' "$database" \
         < <(transactions "$writer" "$count" 2>/dev/null) >"$work/written-$writer" 2>"$work/writer-$writer.err"
 }
 
@@ -43,7 +43,7 @@ CREATE TABLE counter(writer INTEGER PRIMARY KEY, rows INTEGER NOT NULL);" >"$wor
 }
 
 is_whole() {
-    same "$(sqlite3 -cmd '.timeout 20000' "$1" 'PRAGMA integrity_check')" ok
+    same "$(sqlite3 -cmd '.timeout 600000' "$1" 'PRAGMA integrity_check')" ok
     same "$(sqlite3 "$1" 'SELECT count(*) FROM counter WHERE rows !=
         (SELECT count(*) FROM row WHERE row.writer = counter.writer)')" 0
     same "$(sqlite3 "$1" 'SELECT count(*) FROM counter WHERE rows !=
@@ -70,7 +70,7 @@ all_write() {
 
 # A reader beside the writers, through a mapping where there is one, sees whole transactions only.
 is_readable() {
-    same "$(sqlite3 -cmd '.timeout 20000' -cmd 'PRAGMA mmap_size = 100000000' "$1" \
+    same "$(sqlite3 -cmd '.timeout 600000' -cmd 'PRAGMA mmap_size = 100000000' "$1" \
         'SELECT (SELECT sum(rows) FROM counter) = (SELECT count(*) FROM row)' | tail -n 1)" 1
 }
 

@@ -199,7 +199,7 @@ for part in data lock meta/data.mdb meta/lock.mdb meta run; do
     rm -rf "${pool:?}/$part"
     ln -s "$work/roots" "$pool/$part"
     chown -h 65534:65534 "$pool/$part"
-    if timeout 20 "$HOLDFAST" mount "$pool" "$dir" >"$work/said" 2>&1; then
+    if timeout 600 "$HOLDFAST" mount "$pool" "$dir" >"$work/said" 2>&1; then
         [ $part = meta/lock.mdb ] || fail "root's file was taken for $part"
         umount "$dir" # it is made again by who comes first
     else
@@ -219,8 +219,8 @@ may nobody "$HOLDFAST" mkpool "$work/his/pool" --size 8M
 mknod -m 666 "$work/fuse" c 10 229
 his_mount() {
     mount --bind "$work/fuse" /dev/fuse
-    denied nobody "[Pp]ermission denied" timeout 20 "$HOLDFAST" mount "$pool" "$work/his/dir"
-    denied nobody "no write access" timeout 20 "$HOLDFAST" mount "$work/his/pool" /mnt
+    denied nobody "[Pp]ermission denied" timeout 600 "$HOLDFAST" mount "$pool" "$work/his/dir"
+    denied nobody "no write access" timeout 600 "$HOLDFAST" mount "$work/his/pool" /mnt
     may nobody "$HOLDFAST" mount "$work/his/pool" "$work/his/dir"
     may nobody touch "$work/his/dir/file"
     same "$(nobody stat -c %u "$work/his/dir/file")" 65534

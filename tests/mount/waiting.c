@@ -247,7 +247,7 @@ static void let_go(struct caller *caller)
 
 static void await_nobody_waiting(void)
 {
-    uint64_t limit = test_now_ns() + UINT64_C(30000000000);
+    uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
 
     while (test_pins_in_state(pool, HF_PIN_WAITING) > 0) {
         if (test_now_ns() > limit)
@@ -336,7 +336,7 @@ static void use_mount(void *arg)
 {
     char path[128];
 
-    alarm(20);
+    alarm(TEST_PATIENCE_SECONDS);
     snprintf(path, sizeof(path), "%s/used-by-%d", folder, (int)getpid());
     use_content(path);
     use_names(path);
@@ -358,7 +358,7 @@ static void others_go_on(struct caller *beside)
 static void unlink_held(void *arg)
 {
     (void)arg;
-    alarm(20);
+    alarm(TEST_PATIENCE_SECONDS);
     EXPECT_EQ(unlink(at("unlinked")), 0);
     EXPECT_EQ(rename(at("mover"), at("replaced")), 0);
 }
@@ -661,7 +661,7 @@ static void own_pin(void)
 
     for (enum kind kind = 0; kind < CHANGES; kind++) {
         held_caller(&caller, kind, "own", kind);
-        alarm(20);
+        alarm(TEST_PATIENCE_SECONDS);
         EXPECT_EQ(call(kind, at(caller.name)), EDEADLK);
         alarm(0);
         expect_before(caller.name, caller.stamp);
@@ -679,7 +679,7 @@ static void read_first_page(void *arg)
     char page[TEST_PAGE];
     int fd = open(at(caller->name), O_RDONLY);
 
-    alarm(20);
+    alarm(TEST_PATIENCE_SECONDS);
     EXPECT_EQ(pread(fd, page, sizeof(page), 0), TEST_PAGE);
     expect_page("beside the gate", page, caller->stamp, 0);
 }
@@ -690,7 +690,7 @@ static void seen_meanwhile(void)
 {
     struct caller *callers = test_shared(2 * sizeof(*callers));
     struct hf_file *other = test_file_filled(pool, "other", 2, 1), *gated;
-    uint64_t limit = test_now_ns() + UINT64_C(20000000000);
+    uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
     int fd = open(at("other"), O_RDONLY);
     char byte;
 

@@ -84,7 +84,7 @@ static void show_workers(void)
 static void expect_progress(struct parent *parent)
 {
     struct storm *storm = parent->storm;
-    uint64_t limit = test_now_ns() + UINT64_C(10000000000) * (test_is_slow() ? 6 : 1);
+    uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
     uint64_t before[STORM_WORKERS_MAX];
 
     for (unsigned i = 0; i < storm->worker_count; i++)
@@ -104,7 +104,7 @@ static void expect_progress(struct parent *parent)
 /* A layout change over what the dead had pinned or leased ends. */
 static void expect_gone(struct parent *parent, const struct storm_pin *pin)
 {
-    struct hf_policy in_time = test_deadline_ms(test_is_slow() ? 60000 : 10000);
+    struct hf_policy in_time = test_deadline_ms(TEST_PATIENCE_MS);
 
     for (unsigned name = 0; pin->held && name < 2; name++) {
         struct hf_file *file;
@@ -154,7 +154,7 @@ static int refuse_dead(void *arg, const struct hf_pin_info *info)
 /* At once, but for those whose device may still write, which go after their quarantine. */
 static void expect_buried(struct parent *parent, pid_t pid)
 {
-    uint64_t limit = test_now_ns() + UINT64_C(10000000000) * (test_is_slow() ? 6 : 1);
+    uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
     struct dead dead = {.pid = pid};
 
     EXPECT_EQ(hf_pins(parent->pool, refuse_dead, &dead), 0);
@@ -216,7 +216,7 @@ static struct sum blocks_of(struct parent *parent, int64_t *lost)
  * is after a while. */
 static void expect_space_accounted(struct parent *parent)
 {
-    uint64_t limit = test_now_ns() + UINT64_C(10000000000) * (test_is_slow() ? 6 : 1);
+    uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
     struct hf_file *log = test_file(parent->pool, STORM_LOG);
     struct sum sum;
     int64_t lost;

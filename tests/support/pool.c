@@ -226,7 +226,7 @@ unsigned test_pins_in_state(struct hf_pool *pool, uint32_t state)
 
 void test_await_waiting(struct hf_pool *pool, unsigned count)
 {
-    uint64_t limit = test_now_ns() + UINT64_C(30000000000);
+    uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
 
     while (test_pins_in_state(pool, HF_PIN_WAITING) < count) {
         if (test_now_ns() > limit)

@@ -156,7 +156,12 @@ void test_kill(pid_t pid); /* SIGKILL, and waits for it */
 /* Zeroed memory shared with children; never unmapped. */
 void *test_shared(size_t bytes);
 
-/* Waits until *flag is at least `value`; fails after a generous while. Both sides of every flag
+/* After so long what has not come will never come; nothing that only takes long runs into it. */
+#define TEST_PATIENCE_NS UINT64_C(600000000000)
+#define TEST_PATIENCE_MS (TEST_PATIENCE_NS / 1000000)
+#define TEST_PATIENCE_SECONDS ((unsigned)(TEST_PATIENCE_NS / 1000000000))
+
+/* Waits until *flag is at least `value`; fails after TEST_PATIENCE_NS. Both sides of every flag
  * here: acquire and release. */
 void test_await(const uint32_t *flag, uint32_t value);
 uint32_t test_peek(const uint32_t *flag);

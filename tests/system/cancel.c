@@ -52,7 +52,7 @@ static int finish(struct waiter *waiter)
 /* Cancels once it can be; once is enough. */
 static void cancel(const struct waiter *waiter)
 {
-    uint64_t limit = test_now_ns() + UINT64_C(30000000000);
+    uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
     int rc;
 
     while ((rc = hf_cancel(pool, (pid_t)waiter->tid)) == -ESRCH && !test_peek(&waiter->done)) {
@@ -64,8 +64,8 @@ static void cancel(const struct waiter *waiter)
 
 static void check_for_pins(void)
 {
-    const struct hf_policy policies[] = {test_wait, test_deadline_ms(60000),
-                                         test_deadline_detach_ms(60000)};
+    const struct hf_policy policies[] = {test_wait, test_deadline_ms(TEST_PATIENCE_MS),
+                                         test_deadline_detach_ms(TEST_PATIENCE_MS)};
     struct waiter waiter;
     struct iovec iov;
     struct hf_pin pin = test_pin(file, 0, TEST_PAGE, HF_PIN_READ, &iov, 1);

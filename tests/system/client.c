@@ -86,14 +86,14 @@ static int do_truncate_nowait(void)
 
 static int do_truncate_deadline(void)
 {
-    const struct hf_policy policy = test_deadline_ms(60000);
+    const struct hf_policy policy = test_deadline_ms(TEST_PATIENCE_MS);
 
     return hf_truncate(file, GATE_PAGE * TEST_PAGE, &policy);
 }
 
 static int do_truncate_detaching_late(void)
 {
-    const struct hf_policy policy = test_deadline_detach_ms(60000);
+    const struct hf_policy policy = test_deadline_detach_ms(TEST_PATIENCE_MS);
 
     return hf_truncate(file, GATE_PAGE * TEST_PAGE, &policy);
 }

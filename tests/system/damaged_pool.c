@@ -17,7 +17,6 @@
 
 #define GOOD "good"
 #define HURT "hurt"
-#define CHILD_SECONDS 20
 
 static const char *const victims[] = {
     "meta/data.mdb", "meta/data.mdb", "meta/data.mdb", "meta/lock.mdb", "lock", "run", "data"};
@@ -168,7 +167,7 @@ static void try_pool(void *arg)
     uint32_t order = *(uint32_t *)arg;
     struct hf_pool *pool;
 
-    alarm(CHILD_SECONDS * (test_is_slow() ? 10 : 1));
+    alarm(TEST_PATIENCE_SECONDS);
     if (order & 1)
         hf_pool_check(test_path(HURT), 0, ignore_problem, NULL, NULL, &result);
     if (order & 2)

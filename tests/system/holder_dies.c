@@ -70,8 +70,10 @@ static void check_killed_before(struct hf_pool *pool, struct hf_file *file)
 
 static void check_killed_meanwhile(struct hf_pool *pool, struct hf_file *file)
 {
-    struct change_thread change = {
-        .pool = pool, .file = file, .kind = CHANGE_PUNCH, .policy = test_deadline_ms(20000)};
+    struct change_thread change = {.pool = pool,
+                                   .file = file,
+                                   .kind = CHANGE_PUNCH,
+                                   .policy = test_deadline_ms(TEST_PATIENCE_MS)};
 
     start_holder("/file");
     change_start(&change);

@@ -9,8 +9,8 @@
 
 static void check_kind(struct hf_pool *pool, enum change_kind kind)
 {
-    const struct hf_policy deadline = test_deadline_ms(60000);
-    const struct hf_policy deadline_detach = test_deadline_detach_ms(60000);
+    const struct hf_policy deadline = test_deadline_ms(TEST_PATIENCE_MS);
+    const struct hf_policy deadline_detach = test_deadline_detach_ms(TEST_PATIENCE_MS);
     struct hf_file *file = change_prepare(pool, "/own");
     struct iovec iov[2];
     struct hf_pin pin = test_pin(file, 5 * TEST_PAGE, 2 * TEST_PAGE, HF_PIN_WRITE, iov, 2);

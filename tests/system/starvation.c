@@ -59,7 +59,7 @@ static void await_crowd(const struct crowd *crowd)
 
 static void change(struct crowd *crowd, uint64_t ns[CHANGES])
 {
-    const struct hf_policy in_time = test_deadline_ms(test_is_slow() ? 60000 : 10000);
+    const struct hf_policy in_time = test_deadline_ms(TEST_PATIENCE_MS);
 
     for (unsigned i = 0; i < CHANGES; i++) {
         uint64_t since;

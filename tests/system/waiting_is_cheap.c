@@ -109,8 +109,8 @@ static void waiting_is_cheap(void)
     catch_signals();
     check_processor_time(pool, file);
     check_interrupted(pool, file, test_wait);
-    check_interrupted(pool, file, test_deadline_ms(60000));
-    check_interrupted(pool, file, test_deadline_detach_ms(60000));
+    check_interrupted(pool, file, test_deadline_ms(TEST_PATIENCE_MS));
+    check_interrupted(pool, file, test_deadline_detach_ms(TEST_PATIENCE_MS));
     check_pin_interrupted(pool, file);
     EXPECT_EQ(hf_close(file), 0);
     test_pool_close(pool);

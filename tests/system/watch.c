@@ -587,7 +587,7 @@ static void check_killed_writer(void (*body)(void *arg))
             next(1000000, &report);
         test_kill(pid);
         do
-            EXPECT(next(30 * UINT64_C(1000000000), &report));
+            EXPECT(next(TEST_PATIENCE_NS, &report));
         while (report.ino && (report.off != 0 || report.len != UINT64_MAX));
     }
     while (next(0, &report))

@@ -11,7 +11,8 @@
 #include <string.h>
 
 #define PAGES 12
-#define RUN_MS 1500
+#define WRITES 20000u
+#define MOVES 20000u
 
 struct shared {
     uint32_t stop;
@@ -51,12 +52,12 @@ static void write_meets_detach(void)
 {
     struct hf_pool *pool = test_pool_new("detach", TEST_MIB(16));
     struct hf_file *file = test_file_filled(pool, "/file", 1, PAGES);
-    uint64_t end = test_now_ns() + RUN_MS * UINT64_C(1000000), writes = 0;
+    uint64_t writes = 0;
     pid_t mover;
 
     shared = test_shared(sizeof(*shared));
     mover = test_fork(keep_moving, NULL);
-    while (test_now_ns() < end)
+    while (writes < WRITES || test_peek64(&shared->moves) < MOVES)
         write_and_read_back(file, (unsigned char)++writes);
     test_raise(&shared->stop, 1);
     test_join(mover);

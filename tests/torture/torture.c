@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -160,9 +161,8 @@ static bool caught(const struct torture *torture)
 
 static void watch(struct torture *torture)
 {
-    uint64_t end = test_now_ns() + torture->options.seconds * UINT64_C(1000000000);
-
-    while (test_now_ns() < end && !(torture->options.expect_caught && caught(torture)))
+    while (test_peek64(&torture->changes) < torture->options.wanted &&
+           !(torture->options.expect_caught && caught(torture)))
         test_sleep_ms(20);
     test_raise(&torture->stop, 1);
 }
@@ -181,7 +181,8 @@ static void report(const struct torture *torture, bool sound)
 static void explain(const struct torture_options *options)
 {
     printf(
-        "How to read this: engine %s, %u processes, each with %u pinners and %u changers, %u s.\n"
+        "How to read this: engine %s, %u processes, each with %u pinners and %u changers, %" PRIu64
+        " changes.\n"
         "A freed block goes to another page at once, and every page carries its owner's mark.\n"
         "'saw another owner' counts pins under which the block was given to another page,\n"
         "'saw the mark vanish' those whose block was wiped; 'stuck' are layout changes that did\n"
@@ -190,7 +191,7 @@ static void explain(const struct torture_options *options)
         "pinner every few dozen microseconds for about as long, wherever it is. All engines get\n"
         "the same, and no protocol is touched.\n",
         options->engine->name, options->processes, options->pinners, options->changers,
-        options->seconds,
+        options->wanted,
         options->engine->racy    ? "reused blocks; this engine is racy on purpose"
         : options->expect_caught ? "reused blocks; this build is broken on purpose"
                                  : "0 of each, however long it runs",
@@ -269,7 +270,7 @@ static int body(int argc, char **argv)
         {"processes", required_argument, NULL, 'p'},
         {"pinners", required_argument, NULL, 't'},
         {"changers", required_argument, NULL, 'c'},
-        {"seconds", required_argument, NULL, 's'},
+        {"layout-changes", required_argument, NULL, 's'},
         {"stops", required_argument, NULL, 'w'},
         {"engine", required_argument, NULL, 'e'},
         {"break", required_argument, NULL, 'b'},
@@ -279,7 +280,7 @@ static int body(int argc, char **argv)
     struct torture_options options = {.processes = 2,
                                       .pinners = 2,
                                       .changers = 1,
-                                      .seconds = 10,
+                                      .wanted = 50000,
                                       .stops = 50,
                                       .engine = test_engine("slots")};
     int option;
@@ -296,7 +297,7 @@ static int body(int argc, char **argv)
             options.changers = number(optarg, 1, 4);
             break;
         case 's':
-            options.seconds = number(optarg, 1, 100000);
+            options.wanted = number(optarg, 1, UINT_MAX);
             break;
         case 'w':
             options.stops = number(optarg, 0, 100);

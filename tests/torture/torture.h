@@ -17,7 +17,7 @@
 
 struct torture_options {
     unsigned processes, pinners, changers; /* the last two in each process */
-    unsigned seconds;
+    uint64_t wanted;                       /* layout changes, of all changers together */
     unsigned stops; /* percent of the spells of a pinner in which it is stopped again and again */
     const struct test_engine *engine;
     unsigned broken;    /* HF_LAB_* bits, in lab builds */

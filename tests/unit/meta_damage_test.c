@@ -224,7 +224,7 @@ static _Noreturn void child(const char *dir)
     struct meta *meta;
     int rc = meta_verify(dir, NULL, NULL);
 
-    alarm(60);
+    alarm(600);
     if (rc != 0)
         _exit(rc == -EUCLEAN ? REFUSED : ODD);
     if (meta_reset_lock(dir) == 0 && meta_open(dir, false, &meta) == 0) {
