@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <glob.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <signal.h>
@@ -157,18 +158,21 @@ static int remove_entry(const char *path, const struct stat *info, int type, str
     return 0;
 }
 
-/* As the library writes it: 8-4-4-4-12 hexadecimal digits. */
+/* /dev/shm/holdfast-UUID-CHANCE: those of pools on a disk. */
 static void remove_segment(const uint8_t uuid[16])
 {
-    char path[64] = "/dev/shm/holdfast-";
-    size_t at = strlen(path);
+    char pattern[64] = "/dev/shm/holdfast-";
+    size_t at = strlen(pattern);
+    glob_t found;
 
-    for (unsigned i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            path[at++] = '-';
-        at += (size_t)snprintf(path + at, sizeof path - at, "%02x", uuid[i]);
-    }
-    unlink(path);
+    for (unsigned i = 0; i < 16; i++)
+        at += (size_t)snprintf(pattern + at, sizeof pattern - at, "%02x", uuid[i]);
+    snprintf(pattern + at, sizeof pattern - at, "-*");
+    if (glob(pattern, 0, NULL, &found))
+        return;
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        unlink(found.gl_pathv[i]);
+    globfree(&found);
 }
 
 static void remove_all(const char *folder)

@@ -144,7 +144,8 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  *   -EUCLEAN    the pool is damaged, or it is not a pool at all: run `holdfast fsck`
  *   -EOPNOTSUPP it has features that this version does not know
  *   -EBUSY      all process entries are taken (mkpool --max-processes), fsck has the pool, or this
- *               process has it open read-only and asks for more, or the other way round
+ *               process has it open read-only and asks for more, or the other way round; or
+ *               it is in use by processes whose run segment cannot be reached from here
  *   -EACCES     the pool's mode does not let this user in */
 int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
 

@@ -187,6 +187,9 @@ static int make_lock(const char *dir, mode_t mode)
         return hf_fail_errno(errno, "%s", path);
     if (fchmod(fd, mode))
         rc = hf_fail_errno(errno, "chmod %s", path);
+    rc = rc ? rc : shm_lock_clear(fd);
+    if (rc == -ENOSPC)
+        rc = hf_fail_errno(ENOSPC, "%s", path);
     close(fd);
     return rc;
 }

@@ -5,7 +5,7 @@
  * POOL/lock carries open-file-description locks, which the kernel drops after the last thread of
  * a process has left user space: byte 0 is held shared by everybody who is attached, exclusively by
  * who builds the segment or removes it; byte 1 + i is held by the process of entry i. Whoever gets
- * byte 0 exclusively is alone and may throw the old segment away.
+ * byte 0 exclusively is alone and may throw the old segment away. Where the segment is: run_file.c.
  */
 #include "base/descriptor.h"
 #include "base/error.h"
@@ -17,7 +17,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <linux/membarrier.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +25,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #define MAP_TRIES 2000 /* of 1 ms: how long a segment may be missing while others are attached */
@@ -54,6 +52,13 @@ bool shm_byte_locked(const struct shm *shm, uint64_t byte)
     return fstat(shm->lock_fd, &st) || st.st_dev != shm->lock_dev || st.st_ino != shm->lock_ino;
 }
 
+bool shm_anybody_attached(int lock_fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_ATTACH_BYTE + 1};
+
+    return fcntl(lock_fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at)
 {
     char path[sizeof at->pool_dir + 8];
@@ -69,8 +74,8 @@ int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at
     rc = shm_byte_lock(at->lock_fd, F_WRLCK, SHM_ATTACH_BYTE, false);
     at->first = rc == 0;
     if (at->first)
-        return 0;
-    if (exclusive)
+        rc = shm_run_foreign(at);
+    else if (exclusive)
         rc = hf_fail(EBUSY, "%s: the pool is in use; close it everywhere first", pool_dir);
     else
         rc = shm_byte_lock(at->lock_fd, F_RDLCK, SHM_ATTACH_BYTE, true);
@@ -86,70 +91,31 @@ void shm_attach_cancel(struct shm_attach *at)
     at->lock_fd = -1;
 }
 
-/* Beside the pool when that is memory; a pool on a disk keeps its segment in memory too. */
-static void run_path(const struct shm_attach *at, const uint8_t uuid[16], char *path, size_t size)
+/* Maps the segment that stands. 0 with *out and *fd, -ENOENT: none that is whole and this pool's. */
+static int map_standing(const struct shm_attach *at, const uint8_t uuid[16], char *path,
+                        size_t size, struct shm_run **out, int *fd)
 {
-    struct statfs fs;
-    int used;
-
-    if (statfs(at->pool_dir, &fs) == 0 && fs.f_type == TMPFS_MAGIC) {
-        snprintf(path, size, "%s/run", at->pool_dir);
-        return;
-    }
-    used = snprintf(path, size, "/dev/shm/holdfast-");
-    for (int i = 0; i < 16; i++)
-        used += snprintf(path + used, size - (size_t)used, "%02x", uuid[i]);
-}
-
-static void boot_id(uint8_t boot[16])
-{
-    char text[40] = "";
-    FILE *file = hf_fd_fopen("/proc/sys/kernel/random/boot_id");
-    unsigned used = 0;
-
-    memset(boot, 0, 16);
-    if (!file)
-        return;
-    if (!fgets(text, sizeof text, file))
-        text[0] = 0;
-    fclose(file);
-    for (const char *at = text; *at && used < 32; at++) {
-        unsigned digit = *at >= 'a' ? (unsigned)(*at - 'a') + 10 : (unsigned)(*at - '0');
-
-        if (digit < 16)
-            boot[used / 2] |= (uint8_t)(digit << (used % 2 ? 0 : 4)), used++;
-    }
-}
-
-/* In a directory that all may write to, a segment is believed that the pool's owner or group could make. */
-static bool trusted(int lock_fd, const struct stat *run)
-{
-    struct stat lock;
-
-    return fstat(lock_fd, &lock) == 0 && (run->st_uid == lock.st_uid || run->st_uid == geteuid() ||
-                                          run->st_uid == 0 || run->st_gid == lock.st_gid);
-}
-
-/* Maps a segment that stands. 0 with *out, -ENOENT: none that is whole and this pool's. */
-static int map_standing(const char *path, int lock_fd, const uint8_t uuid[16], struct shm_run **out)
-{
-    int fd = hf_fd_open(path, O_RDWR | O_NOFOLLOW, 0);
-    struct stat st;
+    struct stat st, lock;
     struct shm_run *run;
 
-    if (fd < 0)
-        return -errno;
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || !trusted(lock_fd, &st) ||
-        (uint64_t)st.st_size < sizeof *run) {
-        close(fd);
+    *fd = shm_run_find(at, path, size);
+    if (*fd < 0)
+        return *fd;
+    if (fstat(*fd, &st) || fstat(at->lock_fd, &lock) || (uint64_t)st.st_size < sizeof *run) {
+        close(*fd);
         return -ENOENT;
     }
-    run = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
-    if (run == MAP_FAILED)
-        return -errno;
-    if (!shm_laid_out_well(run, (uint64_t)st.st_size) || memcmp(run->uuid, uuid, 16)) {
+    run = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    if (run == MAP_FAILED) {
+        int rc = -errno;
+
+        close(*fd);
+        return rc;
+    }
+    if (!shm_laid_out_well(run, (uint64_t)st.st_size) || memcmp(run->uuid, uuid, 16) ||
+        run->lock_dev != lock.st_dev || run->lock_ino != lock.st_ino) {
         munmap(run, (size_t)st.st_size);
+        close(*fd);
         return -ENOENT;
     }
     *out = run;
@@ -162,11 +128,12 @@ static struct shm_run *map_left(const struct shm_attach *at, const uint8_t uuid[
     char path[sizeof at->pool_dir + 8];
     struct shm_run *run;
     uint8_t boot[16];
+    int fd;
 
-    run_path(at, uuid, path, sizeof path);
-    boot_id(boot);
-    if (map_standing(path, at->lock_fd, uuid, &run))
+    shm_boot_id(boot);
+    if (map_standing(at, uuid, path, sizeof path, &run, &fd))
         return NULL;
+    close(fd);
     if (hf_load_acquire(&run->ready) && !memcmp(run->boot, boot, sizeof boot))
         return run;
     munmap(run, run->bytes);
@@ -253,39 +220,13 @@ uint64_t shm_under_way(struct shm_attach *at, const uint8_t uuid[16])
     return under_way;
 }
 
-/* A new file of the segment's size, mapped; nobody else can have it. */
-static struct shm_run *new_run(const char *path, int lock_fd, uint64_t bytes, mode_t mode)
-{
-    struct shm_run *run = MAP_FAILED;
-    struct stat lock;
-    int fd;
-
-    if (*path) {
-        if (unlink(path) && errno != ENOENT)
-            return NULL;
-        fd = hf_fd_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-    } else {
-        fd = hf_fd_memfd("holdfast-run", 0);
-    }
-    if (fd < 0)
-        return NULL;
-    if (*path && fstat(lock_fd, &lock) == 0 && fchown(fd, (uid_t)-1, lock.st_gid))
-        mode &= ~(mode_t)S_IRWXG; /* not our group: nobody else's either */
-    if (fchmod(fd, mode) == 0 && ftruncate(fd, (off_t)bytes) == 0)
-        run = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    if (run == MAP_FAILED && *path)
-        unlink(path);
-    close(fd);
-    return run == MAP_FAILED ? NULL : run;
-}
-
 /* The vnodes' mutexes are made when their entries are taken. */
 static int init_run(struct shm_run *run, const struct shm_run *header)
 {
     int rc;
 
     *run = *header;
-    boot_id(run->boot);
+    shm_boot_id(run->boot);
     if (getrandom(&run->hold_generations, sizeof run->hold_generations, 0) < 0)
         return -errno;
     run->hold_generations &= ~(SHM_KEY_STEP - 1);
@@ -295,6 +236,31 @@ static int init_run(struct shm_run *run, const struct shm_run *header)
     return rc ? rc : shm_mutex_init(&run->barrier_mutex);
 }
 
+static int anonymous_file(uint64_t bytes)
+{
+    int fd = hf_fd_memfd("holdfast-run", 0);
+
+    if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -errno;
+}
+
+static int name_pool(const struct shm_attach *at, struct shm_run *header)
+{
+    struct stat lock;
+
+    if (at->anonymous)
+        return 0;
+    if (fstat(at->lock_fd, &lock))
+        return -errno;
+    header->lock_dev = lock.st_dev;
+    header->lock_ino = lock.st_ino;
+    snprintf(header->pool_dir, sizeof header->pool_dir, "%s", at->pool_dir);
+    return 0;
+}
+
 int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const char *engine,
               const struct shm_limits *limits, struct shm **out)
 {
@@ -302,21 +268,26 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
     char path[sizeof at->pool_dir + 8] = "";
     struct shm_run *run;
     struct shm *shm;
-    int rc;
+    int fd, rc;
 
     shm_lay_out(&header, limits);
     memcpy(header.uuid, uuid, 16);
     snprintf(header.engine, sizeof header.engine, "%s", engine);
-    if (!at->anonymous)
-        run_path(at, uuid, path, sizeof path);
-    run = new_run(path, at->lock_fd, header.bytes, mode);
-    if (!run)
-        return hf_fail_errno(errno, "%s: cannot make the run segment of %llu bytes",
-                             *path ? path : "memfd", (unsigned long long)header.bytes);
-    rc = init_run(run, &header);
-    shm = rc ? NULL : shm_view(run, at->lock_fd);
+    rc = name_pool(at, &header);
+    fd = rc              ? rc
+         : at->anonymous ? anonymous_file(header.bytes)
+                         : shm_run_make(at, uuid, header.bytes, mode, path, sizeof path);
+    if (fd < 0)
+        return hf_fail_errno(-fd, "%s: cannot make the run segment of %llu bytes",
+                             *path ? path : at->pool_dir, (unsigned long long)header.bytes);
+    run = mmap(NULL, header.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    rc = run == MAP_FAILED ? hf_fail_errno(errno, "cannot map the run segment") : 0;
+    rc = rc ? rc : init_run(run, &header);
+    shm = rc ? NULL : shm_view(run, at->lock_fd, fd);
     if (!shm) {
-        munmap(run, header.bytes);
+        if (run != MAP_FAILED)
+            munmap(run, header.bytes);
+        close(fd);
         return rc ? rc : -ENOMEM;
     }
     snprintf(shm->run_path, sizeof shm->run_path, "%s", path);
@@ -324,35 +295,47 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
     return 0;
 }
 
-int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
+/* Its processes have another /dev/shm, or somebody has removed the file; -EAGAIN: its first attacher died. */
+static int not_there(struct shm_attach *at, const char *path)
 {
     static _Thread_local unsigned tries;
+    bool attached = shm_anybody_attached(at->lock_fd);
+
+    shm_attach_cancel(at);
+    if (!attached && tries++ < MAP_TRIES) {
+        usleep(1000);
+        return -EAGAIN;
+    }
+    tries = 0;
+    return hf_fail(EBUSY,
+                   "%s is in use, and the run segment of its processes %s%s is not here: they have "
+                   "another /dev/shm, or it was removed; end them first",
+                   at->pool_dir, *path ? "in " : "", path);
+}
+
+int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
+{
     char path[sizeof at->pool_dir + 8];
     struct shm_run *run;
     struct shm *shm;
-    int rc;
+    int fd, rc;
 
-    run_path(at, uuid, path, sizeof path);
-    rc = map_standing(path, at->lock_fd, uuid, &run);
-    if (rc == -ENOENT || (rc == 0 && !hf_load_acquire(&run->ready))) {
-        if (rc == 0)
-            munmap(run, run->bytes);
-        shm_attach_cancel(at);
-        if (tries++ < MAP_TRIES) {
-            usleep(1000);
-            return -EAGAIN;
-        }
-        tries = 0;
-        return hf_fail(
-            EUCLEAN, "%s is missing or damaged while the pool is in use: end its processes", path);
+    rc = map_standing(at, uuid, path, sizeof path, &run, &fd);
+    if (rc == 0 && !hf_load_acquire(&run->ready)) {
+        munmap(run, run->bytes);
+        close(fd);
+        rc = -ENOENT;
     }
-    tries = 0;
+    if (rc == -ENOENT)
+        return not_there(at, path);
     if (rc)
         return hf_fail_errno(-rc, "%s: cannot map the run segment", path);
-    shm = shm_view(run, at->lock_fd);
+    rc = shm_byte_lock(fd, F_RDLCK, 0, true);
+    shm = rc ? NULL : shm_view(run, at->lock_fd, fd);
     if (!shm) {
         munmap(run, run->bytes);
-        return -ENOMEM;
+        close(fd);
+        return rc ? hf_fail_errno(-rc, "%s: cannot lock the run segment", path) : -ENOMEM;
     }
     snprintf(shm->run_path, sizeof shm->run_path, "%s", path);
     *out = shm;
@@ -432,7 +415,7 @@ void shm_detach(struct shm *shm, bool last)
     shm_lanes_end(shm);
     shm_process_leave(shm);
     if (last && *shm->run_path)
-        unlink(shm->run_path);
+        shm_run_remove(shm);
     if (shm->lock_fd >= 0)
         close(shm->lock_fd);
     shm_unview(shm);
@@ -447,7 +430,9 @@ void shm_in_child(void)
     for (struct shm *shm = all; shm; shm = shm->next) {
         if (shm->lock_fd >= 0)
             close(shm->lock_fd);
-        shm->lock_fd = -1;
+        if (shm->run_fd >= 0)
+            close(shm->run_fd);
+        shm->lock_fd = shm->run_fd = -1;
         shm->id = SHM_ID_OF_PARENT;
     }
     all = NULL;

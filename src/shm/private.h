@@ -13,7 +13,7 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits);
 /* Whether a header found in a file of `bytes` describes tables that lie inside it. */
 bool shm_laid_out_well(const struct shm_run *run, uint64_t bytes);
 /* A view of a mapped segment; null: no memory. */
-struct shm *shm_view(struct shm_run *run, int lock_fd);
+struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd);
 void shm_unview(struct shm *shm);
 
 /* OFD locks on POOL/lock: byte 0 for being attached, byte 1 + i for process entry i. */
@@ -21,6 +21,22 @@ void shm_unview(struct shm *shm);
 int shm_byte_lock(int fd, int type, uint64_t byte, bool wait);
 /* Also true when it cannot be known. */
 bool shm_byte_locked(const struct shm *shm, uint64_t byte);
+
+/* Some process has an entry. */
+bool shm_anybody_attached(int lock_fd);
+
+/* ---- the segment's file (run_file.c); `path` is where it is, for messages and shm->run_path ---- */
+
+/* Opens the file of the segment that stands. -ENOENT: there is none that POOL/lock vouches for. */
+int shm_run_find(const struct shm_attach *at, char *path, size_t size);
+/* First attacher: the pool may be in use through another inode of POOL/lock. */
+int shm_run_foreign(const struct shm_attach *at);
+/* First attacher: makes it new, in use, and puts it into the record in POOL/lock. Returns a descriptor. */
+int shm_run_make(const struct shm_attach *at, const uint8_t uuid[16], uint64_t bytes, mode_t mode,
+                 char *path, size_t size);
+/* Last to detach. */
+void shm_run_remove(const struct shm *shm);
+void shm_boot_id(uint8_t boot[16]);
 
 /* A free process entry is taken by this process. */
 int shm_process_take(struct shm *shm);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define PAGE UINT64_C(4096)
 #define LANES_ASIDE 2u /* lanes that half a page takes */
@@ -76,7 +77,7 @@ bool shm_laid_out_well(const struct shm_run *run, uint64_t bytes)
            !memcmp(&again.limits, &run->limits, LAYOUT_BYTES);
 }
 
-struct shm *shm_view(struct shm_run *run, int lock_fd)
+struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd)
 {
     static uint64_t last_id;
     char *base = (char *)run;
@@ -109,6 +110,7 @@ struct shm *shm_view(struct shm_run *run, int lock_fd)
     shm->nodes = (void *)(base + run->at_nodes);
     shm->counts = run->limits.counts ? (void *)(base + run->at_counts) : NULL;
     shm->lock_fd = lock_fd;
+    shm->run_fd = run_fd;
     pthread_mutex_init(&shm->lane_mutex, NULL);
     return shm;
 }
@@ -116,6 +118,8 @@ struct shm *shm_view(struct shm_run *run, int lock_fd)
 void shm_unview(struct shm *shm)
 {
     munmap(shm->run, shm->run->bytes);
+    if (shm->run_fd >= 0)
+        close(shm->run_fd);
     pthread_mutex_destroy(&shm->lane_mutex);
     free(shm->local_opens);
     free(shm->local_watches);

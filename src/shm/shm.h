@@ -286,6 +286,7 @@ struct shm_run {
     uint32_t version; /* of this layout */
     uint32_t ready;
     uint8_t uuid[16], boot[16];
+    uint64_t lock_dev, lock_ino; /* POOL/lock */
     struct shm_limits limits;
     uint64_t bytes; /* of the segment */
     uint64_t at_processes, at_lanes, at_vnodes, at_hash, at_open, at_watches, at_watchers, at_holds,
@@ -321,6 +322,7 @@ struct shm_run {
     struct shm_records records; /* under space_mutex, but that anybody may refuse them */
     struct shm_stats stats;
     char engine[24];
+    char pool_dir[4096]; /* where the pool was when this was made */
 };
 
 #define SHM_ID_OF_PARENT UINT64_MAX
@@ -350,6 +352,7 @@ struct shm {
     int lock_fd;
     dev_t lock_dev;             /* of the file that lock_fd is, */
     ino_t lock_ino;             /* as long as nobody closes it under us */
+    int run_fd;                 /* the segment's file, locked as long as we use it */
     pthread_mutex_t lane_mutex; /* this process's taking and ending of lanes */
     struct shm *next;           /* of this process's segments */
     char run_path[4104];        /* "" when nobody else can attach */
@@ -368,6 +371,8 @@ struct shm_attach {
  * attacher works. `exclusive`: only as the first (fsck), else -EBUSY. -ENOENT: no POOL/lock. */
 int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at);
 void shm_attach_cancel(struct shm_attach *at);
+/* Empties the record of where the segment is, and has room on the medium for it. For a new POOL/lock. */
+int shm_lock_clear(int lock_fd);
 
 /* First attacher: tells the sizes and times that an earlier segment of this boot knew better than LMDB. */
 struct shm_adopted {
@@ -387,7 +392,8 @@ uint64_t shm_under_way(struct shm_attach *at, const uint8_t uuid[16]);
 /* First attacher: makes a new segment (with `engine`), mapped but not yet ready for others. */
 int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const char *engine,
               const struct shm_limits *limits, struct shm **out);
-/* Others: maps the segment that stands. -EAGAIN: its first attacher died; begin again. */
+/* Others: maps the segment that stands. -EAGAIN: its first attacher died; begin again. -EBUSY: others use one that
+ * cannot be reached from here. */
 int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out);
 /* Takes a process entry and lets others in. needs_barrier: not without sys_membarrier. -EBUSY: none is free. On failure the shm is unmapped. */
 int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier);

@@ -42,7 +42,7 @@ static void note_segment(struct hf_pool *pool)
     EXPECT_EQ(hf_pool_info(pool, &info), 0);
     for (unsigned i = 0; i < sizeof(info.uuid); i++)
         sprintf(path + strlen(TEST_SEGMENT_PREFIX) + 2 * i, "%02x", info.uuid[i]);
-    fprintf(list, "%s\n", path);
+    fprintf(list, "%s-*\n", path);
     fclose(list);
 }
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,13 +51,18 @@ static void remove_segments(void)
 {
     FILE *list = fopen(test_path(TEST_SEGMENT_LIST), "re");
     char path[128];
+    glob_t found;
 
     if (!list)
         return;
     while (fgets(path, sizeof(path), list)) {
         path[strcspn(path, "\n")] = '\0';
-        if (strncmp(path, TEST_SEGMENT_PREFIX, strlen(TEST_SEGMENT_PREFIX)) == 0)
-            unlink(path);
+        if (strncmp(path, TEST_SEGMENT_PREFIX, strlen(TEST_SEGMENT_PREFIX)) == 0 &&
+            glob(path, 0, NULL, &found) == 0) {
+            for (size_t i = 0; i < found.gl_pathc; i++)
+                unlink(found.gl_pathv[i]);
+            globfree(&found);
+        }
     }
     fclose(list);
 }

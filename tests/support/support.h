@@ -37,7 +37,7 @@ int test_scenario(int argc, char **argv, void (*scenario)(void));
 /* The folder of this run. */
 const char *test_folder(void);
 
-/* FOLDER/.segments lists files elsewhere that go with the folder; all of them begin like this. */
+/* FOLDER/.segments lists patterns of files elsewhere that go with the folder; all of them begin like this. */
 #define TEST_SEGMENT_LIST ".segments"
 #define TEST_SEGMENT_PREFIX "/dev/shm/holdfast-"
 

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns where the file of a pool's run segment is, and which file is believed to be it.
+ *
+ * It is POOL/run where the pool lies on a tmpfs. A pool on a disk has it in /dev/shm: the segment is
+ * large and sparse, and a store to a page of a full disk's file is SIGBUS. Its name there is a new one
+ * for each segment, so a file that stands in the way and belongs to somebody else never matters.
+ *
+ * Which file it is says a record in POOL/lock, which the first process to attach writes while it is
+ * alone (shm_attach_begin()). The record names POOL/lock itself, by device and inode, and the
+ * segment's file, by name, device, inode and owner. So
+ *   - a copy of a pool, also one made while the pool was in use, has a record of another POOL/lock,
+ *     which names nothing here; a pool that was moved keeps its record and its segment;
+ *   - nobody can put a file of his own in the segment's place without having written the record,
+ *     and who may write POOL/lock may use the pool.
+ * Locks on POOL/lock say whether anybody is attached. They fail where one file has two inodes: in an
+ * overlay and in its layers. There a record of another POOL/lock may be a copy's or the other view's
+ * of a pool in use, so it is refused unless its segment is known to be unused (foreign()).
+ *
+ * Each process that is attached holds the segment's file locked (shared), so that a segment without
+ * a user can be told from one in use wherever its pool has gone: sweep().
+ */
+#include "base/descriptor.h"
+#include "base/error.h"
+#include "shm/private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define RECORD_MAGIC UINT64_C(0x314b434f4c4c4648) /* "HFLLOCK1" */
+#define MEMORY_DIR "/dev/shm"
+#define NAME_BEGINS "holdfast-"
+
+struct record {
+    uint64_t magic;
+    uint64_t lock_dev, lock_ino; /* POOL/lock, which this lies in */
+    uint64_t run_dev, run_ino;
+    uint32_t run_uid;
+    uint32_t overlay; /* 1: POOL/lock was seen through an overlay */
+    uint8_t boot[16];
+    char name[64]; /* in /dev/shm; "": POOL/run */
+};
+
+/* All zeros where it cannot be known. */
+void shm_boot_id(uint8_t boot[16])
+{
+    char text[40] = "";
+    FILE *file = hf_fd_fopen("/proc/sys/kernel/random/boot_id");
+    unsigned used = 0;
+
+    memset(boot, 0, 16);
+    if (!file)
+        return;
+    if (!fgets(text, sizeof text, file))
+        text[0] = 0;
+    fclose(file);
+    for (const char *at = text; *at && used < 32; at++) {
+        unsigned digit = *at >= 'a' ? (unsigned)(*at - 'a') + 10 : (unsigned)(*at - '0');
+
+        if (digit < 16)
+            boot[used / 2] |= (uint8_t)(digit << (used % 2 ? 0 : 4)), used++;
+    }
+}
+
+static bool on(int fd, long type)
+{
+    struct statfs fs;
+
+    return fstatfs(fd, &fs) == 0 && fs.f_type == type;
+}
+
+/* ---- the record ---- */
+
+static bool read_record(int lock_fd, struct record *record)
+{
+    return pread(lock_fd, record, sizeof *record, 0) == sizeof *record &&
+           record->magic == RECORD_MAGIC && !memchr(record->name, '/', sizeof record->name) &&
+           memchr(record->name, 0, sizeof record->name) &&
+           (!*record->name || strncmp(record->name, NAME_BEGINS, sizeof NAME_BEGINS - 1) == 0);
+}
+
+static int write_record(int lock_fd, const struct record *record)
+{
+    ssize_t n = pwrite(lock_fd, record, sizeof *record, 0);
+
+    return n == sizeof *record ? 0 : n < 0 ? -errno : -ENOSPC;
+}
+
+int shm_lock_clear(int lock_fd)
+{
+    const struct record none = {0};
+
+    return write_record(lock_fd, &none);
+}
+
+static void path_of(const struct shm_attach *at, const struct record *record, char *path,
+                    size_t size)
+{
+    if (*record->name)
+        snprintf(path, size, MEMORY_DIR "/%s", record->name);
+    else
+        snprintf(path, size, "%s/run", at->pool_dir);
+}
+
+static bool is_of(const struct record *record, const struct stat *lock)
+{
+    return record->lock_dev == lock->st_dev && record->lock_ino == lock->st_ino;
+}
+
+static int open_named(const struct record *record, const char *path)
+{
+    int fd = hf_fd_open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+    struct stat st;
+
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_dev == record->run_dev &&
+        st.st_ino == record->run_ino && st.st_uid == record->run_uid)
+        return fd;
+    close(fd);
+    return -ENOENT;
+}
+
+int shm_run_find(const struct shm_attach *at, char *path, size_t size)
+{
+    struct record record;
+    struct stat lock;
+
+    *path = 0;
+    if (!read_record(at->lock_fd, &record) || fstat(at->lock_fd, &lock) || !is_of(&record, &lock))
+        return -ENOENT;
+    path_of(at, &record, path, size);
+    return open_named(&record, path);
+}
+
+/* A process has the segment of that file mapped, or may have it. */
+static bool in_use(int run_fd)
+{
+    int rc = shm_byte_lock(run_fd, F_WRLCK, 0, false);
+
+    if (rc == 0)
+        shm_byte_lock(run_fd, F_UNLCK, 0, false);
+    return rc != 0;
+}
+
+/* True: the record is of another POOL/lock, through one of the two ways in which one file has two inodes. */
+static bool other_view(const struct record *record, int lock_fd)
+{
+    uint8_t boot[16];
+    struct stat lock;
+
+    shm_boot_id(boot);
+    return fstat(lock_fd, &lock) == 0 && !is_of(record, &lock) &&
+           !memcmp(record->boot, boot, sizeof boot) &&
+           (record->overlay || on(lock_fd, OVERLAYFS_SUPER_MAGIC));
+}
+
+int shm_run_foreign(const struct shm_attach *at)
+{
+    struct record record;
+    char path[sizeof at->pool_dir + 8];
+    bool used = true;
+    int fd;
+
+    if (!read_record(at->lock_fd, &record) || !other_view(&record, at->lock_fd))
+        return 0;
+    path_of(at, &record, path, sizeof path);
+    fd = *record.name ? open_named(&record, path) : -ENOENT;
+    if (fd >= 0) {
+        used = in_use(fd);
+        close(fd);
+    }
+    if (!used)
+        return 0;
+    return hf_fail(EBUSY,
+                   "%s may be in use outside this overlay, or be a copy made while it was: close "
+                   "it there, or empty lock in a copy",
+                   at->pool_dir);
+}
+
+/* ---- segments without a pool ---- */
+
+/* Nobody uses the segment, and it is of the pool of this `lock`, or of none that is there. */
+static bool needless(int fd, const struct stat *lock)
+{
+    char path[sizeof((struct shm_run *)0)->pool_dir + 8];
+    struct shm_run run;
+    struct stat st;
+
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || pread(fd, &run, sizeof run, 0) != sizeof run ||
+        run.magic != SHM_MAGIC || run.version != SHM_VERSION ||
+        !memchr(run.pool_dir, 0, sizeof run.pool_dir) || in_use(fd))
+        return false;
+    if (run.lock_dev == lock->st_dev && run.lock_ino == lock->st_ino)
+        return true;
+    snprintf(path, sizeof path, "%s/lock", run.pool_dir);
+    return stat(path, &st) || st.st_dev != run.lock_dev || st.st_ino != run.lock_ino;
+}
+
+/* Takes away what killed processes have left of pools that were removed since, and of this one. */
+static void sweep(int lock_fd)
+{
+    DIR *dir = hf_fd_opendir(MEMORY_DIR);
+    const struct dirent *entry;
+    char path[512];
+    struct stat lock;
+
+    if (!dir)
+        return;
+    while (fstat(lock_fd, &lock) == 0 && (entry = readdir(dir))) {
+        int fd;
+
+        if (strncmp(entry->d_name, NAME_BEGINS, sizeof NAME_BEGINS - 1) != 0)
+            continue;
+        snprintf(path, sizeof path, MEMORY_DIR "/%s", entry->d_name);
+        fd = hf_fd_open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+        if (fd >= 0 && needless(fd, &lock))
+            unlink(path);
+        if (fd >= 0)
+            close(fd);
+    }
+    closedir(dir);
+}
+
+/* ---- making ---- */
+
+static int new_name(const uint8_t uuid[16], char name[64])
+{
+    uint8_t chance[8];
+    int used = snprintf(name, 64, NAME_BEGINS);
+
+    if (getrandom(chance, sizeof chance, 0) != sizeof chance)
+        return -errno;
+    for (int i = 0; i < 16; i++)
+        used += snprintf(name + used, 64 - (size_t)used, "%02x", uuid[i]);
+    name[used++] = '-';
+    for (int i = 0; i < 8; i++)
+        used += snprintf(name + used, 64 - (size_t)used, "%02x", chance[i]);
+    return 0;
+}
+
+static int new_file(const char *path, gid_t group, uint64_t bytes, mode_t mode)
+{
+    int fd = hf_fd_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600), rc;
+
+    if (fd < 0)
+        return -errno;
+    if (fchown(fd, (uid_t)-1, group))
+        mode &= ~(mode_t)S_IRWXG; /* not our group: nobody else's either */
+    rc = shm_byte_lock(fd, F_RDLCK, 0, false);
+    if (rc == 0 && (fchmod(fd, mode) || ftruncate(fd, (off_t)bytes)))
+        rc = -errno;
+    if (rc == 0)
+        return fd;
+    unlink(path);
+    close(fd);
+    return rc;
+}
+
+static int describe(const struct shm_attach *at, int fd, struct record *record)
+{
+    struct stat lock, run;
+
+    if (fstat(at->lock_fd, &lock) || fstat(fd, &run))
+        return -errno;
+    record->magic = RECORD_MAGIC;
+    record->lock_dev = lock.st_dev;
+    record->lock_ino = lock.st_ino;
+    record->run_dev = run.st_dev;
+    record->run_ino = run.st_ino;
+    record->run_uid = run.st_uid;
+    record->overlay = on(at->lock_fd, OVERLAYFS_SUPER_MAGIC);
+    shm_boot_id(record->boot);
+    return write_record(at->lock_fd, record);
+}
+
+int shm_run_make(const struct shm_attach *at, const uint8_t uuid[16], uint64_t bytes, mode_t mode,
+                 char *path, size_t size)
+{
+    struct record record = {0};
+    struct stat lock;
+    int fd, rc;
+
+    if (fstat(at->lock_fd, &lock))
+        return -errno;
+    if (!on(at->lock_fd, TMPFS_MAGIC)) {
+        sweep(at->lock_fd);
+        rc = new_name(uuid, record.name);
+        if (rc)
+            return rc;
+    }
+    path_of(at, &record, path, size);
+    if (unlink(path) && errno != ENOENT)
+        return -errno;
+    fd = new_file(path, lock.st_gid, bytes, mode);
+    rc = fd < 0 ? fd : describe(at, fd, &record);
+    if (rc < 0 && fd >= 0) {
+        unlink(path);
+        close(fd);
+    }
+    return rc < 0 ? rc : fd;
+}
+
+void shm_run_remove(const struct shm *shm)
+{
+    struct stat named, ours;
+
+    if (stat(shm->run_path, &named) == 0 && fstat(shm->run_fd, &ours) == 0 &&
+        named.st_dev == ours.st_dev && named.st_ino == ours.st_ino)
+        unlink(shm->run_path); /* else the pool was moved, and another one may be there now */
+    shm_lock_clear(shm->lock_fd);
+}
