@@ -27,8 +27,15 @@
 #define INDEX 11  /* srcu: of the sections that begin now */
 #define WRITER 12 /* percpu-rwsem */
 #define DATA(block) (12 + (block))
+#ifdef WHOLE
+#define ROOT 15
+#define ENTRY_OF(root, page) (14 + 2 * (root) + (page))
+#define WORDS 20
+#else
 #define WORDS 15
+#endif
 #define WAITED 64
+#define MORTAL PINNERS
 
 byte life[3]; /* of a block: how often it was freed */
 #ifdef TOUCH
@@ -38,6 +45,7 @@ byte life[3]; /* of a block: how often it was freed */
 #endif
 
 #include "tso.pml"
+#include "table.pml"
 
 /* rcu: pinners that are in a section, and whose section somebody waits for */
 bool inside[2], awaited[2];
@@ -59,6 +67,18 @@ inline section_down()
     store(SECTION(me, index), seen - 1)
 }
 
+/* Of a writer that died before it let the readers in. */
+inline lock_grace()
+{
+    lock(GRACE);
+#if defined(DIES) && defined(PERCPU_RWSEM)
+    if
+    :: found_dead -> store(WRITER, 0)
+    :: else
+    fi
+#endif
+}
+
 inline enter()
 {
 #if defined(SRCU)
@@ -73,7 +93,7 @@ inline enter()
     if
     :: LOAD(WRITER) ->
         section_down();
-        lock(GRACE);
+        lock_grace();
         section_up();
         unlock(GRACE)
     :: else
@@ -142,8 +162,9 @@ inline count_page(page, block)
         if
         :: !counted -> block = 0
         :: counted ->
+            FIND_ROOT
             if
-            :: atomic { LOAD(ENTRY(page)) == block -> take(page, block) } /* COUNT.SB/p */
+            :: atomic { LOOK_UP(page) == block -> take(page, block) } /* COUNT.SB/p */
             :: atomic { else -> counted = false }
             fi;
             if
@@ -169,7 +190,8 @@ inline count_page(page, block)
 inline pin_fast(page, block)
 {
     enter();
-    block = LOAD(ENTRY(page));
+    FIND_ROOT
+    block = LOOK_UP(page);
 #ifndef LEAVE_FIRST
     count_page(page, block);
     leave() /* SECTION.DONE/p */
@@ -221,7 +243,7 @@ inline sections_wait(i)
 
 inline write_lock()
 {
-    lock(GRACE);
+    lock_grace();
     store_seq_cst(WRITER, 1);
 #ifndef NO_HEAVY
     fence();
@@ -253,7 +275,7 @@ inline zap_begins()
 inline synchronize_srcu()
 {
 #ifndef NO_GRACE_MUTEX
-    lock(GRACE);
+    lock_grace();
 #endif
     index = LOAD(INDEX);
 #ifndef NO_ZAP_FENCE
@@ -368,7 +390,10 @@ inline drain()
     ::  freeze();
         if
         :: !busy -> break
-        :: else
+        :: busy
+#ifdef GIVES_UP
+        :: busy -> gave_up = true; break
+#endif
         fi;
         say_that_we_wait();
         if
@@ -376,13 +401,23 @@ inline drain()
             unlock(LAYOUT(from));
             futex_wait(COUNT(busy), seen);
             atomic { FENCED; memory[COUNT(busy)] = memory[COUNT(busy)] & ~WAITED };
-            lock(LAYOUT(from))
+            lock_layout(from)
         :: else
         fi
     od
 }
 
 inline opens()
+{
+    skip
+}
+
+inline opens_for_dead()
+{
+    skip
+}
+
+inline bias_back()
 {
     skip
 }

@@ -9,9 +9,13 @@
  * range: the blocks are free at once, and the next pinner that finds the hole gets one of them. `where` is
  * what the extents say. It changes under the layout mutex only, so it is no word of the machine's memory.
  *
- * Left out: names, sizes, LMDB, death, deadlines and detaching (each of them ends a wait early or makes it
- * needless), pins of several pages (each page is a walk of its own under the same slot or with a count of its own),
- * and the nodes of the page table (a node is freed like a block: zap, L3, look).
+ * -DGIVES_UP: a change may give up whenever it finds a holder, and when its transaction fails; what it has done is
+ * undone as docs/ORDERING.md 3.30 says. -DWHOLE: the range is the whole file, whose root is taken out, and put back by who gives
+ * up; each root has entries of its own. -DDIES: the first change is killed at any instruction, or never.
+ *
+ * Left out: names, sizes, LMDB, the death of pinners and detaching (which makes a wait needless), pins of several pages
+ * (each page is a walk of its own under the same slot or with a count of its own), and, but for roots, the nodes of the
+ * page table (a node is freed like a block: zap, L3, look).
  *
  * What must never happen:
  *   reuse          a block is freed while a pin holds it, or a walk gives out a block that is not there any more
@@ -26,6 +30,14 @@
 #endif
 #ifndef PUNCHES
 #define PUNCHES 2 /* layout changes of each that makes some, one after the other */
+#endif
+
+#ifdef DIES
+byte closer;      /* thread that closed the gate; under the mutex, but for who waits for it to open */
+bool zap_pending; /* under the mutex */
+#define DEAD_GATE (died && closer == MORTAL)
+#else
+#define DEAD_GATE false
 #endif
 
 byte where[2];  /* block under the page */
@@ -68,11 +80,65 @@ inline fill_hole(page, block)
     }
 }
 
-inline pin_slow(page, block)
+/* The layout mutex; from a dead owner with recover() of src/dax/gate.c. */
+inline lock_layout(page)
 {
     lock(LAYOUT(page));
+#ifdef DIES
+    if
+    :: found_dead ->
+#ifndef NO_ZAP_PENDING
+        zap_pending = true;
+#endif
+        bias_back()
+    :: else
+    fi
+#endif
+}
+
+inline open_gate_of_dead()
+{
+    atomic { gate[0] = false; gate[1] = false };
+    opens_for_dead()
+}
+
+/* ENTRY.PUB/m. A file without a root gets another one than it had. */
+inline store_entry(page, block)
+{
+#ifdef WHOLE
+    root = LOAD(ROOT);
+    if
+    :: root -> store(ENTRY_OF(root, page), block)
+    :: else ->
+        newest = 3 - newest;
+        store(ENTRY_OF(newest, 1 - page), 0);
+        store(ENTRY_OF(newest, page), block);
+        store(ROOT, newest)
+    fi
+#else
+    store(ENTRY(page), block)
+#endif
+}
+
+/* THAW.PUB/m */
+inline fill_entry(page, block)
+{
+#ifdef FILL_BEFORE_THAW
+    store_entry(page, block);
+    thaw(block)
+#else
+    thaw(block);
+    store_entry(page, block)
+#endif
+}
+
+inline pin_slow(page, block)
+{
+    lock_layout(page);
     do
-    :: gate[page] && MUST_WAIT -> unlock(LAYOUT(page)); !gate[page]; lock(LAYOUT(page))
+    :: gate[page] && DEAD_GATE -> open_gate_of_dead()
+    :: gate[page] && !DEAD_GATE && MUST_WAIT ->
+        unlock(LAYOUT(page)); !gate[page] || DEAD_GATE; lock_layout(page)
     :: else -> break
     od;
     fill_hole(page, block);
@@ -80,7 +146,7 @@ inline pin_slow(page, block)
     :: block == 0 /* the pool is full: no pin */
     :: else ->
         if
-        :: MAY_FILL(page) -> thaw(block); store(ENTRY(page), block)
+        :: MAY_FILL(page) -> fill_entry(page, block)
         :: else
         fi;
         publish_locked(page, block)
@@ -126,6 +192,8 @@ proctype pinner(byte me, page)
     byte stamp;
 #endif
     PINNER_LOCALS
+    ROOT_LOCAL
+    FOUND_DEAD
     pinner_comes();
     do
 #ifdef FOREVER
@@ -160,6 +228,17 @@ proctype pinner(byte me, page)
 }
 
 /* L2 */
+#ifdef WHOLE
+inline zap()
+{
+    taken = LOAD(ROOT);
+    cleared = taken != 0;
+    if
+    :: taken -> store(ROOT, 0)
+    :: else
+    fi
+}
+#else
 inline zap()
 {
     page = from;
@@ -174,6 +253,34 @@ inline zap()
     :: else -> break
     od
 }
+#endif
+
+/* L7. A root that was taken out for nothing goes back. THAW.PUB/m */
+inline put_back()
+{
+#if defined(WHOLE) && defined(GIVES_UP)
+    if
+    :: gave_up && taken && LOAD(ROOT) == 0 ->
+#ifndef NO_THAW
+        page = 0;
+        do
+        :: page < 2 ->
+            seen = LOAD(ENTRY_OF(taken, page));
+            if
+            :: seen -> thaw(seen)
+            :: else
+            fi;
+            page++
+        :: else -> break
+        od;
+#endif
+        store(ROOT, taken)
+    :: else
+    fi
+#else
+    skip
+#endif
+}
 
 /* L6 */
 inline free_blocks()
@@ -182,7 +289,11 @@ inline free_blocks()
         page = from;
         do
         :: page <= to ->
+#ifdef WHOLE
+            assert(!LOAD(ROOT));
+#else
             assert(!LOAD(ENTRY(page)));
+#endif
             if
             :: where[page] ->
                 assert(!held[where[page]]);
@@ -197,32 +308,104 @@ inline free_blocks()
     }
 }
 
+/* L6. The transaction of a change that may give up may fail. */
+inline transaction()
+{
+#ifdef GIVES_UP
+    if
+    :: !gave_up ->
+        if
+        :: free_blocks()
+        :: gave_up = true
+        fi
+    :: gave_up
+    fi
+#else
+    free_blocks()
+#endif
+}
+
+#ifdef DIES
+#define PENDING (cleared || zap_pending)
+#define SETTLED zap_pending = false;
+#define CLOSED_BY_ME closer = me;
+#else
+#define PENDING cleared
+#define SETTLED
+#define CLOSED_BY_ME
+#endif
+#ifdef LEAVES_GATE
+#define OPENS (!gave_up)
+#else
+#define OPENS true
+#endif
+
 proctype change(byte me, from, to)
 {
     byte page, seen, left = PUNCHES;
     bool cleared;
+#ifdef GIVES_UP
+    bool gave_up;
+#endif
+#ifdef WHOLE
+    byte taken;
+#endif
     CHANGE_LOCALS
+    FOUND_DEAD
+#ifdef DIES
+    {
+#endif
     do
     :: left -> left--;
-        lock(LAYOUT(from)); /* L1 */
+        lock_layout(from); /* L1 */
         do
-        :: gate[from] || gate[to] ->
-            unlock(LAYOUT(from)); !gate[from] && !gate[to]; lock(LAYOUT(from))
+        :: (gate[from] || gate[to]) && DEAD_GATE -> open_gate_of_dead()
+        :: (gate[from] || gate[to]) && !DEAD_GATE ->
+            unlock(LAYOUT(from)); (!gate[from] && !gate[to]) || DEAD_GATE; lock_layout(from)
         :: else -> break
         od;
-        atomic { gate[from] = true; gate[to] = true };
+        atomic { CLOSED_BY_ME gate[from] = true; gate[to] = true };
         zap_begins();
         zap();
+        cleared = PENDING;
         zapped(); /* L3 */
+        SETTLED
         drain();  /* L4, L5 */
-        free_blocks();
+        transaction();
         opens();
-        atomic { gate[from] = false; gate[to] = false }; /* L7 */
-        unlock(LAYOUT(from))
+#ifndef PUT_BACK_LATE
+        put_back(); /* L7 */
+#endif
+        if
+        :: OPENS -> atomic { gate[from] = false; gate[to] = false }
+        :: !OPENS
+        fi;
+        unlock(LAYOUT(from));
+#ifdef PUT_BACK_LATE
+        put_back();
+#endif
+#ifdef GIVES_UP
+        gave_up = false
+#endif
     :: else -> break
-    od;
+    od
+#ifdef DIES
+    } unless { me == MORTAL && killed };
+    if
+    :: me == MORTAL -> atomic { FENCED; died = true; asleep[me] = 0 }
+    :: else
+    fi
+#endif
+    ;
     ended++
 }
+
+#ifdef DIES
+proctype killer()
+{
+    killed = true
+}
+#endif
 
 #ifdef STARVE
 ltl changes_end { <> (ended == CHANGES) }
@@ -266,7 +449,11 @@ init {
     atomic {
         t = 0;
         do
+#ifdef WHOLE
+        :: t < BLOCKS -> where[t] = t + 1; memory[ENTRY_OF(1, t)] = t + 1; memory[ROOT] = 1; t++
+#else
         :: t < BLOCKS -> where[t] = t + 1; memory[ENTRY(t)] = t + 1; t++
+#endif
         :: else -> break
         od;
         setup();
@@ -282,6 +469,9 @@ init {
             t++
         :: else -> break
         od;
+#ifdef DIES
+        run killer();
+#endif
 #ifndef STARVE
         run watch()
 #endif

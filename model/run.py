@@ -64,6 +64,14 @@ SCENES = {
     "beside": "PINNERS=2 CHANGES=1 BLOCKS=2 PUNCHES=1 STARVE FOREVER OWN_PAGES",
     # one that holds another page while it pins the one that is changed
     "passing": "PINNERS=1 CHANGES=1 BLOCKS=2 PUNCHES=1 STARVE FOREVER NESTED ACROSS",
+    # changes that may give up: of both pages, each pinned by one; of the whole file, whose root goes out and comes back
+    "part": "PINNERS=2 CHANGES=1 BLOCKS=2 ROUNDS=1 PUNCHES=2 OWN_PAGES WIDE GIVES_UP",
+    "whole": "PINNERS=2 CHANGES=1 BLOCKS=2 ROUNDS=1 PUNCHES=2 OWN_PAGES WIDE GIVES_UP WHOLE",
+    # two of them at once
+    "rivals": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 GIVES_UP WHOLE",
+    # one is killed, another one comes
+    "dies": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 DIES",
+    "root-dies": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 DIES GIVES_UP WHOLE",
     # one writes, the other keeps a copy
     "copy": "WRITES=3",
     # three commits, each of which may end in a death
@@ -151,6 +159,26 @@ counting("rcu")
 case("rcu", "race", "reuse", "no-synchronize", "NO_SYNCHRONIZE")
 
 case("unpatched", "race", "reuse")
+
+case("slots-fenced", "whole")
+case("slots-membarrier", "whole")
+for engine in ("slots", "refcount", "srcu", "percpu-rwsem", "rcu"):
+    for scene in ("part", "whole", "rivals"):
+        case(engine, scene)
+    case(engine, "rivals", "gate", "put-back-late", "PUT_BACK_LATE")
+    case(engine, "part", "deadlock", "gate-left", "LEAVES_GATE")
+for engine in ("srcu", "percpu-rwsem", "rcu"):
+    case(engine, "whole", "reuse", "THAW.PUB-put-back", "NO_THAW")
+    case(engine, "race", "reuse", "THAW.PUB-fill", "FILL_BEFORE_THAW")
+# It counts nothing that is frozen.
+case("refcount", "whole", "holds", "THAW.PUB-put-back", "NO_THAW")
+
+for engine in ("slots", "slots-fenced", "refcount", "srcu", "percpu-rwsem", "rcu"):
+    for scene in ("dies", "root-dies"):
+        case(engine, scene)
+for engine in ("slots", "srcu", "rcu"):
+    case(engine, "dies", "reuse", "zap-pending", "NO_ZAP_PENDING")
+case("slots", "dies", "reuse", "bias-back", "NO_BIAS_BACK")
 
 case("watch", "copy")
 case("watch", "copy", "old copy", "WATCH.SB", "NO_WATCH_BARRIER")

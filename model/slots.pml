@@ -41,7 +41,14 @@
 #define BEGUN 18
 #define DONE 19
 #define DATA(block) (19 + (block))
+#ifdef WHOLE
+#define ROOT 22
+#define ENTRY_OF(root, page) (21 + 2 * (root) + (page))
+#define WORDS 27
+#else
 #define WORDS 22
+#endif
+#define MORTAL PINNERS
 
 byte life[3]; /* of a block: how often it was freed */
 #ifdef TOUCH
@@ -56,6 +63,7 @@ byte life[3]; /* of a block: how often it was freed */
 #endif
 
 #include "tso.pml"
+#include "table.pml"
 
 byte rebiases = REBIASES;
 
@@ -108,8 +116,9 @@ inline publish(page)
 /* P3 */
 inline walk(page, block)
 {
+    FIND_ROOT
     atomic {
-        block = LOAD(ENTRY(page));
+        block = LOOK_UP(page);
         if
         :: block -> take(page, block)
         :: else
@@ -310,6 +319,9 @@ inline drain()
 #endif
         if
         :: !busy -> break
+#ifdef GIVES_UP
+        :: busy -> gave_up = true; break
+#endif
         :: busy && !waits[from] -> /* L5 */
             atomic { waits[from] = true; waits[to] = true };
             store_seq_cst(WAITERS(from), WAITING(from));
@@ -320,7 +332,7 @@ inline drain()
         :: busy && waits[from] ->
             unlock(LAYOUT(from));
             futex_wait(DRAIN_SEQ(from), seq);
-            lock(LAYOUT(from))
+            lock_layout(from)
         fi
     od
 }
@@ -333,6 +345,22 @@ inline opens()
         store_seq_cst(WAITERS(from), WAITING(from))
     :: else
     fi
+}
+
+inline opens_for_dead()
+{
+    atomic { waits[0] = false; waits[1] = false };
+    store_seq_cst(WAITERS(0), 0)
+}
+
+/* So that the next change makes the barrier that the dead one may not have come to. */
+inline bias_back()
+{
+#if defined(FENCED_ONLY) || defined(NO_BIAS_BACK)
+    skip
+#else
+    store(BIAS(0), 1)
+#endif
 }
 
 inline setup()

@@ -14,6 +14,7 @@
  * A futex is what the kernel gives: comparing and falling asleep is one step, after a fence. There are no spurious
  * wake-ups, no ticks and no deadlines here, so that whoever needs one is found out (TICK: one engine says that it
  * does). A mutex is taken with a locked operation and given back with a plain store, the least that any mutex does.
+ * With -DDIES it is robust: who takes it from thread MORTAL, which has died, is told.
  *
  * The file that includes this says WORDS, THREADS (at most THREADS_MAX), and LANDED(word, value), which looks at each
  * store that lands. In a process `me` is the number of its thread.
@@ -120,10 +121,25 @@ inline membarrier(forced)
     od
 }
 
+#ifdef DIES
+bool died; /* thread MORTAL, with all its stores landed */
+bool killed;
+#define FOUND_DEAD bool found_dead; /* the last mutex was a dead owner's */
+inline lock(w)
+{
+    atomic {
+        FENCED && (memory[w] == 0 || (died && memory[w] == 1 + MORTAL));
+        found_dead = memory[w] != 0;
+        memory[w] = 1 + me
+    }
+}
+#else
+#define FOUND_DEAD
 inline lock(w)
 {
     atomic { FENCED && memory[w] == 0; memory[w] = 1 }
 }
+#endif
 
 inline unlock(w)
 {
