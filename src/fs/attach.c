@@ -99,23 +99,35 @@ static int forget_detached(struct meta_txn *txn, void *arg)
     return rc == -ENOENT ? 0 : rc;
 }
 
-/* The first orphan; -ENOENT: there is none. One that is there with names, or not there at all, is
- * none. */
+static int has_entries(struct meta_txn *txn, uint64_t dir)
+{
+    struct meta_dirent entry;
+    int rc = meta_dirent_next(txn, dir, "", &entry);
+
+    return rc == -ENOENT ? 0 : rc ? rc : 1;
+}
+
+/* The first orphan from *arg on, which moves on; -ENOENT: there is none. One that is there with names, or
+ * not there at all, is none. A directory with something in it was never unlinked: it stays as it is
+ * for fsck, since with it all that is below would be out of reach. */
 static int delete_orphan(struct meta_txn *txn, void *arg)
 {
     struct meta_inode inode;
     struct meta_super super;
-    uint64_t ino = 0;
-    int rc = meta_orphan_next(txn, &ino);
+    uint64_t *ino = arg;
+    int rc = meta_orphan_next(txn, ino);
 
-    (void)arg;
-    rc = rc ? rc : meta_orphan_del(txn, ino);
     if (rc)
         return rc;
-    rc = meta_inode_get(txn, ino, &inode);
+    rc = meta_inode_get(txn, *ino, &inode);
     if (rc == -ENOENT || (rc == 0 && inode.nlink))
-        return 0;
-    rc = rc ? rc : meta_inode_del(txn, ino);
+        return meta_orphan_del(txn, *ino);
+    if (rc == 0 && S_ISDIR(inode.mode))
+        rc = has_entries(txn, *ino);
+    if (rc)
+        return rc < 0 ? rc : 0;
+    rc = meta_orphan_del(txn, *ino);
+    rc = rc ? rc : meta_inode_del(txn, *ino);
     rc = rc ? rc : meta_super_get(txn, &super);
     if (rc)
         return rc;
@@ -133,8 +145,8 @@ static int bring_up_to_date(struct meta *meta, struct shm_attach *at, const uint
     if (ghosts)
         return rc;
     rc = rc ? rc : in_transaction(meta, forget_detached, NULL);
-    while (rc == 0)
-        rc = in_transaction(meta, delete_orphan, NULL);
+    for (uint64_t ino = 0; rc == 0 && ino < META_INO_END; ino++)
+        rc = in_transaction(meta, delete_orphan, &ino);
     return rc == -ENOENT ? 0 : rc;
 }
 
@@ -190,17 +202,6 @@ static int prepare(const char *dir, struct shm_attach *at, bool readonly, uint64
 
 /* ---- attaching ---- */
 
-static int check_super(const struct meta_super *super)
-{
-    if (super->max_processes == 0 || super->max_threads == 0 || super->max_leases == 0 ||
-        super->max_files == 0 || super->max_files > SHM_MAX_FILES ||
-        super->limit_bytes % HF_HUGE_BYTES || super->pool_bytes % HF_HUGE_BYTES ||
-        super->policy_kind == HF_POLICY_DEFAULT || super->policy_kind > HF_POLICY_DEADLINE_DETACH ||
-        super->quarantine_ns > META_QUARANTINE_NS_MAX)
-        return hf_fail(EUCLEAN, "the super record has limits or a policy that make no sense");
-    return 0;
-}
-
 static int open_meta(struct fs *fs, const char *dir, bool first, struct meta_super *super)
 {
     int rc = first ? meta_open(dir, fs->dax.readonly, &fs->dax.meta)
@@ -209,7 +210,11 @@ static int open_meta(struct fs *fs, const char *dir, bool first, struct meta_sup
     if (rc)
         return rc;
     rc = read_super(fs->dax.meta, super);
-    rc = rc ? rc : check_super(super);
+    if (rc == 0) {
+        struct meta_super mended = *super;
+
+        rc = fs_super_mend_limits(&mended);
+    }
     if (rc)
         return rc;
     fs->durable = super->flags & HF_POOL_DURABLE;

@@ -136,6 +136,94 @@ int fs_super_new(const struct hf_pool_options *options, struct meta_super *super
     return rc ? rc : fill_uuid(super->uuid);
 }
 
+/* ---- what others have made ---- */
+
+static int mend_maxima(struct meta_super *super)
+{
+    const struct hf_pool_options none = {0};
+    struct meta_super new_one = {0};
+    uint32_t *const found[] = {&super->max_processes, &super->max_threads, &super->max_files,
+                               &super->max_leases};
+    const uint32_t *const usual[] = {&new_one.max_processes, &new_one.max_threads,
+                                     &new_one.max_files, &new_one.max_leases};
+    static const char *const names[] = {"max_processes", "max_threads", "max_files", "max_leases"};
+    static const uint32_t most[] = {1u << 20, 1u << 24, SHM_MAX_FILES, 1u << 28};
+    int rc = fill_maxima(&none, &new_one);
+
+    for (size_t i = 0; rc == 0 && i < sizeof found / sizeof found[0]; i++) {
+        if (*found[i] != 0 && *found[i] <= most[i])
+            continue;
+        rc = hf_fail(EUCLEAN, "super record: %s is %u", names[i], *found[i]);
+        *found[i] = *usual[i];
+    }
+    return rc;
+}
+
+static int mend_engine(struct meta_super *super)
+{
+    const struct sync_engine *engine = sync_engine_find(super->engine);
+    int rc = 0;
+
+    if (!engine)
+        rc = hf_fail(EUCLEAN, "super record: engine \"%.23s\" is not in this Holdfast",
+                     super->engine);
+    else if (engine->one_process)
+        rc = hf_fail(EUCLEAN, "super record: engine %.23s is for anonymous pools only",
+                     super->engine);
+    if (rc) {
+        memset(super->engine, 0, sizeof super->engine);
+        snprintf(super->engine, sizeof super->engine, "slots");
+    }
+    return rc;
+}
+
+int fs_super_mend_limits(struct meta_super *super)
+{
+    int rc = mend_maxima(super);
+
+    if (rc == 0 && (super->limit_bytes % HF_HUGE_BYTES || super->pool_bytes % HF_HUGE_BYTES))
+        return hf_fail(EUCLEAN, "super record: a size of %llu bytes with limit %llu",
+                       (unsigned long long)super->pool_bytes,
+                       (unsigned long long)super->limit_bytes);
+    if (rc == 0 && (super->policy_kind == 0 || super->policy_kind > HF_POLICY_DEADLINE_DETACH ||
+                    super->quarantine_ns > META_QUARANTINE_NS_MAX)) {
+        rc = hf_fail(EUCLEAN, "super record: a policy of kind %u, a quarantine of %llu ns",
+                     super->policy_kind, (unsigned long long)super->quarantine_ns);
+        super->policy_kind = HF_POLICY_WAIT;
+        super->quarantine_ns = 0;
+    }
+    return rc;
+}
+
+/* What every call that goes by the pool's policy would refuse. */
+static int mend_policy(struct meta_super *super)
+{
+    bool timed =
+        super->policy_kind == HF_POLICY_DEADLINE || super->policy_kind == HF_POLICY_DEADLINE_DETACH;
+    bool detaches =
+        super->policy_kind == HF_POLICY_DETACH || super->policy_kind == HF_POLICY_DEADLINE_DETACH;
+
+    if (super->policy_deadline_ns && !timed) {
+        super->policy_deadline_ns = 0;
+        return hf_fail(EUCLEAN, "super record: a deadline, and a policy that has none");
+    }
+    if (detaches && sync_engine_find(super->engine)->counts) {
+        super->policy_kind = HF_POLICY_WAIT;
+        super->policy_deadline_ns = 0;
+        return hf_fail(EUCLEAN, "super record: a policy that detaches, and engine %.23s cannot",
+                       super->engine);
+    }
+    return 0;
+}
+
+int fs_super_mend(struct meta_super *super)
+{
+    int rc = fs_super_mend_limits(super);
+
+    rc = rc ? rc : mend_engine(super);
+    return rc ? rc : mend_policy(super);
+}
+
 /* ---- files ---- */
 
 static mode_t dir_mode(mode_t mode)

@@ -26,6 +26,8 @@ int fs_inode_new(struct fs_txn *txn, uint64_t dir, mode_t mode, uint64_t *ino,
     int rc = meta_super_get(txn->meta, &super);
 
     rc = rc ? rc : meta_inode_get(txn->meta, dir, &parent);
+    if (rc == 0 && super.next_ino >= META_INO_END)
+        rc = hf_fail(ENOSPC, "the numbers of inodes are used up: run holdfast fsck");
     if (rc)
         return rc;
     *ino = super.next_ino++;
@@ -88,6 +90,32 @@ int fs_inode_unlinked(struct fs_txn *txn, uint64_t ino, bool *orphan)
         return rc;
     *orphan = true;
     return meta_orphan_put(txn->meta, ino);
+}
+
+/* In a sound pool nothing comes of it: who changes a name and its inode does it in one transaction. */
+int fs_check_entry(const struct fs_place *place, const struct meta_inode *inode)
+{
+    if (place->last == LAST_NAME && inode->nlink == 0)
+        return hf_fail(EUCLEAN, "%.200s names inode %llu, which has no names: run holdfast fsck",
+                       place->name, (unsigned long long)place->ino);
+    if ((inode->mode & S_IFMT) != place->type)
+        return hf_fail(EUCLEAN,
+                       "%.200s names inode %llu as of type %o, and it is of type %o: run holdfast "
+                       "fsck",
+                       place->name, (unsigned long long)place->ino, place->type,
+                       inode->mode & S_IFMT);
+    return 0;
+}
+
+int fs_check_place(struct meta_txn *txn, const struct fs_place *place)
+{
+    struct meta_inode inode;
+    int rc = meta_inode_get(txn, place->ino, &inode);
+
+    if (rc == -ENOENT)
+        return hf_fail(EUCLEAN, "%.200s names inode %llu, which is not there: run holdfast fsck",
+                       place->name, (unsigned long long)place->ino);
+    return rc ? rc : fs_check_entry(place, &inode);
 }
 
 /* ---- new names ---- */
@@ -222,6 +250,7 @@ static int remove_dir(struct fs_txn *txn, struct fs_at at)
     int rc = fs_walk_to(txn->meta, at, false, &place);
 
     rc = rc ? rc : may_remove_dir(txn, &place, at.path);
+    rc = rc ? rc : fs_check_place(txn->meta, &place);
     rc = rc ? rc : meta_dirent_del(txn->meta, place.dir, place.name);
     rc = rc ? rc : fs_inode_drop(txn, place.ino);
     return rc ? rc : fs_dir_changed(txn, place.dir, -1);

@@ -31,6 +31,11 @@ int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *plac
  * to be deleted. */
 int fs_check_itself(struct fs *fs, struct fs_at at);
 
+/* -EUCLEAN: the name and the inode that it leads to, both of one snapshot, contradict each other: whoever
+ * looks again until they agree would do so for ever. */
+int fs_check_entry(const struct fs_place *place, const struct meta_inode *inode);
+int fs_check_place(struct meta_txn *txn, const struct fs_place *place);
+
 /* A new inode for a name in `dir`, owned by whom this thread acts for: fills in number, mode and times, and
  * gives it the ACLs that it inherits. The caller puts it. */
 int fs_inode_new(struct fs_txn *txn, uint64_t dir, mode_t mode, uint64_t *ino,

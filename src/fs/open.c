@@ -73,19 +73,6 @@ static int create(const struct opening *o, uint64_t *ino)
     return rc;
 }
 
-/* In the snapshot that has the name: a name of nothing is damage, not a file that was just
- * deleted. */
-static int check_inode(struct meta_txn *txn, const struct opening *o, const struct fs_place *place)
-{
-    struct meta_inode inode;
-    int rc = place->ino ? meta_inode_get(txn, place->ino, &inode) : 0;
-
-    if (rc == -ENOENT)
-        return hf_fail(EUCLEAN, "%.200s names inode %llu, which is not there: run holdfast fsck",
-                       o->at.path, (unsigned long long)place->ino);
-    return rc;
-}
-
 static int find(const struct opening *o, uint64_t *ino)
 {
     struct fs_place place;
@@ -98,7 +85,8 @@ static int find(const struct opening *o, uint64_t *ino)
     if (rc)
         return rc;
     rc = fs_walk(txn, o->at, follows(o), &place);
-    rc = rc ? rc : check_inode(txn, o, &place);
+    if (rc == 0 && place.ino && *o->at.path) /* in the snapshot that has the name */
+        rc = fs_check_place(txn, &place);
     meta_end_read(txn);
     if (rc)
         return rc;

@@ -121,6 +121,9 @@ static int unlink_once(struct fs *fs, struct fs_at at, const struct hf_policy *p
         return rc;
     if (S_ISDIR(place.type))
         return hf_fail(EISDIR, "%.200s is a directory (hf_rmdir)", at.path);
+    rc = fs_check_entry(&place, &inode); /* else we would look again for ever */
+    if (rc)
+        return rc;
     if (S_ISREG(place.type) && inode.nlink <= 1)
         return unlink_last(fs, at, place.ino, policy);
     return unlink_name(fs, at, place.ino, false);

@@ -120,15 +120,20 @@ void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode)
     close_vnode(fs, vnode);
 }
 
-static int get(struct fs *fs, uint64_t ino, struct shm_vnode **out)
+/* Who deletes a file without names may have come from fs_reap(), or from a vnode that was closed
+ * there: it makes room only where that deletes nothing in turn. Else each deletion would begin another
+ * until the stack ends. Without room the orphan is left to the next sweep. */
+static int get(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
 {
     int rc = shm_vnode_get(fs->dax.shm, ino, out);
 
     if (rc != -ENFILE)
         return rc;
-    fs_reap(fs);
-    if (!fs->dax.readonly)
-        fs_vnode_sync_all(fs);
+    if (!to_delete) {
+        fs_reap(fs);
+        if (!fs->dax.readonly)
+            fs_vnode_sync_all(fs);
+    }
     dax_shrink(&fs->dax);
     return shm_vnode_get(fs->dax.shm, ino, out);
 }
@@ -136,7 +141,7 @@ static int get(struct fs *fs, uint64_t ino, struct shm_vnode **out)
 static int open_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
 {
     struct shm_vnode *vnode;
-    int rc = get(fs, ino, &vnode);
+    int rc = get(fs, ino, to_delete, &vnode);
 
     if (rc)
         return rc;

@@ -88,6 +88,9 @@ int meta_orphan_next(struct meta_txn *txn, uint64_t *ino)
         return rc;
     if (*(const unsigned char *)found.mv_data != META_ORPHAN)
         return -ENOENT;
+    if (found.mv_size == 9 &&
+        meta_get_be64((const unsigned char *)found.mv_data + 1) >= META_INO_END)
+        return hf_fail(EUCLEAN, "the orphan record of an inode that cannot be: run holdfast fsck");
     if (found.mv_size != 9 || value.mv_size != 0)
         return hf_fail(EUCLEAN, "an orphan record has a key of %zu and a value of %zu bytes",
                        found.mv_size, value.mv_size);

@@ -18,8 +18,7 @@
 
 #define META_FILE_PAGES (UINT64_C(1) << 32) /* 16 TiB in blocks of 4 KiB */
 #define META_BLOCK_BYTES 4096u
-#define META_DURABLE 0x1u                /* HF_POOL_DURABLE, among the flags of the super record */
-#define META_INO_END (UINT64_C(1) << 62) /* no inode number from here on */
+#define META_DURABLE 0x1u /* HF_POOL_DURABLE, among the flags of the super record */
 #define META_NAME_MAX 255u
 #define META_SYMLINK_MAX 4095u
 #define META_XATTR_MAX 65536u
@@ -167,6 +166,8 @@ _Static_assert(sizeof(struct meta_disk_detached) == 24, "docs/FORMAT.md: detache
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "values are stored as they are in memory");
 
+/* The fields as they are, whatever they are. */
+void meta_super_read(const struct meta_disk_super *disk, struct meta_super *out);
 /* Each: 0, or -EUCLEAN with a sentence. */
 int meta_super_decode(const MDB_val *value, struct meta_super *out);
 int meta_inode_decode(uint64_t ino, const MDB_val *value, struct meta_inode *out);

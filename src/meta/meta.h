@@ -30,6 +30,8 @@
 
 #define META_FORMAT 1u
 #define META_ROOT_INO 1u
+#define META_INO_END (UINT64_C(1) << 62)           /* no inode number from here on */
+#define META_POLICY_KINDS 5u                       /* HF_POLICY_DEADLINE_DETACH */
 #define META_QUARANTINE_NS_MAX (UINT64_C(1) << 62) /* added to a time, it is still one */
 
 struct shm_records;
@@ -204,9 +206,24 @@ int meta_orphan_next(struct meta_txn *txn, uint64_t *ino); /* first at or after 
 
 /* --- checking (holdfast fsck) --- */
 
+enum meta_memory {
+    META_MEMORY_UNKNOWN,
+    META_MEMORY_THERE,
+    META_MEMORY_MISSING,
+    META_MEMORY_EMPTY /* nothing was ever written to it: it is not the one that the pool was made with */
+};
+
 struct meta_check {
     bool repair;
+    enum meta_memory memory;
     uint64_t data_bytes; /* of POOL/data, 0 when unknown */
+    /* Sets the first field of the super record right that makes no sense, and says which by
+     * -EUCLEAN and a sentence; 0: there is none. May be null. */
+    int (*mend_super)(struct meta_super *super);
+    /* Copies content from blocks to blocks, onto the medium. May be null: then holes take the place
+     * of copies. */
+    int (*copy)(void *arg, uint64_t from, uint64_t to, uint64_t count);
+    void *copy_arg;
     void (*report)(void *arg, const char *sentence);
     void (*progress)(void *arg, uint64_t done, uint64_t total);
     void *arg;

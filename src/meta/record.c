@@ -145,6 +145,32 @@ static int super_bounds(const struct meta_super *super)
     return 0;
 }
 
+void meta_super_read(const struct meta_disk_super *disk, struct meta_super *out)
+{
+    *out = (struct meta_super){
+        .format = disk->format,
+        .flags = disk->flags,
+        .incompat = disk->incompat,
+        .ro_compat = disk->ro_compat,
+        .compat = disk->compat,
+        .pool_bytes = disk->pool_bytes,
+        .limit_bytes = disk->limit_bytes,
+        .mode = disk->mode,
+        .policy_kind = disk->policy_kind,
+        .policy_deadline_ns = disk->policy_deadline_ns,
+        .max_processes = disk->max_processes,
+        .max_threads = disk->max_threads,
+        .max_files = disk->max_files,
+        .max_leases = disk->max_leases,
+        .next_ino = disk->next_ino,
+        .inodes = disk->inodes,
+        .fresh_block = disk->fresh_block,
+        .quarantine_ns = disk->quarantine_ns,
+    };
+    memcpy(out->uuid, disk->uuid, sizeof out->uuid);
+    memcpy(out->engine, disk->engine, sizeof out->engine);
+}
+
 int meta_super_decode(const MDB_val *value, struct meta_super *out)
 {
     struct meta_disk_super disk;
@@ -160,28 +186,8 @@ int meta_super_decode(const MDB_val *value, struct meta_super *out)
                        META_FORMAT);
     if (disk.format == 0 || disk.engine[sizeof disk.engine - 1] != 0)
         return hf_fail(EUCLEAN, "super record: format %u or engine name is senseless", disk.format);
-    struct meta_super super = {
-        .format = disk.format,
-        .flags = disk.flags,
-        .incompat = disk.incompat,
-        .ro_compat = disk.ro_compat,
-        .compat = disk.compat,
-        .pool_bytes = disk.pool_bytes,
-        .limit_bytes = disk.limit_bytes,
-        .mode = disk.mode,
-        .policy_kind = disk.policy_kind,
-        .policy_deadline_ns = disk.policy_deadline_ns,
-        .max_processes = disk.max_processes,
-        .max_threads = disk.max_threads,
-        .max_files = disk.max_files,
-        .max_leases = disk.max_leases,
-        .next_ino = disk.next_ino,
-        .inodes = disk.inodes,
-        .fresh_block = disk.fresh_block,
-        .quarantine_ns = disk.quarantine_ns,
-    };
-    memcpy(super.uuid, disk.uuid, sizeof super.uuid);
-    memcpy(super.engine, disk.engine, sizeof super.engine);
+    struct meta_super super;
+    meta_super_read(&disk, &super);
     int rc = super_bounds(&super);
     if (rc == 0)
         *out = super;
@@ -345,6 +351,9 @@ int meta_inode_next(struct meta_txn *txn, uint64_t *ino, struct meta_inode *out)
         return hf_fail(EUCLEAN, "records of an inode at or after %llu lie without it",
                        (unsigned long long)*ino);
     uint64_t next = meta_get_be64(bytes + 1);
+    if (next == 0 || next >= META_INO_END)
+        return hf_fail(EUCLEAN, "inode %llu cannot be: run holdfast fsck",
+                       (unsigned long long)next);
     rc = meta_inode_decode(next, &value, out);
     if (rc == 0)
         *ino = next;
