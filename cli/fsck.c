@@ -16,7 +16,7 @@ static struct cli_option fsck_options[] = {
      .letter = 'r',
      .kind = CLI_FLAG,
      .value = &repair,
-     .help = "mend what can be mended without losing data"},
+     .help = "mend what can be mended, and say what is lost"},
     {.name = "json", .letter = 'j', .kind = CLI_FLAG, .value = &as_json, .help = "for programs"},
     {0},
 };

@@ -537,7 +537,7 @@ int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out);
 /* What statvfs(3) says: f_bsize is HF_BLOCK_BYTES, f_files the inodes there could be. */
 int hf_statvfs(struct hf_pool *pool, struct statvfs *out);
 
-#define HF_CHECK_REPAIR 0x1u /* mend what can be mended without losing data */
+#define HF_CHECK_REPAIR 0x1u /* mend what can be mended; holdfast(1) says what a repair obeys */
 
 struct hf_check_result {
     size_t size; /* sizeof(struct hf_check_result), set by the caller */
@@ -545,11 +545,13 @@ struct hf_check_result {
     uint64_t problems;                              /* found */
     uint64_t repaired;                              /* of those */
 };
-/* Checks a pool that is not open anywhere: every record against every other. `report` (may be null)
- * gets one sentence for each problem, `progress` (may be null) how far the check is. Returns 0 when
- * it could look at everything, also when it found problems.
- *   -EBUSY    a process is attached
- *   -EUCLEAN  damaged beyond what it can read (still only reported; nothing was changed) */
+/* Checks a pool that is not open anywhere: every record against every other, and against the
+ * memory. After a repair, another check finds nothing more to mend. `report` (may be null) gets one
+ * sentence for each problem, `progress` (may be null) how far the check is. Returns 0 when it could
+ * look at everything, also when it found problems.
+ *   -EBUSY       a process is attached
+ *   -EUCLEAN     damaged beyond what it can read (still only reported; nothing was changed)
+ *   -EOPNOTSUPP  a newer Holdfast made the pool, or damage looks like that */
 int hf_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
                   void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                   struct hf_check_result *out);

@@ -1,23 +1,51 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns hf_pool_check(): the pool to itself, then meta's check; memory that is too short (mend.c). */
+/* Owns hf_pool_check(): the pool to itself, then meta's check, with what that cannot know: the memory,
+ * and which limits, policies and engines there are; memory that is too short (mend.c). */
 #include "base/error.h"
+#include "fs/create.h"
 #include "fs/fs.h"
 #include "fs/mend.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
-/* Bytes of POOL/data; 0: not known (a device), or missing, which the check need not know to be
- * told. */
-static uint64_t data_bytes(const char *dir)
+/* The memory, mapped when blocks are to be copied: most runs have none to copy. */
+struct memory {
+    const char *dir;
+    uint64_t bytes;
+    struct media media;
+};
+
+static void look_at_memory(const char *dir, struct meta_check *check)
 {
-    char path[4096];
-    struct stat st;
+    bool empty = false;
+    int rc = media_look(dir, &check->data_bytes, &empty);
 
-    if ((size_t)snprintf(path, sizeof path, "%s/data", dir) >= sizeof path || stat(path, &st) ||
-        !S_ISREG(st.st_mode))
-        return 0;
-    return (uint64_t)st.st_size;
+    if (rc)
+        check->memory = rc == -ENOENT ? META_MEMORY_MISSING : META_MEMORY_UNKNOWN;
+    else
+        check->memory = empty ? META_MEMORY_EMPTY : META_MEMORY_THERE;
+}
+
+static int copy(void *arg, uint64_t from, uint64_t to, uint64_t count)
+{
+    struct memory *memory = arg;
+    struct media *media = &memory->media;
+    size_t bytes = count * HF_BLOCK_BYTES;
+    char *target;
+    int rc = 0;
+
+    if (!media->private)
+        rc = media_open(memory->dir, memory->bytes, memory->bytes, media);
+    if (rc)
+        return rc;
+    if ((from + count) * HF_BLOCK_BYTES > memory->bytes ||
+        (to + count) * HF_BLOCK_BYTES > memory->bytes)
+        return hf_fail(EUCLEAN, "blocks to be copied are not in the memory");
+    target = media->base + to * HF_BLOCK_BYTES;
+    memcpy(target, media->base + from * HF_BLOCK_BYTES, bytes);
+    return media_persist(media, target, bytes);
 }
 
 static int read_super(struct meta *meta, struct meta_super *super)
@@ -63,9 +91,11 @@ int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
                   void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                   struct hf_check_result *out)
 {
+    struct memory memory = {.dir = path};
     struct shm_attach at;
     struct meta_check check = {.repair = flags & HF_CHECK_REPAIR,
-                               .data_bytes = data_bytes(path),
+                               .mend_super = fs_super_mend,
+                               .copy_arg = &memory,
                                .report = report,
                                .progress = progress,
                                .arg = arg,
@@ -75,7 +105,13 @@ int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
 
     if (rc)
         return rc;
+    look_at_memory(path, &check);
+    memory.bytes = check.data_bytes - check.data_bytes % HF_HUGE_BYTES;
+    if (check.memory == META_MEMORY_THERE)
+        check.copy = copy;
     rc = meta_check(path, &check);
+    if (memory.media.private)
+        media_close(&memory.media);
     if (rc == 0 && check.repair && check.problems > check.repaired)
         rc = mend_memory(path, &check);
     shm_attach_cancel(&at);

@@ -75,6 +75,9 @@ static int fill(int fd, const char *path, uint64_t bytes, mode_t mode)
         return rc;
     if (kind == MEDIA_DEVDAX)
         return zero_device(fd, bytes); /* a device's owner and mode are the administrator's */
+    /* A file that was made instead of a lost one has no page at all: see media_look(). */
+    if (kind != MEDIA_HUGETLBFS && pwrite(fd, "", 1, 0) != 1)
+        return hf_fail_errno(errno, "write to %s", path);
     if (fchmod(fd, mode))
         return hf_fail_errno(errno, "chmod %s", path);
     if (kind == MEDIA_FILE && fsync(fd))

@@ -7,6 +7,7 @@
 #ifndef HF_MEDIA_H
 #define HF_MEDIA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -35,6 +36,11 @@ struct media {
  * -EINVAL: not a multiple of 2 MiB, or of larger pages of the file system; -EEXIST, -ENOSPC,
  * -EOPNOTSUPP as in hf_pool_create(). */
 int media_create(const char *pool_dir, const char *data_path, uint64_t bytes, mode_t mode);
+
+/* What there is of a pool's memory, without mapping it: its length; whether nothing was ever written
+ * to it, as is so of a file that was made to take the place of a lost one (media_create() writes a
+ * byte, which fallocate(2) and truncate(1) do not). -ENOENT: missing. */
+int media_look(const char *pool_dir, uint64_t *bytes, bool *empty);
 
 /* Maps the memory of a pool. -EUCLEAN: shorter than `bytes`; -ENOENT: missing. */
 int media_open(const char *pool_dir, uint64_t bytes, uint64_t limit_bytes, struct media *out);

@@ -16,7 +16,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libpmem2.h>
+#include <limits.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -121,6 +123,28 @@ int media_length(int fd, enum media_kind kind, uint64_t *out)
         return hf_fail_errno(errno, "stat of the pool's memory");
     *out = (uint64_t)st.st_size;
     return 0;
+}
+
+int media_look(const char *pool_dir, uint64_t *bytes, bool *empty)
+{
+    char path[PATH_MAX];
+    enum media_kind kind;
+    struct stat st;
+    int fd, rc;
+
+    if ((size_t)snprintf(path, sizeof path, "%s/data", pool_dir) >= sizeof path)
+        return hf_fail(ENAMETOOLONG, "the pool's path is too long");
+    fd = hf_fd_open(path, O_RDONLY | O_NONBLOCK, 0);
+    if (fd < 0)
+        return hf_fail_errno(errno, "%s", path);
+    rc = media_detect(fd, path, &kind);
+    rc = rc ? rc : media_length(fd, kind, bytes);
+    if (rc == 0 && fstat(fd, &st))
+        rc = hf_fail_errno(errno, "%s", path);
+    if (rc == 0)
+        *empty = kind != MEDIA_DEVDAX && kind != MEDIA_HUGETLBFS && st.st_blocks == 0;
+    close(fd);
+    return rc;
 }
 
 static int look_at_tmpfs(int fd, uint64_t wanted)

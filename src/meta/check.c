@@ -3,11 +3,31 @@
  * Owns a run of `holdfast fsck` over the metadata: the order of its steps, what is reported, and
  * the one transaction that holds every repair. Calls the rest of the folder.
  *
- * Nothing is changed before everything has been looked at: repairs go into one write transaction,
- * committed at the end, so a check that fails or is killed half way has changed nothing. The one
- * exception is a file that LMDB must not see: there the only repair is to go back to the
- * transaction before, and only when that one verifies whole. A transaction that does not count (commit.c) is no
- * problem of the pool: a repair begins with taking it back, as opening the pool would.
+ * What a repair must obey:
+ *   1. One run is enough: a second one finds nothing. Rounds go over all records until one finds
+ *      nothing more to repair, and only then is anything committed; so this needs no argument
+ *      about which repair makes which other one necessary.
+ *   2. What is called clean works: opening accepts every record, each file reads, names can be made
+ *      and removed, and free blocks and those that records name are all blocks. So each bound that a
+ *      decoder or fs has is looked at here, by the same code where that is possible.
+ *   3. A record that another one vouches for stays: an inode and the entry that leads to it, extents
+ *      and the inode's number of blocks, a directory and who calls it parent. A field that
+ *      disagrees with two others is the wrong one (check_types.c, check_blocks.c). What holds
+ *      anybody's data and has no place gets one in lost+found.
+ *   4. Of several claims to a block, the one that its inode does not vouch for loses. Where all are
+ *      vouched for alike, nobody loses: the later gets a copy, or where there is no room for one a
+ *      hole, which is said.
+ *   5. A directory that is an orphan is not dropped while anything is in it.
+ *   6. What opening refuses is reported; it is set right where other records, the memory or a new
+ *      pool's default say how, else the sentence says what to do.
+ *   7. All repairs are one transaction: a check that fails or is killed half way has changed
+ *      nothing. (A copy of blocks is written before, to blocks that no record keeps.) The
+ *      one exception is a file that LMDB must not see: there the only repair is to go back to the
+ *      transaction before, and only when that one verifies whole. A transaction that does not count
+ *      (commit.c) is not a problem of the pool: a repair begins with taking it back, as opening the
+ *      pool would.
+ *   8. Memory that is not there is reported and nothing is taken away for it: the records say what
+ *      to look for in a copy.
  */
 #include "meta/check.h"
 #include "meta/lmdb_file.h"
@@ -25,7 +45,7 @@
 #define PROGRESS_PAGES 1000u
 #define PROGRESS_STEP 4096u
 
-#define POLICY_KINDS 5u /* HF_POLICY_DEADLINE_DETACH */
+#define ROUNDS_MAX 32u
 
 /* --- reporting --- */
 
@@ -87,8 +107,18 @@ struct check_inode *check_find(struct checker *check, uint64_t ino)
     return low < check->inode_count && check->inodes[low].ino == ino ? &check->inodes[low] : NULL;
 }
 
-int check_add(struct checker *check, const struct check_inode *inode, struct check_inode **out)
+/* Records come in the order of their inodes, so most go to the end. */
+int check_add(struct checker *check, uint64_t ino, struct check_inode **out)
 {
+    struct check_inode *there = NULL;
+    size_t at = check->inode_count;
+
+    if (at != 0 && check->inodes[at - 1].ino >= ino)
+        there = check_find(check, ino);
+    if (there) {
+        *out = there;
+        return 0;
+    }
     if (check->inode_count == check->inode_room) {
         size_t room = check->inode_room ? 2 * check->inode_room : 1024;
         struct check_inode *inodes = realloc(check->inodes, room * sizeof *inodes);
@@ -97,105 +127,78 @@ int check_add(struct checker *check, const struct check_inode *inode, struct che
         check->inodes = inodes;
         check->inode_room = room;
     }
-    check->inodes[check->inode_count] = *inode;
-    *out = &check->inodes[check->inode_count++];
+    while (at > 0 && check->inodes[at - 1].ino > ino)
+        at--;
+    memmove(&check->inodes[at + 1], &check->inodes[at],
+            (check->inode_count - at) * sizeof *check->inodes);
+    check->inode_count++;
+    check->inodes[at] = (struct check_inode){.ino = ino};
+    *out = &check->inodes[at];
     return 0;
 }
 
-/* --- the super record --- */
+/* --- a round --- */
 
-static int read_super(struct checker *check)
+static void forget(struct checker *check)
 {
-    const struct meta_check *request = check->request;
-    int rc = meta_super_get(check->txn, &check->super);
+    struct meta_check *request = check->request;
 
-    if (rc == -EUCLEAN)
-        check_problem(check, false, "%s", hf_error_sentence());
-    if (rc)
-        return rc;
-    check->pool_blocks = check->super.pool_bytes / META_BLOCK_BYTES;
-    if (request->data_bytes != 0 && request->data_bytes < check->super.pool_bytes)
-        check_problem(check, false, "the memory has %llu bytes, and the super record says %llu",
-                      (unsigned long long)request->data_bytes,
-                      (unsigned long long)check->super.pool_bytes);
-    if ((check->super.policy_kind == 0 || check->super.policy_kind > POLICY_KINDS) &&
-        check_problem(check, true,
-                      "the pool's policy is of unknown kind %u; repair makes it to wait",
-                      check->super.policy_kind)) {
-        check->super.policy_kind = 1;
-        check->super_changed = true;
-    }
-    if (check->super.quarantine_ns > META_QUARANTINE_NS_MAX &&
-        check_problem(check, true, "the pool's quarantine is %llu ns; repair makes it the default",
-                      (unsigned long long)check->super.quarantine_ns)) {
-        check->super.quarantine_ns = 0;
-        check->super_changed = true;
-    }
-    check->used = calloc(1, check->pool_blocks / 8 + 1);
-    return check->used ? 0
-                       : hf_fail(ENOMEM, "out of memory for %llu blocks",
-                                 (unsigned long long)check->pool_blocks);
+    request->inodes = request->extents = request->dirents = request->blocks_used = 0;
+    check->inode_count = check->claim_count = 0;
+    check->last_block = 0;
+    check->lost_found = 0;
+    check->moved_from = check->moved_to = 0;
+    check->super_changed = check->moved = check->again = false;
 }
-
-static void compare_super(struct checker *check)
-{
-    struct meta_super *super = &check->super;
-    uint64_t last_ino = check->inode_count ? check->inodes[check->inode_count - 1].ino : 0;
-
-    if (super->inodes != check->inode_count &&
-        check_problem(check, true, "the super record counts %llu inodes, and there are %zu",
-                      (unsigned long long)super->inodes, check->inode_count)) {
-        super->inodes = check->inode_count;
-        check->super_changed = true;
-    }
-    if (super->next_ino <= last_ino &&
-        check_problem(check, true, "the next inode number is %llu, and %llu is in use",
-                      (unsigned long long)super->next_ino, (unsigned long long)last_ino)) {
-        super->next_ino = last_ino + 1;
-        check->super_changed = true;
-    }
-    /* Which blocks behind it are still zero is then unknown: none is taken to be. */
-    if (super->fresh_block < check->last_block &&
-        check_problem(check, true,
-                      "block %llu is in use, and blocks from %llu on are said to be "
-                      "unused so far",
-                      (unsigned long long)check->last_block - 1,
-                      (unsigned long long)super->fresh_block)) {
-        super->fresh_block = check->pool_blocks;
-        check->super_changed = true;
-    }
-}
-
-/* --- the run --- */
 
 static int look(struct checker *check)
 {
     MDB_stat stat;
-    int rc = read_super(check);
+    int rc;
 
-    if (rc)
-        return rc;
+    forget(check);
     if (mdb_stat(check->txn->lmdb, check->meta->dbi, &stat) == 0)
         check->records = stat.ms_entries;
-    rc = check_records(check);
+    rc = check_super(check);
+    rc = rc ? rc : check_survey(check);
     if (rc)
         return rc;
-    check->request->inodes = check->inode_count;
-    compare_super(check);
-    rc = check_names(check);
-    if (rc)
-        return rc;
-    return check->super_changed ? meta_super_put(check->txn, &check->super) : 0;
+    check_size(check);
+    check_numbers(check);
+    rc = check_types(check);
+    rc = rc ? rc : check_records(check);
+    if (rc == 0 && !check->again)
+        rc = check_blocks(check);
+    if (rc == 0 && !check->again) {
+        check->request->inodes = check->inode_count;
+        check_counts(check);
+        rc = check_attributes(check);
+        rc = rc ? rc : check_names(check);
+    }
+    if (rc == 0 && check->super_changed && check->request->repair)
+        rc = meta_super_put(check->txn, &check->super);
+    return rc;
 }
 
+/* Until a round finds nothing to repair: only then is it known that the next run will not either. */
 static int look_and_repair(struct checker *check)
 {
+    struct meta_check *request = check->request;
+    uint64_t before = request->repaired, repaired;
+    unsigned round = 0;
     int rc = meta_begin_write(check->meta, &check->txn);
 
     if (rc)
         return rc;
-    rc = look(check);
-    if (rc || check->request->repaired == 0) {
+    do {
+        repaired = request->repaired;
+        rc = look(check);
+        if (rc == 0 && round++ == ROUNDS_MAX)
+            rc = hf_fail(EUCLEAN, "the repairs do not come to an end, so nothing was changed");
+    } while (rc == 0 && request->repaired != repaired);
+    if (rc == 0)
+        check_memory(check);
+    if (rc || request->repaired == before) {
         meta_abort(check->txn);
         return rc;
     }
@@ -210,6 +213,8 @@ static int look_only(struct checker *check)
     if (rc)
         return rc;
     rc = look(check);
+    if (rc == 0)
+        check_memory(check);
     meta_end_read(check->txn);
     return rc;
 }
@@ -271,9 +276,8 @@ int meta_check(const char *pool_dir, struct meta_check *request)
     meta_close(check.meta);
     if (rc == 0 && request->repaired)
         renew_lock(pool_dir);
-    free(check.used);
     free(check.inodes);
-    free(check.kept);
+    free(check.claims);
     if (rc == 0 && request->progress)
         request->progress(request->arg, PROGRESS_TOTAL, PROGRESS_TOTAL);
     return rc;

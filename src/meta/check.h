@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private to src/meta: one run of meta_check(). What it remembers is a bit a block and one entry an
- * inode; records themselves are read again when they are needed again.
+ * Private to src/meta: one round of meta_check(). What it remembers is an entry an inode and one a
+ * run of blocks; records themselves are read again when they are needed again.
  */
 #ifndef HF_META_CHECK_H
 #define HF_META_CHECK_H
@@ -11,29 +11,44 @@
 #include <sys/stat.h>
 
 enum inode_flag {
-    INODE_ORPHAN = 0x01,   /* has an orphan record */
-    INODE_CLAIMED = 0x02,  /* of a directory: the directory it calls its parent has it */
-    INODE_ADOPTED = 0x04,  /* has got, or would get, a name in lost+found */
-    INODE_REACHED = 0x08,  /* of a directory: there is a way to it from the root */
-    INODE_ON_PATH = 0x10,  /* of a directory: on the way up that is looked at */
-    INODE_NO_TARGET = 0x20 /* a symbolic link to nowhere */
+    INODE_ORPHAN = 0x01,     /* has an orphan record */
+    INODE_CLAIMED = 0x02,    /* of a directory: the directory it calls its parent has it */
+    INODE_ADOPTED = 0x04,    /* has got, or would get, a name in lost+found */
+    INODE_REACHED = 0x08,    /* of a directory: there is a way to it from the root */
+    INODE_ON_PATH = 0x10,    /* of a directory: on the way up that is looked at */
+    INODE_ATTRIBUTES = 0x20, /* has a record of them that says something */
+    INODE_ODD = 0x40,        /* that record has a wrong length, or a field out of bounds */
+    INODE_EXTENTS = 0x80,
+    INODE_ENTRIES = 0x100,
+    INODE_TARGET = 0x200 /* a sound one */
 };
 
 struct check_inode {
     uint64_t ino;
     uint64_t size, blocks, parent; /* as recorded */
-    uint64_t found_blocks, named_by;
-    uint32_t mode, nlink; /* as recorded */
+    uint64_t rdev;
+    uint64_t claimed_blocks; /* what its extents add up to, sound or not */
+    uint64_t first_claim;
+    uint64_t claim_count;
+    uint64_t found_blocks, end_page; /* of what it may keep */
+    uint64_t named_by;
+    uint32_t mode; /* as recorded; from check_types() on, of the type that it has */
+    uint32_t nlink;
     uint32_t found_links, found_subdirs, target_len;
+    uint32_t named_type; /* what all entries that lead to it say; 0: nothing, or several things */
+    uint32_t named_count;
     uint32_t flags;
 };
 
-/* The records of one inode lie side by side: what was seen of those at the cursor. */
-struct check_group {
-    bool open;
-    bool attributes;
-    uint64_t next_page; /* behind the last extent */
-    struct check_inode inode;
+enum claim_flag {
+    CLAIM_ODD = 0x1,  /* the record is not as it should be, and is written again */
+    CLAIM_WHOLE = 0x2 /* it keeps all of its blocks */
+};
+
+/* An extent, or (ino 0) a detached run. */
+struct check_claim {
+    uint64_t ino, page, block, count;
+    uint32_t flags;
 };
 
 struct checker {
@@ -42,27 +57,54 @@ struct checker {
     struct meta_txn *txn;
     struct meta_super super;
     bool super_changed;
-    bool moved;                       /* a repair has used the cursor */
-    uint64_t pool_blocks, last_block; /* last_block: behind the last one in use */
-    unsigned char *used;              /* a bit a block */
+    bool moved; /* the cursor is not where check_records() has left it */
+    bool again; /* records have got another place: the rest is for the next round */
+    uint64_t pool_blocks, last_block; /* last_block: past the last one in use */
     struct check_inode *inodes;       /* ascending */
     size_t inode_count, inode_room;
-    struct meta_extent *kept; /* what stays of this inode's damaged extents */
-    size_t kept_count, kept_room;
-    struct check_group group;
-    uint64_t lost_found; /* 0: not yet there */
+    struct check_claim *claims; /* as their keys are: those of an inode lie side by side */
+    size_t claim_count, claim_room;
+    uint64_t lost_found;           /* 0: not yet there */
+    uint64_t moved_from, moved_to; /* inode numbers: the last that cannot be, and its new one */
     uint64_t records, records_done;
 };
+
+static inline unsigned long long ull(uint64_t value)
+{
+    return value;
+}
 
 /* Counts and reports a problem. True when it is to be repaired now, which then must be done. */
 bool check_problem(struct checker *check, bool can_repair, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 struct check_inode *check_find(struct checker *check, uint64_t ino);
-/* Appends; inode numbers must rise. The pointer is good until the next one is added. */
-int check_add(struct checker *check, const struct check_inode *inode, struct check_inode **out);
+/* The entry of this number, which is made where there is none. Pointers into the table are stale
+ * afterwards. */
+int check_add(struct checker *check, uint64_t ino, struct check_inode **out);
 void check_count_record(struct checker *check);
+/* A number that no inode has. */
+uint64_t check_new_ino(struct checker *check);
 
-/* Every record on its own, the blocks, and what belongs to one inode (check_records.c). */
+/* The super record by itself, before anything else is read (check_super.c); the size of the pool and
+ * the numbers of inodes once all records have been seen; its counts at the end. */
+int check_super(struct checker *check);
+void check_size(struct checker *check);
+void check_numbers(struct checker *check);
+void check_counts(struct checker *check);
+/* Whether the memory that extents name is there. */
+void check_memory(struct checker *check);
+
+/* Fills the tables; repairs nothing (check_survey.c). */
+int check_survey(struct checker *check);
+
+/* What each inode is (check_types.c); then that its attributes say so. */
+int check_types(struct checker *check);
+int check_attributes(struct checker *check);
+
+/* Who has which block (check_blocks.c). */
+int check_blocks(struct checker *check);
+
+/* Every other record on its own (check_records.c). */
 int check_records(struct checker *check);
 /* A record at or behind `key`; with `behind`, not the one of this key itself. */
 int check_seek(struct checker *check, const struct meta_key *key, bool behind, MDB_val *found,

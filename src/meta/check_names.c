@@ -19,11 +19,6 @@
 
 static const char lost_target[] = "(target lost)";
 
-static unsigned long long ull(uint64_t value)
-{
-    return value;
-}
-
 /* --- entries --- */
 
 /* The first sound entry of the directory behind `key`, which moves on to it. */
@@ -143,32 +138,26 @@ static int raise_subdirs(struct checker *check, uint64_t ino)
 
 static int make_lost_found(struct checker *check, const char *name)
 {
-    uint64_t last = check->inodes[check->inode_count - 1].ino;
     struct meta_inode made = {.mode = S_IFDIR | 0700, .nlink = 2, .parent = META_ROOT_INO};
-    struct check_inode seen = {.mode = made.mode,
-                               .nlink = 2,
-                               .parent = META_ROOT_INO,
-                               .named_by = META_ROOT_INO,
-                               .flags = INODE_REACHED};
+    uint64_t ino = check_new_ino(check);
     struct check_inode *added;
     int rc;
 
-    seen.ino = check->super.next_ino > last ? check->super.next_ino : last + 1;
     made.atime_ns = made.mtime_ns = made.ctime_ns = made.btime_ns = now_ns();
-    rc = meta_inode_put(check->txn, seen.ino, &made);
+    rc = meta_inode_put(check->txn, ino, &made);
     if (rc == 0)
-        rc = meta_dirent_put(check->txn, META_ROOT_INO, name, seen.ino, S_IFDIR);
+        rc = meta_dirent_put(check->txn, META_ROOT_INO, name, ino, S_IFDIR);
     if (rc == 0)
-        rc = check_add(check, &seen, &added);
-    if (rc == 0)
-        rc = raise_subdirs(check, META_ROOT_INO);
+        rc = check_add(check, ino, &added);
     if (rc)
         return rc;
-    check->super.next_ino = seen.ino + 1;
+    added->mode = made.mode;
+    added->nlink = made.nlink;
+    added->parent = added->named_by = META_ROOT_INO;
+    added->flags = INODE_REACHED | INODE_ATTRIBUTES;
     check->super.inodes++;
-    check->super_changed = true;
-    check->lost_found = seen.ino;
-    return 0;
+    check->lost_found = ino;
+    return raise_subdirs(check, META_ROOT_INO);
 }
 
 /* The directory lost+found in the root; something else of that name makes it take another. */
@@ -241,6 +230,7 @@ static int adopt(struct checker *check, uint64_t ino, const char *why)
         return 0;
     if (inode->flags & INODE_ORPHAN)
         rc = meta_orphan_del(check->txn, ino);
+    inode->flags &= ~(uint32_t)INODE_ORPHAN;
     if (rc == 0)
         rc = find_lost_found(check);
     if (rc == 0)
@@ -315,9 +305,12 @@ static int reach(struct checker *check, uint64_t from)
     return rc;
 }
 
+/* Waits to be deleted. A directory with something in it does not: its last name was taken when it was
+ * empty, or not at all. */
 static bool unlinked(const struct check_inode *inode)
 {
-    return inode->flags & INODE_ORPHAN && inode->nlink == 0;
+    return inode->flags & INODE_ORPHAN && inode->nlink == 0 &&
+           !(S_ISDIR(inode->mode) && inode->flags & INODE_ENTRIES);
 }
 
 static int reach_directories(struct checker *check)
@@ -349,12 +342,13 @@ static int remove_orphan(struct checker *check, struct check_inode *inode)
 }
 
 /* An inode without a name, when it says that it has none, is one that was open: deleting it is for
- * the next process to attach. When it says that it has some, they were lost. */
+ * the next process to attach. When it says that it has some, they were lost. Without the record of an
+ * orphan only one field says that it may be deleted: not enough where it holds data. */
 static int settle_nameless(struct checker *check, uint64_t ino)
 {
     const struct check_inode *inode = check_find(check, ino);
 
-    if (inode->nlink != 0)
+    if (inode->nlink != 0 || (!(inode->flags & INODE_ORPHAN) && inode->found_blocks != 0))
         return adopt(check, ino, "has no name");
     if (inode->flags & INODE_ORPHAN ||
         !check_problem(check, true,
@@ -440,7 +434,7 @@ static int compare_inode(struct checker *check, const struct check_inode *seen)
     if (rc)
         return rc;
     mended = mend_numbers(check, seen, &inode);
-    if (seen->flags & INODE_NO_TARGET) {
+    if (S_ISLNK(seen->mode) && !(seen->flags & INODE_TARGET)) {
         rc = mend_target(check, seen, &inode);
         mended |= check->request->repair;
     }

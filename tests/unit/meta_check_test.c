@@ -270,7 +270,30 @@ static void beyond_pool(struct meta_txn *txn)
 
 static void blocks_under_dir(struct meta_txn *txn)
 {
+    must(meta_extent_insert(txn, DIR_B, &(struct meta_extent){0, 40, 1}));
+}
+
+static void expect_blocks_found(struct meta_txn *txn)
+{
+    struct meta_dirent entry;
+    struct meta_extent extent;
+
+    must(meta_dirent_get(txn, META_ROOT_INO, "lost+found", &entry));
+    must(meta_dirent_get(txn, entry.ino, "#8", &entry));
+    must(meta_extent_find(txn, 8, 0, &extent));
+    assert_int_equal(extent.block, 40);
+    assert_true(S_ISDIR(get(txn, DIR_B).mode));
+}
+
+static void fresh_blocks_under_dir(struct meta_txn *txn)
+{
     must(meta_extent_insert(txn, DIR_B, &(struct meta_extent){0, 400, 1}));
+}
+
+static void expect_no_blocks_found(struct meta_txn *txn)
+{
+    assert_int_equal(meta_dirent_get(txn, META_ROOT_INO, "lost+found", &(struct meta_dirent){0}),
+                     -ENOENT);
 }
 
 static void detached_in_use(struct meta_txn *txn)
@@ -285,6 +308,16 @@ static void detached_twice(struct meta_txn *txn)
 
 static void no_orphan_record(struct meta_txn *txn)
 {
+    must(meta_orphan_del(txn, ORPHAN_F));
+}
+
+static void no_orphan_record_or_data(struct meta_txn *txn)
+{
+    struct meta_inode inode = get(txn, ORPHAN_F);
+
+    inode.blocks = inode.size = 0;
+    must(meta_inode_put(txn, ORPHAN_F, &inode));
+    must(meta_extent_remove(txn, ORPHAN_F, 0, 1, nothing, NULL));
     must(meta_orphan_del(txn, ORPHAN_F));
 }
 
@@ -399,6 +432,17 @@ static void xattr_of_nothing(struct meta_txn *txn)
     must(meta_xattr_put(txn, 66, "user.x", "1", 1));
 }
 
+static void expect_attribute(struct meta_txn *txn)
+{
+    struct meta_dirent entry;
+    const void *value;
+    size_t len;
+
+    must(meta_dirent_get(txn, META_ROOT_INO, "lost+found", &entry));
+    must(meta_dirent_get(txn, entry.ino, "#66", &entry));
+    must(meta_xattr_get(txn, 66, "user.x", &value, &len));
+}
+
 static void blocks_of_nothing(struct meta_txn *txn)
 {
     must(meta_extent_insert(txn, 66, &(struct meta_extent){3, 500, 2}));
@@ -443,10 +487,16 @@ static const struct damage damages[] = {
     {"blocks of two files", "inode 5: pages 12 to 16 are on blocks from 100 on", same_blocks,
      expect_hole},
     {"blocks beyond the pool", "inode 5: pages 12 to 13", beyond_pool, NULL},
-    {"blocks under a directory", "is not a regular file", blocks_under_dir, NULL},
+    {"blocks under a directory", "are under what is not a regular file", blocks_under_dir,
+     expect_blocks_found},
+    {"blocks that were never used under a directory", "is not one of a file's extents",
+     fresh_blocks_under_dir, expect_no_blocks_found},
     {"a detached run of a file's", "the detached run of 4 blocks at 2", detached_in_use, NULL},
     {"overlapping detached runs", "the detached run of 1 blocks at 302", detached_twice, NULL},
-    {"no orphan record", "has no name and no orphan record", no_orphan_record, expect_orphan},
+    {"no orphan record", "inode 7 (a file, 99 bytes) has no name", no_orphan_record,
+     expect_rescued},
+    {"no orphan record, and no data", "has no name and no orphan record", no_orphan_record_or_data,
+     expect_orphan},
     {"an orphan with a name", "a name and an orphan record", named_orphan, NULL},
     {"an orphan with links", "inode 7 (a file, 99 bytes) has no name", linked_orphan,
      expect_rescued},
@@ -458,7 +508,7 @@ static const struct damage damages[] = {
     {"no root", "inode 1 has no attributes", no_root, expect_root},
     {"a root that is a file", "the root is not a directory", root_a_file, NULL},
     {"a senseless ACL", "an ACL cannot have 8 bytes", bad_acl, expect_no_acl},
-    {"an attribute of nothing", "records of inode 66 belong to nothing", xattr_of_nothing, NULL},
+    {"an attribute of nothing", "inode 66 has no attributes", xattr_of_nothing, expect_attribute},
     {"blocks of nothing", "inode 66 has no attributes", blocks_of_nothing, expect_new_file},
     {"a file called lost+found", "has no name", taken_lost_found, NULL},
 };
@@ -526,7 +576,7 @@ static void test_counts(void **state)
     assert_int_equal(result.extents, 4);
     assert_int_equal(result.dirents, 6);
     assert_int_equal(result.blocks_used, 10 + 5 + 5 + 1 + 4);
-    result = (struct meta_check){.data_bytes = POOL_BYTES - 4096};
+    result = (struct meta_check){.memory = META_MEMORY_THERE, .data_bytes = POOL_BYTES - 4096};
     must(meta_check(dir, &result));
     assert_int_equal(result.problems, 1);
     remove_pool(dir);
@@ -606,6 +656,8 @@ static MDB_dbi open_lmdb(const char *dir, MDB_env **env, MDB_txn **txn)
     char path[96];
     MDB_dbi dbi;
 
+    snprintf(path, sizeof path, "%s/meta/lock.mdb", dir);
+    must(truncate(path, 0)); /* it would not know of this transaction: that would be taken back */
     snprintf(path, sizeof path, "%s/meta", dir);
     must(mdb_env_create(env));
     must(mdb_env_open(*env, path, MDB_NOSYNC | MDB_WRITEMAP | MDB_NOLOCK, 0600));
