@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * power [--kind memory|durable] [--cuts N] [--at RECORD --choice N]
+ * power [--kind memory|durable] [--cuts N] [--at RECORD --choice N] [--ext4]
  *
  * Runs the workload once on a disk, recorded. Then cuts the power at each record, or after so many stretches of
  * it as --cuts says, each in several ways: nothing, all, each one alone of what was not synced is
@@ -9,6 +9,9 @@
  * A durable pool is as before the step of the workload in which the power went, or as after it; what fsync has
  * acknowledged is there; fsck finds nothing; it works. Of a memory pool nothing is promised but that it is
  * opened or refused with a sentence, and that no process dies of it.
+ *
+ * --ext4: no model, but a file system on a loop device: whenever a call has synced something, the device is
+ * copied, mounted and looked at, as if the power had gone then. For root.
  *
  * HOLDFAST_TEST_DIR: a directory on a disk (default: /var/tmp).
  */
@@ -23,14 +26,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sched.h>
+#include <stddef.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <linux/magic.h>
 #include <unistd.h>
 
 #define SECONDS_AT_MOST 20u
-#define CUT_POOL "cut"
 #define CHANCES 4u    /* cuts at one record by chance, and torn ones */
 #define ALONE_MOST 6u /* of what is pending, tried alone at one record */
 #define SEEN (1u << 20)
@@ -48,6 +53,7 @@ static struct medium_cut cut;
 static uint64_t seen[SEEN]; /* hashes, open addressing; 0: free */
 static unsigned cuts, failures, opened, refused;
 static const char *kind = "durable";
+static char cut_pool[512];
 
 /* Where in the workload the power goes. */
 static struct {
@@ -110,7 +116,7 @@ static void remove_pool(const char *path)
 {
     static const char *const names[] = {"meta/data.mdb", "meta/lock.mdb", "meta", "data",
                                         "lock",          "run",           ""};
-    char below[512];
+    char below[600];
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         snprintf(below, sizeof(below), "%s/%s", path, names[i]);
@@ -181,39 +187,50 @@ static void touch(struct hf_pool *pool)
     hf_unlink(pool, "/b", NULL);
 }
 
-static void ignore(void *arg, const char *sentence)
+static void show(void *arg, const char *sentence)
 {
-    (void)arg, (void)sentence;
+    if (arg)
+        fprintf(stderr, "fsck: %s\n", sentence);
+}
+
+/* Nothing is wrong with a durable pool. */
+static void check_records(bool must_be_clean)
+{
+    struct hf_check_result result = {.size = sizeof(result)};
+    int rc = hf_pool_check(cut_pool, 0, show, NULL, must_be_clean ? &result : NULL, &result);
+
+    if (rc)
+        EXPECT(*hf_strerror_detail());
+    if (must_be_clean) {
+        EXPECT_EQ(rc, 0);
+        EXPECT_EQ(result.problems, 0);
+    }
 }
 
 static void check(void *arg)
 {
-    struct hf_check_result result = {.size = sizeof(result)};
-    bool durable = power_flags & HF_POOL_DURABLE, made = now.step > 1 || now.returned;
+    bool promised = power_flags & HF_POOL_DURABLE && (now.step > 1 || now.returned);
     struct hf_pool *pool;
     int rc;
 
     (void)arg;
     alarm(SECONDS_AT_MOST);
-    if (durable && made)
-        test_pool_check(CUT_POOL);
-    else if (hf_pool_check(test_path(CUT_POOL), 0, ignore, NULL, NULL, &result))
-        EXPECT(*hf_strerror_detail());
-    rc = hf_pool_open(test_path(CUT_POOL), 0, &pool);
+    check_records(promised);
+    rc = hf_pool_open(cut_pool, 0, &pool);
     if (rc) {
         EXPECT(*hf_strerror_detail());
-        if (durable && made)
+        if (promised)
             FAIL("opening gave %d; %s", rc, hf_strerror_detail());
         return;
     }
     test_raise(&shared->opened, 1);
-    if (durable && made)
+    if (promised)
         look_at_durable(pool);
     else
         touch(pool);
     EXPECT_EQ(hf_pool_close(pool), 0);
-    if (durable && made)
-        test_pool_check(CUT_POOL);
+    if (promised)
+        check_records(true);
 }
 
 static void report(int status)
@@ -240,16 +257,12 @@ static bool is_new(void)
     return true;
 }
 
-static void try_cut(void)
+static void look_at_cut(void (*how)(void *arg))
 {
     int status;
 
-    if (now.step == 0 || !is_new())
-        return;
-    remove_pool(test_path(CUT_POOL));
-    medium_place(&medium, &cut, test_path(CUT_POOL));
     test_raise(&shared->opened, 0);
-    status = test_wait_status(test_fork(check, NULL));
+    status = test_wait_status(test_fork(how, NULL));
     cuts++;
     if (test_peek(&shared->opened))
         opened++;
@@ -257,6 +270,15 @@ static void try_cut(void)
         refused++;
     if (status)
         report(status);
+}
+
+static void try_cut(void)
+{
+    if (now.step == 0 || !is_new())
+        return;
+    remove_pool(cut_pool);
+    medium_place(&medium, &cut, cut_pool);
+    look_at_cut(check);
 }
 
 /* --- the ways at one record --- */
@@ -362,40 +384,121 @@ static char disk[256];
 
 static void remove_disk(void)
 {
-    if (*disk) {
-        remove_pool(power_pool);
-        rmdir(disk);
+    static const char *const names[] = {"image", "copy", "disk", "after", ""};
+    char path[512];
+
+    if (!*disk)
+        return;
+    snprintf(path, sizeof(path), "%s/pool", disk);
+    remove_pool(path);
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        snprintf(path, sizeof(path), "%s/%s", disk, names[i]);
+        umount2(path, MNT_DETACH);
+        remove(path);
     }
 }
 
 static void find_disk(void)
 {
     static char path[512];
-    const char *dir = getenv("HOLDFAST_TEST_DIR");
     struct statfs fs;
 
-    snprintf(disk, sizeof(disk), "%s/holdfast-power-XXXXXX", dir ? dir : "/var/tmp");
-    if (!mkdtemp(disk) || statfs(disk, &fs)) {
-        *disk = '\0';
-        test_skip("no directory on a disk");
-    }
+    if (!*disk || statfs(disk, &fs) || fs.f_type == TMPFS_MAGIC)
+        test_skip("no directory on a disk: HOLDFAST_TEST_DIR");
     snprintf(path, sizeof(path), "%s/pool", disk);
     power_pool = path;
-    atexit(remove_disk);
-    if (fs.f_type == TMPFS_MAGIC) {
-        remove_disk();
-        test_skip("no directory on a disk: HOLDFAST_TEST_DIR is a tmpfs");
+}
+
+/* --- a file system --- */
+
+static int told[2], answered[2]; /* pipes */
+
+/* In the workload: waits until the device has been copied and looked at. */
+static void tell(uint64_t step)
+{
+    EXPECT_EQ(write(told[1], &step, sizeof(step)), sizeof(step));
+    EXPECT_EQ(read(answered[0], &step, sizeof(step)), sizeof(step));
+}
+
+static void work_and_tell(void *arg)
+{
+    close(told[0]);
+    close(answered[1]);
+    power_on_sync = tell;
+    work(arg);
+}
+
+/* The workload is attached to a pool of the same name: what it has in memory is not there after a power cut. */
+static void check_alone(void *arg)
+{
+    EXPECT_EQ(unshare(CLONE_NEWNS), 0);
+    EXPECT_EQ(mount("none", "/dev/shm", "tmpfs", 0, NULL), 0);
+    check(arg);
+}
+
+static bool shell(const char *format)
+{
+    char command[2048];
+
+    snprintf(command, sizeof(command), format, disk, disk, disk, disk);
+    return system(command) == 0;
+}
+
+static void cut_device(uint64_t step)
+{
+    now.step = (unsigned)(step / 2) + 1;
+    now.returned = step % 2;
+    EXPECT(shell("cp --sparse=always %s/image %s/copy && mount -o loop %s/copy %s/after"));
+    look_at_cut(check_alone);
+    EXPECT(shell("umount %s/after && rm %s/copy"));
+}
+
+/* Mounts are for this process and its children only, and go with them. */
+static void mount_device(void)
+{
+    if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+        test_skip("no right to mount");
+    if (!shell("truncate -s 64M %s/image && mkfs.ext4 -q -F %s/image && mkdir %s/disk %s/after") ||
+        !shell("mount -o loop,commit=300 %s/image %s/disk"))
+        test_skip("no ext4 on a loop device here");
+}
+
+/* The states are known from the run before. */
+static void explore_device(void)
+{
+    static char path[512];
+    uint64_t step;
+    pid_t pid;
+
+    mount_device();
+    snprintf(path, sizeof(path), "%s/disk/pool", disk);
+    power_pool = path;
+    snprintf(cut_pool, sizeof(cut_pool), "%s/after/pool", disk);
+    memset(log_of_all, 0, offsetof(struct power_log, arena));
+    EXPECT_EQ(pipe2(told, O_CLOEXEC), 0);
+    EXPECT_EQ(pipe2(answered, O_CLOEXEC), 0);
+    pid = test_fork(work_and_tell, NULL);
+    close(told[1]);
+    while (read(told[0], &step, sizeof(step)) == sizeof(step) && failures < 5) {
+        cut_device(step);
+        EXPECT_EQ(write(answered[1], &step, sizeof(step)), sizeof(step));
     }
+    if (failures)
+        test_kill(pid);
+    else
+        test_join(pid);
+    printf("%s on ext4: %u cuts, %u opened, %u refused, %u not as they should be\n", kind, cuts,
+           opened, refused, failures);
 }
 
 static int body(int argc, char **argv)
 {
-    static const struct option names[] = {{"kind", required_argument, NULL, 'k'},
-                                          {"cuts", required_argument, NULL, 'c'},
-                                          {"at", required_argument, NULL, 'a'},
-                                          {"choice", required_argument, NULL, 'o'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"kind", required_argument, NULL, 'k'}, {"cuts", required_argument, NULL, 'c'},
+        {"at", required_argument, NULL, 'a'},   {"choice", required_argument, NULL, 'o'},
+        {"ext4", no_argument, NULL, 'e'},       {NULL, 0, NULL, 0}};
     struct options options = {0};
+    bool ext4 = false;
     int option;
 
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1)
@@ -407,19 +510,34 @@ static int body(int argc, char **argv)
             options.at = (uint32_t)strtoul(optarg, NULL, 0), options.one = true;
         else if (option == 'o')
             options.choice = (int)strtol(optarg, NULL, 0);
+        else if (option == 'e')
+            ext4 = true;
         else
             return 2;
     power_flags = strcmp(kind, "durable") == 0 ? HF_POOL_DURABLE : HF_POOL_MEMORY;
     options.seed = test_seed();
     find_disk();
+    snprintf(cut_pool, sizeof(cut_pool), "%s", test_path("cut"));
     shared = lazy_shared(sizeof(*shared));
     log_of_all = lazy_shared(sizeof(*log_of_all));
     test_join(test_fork(work, NULL));
-    explore(&options);
+    if (ext4)
+        explore_device();
+    else
+        explore(&options);
     return failures != 0;
 }
 
+/* The folder on the disk is gone afterwards however the test has ended. */
 int main(int argc, char **argv)
 {
-    return test_main(argc, argv, body);
+    const char *dir = getenv("HOLDFAST_TEST_DIR");
+    int status;
+
+    snprintf(disk, sizeof(disk), "%s/holdfast-power-XXXXXX", dir ? dir : "/var/tmp");
+    if (!mkdtemp(disk))
+        *disk = '\0';
+    status = test_main(argc, argv, body);
+    remove_disk();
+    return status;
 }

@@ -39,6 +39,15 @@ static struct {
     unsigned map_count;
 } own;
 
+void (*power_on_sync)(uint64_t step);
+static uint64_t step_now;
+
+static void certain(void)
+{
+    if (power_on_sync)
+        power_on_sync(step_now);
+}
+
 /* --- the log --- */
 
 static struct power_record *add(enum power_what what, uint32_t file)
@@ -188,6 +197,7 @@ static void wrote(int fd, uint64_t off, const struct iovec *iov, int count)
 
         record->at = off;
         record->end = end;
+        certain();
     }
 }
 
@@ -210,6 +220,7 @@ static void synced(int fd)
         return;
     look_at_maps();
     add(POWER_SYNCED, file);
+    certain();
 }
 
 void power_record(struct power_log *log, const char *pool_dir)
@@ -230,6 +241,9 @@ void power_step(uint64_t number)
 {
     look_at_maps();
     add(POWER_STEP, 0)->at = number;
+    step_now = number;
+    if (number % 2)
+        certain();
 }
 
 void power_stop(void)
@@ -394,6 +408,7 @@ int msync(void *at, size_t len, int flags)
 
             record->at = map->off + (uint64_t)(from - map->at);
             record->end = record->at + len;
+            certain();
         }
     }
     return rc;

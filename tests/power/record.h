@@ -52,6 +52,9 @@ struct power_log {
 /* Records from now on what this process does below pool_dir, which need not exist yet. */
 void power_record(struct power_log *log, const char *pool_dir);
 void power_step(uint64_t number);
+/* If set, called after each record that makes something certain, and at each step's end; `step` is the last number
+ * that power_step() was given. */
+extern void (*power_on_sync)(uint64_t step);
 void power_stop(void);
 
 #endif

@@ -154,20 +154,26 @@ static void remove_all(void)
 
 static void synced_first(void)
 {
-    const char *dir = getenv("HOLDFAST_TEST_DIR");
     struct statfs fs;
 
-    snprintf(folder, sizeof(folder), "%s/holdfast-synced-XXXXXX", dir ? dir : "/var/tmp");
-    if (!mkdtemp(folder) || statfs(folder, &fs))
-        test_skip("no directory on a disk");
-    atexit(remove_all);
-    if (fs.f_type == TMPFS_MAGIC) {
-        remove_all();
-        test_skip("no directory on a disk: HOLDFAST_TEST_DIR is a tmpfs");
-    }
+    if (!*folder || statfs(folder, &fs) || fs.f_type == TMPFS_MAGIC)
+        test_skip("no directory on a disk: HOLDFAST_TEST_DIR");
     made(HF_POOL_DURABLE);
     grown();
     made_elsewhere();
 }
 
-TEST_SCENARIO(synced_first)
+/* The folder is gone afterwards however the test has ended. */
+int main(int argc, char **argv)
+{
+    const char *dir = getenv("HOLDFAST_TEST_DIR");
+    int status;
+
+    snprintf(folder, sizeof(folder), "%s/holdfast-synced-XXXXXX", dir ? dir : "/var/tmp");
+    if (!mkdtemp(folder))
+        *folder = '\0';
+    status = test_scenario(argc, argv, synced_first);
+    if (*folder)
+        remove_all();
+    return status;
+}
