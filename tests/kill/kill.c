@@ -589,15 +589,24 @@ static bool chosen(const char *option, const char *name)
     return !option || strcmp(option, name) == 0;
 }
 
+/* With engines that count, pins of the dead stay until all are gone. */
+static bool possible(void)
+{
+    return test_engine(engine)->knows_holders ||
+           (!now.row->detaches && (now.survivor == NONE || now.survivor == NONE_READING));
+}
+
 static unsigned try_row(struct options *options)
 {
     unsigned kills = 0;
 
     now.survivor = NONE;
+    if (!possible())
+        return 0;
     golden();
     for (unsigned s = 0; s < SURVIVORS; s++) {
         now.survivor = (enum survivor)s;
-        if (!chosen(options->survivor, survivor_names[s]))
+        if (!chosen(options->survivor, survivor_names[s]) || !possible())
             continue;
         if (options->at != TRAP_NEVER)
             try_this(options);
