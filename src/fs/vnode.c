@@ -353,6 +353,20 @@ void fs_vnode_set_size(struct shm_vnode *vnode, uint64_t size)
     fs_vnode_touch(vnode);
 }
 
+/* What counts for a file with this record. A transaction that the record shows and the vnode does not: its owner is about
+ * to store the size there, or has died before it could, which nobody need have noticed yet. */
+static uint64_t size_of(const struct shm_vnode *vnode, const struct meta_inode *recorded)
+{
+    uint64_t pending = hf_load_acquire(&vnode->pending_version), size;
+
+    if (pending && recorded->version >= pending) {
+        size = hf_load_acquire(&vnode->pending_size);
+        if (hf_load_acquire(&vnode->pending_version) == pending) /* else it is another's size */
+            return size;
+    }
+    return hf_load_acquire(&vnode->size);
+}
+
 /* A vnode that is evicted meanwhile has recorded what it knew: then the record is read again. */
 void fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
 {
@@ -363,7 +377,7 @@ void fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
         read_inode(fs, ino, inode);
         return;
     }
-    seen.size = hf_load_acquire(&vnode->size);
+    seen.size = size_of(vnode, inode);
     load_times(vnode, &seen);
     if (hf_load_acquire(&vnode->state) == SHM_VNODE_READY && hf_load_acquire(&vnode->ino) == ino)
         *inode = seen;

@@ -104,9 +104,9 @@ void kill_picture(struct hf_pool *pool, char picture[KILL_PICTURE])
     struct hf_pool_info info = {.size = sizeof(info)};
 
     memset(picture, 0, KILL_PICTURE);
-    EXPECT_EQ(hf_pool_info(pool, &info), 0);
-    put(&writer, "pool of %" PRIu64 "\n", info.pool_bytes);
     put_dir(pool, &writer, "");
+    EXPECT_EQ(hf_pool_info(pool, &info), 0); /* last, since it looks what the dead have left */
+    put(&writer, "a pool of %" PRIu64 "\n", info.pool_bytes);
 }
 
 /* --- all goes on --- */
