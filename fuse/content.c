@@ -69,9 +69,11 @@ void mount_let_go_all(struct mount *mount)
         ;
 }
 
+/* Only who may read and write can map a file to store into it, and then it is open as long as it is mapped. */
 int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino, struct fuse_file_info *fi)
 {
-    int rc = mount->cached ? hf_watch(file, 1) : 0;
+    bool stores = (fi->flags & O_ACCMODE) == O_RDWR && !mount->readonly;
+    int rc = mount->cached ? hf_watch(file, stores ? HF_WATCH_STORES : 1) : 0;
 
     if (rc)
         return rc;
@@ -89,6 +91,7 @@ static void release(struct mount *mount, uint64_t ino, struct hf_file *file)
     struct stat attr;
     bool keep = hf_fstat(file, &attr) == 0 && attr.st_nlink > 0;
 
+    keep = keep && hf_watch(file, 1) == 0; /* nobody maps it through this handle any more */
     file = mount_inode_closed(mount->inodes, ino, file, keep, told);
     if (file)
         mount_close_file(mount, file);

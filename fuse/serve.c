@@ -56,6 +56,14 @@ static void cancel(fuse_req_t req, void *arg)
     __atomic_store_n(&call->cancelled, 1u, __ATOMIC_RELEASE);
 }
 
+static bool is_write_back(const char *request)
+{
+    const struct fuse_in_header *in = (const void *)request;
+    const struct fuse_write_in *write = (const void *)(in + 1);
+
+    return in->opcode == FUSE_WRITE && write->write_flags & FUSE_WRITE_CACHE;
+}
+
 struct mount *mount_enter(fuse_req_t req)
 {
     const struct fuse_ctx *ctx = fuse_req_ctx(req);
@@ -68,6 +76,8 @@ struct mount *mount_enter(fuse_req_t req)
                                .tid = ctx->pid, /* which is a thread's number, whatever its name */
                                .cancelled = &call->cancelled};
 
+    if (is_write_back(call->request))
+        client.flags |= HF_CLIENT_WRITE_BACK;
     if (call->may_wait)
         fuse_req_interrupt_func(req, cancel, call);
     if (hf_act_for(&client)) /* a worker must not wait as nobody */

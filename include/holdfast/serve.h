@@ -59,7 +59,7 @@ int hf_opendirat(struct hf_pool *pool, uint64_t at, const char *path, struct hf_
 /* The client that a thread of a server acts for. */
 struct hf_client {
     size_t size;    /* sizeof(struct hf_client) */
-    uint32_t flags; /* HF_CLIENT_NOWAIT */
+    uint32_t flags; /* HF_CLIENT_... */
     mode_t umask;   /* for what is made in a directory without a default ACL */
     uid_t uid;      /* owner of what is made */
     gid_t gid;
@@ -77,6 +77,10 @@ struct hf_client {
  * file that it has made). A policy that does not wait is not affected. Leases are recalled all the
  * same. */
 #define HF_CLIENT_NOWAIT 0x1u
+/* What the thread writes are whole pages of a copy into which somebody has stored, as at a report
+ * (HF_WATCH_STORES): nobody is told before, and while this process has not come back for the next
+ * report, nobody is waited for. */
+#define HF_CLIENT_WRITE_BACK 0x2u
 /* From now on the calls of this thread, in all pools, are for this client; null: for itself again.
  * The struct is copied; `cancelled` must stay. What the client's thread `tid` holds itself, through
  * this library, counts as the caller's own: at gates and for -EDEADLK. Never blocks; a child of
@@ -109,8 +113,15 @@ int hf_act_for(const struct hf_client *client);
  *
  * hf_watch() may wait for the layout mutex, and makes a heavy barrier when this process did not
  * watch the file yet.
- *   -EINVAL  on is neither 0 nor 1 */
+ *
+ * hf_watch(file, HF_WATCH_STORES) is for copies into which somebody stores, a page at a time. There
+ * is a report before the change too, and the change waits for it as it does after: what was stored
+ * must be written back then, and the copy dropped, or its pages, written back later, would undo the
+ * change. A copy that is made and stored into between the two reports still does. What is written
+ * through pins and leases is not reported before.
+ *   -EINVAL  on is something else */
 #define HF_WATCH_WAIT_NS UINT64_C(100000000)
+#define HF_WATCH_STORES 2
 int hf_watch(struct hf_file *file, int on);
 
 struct hf_watch_report {

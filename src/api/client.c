@@ -8,7 +8,7 @@ static int check(const struct hf_client *client)
     if (client->size != sizeof *client)
         return hf_fail(EINVAL, "client->size is %zu, not sizeof(struct hf_client), %zu",
                        client->size, sizeof *client);
-    if (client->flags & ~HF_CLIENT_NOWAIT)
+    if (client->flags & ~(HF_CLIENT_NOWAIT | HF_CLIENT_WRITE_BACK))
         return api_flags("hf_act_for", client->flags);
     if (client->umask & ~(mode_t)0777)
         return hf_fail(EINVAL, "umask %o has more than permission bits", (unsigned)client->umask);

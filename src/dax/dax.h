@@ -105,8 +105,8 @@ void dax_stacks_print(struct dax *dax, const char *pool);
 
 /* ---- who keeps copies (watch.c) ---- */
 
-/* hf_watch() of a handle; *watches: whether it does. Called with no lock held. */
-void dax_watch(struct dax *dax, struct shm_vnode *vnode, bool *watches, bool on);
+/* hf_watch() of a handle; *watches: how it does. Called with no lock held. */
+void dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on);
 int dax_watch_next(struct dax *dax, uint64_t timeout_ns, struct hf_watch_report *out);
 void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* The file loses its last name while somebody has it open: those that watch it are told that all has changed, and waited for, also
@@ -123,6 +123,17 @@ static inline void dax_changed(struct dax *dax, struct shm_vnode *vnode, uint64_
     hf_fence_light();
     if (__builtin_expect(hf_load_acquire(&vnode->waiters) & SHM_WATCHED, 0))
         dax_report(dax, vnode, first, last);
+}
+
+void dax_ask(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
+
+/* Pages [first, last] are about to change: those that may have copies of them into which was stored write these back, and are waited
+ * for. Called with no lock held. */
+static inline void dax_changes(struct dax *dax, struct shm_vnode *vnode, uint64_t first,
+                               uint64_t last)
+{
+    if (__builtin_expect(hf_load_acquire(&vnode->waiters) & SHM_ASKED, 0))
+        dax_ask(dax, vnode, first, last);
 }
 
 /* ---- layout changes (change.c, detach.c) ---- */

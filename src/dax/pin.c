@@ -278,7 +278,7 @@ int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *wor
 
     if (waiters & SHM_WATCHED && SHM_KEY_FLAGS(key) & HF_PIN_WRITE)
         watch_let_go_slot(shm, key, word);
-    if (waiters & ~SHM_WATCHED)
+    if (waiters & ~(SHM_WATCHED | SHM_ASKED))
         slots_wake_slot(shm, vnode, word);
     return 0;
 }

@@ -9,7 +9,15 @@
  * A report is made before anybody waits for it to be dealt with, and it is waited for with nothing held. A watcher
  * that does not come back in time is waited for once. What a process had changed when it was killed nobody
  * knows: the reaper reports all that it had open, and all that it had pinned.
+ *
+ * HF_WATCH_STORES: a process of which programs store into the copies, a page at a time (the mount: shared mappings). What it writes back is a
+ * page, with bytes that others have changed meanwhile, and undoes that. So who is to change a page asks such watchers before, and
+ * waits as after the change: they write back what was stored and let go of the copy. What can go wrong then is a copy that is made and stored into between
+ * the answer and the change; hf_watch(3) says so. It is waited for with nothing held, so the write-back finds its locks free. Its writer asks
+ * nobody (HF_CLIENT_WRITE_BACK), and while its own process is at a report waits for nobody: who asks waits for watchers, these
+ * for their write-backs, and these for locks alone.
  */
+#include "dax/client.h"
 #include "dax/pin_fast.h"
 #include "dax/private.h"
 
@@ -26,14 +34,15 @@
 
 /* --- who watches --- */
 
-void dax_watch(struct dax *dax, struct shm_vnode *vnode, bool *watches, bool on)
+void dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on)
 {
     const struct timespec moment = {.tv_nsec = DAX_TICK_FENCES_NS};
     bool fences_only = hf_load_acquire(&dax->shm->run->fences_only);
 
     dax_lock_any(dax, vnode);
-    if (*watches != on) {
-        *watches = on;
+    if ((*watches == HF_WATCH_STORES) != (on == HF_WATCH_STORES))
+        shm_ask(dax->shm, vnode, on == HF_WATCH_STORES ? 1 : -1);
+    if (!*watches != !on) {
         /* WATCH.SB/m: the flag is set; after the barrier whoever changes bytes sees it, or what he has changed is
          * seen. Pairs with WATCH.SB/p in dax_changed(). Without it: the watcher reads old bytes, and is not told of
          * new ones. Under the mutex, so that the next handle's watching finds it done. */
@@ -41,6 +50,7 @@ void dax_watch(struct dax *dax, struct shm_vnode *vnode, bool *watches, bool on)
             !HF_LAB_BROKEN(HF_LAB_NO_WATCH_BARRIER))
             sync_heavy_barrier(dax->shm);
     }
+    *watches = on;
     dax_unlock(dax, vnode);
     if (on && fences_only)
         nanosleep(&moment, NULL); /* no barrier to be had: but no store takes so long to be seen */
@@ -51,6 +61,16 @@ void dax_watch(struct dax *dax, struct shm_vnode *vnode, bool *watches, bool on)
 static bool is_late(const struct shm_watcher *watcher, uint32_t came_back)
 {
     return hf_load_acquire(&watcher->late) == came_back + 1;
+}
+
+/* A process whose thread is at a report, and writes back in another thread what the report asks for, waits for nobody, or two of
+ * them would wait for each other. */
+static bool gives_back(const struct shm *shm)
+{
+    const struct shm_watcher *watcher = &shm->watchers[shm->self];
+
+    return dax_client.flags & HF_CLIENT_WRITE_BACK &&
+           hf_load_acquire(&watcher->dealt_with) != hf_load_acquire(&watcher->taken);
 }
 
 /* The watcher has what was reported before the call, and has come back; or it will not. It stops watching before it has closed
@@ -76,6 +96,8 @@ static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t proce
             !(to_close && !HF_LAB_BROKEN(HF_LAB_NO_CLOSE_WAIT) &&
               shm_vnode_is_open_by(shm, vnode, process)))
             return;
+        if (gives_back(shm)) /* since we looked, maybe */
+            return;
         now = hf_now_ns();
         if (now >= until_ns) {
             hf_store_release(&watcher->late, came_back + 1);
@@ -90,6 +112,13 @@ static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t proce
     }
 }
 
+static void settle(struct dax *dax, struct shm_vnode *vnode)
+{
+    dax_lock_any(dax, vnode);
+    shm_watch_settle(dax->shm, vnode);
+    dax_unlock(dax, vnode);
+}
+
 void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
     struct shm *shm = dax->shm;
@@ -97,13 +126,30 @@ void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64
     uint64_t until_ns = hf_now_ns() + HF_WATCH_WAIT_NS;
 
     if (process == SHM_NONE) { /* they have died */
-        dax_lock_any(dax, vnode);
-        shm_watch_settle(shm, vnode);
-        dax_unlock(dax, vnode);
+        settle(dax, vnode);
         return;
     }
     shm_report(shm, vnode, first, last, shm->self);
     for (; process != SHM_NONE; process = shm_watcher_from(shm, vnode, process + 1))
+        if (process != shm->self)
+            await(dax, vnode, process, false, until_ns);
+}
+
+/* All are asked first, then waited for. */
+void dax_ask(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
+{
+    struct shm *shm = dax->shm;
+    uint64_t until_ns = hf_now_ns() + HF_WATCH_WAIT_NS;
+    uint32_t process, asked = shm_asker_from(shm, vnode, 0);
+
+    if (dax_client.flags & HF_CLIENT_WRITE_BACK)
+        return;
+    if (asked == SHM_NONE)
+        settle(dax, vnode);
+    for (process = asked; process != SHM_NONE; process = shm_asker_from(shm, vnode, process + 1))
+        if (process != shm->self)
+            shm_report_to(shm, process, vnode, first, last);
+    for (process = asked; process != SHM_NONE; process = shm_asker_from(shm, vnode, process + 1))
         if (process != shm->self)
             await(dax, vnode, process, false, until_ns);
 }

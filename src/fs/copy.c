@@ -154,6 +154,7 @@ ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *t
                        (unsigned long long)want, (unsigned long long)from_off,
                        (unsigned long long)to_off);
     want = less(want, HF_FILE_BYTES_MAX - to_off);
+    fs_changes(to->fs, to->vnode, to_off, want);
     while (done < want) {
         n = copy_some(from, from_off + done, to, to_off + done, want - done);
         if (n <= 0)

@@ -230,6 +230,7 @@ ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
     }
     if (hf_load_acquire(&fs->dax.shm->run->collect))
         fs_collect(fs);
+    fs_changes(fs, file->vnode, hf_load_acquire(&file->vnode->size), len);
     done = append_copied(file, buf, len, &place);
     if (done <= 0)
         return done;

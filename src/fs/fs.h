@@ -43,7 +43,7 @@ struct hf_file {
     struct shm_vnode *vnode;
     uint64_t ino;
     bool readable, writable, append;
-    bool watches; /* hf_watch(); under the layout mutex */
+    int watches; /* hf_watch(); under the layout mutex */
     /* Flags that no pin of this handle may have; FS_PIN_READS: none at all. */
     uint64_t pin_refused;
 };

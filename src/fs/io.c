@@ -286,6 +286,7 @@ ssize_t fs_write(struct hf_file *file, const void *buf, size_t len, uint64_t off
 
     if (file->append)
         return fs_append(file, buf, len, NULL);
+    fs_changes(file->fs, file->vnode, off, len);
     done = fs_write_untold(file, buf, len, off);
     if (done > 0)
         fs_written(file, size, off, (uint64_t)done);

@@ -149,7 +149,7 @@ int fs_open(struct fs *fs, struct fs_at at, int flags, mode_t mode, struct hf_fi
     file->readable = (flags & O_ACCMODE) != O_WRONLY;
     file->writable = (flags & O_ACCMODE) != O_RDONLY;
     file->append = flags & O_APPEND;
-    file->watches = false;
+    file->watches = 0;
     file->pin_refused = ~(FS_PIN_FLAGS | FS_PIN_READS);
     file->pin_refused |= (file->readable ? 0 : FS_PIN_READS) | (file->writable ? 0 : HF_PIN_WRITE);
     hf_add_relaxed(&fs->handles, 1); /* relaxed: a count */
@@ -162,7 +162,7 @@ int fs_close(struct hf_file *file)
     struct fs *fs = file->fs;
 
     if (file->watches)
-        dax_watch(&fs->dax, file->vnode, &file->watches, false);
+        dax_watch(&fs->dax, file->vnode, &file->watches, 0);
     fs_vnode_close(fs, file->vnode);
     if (hf_load_acquire(&fs->dax.shm->run->collect))
         fs_collect(fs);

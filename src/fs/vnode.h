@@ -50,6 +50,19 @@ static inline void fs_changed(struct fs *fs, struct shm_vnode *vnode, uint64_t f
     dax_changed(&fs->dax, vnode, first, last);
 }
 
+/* Bytes [off, off+len) are about to be written. Called with no lock held: those that may have stored into copies of these pages, and
+ * of the one that ends the file, write them back first. */
+static inline void fs_changes(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len)
+{
+    uint64_t size = hf_load_acquire(&vnode->size), last = DAX_LAST;
+
+    if (len == 0)
+        return;
+    if (off < HF_FILE_BYTES_MAX && len < HF_FILE_BYTES_MAX - off)
+        last = (off + len - 1) / HF_BLOCK_BYTES;
+    dax_changes(&fs->dax, vnode, (size < off ? size : off) / HF_BLOCK_BYTES, last);
+}
+
 /* What a reader of the inode record should see instead: size and times of a file in use. */
 void fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode);
 

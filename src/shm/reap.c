@@ -119,6 +119,7 @@ static void close_all(struct shm *shm, uint32_t process)
         uint64_t at = (uint64_t)i * shm->open_words;
 
         clear_bit(shm->watches + at, process);
+        clear_bit(shm->asks + at, process);
         if (clear_bit(shm->open + at, process))
             shm_report(shm, &shm->vnodes[i], 0, UINT64_MAX, process);
     }

@@ -46,7 +46,8 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
     run->at_vnodes = place(&end, limits->vnodes, sizeof(struct shm_vnode));
     run->at_hash = place(&end, run->hash_mask + UINT64_C(1), sizeof(uint32_t));
     run->at_open = place(&end, limits->vnodes, open_words(limits->processes) * sizeof(uint64_t));
-    run->at_watches = place(&end, limits->vnodes, open_words(limits->processes) * sizeof(uint64_t));
+    run->at_watches =
+        place(&end, limits->vnodes * 2, open_words(limits->processes) * sizeof(uint64_t));
     run->at_watchers = place(&end, limits->processes, sizeof(struct shm_watcher));
     run->at_holds = place(&end, limits->holds, sizeof(struct shm_hold));
     run->at_owners = place(&end, limits->nodes, sizeof(uint32_t));
@@ -87,9 +88,11 @@ struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd)
         return NULL;
     shm->local_opens = calloc(run->limits.vnodes, sizeof *shm->local_opens);
     shm->local_watches = calloc(run->limits.vnodes, sizeof *shm->local_watches);
-    if (!shm->local_opens || !shm->local_watches) {
+    shm->local_asks = calloc(run->limits.vnodes, sizeof *shm->local_asks);
+    if (!shm->local_opens || !shm->local_watches || !shm->local_asks) {
         free(shm->local_opens);
         free(shm->local_watches);
+        free(shm->local_asks);
         free(shm);
         return NULL;
     }
@@ -103,6 +106,7 @@ struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd)
     shm->watches = (void *)(base + run->at_watches);
     shm->watchers = (void *)(base + run->at_watchers);
     shm->open_words = open_words(run->limits.processes);
+    shm->asks = shm->watches + (uint64_t)run->limits.vnodes * shm->open_words;
     shm->holds = (void *)(base + run->at_holds);
     shm->owners = (void *)(base + run->at_owners);
     shm->group_free = (void *)(base + run->at_groups);
@@ -123,5 +127,6 @@ void shm_unview(struct shm *shm)
     pthread_mutex_destroy(&shm->lane_mutex);
     free(shm->local_opens);
     free(shm->local_watches);
+    free(shm->local_asks);
     free(shm);
 }

@@ -129,6 +129,7 @@ struct shm_gate {
 #define SHM_WAITS 1u    /* a layout change waits for pins: wake it */
 #define SHM_DETACHED 2u /* detached blocks may lose their last holder: have them collected */
 #define SHM_WATCHED 4u  /* some process wants to be told what changes; see shm_report() */
+#define SHM_ASKED 8u    /* and one before it changes, to write back what it has stored itself */
 
 enum shm_vnode_state { SHM_VNODE_FREE = 0, SHM_VNODE_NEW, SHM_VNODE_READY };
 /* Without names: perhaps still open, or not any more, and nobody may open it again. */
@@ -138,7 +139,7 @@ enum shm_orphan { SHM_ORPHAN_OPEN = 1, SHM_ORPHAN_CLOSED };
 struct shm_vnode {
     uint64_t root;    /* page table, see src/mm/mm.h; 0: empty */
     uint32_t bias;    /* 1: pins need no fence */
-    uint32_t waiters; /* what an unpin has to do: SHM_WAITS, SHM_DETACHED, SHM_WATCHED */
+    uint32_t waiters; /* what an unpin has to do: SHM_WAITS, SHM_DETACHED, SHM_WATCHED, SHM_ASKED */
     uint64_t size;    /* bytes; what counts, LMDB may lag behind (dirty) */
     uint64_t ino;
     uint32_t state;     /* enum shm_vnode_state */
@@ -339,6 +340,7 @@ struct shm {
     struct shm_hold *holds;
     uint64_t *open;               /* a bit a process, vnode by vnode; see shm_vnode_open() */
     uint64_t *watches;            /* likewise, who wants reports */
+    uint64_t *asks;               /* likewise: those that want to be told before a change too */
     struct shm_watcher *watchers; /* of the processes */
     uint32_t open_words;
     uint32_t *hash;
@@ -348,7 +350,8 @@ struct shm {
     uint64_t *block_bits;    /* 1: taken */
     uint32_t *counts;        /* of pins, a block; null: pins are slots. See sync/counts.h */
     uint32_t *local_opens;   /* handles of this process, a vnode */
-    uint32_t *local_watches; /* those of them that watch */
+    uint32_t *local_watches; /* those of them that watch, */
+    uint32_t *local_asks;    /* and those that want to be told before */
     int lock_fd;
     dev_t lock_dev;             /* of the file that lock_fd is, */
     ino_t lock_ino;             /* as long as nobody closes it under us */
@@ -501,11 +504,14 @@ void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode);
 /* One handle of this process more, or less, that watches the vnode. Sets SHM_WATCHED to what holds. True: this
  * process did not watch it before. Under the vnode's mutex. */
 bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change);
-/* Clears SHM_WATCHED if those that watched have died. Under the vnode's mutex. */
+/* Likewise one that wants to be told before a change too: SHM_ASKED. */
+void shm_ask(struct shm *shm, struct shm_vnode *vnode, int change);
+/* Clears SHM_WATCHED and SHM_ASKED if those for which they are set have died. Under the vnode's mutex. */
 void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode);
 bool shm_watches(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
-/* The first process from `process` on that watches it; SHM_NONE. */
+/* The first process from `process` on that watches it, or wants to be told before; SHM_NONE. */
 uint32_t shm_watcher_from(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
+uint32_t shm_asker_from(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
 /* Tells a process that pages [first, last] (UINT64_MAX: to the end and beyond) have changed. */
 void shm_report_to(struct shm *shm, uint32_t process, const struct shm_vnode *vnode, uint64_t first,
                    uint64_t last);

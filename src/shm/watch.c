@@ -10,19 +10,19 @@
 #include "base/futex.h"
 #include "shm/shm.h"
 
-static uint64_t *bits_of(const struct shm *shm, const struct shm_vnode *vnode)
+static uint64_t *bits_of(const struct shm *shm, uint64_t *all, const struct shm_vnode *vnode)
 {
-    return shm->watches + (uint64_t)(vnode - shm->vnodes) * shm->open_words;
+    return all + (uint64_t)(vnode - shm->vnodes) * shm->open_words;
 }
 
 bool shm_watches(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process)
 {
-    return hf_load_acquire(&bits_of(shm, vnode)[process / 64]) & UINT64_C(1) << process % 64;
+    return hf_load_acquire(&bits_of(shm, shm->watches, vnode)[process / 64]) & UINT64_C(1)
+                                                                                   << process % 64;
 }
 
-uint32_t shm_watcher_from(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process)
+static uint32_t first_from(const struct shm *shm, const uint64_t *bits, uint32_t process)
 {
-    const uint64_t *bits = bits_of(shm, vnode);
     uint64_t skip = (UINT64_C(1) << process % 64) - 1;
 
     for (uint32_t i = process / 64; i < shm->open_words; i++, skip = 0) {
@@ -36,31 +36,56 @@ uint32_t shm_watcher_from(const struct shm *shm, const struct shm_vnode *vnode, 
     return SHM_NONE;
 }
 
+uint32_t shm_watcher_from(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process)
+{
+    return first_from(shm, bits_of(shm, shm->watches, vnode), process);
+}
+
+uint32_t shm_asker_from(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process)
+{
+    return first_from(shm, bits_of(shm, shm->asks, vnode), process);
+}
+
 void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode)
 {
-    uint32_t waiters = vnode->waiters & ~SHM_WATCHED;
+    uint32_t waiters = vnode->waiters & ~(SHM_WATCHED | SHM_ASKED);
 
     if (shm_watcher_from(shm, vnode, 0) != SHM_NONE)
         waiters |= SHM_WATCHED;
+    if (shm_asker_from(shm, vnode, 0) != SHM_NONE)
+        waiters |= SHM_ASKED;
     if (waiters != vnode->waiters)
         hf_store_seq_cst(&vnode->waiters, waiters);
 }
 
-bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change)
+/* One handle of this process more or less: its bit. */
+static void count(struct shm *shm, uint64_t *bits, uint32_t *handles, int change)
 {
-    uint64_t *word = bits_of(shm, vnode) + shm->self / 64, bit = UINT64_C(1) << shm->self % 64;
-    uint32_t *count = &shm->local_watches[vnode - shm->vnodes];
-    bool first = *count == 0;
+    uint64_t *word = bits + shm->self / 64, bit = UINT64_C(1) << shm->self % 64;
 
-    *count += (uint32_t)change;
-    if (*count)
+    *handles += (uint32_t)change;
+    if (*handles)
         hf_or_acq_rel(word, bit);
     else
         hf_and_acq_rel(word, ~bit);
+}
+
+bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change)
+{
+    uint32_t *handles = &shm->local_watches[vnode - shm->vnodes];
+    bool first = *handles == 0;
+
+    count(shm, bits_of(shm, shm->watches, vnode), handles, change);
     shm_watch_settle(shm, vnode);
-    if (*count == 0) /* nobody need wait for what it has not dealt with */
+    if (*handles == 0) /* nobody need wait for what it has not dealt with */
         hf_futex_wake_all(&shm->watchers[shm->self].came_back);
     return first;
+}
+
+void shm_ask(struct shm *shm, struct shm_vnode *vnode, int change)
+{
+    count(shm, bits_of(shm, shm->asks, vnode), &shm->local_asks[vnode - shm->vnodes], change);
+    shm_watch_settle(shm, vnode);
 }
 
 static uint64_t marked(uint64_t ticket, uint64_t value)

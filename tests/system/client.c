@@ -622,7 +622,7 @@ static void check_arguments(void)
     struct hf_client bad[] = {good, good, good, good, good, good, good};
 
     bad[0].size--;
-    bad[1].flags |= 0x2;
+    bad[1].flags |= 0x4;
     bad[2].umask = 01000;
     bad[3].tid = 0;
     bad[4].tid = -1;

@@ -444,7 +444,8 @@ static void watching_refuses_bad_arguments(void **state)
 
     (void)state;
     assert_int_equal(hf_watch(NULL, 1), -EINVAL);
-    assert_int_equal(hf_watch(file, 2), -EINVAL);
+    assert_int_equal(hf_watch(file, 3), -EINVAL);
+    assert_int_equal(hf_watch(file, HF_WATCH_STORES), 0);
     assert_int_equal(hf_watch(file, 1), 0);
     assert_int_equal(hf_watch_next(NULL, 0, &report), -EINVAL);
     assert_int_equal(hf_watch_next(pool, 0, NULL), -EINVAL);

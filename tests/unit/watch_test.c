@@ -38,6 +38,24 @@ static void flag_and_marks(void **state)
     assert_int_equal(vnode->waiters, SHM_DETACHED);
 }
 
+/* Those who want to be told before are some of those who watch. */
+static void asks_are_counted(void **state)
+{
+    struct shm *shm = *state;
+
+    assert_int_equal(shm_asker_from(shm, vnode, 0), SHM_NONE);
+    shm_ask(shm, vnode, 1);
+    shm_ask(shm, vnode, 1);
+    assert_int_equal(vnode->waiters, SHM_WATCHED | SHM_ASKED);
+    assert_int_equal(shm_asker_from(shm, vnode, 0), shm->self);
+    assert_int_equal(shm_asker_from(shm, vnode, shm->self + 1), SHM_NONE);
+    shm_ask(shm, vnode, -1);
+    assert_true(vnode->waiters & SHM_ASKED);
+    shm_ask(shm, vnode, -1);
+    assert_int_equal(vnode->waiters, SHM_WATCHED);
+    assert_true(shm_watches(shm, vnode, shm->self));
+}
+
 static void reports_come_in_order(void **state)
 {
     struct shm *shm = *state;
@@ -122,8 +140,9 @@ int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, begin_to_watch, close_segment)
     const struct CMUnitTest tests[] = {
-        TEST(flag_and_marks), TEST(reports_come_in_order), TEST(too_many_are_lost),
-        TEST(late_writers),   TEST(very_late_writer),
+        TEST(flag_and_marks),   TEST(reports_come_in_order), TEST(too_many_are_lost),
+        TEST(asks_are_counted), TEST(reports_come_in_order), TEST(too_many_are_lost),
+        TEST(late_writers),     TEST(very_late_writer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
