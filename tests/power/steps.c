@@ -43,25 +43,10 @@ static void make(struct hf_pool **pool)
     EXPECT_EQ(hf_pool_create(power_pool, &options), 0);
 }
 
-/* For whoever cleans up after a workload that has failed. */
-static void note_segment(struct hf_pool *pool)
-{
-    struct hf_pool_info info = {.size = sizeof(info)};
-    FILE *list = fopen(test_path(TEST_SEGMENT_LIST), "ae");
-
-    EXPECT(list != NULL);
-    EXPECT_EQ(hf_pool_info(pool, &info), 0);
-    fprintf(list, TEST_SEGMENT_PREFIX);
-    for (unsigned i = 0; i < sizeof(info.uuid); i++)
-        fprintf(list, "%02x", info.uuid[i]);
-    fprintf(list, "\n");
-    fclose(list);
-}
-
 static void attach(struct hf_pool **pool)
 {
     EXPECT_EQ(hf_pool_open(power_pool, 0, pool), 0);
-    note_segment(*pool);
+    test_note_segment(*pool);
 }
 
 static void create_a(struct hf_pool **pool)

@@ -32,7 +32,7 @@ void test_pool_create(const char *name, uint64_t pool_bytes)
 }
 
 /* A pool on a disk has its run segment in /dev/shm, where only its last process removes it. */
-static void note_segment(struct hf_pool *pool)
+void test_note_segment(struct hf_pool *pool)
 {
     struct hf_pool_info info = {.size = sizeof(info)};
     char path[64] = TEST_SEGMENT_PREFIX;
@@ -52,7 +52,7 @@ struct hf_pool *test_pool_open(const char *name)
 
     EXPECT_EQ(hf_pool_open(test_path(name), 0, &pool), 0);
     if (strncmp(test_folder(), "/dev/shm/", 9) != 0)
-        note_segment(pool);
+        test_note_segment(pool);
     return pool;
 }
 

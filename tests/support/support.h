@@ -91,6 +91,8 @@ void test_pool_create(const char *name, uint64_t pool_bytes);
 struct hf_pool *test_pool_open(const char *name);
 struct hf_pool *test_pool_new(const char *name, uint64_t pool_bytes);
 void test_pool_close(struct hf_pool *pool);
+/* Has the run segment of a pool on a disk removed at the end, also when its processes fail. */
+void test_note_segment(struct hf_pool *pool);
 /* fsck finds nothing; nobody may be attached. */
 void test_pool_check(const char *name);
 
