@@ -16,6 +16,8 @@
 #define HF_LAB_NO_CLOSE_WAIT 0x40u    /* WATCH.CLOSE gone: who stops watching counts as closed */
 #define HF_LAB_NO_THAW 0x80u          /* THAW.PUB gone: a root goes back over frozen blocks */
 #define HF_LAB_NO_TAKE_BACK 0x100u    /* commit.c: what does not count is left for LMDB to find */
+#define HF_LAB_NO_LATE_RECALL 0x200u  /* who mends a file tells no lease what was detached */
+#define HF_LAB_NO_EARLY_RECALL 0x400u /* leases hear of a detach only from who made it */
 
 #ifdef HF_LAB
 extern unsigned hf_lab_break;

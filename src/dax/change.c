@@ -530,6 +530,11 @@ void dax_change_landed(struct dax_change *change)
     hf_store_release(&change->vnode->pending_version, UINT64_C(0));
 }
 
+void dax_change_failed(struct dax_change *change)
+{
+    detach_abort(change);
+}
+
 void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t size)
 {
     change->vnode->pending_size = size;

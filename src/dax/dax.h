@@ -189,6 +189,8 @@ void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t siz
 /* A transaction has committed, and another one of this change follows: what the first has detached stays so,
  * whatever becomes of the other. */
 void dax_change_landed(struct dax_change *change);
+/* The transaction was given up, or its commit has failed: it has detached nothing. */
+void dax_change_failed(struct dax_change *change);
 /* Opens the gate, wakes those at it, drops the mutex. committed: vnode->size is the intended size now. */
 void dax_change_end(struct dax_change *change, bool committed);
 

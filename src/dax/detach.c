@@ -10,10 +10,14 @@
  * Records are made before the transaction commits and linked after it. Of a process that dies in between,
  * pending_version says whether it had committed; without one it had not. The blocks are in LMDB's detached table from the commit on, so
  * that losing the records (all processes die) loses no block.
+ *
+ * A holder that is a lease is asked for before the commit and told after it, from what its record says, by
+ * whoever links the record: its maker, or who mends what a dead maker has left (docs/ORDERING.md 3.21).
  */
 #include "dax/private.h"
 
 #include "base/error.h"
+#include "base/lab.h"
 #include "base/trace.h"
 
 #include <errno.h>
@@ -50,13 +54,30 @@ bool dax_change_holds(const struct dax_change *change, uint64_t first, uint64_t 
     return false;
 }
 
+/* The hold whose key word lies there; null: a slot, or the ghosts'. */
+static struct shm_hold *hold_of_key(const struct shm *shm, uint64_t at)
+{
+    uint64_t holds = shm->run->at_holds,
+             end = holds + shm->run->limits.holds * sizeof(struct shm_hold);
+
+    return at < holds || at >= end ? NULL : &shm->holds[(at - holds) / sizeof(struct shm_hold)];
+}
+
+/* The holder that the record names is a lease, and has not been let go of: it. */
+static struct shm_hold *lease_of(const struct shm *shm, const struct shm_hold *record)
+{
+    struct held held = {.hold = hold_of_key(shm, record->holder)};
+
+    return held.hold && !holder_gone(shm, record) && held_is_lease(&held) ? held.hold : NULL;
+}
+
 static int record_holder(struct dax_change *change, const struct dax_holder *holder,
                          const struct meta_extent *part)
 {
     struct shm *shm = change->dax->shm;
     uint64_t last = part->page + part->count - 1;
     uint32_t index = shm_hold_alloc(shm);
-    struct shm_hold *record;
+    struct shm_hold *record, *lease;
 
     if (index == SHM_NONE)
         return shm_no_hold(shm);
@@ -68,9 +89,13 @@ static int record_holder(struct dax_change *change, const struct dax_holder *hol
     record->holder_key = holder->key;
     hf_store_release(&record->vnode, (uint32_t)change->vnode->index); /* as in pin_as_hold() */
     record->since_ns = hf_now_ns();
+    record->recall.wants[0] = recall_want(change, &record->range, HF_LEASE_DETACHED);
     record->link = change->detached;
     change->detached = index;
     hf_store_release(&record->state, SHM_HOLD_STATE(SHM_HOLD_DETACHED, shm->self + 1));
+    lease = lease_of(shm, record);
+    if (lease && !HF_LAB_BROKEN(HF_LAB_NO_EARLY_RECALL))
+        recall_before_detach(change, lease);
     return 0;
 }
 
@@ -136,23 +161,12 @@ static void announce(struct dax *dax, struct shm_vnode *vnode)
     hf_store_release(&dax->shm->run->collect, 1u);
 }
 
-/* Holders of leases are told. */
-static void tell_holders(struct dax_change *change)
+static void tell_holder(struct shm *shm, const struct shm_hold *record)
 {
-    const struct shm *shm = change->dax->shm;
-    uint64_t holds = shm->run->at_holds,
-             end = holds + shm->run->limits.holds * sizeof(struct shm_hold);
+    struct shm_hold *lease = lease_of(shm, record);
 
-    for (uint32_t at = change->detached; at != SHM_NONE; at = shm->holds[at].link) {
-        const struct shm_hold *record = &shm->holds[at];
-        struct held held = {0};
-
-        if (record->holder < holds || record->holder >= end)
-            continue;
-        held.hold = &shm->holds[(record->holder - holds) / sizeof(struct shm_hold)];
-        if (!holder_gone(shm, record) && held_is_lease(&held))
-            recall_detached(change, held.hold, record->range.first, record->range.last);
-    }
+    if (lease)
+        recall_detached(shm, lease, &record->recall.wants[0]);
 }
 
 void detach_commit(struct dax_change *change)
@@ -163,9 +177,10 @@ void detach_commit(struct dax_change *change)
 
     if (last == SHM_NONE)
         return;
-    tell_holders(change);
-    while (shm->holds[last].link != SHM_NONE)
-        last = shm->holds[last].link;
+    for (uint32_t at = last; at != SHM_NONE; at = shm->holds[at].link) {
+        tell_holder(shm, &shm->holds[at]);
+        last = at;
+    }
     shm->holds[last].link = vnode->detached;
     vnode->detached = change->detached;
     change->detached = SHM_NONE;
@@ -197,6 +212,8 @@ void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed)
             record->vnode != index || listed(shm, vnode, i))
             continue;
         if (committed) {
+            if (!HF_LAB_BROKEN(HF_LAB_NO_LATE_RECALL))
+                tell_holder(shm, record);
             record->link = vnode->detached;
             vnode->detached = i;
         } else {

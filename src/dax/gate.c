@@ -150,8 +150,10 @@ static void recover(struct dax *dax, struct shm_vnode *vnode, bool died)
     vnode->stray_nodes = 1;
     vnode->zap_pending = 1;
     hf_store_release(&vnode->bias, (uint32_t)!hf_load_acquire(&dax->shm->run->fences_only));
-    if (died)
-        shm_lock_mended(&vnode->mutex);
+    if (!died)
+        return;
+    recall_recover(dax->shm, vnode);
+    shm_lock_mended(&vnode->mutex);
 }
 
 void dax_lock_any(struct dax *dax, struct shm_vnode *vnode)
@@ -172,8 +174,7 @@ void dax_unlock(struct dax *dax, struct shm_vnode *vnode)
  * callback it need not let go of itself, unless it is the callback's thread. */
 static bool needs_through(const struct shm_lane *lane)
 {
-    return shm_lane_pins(lane) != hf_load_acquire(&lane->served) ||
-           hf_load_acquire(&lane->calls_back);
+    return shm_lane_pins(lane) != shm_lane_served(lane) || hf_load_acquire(&lane->calls_back);
 }
 
 /* It waits for this thread, so it cannot let go either. */

@@ -156,14 +156,8 @@ static int change_hands(struct shm *shm, struct shm_hold *hold, struct shm_lane 
     /* GIVE.TAKE/p: the offer is acquired. Pairs with GIVE.TAKE/m in dax_lease_give(). */
     uint32_t state = hf_load_acquire(&hold->state);
 
-    if (!is_offered(shm, hold, key, state) ||
-        !hf_cas_acq_rel(&hold->state, state, SHM_HOLD_STATE(SHM_HOLD_LEASE, shm->self + 1)))
+    if (!is_offered(shm, hold, key, state) || !shm_hand_over(shm, hold, state, lane))
         return not_offered();
-    if (hold->recall.served)
-        hf_sub_acq_rel(&shm->lanes[hold->lane].served, 1);
-    hf_sub_acq_rel(&shm->lanes[hold->lane].slow_pins, 1);
-    hf_add_acq_rel(&lane->slow_pins, 1);
-    hold->lane = shm_lane_index(shm, lane);
     hf_store_release(&hold->range.who, lane->who | SHM_WHO_FLAGS(hold->range.who));
     return 0;
 }
@@ -179,6 +173,11 @@ static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold 
 
     if (!is_offered(shm, hold, key, hf_load_acquire(&hold->state)))
         return not_offered();
+    if (pieces->room && vnode->pending_version)
+        return hf_fail(EIO,
+                       "a process died in a transaction on inode %llu, and whether it committed "
+                       "cannot be read",
+                       (unsigned long long)vnode->ino);
     if (pieces->room && (hf_load_acquire(&hold->recall.state) == HF_LEASE_DETACHED ||
                          (rc = dax_fault(dax, vnode, hold->range.first, hold->range.last, pieces,
                                          &hole)) == -ENODATA))

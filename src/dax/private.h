@@ -134,9 +134,15 @@ bool wait_in_circle(struct dax_change *change);
 
 /* The change has met a lease: asks for it, once a change. Under the layout mutex. */
 void recall_ask(struct dax_change *change, struct shm_hold *hold);
-/* Its pages [first, last] have left the file. Under the layout mutex. */
-void recall_detached(struct dax_change *change, struct shm_hold *hold, uint64_t first,
-                     uint64_t last);
+/* Blocks of it are about to leave the file: its holder comes to the mutex, and so hears what has become of it, also when
+ * this process is killed. Under the layout mutex, before the transaction commits. */
+void recall_before_detach(struct dax_change *change, struct shm_hold *hold);
+/* They have. `want`: as recall_want() made it for those pages. Under the layout mutex. */
+void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_want *want);
+struct shm_want recall_want(const struct dax_change *change, const struct shm_range *range,
+                            uint32_t state);
+/* Its owner died with the layout mutex: whoever was to be told by it is. Under that mutex. */
+void recall_recover(struct shm *shm, const struct shm_vnode *vnode);
 
 /* --- forget.c --- */
 

@@ -65,7 +65,18 @@ static void wake_holder(struct shm_process *process)
     hf_futex_wake_all(&process->recall_seq);
 }
 
-static void post(struct shm *shm, const struct shm_hold *hold)
+/* The want that counts. */
+static struct shm_want *wanted(struct shm_hold *hold)
+{
+    return &hold->recall.wants[hf_load_acquire(&hold->recall.asked) & SHM_ASKED_WHICH];
+}
+
+static bool is_pending(const struct shm_hold *hold)
+{
+    return hf_load_acquire(&hold->recall.asked) & SHM_ASKED_PENDING;
+}
+
+static void post(struct shm *shm, struct shm_hold *hold)
 {
     uint32_t owner = SHM_HOLD_OWNER(hf_load_acquire(&hold->state)), i = 0;
     struct shm_process *process = &shm->processes[owner - 1];
@@ -75,55 +86,105 @@ static void post(struct shm *shm, const struct shm_hold *hold)
         i++;
     if (i == SHM_RECALLS)
         hf_store_release(&process->recalls_more, 1u);
-    HF_TRACE(recall, shm->vnodes[hold->vnode].ino, hold->recall.first, hold->recall.last,
-             process->pid, hold->recall.why);
+    HF_TRACE(recall, shm->vnodes[hold->vnode].ino, wanted(hold)->first, wanted(hold)->last,
+             process->pid, wanted(hold)->why);
     wake_holder(process);
 }
 
-static void ask(struct dax_change *change, struct shm_hold *hold, uint32_t state, uint64_t first,
-                uint64_t last)
+/* Of a lease that has changed hands or is pending still, too. */
+static void pend(struct shm *shm, struct shm_hold *hold)
 {
-    struct shm_recall *recall = &hold->recall;
+    hf_store_release(&hold->recall.asked, hf_load_acquire(&hold->recall.asked) | SHM_ASKED_PENDING);
+    post(shm, hold);
+}
 
-    recall->change = change->id;
-    recall->why = change->why;
-    recall->first = first;
-    recall->last = last;
-    recall->deadline_ns = change->policy.kind == HF_POLICY_NOWAIT ||
-                                  change->policy.kind == HF_POLICY_DETACH || dax_client_nowait()
-                              ? 0
-                              : change->until_ns;
-    recall->pending = 1;
-    if (state > hf_load_acquire(&recall->state)) /* blocks that have left do not come back */
-        hf_store_release(&recall->state, state);
-    post(change->dax->shm, hold);
+/* Blocks that have left do not come back. */
+static void raise_state(struct shm_hold *hold, uint32_t state)
+{
+    if (state > hf_load_acquire(&hold->recall.state))
+        hf_store_release(&hold->recall.state, state);
+}
+
+static void ask(struct shm *shm, struct shm_hold *hold, const struct shm_want *want)
+{
+    uint32_t other = (hf_load_acquire(&hold->recall.asked) & SHM_ASKED_WHICH) ^ SHM_ASKED_WHICH;
+
+    hold->recall.wants[other] = *want;
+    hf_store_release(&hold->recall.asked, other | SHM_ASKED_PENDING);
+    raise_state(hold, want->state);
+    post(shm, hold);
+}
+
+struct shm_want recall_want(const struct dax_change *change, const struct shm_range *range,
+                            uint32_t state)
+{
+    bool waits = change->policy.kind != HF_POLICY_NOWAIT &&
+                 change->policy.kind != HF_POLICY_DETACH && !dax_client_nowait();
+
+    return (struct shm_want){
+        .change = change->id,
+        .first = range->first > change->first ? range->first : change->first,
+        .last = range->last < change->last ? range->last : change->last,
+        .deadline_ns = waits ? change->until_ns : 0,
+        .why = change->why,
+        .state = state,
+    };
+}
+
+static void ask_for(struct dax_change *change, struct shm_hold *hold)
+{
+    struct shm_want want = recall_want(change, &hold->range, HF_LEASE_RECALLED);
+
+    ask(change->dax->shm, hold, &want);
 }
 
 void recall_ask(struct dax_change *change, struct shm_hold *hold)
 {
-    const struct shm_range *range = &hold->range;
-
     /* Of two that wait, the later one: else each of their looks would undo what the other has noted, and ask again. */
-    if (hold->recall.change >= change->id || change->policy.kind == HF_POLICY_DETACH)
+    if (wanted(hold)->change >= change->id || change->policy.kind == HF_POLICY_DETACH)
         return;
     dax_count(&change->dax->shm->run->stats.recalls, 1);
-    ask(change, hold, HF_LEASE_RECALLED,
-        range->first > change->first ? range->first : change->first,
-        range->last < change->last ? range->last : change->last);
+    ask_for(change, hold);
 }
 
-void recall_detached(struct dax_change *change, struct shm_hold *hold, uint64_t first,
-                     uint64_t last)
+void recall_before_detach(struct dax_change *change, struct shm_hold *hold)
 {
-    ask(change, hold, HF_LEASE_DETACHED, first, last);
+    if (wanted(hold)->change != change->id)
+        ask_for(change, hold);
+    else if (!is_pending(hold))
+        pend(change->dax->shm, hold);
+}
+
+void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_want *want)
+{
+    const struct shm_want *before = wanted(hold);
+    struct shm_want all = *want;
+
+    if (is_pending(hold) && before->change == want->change && before->state == want->state) {
+        all.first = before->first < all.first ? before->first : all.first;
+        all.last = before->last > all.last ? before->last : all.last;
+    }
+    ask(shm, hold, &all);
 }
 
 void recall_again(struct dax *dax, struct shm_hold *hold)
 {
-    if (hf_load_acquire(&hold->recall.state) == HF_LEASE_HELD)
-        return;
-    hold->recall.pending = 1;
-    post(dax->shm, hold);
+    if (hf_load_acquire(&hold->recall.state) != HF_LEASE_HELD)
+        pend(dax->shm, hold);
+}
+
+void recall_recover(struct shm *shm, const struct shm_vnode *vnode)
+{
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
+        struct shm_hold *hold = &shm->holds[i];
+        struct held held = {.hold = hold};
+
+        if (hf_load_acquire(&hold->vnode) != vnode->index || !held_is_lease(&held) ||
+            !is_pending(hold))
+            continue;
+        raise_state(hold, wanted(hold)->state);
+        post(shm, hold);
+    }
 }
 
 /* --- telling --- */
@@ -162,15 +223,15 @@ static struct told *take(const struct recalls *recalls, struct queue *queue)
     return NULL;
 }
 
-static void describe(const struct shm_hold *hold, struct hf_recall *what)
+static void describe(struct shm_hold *hold, struct hf_recall *what)
 {
-    const struct shm_recall *recall = &hold->recall;
+    const struct shm_want *want = wanted(hold);
 
-    what->off = recall->first * HF_BLOCK_BYTES;
-    what->len = (recall->last - recall->first + 1) * HF_BLOCK_BYTES;
-    what->why = recall->why;
-    what->state = hf_load_acquire(&recall->state);
-    what->deadline_ns = recall->deadline_ns;
+    what->off = want->first * HF_BLOCK_BYTES;
+    what->len = (want->last - want->first + 1) * HF_BLOCK_BYTES;
+    what->why = want->why;
+    what->state = hf_load_acquire(&hold->recall.state);
+    what->deadline_ns = want->deadline_ns;
 }
 
 /* Not of a lease that was released since it was looked at: another may have its place by now. */
@@ -201,19 +262,19 @@ static bool look_at(struct recalls *recalls, uint32_t index)
     struct shm_vnode *vnode = &dax->shm->vnodes[hf_load_acquire(&hold->vnode)];
     struct told *told;
 
-    if (!is_ours(dax->shm, hold) || !hf_load_acquire(&hold->recall.pending))
+    if (!is_ours(dax->shm, hold) || !is_pending(hold))
         return true;
     told = calloc(1, sizeof *told);
     if (!told)
         return false;
     dax_lock_any(dax, vnode);
-    if (is_ours(dax->shm, hold) && &dax->shm->vnodes[hold->vnode] == vnode &&
-        hold->recall.pending) {
+    if (is_ours(dax->shm, hold) && &dax->shm->vnodes[hold->vnode] == vnode && is_pending(hold)) {
         told->index = index;
         told->key = hf_load_acquire(&hold->key);
         lease_fill(&told->what.lease, dax->shm, hold, told->key);
         describe(hold, &told->what);
-        hf_store_release(&hold->recall.pending, 0u);
+        hf_store_release(&hold->recall.asked,
+                         hf_load_acquire(&hold->recall.asked) & SHM_ASKED_WHICH);
     }
     dax_unlock(dax, vnode);
     if (told->key)

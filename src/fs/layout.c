@@ -106,6 +106,8 @@ int fs_layout_commit(struct fs_layout *l, uint64_t size)
     rc = fs_vnode_record(l->vnode, &l->txn, &l->inode);
     if (rc == 0)
         l->committed = true;
+    else
+        dax_change_failed(&l->change);
     return rc;
 }
 
@@ -134,8 +136,10 @@ int fs_layout_close(struct fs_layout *l, int rc)
     uint64_t old = l->vnode->size, size = l->committed ? l->inode.size : old;
     uint64_t first = l->change.first * HF_BLOCK_BYTES;
 
-    if (l->in_txn)
+    if (l->in_txn) {
         fs_abort(&l->txn);
+        dax_change_failed(&l->change);
+    }
     dax_change_end(&l->change, l->committed);
     if (size > old && old < first) /* zeros in between, which were not there */
         first = old;

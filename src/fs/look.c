@@ -84,7 +84,7 @@ int fs_info(struct fs *fs, struct hf_pool_info *out)
     info.processes = SHOWN(shm->run->processes);
     info.threads = threads(shm);
     info.files = open_files(shm);
-    info.leases = (uint32_t)SHOWN(shm->run->holds_used);
+    info.leases = shm_holds_in_use(shm);
     *out = info;
     return 0;
 }

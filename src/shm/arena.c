@@ -90,6 +90,24 @@ uint32_t shm_hold_alloc(struct shm *shm)
                         SHM_HOLD_STATE(SHM_HOLD_TAKEN, shm->self + 1), &run->holds_used);
 }
 
+static bool in_use(const struct shm_hold *hold)
+{
+    uint32_t state = hf_load_acquire(&hold->state);
+
+    if (SHM_HOLD_KIND(state) == SHM_HOLD_FREE || SHM_HOLD_KIND(state) == SHM_HOLD_DEAD)
+        return false;
+    return !shm_hold_holds(state) || hf_load_acquire(&hold->key) != 0;
+}
+
+uint32_t shm_holds_in_use(const struct shm *shm)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++)
+        count += in_use(&shm->holds[i]);
+    return count;
+}
+
 int shm_no_hold(const struct shm *shm)
 {
     return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)", shm->run->limits.holds);

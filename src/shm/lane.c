@@ -249,11 +249,56 @@ static unsigned slots_in_use(const struct shm_lane *lane)
 
 unsigned shm_lane_pins(const struct shm_lane *lane)
 {
-    return hf_load_acquire(&lane->slow_pins) + hf_load_acquire(&lane->counted) + slots_in_use(lane);
+    return hf_load_acquire(&lane->slow_pins) - hf_load_acquire(&lane->given) +
+           hf_load_acquire(&lane->counted) + slots_in_use(lane);
 }
 
-/* Holds are asked themselves: a process that is killed while it takes a lease of ours leaves our lane's
- * slow_pins too high. */
+unsigned shm_lane_served(const struct shm_lane *lane)
+{
+    return hf_load_acquire(&lane->served) - hf_load_acquire(&lane->given_served);
+}
+
+/* Once more does no harm: the counts are set, not raised. */
+static void leaves_lane(struct shm *shm, const struct shm_handing *handing)
+{
+    struct shm_lane *giver = &shm->lanes[handing->lane];
+
+    hf_store_release(&giver->given_served, handing->given_served);
+    hf_store_release(&giver->given, handing->given);
+}
+
+void shm_handing_mend(struct shm *shm)
+{
+    struct shm_handing *handing = &shm->run->handing;
+
+    if (!handing->hold)
+        return;
+    if (hf_load_acquire(&shm->holds[handing->hold - 1].state) != handing->state)
+        leaves_lane(shm, handing);
+    hf_store_release(&handing->hold, 0u);
+}
+
+bool shm_hand_over(struct shm *shm, struct shm_hold *hold, uint32_t was, struct shm_lane *lane)
+{
+    struct shm_handing *handing = &shm->run->handing;
+    const struct shm_lane *giver = &shm->lanes[hold->lane];
+    bool taken;
+
+    handing->state = was;
+    handing->lane = hold->lane;
+    handing->given = hf_load_acquire(&giver->given) + 1;
+    handing->given_served = hf_load_acquire(&giver->given_served) + hold->recall.served;
+    hf_store_release(&handing->hold, (uint32_t)(hold - shm->holds) + 1);
+    taken = hf_cas_acq_rel(&hold->state, was, SHM_HOLD_STATE(SHM_HOLD_LEASE, shm->self + 1));
+    if (taken) {
+        leaves_lane(shm, handing);
+        hf_add_acq_rel(&lane->slow_pins, 1);
+        hold->lane = shm_lane_index(shm, lane);
+    }
+    hf_store_release(&handing->hold, 0u);
+    return taken;
+}
+
 static uint64_t holds_of_process(const struct shm *shm)
 {
     uint64_t count = 0;

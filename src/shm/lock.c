@@ -74,6 +74,7 @@ void shm_lock_table(struct shm *shm)
 {
     if (!shm_lock(&shm->run->table_mutex))
         return;
+    shm_handing_mend(shm);
     shm_hash_rebuild(shm);
     shm_processes_recount(shm);
     hf_store_release(&shm->run->quarantine_ends_ns, UINT64_C(1)); /* a reaper may have died: reap */

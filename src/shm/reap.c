@@ -96,6 +96,8 @@ static void free_lane(struct shm_lane *lane)
     hf_store_relaxed(&lane->counted, 0u);
     hf_store_relaxed(&lane->calls_back, 0u);
     hf_store_relaxed(&lane->served, 0u);
+    hf_store_relaxed(&lane->given, 0u);
+    hf_store_relaxed(&lane->given_served, 0u);
     hf_store_relaxed(&lane->sections[0], 0u);
     hf_store_relaxed(&lane->sections[1], 0u);
     hf_store_relaxed(&lane->wait.number, 0u);

@@ -108,7 +108,9 @@ struct shm_lane {
     uint64_t pages[SHM_SLOTS];             /* SHM_PAGES() */
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
     struct shm_wait wait;
-    uint32_t served;  /* of slow_pins, leases with a callback; rather too low than too high */
+    uint32_t served; /* of slow_pins, leases with a callback; rather too low than too high */
+    uint32_t given,
+        given_served; /* of slow_pins, of served: leases that another process has taken. Under table_mutex */
     uint32_t residue; /* 1: its reserved runs are those of a dead owner before */
 } SHM_LINE;
 
@@ -194,14 +196,24 @@ static inline bool shm_hold_holds(uint32_t state)
     return kind == SHM_HOLD_PIN || kind == SHM_HOLD_LEASE || kind == SHM_HOLD_GIVEN;
 }
 
-/* What the holder of a lease is told. Under the layout mutex, but for `state`. */
-struct shm_recall {
-    uint32_t state;   /* enum hf_lease_state */
-    uint32_t pending; /* not told yet */
-    uint32_t why;     /* enum hf_change_kind */
-    uint32_t served;  /* a callback will release it, whatever its thread waits for */
-    uint64_t change;  /* the last layout change that asked; 0: none */
+/* What a layout change wants of the holder of a lease. */
+struct shm_want {
+    uint64_t change; /* its id; 0: nobody has wanted anything yet */
     uint64_t first, last, deadline_ns;
+    uint32_t why;   /* enum hf_change_kind */
+    uint32_t state; /* enum hf_lease_state: what the lease is by it */
+};
+
+/* What the holder of a lease is told. Under the layout mutex, but for `state`. A want is written beside the one that
+ * counts, then `asked` says that it counts, then `state` is raised: a process that is killed in between leaves a whole
+ * want, and who gets the mutex from it does the rest (recall_recover()). */
+#define SHM_ASKED_WHICH 1u   /* the want that counts */
+#define SHM_ASKED_PENDING 2u /* it has not been told yet */
+struct shm_recall {
+    uint32_t state;  /* enum hf_lease_state */
+    uint32_t served; /* a callback will release it, whatever its thread waits for */
+    uint32_t asked;
+    struct shm_want wants[2]; /* DETACHED: the first is what `holder` is told, if it is a lease */
 };
 
 struct shm_hold {
@@ -282,6 +294,14 @@ struct shm_limits {
     uint64_t limit_blocks; /* blocks the pool can grow to */
 };
 
+/* A lease is changing hands: under table_mutex, whose next owner completes it when this one dies. */
+struct shm_handing {
+    uint32_t hold;                /* index + 1; 0: none is */
+    uint32_t state;               /* that it has as long as it is offered */
+    uint32_t lane;                /* of the giver */
+    uint32_t given, given_served; /* of that lane, afterwards */
+};
+
 struct shm_run {
     uint64_t magic;
     uint32_t version; /* of this layout */
@@ -321,6 +341,7 @@ struct shm_run {
     uint32_t
         space_stale; /* the bitmap is to be made anew: its last owner died, or failed at that */
     struct shm_records records; /* under space_mutex, but that anybody may refuse them */
+    struct shm_handing handing; /* under table_mutex */
     struct shm_stats stats;
     char engine[24];
     char pool_dir[4096]; /* where the pool was when this was made */
@@ -462,6 +483,12 @@ int shm_no_lane(const struct shm *shm);
 int shm_no_hold(const struct shm *shm);
 /* Live pins of this thread, slots and holds. */
 unsigned shm_lane_pins(const struct shm_lane *lane);
+/* Of them, leases with a callback. */
+unsigned shm_lane_served(const struct shm_lane *lane);
+/* A lease that is offered becomes this process's, counted in `lane`. Under table_mutex. False: it was not in state `was`. */
+bool shm_hand_over(struct shm *shm, struct shm_hold *hold, uint32_t was, struct shm_lane *lane);
+/* Completes what a process that died in shm_hand_over() had begun. Under table_mutex. */
+void shm_handing_mend(struct shm *shm);
 /* Live pins of this process, in all its lanes and holds. */
 uint64_t shm_process_pins(const struct shm *shm);
 
@@ -532,6 +559,8 @@ enum shm_reports shm_report_take(struct shm *shm, bool late, uint32_t *vnode, ui
 uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode);
 void shm_node_free(struct shm *shm, uint32_t node);
 uint32_t shm_hold_alloc(struct shm *shm);
+/* How many there are, without those that were let go of and only wait for somebody to free them. */
+uint32_t shm_holds_in_use(const struct shm *shm);
 void shm_hold_free(struct shm *shm, uint32_t hold);
 
 #endif

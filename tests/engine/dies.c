@@ -377,6 +377,38 @@ static void check_unsettled(void)
     EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
 }
 
+/* --- of two transactions the second is given up: what it was about to detach is held as before --- */
+
+static void check_second_given_up(void)
+{
+    const uint64_t pages[] = {FIRST + 1, SECOND + 1};
+    struct iovec iov[2];
+    struct hf_pin pins[2];
+    struct fs_layout l;
+
+    make_file();
+    for (unsigned i = 0; i < 2; i++)
+        pins[i] = test_pin(file, pages[i] * TEST_PAGE, TEST_PAGE, HF_PIN_WRITE, &iov[i], 1);
+    EXPECT_EQ(
+        fs_layout_open(&l, file->fs, file->vnode, FIRST, END - 1, HF_CHANGE_PUNCH, &test_detach),
+        0);
+    EXPECT_EQ(fs_layout_begin(&l), 0);
+    EXPECT_EQ(fs_layout_remove(&l, FIRST, SECOND - FIRST), 0);
+    EXPECT_EQ(fs_layout_commit(&l, file->vnode->size), 0);
+    EXPECT_EQ(fs_layout_begin(&l), 0);
+    EXPECT_EQ(fs_layout_remove(&l, SECOND, END - SECOND), 0);
+    EXPECT_EQ(fs_layout_close(&l, -EIO), -EIO);
+    EXPECT_EQ(test_pins_in_state(pool, HF_PIN_DETACHED), 1);
+    EXPECT_EQ(hf_move(file, pages[1] * TEST_PAGE, TEST_PAGE, &test_nowait), -EBUSY);
+    for (unsigned i = 0; i < 2; i++) {
+        EXPECT(test_page_is(iov[i].iov_base, STAMP, pages[i]));
+        EXPECT_EQ(hf_unpin(&pins[i]), 0);
+    }
+    EXPECT_EQ(hf_truncate(file, 0, &test_nowait), 0);
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
+}
+
 static int body(int argc, char **argv)
 {
     engine = test_engine(argc > 1 ? argv[1] : "slots");
@@ -386,6 +418,8 @@ static int body(int argc, char **argv)
     check_forgotten(WAITS);
     check_forgotten(PAUSED);
     check_unsettled();
+    if (engine->knows_holders)
+        check_second_given_up();
     if (pool->fs.dax.engine->zap_begins)
         check_writer();
     test_pool_close(pool);

@@ -191,9 +191,12 @@ static void add_region(uintptr_t begin, uintptr_t end, const char *path)
 {
     struct region *region = &trap.regions[trap.region_count];
     bool lmdb = ends_with(path, "/meta/data.mdb"), readers = ends_with(path, "/meta/lock.mdb");
+    bool ours = strncmp(path, trap.pool_dir, strlen(trap.pool_dir)) == 0;
+    /* A pool on a disk has its segment elsewhere; this process has but one. */
+    bool elsewhere = strncmp(path, TEST_SEGMENT_PREFIX, strlen(TEST_SEGMENT_PREFIX)) == 0 &&
+                     !strchr(path + strlen(TEST_SEGMENT_PREFIX), '/');
 
-    if (strncmp(path, trap.pool_dir, strlen(trap.pool_dir)) != 0 ||
-        !(lmdb || readers || ends_with(path, "/run")))
+    if (!elsewhere && !(ours && (lmdb || readers || ends_with(path, "/run"))))
         return;
     if (trap.region_count == REGIONS)
         abort();

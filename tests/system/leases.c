@@ -287,6 +287,7 @@ static void check_used_up_table(void)
     leases[7] = test_lease(file, 0, TEST_PAGE, &plain, &iov, 1);
     for (unsigned i = 0; i < MAX_LEASES; i++)
         EXPECT_EQ(hf_lease_release(&leases[i]), 0);
+    EXPECT_EQ(leases_in_use(pool), 0); /* nobody has come to the file since */
     EXPECT_EQ(hf_truncate(file, 0, &test_nowait), 0);
     EXPECT_EQ(hf_close(file), 0);
     test_pool_close(pool);
