@@ -145,6 +145,7 @@ void fs_collect(struct fs *fs)
 {
     struct shm_run *run = fs->dax.shm->run;
     uint64_t quarantine_ends = hf_load_acquire(&run->quarantine_ends_ns);
+    bool sweep;
 
     if (fs->dax.readonly)
         return;
@@ -152,10 +153,11 @@ void fs_collect(struct fs *fs)
         shm_reap(fs->dax.shm);
     if (hf_load_acquire(&run->ghost_gone) && hf_xchg_acq_rel(&run->ghost_gone, 0u))
         free_unclaimed(fs);
-    if (!fs->dax.engine->counts)
-        dax_collect(&fs->dax, gone, fs);
-    else if (hf_load_acquire(&run->collect) && hf_xchg_acq_rel(&run->collect, 0u))
-        fs_orphans_sweep(fs); /* nothing is detached, but deleted files may have been pinned */
+    /* Where pins are counts, deleted files may have been pinned, and what quarantine has detached is in holds. */
+    sweep = fs->dax.engine->counts && hf_load_acquire(&run->collect);
+    dax_collect(&fs->dax, gone, fs);
+    if (sweep)
+        fs_orphans_sweep(fs);
 }
 
 static bool residue(const struct shm *shm)

@@ -172,6 +172,28 @@ static void check_device(bool by_allocating)
     EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
 }
 
+/* Engines that count know whose leases are, and quarantine them too: what that detaches comes back, while the pool is
+ * in use. */
+static void check_counted(void)
+{
+    const struct holder holder = {
+        .path = "/file", .flags = HF_PIN_WRITE | HF_PIN_RDMA, .first = 4, .pages = 2};
+    uint64_t free_bytes;
+    struct hf_file *file;
+    pid_t pid;
+
+    EXPECT_EQ(hf_pool_open_engine(test_path("quarantine"), 0, "refcount", &pool), 0);
+    free_bytes = test_free_bytes(pool);
+    file = change_prepare(pool, "/file");
+    pid = begin(&holder);
+    test_kill(pid);
+    EXPECT_EQ(hf_truncate(file, 0, &test_nowait), 0);
+    await_free(free_bytes);
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
+    test_pool_close(pool);
+}
+
 /* The dead process had the file open: only what it had leased stays away. */
 static void check_deleted_file(void)
 {
@@ -351,6 +373,7 @@ static void quarantine(void)
     check_namespace();
     check_reapers_die(seed);
     test_pool_close(pool);
+    check_counted();
     test_pool_check("quarantine");
 }
 
