@@ -113,7 +113,7 @@ void kill_picture(struct hf_pool *pool, char picture[KILL_PICTURE])
 
 static void use_file(struct hf_pool *pool, const char *path)
 {
-    struct hf_policy in_time = test_deadline_ms(5000);
+    struct hf_policy in_time = test_deadline_ms(30000);
     struct hf_file *file;
     uint64_t size, off;
     char back[4];

@@ -35,7 +35,7 @@
 #include <linux/magic.h>
 #include <unistd.h>
 
-#define SECONDS_AT_MOST 20u
+#define SECONDS_AT_MOST 90u
 #define CHANCES 4u    /* cuts at one record by chance, and torn ones */
 #define ALONE_MOST 6u /* of what is pending, tried alone at one record */
 #define SEEN (1u << 20)
