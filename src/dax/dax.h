@@ -51,6 +51,9 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
 /* The mutex alone, whatever the gate: for size and times, or to look. */
 void dax_lock_any(struct dax *dax, struct shm_vnode *vnode);
 void dax_unlock(struct dax *dax, struct shm_vnode *vnode);
+/* The size for who does not take the mutex. When a process has died in a transaction on the file, it is made what
+ * that has left, as the extents are: else nobody might come who does. */
+uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode);
 
 /* ---- pins (pin.c) ---- */
 

@@ -170,6 +170,19 @@ void dax_unlock(struct dax *dax, struct shm_vnode *vnode)
     shm_unlock(&vnode->mutex);
 }
 
+uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode)
+{
+    bool died;
+
+    if (__builtin_expect(hf_load_acquire(&vnode->pending_version) != 0, 0) &&
+        shm_lock_now(&vnode->mutex, &died)) {
+        if (died || vnode->pending_version)
+            recover(dax, vnode, died);
+        dax_unlock(dax, vnode);
+    }
+    return hf_load_acquire(&vnode->size);
+}
+
 /* A layout change may be waiting for what this thread holds and cannot let go of while it waits. A lease with a
  * callback it need not let go of itself, unless it is the callback's thread. */
 static bool needs_through(const struct shm_lane *lane)

@@ -114,7 +114,7 @@ static ssize_t copy_some(struct hf_file *from, uint64_t from_off, struct hf_file
     ssize_t done = 0;
 
     while (done == 0) {
-        uint64_t size = hf_load_acquire(&from->vnode->size), end, n;
+        uint64_t size = dax_size(&from->fs->dax, from->vnode), end, n;
         int rc;
 
         if (from_off >= size)
@@ -140,7 +140,7 @@ static ssize_t copy_some(struct hf_file *from, uint64_t from_off, struct hf_file
 ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                       size_t len)
 {
-    uint64_t size = hf_load_acquire(&from->vnode->size), done = 0, want;
+    uint64_t size = dax_size(&from->fs->dax, from->vnode), done = 0, want;
     uint64_t to_size = hf_load_acquire(&to->vnode->size);
     ssize_t n = 0;
 

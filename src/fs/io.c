@@ -108,7 +108,7 @@ static ssize_t read_some(struct hf_file *file, char *buf, uint64_t len, uint64_t
     struct hf_pin pin;
 
     for (;;) {
-        uint64_t size = hf_load_acquire(&file->vnode->size), n, zeros;
+        uint64_t size = dax_size(&file->fs->dax, file->vnode), n, zeros;
         int count;
 
         if (off >= size)
@@ -381,7 +381,7 @@ static int seek_hole(struct fs *fs, uint64_t ino, uint64_t off, uint64_t size, u
 
 int fs_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out)
 {
-    uint64_t size = hf_load_acquire(&file->vnode->size);
+    uint64_t size = dax_size(&file->fs->dax, file->vnode);
 
     if (off >= size)
         return hf_fail(ENXIO, "%llu is at or past end of file (%llu)", (unsigned long long)off,

@@ -24,8 +24,8 @@
  *      nothing. (A copy of blocks is written before, to blocks that no record keeps.) The
  *      one exception is a file that LMDB must not see: there the only repair is to go back to the
  *      transaction before, and only when that one verifies whole. A transaction that does not count
- *      (commit.c) is not a problem of the pool: a repair begins with taking it back, as opening the
- *      pool would.
+ *      (commit.c) is not a problem of the pool: it is taken back first, also without repair, as opening
+ *      the pool would.
  *   8. Memory that is not there is reported and nothing is taken away for it: the records say what
  *      to look for in a copy.
  */
@@ -225,13 +225,8 @@ static int check_pages(struct checker *check, const char *pool_dir)
     struct meta_check *request = check->request;
     int rc = meta_verify_txn(pool_dir, false, page_progress, request);
 
-    if (meta_unfinished(pool_dir, rc, request->under_way, request->under_way_arg)) {
-        if (request->repair)
-            return meta_roll_back(pool_dir);
-        if (rc)
-            return hf_fail(EUCLEAN, "a process was killed while it changed the metadata: repair, "
-                                    "or opening the pool, takes that change back");
-    }
+    if (meta_unfinished(pool_dir, rc, request->under_way, request->under_way_arg))
+        return meta_roll_back(pool_dir);
     if (rc != -EUCLEAN)
         return rc;
     check_problem(check, false, "%s", hf_error_sentence());

@@ -60,6 +60,14 @@ bool shm_lock(pthread_mutex_t *mutex)
     return rc == EOWNERDEAD;
 }
 
+bool shm_lock_now(pthread_mutex_t *mutex, bool *died)
+{
+    int rc = pthread_mutex_trylock(mutex);
+
+    *died = rc == EOWNERDEAD;
+    return rc == 0 || rc == EOWNERDEAD;
+}
+
 void shm_lock_mended(pthread_mutex_t *mutex)
 {
     HF_BUG_ON(pthread_mutex_consistent(mutex) != 0);

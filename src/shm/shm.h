@@ -436,6 +436,8 @@ void shm_in_child(void); /* of a fork: closes what would keep the parent looking
 int shm_mutex_init(pthread_mutex_t *mutex);
 /* True: its owner died in it; mend what it protects. */
 bool shm_lock(pthread_mutex_t *mutex);
+/* False: somebody has it. *died: as shm_lock() says. */
+bool shm_lock_now(pthread_mutex_t *mutex, bool *died);
 /* After shm_lock() said true and the damage is mended. */
 void shm_lock_mended(pthread_mutex_t *mutex);
 void shm_unlock(pthread_mutex_t *mutex);
