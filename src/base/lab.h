@@ -19,11 +19,49 @@
 #define HF_LAB_NO_LATE_RECALL 0x200u  /* who mends a file tells no lease what was detached */
 #define HF_LAB_NO_EARLY_RECALL 0x400u /* leases hear of a detach only from who made it */
 
+/* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a processor may. Such
+ * pins leave the straight line (dax_pin_page()), which has no points. */
+#define HF_LAB_STEPS 0x80000000u
+
+/* Where a thread stands between two steps of the protocol. */
+enum hf_lab_point {
+    HF_LAB_WALKED, /* P3 is done, with an engine that counts: the entry is read and not counted */
+    HF_LAB_UNWATCHED, /* a close has stopped watching, and has not closed */
+    HF_LAB_AWAITS,    /* who changes a file is about to sleep until a watcher comes back */
+};
+
 #ifdef HF_LAB
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Which threads are in steps, and what a test does with one of them that has come to a point. */
+extern _Thread_local bool hf_lab_stepped;
+extern void (*hf_lab_at)(enum hf_lab_point point);
+void hf_lab_reach(enum hf_lab_point point);
+
+/* A store buffer of one store, in software. hf_lab_keep() instead of a store: nobody sees it until the same thread fences,
+ * anybody makes a heavy barrier, or hf_lab_drain() is called. That a processor's own buffer holds a store for so long is
+ * rare and needs luck. One thread at a time may have it. */
+void hf_lab_keep(uint64_t *word, uint64_t value);
+void hf_lab_drain(void);
+
 extern unsigned hf_lab_break;
+#define HF_LAB_AT(point)                                                                           \
+    do {                                                                                           \
+        if (HF_LAB_BROKEN(HF_LAB_STEPS))                                                           \
+            hf_lab_reach(point);                                                                   \
+    } while (0)
+/* A fence of this thread, or of all. */
+#define HF_LAB_FENCED(of_this_thread)                                                              \
+    do {                                                                                           \
+        if (HF_LAB_BROKEN(HF_LAB_STEPS) && (hf_lab_stepped || !(of_this_thread)))                  \
+            hf_lab_drain();                                                                        \
+    } while (0)
 #define HF_LAB_BROKEN(bit) (__builtin_expect((hf_lab_break & (bit)) != 0, 0))
 #else
 #define HF_LAB_BROKEN(bit) 0
+#define HF_LAB_AT(point) ((void)0)
+#define HF_LAB_FENCED(of_this_thread) ((void)0)
 #endif
 
 #endif

@@ -52,6 +52,7 @@ static bool count_page(struct dax *dax, const struct shm_vnode *vnode, uint64_t 
     struct shm *shm = dax->shm;
     uint64_t entry = look_up(shm, vnode, page);
 
+    HF_LAB_AT(HF_LAB_WALKED);
     *block = entry >> MM_SHIFT;
     /* relaxed: only grows */
     if (!entry || (entry & ~MM_FLAGS) >= hf_load_relaxed(&dax->media.mapped_bytes))

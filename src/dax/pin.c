@@ -50,6 +50,22 @@ void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode)
     slots_wake(dax->shm, vnode, 0, DAX_LAST);
 }
 
+/* P1; in steps, the key is on its way. With P1 after P3 the point between the two is here. */
+static void publish_fast(struct shm_lane *lane, uint32_t slot, uint64_t key, uint64_t first,
+                         uint64_t last)
+{
+#ifdef HF_LAB
+    if (HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
+        HF_LAB_AT(HF_LAB_WALKED);
+    else if (HF_LAB_BROKEN(HF_LAB_STEPS) && hf_lab_stepped) {
+        hf_store_release(&lane->pages[slot], SHM_PAGES(first, last));
+        hf_lab_keep(&lane->keys[slot], key);
+        return;
+    }
+#endif
+    slots_publish(lane, slot, key, first, last);
+}
+
 int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
                  uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin)
 {
@@ -73,10 +89,12 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
         if (HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
             count = walk(dax, vnode, off, len, iov, iovcnt);
         key = slots_key_of(lane, slot, vnode, flags);
-        slots_publish(lane, slot, key, first, last);
+        publish_fast(lane, slot, key, first, last);
         slots_order(lane, vnode);
         if (!HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
             count = walk(dax, vnode, off, len, iov, iovcnt);
+        HF_LAB_AT(HF_LAB_WALKED);
+        HF_LAB_FENCED(true); /* no store stays away for ever */
     }
     slots_end(lane, slots_next_hint(hint, slot));
     if (slot == SHM_SLOTS)

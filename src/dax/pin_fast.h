@@ -58,7 +58,7 @@ static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *
     char *at;
 
     if (__builtin_expect(mine->shm != shm, 0) || /* nor is it in a forked child */
-        HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
+        HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH | HF_LAB_STEPS))
         return DAX_PAGE_NOT;
     lane = mine->lane;
     slot = slots_begin(lane);

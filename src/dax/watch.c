@@ -104,6 +104,7 @@ static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t proce
             hf_futex_wake_all(&watcher->came_back); /* the others that wait for it */
             return;
         }
+        HF_LAB_AT(HF_LAB_AWAITS);
         now += LOOK_WRITER_NS;
         if (hf_futex_wait(&watcher->came_back, came_back, now < until_ns ? now : until_ns) ==
                 -ETIMEDOUT &&

@@ -5,6 +5,7 @@
  * looked up again; a path that was empty had only that inode.
  */
 #include "base/error.h"
+#include "base/lab.h"
 #include "fs/name.h"
 #include "fs/vnode.h"
 
@@ -163,6 +164,7 @@ int fs_close(struct hf_file *file)
 
     if (file->watches)
         dax_watch(&fs->dax, file->vnode, &file->watches, 0);
+    HF_LAB_AT(HF_LAB_UNWATCHED);
     fs_vnode_close(fs, file->vnode);
     if (hf_load_acquire(&fs->dax.shm->run->collect))
         fs_collect(fs);

@@ -5,6 +5,7 @@
  */
 #include "base/error.h"
 #include "base/fence.h"
+#include "base/lab.h"
 #include "sync/engine.h"
 
 #include <linux/membarrier.h>
@@ -21,6 +22,7 @@ static void membarrier(struct shm *shm)
         HF_BUG_ON(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0);
     else
         HF_BUG_ON(syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) != 0);
+    HF_LAB_FENCED(false);
 }
 
 void sync_heavy_barrier(struct shm *shm)

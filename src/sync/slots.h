@@ -103,6 +103,7 @@ static inline bool slots_order(struct shm_lane *lane, const struct shm_vnode *vn
     if (hf_load_acquire(&vnode->bias) || HF_LAB_BROKEN(HF_LAB_NO_PIN_FENCE))
         return false;
     hf_fence_full();
+    HF_LAB_FENCED(true);
     return ++lane->fenced >= SLOTS_REBIAS_LOOK;
 }
 

@@ -9,8 +9,6 @@
 #include "sync/counts.h"
 #include "sync/engine.h"
 
-unsigned hf_lab_break;
-
 static void unpatched_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 {
     (void)shm, (void)cleared;

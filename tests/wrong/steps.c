@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One edge of the protocol is taken out, and two threads take their steps in the order in which it is missed: the pinner
+ * stands between its walk and its return until the layout change has ended, or waits for it. With the edge in place the
+ * same order does no harm. No luck is needed, no processor for each, and no time.
+ *
+ * usage: steps EDGE | ENGINE
+ */
+#include "base/lab.h"
+#include "fs/fs.h"
+#include "support.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OURS 1   /* what is written into the page that is pinned */
+#define THEIRS 2 /* and into the page that gets its block */
+
+static const struct test_engine *engine;
+static struct hf_pool *pool;
+static struct hf_file *victim, *other;
+static uint32_t warm, begin, walked, go, changed, tried;
+static bool harmed; /* a pin, or a copy, has other bytes than it may have */
+
+/* Whatever is left of the pool is no hindrance: all but one block is in use. */
+static void prepare(const char *name)
+{
+    struct hf_file *ballast;
+
+    engine = test_engine(name);
+    pool = test_engine_pool(engine, NULL, TEST_MIB(8));
+    victim = test_file_filled(pool, "/victim", OURS, 1);
+    other = test_file(pool, "/other");
+    ballast = test_file(pool, "/ballast");
+    EXPECT_EQ(hf_fallocate(ballast, 0, 0, test_free_bytes(pool), NULL), 0);
+    EXPECT_EQ(hf_close(ballast), 0);
+}
+
+/* The block of the victim goes to the other file, at once. */
+static void *change(void *unused)
+{
+    EXPECT_EQ(hf_fallocate(victim, HF_FALLOC_PUNCH_HOLE, 0, TEST_PAGE, &test_wait), 0);
+    test_write_pages(other, THEIRS, 0, 1);
+    test_raise(&changed, 1);
+    return unused;
+}
+
+static bool change_waits(void)
+{
+    return engine->knows_holders && test_pins_in_state(pool, HF_PIN_WAITING) > 0;
+}
+
+/* ---- a walk that has read the entry, and a change that does not know of it ---- */
+
+static void stand(enum hf_lab_point point)
+{
+    if (point != HF_LAB_WALKED || test_peek(&walked))
+        return;
+    test_raise(&walked, 1);
+    test_await(&go, 1);
+}
+
+static void *pin(void *unused)
+{
+    struct iovec iov;
+    struct hf_pin pin = test_pin(victim, 0, TEST_PAGE, HF_PIN_READ, &iov, 1); /* fills the entry */
+
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    test_raise(&warm, 1);
+    test_await(&begin, 1);
+    hf_lab_stepped = true;
+    EXPECT_EQ(hf_pin(victim, 0, TEST_PAGE, HF_PIN_NOWAIT, &iov, 1, &pin), 1);
+    hf_lab_stepped = false;
+    harmed = !test_page_is(iov.iov_base, OURS, 0);
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    return unused;
+}
+
+static void pin_beside_change(bool biased)
+{
+    pthread_t pinner, changer;
+
+    hf_lab_at = stand;
+    EXPECT_EQ(pthread_create(&pinner, NULL, pin, NULL), 0);
+    test_await(&warm, 1);
+    victim->vnode->bias = biased; /* as if it had been left in peace for long, or not */
+    test_raise(&begin, 1);
+    test_await(&walked, 1);
+    EXPECT_EQ(pthread_create(&changer, NULL, change, NULL), 0);
+    while (!test_peek(&changed) && !change_waits())
+        sched_yield();
+    test_raise(&go, 1);
+    pthread_join(pinner, NULL);
+    pthread_join(changer, NULL);
+}
+
+/* ---- an entry that comes back in a closed gate ---- */
+
+static void *fill(void *unused)
+{
+    struct iovec iov;
+    struct hf_pin pin;
+
+    if (hf_pin(victim, 0, TEST_PAGE, HF_PIN_NOFILL, &iov, 1, &pin) == 1)
+        EXPECT_EQ(hf_unpin(&pin), 0);
+    test_raise(&tried, 1);
+    return unused;
+}
+
+static uint64_t gate_waits(void)
+{
+    struct hf_stats stats = {.size = sizeof(stats)};
+
+    EXPECT_EQ(hf_stats(pool, &stats), 0);
+    return stats.gate_waits;
+}
+
+static void pin_in_gate(bool unused)
+{
+    struct iovec iov;
+    struct hf_pin held = test_pin(victim, 0, TEST_PAGE, HF_PIN_READ, &iov, 1), late;
+    pthread_t changer, filler;
+
+    (void)unused;
+    EXPECT_EQ(pthread_create(&changer, NULL, change, NULL), 0);
+    test_await_waiting(pool, 1);
+    EXPECT_EQ(pthread_create(&filler, NULL, fill, NULL), 0);
+    while (!test_peek(&tried) && gate_waits() == 0)
+        sched_yield();
+    EXPECT_EQ(hf_unpin(&held), 0);
+    pthread_join(changer, NULL);
+    pthread_join(filler, NULL);
+    if (hf_pin(victim, 0, TEST_PAGE, HF_PIN_NOWAIT, &iov, 1, &late) == 1) {
+        harmed = !test_is_zero(iov.iov_base, TEST_PAGE);
+        EXPECT_EQ(hf_unpin(&late), 0);
+    }
+}
+
+/* ---- bytes that are on their way, and a watcher that begins ---- */
+
+/* It writes in place. What it has written is kept back while it looks whether somebody watches. */
+static void *write_in_place(void *unused)
+{
+    struct iovec iov;
+    struct hf_pin pin = test_pin(victim, 0, TEST_PAGE, HF_PIN_WRITE, &iov, 1);
+
+    hf_lab_keep(iov.iov_base, THEIRS);
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    test_raise(&changed, 1);
+    test_await(&go, 1);
+    hf_lab_drain();
+    return unused;
+}
+
+static void begin_to_watch(bool unused)
+{
+    struct hf_watch_report report;
+    pthread_t writer;
+    uint64_t word;
+
+    (void)unused;
+    EXPECT_EQ(pthread_create(&writer, NULL, write_in_place, NULL), 0);
+    test_await(&changed, 1);
+    EXPECT_EQ(hf_watch(victim, 1), 0);
+    EXPECT_EQ(hf_read(victim, &word, sizeof(word), 0), sizeof(word));
+    test_raise(&go, 1);
+    pthread_join(writer, NULL);
+    harmed = word != THEIRS && hf_watch_next(pool, 0, &report) == 0;
+}
+
+/* ---- */
+
+static const struct order {
+    const char *name, *engine;
+    unsigned broken;
+    bool biased;
+    void (*take)(bool biased);
+} orders[] = {
+    {"pin-fence", "slots", HF_LAB_NO_PIN_FENCE, false, pin_beside_change},
+    {"heavy", "slots", HF_LAB_NO_HEAVY, true, pin_beside_change},
+    {"late-publish", "slots", HF_LAB_LATE_PUBLISH, false, pin_beside_change},
+    {"drain", "slots", HF_LAB_NO_DRAIN, false, pin_beside_change},
+    {"blind", "blind", 0, false, pin_beside_change},
+    {"unpatched", "unpatched", 0, false, pin_beside_change},
+    {"gate", "slots", HF_LAB_NO_GATE, false, pin_in_gate},
+    {"watch", "slots", HF_LAB_NO_WATCH_BARRIER, false, begin_to_watch},
+};
+
+struct turn {
+    const struct order *order;
+    bool broken, harmed;
+};
+
+/* In a process of its own, which is left as it is: what was harmed cannot be closed. */
+static void take_turn(void *arg)
+{
+    struct turn *turn = arg;
+
+    hf_lab_break = HF_LAB_STEPS | (turn->broken ? turn->order->broken : 0);
+    prepare(turn->broken ? turn->order->engine : "slots");
+    turn->order->take(turn->order->biased);
+    turn->harmed = harmed;
+}
+
+static int steps(int argc, char **argv)
+{
+    struct turn *turn = test_shared(sizeof(*turn));
+
+    for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]) && argc > 1; i++)
+        if (strcmp(orders[i].name, argv[1]) == 0)
+            turn->order = &orders[i];
+    if (!turn->order)
+        return 2;
+    for (int broken = 0; broken < 2; broken++) {
+        turn->broken = broken;
+        test_join(test_fork(take_turn, turn));
+        printf("%s %s: %s\n", turn->order->name, broken ? "broken" : "in place",
+               turn->harmed ? "harm is done" : "no harm");
+        EXPECT_EQ(turn->harmed, broken);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv, steps);
+}
