@@ -308,6 +308,57 @@ static void die_at_each_step(void)
     test_join(reader);
 }
 
+/* --- a size is told with the blocks that go with it, whoever looks first --- */
+
+static void cut_and_die(void *arg)
+{
+    struct hf_pool *mine = test_pool_open(POOL_NAME);
+    struct hf_file *own = test_file(mine, "/file");
+    struct fs_layout l;
+
+    (void)arg;
+    EXPECT_EQ(fs_layout_open(&l, own->fs, own->vnode, 0, DAX_LAST, HF_CHANGE_TRUNCATE, &test_wait),
+              0);
+    EXPECT_EQ(fs_layout_begin(&l), 0);
+    EXPECT_EQ(fs_layout_remove(&l, 0, UINT64_MAX), 0);
+    EXPECT_EQ(fs_layout_commit(&l, 0), 0);
+    die();
+}
+
+static void expect_empty(struct hf_pool *in)
+{
+    struct stat st;
+
+    EXPECT_EQ(hf_stat(in, "/file", 0, &st), 0);
+    EXPECT_EQ(st.st_size, 0);
+    EXPECT_EQ(st.st_blocks, 0);
+}
+
+static void look_only(void *arg)
+{
+    struct hf_pool *mine = NULL;
+
+    (void)arg;
+    EXPECT_EQ(hf_pool_open(test_path(POOL_NAME), HF_OPEN_RDONLY, &mine), 0);
+    expect_empty(mine);
+    test_pool_close(mine);
+}
+
+static void check_size(bool by_reader)
+{
+    make_file();
+    EXPECT(WIFSIGNALED(test_wait_status(test_fork(cut_and_die, NULL))));
+    if (by_reader)
+        test_join(test_fork(look_only, NULL));
+    expect_empty(pool);
+    shm_reap(pool->fs.dax.shm);
+    test_free_bytes(pool); /* collects, and settles what the dead began */
+    EXPECT_EQ(file->vnode->pending_version, 0);
+    EXPECT_EQ(file->vnode->size, 0);
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
+}
+
 /* --- a dead one's gate does not keep a vnode that nobody wants any more --- */
 
 static void check_forgotten(enum step step)
@@ -420,6 +471,8 @@ static int body(int argc, char **argv)
     check_unsettled();
     if (engine->knows_holders)
         check_second_given_up();
+    check_size(false);
+    check_size(true);
     if (pool->fs.dax.engine->zap_begins)
         check_writer();
     test_pool_close(pool);
