@@ -197,17 +197,23 @@ static void show_mismatch(const struct storm_worker *worker, const struct storm_
 
 /* A half-written file is made empty, so that its ledger can say what it is. */
 static void start_over(struct hf_pool *pool, unsigned worker, unsigned number,
-                       struct storm_file *file)
+                       struct storm_file *file, bool knows_holders)
 {
+    static const char zeros[STORM_PAGES * HF_BLOCK_BYTES];
     struct storm_version *next = storm_prepare(file);
     struct hf_file *handle;
     char path[64];
 
     storm_file_path(worker, number, next->name, path);
     EXPECT_EQ(hf_open(pool, path, O_RDWR, 0, &handle), 0);
-    EXPECT_EQ(hf_truncate(handle, 0, &test_detach), 0);
+    if (knows_holders) {
+        EXPECT_EQ(hf_truncate(handle, 0, &test_detach), 0);
+        next->size = 0;
+    } else { /* a pin of the dead may be in the way for good */
+        next->size = test_size(handle);
+        EXPECT_EQ(hf_write(handle, zeros, next->size, 0), next->size);
+    }
     EXPECT_EQ(hf_close(handle), 0);
-    next->size = 0;
     memset(next->pages, 0, sizeof(next->pages));
     storm_acknowledge(file);
 }
@@ -225,7 +231,7 @@ static void settle_file(struct storm *storm, struct hf_pool *pool, unsigned work
         storm_acknowledge(file);
     } else if (pending == STORM_WRITE &&
                between(&found, storm_now(file), &file->versions[1 - index_of(file)])) {
-        start_over(pool, worker, number, file);
+        start_over(pool, worker, number, file, storm->knows_holders);
     } else {
         show_mismatch(&storm->workers[worker], file, &found);
         FAIL("file %u of worker %u is in a state that nobody asked for", number, worker);

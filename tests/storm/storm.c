@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * storm [--kills N] [--workers N]: starts workers and kills them. After each kill: the files of
- * the dead are as acknowledged, its pins are gone and so are its leases after their quarantine, the others go on. At
- * every tenth kill all are killed at once: then every block is accounted for, fsck must be clean, and
- * everything acknowledged there.
+ * storm [--kills N] [--workers N] [--engine NAME] [--durable] [--actors LIST]: starts workers and kills them. After
+ * each kill: the files of the dead are as acknowledged, its pins are gone and so are its leases after their
+ * quarantine, every block is free, in one file or detached, the others go on. At every tenth kill all are killed
+ * at once: then fsck must be clean, and everything acknowledged there.
+ *
+ * LIST: of reader, copies, forks, stops, closed (storm.h), or none; all of them if it is not given.
+ *
+ * With an engine that counts nobody drops the pins of the dead, so nobody waits for pins without a deadline.
  */
 #include "storm.h"
 
@@ -27,6 +31,9 @@ struct parent {
     struct test_rng rng;
     struct hf_pool *pool; /* null while the parent is not attached */
     pid_t pids[STORM_WORKERS_MAX];
+    pid_t reader;
+    const char *engine;
+    bool durable;
     unsigned kills, wanted, checkpoints;
     uint64_t blocks_when_empty;
 };
@@ -36,6 +43,7 @@ static struct parent storm_parent;
 struct start {
     struct storm *storm;
     unsigned worker;
+    bool closed;
 };
 
 static void work(void *arg)
@@ -43,6 +51,9 @@ static void work(void *arg)
     struct start *start = arg;
 
     test_on_failure = NULL;
+    if (start->closed)
+        for (int fd = 0; fd < 3; fd++)
+            close(fd);
     storm_work(start->storm, start->worker);
 }
 
@@ -50,6 +61,9 @@ static void start_worker(struct parent *parent, unsigned worker)
 {
     struct start start = {.storm = parent->storm, .worker = worker};
 
+    start.closed = parent->storm->actors & STORM_CLOSED && test_chance(&parent->rng, 25);
+    parent->storm->closed += start.closed;
+    parent->storm->workers[worker].paused = 0;
     memset(parent->storm->workers[worker].pins, 0, sizeof(parent->storm->workers[worker].pins));
     memset(parent->storm->workers[worker].leases, 0, sizeof(parent->storm->workers[worker].leases));
     for (unsigned i = 0; i < STORM_OFFERS; i++)
@@ -106,7 +120,7 @@ static void expect_gone(struct parent *parent, const struct storm_pin *pin)
 {
     struct hf_policy in_time = test_deadline_ms(TEST_PATIENCE_MS);
 
-    for (unsigned name = 0; pin->held && name < 2; name++) {
+    for (unsigned name = 0; pin->held && parent->storm->knows_holders && name < 2; name++) {
         struct hf_file *file;
         char path[64];
         int rc;
@@ -133,7 +147,8 @@ static void expect_pins_gone(struct parent *parent, unsigned worker)
 
 struct dead {
     pid_t pid;
-    unsigned quarantined;
+    unsigned quarantined, unseen;
+    bool forked; /* a child that has not run yet keeps it looking alive for that moment */
 };
 
 static int refuse_dead(void *arg, const struct hf_pin_info *info)
@@ -143,6 +158,10 @@ static int refuse_dead(void *arg, const struct hf_pin_info *info)
 
     if (info->pid != dead->pid)
         return 0;
+    if (dead->forked && info->state != HF_PIN_QUARANTINED) {
+        dead->unseen++;
+        return 0;
+    }
     if (info->state != HF_PIN_QUARANTINED || !device)
         FAIL("a pin of dead process %d is still there: inode %" PRIu64 " [%" PRIu64 ", +%" PRIu64
              ") state %u flags %#x",
@@ -155,40 +174,35 @@ static int refuse_dead(void *arg, const struct hf_pin_info *info)
 static void expect_buried(struct parent *parent, pid_t pid)
 {
     uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
-    struct dead dead = {.pid = pid};
+    struct dead dead = {.pid = pid, .forked = parent->storm->actors & STORM_FORKS};
 
+    if (!parent->storm->knows_holders)
+        return;
     EXPECT_EQ(hf_pins(parent->pool, refuse_dead, &dead), 0);
     parent->storm->quarantined += dead.quarantined;
-    while (dead.quarantined > 0) {
+    while (dead.quarantined + dead.unseen > 0) {
         if (test_now_ns() > limit)
-            FAIL("the quarantine of dead process %d does not end", (int)pid);
+            FAIL("%s of dead process %d stay", dead.unseen ? "pins" : "quarantined pins", (int)pid);
         test_sleep_ms(1);
-        dead.quarantined = 0;
+        dead.quarantined = dead.unseen = 0;
         EXPECT_EQ(hf_pins(parent->pool, refuse_dead, &dead), 0);
     }
 }
 
-static void kill_one(struct parent *parent)
-{
-    unsigned victim = (unsigned)test_below(&parent->rng, parent->storm->worker_count);
-    pid_t dead = parent->pids[victim];
-
-    kill_worker(parent, victim);
-    storm_settle(parent->storm, parent->pool, victim);
-    expect_pins_gone(parent, victim);
-    expect_buried(parent, dead);
-    start_worker(parent, victim);
-    expect_progress(parent);
-}
-
 struct sum {
     uint64_t in_files, detached;
+    uint8_t *seen; /* a byte a block */
 };
 
 static int add_extent(void *arg, const struct hf_extent_info *info)
 {
     struct sum *sum = arg;
 
+    for (uint64_t i = 0; i < info->len / TEST_PAGE; i++)
+        if (sum->seen[info->block + i]++)
+            FAIL("block %" PRIu64 " is in two places, one of them page %" PRIu64
+                 " of inode %" PRIu64,
+                 info->block + i, info->off / TEST_PAGE + i, info->ino);
     *(info->detached ? &sum->detached : &sum->in_files) += info->len / TEST_PAGE;
     return 0;
 }
@@ -204,8 +218,10 @@ static uint64_t blocks_in_use(struct hf_pool *pool)
 /* Free, in a file, or detached: there is nothing else. */
 static struct sum blocks_of(struct parent *parent, int64_t *lost)
 {
-    struct sum sum = {.in_files = 0};
+    static uint8_t seen[TEST_MIB(POOL_MIB) / HF_BLOCK_BYTES];
+    struct sum sum = {.seen = seen};
 
+    memset(seen, 0, sizeof(seen));
     *lost = (int64_t)(blocks_in_use(parent->pool) - parent->blocks_when_empty);
     EXPECT_EQ(hf_extents(parent->pool, 0, add_extent, &sum), 0);
     *lost -= (int64_t)(sum.in_files + sum.detached);
@@ -214,7 +230,7 @@ static struct sum blocks_of(struct parent *parent, int64_t *lost)
 
 /* Who finds the pool full looks what the dead have left; of those in quarantine, also when all were killed, that
  * is after a while. */
-static void expect_space_accounted(struct parent *parent)
+static void expect_space_accounted(struct parent *parent, bool none_detached)
 {
     uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
     struct hf_file *log = test_file(parent->pool, STORM_LOG);
@@ -224,7 +240,7 @@ static void expect_space_accounted(struct parent *parent)
     for (;;) {
         EXPECT_EQ(hf_fallocate(log, HF_FALLOC_KEEP_SIZE, 0, TEST_MIB(2 * POOL_MIB), NULL), -ENOSPC);
         sum = blocks_of(parent, &lost);
-        if (sum.detached == 0 && lost == 0)
+        if ((sum.detached == 0 || !none_detached) && lost == 0)
             break;
         if (test_now_ns() > limit)
             FAIL("%" PRIu64 " blocks stay detached, %" PRIi64 " are neither free nor in a file",
@@ -232,6 +248,109 @@ static void expect_space_accounted(struct parent *parent)
         test_sleep_ms(2);
     }
     EXPECT_EQ(hf_close(log), 0);
+}
+
+/* All others stop between two operations, which those that wait for each other have cancelled. */
+static void pause_all(struct parent *parent, unsigned but)
+{
+    struct storm *storm = parent->storm;
+    uint64_t limit = test_now_ns() + UINT64_C(30000000000) * (test_is_slow() ? 6 : 1);
+
+    test_raise(&storm->pause, 1);
+    for (unsigned i = 0; i < storm->worker_count; i++)
+        while (i != but && !test_peek(&storm->workers[i].paused)) {
+            int status;
+
+            if (waitpid(parent->pids[i], &status, WNOHANG) != 0)
+                FAIL("worker %u ended by itself with status %#x", i, (unsigned)status);
+            if (test_now_ns() > limit)
+                FAIL("worker %u does not come to the end of: %s", i, storm->workers[i].doing);
+            usleep(200);
+        }
+}
+
+static void let_reader_look(struct parent *parent)
+{
+    uint32_t asked = test_peek(&parent->storm->reader_asked) + 1;
+    uint64_t limit = test_now_ns() + UINT64_C(30000000000) * (test_is_slow() ? 6 : 1);
+
+    test_raise(&parent->storm->reader_asked, asked);
+    while (test_peek(&parent->storm->reader_came) != asked) {
+        int status;
+
+        if (waitpid(parent->reader, &status, WNOHANG) != 0)
+            FAIL("the reader ended by itself with status %#x", (unsigned)status);
+        if (test_now_ns() > limit)
+            FAIL("the reader is stuck");
+        usleep(100);
+    }
+}
+
+/* Anywhere, also in a transaction; it may be killed like that. */
+static void stop_for_a_while(struct parent *parent, unsigned worker)
+{
+    kill(parent->pids[worker], SIGSTOP);
+    usleep((useconds_t)test_below(&parent->rng, 5000));
+    parent->storm->stops++;
+}
+
+static void kill_one(struct parent *parent)
+{
+    struct storm *storm = parent->storm;
+    unsigned victim = (unsigned)test_below(&parent->rng, storm->worker_count);
+    pid_t dead = parent->pids[victim];
+
+    if (storm->actors & STORM_STOPS && test_chance(&parent->rng, 20)) {
+        unsigned other = (unsigned)test_below(&parent->rng, storm->worker_count);
+
+        stop_for_a_while(parent, other);
+        if (other != victim)
+            kill(parent->pids[other], SIGCONT);
+    }
+    kill_worker(parent, victim);
+    if (parent->reader && test_chance(&parent->rng, 50))
+        let_reader_look(parent);
+    storm_settle(storm, parent->pool, victim);
+    expect_pins_gone(parent, victim);
+    expect_buried(parent, dead);
+    pause_all(parent, victim);
+    expect_space_accounted(parent, false);
+    test_raise(&storm->pause, 0);
+    if (storm->actors & STORM_COPIES && test_chance(&parent->rng, 10))
+        storm_copy(storm, parent->pool);
+    start_worker(parent, victim);
+    expect_progress(parent);
+}
+
+static void reader(void *arg)
+{
+    test_on_failure = NULL;
+    storm_read(arg);
+}
+
+static void first_reader(void *arg)
+{
+    test_on_failure = NULL;
+    storm_read_first(arg);
+}
+
+static void start_reader(struct parent *parent)
+{
+    if (parent->storm->actors & STORM_READER)
+        parent->reader = test_fork(reader, parent->storm);
+}
+
+static void kill_reader(struct parent *parent)
+{
+    int status;
+
+    if (!parent->reader)
+        return;
+    kill(parent->reader, SIGKILL);
+    status = test_wait_status(parent->reader);
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+        FAIL("the reader ended by itself with status %#x", (unsigned)status);
+    parent->reader = 0;
 }
 
 /* The parent leaves either before the workers die or after: the last one to go is sometimes one
@@ -246,48 +365,66 @@ static void kill_all(struct parent *parent)
         kill(parent->pids[i], SIGKILL);
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         kill_worker(parent, i);
+    kill_reader(parent);
     memset(parent->storm->offers, 0, sizeof(parent->storm->offers)); /* of a life of the pool */
     if (!leave_first) {
-        expect_space_accounted(parent);
+        expect_space_accounted(parent, true);
         test_pool_close(parent->pool);
     }
+    if (parent->storm->actors & STORM_READER && test_chance(&parent->rng, 50))
+        test_join(test_fork(first_reader, parent->storm));
     if (test_chance(&parent->rng, 70))
         test_pool_check(STORM_POOL);
     parent->pool = test_pool_open(STORM_POOL);
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         storm_settle(parent->storm, parent->pool, i);
     storm_check_log(parent->storm, parent->pool);
-    expect_space_accounted(parent);
+    expect_space_accounted(parent, true);
     test_pool_close(parent->pool);
     test_pool_check(STORM_POOL);
     parent->pool = test_pool_open(STORM_POOL);
     parent->checkpoints++;
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         start_worker(parent, i);
+    start_reader(parent);
     expect_progress(parent);
 }
 
 static void show_progress(const struct parent *parent, bool end)
 {
-    if (!end && !isatty(STDERR_FILENO))
+    static unsigned shown; /* hundreds of kills */
+
+    if (!end && !isatty(STDERR_FILENO)) {
+        if (parent->kills / 100 > shown) {
+            shown = parent->kills / 100;
+            printf("%u of %u kills\n", parent->kills, parent->wanted);
+            fflush(stdout);
+        }
         return;
-    fprintf(
-        end ? stdout : stderr,
-        "%s%u of %u kills, %u checkpoints; %" PRIu64 " operations, %" PRIu64
-        " layout changes and renames, %" PRIu64 " refused (%" PRIu64 " deadlocks, %" PRIu64
-        " of them circles, %" PRIu64 " cancelled), %" PRIu64 " pins, %" PRIu64 " leases, %" PRIu64
-        " changed hands, %" PRIu64 " recalled, %" PRIu64 " quarantined, %" PRIu64 " reports%s",
-        end ? "" : "\r", parent->kills, parent->wanted, parent->checkpoints,
-        parent->storm->operations, parent->storm->changes, parent->storm->busy,
-        parent->storm->deadlocks, parent->storm->circles, parent->storm->cancelled,
-        parent->storm->pins, parent->storm->leases, parent->storm->taken, parent->storm->recalled,
-        parent->storm->quarantined, parent->storm->reports, end ? "\n" : " ");
+    }
+    fprintf(end ? stdout : stderr,
+            "%s%u of %u kills, %u checkpoints; %" PRIu64 " operations, %" PRIu64
+            " layout changes and renames, %" PRIu64 " refused (%" PRIu64 " deadlocks, %" PRIu64
+            " of them circles, %" PRIu64 " cancelled), %" PRIu64 " pins, %" PRIu64
+            " leases, %" PRIu64 " changed hands, %" PRIu64 " recalled, %" PRIu64
+            " quarantined, %" PRIu64 " reports; %" PRIu64 " reads by the reader, %" PRIu64
+            " forks, %" PRIu64 " stopped, %" PRIu64 " copies, %" PRIu64 " without descriptors%s",
+            end ? "" : "\r", parent->kills, parent->wanted, parent->checkpoints,
+            parent->storm->operations, parent->storm->changes, parent->storm->busy,
+            parent->storm->deadlocks, parent->storm->circles, parent->storm->cancelled,
+            parent->storm->pins, parent->storm->leases, parent->storm->taken,
+            parent->storm->recalled, parent->storm->quarantined, parent->storm->reports,
+            parent->storm->reads, parent->storm->forks, parent->storm->stops, parent->storm->copies,
+            parent->storm->closed, end ? "\n" : " ");
 }
 
 static void prepare(struct parent *parent)
 {
-    struct hf_pool_options options = {
-        .size = sizeof(options), .pool_bytes = TEST_MIB(POOL_MIB), .quarantine_ns = QUARANTINE_NS};
+    struct hf_pool_options options = {.size = sizeof(options),
+                                      .pool_bytes = TEST_MIB(POOL_MIB),
+                                      .quarantine_ns = QUARANTINE_NS,
+                                      .flags = parent->durable ? HF_POOL_DURABLE : HF_POOL_MEMORY,
+                                      .engine = parent->engine};
     char path[64];
 
     EXPECT_EQ(hf_pool_create(test_path(STORM_POOL), &options), 0);
@@ -306,6 +443,7 @@ static void run(struct parent *parent)
     test_on_failure = show_workers;
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         start_worker(parent, i);
+    start_reader(parent);
     expect_progress(parent);
     for (unsigned round = 1; parent->kills < parent->wanted; round++) {
         usleep((useconds_t)test_below(&parent->rng, 12000));
@@ -319,6 +457,7 @@ static void run(struct parent *parent)
     test_on_failure = NULL;
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         kill_worker(parent, i);
+    kill_reader(parent);
     test_pool_close(parent->pool);
     if (isatty(STDERR_FILENO))
         fputc('\n', stderr);
@@ -337,27 +476,56 @@ static unsigned number(const char *text, unsigned most)
     return (unsigned)value;
 }
 
+static unsigned actors_of(char *list)
+{
+    static const char *const names[] = {"reader", "copies", "forks", "stops", "closed"};
+    unsigned actors = 0;
+
+    for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {
+        unsigned i = 0;
+
+        while (i < sizeof(names) / sizeof(names[0]) && strcmp(name, names[i]) != 0)
+            i++;
+        if (i == sizeof(names) / sizeof(names[0]) && strcmp(name, "none") != 0) {
+            fprintf(stderr, "storm: no actor is called %s\n", name);
+            exit(2);
+        }
+        actors |= 1u << i & STORM_ACTORS;
+    }
+    return actors;
+}
+
 static int body(int argc, char **argv)
 {
-    static const struct option names[] = {{"kills", required_argument, NULL, 'k'},
-                                          {"workers", required_argument, NULL, 'w'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"kills", required_argument, NULL, 'k'},  {"workers", required_argument, NULL, 'w'},
+        {"engine", required_argument, NULL, 'e'}, {"actors", required_argument, NULL, 'a'},
+        {"durable", no_argument, NULL, 'd'},      {NULL, 0, NULL, 0}};
     struct parent *parent = &storm_parent;
-    unsigned workers = 4;
+    unsigned workers = 4, actors = STORM_ACTORS;
     int option;
 
     parent->wanted = 100;
+    parent->engine = "slots";
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (option == 'k')
             parent->wanted = number(optarg, 10000000);
         else if (option == 'w')
             workers = number(optarg, STORM_WORKERS_MAX);
+        else if (option == 'e')
+            parent->engine = optarg;
+        else if (option == 'a')
+            actors = actors_of(optarg);
+        else if (option == 'd')
+            parent->durable = true;
         else
             return 2;
     }
     parent->storm = test_shared(sizeof(*parent->storm));
     parent->storm->seed = parent->rng.state = test_seed();
     parent->storm->worker_count = workers;
+    parent->storm->actors = actors;
+    parent->storm->knows_holders = test_engine(parent->engine)->knows_holders;
     run(parent);
     return 0;
 }

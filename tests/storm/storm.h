@@ -15,6 +15,7 @@
 #include "support.h"
 
 #define STORM_POOL "storm"
+#define STORM_COPY "copy"
 #define STORM_WORKERS_MAX 8
 #define STORM_FILES 6      /* of each worker */
 #define STORM_PAGES 24     /* the most of a file */
@@ -75,16 +76,31 @@ struct storm_worker {
     struct storm_record records[STORM_RECORDS];
     uint32_t record_count;
     uint64_t next_record;
-    char doing[64]; /* for the reader of a failure */
+    char doing[64];  /* for the reader of a failure */
+    uint32_t paused; /* it waits between two operations, as `pause` asks */
 };
+
+/* Who takes part besides the workers that are killed. */
+#define STORM_READER                                                                               \
+    1u /* a process that only reads; sometimes it is the first after a death, or the first of all */
+#define STORM_COPIES 2u  /* the pool is copied while it is in use, and the copy opened */
+#define STORM_FORKS 4u   /* workers fork; the child lives on for a while */
+#define STORM_STOPS 8u   /* workers are stopped anywhere, and go on or are killed */
+#define STORM_CLOSED 16u /* workers that begin without descriptors 0 to 2 */
+#define STORM_ACTORS 31u
 
 struct storm {
     uint64_t seed;
     uint32_t worker_count;
+    uint32_t actors;
+    uint32_t
+        knows_holders; /* the engine does: pins of the dead are dropped, blocks can be detached */
+    uint32_t pause;
+    uint32_t reader_asked, reader_came; /* to look at everybody's files */
     struct storm_worker workers[STORM_WORKERS_MAX];
     struct storm_offer offers[STORM_OFFERS];
     uint64_t operations, changes, busy, pins, leases, taken, recalled, cancelled, deadlocks,
-        circles, reports;
+        circles, reports, reads, forks, stops, copies, closed;
     uint64_t quarantined; /* leases of the dead that were seen so */
 };
 
@@ -125,6 +141,15 @@ void storm_leases_act(struct test_rng *rng);
 /* Releases those without callback that were recalled. */
 void storm_leases_hear(void);
 void storm_leases_release_all(void);
+
+/* --- actors --- */
+
+/* Reads until it is killed. */
+void storm_read(struct storm *storm);
+/* Attaches, looks at everybody's files, and leaves. */
+void storm_read_first(struct storm *storm);
+/* Copies the pool and uses the copy. */
+void storm_copy(struct storm *storm, struct hf_pool *pool);
 
 /* --- worker --- */
 

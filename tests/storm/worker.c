@@ -13,6 +13,7 @@
 #include <holdfast/serve.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,8 @@ static void release_all(struct work *work)
 static void choose_policy(struct work *work)
 {
     work->policy = (struct hf_policy){.kind = (uint32_t)test_below(&work->rng, 6)};
+    if (!work->storm->knows_holders) /* a dead process's pin never ends there */
+        work->policy.kind = may(work, 50) ? HF_POLICY_NOWAIT : HF_POLICY_DEADLINE;
     if (work->policy.kind == HF_POLICY_DEADLINE || work->policy.kind == HF_POLICY_DEADLINE_DETACH)
         work->policy.deadline_ns = test_below(&work->rng, 3000000);
     if (work->policy.kind <= HF_POLICY_WAIT && may(work, 5)) {
@@ -427,6 +430,31 @@ static void run_watch(struct work *work)
         EXPECT_EQ(hf_watch(work->watched, 1), 0);
 }
 
+/* The child uses nothing of the pool. */
+static void run_fork(struct work *work)
+{
+    pid_t pid;
+
+    doing(work, "fork instead");
+    pid = fork();
+    if (pid == 0) {
+        usleep((useconds_t)test_below(&work->rng, 20000));
+        _exit(0);
+    }
+    test_count64(&work->storm->forks, pid > 0);
+}
+
+/* Nobody is in the middle of anything when all have come here. */
+static void pause_if_asked(struct work *work)
+{
+    if (!test_peek(&work->storm->pause))
+        return;
+    test_raise(&work->ledger->paused, 1);
+    while (test_peek(&work->storm->pause))
+        usleep(100);
+    test_raise(&work->ledger->paused, 0);
+}
+
 static void run_one(struct work *work)
 {
     static void (*const with_file[])(struct work * work) = {
@@ -437,6 +465,8 @@ static void run_one(struct work *work)
     uint64_t kind = test_below(&work->rng, 100);
 
     storm_leases_hear();
+    if (work->storm->actors & STORM_FORKS && may(work, 1))
+        run_fork(work);
     if (may(work, 3)) /* nobody else changes what is in its files */
         storm_settle(work->storm, work->pool, work->number);
     work->file_number = (unsigned)test_below(&work->rng, STORM_FILES);
@@ -463,10 +493,23 @@ static void run_one(struct work *work)
 }
 
 struct canceller {
+    struct storm *storm;
+    struct storm_worker *ledger;
     struct hf_pool *pool;
     pid_t tid;
     struct test_rng rng;
 };
+
+/* Some time, or that all are to come to the end of what they are at. */
+static void await_reason(struct canceller *canceller)
+{
+    uint64_t until = test_now_ns() + test_below(&canceller->rng, 150000000);
+
+    do
+        usleep(1000);
+    while (test_now_ns() < until &&
+           (!test_peek(&canceller->storm->pause) || test_peek(&canceller->ledger->paused)));
+}
 
 static void *keep_cancelling(void *arg)
 {
@@ -475,7 +518,7 @@ static void *keep_cancelling(void *arg)
     for (;;) {
         int rc;
 
-        usleep((useconds_t)test_below(&canceller->rng, 150000));
+        await_reason(canceller);
         rc = hf_cancel(canceller->pool, canceller->tid);
         EXPECT(rc == 0 || rc == -ESRCH);
     }
@@ -514,11 +557,14 @@ void storm_work(struct storm *storm, unsigned worker)
     snprintf(work->ledger->doing, sizeof(work->ledger->doing), "open of the pool");
     work->pool = test_pool_open(STORM_POOL);
     storm_leases_begin(storm, worker, work->pool);
-    canceller = (struct canceller){work->pool, gettid(), {test_random(&work->rng)}};
+    canceller =
+        (struct canceller){storm, work->ledger, work->pool, gettid(), {test_random(&work->rng)}};
     EXPECT_EQ(pthread_create(&thread, NULL, keep_cancelling, &canceller), 0);
     listener = (struct listener){work->pool, storm};
     EXPECT_EQ(pthread_create(&thread, NULL, keep_listening, &listener), 0);
+    signal(SIGCHLD, SIG_IGN);
     for (;;) {
+        pause_if_asked(work);
         run_one(work);
         test_count64(&work->ledger->progress, 1);
         test_count64(&storm->operations, 1);
