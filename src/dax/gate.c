@@ -130,6 +130,8 @@ static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
     committed = *gone || inode.version >= vnode->pending_version;
     if (committed)
         hf_store_release(&vnode->size, *gone ? 0 : vnode->pending_size);
+    if (!*gone)
+        shm_recent_put(dax->shm, vnode, vnode->size, inode.version);
     detach_recover(dax, vnode, committed);
     hf_store_release(&vnode->pending_version, UINT64_C(0));
     return true;
@@ -145,6 +147,8 @@ static void recover(struct dax *dax, struct shm_vnode *vnode, bool died)
         detach_recover(dax, vnode, false);
     else if (!settle_pending(dax, vnode, &gone) && !died)
         return;
+    if (!gone) /* its owner may have died between the two */
+        shm_recent_size(dax->shm, vnode, vnode->size);
     hf_store_release(&vnode->dirty, (uint32_t)!gone); /* size or times may be in no record */
     vnode->holds_stale = 1;
     vnode->stray_nodes = 1;

@@ -5,8 +5,9 @@
  * more, and builds a new segment with the free space in it. The others map what stands.
  *
  * Bringing up to date:
- *   sizes and times that LMDB lagged behind with are adopted from the old segment of this boot,
- *   before it is replaced. A file whose owner died in a transaction has the size that transaction
+ *   sizes and times that LMDB lagged behind with are adopted from POOL/recent (src/shm/recent.c). Where
+ *   a pool is used without that file, since there was no room for it, from the old segment of this boot,
+ *   before it is replaced: a file whose owner died in a transaction has the size that transaction
  *   gave it, if its version says that it committed.
  *   detached runs have no holders any more; orphans have no openers: both records go, and so their
  *   blocks are free when the bitmap is built. Unless a device may still be writing for one of the dead: then
@@ -73,16 +74,86 @@ static int adopt_file(void *arg, const struct shm_adopted *file)
     return meta_inode_put(txn, file->ino, &inode);
 }
 
+/* 1: the entry says what the record does not, which is in *inode. */
+static int is_ahead(struct meta_txn *txn, const struct shm_recent *entry, struct meta_inode *inode)
+{
+    int rc = meta_inode_get(txn, entry->ino, inode);
+
+    if (rc)
+        return rc == -ENOENT ? 0 : rc;
+    if (!S_ISREG(inode->mode) || inode->version != entry->version ||
+        entry->size > HF_FILE_BYTES_MAX)
+        return 0;
+    return inode->size != entry->size || inode->atime_ns != entry->atime_ns ||
+           inode->mtime_ns != entry->mtime_ns || inode->ctime_ns < entry->ctime_ns;
+}
+
+static int any_ahead(void *arg, const struct shm_recent *entry)
+{
+    struct meta_inode inode;
+
+    return is_ahead(arg, entry, &inode);
+}
+
+/* The version is raised, so that the entry counts once. */
+static int adopt_entry(void *arg, const struct shm_recent *entry)
+{
+    struct meta_inode inode;
+    int rc = is_ahead(arg, entry, &inode);
+
+    if (rc <= 0)
+        return rc;
+    inode.size = entry->size;
+    inode.atime_ns = entry->atime_ns;
+    inode.mtime_ns = entry->mtime_ns;
+    if (entry->ctime_ns > inode.ctime_ns)
+        inode.ctime_ns = entry->ctime_ns;
+    inode.version++;
+    return meta_inode_put(arg, entry->ino, &inode);
+}
+
+/* Where sizes and times are adopted from. */
 struct adoption {
     struct shm_attach *at;
-    const uint8_t *uuid;
+    const struct meta_super *super;
+    struct shm_recent_map recent; /* not mapped: from the segment */
+    bool nothing;
 };
 
 static int adopt(struct meta_txn *txn, void *arg)
 {
-    const struct adoption *adoption = arg;
+    const struct adoption *from = arg;
 
-    return shm_adopt(adoption->at, adoption->uuid, adopt_file, txn);
+    if (from->nothing)
+        return 0;
+    if (from->recent.header)
+        return shm_recent_each(&from->recent, adopt_entry, txn);
+    return shm_adopt(from->at, from->super->uuid, adopt_file, txn);
+}
+
+static int open_adoption(struct adoption *from)
+{
+    const struct meta_super *super = from->super;
+    int rc = shm_recent_map(from->at->pool_dir, super->uuid, super->max_files, &from->recent);
+
+    if (rc == -ENOENT || rc == -EUCLEAN)
+        return 0;
+    if (rc)
+        return hf_fail_errno(-rc, "%s/recent", from->at->pool_dir);
+    from->nothing = super->flags & HF_POOL_DURABLE && !shm_recent_same_start(&from->recent);
+    return 0;
+}
+
+/* Without the segment nobody knows what devices were about: as if all of them had just begun. */
+static uint64_t ghosts_of(const struct adoption *from)
+{
+    uint64_t quarantine = from->super->quarantine_ns;
+    bool known;
+    uint64_t ends = shm_ghosts(from->at, from->super->uuid, &known);
+
+    if (known || !from->recent.header || !hf_load_acquire(&from->recent.header->in_use))
+        return ends;
+    return hf_now_ns() + (quarantine ? quarantine : QUARANTINE_NS);
 }
 
 static int forget_detached(struct meta_txn *txn, void *arg)
@@ -136,11 +207,9 @@ static int delete_orphan(struct meta_txn *txn, void *arg)
 }
 
 /* With ghosts nothing becomes free yet. */
-static int bring_up_to_date(struct meta *meta, struct shm_attach *at, const uint8_t uuid[16],
-                            bool ghosts)
+static int bring_up_to_date(struct meta *meta, struct adoption *from, bool ghosts)
 {
-    struct adoption adoption = {at, uuid};
-    int rc = in_transaction(meta, adopt, &adoption);
+    int rc = in_transaction(meta, adopt, from);
 
     if (ghosts)
         return rc;
@@ -154,6 +223,24 @@ static int any_file(void *arg, const struct shm_adopted *file)
 {
     (void)arg, (void)file;
     return 1;
+}
+
+/* 1: there is something to adopt. */
+static int anything(struct meta *meta, const struct adoption *from)
+{
+    struct meta_txn *txn;
+    int rc;
+
+    if (from->nothing)
+        return 0;
+    if (!from->recent.header)
+        return shm_adopt(from->at, from->super->uuid, any_file, NULL);
+    rc = meta_begin_read(meta, &txn);
+    if (rc)
+        return rc;
+    rc = shm_recent_each(&from->recent, any_ahead, txn);
+    meta_end_read(txn);
+    return rc;
 }
 
 static int read_super(struct meta *meta, struct meta_super *super)
@@ -173,10 +260,30 @@ static uint64_t under_way(void *arg, const uint8_t uuid[16])
     return shm_under_way(arg, uuid);
 }
 
+static int settle_records(const char *dir, struct meta **meta, struct adoption *from, bool readonly,
+                          uint64_t *ghosts)
+{
+    int rc = open_adoption(from);
+
+    if (rc == 0 && readonly && (rc = anything(*meta, from)) == 1) {
+        meta_close(*meta);
+        *meta = NULL;
+        rc = meta_open(dir, false, meta);
+        readonly = false;
+    }
+    if (rc == 0)
+        *ghosts = ghosts_of(from);
+    if (rc == 0 && !readonly)
+        rc = bring_up_to_date(*meta, from, *ghosts);
+    shm_recent_unmap(&from->recent);
+    return rc;
+}
+
 /* For the first to attach: POOL/meta as it should be. */
 static int prepare(const char *dir, struct shm_attach *at, bool readonly, uint64_t *ghosts)
 {
     struct meta_super super;
+    struct adoption from = {.at = at, .super = &super};
     struct meta *meta;
     int rc = meta_settle(dir, under_way, at);
 
@@ -185,18 +292,9 @@ static int prepare(const char *dir, struct shm_attach *at, bool readonly, uint64
     if (rc)
         return rc;
     rc = read_super(meta, &super);
-    if (rc == 0 && readonly && shm_adopt(at, super.uuid, any_file, NULL) == 1) {
+    rc = rc ? rc : settle_records(dir, &meta, &from, readonly, ghosts);
+    if (meta)
         meta_close(meta);
-        rc = meta_open(dir, false, &meta);
-        if (rc)
-            return rc;
-        readonly = false;
-    }
-    if (rc == 0)
-        *ghosts = shm_ghosts(at, super.uuid);
-    if (rc == 0 && !readonly)
-        rc = bring_up_to_date(meta, at, super.uuid, *ghosts);
-    meta_close(meta);
     return rc;
 }
 
@@ -247,6 +345,23 @@ static int join_engine(struct fs *fs, const char *asked)
     return take_engine(fs, chosen, false);
 }
 
+/* Where there is no room for the file, or no right to make it, the segment alone knows, as long as it lasts. */
+static int begin_recent(struct fs *fs, const struct shm_attach *at, const struct meta_super *super)
+{
+    struct shm_recent_map map;
+    int rc = shm_recent_map(at->pool_dir, super->uuid, super->max_files, &map);
+
+    if (rc == -ENOENT || rc == -EUCLEAN) {
+        if (shm_recent_make(at->pool_dir, super->uuid, super->max_files, super->mode))
+            return 0;
+        rc = shm_recent_map(at->pool_dir, super->uuid, super->max_files, &map);
+    }
+    if (rc)
+        return hf_fail_errno(-rc, "%s/recent", at->pool_dir);
+    shm_recent_begin(fs->dax.shm, &map);
+    return 0;
+}
+
 static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta_super *super,
                          uint64_t ghosts)
 {
@@ -264,6 +379,8 @@ static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta
         limits.nodes = NODES_MAX;
     limits.counts = engine->counts ? limits.limit_blocks : 0;
     rc = shm_build(at, super->uuid, super->mode, engine->name, &limits, &fs->dax.shm);
+    if (rc == 0 && !at->anonymous)
+        rc = begin_recent(fs, at, super);
     if (rc)
         return rc;
     fs->dax.shm->run->quarantine_ns = super->quarantine_ns ? super->quarantine_ns : QUARANTINE_NS;
@@ -416,5 +533,7 @@ void fs_detach(struct fs *fs)
         meta_sync(fs->dax.meta);
     meta_thread_end(fs->dax.meta);
     let_go(fs);
+    if (last)
+        shm_recent_end(fs->dax.shm);
     shm_detach(fs->dax.shm, last);
 }

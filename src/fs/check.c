@@ -87,6 +87,60 @@ static uint64_t under_way(void *arg, const uint8_t uuid[16])
     return shm_under_way(arg, uuid);
 }
 
+static void found(struct meta_check *check, bool repaired, const char *sentence)
+{
+    check->problems++;
+    check->repaired += repaired;
+    if (check->report)
+        check->report(check->arg, sentence);
+}
+
+static int look_at_entry(void *arg, const struct shm_recent *entry)
+{
+    *(bool *)arg |= entry->size > HF_FILE_BYTES_MAX;
+    return 0;
+}
+
+/* What POOL/recent says that no record vouches for is not looked at here: it counts for who attaches next, or
+ * for nobody. */
+static int check_recent(const char *dir, const struct meta_super *super, struct meta_check *check)
+{
+    bool senseless = false;
+    struct shm_recent_map map;
+    int rc = shm_recent_map(dir, super->uuid, super->max_files, &map);
+    bool mend = check->repair;
+
+    if (rc == 0) {
+        shm_recent_each(&map, look_at_entry, &senseless);
+        shm_recent_unmap(&map);
+    }
+    if (rc == -ENOENT || (rc == 0 && !senseless))
+        return 0;
+    if (rc && rc != -EUCLEAN)
+        return hf_fail_errno(-rc, "%s/recent", dir);
+    mend = mend && shm_recent_make(dir, super->uuid, super->max_files, super->mode) == 0;
+    found(check, mend,
+          rc     ? mend ? "recent is another pool's or damaged: made again, empty (repaired)"
+                        : "recent is another pool's or damaged: it counts for nothing"
+          : mend ? "recent says what makes no sense: made again, empty (repaired)"
+                 : "recent says what makes no sense");
+    return 0;
+}
+
+static int check_files(const char *dir, struct meta_check *check)
+{
+    struct meta_super super;
+    struct meta *meta;
+    int rc = meta_reset_lock(dir);
+
+    rc = rc ? rc : meta_open(dir, true, &meta);
+    if (rc)
+        return 0; /* reported already */
+    rc = read_super(meta, &super);
+    meta_close(meta);
+    return rc ? 0 : check_recent(dir, &super, check);
+}
+
 int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
                   void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                   struct hf_check_result *out)
@@ -114,6 +168,7 @@ int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
         media_close(&memory.media);
     if (rc == 0 && check.repair && check.problems > check.repaired)
         rc = mend_memory(path, &check);
+    rc = rc ? rc : check_files(path, &check);
     shm_attach_cancel(&at);
     if (rc)
         return rc;

@@ -72,7 +72,7 @@ static ssize_t copy_hole(struct hf_file *to, uint64_t len, uint64_t off)
     len = less(len, less(end, size) - off);
     if (rc)
         return fs_write_untold(to, zeros, less(len, sizeof zeros), off);
-    fs_vnode_touch(to->vnode);
+    fs_vnode_touch(to->fs, to->vnode);
     return (ssize_t)len;
 }
 

@@ -284,7 +284,7 @@ static int make_lock(const char *dir, mode_t mode)
 
 void fs_pool_remove_files(const char *dir)
 {
-    static const char *const names[] = {"lock", "meta/data.mdb", "meta/lock.mdb"};
+    static const char *const names[] = {"recent", "lock", "meta/data.mdb", "meta/lock.mdb"};
     char path[4096];
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -319,7 +319,7 @@ int fs_pool_make_files(const char *dir, const struct meta_super *super)
  * POOL is a symbolic link. */
 static int sync_files(const char *dir)
 {
-    static const char *const names[] = {"meta/data.mdb", "lock", "meta", ".."};
+    static const char *const names[] = {"meta/data.mdb", "lock", "recent", "meta", ".."};
     char path[4096];
     int rc = 0;
 
@@ -328,6 +328,16 @@ static int sync_files(const char *dir)
         rc = rc ? rc : media_sync_path(path);
     }
     return rc;
+}
+
+static int make_recent(const char *dir, const struct meta_super *super)
+{
+    int rc = shm_recent_make(dir, super->uuid, super->max_files, super->mode);
+
+    if (rc == 0)
+        return 0;
+    fs_pool_remove_files(dir);
+    return hf_fail_errno(-rc, "%s/recent", dir);
 }
 
 int fs_pool_create(const char *path, const struct hf_pool_options *options)
@@ -343,6 +353,7 @@ int fs_pool_create(const char *path, const struct hf_pool_options *options)
     if (rc)
         return rc;
     rc = fs_pool_make_files(path, &super);
+    rc = rc ? rc : make_recent(path, &super);
     if (rc == 0) {
         rc = sync_files(path);
         rc = rc ? rc : media_create(path, options->data_path, super.pool_bytes, super.mode);

@@ -77,7 +77,7 @@ static ssize_t into_blocks(struct fs *fs, struct shm_vnode *vnode, const char *b
     room = (page + pages) * HF_BLOCK_BYTES - off;
     len = len < room ? len : room;
     memcpy(to + off % HF_BLOCK_BYTES, buf, len);
-    fs_vnode_set_size(vnode, off + len);
+    fs_vnode_set_size(fs, vnode, off + len);
     return (ssize_t)len;
 }
 
@@ -144,7 +144,7 @@ int fs_grow_file(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 
     if (rc)
         return rc;
-    fs_vnode_set_size(vnode, size);
+    fs_vnode_set_size(fs, vnode, size);
     return 0;
 }
 

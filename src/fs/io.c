@@ -181,7 +181,7 @@ static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len,
     if (count <= 0)
         return count;
     copy_in(iov, count, buf);
-    fs_vnode_touch(file->vnode);
+    fs_vnode_touch(file->fs, file->vnode);
     dax_unpin(&pin);
     return (ssize_t)len;
 }

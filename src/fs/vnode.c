@@ -6,7 +6,8 @@
  * Recording and being killed: before LMDB commits, pending_version and pending_size say what it is
  * about to know. Whoever finds us dead compares the version (dax_lock_any(), fs_adopt()). `dirty`
  * is only cleared after pending_version is set, so at every instant one of the two says that the
- * segment knows better, or LMDB knows everything.
+ * segment knows better, or LMDB knows everything. That is for those that go on. For who comes after all are
+ * dead POOL/recent says the same in another way (shm/recent.c).
  *
  * A size never shows what is not on the medium: in a durable pool, bytes that were written past the
  * recorded end of file in a block that the file has already are persisted before the transaction that
@@ -87,6 +88,7 @@ static int load(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
     if (rc == 0 && vnode->state == SHM_VNODE_NEW) {
         store_times(vnode, &inode);
         hf_store_release(&vnode->size, inode.size);
+        shm_recent_put(fs->dax.shm, vnode, inode.size, inode.version);
         hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_READY);
     }
     if (rc == 0 && inode.nlink == 0) {
@@ -253,6 +255,7 @@ int fs_vnode_record(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_ino
         rc = fs_commit(txn);
     if (rc == 0) {
         store_times(vnode, inode);
+        shm_recent_put(txn->fs->dax.shm, vnode, inode->size, inode->version);
         return 0;
     }
     if (dirty)
@@ -333,7 +336,7 @@ int fs_vnode_sync_all(struct fs *fs)
 
 /* ---- without a transaction ---- */
 
-void fs_vnode_touch(struct shm_vnode *vnode)
+void fs_vnode_touch(struct fs *fs, struct shm_vnode *vnode)
 {
     int64_t now = hf_wall_ns();
 
@@ -341,16 +344,18 @@ void fs_vnode_touch(struct shm_vnode *vnode)
     if (hf_load_relaxed(&vnode->mtime_ns) != now) {
         hf_store_relaxed(&vnode->mtime_ns, now);
         hf_store_relaxed(&vnode->ctime_ns, now);
+        shm_recent_touch(fs->dax.shm, vnode, now);
     }
     if (!hf_load_acquire(&vnode->dirty))
         hf_store_release(&vnode->dirty, 1u);
 }
 
-void fs_vnode_set_size(struct shm_vnode *vnode, uint64_t size)
+void fs_vnode_set_size(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 {
+    shm_recent_size(fs->dax.shm, vnode, size);
     /* SIZE.PUB/m: what the new bytes hold is there before they can be reached. */
     hf_store_release(&vnode->size, size);
-    fs_vnode_touch(vnode);
+    fs_vnode_touch(fs, vnode);
 }
 
 /* What counts for a file with this record. A transaction that the record shows and the vnode does not: its owner is about

@@ -37,9 +37,9 @@ int fs_vnode_sync_all(struct fs *fs);
 bool fs_vnode_knows_better(const struct shm_vnode *vnode);
 
 /* Content was written: the times are now. Any thread, no lock. */
-void fs_vnode_touch(struct shm_vnode *vnode);
+void fs_vnode_touch(struct fs *fs, struct shm_vnode *vnode);
 /* Sets the size of a vnode whose LMDB record may lag behind. Under the layout mutex. */
-void fs_vnode_set_size(struct shm_vnode *vnode, uint64_t size);
+void fs_vnode_set_size(struct fs *fs, struct shm_vnode *vnode, uint64_t size);
 
 /* Pages [first, last] have changed. Called with no lock held, before the caller hears of it: file capabilities go (xattr.c),
  * and those that watch are told. */

@@ -200,11 +200,12 @@ static uint64_t ghosts_in(const struct shm_run *run)
     return ends > hf_now_ns() ? ends : 0;
 }
 
-uint64_t shm_ghosts(struct shm_attach *at, const uint8_t uuid[16])
+uint64_t shm_ghosts(struct shm_attach *at, const uint8_t uuid[16], bool *known)
 {
     struct shm_run *run = map_left(at, uuid);
     uint64_t ends = run ? ghosts_in(run) : 0;
 
+    *known = run != NULL;
     if (run)
         munmap(run, run->bytes);
     return ends;
@@ -336,6 +337,11 @@ int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
         munmap(run, run->bytes);
         close(fd);
         return rc ? hf_fail_errno(-rc, "%s: cannot lock the run segment", path) : -ENOMEM;
+    }
+    rc = shm_recent_join(shm, at->pool_dir);
+    if (rc) {
+        shm_unview(shm);
+        return rc;
     }
     snprintf(shm->run_path, sizeof shm->run_path, "%s", path);
     *out = shm;

@@ -122,6 +122,7 @@ struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd)
 void shm_unview(struct shm *shm)
 {
     munmap(shm->run, shm->run->bytes);
+    shm_recent_unmap(&shm->recent);
     if (shm->run_fd >= 0)
         close(shm->run_fd);
     pthread_mutex_destroy(&shm->lane_mutex);

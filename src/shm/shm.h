@@ -2,7 +2,7 @@
 /*
  * The run segment: what the processes of a pool share while it is in use. All of it can be thrown
  * away: page tables are a cache of the extents, pins die with their processes, and file sizes that
- * LMDB does not know yet are adopted by the next first attacher of the same boot.
+ * LMDB does not know yet are in POOL/recent too (recent.c), where the next first attacher finds them.
  *
  * Everything in it is an array of fixed entries; an entry's owner is in the entry's own state word,
  * taken and given back by one atomic store. So a process that is killed leaves no half-linked list:
@@ -307,7 +307,8 @@ struct shm_run {
     uint32_t version; /* of this layout */
     uint32_t ready;
     uint8_t uuid[16], boot[16];
-    uint64_t lock_dev, lock_ino; /* POOL/lock */
+    uint64_t lock_dev, lock_ino;     /* POOL/lock */
+    uint64_t recent_dev, recent_ino; /* POOL/recent; 0: the pool is used without one */
     struct shm_limits limits;
     uint64_t bytes; /* of the segment */
     uint64_t at_processes, at_lanes, at_vnodes, at_hash, at_open, at_watches, at_watchers, at_holds,
@@ -347,6 +348,34 @@ struct shm_run {
     char pool_dir[4096]; /* where the pool was when this was made */
 };
 
+/* ---- POOL/recent: sizes and times that LMDB does not know yet (recent.c) ---- */
+
+struct shm_recent_header {
+    uint64_t magic;
+    uint32_t entry_bytes, count;
+    uint8_t uuid[16];
+    uint8_t boot[16];   /* of the last first attacher, */
+    int64_t started_ns; /* when its machine was started, by the wall clock, */
+    int64_t up_ns;      /* and how long before it attached */
+    uint32_t in_use;    /* 1: not closed in good order */
+    uint32_t high;      /* entries below this index may say something */
+};
+
+/* While LMDB's record of `ino` has `version`, the file has this size and these times. */
+struct shm_recent {
+    uint64_t ino, version, size; /* ino 0: nothing */
+    int64_t atime_ns, mtime_ns, ctime_ns;
+    uint64_t zero[2];
+};
+
+struct shm_recent_map {
+    struct shm_recent_header *header; /* null: not mapped */
+    struct shm_recent *entries;
+    uint64_t bytes;
+    uint64_t dev, ino;
+    bool in_memory; /* on a tmpfs, so it has not seen another start of the machine */
+};
+
 #define SHM_ID_OF_PARENT UINT64_MAX
 
 /* This process's view of a segment. */
@@ -374,9 +403,10 @@ struct shm {
     uint32_t *local_watches; /* those of them that watch, */
     uint32_t *local_asks;    /* and those that want to be told before */
     int lock_fd;
-    dev_t lock_dev;             /* of the file that lock_fd is, */
-    ino_t lock_ino;             /* as long as nobody closes it under us */
-    int run_fd;                 /* the segment's file, locked as long as we use it */
+    dev_t lock_dev; /* of the file that lock_fd is, */
+    ino_t lock_ino; /* as long as nobody closes it under us */
+    int run_fd;     /* the segment's file, locked as long as we use it */
+    struct shm_recent_map recent;
     pthread_mutex_t lane_mutex; /* this process's taking and ending of lanes */
     struct shm *next;           /* of this process's segments */
     char run_path[4104];        /* "" when nobody else can attach */
@@ -407,8 +437,8 @@ struct shm_adopted {
 int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
               int (*each)(void *arg, const struct shm_adopted *file), void *arg);
 
-/* First attacher: until when devices may still write for processes of an earlier segment of this boot; 0: for none. */
-uint64_t shm_ghosts(struct shm_attach *at, const uint8_t uuid[16]);
+/* First attacher: until when devices may still write for processes of an earlier segment of this boot; 0: for none. *known: there is one. */
+uint64_t shm_ghosts(struct shm_attach *at, const uint8_t uuid[16], bool *known);
 
 /* First attacher: what under_way says in an earlier segment of this boot; 0: there is none. */
 uint64_t shm_under_way(struct shm_attach *at, const uint8_t uuid[16]);
@@ -423,6 +453,32 @@ int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out);
 int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier);
 /* Instead of that: unmaps what shm_build() or shm_map() gave. */
 void shm_attach_undo(struct shm *shm);
+
+/* -ENOENT: there is none; -EUCLEAN: it is another pool's, or damaged. Others: it cannot be opened. */
+int shm_recent_map(const char *dir, const uint8_t uuid[16], uint32_t count,
+                   struct shm_recent_map *out);
+void shm_recent_unmap(struct shm_recent_map *map);
+/* Makes it, or makes it again, alone with the pool. */
+int shm_recent_make(const char *dir, const uint8_t uuid[16], uint32_t count, mode_t mode);
+/* True: the machine has not been started again since the last first attacher; false: it cannot be known. */
+bool shm_recent_same_start(const struct shm_recent_map *map);
+/* Until each() returns another value than 0, which is returned. */
+int shm_recent_each(const struct shm_recent_map *map,
+                    int (*each)(void *arg, const struct shm_recent *entry), void *arg);
+void shm_recent_clear(const struct shm_recent_map *map);
+/* First attacher: takes the map over for the new segment, emptied. */
+void shm_recent_begin(struct shm *shm, const struct shm_recent_map *map);
+int shm_recent_join(struct shm *shm, const char *dir);
+/* Last to detach, when LMDB knows everything. */
+void shm_recent_end(struct shm *shm);
+
+/* Under the layout mutex of the vnode, but for touch. A size: before the vnode's own. */
+void shm_recent_size(const struct shm *shm, const struct shm_vnode *vnode, uint64_t size);
+void shm_recent_touch(const struct shm *shm, const struct shm_vnode *vnode, int64_t now_ns);
+/* LMDB has that version of the inode, with this size and the vnode's times. */
+void shm_recent_put(const struct shm *shm, const struct shm_vnode *vnode, uint64_t size,
+                    uint64_t version);
+void shm_recent_drop(const struct shm *shm, const struct shm_vnode *vnode);
 
 /* True when no other process is attached; the segment is then ours until shm_detach(). Others that
  * come wait. */

@@ -179,5 +179,6 @@ void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode)
     *link = vnode->hash_next;
     hf_add_relaxed(&shm->run->vnodes_used, -UINT64_C(1)); /* relaxed: under table_mutex */
     shm->run->vnode_hint = vnode->index;
+    shm_recent_drop(shm, vnode);
     wipe(vnode);
 }

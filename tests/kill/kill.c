@@ -7,6 +7,7 @@
  * changes of what is shared, then one for each chosen change, which ends with a kill after it. --points:
  * so many of them are chosen by chance (0: all). --then-points: the survivor is killed as well, at so many
  * changes of its own, and the next one finds the pool. --at, --then: only these, with their stacks.
+ * --alone: the run segment has gone before the next one to attach comes.
  *
  * Survivors:
  *   writer        was attached, and goes on
@@ -71,6 +72,7 @@ static struct shared *shared;
 static struct image images[KINDS][3];
 static const char *engine = "slots";
 static unsigned failures;
+static bool alone;
 
 /* --- pools --- */
 
@@ -101,14 +103,17 @@ static void read_image(struct image *image, const char *name)
 
 static void make_images(unsigned kind)
 {
-    struct hf_pool_options options = {.size = sizeof(options),
-                                      .pool_bytes = KILL_POOL_BYTES,
-                                      .flags = kinds[kind].flags,
-                                      .engine = engine,
-                                      .max_processes = 8,
-                                      .max_threads = 16,
-                                      .max_files = 32,
-                                      .max_leases = 64};
+    struct hf_pool_options options = {
+        .size = sizeof(options),
+        .pool_bytes = KILL_POOL_BYTES,
+        .flags = kinds[kind].flags,
+        .engine = engine,
+        .max_processes = 8,
+        .max_threads = 16,
+        .max_files = 32,
+        .max_leases = 64,
+        /* without the segment, it is for all that devices may have had */
+        .quarantine_ns = alone ? 1 : 0};
     struct hf_pool *pool;
 
     EXPECT_EQ(hf_pool_create(test_path("first"), &options), 0);
@@ -127,8 +132,8 @@ static void in_child(void (*body)(void *arg))
 
 static void remove_pool(const char *pool)
 {
-    static const char *const names[] = {"meta/data.mdb", "meta/lock.mdb", "meta", "data",
-                                        "lock",          "run",           ""};
+    static const char *const names[] = {"meta/data.mdb", "meta/lock.mdb", "meta",   "data",
+                                        "lock",          "run",           "recent", ""};
     char path[64];
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -406,6 +411,8 @@ static bool survive(struct experiment *e)
 
     if (e->writer && now.survivor != WRITER)
         test_kill(e->writer);
+    if (alone)
+        unlink(test_path(KILL_POOL "/run"));
     if (now.survivor == WRITER) {
         test_raise(&shared->go, 1);
         how = outcome(e->writer, "the writer");
@@ -645,15 +652,12 @@ static unsigned number(const char *text)
 
 static int body(int argc, char **argv)
 {
-    static const struct option names[] = {{"row", required_argument, NULL, 'r'},
-                                          {"kind", required_argument, NULL, 'k'},
-                                          {"engine", required_argument, NULL, 'e'},
-                                          {"survivor", required_argument, NULL, 's'},
-                                          {"points", required_argument, NULL, 'p'},
-                                          {"at", required_argument, NULL, 'a'},
-                                          {"then", required_argument, NULL, 't'},
-                                          {"then-points", required_argument, NULL, 'n'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"row", required_argument, NULL, 'r'},    {"kind", required_argument, NULL, 'k'},
+        {"engine", required_argument, NULL, 'e'}, {"survivor", required_argument, NULL, 's'},
+        {"points", required_argument, NULL, 'p'}, {"at", required_argument, NULL, 'a'},
+        {"then", required_argument, NULL, 't'},   {"then-points", required_argument, NULL, 'n'},
+        {"alone", no_argument, NULL, 'l'},        {NULL, 0, NULL, 0}};
     struct options options = {.at = TRAP_NEVER, .then = TRAP_NEVER};
     int option;
 
@@ -676,6 +680,9 @@ static int body(int argc, char **argv)
             break;
         case 'n':
             options.then_points = number(optarg);
+            break;
+        case 'l':
+            alone = true;
             break;
         case 'a':
             options.at = strtoull(optarg, NULL, 0);

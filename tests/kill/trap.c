@@ -196,7 +196,8 @@ static void add_region(uintptr_t begin, uintptr_t end, const char *path)
     bool elsewhere = strncmp(path, TEST_SEGMENT_PREFIX, strlen(TEST_SEGMENT_PREFIX)) == 0 &&
                      !strchr(path + strlen(TEST_SEGMENT_PREFIX), '/');
 
-    if (!elsewhere && !(ours && (lmdb || readers || ends_with(path, "/run"))))
+    if (!elsewhere &&
+        !(ours && (lmdb || readers || ends_with(path, "/run") || ends_with(path, "/recent"))))
         return;
     if (trap.region_count == REGIONS)
         abort();

@@ -114,8 +114,8 @@ static void work(void *arg)
 
 static void remove_pool(const char *path)
 {
-    static const char *const names[] = {"meta/data.mdb", "meta/lock.mdb", "meta", "data",
-                                        "lock",          "run",           ""};
+    static const char *const names[] = {"meta/data.mdb", "meta/lock.mdb", "meta",   "data",
+                                        "lock",          "run",           "recent", ""};
     char below[600];
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

@@ -83,7 +83,8 @@ void fsck_pool_make(void)
                                       .max_processes = 3,
                                       .max_threads = 8,
                                       .max_files = 64,
-                                      .max_leases = 16};
+                                      .max_leases = 16,
+                                      .quarantine_ns = 1}; /* it is left without its segment */
 
     EXPECT_EQ(hf_pool_create(test_path(FSCK_POOL), &options), 0);
     test_join(test_fork(fill, NULL));
