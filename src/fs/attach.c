@@ -358,6 +358,10 @@ static int begin_recent(struct fs *fs, const struct shm_attach *at, const struct
     }
     if (rc)
         return hf_fail_errno(-rc, "%s/recent", at->pool_dir);
+    if (shm_recent_allocate(at->pool_dir, super->max_files)) {
+        shm_recent_unmap(&map);
+        return 0;
+    }
     shm_recent_begin(fs->dax.shm, &map);
     return 0;
 }

@@ -126,22 +126,27 @@ void shm_recent_unmap(struct shm_recent_map *map)
 }
 
 /* On a disk a page that is not allocated would be SIGBUS where the disk is full. */
+static int allocate(int fd, uint64_t bytes)
+{
+    int rc;
+
+    if (on_memory(fd))
+        return ftruncate(fd, (off_t)bytes) ? -errno : 0;
+    while ((rc = posix_fallocate(fd, 0, (off_t)bytes)) == EINTR)
+        ;
+    return -rc;
+}
+
 static int fill_new(int fd, const uint8_t uuid[16], uint32_t count)
 {
     struct shm_recent_header header = {
         .magic = RECENT_MAGIC, .entry_bytes = sizeof(struct shm_recent), .count = count};
-    off_t bytes = (off_t)bytes_for(count);
+    int rc = allocate(fd, bytes_for(count));
     ssize_t n;
-    int rc;
 
-    memcpy(header.uuid, uuid, 16);
-    if (on_memory(fd))
-        rc = ftruncate(fd, bytes) ? errno : 0;
-    else
-        while ((rc = posix_fallocate(fd, 0, bytes)) == EINTR)
-            ;
     if (rc)
-        return -rc;
+        return rc;
+    memcpy(header.uuid, uuid, 16);
     n = pwrite(fd, &header, sizeof header, 0);
     return n == sizeof header ? 0 : n < 0 ? -errno : -ENOSPC;
 }
@@ -162,6 +167,23 @@ int shm_recent_make(const char *dir, const uint8_t uuid[16], uint32_t count, mod
     if (stat(dir, &st) == 0 && st.st_gid != getegid() && fchown(fd, (uid_t)-1, st.st_gid))
         mode &= ~(mode_t)S_IRWXG; /* not our group: nobody else's either */
     rc = fchmod(fd, mode) ? -errno : fill_new(fd, uuid, count);
+    close(fd);
+    if (rc)
+        unlink(path);
+    return rc;
+}
+
+int shm_recent_allocate(const char *dir, uint32_t count)
+{
+    char path[4200];
+    int fd, rc = path_of(dir, path, sizeof path);
+
+    if (rc)
+        return rc;
+    fd = hf_fd_open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    rc = allocate(fd, bytes_for(count));
     close(fd);
     if (rc)
         unlink(path);

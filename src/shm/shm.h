@@ -460,6 +460,8 @@ int shm_recent_map(const char *dir, const uint8_t uuid[16], uint32_t count,
 void shm_recent_unmap(struct shm_recent_map *map);
 /* Makes it, or makes it again, alone with the pool. */
 int shm_recent_make(const char *dir, const uint8_t uuid[16], uint32_t count, mode_t mode);
+/* A copy may have holes. Where they cannot be filled, the file is removed. */
+int shm_recent_allocate(const char *dir, uint32_t count);
 /* True: the machine has not been started again since the last first attacher; false: it cannot be known. */
 bool shm_recent_same_start(const struct shm_recent_map *map);
 /* Until each() returns another value than 0, which is returned. */

@@ -140,12 +140,17 @@ static void killed(void)
 static void copied(void)
 {
     const struct how how = {0};
+    struct stat st;
 
     leave(&how);
     run("rm -rf %2$s; cp -a %1$s %2$s", test_path("pool"), test_path("copy"));
     expect_content("pool", 0);
     expect_content("copy", 0);
     test_pool_check("copy");
+    run("rm -r %2$s; cp -a --sparse=always %1$s %2$s", test_path("pool"), test_path("copy"));
+    expect_content("copy", 0);
+    EXPECT_EQ(stat(test_path("copy/recent"), &st), 0);
+    EXPECT(strncmp(test_folder(), "/dev/shm/", 9) == 0 || st.st_blocks * 512 >= st.st_size);
 }
 
 static uint64_t size_of(void)
