@@ -176,6 +176,7 @@ struct cli_visitor {
     bool (*entry)(void *arg, const struct cli_found *found);
     bool (*leave)(void *arg, const struct cli_found *directory, bool fine); /* may be null */
     bool (*failed)(void *arg, const char *path, int rc); /* a directory that cannot be read */
+    int *status; /* becomes the exit code for damage where a directory is below itself */
     void *arg;
 };
 /* Visits what is in the directory `ino`, called `path`, in the order of names. False: something is

@@ -51,8 +51,11 @@ static int by_ino(const void *a, const void *b)
 int cli_inode_names_read(struct hf_pool *pool, struct cli_inode_names **out)
 {
     struct cli_inode_names *names = cli_alloc(sizeof(*names));
-    const struct cli_visitor visitor = {
-        .below = true, .entry = remember, .failed = cannot_read, .arg = names};
+    const struct cli_visitor visitor = {.below = true,
+                                        .entry = remember,
+                                        .failed = cannot_read,
+                                        .status = &names->status,
+                                        .arg = names};
 
     names->status = EX_OK;
     cli_walk(pool, HF_ROOT_INO, "/", &visitor);

@@ -128,8 +128,11 @@ static bool cannot_read(void *arg, const char *path, int rc)
 
 static void list_path(struct listing *listing, const char *path)
 {
-    const struct cli_visitor visitor = {
-        .below = below, .entry = show, .failed = cannot_read, .arg = listing};
+    const struct cli_visitor visitor = {.below = below,
+                                        .entry = show,
+                                        .failed = cannot_read,
+                                        .status = &listing->status,
+                                        .arg = listing};
     struct cli_found found = {.dir = HF_ROOT_INO, .name = path, .path = path};
     size_t len = strlen(path);
     struct stat st;

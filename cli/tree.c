@@ -43,12 +43,28 @@ static size_t put_name(struct walk *walk, size_t path_len, const char *name)
     return path_len + 1;
 }
 
+/* In a damaged pool a directory may be below itself. */
+static bool is_above(const struct walk *walk, uint64_t ino)
+{
+    for (size_t i = 0; i < walk->depth; i++)
+        if (walk->levels[i].found.ino == ino)
+            return true;
+    return false;
+}
+
 static bool enter(struct walk *walk, const struct cli_found *found, size_t name_at)
 {
     struct level *level;
     struct hf_dir *dir;
-    int rc = hf_opendirat(walk->pool, found->ino, "", &dir);
+    int rc;
 
+    if (is_above(walk, found->ino)) {
+        cli_note("%s: this directory is below itself: the pool is damaged, run `holdfast fsck`",
+                 walk->path);
+        *walk->visitor->status = EX_DATAERR;
+        return false;
+    }
+    rc = hf_opendirat(walk->pool, found->ino, "", &dir);
     if (rc == -ENOENT || rc == -ENOTDIR || rc == -ESTALE) /* removed meanwhile */
         return true;
     if (rc != 0)

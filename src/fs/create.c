@@ -275,16 +275,16 @@ static int make_lock(const char *dir, mode_t mode)
         return hf_fail_errno(errno, "%s", path);
     if (fchmod(fd, mode))
         rc = hf_fail_errno(errno, "chmod %s", path);
-    rc = rc ? rc : shm_lock_clear(fd);
-    if (rc == -ENOSPC)
-        rc = hf_fail_errno(ENOSPC, "%s", path);
+    if (rc == 0 && (rc = shm_run_unnamed(dir, fd)))
+        rc = hf_fail_errno(-rc, "%s/segment", dir);
     close(fd);
     return rc;
 }
 
 void fs_pool_remove_files(const char *dir)
 {
-    static const char *const names[] = {"recent", "lock", "meta/data.mdb", "meta/lock.mdb"};
+    static const char *const names[] = {"recent", "segment", "lock", "meta/data.mdb",
+                                        "meta/lock.mdb"};
     char path[4096];
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -319,7 +319,7 @@ int fs_pool_make_files(const char *dir, const struct meta_super *super)
  * POOL is a symbolic link. */
 static int sync_files(const char *dir)
 {
-    static const char *const names[] = {"meta/data.mdb", "lock", "recent", "meta", ".."};
+    static const char *const names[] = {"meta/data.mdb", "lock", "segment", "recent", "meta", ".."};
     char path[4096];
     int rc = 0;
 

@@ -6,13 +6,13 @@
  * large and sparse, and a store to a page of a full disk's file is SIGBUS. Its name there is a new one
  * for each segment, so a file that stands in the way and belongs to somebody else never matters.
  *
- * Which file it is says a record in POOL/lock, which the first process to attach writes while it is
+ * Which file it is says a record in POOL/segment, which the first process to attach writes while it is
  * alone (shm_attach_begin()). The record names POOL/lock itself, by device and inode, and the
  * segment's file, by name, device, inode and owner. So
  *   - a copy of a pool, also one made while the pool was in use, has a record of another POOL/lock,
  *     which names nothing here; a pool that was moved keeps its record and its segment;
  *   - nobody can put a file of his own in the segment's place without having written the record,
- *     and who may write POOL/lock may use the pool.
+ *     and who may write POOL/segment may use the pool: it has the mode of POOL/lock.
  * Locks on POOL/lock say whether anybody is attached. They fail where one file has two inodes: in an
  * overlay and in its layers. There a record of another POOL/lock may be a copy's or the other view's
  * of a pool in use, so it is refused unless its segment is known to be unused (foreign()).
@@ -26,6 +26,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,7 +42,7 @@
 
 struct record {
     uint64_t magic;
-    uint64_t lock_dev, lock_ino; /* POOL/lock, which this lies in */
+    uint64_t lock_dev, lock_ino; /* POOL/lock, which this lies beside */
     uint64_t run_dev, run_ino;
     uint32_t run_uid;
     uint32_t overlay; /* 1: POOL/lock was seen through an overlay */
@@ -79,26 +80,54 @@ static bool on(int fd, long type)
 
 /* ---- the record ---- */
 
-static bool read_record(int lock_fd, struct record *record)
+static int open_record(const char *pool_dir, int flags)
 {
-    return pread(lock_fd, record, sizeof *record, 0) == sizeof *record &&
-           record->magic == RECORD_MAGIC && !memchr(record->name, '/', sizeof record->name) &&
+    char path[PATH_MAX];
+
+    if ((size_t)snprintf(path, sizeof path, "%s/segment", pool_dir) >= sizeof path)
+        return -1;
+    return hf_fd_open(path, flags | O_NOFOLLOW | O_NONBLOCK, 0600);
+}
+
+static bool read_record(const char *pool_dir, struct record *record)
+{
+    int fd = open_record(pool_dir, O_RDONLY);
+    bool whole = fd >= 0 && pread(fd, record, sizeof *record, 0) == sizeof *record;
+
+    if (fd >= 0)
+        close(fd);
+    return whole && record->magic == RECORD_MAGIC &&
+           !memchr(record->name, '/', sizeof record->name) &&
            memchr(record->name, 0, sizeof record->name) &&
            (!*record->name || strncmp(record->name, NAME_BEGINS, sizeof NAME_BEGINS - 1) == 0);
 }
 
-static int write_record(int lock_fd, const struct record *record)
+/* Makes the file for those who may use POOL/lock, where an older Holdfast has made none. */
+static int write_record(const char *pool_dir, const struct stat *lock, const struct record *record)
 {
-    ssize_t n = pwrite(lock_fd, record, sizeof *record, 0);
+    int fd = open_record(pool_dir, O_RDWR), rc = 0;
+    ssize_t n;
 
-    return n == sizeof *record ? 0 : n < 0 ? -errno : -ENOSPC;
+    if (fd < 0 && errno == ENOENT) {
+        fd = open_record(pool_dir, O_RDWR | O_CREAT | O_EXCL);
+        if (fd >= 0 && fchown(fd, (uid_t)-1, lock->st_gid) == 0 && fchmod(fd, lock->st_mode & 0777))
+            rc = -errno;
+    }
+    if (fd < 0)
+        return -errno;
+    n = rc ? 0 : pwrite(fd, record, sizeof *record, 0);
+    if (rc == 0 && n != sizeof *record)
+        rc = n < 0 ? -errno : -ENOSPC;
+    close(fd);
+    return rc;
 }
 
-int shm_lock_clear(int lock_fd)
+int shm_run_unnamed(const char *pool_dir, int lock_fd)
 {
     const struct record none = {0};
+    struct stat lock;
 
-    return write_record(lock_fd, &none);
+    return fstat(lock_fd, &lock) ? -errno : write_record(pool_dir, &lock, &none);
 }
 
 static void path_of(const struct shm_attach *at, const struct record *record, char *path,
@@ -135,7 +164,7 @@ int shm_run_find(const struct shm_attach *at, char *path, size_t size)
     struct stat lock;
 
     *path = 0;
-    if (!read_record(at->lock_fd, &record) || fstat(at->lock_fd, &lock) || !is_of(&record, &lock))
+    if (!read_record(at->pool_dir, &record) || fstat(at->lock_fd, &lock) || !is_of(&record, &lock))
         return -ENOENT;
     path_of(at, &record, path, size);
     return open_named(&record, path);
@@ -170,7 +199,7 @@ int shm_run_foreign(const struct shm_attach *at)
     bool used = true;
     int fd;
 
-    if (!read_record(at->lock_fd, &record) || !other_view(&record, at->lock_fd))
+    if (!read_record(at->pool_dir, &record) || !other_view(&record, at->lock_fd))
         return 0;
     path_of(at, &record, path, sizeof path);
     fd = *record.name ? open_named(&record, path) : -ENOENT;
@@ -182,7 +211,7 @@ int shm_run_foreign(const struct shm_attach *at)
         return 0;
     return hf_fail(EBUSY,
                    "%s may be in use outside this overlay, or be a copy made while it was: close "
-                   "it there, or empty lock in a copy",
+                   "it there, or remove segment in a copy",
                    at->pool_dir);
 }
 
@@ -279,7 +308,7 @@ static int describe(const struct shm_attach *at, int fd, struct record *record)
     record->run_uid = run.st_uid;
     record->overlay = on(at->lock_fd, OVERLAYFS_SUPER_MAGIC);
     shm_boot_id(record->boot);
-    return write_record(at->lock_fd, record);
+    return write_record(at->pool_dir, &lock, record);
 }
 
 int shm_run_make(const struct shm_attach *at, const uint8_t uuid[16], uint64_t bytes, mode_t mode,
@@ -309,6 +338,23 @@ int shm_run_make(const struct shm_attach *at, const uint8_t uuid[16], uint64_t b
     return rc < 0 ? rc : fd;
 }
 
+/* The pool may have been moved since: /proc knows where POOL/lock is now. */
+static void forget_record(const struct shm *shm)
+{
+    char link[64], dir[PATH_MAX];
+    struct record record;
+    struct stat lock;
+    ssize_t len;
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", shm->lock_fd);
+    len = readlink(link, dir, sizeof dir - 1);
+    if (len <= (ssize_t)sizeof "/lock" - 1)
+        return;
+    dir[len - ((ssize_t)sizeof "/lock" - 1)] = 0;
+    if (fstat(shm->lock_fd, &lock) == 0 && read_record(dir, &record) && is_of(&record, &lock))
+        shm_run_unnamed(dir, shm->lock_fd);
+}
+
 void shm_run_remove(const struct shm *shm)
 {
     struct stat named, ours;
@@ -316,5 +362,5 @@ void shm_run_remove(const struct shm *shm)
     if (stat(shm->run_path, &named) == 0 && fstat(shm->run_fd, &ours) == 0 &&
         named.st_dev == ours.st_dev && named.st_ino == ours.st_ino)
         unlink(shm->run_path); /* else the pool was moved, and another one may be there now */
-    shm_lock_clear(shm->lock_fd);
+    forget_record(shm);
 }

@@ -425,8 +425,8 @@ struct shm_attach {
  * attacher works. `exclusive`: only as the first (fsck), else -EBUSY. -ENOENT: no POOL/lock. */
 int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at);
 void shm_attach_cancel(struct shm_attach *at);
-/* Empties the record of where the segment is, and has room on the medium for it. For a new POOL/lock. */
-int shm_lock_clear(int lock_fd);
+/* Empties the record of where the segment is, POOL/segment, and has room on the medium for it. For a new pool. */
+int shm_run_unnamed(const char *pool_dir, int lock_fd);
 
 /* First attacher: tells the sizes and times that an earlier segment of this boot knew better than LMDB. */
 struct shm_adopted {
