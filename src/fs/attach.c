@@ -523,11 +523,11 @@ static bool any_dirty(const struct shm *shm)
  * next to attach adopts it. */
 void fs_detach(struct fs *fs)
 {
-    bool last;
+    bool alone, last;
 
     dax_recall_end(&fs->dax);
     shm_reap(fs->dax.shm);
-    last = shm_detach_last(fs->dax.shm);
+    alone = last = shm_detach_last(fs->dax.shm);
     if (last && !fs->dax.readonly)
         fs_vnode_sync_all(fs);
     /* The next first process has to know: sizes, and for how long devices may still write. */
@@ -536,6 +536,10 @@ void fs_detach(struct fs *fs)
     if (!fs->dax.readonly && fs->durable)
         meta_sync(fs->dax.meta);
     meta_thread_end(fs->dax.meta);
+    if (alone) {
+        meta_close_last(fs->dax.meta, fs->dir);
+        fs->dax.meta = NULL;
+    }
     let_go(fs);
     if (last)
         shm_recent_end(fs->dax.shm);

@@ -72,7 +72,7 @@ static int mend_memory(const char *dir, struct meta_check *check)
         return rc;
     rc = read_super(meta, &super);
     rc = rc ? rc : fs_mend_memory(meta, dir, &super);
-    meta_close(meta);
+    meta_close_last(meta, dir);
     if (rc == 1) {
         check->repaired++;
         if (check->report)
@@ -137,7 +137,7 @@ static int check_files(const char *dir, struct meta_check *check)
     if (rc)
         return 0; /* reported already */
     rc = read_super(meta, &super);
-    meta_close(meta);
+    meta_close_last(meta, dir);
     return rc ? 0 : check_recent(dir, &super, check);
 }
 

@@ -243,11 +243,11 @@ static int check_pages(struct checker *check, const char *pool_dir)
 }
 
 /* lock.mdb says what the newest transaction was before the repair, which did without it. */
-static void renew_lock(const char *pool_dir)
+static void drop_lock(const char *pool_dir)
 {
     char path[META_PATH_MAX];
 
-    if (meta_reset_lock(pool_dir) && meta_path(path, pool_dir, "/lock.mdb") == 0)
+    if (meta_path(path, pool_dir, "/lock.mdb") == 0)
         unlink(path);
 }
 
@@ -270,7 +270,7 @@ int meta_check(const char *pool_dir, struct meta_check *request)
         request->repaired = repaired;
     meta_close(check.meta);
     if (rc == 0 && request->repaired)
-        renew_lock(pool_dir);
+        drop_lock(pool_dir);
     free(check.inodes);
     free(check.claims);
     if (rc == 0 && request->progress)

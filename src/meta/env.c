@@ -140,6 +140,18 @@ static int open_files(struct meta *meta, const char *dir, unsigned flags, mode_t
     return rc;
 }
 
+static void note_lock_file(struct meta *meta, const char *dir)
+{
+    char path[META_PATH_MAX + sizeof "/lock.mdb"];
+    struct stat st = {0};
+
+    snprintf(path, sizeof path, "%s/lock.mdb", dir);
+    if (stat(path, &st))
+        return;
+    meta->lock_dev = st.st_dev;
+    meta->lock_ino = st.st_ino;
+}
+
 /* map_bytes 0: as large as the file says. */
 static int open_env(const char *dir, unsigned flags, uint64_t map, mode_t mode, struct meta **out)
 {
@@ -172,6 +184,7 @@ static int open_env(const char *dir, unsigned flags, uint64_t map, mode_t mode, 
         close_env(meta);
         return rc;
     }
+    note_lock_file(meta, dir);
     *out = meta;
     return 0;
 }
@@ -383,6 +396,19 @@ void meta_close(struct meta *meta)
 {
     meta_unregister(meta);
     close_env(meta);
+}
+
+/* The pool may have been moved, and another one be at its path. */
+void meta_close_last(struct meta *meta, const char *pool_dir)
+{
+    bool rests = !meta->stuck && !hf_load_acquire(&meta->shared->under_way);
+    struct stat ours = {.st_dev = meta->lock_dev, .st_ino = meta->lock_ino}, found;
+    char path[META_PATH_MAX];
+
+    meta_close(meta);
+    if (rests && meta_path(path, pool_dir, "/lock.mdb") == 0 && stat(path, &found) == 0 &&
+        found.st_dev == ours.st_dev && found.st_ino == ours.st_ino)
+        unlink(path);
 }
 
 static int make_lock(const char *path, mode_t mode, uint64_t readers)

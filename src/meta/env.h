@@ -53,6 +53,8 @@ struct meta {
     MDB_dbi dbi;
     int fd;      /* of data.mdb; LMDB's own */
     int join_fd; /* of lock.mdb: LMDB does not set it up again; -1: it may */
+    dev_t lock_dev; /* of lock.mdb */
+    ino_t lock_ino;
     bool readonly;
     bool in_place; /* LMDB writes through its map: room is reserved before it is used */
     unsigned page_bytes;

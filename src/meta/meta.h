@@ -100,6 +100,9 @@ int meta_join(const char *pool_dir, bool readonly, struct meta **out);
 /* Shares with the other processes what they have to know of each other's transactions. */
 void meta_share(struct meta *meta, struct shm_records *shared);
 void meta_close(struct meta *meta);
+/* The same by the last process of the pool, which holds it exclusively. Where no commit is unfinished, lock.mdb goes: it has
+ * nothing more to say, and what another program of LMDB's commits later is not measured by it. */
+void meta_close_last(struct meta *meta, const char *pool_dir);
 
 /* Removes POOL/meta/lock.mdb and makes an empty one with the slots that the super record asks for.
  * For the first process to attach, alone and after meta_verify(): LMDB trusts what is there. */

@@ -64,3 +64,7 @@ same "$(json 'it["media"]')" tmpfs
 try 0 "$HOLDFAST" put "$disk/pool" "$0" script
 try 0 "$HOLDFAST" cat "$disk/pool" script
 cmp -s "$work/out" "$0" || fail "a durable pool gave back something else"
+
+# the last process to leave takes lock.mdb with it: what another program of LMDB's commits while no process
+# has the pool is not taken for a commit that was never ended
+[ ! -e "$pool/meta/lock.mdb" ] || fail "lock.mdb is left behind"
