@@ -657,7 +657,7 @@ static MDB_dbi open_lmdb(const char *dir, MDB_env **env, MDB_txn **txn)
     MDB_dbi dbi;
 
     snprintf(path, sizeof path, "%s/meta/lock.mdb", dir);
-    must(truncate(path, 0)); /* it would not know of this transaction: that would be taken back */
+    (void)unlink(path); /* it would not know of this transaction: that would be taken back */
     snprintf(path, sizeof path, "%s/meta", dir);
     must(mdb_env_create(env));
     must(mdb_env_open(*env, path, MDB_NOSYNC | MDB_WRITEMAP | MDB_NOLOCK, 0600));
