@@ -130,18 +130,6 @@ static void in_child(void (*body)(void *arg))
     test_join(test_fork(body, NULL));
 }
 
-static void remove_pool(const char *pool)
-{
-    static const char *const names[] = {"meta/data.mdb", "meta/lock.mdb", "meta",   "data",
-                                        "lock",          "run",           "recent", ""};
-    char path[64];
-
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        snprintf(path, sizeof(path), "%s/%s", pool, names[i]);
-        remove(test_path(path));
-    }
-}
-
 static void place_image(const struct image *image)
 {
     char path[64];
@@ -158,7 +146,7 @@ static void place_image(const struct image *image)
 
 static void place_pool(void)
 {
-    remove_pool(KILL_POOL);
+    test_remove_tree(test_path(KILL_POOL));
     EXPECT_EQ(mkdir(test_path(KILL_POOL), 0700), 0);
     EXPECT_EQ(mkdir(test_path(KILL_POOL "/meta"), 0700), 0);
     for (unsigned i = 0; i < 3; i++)
@@ -699,7 +687,7 @@ static int body(int argc, char **argv)
     shared = test_shared(sizeof(*shared));
     for (unsigned kind = 0; kind < KINDS; kind++) {
         make_images(kind);
-        remove_pool("first");
+        test_remove_tree(test_path("first"));
     }
     run(&options);
     return failures != 0;

@@ -111,14 +111,9 @@ static void make_images(void)
 
 static void place_pool(void)
 {
-    static const char *const names[] = {"meta/data.mdb", "meta/lock.mdb", "meta", "data",
-                                        "lock",          "run",           ""};
     char path[64];
 
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        snprintf(path, sizeof(path), POOL_NAME "/%s", names[i]);
-        remove(test_path(path));
-    }
+    test_remove_tree(test_path(POOL_NAME));
     EXPECT_EQ(mkdir(test_path(POOL_NAME), 0700), 0);
     EXPECT_EQ(mkdir(test_path(POOL_NAME "/meta"), 0700), 0);
     for (unsigned i = 0; i < 3; i++) {

@@ -112,18 +112,6 @@ static void work(void *arg)
 
 /* --- one cut --- */
 
-static void remove_pool(const char *path)
-{
-    static const char *const names[] = {"meta/data.mdb", "meta/lock.mdb", "meta",   "data",
-                                        "lock",          "run",           "recent", ""};
-    char below[600];
-
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        snprintf(below, sizeof(below), "%s/%s", path, names[i]);
-        remove(below);
-    }
-}
-
 static bool as_allowed(const struct power_state *found)
 {
     const struct power_state *after = &shared->states[now.step], *before = after - 1;
@@ -276,7 +264,7 @@ static void try_cut(void)
 {
     if (now.step == 0 || !is_new())
         return;
-    remove_pool(cut_pool);
+    test_remove_tree(cut_pool);
     medium_place(&medium, &cut, cut_pool);
     look_at_cut(check);
 }
@@ -390,7 +378,7 @@ static void remove_disk(void)
     if (!*disk)
         return;
     snprintf(path, sizeof(path), "%s/pool", disk);
-    remove_pool(path);
+    test_remove_tree(path);
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         snprintf(path, sizeof(path), "%s/%s", disk, names[i]);
         umount2(path, MNT_DETACH);

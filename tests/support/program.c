@@ -67,12 +67,17 @@ static void remove_segments(void)
     fclose(list);
 }
 
+void test_remove_tree(const char *path)
+{
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static void remove_folder(void)
 {
     if (getpid() != folder_owner)
         return;
     remove_segments();
-    nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    test_remove_tree(folder);
 }
 
 static void make_folder(void)

@@ -44,6 +44,9 @@ const char *test_folder(void);
 /* FOLDER/name, in one of a few buffers used in turn. */
 const char *test_path(const char *name);
 
+/* Removes all that is there, if anything is. */
+void test_remove_tree(const char *path);
+
 /* Prints the reason and ends this program as skipped. */
 _Noreturn void test_skip(const char *reason);
 

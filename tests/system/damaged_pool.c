@@ -18,8 +18,9 @@
 #define GOOD "good"
 #define HURT "hurt"
 
-static const char *const victims[] = {
-    "meta/data.mdb", "meta/data.mdb", "meta/data.mdb", "meta/lock.mdb", "lock", "run", "data"};
+static const char *const victims[] = {"meta/data.mdb", "meta/data.mdb", "meta/data.mdb",
+                                      "meta/lock.mdb", "lock",          "run",
+                                      "segment",       "recent",        "data"};
 
 /* A pool with something of everything in it, left by a process that was killed. */
 static void fill_and_die(void *arg)

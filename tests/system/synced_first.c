@@ -130,28 +130,6 @@ static void grown(void)
     EXPECT_EQ(hf_pool_close(pool), 0);
 }
 
-static void remove_all(void)
-{
-    static const char *const names[] = {"pool/data",
-                                        "pool/lock",
-                                        "pool/meta/data.mdb",
-                                        "pool/meta/lock.mdb",
-                                        "pool/meta",
-                                        "pool",
-                                        "linked/data",
-                                        "linked/lock",
-                                        "elsewhere/memory",
-                                        "linked/meta/data.mdb",
-                                        "linked/meta/lock.mdb",
-                                        "linked/meta",
-                                        "linked",
-                                        "elsewhere",
-                                        "."};
-
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        remove(strcmp(names[i], ".") ? in_folder(names[i]) : folder);
-}
-
 static void synced_first(void)
 {
     struct statfs fs;
@@ -174,6 +152,6 @@ int main(int argc, char **argv)
         *folder = '\0';
     status = test_scenario(argc, argv, synced_first);
     if (*folder)
-        remove_all();
+        test_remove_tree(folder);
     return status;
 }
