@@ -12,8 +12,9 @@
 #define ACCESS_ACL "system.posix_acl_access"
 #define DEFAULT_ACL "system.posix_acl_default"
 
-/* The kernel checks permissions of every directory on a path, and would ask for each again that the walk has just looked up. The
- * shortest time that it knows is the tick of its clock that is under way, and the next. */
+/* The kernel checks permissions of every directory on a path, and would ask for each again that the
+ * walk has just looked up. The shortest time that it knows is the tick of its clock that is under
+ * way, and the next. */
 double mount_attr_seconds(const struct stat *attr)
 {
     return S_ISDIR(attr->st_mode) ? 1e-6 : 0;
@@ -141,8 +142,8 @@ void on_statfs(fuse_req_t req, fuse_ino_t ino)
 
 /* ---- extended attributes ---- */
 
-/* The library keeps any name; programs expect a file system to refuse namespaces that mean nothing. For system.* the kernel asks no
- * permission, but for ACLs it has. */
+/* The library keeps any name; programs expect a file system to refuse namespaces that mean nothing.
+ * For system.* the kernel asks no permission, but for ACLs it has. */
 static bool known_namespace(const char *name)
 {
     static const char *const known[] = {"user.", "trusted.", "security."};
@@ -170,7 +171,8 @@ static bool is_in_group(fuse_req_t req, gid_t gid)
     return false;
 }
 
-/* As chmod(2): who gives a file an ACL without being in its group loses set-group-id; the kernel leaves that to us. */
+/* As chmod(2): who gives a file an ACL without being in its group loses set-group-id; the kernel
+ * leaves that to us. */
 static int kill_setgid(fuse_req_t req, struct mount *mount, fuse_ino_t ino)
 {
     struct stat attr;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the requests about content. A read is answered from the pool's own memory: the range is pinned while the kernel
- * copies it to the program, once. Truncating, punching and zeroing are layout changes of the library, and wait for pins as the
- * pool's policy says.
+ * Owns the requests about content. A read is answered from the pool's own memory: the range is
+ * pinned while the kernel copies it to the program, once. Truncating, punching and zeroing are
+ * layout changes of the library, and wait for pins as the pool's policy says.
  */
 #include "mount.h"
 
@@ -31,7 +31,8 @@ static bool let_go_oldest(struct mount *mount)
     return file;
 }
 
-/* When all vnodes of the pool are in use, the name of a new file has been made already: it is opened then. */
+/* When all vnodes of the pool are in use, the name of a new file has been made already: it is
+ * opened then. */
 int mount_open_file(struct mount *mount, uint64_t at, const char *path, int flags, mode_t mode,
                     struct hf_file **out)
 {
@@ -69,7 +70,8 @@ void mount_let_go_all(struct mount *mount)
         ;
 }
 
-/* Only who may read and write can map a file to store into it, and then it is open as long as it is mapped. */
+/* Only who may read and write can map a file to store into it, and then it is open as long as it is
+ * mapped. */
 int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino, struct fuse_file_info *fi)
 {
     bool stores = (fi->flags & O_ACCMODE) == O_RDWR && !mount->readonly;
@@ -84,7 +86,8 @@ int mount_opened(struct mount *mount, struct hf_file *file, uint64_t ino, struct
     return 0;
 }
 
-/* A file without names is not kept, or it would keep its blocks; who takes its last name later has us let go of it. */
+/* A file without names is not kept, or it would keep its blocks; who takes its last name later has
+ * us let go of it. */
 static void release(struct mount *mount, uint64_t ino, struct hf_file *file)
 {
     uint64_t told = mount_inodes_told(mount->inodes);
@@ -104,8 +107,8 @@ void mount_abandon(struct mount *mount, uint64_t ino, struct fuse_file_info *fi)
     mount_close_file(mount, file_of(fi));
 }
 
-/* For reading and writing, whatever the program asked for: the kernel checks that, and its cache may read what a program only
- * writes. */
+/* For reading and writing, whatever the program asked for: the kernel checks that, and its cache
+ * may read what a program only writes. */
 void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct mount *mount = mount_enter(req);
@@ -142,7 +145,8 @@ void on_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* ---- reading and writing ---- */
 
-/* All of it, to end of file, or the error: the kernel takes a short reply for end of file, and fills its page with zeros. */
+/* All of it, to end of file, or the error: the kernel takes a short reply for end of file, and
+ * fills its page with zeros. */
 static ssize_t read_all(struct hf_file *file, char *buf, size_t len, uint64_t off)
 {
     size_t done = 0;
@@ -155,7 +159,8 @@ static ssize_t read_all(struct hf_file *file, char *buf, size_t len, uint64_t of
     return rc < 0 ? rc : (ssize_t)done;
 }
 
-/* Through memory of our own: where there are holes, which a read must not fill, and gates, at which a pin would wait. */
+/* Through memory of our own: where there are holes, which a read must not fill, and gates, at which
+ * a pin would wait. */
 static void read_copy(fuse_req_t req, struct hf_file *file, size_t len, uint64_t off)
 {
     char *buf = malloc(len);
@@ -184,7 +189,8 @@ static ssize_t within(struct hf_file *file, size_t len, uint64_t off)
     return (ssize_t)(size - off < len ? size - off : len);
 }
 
-/* The kernel copies page by page, wherever they lie, and waits for memory in each: so all is asked for first. */
+/* The kernel copies page by page, wherever they lie, and waits for memory in each: so all is asked
+ * for first. */
 static void prefetch(const struct iovec *iov, int count)
 {
     for (int i = 0; i < count; i++)
@@ -256,8 +262,9 @@ static void reply_written(fuse_req_t req, ssize_t rc)
         fuse_reply_write(req, (size_t)rc);
 }
 
-/* What was stored in a shared mapping; a mapping extends no file, also when that has been cut since. The kernel does not look at
- * how much was written, only at errors: it keeps one for the next msync(2), fsync(2) or close(2). */
+/* What was stored in a shared mapping; a mapping extends no file, also when that has been cut
+ * since. The kernel does not look at how much was written, only at errors: it keeps one for the
+ * next msync(2), fsync(2) or close(2). */
 static ssize_t write_back(struct hf_file *file, const char *buf, size_t len, uint64_t off)
 {
     ssize_t rc = within(file, len, off), error = 0;

@@ -2,8 +2,9 @@
 /*
  * Owns reading directories. The library goes on after a name, the kernel from a number. So an open
  * directory gives each name a number when it is first listed, and keeps it: a program can come back
- * to any place, whatever was made, removed or listed again meanwhile, also after the start. A program
- * that begins at the start has its names forgotten only when they have become many (REWOUND_BYTES).
+ * to any place, whatever was made, removed or listed again meanwhile, also after the start. A
+ * program that begins at the start has its names forgotten only when they have become many
+ * (REWOUND_BYTES).
  */
 #include "mount.h"
 
@@ -172,7 +173,8 @@ static int number_of(struct directory *d, const char *name, uint64_t *number)
     return 0;
 }
 
-/* The dots have no place in the order of names: to go on after one of them, begin at the start and skip. */
+/* The dots have no place in the order of names: to go on after one of them, begin at the start and
+ * skip. */
 static int go_to(struct directory *d, uint64_t number)
 {
     struct hf_dirent entry;
@@ -205,7 +207,8 @@ static bool is_dot(const char *name)
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-/* False: it does not fit. An entry that is removed before its attributes are read is left to a lookup. */
+/* False: it does not fit. An entry that is removed before its attributes are read is left to a
+ * lookup. */
 static bool add(struct listing *l, const struct hf_dirent *found, uint64_t number)
 {
     struct fuse_entry_param entry = {0};

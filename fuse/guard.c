@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns mounting, unmounting and who may what. The guard stays what the user is, root or not: it mounts, and when the serving process has
- * ended, for whatever reason, it unmounts what may be left. The serving process opens the pool as its owner and without
- * capabilities, so a pool that its owner has prepared (POOL/data may be a link) leads to nothing that the owner could not reach.
+ * Owns mounting, unmounting and who may what. The guard stays what the user is, root or not: it
+ * mounts, and when the serving process has ended, for whatever reason, it unmounts what may be
+ * left. The serving process opens the pool as its owner and without capabilities, so a pool that
+ * its owner has prepared (POOL/data may be a link) leads to nothing that the owner could not reach.
  * It gets the descriptor of /dev/fuse from the guard, and is told to end when the guard dies.
  *
- *     holdfast mount     waits until it is mounted, then ends (unless -f: then it is the guard itself)
+ *     holdfast mount waits until it is mounted, then ends (unless -f: then it is the guard itself)
  *       guard            fork, mount, hand over; wait; unmount
  *         server         drop rights, open the pool, serve
  */
@@ -98,7 +99,8 @@ static void unmount(const char *dir)
         waitpid(child, NULL, 0);
 }
 
-/* Nobody serves what is mounted there. What the kernel has kept of the root must not answer for it. */
+/* Nobody serves what is mounted there. What the kernel has kept of the root must not answer for
+ * it. */
 static bool is_dead(const char *dir)
 {
     struct statx attr;
@@ -106,8 +108,8 @@ static bool is_dead(const char *dir)
     return statx(AT_FDCWD, dir, AT_STATX_FORCE_SYNC, STATX_MODE, &attr) && errno == ENOTCONN;
 }
 
-/* Somebody may have unmounted it, and have mounted another one there; once the server has ended also one with the same number, but
- * that one answers. */
+/* Somebody may have unmounted it, and have mounted another one there; once the server has ended
+ * also one with the same number, but that one answers. */
 static void unmount_own(const struct guard *guard, bool ended)
 {
     char device[32];
@@ -252,7 +254,8 @@ static bool await(int socket)
 
 /* ---- the serving process ---- */
 
-/* The owner of the pool, and nothing more: no groups of the guard, no capabilities, none to be had again. */
+/* The owner of the pool, and nothing more: no groups of the guard, no capabilities, none to be had
+ * again. */
 static int drop_rights(const struct stat *owner)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -287,7 +290,8 @@ static void ready(void *arg)
     tell(guard->socket);
 }
 
-/* Requests that wait end with the process; the library's next user finds everything as it was left. */
+/* Requests that wait end with the process; the library's next user finds everything as it was
+ * left. */
 static void *end_on_signal(void *arg)
 {
     sigset_t *set = arg;
@@ -371,7 +375,8 @@ static void say(enum fuse_log_level level, const char *format, va_list args)
     inside = strchr(text, '\n') == NULL;
 }
 
-/* libfuse mounts, by itself as root, else through fusermount3. The descriptor, or -1: it has said why. */
+/* libfuse mounts, by itself as root, else through fusermount3. The descriptor, or -1: it has said
+ * why. */
 static int mount_here(const struct guard *guard)
 {
     static const struct fuse_lowlevel_ops none;
@@ -406,7 +411,8 @@ static int mount_here(const struct guard *guard)
     return fd;
 }
 
-/* As far as one request can carry; the kernel's default is an eighth of it. What only root may set is not needed. */
+/* As far as one request can carry; the kernel's default is an eighth of it. What only root may set
+ * is not needed. */
 static void read_far_ahead(const char *device)
 {
     char path[64];

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the little that the mount knows of inodes: the last attributes of those that have lost their last name while the kernel
- * still has them; and with cache=auto how often programs have them open, and the handles that are kept when none has any
- * more, so that what the kernel keeps of the content goes on being watched until the next open. A chained table under one
- * mutex, which is held for a look only.
+ * Owns the little that the mount knows of inodes: the last attributes of those that have lost their
+ * last name while the kernel still has them; and with cache=auto how often programs have them open,
+ * and the handles that are kept when none has any more, so that what the kernel keeps of the
+ * content goes on being watched until the next open. A chained table under one mutex, which is held
+ * for a look only.
  */
 #include "mount.h"
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what a lookup holds on to for a moment. The kernel looks a name up, then opens, or asks for the
- * attributes, of the inode that it got. When another process replaces the name in between (rename) the
- * inode has gone: -ESTALE. The kernel then tries once more, from the name; a program sees the error when
- * that meets the next rename.
+ * Owns what a lookup holds on to for a moment. The kernel looks a name up, then opens, or asks for
+ * the attributes, of the inode that it got. When another process replaces the name in between
+ * (rename) the inode has gone: -ESTALE. The kernel then tries once more, from the name; a program
+ * sees the error when that meets the next rename.
  *
- * So from the first such error on, and for a while, each lookup holds on to what it found: a file by an
- * open handle, anything else by its attributes and, of a symbolic link, its target. The second try
- * therefore finds what its lookup found, as on other file systems. In the time without such errors
- * lookups hold on to nothing. A file that is deleted meanwhile keeps its blocks for HELD_NS at most.
+ * So from the first such error on, and for a while, each lookup holds on to what it found: a file
+ * by an open handle, anything else by its attributes and, of a symbolic link, its target. The
+ * second try therefore finds what its lookup found, as on other file systems. In the time without
+ * such errors lookups hold on to nothing. A file that is deleted meanwhile keeps its blocks for
+ * HELD_NS at most.
  */
 #include "mount.h"
 

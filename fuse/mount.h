@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A pool mounted through FUSE. Uses only the public header and libfuse's low-level API; inode numbers of the
- * pool are the kernel's node numbers, so the mount keeps next to nothing about files.
+ * A pool mounted through FUSE. Uses only the public header and libfuse's low-level API; inode
+ * numbers of the pool are the kernel's node numbers, so the mount keeps next to nothing about
+ * files.
  *
- * Two processes: a guard (guard.c), which mounts and unmounts, and the one that serves (serve.c), which belongs to the
- * owner of the pool and has no capabilities. Requests are read by a few worker threads, which never wait for pins or gates:
- * what would have to (-EAGAIN) is run again from its bytes by a thread that may (waiting.c).
+ * Two processes: a guard (guard.c), which mounts and unmounts, and the one that serves (serve.c),
+ * which belongs to the owner of the pool and has no capabilities. Requests are read by a few worker
+ * threads, which never wait for pins or gates: what would have to (-EAGAIN) is run again from its
+ * bytes by a thread that may (waiting.c).
  */
 #ifndef HF_FUSE_MOUNT_H
 #define HF_FUSE_MOUNT_H
@@ -68,7 +70,8 @@ const void *mount_call_body(void);
 
 /* The first thing that the handling of a request does: the library acts for its program. */
 struct mount *mount_enter(fuse_req_t req);
-/* The last thing before the reply. False: no reply, the request was put off. *rc may become -EINTR. */
+/* The last thing before the reply. False: no reply, the request was put off. *rc may become
+ * -EINTR. */
 bool mount_leave(fuse_req_t req, ssize_t *rc);
 /* mount_leave(), and a reply that is nothing but success or an error. */
 void mount_reply(fuse_req_t req, int rc);
@@ -92,20 +95,24 @@ void mount_wait(struct mount_waiting *waiting, const char *request, size_t len);
 
 /* Null: out of memory. */
 struct mount_inodes *mount_inodes_new(uint32_t kept_max);
-/* It has lost its last name, and the kernel may still ask for its attributes, until it forgets it. */
+/* It has lost its last name, and the kernel may still ask for its attributes, until it forgets
+ * it. */
 void mount_inode_gone(struct mount_inodes *inodes, const struct stat *last);
 bool mount_inode_last(struct mount_inodes *inodes, uint64_t ino, struct stat *out);
 void mount_inode_forget(struct mount_inodes *inodes, uint64_t ino);
-/* cache=auto: a program has opened it. True: what the kernel has kept of it has been watched since, and it has dropped what was not. */
+/* cache=auto: a program has opened it. True: what the kernel has kept of it has been watched since,
+ * and it has dropped what was not. */
 bool mount_inode_opened(struct mount_inodes *inodes, uint64_t ino);
 /* The program was interrupted, and does not know that it has opened it. */
 void mount_inode_abandoned(struct mount_inodes *inodes, uint64_t ino);
-/* A program has closed it. The handle is kept if that was the last one, `keep` says so, and nothing had to be let go since
- * mount_inodes_told() was `told`. Returns the handle that is to be closed now, maybe another one; null: none. */
+/* A program has closed it. The handle is kept if that was the last one, `keep` says so, and nothing
+ * had to be let go since mount_inodes_told() was `told`. Returns the handle that is to be closed
+ * now, maybe another one; null: none. */
 struct hf_file *mount_inode_closed(struct mount_inodes *inodes, uint64_t ino, struct hf_file *file,
                                    bool keep, uint64_t told);
 uint64_t mount_inodes_told(struct mount_inodes *inodes);
-/* The kept handle of the inode, or the one not used for longest, to be closed; null: there is none. */
+/* The kept handle of the inode, or the one not used for longest, to be closed; null: there is
+ * none. */
 struct hf_file *mount_inode_let_go(struct mount_inodes *inodes, uint64_t ino);
 struct hf_file *mount_inodes_let_go_oldest(struct mount_inodes *inodes);
 /* Those that are open or kept, to be freed; null: out of memory. */
@@ -115,8 +122,8 @@ uint64_t *mount_inodes_open(struct mount_inodes *inodes, size_t *count);
 
 /* Null: out of memory. */
 struct mount_lookups *mount_lookups_new(void);
-/* A program met an inode that had gone since it was looked up: from now on, and for a while, lookups hold on to what
- * they find. */
+/* A program met an inode that had gone since it was looked up: from now on, and for a while,
+ * lookups hold on to what they find. */
 void mount_lookups_lost(struct mount_lookups *lookups);
 /* What a name is now. 0, or -errno. */
 int mount_lookup(struct mount *mount, uint64_t parent, const char *name, struct stat *attr);
@@ -134,7 +141,8 @@ bool mount_lookups_active(const struct mount_lookups *lookups);
 /* Starts the thread that has the kernel drop what is no longer so. -errno. */
 int mount_watch_start(struct mount *mount);
 void mount_watch_stop(struct mount *mount);
-/* Has the kernel drop some of a file, soon: it may wait for a request that this thread has to answer. */
+/* Has the kernel drop some of a file, soon: it may wait for a request that this thread has to
+ * answer. */
 void mount_drop_soon(struct mount *mount, uint64_t ino, uint64_t off, uint64_t len);
 
 /* ---- requests ---- */
@@ -166,12 +174,14 @@ void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t room);
 void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t room);
 void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 void on_statfs(fuse_req_t req, fuse_ino_t ino);
-/* Somebody who may not keep them changes the file: set-user-id and set-group-id go. File capabilities the library drops. */
+/* Somebody who may not keep them changes the file: set-user-id and set-group-id go. File
+ * capabilities the library drops. */
 int mount_kill_ids(struct mount *mount, uint64_t ino);
 
 /* content.c */
 void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
-/* For a program: as hf_openat() and hf_close(), and -ENFILE when the mount has as many open as it may. */
+/* For a program: as hf_openat() and hf_close(), and -ENFILE when the mount has as many open as it
+ * may. */
 int mount_open_file(struct mount *mount, uint64_t at, const char *path, int flags, mode_t mode,
                     struct hf_file **out);
 void mount_close_file(struct mount *mount, struct hf_file *file);

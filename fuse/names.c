@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the requests about names. The kernel has checked permissions before it asks (default_permissions), walks paths and
- * follows links itself: what comes here is a directory's number and one name. None of these waits for pins: they hold a lock on
- * their directory in the kernel, so blocks of what is removed are detached where they are held.
+ * Owns the requests about names. The kernel has checked permissions before it asks
+ * (default_permissions), walks paths and follows links itself: what comes here is a directory's
+ * number and one name. None of these waits for pins: they hold a lock on their directory in the
+ * kernel, so blocks of what is removed are detached where they are held.
  */
 #include "mount.h"
 
@@ -123,7 +124,8 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 
 /* ---- removing ---- */
 
-/* What is about to lose a name, if that is its last one: it is not to be kept for the kernel's cache. */
+/* What is about to lose a name, if that is its last one: it is not to be kept for the kernel's
+ * cache. */
 static bool last_name(struct mount *mount, fuse_ino_t parent, const char *name, struct stat *out)
 {
     if (hf_statat(mount->pool, parent, name, HF_AT_NOFOLLOW, out) != 0 ||
@@ -133,7 +135,8 @@ static bool last_name(struct mount *mount, fuse_ino_t parent, const char *name, 
     return true;
 }
 
-/* Once more, since a program may have closed the file meanwhile, or somebody else have taken another name. */
+/* Once more, since a program may have closed the file meanwhile, or somebody else have taken
+ * another name. */
 static void lost_name(struct mount *mount, const struct stat *last, bool is_last)
 {
     if (is_last)
@@ -141,8 +144,8 @@ static void lost_name(struct mount *mount, const struct stat *last, bool is_last
     mount_let_go(mount, last->st_ino);
 }
 
-/* Engines that count detach nothing, and a file can be in another's layout change; but what is open when it loses its name goes
- * with its last close and its last pin. */
+/* Engines that count detach nothing, and a file can be in another's layout change; but what is open
+ * when it loses its name goes with its last close and its last pin. */
 static int unlink_open(struct mount *mount, fuse_ino_t parent, const char *name)
 {
     struct hf_file *file;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the serving process: what is agreed with the kernel, and the frame around every request. A worker (workers.c)
- * reads a request from /dev/fuse and has libfuse take it apart and call its handler. Workers run with HF_CLIENT_NOWAIT:
- * a handler that would wait leaves without a reply, and the request goes to waiting.c as the bytes it came in.
+ * Owns the serving process: what is agreed with the kernel, and the frame around every request. A
+ * worker (workers.c) reads a request from /dev/fuse and has libfuse take it apart and call its
+ * handler. Workers run with HF_CLIENT_NOWAIT: a handler that would wait leaves without a reply, and
+ * the request goes to waiting.c as the bytes it came in.
  */
 #include "mount.h"
 
@@ -19,8 +20,9 @@
 
 static _Thread_local struct mount_call *call_now;
 
-/* The kernel sends an interrupt once. While it is handed to libfuse no request is put off: so the request that is put off was
- * interrupted before, and is not put off, or libfuse keeps the interrupt for when it comes again. */
+/* The kernel sends an interrupt once. While it is handed to libfuse no request is put off: so the
+ * request that is put off was interrupted before, and is not put off, or libfuse keeps the
+ * interrupt for when it comes again. */
 static pthread_mutex_t interrupts = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- the frame around a request ---- */
@@ -124,8 +126,9 @@ static void init(void *arg, struct fuse_conn_info *conn)
                     FUSE_CAP_POSIX_ACL | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
                     FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_EXPLICIT_INVAL_DATA;
 
-    /* The kernel drops the pages that it keeps before an asynchronous direct write and not after it: a read in between would fill them with
-     * what was, for good. A synchronous one drops them again when it is done. */
+    /* The kernel drops the pages that it keeps before an asynchronous direct write and not after
+     * it: a read in between would fill them with what was, for good. A synchronous one drops them
+     * again when it is done. */
     if (!mount->cached)
         want |= FUSE_CAP_ASYNC_DIO;
     conn->want = want & conn->capable;
@@ -133,8 +136,8 @@ static void init(void *arg, struct fuse_conn_info *conn)
     mount->ready(mount->ready_arg);
 }
 
-/* libfuse 3.14 knows neither shared mappings of uncached files nor the second form of dropping set-user-id, so the flags are put
- * into its answer, if the kernel has offered them. */
+/* libfuse 3.14 knows neither shared mappings of uncached files nor the second form of dropping
+ * set-user-id, so the flags are put into its answer, if the kernel has offered them. */
 static void agree_more(struct fuse_init_out *out)
 {
     const struct fuse_init_in *in = mount_call_body();

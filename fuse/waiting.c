@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the requests that have to wait for pins. Each gets a thread of its own, which runs it again and may wait, until
- * half of the pool's thread entries are taken by such threads. What comes then is parked: one thread tries all of it again every 10 ms, and
- * a thread whose own request has ended takes on the oldest. So a request whose range is free never waits behind others.
+ * Owns the requests that have to wait for pins. Each gets a thread of its own, which runs it again
+ * and may wait, until half of the pool's thread entries are taken by such threads. What comes then
+ * is parked: one thread tries all of it again every 10 ms, and a thread whose own request has ended
+ * takes on the oldest. So a request whose range is free never waits behind others.
  */
 #include "mount.h"
 

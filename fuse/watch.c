@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the thread that keeps the kernel's cache true (cache=auto): what other processes change of watched files, it has the kernel
- * drop. They wait for that before their calls return; see hf_watch(3).
+ * Owns the thread that keeps the kernel's cache true (cache=auto): what other processes change of
+ * watched files, it has the kernel drop. They wait for that before their calls return; see
+ * hf_watch(3).
  */
 #include "mount.h"
 
@@ -22,8 +23,8 @@ static void drop_all(struct mount *mount)
     mount_let_go_all(mount);
 }
 
-/* A length of 0 means to the end. A file that the kernel does not have is no mistake. Of all of a file is told also when it loses
- * its last name: it must not be open for the cache alone. */
+/* A length of 0 means to the end. A file that the kernel does not have is no mistake. Of all of a
+ * file is told also when it loses its last name: it must not be open for the cache alone. */
 static void drop(struct mount *mount, const struct hf_watch_report *report)
 {
     bool to_end = report->len > (uint64_t)INT64_MAX - report->off;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the worker threads, which read requests from /dev/fuse and run them. One of them waits for the next request and the others rest,
- * since of several that wait the kernel wakes the one that has waited longest, wherever that last ran: with one, a program
- * and its server take turns on one processor, which is a fifth faster. Who has read what may take long has another worker
- * read meanwhile, and a thread looks a hundred times a second whether requests lie there and nobody reads, because there are many of
- * them or one takes long all the same; who comes back and finds that another waits, and that nothing is left to do, goes to rest.
- * The same thread lets go of what lookups have held long enough.
+ * Owns the worker threads, which read requests from /dev/fuse and run them. One of them waits for
+ * the next request and the others rest, since of several that wait the kernel wakes the one that
+ * has waited longest, wherever that last ran: with one, a program and its server take turns on one
+ * processor, which is a fifth faster. Who has read what may take long has another worker read
+ * meanwhile, and a thread looks a hundred times a second whether requests lie there and nobody
+ * reads, because there are many of them or one takes long all the same; who comes back and finds
+ * that another waits, and that nothing is left to do, goes to rest. The same thread lets go of what
+ * lookups have held long enough.
  */
 #include "mount.h"
 

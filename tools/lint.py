@@ -283,6 +283,27 @@ def check_shape():
                 yield name, number, "says that something is left to do"
 
 
+CODE_COLUMNS = 100
+PROSE_COLUMNS = 120
+LITERAL = re.compile(r'"(?:\\.|[^"\\])*"')
+
+
+def check_width():
+    """Strings of code and tables of prose may be wider: they cannot be broken."""
+    for name in FILES:
+        if name.endswith((".c", ".h")):
+            for number, line in numbered(name):
+                if len(line) > CODE_COLUMNS and len(LITERAL.sub('""', line)) > CODE_COLUMNS:
+                    yield name, number, f"{len(line)} columns; code has {CODE_COLUMNS}"
+        elif name.endswith((".md", ".scd")):
+            literal = False
+            for number, line in numbered(name):
+                literal ^= line.startswith("```")
+                if (len(line) > PROSE_COLUMNS and not literal and "://" not in line
+                        and not line.startswith(("|", "#", "!["))):
+                    yield name, number, f"{len(line)} columns; prose has {PROSE_COLUMNS}"
+
+
 # ---------------------------------------------------------------------------- other tools ----
 
 def check_spelling():
@@ -320,6 +341,7 @@ CHECKS = {
     "symbols": check_symbols,
     "sleeping": check_sleeping,
     "shape": check_shape,
+    "width": check_width,
     "spelling": check_spelling,
     "format": check_format,
 }

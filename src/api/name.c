@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Argument checks of the calls on names and attributes. Each call on a path is its at call from the root. */
+/* Argument checks of the calls on names and attributes. Each call on a path is its at call from the
+ * root. */
 #include "api/api.h"
 
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* hf_pin() and hf_unpin(): argument checks around the fast path, which is inline here; and the sections in
- * which a pin may not leave it. */
+/* hf_pin() and hf_unpin(): argument checks around the fast path, which is inline here; and the
+ * sections in which a pin may not leave it. */
 #include "base/error.h"
 #include "base/fork.h"
 #include "base/may_sleep.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Everything that the library opens: its descriptors are 3 or more and closed by exec(2), whatever the process was given.
- * As the calls whose names they bear: -1 or null, with errno.
+ * Everything that the library opens: its descriptors are 3 or more and closed by exec(2), whatever
+ * the process was given. As the calls whose names they bear: -1 or null, with errno.
  */
 #ifndef HF_BASE_DESCRIPTOR_H
 #define HF_BASE_DESCRIPTOR_H

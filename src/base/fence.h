@@ -32,7 +32,8 @@ static inline void hf_fence_full(void)
 #endif
 }
 
-/* Full fence right after a read-modify-write with acquire and release, which is one already on x86-64. */
+/* Full fence right after a read-modify-write with acquire and release, which is one already on
+ * x86-64. */
 static inline void hf_fence_after_rmw(void)
 {
 #ifdef __x86_64__

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is broken, and the order in which a test has threads take their steps. In lab builds only. */
+/* What is broken, and the order in which a test has threads take their steps. In lab builds
+ * only. */
 #ifdef HF_LAB
 #include "base/lab.h"
 

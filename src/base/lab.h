@@ -19,8 +19,8 @@
 #define HF_LAB_NO_LATE_RECALL 0x200u  /* who mends a file tells no lease what was detached */
 #define HF_LAB_NO_EARLY_RECALL 0x400u /* leases hear of a detach only from who made it */
 
-/* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a processor may. Such
- * pins leave the straight line (dax_pin_page()), which has no points. */
+/* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a
+ * processor may. Such pins leave the straight line (dax_pin_page()), which has no points. */
 #define HF_LAB_STEPS 0x80000000u
 
 /* Where a thread stands between two steps of the protocol. */
@@ -39,9 +39,10 @@ extern _Thread_local bool hf_lab_stepped;
 extern void (*hf_lab_at)(enum hf_lab_point point);
 void hf_lab_reach(enum hf_lab_point point);
 
-/* A store buffer of one store, in software. hf_lab_keep() instead of a store: nobody sees it until the same thread fences,
- * anybody makes a heavy barrier, or hf_lab_drain() is called. That a processor's own buffer holds a store for so long is
- * rare and needs luck. One thread at a time may have it. */
+/* A store buffer of one store, in software. hf_lab_keep() instead of a store: nobody sees it until
+ * the same thread fences, anybody makes a heavy barrier, or hf_lab_drain() is called. That a
+ * processor's own buffer holds a store for so long is rare and needs luck. One thread at a time may
+ * have it. */
 void hf_lab_keep(uint64_t *word, uint64_t value);
 void hf_lab_drain(void);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The depth of the calling thread's sections; see may_sleep.h. A signal handler that interrupts one of
- * these functions leaves the depth as it found it, so a plain count is enough.
+ * The depth of the calling thread's sections; see may_sleep.h. A signal handler that interrupts one
+ * of these functions leaves the depth as it found it, so a plain count is enough.
  */
 #include "base/may_sleep.h"
 
@@ -17,8 +17,8 @@
 
 static _Thread_local unsigned depth;
 
-/* The first backtrace() of a process loads the unwinder, which allocates. Done here, so that the one in a
- * signal handler that interrupted malloc() does not wait for ever. */
+/* The first backtrace() of a process loads the unwinder, which allocates. Done here, so that the
+ * one in a signal handler that interrupted malloc() does not wait for ever. */
 __attribute__((constructor)) static void load_unwinder(void)
 {
     void *frame;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Trace points for bpftrace, perf, SystemTap and gdb: a nop each, and a note in the library that says where
- * its arguments are. Their table is in docs/TRACING.md. Pins that stay on the fast path pass none.
+ * Trace points for bpftrace, perf, SystemTap and gdb: a nop each, and a note in the library that
+ * says where its arguments are. Their table is in docs/TRACING.md. Pins that stay on the fast path
+ * pass none.
  */
 #ifndef HF_BASE_TRACE_H
 #define HF_BASE_TRACE_H

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layout changes, L1 to L7. One predicate says 'busy' (find_holders), for the first look and for every
- * look after a wait; every way a pin can end goes through slots_wake() or the reaper's wake.
+ * Layout changes, L1 to L7. One predicate says 'busy' (find_holders), for the first look and for
+ * every look after a wait; every way a pin can end goes through slots_wake() or the reaper's wake.
  *
  *   L1  take the layout mutex; wait for other gates over the range; close our gate
  *   L2  zap
  *   L3  engine->zapped(): fence, and the heavy barrier when the file was biased
  *   L4  scan the lanes and the tree of holds
- *   L5  holders: as the policy says. To wait: set waiters, engine->before_wait(), scan again, drop the
- *       mutex, sleep until a pin goes, a tick, or the deadline
+ *   L5  holders: as the policy says. To wait: set waiters, engine->before_wait(), scan again, drop
+ *       the mutex, sleep until a pin goes, a tick, or the deadline
  *   L6  the caller's transaction, under the mutex
  *   L7  open the gate, drop the mutex
  *
- * The gate is closed before the zap and both happen under the mutex, so nobody fills an entry of the
- * range between L2 and L7. A change that gives up, in L5 or in its transaction, leaves a table with fewer
- * entries, and nothing else; docs/ORDERING.md 3.30 says what each step leaves, and who undoes it.
+ * The gate is closed before the zap and both happen under the mutex, so nobody fills an entry of
+ * the range between L2 and L7. A change that gives up, in L5 or in its transaction, leaves a table
+ * with fewer entries, and nothing else; docs/ORDERING.md 3.30 says what each step leaves, and who
+ * undoes it.
  */
 #include "dax/private.h"
 
@@ -39,8 +40,8 @@ static void close_gate(struct dax_change *change, struct shm_lane *lane, struct 
     gate->process = shm->self;
     gate->life = shm->processes[shm->self].life;
     gate->waits = 0;
-    /* GATE.RULE/m: closed last, so that who finds it closed finds whose it is; under the mutex, before
-     * the zap. Pairs with GATE.RULE/p in dax_lock() and between_gates(). */
+    /* GATE.RULE/m: closed last, so that who finds it closed finds whose it is; under the mutex,
+     * before the zap. Pairs with GATE.RULE/p in dax_lock() and between_gates(). */
     hf_store_release(&gate->lane, shm_lane_index(shm, lane) + 1);
     change->gate = (uint32_t)(gate - change->vnode->gates);
 }
@@ -119,7 +120,8 @@ static struct shm_gate *free_gate(struct shm_vnode *vnode)
     return NULL;
 }
 
-/* All are closed. One that does not wait for a pin of this thread, if there is such a one, since any will do. */
+/* All are closed. One that does not wait for a pin of this thread, if there is such a one, since
+ * any will do. */
 static struct shm_gate *any_gate(struct dax_change *change)
 {
     struct shm_vnode *vnode = change->vnode;
@@ -157,8 +159,9 @@ static int take_gate(struct dax_change *change)
 
 /* --- L2, L3 --- */
 
-/* Entries exist only below end of file. A change of the whole file takes the root out; but not while nodes of an
- * earlier root wait for the slots of their time to go: a pin that lives long would keep one more table at each change. */
+/* Entries exist only below end of file. A change of the whole file takes the root out; but not
+ * while nodes of an earlier root wait for the slots of their time to go: a pin that lives long
+ * would keep one more table at each change. */
 static void zap(struct dax_change *change)
 {
     struct shm_vnode *vnode = change->vnode;
@@ -235,9 +238,9 @@ static bool detaches(const struct dax_change *change)
            change->policy.kind == HF_POLICY_DEADLINE_DETACH;
 }
 
-/* What a device may still be writing to for a dead process is detached whatever the policy says: nobody can
- * be asked, and nobody has to wait. Others' pins: go on after the first, ours may follow, and is the news that
- * matters. */
+/* What a device may still be writing to for a dead process is detached whatever the policy says:
+ * nobody can be asked, and nobody has to wait. Others' pins: go on after the first, ours may
+ * follow, and is the news that matters. */
 static int found(void *arg, const struct held *held)
 {
     struct finding *finding = arg;
@@ -259,7 +262,8 @@ static int found(void *arg, const struct held *held)
     return finding->own || !finding->all;
 }
 
-/* Fills `finding`; `all`: to recall all leases, or to remember all holders for a policy that detaches. -ENOMEM. */
+/* Fills `finding`; `all`: to recall all leases, or to remember all holders for a policy that
+ * detaches. -ENOMEM. */
 static int find_holders(struct dax_change *change, bool all, struct finding *finding)
 {
     struct dax *dax = change->dax;
@@ -292,8 +296,8 @@ static void record_wait(struct dax_change *change, uint64_t since)
         ;
 }
 
-/* Looks for the dead and for circles now and then, also when others keep waking us. 1: this change is the
- * youngest in a circle. Without the mutex. */
+/* Looks for the dead and for circles now and then, also when others keep waking us. 1: this change
+ * is the youngest in a circle. Without the mutex. */
 static bool look_around(struct dax_change *change, uint64_t *look_ns)
 {
     if (hf_now_ns() < *look_ns)
@@ -379,7 +383,8 @@ static int judge(struct dax_change *change, const struct finding *finding)
     return finding->copying;
 }
 
-/* One is of a dead process: looks who has died, so that nobody is refused, or waits, because of the dead. */
+/* One is of a dead process: looks who has died, so that nobody is refused, or waits, because of the
+ * dead. */
 static bool found_dead(struct dax_change *change, const struct finding *finding)
 {
     struct shm *shm = change->dax->shm;
@@ -542,9 +547,9 @@ void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t siz
 }
 
 /* L7. A walk of any page of the file, also past its end, can still be in the nodes of the old root:
- * they are freed when no slot of the file is left, else they stay the vnode's until a change of the whole file finds
- * none left, or the vnode goes. A root that was taken out for a change that was given up goes back, since the gate
- * kept new ones away. */
+ * they are freed when no slot of the file is left, else they stay the vnode's until a change of the
+ * whole file finds none left, or the vnode goes. A root that was taken out for a change that was
+ * given up goes back, since the gate kept new ones away. */
 static void settle_tables(struct dax_change *change, bool committed)
 {
     struct shm_vnode *vnode = change->vnode;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Circles of layout changes that wait for each other's pins. Each waiting thread says in its lane what it waits for;
- * who has waited for a while follows that: from a wait to the threads whose pins it waits for (or whose gate), from
- * there to what those wait for. It goes only to threads that have waited longer than itself. So every circle
- * is found by its youngest member, and that one gives up.
+ * Circles of layout changes that wait for each other's pins. Each waiting thread says in its lane
+ * what it waits for; who has waited for a while follows that: from a wait to the threads whose pins
+ * it waits for (or whose gate), from there to what those wait for. It goes only to threads that
+ * have waited longer than itself. So every circle is found by its youngest member, and that one
+ * gives up.
  *
- * The search is no snapshot. What it finds is looked at once more: when all threads are still in the same waits and
- * all pins still there, all of it was true at the moment between the two looks.
+ * The search is no snapshot. What it finds is looked at once more: when all threads are still in
+ * the same waits and all pins still there, all of it was true at the moment between the two looks.
  */
 #include "dax/private.h"
 
@@ -19,7 +20,8 @@
 #define HOLDERS_MAX                                                                                \
     64u /* of one wait that wait themselves: a circle behind more is found by a later look */
 
-/* The thread of a lane, and the pin by which it holds up the one before it; no word: its gate does. */
+/* The thread of a lane, and the pin by which it holds up the one before it; no word: its gate
+ * does. */
 struct link {
     uint32_t lane, number;
     uint64_t *word, key;
@@ -47,7 +49,8 @@ static bool look_at(const struct shm *shm, uint32_t lane, struct shm_wait *out)
 {
     const struct shm_wait *wait = &shm->lanes[lane].wait;
     /* WAIT.PUB/p: the number is acquired before the rest and read again after it.
-     * Pairs with WAIT.PUB/m in wait_begins(). Without it: a search follows half of one wait and half of the next. */
+     * Pairs with WAIT.PUB/m in wait_begins(). Without it: a search follows half of one wait and
+     * half of the next. */
     uint32_t number = hf_load_acquire(&wait->number);
 
     out->number = number;
@@ -62,7 +65,8 @@ static bool look_at(const struct shm *shm, uint32_t lane, struct shm_wait *out)
     return number && !out->ends && hf_load_acquire(&wait->number) == number;
 }
 
-/* The wait of lane `serving` is for the thread of `lane`, which stays in its call until that has ended. */
+/* The wait of lane `serving` is for the thread of `lane`, which stays in its call until that has
+ * ended. */
 static bool waits_for_thread(const struct shm *shm, const struct shm_wait *wait, uint32_t serving,
                              uint32_t lane)
 {
@@ -107,7 +111,8 @@ static void follow(struct holders *holders, const struct link *link, const struc
     }
 }
 
-/* The thread of the pin waits itself, or (one that waits itself is in no other call) a server waits for it. */
+/* The thread of the pin waits itself, or (one that waits itself is in no other call) a server waits
+ * for it. */
 static int holder_found(void *arg, const struct held *held)
 {
     struct holders *holders = arg;
@@ -128,7 +133,8 @@ static int holder_found(void *arg, const struct held *held)
     return holders->count == HOLDERS_MAX;
 }
 
-/* Who waits at a gate may not have noticed yet that it is open, and that its owner waits for something else. */
+/* Who waits at a gate may not have noticed yet that it is open, and that its owner waits for
+ * something else. */
 static bool has_gate(struct dax *dax, struct shm_vnode *vnode, uint32_t lane)
 {
     bool has = false;
@@ -253,7 +259,8 @@ bool wait_cancelled(const struct dax_change *change)
                                          wait->used - change->first_wait;
 }
 
-/* The wait is told, then woken wherever it sleeps; on a count it looks by itself at the next tick. */
+/* The wait is told, then woken wherever it sleeps; on a count it looks by itself at the next
+ * tick. */
 static void cancel(struct shm *shm, struct shm_wait *wait, uint32_t number)
 {
     struct shm_vnode *vnode = &shm->vnodes[hf_load_acquire(&wait->vnode)];

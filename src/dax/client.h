@@ -24,8 +24,8 @@ static inline bool dax_client_cancelled(void)
     return dax_client.cancelled && hf_load_acquire(dax_client.cancelled);
 }
 
-/* The thread of the lane is thread `tid` of process `pid` (0: not known), as `process` numbers them. Of two that cannot
- * be compared: no. */
+/* The thread of the lane is thread `tid` of process `pid` (0: not known), as `process` numbers
+ * them. Of two that cannot be compared: no. */
 bool dax_lane_is(const struct shm *shm, uint32_t lane, uint32_t process, pid_t pid, pid_t tid);
 /* It is the one that this thread acts for. */
 bool dax_lane_is_client(const struct shm *shm, uint32_t lane);

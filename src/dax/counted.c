@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pins under the engines that count: one more in the count of each block, taken while walking. A handle says which
- * run of blocks it counted; a pin in several runs is a hold, which the layout change finds in its tree.
+ * Pins under the engines that count: one more in the count of each block, taken while walking. A
+ * handle says which run of blocks it counted; a pin in several runs is a hold, which the layout
+ * change finds in its tree.
  */
 #include "dax/pin_fast.h"
 #include "dax/private.h"
@@ -11,8 +12,8 @@
 
 #include <errno.h>
 
-/* hf_opaque[0]: vnode + 1 (of a pin for writing, else 0) << VNODE_SHIFT | lane << LANE_SHIFT | tags; [1]: pages <<
- * PAGES_SHIFT | first block. */
+/* hf_opaque[0]: vnode + 1 (of a pin for writing, else 0) << VNODE_SHIFT | lane << LANE_SHIFT |
+ * tags; [1]: pages << PAGES_SHIFT | first block. */
 #define VNODE_SHIFT 34
 #define LANE_SHIFT 2
 #define PAGES_SHIFT 40

@@ -42,17 +42,18 @@ struct dax {
 
 /* ---- the layout mutex (gate.c) ---- */
 
-/* Takes the vnode's layout mutex when no gate of somebody else overlaps pages [first, last]; waits for
- * it else, unless this thread holds a pin in the pool: then 1 is returned: the extents may be read and
- * holes filled, entries of the gate's range are not installed. -EINTR: a signal, or the client is cancelled;
+/* Takes the vnode's layout mutex when no gate of somebody else overlaps pages [first, last]; waits
+ * for it else, unless this thread holds a pin in the pool: then 1 is returned: the extents may be
+ * read and holes filled, entries of the gate's range are not installed. -EINTR: a signal, or the
+ * client is cancelled;
  * -EAGAIN: the client is not to wait; -ENOLCK. Recovers the
  * vnode when the mutex's owner died. */
 int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* The mutex alone, whatever the gate: for size and times, or to look. */
 void dax_lock_any(struct dax *dax, struct shm_vnode *vnode);
 void dax_unlock(struct dax *dax, struct shm_vnode *vnode);
-/* The size for who does not take the mutex. When a process has died in a transaction on the file, it is made what
- * that has left, as the extents are: else nobody might come who does. */
+/* The size for who does not take the mutex. When a process has died in a transaction on the file,
+ * it is made what that has left, as the extents are: else nobody might come who does. */
 uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode);
 
 /* ---- pins (pin.c) ---- */
@@ -62,8 +63,8 @@ uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode);
 #define DAX_PIN_COPY UINT32_C(0x40)
 
 /* The slow path of hf_pin(): waits at gates, fills entries, pins. Number of iovecs, or -errno as
- * hf_pin(). Where the range has a hole: -ENODATA with *hole (pages [page, page+count)), nothing is held:
- * fill it (fs_fill) and call again. */
+ * hf_pin(). Where the range has a hole: -ENODATA with *hole (pages [page, page+count)), nothing is
+ * held: fill it (fs_fill) and call again. */
 int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
                  uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin,
                  struct meta_extent *hole);
@@ -97,13 +98,15 @@ int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *i
 
 /* ---- where pins were made (stacks.c) ---- */
 
-/* If HOLDFAST_DEBUG asks for it: from now on the stack of each pin and lease of this process is kept. */
+/* If HOLDFAST_DEBUG asks for it: from now on the stack of each pin and lease of this process is
+ * kept. */
 void dax_stacks_begin(struct dax *dax);
 void dax_stacks_end(struct dax *dax);
-/* The pin or lease of that handle was just made, called from `caller` (the address to return to). Allocates nothing, but takes
- * a lock: not async-signal-safe. */
+/* The pin or lease of that handle was just made, called from `caller` (the address to return to).
+ * Allocates nothing, but takes a lock: not async-signal-safe. */
 void dax_stacks_keep(struct dax *dax, const uint64_t opaque[3], const void *caller);
-/* Names the live pins and leases of this process on stderr, if there are any and stacks are kept. */
+/* Names the live pins and leases of this process on stderr, if there are any and stacks are
+ * kept. */
 void dax_stacks_print(struct dax *dax, const char *pool);
 
 /* ---- who keeps copies (watch.c) ---- */
@@ -112,17 +115,17 @@ void dax_stacks_print(struct dax *dax, const char *pool);
 void dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on);
 int dax_watch_next(struct dax *dax, uint64_t timeout_ns, struct hf_watch_report *out);
 void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
-/* The file loses its last name while somebody has it open: those that watch it are told that all has changed, and waited for, also
- * while they close it. Called with no lock held. */
+/* The file loses its last name while somebody has it open: those that watch it are told that all
+ * has changed, and waited for, also while they close it. Called with no lock held. */
 void dax_gone(struct dax *dax, struct shm_vnode *vnode);
 
-/* Pages [first, last] have changed: those that watch the file are told, and waited for. Called with no lock held,
- * after the change and before its caller hears of it. */
+/* Pages [first, last] have changed: those that watch the file are told, and waited for. Called with
+ * no lock held, after the change and before its caller hears of it. */
 static inline void dax_changed(struct dax *dax, struct shm_vnode *vnode, uint64_t first,
                                uint64_t last)
 {
-    /* WATCH.SB/p: what has changed must be visible before the flag is read; the heavy barrier of who
-     * begins to watch sees to that. Pairs with WATCH.SB/m in dax_watch(). */
+    /* WATCH.SB/p: what has changed must be visible before the flag is read; the heavy barrier of
+     * who begins to watch sees to that. Pairs with WATCH.SB/m in dax_watch(). */
     hf_fence_light();
     if (__builtin_expect(hf_load_acquire(&vnode->waiters) & SHM_WATCHED, 0))
         dax_report(dax, vnode, first, last);
@@ -130,8 +133,8 @@ static inline void dax_changed(struct dax *dax, struct shm_vnode *vnode, uint64_
 
 void dax_ask(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 
-/* Pages [first, last] are about to change: those that may have copies of them into which was stored write these back, and are waited
- * for. Called with no lock held. */
+/* Pages [first, last] are about to change: those that may have copies of them into which was stored
+ * write these back, and are waited for. Called with no lock held. */
 static inline void dax_changes(struct dax *dax, struct shm_vnode *vnode, uint64_t first,
                                uint64_t last)
 {
@@ -171,14 +174,15 @@ int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, u
 /* hf_cancel(). */
 int dax_cancel(struct dax *dax, pid_t tid);
 
-/* Drops the mutex, keeps the gate; takes it again. resume returns 0: nobody was let through meanwhile;
- * 1: somebody was (a thread that already held a pin), has let go again, and may have written: copy
- * again; -errno: the change has been given up as by dax_change_end(change, false). */
+/* Drops the mutex, keeps the gate; takes it again. resume returns 0: nobody was let through
+ * meanwhile; 1: somebody was (a thread that already held a pin), has let go again, and may have
+ * written: copy again; -errno: the change has been given up as by dax_change_end(change, false). */
 void dax_change_pause(struct dax_change *change);
 int dax_change_resume(struct dax_change *change);
 
-/* Inside the write transaction: the run `run` (pages and blocks) leaves the file. `free_run` is told the
- * parts that nobody holds, `held_run` those that detached pins hold (put them into LMDB's detached table).
+/* Inside the write transaction: the run `run` (pages and blocks) leaves the file. `free_run` is
+ * told the parts that nobody holds, `held_run` those that detached pins hold (put them into LMDB's
+ * detached table).
  * -ENOLCK: no hold is left to record them (mkpool --max-leases): abort the transaction. */
 int dax_change_split(struct dax_change *change, const struct meta_extent *run,
                      int (*free_run)(void *arg, const struct meta_extent *part),
@@ -186,29 +190,31 @@ int dax_change_split(struct dax_change *change, const struct meta_extent *run,
 /* True: a detached pin holds a page of [first, last]. */
 bool dax_change_holds(const struct dax_change *change, uint64_t first, uint64_t last);
 
-/* Before the transaction commits: the version and size it gives the inode, so that a process that finds
- * us dead in the middle knows which side of the commit we died on. Version 0: it has failed. */
+/* Before the transaction commits: the version and size it gives the inode, so that a process that
+ * finds us dead in the middle knows which side of the commit we died on. Version 0: it has
+ * failed. */
 void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t size);
-/* A transaction has committed, and another one of this change follows: what the first has detached stays so,
- * whatever becomes of the other. */
+/* A transaction has committed, and another one of this change follows: what the first has detached
+ * stays so, whatever becomes of the other. */
 void dax_change_landed(struct dax_change *change);
 /* The transaction was given up, or its commit has failed: it has detached nothing. */
 void dax_change_failed(struct dax_change *change);
-/* Opens the gate, wakes those at it, drops the mutex. committed: vnode->size is the intended size now. */
+/* Opens the gate, wakes those at it, drops the mutex. committed: vnode->size is the intended size
+ * now. */
 void dax_change_end(struct dax_change *change, bool committed);
 
 /* ---- detached blocks (detach.c) ---- */
 
-/* Tells, and forgets, every run of detached blocks that has lost its last holder: the caller deletes it
- * from the detached table and frees it in one transaction, inside `gone`. Cheap when run->collect is 0.
- * Call with no lock held; before every allocation, statvfs and close. */
+/* Tells, and forgets, every run of detached blocks that has lost its last holder: the caller
+ * deletes it from the detached table and frees it in one transaction, inside `gone`. Cheap when
+ * run->collect is 0. Call with no lock held; before every allocation, statvfs and close. */
 int dax_collect(struct dax *dax, int (*gone)(void *arg, const struct meta_detached *run),
                 void *arg);
 
 /* ---- vnodes ---- */
 
-/* Drops the page table of a vnode that nobody has open and no pin holds, and frees its entry. False: it is
- * in use. Called with no lock held. */
+/* Drops the page table of a vnode that nobody has open and no pin holds, and frees its entry.
+ * False: it is in use. Called with no lock held. */
 bool dax_forget(struct dax *dax, struct shm_vnode *vnode);
 /* Under pressure: forgets closed vnodes and drops the tables of open ones without pins. Returns how
  * many nodes came free. */

@@ -2,17 +2,19 @@
 /*
  * Detached blocks: in no file any more, still held by a pin, off the free list until it goes.
  *
- * Each (holder, run of blocks) is a record in the table of holds, in a list that hangs off the vnode
- * the blocks came from, under its layout mutex. It names the holder by where its key lies and what it
- * is: once the key is another, the holder has gone. The same record says which pages of the
+ * Each (holder, run of blocks) is a record in the table of holds, in a list that hangs off the
+ * vnode the blocks came from, under its layout mutex. It names the holder by where its key lies and
+ * what it is: once the key is another, the holder has gone. The same record says which pages of the
  * file that pin no longer counts for.
  *
- * Records are made before the transaction commits and linked after it. Of a process that dies in between,
- * pending_version says whether it had committed; without one it had not. The blocks are in LMDB's detached table from the commit on, so
- * that losing the records (all processes die) loses no block.
+ * Records are made before the transaction commits and linked after it. Of a process that dies in
+ * between, pending_version says whether it had committed; without one it had not. The blocks are in
+ * LMDB's detached table from the commit on, so that losing the records (all processes die) loses no
+ * block.
  *
- * A holder that is a lease is asked for before the commit and told after it, from what its record says, by
- * whoever links the record: its maker, or who mends what a dead maker has left (docs/ORDERING.md 3.21).
+ * A holder that is a lease is asked for before the commit and told after it, from what its record
+ * says, by whoever links the record: its maker, or who mends what a dead maker has left
+ * (docs/ORDERING.md 3.21).
  */
 #include "dax/private.h"
 
@@ -198,8 +200,8 @@ static bool listed(const struct shm *shm, const struct shm_vnode *vnode, uint32_
     return at == index;
 }
 
-/* Records that are in no list are of the dead: whoever makes some has the mutex until they are linked or freed. They
- * are made before pending_version is set. */
+/* Records that are in no list are of the dead: whoever makes some has the mutex until they are
+ * linked or freed. They are made before pending_version is set. */
 void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed)
 {
     struct shm *shm = dax->shm;
@@ -265,8 +267,8 @@ static int tell(const struct shm *shm, const struct shm_vnode *vnode, const stru
     return rc;
 }
 
-/* Under the vnode's mutex. A record is freed after its blocks are, so that a death in between repeats
- * `gone`, which finds nothing left to do. */
+/* Under the vnode's mutex. A record is freed after its blocks are, so that a death in between
+ * repeats `gone`, which finds nothing left to do. */
 static int collect_vnode(struct shm *shm, struct shm_vnode *vnode,
                          int (*gone)(void *arg, const struct meta_detached *run), void *arg)
 {
@@ -306,7 +308,8 @@ int dax_collect(struct dax *dax, int (*gone)(void *arg, const struct meta_detach
     for (uint32_t i = 0; i < high && rc == 0; i++) {
         struct shm_vnode *vnode = &shm->vnodes[i];
 
-        /* Also where somebody was killed between the commit and the list: who locks it mends that. */
+        /* Also where somebody was killed between the commit and the list: who locks it mends
+         * that. */
         if (!(hf_load_acquire(&vnode->waiters) & SHM_DETACHED) &&
             !hf_load_acquire(&vnode->pending_version))
             continue;

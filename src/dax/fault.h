@@ -5,8 +5,8 @@
 
 #include "dax/private.h"
 
-/* Under the layout mutex: the memory of pages [first, last], all below end of file, into `pieces` (may
- * be null), filling entries on the way. -ENODATA: the pages of *hole have no blocks. */
+/* Under the layout mutex: the memory of pages [first, last], all below end of file, into `pieces`
+ * (may be null), filling entries on the way. -ENODATA: the pages of *hole have no blocks. */
 int dax_fault(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
               struct mm_pieces *pieces, struct meta_extent *hole);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Giving back what only speeds things up: page tables of files that nobody pins, and entries of files
- * that nobody has open. The same zap, barrier and scan as a layout change of the whole file, with
- * nothing changed behind it.
+ * Giving back what only speeds things up: page tables of files that nobody pins, and entries of
+ * files that nobody has open. The same zap, barrier and scan as a layout change of the whole file,
+ * with nothing changed behind it.
  */
 #include "dax/private.h"
 

@@ -116,8 +116,8 @@ static int look(struct dax *dax, uint64_t ino, struct meta_inode *inode)
     return rc;
 }
 
-/* Which side of its commit a transaction died on that was to give the inode `pending_version`; *gone: it
- * was the inode's deletion. False: it cannot be told now. */
+/* Which side of its commit a transaction died on that was to give the inode `pending_version`;
+ * *gone: it was the inode's deletion. False: it cannot be told now. */
 static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
 {
     struct meta_inode inode;
@@ -137,8 +137,8 @@ static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
     return true;
 }
 
-/* Under the mutex, pending_version says that a transaction is open only to who has opened it: to who
- * comes after, that its owner died, or that this could not be settled before. */
+/* Under the mutex, pending_version says that a transaction is open only to who has opened it: to
+ * who comes after, that its owner died, or that this could not be settled before. */
 static void recover(struct dax *dax, struct shm_vnode *vnode, bool died)
 {
     bool gone = false;
@@ -187,8 +187,8 @@ uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode)
     return hf_load_acquire(&vnode->size);
 }
 
-/* A layout change may be waiting for what this thread holds and cannot let go of while it waits. A lease with a
- * callback it need not let go of itself, unless it is the callback's thread. */
+/* A layout change may be waiting for what this thread holds and cannot let go of while it waits. A
+ * lease with a callback it need not let go of itself, unless it is the callback's thread. */
 static bool needs_through(const struct shm_lane *lane)
 {
     return shm_lane_pins(lane) != shm_lane_served(lane) || hf_load_acquire(&lane->calls_back);
@@ -216,8 +216,8 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
             gate_open_of_dead(vnode, gate);
             continue;
         }
-        /* GATE.RULE/p: who holds nothing waits. Pairs with GATE.RULE/m in close_gate(). Without it: entries
-         * come back into a range whose change has already looked for holders. */
+        /* GATE.RULE/p: who holds nothing waits. Pairs with GATE.RULE/m in close_gate(). Without it:
+         * entries come back into a range whose change has already looked for holders. */
         if (needs_through(lane) || client_needs_through(dax->shm)) {
             vnode->passed++;
             return 1;

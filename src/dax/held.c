@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one predicate of what is held: pins in slots, then pins and leases in the tree of holds, without
- * those whose blocks have left the file. For the drain, for who looks whether it holds something itself, and
- * for who looks for circles.
+ * The one predicate of what is held: pins in slots, then pins and leases in the tree of holds,
+ * without those whose blocks have left the file. For the drain, for who looks whether it holds
+ * something itself, and for who looks for circles.
  */
 #include "dax/private.h"
 
@@ -41,7 +41,8 @@ static int found_slot(void *arg, const struct sync_holder *holder)
     return tell(scan, &held);
 }
 
-/* Who has to go on for it to end: its thread, or the one that is in a callback and will come to this lease's. */
+/* Who has to go on for it to end: its thread, or the one that is in a callback and will come to
+ * this lease's. */
 static uint32_t lane_of(const struct shm *shm, const struct shm_hold *hold, uint32_t process)
 {
     if (!hold->recall.served)

@@ -101,7 +101,8 @@ void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold)
     vnode->hold_root = insert(shm, vnode->hold_root, hold);
 }
 
-/* From the table alone. A hold that its living owner has let go of stays: it is on the way to the stack. */
+/* From the table alone. A hold that its living owner has let go of stays: it is on the way to the
+ * stack. */
 static void rebuild(struct shm *shm, struct shm_vnode *vnode)
 {
     vnode->hold_root = SHM_NONE;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leases: holds of a process, in the tree of their file like pins that found no slot. Letting go is a pin's; what
- * is more is the recall (recall.c), and that a lease can change hands. Its key stays the same then, since detached
- * blocks name their holder by it.
+ * Leases: holds of a process, in the tree of their file like pins that found no slot. Letting go is
+ * a pin's; what is more is the recall (recall.c), and that a lease can change hands. Its key stays
+ * the same then, since detached blocks name their holder by it.
  */
 #include "dax/fault.h"
 #include "dax/pin_fast.h"
@@ -57,7 +57,8 @@ static int check(const struct hf_lease *lease, struct shm_hold **hold)
     return hf_load_acquire(&(*hold)->key) == lease->hf_opaque[1] ? 0 : -EINVAL;
 }
 
-/* Its owner's: from a lease to one that is offered, or to a plain pin, which is let go of like others; and back. */
+/* Its owner's: from a lease to one that is offered, or to a plain pin, which is let go of like
+ * others; and back. */
 static bool become(const struct hf_lease *lease, struct shm_hold *hold, uint32_t from, uint32_t to)
 {
     uint32_t self = ((const struct shm *)(uintptr_t)lease->hf_opaque[2])->self + 1;
@@ -104,7 +105,8 @@ int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
     first = hf_load_acquire(&hold->range.first);
     last = hf_load_acquire(&hold->range.last);
     /* GIVE.TAKE/m: what the giver did with the lease comes before the offer.
-     * Pairs with GIVE.TAKE/p in change_hands(). Without it: the taker reads bytes from before the giver's last. */
+     * Pairs with GIVE.TAKE/p in change_hands(). Without it: the taker reads bytes from before the
+     * giver's last. */
     if (!become(lease, hold, SHM_HOLD_LEASE, SHM_HOLD_GIVEN))
         return -EINVAL;
     hf_fence_light();

@@ -14,7 +14,8 @@
 
 #include <unistd.h>
 
-/* Entries come from shared memory: one that leads outside the mapped pool counts as missing, whatever wrote it. */
+/* Entries come from shared memory: one that leads outside the mapped pool counts as missing,
+ * whatever wrote it. */
 static bool inside(const struct dax *dax, const struct iovec *piece)
 {
     uint64_t mapped = hf_load_relaxed(&dax->media.mapped_bytes); /* relaxed: only grows */
@@ -142,8 +143,8 @@ int pin_as_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
     return 0;
 }
 
-/* Under the layout mutex: records the pin in a slot; there is a generous number of holds in the pool for those
- * that find none, and for leases. */
+/* Under the layout mutex: records the pin in a slot; there is a generous number of holds in the
+ * pool for those that find none, and for leases. */
 static int publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
                    const struct shm_range *range, const struct mm_pieces *pieces,
                    const struct hf_lease_options *lease, struct hf_pin *pin)
@@ -207,7 +208,8 @@ static int pin_once(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint
     return rc ? rc : pieces.count;
 }
 
-/* Frees the holds that were let go of, or were a dead process's, and are still in the trees of their files. */
+/* Frees the holds that were let go of, or were a dead process's, and are still in the trees of
+ * their files. */
 static void settle_all(struct dax *dax)
 {
     uint32_t high = hf_load_acquire(&dax->shm->run->vnodes_high);

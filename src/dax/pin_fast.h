@@ -11,12 +11,13 @@
 #include <errno.h>
 
 #define DAX_PIN_TOUCHERS HF_PIN_GPU /* the bits that say who touches the memory */
-/* In hf_opaque[0]: the key word is a hold's, not a slot's; with HOLD: there is none, the blocks are counted. */
+/* In hf_opaque[0]: the key word is a hold's, not a slot's; with HOLD: there is none, the blocks are
+ * counted. */
 #define DAX_PIN_HOLD UINT64_C(1)
 #define DAX_PIN_COUNTED UINT64_C(2)
 
-/* P3 for one page: where it lies; null: missing. Entries lead only to blocks below limit_bytes, but this
- * process may not have mapped yet what the pool has grown by. */
+/* P3 for one page: where it lies; null: missing. Entries lead only to blocks below limit_bytes, but
+ * this process may not have mapped yet what the pool has grown by. */
 static inline char *dax_walk_page(const struct dax *dax, const struct shm_vnode *vnode,
                                   uint64_t page)
 {
@@ -42,10 +43,10 @@ static inline void dax_fill_pin(struct hf_pin *pin, struct shm *shm, uint64_t *w
 
 enum dax_page_pin { DAX_PAGE_NOT, DAX_PAGE_LEFT, DAX_PAGE_HELD };
 
-/* The commonest pin of all, as straight as it can be: bytes of one page, the slot of the last pin free,
- * not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the page or the size was
- * missing; dax_pin_settle(). Then dax_pin_fast(). Calls nothing and keeps little: *flags is read back from
- * the slot when it is wanted again, so that its caller needs hardly any stack. */
+/* The commonest pin of all, as straight as it can be: bytes of one page, the slot of the last pin
+ * free, not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the page or the
+ * size was missing; dax_pin_settle(). Then dax_pin_fast(). Calls nothing and keeps little: *flags
+ * is read back from the slot when it is wanted again, so that its caller needs hardly any stack. */
 static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *vnode, uint64_t off,
                                              uint64_t len, uint32_t *flags, struct iovec *iov,
                                              struct hf_pin *pin)
@@ -73,7 +74,8 @@ static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *
         goto leave;
     at = dax_walk_page(dax, vnode, page);
     /* SIZE.PUB/p: the bytes below the size are as whoever raised it left them.
-     * Pairs with SIZE.PUB/m where the size is stored (src/fs). Without it: old bytes behind end of file. */
+     * Pairs with SIZE.PUB/m where the size is stored (src/fs). Without it: old bytes behind end of
+     * file. */
     if (__builtin_expect(!at || off + len > hf_load_acquire(&vnode->size), 0))
         goto leave;
     slots_end(lane, slot);
@@ -92,8 +94,8 @@ leave:                                             /* P4; U3 is dax_pin_settle()
 /* After dax_pin_page() has failed: wakes who may have seen the slot that it let go of. */
 void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode);
 
-/* Any pin that the fast path can do. The number of pieces; MM_MISS: the slow path has to do it; -E2BIG.
- * The arguments are good. */
+/* Any pin that the fast path can do. The number of pieces; MM_MISS: the slow path has to do it;
+ * -E2BIG. The arguments are good. */
 int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
                  uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who holds what, and who waits. A snapshot without stopping anybody: a slot counts when its key was
- * the same before and after its range was read.
+ * Who holds what, and who waits. A snapshot without stopping anybody: a slot counts when its key
+ * was the same before and after its range was read.
  */
 #include "dax/private.h"
 
@@ -71,8 +71,9 @@ static uint32_t pin_state(struct dax *dax, struct shm_vnode *vnode, const uint64
     return holds ? HF_PIN_HELD : HF_PIN_DETACHED;
 }
 
-/* One pin, in a slot or in a hold; its range was read after its key. False: it is not there any more. The last look
- * at the key is after the process: that one may be dead, and buried meanwhile. */
+/* One pin, in a slot or in a hold; its range was read after its key. False: it is not there any
+ * more. The last look at the key is after the process: that one may be dead, and buried
+ * meanwhile. */
 static bool look(struct snapshot *snapshot, uint32_t process, uint64_t *word, uint64_t key,
                  const struct shm_range *range, struct hf_pin_info *info)
 {

@@ -37,7 +37,8 @@ void holds_settle(struct shm *shm, struct shm_vnode *vnode);
 /* Calls `found` for every hold in the tree whose range overlaps [first, last], until non-zero. */
 int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last,
                int (*found)(void *arg, uint32_t hold), void *arg);
-/* Marks a hold as let go; any thread, no lock, async-signal-safe. False: it was not live with that key. */
+/* Marks a hold as let go; any thread, no lock, async-signal-safe. False: it was not live with that
+ * key. */
 bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key);
 
 /* --- held.c: what is held. Under the layout mutex --- */
@@ -49,8 +50,9 @@ struct held {
     struct shm_hold *hold; /* null: it is a slot */
 };
 typedef int held_found(void *arg, const struct held *held);
-/* Calls `found` for every pin and lease that overlaps [first, last], but for what is detached, until it returns
- * non-zero, which is then returned. Engines that count: for leases, and pins that are holds. */
+/* Calls `found` for every pin and lease that overlaps [first, last], but for what is detached,
+ * until it returns non-zero, which is then returned. Engines that count: for leases, and pins that
+ * are holds. */
 int held_scan(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
               held_found *found, void *arg);
 bool held_is_lease(const struct held *held);
@@ -84,8 +86,8 @@ static inline struct shm_hold *hold_of(uint64_t opaque)
 
 /* --- watch.c --- */
 
-/* What was pinned or leased with this key has been let go of: who watches the file is told if it was for writing. After
- * U1 and U2; async-signal-safe. */
+/* What was pinned or leased with this key has been let go of: who watches the file is told if it
+ * was for writing. After U1 and U2; async-signal-safe. */
 void watch_let_go(struct shm *shm, uint64_t key, uint64_t first, uint64_t last);
 /* The same for a slot, whose word that was. */
 void watch_let_go_slot(struct shm *shm, uint64_t key, const uint64_t *word);
@@ -95,11 +97,13 @@ void watch_let_go_slot(struct shm *shm, uint64_t key, const uint64_t *word);
 /* dax_pin_fast() there. */
 int counted_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
                 uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin);
-/* Under the layout mutex: counts the blocks of the pieces. False: they are no single run; take a hold. */
+/* Under the layout mutex: counts the blocks of the pieces. False: they are no single run; take a
+ * hold. */
 bool counted_publish(struct dax *dax, const struct shm_vnode *vnode, struct shm_lane *lane,
                      uint32_t flags, const struct mm_pieces *pieces, struct hf_pin *pin);
 int counted_unpin(struct hf_pin *pin);
-/* L4: freezes the blocks under pages [first, last]. 0; 1 with the count of a block that is pinned; -errno. */
+/* L4: freezes the blocks under pages [first, last]. 0; 1 with the count of a block that is pinned;
+ * -errno. */
 int counted_find(struct dax *dax, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
                  uint32_t **busy);
 
@@ -111,31 +115,33 @@ struct shm_gate *gate_over(struct shm_vnode *vnode, uint64_t first, uint64_t las
 bool gate_owner_died(struct dax *dax, const struct shm_gate *gate);
 void gate_open(struct shm_vnode *vnode, struct shm_gate *gate);
 void gate_open_of_dead(struct shm_vnode *vnode, struct shm_gate *gate);
-/* Makes waiters, wait_first and wait_last what the gates say. A wait that begins needs before_wait() after it. */
+/* Makes waiters, wait_first and wait_last what the gates say. A wait that begins needs
+ * before_wait() after it. */
 void gate_waits_changed(struct shm_vnode *vnode);
-/* Drops the mutex, sleeps until a gate opens or `until_ns`, takes the mutex again. 0, -EINTR, -ETIMEDOUT. A cancelled
- * client's: -EINTR at once. */
+/* Drops the mutex, sleeps until a gate opens or `until_ns`, takes the mutex again. 0, -EINTR,
+ * -ETIMEDOUT. A cancelled client's: -EINTR at once. */
 int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns);
 /* A slot of the file is taken, for a pin or for a walk that may still find none. */
 bool gate_anybody(struct dax *dax, struct shm_vnode *vnode);
 
 /* --- circle.c: who waits for whom --- */
 
-/* The layout change of this thread is about to sleep: at the gate of `gate_lane` (index + 1), or (0) for the pins of
- * [first, last]. wait_ends() is due. */
+/* The layout change of this thread is about to sleep: at the gate of `gate_lane` (index + 1), or
+ * (0) for the pins of [first, last]. wait_ends() is due. */
 void wait_begins(struct dax_change *change, uint32_t gate_lane);
 void wait_ends(struct dax_change *change);
 bool wait_cancelled(const struct dax_change *change);
-/* Layout changes wait for each other in a circle, and this one, which waits, is the youngest in it. Called with no
- * mutex held. */
+/* Layout changes wait for each other in a circle, and this one, which waits, is the youngest in it.
+ * Called with no mutex held. */
 bool wait_in_circle(struct dax_change *change);
 
 /* --- recall.c --- */
 
 /* The change has met a lease: asks for it, once a change. Under the layout mutex. */
 void recall_ask(struct dax_change *change, struct shm_hold *hold);
-/* Blocks of it are about to leave the file: its holder comes to the mutex, and so hears what has become of it, also when
- * this process is killed. Under the layout mutex, before the transaction commits. */
+/* Blocks of it are about to leave the file: its holder comes to the mutex, and so hears what has
+ * become of it, also when this process is killed. Under the layout mutex, before the transaction
+ * commits. */
 void recall_before_detach(struct dax_change *change, struct shm_hold *hold);
 /* They have. `want`: as recall_want() made it for those pages. Under the layout mutex. */
 void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_want *want);
@@ -146,8 +152,8 @@ void recall_recover(struct shm *shm, const struct shm_vnode *vnode);
 
 /* --- forget.c --- */
 
-/* Frees the nodes of roots that were taken out earlier, with those of the root, if no slot of the file is left. Under
- * the layout mutex, with a gate over the whole file. */
+/* Frees the nodes of roots that were taken out earlier, with those of the root, if no slot of the
+ * file is left. Under the layout mutex, with a gate over the whole file. */
 void forget_strays(struct dax *dax, struct shm_vnode *vnode);
 
 /* --- detach.c --- */

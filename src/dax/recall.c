@@ -2,11 +2,12 @@
 /*
  * Recall: a layout change that meets a lease asks its holder to let go.
  *
- * The asking process writes what it wants into the hold, under the layout mutex, puts the hold's number into the holder's
- * process entry and wakes that. The holder's process looks, under the same mutex, and tells: a callback, in
- * a thread of the library, with no lock held; or hf_recall_next(), with an eventfd for the program's own loop,
- * which the same thread feeds. Functions and arguments of callbacks are kept in the holder's own memory:
- * whoever may write the pool must not be able to have another process call what he likes.
+ * The asking process writes what it wants into the hold, under the layout mutex, puts the hold's
+ * number into the holder's process entry and wakes that. The holder's process looks, under the same
+ * mutex, and tells: a callback, in a thread of the library, with no lock held; or hf_recall_next(),
+ * with an eventfd for the program's own loop, which the same thread feeds. Functions and arguments
+ * of callbacks are kept in the holder's own memory: whoever may write the pool must not be able to
+ * have another process call what he likes.
  */
 #include "dax/recall.h"
 
@@ -140,7 +141,8 @@ static void ask_for(struct dax_change *change, struct shm_hold *hold)
 
 void recall_ask(struct dax_change *change, struct shm_hold *hold)
 {
-    /* Of two that wait, the later one: else each of their looks would undo what the other has noted, and ask again. */
+    /* Of two that wait, the later one: else each of their looks would undo what the other has
+     * noted, and ask again. */
     if (wanted(hold)->change >= change->id || change->policy.kind == HF_POLICY_DETACH)
         return;
     dax_count(&change->dax->shm->run->stats.recalls, 1);
@@ -204,7 +206,8 @@ static bool is_ours(const struct shm *shm, const struct shm_hold *hold)
            state == SHM_HOLD_STATE(SHM_HOLD_GIVEN, shm->self + 1);
 }
 
-/* Under the mutex. Nobody is told of a lease that was let go of before: its argument may be no more. */
+/* Under the mutex. Nobody is told of a lease that was let go of before: its argument may be no
+ * more. */
 static struct told *take(const struct recalls *recalls, struct queue *queue)
 {
     const struct shm *shm = recalls->dax->shm;
@@ -309,8 +312,8 @@ static void look(struct recalls *recalls)
         look_at_all(recalls);
 }
 
-/* In a callback this thread counts as one that holds a pin: the layout change at whose gate it comes may wait for
- * the very lease it is about to release. */
+/* In a callback this thread counts as one that holds a pin: the layout change at whose gate it
+ * comes may wait for the very lease it is about to release. */
 static void call(struct dax *dax, const struct told *told)
 {
     struct shm_process *self = &dax->shm->processes[dax->shm->self];
@@ -347,8 +350,8 @@ static void *serve(void *arg)
     struct told *told;
 
     while (!hf_load_acquire(&recalls->stop)) {
-        /* RECALL.WAKE/p: read before it looks; what is posted later finds another number to sleep on.
-         * Pairs with RECALL.WAKE/m in wake_holder(). */
+        /* RECALL.WAKE/p: read before it looks; what is posted later finds another number to sleep
+         * on. Pairs with RECALL.WAKE/m in wake_holder(). */
         uint32_t seq = hf_load_acquire(&self->recall_seq);
 
         look(recalls);

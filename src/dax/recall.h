@@ -5,7 +5,8 @@
 
 #include "dax/dax.h"
 
-/* Before a lease is taken: what it takes to tell its holder, with a thread for callbacks. -ENOMEM, -EAGAIN. */
+/* Before a lease is taken: what it takes to tell its holder, with a thread for callbacks. -ENOMEM,
+ * -EAGAIN. */
 int recall_ready(struct dax *dax, bool callbacks);
 /* Recalls of this lease of ours are told as the options say. Under the layout mutex. */
 void recall_serve(struct dax *dax, const struct shm_hold *hold, uint64_t key,

@@ -2,20 +2,24 @@
 /*
  * Who keeps copies of a file's content, and is told what others change: hf_watch().
  *
- * Who changes bytes looks at SHM_WATCHED after them; who begins to watch sets it, makes a heavy barrier, and reads
- * bytes afterwards. So the one sees that it has to tell, or the other reads what is new: the argument of a pin
- * (src/sync/slots.c), with bytes for the slot and the flag for the entries.
+ * Who changes bytes looks at SHM_WATCHED after them; who begins to watch sets it, makes a heavy
+ * barrier, and reads bytes afterwards. So the one sees that it has to tell, or the other reads what
+ * is new: the argument of a pin (src/sync/slots.c), with bytes for the slot and the flag for the
+ * entries.
  *
- * A report is made before anybody waits for it to be dealt with, and it is waited for with nothing held. A watcher
- * that does not come back in time is waited for once. What a process had changed when it was killed nobody
- * knows: the reaper reports all that it had open, and all that it had pinned.
+ * A report is made before anybody waits for it to be dealt with, and it is waited for with nothing
+ * held. A watcher that does not come back in time is waited for once. What a process had changed
+ * when it was killed nobody knows: the reaper reports all that it had open, and all that it had
+ * pinned.
  *
- * HF_WATCH_STORES: a process of which programs store into the copies, a page at a time (the mount: shared mappings). What it writes back is a
- * page, with bytes that others have changed meanwhile, and undoes that. So who is to change a page asks such watchers before, and
- * waits as after the change: they write back what was stored and let go of the copy. What can go wrong then is a copy that is made and stored into between
- * the answer and the change; hf_watch(3) says so. It is waited for with nothing held, so the write-back finds its locks free. Its writer asks
- * nobody (HF_CLIENT_WRITE_BACK), and while its own process is at a report waits for nobody: who asks waits for watchers, these
- * for their write-backs, and these for locks alone.
+ * HF_WATCH_STORES: a process of which programs store into the copies, a page at a time (the mount:
+ * shared mappings). What it writes back is a page, with bytes that others have changed meanwhile,
+ * and undoes that. So who is to change a page asks such watchers before, and waits as after the
+ * change: they write back what was stored and let go of the copy. What can go wrong then is a copy
+ * that is made and stored into between the answer and the change; hf_watch(3) says so. It is waited
+ * for with nothing held, so the write-back finds its locks free. Its writer asks nobody
+ * (HF_CLIENT_WRITE_BACK), and while its own process is at a report waits for nobody: who asks waits
+ * for watchers, these for their write-backs, and these for locks alone.
  */
 #include "dax/client.h"
 #include "dax/pin_fast.h"
@@ -26,7 +30,8 @@
 #include <errno.h>
 #include <time.h>
 
-/* How often a waiting writer looks whether the watcher has died, and a watcher whether a writer has. */
+/* How often a waiting writer looks whether the watcher has died, and a watcher whether a writer
+ * has. */
 #define LOOK_WRITER_NS (10 * HF_NS_PER_MS)
 #define LOOK_WATCHER_NS HF_NS_PER_SEC
 /* How long a watcher waits for a report whose ticket was drawn. */
@@ -43,9 +48,10 @@ void dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on)
     if ((*watches == HF_WATCH_STORES) != (on == HF_WATCH_STORES))
         shm_ask(dax->shm, vnode, on == HF_WATCH_STORES ? 1 : -1);
     if (!*watches != !on) {
-        /* WATCH.SB/m: the flag is set; after the barrier whoever changes bytes sees it, or what he has changed is
-         * seen. Pairs with WATCH.SB/p in dax_changed(). Without it: the watcher reads old bytes, and is not told of
-         * new ones. Under the mutex, so that the next handle's watching finds it done. */
+        /* WATCH.SB/m: the flag is set; after the barrier whoever changes bytes sees it, or what he
+         * has changed is seen. Pairs with WATCH.SB/p in dax_changed(). Without it: the watcher
+         * reads old bytes, and is not told of new ones. Under the mutex, so that the next handle's
+         * watching finds it done. */
         if (shm_watch(dax->shm, vnode, on ? 1 : -1) && !fences_only &&
             !HF_LAB_BROKEN(HF_LAB_NO_WATCH_BARRIER))
             sync_heavy_barrier(dax->shm);
@@ -63,8 +69,8 @@ static bool is_late(const struct shm_watcher *watcher, uint32_t came_back)
     return hf_load_acquire(&watcher->late) == came_back + 1;
 }
 
-/* A process whose thread is at a report, and writes back in another thread what the report asks for, waits for nobody, or two of
- * them would wait for each other. */
+/* A process whose thread is at a report, and writes back in another thread what the report asks
+ * for, waits for nobody, or two of them would wait for each other. */
 static bool gives_back(const struct shm *shm)
 {
     const struct shm_watcher *watcher = &shm->watchers[shm->self];
@@ -73,8 +79,8 @@ static bool gives_back(const struct shm *shm)
            hf_load_acquire(&watcher->dealt_with) != hf_load_acquire(&watcher->taken);
 }
 
-/* The watcher has what was reported before the call, and has come back; or it will not. It stops watching before it has closed
- * the file, and comes back when it has. */
+/* The watcher has what was reported before the call, and has come back; or it will not. It stops
+ * watching before it has closed the file, and comes back when it has. */
 static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t process, bool to_close,
                   uint64_t until_ns)
 {
@@ -86,12 +92,13 @@ static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t proce
         uint32_t came_back = hf_load_acquire(&watcher->came_back);
 
         /* WATCH.DONE/p: what the watcher did with the report happens before the change returns.
-         * Pairs with WATCH.DONE/m in come_back(). Without it: the caller tells another that it has changed the
-         * file, and that one still finds the watcher's old copy. */
+         * Pairs with WATCH.DONE/m in come_back(). Without it: the caller tells another that it has
+         * changed the file, and that one still finds the watcher's old copy. */
         if (hf_load_acquire(&watcher->dealt_with) >= ticket || is_late(watcher, came_back))
             return;
-        /* WATCH.CLOSE/p: it stops watching before it closes. Pairs with WATCH.CLOSE/m in shm_vnode_put(). Without it:
-         * the file is deleted by its last close, after the call that took its last name has returned. */
+        /* WATCH.CLOSE/p: it stops watching before it closes. Pairs with WATCH.CLOSE/m in
+         * shm_vnode_put(). Without it: the file is deleted by its last close, after the call that
+         * took its last name has returned. */
         if (!shm_watches(shm, vnode, process) &&
             !(to_close && !HF_LAB_BROKEN(HF_LAB_NO_CLOSE_WAIT) &&
               shm_vnode_is_open_by(shm, vnode, process)))
@@ -182,7 +189,8 @@ void watch_let_go(struct shm *shm, uint64_t key, uint64_t first, uint64_t last)
         shm_report(shm, vnode, first, last, shm->self);
 }
 
-/* A slot's range is that of its key as long as this thread has taken none since: a signal handler may have. */
+/* A slot's range is that of its key as long as this thread has taken none since: a signal handler
+ * may have. */
 void watch_let_go_slot(struct shm *shm, uint64_t key, const uint64_t *word)
 {
     size_t at = (size_t)((const char *)word - (const char *)shm->lanes);
@@ -255,8 +263,8 @@ int dax_watch_next(struct dax *dax, uint64_t timeout_ns, struct hf_watch_report 
 
     come_back(watcher);
     for (;;) {
-        /* REPORT.WAKE/p: read before it looks; what is reported later finds another number to sleep on.
-         * Pairs with REPORT.WAKE/m in add(). */
+        /* REPORT.WAKE/p: read before it looks; what is reported later finds another number to sleep
+         * on. Pairs with REPORT.WAKE/m in add(). */
         uint32_t seq = hf_load_acquire(&watcher->report_seq);
         uint64_t sleep_ns;
 

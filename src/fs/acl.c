@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns POSIX ACLs, as acl(5) has them: how they go together with modes, and how they are inherited. The
- * library checks no permissions; those who do (the kernel, for a mounted pool) read the same attributes.
+ * Owns POSIX ACLs, as acl(5) has them: how they go together with modes, and how they are inherited.
+ * The library checks no permissions; those who do (the kernel, for a mounted pool) read the same
+ * attributes.
  *
- * An access ACL that says no more than the mode is not stored. So at every commit the permission bits
- * of the mode are those of the access ACL, if there is one.
+ * An access ACL that says no more than the mode is not stored. So at every commit the permission
+ * bits of the mode are those of the access ACL, if there is one.
  */
 #include "fs/acl.h"
 
@@ -105,7 +106,8 @@ int fs_acl_chmod(struct fs_txn *txn, uint64_t ino, uint32_t mode)
     return rc;
 }
 
-/* The ACL of the directory becomes that of what is made in it, less what inode->mode does not ask for. */
+/* The ACL of the directory becomes that of what is made in it, less what inode->mode does not ask
+ * for. */
 static int inherit(struct fs_txn *txn, uint64_t ino, struct meta_inode *inode, void *value,
                    size_t len)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* POSIX ACLs: what setting one does, and what else changes one. All inside the caller's transaction. */
+/* POSIX ACLs: what setting one does, and what else changes one. All inside the caller's
+ * transaction. */
 #ifndef HF_FS_ACL_H
 #define HF_FS_ACL_H
 
@@ -10,15 +11,15 @@ bool fs_acl_is(const char *name);
 /* What is to be set: -EINVAL, -EOPNOTSUPP. For outside of the transaction. */
 int fs_acl_check(const void *value, size_t len);
 
-/* Sets the ACL that `name` is, and the mode with it; an empty one is removed. 0 also when there was none to
- * remove. -EACCES: a default ACL of what is no directory; -EOPNOTSUPP: a symbolic link. */
+/* Sets the ACL that `name` is, and the mode with it; an empty one is removed. 0 also when there was
+ * none to remove. -EACCES: a default ACL of what is no directory; -EOPNOTSUPP: a symbolic link. */
 int fs_acl_set(struct fs_txn *txn, uint64_t ino, const char *name, const void *value, size_t len);
 
 /* The inode gets this mode: so does its access ACL. */
 int fs_acl_chmod(struct fs_txn *txn, uint64_t ino, uint32_t mode);
 
-/* A new inode, not put yet, in a directory: its ACLs, and what they leave of inode->mode; where the directory
- * has no default ACL, what the umask of the client leaves. */
+/* A new inode, not put yet, in a directory: its ACLs, and what they leave of inode->mode; where the
+ * directory has no default ACL, what the umask of the client leaves. */
 int fs_acl_inherit(struct fs_txn *txn, uint64_t dir, uint64_t ino, struct meta_inode *inode);
 
 #endif

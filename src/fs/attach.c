@@ -5,13 +5,13 @@
  * more, and builds a new segment with the free space in it. The others map what stands.
  *
  * Bringing up to date:
- *   sizes and times that LMDB lagged behind with are adopted from POOL/recent (src/shm/recent.c). Where
- *   a pool is used without that file, since there was no room for it, from the old segment of this boot,
- *   before it is replaced: a file whose owner died in a transaction has the size that transaction
- *   gave it, if its version says that it committed.
- *   detached runs have no holders any more; orphans have no openers: both records go, and so their
- *   blocks are free when the bitmap is built. Unless a device may still be writing for one of the dead: then
- *   they stay, and what leaves a file meanwhile joins them, until its quarantine has ended (see ghost_key).
+ *   sizes and times that LMDB lagged behind with are adopted from POOL/recent (src/shm/recent.c).
+ *   Where a pool is used without that file, since there was no room for it, from the old segment of
+ *   this boot, before it is replaced: a file whose owner died in a transaction has the size that
+ *   transaction gave it, if its version says that it committed. detached runs have no holders any
+ *   more; orphans have no openers: both records go, and so their blocks are free when the bitmap is
+ *   built. Unless a device may still be writing for one of the dead: then they stay, and what
+ *   leaves a file meanwhile joins them, until its quarantine has ended (see ghost_key).
  * A first process that only reads leaves records as they are (their blocks count as taken), unless
  * sizes must be adopted: that is done as a journal is replayed for a read-only mount, since
  * replacing the segment would lose acknowledged writes.
@@ -178,9 +178,9 @@ static int has_entries(struct meta_txn *txn, uint64_t dir)
     return rc == -ENOENT ? 0 : rc ? rc : 1;
 }
 
-/* The first orphan from *arg on, which moves on; -ENOENT: there is none. One that is there with names, or
- * not there at all, is none. A directory with something in it was never unlinked: it stays as it is
- * for fsck, since with it all that is below would be out of reach. */
+/* The first orphan from *arg on, which moves on; -ENOENT: there is none. One that is there with
+ * names, or not there at all, is none. A directory with something in it was never unlinked: it
+ * stays as it is for fsck, since with it all that is below would be out of reach. */
 static int delete_orphan(struct meta_txn *txn, void *arg)
 {
     struct meta_inode inode;
@@ -321,7 +321,8 @@ static int open_meta(struct fs *fs, const char *dir, bool first, struct meta_sup
     return 0;
 }
 
-/* The engine of that name, for the pool; one that only one process can use is for anonymous pools. */
+/* The engine of that name, for the pool; one that only one process can use is for anonymous
+ * pools. */
 static int take_engine(struct fs *fs, const char *name, bool anonymous)
 {
     fs->dax.engine = sync_engine_find(name);
@@ -345,7 +346,8 @@ static int join_engine(struct fs *fs, const char *asked)
     return take_engine(fs, chosen, false);
 }
 
-/* Where there is no room for the file, or no right to make it, the segment alone knows, as long as it lasts. */
+/* Where there is no room for the file, or no right to make it, the segment alone knows, as long as
+ * it lasts. */
 static int begin_recent(struct fs *fs, const struct shm_attach *at, const struct meta_super *super)
 {
     struct shm_recent_map map;

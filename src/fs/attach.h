@@ -5,7 +5,8 @@
 
 #include "fs/fs.h"
 
-/* Fills *fs. `dir` is absolute. `engine` (null: any) is what the first to attach wants, and others have to find. */
+/* Fills *fs. `dir` is absolute. `engine` (null: any) is what the first to attach wants, and others
+ * have to find. */
 int fs_attach(struct fs *fs, const char *dir, bool readonly, const char *engine);
 /* Makes a pool that no path leads to and attaches to it. */
 int fs_attach_anonymous(struct fs *fs, const struct hf_pool_options *options);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns hf_pool_check(): the pool to itself, then meta's check, with what that cannot know: the memory,
- * and which limits, policies and engines there are; memory that is too short (mend.c). */
+/* Owns hf_pool_check(): the pool to itself, then meta's check, with what that cannot know: the
+ * memory, and which limits, policies and engines there are; memory that is too short (mend.c). */
 #include "base/error.h"
 #include "fs/create.h"
 #include "fs/fs.h"
@@ -101,8 +101,8 @@ static int look_at_entry(void *arg, const struct shm_recent *entry)
     return 0;
 }
 
-/* What POOL/recent says that no record vouches for is not looked at here: it counts for who attaches next, or
- * for nobody. */
+/* What POOL/recent says that no record vouches for is not looked at here: it counts for who
+ * attaches next, or for nobody. */
 static int check_recent(const char *dir, const struct meta_super *super, struct meta_check *check)
 {
     bool senseless = false;

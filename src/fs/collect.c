@@ -153,7 +153,8 @@ void fs_collect(struct fs *fs)
         shm_reap(fs->dax.shm);
     if (hf_load_acquire(&run->ghost_gone) && hf_xchg_acq_rel(&run->ghost_gone, 0u))
         free_unclaimed(fs);
-    /* Where pins are counts, deleted files may have been pinned, and what quarantine has detached is in holds. */
+    /* Where pins are counts, deleted files may have been pinned, and what quarantine has detached
+     * is in holds. */
     sweep = fs->dax.engine->counts && hf_load_acquire(&run->collect);
     dax_collect(&fs->dax, gone, fs);
     if (sweep)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns copies from file to file. The source is pinned a piece at a time, and the target written from
- * where it lies; a hole of the source costs the target no block where it is one there too.
+ * Owns copies from file to file. The source is pinned a piece at a time, and the target written
+ * from where it lies; a hole of the source costs the target no block where it is one there too.
  *
- * COPY.WAIT: a pin of the source is never held while waiting for pins or at a gate, so no layout change waits
- * longer for it than for one piece to be copied, and none in a circle. For who holds a pin is let through
- * the gates of the target (GATE.RULE). So that copies, let through one after the other, cannot keep a
- * layout change of the target out, each piece begins with nothing held and waits at the target's
- * gates first: one that closes after that is passed at most once.
+ * COPY.WAIT: a pin of the source is never held while waiting for pins or at a gate, so no layout
+ * change waits longer for it than for one piece to be copied, and none in a circle. For who holds a
+ * pin is let through the gates of the target (GATE.RULE). So that copies, let through one after the
+ * other, cannot keep a layout change of the target out, each piece begins with nothing held and
+ * waits at the target's gates first: one that closes after that is passed at most once.
  */
 #include "base/error.h"
 #include "fs/extend.h"

@@ -12,7 +12,8 @@
 int fs_extend_lock(struct fs *fs, struct shm_vnode *vnode, uint64_t off, int *passed);
 
 /* Writes some of the bytes at `off`, not before end of file, and grows the file over them. How
- * many; -ENOSPC: no block was free, and none was looked for hard. `buf` is memory of the library. */
+ * many; -ENOSPC: no block was free, and none was looked for hard. `buf` is memory of the
+ * library. */
 ssize_t fs_extend(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len,
                   uint64_t off);
 

@@ -137,7 +137,8 @@ static int give(struct fs *fs, struct shm_vnode *vnode, uint64_t page, enum fs_f
     return rc;
 }
 
-/* For growing the file it takes everything from its end on, and zeros the bytes up to the content. */
+/* For growing the file it takes everything from its end on, and zeros the bytes up to the
+ * content. */
 static int lock(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count,
                 const struct fs_content *extends)
 {

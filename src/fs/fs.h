@@ -69,8 +69,8 @@ int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
 
 /* ---- names (name.c, rename.c, unlink.c, inode.c, xattr.c, dir.c) ---- */
 
-/* What a caller names. A relative path starts at inode `ino`; the empty path is that inode itself, also
- * without names as long as somebody has it open. -ESTALE: there is no such inode any more. */
+/* What a caller names. A relative path starts at inode `ino`; the empty path is that inode itself,
+ * also without names as long as somebody has it open. -ESTALE: there is no such inode any more. */
 struct fs_at {
     uint64_t ino;
     const char *path;

@@ -6,9 +6,10 @@
  *
  * Of a durable pool the memory's new length is on the medium before the super record names it: a
  * super record that says more than POOL/data has is a pool that does not open. Syncing the file
- * writes whatever else is dirty in it, so it is done with nothing held, between two transactions. The first
- * one makes the memory longer under space_mutex, so that two that grow do not meet in the file; it is
- * given up then. Who grows the pool further meanwhile wins, and we are too late to make it smaller.
+ * writes whatever else is dirty in it, so it is done with nothing held, between two transactions.
+ * The first one makes the memory longer under space_mutex, so that two that grow do not meet in the
+ * file; it is given up then. Who grows the pool further meanwhile wins, and we are too late to make
+ * it smaller.
  *
  * A memory pool is not synced. What a power cut leaves of it may have a super record that says more
  * than POOL/data has: mend.c.

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns reading and writing by copy. Both go through pins, like any user of the library: the blocks
- * under a copy cannot be given to anybody else while it runs; but a read waits for no gate. A hole is read as zeros
- * without being filled; a write fills it (fill.c); a write past end of file grows the file (extend.c).
+ * under a copy cannot be given to anybody else while it runs; but a read waits for no gate. A hole
+ * is read as zeros without being filled; a write fills it (fill.c); a write past end of file grows
+ * the file (extend.c).
  *
  * The caller's memory is never touched under the layout mutex: extend.c says why.
  */
@@ -65,8 +66,8 @@ static int pin_now(struct hf_file *file, uint64_t off, uint64_t *len, struct iov
     return count;
 }
 
-/* A layout change has its gate over the range: what is there now is read without a pin and without entries. The change takes
- * blocks out of the file under the mutex only. 0: end of file. */
+/* A layout change has its gate over the range: what is there now is read without a pin and without
+ * entries. The change takes blocks out of the file under the mutex only. 0: end of file. */
 static ssize_t read_at_gate(struct hf_file *file, char *buf, uint64_t len, uint64_t off)
 {
     struct fs *fs = file->fs;

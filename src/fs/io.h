@@ -7,13 +7,13 @@
 
 #define IO_PIECES 64u /* of a pin */
 
-/* Pins as much of [off, off+*len) as has blocks and lies in IO_PIECES pieces; *len becomes that. How many they
- * are. -ENODATA: the page of `off` is a hole. 0: things have changed, look again. */
+/* Pins as much of [off, off+*len) as has blocks and lies in IO_PIECES pieces; *len becomes that.
+ * How many they are. -ENODATA: the page of `off` is a hole. 0: things have changed, look again. */
 int fs_pin_some(struct hf_file *file, uint64_t off, uint64_t *len, uint32_t flags,
                 struct iovec *iov, struct hf_pin *pin, struct meta_extent *hole);
 
-/* fs_write() for who holds something, and so must not wait for who watches: fs_written() is due, when nothing is held.
- * `size`: of the file before, or less. */
+/* fs_write() for who holds something, and so must not wait for who watches: fs_written() is due,
+ * when nothing is held. `size`: of the file before, or less. */
 ssize_t fs_write_untold(struct hf_file *file, const void *buf, size_t len, uint64_t off);
 void fs_written(struct hf_file *file, uint64_t size, uint64_t off, uint64_t len);
 

@@ -3,7 +3,7 @@
  * One layout change of one file: dax's gate and drain, one write transaction (rarely more), and
  * what both say of the blocks that leave the file.
  *
- *     rc = fs_layout_open(&l, fs, vnode, first, last, why, policy);      nothing is held when it fails
+ *     rc = fs_layout_open(&l, fs, vnode, first, last, why, policy); nothing is held when it fails
  *     if (rc)
  *         return rc;
  *     ... look, reserve, copy: the layout mutex is held ...
@@ -45,7 +45,8 @@ int fs_layout_commit_gone(struct fs_layout *l);
 /* Ends the transaction if it is still open, and the change. Returns rc. */
 int fs_layout_close(struct fs_layout *l, int rc);
 
-/* Copies the run's blocks into the next ones of the reservation, and persists them in a durable pool. */
+/* Copies the run's blocks into the next ones of the reservation, and persists them in a durable
+ * pool. */
 int fs_copy_run(struct fs *fs, const struct meta_extent *run, struct fs_reservation *copies);
 
 /* With a detaching policy, pages of [first, last] that stay in the file but that a pin holds must

@@ -18,7 +18,8 @@ struct fs_place {
 };
 
 /* Follows the path through what the transaction sees; the last component too if `follow` and it is
- * a symbolic link, which the inode of an empty path is never asked for. A missing last component is no error: place->ino is 0. -ENOENT, -ENOTDIR,
+ * a symbolic link, which the inode of an empty path is never asked for. A missing last component is
+ * no error: place->ino is 0. -ENOENT, -ENOTDIR,
  * -ELOOP, -ENAMETOOLONG for the others. */
 int fs_walk(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_place *place);
 /* The same, but what the path names must exist. */
@@ -27,17 +28,17 @@ int fs_walk_to(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_pla
  * them). */
 int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *place,
               struct meta_inode *inode);
-/* Before a transaction that does not ask: -ESTALE if the path is empty and the inode, without names, only waits
- * to be deleted. */
+/* Before a transaction that does not ask: -ESTALE if the path is empty and the inode, without
+ * names, only waits to be deleted. */
 int fs_check_itself(struct fs *fs, struct fs_at at);
 
-/* -EUCLEAN: the name and the inode that it leads to, both of one snapshot, contradict each other: whoever
- * looks again until they agree would do so for ever. */
+/* -EUCLEAN: the name and the inode that it leads to, both of one snapshot, contradict each other:
+ * whoever looks again until they agree would do so for ever. */
 int fs_check_entry(const struct fs_place *place, const struct meta_inode *inode);
 int fs_check_place(struct meta_txn *txn, const struct fs_place *place);
 
-/* A new inode for a name in `dir`, owned by whom this thread acts for: fills in number, mode and times, and
- * gives it the ACLs that it inherits. The caller puts it. */
+/* A new inode for a name in `dir`, owned by whom this thread acts for: fills in number, mode and
+ * times, and gives it the ACLs that it inherits. The caller puts it. */
 int fs_inode_new(struct fs_txn *txn, uint64_t dir, mode_t mode, uint64_t *ino,
                  struct meta_inode *inode);
 /* Removes an inode with all its records. */

@@ -175,8 +175,8 @@ int fs_pool_close(struct hf_pool *pool)
     return rc;
 }
 
-/* The process ends. Pools of a parent are not in the registry; one that another thread is opening or closing is
- * its business. */
+/* The process ends. Pools of a parent are not in the registry; one that another thread is opening
+ * or closing is its business. */
 __attribute__((destructor)) static void at_exit(void)
 {
     if (pthread_mutex_trylock(&registry_mutex))

@@ -237,7 +237,8 @@ static void all_taken(struct shm *shm)
     mark(shm, 0, shm->run->pool_blocks, true);
 }
 
-/* space_stale says that it is owed until it is done, also by who fails at it or is killed meanwhile. */
+/* space_stale says that it is owed until it is done, also by who fails at it or is killed
+ * meanwhile. */
 static int mend(struct fs *fs, bool died)
 {
     struct shm_run *run = fs->dax.shm->run;

@@ -6,22 +6,23 @@
  * Recording and being killed: before LMDB commits, pending_version and pending_size say what it is
  * about to know. Whoever finds us dead compares the version (dax_lock_any(), fs_adopt()). `dirty`
  * is only cleared after pending_version is set, so at every instant one of the two says that the
- * segment knows better, or LMDB knows everything. That is for those that go on. For who comes after all are
- * dead POOL/recent says the same in another way (shm/recent.c).
+ * segment knows better, or LMDB knows everything. That is for those that go on. For who comes after
+ * all are dead POOL/recent says the same in another way (shm/recent.c).
  *
  * A size never shows what is not on the medium: in a durable pool, bytes that were written past the
- * recorded end of file in a block that the file has already are persisted before the transaction that
- * records a larger size.
+ * recorded end of file in a block that the file has already are persisted before the transaction
+ * that records a larger size.
  *
  * Opening and deleting: an opener marks the vnode as its own first and looks for the inode
  * afterwards, under the layout mutex; a deleter looks at the marks under the layout mutex and
  * commits before it lets go. So either the deleter sees the opener, or the opener sees that the
  * inode is gone.
  *
- * A file without names can be opened by its number while somebody has it open. Its deletion may have to wait
- * after the last close; so that nobody comes between, `orphan` says SHM_ORPHAN_CLOSED from when somebody was, under
- * the layout mutex, the only one that had marked it. Two that come while a deleter looks at it see each other's
- * marks and may stay: they came before the last close was over.
+ * A file without names can be opened by its number while somebody has it open. Its deletion may
+ * have to wait after the last close; so that nobody comes between, `orphan` says SHM_ORPHAN_CLOSED
+ * from when somebody was, under the layout mutex, the only one that had marked it. Two that come
+ * while a deleter looks at it see each other's marks and may stay: they came before the last close
+ * was over.
  */
 #include "fs/vnode.h"
 
@@ -123,8 +124,8 @@ void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode)
 }
 
 /* Who deletes a file without names may have come from fs_reap(), or from a vnode that was closed
- * there: it makes room only where that deletes nothing in turn. Else each deletion would begin another
- * until the stack ends. Without room the orphan is left to the next sweep. */
+ * there: it makes room only where that deletes nothing in turn. Else each deletion would begin
+ * another until the stack ends. Without room the orphan is left to the next sweep. */
 static int get(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
 {
     int rc = shm_vnode_get(fs->dax.shm, ino, out);
@@ -191,9 +192,9 @@ bool fs_vnode_in_use(const struct fs *fs, uint64_t ino)
 
 /* ---- transactions ---- */
 
-/* The part of the block in which the recorded size lies that the size to be recorded shows. Blocks after it
- * were persisted, as zeros or content, before the file got them; in this one a power cut may find what
- * the file had there before it was cut short. */
+/* The part of the block in which the recorded size lies that the size to be recorded shows. Blocks
+ * after it were persisted, as zeros or content, before the file got them; in this one a power cut
+ * may find what the file had there before it was cut short. */
 static int persist_tail(struct fs *fs, struct fs_txn *txn, const struct shm_vnode *vnode,
                         const struct meta_inode *recorded)
 {
@@ -296,7 +297,8 @@ int fs_vnode_sync(struct fs *fs, struct shm_vnode *vnode)
     return rc;
 }
 
-/* Also when its last owner died while it recorded: then dirty is clear and nothing may have come of it. */
+/* Also when its last owner died while it recorded: then dirty is clear and nothing may have come of
+ * it. */
 bool fs_vnode_knows_better(const struct shm_vnode *vnode)
 {
     return hf_load_acquire(&vnode->state) == SHM_VNODE_READY &&
@@ -358,8 +360,9 @@ void fs_vnode_set_size(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
     fs_vnode_touch(fs, vnode);
 }
 
-/* What counts for a file with this record. A transaction that the record shows and the vnode does not: its owner is about
- * to store the size there, or has died before it could, which nobody need have noticed yet. */
+/* What counts for a file with this record. A transaction that the record shows and the vnode does
+ * not: its owner is about to store the size there, or has died before it could, which nobody need
+ * have noticed yet. */
 static uint64_t size_of(const struct shm_vnode *vnode, const struct meta_inode *recorded)
 {
     uint64_t pending = hf_load_acquire(&vnode->pending_version), size;

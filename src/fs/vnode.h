@@ -41,8 +41,8 @@ void fs_vnode_touch(struct fs *fs, struct shm_vnode *vnode);
 /* Sets the size of a vnode whose LMDB record may lag behind. Under the layout mutex. */
 void fs_vnode_set_size(struct fs *fs, struct shm_vnode *vnode, uint64_t size);
 
-/* Pages [first, last] have changed. Called with no lock held, before the caller hears of it: file capabilities go (xattr.c),
- * and those that watch are told. */
+/* Pages [first, last] have changed. Called with no lock held, before the caller hears of it: file
+ * capabilities go (xattr.c), and those that watch are told. */
 static inline void fs_changed(struct fs *fs, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
     if (__builtin_expect(hf_load_acquire(&fs->dax.shm->run->capable), 0))
@@ -50,8 +50,8 @@ static inline void fs_changed(struct fs *fs, struct shm_vnode *vnode, uint64_t f
     dax_changed(&fs->dax, vnode, first, last);
 }
 
-/* Bytes [off, off+len) are about to be written. Called with no lock held: those that may have stored into copies of these pages, and
- * of the one that ends the file, write them back first. */
+/* Bytes [off, off+len) are about to be written. Called with no lock held: those that may have
+ * stored into copies of these pages, and of the one that ends the file, write them back first. */
 static inline void fs_changes(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len)
 {
     uint64_t size = hf_load_acquire(&vnode->size), last = DAX_LAST;

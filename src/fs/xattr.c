@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns extended attributes: records beside the inode, one transaction or snapshot a call. What those do that are
- * ACLs is in acl.c. */
+/* Owns extended attributes: records beside the inode, one transaction or snapshot a call. What
+ * those do that are ACLs is in acl.c. */
 #include "base/error.h"
 #include "base/futex.h"
 #include "fs/acl.h"
@@ -131,8 +131,9 @@ static int may_set(struct fs_txn *txn, struct fs_at at, uint64_t ino, const char
 
 /* ---- file capabilities ---- */
 
-/* A program with capabilities that somebody has changed must not have them any more, as Linux has it. Who sets one says so first, and
- * who writes looks after it has written: so it is a write from before, or it goes. */
+/* A program with capabilities that somebody has changed must not have them any more, as Linux has
+ * it. Who sets one says so first, and who writes looks after it has written: so it is a write from
+ * before, or it goes. */
 void fs_drop_capability(struct fs *fs, uint64_t ino)
 {
     struct fs_at at = {ino, ""};
@@ -162,8 +163,8 @@ static int set(struct fs *fs, struct fs_at at, const char *name, const void *val
     return end_change(&txn, rc);
 }
 
-/* The value is copied first: the caller's memory may be slow to arrive, or change meanwhile, and the
- * transaction holds the lock of the whole pool. */
+/* The value is copied first: the caller's memory may be slow to arrive, or change meanwhile, and
+ * the transaction holds the lock of the whole pool. */
 int fs_setxattr(struct fs *fs, struct fs_at at, const char *name, const void *value, size_t len,
                 uint32_t flags)
 {

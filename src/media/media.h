@@ -37,9 +37,9 @@ struct media {
  * -EOPNOTSUPP as in hf_pool_create(). */
 int media_create(const char *pool_dir, const char *data_path, uint64_t bytes, mode_t mode);
 
-/* What there is of a pool's memory, without mapping it: its length; whether nothing was ever written
- * to it, as is so of a file that was made to take the place of a lost one (media_create() writes a
- * byte, which fallocate(2) and truncate(1) do not). -ENOENT: missing. */
+/* What there is of a pool's memory, without mapping it: its length; whether nothing was ever
+ * written to it, as is so of a file that was made to take the place of a lost one (media_create()
+ * writes a byte, which fallocate(2) and truncate(1) do not). -ENOENT: missing. */
 int media_look(const char *pool_dir, uint64_t *bytes, bool *empty);
 
 /* Maps the memory of a pool. -EUCLEAN: shorter than `bytes`; -ENOENT: missing. */
@@ -48,9 +48,9 @@ int media_open(const char *pool_dir, uint64_t bytes, uint64_t limit_bytes, struc
 /* New memory that no path leads to. */
 int media_open_memfd(uint64_t bytes, uint64_t limit_bytes, struct media *out);
 
-/* Makes the memory itself longer (one process does it, once), then maps it here. The new length is on
- * the medium after media_sync(). -EINVAL: smaller than it is, or not a multiple of the file system's
- * pages; -ENOSPC: also beyond limit_bytes; -EOPNOTSUPP: a device. */
+/* Makes the memory itself longer (one process does it, once), then maps it here. The new length is
+ * on the medium after media_sync(). -EINVAL: smaller than it is, or not a multiple of the file
+ * system's pages; -ENOSPC: also beyond limit_bytes; -EOPNOTSUPP: a device. */
 int media_grow(struct media *media, uint64_t bytes);
 
 /* Returns when the file's length, its blocks and what was written to it are on the medium; at once

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the bytes of a POSIX ACL: acl(5). They are stored as Linux passes them, as the values of two
- * extended attributes: a version of 32 bits, then entries of a tag and permissions (16 bits each) and
- * an id (32 bits, of named users and groups only), all little-endian.
+ * extended attributes: a version of 32 bits, then entries of a tag and permissions (16 bits each)
+ * and an id (32 bits, of named users and groups only), all little-endian.
  *
  * The values of the tags rise in the order in which the entries must stand, each a bit of its own.
- * Three entries say what the permission bits of the mode say: those of the owner, of the others, and
- * the mask, or where there is none that of the group.
+ * Three entries say what the permission bits of the mode say: those of the owner, of the others,
+ * and the mask, or where there is none that of the group.
  */
 #include "base/error.h"
 #include "meta/meta.h"

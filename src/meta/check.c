@@ -8,9 +8,10 @@
  *      nothing more to repair, and only then is anything committed; so this needs no argument
  *      about which repair makes which other one necessary.
  *   2. What is called clean works: opening accepts every record, each file reads, names can be made
- *      and removed, and free blocks and those that records name are all blocks. So each bound that a
- *      decoder or fs has is looked at here, by the same code where that is possible.
- *   3. A record that another one vouches for stays: an inode and the entry that leads to it, extents
+ *      and removed, and free blocks and those that records name are all blocks. So each bound that
+ *      a decoder or fs has is looked at here, by the same code where that is possible.
+ *   3. A record that another one vouches for stays: an inode and the entry that leads to it,
+ *   extents
  *      and the inode's number of blocks, a directory and who calls it parent. A field that
  *      disagrees with two others is the wrong one (check_types.c, check_blocks.c). What holds
  *      anybody's data and has no place gets one in lost+found.
@@ -24,8 +25,8 @@
  *      nothing. (A copy of blocks is written before, to blocks that no record keeps.) The
  *      one exception is a file that LMDB must not see: there the only repair is to go back to the
  *      transaction before, and only when that one verifies whole. A transaction that does not count
- *      (commit.c) is not a problem of the pool: it is taken back first, also without repair, as opening
- *      the pool would.
+ *      (commit.c) is not a problem of the pool: it is taken back first, also without repair, as
+ *      opening the pool would.
  *   8. Memory that is not there is reported and nothing is taken away for it: the records say what
  *      to look for in a copy.
  */
@@ -180,7 +181,8 @@ static int look(struct checker *check)
     return rc;
 }
 
-/* Until a round finds nothing to repair: only then is it known that the next run will not either. */
+/* Until a round finds nothing to repair: only then is it known that the next run will not
+ * either. */
 static int look_and_repair(struct checker *check)
 {
     struct meta_check *request = check->request;

@@ -408,15 +408,16 @@ static struct meta_extent clip(struct checker *check, struct check_claim *claim)
     return run;
 }
 
-/* Nothing says that it is an extent of anything: under what is not a file, or at a page that cannot be. */
+/* Nothing says that it is an extent of anything: under what is not a file, or at a page that cannot
+ * be. */
 static bool homeless(const struct checker *check, const struct check_claim *claim)
 {
     return claim->ino != 0 && (!is_file(check_find((struct checker *)check, claim->ino)) ||
                                claim->page >= META_FILE_PAGES);
 }
 
-/* Where others contradict it as well, it is not one: its blocks were never given to anybody, are not
- * there, or are another's. */
+/* Where others contradict it as well, it is not one: its blocks were never given to anybody, are
+ * not there, or are another's. */
 static bool bogus(struct checker *check, const struct check_claim *claim, bool contested)
 {
     return homeless(check, claim) &&
@@ -617,8 +618,8 @@ static int put_piece(struct checker *check, const struct check_claim *claim,
                       : meta_detached_put(check->txn, &detached);
 }
 
-/* A place in its file for every piece, or none: then it is a stray. Whole records that are good stay
- * untouched. */
+/* A place in its file for every piece, or none: then it is a stray. Whole records that are good
+ * stay untouched. */
 static int place(struct blocks *b, struct piece *piece, uint64_t *next_page)
 {
     struct checker *check = b->check;

@@ -305,8 +305,8 @@ static int reach(struct checker *check, uint64_t from)
     return rc;
 }
 
-/* Waits to be deleted. A directory with something in it does not: its last name was taken when it was
- * empty, or not at all. */
+/* Waits to be deleted. A directory with something in it does not: its last name was taken when it
+ * was empty, or not at all. */
 static bool unlinked(const struct check_inode *inode)
 {
     return inode->flags & INODE_ORPHAN && inode->nlink == 0 &&
@@ -342,8 +342,8 @@ static int remove_orphan(struct checker *check, struct check_inode *inode)
 }
 
 /* An inode without a name, when it says that it has none, is one that was open: deleting it is for
- * the next process to attach. When it says that it has some, they were lost. Without the record of an
- * orphan only one field says that it may be deleted: not enough where it holds data. */
+ * the next process to attach. When it says that it has some, they were lost. Without the record of
+ * an orphan only one field says that it may be deleted: not enough where it holds data. */
 static int settle_nameless(struct checker *check, uint64_t ino)
 {
     const struct check_inode *inode = check_find(check, ino);

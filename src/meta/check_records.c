@@ -3,8 +3,8 @@
  * Owns the check of every record on its own, but those that check_super.c, check_types.c and
  * check_blocks.c judge with others in sight. Calls record.c, name.c and check.c.
  *
- * A record under a key that cannot be has lost its place. With one byte of the key another it may be
- * one that is missed: then it goes back there. Else what may hold anybody's data (extents,
+ * A record under a key that cannot be has lost its place. With one byte of the key another it may
+ * be one that is missed: then it goes back there. Else what may hold anybody's data (extents,
  * attributes, entries) goes to a new inode, all records of one impossible number to the same; the
  * next round judges them like any others, and they end up in lost+found. The rest is removed.
  */
@@ -223,8 +223,8 @@ static int shorten_entry(struct place *place, const struct meta_key *key, const 
     return meta_store(place->check->txn, key, &disk, sizeof disk);
 }
 
-/* One that is not what its key says may be the extent that its file's number of blocks misses. True: it
- * was dealt with. */
+/* One that is not what its key says may be the extent that its file's number of blocks misses.
+ * True: it was dealt with. */
 static bool missed_extent(struct place *place, const struct meta_key *key, const MDB_val *value,
                           int *rc)
 {

@@ -7,11 +7,11 @@
  * The record is read without its bounds: a field that cannot be does not cost the others. What is
  * wrong is set to what other records or the memory say, else to what a new pool would have.
  *
- * The size of the pool. The memory may be longer than it. Where vouched extents lie past the size and
- * inside the memory, the size is wrong; so is one past its limit. Else, where the memory is shorter, memory is
- * missing: when no extent is in that, a pool that was growing has lost its new length, and fs makes
- * the memory longer again. When extents are, no record says what was in it, so nothing is repaired, and
- * nothing is taken from the files.
+ * The size of the pool. The memory may be longer than it. Where vouched extents lie past the size
+ * and inside the memory, the size is wrong; so is one past its limit. Else, where the memory is
+ * shorter, memory is missing: when no extent is in that, a pool that was growing has lost its new
+ * length, and fs makes the memory longer again. When extents are, no record says what was in it, so
+ * nothing is repaired, and nothing is taken from the files.
  *
  * Inode numbers. next_ino must have a free stretch after it, so that no new inode gets a number in
  * use; a single inode with a number far beyond may be a legal one, or damage, and does not use up
@@ -108,7 +108,8 @@ static int find(struct checker *check, struct meta_disk_super *disk)
 
 /* --- its fields --- */
 
-/* Bits that make it unreadable here are not taken for damage: a newer Holdfast may have set them. */
+/* Bits that make it unreadable here are not taken for damage: a newer Holdfast may have set
+ * them. */
 static int check_version(struct checker *check, const struct meta_disk_super *disk)
 {
     if (disk->format > META_FORMAT)

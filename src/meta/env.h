@@ -51,8 +51,8 @@ struct meta_txn {
 struct meta {
     MDB_env *env;
     MDB_dbi dbi;
-    int fd;      /* of data.mdb; LMDB's own */
-    int join_fd; /* of lock.mdb: LMDB does not set it up again; -1: it may */
+    int fd;         /* of data.mdb; LMDB's own */
+    int join_fd;    /* of lock.mdb: LMDB does not set it up again; -1: it may */
     dev_t lock_dev; /* of lock.mdb */
     ino_t lock_ino;
     bool readonly;
@@ -223,8 +223,8 @@ int meta_look_open(struct meta *meta);
 void meta_look_close(struct meta *meta);
 /* Before a write transaction: takes back what does not count. Under space_mutex. */
 int meta_settle_commit(struct meta *meta);
-/* The newest transaction was not finished, does not count, and the one before it is whole; `verified` is what
- * meta_verify() has said. */
+/* The newest transaction was not finished, does not count, and the one before it is whole;
+ * `verified` is what meta_verify() has said. */
 bool meta_unfinished(const char *pool_dir, int verified, meta_under_way *under_way, void *arg);
 /* *fd keeps LMDB from setting lock.mdb up again; -1: it may, or there is none. */
 int meta_hold_lock_file(const char *pool_dir, int *fd);

@@ -71,8 +71,8 @@ struct lmdb_meta_page {
     struct lmdb_meta meta;
 };
 
-/* The first bytes of lock.mdb, of LMDB's lock format 1 with locks by process: `txn` is the newest transaction
- * for who begins a snapshot. */
+/* The first bytes of lock.mdb, of LMDB's lock format 1 with locks by process: `txn` is the newest
+ * transaction for who begins a snapshot. */
 #define LMDB_LOCK_FORMAT 0x10001u
 
 struct lmdb_lock {
@@ -114,7 +114,8 @@ int meta_verify_txn(const char *pool_dir, bool previous,
 int meta_roll_back(const char *pool_dir);
 /* The same in the open file. `sync`: it is on the medium before this returns. */
 int lmdb_roll_back(int fd, bool sync);
-/* The numbers of the newest transaction in the meta pages and in lock.mdb. -ENOENT: lock.mdb is of no use. */
+/* The numbers of the newest transaction in the meta pages and in lock.mdb. -ENOENT: lock.mdb is of
+ * no use. */
 int lmdb_numbers(const char *pool_dir, uint64_t *newest, uint64_t *counted);
 
 #endif

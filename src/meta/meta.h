@@ -87,8 +87,9 @@ int meta_create(const char *pool_dir, const struct meta_super *super,
 int meta_verify(const char *pool_dir, void (*progress)(void *arg, uint64_t done, uint64_t total),
                 void *arg);
 
-/* meta_verify() for the first to attach, alone. A transaction that was being committed when its process died, and
- * that does not count (commit.c), is taken back. under_way() says which one the pool's last run segment names. */
+/* meta_verify() for the first to attach, alone. A transaction that was being committed when its
+ * process died, and that does not count (commit.c), is taken back. under_way() says which one the
+ * pool's last run segment names. */
 typedef uint64_t meta_under_way(void *arg, const uint8_t uuid[16]);
 int meta_settle(const char *pool_dir, meta_under_way *under_way, void *arg);
 
@@ -100,8 +101,9 @@ int meta_join(const char *pool_dir, bool readonly, struct meta **out);
 /* Shares with the other processes what they have to know of each other's transactions. */
 void meta_share(struct meta *meta, struct shm_records *shared);
 void meta_close(struct meta *meta);
-/* The same by the last process of the pool, which holds it exclusively. Where no commit is unfinished, lock.mdb goes: it has
- * nothing more to say, and what another program of LMDB's commits later is not measured by it. */
+/* The same by the last process of the pool, which holds it exclusively. Where no commit is
+ * unfinished, lock.mdb goes: it has nothing more to say, and what another program of LMDB's commits
+ * later is not measured by it. */
 void meta_close_last(struct meta *meta, const char *pool_dir);
 
 /* Removes POOL/meta/lock.mdb and makes an empty one with the slots that the super record asks for.
@@ -120,8 +122,8 @@ int meta_sync(struct meta *meta); /* everything committed is on the medium */
 int meta_begin_read(struct meta *meta, struct meta_txn **out);
 void meta_end_read(struct meta_txn *txn);
 
-/* A snapshot for who mends after a death, which needs no slot and no memory: one at a time in a process. It shows what
- * counts of a dead process's transaction (commit.c). */
+/* A snapshot for who mends after a death, which needs no slot and no memory: one at a time in a
+ * process. It shows what counts of a dead process's transaction (commit.c). */
 int meta_begin_look(struct meta *meta, struct meta_txn **out);
 void meta_end_look(struct meta_txn *txn);
 
@@ -182,9 +184,11 @@ int meta_xattr_next(struct meta_txn *txn, uint64_t ino, const char *after, char 
 /* POSIX ACLs are the values of two attributes (acl.c). */
 #define META_ACL_ACCESS "system.posix_acl_access"
 #define META_ACL_DEFAULT "system.posix_acl_default"
-/* -EINVAL: senseless; -EOPNOTSUPP: of an unknown version. The others want one that has passed this. */
+/* -EINVAL: senseless; -EOPNOTSUPP: of an unknown version. The others want one that has passed
+ * this. */
 int meta_acl_check(const void *value, size_t len);
-/* -EINVAL: a user or group is named twice, which harms nothing: the first entry counts. O(entries^2). */
+/* -EINVAL: a user or group is named twice, which harms nothing: the first entry counts.
+ * O(entries^2). */
 int meta_acl_check_unique(const void *value, size_t len);
 /* True: the value has no entry, and stands for no ACL. */
 bool meta_acl_empty(size_t len);
@@ -213,7 +217,8 @@ enum meta_memory {
     META_MEMORY_UNKNOWN,
     META_MEMORY_THERE,
     META_MEMORY_MISSING,
-    META_MEMORY_EMPTY /* nothing was ever written to it: it is not the one that the pool was made with */
+    /* Nothing was ever written to it: it is not the one that the pool was made with. */
+    META_MEMORY_EMPTY
 };
 
 struct meta_check {

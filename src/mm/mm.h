@@ -5,7 +5,8 @@
  *
  * Readers (walks) take no lock; who changes a table holds the file's layout mutex. A walk sees
  * each word as it was at some time; a node is freed only when no published walk can be in it
- * (settle_tables() in dax/change.c, take_table() in dax/forget.c), so it always reads nodes of its own file.
+ * (settle_tables() in dax/change.c, take_table() in dax/forget.c), so it always reads nodes of its
+ * own file.
  *
  *   root    node << 12 | how many bits of a page's number the table covers; 0: empty table
  *   entry   at level 0: block << 12 | PRESENT: the byte address in the pool
@@ -107,8 +108,8 @@ int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t
 bool mm_zap(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* The same for the whole file: takes the root out; it comes back, 0 if it was empty. */
 uint64_t mm_take_root(struct shm_vnode *vnode);
-/* Puts a root back that was taken out of a file without one. Its blocks thaw first: a layout change may have frozen any
- * of them before it gave up. */
+/* Puts a root back that was taken out of a file without one. Its blocks thaw first: a layout change
+ * may have frozen any of them before it gave up. */
 void mm_put_root(struct shm *shm, struct shm_vnode *vnode, uint64_t root);
 
 /* Frees the nodes of a root that no walk can be in. */

@@ -47,7 +47,8 @@ static int grow_to(struct shm *shm, struct shm_vnode *vnode, uint64_t page)
             hf_store_relaxed(&shm->nodes[node][0], /* relaxed: the root's store publishes it */
                              (vnode->root & ~MM_FLAGS) | MM_NODE);
         have = vnode->root ? have + MM_BITS : want;
-        /* ENTRY.PUB/m: the node is filled before it can be found. Pairs with ENTRY.PUB/p in mm_lookup(). */
+        /* ENTRY.PUB/m: the node is filled before it can be found. Pairs with ENTRY.PUB/p in
+         * mm_lookup(). */
         hf_store_release(&vnode->root, (uint64_t)node << MM_SHIFT | have);
     }
     return 0;
@@ -79,7 +80,8 @@ static int find_word(struct shm *shm, struct shm_vnode *vnode, uint64_t page, un
     return 0;
 }
 
-/* One entry; huge where a whole aligned run begins here and no leaf is in the way. Pages done, -errno. */
+/* One entry; huge where a whole aligned run begins here and no leaf is in the way. Pages done,
+ * -errno. */
 static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block,
                            uint64_t count)
 {
@@ -106,8 +108,8 @@ static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t pa
     if (level == 1) /* a huge entry covers it */
         return (int64_t)(MM_HUGE_PAGES - page % MM_HUGE_PAGES);
     /* THAW.PUB/m: the block is thawed before a walk can find it.
-     * Pairs with THAW.PUB/p in counts_up(). Without it: a pin is counted from 0, looks like none, and the
-     * block is reused under it. */
+     * Pairs with THAW.PUB/p in counts_up(). Without it: a pin is counted from 0, looks like none,
+     * and the block is reused under it. */
     if (shm->counts)
         counts_thaw(shm, block);
     hf_store_release(word, block << MM_SHIFT | MM_PRESENT); /* ENTRY.PUB/m */
@@ -131,8 +133,8 @@ int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t
     return 0;
 }
 
-/* A huge entry that is to go in part becomes a leaf with the rest, so that pins beside the zapped pages stay
- * on the fast path. Where no node is free it goes whole. */
+/* A huge entry that is to go in part becomes a leaf with the rest, so that pins beside the zapped
+ * pages stay on the fast path. Where no node is free it goes whole. */
 static uint64_t split_huge(struct shm *shm, struct shm_vnode *vnode, uint64_t huge, uint64_t from,
                            uint64_t first, uint64_t last)
 {
@@ -149,8 +151,8 @@ static uint64_t split_huge(struct shm *shm, struct shm_vnode *vnode, uint64_t hu
     return (uint64_t)node << MM_SHIFT | MM_NODE;
 }
 
-/* Clears the part of [first, last] that the node covers, whose first page is `from` and whose entries cover
- * 1 << `bits` pages each. */
+/* Clears the part of [first, last] that the node covers, whose first page is `from` and whose
+ * entries cover 1 << `bits` pages each. */
 static bool zap_node(struct shm *shm, struct shm_vnode *vnode, uint64_t *node, unsigned bits,
                      uint64_t from, uint64_t first, uint64_t last)
 {

@@ -4,8 +4,8 @@
 
 #include <errno.h>
 
-/* The entries of one node, leaves or huge ones, from `page` on. The number of pages done; 0: a miss; -1: no
- * room. */
+/* The entries of one node, leaves or huge ones, from `page` on. The number of pages done; 0: a
+ * miss; -1: no room. */
 static int64_t walk_node(char *base, const uint64_t *node, unsigned shift, uint64_t page,
                          uint64_t last, struct mm_pieces *pieces)
 {

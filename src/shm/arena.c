@@ -42,7 +42,8 @@ static uint32_t take(uint32_t *words, size_t stride, uint64_t count, uint32_t *h
     return SHM_NONE;
 }
 
-/* Counts are raised before and lowered after, so that a death in between only makes them too high. */
+/* Counts are raised before and lowered after, so that a death in between only makes them too
+ * high. */
 static uint32_t take_counted(uint32_t *words, size_t stride, uint64_t count, uint32_t *hint,
                              uint32_t *high, uint32_t value, uint64_t *used)
 {

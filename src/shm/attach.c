@@ -40,7 +40,8 @@ int shm_byte_lock(int fd, int type, uint64_t byte, bool wait)
     return fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock) ? -errno : 0;
 }
 
-/* A program may close our descriptor, or have another file at its number: then nobody is known to be dead. */
+/* A program may close our descriptor, or have another file at its number: then nobody is known to
+ * be dead. */
 bool shm_byte_locked(const struct shm *shm, uint64_t byte)
 {
     struct flock lock = {
@@ -91,7 +92,8 @@ void shm_attach_cancel(struct shm_attach *at)
     at->lock_fd = -1;
 }
 
-/* Maps the segment that stands. 0 with *out and *fd, -ENOENT: none that is whole and this pool's. */
+/* Maps the segment that stands. 0 with *out and *fd, -ENOENT: none that is whole and this
+ * pool's. */
 static int map_standing(const struct shm_attach *at, const uint8_t uuid[16], char *path,
                         size_t size, struct shm_run **out, int *fd)
 {
@@ -168,7 +170,8 @@ static bool for_device(uint64_t key)
     return key && key != SHM_KEY_CLAIMED && SHM_FOR_DEVICE(SHM_KEY_FLAGS(key));
 }
 
-/* When the quarantine of the process of that entry (index + 1) ends: counted from now, if nobody has seen it dead. */
+/* When the quarantine of the process of that entry (index + 1) ends: counted from now, if nobody
+ * has seen it dead. */
 static uint64_t ends_of(const struct shm_run *run, uint32_t owner)
 {
     const struct shm_process *processes = (const void *)((const char *)run + run->at_processes);
@@ -296,7 +299,8 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
     return 0;
 }
 
-/* Its processes have another /dev/shm, or somebody has removed the file; -EAGAIN: its first attacher died. */
+/* Its processes have another /dev/shm, or somebody has removed the file; -EAGAIN: its first
+ * attacher died. */
 static int not_there(struct shm_attach *at, const char *path)
 {
     static _Thread_local unsigned tries;
@@ -355,7 +359,8 @@ static bool register_membarrier(void)
            syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
 }
 
-/* The first decides for all: once files are biased, a layout change without the barrier is wrong. */
+/* The first decides for all: once files are biased, a layout change without the barrier is
+ * wrong. */
 static int do_without_membarrier(const struct shm_attach *at, struct shm *shm, bool needs_barrier)
 {
     if (needs_barrier)
@@ -387,8 +392,8 @@ int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier)
         return rc;
     }
     /* ATTACH.SB/p: this process counts before it makes its first pin.
-     * Pairs with ATTACH.SB/m in membarrier() (src/sync/barrier.c). Without it: a layout change takes the private
-     * barrier, which does not reach this process, and misses its slot. */
+     * Pairs with ATTACH.SB/m in membarrier() (src/sync/barrier.c). Without it: a layout change
+     * takes the private barrier, which does not reach this process, and misses its slot. */
     hf_fence_full();
     hf_store_release(&shm->run->ready, 1u);
     pthread_mutex_lock(&all_mutex);

@@ -17,7 +17,8 @@ static const struct shm_lane_of_thread no_lane;
 _Thread_local const struct shm_lane_of_thread *shm_my_lanes[SHM_LANES_CACHED];
 _Thread_local const struct shm_lane_of_thread *shm_last_lane = &no_lane;
 
-/* Lives as long as its thread, which may find it in its cache: when the segment goes, only that pointer does. */
+/* Lives as long as its thread, which may find it in its cache: when the segment goes, only that
+ * pointer does. */
 struct my_lane {
     struct my_lane *next;
     struct shm_lane_of_thread is;
@@ -114,8 +115,8 @@ static struct shm_lane *take_owned_by(struct shm *shm, uint32_t owner)
 }
 
 /* An idle lane of this process, else a free one, else one that a dead thread has left with reserved
- * blocks; last one in which pins of an ended thread live on. Under shm->lane_mutex, which keeps this
- * process's threads apart; other processes race for lanes by compare-and-swap. */
+ * blocks; last one in which pins of an ended thread live on. Under shm->lane_mutex, which keeps
+ * this process's threads apart; other processes race for lanes by compare-and-swap. */
 static struct shm_lane *take_lane(struct shm *shm)
 {
     struct shm_lane *idle = NULL, *lane;
@@ -181,7 +182,8 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
     shm_last_lane =
         &no_lane; /* which may be this entry, from a segment before: shm_lane_use() says */
     mine->is.lane = lane;
-    hf_fence_light(); /* a signal handler that finds the entry in the cache looks at the segment first */
+    /* A signal handler that finds the entry in the cache looks at the segment first. */
+    hf_fence_light();
     mine->is.shm = shm;
     return remember(shm, &mine->is);
 }

@@ -23,9 +23,10 @@ int shm_mutex_init(pthread_mutex_t *mutex)
     return -rc;
 }
 
-/* How long at most a sleeper can be forgotten: of two that sleep, one is woken by an unlock and killed
- * before it takes the mutex, a third takes it meanwhile without seeing anybody sleep, and then nobody
- * wakes the other. Neither glibc nor the kernel's robust list covers that, so nobody sleeps for long. */
+/* How long at most a sleeper can be forgotten: of two that sleep, one is woken by an unlock and
+ * killed before it takes the mutex, a third takes it meanwhile without seeing anybody sleep, and
+ * then nobody wakes the other. Neither glibc nor the kernel's robust list covers that, so nobody
+ * sleeps for long. */
 #define LOOK_AGAIN_NS (10 * 1000000)
 
 /* ThreadSanitizer of gcc 12 does not know pthread_mutex_clocklock(). */

@@ -25,13 +25,16 @@ bool shm_byte_locked(const struct shm *shm, uint64_t byte);
 /* Some process has an entry. */
 bool shm_anybody_attached(int lock_fd);
 
-/* ---- the segment's file (run_file.c); `path` is where it is, for messages and shm->run_path ---- */
+/* ---- the segment's file (run_file.c); `path` is where it is, for messages and shm->run_path
+ * ---- */
 
-/* Opens the file of the segment that stands. -ENOENT: there is none that POOL/segment vouches for. */
+/* Opens the file of the segment that stands. -ENOENT: there is none that POOL/segment vouches
+ * for. */
 int shm_run_find(const struct shm_attach *at, char *path, size_t size);
 /* First attacher: the pool may be in use through another inode of POOL/lock. */
 int shm_run_foreign(const struct shm_attach *at);
-/* First attacher: makes it new, in use, and puts it into the record in POOL/segment. Returns a descriptor. */
+/* First attacher: makes it new, in use, and puts it into the record in POOL/segment. Returns a
+ * descriptor. */
 int shm_run_make(const struct shm_attach *at, const uint8_t uuid[16], uint64_t bytes, mode_t mode,
                  char *path, size_t size);
 /* Last to detach. */

@@ -59,8 +59,8 @@ static bool take_entry(struct shm *shm, uint32_t index)
     hf_add_acq_rel(&shm->watchers[index].came_back, 1);
     snprintf(process->command, sizeof process->command, "%s", program_invocation_short_name);
     shm->self = index;
-    /* Counted before and uncounted after it is live, so that a death in between errs towards the barrier
-     * that reaches everybody. */
+    /* Counted before and uncounted after it is live, so that a death in between errs towards the
+     * barrier that reaches everybody. */
     hf_add_seq_cst(&shm->run->processes, 1);
     hf_store_release(&process->state, (uint32_t)SHM_PROCESS_LIVE);
     return true;
@@ -198,8 +198,8 @@ static void wake(struct shm *shm, uint64_t key)
     hf_store_release(&shm->run->collect, 1u);
 }
 
-/* Drops one pin of the dead, whose key is `was`; false: it stays for now. The dead thread may have been
- * killed between writing its key and anything else, so the key alone says what there is. */
+/* Drops one pin of the dead, whose key is `was`; false: it stays for now. The dead thread may have
+ * been killed between writing its key and anything else, so the key alone says what there is. */
 static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *key, uint64_t was)
 {
     if (!was)
@@ -220,8 +220,8 @@ static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *k
     return true;
 }
 
-/* A dead pin's hold is taken out of its file's tree by whoever next has the layout mutex. The swap fails
- * when somebody has just done so. */
+/* A dead pin's hold is taken out of its file's tree by whoever next has the layout mutex. The swap
+ * fails when somebody has just done so. */
 static bool drop_holds(struct shm *shm, uint32_t index)
 {
     const struct shm_process *process = &shm->processes[index];
@@ -263,7 +263,8 @@ static bool bury(struct shm *shm, uint32_t index)
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
             all &= drop(shm, process, &lane->keys[slot], hf_load_acquire(&lane->keys[slot]));
     }
-    /* Killed as a writer: readers that may not sleep come in again; the others took the word back already. */
+    /* Killed as a writer: readers that may not sleep come in again; the others took the word back
+     * already. */
     hf_cas_acq_rel(&shm->run->grace_writer, index + 1, 0u);
     all &= drop_holds(shm, index);
     close_all(shm, index); /* also of those in quarantine: their files are open no more */

@@ -1,29 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns POOL/recent: sizes and times of files in use that are newer than LMDB's records. It lies with
- * the data and is mapped shared by every process, so what a write has acknowledged survives the death
- * of all of them whatever becomes of the run segment.
+ * Owns POOL/recent: sizes and times of files in use that are newer than LMDB's records. It lies
+ * with the data and is mapped shared by every process, so what a write has acknowledged survives
+ * the death of all of them whatever becomes of the run segment.
  *
  * An entry belongs to a vnode, by index, and says: as long as LMDB's record of inode `ino` has
- * `version`, size and times are these. Each transaction on a file raises the version of its inode, so
- * its commit makes the entry void in the same moment, and the record counts. Under the layout mutex:
+ * `version`, size and times are these. Each transaction on a file raises the version of its inode,
+ * so its commit makes the entry void in the same moment, and the record counts. Under the layout
+ * mutex:
  *
- *   no transaction    size, then the vnode's size (fs_vnode_set_size()). Killed in between: a size whose
- *                     bytes are all there, which the next owner of the mutex takes back (recover()).
- *                     The other way round a process could see the new size, write below it, and lose that.
- *   a transaction     commit; size and times; version. Killed before the commit: the entry counts, as it
- *                     was. After it: the record counts until the version is stored, then the entry, and
- *                     both say the same.
+ *   no transaction size, then the vnode's size (fs_vnode_set_size()). Killed in between: a size
+ *   whose
+ *                     bytes are all there, which the next owner of the mutex takes back
+ *                     (recover()). The other way round a process could see the new size, write
+ *                     below it, and lose that.
+ *   a transaction commit; size and times; version. Killed before the commit: the entry counts, as
+ *   it
+ *                     was. After it: the record counts until the version is stored, then the entry,
+ *                     and both say the same.
  *   a new vnode       size, times, version; then ino. An entry without ino counts for nothing.
- *   an evicted one    ino is cleared before another entry can be the inode's (shm_vnode_free()); the
+ *   an evicted one ino is cleared before another entry can be the inode's (shm_vnode_free()); the
  *                     record says the same by then.
  *
- * So whoever comes first compares versions and needs nothing else: neither the segment, nor a boot id.
- * What the file says is checked like everything on a medium; one that is missing, another pool's or
- * damaged counts for nothing and is made again.
+ * So whoever comes first compares versions and needs nothing else: neither the segment, nor a boot
+ * id. What the file says is checked like everything on a medium; one that is missing, another
+ * pool's or damaged counts for nothing and is made again.
  *
- * A power cut may leave an entry newer than the bytes that it shows. So it does not count in a durable
- * pool on a disk when the machine has been started since (shm_recent_same_start()).
+ * A power cut may leave an entry newer than the bytes that it shows. So it does not count in a
+ * durable pool on a disk when the machine has been started since (shm_recent_same_start()).
  */
 #include "base/descriptor.h"
 #include "base/error.h"
@@ -203,7 +207,8 @@ bool shm_recent_same_start(const struct shm_recent_map *map)
     if (map->in_memory ||
         (memcmp(boot, unknown, sizeof boot) && !memcmp(boot, header->boot, sizeof boot)))
         return true;
-    /* A container may show another boot id, or none. A machine that was started again started later. */
+    /* A container may show another boot id, or none. A machine that was started again started
+     * later. */
     return up >= header->up_ns && started - header->started_ns < SAME_START_NS &&
            header->started_ns - started < SAME_START_NS;
 }

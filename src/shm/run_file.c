@@ -2,20 +2,21 @@
 /*
  * Owns where the file of a pool's run segment is, and which file is believed to be it.
  *
- * It is POOL/run where the pool lies on a tmpfs. A pool on a disk has it in /dev/shm: the segment is
- * large and sparse, and a store to a page of a full disk's file is SIGBUS. Its name there is a new one
- * for each segment, so a file that stands in the way and belongs to somebody else never matters.
+ * It is POOL/run where the pool lies on a tmpfs. A pool on a disk has it in /dev/shm: the segment
+ * is large and sparse, and a store to a page of a full disk's file is SIGBUS. Its name there is a
+ * new one for each segment, so a file that stands in the way and belongs to somebody else never
+ * matters.
  *
- * Which file it is says a record in POOL/segment, which the first process to attach writes while it is
- * alone (shm_attach_begin()). The record names POOL/lock itself, by device and inode, and the
+ * Which file it is says a record in POOL/segment, which the first process to attach writes while it
+ * is alone (shm_attach_begin()). The record names POOL/lock itself, by device and inode, and the
  * segment's file, by name, device, inode and owner. So
  *   - a copy of a pool, also one made while the pool was in use, has a record of another POOL/lock,
  *     which names nothing here; a pool that was moved keeps its record and its segment;
  *   - nobody can put a file of his own in the segment's place without having written the record,
  *     and who may write POOL/segment may use the pool: it has the mode of POOL/lock.
- * Locks on POOL/lock say whether anybody is attached. They fail where one file has two inodes: in an
- * overlay and in its layers. There a record of another POOL/lock may be a copy's or the other view's
- * of a pool in use, so it is refused unless its segment is known to be unused (foreign()).
+ * Locks on POOL/lock say whether anybody is attached. They fail where one file has two inodes: in
+ * an overlay and in its layers. There a record of another POOL/lock may be a copy's or the other
+ * view's of a pool in use, so it is refused unless its segment is known to be unused (foreign()).
  *
  * Each process that is attached holds the segment's file locked (shared), so that a segment without
  * a user can be told from one in use wherever its pool has gone: sweep().
@@ -180,7 +181,8 @@ static bool in_use(int run_fd)
     return rc != 0;
 }
 
-/* True: the record is of another POOL/lock, through one of the two ways in which one file has two inodes. */
+/* True: the record is of another POOL/lock, through one of the two ways in which one file has two
+ * inodes. */
 static bool other_view(const struct record *record, int lock_fd)
 {
     uint8_t boot[16];

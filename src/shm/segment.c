@@ -40,8 +40,8 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
     run->limits = *limits;
     run->hash_mask = hash_size(limits->vnodes) - 1;
     run->at_processes = place(&end, limits->processes, sizeof(struct shm_process));
-    /* Half a page beside the tables that a pin reads: a load whose address ends like that of a store just
-     * before it waits for it. */
+    /* Half a page beside the tables that a pin reads: a load whose address ends like that of a
+     * store just before it waits for it. */
     run->at_lanes = place(&end, limits->lanes + LANES_ASIDE, sizeof(struct shm_lane)) + PAGE / 2;
     run->at_vnodes = place(&end, limits->vnodes, sizeof(struct shm_vnode));
     run->at_hash = place(&end, run->hash_mask + UINT64_C(1), sizeof(uint32_t));

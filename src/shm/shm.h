@@ -2,7 +2,8 @@
 /*
  * The run segment: what the processes of a pool share while it is in use. All of it can be thrown
  * away: page tables are a cache of the extents, pins die with their processes, and file sizes that
- * LMDB does not know yet are in POOL/recent too (recent.c), where the next first attacher finds them.
+ * LMDB does not know yet are in POOL/recent too (recent.c), where the next first attacher finds
+ * them.
  *
  * Everything in it is an array of fixed entries; an entry's owner is in the entry's own state word,
  * taken and given back by one atomic store. So a process that is killed leaves no half-linked list:
@@ -39,8 +40,8 @@
 #define SHM_KEY_CLAIMED SHM_KEY_VNODE_MASK /* a slot that a signal handler is about to fill */
 #define SHM_MAX_FILES ((uint32_t)SHM_KEY_VNODE_MASK - 1)
 
-/* A key says whose a slot or a hold is: generation, flags of the pin, vnode index + 1; 0: free. No two pins
- * in one word have the same key, short of 2^36 pins between them. */
+/* A key says whose a slot or a hold is: generation, flags of the pin, vnode index + 1; 0: free. No
+ * two pins in one word have the same key, short of 2^36 pins between them. */
 #define SHM_KEY_FLAG_BITS 8u
 #define SHM_KEY_STEP (UINT64_C(1) << (SHM_KEY_VNODE_BITS + SHM_KEY_FLAG_BITS))
 #define SHM_KEY_FLAGS(key) ((uint32_t)((key) >> SHM_KEY_VNODE_BITS) & 0xff)
@@ -58,8 +59,8 @@ struct shm_range {
     uint64_t first, last;
     uint64_t who; /* thread id << 32 | HF_PIN_* */
 };
-/* Pages in a slot, in one word, since the numbers of pages have 32 bits: how many follow the first << 32, and
- * the first. Written before the key. */
+/* Pages in a slot, in one word, since the numbers of pages have 32 bits: how many follow the first
+ * << 32, and the first. Written before the key. */
 #define SHM_PAGES(first, last) ((uint64_t)((last) - (first)) << 32 | (first))
 #define SHM_PAGES_FIRST(pages) ((pages)&UINT32_MAX)
 #define SHM_PAGES_LAST(pages) (SHM_PAGES_FIRST(pages) + ((pages) >> 32))
@@ -72,7 +73,8 @@ struct shm_run_of_blocks {
     uint64_t block, count; /* count 0: unused */
 };
 
-/* What a layout change waits for, for who looks for circles. Filled by its own thread, `number` last. */
+/* What a layout change waits for, for who looks for circles. Filled by its own thread, `number`
+ * last. */
 struct shm_wait {
     uint32_t number;    /* never used twice in a lane for long; 0: its thread does not wait */
     uint32_t cancelled; /* the wait of that number is to end; any thread of the process */
@@ -82,7 +84,8 @@ struct shm_wait {
     uint64_t since_ns;
     uint32_t ends; /* 1: by a deadline that detaches, so no circle lasts */
     uint32_t used; /* numbers */
-    /* For whom: the one that its thread acts for, and the name of that one's process. tid 0: for itself. */
+    /* For whom: the one that its thread acts for, and the name of that one's process. tid 0: for
+     * itself. */
     uint32_t pid, tid;
     uint64_t command[2];
 };
@@ -109,13 +112,14 @@ struct shm_lane {
     struct shm_run_of_blocks reserved[SHM_RESERVED]; /* under space_mutex */
     struct shm_wait wait;
     uint32_t served; /* of slow_pins, leases with a callback; rather too low than too high */
-    uint32_t given,
-        given_served; /* of slow_pins, of served: leases that another process has taken. Under table_mutex */
+    /* Of slow_pins, of served: leases that another process has taken. Under table_mutex. */
+    uint32_t given, given_served;
     uint32_t residue; /* 1: its reserved runs are those of a dead owner before */
 } SHM_LINE;
 
 /* The owner of a lane whose process is dead and which still has reserved runs: fs frees those under
- * space_mutex, then swaps in 0. Where no lane is free, a living thread takes such a one with its runs (residue). */
+ * space_mutex, then swaps in 0. Where no lane is free, a living thread takes such a one with its
+ * runs (residue). */
 #define SHM_LANE_RESIDUE UINT32_MAX
 
 /* The range of a layout change under way. New pins wait at it; pages in it get no entries. */
@@ -181,7 +185,8 @@ enum shm_hold_kind {
     SHM_HOLD_TAKEN, /* being filled */
     SHM_HOLD_PIN,   /* a pin beyond a lane's slots */
     SHM_HOLD_LEASE, /* a lease */
-    SHM_HOLD_GIVEN, /* a lease that its owner offers to others; see take_given() in src/dax/lease.c */
+    /* A lease that its owner offers to others; see take_given() in src/dax/lease.c. */
+    SHM_HOLD_GIVEN,
     SHM_HOLD_DEAD,     /* any of these, whose process died */
     SHM_HOLD_DETACHED, /* a run of blocks that left its file while `holder` held it */
 };
@@ -204,9 +209,10 @@ struct shm_want {
     uint32_t state; /* enum hf_lease_state: what the lease is by it */
 };
 
-/* What the holder of a lease is told. Under the layout mutex, but for `state`. A want is written beside the one that
- * counts, then `asked` says that it counts, then `state` is raised: a process that is killed in between leaves a whole
- * want, and who gets the mutex from it does the rest (recall_recover()). */
+/* What the holder of a lease is told. Under the layout mutex, but for `state`. A want is written
+ * beside the one that counts, then `asked` says that it counts, then `state` is raised: a process
+ * that is killed in between leaves a whole want, and who gets the mutex from it does the rest
+ * (recall_recover()). */
 #define SHM_ASKED_WHICH 1u   /* the want that counts */
 #define SHM_ASKED_PENDING 2u /* it has not been told yet */
 struct shm_recall {
@@ -244,18 +250,19 @@ struct shm_process {
     uint64_t pid_namespace;
     uint32_t life;       /* raised each time the entry is taken */
     uint32_t recall_seq; /* futex: raised when a lease of it is recalled */
-    uint32_t
-        calls_back; /* the lane, index + 1, whose thread is in the callback of a recall; 0: none is */
+    /* The lane, index + 1, whose thread is in the callback of a recall; 0: none is. */
+    uint32_t calls_back;
     uint64_t died_ns;
     uint32_t quarantined; /* of the dead: only what is in quarantine is left of it */
     char command[16];
-    /* Holds, index + 1, with a recall to be told; any process fills a 0. Too many: all are to be looked at. */
+    /* Holds, index + 1, with a recall to be told; any process fills a 0. Too many: all are to be
+     * looked at. */
     uint32_t recalls[SHM_RECALLS];
     uint32_t recalls_more;
 } SHM_LINE;
 
-/* What has changed, told to a process that watches: ticket << 32 | first page, last page, vnode. Each word says whose it
- * is, since nobody waits for a writer that is late, or dead. */
+/* What has changed, told to a process that watches: ticket << 32 | first page, last page, vnode.
+ * Each word says whose it is, since nobody waits for a writer that is late, or dead. */
 #define SHM_REPORTS 1024u
 struct shm_report {
     uint64_t words[3];
@@ -294,7 +301,8 @@ struct shm_limits {
     uint64_t limit_blocks; /* blocks the pool can grow to */
 };
 
-/* A lease is changing hands: under table_mutex, whose next owner completes it when this one dies. */
+/* A lease is changing hands: under table_mutex, whose next owner completes it when this one
+ * dies. */
 struct shm_handing {
     uint32_t hold;                /* index + 1; 0: none is */
     uint32_t state;               /* that it has as long as it is offered */
@@ -329,12 +337,12 @@ struct shm_run {
     uint32_t capable; /* some file may have capabilities, which go when its content changes */
     uint64_t nodes_used, holds_used, vnodes_used;
     uint64_t change_ids; /* of layout changes */
-    uint64_t
-        hold_generations; /* where those of holds begin: a token of an earlier segment names none of this */
+    /* Where those of holds begin: a token of an earlier segment names none of this. */
+    uint64_t hold_generations;
     uint64_t quarantine_ns;
     uint64_t quarantine_ends_ns; /* of the first one that ends; 0: there is none */
-    /* All processes had died, some with devices that may still write: until ghost_ends_ns whatever leaves a
-     * file is detached, with ghost_key, which is 1 until then, as its holder. */
+    /* All processes had died, some with devices that may still write: until ghost_ends_ns whatever
+     * leaves a file is detached, with ghost_key, which is 1 until then, as its holder. */
     uint64_t ghost_key, ghost_ends_ns;
     uint32_t ghost_gone; /* detached records of before may have nobody to free them */
     /* space, under space_mutex (src/fs/space.c) */
@@ -421,14 +429,17 @@ struct shm_attach {
     char pool_dir[4096];
 };
 
-/* Takes the attach lock, for a moment or (first) until the segment stands; waits while another first
- * attacher works. `exclusive`: only as the first (fsck), else -EBUSY. -ENOENT: no POOL/lock. */
+/* Takes the attach lock, for a moment or (first) until the segment stands; waits while another
+ * first attacher works. `exclusive`: only as the first (fsck), else -EBUSY. -ENOENT: no
+ * POOL/lock. */
 int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at);
 void shm_attach_cancel(struct shm_attach *at);
-/* Empties the record of where the segment is, POOL/segment, and has room on the medium for it. For a new pool. */
+/* Empties the record of where the segment is, POOL/segment, and has room on the medium for it. For
+ * a new pool. */
 int shm_run_unnamed(const char *pool_dir, int lock_fd);
 
-/* First attacher: tells the sizes and times that an earlier segment of this boot knew better than LMDB. */
+/* First attacher: tells the sizes and times that an earlier segment of this boot knew better than
+ * LMDB. */
 struct shm_adopted {
     uint64_t ino, size;
     int64_t atime_ns, mtime_ns, ctime_ns;
@@ -437,7 +448,8 @@ struct shm_adopted {
 int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
               int (*each)(void *arg, const struct shm_adopted *file), void *arg);
 
-/* First attacher: until when devices may still write for processes of an earlier segment of this boot; 0: for none. *known: there is one. */
+/* First attacher: until when devices may still write for processes of an earlier segment of this
+ * boot; 0: for none. *known: there is one. */
 uint64_t shm_ghosts(struct shm_attach *at, const uint8_t uuid[16], bool *known);
 
 /* First attacher: what under_way says in an earlier segment of this boot; 0: there is none. */
@@ -446,15 +458,17 @@ uint64_t shm_under_way(struct shm_attach *at, const uint8_t uuid[16]);
 /* First attacher: makes a new segment (with `engine`), mapped but not yet ready for others. */
 int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const char *engine,
               const struct shm_limits *limits, struct shm **out);
-/* Others: maps the segment that stands. -EAGAIN: its first attacher died; begin again. -EBUSY: others use one that
- * cannot be reached from here. */
+/* Others: maps the segment that stands. -EAGAIN: its first attacher died; begin again. -EBUSY:
+ * others use one that cannot be reached from here. */
 int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out);
-/* Takes a process entry and lets others in. needs_barrier: not without sys_membarrier. -EBUSY: none is free. On failure the shm is unmapped. */
+/* Takes a process entry and lets others in. needs_barrier: not without sys_membarrier. -EBUSY: none
+ * is free. On failure the shm is unmapped. */
 int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier);
 /* Instead of that: unmaps what shm_build() or shm_map() gave. */
 void shm_attach_undo(struct shm *shm);
 
-/* -ENOENT: there is none; -EUCLEAN: it is another pool's, or damaged. Others: it cannot be opened. */
+/* -ENOENT: there is none; -EUCLEAN: it is another pool's, or damaged. Others: it cannot be
+ * opened. */
 int shm_recent_map(const char *dir, const uint8_t uuid[16], uint32_t count,
                    struct shm_recent_map *out);
 void shm_recent_unmap(struct shm_recent_map *map);
@@ -462,7 +476,8 @@ void shm_recent_unmap(struct shm_recent_map *map);
 int shm_recent_make(const char *dir, const uint8_t uuid[16], uint32_t count, mode_t mode);
 /* A copy may have holes. Where they cannot be filled, the file is removed. */
 int shm_recent_allocate(const char *dir, uint32_t count);
-/* True: the machine has not been started again since the last first attacher; false: it cannot be known. */
+/* True: the machine has not been started again since the last first attacher; false: it cannot be
+ * known. */
 bool shm_recent_same_start(const struct shm_recent_map *map);
 /* Until each() returns another value than 0, which is returned. */
 int shm_recent_each(const struct shm_recent_map *map,
@@ -545,7 +560,8 @@ int shm_no_hold(const struct shm *shm);
 unsigned shm_lane_pins(const struct shm_lane *lane);
 /* Of them, leases with a callback. */
 unsigned shm_lane_served(const struct shm_lane *lane);
-/* A lease that is offered becomes this process's, counted in `lane`. Under table_mutex. False: it was not in state `was`. */
+/* A lease that is offered becomes this process's, counted in `lane`. Under table_mutex. False: it
+ * was not in state `was`. */
 bool shm_hand_over(struct shm *shm, struct shm_hold *hold, uint32_t was, struct shm_lane *lane);
 /* Completes what a process that died in shm_hand_over() had begun. Under table_mutex. */
 void shm_handing_mend(struct shm *shm);
@@ -555,8 +571,8 @@ uint64_t shm_process_pins(const struct shm *shm);
 /* ---- death (reap.c) ---- */
 
 bool shm_process_alive(struct shm *shm, uint32_t process);
-/* A dead process that a device may still be writing for: its pins and leases for devices keep their blocks off
- * the free list for run->quarantine_ns. */
+/* A dead process that a device may still be writing for: its pins and leases for devices keep their
+ * blocks off the free list for run->quarantine_ns. */
 static inline bool shm_process_quarantined(const struct shm *shm, uint32_t process)
 {
     return hf_load_acquire(&shm->processes[process].state) == SHM_PROCESS_DEAD;
@@ -565,9 +581,9 @@ static inline bool shm_process_quarantined(const struct shm *shm, uint32_t proce
 /* It is stopped by a signal or a tracer; false also where it cannot be known. */
 bool shm_process_stopped(const struct shm *shm, uint32_t process);
 
-/* Looks at every process entry; drops what the dead held and wakes who waited for it. Lanes with blocks
- * reserved become SHM_LANE_RESIDUE, for fs. Returns how many processes were found dead. Called with no
- * vnode mutex held. */
+/* Looks at every process entry; drops what the dead held and wakes who waited for it. Lanes with
+ * blocks reserved become SHM_LANE_RESIDUE, for fs. Returns how many processes were found dead.
+ * Called with no vnode mutex held. */
 unsigned shm_reap(struct shm *shm);
 
 /* ---- vnodes (vnode.c) ---- */
@@ -582,18 +598,19 @@ bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode);
 bool shm_vnode_is_open(const struct shm *shm, const struct shm_vnode *vnode);
 /* ... by that process. */
 bool shm_vnode_is_open_by(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
-/* Frees the entry of a vnode that nobody has open, without holds and without nodes (or has them freed
- * first: see dax_forget()). Called with the vnode's mutex and table_mutex held. */
+/* Frees the entry of a vnode that nobody has open, without holds and without nodes (or has them
+ * freed first: see dax_forget()). Called with the vnode's mutex and table_mutex held. */
 void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode);
 
 /* ---- watching (watch.c) ---- */
 
-/* One handle of this process more, or less, that watches the vnode. Sets SHM_WATCHED to what holds. True: this
- * process did not watch it before. Under the vnode's mutex. */
+/* One handle of this process more, or less, that watches the vnode. Sets SHM_WATCHED to what holds.
+ * True: this process did not watch it before. Under the vnode's mutex. */
 bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change);
 /* Likewise one that wants to be told before a change too: SHM_ASKED. */
 void shm_ask(struct shm *shm, struct shm_vnode *vnode, int change);
-/* Clears SHM_WATCHED and SHM_ASKED if those for which they are set have died. Under the vnode's mutex. */
+/* Clears SHM_WATCHED and SHM_ASKED if those for which they are set have died. Under the vnode's
+ * mutex. */
 void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode);
 bool shm_watches(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
 /* The first process from `process` on that watches it, or wants to be told before; SHM_NONE. */
@@ -602,14 +619,14 @@ uint32_t shm_asker_from(const struct shm *shm, const struct shm_vnode *vnode, ui
 /* Tells a process that pages [first, last] (UINT64_MAX: to the end and beyond) have changed. */
 void shm_report_to(struct shm *shm, uint32_t process, const struct shm_vnode *vnode, uint64_t first,
                    uint64_t last);
-/* Tells who watches the vnode, but for process `by`, that pages [first, last] (UINT64_MAX: to the end and beyond)
- * have changed. Async-signal-safe, takes no lock. */
+/* Tells who watches the vnode, but for process `by`, that pages [first, last] (UINT64_MAX: to the
+ * end and beyond) have changed. Async-signal-safe, takes no lock. */
 void shm_report(struct shm *shm, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
                 uint32_t by);
 
 enum shm_reports { SHM_REPORT_NONE, SHM_REPORT_ONE, SHM_REPORT_LOST, SHM_REPORT_LATE };
-/* Takes this process's next report. LATE: its writer is about to write it, or has died. LOST: also when `late` says
- * that such a one need not be waited for any longer. */
+/* Takes this process's next report. LATE: its writer is about to write it, or has died. LOST: also
+ * when `late` says that such a one need not be waited for any longer. */
 enum shm_reports shm_report_take(struct shm *shm, bool late, uint32_t *vnode, uint64_t *first,
                                  uint64_t *last);
 

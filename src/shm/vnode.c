@@ -157,7 +157,8 @@ bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
     return last;
 }
 
-/* Who looks without a lock sees each word old or zero; who comes late to the mutex sees SHM_VNODE_FREE. */
+/* Who looks without a lock sees each word old or zero; who comes late to the mutex sees
+ * SHM_VNODE_FREE. */
 static void wipe(struct shm_vnode *vnode)
 {
     uint64_t *words = (uint64_t *)vnode;

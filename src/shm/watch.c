@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Telling processes that keep copies what has changed. Each has a ring of reports, to which any process, killed or
- * stopped at any instruction, and any signal handler may add. So there is no lock: a writer draws a ticket, which
- * says where in the ring it writes and until where the watcher has to read, and marks each word with it. A watcher
- * that finds other marks where a ticket was drawn knows that something was reported, and not what: then all that it
- * has may be old. So it is when the ring has gone round.
+ * Telling processes that keep copies what has changed. Each has a ring of reports, to which any
+ * process, killed or stopped at any instruction, and any signal handler may add. So there is no
+ * lock: a writer draws a ticket, which says where in the ring it writes and until where the watcher
+ * has to read, and marks each word with it. A watcher that finds other marks where a ticket was
+ * drawn knows that something was reported, and not what: then all that it has may be old. So it is
+ * when the ring has gone round.
  */
 #include "base/fence.h"
 #include "base/futex.h"
@@ -99,12 +100,14 @@ static void add(struct shm_watcher *watcher, uint64_t vnode, uint64_t first, uin
     struct shm_report *report = &watcher->reports[ticket % SHM_REPORTS];
 
     /* REPORT.PUB/m: what has changed is visible before the words that tell of it.
-     * Pairs with REPORT.PUB/p in shm_report_take(). Without it: the watcher reads again, and reads what was. */
+     * Pairs with REPORT.PUB/p in shm_report_take(). Without it: the watcher reads again, and reads
+     * what was. */
     hf_store_release(&report->words[0], marked(ticket, first));
     hf_store_release(&report->words[1], marked(ticket, last));
     hf_store_release(&report->words[2], marked(ticket, vnode));
     /* REPORT.WAKE/m: raised after the report was written.
-     * Pairs with REPORT.WAKE/p in dax_watch_next(). Without it: the watcher sleeps over a report. */
+     * Pairs with REPORT.WAKE/p in dax_watch_next(). Without it: the watcher sleeps over a
+     * report. */
     hf_add_acq_rel(&watcher->report_seq, 1);
     hf_futex_wake_all(&watcher->report_seq);
 }
@@ -139,7 +142,8 @@ enum shm_reports shm_report_take(struct shm *shm, bool late, uint32_t *vnode, ui
     if (reported == ticket)
         return SHM_REPORT_NONE;
     for (unsigned i = 0; i < 3; i++) {
-        /* REPORT.PUB/p: acquired before what has changed is read. Pairs with REPORT.PUB/m in add(). */
+        /* REPORT.PUB/p: acquired before what has changed is read. Pairs with REPORT.PUB/m in
+         * add(). */
         words[i] = hf_load_acquire(&report->words[i]);
         whole &= words[i] >> 32 == (uint32_t)(ticket + 1);
     }

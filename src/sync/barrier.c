@@ -30,17 +30,17 @@ void sync_heavy_barrier(struct shm *shm)
     struct shm_run *run = shm->run;
     uint64_t begun;
 
-    /* BARRIER.SHARE/w: what the caller did before is visible before it reads which number has begun,
-     * so a barrier with a higher number began after it.
-     * Pairs with BARRIER.SHARE/b below. Without it: the caller relies on a barrier that began before its
-     * zap was visible. */
+    /* BARRIER.SHARE/w: what the caller did before is visible before it reads which number has
+     * begun, so a barrier with a higher number began after it. Pairs with BARRIER.SHARE/b below.
+     * Without it: the caller relies on a barrier that began before its zap was visible. */
     hf_fence_full();
     begun = hf_load_acquire(&run->barriers_begun);
     if (shm_lock(&run->barrier_mutex))
         shm_lock_mended(&run->barrier_mutex); /* the one its owner died in never counts as done */
     if (hf_load_relaxed(&run->barriers_done) <= begun) { /* relaxed: under the mutex */
         hf_store_release(&run->barriers_begun, run->barriers_begun + 1);
-        /* BARRIER.SHARE/b: the number is out before the barrier begins (membarrier fences first). */
+        /* BARRIER.SHARE/b: the number is out before the barrier begins (membarrier fences
+         * first). */
         membarrier(shm);
         hf_store_release(&run->barriers_done, run->barriers_begun);
         hf_add_relaxed(&run->stats.barriers, 1); /* relaxed: a count */

@@ -21,8 +21,8 @@ static bool freeze(uint32_t *word)
     uint32_t was;
 
     do {
-        /* COUNT.DONE/m: acquire what the last holder did, also by the swap. Pairs with COUNT.DONE/p in
-         * counts_down(). */
+        /* COUNT.DONE/m: acquire what the last holder did, also by the swap. Pairs with COUNT.DONE/p
+         * in counts_down(). */
         was = hf_load_acquire(word);
         if (COUNTS_PINS(was) > 1)
             return false;

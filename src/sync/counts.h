@@ -6,10 +6,11 @@
  *     1 + n   entries may lead to it, and n pins hold it
  *     WAITED  with either: a layout change sleeps on the word itself, which is a futex
  *
- * A block thaws when an entry for it is filled or comes back, or a pin is taken, under the file's layout mutex; it
- * is frozen by the layout change that finds it unpinned, and stays so when that change gives up and no entry leads
- * to it. So a walk that comes too late to a block, and counts only what is not frozen, cannot be mistaken for a
- * pin of the block's next file; and a walk that finds an entry never counts from 0.
+ * A block thaws when an entry for it is filled or comes back, or a pin is taken, under the file's
+ * layout mutex; it is frozen by the layout change that finds it unpinned, and stays so when that
+ * change gives up and no entry leads to it. So a walk that comes too late to a block, and counts
+ * only what is not frozen, cannot be mistaken for a pin of the block's next file; and a walk that
+ * finds an entry never counts from 0.
  */
 #ifndef HF_SYNC_COUNTS_H
 #define HF_SYNC_COUNTS_H
@@ -23,8 +24,9 @@
 
 /* One pin more, of a block that cannot be frozen now.
  * COUNT.DONE/p: acquire, so that what the last holder did is handed on.
- * THAW.PUB/p: after the load of the entry. Pairs with THAW.PUB/m in install_one() and mm_put_root(). Without it: the pin
- * is counted from 0, and the next layout change takes it for none. */
+ * THAW.PUB/p: after the load of the entry. Pairs with THAW.PUB/m in install_one() and
+ * mm_put_root(). Without it: the pin is counted from 0, and the next layout change takes it for
+ * none. */
 static inline void counts_up(struct shm *shm, uint64_t block)
 {
     hf_add_acq_rel(&shm->counts[block], 1);
@@ -57,8 +59,8 @@ static inline void counts_down(struct shm *shm, uint64_t block)
      * holder's last accesses are still on their way. */
     uint32_t was = hf_sub_acq_rel(&shm->counts[block], 1);
 
-    /* COUNT.WAKE/p: one word says both, so either the change saw the lower count or we see its flag.
-     * Pairs with COUNT.WAKE/m in counts_wait(). */
+    /* COUNT.WAKE/p: one word says both, so either the change saw the lower count or we see its
+     * flag. Pairs with COUNT.WAKE/m in counts_wait(). */
     if (__builtin_expect(was & COUNTS_WAITED && COUNTS_PINS(was) <= 2, 0))
         hf_futex_wake_all(&shm->counts[block]);
 }
@@ -69,9 +71,11 @@ static inline void counts_down(struct shm *shm, uint64_t block)
 void counts_thaw(struct shm *shm, uint64_t block);
 /* One pin more, frozen or not. */
 void counts_up_locked(struct shm *shm, uint64_t block);
-/* L4: freezes those of [block, block+count) that nobody pins. The first that somebody does; null: none. */
+/* L4: freezes those of [block, block+count) that nobody pins. The first that somebody does; null:
+ * none. */
 uint32_t *counts_freeze(struct shm *shm, uint64_t block, uint64_t count);
-/* L5: from now on the last one to let go wakes. The value to sleep on; 0: nobody holds it any more. */
+/* L5: from now on the last one to let go wakes. The value to sleep on; 0: nobody holds it any
+ * more. */
 uint32_t counts_wait(uint32_t *word);
 /* The sleep is over, however it ended. */
 void counts_wait_ends(uint32_t *word);

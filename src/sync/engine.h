@@ -2,24 +2,25 @@
 /*
  * The contract of an engine: how pins and layout changes of one file find each other.
  *
- * Words: a pin is published when it can be found: in a slot (slots.h) or as one more in the count of each
- * of its blocks (counts.h). A walk reads entries; that of an engine that counts lies between enter()
- * and leave() and counts as it goes. A layout change calls zap_begins(), zaps entries, calls zapped(), then
- * looks for pins: scan() of slots, counts_freeze() of blocks.
+ * Words: a pin is published when it can be found: in a slot (slots.h) or as one more in the count
+ * of each of its blocks (counts.h). A walk reads entries; that of an engine that counts lies
+ * between enter() and leave() and counts as it goes. A layout change calls zap_begins(), zaps
+ * entries, calls zapped(), then looks for pins: scan() of slots, counts_freeze() of blocks.
  *
- *   A  Exclusion. When a walk has read an entry from before the zap and gives its pin out, the look that
- *      follows zapped() finds the pin, unless it has been let go.
- *   B  Handover. What a holder did to the blocks before it let go happens before the look that does not
- *      find it any more.
- *   C  Stillness. Between a look that found nobody in [first, last] and the end of the change, no walk
- *      over a page of [first, last] gives a pin out: the entries are gone and the gate keeps new
- *      ones out.
- *   D  Wake-up. A holder that lets go after before_wait() (or counts_wait()) returned wakes the change.
- *   E  Progress. enter(), leave() and walks never wait for pins, nor, but for percpu-rwsem, for a
- *      layout change. A look never waits for pins. zap_begins() and zapped() wait at most for walks that
- *      are under way.
- *   F  Nodes. When zapped() has returned, a walk that began before the zap is found by scan(), or has ended,
- *      or does no harm when it reads nodes that are another file's by then.
+ *   A  Exclusion. When a walk has read an entry from before the zap and gives its pin out, the look
+ *      that follows zapped() finds the pin, unless it has been let go.
+ *   B  Handover. What a holder did to the blocks before it let go happens before the look that does
+ *      not find it any more.
+ *   C  Stillness. Between a look that found nobody in [first, last] and the end of the change, no
+ *      walk over a page of [first, last] gives a pin out: the entries are gone and the gate keeps
+ *      new ones out.
+ *   D  Wake-up. A holder that lets go after before_wait() (or counts_wait()) returned wakes the
+ *   change. E Progress. enter(), leave() and walks never wait for pins, nor, but for percpu-rwsem,
+ *   for a
+ *      layout change. A look never waits for pins. zap_begins() and zapped() wait at most for walks
+ *      that are under way.
+ *   F  Nodes. When zapped() has returned, a walk that began before the zap is found by scan(), or
+ *      has ended, or does no harm when it reads nodes that are another file's by then.
  */
 #ifndef HF_SYNC_ENGINE_H
 #define HF_SYNC_ENGINE_H
@@ -42,10 +43,11 @@ struct sync_engine {
     bool one_process;   /* only for pools that no second process can attach to */
     bool counts;        /* pins are counts: nobody knows whose they are */
     bool looks_again;   /* the walk counts only what is not 0, then reads the entry again */
-    /* On a slow path of each thread that pins, before its first enter() can do; null: nothing is needed. */
+    /* On a slow path of each thread that pins, before its first enter() can do; null: nothing is
+     * needed. */
     void (*join)(void);
-    /* Around the walk of a pin; both null: nothing is needed. enter: a number for leave(); -EAGAIN: it would have
-     * to sleep and may not, or this thread cannot yet. */
+    /* Around the walk of a pin; both null: nothing is needed. enter: a number for leave(); -EAGAIN:
+     * it would have to sleep and may not, or this thread cannot yet. */
     int (*enter)(struct shm *shm, struct shm_lane *lane, bool nowait);
     void (*leave)(struct shm *shm, struct shm_lane *lane, int section);
     /* L2: before entries are cleared; null: nothing is needed. */
@@ -83,10 +85,12 @@ void slots_before_wait(struct shm *shm, struct shm_vnode *vnode);
 int counts_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last, sync_found *found,
                 void *arg);
 
-/* True: something was cleared since the last barrier or grace period of the vnode. Ended by sync_zap_settled(). */
+/* True: something was cleared since the last barrier or grace period of the vnode. Ended by
+ * sync_zap_settled(). */
 static inline bool sync_zap_pending(const struct shm_vnode *vnode, bool cleared)
 {
-    /* Nobody can have walked where no entry was, unless a change was killed between zap and barrier. */
+    /* Nobody can have walked where no entry was, unless a change was killed between zap and
+     * barrier. */
     return cleared || hf_load_acquire(&vnode->zap_pending);
 }
 static inline void sync_zap_settled(struct shm_vnode *vnode)

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A reader-writer semaphore whose readers write only to their own lane: the walk counts under the read lock, the
- * change zaps under the write lock.
+ * A reader-writer semaphore whose readers write only to their own lane: the walk counts under the
+ * read lock, the change zaps under the write lock.
  *
- * A: a reader raises its counter, then looks for a writer, with no fence in between; the writer says that it is there,
- * makes a heavy barrier, which lends every reader its fence, and waits until all counters are 0. So each walk is
- * before the zap, its counts made, or after it.
- * A reader that finds a writer sleeps on the writer's mutex. That is why the kernel could not use it: where
- * get_user_pages_fast is called nothing may sleep; and a signal handler that pins while it has interrupted a
- * reader would wait for a writer that waits for that reader. With HF_PIN_NOWAIT it is only tried.
- * Of a writer that died the next one to lock the mutex takes the word back, or the reaper.
+ * A: a reader raises its counter, then looks for a writer, with no fence in between; the writer
+ * says that it is there, makes a heavy barrier, which lends every reader its fence, and waits until
+ * all counters are 0. So each walk is before the zap, its counts made, or after it. A reader that
+ * finds a writer sleeps on the writer's mutex. That is why the kernel could not use it: where
+ * get_user_pages_fast is called nothing may sleep; and a signal handler that pins while it has
+ * interrupted a reader would wait for a writer that waits for that reader. With HF_PIN_NOWAIT it is
+ * only tried. Of a writer that died the next one to lock the mutex takes the word back, or the
+ * reaper.
  */
 #include "base/fence.h"
 #include "base/may_sleep.h"
@@ -37,9 +38,9 @@ static int rwsem_enter(struct shm *shm, struct shm_lane *lane, bool nowait)
     if (!nowait)
         hf_may_sleep("hf_pin");
     section_enter(lane, 0);
-    /* RWSEM.SB/p: the counter must be visible before the writer is looked for; the heavy barrier sees to that.
-     * Pairs with RWSEM.SB/m in rwsem_zap_begins(). Without it: the writer sees no reader and the reader no
-     * writer, and the walk reads an entry that it counts too late. */
+    /* RWSEM.SB/p: the counter must be visible before the writer is looked for; the heavy barrier
+     * sees to that. Pairs with RWSEM.SB/m in rwsem_zap_begins(). Without it: the writer sees no
+     * reader and the reader no writer, and the walk reads an entry that it counts too late. */
     hf_fence_light();
     if (__builtin_expect(!hf_load_acquire(&shm->run->grace_writer), 1))
         return 0;

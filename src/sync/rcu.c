@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * RCU, by liburcu (memb flavour): the walk counts inside a read section, the change waits after its zap for a
- * grace period. liburcu knows the threads of its own process only, so this engine is for pools
- * that no other process can attach to.
+ * RCU, by liburcu (memb flavour): the walk counts inside a read section, the change waits after its
+ * zap for a grace period. liburcu knows the threads of its own process only, so this engine is for
+ * pools that no other process can attach to.
  *
- * A: synchronize_rcu returns when every section that had begun has ended, its counts made; a section that
- * begins later sees the zap.
+ * A: synchronize_rcu returns when every section that had begun has ended, its counts made; a
+ * section that begins later sees the zap.
  */
 #include "base/error.h"
 #include "sync/engine.h"

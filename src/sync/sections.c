@@ -54,8 +54,8 @@ static void wait_for(struct shm *shm, const struct shm_lane *lane, int index)
 
 void sections_wait(struct shm *shm, int index)
 {
-    /* ATTACH.SB/m: read after the fence or barrier of the caller; a lane beyond it enters its first section
-     * after that. */
+    /* ATTACH.SB/m: read after the fence or barrier of the caller; a lane beyond it enters its first
+     * section after that. */
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);
 
     for (uint32_t i = 0; i < used; i++)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Read sections of threads, for the engines that wait for walks: two counters a lane, which only the
- * lane's thread writes (signal handlers nest), and the mutex of who waits for them. A thread is in a section only
- * inside one call of the library, where it sleeps for nothing; but it may be preempted there, or stopped
- * by a signal, and then all layout changes of the pool wait with it. The sections of the dead are passed over.
+ * Read sections of threads, for the engines that wait for walks: two counters a lane, which only
+ * the lane's thread writes (signal handlers nest), and the mutex of who waits for them. A thread is
+ * in a section only inside one call of the library, where it sleeps for nothing; but it may be
+ * preempted there, or stopped by a signal, and then all layout changes of the pool wait with it.
+ * The sections of the dead are passed over.
  */
 #ifndef HF_SYNC_SECTIONS_H
 #define HF_SYNC_SECTIONS_H
@@ -16,7 +17,8 @@ static inline void section_enter(struct shm_lane *lane, int index)
 }
 
 /* SECTION.DONE/p: what was read and counted inside comes before the section is seen to have ended.
- * Pairs with SECTION.DONE/m in sections_wait(). Without it: the change looks at the counts too early. */
+ * Pairs with SECTION.DONE/m in sections_wait(). Without it: the change looks at the counts too
+ * early. */
 static inline void section_leave(struct shm_lane *lane, int index)
 {
     hf_dec_own(&lane->sections[index]);

@@ -3,28 +3,29 @@
  * The layout-change side of the slots engines (L3 to L5), and the bias.
  *
  * Why L3 and L4 find every pin that matters. Take a walk that read an entry of the range from
- * before the zap. Unbiased: publish, full fence, walk on its side; zap, full fence, scan on ours: two
- * fences, so one of the two sees the other, and the walk did not see us. Biased: our heavy barrier
- * runs a full fence at some point of the pinner. After its walk: the slot is visible to the scan.
- * Between publish and walk: likewise. Before the publish: the walk comes after our zap and reads it.
+ * before the zap. Unbiased: publish, full fence, walk on its side; zap, full fence, scan on ours:
+ * two fences, so one of the two sees the other, and the walk did not see us. Biased: our heavy
+ * barrier runs a full fence at some point of the pinner. After its walk: the slot is visible to the
+ * scan. Between publish and walk: likewise. Before the publish: the walk comes after our zap and
+ * reads it.
  *
- * Who reads which bias. A pin that read it set had published before it read, and we clear it before the
- * heavy barrier, so that barrier serves this pin and each later scan sees it. A pin that reads it clear
- * fences itself. Setting it needs no lock: a change that read it clear had zapped and fenced before, so
- * a pin that reads the later "set" also reads the zap (stores are seen in one order by all, and
- * the pin reads the bias before the entries); and a change that waits has its gate closed, which keeps
- * entries away whatever the bias is.
+ * Who reads which bias. A pin that read it set had published before it read, and we clear it before
+ * the heavy barrier, so that barrier serves this pin and each later scan sees it. A pin that reads
+ * it clear fences itself. Setting it needs no lock: a change that read it clear had zapped and
+ * fenced before, so a pin that reads the later "set" also reads the zap (stores are seen in one
+ * order by all, and the pin reads the bias before the entries); and a change that waits has its
+ * gate closed, which keeps entries away whatever the bias is.
  */
 #include "sync/slots.h"
 
 #include "sync/engine.h"
 
-/* Layout changes have been away for long enough when none came for so long: a file that is changed more often than
- * that is better off when its changes pay no barrier (docs/DECISIONS.md). */
+/* Layout changes have been away for long enough when none came for so long: a file that is changed
+ * more often than that is better off when its changes pay no barrier (docs/DECISIONS.md). */
 #define REBIAS_AFTER_NS (100 * HF_NS_PER_MS)
 
-/* The two words of the last look are no pair: a mix of two threads' looks brings the bias back early, which
- * costs a barrier. */
+/* The two words of the last look are no pair: a mix of two threads' looks brings the bias back
+ * early, which costs a barrier. */
 static bool changes_stay_away(struct shm_vnode *vnode)
 {
     uint64_t changes = hf_load_acquire(&vnode->changes), now = hf_now_ns();
@@ -42,8 +43,8 @@ void slots_rebias(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnod
     if (hf_load_acquire(&shm->run->fences_only) || !changes_stay_away(vnode))
         return;
     /* BIAS.SET/p: full fence on both sides of the store, and the pin that does it keeps its own.
-     * Pairs with BIAS.SET/m in slots_zapped(). Without it: a pin reads the bias set and an entry from
-     * before a zap whose change read the bias clear. */
+     * Pairs with BIAS.SET/m in slots_zapped(). Without it: a pin reads the bias set and an entry
+     * from before a zap whose change read the bias clear. */
     hf_fence_full();
     hf_store_seq_cst(&vnode->bias, 1u);
     hf_fence_full();

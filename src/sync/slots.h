@@ -18,8 +18,8 @@
 /* Gives the file its bias back when layout changes have been away for long enough. */
 void slots_rebias(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode);
 
-/* Taking a slot begins with slots_begin() and ends with slots_end(). A signal handler that interrupts its
- * own thread in between finds the hint busy. */
+/* Taking a slot begins with slots_begin() and ends with slots_end(). A signal handler that
+ * interrupts its own thread in between finds the hint busy. */
 static inline uint32_t slots_begin(struct shm_lane *lane)
 {
     uint32_t hint = lane->hint;
@@ -35,10 +35,10 @@ static inline void slots_end(struct shm_lane *lane, uint32_t hint)
     lane->hint = hint;
 }
 
-/* A slot that nobody else will take: SHM_SLOTS when there is none. A signal handler that interrupts the
- * taking of one (the hint is busy) takes from slots that the interrupted call never looks at; handlers
- * nest, so a compare-and-swap there settles the rest.
- * UNPIN.DONE/p: the free key is acquired, so that what the last holder did is handed on with the next. */
+/* A slot that nobody else will take: SHM_SLOTS when there is none. A signal handler that interrupts
+ * the taking of one (the hint is busy) takes from slots that the interrupted call never looks at;
+ * handlers nest, so a compare-and-swap there settles the rest. UNPIN.DONE/p: the free key is
+ * acquired, so that what the last holder did is handed on with the next. */
 static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t hint)
 {
     if (hint == SHM_SLOTS) {
@@ -92,13 +92,14 @@ static inline uint64_t slots_key_of(struct shm_lane *lane, uint32_t slot,
                    vnode->index);
 }
 
-/* P2, after P1 and before the walk. True: this thread has fenced for long; slots_rebias() is due. */
+/* P2, after P1 and before the walk. True: this thread has fenced for long; slots_rebias() is
+ * due. */
 static inline bool slots_order(struct shm_lane *lane, const struct shm_vnode *vnode)
 {
-    /* PIN.SB/p: the slot must be visible before the entries are read. While the bias is set the heavy
-     * barrier of the layout change sees to that.
-     * Pairs with PIN.SB/m in slots_zapped(). Without it: the scan finds no slot and the walk reads an
-     * old entry, and the block is reused under the pin. */
+    /* PIN.SB/p: the slot must be visible before the entries are read. While the bias is set the
+     * heavy barrier of the layout change sees to that. Pairs with PIN.SB/m in slots_zapped().
+     * Without it: the scan finds no slot and the walk reads an old entry, and the block is reused
+     * under the pin. */
     hf_fence_light();
     if (hf_load_acquire(&vnode->bias) || HF_LAB_BROKEN(HF_LAB_NO_PIN_FENCE))
         return false;
@@ -112,8 +113,8 @@ void slots_wake(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64
 /* The same for a slot that has been let go of: it wakes needlessly rather than not. */
 void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word);
 
-/* U1 and U2, on the vnode that the key names. Not 0: slots_wake() is due. Async-signal-safe, from any
- * thread. */
+/* U1 and U2, on the vnode that the key names. Not 0: slots_wake() is due. Async-signal-safe, from
+ * any thread. */
 static inline uint32_t slots_leave(const struct shm_vnode *vnode, uint64_t *word)
 {
     /* UNPIN.DONE/p: what the holder did comes before the slot is seen empty.
@@ -122,7 +123,8 @@ static inline uint32_t slots_leave(const struct shm_vnode *vnode, uint64_t *word
     hf_store_release(word, UINT64_C(0));
     /* UNPIN.WAKE/p: the empty slot must be visible before waiters is read; the heavy barrier in
      * slots_before_wait() sees to that.
-     * Pairs with UNPIN.WAKE/m there. Without it: the layout change sleeps on a pin that has gone. */
+     * Pairs with UNPIN.WAKE/m there. Without it: the layout change sleeps on a pin that has
+     * gone. */
     hf_fence_light();
     return hf_load_acquire(&vnode->waiters);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Slots whose bias comes with the first layout change and stays: no pin fences any more, each layout change pays a
- * heavy barrier. In lab builds only: it is what the bias is measured against. */
+/* Slots whose bias comes with the first layout change and stays: no pin fences any more, each
+ * layout change pays a heavy barrier. In lab builds only: it is what the bias is measured
+ * against. */
 #ifdef HF_LAB
 #include "sync/slots.h"
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sleepable RCU, in shared memory: two counters a lane, and an index that says which one the sections that begin
- * now use. The walk counts inside a section; the change waits, after its zap, for the sections that had begun.
+ * Sleepable RCU, in shared memory: two counters a lane, and an index that says which one the
+ * sections that begin now use. The walk counts inside a section; the change waits, after its zap,
+ * for the sections that had begun.
  *
- * A: a section raises its counter, fences, walks; the change zaps, fences, reads the counter. Either the change sees
- * the section, and waits until its counts are made, or the walk sees the zap. Each counter of each lane is seen
- * at 0 once after the zap.
- * Progress: the other counter is waited for first, where nobody enters, but for those that read the index before
- * its last flip; then the index flips, and nobody enters where is waited next.
+ * A: a section raises its counter, fences, walks; the change zaps, fences, reads the counter.
+ * Either the change sees the section, and waits until its counts are made, or the walk sees the
+ * zap. Each counter of each lane is seen at 0 once after the zap. Progress: the other counter is
+ * waited for first, where nobody enters, but for those that read the index before its last flip;
+ * then the index flips, and nobody enters where is waited next.
  */
 #include "base/fence.h"
 #include "sync/engine.h"
@@ -40,7 +41,8 @@ static void srcu_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
         return;
     sections_lock(shm);
     index = shm->run->grace_index;
-    /* SRCU.SB/m: the zap must be visible before the counters are read. Pairs with SRCU.SB/p in srcu_enter(). */
+    /* SRCU.SB/m: the zap must be visible before the counters are read. Pairs with SRCU.SB/p in
+     * srcu_enter(). */
     hf_fence_full();
     sections_wait(shm, (int)(index + 1) & 1);
     hf_store_release(&shm->run->grace_index, index + 1);

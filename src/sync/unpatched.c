@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The engine without a protocol, as the kernel was before 2018: the walk counts, the change looks at the counts, and
- * nothing makes one of them see the other. A walk that has read an entry and not counted yet is missed. Wrong on
- * purpose, in lab builds only: the torture must catch it, the benchmark shows what the others pay.
+ * The engine without a protocol, as the kernel was before 2018: the walk counts, the change looks
+ * at the counts, and nothing makes one of them see the other. A walk that has read an entry and not
+ * counted yet is missed. Wrong on purpose, in lab builds only: the torture must catch it, the
+ * benchmark shows what the others pay.
  */
 #ifdef HF_LAB
 #include "base/lab.h"

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System calls on a folder of any file system: what POSIX and the manual pages of Linux say, as tables.
- * A case is a row: what is there before, the call, what it gives, what is there after. It runs as root
- * in a process and a folder of its own, which is the working directory, with umask 022.
+ * System calls on a folder of any file system: what POSIX and the manual pages of Linux say, as
+ * tables. A case is a row: what is there before, the call, what it gives, what is there after. It
+ * runs as root in a process and a folder of its own, which is the working directory, with umask
+ * 022.
  *
  * `before` and `after` are steps such as "file a 8192; mode a 0600": each word makes something so
- * before the call, and is looked at after it. steps.c lists the words. In steps and paths {N*text} is
- * the text N times, and {elsewhere} a folder of another file system.
+ * before the call, and is looked at after it. steps.c lists the words. In steps and paths {N*text}
+ * is the text N times, and {elsewhere} a folder of another file system.
  *
  * What a file system cannot do it says with EOPNOTSUPP: the case is skipped, whoever asked.
  */

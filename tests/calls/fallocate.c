@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* fallocate(2): `flags` is the mode. Blocks here are 64 KiB, a multiple of those of any file system. */
+/* fallocate(2): `flags` is the mode. Blocks here are 64 KiB, a multiple of those of any file
+ * system. */
 #include "calls.h"
 
 #include <linux/falloc.h>

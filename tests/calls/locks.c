@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* flock(2), and fcntl(2) locks of a process and of an open file: what another process gets while this one
- * holds what the row says. `flags` is held, `mode` is asked for by the other; [0, 100) is held, one byte at
- * `at` asked for. */
+/* flock(2), and fcntl(2) locks of a process and of an open file: what another process gets while
+ * this one holds what the row says. `flags` is held, `mode` is asked for by the other; [0, 100) is
+ * held, one byte at `at` asked for. */
 #include "calls.h"
 
 #include <sys/file.h>

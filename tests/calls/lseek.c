@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* lseek(2): `flags` is whence; `a` has 64 KiB of data, a hole to 128 KiB, data to 192 KiB, a hole to 256 KiB */
+/* lseek(2): `flags` is whence; `a` has 64 KiB of data, a hole to 128 KiB, data to 192 KiB, a hole
+ * to 256 KiB */
 #include "calls.h"
 
 #define KIB 1024

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* mmap(2), msync(2): `len` bytes from `at` on; `mode` is the protection, `flags` those of open(2) */
+/* mmap(2), msync(2): `len` bytes from `at` on; `mode` is the protection, `flags` those of
+ * open(2) */
 #include "calls.h"
 
 #include <signal.h>

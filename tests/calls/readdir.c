@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* opendir(3), readdir(3), seekdir(3), rewinddir(3): they give how many entries came, without . and .. */
+/* opendir(3), readdir(3), seekdir(3), rewinddir(3): they give how many entries came, without . and
+ * .. */
 #include "calls.h"
 
 #include <dirent.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The words of `before` and `after`. Most have two sides: `mode a 0600` sets the mode of a before the
- * call, and expects it after. Numbers are decimal, octal with a leading 0, and may end in K, M, G or T.
+ * The words of `before` and `after`. Most have two sides: `mode a 0600` sets the mode of a before
+ * the call, and expects it after. Numbers are decimal, octal with a leading 0, and may end in K, M,
+ * G or T.
  */
 #include "calls.h"
 
@@ -250,8 +251,8 @@ static void expect_mtime(char **arg)
     EXPECT_EQ(look(arg[0]).st_mtim.tv_sec, OLD_SECONDS);
 }
 
-/* ctime NAME: that of one file is remembered, and expected unchanged. File systems may count times in
- * ticks of the kernel: the pause is longer than any. */
+/* ctime NAME: that of one file is remembered, and expected unchanged. File systems may count times
+ * in ticks of the kernel: the pause is longer than any. */
 static struct timespec remembered;
 
 static void set_ctime(char **arg)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* setxattr(2), getxattr(2), listxattr(2), removexattr(2): `other` is the name, the value is "value" */
+/* setxattr(2), getxattr(2), listxattr(2), removexattr(2): `other` is the name, the value is
+ * "value" */
 #include "calls.h"
 
 #include <linux/limits.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A changer: changes the holders' files, and takes what that has freed for stamped files of its own, until no
- * block is left. It alone writes those, so any other byte in them came from a device.
+ * A changer: changes the holders' files, and takes what that has freed for stamped files of its
+ * own, until no block is left. It alone writes those, so any other byte in them came from a device.
  */
 #include "device.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * device-io [--kills N] [--unleased]: starts holders, changers and what feeds the pipes, and kills a holder now and then
- * in the middle of its I/O. A byte of a device in a file of a changer fails the test; with --unleased it
- * fails when there is none.
+ * device-io [--kills N] [--unleased]: starts holders, changers and what feeds the pipes, and kills
+ * a holder now and then in the middle of its I/O. A byte of a device in a file of a changer fails
+ * the test; with --unleased it fails when there is none.
  */
 #include "device.h"
 
@@ -62,7 +62,8 @@ static pid_t start(struct device *device, void (*body)(void *arg), unsigned numb
     return test_fork(body, &start);
 }
 
-/* A file without a name on a disk's file system that does O_DIRECT, full of the device's byte; -1. */
+/* A file without a name on a disk's file system that does O_DIRECT, full of the device's byte;
+ * -1. */
 static int open_disk(void)
 {
     static const char *const folders[] = {"/var/tmp", "."};

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Real device I/O into leased memory. Holders lease ranges and have io_uring read into them: from a pipe
- * that trickles, and with O_DIRECT from a disk. Changers cut, punch, move and delete the holders' files under every
- * policy, and fill the pool to its last block with files of their own, in which every page carries a stamp. What a
- * device writes is another pattern, so one byte of it in a changer's file is seen.
+ * Real device I/O into leased memory. Holders lease ranges and have io_uring read into them: from a
+ * pipe that trickles, and with O_DIRECT from a disk. Changers cut, punch, move and delete the
+ * holders' files under every policy, and fill the pool to its last block with files of their own,
+ * in which every page carries a stamp. What a device writes is another pattern, so one byte of it
+ * in a changer's file is seen.
  *
  * With `leased` false the holders keep nothing but the addresses: then it has to be seen.
  */

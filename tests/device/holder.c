@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A holder: in each slot a lease, registered with the ring as fixed buffers, and one read in flight. Registering
- * pins the pages of the pool's memory in the kernel: they stay, whatever becomes of the blocks; that the blocks
- * stay too is what the lease is for. Recalled, it cancels the read, and releases when the read's
- * completion has come, which alone says that the device has stopped. Detached, it may go on: the memory is its own.
+ * A holder: in each slot a lease, registered with the ring as fixed buffers, and one read in
+ * flight. Registering pins the pages of the pool's memory in the kernel: they stay, whatever
+ * becomes of the blocks; that the blocks stay too is what the lease is for. Recalled, it cancels
+ * the read, and releases when the read's completion has come, which alone says that the device has
+ * stopped. Detached, it may go on: the memory is its own.
  */
 #include "device.h"
 
@@ -52,7 +53,8 @@ static unsigned index_of(const struct holder *holder, const struct slot *slot)
 
 /* --- recall --- */
 
-/* In the library's thread. The ring is the holder's own thread's, which looks at the states of its leases. */
+/* In the library's thread. The ring is the holder's own thread's, which looks at the states of its
+ * leases. */
 static void recalled(void *arg, const struct hf_recall *recall)
 {
     struct holder *holder = arg;
@@ -114,8 +116,8 @@ static void stamp_pieces(struct slot *slot)
             test_page_fill((char *)slot->pieces[i].iov_base + at, slot->stamp, page++);
 }
 
-/* As far as the device has written, its pattern; behind that what the holder had put there. Also where the file
- * has let go of the blocks. */
+/* As far as the device has written, its pattern; behind that what the holder had put there. Also
+ * where the file has let go of the blocks. */
 static void expect_own(const struct holder *holder, const struct slot *slot)
 {
     unsigned char want[TEST_PAGE];

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A device that goes on writing after the process that set it up was killed: a child of the holder has the holder's
- * ring, with its registered buffers, and submits reads to it. The file is cut, and the pool filled to the last
- * block. As long as the quarantine lasts, what the device writes is in no file. Without one it is: the same once more,
- * with a quarantine of a nanosecond, has to show it.
+ * A device that goes on writing after the process that set it up was killed: a child of the holder
+ * has the holder's ring, with its registered buffers, and submits reads to it. The file is cut, and
+ * the pool filled to the last block. As long as the quarantine lasts, what the device writes is in
+ * no file. Without one it is: the same once more, with a quarantine of a nanosecond, has to show
+ * it.
  */
 #include "device.h"
 
@@ -63,7 +64,8 @@ static void be_device(struct shared *shared, struct io_uring *ring, const struct
     test_raise(&shared->stopped, 1);
 }
 
-/* Not test_fork(): the device is to outlive its parent. It is ended with the whole test, if by nothing else. */
+/* Not test_fork(): the device is to outlive its parent. It is ended with the whole test, if by
+ * nothing else. */
 static void start_device(struct shared *shared, struct io_uring *ring, const struct iovec *to)
 {
     pid_t pid = fork();

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The properties of the contract (src/sync/engine.h) as small plain cases, an engine at a time: what must
- * never happen would show as a wrong byte, a deadline, or a report of ThreadSanitizer, which sees
- * all threads here and all they do to the blocks. What is promised:
+ * The properties of the contract (src/sync/engine.h) as small plain cases, an engine at a time:
+ * what must never happen would show as a wrong byte, a deadline, or a report of ThreadSanitizer,
+ * which sees all threads here and all they do to the blocks. What is promised:
  *
  *   reuse     a block is not given away under a pin
  *   wake      a layout change that sleeps is woken by the last pin
  *   starve    many that pin the same page again and again do not keep a layout change out
- *   gate      who holds a pin passes a closed gate, so that none waits in a circle; who does not, waits
- *   handover  what a holder did to a block comes before what the next owner does
+ *   gate who holds a pin passes a closed gate, so that none waits in a circle; who does not, waits
+ *   handover what a holder did to a block comes before what the next owner does
  */
 #include "support.h"
 
@@ -20,7 +20,8 @@
 
 #define WORDS (TEST_PAGE / sizeof(uint64_t))
 #define THREADS 4
-/* Who sleeps looks again after 50 ms (slots-fenced: 1 ms): a wait takes so long only without a wake-up. */
+/* Who sleeps looks again after 50 ms (slots-fenced: 1 ms): a wait takes so long only without a
+ * wake-up. */
 #define TICK_NS 40000000
 #define TICK_FENCED_NS 900000
 
@@ -257,7 +258,8 @@ static void case_starve(void)
     test_pool_close(pool);
 }
 
-/* --- gate: two holders, each at the gate of the change that waits for the other, and a newcomer --- */
+/* --- gate: two holders, each at the gate of the change that waits for the other, and a newcomer
+ * --- */
 
 struct gate {
     struct hf_pool *pool;
@@ -354,8 +356,8 @@ static void *move_second(void *arg)
     return NULL;
 }
 
-/* Holds nothing. It may come before the gate is closed; then it comes again, until it has waited and
- * finds the page moved away. */
+/* Holds nothing. It may come before the gate is closed; then it comes again, until it has waited
+ * and finds the page moved away. */
 static void come_anew(struct gate *gate)
 {
     unsigned count = rounds(500);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that is killed between any two steps of a layout change, by the functions that src/fs makes one of; then
- * another one comes: a writer, or one that only reads, and after it a writer. The file is as the last transaction that
- * committed left it; pins of before and of afterwards are seen; what was detached comes back with its
- * last pin; and nothing of the dead stays: no gate, no flag, no hold, no node, no vnode.
+ * A process that is killed between any two steps of a layout change, by the functions that src/fs
+ * makes one of; then another one comes: a writer, or one that only reads, and after it a writer.
+ * The file is as the last transaction that committed left it; pins of before and of afterwards are
+ * seen; what was detached comes back with its last pin; and nothing of the dead stays: no gate, no
+ * flag, no hold, no node, no vnode.
  */
 #include "support.h"
 
@@ -407,7 +408,8 @@ static void check_writer(void)
     EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
 }
 
-/* --- what a dead process was about to commit, and nobody could find out yet, outlives a change that gives up --- */
+/* --- what a dead process was about to commit, and nobody could find out yet, outlives a change
+ * that gives up --- */
 
 static void check_unsettled(void)
 {
@@ -428,7 +430,8 @@ static void check_unsettled(void)
     EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
 }
 
-/* --- of two transactions the second is given up: what it was about to detach is held as before --- */
+/* --- of two transactions the second is given up: what it was about to detach is held as before
+ * --- */
 
 static void check_second_given_up(void)
 {

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layout changes that give up, one after the other, in each way in which one can: what the change had done by then must
- * be as if it had not been. Every pin taken before or after is seen by the next change, blocks are not
- * reused under it, letting go wakes who waits, and what nobody pins can be changed. The file's blocks lie in several nodes of
- * the page table, and a pin on each of them in turn says how far a change comes before it gives up.
+ * Layout changes that give up, one after the other, in each way in which one can: what the change
+ * had done by then must be as if it had not been. Every pin taken before or after is seen by the
+ * next change, blocks are not reused under it, letting go wakes who waits, and what nobody pins can
+ * be changed. The file's blocks lie in several nodes of the page table, and a pin on each of them
+ * in turn says how far a change comes before it gives up.
  *
- * With --break thaw (lab builds) a root goes back over blocks that are frozen: then a pin must go unseen.
+ * With --break thaw (lab builds) a root goes back over blocks that are frozen: then a pin must go
+ * unseen.
  */
 #include "support.h"
 

@@ -3,11 +3,12 @@
  * kill [--row NAME] [--kind memory|durable] [--survivor NAME] [--engine NAME] [--points N]
  *      [--then-points N] [--at N] [--then N]
  *
- * For each row, kind of pool and survivor: one run that says what states there may be, one that counts the
- * changes of what is shared, then one for each chosen change, which ends with a kill after it. --points:
- * so many of them are chosen by chance (0: all). --then-points: the survivor is killed as well, at so many
- * changes of its own, and the next one finds the pool. --at, --then: only these, with their stacks.
- * --alone: the run segment has gone before the next one to attach comes.
+ * For each row, kind of pool and survivor: one run that says what states there may be, one that
+ * counts the changes of what is shared, then one for each chosen change, which ends with a kill
+ * after it. --points: so many of them are chosen by chance (0: all). --then-points: the survivor is
+ * killed as well, at so many changes of its own, and the next one finds the pool. --at, --then:
+ * only these, with their stacks. --alone: the run segment has gone before the next one to attach
+ * comes.
  *
  * Survivors:
  *   writer        was attached, and goes on

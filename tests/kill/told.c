@@ -3,18 +3,21 @@
  * told [--all | --some] [ACT]    --all: after each store, whoever comes
  * told --break late|early     in lab builds: somebody is not told, and it must be seen
  *
- * A process is killed after each store to shared memory of a detach, a recall, a lease taken, given, let go of, a
- * collection, and of mending what another such dead process has left. Whoever lives then finds:
+ * A process is killed after each store to shared memory of a detach, a recall, a lease taken,
+ * given, let go of, a collection, and of mending what another such dead process has left. Whoever
+ * lives then finds:
  *
- *   - what leases and pins hold has not changed, also when the whole pool is filled with something else;
- *   - a lease is HF_LEASE_DETACHED when blocks of it have left the file, and only then; its holder is told that, by a
- *     callback or by hf_recall_next(), without anybody coming to the file; and never told of less afterwards;
+ *   - what leases and pins hold has not changed, also when the whole pool is filled with something
+ *     else;
+ *   - a lease is HF_LEASE_DETACHED when blocks of it have left the file, and only then; its holder
+ *     is told that, by a callback or by hf_recall_next(), without anybody coming to the file; and
+ *     never told of less afterwards;
  *   - one that is offered is taken with the memory that it had, or with -ESTALE;
  *   - a layout change meets what is still in the file, and nothing else;
  *   - nothing of the dead stays: no hold, no block, no count of pins.
  *
- * One process holds and looks, and is stopped while the other one works, so that the stores of two runs are the
- * same. A third one, which only reads, comes first in some.
+ * One process holds and looks, and is stopped while the other one works, so that the stores of two
+ * runs are the same. A third one, which only reads, comes first in some.
  */
 #include "support.h"
 #include "trap.h"
@@ -363,7 +366,8 @@ static void expect_memory(void)
             EXPECT(test_page_is(holder.memory[i], 1, i));
 }
 
-/* Whose transaction had committed by the snapshot that we have. Its leases were asked for before, so they hear of it. */
+/* Whose transaction had committed by the snapshot that we have. Its leases were asked for before,
+ * so they hear of it. */
 static void look_from_afar(void)
 {
     shared->changed = 0;
@@ -616,7 +620,8 @@ static bool worth_it(const struct trap_log *log, uint64_t at)
     return log->classes[at] == TRAP_SEGMENT || log->classes[at] == TRAP_META || last;
 }
 
-/* `all`: after each store, and with each visitor; else after some of them, evenly spread, with one. */
+/* `all`: after each store, and with each visitor; else after some of them, evenly spread, with
+ * one. */
 static void die_at_each(const struct act *act, bool all)
 {
     unsigned deaths = 0, committed = 0;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that is killed after a chosen change of what it shares with others. While armed, the run
- * segment and LMDB's maps are write-protected in this process; each store to them faults, is let
- * through alone, and counts as an event when it has changed something. So does each system call that
- * changes a file, a lock or a name. After event number `kill_at` the process is killed.
+ * A process that is killed after a chosen change of what it shares with others. While armed, the
+ * run segment and LMDB's maps are write-protected in this process; each store to them faults, is
+ * let through alone, and counts as an event when it has changed something. So does each system call
+ * that changes a file, a lock or a name. After event number `kill_at` the process is killed.
  *
- * The blocks of files are not protected: whatever of them is written at a kill, what names them is not
- * yet, and that is an event.
+ * The blocks of files are not protected: whatever of them is written at a kill, what names them is
+ * not yet, and that is an event.
  */
 #ifndef HF_TESTS_KILL_TRAP_H
 #define HF_TESTS_KILL_TRAP_H
@@ -34,8 +34,8 @@ struct trap_log {
 /* False: not on this machine, or not under a sanitizer. */
 bool trap_possible(void);
 
-/* From now on, for the calling thread, which is the only one of its process. `show`: prints the stack before
- * the kill. */
+/* From now on, for the calling thread, which is the only one of its process. `show`: prints the
+ * stack before the kill. */
 void trap_arm(const char *pool_dir, uint64_t kill_at, struct trap_log *log, bool show);
 void trap_disarm(void);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One pool seen from three sides: the library, and two mounts of it. What one changes the others see with their
- * next call: bytes, sizes, names, attributes.
+ * One pool seen from three sides: the library, and two mounts of it. What one changes the others
+ * see with their next call: bytes, sizes, names, attributes.
  *
  *     mount-coherence POOL DIR DIR CACHE [ROUNDS]    CACHE is what the mounts keep: none or auto
  */
@@ -446,7 +446,8 @@ static void mappings_agree(void)
     EXPECT_EQ(hf_close(file), 0);
 }
 
-/* What was stored in a mapping, also beyond the end, before the file was cut to `bytes` by that side. */
+/* What was stored in a mapping, also beyond the end, before the file was cut to `bytes` by that
+ * side. */
 static void cut_below_mapping(enum side by, uint64_t bytes)
 {
     char *shared, kept;
@@ -575,7 +576,7 @@ static void alternate(enum side writer, enum side reader)
     EXPECT_EQ(unlink(at(FIRST, "stress")), 0);
 }
 
-/* ---------------------------------------------------------------------- after the last close --- */
+/* --------------------------------------------------------------------- after the last close --- */
 
 #define KEPT_BYTES (256 * TEST_PAGE)
 #define KEPT_ROUNDS 300u

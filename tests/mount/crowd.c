@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The crowd around a program on a mount: library processes that hold pages of the pool's files and look
- * at them, and one that changes the layout of files, until standard input has a byte or ends.
+ * The crowd around a program on a mount: library processes that hold pages of the pool's files and
+ * look at them, and one that changes the layout of files, until standard input has a byte or ends.
  *
  * usage: crowd POOL [PATH ...] [--still PATH ...]
  * A path is a file, or a folder for all that is below it; nobody writes what is --still.
@@ -9,8 +9,9 @@
  * What is looked at twice under each read pin:
  *   files of the crowd's own that nobody changes   carry their stamp
  *   own ones that the changer writes, cuts, moves  every byte is their stamp's, or still zero
- *   those that the program may write               no page has the marks of a page of the crowd: its
- *                                                  blocks were not given to the crowd, nor the other way
+ *   those that the program may write no page has the marks of a page of the crowd: its
+ *                                                  blocks were not given to the crowd, nor the
+ *                                                  other way
  *   those that are still                           the bytes are the same both times
  * The changer moves the blocks of the program's files as well: their contents stay.
  */
@@ -181,8 +182,8 @@ static bool is_first_word(uint64_t word)
     return false;
 }
 
-/* In a page that test_page_fill() made, also in a piece of it, words differ from their neighbour by a step;
- * so they do in some tables of programs. */
+/* In a page that test_page_fill() made, also in a piece of it, words differ from their neighbour by
+ * a step; so they do in some tables of programs. */
 static void look_foreign(const unsigned char *page, uint64_t index, size_t len, uint64_t stamp)
 {
     const uint64_t *words = (const uint64_t *)(const void *)page;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Asynchronous writes with O_DIRECT beside buffered reads of the same file, all of them through one mount. When the write is
- * done every read shows it, whatever was read meanwhile.
+ * Asynchronous writes with O_DIRECT beside buffered reads of the same file, all of them through one
+ * mount. When the write is done every read shows it, whatever was read meanwhile.
  *
- * That somebody reads meanwhile is not left to chance: the write waits at the gate of a layout change, which waits for a pin of this
- * process, and is cancelled when the reader has read. It has changed nothing then, so nobody is told anything.
+ * That somebody reads meanwhile is not left to chance: the write waits at the gate of a layout
+ * change, which waits for a pin of this process, and is cancelled when the reader has read. It has
+ * changed nothing then, so nobody is told anything.
  *
  *     mount-direct POOL DIR
  */

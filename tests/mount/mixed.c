@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every way to read and write a file, mixed at random on one file, against a copy in memory: system calls
- * buffered, direct and appending, mappings, pipes, and what changes the layout.
+ * Every way to read and write a file, mixed at random on one file, against a copy in memory: system
+ * calls buffered, direct and appending, mappings, pipes, and what changes the layout.
  *
  * usage: mixed FILE OPERATIONS [no-shared-mapping]
  */
@@ -92,7 +92,8 @@ static size_t page_down(size_t off)
 }
 
 /* ------------------------------------------------------------------------- operations ---- */
-/* off + len is at most FILE_MOST; those marked `inside` get a range that ends by the end of file. */
+/* off + len is at most FILE_MOST; those marked `inside` get a range that ends by the end of
+ * file. */
 
 static void do_read(size_t off, size_t len)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stores into shared mappings of a mount with cache=auto, while the library and another mount change the same pages: both stay, whatever is written
- * back when. And nobody waits for ever when all do it at once.
+ * Stores into shared mappings of a mount with cache=auto, while the library and another mount
+ * change the same pages: both stay, whatever is written back when. And nobody waits for ever when
+ * all do it at once.
  *
  *     mount-stores POOL DIR DIR [ROUNDS]
  */
@@ -146,7 +147,8 @@ static void both_stay(void)
     EXPECT(checked > 0);
 }
 
-/* ---- all at once, in a file that keeps its size: a page past the one that the kernel knows is SIGBUS ---- */
+/* ---- all at once, in a file that keeps its size: a page past the one that the kernel knows is
+ * SIGBUS ---- */
 
 static void store_and_sync(void *arg)
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Programs that know only the mount meet pins. This process holds pages through the library; its children make
- * system calls on the mounted folder: those that wait for the pins show with their own process, hold up nobody
- * else, can be interrupted, and end as the pool's policy says.
+ * Programs that know only the mount meet pins. This process holds pages through the library; its
+ * children make system calls on the mounted folder: those that wait for the pins show with their
+ * own process, hold up nobody else, can be interrupted, and end as the pool's policy says.
  *
- *     mount-waiting POOL DIR CACHE SCENARIO    CACHE is what the mount keeps, the scenarios are at the end
+ *     mount-waiting POOL DIR CACHE SCENARIO CACHE is what the mount keeps, the scenarios are at the
+ *     end
  */
 #include "support.h"
 
@@ -313,8 +314,8 @@ static void use_folder(void)
     closedir(dir);
 }
 
-/* A file that is waited for is read as it was. Reading only: the kernel itself keeps writers of a file out while its truncate
- * or punch waits. */
+/* A file that is waited for is read as it was. Reading only: the kernel itself keeps writers of a
+ * file out while its truncate or punch waits. */
 static void read_waited_for(const struct caller *caller)
 {
     char page[TEST_PAGE];
@@ -519,7 +520,8 @@ static void punch_by_library(void *arg)
     test_pool_close(pool);
 }
 
-/* The same for who wants to write behind a gate: the library's, since with the mount's own the kernel lets nobody come so far. */
+/* The same for who wants to write behind a gate: the library's, since with the mount's own the
+ * kernel lets nobody come so far. */
 static void interrupted_at_gate(void)
 {
     struct caller *callers = test_shared(3 * sizeof(*callers));
@@ -612,7 +614,8 @@ static void release(void *arg, const struct hf_recall *recall)
     test_count(&leased->calls);
 }
 
-/* The holder of a lease is asked for it. With a policy that does not wait it is too, and then it goes. */
+/* The holder of a lease is asked for it. With a policy that does not wait it is too, and then it
+ * goes. */
 static void recalled(int error)
 {
     static const uint32_t why[CHANGES] = {HF_CHANGE_TRUNCATE, HF_CHANGE_TRUNCATE, HF_CHANGE_PUNCH,
@@ -684,8 +687,8 @@ static void read_first_page(void *arg)
     expect_page("beside the gate", page, caller->stamp, 0);
 }
 
-/* A write that waits at a gate, perhaps with a page of the page cache, keeps nobody from seeing what else is in the file, and
- * what the library writes. */
+/* A write that waits at a gate, perhaps with a page of the page cache, keeps nobody from seeing
+ * what else is in the file, and what the library writes. */
 static void seen_meanwhile(void)
 {
     struct caller *callers = test_shared(2 * sizeof(*callers));

@@ -54,7 +54,8 @@ struct exercise {
 };
 
 /* Runs `count` operations on an open pool, full comparisons in between and at the end, reopening
- * the pool now and then. shared (may be null): a file of which pages [first, first+pages) are ours. */
+ * the pool now and then. shared (may be null): a file of which pages [first, first+pages) are
+ * ours. */
 struct exercise_plan {
     uint64_t seed, count;
     const char *pool_name;

@@ -80,8 +80,8 @@ static const int *change_errors(const struct change *change, int invalid, int wa
     return errors;
 }
 
-/* Held pages that stay in the file are copied; the copies must lie in a bounded number of runs, which free
- * space in small pieces may not give. */
+/* Held pages that stay in the file are copied; the copies must lie in a bounded number of runs,
+ * which free space in small pieces may not give. */
 static bool copies_held_pages(const struct exercise *x, const struct change *change)
 {
     uint32_t kind = change->policy ? change->policy->kind : HF_POLICY_DEFAULT;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The medium as the log goes by: of each file and directory what is on it for certain, and what of the
- * rest may be. A page may have any of the contents that it has had since it was last synced, a file any
- * of the lengths, a name may be there or not; all of it independently, and a page also torn between two
- * sectors.
+ * The medium as the log goes by: of each file and directory what is on it for certain, and what of
+ * the rest may be. A page may have any of the contents that it has had since it was last synced, a
+ * file any of the lengths, a name may be there or not; all of it independently, and a page also
+ * torn between two sectors.
  */
 #ifndef HF_TESTS_POWER_MEDIUM_H
 #define HF_TESTS_POWER_MEDIUM_H
@@ -29,8 +29,8 @@ struct medium {
 /* What of the pending records a cut leaves. */
 struct medium_cut {
     uint64_t taken[MEDIUM_PENDING / 64 + 1];
-    uint32_t
-        torn; /* pending record, of which only the first `sectors` are there; MEDIUM_PENDING: none */
+    /* Pending record, of which only the first `sectors` are there; MEDIUM_PENDING: none. */
+    uint32_t torn;
     uint32_t sectors;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The power-cut explorer: a workload is recorded (record.h); then the medium is put together as a power
- * cut might have left it at each recorded call, and looked at.
+ * The power-cut explorer: a workload is recorded (record.h); then the medium is put together as a
+ * power cut might have left it at each recorded call, and looked at.
  */
 #ifndef HF_TESTS_POWER_POWER_H
 #define HF_TESTS_POWER_POWER_H
@@ -48,8 +48,9 @@ extern uint32_t power_flags;
 
 /* Reads all of the pool; every failure ends the test. */
 void power_look(struct hf_pool *pool, struct power_state *state);
-/* The pool is as it was at `state`, but that of a file with something that was not synced each sector may be
- * either. `names`: whose names and promises count; `latest`: whose content may be there already. */
+/* The pool is as it was at `state`, but that of a file with something that was not synced each
+ * sector may be either. `names`: whose names and promises count; `latest`: whose content may be
+ * there already. */
 bool power_matches(const struct power_state *found, const struct power_state *names,
                    const struct power_state *latest);
 void power_show(const char *title, const struct power_state *state);

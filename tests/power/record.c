@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the recording: this program's own pwrite() and its like, which the library and LMDB are linked
- * to. What goes through a map is found by comparing each mapped page with what it was, before each
- * record: so a store is in the log before the next call that could rely on it.
+ * Owns the recording: this program's own pwrite() and its like, which the library and LMDB are
+ * linked to. What goes through a map is found by comparing each mapped page with what it was,
+ * before each record: so a store is in the log before the next call that could rely on it.
  */
 #undef _FILE_OFFSET_BITS /* both names of each call are wanted, pwrite and pwrite64 */
 #include "record.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a process does to a pool's medium, one record for each thing that changes it or makes sure of it.
- * The workload writes the log, the explorer reads it when the workload has ended.
+ * What a process does to a pool's medium, one record for each thing that changes it or makes sure
+ * of it. The workload writes the log, the explorer reads it when the workload has ended.
  *
- * A write, also one through a map, is recorded page by page, with all of the page as it is then. lock.mdb
- * is left out: whoever attaches first makes it again.
+ * A write, also one through a map, is recorded page by page, with all of the page as it is then.
+ * lock.mdb is left out: whoever attaches first makes it again.
  */
 #ifndef HF_TESTS_POWER_RECORD_H
 #define HF_TESTS_POWER_RECORD_H
@@ -52,8 +52,8 @@ struct power_log {
 /* Records from now on what this process does below pool_dir, which need not exist yet. */
 void power_record(struct power_log *log, const char *pool_dir);
 void power_step(uint64_t number);
-/* If set, called after each record that makes something certain, and at each step's end; `step` is the last number
- * that power_step() was given. */
+/* If set, called after each record that makes something certain, and at each step's end; `step` is
+ * the last number that power_step() was given. */
 extern void (*power_on_sync)(uint64_t step);
 void power_stop(void);
 

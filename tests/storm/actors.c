@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who comes to the pool besides the workers: one that only reads, for as long as the storm goes on or as the first to
- * attach; and one that copies the pool while it is in use and opens the copy beside it.
+ * Who comes to the pool besides the workers: one that only reads, for as long as the storm goes on
+ * or as the first to attach; and one that copies the pool while it is in use and opens the copy
+ * beside it.
  */
 #include "storm.h"
 

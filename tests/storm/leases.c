@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The leases of a worker: taken for every purpose, with callbacks and without, given to whom comes, taken from others,
- * recalled. Callbacks come in a thread of the library's, so what is known of each lease is under a mutex. It is never
- * held where a lease or a layout change may wait, since what they wait for may be one that a callback is to release.
+ * The leases of a worker: taken for every purpose, with callbacks and without, given to whom comes,
+ * taken from others, recalled. Callbacks come in a thread of the library's, so what is known of
+ * each lease is under a mutex. It is never held where a lease or a layout change may wait, since
+ * what they wait for may be one that a callback is to release.
  */
 #include "storm.h"
 
@@ -200,7 +201,8 @@ static void give(struct test_rng *rng)
     pthread_mutex_unlock(&own.mutex);
 }
 
-/* What is offered may have gone with its giver, been taken back, or been detached: then it stays the giver's. */
+/* What is offered may have gone with its giver, been taken back, or been detached: then it stays
+ * the giver's. */
 static void take(struct test_rng *rng)
 {
     struct storm_offer *offer = &own.storm->offers[test_below(rng, STORM_OFFERS)];

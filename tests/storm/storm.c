@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * storm [--kills N] [--workers N] [--engine NAME] [--durable] [--actors LIST]: starts workers and kills them. After
- * each kill: the files of the dead are as acknowledged, its pins are gone and so are its leases after their
- * quarantine, every block is free, in one file or detached, the others go on. At every tenth kill all are killed
- * at once: then fsck must be clean, and everything acknowledged there.
+ * storm [--kills N] [--workers N] [--engine NAME] [--durable] [--actors LIST]: starts workers and
+ * kills them. After each kill: the files of the dead are as acknowledged, its pins are gone and so
+ * are its leases after their quarantine, every block is free, in one file or detached, the others
+ * go on. At every tenth kill all are killed at once: then fsck must be clean, and everything
+ * acknowledged there.
  *
  * LIST: of reader, copies, forks, stops, closed (storm.h), or none; all of them if it is not given.
  *
- * With an engine that counts nobody drops the pins of the dead, so nobody waits for pins without a deadline.
+ * With an engine that counts nobody drops the pins of the dead, so nobody waits for pins without a
+ * deadline.
  */
 #include "storm.h"
 
@@ -228,8 +230,8 @@ static struct sum blocks_of(struct parent *parent, int64_t *lost)
     return sum;
 }
 
-/* Who finds the pool full looks what the dead have left; of those in quarantine, also when all were killed, that
- * is after a while. */
+/* Who finds the pool full looks what the dead have left; of those in quarantine, also when all were
+ * killed, that is after a while. */
 static void expect_space_accounted(struct parent *parent, bool none_detached)
 {
     uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;

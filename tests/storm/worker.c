@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A worker: random operations on files of its own, each in the ledger first; pins and leases of everybody's
- * files and moves of everybody's blocks, which change no content.
+ * A worker: random operations on files of its own, each in the ledger first; pins and leases of
+ * everybody's files and moves of everybody's blocks, which change no content.
  *
- * Workers wait without limit while they hold pins and leases, so they come to wait for each other in circles:
- * one of them is told. A second thread cancels now and then, rarely enough for that, what the first one waits in.
+ * Workers wait without limit while they hold pins and leases, so they come to wait for each other
+ * in circles: one of them is told. A second thread cancels now and then, rarely enough for that,
+ * what the first one waits in.
  */
 #include "storm.h"
 
@@ -395,8 +396,8 @@ static void run_lease(struct work *work)
     EXPECT_EQ(hf_close(file), 0);
 }
 
-/* A policy that detaches is for the own files: what another writes in place meanwhile would go, as it should, into
- * blocks that have left its file. */
+/* A policy that detaches is for the own files: what another writes in place meanwhile would go, as
+ * it should, into blocks that have left its file. */
 static void run_move(struct work *work)
 {
     unsigned worker, number;

@@ -37,7 +37,8 @@ int test_scenario(int argc, char **argv, void (*scenario)(void));
 /* The folder of this run. */
 const char *test_folder(void);
 
-/* FOLDER/.segments lists patterns of files elsewhere that go with the folder; all of them begin like this. */
+/* FOLDER/.segments lists patterns of files elsewhere that go with the folder; all of them begin
+ * like this. */
 #define TEST_SEGMENT_LIST ".segments"
 #define TEST_SEGMENT_PREFIX "/dev/shm/holdfast-"
 
@@ -144,8 +145,8 @@ struct test_engine {
     bool racy;          /* reuses blocks under pins */
 };
 const struct test_engine *test_engine(const char *name);
-/* A pool of its own for the engine: FOLDER/name, or an anonymous one when that is all it does or name
- * is null. */
+/* A pool of its own for the engine: FOLDER/name, or an anonymous one when that is all it does or
+ * name is null. */
 struct hf_pool *test_engine_pool(const struct test_engine *engine, const char *name,
                                  uint64_t pool_bytes);
 

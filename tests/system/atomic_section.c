@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between hf_atomic_begin() and hf_atomic_end() nothing may sleep. A debug build aborts where a call may, and
- * names it. That rules the engine percpu-rwsem out there; with all others present pages can be pinned. Each
- * case has a child and a pool of its own, since most of them abort.
+ * Between hf_atomic_begin() and hf_atomic_end() nothing may sleep. A debug build aborts where a
+ * call may, and names it. That rules the engine percpu-rwsem out there; with all others present
+ * pages can be pinned. Each case has a child and a pool of its own, since most of them abort.
  */
 #include "support.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layout changes that wait are ended by hf_cancel() and by signals, at a gate and for pins, and have then changed
- * nothing; who does not wait is not there to be cancelled.
+ * Layout changes that wait are ended by hf_cancel() and by signals, at a gate and for pins, and
+ * have then changed nothing; who does not wait is not there to be cancelled.
  */
 #include "support.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layout changes that wait for each other's pins, leases and gates in a circle: exactly one gets -EDEADLK, the one
- * that began to wait last, and the others go on once it lets go. Among threads, among processes, through a gate,
- * through a callback, under a stream of wake-ups. Where there is no circle nobody gets it.
+ * Layout changes that wait for each other's pins, leases and gates in a circle: exactly one gets
+ * -EDEADLK, the one that began to wait last, and the others go on once it lets go. Among threads,
+ * among processes, through a gate, through a callback, under a stream of wake-ups. Where there is
+ * no circle nobody gets it.
  */
 #include "support.h"
 
@@ -271,7 +272,8 @@ static void check_gate(const unsigned order[3])
     printf("through a gate: %d %d %d\n", actors[0].rc, actors[1].rc, actors[2].rc);
 }
 
-/* All gates of a file are closed, one of them because of a pin of this thread: it waits for the others. */
+/* All gates of a file are closed, one of them because of a pin of this thread: it waits for the
+ * others. */
 static void check_all_gates(void)
 {
     enum { GATES = 4 };
@@ -330,7 +332,8 @@ static void *change_twice(void *arg)
     return NULL;
 }
 
-/* The process that waited at a gate is stopped while it opens: it waits for that gate's owner no more. */
+/* The process that waited at a gate is stopped while it opens: it waits for that gate's owner no
+ * more. */
 static void check_gate_of_before(void)
 {
     struct actor *actor = test_shared(sizeof(*actor));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Acting for a client: calls that are not to wait say so, those that wait end when the client is cancelled, and both
- * have changed nothing; a wait shows the client's program; what the client holds itself counts as the caller's own,
- * for -EDEADLK, at gates and in circles.
+ * Acting for a client: calls that are not to wait say so, those that wait end when the client is
+ * cancelled, and both have changed nothing; a wait shows the client's program; what the client
+ * holds itself counts as the caller's own, for -EDEADLK, at gates and in circles.
  */
 #include "support.h"
 
@@ -289,7 +289,7 @@ static void check_waits(const struct test_engine *engine)
     test_pool_close(pool);
 }
 
-/* --------------------------------------------------------------------- what was moved already --- */
+/* ------------------------------------------------------------------- what was moved already --- */
 
 #define BIG_BYTES TEST_MIB(20)
 #define BIG_GATE TEST_MIB(18)
@@ -356,7 +356,8 @@ static void check_recall(void)
 
 /* ------------------------------------------------------------------------------ a program --- */
 
-/* A client in a process of its own, with a second thread that pins what it is told to and stays until it is let go. */
+/* A client in a process of its own, with a second thread that pins what it is told to and stays
+ * until it is let go. */
 struct program {
     const char *pins; /* null: it does not use the pool */
     uint64_t off;
@@ -477,7 +478,7 @@ static void check_shown(void)
     end_program(program);
 }
 
-/* --------------------------------------------------------------------- what the client holds --- */
+/* -------------------------------------------------------------------- what the client holds --- */
 
 static void check_own_pin(void)
 {
@@ -506,7 +507,8 @@ static void check_own_pin(void)
     make_file();
 }
 
-/* The change at whose gate its call comes waits for the client's own pin: it is let through, like one who holds it. */
+/* The change at whose gate its call comes waits for the client's own pin: it is let through, like
+ * one who holds it. */
 static void check_own_gate(void)
 {
     struct program *program = begin_program("/file", HELD_PAGE * TEST_PAGE);
@@ -566,8 +568,9 @@ static int pin_1_zero_0(void)
     return rc;
 }
 
-/* Member 0 is a client that holds file 0 and changes file 1; member 1 holds that and changes file 0: another client, or
- * a thread that uses the library. The younger one gets -EDEADLK; when it has let go, the other goes on. */
+/* Member 0 is a client that holds file 0 and changes file 1; member 1 holds that and changes file
+ * 0: another client, or a thread that uses the library. The younger one gets -EDEADLK; when it has
+ * let go, the other goes on. */
 static void check_circle(bool both_clients, unsigned older)
 {
     int (*const calls[2])(void) = {zero_1, zero_0};

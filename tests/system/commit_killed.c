@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process is killed after each store to shared memory from LMDB's meta page on until its call returns: it is
- * single-stepped there, and killed at the first, the second, the third ... change that its pool shows. Whoever comes
- * then finds the file as before the call or as after it, all agree, nobody gets a block that is in use, and fsck
- * finds nothing. commit-killed [memory|durable] [writer|reader|first|reader-first] [--expect-caught]
+ * A process is killed after each store to shared memory from LMDB's meta page on until its call
+ * returns: it is single-stepped there, and killed at the first, the second, the third ... change
+ * that its pool shows. Whoever comes then finds the file as before the call or as after it, all
+ * agree, nobody gets a block that is in use, and fsck finds nothing. commit-killed [memory|durable]
+ * [writer|reader|first|reader-first] [--expect-caught]
  *
  * Who comes first:
  *   writer        another process that may write, and has the pool open all the time
  *   reader        one that only reads, and keeps a pin; then one that may write joins
  *   first         nobody had the pool open
- *   reader-first  the reader settles what it finds and is killed; then somebody attaches as the first
+ *   reader-first the reader settles what it finds and is killed; then somebody attaches as the
+ *   first
  */
 #include "shm/shm.h"
 #include "support.h"
@@ -108,8 +110,8 @@ static void look(const struct view *view, struct seen *seen)
     memcpy(seen->words, view->run + run->at_bits, sizeof(seen->words));
 }
 
-/* Runs the child as far as LMDB's commit, where a step costs nothing yet that is of interest. Elsewhere than on x86-64
- * it is stepped all the way. */
+/* Runs the child as far as LMDB's commit, where a step costs nothing yet that is of interest.
+ * Elsewhere than on x86-64 it is stepped all the way. */
 static void run_to_commit(pid_t pid)
 {
 #ifdef __x86_64__
@@ -133,8 +135,8 @@ static void run_to_commit(pid_t pid)
     (void)pid;
 }
 
-/* Steps the child to its stop number `stop`, the first being where a meta page changes. False: its call has returned
- * before. */
+/* Steps the child to its stop number `stop`, the first being where a meta page changes. False: its
+ * call has returned before. */
 static bool step_to(pid_t pid, const struct view *view, unsigned stop)
 {
     static struct seen was, is;
@@ -285,7 +287,8 @@ static void fresh_pool(void)
     test_pool_close(pool);
 }
 
-/* The file is as before or as after; the rest of the pool is given out and carries something else. */
+/* The file is as before or as after; the rest of the pool is given out and carries something
+ * else. */
 static void expect_sound(struct hf_pool *pool, bool with_reader)
 {
     struct hf_file *file = test_file(pool, "/file"), *beside = test_file(pool, "/beside"), *other;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * HOLDFAST_DEBUG=pins: a close that is refused names each pin that is left on stderr, with the function that
- * made it; a process that ends with pins names them as well; and without the variable nothing is said.
+ * HOLDFAST_DEBUG=pins: a close that is refused names each pin that is left on stderr, with the
+ * function that made it; a process that ends with pins names them as well; and without the variable
+ * nothing is said.
  */
 #include "support.h"
 
@@ -17,7 +18,8 @@
 static const char *const engines[] = {"slots", "slots-fenced", "refcount"};
 static char said[1 << 20];
 
-/* Functions whose names are exported (see meson.build), with code after the call, so that they are in the stack. */
+/* Functions whose names are exported (see meson.build), with code after the call, so that they are
+ * in the stack. */
 void debug_pins_first(struct hf_file *file, struct hf_pin *pin);
 void debug_pins_second(struct hf_file *file, struct hf_pin *pin);
 void debug_pins_lease(struct hf_file *file, struct hf_lease *lease);

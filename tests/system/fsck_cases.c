@@ -421,8 +421,8 @@ static void die_with_device_pin(void *arg)
     _exit(0);
 }
 
-/* More files than there are entries for lose their name while a dead process's device may still write:
- * each deletion wants an entry, and making room must not begin the next one. */
+/* More files than there are entries for lose their name while a dead process's device may still
+ * write: each deletion wants an entry, and making room must not begin the next one. */
 static void orphans_without_room(void)
 {
     struct hf_pool_options options = {.size = sizeof(options),

@@ -4,12 +4,11 @@
  * true of a repair after each (the top of src/meta/check.c):
  *
  *   fsck ends, with or without repair; after one repair it finds nothing;
- *   what it calls clean opens, all of it reads, names can be made, renamed and removed, and free and
- *   named blocks are all blocks, before and after everything is removed;
- *   an inode whose records were not touched has its content, attributes and target, and its path too
- *   where no directory on it and no entry was touched;
- *   whatever single record was hurt, every page of content is still in some file, but for pages whose
- *   block number itself is gone.
+ *   what it calls clean opens, all of it reads, names can be made, renamed and removed, and free
+ *   and named blocks are all blocks, before and after everything is removed; an inode whose records
+ *   were not touched has its content, attributes and target, and its path too where no directory on
+ *   it and no entry was touched; whatever single record was hurt, every page of content is still in
+ *   some file, but for pages whose block number itself is gone.
  *
  * fsck-damages [ROUNDS]; HF_SEED replays. The keys and values are those of docs/FORMAT.md, spelled
  * out here, so that this is a second reading of it.
@@ -344,7 +343,8 @@ static bool is_of_orphan(const struct record *record)
     return false;
 }
 
-/* Under another key: one byte of it, a byte less or more, or an inode number near the end of all. */
+/* Under another key: one byte of it, a byte less or more, or an inode number near the end of
+ * all. */
 static void change_key(MDB_txn *txn, MDB_dbi dbi, struct test_rng *rng, const struct record *victim,
                        bool move)
 {

@@ -33,11 +33,11 @@ struct seen {
     struct seen_page page[SEEN_PAGES];
 };
 
-/* Makes the pool: nested directories, hard links, links, devices, attributes, ACLs, holes, a large file, and
- * what a process that was killed leaves: a file without names, detached blocks. */
+/* Makes the pool: nested directories, hard links, links, devices, attributes, ACLs, holes, a large
+ * file, and what a process that was killed leaves: a file without names, detached blocks. */
 void fsck_pool_make(void);
-/* Everything that has a name, and every page that an extent has, also past end of file. Any call that fails
- * ends the test. */
+/* Everything that has a name, and every page that an extent has, also past end of file. Any call
+ * that fails ends the test. */
 void fsck_pool_look(struct hf_pool *pool, struct seen *seen);
 /* What one may do with a pool: making, writing, renaming; then all that is there goes. */
 void fsck_pool_use(struct hf_pool *pool);

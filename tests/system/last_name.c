@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A file loses its last name while another process has it open only to watch it: that one is told first, and
- * closes it, and when the call returns the blocks are free. In a lab build the watcher stands still between the
- * two halves of its close until the call has returned, or waits; and one that does not wait for a watcher that has stopped
- * watching and not closed yet must be caught.
+ * A file loses its last name while another process has it open only to watch it: that one is told
+ * first, and closes it, and when the call returns the blocks are free. In a lab build the watcher
+ * stands still between the two halves of its close until the call has returned, or waits; and one
+ * that does not wait for a watcher that has stopped watching and not closed yet must be caught.
  *
  * usage: last-name ENGINE [--steps | --expect-caught]
  */
@@ -64,7 +64,8 @@ static uint64_t free_bytes(struct hf_pool *pool)
     return info.free_bytes;
 }
 
-/* Unlinks the file, or renames another one over it. Who had to wait for too long may have given up. */
+/* Unlinks the file, or renames another one over it. Who had to wait for too long may have given
+ * up. */
 static void take_names(void *arg)
 {
     const uint32_t *rounds = arg;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leases that change hands: to another process, to the same one, never twice, not after the giver's death, with a
- * recall that is pending, with blocks that have left the file; and tokens that nobody made.
+ * Leases that change hands: to another process, to the same one, never twice, not after the giver's
+ * death, with a recall that is pending, with blocks that have left the file; and tokens that nobody
+ * made.
  */
 #include "support.h"
 
@@ -89,7 +90,7 @@ static void check_another_process(void)
     EXPECT_EQ(hf_truncate(file, 0, &test_nowait), 0);
 }
 
-/* ------------------------------------------------------------------------------ the same one --- */
+/* ----------------------------------------------------------------------------- the same one --- */
 
 static void check_same_process(void)
 {
@@ -166,7 +167,8 @@ static void check_detached(void)
     EXPECT_EQ(hf_read(file, bytes, sizeof(bytes), 100), sizeof(bytes));
     EXPECT(test_is_zero(bytes, sizeof(bytes)));
 
-    /* Blocks that came since are not the lease's, also after somebody has asked for the rest of it. */
+    /* Blocks that came since are not the lease's, also after somebody has asked for the rest of
+     * it. */
     token = give(&lease);
     EXPECT_EQ(hf_truncate(file, (PAGES - 1) * TEST_PAGE, &test_nowait), -EBUSY);
     EXPECT_EQ(take(pool, &token, &lease), -ESTALE);
@@ -223,7 +225,8 @@ static void be_passer(void *arg)
     }
 }
 
-/* Wherever the taker is killed: the lease is its, or still offered by who offered it, and then can be had. */
+/* Wherever the taker is killed: the lease is its, or still offered by who offered it, and then can
+ * be had. */
 static void check_killed_taker(uint64_t seed)
 {
     struct test_rng rng = {seed};

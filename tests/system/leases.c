@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leases as holds of a process: many at once and found by range, outliving their thread and their file's
- * handle, let go anywhere, refused in the child of a fork, counted by hf_pool_close(), and bounded.
+ * Leases as holds of a process: many at once and found by range, outliving their thread and their
+ * file's handle, let go anywhere, refused in the child of a fork, counted by hf_pool_close(), and
+ * bounded.
  */
 #include "support.h"
 
@@ -202,7 +203,7 @@ static void check_pin_is_none(struct hf_pool *pool)
     EXPECT_EQ(hf_close(file), 0);
 }
 
-/* -------------------------------------------------------------------- the life of its process --- */
+/* ------------------------------------------------------------------ the life of its process --- */
 
 static struct hf_pool *parents_pool;
 static struct hf_file *parents_file;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One pool, one run segment: also when the pool is copied or moved while it is in use, seen through another
- * mount, used by several users, or when the file of its segment is taken away. Whoever attaches finds the
- * pins of the others, or is told why it cannot.
+ * One pool, one run segment: also when the pool is copied or moved while it is in use, seen through
+ * another mount, used by several users, or when the file of its segment is taken away. Whoever
+ * attaches finds the pins of the others, or is told why it cannot.
  */
 #include "support.h"
 
@@ -113,7 +113,8 @@ static void copied(void)
     test_pool_check("copy");
 }
 
-/* Its segment moves with it, and the last to leave does not take away what has come into the old place. */
+/* Its segment moves with it, and the last to leave does not take away what has come into the old
+ * place. */
 static void moved(void)
 {
     pid_t first, second;
@@ -238,8 +239,8 @@ static void users(void)
     EXPECT_EQ(try_open("users"), 0);
 }
 
-/* The same file system at another path is the same pool. An overlay has inodes of its own: no one can see
- * there who is attached, so the pool is refused. */
+/* The same file system at another path is the same pool. An overlay has inodes of its own: no one
+ * can see there who is attached, so the pool is refused. */
 static void other_paths(void *arg)
 {
     char options[1024];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How many instructions of the library a pin and its unpin cost, bytes of one page, which is present. A second process takes
- * single steps through them and counts those whose address is in the library: no clock, no counter of the
- * processor, so the number is the same on a busy machine. It may not grow: see `bounds`.
+ * How many instructions of the library a pin and its unpin cost, bytes of one page, which is
+ * present. A second process takes single steps through them and counts those whose address is in
+ * the library: no clock, no counter of the processor, so the number is the same on a busy machine.
+ * It may not grow: see `bounds`.
  */
 #include "support.h"
 
@@ -20,15 +21,17 @@
 #include <unistd.h>
 
 #define STEPS_MAX 1000000
-/* A file that nobody changes has its bias after two looks that are 100 ms apart, one each 64 pins. */
+/* A file that nobody changes has its bias after two looks that are 100 ms apart, one each 64
+ * pins. */
 #define WARM_NS UINT64_C(400000000)
 #define WARM_PINS 1000
 #define COUNTED 2 /* and the less counts: each 64th pin that fences looks for the bias */
 
 /*
- * The most that each compiler may make of it: what was counted when this test was written, with the optimization of
- * the default build and of a release. Of a version that was not tried nothing is known but that
- * registers are spent in another way, which has moved the number by less than a tenth.
+ * The most that each compiler may make of it: what was counted when this test was written, with the
+ * optimization of the default build and of a release. Of a version that was not tried nothing is
+ * known but that registers are spent in another way, which has moved the number by less than a
+ * tenth.
  */
 struct bound {
     const char *compiler, *optimization;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a device may still write to when its process has been killed: nobody waits for it, it is shown, kept off the
- * free list for the pool's quarantine, and then free again by itself. Killed while it is being recalled, in another
- * pid namespace, and while others are killed who look after the dead.
+ * What a device may still write to when its process has been killed: nobody waits for it, it is
+ * shown, kept off the free list for the pool's quarantine, and then free again by itself. Killed
+ * while it is being recalled, in another pid namespace, and while others are killed who look after
+ * the dead.
  */
 #include "change.h"
 
@@ -125,7 +126,8 @@ static void expect_shown(pid_t pid, uint64_t killed_ns)
     EXPECT(info.age_ns > 0);
 }
 
-/* Blocks come back although nobody does more than what needs them: filling the pool to the last one. */
+/* Blocks come back although nobody does more than what needs them: filling the pool to the last
+ * one. */
 static void await_by_allocating(uint64_t free_bytes)
 {
     uint64_t limit = test_now_ns() + TEST_PATIENCE_NS, written = 0;
@@ -172,8 +174,8 @@ static void check_device(bool by_allocating)
     EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
 }
 
-/* Engines that count know whose leases are, and quarantine them too: what that detaches comes back, while the pool is
- * in use. */
+/* Engines that count know whose leases are, and quarantine them too: what that detaches comes back,
+ * while the pool is in use. */
 static void check_counted(void)
 {
     const struct holder holder = {
@@ -255,7 +257,8 @@ static void keep_reaping(void *arg)
 
 static void check_reapers_die(uint64_t seed)
 {
-#ifdef __SANITIZE_THREAD__ /* does not know that a mutex comes from an owner that died in another process */
+/* ThreadSanitizer does not know that a mutex comes from an owner that died in another process. */
+#ifdef __SANITIZE_THREAD__
     (void)seed, (void)keep_reaping;
     return;
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Telling the holders of leases: what a callback may do, that each lease is told of once however many are recalled
- * together, the descriptor for a poll loop, and that nothing is told of a lease that was let go of.
+ * Telling the holders of leases: what a callback may do, that each lease is told of once however
+ * many are recalled together, the descriptor for a poll loop, and that nothing is told of a lease
+ * that was let go of.
  */
 #include "support.h"
 
@@ -202,7 +203,7 @@ static void check_several_changes(void)
     EXPECT_EQ(hf_close(leased.file), 0);
 }
 
-/* -------------------------------------------------------------------------- without callbacks --- */
+/* ------------------------------------------------------------------------ without callbacks --- */
 
 static bool readable(int fd, int ms)
 {

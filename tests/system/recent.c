@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a write has acknowledged before all processes were killed is there when the next one comes, with only the
- * files of the pool: without the run segment, in a copy, for a first process that only reads. What POOL/recent
- * says counts only for the record that it was made for; one that is old, another pool's or damaged counts for
- * nothing, and fsck says so. Without the segment nobody knows when devices have stopped: the whole quarantine counts.
+ * What a write has acknowledged before all processes were killed is there when the next one comes,
+ * with only the files of the pool: without the run segment, in a copy, for a first process that
+ * only reads. What POOL/recent says counts only for the record that it was made for; one that is
+ * old, another pool's or damaged counts for nothing, and fsck says so. Without the segment nobody
+ * knows when devices have stopped: the whole quarantine counts.
  */
 #include "support.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that was started with some of descriptors 0 to 2 closed, in each way in which that can be: nothing that the library opens gets
- * one of these numbers, not for a moment; all of it is closed by exec; and in the end the numbers are free as before.
+ * A process that was started with some of descriptors 0 to 2 closed, in each way in which that can
+ * be: nothing that the library opens gets one of these numbers, not for a moment; all of it is
+ * closed by exec; and in the end the numbers are free as before.
  *
  * The calls of open(2) and its like that the library and LMDB make come here first.
  */
@@ -170,7 +171,8 @@ static void one_way(void *arg)
     EXPECT(opened > 20); /* else they did not come here */
 }
 
-/* A child of a process of which another thread was opening something has no descriptors that hold a number. */
+/* A child of a process of which another thread was opening something has no descriptors that hold a
+ * number. */
 static void *open_often(void *arg)
 {
     while (!test_peek(&ends)) {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * On a disk: what is relied upon is synced first. hf_pool_create() has synced every file of the pool and
- * every directory that has one of their names when it returns; hf_pool_grow() of a durable pool has
- * synced POOL/data, at its new length, before it writes the super record that says so.
+ * On a disk: what is relied upon is synced first. hf_pool_create() has synced every file of the
+ * pool and every directory that has one of their names when it returns; hf_pool_grow() of a durable
+ * pool has synced POOL/data, at its new length, before it writes the super record that says so.
  *
- * The calls are looked at where the library makes them: this program has its own fsync() and pwrite(),
- * which the dynamic linker finds first. HOLDFAST_TEST_DIR: a directory on a disk (default: /var/tmp).
+ * The calls are looked at where the library makes them: this program has its own fsync() and
+ * pwrite(), which the dynamic linker finds first. HOLDFAST_TEST_DIR: a directory on a disk
+ * (default: /var/tmp).
  */
 #undef _FILE_OFFSET_BITS /* LMDB calls pwrite() by this name */
 #include "support.h"

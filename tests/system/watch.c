@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who keeps copies: each kind of change by another process is reported with its range, own ones are not; what gets
- * lost is said to be; a watcher that is stopped, killed, or busy with changes of its own holds nobody up for long; and
- * what a killed process may have changed is reported too.
+ * Who keeps copies: each kind of change by another process is reported with its range, own ones are
+ * not; what gets lost is said to be; a watcher that is stopped, killed, or busy with changes of its
+ * own holds nobody up for long; and what a killed process may have changed is reported too.
  *
  * usage: watch [ENGINE]
  */
@@ -242,7 +242,8 @@ static void open_and_truncate(struct hf_file *file)
     EXPECT_EQ(hf_close(other), 0);
 }
 
-/* In this order. An engine that counts may not know the pages of a pin, and reports the whole file. */
+/* In this order. An engine that counts may not know the pages of a pin, and reports the whole
+ * file. */
 static const struct kind {
     void (*change)(struct hf_file *file);
     uint64_t off, len; /* 0, 0: not reported */
@@ -487,7 +488,8 @@ static void await_keeper(uint64_t stamp)
         test_sleep_ms(1);
 }
 
-/* After each write the copy is new, unless the write has given the watcher up, which takes its time. */
+/* After each write the copy is new, unless the write has given the watcher up, which takes its
+ * time. */
 static void write_stamps(struct hf_file *file, uint64_t stamp, unsigned count)
 {
     for (uint64_t i = stamp; i < stamp + count; i++) {
@@ -543,7 +545,7 @@ static void check_killed(void)
     EXPECT_EQ(hf_close(file), 0);
 }
 
-/* -------------------------------------------------------------------------- a writer is killed --- */
+/* ----------------------------------------------------------------------- a writer is killed --- */
 
 static void write_for_ever(void *arg)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * WATCH.SB: one process writes while another begins to watch. What the watcher reads after that is new, or the write is
- * reported. Each on a processor of its own, with enough stores on their way to be late.
- * That it shows without the heavy barrier is for tests/wrong/steps.c.
+ * WATCH.SB: one process writes while another begins to watch. What the watcher reads after that is
+ * new, or the write is reported. Each on a processor of its own, with enough stores on their way to
+ * be late. That it shows without the heavy barrier is for tests/wrong/steps.c.
  */
 #include "support.h"
 

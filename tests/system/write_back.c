@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A watcher into whose copy of a page is stored, and which writes it back as a whole, later: what others change of the page is not
- * undone by that, since it is told before each change (HF_WATCH_STORES), writes back, and reads again. It is told twice a change, writers wait for it
- * both times, a stopped or killed one holds up nobody, and two that write back while each is told by a third end.
+ * A watcher into whose copy of a page is stored, and which writes it back as a whole, later: what
+ * others change of the page is not undone by that, since it is told before each change
+ * (HF_WATCH_STORES), writes back, and reads again. It is told twice a change, writers wait for it
+ * both times, a stopped or killed one holds up nobody, and two that write back while each is told
+ * by a third end.
  *
  * usage: write-back [ENGINE]
  */
@@ -78,7 +80,8 @@ static void *listen(void *arg)
     return NULL;
 }
 
-/* Stores now and then, but not between the two reports of a change: that is what nothing can mend. */
+/* Stores now and then, but not between the two reports of a change: that is what nothing can
+ * mend. */
 static void keep(void *arg)
 {
     static struct copy copy = {.mutex = PTHREAD_MUTEX_INITIALIZER};

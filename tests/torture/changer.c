@@ -13,8 +13,8 @@
 #include <string.h>
 
 #define RHYTHM_NS 50000000
-/* Who runs into the first is stuck. A racy engine miscounts, and its blocks may stay pinned for good: it
- * is to be seen reusing others meanwhile. */
+/* Who runs into the first is stuck. A racy engine miscounts, and its blocks may stay pinned for
+ * good: it is to be seen reusing others meanwhile. */
 #define DEADLINE_NS TEST_PATIENCE_NS
 #define DEADLINE_RACY_NS 20000000
 
@@ -71,8 +71,8 @@ static bool changed(struct changer *changer, int rc)
     return true;
 }
 
-/* Tells the pinners, and gives them a moment to be there: a short one, one in which they can fill the entry
- * and pin by it, or one that is enough for the file to get its bias back. */
+/* Tells the pinners, and gives them a moment to be there: a short one, one in which they can fill
+ * the entry and pin by it, or one that is enough for the file to get its bias back. */
 static void announce(struct changer *changer, uint64_t place)
 {
     struct test_rng *rng = &changer->self->rng;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The pinner. It pins where a changer is about to be, looks at the memory several times, and lets
- * go. Two spells take turns. In a steady one it stores to cold memory before most pins: the slot's store
- * then waits behind those in the store buffer, which widens the window in which an unfenced walk reads
- * old entries. In a hasty one it pins without a pause, is stopped again and again wherever it is, and
- * looks at what it got when a stop came in between. Both are the caller's behaviour, not the protocol's.
+ * go. Two spells take turns. In a steady one it stores to cold memory before most pins: the slot's
+ * store then waits behind those in the store buffer, which widens the window in which an unfenced
+ * walk reads old entries. In a hasty one it pins without a pause, is stopped again and again
+ * wherever it is, and looks at what it got when a stop came in between. Both are the caller's
+ * behaviour, not the protocol's.
  */
 #include "torture.h"
 
@@ -57,8 +58,8 @@ static struct hf_file *current_file(struct pinner *pinner, unsigned number)
     return pinner->files[number];
 }
 
-/* Stores only, to lines that are in no near cache, back to back: they leave the store buffer slowly and
- * in order, and what hf_pin() stores next leaves it after them. */
+/* Stores only, to lines that are in no near cache, back to back: they leave the store buffer slowly
+ * and in order, and what hf_pin() stores next leaves it after them. */
 static void fill_store_buffer(struct pinner *pinner)
 {
     volatile unsigned char *cold = pinner->cold;
@@ -69,8 +70,8 @@ static void fill_store_buffer(struct pinner *pinner)
         cold[at * COLD_LINE] = 1;
 }
 
-/* Looks until the time is over; what it saw is counted, the worst ends it. After a stop it takes its time:
- * if the block was freed meanwhile, it is about to be reused. */
+/* Looks until the time is over; what it saw is counted, the worst ends it. After a stop it takes
+ * its time: if the block was freed meanwhile, it is about to be reused. */
 static void look_in_place(struct pinner *pinner, const void *memory, uint64_t place)
 {
     struct torture *torture = pinner->self->torture;

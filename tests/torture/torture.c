@@ -2,7 +2,8 @@
 /*
  * torture: makes a full pool, starts processes of pinners and changers, counts. A right build
  * must end with zero reused blocks, whatever the engine; in lab builds there is an engine that must
- * not, --break takes one edge out of the protocol, and --expect-caught asks that the torture notices.
+ * not, --break takes one edge out of the protocol, and --expect-caught asks that the torture
+ * notices.
  */
 #include "torture.h"
 

@@ -80,7 +80,8 @@ struct torturer {
 void *torture_pinner(void *torturer);
 void *torture_changer(void *torturer);
 
-/* Stops the calling thread again and again, wherever it is, until it is called off (scheduling.c). */
+/* Stops the calling thread again and again, wherever it is, until it is called off
+ * (scheduling.c). */
 void torture_disturb_open(void);
 void torture_disturb(bool on);
 void torture_disturb_close(void);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * POSIX ACLs: what is one, what setting, chmod and inheriting do to it and to the mode; and the same again at
- * random, against the file system of the test's folder, whose kernel has the rules from elsewhere.
+ * POSIX ACLs: what is one, what setting, chmod and inheriting do to it and to the mode; and the
+ * same again at random, against the file system of the test's folder, whose kernel has the rules
+ * from elsewhere.
  */
 #include "fs/txn.h"
 #include "support.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The calls that start at an inode: where paths lead from there, the empty path, files without names, that
- * come back from nowhere once their last handle is closed. And whom new inodes belong to.
+ * The calls that start at an inode: where paths lead from there, the empty path, files without
+ * names, that come back from nowhere once their last handle is closed. And whom new inodes belong
+ * to.
  */
 #include "support.h"
 
@@ -287,8 +288,8 @@ static void a_replaced_file_is_found_too(void **state)
     expect_gone(ino);
 }
 
-/* An engine that counts does not detach: the file without names stays until its pins have gone, but nobody may
- * open it meanwhile, not even two at once. */
+/* An engine that counts does not detach: the file without names stays until its pins have gone, but
+ * nobody may open it meanwhile, not even two at once. */
 static void *open_in_vain(void *arg)
 {
     const uint64_t *ino = arg;

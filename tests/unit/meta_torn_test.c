@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * src/meta/commit.c: a meta page of which only some words have been stored, each set of them once, so in every
- * order a compiler may choose; who comes next finds the transaction before, or after when lock.mdb says so. Also whoever
- * takes it back and is killed. And src/meta/guard.c: an assertion of LMDB is an error, here and in other processes.
+ * src/meta/commit.c: a meta page of which only some words have been stored, each set of them once,
+ * so in every order a compiler may choose; who comes next finds the transaction before, or after
+ * when lock.mdb says so. Also whoever takes it back and is killed. And src/meta/guard.c: an
+ * assertion of LMDB is an error, here and in other processes.
  */
 #include "meta_pool.h"
 
@@ -23,7 +24,8 @@
 
 static char dir[64];
 
-/* What a meta page and the number in lock.mdb were before the last commit, and what they are after it. */
+/* What a meta page and the number in lock.mdb were before the last commit, and what they are after
+ * it. */
 static struct lmdb_meta_page before[2], after[2];
 
 static void io(const char *name, void *bytes, size_t len, off_t at, bool put)
@@ -166,8 +168,8 @@ static unsigned place(void)
     return before[0].meta.txn < after[0].meta.txn ? 0 : 1;
 }
 
-/* The meta page after the stores of a set of the words in which it differs; bit i: the i-th of them. False: there are
- * not so many sets. */
+/* The meta page after the stores of a set of the words in which it differs; bit i: the i-th of
+ * them. False: there are not so many sets. */
 static bool tear(unsigned set, struct lmdb_meta_page pages[2])
 {
     uint64_t *words = (void *)&pages[place()].meta;

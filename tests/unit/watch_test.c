@@ -92,7 +92,8 @@ static void too_many_are_lost(void **state)
     assert_int_equal(take(shm, false), SHM_REPORT_ONE);
 }
 
-/* A writer draws its ticket and writes nothing, or some of it, and then all of it when nobody waits for it any more. */
+/* A writer draws its ticket and writes nothing, or some of it, and then all of it when nobody waits
+ * for it any more. */
 static void late_writers(void **state)
 {
     struct shm *shm = *state;

@@ -86,7 +86,8 @@ static void entries_that_lead_outside(void **state)
     assert_int_equal(hf_write(file, content, sizeof content, 0), sizeof content);
     assert_int_equal(hf_read(file, content, sizeof content, 0), sizeof content);
 
-    /* the victim, below or above the pool, wherever it lies; the pool's end; the end of all addresses */
+    /* the victim, below or above the pool, wherever it lies; the pool's end; the end of all
+     * addresses */
     const uint64_t to[] = {(uintptr_t)victim - (uintptr_t)media->base, media->mapped_bytes,
                            media->mapped_bytes - HF_BLOCK_BYTES, -(uint64_t)HF_BLOCK_BYTES,
                            UINT64_C(1) << 63};

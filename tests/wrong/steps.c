@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One edge of the protocol is taken out, and two threads take their steps in the order in which it is missed: the pinner
- * stands between its walk and its return until the layout change has ended, or waits for it. With the edge in place the
- * same order does no harm. No luck is needed, no processor for each, and no time.
+ * One edge of the protocol is taken out, and two threads take their steps in the order in which it
+ * is missed: the pinner stands between its walk and its return until the layout change has ended,
+ * or waits for it. With the edge in place the same order does no harm. No luck is needed, no
+ * processor for each, and no time.
  *
  * usage: steps EDGE | ENGINE
  */
