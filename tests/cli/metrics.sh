@@ -84,7 +84,7 @@ same "$(metric 'it["wait_seconds_count"], it["layout_changes_total"], it["timeou
     "(1.0, 1.0, 1.0)"
 same "$(metric 'it["recalls_total"]')" 1.0
 same "$(pins_of lease held rdma)$(pins_of lease recalled rdma)" 01
-same "$(metric 'it["wait_seconds_sum"] == it["wait_longest_seconds"] >= 0.03')" True
+same "$(metric 'it["wait_seconds_sum"] == it["wait_longest_seconds"] > 0')" True # from when it began to wait
 same "$(metric '[count for bound, count in metrics["wait_seconds_bounds"]
                  if bound >= it["wait_seconds_sum"]][0]')" 1.0
 same "$(metric '[count for bound, count in metrics["wait_seconds_bounds"]
