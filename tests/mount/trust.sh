@@ -48,6 +48,14 @@ serves_as() {
 
 chmod 755 "$work"
 
+# A build below a folder that is root's alone: other users get a copy of the program, with its library where it looks for it.
+if ! nobody test -x "$HOLDFAST"; then
+    mkdir -p "$work/copy/cli" "$work/copy/src"
+    cp "$HOLDFAST" "$work/copy/cli"
+    cp "$(dirname "$HOLDFAST")"/../src/libholdfast.so.? "$work/copy/src"
+    HOLDFAST=$work/copy/cli/holdfast
+fi
+
 # --- without allow_other the folder is root's alone
 if [ -z "${TARGET-}" ]; then
     start 64M
