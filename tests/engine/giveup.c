@@ -233,7 +233,7 @@ static int by_cancel(change *change)
 
     start(&run);
     while (!test_peek(&run.done)) {
-        hf_cancel(pool, (pid_t)run.tid);
+        hf_cancel(pool, (pid_t)test_peek(&run.tid));
         test_sleep_ms(1);
     }
     return finish(&run);

@@ -93,6 +93,7 @@ static void begin(struct faults *faults)
     watched.range.len = MEMORY_BYTES;
     EXPECT_EQ(ioctl(faults->fd, UFFDIO_REGISTER, &watched), 0);
     faults->served = 0;
+    faults->stop = 0;
 }
 
 static void end(struct faults *faults)
@@ -250,7 +251,7 @@ static void *run_call(void *arg)
 static void try_call(struct faults *faults, const struct call *call)
 {
     struct running running = {faults, call, 0};
-    pthread_t thread;
+    pthread_t thread, server;
 
     printf("%s\n", call->name);
     fflush(stdout);
@@ -258,9 +259,12 @@ static void try_call(struct faults *faults, const struct call *call)
     if (call->prepare)
         call->prepare(faults->file);
     begin(faults);
+    EXPECT_EQ(pthread_create(&server, NULL, serve, faults), 0);
     EXPECT_EQ(pthread_create(&thread, NULL, run_call, &running), 0);
     test_await(&running.done, 1);
     pthread_join(thread, NULL);
+    test_raise(&faults->stop, 1);
+    pthread_join(server, NULL);
     end(faults);
     EXPECT_EQ(hf_close(faults->file), 0);
     EXPECT_EQ(hf_unlink(faults->pool, "/file", NULL), 0);
@@ -269,14 +273,10 @@ static void try_call(struct faults *faults, const struct call *call)
 static void caller_memory(void)
 {
     struct faults faults = {.fd = open_faults()};
-    pthread_t server;
 
     faults.pool = test_pool_new("pool", TEST_MIB(64));
-    EXPECT_EQ(pthread_create(&server, NULL, serve, &faults), 0);
     for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++)
         try_call(&faults, &calls[i]);
-    test_raise(&faults.stop, 1);
-    pthread_join(server, NULL);
     close(faults.fd);
     test_pool_close(faults.pool);
     test_pool_check("pool");
