@@ -226,6 +226,11 @@ chown -R 65534:65534 "$work/his"
 may nobody "$HOLDFAST" mkpool "$work/his/pool" --size 8M
 mknod -m 666 "$work/fuse" c 10 229
 his_mount() {
+    # fusermount3 wants it, and a bare root has none: this namespace gets an /etc with it
+    if [ ! -e /etc/mtab ]; then
+        cp -a /etc "$work/etc" && ln -s /proc/self/mounts "$work/etc/mtab" && mount --bind "$work/etc" /etc ||
+            fail "no /etc/mtab"
+    fi
     mount --bind "$work/fuse" /dev/fuse
     denied nobody "[Pp]ermission denied" timeout 600 "$HOLDFAST" mount "$pool" "$work/his/dir"
     denied nobody "no write access" timeout 600 "$HOLDFAST" mount "$work/his/pool" /mnt
