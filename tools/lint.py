@@ -32,6 +32,9 @@ PUBLIC_ONLY = {"cli", "examples", "fuse", "python"}
 PUBLIC_AND_LAB = {"lab"}
 LAB_HEADERS = {"base/lab.h", "sync/engine.h"}
 
+# Folders of src/ of which others may include only these headers; the rest is parts of them, or private.
+HEADERS_FOR_OTHERS = {"shm": {"shm/shm.h"}}
+
 ATOMICS_HERE = {"src/base/atomic.h", "src/base/fence.h"}
 
 
@@ -81,6 +84,8 @@ def check_source_include(name, number, folder, target):
     if first not in MAY_USE[folder]:
         allowed = ", ".join(sorted(MAY_USE[folder])) or "nothing"
         return name, number, f"{folder}/ may not use {first}/ (it may use: {allowed})"
+    if target not in HEADERS_FOR_OTHERS.get(first, {target}):
+        return name, number, f'"{target}": others include {", ".join(HEADERS_FOR_OTHERS[first])}'
     return None
 
 

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Holds: pins beyond a lane's slots, leases, and blocks that left their file while they were held
+ * (arena.c; handing a lease over is in lane.c, since it moves between the counts of lanes).
+ */
+#ifndef HF_SHM_HOLD_H
+#define HF_SHM_HOLD_H
+
+#include "shm/key.h"
+#include "shm/segment.h"
+
+struct shm_lane;
+
+enum shm_hold_kind {
+    SHM_HOLD_FREE = 0,
+    /* Being filled. */
+    SHM_HOLD_TAKEN,
+    /* A pin beyond a lane's slots. */
+    SHM_HOLD_PIN,
+    SHM_HOLD_LEASE,
+    /* A lease that its owner offers to others; see take_given() in src/dax/lease.c. */
+    SHM_HOLD_GIVEN,
+    /* Any of these, of a process that died. */
+    SHM_HOLD_DEAD,
+    /* A run of blocks that left its file while `holder` held it. */
+    SHM_HOLD_DETACHED,
+};
+/* A hold's kind and its owner (process index + 1) in one word, so that both change at once. */
+#define SHM_HOLD_STATE(kind, owner) ((uint32_t)(owner) << 8 | (uint32_t)(kind))
+#define SHM_HOLD_KIND(state) ((state)&0xff)
+#define SHM_HOLD_OWNER(state) ((state) >> 8)
+static inline bool shm_hold_holds(uint32_t state)
+{
+    uint32_t kind = SHM_HOLD_KIND(state);
+
+    return kind == SHM_HOLD_PIN || kind == SHM_HOLD_LEASE || kind == SHM_HOLD_GIVEN;
+}
+
+/* What a layout change wants of the holder of a lease. */
+struct shm_want {
+    /* The change's id; 0: nobody has wanted anything yet. */
+    uint64_t change;
+    uint64_t first, last, deadline_ns;
+    /* enum hf_change_kind. */
+    uint32_t why;
+    /* enum hf_lease_state: what the lease is by it. */
+    uint32_t state;
+};
+
+/* The want that counts. */
+#define SHM_ASKED_WHICH 1u
+/* It has not been told yet. */
+#define SHM_ASKED_PENDING 2u
+
+/* What the holder of a lease is told. Under the layout mutex, but for `state`. A want is written
+ * beside the one that counts, then `asked` says that it counts, then `state` is raised. A process
+ * that is killed in between leaves a whole want, and the next owner of the mutex does the rest
+ * (recall_recover()). */
+struct shm_recall {
+    /* enum hf_lease_state. */
+    uint32_t state;
+    /* A callback will release it, whatever its thread waits for. */
+    uint32_t served;
+    uint32_t asked;
+    /* DETACHED: the first is what `holder` is told, if it is a lease. */
+    struct shm_want wants[2];
+};
+
+struct shm_hold {
+    /* As a slot's, while it is live. */
+    uint64_t key;
+    uint64_t generation;
+    /* SHM_HOLD_STATE(). */
+    uint32_t state;
+    struct shm_range range;
+    uint64_t since_ns;
+    /* Of a lease, bytes. */
+    uint64_t off, len;
+    /* The tree: of the subtree; and its children. */
+    uint64_t max_last;
+    uint32_t left, right;
+    /* Whose slow_pins counts it. */
+    uint32_t lane;
+    uint32_t vnode;
+    /* DETACHED: offset of the key word in the segment, and its value. */
+    uint64_t holder, holder_key;
+    /* DETACHED: where range.first lies. */
+    uint64_t block;
+    /* Of the released and the detached list. */
+    uint32_t link;
+    struct shm_recall recall;
+};
+
+uint32_t shm_hold_alloc(struct shm *shm);
+/* How many there are, without those that were let go of and only wait for somebody to free them. */
+uint32_t shm_holds_in_use(const struct shm *shm);
+void shm_hold_free(struct shm *shm, uint32_t hold);
+/* -ENOLCK, with the sentence for it: max_leases are taken. */
+int shm_no_hold(const struct shm *shm);
+/* A lease that is offered becomes this process's, counted in `lane`. Under table_mutex. False: it
+ * was not in state `was`. */
+bool shm_hand_over(struct shm *shm, struct shm_hold *hold, uint32_t was, struct shm_lane *lane);
+/* Completes what a process that died in shm_hand_over() had begun. Under table_mutex. */
+void shm_handing_mend(struct shm *shm);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* The processes that are attached, and their death (reap.c). */
+#ifndef HF_SHM_PROCESS_H
+#define HF_SHM_PROCESS_H
+
+#include "shm/key.h"
+#include "shm/segment.h"
+
+enum shm_process_state { SHM_PROCESS_FREE = 0, SHM_PROCESS_LIVE, SHM_PROCESS_DEAD };
+
+#define SHM_RECALLS 32u
+
+struct shm_process {
+    uint32_t state;
+    /* As the process itself sees it, in the pid namespace. */
+    uint32_t pid;
+    uint64_t pid_namespace;
+    /* Raised each time the entry is taken. */
+    uint32_t life;
+    /* Futex: raised when a lease of it is recalled. */
+    uint32_t recall_seq;
+    /* The lane, index + 1, whose thread is in the callback of a recall; 0: none is. */
+    uint32_t calls_back;
+    uint64_t died_ns;
+    /* Of the dead: only what is in quarantine is left of it. */
+    uint32_t quarantined;
+    char command[16];
+    /* Holds, index + 1, with a recall to be told; any process fills a 0. Too many: all are to be
+     * looked at. */
+    uint32_t recalls[SHM_RECALLS];
+    uint32_t recalls_more;
+} SHM_LINE;
+
+bool shm_process_alive(struct shm *shm, uint32_t process);
+/* A dead process that a device may still be writing for: its pins and leases for devices keep their
+ * blocks off the free list for run->quarantine_ns. */
+static inline bool shm_process_quarantined(const struct shm *shm, uint32_t process)
+{
+    return hf_load_acquire(&shm->processes[process].state) == SHM_PROCESS_DEAD;
+}
+
+/* It is stopped by a signal or a tracer; false also where it cannot be known. */
+bool shm_process_stopped(const struct shm *shm, uint32_t process);
+
+/* Looks at every process entry; drops what the dead held and wakes the threads that waited for it.
+ * Lanes with blocks reserved become SHM_LANE_RESIDUE, for fs. Returns how many processes were found
+ * dead. Called with no vnode mutex held. */
+unsigned shm_reap(struct shm *shm);
+
+#endif

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The head of the run segment, this process's view of the whole, and attaching to it (attach.c,
+ * segment.c, run_file.c). What the tables hold is in the other headers.
+ */
+#ifndef HF_SHM_SEGMENT_H
+#define HF_SHM_SEGMENT_H
+
+#include "base/atomic.h"
+#include "shm/recent.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define SHM_NODE_ENTRIES 512u
+/* Blocks a space group: one huge entry. */
+#define SHM_GROUP_BLOCKS 512u
+
+#define SHM_WAIT_BUCKETS 40
+struct shm_stats {
+    uint64_t pins_slow, faults, gate_waits, changes, barriers, drains_waited, detaches, timeouts,
+        reaped, recalls, deadlocks, wait_ns_total, wait_ns_max, wait_log2_ns[SHM_WAIT_BUCKETS];
+};
+
+/* What the processes tell each other of the records (src/meta). */
+struct shm_records {
+    /* The transaction that is being committed, or whose commit has not ended well. */
+    uint64_t under_way;
+    /* LMDB found its file senseless: nobody may use it any more. */
+    uint32_t refused;
+};
+
+struct shm_limits {
+    uint32_t processes, lanes, vnodes, holds;
+    /* Blocks that have a count of pins: all that there can be, or none. */
+    uint64_t counts;
+    /* Page-table nodes. */
+    uint64_t nodes;
+    /* Blocks the pool can grow to. */
+    uint64_t limit_blocks;
+};
+
+/* A lease is changing hands: under table_mutex, whose next owner completes it when this one
+ * dies. */
+struct shm_handing {
+    /* Index + 1; 0: none is. */
+    uint32_t hold;
+    /* That it has as long as it is offered. */
+    uint32_t state;
+    /* The giver's, and what its counts are afterwards. */
+    uint32_t lane;
+    uint32_t given, given_served;
+};
+
+struct shm_run {
+    uint64_t magic;
+    /* Of this layout. */
+    uint32_t version;
+    uint32_t ready;
+    uint8_t uuid[16], boot[16];
+    /* POOL/lock. */
+    uint64_t lock_dev, lock_ino;
+    /* POOL/recent; 0: the pool is used without one. */
+    uint64_t recent_dev, recent_ino;
+    struct shm_limits limits;
+    /* Of the segment. */
+    uint64_t bytes;
+    /* Offsets of the tables. */
+    uint64_t at_processes, at_lanes, at_vnodes, at_hash, at_open, at_watches, at_watchers, at_holds,
+        at_owners, at_nodes, at_groups, at_bits, at_counts;
+    uint32_t hash_mask;
+    /* Attached. */
+    uint32_t processes;
+    /* Lanes below this index have been in use. */
+    uint32_t lanes_used;
+    /* Some process has no membarrier: no file is ever biased. */
+    uint32_t fences_only;
+    /* Grows. */
+    uint64_t pool_blocks;
+    pthread_mutex_t table_mutex, space_mutex, barrier_mutex;
+    /* Numbers of heavy barriers; under barrier_mutex. */
+    uint64_t barriers_begun, barriers_done;
+    /* Of a thread that waits for read sections; see sync/sections.h. */
+    pthread_mutex_t grace_mutex;
+    /* srcu: of the sections that begin now. */
+    uint32_t grace_index;
+    /* percpu-rwsem: readers have to wait for this process, index + 1. */
+    uint32_t grace_writer;
+    uint32_t node_hint, hold_hint, vnode_hint;
+    /* Entries below this index have been in use. */
+    uint32_t nodes_high, vnodes_high, holds_high;
+    /* A detached run may have lost its last holder. */
+    uint32_t collect;
+    /* Some file may have capabilities, which go when its content changes. */
+    uint32_t capable;
+    uint64_t nodes_used, holds_used, vnodes_used;
+    /* Of layout changes. */
+    uint64_t change_ids;
+    /* Where those of holds begin: a token of an earlier segment names none of this. */
+    uint64_t hold_generations;
+    uint64_t quarantine_ns;
+    /* Of the first one that ends; 0: there is none. */
+    uint64_t quarantine_ends_ns;
+    /* All processes had died, some with devices that may still write: until ghost_ends_ns whatever
+     * leaves a file is detached, with ghost_key, which is 1 until then, as its holder. */
+    uint64_t ghost_key, ghost_ends_ns;
+    /* Detached records of before may have nobody to free them. */
+    uint32_t ghost_gone;
+    /* Space, under space_mutex (src/fs/space.c). */
+    uint64_t free_blocks, detached_blocks, fresh_block, fresh_saved, first_free_group;
+    /* The bitmap has to be made again: its last owner died, or failed at that. */
+    uint32_t space_stale;
+    /* Under space_mutex, but anybody may refuse them. */
+    struct shm_records records;
+    /* Under table_mutex. */
+    struct shm_handing handing;
+    struct shm_stats stats;
+    char engine[24];
+    /* Where the pool was when this was made. */
+    char pool_dir[4096];
+};
+
+#define SHM_ID_OF_PARENT UINT64_MAX
+
+/* This process's view of a segment. */
+struct shm {
+    /* Never used twice in a process; SHM_ID_OF_PARENT in a forked child. */
+    uint64_t id;
+    uint32_t fork_count;
+    /* Process index. */
+    uint32_t self;
+    struct shm_run *run;
+    struct shm_vnode *vnodes;
+    struct shm_lane *lanes;
+    struct shm_process *processes;
+    struct shm_hold *holds;
+    /* A bit a process, vnode by vnode; see shm_vnode_is_open(). */
+    uint64_t *open;
+    /* Likewise: the processes that want reports. */
+    uint64_t *watches;
+    /* Likewise: those that want to be told before a change too. */
+    uint64_t *asks;
+    /* Of the processes. */
+    struct shm_watcher *watchers;
+    uint32_t open_words;
+    uint32_t *hash;
+    /* Of nodes: vnode index + 1; 0: free. */
+    uint32_t *owners;
+    uint64_t (*nodes)[SHM_NODE_ENTRIES];
+    /* Free blocks a space group. */
+    uint16_t *group_free;
+    /* 1: taken. */
+    uint64_t *block_bits;
+    /* Of pins, a block; null: pins are slots. See sync/counts.h. */
+    uint32_t *counts;
+    /* Handles of this process, a vnode; those of them that watch; and those that want to be told
+     * before. */
+    uint32_t *local_opens;
+    uint32_t *local_watches;
+    uint32_t *local_asks;
+    int lock_fd;
+    /* Of the file that lock_fd is, as long as nobody closes it under us. */
+    dev_t lock_dev;
+    ino_t lock_ino;
+    /* The segment's file, locked as long as we use it. */
+    int run_fd;
+    struct shm_recent_map recent;
+    /* This process's taking and ending of lanes. */
+    pthread_mutex_t lane_mutex;
+    /* Of this process's segments. */
+    struct shm *next;
+    /* "" when nobody else can attach. */
+    char run_path[4104];
+};
+
+/* ---- attach (attach.c) ---- */
+
+struct shm_attach {
+    int lock_fd;
+    /* We are alone and hold the pool exclusively until shm_attach_done(). */
+    bool first;
+    bool anonymous;
+    char pool_dir[4096];
+};
+
+/* Takes the attach lock, for a moment or (first) until the segment stands; waits while another
+ * first attacher works. `exclusive`: only as the first (fsck), else -EBUSY. -ENOENT: no
+ * POOL/lock. */
+int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at);
+void shm_attach_cancel(struct shm_attach *at);
+/* Empties the record of where the segment is, POOL/segment, and has room on the medium for it. For
+ * a new pool. */
+int shm_run_unnamed(const char *pool_dir, int lock_fd);
+
+/* First attacher: tells the sizes and times that an earlier segment of this boot knew better than
+ * LMDB. */
+struct shm_adopted {
+    uint64_t ino, size;
+    int64_t atime_ns, mtime_ns, ctime_ns;
+    uint64_t pending_version, pending_size;
+};
+int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
+              int (*each)(void *arg, const struct shm_adopted *file), void *arg);
+
+/* First attacher: until when devices may still write for processes of an earlier segment of this
+ * boot; 0: for none. *known: there is one. */
+uint64_t shm_ghosts(struct shm_attach *at, const uint8_t uuid[16], bool *known);
+
+/* First attacher: what under_way says in an earlier segment of this boot; 0: there is none. */
+uint64_t shm_under_way(struct shm_attach *at, const uint8_t uuid[16]);
+
+/* First attacher: makes a new segment (with `engine`), mapped but not yet ready for others. */
+int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const char *engine,
+              const struct shm_limits *limits, struct shm **out);
+/* Others: maps the segment that stands. -EAGAIN: its first attacher died; begin again. -EBUSY:
+ * others use one that cannot be reached from here. */
+int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out);
+/* Takes a process entry and lets others in. needs_barrier: not without sys_membarrier. -EBUSY: none
+ * is free. On failure the shm is unmapped. */
+int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier);
+/* Instead of that: unmaps what shm_build() or shm_map() gave. */
+void shm_attach_undo(struct shm *shm);
+
+/* True when no other process is attached; the segment is then ours until shm_detach(). Others that
+ * come wait. */
+bool shm_detach_last(struct shm *shm);
+/* Leaves; removes the segment when shm_detach_last() said true. */
+void shm_detach(struct shm *shm, bool last);
+/* In a forked child: closes what would keep the parent looking alive. */
+void shm_in_child(void);
+
+/* ---- page-table nodes (arena.c) ---- */
+
+/* A page-table node, zeroed, owned by the vnode; SHM_NONE: all are in use. */
+uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode);
+void shm_node_free(struct shm *shm, uint32_t node);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/* Vnodes: the files in use, with their gates and their layout mutex (vnode.c). */
+#ifndef HF_SHM_VNODE_H
+#define HF_SHM_VNODE_H
+
+#include "shm/key.h"
+#include "shm/segment.h"
+
+/* A file: layout changes under way at once, in disjoint ranges. */
+#define SHM_GATES 4u
+
+/* The range of a layout change under way. New pins wait at it; pages in it get no entries. */
+struct shm_gate {
+    uint64_t first, last;
+    /* Of its owner, index + 1; 0: this gate is open. */
+    uint32_t lane;
+    /* Of its owner; and the process entry's life, so that a dead owner is known after its entry is
+     * reused. */
+    uint32_t process;
+    uint32_t life;
+    /* 1: its owner waits for pins. */
+    uint32_t waits;
+};
+
+/* A layout change waits for pins: wake it. */
+#define SHM_WAITS 1u
+/* Detached blocks may lose their last holder: have them collected. */
+#define SHM_DETACHED 2u
+/* Some process wants to be told what changes; see shm_report(). */
+#define SHM_WATCHED 4u
+/* And one before it changes, to write back what it has stored itself. */
+#define SHM_ASKED 8u
+
+enum shm_vnode_state { SHM_VNODE_FREE = 0, SHM_VNODE_NEW, SHM_VNODE_READY };
+/* Without names: perhaps still open, or not any more, and nobody may open it again. */
+enum shm_orphan { SHM_ORPHAN_OPEN = 1, SHM_ORPHAN_CLOSED };
+
+/* A file in use. The first line is all that a pin of a present page reads. */
+struct shm_vnode {
+    /* Page table, see src/mm/mm.h; 0: empty. */
+    uint64_t root;
+    /* 1: pins need no fence. */
+    uint32_t bias;
+    /* What an unpin has to do: SHM_WAITS, SHM_DETACHED, SHM_WATCHED, SHM_ASKED. */
+    uint32_t waiters;
+    /* Bytes; what counts, LMDB may lag behind (dirty). */
+    uint64_t size;
+    uint64_t ino;
+    /* enum shm_vnode_state. */
+    uint32_t state;
+    /* Under table_mutex. */
+    uint32_t hash_next;
+    /* Of this entry, in all its lives, so that a pin need not divide. */
+    uint64_t index;
+
+    /* Under the mutex. */
+    SHM_LINE struct shm_gate gates[SHM_GATES];
+    /* Futex: raised when a gate opens. */
+    uint32_t gate_seq;
+    /* Futex: raised by unpins when waiters is set. */
+    uint32_t drain_seq;
+    /* Entries were cleared and no barrier was made since. */
+    uint32_t zap_pending;
+    /* Somebody sleeps on gate_seq. Under the mutex. */
+    uint32_t gate_waiters;
+    /* Layout changes ever. Under the mutex. */
+    uint64_t changes;
+    /* What it was and since when: for slots_rebias(). */
+    uint64_t looked_changes, looked_ns;
+    /* Times somebody was let through a closed gate, ever. */
+    uint64_t passed;
+    /* With SHM_WAITS: pins outside these pages need not wake. */
+    uint64_t wait_first, wait_last;
+
+    /* Tree of holds by range. Under the mutex. */
+    uint32_t hold_root;
+    /* Stack of holds that were let go and are still in the tree. */
+    uint32_t released;
+    /* 1: rebuild the tree from the table. */
+    uint32_t holds_stale;
+    /* List of detached holds. Under the mutex. */
+    uint32_t detached;
+
+    int64_t atime_ns, mtime_ns, ctime_ns;
+    /* Size or times are newer than LMDB's. */
+    uint32_t dirty;
+    /* SHM_ORPHAN_*: nlink is 0. */
+    uint32_t orphan;
+    /* It owns nodes that its root does not lead to. */
+    uint32_t stray_nodes;
+    /* A transaction under way will give the inode this version, and this size. Version 0: none
+     * is. */
+    uint64_t pending_version;
+    uint64_t pending_size;
+
+    /* What follows outlives the entry's use for one file: a thread that comes late to a vnode that
+     * has gone finds a mutex, and under it another state. */
+    uint64_t mutex_made;
+    /* The layout mutex; robust. */
+    pthread_mutex_t mutex;
+} SHM_LINE;
+
+/* The vnode that a key names: of a slot or hold that is taken, so neither 0 nor
+ * SHM_KEY_CLAIMED. */
+static inline struct shm_vnode *shm_vnode_of_key(const struct shm *shm, uint64_t key)
+{
+    return &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+}
+
+/* The vnode of the inode, opened once more by this process; made (SHM_VNODE_NEW) if there is none.
+ * -ENFILE: max_files are in use: dax_shrink(), and try again. */
+int shm_vnode_get(struct shm *shm, uint64_t ino, struct shm_vnode **out);
+/* The vnode if there is one, not opened: only to look at while nothing is waited for. */
+struct shm_vnode *shm_vnode_find(struct shm *shm, uint64_t ino);
+/* Opened once less; true: no process has it open any more. */
+bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode);
+bool shm_vnode_is_open(const struct shm *shm, const struct shm_vnode *vnode);
+/* ... by that process. */
+bool shm_vnode_is_open_by(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
+/* Frees the entry of a vnode that nobody has open, without holds and without nodes (or has them
+ * freed first: see dax_forget()). Called with the vnode's mutex and table_mutex held. */
+void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode);
+
+#endif
