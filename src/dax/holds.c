@@ -168,7 +168,7 @@ int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_
 bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key)
 {
     struct shm_hold *hold = (struct shm_hold *)key_word; /* the key is its first member */
-    struct shm_vnode *vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+    struct shm_vnode *vnode = shm_vnode_of_key(shm, key);
     uint32_t index = (uint32_t)(hold - shm->holds), head, lane = hold->lane;
     bool served = hold->recall.served;
 

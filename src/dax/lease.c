@@ -217,7 +217,7 @@ int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
         return not_offered();
     if (!lane)
         return shm_no_lane(dax->shm);
-    vnode = &dax->shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+    vnode = shm_vnode_of_key(dax->shm, key);
     if (hf_load_acquire(&vnode->state) == SHM_VNODE_FREE)
         return not_offered();
     dax_lock_any(dax, vnode);

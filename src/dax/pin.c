@@ -287,7 +287,7 @@ int dax_unpin_odd(struct hf_pin *pin)
     last = hf_load_acquire(&hold->range.last);
     if (!holds_release(shm, word, key))
         return -EINVAL;
-    slots_wake(shm, &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1], first, last);
+    slots_wake(shm, shm_vnode_of_key(shm, key), first, last);
     watch_let_go(shm, key, first, last);
     return 0;
 }

@@ -115,7 +115,7 @@ static inline int dax_unpin_fast(struct hf_pin *pin)
                              hf_load_relaxed(word) != key,
                          0))
         return dax_unpin_odd(pin);
-    vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+    vnode = shm_vnode_of_key(shm, key);
     if (__builtin_expect(slots_leave(vnode, word), 0))
         return dax_unpin_wake(shm, vnode, word, key);
     return 0;

@@ -82,7 +82,7 @@ static bool look(struct snapshot *snapshot, uint32_t process, uint64_t *word, ui
 
     if (!key || key == SHM_KEY_CLAIMED || hf_add_acq_rel(word, 0) != key)
         return false;
-    vnode = &dax->shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+    vnode = shm_vnode_of_key(dax->shm, key);
     name_range(vnode, range->first, range->last, info);
     info->flags = SHM_WHO_FLAGS(range->who) & (HF_PIN_WRITE | TOUCHERS);
     info->tid = (pid_t)SHM_WHO_TID(range->who);

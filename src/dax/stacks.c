@@ -142,7 +142,7 @@ static void look_at(struct look *look, const uint64_t *word, uint64_t first, uin
         return;
     begin_line(look);
     dprintf(STDERR_FILENO, "holdfast: %s on inode %llu, bytes %llu to %llu, for %s,", what,
-            (unsigned long long)look->dax->shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1].ino,
+            (unsigned long long)shm_vnode_of_key(look->dax->shm, key)->ino,
             (unsigned long long)(first * HF_BLOCK_BYTES),
             (unsigned long long)((last + 1) * HF_BLOCK_BYTES - 1),
             SHM_KEY_FLAGS(key) & HF_PIN_WRITE ? "writing" : "reading");

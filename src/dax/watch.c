@@ -182,7 +182,7 @@ void dax_gone(struct dax *dax, struct shm_vnode *vnode)
 /* That of hf_write() is part of its own report. */
 void watch_let_go(struct shm *shm, uint64_t key, uint64_t first, uint64_t last)
 {
-    struct shm_vnode *vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+    struct shm_vnode *vnode = shm_vnode_of_key(shm, key);
 
     if ((SHM_KEY_FLAGS(key) & (HF_PIN_WRITE | DAX_PIN_COPY)) == HF_PIN_WRITE &&
         hf_load_acquire(&vnode->waiters) & SHM_WATCHED) /* WATCH.SB/p, by the fence of U2 */

@@ -191,7 +191,7 @@ static bool in_quarantine(struct shm_run *run, const struct shm_process *process
 
 static void wake(struct shm *shm, uint64_t key)
 {
-    struct shm_vnode *vnode = &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+    struct shm_vnode *vnode = shm_vnode_of_key(shm, key);
 
     hf_add_acq_rel(&vnode->drain_seq, 1);
     hf_futex_wake_all(&vnode->drain_seq);
@@ -211,10 +211,10 @@ static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *k
     hf_add_relaxed(&shm->run->stats.reaped, 1); /* relaxed: a count */
     if (was != SHM_KEY_CLAIMED) {
         if (SHM_KEY_FLAGS(was) & HF_PIN_WRITE)
-            shm_report(shm, &shm->vnodes[(was & SHM_KEY_VNODE_MASK) - 1], 0, UINT64_MAX,
+            shm_report(shm, shm_vnode_of_key(shm, was), 0, UINT64_MAX,
                        (uint32_t)(process - shm->processes));
-        HF_TRACE(reap, process->pid, shm->vnodes[(was & SHM_KEY_VNODE_MASK) - 1].ino,
-                 SHM_KEY_FLAGS(was), hf_now_ns() - process->died_ns);
+        HF_TRACE(reap, process->pid, shm_vnode_of_key(shm, was)->ino, SHM_KEY_FLAGS(was),
+                 hf_now_ns() - process->died_ns);
         wake(shm, was);
     }
     return true;
