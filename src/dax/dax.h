@@ -35,7 +35,7 @@ struct dax {
     struct hf_policy policy; /* of the pool; never HF_POLICY_DEFAULT */
     bool readonly;
     struct dax_stacks *stacks; /* null: HOLDFAST_DEBUG does not ask for them */
-    struct recalls *recalls;   /* of this process's leases (recall.c); null: none was needed yet */
+    struct recalls *recalls;   /* of this process's leases (notify.c); null: none was needed yet */
 };
 
 #define DAX_LAST UINT64_MAX /* "to the end of the file and beyond", as a last page */
@@ -73,7 +73,7 @@ int dax_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len
             struct iovec *iov, int iovcnt, struct hf_pin *pin, struct meta_extent *hole);
 int dax_unpin(struct hf_pin *pin);
 
-/* ---- leases (lease.c, recall.c) ---- */
+/* ---- leases (lease.c, notify.c) ---- */
 
 /* As dax_pin_slow(), for hf_lease(); options are good. */
 int dax_lease(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,

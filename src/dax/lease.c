@@ -6,6 +6,7 @@
  */
 #include "dax/fault.h"
 #include "dax/pin_fast.h"
+#include "dax/notify.h"
 #include "dax/private.h"
 #include "dax/recall.h"
 
@@ -19,7 +20,7 @@ int dax_lease(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t l
 {
     struct shm_hold *hold;
     struct hf_pin pin;
-    int rc = recall_ready(dax, options->recall != NULL);
+    int rc = notify_ready(dax, options->recall != NULL);
 
     if (rc)
         return rc;
@@ -40,7 +41,7 @@ int lease_publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnod
     int rc = pin_as_hold(dax, lane, vnode, range, options, pin);
 
     if (rc == 0)
-        recall_serve(dax, hold_of(pin->hf_opaque[0]), pin->hf_opaque[1], options);
+        notify_register(dax, hold_of(pin->hf_opaque[0]), pin->hf_opaque[1], options);
     return rc;
 }
 
@@ -195,8 +196,8 @@ static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold 
     hold->recall.served = options->recall != NULL;
     if (hold->recall.served)
         hf_add_acq_rel(&lane->served, 1);
-    recall_serve(dax, hold, key, options);
-    recall_again(dax, hold);
+    notify_register(dax, hold, key, options);
+    recall_again(shm, hold);
     return 0;
 }
 
@@ -209,7 +210,7 @@ int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
     uint64_t key = token->hf_opaque[1];
     struct shm_lane *lane = shm_lane(dax->shm);
     struct shm_vnode *vnode;
-    int rc = recall_ready(dax, options->recall != NULL);
+    int rc = notify_ready(dax, options->recall != NULL);
 
     if (rc)
         return rc;

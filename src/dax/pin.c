@@ -128,7 +128,7 @@ int pin_as_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
     hold->generation =
         (hold->generation ? hold->generation : shm->run->hold_generations) + SHM_KEY_STEP;
     key = shm_key(hold->generation, SHM_WHO_FLAGS(range->who), vnode->index);
-    hf_store_release(&hold->vnode, (uint32_t)vnode->index); /* recall.c looks before it locks */
+    hf_store_release(&hold->vnode, (uint32_t)vnode->index); /* notify.c looks before it locks */
     hold->lane = shm_lane_index(shm, lane);
     hold->since_ns = hf_now_ns();
     hold->recall = (struct shm_recall){.served = lease && lease->recall};

@@ -1,17 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* Telling the holders of leases. See recall.c. */
+/* A request in a hold, as both sides see it. See recall.c. */
 #ifndef HF_DAX_RECALL_H
 #define HF_DAX_RECALL_H
 
-#include "dax/dax.h"
+#include "base/atomic.h"
+#include "shm/shm.h"
 
-/* Before a lease is taken: what it takes to tell its holder, with a thread for callbacks. -ENOMEM,
- * -EAGAIN. */
-int recall_ready(struct dax *dax, bool callbacks);
-/* Recalls of this lease of ours are told as the options say. Under the layout mutex. */
-void recall_serve(struct dax *dax, const struct shm_hold *hold, uint64_t key,
-                  const struct hf_lease_options *options);
-/* Its new owner has to be told what its old one was. Under the layout mutex. */
-void recall_again(struct dax *dax, struct shm_hold *hold);
+#include <stdbool.h>
+
+/* The request that counts. */
+static inline struct shm_want *recall_wanted(struct shm_hold *hold)
+{
+    return &hold->recall.wants[hf_load_acquire(&hold->recall.asked) & SHM_ASKED_WHICH];
+}
+
+static inline bool recall_is_pending(const struct shm_hold *hold)
+{
+    return hf_load_acquire(&hold->recall.asked) & SHM_ASKED_PENDING;
+}
+
+/* Wakes the thread of notify.c in that process. */
+void recall_wake(struct shm_process *process);
+/* The new owner of a lease is told what the old one was. Under the layout mutex. */
+void recall_again(struct shm *shm, struct shm_hold *hold);
 
 #endif

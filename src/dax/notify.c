@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Telling the holders of leases what recall.c asks of them.
+ *
+ * The holder's process reads the request under the layout mutex, drops the mutex, and tells the
+ * program. The program gets a callback, in a thread of the library with no lock held; or it calls
+ * hf_recall_next(), and the same thread feeds an eventfd for its loop. Functions and arguments of
+ * callbacks are kept in the holder's own memory: a process that may write the pool must not choose
+ * what another process calls.
+ */
+#include "dax/notify.h"
+
+#include "base/descriptor.h"
+#include "base/error.h"
+#include "dax/private.h"
+#include "dax/recall.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* How the program hears of the recalls of one of its leases. */
+struct served {
+    uint64_t key;
+    void (*recall)(void *arg, const struct hf_recall *recall);
+    void *arg;
+};
+
+/* A recall that the program is to hear of. */
+struct notice {
+    struct notice *next;
+    void (*recall)(void *arg, const struct hf_recall *recall);
+    struct hf_recall what;
+    uint32_t index; /* of the lease */
+    uint64_t key;
+};
+
+struct queue {
+    struct notice *first, **end;
+};
+
+struct recalls {
+    struct dax *dax;
+    pthread_mutex_t mutex; /* inside a layout mutex, never around one */
+    struct served *served; /* a hold */
+    struct queue calls, next;
+    pthread_t thread;
+    uint32_t running, stop;
+    bool calling;          /* under the mutex: a callback runs, */
+    pthread_cond_t called; /* and now it has ended */
+    int fd;                /* -1: the program has not asked for it */
+};
+
+static pthread_mutex_t making_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static void append_notice(struct queue *queue, struct notice *notice)
+{
+    notice->next = NULL;
+    *queue->end = notice;
+    queue->end = &notice->next;
+}
+
+static bool is_ours(const struct shm *shm, const struct shm_hold *hold)
+{
+    uint32_t state = hf_load_acquire(&hold->state);
+
+    return state == SHM_HOLD_STATE(SHM_HOLD_LEASE, shm->self + 1) ||
+           state == SHM_HOLD_STATE(SHM_HOLD_GIVEN, shm->self + 1);
+}
+
+/* Under the mutex. A lease that was let go of before is left out: the argument of its callback may
+ * be gone. */
+static struct notice *take_notice(const struct recalls *recalls, struct queue *queue)
+{
+    const struct shm *shm = recalls->dax->shm;
+
+    while (queue->first) {
+        struct notice *notice = queue->first;
+        const struct shm_hold *hold = &shm->holds[notice->index];
+
+        queue->first = notice->next;
+        if (!queue->first)
+            queue->end = &queue->first;
+        if (is_ours(shm, hold) && hf_load_acquire(&hold->key) == notice->key)
+            return notice;
+        free(notice);
+    }
+    return NULL;
+}
+
+static void describe_recall(struct shm_hold *hold, struct hf_recall *what)
+{
+    const struct shm_want *want = recall_wanted(hold);
+
+    what->off = want->first * HF_BLOCK_BYTES;
+    what->len = (want->last - want->first + 1) * HF_BLOCK_BYTES;
+    what->why = want->why;
+    what->state = hf_load_acquire(&hold->recall.state);
+    what->deadline_ns = want->deadline_ns;
+}
+
+/* Unless the lease was released since its recall was read: another may have its place by now. */
+static void queue_notice(struct recalls *recalls, struct notice *notice)
+{
+    const struct served *served = &recalls->served[notice->index];
+    static const uint64_t one = 1;
+
+    pthread_mutex_lock(&recalls->mutex);
+    if (served->key == notice->key) {
+        notice->recall = served->recall;
+        notice->what.arg = served->arg;
+        append_notice(notice->recall ? &recalls->calls : &recalls->next, notice);
+        if (!notice->recall && recalls->fd >= 0 && write(recalls->fd, &one, sizeof one) < 0) {
+            /* it is readable already */
+        }
+        notice = NULL;
+    }
+    pthread_mutex_unlock(&recalls->mutex);
+    free(notice);
+}
+
+/* False: no memory; it stays pending. */
+static bool read_recall(struct recalls *recalls, uint32_t index)
+{
+    struct dax *dax = recalls->dax;
+    struct shm_hold *hold = &dax->shm->holds[index];
+    struct shm_vnode *vnode = &dax->shm->vnodes[hf_load_acquire(&hold->vnode)];
+    struct notice *notice;
+
+    if (!is_ours(dax->shm, hold) || !recall_is_pending(hold))
+        return true;
+    notice = calloc(1, sizeof *notice);
+    if (!notice)
+        return false;
+    dax_lock_any(dax, vnode);
+    if (is_ours(dax->shm, hold) && &dax->shm->vnodes[hold->vnode] == vnode &&
+        recall_is_pending(hold)) {
+        notice->index = index;
+        notice->key = hf_load_acquire(&hold->key);
+        lease_fill(&notice->what.lease, dax->shm, hold, notice->key);
+        describe_recall(hold, &notice->what);
+        hf_store_release(&hold->recall.asked,
+                         hf_load_acquire(&hold->recall.asked) & SHM_ASKED_WHICH);
+    }
+    dax_unlock(dax, vnode);
+    if (notice->key)
+        queue_notice(recalls, notice);
+    else
+        free(notice);
+    return true;
+}
+
+static void read_all_recalls(struct recalls *recalls)
+{
+    const struct shm *shm = recalls->dax->shm;
+
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++)
+        read_recall(recalls, i);
+}
+
+/* Reads what this process was asked since the last time. */
+static void read_recalls(struct recalls *recalls)
+{
+    const struct shm *shm = recalls->dax->shm;
+    struct shm_process *self = &shm->processes[shm->self];
+
+    for (unsigned i = 0; i < SHM_RECALLS; i++) {
+        uint32_t entry =
+            hf_load_acquire(&self->recalls[i]) ? hf_xchg_acq_rel(&self->recalls[i], 0u) : 0;
+
+        if (entry && entry <= shm->run->limits.holds && !read_recall(recalls, entry - 1))
+            hf_store_release(&self->recalls_more, 1u);
+    }
+    if (hf_load_acquire(&self->recalls_more) && hf_xchg_acq_rel(&self->recalls_more, 0u))
+        read_all_recalls(recalls);
+}
+
+/* In a callback this thread counts as one that holds a pin: the layout change at whose gate it
+ * comes may wait for the very lease it is about to release. */
+static void run_callback(struct dax *dax, const struct notice *notice)
+{
+    struct shm_process *self = &dax->shm->processes[dax->shm->self];
+    struct shm_lane *lane = shm_lane(dax->shm);
+
+    if (lane) {
+        hf_store_release(&lane->calls_back, 1u);
+        hf_store_release(&self->calls_back, shm_lane_index(dax->shm, lane) + 1);
+    }
+    notice->recall(notice->what.arg, &notice->what);
+    if (lane) {
+        hf_store_release(&self->calls_back, 0u);
+        hf_store_release(&lane->calls_back, 0u);
+    }
+}
+
+static struct notice *next_call(struct recalls *recalls)
+{
+    struct notice *notice;
+
+    pthread_mutex_lock(&recalls->mutex);
+    notice = take_notice(recalls, &recalls->calls);
+    recalls->calling = notice != NULL;
+    pthread_cond_broadcast(&recalls->called);
+    pthread_mutex_unlock(&recalls->mutex);
+    return notice;
+}
+
+static void *serve(void *arg)
+{
+    struct recalls *recalls = arg;
+    struct shm *shm = recalls->dax->shm;
+    struct shm_process *self = &shm->processes[shm->self];
+    struct notice *notice;
+
+    while (!hf_load_acquire(&recalls->stop)) {
+        /* RECALL.WAKE/p: read before it looks; what is posted later finds another number to sleep
+         * on. Pairs with RECALL.WAKE/m in recall_wake(). */
+        uint32_t seq = hf_load_acquire(&self->recall_seq);
+
+        read_recalls(recalls);
+        while ((notice = next_call(recalls))) {
+            run_callback(recalls->dax, notice);
+            free(notice);
+        }
+        if (!hf_load_acquire(&recalls->stop))
+            hf_futex_wait(&self->recall_seq, seq, HF_NEVER);
+    }
+    return NULL;
+}
+
+/* Takes no signals: they are the program's. */
+static int start_thread(struct recalls *recalls)
+{
+    sigset_t all, before;
+    int rc;
+
+    if (recalls->running)
+        return 0;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&recalls->thread, NULL, serve, recalls);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    hf_store_release(&recalls->running, (uint32_t)(rc == 0));
+    return rc ? hf_fail(EAGAIN, "no thread could be made that tells of recalls") : 0;
+}
+
+static int make_recalls(struct dax *dax)
+{
+    struct recalls *recalls = calloc(1, sizeof *recalls);
+
+    if (!recalls)
+        return hf_fail(ENOMEM, "out of memory");
+    recalls->served = calloc(dax->shm->run->limits.holds, sizeof *recalls->served);
+    if (!recalls->served) {
+        free(recalls);
+        return hf_fail(ENOMEM, "out of memory");
+    }
+    recalls->dax = dax;
+    recalls->fd = -1;
+    recalls->calls.end = &recalls->calls.first;
+    recalls->next.end = &recalls->next.first;
+    pthread_mutex_init(&recalls->mutex, NULL);
+    pthread_cond_init(&recalls->called, NULL);
+    hf_store_release(&dax->recalls, recalls);
+    return 0;
+}
+
+void dax_recall_in_child(void)
+{
+    making_mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+}
+
+int notify_ready(struct dax *dax, bool callbacks)
+{
+    const struct recalls *recalls = hf_load_acquire(&dax->recalls);
+    int rc = 0;
+
+    if (recalls && (!callbacks || hf_load_acquire(&recalls->running)))
+        return 0;
+    pthread_mutex_lock(&making_mutex);
+    if (!dax->recalls)
+        rc = make_recalls(dax);
+    if (rc == 0 && callbacks)
+        rc = start_thread(dax->recalls);
+    pthread_mutex_unlock(&making_mutex);
+    return rc;
+}
+
+void notify_register(struct dax *dax, const struct shm_hold *hold, uint64_t key,
+                     const struct hf_lease_options *options)
+{
+    struct recalls *recalls = dax->recalls;
+
+    pthread_mutex_lock(&recalls->mutex);
+    recalls->served[hold - dax->shm->holds] = (struct served){key, options->recall, options->arg};
+    pthread_mutex_unlock(&recalls->mutex);
+}
+
+int dax_recall_fd(struct dax *dax)
+{
+    int rc = notify_ready(dax, true), fd;
+    struct recalls *recalls = dax->recalls;
+
+    if (rc)
+        return rc;
+    pthread_mutex_lock(&recalls->mutex);
+    if (recalls->fd < 0)
+        recalls->fd = hf_fd_eventfd(recalls->next.first != NULL, EFD_NONBLOCK);
+    fd = recalls->fd;
+    pthread_mutex_unlock(&recalls->mutex);
+    return fd < 0 ? hf_fail_errno(errno, "eventfd") : fd;
+}
+
+int dax_recall_next(struct dax *dax, struct hf_recall *out)
+{
+    struct recalls *recalls = hf_load_acquire(&dax->recalls);
+    struct notice *notice;
+    uint64_t count;
+
+    if (!recalls)
+        return 0;
+    read_recalls(recalls);
+    pthread_mutex_lock(&recalls->mutex);
+    if (recalls->calls.first)
+        recall_wake(&dax->shm->processes[dax->shm->self]);
+    notice = take_notice(recalls, &recalls->next);
+    if (!recalls->next.first && recalls->fd >= 0 && read(recalls->fd, &count, sizeof count) < 0) {
+        /* it was not readable */
+    }
+    pthread_mutex_unlock(&recalls->mutex);
+    if (!notice)
+        return 0;
+    *out = notice->what;
+    free(notice);
+    return 1;
+}
+
+bool dax_recall_calls(struct dax *dax, bool await_end)
+{
+    struct recalls *recalls = hf_load_acquire(&dax->recalls);
+    bool calls;
+
+    if (!recalls)
+        return false;
+    pthread_mutex_lock(&recalls->mutex);
+    while (await_end && recalls->calling)
+        pthread_cond_wait(&recalls->called, &recalls->mutex);
+    calls = recalls->calling;
+    pthread_mutex_unlock(&recalls->mutex);
+    return calls;
+}
+
+static void empty_queue(struct queue *queue)
+{
+    while (queue->first) {
+        struct notice *notice = queue->first;
+
+        queue->first = notice->next;
+        free(notice);
+    }
+}
+
+void dax_recall_end(struct dax *dax)
+{
+    struct recalls *recalls = dax->recalls;
+
+    if (!recalls)
+        return;
+    hf_store_release(&recalls->stop, 1u);
+    recall_wake(&dax->shm->processes[dax->shm->self]);
+    if (recalls->running)
+        pthread_join(recalls->thread, NULL);
+    if (recalls->fd >= 0)
+        close(recalls->fd);
+    empty_queue(&recalls->calls);
+    empty_queue(&recalls->next);
+    pthread_cond_destroy(&recalls->called);
+    pthread_mutex_destroy(&recalls->mutex);
+    free(recalls->served);
+    free(recalls);
+    dax->recalls = NULL;
+}
