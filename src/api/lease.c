@@ -43,16 +43,20 @@ int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
              struct hf_lease *lease)
 {
     hf_may_sleep(__func__);
+    struct dax_request request = {.off = off, .len = len, .iov = iov, .iovcnt = iovcnt};
     struct meta_extent hole;
     int rc;
 
-    options = options ? options : &plain;
-    rc = check_lease(file, off, len, options, iov, iovcnt, lease);
-    while (rc == 0) {
-        rc = dax_lease(&file->fs->dax, file->vnode, off, len, options, iov, iovcnt, lease, &hole);
+    request.lease = options ? options : &plain;
+    rc = check_lease(file, off, len, request.lease, iov, iovcnt, lease);
+    if (rc)
+        return rc;
+    request.flags = request.lease->flags;
+    do {
+        rc = dax_lease(&file->fs->dax, file->vnode, &request, lease, &hole);
         if (rc == -ENODATA)
             rc = fs_fill(file->fs, file->vnode, hole.page, hole.count);
-    }
+    } while (rc == 0);
     if (rc > 0 && file->fs->dax.stacks)
         dax_stacks_keep(&file->fs->dax, lease->hf_opaque, __builtin_return_address(0));
     return rc;
@@ -80,17 +84,18 @@ int hf_lease_take(struct hf_pool *pool, const struct hf_lease_token *token,
                   struct hf_lease *lease)
 {
     hf_may_sleep(__func__);
+    struct dax_request request = {.iov = iov, .iovcnt = iovcnt};
     int rc = api_check_pool(pool);
 
     if (rc)
         return rc;
     if (!token || !lease || (!iov && iovcnt))
         return api_null("token, iov or lease");
-    options = options ? options : &plain;
-    rc = check_options(options, 0);
+    request.lease = options ? options : &plain;
+    rc = check_options(request.lease, 0);
     if (rc == 0 && iovcnt < 0)
         rc = hf_fail(EINVAL, "lease: iovcnt is below 0");
-    rc = rc ? rc : dax_lease_take(&pool->fs.dax, token, options, iov, iovcnt, lease);
+    rc = rc ? rc : dax_lease_take(&pool->fs.dax, token, &request, lease);
     if (rc >= 0 && pool->fs.dax.stacks)
         dax_stacks_keep(&pool->fs.dax, lease->hf_opaque, __builtin_return_address(0));
     return rc;

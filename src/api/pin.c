@@ -22,20 +22,20 @@ static int refuse(const struct hf_file *file, uint64_t off, uint64_t len, uint32
     return 0;
 }
 
-static int slow(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, struct iovec *iov,
-                int iovcnt, struct hf_pin *pin)
+static int slow(struct hf_file *file, const struct dax_request *request, struct hf_pin *pin)
 {
     struct meta_extent hole;
     int rc;
 
-    if (flags & HF_PIN_NOWAIT)
-        return off + len > hf_load_acquire(&file->vnode->size) ? -EFAULT : -EAGAIN;
+    if (request->flags & HF_PIN_NOWAIT)
+        return request->off + request->len > hf_load_acquire(&file->vnode->size) ? -EFAULT
+                                                                                 : -EAGAIN;
     hf_may_sleep("hf_pin");
     do {
-        rc = dax_pin_slow(&file->fs->dax, file->vnode, off, len, flags, iov, iovcnt, pin, &hole);
+        rc = dax_pin_slow(&file->fs->dax, file->vnode, request, pin, &hole);
         if (rc != -ENODATA)
             return rc;
-        if (flags & HF_PIN_NOFILL)
+        if (request->flags & HF_PIN_NOFILL)
             return hf_fail(ENODATA, "pin: page %llu is a hole", (unsigned long long)hole.page);
         rc = fs_fill(file->fs, file->vnode, hole.page, hole.count);
     } while (rc == 0);
@@ -66,6 +66,8 @@ static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off,
                                              uint32_t flags, struct iovec *iov, int iovcnt,
                                              struct hf_pin *pin)
 {
+    const struct dax_request request = {
+        .off = off, .len = len, .flags = flags, .iov = iov, .iovcnt = iovcnt};
     struct dax *dax = &file->fs->dax;
     int rc = refuse(file, off, len, flags, iovcnt);
 
@@ -73,9 +75,9 @@ static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off,
         dax_pin_settle(dax, file->vnode);
     if (rc)
         return explain(rc, flags);
-    rc = dax_pin_fast(dax, file->vnode, off, len, flags, iov, iovcnt, pin);
+    rc = dax_pin_fast(dax, file->vnode, &request, pin);
     if (rc == MM_MISS)
-        rc = slow(file, off, len, flags, iov, iovcnt, pin);
+        rc = slow(file, &request, pin);
     else if (rc < 0)
         rc = explain(rc, flags);
     if (rc > 0 && dax->stacks && !(flags & HF_PIN_NOWAIT))

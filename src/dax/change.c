@@ -255,7 +255,7 @@ static int found(void *arg, const struct held *held)
         finding->first = *held;
     finding->own |= held_by_caller(held, shm, change->lane);
     finding->copying |= copying;
-    if (held_is_lease(held))
+    if (hold_is_lease(held->hold))
         recall_ask(change, held->hold);
     if (detaches(change))
         return remember(change, held);
@@ -352,7 +352,7 @@ static int held_by_others(struct dax_change *change, int err, const struct findi
         const struct shm_process *process = &shm->processes[finding->first.process];
 
         snprintf(what, sizeof what, "%s by process %u (%.15s)%s; holdfast pins says more",
-                 held_is_lease(&finding->first) ? "leased" : "pinned", process->pid,
+                 hold_is_lease(finding->first.hold) ? "leased" : "pinned", process->pid,
                  process->command,
                  err == ETIMEDOUT && shm_process_stopped(shm, finding->first.process)
                      ? ", which is stopped and cannot let go"

@@ -106,14 +106,17 @@ static void fill_pin(const struct dax *dax, const struct shm_vnode *vnode, struc
     pin->hf_opaque[2] = (uint64_t)(uintptr_t)dax->shm;
 }
 
-int counted_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
-                uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin)
+int counted_pin(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
+                struct hf_pin *pin)
 {
-    uint64_t first = off / HF_BLOCK_BYTES, last = (off + len - 1) / HF_BLOCK_BYTES;
+    uint64_t end = request->off + request->len, first = request->off / HF_BLOCK_BYTES;
+    uint64_t last = (end - 1) / HF_BLOCK_BYTES;
+    uint32_t flags = request->flags;
+    struct iovec *iov = request->iov;
     const struct sync_engine *engine = dax->engine;
     struct shm *shm = dax->shm;
     struct shm_lane *lane = shm_lane_fast(shm);
-    struct mm_pieces pieces = {iov, iovcnt, 0};
+    struct mm_pieces pieces = {iov, request->iovcnt, 0};
     int section = 0, count;
 
     if (!lane && !(flags & HF_PIN_NOWAIT)) {
@@ -132,13 +135,13 @@ int counted_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t
     if (count <= MM_MISS)
         return count;
     /* SIZE.PUB/p. Beyond it, or in several runs: as if it were not there. */
-    if (count > 1 || off + len > hf_load_acquire(&vnode->size)) {
+    if (count > 1 || end > hf_load_acquire(&vnode->size)) {
         for (int i = 0; i < count; i++)
             count_down(shm, block_at(dax, iov[i].iov_base), iov[i].iov_len / HF_BLOCK_BYTES);
         return MM_MISS;
     }
     fill_pin(dax, vnode, lane, flags, iov, pin);
-    mm_trim(&pieces, off, len);
+    mm_trim(&pieces, request->off, request->len);
     return 1;
 }
 

@@ -62,29 +62,36 @@ uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode);
  * detaches, or what is being written would go into a block that has left the file. */
 #define DAX_PIN_COPY UINT32_C(0x40)
 
+/* What hf_pin() or hf_lease() asks for. The arguments are good. */
+struct dax_request {
+    uint64_t off, len;
+    uint32_t flags;
+    struct iovec *iov; /* room for the pieces */
+    int iovcnt;
+    const struct hf_lease_options *lease; /* null: a pin */
+};
+
 /* The slow path of hf_pin(): waits at gates, fills entries, pins. Number of iovecs, or -errno as
  * hf_pin(). Where the range has a hole: -ENODATA with *hole (pages [page, page+count)), nothing is
  * held: fill it (fs_fill) and call again. */
-int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
-                 uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin,
-                 struct meta_extent *hole);
+int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
+                 struct hf_pin *pin, struct meta_extent *hole);
 /* Fast path, then slow path. */
-int dax_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
-            struct iovec *iov, int iovcnt, struct hf_pin *pin, struct meta_extent *hole);
+int dax_pin(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
+            struct hf_pin *pin, struct meta_extent *hole);
 int dax_unpin(struct hf_pin *pin);
 
 /* ---- leases (lease.c, notify.c) ---- */
 
-/* As dax_pin_slow(), for hf_lease(); options are good. */
-int dax_lease(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
-              const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
+/* As dax_pin_slow(), for hf_lease(). */
+int dax_lease(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
               struct hf_lease *lease, struct meta_extent *hole);
 int dax_lease_release(const struct hf_lease *lease);
 int dax_lease_state(const struct hf_lease *lease);
 int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out);
+/* The request's range is the lease's own. */
 int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
-                   const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
-                   struct hf_lease *lease);
+                   const struct dax_request *request, struct hf_lease *lease);
 int dax_recall_fd(struct dax *dax);
 int dax_recall_next(struct dax *dax, struct hf_recall *out);
 /* Whether a callback runs now; or waits until none does. */

@@ -68,9 +68,9 @@ static struct shm_hold *hold_of_key(const struct shm *shm, uint64_t at)
 /* The holder that the record names is a lease, and has not been let go of: it. */
 static struct shm_hold *lease_of(const struct shm *shm, const struct shm_hold *record)
 {
-    struct held held = {.hold = hold_of_key(shm, record->holder)};
+    struct shm_hold *hold = hold_of_key(shm, record->holder);
 
-    return held.hold && !holder_gone(shm, record) && held_is_lease(&held) ? held.hold : NULL;
+    return hold_is_lease(hold) && !holder_gone(shm, record) ? hold : NULL;
 }
 
 static int record_holder(struct dax_change *change, const struct dax_holder *holder,
@@ -89,7 +89,7 @@ static int record_holder(struct dax_change *change, const struct dax_holder *hol
     record->block = part->block + (record->range.first - part->page);
     record->holder = holder->at;
     record->holder_key = holder->key;
-    hf_store_release(&record->vnode, (uint32_t)change->vnode->index); /* as in pin_as_hold() */
+    hf_store_release(&record->vnode, (uint32_t)change->vnode->index); /* as in holds_publish() */
     record->since_ns = hf_now_ns();
     record->recall.wants[0] = recall_want(change, &record->range, HF_LEASE_DETACHED);
     record->link = change->detached;

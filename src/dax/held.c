@@ -76,13 +76,6 @@ int held_scan(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t
     return holds_scan(dax->shm, vnode, first, last, found_hold, &scan);
 }
 
-bool held_is_lease(const struct held *held)
-{
-    uint32_t kind = held->hold ? SHM_HOLD_KIND(hf_load_acquire(&held->hold->state)) : SHM_HOLD_FREE;
-
-    return kind == SHM_HOLD_LEASE || kind == SHM_HOLD_GIVEN;
-}
-
 bool held_by_thread(const struct held *held, const struct shm *shm, uint32_t lane)
 {
     if (lane == SHM_NONE || held->lane != lane)

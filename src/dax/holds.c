@@ -9,6 +9,7 @@
  * next holder of the layout mutex empties. A hold is freed only from there, or when the reaper has
  * marked it as a dead process's: such a process pushes nothing any more.
  */
+#include "dax/handle.h"
 #include "dax/private.h"
 
 static uint32_t priority(uint32_t hold)
@@ -163,6 +164,44 @@ int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_
                int (*found)(void *arg, uint32_t hold), void *arg)
 {
     return scan(shm, vnode->hold_root, first, last, found, arg);
+}
+
+int holds_publish(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode,
+                  const struct shm_range *range, const struct hf_lease_options *lease,
+                  struct hf_pin *pin)
+{
+    uint32_t index = shm_hold_alloc(shm);
+    struct shm_hold *hold;
+    uint64_t key;
+
+    if (index == SHM_NONE)
+        return shm_no_hold(shm);
+    holds_settle(shm, vnode);
+    hold = &shm->holds[index];
+    hold->range = *range;
+    hold->generation =
+        (hold->generation ? hold->generation : shm->run->hold_generations) + SHM_KEY_STEP;
+    key = shm_key(hold->generation, SHM_WHO_FLAGS(range->who), vnode->index);
+    hf_store_release(&hold->vnode, (uint32_t)vnode->index); /* notify.c looks before it locks */
+    hold->lane = shm_lane_index(shm, lane);
+    hold->since_ns = hf_now_ns();
+    hold->recall = (struct shm_recall){.served = lease && lease->recall};
+    hf_add_acq_rel(&lane->slow_pins, 1);
+    if (hold->recall.served)
+        hf_add_acq_rel(&lane->served, 1);
+    hf_store_release(&hold->key, key);
+    hf_store_release(&hold->state,
+                     SHM_HOLD_STATE(lease ? SHM_HOLD_LEASE : SHM_HOLD_PIN, shm->self + 1));
+    holds_insert(shm, vnode, index);
+    dax_fill_pin(pin, shm, &hold->key, key, DAX_PIN_HOLD);
+    return 0;
+}
+
+bool hold_is_lease(const struct shm_hold *hold)
+{
+    uint32_t kind = hold ? SHM_HOLD_KIND(hf_load_acquire(&hold->state)) : SHM_HOLD_FREE;
+
+    return kind == SHM_HOLD_LEASE || kind == SHM_HOLD_GIVEN;
 }
 
 bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key)

@@ -14,34 +14,23 @@
 
 #include <errno.h>
 
-int dax_lease(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
-              const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
+int dax_lease(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
               struct hf_lease *lease, struct meta_extent *hole)
 {
     struct shm_hold *hold;
     struct hf_pin pin;
-    int rc = notify_ready(dax, options->recall != NULL);
+    int rc = notify_ready(dax, request->lease->recall != NULL);
 
     if (rc)
         return rc;
-    rc = pin_slow(dax, vnode, off, len, options->flags, options, iov, iovcnt, &pin, hole);
+    rc = dax_pin_slow(dax, vnode, request, &pin, hole);
     if (rc < 0)
         return rc;
-    hold = hold_of(pin.hf_opaque[0]);
-    lease_fill(lease, dax->shm, hold, pin.hf_opaque[1]);
-    hold->off = off; /* for who takes it: it is not given before this returns */
-    hold->len = len;
-    return rc;
-}
-
-int lease_publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
-                  const struct shm_range *range, const struct hf_lease_options *options,
-                  struct hf_pin *pin)
-{
-    int rc = pin_as_hold(dax, lane, vnode, range, options, pin);
-
-    if (rc == 0)
-        notify_register(dax, hold_of(pin->hf_opaque[0]), pin->hf_opaque[1], options);
+    hold = dax_handle_hold(pin.hf_opaque[0]);
+    dax_fill_lease(lease, dax->shm, hold, pin.hf_opaque[1]);
+    /* For the process that takes it: it is not given before this returns. */
+    hold->off = request->off;
+    hold->len = request->len;
     return rc;
 }
 
@@ -54,7 +43,7 @@ static int check(const struct hf_lease *lease, struct shm_hold **hold)
         return -EINVAL;
     if (shm->fork_count != hf_fork_count)
         return -ECHILD;
-    *hold = hold_of(lease->hf_opaque[0]);
+    *hold = dax_handle_hold(lease->hf_opaque[0]);
     return hf_load_acquire(&(*hold)->key) == lease->hf_opaque[1] ? 0 : -EINVAL;
 }
 
@@ -116,14 +105,6 @@ int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
     out->hf_opaque[0] = shm_at(shm, hold);
     out->hf_opaque[1] = lease->hf_opaque[1];
     return 0;
-}
-
-void lease_fill(struct hf_lease *lease, const struct shm *shm, const struct shm_hold *hold,
-                uint64_t key)
-{
-    lease->hf_opaque[0] = (uint64_t)(uintptr_t)&hold->key | DAX_PIN_HOLD;
-    lease->hf_opaque[1] = key;
-    lease->hf_opaque[2] = (uint64_t)(uintptr_t)shm;
 }
 
 /* --- taking --- */
@@ -202,15 +183,14 @@ static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold 
 }
 
 int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
-                   const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
-                   struct hf_lease *lease)
+                   const struct dax_request *request, struct hf_lease *lease)
 {
     struct shm_hold *hold = hold_at(dax->shm, token);
-    struct mm_pieces pieces = {iov, iovcnt, 0};
+    struct mm_pieces pieces = {request->iov, request->iovcnt, 0};
     uint64_t key = token->hf_opaque[1];
     struct shm_lane *lane = shm_lane(dax->shm);
     struct shm_vnode *vnode;
-    int rc = notify_ready(dax, options->recall != NULL);
+    int rc = notify_ready(dax, request->lease->recall != NULL);
 
     if (rc)
         return rc;
@@ -222,12 +202,12 @@ int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
     if (hf_load_acquire(&vnode->state) == SHM_VNODE_FREE)
         return not_offered();
     dax_lock_any(dax, vnode);
-    rc = take_given(dax, vnode, hold, key, lane, options, &pieces);
+    rc = take_given(dax, vnode, hold, key, lane, request->lease, &pieces);
     if (rc == 0 && pieces.count)
         mm_trim(&pieces, hold->off, hold->len);
     dax_unlock(dax, vnode);
     if (rc)
         return rc;
-    lease_fill(lease, dax->shm, hold, key);
+    dax_fill_lease(lease, dax->shm, hold, key);
     return pieces.count;
 }

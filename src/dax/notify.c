@@ -12,6 +12,7 @@
 
 #include "base/descriptor.h"
 #include "base/error.h"
+#include "dax/handle.h"
 #include "dax/private.h"
 #include "dax/recall.h"
 
@@ -139,7 +140,7 @@ static bool read_recall(struct recalls *recalls, uint32_t index)
         recall_is_pending(hold)) {
         notice->index = index;
         notice->key = hf_load_acquire(&hold->key);
-        lease_fill(&notice->what.lease, dax->shm, hold, notice->key);
+        dax_fill_lease(&notice->what.lease, dax->shm, hold, notice->key);
         describe_recall(hold, &notice->what);
         hf_store_release(&hold->recall.asked,
                          hf_load_acquire(&hold->recall.asked) & SHM_ASKED_WHICH);

@@ -10,6 +10,7 @@
 #include "base/fork.h"
 #include "base/trace.h"
 #include "dax/fault.h"
+#include "dax/notify.h"
 #include "dax/private.h"
 
 #include <unistd.h>
@@ -24,20 +25,30 @@ static bool inside(const struct dax *dax, const struct iovec *piece)
     return at < mapped && piece->iov_len <= mapped - at;
 }
 
-/* P3 for any range. The number of pieces; MM_MISS; -E2BIG. */
-static int walk(const struct dax *dax, const struct shm_vnode *vnode, uint64_t off, uint64_t len,
-                struct iovec *iov, int iovcnt)
+static uint64_t first_page(const struct dax_request *request)
 {
-    struct mm_pieces pieces = {iov, iovcnt, 0};
+    return request->off / HF_BLOCK_BYTES;
+}
+
+static uint64_t last_page(const struct dax_request *request)
+{
+    return (request->off + request->len - 1) / HF_BLOCK_BYTES;
+}
+
+/* P3 for any range. The number of pieces; MM_MISS; -E2BIG. */
+static int walk(const struct dax *dax, const struct shm_vnode *vnode,
+                const struct dax_request *request)
+{
+    struct mm_pieces pieces = {request->iov, request->iovcnt, 0};
     /* ENTRY.PUB/p */
     int count = mm_walk(dax->shm, dax->media.base, hf_load_acquire(&vnode->root),
-                        off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES, &pieces);
+                        first_page(request), last_page(request), &pieces);
 
     for (int i = 0; i < count; i++)
-        if (!inside(dax, &iov[i]))
+        if (!inside(dax, &request->iov[i]))
             return MM_MISS;
     if (count > 0)
-        mm_trim(&pieces, off, len);
+        mm_trim(&pieces, request->off, request->len);
     return count;
 }
 
@@ -67,17 +78,17 @@ static void publish_fast(struct shm_lane *lane, uint32_t slot, uint64_t key, uin
     slots_publish(lane, slot, key, first, last);
 }
 
-int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
-                 uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin)
+int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
+                 struct hf_pin *pin)
 {
-    uint64_t first = off / HF_BLOCK_BYTES, last = (off + len - 1) / HF_BLOCK_BYTES, key;
+    uint64_t first = first_page(request), last = last_page(request), key;
     struct shm *shm = dax->shm;
     struct shm_lane *lane = shm_lane_fast(shm);
     int count = MM_MISS;
     uint32_t hint, slot;
 
     if (dax->engine->counts)
-        return counted_pin(dax, vnode, off, len, flags, iov, iovcnt, pin);
+        return counted_pin(dax, vnode, request, pin);
     if (!lane)
         return MM_MISS;
     if (!dax->stacks) /* else each pin comes here, not only the first */
@@ -88,20 +99,20 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
     slot = slots_pick(lane, hint);
     if (slot < SHM_SLOTS) {
         if (HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
-            count = walk(dax, vnode, off, len, iov, iovcnt);
-        key = slots_key_of(lane, slot, vnode, flags);
+            count = walk(dax, vnode, request);
+        key = slots_key_of(lane, slot, vnode, request->flags);
         publish_fast(lane, slot, key, first, last);
         slots_order(lane, vnode);
         if (!HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
-            count = walk(dax, vnode, off, len, iov, iovcnt);
+            count = walk(dax, vnode, request);
         HF_LAB_AT(HF_LAB_WALKED);
         HF_LAB_FENCED(true); /* no store stays away for ever */
     }
     slots_end(lane, slots_next_hint(hint, slot));
     if (slot == SHM_SLOTS)
         return MM_MISS;
-    if (off + len > hf_load_acquire(&vnode->size)) /* SIZE.PUB/p */
-        count = MM_MISS;                           /* the slow path looks again, and says so */
+    if (request->off + request->len > hf_load_acquire(&vnode->size)) /* SIZE.PUB/p */
+        count = MM_MISS; /* the slow path looks again, and says so */
     if (count <= MM_MISS) {
         if (slots_leave(vnode, &lane->keys[slot])) /* P4 */
             slots_wake(shm, vnode, first, last);
@@ -111,59 +122,35 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_
     return count;
 }
 
-int pin_as_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
-                const struct shm_range *range, const struct hf_lease_options *lease,
-                struct hf_pin *pin)
+static int publish_lease(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
+                         const struct shm_range *range, const struct hf_lease_options *options,
+                         struct hf_pin *pin)
 {
-    struct shm *shm = dax->shm;
-    uint32_t index = shm_hold_alloc(shm);
-    struct shm_hold *hold;
-    uint64_t key;
+    int rc = holds_publish(dax->shm, lane, vnode, range, options, pin);
 
-    if (index == SHM_NONE)
-        return shm_no_hold(shm);
-    holds_settle(shm, vnode);
-    hold = &shm->holds[index];
-    hold->range = *range;
-    hold->generation =
-        (hold->generation ? hold->generation : shm->run->hold_generations) + SHM_KEY_STEP;
-    key = shm_key(hold->generation, SHM_WHO_FLAGS(range->who), vnode->index);
-    hf_store_release(&hold->vnode, (uint32_t)vnode->index); /* notify.c looks before it locks */
-    hold->lane = shm_lane_index(shm, lane);
-    hold->since_ns = hf_now_ns();
-    hold->recall = (struct shm_recall){.served = lease && lease->recall};
-    hf_add_acq_rel(&lane->slow_pins, 1);
-    if (hold->recall.served)
-        hf_add_acq_rel(&lane->served, 1);
-    hf_store_release(&hold->key, key);
-    hf_store_release(&hold->state,
-                     SHM_HOLD_STATE(lease ? SHM_HOLD_LEASE : SHM_HOLD_PIN, shm->self + 1));
-    holds_insert(shm, vnode, index);
-    dax_fill_pin(pin, shm, &hold->key, key, DAX_PIN_HOLD);
-    return 0;
+    if (rc == 0)
+        notify_register(dax, dax_handle_hold(pin->hf_opaque[0]), pin->hf_opaque[1], options);
+    return rc;
 }
 
-/* Under the layout mutex: records the pin in a slot; there is a generous number of holds in the
- * pool for those that find none, and for leases. */
-static int publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
-                   const struct shm_range *range, const struct mm_pieces *pieces,
-                   const struct hf_lease_options *lease, struct hf_pin *pin)
+static int publish_counted(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
+                           const struct shm_range *range, const struct mm_pieces *pieces,
+                           struct hf_pin *pin)
 {
-    uint32_t hint, slot;
+    if (counted_publish(dax, vnode, lane, SHM_WHO_FLAGS(range->who), pieces, pin))
+        return 0;
+    return holds_publish(dax->shm, lane, vnode, range, NULL, pin);
+}
+
+/* There is a generous number of holds in the pool for pins that find no slot, and for leases. */
+static int publish_slot(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
+                        const struct shm_range *range, struct hf_pin *pin)
+{
+    uint32_t hint = slots_begin(lane), slot = slots_pick(lane, hint);
     int rc = 0;
 
-    if (lease)
-        return lease_publish(dax, lane, vnode, range, lease, pin);
-    if (dax->engine->counts) {
-        if (counted_publish(dax, vnode, lane, SHM_WHO_FLAGS(range->who), pieces, pin))
-            return 0;
-        return pin_as_hold(dax, lane, vnode, range, NULL, pin);
-    }
-    hint = slots_begin(lane);
-    slot = slots_pick(lane, hint);
-
     if (slot == SHM_SLOTS) {
-        rc = pin_as_hold(dax, lane, vnode, range, NULL, pin);
+        rc = holds_publish(dax->shm, lane, vnode, range, NULL, pin);
     } else {
         uint64_t key = slots_key_of(lane, slot, vnode, SHM_WHO_FLAGS(range->who));
 
@@ -175,35 +162,41 @@ static int publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vno
     return rc;
 }
 
-static int pin_locked(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode, uint64_t off,
-                      uint64_t len, uint32_t flags, const struct hf_lease_options *lease,
+/* Under the layout mutex. */
+static int pin_locked(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
                       struct mm_pieces *pieces, struct hf_pin *pin, struct meta_extent *hole)
 {
-    struct shm_range range = {off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES,
-                              lane->who | flags};
+    struct shm_lane *lane = shm_lane(dax->shm);
+    struct shm_range range = {first_page(request), last_page(request), lane->who | request->flags};
     uint64_t size = hf_load_relaxed(&vnode->size); /* relaxed: changes under the mutex */
+    uint64_t end = request->off + request->len;
     int rc;
 
-    if (off + len > size)
+    if (end > size)
         return hf_fail(EFAULT, "bytes %llu to %llu are asked for, the file ends at %llu",
-                       (unsigned long long)off, (unsigned long long)(off + len - 1),
+                       (unsigned long long)request->off, (unsigned long long)(end - 1),
                        (unsigned long long)size);
     rc = dax_fault(dax, vnode, range.first, range.last, pieces, hole);
-    return rc ? rc : publish(dax, lane, vnode, &range, pieces, lease, pin);
+    if (rc)
+        return rc;
+    if (request->lease)
+        return publish_lease(dax, lane, vnode, &range, request->lease, pin);
+    if (dax->engine->counts)
+        return publish_counted(dax, lane, vnode, &range, pieces, pin);
+    return publish_slot(dax, lane, vnode, &range, pin);
 }
 
-static int pin_once(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
-                    uint32_t flags, const struct hf_lease_options *lease, struct iovec *iov,
-                    int iovcnt, struct hf_pin *pin, struct meta_extent *hole)
+static int pin_once(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
+                    struct hf_pin *pin, struct meta_extent *hole)
 {
-    struct mm_pieces pieces = {iov, iovcnt, 0};
-    struct shm_lane *lane = shm_lane(dax->shm);
-    int rc = dax_lock(dax, vnode, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES);
+    struct mm_pieces pieces = {request->iov, request->iovcnt, 0};
+    int rc = dax_lock(dax, vnode, first_page(request), last_page(request));
+
     if (rc < 0)
         return rc;
-    rc = pin_locked(dax, lane, vnode, off, len, flags, lease, &pieces, pin, hole);
+    rc = pin_locked(dax, vnode, request, &pieces, pin, hole);
     if (rc == 0)
-        mm_trim(&pieces, off, len);
+        mm_trim(&pieces, request->off, request->len);
     dax_unlock(dax, vnode);
     return rc ? rc : pieces.count;
 }
@@ -229,20 +222,19 @@ static void settle_all(struct dax *dax)
     }
 }
 
-int pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
-             const struct hf_lease_options *lease, struct iovec *iov, int iovcnt,
-             struct hf_pin *pin, struct meta_extent *hole)
+int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
+                 struct hf_pin *pin, struct meta_extent *hole)
 {
     int rc;
 
     dax_count(&dax->shm->run->stats.pins_slow, 1);
     if (dax->engine->join)
         dax->engine->join();
-    HF_TRACE(pin_slow, vnode->ino, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES, flags);
-    rc = pin_once(dax, vnode, off, len, flags, lease, iov, iovcnt, pin, hole);
+    HF_TRACE(pin_slow, vnode->ino, first_page(request), last_page(request), request->flags);
+    rc = pin_once(dax, vnode, request, pin, hole);
     if (rc == -ENOLCK) {
         settle_all(dax);
-        rc = pin_once(dax, vnode, off, len, flags, lease, iov, iovcnt, pin, hole);
+        rc = pin_once(dax, vnode, request, pin, hole);
     }
     if (hf_load_relaxed(&dax->shm->run->nodes_used) >=
         dax->shm->run->limits.nodes) /* relaxed: a count */
@@ -250,21 +242,12 @@ int pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t le
     return rc;
 }
 
-int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
-                 uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin,
-                 struct meta_extent *hole)
+int dax_pin(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
+            struct hf_pin *pin, struct meta_extent *hole)
 {
-    return pin_slow(dax, vnode, off, len, flags, NULL, iov, iovcnt, pin, hole);
-}
+    int rc = dax_pin_fast(dax, vnode, request, pin);
 
-int dax_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
-            struct iovec *iov, int iovcnt, struct hf_pin *pin, struct meta_extent *hole)
-{
-    int rc = dax_pin_fast(dax, vnode, off, len, flags, iov, iovcnt, pin);
-
-    if (rc != MM_MISS)
-        return rc;
-    return dax_pin_slow(dax, vnode, off, len, flags, iov, iovcnt, pin, hole);
+    return rc != MM_MISS ? rc : dax_pin_slow(dax, vnode, request, pin, hole);
 }
 
 int dax_unpin_odd(struct hf_pin *pin)

@@ -5,16 +5,11 @@
 
 #include "base/fork.h"
 #include "dax/dax.h"
+#include "dax/handle.h"
 #include "mm/mm.h"
 #include "sync/slots.h"
 
 #include <errno.h>
-
-#define DAX_PIN_TOUCHERS HF_PIN_GPU /* the bits that say who touches the memory */
-/* In hf_opaque[0]: the key word is a hold's, not a slot's; with HOLD: there is none, the blocks are
- * counted. */
-#define DAX_PIN_HOLD UINT64_C(1)
-#define DAX_PIN_COUNTED UINT64_C(2)
 
 /* P3 for one page: where it lies; null: missing. Entries lead only to blocks below limit_bytes, but
  * this process may not have mapped yet what the pool has grown by. */
@@ -31,14 +26,6 @@ static inline char *dax_walk_page(const struct dax *dax, const struct shm_vnode 
     if (!(entry & MM_PRESENT) || at >= hf_load_relaxed(&dax->media.mapped_bytes))
         return NULL;
     return dax->media.base + at;
-}
-
-static inline void dax_fill_pin(struct hf_pin *pin, struct shm *shm, uint64_t *word, uint64_t key,
-                                uint64_t tag)
-{
-    pin->hf_opaque[0] = (uint64_t)(uintptr_t)word | tag;
-    pin->hf_opaque[1] = key;
-    pin->hf_opaque[2] = (uint64_t)(uintptr_t)shm;
 }
 
 enum dax_page_pin { DAX_PAGE_NOT, DAX_PAGE_LEFT, DAX_PAGE_HELD };
@@ -96,8 +83,8 @@ void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode);
 
 /* Any pin that the fast path can do. The number of pieces; MM_MISS: the slow path has to do it;
  * -E2BIG. The arguments are good. */
-int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
-                 uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin);
+int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
+                 struct hf_pin *pin);
 
 /* Letting go of what is no slot, no live one, or not this process's; and U3 when somebody waits. */
 int dax_unpin_odd(struct hf_pin *pin);

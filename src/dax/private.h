@@ -37,6 +37,12 @@ void holds_settle(struct shm *shm, struct shm_vnode *vnode);
 /* Calls `found` for every hold in the tree whose range overlaps [first, last], until non-zero. */
 int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last,
                int (*found)(void *arg, uint32_t hold), void *arg);
+/* Records a pin, or with `lease` a lease, as a hold. -ENOLCK. */
+int holds_publish(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode,
+                  const struct shm_range *range, const struct hf_lease_options *lease,
+                  struct hf_pin *pin);
+/* Null: a slot, which is never a lease's. */
+bool hold_is_lease(const struct shm_hold *hold);
 /* Marks a hold as let go; any thread, no lock, async-signal-safe. False: it was not live with that
  * key. */
 bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key);
@@ -55,34 +61,12 @@ typedef int held_found(void *arg, const struct held *held);
  * are holds. */
 int held_scan(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
               held_found *found, void *arg);
-bool held_is_lease(const struct held *held);
 /* It can end only when the lane's thread goes on (as far as one can know). */
 bool held_by_thread(const struct held *held, const struct shm *shm, uint32_t lane);
 /* By this thread, or by the one that it acts for, which waits for it. */
 bool held_by_caller(const struct held *held, const struct shm *shm, const struct shm_lane *lane);
 bool held_by_self(struct dax *dax, struct shm_vnode *vnode, const struct shm_lane *lane,
                   uint64_t first, uint64_t last);
-
-/* --- pin.c, lease.c --- */
-
-/* dax_pin_slow(), and with `lease` dax_lease(). */
-int pin_slow(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
-             const struct hf_lease_options *lease, struct iovec *iov, int iovcnt,
-             struct hf_pin *pin, struct meta_extent *hole);
-/* Under the layout mutex: records a pin, or a lease, as a hold. -ENOLCK. */
-int pin_as_hold(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
-                const struct shm_range *range, const struct hf_lease_options *lease,
-                struct hf_pin *pin);
-int lease_publish(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
-                  const struct shm_range *range, const struct hf_lease_options *options,
-                  struct hf_pin *pin);
-void lease_fill(struct hf_lease *lease, const struct shm *shm, const struct shm_hold *hold,
-                uint64_t key);
-/* The hold that a handle's first word names. */
-static inline struct shm_hold *hold_of(uint64_t opaque)
-{
-    return (struct shm_hold *)(uintptr_t)(opaque & ~UINT64_C(3));
-}
 
 /* --- watch.c --- */
 
@@ -95,8 +79,8 @@ void watch_let_go_slot(struct shm *shm, uint64_t key, const uint64_t *word);
 /* --- counted.c: pins under an engine that counts --- */
 
 /* dax_pin_fast() there. */
-int counted_pin(struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len,
-                uint32_t flags, struct iovec *iov, int iovcnt, struct hf_pin *pin);
+int counted_pin(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
+                struct hf_pin *pin);
 /* Under the layout mutex: counts the blocks of the pieces. False: they are no single run; take a
  * hold. */
 bool counted_publish(struct dax *dax, const struct shm_vnode *vnode, struct shm_lane *lane,

@@ -119,9 +119,8 @@ void recall_recover(struct shm *shm, const struct shm_vnode *vnode)
 {
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
         struct shm_hold *hold = &shm->holds[i];
-        struct held held = {.hold = hold};
 
-        if (hf_load_acquire(&hold->vnode) != vnode->index || !held_is_lease(&held) ||
+        if (hf_load_acquire(&hold->vnode) != vnode->index || !hold_is_lease(hold) ||
             !recall_is_pending(hold))
             continue;
         raise_state(hold, recall_wanted(hold)->state);

@@ -38,11 +38,13 @@ static void copy_in(const struct iovec *iov, int count, const char *buf)
 int fs_pin_some(struct hf_file *file, uint64_t off, uint64_t *len, uint32_t flags,
                 struct iovec *iov, struct hf_pin *pin, struct meta_extent *hole)
 {
-    int count = dax_pin(&file->fs->dax, file->vnode, off, *len, flags, iov, IO_PIECES, pin, hole);
+    struct dax_request request = {
+        .off = off, .len = *len, .flags = flags, .iov = iov, .iovcnt = IO_PIECES};
+    int count = dax_pin(&file->fs->dax, file->vnode, &request, pin, hole);
 
     if (count == -E2BIG && *len > SAFE_BYTES) {
-        *len = SAFE_BYTES;
-        count = dax_pin(&file->fs->dax, file->vnode, off, *len, flags, iov, IO_PIECES, pin, hole);
+        *len = request.len = SAFE_BYTES;
+        count = dax_pin(&file->fs->dax, file->vnode, &request, pin, hole);
     }
     if (count == -ENODATA && hole->page * HF_BLOCK_BYTES > off) {
         *len = hole->page * HF_BLOCK_BYTES - off;

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the three opaque words of a pin's handle say, and of a lease's, which is the same: the
+ * address of the key word with a tag in its low bits, the key, and the pool. A counted pin has
+ * words of its own in place of the first two (counted.c).
+ */
+#ifndef HF_DAX_HANDLE_H
+#define HF_DAX_HANDLE_H
+
+#include "holdfast/holdfast.h"
+#include "shm/shm.h"
+
+/* The key word is a hold's, not a slot's. */
+#define DAX_PIN_HOLD UINT64_C(1)
+/* With HOLD: there is no key word, the blocks are counted. */
+#define DAX_PIN_COUNTED UINT64_C(2)
+
+static inline void dax_fill_pin(struct hf_pin *pin, struct shm *shm, uint64_t *word, uint64_t key,
+                                uint64_t tag)
+{
+    pin->hf_opaque[0] = (uint64_t)(uintptr_t)word | tag;
+    pin->hf_opaque[1] = key;
+    pin->hf_opaque[2] = (uint64_t)(uintptr_t)shm;
+}
+
+static inline void dax_fill_lease(struct hf_lease *lease, const struct shm *shm,
+                                  const struct shm_hold *hold, uint64_t key)
+{
+    lease->hf_opaque[0] = (uint64_t)(uintptr_t)&hold->key | DAX_PIN_HOLD;
+    lease->hf_opaque[1] = key;
+    lease->hf_opaque[2] = (uint64_t)(uintptr_t)shm;
+}
+
+/* The hold that the first word names; its key is its first member. */
+static inline struct shm_hold *dax_handle_hold(uint64_t opaque)
+{
+    return (struct shm_hold *)(uintptr_t)(opaque & ~(DAX_PIN_HOLD | DAX_PIN_COUNTED));
+}
+
+#endif
