@@ -34,7 +34,7 @@ static bool find_program(const char *topic, char found[PATH_MAX])
     int len;
 
     if (program_folder(folder)) {
-        len = snprintf(found, PATH_MAX, "%s/../lab/holdfast-%s", folder, topic);
+        len = snprintf(found, PATH_MAX, "%s/../%s/holdfast-%s", folder, topic, topic);
         if (len < PATH_MAX && access(found, X_OK) == 0)
             return true;
         len = snprintf(found, PATH_MAX, "%s/../libexec/holdfast/holdfast-%s", folder, topic);

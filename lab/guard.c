@@ -6,7 +6,7 @@
  * has no child left, nobody uses the folder any more. Only a SIGKILL of the guard itself leaves the
  * folder.
  */
-#include "lab.h"
+#include "lab/lab.h"
 
 #include <errno.h>
 #include <fcntl.h>

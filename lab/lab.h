@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the two programs of this folder share: a private folder in memory that is gone afterwards
+ * What the programs of bench/ and demo/ share: a private folder in memory that is gone afterwards
  * whatever happens (guard.c), numbers for people and for programs (text.c), a clock, chance, and
- * counters in memory that processes share. They use the public header and base/lab.h only.
+ * counters in memory that processes share.
  */
 #ifndef HF_LAB_LAB_H
 #define HF_LAB_LAB_H

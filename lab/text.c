@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Numbers as people read them, and strings as JSON wants them. Calls nothing else of this
  * folder. */
-#include "lab.h"
+#include "lab/lab.h"
 
 #include <inttypes.h>
 #include <string.h>

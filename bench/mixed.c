@@ -189,6 +189,7 @@ static void end(void)
 struct bench_group bench_mixed_group = {
     .name = "mixed",
     .title = "truncates of a file's last page by the clock, beside a thread that pins one hot page",
+    .help = "pins a second and us per layout change, one each 10 us to 10 ms, by each engine",
     .ratio = "x slots",
     .begin = begin,
     .end = end,

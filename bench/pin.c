@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ns per pin+unpin, by each engine, and of other ways to hold a page and let it go (bench_peers.c),
+ * ns per pin+unpin, by each engine, and of other ways to hold a page and let it go (peers.c),
  * in the same loop by 1, 2, 4 ... threads on one hot page and on a page each. The file sees no
  * layout change meanwhile, so under the engine slots it is biased: a pin needs no fence. What the
  * fence costs is the row of slots-fenced, and that of pins of which a layout change of another page
@@ -259,6 +259,7 @@ static void end(void)
 struct bench_group bench_pin_group = {
     .name = "pin",
     .title = "pin+unpin of a present page, beside other ways to hold one",
+    .help = "ns per pin+unpin by each engine, and of other ways to hold a page: threads, ranges",
     .unit = "ns",
     .ratio = "x slots",
     .begin = begin,

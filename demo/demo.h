@@ -10,10 +10,10 @@
  * somebody else's: the block was reused under the pin. And nobody ever writes zeros into a page
  * that is pinned, so a page that was once seen whole stays whole until it is let go.
  */
-#ifndef HF_LAB_DEMO_H
-#define HF_LAB_DEMO_H
+#ifndef HF_DEMO_H
+#define HF_DEMO_H
 
-#include "lab.h"
+#include "lab/lab.h"
 
 #include <holdfast/holdfast.h>
 #include <limits.h>
@@ -28,7 +28,7 @@ struct demo_options {
     bool json;
 };
 
-/* ------------------------------------------------------------------------- demo_tree.c --- */
+/* ------------------------------------------------------------------------------ tree.c --- */
 
 struct demo_file {
     const char *path; /* in the tree, without a leading slash */
@@ -133,7 +133,7 @@ struct demo_worker {
 int demo_reader(void *worker);
 int demo_writer(void *worker);
 
-/* ------------------------------------------------------------------------- demo_half.c --- */
+/* ------------------------------------------------------------------------------ half.c --- */
 
 /* Makes and loads the pool, runs the workers for `seconds`, verifies all files. */
 void demo_half_run(struct demo_half *half, double seconds);
@@ -147,7 +147,7 @@ uint64_t demo_changes(const struct demo_half *half);
 /* Ends the program with the library's sentence when rc is a failure; returns rc. */
 int64_t demo_must(int64_t rc, const char *what, const char *path);
 
-/* ----------------------------------------------------------------------- demo_report.c --- */
+/* ---------------------------------------------------------------------------- report.c --- */
 
 /* A line on a terminal that is written again and again; nothing in a pipe. */
 void demo_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,43 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * holdfast bench: measures pins, layout changes, reads and writes beside the kernel's own, group by
- * group, each group in rounds. A missed bar is information, not a failure: the status is 0.
+ * group, each group in rounds. Its options, and the order of the groups. A missed bar is
+ * information, not a failure: the status is 0.
  */
 #include "bench.h"
 
 #include <getopt.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 #define RUNS 15
 #define RUNS_QUICK 3
-#define REPEATS 11u /* of what is short, within a sample */
-#define SAMPLE_NS UINT64_C(50000000)
 
-struct bench bench;
-
-static struct bench_group *const groups[] = {
-    &bench_pin_group,       &bench_truncate_group, &bench_punch_group, &bench_mixed_group,
-    &bench_unrelated_group, &bench_read_group,     &bench_write_group, &bench_mount_group,
-};
+#define GROUP(name) &bench_##name##_group,
+static struct bench_group *const groups[] = {BENCH_GROUPS};
+#undef GROUP
 #define GROUPS (sizeof groups / sizeof groups[0])
 
-static const char help_text[] =
+static const char help_begin[] =
     "usage: holdfast bench [GROUP ...] [--runs N] [--quick] [--json | --csv] [--plot FILE]\n\n"
-    "Measures, in interleaved rounds, medians and spreads:\n\n"
-    "  pin        ns per pin+unpin by each engine, and of other ways to hold a page: threads, ranges\n"
-    "  truncate   ms for 100 truncates by each engine, beside tmpfs and a disk's file system\n"
-    "  punch      ms for 100 punches, likewise\n"
-    "  mixed      pins a second and us per layout change, one each 10 us to 10 ms, by each engine\n"
-    "  unrelated  us per truncate while up to 10,000 other pins are alive\n"
-    "  read       4 KiB at random in place, and 256 MiB from end to end, beside tmpfs\n"
-    "  write      a new file of 256 MiB, beside tmpfs\n"
-    "  mount      a mounted pool beside bindfs: content, names, dbench; the library beside it\n\n"
-    "  --runs N     rounds (15)\n"
+    "Measures, in interleaved rounds, medians and spreads:\n\n";
+static const char help_end[] =
+    "\n  --runs N     rounds (15)\n"
     "  --quick      a few short rounds: whether it runs, not what it measures\n"
     "  --json       all samples, for programs\n"
     "  --csv        a line a row, for spreadsheets\n"
@@ -46,83 +33,12 @@ static const char help_text[] =
     "Without GROUP all of them. The pools lie in memory that only this process reaches, files of the\n"
     "kernel in a folder of their own under $TMPDIR, if that is a tmpfs, else under /dev/shm.\n";
 
-char *bench_text(const char *format, ...)
+static void print_help(void)
 {
-    va_list args;
-    char *text;
-
-    va_start(args, format);
-    if (vasprintf(&text, format, args) < 0)
-        lab_fail("out of memory");
-    va_end(args);
-    return text;
-}
-
-void bench_note(const char *format, ...)
-{
-    va_list args;
-    char *text;
-
-    va_start(args, format);
-    if (vasprintf(&text, format, args) < 0)
-        lab_fail("out of memory");
-    va_end(args);
-    if (bench.note_count < sizeof bench.notes / sizeof bench.notes[0])
-        bench.notes[bench.note_count++] = text;
-}
-
-void bench_add(const struct bench_group *group, struct bench_row row)
-{
-    if (bench.row_count == BENCH_ROWS_MAX)
-        lab_fail("more than %u rows", BENCH_ROWS_MAX);
-    row.group = group->name;
-    row.unit = row.unit ? row.unit : group->unit;
-    row.samples = lab_alloc(bench.runs * sizeof *row.samples);
-    bench.rows[bench.row_count++] = row;
-}
-
-const struct bench_row *bench_find(const char *key)
-{
-    for (unsigned i = 0; i < bench.row_count; i++)
-        if (strcmp(bench.rows[i].key, key) == 0)
-            return &bench.rows[i];
-    return NULL;
-}
-
-double bench_several(uint64_t (*once)(void *arg), void *arg)
-{
-    const unsigned most = bench.quick ? 1 : REPEATS;
-    const uint64_t end = lab_now_ns() + SAMPLE_NS;
-    double ns[REPEATS];
-    unsigned count = 0;
-
-    do
-        ns[count++] = (double)once(arg);
-    while (count < most && lab_now_ns() < end);
-    return bench_quantile(ns, count, 0.5);
-}
-
-/* The round before the first one counts for nothing: it fills caches. */
-static void run_group(struct bench_group *group)
-{
-    unsigned first = bench.row_count;
-    bool live = isatty(STDERR_FILENO) == 1;
-
-    group->begin(group);
-    for (unsigned round = 0; round <= bench.runs; round++)
-        for (unsigned i = first; i < bench.row_count; i++) {
-            double value;
-
-            if (live)
-                fprintf(stderr, "\r\033[K  %s: round %u of %u, %s", group->name, round, bench.runs,
-                        bench.rows[i].key);
-            value = bench.rows[i].measure(bench.rows[i].state);
-            if (round)
-                bench.rows[i].samples[round - 1] = value;
-        }
-    if (live)
-        fputs("\r\033[K", stderr);
-    group->end();
+    fputs(help_begin, stdout);
+    for (size_t i = 0; i < GROUPS; i++)
+        printf("  %-10s %s\n", groups[i]->name, groups[i]->help);
+    fputs(help_end, stdout);
 }
 
 struct request {
@@ -162,7 +78,7 @@ static int measure_all(const char *folder, void *arg)
     for (size_t i = 0; i < GROUPS; i++) {
         if (!request->chosen[i])
             continue;
-        run_group(groups[i]);
+        bench_run_group(groups[i]);
         if (bench.form == BENCH_TABLES)
             bench_print_group(groups[i]);
     }
@@ -214,7 +130,7 @@ static void parse(int argc, char **argv, struct request *request)
             bench.plot = optarg;
             break;
         case 'h':
-            fputs(help_text, stdout);
+            print_help();
             exit(EX_OK);
         default:
             exit(EX_USAGE);

@@ -322,6 +322,7 @@ static void end(void)
 struct bench_group bench_mount_group = {
     .name = "mount",
     .title = "a mounted pool, beside bindfs over tmpfs",
+    .help = "a mounted pool beside bindfs: content, names, dbench; the library beside it",
     .ratio = "x Holdfast",
     .begin = begin,
     .end = end,

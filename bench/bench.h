@@ -5,10 +5,11 @@
  * row is the median of the ratios of the single rounds. A value is a time, so less is better, but
  * where the row says otherwise.
  */
-#ifndef HF_LAB_BENCH_H
-#define HF_LAB_BENCH_H
+#ifndef HF_BENCH_H
+#define HF_BENCH_H
 
-#include "lab.h"
+#include "groups.h" /* BENCH_GROUPS, made of the list in meson.build */
+#include "lab/lab.h"
 
 #include <holdfast/holdfast.h>
 #include <pthread.h>
@@ -46,6 +47,7 @@ struct bench_published {
 
 struct bench_group {
     const char *name, *title;
+    const char *help;  /* a line of --help */
     const char *unit;  /* null: each row says its own */
     const char *ratio; /* heading of the ratio: "x slots" */
     void (*begin)(struct bench_group *group);
@@ -82,11 +84,14 @@ char *bench_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * time that a sample may take. */
 double bench_several(uint64_t (*once)(void *arg), void *arg);
 
-extern struct bench_group bench_pin_group, bench_truncate_group, bench_punch_group,
-    bench_mixed_group, bench_unrelated_group, bench_read_group, bench_write_group,
-    bench_mount_group;
+/* Has the group add its rows, and measures them. */
+void bench_run_group(struct bench_group *group);
 
-/* ------------------------------------------------------------------ bench_library.c ------ */
+#define GROUP(name) extern struct bench_group bench_##name##_group;
+BENCH_GROUPS
+#undef GROUP
+
+/* ------------------------------------------------------------------------ library.c ------ */
 
 /* The calls that are measured. Both builds of the library are called through such a table, so that
  * a call costs the same on both sides. */
@@ -137,7 +142,7 @@ int64_t bench_must(const struct bench_library *library, int64_t rc, const char *
 /* The same for a call of the kernel, which sets errno. */
 int64_t bench_must_host(int64_t rc, const char *what);
 
-/* -------------------------------------------------------------------- bench_peers.c ------ */
+/* -------------------------------------------------------------------------- peers.c ------ */
 
 /* Other ways to hold a page and let it go, in the same loop. */
 struct bench_peer {
@@ -152,7 +157,7 @@ void bench_peers_end(void);
 uint64_t bench_pin_pages(void);    /* of a file in which each thread has its own */
 unsigned bench_most_threads(void); /* 2 on one CPU too */
 
-/* ------------------------------------------------------------------- bench_mounts.c ------ */
+/* ------------------------------------------------------------------------- mounts.c ------ */
 
 struct bench_mount {
     char *folder, *source; /* where it is mounted; the pool, or what bindfs mirrors */
@@ -167,11 +172,11 @@ bool bench_mount_begin(struct bench_mount *mount, bool bindfs, bool cached, uint
 void bench_mount_move(struct bench_mount *mount);
 void bench_mount_end(struct bench_mount *mount);
 
-/* The rows of bench_beside.c, part of the group mount. */
+/* The rows of beside.c, part of the group mount. */
 void bench_beside_begin(struct bench_group *group);
 void bench_beside_end(void);
 
-/* ------------------------------------------------------------------ bench_threads.c ------ */
+/* ------------------------------------------------------------------------ threads.c ------ */
 
 void bench_stay_on_cpu(unsigned number); /* of those that this program may use, in turn */
 void bench_go_anywhere(void);            /* on all of them again */
@@ -203,7 +208,7 @@ uint64_t bench_own_cpu_ns(void);
 /* ns that two readings of the clock, one after the other, are apart. */
 uint64_t bench_clock_ns(void);
 
-/* ------------------------------------------------------------------- bench_report.c ------ */
+/* ------------------------------------------------------------------------- report.c ------ */
 
 /* The value below which `share` of them lie. */
 double bench_quantile(const double *values, unsigned count, double share);
@@ -215,24 +220,24 @@ void bench_print_machine(int argc, char **argv);
 void bench_print_group(const struct bench_group *group);
 void bench_print_notes(void);
 
-/* --------------------------------------------------------------------- bench_bars.c ------ */
+/* --------------------------------------------------------------------------- bars.c ------ */
 
 void bench_print_bars(void);
 void bench_print_json_bars(void);
 
-/* ------------------------------------------------------------------- bench_output.c ------ */
+/* ------------------------------------------------------------------------- output.c ------ */
 
 void bench_print_json(int argc, char **argv);
 void bench_print_csv(void);
 
-/* --------------------------------------------------------------------- bench_plot.c ------ */
+/* --------------------------------------------------------------------------- plot.c ------ */
 
 /* Ends the program with a sentence when there is no gnuplot, or no such place. */
 void bench_plot_check(void);
 /* A picture of each measured group that has one. */
 void bench_plot(void);
 
-/* ------------------------------------------------------------------ bench_machine.c ------ */
+/* ------------------------------------------------------------------------ machine.c ------ */
 
 struct bench_fact {
     const char *name;

@@ -230,6 +230,7 @@ static void begin_write(struct bench_group *group)
 struct bench_group bench_read_group = {
     .name = "read",
     .title = "reads",
+    .help = "4 KiB at random in place, and 256 MiB from end to end, beside tmpfs",
     .unit = "us",
     .ratio = "x Holdfast",
     .begin = begin_read,
@@ -239,6 +240,7 @@ struct bench_group bench_read_group = {
 struct bench_group bench_write_group = {
     .name = "write",
     .title = "writes",
+    .help = "a new file of 256 MiB, beside tmpfs",
     .unit = "us",
     .ratio = "x Holdfast",
     .begin = begin_write,
