@@ -63,7 +63,7 @@ static bool may_wait(const struct hf_policy *policy)
     return policy->kind != HF_POLICY_NOWAIT;
 }
 
-static int in_circle(struct dax_change *change)
+static int in_cycle(struct dax_change *change)
 {
     dax_count(&change->dax->shm->run->stats.deadlocks, 1);
     return give_up(change, EDEADLK,
@@ -88,9 +88,9 @@ static int sleep_at_gate(struct dax_change *change, const struct shm_gate *other
     if (rc)
         return rc;
     dax_unlock(dax, change->vnode);
-    rc = wait_in_circle(change);
+    rc = wait_in_cycle(change);
     dax_lock_any(dax, change->vnode);
-    return rc ? in_circle(change) : 0;
+    return rc ? in_cycle(change) : 0;
 }
 
 /* Waits at a gate of another layout change. That one may wait for pins of ours. */
@@ -104,7 +104,7 @@ static int at_other_gate(struct dax_change *change, struct shm_gate *other)
     }
     if (!may_wait(&change->policy))
         return give_up(change, EBUSY, "another layout change is under way there");
-    if (held_by_self(dax, change->vnode, change->lane, other->first, other->last))
+    if (scan_own(dax, change->vnode, change->lane, other->first, other->last))
         return give_up(change, EDEADLK,
                        "a layout change there waits for a pin of this thread: unpin first");
     if (dax_client_nowait())
@@ -129,7 +129,7 @@ static struct shm_gate *any_gate(struct dax_change *change)
     for (unsigned i = 0; i < SHM_GATES; i++) {
         struct shm_gate *gate = &vnode->gates[i];
 
-        if (!held_by_self(change->dax, vnode, change->lane, gate->first, gate->last))
+        if (!scan_own(change->dax, vnode, change->lane, gate->first, gate->last))
             return gate;
     }
     return &vnode->gates[0];
@@ -203,7 +203,7 @@ struct finding {
     uint32_t *busy;    /* nothing else was found but that this block is counted */
 };
 
-static int remember(struct dax_change *change, const struct held *held)
+static int remember_holder(struct dax_change *change, const struct held *held)
 {
     struct dax_holder holder = {shm_at(change->dax->shm, held->word), held->key,
                                 held->range.first > change->first ? held->range.first
@@ -229,7 +229,7 @@ static int remember_ghosts(struct dax_change *change)
     struct shm_run *run = change->dax->shm->run;
     struct held ghosts = {.word = &run->ghost_key, .key = 1, .range = {0, MM_LAST_PAGE, 0}};
 
-    return hf_load_acquire(&run->ghost_key) ? remember(change, &ghosts) : 0;
+    return hf_load_acquire(&run->ghost_key) ? remember_holder(change, &ghosts) : 0;
 }
 
 static bool detaches(const struct dax_change *change)
@@ -241,7 +241,7 @@ static bool detaches(const struct dax_change *change)
 /* What a device may still be writing to for a dead process is detached whatever the policy says:
  * nobody can be asked, and nobody has to wait. Others' pins: go on after the first, ours may
  * follow, and is the news that matters. */
-static int found(void *arg, const struct held *held)
+static int note_holder(void *arg, const struct held *held)
 {
     struct finding *finding = arg;
     struct dax_change *change = finding->change;
@@ -249,7 +249,7 @@ static int found(void *arg, const struct held *held)
     bool copying;
 
     if (shm_process_quarantined(shm, held->process))
-        return remember(change, held);
+        return remember_holder(change, held);
     copying = SHM_WHO_FLAGS(held->range.who) & DAX_PIN_COPY;
     if (finding->count++ == 0 || (copying && !finding->copying))
         finding->first = *held;
@@ -258,7 +258,7 @@ static int found(void *arg, const struct held *held)
     if (hold_is_lease(held->hold))
         recall_ask(change, held->hold);
     if (detaches(change))
-        return remember(change, held);
+        return remember_holder(change, held);
     return finding->own || !finding->all;
 }
 
@@ -272,7 +272,7 @@ static int find_holders(struct dax_change *change, bool all, struct finding *fin
     *finding = (struct finding){.change = change, .all = all};
     change->holder_count = 0;
     rc = remember_ghosts(change);
-    rc = rc ? rc : held_scan(dax, change->vnode, change->first, change->last, found, finding);
+    rc = rc ? rc : scan_held(dax, change->vnode, change->first, change->last, note_holder, finding);
     if (rc == 0 && finding->count == 0 && dax->engine->counts) {
         rc = counted_find(dax, change->vnode, change->first, change->last, &finding->busy);
         finding->count = rc > 0;
@@ -296,15 +296,15 @@ static void record_wait(struct dax_change *change, uint64_t since)
         ;
 }
 
-/* Looks for the dead and for circles now and then, also when others keep waking us. 1: this change
- * is the youngest in a circle. Without the mutex. */
+/* Looks for the dead and for cycles now and then, also when others keep waking us. 1: this change
+ * is the youngest in a cycle. Without the mutex. */
 static bool look_around(struct dax_change *change, uint64_t *look_ns)
 {
     if (hf_now_ns() < *look_ns)
         return false;
     shm_reap(change->dax->shm);
     *look_ns = hf_now_ns() + DAX_TICK_NS;
-    return wait_in_circle(change);
+    return wait_in_cycle(change);
 }
 
 /* Sleeps once, without the mutex. 0: look again; -EINTR, -EDEADLK. */
@@ -313,7 +313,7 @@ static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, u
     struct dax *dax = change->dax;
     uint32_t *word = busy ? busy : &change->vnode->drain_seq;
     uint64_t until = dax_tick(dax, change->until_ns);
-    bool circle;
+    bool cycle;
     int rc;
 
     if (dax_client_cancelled())
@@ -327,11 +327,11 @@ static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, u
     rc = hf_futex_wait(word, seq, until < *look_ns ? until : *look_ns);
     if (busy)
         counts_wait_ends(busy);
-    circle = look_around(change, look_ns);
+    cycle = look_around(change, look_ns);
     dax_lock_any(dax, change->vnode);
     if (rc == -EINTR || wait_cancelled(change))
         return -EINTR;
-    return circle ? -EDEADLK : 0;
+    return cycle ? -EDEADLK : 0;
 }
 
 static bool past_deadline(const struct dax_change *change)
@@ -362,7 +362,7 @@ static int held_by_others(struct dax_change *change, int err, const struct findi
 }
 
 /* What the policy makes of the holders that were found. 1: wait; 0: go on; -errno. */
-static int judge(struct dax_change *change, const struct finding *finding)
+static int apply_policy(struct dax_change *change, const struct finding *finding)
 {
     uint32_t kind = change->policy.kind;
 
@@ -420,7 +420,7 @@ static int drain(struct dax_change *change)
             reaped = true;
             continue;
         }
-        rc = rc ? rc : judge(change, &finding);
+        rc = rc ? rc : apply_policy(change, &finding);
         if (rc == 1 && dax_client_nowait())
             rc = held_by_others(change, EAGAIN, &finding);
         if (rc != 1)
@@ -435,7 +435,7 @@ static int drain(struct dax_change *change)
         rc = sleep_once(change, finding.busy, seq, &look_ns);
         if (rc) {
             rc = rc == -EDEADLK
-                     ? in_circle(change)
+                     ? in_cycle(change)
                      : give_up(change, EINTR,
                                "interrupted by a signal, or cancelled, while it was held");
             break;
@@ -557,7 +557,7 @@ static void settle_tables(struct dax_change *change, bool committed)
 
     if (!change->old_root) {
         if (vnode->stray_nodes && committed && change->first == 0 && change->last == DAX_LAST)
-            forget_strays(dax, vnode);
+            shrink_strays(dax, vnode);
     } else if (!committed && !vnode->root) {
         mm_put_root(dax->shm, vnode, change->old_root);
     } else if (gate_anybody(dax, vnode)) {

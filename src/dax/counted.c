@@ -71,8 +71,8 @@ static bool count_page(struct dax *dax, const struct shm_vnode *vnode, uint64_t 
 }
 
 /* P3. The number of pieces; MM_MISS; -E2BIG; in both cases nothing stays counted. */
-static int walk(struct dax *dax, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
-                struct mm_pieces *pieces)
+static int walk_and_count(struct dax *dax, const struct shm_vnode *vnode, uint64_t first,
+                          uint64_t last, struct mm_pieces *pieces)
 {
     int rc = MM_MISS;
     uint64_t block;
@@ -129,7 +129,7 @@ int counted_pin(struct dax *dax, struct shm_vnode *vnode, const struct dax_reque
         section = engine->enter(shm, lane, flags & HF_PIN_NOWAIT);
     if (section < 0)
         return MM_MISS;
-    count = walk(dax, vnode, first, last, &pieces);
+    count = walk_and_count(dax, vnode, first, last, &pieces);
     if (engine->leave)
         engine->leave(shm, lane, section);
     if (count <= MM_MISS)

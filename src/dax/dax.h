@@ -210,21 +210,22 @@ void dax_change_failed(struct dax_change *change);
  * now. */
 void dax_change_end(struct dax_change *change, bool committed);
 
-/* ---- detached blocks (detach.c) ---- */
+/* ---- detached blocks (detach.c, reclaim.c) ---- */
 
-/* Tells, and forgets, every run of detached blocks that has lost its last holder: the caller
- * deletes it from the detached table and frees it in one transaction, inside `gone`. Cheap when
- * run->collect is 0. Call with no lock held; before every allocation, statvfs and close. */
-int dax_collect(struct dax *dax, int (*gone)(void *arg, const struct meta_detached *run),
+/* Drops every record of detached blocks whose last holder has gone, and tells `gone` which run that
+ * was: the caller deletes it from the detached table and frees it in one transaction, inside
+ * `gone`. Cheap when run->reclaim is 0. Call with no lock held; before every allocation, statvfs
+ * and close. */
+int dax_reclaim(struct dax *dax, int (*gone)(void *arg, const struct meta_detached *run),
                 void *arg);
 
-/* ---- vnodes ---- */
+/* ---- giving up what only saves time (shrink.c) ---- */
 
-/* Drops the page table of a vnode that nobody has open and no pin holds, and frees its entry.
- * False: it is in use. Called with no lock held. */
-bool dax_forget(struct dax *dax, struct shm_vnode *vnode);
-/* Under pressure: forgets closed vnodes and drops the tables of open ones without pins. Returns how
- * many nodes came free. */
+/* Frees the page table and the entry of a vnode that is not open, held, dirty or with detached
+ * blocks. False: it is. Called with no lock held. */
+bool dax_shrink_vnode(struct dax *dax, struct shm_vnode *vnode);
+/* Under pressure: frees all such vnodes, and the tables of open ones without pins. Returns how many
+ * nodes came free. */
 uint64_t dax_shrink(struct dax *dax);
 
 #endif

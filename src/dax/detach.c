@@ -24,11 +24,6 @@
 
 #include <errno.h>
 
-static bool holder_gone(const struct shm *shm, const struct shm_hold *record)
-{
-    return hf_load_acquire(shm_word(shm, record->holder)) != record->holder_key; /* UNPIN.DONE/m */
-}
-
 bool detach_still_holds(struct shm *shm, struct shm_vnode *vnode, uint64_t key_at, uint64_t key,
                         uint64_t first, uint64_t last)
 {
@@ -70,7 +65,7 @@ static struct shm_hold *lease_of(const struct shm *shm, const struct shm_hold *r
 {
     struct shm_hold *hold = hold_of_key(shm, record->holder);
 
-    return hold_is_lease(hold) && !holder_gone(shm, record) ? hold : NULL;
+    return hold_is_lease(hold) && !detach_holder_gone(shm, record) ? hold : NULL;
 }
 
 static int record_holder(struct dax_change *change, const struct dax_holder *holder,
@@ -155,12 +150,12 @@ void detach_abort(struct dax_change *change)
 }
 
 /* Those that unpin from now on see SHM_DETACHED; the barrier makes visible those that have unpinned
- * before they could, as in a wait, and the collection that is asked for finds them. */
+ * before they could, as in a wait, and the reclaim that is asked for finds them. */
 static void announce(struct dax *dax, struct shm_vnode *vnode)
 {
     hf_store_seq_cst(&vnode->waiters, vnode->waiters | SHM_DETACHED);
     dax->engine->before_wait(dax->shm, vnode);
-    hf_store_release(&dax->shm->run->collect, 1u);
+    hf_store_release(&dax->shm->run->reclaim, 1u);
 }
 
 static void tell_holder(struct shm *shm, const struct shm_hold *record)
@@ -224,101 +219,4 @@ void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed)
     }
     if (vnode->detached != SHM_NONE)
         announce(dax, vnode);
-}
-
-/* --- collecting --- */
-
-/* Another live record of the list covers `block`; *count is cut to the blocks that fare alike. */
-static bool covered(const struct shm *shm, uint32_t list, uint64_t block, uint64_t *count)
-{
-    bool is = false;
-
-    for (uint32_t at = list; at != SHM_NONE; at = shm->holds[at].link) {
-        const struct shm_hold *other = &shm->holds[at];
-        uint64_t end = other->block + (other->range.last - other->range.first) + 1;
-
-        if (holder_gone(shm, other))
-            continue;
-        if (other->block > block && other->block - block < *count)
-            *count = other->block - block;
-        if (other->block <= block && end > block) {
-            is = true;
-            *count = end - block < *count ? end - block : *count;
-        }
-    }
-    return is;
-}
-
-static int tell(const struct shm *shm, const struct shm_vnode *vnode, const struct shm_hold *record,
-                uint32_t others, int (*gone)(void *arg, const struct meta_detached *run), void *arg)
-{
-    uint64_t left = record->range.last - record->range.first + 1;
-    struct meta_detached run = {record->block, 0, vnode->ino, record->range.first};
-    int rc = 0;
-
-    while (rc == 0 && left) {
-        run.count = left;
-        if (!covered(shm, others, run.block, &run.count))
-            rc = gone(arg, &run);
-        run.block += run.count;
-        run.page += run.count;
-        left -= run.count;
-    }
-    return rc;
-}
-
-/* Under the vnode's mutex. A record is freed after its blocks are, so that a death in between
- * repeats `gone`, which finds nothing left to do. */
-static int collect_vnode(struct shm *shm, struct shm_vnode *vnode,
-                         int (*gone)(void *arg, const struct meta_detached *run), void *arg)
-{
-    uint32_t *link = &vnode->detached;
-    int rc = 0;
-
-    while (rc == 0 && *link != SHM_NONE) {
-        uint32_t index = *link;
-        struct shm_hold *record = &shm->holds[index];
-
-        if (!holder_gone(shm, record)) {
-            link = &record->link;
-            continue;
-        }
-        rc = tell(shm, vnode, record, vnode->detached, gone, arg);
-        if (rc == 0) {
-            *link = record->link;
-            shm_hold_free(shm, index);
-        }
-    }
-    if (vnode->detached == SHM_NONE)
-        hf_store_release(&vnode->waiters, vnode->waiters & ~SHM_DETACHED);
-    else if (hf_load_acquire(
-                 &shm->run->fences_only)) /* an unpin may have missed SHM_DETACHED: look again */
-        hf_store_release(&shm->run->collect, 1u);
-    return rc;
-}
-
-int dax_collect(struct dax *dax, int (*gone)(void *arg, const struct meta_detached *run), void *arg)
-{
-    struct shm *shm = dax->shm;
-    uint32_t high = hf_load_acquire(&shm->run->vnodes_high);
-    int rc = 0;
-
-    if (!hf_load_acquire(&shm->run->collect) || !hf_xchg_acq_rel(&shm->run->collect, 0u))
-        return 0;
-    for (uint32_t i = 0; i < high && rc == 0; i++) {
-        struct shm_vnode *vnode = &shm->vnodes[i];
-
-        /* Also where somebody was killed between the commit and the list: who locks it mends
-         * that. */
-        if (!(hf_load_acquire(&vnode->waiters) & SHM_DETACHED) &&
-            !hf_load_acquire(&vnode->pending_version))
-            continue;
-        dax_lock_any(dax, vnode);
-        if (vnode->state == SHM_VNODE_READY)
-            rc = collect_vnode(shm, vnode, gone, arg);
-        dax_unlock(dax, vnode);
-    }
-    if (rc)
-        hf_store_release(&shm->run->collect, 1u);
-    return rc;
 }

@@ -43,8 +43,8 @@ static bool between_gates(const struct shm_vnode *vnode, uint64_t first, uint64_
 
 /* Fills the entries around [first, last] that the extent gives. Running out of nodes is no failure:
  * the pin has its memory, the next one comes here again. */
-static void fill(struct dax *dax, struct shm_vnode *vnode, const struct meta_extent *extent,
-                 uint64_t first, uint64_t last)
+static void fill_entries(struct dax *dax, struct shm_vnode *vnode, const struct meta_extent *extent,
+                         uint64_t first, uint64_t last)
 {
     uint64_t low = first & ~(uint64_t)(AROUND_PAGES - 1), high = last | (AROUND_PAGES - 1);
     uint64_t from = extent->page, to = extent->page + extent->count, end = end_page(vnode);
@@ -65,7 +65,7 @@ static void fill(struct dax *dax, struct shm_vnode *vnode, const struct meta_ext
     mm_install(dax->shm, vnode, from, extent->block + (from - extent->page), to - from);
 }
 
-static int map_up_to(struct dax *dax, const struct meta_extent *extent)
+static int map_extent(struct dax *dax, const struct meta_extent *extent)
 {
     uint64_t end = (extent->block + extent->count) * HF_BLOCK_BYTES;
 
@@ -103,11 +103,11 @@ int dax_fault(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t
         uint64_t to;
 
         rc = next_extent(txn, vnode->ino, page, last, &extent, hole);
-        rc = rc ? rc : map_up_to(dax, &extent);
+        rc = rc ? rc : map_extent(dax, &extent);
         if (rc)
             break;
         to = extent.page + extent.count - 1 < last ? extent.page + extent.count - 1 : last;
-        fill(dax, vnode, &extent, page, to);
+        fill_entries(dax, vnode, &extent, page, to);
         if (pieces &&
             !mm_piece(pieces,
                       dax->media.base + (extent.block + page - extent.page) * HF_BLOCK_BYTES,

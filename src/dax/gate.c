@@ -104,7 +104,7 @@ bool gate_anybody(struct dax *dax, struct shm_vnode *vnode)
 }
 
 /* Of a transaction whose owner has died, every snapshot tells what counts (meta/commit.c). */
-static int look(struct dax *dax, uint64_t ino, struct meta_inode *inode)
+static int read_committed(struct dax *dax, uint64_t ino, struct meta_inode *inode)
 {
     struct meta_txn *txn;
     int rc = meta_begin_look(dax->meta, &txn);
@@ -122,7 +122,7 @@ static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
 {
     struct meta_inode inode;
     bool committed;
-    int rc = look(dax, vnode->ino, &inode);
+    int rc = read_committed(dax, vnode->ino, &inode);
 
     if (rc && rc != -ENOENT)
         return false;

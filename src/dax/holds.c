@@ -19,7 +19,7 @@ static uint32_t priority(uint32_t hold)
     return x ^ x >> 15;
 }
 
-static bool before(const struct shm *shm, uint32_t a, uint32_t b)
+static bool is_before(const struct shm *shm, uint32_t a, uint32_t b)
 {
     uint64_t fa = shm->holds[a].range.first, fb = shm->holds[b].range.first;
 
@@ -38,60 +38,60 @@ static void refresh(struct shm *shm, uint32_t hold)
 }
 
 /* Splits `root` into what comes before `at` and the rest. */
-static void split(struct shm *shm, uint32_t root, uint32_t at, uint32_t *less, uint32_t *more)
+static void split_tree(struct shm *shm, uint32_t root, uint32_t at, uint32_t *less, uint32_t *more)
 {
     if (root == SHM_NONE) {
         *less = *more = SHM_NONE;
-    } else if (before(shm, root, at)) {
-        split(shm, shm->holds[root].right, at, &shm->holds[root].right, more);
+    } else if (is_before(shm, root, at)) {
+        split_tree(shm, shm->holds[root].right, at, &shm->holds[root].right, more);
         *less = root;
         refresh(shm, root);
     } else {
-        split(shm, shm->holds[root].left, at, less, &shm->holds[root].left);
+        split_tree(shm, shm->holds[root].left, at, less, &shm->holds[root].left);
         *more = root;
         refresh(shm, root);
     }
 }
 
-static uint32_t merge(struct shm *shm, uint32_t less, uint32_t more)
+static uint32_t merge_trees(struct shm *shm, uint32_t less, uint32_t more)
 {
     if (less == SHM_NONE || more == SHM_NONE)
         return less == SHM_NONE ? more : less;
     if (priority(less) > priority(more)) {
-        shm->holds[less].right = merge(shm, shm->holds[less].right, more);
+        shm->holds[less].right = merge_trees(shm, shm->holds[less].right, more);
         refresh(shm, less);
         return less;
     }
-    shm->holds[more].left = merge(shm, less, shm->holds[more].left);
+    shm->holds[more].left = merge_trees(shm, less, shm->holds[more].left);
     refresh(shm, more);
     return more;
 }
 
-static uint32_t insert(struct shm *shm, uint32_t root, uint32_t hold)
+static uint32_t insert_hold(struct shm *shm, uint32_t root, uint32_t hold)
 {
     struct shm_hold *h = &shm->holds[hold];
 
     if (root == SHM_NONE || priority(hold) > priority(root)) {
-        split(shm, root, hold, &h->left, &h->right);
+        split_tree(shm, root, hold, &h->left, &h->right);
         refresh(shm, hold);
         return hold;
     }
-    if (before(shm, hold, root))
-        shm->holds[root].left = insert(shm, shm->holds[root].left, hold);
+    if (is_before(shm, hold, root))
+        shm->holds[root].left = insert_hold(shm, shm->holds[root].left, hold);
     else
-        shm->holds[root].right = insert(shm, shm->holds[root].right, hold);
+        shm->holds[root].right = insert_hold(shm, shm->holds[root].right, hold);
     refresh(shm, root);
     return root;
 }
 
-static uint32_t take_out(struct shm *shm, uint32_t root, uint32_t hold)
+static uint32_t take_hold_out(struct shm *shm, uint32_t root, uint32_t hold)
 {
     if (root == hold)
-        return merge(shm, shm->holds[root].left, shm->holds[root].right);
-    if (before(shm, hold, root))
-        shm->holds[root].left = take_out(shm, shm->holds[root].left, hold);
+        return merge_trees(shm, shm->holds[root].left, shm->holds[root].right);
+    if (is_before(shm, hold, root))
+        shm->holds[root].left = take_hold_out(shm, shm->holds[root].left, hold);
     else
-        shm->holds[root].right = take_out(shm, shm->holds[root].right, hold);
+        shm->holds[root].right = take_hold_out(shm, shm->holds[root].right, hold);
     refresh(shm, root);
     return root;
 }
@@ -99,12 +99,12 @@ static uint32_t take_out(struct shm *shm, uint32_t root, uint32_t hold)
 void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold)
 {
     shm->holds[hold].left = shm->holds[hold].right = SHM_NONE;
-    vnode->hold_root = insert(shm, vnode->hold_root, hold);
+    vnode->hold_root = insert_hold(shm, vnode->hold_root, hold);
 }
 
 /* From the table alone. A hold that its living owner has let go of stays: it is on the way to the
  * stack. */
-static void rebuild(struct shm *shm, struct shm_vnode *vnode)
+static void rebuild_tree(struct shm *shm, struct shm_vnode *vnode)
 {
     vnode->hold_root = SHM_NONE;
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
@@ -132,16 +132,16 @@ void holds_settle(struct shm *shm, struct shm_vnode *vnode)
         uint32_t next = shm->holds[hold].link;
 
         if (!stale) /* else the tree may be half changed, and is made anew */
-            vnode->hold_root = take_out(shm, vnode->hold_root, hold);
+            vnode->hold_root = take_hold_out(shm, vnode->hold_root, hold);
         shm_hold_free(shm, hold);
         hold = next;
     }
     if (stale)
-        rebuild(shm, vnode);
+        rebuild_tree(shm, vnode);
 }
 
-static int scan(struct shm *shm, uint32_t root, uint64_t first, uint64_t last,
-                int (*found)(void *arg, uint32_t hold), void *arg)
+static int scan_tree(struct shm *shm, uint32_t root, uint64_t first, uint64_t last,
+                     int (*found)(void *arg, uint32_t hold), void *arg)
 {
     const struct shm_hold *h;
     int rc;
@@ -149,7 +149,7 @@ static int scan(struct shm *shm, uint32_t root, uint64_t first, uint64_t last,
     if (root == SHM_NONE || shm->holds[root].max_last < first)
         return 0;
     h = &shm->holds[root];
-    rc = scan(shm, h->left, first, last, found, arg);
+    rc = scan_tree(shm, h->left, first, last, found, arg);
     if (rc || h->range.first > last)
         return rc;
     if (h->range.last >= first) {
@@ -157,13 +157,13 @@ static int scan(struct shm *shm, uint32_t root, uint64_t first, uint64_t last,
         if (rc)
             return rc;
     }
-    return scan(shm, h->right, first, last, found, arg);
+    return scan_tree(shm, h->right, first, last, found, arg);
 }
 
 int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last,
                int (*found)(void *arg, uint32_t hold), void *arg)
 {
-    return scan(shm, vnode->hold_root, first, last, found, arg);
+    return scan_tree(shm, vnode->hold_root, first, last, found, arg);
 }
 
 int holds_publish(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode,

@@ -35,7 +35,7 @@ int dax_lease(struct dax *dax, struct shm_vnode *vnode, const struct dax_request
 }
 
 /* 0 with *hold when the handle names a live hold; the owner may have given it away. */
-static int check(const struct hf_lease *lease, struct shm_hold **hold)
+static int check_handle(const struct hf_lease *lease, struct shm_hold **hold)
 {
     const struct shm *shm = (const struct shm *)(uintptr_t)lease->hf_opaque[2];
 
@@ -49,7 +49,8 @@ static int check(const struct hf_lease *lease, struct shm_hold **hold)
 
 /* Its owner's: from a lease to one that is offered, or to a plain pin, which is let go of like
  * others; and back. */
-static bool become(const struct hf_lease *lease, struct shm_hold *hold, uint32_t from, uint32_t to)
+static bool change_state(const struct hf_lease *lease, struct shm_hold *hold, uint32_t from,
+                         uint32_t to)
 {
     uint32_t self = ((const struct shm *)(uintptr_t)lease->hf_opaque[2])->self + 1;
 
@@ -60,22 +61,22 @@ int dax_lease_release(const struct hf_lease *lease)
 {
     struct hf_pin pin = {{lease->hf_opaque[0], lease->hf_opaque[1], lease->hf_opaque[2]}};
     struct shm_hold *hold;
-    int rc = check(lease, &hold);
+    int rc = check_handle(lease, &hold);
 
     if (rc)
         return rc;
-    if (!become(lease, hold, SHM_HOLD_LEASE, SHM_HOLD_PIN))
+    if (!change_state(lease, hold, SHM_HOLD_LEASE, SHM_HOLD_PIN))
         return -EINVAL;
     rc = dax_unpin(&pin);
     if (rc) /* it was another by then: a second release beside the first */
-        become(lease, hold, SHM_HOLD_PIN, SHM_HOLD_LEASE);
+        change_state(lease, hold, SHM_HOLD_PIN, SHM_HOLD_LEASE);
     return rc;
 }
 
 int dax_lease_state(const struct hf_lease *lease)
 {
     struct shm_hold *hold;
-    int rc = check(lease, &hold), state;
+    int rc = check_handle(lease, &hold), state;
 
     if (rc)
         return rc;
@@ -88,7 +89,7 @@ int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
     struct shm *shm = (struct shm *)(uintptr_t)lease->hf_opaque[2];
     struct shm_hold *hold;
     uint64_t first, last;
-    int rc = check(lease, &hold);
+    int rc = check_handle(lease, &hold);
 
     if (rc)
         return rc;
@@ -97,7 +98,7 @@ int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
     /* GIVE.TAKE/m: what the giver did with the lease comes before the offer.
      * Pairs with GIVE.TAKE/p in change_hands(). Without it: the taker reads bytes from before the
      * giver's last. */
-    if (!become(lease, hold, SHM_HOLD_LEASE, SHM_HOLD_GIVEN))
+    if (!change_state(lease, hold, SHM_HOLD_LEASE, SHM_HOLD_GIVEN))
         return -EINVAL;
     hf_fence_light();
     watch_let_go(shm, lease->hf_opaque[1], first,

@@ -63,7 +63,7 @@ static void append_notice(struct queue *queue, struct notice *notice)
     queue->end = &notice->next;
 }
 
-static bool is_ours(const struct shm *shm, const struct shm_hold *hold)
+static bool is_own_lease(const struct shm *shm, const struct shm_hold *hold)
 {
     uint32_t state = hf_load_acquire(&hold->state);
 
@@ -84,7 +84,7 @@ static struct notice *take_notice(const struct recalls *recalls, struct queue *q
         queue->first = notice->next;
         if (!queue->first)
             queue->end = &queue->first;
-        if (is_ours(shm, hold) && hf_load_acquire(&hold->key) == notice->key)
+        if (is_own_lease(shm, hold) && hf_load_acquire(&hold->key) == notice->key)
             return notice;
         free(notice);
     }
@@ -130,13 +130,13 @@ static bool read_recall(struct recalls *recalls, uint32_t index)
     struct shm_vnode *vnode = &dax->shm->vnodes[hf_load_acquire(&hold->vnode)];
     struct notice *notice;
 
-    if (!is_ours(dax->shm, hold) || !recall_is_pending(hold))
+    if (!is_own_lease(dax->shm, hold) || !recall_is_pending(hold))
         return true;
     notice = calloc(1, sizeof *notice);
     if (!notice)
         return false;
     dax_lock_any(dax, vnode);
-    if (is_ours(dax->shm, hold) && &dax->shm->vnodes[hold->vnode] == vnode &&
+    if (is_own_lease(dax->shm, hold) && &dax->shm->vnodes[hold->vnode] == vnode &&
         recall_is_pending(hold)) {
         notice->index = index;
         notice->key = hf_load_acquire(&hold->key);

@@ -25,24 +25,24 @@ static bool inside(const struct dax *dax, const struct iovec *piece)
     return at < mapped && piece->iov_len <= mapped - at;
 }
 
-static uint64_t first_page(const struct dax_request *request)
+static uint64_t request_first(const struct dax_request *request)
 {
     return request->off / HF_BLOCK_BYTES;
 }
 
-static uint64_t last_page(const struct dax_request *request)
+static uint64_t request_last(const struct dax_request *request)
 {
     return (request->off + request->len - 1) / HF_BLOCK_BYTES;
 }
 
 /* P3 for any range. The number of pieces; MM_MISS; -E2BIG. */
-static int walk(const struct dax *dax, const struct shm_vnode *vnode,
-                const struct dax_request *request)
+static int walk_range(const struct dax *dax, const struct shm_vnode *vnode,
+                      const struct dax_request *request)
 {
     struct mm_pieces pieces = {request->iov, request->iovcnt, 0};
     /* ENTRY.PUB/p */
     int count = mm_walk(dax->shm, dax->media.base, hf_load_acquire(&vnode->root),
-                        first_page(request), last_page(request), &pieces);
+                        request_first(request), request_last(request), &pieces);
 
     for (int i = 0; i < count; i++)
         if (!inside(dax, &request->iov[i]))
@@ -81,7 +81,7 @@ static void publish_fast(struct shm_lane *lane, uint32_t slot, uint64_t key, uin
 int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
                  struct hf_pin *pin)
 {
-    uint64_t first = first_page(request), last = last_page(request), key;
+    uint64_t first = request_first(request), last = request_last(request), key;
     struct shm *shm = dax->shm;
     struct shm_lane *lane = shm_lane_fast(shm);
     int count = MM_MISS;
@@ -99,12 +99,12 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_requ
     slot = slots_pick(lane, hint);
     if (slot < SHM_SLOTS) {
         if (HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
-            count = walk(dax, vnode, request);
+            count = walk_range(dax, vnode, request);
         key = slots_key_of(lane, slot, vnode, request->flags);
         publish_fast(lane, slot, key, first, last);
         slots_order(lane, vnode);
         if (!HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
-            count = walk(dax, vnode, request);
+            count = walk_range(dax, vnode, request);
         HF_LAB_AT(HF_LAB_WALKED);
         HF_LAB_FENCED(true); /* no store stays away for ever */
     }
@@ -167,7 +167,8 @@ static int pin_locked(struct dax *dax, struct shm_vnode *vnode, const struct dax
                       struct mm_pieces *pieces, struct hf_pin *pin, struct meta_extent *hole)
 {
     struct shm_lane *lane = shm_lane(dax->shm);
-    struct shm_range range = {first_page(request), last_page(request), lane->who | request->flags};
+    struct shm_range range = {request_first(request), request_last(request),
+                              lane->who | request->flags};
     uint64_t size = hf_load_relaxed(&vnode->size); /* relaxed: changes under the mutex */
     uint64_t end = request->off + request->len;
     int rc;
@@ -190,7 +191,7 @@ static int pin_once(struct dax *dax, struct shm_vnode *vnode, const struct dax_r
                     struct hf_pin *pin, struct meta_extent *hole)
 {
     struct mm_pieces pieces = {request->iov, request->iovcnt, 0};
-    int rc = dax_lock(dax, vnode, first_page(request), last_page(request));
+    int rc = dax_lock(dax, vnode, request_first(request), request_last(request));
 
     if (rc < 0)
         return rc;
@@ -230,7 +231,7 @@ int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, const struct dax_requ
     dax_count(&dax->shm->run->stats.pins_slow, 1);
     if (dax->engine->join)
         dax->engine->join();
-    HF_TRACE(pin_slow, vnode->ino, first_page(request), last_page(request), request->flags);
+    HF_TRACE(pin_slow, vnode->ino, request_first(request), request_last(request), request->flags);
     rc = pin_once(dax, vnode, request, pin, hole);
     if (rc == -ENOLCK) {
         settle_all(dax);

@@ -13,7 +13,7 @@
  * may be missed because there is no membarrier. */
 #define DAX_TICK_NS (50 * HF_NS_PER_MS)
 #define DAX_TICK_FENCES_NS HF_NS_PER_MS
-/* How long a layout change waits before it looks for circles the first time. */
+/* How long a layout change waits before it looks for cycles the first time. */
 #define DAX_FIRST_LOOK_NS (20 * HF_NS_PER_MS)
 
 static inline uint64_t dax_tick(const struct dax *dax, uint64_t until_ns)
@@ -47,7 +47,7 @@ bool hold_is_lease(const struct shm_hold *hold);
  * key. */
 bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key);
 
-/* --- held.c: what is held. Under the layout mutex --- */
+/* --- scan.c: what is held. Under the layout mutex --- */
 
 struct held {
     uint64_t *word, key; /* that name it */
@@ -55,18 +55,18 @@ struct held {
     uint32_t process, lane;
     struct shm_hold *hold; /* null: it is a slot */
 };
-typedef int held_found(void *arg, const struct held *held);
+typedef int scan_found(void *arg, const struct held *held);
 /* Calls `found` for every pin and lease that overlaps [first, last], but for what is detached,
  * until it returns non-zero, which is then returned. Engines that count: for leases, and pins that
  * are holds. */
-int held_scan(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
-              held_found *found, void *arg);
+int scan_held(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+              scan_found *found, void *arg);
 /* It can end only when the lane's thread goes on (as far as one can know). */
 bool held_by_thread(const struct held *held, const struct shm *shm, uint32_t lane);
 /* By this thread, or by the one that it acts for, which waits for it. */
 bool held_by_caller(const struct held *held, const struct shm *shm, const struct shm_lane *lane);
-bool held_by_self(struct dax *dax, struct shm_vnode *vnode, const struct shm_lane *lane,
-                  uint64_t first, uint64_t last);
+bool scan_own(struct dax *dax, struct shm_vnode *vnode, const struct shm_lane *lane, uint64_t first,
+              uint64_t last);
 
 /* --- watch.c --- */
 
@@ -108,16 +108,16 @@ int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns);
 /* A slot of the file is taken, for a pin or for a walk that may still find none. */
 bool gate_anybody(struct dax *dax, struct shm_vnode *vnode);
 
-/* --- circle.c: who waits for whom --- */
+/* --- cycle.c: which layout change waits for which --- */
 
 /* The layout change of this thread is about to sleep: at the gate of `gate_lane` (index + 1), or
  * (0) for the pins of [first, last]. wait_ends() is due. */
 void wait_begins(struct dax_change *change, uint32_t gate_lane);
 void wait_ends(struct dax_change *change);
 bool wait_cancelled(const struct dax_change *change);
-/* Layout changes wait for each other in a circle, and this one, which waits, is the youngest in it.
+/* Layout changes wait for each other in a cycle, and this one, which waits, is the youngest in it.
  * Called with no mutex held. */
-bool wait_in_circle(struct dax_change *change);
+bool wait_in_cycle(struct dax_change *change);
 
 /* --- recall.c --- */
 
@@ -134,11 +134,11 @@ struct shm_want recall_want(const struct dax_change *change, const struct shm_ra
 /* Its owner died with the layout mutex: whoever was to be told by it is. Under that mutex. */
 void recall_recover(struct shm *shm, const struct shm_vnode *vnode);
 
-/* --- forget.c --- */
+/* --- shrink.c --- */
 
 /* Frees the nodes of roots that were taken out earlier, with those of the root, if no slot of the
  * file is left. Under the layout mutex, with a gate over the whole file. */
-void forget_strays(struct dax *dax, struct shm_vnode *vnode);
+void shrink_strays(struct dax *dax, struct shm_vnode *vnode);
 
 /* --- detach.c --- */
 
@@ -158,6 +158,12 @@ static inline uint64_t shm_at(const struct shm *shm, const void *word)
 static inline uint64_t *shm_word(const struct shm *shm, uint64_t at)
 {
     return (uint64_t *)((char *)shm->run + at);
+}
+
+/* The holder that a record of detached blocks names has let go. */
+static inline bool detach_holder_gone(const struct shm *shm, const struct shm_hold *record)
+{
+    return hf_load_acquire(shm_word(shm, record->holder)) != record->holder_key; /* UNPIN.DONE/m */
 }
 
 #endif

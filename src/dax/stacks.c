@@ -106,18 +106,18 @@ void dax_stacks_keep(struct dax *dax, const uint64_t opaque[3], const void *call
     pthread_mutex_unlock(&dax->stacks->mutex);
 }
 
-struct look {
+struct printing {
     struct dax *dax;
     const char *pool;
     unsigned count;
 };
 
 /* Whose pins they are, before the first. */
-static void begin_line(struct look *look)
+static void begin_line(struct printing *printing)
 {
-    if (look->count++ == 0)
+    if (printing->count++ == 0)
         dprintf(STDERR_FILENO, "holdfast: process %d still holds in pool %s:\n", getpid(),
-                *look->pool ? look->pool : "(anonymous)");
+                *printing->pool ? printing->pool : "(anonymous)");
 }
 
 static void print_record(const struct record *record)
@@ -132,17 +132,17 @@ static void print_record(const struct record *record)
     backtrace_symbols_fd(record->frames, count, STDERR_FILENO);
 }
 
-static void look_at(struct look *look, const uint64_t *word, uint64_t first, uint64_t last,
-                    const char *what)
+static void print_pin(struct printing *printing, const uint64_t *word, uint64_t first,
+                      uint64_t last, const char *what)
 {
     uint64_t key = hf_load_acquire(word);
-    const struct record *record = record_of(look->dax, word);
+    const struct record *record = record_of(printing->dax, word);
 
     if (!key || key == SHM_KEY_CLAIMED)
         return;
-    begin_line(look);
+    begin_line(printing);
     dprintf(STDERR_FILENO, "holdfast: %s on inode %llu, bytes %llu to %llu, for %s,", what,
-            (unsigned long long)shm_vnode_of_key(look->dax->shm, key)->ino,
+            (unsigned long long)shm_vnode_of_key(printing->dax->shm, key)->ino,
             (unsigned long long)(first * HF_BLOCK_BYTES),
             (unsigned long long)((last + 1) * HF_BLOCK_BYTES - 1),
             SHM_KEY_FLAGS(key) & HF_PIN_WRITE ? "writing" : "reading");
@@ -152,9 +152,9 @@ static void look_at(struct look *look, const uint64_t *word, uint64_t first, uin
         dprintf(STDERR_FILENO, " made where no stack is kept\n");
 }
 
-static void look_at_lanes(struct look *look)
+static void print_lanes(struct printing *printing)
 {
-    struct shm *shm = look->dax->shm;
+    struct shm *shm = printing->dax->shm;
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);
 
     for (uint32_t i = 0; i < used; i++) {
@@ -165,14 +165,15 @@ static void look_at_lanes(struct look *look)
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++) {
             uint64_t pages = hf_load_acquire(&lane->pages[slot]);
 
-            look_at(look, &lane->keys[slot], SHM_PAGES_FIRST(pages), SHM_PAGES_LAST(pages), "pin");
+            print_pin(printing, &lane->keys[slot], SHM_PAGES_FIRST(pages), SHM_PAGES_LAST(pages),
+                      "pin");
         }
     }
 }
 
-static void look_at_holds(struct look *look)
+static void print_holds(struct printing *printing)
 {
-    struct shm *shm = look->dax->shm;
+    struct shm *shm = printing->dax->shm;
 
     if (!hf_load_acquire(&shm->run->holds_used))
         return;
@@ -181,24 +182,24 @@ static void look_at_holds(struct look *look)
         uint32_t state = hf_load_acquire(&hold->state);
 
         if (shm_hold_holds(state) && SHM_HOLD_OWNER(state) == shm->self + 1)
-            look_at(look, &hold->key, hold->range.first, hold->range.last,
-                    SHM_HOLD_KIND(state) == SHM_HOLD_PIN ? "pin" : "lease");
+            print_pin(printing, &hold->key, hold->range.first, hold->range.last,
+                      SHM_HOLD_KIND(state) == SHM_HOLD_PIN ? "pin" : "lease");
     }
 }
 
 void dax_stacks_print(struct dax *dax, const char *pool)
 {
-    struct look look = {dax, pool, 0};
+    struct printing printing = {dax, pool, 0};
 
     if (!dax->stacks)
         return;
     pthread_mutex_lock(&dax->stacks->mutex);
-    look_at_lanes(&look);
-    look_at_holds(&look);
+    print_lanes(&printing);
+    print_holds(&printing);
     pthread_mutex_unlock(&dax->stacks->mutex);
-    if (!dax->engine->counts || shm_process_pins(dax->shm) <= look.count)
+    if (!dax->engine->counts || shm_process_pins(dax->shm) <= printing.count)
         return;
-    begin_line(&look);
+    begin_line(&printing);
     dprintf(STDERR_FILENO, "holdfast: pins of which engine %s knows only that they are there\n",
             dax->engine->name);
 }

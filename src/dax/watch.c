@@ -120,7 +120,7 @@ static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t proce
     }
 }
 
-static void settle(struct dax *dax, struct shm_vnode *vnode)
+static void settle_watchers(struct dax *dax, struct shm_vnode *vnode)
 {
     dax_lock_any(dax, vnode);
     shm_watch_settle(dax->shm, vnode);
@@ -134,7 +134,7 @@ void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64
     uint64_t until_ns = hf_now_ns() + HF_WATCH_WAIT_NS;
 
     if (process == SHM_NONE) { /* they have died */
-        settle(dax, vnode);
+        settle_watchers(dax, vnode);
         return;
     }
     shm_report(shm, vnode, first, last, shm->self);
@@ -153,7 +153,7 @@ void dax_ask(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
     if (dax_client.flags & HF_CLIENT_WRITE_BACK)
         return;
     if (asked == SHM_NONE)
-        settle(dax, vnode);
+        settle_watchers(dax, vnode);
     for (process = asked; process != SHM_NONE; process = shm_asker_from(shm, vnode, process + 1))
         if (process != shm->self)
             shm_report_to(shm, process, vnode, first, last);
@@ -216,8 +216,8 @@ static void come_back(struct shm_watcher *watcher)
     hf_futex_wake_all(&watcher->came_back);
 }
 
-static int tell(const struct shm *shm, uint32_t index, uint64_t first, uint64_t last,
-                struct hf_watch_report *out)
+static int fill_report(const struct shm *shm, uint32_t index, uint64_t first, uint64_t last,
+                       struct hf_watch_report *out)
 {
     uint64_t ino = index < shm->run->limits.vnodes ? hf_load_acquire(&shm->vnodes[index].ino) : 0;
 
@@ -230,7 +230,7 @@ static int tell(const struct shm *shm, uint32_t index, uint64_t first, uint64_t 
 }
 
 /* 1: *out is the next. 0: there is none; or there will be one (*late_ns: since when that is so). */
-static int next(struct shm *shm, uint64_t *late_ns, struct hf_watch_report *out)
+static int next_report(struct shm *shm, uint64_t *late_ns, struct hf_watch_report *out)
 {
     uint64_t first, last;
     uint32_t index;
@@ -239,7 +239,7 @@ static int next(struct shm *shm, uint64_t *late_ns, struct hf_watch_report *out)
         switch (shm_report_take(shm, *late_ns && hf_now_ns() - *late_ns >= LATE_NS, &index, &first,
                                 &last)) {
         case SHM_REPORT_ONE:
-            if (tell(shm, index, first, last, out))
+            if (fill_report(shm, index, first, last, out))
                 return 1;
             continue;
         case SHM_REPORT_LOST:
@@ -268,7 +268,7 @@ int dax_watch_next(struct dax *dax, uint64_t timeout_ns, struct hf_watch_report 
         uint32_t seq = hf_load_acquire(&watcher->report_seq);
         uint64_t sleep_ns;
 
-        if (next(dax->shm, &late_ns, out))
+        if (next_report(dax->shm, &late_ns, out))
             return 1;
         now = hf_now_ns();
         if (now - watcher->looked_ns >= LOOK_WATCHER_NS) {

@@ -43,7 +43,7 @@ static int room_for(struct fs *fs, uint64_t blocks)
     if (hf_load_relaxed(&run->free_blocks) >= blocks) /* relaxed: a look ahead */
         return 0;
     fs_reap(fs);
-    fs_collect(fs);
+    fs_reclaim(fs);
     return hf_load_relaxed(&run->free_blocks) >= blocks ? 0
                                                         : fs_no_space(fs, blocks); /* likewise */
 }

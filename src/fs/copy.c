@@ -4,7 +4,7 @@
  * from where it lies; a hole of the source costs the target no block where it is one there too.
  *
  * COPY.WAIT: a pin of the source is never held while waiting for pins or at a gate, so no layout
- * change waits longer for it than for one piece to be copied, and none in a circle. For who holds a
+ * change waits longer for it than for one piece to be copied, and none in a cycle. For who holds a
  * pin is let through the gates of the target (GATE.RULE). So that copies, let through one after the
  * other, cannot keep a layout change of the target out, each piece begins with nothing held and
  * waits at the target's gates first: one that closes after that is passed at most once.

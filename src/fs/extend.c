@@ -193,7 +193,7 @@ static ssize_t append_hard(struct hf_file *file, const void *buf, size_t len, ui
     if (done != -ENOSPC)
         return done;
     fs_reap(fs);
-    fs_collect(fs);
+    fs_reclaim(fs);
     done = append_once(file, buf, len, place);
     return done == -ENOSPC ? fs_no_space(fs, 1) : done;
 }
@@ -228,8 +228,8 @@ ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
             *off = hf_load_acquire(&file->vnode->size);
         return 0;
     }
-    if (hf_load_acquire(&fs->dax.shm->run->collect))
-        fs_collect(fs);
+    if (hf_load_acquire(&fs->dax.shm->run->reclaim))
+        fs_reclaim(fs);
     fs_changes(fs, file->vnode, hf_load_acquire(&file->vnode->size), len);
     done = append_copied(file, buf, len, &place);
     if (done <= 0)

@@ -185,7 +185,7 @@ static int enough(struct fs *fs, uint64_t count)
     if (hf_load_relaxed(&run->free_blocks) >= count) /* relaxed: a look ahead */
         return 0;
     fs_reap(fs);
-    fs_collect(fs);
+    fs_reclaim(fs);
     if (hf_load_relaxed(&run->free_blocks) >= count) /* relaxed: a look ahead */
         return 0;
     return fs_no_space(fs, count);

@@ -144,10 +144,10 @@ int fs_extents(struct fs *fs, uint64_t ino,
                int (*each)(void *arg, const struct hf_extent_info *info), void *arg);
 int fs_path(struct fs *fs, uint64_t ino, char *buf, size_t len);
 
-/* ---- housekeeping (collect.c, orphan.c) ---- */
+/* ---- housekeeping (reclaim.c, orphan.c) ---- */
 
 /* Frees detached blocks that lost their last holder. Called with no lock held. */
-void fs_collect(struct fs *fs);
+void fs_reclaim(struct fs *fs);
 /* Finds dead processes and gives back what they had: reserved blocks, files without names. Called
  * with no lock held. */
 void fs_reap(struct fs *fs);

@@ -245,7 +245,7 @@ static ssize_t write_some(struct hf_file *file, const char *buf, uint64_t len, u
                 return fs_no_space(file->fs, 1);
             tried_hard = true;
             fs_reap(file->fs);
-            fs_collect(file->fs);
+            fs_reclaim(file->fs);
         } else if (done) {
             return done;
         }
@@ -264,8 +264,8 @@ ssize_t fs_write_untold(struct hf_file *file, const void *buf, size_t len, uint6
         return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
     if (len > HF_FILE_BYTES_MAX - off)
         len = (size_t)(HF_FILE_BYTES_MAX - off);
-    if (hf_load_acquire(&fs->dax.shm->run->collect))
-        fs_collect(fs);
+    if (hf_load_acquire(&fs->dax.shm->run->reclaim))
+        fs_reclaim(fs);
     while (done < len) {
         n = write_some(file, (const char *)buf + done, len - done, off + done);
         if (n < 0)

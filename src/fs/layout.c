@@ -21,8 +21,8 @@ int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, 
 {
     if (fs->dax.readonly)
         return hf_fail(EROFS, "the pool is open for reading only");
-    if (hf_load_acquire(&fs->dax.shm->run->collect))
-        fs_collect(fs);
+    if (hf_load_acquire(&fs->dax.shm->run->reclaim))
+        fs_reclaim(fs);
     l->fs = fs;
     l->vnode = vnode;
     l->in_txn = l->committed = l->keep_times = false;

@@ -68,7 +68,7 @@ int fs_info(struct fs *fs, struct hf_pool_info *out)
     int rc;
 
     fs_reap(fs);
-    fs_collect(fs);
+    fs_reclaim(fs);
     rc = read_super(fs, &super);
     if (rc)
         return rc;
@@ -101,7 +101,7 @@ int fs_statvfs(struct fs *fs, struct statvfs *out)
     int rc;
 
     fs_reap(fs);
-    fs_collect(fs);
+    fs_reclaim(fs);
     rc = read_super(fs, &super);
     if (rc)
         return rc;

@@ -192,7 +192,7 @@ int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
         if (rc == -ENOSPC && !tried_hard) {
             tried_hard = true;
             fs_reap(fs);
-            fs_collect(fs);
+            fs_reclaim(fs);
             rc = 0;
         }
     }

@@ -166,8 +166,8 @@ int fs_close(struct hf_file *file)
         dax_watch(&fs->dax, file->vnode, &file->watches, 0);
     HF_LAB_AT(HF_LAB_UNWATCHED);
     fs_vnode_close(fs, file->vnode);
-    if (hf_load_acquire(&fs->dax.shm->run->collect))
-        fs_collect(fs);
+    if (hf_load_acquire(&fs->dax.shm->run->reclaim))
+        fs_reclaim(fs);
     free(file);
     hf_sub_acq_rel(&fs->handles, 1);
     return 0;

@@ -17,7 +17,7 @@
 
 #include <errno.h>
 
-/* Where nothing can be detached, a file that is still pinned is left to a later collection. */
+/* Where nothing can be detached, a file that is still pinned is left to a later reclaim. */
 static const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
 static const struct hf_policy nowait = {.kind = HF_POLICY_NOWAIT};
 
@@ -44,7 +44,7 @@ static int try_delete(struct fs *fs, struct shm_vnode *vnode, uint64_t ino)
         fs_layout_open(&l, fs, vnode, 0, DAX_LAST, HF_CHANGE_DELETE, counts ? &nowait : &detach);
 
     if (rc == -EBUSY) {
-        hf_store_release(&fs->dax.shm->run->collect, 1u);
+        hf_store_release(&fs->dax.shm->run->reclaim, 1u);
         return -EAGAIN;
     }
     if (rc)
@@ -71,7 +71,7 @@ void fs_orphan_delete(struct fs *fs, uint64_t ino)
         if (!shm_vnode_put(fs->dax.shm, vnode))
             break;
         if (rc == 0)
-            dax_forget(&fs->dax, vnode);
+            dax_shrink_vnode(&fs->dax, vnode);
     } while (rc == -EBUSY);
     dax_client = client;
 }

@@ -158,7 +158,7 @@ int fs_pool_close(struct hf_pool *pool)
 {
     int rc = 0;
 
-    fs_collect(&pool->fs);
+    fs_reclaim(&pool->fs);
     pthread_mutex_lock(&registry_mutex);
     while (pool->opens == 1 && (rc = check_unused(pool)) == 0 &&
            dax_recall_calls(&pool->fs.dax, false)) {

@@ -491,13 +491,13 @@ int fs_reserve_hard(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
 {
     int rc;
 
-    if (hf_load_acquire(&fs->dax.shm->run->collect))
-        fs_collect(fs);
+    if (hf_load_acquire(&fs->dax.shm->run->reclaim))
+        fs_reclaim(fs);
     rc = fs_reserve(fs, page, goal, count, reservation);
     if (rc != -ENOSPC)
         return rc;
     fs_reap(fs);
-    fs_collect(fs);
+    fs_reclaim(fs);
     rc = fs_reserve(fs, page, goal, count, reservation);
     return rc == -ENOSPC ? fs_no_space(fs, count) : rc;
 }

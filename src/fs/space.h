@@ -52,7 +52,7 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn);
  * in use; -ENOLCK, -EROFS. */
 int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
                struct fs_reservation *reservation);
-/* The same, after collecting and reaping when nothing was free. Called with no lock held. */
+/* The same, after reclaiming and reaping when nothing was free. Called with no lock held. */
 int fs_reserve_hard(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
                     struct fs_reservation *reservation);
 

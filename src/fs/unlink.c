@@ -105,7 +105,7 @@ static int unlink_last(struct fs *fs, struct fs_at at, uint64_t ino, const struc
     if (open)
         rc = unlink_name(fs, at, ino, true);
     if (rc == 0 && !open && shm_vnode_put(fs->dax.shm, vnode))
-        dax_forget(&fs->dax, vnode);
+        dax_shrink_vnode(&fs->dax, vnode);
     else if (rc || open)
         fs_vnode_close(fs, vnode);
     return rc;

@@ -113,7 +113,7 @@ static void close_vnode(struct fs *fs, struct shm_vnode *vnode)
     if (hf_load_acquire(&vnode->orphan))
         fs_orphan_delete(fs, ino);
     else if (empty)
-        dax_forget(&fs->dax, vnode);
+        dax_shrink_vnode(&fs->dax, vnode);
 }
 
 void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode)

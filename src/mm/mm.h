@@ -5,7 +5,7 @@
  *
  * Readers (walks) take no lock; who changes a table holds the file's layout mutex. A walk sees
  * each word as it was at some time; a node is freed only when no published walk can be in it
- * (settle_tables() in dax/change.c, take_table() in dax/forget.c), so it always reads nodes of its
+ * (settle_tables() in dax/change.c, take_table() in dax/shrink.c), so it always reads nodes of its
  * own file.
  *
  *   root    node << 12 | how many bits of a page's number the table covers; 0: empty table
@@ -93,7 +93,7 @@ static inline uint64_t mm_lookup(const struct shm *shm, uint64_t root, uint64_t 
     return entry;
 }
 
-/* P3: collects the memory of pages [first, last]. The number of pieces; MM_MISS; -E2BIG. */
+/* P3: gathers the memory of pages [first, last]. The number of pieces; MM_MISS; -E2BIG. */
 int mm_walk(const struct shm *shm, char *base, uint64_t root, uint64_t first, uint64_t last,
             struct mm_pieces *pieces);
 

@@ -34,7 +34,7 @@ static uint32_t new_node(struct shm *shm, struct shm_vnode *vnode)
 
 /* Puts roots above the present one until the table reaches `page`. The old root stays where walks
  * that read it find it. */
-static int grow_to(struct shm *shm, struct shm_vnode *vnode, uint64_t page)
+static int grow_table(struct shm *shm, struct shm_vnode *vnode, uint64_t page)
 {
     unsigned want = bits_for(page), have = root_bits(vnode->root);
 
@@ -92,7 +92,7 @@ static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t pa
     int rc;
 
     if (huge) {
-        rc = grow_to(shm, vnode, page + MM_HUGE_PAGES);
+        rc = grow_table(shm, vnode, page + MM_HUGE_PAGES);
         rc = rc ? rc : find_word(shm, vnode, page, 1, &word, &level);
         if (rc)
             return rc;
@@ -101,7 +101,7 @@ static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t pa
             return MM_HUGE_PAGES;
         }
     }
-    rc = grow_to(shm, vnode, page);
+    rc = grow_table(shm, vnode, page);
     rc = rc ? rc : find_word(shm, vnode, page, 0, &word, &level);
     if (rc)
         return rc;

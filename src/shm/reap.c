@@ -195,7 +195,7 @@ static void wake(struct shm *shm, uint64_t key)
 
     hf_add_acq_rel(&vnode->drain_seq, 1);
     hf_futex_wake_all(&vnode->drain_seq);
-    hf_store_release(&shm->run->collect, 1u);
+    hf_store_release(&shm->run->reclaim, 1u);
 }
 
 /* Drops one pin of the dead, whose key is `was`; false: it stays for now. The dead thread may have
@@ -283,7 +283,7 @@ static void look_for_ghosts(struct shm_run *run)
     }
     hf_store_release(&run->ghost_key, UINT64_C(0));
     hf_store_release(&run->ghost_gone, 1u);
-    hf_store_release(&run->collect, 1u);
+    hf_store_release(&run->reclaim, 1u);
 }
 
 unsigned shm_reap(struct shm *shm)
@@ -307,8 +307,8 @@ unsigned shm_reap(struct shm *shm)
             !(process->quarantined && in_quarantine(shm->run, process, HF_PIN_GPU)))
             process->quarantined = !bury(shm, i);
     }
-    if (died) /* also one that was killed while it collected */
-        hf_store_release(&shm->run->collect, 1u);
+    if (died) /* also one that was killed while it reclaimed */
+        hf_store_release(&shm->run->reclaim, 1u);
     shm_unlock_table(shm);
     return died;
 }

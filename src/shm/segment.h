@@ -93,7 +93,7 @@ struct shm_run {
     /* Entries below this index have been in use. */
     uint32_t nodes_high, vnodes_high, holds_high;
     /* A detached run may have lost its last holder. */
-    uint32_t collect;
+    uint32_t reclaim;
     /* Some file may have capabilities, which go when its content changes. */
     uint32_t capable;
     uint64_t nodes_used, holds_used, vnodes_used;

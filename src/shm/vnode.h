@@ -24,7 +24,7 @@ struct shm_gate {
 
 /* A layout change waits for pins: wake it. */
 #define SHM_WAITS 1u
-/* Detached blocks may lose their last holder: have them collected. */
+/* Detached blocks may lose their last holder: have them reclaimed. */
 #define SHM_DETACHED 2u
 /* Some process wants to be told what changes; see shm_report(). */
 #define SHM_WATCHED 4u
@@ -118,7 +118,7 @@ bool shm_vnode_is_open(const struct shm *shm, const struct shm_vnode *vnode);
 /* ... by that process. */
 bool shm_vnode_is_open_by(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
 /* Frees the entry of a vnode that nobody has open, without holds and without nodes (or has them
- * freed first: see dax_forget()). Called with the vnode's mutex and table_mutex held. */
+ * freed first: see dax_shrink_vnode()). Called with the vnode's mutex and table_mutex held. */
 void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode);
 
 #endif

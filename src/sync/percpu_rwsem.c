@@ -19,7 +19,7 @@
 
 #include <errno.h>
 
-static void lock(struct shm *shm)
+static void lock_writers(struct shm *shm)
 {
     if (sections_lock(shm))
         hf_store_release(&shm->run->grace_writer, 0u); /* it died before it let the readers in */
@@ -27,7 +27,7 @@ static void lock(struct shm *shm)
 
 static int enter_behind_writer(struct shm *shm, struct shm_lane *lane)
 {
-    lock(shm);
+    lock_writers(shm);
     section_enter(lane, 0);
     sections_unlock(shm);
     return 0;
@@ -56,7 +56,7 @@ static void rwsem_leave(struct shm *shm, struct shm_lane *lane, int section)
 
 static void rwsem_zap_begins(struct shm *shm)
 {
-    lock(shm);
+    lock_writers(shm);
     hf_store_seq_cst(&shm->run->grace_writer, shm->self + 1);
     /* RWSEM.SB/m: see there. Pairs with RWSEM.SB/p in rwsem_enter(). */
     sync_heavy_barrier(shm);

@@ -29,21 +29,21 @@ static char ended;
 #define SECTIONS_HAVE_ENDED() ((void)0)
 #endif
 
-static void thread_ends(void *value)
+static void leave_rcu(void *value)
 {
     (void)value;
     registered = false;
     urcu_memb_unregister_thread();
 }
 
-static void make_key(void)
+static void make_thread_key(void)
 {
-    HF_BUG_ON(pthread_key_create(&key, thread_ends) != 0);
+    HF_BUG_ON(pthread_key_create(&key, leave_rcu) != 0);
 }
 
 static void rcu_join(void)
 {
-    pthread_once(&key_once, make_key);
+    pthread_once(&key_once, make_thread_key);
     if (registered || pthread_setspecific(key, &registered))
         return;
     urcu_memb_register_thread();

@@ -25,7 +25,7 @@ void sections_unlock(struct shm *shm)
     shm_unlock(&shm->run->grace_mutex);
 }
 
-static bool outside(const struct shm_lane *lane, int index)
+static bool is_outside(const struct shm_lane *lane, int index)
 {
     return !hf_load_acquire(&lane->sections[index]); /* SECTION.DONE/m */
 }
@@ -41,7 +41,7 @@ static void wait_for(struct shm *shm, const struct shm_lane *lane, int index)
 {
     const struct timespec pause = {0, SLEEP_NS};
 
-    for (unsigned tries = 0; !outside(lane, index); tries++) {
+    for (unsigned tries = 0; !is_outside(lane, index); tries++) {
         if (tries < SPINS) {
             sched_yield();
             continue;

@@ -63,7 +63,7 @@ void slots_wake(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64
         hf_futex_wake_all(&vnode->drain_seq);
     }
     if (waiters & SHM_DETACHED)
-        hf_store_release(&shm->run->collect, 1u);
+        hf_store_release(&shm->run->reclaim, 1u);
 }
 
 /* A slot of this thread's own lane still has the range that went; another's may be filled anew. */

@@ -7,7 +7,7 @@
  *   reuse     a block is not given away under a pin
  *   wake      a layout change that sleeps is woken by the last pin
  *   starve    many that pin the same page again and again do not keep a layout change out
- *   gate who holds a pin passes a closed gate, so that none waits in a circle; who does not, waits
+ *   gate who holds a pin passes a closed gate, so that none waits in a cycle; who does not, waits
  *   handover what a holder did to a block comes before what the next owner does
  */
 #include "support.h"

@@ -4,7 +4,7 @@
  * everybody's files and moves of everybody's blocks, which change no content.
  *
  * Workers wait without limit while they hold pins and leases, so they come to wait for each other
- * in circles: one of them is told. A second thread cancels now and then, rarely enough for that,
+ * in cycles: one of them is told. A second thread cancels now and then, rarely enough for that,
  * what the first one waits in.
  */
 #include "storm.h"

@@ -2,7 +2,7 @@
 /*
  * Acting for a client: calls that are not to wait say so, those that wait end when the client is
  * cancelled, and both have changed nothing; a wait shows the client's program; what the client
- * holds itself counts as the caller's own, for -EDEADLK, at gates and in circles.
+ * holds itself counts as the caller's own, for -EDEADLK, at gates and in cycles.
  */
 #include "support.h"
 
@@ -536,18 +536,18 @@ static void check_own_gate(void)
     make_file();
 }
 
-/* --------------------------------------------------------------------------------- circles --- */
+/* --------------------------------------------------------------------------------- cycles --- */
 
-static struct hf_file *circle[2];
+static struct hf_file *cycle[2];
 
 static int zero_0(void)
 {
-    return hf_fallocate(circle[0], HF_FALLOC_ZERO_RANGE, 0, TEST_PAGE, NULL);
+    return hf_fallocate(cycle[0], HF_FALLOC_ZERO_RANGE, 0, TEST_PAGE, NULL);
 }
 
 static int zero_1(void)
 {
-    return hf_fallocate(circle[1], HF_FALLOC_ZERO_RANGE, 0, TEST_PAGE, NULL);
+    return hf_fallocate(cycle[1], HF_FALLOC_ZERO_RANGE, 0, TEST_PAGE, NULL);
 }
 
 static struct {
@@ -558,7 +558,7 @@ static struct {
 static int pin_1_zero_0(void)
 {
     struct iovec iov;
-    struct hf_pin pin = test_pin(circle[1], 0, 1, HF_PIN_READ, &iov, 1);
+    struct hf_pin pin = test_pin(cycle[1], 0, 1, HF_PIN_READ, &iov, 1);
     int rc;
 
     test_raise(&library_user.pinned, 1);
@@ -571,7 +571,7 @@ static int pin_1_zero_0(void)
 /* Member 0 is a client that holds file 0 and changes file 1; member 1 holds that and changes file
  * 0: another client, or a thread that uses the library. The younger one gets -EDEADLK; when it has
  * let go, the other goes on. */
-static void check_circle(bool both_clients, unsigned older)
+static void check_cycle(bool both_clients, unsigned older)
 {
     int (*const calls[2])(void) = {zero_1, zero_0};
     struct program *programs[2] = {begin_program("/0", 0), NULL};
@@ -605,16 +605,16 @@ static void check_circle(bool both_clients, unsigned older)
         end_program(programs[older]);
 }
 
-static void check_circles(void)
+static void check_cycles(void)
 {
-    circle[0] = test_file_filled(pool, "/0", 1, 1);
-    circle[1] = test_file_filled(pool, "/1", 1, 1);
+    cycle[0] = test_file_filled(pool, "/0", 1, 1);
+    cycle[1] = test_file_filled(pool, "/1", 1, 1);
     for (unsigned older = 0; older < 2; older++) {
-        check_circle(false, older);
-        check_circle(true, older);
+        check_cycle(false, older);
+        check_cycle(true, older);
     }
-    EXPECT_EQ(hf_close(circle[0]), 0);
-    EXPECT_EQ(hf_close(circle[1]), 0);
+    EXPECT_EQ(hf_close(cycle[0]), 0);
+    EXPECT_EQ(hf_close(cycle[1]), 0);
 }
 
 /* ------------------------------------------------------------------------------- arguments --- */
@@ -691,7 +691,7 @@ static void act_for_clients(void)
     check_shown();
     check_own_pin();
     check_own_gate();
-    check_circles();
+    check_cycles();
     EXPECT_EQ(hf_close(file), 0);
     test_pool_close(pool);
     test_pool_check("client");

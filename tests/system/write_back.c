@@ -198,7 +198,7 @@ static void check_two(struct hf_file *file, struct hf_file *other)
         change(file, other, i);
         quick += test_now_ns() - since < HF_WATCH_WAIT_NS;
     }
-    if (quick < ROUNDS / 2) /* a circle takes all of that time */
+    if (quick < ROUNDS / 2) /* a cycle takes all of that time */
         FAIL("%llu of %u changes were quick, in %llu ms", (unsigned long long)quick, ROUNDS,
              (unsigned long long)(test_now_ns() - began) / 1000000);
     for (unsigned k = 0; k < KEEPERS; k++)

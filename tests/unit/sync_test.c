@@ -147,11 +147,11 @@ static void unpin_wakes(void **state)
     leave(shm, vnode, lane, 1);
     assert_int_equal(vnode->drain_seq, seq + 1);
     vnode->waiters = SHM_DETACHED;
-    shm->run->collect = 0;
+    shm->run->reclaim = 0;
     publish(lane, 1, vnode, 0, 0, 0);
     leave(shm, vnode, lane, 1);
     assert_int_equal(vnode->drain_seq, seq + 1);
-    assert_int_equal(shm->run->collect, 1);
+    assert_int_equal(shm->run->reclaim, 1);
     vnode->waiters = 0;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layout changes that wait for each other's pins, leases and gates in a circle: exactly one gets
+ * Layout changes that wait for each other's pins, leases and gates in a cycle: exactly one gets
  * -EDEADLK, the one that began to wait last, and the others go on once it lets go. Among threads,
  * among processes, through a gate, through a callback, under a stream of wake-ups. Where there is
- * no circle nobody gets it.
+ * no cycle nobody gets it.
  */
 #include "support.h"
 
@@ -31,7 +31,7 @@ static struct hf_stats stats_of_pool(void)
     return stats;
 }
 
-/* --------------------------------------------------------------------------------- circles --- */
+/* --------------------------------------------------------------------------------- cycles --- */
 
 /* Member i holds file i and changes file i + 1, the last one file 0. */
 struct member {
@@ -79,7 +79,7 @@ static void *thread_member(void *arg)
 
 static void process_member(void *arg)
 {
-    struct hf_pool *its_pool = test_pool_open("circles");
+    struct hf_pool *its_pool = test_pool_open("cycles");
 
     be_member(arg, its_pool);
     test_pool_close(its_pool);
@@ -126,7 +126,7 @@ static void expect_youngest(const struct member *members, unsigned count, const 
     printf("%u %s: -EDEADLK after %.1f ms\n", count, what, (double)members[count - 1].ns / 1e6);
 }
 
-static void check_circle(unsigned count, bool processes, bool by_lease, const char *what)
+static void check_cycle(unsigned count, bool processes, bool by_lease, const char *what)
 {
     struct member *members = test_shared(MEMBERS_MAX * sizeof(*members));
     uint64_t deadlocks = stats_of_pool().deadlocks;
@@ -142,7 +142,7 @@ static void check_circle(unsigned count, bool processes, bool by_lease, const ch
     EXPECT_EQ(stats_of_pool().deadlocks - deadlocks, 1);
 }
 
-/* A deadline before the first look ends it; one that detaches is no part of a circle. */
+/* A deadline before the first look ends it; one that detaches is no part of a cycle. */
 static void check_deadlines(void)
 {
     struct member members[2] = {{.policy = test_wait}, {.policy = test_deadline_ms(1)}};
@@ -308,7 +308,7 @@ static void check_all_gates(void)
 
 static void act_elsewhere(void *arg)
 {
-    pool = test_pool_open("circles");
+    pool = test_pool_open("cycles");
     act(arg);
     test_pool_close(pool);
 }
@@ -432,12 +432,12 @@ static void check_through_callback(void)
     EXPECT_EQ(hf_close(pinned), 0);
 }
 
-/* ------------------------------------------------------------------------------ no circles --- */
+/* ------------------------------------------------------------------------------ no cycles --- */
 
 #define ORDERED_THREADS 4
 #define ORDERED_ROUNDS 600u
 
-/* Pins files in their order, and changes one behind all that it holds: no circle can come. */
+/* Pins files in their order, and changes one behind all that it holds: no cycle can come. */
 static void *go_in_order(void *arg)
 {
     struct test_rng rng = {*(const uint64_t *)arg};
@@ -459,7 +459,7 @@ static void *go_in_order(void *arg)
                           TEST_PAGE, &test_wait);
         EXPECT_EQ(rc, 0);
         if (test_chance(&rng, 5))
-            test_sleep_ms(30); /* longer than it takes for the others to look for circles */
+            test_sleep_ms(30); /* longer than it takes for the others to look for cycles */
         while (count > 0)
             EXPECT_EQ(hf_unpin(&pins[--count]), 0);
     }
@@ -483,7 +483,7 @@ static void go_in_order_all(uint64_t seed)
 
 static void go_in_order_elsewhere(void *arg)
 {
-    pool = test_pool_open("circles");
+    pool = test_pool_open("cycles");
     go_in_order_all(*(const uint64_t *)arg);
     test_pool_close(pool);
 }
@@ -499,22 +499,22 @@ static void check_none(uint64_t seed)
     printf("in order: %llu waits\n", (unsigned long long)stats_of_pool().drains_waited);
 }
 
-static void circles(void)
+static void cycles(void)
 {
     static const unsigned orders[2][3] = {{0, 1, 2}, {0, 2, 1}};
     uint64_t seed = test_seed();
 
-    pool = test_pool_new("circles", TEST_MIB(16));
+    pool = test_pool_new("cycles", TEST_MIB(16));
     for (unsigned i = 0; i < MEMBERS_MAX; i++)
         EXPECT_EQ(hf_close(test_file_filled(pool, path_of(i), i, 3)), 0);
-    check_circle(2, true, false, "processes");
-    check_circle(3, true, true, "processes with leases");
+    check_cycle(2, true, false, "processes");
+    check_cycle(3, true, true, "processes with leases");
     check_none(seed);
     check_gate_of_before();
-    check_circle(2, false, false, "threads");
-    check_circle(3, false, false, "threads");
-    check_circle(5, false, false, "threads");
-    check_circle(2, false, true, "threads with leases");
+    check_cycle(2, false, false, "threads");
+    check_cycle(3, false, false, "threads");
+    check_cycle(5, false, false, "threads");
+    check_cycle(2, false, true, "threads with leases");
     check_deadlines();
     check_spurious_wakes();
     check_gate(orders[0]);
@@ -523,7 +523,7 @@ static void circles(void)
     check_callbacks_make_none();
     check_through_callback();
     test_pool_close(pool);
-    test_pool_check("circles");
+    test_pool_check("cycles");
 }
 
-TEST_SCENARIO(circles)
+TEST_SCENARIO(cycles)

@@ -2,7 +2,7 @@
 /*
  * The one predicate of what is held: pins in slots, then pins and leases in the tree of holds,
  * without those whose blocks have left the file. For the drain, for who looks whether it holds
- * something itself, and for who looks for circles.
+ * something itself, and for who looks for cycles.
  */
 #include "dax/private.h"
 
@@ -10,12 +10,12 @@ struct scan {
     struct dax *dax;
     struct shm_vnode *vnode;
     uint64_t first, last;
-    held_found *found;
+    scan_found *found;
     void *arg;
 };
 
 /* One whose owner has gone since its key was read is held no more. */
-static int tell(const struct scan *scan, const struct held *held)
+static int report_held(const struct scan *scan, const struct held *held)
 {
     struct shm *shm = scan->dax->shm;
     uint64_t first = held->range.first > scan->first ? held->range.first : scan->first;
@@ -38,7 +38,7 @@ static int found_slot(void *arg, const struct sync_holder *holder)
                         .process = hf_load_acquire(&holder->lane->owner) - 1,
                         .lane = shm_lane_index(scan->dax->shm, holder->lane)};
 
-    return tell(scan, &held);
+    return report_held(scan, &held);
 }
 
 /* Who has to go on for it to end: its thread, or the one that is in a callback and will come to
@@ -61,11 +61,11 @@ static int found_hold(void *arg, uint32_t index)
                         .hold = hold};
 
     held.lane = lane_of(scan->dax->shm, hold, held.process);
-    return held.key ? tell(scan, &held) : 0;
+    return held.key ? report_held(scan, &held) : 0;
 }
 
-int held_scan(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
-              held_found *found, void *arg)
+int scan_held(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+              scan_found *found, void *arg)
 {
     struct scan scan = {dax, vnode, first, last, found, arg};
     int rc = dax->engine->scan(dax->shm, vnode->index, first, last, found_slot, &scan);
@@ -104,10 +104,10 @@ static int by_thread(void *arg, const struct held *held)
     return held_by_caller(held, thread->shm, thread->lane);
 }
 
-bool held_by_self(struct dax *dax, struct shm_vnode *vnode, const struct shm_lane *lane,
-                  uint64_t first, uint64_t last)
+bool scan_own(struct dax *dax, struct shm_vnode *vnode, const struct shm_lane *lane, uint64_t first,
+              uint64_t last)
 {
     struct thread self = {dax->shm, lane};
 
-    return held_scan(dax, vnode, first, last, by_thread, &self) != 0;
+    return scan_held(dax, vnode, first, last, by_thread, &self) != 0;
 }

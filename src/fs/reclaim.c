@@ -141,7 +141,7 @@ static void free_unclaimed(struct fs *fs)
             gone(fs, &run);
 }
 
-void fs_collect(struct fs *fs)
+void fs_reclaim(struct fs *fs)
 {
     struct shm_run *run = fs->dax.shm->run;
     uint64_t quarantine_ends = hf_load_acquire(&run->quarantine_ends_ns);
@@ -155,8 +155,8 @@ void fs_collect(struct fs *fs)
         free_unclaimed(fs);
     /* Where pins are counts, deleted files may have been pinned, and what quarantine has detached
      * is in holds. */
-    sweep = fs->dax.engine->counts && hf_load_acquire(&run->collect);
-    dax_collect(&fs->dax, gone, fs);
+    sweep = fs->dax.engine->counts && hf_load_acquire(&run->reclaim);
+    dax_reclaim(&fs->dax, gone, fs);
     if (sweep)
         fs_orphans_sweep(fs);
 }

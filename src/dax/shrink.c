@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Giving back what only speeds things up: page tables of files that nobody pins, and entries of
- * files that nobody has open. The same zap, barrier and scan as a layout change of the whole file,
- * with nothing changed behind it.
+ * Shrinking: giving up what only saves time. Frees the page tables of files without pins, and the
+ * entries of files that are not open. It takes the steps of a layout change of the whole file: zap,
+ * barrier, scan. But no block moves.
  */
 #include "dax/private.h"
 
@@ -52,7 +52,7 @@ static bool take_table(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
     return take_root(dax, vnode, root);
 }
 
-void forget_strays(struct dax *dax, struct shm_vnode *vnode)
+void shrink_strays(struct dax *dax, struct shm_vnode *vnode)
 {
     uint64_t root = 0;
 
@@ -74,7 +74,7 @@ static bool may_go(struct dax *dax, const struct shm_vnode *vnode)
            vnode->detached == SHM_NONE;
 }
 
-bool dax_forget(struct dax *dax, struct shm_vnode *vnode)
+bool dax_shrink_vnode(struct dax *dax, struct shm_vnode *vnode)
 {
     uint64_t root = 0;
     bool gone = false;
@@ -115,7 +115,7 @@ uint64_t dax_shrink(struct dax *dax)
         struct shm_vnode *vnode = &dax->shm->vnodes[i];
 
         /* also a new one, whose opener was killed before it was ready */
-        if (hf_load_acquire(&vnode->state) != SHM_VNODE_FREE && !dax_forget(dax, vnode))
+        if (hf_load_acquire(&vnode->state) != SHM_VNODE_FREE && !dax_shrink_vnode(dax, vnode))
             drop_table(dax, vnode);
     }
     after = hf_load_acquire(used);

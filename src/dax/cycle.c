@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Circles of layout changes that wait for each other's pins. Each waiting thread says in its lane
+ * Cycles of layout changes that wait for each other's pins. Each waiting thread says in its lane
  * what it waits for; who has waited for a while follows that: from a wait to the threads whose pins
  * it waits for (or whose gate), from there to what those wait for. It goes only to threads that
- * have waited longer than itself. So every circle is found by its youngest member, and that one
+ * have waited longer than itself. So every cycle is found by its youngest member, and that one
  * gives up.
  *
  * The search is no snapshot. What it finds is looked at once more: when all threads are still in
@@ -18,7 +18,7 @@
 #define SEEN_MAX 256u
 #define SERVING_MAX 256u
 #define HOLDERS_MAX                                                                                \
-    64u /* of one wait that wait themselves: a circle behind more is found by a later look */
+    64u /* of one wait that wait themselves: a cycle behind more is found by a later look */
 
 /* The thread of a lane, and the pin by which it holds up the one before it; no word: its gate
  * does. */
@@ -45,7 +45,7 @@ struct holders {
     unsigned count;
 };
 
-static bool look_at(const struct shm *shm, uint32_t lane, struct shm_wait *out)
+static bool read_wait(const struct shm *shm, uint32_t lane, struct shm_wait *out)
 {
     const struct shm_wait *wait = &shm->lanes[lane].wait;
     /* WAIT.PUB/p: the number is acquired before the rest and read again after it.
@@ -100,7 +100,8 @@ static bool worth_following(const struct search *search, uint32_t lane, const st
     return true;
 }
 
-static void follow(struct holders *holders, const struct link *link, const struct shm_wait *wait)
+static void follow_link(struct holders *holders, const struct link *link,
+                        const struct shm_wait *wait)
 {
     for (unsigned i = 0; i < holders->count; i++)
         if (holders->links[i].lane == link->lane)
@@ -123,12 +124,12 @@ static int holder_found(void *arg, const struct held *held)
 
     if (!held_by_thread(held, shm, held->lane))
         return 0;
-    if (look_at(shm, held->lane, &wait))
-        follow(holders, &link, &wait);
+    if (read_wait(shm, held->lane, &wait))
+        follow_link(holders, &link, &wait);
     for (unsigned i = 0; i < search->serving_count; i++) {
         link.lane = search->serving[i];
-        if (look_at(shm, link.lane, &wait) && waits_for_thread(shm, &wait, link.lane, held->lane))
-            follow(holders, &link, &wait);
+        if (read_wait(shm, link.lane, &wait) && waits_for_thread(shm, &wait, link.lane, held->lane))
+            follow_link(holders, &link, &wait);
     }
     return holders->count == HOLDERS_MAX;
 }
@@ -146,8 +147,8 @@ static bool has_gate(struct dax *dax, struct shm_vnode *vnode, uint32_t lane)
     return has;
 }
 
-static void find_holders(const struct search *search, const struct shm_wait *wait,
-                         struct holders *holders)
+static void find_waiting_holders(const struct search *search, const struct shm_wait *wait,
+                                 struct holders *holders)
 {
     struct dax *dax = search->dax;
     struct shm_vnode *vnode = &dax->shm->vnodes[wait->vnode];
@@ -157,12 +158,12 @@ static void find_holders(const struct search *search, const struct shm_wait *wai
     holders->search = search;
     holders->count = 0;
     if (wait->gate_lane) {
-        if (look_at(dax->shm, gate.lane, &its_wait) && has_gate(dax, vnode, gate.lane))
-            follow(holders, &gate, &its_wait);
+        if (read_wait(dax->shm, gate.lane, &its_wait) && has_gate(dax, vnode, gate.lane))
+            follow_link(holders, &gate, &its_wait);
         return;
     }
     dax_lock_any(dax, vnode);
-    held_scan(dax, vnode, wait->first, wait->last, holder_found, holders);
+    scan_held(dax, vnode, wait->first, wait->last, holder_found, holders);
     dax_unlock(dax, vnode);
 }
 
@@ -173,10 +174,10 @@ static bool leads_back(struct search *search, uint32_t lane)
     struct shm_wait wait;
 
     if (search->depth == DEPTH_MAX || search->seen_count == SEEN_MAX ||
-        !look_at(search->dax->shm, lane, &wait))
+        !read_wait(search->dax->shm, lane, &wait))
         return false;
     search->seen[search->seen_count++] = lane;
-    find_holders(search, &wait, &holders);
+    find_waiting_holders(search, &wait, &holders);
     for (unsigned i = 0; i < holders.count; i++) {
         search->path[search->depth++] = holders.links[i];
         if (holders.links[i].lane == search->self || leads_back(search, holders.links[i].lane))
@@ -199,7 +200,7 @@ static bool still_so(const struct search *search)
     return true;
 }
 
-bool wait_in_circle(struct dax_change *change)
+bool wait_in_cycle(struct dax_change *change)
 {
     struct search search = {.dax = change->dax,
                             .self = shm_lane_index(change->dax->shm, change->lane),
@@ -210,7 +211,7 @@ bool wait_in_circle(struct dax_change *change)
 }
 
 /* Looks for the name once a change. */
-static void name_client(struct shm_wait *wait)
+static void record_client(struct shm_wait *wait)
 {
     uint64_t words[2] = {0};
     pid_t pid = 0;
@@ -231,7 +232,7 @@ void wait_begins(struct dax_change *change, uint32_t gate_lane)
     if (!change->waits_since_ns) {
         change->waits_since_ns = hf_now_ns();
         change->first_wait = wait->used + 1;
-        name_client(wait);
+        record_client(wait);
     }
     hf_store_release(&wait->gate_lane, gate_lane);
     hf_store_release(&wait->vnode, (uint32_t)change->vnode->index);
@@ -242,7 +243,7 @@ void wait_begins(struct dax_change *change, uint32_t gate_lane)
     if (++wait->used == 0)
         wait->used = 1;
     /* WAIT.PUB/m: 0 before the rest is changed, the new number after.
-     * Pairs with WAIT.PUB/p in look_at(). */
+     * Pairs with WAIT.PUB/p in read_wait(). */
     hf_store_release(&wait->number, wait->used);
 }
 
@@ -261,7 +262,7 @@ bool wait_cancelled(const struct dax_change *change)
 
 /* The wait is told, then woken wherever it sleeps; on a count it looks by itself at the next
  * tick. */
-static void cancel(struct shm *shm, struct shm_wait *wait, uint32_t number)
+static void cancel_wait(struct shm *shm, struct shm_wait *wait, uint32_t number)
 {
     struct shm_vnode *vnode = &shm->vnodes[hf_load_acquire(&wait->vnode)];
 
@@ -286,7 +287,7 @@ int dax_cancel(struct dax *dax, pid_t tid)
         number = hf_load_acquire(&lane->wait.number);
         if (!number)
             return -ESRCH;
-        cancel(shm, &lane->wait, number);
+        cancel_wait(shm, &lane->wait, number);
         return 0;
     }
     return -ESRCH;

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define TOUCHERS HF_PIN_GPU /* the bits that say who touches the memory */
+#define TOUCHERS HF_PIN_GPU /* the flags that say what touches the memory */
 
 /* One look at all of it. */
 struct snapshot {
@@ -74,8 +74,8 @@ static uint32_t pin_state(struct dax *dax, struct shm_vnode *vnode, const uint64
 /* One pin, in a slot or in a hold; its range was read after its key. False: it is not there any
  * more. The last look at the key is after the process: that one may be dead, and buried
  * meanwhile. */
-static bool look(struct snapshot *snapshot, uint32_t process, uint64_t *word, uint64_t key,
-                 const struct shm_range *range, struct hf_pin_info *info)
+static bool describe_pin(struct snapshot *snapshot, uint32_t process, uint64_t *word, uint64_t key,
+                         const struct shm_range *range, struct hf_pin_info *info)
 {
     struct dax *dax = snapshot->dax;
     struct shm_vnode *vnode;
@@ -91,26 +91,26 @@ static bool look(struct snapshot *snapshot, uint32_t process, uint64_t *word, ui
     return hf_load_acquire(word) == key;
 }
 
-static bool look_at_slot(struct snapshot *snapshot, uint32_t process, struct shm_lane *lane,
-                         unsigned slot, struct hf_pin_info *info)
+static bool describe_slot(struct snapshot *snapshot, uint32_t process, struct shm_lane *lane,
+                          unsigned slot, struct hf_pin_info *info)
 {
     uint64_t key = hf_load_acquire(&lane->keys[slot]);
     uint64_t pages = hf_load_acquire(&lane->pages[slot]);
     struct shm_range range = {SHM_PAGES_FIRST(pages), SHM_PAGES_LAST(pages),
                               hf_load_acquire(&lane->who) | SHM_KEY_FLAGS(key)};
 
-    return look(snapshot, process, &lane->keys[slot], key, &range, info);
+    return describe_pin(snapshot, process, &lane->keys[slot], key, &range, info);
 }
 
-static bool look_at_hold(struct snapshot *snapshot, uint32_t process, struct shm_hold *hold,
-                         struct hf_pin_info *info)
+static bool describe_hold(struct snapshot *snapshot, uint32_t process, struct shm_hold *hold,
+                          struct hf_pin_info *info)
 {
     uint64_t key = hf_load_acquire(&hold->key);
     struct shm_range range = {hf_load_acquire(&hold->range.first),
                               hf_load_acquire(&hold->range.last),
                               hf_load_acquire(&hold->range.who)};
 
-    return look(snapshot, process, &hold->key, key, &range, info);
+    return describe_pin(snapshot, process, &hold->key, key, &range, info);
 }
 
 static int lane_pins(struct snapshot *snapshot, struct shm_lane *lane)
@@ -121,7 +121,7 @@ static int lane_pins(struct snapshot *snapshot, struct shm_lane *lane)
     for (unsigned i = 0; i < SHM_SLOTS && rc == 0 && owner && owner != SHM_LANE_RESIDUE; i++) {
         struct hf_pin_info info = {0};
 
-        if (look_at_slot(snapshot, owner - 1, lane, i, &info))
+        if (describe_slot(snapshot, owner - 1, lane, i, &info))
             rc = snapshot->each(snapshot->arg, &info);
     }
     return rc;
@@ -140,7 +140,7 @@ static int hold_pins(struct snapshot *snapshot)
         if (!shm_hold_holds(state))
             continue;
         info.age_ns = hf_now_ns() - hold->since_ns;
-        if (!look_at_hold(snapshot, SHM_HOLD_OWNER(state) - 1, hold, &info) ||
+        if (!describe_hold(snapshot, SHM_HOLD_OWNER(state) - 1, hold, &info) ||
             hf_load_acquire(&hold->state) != state) /* it has changed hands */
             continue;
         if (SHM_HOLD_KIND(state) != SHM_HOLD_PIN)
@@ -153,7 +153,7 @@ static int hold_pins(struct snapshot *snapshot)
 }
 
 /* Who waits there is at the other end of a server. */
-static void name_client(const struct shm_wait *wait, struct hf_pin_info *info)
+static void name_waiting_client(const struct shm_wait *wait, struct hf_pin_info *info)
 {
     uint32_t tid = hf_load_acquire(&wait->tid), pid = hf_load_acquire(&wait->pid);
     uint64_t command[2] = {hf_load_acquire(&wait->command[0]), hf_load_acquire(&wait->command[1])};
@@ -180,7 +180,7 @@ static int lane_wait(struct snapshot *snapshot, const struct shm_lane *lane)
     name_range(&shm->vnodes[hf_load_acquire(&wait->vnode)], hf_load_acquire(&wait->first),
                hf_load_acquire(&wait->last), &info);
     name_process(shm, owner - 1, &info);
-    name_client(wait, &info);
+    name_waiting_client(wait, &info);
     return hf_load_acquire(&wait->number) == number ? snapshot->each(snapshot->arg, &info) : 0;
 }
 
