@@ -21,10 +21,10 @@ LINES_MAX = 800
 LICENSE_LINE = "SPDX-License-Identifier: MIT"
 
 # What a folder of src/ may include, besides itself and the public header.
-ARROW = ["base", "shm", "sync", "mm", "dax", "fs", "api"]
+ARROW = ["base", "shm", "sync", "mm", "dax", "fs", "pool", "api"]
 MAY_USE = {folder: set(ARROW[:place]) for place, folder in enumerate(ARROW)}
 MAY_USE["media"] = MAY_USE["meta"] = {"base", "shm"}
-for folder in ("dax", "fs", "api"):
+for folder in ("dax", "fs", "pool", "api"):
     MAY_USE[folder] |= {"media", "meta"}
 
 # Folders of programs that see only the public header, and what such a folder may include of another one.

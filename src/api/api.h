@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/fork.h"
 #include "base/may_sleep.h"
-#include "fs/fs.h"
+#include "pool/pool.h"
 
 #include <errno.h>
 

@@ -25,7 +25,7 @@ int hf_act_for(const struct hf_client *client)
 
     if (rc)
         return rc;
-    fs_watch_forks();
+    pool_watch_forks();
     dax_client = client ? *client : (struct hf_client){0};
     return 0;
 }

@@ -5,7 +5,7 @@
 #include "base/fork.h"
 #include "base/may_sleep.h"
 #include "dax/pin_fast.h"
-#include "fs/fs.h"
+#include "pool/pool.h"
 
 /* The sentence is not set here: it would not be async-signal-safe with HF_PIN_NOWAIT. */
 static int refuse(const struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,

@@ -27,7 +27,7 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options)
 
     if (rc == 0 && !path)
         rc = api_null("path");
-    return rc ? rc : fs_pool_create(path, options);
+    return rc ? rc : pool_create(path, options);
 }
 
 int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out)
@@ -37,7 +37,7 @@ int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out)
         return api_null("path or out");
     if (flags & ~HF_OPEN_RDONLY)
         return api_flags("hf_pool_open", flags);
-    return fs_pool_open(path, flags, NULL, out);
+    return pool_open(path, flags, NULL, out);
 }
 
 int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, struct hf_pool **out)
@@ -47,7 +47,7 @@ int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, st
         return api_null("path, engine or out");
     if (flags & ~HF_OPEN_RDONLY)
         return api_flags("hf_pool_open_engine", flags);
-    return fs_pool_open(path, flags, engine, out);
+    return pool_open(path, flags, engine, out);
 }
 
 int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out)
@@ -61,7 +61,7 @@ int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool
         return api_null("out");
     if (options->data_path)
         return hf_fail(EINVAL, "an anonymous pool has no data_path");
-    return fs_pool_open_anonymous(options, out);
+    return pool_open_anonymous(options, out);
 }
 
 int hf_pool_close(struct hf_pool *pool)
@@ -69,7 +69,7 @@ int hf_pool_close(struct hf_pool *pool)
     hf_may_sleep(__func__);
     int rc = api_check_pool(pool);
 
-    return rc ? rc : fs_pool_close(pool);
+    return rc ? rc : pool_close(pool);
 }
 
 int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes)
@@ -77,7 +77,7 @@ int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes)
     hf_may_sleep(__func__);
     int rc = api_check_pool(pool);
 
-    return rc ? rc : fs_grow(&pool->fs, pool_bytes);
+    return rc ? rc : pool_grow(&pool->fs, pool_bytes);
 }
 
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out)
@@ -89,7 +89,7 @@ int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out)
         return rc;
     if (!out || out->size != sizeof *out)
         return hf_fail(EINVAL, "out->size is not sizeof(struct hf_pool_info)");
-    return fs_info(&pool->fs, out);
+    return pool_info(&pool->fs, out);
 }
 
 int hf_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
@@ -103,7 +103,7 @@ int hf_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
         return api_flags("hf_pool_check", flags);
     if (!out || out->size != sizeof *out)
         return hf_fail(EINVAL, "out->size is not sizeof(struct hf_check_result)");
-    return fs_pool_check(path, flags, report, progress, arg, out);
+    return pool_check(path, flags, report, progress, arg, out);
 }
 
 int hf_statvfs(struct hf_pool *pool, struct statvfs *out)
@@ -113,7 +113,7 @@ int hf_statvfs(struct hf_pool *pool, struct statvfs *out)
 
     if (rc == 0 && !out)
         rc = api_null("out");
-    return rc ? rc : fs_statvfs(&pool->fs, out);
+    return rc ? rc : pool_statvfs(&pool->fs, out);
 }
 
 int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_info *info), void *arg)
@@ -155,5 +155,5 @@ int hf_stats(struct hf_pool *pool, struct hf_stats *out)
         return rc;
     if (!out || out->size != sizeof *out)
         return hf_fail(EINVAL, "out->size is not sizeof(struct hf_stats)");
-    return fs_stats(&pool->fs, out);
+    return pool_stats(&pool->fs, out);
 }

@@ -30,14 +30,6 @@ struct fs {
     char dir[4096];   /* "": anonymous */
 };
 
-struct hf_pool {
-    struct fs fs;
-    uint64_t opens;
-    dev_t dev; /* of the pool's directory, the key of the registry; 0, 0: anonymous */
-    ino_t ino;
-    struct hf_pool *next;
-};
-
 struct hf_file {
     struct fs *fs;
     struct shm_vnode *vnode;
@@ -53,19 +45,6 @@ struct hf_file {
 #define FS_PIN_READS (UINT64_C(1) << 32) /* what every pin does; no flag of a caller */
 
 struct hf_dir;
-
-/* ---- pools (create.c, pool.c, attach.c, grow.c, check.c) ---- */
-
-int fs_pool_create(const char *path, const struct hf_pool_options *options);
-int fs_pool_open(const char *path, uint32_t flags, const char *engine, struct hf_pool **out);
-int fs_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out);
-int fs_pool_close(struct hf_pool *pool);
-/* From now on a child of fork(2) has nothing of its parent's but what is refused. */
-void fs_watch_forks(void);
-int fs_grow(struct fs *fs, uint64_t pool_bytes);
-int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
-                  void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
-                  struct hf_check_result *out);
 
 /* ---- names (name.c, rename.c, unlink.c, inode.c, xattr.c, dir.c) ---- */
 
@@ -135,21 +114,23 @@ int fs_insert(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len
 int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
             const struct hf_policy *policy);
 
-/* ---- looking (look.c, extents.c) ---- */
+/* ---- looking (extents.c) ---- */
 
-int fs_info(struct fs *fs, struct hf_pool_info *out);
-int fs_statvfs(struct fs *fs, struct statvfs *out);
-int fs_stats(struct fs *fs, struct hf_stats *out);
 int fs_extents(struct fs *fs, uint64_t ino,
                int (*each)(void *arg, const struct hf_extent_info *info), void *arg);
 int fs_path(struct fs *fs, uint64_t ino, char *buf, size_t len);
 
-/* ---- housekeeping (reclaim.c, orphan.c) ---- */
+/* ---- housekeeping (reclaim.c, orphan.c, vnode.c) ---- */
 
 /* Frees detached blocks that lost their last holder. Called with no lock held. */
 void fs_reclaim(struct fs *fs);
 /* Finds dead processes and gives back what they had: reserved blocks, files without names. Called
  * with no lock held. */
 void fs_reap(struct fs *fs);
+/* Records size and times of every file in use, open or not: before the segment goes, or a vnode is
+ * evicted. */
+int fs_sync_all(struct fs *fs);
+/* No vnode knows a size or times that its record does not have. */
+bool fs_all_recorded(const struct fs *fs);
 
 #endif

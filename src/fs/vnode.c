@@ -4,10 +4,10 @@
  * change them together with the extents.
  *
  * Recording and being killed: before LMDB commits, pending_version and pending_size say what it is
- * about to know. Whoever finds us dead compares the version (dax_lock_any(), fs_adopt()). `dirty`
- * is only cleared after pending_version is set, so at every instant one of the two says that the
- * segment knows better, or LMDB knows everything. That is for those that go on. For who comes after
- * all are dead POOL/recent says the same in another way (shm/recent.c).
+ * about to know. A process that finds us dead compares the version (dax_lock_any(), and attach.c in
+ * src/pool). `dirty` is only cleared after pending_version is set, so at every instant one of the
+ * two says that the segment knows better, or LMDB knows everything. That is for those that go on.
+ * For a process that attaches after all are dead, POOL/recent says the same (shm/recent.c).
  *
  * A size never shows what is not on the medium: in a durable pool, bytes that were written past the
  * recorded end of file in a block that the file has already are persisted before the transaction
@@ -135,7 +135,7 @@ static int get(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **o
     if (!to_delete) {
         fs_reap(fs);
         if (!fs->dax.readonly)
-            fs_vnode_sync_all(fs);
+            fs_sync_all(fs);
     }
     dax_shrink(&fs->dax);
     return shm_vnode_get(fs->dax.shm, ino, out);
@@ -299,7 +299,7 @@ int fs_vnode_sync(struct fs *fs, struct shm_vnode *vnode)
 
 /* Also when its last owner died while it recorded: then dirty is clear and nothing may have come of
  * it. */
-bool fs_vnode_knows_better(const struct shm_vnode *vnode)
+static bool knows_better(const struct shm_vnode *vnode)
 {
     return hf_load_acquire(&vnode->state) == SHM_VNODE_READY &&
            (hf_load_acquire(&vnode->pending_version) || hf_load_acquire(&vnode->dirty));
@@ -311,7 +311,7 @@ static int sync_entry(struct fs *fs, struct shm_vnode *entry)
     struct shm_vnode *vnode;
     int rc;
 
-    if (!fs_vnode_knows_better(entry))
+    if (!knows_better(entry))
         return 0;
     rc = shm_vnode_get(fs->dax.shm, hf_load_acquire(&entry->ino), &vnode);
     if (rc)
@@ -322,7 +322,7 @@ static int sync_entry(struct fs *fs, struct shm_vnode *entry)
     return rc;
 }
 
-int fs_vnode_sync_all(struct fs *fs)
+int fs_sync_all(struct fs *fs)
 {
     struct shm *shm = fs->dax.shm;
     int rc = 0;
@@ -334,6 +334,16 @@ int fs_vnode_sync_all(struct fs *fs)
             rc = one;
     }
     return rc;
+}
+
+bool fs_all_recorded(const struct fs *fs)
+{
+    const struct shm *shm = fs->dax.shm;
+
+    for (uint32_t i = 0, high = hf_load_acquire(&shm->run->vnodes_high); i < high; i++)
+        if (knows_better(&shm->vnodes[i]))
+            return false;
+    return true;
 }
 
 /* ---- without a transaction ---- */

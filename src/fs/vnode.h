@@ -31,10 +31,6 @@ int fs_vnode_commit(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_ino
 int fs_vnode_record(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode);
 /* Records size and times. 0 also when there is nothing to record. */
 int fs_vnode_sync(struct fs *fs, struct shm_vnode *vnode);
-/* The same of every file in use, open or not: before the segment goes, or a vnode is evicted. */
-int fs_vnode_sync_all(struct fs *fs);
-/* True: size or times of the file are in no record yet, or may be. */
-bool fs_vnode_knows_better(const struct shm_vnode *vnode);
 
 /* Content was written: the times are now. Any thread, no lock. */
 void fs_vnode_touch(struct fs *fs, struct shm_vnode *vnode);

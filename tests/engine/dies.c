@@ -9,6 +9,7 @@
 #include "support.h"
 
 #include "fs/layout.h"
+#include "pool/pool.h"
 #include "sync/engine.h"
 
 #include <errno.h>

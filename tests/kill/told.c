@@ -25,6 +25,7 @@
 #include "base/lab.h"
 #include "dax/private.h"
 #include "fs/vnode.h"
+#include "pool/pool.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,6 +5,7 @@
  * from elsewhere.
  */
 #include "fs/txn.h"
+#include "pool/pool.h"
 #include "support.h"
 
 #include <endian.h>

@@ -3,6 +3,7 @@
 #include "anonymous_pool.h"
 #include "fs/space.h"
 #include "fs/txn.h"
+#include "pool/pool.h"
 
 #include <errno.h>
 #include <setjmp.h>

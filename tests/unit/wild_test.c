@@ -3,7 +3,7 @@
  * Words in shared memory that another process of the pool has made wrong: an entry of a page table
  * may lead anywhere, and still no call of this process touches memory outside the pool.
  */
-#include "fs/fs.h"
+#include "pool/pool.h"
 #include "mm/mm.h"
 
 #include <setjmp.h>

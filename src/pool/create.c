@@ -6,12 +6,12 @@
  * All of a pool is on its medium when hf_pool_create() returns: every file, the directories that
  * have their names, and the one that has the pool's. On tmpfs that costs nothing.
  */
-#include "fs/create.h"
+#include "pool/create.h"
 
 #include "base/descriptor.h"
 #include "base/error.h"
 #include "base/futex.h"
-#include "fs/fs.h"
+#include "pool/pool.h"
 #include "sync/engine.h"
 
 #include <dirent.h>
@@ -111,7 +111,7 @@ static int fill_uuid(uint8_t uuid[16])
     return 0;
 }
 
-int fs_super_new(const struct hf_pool_options *options, struct meta_super *super)
+int pool_super_new(const struct hf_pool_options *options, struct meta_super *super)
 {
     mode_t mode = options->mode ? options->mode : 0600;
     int rc;
@@ -177,7 +177,7 @@ static int mend_engine(struct meta_super *super)
     return rc;
 }
 
-int fs_super_mend_limits(struct meta_super *super)
+int pool_super_mend_limits(struct meta_super *super)
 {
     int rc = mend_maxima(super);
 
@@ -216,9 +216,9 @@ static int mend_policy(struct meta_super *super)
     return 0;
 }
 
-int fs_super_mend(struct meta_super *super)
+int pool_super_mend(struct meta_super *super)
 {
-    int rc = fs_super_mend_limits(super);
+    int rc = pool_super_mend_limits(super);
 
     rc = rc ? rc : mend_engine(super);
     return rc ? rc : mend_policy(super);
@@ -281,7 +281,7 @@ static int make_lock(const char *dir, mode_t mode)
     return rc;
 }
 
-void fs_pool_remove_files(const char *dir)
+void pool_remove_files(const char *dir)
 {
     static const char *const names[] = {"recent", "segment", "lock", "meta/data.mdb",
                                         "meta/lock.mdb"};
@@ -294,7 +294,7 @@ void fs_pool_remove_files(const char *dir)
         rmdir(path);
 }
 
-int fs_pool_make_files(const char *dir, const struct meta_super *super)
+int pool_make_files(const char *dir, const struct meta_super *super)
 {
     int64_t now = hf_wall_ns();
     struct meta_inode root = {.mode = S_IFDIR | 0755,
@@ -311,7 +311,7 @@ int fs_pool_make_files(const char *dir, const struct meta_super *super)
 
     rc = rc ? rc : make_lock(dir, super->mode);
     if (rc)
-        fs_pool_remove_files(dir);
+        pool_remove_files(dir);
     return rc;
 }
 
@@ -336,15 +336,15 @@ static int make_recent(const char *dir, const struct meta_super *super)
 
     if (rc == 0)
         return 0;
-    fs_pool_remove_files(dir);
+    pool_remove_files(dir);
     return hf_fail_errno(-rc, "%s/recent", dir);
 }
 
-int fs_pool_create(const char *path, const struct hf_pool_options *options)
+int pool_create(const char *path, const struct hf_pool_options *options)
 {
     struct meta_super super;
     bool made;
-    int rc = fs_super_new(options, &super);
+    int rc = pool_super_new(options, &super);
 
     if (rc == 0 && sync_engine_find(super.engine)->one_process)
         rc = hf_fail(EINVAL, "engine %s knows only the threads of one process: for anonymous pools",
@@ -352,13 +352,13 @@ int fs_pool_create(const char *path, const struct hf_pool_options *options)
     rc = rc ? rc : make_dir(path, super.mode, &made);
     if (rc)
         return rc;
-    rc = fs_pool_make_files(path, &super);
+    rc = pool_make_files(path, &super);
     rc = rc ? rc : make_recent(path, &super);
     if (rc == 0) {
         rc = sync_files(path);
         rc = rc ? rc : media_create(path, options->data_path, super.pool_bytes, super.mode);
         if (rc)
-            fs_pool_remove_files(path);
+            pool_remove_files(path);
     }
     if (rc && made)
         rmdir(path);

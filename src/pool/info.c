@@ -3,7 +3,7 @@
  * ago. */
 #include "base/error.h"
 #include "base/futex.h"
-#include "fs/fs.h"
+#include "pool/pool.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -60,7 +60,7 @@ static void tell_super(const struct meta_super *super, struct hf_pool_info *out)
     out->max_leases = super->max_leases;
 }
 
-int fs_info(struct fs *fs, struct hf_pool_info *out)
+int pool_info(struct fs *fs, struct hf_pool_info *out)
 {
     struct shm *shm = fs->dax.shm;
     struct hf_pool_info info = {.size = out->size};
@@ -93,7 +93,7 @@ int fs_info(struct fs *fs, struct hf_pool_info *out)
  * decides. */
 #define INODES_BASE (UINT64_C(1) << 22)
 
-int fs_statvfs(struct fs *fs, struct statvfs *out)
+int pool_statvfs(struct fs *fs, struct statvfs *out)
 {
     const struct shm_run *run = fs->dax.shm->run;
     struct meta_super super;
@@ -118,7 +118,7 @@ int fs_statvfs(struct fs *fs, struct statvfs *out)
     return 0;
 }
 
-int fs_stats(struct fs *fs, struct hf_stats *out)
+int pool_stats(struct fs *fs, struct hf_stats *out)
 {
     const struct shm_stats *stats = &fs->dax.shm->run->stats;
 

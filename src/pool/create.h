@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* What making a pool in a directory and making an anonymous one have in common. */
-#ifndef HF_FS_CREATE_H
-#define HF_FS_CREATE_H
+#ifndef HF_POOL_CREATE_H
+#define HF_POOL_CREATE_H
 
 #include "holdfast/holdfast.h"
 #include "meta/meta.h"
 
 /* The super record for these options. -EINVAL. */
-int fs_super_new(const struct hf_pool_options *options, struct meta_super *super);
+int pool_super_new(const struct hf_pool_options *options, struct meta_super *super);
 /* Sets the first limit, size or policy right that makes no sense, to what a new pool has, and says
  * which one it was: -EUCLEAN. What opening refuses by it, fsck mends by it. */
-int fs_super_mend_limits(struct meta_super *super);
+int pool_super_mend_limits(struct meta_super *super);
 /* The same, and the engine, which an opening may choose otherwise. */
-int fs_super_mend(struct meta_super *super);
+int pool_super_mend(struct meta_super *super);
 /* DIR/meta and DIR/lock; removes what it made when it fails. */
-int fs_pool_make_files(const char *dir, const struct meta_super *super);
-void fs_pool_remove_files(const char *dir);
+int pool_make_files(const char *dir, const struct meta_super *super);
+void pool_remove_files(const char *dir);
 
 #endif

@@ -2,9 +2,9 @@
 /* Owns hf_pool_check(): the pool to itself, then meta's check, with what that cannot know: the
  * memory, and which limits, policies and engines there are; memory that is too short (mend.c). */
 #include "base/error.h"
-#include "fs/create.h"
-#include "fs/fs.h"
-#include "fs/mend.h"
+#include "pool/create.h"
+#include "pool/pool.h"
+#include "pool/mend.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -71,7 +71,7 @@ static int mend_memory(const char *dir, struct meta_check *check)
     if (rc)
         return rc;
     rc = read_super(meta, &super);
-    rc = rc ? rc : fs_mend_memory(meta, dir, &super);
+    rc = rc ? rc : pool_mend_memory(meta, dir, &super);
     meta_close_last(meta, dir);
     if (rc == 1) {
         check->repaired++;
@@ -141,14 +141,14 @@ static int check_files(const char *dir, struct meta_check *check)
     return rc ? 0 : check_recent(dir, &super, check);
 }
 
-int fs_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
-                  void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
-                  struct hf_check_result *out)
+int pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
+               void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
+               struct hf_check_result *out)
 {
     struct memory memory = {.dir = path};
     struct shm_attach at;
     struct meta_check check = {.repair = flags & HF_CHECK_REPAIR,
-                               .mend_super = fs_super_mend,
+                               .mend_super = pool_super_mend,
                                .copy_arg = &memory,
                                .report = report,
                                .progress = progress,

@@ -5,10 +5,12 @@
  * of its directory. In the child of a fork the registry is empty: the parent's handles there are
  * only good for being refused.
  */
+#include "pool/pool.h"
+
 #include "base/error.h"
 #include "base/fork.h"
 #include "dax/client.h"
-#include "fs/attach.h"
+#include "pool/attach.h"
 #include "sync/engine.h"
 
 #include <errno.h>
@@ -28,7 +30,7 @@ static void in_child(void)
     shm_in_child();
 }
 
-void fs_watch_forks(void)
+void pool_watch_forks(void)
 {
     hf_fork_watch(in_child);
 }
@@ -63,7 +65,7 @@ static int attach(const char *path, bool readonly, const char *engine, const str
 
     if (!pool || !dir)
         rc = hf_fail_errno(errno, "%s", path);
-    rc = rc ? rc : fs_attach(&pool->fs, dir, readonly, engine);
+    rc = rc ? rc : pool_attach(&pool->fs, dir, readonly, engine);
     free(dir);
     if (rc) {
         free(pool);
@@ -79,7 +81,7 @@ static int attach(const char *path, bool readonly, const char *engine, const str
     return 0;
 }
 
-int fs_pool_open(const char *path, uint32_t flags, const char *engine, struct hf_pool **out)
+int pool_open(const char *path, uint32_t flags, const char *engine, struct hf_pool **out)
 {
     bool readonly = flags & HF_OPEN_RDONLY;
     struct hf_pool *pool;
@@ -90,7 +92,7 @@ int fs_pool_open(const char *path, uint32_t flags, const char *engine, struct hf
         return hf_fail_errno(errno, "%s", path);
     if (engine && !sync_engine_find(engine))
         return hf_fail(EOPNOTSUPP, "engine %.23s is not in this Holdfast", engine);
-    fs_watch_forks();
+    pool_watch_forks();
     pthread_mutex_lock(&registry_mutex);
     pool = find(&st);
     if (!pool) {
@@ -104,15 +106,15 @@ int fs_pool_open(const char *path, uint32_t flags, const char *engine, struct hf
     return rc;
 }
 
-int fs_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out)
+int pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out)
 {
     struct hf_pool *pool = malloc(sizeof *pool);
     int rc;
 
     if (!pool)
         return hf_fail(ENOMEM, "out of memory");
-    fs_watch_forks();
-    rc = fs_attach_anonymous(&pool->fs, options);
+    pool_watch_forks();
+    rc = pool_attach_anonymous(&pool->fs, options);
     if (rc) {
         free(pool);
         return rc;
@@ -154,7 +156,7 @@ static bool last_opening(struct hf_pool *pool)
     return true;
 }
 
-int fs_pool_close(struct hf_pool *pool)
+int pool_close(struct hf_pool *pool)
 {
     int rc = 0;
 
@@ -168,7 +170,7 @@ int fs_pool_close(struct hf_pool *pool)
     }
     if (rc == 0 && last_opening(pool)) {
         dax_stacks_end(&pool->fs.dax);
-        fs_detach(&pool->fs);
+        pool_detach(&pool->fs);
         free(pool);
     }
     pthread_mutex_unlock(&registry_mutex);

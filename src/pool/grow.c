@@ -16,6 +16,7 @@
  */
 #include "base/error.h"
 #include "fs/txn.h"
+#include "pool/pool.h"
 
 #include <errno.h>
 
@@ -75,7 +76,7 @@ static int record(struct fs *fs, uint64_t pool_bytes)
     return fs_commit(&txn);
 }
 
-int fs_grow(struct fs *fs, uint64_t pool_bytes)
+int pool_grow(struct fs *fs, uint64_t pool_bytes)
 {
     int rc = lengthen(fs, pool_bytes);
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Memory that is shorter than the super record says. */
-#ifndef HF_FS_MEND_H
-#define HF_FS_MEND_H
+#ifndef HF_POOL_MEND_H
+#define HF_POOL_MEND_H
 
 #include "meta/meta.h"
 
 /* 1: it was, and is long enough again; 0: it was not, or is for media_open() to refuse. -EUCLEAN:
  * files have blocks in what is missing. Alone with the pool. */
-int fs_mend_memory(struct meta *meta, const char *dir, const struct meta_super *super);
+int pool_mend_memory(struct meta *meta, const char *dir, const struct meta_super *super);
 
 #endif

@@ -16,13 +16,13 @@
  * sizes must be adopted: that is done as a journal is replayed for a read-only mount, since
  * replacing the segment would lose acknowledged writes.
  */
-#include "fs/attach.h"
+#include "pool/attach.h"
 
 #include "base/error.h"
 #include "base/futex.h"
-#include "fs/create.h"
-#include "fs/mend.h"
-#include "fs/vnode.h"
+#include "pool/create.h"
+#include "pool/mend.h"
+#include "fs/txn.h"
 #include "sync/engine.h"
 
 #include <errno.h>
@@ -311,7 +311,7 @@ static int open_meta(struct fs *fs, const char *dir, bool first, struct meta_sup
     if (rc == 0) {
         struct meta_super mended = *super;
 
-        rc = fs_super_mend_limits(&mended);
+        rc = pool_super_mend_limits(&mended);
     }
     if (rc)
         return rc;
@@ -440,7 +440,7 @@ static int attach(struct fs *fs, struct shm_attach *at, const char *dir, const c
     rc = rc ? rc : open_meta(fs, dir, at->first, &super);
     if (rc == 0 && at->first)
         rc = take_engine(fs, engine ? engine : super.engine, false);
-    if (rc == 0 && at->first && (rc = fs_mend_memory(fs->dax.meta, dir, &super)) > 0)
+    if (rc == 0 && at->first && (rc = pool_mend_memory(fs->dax.meta, dir, &super)) > 0)
         rc = 0;
     rc = rc ? rc : media_open(dir, super.pool_bytes, super.limit_bytes, &fs->dax.media);
     if (rc == 0)
@@ -458,7 +458,7 @@ static void start(struct fs *fs, const char *dir, bool readonly)
     snprintf(fs->dir, sizeof fs->dir, "%s", dir);
 }
 
-int fs_attach(struct fs *fs, const char *dir, bool readonly, const char *engine)
+int pool_attach(struct fs *fs, const char *dir, bool readonly, const char *engine)
 {
     struct shm_attach at;
     int rc;
@@ -491,21 +491,21 @@ static int attach_unseen(struct fs *fs, const char *dir, const struct meta_super
     return finish(fs, &at, rc);
 }
 
-int fs_attach_anonymous(struct fs *fs, const struct hf_pool_options *options)
+int pool_attach_anonymous(struct fs *fs, const struct hf_pool_options *options)
 {
     char dir[] = "/dev/shm/holdfast-anonymous-XXXXXX";
     struct meta_super super;
-    int rc = fs_super_new(options, &super);
+    int rc = pool_super_new(options, &super);
 
     if (rc)
         return rc;
     start(fs, "", false);
     if (!mkdtemp(dir))
         return hf_fail_errno(errno, "a directory in /dev/shm");
-    rc = fs_pool_make_files(dir, &super);
+    rc = pool_make_files(dir, &super);
     if (rc == 0) {
         rc = attach_unseen(fs, dir, &super);
-        fs_pool_remove_files(dir);
+        pool_remove_files(dir);
     }
     rmdir(dir);
     return rc;
@@ -513,17 +513,9 @@ int fs_attach_anonymous(struct fs *fs, const struct hf_pool_options *options)
 
 /* ---- detaching ---- */
 
-static bool any_dirty(const struct shm *shm)
-{
-    for (uint32_t i = 0, high = hf_load_acquire(&shm->run->vnodes_high); i < high; i++)
-        if (fs_vnode_knows_better(&shm->vnodes[i]))
-            return true;
-    return false;
-}
-
 /* The last one records what only the segment knows. Where it cannot, the segment stays, and the
  * next to attach adopts it. */
-void fs_detach(struct fs *fs)
+void pool_detach(struct fs *fs)
 {
     bool alone, last;
 
@@ -531,9 +523,9 @@ void fs_detach(struct fs *fs)
     shm_reap(fs->dax.shm);
     alone = last = shm_detach_last(fs->dax.shm);
     if (last && !fs->dax.readonly)
-        fs_vnode_sync_all(fs);
+        fs_sync_all(fs);
     /* The next first process has to know: sizes, and for how long devices may still write. */
-    if (last && (any_dirty(fs->dax.shm) || hf_load_acquire(&fs->dax.shm->run->quarantine_ends_ns)))
+    if (last && (!fs_all_recorded(fs) || hf_load_acquire(&fs->dax.shm->run->quarantine_ends_ns)))
         last = false;
     if (!fs->dax.readonly && fs->durable)
         meta_sync(fs->dax.meta);

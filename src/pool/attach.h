@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Attaching this process to a pool's memory, metadata and run segment, and leaving them. */
-#ifndef HF_FS_ATTACH_H
-#define HF_FS_ATTACH_H
+#ifndef HF_POOL_ATTACH_H
+#define HF_POOL_ATTACH_H
 
 #include "fs/fs.h"
 
 /* Fills *fs. `dir` is absolute. `engine` (null: any) is what the first to attach wants, and others
  * have to find. */
-int fs_attach(struct fs *fs, const char *dir, bool readonly, const char *engine);
+int pool_attach(struct fs *fs, const char *dir, bool readonly, const char *engine);
 /* Makes a pool that no path leads to and attaches to it. */
-int fs_attach_anonymous(struct fs *fs, const struct hf_pool_options *options);
+int pool_attach_anonymous(struct fs *fs, const struct hf_pool_options *options);
 /* Nothing of this process is open in it any more. */
-void fs_detach(struct fs *fs);
+void pool_detach(struct fs *fs);
 
 #endif

@@ -10,7 +10,7 @@
  *
  * For the first process to attach and for fsck, which are alone with the pool.
  */
-#include "fs/mend.h"
+#include "pool/mend.h"
 
 #include "base/error.h"
 #include "fs/fs.h"
@@ -78,7 +78,7 @@ static int read_end(struct meta *meta, uint64_t *end)
     return rc;
 }
 
-int fs_mend_memory(struct meta *meta, const char *dir, const struct meta_super *super)
+int pool_mend_memory(struct meta *meta, const char *dir, const struct meta_super *super)
 {
     uint64_t there, end;
     int rc = media_file_bytes(dir, &there);
