@@ -484,6 +484,7 @@ int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, u
     struct shm_lane *lane = shm_lane(dax->shm);
     int rc;
 
+    shm_assert_none_held();
     *change = (struct dax_change){.dax = dax,
                                   .vnode = vnode,
                                   .lane = lane,
@@ -514,6 +515,7 @@ int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, u
 
 void dax_change_pause(struct dax_change *change)
 {
+    shm_assert_held(&change->vnode->mutex);
     change->passed = change->vnode->passed;
     dax_unlock(change->dax, change->vnode);
 }
@@ -522,6 +524,7 @@ int dax_change_resume(struct dax_change *change)
 {
     int rc;
 
+    shm_assert_none_held();
     dax_lock_any(change->dax, change->vnode);
     rc = drain(change);
     if (rc)
@@ -531,17 +534,20 @@ int dax_change_resume(struct dax_change *change)
 
 void dax_change_landed(struct dax_change *change)
 {
+    shm_assert_held(&change->vnode->mutex);
     detach_commit(change);
     hf_store_release(&change->vnode->pending_version, UINT64_C(0));
 }
 
 void dax_change_failed(struct dax_change *change)
 {
+    shm_assert_held(&change->vnode->mutex);
     detach_abort(change);
 }
 
 void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t size)
 {
+    shm_assert_held(&change->vnode->mutex);
     change->vnode->pending_size = size;
     hf_store_release(&change->vnode->pending_version, version);
 }
@@ -571,6 +577,7 @@ void dax_change_end(struct dax_change *change, bool committed)
 {
     struct shm_vnode *vnode = change->vnode;
 
+    shm_assert_held(&change->vnode->mutex);
     if (committed) {
         /* SIZE.PUB/m: relaxed readers may see it late; the gate opens after it. */
         hf_store_release(&vnode->size, vnode->pending_size);

@@ -151,6 +151,7 @@ bool counted_publish(struct dax *dax, const struct shm_vnode *vnode, struct shm_
     const struct iovec *piece = pieces->iov;
     uint64_t pages = piece->iov_len / HF_BLOCK_BYTES;
 
+    shm_assert_held(&vnode->mutex);
     if (pieces->count > 1 || pages > PAGES_MAX)
         return false;
     for (uint64_t i = 0; i < pages; i++)
@@ -187,6 +188,7 @@ int counted_find(struct dax *dax, const struct shm_vnode *vnode, uint64_t first,
     uint64_t page = first;
     int rc = meta_begin_read(dax->meta, &txn);
 
+    shm_assert_held(&vnode->mutex);
     if (rc)
         return rc;
     *busy = NULL;

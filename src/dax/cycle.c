@@ -206,6 +206,7 @@ bool wait_in_cycle(struct dax_change *change)
                             .self = shm_lane_index(change->dax->shm, change->lane),
                             .since_ns = change->lane->wait.since_ns};
 
+    shm_assert_none_held();
     find_serving(&search);
     return leads_back(&search, search.self) && still_so(&search);
 }

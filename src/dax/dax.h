@@ -131,6 +131,7 @@ void dax_gone(struct dax *dax, struct shm_vnode *vnode);
 static inline void dax_changed(struct dax *dax, struct shm_vnode *vnode, uint64_t first,
                                uint64_t last)
 {
+    shm_assert_none_held();
     /* WATCH.SB/p: what has changed must be visible before the flag is read; the heavy barrier of
      * who begins to watch sees to that. Pairs with WATCH.SB/m in dax_watch(). */
     hf_fence_light();
@@ -145,6 +146,7 @@ void dax_ask(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
 static inline void dax_changes(struct dax *dax, struct shm_vnode *vnode, uint64_t first,
                                uint64_t last)
 {
+    shm_assert_none_held();
     if (__builtin_expect(hf_load_acquire(&vnode->waiters) & SHM_ASKED, 0))
         dax_ask(dax, vnode, first, last);
 }

@@ -29,6 +29,7 @@ bool detach_still_holds(struct shm *shm, struct shm_vnode *vnode, uint64_t key_a
 {
     uint32_t at = vnode->detached;
 
+    shm_assert_held(&vnode->mutex);
     while (at != SHM_NONE && first <= last) {
         const struct shm_hold *record = &shm->holds[at];
 
@@ -118,6 +119,7 @@ int dax_change_split(struct dax_change *change, const struct meta_extent *run,
     struct meta_extent rest = *run;
     int rc = 0;
 
+    shm_assert_held(&change->vnode->mutex);
     while (rc == 0 && rest.count) {
         struct meta_extent part = rest;
         bool held;
@@ -146,6 +148,7 @@ static void drop_list(struct shm *shm, uint32_t *list)
 
 void detach_abort(struct dax_change *change)
 {
+    shm_assert_held(&change->vnode->mutex);
     drop_list(change->dax->shm, &change->detached);
 }
 
@@ -172,6 +175,7 @@ void detach_commit(struct dax_change *change)
     struct shm_vnode *vnode = change->vnode;
     uint32_t last = change->detached;
 
+    shm_assert_held(&change->vnode->mutex);
     if (last == SHM_NONE)
         return;
     for (uint32_t at = last; at != SHM_NONE; at = shm->holds[at].link) {
@@ -202,6 +206,7 @@ void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed)
     struct shm *shm = dax->shm;
     uint32_t index = vnode->index;
 
+    shm_assert_held(&vnode->mutex);
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
         struct shm_hold *record = &shm->holds[i];
 

@@ -96,6 +96,7 @@ int dax_fault(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t
     uint64_t page = first;
     int rc = meta_begin_read(dax->meta, &txn);
 
+    shm_assert_held(&vnode->mutex);
     if (rc)
         return rc;
     while (rc == 0 && page <= last) {

@@ -19,6 +19,7 @@
 struct shm_gate *gate_over(struct shm_vnode *vnode, uint64_t first, uint64_t last,
                            const struct shm_gate *own)
 {
+    shm_assert_held(&vnode->mutex);
     for (unsigned i = 0; i < SHM_GATES; i++) {
         struct shm_gate *gate = &vnode->gates[i];
 
@@ -41,6 +42,7 @@ void gate_waits_changed(struct shm_vnode *vnode)
     uint32_t waiters = vnode->waiters & ~SHM_WAITS;
     uint64_t first = UINT64_MAX, last = 0;
 
+    shm_assert_held(&vnode->mutex);
     for (unsigned i = 0; i < SHM_GATES; i++) {
         const struct shm_gate *gate = &vnode->gates[i];
 
@@ -59,6 +61,7 @@ void gate_waits_changed(struct shm_vnode *vnode)
 
 void gate_open(struct shm_vnode *vnode, struct shm_gate *gate)
 {
+    shm_assert_held(&vnode->mutex);
     gate->waits = 0;
     hf_store_release(&gate->lane, 0u);
     gate_waits_changed(vnode);
@@ -72,6 +75,7 @@ void gate_open(struct shm_vnode *vnode, struct shm_gate *gate)
 /* It may have taken the root out. */
 void gate_open_of_dead(struct shm_vnode *vnode, struct shm_gate *gate)
 {
+    shm_assert_held(&vnode->mutex);
     vnode->stray_nodes = 1;
     gate_open(vnode, gate);
 }
@@ -81,6 +85,7 @@ int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns)
     uint32_t seq = hf_load_acquire(&vnode->gate_seq);
     int rc;
 
+    shm_assert_held(&vnode->mutex);
     if (dax_client_cancelled())
         return -EINTR;
     vnode->gate_waiters = 1;
@@ -143,6 +148,7 @@ static void recover(struct dax *dax, struct shm_vnode *vnode, bool died)
 {
     bool gone = false;
 
+    shm_assert_held(&vnode->mutex);
     if (!vnode->pending_version)
         detach_recover(dax, vnode, false);
     else if (!settle_pending(dax, vnode, &gone) && !died)

@@ -98,6 +98,7 @@ static uint32_t take_hold_out(struct shm *shm, uint32_t root, uint32_t hold)
 
 void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold)
 {
+    shm_assert_held(&vnode->mutex);
     shm->holds[hold].left = shm->holds[hold].right = SHM_NONE;
     vnode->hold_root = insert_hold(shm, vnode->hold_root, hold);
 }
@@ -124,6 +125,7 @@ void holds_settle(struct shm *shm, struct shm_vnode *vnode)
     bool stale = hf_load_acquire(&vnode->holds_stale);
     uint32_t hold;
 
+    shm_assert_held(&vnode->mutex);
     if (!stale && hf_load_acquire(&vnode->released) == SHM_NONE)
         return;
     hf_store_release(&vnode->holds_stale, 0u);
@@ -163,6 +165,7 @@ static int scan_tree(struct shm *shm, uint32_t root, uint64_t first, uint64_t la
 int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last,
                int (*found)(void *arg, uint32_t hold), void *arg)
 {
+    shm_assert_held(&vnode->mutex);
     return scan_tree(shm, vnode->hold_root, first, last, found, arg);
 }
 
@@ -174,6 +177,7 @@ int holds_publish(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnod
     struct shm_hold *hold;
     uint64_t key;
 
+    shm_assert_held(&vnode->mutex);
     if (index == SHM_NONE)
         return shm_no_hold(shm);
     holds_settle(shm, vnode);

@@ -294,6 +294,7 @@ void notify_register(struct dax *dax, const struct shm_hold *hold, uint64_t key,
 {
     struct recalls *recalls = dax->recalls;
 
+    shm_assert_held(&dax->shm->vnodes[hold->vnode].mutex);
     pthread_mutex_lock(&recalls->mutex);
     recalls->served[hold - dax->shm->holds] = (struct served){key, options->recall, options->arg};
     pthread_mutex_unlock(&recalls->mutex);

@@ -81,6 +81,7 @@ static void ask_for(struct dax_change *change, struct shm_hold *hold)
 
 void recall_ask(struct dax_change *change, struct shm_hold *hold)
 {
+    shm_assert_held(&change->vnode->mutex);
     /* Of two that wait, the later one: else each of their looks would undo what the other has
      * noted, and ask again. */
     if (recall_wanted(hold)->change >= change->id || change->policy.kind == HF_POLICY_DETACH)
@@ -91,6 +92,7 @@ void recall_ask(struct dax_change *change, struct shm_hold *hold)
 
 void recall_before_detach(struct dax_change *change, struct shm_hold *hold)
 {
+    shm_assert_held(&change->vnode->mutex);
     if (recall_wanted(hold)->change != change->id)
         ask_for(change, hold);
     else if (!recall_is_pending(hold))
@@ -102,6 +104,7 @@ void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_wa
     const struct shm_want *before = recall_wanted(hold);
     struct shm_want all = *want;
 
+    shm_assert_held(&shm->vnodes[hold->vnode].mutex);
     if (recall_is_pending(hold) && before->change == want->change && before->state == want->state) {
         all.first = before->first < all.first ? before->first : all.first;
         all.last = before->last > all.last ? before->last : all.last;
@@ -111,12 +114,14 @@ void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_wa
 
 void recall_again(struct shm *shm, struct shm_hold *hold)
 {
+    shm_assert_held(&shm->vnodes[hold->vnode].mutex);
     if (hf_load_acquire(&hold->recall.state) != HF_LEASE_HELD)
         pend(shm, hold);
 }
 
 void recall_recover(struct shm *shm, const struct shm_vnode *vnode)
 {
+    shm_assert_held(&vnode->mutex);
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
         struct shm_hold *hold = &shm->holds[i];
 

@@ -82,6 +82,7 @@ int dax_reclaim(struct dax *dax, int (*gone)(void *arg, const struct meta_detach
     uint32_t high = hf_load_acquire(&shm->run->vnodes_high);
     int rc = 0;
 
+    shm_assert_none_held();
     if (!hf_load_acquire(&shm->run->reclaim) || !hf_xchg_acq_rel(&shm->run->reclaim, 0u))
         return 0;
     for (uint32_t i = 0; i < high && rc == 0; i++) {

@@ -70,6 +70,7 @@ int scan_held(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t
     struct scan scan = {dax, vnode, first, last, found, arg};
     int rc = dax->engine->scan(dax->shm, vnode->index, first, last, found_slot, &scan);
 
+    shm_assert_held(&vnode->mutex);
     if (rc || (vnode->hold_root == SHM_NONE && !vnode->holds_stale))
         return rc;
     holds_settle(dax->shm, vnode);

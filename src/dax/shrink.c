@@ -32,6 +32,7 @@ static bool take_root(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
 {
     struct shm *shm = dax->shm;
 
+    shm_assert_held(&vnode->mutex);
     if (dax->engine->zap_begins)
         dax->engine->zap_begins(shm);
     hf_store_release(&vnode->zap_pending, vnode->root ? 1u : vnode->zap_pending);
@@ -56,6 +57,7 @@ void shrink_strays(struct dax *dax, struct shm_vnode *vnode)
 {
     uint64_t root = 0;
 
+    shm_assert_held(&vnode->mutex);
     if (!gate_anybody(dax, vnode) && take_root(dax, vnode, &root))
         mm_free_all(dax->shm, vnode);
 }
@@ -79,6 +81,7 @@ bool dax_shrink_vnode(struct dax *dax, struct shm_vnode *vnode)
     uint64_t root = 0;
     bool gone = false;
 
+    shm_assert_none_held();
     dax_lock_any(dax, vnode);
     if (may_go(dax, vnode) && take_table(dax, vnode, &root)) {
         shm_lock_table(dax->shm);
@@ -111,6 +114,7 @@ uint64_t dax_shrink(struct dax *dax)
     uint64_t *used = &dax->shm->run->nodes_used, before = hf_load_acquire(used), after;
     uint32_t high = hf_load_acquire(&dax->shm->run->vnodes_high);
 
+    shm_assert_none_held();
     for (uint32_t i = 0; i < high; i++) {
         struct shm_vnode *vnode = &dax->shm->vnodes[i];
 

@@ -44,6 +44,7 @@ void dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on)
     const struct timespec moment = {.tv_nsec = DAX_TICK_FENCES_NS};
     bool fences_only = hf_load_acquire(&dax->shm->run->fences_only);
 
+    shm_assert_none_held();
     dax_lock_any(dax, vnode);
     if ((*watches == HF_WATCH_STORES) != (on == HF_WATCH_STORES))
         shm_ask(dax->shm, vnode, on == HF_WATCH_STORES ? 1 : -1);
@@ -169,6 +170,7 @@ void dax_gone(struct dax *dax, struct shm_vnode *vnode)
     uint64_t until_ns = hf_now_ns() + HF_WATCH_WAIT_NS;
     uint32_t process = 0;
 
+    shm_assert_none_held();
     while ((process = shm_watcher_from(shm, vnode, process)) != SHM_NONE) {
         if (process != shm->self) {
             shm_report_to(shm, process, vnode, 0, DAX_LAST);

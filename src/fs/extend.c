@@ -48,6 +48,7 @@ int fs_zero_tail(struct fs *fs, const struct shm_vnode *vnode, uint64_t size)
     char *block;
     int rc;
 
+    shm_assert_held(&vnode->mutex);
     if (old % HF_BLOCK_BYTES == 0 || size <= old)
         return 0;
     rc = fs_extent_at(fs, vnode->ino, page, &extent);
@@ -129,6 +130,7 @@ ssize_t fs_extend(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint6
     struct meta_extent extent;
     int rc = fs_zero_tail(fs, vnode, off);
 
+    shm_assert_held(&vnode->mutex);
     rc = rc ? rc : fs_extent_at(fs, vnode->ino, page_of(off), &extent);
     if (rc < 0)
         return rc;
@@ -142,6 +144,7 @@ int fs_grow_file(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 {
     int rc = fs_zero_tail(fs, vnode, size);
 
+    shm_assert_held(&vnode->mutex);
     if (rc)
         return rc;
     fs_vnode_set_size(fs, vnode, size);

@@ -161,6 +161,7 @@ int fs_fill_hole(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t
     struct fs_reservation reservation;
     int rc;
 
+    shm_assert_none_held();
     fs_reservation_init(&reservation);
     rc = fs_reserve_hard(fs, page, fs_goal(fs, vnode->ino, page), count, &reservation);
     if (rc)
@@ -196,6 +197,7 @@ int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t coun
     uint64_t end = page + count;
     int rc;
 
+    shm_assert_none_held();
     if (fs->dax.readonly)
         return hf_fail(EROFS,
                        "page %llu of inode %llu is a hole, and the pool is open for reading only",

@@ -19,6 +19,7 @@
 int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
                    uint64_t last, enum hf_change_kind why, const struct hf_policy *policy)
 {
+    shm_assert_none_held();
     if (fs->dax.readonly)
         return hf_fail(EROFS, "the pool is open for reading only");
     if (hf_load_acquire(&fs->dax.shm->run->reclaim))
@@ -35,6 +36,7 @@ int fs_layout_begin(struct fs_layout *l)
 {
     int rc;
 
+    shm_assert_held(&l->vnode->mutex);
     if (l->committed)
         dax_change_landed(&l->change);
     rc = fs_vnode_begin(l->fs, l->vnode, &l->txn, &l->inode);
@@ -72,6 +74,7 @@ static int removed(void *arg, const struct meta_extent *run)
 
 int fs_layout_remove(struct fs_layout *l, uint64_t page, uint64_t count)
 {
+    shm_assert_held(&l->vnode->mutex);
     return meta_extent_remove(l->txn.meta, l->vnode->ino, page, count, removed, l);
 }
 
@@ -80,6 +83,7 @@ int fs_layout_place(struct fs_layout *l, uint64_t page, uint64_t count,
 {
     struct fs_reserved_run run;
 
+    shm_assert_held(&l->vnode->mutex);
     l->txn.reservation = reservation;
     while (count && fs_reservation_take(reservation, count, &run)) {
         struct meta_extent extent = {page, run.block, run.count};
@@ -99,6 +103,7 @@ int fs_layout_commit(struct fs_layout *l, uint64_t size)
 {
     int rc;
 
+    shm_assert_held(&l->vnode->mutex);
     l->inode.size = size;
     if (!l->keep_times)
         l->inode.mtime_ns = l->inode.ctime_ns = hf_wall_ns();
@@ -115,6 +120,7 @@ int fs_layout_commit_gone(struct fs_layout *l)
 {
     int rc;
 
+    shm_assert_held(&l->vnode->mutex);
     dax_change_intend(&l->change, l->inode.version + 1, 0);
     l->in_txn = false;
     rc = fs_commit(&l->txn);
@@ -136,6 +142,7 @@ int fs_layout_close(struct fs_layout *l, int rc)
     uint64_t old = l->vnode->size, size = l->committed ? l->inode.size : old;
     uint64_t first = l->change.first * HF_BLOCK_BYTES;
 
+    shm_assert_held(&l->vnode->mutex);
     if (l->in_txn) {
         fs_abort(&l->txn);
         dax_change_failed(&l->change);
@@ -228,6 +235,7 @@ int fs_layout_copy_held(struct fs_layout *l, uint64_t first, uint64_t last,
     struct meta_extent run;
     int rc = 0;
 
+    shm_assert_held(&l->vnode->mutex);
     if (!l->change.holder_count)
         return 0;
     while (rc == 0 && first <= last && (rc = next_held(l, first, last, &run)) == 0) {
@@ -245,6 +253,7 @@ int fs_layout_swap_held(struct fs_layout *l, uint64_t first, uint64_t last,
     struct meta_extent run;
     int rc = 0;
 
+    shm_assert_held(&l->vnode->mutex);
     if (!l->change.holder_count)
         return 0;
     while (rc == 0 && first <= last && (rc = next_held(l, first, last, &run)) == 0) {

@@ -59,6 +59,7 @@ void fs_orphan_delete(struct fs *fs, uint64_t ino)
     struct shm_vnode *vnode;
     int rc;
 
+    shm_assert_none_held();
     if (fs->dax.readonly)
         return;
     dax_client = (struct hf_client){
@@ -80,6 +81,7 @@ void fs_orphan_made(struct fs *fs, uint64_t ino)
 {
     struct shm_vnode *vnode;
 
+    shm_assert_none_held();
     if (fs_vnode_open_orphan(fs, ino, &vnode))
         return;
     dax_gone(&fs->dax, vnode); /* who only watches it may let it go */
@@ -100,6 +102,7 @@ static int next_orphan(struct fs *fs, uint64_t *ino)
 
 void fs_orphans_sweep(struct fs *fs)
 {
+    shm_assert_none_held();
     for (uint64_t ino = 0; next_orphan(fs, &ino) == 0; ino++) {
         const struct shm_vnode *vnode = shm_vnode_find(fs->dax.shm, ino);
 

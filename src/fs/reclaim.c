@@ -147,6 +147,7 @@ void fs_reclaim(struct fs *fs)
     uint64_t quarantine_ends = hf_load_acquire(&run->quarantine_ends_ns);
     bool sweep;
 
+    shm_assert_none_held();
     if (fs->dax.readonly)
         return;
     if (quarantine_ends && hf_now_ns() >= quarantine_ends)
@@ -174,6 +175,7 @@ static bool residue(const struct shm *shm)
 
 void fs_reap(struct fs *fs)
 {
+    shm_assert_none_held();
     shm_reap(fs->dax.shm);
     meta_reap_readers(fs->dax.meta); /* also of those whom somebody else has reaped */
     if (fs->dax.readonly)

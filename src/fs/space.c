@@ -67,6 +67,8 @@ void fs_space_free(struct fs *fs, uint64_t block, uint64_t count)
 {
     struct shm_run *run = fs->dax.shm->run;
 
+    shm_assert_held_or_alone(&fs->dax.shm->run->space_mutex,
+                             !hf_load_acquire(&fs->dax.shm->run->ready));
     if (block >= run->pool_blocks || count > run->pool_blocks - block)
         return;
     mark(fs->dax.shm, block, count, false);
@@ -79,6 +81,8 @@ void fs_space_extend(struct fs *fs, uint64_t pool_blocks)
     struct shm_run *run = shm->run;
     uint64_t old = run->pool_blocks;
 
+    shm_assert_held_or_alone(&fs->dax.shm->run->space_mutex,
+                             !hf_load_acquire(&fs->dax.shm->run->ready));
     if (pool_blocks <= old)
         return;
     for (uint64_t group = old / SHM_GROUP_BLOCKS; group < pool_blocks / SHM_GROUP_BLOCKS; group++)
@@ -197,6 +201,8 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn)
     struct meta_super super;
     int rc = meta_super_get(txn, &super);
 
+    shm_assert_held_or_alone(&fs->dax.shm->run->space_mutex,
+                             !hf_load_acquire(&fs->dax.shm->run->ready));
     if (rc)
         return rc;
     if (super.pool_bytes / HF_BLOCK_BYTES > shm->run->limits.limit_blocks ||
@@ -448,6 +454,7 @@ void fs_space_sweep(struct fs *fs)
     struct shm *shm = fs->dax.shm;
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);
 
+    shm_assert_held(&fs->dax.shm->run->space_mutex);
     for (uint32_t i = 0; i < used; i++) {
         struct shm_lane *lane = &shm->lanes[i];
         uint32_t owner = hf_load_acquire(&lane->owner);
@@ -491,6 +498,7 @@ int fs_reserve_hard(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
 {
     int rc;
 
+    shm_assert_none_held();
     if (hf_load_acquire(&fs->dax.shm->run->reclaim))
         fs_reclaim(fs);
     rc = fs_reserve(fs, page, goal, count, reservation);
@@ -547,6 +555,7 @@ void fs_reservation_rewind(struct fs_reservation *reservation)
 
 void fs_reservation_settle(struct fs *fs, struct fs_reservation *reservation)
 {
+    shm_assert_held(&fs->dax.shm->run->space_mutex);
     for (unsigned r = 0; r < reservation->count; r++) {
         const struct fs_reserved_run *run = &reservation->runs[r];
         uint64_t kept = r < reservation->next_run    ? run->count

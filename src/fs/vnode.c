@@ -69,6 +69,7 @@ static int read_inode(struct fs *fs, uint64_t ino, struct meta_inode *inode)
 /* Under the layout mutex, of an inode without names. */
 static void note_orphan(const struct fs *fs, struct shm_vnode *vnode)
 {
+    shm_assert_held(&vnode->mutex);
     if (fs_vnode_only_mine(fs, vnode))
         hf_store_release(&vnode->orphan, (uint32_t)SHM_ORPHAN_CLOSED);
     else if (!hf_load_acquire(&vnode->orphan))
@@ -118,6 +119,7 @@ static void close_vnode(struct fs *fs, struct shm_vnode *vnode)
 
 void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode)
 {
+    shm_assert_none_held();
     if (!fs->dax.readonly && hf_load_acquire(&vnode->dirty))
         fs_vnode_sync(fs, vnode);
     close_vnode(fs, vnode);
@@ -158,11 +160,13 @@ static int open_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vn
 
 int fs_vnode_open(struct fs *fs, uint64_t ino, struct shm_vnode **out)
 {
+    shm_assert_none_held();
     return open_vnode(fs, ino, false, out);
 }
 
 int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out)
 {
+    shm_assert_none_held();
     return open_vnode(fs, ino, true, out);
 }
 
@@ -219,6 +223,7 @@ int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *
 {
     int rc;
 
+    shm_assert_held(&vnode->mutex);
     if (vnode->pending_version) /* it would be lost with ours */
         return hf_fail(EIO,
                        "a process died in a transaction on inode %llu, and whether it committed "
@@ -245,6 +250,7 @@ int fs_vnode_record(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_ino
     uint32_t dirty;
     int rc;
 
+    shm_assert_held(&vnode->mutex);
     inode->version++;
     hf_store_release(&vnode->pending_size, inode->size);
     hf_store_release(&vnode->pending_version, inode->version);
@@ -269,6 +275,7 @@ int fs_vnode_commit(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_ino
 {
     int rc = fs_vnode_record(vnode, txn, inode);
 
+    shm_assert_held(&vnode->mutex);
     if (rc == 0) /* SIZE.PUB/m: what the new bytes hold is there before they can be reached. */
         hf_store_release(&vnode->size, inode->size);
     hf_store_release(&vnode->pending_version, UINT64_C(0));
@@ -364,6 +371,7 @@ void fs_vnode_touch(struct fs *fs, struct shm_vnode *vnode)
 
 void fs_vnode_set_size(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 {
+    shm_assert_held(&vnode->mutex);
     shm_recent_size(fs->dax.shm, vnode, size);
     /* SIZE.PUB/m: what the new bytes hold is there before they can be reached. */
     hf_store_release(&vnode->size, size);

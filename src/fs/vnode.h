@@ -13,8 +13,8 @@ int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out);
 /* Records size and times if LMDB lags behind; deletes the file if it has no names and this was the
  * last process that had it open. Called with no lock held. */
 void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode);
-/* True when nobody but this one opening of this process has the file open. Under the layout mutex:
- * who opens it later finds what was done meanwhile. */
+/* True when nobody but this one opening of this process has the file open. Under the layout mutex a
+ * process that opens it later finds what was done meanwhile; without it, this is a guess. */
 bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode);
 
 /* Somebody has the inode, which has no names, open. */

@@ -119,6 +119,7 @@ static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t pa
 int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block,
                uint64_t count)
 {
+    shm_assert_held(&vnode->mutex);
     while (count) {
         int64_t done = install_one(shm, vnode, page, block, count);
 
@@ -182,6 +183,7 @@ bool mm_zap(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t l
 {
     uint64_t root = vnode->root;
 
+    shm_assert_held(&vnode->mutex);
     if (!root || first >> root_bits(root))
         return false;
     return zap_node(shm, vnode, mm_node(shm, root), root_bits(root) - MM_BITS, 0, first, last);
@@ -191,6 +193,7 @@ uint64_t mm_take_root(struct shm_vnode *vnode)
 {
     uint64_t root = vnode->root;
 
+    shm_assert_held(&vnode->mutex);
     if (root)
         hf_store_relaxed(&vnode->root, UINT64_C(0)); /* relaxed: as in zap_node() */
     return root;
@@ -212,6 +215,7 @@ static void thaw_node(struct shm *shm, uint64_t word, unsigned bits)
 
 void mm_put_root(struct shm *shm, struct shm_vnode *vnode, uint64_t root)
 {
+    shm_assert_held(&vnode->mutex);
     if (root && shm->counts && !HF_LAB_BROKEN(HF_LAB_NO_THAW))
         thaw_node(shm, root, root_bits(root) - MM_BITS); /* THAW.PUB/m: as in install_one() */
     hf_store_release(&vnode->root, root);                /* ENTRY.PUB/m */
@@ -237,6 +241,7 @@ void mm_free_all(struct shm *shm, struct shm_vnode *vnode)
 {
     uint32_t owner = vnode->index + 1;
 
+    shm_assert_held(&vnode->mutex);
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->nodes_high); i++)
         if (hf_load_relaxed(&shm->owners[i]) ==
             owner) /* relaxed: only the mutex's holder adds any */

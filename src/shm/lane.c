@@ -273,6 +273,7 @@ void shm_handing_mend(struct shm *shm)
 {
     struct shm_handing *handing = &shm->run->handing;
 
+    shm_assert_held(&shm->run->table_mutex);
     if (!handing->hold)
         return;
     if (hf_load_acquire(&shm->holds[handing->hold - 1].state) != handing->state)
@@ -286,6 +287,7 @@ bool shm_hand_over(struct shm *shm, struct shm_hold *hold, uint32_t was, struct 
     const struct shm_lane *giver = &shm->lanes[hold->lane];
     bool taken;
 
+    shm_assert_held(&shm->run->table_mutex);
     handing->state = was;
     handing->lane = hold->lane;
     handing->given = hf_load_acquire(&giver->given) + 1;

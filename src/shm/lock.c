@@ -58,6 +58,7 @@ bool shm_lock(pthread_mutex_t *mutex)
     while (rc == EBUSY || rc == ETIMEDOUT)
         rc = sleep_for(mutex);
     HF_BUG_ON(rc != 0 && rc != EOWNERDEAD);
+    shm_note_locked(mutex);
     return rc == EOWNERDEAD;
 }
 
@@ -66,7 +67,10 @@ bool shm_lock_now(pthread_mutex_t *mutex, bool *died)
     int rc = pthread_mutex_trylock(mutex);
 
     *died = rc == EOWNERDEAD;
-    return rc == 0 || rc == EOWNERDEAD;
+    if (rc && rc != EOWNERDEAD)
+        return false;
+    shm_note_locked(mutex);
+    return true;
 }
 
 void shm_lock_mended(pthread_mutex_t *mutex)
@@ -76,11 +80,15 @@ void shm_lock_mended(pthread_mutex_t *mutex)
 
 void shm_unlock(pthread_mutex_t *mutex)
 {
+    shm_note_unlocked(mutex);
     HF_BUG_ON(pthread_mutex_unlock(mutex) != 0);
 }
 
 void shm_lock_table(struct shm *shm)
 {
+    shm_assert_not_held(&shm->run->space_mutex);
+    shm_assert_not_held(&shm->run->grace_mutex);
+    shm_assert_not_held(&shm->run->barrier_mutex);
     if (!shm_lock(&shm->run->table_mutex))
         return;
     shm_handing_mend(shm);

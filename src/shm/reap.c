@@ -42,6 +42,7 @@ static bool take_entry(struct shm *shm, uint32_t index)
 {
     struct shm_process *process = &shm->processes[index];
 
+    shm_assert_held(&shm->run->table_mutex);
     if (hf_load_acquire(&process->state) != SHM_PROCESS_FREE)
         return false;
     if (*shm->run_path && shm_byte_lock(shm->lock_fd, F_WRLCK, 1 + (uint64_t)index, false))
@@ -117,6 +118,7 @@ static bool clear_bit(uint64_t *words, uint32_t bit)
 /* Of a dead process nobody knows what it had changed and not reported yet. */
 static void close_all(struct shm *shm, uint32_t process)
 {
+    shm_assert_held(&shm->run->table_mutex);
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->vnodes_high); i++) {
         uint64_t at = (uint64_t)i * shm->open_words;
 
@@ -131,6 +133,7 @@ static void free_entry(struct shm *shm, uint32_t process)
 {
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);
 
+    shm_assert_held(&shm->run->table_mutex);
     for (uint32_t i = 0; i < used; i++)
         if (hf_load_acquire(&shm->lanes[i].owner) == process + 1)
             free_lane(&shm->lanes[i]);
@@ -143,6 +146,7 @@ void shm_processes_recount(struct shm *shm)
 {
     uint32_t count = 0;
 
+    shm_assert_held(&shm->run->table_mutex);
     for (uint32_t i = 0; i < shm->run->limits.processes; i++)
         count += hf_load_acquire(&shm->processes[i].state) != SHM_PROCESS_FREE;
     hf_store_seq_cst(&shm->run->processes, count);
@@ -253,6 +257,7 @@ static bool bury(struct shm *shm, uint32_t index)
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);
     bool all = true;
 
+    shm_assert_held(&shm->run->table_mutex);
     for (uint32_t i = 0; i < used; i++) {
         struct shm_lane *lane = &shm->lanes[i];
 

@@ -286,6 +286,7 @@ void shm_recent_size(const struct shm *shm, const struct shm_vnode *vnode, uint6
 {
     struct shm_recent *entry = entry_of(shm, vnode);
 
+    shm_assert_held(&vnode->mutex);
     if (entry)
         hf_store_release(&entry->size, size);
 }
@@ -306,6 +307,7 @@ void shm_recent_put(const struct shm *shm, const struct shm_vnode *vnode, uint64
     struct shm_recent *entry = entry_of(shm, vnode);
     uint32_t high;
 
+    shm_assert_held(&vnode->mutex);
     if (!entry)
         return;
     hf_store_release(&entry->size, size);
@@ -323,6 +325,7 @@ void shm_recent_drop(const struct shm *shm, const struct shm_vnode *vnode)
 {
     struct shm_recent *entry = entry_of(shm, vnode);
 
+    shm_assert_held(&vnode->mutex);
     if (entry)
         hf_store_release(&entry->ino, UINT64_C(0));
 }

@@ -24,6 +24,7 @@
 #include "shm/key.h"
 #include "shm/lane.h"
 #include "shm/lock.h"
+#include "shm/lock_check.h"
 #include "shm/process.h"
 #include "shm/recent.h"
 #include "shm/segment.h"

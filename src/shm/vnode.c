@@ -34,6 +34,7 @@ void shm_hash_rebuild(struct shm *shm)
 {
     uint64_t used = 0;
 
+    shm_assert_held(&shm->run->table_mutex);
     memset(shm->hash, 0, (shm->run->hash_mask + (size_t)1) * sizeof *shm->hash);
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->vnodes_high); i++) {
         if (shm->vnodes[i].state == SHM_VNODE_FREE)
@@ -68,6 +69,7 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     struct shm_vnode *vnode = NULL;
     int rc;
 
+    shm_assert_held(&shm->run->table_mutex);
     if (hf_load_relaxed(&shm->run->vnodes_used) <
         shm->run->limits.vnodes) /* relaxed: under table_mutex */
         vnode = take_entry(shm);
@@ -93,6 +95,7 @@ static struct shm_vnode *find(struct shm *shm, uint64_t ino)
 {
     uint32_t at = *chain(shm, ino);
 
+    shm_assert_held(&shm->run->table_mutex);
     while (at && shm->vnodes[at - 1].ino != ino)
         at = shm->vnodes[at - 1].hash_next;
     return at ? &shm->vnodes[at - 1] : NULL;
@@ -174,6 +177,8 @@ void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode)
 {
     uint32_t *link = chain(shm, vnode->ino);
 
+    shm_assert_held(&vnode->mutex);
+    shm_assert_held(&shm->run->table_mutex);
     while (*link && &shm->vnodes[*link - 1] != vnode)
         link = &shm->vnodes[*link - 1].hash_next;
     HF_BUG_ON(*link == 0);

@@ -51,6 +51,7 @@ void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode)
 {
     uint32_t waiters = vnode->waiters & ~(SHM_WATCHED | SHM_ASKED);
 
+    shm_assert_held(&vnode->mutex);
     if (shm_watcher_from(shm, vnode, 0) != SHM_NONE)
         waiters |= SHM_WATCHED;
     if (shm_asker_from(shm, vnode, 0) != SHM_NONE)
@@ -76,6 +77,7 @@ bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change)
     uint32_t *handles = &shm->local_watches[vnode - shm->vnodes];
     bool first = *handles == 0;
 
+    shm_assert_held(&vnode->mutex);
     count(shm, bits_of(shm, shm->watches, vnode), handles, change);
     shm_watch_settle(shm, vnode);
     if (*handles == 0) /* nobody need wait for what it has not dealt with */
@@ -85,6 +87,7 @@ bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change)
 
 void shm_ask(struct shm *shm, struct shm_vnode *vnode, int change)
 {
+    shm_assert_held(&vnode->mutex);
     count(shm, bits_of(shm, shm->asks, vnode), &shm->local_asks[vnode - shm->vnodes], change);
     shm_watch_settle(shm, vnode);
 }

@@ -13,8 +13,10 @@
 
 bool sections_lock(struct shm *shm)
 {
-    bool died = shm_lock(&shm->run->grace_mutex);
+    bool died;
 
+    shm_assert_not_held(&shm->run->barrier_mutex);
+    died = shm_lock(&shm->run->grace_mutex);
     if (died)
         shm_lock_mended(&shm->run->grace_mutex);
     return died;
@@ -54,6 +56,7 @@ static void wait_for(struct shm *shm, const struct shm_lane *lane, int index)
 
 void sections_wait(struct shm *shm, int index)
 {
+    shm_assert_held(&shm->run->grace_mutex);
     /* ATTACH.SB/m: read after the fence or barrier of the caller; a lane beyond it enters its first
      * section after that. */
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);

@@ -88,6 +88,7 @@ static void clear_bias(struct shm *shm, struct shm_vnode *vnode)
 
 static void slots_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 {
+    shm_assert_held(&vnode->mutex);
     if (!sync_zap_pending(vnode, cleared))
         return;
     /* PIN.SB/m: the zap must be visible before the lanes are read.

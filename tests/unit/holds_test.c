@@ -69,6 +69,7 @@ static void random_holds(void **state)
 
     print_message("HF_SEED=%u\n", seed);
     assert_int_equal(shm_vnode_get(shm, 7, &vnode), 0);
+    assert_false(shm_lock(&vnode->mutex));
     for (int round = 0; round < 20000; round++) {
         struct kept *one = &held[(unsigned)rand_r(&seed) % HOLDS];
         uint64_t first = (unsigned)rand_r(&seed) % 10000,
@@ -94,6 +95,7 @@ static void random_holds(void **state)
     assert_int_equal(found(shm, vnode, 0, UINT64_MAX), 0);
     assert_int_equal(shm->run->holds_used, 0);
     assert_int_equal(shm->lanes[0].slow_pins, 0);
+    shm_unlock(&vnode->mutex);
 }
 
 int main(void)

@@ -25,12 +25,14 @@ static uint64_t block_at(struct shm *shm, const struct shm_vnode *vnode, uint64_
     return (uint64_t)((char *)iov.iov_base - base) / HF_BLOCK_BYTES;
 }
 
+/* With its mutex held, as every change of a page table wants it. */
 static struct shm_vnode *new_vnode(struct shm *shm)
 {
     static uint64_t ino = 100;
     struct shm_vnode *vnode;
 
     assert_int_equal(shm_vnode_get(shm, ino++, &vnode), 0);
+    assert_false(shm_lock(&vnode->mutex));
     return vnode;
 }
 
@@ -72,6 +74,7 @@ static void random_table(void **state)
     }
     mm_free_tree(shm, mm_take_root(vnode));
     assert_int_equal(shm->run->nodes_used, 0);
+    shm_unlock(&vnode->mutex);
 }
 
 static void huge_entries(void **state)
@@ -93,6 +96,7 @@ static void huge_entries(void **state)
     assert_int_equal(block_at(shm, vnode, 512), 1024 + 512);
     assert_int_equal(block_at(shm, vnode, 511), 1024 + 511);
     mm_free_tree(shm, mm_take_root(vnode));
+    shm_unlock(&vnode->mutex);
 }
 
 static void pieces_merge_and_run_out(void **state)
@@ -110,6 +114,7 @@ static void pieces_merge_and_run_out(void **state)
     pieces.count = 0;
     assert_int_equal(mm_walk(shm, base, vnode->root, 510, 515, &pieces), MM_MISS);
     mm_free_tree(shm, mm_take_root(vnode));
+    shm_unlock(&vnode->mutex);
 }
 
 static void far_pages(void **state)
@@ -127,6 +132,7 @@ static void far_pages(void **state)
     assert_int_equal(block_at(shm, vnode, 3), 30);
     mm_free_all(shm, vnode);
     assert_int_equal(shm->run->nodes_used, 0);
+    shm_unlock(&vnode->mutex);
 }
 
 static void out_of_nodes(void **state)
@@ -142,6 +148,7 @@ static void out_of_nodes(void **state)
     mm_free_all(shm, vnode);
     assert_int_equal(mm_install(shm, vnode, 0, 1, 1), 0);
     mm_free_all(shm, vnode);
+    shm_unlock(&vnode->mutex);
 }
 
 int main(void)

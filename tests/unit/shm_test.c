@@ -5,7 +5,20 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void free_vnode(struct shm *shm, struct shm_vnode *vnode)
+{
+    shm_lock(&vnode->mutex);
+    shm_lock_table(shm);
+    shm_vnode_free(shm, vnode);
+    shm_unlock_table(shm);
+    shm_unlock(&vnode->mutex);
+}
 
 static void vnodes_are_found_and_shared(void **state)
 {
@@ -22,9 +35,7 @@ static void vnodes_are_found_and_shared(void **state)
     assert_true(shm_vnode_put(shm, a));
     assert_false(shm_vnode_is_open(shm, a));
     assert_ptr_equal(shm_vnode_find(shm, 5), a); /* stays as a cache */
-    shm_lock_table(shm);
-    shm_vnode_free(shm, a);
-    shm_unlock_table(shm);
+    free_vnode(shm, a);
     assert_null(shm_vnode_find(shm, 5));
 }
 
@@ -38,9 +49,7 @@ static void too_many_files(void **state)
     assert_int_equal(shm_vnode_get(shm, 2000, &more), -ENFILE);
     for (unsigned i = 0; i < 64; i++) {
         assert_true(shm_vnode_put(shm, vnodes[i]));
-        shm_lock_table(shm);
-        shm_vnode_free(shm, vnodes[i]);
-        shm_unlock_table(shm);
+        free_vnode(shm, vnodes[i]);
     }
     assert_int_equal(shm->run->vnodes_used, 0);
 }
@@ -107,14 +116,68 @@ static void hash_is_rebuilt(void **state)
     for (unsigned i = 0; i < 20; i++)
         assert_int_equal(shm_vnode_get(shm, 1 + i * 64, &vnodes[i]), 0);
     memset(shm->hash, 0xa5, sizeof *shm->hash * (shm->run->hash_mask + 1));
-    pthread_mutex_lock(&shm->run->table_mutex);
+    shm_lock(&shm->run->table_mutex);
     /* as after the death of who had it */
     shm_hash_rebuild(shm);
-    pthread_mutex_unlock(&shm->run->table_mutex);
+    shm_unlock(&shm->run->table_mutex);
     for (unsigned i = 0; i < 20; i++)
         assert_ptr_equal(shm_vnode_find(shm, 1 + i * 64), vnodes[i]);
     assert_int_equal(shm->run->vnodes_used, 20);
 }
+
+#ifdef HF_DEBUG
+static bool aborts(struct shm *shm, struct shm_vnode *vnode,
+                   void (*call)(struct shm *shm, struct shm_vnode *vnode))
+{
+    pid_t child = fork();
+    int status = 0;
+
+    if (child == 0) {
+        (void)!freopen("/dev/null", "w", stderr);
+        call(shm, vnode);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+static void without_the_mutex(struct shm *shm, struct shm_vnode *vnode)
+{
+    shm_watch_settle(shm, vnode);
+}
+
+static void with_the_mutex(struct shm *shm, struct shm_vnode *vnode)
+{
+    shm_lock(&vnode->mutex);
+    shm_watch_settle(shm, vnode);
+}
+
+static void with_one_held(struct shm *shm, struct shm_vnode *vnode)
+{
+    (void)shm;
+    shm_lock(&vnode->mutex);
+    shm_assert_none_held();
+}
+
+static void against_the_order(struct shm *shm, struct shm_vnode *vnode)
+{
+    (void)vnode;
+    shm_lock(&shm->run->space_mutex);
+    shm_lock_table(shm);
+}
+
+static void a_missing_lock_is_told(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_vnode *vnode;
+
+    assert_int_equal(shm_vnode_get(shm, 7, &vnode), 0);
+    assert_true(aborts(shm, vnode, without_the_mutex));
+    assert_true(aborts(shm, vnode, with_one_held));
+    assert_true(aborts(shm, vnode, against_the_order));
+    assert_false(aborts(shm, vnode, with_the_mutex));
+}
+#endif
 
 int main(void)
 {
@@ -125,6 +188,9 @@ int main(void)
         cmocka_unit_test(an_ended_thread_leaves_its_pins),
         cmocka_unit_test(nodes_are_clean),
         cmocka_unit_test(hash_is_rebuilt),
+#ifdef HF_DEBUG
+        cmocka_unit_test(a_missing_lock_is_told),
+#endif
     };
 
     return cmocka_run_group_tests_name("shm", tests, open_segment, close_segment);

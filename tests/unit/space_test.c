@@ -252,6 +252,17 @@ static struct hf_file *file_of_pages(void **state, const char *path, uint64_t pa
     return file;
 }
 
+static void build_again(struct fs *fs)
+{
+    struct meta_txn *txn;
+
+    assert_int_equal(fs_space_lock(fs), 0);
+    assert_int_equal(meta_begin_read(fs->dax.meta, &txn), 0);
+    assert_int_equal(fs_space_build(fs, txn), 0);
+    meta_end_read(txn);
+    fs_space_unlock(fs);
+}
+
 /* As after the death of space_mutex's owner: from the extents and the reservations of the
  * living. */
 static void it_is_made_anew(void **state)
@@ -260,12 +271,9 @@ static void it_is_made_anew(void **state)
     struct hf_file *file = file_of_pages(state, "/a", 20);
     struct fs_reservation reservation = reserve(fs, 0, SPACE_NO_GOAL, 5);
     uint64_t before = free_now(fs);
-    struct meta_txn *txn;
 
     memset(fs->dax.shm->block_bits, 0xff, POOL_BLOCKS / 8);
-    assert_int_equal(meta_begin_read(fs->dax.meta, &txn), 0);
-    assert_int_equal(fs_space_build(fs, txn), 0);
-    meta_end_read(txn);
+    build_again(fs);
     assert_int_equal(free_now(fs), before);
     assert_counts_agree(fs);
     fs_reservation_drop(fs, &reservation);
@@ -280,12 +288,9 @@ static void a_used_reservation_is_no_reservation(void **state)
     struct hf_file *file = file_of_pages(state, "/a", 20);
     struct shm_lane *lane = shm_lane(fs->dax.shm);
     uint64_t before = free_now(fs);
-    struct meta_txn *txn;
 
     lane->reserved[3] = (struct shm_run_of_blocks){19, 4}; /* one of them is the file's */
-    assert_int_equal(meta_begin_read(fs->dax.meta, &txn), 0);
-    assert_int_equal(fs_space_build(fs, txn), 0);
-    meta_end_read(txn);
+    build_again(fs);
     assert_int_equal(lane->reserved[3].count, 0);
     assert_int_equal(free_now(fs), before);
     assert_int_equal(hf_close(file), 0);

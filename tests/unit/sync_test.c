@@ -42,6 +42,14 @@ static bool finds(const struct sync_engine *engine, struct shm *shm, struct shm_
     return engine->scan(shm, vnode->index, first, last, keep, holder) == 1;
 }
 
+static void zapped(const struct sync_engine *engine, struct shm *shm, struct shm_vnode *vnode,
+                   bool cleared)
+{
+    shm_lock(&vnode->mutex);
+    engine->zapped(shm, vnode, cleared);
+    shm_unlock(&vnode->mutex);
+}
+
 static void finds_what_overlaps(void **state)
 {
     static const char *const names[] = {"slots", "slots-fenced"};
@@ -55,7 +63,7 @@ static void finds_what_overlaps(void **state)
         uint32_t slot = slots_pick(lane, 0);
         uint64_t key = publish(lane, slot, vnode, 5, 9, HF_PIN_WRITE);
 
-        engine->zapped(shm, vnode, true);
+        zapped(engine, shm, vnode, true);
         assert_true(finds(engine, shm, vnode, 9, 20, &holder));
         assert_ptr_equal(holder.key, &lane->keys[slot]);
         assert_int_equal(holder.value, key);
@@ -77,16 +85,16 @@ static void zap_takes_the_bias(void **state)
 
     vnode->bias = 1;
     vnode->zap_pending = 0;
-    sync_slots.zapped(shm, vnode, false);
+    zapped(&sync_slots, shm, vnode, false);
     assert_int_equal(vnode->bias, 1); /* nothing was cleared: nobody can have walked it */
-    sync_slots.zapped(shm, vnode, true);
+    zapped(&sync_slots, shm, vnode, true);
     assert_int_equal(vnode->bias, 0);
     assert_int_equal(shm->run->stats.barriers, barriers + 1);
-    sync_slots.zapped(shm, vnode, true);
+    zapped(&sync_slots, shm, vnode, true);
     assert_int_equal(shm->run->stats.barriers, barriers + 1); /* unbiased: no barrier */
     vnode->bias = 1;
     vnode->zap_pending = 1; /* as a change leaves it that was killed between zap and barrier */
-    sync_slots.zapped(shm, vnode, false);
+    zapped(&sync_slots, shm, vnode, false);
     assert_int_equal(shm->run->stats.barriers, barriers + 2);
     assert_int_equal(vnode->zap_pending, 0);
 }

@@ -8,11 +8,28 @@ static struct shm_vnode *vnode;
 static uint32_t index_found;
 static uint64_t first_found, last_found;
 
+static bool watch(struct shm *shm, int change)
+{
+    bool first;
+
+    shm_lock(&vnode->mutex);
+    first = shm_watch(shm, vnode, change);
+    shm_unlock(&vnode->mutex);
+    return first;
+}
+
+static void ask(struct shm *shm, int change)
+{
+    shm_lock(&vnode->mutex);
+    shm_ask(shm, vnode, change);
+    shm_unlock(&vnode->mutex);
+}
+
 static int begin_to_watch(void **state)
 {
     if (open_segment(state) || shm_vnode_get(*state, 7, &vnode))
         return -1;
-    return shm_watch(*state, vnode, 1) ? 0 : -1;
+    return watch(*state, 1) ? 0 : -1;
 }
 
 static enum shm_reports take(struct shm *shm, bool late)
@@ -28,12 +45,12 @@ static void flag_and_marks(void **state)
     assert_true(shm_watches(shm, vnode, shm->self));
     assert_int_equal(shm_watcher_from(shm, vnode, 0), shm->self);
     assert_int_equal(shm_watcher_from(shm, vnode, shm->self + 1), SHM_NONE);
-    assert_false(shm_watch(shm, vnode, 1));
+    assert_false(watch(shm, 1));
     assert_true(vnode->waiters & SHM_WATCHED);
-    shm_watch(shm, vnode, -1);
+    watch(shm, -1);
     assert_true(shm_watches(shm, vnode, shm->self));
     vnode->waiters |= SHM_DETACHED;
-    shm_watch(shm, vnode, -1);
+    watch(shm, -1);
     assert_false(shm_watches(shm, vnode, shm->self));
     assert_int_equal(vnode->waiters, SHM_DETACHED);
 }
@@ -44,14 +61,14 @@ static void asks_are_counted(void **state)
     struct shm *shm = *state;
 
     assert_int_equal(shm_asker_from(shm, vnode, 0), SHM_NONE);
-    shm_ask(shm, vnode, 1);
-    shm_ask(shm, vnode, 1);
+    ask(shm, 1);
+    ask(shm, 1);
     assert_int_equal(vnode->waiters, SHM_WATCHED | SHM_ASKED);
     assert_int_equal(shm_asker_from(shm, vnode, 0), shm->self);
     assert_int_equal(shm_asker_from(shm, vnode, shm->self + 1), SHM_NONE);
-    shm_ask(shm, vnode, -1);
+    ask(shm, -1);
     assert_true(vnode->waiters & SHM_ASKED);
-    shm_ask(shm, vnode, -1);
+    ask(shm, -1);
     assert_int_equal(vnode->waiters, SHM_WATCHED);
     assert_true(shm_watches(shm, vnode, shm->self));
 }
