@@ -33,6 +33,7 @@ ENGINES = {
     "unpatched": ("counts", "UNPATCHED"),
     "watch": ("watch", ""),  # no engine: who keeps copies
     "commit": ("commit", ""),  # nor this: which transaction of a dead process counts
+    "share": ("share", ""),  # nor this: which blocks are whose
 }
 
 SCENES = {
@@ -74,6 +75,11 @@ SCENES = {
     "root-dies": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 DIES GIVES_UP WHOLE",
     # one writes, the other keeps a copy
     "copy": "WRITES=3",
+    # two files on a block each are merged, and pinned by one pinner each
+    "merge": "PINNERS=2 ROUNDS=1 MERGES=1",
+    "merges": "PINNERS=2 ROUNDS=2 MERGES=1",
+    # two files on one block, the first with a reader and a writer; the other is punched
+    "unshare": "PINNERS=3 ROUNDS=1 PUNCHES=1 MERGED ONE_READS UNBIASED",
     # three commits, each of which may end in a death
     "deaths": "",
 }
@@ -192,9 +198,25 @@ case("commit", "deaths", "torn page", "late", "LATE")
 case("commit", "deaths", "two verdicts", "forgets", "FORGETS")
 case("commit", "deaths", "torn page", "first", "NEVER_FIRST")
 
+case("share", "merge")
+case("share", "merges")
+case("share", "unshare")
+case("share", "merge", "frozen", "PIN.SB-pinner", "NO_PIN_FENCE")
+case("share", "merge", "reuse", "PIN.SB-zap", "NO_ZAP_FENCE")
+case("share", "merge", "frozen", "PIN.SB-heavy", "NO_HEAVY")
+case("share", "merge", "frozen", "no-look", "NO_LOOK")
+case("share", "merge", "frozen", "readers", "READERS_DO_NOT_COUNT")
+case("share", "merge", "differs", "compare-first", "COMPARE_FIRST")
+case("share", "unshare", "foreign", "write-through", "WRITE_THROUGH")
+case("share", "unshare", "reuse", "no-record", "NO_RECORD")
+case("share", "unshare", "foreign", "records", "RECORDS_DO_NOT_COUNT")
+
 # What the search says, and what it means; the first that fits.
 FOUND = [
     (r"^pan:\d+: assertion violated .*life\[", "torn"),
+    (r"^pan:\d+: assertion violated .*snapshot\[", "frozen"),
+    (r"^pan:\d+: assertion violated .*memory\[", "differs"),
+    (r"^pan:\d+: assertion violated .*stores\[t\]\.word", "foreign"),
     (r"^pan:\d+: assertion violated .*(held\[where|where\[)", "reuse"),
     (r"^pan:\d+: assertion violated .*asleep", "lost wake-up"),
     (r"^pan:\d+: assertion violated .*copy", "old copy"),

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shared blocks: two files of one page each, whose pages may lie on one block. A merger makes them share one, a writer
+ * gets a copy of its own first, a change punches the page. The rules are those of docs/ORDERING.md, 3.32.
+ *
+ * Pins are those of slots.pml, with one slot for each pinner, whose value says whether the pin is for writing. An entry
+ * that leads to a shared block is for reading only. Merging, unsharing and punching take the layout mutexes and keep
+ * them to their end, so there are no gates here: a merge or punch that would have to wait does nothing. dax.pml has the
+ * waiting.
+ *
+ * A pinner stores and loads bytes of its page. A record names a block that a file has left under a pin; the block is
+ * free when no file and no record names it.
+ *
+ * What must never happen:
+ *   reuse       a block is free while a pin holds it, or a walk gives out a block that the file has left
+ *   foreign     a store of a holder lands in a block that is not its file's alone
+ *   differs     pages are merged that do not hold the same
+ *   frozen      a file leaves a block on which somebody has a pin that was taken of a page of that file alone
+ *   deadlock    nothing can go on
+ */
+#ifndef ROUNDS
+#define ROUNDS 1 /* pins of each pinner */
+#endif
+#ifndef MERGES
+#define MERGES 0
+#endif
+#ifndef PUNCHES
+#define PUNCHES 0
+#endif
+#define CHANGER PINNERS
+#define THREADS (PINNERS + 1)
+#define BLOCKS 4
+
+#define LAYOUT(file) (file)
+#define BIAS(file) (2 + (file))
+#define ENTRY(file) (4 + (file)) /* a block, and RO */
+#define KEY(pinner) (6 + (pinner))
+#define DATA(block) (KEY(PINNERS) - 1 + (block)) /* from 1 */
+#define WORDS (KEY(PINNERS) + BLOCKS)
+#define RO 8
+#define BLOCK(entry) ((entry) & 7)
+
+#define READ 1
+#define WRITE 2
+
+byte where[2];   /* block under the page of a file; under its mutex */
+byte record[3];  /* of a pinner: the block that it keeps, which its file has left */
+byte held[3];    /* of a pinner: the block that it has pinned */
+bool snapshot[3]; /* of a pinner: the page was shared when it was pinned */
+
+#define FILE_OF(pinner) ((pinner) == PINNERS - 1) /* the last pinner has file 1, the others file 0 */
+#define RECORDS(b) ((record[0] == (b)) + (record[1] == (b)) + (record[2] == (b)))
+#define FILES(b) ((where[0] == (b)) + (where[1] == (b)))
+#define OWNERS(b) (FILES(b) + RECORDS(b))
+#define HELD(b) (held[0] == (b) || held[1] == (b) || held[2] == (b))
+#ifdef RECORDS_DO_NOT_COUNT
+#define SHARED(b) (FILES(b) > 1)
+#else
+#define SHARED(b) (OWNERS(b) > 1)
+#endif
+
+#define LANDED(w, v) assert(w < DATA(1) || OWNERS(w - DATA(0)) == 1 /* foreign */)
+
+#include "tso.pml"
+
+/* U1, and the collection that follows when the pin was detached: record and count go in one transaction. */
+inline leave()
+{
+    d_step { store(KEY(me), 0); held[me] = 0 };
+    if
+    :: record[me] -> atomic { FENCED; record[me] = 0 }
+    :: else
+    fi
+}
+
+inline take()
+{
+    assert(where[FILE_OF(me)] == block); /* reuse */
+    held[me] = block;
+    snapshot[me] = entry & RO
+}
+
+/* P1 to P4: PIN.SB/p. An entry that is for reading only is missing for who wants to write. */
+inline pin_fast()
+{
+    store(KEY(me), kind);
+    biased = LOAD(BIAS(FILE_OF(me)));
+#ifndef NO_PIN_FENCE
+    if
+    :: !biased -> fence()
+    :: else
+    fi;
+#endif
+    atomic {
+        entry = LOAD(ENTRY(FILE_OF(me)));
+#ifdef WRITE_THROUGH
+        block = BLOCK(entry);
+#else
+        block = (kind == WRITE && entry & RO -> 0 : BLOCK(entry));
+#endif
+        if
+        :: block -> take()
+        :: else
+        fi
+    };
+    if
+    :: block == 0 -> leave()
+    :: else
+    fi
+}
+
+/* Inside of a step: a block that nothing names. */
+inline find_free(block)
+{
+    block = 1;
+    do
+    :: OWNERS(block) -> block++
+    :: else -> break
+    od;
+    assert(block <= BLOCKS && !HELD(block)) /* reuse */
+}
+
+/* L2, L3: PIN.SB/m */
+inline zap(file)
+{
+    store(ENTRY(file), 0);
+#ifndef NO_ZAP_FENCE
+    fence();
+#endif
+    if
+    :: LOAD(BIAS(file)) ->
+        store_seq_cst(BIAS(file), 0);
+#ifndef NO_HEAVY
+        forced = ALL_THREADS & ~(1 << me);
+        membarrier(forced)
+#endif
+    :: else
+    fi;
+    skip /* so that a step can follow */
+}
+
+/* L4: the pins of the file, but for those that were detached. */
+inline scan(file)
+{
+    other = 0;
+    do
+    :: other < PINNERS ->
+        if
+        :: FILE_OF(other) == file && other != me && LOAD(KEY(other)) && !record[other] ->
+#ifdef READERS_DO_NOT_COUNT
+            busy = busy || LOAD(KEY(other)) == WRITE
+#else
+            busy = true
+#endif
+        :: else
+        fi;
+        other++
+    :: else -> break
+    od
+}
+
+/* L6, inside of a step: the file's page lies on another block from now on. */
+inline leave_block(file, to)
+{
+    other = 0;
+    do
+    :: other < PINNERS ->
+        assert(FILE_OF(other) != file || held[other] != where[file] || record[other] || snapshot[other]); /* frozen */
+        other++
+    :: else -> break
+    od;
+    old = where[file];
+    where[file] = to;
+    assert(!HELD(old) || OWNERS(old)) /* reuse */
+}
+
+/* The page, whose block has other owners, gets one of its own. Pins of this file that are left on the old one keep it
+ * by a record. */
+inline unshare(file)
+{
+    zap(file);
+    d_step {
+        find_free(fresh);
+        memory[DATA(fresh)] = LOAD(DATA(where[file]));
+        other = 0;
+#ifndef NO_RECORD
+        do
+        :: other < PINNERS ->
+            if
+            :: FILE_OF(other) == file && other != me && LOAD(KEY(other)) && !record[other] ->
+                record[other] = where[file]
+            :: else
+            fi;
+            other++
+        :: else -> break
+        od;
+#endif
+        leave_block(file, fresh)
+    }
+}
+
+inline pin_slow()
+{
+    lock(LAYOUT(FILE_OF(me)));
+    d_step {
+        if
+        :: where[FILE_OF(me)] == 0 ->
+            find_free(fresh);
+            memory[DATA(fresh)] = 0;
+            where[FILE_OF(me)] = fresh
+        :: else
+        fi
+    };
+    if
+    :: kind == WRITE && SHARED(where[FILE_OF(me)]) -> unshare(FILE_OF(me))
+    :: else
+    fi;
+    skip;
+    d_step {
+        block = where[FILE_OF(me)];
+        entry = block + (SHARED(block) -> RO : 0)
+    };
+    store(ENTRY(FILE_OF(me)), entry);
+    store(KEY(me), kind);
+    fence();
+    d_step { take() };
+    unlock(LAYOUT(FILE_OF(me)))
+}
+
+proctype pinner(byte me)
+{
+    byte left = ROUNDS, kind, entry, block, fresh, old, other, forced;
+    bool biased;
+    FOUND_DEAD
+    do
+    :: left ->
+        left--;
+#ifdef ONE_READS
+        kind = (me == 0 -> READ : WRITE);
+#else
+        if
+        :: kind = READ
+        :: kind = WRITE
+        fi;
+#endif
+        pin_fast();
+        if
+        :: block == 0 -> pin_slow()
+        :: else
+        fi;
+        if
+        :: kind == WRITE -> entry = 1 - LOAD(DATA(block)); store(DATA(block), entry)
+        :: else
+        fi;
+        leave()
+    :: else -> break
+    od
+}
+
+/* Both mutexes, in their order. */
+inline merge()
+{
+    lock(LAYOUT(0));
+    lock(LAYOUT(1));
+    same = where[0] && where[1] && where[0] != where[1];
+#ifdef COMPARE_FIRST
+    same = same && LOAD(DATA(where[0])) == LOAD(DATA(where[1]));
+#endif
+    if
+    :: same && !SHARED(where[0]) && !SHARED(where[1]) ->
+        zap(0);
+        zap(1);
+        busy = false;
+#ifndef NO_LOOK
+        scan(0);
+        scan(1);
+#endif
+#ifndef COMPARE_FIRST
+        same = LOAD(DATA(where[0])) == LOAD(DATA(where[1]));
+#endif
+        if
+        :: same && !busy ->
+            d_step {
+                assert(memory[DATA(where[0])] == memory[DATA(where[1])]); /* differs */
+                leave_block(1, where[0])
+            }
+        :: else
+        fi
+    :: else
+    fi;
+    unlock(LAYOUT(1));
+    unlock(LAYOUT(0))
+}
+
+/* Frees the block when its other owners have left. */
+inline punch(file)
+{
+    lock(LAYOUT(file));
+    if
+    :: where[file] ->
+        zap(file);
+        busy = false;
+        scan(file);
+        if
+        :: !busy -> d_step { leave_block(file, 0) }
+        :: else
+        fi
+    :: else
+    fi;
+    unlock(LAYOUT(file))
+}
+
+proctype changer(byte me)
+{
+    byte merges = MERGES, punches = PUNCHES, old, other, forced;
+    bool busy, same;
+    FOUND_DEAD
+    do
+    :: merges -> merges--; merge()
+    :: punches -> punches--; punch(1)
+    :: !merges && !punches -> break
+    od
+}
+
+init {
+    byte t;
+    atomic {
+#ifdef MERGED
+        where[0] = 1; memory[ENTRY(0)] = 1 + RO;
+        where[1] = 1; memory[ENTRY(1)] = 1 + RO;
+#else
+        where[0] = 1; memory[ENTRY(0)] = 1;
+        where[1] = 2; memory[ENTRY(1)] = 2;
+#endif
+#ifndef UNBIASED
+        if
+        :: memory[BIAS(0)] = 1; memory[BIAS(1)] = 1
+        :: true
+        fi;
+#endif
+        do
+        :: t < THREADS ->
+            run lands(t);
+            if
+            :: t < PINNERS -> run pinner(t)
+            :: else -> run changer(t)
+            fi;
+            t++
+        :: else -> break
+        od
+    }
+}
