@@ -6,16 +6,25 @@
  */
 #include "dax/private.h"
 
-/* Another live record of the list covers `block`; *count is cut to the blocks that fare alike. */
-static bool is_covered(const struct shm *shm, uint32_t list, uint64_t block, uint64_t *count)
+/* The record is of the pages that lay on these blocks when the page at `run` lay on its: a shared
+ * block can be under several pages of a file. */
+static bool same_place(const struct shm_hold *record, const struct meta_detached *run)
 {
+    return record->range.first - record->block == run->page - run->block;
+}
+
+/* Another live record of the list covers the run's first block; its count is cut to the blocks that
+ * fare alike. */
+static bool is_covered(const struct shm *shm, uint32_t list, struct meta_detached *run)
+{
+    uint64_t block = run->block, *count = &run->count;
     bool is = false;
 
     for (uint32_t at = list; at != SHM_NONE; at = shm->holds[at].link) {
         const struct shm_hold *other = &shm->holds[at];
         uint64_t end = other->block + (other->range.last - other->range.first) + 1;
 
-        if (detach_holder_gone(shm, other))
+        if (!same_place(other, run) || detach_holder_gone(shm, other))
             continue;
         if (other->block > block && other->block - block < *count)
             *count = other->block - block;
@@ -32,12 +41,12 @@ static int report_gone(const struct shm *shm, const struct shm_vnode *vnode,
                        int (*gone)(void *arg, const struct meta_detached *run), void *arg)
 {
     uint64_t left = record->range.last - record->range.first + 1;
-    struct meta_detached run = {record->block, 0, vnode->ino, record->range.first};
+    struct meta_detached run = {record->block, 0, vnode->ino, record->range.first, false};
     int rc = 0;
 
     while (rc == 0 && left) {
         run.count = left;
-        if (!is_covered(shm, others, run.block, &run.count))
+        if (!is_covered(shm, others, &run))
             rc = gone(arg, &run);
         run.block += run.count;
         run.page += run.count;

@@ -70,15 +70,14 @@ static int add_files(struct list *list, struct meta_txn *txn)
 static int add_detached(struct list *list, struct meta_txn *txn, uint64_t ino)
 {
     struct meta_detached run;
-    uint64_t block = 0;
     int rc;
 
-    while ((rc = meta_detached_next(txn, block, &run)) == 0) {
+    for (rc = meta_detached_from(txn, 0, &run); rc == 0;
+         rc = meta_detached_after(txn, &run, &run)) {
         if (!ino || run.ino == ino)
             rc = add(list, run.ino, run.page, run.count, run.block, true);
         if (rc)
             return rc;
-        block = run.block + run.count;
     }
     return rc == -ENOENT ? 0 : rc;
 }

@@ -62,7 +62,7 @@ int fs_give_blocks(struct fs_txn *txn, uint64_t ino, struct meta_inode *inode, u
 
     txn->reservation = reservation;
     while (fs_reservation_take(reservation, count, &run)) {
-        struct meta_extent extent = {page, run.block, run.count};
+        struct meta_extent extent = {page, run.block, run.count, false};
         int rc = meta_extent_insert(txn->meta, ino, &extent);
 
         if (rc)

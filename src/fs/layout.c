@@ -86,7 +86,7 @@ int fs_layout_place(struct fs_layout *l, uint64_t page, uint64_t count,
     shm_assert_held(&l->vnode->mutex);
     l->txn.reservation = reservation;
     while (count && fs_reservation_take(reservation, count, &run)) {
-        struct meta_extent extent = {page, run.block, run.count};
+        struct meta_extent extent = {page, run.block, run.count, false};
         int rc = meta_extent_insert(l->txn.meta, l->vnode->ino, &extent);
 
         if (rc)
@@ -190,7 +190,8 @@ static int next_held(struct fs_layout *l, uint64_t page, uint64_t last, struct m
                 from++;
             for (to = from + 1; to < end && dax_change_holds(&l->change, to, to); to++)
                 ;
-            *run = (struct meta_extent){from, extent.block + (from - extent.page), to - from};
+            *run = (struct meta_extent){from, extent.block + (from - extent.page), to - from,
+                                        extent.shared};
             return 0;
         }
         page = end;

@@ -11,8 +11,8 @@
 
 #include <errno.h>
 
-/* The detached record that covers `block`: the last one that begins at or before it. Looks back
- * twice as far each time, since records are mostly found where they began. */
+/* The detached record that covers `block` and is not shared: the last one that begins at or before
+ * it. Looks back twice as far each time, since records are mostly found where they began. */
 static int covering(struct meta_txn *txn, uint64_t block, struct meta_detached *out)
 {
     struct meta_detached next;
@@ -20,7 +20,7 @@ static int covering(struct meta_txn *txn, uint64_t block, struct meta_detached *
     int rc;
 
     for (;;) {
-        rc = meta_detached_next(txn, block - back, out);
+        rc = meta_detached_from(txn, block - back, out);
         if (rc)
             return rc;
         if (out->block <= block)
@@ -30,7 +30,7 @@ static int covering(struct meta_txn *txn, uint64_t block, struct meta_detached *
         back = back ? back * 2 : 1;
         back = back < block ? back : block;
     }
-    while ((rc = meta_detached_next(txn, out->block + 1, &next)) == 0 && next.block <= block)
+    while ((rc = meta_detached_after(txn, out, &next)) == 0 && next.block <= block)
         *out = next;
     if (rc && rc != -ENOENT)
         return rc;
@@ -42,7 +42,7 @@ static int cut(struct fs_txn *txn, const struct meta_detached *record, uint64_t 
 {
     uint64_t end = record->block + record->count;
     struct meta_detached left = *record, right = *record;
-    struct meta_extent freed = {0, from, to - from};
+    struct meta_extent freed = {0, from, to - from, false};
     int rc = 0;
 
     left.count = from - record->block;
@@ -52,10 +52,10 @@ static int cut(struct fs_txn *txn, const struct meta_detached *record, uint64_t 
     if (left.count)
         rc = meta_detached_put(txn->meta, &left);
     else
-        rc = meta_detached_del(txn->meta, record->block);
+        rc = meta_detached_del(txn->meta, record);
     if (rc == 0 && right.count)
         rc = meta_detached_put(txn->meta, &right);
-    txn->detached_gone += to - from;
+    txn->detached -= (int64_t)(to - from);
     return rc ? rc : fs_txn_free(txn, &freed);
 }
 
@@ -63,14 +63,37 @@ static int cut(struct fs_txn *txn, const struct meta_detached *record, uint64_t 
 static bool same_place(const struct meta_detached *record, const struct meta_detached *run,
                        uint64_t block)
 {
-    return record->ino == run->ino &&
+    return !record->shared && record->ino == run->ino &&
            record->page + (block - record->block) == run->page + (block - run->block);
+}
+
+/* The record of a run that was shared when it was detached begins where the run does. */
+static int free_shared(struct fs_txn *txn, const struct meta_detached *run)
+{
+    struct meta_detached record = *run, rest;
+    int rc;
+
+    record.shared = true;
+    rc = meta_detached_get(txn->meta, &record, &record);
+    if (rc)
+        return rc;
+    rest = record;
+    record.count = record.count < run->count ? record.count : run->count;
+    rest.block += record.count;
+    rest.page += record.count;
+    rest.count -= record.count;
+    rc = fs_txn_drop(txn, &record);
+    return rc == 0 && rest.count ? meta_detached_put(txn->meta, &rest) : rc;
 }
 
 static int free_run(struct fs_txn *txn, const struct meta_detached *run)
 {
     uint64_t block = run->block, end = run->block + run->count;
     struct meta_detached record;
+    int shared = free_shared(txn, run);
+
+    if (shared != -ENOENT)
+        return shared;
 
     while (block < end) {
         int rc = covering(txn->meta, block, &record);
@@ -119,14 +142,15 @@ static bool claimed(const struct shm *shm, const struct meta_detached *run)
     return false;
 }
 
-static int next_detached(struct fs *fs, uint64_t block, struct meta_detached *run)
+static int next_detached(struct fs *fs, const struct meta_detached *after,
+                         struct meta_detached *run)
 {
     struct meta_txn *txn;
     int rc = meta_begin_read(fs->dax.meta, &txn);
 
     if (rc)
         return rc;
-    rc = meta_detached_next(txn, block, run);
+    rc = after->count ? meta_detached_after(txn, after, run) : meta_detached_from(txn, 0, run);
     meta_end_read(txn);
     return rc;
 }
@@ -134,9 +158,9 @@ static int next_detached(struct fs *fs, uint64_t block, struct meta_detached *ru
 /* Frees the detached runs that no record of this segment speaks for. */
 static void free_unclaimed(struct fs *fs)
 {
-    struct meta_detached run;
+    struct meta_detached run = {0};
 
-    for (uint64_t block = 0; next_detached(fs, block, &run) == 0; block = run.block + run.count)
+    while (next_detached(fs, &run, &run) == 0)
         if (!claimed(fs->dax.shm, &run))
             gone(fs, &run);
 }

@@ -159,14 +159,14 @@ static int mark_files(struct shm *shm, struct meta_txn *txn)
 static int mark_detached(struct shm *shm, struct meta_txn *txn)
 {
     struct meta_detached run;
-    uint64_t block = 0, blocks = 0;
+    uint64_t blocks = 0;
     int rc;
 
-    while ((rc = meta_detached_next(txn, block, &run)) == 0) {
+    for (rc = meta_detached_from(txn, 0, &run); rc == 0;
+         rc = meta_detached_after(txn, &run, &run)) {
         if (run.block + run.count > shm->run->pool_blocks)
             return outside(run.block, run.count);
         blocks += mark(shm, run.block, run.count, true);
-        block = run.block + run.count;
     }
     hf_store_relaxed(&shm->run->detached_blocks, blocks); /* relaxed: as in mark() */
     return rc == -ENOENT ? 0 : rc;

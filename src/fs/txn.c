@@ -30,11 +30,11 @@ int fs_begin(struct fs *fs, struct fs_txn *txn)
     }
     txn->fs = fs;
     txn->reservation = NULL;
-    txn->detached_gone = 0;
     txn->grown_blocks = 0;
-    txn->freed.count = txn->held.count = 0;
-    txn->freed.room = txn->held.room = TXN_FEW_RUNS;
-    txn->freed.more = txn->held.more = NULL;
+    txn->detached = txn->shared = txn->saved = 0;
+    txn->freed.count = 0;
+    txn->freed.room = TXN_FEW_RUNS;
+    txn->freed.more = NULL;
     return 0;
 }
 
@@ -66,33 +66,80 @@ static int add_run(struct fs_runs *runs, const struct meta_extent *run)
     return rc;
 }
 
+/* ---- names of blocks ---- */
+
+static int64_t if_so(bool so, uint64_t blocks)
+{
+    return so ? (int64_t)blocks : 0;
+}
+
+static int64_t saved_by(const struct meta_owners *run)
+{
+    return run->extents ? (int64_t)(run->count * (run->extents - 1)) : 0;
+}
+
+static int owners_changed(void *arg, const struct meta_owners *before,
+                          const struct meta_owners *after)
+{
+    struct fs_txn *txn = arg;
+    struct meta_extent run = {0, after->block, after->count, false};
+
+    txn->detached += if_so(!after->extents && after->records, run.count) -
+                     if_so(!before->extents && before->records, run.count);
+    txn->shared += if_so(after->extents > 1, run.count) - if_so(before->extents > 1, run.count);
+    txn->saved += saved_by(after) - saved_by(before);
+    return after->extents || after->records ? 0 : add_run(&txn->freed, &run);
+}
+
+static int change_owners(struct fs_txn *txn, uint64_t block, uint64_t count, int extents,
+                         int records)
+{
+    return meta_owners_change(txn->meta, block, count, extents, records, owners_changed, txn);
+}
+
 int fs_txn_free(struct fs_txn *txn, const struct meta_extent *run)
 {
-    return add_run(&txn->freed, run);
+    return run->shared ? change_owners(txn, run->block, run->count, -1, 0)
+                       : add_run(&txn->freed, run);
 }
 
 int fs_txn_hold(struct fs_txn *txn, uint64_t ino, const struct meta_extent *run)
 {
-    struct meta_detached detached = {run->block, run->count, ino, run->page};
-    int rc = meta_detached_put(txn->meta, &detached);
+    struct meta_detached record = {run->block, run->count, ino, run->page, run->shared};
+    int rc = meta_detached_put(txn->meta, &record);
 
-    return rc ? rc : add_run(&txn->held, run);
+    if (rc == 0 && run->shared)
+        return change_owners(txn, run->block, run->count, -1, 1);
+    txn->detached += (int64_t)run->count;
+    return rc;
 }
 
-static uint64_t blocks_of(struct fs_runs *runs)
+int fs_txn_share(struct fs_txn *txn, const struct meta_extent *run)
 {
-    uint64_t blocks = 0;
+    return change_owners(txn, run->block, run->count, 1, 0);
+}
 
-    for (unsigned i = 0; i < runs->count; i++)
-        blocks += runs_of(runs)[i].count;
-    return blocks;
+int fs_txn_drop(struct fs_txn *txn, const struct meta_detached *record)
+{
+    struct meta_extent run = {0, record->block, record->count, false};
+    int rc = meta_detached_del(txn->meta, record);
+
+    if (rc == 0 && record->shared)
+        return change_owners(txn, run.block, run.count, 0, -1);
+    txn->detached -= (int64_t)run.count;
+    return rc ? rc : add_run(&txn->freed, &run);
 }
 
 static void end(struct fs_txn *txn)
 {
     fs_space_unlock(txn->fs);
     free(txn->freed.more);
-    free(txn->held.more);
+}
+
+static void add_to(uint64_t *number, int64_t more)
+{
+    if (more) /* relaxed: written under space_mutex, else only shown */
+        hf_store_relaxed(number, *number + (uint64_t)more);
 }
 
 int fs_commit(struct fs_txn *txn)
@@ -104,10 +151,9 @@ int fs_commit(struct fs_txn *txn)
     if (rc == 0) {
         for (unsigned i = 0; i < txn->freed.count; i++)
             fs_space_free(fs, runs_of(&txn->freed)[i].block, runs_of(&txn->freed)[i].count);
-        if (txn->held.count ||
-            txn->detached_gone) /* relaxed: written under space_mutex, else only shown */
-            hf_store_relaxed(&run->detached_blocks,
-                             run->detached_blocks + blocks_of(&txn->held) - txn->detached_gone);
+        add_to(&run->detached_blocks, txn->detached);
+        add_to(&run->shared_blocks, txn->shared);
+        add_to(&run->saved_blocks, txn->saved);
         fs_space_extend(fs, txn->grown_blocks);
         if (txn->reservation)
             fs_reservation_settle(fs, txn->reservation);

@@ -23,18 +23,22 @@ struct fs_txn {
     struct meta_txn *meta;
     struct fs_reservation *reservation; /* settled by the commit; null: none */
     struct fs_runs freed;
-    struct fs_runs held;    /* detached, by pins */
-    uint64_t detached_gone; /* blocks that leave the detached table */
-    uint64_t grown_blocks;  /* the pool's new size; 0: as it is */
+    uint64_t grown_blocks; /* the pool's new size; 0: as it is */
+    /* What the commit adds to the numbers in the run segment; may be negative. */
+    int64_t detached, shared, saved;
 };
 
 /* -EROFS in a pool opened read-only. On success fs_commit() or fs_abort() must follow. */
 int fs_begin(struct fs *fs, struct fs_txn *txn);
 
-/* The run leaves its file: for the free list; or detached, for LMDB's detached table under
- * `ino`. */
+/* The run leaves its file: it is free then, unless others name it too; or it is detached, for
+ * LMDB's detached table under `ino`. */
 int fs_txn_free(struct fs_txn *txn, const struct meta_extent *run);
 int fs_txn_hold(struct fs_txn *txn, uint64_t ino, const struct meta_extent *run);
+/* One more extent names the run. */
+int fs_txn_share(struct fs_txn *txn, const struct meta_extent *run);
+/* The detached record goes: the same as fs_txn_free(). */
+int fs_txn_drop(struct fs_txn *txn, const struct meta_detached *record);
 
 /* Ends it also when it fails: nothing happened then. */
 int fs_commit(struct fs_txn *txn);

@@ -292,7 +292,7 @@ static int keep(struct blocks *b, size_t claim, uint64_t page, uint64_t block, u
     int rc = grow((void **)&b->pieces, b->piece_count, &b->piece_room, sizeof *b->pieces);
 
     if (rc == 0)
-        b->pieces[b->piece_count++] = (struct piece){{page, block, count}, claim};
+        b->pieces[b->piece_count++] = (struct piece){{page, block, count, false}, claim};
     return rc;
 }
 
@@ -350,7 +350,7 @@ static int give(struct blocks *b, size_t index, const struct meta_extent *run)
             return rc;
         at = at > clear ? at : clear;
         struct meta_extent part = {run->page + (at - run->block), at,
-                                   (taken->end < end ? taken->end : end) - at};
+                                   (taken->end < end ? taken->end : end) - at, false};
         const struct check_claim *other = &check->claims[taken->claim];
         if (equal_right(check, other, claim))
             rc = share(b, index, &part, other->ino);
@@ -384,7 +384,7 @@ static int take(struct blocks *b, size_t first_piece)
 /* The part of a claim that lies in the file and in the pool. */
 static struct meta_extent clip(struct checker *check, struct check_claim *claim)
 {
-    struct meta_extent run = {claim->page, claim->block, claim->count};
+    struct meta_extent run = {claim->page, claim->block, claim->count, false};
     uint64_t room = claim->block < check->pool_blocks ? check->pool_blocks - claim->block : 0;
 
     if (claim->ino != 0 && run.page >= META_FILE_PAGES)
@@ -404,7 +404,7 @@ static struct meta_extent clip(struct checker *check, struct check_claim *claim)
     run.count = run.count < room ? run.count : room;
     lose(check, claim,
          &(struct meta_extent){run.page + run.count, run.block + run.count,
-                               claim->count - run.count});
+                               claim->count - run.count, false});
     return run;
 }
 
@@ -612,7 +612,7 @@ static int erase_odd(struct blocks *b)
 static int put_piece(struct checker *check, const struct check_claim *claim,
                      const struct meta_extent *run)
 {
-    struct meta_detached detached = {run->block, run->count, 0, run->page};
+    struct meta_detached detached = {run->block, run->count, 0, run->page, false};
 
     return claim->ino ? meta_extent_insert(check->txn, claim->ino, run)
                       : meta_detached_put(check->txn, &detached);
@@ -658,7 +658,7 @@ static int place(struct blocks *b, struct piece *piece, uint64_t *next_page)
 static int place_whole(struct blocks *b, size_t index, uint64_t *next_page)
 {
     const struct check_claim *claim = &b->check->claims[index];
-    struct piece piece = {{claim->page, claim->block, claim->count}, index};
+    struct piece piece = {{claim->page, claim->block, claim->count, false}, index};
     int rc = place(b, &piece, next_page);
 
     if (rc || !(claim->flags & CLAIM_ODD) || piece.run.count == 0)

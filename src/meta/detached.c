@@ -13,19 +13,32 @@
 int meta_detached_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val *value,
                          struct meta_detached *out)
 {
+    const unsigned char *bytes = key->mv_data;
     struct meta_disk_detached disk;
     uint64_t block;
+    bool shared = key->mv_size == META_KEY_SHARED;
 
-    if (key->mv_size != 9 || value->mv_size != sizeof disk)
+    if ((key->mv_size != 9 && !shared) || value->mv_size != sizeof disk)
         return hf_fail(EUCLEAN, "a detached run has a key of %zu and a value of %zu bytes",
                        key->mv_size, value->mv_size);
-    block = meta_get_be64((const unsigned char *)key->mv_data + 1);
+    block = meta_get_be64(bytes + 1);
     memcpy(&disk, value->mv_data, sizeof disk);
     if (disk.count == 0 || block >= limit_blocks || disk.count > limit_blocks - block)
         return hf_fail(EUCLEAN, "the detached run of %llu blocks at %llu is out of bounds",
                        (unsigned long long)disk.count, (unsigned long long)block);
-    *out = (struct meta_detached){block, disk.count, disk.ino, disk.page};
+    if (shared && (meta_get_be64(bytes + 9) != disk.ino || meta_get_be64(bytes + 17) != disk.page))
+        return hf_fail(EUCLEAN, "the detached run at block %llu does not agree with its key",
+                       (unsigned long long)block);
+    *out = (struct meta_detached){block, disk.count, disk.ino, disk.page, shared};
     return 0;
+}
+
+static void key_of(struct meta_key *key, const struct meta_detached *run)
+{
+    if (run->shared)
+        meta_key_shared(key, run->block, run->ino, run->page);
+    else
+        meta_key_number(key, META_DETACHED, run->block);
 }
 
 int meta_detached_put(struct meta_txn *txn, const struct meta_detached *run)
@@ -33,31 +46,62 @@ int meta_detached_put(struct meta_txn *txn, const struct meta_detached *run)
     struct meta_disk_detached disk = {run->count, run->ino, run->page};
     struct meta_key key;
 
-    meta_key_number(&key, META_DETACHED, run->block);
+    key_of(&key, run);
     return meta_store(txn, &key, &disk, sizeof disk);
 }
 
-int meta_detached_del(struct meta_txn *txn, uint64_t block)
+int meta_detached_del(struct meta_txn *txn, const struct meta_detached *run)
 {
     struct meta_key key;
 
-    meta_key_number(&key, META_DETACHED, block);
+    key_of(&key, run);
     return meta_erase_key(txn, &key);
 }
 
-int meta_detached_next(struct meta_txn *txn, uint64_t block, struct meta_detached *out)
+int meta_detached_get(struct meta_txn *txn, const struct meta_detached *run,
+                      struct meta_detached *out)
 {
     struct meta_key key;
-    MDB_val found, value;
+    MDB_val value;
     int rc;
 
-    meta_key_number(&key, META_DETACHED, block);
-    rc = meta_seek_from(txn, &key, &found, &value);
+    key_of(&key, run);
+    rc = meta_seek(txn, &key, &value);
+    if (rc)
+        return rc;
+    return meta_detached_decode(txn->meta->limit_blocks, &(MDB_val){key.len, key.bytes}, &value,
+                                out);
+}
+
+/* The first at or after the key. */
+static int seek_from(struct meta_txn *txn, const struct meta_key *key, struct meta_detached *out)
+{
+    MDB_val found, value;
+    int rc = meta_seek_from(txn, key, &found, &value);
+
     if (rc)
         return rc;
     if (*(const unsigned char *)found.mv_data != META_DETACHED)
         return -ENOENT;
     return meta_detached_decode(txn->meta->limit_blocks, &found, &value, out);
+}
+
+int meta_detached_from(struct meta_txn *txn, uint64_t block, struct meta_detached *out)
+{
+    struct meta_key key;
+
+    meta_key_number(&key, META_DETACHED, block);
+    return seek_from(txn, &key, out);
+}
+
+int meta_detached_after(struct meta_txn *txn, const struct meta_detached *run,
+                        struct meta_detached *out)
+{
+    struct meta_key key;
+
+    key_of(&key, run);
+    key.bytes[key.len++] = 0; /* the next key that there can be */
+    return seek_from(txn, &key, out);
 }
 
 int meta_orphan_put(struct meta_txn *txn, uint64_t ino)

@@ -24,7 +24,13 @@
 #define META_XATTR_MAX 65536u
 #define META_PATH_MAX 4096u
 
-enum meta_table { META_SUPER = 0x01, META_INODE = 0x10, META_DETACHED = 0x20, META_ORPHAN = 0x30 };
+enum meta_table {
+    META_SUPER = 0x01,
+    META_INODE = 0x10,
+    META_DETACHED = 0x20,
+    META_ORPHAN = 0x30,
+    META_OWNERS = 0x40
+};
 
 /* What follows the inode number in a key of META_INODE. */
 enum meta_part {
@@ -74,6 +80,7 @@ struct meta {
 /* --- keys --- */
 
 #define META_KEY_PREFIX 10u /* table, inode number, part */
+#define META_KEY_SHARED 25u /* table, block, inode number, page */
 #define META_KEY_MAX 511u   /* of LMDB; ours are shorter, those of a damaged pool may not be */
 
 struct meta_key {
@@ -119,6 +126,16 @@ static inline void meta_key_extent(struct meta_key *key, uint64_t ino, uint64_t 
 /* -ENAMETOOLONG beyond 255 bytes. */
 int meta_key_name(struct meta_key *key, uint64_t ino, enum meta_part part, const char *name);
 
+/* Of a detached run whose blocks have other owners: several records can be of the same block. */
+static inline void meta_key_shared(struct meta_key *key, uint64_t block, uint64_t ino,
+                                   uint64_t page)
+{
+    meta_key_number(key, META_DETACHED, block);
+    meta_put_be64(key->bytes + 9, ino);
+    meta_put_be64(key->bytes + 17, page);
+    key->len = META_KEY_SHARED;
+}
+
 /* True when `found` is a key of that part of that inode. */
 static inline bool meta_key_is_part(const MDB_val *found, uint64_t ino, enum meta_part part)
 {
@@ -153,6 +170,7 @@ struct meta_disk_inode {
 struct meta_disk_extent {
     uint64_t block, count;
 };
+#define META_COUNT_SHARED (UINT64_C(1) << 63) /* among the bits of an extent's count */
 struct meta_disk_dirent {
     uint64_t ino;
     uint32_t type, zero;
@@ -160,11 +178,16 @@ struct meta_disk_dirent {
 struct meta_disk_detached {
     uint64_t count, ino, page;
 };
+struct meta_disk_owners {
+    uint64_t count;
+    uint32_t extents, records;
+};
 _Static_assert(sizeof(struct meta_disk_super) == 256, "docs/FORMAT.md: super record");
 _Static_assert(sizeof(struct meta_disk_inode) == 88, "docs/FORMAT.md: inode");
 _Static_assert(sizeof(struct meta_disk_extent) == 16, "docs/FORMAT.md: extent");
 _Static_assert(sizeof(struct meta_disk_dirent) == 16, "docs/FORMAT.md: directory entry");
 _Static_assert(sizeof(struct meta_disk_detached) == 24, "docs/FORMAT.md: detached run");
+_Static_assert(sizeof(struct meta_disk_owners) == 16, "docs/FORMAT.md: owners");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "values are stored as they are in memory");
 
@@ -178,6 +201,8 @@ int meta_extent_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val 
 int meta_dirent_decode(const MDB_val *key, const MDB_val *value, struct meta_dirent *out);
 int meta_detached_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val *value,
                          struct meta_detached *out);
+int meta_owners_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val *value,
+                       struct meta_owners *out);
 
 /* --- records under the cursor --- */
 

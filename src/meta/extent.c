@@ -19,7 +19,8 @@ static uint64_t end_of(const struct meta_extent *extent)
 
 static bool continues(const struct meta_extent *left, const struct meta_extent *right)
 {
-    return end_of(left) == right->page && left->block + left->count == right->block;
+    return end_of(left) == right->page && left->block + left->count == right->block &&
+           left->shared == right->shared;
 }
 
 int meta_extent_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val *value,
@@ -28,6 +29,7 @@ int meta_extent_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val 
     const unsigned char *bytes = key->mv_data;
     struct meta_disk_extent disk;
     uint64_t page;
+    bool shared;
 
     if (key->mv_size != META_KEY_PREFIX + 8 || value->mv_size != sizeof disk)
         return hf_fail(EUCLEAN,
@@ -36,6 +38,8 @@ int meta_extent_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val 
                        (unsigned long long)meta_get_be64(bytes + 1), key->mv_size, value->mv_size);
     page = meta_get_be64(bytes + META_KEY_PREFIX);
     memcpy(&disk, value->mv_data, sizeof disk);
+    shared = disk.count & META_COUNT_SHARED;
+    disk.count &= ~META_COUNT_SHARED;
     if (disk.count == 0 || page >= META_FILE_PAGES || disk.count > META_FILE_PAGES - page ||
         disk.block >= limit_blocks || disk.count > limit_blocks - disk.block)
         return hf_fail(EUCLEAN,
@@ -43,7 +47,7 @@ int meta_extent_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val 
                        "of bounds",
                        (unsigned long long)meta_get_be64(bytes + 1), (unsigned long long)disk.count,
                        (unsigned long long)page, (unsigned long long)disk.block);
-    *out = (struct meta_extent){page, disk.block, disk.count};
+    *out = (struct meta_extent){page, disk.block, disk.count, shared};
     return 0;
 }
 
@@ -53,9 +57,15 @@ static int decode(struct meta_txn *txn, const MDB_val *key, const MDB_val *value
     return meta_extent_decode(txn->meta->limit_blocks, key, value, out);
 }
 
+static struct meta_disk_extent encode(const struct meta_extent *extent)
+{
+    return (struct meta_disk_extent){extent->block,
+                                     extent->count | (extent->shared ? META_COUNT_SHARED : 0)};
+}
+
 static int overwrite(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
 {
-    struct meta_disk_extent disk = {extent->block, extent->count};
+    struct meta_disk_extent disk = encode(extent);
     struct meta_key key;
 
     meta_key_extent(&key, ino, extent->page);
@@ -64,7 +74,7 @@ static int overwrite(struct meta_txn *txn, uint64_t ino, const struct meta_exten
 
 static int store(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
 {
-    struct meta_disk_extent disk = {extent->block, extent->count};
+    struct meta_disk_extent disk = encode(extent);
     struct meta_key key;
 
     meta_key_extent(&key, ino, extent->page);
@@ -185,11 +195,12 @@ static int cut(struct meta_txn *txn, uint64_t ino, const struct meta_extent *ext
 {
     uint64_t first = extent->page > page ? extent->page : page;
     uint64_t last = end_of(extent) < end ? end_of(extent) : end;
-    struct meta_extent head = {extent->page, extent->block, first - extent->page};
-    struct meta_extent tail = {last, extent->block + (last - extent->page), end_of(extent) - last};
+    struct meta_extent head = {extent->page, extent->block, first - extent->page, extent->shared};
+    struct meta_extent tail = {last, extent->block + (last - extent->page), end_of(extent) - last,
+                               extent->shared};
     int rc;
 
-    *gone = (struct meta_extent){first, extent->block + head.count, last - first};
+    *gone = (struct meta_extent){first, extent->block + head.count, last - first, extent->shared};
     rc = head.count != 0 ? overwrite(txn, ino, &head) : meta_erase(txn);
     if (rc == 0 && tail.count != 0)
         rc = store(txn, ino, &tail);
@@ -236,10 +247,36 @@ int meta_extent_split(struct meta_txn *txn, uint64_t ino, uint64_t page)
 
     if (rc || before.count == 0 || end_of(&before) <= page)
         return rc;
-    tail = (struct meta_extent){page, before.block + (page - before.page), end_of(&before) - page};
+    tail = (struct meta_extent){page, before.block + (page - before.page), end_of(&before) - page,
+                                before.shared};
     before.count -= tail.count;
     rc = overwrite(txn, ino, &before);
     return rc ? rc : store(txn, ino, &tail);
+}
+
+int meta_extent_mark(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t count, bool shared)
+{
+    uint64_t end = page + count;
+    struct meta_extent extent, part;
+    struct meta_key key;
+    MDB_val value;
+    int rc;
+
+    for (; page < end; page = end_of(&extent)) {
+        rc = meta_extent_find(txn, ino, page, &extent);
+        if (rc == -ENOENT || (rc == 0 && extent.page >= end))
+            return 0;
+        if (rc == 0 && extent.shared == shared)
+            continue;
+        meta_key_extent(&key, ino, extent.page);
+        rc = rc ? rc : meta_seek(txn, &key, &value);
+        rc = rc ? rc : cut(txn, ino, &extent, page, end, &part);
+        part.shared = shared;
+        rc = rc ? rc : meta_extent_insert(txn, ino, &part);
+        if (rc)
+            return rc;
+    }
+    return 0;
 }
 
 /* --- shifting --- */

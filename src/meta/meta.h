@@ -10,7 +10,9 @@
  *     10 ino 04 name                extended attribute
  *     10 ino 05                     target of a symbolic link
  *     20 block                      detached run: blocks in no file that a pin still holds
+ *     20 block ino page             the same, where the block may have other owners too
  *     30 ino                        orphan: an inode without names that was still open
+ *     40 block                      owners: blocks that are not one extent's alone
  *
  * Integers in keys are big-endian (bytewise order is numeric order), in values little-endian.
  * Free space is no record: a block that no extent and no detached run names is free.
@@ -67,6 +69,8 @@ struct meta_inode {
 
 struct meta_extent {
     uint64_t page, block, count; /* count > 0 */
+    /* Its blocks may have other owners: ask meta_owners_find(). Else they have none. */
+    bool shared;
 };
 
 struct meta_dirent {
@@ -164,6 +168,9 @@ int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64
  * meta_extent_split()); merges at the seam. */
 int meta_extent_shift(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t delta);
 int meta_extent_split(struct meta_txn *txn, uint64_t ino, uint64_t page);
+/* Says of what has blocks in [page, page+count) whether these may have other owners. */
+int meta_extent_mark(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t count,
+                     bool shared);
 
 int meta_dirent_get(struct meta_txn *txn, uint64_t dir, const char *name, struct meta_dirent *out);
 int meta_dirent_put(struct meta_txn *txn, uint64_t dir, const char *name, uint64_t ino,
@@ -199,13 +206,36 @@ void meta_acl_set_mode(void *value, size_t len, uint32_t mode);
 int meta_symlink_get(struct meta_txn *txn, uint64_t ino, const char **target, size_t *len);
 int meta_symlink_put(struct meta_txn *txn, uint64_t ino, const char *target, size_t len);
 
-/* Detached runs; page says where they were. */
+/* Detached runs; page says where they were. Those that are shared may overlap each other and
+ * extents. */
 struct meta_detached {
     uint64_t block, count, ino, page;
+    bool shared; /* as of an extent; part of the key */
 };
 int meta_detached_put(struct meta_txn *txn, const struct meta_detached *run);
-int meta_detached_del(struct meta_txn *txn, uint64_t block);
-int meta_detached_next(struct meta_txn *txn, uint64_t block, struct meta_detached *out);
+/* The record with that block, and with that inode and page if it is shared. */
+int meta_detached_del(struct meta_txn *txn, const struct meta_detached *run);
+int meta_detached_get(struct meta_txn *txn, const struct meta_detached *run,
+                      struct meta_detached *out);
+/* The first at or after the block; the one after `run`, in order of block. */
+int meta_detached_from(struct meta_txn *txn, uint64_t block, struct meta_detached *out);
+int meta_detached_after(struct meta_txn *txn, const struct meta_detached *run,
+                        struct meta_detached *out);
+
+/* Owners (owners.c): how many extents and shared detached records name each block of a run. */
+struct meta_owners {
+    uint64_t block, count;
+    uint32_t extents, records;
+};
+typedef int meta_owners_changed(void *arg, const struct meta_owners *before,
+                                const struct meta_owners *after);
+/* Those of `block`, and for how many of the `count` blocks from it on they are the same number. */
+int meta_owners_find(struct meta_txn *txn, uint64_t block, uint64_t count, struct meta_owners *out);
+/* The first run at or after the block of those that are not one extent's alone. */
+int meta_owners_next(struct meta_txn *txn, uint64_t block, struct meta_owners *out);
+/* Each block gets so many more extents and records, or less; `changed` is told, run by run. */
+int meta_owners_change(struct meta_txn *txn, uint64_t block, uint64_t count, int extents,
+                       int records, meta_owners_changed *changed, void *arg);
 
 int meta_orphan_put(struct meta_txn *txn, uint64_t ino);
 int meta_orphan_del(struct meta_txn *txn, uint64_t ino);

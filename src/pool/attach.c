@@ -156,18 +156,37 @@ static uint64_t ghosts_of(const struct adoption *from)
     return hf_now_ns() + (quarantine ? quarantine : QUARANTINE_NS);
 }
 
+/* What is free is found when the bitmap is built. */
+static int owners_changed(void *arg, const struct meta_owners *before,
+                          const struct meta_owners *after)
+{
+    (void)arg, (void)before, (void)after;
+    return 0;
+}
+
 static int forget_detached(struct meta_txn *txn, void *arg)
 {
     struct meta_detached run;
     int rc;
 
     (void)arg;
-    while ((rc = meta_detached_next(txn, 0, &run)) == 0) {
-        rc = meta_detached_del(txn, run.block);
+    while ((rc = meta_detached_from(txn, 0, &run)) == 0) {
+        rc = meta_detached_del(txn, &run);
+        if (rc == 0 && run.shared)
+            rc = meta_owners_change(txn, run.block, run.count, 0, -1, owners_changed, NULL);
         if (rc)
             return rc;
     }
     return rc == -ENOENT ? 0 : rc;
+}
+
+static int extent_goes(void *arg, const struct meta_extent *run)
+{
+    struct meta_txn *txn = arg;
+
+    return run->shared
+               ? meta_owners_change(txn, run->block, run->count, -1, 0, owners_changed, NULL)
+               : 0;
 }
 
 static int has_entries(struct meta_txn *txn, uint64_t dir)
@@ -198,6 +217,7 @@ static int delete_orphan(struct meta_txn *txn, void *arg)
     if (rc)
         return rc < 0 ? rc : 0;
     rc = meta_orphan_del(txn, *ino);
+    rc = rc ? rc : meta_extent_remove(txn, *ino, 0, UINT64_MAX, extent_goes, txn);
     rc = rc ? rc : meta_inode_del(txn, *ino);
     rc = rc ? rc : meta_super_get(txn, &super);
     if (rc)

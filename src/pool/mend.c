@@ -38,12 +38,11 @@ static int file_end(struct meta_txn *txn, uint64_t ino, uint64_t *end)
 static int detached_end(struct meta_txn *txn, uint64_t *end)
 {
     struct meta_detached run;
-    uint64_t block = 0;
     int rc;
 
-    while ((rc = meta_detached_next(txn, block, &run)) == 0) {
+    for (rc = meta_detached_from(txn, 0, &run); rc == 0;
+         rc = meta_detached_after(txn, &run, &run)) {
         *end = later(*end, run.block + run.count);
-        block = run.block + run.count;
     }
     return rc == -ENOENT ? 0 : rc;
 }

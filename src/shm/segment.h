@@ -110,7 +110,10 @@ struct shm_run {
     /* Detached records of before may have nobody to free them. */
     uint32_t ghost_gone;
     /* Space, under space_mutex (src/fs/space.c). */
-    uint64_t free_blocks, detached_blocks, fresh_block, fresh_saved, first_free_group;
+    uint64_t free_blocks, fresh_block, fresh_saved, first_free_group;
+    /* Blocks that detached records alone name; that more than one extent names; and how many more
+     * there would be if each extent had its own. */
+    uint64_t detached_blocks, shared_blocks, saved_blocks;
     /* The bitmap has to be made again: its last owner died, or failed at that. */
     uint32_t space_stale;
     /* Under space_mutex, but anybody may refuse them. */

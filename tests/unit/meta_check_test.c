@@ -38,7 +38,7 @@ static void fill(struct meta_txn *txn)
     add_dir(txn, DIR_A, META_ROOT_INO, "a", 3);
     add_dir(txn, DIR_B, DIR_A, "b", 2);
     add_file(txn, FILE_C, "c", 0, 10);
-    must(meta_extent_insert(txn, FILE_C, &(struct meta_extent){50, 100, 5}));
+    must(meta_extent_insert(txn, FILE_C, &(struct meta_extent){50, 100, 5, false}));
     must(meta_dirent_put(txn, DIR_B, "c", FILE_C, S_IFREG));
     must(meta_inode_get(txn, FILE_C, &inode));
     inode.nlink = 2;
@@ -52,9 +52,9 @@ static void fill(struct meta_txn *txn)
     must(meta_symlink_put(txn, LINK_E, "c", 1));
     inode = (struct meta_inode){.mode = S_IFREG | 0600, .blocks = 1, .size = 99};
     must(meta_inode_put(txn, ORPHAN_F, &inode));
-    must(meta_extent_insert(txn, ORPHAN_F, &(struct meta_extent){0, 200, 1}));
+    must(meta_extent_insert(txn, ORPHAN_F, &(struct meta_extent){0, 200, 1, false}));
     must(meta_orphan_put(txn, ORPHAN_F));
-    must(meta_detached_put(txn, &(struct meta_detached){300, 4, FILE_D, 90}));
+    must(meta_detached_put(txn, &(struct meta_detached){300, 4, FILE_D, 90, false}));
     must(meta_inode_get(txn, META_ROOT_INO, &inode));
     inode.nlink = 3;
     must(meta_inode_put(txn, META_ROOT_INO, &inode));
@@ -245,7 +245,7 @@ static void wrong_blocks(struct meta_txn *txn)
 
 static void same_blocks(struct meta_txn *txn)
 {
-    must(meta_extent_insert(txn, FILE_D, &(struct meta_extent){10, 98, 10}));
+    must(meta_extent_insert(txn, FILE_D, &(struct meta_extent){10, 98, 10, false}));
 }
 
 /* Blocks 98, 99 and 105 to 107 were free; the middle is file c's. */
@@ -265,12 +265,12 @@ static void expect_hole(struct meta_txn *txn)
 
 static void beyond_pool(struct meta_txn *txn)
 {
-    must(meta_extent_insert(txn, FILE_D, &(struct meta_extent){10, POOL_BLOCKS - 2, 4}));
+    must(meta_extent_insert(txn, FILE_D, &(struct meta_extent){10, POOL_BLOCKS - 2, 4, false}));
 }
 
 static void blocks_under_dir(struct meta_txn *txn)
 {
-    must(meta_extent_insert(txn, DIR_B, &(struct meta_extent){0, 40, 1}));
+    must(meta_extent_insert(txn, DIR_B, &(struct meta_extent){0, 40, 1, false}));
 }
 
 static void expect_blocks_found(struct meta_txn *txn)
@@ -287,7 +287,7 @@ static void expect_blocks_found(struct meta_txn *txn)
 
 static void fresh_blocks_under_dir(struct meta_txn *txn)
 {
-    must(meta_extent_insert(txn, DIR_B, &(struct meta_extent){0, 400, 1}));
+    must(meta_extent_insert(txn, DIR_B, &(struct meta_extent){0, 400, 1, false}));
 }
 
 static void expect_no_blocks_found(struct meta_txn *txn)
@@ -298,12 +298,12 @@ static void expect_no_blocks_found(struct meta_txn *txn)
 
 static void detached_in_use(struct meta_txn *txn)
 {
-    must(meta_detached_put(txn, &(struct meta_detached){2, 4, 0, 0}));
+    must(meta_detached_put(txn, &(struct meta_detached){2, 4, 0, 0, false}));
 }
 
 static void detached_twice(struct meta_txn *txn)
 {
-    must(meta_detached_put(txn, &(struct meta_detached){302, 1, 0, 0}));
+    must(meta_detached_put(txn, &(struct meta_detached){302, 1, 0, 0, false}));
 }
 
 static void no_orphan_record(struct meta_txn *txn)
@@ -445,7 +445,7 @@ static void expect_attribute(struct meta_txn *txn)
 
 static void blocks_of_nothing(struct meta_txn *txn)
 {
-    must(meta_extent_insert(txn, 66, &(struct meta_extent){3, 500, 2}));
+    must(meta_extent_insert(txn, 66, &(struct meta_extent){3, 500, 2, false}));
 }
 
 static void expect_new_file(struct meta_txn *txn)

@@ -184,7 +184,7 @@ static void read_all(struct meta *meta)
         (void)meta_inode_get(txn, ino, &inode);
         read_parts(txn, ino);
     }
-    (void)meta_detached_next(txn, 0, &run);
+    (void)meta_detached_from(txn, 0, &run);
     (void)meta_orphan_next(txn, &orphan);
     meta_end_read(txn);
 }

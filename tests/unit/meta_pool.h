@@ -114,7 +114,7 @@ static inline void add_file(struct meta_txn *txn, uint64_t ino, const char *name
     must(meta_inode_put(txn, ino, &file));
     must(meta_dirent_put(txn, META_ROOT_INO, name, ino, S_IFREG));
     if (pages != 0)
-        must(meta_extent_insert(txn, ino, &(struct meta_extent){0, block, pages}));
+        must(meta_extent_insert(txn, ino, &(struct meta_extent){0, block, pages, false}));
 }
 
 #endif

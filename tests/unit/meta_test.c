@@ -185,7 +185,7 @@ static void test_inodes(void **state)
 
 static void test_set_aside(void **state)
 {
-    struct meta_detached run = {70, 3, 9, 12}, found;
+    struct meta_detached run = {70, 3, 9, 12, false}, found;
     char dir[64];
     struct meta_txn *txn;
     struct meta *meta;
@@ -197,15 +197,16 @@ static void test_set_aside(void **state)
     must(meta_begin_write(meta, &txn));
     must(meta_detached_put(txn, &run));
     must(meta_orphan_put(txn, 9));
-    must(meta_detached_next(txn, 0, &found));
-    assert_memory_equal(&run, &found, sizeof run);
-    assert_int_equal(meta_detached_next(txn, 71, &found), -ENOENT);
+    must(meta_detached_from(txn, 0, &found));
+    assert_true(found.block == 70 && found.count == 3 && found.ino == 9 && found.page == 12 &&
+                !found.shared);
+    assert_int_equal(meta_detached_from(txn, 71, &found), -ENOENT);
     must(meta_orphan_next(txn, &ino));
     assert_int_equal(ino, 9);
-    must(meta_detached_del(txn, 70));
+    must(meta_detached_del(txn, &run));
     must(meta_orphan_del(txn, 9));
     assert_int_equal(meta_orphan_del(txn, 9), -ENOENT);
-    assert_int_equal(meta_detached_next(txn, 0, &found), -ENOENT);
+    assert_int_equal(meta_detached_from(txn, 0, &found), -ENOENT);
     assert_int_equal(meta_orphan_next(txn, &ino), -ENOENT);
     meta_abort(txn);
     meta_close(meta);
@@ -263,8 +264,9 @@ static int expect_removed(void *arg, const struct meta_extent *run)
         model->block[run->page + i] = 0;
     }
     model->page = run->page + run->count;
-    must(meta_detached_put(model->txn, &(struct meta_detached){run->block, run->count, 3, 0}));
-    must(meta_detached_del(model->txn, run->block));
+    must(meta_detached_put(model->txn,
+                           &(struct meta_detached){run->block, run->count, 3, 0, false}));
+    must(meta_detached_del(model->txn, &(struct meta_detached){.block = run->block}));
     return 0;
 }
 
@@ -277,7 +279,7 @@ static void model_insert(struct model *model, uint64_t page, uint64_t count)
 
     while (free_pages < count && model->block[page + free_pages] == 0)
         free_pages++;
-    int rc = meta_extent_insert(model->txn, 3, &(struct meta_extent){page, block, count});
+    int rc = meta_extent_insert(model->txn, 3, &(struct meta_extent){page, block, count, false});
     if (free_pages < count) {
         assert_int_equal(rc, -EUCLEAN);
         return;
@@ -385,7 +387,7 @@ static void test_extent_bounds(void **state)
     must(meta_open(dir, false, &meta));
     must(meta_begin_write(meta, &txn));
     add_file(txn, 2, "it", 0, 0);
-    extent = (struct meta_extent){(UINT64_C(1) << 32) - 2, 5, 2};
+    extent = (struct meta_extent){(UINT64_C(1) << 32) - 2, 5, 2, false};
     must(meta_extent_insert(txn, 2, &extent));
     assert_int_equal(meta_extent_shift(txn, 2, 7, 1), -EFBIG);
     extent.count = 3;
