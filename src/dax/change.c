@@ -273,8 +273,8 @@ static int find_holders(struct dax_change *change, bool all, struct finding *fin
     change->holder_count = 0;
     rc = remember_ghosts(change);
     rc = rc ? rc : scan_held(dax, change->vnode, change->first, change->last, note_holder, finding);
-    if (rc == 0 && finding->count == 0 && dax->engine->counts) {
-        rc = counted_find(dax, change->vnode, change->first, change->last, &finding->busy);
+    if (rc == 0 && finding->count == 0) {
+        rc = dax->pinning->find(dax, change->vnode, change->first, change->last, &finding->busy);
         finding->count = rc > 0;
     }
     return rc < 0 ? rc : 0;
@@ -495,7 +495,7 @@ int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, u
     if (!lane)
         return shm_no_lane(dax->shm);
     rc = resolve_policy(change, policy);
-    if (rc == 0 && dax->engine->counts && detaches(change))
+    if (rc == 0 && detaches(change) && !sync_knows_holders(dax->engine))
         rc = hf_fail(EOPNOTSUPP, "engine %s does not know who holds, so nothing can be detached",
                      dax->engine->name);
     rc = rc ? rc : take_gate(change);

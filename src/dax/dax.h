@@ -26,17 +26,22 @@
 #include "shm/shm.h"
 
 struct sync_engine;
+struct dax_pinning;
 
 struct dax {
     struct shm *shm;
     struct media media;
     struct meta *meta;
     const struct sync_engine *engine;
-    struct hf_policy policy; /* of the pool; never HF_POLICY_DEFAULT */
+    const struct dax_pinning *pinning; /* how pins are made with that engine */
+    struct hf_policy policy;           /* of the pool; never HF_POLICY_DEFAULT */
     bool readonly;
     struct dax_stacks *stacks; /* null: HOLDFAST_DEBUG does not ask for them */
     struct recalls *recalls;   /* of this process's leases (notify.c); null: none was needed yet */
 };
+
+/* The engine of that name is the pool's. False: there is none in this build. */
+bool dax_use_engine(struct dax *dax, const char *name);
 
 #define DAX_LAST UINT64_MAX /* "to the end of the file and beyond", as a last page */
 

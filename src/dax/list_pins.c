@@ -190,7 +190,7 @@ int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *i
     struct snapshot snapshot = {.dax = dax, .each = each, .arg = arg};
     int rc = 0;
 
-    if (dax->engine->counts)
+    if (!sync_knows_holders(dax->engine))
         return hf_fail(EOPNOTSUPP, "engine %s counts pins and does not know whose they are",
                        dax->engine->name);
     shm_reap(dax->shm); /* the dead hold nothing */

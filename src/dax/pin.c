@@ -13,45 +13,6 @@
 #include "dax/notify.h"
 #include "dax/private.h"
 
-#include <unistd.h>
-
-/* Entries come from shared memory: one that leads outside the mapped pool counts as missing,
- * whatever wrote it. */
-static bool inside(const struct dax *dax, const struct iovec *piece)
-{
-    uint64_t mapped = hf_load_relaxed(&dax->media.mapped_bytes); /* relaxed: only grows */
-    uint64_t at = (uintptr_t)piece->iov_base - (uintptr_t)dax->media.base;
-
-    return at < mapped && piece->iov_len <= mapped - at;
-}
-
-static uint64_t request_first(const struct dax_request *request)
-{
-    return request->off / HF_BLOCK_BYTES;
-}
-
-static uint64_t request_last(const struct dax_request *request)
-{
-    return (request->off + request->len - 1) / HF_BLOCK_BYTES;
-}
-
-/* P3 for any range. The number of pieces; MM_MISS; -E2BIG. */
-static int walk_range(const struct dax *dax, const struct shm_vnode *vnode,
-                      const struct dax_request *request)
-{
-    struct mm_pieces pieces = {request->iov, request->iovcnt, 0};
-    /* ENTRY.PUB/p */
-    int count = mm_walk(dax->shm, dax->media.base, hf_load_acquire(&vnode->root),
-                        request_first(request), request_last(request), &pieces);
-
-    for (int i = 0; i < count; i++)
-        if (!inside(dax, &request->iov[i]))
-            return MM_MISS;
-    if (count > 0)
-        mm_trim(&pieces, request->off, request->len);
-    return count;
-}
-
 void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode)
 {
     struct shm_lane *lane = shm_lane_fast(dax->shm);
@@ -60,66 +21,6 @@ void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode)
         return;
     lane->wake_due = 0;
     slots_wake(dax->shm, vnode, 0, DAX_LAST);
-}
-
-/* P1; in steps, the key is on its way. With P1 after P3 the point between the two is here. */
-static void publish_fast(struct shm_lane *lane, uint32_t slot, uint64_t key, uint64_t first,
-                         uint64_t last)
-{
-#ifdef HF_LAB
-    if (HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
-        HF_LAB_AT(HF_LAB_WALKED);
-    else if (HF_LAB_BROKEN(HF_LAB_STEPS) && hf_lab_stepped) {
-        hf_store_release(&lane->pages[slot], SHM_PAGES(first, last));
-        hf_lab_keep(&lane->keys[slot], key);
-        return;
-    }
-#endif
-    slots_publish(lane, slot, key, first, last);
-}
-
-int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
-                 struct hf_pin *pin)
-{
-    uint64_t first = request_first(request), last = request_last(request), key;
-    struct shm *shm = dax->shm;
-    struct shm_lane *lane = shm_lane_fast(shm);
-    int count = MM_MISS;
-    uint32_t hint, slot;
-
-    if (dax->engine->counts)
-        return counted_pin(dax, vnode, request, pin);
-    if (!lane)
-        return MM_MISS;
-    if (!dax->stacks) /* else each pin comes here, not only the first */
-        shm_lane_use(shm);
-    if (lane->fenced >= SLOTS_REBIAS_LOOK)
-        slots_rebias(shm, lane, vnode);
-    hint = slots_begin(lane);
-    slot = slots_pick(lane, hint);
-    if (slot < SHM_SLOTS) {
-        if (HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
-            count = walk_range(dax, vnode, request);
-        key = slots_key_of(lane, slot, vnode, request->flags);
-        publish_fast(lane, slot, key, first, last);
-        slots_order(lane, vnode);
-        if (!HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
-            count = walk_range(dax, vnode, request);
-        HF_LAB_AT(HF_LAB_WALKED);
-        HF_LAB_FENCED(true); /* no store stays away for ever */
-    }
-    slots_end(lane, slots_next_hint(hint, slot));
-    if (slot == SHM_SLOTS)
-        return MM_MISS;
-    if (request->off + request->len > hf_load_acquire(&vnode->size)) /* SIZE.PUB/p */
-        count = MM_MISS; /* the slow path looks again, and says so */
-    if (count <= MM_MISS) {
-        if (slots_leave(vnode, &lane->keys[slot])) /* P4 */
-            slots_wake(shm, vnode, first, last);
-        return count;
-    }
-    dax_fill_pin(pin, shm, &lane->keys[slot], key, 0);
-    return count;
 }
 
 static int publish_lease(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
@@ -133,33 +34,19 @@ static int publish_lease(struct dax *dax, struct shm_lane *lane, struct shm_vnod
     return rc;
 }
 
-static int publish_counted(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
-                           const struct shm_range *range, const struct mm_pieces *pieces,
-                           struct hf_pin *pin)
+bool dax_use_engine(struct dax *dax, const char *name)
 {
-    if (counted_publish(dax, vnode, lane, SHM_WHO_FLAGS(range->who), pieces, pin))
-        return 0;
-    return holds_publish(dax->shm, lane, vnode, range, NULL, pin);
+    dax->engine = sync_engine_find(name);
+    if (!dax->engine)
+        return false;
+    dax->pinning = sync_knows_holders(dax->engine) ? &pinning_slots : &pinning_counted;
+    return true;
 }
 
-/* There is a generous number of holds in the pool for pins that find no slot, and for leases. */
-static int publish_slot(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
-                        const struct shm_range *range, struct hf_pin *pin)
+int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
+                 struct hf_pin *pin)
 {
-    uint32_t hint = slots_begin(lane), slot = slots_pick(lane, hint);
-    int rc = 0;
-
-    if (slot == SHM_SLOTS) {
-        rc = holds_publish(dax->shm, lane, vnode, range, NULL, pin);
-    } else {
-        uint64_t key = slots_key_of(lane, slot, vnode, SHM_WHO_FLAGS(range->who));
-
-        slots_publish(lane, slot, key, range->first, range->last);
-        slots_order(lane, vnode);
-        dax_fill_pin(pin, dax->shm, &lane->keys[slot], key, 0);
-    }
-    slots_end(lane, slots_next_hint(hint, slot));
-    return rc;
+    return dax->pinning->pin(dax, vnode, request, pin);
 }
 
 /* Under the layout mutex. */
@@ -182,9 +69,7 @@ static int pin_locked(struct dax *dax, struct shm_vnode *vnode, const struct dax
         return rc;
     if (request->lease)
         return publish_lease(dax, lane, vnode, &range, request->lease, pin);
-    if (dax->engine->counts)
-        return publish_counted(dax, lane, vnode, &range, pieces, pin);
-    return publish_slot(dax, lane, vnode, &range, pin);
+    return dax->pinning->publish(dax, lane, vnode, &range, pieces, pin);
 }
 
 static int pin_once(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
@@ -264,7 +149,7 @@ int dax_unpin_odd(struct hf_pin *pin)
     if (shm->fork_count != hf_fork_count)
         return -ECHILD;
     if (pin->hf_opaque[0] & DAX_PIN_COUNTED)
-        return counted_unpin(pin);
+        return pin_counted_unpin(pin);
     if (!(key & SHM_KEY_VNODE_MASK) || !(pin->hf_opaque[0] & DAX_PIN_HOLD))
         return -EINVAL;
     first = hf_load_acquire(&hold->range.first);

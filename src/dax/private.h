@@ -76,20 +76,34 @@ void watch_let_go(struct shm *shm, uint64_t key, uint64_t first, uint64_t last);
 /* The same for a slot, whose word that was. */
 void watch_let_go_slot(struct shm *shm, uint64_t key, const uint64_t *word);
 
-/* --- counted.c: pins under an engine that counts --- */
+/* --- pin_slots.c, pin_counted.c: how pins are made and found, as the engine wants it --- */
 
-/* dax_pin_fast() there. */
-int counted_pin(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
-                struct hf_pin *pin);
-/* Under the layout mutex: counts the blocks of the pieces. False: they are no single run; take a
- * hold. */
-bool counted_publish(struct dax *dax, const struct shm_vnode *vnode, struct shm_lane *lane,
-                     uint32_t flags, const struct mm_pieces *pieces, struct hf_pin *pin);
-int counted_unpin(struct hf_pin *pin);
-/* L4: freezes the blocks under pages [first, last]. 0; 1 with the count of a block that is pinned;
- * -errno. */
-int counted_find(struct dax *dax, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
-                 uint32_t **busy);
+static inline uint64_t request_first(const struct dax_request *request)
+{
+    return request->off / HF_BLOCK_BYTES;
+}
+
+static inline uint64_t request_last(const struct dax_request *request)
+{
+    return (request->off + request->len - 1) / HF_BLOCK_BYTES;
+}
+
+struct dax_pinning {
+    /* dax_pin_fast(). */
+    int (*pin)(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
+               struct hf_pin *pin);
+    /* Under the layout mutex: pins the range, which lies in the pieces. -ENOLCK. */
+    int (*publish)(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
+                   const struct shm_range *range, const struct mm_pieces *pieces,
+                   struct hf_pin *pin);
+    /* L4, where scan_held() has found none: pins of pages [first, last] that it cannot see. 0; 1
+     * with the count of a block that is pinned; -errno. */
+    int (*find)(struct dax *dax, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                uint32_t **busy);
+};
+
+extern const struct dax_pinning pinning_slots, pinning_counted;
+int pin_counted_unpin(struct hf_pin *pin);
 
 /* --- gate.c --- */
 

@@ -197,7 +197,7 @@ void dax_stacks_print(struct dax *dax, const char *pool)
     print_lanes(&printing);
     print_holds(&printing);
     pthread_mutex_unlock(&dax->stacks->mutex);
-    if (!dax->engine->counts || shm_process_pins(dax->shm) <= printing.count)
+    if (sync_knows_holders(dax->engine) || shm_process_pins(dax->shm) <= printing.count)
         return;
     begin_line(&printing);
     dprintf(STDERR_FILENO, "holdfast: pins of which engine %s knows only that they are there\n",

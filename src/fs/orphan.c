@@ -38,10 +38,10 @@ static int delete_file(struct fs_layout *l, uint64_t ino)
 
 static int try_delete(struct fs *fs, struct shm_vnode *vnode, uint64_t ino)
 {
-    bool counts = fs->dax.engine->counts;
+    bool detaches = sync_knows_holders(fs->dax.engine);
     struct fs_layout l;
     int rc =
-        fs_layout_open(&l, fs, vnode, 0, DAX_LAST, HF_CHANGE_DELETE, counts ? &nowait : &detach);
+        fs_layout_open(&l, fs, vnode, 0, DAX_LAST, HF_CHANGE_DELETE, detaches ? &detach : &nowait);
 
     if (rc == -EBUSY) {
         hf_store_release(&fs->dax.shm->run->reclaim, 1u);

@@ -180,7 +180,7 @@ void fs_reclaim(struct fs *fs)
         free_unclaimed(fs);
     /* Where pins are counts, deleted files may have been pinned, and what quarantine has detached
      * is in holds. */
-    sweep = fs->dax.engine->counts && hf_load_acquire(&run->reclaim);
+    sweep = !sync_knows_holders(fs->dax.engine) && hf_load_acquire(&run->reclaim);
     dax_reclaim(&fs->dax, gone, fs);
     if (sweep)
         fs_orphans_sweep(fs);

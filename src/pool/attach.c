@@ -345,8 +345,7 @@ static int open_meta(struct fs *fs, const char *dir, bool first, struct meta_sup
  * pools. */
 static int take_engine(struct fs *fs, const char *name, bool anonymous)
 {
-    fs->dax.engine = sync_engine_find(name);
-    if (!fs->dax.engine)
+    if (!dax_use_engine(&fs->dax, name))
         return hf_fail(EOPNOTSUPP, "engine %.23s is not in this Holdfast", name);
     if (fs->dax.engine->one_process && !anonymous)
         return hf_fail(EOPNOTSUPP,
@@ -403,7 +402,7 @@ static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta
     limits.nodes = limits.limit_blocks / SHM_NODE_ENTRIES * 2 + limits.vnodes + NODES_SPARE;
     if (limits.nodes > NODES_MAX)
         limits.nodes = NODES_MAX;
-    limits.counts = engine->counts ? limits.limit_blocks : 0;
+    limits.counts = sync_count_words(engine, limits.limit_blocks);
     rc = shm_build(at, super->uuid, super->mode, engine->name, &limits, &fs->dax.shm);
     if (rc == 0 && !at->anonymous)
         rc = begin_recent(fs, at, super);

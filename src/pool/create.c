@@ -81,7 +81,7 @@ static int fill_engine(const char *name, struct meta_super *super)
 
     if (!engine)
         return hf_fail(EINVAL, "%.40s: there is no such engine", name);
-    if (engine->counts &&
+    if (!sync_knows_holders(engine) &&
         (super->policy_kind == HF_POLICY_DETACH || super->policy_kind == HF_POLICY_DEADLINE_DETACH))
         return hf_fail(EINVAL, "a policy that detaches is given with engine %s, which cannot",
                        name);
@@ -207,7 +207,7 @@ static int mend_policy(struct meta_super *super)
         super->policy_deadline_ns = 0;
         return hf_fail(EUCLEAN, "super record: a deadline, and a policy that has none");
     }
-    if (detaches && sync_engine_find(super->engine)->counts) {
+    if (detaches && !sync_knows_holders(sync_engine_find(super->engine))) {
         super->policy_kind = HF_POLICY_WAIT;
         super->policy_deadline_ns = 0;
         return hf_fail(EUCLEAN, "super record: a policy that detaches, and engine %.23s cannot",

@@ -69,7 +69,7 @@ uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode)
         memset(shm->nodes[node], 0, sizeof shm->nodes[node]);
         return node;
     }
-    /* relaxed: a late walk may read it, see look_up() in src/dax/counted.c */
+    /* relaxed: a late walk may read it, see look_up() in src/dax/pin_counted.c */
     for (unsigned i = 0; i < SHM_NODE_ENTRIES; i++)
         hf_store_relaxed(&shm->nodes[node][i], 0);
     return node;

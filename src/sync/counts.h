@@ -71,9 +71,6 @@ static inline void counts_down(struct shm *shm, uint64_t block)
 void counts_thaw(struct shm *shm, uint64_t block);
 /* One pin more, frozen or not. */
 void counts_up_locked(struct shm *shm, uint64_t block);
-/* L4: freezes those of [block, block+count) that nobody pins. The first that somebody does; null:
- * none. */
-uint32_t *counts_freeze(struct shm *shm, uint64_t block, uint64_t count);
 /* L5: from now on the last one to let go wakes. The value to sleep on; 0: nobody holds it any
  * more. */
 uint32_t counts_wait(uint32_t *word);

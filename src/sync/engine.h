@@ -5,7 +5,7 @@
  * Words: a pin is published when it can be found: in a slot (slots.h) or as one more in the count
  * of each of its blocks (counts.h). A walk reads entries; that of an engine that counts lies
  * between enter() and leave() and counts as it goes. A layout change calls zap_begins(), zaps
- * entries, calls zapped(), then looks for pins: scan() of slots, counts_freeze() of blocks.
+ * entries, calls zapped(), then looks for pins: scan() of slots, freeze() of blocks.
  *
  *   A  Exclusion. When a walk has read an entry from before the zap and gives its pin out, the look
  *      that follows zapped() finds the pin, unless it has been let go.
@@ -15,8 +15,8 @@
  *      walk over a page of [first, last] gives a pin out: the entries are gone and the gate keeps
  *      new ones out.
  *   D  Wake-up. A holder that lets go after before_wait() (or counts_wait()) returned wakes the
- *   change. E Progress. enter(), leave() and walks never wait for pins, nor, but for percpu-rwsem,
- *   for a
+ *      change.
+ *   E  Progress. enter(), leave() and walks never wait for pins, nor, but for percpu-rwsem, for a
  *      layout change. A look never waits for pins. zap_begins() and zapped() wait at most for walks
  *      that are under way.
  *   F  Nodes. When zapped() has returned, a walk that began before the zap is found by scan(), or
@@ -41,7 +41,6 @@ struct sync_engine {
     bool fences_only;   /* no file is ever biased: the pool does without sys_membarrier */
     bool needs_barrier; /* nothing works without it */
     bool one_process;   /* only for pools that no second process can attach to */
-    bool counts;        /* pins are counts: nobody knows whose they are */
     bool looks_again;   /* the walk counts only what is not 0, then reads the entry again */
     /* On a slow path of each thread that pins, before its first enter() can do; null: nothing is
      * needed. */
@@ -58,9 +57,23 @@ struct sync_engine {
      * returns non-zero, which is then returned. */
     int (*scan)(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last, sync_found *found,
                 void *arg);
+    /* L4 of an engine whose pins are counts; null: pins are in slots. Freezes those of
+     * [block, block+count) that are not pinned. The count of the first that is; null: none is. */
+    uint32_t *(*freeze)(struct shm *shm, uint64_t block, uint64_t count);
     /* L5: vnode->waiters is set, another scan follows, then a sleep. */
     void (*before_wait)(struct shm *shm, struct shm_vnode *vnode);
 };
+
+/* The engine can say whose pins there are; so what is held can be listed, and detached. */
+static inline bool sync_knows_holders(const struct sync_engine *engine)
+{
+    return !engine->freeze;
+}
+/* How many counts a pool of so many blocks needs. */
+static inline uint64_t sync_count_words(const struct sync_engine *engine, uint64_t blocks)
+{
+    return engine->freeze ? blocks : 0;
+}
 
 /* The engine of that name; null: there is none in this build. */
 const struct sync_engine *sync_engine_find(const char *name);
@@ -81,7 +94,8 @@ extern const struct sync_engine sync_slots_membarrier, sync_unpatched, sync_blin
 int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last, sync_found *found,
                void *arg);
 void slots_before_wait(struct shm *shm, struct shm_vnode *vnode);
-/* counts.c: there are no slots to be found. */
+/* counts.c: slots are not used, so scan() finds none. */
+uint32_t *counts_freeze(struct shm *shm, uint64_t block, uint64_t count);
 int counts_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last, sync_found *found,
                 void *arg);
 

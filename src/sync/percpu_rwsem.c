@@ -75,11 +75,11 @@ static void rwsem_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 const struct sync_engine sync_percpu_rwsem = {
     .name = "percpu-rwsem",
     .needs_barrier = true,
-    .counts = true,
     .enter = rwsem_enter,
     .leave = rwsem_leave,
     .zap_begins = rwsem_zap_begins,
     .zapped = rwsem_zapped,
     .scan = counts_scan,
+    .freeze = counts_freeze,
     .before_wait = slots_before_wait,
 };

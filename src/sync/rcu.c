@@ -79,11 +79,11 @@ static void rcu_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 const struct sync_engine sync_rcu = {
     .name = "rcu",
     .one_process = true,
-    .counts = true,
     .join = rcu_join,
     .enter = rcu_enter,
     .leave = rcu_leave,
     .zapped = rcu_zapped,
     .scan = counts_scan,
+    .freeze = counts_freeze,
     .before_wait = slots_before_wait,
 };

@@ -26,9 +26,9 @@ static void refcount_zapped(struct shm *shm, struct shm_vnode *vnode, bool clear
 
 const struct sync_engine sync_refcount = {
     .name = "refcount",
-    .counts = true,
     .looks_again = true,
     .zapped = refcount_zapped,
     .scan = counts_scan,
+    .freeze = counts_freeze,
     .before_wait = slots_before_wait,
 };

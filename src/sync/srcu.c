@@ -54,10 +54,10 @@ static void srcu_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 
 const struct sync_engine sync_srcu = {
     .name = "srcu",
-    .counts = true,
     .enter = srcu_enter,
     .leave = srcu_leave,
     .zapped = srcu_zapped,
     .scan = counts_scan,
+    .freeze = counts_freeze,
     .before_wait = slots_before_wait,
 };

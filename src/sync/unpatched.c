@@ -18,9 +18,9 @@ static void unpatched_zapped(struct shm *shm, struct shm_vnode *vnode, bool clea
 
 const struct sync_engine sync_unpatched = {
     .name = "unpatched",
-    .counts = true,
     .zapped = unpatched_zapped,
     .scan = counts_scan,
+    .freeze = counts_freeze,
     .before_wait = slots_before_wait,
 };
 #else

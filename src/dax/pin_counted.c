@@ -106,11 +106,11 @@ static void fill_pin(const struct dax *dax, const struct shm_vnode *vnode, struc
     pin->hf_opaque[2] = (uint64_t)(uintptr_t)dax->shm;
 }
 
-int counted_pin(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
-                struct hf_pin *pin)
+static int pin_counting(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
+                        struct hf_pin *pin)
 {
-    uint64_t end = request->off + request->len, first = request->off / HF_BLOCK_BYTES;
-    uint64_t last = (end - 1) / HF_BLOCK_BYTES;
+    uint64_t first = request_first(request), last = request_last(request);
+    uint64_t end = request->off + request->len;
     uint32_t flags = request->flags;
     struct iovec *iov = request->iov;
     const struct sync_engine *engine = dax->engine;
@@ -145,23 +145,24 @@ int counted_pin(struct dax *dax, struct shm_vnode *vnode, const struct dax_reque
     return 1;
 }
 
-bool counted_publish(struct dax *dax, const struct shm_vnode *vnode, struct shm_lane *lane,
-                     uint32_t flags, const struct mm_pieces *pieces, struct hf_pin *pin)
+static int publish_counted(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
+                           const struct shm_range *range, const struct mm_pieces *pieces,
+                           struct hf_pin *pin)
 {
     const struct iovec *piece = pieces->iov;
     uint64_t pages = piece->iov_len / HF_BLOCK_BYTES;
 
     shm_assert_held(&vnode->mutex);
     if (pieces->count > 1 || pages > PAGES_MAX)
-        return false;
+        return holds_publish(dax->shm, lane, vnode, range, NULL, pin);
     for (uint64_t i = 0; i < pages; i++)
         counts_up_locked(dax->shm, block_at(dax, piece->iov_base) + i);
-    fill_pin(dax, vnode, lane, flags, piece, pin);
-    return true;
+    fill_pin(dax, vnode, lane, SHM_WHO_FLAGS(range->who), piece, pin);
+    return 0;
 }
 
 /* That a handle is let go of twice is seen only when it is the same variable. */
-int counted_unpin(struct hf_pin *pin)
+int pin_counted_unpin(struct hf_pin *pin)
 {
     struct shm *shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];
     struct shm_lane *lane = &shm->lanes[(uint32_t)(pin->hf_opaque[0] >> LANE_SHIFT)];
@@ -180,8 +181,8 @@ int counted_unpin(struct hf_pin *pin)
     return 0;
 }
 
-int counted_find(struct dax *dax, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
-                 uint32_t **busy)
+static int find_counted(struct dax *dax, const struct shm_vnode *vnode, uint64_t first,
+                        uint64_t last, uint32_t **busy)
 {
     struct meta_extent extent;
     struct meta_txn *txn;
@@ -199,7 +200,7 @@ int counted_find(struct dax *dax, const struct shm_vnode *vnode, uint64_t first,
         if (page > last)
             break;
         end = end - 1 > last ? last + 1 : end;
-        *busy = counts_freeze(dax->shm, extent.block + (page - extent.page), end - page);
+        *busy = dax->engine->freeze(dax->shm, extent.block + (page - extent.page), end - page);
         page = end;
     }
     meta_end_read(txn);
@@ -207,3 +208,9 @@ int counted_find(struct dax *dax, const struct shm_vnode *vnode, uint64_t first,
         return rc;
     return *busy != NULL;
 }
+
+const struct dax_pinning pinning_counted = {
+    .pin = pin_counting,
+    .publish = publish_counted,
+    .find = find_counted,
+};
