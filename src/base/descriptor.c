@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the opening of files and the like. A process may have been started with some of descriptors
- * 0 to 2 closed, and then open(2) gives out these numbers: what the program prints, meaning its
- * standard output, would go into a pool's files, and what it puts on these numbers later would
- * close them.
+ * Owns the opening of files and the like. Calls the C library only. A process may have been started
+ * with some of descriptors 0 to 2 closed, and then open(2) gives these numbers out. What the
+ * program prints, meaning its standard output, would go into a pool's files, and what it puts on
+ * these numbers later would close them.
  *
  * Moving a descriptor up afterwards is not enough, since another thread may print in between. So
- * the free ones of 0 to 2 are occupied while something is opened, by descriptors of "/" that are
- * for nothing but holding the number (O_PATH): who reads or writes them gets EBADF, as if they were
- * closed. Afterwards they are closed again, for the program may count on their being free. As many
- * threads as like open at a time; the last one closes them.
+ * the free ones of 0 to 2 are occupied while something is opened, by descriptors of "/" that only
+ * hold the number (O_PATH): a thread that reads or writes them gets EBADF, as if they were closed.
+ * Afterwards they are closed again, for the program may count on their being free. Any number of
+ * threads may be opening at a time; the last one closes them.
  *
- * What is left is a program of which another thread gives or closes descriptors 0 to 2 at that very
- * moment. One that it closes under us is found by the number that we get, and that is moved up. One
- * that it puts in the place of ours is known not to be ours by what it is, but for the moment
- * between that look and the close; holdfast(7) tells programs not to do that while the library
- * opens something.
+ * What is left is a program in which another thread gives or closes descriptors 0 to 2 at that very
+ * moment. A number that it closes under us is recognized when we get it, and moved up. A file that
+ * it puts in the place of ours is recognized too, except between that look and the close.
+ * holdfast(7) tells programs not to do that while the library opens something.
  */
 #include "base/descriptor.h"
 
@@ -55,8 +54,7 @@ static bool all_taken(void)
     return true;
 }
 
-/* One that cannot be had, since the process may have no more, is not missed: nor will there be what
- * was to be opened. */
+/* A process that has no descriptor left for this has none left for what is to be opened either. */
 static void occupy(void)
 {
     int fd = 0;
@@ -90,7 +88,7 @@ static void in_parent(void)
     pthread_mutex_unlock(&mutex);
 }
 
-/* Whoever was opening something is not in the child. */
+/* The other threads, which may have been opening something, are not in the child. */
 static void in_child(void)
 {
     guards = 0;

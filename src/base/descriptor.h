@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Everything that the library opens: its descriptors are 3 or more and closed by exec(2), whatever
- * the process was given. As the calls whose names they bear: -1 or null, with errno.
+ * the process was given. Each call fails as its namesake does: -1 or null, with errno.
  */
 #ifndef HF_BASE_DESCRIPTOR_H
 #define HF_BASE_DESCRIPTOR_H
@@ -17,7 +17,7 @@ int hf_fd_eventfd(unsigned count, int flags);
 FILE *hf_fd_fopen(const char *path); /* to read */
 DIR *hf_fd_opendir(const char *path);
 
-/* Between the two, what another library opens gets 3 or more too. They nest, from any threads. */
+/* What another library opens between the two gets 3 or more too. They nest, from any threads. */
 void hf_fd_guard_begin(void);
 void hf_fd_guard_end(void);
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The sentence of the last failure, a thread; see error.h. */
+/*
+ * Owns the sentence of each thread's last failure; see error.h. It is a buffer of the thread, so no
+ * lock and no allocation is needed, also where a failure is that of an allocation.
+ */
 #include "base/error.h"
 
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Errors: a negative errno and a sentence for the person who reads it. The sentence is kept a
- * thread, only ever set together with a failure, and says what was wrong and what to do.
+ * Errors: a negative errno and a sentence for a person. The sentence says what was wrong and what
+ * to do. Each thread has its own, which is only ever set together with a failure.
  */
 #ifndef HF_BASE_ERROR_H
 #define HF_BASE_ERROR_H
@@ -9,7 +9,7 @@
 /* Records the sentence and returns -err (err > 0). Not async-signal-safe. */
 int hf_fail(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The same, with ": " and the system's text for err behind the sentence. */
+/* The same, with ": " and the system's text for err after the sentence. */
 int hf_fail_errno(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The sentence of this thread's last hf_fail(). */

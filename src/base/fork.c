@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The fork count; see fork.h. A child made by a bare clone(2) is not seen: holdfast(7) says so. */
+/*
+ * Owns the fork count; see fork.h. The child raises it before it returns from fork(), so each
+ * handle of the parent's is recognized. A child made by a bare clone(2) is not seen: holdfast(7)
+ * says so.
+ */
 #include "base/fork.h"
 
 #include "base/atomic.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* futex(2) and clock_gettime(2), and nothing else; see futex.h. */
+/*
+ * Owns nothing: futex(2) and clock_gettime(2), and nothing else; see futex.h. The futexes are not
+ * private ones, since the words lie in memory that processes share.
+ */
 #include "base/futex.h"
 
 #include <errno.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What is broken, and the order in which a test has threads take their steps. In lab builds
- * only. */
+/*
+ * Owns what is broken, and the order in which a test has threads take their steps. In lab builds
+ * only.
+ */
 #ifdef HF_LAB
 #include "base/lab.h"
 
@@ -15,7 +17,7 @@ void (*hf_lab_at)(enum hf_lab_point point);
 
 enum { NOTHING, KEPT, LEAVING };
 
-/* Of the one thread that the test has at a point. */
+/* The store buffer of the one thread that the test has at a point. */
 static struct {
     uint64_t *word, value;
     uint32_t state;

@@ -13,11 +13,11 @@
 #define HF_LAB_NO_HEAVY 0x08u     /* no heavy barrier when the bias is taken away */
 #define HF_LAB_NO_DRAIN 0x10u     /* layout changes look for nobody, as with the engine blind */
 #define HF_LAB_NO_WATCH_BARRIER 0x20u /* WATCH.SB/m gone: no heavy barrier when watching begins */
-#define HF_LAB_NO_CLOSE_WAIT 0x40u    /* WATCH.CLOSE gone: who stops watching counts as closed */
+#define HF_LAB_NO_CLOSE_WAIT 0x40u    /* WATCH.CLOSE gone: a closing watcher counts as closed */
 #define HF_LAB_NO_THAW 0x80u          /* THAW.PUB gone: a root goes back over frozen blocks */
 #define HF_LAB_NO_TAKE_BACK 0x100u    /* commit.c: what does not count is left for LMDB to find */
-#define HF_LAB_NO_LATE_RECALL 0x200u  /* who mends a file tells no lease what was detached */
-#define HF_LAB_NO_EARLY_RECALL 0x400u /* leases hear of a detach only from who made it */
+#define HF_LAB_NO_LATE_RECALL 0x200u  /* a mended file tells no lease what was detached */
+#define HF_LAB_NO_EARLY_RECALL 0x400u /* only the thread that detaches tells the leases */
 
 /* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a
  * processor may. Such pins leave the straight line (dax_pin_page()), which has no points. */
@@ -27,22 +27,22 @@
 enum hf_lab_point {
     HF_LAB_WALKED, /* P3 is done, with an engine that counts: the entry is read and not counted */
     HF_LAB_UNWATCHED, /* a close has stopped watching, and has not closed */
-    HF_LAB_AWAITS,    /* who changes a file is about to sleep until a watcher comes back */
+    HF_LAB_AWAITS,    /* a change is about to sleep until a watcher comes back */
 };
 
 #ifdef HF_LAB
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Which threads are in steps, and what a test does with one of them that has come to a point. */
+/* Whether this thread is in steps; and what a test does when such a thread comes to a point. */
 extern _Thread_local bool hf_lab_stepped;
 extern void (*hf_lab_at)(enum hf_lab_point point);
 void hf_lab_reach(enum hf_lab_point point);
 
-/* A store buffer of one store, in software. hf_lab_keep() instead of a store: nobody sees it until
- * the same thread fences, anybody makes a heavy barrier, or hf_lab_drain() is called. That a
- * processor's own buffer holds a store for so long is rare and needs luck. One thread at a time may
- * have it. */
+/* A store buffer of one store, in software. A store made with hf_lab_keep() is seen by no other
+ * thread until the same thread fences, any thread makes a heavy barrier, or hf_lab_drain() is
+ * called. A processor's own buffer rarely holds a store for so long. One thread at a time may have
+ * the buffer. */
 void hf_lab_keep(uint64_t *word, uint64_t value);
 void hf_lab_drain(void);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The depth of the calling thread's sections; see may_sleep.h. A signal handler that interrupts one
- * of these functions leaves the depth as it found it, so a plain count is enough.
+ * Owns the depth of the calling thread's sections; see may_sleep.h. A signal handler that
+ * interrupts one of these functions leaves the depth as it found it, so a plain count is enough.
  */
 #include "base/may_sleep.h"
 
@@ -26,7 +26,7 @@ __attribute__((constructor)) static void load_unwinder(void)
     backtrace(&frame, 1);
 }
 
-/* No stdio: it may be locked by whom a signal handler interrupted. */
+/* No stdio: the thread that a signal handler interrupted may have it locked. */
 static _Noreturn void die(const char *call, const char *what)
 {
     struct iovec text[] = {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Page-table nodes and holds: fixed arrays, an owner or state word an entry. Taking one is a
- * compare-and-swap on that word, found by going round from a shared hint; giving back is a store.
- * Lock-free, so a process killed in here leaves at most one entry taken that its vnode or the
- * reaper finds by its word.
+ * Owns which page-table nodes and holds are free. Both are fixed arrays with an owner or state word
+ * in each entry. An entry is taken by a compare-and-swap on that word, looked for from a shared
+ * hint on, and given back by a store. No lock is needed, so a process that is killed in here leaves
+ * at most one entry taken, which its vnode or the reaper finds by its word.
  */
 #include "shm/shm.h"
 
@@ -12,7 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Raised before the entry is taken, so that who looks for what the dead had looks far enough. */
+/* Raised before the entry is taken, so that a search for what the dead had goes far enough. */
 static void raise_high(uint32_t *word, uint32_t high)
 {
     uint32_t was;

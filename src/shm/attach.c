@@ -3,9 +3,9 @@
  * Attaching to a pool's run segment and leaving it.
  *
  * POOL/lock carries open-file-description locks, which the kernel drops after the last thread of
- * a process has left user space: byte 0 is held shared by everybody who is attached, exclusively by
- * who builds the segment or removes it; byte 1 + i is held by the process of entry i. Whoever gets
- * byte 0 exclusively is alone and may throw the old segment away. Where the segment is: run_file.c.
+ * a process has left user space. Every attached process holds byte 0 shared; one that builds the
+ * segment or removes it holds it exclusively, is alone then, and may throw the old segment away.
+ * Byte 1 + i is held by the process of entry i. Where the segment is: run_file.c.
  */
 #include "base/descriptor.h"
 #include "base/error.h"

@@ -79,7 +79,7 @@ struct shm_hold {
     /* The tree: of the subtree; and its children. */
     uint64_t max_last;
     uint32_t left, right;
-    /* Whose slow_pins counts it. */
+    /* The lane that counts it in slow_pins. */
     uint32_t lane;
     uint32_t vnode;
     /* DETACHED: offset of the key word in the segment, and its value. */

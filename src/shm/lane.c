@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lanes: which one is this thread's. A thread keeps its lanes in a small list of its own and the
+ * Owns which lane is which thread's. A thread keeps its lanes in a small list of its own and the
  * ones it used last in shm_my_lanes[], where the pin path and signal handlers look. When a thread
- * ends its lanes stay the process's, with any pins still in them, and go to its next new thread.
+ * ends, its lanes stay the process's, with any pins still in them, and go to the next new thread.
+ *
+ * The list is under lists_mutex, because a segment that goes away is taken out of the lists of all
+ * threads. The cache is not: an entry lives as long as its thread, and says by a null pointer that
+ * its segment has gone.
  */
 #include "base/error.h"
 #include "base/fence.h"

@@ -81,7 +81,7 @@ struct shm_lane {
     uint32_t residue;
 } SHM_LINE;
 
-/* The owner of a lane whose process is dead and which still has reserved runs: fs frees those under
+/* The owner of a lane that a dead process has left with reserved runs: fs frees those under
  * space_mutex, then swaps in 0. Where no lane is free, a living thread takes such a one with its
  * runs (residue). */
 #define SHM_LANE_RESIDUE UINT32_MAX

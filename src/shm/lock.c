@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Robust mutexes that processes share. When the owner of one died in it, the next to lock it is
- * told, mends what the mutex protects, and declares it mended.
+ * Owns how the robust mutexes that processes share are taken. When the owner of one died in it, the
+ * next thread to lock it is told so, mends what the mutex protects, and declares it mended.
  */
 #include "base/error.h"
 #include "shm/private.h"

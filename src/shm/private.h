@@ -8,7 +8,7 @@
 #define SHM_MAGIC UINT64_C(0x6e757274736f4c48) /* "HLostrun" */
 #define SHM_VERSION 6u
 
-/* Lays the tables out behind the header; returns the bytes of the whole segment. */
+/* Lays the tables out after the header; returns the bytes of the whole segment. */
 uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits);
 /* Whether a header found in a file of `bytes` describes tables that lie inside it. */
 bool shm_laid_out_well(const struct shm_run *run, uint64_t bytes);

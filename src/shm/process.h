@@ -19,10 +19,10 @@ struct shm_process {
     uint32_t life;
     /* Futex: raised when a lease of it is recalled. */
     uint32_t recall_seq;
-    /* The lane, index + 1, whose thread is in the callback of a recall; 0: none is. */
+    /* Lane of the thread that is in the callback of a recall, index + 1; 0: none is. */
     uint32_t calls_back;
     uint64_t died_ns;
-    /* Of the dead: only what is in quarantine is left of it. */
+    /* Of a dead process: only what is in quarantine is left of it. */
     uint32_t quarantined;
     char command[16];
     /* Holds, index + 1, with a recall to be told; any process fills a 0. Too many: all are to be

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Process entries, and the death of processes.
+ * Owns the process entries: taking one, and giving back what a dead process had.
  *
  * A process is alive while its byte of POOL/lock is locked: the kernel lets go of it when the last
  * thread has left user space for good, so from then on the process cannot touch the pool. No pid is
@@ -115,7 +115,8 @@ static bool clear_bit(uint64_t *words, uint32_t bit)
            hf_and_acq_rel(word, ~mask) & mask;
 }
 
-/* Of a dead process nobody knows what it had changed and not reported yet. */
+/* What a dead process had changed and not reported is not known, so all of its files count as
+ * changed. */
 static void close_all(struct shm *shm, uint32_t process)
 {
     shm_assert_held(&shm->run->table_mutex);
@@ -160,7 +161,7 @@ void shm_process_leave(struct shm *shm)
     shm_unlock_table(shm);
 }
 
-/* The kernel tells by pid, so only of processes whose pids mean the same to us. */
+/* The kernel tells by pid, so only of processes in the same pid namespace. */
 bool shm_process_stopped(const struct shm *shm, uint32_t process)
 {
     const struct shm_process *entry = &shm->processes[process];
@@ -202,8 +203,9 @@ static void wake(struct shm *shm, uint64_t key)
     hf_store_release(&shm->run->reclaim, 1u);
 }
 
-/* Drops one pin of the dead, whose key is `was`; false: it stays for now. The dead thread may have
- * been killed between writing its key and anything else, so the key alone says what there is. */
+/* Drops the pin of a dead process that has the key `was`; false: it stays for now. Its thread may
+ * have been killed between writing the key and anything else, so the key alone says what there
+ * is. */
 static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *key, uint64_t was)
 {
     if (!was)
@@ -224,8 +226,8 @@ static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *k
     return true;
 }
 
-/* A dead pin's hold is taken out of its file's tree by whoever next has the layout mutex. The swap
- * fails when somebody has just done so. */
+/* The next thread that has the layout mutex takes a dead pin's hold out of its file's tree. The
+ * swap fails when one has just done so. */
 static bool drop_holds(struct shm *shm, uint32_t index)
 {
     const struct shm_process *process = &shm->processes[index];
@@ -263,7 +265,7 @@ static bool bury(struct shm *shm, uint32_t index)
 
         if (hf_load_acquire(&lane->owner) != index + 1)
             continue;
-        /* It waits no more: who gets this lane next must not be taken for one that waits. */
+        /* It does not wait any longer, nor does the next thread that gets this lane. */
         hf_store_release(&lane->wait.number, 0u);
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
             all &= drop(shm, process, &lane->keys[slot], hf_load_acquire(&lane->keys[slot]));
@@ -272,7 +274,7 @@ static bool bury(struct shm *shm, uint32_t index)
      * already. */
     hf_cas_acq_rel(&shm->run->grace_writer, index + 1, 0u);
     all &= drop_holds(shm, index);
-    close_all(shm, index); /* also of those in quarantine: their files are open no more */
+    close_all(shm, index); /* also of those in quarantine: their files are not open */
     if (all)
         free_entry(shm, index);
     return all;

@@ -6,25 +6,23 @@
  *
  * An entry belongs to a vnode, by index, and says: as long as LMDB's record of inode `ino` has
  * `version`, size and times are these. Each transaction on a file raises the version of its inode,
- * so its commit makes the entry void in the same moment, and the record counts. Under the layout
- * mutex:
+ * so its commit makes the entry void in the same moment, and the record counts. The order of the
+ * stores, under the layout mutex:
  *
- *   no transaction size, then the vnode's size (fs_vnode_set_size()). Killed in between: a size
- *   whose
- *                     bytes are all there, which the next owner of the mutex takes back
- *                     (recover()). The other way round a process could see the new size, write
- *                     below it, and lose that.
- *   a transaction commit; size and times; version. Killed before the commit: the entry counts, as
- *   it
- *                     was. After it: the record counts until the version is stored, then the entry,
- *                     and both say the same.
- *   a new vnode       size, times, version; then ino. An entry without ino counts for nothing.
- *   an evicted one ino is cleared before another entry can be the inode's (shm_vnode_free()); the
- *                     record says the same by then.
+ *   without a transaction: size, then the vnode's size (fs_vnode_set_size()). A process killed in
+ *       between leaves a size with all of its bytes there, which the next owner of the mutex takes
+ *       back (recover()). The other way round a process could see the new size, write below it, and
+ *       lose that.
+ *   in a transaction: commit; size and times; version. A process killed before the commit leaves
+ *       the entry as it was, and it counts. After the commit the record counts until the version is
+ *       stored, then the entry does, and both say the same.
+ *   a new vnode: size, times, version; then ino. An entry without ino counts for nothing.
+ *   an evicted vnode: ino is cleared before another entry can be the inode's (shm_vnode_free()). By
+ *       then the record says the same.
  *
- * So whoever comes first compares versions and needs nothing else: neither the segment, nor a boot
- * id. What the file says is checked like everything on a medium; one that is missing, another
- * pool's or damaged counts for nothing and is made again.
+ * So the first process to attach compares versions and needs nothing else: neither the segment, nor
+ * a boot id. What the file says is checked like everything on a medium. A file that is missing,
+ * damaged or another pool's counts for nothing and is made again.
  *
  * A power cut may leave an entry newer than the bytes that it shows. So it does not count in a
  * durable pool on a disk when the machine has been started since (shm_recent_same_start()).
@@ -114,7 +112,7 @@ int shm_recent_map(const char *dir, const uint8_t uuid[16], uint32_t count,
     if (at == MAP_FAILED)
         return -errno;
     if (!whole(out->header, out->bytes, uuid, count)) {
-        rc = out->header->magic ? -EUCLEAN : -ENOENT; /* who made it was killed before it was one */
+        rc = out->header->magic ? -EUCLEAN : -ENOENT; /* else its maker was killed early */
         shm_recent_unmap(out);
         return rc;
     }

@@ -3,9 +3,8 @@
  * Owns where the file of a pool's run segment is, and which file is believed to be it.
  *
  * It is POOL/run where the pool lies on a tmpfs. A pool on a disk has it in /dev/shm: the segment
- * is large and sparse, and a store to a page of a full disk's file is SIGBUS. Its name there is a
- * new one for each segment, so a file that stands in the way and belongs to somebody else never
- * matters.
+ * is large and sparse, and a store to a page of a full disk's file is SIGBUS. Each segment gets a
+ * new name there, so a file of another user never stands in its way.
  *
  * Which file it is says a record in POOL/segment, which the first process to attach writes while it
  * is alone (shm_attach_begin()). The record names POOL/lock itself, by device and inode, and the
@@ -13,7 +12,7 @@
  *   - a copy of a pool, also one made while the pool was in use, has a record of another POOL/lock,
  *     which names nothing here; a pool that was moved keeps its record and its segment;
  *   - nobody can put a file of his own in the segment's place without having written the record,
- *     and who may write POOL/segment may use the pool: it has the mode of POOL/lock.
+ *     and a user that may write POOL/segment may use the pool: it has the mode of POOL/lock.
  * Locks on POOL/lock say whether anybody is attached. They fail where one file has two inodes: in
  * an overlay and in its layers. There a record of another POOL/lock may be a copy's or the other
  * view's of a pool in use, so it is refused unless its segment is known to be unused (foreign()).
@@ -103,7 +102,7 @@ static bool read_record(const char *pool_dir, struct record *record)
            (!*record->name || strncmp(record->name, NAME_BEGINS, sizeof NAME_BEGINS - 1) == 0);
 }
 
-/* Makes the file for those who may use POOL/lock, where an older Holdfast has made none. */
+/* Where an older Holdfast has made no such file, makes it with the mode of POOL/lock. */
 static int write_record(const char *pool_dir, const struct stat *lock, const struct record *record)
 {
     int fd = open_record(pool_dir, O_RDWR), rc = 0;

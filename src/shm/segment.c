@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The layout of the run segment: where its tables lie, and a process's view of them. */
+/*
+ * Owns the layout of the run segment: where its tables lie, and a process's view of them. A header
+ * that was found in a file is used only when laying it out again from its limits gives the same.
+ */
 #include "shm/private.h"
 
 #include <stdlib.h>
@@ -40,8 +43,8 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
     run->limits = *limits;
     run->hash_mask = hash_size(limits->vnodes) - 1;
     run->at_processes = place(&end, limits->processes, sizeof(struct shm_process));
-    /* Half a page beside the tables that a pin reads: a load whose address ends like that of a
-     * store just before it waits for it. */
+    /* Half a page beside the tables that a pin reads: a load waits for a store just before it when
+     * the low bits of both addresses are the same. */
     run->at_lanes = place(&end, limits->lanes + LANES_ASIDE, sizeof(struct shm_lane)) + PAGE / 2;
     run->at_vnodes = place(&end, limits->vnodes, sizeof(struct shm_vnode));
     run->at_hash = place(&end, run->hash_mask + UINT64_C(1), sizeof(uint32_t));

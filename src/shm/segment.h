@@ -27,7 +27,7 @@ struct shm_stats {
 
 /* What the processes tell each other of the records (src/meta). */
 struct shm_records {
-    /* The transaction that is being committed, or whose commit has not ended well. */
+    /* The transaction that is being committed, or that failed in its commit. */
     uint64_t under_way;
     /* LMDB found its file senseless: nobody may use it any more. */
     uint32_t refused;
@@ -43,8 +43,8 @@ struct shm_limits {
     uint64_t limit_blocks;
 };
 
-/* A lease is changing hands: under table_mutex, whose next owner completes it when this one
- * dies. */
+/* A lease is changing hands. Under table_mutex: when its owner dies, the next one completes
+ * this. */
 struct shm_handing {
     /* Index + 1; 0: none is. */
     uint32_t hold;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of files in use. Entries are found by inode number through chains that hang off hash[];
- * chains and entries change under table_mutex only. A vnode that nobody has open stays as a cache
- * until its entry or its page-table nodes are wanted.
+ * Owns the table of files in use. Entries are found by inode number through chains that hang off
+ * hash[]. Chains and entries change under table_mutex only, and are made again from the entries
+ * when its owner died. A vnode that nobody has open stays as a cache until its entry or its
+ * page-table nodes are wanted.
  */
 #include "base/error.h"
 #include "base/fork.h"
@@ -160,8 +161,8 @@ bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
     return last;
 }
 
-/* Who looks without a lock sees each word old or zero; who comes late to the mutex sees
- * SHM_VNODE_FREE. */
+/* A thread that looks without a lock sees each word old or zero; one that comes late to the mutex
+ * sees SHM_VNODE_FREE. */
 static void wipe(struct shm_vnode *vnode)
 {
     uint64_t *words = (uint64_t *)vnode;

@@ -43,7 +43,7 @@ struct shm_vnode {
     uint32_t bias;
     /* What an unpin has to do: SHM_WAITS, SHM_DETACHED, SHM_WATCHED, SHM_ASKED. */
     uint32_t waiters;
-    /* Bytes; what counts, LMDB may lag behind (dirty). */
+    /* Bytes. This is what counts; LMDB may not know it yet (dirty). */
     uint64_t size;
     uint64_t ino;
     /* enum shm_vnode_state. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Telling processes that keep copies what has changed. Each has a ring of reports, to which any
- * process, killed or stopped at any instruction, and any signal handler may add. So there is no
- * lock: a writer draws a ticket, which says where in the ring it writes and until where the watcher
- * has to read, and marks each word with it. A watcher that finds other marks where a ticket was
- * drawn knows that something was reported, and not what: then all that it has may be old. So it is
- * when the ring has gone round.
+ * Owns the reports to processes that keep copies of what has changed. Each such process has a ring,
+ * to which any process, killed or stopped at any instruction, and any signal handler may add. So
+ * there is no lock. A writer draws a ticket, which says where in the ring it writes and until where
+ * the watcher has to read, and marks each word with it. A watcher that finds other marks where a
+ * ticket was drawn knows that something was reported, but not what: then all that it has may be
+ * old. The same holds when the ring has gone round.
  */
 #include "base/fence.h"
 #include "base/futex.h"

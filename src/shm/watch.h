@@ -9,7 +9,7 @@
 struct shm_vnode;
 
 /* What has changed, told to a process that watches: ticket << 32 | first page, last page, vnode.
- * Each word says whose it is, since nobody waits for a writer that is late, or dead. */
+ * Each word has its ticket, since nobody waits for a writer that is late, or dead. */
 #define SHM_REPORTS 1024u
 struct shm_report {
     uint64_t words[3];
