@@ -5,29 +5,23 @@
  * protected as before. A kill makes all pages writable first: the kernel marks the mutexes of the
  * dead, and must be able to write to them.
  *
- * System calls that change what is shared are met by functions of the same names in this program,
- * which the library and LMDB are linked to. The kernel itself would refuse to write to a protected
- * page with EFAULT; the one call of the library that has it do so is getrandom().
+ * System calls that change what is shared are met by interpose.c. The kernel itself would refuse to
+ * write to a protected page with EFAULT; the one call of the library that has it do so is
+ * getrandom(), which goes through a buffer there.
  */
-
-#undef _FILE_OFFSET_BITS /* both names of each call are wanted, pwrite and pwrite64 */
 #include "trap.h"
 
+#include "interpose.h"
 #include "support.h"
 
-#include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -221,6 +215,66 @@ static void add_standing(void)
     fclose(maps);
 }
 
+/* --- system calls --- */
+
+static void forget_region(struct interposed *call)
+{
+    if (call->what != INTERPOSED_UNMAP)
+        return;
+    for (unsigned i = 0; i < trap.region_count; i++)
+        if (trap.regions[i].begin == (uintptr_t)call->at)
+            trap.regions[i] = trap.regions[--trap.region_count];
+}
+
+static void add_mapped(const struct interposed *call)
+{
+    char link[64], path[256];
+    ssize_t n;
+
+    if (call->rc == -1 || call->fd < 0 || !(call->flags & MAP_SHARED) ||
+        !(call->rights & PROT_WRITE))
+        return;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", call->fd);
+    n = readlink(link, path, sizeof(path) - 1);
+    if (n > 0) {
+        uintptr_t begin = (uintptr_t)call->rc;
+
+        path[n] = '\0';
+        add_region(begin, begin + (call->len + PAGE - 1) / PAGE * PAGE, path);
+    }
+}
+
+static bool changes_something(const struct interposed *call)
+{
+    switch (call->what) {
+    case INTERPOSED_OPEN:
+        return call->flags & (O_CREAT | O_TRUNC);
+    case INTERPOSED_FCNTL:
+        return call->flags == F_OFD_SETLK || call->flags == F_OFD_SETLKW || call->flags == F_SETLK;
+    case INTERPOSED_CLOSE:
+    case INTERPOSED_WRITE:
+    case INTERPOSED_PWRITE:
+    case INTERPOSED_TRUNCATE:
+    case INTERPOSED_UNLINK:
+    case INTERPOSED_CHMOD:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void after_call(struct interposed *call)
+{
+    if (!trap.armed)
+        return;
+    if (call->what == INTERPOSED_MAP)
+        add_mapped(call);
+    else if (call->rc >= 0 && changes_something(call))
+        event(TRAP_CALL);
+}
+
+/* --- arming --- */
+
 void trap_arm(const char *pool_dir, uint64_t kill_at, struct trap_log *log, bool show)
 {
     struct sigaction fault = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
@@ -237,6 +291,8 @@ void trap_arm(const char *pool_dir, uint64_t kill_at, struct trap_log *log, bool
     trap.region_count = trap.page_count = 0;
     snprintf(trap.pool_dir, sizeof(trap.pool_dir), "%s", pool_dir);
     add_standing();
+    interpose_before = forget_region;
+    interpose_after = after_call;
     trap.armed = true;
 }
 
@@ -246,168 +302,4 @@ void trap_disarm(void)
     for (unsigned i = 0; i < trap.region_count; i++)
         protect(&trap.regions[i], PROT_READ | PROT_WRITE);
     trap.region_count = 0;
-}
-
-/* --- system calls --- */
-
-static long called(long rc)
-{
-    int saved = errno;
-
-    if (trap.armed && rc >= 0)
-        event(TRAP_CALL);
-    errno = saved;
-    return rc;
-}
-
-static void *map(void *at, size_t len, int rights, int flags, int fd, off_t off)
-{
-    long rc = syscall(SYS_mmap, at, len, rights, flags, fd, off);
-    char link[64], path[256];
-    ssize_t n;
-
-    if (rc == -1 || !trap.armed || fd < 0 || !(flags & MAP_SHARED) || !(rights & PROT_WRITE))
-        return (void *)rc;
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    n = readlink(link, path, sizeof(path) - 1);
-    if (n > 0) {
-        path[n] = '\0';
-        add_region((uintptr_t)rc, (uintptr_t)rc + (len + PAGE - 1) / PAGE * PAGE, path);
-    }
-    return (void *)rc;
-}
-
-void *mmap(void *at, size_t len, int rights, int flags, int fd, off_t off)
-{
-    return map(at, len, rights, flags, fd, off);
-}
-
-void *mmap64(void *at, size_t len, int rights, int flags, int fd, off64_t off)
-{
-    return map(at, len, rights, flags, fd, off);
-}
-
-int munmap(void *at, size_t len)
-{
-    for (unsigned i = 0; i < trap.region_count; i++)
-        if (trap.regions[i].begin == (uintptr_t)at)
-            trap.regions[i] = trap.regions[--trap.region_count];
-    return (int)syscall(SYS_munmap, at, len);
-}
-
-ssize_t getrandom(void *buf, size_t len, unsigned flags)
-{
-    unsigned char bytes[256];
-    long rc = syscall(SYS_getrandom, bytes, len < sizeof(bytes) ? len : sizeof(bytes), flags);
-
-    if (rc > 0)
-        memcpy(buf, bytes, (size_t)rc);
-    return rc;
-}
-
-ssize_t write(int fd, const void *buf, size_t len)
-{
-    return called(syscall(SYS_write, fd, buf, len));
-}
-
-ssize_t writev(int fd, const struct iovec *iov, int count)
-{
-    return called(syscall(SYS_writev, fd, iov, count));
-}
-
-ssize_t pwrite(int fd, const void *buf, size_t len, off_t off)
-{
-    return called(syscall(SYS_pwrite64, fd, buf, len, off));
-}
-
-ssize_t pwrite64(int fd, const void *buf, size_t len, off64_t off)
-{
-    return called(syscall(SYS_pwrite64, fd, buf, len, off));
-}
-
-int ftruncate(int fd, off_t len)
-{
-    return (int)called(syscall(SYS_ftruncate, fd, len));
-}
-
-int ftruncate64(int fd, off64_t len)
-{
-    return (int)called(syscall(SYS_ftruncate, fd, len));
-}
-
-int unlink(const char *path)
-{
-    return (int)called(syscall(SYS_unlink, path));
-}
-
-int fchmod(int fd, mode_t mode)
-{
-    return (int)called(syscall(SYS_fchmod, fd, mode));
-}
-
-static int lock_or_other(int fd, int command, void *argument)
-{
-    long rc = syscall(SYS_fcntl, fd, command, argument);
-
-    if (command == F_OFD_SETLK || command == F_OFD_SETLKW || command == F_SETLK)
-        called(rc);
-    return (int)rc;
-}
-
-int fcntl(int fd, int command, ...)
-{
-    va_list args;
-    void *argument;
-
-    va_start(args, command);
-    argument = va_arg(args, void *);
-    va_end(args);
-    return lock_or_other(fd, command, argument);
-}
-
-int fcntl64(int fd, int command, ...)
-{
-    va_list args;
-    void *argument;
-
-    va_start(args, command);
-    argument = va_arg(args, void *);
-    va_end(args);
-    return lock_or_other(fd, command, argument);
-}
-
-static int open_it(const char *path, int flags, mode_t mode)
-{
-    long rc = syscall(SYS_openat, AT_FDCWD, path, flags, mode);
-
-    if (flags & (O_CREAT | O_TRUNC))
-        called(rc);
-    return (int)rc;
-}
-
-int open(const char *path, int flags, ...)
-{
-    va_list args;
-    mode_t mode;
-
-    va_start(args, flags);
-    mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
-    va_end(args);
-    return open_it(path, flags, mode);
-}
-
-int open64(const char *path, int flags, ...)
-{
-    va_list args;
-    mode_t mode;
-
-    va_start(args, flags);
-    mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
-    va_end(args);
-    return open_it(path, flags, mode);
-}
-
-int close(int fd)
-{
-    return (int)called(syscall(SYS_close, fd));
 }

@@ -1,24 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the recording: this program's own pwrite() and its like, which the library and LMDB are
- * linked to. What goes through a map is found by comparing each mapped page with what it was,
- * before each record: so a store is in the log before the next call that could rely on it.
+ * Owns the recording of the system calls that interpose.c meets. What goes through a map is found
+ * by comparing each mapped page with what it was, before each record: so a store is in the log
+ * before the next call that could rely on it.
  */
-#undef _FILE_OFFSET_BITS /* both names of each call are wanted, pwrite and pwrite64 */
 #include "record.h"
 
+#include "interpose.h"
 #include "support.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define MAPS 16u
@@ -223,6 +219,122 @@ static void synced(int fd)
     certain();
 }
 
+/* --- system calls --- */
+
+static void removed(const char *path)
+{
+    const char *name = below(path);
+    uint32_t file = name ? find_path(name) : POWER_FILES;
+
+    if (file != POWER_FILES)
+        add(POWER_REMOVED, file)->in = dir_of(name);
+}
+
+/* What is mapped there goes away. */
+static void unmaps(const unsigned char *at, size_t len)
+{
+    if (own.map_count)
+        look_at_maps();
+    for (unsigned i = own.map_count; i-- > 0;)
+        if (own.maps[i].at >= at && own.maps[i].at < at + len)
+            own.maps[i] = own.maps[--own.map_count];
+}
+
+static void mapped(const struct interposed *call)
+{
+    uint32_t file;
+
+    if (!own.log || call->fd < 0 || !(call->flags & MAP_SHARED) || !(call->rights & PROT_WRITE))
+        return;
+    file = of_fd(call->fd);
+    if (file == POWER_FILES)
+        return;
+    if (own.map_count == MAPS)
+        abort();
+    own.maps[own.map_count++] =
+        (struct map){(void *)call->rc, (uint64_t)call->off, call->len, file};
+}
+
+static void synced_map(const struct interposed *call)
+{
+    const unsigned char *from = call->at;
+
+    if (!own.log || !(call->flags & MS_SYNC))
+        return;
+    look_at_maps();
+    for (unsigned i = 0; i < own.map_count; i++) {
+        const struct map *map = &own.maps[i];
+
+        if (from >= map->at && from < map->at + map->len) {
+            struct power_record *record = add(POWER_SYNCED_IN, map->file);
+
+            record->at = map->off + (uint64_t)(from - map->at);
+            record->end = record->at + call->len;
+            certain();
+        }
+    }
+}
+
+/* What cannot be known any longer when the call has been made. */
+static void before_call(struct interposed *call)
+{
+    if (call->what == INTERPOSED_OPEN)
+        call->is_noted = call->flags & O_CREAT && below(call->path) && access(call->path, F_OK);
+    else if (call->what == INTERPOSED_WRITE)
+        call->off = of_fd(call->fd) == POWER_FILES ? 0 : lseek(call->fd, 0, SEEK_CUR);
+    else if (call->what == INTERPOSED_UNMAP ||
+             (call->what == INTERPOSED_MAP && call->flags & MAP_FIXED))
+        unmaps(call->at, call->len);
+}
+
+static void after_write(struct interposed *call)
+{
+    if (call->rc == 0)
+        return;
+    if (call->iovcnt == 1) /* LMDB writes several whole, or none of them */
+        call->iov->iov_len = (size_t)call->rc;
+    wrote(call->fd, (uint64_t)call->off, call->iov, call->iovcnt);
+}
+
+static void after_call(struct interposed *call)
+{
+    if (call->rc == -1)
+        return;
+    switch (call->what) {
+    case INTERPOSED_OPEN:
+        if (call->is_noted)
+            made(call->path, false, (int)call->rc);
+        break;
+    case INTERPOSED_MAKE_DIR:
+        made(call->path, true, -1);
+        break;
+    case INTERPOSED_UNLINK:
+        removed(call->path);
+        break;
+    case INTERPOSED_WRITE:
+    case INTERPOSED_PWRITE:
+        after_write(call);
+        break;
+    case INTERPOSED_TRUNCATE:
+    case INTERPOSED_ALLOCATE:
+        resized(call->fd);
+        break;
+    case INTERPOSED_SYNC:
+        synced(call->fd);
+        break;
+    case INTERPOSED_SYNC_MAP:
+        synced_map(call);
+        break;
+    case INTERPOSED_MAP:
+        mapped(call);
+        break;
+    default:
+        break;
+    }
+}
+
+/* --- what the workload calls --- */
+
 void power_record(struct power_log *log, const char *pool_dir)
 {
     char parent[256];
@@ -232,6 +344,8 @@ void power_record(struct power_log *log, const char *pool_dir)
     snprintf(parent, sizeof(parent), "%s", pool_dir);
     *strrchr(parent, '/') = '\0';
     own.log = log;
+    interpose_before = before_call;
+    interpose_after = after_call;
     if (stat(parent, &st))
         abort();
     own.inos[add_file("..", true)] = st.st_ino;
@@ -249,219 +363,4 @@ void power_step(uint64_t number)
 void power_stop(void)
 {
     own.log = NULL;
-}
-
-/* --- system calls --- */
-
-/* What is mapped there goes away. */
-static void unmaps(const unsigned char *at, size_t len)
-{
-    if (own.map_count)
-        look_at_maps();
-    for (unsigned i = own.map_count; i-- > 0;)
-        if (own.maps[i].at >= at && own.maps[i].at < at + len)
-            own.maps[i] = own.maps[--own.map_count];
-}
-
-static void *map(void *at, size_t len, int rights, int flags, int fd, off_t off)
-{
-    uint32_t file;
-    long rc;
-
-    if (flags & MAP_FIXED)
-        unmaps(at, len);
-    rc = syscall(SYS_mmap, at, len, rights, flags, fd, off);
-
-    if (rc == -1 || !own.log || fd < 0 || !(flags & MAP_SHARED) || !(rights & PROT_WRITE))
-        return (void *)rc;
-    file = of_fd(fd);
-    if (file == POWER_FILES)
-        return (void *)rc;
-    if (own.map_count == MAPS)
-        abort();
-    own.maps[own.map_count++] = (struct map){(void *)rc, (uint64_t)off, len, file};
-    return (void *)rc;
-}
-
-void *mmap(void *at, size_t len, int rights, int flags, int fd, off_t off)
-{
-    return map(at, len, rights, flags, fd, off);
-}
-
-void *mmap64(void *at, size_t len, int rights, int flags, int fd, off64_t off)
-{
-    return map(at, len, rights, flags, fd, off);
-}
-
-int munmap(void *at, size_t len)
-{
-    unmaps(at, len);
-    return (int)syscall(SYS_munmap, at, len);
-}
-
-ssize_t pwrite(int fd, const void *buf, size_t len, off_t off)
-{
-    long rc = syscall(SYS_pwrite64, fd, buf, len, off);
-    struct iovec iov = {(void *)buf, rc > 0 ? (size_t)rc : 0};
-
-    if (rc > 0)
-        wrote(fd, (uint64_t)off, &iov, 1);
-    return rc;
-}
-
-ssize_t pwrite64(int fd, const void *buf, size_t len, off64_t off)
-{
-    return pwrite(fd, buf, len, off);
-}
-
-ssize_t write(int fd, const void *buf, size_t len)
-{
-    off_t off = of_fd(fd) == POWER_FILES ? 0 : lseek(fd, 0, SEEK_CUR);
-    long rc = syscall(SYS_write, fd, buf, len);
-    struct iovec iov = {(void *)buf, rc > 0 ? (size_t)rc : 0};
-
-    if (rc > 0)
-        wrote(fd, (uint64_t)off, &iov, 1);
-    return rc;
-}
-
-/* LMDB writes whole pages, all of them or none. */
-ssize_t writev(int fd, const struct iovec *iov, int count)
-{
-    off_t off = of_fd(fd) == POWER_FILES ? 0 : lseek(fd, 0, SEEK_CUR);
-    long rc = syscall(SYS_writev, fd, iov, count);
-
-    if (rc > 0)
-        wrote(fd, (uint64_t)off, iov, count);
-    return rc;
-}
-
-int ftruncate(int fd, off_t len)
-{
-    int rc = (int)syscall(SYS_ftruncate, fd, len);
-
-    if (rc == 0)
-        resized(fd);
-    return rc;
-}
-
-int ftruncate64(int fd, off64_t len)
-{
-    return ftruncate(fd, len);
-}
-
-int fallocate(int fd, int mode, off_t off, off_t len)
-{
-    int rc = (int)syscall(SYS_fallocate, fd, mode, off, len);
-
-    if (rc == 0)
-        resized(fd);
-    return rc;
-}
-
-int fallocate64(int fd, int mode, off64_t off, off64_t len)
-{
-    return fallocate(fd, mode, off, len);
-}
-
-int posix_fallocate(int fd, off_t off, off_t len)
-{
-    return fallocate(fd, 0, off, len) ? errno : 0;
-}
-
-int posix_fallocate64(int fd, off64_t off, off64_t len)
-{
-    return posix_fallocate(fd, off, len);
-}
-
-int fsync(int fd)
-{
-    int rc = (int)syscall(SYS_fsync, fd);
-
-    if (rc == 0)
-        synced(fd);
-    return rc;
-}
-
-int fdatasync(int fd)
-{
-    int rc = (int)syscall(SYS_fdatasync, fd);
-
-    if (rc == 0)
-        synced(fd);
-    return rc;
-}
-
-int msync(void *at, size_t len, int flags)
-{
-    int rc = (int)syscall(SYS_msync, at, len, flags);
-
-    if (rc || !own.log || !(flags & MS_SYNC))
-        return rc;
-    look_at_maps();
-    for (unsigned i = 0; i < own.map_count; i++) {
-        const struct map *map = &own.maps[i];
-        const unsigned char *from = at;
-
-        if (from >= map->at && from < map->at + map->len) {
-            struct power_record *record = add(POWER_SYNCED_IN, map->file);
-
-            record->at = map->off + (uint64_t)(from - map->at);
-            record->end = record->at + len;
-            certain();
-        }
-    }
-    return rc;
-}
-
-int mkdir(const char *path, mode_t mode)
-{
-    int rc = (int)syscall(SYS_mkdir, path, mode);
-
-    if (rc == 0)
-        made(path, true, -1);
-    return rc;
-}
-
-int unlink(const char *path)
-{
-    int rc = (int)syscall(SYS_unlink, path);
-    const char *name = rc == 0 ? below(path) : NULL;
-    uint32_t file = name ? find_path(name) : POWER_FILES;
-
-    if (file != POWER_FILES)
-        add(POWER_REMOVED, file)->in = dir_of(name);
-    return rc;
-}
-
-static int open_it(const char *path, int flags, mode_t mode)
-{
-    bool is_new = flags & O_CREAT && own.log && below(path) && access(path, F_OK) != 0;
-    long fd = syscall(SYS_openat, AT_FDCWD, path, flags, mode);
-
-    if (fd >= 0 && is_new)
-        made(path, false, (int)fd);
-    return (int)fd;
-}
-
-int open(const char *path, int flags, ...)
-{
-    va_list args;
-    mode_t mode;
-
-    va_start(args, flags);
-    mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
-    va_end(args);
-    return open_it(path, flags, mode);
-}
-
-int open64(const char *path, int flags, ...)
-{
-    va_list args;
-    mode_t mode;
-
-    va_start(args, flags);
-    mode = flags & O_CREAT ? va_arg(args, mode_t) : 0;
-    va_end(args);
-    return open_it(path, flags, mode);
 }

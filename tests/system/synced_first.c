@@ -4,11 +4,10 @@
  * pool and every directory that has one of their names when it returns; hf_pool_grow() of a durable
  * pool has synced POOL/data, at its new length, before it writes the super record that says so.
  *
- * The calls are looked at where the library makes them: this program has its own fsync() and
- * pwrite(), which the dynamic linker finds first. HOLDFAST_TEST_DIR: a directory on a disk
- * (default: /var/tmp).
+ * The calls are looked at where the library and LMDB make them. HOLDFAST_TEST_DIR: a directory on a
+ * disk (default: /var/tmp).
  */
-#undef _FILE_OFFSET_BITS /* LMDB calls pwrite() by this name */
+#include "interpose.h"
 #include "support.h"
 
 #include <errno.h>
@@ -16,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -51,20 +49,16 @@ static bool was_synced(ino_t ino, off_t bytes)
     return false;
 }
 
-int fsync(int fd)
+static void before_call(struct interposed *call)
 {
-    struct synced *one = &synced[synced_count++ % MOST];
+    if (call->what == INTERPOSED_SYNC) {
+        struct synced *one = &synced[synced_count++ % MOST];
 
-    one->ino = ino_of(fd, &one->bytes);
-    return (int)syscall(SYS_fsync, fd);
-}
-
-/* LMDB's writing of metadata. */
-ssize_t pwrite(int fd, const void *buf, size_t len, off_t off)
-{
-    if (ino_of(fd, NULL) == meta_ino && !was_synced(data_ino, (off_t)NEW))
-        written_too_early = true;
-    return syscall(SYS_pwrite64, fd, buf, len, off);
+        one->ino = ino_of(call->fd, &one->bytes);
+    } else if (call->what == INTERPOSED_PWRITE && ino_of(call->fd, NULL) == meta_ino &&
+               !was_synced(data_ino, (off_t)NEW)) {
+        written_too_early = true; /* LMDB's writing of metadata */
+    }
 }
 
 static char folder[256];
@@ -137,6 +131,7 @@ static void synced_first(void)
 
     if (!*folder || statfs(folder, &fs) || fs.f_type == TMPFS_MAGIC)
         test_skip("no directory on a disk: HOLDFAST_TEST_DIR");
+    interpose_before = before_call;
     made(HF_POOL_DURABLE);
     grown();
     made_elsewhere();
