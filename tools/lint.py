@@ -8,6 +8,7 @@ Each check is one function that yields (file, line, sentence); the list is at th
 whose tool is not installed says so and passes. Only Python's standard library is used.
 """
 import argparse
+import importlib.util
 import os
 import re
 import shutil
@@ -128,7 +129,14 @@ TAG = re.compile(r"\b([A-Z]+\.[A-Z]+)/([a-z])\b")
 BARE_ATOMIC = re.compile(r"\b__(?:atomic|sync)_\w+|<stdatomic\.h>|\batomic_\w+\(|\b_Atomic\b")
 
 
-def check_ordering():
+EDGE = re.compile(r"^### ([A-Z]+\.[A-Z]+)\n(.*?)(?=^##|\Z)", flags=re.M | re.S)
+EDGE_FIELD = re.compile(r"^- \*([^*]+)\*:((?:.|\n  )+)", flags=re.M)
+EDGE_FIELDS = {"Forbidden", "Engines", "Shown by", "Model"}
+MODEL_CASE = re.compile(r"`([a-z-]+--[\w.-]+)`")
+
+
+def tagged_sides():
+    """What each tag's sides are in src/, and where the first of each side stands."""
     sides = {}
     for name in C_FILES:
         if not name.startswith("src/"):
@@ -136,18 +144,63 @@ def check_ordering():
         for number, line in numbered(name):
             for tag, side in TAG.findall(line):
                 sides.setdefault(tag, {}).setdefault(side, (name, number))
-    rows = set()
-    if ORDERING in FILES:
-        rows = set(re.findall(r"\b([A-Z]+\.[A-Z]+)\b", "\n".join(
-            line for line in read(ORDERING).splitlines() if line.lstrip().startswith("|"))))
+    return sides
+
+
+def model_cases():
+    """The names of the cases of model/run.py."""
+    spec = importlib.util.spec_from_file_location("run", os.path.join(ROOT, "model", "run.py"))
+    run = importlib.util.module_from_spec(spec)
+    sys.dont_write_bytecode = True
+    spec.loader.exec_module(run)
+    return {case[0] for case in run.CASES}
+
+
+def check_edge(tag, number, section, sides, cases):
+    """A section has each field once, the ends that src/ has, and cases of the models or why there is none."""
+    fields = EDGE_FIELD.findall(section)
+    for field in sorted(EDGE_FIELDS | {f"/{side}" for side in sides}):
+        texts = [text for name, text in fields if name == field]
+        if len(texts) != 1 or not texts[0].strip():
+            yield ORDERING, number, f"{tag}: its section needs a line *{field}*, once"
+    for field, text in fields:
+        if field not in EDGE_FIELDS and field.lstrip("/") not in sides:
+            yield ORDERING, number, f"{tag}{field} is in its section but not in src/"
+        if field != "Model":
+            continue
+        named = MODEL_CASE.findall(text)
+        if not named and not text.strip().startswith("none"):
+            yield ORDERING, number, f"{tag}: *Model* names a case of model/run.py, or says none and why"
+        for case in named:
+            if case not in cases:
+                yield ORDERING, number, f"{tag}: model/run.py has no case {case}"
+
+
+def check_ordering():
+    sides = tagged_sides()
+    text = read(ORDERING) if ORDERING in FILES else ""
+    cases = model_cases()
+    sections = {}
+    for match in EDGE.finditer(text):
+        tag, section = match.groups()
+        number = text.count("\n", 0, match.start()) + 1
+        if tag in sections:
+            yield ORDERING, number, f"{tag} has a section already"
+        elif tag not in sides:
+            yield ORDERING, number, f"{tag} has a section but no tag in src/"
+        else:
+            yield from check_edge(tag, number, section, sides[tag], cases)
+        sections[tag] = number
     for tag, found in sorted(sides.items()):
         name, number = min(found.values())
         if len(found) < 2:
             yield name, number, f"{tag}/{min(found)} has no partner: an edge has two sides"
-        if tag not in rows:
-            yield name, number, f"{tag} has no row in {ORDERING}"
-    for tag in sorted(rows - set(sides)):
-        yield ORDERING, 1, f"{tag} has a row but no tag in src/"
+        if tag not in sections:
+            yield name, number, f"{tag} has no section in {ORDERING}"
+    for number, line in enumerate(text.splitlines(), start=1):
+        for tag in re.findall(r"\b([A-Z]+\.[A-Z]+)\b", line):
+            if tag not in sections and tag != "WHAT.WHY":
+                yield ORDERING, number, f"{tag} has no section"
 
 
 def check_atomics():
