@@ -90,11 +90,9 @@ static int grow_to(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 int fs_allocate(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, bool keep_size)
 {
     uint64_t page = off / HF_BLOCK_BYTES, end = (off + len - 1) / HF_BLOCK_BYTES + 1, holes;
-    int rc;
+    int rc = fs_may_write(fs);
 
-    if (fs->dax.readonly)
-        return hf_fail(EROFS, "the pool is open for reading only");
-    rc = count_holes(fs, vnode->ino, page, end, &holes);
+    rc = rc ? rc : count_holes(fs, vnode->ino, page, end, &holes);
     rc = rc ? rc : room_for(fs, holes);
     while (rc == 0 && page < end)
         rc = allocate_some(fs, vnode, &page, end);

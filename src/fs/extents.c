@@ -17,9 +17,10 @@ struct list {
     size_t count, room;
 };
 
-static int add(struct list *list, uint64_t ino, uint64_t page, uint64_t count, uint64_t block,
-               bool detached)
+static int add_run(void *arg, const struct meta_run *run)
 {
+    struct list *list = arg;
+
     if (list->count == list->room) {
         size_t room = list->room ? list->room * 2 : 256;
         struct hf_extent_info *more = realloc(list->info, room * sizeof *more);
@@ -29,57 +30,12 @@ static int add(struct list *list, uint64_t ino, uint64_t page, uint64_t count, u
         list->info = more;
         list->room = room;
     }
-    list->info[list->count++] = (struct hf_extent_info){.ino = ino,
-                                                        .off = page * HF_BLOCK_BYTES,
-                                                        .len = count * HF_BLOCK_BYTES,
-                                                        .block = block,
-                                                        .detached = detached};
+    list->info[list->count++] = (struct hf_extent_info){.ino = run->ino,
+                                                        .off = run->page * HF_BLOCK_BYTES,
+                                                        .len = run->count * HF_BLOCK_BYTES,
+                                                        .block = run->block,
+                                                        .detached = run->detached};
     return 0;
-}
-
-static int add_file(struct list *list, struct meta_txn *txn, uint64_t ino)
-{
-    struct meta_extent extent;
-    uint64_t page = 0;
-    int rc;
-
-    while ((rc = meta_extent_find(txn, ino, page, &extent)) == 0) {
-        rc = add(list, ino, extent.page, extent.count, extent.block, false);
-        if (rc)
-            return rc;
-        page = extent.page + extent.count;
-    }
-    return rc == -ENOENT ? 0 : rc;
-}
-
-static int add_files(struct list *list, struct meta_txn *txn)
-{
-    struct meta_inode inode;
-    uint64_t ino = 0;
-    int rc;
-
-    while ((rc = meta_inode_next(txn, &ino, &inode)) == 0) {
-        rc = S_ISREG(inode.mode) ? add_file(list, txn, ino) : 0;
-        if (rc)
-            return rc;
-        ino++;
-    }
-    return rc == -ENOENT ? 0 : rc;
-}
-
-static int add_detached(struct list *list, struct meta_txn *txn, uint64_t ino)
-{
-    struct meta_detached run;
-    int rc;
-
-    for (rc = meta_detached_from(txn, 0, &run); rc == 0;
-         rc = meta_detached_after(txn, &run, &run)) {
-        if (!ino || run.ino == ino)
-            rc = add(list, run.ino, run.page, run.count, run.block, true);
-        if (rc)
-            return rc;
-    }
-    return rc == -ENOENT ? 0 : rc;
 }
 
 int fs_extents(struct fs *fs, uint64_t ino,
@@ -91,8 +47,7 @@ int fs_extents(struct fs *fs, uint64_t ino,
 
     if (rc)
         return rc;
-    rc = ino ? add_file(&list, txn, ino) : add_files(&list, txn);
-    rc = rc ? rc : add_detached(&list, txn, ino);
+    rc = meta_runs_each(txn, ino, add_run, &list);
     meta_end_read(txn);
     for (size_t i = 0; rc == 0 && i < list.count; i++)
         rc = each(arg, &list.info[i]);

@@ -20,8 +20,11 @@
 #ifndef HF_FS_H
 #define HF_FS_H
 
+#include "base/error.h"
 #include "dax/dax.h"
 #include "holdfast/serve.h"
+
+#include <errno.h>
 
 struct fs {
     struct dax dax;
@@ -39,6 +42,12 @@ struct hf_file {
     /* Flags that no pin of this handle may have; FS_PIN_READS: none at all. */
     uint64_t pin_refused;
 };
+
+/* 0, or -EROFS: the pool is open for reading only. */
+static inline int fs_may_write(const struct fs *fs)
+{
+    return fs->dax.readonly ? hf_fail(EROFS, "the pool is open for reading only") : 0;
+}
 
 #define FS_PIN_FLAGS                                                                               \
     (HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_NOFILL | HF_PIN_GPU) /* all that hf_pin() knows */

@@ -121,10 +121,7 @@ static int change(struct fs *fs, struct fs_at at, bool follow,
         if (rc == 0 && inode.mode != mode)
             rc = fs_acl_chmod(&txn, place.ino, inode.mode);
     }
-    if (rc == 0)
-        return fs_commit(&txn);
-    fs_abort(&txn);
-    return rc;
+    return fs_txn_end(&txn, rc);
 }
 
 static void set_mode(struct meta_inode *inode, const void *arg)
@@ -233,8 +230,7 @@ int fs_utimens(struct fs *fs, struct fs_at at, const struct timespec given[2], b
     struct times times;
     int rc = read_times(given, &times);
 
-    if (rc == 0 && fs->dax.readonly)
-        rc = hf_fail(EROFS, "the pool is open for reading only");
+    rc = rc ? rc : fs_may_write(fs);
     rc = rc ? rc : fs_lookup(fs, at, follow, &place, &inode);
     if (rc)
         return rc;

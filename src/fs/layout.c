@@ -19,9 +19,11 @@
 int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
                    uint64_t last, enum hf_change_kind why, const struct hf_policy *policy)
 {
+    int rc = fs_may_write(fs);
+
     shm_assert_none_held();
-    if (fs->dax.readonly)
-        return hf_fail(EROFS, "the pool is open for reading only");
+    if (rc)
+        return rc;
     if (hf_load_acquire(&fs->dax.shm->run->reclaim))
         fs_reclaim(fs);
     l->fs = fs;

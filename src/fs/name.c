@@ -142,14 +142,6 @@ static int put_new(struct fs_txn *txn, const struct fs_place *place, uint64_t in
     return rc ? rc : fs_dir_changed(txn, place->dir, S_ISDIR(inode->mode) ? 1 : 0);
 }
 
-static int finish(struct fs_txn *txn, int rc)
-{
-    if (rc == 0)
-        return fs_commit(txn);
-    fs_abort(txn);
-    return rc;
-}
-
 static int make(struct fs_txn *txn, struct fs_at at, mode_t mode, dev_t rdev, const char *target)
 {
     struct meta_inode inode;
@@ -177,7 +169,7 @@ static int make_node(struct fs *fs, struct fs_at at, mode_t mode, dev_t rdev, co
     struct fs_txn txn;
     int rc = fs_begin(fs, &txn);
 
-    return rc ? rc : finish(&txn, make(&txn, at, mode, rdev, target));
+    return rc ? rc : fs_txn_end(&txn, make(&txn, at, mode, rdev, target));
 }
 
 int fs_mkdir(struct fs *fs, struct fs_at at, mode_t mode)
@@ -221,7 +213,7 @@ int fs_link(struct fs *fs, struct fs_at from, struct fs_at to)
     struct fs_txn txn;
     int rc = fs_begin(fs, &txn);
 
-    return rc ? rc : finish(&txn, add_link(&txn, from, to));
+    return rc ? rc : fs_txn_end(&txn, add_link(&txn, from, to));
 }
 
 /* ---- removing a directory ---- */
@@ -262,5 +254,5 @@ int fs_rmdir(struct fs *fs, struct fs_at at)
     struct fs_txn txn;
     int rc = fs_begin(fs, &txn);
 
-    return rc ? rc : finish(&txn, remove_dir(&txn, at));
+    return rc ? rc : fs_txn_end(&txn, remove_dir(&txn, at));
 }

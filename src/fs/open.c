@@ -68,10 +68,7 @@ static int create(const struct opening *o, uint64_t *ino)
         return rc;
     }
     rc = rc ? rc : put_file(&txn, o, &place, ino);
-    if (rc == 0)
-        return fs_commit(&txn);
-    fs_abort(&txn);
-    return rc;
+    return fs_txn_end(&txn, rc);
 }
 
 static int find(const struct opening *o, uint64_t *ino)

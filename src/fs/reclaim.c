@@ -118,13 +118,7 @@ static int gone(void *arg, const struct meta_detached *run)
     struct fs_txn txn;
     int rc = fs_begin(fs, &txn);
 
-    if (rc)
-        return rc;
-    rc = free_run(&txn, run);
-    if (rc == 0)
-        return fs_commit(&txn);
-    fs_abort(&txn);
-    return rc;
+    return rc ? rc : fs_txn_end(&txn, free_run(&txn, run));
 }
 
 /* --- of before all processes had died --- */

@@ -175,16 +175,9 @@ int fs_rename(struct fs *fs, struct fs_at from, struct fs_at to, uint32_t flags)
     rc = fs_check_place(r.txn.meta, &r.from);
     if (rc == 0 && r.to.ino)
         rc = fs_check_place(r.txn.meta, &r.to);
-    if (rc) {
-        fs_abort(&r.txn);
-        return rc;
-    }
-    rc = flags & HF_RENAME_EXCHANGE ? exchange(&r) : replace(&r);
-    if (rc) {
-        fs_abort(&r.txn);
-        return rc;
-    }
-    rc = fs_commit(&r.txn);
+    if (rc == 0)
+        rc = flags & HF_RENAME_EXCHANGE ? exchange(&r) : replace(&r);
+    rc = fs_txn_end(&r.txn, rc);
     if (rc == 0 && r.orphan)
         fs_orphan_made(fs, r.orphan);
     return rc;

@@ -472,10 +472,10 @@ int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
 {
     struct shm *shm = fs->dax.shm;
     uint64_t before = reservation->blocks;
-    int rc;
+    int rc = fs_may_write(fs);
 
-    if (fs->dax.readonly)
-        return hf_fail(EROFS, "the pool is open for reading only");
+    if (rc)
+        return rc;
     if (!reservation->lane) {
         reservation->lane = shm_lane(shm);
         if (!reservation->lane)

@@ -19,10 +19,10 @@ static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 {
     bool tail = hf_load_acquire(&vnode->size) % HF_BLOCK_BYTES != 0;
     uint64_t old;
-    int passed = 0, rc;
+    int passed = 0, rc = fs_may_write(fs);
 
-    if (fs->dax.readonly)
-        return hf_fail(EROFS, "the pool is open for reading only");
+    if (rc)
+        return rc;
     if (tail) {
         rc = fs_extend_lock(fs, vnode, UINT64_MAX, &passed);
         if (rc)

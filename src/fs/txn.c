@@ -16,11 +16,9 @@
 
 int fs_begin(struct fs *fs, struct fs_txn *txn)
 {
-    int rc;
+    int rc = fs_may_write(fs);
 
-    if (fs->dax.readonly)
-        return hf_fail(EROFS, "the pool is open for reading only");
-    rc = fs_space_lock(fs);
+    rc = rc ? rc : fs_space_lock(fs);
     if (rc)
         return rc;
     rc = meta_begin_write(fs->dax.meta, &txn->meta);
@@ -130,7 +128,7 @@ int fs_txn_drop(struct fs_txn *txn, const struct meta_detached *record)
     return rc ? rc : add_run(&txn->freed, &run);
 }
 
-static void end(struct fs_txn *txn)
+static void end_txn(struct fs_txn *txn)
 {
     fs_space_unlock(txn->fs);
     free(txn->freed.more);
@@ -158,12 +156,20 @@ int fs_commit(struct fs_txn *txn)
         if (txn->reservation)
             fs_reservation_settle(fs, txn->reservation);
     }
-    end(txn);
+    end_txn(txn);
     return rc;
 }
 
 void fs_abort(struct fs_txn *txn)
 {
     meta_abort(txn->meta);
-    end(txn);
+    end_txn(txn);
+}
+
+int fs_txn_end(struct fs_txn *txn, int rc)
+{
+    if (rc == 0)
+        return fs_commit(txn);
+    fs_abort(txn);
+    return rc;
 }

@@ -43,5 +43,7 @@ int fs_txn_drop(struct fs_txn *txn, const struct meta_detached *record);
 /* Ends it also when it fails: nothing happened then. */
 int fs_commit(struct fs_txn *txn);
 void fs_abort(struct fs_txn *txn);
+/* Commits if `rc`, of what was done in it, is 0; aborts otherwise. What came of both. */
+int fs_txn_end(struct fs_txn *txn, int rc);
 
 #endif

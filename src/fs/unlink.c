@@ -45,11 +45,7 @@ static int unlink_name(struct fs *fs, struct fs_at at, uint64_t ino, bool may_or
     rc = rc ? rc : fs_inode_unlinked(&txn, ino, &orphan);
     if (rc == 0 && orphan && !may_orphan)
         rc = LOOK_AGAIN; /* it had another name when we looked */
-    if (rc) {
-        fs_abort(&txn);
-        return rc;
-    }
-    rc = fs_commit(&txn);
+    rc = fs_txn_end(&txn, rc);
     if (rc == 0 && orphan)
         fs_orphan_made(fs, ino);
     return rc;
@@ -131,10 +127,10 @@ static int unlink_once(struct fs *fs, struct fs_at at, const struct hf_policy *p
 
 int fs_unlink(struct fs *fs, struct fs_at at, const struct hf_policy *policy)
 {
-    int rc;
+    int rc = fs_may_write(fs);
 
-    if (fs->dax.readonly)
-        return hf_fail(EROFS, "the pool is open for reading only");
+    if (rc)
+        return rc;
     do
         rc = unlink_once(fs, at, policy);
     while (rc == LOOK_AGAIN);

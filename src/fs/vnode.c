@@ -255,11 +255,7 @@ int fs_vnode_record(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_ino
     hf_store_release(&vnode->pending_size, inode->size);
     hf_store_release(&vnode->pending_version, inode->version);
     dirty = hf_xchg_acq_rel(&vnode->dirty, 0u);
-    rc = meta_inode_put(txn->meta, vnode->ino, inode);
-    if (rc)
-        fs_abort(txn);
-    else
-        rc = fs_commit(txn);
+    rc = fs_txn_end(txn, meta_inode_put(txn->meta, vnode->ino, inode));
     if (rc == 0) {
         store_times(vnode, inode);
         shm_recent_put(txn->fs->dax.shm, vnode, inode->size, inode->version);

@@ -107,14 +107,6 @@ static int begin_change(struct fs *fs, struct fs_at at, struct fs_txn *txn, uint
     return rc;
 }
 
-static int end_change(struct fs_txn *txn, int rc)
-{
-    if (rc == 0)
-        return fs_commit(txn);
-    fs_abort(txn);
-    return rc;
-}
-
 static int may_set(struct fs_txn *txn, struct fs_at at, uint64_t ino, const char *name,
                    uint32_t flags)
 {
@@ -160,7 +152,7 @@ static int set(struct fs *fs, struct fs_at at, const char *name, const void *val
         rc = fs_acl_set(&txn, ino, name, value, len);
     else if (rc == 0)
         rc = meta_xattr_put(txn.meta, ino, name, value, len);
-    return end_change(&txn, rc);
+    return fs_txn_end(&txn, rc);
 }
 
 /* The value is copied first: the caller's memory may be slow to arrive, or change meanwhile, and
@@ -189,7 +181,7 @@ int fs_removexattr(struct fs *fs, struct fs_at at, const char *name)
     if (rc)
         return rc;
     if (fs_acl_is(name))
-        return end_change(&txn, fs_acl_set(&txn, ino, name, NULL, 0));
+        return fs_txn_end(&txn, fs_acl_set(&txn, ino, name, NULL, 0));
     rc = meta_xattr_del(txn.meta, ino, name);
-    return end_change(&txn, rc == -ENOENT ? no_attribute(at, name) : rc);
+    return fs_txn_end(&txn, rc == -ENOENT ? no_attribute(at, name) : rc);
 }

@@ -227,7 +227,7 @@ int check_super(struct checker *check)
     if (disk.format == 0)
         disk.format = META_FORMAT;
     disk.engine[sizeof disk.engine - 1] = 0;
-    meta_super_read(&disk, &check->super);
+    meta_super_unpack(&disk, &check->super);
     check_fields(check, &check->super);
     rc = check_limits(check, &check->super);
     check->pool_blocks = check->super.pool_bytes / META_BLOCK_BYTES;

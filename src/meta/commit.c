@@ -149,19 +149,14 @@ int meta_settle_commit(struct meta *meta)
 
 /* --- for the first to attach --- */
 
-static int read_super(const char *pool_dir, struct meta_super *super)
+static int read_super_alone(const char *pool_dir, struct meta_super *super)
 {
     struct meta *meta;
-    struct meta_txn *txn;
     int rc = meta_open_alone(pool_dir, true, &meta);
 
     if (rc)
         return rc;
-    rc = meta_begin_read(meta, &txn);
-    if (rc == 0) {
-        rc = meta_super_get(txn, super);
-        meta_end_read(txn);
-    }
+    rc = meta_super_read(meta, super);
     meta_close(meta);
     return rc;
 }
@@ -172,7 +167,7 @@ static bool was_under_way(const char *pool_dir, uint64_t number, meta_under_way 
 {
     struct meta_super super;
 
-    if (read_super(pool_dir, &super))
+    if (read_super_alone(pool_dir, &super))
         return false;
     if (!(super.flags & META_DURABLE))
         return true;

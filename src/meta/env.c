@@ -284,18 +284,6 @@ static int check_features(const struct meta_super *super, bool readonly)
                    (unsigned long long)unknown);
 }
 
-static int read_super(struct meta *meta, struct meta_super *out)
-{
-    struct meta_txn *txn;
-    int rc = meta_begin_read(meta, &txn);
-
-    if (rc)
-        return rc;
-    rc = meta_super_get(txn, out);
-    meta_end_read(txn);
-    return rc;
-}
-
 /* The super record through an environment that only reads. */
 static int peek(const char *dir, unsigned lock_flag, struct meta_super *out)
 {
@@ -305,7 +293,7 @@ static int peek(const char *dir, unsigned lock_flag, struct meta_super *out)
     if (rc)
         return rc;
     meta_register(meta);
-    rc = read_super(meta, out);
+    rc = meta_super_read(meta, out);
     meta_close(meta);
     return rc;
 }

@@ -192,7 +192,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "values are stored as they are in memory");
 
 /* The fields as they are, whatever they are. */
-void meta_super_read(const struct meta_disk_super *disk, struct meta_super *out);
+void meta_super_unpack(const struct meta_disk_super *disk, struct meta_super *out);
 /* Each: 0, or -EUCLEAN with a sentence. */
 int meta_super_decode(const MDB_val *value, struct meta_super *out);
 int meta_inode_decode(uint64_t ino, const MDB_val *value, struct meta_inode *out);

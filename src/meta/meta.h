@@ -143,6 +143,8 @@ void meta_thread_end(struct meta *meta);
 /* --- records: -ENOENT absent, -EUCLEAN senseless, -ENOSPC the environment is full --- */
 
 int meta_super_get(struct meta_txn *txn, struct meta_super *out);
+/* In a snapshot of its own. */
+int meta_super_read(struct meta *meta, struct meta_super *out);
 int meta_super_put(struct meta_txn *txn, const struct meta_super *super);
 
 int meta_inode_get(struct meta_txn *txn, uint64_t ino, struct meta_inode *out);
@@ -236,6 +238,16 @@ int meta_owners_next(struct meta_txn *txn, uint64_t block, struct meta_owners *o
 /* Each block gets so many more extents and records, or less; `changed` is told, run by run. */
 int meta_owners_change(struct meta_txn *txn, uint64_t block, uint64_t count, int extents,
                        int records, meta_owners_changed *changed, void *arg);
+
+/* A run of blocks in use. page: where it is in its file, or was when it left it. */
+struct meta_run {
+    uint64_t ino, page, block, count;
+    bool detached;
+};
+/* Each run of the file `ino` (0: of every file), then each detached run of it (0: each). A result
+ * other than 0 of `each` ends it with that. */
+int meta_runs_each(struct meta_txn *txn, uint64_t ino,
+                   int (*each)(void *arg, const struct meta_run *run), void *arg);
 
 int meta_orphan_put(struct meta_txn *txn, uint64_t ino);
 int meta_orphan_del(struct meta_txn *txn, uint64_t ino);

@@ -145,7 +145,7 @@ static int super_bounds(const struct meta_super *super)
     return 0;
 }
 
-void meta_super_read(const struct meta_disk_super *disk, struct meta_super *out)
+void meta_super_unpack(const struct meta_disk_super *disk, struct meta_super *out)
 {
     *out = (struct meta_super){
         .format = disk->format,
@@ -187,7 +187,7 @@ int meta_super_decode(const MDB_val *value, struct meta_super *out)
     if (disk.format == 0 || disk.engine[sizeof disk.engine - 1] != 0)
         return hf_fail(EUCLEAN, "super record: format %u or engine name is senseless", disk.format);
     struct meta_super super;
-    meta_super_read(&disk, &super);
+    meta_super_unpack(&disk, &super);
     int rc = super_bounds(&super);
     if (rc == 0)
         *out = super;
@@ -204,6 +204,18 @@ int meta_super_get(struct meta_txn *txn, struct meta_super *out)
     if (rc == -ENOENT)
         return hf_fail(EUCLEAN, "the metadata has no super record: not a Holdfast pool?");
     return rc ? rc : meta_super_decode(&value, out);
+}
+
+int meta_super_read(struct meta *meta, struct meta_super *out)
+{
+    struct meta_txn *txn;
+    int rc = meta_begin_read(meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_super_get(txn, out);
+    meta_end_read(txn);
+    return rc;
 }
 
 int meta_super_put(struct meta_txn *txn, const struct meta_super *super)

@@ -37,6 +37,11 @@
 
 /* ---- records, alone ---- */
 
+uint64_t pool_under_way(void *at, const uint8_t uuid[16])
+{
+    return shm_under_way(at, uuid);
+}
+
 static int in_transaction(struct meta *meta, int (*body)(struct meta_txn *txn, void *arg),
                           void *arg)
 {
@@ -263,23 +268,6 @@ static int anything(struct meta *meta, const struct adoption *from)
     return rc;
 }
 
-static int read_super(struct meta *meta, struct meta_super *super)
-{
-    struct meta_txn *txn;
-    int rc = meta_begin_read(meta, &txn);
-
-    if (rc)
-        return rc;
-    rc = meta_super_get(txn, super);
-    meta_end_read(txn);
-    return rc == -ENOENT ? hf_fail(EUCLEAN, "the pool has no super record") : rc;
-}
-
-static uint64_t under_way(void *arg, const uint8_t uuid[16])
-{
-    return shm_under_way(arg, uuid);
-}
-
 static int settle_records(const char *dir, struct meta **meta, struct adoption *from, bool readonly,
                           uint64_t *ghosts)
 {
@@ -305,13 +293,13 @@ static int prepare(const char *dir, struct shm_attach *at, bool readonly, uint64
     struct meta_super super;
     struct adoption from = {.at = at, .super = &super};
     struct meta *meta;
-    int rc = meta_settle(dir, under_way, at);
+    int rc = meta_settle(dir, pool_under_way, at);
 
     rc = rc ? rc : meta_reset_lock(dir);
     rc = rc ? rc : meta_open(dir, readonly, &meta);
     if (rc)
         return rc;
-    rc = read_super(meta, &super);
+    rc = meta_super_read(meta, &super);
     rc = rc ? rc : settle_records(dir, &meta, &from, readonly, ghosts);
     if (meta)
         meta_close(meta);
@@ -327,7 +315,7 @@ static int open_meta(struct fs *fs, const char *dir, bool first, struct meta_sup
 
     if (rc)
         return rc;
-    rc = read_super(fs->dax.meta, super);
+    rc = meta_super_read(fs->dax.meta, super);
     if (rc == 0) {
         struct meta_super mended = *super;
 

@@ -2,6 +2,7 @@
 /* Owns hf_pool_check(): the pool to itself, then meta's check, with what that cannot know: the
  * memory, and which limits, policies and engines there are; memory that is too short (mend.c). */
 #include "base/error.h"
+#include "pool/attach.h"
 #include "pool/create.h"
 #include "pool/pool.h"
 #include "pool/mend.h"
@@ -48,18 +49,6 @@ static int copy(void *arg, uint64_t from, uint64_t to, uint64_t count)
     return media_persist(media, target, bytes);
 }
 
-static int read_super(struct meta *meta, struct meta_super *super)
-{
-    struct meta_txn *txn;
-    int rc = meta_begin_read(meta, &txn);
-
-    if (rc)
-        return rc;
-    rc = meta_super_get(txn, super);
-    meta_end_read(txn);
-    return rc;
-}
-
 /* After meta's check has reported it, and may have made room by what it removed. */
 static int mend_memory(const char *dir, struct meta_check *check)
 {
@@ -70,7 +59,7 @@ static int mend_memory(const char *dir, struct meta_check *check)
     rc = rc ? rc : meta_open(dir, true, &meta);
     if (rc)
         return rc;
-    rc = read_super(meta, &super);
+    rc = meta_super_read(meta, &super);
     rc = rc ? rc : pool_mend_memory(meta, dir, &super);
     meta_close_last(meta, dir);
     if (rc == 1) {
@@ -80,11 +69,6 @@ static int mend_memory(const char *dir, struct meta_check *check)
                                       "as zeros (repaired)");
     }
     return rc > 0 || rc == -EUCLEAN || rc == -ENOENT ? 0 : rc; /* reported already */
-}
-
-static uint64_t under_way(void *arg, const uint8_t uuid[16])
-{
-    return shm_under_way(arg, uuid);
 }
 
 static void found(struct meta_check *check, bool repaired, const char *sentence)
@@ -136,7 +120,7 @@ static int check_files(const char *dir, struct meta_check *check)
     rc = rc ? rc : meta_open(dir, true, &meta);
     if (rc)
         return 0; /* reported already */
-    rc = read_super(meta, &super);
+    rc = meta_super_read(meta, &super);
     meta_close_last(meta, dir);
     return rc ? 0 : check_recent(dir, &super, check);
 }
@@ -153,7 +137,7 @@ int pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const
                                .report = report,
                                .progress = progress,
                                .arg = arg,
-                               .under_way = under_way,
+                               .under_way = pool_under_way,
                                .under_way_arg = &at};
     int rc = shm_attach_begin(path, true, &at);
 

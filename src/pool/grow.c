@@ -20,7 +20,7 @@
 
 #include <errno.h>
 
-static int check(const struct meta_super *super, uint64_t pool_bytes)
+static int check_size(const struct meta_super *super, uint64_t pool_bytes)
 {
     if (pool_bytes % HF_HUGE_BYTES)
         return hf_fail(EINVAL, "a pool's size must be a multiple of 2 MiB");
@@ -33,47 +33,45 @@ static int check(const struct meta_super *super, uint64_t pool_bytes)
     return 0;
 }
 
-/* -EINVAL, -ENOSPC: the pool cannot be so large. */
-static int read_super(struct fs_txn *txn, uint64_t pool_bytes, struct meta_super *super)
+/* -EINVAL, -ENOSPC: the pool cannot be so large. Nothing is begun then. */
+static int begin_growing(struct fs *fs, uint64_t pool_bytes, struct fs_txn *txn,
+                         struct meta_super *super)
 {
-    int rc = meta_super_get(txn->meta, super);
+    int rc = fs_begin(fs, txn);
 
-    return rc ? rc : check(super, pool_bytes);
+    if (rc)
+        return rc;
+    rc = meta_super_get(txn->meta, super);
+    rc = rc ? rc : check_size(super, pool_bytes);
+    if (rc)
+        fs_abort(txn);
+    return rc;
 }
 
 static int lengthen(struct fs *fs, uint64_t pool_bytes)
 {
     struct meta_super super;
     struct fs_txn txn;
-    int rc = fs_begin(fs, &txn);
+    int rc = begin_growing(fs, pool_bytes, &txn, &super);
 
     if (rc)
         return rc;
-    rc = read_super(&txn, pool_bytes, &super);
-    rc = rc ? rc : media_grow(&fs->dax.media, pool_bytes);
+    rc = media_grow(&fs->dax.media, pool_bytes);
     fs_abort(&txn);
     return rc;
 }
 
-static int record(struct fs *fs, uint64_t pool_bytes)
+static int record_size(struct fs *fs, uint64_t pool_bytes)
 {
     struct meta_super super;
     struct fs_txn txn;
-    int rc = fs_begin(fs, &txn);
+    int rc = begin_growing(fs, pool_bytes, &txn, &super);
 
     if (rc)
         return rc;
-    rc = read_super(&txn, pool_bytes, &super);
-    if (rc == 0) {
-        super.pool_bytes = pool_bytes;
-        rc = meta_super_put(txn.meta, &super);
-    }
-    if (rc) {
-        fs_abort(&txn);
-        return rc;
-    }
+    super.pool_bytes = pool_bytes;
     txn.grown_blocks = pool_bytes / HF_BLOCK_BYTES;
-    return fs_commit(&txn);
+    return fs_txn_end(&txn, meta_super_put(txn.meta, &super));
 }
 
 int pool_grow(struct fs *fs, uint64_t pool_bytes)
@@ -82,5 +80,5 @@ int pool_grow(struct fs *fs, uint64_t pool_bytes)
 
     if (rc == 0 && fs->durable)
         rc = media_sync(&fs->dax.media);
-    return rc ? rc : record(fs, pool_bytes);
+    return rc ? rc : record_size(fs, pool_bytes);
 }

@@ -12,16 +12,12 @@
 /* relaxed: shown, nothing hangs on it */
 #define SHOWN(counter) hf_load_relaxed(&(counter))
 
-static int read_super(struct fs *fs, struct meta_super *super)
+/* What the dead have left is given back first: it is free, and should count as free. */
+static int refresh(struct fs *fs, struct meta_super *super)
 {
-    struct meta_txn *txn;
-    int rc = meta_begin_read(fs->dax.meta, &txn);
-
-    if (rc)
-        return rc;
-    rc = meta_super_get(txn, super);
-    meta_end_read(txn);
-    return rc;
+    fs_reap(fs);
+    fs_reclaim(fs);
+    return meta_super_read(fs->dax.meta, super);
 }
 
 static uint32_t threads(const struct shm *shm)
@@ -43,7 +39,7 @@ static uint32_t open_files(const struct shm *shm)
     return count;
 }
 
-static void tell_super(const struct meta_super *super, struct hf_pool_info *out)
+static void fill_from_super(const struct meta_super *super, struct hf_pool_info *out)
 {
     memcpy(out->uuid, super->uuid, sizeof out->uuid);
     out->pool_bytes = super->pool_bytes;
@@ -65,14 +61,11 @@ int pool_info(struct fs *fs, struct hf_pool_info *out)
     struct shm *shm = fs->dax.shm;
     struct hf_pool_info info = {.size = out->size};
     struct meta_super super;
-    int rc;
+    int rc = refresh(fs, &super);
 
-    fs_reap(fs);
-    fs_reclaim(fs);
-    rc = read_super(fs, &super);
     if (rc)
         return rc;
-    tell_super(&super, &info);
+    fill_from_super(&super, &info);
     info.free_bytes = SHOWN(shm->run->free_blocks) * HF_BLOCK_BYTES;
     info.detached_bytes = SHOWN(shm->run->detached_blocks) * HF_BLOCK_BYTES;
     snprintf(info.engine, sizeof info.engine, "%s", shm->run->engine);
@@ -98,11 +91,8 @@ int pool_statvfs(struct fs *fs, struct statvfs *out)
     const struct shm_run *run = fs->dax.shm->run;
     struct meta_super super;
     uint64_t inodes;
-    int rc;
+    int rc = refresh(fs, &super);
 
-    fs_reap(fs);
-    fs_reclaim(fs);
-    rc = read_super(fs, &super);
     if (rc)
         return rc;
     inodes = INODES_BASE + super.limit_bytes / HF_BLOCK_BYTES;

@@ -17,62 +17,25 @@
 
 #include <errno.h>
 
-static uint64_t later(uint64_t a, uint64_t b)
+static int note_end(void *arg, const struct meta_run *run)
 {
-    return a > b ? a : b;
-}
+    uint64_t *end = arg;
 
-static int file_end(struct meta_txn *txn, uint64_t ino, uint64_t *end)
-{
-    struct meta_extent extent;
-    uint64_t page = 0;
-    int rc;
-
-    while ((rc = meta_extent_find(txn, ino, page, &extent)) == 0) {
-        *end = later(*end, extent.block + extent.count);
-        page = extent.page + extent.count;
-    }
-    return rc == -ENOENT ? 0 : rc;
-}
-
-static int detached_end(struct meta_txn *txn, uint64_t *end)
-{
-    struct meta_detached run;
-    int rc;
-
-    for (rc = meta_detached_from(txn, 0, &run); rc == 0;
-         rc = meta_detached_after(txn, &run, &run)) {
-        *end = later(*end, run.block + run.count);
-    }
-    return rc == -ENOENT ? 0 : rc;
+    if (run->block + run->count > *end)
+        *end = run->block + run->count;
+    return 0;
 }
 
 /* The block after the last one that is in use. */
-static int blocks_end(struct meta_txn *txn, uint64_t *end)
-{
-    struct meta_inode inode;
-    uint64_t ino = 0;
-    int rc;
-
-    *end = 0;
-    while ((rc = meta_inode_next(txn, &ino, &inode)) == 0) {
-        if (S_ISREG(inode.mode))
-            rc = file_end(txn, ino, end);
-        if (rc)
-            return rc;
-        ino++;
-    }
-    return rc == -ENOENT ? detached_end(txn, end) : rc;
-}
-
 static int read_end(struct meta *meta, uint64_t *end)
 {
     struct meta_txn *txn;
     int rc = meta_begin_read(meta, &txn);
 
+    *end = 0;
     if (rc)
         return rc;
-    rc = blocks_end(txn, end);
+    rc = meta_runs_each(txn, 0, note_end, end);
     meta_end_read(txn);
     return rc;
 }
