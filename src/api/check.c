@@ -41,18 +41,11 @@ int api_check_writable(const struct hf_file *file)
 
 int api_policy(const struct fs *fs, const struct hf_policy *given, struct hf_policy *out)
 {
-    bool timed;
+    int rc = given ? dax_policy_check(given) : 0;
 
-    if (!given) {
-        *out = fs->dax.policy;
-        return 0;
-    }
-    timed = given->kind == HF_POLICY_DEADLINE || given->kind == HF_POLICY_DEADLINE_DETACH;
-    if (given->kind > HF_POLICY_DEADLINE_DETACH || given->reserved)
-        return hf_fail(EINVAL, "policy kind %u or its reserved field is not known", given->kind);
-    if (given->deadline_ns && !timed)
-        return hf_fail(EINVAL, "a deadline is given with a policy that has none");
-    *out = given->kind == HF_POLICY_DEFAULT ? fs->dax.policy : *given;
+    if (rc)
+        return rc;
+    *out = given && given->kind != HF_POLICY_DEFAULT ? *given : fs->dax.policy;
     return 0;
 }
 

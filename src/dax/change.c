@@ -14,7 +14,7 @@
  *
  * The gate is closed before the zap and both happen under the mutex, so nobody fills an entry of
  * the range between L2 and L7. A change that gives up, in L5 or in its transaction, leaves a table
- * with fewer entries, and nothing else; docs/ORDERING.md 3.30 says what each step leaves, and who
+ * with fewer entries, and nothing else; docs/ORDERING.md 3.30 says what each step leaves, and what
  * undoes it.
  */
 #include "dax/private.h"
@@ -40,8 +40,8 @@ static void close_gate(struct dax_change *change, struct shm_lane *lane, struct 
     gate->process = shm->self;
     gate->life = shm->processes[shm->self].life;
     gate->waits = 0;
-    /* GATE.RULE/m: closed last, so that who finds it closed finds whose it is; under the mutex,
-     * before the zap. Pairs with GATE.RULE/p in dax_lock() and between_gates(). */
+    /* GATE.RULE/m: closed last, so that a thread that finds it closed finds its owner there; under
+     * the mutex, before the zap. Pairs with GATE.RULE/p in dax_lock() and between_gates(). */
     hf_store_release(&gate->lane, shm_lane_index(shm, lane) + 1);
     change->gate = (uint32_t)(gate - change->vnode->gates);
 }
@@ -166,7 +166,7 @@ static void zap(struct dax_change *change)
 {
     struct shm_vnode *vnode = change->vnode;
     struct shm *shm = change->dax->shm;
-    uint64_t pages = (hf_load_relaxed(&vnode->size) + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
+    uint64_t pages = dax_pages_up(hf_load_relaxed(&vnode->size));
     uint64_t last = change->last < pages ? change->last : pages - 1;
     uint32_t pending = vnode->zap_pending;
     const struct sync_engine *engine = change->dax->engine;
@@ -176,7 +176,7 @@ static void zap(struct dax_change *change)
         engine->zap_begins(shm);
     if (vnode->root && pages && change->first <= last) {
         hf_store_relaxed(&vnode->zap_pending,
-                         1u); /* relaxed: for who finds us dead, through the mutex */
+                         1u); /* relaxed: read after our death, through the mutex */
         if (change->first == 0 && last == pages - 1 && !vnode->stray_nodes) {
             change->old_root = mm_take_root(vnode);
             cleared = true;
@@ -192,7 +192,7 @@ static void zap(struct dax_change *change)
 
 /* --- L4 --- */
 
-/* What a look has found, and what it makes of it. */
+/* What a scan has found, and what it makes of it. */
 struct finding {
     struct dax_change *change;
     bool all;          /* goes on after the first that has to be waited for */
@@ -223,7 +223,8 @@ static int remember_holder(struct dax_change *change, const struct held *held)
     return 0;
 }
 
-/* Some device may still write for a process of which nothing is known but that it had one. */
+/* A device may still write for a process that died before this run segment was made. Nothing else
+ * is known of that process. */
 static int remember_ghosts(struct dax_change *change)
 {
     struct shm_run *run = change->dax->shm->run;
@@ -234,13 +235,12 @@ static int remember_ghosts(struct dax_change *change)
 
 static bool detaches(const struct dax_change *change)
 {
-    return change->policy.kind == HF_POLICY_DETACH ||
-           change->policy.kind == HF_POLICY_DEADLINE_DETACH;
+    return dax_policy_detaches(change->policy.kind);
 }
 
-/* What a device may still be writing to for a dead process is detached whatever the policy says:
- * nobody can be asked, and nobody has to wait. Others' pins: go on after the first, ours may
- * follow, and is the news that matters. */
+/* What a device may still be writing to for a dead process is detached whatever the policy says: no
+ * process can be asked, and none has to wait. After another's pin the scan goes on, since a pin of
+ * our own may follow, and that one decides. */
 static int note_holder(void *arg, const struct held *held)
 {
     struct finding *finding = arg;
@@ -296,8 +296,8 @@ static void record_wait(struct dax_change *change, uint64_t since)
         ;
 }
 
-/* Looks for the dead and for cycles now and then, also when others keep waking us. 1: this change
- * is the youngest in a cycle. Without the mutex. */
+/* Looks for the dead and for cycles now and then, also when others keep waking us. True: this
+ * change is the youngest in a cycle. Without the mutex. */
 static bool look_around(struct dax_change *change, uint64_t *look_ns)
 {
     if (hf_now_ns() < *look_ns)
@@ -339,7 +339,7 @@ static bool past_deadline(const struct dax_change *change)
     return change->until_ns != HF_NEVER && hf_now_ns() >= change->until_ns;
 }
 
-/* Who holds, for the sentence. */
+/* Fails with a sentence that names a holder. */
 static int held_by_others(struct dax_change *change, int err, const struct finding *finding)
 {
     const struct shm *shm = change->dax->shm;
@@ -383,8 +383,8 @@ static int apply_policy(struct dax_change *change, const struct finding *finding
     return finding->copying;
 }
 
-/* One is of a dead process: looks who has died, so that nobody is refused, or waits, because of the
- * dead. */
+/* A holder is of a dead process: reaps the dead, so that no change fails, or waits, because of
+ * them. */
 static bool found_dead(struct dax_change *change, const struct finding *finding)
 {
     struct shm *shm = change->dax->shm;
@@ -454,27 +454,17 @@ static int drain(struct dax_change *change)
 
 /* --- the whole --- */
 
-/* Sets until_ns; -EINVAL. */
-static int resolve_policy(struct dax_change *change, const struct hf_policy *policy)
+static void set_policy(struct dax_change *change, const struct hf_policy *policy)
 {
-    const struct hf_policy *resolved =
-        policy && policy->kind != HF_POLICY_DEFAULT ? policy : &change->dax->policy;
-    bool timed =
-        resolved->kind == HF_POLICY_DEADLINE || resolved->kind == HF_POLICY_DEADLINE_DETACH;
     uint64_t now;
 
-    if (policy && (policy->kind > HF_POLICY_DEADLINE_DETACH || policy->reserved))
-        return hf_fail(EINVAL, "policy kind %u or its reserved field is not known", policy->kind);
-    if (policy && policy == resolved && !timed && policy->deadline_ns)
-        return hf_fail(EINVAL, "a deadline is given with a policy that has none");
-    change->policy = *resolved;
+    change->policy = *policy;
     change->until_ns = HF_NEVER;
-    if (timed) {
-        now = hf_now_ns();
-        change->until_ns =
-            resolved->deadline_ns < HF_NEVER - 1 - now ? now + resolved->deadline_ns : HF_NEVER - 1;
-    }
-    return 0;
+    if (!dax_policy_timed(policy->kind))
+        return;
+    now = hf_now_ns();
+    change->until_ns =
+        policy->deadline_ns < HF_NEVER - 1 - now ? now + policy->deadline_ns : HF_NEVER - 1;
 }
 
 int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
@@ -482,7 +472,7 @@ int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, u
                      struct dax_change *change)
 {
     struct shm_lane *lane = shm_lane(dax->shm);
-    int rc;
+    int rc = 0;
 
     shm_assert_none_held();
     *change = (struct dax_change){.dax = dax,
@@ -494,8 +484,8 @@ int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, u
                                   .detached = SHM_NONE};
     if (!lane)
         return shm_no_lane(dax->shm);
-    rc = resolve_policy(change, policy);
-    if (rc == 0 && detaches(change) && !sync_knows_holders(dax->engine))
+    set_policy(change, policy);
+    if (detaches(change) && !sync_knows_holders(dax->engine))
         rc = hf_fail(EOPNOTSUPP, "engine %s does not know who holds, so nothing can be detached",
                      dax->engine->name);
     rc = rc ? rc : take_gate(change);
@@ -552,10 +542,10 @@ void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t siz
     hf_store_release(&change->vnode->pending_version, version);
 }
 
-/* L7. A walk of any page of the file, also past its end, can still be in the nodes of the old root:
- * they are freed when no slot of the file is left, else they stay the vnode's until a change of the
- * whole file finds none left, or the vnode goes. A root that was taken out for a change that was
- * given up goes back, since the gate kept new ones away. */
+/* L7. A walk of any page of the file, also past end of file, can still be in the nodes of the old
+ * root: they are freed when no slot of the file is left, else they stay the vnode's until a change
+ * of the whole file finds none left, or the vnode goes. A root that was taken out for a change that
+ * was given up goes back, since the gate kept new ones away. */
 static void settle_tables(struct dax_change *change, bool committed)
 {
     struct shm_vnode *vnode = change->vnode;
@@ -583,7 +573,7 @@ void dax_change_end(struct dax_change *change, bool committed)
         hf_store_release(&vnode->size, vnode->pending_size);
         dax_change_landed(change);
     } else {
-        detach_abort(change); /* pending_version: who failed to commit has cleared its own */
+        detach_abort(change); /* a commit that failed has cleared pending_version itself */
     }
     settle_tables(change, committed);
     gate_open(vnode, &vnode->gates[change->gate]);

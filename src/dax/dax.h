@@ -45,20 +45,38 @@ bool dax_use_engine(struct dax *dax, const char *name);
 
 #define DAX_LAST UINT64_MAX /* "to the end of the file and beyond", as a last page */
 
+/* The pages that so many bytes take, a part of a page included. */
+static inline uint64_t dax_pages_up(uint64_t bytes)
+{
+    return (bytes + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
+}
+
+/* ---- policies (policy.c) ---- */
+
+static inline bool dax_policy_timed(uint32_t kind)
+{
+    return kind == HF_POLICY_DEADLINE || kind == HF_POLICY_DEADLINE_DETACH;
+}
+static inline bool dax_policy_detaches(uint32_t kind)
+{
+    return kind == HF_POLICY_DETACH || kind == HF_POLICY_DEADLINE_DETACH;
+}
+/* -EINVAL: its kind or its reserved field is not known, or it has a deadline for nothing. */
+int dax_policy_check(const struct hf_policy *policy);
+
 /* ---- the layout mutex (gate.c) ---- */
 
-/* Takes the vnode's layout mutex when no gate of somebody else overlaps pages [first, last]; waits
- * for it else, unless this thread holds a pin in the pool: then 1 is returned: the extents may be
- * read and holes filled, entries of the gate's range are not installed. -EINTR: a signal, or the
- * client is cancelled;
- * -EAGAIN: the client is not to wait; -ENOLCK. Recovers the
- * vnode when the mutex's owner died. */
+/* Takes the vnode's layout mutex, and first waits while a gate overlaps pages [first, last]. A
+ * thread that holds a pin in the pool does not wait and gets 1: it may read extents and fill holes,
+ * but entries of the gate's range are not installed. -EINTR: a signal, or the client is cancelled;
+ * -EAGAIN: the client is not to wait; -ENOLCK. Recovers the vnode when the mutex's owner died. */
 int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* The mutex alone, whatever the gate: for size and times, or to look. */
 void dax_lock_any(struct dax *dax, struct shm_vnode *vnode);
 void dax_unlock(struct dax *dax, struct shm_vnode *vnode);
-/* The size for who does not take the mutex. When a process has died in a transaction on the file,
- * it is made what that has left, as the extents are: else nobody might come who does. */
+/* The size, for a caller that does not take the mutex. After a death in a transaction on the file
+ * it is first made what the transaction has left, since perhaps no other thread comes to do that.
+ * */
 uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode);
 
 /* ---- pins (pin.c) ---- */
@@ -121,13 +139,13 @@ void dax_stacks_keep(struct dax *dax, const uint64_t opaque[3], const void *call
  * kept. */
 void dax_stacks_print(struct dax *dax, const char *pool);
 
-/* ---- who keeps copies (watch.c) ---- */
+/* ---- processes that keep copies (watch.c) ---- */
 
 /* hf_watch() of a handle; *watches: how it does. Called with no lock held. */
 void dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on);
 int dax_watch_next(struct dax *dax, uint64_t timeout_ns, struct hf_watch_report *out);
 void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
-/* The file loses its last name while somebody has it open: those that watch it are told that all
+/* The file loses its last name while processes have it open: those that watch it are told that all
  * has changed, and waited for, also while they close it. Called with no lock held. */
 void dax_gone(struct dax *dax, struct shm_vnode *vnode);
 
@@ -137,8 +155,8 @@ static inline void dax_changed(struct dax *dax, struct shm_vnode *vnode, uint64_
                                uint64_t last)
 {
     shm_assert_none_held();
-    /* WATCH.SB/p: what has changed must be visible before the flag is read; the heavy barrier of
-     * who begins to watch sees to that. Pairs with WATCH.SB/m in dax_watch(). */
+    /* WATCH.SB/p: what has changed must be visible before the flag is read; the heavy barrier in
+     * dax_watch() sees to that. Pairs with WATCH.SB/m in dax_watch(). */
     hf_fence_light();
     if (__builtin_expect(hf_load_acquire(&vnode->waiters) & SHM_WATCHED, 0))
         dax_report(dax, vnode, first, last);
@@ -173,7 +191,7 @@ struct dax_change {
     struct hf_policy policy;
     uint64_t until_ns;
     uint64_t waits_since_ns; /* 0: it has not waited */
-    uint32_t first_wait;     /* the number of its first wait: who cancels one ends them all */
+    uint32_t first_wait;     /* of its first wait: cancelling one ends them all */
     uint64_t passed;         /* vnode->passed at dax_change_pause() */
     uint64_t old_root;       /* of a change of the whole file: its page table, freed at the end */
     uint32_t gate;           /* index in vnode->gates */
@@ -182,20 +200,21 @@ struct dax_change {
     uint32_t detached; /* list of holds made by dax_change_split() */
 };
 
+/* The policy is a definite one, not HF_POLICY_DEFAULT. */
 int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
                      enum hf_change_kind why, const struct hf_policy *policy,
                      struct dax_change *change);
 /* hf_cancel(). */
 int dax_cancel(struct dax *dax, pid_t tid);
 
-/* Drops the mutex, keeps the gate; takes it again. resume returns 0: nobody was let through
- * meanwhile; 1: somebody was (a thread that already held a pin), has let go again, and may have
- * written: copy again; -errno: the change has been given up as by dax_change_end(change, false). */
+/* Drops the mutex, keeps the gate; takes it again. resume returns 0: no thread was let through
+ * meanwhile; 1: one was, since it already held a pin; it has let go again, but may have written:
+ * copy again; -errno: the change has been given up as by dax_change_end(change, false). */
 void dax_change_pause(struct dax_change *change);
 int dax_change_resume(struct dax_change *change);
 
 /* Inside the write transaction: the run `run` (pages and blocks) leaves the file. `free_run` is
- * told the parts that nobody holds, `held_run` those that detached pins hold (put them into LMDB's
+ * told the parts that are not held, `held_run` those that detached pins hold (put them into LMDB's
  * detached table).
  * -ENOLCK: no hold is left to record them (mkpool --max-leases): abort the transaction. */
 int dax_change_split(struct dax_change *change, const struct meta_extent *run,
@@ -219,10 +238,9 @@ void dax_change_end(struct dax_change *change, bool committed);
 
 /* ---- detached blocks (detach.c, reclaim.c) ---- */
 
-/* Drops every record of detached blocks whose last holder has gone, and tells `gone` which run that
- * was: the caller deletes it from the detached table and frees it in one transaction, inside
- * `gone`. Cheap when run->reclaim is 0. Call with no lock held; before every allocation, statvfs
- * and close. */
+/* Finds the runs of detached blocks that have lost their last holder. For each, `gone` deletes it
+ * from the detached table and frees it, in one transaction; then its record goes. Cheap when
+ * run->reclaim is 0. Call with no lock held; before every allocation, statvfs and close. */
 int dax_reclaim(struct dax *dax, int (*gone)(void *arg, const struct meta_detached *run),
                 void *arg);
 

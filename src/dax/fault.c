@@ -17,8 +17,7 @@
 
 static uint64_t end_page(const struct shm_vnode *vnode)
 {
-    return (hf_load_relaxed(&vnode->size) + HF_BLOCK_BYTES - 1) /
-           HF_BLOCK_BYTES; /* relaxed: mutex held */
+    return dax_pages_up(hf_load_relaxed(&vnode->size)); /* relaxed: mutex held */
 }
 
 /* Cuts [*from, *to) down to what lies between closed gates and holds [first, last]; false: those
@@ -32,7 +31,7 @@ static bool between_gates(const struct shm_vnode *vnode, uint64_t first, uint64_
         if (!gate->lane || HF_LAB_BROKEN(HF_LAB_NO_GATE))
             continue;
         if (gate->first <= last && gate->last >= first)
-            return false; /* GATE.RULE/p: also for who was let through */
+            return false; /* GATE.RULE/p: also for a thread that was let through */
         if (gate->last < first && gate->last + 1 > *from)
             *from = gate->last + 1;
         if (gate->first > last && gate->first < *to)
@@ -41,8 +40,8 @@ static bool between_gates(const struct shm_vnode *vnode, uint64_t first, uint64_
     return true;
 }
 
-/* Fills the entries around [first, last] that the extent gives. Running out of nodes is no failure:
- * the pin has its memory, the next one comes here again. */
+/* Fills the entries around [first, last] that the extent gives. Running out of nodes is not a
+ * failure: the pin has its memory, and the next pin comes here again. */
 static void fill_entries(struct dax *dax, struct shm_vnode *vnode, const struct meta_extent *extent,
                          uint64_t first, uint64_t last)
 {

@@ -80,7 +80,7 @@ static int hole_now(struct meta_txn *txn, const struct shm_vnode *vnode, uint64_
                     uint64_t count, enum fs_fill_kind kind, const struct fs_content *content,
                     uint64_t *pages)
 {
-    uint64_t size = vnode->size, end = (size + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
+    uint64_t size = vnode->size, end = dax_pages_up(size);
     struct meta_extent next;
     int rc;
 

@@ -183,7 +183,7 @@ int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
         return hf_fail(EINVAL,
                        "a move of [%llu, +%llu) must be of whole pages inside the file (%llu)",
                        (unsigned long long)off, (unsigned long long)len, (unsigned long long)size);
-    end = (off + len + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
+    end = dax_pages_up(off + len);
     while (rc == 0 && page < end) {
         uint64_t last = (end - page < PART_PAGES ? end : page + PART_PAGES) - 1;
         struct hf_policy left = what_is_left(policy, since_ns);

@@ -161,7 +161,7 @@ static int punch_in_place(struct fs_layout *l, const struct edges *edges, uint64
 
 static int punch(struct fs_layout *l, uint64_t off, uint64_t end, struct fs_reservation *blocks)
 {
-    uint64_t from = (off + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES, to = end / HF_BLOCK_BYTES;
+    uint64_t from = dax_pages_up(off), to = end / HF_BLOCK_BYTES;
     struct edges edges;
     int rc;
 

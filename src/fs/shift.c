@@ -16,11 +16,6 @@ struct shift {
     uint64_t page, count; /* taken out, or put in */
 };
 
-static uint64_t pages_up(uint64_t bytes)
-{
-    return (bytes + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
-}
-
 static int aligned(uint64_t off, uint64_t len)
 {
     if (off % HF_BLOCK_BYTES == 0 && len % HF_BLOCK_BYTES == 0)
@@ -31,7 +26,7 @@ static int aligned(uint64_t off, uint64_t len)
 
 static int can_collapse(const struct shift *s, uint64_t size)
 {
-    if (s->page + s->count < pages_up(size))
+    if (s->page + s->count < dax_pages_up(size))
         return 0;
     return hf_fail(EINVAL, "the range must end before end of file (%llu)",
                    (unsigned long long)size);
@@ -66,7 +61,7 @@ static int fits(const struct fs_layout *l, uint64_t count)
 
 static int can_insert(const struct shift *s, uint64_t size)
 {
-    if (s->page >= pages_up(size))
+    if (s->page >= dax_pages_up(size))
         return hf_fail(EINVAL, "the place must be before end of file (%llu)",
                        (unsigned long long)size);
     if (s->count > (HF_FILE_BYTES_MAX - size) / HF_BLOCK_BYTES)

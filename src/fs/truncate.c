@@ -10,11 +10,6 @@
 
 #include <errno.h>
 
-static uint64_t pages_up(uint64_t bytes)
-{
-    return (bytes + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
-}
-
 static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 {
     bool tail = hf_load_acquire(&vnode->size) % HF_BLOCK_BYTES != 0;
@@ -61,7 +56,7 @@ static int cut(struct fs_layout *l, uint64_t size, struct fs_reservation *copy)
 
     if (rc)
         return rc;
-    rc = fs_layout_remove(l, pages_up(size), UINT64_MAX - pages_up(size));
+    rc = fs_layout_remove(l, dax_pages_up(size), UINT64_MAX - dax_pages_up(size));
     if (rc == 0 && size % HF_BLOCK_BYTES)
         rc = fs_layout_swap_held(l, page, page, copy);
     return rc ? rc : fs_layout_commit(l, size);
@@ -72,7 +67,7 @@ static int truncate_down(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
 {
     struct fs_reservation copy;
     bool same = hf_load_acquire(&vnode->size) == size; /* then no page that a pin can hold goes */
-    uint64_t first = same ? pages_up(size) : size / HF_BLOCK_BYTES;
+    uint64_t first = same ? dax_pages_up(size) : size / HF_BLOCK_BYTES;
     struct fs_layout l;
     int rc = fs_layout_open(&l, fs, vnode, first, DAX_LAST, HF_CHANGE_TRUNCATE, policy);
 

@@ -64,12 +64,10 @@ static int fill_maxima(const struct hf_pool_options *options, struct meta_super 
 
 static int fill_policy(const struct hf_policy *policy, struct meta_super *super)
 {
-    bool timed = policy->kind == HF_POLICY_DEADLINE || policy->kind == HF_POLICY_DEADLINE_DETACH;
+    int rc = dax_policy_check(policy);
 
-    if (policy->kind > HF_POLICY_DEADLINE_DETACH || policy->reserved)
-        return hf_fail(EINVAL, "policy kind %u or its reserved field is not known", policy->kind);
-    if (policy->deadline_ns && !timed)
-        return hf_fail(EINVAL, "a deadline is given with a policy that has none");
+    if (rc)
+        return rc;
     super->policy_kind = policy->kind == HF_POLICY_DEFAULT ? HF_POLICY_WAIT : policy->kind;
     super->policy_deadline_ns = policy->deadline_ns;
     return 0;
@@ -81,8 +79,7 @@ static int fill_engine(const char *name, struct meta_super *super)
 
     if (!engine)
         return hf_fail(EINVAL, "%.40s: there is no such engine", name);
-    if (!sync_knows_holders(engine) &&
-        (super->policy_kind == HF_POLICY_DETACH || super->policy_kind == HF_POLICY_DEADLINE_DETACH))
+    if (!sync_knows_holders(engine) && dax_policy_detaches(super->policy_kind))
         return hf_fail(EINVAL, "a policy that detaches is given with engine %s, which cannot",
                        name);
     snprintf(super->engine, sizeof super->engine, "%s", engine->name);
@@ -198,16 +195,12 @@ int pool_super_mend_limits(struct meta_super *super)
 /* What every call that goes by the pool's policy would refuse. */
 static int mend_policy(struct meta_super *super)
 {
-    bool timed =
-        super->policy_kind == HF_POLICY_DEADLINE || super->policy_kind == HF_POLICY_DEADLINE_DETACH;
-    bool detaches =
-        super->policy_kind == HF_POLICY_DETACH || super->policy_kind == HF_POLICY_DEADLINE_DETACH;
-
-    if (super->policy_deadline_ns && !timed) {
+    if (super->policy_deadline_ns && !dax_policy_timed(super->policy_kind)) {
         super->policy_deadline_ns = 0;
         return hf_fail(EUCLEAN, "super record: a deadline, and a policy that has none");
     }
-    if (detaches && !sync_knows_holders(sync_engine_find(super->engine))) {
+    if (dax_policy_detaches(super->policy_kind) &&
+        !sync_knows_holders(sync_engine_find(super->engine))) {
         super->policy_kind = HF_POLICY_WAIT;
         super->policy_deadline_ns = 0;
         return hf_fail(EUCLEAN, "super record: a policy that detaches, and engine %.23s cannot",

@@ -5,7 +5,6 @@
  * counted yet is missed. Wrong on purpose, in lab builds only: the torture must catch it, the
  * benchmark shows what the others pay.
  */
-#ifdef HF_LAB
 #include "base/lab.h"
 #include "sync/counts.h"
 #include "sync/engine.h"
@@ -23,6 +22,3 @@ const struct sync_engine sync_unpatched = {
     .freeze = counts_freeze,
     .before_wait = slots_before_wait,
 };
-#else
-typedef int hf_lab_only; /* a translation unit may not be empty */
-#endif
