@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whom a thread acts for. A server knows the thread at the other end by its number; when that
- * thread uses the pool itself too it has a lane, and what it holds there counts as this thread's
+ * The client that a thread acts for. A server knows the client's thread by its number. When that
+ * thread uses the pool itself too, it has a lane, and what it holds there counts as this thread's
  * own: it stays in its call until this thread has answered, and lets go of nothing meanwhile.
  * Numbers of threads are compared within one pid namespace only.
  */

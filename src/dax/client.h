@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Whom this thread acts for: hf_act_for(). */
+/* The client that this thread acts for: hf_act_for(). */
 #ifndef HF_DAX_CLIENT_H
 #define HF_DAX_CLIENT_H
 

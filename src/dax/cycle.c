@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Cycles of layout changes that wait for each other's pins. Each waiting thread says in its lane
- * what it waits for; who has waited for a while follows that: from a wait to the threads whose pins
- * it waits for (or whose gate), from there to what those wait for. It goes only to threads that
- * have waited longer than itself. So every cycle is found by its youngest member, and that one
+ * what it waits for. A thread that has waited for a while follows that: from a wait to the threads
+ * that own the pins, or the gate, it waits for, and from there to what those wait for. It goes only
+ * to threads that have waited longer than itself. So the youngest member of a cycle finds it, and
  * gives up.
  *
- * The search is no snapshot. What it finds is looked at once more: when all threads are still in
+ * The search is not a snapshot. What it finds is read once more: when all threads are still in
  * the same waits and all pins still there, all of it was true at the moment between the two looks.
  */
 #include "dax/private.h"
@@ -134,8 +134,8 @@ static int holder_found(void *arg, const struct held *held)
     return holders->count == HOLDERS_MAX;
 }
 
-/* Who waits at a gate may not have noticed yet that it is open, and that its owner waits for
- * something else. */
+/* A thread that waits at a gate may not have noticed yet that it is open, and that its owner waits
+ * for something else. */
 static bool has_gate(struct dax *dax, struct shm_vnode *vnode, uint32_t lane)
 {
     bool has = false;

@@ -3,18 +3,18 @@
  * Detached blocks: in no file any more, still held by a pin, off the free list until it goes.
  *
  * Each (holder, run of blocks) is a record in the table of holds, in a list that hangs off the
- * vnode the blocks came from, under its layout mutex. It names the holder by where its key lies and
- * what it is: once the key is another, the holder has gone. The same record says which pages of the
- * file that pin no longer counts for.
+ * vnode the blocks came from, under its layout mutex. It names the holder by its
+ * key and the place of that key: once another key is there, the holder has gone. The same record
+ * says which pages of the file that pin no longer counts for.
  *
- * Records are made before the transaction commits and linked after it. Of a process that dies in
+ * Records are made before the transaction commits and linked after it. When a process dies in
  * between, pending_version says whether it had committed; without one it had not. The blocks are in
  * LMDB's detached table from the commit on, so that losing the records (all processes die) loses no
  * block.
  *
- * A holder that is a lease is asked for before the commit and told after it, from what its record
- * says, by whoever links the record: its maker, or who mends what a dead maker has left
- * (docs/ORDERING.md 3.21).
+ * A lease among the holders is asked for before the commit, and its holder is told after it, from
+ * the record, by the process that links the record: its maker, or one that mends what a dead maker
+ * has left (docs/ORDERING.md 3.21).
  */
 #include "dax/private.h"
 
@@ -52,7 +52,7 @@ bool dax_change_holds(const struct dax_change *change, uint64_t first, uint64_t 
     return false;
 }
 
-/* The hold whose key word lies there; null: a slot, or the ghosts'. */
+/* The hold that has its key word there; null: it is a slot, or the ghosts' word. */
 static struct shm_hold *hold_of_key(const struct shm *shm, uint64_t at)
 {
     uint64_t holds = shm->run->at_holds,
@@ -61,7 +61,7 @@ static struct shm_hold *hold_of_key(const struct shm *shm, uint64_t at)
     return at < holds || at >= end ? NULL : &shm->holds[(at - holds) / sizeof(struct shm_hold)];
 }
 
-/* The holder that the record names is a lease, and has not been let go of: it. */
+/* The lease that holds the record's blocks; null: it has been let go of, or the holder is a pin. */
 static struct shm_hold *lease_of(const struct shm *shm, const struct shm_hold *record)
 {
     struct shm_hold *hold = hold_of_key(shm, record->holder);
@@ -97,7 +97,7 @@ static int record_holder(struct dax_change *change, const struct dax_holder *hol
     return 0;
 }
 
-/* From `page` on: how many pages are alike, held by somebody or by nobody. */
+/* From `page` on: how many pages are alike: held, or not held. */
 static uint64_t alike(const struct dax_change *change, uint64_t page, uint64_t count, bool *held)
 {
     *held = dax_change_holds(change, page, page);
@@ -199,8 +199,8 @@ static bool listed(const struct shm *shm, const struct shm_vnode *vnode, uint32_
     return at == index;
 }
 
-/* Records that are in no list are of the dead: whoever makes some has the mutex until they are
- * linked or freed. They are made before pending_version is set. */
+/* A record that is not in a list is of a dead process: a living one has the mutex from making its
+ * records until they are linked or freed. They are made before pending_version is set. */
 void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed)
 {
     struct shm *shm = dax->shm;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The layout mutex and the gates. GATE.RULE: while a layout change waits for pins it holds no lock,
- * but its gate keeps its range empty of entries: whoever takes the layout mutex to fill entries or
- * holes there waits until the gate opens, unless it holds a pin already (two threads that hold and
- * wait for each other's gates would never end). What such a thread does in the range is found by
- * the layout change, which looks again under the mutex before it changes anything.
+ * but its gate keeps its range empty of entries. A thread that takes the layout mutex to fill
+ * entries or holes there waits until the gate opens, unless it holds a pin already: two threads
+ * that hold pins and wait at each other's gates would wait for ever. What such a thread does in the
+ * range, the layout change finds when it looks again under the mutex, before it changes anything.
  *
- * The mutex is robust. Who gets it from a dead owner first makes the vnode whole: which side of the
- * commit the owner died on is told by the version that LMDB has.
+ * The mutex is robust. A thread that gets it from a dead owner first makes the vnode whole. The
+ * version in LMDB says on which side of its commit the owner died.
  */
 #include "dax/private.h"
 
@@ -108,7 +108,8 @@ bool gate_anybody(struct dax *dax, struct shm_vnode *vnode)
     return dax->engine->scan(dax->shm, vnode->index, 0, DAX_LAST, any_slot, NULL) != 0;
 }
 
-/* Of a transaction whose owner has died, every snapshot tells what counts (meta/commit.c). */
+/* When the owner of a transaction has died, every snapshot says whether it committed
+ * (meta/commit.c). */
 static int read_committed(struct dax *dax, uint64_t ino, struct meta_inode *inode)
 {
     struct meta_txn *txn;
@@ -142,8 +143,8 @@ static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
     return true;
 }
 
-/* Under the mutex, pending_version says that a transaction is open only to who has opened it: to
- * who comes after, that its owner died, or that this could not be settled before. */
+/* Under the mutex. A living owner of a transaction has cleared pending_version before it drops the
+ * mutex. A thread that finds it set knows that its owner died, or that this has failed before. */
 static void recover(struct dax *dax, struct shm_vnode *vnode, bool died)
 {
     bool gone = false;
@@ -193,8 +194,8 @@ uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode)
     return hf_load_acquire(&vnode->size);
 }
 
-/* A layout change may be waiting for what this thread holds and cannot let go of while it waits. A
- * lease with a callback it need not let go of itself, unless it is the callback's thread. */
+/* A layout change may wait for what this thread holds, and the thread cannot let go while it waits
+ * itself. Leases with a callback do not count, but in the thread of callbacks, which ends them. */
 static bool needs_through(const struct shm_lane *lane)
 {
     return shm_lane_pins(lane) != shm_lane_served(lane) || hf_load_acquire(&lane->calls_back);
@@ -222,8 +223,8 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
             gate_open_of_dead(vnode, gate);
             continue;
         }
-        /* GATE.RULE/p: who holds nothing waits. Pairs with GATE.RULE/m in close_gate(). Without it:
-         * entries come back into a range whose change has already looked for holders. */
+        /* GATE.RULE/p: a thread that holds nothing waits. Pairs with GATE.RULE/m in close_gate().
+         * Without it: entries come back into a range after its change has looked for holders. */
         if (needs_through(lane) || client_needs_through(dax->shm)) {
             vnode->passed++;
             return 1;

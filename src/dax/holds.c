@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Holds: pins that found no slot in their thread's lane. They hang in a tree a file, by first page,
- * with the largest last page of each subtree, so that those overlapping a range are found in
- * O(log n + hits) beside any number of others. A treap whose priorities are a hash of the index
- * needs no balance to be kept and can be rebuilt from the table after a death.
+ * Holds: leases, and pins that found no slot in their thread's lane. Each file has a tree of them,
+ * by first page, with the largest last page of each subtree, so that those overlapping a range are
+ * found in O(log n + hits) beside any number of others. It is a treap with a hash of the index for
+ * priority: its balance need not be stored, and it can be rebuilt from the table after a death.
  *
  * Letting go must not wait for a lock: it clears the key and pushes the hold on a stack, which the
  * next holder of the layout mutex empties. A hold is freed only from there, or when the reaper has
@@ -133,7 +133,7 @@ void holds_settle(struct shm *shm, struct shm_vnode *vnode)
     while (hold != SHM_NONE) {
         uint32_t next = shm->holds[hold].link;
 
-        if (!stale) /* else the tree may be half changed, and is made anew */
+        if (!stale) /* else the tree may be half changed, and is rebuilt */
             vnode->hold_root = take_hold_out(shm, vnode->hold_root, hold);
         shm_hold_free(shm, hold);
         hold = next;

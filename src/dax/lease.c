@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leases: holds of a process, in the tree of their file like pins that found no slot. Letting go is
- * a pin's; what is more is the recall (recall.c), and that a lease can change hands. Its key stays
+ * Leases: holds of a process, in the tree of their file like pins that found no slot, and let go of
+ * like pins. Beyond that a lease can be recalled (recall.c), and it can change hands. Its key stays
  * the same then, since detached blocks name their holder by it.
  */
 #include "dax/fault.h"

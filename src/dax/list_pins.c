@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who holds what, and who waits. A snapshot without stopping anybody: a slot counts when its key
- * was the same before and after its range was read.
+ * The list of what is held and what waits, with its process. Nothing is stopped for it: a slot
+ * counts when its key was the same before and after its range was read.
  */
 #include "dax/private.h"
 
@@ -152,7 +152,7 @@ static int hold_pins(struct snapshot *snapshot)
     return rc;
 }
 
-/* Who waits there is at the other end of a server. */
+/* The wait is on behalf of a client of a server: names that one. */
 static void name_waiting_client(const struct shm_wait *wait, struct hf_pin_info *info)
 {
     uint32_t tid = hf_load_acquire(&wait->tid), pid = hf_load_acquire(&wait->pid);

@@ -2,7 +2,7 @@
 /*
  * The slow path of a pin, and letting go. Under the layout mutex no layout change is between its
  * last look for holders and its transaction, so a pin that is published there on blocks that the
- * extents name there is found by whoever changes them next.
+ * extents name there is found by the next change of them.
  */
 #include "dax/pin_fast.h"
 

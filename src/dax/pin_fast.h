@@ -61,7 +61,7 @@ static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *
         goto leave;
     at = dax_walk_page(dax, vnode, page);
     /* SIZE.PUB/p: the bytes below the size are as whoever raised it left them.
-     * Pairs with SIZE.PUB/m where the size is stored (src/fs). Without it: old bytes behind end of
+     * Pairs with SIZE.PUB/m where the size is stored (src/fs). Without it: old bytes past end of
      * file. */
     if (__builtin_expect(!at || off + len > hf_load_acquire(&vnode->size), 0))
         goto leave;
@@ -78,7 +78,7 @@ leave:                                             /* P4; U3 is dax_pin_settle()
     return DAX_PAGE_LEFT;
 }
 
-/* After dax_pin_page() has failed: wakes who may have seen the slot that it let go of. */
+/* After dax_pin_page() has failed: wakes a change that may have seen the slot it let go of. */
 void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode);
 
 /* Any pin that the fast path can do. The number of pieces; MM_MISS: the slow path has to do it;
@@ -86,7 +86,7 @@ void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode);
 int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
                  struct hf_pin *pin);
 
-/* Letting go of what is no slot, no live one, or not this process's; and U3 when somebody waits. */
+/* Letting go of what is not a live slot of this process; and U3 when a layout change waits. */
 int dax_unpin_odd(struct hf_pin *pin);
 int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key);
 

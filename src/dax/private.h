@@ -9,8 +9,8 @@
 #include "mm/mm.h"
 #include "sync/engine.h"
 
-/* How often who waits looks whether a process it waits for has died; and how often where a wake-up
- * may be missed because there is no membarrier. */
+/* How often a waiting thread looks whether a process it waits for has died; and how often where it
+ * may miss a wake-up, because membarrier is missing. */
 #define DAX_TICK_NS (50 * HF_NS_PER_MS)
 #define DAX_TICK_FENCES_NS HF_NS_PER_MS
 /* How long a layout change waits before it looks for cycles the first time. */
@@ -70,10 +70,10 @@ bool scan_own(struct dax *dax, struct shm_vnode *vnode, const struct shm_lane *l
 
 /* --- watch.c --- */
 
-/* What was pinned or leased with this key has been let go of: who watches the file is told if it
+/* What was pinned or leased with this key has been let go of: watchers of the file are told if it
  * was for writing. After U1 and U2; async-signal-safe. */
 void watch_let_go(struct shm *shm, uint64_t key, uint64_t first, uint64_t last);
-/* The same for a slot, whose word that was. */
+/* The same for a slot: its word and the key it had. */
 void watch_let_go_slot(struct shm *shm, uint64_t key, const uint64_t *word);
 
 /* --- pin_slots.c, pin_counted.c: how pins are made and found, as the engine wants it --- */

@@ -97,7 +97,7 @@ int dax_reclaim(struct dax *dax, int (*gone)(void *arg, const struct meta_detach
     for (uint32_t i = 0; i < high && rc == 0; i++) {
         struct shm_vnode *vnode = &shm->vnodes[i];
 
-        /* Also where somebody was killed between the commit and the list: who locks it mends
+        /* Also where a process was killed between the commit and the list: taking the lock mends
          * that. */
         if (!(hf_load_acquire(&vnode->waiters) & SHM_DETACHED) &&
             !hf_load_acquire(&vnode->pending_version))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The one predicate of what is held: pins in slots, then pins and leases in the tree of holds,
- * without those whose blocks have left the file. For the drain, for who looks whether it holds
- * something itself, and for who looks for cycles.
+ * without those whose blocks have left the file. The drain uses it, the search for cycles, and a
+ * thread that asks whether it holds something itself.
  */
 #include "dax/private.h"
 
@@ -14,7 +14,7 @@ struct scan {
     void *arg;
 };
 
-/* One whose owner has gone since its key was read is held no more. */
+/* It is held no more if its owner has gone since the key was read. */
 static int report_held(const struct scan *scan, const struct held *held)
 {
     struct shm *shm = scan->dax->shm;
@@ -41,8 +41,8 @@ static int found_slot(void *arg, const struct sync_holder *holder)
     return report_held(scan, &held);
 }
 
-/* Who has to go on for it to end: its thread, or the one that is in a callback and will come to
- * this lease's. */
+/* The lane of the thread that can end it: its own, or that of the thread in a callback, which comes
+ * to this lease's callback later. */
 static uint32_t lane_of(const struct shm *shm, const struct shm_hold *hold, uint32_t process)
 {
     if (!hold->recall.served)

@@ -12,7 +12,7 @@ static int any_hold(void *arg, uint32_t hold)
     return 1;
 }
 
-/* None is closed but by the dead, whose gates are opened. */
+/* Opens the gates of the dead. True: no gate is closed now. */
 static bool gates_open(struct dax *dax, struct shm_vnode *vnode)
 {
     for (unsigned i = 0; i < SHM_GATES; i++) {

@@ -7,7 +7,7 @@
  * dax_pin_fast() leaves shm_last_lane alone, so that the inline path of hf_pin() never finds this
  * pool's lane.
  *
- * What is live is asked of the run segment, not of the records: a pin whose stack was not kept is
+ * What is live is asked of the run segment, not of the records, so a pin without a kept stack is
  * named too.
  */
 #include "dax/pin_fast.h"
@@ -112,7 +112,7 @@ struct printing {
     unsigned count;
 };
 
-/* Whose pins they are, before the first. */
+/* Before the first pin: names the process and the pool. */
 static void begin_line(struct printing *printing)
 {
     if (printing->count++ == 0)

@@ -1,25 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who keeps copies of a file's content, and is told what others change: hf_watch().
+ * Watching: a process that keeps copies of a file's content is told what others change: hf_watch().
  *
- * Who changes bytes looks at SHM_WATCHED after them; who begins to watch sets it, makes a heavy
- * barrier, and reads bytes afterwards. So the one sees that it has to tell, or the other reads what
- * is new: the argument of a pin (src/sync/slots.c), with bytes for the slot and the flag for the
+ * A writer changes bytes, then reads SHM_WATCHED. A watcher sets SHM_WATCHED, makes a heavy
+ * barrier, then reads bytes. So the writer sees that it has to tell, or the watcher reads what is
+ * new. It is the argument of a pin (src/sync/slots.c), with bytes for the slot and the flag for the
  * entries.
  *
- * A report is made before anybody waits for it to be dealt with, and it is waited for with nothing
- * held. A watcher that does not come back in time is waited for once. What a process had changed
- * when it was killed nobody knows: the reaper reports all that it had open, and all that it had
- * pinned.
+ * A report is made first, and then waited for, with nothing held. A watcher that does not come back
+ * in time is waited for once. What a process had changed when it was killed is not known: the
+ * reaper reports all that it had open, and all that it had pinned.
  *
- * HF_WATCH_STORES: a process of which programs store into the copies, a page at a time (the mount:
- * shared mappings). What it writes back is a page, with bytes that others have changed meanwhile,
- * and undoes that. So who is to change a page asks such watchers before, and waits as after the
- * change: they write back what was stored and let go of the copy. What can go wrong then is a copy
- * that is made and stored into between the answer and the change; hf_watch(3) says so. It is waited
- * for with nothing held, so the write-back finds its locks free. Its writer asks nobody
- * (HF_CLIENT_WRITE_BACK), and while its own process is at a report waits for nobody: who asks waits
- * for watchers, these for their write-backs, and these for locks alone.
+ * HF_WATCH_STORES: programs store into the copies of such a process, a page at a time (the mount:
+ * shared mappings). It writes back whole pages, and with them old bytes over what others have
+ * changed meanwhile. So a writer asks such watchers before it changes a page, and waits as it does
+ * after the change: they write back what was stored and let go of the copy. One gap is left: a copy
+ * may be made and stored into between the answer and the change; hf_watch(3) says so. The writer
+ * waits with nothing held, so the write-back finds its locks free. A write-back asks no watcher
+ * (HF_CLIENT_WRITE_BACK), and waits for none while its own process is at a report. So a writer
+ * waits for watchers, watchers wait for write-backs, and write-backs wait for locks alone.
  */
 #include "dax/client.h"
 #include "dax/pin_fast.h"
@@ -34,10 +33,10 @@
  * has. */
 #define LOOK_WRITER_NS (10 * HF_NS_PER_MS)
 #define LOOK_WATCHER_NS HF_NS_PER_SEC
-/* How long a watcher waits for a report whose ticket was drawn. */
+/* How long a watcher waits for a report that has its ticket but is not written yet. */
 #define LATE_NS HF_NS_PER_MS
 
-/* --- who watches --- */
+/* --- watching --- */
 
 void dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on)
 {
@@ -49,8 +48,8 @@ void dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on)
     if ((*watches == HF_WATCH_STORES) != (on == HF_WATCH_STORES))
         shm_ask(dax->shm, vnode, on == HF_WATCH_STORES ? 1 : -1);
     if (!*watches != !on) {
-        /* WATCH.SB/m: the flag is set; after the barrier whoever changes bytes sees it, or what he
-         * has changed is seen. Pairs with WATCH.SB/p in dax_changed(). Without it: the watcher
+        /* WATCH.SB/m: the flag is set; after the barrier a writer sees it, or the watcher sees what
+         * the writer has changed. Pairs with WATCH.SB/p in dax_changed(). Without it: the watcher
          * reads old bytes, and is not told of new ones. Under the mutex, so that the next handle's
          * watching finds it done. */
         if (shm_watch(dax->shm, vnode, on ? 1 : -1) && !fences_only &&
@@ -70,8 +69,8 @@ static bool is_late(const struct shm_watcher *watcher, uint32_t came_back)
     return hf_load_acquire(&watcher->late) == came_back + 1;
 }
 
-/* A process whose thread is at a report, and writes back in another thread what the report asks
- * for, waits for nobody, or two of them would wait for each other. */
+/* A write-back waits for no watcher while another thread of its process is at the report that asked
+ * for it; or two such processes would wait for each other. */
 static bool gives_back(const struct shm *shm)
 {
     const struct shm_watcher *watcher = &shm->watchers[shm->self];
@@ -163,7 +162,7 @@ void dax_ask(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
             await(dax, vnode, process, false, until_ns);
 }
 
-/* One after the other: who has closed it is found in no list any more. */
+/* One after the other: a process that has closed the file is in no list any more. */
 void dax_gone(struct dax *dax, struct shm_vnode *vnode)
 {
     struct shm *shm = dax->shm;

@@ -3,8 +3,8 @@
  * Page tables: a radix tree a file from file page to block, in nodes of the run segment. A cache
  * of the extents: every entry may be missing at any time.
  *
- * Readers (walks) take no lock; who changes a table holds the file's layout mutex. A walk sees
- * each word as it was at some time; a node is freed only when no published walk can be in it
+ * Readers (walks) take no lock; a thread that changes a table holds the file's layout mutex. A walk
+ * sees each word as it was at some time; a node is freed only when no published walk can be in it
  * (settle_tables() in dax/change.c, take_table() in dax/shrink.c), so it always reads nodes of its
  * own file.
  *

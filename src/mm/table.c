@@ -152,8 +152,8 @@ static uint64_t split_huge(struct shm *shm, struct shm_vnode *vnode, uint64_t hu
     return (uint64_t)node << MM_SHIFT | MM_NODE;
 }
 
-/* Clears the part of [first, last] that the node covers, whose first page is `from` and whose
- * entries cover 1 << `bits` pages each. */
+/* Clears the part of [first, last] that the node covers: its first page is `from`, and each entry
+ * covers 1 << `bits` pages. */
 static bool zap_node(struct shm *shm, struct shm_vnode *vnode, uint64_t *node, unsigned bits,
                      uint64_t from, uint64_t first, uint64_t last)
 {

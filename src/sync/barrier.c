@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The heavy barrier: sys_membarrier. Concurrent callers share: barriers are numbered under a mutex,
- * and who finds, when it gets the mutex, that one has begun and ended since it asked, needs none.
+ * The heavy barrier: sys_membarrier. Concurrent callers share: barriers are numbered under a mutex.
+ * A caller that gets the mutex needs none of its own if one has begun and ended since it asked.
  */
 #include "base/error.h"
 #include "base/fence.h"

@@ -40,7 +40,7 @@ uint32_t *counts_freeze(struct shm *shm, uint64_t block, uint64_t count)
 
 uint32_t counts_wait(uint32_t *word)
 {
-    /* COUNT.WAKE/m: one step says that we wait and tells who holds. Pairs with COUNT.WAKE/p in
+    /* COUNT.WAKE/m: one step says that we wait and reads how many hold. Pairs with COUNT.WAKE/p in
      * counts_down(). Without it: the last holder goes between the two, and nobody wakes us. */
     uint32_t now = hf_or_acq_rel(word, COUNTS_WAITED) | COUNTS_WAITED;
 

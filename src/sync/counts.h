@@ -2,7 +2,7 @@
 /*
  * Pins as counts, for all engines but the slots ones: a word a block.
  *
- *     0       frozen: no entry leads to the block, nobody pins it
+ *     0       frozen: no entry leads to the block, and it is not pinned
  *     1 + n   entries may lead to it, and n pins hold it
  *     WAITED  with either: a layout change sleeps on the word itself, which is a futex
  *
@@ -51,7 +51,7 @@ static inline bool counts_up_unless_frozen(struct shm *shm, uint64_t block)
     return false;
 }
 
-/* One pin less, from any thread; wakes who waits for the last. Async-signal-safe. */
+/* One pin less, from any thread; wakes a change that waits for the last. Async-signal-safe. */
 static inline void counts_down(struct shm *shm, uint64_t block)
 {
     /* COUNT.DONE/p: what the holder did comes before the count is seen lower.

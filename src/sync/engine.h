@@ -64,7 +64,7 @@ struct sync_engine {
     void (*before_wait)(struct shm *shm, struct shm_vnode *vnode);
 };
 
-/* The engine can say whose pins there are; so what is held can be listed, and detached. */
+/* The engine can name the holder of each pin, so pins can be listed, and blocks detached. */
 static inline bool sync_knows_holders(const struct sync_engine *engine)
 {
     return !engine->freeze;

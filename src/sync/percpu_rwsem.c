@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A reader-writer semaphore whose readers write only to their own lane: the walk counts under the
- * read lock, the change zaps under the write lock.
+ * A reader-writer semaphore with readers that write only to their own lane: the walk counts under
+ * the read lock, the change zaps under the write lock.
  *
  * A: a reader raises its counter, then looks for a writer, with no fence in between; the writer
  * says that it is there, makes a heavy barrier, which lends every reader its fence, and waits until

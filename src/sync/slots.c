@@ -9,12 +9,12 @@
  * scan. Between publish and walk: likewise. Before the publish: the walk comes after our zap and
  * reads it.
  *
- * Who reads which bias. A pin that read it set had published before it read, and we clear it before
- * the heavy barrier, so that barrier serves this pin and each later scan sees it. A pin that reads
- * it clear fences itself. Setting it needs no lock: a change that read it clear had zapped and
- * fenced before, so a pin that reads the later "set" also reads the zap (stores are seen in one
- * order by all, and the pin reads the bias before the entries); and a change that waits has its
- * gate closed, which keeps entries away whatever the bias is.
+ * Why the bias may change at any time. A pin that read it set had published before it read, and we
+ * clear it before the heavy barrier, so that barrier serves this pin and each later scan sees it. A
+ * pin that reads it clear fences itself. Setting it needs no lock: a change that read it clear had
+ * zapped and fenced before, so a pin that reads the later "set" also reads the zap (stores are seen
+ * in one order by all, and the pin reads the bias before the entries); and a change that waits has
+ * its gate closed, which keeps entries away whatever the bias is.
  */
 #include "sync/slots.h"
 
@@ -66,7 +66,7 @@ void slots_wake(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64
         hf_store_release(&shm->run->reclaim, 1u);
 }
 
-/* A slot of this thread's own lane still has the range that went; another's may be filled anew. */
+/* A slot of this thread's own lane still has the range that went; another's may have a new one. */
 void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word)
 {
     size_t at = (size_t)((const char *)word - (const char *)shm->lanes);
@@ -161,7 +161,7 @@ void slots_before_wait(struct shm *shm, struct shm_vnode *vnode)
 {
     (void)vnode;
     if (hf_load_acquire(&shm->run->fences_only))
-        return; /* no barrier to be had: who waits looks again every DAX_TICK_FENCES_NS */
+        return; /* without membarrier a waiting change looks again every DAX_TICK_FENCES_NS */
     /* UNPIN.WAKE/m: waiters is set; after the barrier a pin that leaves sees it, or the scan that
      * follows sees that it has left.
      * Pairs with UNPIN.WAKE/p in slots_leave(). */

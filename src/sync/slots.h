@@ -108,7 +108,8 @@ static inline bool slots_order(struct shm_lane *lane, const struct shm_vnode *vn
     return ++lane->fenced >= SLOTS_REBIAS_LOOK;
 }
 
-/* U3, when `waiters` of U2 is not 0: wakes who waits for pages [first, last]. Async-signal-safe. */
+/* U3, when `waiters` of U2 is not 0: wakes changes that wait for pages [first, last].
+ * Async-signal-safe. */
 void slots_wake(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* The same for a slot that has been let go of: it wakes needlessly rather than not. */
 void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word);
