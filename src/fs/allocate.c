@@ -4,7 +4,8 @@
  * page loses a block, so it is no layout change and waits for no pin. Done in chunks, each a
  * transaction; before the first one it looks whether there is room for all of them.
  */
-#include "fs/extend.h"
+#include "fs/end.h"
+#include "fs/fill.h"
 
 #include "base/error.h"
 
@@ -36,18 +37,6 @@ static int count_holes(struct fs *fs, uint64_t ino, uint64_t page, uint64_t end,
     return rc;
 }
 
-static int room_for(struct fs *fs, uint64_t blocks)
-{
-    const struct shm_run *run = fs->dax.shm->run;
-
-    if (hf_load_relaxed(&run->free_blocks) >= blocks) /* relaxed: a look ahead */
-        return 0;
-    fs_reap(fs);
-    fs_reclaim(fs);
-    return hf_load_relaxed(&run->free_blocks) >= blocks ? 0
-                                                        : fs_no_space(fs, blocks); /* likewise */
-}
-
 /* Fills what is a hole at *page, or steps over what has blocks. */
 static int allocate_some(struct fs *fs, struct shm_vnode *vnode, uint64_t *page, uint64_t end)
 {
@@ -72,7 +61,7 @@ static int grow_to(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 {
     uint64_t old;
     int passed;
-    int rc = fs_extend_lock(fs, vnode, UINT64_MAX, &passed);
+    int rc = fs_end_lock(fs, vnode, UINT64_MAX, &passed);
 
     if (rc)
         return rc;
@@ -82,9 +71,7 @@ static int grow_to(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
         vnode->passed += passed ? 1 : 0;
     }
     dax_unlock(&fs->dax, vnode);
-    if (rc == 0 && size > old)
-        fs_changed(fs, vnode, old / HF_BLOCK_BYTES, (size - 1) / HF_BLOCK_BYTES);
-    return rc == 0 && fs->durable ? fs_vnode_sync(fs, vnode) : rc;
+    return rc ? rc : fs_grown(fs, vnode, old, size);
 }
 
 int fs_allocate(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, bool keep_size)
@@ -93,7 +80,7 @@ int fs_allocate(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t l
     int rc = fs_may_write(fs);
 
     rc = rc ? rc : count_holes(fs, vnode->ino, page, end, &holes);
-    rc = rc ? rc : room_for(fs, holes);
+    rc = rc ? rc : fs_room_for(fs, holes);
     while (rc == 0 && page < end)
         rc = allocate_some(fs, vnode, &page, end);
     if (rc == 0 && !keep_size)

@@ -10,7 +10,8 @@
  * waits at the target's gates first: one that closes after that is passed at most once.
  */
 #include "base/error.h"
-#include "fs/extend.h"
+#include "fs/end.h"
+#include "fs/fill.h"
 #include "fs/io.h"
 
 #include <errno.h>
@@ -45,7 +46,7 @@ static int same_until(struct hf_file *file, uint64_t off, uint64_t *end)
 static ssize_t grow_over(struct hf_file *to, uint64_t len, uint64_t off)
 {
     struct shm_vnode *vnode = to->vnode;
-    int passed, rc = fs_extend_lock(to->fs, vnode, off, &passed);
+    int passed, rc = fs_end_lock(to->fs, vnode, off, &passed);
     ssize_t done = 0;
 
     if (rc)

@@ -6,10 +6,11 @@
  * never a block with somebody's old bytes. And the caller's memory, which may be a mapping that is
  * slow to arrive, is read while nothing is held.
  */
-#include "fs/extend.h"
+#include "fs/fill.h"
 
 #include "base/error.h"
 #include "base/futex.h"
+#include "fs/end.h"
 
 #include <errno.h>
 #include <string.h>
@@ -146,7 +147,7 @@ static int lock(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t 
 
     if (!extends)
         return dax_lock(&fs->dax, vnode, page, page + count - 1);
-    rc = fs_extend_lock(fs, vnode, extends->off, &passed);
+    rc = fs_end_lock(fs, vnode, extends->off, &passed);
     if (rc)
         return rc;
     rc = extends->off >= vnode->size ? fs_zero_tail(fs, vnode, extends->off) : 0;
@@ -178,20 +179,6 @@ int fs_fill_hole(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t
     return rc;
 }
 
-/* A pin gets all of its range or nothing: no use in beginning what cannot be ended. */
-static int enough(struct fs *fs, uint64_t count)
-{
-    const struct shm_run *run = fs->dax.shm->run;
-
-    if (hf_load_relaxed(&run->free_blocks) >= count) /* relaxed: a look ahead */
-        return 0;
-    fs_reap(fs);
-    fs_reclaim(fs);
-    if (hf_load_relaxed(&run->free_blocks) >= count) /* relaxed: a look ahead */
-        return 0;
-    return fs_no_space(fs, count);
-}
-
 int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count)
 {
     uint64_t end = page + count;
@@ -202,7 +189,7 @@ int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t coun
         return hf_fail(EROFS,
                        "page %llu of inode %llu is a hole, and the pool is open for reading only",
                        (unsigned long long)page, (unsigned long long)vnode->ino);
-    rc = enough(fs, count);
+    rc = fs_room_for(fs, count); /* a pin gets all of its range or nothing */
     while (rc == 0 && page < end) {
         uint64_t want = end - page < ZERO_CHUNK_PAGES ? end - page : ZERO_CHUNK_PAGES, filled = 0;
 

@@ -55,7 +55,7 @@ static inline int fs_may_write(const struct fs *fs)
 
 struct hf_dir;
 
-/* ---- names (name.c, rename.c, unlink.c, inode.c, xattr.c, dir.c) ---- */
+/* ---- names (name.c, rename.c, unlink.c, attributes.c, xattr.c, dir.c) ---- */
 
 /* What a caller names. A relative path starts at inode `ino`; the empty path is that inode itself,
  * also without names as long as somebody has it open. -ESTALE: there is no such inode any more. */
@@ -91,7 +91,7 @@ int fs_seekdir(struct hf_dir *dir, const char *name);
 int fs_closedir(struct hf_dir *dir);
 struct fs *fs_of_dir(const struct hf_dir *dir);
 
-/* ---- files and their content (open.c, io.c, copy.c, extend.c, fill.c) ---- */
+/* ---- files and their content (open.c, io.c, append.c, copy.c, fill.c) ---- */
 
 int fs_open(struct fs *fs, struct fs_at at, int flags, mode_t mode, struct hf_file **out);
 int fs_close(struct hf_file *file);
@@ -123,19 +123,21 @@ int fs_insert(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len
 int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
             const struct hf_policy *policy);
 
-/* ---- looking (extents.c) ---- */
+/* ---- looking (list_extents.c, path.c) ---- */
 
 int fs_extents(struct fs *fs, uint64_t ino,
                int (*each)(void *arg, const struct hf_extent_info *info), void *arg);
 int fs_path(struct fs *fs, uint64_t ino, char *buf, size_t len);
 
-/* ---- housekeeping (reclaim.c, orphan.c, vnode.c) ---- */
+/* ---- housekeeping (reclaim.c, room.c, orphan.c, vnode.c) ---- */
 
 /* Frees detached blocks that lost their last holder. Called with no lock held. */
 void fs_reclaim(struct fs *fs);
 /* Finds dead processes and gives back what they had: reserved blocks, files without names. Called
  * with no lock held. */
 void fs_reap(struct fs *fs);
+/* Both, before a call fails for want of space. */
+void fs_make_room(struct fs *fs);
 /* Records size and times of every file in use, open or not: before the segment goes, or a vnode is
  * evicted. */
 int fs_sync_all(struct fs *fs);

@@ -1,245 +1,118 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the attributes of inodes: stat, chmod, chown, utimens, readlink. Size, access and
- * modification time of a regular file belong to its vnode while that is there, so utimens goes
- * through it; the rest is LMDB's alone.
+ * Owns inodes as they are made, lose a name and go, and the check that a name and its inode agree.
+ * Every function runs inside the caller's transaction, which changes the names too: so at every
+ * commit the links of an inode are its names.
  */
+#include "fs/name.h"
+
 #include "base/error.h"
 #include "base/futex.h"
+#include "dax/client.h"
 #include "fs/acl.h"
-#include "fs/name.h"
-#include "fs/vnode.h"
 
 #include <errno.h>
-#include <string.h>
+#include <unistd.h>
 
-#define SECTOR_BYTES 512u
-
-/* ---- stat ---- */
-
-static struct timespec timespec_of(int64_t ns)
+int fs_inode_new(struct fs_txn *txn, uint64_t dir, mode_t mode, uint64_t *ino,
+                 struct meta_inode *inode)
 {
-    int64_t sec = ns / (int64_t)HF_NS_PER_SEC, rest = ns % (int64_t)HF_NS_PER_SEC;
-
-    if (rest < 0) {
-        sec--;
-        rest += (int64_t)HF_NS_PER_SEC;
-    }
-    return (struct timespec){.tv_sec = sec, .tv_nsec = rest};
-}
-
-static void fill_stat(const struct fs *fs, uint64_t ino, const struct meta_inode *inode,
-                      struct stat *out)
-{
-    memset(out, 0, sizeof *out);
-    memcpy(&out->st_dev, fs->dax.shm->run->uuid, sizeof out->st_dev);
-    out->st_ino = ino;
-    out->st_mode = inode->mode;
-    out->st_nlink = inode->nlink;
-    out->st_uid = inode->uid;
-    out->st_gid = inode->gid;
-    out->st_rdev = inode->rdev;
-    out->st_size = (off_t)inode->size;
-    out->st_blksize = HF_BLOCK_BYTES;
-    out->st_blocks = (blkcnt_t)(inode->blocks * (HF_BLOCK_BYTES / SECTOR_BYTES));
-    out->st_atim = timespec_of(inode->atime_ns);
-    out->st_mtim = timespec_of(inode->mtime_ns);
-    out->st_ctim = timespec_of(inode->ctime_ns);
-}
-
-int fs_stat(struct fs *fs, struct fs_at at, bool follow, struct stat *out)
-{
-    struct meta_inode inode;
-    struct fs_place place;
-    int rc = fs_lookup(fs, at, follow, &place, &inode);
-
-    if (rc == 0)
-        fill_stat(fs, place.ino, &inode, out);
-    return rc;
-}
-
-int fs_fstat(struct hf_file *file, struct stat *out)
-{
-    struct meta_inode inode;
-    struct meta_txn *txn;
-    int rc = meta_begin_read(file->fs->dax.meta, &txn);
-
-    if (rc)
-        return rc;
-    rc = meta_inode_get(txn, file->ino, &inode);
-    meta_end_read(txn);
-    if (rc)
-        return rc;
-    fs_vnode_overlay(file->fs, file->ino, &inode);
-    fill_stat(file->fs, file->ino, &inode, out);
-    return 0;
-}
-
-ssize_t fs_readlink(struct fs *fs, struct fs_at at, char *buf, size_t len)
-{
-    struct fs_place place;
-    struct meta_txn *txn;
-    const char *target;
-    size_t target_len = 0;
-    int rc = meta_begin_read(fs->dax.meta, &txn);
-
-    if (rc)
-        return rc;
-    rc = fs_walk_to(txn, at, false, &place);
-    if (rc == 0 && !S_ISLNK(place.type))
-        rc = hf_fail(EINVAL, "%.200s is no symbolic link", fs_said(at));
-    rc = rc ? rc : meta_symlink_get(txn, place.ino, &target, &target_len);
-    if (rc == 0) {
-        target_len = target_len < len ? target_len : len;
-        memcpy(buf, target, target_len);
-    }
-    meta_end_read(txn);
-    return rc ? rc : (ssize_t)target_len;
-}
-
-/* ---- changing ---- */
-
-/* Changes what the path names in one transaction, and its access ACL with the mode. */
-static int change(struct fs *fs, struct fs_at at, bool follow,
-                  void (*set)(struct meta_inode *inode, const void *arg), const void *arg)
-{
-    struct meta_inode inode;
-    struct fs_place place;
-    struct fs_txn txn;
-    int rc = fs_check_itself(fs, at);
-
-    rc = rc ? rc : fs_begin(fs, &txn);
-    if (rc)
-        return rc;
-    rc = fs_walk_to(txn.meta, at, follow, &place);
-    rc = rc ? rc : meta_inode_get(txn.meta, place.ino, &inode);
-    if (rc == 0) {
-        uint32_t mode = inode.mode;
-
-        set(&inode, arg);
-        rc = meta_inode_put(txn.meta, place.ino, &inode);
-        if (rc == 0 && inode.mode != mode)
-            rc = fs_acl_chmod(&txn, place.ino, inode.mode);
-    }
-    return fs_txn_end(&txn, rc);
-}
-
-static void set_mode(struct meta_inode *inode, const void *arg)
-{
-    inode->mode = (inode->mode & S_IFMT) | *(const mode_t *)arg;
-    inode->ctime_ns = hf_wall_ns();
-}
-
-int fs_chmod(struct fs *fs, struct fs_at at, mode_t mode)
-{
-    return change(fs, at, true, set_mode, &mode);
-}
-
-struct owner {
-    uid_t uid;
-    gid_t gid;
-};
-
-/* Without S_IXGRP, S_ISGID gives nobody the rights of the group. */
-static void set_owner(struct meta_inode *inode, const void *arg)
-{
-    uint32_t lent = inode->mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID;
-    const struct owner *owner = arg;
-
-    if (owner->uid != (uid_t)-1)
-        inode->uid = owner->uid;
-    if (owner->gid != (gid_t)-1)
-        inode->gid = owner->gid;
-    if (!S_ISDIR(inode->mode))
-        inode->mode &= ~lent;
-    inode->ctime_ns = hf_wall_ns();
-}
-
-int fs_chown(struct fs *fs, struct fs_at at, uid_t uid, gid_t gid, bool follow)
-{
-    struct owner owner = {uid, gid};
-
-    return change(fs, at, follow, set_owner, &owner);
-}
-
-/* ---- times ---- */
-
-#define SECONDS_MAX INT64_C(9223372035) /* what fits in nanoseconds of 64 bits */
-
-struct times {
-    int64_t ns[2];
-    bool set[2];
-};
-
-static int read_times(const struct timespec given[2], struct times *times)
-{
+    const struct hf_client *client = dax_client.size ? &dax_client : NULL;
     int64_t now = hf_wall_ns();
+    struct meta_inode parent;
+    struct meta_super super;
+    int rc = meta_super_get(txn->meta, &super);
 
-    for (int i = 0; i < 2; i++) {
-        times->set[i] = true;
-        times->ns[i] = now;
-        if (!given || given[i].tv_nsec == UTIME_NOW)
-            continue;
-        times->set[i] = given[i].tv_nsec != UTIME_OMIT;
-        if (!times->set[i])
-            continue;
-        if (given[i].tv_nsec < 0 || given[i].tv_nsec >= (long)HF_NS_PER_SEC ||
-            given[i].tv_sec > SECONDS_MAX || given[i].tv_sec < -SECONDS_MAX)
-            return hf_fail(EINVAL, "a time of %lld s and %ld ns", (long long)given[i].tv_sec,
-                           given[i].tv_nsec);
-        times->ns[i] = (int64_t)given[i].tv_sec * (int64_t)HF_NS_PER_SEC + given[i].tv_nsec;
-    }
+    rc = rc ? rc : meta_inode_get(txn->meta, dir, &parent);
+    if (rc == 0 && super.next_ino >= META_INO_END)
+        rc = hf_fail(ENOSPC, "the numbers of inodes are used up: run holdfast fsck");
+    if (rc)
+        return rc;
+    *ino = super.next_ino++;
+    super.inodes++;
+    if (S_ISDIR(mode))
+        mode |= parent.mode & S_ISGID;
+    *inode = (struct meta_inode){.mode = mode,
+                                 .uid = client ? client->uid : geteuid(),
+                                 .gid = parent.mode & S_ISGID ? parent.gid
+                                        : client              ? client->gid
+                                                              : getegid(),
+                                 .nlink = 1,
+                                 .atime_ns = now,
+                                 .mtime_ns = now,
+                                 .ctime_ns = now,
+                                 .btime_ns = now,
+                                 .version = 1};
+    rc = meta_super_put(txn->meta, &super);
+    return rc ? rc : fs_acl_inherit(txn, dir, *ino, inode);
+}
+
+int fs_inode_drop(struct fs_txn *txn, uint64_t ino)
+{
+    struct meta_super super;
+    int rc = meta_super_get(txn->meta, &super);
+
+    if (rc)
+        return rc;
+    super.inodes -= super.inodes ? 1 : 0;
+    rc = meta_super_put(txn->meta, &super);
+    return rc ? rc : meta_inode_del(txn->meta, ino);
+}
+
+int fs_dir_changed(struct fs_txn *txn, uint64_t dir, int links)
+{
+    struct meta_inode inode;
+    int rc = meta_inode_get(txn->meta, dir, &inode);
+
+    if (rc)
+        return rc;
+    inode.mtime_ns = inode.ctime_ns = hf_wall_ns();
+    inode.nlink = (uint32_t)((int64_t)inode.nlink + links);
+    return meta_inode_put(txn->meta, dir, &inode);
+}
+
+int fs_inode_unlinked(struct fs_txn *txn, uint64_t ino, bool *orphan)
+{
+    struct meta_inode inode;
+    int rc = meta_inode_get(txn->meta, ino, &inode);
+
+    *orphan = false;
+    if (rc)
+        return rc;
+    inode.nlink -= inode.nlink ? 1 : 0;
+    inode.ctime_ns = hf_wall_ns();
+    if (inode.nlink == 0 && !S_ISREG(inode.mode))
+        return fs_inode_drop(txn, ino);
+    rc = meta_inode_put(txn->meta, ino, &inode);
+    if (rc || inode.nlink)
+        return rc;
+    *orphan = true;
+    return meta_orphan_put(txn->meta, ino);
+}
+
+/* In a sound pool nothing comes of it: who changes a name and its inode does it in one
+ * transaction. */
+int fs_check_entry(const struct fs_place *place, const struct meta_inode *inode)
+{
+    if (place->last == LAST_NAME && inode->nlink == 0)
+        return hf_fail(EUCLEAN, "%.200s names inode %llu, which has no names: run holdfast fsck",
+                       place->name, (unsigned long long)place->ino);
+    if ((inode->mode & S_IFMT) != place->type)
+        return hf_fail(EUCLEAN,
+                       "%.200s names inode %llu as of type %o, and it is of type %o: run holdfast "
+                       "fsck",
+                       place->name, (unsigned long long)place->ino, place->type,
+                       inode->mode & S_IFMT);
     return 0;
 }
 
-static void set_times(struct meta_inode *inode, const void *arg)
-{
-    const struct times *times = arg;
-
-    if (times->set[0])
-        inode->atime_ns = times->ns[0];
-    if (times->set[1])
-        inode->mtime_ns = times->ns[1];
-    inode->ctime_ns = hf_wall_ns();
-}
-
-static int set_vnode_times(struct fs *fs, uint64_t ino, const struct times *times)
-{
-    struct shm_vnode *vnode;
-    struct meta_inode inode;
-    struct fs_txn txn;
-    int rc = fs_vnode_open(fs, ino, &vnode);
-
-    if (rc)
-        return rc;
-    dax_lock_any(&fs->dax, vnode);
-    rc = fs_vnode_begin(fs, vnode, &txn, &inode);
-    if (rc == 0) {
-        set_times(&inode, times);
-        rc = fs_vnode_commit(vnode, &txn, &inode);
-    }
-    dax_unlock(&fs->dax, vnode);
-    fs_vnode_close(fs, vnode);
-    return rc;
-}
-
-int fs_utimens(struct fs *fs, struct fs_at at, const struct timespec given[2], bool follow)
+int fs_check_place(struct meta_txn *txn, const struct fs_place *place)
 {
     struct meta_inode inode;
-    struct fs_place place;
-    struct times times;
-    int rc = read_times(given, &times);
+    int rc = meta_inode_get(txn, place->ino, &inode);
 
-    rc = rc ? rc : fs_may_write(fs);
-    rc = rc ? rc : fs_lookup(fs, at, follow, &place, &inode);
-    if (rc)
-        return rc;
-    if (!times.set[0] && !times.set[1])
-        return 0;
-    if (!S_ISREG(place.type))
-        return change(fs, at, follow, set_times, &times);
-    rc = set_vnode_times(fs, place.ino, &times);
     if (rc == -ENOENT)
-        return *at.path ? fs_not_there(at) : fs_stale(at.ino);
-    return rc;
+        return hf_fail(EUCLEAN, "%.200s names inode %llu, which is not there: run holdfast fsck",
+                       place->name, (unsigned long long)place->ino);
+    return rc ? rc : fs_check_entry(place, &inode);
 }

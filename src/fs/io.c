@@ -3,13 +3,15 @@
  * Owns reading and writing by copy. Both go through pins, like any user of the library: the blocks
  * under a copy cannot be given to anybody else while it runs; but a read waits for no gate. A hole
  * is read as zeros without being filled; a write fills it (fill.c); a write past end of file grows
- * the file (extend.c).
+ * the file (append.c).
  *
- * The caller's memory is never touched under the layout mutex: extend.c says why.
+ * The caller's memory is never touched under the layout mutex: append.c says why.
  */
 #include "base/error.h"
 #include "dax/client.h"
-#include "fs/extend.h"
+#include "fs/append.h"
+#include "fs/end.h"
+#include "fs/fill.h"
 #include "fs/io.h"
 
 #include <errno.h>
@@ -199,11 +201,11 @@ static ssize_t write_ahead(struct hf_file *file, const char *buf, uint64_t len, 
 
     len = len < sizeof copy ? len : sizeof copy;
     memcpy(copy, buf, len);
-    rc = fs_extend_lock(file->fs, vnode, off, &passed);
+    rc = fs_end_lock(file->fs, vnode, off, &passed);
     if (rc)
         return rc;
     if (off >= vnode->size) {
-        n = fs_extend(file->fs, vnode, copy, len, off);
+        n = fs_append_at(file->fs, vnode, copy, len, off);
         vnode->passed += passed ? 1 : 0;
     }
     dax_unlock(&file->fs->dax, vnode);
@@ -244,8 +246,7 @@ static ssize_t write_some(struct hf_file *file, const char *buf, uint64_t len, u
             if (tried_hard)
                 return fs_no_space(file->fs, 1);
             tried_hard = true;
-            fs_reap(file->fs);
-            fs_reclaim(file->fs);
+            fs_make_room(file->fs);
         } else if (done) {
             return done;
         }

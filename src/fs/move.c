@@ -191,8 +191,7 @@ int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
         rc = move_part(fs, vnode, &page, last, &left);
         if (rc == -ENOSPC && !tried_hard) {
             tried_hard = true;
-            fs_reap(fs);
-            fs_reclaim(fs);
+            fs_make_room(fs);
             rc = 0;
         }
     }

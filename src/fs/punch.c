@@ -7,7 +7,8 @@
  * a full pool, which zeroes the (at most two) edges in place; and a zeroing whose new blocks lie in
  * more than SHM_RESERVED runs, which is done in several transactions behind one gate.
  */
-#include "fs/extend.h"
+#include "fs/end.h"
+#include "fs/fill.h"
 #include "fs/layout.h"
 
 #include "base/error.h"

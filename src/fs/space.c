@@ -75,7 +75,7 @@ void fs_space_free(struct fs *fs, uint64_t block, uint64_t count)
     run->first_free_group = smaller(run->first_free_group, block / SHM_GROUP_BLOCKS);
 }
 
-void fs_space_extend(struct fs *fs, uint64_t pool_blocks)
+void fs_space_grow(struct fs *fs, uint64_t pool_blocks)
 {
     struct shm *shm = fs->dax.shm;
     struct shm_run *run = shm->run;
@@ -491,23 +491,6 @@ int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
     if (reservation->blocks > before)
         return 0;
     return rc ? rc : -ENOSPC;
-}
-
-int fs_reserve_hard(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
-                    struct fs_reservation *reservation)
-{
-    int rc;
-
-    shm_assert_none_held();
-    if (hf_load_acquire(&fs->dax.shm->run->reclaim))
-        fs_reclaim(fs);
-    rc = fs_reserve(fs, page, goal, count, reservation);
-    if (rc != -ENOSPC)
-        return rc;
-    fs_reap(fs);
-    fs_reclaim(fs);
-    rc = fs_reserve(fs, page, goal, count, reservation);
-    return rc == -ENOSPC ? fs_no_space(fs, count) : rc;
 }
 
 int fs_no_space(struct fs *fs, uint64_t blocks)

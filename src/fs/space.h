@@ -52,9 +52,6 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn);
  * in use; -ENOLCK, -EROFS. */
 int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
                struct fs_reservation *reservation);
-/* The same, after reclaiming and reaping when nothing was free. Called with no lock held. */
-int fs_reserve_hard(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
-                    struct fs_reservation *reservation);
 
 /* The next run of at most `max` blocks, whose transaction is to use them up; false: all are
  * taken. */
@@ -69,7 +66,7 @@ void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation);
 
 /* Under space_mutex. */
 void fs_space_free(struct fs *fs, uint64_t block, uint64_t count);
-void fs_space_extend(struct fs *fs, uint64_t pool_blocks);
+void fs_space_grow(struct fs *fs, uint64_t pool_blocks);
 /* Frees what dead threads had reserved. */
 void fs_space_sweep(struct fs *fs);
 
@@ -82,6 +79,15 @@ static inline int fs_persist(struct fs *fs, const void *at, uint64_t bytes)
     return fs->durable ? media_persist(&fs->dax.media, at, bytes) : 0;
 }
 
+/* -ENOSPC, with a sentence. */
 int fs_no_space(struct fs *fs, uint64_t blocks);
+
+/* ---- making room (room.c): with no lock held ---- */
+
+/* fs_reserve(), and once more after fs_make_room() when nothing was free. */
+int fs_reserve_hard(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
+                    struct fs_reservation *reservation);
+/* 0: so many blocks were free a moment ago, perhaps after fs_make_room(). -ENOSPC. */
+int fs_room_for(struct fs *fs, uint64_t blocks);
 
 #endif

@@ -3,7 +3,7 @@
  * Owns hf_truncate(). Down: one layout change of [the page that keeps the last byte, end), one
  * transaction that frees the pages behind it. Up: no layout change, since no page loses a block.
  */
-#include "fs/extend.h"
+#include "fs/end.h"
 #include "fs/layout.h"
 
 #include "base/error.h"
@@ -19,7 +19,7 @@ static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
     if (rc)
         return rc;
     if (tail) {
-        rc = fs_extend_lock(fs, vnode, UINT64_MAX, &passed);
+        rc = fs_end_lock(fs, vnode, UINT64_MAX, &passed);
         if (rc)
             return rc;
     } else {
@@ -32,9 +32,7 @@ static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
         rc = fs_grow_file(fs, vnode, size);
     vnode->passed += passed ? 1 : 0;
     dax_unlock(&fs->dax, vnode);
-    if (rc == 0 && size > old)
-        fs_changed(fs, vnode, old / HF_BLOCK_BYTES, (size - 1) / HF_BLOCK_BYTES);
-    return rc == 0 && fs->durable ? fs_vnode_sync(fs, vnode) : rc;
+    return rc ? rc : fs_grown(fs, vnode, old, size);
 }
 
 /* The last page stays; a pin that is detached from it would see its tail zeroed when the file

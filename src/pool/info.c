@@ -15,8 +15,7 @@
 /* What the dead have left is given back first: it is free, and should count as free. */
 static int refresh(struct fs *fs, struct meta_super *super)
 {
-    fs_reap(fs);
-    fs_reclaim(fs);
+    fs_make_room(fs);
     return meta_super_read(fs->dax.meta, super);
 }
 

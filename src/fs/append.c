@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the end of file: everything that moves it up. The place of an append, its bytes and the new
- * size are decided in one go under the layout mutex, so appends never overlap and leave no gap; the
- * size goes up last, so a killed writer leaves the file with its old end, or with bytes that are
- * all there.
+ * Owns appending, and every write past end of file that is made under the layout mutex. The place
+ * of an append, its bytes and the new size are decided in one go under that mutex, so appends never
+ * overlap and leave no gap. The size goes up last, so a killed writer leaves the file with its old
+ * end, or with bytes that are all there.
  *
  * What is written under the mutex comes from memory of the library. The caller's memory may be a
  * mapping of anything, for example of this file through a mount: to fetch it, the mount needs the
  * mutex. So an append is copied first, and fs_write() past end of file fills blocks before it takes
  * the mutex (FILL_EXTEND), or copies a little.
  */
-#include "fs/extend.h"
+#include "fs/append.h"
 
 #include "base/error.h"
 #include "base/futex.h"
+#include "fs/end.h"
+#include "fs/fill.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,44 +24,6 @@
 static uint64_t page_of(uint64_t byte)
 {
     return byte / HF_BLOCK_BYTES;
-}
-
-int fs_extend_lock(struct fs *fs, struct shm_vnode *vnode, uint64_t off, int *passed)
-{
-    for (;;) {
-        uint64_t size = hf_load_acquire(&vnode->size);
-        uint64_t from = page_of(size < off ? size : off);
-        int rc = dax_lock(&fs->dax, vnode, from, DAX_LAST);
-
-        if (rc < 0)
-            return rc;
-        if (page_of(vnode->size) >= from) {
-            *passed = rc;
-            return 0;
-        }
-        dax_unlock(&fs->dax, vnode); /* the file was cut short meanwhile */
-    }
-}
-
-int fs_zero_tail(struct fs *fs, const struct shm_vnode *vnode, uint64_t size)
-{
-    uint64_t old = vnode->size, page = page_of(old), end = (page + 1) * HF_BLOCK_BYTES;
-    struct meta_extent extent;
-    char *block;
-    int rc;
-
-    shm_assert_held(&vnode->mutex);
-    if (old % HF_BLOCK_BYTES == 0 || size <= old)
-        return 0;
-    rc = fs_extent_at(fs, vnode->ino, page, &extent);
-    if (rc <= 0)
-        return rc;
-    rc = fs_memory(fs, extent.block + (page - extent.page), 1, &block);
-    if (rc)
-        return rc;
-    end = size < end ? size : end;
-    memset(block + old % HF_BLOCK_BYTES, 0, end - old);
-    return fs_persist(fs, block + old % HF_BLOCK_BYTES, end - old);
 }
 
 static ssize_t into_blocks(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len,
@@ -124,8 +88,8 @@ static ssize_t into_hole(struct fs *fs, struct shm_vnode *vnode, const char *buf
     return rc ? rc : (ssize_t)content.len;
 }
 
-ssize_t fs_extend(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len,
-                  uint64_t off)
+ssize_t fs_append_at(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len,
+                     uint64_t off)
 {
     struct meta_extent extent;
     int rc = fs_zero_tail(fs, vnode, off);
@@ -140,17 +104,6 @@ ssize_t fs_extend(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint6
                      extent.count ? extent.page - page_of(off) : UINT64_MAX);
 }
 
-int fs_grow_file(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
-{
-    int rc = fs_zero_tail(fs, vnode, size);
-
-    shm_assert_held(&vnode->mutex);
-    if (rc)
-        return rc;
-    fs_vnode_set_size(fs, vnode, size);
-    return 0;
-}
-
 /* ---- appending ---- */
 
 static ssize_t append_locked(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
@@ -158,7 +111,7 @@ static ssize_t append_locked(struct hf_file *file, const char *buf, uint64_t len
     uint64_t done = 0;
 
     while (done < len) {
-        ssize_t n = fs_extend(file->fs, file->vnode, buf + done, len - done, off + done);
+        ssize_t n = fs_append_at(file->fs, file->vnode, buf + done, len - done, off + done);
 
         if (n < 0)
             return done ? (ssize_t)done : n;
@@ -173,7 +126,7 @@ static ssize_t append_once(struct hf_file *file, const char *buf, uint64_t len, 
     uint64_t room;
     ssize_t done;
     int passed;
-    int rc = fs_extend_lock(file->fs, vnode, UINT64_MAX, &passed);
+    int rc = fs_end_lock(file->fs, vnode, UINT64_MAX, &passed);
 
     if (rc)
         return rc;
@@ -195,8 +148,7 @@ static ssize_t append_hard(struct hf_file *file, const void *buf, size_t len, ui
 
     if (done != -ENOSPC)
         return done;
-    fs_reap(fs);
-    fs_reclaim(fs);
+    fs_make_room(fs);
     done = append_once(file, buf, len, place);
     return done == -ENOSPC ? fs_no_space(fs, 1) : done;
 }

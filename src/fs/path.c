@@ -265,3 +265,96 @@ int fs_check_itself(struct fs *fs, struct fs_at at)
 
     return *at.path ? 0 : fs_lookup(fs, at, false, &place, &inode);
 }
+
+/* ---- from an inode to a path ---- */
+
+/* A path that grows from its end. */
+struct path {
+    char text[HF_SYMLINK_MAX + 1];
+    size_t at;
+};
+
+static int put_front(struct path *path, const char *name)
+{
+    size_t len = strlen(name);
+
+    if (len + 1 > path->at)
+        return hf_fail(ENAMETOOLONG, "the path is longer than %u bytes", HF_SYMLINK_MAX);
+    path->at -= len;
+    memcpy(path->text + path->at, name, len);
+    path->text[--path->at] = '/';
+    return 0;
+}
+
+static int name_in(struct meta_txn *txn, uint64_t dir, uint64_t ino, struct meta_dirent *entry)
+{
+    int rc;
+
+    entry->name[0] = 0;
+    while ((rc = meta_dirent_next(txn, dir, entry->name, entry)) == 0 && entry->ino != ino)
+        ;
+    return rc;
+}
+
+/* The first directory that has a name of it. */
+static int find_name(struct meta_txn *txn, uint64_t ino, uint64_t *dir, struct meta_dirent *entry)
+{
+    struct meta_inode inode;
+    int rc;
+
+    for (*dir = 0; (rc = meta_inode_next(txn, dir, &inode)) == 0; (*dir)++) {
+        if (!S_ISDIR(inode.mode))
+            continue;
+        rc = name_in(txn, *dir, ino, entry);
+        if (rc != -ENOENT)
+            return rc;
+    }
+    return rc;
+}
+
+/* A directory knows its parent, so only the last step has to look everywhere. Each step up makes
+ * the path longer, so a loop of a damaged pool ends. */
+static int build_path(struct meta_txn *txn, uint64_t ino, struct path *path)
+{
+    struct meta_inode inode;
+    struct meta_dirent entry;
+    int rc = 0;
+
+    while (ino != META_ROOT_INO) {
+        uint64_t dir;
+
+        rc = meta_inode_get(txn, ino, &inode);
+        if (rc)
+            return rc;
+        dir = inode.parent;
+        rc = S_ISDIR(inode.mode) ? name_in(txn, dir, ino, &entry)
+                                 : find_name(txn, ino, &dir, &entry);
+        rc = rc ? rc : put_front(path, entry.name);
+        if (rc)
+            return rc;
+        ino = dir;
+    }
+    return path->text[path->at] ? 0 : put_front(path, "");
+}
+
+int fs_path(struct fs *fs, uint64_t ino, char *buf, size_t len)
+{
+    struct path path = {.at = HF_SYMLINK_MAX};
+    struct meta_txn *txn;
+    size_t bytes;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = build_path(txn, ino, &path);
+    meta_end_read(txn);
+    if (rc == -ENOENT)
+        return hf_fail(ENOENT, "inode %llu has no name", (unsigned long long)ino);
+    if (rc)
+        return rc;
+    bytes = sizeof path.text - path.at;
+    if (bytes > len)
+        return hf_fail(ERANGE, "the path takes %zu bytes", bytes);
+    memcpy(buf, path.text + path.at, bytes);
+    return 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the end of file where no byte is written: the lock over it, its last page, growing over a
+ * hole. Calls dax for the mutex and space.c for the memory of a block.
+ *
+ * Bytes past end of file in the last page may be anything, so they are zeroed before the size grows
+ * over them; a reader sees the size only after that.
+ */
+#include "fs/end.h"
+
+#include <string.h>
+
+static uint64_t page_of(uint64_t byte)
+{
+    return byte / HF_BLOCK_BYTES;
+}
+
+int fs_end_lock(struct fs *fs, struct shm_vnode *vnode, uint64_t off, int *passed)
+{
+    for (;;) {
+        uint64_t size = hf_load_acquire(&vnode->size);
+        uint64_t from = page_of(size < off ? size : off);
+        int rc = dax_lock(&fs->dax, vnode, from, DAX_LAST);
+
+        if (rc < 0)
+            return rc;
+        if (page_of(vnode->size) >= from) {
+            *passed = rc;
+            return 0;
+        }
+        dax_unlock(&fs->dax, vnode); /* the file was cut short meanwhile */
+    }
+}
+
+int fs_zero_tail(struct fs *fs, const struct shm_vnode *vnode, uint64_t size)
+{
+    uint64_t old = vnode->size, page = page_of(old), end = (page + 1) * HF_BLOCK_BYTES;
+    struct meta_extent extent;
+    char *block;
+    int rc;
+
+    shm_assert_held(&vnode->mutex);
+    if (old % HF_BLOCK_BYTES == 0 || size <= old)
+        return 0;
+    rc = fs_extent_at(fs, vnode->ino, page, &extent);
+    if (rc <= 0)
+        return rc;
+    rc = fs_memory(fs, extent.block + (page - extent.page), 1, &block);
+    if (rc)
+        return rc;
+    end = size < end ? size : end;
+    memset(block + old % HF_BLOCK_BYTES, 0, end - old);
+    return fs_persist(fs, block + old % HF_BLOCK_BYTES, end - old);
+}
+
+int fs_grow_file(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
+{
+    int rc = fs_zero_tail(fs, vnode, size);
+
+    shm_assert_held(&vnode->mutex);
+    if (rc)
+        return rc;
+    fs_vnode_set_size(fs, vnode, size);
+    return 0;
+}
+
+int fs_grown(struct fs *fs, struct shm_vnode *vnode, uint64_t old, uint64_t size)
+{
+    if (size > old)
+        fs_changed(fs, vnode, page_of(old), page_of(size - 1));
+    return fs->durable ? fs_vnode_sync(fs, vnode) : 0;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns what is tried before a call fails for want of space: giving back what the dead had and what
+ * pins held. Calls reclaim.c, which takes locks and makes transactions; so each function here is
+ * called with no lock held, and space.c, which all of them need, calls none of it.
+ */
+#include "base/error.h"
+#include "fs/space.h"
+
+#include <errno.h>
+
+void fs_make_room(struct fs *fs)
+{
+    fs_reap(fs);
+    fs_reclaim(fs);
+}
+
+int fs_room_for(struct fs *fs, uint64_t blocks)
+{
+    const struct shm_run *run = fs->dax.shm->run;
+
+    if (hf_load_relaxed(&run->free_blocks) >= blocks) /* relaxed: a look ahead */
+        return 0;
+    fs_make_room(fs);
+    if (hf_load_relaxed(&run->free_blocks) >= blocks) /* relaxed: a look ahead */
+        return 0;
+    return fs_no_space(fs, blocks);
+}
+
+int fs_reserve_hard(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
+                    struct fs_reservation *reservation)
+{
+    int rc;
+
+    if (hf_load_acquire(&fs->dax.shm->run->reclaim))
+        fs_reclaim(fs);
+    rc = fs_reserve(fs, page, goal, count, reservation);
+    if (rc != -ENOSPC)
+        return rc;
+    fs_make_room(fs);
+    rc = fs_reserve(fs, page, goal, count, reservation);
+    return rc == -ENOSPC ? fs_no_space(fs, count) : rc;
+}
