@@ -8,6 +8,7 @@
 #include "bench.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -56,7 +57,7 @@ static void load_once(const char *folder)
     bench_must_host(unlink(path), path);
 }
 
-static int load(void *arg)
+static int run_load(void *arg)
 {
     uint64_t load;
 
@@ -72,7 +73,7 @@ static int load(void *arg)
     return 0;
 }
 
-static int hold(void *arg)
+static int hold_file(void *arg)
 {
     struct hf_pool *own;
     struct hf_file *held;
@@ -103,9 +104,9 @@ static void start_load(uint64_t number)
 static uint64_t passed_over_ns(void)
 {
     FILE *file = fopen("/proc/thread-self/schedstat", "re");
-    unsigned long long ns = 0;
+    uint64_t ns = 0;
 
-    if (file && fscanf(file, "%*u %llu", &ns) != 1)
+    if (file && fscanf(file, "%*u %" PRIu64, &ns) != 1)
         ns = 0;
     if (file)
         fclose(file);
@@ -113,7 +114,7 @@ static uint64_t passed_over_ns(void)
 }
 
 /* us per read. Waiting counts, but not for the CPU: other programs may be on it. */
-static double measure(void *state)
+static double measure_reads(void *state)
 {
     unsigned count = bench.quick ? READS / 20 : READS;
     const struct load *what = state;
@@ -145,8 +146,8 @@ void bench_beside_begin(struct bench_group *group)
         return;
     bench_mount_begin(&mounts[ON_BINDFS], true, false, 0);
     shared = lab_shared(sizeof *shared);
-    loader = lab_fork(load, NULL);
-    holder = lab_fork(hold, NULL);
+    loader = lab_fork(run_load, NULL);
+    holder = lab_fork(hold_file, NULL);
     while (!lab_peek(&shared->held))
         usleep(1000);
     bench_go_anywhere();
@@ -161,7 +162,7 @@ void bench_beside_begin(struct bench_group *group)
                                        "has pinned",
                           .subject = loads[i].subject,
                           .beside = i ? "mount.beside.idle" : NULL,
-                          .measure = measure,
+                          .measure = measure_reads,
                           .state = (void *)(uintptr_t)&loads[i],
                           .unit = "us"});
 }

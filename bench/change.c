@@ -256,7 +256,7 @@ static uint64_t time_changes(void *arg)
     return start;
 }
 
-static double measure(void *state)
+static double measure_changes(void *state)
 {
     return bench_several(time_changes, state) / 1e6;
 }
@@ -278,13 +278,13 @@ static void add_situation(struct bench_group *group, const struct situation *sit
                       .situation = situation->text,
                       .subject = stores[i].subject,
                       .beside = bare,
-                      .measure = measure,
+                      .measure = measure_changes,
                       .state = what,
                       .panel = situation->panel.title ? &situation->panel : NULL});
     }
 }
 
-static void begin(struct bench_group *group)
+static void begin_changes(struct bench_group *group)
 {
     open_stores(group == &bench_punch_group ? "fallocate" : "ftruncate");
     for (size_t i = 0; i < sizeof situations / sizeof situations[0]; i++) {
@@ -304,7 +304,7 @@ struct bench_group bench_truncate_group = {
     .help = "ms for 100 truncates by each engine, beside tmpfs and a disk's file system",
     .unit = "ms",
     .ratio = "x unpatched",
-    .begin = begin,
+    .begin = begin_changes,
     .end = close_stores,
     .published_by = "published with the kernel patches of 2018, not measured here",
     .published = published,
@@ -316,6 +316,6 @@ struct bench_group bench_punch_group = {
     .help = "ms for 100 punches, likewise",
     .unit = "ms",
     .ratio = "x unpatched",
-    .begin = begin,
+    .begin = begin_changes,
     .end = close_stores,
 };

@@ -181,7 +181,7 @@ static void warm(void)
         sink = read_pinned(off) + read_copied(off) + read_mapped(off);
 }
 
-static void end(void)
+static void close_files(void)
 {
     if (map)
         munmap((void *)(uintptr_t)map, FILE_BYTES);
@@ -234,7 +234,7 @@ struct bench_group bench_read_group = {
     .unit = "us",
     .ratio = "x Holdfast",
     .begin = begin_read,
-    .end = end,
+    .end = close_files,
 };
 
 struct bench_group bench_write_group = {
@@ -244,5 +244,5 @@ struct bench_group bench_write_group = {
     .unit = "us",
     .ratio = "x Holdfast",
     .begin = begin_write,
-    .end = end,
+    .end = close_files,
 };

@@ -99,7 +99,7 @@ static void choose(struct request *request, const char *name)
     exit(EX_USAGE);
 }
 
-static void parse(int argc, char **argv, struct request *request)
+static void parse_request(int argc, char **argv, struct request *request)
 {
     static const struct option names[] = {
         {"runs", required_argument, NULL, 'r'},
@@ -150,6 +150,6 @@ int main(int argc, char **argv)
 {
     struct request request = {.argc = argc, .argv = argv};
 
-    parse(argc, argv, &request);
+    parse_request(argc, argv, &request);
     return lab_guarded(measure_all, &request);
 }

@@ -160,7 +160,7 @@ static void open_engine(unsigned number)
     }
 }
 
-static void begin(struct bench_group *group)
+static void begin_mixed(struct bench_group *group)
 {
     for (unsigned i = 0; i < BENCH_ENGINES; i++)
         open_engine(i);
@@ -174,7 +174,7 @@ static void begin(struct bench_group *group)
     }
 }
 
-static void end(void)
+static void end_mixed(void)
 {
     for (unsigned i = 0; i < BENCH_ENGINES; i++) {
         struct mixed *what = &cases[i][0];
@@ -191,6 +191,6 @@ struct bench_group bench_mixed_group = {
     .title = "truncates of a file's last page by the clock, beside a thread that pins one hot page",
     .help = "pins a second and us per layout change, one each 10 us to 10 ms, by each engine",
     .ratio = "x slots",
-    .begin = begin,
-    .end = end,
+    .begin = begin_mixed,
+    .end = end_mixed,
 };

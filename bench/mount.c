@@ -223,7 +223,7 @@ static const struct task tasks[] = {
 static const struct task dbench = {
     .key = "dbench", .text = "dbench, a client a CPU", measure_dbench};
 
-static double measure(void *state)
+static double measure_task(void *state)
 {
     const struct task *task = state;
 
@@ -257,7 +257,7 @@ static void add_row(struct bench_group *group, const struct task *what, enum pla
                                                          placements[placement].text),
                                  .subject = subjects[server],
                                  .beside = server ? row_key(task, cache, 0) : NULL,
-                                 .measure = measure,
+                                 .measure = measure_task,
                                  .state = task,
                                  .unit = what == &dbench ? "MB/s" : "us",
                                  .more_is_better = what == &dbench});
@@ -282,7 +282,7 @@ static void add_dbench(struct bench_group *group)
         add_rows(group, &dbench, FREE);
 }
 
-static void begin(struct bench_group *group)
+static void begin_mounts(struct bench_group *group)
 {
     bench_go_anywhere();
     buffer = lab_alloc(LAB_MIB);
@@ -310,7 +310,7 @@ static void begin(struct bench_group *group)
     bench_beside_begin(group);
 }
 
-static void end(void)
+static void end_mounts(void)
 {
     bench_beside_end();
     for (unsigned i = 0; i < 4; i++)
@@ -324,6 +324,6 @@ struct bench_group bench_mount_group = {
     .title = "a mounted pool, beside bindfs over tmpfs",
     .help = "a mounted pool beside bindfs: content, names, dbench; the library beside it",
     .ratio = "x Holdfast",
-    .begin = begin,
-    .end = end,
+    .begin = begin_mounts,
+    .end = end_mounts,
 };

@@ -9,6 +9,7 @@
  */
 #include "bench.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #define BATCH 100u
@@ -218,7 +219,7 @@ static void open_engines(void)
     changed_file = bench_file_new(engine_pools[0]);
 }
 
-static void begin(struct bench_group *group)
+static void begin_pins(struct bench_group *group)
 {
     open_engines();
     bench_peers_begin();
@@ -235,11 +236,11 @@ static void begin(struct bench_group *group)
     add_ranges(group);
 }
 
-static void end(void)
+static void end_pins(void)
 {
-    bench_note(
-        "pin: the pins after a punch came in %llu batches; in %llu of them the bias came back.",
-        (unsigned long long)batches_done, (unsigned long long)biased_again);
+    bench_note("pin: the pins after a punch came in %" PRIu64 " batches; in %" PRIu64
+               " of them the bias came back.",
+               batches_done, biased_again);
     bench_peers_end();
     bench_must(&bench_real, hf_close(changed_file), "closing");
     for (unsigned i = 0; i < BENCH_ENGINES; i++) {
@@ -262,6 +263,6 @@ struct bench_group bench_pin_group = {
     .help = "ns per pin+unpin by each engine, and of other ways to hold a page: threads, ranges",
     .unit = "ns",
     .ratio = "x slots",
-    .begin = begin,
-    .end = end,
+    .begin = begin_pins,
+    .end = end_pins,
 };

@@ -204,7 +204,7 @@ static void draw_panel(FILE *to, struct picture *picture, unsigned number)
     (lines ? draw_lines : draw_bars)(to, picture, number);
 }
 
-static void draw(FILE *to, struct picture *picture, const char *file)
+static void draw_picture(FILE *to, struct picture *picture, const char *file)
 {
     bool lines = picture->places.count > 0;
 
@@ -260,7 +260,7 @@ void bench_plot(void)
         if (!gnuplot)
             lab_fail("gnuplot: %s", strerror(errno));
         collect(&picture, groups.name[i]);
-        draw(gnuplot, &picture, file);
+        draw_picture(gnuplot, &picture, file);
         if (pclose(gnuplot) != 0)
             lab_fail("gnuplot could not draw %s", file);
         free(file);

@@ -60,7 +60,7 @@ struct unrelated {
 static struct unrelated cases[CASES_MAX];
 static unsigned case_count;
 
-static struct hf_pin *hold(const struct holder *holder)
+static struct hf_pin *hold_pages(const struct holder *holder)
 {
     const struct unrelated *what = holder->what;
     const struct bench_library *library = what->pool->library;
@@ -80,7 +80,7 @@ static void *hold_until_told(void *arg)
 {
     struct holder *holder = arg;
     const struct bench_library *library = holder->what->pool->library;
-    struct hf_pin *pins = hold(holder);
+    struct hf_pin *pins = hold_pages(holder);
 
     sem_post(&holder->what->held);
     sem_wait(&holder->what->let_go);
@@ -226,7 +226,7 @@ static void add_case(struct bench_group *group, const struct shape *shape,
         add_row(group, what, true);
 }
 
-static void begin(struct bench_group *group)
+static void begin_unrelated(struct bench_group *group)
 {
     case_count = 0;
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
@@ -234,7 +234,7 @@ static void begin(struct bench_group *group)
             add_case(group, &shapes[i], &bench_engines[engine]);
 }
 
-static void end(void)
+static void end_unrelated(void)
 {
     for (unsigned i = 0; i < case_count; i++)
         end_case(&cases[i]);
@@ -246,6 +246,6 @@ struct bench_group bench_unrelated_group = {
     .help = "us per truncate while up to 10,000 other pins are alive",
     .unit = "us",
     .ratio = "x none",
-    .begin = begin,
-    .end = end,
+    .begin = begin_unrelated,
+    .end = end_unrelated,
 };

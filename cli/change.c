@@ -8,6 +8,7 @@ static struct hf_policy policy;
 static uint64_t new_size, hole_off, hole_len;
 static bool create;
 
+#define POLICY_OPTION CLI_POLICY_OPTION(policy, "when a pin holds part of the range")
 #define POLICY_DETAILS                                                                             \
     "Pins that overlap the range are waited for, unless POLICY says otherwise: wait, nowait,\n"    \
     "detach, deadline:TIME or deadline-detach:TIME (5s, 100ms). Without it the pool's own counts."
@@ -48,12 +49,7 @@ static struct cli_option truncate_options[] = {
      .kind = CLI_FLAG,
      .value = &create,
      .help = "make the file if it is missing"},
-    {.name = "policy",
-     .letter = 'p',
-     .kind = CLI_POLICY,
-     .value = &policy,
-     .value_name = "POLICY",
-     .help = "when a pin holds part of the range"},
+    POLICY_OPTION,
     {0},
 };
 
@@ -98,12 +94,7 @@ static struct cli_option punch_options[] = {
      .min = 1,
      .max = HF_FILE_BYTES_MAX,
      .required = true},
-    {.name = "policy",
-     .letter = 'p',
-     .kind = CLI_POLICY,
-     .value = &policy,
-     .value_name = "POLICY",
-     .help = "when a pin holds part of the range"},
+    POLICY_OPTION,
     {0},
 };
 

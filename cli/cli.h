@@ -37,6 +37,13 @@ struct cli_option {
     bool given; /* set by the parser */
 };
 
+/* The option --policy, which several verbs have. */
+#define CLI_POLICY_OPTION(policy, text)                                                            \
+    {                                                                                              \
+        .name = "policy", .letter = 'p', .kind = CLI_POLICY, .value = &(policy),                   \
+        .value_name = "POLICY", .help = (text)                                                     \
+    }
+
 struct cli_verb {
     const char *name;
     const char *operands;       /* as shown after the verb: "POOL PATH..." */
@@ -88,6 +95,12 @@ char *cli_strdup(const char *text);
 char *cli_join(const char *dir, const char *name);
 /* The last name of a path, without slashes behind it; "" for "/". To be freed. */
 char *cli_last_name(const char *path);
+
+/* Below, equal to or above 0, as qsort(3) wants it. */
+static inline int cli_compare(uint64_t left, uint64_t right)
+{
+    return (left > right) - (left < right);
+}
 
 uint64_t cli_used_bytes(const struct hf_pool_info *info); /* in files */
 

@@ -176,7 +176,8 @@ static bool name_attributes(struct transfer *get, const struct wanted *wanted, c
 
 /* ------------------------------------------------------------------ one kind of file each -- */
 
-static bool settle(struct transfer *get, const struct wanted *wanted, const char *temp, bool good)
+static bool settle_local(struct transfer *get, const struct wanted *wanted, const char *temp,
+                         bool good)
 {
     if (good && renameat(wanted->dir_fd, temp, wanted->dir_fd, wanted->name) == 0) {
         get->progress.items++;
@@ -201,7 +202,7 @@ static bool fill_file(struct transfer *get, const struct wanted *wanted, struct 
     good = copy_sparse(get, wanted, file, fd) && copy_attributes(get, wanted, fd);
     if (close(fd) != 0 && good)
         good = transfer_fail_host(get, wanted->shown, errno);
-    return settle(get, wanted, temp, good);
+    return settle_local(get, wanted, temp, good);
 }
 
 static bool get_file(struct transfer *get, struct wanted *wanted)
@@ -229,7 +230,7 @@ static bool get_link(struct transfer *get, const struct wanted *wanted, const ch
     transfer_temp_name(get, temp);
     if (linkat(AT_FDCWD, first, wanted->dir_fd, temp, 0) != 0)
         return transfer_fail_host(get, wanted->shown, errno);
-    good = settle(get, wanted, temp, true);
+    good = settle_local(get, wanted, temp, true);
     unlinkat(wanted->dir_fd, temp, 0);
     return good;
 }
@@ -245,7 +246,7 @@ static bool get_symlink(struct transfer *get, const struct wanted *wanted)
     transfer_temp_name(get, temp);
     if (symlinkat(text, wanted->dir_fd, temp) != 0)
         return transfer_fail_host(get, wanted->shown, errno);
-    return settle(get, wanted, temp, name_attributes(get, wanted, temp));
+    return settle_local(get, wanted, temp, name_attributes(get, wanted, temp));
 }
 
 static bool get_node(struct transfer *get, const struct wanted *wanted)
@@ -255,7 +256,7 @@ static bool get_node(struct transfer *get, const struct wanted *wanted)
     transfer_temp_name(get, temp);
     if (mknodat(wanted->dir_fd, temp, (wanted->st.st_mode & S_IFMT) | 0600, wanted->st.st_rdev))
         return transfer_fail_host(get, wanted->shown, errno);
-    return settle(get, wanted, temp, name_attributes(get, wanted, temp));
+    return settle_local(get, wanted, temp, name_attributes(get, wanted, temp));
 }
 
 static bool get_entry(struct transfer *get, struct wanted *wanted);

@@ -88,7 +88,7 @@ static void put_json(struct listing *listing, const struct cli_found *found, con
 }
 
 /* An entry comes right before what lies below it. */
-static bool show(void *arg, const struct cli_found *found)
+static bool show_entry(void *arg, const struct cli_found *found)
 {
     struct listing *listing = arg;
     const char *shown = found->path + listing->skipped;
@@ -129,7 +129,7 @@ static bool cannot_read(void *arg, const char *path, int rc)
 static void list_path(struct listing *listing, const char *path)
 {
     const struct cli_visitor visitor = {.below = below,
-                                        .entry = show,
+                                        .entry = show_entry,
                                         .failed = cannot_read,
                                         .status = &listing->status,
                                         .arg = listing};
@@ -147,7 +147,7 @@ static void list_path(struct listing *listing, const char *path)
     found.type = st.st_mode;
     listing->skipped = 0;
     if (!S_ISDIR(st.st_mode)) {
-        show(listing, &found);
+        show_entry(listing, &found);
         return;
     }
     while (len > 0 && path[len - 1] == '/')

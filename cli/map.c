@@ -26,14 +26,9 @@ static struct cli_option map_options[] = {
 
 /* --------------------------------------------------------------------------- gathering --- */
 
-static int compare(uint64_t left, uint64_t right)
-{
-    return (left > right) - (left < right);
-}
-
 static int file_by_ino(const void *a, const void *b)
 {
-    return compare(((const struct map_file *)a)->ino, ((const struct map_file *)b)->ino);
+    return cli_compare(((const struct map_file *)a)->ino, ((const struct map_file *)b)->ino);
 }
 
 /* For extents in the order of their inodes: the file is the last one or new. */
@@ -65,19 +60,20 @@ static int keep_extent(void *arg, const struct hf_extent_info *info)
 static int extent_by_file(const void *a, const void *b)
 {
     const struct map_extent *left = a, *right = b;
-    int order = compare(left->file, right->file);
+    int order = cli_compare(left->file, right->file);
 
-    return order != 0 ? order : compare(left->off, right->off);
+    return order != 0 ? order : cli_compare(left->off, right->off);
 }
 
 static int extent_by_block(const void *a, const void *b)
 {
-    return compare(((const struct map_extent *)a)->block, ((const struct map_extent *)b)->block);
+    return cli_compare(((const struct map_extent *)a)->block,
+                       ((const struct map_extent *)b)->block);
 }
 
 static int hold_by_block(const void *a, const void *b)
 {
-    return compare(((const struct map_hold *)a)->block, ((const struct map_hold *)b)->block);
+    return cli_compare(((const struct map_hold *)a)->block, ((const struct map_hold *)b)->block);
 }
 
 static int by_size(const void *a, const void *b, void *arg)
@@ -85,9 +81,9 @@ static int by_size(const void *a, const void *b, void *arg)
     const struct map *map = arg;
     const struct map_file *left = &map->files[*(const size_t *)a];
     const struct map_file *right = &map->files[*(const size_t *)b];
-    int order = compare(right->blocks, left->blocks);
+    int order = cli_compare(right->blocks, left->blocks);
 
-    return order != 0 ? order : compare(left->ino, right->ino);
+    return order != 0 ? order : cli_compare(left->ino, right->ino);
 }
 
 /* Turns inode numbers into indexes; needs the extents by file. */

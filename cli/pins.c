@@ -41,23 +41,18 @@ struct view {
     struct cli_json json;
 };
 
-static int compare(uint64_t left, uint64_t right)
-{
-    return (left > right) - (left < right);
-}
-
 /* By file and range; a waiting change comes after the pins that it waits for. */
 static int by_range(const void *a, const void *b)
 {
     const struct hf_pin_info *left = a, *right = b;
-    int order = compare(left->ino, right->ino);
+    int order = cli_compare(left->ino, right->ino);
 
     if (order == 0)
-        order = compare(left->state == HF_PIN_WAITING, right->state == HF_PIN_WAITING);
+        order = cli_compare(left->state == HF_PIN_WAITING, right->state == HF_PIN_WAITING);
     if (order == 0)
-        order = compare(left->off, right->off);
+        order = cli_compare(left->off, right->off);
     if (order == 0)
-        order = compare((uint64_t)left->tid, (uint64_t)right->tid);
+        order = cli_compare((uint64_t)left->tid, (uint64_t)right->tid);
     return order;
 }
 
@@ -263,7 +258,7 @@ static void print_ghosts(struct hf_pool *pool)
             cli_duration(left, info.quarantine_left_ns));
 }
 
-static void show(struct hf_pool *pool, struct view *view, uint64_t ino)
+static void show_pins(struct hf_pool *pool, struct view *view, uint64_t ino)
 {
     if (view->pins.count > 0)
         qsort(view->pins.list, view->pins.count, sizeof(view->pins.list[0]), by_range);
@@ -313,7 +308,7 @@ static int show_pool(struct hf_pool *pool, const char *path)
     rc = cli_pins_read(pool, &view.pins);
     if (rc == 0) {
         status = cli_inode_names_read(pool, &view.names);
-        show(pool, &view, ino);
+        show_pins(pool, &view, ino);
         cli_inode_names_free(view.names);
     } else {
         status = cli_fail(path, rc);

@@ -38,7 +38,7 @@ static const char *name_tail(const char *name)
     return len > NAME_ROOM ? name + len - NAME_ROOM : name;
 }
 
-static void draw(const struct cli_progress *progress, const char *name, uint64_t now_ns)
+static void draw_line(const struct cli_progress *progress, const char *name, uint64_t now_ns)
 {
     double seconds = (double)(now_ns - progress->start_ns) / 1e9;
     char done[CLI_SIZE_TEXT], rate[CLI_SIZE_TEXT];
@@ -67,7 +67,7 @@ void cli_progress_step(struct cli_progress *progress, const char *name)
     if (now_ns - (progress->last_ns != 0 ? progress->last_ns : progress->start_ns) < REDRAW_NS)
         return;
     progress->last_ns = now_ns;
-    draw(progress, name, now_ns);
+    draw_line(progress, name, now_ns);
 }
 
 void cli_progress_wipe(struct cli_progress *progress)
@@ -84,6 +84,6 @@ void cli_progress_end(struct cli_progress *progress)
     if (!progress->shown)
         return;
     progress->total = 0;
-    draw(progress, NULL, now_ns);
+    draw_line(progress, NULL, now_ns);
     fprintf(stderr, " in %s\n", cli_duration(took, now_ns - progress->start_ns));
 }

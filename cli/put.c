@@ -211,7 +211,8 @@ static bool copy_attributes(struct transfer *put, const struct source *source, c
 /* ------------------------------------------------------------------ one kind of file each -- */
 
 /* Gives the finished file its name, or takes it away again. */
-static bool settle(struct transfer *put, const struct source *source, const char *temp, bool good)
+static bool settle_stored(struct transfer *put, const struct source *source, const char *temp,
+                          bool good)
 {
     int rc = good ? hf_rename(put->pool, temp, source->target, 0) : 0;
 
@@ -245,7 +246,7 @@ static bool put_file(struct transfer *put, struct source *source)
         good = copy_attributes(put, source, temp);
     }
     close(fd);
-    good = settle(put, source, temp, good);
+    good = settle_stored(put, source, temp, good);
     free(temp);
     return good;
 }
@@ -256,7 +257,8 @@ static bool put_link(struct transfer *put, const struct source *source, const ch
 {
     char *temp = temp_path(put, source->target);
     int rc = hf_link(put->pool, first, temp);
-    bool good = rc == 0 ? settle(put, source, temp, true) : transfer_fail(put, source->target, rc);
+    bool good =
+        rc == 0 ? settle_stored(put, source, temp, true) : transfer_fail(put, source->target, rc);
 
     hf_unlink(put->pool, temp, NULL);
     free(temp);
@@ -276,7 +278,7 @@ static bool put_symlink(struct transfer *put, const struct source *source)
     text[len] = '\0';
     temp = temp_path(put, source->target);
     rc = hf_symlink(put->pool, text, temp);
-    good = rc == 0 ? settle(put, source, temp, copy_attributes(put, source, temp))
+    good = rc == 0 ? settle_stored(put, source, temp, copy_attributes(put, source, temp))
                    : transfer_fail(put, source->target, rc);
     free(temp);
     return good;
@@ -286,7 +288,7 @@ static bool put_node(struct transfer *put, const struct source *source)
 {
     char *temp = temp_path(put, source->target);
     int rc = hf_mknod(put->pool, temp, source->st.st_mode, source->st.st_rdev);
-    bool good = rc == 0 ? settle(put, source, temp, copy_attributes(put, source, temp))
+    bool good = rc == 0 ? settle_stored(put, source, temp, copy_attributes(put, source, temp))
                         : transfer_fail(put, source->target, rc);
 
     free(temp);
@@ -395,7 +397,7 @@ static bool put_stdin(struct transfer *put, const char *target)
 
     if (rc != 0)
         good = transfer_fail(put, target, rc);
-    good = settle(put, &source, temp, good);
+    good = settle_stored(put, &source, temp, good);
     free(temp);
     return good;
 }

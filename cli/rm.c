@@ -23,12 +23,7 @@ static struct cli_option rm_options[] = {
      .kind = CLI_FLAG,
      .value = &force,
      .help = "what is not there is not an error"},
-    {.name = "policy",
-     .letter = 'p',
-     .kind = CLI_POLICY,
-     .value = &policy,
-     .value_name = "POLICY",
-     .help = "when a pin holds part of a file"},
+    CLI_POLICY_OPTION(policy, "when a pin holds part of a file"),
     {0},
 };
 

@@ -506,7 +506,7 @@ static void put_table(struct top *top)
 /* ------------------------------------------------------------------------------ screen --- */
 
 /* All lines of a screen of rows x columns; to be freed. */
-static char *draw(struct top *top, int rows, int columns)
+static char *draw_screen(struct top *top, int rows, int columns)
 {
     char *text = NULL;
     size_t bytes = 0;
@@ -541,7 +541,7 @@ static void show_screen(struct top *top)
 
     terminal_size(&rows, &columns);
     rows = rows < ROWS_MAX ? rows : ROWS_MAX;
-    next = text = draw(top, rows - 1, columns);
+    next = text = draw_screen(top, rows - 1, columns);
     while (*next != '\0' && count < rows - 1) {
         char *end = strchrnul(next, '\n');
 
@@ -640,14 +640,14 @@ static int run_batch(struct top *top)
         rc = read_sample(top);
         if (rc != 0)
             return rc;
-        text = draw(top, BATCH_ROWS, BATCH_COLUMNS);
+        text = draw_screen(top, BATCH_ROWS, BATCH_COLUMNS);
         goes_on = print_screen(text, i == 0);
         free(text);
     }
     return 0;
 }
 
-static int watch(struct hf_pool *pool, const char *path)
+static int watch_pool(struct hf_pool *pool, const char *path)
 {
     struct top top = {.pool = pool,
                       .path = path,
@@ -677,7 +677,7 @@ static int top_run(int count, char **operands)
     (void)count;
     if (status != EX_OK)
         return status;
-    return cli_pool_close(pool, operands[0], watch(pool, operands[0]));
+    return cli_pool_close(pool, operands[0], watch_pool(pool, operands[0]));
 }
 
 const struct cli_verb cli_verb_top = {

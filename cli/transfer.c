@@ -3,6 +3,7 @@
 #include "transfer.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,8 +66,8 @@ bool transfer_stopped(struct transfer *transfer, const char *path)
         return false;
     if (!transfer->stop) {
         cli_progress_wipe(&transfer->progress);
-        cli_note("interrupted: %s was not copied; %llu files before it are complete", path,
-                 (unsigned long long)transfer->progress.items);
+        cli_note("interrupted: %s was not copied; %" PRIu64 " files before it are complete", path,
+                 transfer->progress.items);
     }
     transfer->stop = true;
     transfer->status = EX_TEMPFAIL;

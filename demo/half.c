@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -171,8 +172,7 @@ static void load_tree(struct demo_half *half, struct hf_pool *pool)
         load_file(pool, tree, &tree->files[i]);
         half->states[i] = (struct demo_state){tree->files[i].bytes, 0};
         if (i % 64 == 0)
-            demo_progress("loading: %llu of %llu files", (unsigned long long)i,
-                          (unsigned long long)tree->file_count);
+            demo_progress("loading: %" PRIu64 " of %" PRIu64 " files", i, tree->file_count);
     }
     demo_progress_wipe();
 }
@@ -321,8 +321,8 @@ static void verify_all(struct demo_half *half, struct hf_pool *pool)
     for (uint64_t i = 0; i < half->tree->file_count; i++) {
         verify_file(half, pool, i);
         if (i % 64 == 0)
-            demo_progress("looking at every byte: %llu of %llu files", (unsigned long long)i,
-                          (unsigned long long)half->tree->file_count);
+            demo_progress("looking at every byte: %" PRIu64 " of %" PRIu64 " files", i,
+                          half->tree->file_count);
     }
     demo_progress_wipe();
 }

@@ -7,6 +7,7 @@
 #include "demo.h"
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sysexits.h>
@@ -35,7 +36,7 @@ static const char bug_heading[] =
     "2. THE BUG: engine 'blind'. A layout change does not look whether somebody holds the blocks\n"
     "   that it frees. (It exists only in this demonstration and in tests.)";
 
-static void parse(int argc, char **argv, struct demo_options *options)
+static void parse_options(int argc, char **argv, struct demo_options *options)
 {
     static const struct option names[] = {
         {"input", required_argument, NULL, 'i'}, {"seconds", required_argument, NULL, 's'},
@@ -86,9 +87,9 @@ static void print_input(const struct demo_options *options, const struct demo_tr
 {
     char files[LAB_TEXT], bytes[LAB_TEXT];
 
-    printf("Holdfast %s: %s files, %s, of %s, read in %.1f s (seed %llu)\n", hf_version(),
+    printf("Holdfast %s: %s files, %s, of %s, read in %.1f s (seed %" PRIu64 ")\n", hf_version(),
            lab_count_text(files, tree->file_count), lab_bytes_text(bytes, (double)tree->bytes),
-           options->input, reading, (unsigned long long)options->seed);
+           options->input, reading, options->seed);
     if (tree->unreadable)
         printf("(%s of its files or folders could not be read and are left out)\n",
                lab_count_text(files, tree->unreadable));
@@ -175,6 +176,6 @@ int main(int argc, char **argv)
     if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed)
         options.seed = lab_now_ns();
     options.seed &= UINT32_MAX;
-    parse(argc, argv, &options);
+    parse_options(argc, argv, &options);
     return lab_guarded(demonstrate, &options);
 }

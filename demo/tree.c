@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -50,9 +51,8 @@ static void add_file(struct reading *reading, const char *path, uint64_t bytes)
     tree->file_count++;
     reading->full |= tree->file_count == FILES_MAX;
     if (tree->file_count % 64 == 0)
-        demo_progress("reading %s: %llu files, %llu MiB", reading->input,
-                      (unsigned long long)tree->file_count,
-                      (unsigned long long)(tree->bytes / LAB_MIB));
+        demo_progress("reading %s: %" PRIu64 " files, %" PRIu64 " MiB", reading->input,
+                      tree->file_count, tree->bytes / LAB_MIB);
 }
 
 /* The content of fd into the originals. False: it could not be read, or does not fit. */
@@ -144,11 +144,10 @@ static void expect_enough(const char *input, const struct demo_tree *tree)
 {
     if (tree->filled_count >= FILES_MIN)
         return;
-    lab_say(
-        "%s: %llu files with content could be read and fit into memory, %llu could not be read; at "
-        "least %u are needed (--input DIR takes another tree)",
-        input, (unsigned long long)tree->filled_count, (unsigned long long)tree->unreadable,
-        FILES_MIN);
+    lab_say("%s: %" PRIu64 " files with content could be read and fit into memory, %" PRIu64
+            " could not be read; at "
+            "least %u are needed (--input DIR takes another tree)",
+            input, tree->filled_count, tree->unreadable, FILES_MIN);
     exit(EX_NOINPUT);
 }
 

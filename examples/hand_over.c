@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <holdfast/holdfast.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +50,7 @@ static int serve(struct hf_pool *pool)
     }
     if (rc < 0)
         return rc;
-    printf("worker: asked for %llu bytes, letting go\n", (unsigned long long)recall.len);
+    printf("worker: asked for %" PRIu64 " bytes, letting go\n", recall.len);
     return hf_lease_release(recall.arg);
 }
 

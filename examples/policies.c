@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <holdfast/holdfast.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,8 +57,8 @@ static void try(struct hf_pool *pool, struct hf_file *file, const char *name,
     pthread_barrier_wait(&holder.held);
     rc = hf_truncate(file, 0, policy);
     must(hf_pool_info(pool, &info), "info");
-    printf("%s: %s, %llu bytes detached\n", name, rc ? strerror(-rc) : "done",
-           (unsigned long long)info.detached_bytes);
+    printf("%s: %s, %" PRIu64 " bytes detached\n", name, rc ? strerror(-rc) : "done",
+           info.detached_bytes);
     pthread_barrier_wait(&holder.done);
     pthread_join(thread, NULL);
     if (rc != expected)

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <glob.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <signal.h>
@@ -91,13 +92,13 @@ void *lab_alloc(size_t bytes)
 uint64_t lab_number(const char *option, const char *text, uint64_t min, uint64_t max)
 {
     char *end;
-    unsigned long long value;
+    uint64_t value;
 
     errno = 0;
     value = strtoull(text, &end, 10);
     if (errno || *end || end == text || *text == '-' || value < min || value > max) {
-        lab_say("%s %s: a number from %llu to %llu is wanted", option, text,
-                (unsigned long long)min, (unsigned long long)max);
+        lab_say("%s %s: a number from %" PRIu64 " to %" PRIu64 " is wanted", option, text, min,
+                max);
         exit(EX_USAGE);
     }
     return value;
@@ -106,15 +107,15 @@ uint64_t lab_number(const char *option, const char *text, uint64_t min, uint64_t
 static uint64_t memory_available(void)
 {
     FILE *meminfo = fopen("/proc/meminfo", "re");
-    unsigned long long kib = 0;
+    uint64_t kib = 0;
     char line[128];
 
     while (meminfo && fgets(line, sizeof line, meminfo))
-        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+        if (sscanf(line, "MemAvailable: %" PRIu64 " kB", &kib) == 1)
             break;
     if (meminfo)
         fclose(meminfo);
-    return (uint64_t)kib << 10;
+    return kib << 10;
 }
 
 uint64_t lab_room(const char *folder)
@@ -262,7 +263,7 @@ static int work(void *arg)
 }
 
 /* Until the worker has ended or a signal asks for the end (which is then returned). */
-static int watch(pid_t worker, const sigset_t *signals, int *wait_status)
+static int await_worker(pid_t worker, const sigset_t *signals, int *wait_status)
 {
     for (;;) {
         int caught = sigwaitinfo(signals, NULL);
@@ -310,7 +311,7 @@ int lab_guarded(int (*body)(const char *folder, void *arg), void *arg)
     sigprocmask(SIG_BLOCK, &signals, &to_do.mask);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     worker = lab_fork(work, &to_do);
-    caught = watch(worker, &signals, &wait_status);
+    caught = await_worker(worker, &signals, &wait_status);
     for (uint64_t i = 0; i < mounts->count; i++) /* what serves them ends then */
         lab_unmount(mounts->folder[i]);
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)

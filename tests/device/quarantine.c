@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <liburing.h>
 #include <signal.h>
 #include <stdio.h>
@@ -197,8 +198,9 @@ static unsigned run(struct shared *shared)
         EXPECT_EQ(wrong_pages(other, pages), 0);
     }
     EXPECT_EQ(detached_bytes(pool), 0);
-    printf("quarantine of %llu ns: %u reads of the device, %u pages of another file were hit\n",
-           (unsigned long long)shared->quarantine_ns, shared->reads, wrong);
+    printf("quarantine of %" PRIu64
+           " ns: %u reads of the device, %u pages of another file were hit\n",
+           shared->quarantine_ns, shared->reads, wrong);
     test_kill(feeder);
     EXPECT_EQ(hf_close(cut), 0);
     EXPECT_EQ(hf_close(other), 0);

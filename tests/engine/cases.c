@@ -13,6 +13,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -131,8 +132,7 @@ static void case_reuse(void)
     for (int i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
     EXPECT(reuse.pins > 0);
-    printf("reuse: a block changed hands %u times under %llu pins\n", count,
-           (unsigned long long)reuse.pins);
+    printf("reuse: a block changed hands %u times under %" PRIu64 " pins\n", count, reuse.pins);
     for (int i = 0; i < 2; i++)
         EXPECT_EQ(hf_close(reuse.files[i]), 0);
     test_pool_close(pool);
@@ -198,10 +198,10 @@ static void case_wake(void)
     test_expect_pages(wake.file, 1, 0, 1);
     waited = stats_of(pool).drains_waited;
     EXPECT(waited > 0);
-    printf(
-        "wake: %u layout changes, %llu waited for the pin, %u of them for a tick (more than a few\n"
-        "on an idle machine: lost wake-ups, mended by the next look)\n",
-        count, (unsigned long long)waited, ticks);
+    printf("wake: %u layout changes, %" PRIu64
+           " waited for the pin, %u of them for a tick (more than a few\n"
+           "on an idle machine: lost wake-ups, mended by the next look)\n",
+           count, waited, ticks);
     EXPECT_EQ(hf_close(wake.file), 0);
     test_pool_close(pool);
 }
@@ -252,8 +252,8 @@ static void case_starve(void)
     test_raise(&crowd.stop, 1);
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
-    printf("starve: %u layout changes came through %llu pins of %d threads\n", count,
-           (unsigned long long)crowd.pins, THREADS);
+    printf("starve: %u layout changes came through %" PRIu64 " pins of %d threads\n", count,
+           crowd.pins, THREADS);
     EXPECT_EQ(hf_close(crowd.file), 0);
     test_pool_close(pool);
 }
@@ -388,8 +388,9 @@ static void case_gate(void)
     come_anew(&gate);
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
-    printf("gate: %u rounds of two holders, two changes, one newcomer, who waited %llu times\n",
-           rounds(500), (unsigned long long)stats_of(pool).gate_waits);
+    printf("gate: %u rounds of two holders, two changes, one newcomer, who waited %" PRIu64
+           " times\n",
+           rounds(500), stats_of(pool).gate_waits);
     pthread_barrier_destroy(&gate.barrier);
     EXPECT_EQ(hf_close(gate.file), 0);
     test_pool_close(pool);
@@ -443,8 +444,7 @@ static void case_handover(void)
     test_raise(&handover.stop, 1);
     pthread_join(thread, NULL);
     EXPECT(handover.writes > 0);
-    printf("handover: %u moves, %llu times written in place\n", count,
-           (unsigned long long)handover.writes);
+    printf("handover: %u moves, %" PRIu64 " times written in place\n", count, handover.writes);
     EXPECT_EQ(hf_close(other), 0);
     EXPECT_EQ(hf_close(handover.file), 0);
     test_pool_close(pool);

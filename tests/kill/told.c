@@ -29,6 +29,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -609,8 +610,8 @@ static struct {
 
 static void show(void)
 {
-    fprintf(stderr, "%s: killed after store %llu, then %s comes\n", now.name,
-            (unsigned long long)now.at, visitor_names[now.visitor]);
+    fprintf(stderr, "%s: killed after store %" PRIu64 ", then %s comes\n", now.name, now.at,
+            visitor_names[now.visitor]);
 }
 
 /* Stores to pages of LMDB's that nothing leads to yet are all alike. */
@@ -646,8 +647,8 @@ static void die_at_each(const struct act *act, bool all)
                 break;
         }
     }
-    printf("%s: %llu stores; killed %u times, %u of them after a commit\n", act->name,
-           (unsigned long long)shared->log.count, deaths, committed);
+    printf("%s: %" PRIu64 " stores; killed %u times, %u of them after a commit\n", act->name,
+           shared->log.count, deaths, committed);
     fflush(stdout);
 }
 

@@ -16,6 +16,7 @@
 
 #include <execinfo.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,7 +72,7 @@ static void show_stack(void)
     void *frames[64];
     int count = backtrace(frames, 64);
 
-    dprintf(STDERR_FILENO, "killed after event %llu, at\n", (unsigned long long)trap.count);
+    dprintf(STDERR_FILENO, "killed after event %" PRIu64 ", at\n", trap.count);
     backtrace_symbols_fd(frames, count, STDERR_FILENO);
 }
 

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,14 +186,13 @@ static void expect_content(const struct view *view, const char *what, enum side 
     uint64_t want = off < size ? size - off : 0;
 
     if (size_of(view) != size)
-        FAIL("the %s sees %llu bytes, not %llu, after %s by the %s", side_names[view->side],
-             (unsigned long long)size_of(view), (unsigned long long)size, what, side_names[by]);
+        FAIL("the %s sees %" PRIu64 " bytes, not %" PRIu64 ", after %s by the %s",
+             side_names[view->side], size_of(view), size, what, side_names[by]);
     EXPECT_EQ(read_at(view, bytes, sizeof(bytes) - off, off), want);
     for (uint64_t i = 0; i < want; i++)
         if (bytes[i] != content[off + i])
-            FAIL("the %s sees another byte at %llu of %llu after %s by the %s",
-                 side_names[view->side], (unsigned long long)(off + i), (unsigned long long)size,
-                 what, side_names[by]);
+            FAIL("the %s sees another byte at %" PRIu64 " of %" PRIu64 " after %s by the %s",
+                 side_names[view->side], off + i, size, what, side_names[by]);
 }
 
 static void contents_agree(void)
@@ -319,10 +319,10 @@ static void describe(enum side side, const char *name, char *text, size_t len)
     } else {
         rc = told(getxattr(at(side, name), "user.side", value, sizeof(value) - 1));
     }
-    snprintf(text, len, "%llu %o %ju %jd %jd.%09ld %jd.%09ld [%s] [%s] %lld",
-             (unsigned long long)st.st_ino, st.st_mode, (uintmax_t)st.st_nlink,
-             (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
-             (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec, target, value, (long long)rc);
+    snprintf(text, len, "%" PRIu64 " %o %ju %jd %jd.%09ld %jd.%09ld [%s] [%s] %lld", st.st_ino,
+             st.st_mode, (uintmax_t)st.st_nlink, (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec,
+             st.st_mtim.tv_nsec, (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec, target, value,
+             (long long)rc);
 }
 
 /* Names and inode numbers, in any order: a sum that knows both. */

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,7 +149,7 @@ static void look_stamped(const unsigned char *page, uint64_t index, size_t len, 
 {
     EXPECT_EQ(len, TEST_PAGE);
     if (!test_page_is(page, stamp, index))
-        FAIL("page %llu of a file that nobody changes has changed", (unsigned long long)index);
+        FAIL("page %" PRIu64 " of a file that nobody changes has changed", index);
 }
 
 static void look_changing(const unsigned char *page, uint64_t index, size_t len, uint64_t stamp)
@@ -160,8 +161,7 @@ static void look_changing(const unsigned char *page, uint64_t index, size_t len,
         unsigned char byte = __atomic_load_n(&page[i], __ATOMIC_RELAXED);
 
         if (byte != want[i] && byte != 0)
-            FAIL("byte %zu of page %llu is neither the changer's nor zero", i,
-                 (unsigned long long)index);
+            FAIL("byte %zu of page %" PRIu64 " is neither the changer's nor zero", i, index);
     }
 }
 
@@ -192,8 +192,7 @@ static void look_foreign(const unsigned char *page, uint64_t index, size_t len, 
     (void)stamp;
     for (size_t i = 1; i < len / sizeof(*words); i++)
         if (words[i] - words[i - 1] == step && is_first_word(words[i] - i * step))
-            FAIL("word %zu of page %llu of the program's file is the crowd's", i,
-                 (unsigned long long)index);
+            FAIL("word %zu of page %" PRIu64 " of the program's file is the crowd's", i, index);
 }
 
 static void look(const struct held *held, look_fn *look_page, uint64_t stamp)
@@ -282,8 +281,8 @@ static bool compare_twice(struct crowd *crowd, struct hf_file *file)
     wait_a_little(crowd);
     EXPECT_EQ(copy_held(&held, after), len);
     if (memcmp(before, after, len) != 0)
-        FAIL("bytes of a file that nobody writes changed under a pin, at page %llu",
-             (unsigned long long)held.first_page);
+        FAIL("bytes of a file that nobody writes changed under a pin, at page %" PRIu64,
+             held.first_page);
     EXPECT_EQ(hf_unpin(&held.pin), 0);
     return true;
 }
@@ -455,12 +454,11 @@ static int run(int argc, char **argv)
     test_raise(&shared->stop, 1);
     for (unsigned i = 0; i <= PINNERS; i++)
         test_join(pids[i]);
-    printf(
-        "the crowd: %llu pins of its own files, %llu of the program's; %llu layout changes, %llu moves of "
-        "the program's; %llu holes, %llu cut before\n",
-        (unsigned long long)shared->pins, (unsigned long long)shared->program_pins,
-        (unsigned long long)shared->changes, (unsigned long long)shared->moves,
-        (unsigned long long)shared->holes, (unsigned long long)shared->misses);
+    printf("the crowd: %" PRIu64 " pins of its own files, %" PRIu64 " of the program's; %" PRIu64
+           " layout changes, %" PRIu64 " moves of "
+           "the program's; %" PRIu64 " holes, %" PRIu64 " cut before\n",
+           shared->pins, shared->program_pins, shared->changes, shared->moves, shared->holes,
+           shared->misses);
     EXPECT(shared->pins > 0 && shared->changes > 0);
     EXPECT(path_count == 0 || shared->program_pins > 0);
     return 0;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
@@ -49,8 +50,7 @@ static void expect_shifted(struct hf_file *file, uint64_t at, uint64_t source, u
     for (uint64_t i = 0; i < count; i++) {
         EXPECT_EQ(hf_read(file, page, sizeof(page), (at + i) * TEST_PAGE), sizeof(page));
         if (!test_page_is(page, CHANGE_STAMP, source + i))
-            FAIL("page %llu does not hold what was page %llu", (unsigned long long)(at + i),
-                 (unsigned long long)(source + i));
+            FAIL("page %" PRIu64 " does not hold what was page %" PRIu64, at + i, source + i);
     }
 }
 

@@ -36,7 +36,7 @@ struct hold {
     struct hf_lease lease;
 };
 
-static int take(struct hf_file *file, struct hold *hold)
+static int take_hold(struct hf_file *file, struct hold *hold)
 {
     const struct hf_lease_options options = {.size = sizeof(options), .flags = hold->flags};
     struct iovec iov[64];
@@ -46,7 +46,7 @@ static int take(struct hf_file *file, struct hold *hold)
     return hf_pin(file, hold->off, hold->len, hold->flags, iov, 64, &hold->pin);
 }
 
-static int let_go(struct hold *hold)
+static int release_hold(struct hold *hold)
 {
     return hold->leases ? hf_lease_release(&hold->lease) : hf_unpin(&hold->pin);
 }
@@ -101,13 +101,13 @@ int main(int argc, char **argv)
         return give_up(argv[1]);
     if (hf_open(pool, argv[2], O_RDWR, 0, &file) != 0)
         return give_up(argv[2]);
-    if (take(file, &hold) < 0)
+    if (take_hold(file, &hold) < 0)
         return give_up("the pin");
     hf_close(file); /* pins outlive it, and rm has a policy only for files nobody has open */
     printf("held\n");
     fflush(stdout);
     wait_for_input();
-    if (let_go(&hold) != 0)
+    if (release_hold(&hold) != 0)
         return give_up("letting go");
     return hf_pool_close(pool) == 0 ? 0 : give_up(argv[1]);
 }

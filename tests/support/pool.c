@@ -7,6 +7,7 @@
 #include "support.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -155,7 +156,7 @@ void test_expect_pages(struct hf_file *file, uint64_t stamp, uint64_t first, uin
     for (uint64_t i = first; i < first + count; i++) {
         EXPECT_EQ(hf_read(file, page, sizeof(page), i * TEST_PAGE), sizeof(page));
         if (!test_page_is(page, stamp, i))
-            FAIL("page %llu is not what was written there", (unsigned long long)i);
+            FAIL("page %" PRIu64 " is not what was written there", i);
     }
 }
 
@@ -168,7 +169,7 @@ void test_expect_zeros(struct hf_file *file, uint64_t off, uint64_t len)
 
         EXPECT_EQ(hf_read(file, bytes, piece, off), piece);
         if (!test_is_zero(bytes, piece))
-            FAIL("not all zero in the %zu bytes at %llu", piece, (unsigned long long)off);
+            FAIL("not all zero in the %zu bytes at %" PRIu64, piece, off);
         off += piece;
         len -= piece;
     }

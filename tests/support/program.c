@@ -94,7 +94,7 @@ static void make_folder(void)
 }
 
 /* Hands signals that would end this program to the child's group; returns the child's status. */
-static int watch(pid_t child, const sigset_t *signals)
+static int await_child(pid_t child, const sigset_t *signals)
 {
     int status;
 
@@ -153,7 +153,7 @@ int test_main(int argc, char **argv, int (*body)(int argc, char **argv))
         exit(status);
     }
     setpgid(child, child);
-    status = watch(child, &signals);
+    status = await_child(child, &signals);
     end_group(child);
     return exit_status(status);
 }

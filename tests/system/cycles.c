@@ -8,6 +8,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -208,8 +209,7 @@ static void check_spurious_wakes(void)
         EXPECT_EQ(hf_close(streams[i].waited), 0);
     }
     pthread_join(members[0].thread, NULL);
-    printf("%llu and %llu wake-ups\n", (unsigned long long)streams[0].pins,
-           (unsigned long long)streams[1].pins);
+    printf("%" PRIu64 " and %" PRIu64 " wake-ups\n", streams[0].pins, streams[1].pins);
     expect_youngest(members, 2, "under wake-ups");
     EXPECT_EQ(hf_close(aside), 0);
 }
@@ -496,7 +496,7 @@ static void check_none(uint64_t seed)
     go_in_order_all(seed);
     test_join(pid);
     EXPECT_EQ(stats_of_pool().deadlocks, deadlocks);
-    printf("in order: %llu waits\n", (unsigned long long)stats_of_pool().drains_waited);
+    printf("in order: %" PRIu64 " waits\n", stats_of_pool().drains_waited);
 }
 
 static void cycles(void)

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,18 +85,18 @@ static void hurt(struct test_rng *rng, char *what, size_t len)
     } else if (kind == 1) {
         uint64_t cut = test_below(rng, size);
 
-        snprintf(what, len, "%s cut to %llu", victim, (unsigned long long)cut);
+        snprintf(what, len, "%s cut to %" PRIu64, victim, cut);
         EXPECT_EQ(ftruncate(fd, (off_t)cut), 0);
     } else if (kind == 2) {
         static const char zeros[65536];
         uint64_t off = test_below(rng, size);
 
-        snprintf(what, len, "%s zeroed from %llu", victim, (unsigned long long)off);
+        snprintf(what, len, "%s zeroed from %" PRIu64, victim, off);
         EXPECT_OK(
             pwrite(fd, zeros, sizeof(zeros) < size - off ? sizeof(zeros) : size - off, (off_t)off));
     } else {
         count = 1 + test_below(rng, kind < 6 ? 3 : 200);
-        snprintf(what, len, "%llu bytes of %s changed", (unsigned long long)count, victim);
+        snprintf(what, len, "%" PRIu64 " bytes of %s changed", count, victim);
         while (count-- > 0) {
             unsigned char byte = (unsigned char)test_random(rng);
             uint64_t within = test_chance(rng, 70) && size > 65536 ? 65536 : size;
@@ -190,8 +191,8 @@ static void round_of_damage(struct test_rng *rng, uint64_t round)
     hurt(rng, what, sizeof(what));
     status = test_wait_status(test_fork(try_pool, &order));
     if (WIFSIGNALED(status))
-        FAIL("round %llu: %s, then order %u: signal %d (%s)", (unsigned long long)round, what,
-             order, WTERMSIG(status), strsignal(WTERMSIG(status)));
+        FAIL("round %" PRIu64 ": %s, then order %u: signal %d (%s)", round, what, order,
+             WTERMSIG(status), strsignal(WTERMSIG(status)));
 }
 
 static void expect_refused(const char *name)
@@ -239,7 +240,7 @@ static int body(int argc, char **argv)
         rounds /= 4;
     for (uint64_t round = 0; round < rounds; round++)
         round_of_damage(&rng, round);
-    printf("%llu damaged pools, no crash\n", (unsigned long long)rounds);
+    printf("%" PRIu64 " damaged pools, no crash\n", rounds);
     return 0;
 }
 

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <lmdb.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -53,12 +54,12 @@ static uint64_t round_number;
 
 static void say_what(void)
 {
-    printf("round %llu:\n%s", (unsigned long long)round_number, what);
+    printf("round %" PRIu64 ":\n%s", round_number, what);
 }
 
 static void on_signal(int number)
 {
-    dprintf(2, "signal %d in round %llu:\n%s", number, (unsigned long long)round_number, what);
+    dprintf(2, "signal %d in round %" PRIu64 ":\n%s", number, round_number, what);
     signal(number, SIG_DFL);
     raise(number);
 }
@@ -471,7 +472,7 @@ static void hurt_pages(struct test_rng *rng)
         uint64_t at = test_below(rng, meta_bytes);
         unsigned char byte = (unsigned char)test_random(rng);
 
-        note("  byte %llu of the file becomes %02x\n", (unsigned long long)at, byte);
+        note("  byte %" PRIu64 " of the file becomes %02x\n", at, byte);
         EXPECT_EQ(pwrite(fd, &byte, 1, (off_t)at), 1);
     }
     close(fd);
@@ -543,13 +544,13 @@ static void compare_entry(const struct seen_entry *was)
         return;
     is = entry_of(&seen, was->ino, path_is_safe(was) ? was->path : NULL);
     if (!is)
-        FAIL("%s (inode %llu) is gone", was->path, (unsigned long long)was->ino);
+        FAIL("%s (inode %" PRIu64 ") is gone", was->path, was->ino);
     if (is->mode != was->mode || is->size != was->size || is->words != was->words ||
         is->pages != was->pages ||
         memcmp(&seen.page[is->first_page], &good.page[was->first_page],
                was->pages * sizeof(struct seen_page)) != 0)
-        FAIL("%s, which nothing had touched, has changed: mode %o, %llu bytes, %u pages", was->path,
-             is->mode, (unsigned long long)is->size, is->pages);
+        FAIL("%s, which nothing had touched, has changed: mode %o, %" PRIu64 " bytes, %u pages",
+             was->path, is->mode, is->size, is->pages);
 }
 
 static bool page_is_somewhere(uint64_t hash)
@@ -569,8 +570,7 @@ static void expect_all_pages(void)
             const struct seen_page *page = &good.page[entry->first_page + i];
 
             if (page->hash && !page_is_somewhere(page->hash))
-                FAIL("page %llu of %s is in no file any more", (unsigned long long)page->at,
-                     entry->path);
+                FAIL("page %" PRIu64 " of %s is in no file any more", page->at, entry->path);
         }
     }
 }
@@ -657,7 +657,7 @@ static int body(int argc, char **argv)
 
         one_round(&rng);
     }
-    printf("%llu damages of %u records\n", (unsigned long long)rounds, record_count);
+    printf("%" PRIu64 " damages of %u records\n", rounds, record_count);
     return 0;
 }
 

@@ -8,6 +8,7 @@
 #include "change.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 struct newcomer {
     struct hf_file *file;
@@ -19,7 +20,7 @@ struct newcomer {
 static void never_recalled(void *arg, const struct hf_recall *recall)
 {
     (void)arg;
-    FAIL("a lease of bytes %llu on is recalled", (unsigned long long)recall->off);
+    FAIL("a lease of bytes %" PRIu64 " on is recalled", recall->off);
 }
 
 static void *pin_as_newcomer(void *arg)

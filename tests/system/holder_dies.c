@@ -6,6 +6,7 @@
 #include "change.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -104,8 +105,7 @@ static void check_detached_of_dead(struct hf_pool *pool)
             return;
         test_sleep_ms(5);
     }
-    FAIL("%llu bytes are still detached for a dead process",
-         (unsigned long long)info.detached_bytes);
+    FAIL("%" PRIu64 " bytes are still detached for a dead process", info.detached_bytes);
 }
 
 static void holder_dies(void)

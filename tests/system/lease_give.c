@@ -7,6 +7,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -251,8 +252,8 @@ static void check_killed_taker(uint64_t seed)
         }
         EXPECT_EQ(hf_fallocate(file, HF_FALLOC_ZERO_RANGE, 0, TEST_PAGE, &test_nowait), 0);
     }
-    printf("%u takers killed, in %llu rounds; %u leases were still offered\n", KILLS,
-           (unsigned long long)test_peek64(&talk->rounds), had);
+    printf("%u takers killed, in %" PRIu64 " rounds; %u leases were still offered\n", KILLS,
+           test_peek64(&talk->rounds), had);
 }
 
 /* -------------------------------------------------------------------------------- tokens --- */

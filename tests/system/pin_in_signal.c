@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -99,9 +100,9 @@ static void pin_in_signal(void)
         change_layout(file);
     }
     stop_timer();
-    printf("%llu rounds, %llu signals: %llu pins, %llu refused, %llu wrong\n",
-           (unsigned long long)rounds, (unsigned long long)handled, (unsigned long long)pinned,
-           (unsigned long long)refused, (unsigned long long)wrong);
+    printf("%" PRIu64 " rounds, %" PRIu64 " signals: %" PRIu64 " pins, %" PRIu64
+           " refused, %" PRIu64 " wrong\n",
+           rounds, handled, pinned, refused, wrong);
     EXPECT_EQ(wrong, 0);
     EXPECT_EQ(test_pins_in_state(pool, HF_PIN_HELD), 0);
     EXPECT_EQ(hf_close(file), 0);

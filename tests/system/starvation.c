@@ -7,6 +7,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,8 +89,9 @@ static void check_crowd(struct hf_pool *pool, unsigned hold_ms)
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     qsort(ns, CHANGES, sizeof(*ns), compare);
-    printf("pins held for %u ms: %u truncates against %llu pins: median %.3f ms, worst %.3f ms\n",
-           hold_ms, CHANGES, (unsigned long long)crowd.pins, (double)ns[CHANGES / 2] / 1e6,
+    printf("pins held for %u ms: %u truncates against %" PRIu64
+           " pins: median %.3f ms, worst %.3f ms\n",
+           hold_ms, CHANGES, crowd.pins, (double)ns[CHANGES / 2] / 1e6,
            (double)ns[CHANGES - 1] / 1e6);
     EXPECT_EQ(hf_close(crowd.file), 0);
 }

@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <holdfast/serve.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -36,9 +37,8 @@ static void expect_silence(void)
     struct hf_watch_report report;
 
     if (next(0, &report))
-        FAIL("a report nobody should make: inode %llu, %llu bytes at %llu",
-             (unsigned long long)report.ino, (unsigned long long)report.len,
-             (unsigned long long)report.off);
+        FAIL("a report nobody should make: inode %" PRIu64 ", %" PRIu64 " bytes at %" PRIu64,
+             report.ino, report.len, report.off);
 }
 
 /* ----------------------------------------------------------------------- kinds of changes --- */
@@ -499,8 +499,8 @@ static void write_stamps(struct hf_file *file, uint64_t stamp, unsigned count)
         if (test_peek64(&keeper->copy) == i)
             continue;
         if (test_now_ns() - since < HF_WATCH_WAIT_NS)
-            FAIL("the watcher was not waited for: its copy has %llu instead of %llu",
-                 (unsigned long long)test_peek64(&keeper->copy), (unsigned long long)i);
+            FAIL("the watcher was not waited for: its copy has %" PRIu64 " instead of %" PRIu64,
+                 test_peek64(&keeper->copy), i);
         await_keeper(i);
     }
 }

@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <holdfast/serve.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -199,8 +200,8 @@ static void check_two(struct hf_file *file, struct hf_file *other)
         quick += test_now_ns() - since < HF_WATCH_WAIT_NS;
     }
     if (quick < ROUNDS / 2) /* a cycle takes all of that time */
-        FAIL("%llu of %u changes were quick, in %llu ms", (unsigned long long)quick, ROUNDS,
-             (unsigned long long)(test_now_ns() - began) / 1000000);
+        FAIL("%" PRIu64 " of %u changes were quick, in %" PRIu64 " ms", quick, ROUNDS,
+             (test_now_ns() - began) / 1000000);
     for (unsigned k = 0; k < KEEPERS; k++)
         end(k, pids[k]);
 }

@@ -7,6 +7,7 @@
  */
 #include "support.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,8 +62,7 @@ static void write_meets_detach(void)
         write_and_read_back(file, (unsigned char)++writes);
     test_raise(&shared->stop, 1);
     test_join(mover);
-    printf("%llu writes against %llu moves\n", (unsigned long long)writes,
-           (unsigned long long)test_peek64(&shared->moves));
+    printf("%" PRIu64 " writes against %" PRIu64 " moves\n", writes, test_peek64(&shared->moves));
     EXPECT_EQ(hf_close(file), 0);
     test_pool_close(pool);
     test_pool_check("detach");

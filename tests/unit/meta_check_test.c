@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <lmdb.h>
 #include <time.h>
 
@@ -102,7 +103,7 @@ static void expect_sound(const char *dir)
 
     must(check(dir, false, &result));
     if (result.problems != 0)
-        fail_msg("%llu problems after repair:\n%s", (unsigned long long)result.problems, said);
+        fail_msg("%" PRIu64 " problems after repair:\n%s", result.problems, said);
 }
 
 /* --- one damage after the other --- */
@@ -538,8 +539,7 @@ static void test_each_damage(void **state)
         with_txn(dir, damage->apply);
         must(check(dir, false, &looked));
         if (looked.problems == 0 || !strstr(said, damage->sentence))
-            fail_msg("%s: %llu problems:\n%s", damage->name, (unsigned long long)looked.problems,
-                     said);
+            fail_msg("%s: %" PRIu64 " problems:\n%s", damage->name, looked.problems, said);
         assert_int_equal(looked.repaired, 0);
         must(check(dir, false, &again));
         assert_int_equal(again.problems, looked.problems);

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -29,7 +30,7 @@ static void add_inode(struct meta_txn *txn, uint64_t ino)
     static const char value[9000];
     char name[32];
 
-    snprintf(name, sizeof name, "file%llu", (unsigned long long)ino);
+    snprintf(name, sizeof name, "file%" PRIu64, ino);
     add_file(txn, ino, name, ino * 50, 40);
     for (uint64_t page = 2; page < 40; page += 2)
         must(meta_extent_remove(txn, ino, page, 1, nothing, NULL));

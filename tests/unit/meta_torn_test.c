@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -74,7 +75,7 @@ static void commit_file(struct meta *meta, uint64_t ino)
     struct meta_txn *txn;
     char name[24];
 
-    snprintf(name, sizeof name, "file %llu", (unsigned long long)ino);
+    snprintf(name, sizeof name, "file %" PRIu64, ino);
     must(meta_begin_write(meta, &txn));
     must(meta_super_get(txn, &super));
     super.inodes = ino;
@@ -126,7 +127,7 @@ static void make(bool durable)
     must(meta_open(dir, false, &meta));
     must(meta_begin_write(meta, &txn));
     for (uint64_t ino = 2; ino <= FILES; ino++) {
-        snprintf(name, sizeof name, "%llu", (unsigned long long)ino);
+        snprintf(name, sizeof name, "%" PRIu64, ino);
         add_file(txn, ino, name, ino, 1);
     }
     must(meta_commit(txn));
