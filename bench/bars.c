@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What the project promises itself, and what became of it. A bar whose rows were not measured says
- * so. */
+/* What the project promises itself, and what became of it. A bar without measured rows says so. */
 #include "bench.h"
 
 #include <string.h>
 
-/* `row` is measured beside another row; beside the best of the rows whose keys begin with `beside`,
- * when that ends with a dot; or in its own unit. */
+/* `row` is measured beside another row; beside the best of the rows with a key that begins with
+ * `beside`, when that ends with a dot; or in its own unit. */
 struct bar {
     const char *text, *row, *beside;
     bool at_least;

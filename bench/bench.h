@@ -232,7 +232,7 @@ void bench_print_csv(void);
 
 /* --------------------------------------------------------------------------- plot.c ------ */
 
-/* Ends the program with a sentence when there is no gnuplot, or no such place. */
+/* Ends the program with a sentence when there is no gnuplot, or the place is missing. */
 void bench_plot_check(void);
 /* A picture of each measured group that has one. */
 void bench_plot(void);

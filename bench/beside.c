@@ -141,7 +141,7 @@ void bench_beside_begin(struct bench_group *group)
         bench_note("There is one CPU only: nothing is read beside a busy mount.");
         return;
     }
-    bench_stay_on_cpu(1); /* all who are started now inherit this */
+    bench_stay_on_cpu(1); /* every process that is started now inherits this */
     if (!bench_mount_begin(&mounts[ON_HOLDFAST], false, false, POOL_BYTES))
         return;
     bench_mount_begin(&mounts[ON_BINDFS], true, false, 0);

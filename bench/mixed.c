@@ -107,7 +107,7 @@ static double measure_pins(void *state)
     return (double)(steps * STEP_PINS) * 1000 / (double)took;
 }
 
-/* Of the run whose pins were counted just before. */
+/* Of the run just before, which counted the pins. */
 static double measure_latency(void *state)
 {
     return ((struct mixed *)state)->latency_us;

@@ -271,7 +271,7 @@ static void add_rows(struct bench_group *group, const struct task *what, enum pl
                 add_row(group, what, placement, cache, server);
 }
 
-/* Too slow for whoever wants it quick. */
+/* Too slow for a quick run. */
 static void add_dbench(struct bench_group *group)
 {
     if (bench.quick)

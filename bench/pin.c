@@ -178,7 +178,7 @@ static void add_range(struct bench_group *group, const char *key, const char *su
                 .library = &bench_real, .file = file, .threads = 1, .off = off, .len = len})});
 }
 
-/* A file whose huge runs fit huge entries, and one that is a page off, so that none does. */
+/* A file with huge runs that fit huge entries, and one that is a page off, so that none does. */
 static bool make_large_files(void)
 {
     uint64_t bytes = LAB_GIB;

@@ -2,8 +2,8 @@
 /*
  * Pictures of groups, drawn by gnuplot as SVG. A picture has its group's panels side by side; in
  * each a line a subject along x, or a bar a subject where there is no x. Colours are those of Okabe
- * and Ito, which people who see few colours can tell apart; dashes and points tell apart what
- * shares one.
+ * and Ito, which colour-blind readers can tell apart; dashes and points tell apart the
+ * subjects that share one.
  */
 #include "bench.h"
 

@@ -2,8 +2,8 @@
 /*
  * us per truncate and punch of one page while other pins are alive, up to 10,000, none of which
  * overlaps it: by one thread or spread over several, on other pages of the file or on other files.
- * Each case has its own pool, since who holds pins in a pool may be looked at by all layout changes
- * of it.
+ * Each case has its own pool, since a layout change may look at every thread that holds pins in its
+ * pool.
  */
 #include "bench.h"
 

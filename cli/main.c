@@ -133,7 +133,7 @@ static int finish_output(int status)
 }
 
 /* Those of descriptors 0 to 2 that were not given would be the next files that are opened, a pool's
- * among them. So they become something that can be neither read nor written: whoever asks for
+ * among them. So they become something that can be neither read nor written: a verb that asks for
  * standard output hears that there is none. */
 static bool occupy_streams(void)
 {

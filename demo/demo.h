@@ -41,7 +41,7 @@ struct demo_tree {
     struct demo_file *files;
     uint64_t file_count, pages, bytes;
     uint64_t unreadable;   /* files that were left out */
-    const char *originals; /* each file from a page boundary on, zeros behind its end */
+    const char *originals; /* each file from a page boundary on, zeros after its end */
     uint64_t *sums;        /* XXH3 of each page's bytes inside the file */
     uint32_t *filled;      /* the files with content, file_count at most */
     uint64_t filled_count;
@@ -96,7 +96,7 @@ struct demo_counts {
     uint64_t pins, bytes, held, writing; /* held for a while; pinned to write */
     uint64_t past_end, no_space;         /* pins of what was cut off; of holes in a full pool */
     uint64_t foreign;                    /* pins that met bytes that never were in the file */
-    uint64_t changed;   /* pins whose bytes were right, and wrong before they were let go */
+    uint64_t changed;   /* pins of right bytes that were wrong before the pin was let go */
     uint64_t gave_up;   /* layout changes at their deadline */
     uint64_t postponed; /* reloads and moves in a full pool */
     struct demo_durations kinds[DEMO_KINDS];

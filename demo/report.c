@@ -64,7 +64,7 @@ static struct demo_counts sum_counts(const struct demo_half *half)
     return sum;
 }
 
-/* From the pool's own histogram, whose buckets are octaves: the place inside one is guessed. */
+/* From the pool's own histogram. Its buckets are octaves: the place inside one is guessed. */
 static double waited_at(const struct hf_stats *stats, double share)
 {
     double left = share * (double)stats->drains_waited, ns;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guard: a process that only watches, so that it is there to clean up whatever happens to those
- * who work. Every process it starts, directly or not, is killed with its parent (PR_SET_PDEATHSIG),
+ * The guard: a process that only watches, so that it is there to clean up whatever happens to the
+ * workers. Every process it starts, directly or not, is killed with its parent (PR_SET_PDEATHSIG),
  * and becomes the guard's own child when it is orphaned (PR_SET_CHILD_SUBREAPER); so when the guard
  * has no child left, nobody uses the folder any more. Only a SIGKILL of the guard itself leaves the
  * folder.

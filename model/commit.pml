@@ -6,14 +6,14 @@
  * stores, and the stores to a page come in any order. One that only reads settles the first one's file meanwhile.
  * When all have gone, the first to attach settles what is left.
  *
- * A root says of which number it is, who has committed it, and whether it holds what the first writer has changed.
+ * A root says of which number it is, which process has committed it, and whether it holds what the first writer has changed.
  *
  * What must never happen:
  *   torn page      somebody builds on a root that is not of the number it goes by
  *   two verdicts   two that settle do not agree whether the first writer's change is there, or it was acknowledged
  *                  and is not
  *
- * -DADOPT (nothing is taken back: LMDB takes what the page says), -DBY_PAGE (who only reads goes by the page),
+ * -DADOPT (nothing is taken back: LMDB takes what the page says), -DBY_PAGE (a reader goes by the page),
  * -DLATE (it is looked at after LMDB has met the dead owner), -DFORGETS (the word is cleared before it is taken
  * back), -DNEVER_FIRST (the first attacher takes nothing back): broken twins.
  */

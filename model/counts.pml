@@ -23,7 +23,7 @@
 #define ENTRY(page) (2 + (page))
 #define COUNT(block) (3 + (block))
 #define SECTION(pinner, index) (6 + 2 * (pinner) + (index))
-#define GRACE 10  /* mutex of who waits for sections */
+#define GRACE 10  /* mutex of a thread that waits for sections */
 #define INDEX 11  /* srcu: of the sections that begin now */
 #define WRITER 12 /* percpu-rwsem */
 #define DATA(block) (12 + (block))
@@ -47,7 +47,7 @@ byte life[3]; /* of a block: how often it was freed */
 #include "tso.pml"
 #include "table.pml"
 
-/* rcu: pinners that are in a section, and whose section somebody waits for */
+/* rcu: pinners that are in a section, and those with a section that somebody waits for */
 bool inside[2], awaited[2];
 
 #define PINNER_LOCALS byte index; bool counted;

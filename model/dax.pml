@@ -7,11 +7,11 @@
  * A file has up to two pages (0, 1) and the pool up to two blocks (1, 2; 0 is none). A pinner pins its page, touches
  * the block and lets go, again and again; one that is NESTED pins the other page meanwhile too. A change punches its
  * range: the blocks are free at once, and the next pinner that finds the hole gets one of them. `where` is
- * what the extents say. It changes under the layout mutex only, so it is no word of the machine's memory.
+ * what the extents say. It changes under the layout mutex only, so it is not a word of the machine's memory.
  *
  * -DGIVES_UP: a change may give up whenever it finds a holder, and when its transaction fails; what it has done is
- * undone as docs/ORDERING.md 3.30 says. -DWHOLE: the range is the whole file, whose root is taken out, and put back by who gives
- * up; each root has entries of its own. -DDIES: the first change is killed at any instruction, or never.
+ * undone as docs/ORDERING.md 3.30 says. -DWHOLE: the range is the whole file: its root is taken out, and put back when the change
+ * gives up; each root has entries of its own. -DDIES: the first change is killed at any instruction, or never.
  *
  * Left out: names, sizes, LMDB, the death of pinners and detaching (which makes a wait needless), pins of several pages
  * (each page is a walk of its own under the same slot or with a count of its own), and, but for roots, the nodes of the
@@ -33,7 +33,7 @@
 #endif
 
 #ifdef DIES
-byte closer;      /* thread that closed the gate; under the mutex, but for who waits for it to open */
+byte closer;      /* thread that closed the gate; under the mutex, but for threads that wait for it to open */
 bool zap_pending; /* under the mutex */
 #define DEAD_GATE (died && closer == MORTAL)
 #else
@@ -43,7 +43,7 @@ bool zap_pending; /* under the mutex */
 byte where[2];  /* block under the page */
 bool free[3];   /* blocks */
 byte held[3];   /* live pins of a block */
-bool gate[2];   /* closed over the page; under the mutex, but for who waits for it to open */
+bool gate[2];   /* closed over the page; under the mutex, but for threads that wait for it to open */
 bool waits[2];  /* its change waits for pins; under the mutex */
 byte ended;     /* changes */
 
@@ -424,7 +424,7 @@ proctype watch()
 }
 #endif
 
-/* Pinners are the threads from 0, changes come next, then who else there is. */
+/* Pinners are the threads from 0, changes come next, then all others. */
 #ifdef OWN_PAGES /* pinner n begins with page n */
 #define PAGE_OF(pinner) pinner
 #else

@@ -31,9 +31,9 @@ ENGINES = {
     "percpu-rwsem": ("counts", "PERCPU_RWSEM"),
     "rcu": ("counts", "RCU"),
     "unpatched": ("counts", "UNPATCHED"),
-    "watch": ("watch", ""),  # no engine: who keeps copies
+    "watch": ("watch", ""),  # no engine: processes that keep copies
     "commit": ("commit", ""),  # nor this: which transaction of a dead process counts
-    "share": ("share", ""),  # nor this: which blocks are whose
+    "share": ("share", ""),  # nor this: which file owns which blocks
 }
 
 SCENES = {
@@ -65,7 +65,7 @@ SCENES = {
     "beside": "PINNERS=2 CHANGES=1 BLOCKS=2 PUNCHES=1 STARVE FOREVER OWN_PAGES",
     # one that holds another page while it pins the one that is changed
     "passing": "PINNERS=1 CHANGES=1 BLOCKS=2 PUNCHES=1 STARVE FOREVER NESTED ACROSS",
-    # changes that may give up: of both pages, each pinned by one; of the whole file, whose root goes out and comes back
+    # changes that may give up: of both pages, each pinned by one; of the whole file: its root goes out and comes back
     "part": "PINNERS=2 CHANGES=1 BLOCKS=2 ROUNDS=1 PUNCHES=2 OWN_PAGES WIDE GIVES_UP",
     "whole": "PINNERS=2 CHANGES=1 BLOCKS=2 ROUNDS=1 PUNCHES=2 OWN_PAGES WIDE GIVES_UP WHOLE",
     # two of them at once
@@ -101,7 +101,7 @@ case("slots", "race", "reuse", "PIN.SB-zap", "NO_ZAP_FENCE UNBIASED")
 case("slots", "race", "reuse", "PIN.SB-heavy", "NO_HEAVY")
 case("slots", "race", "reuse", "bias-first", "BIAS_FIRST")
 case("slots", "race", "reuse", "late-publish", "LATE_PUBLISH")
-# Benign: fence and barrier come after both words. The order is for who lists pins without a barrier.
+# Benign: fence and barrier come after both words. The order is for a thread that lists pins without a barrier.
 case("slots", "wander", "holds", "SLOT.PUB", "KEY_FIRST")
 case("slots", "touch", "torn", "UNPIN.DONE", "LET_GO_FIRST")
 case("slots", "race", "lost wake-up", "UNPIN.WAKE", "NO_WAIT_BARRIER UNBIASED")
@@ -111,7 +111,7 @@ case("slots", "late", "reuse", "ATTACH.SB", "NO_ATTACH_FENCE")
 case("slots", "alone", "starvation", "GATE.RULE-open", "NOBODY_WAITS_AT_GATE")
 case("slots", "nested", "gate", "GATE.RULE-fill", "FILL_IN_GATE UNBIASED")
 case("slots", "nested", "deadlock", "GATE.RULE-holders", "HOLDERS_WAIT_AT_GATE UNBIASED")
-# A limit of the gate rule: who holds something else all the time is let through all the time.
+# A limit of the gate rule: a thread that holds something else all the time is let through all the time.
 case("slots", "passing", "starvation")
 
 for scene in ("race", "changes", "stream"):

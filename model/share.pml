@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared blocks: two files of one page each, whose pages may lie on one block. A merger makes them share one, a writer
+ * Shared blocks: two files of one page each, which may lie on one block. A merger makes them share one, a writer
  * gets a copy of its own first, a change punches the page. The rules are those of docs/ORDERING.md, 3.32.
  *
- * Pins are those of slots.pml, with one slot for each pinner, whose value says whether the pin is for writing. An entry
+ * Pins are those of slots.pml, with one slot for each pinner; its value says whether the pin is for writing. An entry
  * that leads to a shared block is for reading only. Merging, unsharing and punching take the layout mutexes and keep
  * them to their end, so there are no gates here: a merge or punch that would have to wait does nothing. dax.pml has the
  * waiting.
@@ -80,7 +80,7 @@ inline take()
     snapshot[me] = entry & RO
 }
 
-/* P1 to P4: PIN.SB/p. An entry that is for reading only is missing for who wants to write. */
+/* P1 to P4: PIN.SB/p. An entry that is for reading only is missing for a writer. */
 inline pin_fast()
 {
     store(KEY(me), kind);
@@ -174,7 +174,7 @@ inline leave_block(file, to)
     assert(!HELD(old) || OWNERS(old)) /* reuse */
 }
 
-/* The page, whose block has other owners, gets one of its own. Pins of this file that are left on the old one keep it
+/* The page gets a block of its own, since its block has other owners. Pins of this file that are left on the old one keep it
  * by a record. */
 inline unshare(file)
 {

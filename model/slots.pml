@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The slots engines: slots (the file starts biased or not, as it likes), slots-fenced (-DFENCED_ONLY: never biased,
- * no heavy barrier anywhere; who waits looks again at any time) and slots-membarrier (-DALWAYS_BIASED). Steps and
+ * no heavy barrier anywhere; a waiting change looks again at any time) and slots-membarrier (-DALWAYS_BIASED). Steps and
  * edges are those of docs/ORDERING.md.
  *
  * A slot is one word here, for each pinner and page: 1 is a live key. With -DWANDERS it is what it is in the source, a

@@ -12,9 +12,9 @@
  * those of a compiler, but where a case swaps two lines by hand.
  *
  * A futex is what the kernel gives: comparing and falling asleep is one step, after a fence. There are no spurious
- * wake-ups, no ticks and no deadlines here, so that whoever needs one is found out (TICK: one engine says that it
+ * wake-ups, no ticks and no deadlines here, so that an engine that needs one is found out (TICK: one engine says that it
  * does). A mutex is taken with a locked operation and given back with a plain store, the least that any mutex does.
- * With -DDIES it is robust: who takes it from thread MORTAL, which has died, is told.
+ * With -DDIES it is robust: a thread that takes it from thread MORTAL, which has died, is told.
  *
  * The file that includes this says WORDS, THREADS (at most THREADS_MAX), and LANDED(word, value), which looks at each
  * store that lands. In a process `me` is the number of its thread.
@@ -98,7 +98,7 @@ end:
     od
 }
 
-/* membarrier, after a fence of the caller. `forced` is a byte of the caller: who has not run its fence yet. */
+/* membarrier, after a fence of the caller. `forced` is a byte of the caller: the threads that have not run their fence yet. */
 #define FORCE(t) :: d_step { forced & (1 << t) -> land_all(t); forced = forced & ~(1 << t) }
 #define ALL_THREADS ((1 << THREADS) - 1)
 inline membarrier(forced)

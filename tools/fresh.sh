@@ -98,7 +98,7 @@ apt_sources() {
 }
 
 # The files of apt's sources that hold nothing else go as they are, with keys and options, in either form; of
-# others the lines that count are written anew, and Debian's own keys vouch for them.
+# others the lines that count are written once more, and Debian's own keys vouch for them.
 write_sources() {
     local all file uri suite component
 

@@ -5,7 +5,7 @@
 usage: lint.py [--build DIR] [CHECK ...]
 
 Each check is one function that yields (file, line, sentence); the list is at the end. A check
-whose tool is not installed says so and passes. Only Python's standard library is used.
+without its tool says so and passes. Only Python's standard library is used.
 """
 import argparse
 import importlib.util

@@ -9,7 +9,7 @@
  * before the call, and is looked at after it. steps.c lists the words. In steps and paths {N*text}
  * is the text N times, and {elsewhere} a folder of another file system.
  *
- * What a file system cannot do it says with EOPNOTSUPP: the case is skipped, whoever asked.
+ * What a file system cannot do it says with EOPNOTSUPP: the case is skipped.
  */
 #ifndef HF_TESTS_CALLS_H
 #define HF_TESTS_CALLS_H

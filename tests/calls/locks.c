@@ -63,7 +63,7 @@ static int64_t open_file_ranges(const struct calls_case *row)
     return ranges(row, F_OFD_SETLK);
 }
 
-/* F_GETLK tells who holds what. */
+/* F_GETLK tells which process holds what. */
 static int64_t told(const struct calls_case *row)
 {
     int fd = (int)NEED(open(row->path, O_RDWR));

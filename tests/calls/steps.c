@@ -28,7 +28,7 @@ static int64_t number(const char *text)
     const char *unit = *end ? strchr(units, *end) : NULL;
 
     if (end == text || (*end && !unit))
-        FAIL("\"%s\" is no number", text);
+        FAIL("\"%s\" is not a number", text);
     return unit ? value << (10 * (unit - units + 1)) : value;
 }
 

@@ -51,6 +51,6 @@ if command -v gnuplot >/dev/null; then
     try 0 "$HOLDFAST" bench punch truncate --quick --runs 1 --plot "$work/all.svg"
     for picture in "it's" all-punch all-truncate; do
         python3 -c 'import sys, xml.dom.minidom as dom; dom.parse(sys.argv[1])' \
-            "$work/$picture.svg" || fail "$picture.svg is no SVG"
+            "$work/$picture.svg" || fail "$picture.svg is not an SVG"
     done
 fi

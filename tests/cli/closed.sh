@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Standard input, output and error that the program was started without: no file of the pool has their numbers, nothing that is printed
-# goes into one, and who needs one of them hears that it is not there.
+# goes into one, and a verb that needs one of them hears that it is not there.
 . "$(dirname "$0")/cli.sh" || exit 1
 
 dir=$work/dir
@@ -22,7 +22,7 @@ none_is_low() {
     done
 }
 
-# Who has the pool's lock open.
+# The process that has the pool's lock open.
 users() {
     find /proc/[0-9]*/fd -lname "$work/pool/lock" 2>/dev/null | cut -d/ -f3 | sort -u
 }
@@ -58,7 +58,7 @@ for how in "<&-" ">&-" "2>&-" "<&- >&-" "<&- 2>&-" ">&- 2>&-" "<&- >&- 2>&-"; do
     eval '"$HOLDFAST" ls -R "$pool"'" $how" >"$work/out" 2>&1
     status=$?
     case $how in
-    *" >"* | ">"*) [ $status != 0 ] || fail "$how: a listing went nowhere, and that was no error" ;;
+    *" >"* | ">"*) [ $status != 0 ] || fail "$how: a listing went nowhere, and that was not an error" ;;
     *) same $status 0 ;;
     esac
     eval '"$HOLDFAST" put "$pool" - from-nowhere'" $how" >"$work/out" 2>&1

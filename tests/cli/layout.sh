@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# truncate, punch and rm beside pins: what waits, what gives up, what detaches, and who is shown.
+# truncate, punch and rm beside pins: what waits, what gives up, what detaches, and which process is shown.
 . "$(dirname "$0")/cli.sh" || exit 1
 
 size_of() {

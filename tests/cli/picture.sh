@@ -4,7 +4,7 @@
 . "$(dirname "$0")/cli.sh" || exit 1
 
 check_picture() {
-    python3 - "$1" <<'EOF' || fail "$1 is no picture"
+    python3 - "$1" <<'EOF' || fail "$1 is not a picture"
 import sys
 import xml.etree.ElementTree as tree
 root = tree.parse(sys.argv[1]).getroot()

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# pins: what holds, in which state, and who waits for whom; of the pool, of a file, of the waiting.
+# pins: what holds, in which state, and which one waits for which; of the pool, of a file, of the waiting.
 . "$(dirname "$0")/cli.sh" || exit 1
 
 # The list as JSON until an expression over it is true: what another process does takes a while.

@@ -35,7 +35,7 @@ same "$(grep -c '^pins 1, leases 1: cpu 1 io_uring 0 rdma 0 gpu 1$' <<<"$out")" 
 same "$(grep -c '^layout changes waiting 1, recalled 1, ' <<<"$out")" 2
 same "$(grep -c ' 1 waits, mean ' <<<"$out")" 2
 same "$(grep '^layout changes  ' <<<"$out" | awk '{print $3, $4}' | xargs)" "2 - 2 0.0"
-# who waits, under it who is waited for, then the lease
+# the change that waits, under it the pin that it waits for, then the lease
 rows=$(tail -n 3 <<<"$out")
 same "$(awk '{print $1}' <<<"$rows" | xargs)" "$puncher ${holder_pid[pin]} ${holder_pid[lease]}"
 same "$(awk '{print $3}' <<<"$rows" | xargs)" "change pin lease"

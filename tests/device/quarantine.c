@@ -153,7 +153,7 @@ static void await_reads(const struct shared *shared, uint32_t more)
         test_sleep_ms(1);
 }
 
-/* The blocks come back to who allocates. */
+/* The blocks come back to be allocated. */
 static uint64_t fill_rest(struct hf_file *file, uint64_t pages)
 {
     uint64_t limit = test_now_ns() + TEST_PATIENCE_NS, all = pages + PAGES;

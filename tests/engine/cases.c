@@ -7,7 +7,7 @@
  *   reuse     a block is not given away under a pin
  *   wake      a layout change that sleeps is woken by the last pin
  *   starve    many that pin the same page again and again do not keep a layout change out
- *   gate who holds a pin passes a closed gate, so that none waits in a cycle; who does not, waits
+ *   gate a holder of a pin passes a closed gate, so that none waits in a cycle; others wait
  *   handover what a holder did to a block comes before what the next owner does
  */
 #include "support.h"
@@ -21,8 +21,8 @@
 
 #define WORDS (TEST_PAGE / sizeof(uint64_t))
 #define THREADS 4
-/* Who sleeps looks again after 50 ms (slots-fenced: 1 ms): a wait takes so long only without a
- * wake-up. */
+/* A sleeping change looks again after 50 ms (slots-fenced: 1 ms): a wait takes so long only without
+ * a wake-up. */
 #define TICK_NS 40000000
 #define TICK_FENCED_NS 900000
 
@@ -289,7 +289,7 @@ static void await_newcomer(const struct gate *gate, uint64_t waits)
 
     while (stats_of(gate->pool).gate_waits == waits) {
         if (test_now_ns() > limit)
-            FAIL("who holds no pin did not wait at the gate");
+            FAIL("a thread without a pin did not wait at the gate");
         sched_yield();
     }
 }
@@ -388,7 +388,7 @@ static void case_gate(void)
     come_anew(&gate);
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
-    printf("gate: %u rounds of two holders, two changes, one newcomer, who waited %" PRIu64
+    printf("gate: %u rounds of two holders, two changes, one newcomer: it waited %" PRIu64
            " times\n",
            rounds(500), stats_of(pool).gate_waits);
     pthread_barrier_destroy(&gate.barrier);
@@ -396,7 +396,7 @@ static void case_gate(void)
     test_pool_close(pool);
 }
 
-/* --- handover: a holder that writes until it lets go, of a page that moves, and whose old block is
+/* --- handover: a holder that writes until it lets go, of a page that moves: its old block is
  * another file's at once --- */
 
 struct handover {

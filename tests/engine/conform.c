@@ -252,7 +252,7 @@ static void check_holes(void)
     remove_file(file, "/holes");
 }
 
-/* --- who lets go --- */
+/* --- letting go --- */
 
 static void *unpin_here(void *arg)
 {
@@ -360,7 +360,7 @@ static void check_other_process(void)
     remove_file(change.file, change.path);
 }
 
-/* Only who knows whose pins they are can drop those of the dead. */
+/* Only an engine that knows the owner of a pin can drop those of the dead. */
 static void check_killed_process(void)
 {
     struct hf_file *file = change_prepare(pool, "/shared");
@@ -465,7 +465,7 @@ static int body(int argc, char **argv)
         {"a change waits for an overlapping pin, or gives up as it was told", check_overlap, 0, 0},
         {"a pin elsewhere holds nothing up", check_elsewhere, 0, 0},
         {"growing waits for nobody", check_growing, 0, 0},
-        {"no pin behind end of file", check_end_of_file, 0, 0},
+        {"no pin past end of file", check_end_of_file, 0, 0},
         {"a pin over several runs of blocks", check_pieces, 0, 0},
         {"a pin of present pages at once", check_nowait, 0, 0},
         {"a pin over holes", check_holes, 0, 0},

@@ -67,7 +67,7 @@ static struct shared {
     uint32_t gone_from, gone_to; /* pages */
 } * shared;
 
-/* --- who dies --- */
+/* --- processes that die --- */
 
 static _Noreturn void die(void)
 {
@@ -185,7 +185,7 @@ static void expect_at_rest(const struct shm_vnode *vnode)
     EXPECT_EQ(vnode->detached, SHM_NONE);
 }
 
-/* --- who only reads --- */
+/* --- processes that only read --- */
 
 static void read_in_turn(void *arg)
 {
@@ -310,7 +310,7 @@ static void die_at_each_step(void)
     test_join(reader);
 }
 
-/* --- a size is told with the blocks that go with it, whoever looks first --- */
+/* --- a size is told with the blocks that go with it, whichever process looks first --- */
 
 static void cut_and_die(void *arg)
 {

@@ -2,7 +2,7 @@
 /*
  * Layout changes that give up, one after the other, in each way in which one can: what the change
  * had done by then must be as if it had not been. Every pin taken before or after is seen by the
- * next change, blocks are not reused under it, letting go wakes who waits, and what nobody pins can
+ * next change, blocks are not reused under it, letting go wakes a waiter, and what nobody pins can
  * be changed. The file's blocks lie in several nodes of the page table, and a pin on each of them
  * in turn says how far a change comes before it gives up.
  *

@@ -357,7 +357,7 @@ static void next(void *arg)
 /* --- one experiment --- */
 
 /* 0: it ended by itself; 1: killed; 2: failed. */
-static int outcome(pid_t pid, const char *who)
+static int outcome(pid_t pid, const char *process)
 {
     int status = test_wait_status(pid);
 
@@ -366,10 +366,10 @@ static int outcome(pid_t pid, const char *who)
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
         return 1;
     if (WIFSIGNALED(status))
-        fprintf(stderr, "%s was ended by signal %d (%s)\n", who, WTERMSIG(status),
+        fprintf(stderr, "%s was ended by signal %d (%s)\n", process, WTERMSIG(status),
                 WTERMSIG(status) == SIGALRM ? "it hangs" : strsignal(WTERMSIG(status)));
     else
-        fprintf(stderr, "%s failed\n", who);
+        fprintf(stderr, "%s failed\n", process);
     return 2;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The kill explorer: one call of the library, and its process killed after each change of what it
- * shares with others. Whoever comes next finds the pool as before the call or as after it, all
+ * shares with others. The next process finds the pool as before the call or as after it, all
  * blocks accounted for, nothing that fsck would mend; and everything goes on.
  */
 #ifndef HF_TESTS_KILL_KILL_H

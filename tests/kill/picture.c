@@ -159,7 +159,7 @@ static int add_extent(void *arg, const struct hf_extent_info *info)
     return 0;
 }
 
-/* Who finds the pool full looks what the dead have left. */
+/* A process that finds the pool full looks what the dead have left. */
 void kill_account(struct hf_pool *pool)
 {
     uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;

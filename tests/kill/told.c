@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * told [--all | --some] [ACT]    --all: after each store, whoever comes
+ * told [--all | --some] [ACT]    --all: after each store, each visitor
  * told --break late|early     in lab builds: somebody is not told, and it must be seen
  *
  * A process is killed after each store to shared memory of a detach, a recall, a lease taken,
- * given, let go of, a collection, and of mending what another such dead process has left. Whoever
- * lives then finds:
+ * given, let go of, a collection, and of mending what another such dead process has left. A process
+ * that lives then finds:
  *
  *   - what leases and pins hold has not changed, also when the whole pool is filled with something
  *     else;
@@ -60,7 +60,7 @@ static struct shared {
     uint32_t holds, reads, dead; /* how far they are */
     uint32_t visitor;
     struct hf_lease_token token;
-    uint32_t changed; /* pages whose blocks have gone, at the last look */
+    uint32_t changed; /* pages without their blocks, at the last look */
     struct trap_log log;
 } * shared;
 
@@ -135,7 +135,7 @@ static void place_pool(void)
 
 static bool broken; /* somebody is not told */
 
-/* --- who is killed --- */
+/* --- the process that is killed --- */
 
 struct act {
     const char *name;
@@ -258,7 +258,7 @@ static void act_and_die(void *arg)
     _exit(0);
 }
 
-/* --- who holds --- */
+/* --- the holders --- */
 
 /* What its callback, or hf_recall_next(), has said of a lease. */
 struct told {
@@ -368,8 +368,8 @@ static void expect_memory(void)
             EXPECT(test_page_is(holder.memory[i], 1, i));
 }
 
-/* Whose transaction had committed by the snapshot that we have. Its leases were asked for before,
- * so they hear of it. */
+/* For an act with a transaction that had committed by the snapshot that we have. Its leases were
+ * asked for before, so they hear of it. */
 static void look_from_afar(void)
 {
     shared->changed = 0;
@@ -481,7 +481,7 @@ static void check(enum visitor visitor, const struct act *act)
 
     if (visitor == NOBODY)
         look_from_afar();
-    if (visitor != READER) /* who has been here already */
+    if (visitor != READER) /* which has been here already */
         EXPECT_EQ(hf_close(test_file(holder.pool, "/file")), 0);
     shared->changed = 0;
     for (unsigned i = 0; i < CHANGED; i++)
@@ -498,7 +498,7 @@ static void check(enum visitor visitor, const struct act *act)
     expect_nothing_left();
 }
 
-/* Detached blocks whose holders have all gone, for somebody to collect. */
+/* Detached blocks without any holder left, to be collected. */
 static void detach_and_let_go(void)
 {
     punch_detach(holder.pool, holder.file);
@@ -537,7 +537,7 @@ static void hold(void *arg)
     test_pool_close(holder.pool);
 }
 
-/* --- who only reads --- */
+/* --- a process that only reads --- */
 
 static void read_it(void *arg)
 {
@@ -564,7 +564,7 @@ static bool kill_after(const struct victim *victim)
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return false;
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-        FAIL("who was to be killed has ended with status %#x", (unsigned)status);
+        FAIL("the process to be killed has ended with status %#x", (unsigned)status);
     return true;
 }
 
@@ -669,21 +669,21 @@ static void run_broken(void *arg)
     run(false, acts[0].name);
 }
 
-static int break_and_see(const char *who)
+static int break_and_see(const char *edge)
 {
     int status;
 
     broken = true;
-    hf_lab_break = strcmp(who, "late") == 0 ? HF_LAB_NO_LATE_RECALL : HF_LAB_NO_EARLY_RECALL;
+    hf_lab_break = strcmp(edge, "late") == 0 ? HF_LAB_NO_LATE_RECALL : HF_LAB_NO_EARLY_RECALL;
     status = test_wait_status(test_fork(run_broken, NULL));
     EXPECT(WIFEXITED(status) && WEXITSTATUS(status) != 0);
     printf("caught\n");
     return 0;
 }
 #else
-static int break_and_see(const char *who)
+static int break_and_see(const char *edge)
 {
-    FAIL("--break %s needs a lab build", who);
+    FAIL("--break %s needs a lab build", edge);
 }
 #endif
 

@@ -8,7 +8,7 @@ start 1G
 mkdir "$dir/top"
 crowd top/build --still top/source
 git -C "$SOURCE_ROOT" ls-files -z --cached --others --exclude-standard >"$work/list" ||
-    skip "the sources are no git checkout, so the files to build are not known"
+    skip "the sources are not a git checkout, so the files to build are not known"
 mkdir "$dir/top/source"
 rsync -a --from0 --files-from="$work/list" --ignore-missing-args "$SOURCE_ROOT" "$dir/top/source"
 cd "$dir/top" || exit 1

@@ -604,7 +604,7 @@ static void expect_file(enum side side, const char *name, char byte, size_t len)
     close(fd);
 }
 
-/* Pages of a file, opened anew, that the kernel has. */
+/* Pages of a file, opened once more, that the kernel has. */
 static unsigned pages_there(enum side side, const char *name)
 {
     unsigned char there[KEPT_BYTES / TEST_PAGE];

@@ -214,7 +214,7 @@ refused 65 "metadata: the file ends" "$work/broken" "$dir" -f
 head -c 100000 /dev/urandom >"$work/broken/meta/data.mdb"
 refused 65 metadata "$work/broken" "$dir"
 
-cp -r --sparse=always "$pool" "$work/frozen" # who may not write to a pool's files cannot attach, for reading neither
+cp -r --sparse=always "$pool" "$work/frozen" # a user that may not write to a pool's files cannot attach, for reading neither
 chmod -R a-w "$work/frozen"
 refused 77 "Permission denied" "$work/frozen" "$dir"
 refused 77 "Permission denied" "$work/frozen" "$dir" -o ro

@@ -56,7 +56,7 @@ for i in $(seq 20); do
     setfacl -m "u:$i:r" "$dir/big/file-$i"
 done
 finish
-rm "$work/tree/deep/fifo" # cp and cat would wait for who writes into it
+rm "$work/tree/deep/fifo" # cp and cat would wait for a writer
 mv "$pool" "$work/sound"
 
 used=0 refused=0

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Who may do what through a mount: other users, with allow_other and without; the process that serves; and what the
+# What users may do through a mount: other users, with allow_other and without; the process that serves; and what the
 # owner of a pool, if that is not root, can make of root's mounting it.
 # With TARGET=DIR only what any file system does is tried.
 . "$(dirname "$0")/mount.sh" || exit 1
@@ -34,7 +34,7 @@ mode_of() {
     stat -c %a:%u:%g "$1"
 }
 
-# UID GID: whose the process is, with nothing left that it does not need.
+# UID GID: the owner of the process, with nothing left that it does not need.
 serves_as() {
     local line pid status
 
@@ -94,7 +94,7 @@ denied nobody "Permission denied\|Operation not permitted" touch -d 2000-01-01 "
 denied nobody "Permission denied\|Operation not permitted" setfattr -n user.a -v b "$dir/readable"
 denied nobody "Operation not permitted" setfattr -n trusted.a -v b "$dir/readable"
 
-# --- what is made belongs to who made it
+# --- what is made belongs to its maker
 mkdir -m 1777 "$dir/shared"
 (umask 027 && nobody touch "$dir/shared/file" && nobody mkdir "$dir/shared/folder" && nobody ln -s nowhere "$dir/shared/link" &&
     nobody mkfifo "$dir/shared/fifo") || fail "nobody cannot make things"
@@ -157,13 +157,13 @@ same "$(getfacl -cp "$dir/shared/inherits" | grep . | tr -s '\t\n' ' ')" \
 may daemon tee "$dir/shared/inherits"
 denied nobody "Operation not permitted" setfacl -m u:1:r "$dir/readable"
 
-# --- nor are there other attributes of their name space, for which nobody asks who may
+# --- nor are there other attributes of that name space: nobody would ask for a right to them
 denied nobody "not supported" setfattr -n system.posix_acl_evil -v y "$dir/readable"
 denied nobody "not supported" setfattr -x system.posix_acl_evil "$dir/readable"
 denied nobody "not supported\|No such attribute" getfattr -n system.posix_acl_evil "$dir/readable"
 getfattr -m - "$dir/readable" 2>/dev/null | grep evil && fail "it is there all the same"
 
-# --- links are followed by who asks, not by who serves
+# --- links are followed by the process that asks, not by the one that serves
 echo outside >"$work/outside"
 chmod 600 "$work/outside"
 ln -s "$work/outside" "$dir/out"
@@ -209,7 +209,7 @@ for part in data lock meta/data.mdb meta/lock.mdb meta run; do
     chown -h 65534:65534 "$pool/$part"
     if timeout 600 "$HOLDFAST" mount "$pool" "$dir" >"$work/said" 2>&1; then
         [ $part = meta/lock.mdb ] || fail "root's file was taken for $part"
-        umount "$dir" # it is made again by who comes first
+        umount "$dir" # the first process to come makes it again
     else
         grep -qi "permission\|symbolic" "$work/said" || fail "root's file for $part: $(cat "$work/said")"
     fi
@@ -243,7 +243,7 @@ his_mount() {
     nobody stat -f -c %T "$work/his/dir" | grep -q fuse && fail "something stays mounted"
     await nobody "$HOLDFAST" fsck "$work/his/pool" >/dev/null
 
-    # told to end while a file is open: it is taken from who has it
+    # told to end while a file is open: it is taken from the process that has it
     guard=
     holder=
     # shellcheck disable=SC2086

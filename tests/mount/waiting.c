@@ -332,7 +332,7 @@ static void read_waited_for(const struct caller *caller)
     close(fd);
 }
 
-/* What must work whoever waits: a program that does not end by itself is ended. */
+/* What must work whichever call waits: a program that does not end by itself is ended. */
 static void use_mount(void *arg)
 {
     char path[128];
@@ -520,7 +520,7 @@ static void punch_by_library(void *arg)
     test_pool_close(pool);
 }
 
-/* The same for who wants to write behind a gate: the library's, since with the mount's own the
+/* The same for a writer behind a gate: the library's, since with the mount's own the
  * kernel lets nobody come so far. */
 static void interrupted_at_gate(void)
 {
@@ -570,7 +570,7 @@ static void refused_in_time(void)
     refused(ETIMEDOUT);
 }
 
-/* The file changes under the pin, whose page stays as it is. */
+/* The file changes under the pin, and the page of the pin stays as it is. */
 static void detached(void)
 {
     struct caller *caller = test_shared(sizeof(*caller));
@@ -657,7 +657,7 @@ static void recalled_and_refused(void)
     recalled(EBUSY);
 }
 
-/* Who holds the pin itself would wait for ever. */
+/* The holder of the pin itself would wait for ever. */
 static void own_pin(void)
 {
     struct caller caller;

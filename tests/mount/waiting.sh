@@ -28,7 +28,7 @@ scenario refused-in-time --policy deadline:100ms
 scenario detached --policy detach
 scenario detached --policy deadline-detach:50ms
 
-# What the command line says of who waits: the program, and its process.
+# What the command line says of a waiting call: the program, and its process.
 start 16M
 run "$HOLDFAST" truncate "$pool" file --create --size 64K
 mkfifo "$work/holder-in" "$work/holder-out"

@@ -35,7 +35,7 @@ struct change {
     const char *name;
     struct open_file *open;
     uint64_t off, len;
-    uint64_t first, end; /* pages whose blocks it may take away */
+    uint64_t first, end; /* pages that may lose their blocks */
     uint64_t pages;      /* that it may have to find */
     struct hf_policy storage;
     const struct hf_policy *policy;

@@ -116,7 +116,7 @@ bool model_is_ancestor(const struct model_node *ancestor, const struct model_nod
     }
 }
 
-/* Looks for the node below `dir`, whose path is in path[0..used). */
+/* Looks for the node below `dir`, which has the path in path[0..used). */
 static bool path_below(const struct model_node *dir, const struct model_node *node, char *path,
                        size_t used, size_t len)
 {

@@ -168,7 +168,7 @@ static void held_now(struct exercise *x, struct open_file *open, struct held_pin
 
 static void run_pin(struct exercise *x)
 {
-    static const uint32_t who[] = {HF_PIN_CPU, HF_PIN_IO_URING, HF_PIN_RDMA, HF_PIN_GPU};
+    static const uint32_t purposes[] = {HF_PIN_CPU, HF_PIN_IO_URING, HF_PIN_RDMA, HF_PIN_GPU};
     struct open_file *open = choose_open(x);
     struct held_pin *held = choose_held(x, true);
     int room, want, rc;
@@ -182,7 +182,7 @@ static void run_pin(struct exercise *x)
     if (held->off < open->node->content.size && test_chance(&x->rng, 90) &&
         held->off + held->len > open->node->content.size)
         held->len = open->node->content.size - held->off;
-    held->flags = who[test_below(&x->rng, 4)] | (test_chance(&x->rng, 50) ? HF_PIN_WRITE : 0) |
+    held->flags = purposes[test_below(&x->rng, 4)] | (test_chance(&x->rng, 50) ? HF_PIN_WRITE : 0) |
                   (test_chance(&x->rng, 15) ? HF_PIN_NOWAIT : 0);
     room = (int)(held->len / TEST_PAGE + 2);
     if (!open->node->window_pages && test_chance(&x->rng, 10))

@@ -49,8 +49,8 @@ extern uint32_t power_flags;
 /* Reads all of the pool; every failure ends the test. */
 void power_look(struct hf_pool *pool, struct power_state *state);
 /* The pool is as it was at `state`, but that of a file with something that was not synced each
- * sector may be either. `names`: whose names and promises count; `latest`: whose content may be
- * there already. */
+ * sector may be either. `names`: the state of which names and promises count; `latest`: the one of
+ * which content may be there already. */
 bool power_matches(const struct power_state *found, const struct power_state *names,
                    const struct power_state *latest);
 void power_show(const char *title, const struct power_state *state);

@@ -4,7 +4,7 @@
  * of it. The workload writes the log, the explorer reads it when the workload has ended.
  *
  * A write, also one through a map, is recorded page by page, with all of the page as it is then.
- * lock.mdb is left out: whoever attaches first makes it again.
+ * lock.mdb is left out: the first to attach makes it again.
  */
 #ifndef HF_TESTS_POWER_RECORD_H
 #define HF_TESTS_POWER_RECORD_H

@@ -239,7 +239,7 @@ const struct power_step power_steps[] = {
     {.name = "punch /b", .run = punch_b},
     {.name = "truncate /b", .run = truncate_b},
     {.name = "append to /b", .run = append_b, .writes = true, .dirty = "/b"},
-    {.name = "write behind the end of /b and fsync", .run = append_more, .writes = true},
+    {.name = "write past the end of /b and fsync", .run = append_more, .writes = true},
     {.name = "unlink /dir/c", .run = unlink_c},
     {.name = "create /d", .run = create_d},
     {.name = "write and fsync /d", .run = write_d, .writes = true},

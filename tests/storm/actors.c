@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who comes to the pool besides the workers: one that only reads, for as long as the storm goes on
- * or as the first to attach; and one that copies the pool while it is in use and opens the copy
- * beside it.
+ * Processes that come to the pool besides the workers: one that only reads, for as long as the
+ * storm goes on or as the first to attach; and one that copies the pool while it is in use and
+ * opens the copy beside it.
  */
 #include "storm.h"
 
@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* --- who only reads --- */
+/* --- a process that only reads --- */
 
 /* What it finds in anybody's file is that file's; the whole of it when nobody works. */
 static void read_file(struct hf_pool *pool, unsigned worker, unsigned number, unsigned name)
@@ -55,7 +55,7 @@ static void pin_page(struct hf_pool *pool, unsigned worker, unsigned number, uns
                 FAIL("the page under a pin of file %u of worker %u went to another", number,
                      worker);
         EXPECT_EQ(hf_unpin(&pin), 0);
-    } else { /* a hole is not filled by who only reads */
+    } else { /* a reader does not fill a hole */
         EXPECT(rc == -EFAULT || rc == -EAGAIN || rc == -EROFS);
     }
     EXPECT_EQ(hf_close(file), 0);
@@ -104,7 +104,7 @@ void storm_read_first(struct storm *storm)
     test_pool_close(pool);
 }
 
-/* --- who copies --- */
+/* --- a process that copies --- */
 
 static void run(const char *const argv[])
 {
@@ -143,7 +143,7 @@ static int count_own(void *arg, const struct hf_pin_info *info)
     return 0;
 }
 
-/* Whoever attaches to the original still meets its pins, and finds nothing of the copy. */
+/* A process that attaches to the original still meets its pins, and finds nothing of the copy. */
 static void see_original(void *arg)
 {
     struct hf_pool *pool = test_pool_open(STORM_POOL);

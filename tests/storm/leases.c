@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The leases of a worker: taken for every purpose, with callbacks and without, given to whom comes,
- * taken from others, recalled. Callbacks come in a thread of the library's, so what is known of
- * each lease is under a mutex. It is never held where a lease or a layout change may wait, since
- * what they wait for may be one that a callback is to release.
+ * The leases of a worker: taken for every purpose, with callbacks and without, given to any
+ * process, taken from others, recalled. Callbacks come in a thread of the library's, so what is
+ * known of each lease is under a mutex. It is never held where a lease or a layout change may wait,
+ * since what they wait for may be one that a callback is to release.
  */
 #include "storm.h"
 
@@ -79,7 +79,7 @@ static void let_go(struct lease *lease)
         release(lease);
 }
 
-/* One that is just being taken is looked at by who takes it. */
+/* One that is just being taken is looked at by the thread that takes it. */
 static void answer(struct lease *lease)
 {
     test_count64(&own.storm->recalled, 1);

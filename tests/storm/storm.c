@@ -172,7 +172,7 @@ static int refuse_dead(void *arg, const struct hf_pin_info *info)
     return 0;
 }
 
-/* At once, but for those whose device may still write, which go after their quarantine. */
+/* At once, but for those with a device that may still write, which go after their quarantine. */
 static void expect_buried(struct parent *parent, pid_t pid)
 {
     uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;
@@ -230,8 +230,8 @@ static struct sum blocks_of(struct parent *parent, int64_t *lost)
     return sum;
 }
 
-/* Who finds the pool full looks what the dead have left; of those in quarantine, also when all were
- * killed, that is after a while. */
+/* A process that finds the pool full looks what the dead have left. What is in quarantine, also
+ * when all were killed, comes after a while. */
 static void expect_space_accounted(struct parent *parent, bool none_detached)
 {
     uint64_t limit = test_now_ns() + TEST_PATIENCE_NS;

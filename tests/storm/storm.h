@@ -80,7 +80,7 @@ struct storm_worker {
     uint32_t paused; /* it waits between two operations, as `pause` asks */
 };
 
-/* Who takes part besides the workers that are killed. */
+/* Processes that take part besides the workers that are killed. */
 #define STORM_READER                                                                               \
     1u /* a process that only reads; sometimes it is the first after a death, or the first of all */
 #define STORM_COPIES 2u  /* the pool is copied while it is in use, and the copy opened */

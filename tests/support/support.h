@@ -141,7 +141,7 @@ struct hf_policy test_deadline_detach_ms(uint64_t ms);
 struct test_engine {
     const char *name;
     bool one_process;   /* only in an anonymous pool */
-    bool knows_holders; /* shows who holds a pin, detaches, sees a thread's own pins */
+    bool knows_holders; /* shows which process holds a pin, detaches, sees a thread's own pins */
     bool racy;          /* reuses blocks under pins */
 };
 const struct test_engine *test_engine(const char *name);

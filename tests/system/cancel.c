@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Layout changes that wait are ended by hf_cancel() and by signals, at a gate and for pins, and
- * have then changed nothing; who does not wait is not there to be cancelled.
+ * have then changed nothing; a thread that does not wait is not there to be cancelled.
  */
 #include "support.h"
 
@@ -163,7 +163,8 @@ static void check_signal(void)
     start(&first, 0, &test_wait);
     test_await_waiting(pool, 1);
     start(&second, 0, &test_wait);
-    while (!test_peek(&second.done)) { /* one that comes between two sleeps is no interruption */
+    while (
+        !test_peek(&second.done)) { /* one that comes between two sleeps is not an interruption */
         pthread_kill(second.thread, SIGUSR1);
         test_sleep_ms(1);
     }

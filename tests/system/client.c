@@ -507,8 +507,8 @@ static void check_own_pin(void)
     make_file();
 }
 
-/* The change at whose gate its call comes waits for the client's own pin: it is let through, like
- * one who holds it. */
+/* The change with the gate that its call comes to waits for the client's own pin: it is let
+ * through, like its holder. */
 static void check_own_gate(void)
 {
     struct program *program = begin_program("/file", HELD_PAGE * TEST_PAGE);

@@ -2,11 +2,11 @@
 /*
  * A process is killed after each store to shared memory from LMDB's meta page on until its call
  * returns: it is single-stepped there, and killed at the first, the second, the third ... change
- * that its pool shows. Whoever comes then finds the file as before the call or as after it, all
+ * that its pool shows. The next process finds the file as before the call or as after it, all
  * agree, nobody gets a block that is in use, and fsck finds nothing. commit-killed [memory|durable]
  * [writer|reader|first|reader-first] [--expect-caught]
  *
- * Who comes first:
+ * Which process comes first:
  *   writer        another process that may write, and has the pool open all the time
  *   reader        one that only reads, and keeps a pin; then one that may write joins
  *   first         nobody had the pool open
@@ -220,7 +220,7 @@ static bool kill_at(unsigned stop)
     return stopped;
 }
 
-/* ---- who only reads ---- */
+/* ---- a process that only reads ---- */
 
 static void next_step(uint32_t step)
 {

@@ -148,7 +148,7 @@ static void check_holes(void)
     test_expect_zeros(to, 99 * TEST_PAGE, 22 * TEST_PAGE);
     EXPECT_EQ(blocks(to), 22);
 
-    /* a hole over the bytes behind end of file, which may be anything */
+    /* a hole over the bytes past end of file, which may be anything */
     test_write_pages(to, 9, 0, 2);
     EXPECT_EQ(hf_truncate(to, 100, NULL), 0);
     EXPECT_EQ(hf_copy_range(from, TEST_PAGE, to, 200, 10 * TEST_PAGE), 10 * TEST_PAGE);

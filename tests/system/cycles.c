@@ -143,7 +143,7 @@ static void check_cycle(unsigned count, bool processes, bool by_lease, const cha
     EXPECT_EQ(stats_of_pool().deadlocks - deadlocks, 1);
 }
 
-/* A deadline before the first look ends it; one that detaches is no part of a cycle. */
+/* A deadline before the first look ends it; one that detaches is not a part of a cycle. */
 static void check_deadlines(void)
 {
     struct member members[2] = {{.policy = test_wait}, {.policy = test_deadline_ms(1)}};
@@ -174,7 +174,7 @@ struct stream {
     uint64_t pins;
 };
 
-/* Who holds a pin is let through the gate, and each of its pins wakes who waits. */
+/* A thread that holds a pin is let through the gate, and each of its pins wakes the waiter. */
 static void *keep_waking(void *arg)
 {
     struct stream *stream = arg;

@@ -18,7 +18,7 @@
 static const char *const engines[] = {"slots", "slots-fenced", "refcount"};
 static char said[1 << 20];
 
-/* Functions whose names are exported (see meson.build), with code after the call, so that they are
+/* Functions with exported names (see meson.build), with code after the call, so that they are
  * in the stack. */
 void debug_pins_first(struct hf_file *file, struct hf_pin *pin);
 void debug_pins_second(struct hf_file *file, struct hf_pin *pin);

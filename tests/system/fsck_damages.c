@@ -5,10 +5,11 @@
  *
  *   fsck ends, with or without repair; after one repair it finds nothing;
  *   what it calls clean opens, all of it reads, names can be made, renamed and removed, and free
- *   and named blocks are all blocks, before and after everything is removed; an inode whose records
+ *   and named blocks are all blocks, before and after everything is removed; an inode with records
+ * that
  *   were not touched has its content, attributes and target, and its path too where no directory on
  *   it and no entry was touched; whatever single record was hurt, every page of content is still in
- *   some file, but for pages whose block number itself is gone.
+ *   some file, but for pages without a block number of their own.
  *
  * fsck-damages [ROUNDS]; HF_SEED replays. The keys and values are those of docs/FORMAT.md, spelled
  * out here, so that this is a second reading of it.
@@ -173,7 +174,7 @@ static bool is_part(const struct record *record, unsigned part)
     return record->key[0] == INODE && record->key_len >= 10 && record->key[9] == part;
 }
 
-/* An inode whose records are not what they were. An entry is the business of where it leads. */
+/* An inode with records that are not what they were. An entry is the business of where it leads. */
 static void touch(const struct record *record)
 {
     uint64_t ino = record->key_len >= 9 && record->key[0] == INODE ? be64(record->key + 1) : 0;

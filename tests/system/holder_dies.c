@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that holds pins is stopped: its pins hold. It is killed: whoever needs the range gets
- * it at once, whoever waits for it already is let through, and its detached blocks come back.
+ * A process that holds pins is stopped: its pins hold. It is killed: a change that needs the range
+ * gets it at once, one that waits for it already is let through, and its detached blocks come back.
  */
 #include "change.h"
 

@@ -64,8 +64,8 @@ static uint64_t free_bytes(struct hf_pool *pool)
     return info.free_bytes;
 }
 
-/* Unlinks the file, or renames another one over it. Who had to wait for too long may have given
- * up. */
+/* Unlinks the file, or renames another one over it. A call that had to wait for too long may have
+ * given up. */
 static void take_names(void *arg)
 {
     const uint32_t *rounds = arg;

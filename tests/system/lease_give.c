@@ -141,7 +141,8 @@ static void check_recalled(void)
     token = give(&lease);
     EXPECT_EQ(hf_lease_take(pool, &token, &options, iov, PAGES, &lease), 1);
     EXPECT_EQ(hf_lease_state(&lease), HF_LEASE_RECALLED);
-    EXPECT_EQ(hf_recall_next(pool, &recall), 1); /* told to the taker, whoever was told before */
+    EXPECT_EQ(hf_recall_next(pool, &recall),
+              1); /* told to the taker, even if the giver was told before */
     EXPECT(recall.arg == &file);
     EXPECT_EQ(recall.off, TEST_PAGE);
     EXPECT_EQ(recall.len, (PAGES - 1) * TEST_PAGE);
@@ -226,7 +227,7 @@ static void be_passer(void *arg)
     }
 }
 
-/* Wherever the taker is killed: the lease is its, or still offered by who offered it, and then can
+/* Wherever the taker is killed: the lease is its, or still offered by the giver, and then can
  * be had. */
 static void check_killed_taker(uint64_t seed)
 {

@@ -188,7 +188,7 @@ static void check_used_up(struct hf_pool *pool)
     EXPECT_EQ(hf_close(file), 0);
 }
 
-/* A pin is no lease. */
+/* A pin is not a lease. */
 static void check_pin_is_none(struct hf_pool *pool)
 {
     struct hf_file *file = test_file_filled(pool, "/pin", 1, 1);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One pool, one run segment: also when the pool is copied or moved while it is in use, seen through
- * another mount, used by several users, or when the file of its segment is taken away. Whoever
- * attaches finds the pins of the others, or is told why it cannot.
+ * another mount, used by several users, or when the file of its segment is taken away. A process
+ * that attaches finds the pins of the others, or is told why it cannot.
  */
 #include "support.h"
 
@@ -214,7 +214,7 @@ static void as_user(void *arg)
     EXPECT_EQ(hf_pool_close(pool), 0);
 }
 
-/* Whoever is first, whoever was killed before: neither keeps the other one out. */
+/* Whichever is first, and whichever was killed before: neither keeps the other one out. */
 static void users(void)
 {
     const struct hf_pool_options options = {
@@ -239,8 +239,8 @@ static void users(void)
     EXPECT_EQ(try_open("users"), 0);
 }
 
-/* The same file system at another path is the same pool. An overlay has inodes of its own: no one
- * can see there who is attached, so the pool is refused. */
+/* The same file system at another path is the same pool. An overlay has inodes of its own: nobody
+ * can see there which processes are attached, so the pool is refused. */
 static void other_paths(void *arg)
 {
     char options[1024];

@@ -2,8 +2,8 @@
 /*
  * What a device may still write to when its process has been killed: nobody waits for it, it is
  * shown, kept off the free list for the pool's quarantine, and then free again by itself. Killed
- * while it is being recalled, in another pid namespace, and while others are killed who look after
- * the dead.
+ * while it is being recalled, in another pid namespace, and while other processes are killed that
+ * look after the dead.
  */
 #include "change.h"
 
@@ -174,8 +174,8 @@ static void check_device(bool by_allocating)
     EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
 }
 
-/* Engines that count know whose leases are, and quarantine them too: what that detaches comes back,
- * while the pool is in use. */
+/* Engines that count know the owners of leases, and quarantine them too: what that detaches comes
+ * back, while the pool is in use. */
 static void check_counted(void)
 {
     const struct holder holder = {
@@ -321,7 +321,8 @@ static int is_init(void *arg, const struct hf_pin_info *info)
     return info->pid == 1 && info->state == HF_PIN_HELD;
 }
 
-/* There is a living process 1 here as well, and it is another: no pid says who is alive. */
+/* There is a living process 1 here as well, and it is another: no pid says which process is
+ * alive. */
 static void check_namespace(void)
 {
     struct holder holder = {.path = "/file", .flags = HF_PIN_CPU, .first = 4, .pages = 2};

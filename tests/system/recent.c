@@ -276,7 +276,7 @@ static void join(void *arg)
     EXPECT(strstr(hf_strerror_detail(), "recent"));
 }
 
-/* Those who are attached must all have the same one. */
+/* All attached processes must have the same one. */
 static void taken_away(void)
 {
     const struct how how = {0};

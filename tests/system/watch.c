@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who keeps copies: each kind of change by another process is reported with its range, own ones are
- * not; what gets lost is said to be; a watcher that is stopped, killed, or busy with changes of its
- * own holds nobody up for long; and what a killed process may have changed is reported too.
+ * Processes that keep copies: each kind of change by another process is reported with its range,
+ * own ones are not; what gets lost is said to be; a watcher that is stopped, killed, or busy with
+ * changes of its own holds nobody up for long; and what a killed process may have changed is
+ * reported too.
  *
  * usage: watch [ENGINE]
  */
@@ -341,7 +342,7 @@ static void check_kinds(void)
     EXPECT_EQ(hf_close(file), 0);
 }
 
-/* ---------------------------------------------------------------------------- whose changes --- */
+/* ---------------------------------------------------------------------------- own changes ----- */
 
 static void write_other(void *arg)
 {
@@ -363,8 +364,8 @@ static void let_other_write(const char *path)
 /* Not those of this process, nor of other files; and as long as one handle watches. */
 static void check_whose(void)
 {
-    struct hf_file *file = test_file_filled(pool, "/whose", 1, PAGES);
-    struct hf_file *again = test_file(pool, "/whose");
+    struct hf_file *file = test_file_filled(pool, "/owned", 1, PAGES);
+    struct hf_file *again = test_file(pool, "/owned");
     struct hf_file *other = test_file_filled(pool, "/other", 1, PAGES);
     struct hf_watch_report report;
 
@@ -377,12 +378,12 @@ static void check_whose(void)
     let_other_write("/other");
     expect_silence();
     EXPECT_EQ(hf_watch(file, 0), 0);
-    let_other_write("/whose");
+    let_other_write("/owned");
     EXPECT(next(0, &report));
     EXPECT(next(0, &report));
     expect_silence();
     EXPECT_EQ(hf_close(again), 0);
-    let_other_write("/whose");
+    let_other_write("/owned");
     expect_silence();
     EXPECT_EQ(hf_close(file), 0);
     EXPECT_EQ(hf_close(other), 0);

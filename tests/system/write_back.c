@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A watcher into whose copy of a page is stored, and which writes it back as a whole, later: what
- * others change of the page is not undone by that, since it is told before each change
+ * A watcher with a copy of a page that is stored into: it writes the copy back as a whole, later:
+ * what others change of the page is not undone by that, since it is told before each change
  * (HF_WATCH_STORES), writes back, and reads again. It is told twice a change, writers wait for it
  * both times, a stopped or killed one holds up nobody, and two that write back while each is told
  * by a third end.
@@ -133,7 +133,7 @@ static void end(unsigned number, pid_t pid)
     test_join(pid);
 }
 
-/* ---- who changes the page ---- */
+/* ---- processes that change the page ---- */
 
 static uint64_t word_at(struct hf_file *file, unsigned word)
 {

@@ -13,8 +13,8 @@
 #include <string.h>
 
 #define RHYTHM_NS 50000000
-/* Who runs into the first is stuck. A racy engine miscounts, and its blocks may stay pinned for
- * good: it is to be seen reusing others meanwhile. */
+/* A change that runs into the first is stuck. A racy engine miscounts, and its blocks may stay
+ * pinned for good: it is to be seen reusing others meanwhile. */
 #define DEADLINE_NS TEST_PATIENCE_NS
 #define DEADLINE_RACY_NS 20000000
 
@@ -116,7 +116,7 @@ static void refill(struct changer *changer, unsigned file, unsigned page)
         }
 }
 
-/* Cuts the file off at the place and writes it anew from there. */
+/* Cuts the file off at the place and writes it again from there. */
 static void cut(struct changer *changer, uint64_t place)
 {
     unsigned file = torture_place_file(place);

@@ -186,7 +186,7 @@ static void explain(const struct torture_options *options)
         " changes.\n"
         "A freed block goes to another page at once, and every page carries its owner's mark.\n"
         "'saw another owner' counts pins under which the block was given to another page,\n"
-        "'saw the mark vanish' those whose block was wiped; 'stuck' are layout changes that did\n"
+        "'saw the mark vanish' those with a block that was wiped; 'stuck' are layout changes that did\n"
         "not get through in time. Expected here: %s.\n"
         "Windows are widened by scheduling alone: %u%% of the time a timer signal stops each\n"
         "pinner every few dozen microseconds for about as long, wherever it is. All engines get\n"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * POSIX ACLs: what is one, what setting, chmod and inheriting do to it and to the mode; and the
- * same again at random, against the file system of the test's folder, whose kernel has the rules
+ * same again at random, against the file system of the test's folder. Its kernel has the rules
  * from elsewhere.
  */
 #include "fs/txn.h"

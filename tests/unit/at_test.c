@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The calls that start at an inode: where paths lead from there, the empty path, files without
- * names, that come back from nowhere once their last handle is closed. And whom new inodes belong
- * to.
+ * names, that come back from nowhere once their last handle is closed. And the owners of new
+ * inodes.
  */
 #include "support.h"
 

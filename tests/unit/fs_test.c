@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Files: what the public calls promise where two parts of src/fs meet. Files without names, blocks
- * behind end of file, layout changes that detach, full and fragmented pools, and what a killed
+ * past end of file, layout changes that detach, full and fragmented pools, and what a killed
  * process leaves to the next one.
  */
 #include "anonymous_pool.h"

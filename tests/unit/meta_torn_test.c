@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * src/meta/commit.c: a meta page of which only some words have been stored, each set of them once,
- * so in every order a compiler may choose; who comes next finds the transaction before, or after
- * when lock.mdb says so. Also whoever takes it back and is killed. And src/meta/guard.c: an
+ * so in every order a compiler may choose; the next process finds the transaction before, or after
+ * when lock.mdb says so. Also a process that takes it back and is killed. And src/meta/guard.c: an
  * assertion of LMDB is an error, here and in other processes.
  */
 #include "meta_pool.h"
@@ -184,7 +184,7 @@ static bool tear(unsigned set, struct lmdb_meta_page pages[2])
     return set >> bit == 0;
 }
 
-#define NUMBER_IS_OLD 1 /* who took it back was killed after the number */
+#define NUMBER_IS_OLD 1 /* the process that took it back was killed after the number */
 
 static void one_survives(bool durable, unsigned every)
 {

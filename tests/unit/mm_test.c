@@ -36,7 +36,7 @@ static struct shm_vnode *new_vnode(struct shm *shm)
     return vnode;
 }
 
-/* A file whose page p lies on block shift + p, so that installs of one page agree. */
+/* A file with page p on block shift + p, so that installs of one page agree. */
 static void random_table(void **state)
 {
     struct shm *shm = *state;

@@ -117,7 +117,7 @@ static void hash_is_rebuilt(void **state)
         assert_int_equal(shm_vnode_get(shm, 1 + i * 64, &vnodes[i]), 0);
     memset(shm->hash, 0xa5, sizeof *shm->hash * (shm->run->hash_mask + 1));
     shm_lock(&shm->run->table_mutex);
-    /* as after the death of who had it */
+    /* as after the death of its holder */
     shm_hash_rebuild(shm);
     shm_unlock(&shm->run->table_mutex);
     for (unsigned i = 0; i < 20; i++)

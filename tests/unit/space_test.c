@@ -221,7 +221,7 @@ static void a_reservation_grows_while_it_is_used(void **state)
     assert_int_equal(free_now(fs), POOL_BLOCKS);
 }
 
-/* A lane whose thread forgot its reservation, as one that was killed: the next use of the lane
+/* A lane of a thread that forgot its reservation, as one that was killed: the next use of the lane
  * frees it, and so does a sweep once its process is known to be dead. */
 static void leftovers_come_back(void **state)
 {
@@ -281,7 +281,7 @@ static void it_is_made_anew(void **state)
     assert_int_equal(hf_close(file), 0);
 }
 
-/* A reservation that a transaction has given to a file, whose process died before it said so. */
+/* A reservation that a transaction has given to a file; its process died before it said so. */
 static void a_used_reservation_is_no_reservation(void **state)
 {
     struct fs *fs = fs_of(state);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reports for who watches: their ring, also when writers are late, dead, or too many. */
+/* Reports for watchers: their ring, also when writers are late, dead, or too many. */
 #include "run_segment.h"
 
 #define OTHER 3u /* a process that makes reports */
@@ -55,7 +55,7 @@ static void flag_and_marks(void **state)
     assert_int_equal(vnode->waiters, SHM_DETACHED);
 }
 
-/* Those who want to be told before are some of those who watch. */
+/* Watchers that want to be told before are some of all watchers. */
 static void asks_are_counted(void **state)
 {
     struct shm *shm = *state;

@@ -26,7 +26,7 @@ static struct hf_file *victim, *other;
 static uint32_t warm, begin, walked, go, changed, tried;
 static bool harmed; /* a pin, or a copy, has other bytes than it may have */
 
-/* Whatever is left of the pool is no hindrance: all but one block is in use. */
+/* Whatever is left of the pool does no harm: all but one block is in use. */
 static void prepare(const char *name)
 {
     struct hf_file *ballast;
