@@ -503,7 +503,7 @@ static const struct damage damages[] = {
      expect_rescued},
     {"an orphan of nothing", "the orphan record of inode 77", orphan_of_nothing, NULL},
     {"a wrong target length", "the length of its target", wrong_target_len, NULL},
-    {"a target of a file", "is not a symbolic link", target_of_file, NULL},
+    {"a target of a file", "symbolic link; repair removes the target", target_of_file, NULL},
     {"a nameless attribute", "impossible name", bad_xattr, NULL},
     {"a wrong super record", "counts 3 inodes", wrong_super, expect_super},
     {"no root", "inode 1 has no attributes", no_root, expect_root},
