@@ -3,7 +3,7 @@
 #include "api/api.h"
 #include "dax/client.h"
 
-static int check(const struct hf_client *client)
+static int check_client(const struct hf_client *client)
 {
     if (client->size != sizeof *client)
         return hf_fail(EINVAL, "client->size is %zu, not sizeof(struct hf_client), %zu",
@@ -21,7 +21,7 @@ static int check(const struct hf_client *client)
 
 int hf_act_for(const struct hf_client *client)
 {
-    int rc = client ? check(client) : 0;
+    int rc = client ? check_client(client) : 0;
 
     if (rc)
         return rc;

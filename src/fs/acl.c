@@ -75,7 +75,8 @@ int fs_acl_set(struct fs_txn *txn, uint64_t ino, const char *name, const void *v
 /* ---- changing and inheriting ---- */
 
 /* A copy of what is stored, to be freed. -ENOENT: nothing is. */
-static int copy(struct fs_txn *txn, uint64_t ino, const char *name, void **value, size_t *len)
+static int copy_stored(struct fs_txn *txn, uint64_t ino, const char *name, void **value,
+                       size_t *len)
 {
     const void *stored;
     int rc = meta_xattr_get(txn->meta, ino, name, &stored, len);
@@ -96,7 +97,7 @@ int fs_acl_chmod(struct fs_txn *txn, uint64_t ino, uint32_t mode)
 {
     void *value;
     size_t len;
-    int rc = copy(txn, ino, META_ACL_ACCESS, &value, &len);
+    int rc = copy_stored(txn, ino, META_ACL_ACCESS, &value, &len);
 
     if (rc)
         return rc == -ENOENT ? 0 : rc;
@@ -132,7 +133,7 @@ int fs_acl_inherit(struct fs_txn *txn, uint64_t dir, uint64_t ino, struct meta_i
 
     if (S_ISLNK(inode->mode))
         return 0;
-    rc = copy(txn, dir, META_ACL_DEFAULT, &value, &len);
+    rc = copy_stored(txn, dir, META_ACL_DEFAULT, &value, &len);
     if (rc == -ENOENT) {
         inode->mode &= ~(dax_client.umask & PERMISSIONS);
         return 0;

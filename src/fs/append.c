@@ -46,8 +46,8 @@ static ssize_t into_blocks(struct fs *fs, struct shm_vnode *vnode, const char *b
     return (ssize_t)len;
 }
 
-static int give(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t size,
-                struct fs_reservation *reservation)
+static int give_and_grow(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t size,
+                         struct fs_reservation *reservation)
 {
     struct meta_inode inode;
     struct fs_txn txn;
@@ -83,7 +83,7 @@ static ssize_t into_hole(struct fs *fs, struct shm_vnode *vnode, const char *buf
     room = (page + reservation.blocks) * HF_BLOCK_BYTES - off;
     content.len = len < room ? len : room;
     rc = fs_fill_blocks(fs, &reservation, page, &content);
-    rc = rc ? rc : give(fs, vnode, page, off + content.len, &reservation);
+    rc = rc ? rc : give_and_grow(fs, vnode, page, off + content.len, &reservation);
     fs_reservation_drop(fs, &reservation);
     return rc ? rc : (ssize_t)content.len;
 }

@@ -100,8 +100,8 @@ ssize_t fs_readlink(struct fs *fs, struct fs_at at, char *buf, size_t len)
 /* ---- changing ---- */
 
 /* Changes what the path names in one transaction, and its access ACL with the mode. */
-static int change(struct fs *fs, struct fs_at at, bool follow,
-                  void (*set)(struct meta_inode *inode, const void *arg), const void *arg)
+static int change_inode(struct fs *fs, struct fs_at at, bool follow,
+                        void (*set)(struct meta_inode *inode, const void *arg), const void *arg)
 {
     struct meta_inode inode;
     struct fs_place place;
@@ -132,7 +132,7 @@ static void set_mode(struct meta_inode *inode, const void *arg)
 
 int fs_chmod(struct fs *fs, struct fs_at at, mode_t mode)
 {
-    return change(fs, at, true, set_mode, &mode);
+    return change_inode(fs, at, true, set_mode, &mode);
 }
 
 struct owner {
@@ -159,7 +159,7 @@ int fs_chown(struct fs *fs, struct fs_at at, uid_t uid, gid_t gid, bool follow)
 {
     struct owner owner = {uid, gid};
 
-    return change(fs, at, follow, set_owner, &owner);
+    return change_inode(fs, at, follow, set_owner, &owner);
 }
 
 /* ---- times ---- */
@@ -237,7 +237,7 @@ int fs_utimens(struct fs *fs, struct fs_at at, const struct timespec given[2], b
     if (!times.set[0] && !times.set[1])
         return 0;
     if (!S_ISREG(place.type))
-        return change(fs, at, follow, set_times, &times);
+        return change_inode(fs, at, follow, set_times, &times);
     rc = set_vnode_times(fs, place.ino, &times);
     if (rc == -ENOENT)
         return *at.path ? fs_not_there(at) : fs_stale(at.ino);

@@ -20,11 +20,6 @@
 
 static const char zeros[16 * HF_BLOCK_BYTES];
 
-static uint64_t less(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- holes ---- */
 
 /* How long what is at `off` goes on. 1: data; 0: a hole. */
@@ -70,9 +65,9 @@ static ssize_t copy_hole(struct hf_file *to, uint64_t len, uint64_t off)
     rc = same_until(to, off, &end);
     if (rc < 0)
         return rc;
-    len = less(len, less(end, size) - off);
+    len = fs_min(len, fs_min(end, size) - off);
     if (rc)
-        return fs_write_untold(to, zeros, less(len, sizeof zeros), off);
+        return fs_write_untold(to, zeros, fs_min(len, sizeof zeros), off);
     fs_vnode_touch(to->fs, to->vnode);
     return (ssize_t)len;
 }
@@ -120,8 +115,8 @@ static ssize_t copy_some(struct hf_file *from, uint64_t from_off, struct hf_file
 
         if (from_off >= size)
             break;
-        len = less(len, size - from_off);
-        n = less(len, PIECE_BYTES);
+        len = fs_min(len, size - from_off);
+        n = fs_min(len, PIECE_BYTES);
         rc = wait_at_gates(to, to_off, n);
         rc = rc ? rc : fs_pin_some(from, from_off, &n, HF_PIN_READ, iov, &pin, &hole);
         if (rc > 0) {
@@ -130,7 +125,7 @@ static ssize_t copy_some(struct hf_file *from, uint64_t from_off, struct hf_file
         } else if (rc == -ENODATA) {
             rc = same_until(from, from_off, &end);
             if (rc == 0)
-                done = copy_hole(to, less(len, end - from_off), to_off);
+                done = copy_hole(to, fs_min(len, end - from_off), to_off);
         }
         if (rc < 0)
             return rc;
@@ -147,14 +142,14 @@ ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *t
 
     if (from_off >= size || len == 0)
         return 0;
-    want = less(len, size - from_off);
+    want = fs_min(len, size - from_off);
     if (to_off >= HF_FILE_BYTES_MAX)
         return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
     if (from->vnode == to->vnode && from_off < to_off + want && to_off < from_off + want)
         return hf_fail(EINVAL, "%llu bytes at %llu and at %llu of the same file overlap",
                        (unsigned long long)want, (unsigned long long)from_off,
                        (unsigned long long)to_off);
-    want = less(want, HF_FILE_BYTES_MAX - to_off);
+    want = fs_min(want, HF_FILE_BYTES_MAX - to_off);
     fs_changes(to->fs, to->vnode, to_off, want);
     while (done < want) {
         n = copy_some(from, from_off + done, to, to_off + done, want - done);

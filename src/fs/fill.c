@@ -105,14 +105,9 @@ static int hole_now(struct meta_txn *txn, const struct shm_vnode *vnode, uint64_
     return 0;
 }
 
-static uint64_t less(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static int give(struct fs *fs, struct shm_vnode *vnode, uint64_t page, enum fs_fill_kind kind,
-                const struct fs_content *content, struct fs_reservation *reservation,
-                uint64_t *filled)
+static int give_if_hole(struct fs *fs, struct shm_vnode *vnode, uint64_t page,
+                        enum fs_fill_kind kind, const struct fs_content *content,
+                        struct fs_reservation *reservation, uint64_t *filled)
 {
     struct meta_inode inode;
     struct fs_txn txn;
@@ -132,7 +127,7 @@ static int give(struct fs *fs, struct shm_vnode *vnode, uint64_t page, enum fs_f
     if (kind != FILL_FOR_PIN)
         inode.mtime_ns = inode.ctime_ns = hf_wall_ns();
     if (kind == FILL_EXTEND)
-        inode.size = less(content->off + content->len, (page + pages) * HF_BLOCK_BYTES);
+        inode.size = fs_min(content->off + content->len, (page + pages) * HF_BLOCK_BYTES);
     rc = fs_vnode_commit(vnode, &txn, &inode);
     *filled = pages;
     return rc;
@@ -140,8 +135,8 @@ static int give(struct fs *fs, struct shm_vnode *vnode, uint64_t page, enum fs_f
 
 /* For growing the file it takes everything from its end on, and zeros the bytes up to the
  * content. */
-static int lock(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count,
-                const struct fs_content *extends)
+static int lock_range(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count,
+                      const struct fs_content *extends)
 {
     int rc, passed;
 
@@ -169,9 +164,9 @@ int fs_fill_hole(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t
         return rc;
     rc = fs_fill_blocks(fs, &reservation, page, content);
     if (rc == 0) {
-        rc = lock(fs, vnode, page, reservation.blocks, kind == FILL_EXTEND ? content : NULL);
+        rc = lock_range(fs, vnode, page, reservation.blocks, kind == FILL_EXTEND ? content : NULL);
         if (rc >= 0) {
-            rc = give(fs, vnode, page, kind, content, &reservation, filled);
+            rc = give_if_hole(fs, vnode, page, kind, content, &reservation, filled);
             dax_unlock(&fs->dax, vnode);
         }
     }

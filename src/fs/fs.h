@@ -43,6 +43,11 @@ struct hf_file {
     uint64_t pin_refused;
 };
 
+static inline uint64_t fs_min(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* 0, or -EROFS: the pool is open for reading only. */
 static inline int fs_may_write(const struct fs *fs)
 {

@@ -104,7 +104,7 @@ static int copy_all(struct part *p)
 
 /* 0: the copy is what the file holds, and the mutex is held. *gone: the change has been given
  * up. */
-static int copy(struct part *p, bool *gone)
+static int copy_pieces(struct part *p, bool *gone)
 {
     *gone = false;
     for (unsigned i = 0; i < COPIES_UNLOCKED; i++) {
@@ -122,7 +122,7 @@ static int copy(struct part *p, bool *gone)
     return copy_all(p);
 }
 
-static int swap(struct part *p)
+static int swap_pieces(struct part *p)
 {
     struct fs_layout *l = &p->l;
     int rc = fs_layout_begin(l);
@@ -149,8 +149,8 @@ static int move_part(struct fs *fs, struct shm_vnode *vnode, uint64_t *page, uin
     rc = find_pieces(&p, *page, last);
     if (rc == 0 && p.count) {
         rc = reserve_blocks(&p);
-        rc = rc ? rc : copy(&p, &gone);
-        rc = rc ? rc : swap(&p);
+        rc = rc ? rc : copy_pieces(&p, &gone);
+        rc = rc ? rc : swap_pieces(&p);
     }
     if (!gone)
         fs_layout_close(&p.l, rc);

@@ -34,7 +34,8 @@ static int put_new(struct fs_txn *txn, const struct fs_place *place, uint64_t in
     return rc ? rc : fs_dir_changed(txn, place->dir, S_ISDIR(inode->mode) ? 1 : 0);
 }
 
-static int make(struct fs_txn *txn, struct fs_at at, mode_t mode, dev_t rdev, const char *target)
+static int make_inode(struct fs_txn *txn, struct fs_at at, mode_t mode, dev_t rdev,
+                      const char *target)
 {
     struct meta_inode inode;
     struct fs_place place;
@@ -61,7 +62,7 @@ static int make_node(struct fs *fs, struct fs_at at, mode_t mode, dev_t rdev, co
     struct fs_txn txn;
     int rc = fs_begin(fs, &txn);
 
-    return rc ? rc : fs_txn_end(&txn, make(&txn, at, mode, rdev, target));
+    return rc ? rc : fs_txn_end(&txn, make_inode(&txn, at, mode, rdev, target));
 }
 
 int fs_mkdir(struct fs *fs, struct fs_at at, mode_t mode)

@@ -50,7 +50,7 @@ static int put_file(struct fs_txn *txn, const struct opening *o, const struct fs
 }
 
 /* Makes the file unless somebody has been faster. */
-static int create(const struct opening *o, uint64_t *ino)
+static int make_file(const struct opening *o, uint64_t *ino)
 {
     struct fs_place place;
     struct fs_txn txn;
@@ -71,14 +71,14 @@ static int create(const struct opening *o, uint64_t *ino)
     return fs_txn_end(&txn, rc);
 }
 
-static int find(const struct opening *o, uint64_t *ino)
+static int find_inode(const struct opening *o, uint64_t *ino)
 {
     struct fs_place place;
     struct meta_txn *txn;
     int rc;
 
     if ((o->flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
-        return create(o, ino);
+        return make_file(o, ino);
     rc = meta_begin_read(o->fs->dax.meta, &txn);
     if (rc)
         return rc;
@@ -89,7 +89,7 @@ static int find(const struct opening *o, uint64_t *ino)
     if (rc)
         return rc;
     if (!place.ino)
-        return o->flags & O_CREAT ? create(o, ino) : fs_not_there(o->at);
+        return o->flags & O_CREAT ? make_file(o, ino) : fs_not_there(o->at);
     *ino = place.ino;
     return check_found(o, &place);
 }
@@ -100,7 +100,7 @@ static int find_vnode(const struct opening *o, struct shm_vnode **vnode)
     int rc;
 
     do {
-        rc = find(o, &ino);
+        rc = find_inode(o, &ino);
         if (rc)
             return rc;
         rc = fs_vnode_open(o->fs, ino, vnode);

@@ -36,7 +36,7 @@ static int delete_file(struct fs_layout *l, uint64_t ino)
     return rc ? rc : fs_layout_commit_gone(l);
 }
 
-static int try_delete(struct fs *fs, struct shm_vnode *vnode, uint64_t ino)
+static int try_orphan(struct fs *fs, struct shm_vnode *vnode, uint64_t ino)
 {
     bool detaches = sync_knows_holders(fs->dax.engine);
     struct fs_layout l;
@@ -68,7 +68,7 @@ void fs_orphan_delete(struct fs *fs, uint64_t ino)
         rc = fs_vnode_open_orphan(fs, ino, &vnode);
         if (rc)
             break;
-        rc = try_delete(fs, vnode, ino);
+        rc = try_orphan(fs, vnode, ino);
         if (!shm_vnode_put(fs->dax.shm, vnode))
             break;
         if (rc == 0)

@@ -71,7 +71,7 @@ static bool at_end(const struct walk *w)
 }
 
 /* Cuts the next component off. */
-static int next_name(struct walk *w, struct fs_place *place)
+static int cut_name(struct walk *w, struct fs_place *place)
 {
     size_t left = (size_t)(w->top->end - w->top->at);
     const char *slash = memchr(w->top->at, '/', left);
@@ -162,7 +162,7 @@ static int step(struct walk *w, struct fs_place *place)
 
     if (at_end(w)) /* all slashes, or a link to a directory that ended in one */
         return ends_in(w, LAST_ROOT, place);
-    rc = next_name(w, place);
+    rc = cut_name(w, place);
     if (rc)
         return rc;
     if (strcmp(place->name, ".") != 0 && strcmp(place->name, "..") != 0)

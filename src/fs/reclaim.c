@@ -13,7 +13,7 @@
 
 /* The detached record that covers `block` and is not shared: the last one that begins at or before
  * it. Looks back twice as far each time, since records are mostly found where they began. */
-static int covering(struct meta_txn *txn, uint64_t block, struct meta_detached *out)
+static int find_covering(struct meta_txn *txn, uint64_t block, struct meta_detached *out)
 {
     struct meta_detached next;
     uint64_t back = 0;
@@ -38,7 +38,8 @@ static int covering(struct meta_txn *txn, uint64_t block, struct meta_detached *
 }
 
 /* Takes [from, to), part of the record, out of it. */
-static int cut(struct fs_txn *txn, const struct meta_detached *record, uint64_t from, uint64_t to)
+static int cut_record(struct fs_txn *txn, const struct meta_detached *record, uint64_t from,
+                      uint64_t to)
 {
     uint64_t end = record->block + record->count;
     struct meta_detached left = *record, right = *record;
@@ -96,7 +97,7 @@ static int free_run(struct fs_txn *txn, const struct meta_detached *run)
         return shared;
 
     while (block < end) {
-        int rc = covering(txn->meta, block, &record);
+        int rc = find_covering(txn->meta, block, &record);
         uint64_t to;
 
         if (rc == -ENOENT || (rc == 0 && !same_place(&record, run, block))) {
@@ -104,7 +105,7 @@ static int free_run(struct fs_txn *txn, const struct meta_detached *run)
             continue;
         }
         to = record.block + record.count < end ? record.block + record.count : end;
-        rc = rc ? rc : cut(txn, &record, block, to);
+        rc = rc ? rc : cut_record(txn, &record, block, to);
         if (rc)
             return rc;
         block = to;
@@ -112,7 +113,7 @@ static int free_run(struct fs_txn *txn, const struct meta_detached *run)
     return 0;
 }
 
-static int gone(void *arg, const struct meta_detached *run)
+static int free_gone(void *arg, const struct meta_detached *run)
 {
     struct fs *fs = arg;
     struct fs_txn txn;
@@ -123,7 +124,7 @@ static int gone(void *arg, const struct meta_detached *run)
 
 /* --- of before all processes had died --- */
 
-static bool claimed(const struct shm *shm, const struct meta_detached *run)
+static bool is_claimed(const struct shm *shm, const struct meta_detached *run)
 {
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
         const struct shm_hold *hold = &shm->holds[i];
@@ -155,8 +156,8 @@ static void free_unclaimed(struct fs *fs)
     struct meta_detached run = {0};
 
     while (next_detached(fs, &run, &run) == 0)
-        if (!claimed(fs->dax.shm, &run))
-            gone(fs, &run);
+        if (!is_claimed(fs->dax.shm, &run))
+            free_gone(fs, &run);
 }
 
 void fs_reclaim(struct fs *fs)
@@ -175,12 +176,12 @@ void fs_reclaim(struct fs *fs)
     /* Where pins are counts, deleted files may have been pinned, and what quarantine has detached
      * is in holds. */
     sweep = !sync_knows_holders(fs->dax.engine) && hf_load_acquire(&run->reclaim);
-    dax_reclaim(&fs->dax, gone, fs);
+    dax_reclaim(&fs->dax, free_gone, fs);
     if (sweep)
         fs_orphans_sweep(fs);
 }
 
-static bool residue(const struct shm *shm)
+static bool any_residue(const struct shm *shm)
 {
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);
 
@@ -198,7 +199,7 @@ void fs_reap(struct fs *fs)
     meta_reap_readers(fs->dax.meta); /* also of those whom somebody else has reaped */
     if (fs->dax.readonly)
         return;
-    if (residue(fs->dax.shm) && fs_space_lock(fs) == 0) {
+    if (any_residue(fs->dax.shm) && fs_space_lock(fs) == 0) {
         fs_space_sweep(fs);
         fs_space_unlock(fs);
     }

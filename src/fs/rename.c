@@ -75,7 +75,7 @@ static int check_replaced(struct renaming *r)
     return rc == -ENOENT ? 0 : rc;
 }
 
-static int find(struct renaming *r, uint32_t flags)
+static int find_places(struct renaming *r, uint32_t flags)
 {
     int rc = fs_walk_to(r->txn.meta, r->from_at, false, &r->from);
 
@@ -96,7 +96,7 @@ static int find(struct renaming *r, uint32_t flags)
 /* ---- changing ---- */
 
 /* What was moved: its time, and a directory's parent. */
-static int moved(struct fs_txn *txn, const struct fs_place *what, uint64_t dir)
+static int record_move(struct fs_txn *txn, const struct fs_place *what, uint64_t dir)
 {
     struct meta_inode inode;
     int rc = meta_inode_get(txn->meta, what->ino, &inode);
@@ -143,7 +143,7 @@ static int replace(struct renaming *r)
     }
     rc = rc ? rc : meta_dirent_del(r->txn.meta, r->from.dir, r->from.name);
     rc = rc ? rc : meta_dirent_put(r->txn.meta, r->to.dir, r->to.name, r->from.ino, r->from.type);
-    rc = rc ? rc : moved(&r->txn, &r->from, r->to.dir);
+    rc = rc ? rc : record_move(&r->txn, &r->from, r->to.dir);
     return rc ? rc : dirs_changed(r, -links, r->to.ino ? 0 : links);
 }
 
@@ -155,8 +155,8 @@ static int exchange(struct renaming *r)
     rc = rc ? rc : check_loop(r, &r->to, &r->from);
     rc = rc ? rc : meta_dirent_put(r->txn.meta, r->to.dir, r->to.name, r->from.ino, r->from.type);
     rc = rc ? rc : meta_dirent_put(r->txn.meta, r->from.dir, r->from.name, r->to.ino, r->to.type);
-    rc = rc ? rc : moved(&r->txn, &r->from, r->to.dir);
-    rc = rc ? rc : moved(&r->txn, &r->to, r->from.dir);
+    rc = rc ? rc : record_move(&r->txn, &r->from, r->to.dir);
+    rc = rc ? rc : record_move(&r->txn, &r->to, r->from.dir);
     return rc ? rc : dirs_changed(r, -links, links);
 }
 
@@ -167,7 +167,7 @@ int fs_rename(struct fs *fs, struct fs_at from, struct fs_at to, uint32_t flags)
 
     if (rc)
         return rc;
-    rc = find(&r, flags);
+    rc = find_places(&r, flags);
     if (rc || r.from.ino == r.to.ino) { /* two names of one file: nothing to do */
         fs_abort(&r.txn);
         return rc;

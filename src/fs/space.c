@@ -20,11 +20,6 @@
 #define ALIGN_BLOCKS 64u  /* requests from here on are laid for huge entries */
 #define FRESH_STEP 16384u /* 64 MiB: how far LMDB's bound runs ahead */
 
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* The first block of [from, end) that is taken, or free; `end` if there is none. */
 static uint64_t next_block(const struct shm *shm, uint64_t from, uint64_t end, bool taken)
 {
@@ -33,7 +28,7 @@ static uint64_t next_block(const struct shm *shm, uint64_t from, uint64_t end, b
 
         word = (taken ? word : ~word) & ~UINT64_C(0) << from % 64;
         if (word)
-            return smaller((from & ~UINT64_C(63)) + (uint64_t)__builtin_ctzll(word), end);
+            return fs_min((from & ~UINT64_C(63)) + (uint64_t)__builtin_ctzll(word), end);
         from = (from | 63) + 1;
     }
     return end;
@@ -41,13 +36,13 @@ static uint64_t next_block(const struct shm *shm, uint64_t from, uint64_t end, b
 
 /* Sets or clears the bits of a run; counts only those that change, so that a damaged pool whose
  * extents share blocks cannot make the counts run away. */
-static uint64_t mark(struct shm *shm, uint64_t block, uint64_t count, bool taken)
+static uint64_t mark_blocks(struct shm *shm, uint64_t block, uint64_t count, bool taken)
 {
     struct shm_run *run = shm->run;
     uint64_t changed = 0;
 
     while (count) {
-        uint64_t n = smaller(count, 64 - block % 64);
+        uint64_t n = fs_min(count, 64 - block % 64);
         uint64_t mask = (n == 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << block % 64;
         uint64_t *word = &shm->block_bits[block / 64];
         unsigned bits = (unsigned)__builtin_popcountll((taken ? ~*word : *word) & mask);
@@ -71,8 +66,8 @@ void fs_space_free(struct fs *fs, uint64_t block, uint64_t count)
                              !hf_load_acquire(&fs->dax.shm->run->ready));
     if (block >= run->pool_blocks || count > run->pool_blocks - block)
         return;
-    mark(fs->dax.shm, block, count, false);
-    run->first_free_group = smaller(run->first_free_group, block / SHM_GROUP_BLOCKS);
+    mark_blocks(fs->dax.shm, block, count, false);
+    run->first_free_group = fs_min(run->first_free_group, block / SHM_GROUP_BLOCKS);
 }
 
 void fs_space_grow(struct fs *fs, uint64_t pool_blocks)
@@ -87,15 +82,15 @@ void fs_space_grow(struct fs *fs, uint64_t pool_blocks)
         return;
     for (uint64_t group = old / SHM_GROUP_BLOCKS; group < pool_blocks / SHM_GROUP_BLOCKS; group++)
         shm->group_free[group] = SHM_GROUP_BLOCKS;
-    run->first_free_group = smaller(run->first_free_group, old / SHM_GROUP_BLOCKS);
+    run->first_free_group = fs_min(run->first_free_group, old / SHM_GROUP_BLOCKS);
     hf_store_relaxed(&run->free_blocks,
-                     run->free_blocks + pool_blocks - old); /* relaxed: as in mark() */
+                     run->free_blocks + pool_blocks - old); /* relaxed: as in mark_blocks() */
     hf_store_release(&run->pool_blocks, pool_blocks);
 }
 
 /* ---- making it anew ---- */
 
-static void all_free(struct shm *shm, uint64_t pool_blocks)
+static void mark_all_free(struct shm *shm, uint64_t pool_blocks)
 {
     uint64_t groups = pool_blocks / SHM_GROUP_BLOCKS;
 
@@ -103,10 +98,10 @@ static void all_free(struct shm *shm, uint64_t pool_blocks)
     for (uint64_t group = 0; group < groups; group++)
         shm->group_free[group] = SHM_GROUP_BLOCKS;
     shm->run->first_free_group = 0;
-    hf_store_relaxed(&shm->run->free_blocks, pool_blocks); /* relaxed: as in mark() */
+    hf_store_relaxed(&shm->run->free_blocks, pool_blocks); /* relaxed: as in mark_blocks() */
 }
 
-static int outside(uint64_t block, uint64_t count)
+static int refuse_outside(uint64_t block, uint64_t count)
 {
     return hf_fail(EUCLEAN, "blocks %llu to %llu are used but not in the pool: run holdfast fsck",
                    (unsigned long long)block, (unsigned long long)(block + count - 1));
@@ -120,8 +115,8 @@ static int mark_extents(struct shm *shm, struct meta_txn *txn, uint64_t ino)
 
     while ((rc = meta_extent_find(txn, ino, page, &extent)) == 0) {
         if (extent.block + extent.count > shm->run->pool_blocks)
-            return outside(extent.block, extent.count);
-        mark(shm, extent.block, extent.count, true);
+            return refuse_outside(extent.block, extent.count);
+        mark_blocks(shm, extent.block, extent.count, true);
         page = extent.page + extent.count;
     }
     return rc == -ENOENT ? 0 : rc;
@@ -165,10 +160,10 @@ static int mark_detached(struct shm *shm, struct meta_txn *txn)
     for (rc = meta_detached_from(txn, 0, &run); rc == 0;
          rc = meta_detached_after(txn, &run, &run)) {
         if (run.block + run.count > shm->run->pool_blocks)
-            return outside(run.block, run.count);
-        blocks += mark(shm, run.block, run.count, true);
+            return refuse_outside(run.block, run.count);
+        blocks += mark_blocks(shm, run.block, run.count, true);
     }
-    hf_store_relaxed(&shm->run->detached_blocks, blocks); /* relaxed: as in mark() */
+    hf_store_relaxed(&shm->run->detached_blocks, blocks); /* relaxed: as in mark_blocks() */
     return rc == -ENOENT ? 0 : rc;
 }
 
@@ -190,7 +185,7 @@ static void mark_reserved(struct shm *shm)
                 next_block(shm, run->block, end, true) < end)
                 run->count = 0;
             if (run->count)
-                mark(shm, run->block, run->count, true);
+                mark_blocks(shm, run->block, run->count, true);
         }
     }
 }
@@ -210,7 +205,7 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn)
         return hf_fail(EUCLEAN, "the pool's size of %llu bytes is beyond its limit",
                        (unsigned long long)super.pool_bytes);
     hf_store_release(&shm->run->pool_blocks, super.pool_bytes / HF_BLOCK_BYTES);
-    all_free(shm, shm->run->pool_blocks);
+    mark_all_free(shm, shm->run->pool_blocks);
     shm->run->fresh_saved = super.fresh_block;
     if (shm->run->fresh_block == 0)
         shm->run->fresh_block = super.fresh_block;
@@ -224,7 +219,7 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn)
 
 /* ---- the lock ---- */
 
-static int rebuild(struct fs *fs)
+static int rebuild_bitmap(struct fs *fs)
 {
     struct meta_txn *txn;
     int rc = meta_begin_look(fs->dax.meta, &txn);
@@ -238,14 +233,14 @@ static int rebuild(struct fs *fs)
 
 /* When it cannot be made anew (a damaged pool) every block counts as taken: nothing more is given
  * out. */
-static void all_taken(struct shm *shm)
+static void mark_all_taken(struct shm *shm)
 {
-    mark(shm, 0, shm->run->pool_blocks, true);
+    mark_blocks(shm, 0, shm->run->pool_blocks, true);
 }
 
 /* space_stale says that it is owed until it is done, also by who fails at it or is killed
  * meanwhile. */
-static int mend(struct fs *fs, bool died)
+static int mend_bitmap(struct fs *fs, bool died)
 {
     struct shm_run *run = fs->dax.shm->run;
     int rc;
@@ -253,9 +248,9 @@ static int mend(struct fs *fs, bool died)
     run->space_stale = 1;
     if (died)
         shm_lock_mended(&run->space_mutex);
-    rc = rebuild(fs);
+    rc = rebuild_bitmap(fs);
     if (rc)
-        all_taken(fs->dax.shm);
+        mark_all_taken(fs->dax.shm);
     if (rc == 0 || rc == -EUCLEAN)
         run->space_stale = 0;
     if (rc)
@@ -270,7 +265,7 @@ int fs_space_lock(struct fs *fs)
 
     if (__builtin_expect(!died && !run->space_stale, 1))
         return 0;
-    return mend(fs, died);
+    return mend_bitmap(fs, died);
 }
 
 void fs_space_unlock(struct fs *fs)
@@ -284,7 +279,7 @@ void fs_space_unlock(struct fs *fs)
 static int save_fresh(struct fs *fs, uint64_t end)
 {
     struct shm_run *run = fs->dax.shm->run;
-    uint64_t bound = smaller((end + FRESH_STEP - 1) / FRESH_STEP * FRESH_STEP, run->pool_blocks);
+    uint64_t bound = fs_min((end + FRESH_STEP - 1) / FRESH_STEP * FRESH_STEP, run->pool_blocks);
     struct meta_super super;
     struct meta_txn *txn;
     int rc = meta_begin_write(fs->dax.meta, &txn);
@@ -323,10 +318,11 @@ static struct fs_reserved_run *run_for(struct fs_reservation *reservation, uint6
 }
 
 /* Takes [block, block+count), which is free. */
-static int take(struct fs *fs, struct fs_reservation *reservation, uint64_t block, uint64_t count)
+static int take_run(struct fs *fs, struct fs_reservation *reservation, uint64_t block,
+                    uint64_t count)
 {
     struct shm_run *run = fs->dax.shm->run;
-    uint64_t fresh = run->fresh_block, old = fresh > block ? smaller(fresh - block, count) : 0;
+    uint64_t fresh = run->fresh_block, old = fresh > block ? fs_min(fresh - block, count) : 0;
     struct fs_reserved_run *into;
 
     if (block + count > run->fresh_saved) {
@@ -346,7 +342,7 @@ static int take(struct fs *fs, struct fs_reservation *reservation, uint64_t bloc
     reservation->lane->reserved[into - reservation->runs] =
         (struct shm_run_of_blocks){into->block, into->count};
     reservation->blocks += count;
-    mark(fs->dax.shm, block, count, true);
+    mark_blocks(fs->dax.shm, block, count, true);
     return 0;
 }
 
@@ -361,11 +357,11 @@ static int take_from(struct fs *fs, struct fs_reservation *reservation, uint64_t
     *taken = 0;
     if (block >= shm->run->pool_blocks)
         return 0;
-    count = smaller(count, shm->run->pool_blocks - block);
+    count = fs_min(count, shm->run->pool_blocks - block);
     end = next_block(shm, block, block + count, true);
     if (end == block)
         return 0;
-    rc = take(fs, reservation, block, end - block);
+    rc = take_run(fs, reservation, block, end - block);
     if (rc == 0)
         *taken = end - block;
     return rc;
@@ -418,8 +414,8 @@ static int take_lowest(struct fs *fs, struct fs_reservation *reservation, uint64
     return rc;
 }
 
-static int reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
-                   struct fs_reservation *reservation)
+static int reserve_blocks(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
+                          struct fs_reservation *reservation)
 {
     uint64_t n = 0;
     int rc = 0;
@@ -486,7 +482,7 @@ int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
         return rc;
     if (!reservation->count)
         clear_lane(fs, reservation->lane);
-    rc = reserve(fs, page, goal, count, reservation);
+    rc = reserve_blocks(fs, page, goal, count, reservation);
     fs_space_unlock(fs);
     if (reservation->blocks > before)
         return 0;
@@ -523,9 +519,9 @@ bool fs_reservation_take(struct fs_reservation *reservation, uint64_t max,
     at = reservation->next_at;
     if (!reservation->count || at == run->count || max == 0)
         return false;
-    count = smaller(max, run->count - at);
+    count = fs_min(max, run->count - at);
     *out = (struct fs_reserved_run){
-        run->block + at, count, run->used_before > at ? smaller(run->used_before - at, count) : 0};
+        run->block + at, count, run->used_before > at ? fs_min(run->used_before - at, count) : 0};
     reservation->next_at += count;
     return true;
 }
@@ -574,7 +570,7 @@ int fs_memory(struct fs *fs, uint64_t block, uint64_t count, char **out)
     int rc;
 
     if (__builtin_expect(block >= blocks || count > blocks - block, 0))
-        return outside(block, count);
+        return refuse_outside(block, count);
     if (__builtin_expect((block + count) * HF_BLOCK_BYTES > hf_load_acquire(&media->mapped_bytes),
                          0)) {
         rc = media_map(media, blocks * HF_BLOCK_BYTES);

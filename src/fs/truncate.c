@@ -47,7 +47,7 @@ static int keep_last_page(struct fs_layout *l, uint64_t size, struct fs_reservat
     return fs_layout_copy_held(l, page, page, copy);
 }
 
-static int cut(struct fs_layout *l, uint64_t size, struct fs_reservation *copy)
+static int cut_pages(struct fs_layout *l, uint64_t size, struct fs_reservation *copy)
 {
     uint64_t page = size / HF_BLOCK_BYTES;
     int rc = fs_layout_begin(l);
@@ -75,7 +75,7 @@ static int truncate_down(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
         return fs_layout_close(&l, -ESTALE); /* it has changed meanwhile */
     copy.count = 0;
     rc = keep_last_page(&l, size, &copy);
-    rc = rc ? rc : cut(&l, size, &copy);
+    rc = rc ? rc : cut_pages(&l, size, &copy);
     fs_layout_close(&l, rc);
     fs_reservation_drop(fs, &copy);
     return rc;

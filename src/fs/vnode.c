@@ -76,7 +76,7 @@ static void note_orphan(const struct fs *fs, struct shm_vnode *vnode)
         hf_store_release(&vnode->orphan, (uint32_t)SHM_ORPHAN_OPEN);
 }
 
-static int load(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
+static int load_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
 {
     struct meta_inode inode;
     int rc;
@@ -128,7 +128,7 @@ void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode)
 /* Who deletes a file without names may have come from fs_reap(), or from a vnode that was closed
  * there: it makes room only where that deletes nothing in turn. Else each deletion would begin
  * another until the stack ends. Without room the orphan is left to the next sweep. */
-static int get(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
+static int get_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
 {
     int rc = shm_vnode_get(fs->dax.shm, ino, out);
 
@@ -146,11 +146,11 @@ static int get(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **o
 static int open_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
 {
     struct shm_vnode *vnode;
-    int rc = get(fs, ino, to_delete, &vnode);
+    int rc = get_vnode(fs, ino, to_delete, &vnode);
 
     if (rc)
         return rc;
-    rc = load(fs, vnode, to_delete);
+    rc = load_vnode(fs, vnode, to_delete);
     if (rc == 0)
         *out = vnode;
     else

@@ -80,7 +80,7 @@ ssize_t fs_listxattr(struct fs *fs, struct fs_at at, char *list, size_t len)
 
 /* ---- changing ---- */
 
-static int stamp(struct fs_txn *txn, uint64_t ino)
+static int stamp_ctime(struct fs_txn *txn, uint64_t ino)
 {
     struct meta_inode inode;
     int rc = meta_inode_get(txn->meta, ino, &inode);
@@ -100,7 +100,7 @@ static int begin_change(struct fs *fs, struct fs_at at, struct fs_txn *txn, uint
     if (rc)
         return rc;
     rc = fs_walk_to(txn->meta, at, true, &place);
-    rc = rc ? rc : stamp(txn, place.ino);
+    rc = rc ? rc : stamp_ctime(txn, place.ino);
     if (rc)
         fs_abort(txn);
     *ino = place.ino;
@@ -134,8 +134,8 @@ void fs_drop_capability(struct fs *fs, uint64_t ino)
         fs_removexattr(fs, at, FS_CAPABILITY);
 }
 
-static int set(struct fs *fs, struct fs_at at, const char *name, const void *value, size_t len,
-               uint32_t flags)
+static int set_copied(struct fs *fs, struct fs_at at, const char *name, const void *value,
+                      size_t len, uint32_t flags)
 {
     bool acl = fs_acl_is(name);
     struct fs_txn txn;
@@ -167,7 +167,7 @@ int fs_setxattr(struct fs *fs, struct fs_at at, const char *name, const void *va
         return hf_fail(ENOMEM, "no memory for a value of %zu bytes", len);
     if (len)
         memcpy(copy, value, len);
-    rc = set(fs, at, name, copy, len, flags);
+    rc = set_copied(fs, at, name, copy, len, flags);
     free(copy);
     return rc;
 }

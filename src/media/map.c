@@ -42,7 +42,7 @@ struct media_private {
 
 /* --- the reservation --- */
 
-static int reserve(struct media *media)
+static int reserve_addresses(struct media *media)
 {
     struct media_private *own = media->private;
     uint64_t alignment, address;
@@ -167,8 +167,8 @@ int media_map(struct media *media, uint64_t bytes)
 /* --- opening --- */
 
 /* Takes over fd, also when it fails. */
-static int attach(int fd, enum media_kind kind, uint64_t bytes, uint64_t limit_bytes,
-                  struct media *out)
+static int map_memory(int fd, enum media_kind kind, uint64_t bytes, uint64_t limit_bytes,
+                      struct media *out)
 {
     struct media media = {.limit_bytes = limit_bytes, .kind = kind, .fd = fd};
     int rc;
@@ -179,7 +179,7 @@ static int attach(int fd, enum media_kind kind, uint64_t bytes, uint64_t limit_b
         return hf_fail(ENOMEM, "out of memory");
     }
     pthread_mutex_init(&media.private->lock, NULL);
-    rc = reserve(&media);
+    rc = reserve_addresses(&media);
     if (rc == 0)
         rc = map_up_to(&media, bytes);
     if (rc)
@@ -205,7 +205,7 @@ int media_open(const char *pool_dir, uint64_t bytes, uint64_t limit_bytes, struc
         close(fd);
         return rc;
     }
-    return attach(fd, kind, bytes, limit_bytes, out);
+    return map_memory(fd, kind, bytes, limit_bytes, out);
 }
 
 int media_open_memfd(uint64_t bytes, uint64_t limit_bytes, struct media *out)
@@ -221,7 +221,7 @@ int media_open_memfd(uint64_t bytes, uint64_t limit_bytes, struct media *out)
         close(fd);
         return rc;
     }
-    return attach(fd, MEDIA_MEMFD, bytes, limit_bytes, out);
+    return map_memory(fd, MEDIA_MEMFD, bytes, limit_bytes, out);
 }
 
 int media_grow(struct media *media, uint64_t bytes)

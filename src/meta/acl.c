@@ -34,12 +34,12 @@ struct entry {
     uint32_t tag, permissions, id;
 };
 
-static size_t count(size_t len)
+static size_t count_entries(size_t len)
 {
     return (len - HEADER_BYTES) / ENTRY_BYTES;
 }
 
-static struct entry load(const void *value, size_t index)
+static struct entry load_entry(const void *value, size_t index)
 {
     const char *at = (const char *)value + HEADER_BYTES + index * ENTRY_BYTES;
     uint16_t tag, permissions;
@@ -85,8 +85,8 @@ int meta_acl_check(const void *value, size_t len)
     memcpy(&version, value, sizeof version);
     if (le32toh(version) != VERSION)
         return hf_fail(EOPNOTSUPP, "an ACL of version %u is not known", le32toh(version));
-    for (size_t i = 0; i < count(len); i++) {
-        struct entry entry = load(value, i);
+    for (size_t i = 0; i < count_entries(len); i++) {
+        struct entry entry = load_entry(value, i);
         int rc = check_entry(&entry, i, seen);
 
         if (rc)
@@ -102,11 +102,11 @@ int meta_acl_check(const void *value, size_t len)
 
 int meta_acl_check_unique(const void *value, size_t len)
 {
-    for (size_t i = 1; i < count(len); i++) {
-        struct entry entry = load(value, i), before;
+    for (size_t i = 1; i < count_entries(len); i++) {
+        struct entry entry = load_entry(value, i), before;
 
         for (size_t j = i; entry.tag & NAMED && j > 0; j--) {
-            before = load(value, j - 1);
+            before = load_entry(value, j - 1);
             if (before.tag != entry.tag)
                 break;
             if (before.id == entry.id)
@@ -129,8 +129,8 @@ bool meta_acl_get_mode(const void *value, size_t len, uint32_t *mode)
     uint32_t owner = 0, group = 0, others = 0;
     bool more = false;
 
-    for (size_t i = 0; i < count(len); i++) {
-        struct entry entry = load(value, i);
+    for (size_t i = 0; i < count_entries(len); i++) {
+        struct entry entry = load_entry(value, i);
 
         if (entry.tag == OWNER)
             owner = entry.permissions;
@@ -148,8 +148,8 @@ void meta_acl_set_mode(void *value, size_t len, uint32_t mode)
 {
     size_t group = 0;
 
-    for (size_t i = 0; i < count(len); i++) {
-        uint32_t tag = load(value, i).tag;
+    for (size_t i = 0; i < count_entries(len); i++) {
+        uint32_t tag = load_entry(value, i).tag;
 
         if (tag == OWNER)
             store_permissions(value, i, mode >> 6 & 7);

@@ -152,7 +152,7 @@ static void forget(struct checker *check)
     check->super_changed = check->moved = check->again = false;
 }
 
-static int look(struct checker *check)
+static int look_at_pool(struct checker *check)
 {
     MDB_stat stat;
     int rc;
@@ -194,7 +194,7 @@ static int look_and_repair(struct checker *check)
         return rc;
     do {
         repaired = request->repaired;
-        rc = look(check);
+        rc = look_at_pool(check);
         if (rc == 0 && round++ == ROUNDS_MAX)
             rc = hf_fail(EUCLEAN, "the repairs do not come to an end, so nothing was changed");
     } while (rc == 0 && request->repaired != repaired);
@@ -214,7 +214,7 @@ static int look_only(struct checker *check)
 
     if (rc)
         return rc;
-    rc = look(check);
+    rc = look_at_pool(check);
     if (rc == 0)
         check_memory(check);
     meta_end_read(check->txn);

@@ -331,7 +331,7 @@ static void lose(struct checker *check, const struct check_claim *claim,
 }
 
 /* Gives the part of a contested run that nobody has yet to its claim, and decides on the rest. */
-static int give(struct blocks *b, size_t index, const struct meta_extent *run)
+static int give_blocks(struct blocks *b, size_t index, const struct meta_extent *run)
 {
     struct checker *check = b->check;
     struct check_claim *claim = &check->claims[index];
@@ -363,7 +363,7 @@ static int give(struct blocks *b, size_t index, const struct meta_extent *run)
 }
 
 /* Enters what the claim has got, from its first piece on, into the cluster's list. */
-static int take(struct blocks *b, size_t first_piece)
+static int take_pieces(struct blocks *b, size_t first_piece)
 {
     for (size_t i = first_piece; i < b->piece_count; i++) {
         const struct meta_extent *run = &b->pieces[i].run;
@@ -452,9 +452,9 @@ static int judge_cluster(struct blocks *b, size_t from, size_t to)
             continue;
         }
         if (run.count != 0)
-            rc = give(b, b->order[i], &run);
+            rc = give_blocks(b, b->order[i], &run);
         if (rc == 0 && to - from > 1)
-            rc = take(b, first_piece);
+            rc = take_pieces(b, first_piece);
     }
     return rc;
 }
@@ -508,7 +508,7 @@ static bool find_free(struct blocks *b, uint64_t *block, uint64_t *count)
     return false;
 }
 
-static int copy(struct blocks *b, const struct piece *wanted)
+static int copy_piece(struct blocks *b, const struct piece *wanted)
 {
     const struct meta_check *request = b->check->request;
     const struct meta_extent *run = &wanted->run;
@@ -549,7 +549,7 @@ static int make_copies(struct blocks *b)
     qsort(b->pieces, b->piece_count, sizeof *b->pieces, by_first_block);
     b->free_end = b->piece_count;
     for (size_t i = 0; rc == 0 && i < b->copy_count; i++)
-        rc = copy(b, &b->copies[i]);
+        rc = copy_piece(b, &b->copies[i]);
     return rc;
 }
 

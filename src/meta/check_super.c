@@ -75,7 +75,7 @@ static int invent(struct meta_disk_super *disk)
     return 0;
 }
 
-static int find(struct checker *check, struct meta_disk_super *disk)
+static int find_super(struct checker *check, struct meta_disk_super *disk)
 {
     MDB_val value;
     int rc = meta_seek(check->txn, &super_key, &value);
@@ -213,7 +213,7 @@ static int check_limits(struct checker *check, struct meta_super *super)
 int check_super(struct checker *check)
 {
     struct meta_disk_super disk;
-    int rc = find(check, &disk);
+    int rc = find_super(check, &disk);
 
     rc = rc ? rc : check_version(check, &disk);
     if (rc)

@@ -137,7 +137,7 @@ static int note_detached(struct checker *check, const MDB_val *key, const MDB_va
                                            .count = run.count < COUNT_MAX ? run.count : COUNT_MAX});
 }
 
-static int note(struct checker *check, const MDB_val *key, const MDB_val *value)
+static int note_record(struct checker *check, const MDB_val *key, const MDB_val *value)
 {
     const unsigned char *bytes = key->mv_data;
 
@@ -188,7 +188,7 @@ int check_survey(struct checker *check)
 
     rc = rc ? rc : check_seek(check, &key, false, &found, &value);
     while (rc == 0) {
-        rc = note(check, &found, &value);
+        rc = note_record(check, &found, &value);
         check_count_record(check);
         if (rc == 0)
             rc = meta_step(check->txn, MDB_NEXT, &found, &value);

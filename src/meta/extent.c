@@ -190,8 +190,8 @@ int meta_extent_insert(struct meta_txn *txn, uint64_t ino, const struct meta_ext
 }
 
 /* Takes [page, end) out of an extent that overlaps it and tells `gone` what went. */
-static int cut(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent, uint64_t page,
-               uint64_t end, struct meta_extent *gone)
+static int cut_extent(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent,
+                      uint64_t page, uint64_t end, struct meta_extent *gone)
 {
     uint64_t first = extent->page > page ? extent->page : page;
     uint64_t last = end_of(extent) < end ? end_of(extent) : end;
@@ -217,7 +217,7 @@ int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64
     int rc = around(txn, ino, page, &before, &after);
 
     if (rc == 0 && before.count != 0 && end_of(&before) > page) {
-        rc = cut(txn, ino, &before, page, end, &gone);
+        rc = cut_extent(txn, ino, &before, page, end, &gone);
         if (rc == 0)
             rc = removed(arg, &gone);
     }
@@ -226,7 +226,7 @@ int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64
         meta_key_extent(&key, ino, after.page);
         rc = meta_seek(txn, &key, &value);
         if (rc == 0)
-            rc = cut(txn, ino, &after, page, end, &gone);
+            rc = cut_extent(txn, ino, &after, page, end, &gone);
         if (rc == 0)
             rc = removed(arg, &gone);
         if (rc || end_of(&after) >= end)
@@ -270,7 +270,7 @@ int meta_extent_mark(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t
             continue;
         meta_key_extent(&key, ino, extent.page);
         rc = rc ? rc : meta_seek(txn, &key, &value);
-        rc = rc ? rc : cut(txn, ino, &extent, page, end, &part);
+        rc = rc ? rc : cut_extent(txn, ino, &extent, page, end, &part);
         part.shared = shared;
         rc = rc ? rc : meta_extent_insert(txn, ino, &part);
         if (rc)

@@ -125,7 +125,7 @@ struct adoption {
     bool nothing;
 };
 
-static int adopt(struct meta_txn *txn, void *arg)
+static int adopt_all(struct meta_txn *txn, void *arg)
 {
     const struct adoption *from = arg;
 
@@ -234,7 +234,7 @@ static int delete_orphan(struct meta_txn *txn, void *arg)
 /* With ghosts nothing becomes free yet. */
 static int bring_up_to_date(struct meta *meta, struct adoption *from, bool ghosts)
 {
-    int rc = in_transaction(meta, adopt, from);
+    int rc = in_transaction(meta, adopt_all, from);
 
     if (ghosts)
         return rc;
@@ -251,7 +251,7 @@ static int any_file(void *arg, const struct shm_adopted *file)
 }
 
 /* 1: there is something to adopt. */
-static int anything(struct meta *meta, const struct adoption *from)
+static int any_to_adopt(struct meta *meta, const struct adoption *from)
 {
     struct meta_txn *txn;
     int rc;
@@ -273,7 +273,7 @@ static int settle_records(const char *dir, struct meta **meta, struct adoption *
 {
     int rc = open_adoption(from);
 
-    if (rc == 0 && readonly && (rc = anything(*meta, from)) == 1) {
+    if (rc == 0 && readonly && (rc = any_to_adopt(*meta, from)) == 1) {
         meta_close(*meta);
         *meta = NULL;
         rc = meta_open(dir, false, meta);
@@ -288,7 +288,7 @@ static int settle_records(const char *dir, struct meta **meta, struct adoption *
 }
 
 /* For the first to attach: POOL/meta as it should be. */
-static int prepare(const char *dir, struct shm_attach *at, bool readonly, uint64_t *ghosts)
+static int prepare_records(const char *dir, struct shm_attach *at, bool readonly, uint64_t *ghosts)
 {
     struct meta_super super;
     struct adoption from = {.at = at, .super = &super};
@@ -411,7 +411,7 @@ static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta
     return rc;
 }
 
-static void let_go(struct fs *fs)
+static void close_parts(struct fs *fs)
 {
     if (fs->dax.media.private)
         media_close(&fs->dax.media);
@@ -420,7 +420,7 @@ static void let_go(struct fs *fs)
     fs->dax.meta = NULL;
 }
 
-static int finish(struct fs *fs, struct shm_attach *at, int rc)
+static int finish_attach(struct fs *fs, struct shm_attach *at, int rc)
 {
     if (rc == 0) {
         rc = shm_attach_done(at, fs->dax.shm, fs->dax.engine->needs_barrier);
@@ -433,16 +433,17 @@ static int finish(struct fs *fs, struct shm_attach *at, int rc)
     if (fs->dax.shm)
         shm_attach_undo(fs->dax.shm);
     fs->dax.shm = NULL;
-    let_go(fs);
+    close_parts(fs);
     shm_attach_cancel(at);
     return rc;
 }
 
-static int attach(struct fs *fs, struct shm_attach *at, const char *dir, const char *engine)
+static int attach_first_or_join(struct fs *fs, struct shm_attach *at, const char *dir,
+                                const char *engine)
 {
     struct meta_super super;
     uint64_t ghosts = 0;
-    int rc = at->first ? prepare(dir, at, fs->dax.readonly, &ghosts) : 0;
+    int rc = at->first ? prepare_records(dir, at, fs->dax.readonly, &ghosts) : 0;
 
     rc = rc ? rc : open_meta(fs, dir, at->first, &super);
     if (rc == 0 && at->first)
@@ -455,10 +456,10 @@ static int attach(struct fs *fs, struct shm_attach *at, const char *dir, const c
                        : shm_map(at, super.uuid, &fs->dax.shm);
     if (rc == 0 && !at->first)
         rc = join_engine(fs, engine);
-    return finish(fs, at, rc);
+    return finish_attach(fs, at, rc);
 }
 
-static void start(struct fs *fs, const char *dir, bool readonly)
+static void clear_fs(struct fs *fs, const char *dir, bool readonly)
 {
     memset(fs, 0, sizeof *fs);
     fs->dax.readonly = readonly;
@@ -471,9 +472,9 @@ int pool_attach(struct fs *fs, const char *dir, bool readonly, const char *engin
     int rc;
 
     do {
-        start(fs, dir, readonly);
+        clear_fs(fs, dir, readonly);
         rc = shm_attach_begin(dir, false, &at);
-        rc = rc ? rc : attach(fs, &at, dir, engine);
+        rc = rc ? rc : attach_first_or_join(fs, &at, dir, engine);
     } while (rc == -EAGAIN);
     if (rc == 0 && (!at.first || fs->dax.shm->run->ghost_key))
         fs_reap(fs); /* the dead may have left work, and nobody has come since */
@@ -495,7 +496,7 @@ static int attach_unseen(struct fs *fs, const char *dir, const struct meta_super
     rc = rc ? rc : take_engine(fs, found.engine, true);
     rc = rc ? rc : media_open_memfd(super->pool_bytes, super->limit_bytes, &fs->dax.media);
     rc = rc ? rc : build_segment(fs, &at, super, 0);
-    return finish(fs, &at, rc);
+    return finish_attach(fs, &at, rc);
 }
 
 int pool_attach_anonymous(struct fs *fs, const struct hf_pool_options *options)
@@ -506,7 +507,7 @@ int pool_attach_anonymous(struct fs *fs, const struct hf_pool_options *options)
 
     if (rc)
         return rc;
-    start(fs, "", false);
+    clear_fs(fs, "", false);
     if (!mkdtemp(dir))
         return hf_fail_errno(errno, "a directory in /dev/shm");
     rc = pool_make_files(dir, &super);
@@ -541,7 +542,7 @@ void pool_detach(struct fs *fs)
         meta_close_last(fs->dax.meta, fs->dir);
         fs->dax.meta = NULL;
     }
-    let_go(fs);
+    close_parts(fs);
     if (last)
         shm_recent_end(fs->dax.shm);
     shm_detach(fs->dax.shm, last);

@@ -29,7 +29,7 @@ static void look_at_memory(const char *dir, struct meta_check *check)
         check->memory = empty ? META_MEMORY_EMPTY : META_MEMORY_THERE;
 }
 
-static int copy(void *arg, uint64_t from, uint64_t to, uint64_t count)
+static int copy_blocks(void *arg, uint64_t from, uint64_t to, uint64_t count)
 {
     struct memory *memory = arg;
     struct media *media = &memory->media;
@@ -71,7 +71,7 @@ static int mend_memory(const char *dir, struct meta_check *check)
     return rc > 0 || rc == -EUCLEAN || rc == -ENOENT ? 0 : rc; /* reported already */
 }
 
-static void found(struct meta_check *check, bool repaired, const char *sentence)
+static void report_problem(struct meta_check *check, bool repaired, const char *sentence)
 {
     check->problems++;
     check->repaired += repaired;
@@ -103,11 +103,11 @@ static int check_recent(const char *dir, const struct meta_super *super, struct 
     if (rc && rc != -EUCLEAN)
         return hf_fail_errno(-rc, "%s/recent", dir);
     mend = mend && shm_recent_make(dir, super->uuid, super->max_files, super->mode) == 0;
-    found(check, mend,
-          rc     ? mend ? "recent is another pool's or damaged: made again, empty (repaired)"
-                        : "recent is another pool's or damaged: it counts for nothing"
-          : mend ? "recent says what makes no sense: made again, empty (repaired)"
-                 : "recent says what makes no sense");
+    report_problem(check, mend,
+                   rc ? mend ? "recent is another pool's or damaged: made again, empty (repaired)"
+                             : "recent is another pool's or damaged: it counts for nothing"
+                   : mend ? "recent says what makes no sense: made again, empty (repaired)"
+                          : "recent says what makes no sense");
     return 0;
 }
 
@@ -146,7 +146,7 @@ int pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const
     look_at_memory(path, &check);
     memory.bytes = check.data_bytes - check.data_bytes % HF_HUGE_BYTES;
     if (check.memory == META_MEMORY_THERE)
-        check.copy = copy;
+        check.copy = copy_blocks;
     rc = meta_check(path, &check);
     if (memory.media.private)
         media_close(&memory.media);

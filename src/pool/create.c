@@ -256,7 +256,7 @@ static int path_in(const char *dir, const char *name, char out[4096])
     return 0;
 }
 
-static int make_lock(const char *dir, mode_t mode)
+static int make_lock_file(const char *dir, mode_t mode)
 {
     char path[4096];
     int rc = path_in(dir, "lock", path), fd;
@@ -302,7 +302,7 @@ int pool_make_files(const char *dir, const struct meta_super *super)
                               .version = 1};
     int rc = meta_create(dir, super, &root);
 
-    rc = rc ? rc : make_lock(dir, super->mode);
+    rc = rc ? rc : make_lock_file(dir, super->mode);
     if (rc)
         pool_remove_files(dir);
     return rc;

@@ -13,13 +13,13 @@
 #define SHOWN(counter) hf_load_relaxed(&(counter))
 
 /* What the dead have left is given back first: it is free, and should count as free. */
-static int refresh(struct fs *fs, struct meta_super *super)
+static int give_back_and_read(struct fs *fs, struct meta_super *super)
 {
     fs_make_room(fs);
     return meta_super_read(fs->dax.meta, super);
 }
 
-static uint32_t threads(const struct shm *shm)
+static uint32_t count_threads(const struct shm *shm)
 {
     uint32_t used = hf_load_acquire(&shm->run->lanes_used), count = 0;
 
@@ -28,7 +28,7 @@ static uint32_t threads(const struct shm *shm)
     return count;
 }
 
-static uint32_t open_files(const struct shm *shm)
+static uint32_t count_files(const struct shm *shm)
 {
     uint32_t count = 0;
 
@@ -60,7 +60,7 @@ int pool_info(struct fs *fs, struct hf_pool_info *out)
     struct shm *shm = fs->dax.shm;
     struct hf_pool_info info = {.size = out->size};
     struct meta_super super;
-    int rc = refresh(fs, &super);
+    int rc = give_back_and_read(fs, &super);
 
     if (rc)
         return rc;
@@ -74,8 +74,8 @@ int pool_info(struct fs *fs, struct hf_pool_info *out)
     if (SHOWN(shm->run->ghost_key) && hf_now_ns() < shm->run->ghost_ends_ns)
         info.quarantine_left_ns = shm->run->ghost_ends_ns - hf_now_ns();
     info.processes = SHOWN(shm->run->processes);
-    info.threads = threads(shm);
-    info.files = open_files(shm);
+    info.threads = count_threads(shm);
+    info.files = count_files(shm);
     info.leases = shm_holds_in_use(shm);
     *out = info;
     return 0;
@@ -90,7 +90,7 @@ int pool_statvfs(struct fs *fs, struct statvfs *out)
     const struct shm_run *run = fs->dax.shm->run;
     struct meta_super super;
     uint64_t inodes;
-    int rc = refresh(fs, &super);
+    int rc = give_back_and_read(fs, &super);
 
     if (rc)
         return rc;

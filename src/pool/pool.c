@@ -35,7 +35,7 @@ void pool_watch_forks(void)
     hf_fork_watch(in_child);
 }
 
-static struct hf_pool *find(const struct stat *st)
+static struct hf_pool *find_open(const struct stat *st)
 {
     struct hf_pool *pool = registry;
 
@@ -56,8 +56,8 @@ static int open_again(struct hf_pool *pool, const char *path, bool readonly, con
     return 0;
 }
 
-static int attach(const char *path, bool readonly, const char *engine, const struct stat *st,
-                  struct hf_pool **out)
+static int attach_new(const char *path, bool readonly, const char *engine, const struct stat *st,
+                      struct hf_pool **out)
 {
     struct hf_pool *pool = malloc(sizeof *pool);
     char *dir = realpath(path, NULL);
@@ -94,9 +94,9 @@ int pool_open(const char *path, uint32_t flags, const char *engine, struct hf_po
         return hf_fail(EOPNOTSUPP, "engine %.23s is not in this Holdfast", engine);
     pool_watch_forks();
     pthread_mutex_lock(&registry_mutex);
-    pool = find(&st);
+    pool = find_open(&st);
     if (!pool) {
-        rc = attach(path, readonly, engine, &st, out);
+        rc = attach_new(path, readonly, engine, &st, out);
     } else {
         rc = open_again(pool, path, readonly, engine);
         if (rc == 0)
