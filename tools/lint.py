@@ -370,6 +370,27 @@ def check_width():
                     yield name, number, f"{len(line)} columns; prose has {PROSE_COLUMNS}"
 
 
+NAMED_FUNCTION = re.compile(r"\b([a-z]\w+)\(\)")
+NAMED_FILE = re.compile(r"\b((?:\w+/)+\w+\.(?:[ch]|py|sh|pml|def))\b")
+NAMED_IN = ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/DECISIONS.md", "docs/ENGINES.md", "docs/FORMAT.md",
+            "docs/MOUNT.md", ORDERING)
+
+
+def check_named():
+    """What a document names must be there: it would be searched for. NAME and CALL stand for any name."""
+    functions = set()
+    for name in C_FILES:
+        functions |= set(re.findall(r"\b(\w+)\(", read(name)))
+    for name in NAMED_IN:
+        for number, line in numbered(name):
+            for function in NAMED_FUNCTION.findall(line):
+                if function not in functions and "NAME" not in function:
+                    yield name, number, f"there is no function {function}()"
+            for file in NAMED_FILE.findall(line):
+                if {file, f"src/{file}"}.isdisjoint(FILES) and not re.search("NAME|CALL", file):
+                    yield name, number, f"there is no file {file}"
+
+
 # ---------------------------------------------------------------------------- other tools ----
 
 def check_spelling():
@@ -408,6 +429,7 @@ CHECKS = {
     "sleeping": check_sleeping,
     "shape": check_shape,
     "width": check_width,
+    "named": check_named,
     "spelling": check_spelling,
     "format": check_format,
 }
