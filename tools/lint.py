@@ -123,6 +123,53 @@ def check_layers():
                 yield finding
 
 
+# --------------------------------------------------------------------------------- cycles ----
+
+# How many files of a folder may call each other in a ring, itself or through others. A number only falls.
+CYCLE_FILES_MAX = {"src/dax": 4, "src/fs": 7, "src/meta": 7, "src/shm": 8, "fuse": 9}
+FUNCTION = re.compile(r"^(static )?[A-Za-z_][^;{}=#]*?\b(\w+)\([^;{}]*\)\s*\{(.*?)^\}", flags=re.M | re.S)
+
+
+def calls_between(folder):
+    """The files that each file of a folder calls, inline functions of its headers included."""
+    names = [name for name in C_FILES if name.rpartition("/")[0] == folder]
+    texts = {name: without_comments(LITERAL.sub('""', read(name))) for name in names}
+    owner, inline = {}, {}
+    for name, text in texts.items():
+        for match in FUNCTION.finditer(text):
+            if name.endswith(".h"):
+                inline[match.group(2)] = match.group(3)
+            elif not match.group(1):
+                owner[match.group(2)] = name
+    calls = {}
+    for name in names:
+        if name.endswith(".c"):
+            words, waiting = set(), [texts[name]]
+            while waiting:
+                fresh = set(re.findall(r"\w+", waiting.pop())) - words
+                words |= fresh
+                waiting += [inline[word] for word in fresh & inline.keys()]
+            calls[name] = {owner[word] for word in words & owner.keys()} - {name}
+    return calls
+
+
+def check_cycles():
+    folders = {name.rpartition("/")[0] for name in C_FILES if re.match(r"src/\w+/|fuse/", name)}
+    for folder in sorted(folders):
+        reached = {name: set(called) for name, called in calls_between(folder).items()}
+        for middle in reached:
+            for name in reached:
+                if middle in reached[name]:
+                    reached[name] |= reached[middle]
+        rings = {frozenset(other for other in reached[name] if name in reached[other])
+                 for name in reached if name in reached[name]}
+        for ring in sorted(rings, key=sorted):
+            if len(ring) > CYCLE_FILES_MAX.get(folder, 0):
+                files = " ".join(os.path.basename(name) for name in sorted(ring))
+                yield min(ring), 1, (f"{len(ring)} files call each other, {CYCLE_FILES_MAX.get(folder, 0)} may"
+                                     f" in {folder}: {files}")
+
+
 # ----------------------------------------------------------------------- memory ordering ----
 
 TAG = re.compile(r"\b([A-Z]+\.[A-Z]+)/([a-z])\b")
@@ -422,6 +469,7 @@ def check_format():
 
 CHECKS = {
     "layers": check_layers,
+    "cycles": check_cycles,
     "ordering": check_ordering,
     "atomics": check_atomics,
     "descriptors": check_descriptors,
