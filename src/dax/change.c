@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Layout changes, L1 to L7. One predicate says 'busy' (find_holders), for the first look and for
- * every look after a wait; every way a pin can end goes through slots_wake() or the reaper's wake.
+ * every look after a wait. Every way in which a pin can end goes through slots_wake() or the
+ * reaper's wake.
  *
  *   L1  take the layout mutex; wait for other gates over the range; close our gate
  *   L2  zap
@@ -12,9 +13,9 @@
  *   L6  the caller's transaction, under the mutex
  *   L7  open the gate, drop the mutex
  *
- * The gate is closed before the zap and both happen under the mutex, so nobody fills an entry of
+ * The gate is closed before the zap and both happen under the mutex, so no thread fills an entry of
  * the range between L2 and L7. A change that gives up, in L5 or in its transaction, leaves a table
- * with fewer entries, and nothing else; docs/ORDERING.md 3.30 says what each step leaves, and what
+ * with fewer entries, and nothing else. docs/ORDERING.md 3.30 says what each step leaves, and what
  * undoes it.
  */
 #include "dax/private.h"
@@ -159,9 +160,9 @@ static int take_gate(struct dax_change *change)
 
 /* --- L2, L3 --- */
 
-/* Entries exist only below end of file. A change of the whole file takes the root out; but not
- * while nodes of an earlier root wait for the slots of their time to go: a pin that lives long
- * would keep one more table at each change. */
+/* Entries exist only below end of file. A change of the whole file takes the root out, unless nodes
+ * of an earlier root still wait for the slots of their time to go. Else a pin that lives long would
+ * keep one more table at each change. */
 static void zap(struct dax_change *change)
 {
     struct shm_vnode *vnode = change->vnode;
@@ -238,9 +239,9 @@ static bool detaches(const struct dax_change *change)
     return dax_policy_detaches(change->policy.kind);
 }
 
-/* What a device may still be writing to for a dead process is detached whatever the policy says: no
- * process can be asked, and none has to wait. After another's pin the scan goes on, since a pin of
- * our own may follow, and that one decides. */
+/* What a device may still be writing to for a dead process is detached whatever the policy says,
+ * since no process can be asked to let go. After another's pin the scan goes on: a pin of our own
+ * may follow, and that one decides. */
 static int note_holder(void *arg, const struct held *held)
 {
     struct finding *finding = arg;
@@ -543,9 +544,9 @@ void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t siz
 }
 
 /* L7. A walk of any page of the file, also past end of file, can still be in the nodes of the old
- * root: they are freed when no slot of the file is left, else they stay the vnode's until a change
- * of the whole file finds none left, or the vnode goes. A root that was taken out for a change that
- * was given up goes back, since the gate kept new ones away. */
+ * root. They are freed when no slot of the file is left. Else they stay the vnode's until the vnode
+ * goes, or until a change of the whole file finds no slot. A root that was taken out for a change
+ * that was given up goes back, since the gate kept new ones away. */
 static void settle_tables(struct dax_change *change, bool committed)
 {
     struct shm_vnode *vnode = change->vnode;

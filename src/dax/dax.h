@@ -67,7 +67,7 @@ int dax_policy_check(const struct hf_policy *policy);
 /* ---- the layout mutex (gate.c) ---- */
 
 /* Takes the vnode's layout mutex, and first waits while a gate overlaps pages [first, last]. A
- * thread that holds a pin in the pool does not wait and gets 1: it may read extents and fill holes,
+ * thread that holds a pin in the pool does not wait and gets 1. It may read extents and fill holes,
  * but entries of the gate's range are not installed. -EINTR: a signal, or the client is cancelled;
  * -EAGAIN: the client is not to wait; -ENOLCK. Recovers the vnode when the mutex's owner died. */
 int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
@@ -75,14 +75,13 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
 void dax_lock_any(struct dax *dax, struct shm_vnode *vnode);
 void dax_unlock(struct dax *dax, struct shm_vnode *vnode);
 /* The size, for a caller that does not take the mutex. After a death in a transaction on the file
- * it is first made what the transaction has left, since perhaps no other thread comes to do that.
- * */
+ * the size is settled first, since perhaps no other thread comes to do that. */
 uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode);
 
 /* ---- pins (pin.c) ---- */
 
-/* A pin of hf_write(), for the time of one copy: a layout change waits for it also where its policy
- * detaches, or what is being written would go into a block that has left the file. */
+/* A pin of hf_write(), for the time of one copy. A layout change waits for it also where its policy
+ * detaches. Else what is being written would go into a block that has left the file. */
 #define DAX_PIN_COPY UINT32_C(0x40)
 
 /* What hf_pin() or hf_lease() asks for. The arguments are good. */
@@ -145,7 +144,7 @@ void dax_stacks_print(struct dax *dax, const char *pool);
 void dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on);
 int dax_watch_next(struct dax *dax, uint64_t timeout_ns, struct hf_watch_report *out);
 void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
-/* The file loses its last name while processes have it open: those that watch it are told that all
+/* The file loses its last name while processes have it open. Those that watch it are told that all
  * has changed, and waited for, also while they close it. Called with no lock held. */
 void dax_gone(struct dax *dax, struct shm_vnode *vnode);
 
@@ -208,8 +207,8 @@ int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, u
 int dax_cancel(struct dax *dax, pid_t tid);
 
 /* Drops the mutex, keeps the gate; takes it again. resume returns 0: no thread was let through
- * meanwhile; 1: one was, since it already held a pin; it has let go again, but may have written:
- * copy again; -errno: the change has been given up as by dax_change_end(change, false). */
+ * meanwhile. 1: a thread was, since it already held a pin; it has let go again, but may have
+ * written: copy again. -errno: the change has been given up as by dax_change_end(change, false). */
 void dax_change_pause(struct dax_change *change);
 int dax_change_resume(struct dax_change *change);
 
@@ -223,9 +222,8 @@ int dax_change_split(struct dax_change *change, const struct meta_extent *run,
 /* True: a detached pin holds a page of [first, last]. */
 bool dax_change_holds(const struct dax_change *change, uint64_t first, uint64_t last);
 
-/* Before the transaction commits: the version and size it gives the inode, so that a process that
- * finds us dead in the middle knows which side of the commit we died on. Version 0: it has
- * failed. */
+/* Before the transaction commits: the version and size it gives the inode. A process that finds us
+ * dead tells by them on which side of the commit we died. Version 0: it has failed. */
 void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t size);
 /* A transaction has committed, and another one of this change follows: what the first has detached
  * stays so, whatever becomes of the other. */

@@ -2,19 +2,19 @@
 /*
  * Detached blocks: in no file any more, still held by a pin, off the free list until it goes.
  *
- * Each (holder, run of blocks) is a record in the table of holds, in a list that hangs off the
- * vnode the blocks came from, under its layout mutex. It names the holder by its
- * key and the place of that key: once another key is there, the holder has gone. The same record
- * says which pages of the file that pin no longer counts for.
+ * Each (holder, run of blocks) is a record in the table of holds. The records are in a list of the
+ * vnode that the blocks came from, under its layout mutex. A record names the holder by its key and
+ * the place of that key: once another key is there, the holder has gone. The record also says for
+ * which pages of the file the pin no longer counts.
  *
  * Records are made before the transaction commits and linked after it. When a process dies in
  * between, pending_version says whether it had committed; without one it had not. The blocks are in
  * LMDB's detached table from the commit on, so that losing the records (all processes die) loses no
  * block.
  *
- * A lease among the holders is asked for before the commit, and its holder is told after it, from
- * the record, by the process that links the record: its maker, or one that mends what a dead maker
- * has left (docs/ORDERING.md 3.21).
+ * A lease among the holders is asked for before the commit. Its holder is told after the commit,
+ * from the record, by the process that links the record. That is its maker, or one that mends what
+ * a dead maker has left (docs/ORDERING.md 3.21).
  */
 #include "dax/private.h"
 
@@ -98,7 +98,8 @@ static int record_holder(struct dax_change *change, const struct dax_holder *hol
 }
 
 /* From `page` on: how many pages are alike: held, or not held. */
-static uint64_t alike(const struct dax_change *change, uint64_t page, uint64_t count, bool *held)
+static uint64_t pages_alike(const struct dax_change *change, uint64_t page, uint64_t count,
+                            bool *held)
 {
     *held = dax_change_holds(change, page, page);
     for (unsigned i = 0; i < change->holder_count; i++) {
@@ -124,7 +125,7 @@ int dax_change_split(struct dax_change *change, const struct meta_extent *run,
         struct meta_extent part = rest;
         bool held;
 
-        part.count = alike(change, rest.page, rest.count, &held);
+        part.count = pages_alike(change, rest.page, rest.count, &held);
         rc = held ? held_run(arg, &part) : free_run(arg, &part);
         for (unsigned i = 0; held && rc == 0 && i < change->holder_count; i++)
             if (change->holders[i].first <= part.page && change->holders[i].last >= part.page)
@@ -152,8 +153,8 @@ void detach_abort(struct dax_change *change)
     drop_list(change->dax->shm, &change->detached);
 }
 
-/* Those that unpin from now on see SHM_DETACHED; the barrier makes visible those that have unpinned
- * before they could, as in a wait, and the reclaim that is asked for finds them. */
+/* A holder that lets go from now on sees SHM_DETACHED. The barrier makes visible, as in a wait,
+ * those that have let go before, and the reclaim that is asked for finds them. */
 static void announce(struct dax *dax, struct shm_vnode *vnode)
 {
     hf_store_seq_cst(&vnode->waiters, vnode->waiters | SHM_DETACHED);
@@ -199,8 +200,8 @@ static bool listed(const struct shm *shm, const struct shm_vnode *vnode, uint32_
     return at == index;
 }
 
-/* A record that is not in a list is of a dead process: a living one has the mutex from making its
- * records until they are linked or freed. They are made before pending_version is set. */
+/* A record that is not in a list is of a dead process: a living maker has the mutex until its
+ * records are linked or freed. They are made before pending_version is set. */
 void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed)
 {
     struct shm *shm = dax->shm;

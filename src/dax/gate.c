@@ -2,9 +2,9 @@
 /*
  * The layout mutex and the gates. GATE.RULE: while a layout change waits for pins it holds no lock,
  * but its gate keeps its range empty of entries. A thread that takes the layout mutex to fill
- * entries or holes there waits until the gate opens, unless it holds a pin already: two threads
- * that hold pins and wait at each other's gates would wait for ever. What such a thread does in the
- * range, the layout change finds when it looks again under the mutex, before it changes anything.
+ * entries or holes there waits until the gate opens. It does not wait if it holds a pin: two such
+ * threads at each other's gates would wait for ever. What it does in the range, the layout change
+ * finds when it looks again under the mutex, before it changes anything.
  *
  * The mutex is robust. A thread that gets it from a dead owner first makes the vnode whole. The
  * version in LMDB says on which side of its commit the owner died.

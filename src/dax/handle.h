@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the three opaque words of a pin's handle say, and of a lease's, which is the same: the
- * address of the key word with a tag in its low bits, the key, and the pool. A counted pin has
- * words of its own in place of the first two (pin_counted.c).
+ * What the three opaque words of a handle say, of a pin as of a lease. They are the address of the
+ * key word with a tag in its low bits, the key, and the pool. A counted pin has words of its own in
+ * place of the first two (pin_counted.c).
  */
 #ifndef HF_DAX_HANDLE_H
 #define HF_DAX_HANDLE_H

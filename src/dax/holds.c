@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Holds: leases, and pins that found no slot in their thread's lane. Each file has a tree of them,
- * by first page, with the largest last page of each subtree, so that those overlapping a range are
- * found in O(log n + hits) beside any number of others. It is a treap with a hash of the index for
- * priority: its balance need not be stored, and it can be rebuilt from the table after a death.
+ * by first page, with the largest last page of each subtree. Those that overlap a range are found
+ * in O(log n + hits). The tree is a treap, with a hash of the index for priority: it stores no
+ * balance, and can be rebuilt from the table after a death.
  *
- * Letting go must not wait for a lock: it clears the key and pushes the hold on a stack, which the
+ * Letting go must not wait for a lock. It clears the key and pushes the hold on a stack, which the
  * next holder of the layout mutex empties. A hold is freed only from there, or when the reaper has
  * marked it as a dead process's: such a process pushes nothing any more.
  */
@@ -26,7 +26,7 @@ static bool is_before(const struct shm *shm, uint32_t a, uint32_t b)
     return fa != fb ? fa < fb : a < b;
 }
 
-static void refresh(struct shm *shm, uint32_t hold)
+static void refresh_last(struct shm *shm, uint32_t hold)
 {
     struct shm_hold *h = &shm->holds[hold];
 
@@ -45,11 +45,11 @@ static void split_tree(struct shm *shm, uint32_t root, uint32_t at, uint32_t *le
     } else if (is_before(shm, root, at)) {
         split_tree(shm, shm->holds[root].right, at, &shm->holds[root].right, more);
         *less = root;
-        refresh(shm, root);
+        refresh_last(shm, root);
     } else {
         split_tree(shm, shm->holds[root].left, at, less, &shm->holds[root].left);
         *more = root;
-        refresh(shm, root);
+        refresh_last(shm, root);
     }
 }
 
@@ -59,11 +59,11 @@ static uint32_t merge_trees(struct shm *shm, uint32_t less, uint32_t more)
         return less == SHM_NONE ? more : less;
     if (priority(less) > priority(more)) {
         shm->holds[less].right = merge_trees(shm, shm->holds[less].right, more);
-        refresh(shm, less);
+        refresh_last(shm, less);
         return less;
     }
     shm->holds[more].left = merge_trees(shm, less, shm->holds[more].left);
-    refresh(shm, more);
+    refresh_last(shm, more);
     return more;
 }
 
@@ -73,14 +73,14 @@ static uint32_t insert_hold(struct shm *shm, uint32_t root, uint32_t hold)
 
     if (root == SHM_NONE || priority(hold) > priority(root)) {
         split_tree(shm, root, hold, &h->left, &h->right);
-        refresh(shm, hold);
+        refresh_last(shm, hold);
         return hold;
     }
     if (is_before(shm, hold, root))
         shm->holds[root].left = insert_hold(shm, shm->holds[root].left, hold);
     else
         shm->holds[root].right = insert_hold(shm, shm->holds[root].right, hold);
-    refresh(shm, root);
+    refresh_last(shm, root);
     return root;
 }
 
@@ -92,7 +92,7 @@ static uint32_t take_hold_out(struct shm *shm, uint32_t root, uint32_t hold)
         shm->holds[root].left = take_hold_out(shm, shm->holds[root].left, hold);
     else
         shm->holds[root].right = take_hold_out(shm, shm->holds[root].right, hold);
-    refresh(shm, root);
+    refresh_last(shm, root);
     return root;
 }
 

@@ -3,10 +3,10 @@
  * Telling the holders of leases what recall.c asks of them.
  *
  * The holder's process reads the request under the layout mutex, drops the mutex, and tells the
- * program. The program gets a callback, in a thread of the library with no lock held; or it calls
- * hf_recall_next(), and the same thread feeds an eventfd for its loop. Functions and arguments of
- * callbacks are kept in the holder's own memory: a process that may write the pool must not choose
- * what another process calls.
+ * program. A callback runs in a thread of the library, with no lock held. A program without one
+ * calls hf_recall_next(), and the same thread feeds an eventfd for its loop. Functions and
+ * arguments of callbacks are kept in the holder's own memory: a process that may write the pool
+ * must not choose what another one calls.
  */
 #include "dax/notify.h"
 
@@ -178,8 +178,8 @@ static void read_recalls(struct recalls *recalls)
         read_all_recalls(recalls);
 }
 
-/* In a callback this thread counts as one that holds a pin: the layout change at whose gate it
- * comes may wait for the very lease it is about to release. */
+/* In a callback this thread passes gates, as a thread with a pin does. The change behind a gate may
+ * wait for the very lease that the callback is about to release. */
 static void run_callback(struct dax *dax, const struct notice *notice)
 {
     struct shm_process *self = &dax->shm->processes[dax->shm->self];

@@ -30,10 +30,10 @@ static inline char *dax_walk_page(const struct dax *dax, const struct shm_vnode 
 
 enum dax_page_pin { DAX_PAGE_NOT, DAX_PAGE_LEFT, DAX_PAGE_HELD };
 
-/* The commonest pin of all, as straight as it can be: bytes of one page, the slot of the last pin
- * free, not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the page or the
- * size was missing; dax_pin_settle(). Then dax_pin_fast(). Calls nothing and keeps little: *flags
- * is read back from the slot when it is wanted again, so that its caller needs hardly any stack. */
+/* The commonest pin of all, as straight as it can be: bytes of one page, the last slot free again,
+ * not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the page or the size was
+ * missing; dax_pin_settle(). Then dax_pin_fast(). Calls nothing and keeps little: *flags is read
+ * back from the slot when it is wanted again, so that its caller needs hardly any stack. */
 static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *vnode, uint64_t off,
                                              uint64_t len, uint32_t *flags, struct iovec *iov,
                                              struct hf_pin *pin)

@@ -9,8 +9,8 @@
 #include "mm/mm.h"
 #include "sync/engine.h"
 
-/* How often a waiting thread looks whether a process it waits for has died; and how often where it
- * may miss a wake-up, because membarrier is missing. */
+/* How often a waiting thread looks whether a process it waits for has died. The second: where it
+ * may miss a wake-up, because there is no membarrier. */
 #define DAX_TICK_NS (50 * HF_NS_PER_MS)
 #define DAX_TICK_FENCES_NS HF_NS_PER_MS
 /* How long a layout change waits before it looks for cycles the first time. */
@@ -137,8 +137,8 @@ bool wait_in_cycle(struct dax_change *change);
 
 /* The change has met a lease: asks for it, once a change. Under the layout mutex. */
 void recall_ask(struct dax_change *change, struct shm_hold *hold);
-/* Blocks of it are about to leave the file: its holder comes to the mutex, and so hears what has
- * become of it, also when this process is killed. Under the layout mutex, before the transaction
+/* Blocks of it are about to leave the file. Its holder comes to the mutex, and so hears what has
+ * become of them, even if this process is killed. Under the layout mutex, before the transaction
  * commits. */
 void recall_before_detach(struct dax_change *change, struct shm_hold *hold);
 /* They have. `want`: as recall_want() made it for those pages. Under the layout mutex. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The one predicate of what is held: pins in slots, then pins and leases in the tree of holds,
- * without those whose blocks have left the file. The drain uses it, the search for cycles, and a
+ * without those that hold only detached blocks. The drain uses it, the search for cycles, and a
  * thread that asks whether it holds something itself.
  */
 #include "dax/private.h"
@@ -41,8 +41,8 @@ static int found_slot(void *arg, const struct sync_holder *holder)
     return report_held(scan, &held);
 }
 
-/* The lane of the thread that can end it: its own, or that of the thread in a callback, which comes
- * to this lease's callback later. */
+/* The lane of the thread that can end it. With a callback it is the lane of the thread that runs
+ * callbacks: this lease's turn comes later. */
 static uint32_t lane_of(const struct shm *shm, const struct shm_hold *hold, uint32_t process)
 {
     if (!hold->recall.served)

@@ -8,15 +8,15 @@
  * entries.
  *
  * A report is made first, and then waited for, with nothing held. A watcher that does not come back
- * in time is waited for once. What a process had changed when it was killed is not known: the
- * reaper reports all that it had open, and all that it had pinned.
+ * in time is waited for once. What a process had changed when it was killed is not known, so the
+ * reaper reports all that it had open or pinned.
  *
  * HF_WATCH_STORES: programs store into the copies of such a process, a page at a time (the mount:
  * shared mappings). It writes back whole pages, and with them old bytes over what others have
- * changed meanwhile. So a writer asks such watchers before it changes a page, and waits as it does
- * after the change: they write back what was stored and let go of the copy. One gap is left: a copy
- * may be made and stored into between the answer and the change; hf_watch(3) says so. The writer
- * waits with nothing held, so the write-back finds its locks free. A write-back asks no watcher
+ * changed meanwhile. So a writer asks such watchers before it changes a page, and waits for them.
+ * They write back what was stored and let go of the copy. One gap is left: a copy may be made and
+ * stored into between the answer and the change; hf_watch(3) says so. The writer waits with nothing
+ * held, so the write-back finds its locks free. A write-back asks no watcher
  * (HF_CLIENT_WRITE_BACK), and waits for none while its own process is at a report. So a writer
  * waits for watchers, watchers wait for write-backs, and write-backs wait for locks alone.
  */
@@ -69,8 +69,8 @@ static bool is_late(const struct shm_watcher *watcher, uint32_t came_back)
     return hf_load_acquire(&watcher->late) == came_back + 1;
 }
 
-/* A write-back waits for no watcher while another thread of its process is at the report that asked
- * for it; or two such processes would wait for each other. */
+/* A write-back waits for no watcher while another thread of its process is at a report: two such
+ * processes would wait for each other. */
 static bool gives_back(const struct shm *shm)
 {
     const struct shm_watcher *watcher = &shm->watchers[shm->self];
@@ -194,8 +194,7 @@ void watch_let_go(struct shm *shm, uint64_t key, uint64_t first, uint64_t last)
  * may have. */
 void watch_let_go_slot(struct shm *shm, uint64_t key, const uint64_t *word)
 {
-    size_t at = (size_t)((const char *)word - (const char *)shm->lanes);
-    const struct shm_lane *lane = &shm->lanes[at / sizeof *lane];
+    const struct shm_lane *lane = slots_lane_of(shm, word);
     size_t slot = (size_t)(word - lane->keys);
     uint64_t pages = hf_load_acquire(&lane->pages[slot]);
 

@@ -4,9 +4,8 @@
  * of the extents: every entry may be missing at any time.
  *
  * Readers (walks) take no lock; a thread that changes a table holds the file's layout mutex. A walk
- * sees each word as it was at some time; a node is freed only when no published walk can be in it
- * (settle_tables() in dax/change.c, take_table() in dax/shrink.c), so it always reads nodes of its
- * own file.
+ * sees each word as it was at some time, in nodes of its own file: a node is freed only when no
+ * published walk can be in it (settle_tables() in dax/change.c, take_table() in dax/shrink.c).
  *
  *   root    node << 12 | how many bits of a page's number the table covers; 0: empty table
  *   entry   at level 0: block << 12 | PRESENT: the byte address in the pool

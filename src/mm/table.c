@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Changing a page table, under the file's layout mutex. Each change is one store of one word, so a
- * process killed in between leaves a table that is right, if less full; a node that was allocated
+ * Changing a page table, under the file's layout mutex. Each change is one store of one word. So a
+ * process killed in between leaves a table that is right, if less full. A node that was allocated
  * and not linked yet is found by its owner word (mm_free_all).
  */
 #include "mm/mm.h"
@@ -134,8 +134,8 @@ int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t
     return 0;
 }
 
-/* A huge entry that is to go in part becomes a leaf with the rest, so that pins beside the zapped
- * pages stay on the fast path. Where no node is free it goes whole. */
+/* A huge entry that goes in part becomes a leaf with the rest: pins beside the zapped pages stay on
+ * the fast path. Where no node is free it goes whole. */
 static uint64_t split_huge(struct shm *shm, struct shm_vnode *vnode, uint64_t huge, uint64_t from,
                            uint64_t first, uint64_t last)
 {

@@ -7,10 +7,10 @@
  *     WAITED  with either: a layout change sleeps on the word itself, which is a futex
  *
  * A block thaws when an entry for it is filled or comes back, or a pin is taken, under the file's
- * layout mutex; it is frozen by the layout change that finds it unpinned, and stays so when that
- * change gives up and no entry leads to it. So a walk that comes too late to a block, and counts
- * only what is not frozen, cannot be mistaken for a pin of the block's next file; and a walk that
- * finds an entry never counts from 0.
+ * layout mutex. The layout change that finds it unpinned freezes it. It stays frozen when that
+ * change gives up and no entry leads to it. So a late walk that counts only what is not frozen is
+ * never taken for a pin of the block's next file. And a walk that finds an entry never counts from
+ * 0.
  */
 #ifndef HF_SYNC_COUNTS_H
 #define HF_SYNC_COUNTS_H

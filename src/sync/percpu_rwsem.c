@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A reader-writer semaphore with readers that write only to their own lane: the walk counts under
+ * A reader-writer semaphore with readers that write only to their own lane. The walk counts under
  * the read lock, the change zaps under the write lock.
  *
- * A: a reader raises its counter, then looks for a writer, with no fence in between; the writer
- * says that it is there, makes a heavy barrier, which lends every reader its fence, and waits until
- * all counters are 0. So each walk is before the zap, its counts made, or after it. A reader that
- * finds a writer sleeps on the writer's mutex. That is why the kernel could not use it: where
- * get_user_pages_fast is called nothing may sleep; and a signal handler that pins while it has
- * interrupted a reader would wait for a writer that waits for that reader. With HF_PIN_NOWAIT it is
- * only tried. Of a writer that died the next one to lock the mutex takes the word back, or the
- * reaper.
+ * A: a reader raises its counter, then looks for a writer, with no fence in between. The writer
+ * says that it is there, and makes a heavy barrier, which lends every reader its fence. Then it
+ * waits until all counters are 0. So each walk is before the zap, its counts made, or after it. A
+ * reader that finds a writer sleeps on the writer's mutex. That is why the kernel could not use it:
+ * get_user_pages_fast is called where nothing may sleep. And a signal handler that pins inside a
+ * reader would wait for a writer that waits for that reader; so with HF_PIN_NOWAIT it only tries.
+ * When a writer dies, the next one to lock the mutex takes the word back, or the reaper.
  */
 #include "base/fence.h"
 #include "base/may_sleep.h"

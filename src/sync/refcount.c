@@ -6,9 +6,8 @@
  * A: the walk counts, fences, reads the entry again; the change zaps, fences, reads the count. One
  * of them sees the other: the walk takes its count back, or the change finds the pin. Both may:
  * then the change waits for a moment, and the walk's counts_down() wakes it. F: a walk that is
- * still in freed nodes reads some entry of another file, counts that file's block, finds at the
- * second look, which begins at the root, that the entry is not its page's, and takes the count
- * back.
+ * still in freed nodes may read an entry of another file, and count that file's block. Its second
+ * look begins at the root, finds that the entry is not its page's, and it takes the count back.
  */
 #include "sync/counts.h"
 #include "sync/engine.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Read sections of threads, for the engines that wait for walks: two counters a lane, which only
- * the lane's thread writes (signal handlers nest), and the mutex of the threads that wait for them.
- * A thread is in a section only inside one call of the library, where it sleeps for nothing; but it
- * may be preempted there, or stopped by a signal, and then all layout changes of the pool wait with
- * it. The sections of the dead are passed over.
+ * Read sections of threads, for the engines that wait for walks. There are two counters a lane,
+ * which only the lane's thread writes (signal handlers nest), and a mutex for the threads that
+ * wait. A thread is in a section only inside one call of the library, where it sleeps for nothing.
+ * But it may be preempted there, or stopped by a signal, and then all layout changes of the pool
+ * wait with it. The sections of the dead are passed over.
  */
 #ifndef HF_SYNC_SECTIONS_H
 #define HF_SYNC_SECTIONS_H

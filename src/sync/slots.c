@@ -9,19 +9,19 @@
  * scan. Between publish and walk: likewise. Before the publish: the walk comes after our zap and
  * reads it.
  *
- * Why the bias may change at any time. A pin that read it set had published before it read, and we
- * clear it before the heavy barrier, so that barrier serves this pin and each later scan sees it. A
- * pin that reads it clear fences itself. Setting it needs no lock: a change that read it clear had
- * zapped and fenced before, so a pin that reads the later "set" also reads the zap (stores are seen
- * in one order by all, and the pin reads the bias before the entries); and a change that waits has
- * its gate closed, which keeps entries away whatever the bias is.
+ * Why the bias may change at any time. A pin that read it set had published before. We clear it
+ * before the heavy barrier, so that barrier serves this pin and each later scan sees it. A pin that
+ * reads it clear fences itself. Setting it needs no lock. A change that read it clear had zapped
+ * and fenced before, so a pin that reads the later "set" also reads the zap: stores are seen in one
+ * order by all, and the pin reads the bias before the entries. And a change that waits has its gate
+ * closed, which keeps entries away whatever the bias is.
  */
 #include "sync/slots.h"
 
 #include "sync/engine.h"
 
-/* Layout changes have been away for long enough when none came for so long: a file that is changed
- * more often than that is better off when its changes pay no barrier (docs/DECISIONS.md). */
+/* Layout changes have been away for long enough when none came for so long. Changes of a file that
+ * is changed more often are better off without a barrier to pay (docs/DECISIONS.md). */
 #define REBIAS_AFTER_NS (100 * HF_NS_PER_MS)
 
 /* The two words of the last look are no pair: a mix of two threads' looks brings the bias back
@@ -69,8 +69,7 @@ void slots_wake(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64
 /* A slot of this thread's own lane still has the range that went; another's may have a new one. */
 void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word)
 {
-    size_t at = (size_t)((const char *)word - (const char *)shm->lanes);
-    const struct shm_lane *lane = &shm->lanes[at / sizeof *lane];
+    const struct shm_lane *lane = slots_lane_of(shm, word);
     uint64_t pages = hf_load_acquire(&lane->pages[word - lane->keys]);
 
     if (lane == shm_lane_fast(shm))

@@ -35,9 +35,9 @@ static inline void slots_end(struct shm_lane *lane, uint32_t hint)
     lane->hint = hint;
 }
 
-/* A slot that nobody else will take: SHM_SLOTS when there is none. A signal handler that interrupts
- * the taking of one (the hint is busy) takes from slots that the interrupted call never looks at;
- * handlers nest, so a compare-and-swap there settles the rest. UNPIN.DONE/p: the free key is
+/* A slot that no other call will take; SHM_SLOTS: there is none. A signal handler that interrupts
+ * the taking of one finds the hint busy. It takes from slots that the interrupted call never looks
+ * at. Handlers nest, so a compare-and-swap there settles the rest. UNPIN.DONE/p: the free key is
  * acquired, so that what the last holder did is handed on with the next. */
 static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t hint)
 {
@@ -72,6 +72,14 @@ static inline void slots_publish(struct shm_lane *lane, uint32_t slot, uint64_t 
     /* SLOT.PUB/p: the range is visible before the key that says it counts.
      * Pairs with SLOT.PUB/m in slots_scan(). Without it: the scan compares an old range. */
     hf_store_release(&lane->keys[slot], key);
+}
+
+/* The lane of a slot's key word. */
+static inline const struct shm_lane *slots_lane_of(const struct shm *shm, const uint64_t *word)
+{
+    size_t at = (size_t)((const char *)word - (const char *)shm->lanes);
+
+    return &shm->lanes[at / sizeof *shm->lanes];
 }
 
 /* A key for one of the lane's own slots. */

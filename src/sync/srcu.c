@@ -7,8 +7,8 @@
  * A: a section raises its counter, fences, walks; the change zaps, fences, reads the counter.
  * Either the change sees the section, and waits until its counts are made, or the walk sees the
  * zap. Each counter of each lane is seen at 0 once after the zap. Progress: the other counter is
- * waited for first, where nobody enters, but for those that read the index before its last flip;
- * then the index flips, and nobody enters where is waited next.
+ * waited for first, which only walks enter that read the index before its last flip. Then the index
+ * flips, and no walk enters where is waited next.
  */
 #include "base/fence.h"
 #include "sync/engine.h"

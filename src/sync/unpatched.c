@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The engine without a protocol, as the kernel was before 2018: the walk counts, the change looks
+ * The engine without a protocol, as the kernel was before 2018. The walk counts, the change looks
  * at the counts, and nothing makes one of them see the other. A walk that has read an entry and not
  * counted yet is missed. Wrong on purpose, in lab builds only: the torture must catch it, the
  * benchmark shows what the others pay.
