@@ -126,7 +126,7 @@ def check_layers():
 # --------------------------------------------------------------------------------- cycles ----
 
 # How many files of a folder may call each other in a ring, itself or through others. A number only falls.
-CYCLE_FILES_MAX = {"src/dax": 4, "src/fs": 7, "src/meta": 7, "src/shm": 8, "fuse": 9}
+CYCLE_FILES_MAX = {"src/fs": 7, "src/meta": 7, "src/shm": 8, "fuse": 9}
 FUNCTION = re.compile(r"^(static )?[A-Za-z_][^;{}=#]*?\b(\w+)\([^;{}]*\)\s*\{(.*?)^\}", flags=re.M | re.S)
 
 
