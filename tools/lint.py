@@ -8,6 +8,7 @@ Each check is one function that yields (file, line, sentence); the list is at th
 without its tool says so and passes. Only Python's standard library is used.
 """
 import argparse
+import bisect
 import importlib.util
 import os
 import re
@@ -173,7 +174,20 @@ def check_cycles():
 # ----------------------------------------------------------------------- memory ordering ----
 
 TAG = re.compile(r"\b([A-Z]+\.[A-Z]+)/([a-z])\b")
-BARE_ATOMIC = re.compile(r"\b__(?:atomic|sync)_\w+|<stdatomic\.h>|\batomic_\w+\(|\b_Atomic\b")
+ATOMIC_BUILTIN = re.compile(r"\b__(?:atomic|sync)_\w+")
+ATOMIC_OF_C11 = re.compile(r"<stdatomic\.h>|\b_Atomic\b|\batomic_(?:load|store|exchange|compare|fetch|init|flag|thread|signal)\w*\(")
+
+# Outside src/, which a program may not include: where atomics are, and why they may be there.
+ATOMICS_ELSEWHERE = {
+    "lab/lab.h": "counters that other processes watch, with the order behind a name",
+    "bench/peers.c": "other ways to hold a page, as their users write them",
+    "tests/support/process.c": "flags and counters of tests, with the order behind a name",
+    "tests/mount/crowd.c": "bytes that another process may be changing",
+    "tests/storm/leases.c": "an offer, which one of several takers gets",
+    "tests/unit/base_test.c": "words that a futex waits for",
+    "fuse/": "the server's own words, each builtin with its order as an argument",
+}
+ATOMICS_OF_C11_HERE = "examples/"  # programs of users
 
 
 EDGE = re.compile(r"^### ([A-Z]+\.[A-Z]+)\n(.*?)(?=^##|\Z)", flags=re.M | re.S)
@@ -252,14 +266,17 @@ def check_ordering():
 
 def check_atomics():
     for name in C_FILES:
-        if not name.startswith("src/") or name in ATOMICS_HERE:
+        if name in ATOMICS_HERE:
             continue
-        text = without_comments(read(name))
-        for number, line in enumerate(text.splitlines(), start=1):
-            match = BARE_ATOMIC.search(line)
-            if match:
-                yield name, number, (f"{match.group(0)}: atomics are in base/atomic.h and"
-                                     " base/fence.h, with the order in the name")
+        in_src = name.startswith("src/")
+        listed = not in_src and name.startswith(tuple(ATOMICS_ELSEWHERE))
+        for number, line in enumerate(without_comments(read(name)).splitlines(), start=1):
+            builtin, of_c11 = ATOMIC_BUILTIN.search(line), ATOMIC_OF_C11.search(line)
+            if builtin and not listed:
+                yield name, number, (f"{builtin.group(0)}: atomics are in base/atomic.h and"
+                                     " base/fence.h, or where ATOMICS_ELSEWHERE says why")
+            if of_c11 and not name.startswith(ATOMICS_OF_C11_HERE):
+                yield name, number, f"{of_c11.group(0)}: the order has to be in the name"
 
 
 # --------------------------------------------------------------------------- descriptors ----
@@ -438,6 +455,59 @@ def check_named():
                     yield name, number, f"there is no file {file}"
 
 
+# ------------------------------------------------------------------------------ language ----
+
+# What CONTRIBUTING.md asks of a sentence, as far as a pattern can tell; a capital letter begins one.
+WORDS = [
+    (r"\b(?i:whom|whose|whoever)\b", "a clause has a noun: name the process, thread or file"),
+    (r"(?:^|[.:;] |--- )Who\b(?![^.:]*\?)|\b(?:of|for|to|by|from|than|and|or|wakes) who\b",
+     "a clause has a noun: name the process or thread"),
+    (r"\b(?i:anew)\b", "again, once more"),
+    (r"(?<![Tt]here )\bis no (?!longer\b|more\b|less\b|one\b)[a-z]", "is not a"),
+    (r"\bbehind (?:(?:the|its|their|a) end\b|end of file)", "past end of file"),
+]
+WORDS_IN = (".c", ".h", ".md", ".scd", ".py", ".sh", ".build", ".bash", ".pml", ".def")
+# A place that is right as it is: (file, the words found there).
+WORDS_ALLOWED = set()
+
+C_TEXT = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'", flags=re.S)
+
+
+def only_text(text):
+    """Of C: comments and strings. The rest becomes blanks, so that line numbers stay."""
+    kept, at = [], 0
+    for match in C_TEXT.finditer(text):
+        kept.append(re.sub(r"[^\n]", " ", text[at:match.start()]))
+        kept.append(match.group(0) if match.group(0)[0] != "'" else " " * len(match.group(0)))
+        at = match.end()
+    return "".join(kept)
+
+
+def sentences(name):
+    """The words of a file in one line, without the marks of comments; where in it which line begins."""
+    text = read(name)
+    in_c = name.endswith((".c", ".h", ".def"))
+    parts, starts, length = [], [], 0
+    for line in (only_text(text) if in_c else text).splitlines():
+        line = re.sub(r"^\s*(?:/\*+|\*+/?|//|#+)?\s*", "", line)
+        words = " ".join((line.replace('"', " ") if in_c else line).split())
+        starts.append(length)
+        parts.append(words)
+        length += len(words) + 1
+    return " ".join(parts), starts
+
+
+def check_words():
+    for name in FILES:
+        if not name.endswith(WORDS_IN) or name == "tools/lint.py":
+            continue
+        text, starts = sentences(name)
+        for pattern, advice in WORDS:
+            for match in re.finditer(pattern, text):
+                if (name, match.group(0)) not in WORDS_ALLOWED:
+                    yield name, bisect.bisect_right(starts, match.start()), f'"{match.group(0)}": {advice}'
+
+
 # ---------------------------------------------------------------------------- other tools ----
 
 def check_spelling():
@@ -478,6 +548,7 @@ CHECKS = {
     "shape": check_shape,
     "width": check_width,
     "named": check_named,
+    # words
     "spelling": check_spelling,
     "format": check_format,
 }

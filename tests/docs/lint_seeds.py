@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Each check of tools/lint.py finds what it is there for.
+
+usage: lint_seeds.py SOURCES
+
+In a copy of the sources, one violation at a time: the check has to say the sentence that is expected, and nothing
+without it. What a check needs and is not installed (codespell, clang-format) leaves its seed out.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+SOURCES = sys.argv[1]
+
+# (check, file, what is added at its end or a pair that is replaced, part of the finding)
+SEEDS = [
+    ("layers", "src/base/error.c", '#include "fs/fs.h"\n', "base/ may not use fs/"),
+    ("layers", "src/base/error.c", '#include "nowhere/x.h"\n', "there is no folder src/nowhere"),
+    ("layers", "src/meta/env.c", '#include "shm/lane.h"\n', "others include shm/shm.h"),
+    ("layers", "cli/cat.c", '#include "shm/shm.h"\n', "cli/ uses only the public header"),
+    ("layers", "lab/text.c", '#include "bench/bench.h"\n', "lab/ may not use"),
+    ("layers", "tools/lint.py", ('{"bench", "cli"', '{"bench", "elsewhere", "cli"'), "there is no folder elsewhere"),
+    ("cycles", "tools/lint.py", ("CYCLE_FILES_MAX = {", "CYCLE_FILES_MAX = {} and {"), "files call each other"),
+    ("ordering", "src/base/error.c", "/* SEED.EDGE/p: alone. */\n", "SEED.EDGE/p has no partner"),
+    ("ordering", "src/base/error.c", "/* SEED.EDGE/p, SEED.EDGE/m: unlisted. */\n", "SEED.EDGE has no section"),
+    ("atomics", "src/base/error.c", "int f(int *x) { return __atomic_load_n(x, 0); }\n", "__atomic_load_n"),
+    ("atomics", "cli/cat.c", "int f(int *x) { return __atomic_load_n(x, 0); }\n", "__atomic_load_n"),
+    ("atomics", "fuse/mount.h", "#include <stdatomic.h>\n", "the order has to be in the name"),
+    ("descriptors", "src/base/error.c", 'int f(void) { return open("x", 0); }\n', "open(): what the library opens"),
+    ("descriptors", "bench/main.c", 'int f(void) { return open("x", 0); }\n', "open() without O_CLOEXEC"),
+    ("symbols", "include/holdfast/holdfast.h", "int hf_seed(void);\n", "hf_seed is in include/holdfast/holdfast.h"),
+    ("symbols", "include/holdfast/holdfast.h", "int hf_seed(void);\n", "hf_seed has no manual page"),
+    ("sleeping", "src/api/pool.c", "int hf_seed(void)\n{\n    return 0;\n}\n", "hf_seed does not begin with"),
+    ("shape", "cli/cat.c", "int x; \n", "has blanks at its end"),
+    ("shape", "cli/cat.c", "/* TO" "DO: more */\n", "says that something is left to do"),
+    ("shape", "cli/cat.c", "int x;", "does not end with a newline"),
+    ("shape", "cli/cat.c", "\n" * 800, "a file has at most 800"),
+    ("shape", "cli/cat.c", ("SPDX", "SPD"), "does not begin with"),
+    ("width", "cli/cat.c", f"int {'x' * 100};\n", "code has 100"),
+    ("width", "README.md", f"{'x ' * 61}\n", "prose has 120"),
+    ("named", "ARCHITECTURE.md", "`hf_seed()`\n", "there is no function hf_seed()"),
+    ("named", "ARCHITECTURE.md", "`src/fs/seed.c`\n", "there is no file src/fs/seed.c"),
+    ("spelling", "README.md", "rec" "ieve\n", "spelling: "),
+    ("format", "cli/cat.c", "int  x ;\n", "is not as `make fmt` leaves it"),
+]
+NEEDS = {"spelling": "codespell", "format": "clang-format"}
+
+
+def copy_sources(folder):
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+                            cwd=SOURCES, check=True, capture_output=True).stdout
+    for name in (name.decode() for name in listed.split(b"\0") if name):
+        if os.path.isfile(os.path.join(SOURCES, name)):
+            os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+            shutil.copy2(os.path.join(SOURCES, name), os.path.join(folder, name))
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+
+
+def lint(folder, check):
+    return subprocess.run([sys.executable, "tools/lint.py", check], cwd=folder, check=False,
+                          capture_output=True, text=True)
+
+
+def finds(folder, check, name, seed, expected):
+    path = os.path.join(folder, name)
+    with open(path, encoding="utf-8") as file:
+        before = file.read()
+    after = before + seed if isinstance(seed, str) else before.replace(*seed)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(after)
+    run = lint(folder, check)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(before)
+    if after != before and run.returncode == 1 and expected in run.stdout:
+        return True
+    print(f"{check}: a seed in {name} was not found ({expected!r}):\n{run.stdout}{run.stderr}")
+    return False
+
+
+def main():
+    if not shutil.which("git") or not os.path.exists(os.path.join(SOURCES, ".git")):
+        print("skipped: this is not a git checkout")
+        return 77
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="holdfast-lint-") as folder:
+        copy_sources(folder)
+        for check in dict.fromkeys(seed[0] for seed in SEEDS):
+            if not shutil.which(NEEDS.get(check, "git")):
+                print(f"{check}: {NEEDS[check]} is not installed")
+                continue
+            run = lint(folder, check)
+            if run.returncode != 0:
+                print(f"{check}: finds something without a seed:\n{run.stdout}{run.stderr}")
+                failed += 1
+            failed += sum(not finds(folder, *seed) for seed in SEEDS if seed[0] == check)
+        with open(os.path.join(folder, "tools/lint.py"), encoding="utf-8") as file:
+            checks = set(re.findall(r'^    "(\w+)": check_', file.read(), flags=re.M))
+        for check in sorted(checks - {seed[0] for seed in SEEDS}):
+            print(f"{check}: has no seed here")
+            failed += 1
+    print(f"{len(SEEDS)} seeds, {failed} failures")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
