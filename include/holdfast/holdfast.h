@@ -146,7 +146,8 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  *   -EBUSY      all process entries are taken (mkpool --max-processes), fsck has the pool, or this
  *               process has it open read-only and asks for more, or the other way round; or
  *               it is in use by processes whose run segment cannot be reached from here
- *   -EACCES     the pool's mode does not let this user in */
+ *   -EACCES     the pool's mode does not let this user in
+ *   -EAGAIN     this process may not lock more memory (mlockall(2)), or have another thread */
 int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
 
 /* As hf_pool_open(), with an engine of choice for as long as the pool stays in use, instead of the

@@ -67,6 +67,11 @@ static int open_dbi(struct meta *meta)
     MDB_txn *txn;
     int rc = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn);
 
+    if (rc == EAGAIN || rc == EACCES) /* from fcntl(2): LMDB locks a byte of lock.mdb by our pid */
+        return hf_fail(EBUSY,
+                       "a process of another pid namespace has the pool open and the same pid, %d: "
+                       "start this one again, or in the same pid namespace",
+                       (int)getpid());
     if (rc)
         return meta_result(rc, "first snapshot");
     rc = mdb_dbi_open(txn, NULL, 0, &meta->dbi);

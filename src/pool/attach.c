@@ -475,7 +475,7 @@ int pool_attach(struct fs *fs, const char *dir, bool readonly, const char *engin
         clear_fs(fs, dir, readonly);
         rc = shm_attach_begin(dir, false, &at);
         rc = rc ? rc : attach_first_or_join(fs, &at, dir, engine);
-    } while (rc == -EAGAIN);
+    } while (rc == SHM_AGAIN);
     if (rc == 0 && (!at.first || fs->dax.shm->run->ghost_key))
         fs_reap(fs); /* the dead may have left work, and nobody has come since */
     return rc;

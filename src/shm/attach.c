@@ -299,7 +299,7 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
     return 0;
 }
 
-/* Its processes have another /dev/shm, or somebody has removed the file; -EAGAIN: its first
+/* Its processes have another /dev/shm, or somebody has removed the file; SHM_AGAIN: its first
  * attacher died. */
 static int not_there(struct shm_attach *at, const char *path)
 {
@@ -309,7 +309,7 @@ static int not_there(struct shm_attach *at, const char *path)
     shm_attach_cancel(at);
     if (!attached && tries++ < MAP_TRIES) {
         usleep(1000);
-        return -EAGAIN;
+        return SHM_AGAIN;
     }
     tries = 0;
     return hf_fail(EBUSY,

@@ -218,8 +218,11 @@ uint64_t shm_under_way(struct shm_attach *at, const uint8_t uuid[16]);
 /* First attacher: makes a new segment (with `engine`), mapped but not yet ready for others. */
 int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const char *engine,
               const struct shm_limits *limits, struct shm **out);
-/* Others: maps the segment that stands. -EAGAIN: its first attacher died; begin again. -EBUSY:
- * others use one that cannot be reached from here. */
+/* Its first attacher died: begin again. Not an errno, since system calls on the way fail with each
+ * of these for reasons of their own, which may last. */
+#define SHM_AGAIN 1
+/* Others: maps the segment that stands. SHM_AGAIN. -EBUSY: others use one that cannot be reached
+ * from here. */
 int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out);
 /* Takes a process entry and lets others in. needs_barrier: not without sys_membarrier. -EBUSY: none
  * is free. On failure the shm is unmapped. */
