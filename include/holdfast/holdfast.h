@@ -26,6 +26,9 @@
  *             every call on them returns -ECHILD; the child opens the pool for itself.
  *   Flags     An unknown bit, or a reserved field that is not zero, is -EINVAL. Set `size` of an
  *             option struct to its sizeof and the rest to zero: zero means the default.
+ *   Locks     A call may wait for a lock that another process holds. When that process is stopped
+ *             (SIGSTOP), the call returns -EBUSY, or as its policy says; the sentence names the
+ *             process. Nothing has changed. holdfast(7) has the table.
  *   Damage    -EUCLEAN: the pool is damaged; run `holdfast fsck`. -EOPNOTSUPP: a newer Holdfast
  *             made the pool, or this kind of memory cannot do what was asked.
  *
@@ -289,7 +292,8 @@ void hf_atomic_end(void);
 /* Each layout change waits for the pins that overlap its own range, and for no others, as its
  * policy says. When its process is killed at any instruction, the next process finds the file as
  * before or as after.
- *   -EBUSY      a pin overlaps and the policy is HF_POLICY_NOWAIT
+ *   -EBUSY      a pin overlaps and the policy is HF_POLICY_NOWAIT; or a stopped process is in the
+ *               way, and the policy is not one that waits
  *   -ETIMEDOUT  the deadline came first
  *   -EDEADLK    this thread itself holds an overlapping pin (at once, for every policy that may
  *               wait; HF_POLICY_NOWAIT gives -EBUSY, HF_POLICY_DETACH detaches it); or layout
@@ -328,9 +332,9 @@ int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len
  * failure may leave the first of them moved, with the same contents. */
 int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy);
 
-/* Ends the wait of a layout change that thread `tid` (gettid(2)) of this process is in. That call
- * returns -EINTR and has changed nothing, unless it was about to end anyway. -ESRCH: the thread is
- * not in a layout change, or its layout change does not wait. */
+/* Ends the wait that thread `tid` (gettid(2)) of this process is in: of a layout change, at the
+ * gate of one, or for a lock. That call returns -EINTR and has changed nothing, unless it was about
+ * to end anyway. -ESRCH: the thread does not wait. */
 int hf_cancel(struct hf_pool *pool, pid_t tid);
 
 /* ------------------------------------------------------------------------------ leases --- */

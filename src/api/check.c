@@ -2,6 +2,8 @@
 /* Owns the checks of api.h, the version and the error sentence. */
 #include "api/api.h"
 
+#include "base/futex.h"
+
 #define STRING(number) #number
 #define VERSION(major, minor, patch) STRING(major) "." STRING(minor) "." STRING(patch)
 
@@ -47,6 +49,15 @@ int api_policy(const struct fs *fs, const struct hf_policy *given, struct hf_pol
         return rc;
     *out = given && given->kind != HF_POLICY_DEFAULT ? *given : fs->dax.policy;
     return 0;
+}
+
+struct shm_bound api_bound(const struct hf_policy *policy)
+{
+    struct shm_bound before = shm_bound;
+
+    shm_bound = dax_policy_bound(policy, dax_policy_timed(policy->kind) ? dax_policy_until(policy)
+                                                                        : HF_NEVER);
+    return before;
 }
 
 int api_mode(mode_t mode)

@@ -26,6 +26,6 @@ int hf_act_for(const struct hf_client *client)
     if (rc)
         return rc;
     pool_watch_forks();
-    dax_client = client ? *client : (struct hf_client){0};
+    dax_client_set(client ? *client : (struct hf_client){0});
     return 0;
 }

@@ -106,9 +106,37 @@ int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *pol
 {
     hf_may_sleep(__func__);
     struct hf_policy definite;
+    struct shm_bound before;
     int rc = check_change(file, policy, &definite);
 
-    return rc ? rc : fs_truncate(file->fs, file->vnode, size, &definite);
+    if (rc)
+        return rc;
+    before = api_bound(&definite);
+    rc = fs_truncate(file->fs, file->vnode, size, &definite);
+    shm_bound = before;
+    return rc;
+}
+
+static int fallocate_by(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
+                        const struct hf_policy *policy)
+{
+    switch (mode) {
+    case 0:
+    case HF_FALLOC_KEEP_SIZE:
+        return fs_allocate(file->fs, file->vnode, off, len, mode & HF_FALLOC_KEEP_SIZE);
+    case HF_FALLOC_PUNCH_HOLE:
+    case HF_FALLOC_PUNCH_HOLE | HF_FALLOC_KEEP_SIZE:
+        return fs_punch(file->fs, file->vnode, off, len, policy);
+    case HF_FALLOC_ZERO_RANGE:
+    case HF_FALLOC_ZERO_RANGE | HF_FALLOC_KEEP_SIZE:
+        return fs_zero_range(file->fs, file->vnode, off, len, mode & HF_FALLOC_KEEP_SIZE, policy);
+    case HF_FALLOC_COLLAPSE_RANGE:
+        return fs_collapse(file->fs, file->vnode, off, len, policy);
+    case HF_FALLOC_INSERT_RANGE:
+        return fs_insert(file->fs, file->vnode, off, len, policy);
+    default:
+        return api_flags("hf_fallocate", mode);
+    }
 }
 
 int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
@@ -117,37 +145,30 @@ int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len
     hf_may_sleep(__func__);
     bool shifts = mode == HF_FALLOC_COLLAPSE_RANGE || mode == HF_FALLOC_INSERT_RANGE;
     struct hf_policy definite;
+    struct shm_bound before;
     int rc = check_change(file, policy, &definite);
 
     rc = rc ? rc : check_range(off, len, shifts);
     if (rc)
         return rc;
-    switch (mode) {
-    case 0:
-    case HF_FALLOC_KEEP_SIZE:
-        return fs_allocate(file->fs, file->vnode, off, len, mode & HF_FALLOC_KEEP_SIZE);
-    case HF_FALLOC_PUNCH_HOLE:
-    case HF_FALLOC_PUNCH_HOLE | HF_FALLOC_KEEP_SIZE:
-        return fs_punch(file->fs, file->vnode, off, len, &definite);
-    case HF_FALLOC_ZERO_RANGE:
-    case HF_FALLOC_ZERO_RANGE | HF_FALLOC_KEEP_SIZE:
-        return fs_zero_range(file->fs, file->vnode, off, len, mode & HF_FALLOC_KEEP_SIZE,
-                             &definite);
-    case HF_FALLOC_COLLAPSE_RANGE:
-        return fs_collapse(file->fs, file->vnode, off, len, &definite);
-    case HF_FALLOC_INSERT_RANGE:
-        return fs_insert(file->fs, file->vnode, off, len, &definite);
-    default:
-        return api_flags("hf_fallocate", mode);
-    }
+    before = api_bound(&definite);
+    rc = fallocate_by(file, mode, off, len, &definite);
+    shm_bound = before;
+    return rc;
 }
 
 int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy)
 {
     hf_may_sleep(__func__);
     struct hf_policy definite;
+    struct shm_bound before;
     int rc = check_change(file, policy, &definite);
 
     rc = rc ? rc : check_range(off, len, false);
-    return rc ? rc : fs_move(file->fs, file->vnode, off, len, &definite);
+    if (rc)
+        return rc;
+    before = api_bound(&definite);
+    rc = fs_move(file->fs, file->vnode, off, len, &definite);
+    shm_bound = before;
+    return rc;
 }

@@ -157,10 +157,16 @@ int hf_unlinkat(struct hf_pool *pool, uint64_t at, const char *path, const struc
 {
     hf_may_sleep(__func__);
     struct hf_policy definite;
+    struct shm_bound before;
     int rc = check_named(pool, path);
 
     rc = rc ? rc : api_policy(&pool->fs, policy, &definite);
-    return rc ? rc : fs_unlink(&pool->fs, (struct fs_at){at, path}, &definite);
+    if (rc)
+        return rc;
+    before = api_bound(&definite);
+    rc = fs_unlink(&pool->fs, (struct fs_at){at, path}, &definite);
+    shm_bound = before;
+    return rc;
 }
 
 int hf_unlink(struct hf_pool *pool, const char *path, const struct hf_policy *policy)

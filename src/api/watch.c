@@ -10,7 +10,7 @@ int hf_watch(struct hf_file *file, int on)
     if (rc == 0 && on != 0 && on != 1 && on != HF_WATCH_STORES)
         rc = hf_fail(EINVAL, "watch: on is %d, neither 0, 1 nor HF_WATCH_STORES", on);
     if (rc == 0)
-        dax_watch(&file->fs->dax, file->vnode, &file->watches, on);
+        rc = dax_watch(&file->fs->dax, file->vnode, &file->watches, on);
     return rc;
 }
 

@@ -39,6 +39,13 @@ int hf_futex_wait(uint32_t *word, uint32_t value, uint64_t until_ns)
     return -errno;
 }
 
+int hf_futex_wake_one(uint32_t *word)
+{
+    long woken = syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+
+    return woken > 0;
+}
+
 void hf_futex_wake_all(uint32_t *word)
 {
     int kept = errno;

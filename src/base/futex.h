@@ -17,6 +17,8 @@ int64_t hf_wall_ns(void);
  * 0: woken, or the value was another already; -ETIMEDOUT; -EINTR: a signal handler ran. */
 int hf_futex_wait(uint32_t *word, uint32_t value, uint64_t until_ns);
 
+/* Wakes one that sleeps on the word; returns how many that were. */
+int hf_futex_wake_one(uint32_t *word);
 /* Wakes all that sleep on the word. Async-signal-safe. */
 void hf_futex_wake_all(uint32_t *word);
 

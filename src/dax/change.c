@@ -41,6 +41,8 @@ static void close_gate(struct dax_change *change, struct shm_lane *lane, struct 
     gate->process = shm->self;
     gate->life = shm->processes[shm->self].life;
     gate->waits = 0;
+    gate->term++;
+    hf_store_relaxed(&gate->given_up, 0u); /* relaxed: the store of lane follows */
     /* GATE.RULE/m: closed last, so that a thread that finds it closed finds its owner there; under
      * the mutex, before the zap. Pairs with GATE.RULE/p in dax_lock() and between_gates(). */
     hf_store_release(&gate->lane, shm_lane_index(shm, lane) + 1);
@@ -72,45 +74,71 @@ static int in_cycle(struct dax_change *change)
                    "youngest: unpin first");
 }
 
-/* Sleeps at the gate of another layout change, once. 0: look again. */
-static int sleep_at_gate(struct dax_change *change, const struct shm_gate *other)
+/* Whose gate is in the way, for the sentence. */
+static int at_gate_of(struct dax_change *change, int err, const struct shm_gate *other)
+{
+    const struct shm *shm = change->dax->shm;
+    const struct shm_process *process = &shm->processes[other->process];
+    char what[160];
+
+    snprintf(what, sizeof what, "another layout change is under way there, of process %u (%.15s)%s",
+             process->pid, process->command,
+             shm_process_stopped(shm, other->process) ? ", which is stopped" : "");
+    return give_up(change, err, what);
+}
+
+/* Sleeps at the gate of another layout change, once. 0: look again; else the mutex is not held. */
+static int sleep_at_gate(struct dax_change *change, const struct shm_gate *other,
+                         struct shm_waiting *waiting)
 {
     struct dax *dax = change->dax;
+    struct shm_bound before = shm_bound;
     int rc;
 
     /* The same wait, however often it is woken. */
     if (!change->lane->wait.number || change->lane->wait.gate_lane != other->lane)
         wait_begins(change, other->lane);
-    rc = gate_wait(dax, change->vnode, change->until_ns);
-    if (rc == -EINTR || wait_cancelled(change))
-        return give_up(change, EINTR, "interrupted by a signal, or cancelled");
-    if (rc == -ETIMEDOUT)
-        return give_up(change, ETIMEDOUT, "another layout change is under way there");
+    shm_bound = dax_policy_bound(&change->policy, change->until_ns);
+    rc = gate_wait(dax, change->vnode, other, waiting);
+    shm_bound = before;
     if (rc)
         return rc;
     dax_unlock(dax, change->vnode);
-    rc = wait_in_cycle(change);
-    dax_lock_any(dax, change->vnode);
-    return rc ? in_cycle(change) : 0;
+    if (wait_cancelled(change))
+        return give_up(change, EINTR, "interrupted by a signal, or cancelled");
+    if (wait_in_cycle(change))
+        return in_cycle(change);
+    return dax_lock_any(dax, change->vnode);
 }
 
-/* Waits at a gate of another layout change. That one may wait for pins of ours. */
-static int at_other_gate(struct dax_change *change, struct shm_gate *other)
+/* That change may wait for pins of ours. 0: wait. */
+static int may_wait_at(struct dax_change *change, const struct shm_gate *other)
 {
-    struct dax *dax = change->dax;
-
-    if (gate_owner_died(dax, other)) {
-        gate_open_of_dead(change->vnode, other);
-        return 0;
-    }
     if (!may_wait(&change->policy))
-        return give_up(change, EBUSY, "another layout change is under way there");
-    if (scan_own(dax, change->vnode, change->lane, other->first, other->last))
+        return at_gate_of(change, EBUSY, other);
+    if (scan_own(change->dax, change->vnode, change->lane, other->first, other->last))
         return give_up(change, EDEADLK,
                        "a layout change there waits for a pin of this thread: unpin first");
     if (dax_client_nowait())
-        return give_up(change, EAGAIN, "another layout change is under way there");
-    return sleep_at_gate(change, other);
+        return at_gate_of(change, EAGAIN, other);
+    return 0;
+}
+
+/* Waits at a gate of another layout change. 0: look again; else the mutex is not held. */
+static int at_other_gate(struct dax_change *change, struct shm_gate *other,
+                         struct shm_waiting *waiting)
+{
+    int rc;
+
+    if (gate_owner_died(change->dax, other)) {
+        gate_open_of_dead(change->vnode, other);
+        return 0;
+    }
+    rc = may_wait_at(change, other);
+    if (rc == 0)
+        return sleep_at_gate(change, other, waiting);
+    dax_unlock(change->dax, change->vnode);
+    return rc;
 }
 
 static struct shm_gate *free_gate(struct shm_vnode *vnode)
@@ -139,22 +167,24 @@ static struct shm_gate *any_gate(struct dax_change *change)
 static int take_gate(struct dax_change *change)
 {
     struct shm_vnode *vnode = change->vnode;
-    int rc;
+    struct shm_waiting waiting;
+    int rc = dax_lock_any(change->dax, vnode);
 
-    dax_lock_any(change->dax, vnode);
+    if (rc)
+        return rc;
+    shm_waiting_begin(&waiting, true, &change->lane->blocked);
     do {
         struct shm_gate *other = gate_over(vnode, change->first, change->last, NULL);
         struct shm_gate *gate = free_gate(vnode);
 
         if (!other && gate) {
             close_gate(change, change->lane, gate);
-            wait_ends(change);
-            return 0;
+            break;
         }
-        rc = at_other_gate(change, other ? other : any_gate(change));
+        rc = at_other_gate(change, other ? other : any_gate(change), &waiting);
     } while (rc == 0);
+    shm_waiting_end(&waiting);
     wait_ends(change);
-    dax_unlock(change->dax, vnode);
     return rc;
 }
 
@@ -308,14 +338,23 @@ static bool look_around(struct dax_change *change, uint64_t *look_ns)
     return wait_in_cycle(change);
 }
 
-/* Sleeps once, without the mutex. 0: look again; -EINTR, -EDEADLK. */
+/* Takes the mutex again. An error: it cannot be had, so nobody can open the gate now. */
+static int lock_again(struct dax_change *change)
+{
+    int rc = dax_lock_any(change->dax, change->vnode);
+
+    change->lost = rc != 0;
+    return rc;
+}
+
+/* Sleeps once, without the mutex. 0: look again; -EINTR, -EDEADLK; others: lock_again(). */
 static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, uint64_t *look_ns)
 {
     struct dax *dax = change->dax;
     uint32_t *word = busy ? busy : &change->vnode->drain_seq;
     uint64_t until = dax_tick(dax, change->until_ns);
     bool cycle;
-    int rc;
+    int rc, lost;
 
     if (dax_client_cancelled())
         return -EINTR;
@@ -329,7 +368,9 @@ static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, u
     if (busy)
         counts_wait_ends(busy);
     cycle = look_around(change, look_ns);
-    dax_lock_any(dax, change->vnode);
+    lost = lock_again(change);
+    if (lost)
+        return lost;
     if (rc == -EINTR || wait_cancelled(change))
         return -EINTR;
     return cycle ? -EDEADLK : 0;
@@ -434,6 +475,8 @@ static int drain(struct dax_change *change)
             continue; /* and look once more, now that every unpin wakes */
         }
         rc = sleep_once(change, finding.busy, seq, &look_ns);
+        if (change->lost)
+            break;
         if (rc) {
             rc = rc == -EDEADLK
                      ? in_cycle(change)
@@ -447,6 +490,8 @@ static int drain(struct dax_change *change)
         HF_TRACE(drain_wait_end, vnode->ino, change->first, change->last, hf_now_ns() - since,
                  (uint32_t)-rc);
         wait_ends(change);
+    }
+    if (since && !change->lost) {
         gate->waits = 0;
         gate_waits_changed(vnode);
     }
@@ -457,15 +502,10 @@ static int drain(struct dax_change *change)
 
 static void set_policy(struct dax_change *change, const struct hf_policy *policy)
 {
-    uint64_t now;
-
     change->policy = *policy;
     change->until_ns = HF_NEVER;
-    if (!dax_policy_timed(policy->kind))
-        return;
-    now = hf_now_ns();
-    change->until_ns =
-        policy->deadline_ns < HF_NEVER - 1 - now ? now + policy->deadline_ns : HF_NEVER - 1;
+    if (dax_policy_timed(policy->kind)) /* of the call, which has begun before */
+        change->until_ns = shm_bound.until_ns ? shm_bound.until_ns : dax_policy_until(policy);
 }
 
 int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
@@ -513,11 +553,9 @@ void dax_change_pause(struct dax_change *change)
 
 int dax_change_resume(struct dax_change *change)
 {
-    int rc;
+    int rc = lock_again(change);
 
-    shm_assert_none_held();
-    dax_lock_any(change->dax, change->vnode);
-    rc = drain(change);
+    rc = rc ? rc : drain(change);
     if (rc)
         dax_change_end(change, false);
     return rc ? rc : change->vnode->passed != change->passed;
@@ -564,10 +602,23 @@ static void settle_tables(struct dax_change *change, bool committed)
     }
 }
 
+/* The mutex cannot be had, in L5: the gate is left to whoever meets it, as if this process had died
+ * there. */
+static void abandon(struct dax_change *change)
+{
+    hf_store_release(&change->vnode->gates[change->gate].given_up, 1u);
+    free(change->holders);
+    change->holders = NULL;
+}
+
 void dax_change_end(struct dax_change *change, bool committed)
 {
     struct shm_vnode *vnode = change->vnode;
 
+    if (change->lost) {
+        abandon(change);
+        return;
+    }
     shm_assert_held(&change->vnode->mutex);
     if (committed) {
         /* SIZE.PUB/m: relaxed readers may see it late; the gate opens after it. */

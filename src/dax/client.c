@@ -16,9 +16,16 @@
 
 _Thread_local struct hf_client dax_client;
 
+void dax_client_set(struct hf_client client)
+{
+    dax_client = client;
+    shm_bound = (struct shm_bound){.puts_off = client.flags & HF_CLIENT_NOWAIT,
+                                   .cancelled = client.cancelled};
+}
+
 void dax_client_in_child(void)
 {
-    dax_client = (struct hf_client){0};
+    dax_client_set((struct hf_client){0});
 }
 
 bool dax_lane_is(const struct shm *shm, uint32_t lane, uint32_t process, pid_t pid, pid_t tid)

@@ -12,6 +12,7 @@
 /* size 0: the thread acts for itself. */
 extern _Thread_local struct hf_client dax_client;
 
+void dax_client_set(struct hf_client client);
 void dax_client_in_child(void);
 
 static inline bool dax_client_nowait(void)

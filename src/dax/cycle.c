@@ -139,7 +139,8 @@ static bool has_gate(struct dax *dax, struct shm_vnode *vnode, uint32_t lane)
 {
     bool has = false;
 
-    dax_lock_any(dax, vnode);
+    if (!dax_lock_moment(dax, vnode))
+        return false;
     for (unsigned i = 0; i < SHM_GATES; i++)
         has |= vnode->gates[i].lane == lane + 1;
     dax_unlock(dax, vnode);
@@ -161,7 +162,8 @@ static void find_waiting_holders(const struct search *search, const struct shm_w
             follow_link(holders, &gate, &its_wait);
         return;
     }
-    dax_lock_any(dax, vnode);
+    if (!dax_lock_moment(dax, vnode))
+        return;
     scan_held(dax, vnode, wait->first, wait->last, holder_found, holders);
     dax_unlock(dax, vnode);
 }
@@ -285,10 +287,9 @@ int dax_cancel(struct dax *dax, pid_t tid)
             hf_load_acquire(&lane->tid) != (uint32_t)tid)
             continue;
         number = hf_load_acquire(&lane->wait.number);
-        if (!number)
-            return -ESRCH;
-        cancel_wait(shm, &lane->wait, number);
-        return 0;
+        if (number)
+            cancel_wait(shm, &lane->wait, number);
+        return shm_waiting_cancel(&lane->blocked) || number ? 0 : -ESRCH;
     }
     return -ESRCH;
 }

@@ -63,16 +63,24 @@ static inline bool dax_policy_detaches(uint32_t kind)
 }
 /* -EINVAL: its kind or its reserved field is not known, or it has a deadline for nothing. */
 int dax_policy_check(const struct hf_policy *policy);
+/* The end of its deadline, which begins now. */
+uint64_t dax_policy_until(const struct hf_policy *policy);
+/* The bound of a call with it, which is definite: to be stored into shm_bound. HF_NEVER: no
+ * deadline. */
+struct shm_bound dax_policy_bound(const struct hf_policy *policy, uint64_t until_ns);
 
 /* ---- the layout mutex (gate.c) ---- */
 
 /* Takes the vnode's layout mutex, and first waits while a gate overlaps pages [first, last]. A
  * thread that holds a pin in the pool does not wait and gets 1. It may read extents and fill holes,
- * but entries of the gate's range are not installed. -EINTR: a signal, or the client is cancelled;
- * -EAGAIN: the client is not to wait; -ENOLCK. Recovers the vnode when the mutex's owner died. */
+ * but entries of the gate's range are not installed. -EINTR, -EBUSY, -ETIMEDOUT: the thread's bound
+ * (shm/bound.h); -EAGAIN: the client is not to wait; -ENOLCK. Recovers the vnode when the mutex's
+ * owner died. */
 int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
-/* The mutex alone, whatever the gate: for size and times, or to look. */
-void dax_lock_any(struct dax *dax, struct shm_vnode *vnode);
+/* The mutex alone, whatever the gate: for size and times, or to look. An error: shm_lock(). */
+int dax_lock_any(struct dax *dax, struct shm_vnode *vnode) SHM_MAY_FAIL;
+/* Likewise, for what can be left undone: false when somebody keeps it for longer than a moment. */
+bool dax_lock_moment(struct dax *dax, struct shm_vnode *vnode) SHM_MAY_FAIL;
 void dax_unlock(struct dax *dax, struct shm_vnode *vnode);
 /* The size, for a caller that does not take the mutex. After a death in a transaction on the file
  * the size is settled first, since perhaps no other thread comes to do that. */
@@ -140,8 +148,9 @@ void dax_stacks_print(struct dax *dax, const char *pool);
 
 /* ---- processes that keep copies (watch.c) ---- */
 
-/* hf_watch() of a handle; *watches: how it does. Called with no lock held. */
-void dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on);
+/* hf_watch() of a handle; *watches: how it does. Called with no lock held. An error: shm_lock(),
+ * but not for `on` 0. */
+int dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on);
 int dax_watch_next(struct dax *dax, uint64_t timeout_ns, struct hf_watch_report *out);
 void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* The file loses its last name while processes have it open. Those that watch it are told that all
@@ -194,6 +203,7 @@ struct dax_change {
     uint64_t passed;         /* vnode->passed at dax_change_pause() */
     uint64_t old_root;       /* of a change of the whole file: its page table, freed at the end */
     uint32_t gate;           /* index in vnode->gates */
+    bool lost;               /* the mutex could not be taken again, in L5 */
     struct dax_holder *holders;
     unsigned holder_count, holder_room;
     uint32_t detached; /* list of holds made by dax_change_split() */

@@ -33,6 +33,8 @@ bool gate_owner_died(struct dax *dax, const struct shm_gate *gate)
 {
     const struct shm_process *process = &dax->shm->processes[gate->process];
 
+    if (hf_load_acquire(&gate->given_up))
+        return true;
     return hf_load_acquire(&process->state) != SHM_PROCESS_LIVE || process->life != gate->life ||
            !shm_process_alive(dax->shm, gate->process);
 }
@@ -80,20 +82,29 @@ void gate_open_of_dead(struct shm_vnode *vnode, struct shm_gate *gate)
     gate_open(vnode, gate);
 }
 
-int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns)
+static int wait_failed(struct dax *dax, struct shm_waiting *waiting, int rc)
+{
+    shm_waiting_end(waiting);
+    return shm_waiting_failed(dax->shm, waiting, rc, "a gate over the pages");
+}
+
+int gate_wait(struct dax *dax, struct shm_vnode *vnode, const struct shm_gate *gate,
+              struct shm_waiting *waiting)
 {
     uint32_t seq = hf_load_acquire(&vnode->gate_seq);
-    int rc;
+    uint64_t until_ns = shm_bound.until_ns ? shm_bound.until_ns : HF_NEVER;
+    int rc = shm_waiting_goes_on(dax->shm, waiting, gate->process + 1, gate->term);
 
-    shm_assert_held(&vnode->mutex);
-    if (dax_client_cancelled())
-        return -EINTR;
-    vnode->gate_waiters = 1;
+    if (rc == 0)
+        vnode->gate_waiters = 1;
     dax_unlock(dax, vnode);
-    rc = hf_futex_wait(&vnode->gate_seq, seq, dax_tick(dax, until_ns));
-    dax_lock_any(dax, vnode);
-    if (rc == -ETIMEDOUT)
-        return hf_now_ns() >= until_ns ? -ETIMEDOUT : 0;
+    if (rc)
+        return wait_failed(dax, waiting, rc);
+    if (hf_futex_wait(&vnode->gate_seq, seq, dax_tick(dax, until_ns)) == -EINTR)
+        return wait_failed(dax, waiting, -EINTR);
+    rc = dax_lock_any(dax, vnode);
+    if (rc)
+        shm_waiting_end(waiting);
     return rc;
 }
 
@@ -167,12 +178,25 @@ static void recover(struct dax *dax, struct shm_vnode *vnode, bool died)
     shm_lock_mended(&vnode->mutex);
 }
 
-void dax_lock_any(struct dax *dax, struct shm_vnode *vnode)
+int dax_lock_any(struct dax *dax, struct shm_vnode *vnode)
 {
-    bool died = shm_lock(&vnode->mutex);
+    bool died;
+    int rc = shm_lock(dax->shm, &vnode->mutex, "the layout of the file", &died);
 
-    if (__builtin_expect(died || vnode->pending_version, 0))
+    if (rc == 0 && __builtin_expect(died || vnode->pending_version, 0))
         recover(dax, vnode, died);
+    return rc;
+}
+
+bool dax_lock_moment(struct dax *dax, struct shm_vnode *vnode)
+{
+    bool died;
+
+    if (!shm_lock_moment(dax->shm, &vnode->mutex, &died))
+        return false;
+    if (died || vnode->pending_version)
+        recover(dax, vnode, died);
+    return true;
 }
 
 void dax_unlock(struct dax *dax, struct shm_vnode *vnode)
@@ -186,7 +210,7 @@ uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode)
     bool died;
 
     if (__builtin_expect(hf_load_acquire(&vnode->pending_version) != 0, 0) &&
-        shm_lock_now(&vnode->mutex, &died)) {
+        shm_lock_now(dax->shm, &vnode->mutex, &died)) {
         if (died || vnode->pending_version)
             recover(dax, vnode, died);
         dax_unlock(dax, vnode);
@@ -212,12 +236,16 @@ static bool client_needs_through(const struct shm *shm)
 int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
     struct shm_lane *lane = shm_lane(dax->shm);
+    struct shm_waiting waiting;
     struct shm_gate *gate;
-    bool counted = false;
+    bool waits = false;
+    int rc;
 
     if (!lane)
         return shm_no_lane(dax->shm);
-    dax_lock_any(dax, vnode);
+    rc = dax_lock_any(dax, vnode);
+    if (rc)
+        return rc;
     while ((gate = gate_over(vnode, first, last, NULL)) && !HF_LAB_BROKEN(HF_LAB_NO_GATE)) {
         if (gate_owner_died(dax, gate)) {
             gate_open_of_dead(vnode, gate);
@@ -227,22 +255,24 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
          * Without it: entries come back into a range after its change has looked for holders. */
         if (needs_through(lane) || client_needs_through(dax->shm)) {
             vnode->passed++;
-            return 1;
+            rc = 1;
+            break;
         }
         if (dax_client_nowait()) {
             dax_unlock(dax, vnode);
             return hf_fail(EAGAIN,
                            "a layout change holds the range, and the client is not to wait");
         }
-        if (!counted)
+        if (!waits) {
             dax_count(&dax->shm->run->stats.gate_waits, 1);
-        counted = true;
-        if (gate_wait(dax, vnode, HF_NEVER) == -EINTR) {
-            dax_unlock(dax, vnode);
-            return hf_fail(
-                EINTR,
-                "interrupted by a signal, or cancelled, while a layout change held the range");
+            shm_waiting_begin(&waiting, true, &lane->blocked);
         }
+        waits = true;
+        rc = gate_wait(dax, vnode, gate, &waiting);
+        if (rc)
+            return rc;
     }
-    return 0;
+    if (waits)
+        shm_waiting_end(&waiting);
+    return rc;
 }

@@ -170,7 +170,9 @@ static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold 
                        "blocks of the lease have left the file: its giver has to take it back");
     if (rc)
         return rc;
-    shm_lock_table(shm);
+    rc = shm_lock_table(shm);
+    if (rc)
+        return rc;
     rc = change_hands(shm, hold, lane, key);
     shm_unlock_table(shm);
     if (rc)
@@ -202,7 +204,9 @@ int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
     vnode = shm_vnode_of_key(dax->shm, key);
     if (hf_load_acquire(&vnode->state) == SHM_VNODE_FREE)
         return not_offered();
-    dax_lock_any(dax, vnode);
+    rc = dax_lock_any(dax, vnode);
+    if (rc)
+        return rc;
     rc = take_given(dax, vnode, hold, key, lane, request->lease, &pieces);
     if (rc == 0 && pieces.count)
         mm_trim(&pieces, hold->off, hold->len);

@@ -56,14 +56,14 @@ static void name_range(const struct shm_vnode *vnode, uint64_t first, uint64_t l
     info->len = end - info->off;
 }
 
-/* The list of detached records holds still only under the mutex. */
+/* The list of detached records holds still only under the mutex. Where that cannot be had, since
+ * the process that has it is stopped, a pin counts as held. */
 static uint32_t pin_state(struct dax *dax, struct shm_vnode *vnode, const uint64_t *word,
                           uint64_t key, const struct shm_range *range)
 {
     bool holds = true;
 
-    if (hf_load_acquire(&vnode->waiters) & SHM_DETACHED) {
-        dax_lock_any(dax, vnode);
+    if (hf_load_acquire(&vnode->waiters) & SHM_DETACHED && dax_lock_moment(dax, vnode)) {
         holds = detach_still_holds(dax->shm, vnode, shm_at(dax->shm, word), key, range->first,
                                    range->last);
         dax_unlock(dax, vnode);

@@ -122,7 +122,7 @@ static void queue_notice(struct recalls *recalls, struct notice *notice)
     free(notice);
 }
 
-/* False: no memory; it stays pending. */
+/* False: no memory, or the mutex cannot be had; it stays pending. */
 static bool read_recall(struct recalls *recalls, uint32_t index)
 {
     struct dax *dax = recalls->dax;
@@ -135,7 +135,10 @@ static bool read_recall(struct recalls *recalls, uint32_t index)
     notice = calloc(1, sizeof *notice);
     if (!notice)
         return false;
-    dax_lock_any(dax, vnode);
+    if (!dax_lock_moment(dax, vnode)) {
+        free(notice);
+        return false;
+    }
     if (is_own_lease(dax->shm, hold) && &dax->shm->vnodes[hold->vnode] == vnode &&
         recall_is_pending(hold)) {
         notice->index = index;
@@ -153,12 +156,14 @@ static bool read_recall(struct recalls *recalls, uint32_t index)
     return true;
 }
 
-static void read_all_recalls(struct recalls *recalls)
+static bool read_all_recalls(struct recalls *recalls)
 {
     const struct shm *shm = recalls->dax->shm;
+    bool all = true;
 
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++)
-        read_recall(recalls, i);
+        all &= read_recall(recalls, i);
+    return all;
 }
 
 /* Reads what this process was asked since the last time. */
@@ -174,8 +179,9 @@ static void read_recalls(struct recalls *recalls)
         if (entry && entry <= shm->run->limits.holds && !read_recall(recalls, entry - 1))
             hf_store_release(&self->recalls_more, 1u);
     }
-    if (hf_load_acquire(&self->recalls_more) && hf_xchg_acq_rel(&self->recalls_more, 0u))
-        read_all_recalls(recalls);
+    if (hf_load_acquire(&self->recalls_more) && hf_xchg_acq_rel(&self->recalls_more, 0u) &&
+        !read_all_recalls(recalls))
+        hf_store_release(&self->recalls_more, 1u);
 }
 
 /* In a callback this thread passes gates, as a thread with a pin does. The change behind a gate may
@@ -226,7 +232,9 @@ static void *serve(void *arg)
             free(notice);
         }
         if (!hf_load_acquire(&recalls->stop))
-            hf_futex_wait(&self->recall_seq, seq, HF_NEVER);
+            hf_futex_wait(&self->recall_seq, seq,
+                          hf_load_acquire(&self->recalls_more) ? hf_now_ns() + DAX_TICK_NS
+                                                               : HF_NEVER);
     }
     return NULL;
 }

@@ -101,7 +101,8 @@ static void settle_all(struct dax *dax)
             (hf_load_acquire(&vnode->released) == SHM_NONE &&
              !hf_load_acquire(&vnode->holds_stale)))
             continue;
-        dax_lock_any(dax, vnode);
+        if (!dax_lock_moment(dax, vnode))
+            continue;
         if (vnode->state != SHM_VNODE_FREE)
             holds_settle(dax->shm, vnode);
         dax_unlock(dax, vnode);

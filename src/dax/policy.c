@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* What a policy may say, wherever a caller gives one: to a layout change, or to a new pool. */
+/* What a policy may say, wherever a caller gives one, to a layout change or to a new pool; and how
+ * long a call with it waits for locks. */
 #include "dax/dax.h"
 
 #include "base/error.h"
+#include "base/futex.h"
 
 #include <errno.h>
 
@@ -13,4 +15,26 @@ int dax_policy_check(const struct hf_policy *policy)
     if (policy->deadline_ns && !dax_policy_timed(policy->kind))
         return hf_fail(EINVAL, "a deadline is given with a policy that has none");
     return 0;
+}
+
+uint64_t dax_policy_until(const struct hf_policy *policy)
+{
+    uint64_t now = hf_now_ns();
+
+    return policy->deadline_ns < HF_NEVER - 1 - now ? now + policy->deadline_ns : HF_NEVER - 1;
+}
+
+struct shm_bound dax_policy_bound(const struct hf_policy *policy, uint64_t until_ns)
+{
+    static const enum shm_patience patience[] = {
+        [HF_POLICY_WAIT] = SHM_PATIENCE_LONG,     [HF_POLICY_NOWAIT] = SHM_PATIENCE_NONE,
+        [HF_POLICY_DEADLINE] = SHM_PATIENCE_LONG, [HF_POLICY_DEADLINE_DETACH] = SHM_PATIENCE_LONG,
+        [HF_POLICY_DETACH] = SHM_PATIENCE_CALL,
+    };
+    struct shm_bound bound = shm_bound;
+
+    bound.patience = patience[policy->kind];
+    bound.until_ns = until_ns == HF_NEVER ? 0 : until_ns;
+    bound.puts_off &= policy->kind != HF_POLICY_NOWAIT;
+    return bound;
 }

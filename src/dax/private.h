@@ -116,9 +116,11 @@ void gate_open_of_dead(struct shm_vnode *vnode, struct shm_gate *gate);
 /* Makes waiters, wait_first and wait_last what the gates say. A wait that begins needs
  * before_wait() after it. */
 void gate_waits_changed(struct shm_vnode *vnode);
-/* Drops the mutex, sleeps until a gate opens or `until_ns`, takes the mutex again. 0, -EINTR,
- * -ETIMEDOUT. A cancelled client's: -EINTR at once. */
-int gate_wait(struct dax *dax, struct shm_vnode *vnode, uint64_t until_ns);
+/* Drops the mutex, sleeps until that gate may have opened, takes the mutex again. An error, with a
+ * sentence, when the thread's bound ends the wait (bound.h), or the mutex cannot be had: then it is
+ * not held, and the wait has ended. */
+int gate_wait(struct dax *dax, struct shm_vnode *vnode, const struct shm_gate *gate,
+              struct shm_waiting *waiting);
 /* A slot of the file is taken, for a pin or for a walk that may still find none. */
 bool gate_anybody(struct dax *dax, struct shm_vnode *vnode);
 

@@ -102,7 +102,10 @@ int dax_reclaim(struct dax *dax, int (*gone)(void *arg, const struct meta_detach
         if (!(hf_load_acquire(&vnode->waiters) & SHM_DETACHED) &&
             !hf_load_acquire(&vnode->pending_version))
             continue;
-        dax_lock_any(dax, vnode);
+        if (!dax_lock_moment(dax, vnode)) {
+            hf_store_release(&shm->run->reclaim, 1u);
+            continue;
+        }
         if (vnode->state == SHM_VNODE_READY)
             rc = reclaim_vnode(shm, vnode, gone, arg);
         dax_unlock(dax, vnode);

@@ -79,20 +79,22 @@ static bool may_go(struct dax *dax, const struct shm_vnode *vnode)
 bool dax_shrink_vnode(struct dax *dax, struct shm_vnode *vnode)
 {
     uint64_t root = 0;
-    bool gone = false;
+    bool gone = false, locked;
 
     shm_assert_none_held();
-    dax_lock_any(dax, vnode);
+    if (!dax_lock_moment(dax, vnode))
+        return false;
     if (may_go(dax, vnode) && take_table(dax, vnode, &root)) {
-        shm_lock_table(dax->shm);
-        gone = may_go(dax, vnode); /* nobody has opened it meanwhile, and nobody can now */
+        locked = shm_lock_table_moment(dax->shm);
+        gone = locked && may_go(dax, vnode); /* nobody has opened it meanwhile, and nobody can */
         if (gone) {
             free_nodes(dax->shm, vnode, root);
             shm_vnode_free(dax->shm, vnode);
         } else {
             mm_put_root(dax->shm, vnode, root);
         }
-        shm_unlock_table(dax->shm);
+        if (locked)
+            shm_unlock_table(dax->shm);
     }
     dax_unlock(dax, vnode);
     return gone;
@@ -102,7 +104,8 @@ static void drop_table(struct dax *dax, struct shm_vnode *vnode)
 {
     uint64_t root = 0;
 
-    dax_lock_any(dax, vnode);
+    if (!dax_lock_moment(dax, vnode))
+        return;
     if (vnode->state == SHM_VNODE_READY && vnode->detached == SHM_NONE &&
         take_table(dax, vnode, &root))
         free_nodes(dax->shm, vnode, root);

@@ -38,13 +38,19 @@
 
 /* --- watching --- */
 
-void dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on)
+int dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on)
 {
     const struct timespec moment = {.tv_nsec = DAX_TICK_FENCES_NS};
     bool fences_only = hf_load_acquire(&dax->shm->run->fences_only);
+    int rc = dax_lock_any(dax, vnode);
 
-    shm_assert_none_held();
-    dax_lock_any(dax, vnode);
+    if (rc && on)
+        return rc;
+    if (rc) {
+        shm_watch_leave(dax->shm, vnode, *watches == HF_WATCH_STORES);
+        *watches = 0;
+        return 0;
+    }
     if ((*watches == HF_WATCH_STORES) != (on == HF_WATCH_STORES))
         shm_ask(dax->shm, vnode, on == HF_WATCH_STORES ? 1 : -1);
     if (!*watches != !on) {
@@ -60,6 +66,7 @@ void dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on)
     dax_unlock(dax, vnode);
     if (on && fences_only)
         nanosleep(&moment, NULL); /* no barrier to be had: but no store takes so long to be seen */
+    return 0;
 }
 
 /* --- telling --- */
@@ -122,7 +129,8 @@ static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t proce
 
 static void settle_watchers(struct dax *dax, struct shm_vnode *vnode)
 {
-    dax_lock_any(dax, vnode);
+    if (!dax_lock_moment(dax, vnode))
+        return;
     shm_watch_settle(dax->shm, vnode);
     dax_unlock(dax, vnode);
 }

@@ -70,9 +70,10 @@ int fs_fstat(struct hf_file *file, struct stat *out)
     meta_end_read(txn);
     if (rc)
         return rc;
-    fs_vnode_overlay(file->fs, file->ino, &inode);
-    fill_stat(file->fs, file->ino, &inode, out);
-    return 0;
+    rc = fs_vnode_overlay(file->fs, file->ino, &inode);
+    if (rc == 0)
+        fill_stat(file->fs, file->ino, &inode, out);
+    return rc;
 }
 
 ssize_t fs_readlink(struct fs *fs, struct fs_at at, char *buf, size_t len)
@@ -212,13 +213,15 @@ static int set_vnode_times(struct fs *fs, uint64_t ino, const struct times *time
 
     if (rc)
         return rc;
-    dax_lock_any(&fs->dax, vnode);
-    rc = fs_vnode_begin(fs, vnode, &txn, &inode);
+    rc = dax_lock_any(&fs->dax, vnode);
     if (rc == 0) {
-        set_times(&inode, times);
-        rc = fs_vnode_commit(vnode, &txn, &inode);
+        rc = fs_vnode_begin(fs, vnode, &txn, &inode);
+        if (rc == 0) {
+            set_times(&inode, times);
+            rc = fs_vnode_commit(vnode, &txn, &inode);
+        }
+        dax_unlock(&fs->dax, vnode);
     }
-    dax_unlock(&fs->dax, vnode);
     fs_vnode_close(fs, vnode);
     return rc;
 }

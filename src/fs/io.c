@@ -79,9 +79,10 @@ static ssize_t read_at_gate(struct hf_file *file, char *buf, uint64_t len, uint6
     uint64_t page = off / HF_BLOCK_BYTES, size, room = 0;
     struct meta_extent extent = {0};
     char *from = NULL;
-    int rc = 0;
+    int rc = dax_lock_any(&fs->dax, file->vnode);
 
-    dax_lock_any(&fs->dax, file->vnode);
+    if (rc)
+        return rc;
     size = file->vnode->size;
     if (off < size) {
         room = size - off < sizeof copy ? size - off : sizeof copy;

@@ -158,13 +158,17 @@ int fs_open(struct fs *fs, struct fs_at at, int flags, mode_t mode, struct hf_fi
 int fs_close(struct hf_file *file)
 {
     struct fs *fs = file->fs;
+    struct shm_bound before = shm_bound;
 
+    /* What cannot be done at once is left to others: the vnode stays dirty, an orphan an orphan. */
+    shm_bound = (struct shm_bound){.patience = SHM_PATIENCE_NONE};
     if (file->watches)
         dax_watch(&fs->dax, file->vnode, &file->watches, 0);
     HF_LAB_AT(HF_LAB_UNWATCHED);
     fs_vnode_close(fs, file->vnode);
     if (hf_load_acquire(&fs->dax.shm->run->reclaim))
         fs_reclaim(fs);
+    shm_bound = before;
     free(file);
     hf_sub_acq_rel(&fs->handles, 1);
     return 0;

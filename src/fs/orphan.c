@@ -104,8 +104,10 @@ void fs_orphans_sweep(struct fs *fs)
 {
     shm_assert_none_held();
     for (uint64_t ino = 0; next_orphan(fs, &ino) == 0; ino++) {
-        const struct shm_vnode *vnode = shm_vnode_find(fs->dax.shm, ino);
+        struct shm_vnode *vnode;
 
+        if (shm_vnode_find(fs->dax.shm, ino, &vnode))
+            return;
         if (!vnode || !shm_vnode_is_open(fs->dax.shm, vnode))
             fs_orphan_delete(fs, ino);
     }

@@ -254,7 +254,7 @@ int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *plac
     if (rc == 0 && !*at.path && inode->nlink == 0 && !fs_vnode_in_use(fs, at.ino))
         return fs_stale(at.ino);
     if (rc == 0 && S_ISREG(inode->mode))
-        fs_vnode_overlay(fs, place->ino, inode);
+        rc = fs_vnode_overlay(fs, place->ino, inode);
     return rc;
 }
 

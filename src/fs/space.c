@@ -261,10 +261,11 @@ static int mend_bitmap(struct fs *fs, bool died)
 int fs_space_lock(struct fs *fs)
 {
     struct shm_run *run = fs->dax.shm->run;
-    bool died = shm_lock(&run->space_mutex);
+    bool died;
+    int rc = shm_lock(fs->dax.shm, &run->space_mutex, "the pool's metadata", &died);
 
-    if (__builtin_expect(!died && !run->space_stale, 1))
-        return 0;
+    if (rc || __builtin_expect(!died && !run->space_stale, 1))
+        return rc;
     return mend_bitmap(fs, died);
 }
 
@@ -550,11 +551,20 @@ void fs_reservation_settle(struct fs *fs, struct fs_reservation *reservation)
     fs_reservation_rewind(reservation);
 }
 
-/* When space_mutex cannot be had (a damaged pool), the runs stay with the lane until it is
- * swept. */
+/* When space_mutex cannot be had (its owner is stopped, or the pool damaged), the runs stay with
+ * the lane until it is swept, or its thread reserves again. */
 void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation)
 {
-    if (!reservation->count || fs_space_lock(fs))
+    struct shm_run *run = fs->dax.shm->run;
+    bool died;
+
+    if (!reservation->count)
+        return;
+    if (!shm_lock_moment(fs->dax.shm, &run->space_mutex, &died)) {
+        hf_store_release(&reservation->lane->residue, 1u);
+        return;
+    }
+    if ((died || run->space_stale) && mend_bitmap(fs, died))
         return;
     fs_reservation_rewind(reservation);
     fs_reservation_settle(fs, reservation);

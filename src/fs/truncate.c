@@ -23,7 +23,9 @@ static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
         if (rc)
             return rc;
     } else {
-        dax_lock_any(&fs->dax, vnode); /* no page changes: nobody's gate is in the way */
+        rc = dax_lock_any(&fs->dax, vnode); /* no page changes: nobody's gate is in the way */
+        if (rc)
+            return rc;
     }
     old = vnode->size;
     if (size < old || (!tail && old % HF_BLOCK_BYTES))

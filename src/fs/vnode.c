@@ -79,9 +79,10 @@ static void note_orphan(const struct fs *fs, struct shm_vnode *vnode)
 static int load_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
 {
     struct meta_inode inode;
-    int rc;
+    int rc = dax_lock_any(&fs->dax, vnode);
 
-    dax_lock_any(&fs->dax, vnode);
+    if (rc)
+        return rc;
     rc = read_inode(fs, vnode->ino, &inode);
     if (rc == -ENOENT) /* whoever deleted it may have died before it could say so */
         hf_store_release(&vnode->orphan, 0u);
@@ -187,9 +188,10 @@ bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode)
 
 bool fs_vnode_in_use(const struct fs *fs, uint64_t ino)
 {
-    const struct shm_vnode *vnode = shm_vnode_find(fs->dax.shm, ino);
+    struct shm_vnode *vnode;
 
-    return vnode && shm_vnode_is_open(fs->dax.shm, vnode) &&
+    return shm_vnode_find(fs->dax.shm, ino, &vnode) == 0 && vnode &&
+           shm_vnode_is_open(fs->dax.shm, vnode) &&
            hf_load_acquire(&vnode->orphan) != SHM_ORPHAN_CLOSED &&
            hf_load_acquire(&vnode->ino) == ino;
 }
@@ -292,9 +294,10 @@ static int sync_locked(struct fs *fs, struct shm_vnode *vnode)
 
 int fs_vnode_sync(struct fs *fs, struct shm_vnode *vnode)
 {
-    int rc;
+    int rc = dax_lock_any(&fs->dax, vnode);
 
-    dax_lock_any(&fs->dax, vnode);
+    if (rc)
+        return rc;
     rc = sync_locked(fs, vnode);
     dax_unlock(&fs->dax, vnode);
     return rc;
@@ -390,14 +393,17 @@ static uint64_t size_of(const struct shm_vnode *vnode, const struct meta_inode *
 }
 
 /* A vnode that is evicted meanwhile has recorded what it knew: then the record is read again. */
-void fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
+int fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
 {
     struct meta_inode seen = *inode;
-    const struct shm_vnode *vnode = shm_vnode_find(fs->dax.shm, ino);
+    struct shm_vnode *vnode;
+    int rc = shm_vnode_find(fs->dax.shm, ino, &vnode);
 
+    if (rc)
+        return rc;
     if (!vnode) {
         read_inode(fs, ino, inode);
-        return;
+        return 0;
     }
     seen.size = size_of(vnode, inode);
     load_times(vnode, &seen);
@@ -405,6 +411,7 @@ void fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
         *inode = seen;
     else
         read_inode(fs, ino, inode);
+    return 0;
 }
 
 /* ---- extents ---- */

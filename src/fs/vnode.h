@@ -60,7 +60,7 @@ static inline void fs_changes(struct fs *fs, struct shm_vnode *vnode, uint64_t o
 }
 
 /* What a reader of the inode record should see instead: size and times of a file in use. */
-void fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode);
+int fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode);
 
 /* The extent under a page: 1: *out covers it; 0: a hole, *out is the next extent (count 0:
  * none). */

@@ -3,6 +3,7 @@
 #ifndef HF_SHM_LANE_H
 #define HF_SHM_LANE_H
 
+#include "shm/bound.h"
 #include "shm/key.h"
 #include "shm/segment.h"
 
@@ -73,6 +74,7 @@ struct shm_lane {
     /* Under space_mutex. */
     struct shm_run_of_blocks reserved[SHM_RESERVED];
     struct shm_wait wait;
+    struct shm_blocked blocked;
     /* Of slow_pins, leases with a callback; rather too low than too high. */
     uint32_t served;
     /* Of slow_pins, of served: leases that another process has taken. Under table_mutex. */

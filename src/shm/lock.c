@@ -2,100 +2,207 @@
 /*
  * Owns how the robust mutexes that processes share are taken. When the owner of one died in it, the
  * next thread to lock it is told so, mends what the mutex protects, and declares it mended.
+ *
+ * The mutex of the C library says who has it. Waiting is ours, since its own is ended by no signal
+ * and no cancellation, and cannot say who the owner is. A waiter says in `turn` that it sleeps,
+ * tries once more, and sleeps on the word that it has stored. An unlock looks at the word after it
+ * has let go; when somebody sleeps it changes the word and wakes one. So either the waiter's try
+ * comes after the unlock and gets the mutex, or the unlock sees that it sleeps. Where a processor
+ * may load the word before it lets go, and when the one that was woken is killed before it takes
+ * the mutex, the wake-up is late, never lost: nobody sleeps for more than SHM_LOOK_AGAIN_NS.
  */
 #include "base/error.h"
+#include "base/futex.h"
 #include "shm/private.h"
 
 #include <errno.h>
-#include <time.h>
+#include <string.h>
 
-int shm_mutex_init(pthread_mutex_t *mutex)
+#define SLEEPS 1u
+#define TURN 2u
+
+int shm_mutex_init(struct shm_mutex *mutex)
 {
     pthread_mutexattr_t attributes;
     int rc = pthread_mutexattr_init(&attributes);
 
     if (rc)
         return -rc;
+    memset(mutex, 0, sizeof *mutex);
     pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
     pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    rc = pthread_mutex_init(mutex, &attributes);
+    rc = pthread_mutex_init(&mutex->robust, &attributes);
     pthread_mutexattr_destroy(&attributes);
     return -rc;
 }
 
-/* How long at most a sleeper can be forgotten: of two that sleep, one is woken by an unlock and
- * killed before it takes the mutex, a third takes it meanwhile without seeing anybody sleep, and
- * then nobody wakes the other. Neither glibc nor the kernel's robust list covers that, so nobody
- * sleeps for long. */
-#define LOOK_AGAIN_NS (10 * 1000000)
-
-/* ThreadSanitizer of gcc 12 does not know pthread_mutex_clocklock(). */
-#ifdef __SANITIZE_THREAD__
-#define LOCK_CLOCK CLOCK_REALTIME
-#define lock_until(mutex, until) pthread_mutex_timedlock((mutex), (until))
-#else
-#define LOCK_CLOCK CLOCK_MONOTONIC
-#define lock_until(mutex, until) pthread_mutex_clocklock((mutex), LOCK_CLOCK, (until))
-#endif
-
-static int sleep_for(pthread_mutex_t *mutex)
+bool shm_lock_now(const struct shm *shm, struct shm_mutex *mutex, bool *died)
 {
-    struct timespec until;
-
-    clock_gettime(LOCK_CLOCK, &until);
-    until.tv_nsec += LOOK_AGAIN_NS;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    return lock_until(mutex, &until);
-}
-
-bool shm_lock(pthread_mutex_t *mutex)
-{
-    int rc = pthread_mutex_trylock(mutex);
-
-    while (rc == EBUSY || rc == ETIMEDOUT)
-        rc = sleep_for(mutex);
-    HF_BUG_ON(rc != 0 && rc != EOWNERDEAD);
-    shm_note_locked(mutex);
-    return rc == EOWNERDEAD;
-}
-
-bool shm_lock_now(pthread_mutex_t *mutex, bool *died)
-{
-    int rc = pthread_mutex_trylock(mutex);
+    int rc = pthread_mutex_trylock(&mutex->robust);
 
     *died = rc == EOWNERDEAD;
-    if (rc && rc != EOWNERDEAD)
+    if (rc != 0 && rc != EOWNERDEAD) {
+        HF_BUG_ON(rc != EBUSY);
         return false;
+    }
+    /* relaxed: for sentences, and for those that ask whether it is still the same */
+    hf_store_relaxed(&mutex->owner, shm->self + 1);
+    hf_store_relaxed(&mutex->term, mutex->term + 1);
     shm_note_locked(mutex);
     return true;
 }
 
-void shm_lock_mended(pthread_mutex_t *mutex)
+/* The word on which to sleep. */
+static uint32_t will_sleep(struct shm_mutex *mutex)
 {
-    HF_BUG_ON(pthread_mutex_consistent(mutex) != 0);
+    uint32_t turn, next;
+
+    do {
+        turn = hf_load_acquire(&mutex->turn);
+        next = (turn + TURN) | SLEEPS;
+    } while (!hf_cas_acq_rel(&mutex->turn, turn, next));
+    return next;
 }
 
-void shm_unlock(pthread_mutex_t *mutex)
+/* For those that cancel waits. Where all lanes are taken, shm_lane() looks for the dead, and so
+ * comes here again. */
+static void take_lane(struct shm *shm, struct shm_waiting *waiting)
+{
+    static _Thread_local bool taking;
+    struct shm_lane *lane;
+
+    if (taking || waiting->blocked)
+        return;
+    taking = true;
+    lane = shm_lane(shm);
+    taking = false;
+    if (lane)
+        waiting->blocked = &lane->blocked;
+}
+
+static int lock_slowly(struct shm *shm, struct shm_mutex *mutex, struct shm_waiting *waiting,
+                       bool *died)
+{
+    int rc = 0;
+
+    shm_waiting_begin(waiting, false, NULL);
+    while (rc == 0) {
+        uint32_t turn = will_sleep(mutex);
+
+        if (shm_lock_now(shm, mutex, died))
+            break;
+        /* relaxed: see above */
+        rc = shm_waiting_goes_on(shm, waiting, hf_load_relaxed(&mutex->owner),
+                                 hf_load_relaxed(&mutex->term));
+        if (rc == 0 && hf_futex_wait(&mutex->turn, turn, shm_waiting_tick(waiting)) == -EINTR)
+            waiting->interrupted = true;
+        take_lane(shm, waiting);
+    }
+    shm_waiting_end(waiting);
+    return rc;
+}
+
+static int lock_within(struct shm *shm, struct shm_mutex *mutex, struct shm_bound bound, bool *died)
+{
+    struct shm_bound before = shm_bound;
+    struct shm_waiting waiting;
+    int rc;
+
+    if (__builtin_expect(shm_lock_now(shm, mutex, died), 1))
+        return 0;
+    shm_bound = bound;
+    rc = lock_slowly(shm, mutex, &waiting, died);
+    shm_bound = before;
+    return rc;
+}
+
+int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *died)
+{
+    struct shm_waiting waiting;
+    int rc;
+
+    if (__builtin_expect(shm_lock_now(shm, mutex, died), 1))
+        return 0;
+    rc = lock_slowly(shm, mutex, &waiting, died);
+    return rc ? shm_waiting_failed(shm, &waiting, rc, what) : 0;
+}
+
+bool shm_lock_moment(struct shm *shm, struct shm_mutex *mutex, bool *died)
+{
+    const struct shm_bound none = {.patience = SHM_PATIENCE_NONE};
+
+    return lock_within(shm, mutex, none, died) == 0;
+}
+
+void shm_lock_insist(struct shm *shm, struct shm_mutex *mutex, bool *died)
+{
+    const struct shm_bound any = {.patience = SHM_PATIENCE_LONG};
+
+    while (lock_within(shm, mutex, any, died)) /* a signal */
+        ;
+}
+
+void shm_lock_mended(struct shm_mutex *mutex)
+{
+    HF_BUG_ON(pthread_mutex_consistent(&mutex->robust) != 0);
+}
+
+/* Nobody was asleep: the bit goes, unless somebody is about to sleep, who has changed the word. */
+static void wake_one(struct shm_mutex *mutex)
+{
+    uint32_t turn = hf_add_acq_rel(&mutex->turn, TURN) + TURN;
+
+    if (hf_futex_wake_one(&mutex->turn) == 0)
+        (void)hf_cas_acq_rel(&mutex->turn, turn, turn & ~SLEEPS);
+}
+
+void shm_unlock(struct shm_mutex *mutex)
 {
     shm_note_unlocked(mutex);
-    HF_BUG_ON(pthread_mutex_unlock(mutex) != 0);
+    HF_BUG_ON(pthread_mutex_unlock(&mutex->robust) != 0);
+    if (__builtin_expect(hf_load_acquire(&mutex->turn) & SLEEPS, 0))
+        wake_one(mutex);
 }
 
-void shm_lock_table(struct shm *shm)
+static void mend_table(struct shm *shm)
 {
-    shm_assert_not_held(&shm->run->space_mutex);
-    shm_assert_not_held(&shm->run->grace_mutex);
-    shm_assert_not_held(&shm->run->barrier_mutex);
-    if (!shm_lock(&shm->run->table_mutex))
-        return;
     shm_handing_mend(shm);
     shm_hash_rebuild(shm);
     shm_processes_recount(shm);
     hf_store_release(&shm->run->quarantine_ends_ns, UINT64_C(1)); /* a reaper may have died: reap */
     shm_lock_mended(&shm->run->table_mutex);
+}
+
+static void about_to_lock_table(const struct shm *shm)
+{
+    shm_assert_not_held(&shm->run->space_mutex);
+    shm_assert_not_held(&shm->run->grace_mutex);
+    shm_assert_not_held(&shm->run->barrier_mutex);
+    (void)shm;
+}
+
+int shm_lock_table(struct shm *shm)
+{
+    bool died;
+    int rc;
+
+    about_to_lock_table(shm);
+    rc = shm_lock(shm, &shm->run->table_mutex, "the table of open files", &died);
+    if (rc == 0 && died)
+        mend_table(shm);
+    return rc;
+}
+
+bool shm_lock_table_moment(struct shm *shm)
+{
+    bool died;
+
+    about_to_lock_table(shm);
+    if (!shm_lock_moment(shm, &shm->run->table_mutex, &died))
+        return false;
+    if (died)
+        mend_table(shm);
+    return true;
 }
 
 void shm_unlock_table(struct shm *shm)

@@ -5,19 +5,41 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct shm;
 
-int shm_mutex_init(pthread_mutex_t *mutex);
-/* True: its owner died in it; mend what it protects. */
-bool shm_lock(pthread_mutex_t *mutex);
+/* A lock that could not be had is not to be let go of. */
+#define SHM_MAY_FAIL __attribute__((warn_unused_result))
+
+struct shm_mutex {
+    pthread_mutex_t robust;
+    /* Futex of those that wait for it. Bit 0: somebody sleeps; the rest changes when it is let go
+     * of. */
+    uint32_t turn;
+    /* The process that took it last, index + 1, and how often it was taken: for those that wait.
+     * Its owner writes them. */
+    uint32_t owner;
+    uint64_t term;
+};
+
+int shm_mutex_init(struct shm_mutex *mutex);
+/* Within the bound of the calling thread (bound.h): 0, or -EBUSY, -EAGAIN, -ETIMEDOUT or -EINTR,
+ * with a sentence that says which process holds `what`. *died: its owner died in it; mend what it
+ * protects. */
+int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *died) SHM_MAY_FAIL;
+/* Waits a moment, and not for a process that is stopped; says nothing. */
+bool shm_lock_moment(struct shm *shm, struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
+/* Waits as long as it takes. */
+void shm_lock_insist(struct shm *shm, struct shm_mutex *mutex, bool *died);
 /* False: somebody has it. *died: as shm_lock() says. */
-bool shm_lock_now(pthread_mutex_t *mutex, bool *died);
-/* After shm_lock() said true and the damage is mended. */
-void shm_lock_mended(pthread_mutex_t *mutex);
-void shm_unlock(pthread_mutex_t *mutex);
+bool shm_lock_now(const struct shm *shm, struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
+/* After *died, when the damage is mended. */
+void shm_lock_mended(struct shm_mutex *mutex);
+void shm_unlock(struct shm_mutex *mutex);
 /* table_mutex, with the hash rebuilt when its owner died. */
-void shm_lock_table(struct shm *shm);
+int shm_lock_table(struct shm *shm) SHM_MAY_FAIL;
+bool shm_lock_table_moment(struct shm *shm) SHM_MAY_FAIL;
 void shm_unlock_table(struct shm *shm);
 
 #endif

@@ -16,16 +16,16 @@
 /* A rename has two layout mutexes, and the four others of the segment: shm.h has the order. */
 #define HELD_MAX 8u
 
-static _Thread_local const pthread_mutex_t *held[HELD_MAX];
+static _Thread_local const struct shm_mutex *held[HELD_MAX];
 static _Thread_local unsigned held_count;
 
-void shm_note_locked(const pthread_mutex_t *mutex)
+void shm_note_locked(const struct shm_mutex *mutex)
 {
     HF_BUG_ON(held_count == HELD_MAX);
     held[held_count++] = mutex;
 }
 
-void shm_note_unlocked(const pthread_mutex_t *mutex)
+void shm_note_unlocked(const struct shm_mutex *mutex)
 {
     unsigned i = held_count;
 
@@ -35,7 +35,7 @@ void shm_note_unlocked(const pthread_mutex_t *mutex)
     held[i - 1] = held[--held_count];
 }
 
-bool shm_holds_mutex(const pthread_mutex_t *mutex)
+bool shm_holds_mutex(const struct shm_mutex *mutex)
 {
     for (unsigned i = 0; i < held_count; i++)
         if (held[i] == mutex)

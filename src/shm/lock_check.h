@@ -7,14 +7,15 @@
 #ifndef HF_SHM_LOCK_CHECK_H
 #define HF_SHM_LOCK_CHECK_H
 
-#include <pthread.h>
+#include "shm/lock.h"
+
 #include <stdbool.h>
 
 #ifdef HF_DEBUG
 
-void shm_note_locked(const pthread_mutex_t *mutex);
-void shm_note_unlocked(const pthread_mutex_t *mutex);
-bool shm_holds_mutex(const pthread_mutex_t *mutex);
+void shm_note_locked(const struct shm_mutex *mutex);
+void shm_note_unlocked(const struct shm_mutex *mutex);
+bool shm_holds_mutex(const struct shm_mutex *mutex);
 bool shm_holds_no_mutex(void);
 _Noreturn void shm_lock_broken(const char *function, const char *what);
 

@@ -40,6 +40,8 @@ int shm_run_make(const struct shm_attach *at, const uint8_t uuid[16], uint64_t b
 /* Last to detach. */
 void shm_run_remove(const struct shm *shm);
 void shm_boot_id(uint8_t boot[16]);
+/* Of this process; 0: not known. */
+uint64_t shm_pid_namespace(void);
 
 /* A free process entry is taken by this process. */
 int shm_process_take(struct shm *shm);

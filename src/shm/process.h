@@ -44,7 +44,8 @@ bool shm_process_stopped(const struct shm *shm, uint32_t process);
 
 /* Looks at every process entry; drops what the dead held and wakes the threads that waited for it.
  * Lanes with blocks reserved become SHM_LANE_RESIDUE, for fs. Returns how many processes were found
- * dead. Takes table_mutex and no other, so a layout mutex may be held. */
+ * dead. Does nothing when somebody keeps table_mutex for longer than a moment. Takes no other
+ * mutex, so a layout mutex may be held. */
 unsigned shm_reap(struct shm *shm);
 
 #endif

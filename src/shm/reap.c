@@ -31,13 +31,6 @@ bool shm_process_alive(struct shm *shm, uint32_t process)
     return shm_byte_locked(shm, 1 + (uint64_t)process);
 }
 
-static uint64_t pid_namespace(void)
-{
-    struct stat st;
-
-    return stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
-}
-
 static bool take_entry(struct shm *shm, uint32_t index)
 {
     struct shm_process *process = &shm->processes[index];
@@ -52,7 +45,7 @@ static bool take_entry(struct shm *shm, uint32_t index)
     process->died_ns = 0;
     process->quarantined = 0;
     hf_store_relaxed(&process->calls_back, 0u); /* relaxed: as below */
-    process->pid_namespace = pid_namespace();
+    process->pid_namespace = shm_pid_namespace();
     for (unsigned i = 0; i < SHM_RECALLS; i++)
         hf_store_relaxed(&process->recalls[i], 0u); /* relaxed: under table_mutex, of nobody yet */
     hf_store_relaxed(&process->recalls_more, 0u);   /* relaxed: likewise */
@@ -70,10 +63,13 @@ static bool take_entry(struct shm *shm, uint32_t index)
 int shm_process_take(struct shm *shm)
 {
     bool taken = false;
+    int rc;
 
     shm->self = SHM_NONE;
     for (int tries = 0; tries < 2 && !taken; tries++) {
-        shm_lock_table(shm);
+        rc = shm_lock_table(shm);
+        if (rc)
+            return rc;
         for (uint32_t i = 0; i < shm->run->limits.processes && !taken; i++)
             taken = take_entry(shm, i);
         shm_unlock_table(shm);
@@ -154,32 +150,13 @@ void shm_processes_recount(struct shm *shm)
     hf_fence_full();
 }
 
+/* Where the table cannot be had, it looks as if this process had died: then somebody buries it. */
 void shm_process_leave(struct shm *shm)
 {
-    shm_lock_table(shm);
+    if (!shm_lock_table_moment(shm))
+        return;
     free_entry(shm, shm->self);
     shm_unlock_table(shm);
-}
-
-/* The kernel tells by pid, so only of processes in the same pid namespace. */
-bool shm_process_stopped(const struct shm *shm, uint32_t process)
-{
-    const struct shm_process *entry = &shm->processes[process];
-    char path[32], line[256];
-    const char *command_ends = NULL;
-    FILE *file;
-
-    if (entry->pid_namespace != pid_namespace())
-        return false;
-    snprintf(path, sizeof path, "/proc/%u/stat", entry->pid);
-    file = hf_fd_fopen(path);
-    if (!file)
-        return false;
-    if (fgets(line, sizeof line, file))
-        command_ends =
-            strrchr(line, ')'); /* "pid (command) state", and a command may have anything in it */
-    fclose(file);
-    return command_ends && (command_ends[2] == 'T' || command_ends[2] == 't');
 }
 
 /* A device may go on writing for a while into what a dead process had handed to it. */
@@ -297,7 +274,8 @@ unsigned shm_reap(struct shm *shm)
 {
     unsigned died = 0;
 
-    shm_lock_table(shm);
+    if (!shm_lock_table_moment(shm))
+        return 0;
     hf_store_release(&shm->run->quarantine_ends_ns, UINT64_C(0)); /* those that go on say so */
     look_for_ghosts(shm->run);
     for (uint32_t i = 0; i < shm->run->limits.processes; i++) {

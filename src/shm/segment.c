@@ -119,6 +119,7 @@ struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd)
     shm->lock_fd = lock_fd;
     shm->run_fd = run_fd;
     pthread_mutex_init(&shm->lane_mutex, NULL);
+    pthread_mutex_init(&shm->handles_mutex, NULL);
     return shm;
 }
 
@@ -129,6 +130,7 @@ void shm_unview(struct shm *shm)
     if (shm->run_fd >= 0)
         close(shm->run_fd);
     pthread_mutex_destroy(&shm->lane_mutex);
+    pthread_mutex_destroy(&shm->handles_mutex);
     free(shm->local_opens);
     free(shm->local_watches);
     free(shm->local_asks);

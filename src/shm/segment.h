@@ -7,6 +7,7 @@
 #define HF_SHM_SEGMENT_H
 
 #include "base/atomic.h"
+#include "shm/lock.h"
 #include "shm/recent.h"
 
 #include <pthread.h>
@@ -80,11 +81,11 @@ struct shm_run {
     uint32_t fences_only;
     /* Grows. */
     uint64_t pool_blocks;
-    pthread_mutex_t table_mutex, space_mutex, barrier_mutex;
+    struct shm_mutex table_mutex, space_mutex, barrier_mutex;
     /* Numbers of heavy barriers; under barrier_mutex. */
     uint64_t barriers_begun, barriers_done;
     /* Of a thread that waits for read sections; see sync/sections.h. */
-    pthread_mutex_t grace_mutex;
+    struct shm_mutex grace_mutex;
     /* srcu: of the sections that begin now. */
     uint32_t grace_index;
     /* percpu-rwsem: readers have to wait for this process, index + 1. */
@@ -173,6 +174,8 @@ struct shm {
     struct shm_recent_map recent;
     /* This process's taking and ending of lanes. */
     pthread_mutex_t lane_mutex;
+    /* The counts of this process's handles, and its bits in open, watches and asks. */
+    pthread_mutex_t handles_mutex;
     /* Of this process's segments. */
     struct shm *next;
     /* "" when nobody else can attach. */

@@ -20,6 +20,7 @@
 #ifndef HF_SHM_H
 #define HF_SHM_H
 
+#include "shm/bound.h"
 #include "shm/hold.h"
 #include "shm/key.h"
 #include "shm/lane.h"

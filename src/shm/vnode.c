@@ -6,6 +6,7 @@
  * page-table nodes are wanted.
  */
 #include "base/error.h"
+#include "base/fence.h"
 #include "base/fork.h"
 #include "base/futex.h"
 #include "shm/private.h"
@@ -102,33 +103,42 @@ static struct shm_vnode *find(struct shm *shm, uint64_t ino)
     return at ? &shm->vnodes[at - 1] : NULL;
 }
 
+/* Atomic, since fs_vnode_only_mine() looks without a mutex. */
+static void opened(struct shm *shm, const struct shm_vnode *vnode)
+{
+    pthread_mutex_lock(&shm->handles_mutex);
+    if (hf_add_acq_rel(&shm->local_opens[vnode->index], 1) == 0)
+        hf_or_acq_rel(open_bits(shm, vnode) + shm->self / 64, UINT64_C(1) << shm->self % 64);
+    pthread_mutex_unlock(&shm->handles_mutex);
+}
+
 int shm_vnode_get(struct shm *shm, uint64_t ino, struct shm_vnode **out)
 {
     struct shm_vnode *vnode;
-    int rc = 0;
+    int rc = shm_lock_table(shm);
 
-    shm_lock_table(shm);
+    if (rc)
+        return rc;
     vnode = find(shm, ino);
     if (!vnode)
         rc = new_vnode(shm, ino, &vnode);
     if (rc == 0) {
-        /* Atomic, since fs_vnode_only_mine() looks without the mutex. */
-        if (hf_add_acq_rel(&shm->local_opens[vnode->index], 1) == 0)
-            hf_or_acq_rel(open_bits(shm, vnode) + shm->self / 64, UINT64_C(1) << shm->self % 64);
+        opened(shm, vnode);
         *out = vnode;
     }
     shm_unlock_table(shm);
     return rc;
 }
 
-struct shm_vnode *shm_vnode_find(struct shm *shm, uint64_t ino)
+int shm_vnode_find(struct shm *shm, uint64_t ino, struct shm_vnode **out)
 {
-    struct shm_vnode *vnode;
+    int rc = shm_lock_table(shm);
 
-    shm_lock_table(shm);
-    vnode = find(shm, ino);
+    if (rc)
+        return rc;
+    *out = find(shm, ino);
     shm_unlock_table(shm);
-    return vnode;
+    return 0;
 }
 
 bool shm_vnode_is_open(const struct shm *shm, const struct shm_vnode *vnode)
@@ -146,19 +156,20 @@ bool shm_vnode_is_open_by(const struct shm *shm, const struct shm_vnode *vnode, 
     return hf_load_acquire(&open_bits(shm, vnode)[process / 64]) & UINT64_C(1) << process % 64;
 }
 
+/* Without table_mutex, so that a close waits for nobody. An entry may be freed as soon as the bit
+ * has gone. Of two processes that close at once both may be the last; one is. */
 bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
 {
     uint32_t opens;
-    bool last;
 
-    shm_lock_table(shm);
+    pthread_mutex_lock(&shm->handles_mutex);
     opens = hf_sub_acq_rel(&shm->local_opens[vnode->index], 1);
     HF_BUG_ON(opens == 0);
     if (opens == 1) /* WATCH.CLOSE/m: after dax_watch(). Pairs with WATCH.CLOSE/p in await(). */
         hf_and_acq_rel(open_bits(shm, vnode) + shm->self / 64, ~(UINT64_C(1) << shm->self % 64));
-    last = !shm_vnode_is_open(shm, vnode);
-    shm_unlock_table(shm);
-    return last;
+    pthread_mutex_unlock(&shm->handles_mutex);
+    hf_fence_full(); /* the bit has gone before others' are looked at, as they do */
+    return !shm_vnode_is_open(shm, vnode);
 }
 
 /* A thread that looks without a lock sees each word old or zero; one that comes late to the mutex

@@ -20,6 +20,10 @@ struct shm_gate {
     uint32_t life;
     /* 1: its owner waits for pins. */
     uint32_t waits;
+    /* 1: its owner gave up and could not have the mutex: it is to be opened as a dead one's. */
+    uint32_t given_up;
+    /* How often this gate was closed. */
+    uint64_t term;
 };
 
 /* A layout change waits for pins: wake it. */
@@ -97,7 +101,7 @@ struct shm_vnode {
      * has gone finds a mutex, and under it another state. */
     uint64_t mutex_made;
     /* The layout mutex; robust. */
-    pthread_mutex_t mutex;
+    struct shm_mutex mutex;
 } SHM_LINE;
 
 /* The vnode that a key names: of a slot or hold that is taken, so neither 0 nor
@@ -110,8 +114,9 @@ static inline struct shm_vnode *shm_vnode_of_key(const struct shm *shm, uint64_t
 /* The vnode of the inode, opened once more by this process; made (SHM_VNODE_NEW) if there is none.
  * -ENFILE: max_files are in use: dax_shrink(), and try again. */
 int shm_vnode_get(struct shm *shm, uint64_t ino, struct shm_vnode **out);
-/* The vnode if there is one, not opened: only to look at while nothing is waited for. */
-struct shm_vnode *shm_vnode_find(struct shm *shm, uint64_t ino);
+/* *out: the vnode if there is one, else null; not opened: only to look at while nothing is waited
+ * for. -EBUSY and the like: shm_lock(). */
+int shm_vnode_find(struct shm *shm, uint64_t ino, struct shm_vnode **out);
 /* Opened once less; true: no process has it open any more. */
 bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode);
 bool shm_vnode_is_open(const struct shm *shm, const struct shm_vnode *vnode);

@@ -60,29 +60,32 @@ void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode)
         hf_store_seq_cst(&vnode->waiters, waiters);
 }
 
-/* One handle of this process more or less: its bit. */
-static void count(struct shm *shm, uint64_t *bits, uint32_t *handles, int change)
+/* One handle of this process more or less: its bit. Returns how many there are. */
+static uint32_t count(struct shm *shm, uint64_t *bits, uint32_t *handles, int change)
 {
     uint64_t *word = bits + shm->self / 64, bit = UINT64_C(1) << shm->self % 64;
+    uint32_t now;
 
-    *handles += (uint32_t)change;
-    if (*handles)
+    pthread_mutex_lock(&shm->handles_mutex);
+    now = *handles += (uint32_t)change;
+    if (now)
         hf_or_acq_rel(word, bit);
     else
         hf_and_acq_rel(word, ~bit);
+    pthread_mutex_unlock(&shm->handles_mutex);
+    return now;
 }
 
 bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change)
 {
-    uint32_t *handles = &shm->local_watches[vnode - shm->vnodes];
-    bool first = *handles == 0;
+    uint32_t handles = count(shm, bits_of(shm, shm->watches, vnode),
+                             &shm->local_watches[vnode - shm->vnodes], change);
 
     shm_assert_held(&vnode->mutex);
-    count(shm, bits_of(shm, shm->watches, vnode), handles, change);
     shm_watch_settle(shm, vnode);
-    if (*handles == 0) /* nobody need wait for what it has not dealt with */
+    if (handles == 0) /* nobody need wait for what it has not dealt with */
         hf_futex_wake_all(&shm->watchers[shm->self].came_back);
-    return first;
+    return handles == 1 && change > 0;
 }
 
 void shm_ask(struct shm *shm, struct shm_vnode *vnode, int change)
@@ -90,6 +93,15 @@ void shm_ask(struct shm *shm, struct shm_vnode *vnode, int change)
     shm_assert_held(&vnode->mutex);
     count(shm, bits_of(shm, shm->asks, vnode), &shm->local_asks[vnode - shm->vnodes], change);
     shm_watch_settle(shm, vnode);
+}
+
+void shm_watch_leave(struct shm *shm, struct shm_vnode *vnode, bool asks)
+{
+    if (asks)
+        count(shm, bits_of(shm, shm->asks, vnode), &shm->local_asks[vnode - shm->vnodes], -1);
+    if (count(shm, bits_of(shm, shm->watches, vnode), &shm->local_watches[vnode - shm->vnodes],
+              -1) == 0)
+        hf_futex_wake_all(&shm->watchers[shm->self].came_back);
 }
 
 static uint64_t marked(uint64_t ticket, uint64_t value)

@@ -32,7 +32,7 @@ static struct shm_vnode *new_vnode(struct shm *shm)
     struct shm_vnode *vnode;
 
     assert_int_equal(shm_vnode_get(shm, ino++, &vnode), 0);
-    assert_false(shm_lock(&vnode->mutex));
+    take_mutex(shm, &vnode->mutex);
     return vnode;
 }
 

@@ -30,6 +30,15 @@ static inline int open_segment(void **state)
     return 0;
 }
 
+/* Nobody else has it. */
+static inline void take_mutex(const struct shm *shm, struct shm_mutex *mutex)
+{
+    bool died;
+
+    assert_true(shm_lock_now(shm, mutex, &died));
+    assert_false(died);
+}
+
 static inline int close_segment(void **state)
 {
     shm_detach(*state, true);

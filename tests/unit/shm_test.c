@@ -13,11 +13,19 @@
 
 static void free_vnode(struct shm *shm, struct shm_vnode *vnode)
 {
-    shm_lock(&vnode->mutex);
-    shm_lock_table(shm);
+    take_mutex(shm, &vnode->mutex);
+    assert_int_equal(shm_lock_table(shm), 0);
     shm_vnode_free(shm, vnode);
     shm_unlock_table(shm);
     shm_unlock(&vnode->mutex);
+}
+
+static struct shm_vnode *found(struct shm *shm, uint64_t ino)
+{
+    struct shm_vnode *vnode;
+
+    assert_int_equal(shm_vnode_find(shm, ino, &vnode), 0);
+    return vnode;
 }
 
 static void vnodes_are_found_and_shared(void **state)
@@ -25,7 +33,7 @@ static void vnodes_are_found_and_shared(void **state)
     struct shm *shm = *state;
     struct shm_vnode *a, *b;
 
-    assert_null(shm_vnode_find(shm, 5));
+    assert_null(found(shm, 5));
     assert_int_equal(shm_vnode_get(shm, 5, &a), 0);
     assert_int_equal(shm_vnode_get(shm, 5, &b), 0);
     assert_ptr_equal(a, b);
@@ -34,9 +42,9 @@ static void vnodes_are_found_and_shared(void **state)
     assert_true(shm_vnode_is_open(shm, a));
     assert_true(shm_vnode_put(shm, a));
     assert_false(shm_vnode_is_open(shm, a));
-    assert_ptr_equal(shm_vnode_find(shm, 5), a); /* stays as a cache */
+    assert_ptr_equal(found(shm, 5), a); /* stays as a cache */
     free_vnode(shm, a);
-    assert_null(shm_vnode_find(shm, 5));
+    assert_null(found(shm, 5));
 }
 
 static void too_many_files(void **state)
@@ -116,12 +124,12 @@ static void hash_is_rebuilt(void **state)
     for (unsigned i = 0; i < 20; i++)
         assert_int_equal(shm_vnode_get(shm, 1 + i * 64, &vnodes[i]), 0);
     memset(shm->hash, 0xa5, sizeof *shm->hash * (shm->run->hash_mask + 1));
-    shm_lock(&shm->run->table_mutex);
-    /* as after the death of its holder */
+    assert_int_equal(shm_lock_table(shm), 0);
+    /* as after the death of its owner */
     shm_hash_rebuild(shm);
-    shm_unlock(&shm->run->table_mutex);
+    shm_unlock_table(shm);
     for (unsigned i = 0; i < 20; i++)
-        assert_ptr_equal(shm_vnode_find(shm, 1 + i * 64), vnodes[i]);
+        assert_ptr_equal(found(shm, 1 + i * 64), vnodes[i]);
     assert_int_equal(shm->run->vnodes_used, 20);
 }
 
@@ -148,22 +156,21 @@ static void without_the_mutex(struct shm *shm, struct shm_vnode *vnode)
 
 static void with_the_mutex(struct shm *shm, struct shm_vnode *vnode)
 {
-    shm_lock(&vnode->mutex);
+    take_mutex(shm, &vnode->mutex);
     shm_watch_settle(shm, vnode);
 }
 
 static void with_one_held(struct shm *shm, struct shm_vnode *vnode)
 {
-    (void)shm;
-    shm_lock(&vnode->mutex);
+    take_mutex(shm, &vnode->mutex);
     shm_assert_none_held();
 }
 
 static void against_the_order(struct shm *shm, struct shm_vnode *vnode)
 {
     (void)vnode;
-    shm_lock(&shm->run->space_mutex);
-    shm_lock_table(shm);
+    take_mutex(shm, &shm->run->space_mutex);
+    assert_int_equal(shm_lock_table(shm), 0);
 }
 
 static void a_missing_lock_is_told(void **state)

@@ -45,7 +45,7 @@ static bool finds(const struct sync_engine *engine, struct shm *shm, struct shm_
 static void zapped(const struct sync_engine *engine, struct shm *shm, struct shm_vnode *vnode,
                    bool cleared)
 {
-    shm_lock(&vnode->mutex);
+    take_mutex(shm, &vnode->mutex);
     engine->zapped(shm, vnode, cleared);
     shm_unlock(&vnode->mutex);
 }

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waiting for another process that holds a lock or a gate. That process may be stopped, by a signal
+ * or a debugger, for any time. So no call waits for it without a bound of its own, or a way to end
+ * it: docs/ORDERING.md 3.32 says which call has which.
+ *
+ * A lock is held for so short a time that nobody wants to be bothered. For a moment (100 ms)
+ * nothing but a cancellation ends a wait for a holder that runs, and NOWAIT is a deadline that is
+ * past.
+ */
+#include "shm/shm.h"
+
+#include "base/error.h"
+#include "base/futex.h"
+
+#include <errno.h>
+
+#define FIRST_LOOK_NS HF_NS_PER_MS
+
+_Thread_local struct shm_bound shm_bound;
+
+void shm_waiting_begin(struct shm_waiting *waiting, bool for_long, struct shm_blocked *blocked)
+{
+    *waiting =
+        (struct shm_waiting){.since_ns = hf_now_ns(), .for_long = for_long, .blocked = blocked};
+}
+
+/* Says that it waits, so that it can be cancelled. Again each time, since a wait for a mutex may
+ * have come in between. */
+static void say(struct shm_waiting *waiting)
+{
+    struct shm_blocked *blocked = waiting->blocked;
+
+    if (!blocked)
+        return;
+    if (!waiting->number) {
+        blocked->used += blocked->used + 1 ? 1 : 2;
+        waiting->number = blocked->used;
+    }
+    hf_store_release(&blocked->number, waiting->number);
+}
+
+void shm_waiting_end(struct shm_waiting *waiting)
+{
+    if (waiting->number)
+        hf_store_release(&waiting->blocked->number, 0u);
+    waiting->number = 0;
+}
+
+bool shm_waiting_cancel(struct shm_blocked *blocked)
+{
+    uint32_t number = hf_load_acquire(&blocked->number);
+
+    if (number)
+        hf_store_release(&blocked->cancelled, number);
+    return number;
+}
+
+static bool cancelled(const struct shm_waiting *waiting)
+{
+    return (shm_bound.cancelled && hf_load_acquire(shm_bound.cancelled)) ||
+           (waiting->number && hf_load_acquire(&waiting->blocked->cancelled) == waiting->number);
+}
+
+/* Stopped all the time, as far as one can know: it is now, and has let go of nothing. */
+static bool is_stopped(const struct shm *shm, struct shm_waiting *waiting)
+{
+    waiting->stopped = waiting->holder && waiting->holder <= shm->run->limits.processes &&
+                       waiting->holder != shm->self + 1 &&
+                       shm_process_stopped(shm, waiting->holder - 1);
+    return waiting->stopped;
+}
+
+int shm_waiting_goes_on(struct shm *shm, struct shm_waiting *waiting, uint32_t holder,
+                        uint64_t term)
+{
+    uint64_t now = hf_now_ns();
+    bool moment = waiting->for_long || now - waiting->since_ns >= SHM_MOMENT_NS;
+    bool none = shm_bound.patience == SHM_PATIENCE_NONE;
+    bool same = waiting->same_ns && waiting->holder == holder && waiting->term == term;
+
+    if (!same) {
+        waiting->holder = holder;
+        waiting->term = term;
+        waiting->same_ns = now;
+        waiting->stopped = false;
+    }
+    if (same)
+        say(waiting);
+    if (cancelled(waiting) || (moment && waiting->interrupted))
+        return -EINTR;
+    if ((none || (shm_bound.until_ns && now >= shm_bound.until_ns)) &&
+        ((same && is_stopped(shm, waiting)) || moment))
+        return none ? -EBUSY : -ETIMEDOUT;
+    if (shm_bound.puts_off && moment)
+        return -EAGAIN;
+    if (shm_bound.patience == SHM_PATIENCE_CALL && now - waiting->same_ns >= SHM_MOMENT_NS &&
+        is_stopped(shm, waiting))
+        return -EBUSY;
+    return 0;
+}
+
+uint64_t shm_waiting_tick(const struct shm_waiting *waiting)
+{
+    uint64_t now = hf_now_ns();
+    uint64_t tick =
+        now + (now - waiting->since_ns < FIRST_LOOK_NS ? FIRST_LOOK_NS : SHM_LOOK_AGAIN_NS);
+
+    return shm_bound.until_ns > now && shm_bound.until_ns < tick ? shm_bound.until_ns : tick;
+}
+
+int shm_waiting_failed(const struct shm *shm, const struct shm_waiting *waiting, int err,
+                       const char *what)
+{
+    const struct shm_process *process = &shm->processes[waiting->holder - 1];
+    const char *why = err == -EINTR       ? "interrupted by a signal, or cancelled: "
+                      : err == -ETIMEDOUT ? "past the deadline: "
+                                          : "";
+
+    if (!waiting->holder || waiting->holder > shm->run->limits.processes)
+        return hf_fail(-err, "%s%s is held by another process", why, what);
+    return hf_fail(-err, "%s%s is held by process %u (%.15s)%s", why, what, process->pid,
+                   process->command,
+                   waiting->stopped ? ", which is stopped: continue it or end it" : "");
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How long a call waits for another process that holds a lock or a gate (bound.c). The bound is the
+ * calling thread's: the caller of a layout change sets it by the policy, and all that happens in
+ * that call obeys it.
+ */
+#ifndef HF_SHM_BOUND_H
+#define HF_SHM_BOUND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct shm;
+
+/* How long a lock is held by a process that runs, but for rare cases. Everybody waits for so long:
+ * past a deadline too, and with NOWAIT. */
+#define SHM_MOMENT_NS UINT64_C(100000000)
+/* How long at most a thread sleeps before it looks again. */
+#define SHM_LOOK_AGAIN_NS UINT64_C(10000000)
+
+enum shm_patience {
+    /* As long as the holder runs. A holder that is stopped is waited for a moment: -EBUSY. */
+    SHM_PATIENCE_CALL = 0,
+    /* As long as it takes, or until until_ns: -ETIMEDOUT. */
+    SHM_PATIENCE_LONG,
+    /* Past its deadline from the beginning: -EBUSY. */
+    SHM_PATIENCE_NONE,
+};
+
+struct shm_bound {
+    enum shm_patience patience;
+    /* -EAGAIN after a moment: the thread serves a client, and is not to wait. */
+    bool puts_off;
+    /* 0: none. */
+    uint64_t until_ns;
+    /* Not null: -EINTR, soon after it is not zero. */
+    const uint32_t *cancelled;
+};
+extern __attribute__((visibility("hidden"))) _Thread_local struct shm_bound shm_bound;
+
+/* In a lane: its thread waits for a lock or at a gate. */
+struct shm_blocked {
+    /* Of the wait; 0: it does not wait. */
+    uint32_t number;
+    /* The wait of that number is to end; any thread of the process sets it. */
+    uint32_t cancelled;
+    /* Numbers used so far. */
+    uint32_t used;
+};
+
+/* One wait for whoever holds something. */
+struct shm_waiting {
+    uint64_t since_ns;
+    /* The holder, process index + 1 (0: not known), which of its holdings it is, and since when it
+     * is known to have it. */
+    uint32_t holder;
+    uint64_t term;
+    uint64_t same_ns;
+    /* It is not for a lock, but for something that may be held for long. */
+    bool for_long;
+    /* A signal handler has run. */
+    bool interrupted;
+    /* The holder was found to be stopped. */
+    bool stopped;
+    /* Its thread's, and its number there; null, 0: hf_cancel() cannot end it. */
+    struct shm_blocked *blocked;
+    uint32_t number;
+};
+
+void shm_waiting_begin(struct shm_waiting *waiting, bool for_long, struct shm_blocked *blocked);
+void shm_waiting_end(struct shm_waiting *waiting);
+/* Whether the wait goes on, for what `holder` holds: 0, or -EBUSY, -EAGAIN, -ETIMEDOUT, -EINTR. */
+int shm_waiting_goes_on(struct shm *shm, struct shm_waiting *waiting, uint32_t holder,
+                        uint64_t term);
+/* When to look again, of a lock. */
+uint64_t shm_waiting_tick(const struct shm_waiting *waiting);
+/* The sentence for the end of a wait: who holds `what`, and whether that process is stopped.
+ * Returns err. */
+int shm_waiting_failed(const struct shm *shm, const struct shm_waiting *waiting, int err,
+                       const char *what);
+/* Ends the wait. False: there is none. */
+bool shm_waiting_cancel(struct shm_blocked *blocked);
+
+#endif
