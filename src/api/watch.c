@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Argument checks of who keeps copies. */
+/* Argument checks of the calls for programs that keep copies. */
 #include "api/api.h"
 
 int hf_watch(struct hf_file *file, int on)

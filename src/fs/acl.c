@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns POSIX ACLs, as acl(5) has them: how they go together with modes, and how they are inherited.
- * The library checks no permissions; those who do (the kernel, for a mounted pool) read the same
+ * The library checks no permissions. Those that do (the kernel, for a mounted pool) read the same
  * attributes.
  *
  * An access ACL that says no more than the mode is not stored. So at every commit the permission

@@ -11,8 +11,9 @@ bool fs_acl_is(const char *name);
 /* What is to be set: -EINVAL, -EOPNOTSUPP. For outside of the transaction. */
 int fs_acl_check(const void *value, size_t len);
 
-/* Sets the ACL that `name` is, and the mode with it; an empty one is removed. 0 also when there was
- * none to remove. -EACCES: a default ACL of what is no directory; -EOPNOTSUPP: a symbolic link. */
+/* Sets the ACL that `name` is, and the mode with it; an empty one is removed. 0 also when there
+ * was none to remove. -EACCES: a default ACL on anything but a directory; -EOPNOTSUPP: a symbolic
+ * link. */
 int fs_acl_set(struct fs_txn *txn, uint64_t ino, const char *name, const void *value, size_t len);
 
 /* The inode gets this mode: so does its access ACL. */

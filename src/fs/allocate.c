@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns hf_fallocate() without a punching mode: every hole in the range gets blocks of zeros. No
- * page loses a block, so it is no layout change and waits for no pin. Done in chunks, each a
- * transaction; before the first one it looks whether there is room for all of them.
+ * page loses a block, so it is not a layout change and waits for no pin. It is done in chunks, each
+ * a transaction; before the first one it looks whether there is room for all of them.
  */
 #include "fs/end.h"
 #include "fs/fill.h"

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns copies from file to file. The source is pinned a piece at a time, and the target written
- * from where it lies; a hole of the source costs the target no block where it is one there too.
+ * Owns copies from file to file. The source is pinned a piece at a time, and the target is written
+ * from the pinned memory. A hole of the source costs the target no block where it has a hole too.
  *
- * COPY.WAIT: a pin of the source is never held while waiting for pins or at a gate, so no layout
- * change waits longer for it than for one piece to be copied, and none in a cycle. For who holds a
- * pin is let through the gates of the target (GATE.RULE). So that copies, let through one after the
- * other, cannot keep a layout change of the target out, each piece begins with nothing held and
- * waits at the target's gates first: one that closes after that is passed at most once.
+ * COPY.WAIT: a pin of the source is never held while waiting for pins or at a gate. So a layout
+ * change waits no longer for it than one piece takes to copy, and never in a cycle: a holder of a
+ * pin is let through the gates of the target (GATE.RULE). Copies let through one after the other
+ * could keep a layout change of the target out for ever. So each piece begins with nothing held and
+ * waits at the target's gates first: a gate that closes after that is passed at most once.
  */
 #include "base/error.h"
 #include "fs/end.h"
@@ -37,7 +37,7 @@ static int same_until(struct hf_file *file, uint64_t off, uint64_t *end)
     return rc;
 }
 
-/* Behind end of file are only zeros and holes, once it has grown. 0: it has grown meanwhile. */
+/* Past end of file are only zeros and holes, once it has grown. 0: it has grown meanwhile. */
 static ssize_t grow_over(struct hf_file *to, uint64_t len, uint64_t off)
 {
     struct shm_vnode *vnode = to->vnode;

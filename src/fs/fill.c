@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the filling of holes. Blocks are reserved, filled and (durable pools) persisted before any
- * lock is taken; the transaction that gives them to the file looks again whether the pages are
- * holes still, under the layout mutex. So a killed process leaves a hole or the whole content,
- * never a block with somebody's old bytes. And the caller's memory, which may be a mapping that is
+ * lock is taken. The transaction that gives them to the file looks again, under the layout mutex,
+ * whether the pages are still holes. So a killed process leaves a hole or the whole content, never
+ * a block with another file's old bytes. And the caller's memory, which may be a mapping that is
  * slow to arrive, is read while nothing is held.
  */
 #include "fs/fill.h"

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Files: names, inodes, space, content, and the layout changes of one file, on top of pages (dax),
- * records (meta) and the run segment (shm). This is what src/api exports, argument checks excepted.
+ * records (meta) and the run segment (shm). This is what src/pool and src/api use.
  *
  * What is true of a file lies in three places, each with one rule:
- *   LMDB      names, attributes, extents. Changed by one transaction a call (txn.h), all of them
- *             under space_mutex, so that the free-space bitmap and LMDB always agree.
- *   vnode     size and times of a file in use; LMDB lags behind while vnode->dirty. Changed under
- *             the layout mutex, except that a write into present pages stores its time without
- *             it. inode.version is raised only by transactions made under the layout mutex: a
- *             process that takes the mutex from a dead owner tells by it whether that one had
+ *
+ *   LMDB      names, attributes, extents. Changed by one transaction a call (txn.h), always under
+ *             space_mutex, so that the free-space bitmap and LMDB agree at every commit.
+ *   vnode     size and times of a file in use. LMDB has older ones while vnode->dirty. Changed
+ *             under the layout mutex, but for the time of a write into present pages, which needs
+ *             no mutex. inode.version is raised only by transactions under the layout mutex: a
+ *             process that takes the mutex from a dead owner tells by it whether the owner had
  *             committed.
- *   blocks    bytes behind end of file in its last page may be anything and are zeroed when the
- *             size grows over them; blocks wholly behind end of file hold zeros.
+ *   blocks    bytes past end of file in its last page may be anything, and are zeroed when the
+ *             size grows over them. Blocks wholly past end of file hold zeros.
  *
  * Locks: vnode.mutex > table_mutex > space_mutex. A snapshot (meta_begin_read) is open in a thread
- * only around plain looks: never while a mutex is taken, pages are pinned or memory is synced.
+ * only while it reads: never while a mutex is taken, pages are pinned or memory is synced.
  */
 #ifndef HF_FS_H
 #define HF_FS_H
@@ -62,8 +63,8 @@ struct hf_dir;
 
 /* ---- names (name.c, rename.c, unlink.c, attributes.c, xattr.c, dir.c) ---- */
 
-/* What a caller names. A relative path starts at inode `ino`; the empty path is that inode itself,
- * also without names as long as somebody has it open. -ESTALE: there is no such inode any more. */
+/* What a caller names. A relative path starts at inode `ino`. The empty path is that inode
+ * itself, also without names as long as it is open somewhere. -ESTALE: the inode is gone. */
 struct fs_at {
     uint64_t ino;
     const char *path;

@@ -90,8 +90,7 @@ int fs_inode_unlinked(struct fs_txn *txn, uint64_t ino, bool *orphan)
     return meta_orphan_put(txn->meta, ino);
 }
 
-/* In a sound pool nothing comes of it: who changes a name and its inode does it in one
- * transaction. */
+/* In a sound pool this finds nothing: a name and its inode are changed in one transaction. */
 int fs_check_entry(const struct fs_place *place, const struct meta_inode *inode)
 {
     if (place->last == LAST_NAME && inode->nlink == 0)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns reading and writing by copy. Both go through pins, like any user of the library: the blocks
- * under a copy cannot be given to anybody else while it runs; but a read waits for no gate. A hole
- * is read as zeros without being filled; a write fills it (fill.c); a write past end of file grows
- * the file (append.c).
+ * Owns reading and writing by copy. Both go through pins, like any user of the library, so the
+ * blocks under a copy cannot be given to another file while it runs. A read waits for no gate. A
+ * hole is read as zeros without being filled; a write fills it (fill.c). A write past end of file
+ * grows the file (append.c).
  *
  * The caller's memory is never touched under the layout mutex: append.c says why.
  */

@@ -12,8 +12,8 @@
 int fs_pin_some(struct hf_file *file, uint64_t off, uint64_t *len, uint32_t flags,
                 struct iovec *iov, struct hf_pin *pin, struct meta_extent *hole);
 
-/* fs_write() for who holds something, and so must not wait for who watches: fs_written() is due,
- * when nothing is held. `size`: of the file before, or less. */
+/* fs_write() for a caller that holds something, and so must not wait for those that watch:
+ * fs_written() is due, when nothing is held. `size`: of the file before, or less. */
 ssize_t fs_write_untold(struct hf_file *file, const void *buf, size_t len, uint64_t off);
 void fs_written(struct hf_file *file, uint64_t size, uint64_t off, uint64_t len);
 

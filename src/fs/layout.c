@@ -4,9 +4,9 @@
  *
  *     drain (dax) > look, reserve, copy > transaction > intend > commit > open the gate
  *
- * Until the commit nothing that a reader of the file or a later process can see has changed; after
- * it everything has. Killed in between, dax recovers the vnode by the version that `intend`
- * announced.
+ * Until the commit, nothing has changed that a reader of the file or a later process can see; after
+ * it everything has. If the process is killed in between, dax recovers the vnode by the version
+ * that `intend` announced.
  */
 #include "fs/layout.h"
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns hf_move(): the blocks of a range are copied to other blocks and freed. The copy runs with
- * the gate closed and the layout mutex free, so the rest of the file stays usable; a thread that
- * was let through meanwhile, because it held a pin already, may have written, and then the copy is
- * made again.
+ * the gate closed and the layout mutex free, so the rest of the file stays usable. A thread that
+ * was let through meanwhile, because it held a pin already, may have written; then the copy is made
+ * again.
  *
- * A long range moves in parts, each a layout change of its own: a move changes no content, so
- * stopping between two of them is no half-done state.
+ * A long range moves in parts, each a layout change of its own. A move changes no content, so
+ * stopping between two parts leaves the file whole.
  */
 #include "fs/layout.h"
 

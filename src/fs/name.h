@@ -37,8 +37,8 @@ int fs_check_itself(struct fs *fs, struct fs_at at);
 int fs_check_entry(const struct fs_place *place, const struct meta_inode *inode);
 int fs_check_place(struct meta_txn *txn, const struct fs_place *place);
 
-/* A new inode for a name in `dir`, owned by whom this thread acts for: fills in number, mode and
- * times, and gives it the ACLs that it inherits. The caller puts it. */
+/* A new inode for a name in `dir`, owned by the client that this thread acts for. Fills in
+ * number, mode and times, and gives it the ACLs that it inherits. The caller puts it. */
 int fs_inode_new(struct fs_txn *txn, uint64_t dir, mode_t mode, uint64_t *ino,
                  struct meta_inode *inode);
 /* Removes an inode with all its records. */

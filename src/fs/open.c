@@ -133,7 +133,7 @@ int fs_open(struct fs *fs, struct fs_at at, int flags, mode_t mode, struct hf_fi
     if (!file)
         return hf_fail(ENOMEM, "out of memory");
     rc = find_vnode(&opening, &file->vnode);
-    if (rc == 0 && flags & O_TRUNC) { /* also of an empty file, for blocks behind its end */
+    if (rc == 0 && flags & O_TRUNC) { /* also of an empty file, for blocks past its end */
         rc = fs_truncate(fs, file->vnode, 0, &fs->dax.policy);
         if (rc)
             fs_vnode_close(fs, file->vnode);

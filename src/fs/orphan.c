@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the end of files without names. An inode without names has an orphan record in LMDB from the
- * transaction that took its last name until the one that deletes it, so it is found whoever dies
- * in between: by the last close, by a sweep after a death, or by the next first process to attach.
+ * transaction that took its last name until the one that deletes it. So it is found whichever
+ * process dies in between: by the last close, by a sweep after a death, or by the next first
+ * process to attach.
  *
- * Of several that race to delete one, each looks under the layout mutex whether it is the only one
- * that has the file open; who is not leaves, and the last to leave tries again.
+ * Several processes may try to delete one. Each looks under the layout mutex whether it is the only
+ * one that has the file open. One that is not leaves, and the last to leave tries again.
  */
 #include "fs/orphan.h"
 
@@ -84,7 +85,7 @@ void fs_orphan_made(struct fs *fs, uint64_t ino)
     shm_assert_none_held();
     if (fs_vnode_open_orphan(fs, ino, &vnode))
         return;
-    dax_gone(&fs->dax, vnode); /* who only watches it may let it go */
+    dax_gone(&fs->dax, vnode); /* a process that only watches it may let it go */
     fs_vnode_close(fs, vnode);
 }
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Files without names: deleted with their last close, or by whoever finds that their openers
- * died. */
+/* Files without names: deleted with their last close, or by a process that finds their openers
+ * dead. */
 #ifndef HF_FS_ORPHAN_H
 #define HF_FS_ORPHAN_H
 
 #include "fs/fs.h"
 
-/* Deletes the file unless somebody has it open, who will do it then. Called with no lock held. */
+/* Deletes the file, unless it is open somewhere: then its last close does it. Called with no
+ * lock held. */
 void fs_orphan_delete(struct fs *fs, uint64_t ino);
 /* After the name went in a transaction: whoever closes the file last deletes it; at once if nobody
  * has it open. Called with no lock held. */

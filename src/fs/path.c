@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the walk along a path. It runs inside the transaction that acts on what it finds, so nothing
- * can change between looking and acting, and the targets of links stay where they are read. What is
- * still to walk is a stack: the path as it was given, and above it a rest for each link inside it.
+ * Owns both ways between a path and an inode. The walk along a path runs inside the transaction
+ * that acts on what it finds, so nothing can change between looking and acting, and the targets of
+ * links stay where they are read. What is still to walk is a stack: the path as it was given, and
+ * above it a rest for each link inside it.
+ *
+ * From an inode to a path: in one snapshot, from the inode up to the root.
  */
 #include "fs/name.h"
 
@@ -127,7 +130,7 @@ static int ends_in(const struct walk *w, enum fs_last last, struct fs_place *pla
     return 0;
 }
 
-/* A component that is no dot. 1: the walk goes on. */
+/* A component that is not a dot. 1: the walk goes on. */
 static int step_down(struct walk *w, struct fs_place *place)
 {
     bool is_last = at_end(w);

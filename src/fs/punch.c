@@ -55,7 +55,7 @@ static int page_memory(struct fs_layout *l, uint64_t page, char **out)
     return fs_memory(l->fs, extent.block + (page - extent.page), 1, out);
 }
 
-/* Bytes of the page that are in the file: behind them memory may hold anything. */
+/* Bytes of the page that are in the file: past them memory may hold anything. */
 static uint64_t bytes_inside(const struct shm_vnode *vnode, uint64_t page)
 {
     uint64_t at = page * HF_BLOCK_BYTES;

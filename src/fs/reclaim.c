@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns what comes back later: detached blocks after their last pin, and what the dead had. All of
- * it can be done by anybody at any time, twice, or not at all until the next first attach.
+ * it can be done by any process at any time, twice, or not at all until the next first attach: each
+ * transaction looks again whether the blocks are still its to free.
  */
 #include "base/error.h"
 #include "base/futex.h"
@@ -196,7 +197,7 @@ void fs_reap(struct fs *fs)
 {
     shm_assert_none_held();
     shm_reap(fs->dax.shm);
-    meta_reap_readers(fs->dax.meta); /* also of those whom somebody else has reaped */
+    meta_reap_readers(fs->dax.meta); /* also those of processes that another one has reaped */
     if (fs->dax.readonly)
         return;
     if (any_residue(fs->dax.shm) && fs_space_lock(fs) == 0) {

@@ -45,7 +45,7 @@ static int collapse(struct shift *s)
     return rc ? rc : fs_layout_commit(l, size - s->count * HF_BLOCK_BYTES);
 }
 
-/* Blocks that were allocated behind end of file move up too. */
+/* Blocks that were allocated past end of file move up too. */
 static int fits(const struct fs_layout *l, uint64_t count)
 {
     struct meta_extent last;

@@ -34,8 +34,8 @@ static uint64_t next_block(const struct shm *shm, uint64_t from, uint64_t end, b
     return end;
 }
 
-/* Sets or clears the bits of a run; counts only those that change, so that a damaged pool whose
- * extents share blocks cannot make the counts run away. */
+/* Sets or clears the bits of a run. Counts only those that change: in a damaged pool extents may
+ * share blocks, and the counts must not run away. */
 static uint64_t mark_blocks(struct shm *shm, uint64_t block, uint64_t count, bool taken)
 {
     struct shm_run *run = shm->run;
@@ -88,7 +88,7 @@ void fs_space_grow(struct fs *fs, uint64_t pool_blocks)
     hf_store_release(&run->pool_blocks, pool_blocks);
 }
 
-/* ---- making it anew ---- */
+/* ---- building it from the extents ---- */
 
 static void mark_all_free(struct shm *shm, uint64_t pool_blocks)
 {
@@ -167,8 +167,8 @@ static int mark_detached(struct shm *shm, struct meta_txn *txn)
     return rc == -ENOENT ? 0 : rc;
 }
 
-/* A run that has a block in common with the extents was given to a file by a transaction whose
- * process died before it could say so here: it is not reserved any more. */
+/* A run that has a block in common with the extents was given to a file by a transaction, and
+ * its process died before it could say so here: the run is not reserved any more. */
 static void mark_reserved(struct shm *shm)
 {
     uint32_t used = hf_load_acquire(&shm->run->lanes_used);
@@ -231,15 +231,15 @@ static int rebuild_bitmap(struct fs *fs)
     return rc;
 }
 
-/* When it cannot be made anew (a damaged pool) every block counts as taken: nothing more is given
+/* When it cannot be built (a damaged pool) every block counts as taken: nothing more is given
  * out. */
 static void mark_all_taken(struct shm *shm)
 {
     mark_blocks(shm, 0, shm->run->pool_blocks, true);
 }
 
-/* space_stale says that it is owed until it is done, also by who fails at it or is killed
- * meanwhile. */
+/* space_stale says that building it is owed, until that is done. It stays when building fails,
+ * or when the process is killed meanwhile. */
 static int mend_bitmap(struct fs *fs, bool died)
 {
     struct shm_run *run = fs->dax.shm->run;

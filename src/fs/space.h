@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Free space: a bit a block in the run segment, 1 when some extent, detached run or reservation
- * has it. Not on the medium: whoever builds the segment, or takes space_mutex from a dead owner,
- * makes it anew from the extents, so it cannot disagree with them.
+ * Free space: a bit a block in the run segment, 1 when some extent, detached run or reservation has
+ * it. It is not on the medium. The process that builds the segment makes it from the extents, and
+ * so does one that takes space_mutex from a dead owner; so it cannot disagree with them.
  *
  * A reservation takes blocks out of the bitmap before a transaction gives them to a file, so that
  * they can be filled with no lock held. Its runs also stand in the thread's lane, where they are
@@ -39,21 +39,22 @@ static inline void fs_reservation_init(struct fs_reservation *reservation)
     reservation->next_at = 0;
 }
 
-/* space_mutex, with the bitmap made anew when its owner died in it. An error: it is not held. */
+/* Takes space_mutex, and builds the bitmap again when its owner died in it. An error: it is not
+ * held. */
 int fs_space_lock(struct fs *fs);
 void fs_space_unlock(struct fs *fs);
 
 /* Makes bitmap and counts from what `txn` sees. Under space_mutex, or alone with the segment. */
 int fs_space_build(struct fs *fs, struct meta_txn *txn);
 
-/* Adds up to `count` blocks for file pages from `page` on; those behind `goal` if they are free;
- * what is large is laid so that page and block agree modulo 512. Takes space_mutex itself. 0: at
+/* Adds up to `count` blocks for file pages from `page` on, from `goal` on if those are free.
+ * What is large is laid so that page and block agree modulo 512. Takes space_mutex itself. 0: at
  * least one block was added (ask reservation->blocks); -ENOSPC: none is free, or its runs are all
  * in use; -ENOLCK, -EROFS. */
 int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
                struct fs_reservation *reservation);
 
-/* The next run of at most `max` blocks, whose transaction is to use them up; false: all are
+/* The next run of at most `max` blocks, for a transaction that uses them up; false: all are
  * taken. */
 bool fs_reservation_take(struct fs_reservation *reservation, uint64_t max,
                          struct fs_reserved_run *out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns hf_truncate(). Down: one layout change of [the page that keeps the last byte, end), one
- * transaction that frees the pages behind it. Up: no layout change, since no page loses a block.
+ * Owns hf_truncate(). Down: one layout change from the page that keeps the last byte on, and one
+ * transaction that frees the pages after it. Up: not a layout change, since no page loses a block.
  */
 #include "fs/end.h"
 #include "fs/layout.h"
@@ -83,7 +83,7 @@ static int truncate_down(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
     return rc;
 }
 
-/* A truncate to the size there is also frees blocks behind end of file. */
+/* A truncate to the size there is also frees blocks past end of file. */
 int fs_truncate(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
                 const struct hf_policy *policy)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns write transactions. All of a process's and of all processes' go through here, so LMDB's own
- * writer lock is never contended, and a process that dies between LMDB's commit and the bitmap
- * leaves space_mutex with a dead owner: the next one makes the bitmap anew (space.c).
+ * Owns write transactions. Those of all processes go through here, under space_mutex, so LMDB's own
+ * writer lock is never contended. A process that dies between LMDB's commit and the bitmap leaves
+ * space_mutex with a dead owner: the next one builds the bitmap again (space.c).
  *
  * What can fail (memory for the lists) fails before the commit.
  */

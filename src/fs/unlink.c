@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns hf_unlink(). The last name of a file that nobody has open goes together with its blocks, in
- * one transaction behind a gate over the whole file; so a policy that does not want to wait leaves
- * the name in place. What is open becomes an orphan (orphan.c). Whether it is open is looked at
- * under the layout mutex; vnode.c says why that is enough.
+ * Owns hf_unlink(). The last name of a file that is not open anywhere goes together with its
+ * blocks, in one transaction under a gate over the whole file. So a policy that does not want to
+ * wait leaves the name in place. A file that is open becomes an orphan (orphan.c). Whether it is
+ * open is decided under the layout mutex; vnode.c says why that is enough.
  */
 #include "fs/layout.h"
 #include "fs/name.h"
@@ -95,7 +95,7 @@ static int unlink_last(struct fs *fs, struct fs_at at, uint64_t ino, const struc
     rc = try_delete(fs, vnode, at, policy, &open);
     if (open) {
         fs_reap(fs);               /* a dead process has nothing open, */
-        dax_gone(&fs->dax, vnode); /* and who only watches it may let it go */
+        dax_gone(&fs->dax, vnode); /* and a process that only watches it may let it go */
         rc = try_delete(fs, vnode, at, policy, &open);
     }
     if (open)

@@ -5,24 +5,24 @@
  *
  * Recording and being killed: before LMDB commits, pending_version and pending_size say what it is
  * about to know. A process that finds us dead compares the version (dax_lock_any(), and attach.c in
- * src/pool). `dirty` is only cleared after pending_version is set, so at every instant one of the
- * two says that the segment knows better, or LMDB knows everything. That is for those that go on.
- * For a process that attaches after all are dead, POOL/recent says the same (shm/recent.c).
+ * src/pool). `dirty` is only cleared after pending_version is set. So at every instant one of the
+ * two says that the segment knows better, or LMDB knows everything. That is for processes that go
+ * on. For a process that attaches after all are dead, POOL/recent says the same (shm/recent.c).
  *
- * A size never shows what is not on the medium: in a durable pool, bytes that were written past the
- * recorded end of file in a block that the file has already are persisted before the transaction
- * that records a larger size.
+ * A size never shows what is not on the medium. In a durable pool, bytes may have been written past
+ * the recorded end of file, in a block that the file has already. They are persisted before the
+ * transaction that records a larger size.
  *
  * Opening and deleting: an opener marks the vnode as its own first and looks for the inode
- * afterwards, under the layout mutex; a deleter looks at the marks under the layout mutex and
- * commits before it lets go. So either the deleter sees the opener, or the opener sees that the
- * inode is gone.
+ * afterwards, under the layout mutex. A deleter looks at the marks under the layout mutex and
+ * commits before it drops the mutex. So either the deleter sees the opener, or the opener sees that
+ * the inode is gone.
  *
- * A file without names can be opened by its number while somebody has it open. Its deletion may
- * have to wait after the last close; so that nobody comes between, `orphan` says SHM_ORPHAN_CLOSED
- * from when somebody was, under the layout mutex, the only one that had marked it. Two that come
- * while a deleter looks at it see each other's marks and may stay: they came before the last close
- * was over.
+ * A file without names can be opened by its number while it is open somewhere. Its deletion may
+ * have to wait after the last close. So that no opener comes in between, `orphan` becomes
+ * SHM_ORPHAN_CLOSED, under the layout mutex, once a process finds that it alone has marked the
+ * vnode. Two openers that come while a deleter looks see each other's marks and may stay: they came
+ * before the last close was over.
  */
 #include "fs/vnode.h"
 
@@ -110,8 +110,8 @@ static void close_vnode(struct fs *fs, struct shm_vnode *vnode)
 
     if (!shm_vnode_put(fs->dax.shm, vnode))
         return;
-    /* Read after the put: who unlinked it meanwhile was not the last. Another file's by now, the
-     * look is wasted: fs_orphan_delete() goes by the inode. */
+    /* Read after the put: a process that unlinked it meanwhile was not the last. If the vnode is
+     * another file's by now, the look is wasted: fs_orphan_delete() goes by the inode. */
     if (hf_load_acquire(&vnode->orphan))
         fs_orphan_delete(fs, ino);
     else if (empty)
@@ -126,9 +126,9 @@ void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode)
     close_vnode(fs, vnode);
 }
 
-/* Who deletes a file without names may have come from fs_reap(), or from a vnode that was closed
- * there: it makes room only where that deletes nothing in turn. Else each deletion would begin
- * another until the stack ends. Without room the orphan is left to the next sweep. */
+/* A deletion of a file without names may have come from fs_reap(), or from a vnode that was
+ * closed there. So it makes room only where that deletes nothing in turn: else each deletion would
+ * begin another until the stack ends. Without room the orphan is left to the next sweep. */
 static int get_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
 {
     int rc = shm_vnode_get(fs->dax.shm, ino, out);

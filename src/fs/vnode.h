@@ -8,10 +8,10 @@
 /* The vnode of a regular file, with size and times loaded. Called with no lock held. -ENOENT: the
  * inode is gone, or has no names left and nobody else has it open; -ENFILE. */
 int fs_vnode_open(struct fs *fs, uint64_t ino, struct shm_vnode **out);
-/* The same for who deletes what has no names. */
+/* The same, to delete a file that has no names. */
 int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out);
-/* Records size and times if LMDB lags behind; deletes the file if it has no names and this was the
- * last process that had it open. Called with no lock held. */
+/* Records size and times if LMDB has older ones. Deletes the file if it has no names and this
+ * was the last process that had it open. Called with no lock held. */
 void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode);
 /* True when nobody but this one opening of this process has the file open. Under the layout mutex a
  * process that opens it later finds what was done meanwhile; without it, this is a guess. */
@@ -34,7 +34,7 @@ int fs_vnode_sync(struct fs *fs, struct shm_vnode *vnode);
 
 /* Content was written: the times are now. Any thread, no lock. */
 void fs_vnode_touch(struct fs *fs, struct shm_vnode *vnode);
-/* Sets the size of a vnode whose LMDB record may lag behind. Under the layout mutex. */
+/* Sets the size in the vnode; LMDB may have an older one. Under the layout mutex. */
 void fs_vnode_set_size(struct fs *fs, struct shm_vnode *vnode, uint64_t size);
 
 /* Pages [first, last] have changed. Called with no lock held, before the caller hears of it: file
@@ -66,7 +66,8 @@ int fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode);
  * none). */
 int fs_extent_at(struct fs *fs, uint64_t ino, uint64_t page, struct meta_extent *out);
 
-/* For the two that give a file blocks: the block behind the one of page-1, else SPACE_NO_GOAL. */
+/* Where new blocks for `page` are best taken: the block after that of page-1; else
+ * SPACE_NO_GOAL. */
 uint64_t fs_goal(struct fs *fs, uint64_t ino, uint64_t page);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns extended attributes: records beside the inode, one transaction or snapshot a call. What
- * those do that are ACLs is in acl.c. */
+/* Owns extended attributes: records beside the inode, one transaction or snapshot a call. Those
+ * that are ACLs are the business of acl.c. */
 #include "base/error.h"
 #include "base/futex.h"
 #include "fs/acl.h"
@@ -123,9 +123,9 @@ static int may_set(struct fs_txn *txn, struct fs_at at, uint64_t ino, const char
 
 /* ---- file capabilities ---- */
 
-/* A program with capabilities that somebody has changed must not have them any more, as Linux has
- * it. Who sets one says so first, and who writes looks after it has written: so it is a write from
- * before, or it goes. */
+/* A program that has been changed must lose its capabilities, as on Linux. Setting one says so
+ * first, and a write looks after it has written. So the write came before, or the capability goes.
+ * */
 void fs_drop_capability(struct fs *fs, uint64_t ino)
 {
     struct fs_at at = {ino, ""};

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the making of POOL/data: the file, or the link to what the user named; and making it longer
- * while nobody has it mapped. Calls space.c, the kernel and base. Whatever it made is removed again
- * when a later step fails; what was there before (an empty file, a device) stays, cut back to
+ * Owns the making of POOL/data: the file, or the link to the one that the user named; and making it
+ * longer while nobody has it mapped. Calls space.c, the kernel and base. What it made is removed
+ * again when a later step fails. What was there before (an empty file, a device) stays, cut back to
  * nothing.
  *
- * A file is there after a power cut when it was synced, and so was the directory that has its name.
- * Both are, before anybody relies on them.
+ * A file survives a power cut when it was synced, and so was the directory that has its name. Both
+ * are, before any process relies on them.
  */
 #include "media/space.h"
 

@@ -37,9 +37,9 @@ struct media {
  * -EOPNOTSUPP as in hf_pool_create(). */
 int media_create(const char *pool_dir, const char *data_path, uint64_t bytes, mode_t mode);
 
-/* What there is of a pool's memory, without mapping it: its length; whether nothing was ever
- * written to it, as is so of a file that was made to take the place of a lost one (media_create()
- * writes a byte, which fallocate(2) and truncate(1) do not). -ENOENT: missing. */
+/* What there is of a pool's memory, without mapping it: its length, and whether nothing was ever
+ * written to it. A file that took the place of a lost one is such: media_create() writes a byte,
+ * fallocate(2) and truncate(1) do not. -ENOENT: missing. */
 int media_look(const char *pool_dir, uint64_t *bytes, bool *empty);
 
 /* Maps the memory of a pool. -EUCLEAN: shorter than `bytes`; -ENOENT: missing. */
@@ -53,8 +53,8 @@ int media_open_memfd(uint64_t bytes, uint64_t limit_bytes, struct media *out);
  * system's pages; -ENOSPC: also beyond limit_bytes; -EOPNOTSUPP: a device. */
 int media_grow(struct media *media, uint64_t bytes);
 
-/* Returns when the file's length, its blocks and what was written to it are on the medium; at once
- * where there is no file on a disk. */
+/* Returns when the file's length, its blocks and what was written to it are on the medium; at
+ * once where the memory is not a file on a disk. */
 int media_sync(struct media *media);
 
 /* Before a pool is mapped, by a process that is alone with it. Bytes of POOL/data; of a device

@@ -101,7 +101,7 @@ int check_survey(struct checker *check);
 int check_types(struct checker *check);
 int check_attributes(struct checker *check);
 
-/* Who has which block (check_blocks.c). */
+/* Which file has which block (check_blocks.c). */
 int check_blocks(struct checker *check);
 
 /* Every other record on its own (check_records.c). */

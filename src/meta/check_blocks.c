@@ -235,7 +235,7 @@ static void mend_counts(struct blocks *b)
     }
 }
 
-/* --- who is believed --- */
+/* --- which owner is believed --- */
 
 static enum rank rank_of(const struct checker *check, const struct check_claim *claim)
 {

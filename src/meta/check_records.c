@@ -17,7 +17,7 @@
 
 struct place {
     struct checker *check;
-    const struct check_inode *inode; /* whose records are met; null: they belong to none */
+    const struct check_inode *inode; /* that the records met belong to; null: to none */
     uint64_t ino;
 };
 
@@ -352,7 +352,7 @@ static int visit_part(struct place *place, const struct meta_key *key, const MDB
 
 /* --- what belongs to no inode --- */
 
-/* Whose blocks they are is check_blocks.c's business. */
+/* Which file the blocks belong to is the business of check_blocks.c. */
 static int visit_detached(struct checker *check, const struct meta_key *key, const MDB_val *found,
                           const MDB_val *value)
 {

@@ -195,7 +195,7 @@ int meta_settle(const char *pool_dir, meta_under_way *under_way, void *arg)
     return rc;
 }
 
-/* --- for those who join --- */
+/* --- for processes that join others --- */
 
 /* LMDB locks byte 0, and sets the file up when nobody else has; its locks are of the process, so
  * the descriptor is closed after LMDB's. A file that is not set up is nobody's yet: then LMDB

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns attaching and detaching. The first process to attach is alone with the pool: it checks
+ * Owns attaching and detaching. The first process to attach is alone with the pool. It checks
  * LMDB's file, brings the records up to what the last segment knew, frees what nobody can hold any
- * more, and builds a new segment with the free space in it. The others map what stands.
+ * more, and builds a new segment with the free space in it. The others map that segment.
  *
- * Bringing up to date:
- *   sizes and times that LMDB lagged behind with are adopted from POOL/recent (src/shm/recent.c).
- *   Where a pool is used without that file, since there was no room for it, from the old segment of
- *   this boot, before it is replaced: a file whose owner died in a transaction has the size that
- *   transaction gave it, if its version says that it committed. detached runs have no holders any
- *   more; orphans have no openers: both records go, and so their blocks are free when the bitmap is
- *   built. Unless a device may still be writing for one of the dead: then they stay, and what
- *   leaves a file meanwhile joins them, until its quarantine has ended (see ghost_key).
- * A first process that only reads leaves records as they are (their blocks count as taken), unless
- * sizes must be adopted: that is done as a journal is replayed for a read-only mount, since
+ * Bringing up to date: sizes and times that are newer than LMDB's are adopted from POOL/recent
+ * (src/shm/recent.c). Where there was no room for that file, they come from the old segment of this
+ * boot, before it is replaced. A file whose owner died in a transaction has the size that the
+ * transaction gave it, if its version says that it committed. Detached runs have no holders any
+ * more, and orphans no openers: both records go, so their blocks are free when the bitmap is built.
+ * Unless a device may still be writing for one of the dead: then they stay until its quarantine has
+ * ended, and what leaves a file meanwhile joins them (see ghost_key).
+ *
+ * A first process that only reads leaves records as they are: their blocks count as taken. Only
+ * sizes that must be adopted are written, as a journal is replayed for a read-only mount, since
  * replacing the segment would lose acknowledged writes.
  */
 #include "pool/attach.h"
@@ -342,7 +342,7 @@ static int take_engine(struct fs *fs, const char *name, bool anonymous)
     return 0;
 }
 
-/* Who comes later takes what the first one chose. */
+/* A process that attaches later takes what the first one chose. */
 static int join_engine(struct fs *fs, const char *asked)
 {
     const char *chosen = fs->dax.shm->run->engine;
@@ -353,8 +353,8 @@ static int join_engine(struct fs *fs, const char *asked)
     return take_engine(fs, chosen, false);
 }
 
-/* Where there is no room for the file, or no right to make it, the segment alone knows, as long as
- * it lasts. */
+/* The file may be missing: no room for it, or no right to make it. Then the segment alone knows,
+ * as long as it lasts. */
 static int begin_recent(struct fs *fs, const struct shm_attach *at, const struct meta_super *super)
 {
     struct shm_recent_map map;

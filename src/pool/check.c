@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns hf_pool_check(): the pool to itself, then meta's check, with what that cannot know: the
- * memory, and which limits, policies and engines there are; memory that is too short (mend.c). */
+/* Owns hf_pool_check(): the pool is taken for itself alone, then meta checks it, and this file
+ * gives what meta cannot know: the memory, which limits, policies and engines there are, and memory
+ * that is too short (mend.c). */
 #include "base/error.h"
 #include "pool/attach.h"
 #include "pool/create.h"
@@ -85,8 +86,8 @@ static int look_at_entry(void *arg, const struct shm_recent *entry)
     return 0;
 }
 
-/* What POOL/recent says that no record vouches for is not looked at here: it counts for who
- * attaches next, or for nobody. */
+/* Whether an entry of POOL/recent fits its record is not looked at here: the next process to
+ * attach decides that. */
 static int check_recent(const char *dir, const struct meta_super *super, struct meta_check *check)
 {
     bool senseless = false;

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the growing of a pool: the memory first, then the super record, then the bitmap. Killed in
- * between, the memory is longer than anybody knows, which does no harm. The other processes map the
- * new memory when they first meet a block in it.
+ * Owns the growing of a pool: the memory first, then the super record, then the bitmap. A process
+ * killed in between leaves memory that is longer than the record says, which does no harm. The
+ * other processes map the new memory when they first meet a block in it.
  *
- * Of a durable pool the memory's new length is on the medium before the super record names it: a
- * super record that says more than POOL/data has is a pool that does not open. Syncing the file
- * writes whatever else is dirty in it, so it is done with nothing held, between two transactions.
- * The first one makes the memory longer under space_mutex, so that two that grow do not meet in the
- * file; it is given up then. Who grows the pool further meanwhile wins, and we are too late to make
- * it smaller.
+ * In a durable pool the memory's new length is on the medium before the super record names it: a
+ * pool whose record says more than POOL/data has does not open. Syncing the file writes whatever
+ * else is dirty in it, so it is done with nothing held, between two transactions. The first one
+ * makes the memory longer under space_mutex, so that two growing processes do not meet in the file.
+ * Another process may grow the pool further before the second: then that one wins, and ours fails,
+ * since a pool cannot shrink.
  *
- * A memory pool is not synced. What a power cut leaves of it may have a super record that says more
- * than POOL/data has: mend.c.
+ * A memory pool is not synced. After a power cut its record may say more than POOL/data has:
+ * mend.c.
  */
 #include "base/error.h"
 #include "fs/txn.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns what is told of the pool as a whole. Counts are read without a lock: each was true a moment
- * ago. */
+/* Owns the description of a pool as a whole: hf_pool_info(), hf_statvfs(), hf_stats(). Counts
+ * are read without a lock: each was true a moment ago, and no decision hangs on them. */
 #include "base/error.h"
 #include "base/futex.h"
 #include "pool/pool.h"
@@ -81,8 +81,8 @@ int pool_info(struct fs *fs, struct hf_pool_info *out)
     return 0;
 }
 
-/* An inode takes no block but some 200 bytes of metadata, whose room the limit of the pool
- * decides. */
+/* An inode takes no block, but some 200 bytes of metadata. The room for metadata follows from
+ * the limit of the pool. */
 #define INODES_BASE (UINT64_C(1) << 22)
 
 int pool_statvfs(struct fs *fs, struct statvfs *out)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the mending of memory that is shorter than the super record says. A power cut leaves that of
- * a memory pool on a disk that has grown, since nothing there is synced; and left it of a durable
+ * Owns the mending of memory that is shorter than the super record says. A power cut leaves it in a
+ * memory pool on a disk that has grown, since nothing is synced there; and it left it in a durable
  * one before grow.c synced the memory first.
  *
- * No file has blocks in what is missing: then nothing is lost but zeros, and the memory is made
- * longer again, as if growing had been repeated. Some file has: its bytes are gone, which only the
- * person can judge, so the pool is refused as it is.
+ * Where no file has blocks in what is missing, only zeros are lost: the memory is made longer
+ * again, as if growing had been repeated. Where a file has, its bytes are gone. Only a person can
+ * judge that, so the pool is refused as it is.
  *
  * For the first process to attach and for fsck, which are alone with the pool.
  */

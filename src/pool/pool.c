@@ -2,8 +2,8 @@
 /*
  * Owns the registry of the pools that this process has open. LMDB allows one environment a file and
  * process, so a pool is attached once, however often it is opened; it is known by device and inode
- * of its directory. In the child of a fork the registry is empty: the parent's handles there are
- * only good for being refused.
+ * of its directory. In the child of a fork the registry is empty: the calls refuse the parent's
+ * handles there.
  */
 #include "pool/pool.h"
 
@@ -20,7 +20,7 @@
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct hf_pool *registry;
 
-/* Only this thread exists in the child, so the mutex may be made anew whoever had it. */
+/* Only this thread exists in the child, so the mutex may be initialized whichever thread had it. */
 static void in_child(void)
 {
     registry = NULL;
