@@ -11,10 +11,9 @@
  *      and removed, and free blocks and those that records name are all blocks. So each bound that
  *      a decoder or fs has is looked at here, by the same code where that is possible.
  *   3. A record that another one vouches for stays: an inode and the entry that leads to it,
- *   extents
- *      and the inode's number of blocks, a directory and who calls it parent. A field that
- *      disagrees with two others is the wrong one (check_types.c, check_blocks.c). What holds
- *      anybody's data and has no place gets one in lost+found.
+ *      extents and the inode's number of blocks, a directory and those that call it parent. A field
+ *      that disagrees with two others is the wrong one (check_types.c, check_blocks.c). What holds
+ *      any file's data and has no place gets one in lost+found.
  *   4. Of several claims to a block, the one that its inode does not vouch for loses. Where all are
  *      vouched for alike, nobody loses: the later gets a copy, or where there is no room for one a
  *      hole, which is said.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the question who has which block. Calls extent.c, record.c and check.c.
+ * Owns the question which file has which block. Calls extent.c, record.c and check.c.
  *
  * All runs of blocks that records name are sorted by block; those that overlap form clusters, and
  * only those are looked at closer. An inode vouches for its extents when its recorded number of
@@ -15,7 +15,7 @@
  * Then, blocks that several claim. They go to the claim that is better vouched for: first one of
  * an inode that agrees with its extents, then one of an inode that does not, then one of no file,
  * then a detached run, in which nobody's data is. Between two files of the same standing nothing
- * tells who is right: the first keeps the blocks, and the other gets a copy in free ones, so that
+ * tells which is right: the first keeps the blocks, and the other gets a copy in free ones, so that
  * whichever is right has lost nothing. Only below fresh_block, since free blocks from there on must
  * stay zero even if the repair is never committed; where there is no room for a copy, there is a
  * hole.

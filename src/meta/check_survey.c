@@ -5,7 +5,7 @@
  * reports nothing, so that the stages after it judge a record with all others in sight.
  *
  * Records are read leniently: one of a wrong length says what the bytes that are there say. Whether
- * that can be believed is for who judges it.
+ * that can be believed is for a later stage to judge.
  */
 #include "meta/check.h"
 

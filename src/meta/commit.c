@@ -6,39 +6,41 @@
  * LMDB commits transaction T by storing roots and numbers into meta page T & 1, and then T into
  * lock.mdb. Through a map (memory pools) the meta page is written by a dozen plain stores in the
  * order that the compiler chose: Debian's 0.9.24 stores the number before the root of the main
- * tree. Killed between the two, LMDB's next writer goes by the number in the page, which it takes
- * to be the last store, and builds on a page with the root of two transactions ago. Snapshots go by
- * the number in lock.mdb. So the two can disagree about T, for ever after in what they have led to:
- * a page table filled by the one, a bitmap made by the other.
+ * tree. If the process is killed between the two, LMDB's next writer goes by the number in the
+ * page. It takes that to be the last store, and builds on a page with the root of two transactions
+ * ago. Snapshots go by the number in lock.mdb. So the two can disagree about T, and for ever after
+ * in what they have led to: a page table filled by the one, a bitmap made by the other.
  *
  * The rule: T counts from the store of its number into lock.mdb on. It follows that
- *   - T is whole when it counts. The store to lock.mdb comes after all of the page (a call of the C
- *     library, or the release of a lock, is in between only after it: that LMDB's compiler keeps
- *     this order is checked by the test commit-killed, which stops after every store);
- *   - nobody has been told of a T that does not count: its committer died in the call, and all
+ *
+ *   - T is whole when it counts. The store to lock.mdb comes after all of the page: between them is
+ *     a call of the C library, or the release of a lock. That LMDB's compiler keeps this order is
+ *     checked by the test commit-killed, which stops after every store;
+ *   - no process has been told of a T that does not count: its committer died in the call, and all
  *     others see it only through snapshots;
  *   - every snapshot tells what counts, also a read-only process's, once the committer is known to
  *     be dead. So recovery (dax/gate.c, fs/space.c) looks through a snapshot and needs no writer.
+ *
  * What is left to do is that no writer builds on a T that does not count. All write transactions
  * begin and end under space_mutex, and a word that all processes share (under_way) is set while
- * LMDB commits. So when a transaction is about to begin and the word is set, none is under way, and
- * a commit has not ended: its process is dead, or LMDB failed to write the page, and perhaps to
- * take it back. If the page says T and lock.mdb does not, T is taken back, before LMDB sees it, by
- * storing an older number into its page, which is one store of eight aligned bytes; whoever is
- * killed before it has done nothing, whoever is killed after it has done all. Only then the word is
- * cleared, so that it stays owed as long as it fails. In a durable pool that page is synced before
- * T's pages are used again: else a power cut could bring T back with pages of its successor.
+ * LMDB commits. When a transaction is about to begin and the word is set, a commit has not ended:
+ * its process is dead, or LMDB failed to write the page, and perhaps to take it back. If the page
+ * says T and lock.mdb does not, T is taken back, before LMDB sees it, by storing an older number
+ * into its page. That is one store of eight aligned bytes: a process killed before it has done
+ * nothing, one killed after it has done all. Only then is the word cleared, so that this stays owed
+ * as long as it fails. In a durable pool that page is synced before T's pages are used again: else
+ * a power cut could bring T back with pages of its successor.
  *
  * LMDB itself sets the number in lock.mdb in two more places. A writer that finds the last one dead
- * sets it to the number in the page: after the above they are the same. And who opens lock.mdb
- * while nobody else has it open sets it up again: so who joins others holds a lock on it before
- * LMDB looks (meta_join()), and the first to attach settles T before.
+ * sets it to the number in the page: after the above they are the same. And a process that opens
+ * lock.mdb while no other has it open sets it up again. So a process that joins others holds a lock
+ * on it before LMDB looks (meta_join()), and the first to attach settles T before.
  *
- * The first to attach (meta_settle()) goes by lock.mdb too: others, who are dead by now, may have
- * acted on what it said (vnodes in the run segment, which is adopted, have sizes of before).
- * lock.mdb is memory of this boot in a memory pool, where nothing is promised after a power cut. In
- * a durable pool it is believed only if a run segment of this boot says that just this transaction
- * was under way; else T counts, which is whole there: it was written by one call. A repair empties
+ * The first to attach (meta_settle()) goes by lock.mdb too. Other processes, dead by now, may have
+ * acted on what it said: vnodes in the run segment, which is adopted, have sizes of before. In a
+ * memory pool lock.mdb is memory of this boot, where nothing is promised after a power cut. In a
+ * durable pool it is believed only if a run segment of this boot says that just this transaction
+ * was under way. Else T counts, which is whole there: it was written by one call. A repair empties
  * lock.mdb, since it commits without it. Nothing is taken back unless what is before verifies
  * whole.
  */

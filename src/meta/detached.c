@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the records of what is no longer reachable by name but not free either: detached runs
+ * Owns the records of what names do not reach any more, but is not free either: detached runs
  * (blocks that left their file under a pin) and orphans (inodes without names that were open).
  * Calls record.c only. The first process to attach frees both kinds: nobody can hold them any more.
  */

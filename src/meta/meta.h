@@ -15,7 +15,7 @@
  *     40 block                      owners: blocks that are not one extent's alone
  *
  * Integers in keys are big-endian (bytewise order is numeric order), in values little-endian.
- * Free space is no record: a block that no extent and no detached run names is free.
+ * Free space has no record: a block that no extent and no detached run names is free.
  *
  * Readers never block and hold nobody up except the reuse of old metadata pages: end them before
  * you wait for anything. Writers exclude each other; the caller (src/fs) serialises them with its
@@ -126,7 +126,7 @@ int meta_sync(struct meta *meta); /* everything committed is on the medium */
 int meta_begin_read(struct meta *meta, struct meta_txn **out);
 void meta_end_read(struct meta_txn *txn);
 
-/* A snapshot for who mends after a death, which needs no slot and no memory: one at a time in a
+/* A snapshot for mending after a death, which needs no slot and no memory: one at a time in a
  * process. It shows what counts of a dead process's transaction (commit.c). */
 int meta_begin_look(struct meta *meta, struct meta_txn **out);
 void meta_end_look(struct meta_txn *txn);

@@ -6,7 +6,7 @@
  * A thread finds its object by the environment's id, which is never used twice: what it keeps for
  * an environment that is closed (by another thread) it never touches again, since the
  * environment's closing has freed it. The registry of open environments, under one lock, decides
- * who frees an object: the thread when it ends while the environment is registered, else the
+ * which one frees an object: the thread when it ends while the environment is registered, else the
  * closing. In the child of a fork the registry is empty, so nothing of the parent's is touched.
  *
  * Room. LMDB writes a memory pool's metadata through its map of a sparse file; on a full file
