@@ -129,19 +129,27 @@ void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode)
 /* A deletion of a file without names may have come from fs_reap(), or from a vnode that was
  * closed there. So it makes room only where that deletes nothing in turn: else each deletion would
  * begin another until the stack ends. Without room the orphan is left to the next sweep. */
-static int get_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
+static void make_room(struct fs *fs, bool to_delete)
 {
-    int rc = shm_vnode_get(fs->dax.shm, ino, out);
-
-    if (rc != -ENFILE)
-        return rc;
     if (!to_delete) {
         fs_reap(fs);
         if (!fs->dax.readonly)
             fs_sync_all(fs);
     }
     dax_shrink(&fs->dax);
-    return shm_vnode_get(fs->dax.shm, ino, out);
+}
+
+/* The second try is for vnodes under whose mutex a process has died. Shrinking is the first to
+ * lock such a one, and leaves it dirty: what it knows has to be recorded before it can go. */
+static int get_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
+{
+    int rc = shm_vnode_get(fs->dax.shm, ino, out);
+
+    for (int tries = 0; rc == -ENFILE && tries < 2; tries++) {
+        make_room(fs, to_delete);
+        rc = shm_vnode_get(fs->dax.shm, ino, out);
+    }
+    return rc;
 }
 
 static int open_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)

@@ -361,7 +361,8 @@ static void check_size(bool by_reader)
     EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
 }
 
-/* --- a dead one's gate does not keep a vnode that nobody wants any more --- */
+/* --- a dead one's gate does not keep a vnode that nobody wants any more; nor does its mutex, once
+ * what its death under it leaves open has been recorded --- */
 
 static void check_forgotten(enum step step)
 {
@@ -379,8 +380,39 @@ static void check_forgotten(enum step step)
     EXPECT_EQ(hf_close(file), 0);
     shm_reap(pool->fs.dax.shm); /* the dead has the file open no more */
     dax_shrink(&pool->fs.dax);
+    /* A process that waits in L5 may be killed under the mutex or without it. */
+    if (step != PAUSED) {
+        EXPECT_EQ(fs_sync_all(&pool->fs), 0);
+        dax_shrink(&pool->fs.dax);
+    }
     EXPECT_EQ(pool->fs.dax.shm->run->vnodes_used, 0);
     EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
+}
+
+/* --- one that died under the mutex of the only vnode keeps no file from being opened --- */
+
+static void lock_and_die(void *arg)
+{
+    struct hf_pool *mine = test_pool_open(arg);
+
+    dax_lock_any(&mine->fs.dax, test_file(mine, "/file")->vnode);
+    die();
+}
+
+static void check_last_vnode(void)
+{
+    const struct hf_pool_options options = {
+        .size = sizeof(options), .pool_bytes = TEST_MIB(8), .max_files = 1};
+    struct hf_pool *one;
+    struct hf_file *other;
+
+    EXPECT_EQ(hf_pool_create(test_path("one"), &options), 0);
+    one = test_pool_open("one");
+    EXPECT(WIFSIGNALED(test_wait_status(test_fork(lock_and_die, "one"))));
+    EXPECT_EQ(hf_open(one, "/other", O_RDWR | O_CREAT, 0644, &other), 0);
+    EXPECT_EQ(hf_close(other), 0);
+    test_pool_close(one);
+    test_pool_check("one");
 }
 
 /* --- a writer of percpu-rwsem dies: those that may not sleep come in again --- */
@@ -472,6 +504,8 @@ static int body(int argc, char **argv)
     die_at_each_step();
     check_forgotten(WAITS);
     check_forgotten(PAUSED);
+    check_forgotten(LOOKED);
+    check_last_vnode();
     check_unsettled();
     if (engine->knows_holders)
         check_second_given_up();
