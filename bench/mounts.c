@@ -109,7 +109,7 @@ static void move_thread(pid_t process, pid_t thread, const cpu_set_t *cpus)
         fclose(children);
 }
 
-/* With its children: Holdfast's guard has one, which serves. */
+/* With its children: Holdfast's supervisor has one, the server. */
 static void move_process(pid_t process, const cpu_set_t *cpus)
 {
     struct dirent *entry;

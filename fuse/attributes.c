@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns the requests about attributes, extended ones included. The kernel has checked who may. */
-#include "mount.h"
+/* Owns the requests about attributes and extended ones. The kernel has checked permissions. */
+#include "private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,9 +12,9 @@
 #define ACCESS_ACL "system.posix_acl_access"
 #define DEFAULT_ACL "system.posix_acl_default"
 
-/* The kernel checks permissions of every directory on a path, and would ask for each again that the
- * walk has just looked up. The shortest time that it knows is the tick of its clock that is under
- * way, and the next. */
+/* The kernel checks permissions of every directory on a path. Without a time it would ask for each
+ * directory again that the walk has just looked up. The shortest time that it knows is the tick of
+ * its clock that is under way, and the next. */
 double mount_attr_seconds(const struct stat *attr)
 {
     return S_ISDIR(attr->st_mode) ? 1e-6 : 0;
@@ -36,7 +36,7 @@ static void reply_attr(fuse_req_t req, struct mount *mount, fuse_ino_t ino, int 
     struct stat attr;
     ssize_t rc = result ? result : stat_node(mount, ino, &attr);
 
-    if (!mount_leave(req, &rc))
+    if (!mount_call_leave(req, &rc))
         return;
     if (rc)
         fuse_reply_err(req, (int)-rc);
@@ -47,7 +47,7 @@ static void reply_attr(fuse_req_t req, struct mount *mount, fuse_ino_t ino, int 
 void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)fi;
-    reply_attr(req, mount_enter(req), ino, 0);
+    reply_attr(req, mount_call_enter(req), ino, 0);
 }
 
 int mount_kill_ids(struct mount *mount, uint64_t ino)
@@ -60,21 +60,22 @@ int mount_kill_ids(struct mount *mount, uint64_t ino)
 }
 
 /* The file is open already, or is opened for this. */
-static int set_size(struct mount *mount, fuse_ino_t ino, uint64_t size, struct fuse_file_info *fi)
+static int change_size(struct mount *mount, fuse_ino_t ino, uint64_t size,
+                       struct fuse_file_info *fi)
 {
     const struct fuse_setattr_in *in = mount_call_body();
-    struct hf_file *file = fi ? (struct hf_file *)(uintptr_t)fi->fh : NULL;
-    int rc = file ? 0 : mount_open_file(mount, ino, "", O_RDWR, 0, &file);
+    struct hf_file *file = fi ? mount_file_of(fi) : NULL;
+    int rc = file ? 0 : mount_file_open(mount, ino, "", O_RDWR, 0, &file);
 
     if (rc)
         return rc;
     rc = hf_truncate(file, size, NULL);
     if (!fi)
-        mount_close_file(mount, file);
+        mount_file_close(mount, file);
     return rc == 0 && in->valid & FATTR_KILL_SUIDGID ? mount_kill_ids(mount, ino) : rc;
 }
 
-static int set_owner(struct mount *mount, fuse_ino_t ino, const struct stat *attr, int set)
+static int change_owner(struct mount *mount, fuse_ino_t ino, const struct stat *attr, int set)
 {
     int rc = hf_chownat(mount->pool, ino, "", set & FUSE_SET_ATTR_UID ? attr->st_uid : (uid_t)-1,
                         set & FUSE_SET_ATTR_GID ? attr->st_gid : (gid_t)-1, HF_AT_NOFOLLOW);
@@ -98,7 +99,7 @@ static struct timespec time_to_set(const struct timespec *given, int set, int bi
     return time;
 }
 
-static int set_times(struct mount *mount, fuse_ino_t ino, const struct stat *attr, int set)
+static int change_times(struct mount *mount, fuse_ino_t ino, const struct stat *attr, int set)
 {
     const struct timespec times[2] = {
         time_to_set(&attr->st_atim, set, FUSE_SET_ATTR_ATIME, FUSE_SET_ATTR_ATIME_NOW),
@@ -107,32 +108,32 @@ static int set_times(struct mount *mount, fuse_ino_t ino, const struct stat *att
     return hf_utimensat(mount->pool, ino, "", times, HF_AT_NOFOLLOW);
 }
 
-/* The size first: it is all that may wait, and be given up with nothing changed. */
+/* The size comes first: only that may wait, and an interrupted wait has then changed nothing. */
 void on_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int set,
                 struct fuse_file_info *fi)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
     int rc = 0;
 
     if (set & FUSE_SET_ATTR_SIZE)
-        rc = set_size(mount, ino, (uint64_t)attr->st_size, fi);
+        rc = change_size(mount, ino, (uint64_t)attr->st_size, fi);
     if (rc == 0 && set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID))
-        rc = set_owner(mount, ino, attr, set);
+        rc = change_owner(mount, ino, attr, set);
     if (rc == 0 && set & FUSE_SET_ATTR_MODE)
         rc = hf_chmodat(mount->pool, ino, "", attr->st_mode & 07777);
     if (rc == 0 && set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME))
-        rc = set_times(mount, ino, attr, set);
+        rc = change_times(mount, ino, attr, set);
     reply_attr(req, mount, ino, rc);
 }
 
 void on_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
     struct statvfs space;
     ssize_t rc = hf_statvfs(mount->pool, &space);
 
     (void)ino;
-    if (!mount_leave(req, &rc))
+    if (!mount_call_leave(req, &rc))
         return;
     if (rc)
         fuse_reply_err(req, (int)-rc);
@@ -171,8 +172,8 @@ static bool is_in_group(fuse_req_t req, gid_t gid)
     return false;
 }
 
-/* As chmod(2): who gives a file an ACL without being in its group loses set-group-id; the kernel
- * leaves that to us. */
+/* As chmod(2): a program that gives a file an ACL without being in its group loses set-group-id.
+ * The kernel leaves that to the server. */
 static int kill_setgid(fuse_req_t req, struct mount *mount, fuse_ino_t ino)
 {
     struct stat attr;
@@ -186,28 +187,28 @@ static int kill_setgid(fuse_req_t req, struct mount *mount, fuse_ino_t ino)
 void on_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t len,
                  int flags)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
     int rc = known_namespace(name)
                  ? hf_setxattrat(mount->pool, ino, "", name, value, len, (uint32_t)flags)
                  : -EOPNOTSUPP;
 
     if (rc == 0 && strcmp(name, ACCESS_ACL) == 0)
         rc = kill_setgid(req, mount, ino);
-    mount_reply(req, rc);
+    mount_call_reply(req, rc);
 }
 
 void on_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
 
-    mount_reply(req,
-                known_namespace(name) ? hf_removexattrat(mount->pool, ino, "", name) : -EOPNOTSUPP);
+    mount_call_reply(req, known_namespace(name) ? hf_removexattrat(mount->pool, ino, "", name)
+                                                : -EOPNOTSUPP);
 }
 
 /* `room` 0: only the size was asked for. */
 static void reply_bytes(fuse_req_t req, ssize_t rc, const char *bytes, size_t room)
 {
-    if (!mount_leave(req, &rc))
+    if (!mount_call_leave(req, &rc))
         return;
     if (rc < 0)
         fuse_reply_err(req, (int)-rc);
@@ -219,7 +220,7 @@ static void reply_bytes(fuse_req_t req, ssize_t rc, const char *bytes, size_t ro
 
 void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t room)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
     char *value = malloc(room ? room : 1);
     ssize_t rc = value ? hf_getxattrat(mount->pool, ino, "", name, value, room) : (ssize_t)-ENOMEM;
 
@@ -227,7 +228,7 @@ void on_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t room)
     free(value);
 }
 
-/* Only who may read an attribute sees its name: trusted ones are the system administrator's. */
+/* A program sees only names of attributes that it may read: trusted ones are for root. */
 static size_t without_trusted(char *list, size_t len)
 {
     static const char trusted[] = "trusted.";
@@ -245,7 +246,7 @@ static size_t without_trusted(char *list, size_t len)
 
 void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t room)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
     ssize_t rc = hf_listxattrat(mount->pool, ino, "", NULL, 0);
     char *list = malloc(rc > 0 ? (size_t)rc : 1);
 

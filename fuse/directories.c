@@ -6,7 +6,7 @@
  * program that begins at the start has its names forgotten only when they have become many
  * (REWOUND_BYTES).
  */
-#include "mount.h"
+#include "private.h"
 
 #include <errno.h>
 #include <search.h>
@@ -24,15 +24,15 @@ struct directory {
     uint64_t ino;
     pthread_mutex_t mutex;
     uint64_t at; /* the number of the name that the library's place follows; 0: the start */
-    uint64_t told, room;
-    struct place **places; /* by number, from 1 to told */
+    uint64_t count, room;
+    struct place **places; /* by number, from 1 to count */
     void *by_name;         /* tsearch(3) */
     size_t bytes;
 };
 
 #define PLACE_BYTES 64u /* beside the name, with what the tree takes */
 #define REWOUND_BYTES ((size_t)16 << 20)
-/* Of all open directories: no user may have us take all memory. */
+/* Of all open directories: no user may make the server take all memory. */
 #define NAMES_BYTES_MAX ((size_t)256 << 20)
 
 static size_t names_bytes;
@@ -42,18 +42,18 @@ static struct directory *directory_of(const struct fuse_file_info *fi)
     return (struct directory *)(uintptr_t)fi->fh;
 }
 
-static void forget(struct directory *d)
+static void forget_names(struct directory *d)
 {
     tdestroy(d->by_name, free);
     __atomic_sub_fetch(&names_bytes, d->bytes, __ATOMIC_RELAXED);
     d->by_name = NULL;
     d->bytes = 0;
-    d->told = 0;
+    d->count = 0;
 }
 
 static void close_directory(struct directory *d)
 {
-    forget(d);
+    forget_names(d);
     hf_closedir(d->dir);
     pthread_mutex_destroy(&d->mutex);
     free(d->places);
@@ -62,11 +62,11 @@ static void close_directory(struct directory *d)
 
 void on_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
     struct directory *d = calloc(1, sizeof *d);
     ssize_t rc = d ? hf_opendirat(mount->pool, ino, "", &d->dir) : -ENOMEM;
 
-    if (!mount_leave(req, &rc)) {
+    if (!mount_call_leave(req, &rc)) {
         free(d);
         return;
     }
@@ -85,22 +85,22 @@ void on_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void on_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    mount_enter(req);
+    mount_call_enter(req);
     close_directory(directory_of(fi));
-    mount_reply(req, 0);
+    mount_call_reply(req, 0);
 }
 
-/* Names are in their transactions: there is nothing that lags behind. */
+/* A name is synced in its transaction, so there is nothing left to sync. */
 void on_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
     (void)ino, (void)data_only, (void)fi;
-    mount_enter(req);
-    mount_reply(req, 0);
+    mount_call_enter(req);
+    mount_call_reply(req, 0);
 }
 
 /* ---- places ---- */
 
-static int by_name(const void *a, const void *b)
+static int compare_names(const void *a, const void *b)
 {
     const struct place *left = a, *right = b;
 
@@ -112,7 +112,7 @@ static int make_room(struct directory *d)
     uint64_t room = d->room ? d->room * 2 : 64;
     struct place **places;
 
-    if (d->told < d->room)
+    if (d->count < d->room)
         return 0;
     places = reallocarray(d->places, room, sizeof(*places));
     if (!places)
@@ -146,8 +146,8 @@ static struct place *new_place(struct directory *d, const char *name)
     return NULL;
 }
 
-/* The number of a name, its own from now on. */
-static int number_of(struct directory *d, const char *name, uint64_t *number)
+/* Gives a name its number, which it keeps from then on. */
+static int number_name(struct directory *d, const char *name, uint64_t *number)
 {
     union {
         struct place place;
@@ -156,7 +156,7 @@ static int number_of(struct directory *d, const char *name, uint64_t *number)
     struct place **found, *place;
 
     memcpy(key.place.name, name, strlen(name) + 1);
-    found = tfind(&key.place, &d->by_name, by_name);
+    found = tfind(&key.place, &d->by_name, compare_names);
     if (found) {
         *number = (*found)->number;
         return 0;
@@ -164,26 +164,26 @@ static int number_of(struct directory *d, const char *name, uint64_t *number)
     place = make_room(d) == 0 ? new_place(d, name) : NULL;
     if (!place)
         return -ENOMEM;
-    if (!tsearch(place, &d->by_name, by_name)) {
+    if (!tsearch(place, &d->by_name, compare_names)) {
         drop_place(d, place);
         return -ENOMEM;
     }
-    d->places[d->told++] = place;
-    *number = place->number = d->told;
+    d->places[d->count++] = place;
+    *number = place->number = d->count;
     return 0;
 }
 
-/* The dots have no place in the order of names: to go on after one of them, begin at the start and
- * skip. */
+/* The dots have no place in the order of names. To go on after one of them, it begins at the start
+ * and skips. */
 static int go_to(struct directory *d, uint64_t number)
 {
     struct hf_dirent entry;
     int rc;
 
-    if (number > d->told) /* never given out, or forgotten */
-        number = d->told;
+    if (number > d->count) /* never given out, or forgotten */
+        number = d->count;
     if (number == 0 && d->bytes > REWOUND_BYTES)
-        forget(d);
+        forget_names(d);
     rc = hf_seekdir(d->dir, number > 2 ? d->places[number - 1]->name : NULL);
     for (uint64_t i = 0; rc == 0 && number <= 2 && i < number; i++)
         rc = hf_readdir(d->dir, &entry) < 0 ? -EIO : 0;
@@ -209,7 +209,7 @@ static bool is_dot(const char *name)
 
 /* False: it does not fit. An entry that is removed before its attributes are read is left to a
  * lookup. */
-static bool add(struct listing *l, const struct hf_dirent *found, uint64_t number)
+static bool add_entry(struct listing *l, const struct hf_dirent *found, uint64_t number)
 {
     struct fuse_entry_param entry = {0};
     char *to = l->buf + l->len;
@@ -236,7 +236,7 @@ static bool add(struct listing *l, const struct hf_dirent *found, uint64_t numbe
 }
 
 /* An entry that does not fit is read again next time. */
-static int list(struct directory *d, struct listing *l)
+static int list_entries(struct directory *d, struct listing *l)
 {
     struct hf_dirent entry;
     int rc;
@@ -244,12 +244,12 @@ static int list(struct directory *d, struct listing *l)
     while ((rc = hf_readdir(d->dir, &entry)) == 1) {
         uint64_t number;
 
-        rc = number_of(d, entry.name, &number);
+        rc = number_name(d, entry.name, &number);
         if (rc) {
             go_to(d, d->at); /* it comes again */
             return rc;
         }
-        if (!add(l, &entry, number))
+        if (!add_entry(l, &entry, number))
             return go_to(d, d->at);
         d->at = number;
     }
@@ -259,7 +259,7 @@ static int list(struct directory *d, struct listing *l)
 static void reply_listing(fuse_req_t req, size_t room, off_t off, struct fuse_file_info *fi,
                           bool plus)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
     struct directory *d = directory_of(fi);
     struct listing listing = {.req = req, .mount = mount, .plus = plus, .room = room};
     ssize_t rc = 0;
@@ -270,9 +270,9 @@ static void reply_listing(fuse_req_t req, size_t room, off_t off, struct fuse_fi
     pthread_mutex_lock(&d->mutex);
     if (rc == 0 && (off == 0 || (uint64_t)off != d->at))
         rc = go_to(d, (uint64_t)off);
-    rc = rc ? rc : list(d, &listing);
+    rc = rc ? rc : list_entries(d, &listing);
     pthread_mutex_unlock(&d->mutex);
-    if (mount_leave(req, &rc)) {
+    if (mount_call_leave(req, &rc)) {
         if (rc < 0 && !listing.len)
             fuse_reply_err(req, (int)-rc);
         else

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the little that the mount knows of inodes: the last attributes of those that have lost their
- * last name while the kernel still has them; and with cache=auto how often programs have them open,
- * and the handles that are kept when none has any more, so that what the kernel keeps of the
- * content goes on being watched until the next open. A chained table under one mutex, which is held
- * for a look only.
+ * Owns the little that the mount knows of inodes:
+ * - the last attributes of those that have lost their last name while the kernel still has them;
+ * - with cache=auto, how often programs have them open;
+ * - with cache=auto, the handles that are kept when no program has the inode open any more. So what
+ *   the kernel keeps of the content goes on being watched until the next open.
+ * It is a chained table under one mutex, which is held for a look only.
  */
-#include "mount.h"
+#include "private.h"
 
 #include <stdlib.h>
 #include <sys/queue.h>
@@ -17,7 +18,8 @@ struct inode {
     struct inode *next;
     uint64_t ino;
     uint64_t opens;
-    bool settled; /* since it is watched a program has opened and closed it: nothing is older */
+    /* A program has opened and closed it since it is watched: the kernel has nothing older. */
+    bool settled;
     bool gone;
     struct stat last;
     struct hf_file *kept;
@@ -27,9 +29,10 @@ struct inode {
 struct mount_inodes {
     pthread_mutex_t mutex;
     struct inode *buckets[BUCKETS];
-    TAILQ_HEAD(, inode) kept; /* the one that was used last comes last */
+    TAILQ_HEAD(, inode) kept; /* the one used last comes last */
     uint32_t kept_count, kept_max;
-    uint64_t told; /* raised when a kept handle has to go, also where there is none yet */
+    /* Raised when a kept handle is evicted, also where there is none yet. */
+    uint64_t generation;
 };
 
 struct mount_inodes *mount_inodes_new(uint32_t kept_max)
@@ -44,7 +47,7 @@ struct mount_inodes *mount_inodes_new(uint32_t kept_max)
     return inodes;
 }
 
-static struct inode **find(struct mount_inodes *inodes, uint64_t ino)
+static struct inode **find_inode(struct mount_inodes *inodes, uint64_t ino)
 {
     struct inode **link = &inodes->buckets[ino % BUCKETS];
 
@@ -54,9 +57,9 @@ static struct inode **find(struct mount_inodes *inodes, uint64_t ino)
 }
 
 /* Null: out of memory. */
-static struct inode *get(struct mount_inodes *inodes, uint64_t ino)
+static struct inode *get_inode(struct mount_inodes *inodes, uint64_t ino)
 {
-    struct inode **link = find(inodes, ino);
+    struct inode **link = find_inode(inodes, ino);
 
     if (!*link) {
         *link = calloc(1, sizeof **link);
@@ -66,7 +69,7 @@ static struct inode *get(struct mount_inodes *inodes, uint64_t ino)
     return *link;
 }
 
-static void drop_unused(struct inode **link)
+static void free_unused(struct inode **link)
 {
     struct inode *inode = *link;
 
@@ -76,7 +79,7 @@ static void drop_unused(struct inode **link)
     free(inode);
 }
 
-/* Null: there is none. */
+/* Null: it keeps no handle. */
 static struct hf_file *take_kept(struct mount_inodes *inodes, struct inode *inode)
 {
     struct hf_file *file = inode->kept;
@@ -96,7 +99,7 @@ static struct hf_file *take_oldest(struct mount_inodes *inodes)
     struct hf_file *file = oldest ? take_kept(inodes, oldest) : NULL;
 
     if (oldest)
-        drop_unused(find(inodes, oldest->ino));
+        free_unused(find_inode(inodes, oldest->ino));
     return file;
 }
 
@@ -105,7 +108,7 @@ void mount_inode_gone(struct mount_inodes *inodes, const struct stat *last)
     struct inode *inode;
 
     pthread_mutex_lock(&inodes->mutex);
-    inode = get(inodes, last->st_ino);
+    inode = get_inode(inodes, last->st_ino);
     if (inode) {
         inode->gone = true;
         inode->last = *last;
@@ -120,7 +123,7 @@ bool mount_inode_last(struct mount_inodes *inodes, uint64_t ino, struct stat *ou
     bool gone;
 
     pthread_mutex_lock(&inodes->mutex);
-    inode = *find(inodes, ino);
+    inode = *find_inode(inodes, ino);
     gone = inode && inode->gone;
     if (gone)
         *out = inode->last;
@@ -133,10 +136,10 @@ void mount_inode_forget(struct mount_inodes *inodes, uint64_t ino)
     struct inode **link;
 
     pthread_mutex_lock(&inodes->mutex);
-    link = find(inodes, ino);
+    link = find_inode(inodes, ino);
     if (*link) {
         (*link)->gone = false;
-        drop_unused(link);
+        free_unused(link);
     }
     pthread_mutex_unlock(&inodes->mutex);
 }
@@ -147,7 +150,7 @@ bool mount_inode_opened(struct mount_inodes *inodes, uint64_t ino)
     bool before;
 
     pthread_mutex_lock(&inodes->mutex);
-    inode = get(inodes, ino);
+    inode = get_inode(inodes, ino);
     before = inode && inode->settled;
     if (inode)
         inode->opens++;
@@ -159,7 +162,7 @@ bool mount_inode_opened(struct mount_inodes *inodes, uint64_t ino)
     return before;
 }
 
-/* Without opens and a kept handle nobody watches. */
+/* Without opens and without a kept handle the inode is not watched. */
 static void close_one(struct inode *inode)
 {
     if (inode->opens)
@@ -173,33 +176,33 @@ void mount_inode_abandoned(struct mount_inodes *inodes, uint64_t ino)
     struct inode **link;
 
     pthread_mutex_lock(&inodes->mutex);
-    link = find(inodes, ino);
+    link = find_inode(inodes, ino);
     if (*link) {
         close_one(*link);
-        drop_unused(link);
+        free_unused(link);
     }
     pthread_mutex_unlock(&inodes->mutex);
 }
 
-uint64_t mount_inodes_told(struct mount_inodes *inodes)
+uint64_t mount_inodes_generation(struct mount_inodes *inodes)
 {
-    uint64_t told;
+    uint64_t generation;
 
     pthread_mutex_lock(&inodes->mutex);
-    told = inodes->told;
+    generation = inodes->generation;
     pthread_mutex_unlock(&inodes->mutex);
-    return told;
+    return generation;
 }
 
 struct hf_file *mount_inode_closed(struct mount_inodes *inodes, uint64_t ino, struct hf_file *file,
-                                   bool keep, uint64_t told)
+                                   bool keep, uint64_t generation)
 {
     struct inode *inode;
 
     pthread_mutex_lock(&inodes->mutex);
-    inode = *find(inodes, ino);
+    inode = *find_inode(inodes, ino);
     if (inode && inode->opens == 1 && !inode->kept && !inode->gone && keep &&
-        told == inodes->told) {
+        generation == inodes->generation) {
         inode->kept = file;
         TAILQ_INSERT_TAIL(&inodes->kept, inode, by_use);
         file = ++inodes->kept_count > inodes->kept_max ? take_oldest(inodes) : NULL;
@@ -207,35 +210,35 @@ struct hf_file *mount_inode_closed(struct mount_inodes *inodes, uint64_t ino, st
     if (inode) {
         inode->settled = true;
         close_one(inode);
-        drop_unused(
-            find(inodes, ino)); /* looked for only now: the oldest has gone from the chain */
+        /* Found only now, since the oldest may have gone from the same chain. */
+        free_unused(find_inode(inodes, ino));
     }
     pthread_mutex_unlock(&inodes->mutex);
     return file;
 }
 
-struct hf_file *mount_inode_let_go(struct mount_inodes *inodes, uint64_t ino)
+struct hf_file *mount_inode_evict(struct mount_inodes *inodes, uint64_t ino)
 {
     struct hf_file *file = NULL;
     struct inode **link;
 
     pthread_mutex_lock(&inodes->mutex);
-    inodes->told++;
-    link = find(inodes, ino);
+    inodes->generation++;
+    link = find_inode(inodes, ino);
     if (*link) {
         file = take_kept(inodes, *link);
-        drop_unused(link);
+        free_unused(link);
     }
     pthread_mutex_unlock(&inodes->mutex);
     return file;
 }
 
-struct hf_file *mount_inodes_let_go_oldest(struct mount_inodes *inodes)
+struct hf_file *mount_inodes_evict_oldest(struct mount_inodes *inodes)
 {
     struct hf_file *file;
 
     pthread_mutex_lock(&inodes->mutex);
-    inodes->told++;
+    inodes->generation++;
     file = take_oldest(inodes);
     pthread_mutex_unlock(&inodes->mutex);
     return file;

@@ -5,13 +5,13 @@
  * (rename) the inode has gone: -ESTALE. The kernel then tries once more, from the name; a program
  * sees the error when that meets the next rename.
  *
- * So from the first such error on, and for a while, each lookup holds on to what it found: a file
- * by an open handle, anything else by its attributes and, of a symbolic link, its target. The
- * second try therefore finds what its lookup found, as on other file systems. In the time without
- * such errors lookups hold on to nothing. A file that is deleted meanwhile keeps its blocks for
- * HELD_NS at most.
+ * So after the first such error, and for a while, each lookup holds on to what it found: a file by
+ * an open handle, anything else by its attributes and, of a symbolic link, its target. The second
+ * try therefore finds what its lookup found, as on other file systems. While there are no such
+ * errors, lookups hold on to nothing. A file that is deleted meanwhile keeps its blocks for HELD_NS
+ * at most.
  */
-#include "mount.h"
+#include "private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,7 +45,7 @@ struct mount_lookups *mount_lookups_new(void)
     return lookups;
 }
 
-static uint64_t now_ns(void)
+static uint64_t clock_ns(void)
 {
     struct timespec now;
 
@@ -55,25 +55,25 @@ static uint64_t now_ns(void)
 
 void mount_lookups_lost(struct mount_lookups *lookups)
 {
-    __atomic_store_n(&lookups->hold_until_ns, now_ns() + HELD_NS, __ATOMIC_RELAXED);
+    __atomic_store_n(&lookups->hold_until_ns, clock_ns() + HELD_NS, __ATOMIC_RELAXED);
 }
 
-static bool holding(const struct mount_lookups *lookups)
+static bool is_holding(const struct mount_lookups *lookups)
 {
     uint64_t until_ns = __atomic_load_n(&lookups->hold_until_ns, __ATOMIC_RELAXED);
 
-    return until_ns && now_ns() < until_ns;
+    return until_ns && clock_ns() < until_ns;
 }
 
 /* Closes outside the mutex, since a last close deletes. */
-static void let_go(struct mount *mount, struct lookup *held)
+static void release_lookup(struct mount *mount, struct lookup *held)
 {
     if (held->file)
-        mount_close_file(mount, held->file);
+        mount_file_close(mount, held->file);
     free(held->target);
 }
 
-static void keep(struct mount *mount, const struct lookup *found)
+static void keep_lookup(struct mount *mount, const struct lookup *found)
 {
     struct mount_lookups *lookups = mount->lookups;
     struct lookup oldest;
@@ -83,7 +83,7 @@ static void keep(struct mount *mount, const struct lookup *found)
     lookups->ring[lookups->next] = *found;
     lookups->next = (lookups->next + 1) % LOOKUPS;
     pthread_mutex_unlock(&lookups->mutex);
-    let_go(mount, &oldest);
+    release_lookup(mount, &oldest);
 }
 
 /* -ESTALE: it has gone since its name was looked up. */
@@ -101,7 +101,7 @@ static int hold_link(struct mount *mount, struct lookup *found)
 
 static int hold_file(struct mount *mount, struct lookup *found)
 {
-    int rc = mount_open_file(mount, found->attr.st_ino, "", O_RDONLY, 0, &found->file);
+    int rc = mount_file_open(mount, found->attr.st_ino, "", O_RDONLY, 0, &found->file);
 
     return rc ? rc : hf_fstat(found->file, &found->attr);
 }
@@ -112,10 +112,10 @@ int mount_lookup(struct mount *mount, uint64_t parent, const char *name, struct 
     int rc;
 
     do {
-        found = (struct lookup){.until_ns = now_ns() + HELD_NS};
+        found = (struct lookup){.until_ns = clock_ns() + HELD_NS};
         rc = hf_statat(mount->pool, parent, name, HF_AT_NOFOLLOW, &found.attr);
         *attr = found.attr;
-        if (rc || !holding(mount->lookups))
+        if (rc || !is_holding(mount->lookups))
             return rc;
         if (S_ISREG(attr->st_mode))
             rc = hold_file(mount, &found);
@@ -123,16 +123,16 @@ int mount_lookup(struct mount *mount, uint64_t parent, const char *name, struct 
             rc = hold_link(mount, &found);
         if (rc == 0) {
             *attr = found.attr;
-            keep(mount, &found);
+            keep_lookup(mount, &found);
         } else {
-            let_go(mount, &found);
+            release_lookup(mount, &found);
         }
     } while (rc == -ESTALE);
     return 0; /* also when it could not be held */
 }
 
 /* The lookup of the inode that is held, under the mutex; null: none. */
-static const struct lookup *find(const struct mount_lookups *lookups, uint64_t ino)
+static const struct lookup *find_lookup(const struct mount_lookups *lookups, uint64_t ino)
 {
     for (unsigned i = 0; i < LOOKUPS; i++)
         if (lookups->ring[i].until_ns && lookups->ring[i].attr.st_ino == ino)
@@ -145,7 +145,7 @@ bool mount_lookup_attr(struct mount_lookups *lookups, uint64_t ino, struct stat 
     const struct lookup *held;
 
     pthread_mutex_lock(&lookups->mutex);
-    held = find(lookups, ino);
+    held = find_lookup(lookups, ino);
     if (held) {
         *out = held->attr;
         out->st_nlink = 0;
@@ -160,7 +160,7 @@ ssize_t mount_lookup_target(struct mount_lookups *lookups, uint64_t ino, char *b
     ssize_t rc = -ESTALE;
 
     pthread_mutex_lock(&lookups->mutex);
-    held = find(lookups, ino);
+    held = find_lookup(lookups, ino);
     if (held && held->target) {
         size_t bytes = strlen(held->target);
 
@@ -174,7 +174,7 @@ ssize_t mount_lookup_target(struct mount_lookups *lookups, uint64_t ino, char *b
 bool mount_lookups_expire(struct mount *mount, bool all)
 {
     struct mount_lookups *lookups = mount->lookups;
-    uint64_t now = now_ns();
+    uint64_t now = clock_ns();
     bool some_left = false;
 
     for (unsigned i = 0; i < LOOKUPS; i++) {
@@ -187,9 +187,9 @@ bool mount_lookups_expire(struct mount *mount, bool all)
         }
         some_left |= lookups->ring[i].until_ns != 0;
         pthread_mutex_unlock(&lookups->mutex);
-        let_go(mount, &old);
+        release_lookup(mount, &old);
     }
-    if (!some_left && !holding(lookups))
+    if (!some_left && !is_holding(lookups))
         __atomic_store_n(&lookups->hold_until_ns, UINT64_C(0), __ATOMIC_RELAXED);
     return some_left;
 }

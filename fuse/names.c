@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the requests about names. The kernel has checked permissions before it asks
- * (default_permissions), walks paths and follows links itself: what comes here is a directory's
- * number and one name. None of these waits for pins: they hold a lock on their directory in the
- * kernel, so blocks of what is removed are detached where they are held.
+ * Owns the requests about names. The kernel checks permissions before it asks
+ * (default_permissions), walks paths and follows links itself: a request has a directory's number
+ * and one name. It holds a lock on the directory in the kernel. So no request of these waits for
+ * pins: blocks of a removed file are detached where they are held.
  */
-#include "mount.h"
+#include "private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 
 static const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
 
-/* Replies with what `name` is now. Nothing is kept by the kernel: others may change it. */
+/* Replies with what `name` is now. The kernel keeps nothing of it: others may change it. */
 static void reply_entry(fuse_req_t req, struct mount *mount, int result, fuse_ino_t parent,
                         const char *name)
 {
@@ -22,7 +22,7 @@ static void reply_entry(fuse_req_t req, struct mount *mount, int result, fuse_in
 
     if (rc == 0)
         rc = mount_lookup(mount, parent, name, &entry.attr);
-    if (!mount_leave(req, &rc))
+    if (!mount_call_leave(req, &rc))
         return;
     entry.ino = entry.attr.st_ino;
     entry.attr_timeout = mount_attr_seconds(&entry.attr);
@@ -34,7 +34,7 @@ static void reply_entry(fuse_req_t req, struct mount *mount, int result, fuse_in
 
 void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
 
     reply_entry(req, mount, 0, parent, name);
 }
@@ -44,41 +44,41 @@ void on_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
     struct mount *mount = fuse_req_userdata(req);
 
     (void)count;
-    mount_let_go(mount, ino);
+    mount_files_evict(mount, ino);
     mount_inode_forget(mount->inodes, ino);
     fuse_reply_none(req);
 }
 
 void on_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
 
     reply_entry(req, mount, hf_mknodat(mount->pool, parent, name, mode, rdev), parent, name);
 }
 
 void on_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
 
     reply_entry(req, mount, hf_mkdirat(mount->pool, parent, name, mode & 07777), parent, name);
 }
 
 void on_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
 
     reply_entry(req, mount, hf_symlinkat(mount->pool, target, parent, name), parent, name);
 }
 
 void on_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
     char target[HF_SYMLINK_MAX + 1];
     ssize_t rc = hf_readlinkat(mount->pool, ino, "", target, sizeof target - 1);
 
     if (rc == -ESTALE)
         rc = mount_lookup_target(mount->lookups, ino, target, sizeof target - 1);
-    if (!mount_leave(req, &rc))
+    if (!mount_call_leave(req, &rc))
         return;
     if (rc < 0) {
         fuse_reply_err(req, (int)-rc);
@@ -90,7 +90,7 @@ void on_readlink(fuse_req_t req, fuse_ino_t ino)
 
 void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
 
     reply_entry(req, mount, hf_linkat(mount->pool, ino, "", parent, name), parent, name);
 }
@@ -98,54 +98,54 @@ void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name
 void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                struct fuse_file_info *fi)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
     struct fuse_entry_param entry = {0};
     struct hf_file *file;
     ssize_t rc =
-        mount_open_file(mount, parent, name, O_RDWR | O_CREAT | O_EXCL, mode & 07777, &file);
+        mount_file_open(mount, parent, name, O_RDWR | O_CREAT | O_EXCL, mode & 07777, &file);
 
-    /* Somebody else made it since the kernel looked: it looks again, and opens that. */
+    /* Another process made it since the kernel looked: the kernel looks again, and opens that. */
     if (rc == -EEXIST && !(fi->flags & O_EXCL))
         rc = -ESTALE;
     if (rc == 0) {
         rc = hf_fstat(file, &entry.attr);
-        rc = rc ? rc : mount_opened(mount, file, entry.attr.st_ino, fi);
+        rc = rc ? rc : mount_file_opened(mount, file, entry.attr.st_ino, fi);
         if (rc)
-            mount_close_file(mount, file);
+            mount_file_close(mount, file);
     }
-    if (!mount_leave(req, &rc))
+    if (!mount_call_leave(req, &rc))
         return;
     entry.ino = entry.attr.st_ino;
     if (rc)
         fuse_reply_err(req, (int)-rc);
     else if (fuse_reply_create(req, &entry, fi) == -ENOENT)
-        mount_abandon(mount, entry.ino, fi);
+        mount_file_abandon(mount, entry.ino, fi);
 }
 
 /* ---- removing ---- */
 
-/* What is about to lose a name, if that is its last one: it is not to be kept for the kernel's
+/* Whether an inode is about to lose its last name. It is then no longer kept for the kernel's
  * cache. */
-static bool last_name(struct mount *mount, fuse_ino_t parent, const char *name, struct stat *out)
+static bool is_last_name(struct mount *mount, fuse_ino_t parent, const char *name, struct stat *out)
 {
     if (hf_statat(mount->pool, parent, name, HF_AT_NOFOLLOW, out) != 0 ||
         (!S_ISDIR(out->st_mode) && out->st_nlink != 1))
         return false;
-    mount_let_go(mount, out->st_ino);
+    mount_files_evict(mount, out->st_ino);
     return true;
 }
 
-/* Once more, since a program may have closed the file meanwhile, or somebody else have taken
- * another name. */
-static void lost_name(struct mount *mount, const struct stat *last, bool is_last)
+/* Evicted once more, since a program may have closed the file meanwhile, or another process have
+ * removed another name of it. */
+static void forget_name(struct mount *mount, const struct stat *last, bool is_last)
 {
     if (is_last)
         mount_inode_gone(mount->inodes, last);
-    mount_let_go(mount, last->st_ino);
+    mount_files_evict(mount, last->st_ino);
 }
 
-/* Engines that count detach nothing, and a file can be in another's layout change; but what is open
- * when it loses its name goes with its last close and its last pin. */
+/* Engines that count cannot detach, and a file can be in the layout change of another process. But
+ * a file that is open when it loses its last name goes with its last close and its last pin. */
 static int unlink_open(struct mount *mount, fuse_ino_t parent, const char *name)
 {
     struct hf_file *file;
@@ -160,43 +160,43 @@ static int unlink_open(struct mount *mount, fuse_ino_t parent, const char *name)
 
 void on_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
     struct stat last = {0};
-    bool is_last = last_name(mount, parent, name, &last);
+    bool is_last = is_last_name(mount, parent, name, &last);
     int rc = hf_unlinkat(mount->pool, parent, name, &detach);
 
     if (rc == -EOPNOTSUPP || rc == -EAGAIN)
         rc = unlink_open(mount, parent, name);
     if (rc == 0)
-        lost_name(mount, &last, is_last);
-    mount_reply(req, rc);
+        forget_name(mount, &last, is_last);
+    mount_call_reply(req, rc);
 }
 
 void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
     struct stat last = {0};
-    bool is_last = last_name(mount, parent, name, &last);
+    bool is_last = is_last_name(mount, parent, name, &last);
     int rc = hf_rmdirat(mount->pool, parent, name);
 
     if (rc == 0)
-        lost_name(mount, &last, is_last);
-    mount_reply(req, rc);
+        forget_name(mount, &last, is_last);
+    mount_call_reply(req, rc);
 }
 
 void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent,
                const char *to_name, unsigned flags)
 {
-    struct mount *mount = mount_enter(req);
+    struct mount *mount = mount_call_enter(req);
     uint32_t how = (flags & RENAME_NOREPLACE ? HF_RENAME_NOREPLACE : 0) |
                    (flags & RENAME_EXCHANGE ? HF_RENAME_EXCHANGE : 0);
     struct stat last = {0};
-    bool is_last = !how && last_name(mount, to_parent, to_name, &last);
+    bool is_last = !how && is_last_name(mount, to_parent, to_name, &last);
     int rc = flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)
                  ? -EINVAL
                  : hf_renameat(mount->pool, parent, name, to_parent, to_name, how);
 
     if (rc == 0)
-        lost_name(mount, &last, is_last);
-    mount_reply(req, rc);
+        forget_name(mount, &last, is_last);
+    mount_call_reply(req, rc);
 }

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the serving process: what is agreed with the kernel, and the frame around every request. A
- * worker (workers.c) reads a request from /dev/fuse and has libfuse take it apart and call its
- * handler. Workers run with HF_CLIENT_NOWAIT: a handler that would wait leaves without a reply, and
- * the request goes to waiting.c as the bytes it came in.
+ * Owns the session with the kernel: what is agreed when it begins, which function handles which
+ * request, and how replies are written. Starts what serves, and ends it when it is unmounted.
  */
-#include "mount.h"
+#include "private.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,105 +16,6 @@
 
 #define REPLY_BYTES 256u /* all replies but those with content, names or values */
 
-static _Thread_local struct mount_call *call_now;
-
-/* The kernel sends an interrupt once. While it is handed to libfuse no request is put off: so the
- * request that is put off was interrupted before, and is not put off, or libfuse keeps the
- * interrupt for when it comes again. */
-static pthread_mutex_t interrupts = PTHREAD_MUTEX_INITIALIZER;
-
-/* ---- the frame around a request ---- */
-
-bool mount_call_run(struct mount *mount, const char *request, size_t len, bool may_wait)
-{
-    struct mount_call call = {.mount = mount, .request = request, .may_wait = may_wait};
-    struct fuse_buf buf = {.mem = (void *)(uintptr_t)request, .size = len};
-
-    const struct fuse_in_header *in = (const void *)request;
-    bool interrupts_one = in->opcode == FUSE_INTERRUPT;
-
-    call_now = &call;
-    if (interrupts_one)
-        pthread_mutex_lock(&interrupts);
-    fuse_session_process_buf(mount->session, &buf);
-    if (interrupts_one)
-        pthread_mutex_unlock(&interrupts);
-    call_now = NULL;
-    return call.put_off;
-}
-
-const void *mount_call_body(void)
-{
-    return call_now->request + sizeof(struct fuse_in_header);
-}
-
-static void cancel(fuse_req_t req, void *arg)
-{
-    struct mount_call *call = arg;
-
-    (void)req;
-    __atomic_store_n(&call->cancelled, 1u, __ATOMIC_RELEASE);
-}
-
-static bool is_write_back(const char *request)
-{
-    const struct fuse_in_header *in = (const void *)request;
-    const struct fuse_write_in *write = (const void *)(in + 1);
-
-    return in->opcode == FUSE_WRITE && write->write_flags & FUSE_WRITE_CACHE;
-}
-
-struct mount *mount_enter(fuse_req_t req)
-{
-    const struct fuse_ctx *ctx = fuse_req_ctx(req);
-    struct mount_call *call = call_now;
-    struct hf_client client = {.size = sizeof client,
-                               .flags = call->may_wait ? 0 : HF_CLIENT_NOWAIT,
-                               .umask = ctx->umask,
-                               .uid = ctx->uid,
-                               .gid = ctx->gid,
-                               .tid = ctx->pid, /* which is a thread's number, whatever its name */
-                               .cancelled = &call->cancelled};
-
-    if (is_write_back(call->request))
-        client.flags |= HF_CLIENT_WRITE_BACK;
-    if (call->may_wait)
-        fuse_req_interrupt_func(req, cancel, call);
-    if (hf_act_for(&client)) /* a worker must not wait as nobody */
-        abort();
-    return call->mount;
-}
-
-bool mount_leave(fuse_req_t req, ssize_t *rc)
-{
-    struct mount_call *call = call_now;
-    bool would_wait = *rc == (call->may_wait ? -ENOLCK : -EAGAIN);
-
-    hf_act_for(NULL);
-    if (*rc == -ESTALE)
-        mount_lookups_lost(call->mount->lookups);
-    if (call->may_wait)
-        fuse_req_interrupt_func(req, NULL, NULL);
-    if (!would_wait)
-        return true;
-    pthread_mutex_lock(&interrupts);
-    call->put_off = !fuse_req_interrupted(req);
-    if (call->put_off)
-        fuse_reply_none(req);
-    pthread_mutex_unlock(&interrupts);
-    if (!call->put_off)
-        *rc = -EINTR;
-    return !call->put_off;
-}
-
-void mount_reply(fuse_req_t req, int rc)
-{
-    ssize_t result = rc;
-
-    if (mount_leave(req, &result))
-        fuse_reply_err(req, (int)-result);
-}
-
 /* ---- what is agreed with the kernel ---- */
 
 static void init(void *arg, struct fuse_conn_info *conn)
@@ -126,9 +25,9 @@ static void init(void *arg, struct fuse_conn_info *conn)
                     FUSE_CAP_POSIX_ACL | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
                     FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_EXPLICIT_INVAL_DATA;
 
-    /* The kernel drops the pages that it keeps before an asynchronous direct write and not after
-     * it: a read in between would fill them with what was, for good. A synchronous one drops them
-     * again when it is done. */
+    /* The kernel drops the pages that it keeps before an asynchronous direct write, and not after
+     * it: a read in between would fill them with old content, for good. After a synchronous one
+     * it drops them again. */
     if (!mount->cached)
         want |= FUSE_CAP_ASYNC_DIO;
     conn->want = want & conn->capable;
@@ -173,7 +72,7 @@ static ssize_t write_joined(int fd, const struct iovec *iov, int count)
 
 static ssize_t send_reply(int fd, struct iovec *iov, int count, void *arg)
 {
-    const struct fuse_in_header *in = call_now ? (const void *)call_now->request : NULL;
+    const struct fuse_in_header *in = mount_call_header();
 
     (void)arg;
     if (in && in->opcode == FUSE_INIT && count == 2 &&
@@ -183,7 +82,7 @@ static ssize_t send_reply(int fd, struct iovec *iov, int count, void *arg)
                                                : writev(fd, iov, count);
 }
 
-static ssize_t read_request(int fd, void *buf, size_t len, void *arg)
+static ssize_t read_device(int fd, void *buf, size_t len, void *arg)
 {
     (void)arg;
     return read(fd, buf, len);
@@ -228,7 +127,7 @@ static const struct fuse_lowlevel_ops handlers = {
 
 int mount_serve(struct mount *mount)
 {
-    static const struct fuse_custom_io io = {.writev = send_reply, .read = read_request};
+    static const struct fuse_custom_io io = {.writev = send_reply, .read = read_device};
     char *words[] = {(char[]){"holdfast"}, NULL};
     struct fuse_args args = FUSE_ARGS_INIT(1, words);
     int rc;
@@ -249,6 +148,6 @@ int mount_serve(struct mount *mount)
     if (mount->cached)
         mount_watch_stop(mount);
     mount_lookups_expire(mount, true);
-    mount_let_go_all(mount);
+    mount_files_evict_all(mount);
     return rc;
 }

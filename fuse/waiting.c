@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the requests that have to wait for pins. Each gets a thread of its own, which runs it again
- * and may wait, until half of the pool's thread entries are taken by such threads. What comes then
- * is parked: one thread tries all of it again every 10 ms, and a thread whose own request has ended
- * takes on the oldest. So a request whose range is free never waits behind others.
+ * and may wait. When such threads take half of the pool's thread entries, further requests are
+ * parked: one thread tries all of them again every 10 ms, and a thread whose own request has ended
+ * takes the oldest. So a request whose range is free never waits for others.
  */
-#include "mount.h"
+#include "private.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +29,7 @@ struct mount_waiting {
     pthread_cond_t parks; /* something was parked */
 };
 
-static bool start(void *(*run)(void *), void *arg)
+static bool start_thread(void *(*run)(void *), void *arg)
 {
     pthread_attr_t attr;
     pthread_t thread;
@@ -44,7 +44,7 @@ static bool start(void *(*run)(void *), void *arg)
 }
 
 /* Under the mutex. */
-static struct parked *take(struct mount_waiting *waiting)
+static struct parked *take_parked(struct mount_waiting *waiting)
 {
     struct parked *one = waiting->first;
 
@@ -65,8 +65,8 @@ static void park(struct mount_waiting *waiting, struct parked *one)
     pthread_cond_signal(&waiting->parks);
 }
 
-/* Tries everything that is parked, once; puts back what still has to wait. */
-static void try_all(struct mount_waiting *waiting)
+/* Tries each parked request once, and parks again those that still have to wait. */
+static void retry_parked(struct mount_waiting *waiting)
 {
     struct parked *one, *all;
 
@@ -87,7 +87,7 @@ static void try_all(struct mount_waiting *waiting)
     }
 }
 
-static void *retry(void *arg)
+static void *run_retries(void *arg)
 {
     static const struct timespec pause = {.tv_nsec = RETRY_NS};
     struct mount_waiting *waiting = arg;
@@ -98,7 +98,7 @@ static void *retry(void *arg)
             pthread_cond_wait(&waiting->parks, &waiting->mutex);
         pthread_mutex_unlock(&waiting->mutex);
         nanosleep(&pause, NULL);
-        try_all(waiting);
+        retry_parked(waiting);
     }
     return NULL;
 }
@@ -113,26 +113,26 @@ struct mount_waiting *mount_waiting_new(struct mount *mount)
     waiting->last = &waiting->first;
     pthread_mutex_init(&waiting->mutex, NULL);
     pthread_cond_init(&waiting->parks, NULL);
-    if (start(retry, waiting))
+    if (start_thread(run_retries, waiting))
         return waiting;
     free(waiting);
     return NULL;
 }
 
-static void *wait_for_it(void *arg)
+static void *run_waiting(void *arg)
 {
     struct parked *one = arg;
     struct mount_waiting *waiting = one->waiting;
 
     while (one) {
-        bool put_off = mount_call_run(waiting->mount, one->request, one->len, true);
+        bool deferred = mount_call_run(waiting->mount, one->request, one->len, true);
 
         pthread_mutex_lock(&waiting->mutex);
-        if (put_off) /* no thread entry is left in the pool: others have them */
+        if (deferred) /* no thread entry is left in the pool: others have them */
             park(waiting, one);
         else
             free(one);
-        one = put_off ? NULL : take(waiting);
+        one = deferred ? NULL : take_parked(waiting);
         if (!one)
             waiting->threads--;
         pthread_mutex_unlock(&waiting->mutex);
@@ -150,7 +150,7 @@ void mount_wait(struct mount_waiting *waiting, const char *request, size_t len)
     one->len = len;
     memcpy(one->request, request, len);
     pthread_mutex_lock(&waiting->mutex);
-    if (waiting->threads < waiting->mount->threads_max && start(wait_for_it, one))
+    if (waiting->threads < waiting->mount->threads_max && start_thread(run_waiting, one))
         waiting->threads++;
     else
         park(waiting, one);

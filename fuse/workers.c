@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the worker threads, which read requests from /dev/fuse and run them. One of them waits for
- * the next request and the others rest, since of several that wait the kernel wakes the one that
- * has waited longest, wherever that last ran: with one, a program and its server take turns on one
- * processor, which is a fifth faster. Who has read what may take long has another worker read
- * meanwhile, and a thread looks a hundred times a second whether requests lie there and nobody
- * reads, because there are many of them or one takes long all the same; who comes back and finds
- * that another waits, and that nothing is left to do, goes to rest. The same thread lets go of what
- * lookups have held long enough.
+ * Owns the worker threads, which read requests from /dev/fuse and run them.
+ *
+ * One of them waits for the next request and the others rest. Of several that wait, the kernel
+ * would wake the one that has waited longest, wherever it last ran. With one, a program and its
+ * server take turns on one processor, which is a fifth faster.
+ *
+ * A worker that has read a slow request first wakes another. A further thread, the lookout, looks a
+ * hundred times a second whether requests are there and no worker reads, because they are many or
+ * one takes long unexpectedly. A worker that finds another waiting, and nothing left to do, goes to
+ * rest. The lookout also releases what lookups have held long enough.
  */
-#include "mount.h"
+#include "private.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,9 +21,9 @@
 #include <unistd.h>
 
 #define REQUEST_BYTES ((1u << 20) + 4096u) /* the largest request: 1 MiB to write, and its header */
-#define PAGE 4096u /* what is to be written begins with one: it comes page by page */
+#define PAGE 4096u /* content to be written begins on one: the kernel copies page by page */
 #define WORKERS_MAX 16u
-#define LOOK_NS 10000000 /* more often, and programs and server lose each other more often */
+#define LOOK_NS 10000000 /* shorter, and a program and its server share a processor less often */
 
 struct workers {
     struct mount *mount;
@@ -80,7 +82,7 @@ static bool may_take_long(const char *request)
     return in->opcode == FUSE_FALLOCATE || in->opcode == FUSE_COPY_FILE_RANGE;
 }
 
-static void *work(void *arg)
+static void *run_worker(void *arg)
 {
     struct workers *workers = arg;
     struct mount *mount = workers->mount;
@@ -147,7 +149,7 @@ int mount_workers_run(struct mount *mount)
     workers.mount = mount;
     sem_init(&workers.rest, 0, 0);
     sem_init(&workers.look, 0, 0);
-    while (started < count && pthread_create(&threads[started], NULL, work, &workers) == 0)
+    while (started < count && pthread_create(&threads[started], NULL, run_worker, &workers) == 0)
         started++;
     if (!started || pthread_create(&lookout, NULL, look_out, &workers) != 0)
         return -EAGAIN;

@@ -75,7 +75,7 @@ let_go() {
 # --- killed under load, with a truncate that waits for a library user's pin
 start 64M
 head -c 1M /dev/urandom >"$work/bytes"
-for victim in server guard both; do
+for victim in server supervisor both; do
     cp "$work/bytes" "$dir/file"
     cp "$work/bytes" "$dir/source"
     hold_page
@@ -87,8 +87,8 @@ for victim in server guard both; do
     programs="$programs $!"
     await shows_waiting
     victims=
-    [ $victim = guard ] || victims=$(children "$server")
-    [ $victim = guard ] || [ -n "$victims" ] || fail "the mount has no process that serves"
+    [ $victim = supervisor ] || victims=$(children "$server")
+    [ $victim = supervisor ] || [ -n "$victims" ] || fail "the mount has no process that serves"
     [ $victim = server ] || victims="$victims $server"
     # shellcheck disable=SC2086
     kill -KILL $victims

@@ -244,12 +244,12 @@ his_mount() {
     await nobody "$HOLDFAST" fsck "$work/his/pool" >/dev/null
 
     # told to end while a file is open: it is taken from the process that has it
-    guard=
+    supervisor=
     holder=
     # shellcheck disable=SC2086
-    trap 'kill -KILL $guard $holder 2>/dev/null' EXIT
+    trap 'kill -KILL $supervisor $holder 2>/dev/null' EXIT
     setpriv --reuid 65534 --regid 65534 --clear-groups "$HOLDFAST" mount "$work/his/pool" "$work/his/dir" -f &
-    guard=$!
+    supervisor=$!
     await nobody test -e "$work/his/dir/file"
     mkfifo -m 666 "$work/his/opened"
     # shellcheck disable=SC2016
@@ -257,8 +257,8 @@ his_mount() {
         - "$work/his/dir/file" "$work/his/opened" &
     holder=$!
     read -r <"$work/his/opened"
-    kill -TERM $guard
-    await ended $guard
+    kill -TERM $supervisor
+    await ended $supervisor
     kill -KILL $holder
     nobody stat -f -c %T "$work/his/dir" | grep -q fuse && fail "something stays mounted after SIGTERM"
     await nobody "$HOLDFAST" fsck "$work/his/pool" >/dev/null
