@@ -151,7 +151,8 @@ static void restore(void)
 {
     unlink(path_of("run"));
     write_image("meta/data.mdb", meta_image, meta_bytes);
-    write_image("data", data_image, TEST_MIB(1)); /* all that was written: see make() */
+    write_image("data", data_image, TEST_MIB(1));             /* all that was written: see make() */
+    EXPECT_EQ(truncate(path_of("data"), FSCK_POOL_BYTES), 0); /* a round may have made it grow */
     memset(touched, 0, sizeof(touched));
     memset(renamed, 0, sizeof(renamed));
     memset(may_lose, 0, sizeof(may_lose));
@@ -496,7 +497,6 @@ static uint64_t hurt(struct test_rng *rng)
         hurt_record(txn, dbi, rng);
     EXPECT_EQ(mdb_txn_commit(txn), 0);
     mdb_env_close(env);
-    unlink(path_of("meta/lock.mdb")); /* which knows nothing of this transaction */
     return count;
 }
 

@@ -79,7 +79,7 @@ static void fill(void *arg)
 void fsck_pool_make(void)
 {
     struct hf_pool_options options = {.size = sizeof(options),
-                                      .pool_bytes = TEST_MIB(8),
+                                      .pool_bytes = FSCK_POOL_BYTES,
                                       .max_processes = 3,
                                       .max_threads = 8,
                                       .max_files = 64,

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #define FSCK_POOL "pool"
+#define FSCK_POOL_BYTES TEST_MIB(8)
 #define SEEN_ENTRIES 1024u
 #define SEEN_PAGES 8192u
 
