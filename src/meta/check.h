@@ -20,7 +20,8 @@ enum inode_flag {
     INODE_ODD = 0x40,        /* that record has a wrong length, or a field out of bounds */
     INODE_EXTENTS = 0x80,
     INODE_ENTRIES = 0x100,
-    INODE_TARGET = 0x200 /* a sound one */
+    INODE_TARGET = 0x200, /* a sound one */
+    INODE_CUT = 0x400     /* its blocks add up because an extent of others' blocks was cut */
 };
 
 struct check_inode {

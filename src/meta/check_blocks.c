@@ -11,6 +11,9 @@
  * and blocks are nobody else's) and something else says the same: the extent as it is cannot be, or
  * the new one ends exactly where the next begins or the file does. One such extent: it gets that
  * count, and nothing is lost. None or several: the number of blocks is set to what there is.
+ * A shorter extent takes nothing from anybody, so others may have blocks that are left to it; its
+ * inode then stays one that does not vouch. Else an extent of a wild length would take all free
+ * blocks, and there would be no room for copies.
  *
  * Then, blocks that several claim. They go to the claim that is better vouched for: first one of
  * an inode that agrees with its extents, then one of an inode that does not, then one of no file,
@@ -160,27 +163,35 @@ static bool impossible(const struct checker *check, const struct check_inode *in
            claim->block >= check->pool_blocks || claim->count > check->pool_blocks - claim->block;
 }
 
+/* With this count the extent ends where the next begins, or the last one where the file does. */
+static bool ends_well(const struct check_inode *inode, const struct check_claim *claims, uint64_t i,
+                      uint64_t count)
+{
+    uint64_t file_end = (inode->size + META_BLOCK_BYTES - 1) / META_BLOCK_BYTES;
+
+    return i + 1 < inode->claim_count ? count == pages_before_next(inode, claims, i)
+                                      : claims[i].page + count == file_end;
+}
+
 /* The count with which the inode's number of blocks is right; 0: it would not fit. */
 static uint64_t fitting_count(const struct blocks *b, const struct check_inode *inode, uint64_t i)
 {
     const struct check_claim *claims = &b->check->claims[inode->first_claim], *claim = &claims[i];
     uint64_t others = inode->claimed_blocks - claim->count, count;
-    uint64_t file_end = (inode->size + META_BLOCK_BYTES - 1) / META_BLOCK_BYTES;
-    uint64_t room = pages_before_next(inode, claims, i);
+    size_t own = (size_t)(inode->first_claim + i);
+    bool evident;
 
     if (inode->blocks <= others)
         return 0;
     count = inode->blocks - others;
-    if (count > room || claim->page >= META_FILE_PAGES || claim->block >= b->check->pool_blocks ||
-        count > b->check->pool_blocks - claim->block ||
-        (i != 0 && end_of(claims[i - 1].page, claims[i - 1].count) > claim->page) ||
-        others_have(b, claim->block, count, (size_t)(inode->first_claim + i)))
+    if (count > pages_before_next(inode, claims, i) || claim->page >= META_FILE_PAGES ||
+        claim->block >= b->check->pool_blocks || count > b->check->pool_blocks - claim->block ||
+        (i != 0 && end_of(claims[i - 1].page, claims[i - 1].count) > claim->page))
         return 0;
-    if (impossible(b->check, inode, claims, i) ||
-        !clear_of_others(b, (size_t)(inode->first_claim + i)) ||
-        (i + 1 < inode->claim_count ? count == room : claim->page + count == file_end))
-        return count;
-    return 0;
+    evident = impossible(b->check, inode, claims, i) || ends_well(inode, claims, i, count);
+    if (others_have(b, claim->block, count, own))
+        return evident && count < claim->count ? count : 0;
+    return evident || !clear_of_others(b, own) ? count : 0;
 }
 
 /* True: an extent has got another count. */
@@ -205,6 +216,8 @@ static bool mend_count(struct blocks *b, struct check_inode *inode)
                   "inode %llu: the extent at page %llu has %llu blocks, and the inode's number of "
                   "blocks says %llu; repair makes it so",
                   ull(inode->ino), ull(claim->page), ull(claim->count), ull(count));
+    if (others_have(b, claim->block, count, (size_t)(inode->first_claim + which)))
+        inode->flags |= INODE_CUT;
     inode->claimed_blocks = inode->blocks;
     claim->count = count;
     claim->flags |= CLAIM_ODD;
@@ -245,7 +258,8 @@ static enum rank rank_of(const struct checker *check, const struct check_claim *
         return RANK_DETACHED;
     if (!is_file(inode) || !(inode->flags & INODE_ATTRIBUTES))
         return RANK_STRAY;
-    return inode->blocks == inode->claimed_blocks ? RANK_VOUCHED : RANK_DOUBTFUL;
+    return inode->blocks == inode->claimed_blocks && !(inode->flags & INODE_CUT) ? RANK_VOUCHED
+                                                                                 : RANK_DOUBTFUL;
 }
 
 static int by_evidence(const void *x, const void *y, void *arg)

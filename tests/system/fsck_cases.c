@@ -183,6 +183,12 @@ static void put_entry(uint64_t dir, const char *name, uint64_t ino, uint32_t typ
     edit_end(&edit);
 }
 
+static struct key extent_of(uint64_t ino, uint64_t page)
+{
+    page = __builtin_bswap64(page);
+    return key_of(0x10, ino, 2, &page, sizeof(page));
+}
+
 /* -------------------------------------------------------------------- memory that is gone --- */
 
 static void expect_gone(const char *sentence)
@@ -384,6 +390,47 @@ static void far_numbers(void)
     lone_record(0);
 }
 
+/* ------------------------------------------------------------------------- no room left --- */
+
+static void expect_nothing_lost(struct hf_pool *pool)
+{
+    struct stat st;
+
+    EXPECT_EQ(hf_stat(pool, "/lost+found", 0, &st), -ENOENT);
+    expect_file(pool, "/file", 1, 4);
+    expect_file(pool, "/dir/below", 2, 3);
+}
+
+/* An extent that has all free blocks, and one block of which a detached run has too. What two
+ * files have needs a copy, which has room only once the extent is as long as its inode says. */
+static void extent_of_all(void)
+{
+    unsigned char all[16], third[16], run[24] = {0};
+    uint64_t first;
+    struct hf_pool *pool;
+    struct edit edit;
+
+    fresh();
+    pool = test_pool_open(POOL);
+    EXPECT_EQ(hf_close(test_file_filled(pool, "/third", 3, 3)), 0); /* 5 */
+    test_pool_close(pool);
+    edit = edit_begin();
+    get(&edit, extent_of(2, 0), all, sizeof(all));
+    memcpy(&first, all, sizeof(first));
+    set64(all, 8, UINT64_C(1) << 50);
+    put(&edit, extent_of(2, 0), all, sizeof(all));
+    get(&edit, extent_of(4, 0), third, sizeof(third));
+    put(&edit, extent_of(5, 0), third, sizeof(third));
+    set64(run, 0, 1);
+    put(&edit, key_of(0x20, first, 0, NULL, 0), run, sizeof(run));
+    edit_end(&edit);
+    expect_mended();
+    pool = test_pool_open(POOL);
+    expect_nothing_lost(pool);
+    expect_file(pool, "/third", 2, 3);
+    test_pool_close(pool);
+}
+
 /* ---------------------------------------------------------------------- without a name --- */
 
 /* What opening would have taken away with it. */
@@ -456,6 +503,7 @@ static void fsck_cases(void)
     names_that_contradict();
     extents_without_end();
     far_numbers();
+    extent_of_all();
     orphan_directory();
     orphans_without_room();
 }
