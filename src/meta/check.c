@@ -12,8 +12,9 @@
  *      a decoder or fs has is looked at here, by the same code where that is possible.
  *   3. A record that another one vouches for stays: an inode and the entry that leads to it,
  *      extents and the inode's number of blocks, a directory and those that call it parent. A field
- *      that disagrees with two others is the wrong one (check_types.c, check_blocks.c). What holds
- *      any file's data and has no place gets one in lost+found.
+ *      that disagrees with two others is the wrong one (check_types.c, check_blocks.c), also where
+ *      it is the number in a key (check_moved.c). What holds any file's data and has no place gets
+ *      one in lost+found.
  *   4. Of several claims to a block, the one that its inode does not vouch for loses. Where all are
  *      vouched for alike, nobody loses: the later gets a copy, or where there is no room for one a
  *      hole, which is said.
@@ -165,8 +166,11 @@ static int look_at_pool(struct checker *check)
         return rc;
     check_size(check);
     check_numbers(check);
-    rc = check_types(check);
-    rc = rc ? rc : check_records(check);
+    rc = check_moved(check);
+    if (rc == 0 && !check->again)
+        rc = check_types(check);
+    if (rc == 0 && !check->again)
+        rc = check_records(check);
     if (rc == 0 && !check->again)
         rc = check_blocks(check);
     if (rc == 0 && !check->again) {
@@ -254,7 +258,7 @@ static void drop_lock(const char *pool_dir)
 
 int meta_check(const char *pool_dir, struct meta_check *request)
 {
-    struct checker check = {.request = request};
+    struct checker check = {.request = request, .placeless = UINT64_MAX};
     uint64_t repaired;
     int rc;
 

@@ -38,6 +38,7 @@ struct check_inode {
     uint32_t found_links, found_subdirs, target_len;
     uint32_t named_type; /* what all entries that lead to it say; 0: nothing, or several things */
     uint32_t named_count;
+    uint32_t named_subdirs; /* entries of its own that say that they lead to directories */
     uint32_t flags;
 };
 
@@ -67,12 +68,19 @@ struct checker {
     size_t claim_count, claim_room;
     uint64_t lost_found;           /* 0: not yet there */
     uint64_t moved_from, moved_to; /* inode numbers: the last that cannot be, and its new one */
+    uint64_t placeless; /* this run has put extents without a place in inodes from here on */
     uint64_t records, records_done;
 };
 
 static inline unsigned long long ull(uint64_t value)
 {
     return value;
+}
+
+static inline void check_placeless(struct checker *check, uint64_t ino)
+{
+    if (ino < check->placeless)
+        check->placeless = ino;
 }
 
 /* Counts and reports a problem. True when it is to be repaired now, which then must be done. */
@@ -97,6 +105,9 @@ void check_memory(struct checker *check);
 
 /* Fills the tables; repairs nothing (check_survey.c). */
 int check_survey(struct checker *check);
+
+/* Records under another inode's number than their own (check_moved.c). */
+int check_moved(struct checker *check);
 
 /* What each inode is (check_types.c); then that its attributes say so. */
 int check_types(struct checker *check);

@@ -592,6 +592,7 @@ static int put_stray(struct blocks *b, const struct check_claim *claim,
     if (b->stray_of != claim->ino || run->count > META_FILE_PAGES - b->stray_page) {
         b->stray_of = claim->ino;
         b->stray_ino = check_new_ino(b->check);
+        check_placeless(b->check, b->stray_ino);
         b->stray_page = 0;
     }
     moved.page = run->page < b->stray_page ? b->stray_page : run->page;

@@ -160,6 +160,8 @@ static bool make_place(struct checker *check, const struct meta_key *key, const 
         (check->moved_to == 0 || check->moved_from != ino || to->len != key->len)) {
         check->moved_from = to->len == key->len ? ino : 0; /* without a page: one a new inode */
         check->moved_to = check_new_ino(check);
+        if (to->len != key->len)
+            check_placeless(check, check->moved_to);
     }
     meta_put_be64(to->bytes + 1, check->moved_to);
     return true;

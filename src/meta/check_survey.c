@@ -162,8 +162,9 @@ static void note_entry(struct checker *check, const struct meta_dirent *entry)
     inode->named_count++;
 }
 
-static int read_entries(struct checker *check, uint64_t dir)
+static int read_entries(struct checker *check, struct check_inode *inode)
 {
+    uint64_t dir = inode->ino;
     struct meta_dirent entry;
     struct meta_key key;
     MDB_val found, value;
@@ -172,8 +173,10 @@ static int read_entries(struct checker *check, uint64_t dir)
     meta_key_part(&key, dir, META_DIRENT);
     rc = check_seek(check, &key, true, &found, &value);
     while (rc == 0 && meta_key_is_part(&found, dir, META_DIRENT)) {
-        if (meta_dirent_decode(&found, &value, &entry) == 0)
+        if (meta_dirent_decode(&found, &value, &entry) == 0) {
             note_entry(check, &entry);
+            inode->named_subdirs += S_ISDIR(entry.type);
+        }
         rc = meta_step(check->txn, MDB_NEXT, &found, &value);
     }
     return rc == -ENOENT ? 0 : rc;
@@ -196,6 +199,6 @@ int check_survey(struct checker *check)
     rc = rc == -ENOENT ? 0 : rc;
     for (size_t i = 0; rc == 0 && i < check->inode_count; i++)
         if (check->inodes[i].flags & INODE_ENTRIES)
-            rc = read_entries(check, check->inodes[i].ino);
+            rc = read_entries(check, &check->inodes[i]);
     return rc;
 }

@@ -189,6 +189,15 @@ static struct key extent_of(uint64_t ino, uint64_t page)
     return key_of(0x10, ino, 2, &page, sizeof(page));
 }
 
+static void move_record(struct edit *edit, struct key from, struct key to, size_t len)
+{
+    unsigned char record[256];
+
+    get(edit, from, record, len);
+    erase(edit, from);
+    put(edit, to, record, len);
+}
+
 /* -------------------------------------------------------------------- memory that is gone --- */
 
 static void expect_gone(const char *sentence)
@@ -390,7 +399,9 @@ static void far_numbers(void)
     lone_record(0);
 }
 
-/* ------------------------------------------------------------------------- no room left --- */
+/* ------------------------------------------------------------ under another inode's number --- */
+
+#define NOBODY 77u
 
 static void expect_nothing_lost(struct hf_pool *pool)
 {
@@ -400,6 +411,74 @@ static void expect_nothing_lost(struct hf_pool *pool)
     expect_file(pool, "/file", 1, 4);
     expect_file(pool, "/dir/below", 2, 3);
 }
+
+/* Inode 5 has lacked its second extent since that was moved. */
+static void extent_elsewhere(uint64_t to)
+{
+    struct hf_pool *pool;
+    struct hf_file *file;
+    struct edit edit;
+
+    fresh();
+    pool = test_pool_open(POOL);
+    file = test_file(pool, "/sparse");
+    test_write_pages(file, 3, 0, 1);
+    test_write_pages(file, 3, 10, 2);
+    EXPECT_EQ(hf_close(file), 0);
+    test_pool_close(pool);
+    edit = edit_begin();
+    move_record(&edit, extent_of(5, 10), extent_of(to, 10), 16);
+    edit_end(&edit);
+    expect_mended();
+    pool = test_pool_open(POOL);
+    expect_nothing_lost(pool);
+    file = test_file(pool, "/sparse");
+    test_expect_pages(file, 3, 0, 1);
+    test_expect_pages(file, 3, 10, 2);
+    EXPECT_EQ(hf_close(file), 0);
+    test_pool_close(pool);
+}
+
+static void attributes_elsewhere(uint64_t ino, const char *path)
+{
+    struct stat was, is;
+    struct hf_pool *pool;
+    struct edit edit;
+
+    fresh();
+    pool = test_pool_open(POOL);
+    EXPECT_EQ(hf_mkdir(pool, "/dir/deeper", 0700), 0);
+    EXPECT_EQ(hf_mkdir(pool, "/empty", 0700), 0);
+    EXPECT_EQ(hf_symlink(pool, "where it leads", "/link"), 0); /* 7 */
+    EXPECT_EQ(hf_stat(pool, "/link", HF_AT_NOFOLLOW, &was), 0);
+    EXPECT_EQ(was.st_ino, 7);
+    if (ino != 7)
+        EXPECT_EQ(hf_chmod(pool, path, 0614), 0);
+    EXPECT_EQ(hf_stat(pool, path, HF_AT_NOFOLLOW, &was), 0);
+    test_pool_close(pool);
+    edit = edit_begin();
+    move_record(&edit, attributes_of(ino), attributes_of(NOBODY), 88);
+    edit_end(&edit);
+    expect_mended();
+    pool = test_pool_open(POOL);
+    EXPECT_EQ(hf_stat(pool, path, HF_AT_NOFOLLOW, &is), 0);
+    EXPECT_EQ(is.st_ino, ino);
+    EXPECT_EQ(is.st_mode, was.st_mode);
+    EXPECT_EQ(is.st_mtim.tv_nsec, was.st_mtim.tv_nsec);
+    expect_nothing_lost(pool);
+    test_pool_close(pool);
+}
+
+static void moved_records(void)
+{
+    extent_elsewhere(2);
+    extent_elsewhere(NOBODY);
+    attributes_elsewhere(2, "/file");
+    attributes_elsewhere(3, "/dir");
+    attributes_elsewhere(7, "/link");
+}
+
+/* ------------------------------------------------------------------------- no room left --- */
 
 /* An extent that has all free blocks, and one block of which a detached run has too. What two
  * files have needs a copy, which has room only once the extent is as long as its inode says. */
@@ -503,6 +582,7 @@ static void fsck_cases(void)
     names_that_contradict();
     extents_without_end();
     far_numbers();
+    moved_records();
     extent_of_all();
     orphan_directory();
     orphans_without_room();
