@@ -127,14 +127,15 @@ def check_layers():
 # --------------------------------------------------------------------------------- cycles ----
 
 # How many files of a folder may call each other in a ring, itself or through others. A number only falls.
-CYCLE_FILES_MAX = {"src/fs": 7, "src/meta": 7, "src/shm": 8, "fuse": 9}
+CYCLE_FILES_MAX = {"src/fs": 6, "src/meta": 7, "src/shm": 8, "fuse": 9}
+STRUCT_NAME = re.compile(r"\bstruct \w+")  # some are named as a function is
 FUNCTION = re.compile(r"^(static )?[A-Za-z_][^;{}=#]*?\b(\w+)\([^;{}]*\)\s*\{(.*?)^\}", flags=re.M | re.S)
 
 
 def calls_between(folder):
     """The files that each file of a folder calls, inline functions of its headers included."""
     names = [name for name in C_FILES if name.rpartition("/")[0] == folder]
-    texts = {name: without_comments(LITERAL.sub('""', read(name))) for name in names}
+    texts = {name: STRUCT_NAME.sub("struct", without_comments(LITERAL.sub('""', read(name)))) for name in names}
     owner, inline = {}, {}
     for name, text in texts.items():
         for match in FUNCTION.finditer(text):

@@ -10,6 +10,10 @@
 
 #include <sys/stat.h>
 
+/* What progress counts to: a third for the pages, the rest for the records, read twice. */
+#define CHECK_PROGRESS_TOTAL 3000u
+#define CHECK_PROGRESS_PAGES 1000u
+
 enum inode_flag {
     INODE_ORPHAN = 0x01,     /* has an orphan record */
     INODE_CLAIMED = 0x02,    /* of a directory: the directory it calls its parent has it */
