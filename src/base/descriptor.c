@@ -23,9 +23,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define LOWEST 3
@@ -76,6 +79,13 @@ static void vacate(void)
         if (occupied & 1u << fd && is_ours(fd))
             close(fd);
     occupied = 0;
+}
+
+/* In a table that is this thread's own. They go with it. */
+static void occupy_own(void)
+{
+    while (!all_taken() && open("/", O_PATH | O_DIRECTORY | O_CLOEXEC) >= 0)
+        ;
 }
 
 static void before_fork(void)
@@ -188,4 +198,77 @@ DIR *hf_fd_opendir(const char *path)
     if (!dir && fd >= 0)
         close(fd);
     return dir;
+}
+
+/* ---- apart ---- */
+
+#define APART_STACK_BYTES (256u << 10)
+/* Of <linux/close_range.h>. */
+#define UNSHARE_TABLE 2u
+
+struct apart {
+    char link[64];
+    const char *path;
+    int flags;
+    int (*body)(int fd, void *arg);
+    void *arg;
+    int rc;
+};
+
+/* A new table is empty: closing a copy of the program's descriptors could wait for a file system.
+ * Older kernels copy them. */
+static int leave_table(void)
+{
+    if (syscall(SYS_close_range, 0u, ~0u, UNSHARE_TABLE) == 0)
+        return 0;
+    return unshare(CLONE_FILES) ? -errno : 0;
+}
+
+static void *run_apart(void *arg)
+{
+    struct apart *apart = arg;
+    int fd;
+
+    apart->rc = leave_table();
+    if (apart->rc)
+        return NULL;
+    occupy_own();
+    fd = open(apart->link, apart->flags | O_CLOEXEC);
+    if (fd < 0)
+        fd = open(apart->path, apart->flags | O_CLOEXEC | O_NOFOLLOW);
+    apart->rc = fd < 0 ? -errno : apart->body(fd, apart->arg);
+    if (fd >= 0)
+        close(fd); /* the rest of the table goes a little after the thread can be joined */
+    return NULL;
+}
+
+static int start_apart(pthread_t *thread, struct apart *apart)
+{
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    int rc = pthread_attr_init(&attributes);
+
+    if (rc)
+        return -rc;
+    pthread_attr_setstacksize(&attributes, APART_STACK_BYTES);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(thread, &attributes, run_apart, apart);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return -rc;
+}
+
+int hf_fd_apart(int fd, const char *path, int flags, int (*body)(int fd, void *arg), void *arg)
+{
+    struct apart apart = {.path = path, .flags = flags, .body = body, .arg = arg};
+    pthread_t thread;
+    int rc;
+
+    snprintf(apart.link, sizeof apart.link, "/proc/self/task/%d/fd/%d", (int)gettid(), fd);
+    rc = start_apart(&thread, &apart);
+    if (rc)
+        return rc;
+    pthread_join(thread, NULL);
+    return apart.rc;
 }

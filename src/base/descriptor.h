@@ -21,6 +21,12 @@ DIR *hf_fd_opendir(const char *path);
 void hf_fd_guard_begin(void);
 void hf_fd_guard_end(void);
 
+/* Calls body() with a descriptor of the file that `fd` is, opened again, in a thread that has a
+ * table of descriptors of its own. So no child that another thread makes meanwhile gets it, and it
+ * is closed when this returns. `path` leads there too, for a process without /proc. -errno of
+ * opening or of making the thread, else what body() returns. Its standard streams lead nowhere. */
+int hf_fd_apart(int fd, const char *path, int flags, int (*body)(int fd, void *arg), void *arg);
+
 /* Which of 0 to 2 are this file, as bits: to see that a guard has held. */
 unsigned hf_fd_low_are(const char *path);
 

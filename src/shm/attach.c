@@ -2,10 +2,11 @@
 /*
  * Attaching to a pool's run segment and leaving it.
  *
- * POOL/lock carries open-file-description locks, which the kernel drops after the last thread of
- * a process has left user space. Every attached process holds byte 0 shared; one that builds the
- * segment or removes it holds it exclusively, is alone then, and may throw the old segment away.
- * Byte 1 + i is held by the process of entry i. Where the segment is: run_file.c.
+ * POOL/lock carries locks that the kernel drops after the last thread of a process has left user
+ * space, and that no child inherits: life.c. Byte 1 + i is held by the process of entry i, as long
+ * as it is attached. Byte 0 is held shared while a process attaches, until it has its entry. One
+ * that holds byte 0 exclusively, while no entry's byte is locked, is alone: it may throw the old
+ * segment away, build one, or remove it. Where the segment is: run_file.c.
  */
 #include "base/descriptor.h"
 #include "base/error.h"
@@ -32,32 +33,35 @@
 static pthread_mutex_t all_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct shm *all; /* this process's segments */
 
-int shm_byte_lock(int fd, int type, uint64_t byte, bool wait)
-{
-    struct flock lock = {
-        .l_type = (short)type, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
+/* ---- byte 0 ---- */
 
-    return fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock) ? -errno : 0;
+/* *first: we are alone, and byte 0 is ours; else it is shared. -EAGAIN: one that is alone works. */
+static int lock_attach_byte(int fd, void *first)
+{
+    int rc = shm_byte_lock(fd, F_WRLCK, SHM_ATTACH_BYTE, false);
+
+    *(bool *)first = rc == 0 && !shm_anybody_attached(fd, SHM_NONE);
+    if (*(bool *)first || (rc && rc != -EAGAIN && rc != -EACCES))
+        return rc;
+    return shm_byte_lock(fd, F_RDLCK, SHM_ATTACH_BYTE, false);
 }
 
-/* A program may close our descriptor, or have another file at its number: then nobody is known to
- * be dead. */
-bool shm_byte_locked(const struct shm *shm, uint64_t byte)
+/* Waits in this thread, which a signal may interrupt, with a descriptor that children may have: so
+ * it lets go again as soon as the life has the byte. */
+static int take_attach_byte(struct shm_attach *at, const char *path, bool exclusive)
 {
-    struct flock lock = {
-        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
-    struct stat st;
+    int rc = shm_life_begin(at->lock_fd, path, lock_attach_byte, &at->first, &at->life);
 
-    if (fcntl(shm->lock_fd, F_OFD_GETLK, &lock) || lock.l_type != F_UNLCK)
-        return true;
-    return fstat(shm->lock_fd, &st) || st.st_dev != shm->lock_dev || st.st_ino != shm->lock_ino;
-}
-
-bool shm_anybody_attached(int lock_fd)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_ATTACH_BYTE + 1};
-
-    return fcntl(lock_fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    while (rc == -EAGAIN && !exclusive) {
+        rc = shm_byte_lock(at->lock_fd, F_RDLCK, SHM_ATTACH_BYTE, true);
+        if (rc)
+            return hf_fail_errno(-rc, "%s: wait for the process that opens or closes it", path);
+        rc = shm_life_begin(at->lock_fd, path, lock_attach_byte, &at->first, &at->life);
+        shm_byte_lock(at->lock_fd, F_UNLCK, SHM_ATTACH_BYTE, false);
+    }
+    if (exclusive && (rc == -EAGAIN || (rc == 0 && !at->first)))
+        return hf_fail(EBUSY, "%s: the pool is in use; close it everywhere first", at->pool_dir);
+    return rc ? hf_fail_errno(-rc, "%s: cannot lock it", path) : 0;
 }
 
 int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at)
@@ -72,14 +76,9 @@ int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at
     at->lock_fd = hf_fd_open(path, O_RDWR | O_NOFOLLOW, 0);
     if (at->lock_fd < 0)
         return hf_fail_errno(errno, "%s: cannot open it (is %s a pool?)", path, pool_dir);
-    rc = shm_byte_lock(at->lock_fd, F_WRLCK, SHM_ATTACH_BYTE, false);
-    at->first = rc == 0;
-    if (at->first)
+    rc = take_attach_byte(at, path, exclusive);
+    if (rc == 0 && at->first)
         rc = shm_run_foreign(at);
-    else if (exclusive)
-        rc = hf_fail(EBUSY, "%s: the pool is in use; close it everywhere first", pool_dir);
-    else
-        rc = shm_byte_lock(at->lock_fd, F_RDLCK, SHM_ATTACH_BYTE, true);
     if (rc)
         shm_attach_cancel(at);
     return rc;
@@ -87,6 +86,7 @@ int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at
 
 void shm_attach_cancel(struct shm_attach *at)
 {
+    shm_life_end(&at->life);
     if (at->lock_fd >= 0)
         close(at->lock_fd);
     at->lock_fd = -1;
@@ -265,11 +265,23 @@ static int name_pool(const struct shm_attach *at, struct shm_run *header)
     return 0;
 }
 
+/* The segment's file is in use as long as we live. */
+static int use_run_file(int fd, const char *path, void **life)
+{
+    int rc = shm_life_lock(fd, path, F_RDLCK, 0, life);
+
+    if (rc)
+        return hf_fail_errno(-rc, "%s: cannot lock the run segment", path);
+    shm_byte_lock(fd, F_UNLCK, 0, false);
+    return 0;
+}
+
 int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const char *engine,
               const struct shm_limits *limits, struct shm **out)
 {
     struct shm_run header = {.magic = SHM_MAGIC, .version = SHM_VERSION};
     char path[sizeof at->pool_dir + 8] = "";
+    void *run_life = NULL;
     struct shm_run *run;
     struct shm *shm;
     int fd, rc;
@@ -287,14 +299,18 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
     run = mmap(NULL, header.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     rc = run == MAP_FAILED ? hf_fail_errno(errno, "cannot map the run segment") : 0;
     rc = rc ? rc : init_run(run, &header);
+    if (rc == 0 && !at->anonymous)
+        rc = use_run_file(fd, path, &run_life);
     shm = rc ? NULL : shm_view(run, at->lock_fd, fd);
     if (!shm) {
+        shm_life_end(&run_life);
         if (run != MAP_FAILED)
             munmap(run, header.bytes);
         close(fd);
         return rc ? rc : -ENOMEM;
     }
     snprintf(shm->run_path, sizeof shm->run_path, "%s", path);
+    shm->run_life = run_life;
     *out = shm;
     return 0;
 }
@@ -304,7 +320,7 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
 static int not_there(struct shm_attach *at, const char *path)
 {
     static _Thread_local unsigned tries;
-    bool attached = shm_anybody_attached(at->lock_fd);
+    bool attached = shm_anybody_attached(at->lock_fd, SHM_NONE);
 
     shm_attach_cancel(at);
     if (!attached && tries++ < MAP_TRIES) {
@@ -321,6 +337,7 @@ static int not_there(struct shm_attach *at, const char *path)
 int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
 {
     char path[sizeof at->pool_dir + 8];
+    void *run_life = NULL;
     struct shm_run *run;
     struct shm *shm;
     int fd, rc;
@@ -335,13 +352,15 @@ int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
         return not_there(at, path);
     if (rc)
         return hf_fail_errno(-rc, "%s: cannot map the run segment", path);
-    rc = shm_byte_lock(fd, F_RDLCK, 0, true);
+    rc = use_run_file(fd, path, &run_life);
     shm = rc ? NULL : shm_view(run, at->lock_fd, fd);
     if (!shm) {
+        shm_life_end(&run_life);
         munmap(run, run->bytes);
         close(fd);
-        return rc ? hf_fail_errno(-rc, "%s: cannot lock the run segment", path) : -ENOMEM;
+        return rc ? rc : -ENOMEM;
     }
+    shm->run_life = run_life;
     rc = shm_recent_join(shm, at->pool_dir);
     if (rc) {
         shm_unview(shm);
@@ -377,6 +396,7 @@ static int do_without_membarrier(const struct shm_attach *at, struct shm *shm, b
 
 int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier)
 {
+    char lock_path[sizeof at->pool_dir + 8];
     struct stat st;
     int rc;
 
@@ -386,7 +406,8 @@ int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier)
         shm->lock_ino = st.st_ino;
     }
     rc = register_membarrier() ? 0 : do_without_membarrier(at, shm, needs_barrier);
-    rc = rc ? rc : shm_process_take(shm);
+    snprintf(lock_path, sizeof lock_path, "%s/lock", at->pool_dir);
+    rc = rc ? rc : shm_process_take(shm, lock_path);
     if (rc) {
         shm_unview(shm);
         return rc;
@@ -400,8 +421,8 @@ int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier)
     shm->next = all;
     all = shm;
     pthread_mutex_unlock(&all_mutex);
-    return at->first && !at->anonymous ? shm_byte_lock(at->lock_fd, F_RDLCK, SHM_ATTACH_BYTE, false)
-                                       : 0;
+    shm_life_end(&at->life);
+    return 0;
 }
 
 void shm_attach_undo(struct shm *shm)
@@ -409,9 +430,22 @@ void shm_attach_undo(struct shm *shm)
     shm_unview(shm);
 }
 
+static int lock_alone(int fd, void *arg)
+{
+    const struct shm *shm = arg;
+    int rc = shm_byte_lock(fd, F_WRLCK, SHM_ATTACH_BYTE, false);
+
+    return rc == 0 && shm_anybody_attached(fd, shm->self) ? -EBUSY : rc;
+}
+
 bool shm_detach_last(struct shm *shm)
 {
-    return !*shm->run_path || shm_byte_lock(shm->lock_fd, F_WRLCK, SHM_ATTACH_BYTE, false) == 0;
+    char path[sizeof shm->run->pool_dir + 8];
+
+    if (!*shm->run_path)
+        return true;
+    snprintf(path, sizeof path, "%s/lock", shm->run->pool_dir);
+    return shm_life_begin(shm->lock_fd, path, lock_alone, shm, &shm->leaving) == 0;
 }
 
 void shm_detach(struct shm *shm, bool last)
@@ -427,6 +461,8 @@ void shm_detach(struct shm *shm, bool last)
     shm_process_leave(shm);
     if (last && *shm->run_path)
         shm_run_remove(shm);
+    shm_life_end(&shm->life);
+    shm_life_end(&shm->leaving);
     if (shm->lock_fd >= 0)
         close(shm->lock_fd);
     shm_unview(shm);
@@ -444,6 +480,7 @@ void shm_in_child(void)
         if (shm->run_fd >= 0)
             close(shm->run_fd);
         shm->lock_fd = shm->run_fd = -1;
+        shm->life = shm->run_life = shm->leaving = NULL; /* not copied to this process */
         shm->id = SHM_ID_OF_PARENT;
     }
     all = NULL;

@@ -16,14 +16,29 @@ bool shm_laid_out_well(const struct shm_run *run, uint64_t bytes);
 struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd);
 void shm_unview(struct shm *shm);
 
-/* OFD locks on POOL/lock: byte 0 for being attached, byte 1 + i for process entry i. */
+/* Locks on POOL/lock: byte 0 is for attaching and leaving, byte 1 + i for the process of entry
+ * i. */
 #define SHM_ATTACH_BYTE 0
 int shm_byte_lock(int fd, int type, uint64_t byte, bool wait);
 /* Also true when it cannot be known. */
 bool shm_byte_locked(const struct shm *shm, uint64_t byte);
 
-/* Some process has an entry. */
-bool shm_anybody_attached(int lock_fd);
+/* Some process has an entry, but for that one (SHM_NONE: for none). */
+bool shm_anybody_attached(int lock_fd, uint32_t but);
+
+/* ---- lives (life.c): locks that end with this process, whatever children it has ---- */
+
+struct shm_byte {
+    int type;
+    uint64_t at;
+};
+/* Opens the file of `fd`, which `path` leads to, once more, has `lock` take locks on it, and keeps
+ * them. On failure *life is null. */
+int shm_life_begin(int fd, const char *path, int (*lock)(int fd, void *arg), void *arg,
+                   void **life);
+/* The same for one byte; -EAGAIN: another has it. */
+int shm_life_lock(int fd, const char *path, int type, uint64_t at, void **life);
+void shm_life_end(void **life);
 
 /* ---- the segment's file (run_file.c); `path` is where it is, for messages and shm->run_path
  * ---- */
@@ -43,8 +58,8 @@ void shm_boot_id(uint8_t boot[16]);
 /* Of this process; 0: not known. */
 uint64_t shm_pid_namespace(void);
 
-/* A free process entry is taken by this process. */
-int shm_process_take(struct shm *shm);
+/* A free process entry is taken by this process; `lock_path` is POOL/lock. */
+int shm_process_take(struct shm *shm, const char *lock_path);
 void shm_process_leave(struct shm *shm);
 void shm_processes_recount(struct shm *shm);
 

@@ -3,8 +3,9 @@
  * Owns the process entries: taking one, and giving back what a dead process had.
  *
  * A process is alive while its byte of POOL/lock is locked: the kernel lets go of it when the last
- * thread has left user space for good, so from then on the process cannot touch the pool. No pid is
- * compared: pids are reused and differ between namespaces. A stopped process is alive.
+ * thread has left user space for good, so from then on the process cannot touch the pool, and no
+ * child inherits it (life.c). No pid is compared: pids are reused and differ between namespaces. A
+ * stopped process is alive.
  *
  * Reaping runs under table_mutex and can be repeated: a reaper that is killed half-way leaves the
  * entry in place for the next one.
@@ -31,15 +32,10 @@ bool shm_process_alive(struct shm *shm, uint32_t process)
     return shm_byte_locked(shm, 1 + (uint64_t)process);
 }
 
-static bool take_entry(struct shm *shm, uint32_t index)
+static void fill_entry(struct shm *shm, uint32_t index)
 {
     struct shm_process *process = &shm->processes[index];
 
-    shm_assert_held(&shm->run->table_mutex);
-    if (hf_load_acquire(&process->state) != SHM_PROCESS_FREE)
-        return false;
-    if (*shm->run_path && shm_byte_lock(shm->lock_fd, F_WRLCK, 1 + (uint64_t)index, false))
-        return false;
     process->pid = (uint32_t)getpid();
     process->life++;
     process->died_ns = 0;
@@ -57,29 +53,47 @@ static bool take_entry(struct shm *shm, uint32_t index)
      * barrier that reaches everybody. */
     hf_add_seq_cst(&shm->run->processes, 1);
     hf_store_release(&process->state, (uint32_t)SHM_PROCESS_LIVE);
-    return true;
 }
 
-int shm_process_take(struct shm *shm)
+/* 0; -EAGAIN: it is not free. */
+static int take_entry(struct shm *shm, uint32_t index, const char *lock_path)
 {
-    bool taken = false;
-    int rc;
+    uint64_t byte = 1 + (uint64_t)index;
+    int rc = 0;
+
+    shm_assert_held(&shm->run->table_mutex);
+    if (hf_load_acquire(&shm->processes[index].state) != SHM_PROCESS_FREE)
+        return -EAGAIN;
+    /* The byte of a free entry may be locked still by a process that is about to leave. */
+    if (*shm->run_path)
+        rc = shm_byte_locked(shm, byte)
+                 ? -EAGAIN
+                 : shm_life_lock(shm->lock_fd, lock_path, F_WRLCK, byte, &shm->life);
+    if (rc == 0)
+        fill_entry(shm, index);
+    return rc == -EACCES ? -EAGAIN : rc;
+}
+
+int shm_process_take(struct shm *shm, const char *lock_path)
+{
+    int rc = -EAGAIN;
 
     shm->self = SHM_NONE;
-    for (int tries = 0; tries < 2 && !taken; tries++) {
-        rc = shm_lock_table(shm);
-        if (rc)
-            return rc;
-        for (uint32_t i = 0; i < shm->run->limits.processes && !taken; i++)
-            taken = take_entry(shm, i);
+    for (int tries = 0; tries < 2 && rc == -EAGAIN; tries++) {
+        int locked = shm_lock_table(shm);
+
+        if (locked)
+            return locked;
+        for (uint32_t i = 0; i < shm->run->limits.processes && rc == -EAGAIN; i++)
+            rc = take_entry(shm, i, lock_path);
         shm_unlock_table(shm);
-        if (!taken && shm_reap(shm) == 0)
+        if (rc == -EAGAIN && shm_reap(shm) == 0)
             break;
     }
-    if (taken)
-        return 0;
-    return hf_fail(EBUSY, "all %u process entries are taken (mkpool --max-processes)",
-                   shm->run->limits.processes);
+    if (rc == -EAGAIN)
+        return hf_fail(EBUSY, "all %u process entries are taken (mkpool --max-processes)",
+                       shm->run->limits.processes);
+    return rc ? hf_fail_errno(-rc, "%s: cannot lock it", lock_path) : 0;
 }
 
 static void free_lane(struct shm_lane *lane)

@@ -17,8 +17,8 @@
  * an overlay and in its layers. There a record of another POOL/lock may be a copy's or the other
  * view's of a pool in use, so it is refused unless its segment is known to be unused (foreign()).
  *
- * Each process that is attached holds the segment's file locked (shared), so that a segment without
- * a user can be told from one in use wherever its pool has gone: sweep().
+ * Each process that is attached holds the segment's file locked (shared, life.c), so that a segment
+ * without a user can be told from one in use wherever its pool has gone: sweep().
  */
 #include "base/descriptor.h"
 #include "base/error.h"
@@ -173,11 +173,9 @@ int shm_run_find(const struct shm_attach *at, char *path, size_t size)
 /* A process has the segment of that file mapped, or may have it. */
 static bool in_use(int run_fd)
 {
-    int rc = shm_byte_lock(run_fd, F_WRLCK, 0, false);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
 
-    if (rc == 0)
-        shm_byte_lock(run_fd, F_UNLCK, 0, false);
-    return rc != 0;
+    return fcntl(run_fd, F_OFD_GETLK, &lock) || lock.l_type != F_UNLCK;
 }
 
 /* True: the record is of another POOL/lock, through one of the two ways in which one file has two

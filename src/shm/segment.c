@@ -126,6 +126,8 @@ struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd)
 void shm_unview(struct shm *shm)
 {
     munmap(shm->run, shm->run->bytes);
+    shm_life_end(&shm->run_life);
+    shm_life_end(&shm->life);
     shm_recent_unmap(&shm->recent);
     if (shm->run_fd >= 0)
         close(shm->run_fd);

@@ -169,8 +169,13 @@ struct shm {
     /* Of the file that lock_fd is, as long as nobody closes it under us. */
     dev_t lock_dev;
     ino_t lock_ino;
-    /* The segment's file, locked as long as we use it. */
+    /* The segment's file. */
     int run_fd;
+    /* What we hold as long as we live (life.c): our byte of POOL/lock; the segment's file, shared;
+     * and, while we leave as the last one, POOL/lock alone. */
+    void *life;
+    void *run_life;
+    void *leaving;
     struct shm_recent_map recent;
     /* This process's taking and ending of lanes. */
     pthread_mutex_t lane_mutex;
@@ -186,6 +191,8 @@ struct shm {
 
 struct shm_attach {
     int lock_fd;
+    /* Byte 0 of POOL/lock (life.c): exclusively, when we are the first, else shared. */
+    void *life;
     /* We are alone and hold the pool exclusively until shm_attach_done(). */
     bool first;
     bool anonymous;
