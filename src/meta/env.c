@@ -404,17 +404,20 @@ void meta_close_last(struct meta *meta, const char *pool_dir)
         unlink(path);
 }
 
-static int make_lock(const char *path, mode_t mode, uint64_t readers)
+static int make_lock(const char *path, const struct stat *data, mode_t mode, uint64_t readers)
 {
-    int fd, rc = 0;
+    int fd, rc;
 
     if (unlink(path) && errno != ENOENT)
         return hf_fail_errno(errno, "unlink %s", path);
     fd = hf_fd_open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
         return hf_fail_errno(errno, "create %s", path);
-    if (fchmod(fd, mode) || ftruncate(fd, (off_t)(LOCK_HEADER_BYTES + readers * LOCK_SLOT_BYTES)))
-        rc = hf_fail_errno(errno, "%s", path);
+    rc = shm_give_file(fd, data, mode);
+    if (rc == 0 && ftruncate(fd, (off_t)(LOCK_HEADER_BYTES + readers * LOCK_SLOT_BYTES)))
+        rc = -errno;
+    if (rc)
+        hf_fail_errno(-rc, "%s", path);
     close(fd);
     return rc;
 }
@@ -423,15 +426,20 @@ int meta_reset_lock(const char *pool_dir)
 {
     char dir[META_PATH_MAX], path[META_PATH_MAX];
     struct meta_super super;
+    struct stat data;
     int rc = find_files(pool_dir, dir);
 
-    if (!rc)
-        rc = meta_path(path, pool_dir, "/lock.mdb");
     if (rc == 0)
         rc = peek(dir, MDB_NOLOCK, &super);
+    if (rc == 0)
+        rc = meta_path(path, pool_dir, "/data.mdb");
+    if (rc == 0 && stat(path, &data))
+        rc = hf_fail_errno(errno, "%s", path);
+    if (rc == 0)
+        rc = meta_path(path, pool_dir, "/lock.mdb");
     if (rc)
         return rc;
-    return make_lock(path, super.mode,
+    return make_lock(path, &data, super.mode,
                      (uint64_t)super.max_threads + UINT64_C(2) * super.max_processes +
                          SPARE_READERS);
 }

@@ -166,9 +166,8 @@ int shm_recent_make(const char *dir, const uint8_t uuid[16], uint32_t count, mod
     fd = hf_fd_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -errno;
-    if (stat(dir, &st) == 0 && st.st_gid != getegid() && fchown(fd, (uid_t)-1, st.st_gid))
-        mode &= ~(mode_t)S_IRWXG; /* not our group: nobody else's either */
-    rc = fchmod(fd, mode) ? -errno : fill_new(fd, uuid, count);
+    rc = stat(dir, &st) ? -errno : shm_give_file(fd, &st, mode);
+    rc = rc ? rc : fill_new(fd, uuid, count);
     close(fd);
     if (rc)
         unlink(path);

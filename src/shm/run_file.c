@@ -110,8 +110,8 @@ static int write_record(const char *pool_dir, const struct stat *lock, const str
 
     if (fd < 0 && errno == ENOENT) {
         fd = open_record(pool_dir, O_RDWR | O_CREAT | O_EXCL);
-        if (fd >= 0 && fchown(fd, (uid_t)-1, lock->st_gid) == 0 && fchmod(fd, lock->st_mode & 0777))
-            rc = -errno;
+        if (fd >= 0)
+            rc = shm_give_file(fd, lock, lock->st_mode & 0777);
     }
     if (fd < 0)
         return -errno;
@@ -275,16 +275,15 @@ static int new_name(const uint8_t uuid[16], char name[64])
     return 0;
 }
 
-static int new_file(const char *path, gid_t group, uint64_t bytes, mode_t mode)
+static int new_file(const char *path, const struct stat *lock, uint64_t bytes, mode_t mode)
 {
     int fd = hf_fd_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600), rc;
 
     if (fd < 0)
         return -errno;
-    if (fchown(fd, (uid_t)-1, group))
-        mode &= ~(mode_t)S_IRWXG; /* not our group: nobody else's either */
     rc = shm_byte_lock(fd, F_RDLCK, 0, false);
-    if (rc == 0 && (fchmod(fd, mode) || ftruncate(fd, (off_t)bytes)))
+    rc = rc ? rc : shm_give_file(fd, lock, mode);
+    if (rc == 0 && ftruncate(fd, (off_t)bytes))
         rc = -errno;
     if (rc == 0)
         return fd;
@@ -328,7 +327,7 @@ int shm_run_make(const struct shm_attach *at, const uint8_t uuid[16], uint64_t b
     path_of(at, &record, path, size);
     if (unlink(path) && errno != ENOENT)
         return -errno;
-    fd = new_file(path, lock.st_gid, bytes, mode);
+    fd = new_file(path, &lock, bytes, mode);
     rc = fd < 0 ? fd : describe(at, fd, &record);
     if (rc < 0 && fd >= 0) {
         unlink(path);

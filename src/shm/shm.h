@@ -26,6 +26,7 @@
 #include "shm/lane.h"
 #include "shm/lock.h"
 #include "shm/lock_check.h"
+#include "shm/owner.h"
 #include "shm/process.h"
 #include "shm/recent.h"
 #include "shm/segment.h"

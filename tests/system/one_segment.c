@@ -239,6 +239,80 @@ static void users(void)
     EXPECT_EQ(try_open("users"), 0);
 }
 
+struct person {
+    uid_t id;
+    gid_t group, member_of;
+};
+static uint32_t *leave;
+
+static void be(const struct person *person)
+{
+    EXPECT(setgroups(1, &person->member_of) == 0 &&
+           setresgid(person->group, person->group, person->group) == 0 &&
+           setresuid(person->id, person->id, person->id) == 0);
+}
+
+static void create_as(void *arg)
+{
+    const struct hf_pool_options options = {
+        .size = sizeof(options), .pool_bytes = TEST_MIB(8), .mode = *holding ? 0660 : 0600};
+
+    be(arg);
+    EXPECT_EQ(hf_pool_create(test_path("shared/pool"), &options), 0);
+}
+
+static void come_as(void *arg)
+{
+    struct hf_pool *pool;
+
+    be(arg);
+    EXPECT_EQ(hf_pool_open(test_path("shared/pool"), 0, &pool), 0);
+    test_count(holding);
+    test_await(leave, 1);
+    EXPECT_EQ(hf_pool_close(pool), 0);
+}
+
+/* The mode of a pool says which users may open it, and not which of them came first. */
+static void first_then(const struct person *owner, uint32_t shared, const struct person *first,
+                       const struct person *second)
+{
+    char command[512];
+    pid_t pids[2];
+
+    test_raise(holding, shared);
+    test_raise(leave, 0);
+    EXPECT_EQ(mkdir(test_path("shared"), 0700), 0);
+    EXPECT_EQ(chown(test_path("shared"), owner->id, owner->group), 0);
+    EXPECT_EQ(chmod(test_path("shared"), 0755), 0);
+    test_join(test_fork(create_as, (void *)(uintptr_t)owner));
+    snprintf(command, sizeof(command), "chgrp -R %u %s", owner->member_of, test_path("shared"));
+    run(command);
+    pids[0] = test_fork(come_as, (void *)(uintptr_t)first);
+    test_await(holding, shared + 1);
+    pids[1] = test_fork(come_as, (void *)(uintptr_t)second);
+    test_await(holding, shared + 2);
+    test_raise(leave, 1);
+    test_join(pids[0]);
+    test_join(pids[1]);
+    test_remove_tree(test_path("shared"));
+}
+
+static void who_comes_first(void)
+{
+    const struct person root = {0, 0, 0}, owner = {12345, 12345, 12345},
+                        member = {12346, 12346, 12345}, apart = {12345, 12345, 12347},
+                        other = {12346, 12346, 12347};
+
+    leave = test_shared(sizeof(*leave));
+    first_then(&owner, 0, &root, &owner);
+    first_then(&owner, 0, &owner, &root);
+    first_then(&owner, 1, &member, &owner);
+    first_then(&owner, 1, &owner, &member);
+    /* the pool's group, without its owner in it */
+    first_then(&apart, 1, &other, &owner);
+    *holding = 0;
+}
+
 /* The same file system at another path is the same pool. An overlay has inodes of its own: nobody
  * can see there which processes are attached, so the pool is refused. */
 static void other_paths(void *arg)
@@ -284,6 +358,7 @@ static void one_segment(void)
     if (geteuid() != 0)
         return;
     users();
+    who_comes_first();
     test_join(test_fork(other_paths, NULL));
 }
 
