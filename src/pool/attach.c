@@ -57,12 +57,57 @@ static int in_transaction(struct meta *meta, int (*body)(struct meta_txn *txn, v
     return rc;
 }
 
+/* Where sizes and times are adopted from. */
+struct adoption {
+    struct shm_attach *at;
+    const struct meta_super *super;
+    struct shm_recent_map recent; /* not mapped: from the segment */
+    struct meta_txn *txn;
+    struct media media; /* open where `private` is not null */
+    bool nothing;
+};
+
+/* The memory is mapped for the first block that is asked for. */
+static int memory_of(struct adoption *from, uint64_t block, char **out)
+{
+    const struct meta_super *super = from->super;
+    int rc = 0;
+
+    if (block >= super->pool_bytes / HF_BLOCK_BYTES)
+        return hf_fail(EUCLEAN, "block %llu is outside the pool", (unsigned long long)block);
+    if (!from->media.private)
+        rc = media_open(from->at->pool_dir, super->pool_bytes, super->limit_bytes, &from->media);
+    *out = rc ? NULL : from->media.base + block * HF_BLOCK_BYTES;
+    return rc;
+}
+
+/* The bytes that the larger size shows in the block of the recorded one are on the medium before
+ * it is, as in fs/vnode.c: else a power cut leaves a file with what it had there before it was cut
+ * short. */
+static int persist_tail(struct adoption *from, uint64_t ino, uint64_t recorded, uint64_t size)
+{
+    uint64_t page = recorded / HF_BLOCK_BYTES, end = (page + 1) * HF_BLOCK_BYTES;
+    struct meta_extent extent;
+    char *block = NULL;
+    int rc;
+
+    if (!(from->super->flags & HF_POOL_DURABLE) || recorded % HF_BLOCK_BYTES == 0 ||
+        size <= recorded)
+        return 0;
+    rc = meta_extent_find(from->txn, ino, page, &extent);
+    if (rc || extent.page > page)
+        return rc == -ENOENT ? 0 : rc;
+    rc = memory_of(from, extent.block + (page - extent.page), &block);
+    end = size < end ? size : end;
+    return rc ? rc : media_persist(&from->media, block + recorded % HF_BLOCK_BYTES, end - recorded);
+}
+
 static int adopt_file(void *arg, const struct shm_adopted *file)
 {
-    struct meta_txn *txn = arg;
+    struct adoption *from = arg;
     struct meta_inode inode;
     uint64_t size = file->size;
-    int rc = meta_inode_get(txn, file->ino, &inode);
+    int rc = meta_inode_get(from->txn, file->ino, &inode);
 
     if (rc || !S_ISREG(inode.mode))
         return rc == -ENOENT ? 0 : rc;
@@ -71,12 +116,15 @@ static int adopt_file(void *arg, const struct shm_adopted *file)
     if (size > HF_FILE_BYTES_MAX)
         return hf_fail(EUCLEAN, "the run segment gives inode %llu a senseless size",
                        (unsigned long long)file->ino);
+    rc = persist_tail(from, file->ino, inode.size, size);
+    if (rc)
+        return rc;
     inode.size = size;
     inode.atime_ns = file->atime_ns;
     inode.mtime_ns = file->mtime_ns;
     if (file->ctime_ns > inode.ctime_ns)
         inode.ctime_ns = file->ctime_ns;
-    return meta_inode_put(txn, file->ino, &inode);
+    return meta_inode_put(from->txn, file->ino, &inode);
 }
 
 /* 1: the entry says what the record does not, which is in *inode. */
@@ -103,10 +151,14 @@ static int any_ahead(void *arg, const struct shm_recent *entry)
 /* The version is raised, so that the entry counts once. */
 static int adopt_entry(void *arg, const struct shm_recent *entry)
 {
+    struct adoption *from = arg;
     struct meta_inode inode;
-    int rc = is_ahead(arg, entry, &inode);
+    int rc = is_ahead(from->txn, entry, &inode);
 
     if (rc <= 0)
+        return rc;
+    rc = persist_tail(from, entry->ino, inode.size, entry->size);
+    if (rc)
         return rc;
     inode.size = entry->size;
     inode.atime_ns = entry->atime_ns;
@@ -114,26 +166,19 @@ static int adopt_entry(void *arg, const struct shm_recent *entry)
     if (entry->ctime_ns > inode.ctime_ns)
         inode.ctime_ns = entry->ctime_ns;
     inode.version++;
-    return meta_inode_put(arg, entry->ino, &inode);
+    return meta_inode_put(from->txn, entry->ino, &inode);
 }
-
-/* Where sizes and times are adopted from. */
-struct adoption {
-    struct shm_attach *at;
-    const struct meta_super *super;
-    struct shm_recent_map recent; /* not mapped: from the segment */
-    bool nothing;
-};
 
 static int adopt_all(struct meta_txn *txn, void *arg)
 {
-    const struct adoption *from = arg;
+    struct adoption *from = arg;
 
     if (from->nothing)
         return 0;
+    from->txn = txn;
     if (from->recent.header)
-        return shm_recent_each(&from->recent, adopt_entry, txn);
-    return shm_adopt(from->at, from->super->uuid, adopt_file, txn);
+        return shm_recent_each(&from->recent, adopt_entry, from);
+    return shm_adopt(from->at, from->super->uuid, adopt_file, from);
 }
 
 static int open_adoption(struct adoption *from)
@@ -284,6 +329,8 @@ static int settle_records(const char *dir, struct meta **meta, struct adoption *
     if (rc == 0 && !readonly)
         rc = bring_up_to_date(*meta, from, *ghosts);
     shm_recent_unmap(&from->recent);
+    if (from->media.private)
+        media_close(&from->media);
     return rc;
 }
 

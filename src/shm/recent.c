@@ -25,7 +25,8 @@
  * damaged or another pool's counts for nothing and is made again.
  *
  * A power cut may leave an entry newer than the bytes that it shows. So it does not count in a
- * durable pool on a disk when the machine has been started since (shm_recent_same_start()).
+ * durable pool on a disk when the machine has been started since (shm_recent_same_start()). Where it
+ * counts, the bytes are on the medium before the record says so (persist_tail() in src/pool).
  */
 #include "base/descriptor.h"
 #include "base/error.h"

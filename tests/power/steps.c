@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *power_pool;
 uint32_t power_flags;
@@ -217,6 +218,34 @@ static void unlink_big(struct hf_pool **pool)
     EXPECT_EQ(hf_unlink(*pool, "/big", NULL), 0);
 }
 
+/* In the middle of a block, which goes on holding what was cut off. */
+static void truncate_down(struct hf_pool **pool)
+{
+    struct hf_file *file = open_file(*pool, "/e");
+
+    EXPECT_EQ(hf_truncate(file, 2 * TEST_PAGE + 1000, NULL), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void append_to_e(void *arg)
+{
+    struct hf_pool *pool;
+    char bytes[1024];
+
+    (void)arg;
+    attach(&pool);
+    memset(bytes, 0x5c, sizeof(bytes));
+    EXPECT_EQ(hf_append(open_file(pool, "/e"), bytes, sizeof(bytes), NULL), sizeof(bytes));
+    _exit(0);
+}
+
+/* Nothing is recorded of it, and nothing synced. */
+static void append_and_die(struct hf_pool **pool)
+{
+    (void)pool;
+    test_join(test_fork(append_to_e, NULL));
+}
+
 static void detach(struct hf_pool **pool)
 {
     EXPECT_EQ(hf_pool_close(*pool), 0);
@@ -253,7 +282,11 @@ const struct power_step power_steps[] = {
     {.name = "move /e", .run = move_e},
     {.name = "truncate /e up", .run = truncate_up},
     {.name = "unlink /big", .run = unlink_big},
+    {.name = "truncate /e down", .run = truncate_down},
     {.name = "close the pool", .run = detach},
+    {.name = "append to /e in a process that is killed", .run = append_and_die},
+    {.name = "open it, which records the larger size", .run = attach},
+    {.name = "close it", .run = detach},
 };
 const unsigned power_step_count = sizeof(power_steps) / sizeof(power_steps[0]);
 
