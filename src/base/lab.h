@@ -18,6 +18,7 @@
 #define HF_LAB_NO_TAKE_BACK 0x100u    /* commit.c: what does not count is left for LMDB to find */
 #define HF_LAB_NO_LATE_RECALL 0x200u  /* a mended file tells no lease what was detached */
 #define HF_LAB_NO_EARLY_RECALL 0x400u /* only the thread that detaches tells the leases */
+#define HF_LAB_VERSION_FIRST 0x800u   /* an entry of POOL/recent counts before its size is there */
 
 /* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a
  * processor may. Such pins leave the straight line (dax_pin_page()), which has no points. */

@@ -25,12 +25,13 @@
  * damaged or another pool's counts for nothing and is made again.
  *
  * A power cut may leave an entry newer than the bytes that it shows. So it does not count in a
- * durable pool on a disk when the machine has been started since (shm_recent_same_start()). Where it
- * counts, the bytes are on the medium before the record says so (persist_tail() in src/pool).
+ * durable pool on a disk when the machine has been started since (shm_recent_same_start()). Where
+ * it counts, the bytes are on the medium before the record says so (persist_tail() in src/pool).
  */
 #include "base/descriptor.h"
 #include "base/error.h"
 #include "base/futex.h"
+#include "base/lab.h"
 #include "shm/private.h"
 
 #include <errno.h>
@@ -308,6 +309,8 @@ void shm_recent_put(const struct shm *shm, const struct shm_vnode *vnode, uint64
     shm_assert_held(&vnode->mutex);
     if (!entry)
         return;
+    if (HF_LAB_BROKEN(HF_LAB_VERSION_FIRST))
+        hf_store_release(&entry->version, version);
     hf_store_release(&entry->size, size);
     hf_store_relaxed(&entry->atime_ns, vnode->atime_ns); /* relaxed: the version comes after them */
     hf_store_relaxed(&entry->mtime_ns, vnode->mtime_ns);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * kill [--row NAME] [--kind memory|durable] [--survivor NAME] [--engine NAME] [--points N]
- *      [--then-points N] [--at N] [--then N]
+ *      [--then-points N] [--at N] [--then N] [--alone] [--break recent]
  *
  * For each row, kind of pool and survivor: one run that says what states there may be, one that
  * counts the changes of what is shared, then one for each chosen change, which ends with a kill
  * after it. --points: so many of them are chosen by chance (0: all). --then-points: the survivor is
  * killed as well, at so many changes of its own, and the next one finds the pool. --at, --then:
  * only these, with their stacks. --alone: the run segment has gone before the next one to attach
- * comes.
+ * comes. --break recent: in lab builds, an entry of POOL/recent counts too early, and that must be
+ * seen.
  *
  * Survivors:
  *   writer        was attached, and goes on
@@ -17,6 +18,8 @@
  *   none-reading  it is the first, for reading only
  */
 #include "kill.h"
+
+#include "base/lab.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -639,15 +642,30 @@ static unsigned number(const char *text)
     return (unsigned)strtoul(text, NULL, 0);
 }
 
+static void break_recent(void)
+{
+#ifdef HF_LAB
+    hf_lab_break = HF_LAB_VERSION_FIRST;
+#else
+    FAIL("--break needs a lab build");
+#endif
+}
+
 static int body(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"row", required_argument, NULL, 'r'},    {"kind", required_argument, NULL, 'k'},
-        {"engine", required_argument, NULL, 'e'}, {"survivor", required_argument, NULL, 's'},
-        {"points", required_argument, NULL, 'p'}, {"at", required_argument, NULL, 'a'},
-        {"then", required_argument, NULL, 't'},   {"then-points", required_argument, NULL, 'n'},
-        {"alone", no_argument, NULL, 'l'},        {NULL, 0, NULL, 0}};
+    static const struct option names[] = {{"row", required_argument, NULL, 'r'},
+                                          {"kind", required_argument, NULL, 'k'},
+                                          {"engine", required_argument, NULL, 'e'},
+                                          {"survivor", required_argument, NULL, 's'},
+                                          {"points", required_argument, NULL, 'p'},
+                                          {"at", required_argument, NULL, 'a'},
+                                          {"then", required_argument, NULL, 't'},
+                                          {"then-points", required_argument, NULL, 'n'},
+                                          {"alone", no_argument, NULL, 'l'},
+                                          {"break", required_argument, NULL, 'b'},
+                                          {NULL, 0, NULL, 0}};
     struct options options = {.at = TRAP_NEVER, .then = TRAP_NEVER};
+    bool broken = false;
     int option;
 
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1)
@@ -673,6 +691,12 @@ static int body(int argc, char **argv)
         case 'l':
             alone = true;
             break;
+        case 'b':
+            broken = strcmp(optarg, "recent") == 0;
+            if (!broken)
+                return 2;
+            break_recent();
+            break;
         case 'a':
             options.at = strtoull(optarg, NULL, 0);
             break;
@@ -691,7 +715,7 @@ static int body(int argc, char **argv)
         test_remove_tree(test_path("first"));
     }
     run(&options);
-    return failures != 0;
+    return (failures != 0) != broken;
 }
 
 int main(int argc, char **argv)
