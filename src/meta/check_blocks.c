@@ -13,7 +13,8 @@
  * count, and nothing is lost. None or several: the number of blocks is set to what there is.
  * A shorter extent takes nothing from anybody, so others may have blocks that are left to it; its
  * inode then stays one that does not vouch. Else an extent of a wild length would take all free
- * blocks, and there would be no room for copies.
+ * blocks, and there would be no room for copies. Where no single count explains it, such an extent
+ * ends with its file.
  *
  * Then, blocks that several claim. They go to the claim that is better vouched for: first one of
  * an inode that agrees with its extents, then one of an inode that does not, then one of no file,
@@ -229,6 +230,39 @@ static bool is_file(const struct check_inode *inode)
     return inode && S_ISREG(inode->mode);
 }
 
+/* What no single count explains, but what is too long by all that is known: the inode has not so
+ * many blocks, the file ends before, and the extent cannot be or is in others' way. */
+static void cut_at_end(struct blocks *b, struct check_inode *inode)
+{
+    struct check_claim *claims = &b->check->claims[inode->first_claim];
+    uint64_t file_end = (inode->size + META_BLOCK_BYTES - 1) / META_BLOCK_BYTES;
+
+    for (uint64_t i = 0; i < inode->claim_count; i++) {
+        struct check_claim *claim = &claims[i];
+
+        if (claim->count <= inode->blocks || claim->page >= file_end ||
+            claim->count <= file_end - claim->page ||
+            (!impossible(b->check, inode, claims, i) &&
+             clear_of_others(b, (size_t)(inode->first_claim + i))))
+            continue;
+        check_problem(b->check, true,
+                      "inode %llu: the extent at page %llu has %llu blocks, more than the inode, "
+                      "and the file ends before; repair cuts it there",
+                      ull(inode->ino), ull(claim->page), ull(claim->count));
+        inode->claimed_blocks -= claim->count - (file_end - claim->page);
+        inode->flags |= INODE_CUT;
+        claim->count = file_end - claim->page;
+        claim->flags |= CLAIM_ODD;
+    }
+}
+
+/* The number of blocks and the extents disagree. */
+static bool miscounted(const struct check_inode *inode)
+{
+    return is_file(inode) && inode->flags & INODE_ATTRIBUTES &&
+           inode->blocks != inode->claimed_blocks && inode->claimed_blocks != UINT64_MAX;
+}
+
 /* Each mended count may make room for another. */
 static void mend_counts(struct blocks *b)
 {
@@ -239,13 +273,16 @@ static void mend_counts(struct blocks *b)
         for (size_t i = 0; i < b->check->inode_count; i++) {
             struct check_inode *inode = &b->check->inodes[i];
 
-            if (is_file(inode) && inode->flags & INODE_ATTRIBUTES &&
-                inode->blocks != inode->claimed_blocks && inode->claimed_blocks != UINT64_MAX)
+            if (miscounted(inode))
                 mended |= mend_count(b, inode);
         }
         if (mended)
             sort(b);
     }
+    for (size_t i = 0; i < b->check->inode_count; i++)
+        if (miscounted(&b->check->inodes[i]))
+            cut_at_end(b, &b->check->inodes[i]);
+    sort(b);
 }
 
 /* --- which owner is believed --- */

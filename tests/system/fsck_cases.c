@@ -480,9 +480,10 @@ static void moved_records(void)
 
 /* ------------------------------------------------------------------------- no room left --- */
 
-/* An extent that has all free blocks, and one block of which a detached run has too. What two
- * files have needs a copy, which has room only once the extent is as long as its inode says. */
-static void extent_of_all(void)
+/* An extent that has all free blocks, and one block of which a detached run, or another extent of
+ * the file, has too. What two files have needs a copy, which has room only once the extent is as
+ * long as its inode says, or as its file is. */
+static void extent_of_all(bool other_extent)
 {
     unsigned char all[16], third[16], run[24] = {0};
     uint64_t first;
@@ -500,8 +501,13 @@ static void extent_of_all(void)
     put(&edit, extent_of(2, 0), all, sizeof(all));
     get(&edit, extent_of(4, 0), third, sizeof(third));
     put(&edit, extent_of(5, 0), third, sizeof(third));
+    set64(all, 0, first + 1);
+    set64(all, 8, 5); /* more than the inode has */
     set64(run, 0, 1);
-    put(&edit, key_of(0x20, first, 0, NULL, 0), run, sizeof(run));
+    if (other_extent)
+        put(&edit, extent_of(2, 1000), all, sizeof(all));
+    else
+        put(&edit, key_of(0x20, first, 0, NULL, 0), run, sizeof(run));
     edit_end(&edit);
     expect_mended();
     pool = test_pool_open(POOL);
@@ -583,7 +589,8 @@ static void fsck_cases(void)
     extents_without_end();
     far_numbers();
     moved_records();
-    extent_of_all();
+    extent_of_all(false);
+    extent_of_all(true);
     orphan_directory();
     orphans_without_room();
 }
