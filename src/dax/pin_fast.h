@@ -60,7 +60,7 @@ static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *
     if (__builtin_expect(slots_order(lane, vnode), 0))
         goto leave;
     at = dax_walk_page(dax, vnode, page);
-    /* SIZE.PUB/p: the bytes below the size are as whoever raised it left them.
+    /* SIZE.PUB/p: the bytes below the size are as the thread that raised it left them.
      * Pairs with SIZE.PUB/m where the size is stored (src/fs). Without it: old bytes past end of
      * file. */
     if (__builtin_expect(!at || off + len > hf_load_acquire(&vnode->size), 0))

@@ -147,7 +147,7 @@ void recall_before_detach(struct dax_change *change, struct shm_hold *hold);
 void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_want *want);
 struct shm_want recall_want(const struct dax_change *change, const struct shm_range *range,
                             uint32_t state);
-/* Its owner died with the layout mutex: whoever was to be told by it is. Under that mutex. */
+/* Its owner died with the layout mutex: holders that it was to tell are told. Under that mutex. */
 void recall_recover(struct shm *shm, const struct shm_vnode *vnode);
 
 /* --- shrink.c --- */

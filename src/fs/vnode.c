@@ -84,7 +84,7 @@ static int load_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
     if (rc)
         return rc;
     rc = read_inode(fs, vnode->ino, &inode);
-    if (rc == -ENOENT) /* whoever deleted it may have died before it could say so */
+    if (rc == -ENOENT) /* its deleter may have died before it could say so */
         hf_store_release(&vnode->orphan, 0u);
     if (rc == 0 && !S_ISREG(inode.mode))
         rc = hf_fail(EUCLEAN, "inode %llu is no file", (unsigned long long)vnode->ino);

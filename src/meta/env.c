@@ -96,7 +96,7 @@ static int describe_env(struct meta *meta)
         return meta_result(rc, "describe");
     meta->page_bytes = stat.ms_psize;
     meta->map_pages = info.me_mapsize / stat.ms_psize;
-    /* Whoever allocated a page had room reserved for it. */
+    /* The transaction that allocated a page had room reserved for it. */
     meta->reserved_pages = info.me_last_pgno + 1;
     return 0;
 }

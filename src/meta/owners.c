@@ -7,7 +7,7 @@
  * "shared". So the table of a pool that shares nothing is empty, and nobody looks into it: extents
  * and records say themselves whether their blocks are to be looked up here.
  *
- * What keeps it right: whoever adds or deletes a name of a block says so here in the same
+ * What keeps it right: a caller that adds or deletes a name of a block says so here in the same
  * transaction. Runs never overlap. Runs that continue each other and have the same numbers are one.
  */
 #include "meta/env.h"

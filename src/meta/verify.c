@@ -233,7 +233,7 @@ static int put(int fd, const void *bytes, size_t len, uint64_t offset)
 }
 
 /* The newest meta page becomes a copy of the other one with the number of an older transaction. The
- * number comes first: from that one store on the other page is the newest, and whoever is killed
+ * number comes first: from that one store on the other page is the newest, and a process killed
  * here has gone back. */
 int lmdb_roll_back(int fd, bool sync)
 {

@@ -44,6 +44,12 @@ SEEDS = [
     ("width", "README.md", f"{'x ' * 61}\n", "prose has 120"),
     ("named", "ARCHITECTURE.md", "`hf_seed()`\n", "there is no function hf_seed()"),
     ("named", "ARCHITECTURE.md", "`src/fs/seed.c`\n", "there is no file src/fs/seed.c"),
+    ("words", "README.md", "The thread, to wh" "om it belongs.\n", "a clause has a noun"),
+    ("words", "cli/cat.c", "/* Wh" "o comes later\n * waits. */\n", "a clause has a noun"),
+    ("words", "src/base/error.c", "/* It waits for\n * wh" "o comes. */\n", "a clause has a noun"),
+    ("words", "docs/FORMAT.md", "It is written an" "ew.\n", "once more"),
+    ("words", "cli/cat.c", "/* A hole is\n * no" " block. */\n", "is not a"),
+    ("words", "cli/cat.c", 'const char *x = "behind ' 'end of file";\n', "past end of file"),
     ("spelling", "README.md", "rec" "ieve\n", "spelling: "),
     ("format", "cli/cat.c", "int  x ;\n", "is not as `make fmt` leaves it"),
 ]
