@@ -602,7 +602,7 @@ static void settle_tables(struct dax_change *change, bool committed)
     }
 }
 
-/* The mutex cannot be had, in L5: the gate is left to whoever meets it, as if this process had died
+/* The mutex cannot be had, in L5: the gate is left to a thread that meets it, as if this one had died
  * there. */
 static void abandon(struct dax_change *change)
 {

@@ -48,7 +48,7 @@ struct shm_blocked {
     uint32_t used;
 };
 
-/* One wait for whoever holds something. */
+/* One wait for a holder of something. */
 struct shm_waiting {
     uint64_t since_ns;
     /* The holder, process index + 1 (0: not known), which of its holdings it is, and since when it
