@@ -602,8 +602,8 @@ static void settle_tables(struct dax_change *change, bool committed)
     }
 }
 
-/* The mutex cannot be had, in L5: the gate is left to a thread that meets it, as if this one had died
- * there. */
+/* The mutex cannot be had, in L5: the gate is left to a thread that meets it, as if this
+ * one had died there. */
 static void abandon(struct dax_change *change)
 {
     hf_store_release(&change->vnode->gates[change->gate].given_up, 1u);

@@ -19,7 +19,7 @@ struct fs_place {
 
 /* Follows the path through what the transaction sees; the last component too if `follow` and it is
  * a symbolic link, which the inode of an empty path is never asked for. A missing last component is
- * no error: place->ino is 0. -ENOENT, -ENOTDIR,
+ * not an error: place->ino is 0. -ENOENT, -ENOTDIR,
  * -ELOOP, -ENAMETOOLONG for the others. */
 int fs_walk(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_place *place);
 /* The same, but what the path names must exist. */
@@ -33,7 +33,7 @@ int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *plac
 int fs_check_itself(struct fs *fs, struct fs_at at);
 
 /* -EUCLEAN: the name and the inode that it leads to, both of one snapshot, contradict each other:
- * whoever looks again until they agree would do so for ever. */
+ * a caller that looks again until they agree would do so for ever. */
 int fs_check_entry(const struct fs_place *place, const struct meta_inode *inode);
 int fs_check_place(struct meta_txn *txn, const struct fs_place *place);
 

@@ -9,7 +9,7 @@
 /* Deletes the file, unless it is open somewhere: then its last close does it. Called with no
  * lock held. */
 void fs_orphan_delete(struct fs *fs, uint64_t ino);
-/* After the name went in a transaction: whoever closes the file last deletes it; at once if nobody
+/* After the name went in a transaction: the last close of the file deletes it; at once if nobody
  * has it open. Called with no lock held. */
 void fs_orphan_made(struct fs *fs, uint64_t ino);
 /* Deletes those that nobody has open. */
