@@ -494,8 +494,9 @@ def sentences(name):
     if in_c:  # the sentences of hf_fail() stay: programs and tests may know them
         text = only_text(text, "/" if name.startswith("src/") else '/"')
     for line in text.splitlines():
+        begins = ". " if re.match(r"\s*/\*", line) else ""  # a comment begins a sentence
         line = re.sub(r"^\s*(?:/\*+|\*+/?|//|#+)?\s*", "", line)
-        words = " ".join((line.replace('"', " ") if in_c else line).split())
+        words = begins + " ".join((line.replace('"', " ") if in_c else line).split())
         starts.append(length)
         parts.append(words)
         length += len(words) + 1

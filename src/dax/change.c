@@ -74,7 +74,7 @@ static int in_cycle(struct dax_change *change)
                    "youngest: unpin first");
 }
 
-/* Whose gate is in the way, for the sentence. */
+/* Fails with the process that has the gate, for the sentence. */
 static int at_gate_of(struct dax_change *change, int err, const struct shm_gate *other)
 {
     const struct shm *shm = change->dax->shm;

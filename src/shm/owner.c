@@ -2,9 +2,9 @@
 /*
  * Owns nothing: gives files that the first process to attach has made to the users of the pool. The
  * pool's mode says which users may open it, whichever of them came first. Root gives the file away.
- * A member of the pool's group cannot do that: it gives the file to the group, and the pool's owner,
- * who may not be in that group, gets an entry in an ACL. Where even the group cannot be had, its
- * bits go, so that another group does not get them.
+ * A member of the pool's group cannot do that: it gives the file to the group. The pool's owner may
+ * not be in that group, so the owner gets an entry in an ACL. Where even the group cannot be had,
+ * its bits go, so that another group does not get them.
  */
 #include "shm/owner.h"
 
@@ -23,7 +23,7 @@ struct entry {
     uint32_t id;
 };
 
-/* Without ACLs on the file system the owner may be left without access, as in a group without it. */
+/* Without ACLs on the file system, the owner may be left without access. */
 static void let_user_in(int fd, uid_t user, mode_t mode)
 {
     const uint16_t owner = mode >> 6 & 7, group = mode >> 3 & 7, other = mode & 7;

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-/* Gives the new file `fd` to the users that may use a file of the pool's that `pool` describes, with
- * `mode`. 0, or -errno. */
+/* Gives the new file `fd`, with `mode`, to the users that may use the pool's file that `pool`
+ * describes. 0, or -errno. */
 int shm_give_file(int fd, const struct stat *pool, mode_t mode);
 
 #endif
