@@ -151,5 +151,5 @@ int main(int argc, char **argv)
     struct request request = {.argc = argc, .argv = argv};
 
     parse_request(argc, argv, &request);
-    return lab_guarded(measure_all, &request);
+    return lab_supervised(measure_all, &request);
 }

@@ -177,5 +177,5 @@ int main(int argc, char **argv)
         options.seed = lab_now_ns();
     options.seed &= UINT32_MAX;
     parse_options(argc, argv, &options);
-    return lab_guarded(demonstrate, &options);
+    return lab_supervised(demonstrate, &options);
 }

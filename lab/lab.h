@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the programs of bench/ and demo/ share: a private folder in memory that is gone afterwards
- * whatever happens (guard.c), numbers for people and for programs (text.c), a clock, chance, and
- * counters in memory that processes share.
+ * whatever happens (supervisor.c), numbers for people and for programs (text.c), a clock, chance,
+ * and counters in memory that processes share.
  */
 #ifndef HF_LAB_LAB_H
 #define HF_LAB_LAB_H
@@ -19,13 +19,13 @@
 #define LAB_GIB (UINT64_C(1) << 30)
 #define LAB_SEC UINT64_C(1000000000)
 
-/* ------------------------------------------------------------------------------ guard.c -- */
+/* ------------------------------------------------------------------------- supervisor.c -- */
 
 /* Runs `body` in a child with a fresh private folder in memory: under $TMPDIR if that is a tmpfs,
  * else under /dev/shm. This process only watches: when the child ends, dies, or a signal asks for
  * the end, it ends the child and all that the child started, removes the folder and what else was
  * named by lab_also_remove(), and returns the exit status (or dies of the signal). */
-int lab_guarded(int (*body)(const char *folder, void *arg), void *arg);
+int lab_supervised(int (*body)(const char *folder, void *arg), void *arg);
 
 /* A pool keeps its run-time segment beside it in memory, or under its uuid in /dev/shm. */
 void lab_also_remove(const uint8_t uuid[16]);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guard: a process that only watches, so that it is there to clean up whatever happens to the
- * workers. Every process it starts, directly or not, is killed with its parent (PR_SET_PDEATHSIG),
- * and becomes the guard's own child when it is orphaned (PR_SET_CHILD_SUBREAPER); so when the guard
- * has no child left, nobody uses the folder any more. Only a SIGKILL of the guard itself leaves the
- * folder.
+ * The supervisor: a process that only watches, so that it is there to clean up whatever happens to
+ * those that work. Every process it starts, directly or not, is killed with its parent
+ * (PR_SET_PDEATHSIG), and becomes the supervisor's own child when it is orphaned
+ * (PR_SET_CHILD_SUBREAPER). So when the supervisor has no child left, no process uses the folder
+ * any more. Only a SIGKILL of the supervisor itself leaves the folder.
  */
 #include "lab/lab.h"
 
@@ -31,7 +31,7 @@
 #define SEGMENTS_MAX 8
 #define MOUNTS_MAX 16
 
-/* Names of segments of pools; shared, because the child fills it and the guard reads it. */
+/* Names of segments of pools; shared, because the child fills it and the supervisor reads it. */
 static struct segments {
     uint64_t count;
     uint8_t uuid[SEGMENTS_MAX][16];
@@ -246,7 +246,7 @@ const char *lab_how_it_ended(int wait_status)
     return text;
 }
 
-/* What the child runs, and the signals it should see as the guard found them. */
+/* What the child runs, and the signals it should see as the supervisor found them. */
 struct work {
     int (*body)(const char *folder, void *arg);
     void *arg;
@@ -291,7 +291,7 @@ static void occupy_streams(void)
         close(fd);
 }
 
-int lab_guarded(int (*body)(const char *folder, void *arg), void *arg)
+int lab_supervised(int (*body)(const char *folder, void *arg), void *arg)
 {
     struct work to_do = {.body = body, .arg = arg};
     char folder[PATH_MAX];
