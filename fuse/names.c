@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
 
@@ -189,10 +190,12 @@ void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
 {
     struct mount *mount = mount_call_enter(req);
     uint32_t how = (flags & RENAME_NOREPLACE ? HF_RENAME_NOREPLACE : 0) |
-                   (flags & RENAME_EXCHANGE ? HF_RENAME_EXCHANGE : 0);
+                   (flags & RENAME_EXCHANGE ? HF_RENAME_EXCHANGE : 0) |
+                   (flags & RENAME_WHITEOUT ? HF_RENAME_WHITEOUT : 0);
+    bool replaces = !(flags & (RENAME_NOREPLACE | RENAME_EXCHANGE));
     struct stat last = {0};
-    bool is_last = !how && is_last_name(mount, to_parent, to_name, &last);
-    int rc = flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)
+    bool is_last = replaces && is_last_name(mount, to_parent, to_name, &last);
+    int rc = flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)
                  ? -EINVAL
                  : hf_renameat(mount->pool, parent, name, to_parent, to_name, how);
 

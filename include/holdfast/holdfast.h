@@ -466,8 +466,10 @@ int hf_unlink(struct hf_pool *pool, const char *path, const struct hf_policy *po
 
 #define HF_RENAME_NOREPLACE 0x1u /* -EEXIST if `to` exists */
 #define HF_RENAME_EXCHANGE 0x2u  /* swap the two names, both must exist */
+/* Leave a character device 0/0 under the old name, as overlay file systems mark what is removed. */
+#define HF_RENAME_WHITEOUT 0x4u
 /* Atomic. A replaced file goes as with hf_unlink() and HF_POLICY_DETACH. -EINVAL: a directory into
- * itself. */
+ * itself, or HF_RENAME_EXCHANGE with another flag. */
 int hf_rename(struct hf_pool *pool, const char *from, const char *to, uint32_t flags);
 
 #define HF_AT_NOFOLLOW 0x1u /* the symbolic link itself */

@@ -182,8 +182,8 @@ int hf_renameat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64
     int rc = check_named(pool, from);
 
     rc = rc ? rc : check_named(pool, to);
-    if (rc == 0 && (flags & ~(HF_RENAME_NOREPLACE | HF_RENAME_EXCHANGE) ||
-                    flags == (HF_RENAME_NOREPLACE | HF_RENAME_EXCHANGE)))
+    if (rc == 0 && (flags & ~(HF_RENAME_NOREPLACE | HF_RENAME_EXCHANGE | HF_RENAME_WHITEOUT) ||
+                    (flags & HF_RENAME_EXCHANGE && flags != HF_RENAME_EXCHANGE)))
         rc = api_flags("hf_rename", flags);
     return rc ? rc
               : fs_rename(&pool->fs, (struct fs_at){from_at, from}, (struct fs_at){to_at, to},

@@ -132,7 +132,21 @@ static int drop_replaced(struct renaming *r)
     return rc;
 }
 
-static int replace(struct renaming *r)
+/* Frees the old name, or leaves a whiteout under it. */
+static int leave_old_name(struct renaming *r, bool whiteout)
+{
+    struct meta_inode inode;
+    uint64_t ino;
+    int rc;
+
+    if (!whiteout)
+        return meta_dirent_del(r->txn.meta, r->from.dir, r->from.name);
+    rc = fs_inode_new(&r->txn, r->from.dir, S_IFCHR, &ino, &inode);
+    rc = rc ? rc : meta_inode_put(r->txn.meta, ino, &inode);
+    return rc ? rc : meta_dirent_put(r->txn.meta, r->from.dir, r->from.name, ino, S_IFCHR);
+}
+
+static int replace(struct renaming *r, bool whiteout)
 {
     int links = S_ISDIR(r->from.type) ? 1 : 0;
     int rc = check_loop(r, &r->from, &r->to);
@@ -141,7 +155,7 @@ static int replace(struct renaming *r)
         rc = check_replaced(r);
         rc = rc ? rc : drop_replaced(r);
     }
-    rc = rc ? rc : meta_dirent_del(r->txn.meta, r->from.dir, r->from.name);
+    rc = rc ? rc : leave_old_name(r, whiteout);
     rc = rc ? rc : meta_dirent_put(r->txn.meta, r->to.dir, r->to.name, r->from.ino, r->from.type);
     rc = rc ? rc : record_move(&r->txn, &r->from, r->to.dir);
     return rc ? rc : dirs_changed(r, -links, r->to.ino ? 0 : links);
@@ -176,7 +190,7 @@ int fs_rename(struct fs *fs, struct fs_at from, struct fs_at to, uint32_t flags)
     if (rc == 0 && r.to.ino)
         rc = fs_check_place(r.txn.meta, &r.to);
     if (rc == 0)
-        rc = flags & HF_RENAME_EXCHANGE ? exchange(&r) : replace(&r);
+        rc = flags & HF_RENAME_EXCHANGE ? exchange(&r) : replace(&r, flags & HF_RENAME_WHITEOUT);
     rc = fs_txn_end(&r.txn, rc);
     if (rc == 0 && r.orphan)
         fs_orphan_made(fs, r.orphan);

@@ -10,6 +10,20 @@ static int64_t call(const struct calls_case *row)
                      (unsigned)row->flags);
 }
 
+/* What overlay file systems take for "removed here". */
+static int64_t leaves_whiteout(const struct calls_case *row)
+{
+    int64_t rc = call(row);
+    struct stat st;
+
+    NEED(rc);
+    NEED(lstat(row->path, &st));
+    EXPECT(S_ISCHR(st.st_mode));
+    EXPECT_EQ(st.st_mode & 07777, 0);
+    EXPECT_EQ(st.st_rdev, 0);
+    return rc;
+}
+
 static int64_t to_new(const struct calls_case *row)
 {
     return rename("old", row->path);
@@ -106,6 +120,19 @@ static const struct calls_case rows[] = {
      .after = "gone a; file b 10"},
     {"NOREPLACE of a name that is taken", "file a 10; file b 20", .path = "a", .other = "b",
      .flags = RENAME_NOREPLACE, .want = -EEXIST, .after = "file a 10; file b 20"},
+    {"WHITEOUT of a file", "file a 10", .path = "a", .other = "b", .flags = RENAME_WHITEOUT,
+     .after = "file b 10; count . 2; links . 2", .call = leaves_whiteout},
+    {"WHITEOUT of a directory", "dir d; dir d/e; file d/e/f 5; dir b", .path = "d/e",
+     .other = "b/e", .flags = RENAME_WHITEOUT,
+     .after = "file b/e/f 5; count d 1; links d 2; links b 3", .call = leaves_whiteout},
+    {"WHITEOUT over a file", "file a 10; file b 20; link b c", .path = "a", .other = "b",
+     .flags = RENAME_WHITEOUT, .after = "file b 10; file c 20; links c 1; count . 3",
+     .call = leaves_whiteout},
+    {"WHITEOUT and NOREPLACE of a name that is taken", "file a 10; file b 20", .path = "a",
+     .other = "b", .flags = RENAME_WHITEOUT | RENAME_NOREPLACE, .want = -EEXIST,
+     .after = "file a 10; file b 20"},
+    {"WHITEOUT and EXCHANGE", "file a 10; file b 20", .path = "a", .other = "b",
+     .flags = RENAME_WHITEOUT | RENAME_EXCHANGE, .want = -EINVAL},
     {"EXCHANGE of two files", "file a 10; file b 20", .path = "a", .other = "b",
      .flags = RENAME_EXCHANGE, .after = "file a 20; file b 10; count . 2"},
     {"EXCHANGE of a file and a directory", "file a 10; dir d; dir d/e; file d/e/f 5", .path = "a",

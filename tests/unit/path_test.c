@@ -161,6 +161,26 @@ static void directories_count_their_links(void **state)
     assert_int_equal(links_of(pool, "/"), 4);
 }
 
+static void a_rename_can_leave_a_whiteout(void **state)
+{
+    struct hf_pool *pool = *state;
+    struct stat st;
+
+    assert_int_equal(hf_mkdir(pool, "/a", 0755), 0);
+    assert_int_equal(hf_mkdir(pool, "/a/x", 0755), 0);
+    touch(pool, "/f");
+    assert_int_equal(hf_rename(pool, "/f", "/g", HF_RENAME_WHITEOUT), 0);
+    assert_int_equal(hf_stat(pool, "/f", HF_AT_NOFOLLOW, &st), 0);
+    assert_int_equal(st.st_mode, S_IFCHR);
+    assert_int_equal(st.st_rdev, 0);
+    assert_int_equal(hf_rename(pool, "/a/x", "/x", HF_RENAME_WHITEOUT | HF_RENAME_NOREPLACE), 0);
+    assert_int_equal(hf_stat(pool, "/a/x", HF_AT_NOFOLLOW, &st), 0);
+    assert_int_equal(st.st_mode, S_IFCHR);
+    assert_int_equal(links_of(pool, "/a"), 2);
+    assert_int_equal(hf_rename(pool, "/f", "/g", HF_RENAME_WHITEOUT | HF_RENAME_EXCHANGE), -EINVAL);
+    assert_int_equal(hf_rename(pool, "/f", "/g", 0x8), -EINVAL);
+}
+
 static void renames_are_checked(void **state)
 {
     struct hf_pool *pool = *state;
@@ -189,6 +209,7 @@ static int body(int argc, char **argv)
     static const struct CMUnitTest tests[] = {
         TEST(paths_lead_where_posix_says),   TEST(symbolic_links_are_followed),
         TEST(chains_of_links_end_at_forty),  TEST(a_slash_behind_a_link_reaches_its_end),
+        TEST(directories_count_their_links), TEST(a_rename_can_leave_a_whiteout),
         TEST(directories_count_their_links), TEST(renames_are_checked),
     };
 
