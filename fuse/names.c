@@ -33,11 +33,12 @@ static void reply_entry(fuse_req_t req, struct mount *mount, int result, fuse_in
         fuse_reply_entry(req, &entry);
 }
 
+/* The kernel looks "." up to find the inode of a file handle, of any type, after dropping it. */
 void on_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct mount *mount = mount_call_enter(req);
 
-    reply_entry(req, mount, 0, parent, name);
+    reply_entry(req, mount, 0, parent, strcmp(name, ".") == 0 ? "" : name);
 }
 
 void on_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)

@@ -23,7 +23,8 @@ static void init(void *arg, struct fuse_conn_info *conn)
     struct mount *mount = arg;
     unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_DONT_MASK |
                     FUSE_CAP_POSIX_ACL | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-                    FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_EXPLICIT_INVAL_DATA;
+                    FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_EXPLICIT_INVAL_DATA |
+                    FUSE_CAP_EXPORT_SUPPORT;
 
     /* The kernel drops the pages that it keeps before an asynchronous direct write, and not after
      * it: a read in between would fill them with old content, for good. After a synchronous one
