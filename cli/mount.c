@@ -28,7 +28,8 @@ static struct cli_option mount_options[] = {
      .kind = CLI_TEXT,
      .value = &option_list,
      .value_name = "OPTION,...",
-     .help = "ro, allow_other, cache=none, cache=auto, and mount(8)'s suid, dev, exec, atime"},
+     .help =
+         "ro, allow_other, cache=none, cache=auto, remount, and mount(8)'s suid, dev, exec, atime"},
     {0},
 };
 
@@ -52,12 +53,25 @@ static const char *const ignored_words[] = {"relatime",
                                             "group",
                                             "_netdev",
                                             "nofail",
-                                            "default_permissions"};
+                                            "default_permissions",
+                                            "remount"};
 
 static bool is_one_of(const char *word, const char *const *words, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         if (strcmp(word, words[i]) == 0)
+            return true;
+    return false;
+}
+
+/* mount(8) names these when it remounts, as /proc/self/mountinfo does. */
+static bool is_kernels_own(const char *word)
+{
+    static const char *const names[] = {"user_id=", "group_id=", "rootmode=", "max_read=",
+                                        "blksize=", "fd=",       "subtype=",  "fsname="};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strncmp(word, names[i], strlen(names[i])) == 0)
             return true;
     return false;
 }
@@ -78,6 +92,8 @@ static int take_option(const char *word, struct mount_plan *plan, char *kernel)
     if (is_one_of(word, ignored_words, sizeof ignored_words / sizeof *ignored_words) ||
         strncmp(word, "x-", 2) == 0 || strncmp(word, "comment=", 8) == 0)
         return EX_OK;
+    if (plan->remount && is_kernels_own(word))
+        return EX_OK;
     return cli_usage("-o %s: there is no such option (see `holdfast mount --help`)", word);
 }
 
@@ -89,6 +105,17 @@ static bool has_suid_and_dev(const char *pool)
     struct stat st;
 
     return cli_mount_helper && getuid() == 0 && stat(pool, &st) == 0 && st.st_uid == 0;
+}
+
+/* Whether one of the options is this word. */
+static bool has_word(const char *list, const char *word)
+{
+    size_t len = strlen(word);
+
+    for (const char *at = list; (at = strstr(at, word)); at += len)
+        if ((at == list || at[-1] == ',') && (at[len] == '\0' || at[len] == ','))
+            return true;
+    return false;
 }
 
 static int mount_verb_run(int count, char **operands)
@@ -103,7 +130,8 @@ static int mount_verb_run(int count, char **operands)
     int status = EX_OK;
 
     (void)count;
-    strcpy(kernel, has_suid_and_dev(plan.pool) ? "suid,dev" : "");
+    plan.remount = has_word(list, "remount");
+    strcpy(kernel, !plan.remount && has_suid_and_dev(plan.pool) ? "suid,dev" : "");
     while (status == EX_OK && (word = strsep(&rest, ",")))
         if (*word)
             status = take_option(word, &plan, kernel);

@@ -232,6 +232,11 @@ bool mountpoint_is_dead(const char *dir);
 /* realpath() of a mount whose root cannot be looked at. */
 bool mountpoint_path(const char *path, char out[PATH_MAX]);
 
+/* ---- remount.c: other options for what is mounted ---- */
+
+/* The exit code. */
+int mount_remount(const struct mount_plan *plan);
+
 /* ---- channel.c: the socket between supervisor and server ---- */
 
 bool channel_send_descriptor(int socket, int fd);

@@ -305,8 +305,11 @@ static int mount_in_background(struct supervisor *supervisor)
 int mount_run(const struct mount_plan *plan)
 {
     struct supervisor supervisor = {.plan = plan};
-    int status = check_paths(&supervisor);
+    int status;
 
+    if (plan->remount)
+        return mount_remount(plan);
+    status = check_paths(&supervisor);
     if (status != EX_OK)
         return status;
     return plan->foreground ? supervise(&supervisor, -1) : mount_in_background(&supervisor);

@@ -44,6 +44,27 @@ same "$(cat "$dir/file")" content
 touch "$dir/new" 2>/dev/null && fail "ro is not obeyed"
 run umount "$dir"
 
+# other options for what is mounted
+run mount -t fuse.holdfast -o "nosuid,cache=$cache" "$pool" "$dir"
+run mount -o remount,ro "$dir"
+[[ ,$(options), == *,ro,* && ,$(options), == *,nosuid,* ]] || fail "remount,ro: $(options)"
+touch "$dir/new" 2>"$work/said" && fail "remount,ro is not obeyed"
+grep -q "Read-only file system" "$work/said" || fail "$(cat "$work/said")"
+same "$(cat "$dir/file")" content
+run "$HOLDFAST" mount -o remount,rw "$pool" "$dir"
+[[ ,$(options), == *,rw,* && ,$(options), == *,nosuid,* ]] || fail "remount,rw: $(options)"
+exec 5>>"$dir/file"
+mount -o remount,ro "$dir" 2>/dev/null && fail "remount,ro leaves a writer behind"
+echo more >&5 || fail "a refused remount took a writer away"
+exec 5>&-
+run mount -o remount,ro "$dir"
+run umount "$dir"
+run mount -t fuse.holdfast -o ro "$pool" "$dir"
+mount -o remount,rw "$dir" 2>"$work/said" && fail "a server that only reads became writable"
+grep -q "unmount it" "$work/said" || fail "$(cat "$work/said")"
+[[ ,$(options), == *,ro,* ]] || fail "after a refused remount: $(options)"
+run umount "$dir"
+
 cat >"$work/fstab" <<LINE
 $pool $dir fuse.holdfast noauto,nofail,_netdev,x-systemd.automount,users,rw,cache=$cache 0 0
 LINE
