@@ -275,7 +275,12 @@ static int supervise(struct supervisor *supervisor, int started)
         }
     }
     status = await_end(supervisor, &set);
-    unmount_own(supervisor, true);
+    if (status == EX_SOFTWARE) /* programs must not go on in the directory below */
+        fprintf(stderr,
+                "holdfast: mount: the server was killed; %s is dead until it is unmounted\n",
+                supervisor->dir);
+    else
+        unmount_own(supervisor, true);
     return status;
 }
 

@@ -100,7 +100,9 @@ for victim in server supervisor both; do
     cmp "$work/bytes" "$work/back" || fail "the library sees something else after the end of the $victim"
     let_go
     await unused
-    [ $victim != server ] || await not_mounted "$dir"
+    # a dead mount keeps programs out of the directory below
+    touch "$dir/below" 2>"$work/said" && fail "a file can be made below the dead mount"
+    grep -q "not connected" "$work/said" || fail "$(cat "$work/said")"
     mount_pool
     ls -lR "$dir" >/dev/null || fail "no way to use $dir after the end of the $victim"
     echo again >"$dir/again" || fail "no way to write in $dir after the end of the $victim"
