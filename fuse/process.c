@@ -12,7 +12,9 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sysexits.h>
@@ -20,14 +22,28 @@
 
 #define KEPT_MAX 1024u /* files that are open for the kernel's cache alone */
 
-/* Becomes the owner of the pool: without groups of the supervisor, and without capabilities for
- * good. */
+/* In a namespace that a user has made for himself root is that user, with his groups, and may have
+ * no other user or group to become. The kernel then denies setgroups(2). */
+static bool root_is_a_user(void)
+{
+    char word[8] = "";
+    FILE *file = fopen("/proc/self/setgroups", "re");
+
+    if (file && !fgets(word, sizeof word, file))
+        word[0] = '\0';
+    if (file)
+        fclose(file);
+    return strcmp(word, "deny\n") == 0;
+}
+
+/* Root becomes the owner of the pool, without groups of the supervisor; a user stays what he is.
+ * Neither keeps capabilities, nor gets them again. */
 static int drop_rights(const struct stat *owner)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
 
-    if (geteuid() == 0 &&
+    if (geteuid() == 0 && !root_is_a_user() &&
         (setgroups(0, NULL) || setresgid(owner->st_gid, owner->st_gid, owner->st_gid) ||
          setresuid(owner->st_uid, owner->st_uid, owner->st_uid)))
         return errno;

@@ -243,6 +243,13 @@ his_mount() {
     nobody stat -f -c %T "$work/his/dir" | grep -q fuse && fail "something stays mounted"
     await nobody "$HOLDFAST" fsck "$work/his/pool" >/dev/null
 
+    # in a namespace of his own, which has no setgroups(2); its numbers of users are those in the pool
+    # shellcheck disable=SC2016
+    may nobody unshare -Urm bash -c '"$0" mkpool "$1" --size 8M && "$0" mount "$1" "$2" && touch "$2/mine" && umount "$2"' \
+        "$HOLDFAST" "$work/his/inner" "$work/his/dir"
+    await nobody "$HOLDFAST" fsck "$work/his/inner" >/dev/null
+    same "$(nobody "$HOLDFAST" ls "$work/his/inner")" mine
+
     # told to end while a file is open: it is taken from the process that has it
     supervisor=
     holder=
