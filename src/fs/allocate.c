@@ -21,6 +21,8 @@ static int count_holes(struct fs *fs, uint64_t ino, uint64_t page, uint64_t end,
     int rc = meta_begin_read(fs->dax.meta, &txn);
 
     *holes = 0;
+    if (rc)
+        return rc;
     while (rc == 0 && page < end) {
         rc = meta_extent_find(txn, ino, page, &extent);
         if (rc)
