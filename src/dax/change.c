@@ -21,6 +21,7 @@
 #include "dax/private.h"
 
 #include "base/error.h"
+#include "base/fence.h"
 #include "base/trace.h"
 #include "sync/counts.h"
 
@@ -338,6 +339,11 @@ static bool look_around(struct dax_change *change, uint64_t *look_ns)
     return wait_in_cycle(change);
 }
 
+static bool past_deadline(const struct dax_change *change)
+{
+    return change->until_ns != HF_NEVER && hf_now_ns() >= change->until_ns;
+}
+
 /* Takes the mutex again. An error: it cannot be had, so nobody can open the gate now. */
 static int lock_again(struct dax_change *change)
 {
@@ -352,7 +358,7 @@ static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, u
 {
     struct dax *dax = change->dax;
     uint32_t *word = busy ? busy : &change->vnode->drain_seq;
-    uint64_t until = dax_tick(dax, change->until_ns);
+    uint64_t until = dax_tick(dax, past_deadline(change) ? HF_NEVER : change->until_ns);
     bool cycle;
     int rc, lost;
 
@@ -376,11 +382,6 @@ static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, u
     return cycle ? -EDEADLK : 0;
 }
 
-static bool past_deadline(const struct dax_change *change)
-{
-    return change->until_ns != HF_NEVER && hf_now_ns() >= change->until_ns;
-}
-
 /* Fails with a sentence that names a holder. */
 static int held_by_others(struct dax_change *change, int err, const struct finding *finding)
 {
@@ -396,24 +397,44 @@ static int held_by_others(struct dax_change *change, int err, const struct findi
         snprintf(what, sizeof what, "%s by process %u (%.15s)%s; holdfast pins says more",
                  hold_is_lease(finding->first.hold) ? "leased" : "pinned", process->pid,
                  process->command,
-                 err == ETIMEDOUT && shm_process_stopped(shm, finding->first.process)
+                 err != EAGAIN && shm_process_stopped(shm, finding->first.process)
                      ? ", which is stopped and cannot let go"
                      : "");
     }
     return give_up(change, err, what);
 }
 
-/* What the policy makes of the holders that were found. 1: wait; 0: go on; -errno. */
-static int apply_policy(struct dax_change *change, const struct finding *finding)
+/* What a write had copied before it was detached is in the file, since pages that stay and are held
+ * are copied; the write is made again, at the same place. A collapse or an insert moves what is
+ * there: then some bytes would be in the file twice. */
+static bool writes_go_again(const struct dax_change *change)
+{
+    return change->why != HF_CHANGE_COLLAPSE && change->why != HF_CHANGE_INSERT;
+}
+
+/* The policy detaches, and only a write is to be waited for. */
+static int await_copy(struct dax_change *change, const struct finding *finding, uint64_t since)
+{
+    if (!since || hf_now_ns() - since < SHM_MOMENT_NS ||
+        !shm_process_stopped(change->dax->shm, finding->first.process))
+        return 1;
+    return held_by_others(change, change->policy.kind == HF_POLICY_DETACH ? EBUSY : ETIMEDOUT,
+                          finding);
+}
+
+/* What the policy makes of the holders that were found, having waited since then (0: not yet). 1:
+ * wait; 0: go on; -errno. */
+static int apply_policy(struct dax_change *change, const struct finding *finding, uint64_t since)
 {
     uint32_t kind = change->policy.kind;
+    bool copying = finding->copying && !writes_go_again(change);
 
     if (finding->count == 0)
         return 0;
     if (kind == HF_POLICY_NOWAIT)
         return held_by_others(change, EBUSY, finding);
     if (kind == HF_POLICY_DETACH)
-        return finding->copying;
+        return copying ? await_copy(change, finding, since) : 0;
     if (finding->own)
         return give_up(change, EDEADLK,
                        "this thread holds a pin there itself, or the one that it acts for: unpin "
@@ -422,7 +443,21 @@ static int apply_policy(struct dax_change *change, const struct finding *finding
         return 1;
     if (kind == HF_POLICY_DEADLINE)
         return held_by_others(change, ETIMEDOUT, finding);
-    return finding->copying;
+    return copying ? await_copy(change, finding, since) : 0;
+}
+
+/* Writes that copy into the range are detached like pins, and told to go again. Under the mutex,
+ * before anything of the range is copied. */
+static int detach_writes(struct dax_change *change)
+{
+    struct finding finding;
+
+    hf_store_release(&change->vnode->redo, change->vnode->redo + 1);
+    /* COPY.SB/m: the word is raised before the slots are looked at once more. Pairs with COPY.SB/p
+     * in write_inside(). Without it: a write that is found here does not go again, and what it
+     * copies from now on is lost. */
+    hf_fence_full();
+    return find_holders(change, true, &finding);
 }
 
 /* A holder is of a dead process: reaps the dead, so that no change fails, or waits, because of
@@ -462,7 +497,7 @@ static int drain(struct dax_change *change)
             reaped = true;
             continue;
         }
-        rc = rc ? rc : apply_policy(change, &finding);
+        rc = rc ? rc : apply_policy(change, &finding, since);
         if (rc == 1 && dax_client_nowait())
             rc = held_by_others(change, EAGAIN, &finding);
         if (rc != 1)
@@ -485,6 +520,8 @@ static int drain(struct dax_change *change)
             break;
         }
     }
+    if (rc == 0 && finding.copying)
+        rc = detach_writes(change);
     if (since) {
         record_wait(change, since);
         HF_TRACE(drain_wait_end, vnode->ino, change->first, change->last, hf_now_ns() - since,

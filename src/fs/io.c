@@ -8,6 +8,7 @@
  * The caller's memory is never touched under the layout mutex: append.c says why.
  */
 #include "base/error.h"
+#include "base/fence.h"
 #include "dax/client.h"
 #include "fs/append.h"
 #include "fs/end.h"
@@ -175,8 +176,10 @@ static ssize_t write_hole(struct hf_file *file, const char *buf, uint64_t len, u
     return (ssize_t)(content.len < room ? content.len : room);
 }
 
+/* 0: a layout change did not wait for it, and has taken the blocks away: look again. */
 static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
 {
+    uint64_t redo = hf_load_acquire(&file->vnode->redo);
     struct iovec iov[IO_PIECES];
     struct meta_extent hole;
     struct hf_pin pin;
@@ -189,7 +192,11 @@ static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len,
     copy_in(iov, count, buf);
     fs_vnode_touch(file->fs, file->vnode);
     dax_unpin(&pin);
-    return (ssize_t)len;
+    /* COPY.SB/p: the pin is gone before the word is read again. Pairs with COPY.SB/m in
+     * detach_writes(). Without it: a change has found the pin and detached its blocks, and this
+     * write is acknowledged, in blocks that have left the file. */
+    hf_fence_full();
+    return hf_load_acquire(&file->vnode->redo) == redo ? (ssize_t)len : 0;
 }
 
 /* Past end of file, a little, or where blocks are already: of the last page, or allocated ahead. */

@@ -73,6 +73,9 @@ struct shm_vnode {
     uint64_t looked_changes, looked_ns;
     /* Times somebody was let through a closed gate, ever. */
     uint64_t passed;
+    /* Raised when writes that were copying into it were detached: they go again. Under the
+     * mutex. */
+    uint64_t redo;
     /* With SHM_WAITS: pins outside these pages need not wake. */
     uint64_t wait_first, wait_last;
 
