@@ -98,8 +98,9 @@ enum hf_policy_kind {
     HF_POLICY_DEADLINE_DETACH = 5
 };
 
-/* A null pointer to a policy means HF_POLICY_DEFAULT. The two kinds that detach still wait for an
- * hf_write() that is copying into the range, and at the gate of another layout change. */
+/* A null pointer to a policy means HF_POLICY_DEFAULT. The two kinds that detach still wait at the
+ * gate of another layout change; to collapse or insert, also for an hf_write() that is copying into
+ * the range. */
 struct hf_policy {
     uint32_t kind;        /* enum hf_policy_kind */
     uint32_t reserved;    /* 0 */

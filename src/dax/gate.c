@@ -210,7 +210,7 @@ uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode)
     bool died;
 
     if (__builtin_expect(hf_load_acquire(&vnode->pending_version) != 0, 0) &&
-        shm_lock_now(dax->shm, &vnode->mutex, &died)) {
+        shm_lock_now(&vnode->mutex, &died)) {
         if (died || vnode->pending_version)
             recover(dax, vnode, died);
         dax_unlock(dax, vnode);

@@ -11,14 +11,17 @@
  * The map is as large as the metadata can become and never resized: it costs addresses, not memory.
  */
 #include "meta/env.h"
+#include "meta/lmdb_file.h"
 
 #include "base/descriptor.h"
 #include "base/error.h"
+#include "shm/shm.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -62,11 +65,43 @@ static unsigned env_flags(bool readonly, bool durable)
     return durable ? flags : flags | MDB_NOSYNC | MDB_WRITEMAP;
 }
 
+int meta_await_readers(const struct meta *meta)
+{
+    const struct lmdb_lock *lock = meta->lock_file;
+
+    if (!lock || lock->format != LMDB_LOCK_FORMAT)
+        return 0;
+    return shm_await_free((const uint32_t *)(const void *)&lock->readers_mutex,
+                          "the table of LMDB's readers");
+}
+
+/* Before LMDB has the file open: closing it would let go of LMDB's locks on it. */
+static void map_lock_file(struct meta *meta, const char *dir)
+{
+    char path[META_PATH_MAX + sizeof "/lock.mdb"];
+    struct stat st;
+    void *at;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/lock.mdb", dir);
+    fd = hf_fd_open(path, O_RDONLY, 0);
+    if (fd < 0)
+        return;
+    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size >= sizeof *meta->lock_file) {
+        at = mmap(NULL, sizeof *meta->lock_file, PROT_READ, MAP_SHARED, fd, 0);
+        meta->lock_file = at == MAP_FAILED ? NULL : at;
+    }
+    close(fd);
+}
+
 static int open_dbi(struct meta *meta)
 {
     MDB_txn *txn;
-    int rc = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn);
+    int rc = meta_await_readers(meta);
 
+    if (rc)
+        return rc;
+    rc = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn);
     if (rc == EAGAIN || rc == EACCES) /* from fcntl(2): LMDB locks a byte of lock.mdb by our pid */
         return hf_fail(EBUSY,
                        "a process of another pid namespace has the pool open and the same pid, %d: "
@@ -111,6 +146,8 @@ static void close_env(struct meta *meta)
     mdb_env_close(meta->env);
     if (meta->join_fd >= 0)
         close(meta->join_fd);
+    if (meta->lock_file)
+        munmap((void *)meta->lock_file, sizeof *meta->lock_file);
     pthread_mutex_destroy(&meta->look_mutex);
     free(meta);
 }
@@ -177,6 +214,8 @@ static int open_env(const char *dir, unsigned flags, uint64_t map, mode_t mode, 
     meta->readonly = flags & MDB_RDONLY;
     meta->in_place = flags & MDB_WRITEMAP;
     rc = map != 0 ? meta_result(mdb_env_set_mapsize(meta->env, map), "open") : 0;
+    if (rc == 0 && !(flags & MDB_NOLOCK))
+        map_lock_file(meta, dir);
     if (rc == 0)
         rc = open_files(meta, dir, flags, mode);
     if (rc == 0)
@@ -448,7 +487,8 @@ void meta_reap_readers(struct meta *meta)
 {
     int dead;
 
-    mdb_reader_check(meta->env, &dead);
+    if (meta_await_readers(meta) == 0)
+        mdb_reader_check(meta->env, &dead);
 }
 
 int meta_sync(struct meta *meta)

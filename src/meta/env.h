@@ -61,6 +61,7 @@ struct meta {
     int join_fd;    /* of lock.mdb: LMDB does not set it up again; -1: it may */
     dev_t lock_dev; /* of lock.mdb */
     ino_t lock_ino;
+    const struct lmdb_lock *lock_file; /* lock.mdb; null: not known */
     bool readonly;
     bool in_place; /* LMDB writes through its map: room is reserved before it is used */
     unsigned page_bytes;
@@ -255,6 +256,10 @@ bool meta_unfinished(const char *pool_dir, int verified, meta_under_way *under_w
 int meta_hold_lock_file(const char *pool_dir, int *fd);
 
 /* --- environment --- */
+
+/* LMDB takes the mutex of its readers' table without a bound. Returns when it is free; between that
+ * and LMDB's taking it lie some instructions. As shm_lock(). */
+int meta_await_readers(const struct meta *meta);
 
 /* Opens POOL/meta without its lock file: no other process may have it open. The super record may be
  * damaged: then limit_blocks is 0. */

@@ -249,7 +249,11 @@ void meta_thread_end(struct meta *meta)
 
 static int first_snapshot(struct meta_txn *txn)
 {
-    int rc = mdb_txn_begin(txn->meta->env, NULL, MDB_RDONLY, &txn->lmdb);
+    int rc = meta_await_readers(txn->meta);
+
+    if (rc)
+        return rc;
+    rc = mdb_txn_begin(txn->meta->env, NULL, MDB_RDONLY, &txn->lmdb);
 
     if (rc) {
         txn->lmdb = NULL;

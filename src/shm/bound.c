@@ -8,12 +8,14 @@
  * nothing but a cancellation ends a wait for a holder that runs, and NOWAIT is a deadline that is
  * past.
  */
-#include "shm/shm.h"
-
 #include "base/error.h"
 #include "base/futex.h"
+#include "shm/private.h"
 
 #include <errno.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <time.h>
 
 #define FIRST_LOOK_NS HF_NS_PER_MS
 
@@ -65,6 +67,8 @@ static bool cancelled(const struct shm_waiting *waiting)
 /* Stopped all the time, as far as one can know: it is now, and has let go of nothing. */
 static bool is_stopped(const struct shm *shm, struct shm_waiting *waiting)
 {
+    if (!shm)
+        return waiting->stopped = shm_thread_stopped(waiting->holder);
     waiting->stopped = waiting->holder && waiting->holder <= shm->run->limits.processes &&
                        waiting->holder != shm->self + 1 &&
                        shm_process_stopped(shm, waiting->holder - 1);
@@ -112,14 +116,40 @@ uint64_t shm_waiting_tick(const struct shm_waiting *waiting)
 int shm_waiting_failed(const struct shm *shm, const struct shm_waiting *waiting, int err,
                        const char *what)
 {
-    const struct shm_process *process = &shm->processes[waiting->holder - 1];
     const char *why = err == -EINTR       ? "interrupted by a signal, or cancelled: "
                       : err == -ETIMEDOUT ? "past the deadline: "
                                           : "";
+    char name[16] = "";
+    uint32_t pid = 0;
 
-    if (!waiting->holder || waiting->holder > shm->run->limits.processes)
+    if (!shm) {
+        pid = shm_pid_of_thread(waiting->holder, name);
+    } else if (waiting->holder && waiting->holder <= shm->run->limits.processes) {
+        pid = shm->processes[waiting->holder - 1].pid;
+        memcpy(name, shm->processes[waiting->holder - 1].command, sizeof name - 1);
+    }
+    if (!pid)
         return hf_fail(-err, "%s%s is held by another process", why, what);
-    return hf_fail(-err, "%s%s is held by process %u (%.15s)%s", why, what, process->pid,
-                   process->command,
+    return hf_fail(-err, "%s%s is held by process %u (%.15s)%s", why, what, pid, name,
                    waiting->stopped ? ", which is stopped: continue it or end it" : "");
+}
+
+int shm_await_free(const uint32_t *word, const char *what)
+{
+    struct shm_waiting waiting;
+    struct timespec pause = {0};
+    uint32_t tid;
+    int rc;
+
+    shm_waiting_begin(&waiting, false, NULL);
+    while ((tid = hf_load_acquire(word) & FUTEX_TID_MASK) &&
+           !(hf_load_acquire(word) & FUTEX_OWNER_DIED)) {
+        rc = shm_waiting_goes_on(NULL, &waiting, tid, 0);
+        if (rc)
+            return shm_waiting_failed(NULL, &waiting, rc, what);
+        pause.tv_nsec = (long)(shm_waiting_tick(&waiting) - hf_now_ns());
+        if (pause.tv_nsec > 0 && nanosleep(&pause, NULL))
+            waiting.interrupted = true;
+    }
+    return 0;
 }

@@ -51,8 +51,8 @@ struct shm_blocked {
 /* One wait for a holder of something. */
 struct shm_waiting {
     uint64_t since_ns;
-    /* The holder, process index + 1 (0: not known), which of its holdings it is, and since when it
-     * is known to have it. */
+    /* The holder: of a gate its process, index + 1; of a lock its thread's number; 0: not known.
+     * Which of its holdings it is, and since when it is known to have it. */
     uint32_t holder;
     uint64_t term;
     uint64_t same_ns;
@@ -69,7 +69,8 @@ struct shm_waiting {
 
 void shm_waiting_begin(struct shm_waiting *waiting, bool for_long, struct shm_blocked *blocked);
 void shm_waiting_end(struct shm_waiting *waiting);
-/* Whether the wait goes on, for what `holder` holds: 0, or -EBUSY, -EAGAIN, -ETIMEDOUT, -EINTR. */
+/* Whether the wait goes on, for what `holder` holds (shm null: a thread's number): 0, or -EBUSY,
+ * -EAGAIN, -ETIMEDOUT, -EINTR. */
 int shm_waiting_goes_on(struct shm *shm, struct shm_waiting *waiting, uint32_t holder,
                         uint64_t term);
 /* When to look again, of a lock. */
@@ -78,6 +79,9 @@ uint64_t shm_waiting_tick(const struct shm_waiting *waiting);
  * Returns err. */
 int shm_waiting_failed(const struct shm *shm, const struct shm_waiting *waiting, int err,
                        const char *what);
+/* Returns when the word of a mutex that is not ours says that nobody has it, or that its owner
+ * died; else as shm_lock(). Only of threads in the same pid namespace. */
+int shm_await_free(const uint32_t *word, const char *what);
 /* Ends the wait. False: there is none. */
 bool shm_waiting_cancel(struct shm_blocked *blocked);
 

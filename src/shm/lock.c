@@ -16,6 +16,7 @@
 #include "shm/private.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <string.h>
 
 #define SLEEPS 1u
@@ -36,7 +37,7 @@ int shm_mutex_init(struct shm_mutex *mutex)
     return -rc;
 }
 
-bool shm_lock_now(const struct shm *shm, struct shm_mutex *mutex, bool *died)
+bool shm_lock_now(struct shm_mutex *mutex, bool *died)
 {
     int rc = pthread_mutex_trylock(&mutex->robust);
 
@@ -45,8 +46,7 @@ bool shm_lock_now(const struct shm *shm, struct shm_mutex *mutex, bool *died)
         HF_BUG_ON(rc != EBUSY);
         return false;
     }
-    /* relaxed: for sentences, and for those that ask whether it is still the same */
-    hf_store_relaxed(&mutex->owner, shm->self + 1);
+    /* relaxed: for those that ask whether it is still the same */
     hf_store_relaxed(&mutex->term, mutex->term + 1);
     shm_note_locked(mutex);
     return true;
@@ -80,6 +80,13 @@ static void take_lane(struct shm *shm, struct shm_waiting *waiting)
         waiting->blocked = &lane->blocked;
 }
 
+/* The thread that has it: the first word of the mutex is what the kernel finds the owners of robust
+ * mutexes by. A process that is just attaching has no entry yet. */
+static uint32_t holder_of(const struct shm_mutex *mutex)
+{
+    return hf_load_acquire((const uint32_t *)(const void *)&mutex->robust) & FUTEX_TID_MASK;
+}
+
 static int lock_slowly(struct shm *shm, struct shm_mutex *mutex, struct shm_waiting *waiting,
                        bool *died)
 {
@@ -89,11 +96,10 @@ static int lock_slowly(struct shm *shm, struct shm_mutex *mutex, struct shm_wait
     while (rc == 0) {
         uint32_t turn = will_sleep(mutex);
 
-        if (shm_lock_now(shm, mutex, died))
+        if (shm_lock_now(mutex, died))
             break;
-        /* relaxed: see above */
-        rc = shm_waiting_goes_on(shm, waiting, hf_load_relaxed(&mutex->owner),
-                                 hf_load_relaxed(&mutex->term));
+        rc = shm_waiting_goes_on(NULL, waiting, holder_of(mutex),
+                                 hf_load_relaxed(&mutex->term)); /* relaxed: see above */
         if (rc == 0 && hf_futex_wait(&mutex->turn, turn, shm_waiting_tick(waiting)) == -EINTR)
             waiting->interrupted = true;
         take_lane(shm, waiting);
@@ -108,7 +114,7 @@ static int lock_within(struct shm *shm, struct shm_mutex *mutex, struct shm_boun
     struct shm_waiting waiting;
     int rc;
 
-    if (__builtin_expect(shm_lock_now(shm, mutex, died), 1))
+    if (__builtin_expect(shm_lock_now(mutex, died), 1))
         return 0;
     shm_bound = bound;
     rc = lock_slowly(shm, mutex, &waiting, died);
@@ -121,10 +127,10 @@ int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *d
     struct shm_waiting waiting;
     int rc;
 
-    if (__builtin_expect(shm_lock_now(shm, mutex, died), 1))
+    if (__builtin_expect(shm_lock_now(mutex, died), 1))
         return 0;
     rc = lock_slowly(shm, mutex, &waiting, died);
-    return rc ? shm_waiting_failed(shm, &waiting, rc, what) : 0;
+    return rc ? shm_waiting_failed(NULL, &waiting, rc, what) : 0;
 }
 
 bool shm_lock_moment(struct shm *shm, struct shm_mutex *mutex, bool *died)

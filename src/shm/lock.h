@@ -17,9 +17,7 @@ struct shm_mutex {
     /* Futex of those that wait for it. Bit 0: somebody sleeps; the rest changes when it is let go
      * of. */
     uint32_t turn;
-    /* The process that took it last, index + 1, and how often it was taken: for those that wait.
-     * Its owner writes them. */
-    uint32_t owner;
+    /* How often it was taken: for those that wait. Its owner writes it. */
     uint64_t term;
 };
 
@@ -33,7 +31,7 @@ bool shm_lock_moment(struct shm *shm, struct shm_mutex *mutex, bool *died) SHM_M
 /* Waits as long as it takes. */
 void shm_lock_insist(struct shm *shm, struct shm_mutex *mutex, bool *died);
 /* False: somebody has it. *died: as shm_lock() says. */
-bool shm_lock_now(const struct shm *shm, struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
+bool shm_lock_now(struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
 /* After *died, when the damage is mended. */
 void shm_lock_mended(struct shm_mutex *mutex);
 void shm_unlock(struct shm_mutex *mutex);

@@ -37,7 +37,7 @@ struct region {
 };
 
 static struct {
-    bool armed, show;
+    bool armed, show, stops;
     uint64_t kill_at, count;
     struct trap_log *log;
     char pool_dir[256];
@@ -76,13 +76,17 @@ static void show_stack(void)
     backtrace_symbols_fd(frames, count, STDERR_FILENO);
 }
 
-static void die(void)
+static void end_here(void)
 {
     trap.armed = false;
     for (unsigned i = 0; i < trap.region_count; i++)
         protect(&trap.regions[i], PROT_READ | PROT_WRITE);
     if (trap.show)
         show_stack();
+    if (trap.stops) {
+        syscall(SYS_kill, getpid(), SIGSTOP);
+        return;
+    }
     syscall(SYS_kill, getpid(), SIGKILL);
     for (;;)
         pause();
@@ -95,7 +99,7 @@ static void event(enum trap_class class)
         trap.log->count = trap.count + 1;
     }
     if (trap.count++ == trap.kill_at)
-        die();
+        end_here();
 }
 
 /* --- stores --- */
@@ -295,6 +299,11 @@ void trap_arm(const char *pool_dir, uint64_t kill_at, struct trap_log *log, bool
     interpose_before = forget_region;
     interpose_after = after_call;
     trap.armed = true;
+}
+
+void trap_stops(void)
+{
+    trap.stops = true;
 }
 
 void trap_disarm(void)

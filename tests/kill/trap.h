@@ -37,6 +37,8 @@ bool trap_possible(void);
 /* From now on, for the calling thread, which is the only one of its process. `show`: prints the
  * stack before the kill. */
 void trap_arm(const char *pool_dir, uint64_t kill_at, struct trap_log *log, bool show);
+/* From now on the process is stopped (SIGSTOP) instead of killed, and disarmed. */
+void trap_stops(void);
 void trap_disarm(void);
 
 #endif

@@ -69,7 +69,7 @@ static void random_holds(void **state)
 
     print_message("HF_SEED=%u\n", seed);
     assert_int_equal(shm_vnode_get(shm, 7, &vnode), 0);
-    take_mutex(shm, &vnode->mutex);
+    take_mutex(&vnode->mutex);
     for (int round = 0; round < 20000; round++) {
         struct kept *one = &held[(unsigned)rand_r(&seed) % HOLDS];
         uint64_t first = (unsigned)rand_r(&seed) % 10000,

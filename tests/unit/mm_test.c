@@ -32,7 +32,7 @@ static struct shm_vnode *new_vnode(struct shm *shm)
     struct shm_vnode *vnode;
 
     assert_int_equal(shm_vnode_get(shm, ino++, &vnode), 0);
-    take_mutex(shm, &vnode->mutex);
+    take_mutex(&vnode->mutex);
     return vnode;
 }
 

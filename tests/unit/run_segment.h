@@ -31,11 +31,11 @@ static inline int open_segment(void **state)
 }
 
 /* Nobody else has it. */
-static inline void take_mutex(const struct shm *shm, struct shm_mutex *mutex)
+static inline void take_mutex(struct shm_mutex *mutex)
 {
     bool died;
 
-    assert_true(shm_lock_now(shm, mutex, &died));
+    assert_true(shm_lock_now(mutex, &died));
     assert_false(died);
 }
 

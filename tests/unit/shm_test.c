@@ -13,7 +13,7 @@
 
 static void free_vnode(struct shm *shm, struct shm_vnode *vnode)
 {
-    take_mutex(shm, &vnode->mutex);
+    take_mutex(&vnode->mutex);
     assert_int_equal(shm_lock_table(shm), 0);
     shm_vnode_free(shm, vnode);
     shm_unlock_table(shm);
@@ -156,20 +156,20 @@ static void without_the_mutex(struct shm *shm, struct shm_vnode *vnode)
 
 static void with_the_mutex(struct shm *shm, struct shm_vnode *vnode)
 {
-    take_mutex(shm, &vnode->mutex);
+    take_mutex(&vnode->mutex);
     shm_watch_settle(shm, vnode);
 }
 
 static void with_one_held(struct shm *shm, struct shm_vnode *vnode)
 {
-    take_mutex(shm, &vnode->mutex);
+    take_mutex(&vnode->mutex);
     shm_assert_none_held();
 }
 
 static void against_the_order(struct shm *shm, struct shm_vnode *vnode)
 {
     (void)vnode;
-    take_mutex(shm, &shm->run->space_mutex);
+    take_mutex(&shm->run->space_mutex);
     assert_int_equal(shm_lock_table(shm), 0);
 }
 

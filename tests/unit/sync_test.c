@@ -45,7 +45,7 @@ static bool finds(const struct sync_engine *engine, struct shm *shm, struct shm_
 static void zapped(const struct sync_engine *engine, struct shm *shm, struct shm_vnode *vnode,
                    bool cleared)
 {
-    take_mutex(shm, &vnode->mutex);
+    take_mutex(&vnode->mutex);
     engine->zapped(shm, vnode, cleared);
     shm_unlock(&vnode->mutex);
 }

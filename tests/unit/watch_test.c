@@ -12,7 +12,7 @@ static bool watch(struct shm *shm, int change)
 {
     bool first;
 
-    take_mutex(shm, &vnode->mutex);
+    take_mutex(&vnode->mutex);
     first = shm_watch(shm, vnode, change);
     shm_unlock(&vnode->mutex);
     return first;
@@ -20,7 +20,7 @@ static bool watch(struct shm *shm, int change)
 
 static void ask(struct shm *shm, int change)
 {
-    take_mutex(shm, &vnode->mutex);
+    take_mutex(&vnode->mutex);
     shm_ask(shm, vnode, change);
     shm_unlock(&vnode->mutex);
 }

@@ -1,0 +1,744 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stop [--row NAME] [--at N] [--points N]
+ *
+ * One call of the library, and its process stopped (SIGSTOP) after a chosen change of what it
+ * shares with others: with any lock, in a transaction, with its gate closed, in a copy, in a
+ * snapshot. Another process makes a table of calls, each in a thread of its own: every one ends
+ * within its bound, and one that fails names the process that is stopped. Then that process goes
+ * on, or is killed; all blocks are accounted for, everything goes on, and fsck finds nothing.
+ *
+ * A bound is only told from a hang: a call that has not ended after SECONDS_AT_MOST.
+ */
+#include "kill.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SECONDS_AT_MOST 90u
+#define PAGE 4096u
+#define CALLS_MAX 96u
+
+static const char *const policy_names[] = {"nowait", "deadline", "detach", "deadline-detach"};
+#define POLICIES 4u
+
+struct shared {
+    uint32_t ready, go, tabled;
+    uint32_t refused; /* calls that ended because the other process is stopped */
+    pid_t victim;
+    struct trap_log log;
+};
+
+static struct {
+    const struct kill_row *row;
+    bool durable;
+    uint64_t at;
+} now;
+
+static struct shared *shared;
+static struct hf_pool *pool;
+
+void kill_step(struct hf_pool *of)
+{
+    (void)of;
+}
+
+/* --- the table --- */
+
+struct call {
+    const char *name, *policy_name;
+    long (*make)(struct call *call);
+    struct hf_policy policy;
+    char path[64];
+    struct hf_file *file;
+    pthread_t thread;
+    pid_t tid;
+    uint32_t started, ended;
+    long rc;
+    char sentence[512];
+};
+
+static struct call calls[CALLS_MAX];
+static unsigned call_count;
+
+static long truncate_it(struct call *call)
+{
+    return hf_truncate(call->file, TEST_PAGE, &call->policy);
+}
+
+static long punch_it(struct call *call)
+{
+    return hf_fallocate(call->file, HF_FALLOC_PUNCH_HOLE, 0, TEST_PAGE, &call->policy);
+}
+
+static long zero_it(struct call *call)
+{
+    return hf_fallocate(call->file, HF_FALLOC_ZERO_RANGE, 0, TEST_PAGE, &call->policy);
+}
+
+static long collapse_it(struct call *call)
+{
+    return hf_fallocate(call->file, HF_FALLOC_COLLAPSE_RANGE, 0, TEST_PAGE, &call->policy);
+}
+
+static long insert_it(struct call *call)
+{
+    return hf_fallocate(call->file, HF_FALLOC_INSERT_RANGE, 0, TEST_PAGE, &call->policy);
+}
+
+static long allocate_it(struct call *call)
+{
+    return hf_fallocate(call->file, HF_FALLOC_KEEP_SIZE, 8 * TEST_PAGE, TEST_PAGE, &call->policy);
+}
+
+static long move_it(struct call *call)
+{
+    return hf_move(call->file, 0, 2 * TEST_PAGE, &call->policy);
+}
+
+static long unlink_it(struct call *call)
+{
+    return hf_unlink(pool, call->path, &call->policy);
+}
+
+/* The file of the process that is stopped; a move leaves what it holds. */
+static long move_a(struct call *call)
+{
+    struct hf_file *file;
+    long rc = hf_open(pool, "/a", O_RDWR, 0, &file);
+
+    if (rc)
+        return rc == -ENOENT ? 0 : rc;
+    rc = hf_move(file, 0, TEST_PAGE, &call->policy);
+    snprintf(call->sentence, sizeof(call->sentence), "%s", hf_strerror_detail());
+    EXPECT_EQ(hf_close(file), 0);
+    return rc == -EINVAL ? 0 : rc; /* it has become shorter */
+}
+
+static long (*const with_policy[])(struct call *call) = {
+    truncate_it, punch_it, zero_it, collapse_it, insert_it, allocate_it, move_it, unlink_it, move_a,
+};
+static const char *const with_policy_names[] = {
+    "truncate", "punch", "zero", "collapse", "insert", "allocate", "move", "unlink", "move /a",
+};
+#define WITH_POLICY (sizeof(with_policy) / sizeof(with_policy[0]))
+
+static long mkdir_it(struct call *call)
+{
+    (void)call;
+    return hf_mkdir(pool, "/t/dir", 0700);
+}
+
+static long rmdir_it(struct call *call)
+{
+    (void)call;
+    return hf_rmdir(pool, "/t/empty");
+}
+
+static long mknod_it(struct call *call)
+{
+    (void)call;
+    return hf_mknod(pool, "/t/fifo", S_IFIFO | 0600, 0);
+}
+
+static long link_it(struct call *call)
+{
+    return hf_link(pool, call->path, "/t/linked");
+}
+
+static long symlink_it(struct call *call)
+{
+    (void)call;
+    return hf_symlink(pool, "x", "/t/symbolic");
+}
+
+static long rename_it(struct call *call)
+{
+    return hf_rename(pool, call->path, "/t/renamed", 0);
+}
+
+static long chmod_it(struct call *call)
+{
+    return hf_chmod(pool, call->path, 0640);
+}
+
+static long chown_it(struct call *call)
+{
+    return hf_chown(pool, call->path, getuid(), (gid_t)-1, 0);
+}
+
+static long utimens_it(struct call *call)
+{
+    return hf_utimens(pool, call->path, NULL, 0);
+}
+
+static long setxattr_it(struct call *call)
+{
+    return hf_setxattr(pool, call->path, "user.x", "y", 1, 0);
+}
+
+static long getxattr_it(struct call *call)
+{
+    long rc = hf_getxattr(pool, call->path, "user.x", NULL, 0);
+
+    return rc == -ENODATA ? 0 : rc;
+}
+
+static long stat_it(struct call *call)
+{
+    struct stat st;
+
+    return hf_stat(pool, call->path, 0, &st);
+}
+
+static long fstat_it(struct call *call)
+{
+    struct stat st;
+
+    return hf_fstat(call->file, &st);
+}
+
+static long open_it(struct call *call)
+{
+    struct hf_file *file;
+    long rc = hf_open(pool, call->path, O_RDWR, 0, &file);
+
+    return rc ? rc : hf_close(file);
+}
+
+static long create_it(struct call *call)
+{
+    struct hf_file *file;
+    long rc = hf_open(pool, "/t/new", O_RDWR | O_CREAT, 0600, &file);
+
+    (void)call;
+    return rc ? rc : hf_close(file);
+}
+
+static long close_it(struct call *call)
+{
+    long rc = hf_close(call->file);
+
+    call->file = NULL;
+    EXPECT_EQ(rc, 0);
+    return rc;
+}
+
+static long write_it(struct call *call)
+{
+    return hf_write(call->file, "inside", 6, 0);
+}
+
+static long write_hole(struct call *call)
+{
+    return hf_write(call->file, "in a hole", 9, 3 * TEST_PAGE);
+}
+
+static long append_it(struct call *call)
+{
+    char page[PAGE] = "at the end";
+
+    return hf_append(call->file, page, sizeof(page), NULL);
+}
+
+static long read_it(struct call *call)
+{
+    char page[PAGE];
+
+    return hf_read(call->file, page, sizeof(page), 0);
+}
+
+static long read_a(struct call *call)
+{
+    struct hf_file *file;
+    long rc = hf_open(pool, "/a", O_RDONLY, 0, &file);
+    char page[PAGE];
+
+    (void)call;
+    if (rc)
+        return rc == -ENOENT ? 0 : rc;
+    rc = hf_read(file, page, sizeof(page), 0);
+    snprintf(call->sentence, sizeof(call->sentence), "%s", hf_strerror_detail());
+    EXPECT_EQ(hf_close(file), 0);
+    return rc;
+}
+
+static long copy_it(struct call *call)
+{
+    return hf_copy_range(call->file, 0, call->file, 5 * TEST_PAGE, TEST_PAGE);
+}
+
+static long fsync_it(struct call *call)
+{
+    return hf_fsync(call->file);
+}
+
+static long seek_it(struct call *call)
+{
+    uint64_t off;
+
+    return hf_seek(call->file, 0, HF_SEEK_HOLE, &off);
+}
+
+static long pin_present(struct call *call)
+{
+    struct iovec iov[4];
+    struct hf_pin pin;
+    long rc = hf_pin(call->file, 0, TEST_PAGE, HF_PIN_READ, iov, 4, &pin);
+
+    return rc > 0 ? hf_unpin(&pin) : rc;
+}
+
+static long pin_hole(struct call *call)
+{
+    struct iovec iov[4];
+    struct hf_pin pin;
+    long rc = hf_pin(call->file, 3 * TEST_PAGE, TEST_PAGE, HF_PIN_WRITE, iov, 4, &pin);
+
+    return rc > 0 ? hf_unpin(&pin) : rc;
+}
+
+static struct hf_lease_token offered;
+static bool is_offered;
+
+static long take_lease(struct call *call)
+{
+    struct hf_lease lease;
+    struct iovec iov[4];
+    long rc = hf_lease_take(pool, &offered, NULL, iov, 4, &lease);
+
+    (void)call;
+    is_offered = rc < 0;
+    if (rc > 0)
+        EXPECT_EQ(hf_lease_release(&lease), 0);
+    return rc;
+}
+
+/* What cannot be taken stays offered. */
+static long lease_it(struct call *call)
+{
+    struct hf_lease lease;
+    struct iovec iov[4];
+    long rc = hf_lease(call->file, 0, TEST_PAGE, NULL, iov, 4, &lease);
+
+    if (rc <= 0)
+        return rc;
+    EXPECT_EQ(hf_lease_give(&lease, &offered), 0);
+    return take_lease(call);
+}
+
+static long recall_it(struct call *call)
+{
+    struct hf_recall recall;
+
+    (void)call;
+    return hf_recall_next(pool, &recall);
+}
+
+static int look_on(void *arg, const struct hf_pin_info *info)
+{
+    (void)arg, (void)info;
+    return 0;
+}
+
+static long pins_it(struct call *call)
+{
+    (void)call;
+    return hf_pins(pool, look_on, NULL);
+}
+
+static int pass_on(void *arg, const struct hf_extent_info *info)
+{
+    (void)arg, (void)info;
+    return 0;
+}
+
+static long extents_it(struct call *call)
+{
+    (void)call;
+    return hf_extents(pool, 0, pass_on, NULL);
+}
+
+static long path_it(struct call *call)
+{
+    char path[256];
+    struct stat st;
+    long rc = hf_fstat(call->file, &st);
+
+    return rc ? rc : hf_path(pool, st.st_ino, path, sizeof(path));
+}
+
+static long info_it(struct call *call)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+
+    (void)call;
+    return hf_pool_info(pool, &info);
+}
+
+static long readdir_it(struct call *call)
+{
+    struct hf_dirent entry;
+    struct hf_dir *dir;
+    long rc = hf_opendir(pool, "/t", &dir);
+
+    (void)call;
+    while (rc == 0 && (rc = hf_readdir(dir, &entry)) == 1)
+        rc = 0;
+    if (rc == 0)
+        EXPECT_EQ(hf_closedir(dir), 0);
+    return rc;
+}
+
+static long grow_it(struct call *call)
+{
+    (void)call;
+    return hf_pool_grow(pool, 2 * KILL_POOL_BYTES);
+}
+
+static const struct {
+    const char *name;
+    long (*make)(struct call *call);
+} without_policy[] = {
+    {"mkdir", mkdir_it},       {"rmdir", rmdir_it},       {"mknod", mknod_it},
+    {"link", link_it},         {"symlink", symlink_it},   {"rename", rename_it},
+    {"chmod", chmod_it},       {"chown", chown_it},       {"utimens", utimens_it},
+    {"setxattr", setxattr_it}, {"getxattr", getxattr_it}, {"stat", stat_it},
+    {"fstat", fstat_it},       {"open", open_it},         {"create", create_it},
+    {"close", close_it},       {"write", write_it},       {"write-hole", write_hole},
+    {"append", append_it},     {"read", read_it},         {"read /a", read_a},
+    {"copy", copy_it},         {"fsync", fsync_it},       {"seek", seek_it},
+    {"pin", pin_present},      {"pin-hole", pin_hole},    {"lease", lease_it},
+    {"recall", recall_it},     {"pins", pins_it},         {"extents", extents_it},
+    {"path", path_it},         {"info", info_it},         {"readdir", readdir_it},
+    {"grow", grow_it},
+};
+#define WITHOUT_POLICY (sizeof(without_policy) / sizeof(without_policy[0]))
+
+static void add_call(const char *name, const char *policy_name, long (*make)(struct call *call),
+                     const struct hf_policy *policy)
+{
+    struct call *call = &calls[call_count];
+
+    EXPECT(call_count < CALLS_MAX);
+    *call = (struct call){.name = name, .policy_name = policy_name, .make = make};
+    if (policy)
+        call->policy = *policy;
+    snprintf(call->path, sizeof(call->path), "/t/%u", call_count++);
+    call->file = test_file_filled(pool, call->path, 5, 2);
+    EXPECT_EQ(hf_truncate(call->file, 6 * TEST_PAGE, &test_wait), 0);
+    if (make == unlink_it) {
+        EXPECT_EQ(hf_close(call->file), 0);
+        call->file = NULL;
+    }
+}
+
+static void add_calls(void)
+{
+    const struct hf_policy policies[POLICIES] = {test_nowait, test_deadline_ms(20), test_detach,
+                                                 test_deadline_detach_ms(20)};
+
+    EXPECT_EQ(hf_mkdir(pool, "/t", 0700), 0);
+    EXPECT_EQ(hf_mkdir(pool, "/t/empty", 0700), 0);
+    for (unsigned i = 0; i < WITH_POLICY; i++)
+        for (unsigned p = 0; p < POLICIES; p++)
+            add_call(with_policy_names[i], policy_names[p], with_policy[i], &policies[p]);
+    for (unsigned i = 0; i < WITHOUT_POLICY; i++)
+        add_call(without_policy[i].name, "none", without_policy[i].make, NULL);
+    add_call("truncate", "wait, signalled", truncate_it, &test_wait);
+    add_call("truncate", "wait, cancelled", truncate_it, &test_wait);
+}
+
+static void *make_call(void *arg)
+{
+    struct call *call = arg;
+
+    call->tid = gettid();
+    test_raise(&call->started, 1);
+    call->rc = call->make(call);
+    if (call->rc < 0 && !*call->sentence)
+        snprintf(call->sentence, sizeof(call->sentence), "%s", hf_strerror_detail());
+    test_raise(&call->ended, 1);
+    return NULL;
+}
+
+/* The two calls that wait as long as it takes. */
+static void end_waits(void)
+{
+    struct call *signalled = &calls[call_count - 2], *cancelled = &calls[call_count - 1];
+
+    while (!test_peek(&signalled->ended) || !test_peek(&cancelled->ended)) {
+        if (!test_peek(&signalled->ended))
+            pthread_kill(signalled->thread, SIGUSR1);
+        if (!test_peek(&cancelled->ended) && test_peek(&cancelled->started))
+            hf_cancel(pool, cancelled->tid);
+        test_sleep_ms(1);
+    }
+}
+
+static void hangs(int signal)
+{
+    (void)signal;
+    for (unsigned i = 0; i < call_count; i++)
+        if (test_peek(&calls[i].started) && !test_peek(&calls[i].ended))
+            dprintf(STDERR_FILENO, "%s (%s) hangs\n", calls[i].name, calls[i].policy_name);
+    _exit(1);
+}
+
+static void judge_call(const struct call *call)
+{
+    char victim[32], self[32];
+
+    if (call->rc >= 0)
+        return;
+    snprintf(victim, sizeof(victim), "process %d ", (int)shared->victim);
+    snprintf(self, sizeof(self), "process %d ", (int)getpid());
+    if (call->rc == -EINTR && strncmp(call->policy_name, "wait", 4) == 0)
+        return;
+    if (call->rc != -EBUSY && call->rc != -ETIMEDOUT)
+        FAIL("%s (%s) gave %ld; %s", call->name, call->policy_name, call->rc, call->sentence);
+    if (strstr(call->sentence, self)) /* two calls of this process, or its pins */
+        return;
+    if (!strstr(call->sentence, victim) || !strstr(call->sentence, "stopped"))
+        FAIL("%s (%s) gave %ld and names no stopped process: %s", call->name, call->policy_name,
+             call->rc, call->sentence);
+    test_count(&shared->refused);
+}
+
+static void nothing(int signal)
+{
+    (void)signal;
+}
+
+static void make_all(void)
+{
+    struct sigaction action = {.sa_handler = nothing};
+
+    EXPECT_EQ(sigaction(SIGUSR1, &action, NULL), 0);
+    for (unsigned i = 0; i < call_count; i++)
+        EXPECT_EQ(pthread_create(&calls[i].thread, NULL, make_call, &calls[i]), 0);
+    end_waits();
+    for (unsigned i = 0; i < call_count; i++)
+        EXPECT_EQ(pthread_join(calls[i].thread, NULL), 0);
+    for (unsigned i = 0; i < call_count; i++)
+        judge_call(&calls[i]);
+}
+
+/* --- the processes --- */
+
+struct held {
+    struct hf_file *file;
+    struct hf_pin pins[2];
+    struct iovec iovs[2];
+};
+
+static void take(struct held *held)
+{
+    static const uint64_t pages[2] = {1, 4};
+
+    if (now.row->others & KILL_OTHER_OPENS)
+        EXPECT_EQ(hf_open(pool, "/a", O_RDWR, 0, &held->file), 0);
+    for (unsigned i = 0; i < 2 && now.row->others & KILL_OTHER_PINS; i++)
+        held->pins[i] =
+            test_pin(held->file, pages[i] * TEST_PAGE, TEST_PAGE, HF_PIN_READ, &held->iovs[i], 1);
+}
+
+static void let_go(struct held *held)
+{
+    for (unsigned i = 0; i < 2 && now.row->others & KILL_OTHER_PINS; i++)
+        EXPECT_EQ(hf_unpin(&held->pins[i]), 0);
+    if (now.row->others & KILL_OTHER_OPENS)
+        EXPECT_EQ(hf_close(held->file), 0);
+    if (is_offered)
+        EXPECT_OK(take_lease(NULL));
+    for (unsigned i = 0; i < call_count; i++)
+        if (calls[i].file)
+            EXPECT_EQ(hf_close(calls[i].file), 0);
+}
+
+static void other(void *arg)
+{
+    struct held held;
+
+    (void)arg;
+    signal(SIGALRM, hangs);
+    alarm(SECONDS_AT_MOST);
+    pool = test_pool_open(KILL_POOL);
+    add_calls();
+    take(&held);
+    test_raise(&shared->ready, 1);
+    test_await(&shared->go, 1);
+    make_all();
+    test_raise(&shared->tabled, 1);
+    test_await(&shared->go, 2);
+    let_go(&held);
+    kill_use(pool);
+    kill_account(pool);
+    test_pool_close(pool);
+}
+
+static void victim(void *arg)
+{
+    const struct kill_row *row = now.row;
+    struct hf_file *file = NULL;
+
+    (void)arg;
+    if (!row->attaches) {
+        EXPECT_EQ(hf_pool_open(test_path(KILL_POOL), row->reads ? HF_OPEN_RDONLY : 0, &pool), 0);
+        if (row->file)
+            EXPECT_EQ(hf_open(pool, row->file, row->reads ? O_RDONLY : O_RDWR, 0, &file), 0);
+        if (row->prepare)
+            row->prepare(pool, file);
+    }
+    trap_stops();
+    trap_arm(test_path(KILL_POOL), now.at, &shared->log, false);
+    row->act(pool, file);
+    trap_disarm();
+    _exit(0);
+}
+
+static void make_pool(void *arg)
+{
+    struct hf_pool_options options = {
+        .size = sizeof(options),
+        .pool_bytes = KILL_POOL_BYTES,
+        .flags = now.durable ? HF_POOL_DURABLE : HF_POOL_MEMORY,
+        .max_processes = 8,
+        .max_threads = 256,
+        .max_files = 256,
+        .max_leases = 64,
+    };
+
+    (void)arg;
+    test_remove_tree(test_path(KILL_POOL));
+    EXPECT_EQ(hf_pool_create(test_path(KILL_POOL), &options), 0);
+    pool = test_pool_open(KILL_POOL);
+    kill_fill(pool);
+    test_pool_close(pool);
+}
+
+/* True: it was stopped there. */
+static bool experiment(bool kills)
+{
+    pid_t process;
+    int status;
+    bool stopped;
+
+    test_join(test_fork(make_pool, NULL));
+    shared->ready = shared->go = shared->tabled = 0;
+    process = test_fork(other, NULL);
+    test_await(&shared->ready, 1);
+    shared->victim = test_fork(victim, NULL);
+    EXPECT_EQ(waitpid(shared->victim, &status, WUNTRACED), shared->victim);
+    stopped = WIFSTOPPED(status);
+    EXPECT(stopped || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+    if (stopped) {
+        test_raise(&shared->go, 1);
+        while (!test_peek(&shared->tabled)) {
+            if (waitpid(process, &status, WNOHANG) == process)
+                FAIL("%s, %s, event %" PRIu64 ": the other process failed; again: --row %s --at "
+                     "%" PRIu64 "%s",
+                     now.row->name, now.durable ? "durable" : "memory", now.at, now.row->name,
+                     now.at, now.durable ? " --durable" : "");
+            test_sleep_ms(1);
+        }
+        kills |= strcmp(now.row->name, "lease-give") == 0; /* a move may have detached the lease */
+        EXPECT_EQ(kill(shared->victim, kills ? SIGKILL : SIGCONT), 0);
+        status = test_wait_status(shared->victim);
+        if (!kills && !(WIFEXITED(status) && WEXITSTATUS(status) == 0))
+            FAIL("%s, event %" PRIu64 ": what was stopped failed when it went on", now.row->name,
+                 now.at);
+    } else {
+        test_kill(process);
+        return false;
+    }
+    test_raise(&shared->go, 2);
+    status = test_wait_status(process);
+    if (!(WIFEXITED(status) && WEXITSTATUS(status) == 0))
+        FAIL("%s, event %" PRIu64 ", %s: not everything goes on", now.row->name, now.at,
+             kills ? "then killed" : "then continued");
+    test_pool_check(KILL_POOL);
+    return true;
+}
+
+/* --- which --- */
+
+static uint64_t events(void)
+{
+    now.at = TRAP_NEVER;
+    shared->log.count = 0;
+    experiment(false);
+    return shared->log.count;
+}
+
+static void explore(struct test_rng *rng, uint64_t points)
+{
+    uint64_t count = events(), tried = points && points < count ? points : count;
+
+    for (uint64_t i = 0; i < tried; i++) {
+        now.at = tried == count ? i : i * count / tried + test_below(rng, count / tried);
+        experiment(test_chance(rng, 50));
+    }
+    printf("%s, %s: %" PRIu64 " of %" PRIu64 " events, %u calls refused\n", now.row->name,
+           now.durable ? "durable" : "memory", tried, count, test_peek(&shared->refused));
+    fflush(stdout);
+}
+
+static int body(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"row", required_argument, NULL, 'r'},    {"at", required_argument, NULL, 'a'},
+        {"points", required_argument, NULL, 'p'}, {"every", required_argument, NULL, 'e'},
+        {"durable", no_argument, NULL, 'd'},      {0}};
+    uint64_t at = TRAP_NEVER, points = 0, every = 1;
+    const char *row = NULL;
+    struct test_rng rng;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option == 'r')
+            row = optarg;
+        else if (option == 'a')
+            at = strtoull(optarg, NULL, 0);
+        else if (option == 'p')
+            points = strtoull(optarg, NULL, 0);
+        else if (option == 'e')
+            every = strtoull(optarg, NULL, 0);
+        else if (option == 'd')
+            now.durable = true;
+        else
+            return 2;
+    }
+    if (!trap_possible())
+        test_skip("no single steps here");
+    rng.state = test_seed();
+    shared = test_shared(sizeof(*shared));
+    for (unsigned i = (unsigned)test_below(&rng, every); i < kill_row_count; i++) {
+        now.row = &kill_rows[i];
+        if (row && strcmp(row, now.row->name) != 0)
+            continue;
+        if (!row && i % every != 0 && every > 1)
+            continue;
+        now.at = at;
+        if (at != TRAP_NEVER)
+            EXPECT(experiment(at % 2));
+        else
+            explore(&rng, points);
+    }
+    EXPECT(row || test_peek(&shared->refused) > 0);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv, body);
+}
