@@ -184,22 +184,63 @@ static void read_recalls(struct recalls *recalls)
         hf_store_release(&self->recalls_more, 1u);
 }
 
+static int start_thread(struct recalls *recalls);
+
+/* A callback that runs. */
+struct callback {
+    struct recalls *recalls;
+    struct shm_lane *lane;
+    struct notice *notice;
+};
+
+static void callback_ends(const struct callback *callback)
+{
+    struct shm *shm = callback->recalls->dax->shm;
+
+    if (callback->lane) {
+        hf_store_release(&shm->processes[shm->self].calls_back, 0u);
+        hf_store_release(&callback->lane->calls_back, 0u);
+    }
+    free(callback->notice);
+}
+
+/* It has called pthread_exit(): another thread takes over, unless the pool is being closed, which
+ * joins this one. */
+static void thread_exits(void *arg)
+{
+    const struct callback *callback = arg;
+    struct recalls *recalls = callback->recalls;
+
+    callback_ends(callback);
+    pthread_mutex_lock(&recalls->mutex);
+    recalls->calling = false;
+    pthread_cond_broadcast(&recalls->called);
+    pthread_mutex_unlock(&recalls->mutex);
+    pthread_mutex_lock(&making_mutex);
+    if (!hf_load_acquire(&recalls->stop)) {
+        pthread_detach(pthread_self());
+        hf_store_release(&recalls->running, 0u);
+        start_thread(recalls); /* else the next lease with a callback makes one */
+    }
+    pthread_mutex_unlock(&making_mutex);
+}
+
 /* In a callback this thread passes gates, as a thread with a pin does. The change behind a gate may
  * wait for the very lease that the callback is about to release. */
-static void run_callback(struct dax *dax, const struct notice *notice)
+static void run_callback(struct recalls *recalls, struct notice *notice)
 {
-    struct shm_process *self = &dax->shm->processes[dax->shm->self];
-    struct shm_lane *lane = shm_lane(dax->shm);
+    struct shm *shm = recalls->dax->shm;
+    struct callback callback = {recalls, shm_lane(shm), notice};
 
-    if (lane) {
-        hf_store_release(&lane->calls_back, 1u);
-        hf_store_release(&self->calls_back, shm_lane_index(dax->shm, lane) + 1);
+    if (callback.lane) {
+        hf_store_release(&callback.lane->calls_back, 1u);
+        hf_store_release(&shm->processes[shm->self].calls_back,
+                         shm_lane_index(shm, callback.lane) + 1);
     }
+    pthread_cleanup_push(thread_exits, &callback);
     notice->recall(notice->what.arg, &notice->what);
-    if (lane) {
-        hf_store_release(&self->calls_back, 0u);
-        hf_store_release(&lane->calls_back, 0u);
-    }
+    pthread_cleanup_pop(0);
+    callback_ends(&callback);
 }
 
 static struct notice *next_call(struct recalls *recalls)
@@ -227,10 +268,8 @@ static void *serve(void *arg)
         uint32_t seq = hf_load_acquire(&self->recall_seq);
 
         read_recalls(recalls);
-        while ((notice = next_call(recalls))) {
-            run_callback(recalls->dax, notice);
-            free(notice);
-        }
+        while ((notice = next_call(recalls)))
+            run_callback(recalls, notice);
         if (!hf_load_acquire(&recalls->stop))
             hf_futex_wait(&self->recall_seq, seq,
                           hf_load_acquire(&self->recalls_more) ? hf_now_ns() + DAX_TICK_NS
@@ -375,12 +414,16 @@ static void empty_queue(struct queue *queue)
 void dax_recall_end(struct dax *dax)
 {
     struct recalls *recalls = dax->recalls;
+    uint32_t running;
 
     if (!recalls)
         return;
+    pthread_mutex_lock(&making_mutex); /* from here on no other thread takes over */
     hf_store_release(&recalls->stop, 1u);
+    running = hf_load_acquire(&recalls->running);
+    pthread_mutex_unlock(&making_mutex);
     recall_wake(&dax->shm->processes[dax->shm->self]);
-    if (recalls->running)
+    if (running)
         pthread_join(recalls->thread, NULL);
     if (recalls->fd >= 0)
         close(recalls->fd);
