@@ -151,6 +151,7 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  *               process has it open read-only and asks for more, or the other way round; or
  *               it is in use by processes whose run segment cannot be reached from here
  *   -EACCES     the pool's mode does not let this user in
+ *   -ENOSPC     the file system has no room for what processes share while they use the pool
  *   -EAGAIN     this process may not lock more memory (mlockall(2)), or have another thread */
 int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
 

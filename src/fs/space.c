@@ -204,6 +204,9 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn)
         super.pool_bytes % HF_HUGE_BYTES)
         return hf_fail(EUCLEAN, "the pool's size of %llu bytes is beyond its limit",
                        (unsigned long long)super.pool_bytes);
+    rc = shm_reserve_space(shm, super.pool_bytes / HF_BLOCK_BYTES);
+    if (rc)
+        return rc;
     hf_store_release(&shm->run->pool_blocks, super.pool_bytes / HF_BLOCK_BYTES);
     mark_all_free(shm, shm->run->pool_blocks);
     shm->run->fresh_saved = super.fresh_block;

@@ -430,31 +430,79 @@ void meta_close(struct meta *meta)
     close_env(meta);
 }
 
-/* The pool may have been moved, and another one be at its path. */
+static int fill_with_zeros(int fd, uint64_t bytes)
+{
+    static const char zeros[LOCK_HEADER_BYTES];
+    ssize_t n = 0;
+
+    for (uint64_t at = 0; at < bytes && n >= 0; at += (uint64_t)n)
+        n = pwrite(fd, zeros, bytes - at < sizeof zeros ? bytes - at : sizeof zeros, (off_t)at);
+    return n < 0 ? -errno : 0;
+}
+
+/* lock.mdb says nothing any more. Its memory stays, for the next to attach. The pool may have been
+ * moved, and another one be at its path. */
 void meta_close_last(struct meta *meta, const char *pool_dir)
 {
     bool rests = !meta->stuck && !hf_load_acquire(&meta->shared->under_way);
     struct stat ours = {.st_dev = meta->lock_dev, .st_ino = meta->lock_ino}, found;
     char path[META_PATH_MAX];
+    int fd;
 
     meta_close(meta);
-    if (rests && meta_path(path, pool_dir, "/lock.mdb") == 0 && stat(path, &found) == 0 &&
-        found.st_dev == ours.st_dev && found.st_ino == ours.st_ino)
+    if (!rests || meta_path(path, pool_dir, "/lock.mdb"))
+        return;
+    fd = hf_fd_open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+    if (fd < 0)
+        return;
+    if (fstat(fd, &found) == 0 && found.st_dev == ours.st_dev && found.st_ino == ours.st_ino &&
+        fill_with_zeros(fd, LOCK_HEADER_BYTES))
         unlink(path);
+    close(fd);
+}
+
+/* A child of a process that has gone may hold it by a descriptor that it inherited: LMDB would not
+ * set the file up. */
+static bool is_locked(int fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    return fcntl(fd, F_OFD_GETLK, &lock) || lock.l_type != F_UNLCK;
+}
+
+/* A file of before that is as a new one would be keeps its memory, which a full file system may not
+ * give again. */
+static bool reuse_lock(const char *path, const struct stat *data, mode_t mode, uint64_t bytes)
+{
+    int fd = hf_fd_open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
+    struct stat st;
+    bool reused = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+                  st.st_uid == data->st_uid && st.st_gid == data->st_gid &&
+                  (st.st_mode & 0777) == mode && (uint64_t)st.st_size == bytes &&
+                  (uint64_t)st.st_blocks * 512 >= bytes && !is_locked(fd) &&
+                  fill_with_zeros(fd, bytes) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    return reused;
 }
 
 static int make_lock(const char *path, const struct stat *data, mode_t mode, uint64_t readers)
 {
+    uint64_t bytes = LOCK_HEADER_BYTES + readers * LOCK_SLOT_BYTES;
     int fd, rc;
 
+    if (reuse_lock(path, data, mode, bytes))
+        return 0;
     if (unlink(path) && errno != ENOENT)
         return hf_fail_errno(errno, "unlink %s", path);
     fd = hf_fd_open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
         return hf_fail_errno(errno, "create %s", path);
     rc = shm_give_file(fd, data, mode);
-    if (rc == 0 && ftruncate(fd, (off_t)(LOCK_HEADER_BYTES + readers * LOCK_SLOT_BYTES)))
-        rc = -errno;
+    /* A store to a page of it that a full file system has no room for would be SIGBUS. */
+    if (rc == 0)
+        rc = -posix_fallocate(fd, 0, (off_t)bytes);
     if (rc)
         hf_fail_errno(-rc, "%s", path);
     close(fd);

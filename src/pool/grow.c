@@ -56,7 +56,8 @@ static int lengthen(struct fs *fs, uint64_t pool_bytes)
 
     if (rc)
         return rc;
-    rc = media_grow(&fs->dax.media, pool_bytes);
+    rc = shm_reserve_space(fs->dax.shm, pool_bytes / HF_BLOCK_BYTES);
+    rc = rc ? rc : media_grow(&fs->dax.media, pool_bytes);
     fs_abort(&txn);
     return rc;
 }

@@ -5,7 +5,7 @@
  * hint on, and given back by a store. No lock is needed, so a process that is killed in here leaves
  * at most one entry taken, which its vnode or the reaper finds by its word.
  */
-#include "shm/shm.h"
+#include "shm/private.h"
 
 #include "base/error.h"
 
@@ -21,21 +21,50 @@ static void raise_high(uint32_t *word, uint32_t high)
         ;
 }
 
-/* The words lie `stride` uint32_t apart. Returns the index taken, SHM_NONE when it came round. */
-static uint32_t take(uint32_t *words, size_t stride, uint64_t count, uint32_t *hint, uint32_t *high,
-                     uint32_t value)
+/* Entries of one kind, and their state words, which lie `stride` uint32_t apart. */
+struct arena {
+    void *entries;
+    size_t entry_bytes;
+    uint32_t *words;
+    size_t stride;
+    uint64_t count;
+    uint32_t *hint, *high, *reserved;
+    uint64_t *used;
+};
+
+static int reserve(const struct arena *arena, uint64_t at)
 {
-    uint64_t start = hf_load_relaxed(hint); /* relaxed: only where to look first */
+    int rc;
+
+    if (at < hf_load_acquire(arena->reserved))
+        return 0;
+    rc = shm_reserve(&arena->words[at * arena->stride], sizeof *arena->words);
+    return rc ? rc
+              : shm_reserve_entry(arena->entries, arena->entry_bytes, arena->count, arena->reserved,
+                                  at);
+}
+
+/* The index taken, SHM_NONE when it came round. Where an entry gets no memory, those after it do
+ * not either. */
+static uint32_t take(const struct arena *arena, uint32_t value)
+{
+    uint64_t count = arena->count;
+    uint64_t start = hf_load_relaxed(arena->hint); /* relaxed: only where to look first */
 
     for (uint64_t i = 0; i < count; i++) {
         uint64_t at = (start + i) % count;
-        uint32_t *word = words + at * stride;
+        uint32_t *word = arena->words + at * arena->stride;
 
+        if (reserve(arena, at)) {
+            i += count - 1 - at;
+            continue;
+        }
         if (hf_load_relaxed(word)) /* relaxed: the swap decides */
             continue;
-        raise_high(high, (uint32_t)at + 1);
+        raise_high(arena->high, (uint32_t)at + 1);
         if (hf_cas_acq_rel(word, 0u, value)) {
-            hf_store_relaxed(hint, (uint32_t)((at + 1) % count)); /* relaxed: as above */
+            /* relaxed: as above */
+            hf_store_relaxed(arena->hint, (uint32_t)((at + 1) % count));
             return (uint32_t)at;
         }
     }
@@ -44,24 +73,31 @@ static uint32_t take(uint32_t *words, size_t stride, uint64_t count, uint32_t *h
 
 /* Counts are raised before and lowered after, so that a death in between only makes them too
  * high. */
-static uint32_t take_counted(uint32_t *words, size_t stride, uint64_t count, uint32_t *hint,
-                             uint32_t *high, uint32_t value, uint64_t *used)
+static uint32_t take_counted(const struct arena *arena, uint32_t value)
 {
     uint32_t index = SHM_NONE;
 
     /* relaxed: a count */
-    if (hf_add_relaxed(used, 1) < count)
-        index = take(words, stride, count, hint, high, value);
+    if (hf_add_relaxed(arena->used, 1) < arena->count)
+        index = take(arena, value);
     if (index == SHM_NONE)
-        hf_add_relaxed(used, -UINT64_C(1)); /* relaxed: a count */
+        hf_add_relaxed(arena->used, -UINT64_C(1)); /* relaxed: a count */
     return index;
 }
 
 uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode)
 {
     struct shm_run *run = shm->run;
-    uint32_t node = take_counted(shm->owners, 1, run->limits.nodes, &run->node_hint,
-                                 &run->nodes_high, vnode + 1, &run->nodes_used);
+    const struct arena nodes = {.entries = shm->nodes,
+                                .entry_bytes = sizeof *shm->nodes,
+                                .words = shm->owners,
+                                .stride = 1,
+                                .count = run->limits.nodes,
+                                .hint = &run->node_hint,
+                                .high = &run->nodes_high,
+                                .reserved = &run->nodes_reserved,
+                                .used = &run->nodes_used};
+    uint32_t node = take_counted(&nodes, vnode + 1);
 
     if (node == SHM_NONE)
         return node;
@@ -85,10 +121,17 @@ void shm_node_free(struct shm *shm, uint32_t node)
 uint32_t shm_hold_alloc(struct shm *shm)
 {
     struct shm_run *run = shm->run;
+    const struct arena holds = {.entries = shm->holds,
+                                .entry_bytes = sizeof *shm->holds,
+                                .words = &shm->holds[0].state,
+                                .stride = sizeof *shm->holds / sizeof(uint32_t),
+                                .count = run->limits.holds,
+                                .hint = &run->hold_hint,
+                                .high = &run->holds_high,
+                                .reserved = &run->holds_reserved,
+                                .used = &run->holds_used};
 
-    return take_counted(&shm->holds[0].state, sizeof(struct shm_hold) / sizeof(uint32_t),
-                        run->limits.holds, &run->hold_hint, &run->holds_high,
-                        SHM_HOLD_STATE(SHM_HOLD_TAKEN, shm->self + 1), &run->holds_used);
+    return take_counted(&holds, SHM_HOLD_STATE(SHM_HOLD_TAKEN, shm->self + 1));
 }
 
 static bool in_use(const struct shm_hold *hold)
@@ -111,6 +154,9 @@ uint32_t shm_holds_in_use(const struct shm *shm)
 
 int shm_no_hold(const struct shm *shm)
 {
+    if (shm_holds_in_use(shm) < shm->run->limits.holds &&
+        hf_load_acquire(&shm->run->holds_high) < shm->run->limits.holds)
+        return shm_no_room();
     return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)", shm->run->limits.holds);
 }
 

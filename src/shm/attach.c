@@ -28,6 +28,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define PATH_BYTES (sizeof(((struct shm_attach *)0)->pool_dir) + 8)
 #define MAP_TRIES 2000 /* of 1 ms: how long a segment may be missing while others are attached */
 
 static pthread_mutex_t all_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -276,11 +277,39 @@ static int use_run_file(int fd, const char *path, void **life)
     return 0;
 }
 
+/* A new segment's file, mapped, with memory for what every process looks at. Returns a
+ * descriptor. */
+static int map_new(const struct shm_attach *at, const struct shm_run *header, mode_t mode,
+                   bool aside, char path[PATH_BYTES], struct shm_run **out)
+{
+    int fd = at->anonymous ? anonymous_file(header->bytes)
+                           : shm_run_make(at, header, mode, aside, path, PATH_BYTES);
+    struct shm_run *run;
+    int rc;
+
+    if (fd < 0)
+        return hf_fail_errno(-fd, "%s: cannot make the run segment of %llu bytes",
+                             *path ? path : at->pool_dir, (unsigned long long)header->bytes);
+    run = mmap(NULL, header->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    rc = run == MAP_FAILED ? hf_fail_errno(errno, "cannot map the run segment")
+                           : shm_reserve_first(run, header);
+    if (rc == 0) {
+        *out = run;
+        return fd;
+    }
+    if (run != MAP_FAILED)
+        munmap(run, header->bytes);
+    if (*path)
+        unlink(path);
+    close(fd);
+    return rc;
+}
+
 int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const char *engine,
               const struct shm_limits *limits, struct shm **out)
 {
     struct shm_run header = {.magic = SHM_MAGIC, .version = SHM_VERSION};
-    char path[sizeof at->pool_dir + 8] = "";
+    char path[PATH_BYTES] = "";
     void *run_life = NULL;
     struct shm_run *run;
     struct shm *shm;
@@ -290,22 +319,18 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
     memcpy(header.uuid, uuid, 16);
     snprintf(header.engine, sizeof header.engine, "%s", engine);
     rc = name_pool(at, &header);
-    fd = rc              ? rc
-         : at->anonymous ? anonymous_file(header.bytes)
-                         : shm_run_make(at, uuid, header.bytes, mode, path, sizeof path);
+    fd = rc ? rc : map_new(at, &header, mode, false, path, &run);
+    if (fd == -ENOSPC && !at->anonymous)
+        fd = map_new(at, &header, mode, true, path, &run);
     if (fd < 0)
-        return hf_fail_errno(-fd, "%s: cannot make the run segment of %llu bytes",
-                             *path ? path : at->pool_dir, (unsigned long long)header.bytes);
-    run = mmap(NULL, header.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    rc = run == MAP_FAILED ? hf_fail_errno(errno, "cannot map the run segment") : 0;
-    rc = rc ? rc : init_run(run, &header);
+        return fd;
+    rc = init_run(run, &header);
     if (rc == 0 && !at->anonymous)
         rc = use_run_file(fd, path, &run_life);
     shm = rc ? NULL : shm_view(run, at->lock_fd, fd);
     if (!shm) {
         shm_life_end(&run_life);
-        if (run != MAP_FAILED)
-            munmap(run, header.bytes);
+        munmap(run, header.bytes);
         close(fd);
         return rc ? rc : -ENOMEM;
     }

@@ -103,6 +103,9 @@ static struct shm_lane *take_owned_by(struct shm *shm, uint32_t owner)
     uint32_t self = shm->self + 1, used;
 
     for (uint32_t i = 0; i < run->limits.lanes; i++) {
+        if (shm_reserve_entry(shm->lanes, sizeof *shm->lanes, run->limits.lanes,
+                              &run->lanes_reserved, i))
+            break;
         if (hf_load_relaxed(&shm->lanes[i].owner) != owner || /* relaxed: the swap decides */
             !hf_cas_acq_rel(&shm->lanes[i].owner, owner, self))
             continue;
@@ -194,6 +197,8 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
 
 int shm_no_lane(const struct shm *shm)
 {
+    if (hf_load_acquire(&shm->run->lanes_reserved) < shm->run->limits.lanes)
+        return shm_no_room();
     return hf_fail(ENOLCK, "all %u thread entries are taken (mkpool --max-threads)",
                    shm->run->limits.lanes);
 }

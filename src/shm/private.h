@@ -48,9 +48,9 @@ void shm_life_end(void **life);
 int shm_run_find(const struct shm_attach *at, char *path, size_t size);
 /* First attacher: the pool may be in use through another inode of POOL/lock. */
 int shm_run_foreign(const struct shm_attach *at);
-/* First attacher: makes it new, in use, and puts it into the record in POOL/segment. Returns a
- * descriptor. */
-int shm_run_make(const struct shm_attach *at, const uint8_t uuid[16], uint64_t bytes, mode_t mode,
+/* First attacher: makes it new, in use, and puts it into the record in POOL/segment; `aside`: in
+ * /dev/shm, wherever the pool is. Returns a descriptor. */
+int shm_run_make(const struct shm_attach *at, const struct shm_run *header, mode_t mode, bool aside,
                  char *path, size_t size);
 /* Last to detach. */
 void shm_run_remove(const struct shm *shm);
@@ -65,6 +65,17 @@ uint32_t shm_pid_of_thread(uint32_t tid, char command[16]);
 int shm_process_take(struct shm *shm, const char *lock_path);
 void shm_process_leave(struct shm *shm);
 void shm_processes_recount(struct shm *shm);
+
+/* ---- memory (reserve.c): before the first touch; 0, or -ENOSPC ---- */
+
+int shm_no_room(void);
+int shm_reserve(const void *from, uint64_t bytes);
+/* An entry of a table of `count`. `mark`: entries below it have memory. */
+int shm_reserve_entry(const void *table, size_t entry_bytes, uint64_t count, uint32_t *mark,
+                      uint64_t at);
+int shm_reserve_vnode(struct shm *shm, uint32_t at);
+/* What every process looks at. */
+int shm_reserve_first(const void *base, const struct shm_run *header);
 
 void shm_hash_rebuild(struct shm *shm);
 /* Forgets this process's lanes of a segment that goes away. */

@@ -70,6 +70,8 @@ static int take_entry(struct shm *shm, uint32_t index, const char *lock_path)
                  ? -EAGAIN
                  : shm_life_lock(shm->lock_fd, lock_path, F_WRLCK, byte, &shm->life);
     if (rc == 0)
+        rc = shm_reserve(&shm->watchers[index], sizeof shm->watchers[index]);
+    if (rc == 0)
         fill_entry(shm, index);
     return rc == -EACCES ? -EAGAIN : rc;
 }
@@ -93,6 +95,8 @@ int shm_process_take(struct shm *shm, const char *lock_path)
     if (rc == -EAGAIN)
         return hf_fail(EBUSY, "all %u process entries are taken (mkpool --max-processes)",
                        shm->run->limits.processes);
+    if (rc == -ENOSPC)
+        return rc;
     return rc ? hf_fail_errno(-rc, "%s: cannot lock it", lock_path) : 0;
 }
 

@@ -2,9 +2,9 @@
 /*
  * Owns where the file of a pool's run segment is, and which file is believed to be it.
  *
- * It is POOL/run where the pool lies on a tmpfs. A pool on a disk has it in /dev/shm: the segment
- * is large and sparse, and a store to a page of a full disk's file is SIGBUS. Each segment gets a
- * new name there, so a file of another user never stands in its way.
+ * It is POOL/run where the pool lies on a tmpfs that is not full. A pool on a disk has it in
+ * /dev/shm: the segment is large and sparse, and a store to a page of a full disk's file is SIGBUS.
+ * Each segment gets a new name there, so a file of another user never stands in its way.
  *
  * Which file it is says a record in POOL/segment, which the first process to attach writes while it
  * is alone (shm_attach_begin()). The record names POOL/lock itself, by device and inode, and the
@@ -309,7 +309,7 @@ static int describe(const struct shm_attach *at, int fd, struct record *record)
     return write_record(at->pool_dir, &lock, record);
 }
 
-int shm_run_make(const struct shm_attach *at, const uint8_t uuid[16], uint64_t bytes, mode_t mode,
+int shm_run_make(const struct shm_attach *at, const struct shm_run *header, mode_t mode, bool aside,
                  char *path, size_t size)
 {
     struct record record = {0};
@@ -318,16 +318,16 @@ int shm_run_make(const struct shm_attach *at, const uint8_t uuid[16], uint64_t b
 
     if (fstat(at->lock_fd, &lock))
         return -errno;
-    if (!on(at->lock_fd, TMPFS_MAGIC)) {
+    if (aside || !on(at->lock_fd, TMPFS_MAGIC)) {
         sweep(at->lock_fd);
-        rc = new_name(uuid, record.name);
+        rc = new_name(header->uuid, record.name);
         if (rc)
             return rc;
     }
     path_of(at, &record, path, size);
     if (unlink(path) && errno != ENOENT)
         return -errno;
-    fd = new_file(path, &lock, bytes, mode);
+    fd = new_file(path, &lock, header->bytes, mode);
     rc = fd < 0 ? fd : describe(at, fd, &record);
     if (rc < 0 && fd >= 0) {
         unlink(path);

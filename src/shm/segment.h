@@ -93,6 +93,8 @@ struct shm_run {
     uint32_t node_hint, hold_hint, vnode_hint;
     /* Entries below this index have been in use. */
     uint32_t nodes_high, vnodes_high, holds_high;
+    /* Entries below this index have memory (reserve.c). */
+    uint32_t lanes_reserved, vnodes_reserved, holds_reserved, nodes_reserved;
     /* A detached run may have lost its last holder. */
     uint32_t reclaim;
     /* Some file may have capabilities, which go when its content changes. */
@@ -247,6 +249,12 @@ bool shm_detach_last(struct shm *shm);
 void shm_detach(struct shm *shm, bool last);
 /* In a forked child: closes what would keep the parent looking alive. */
 void shm_in_child(void);
+
+/* ---- memory (reserve.c) ---- */
+
+/* Before the first touch: -ENOSPC, where the file system is full. Of the tables of free space of a
+ * pool that has so many blocks. */
+int shm_reserve_space(const struct shm *shm, uint64_t blocks);
 
 /* ---- page-table nodes (arena.c) ---- */
 

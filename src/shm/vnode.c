@@ -56,6 +56,10 @@ static struct shm_vnode *take_entry(struct shm *shm)
         uint32_t at = (run->vnode_hint + i) % run->limits.vnodes;
         struct shm_vnode *vnode = &shm->vnodes[at];
 
+        if (shm_reserve_vnode(shm, at)) { /* nor would those after it have memory */
+            i += run->limits.vnodes - 1 - at;
+            continue;
+        }
         if (vnode->state != SHM_VNODE_FREE)
             continue;
         run->vnode_hint = at + 1;
@@ -75,6 +79,8 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     if (hf_load_relaxed(&shm->run->vnodes_used) <
         shm->run->limits.vnodes) /* relaxed: under table_mutex */
         vnode = take_entry(shm);
+    if (!vnode && hf_load_acquire(&shm->run->vnodes_reserved) < shm->run->limits.vnodes)
+        return shm_no_room();
     if (!vnode)
         return hf_fail(ENFILE, "all %u files are open (mkpool --max-files)",
                        shm->run->limits.vnodes);

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns which parts of the segment have memory. The segment is a sparse file, and where the file
+ * system below it is full, a touch of a hole is SIGBUS, of a read as well as of a store. So each
+ * part is given memory before it is touched first: what every process looks at when the segment is
+ * made, the bitmap with the pool's size, and entries of the tables before the mark that says that
+ * they may be in use is raised over them. Where there is none, the call that wants it fails.
+ *
+ * Memory once given stays until the segment is removed, so no other process need ask again.
+ */
+#include "base/error.h"
+#include "shm/private.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#define PAGE UINT64_C(4096)
+
+/* Of Linux 5.14. An older kernel gives memory at the touch, as ever. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+int shm_no_room(void)
+{
+    return hf_fail(ENOSPC, "the file system that has the pool's run segment is full");
+}
+
+int shm_reserve(const void *from, uint64_t bytes)
+{
+    uintptr_t begin = (uintptr_t)from & ~(uintptr_t)(PAGE - 1);
+    uintptr_t end = ((uintptr_t)from + bytes + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
+    int rc;
+
+    if (bytes == 0)
+        return 0;
+    do
+        rc = madvise((void *)begin, end - begin, MADV_POPULATE_WRITE) ? errno : 0;
+    while (rc == EAGAIN || rc == EINTR);
+    return rc == 0 || rc == EINVAL ? 0 : shm_no_room();
+}
+
+int shm_reserve_entry(const void *table, size_t entry_bytes, uint64_t count, uint32_t *mark,
+                      uint64_t at)
+{
+    uint64_t chunk = PAGE / entry_bytes ? PAGE / entry_bytes : 1;
+    uint32_t was = hf_load_acquire(mark);
+    int rc;
+
+    if (at < was)
+        return 0;
+    if (chunk > count - at)
+        chunk = count - at;
+    rc = shm_reserve((const char *)table + at * entry_bytes, chunk * entry_bytes);
+    if (rc == 0 && at == was) /* else entries between have no memory yet */
+        (void)hf_cas_acq_rel(mark, was, (uint32_t)(at + chunk));
+    return rc;
+}
+
+int shm_reserve_space(const struct shm *shm, uint64_t blocks)
+{
+    uint64_t groups = (blocks + SHM_GROUP_BLOCKS - 1) / SHM_GROUP_BLOCKS;
+    int rc = shm_reserve(shm->group_free, groups * sizeof *shm->group_free);
+
+    rc = rc ? rc : shm_reserve(shm->block_bits, groups * (SHM_GROUP_BLOCKS / 8));
+    if (rc == 0 && shm->counts)
+        rc = shm_reserve(shm->counts, blocks * sizeof *shm->counts);
+    return rc;
+}
+
+int shm_reserve_first(const void *base, const struct shm_run *header)
+{
+    uint64_t processes = header->limits.processes * sizeof(struct shm_process);
+    int rc = shm_reserve(base, header->at_processes + processes);
+
+    return rc ? rc
+              : shm_reserve((const char *)base + header->at_hash,
+                            (header->hash_mask + UINT64_C(1)) * sizeof(uint32_t));
+}
+
+/* Vnodes that share a page, with what goes with each of them. */
+int shm_reserve_vnode(struct shm *shm, uint32_t at)
+{
+    uint32_t *mark = &shm->run->vnodes_reserved;
+    uint64_t left = shm->run->limits.vnodes - at, chunk = PAGE / sizeof *shm->vnodes;
+    uint64_t row = (uint64_t)at * shm->open_words, words;
+    int rc;
+
+    if (at < hf_load_acquire(mark))
+        return 0;
+    chunk = left < chunk ? left : chunk;
+    words = chunk * shm->open_words;
+    rc = shm_reserve(shm->open + row, words * sizeof *shm->open);
+    rc = rc ? rc : shm_reserve(shm->watches + row, words * sizeof *shm->watches);
+    rc = rc ? rc : shm_reserve(shm->asks + row, words * sizeof *shm->asks);
+    if (rc == 0 && shm->recent.entries)
+        rc = shm_reserve(shm->recent.entries + at, chunk * sizeof *shm->recent.entries);
+    return rc ? rc
+              : shm_reserve_entry(shm->vnodes, sizeof *shm->vnodes, shm->run->limits.vnodes, mark,
+                                  at);
+}
