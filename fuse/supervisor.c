@@ -284,6 +284,17 @@ static int supervise(struct supervisor *supervisor, int started)
     return status;
 }
 
+/* What goes on in the background must not keep busy what its caller used: another mount perhaps, by
+ * a working directory or an open file. Descriptors 0 to 2 go when it is mounted. */
+static void leave_caller(int kept)
+{
+    if (chdir("/"))
+        fprintf(stderr, "holdfast: mount: /: %s\n", strerror(errno));
+    if (kept > 3)
+        close_range(3, (unsigned)kept - 1, 0);
+    close_range((unsigned)kept + 1, ~0u, 0);
+}
+
 /* In the background: a child supervises, and this process ends when it is mounted. */
 static int mount_in_background(struct supervisor *supervisor)
 {
@@ -298,6 +309,7 @@ static int mount_in_background(struct supervisor *supervisor)
     close(pair[child ? 1 : 0]);
     if (child == 0) {
         setsid();
+        leave_caller(pair[1]);
         exit(supervise(supervisor, pair[1]));
     }
     if (channel_await(pair[0]))

@@ -6,7 +6,7 @@
 [ -z "${TARGET-}" ] || skip "there is no pool in $TARGET"
 helper=/sbin/mount.fuse.holdfast
 [ ! -e "$helper" ] || skip "$helper is there already"
-trap 'umount -l "$dir" 2>/dev/null; rm -f "$helper"; clean_up' EXIT
+trap 'umount -l "$dir" "$work/other" 2>/dev/null; rm -f "$helper"; clean_up' EXIT
 ln -s "$(realpath "$HOLDFAST")" "$helper"
 
 run "$HOLDFAST" mkpool "$pool" --size 16M
@@ -42,6 +42,19 @@ for option in ro noatime nodev nosuid noexec allow_other; do
 done
 same "$(cat "$dir/file")" content
 touch "$dir/new" 2>/dev/null && fail "ro is not obeyed"
+run umount "$dir"
+
+# a mount in the background does not keep busy what its caller used
+run "$HOLDFAST" mkpool "$work/second" --size 16M
+mkdir "$work/other"
+run mount -t fuse.holdfast "$pool" "$dir"
+(cd "$dir" && exec 5>file && run "$HOLDFAST" mount ../second ../other) || exit 1
+run umount "$dir"
+echo content >"$work/other/file"
+run umount "$work/other"
+same "$("$HOLDFAST" cat "$work/second" file)" content
+run mount -t fuse.holdfast "$pool" "$dir"
+echo content >"$dir/file"
 run umount "$dir"
 
 # other options for what is mounted
