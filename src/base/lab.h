@@ -29,6 +29,7 @@ enum hf_lab_point {
     HF_LAB_WALKED, /* P3 is done, with an engine that counts: the entry is read and not counted */
     HF_LAB_UNWATCHED, /* a close has stopped watching, and has not closed */
     HF_LAB_AWAITS,    /* a change is about to sleep until a watcher comes back */
+    HF_LAB_COMPARES,  /* a look at a holder, or at a record of detached blocks, of many */
 };
 
 #ifdef HF_LAB

@@ -237,10 +237,13 @@ struct finding {
 
 static int remember_holder(struct dax_change *change, const struct held *held)
 {
-    struct dax_holder holder = {shm_at(change->dax->shm, held->word), held->key,
-                                held->range.first > change->first ? held->range.first
-                                                                  : change->first,
-                                held->range.last < change->last ? held->range.last : change->last};
+    const struct shm_range *range = &held->range;
+    struct dax_holder holder = {
+        .at = shm_at(change->dax->shm, held->word),
+        .key = held->key,
+        .first = range->first > change->first ? range->first : change->first,
+        .last = range->last < change->last ? range->last : change->last,
+    };
 
     if (change->holder_count == change->holder_room) {
         unsigned room = change->holder_room ? change->holder_room * 2 : 16;
@@ -309,6 +312,8 @@ static int find_holders(struct dax_change *change, bool all, struct finding *fin
         rc = dax->pinning->find(dax, change->vnode, change->first, change->last, &finding->busy);
         finding->count = rc > 0;
     }
+    if (rc >= 0 && change->holder_count)
+        rc = holders_order(change);
     return rc < 0 ? rc : 0;
 }
 
@@ -644,8 +649,7 @@ static void settle_tables(struct dax_change *change, bool committed)
 static void abandon(struct dax_change *change)
 {
     hf_store_release(&change->vnode->gates[change->gate].given_up, 1u);
-    free(change->holders);
-    change->holders = NULL;
+    holders_drop(change);
 }
 
 void dax_change_end(struct dax_change *change, bool committed)
@@ -667,6 +671,5 @@ void dax_change_end(struct dax_change *change, bool committed)
     settle_tables(change, committed);
     gate_open(vnode, &vnode->gates[change->gate]);
     dax_unlock(change->dax, vnode);
-    free(change->holders);
-    change->holders = NULL;
+    holders_drop(change);
 }

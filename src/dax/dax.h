@@ -182,11 +182,22 @@ static inline void dax_changes(struct dax *dax, struct shm_vnode *vnode, uint64_
         dax_ask(dax, vnode, first, last);
 }
 
-/* ---- layout changes (change.c, detach.c) ---- */
+/* ---- layout changes (change.c, holders.c, detach.c) ---- */
 
 struct dax_holder {   /* found by the drain and left, because it or the policy detaches */
     uint64_t at, key; /* offset of the key word in the segment, and its value */
     uint64_t first, last;
+    uint64_t max_last; /* see holders.c */
+};
+
+struct dax_run { /* pages */
+    uint64_t first, last;
+};
+
+struct dax_span { /* pages from `first` to the next span, held by the same holders */
+    uint64_t first;
+    uint64_t run_last; /* of the spans from here on that are held, or not held, as this one */
+    bool held;
 };
 
 struct dax_change {
@@ -206,6 +217,8 @@ struct dax_change {
     bool lost;               /* the mutex could not be taken again, in L5 */
     struct dax_holder *holders;
     unsigned holder_count, holder_room;
+    struct dax_span *spans;
+    unsigned span_count;
     uint32_t detached; /* list of holds made by dax_change_split() */
 };
 
@@ -231,6 +244,9 @@ int dax_change_split(struct dax_change *change, const struct meta_extent *run,
                      int (*held_run)(void *arg, const struct meta_extent *part), void *arg);
 /* True: a detached pin holds a page of [first, last]. */
 bool dax_change_holds(const struct dax_change *change, uint64_t first, uint64_t last);
+/* The first pages of [first, last] that detached pins hold, without a gap; false: none. */
+bool dax_change_held_run(const struct dax_change *change, uint64_t first, uint64_t last,
+                         struct dax_run *run);
 
 /* Before the transaction commits: the version and size it gives the inode. A process that finds us
  * dead tells by them on which side of the commit we died. Version 0: it has failed. */
@@ -246,11 +262,11 @@ void dax_change_end(struct dax_change *change, bool committed);
 
 /* ---- detached blocks (detach.c, reclaim.c) ---- */
 
-/* Finds the runs of detached blocks that have lost their last holder. For each, `gone` deletes it
- * from the detached table and frees it, in one transaction; then its record goes. Cheap when
+/* Finds the runs of detached blocks that have lost their last holder. `gone` deletes some of them
+ * from the detached table and frees them, in one transaction; then their records go. Cheap when
  * run->reclaim is 0. Call with no lock held; before every allocation, statvfs and close. */
-int dax_reclaim(struct dax *dax, int (*gone)(void *arg, const struct meta_detached *run),
-                void *arg);
+int dax_reclaim(struct dax *dax,
+                int (*gone)(void *arg, const struct meta_detached *runs, size_t count), void *arg);
 
 /* ---- giving up what only saves time (shrink.c) ---- */
 

@@ -24,34 +24,6 @@
 
 #include <errno.h>
 
-bool detach_still_holds(struct shm *shm, struct shm_vnode *vnode, uint64_t key_at, uint64_t key,
-                        uint64_t first, uint64_t last)
-{
-    uint32_t at = vnode->detached;
-
-    shm_assert_held(&vnode->mutex);
-    while (at != SHM_NONE && first <= last) {
-        const struct shm_hold *record = &shm->holds[at];
-
-        if (record->holder != key_at || record->holder_key != key || record->range.first > first ||
-            record->range.last < first) {
-            at = record->link;
-            continue;
-        }
-        first = record->range.last + 1;
-        at = vnode->detached;
-    }
-    return first <= last;
-}
-
-bool dax_change_holds(const struct dax_change *change, uint64_t first, uint64_t last)
-{
-    for (unsigned i = 0; i < change->holder_count; i++)
-        if (change->holders[i].first <= last && change->holders[i].last >= first)
-            return true;
-    return false;
-}
-
 /* The hold that has its key word there; null: it is a slot, or the ghosts' word. */
 static struct shm_hold *hold_of_key(const struct shm *shm, uint64_t at)
 {
@@ -69,9 +41,17 @@ static struct shm_hold *lease_of(const struct shm *shm, const struct shm_hold *r
     return hold_is_lease(hold) && !detach_holder_gone(shm, record) ? hold : NULL;
 }
 
-static int record_holder(struct dax_change *change, const struct dax_holder *holder,
-                         const struct meta_extent *part)
+/* A run of blocks that leaves the file, as its holders get to know it. */
+struct leaving {
+    struct dax_change *change;
+    struct meta_extent part;
+};
+
+static int record_holder(void *arg, const struct dax_holder *holder)
 {
+    const struct leaving *leaving = arg;
+    struct dax_change *change = leaving->change;
+    const struct meta_extent *part = &leaving->part;
     struct shm *shm = change->dax->shm;
     uint64_t last = part->page + part->count - 1;
     uint32_t index = shm_hold_alloc(shm);
@@ -97,42 +77,28 @@ static int record_holder(struct dax_change *change, const struct dax_holder *hol
     return 0;
 }
 
-/* From `page` on: how many pages are alike: held, or not held. */
-static uint64_t pages_alike(const struct dax_change *change, uint64_t page, uint64_t count,
-                            bool *held)
-{
-    *held = dax_change_holds(change, page, page);
-    for (unsigned i = 0; i < change->holder_count; i++) {
-        const struct dax_holder *holder = &change->holders[i];
-
-        if (holder->first > page && holder->first - page < count)
-            count = holder->first - page;
-        if (holder->first <= page && holder->last >= page && holder->last - page + 1 < count)
-            count = holder->last - page + 1;
-    }
-    return count;
-}
-
+/* A record in LMDB is of blocks that have the same holders, and go together. */
 int dax_change_split(struct dax_change *change, const struct meta_extent *run,
                      int (*free_run)(void *arg, const struct meta_extent *part),
                      int (*held_run)(void *arg, const struct meta_extent *part), void *arg)
 {
-    struct meta_extent rest = *run;
+    struct leaving leaving = {.change = change};
+    struct meta_extent rest = *run, *part = &leaving.part;
     int rc = 0;
 
     shm_assert_held(&change->vnode->mutex);
     while (rc == 0 && rest.count) {
-        struct meta_extent part = rest;
         bool held;
 
-        part.count = pages_alike(change, rest.page, rest.count, &held);
-        rc = held ? held_run(arg, &part) : free_run(arg, &part);
-        for (unsigned i = 0; held && rc == 0 && i < change->holder_count; i++)
-            if (change->holders[i].first <= part.page && change->holders[i].last >= part.page)
-                rc = record_holder(change, &change->holders[i], &part);
-        rest.page += part.count;
-        rest.block += part.count;
-        rest.count -= part.count;
+        *part = rest;
+        part->count = holders_alike(change, rest.page, rest.count, &held);
+        rc = held ? held_run(arg, part) : free_run(arg, part);
+        if (rc == 0 && held)
+            rc = holders_over(change, part->page, part->page + part->count - 1, record_holder,
+                              &leaving);
+        rest.page += part->count;
+        rest.block += part->count;
+        rest.count -= part->count;
     }
     return rc;
 }
@@ -191,13 +157,20 @@ void detach_commit(struct dax_change *change)
     HF_TRACE(detach, vnode->ino, change->first, change->last, change->holder_count);
 }
 
-static bool listed(const struct shm *shm, const struct shm_vnode *vnode, uint32_t index)
+static bool is_record_of(const struct shm_hold *hold, const struct shm_vnode *vnode)
 {
-    uint32_t at = vnode->detached;
+    return SHM_HOLD_KIND(hf_load_acquire(&hold->state)) == SHM_HOLD_DETACHED &&
+           hold->vnode == vnode->index;
+}
 
-    while (at != SHM_NONE && at != index)
-        at = shm->holds[at].link;
-    return at == index;
+/* Says in `left`, which is for trees and free in a record, whether the record is in the list. */
+static void mark_listed(struct shm *shm, const struct shm_vnode *vnode)
+{
+    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++)
+        if (is_record_of(&shm->holds[i], vnode))
+            shm->holds[i].left = SHM_NONE;
+    for (uint32_t at = vnode->detached; at != SHM_NONE; at = shm->holds[at].link)
+        shm->holds[at].left = at;
 }
 
 /* A record that is not in a list is of a dead process: a living maker has the mutex until its
@@ -205,14 +178,13 @@ static bool listed(const struct shm *shm, const struct shm_vnode *vnode, uint32_
 void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed)
 {
     struct shm *shm = dax->shm;
-    uint32_t index = vnode->index;
 
     shm_assert_held(&vnode->mutex);
+    mark_listed(shm, vnode);
     for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
         struct shm_hold *record = &shm->holds[i];
 
-        if (SHM_HOLD_KIND(hf_load_acquire(&record->state)) != SHM_HOLD_DETACHED ||
-            record->vnode != index || listed(shm, vnode, i))
+        if (!is_record_of(record, vnode) || record->left == i)
             continue;
         if (committed) {
             if (!HF_LAB_BROKEN(HF_LAB_NO_LATE_RECALL))

@@ -8,6 +8,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TOUCHERS HF_PIN_GPU /* the flags that say what touches the memory */
@@ -17,7 +18,8 @@ struct snapshot {
     struct dax *dax;
     int (*each)(void *arg, const struct hf_pin_info *info);
     void *arg;
-    uint32_t process; /* the one that was last asked for: + 1, and whether it is stopped */
+    struct records *records; /* of each vnode */
+    uint32_t process;        /* the one that was last asked for: + 1, and whether it is stopped */
     bool stopped;
 };
 
@@ -56,19 +58,44 @@ static void name_range(const struct shm_vnode *vnode, uint64_t first, uint64_t l
     info->len = end - info->off;
 }
 
-/* The list of detached records holds still only under the mutex. Where that cannot be had, since
- * the process that has it is stopped, a pin counts as held. */
-static uint32_t pin_state(struct dax *dax, struct shm_vnode *vnode, const uint64_t *word,
-                          uint64_t key, const struct shm_range *range)
+/* Of the file, read when it is wanted for the first time; null: no memory, or the process that has
+ * the mutex is stopped. */
+static const struct records *records_of(struct snapshot *snapshot, struct shm_vnode *vnode)
 {
-    bool holds = true;
+    struct dax *dax = snapshot->dax;
+    struct records *records;
 
-    if (hf_load_acquire(&vnode->waiters) & SHM_DETACHED && dax_lock_moment(dax, vnode)) {
-        holds = detach_still_holds(dax->shm, vnode, shm_at(dax->shm, word), key, range->first,
-                                   range->last);
+    if (!snapshot->records)
+        snapshot->records = calloc(dax->shm->run->limits.vnodes, sizeof *records);
+    if (!snapshot->records)
+        return NULL;
+    records = &snapshot->records[vnode->index];
+    if (!records->ranges && dax_lock_moment(dax, vnode)) {
+        records_read(dax->shm, vnode, records);
         dax_unlock(dax, vnode);
     }
-    return holds ? HF_PIN_HELD : HF_PIN_DETACHED;
+    return records->ranges ? records : NULL;
+}
+
+static void drop_records(struct snapshot *snapshot)
+{
+    for (uint32_t i = 0; snapshot->records && i < snapshot->dax->shm->run->limits.vnodes; i++)
+        records_drop(&snapshot->records[i]);
+    free(snapshot->records);
+}
+
+/* A pin that cannot be looked up counts as held. */
+static uint32_t pin_state(struct snapshot *snapshot, struct shm_vnode *vnode, const uint64_t *word,
+                          uint64_t key, const struct shm_range *range)
+{
+    const struct records *records = NULL;
+
+    if (hf_load_acquire(&vnode->waiters) & SHM_DETACHED)
+        records = records_of(snapshot, vnode);
+    if (!records ||
+        records_leave(records, shm_at(snapshot->dax->shm, word), key, range->first, range->last))
+        return HF_PIN_HELD;
+    return HF_PIN_DETACHED;
 }
 
 /* One pin, in a slot or in a hold; its range was read after its key. False: it is not there any
@@ -86,7 +113,7 @@ static bool describe_pin(struct snapshot *snapshot, uint32_t process, uint64_t *
     name_range(vnode, range->first, range->last, info);
     info->flags = SHM_WHO_FLAGS(range->who) & (HF_PIN_WRITE | TOUCHERS);
     info->tid = (pid_t)SHM_WHO_TID(range->who);
-    info->state = pin_state(dax, vnode, word, key, range);
+    info->state = pin_state(snapshot, vnode, word, key, range);
     name_holder(snapshot, process, info);
     return hf_load_acquire(word) == key;
 }
@@ -199,5 +226,6 @@ int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *i
     rc = rc ? rc : hold_pins(&snapshot);
     for (uint32_t i = 0; i < lanes && rc == 0; i++)
         rc = lane_wait(&snapshot, &dax->shm->lanes[i]);
+    drop_records(&snapshot);
     return rc;
 }

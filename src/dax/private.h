@@ -156,12 +156,43 @@ void recall_recover(struct shm *shm, const struct shm_vnode *vnode);
  * file is left. Under the layout mutex, with a gate over the whole file. */
 void shrink_strays(struct dax *dax, struct shm_vnode *vnode);
 
+/* --- holders.c: what a change has found --- */
+
+/* After the last of them was found, and before anything is asked. -ENOMEM. */
+int holders_order(struct dax_change *change);
+void holders_drop(struct dax_change *change);
+/* From `page` on: how many of `count` pages are held by the same holders, or by none. */
+uint64_t holders_alike(const struct dax_change *change, uint64_t page, uint64_t count, bool *held);
+/* Those that hold a page of [first, last], until `each` says something else than 0. */
+int holders_over(const struct dax_change *change, uint64_t first, uint64_t last,
+                 int (*each)(void *arg, const struct dax_holder *holder), void *arg);
+
+/* --- records.c: what holders hold no more, since it was detached --- */
+
+struct record_range {
+    uint64_t holder, key;
+    uint64_t first, last;
+};
+/* A copy of the records of a file; all zero: not read yet. */
+struct records {
+    struct record_range *ranges;
+    size_t count;
+};
+
+/* Under the mutex. False: no memory. */
+bool records_read(const struct shm *shm, const struct shm_vnode *vnode, struct records *records);
+void records_drop(struct records *records);
+/* They leave the holder a part of [first, last]. */
+bool records_leave(const struct records *records, uint64_t holder, uint64_t key, uint64_t first,
+                   uint64_t last);
+/* Likewise, of the file as it is now; `records` is read when it is wanted for the first time. Under
+ * the mutex, which is held until records_drop(). */
+bool records_still_hold(const struct shm *shm, const struct shm_vnode *vnode,
+                        struct records *records, uint64_t holder, uint64_t key, uint64_t first,
+                        uint64_t last);
+
 /* --- detach.c --- */
 
-/* The part of [first, last] that the holder holds in the file as it is now, without what was
- * detached under it: false: nothing. */
-bool detach_still_holds(struct shm *shm, struct shm_vnode *vnode, uint64_t key_at, uint64_t key,
-                        uint64_t first, uint64_t last);
 void detach_commit(struct dax_change *change);
 void detach_abort(struct dax_change *change);
 /* After the death of a process in the middle of a change: what it was about to detach. */

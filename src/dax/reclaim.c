@@ -6,86 +6,154 @@
  */
 #include "dax/private.h"
 
-/* The record is of the pages that lay on these blocks when the page at `run` lay on its: a shared
- * block can be under several pages of a file. */
-static bool same_place(const struct shm_hold *record, const struct meta_detached *run)
+#include "base/error.h"
+#include "base/lab.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define BATCH 256u /* runs in a transaction */
+
+/* An end of a record. Records are of the same place when a page lies on the same block in them: a
+ * shared block can be under several pages of a file. */
+struct end {
+    uint64_t place; /* the page of block 0 */
+    uint64_t page;  /* after the last, of a right end */
+    bool gone, right;
+};
+
+struct sweep {
+    struct dax *dax;
+    struct shm_vnode *vnode;
+    int (*gone)(void *arg, const struct meta_detached *runs, size_t count);
+    void *arg;
+    struct end *ends;
+    bool *judged; /* of each record of the list: its holder had gone */
+    size_t records;
+    struct meta_detached runs[BATCH];
+    size_t run_count;
+};
+
+static int by_place(const void *left, const void *right)
 {
-    return record->range.first - record->block == run->page - run->block;
+    const struct end *a = left, *b = right;
+
+    HF_LAB_AT(HF_LAB_COMPARES);
+    if (a->place != b->place)
+        return a->place < b->place ? -1 : 1;
+    return a->page < b->page ? -1 : a->page > b->page;
 }
 
-/* Another live record of the list covers the run's first block; its count is cut to the blocks that
- * fare alike. */
-static bool is_covered(const struct shm *shm, uint32_t list, struct meta_detached *run)
+/* Each holder is judged once, so that blocks and records agree on those that go meanwhile. How many
+ * have gone. */
+static size_t judge_all(struct sweep *sweep)
 {
-    uint64_t block = run->block, *count = &run->count;
-    bool is = false;
+    const struct shm *shm = sweep->dax->shm;
+    size_t i = 0, gone = 0;
 
-    for (uint32_t at = list; at != SHM_NONE; at = shm->holds[at].link) {
-        const struct shm_hold *other = &shm->holds[at];
-        uint64_t end = other->block + (other->range.last - other->range.first) + 1;
+    for (uint32_t at = sweep->vnode->detached; at != SHM_NONE; at = shm->holds[at].link, i++) {
+        const struct shm_hold *record = &shm->holds[at];
+        struct end *left = &sweep->ends[2 * i], *right = left + 1;
 
-        if (!same_place(other, run) || detach_holder_gone(shm, other))
-            continue;
-        if (other->block > block && other->block - block < *count)
-            *count = other->block - block;
-        if (other->block <= block && end > block) {
-            is = true;
-            *count = end - block < *count ? end - block : *count;
-        }
+        HF_LAB_AT(HF_LAB_COMPARES);
+        sweep->judged[i] = detach_holder_gone(shm, record);
+        gone += sweep->judged[i];
+        *left = (struct end){record->range.first - record->block, record->range.first,
+                             sweep->judged[i], false};
+        *right = *left;
+        right->page = record->range.last + 1;
+        right->right = true;
     }
-    return is;
+    return gone;
 }
 
-static int report_gone(const struct shm *shm, const struct shm_vnode *vnode,
-                       const struct shm_hold *record, uint32_t others,
-                       int (*gone)(void *arg, const struct meta_detached *run), void *arg)
+static int give_back(struct sweep *sweep)
 {
-    uint64_t left = record->range.last - record->range.first + 1;
-    struct meta_detached run = {record->block, 0, vnode->ino, record->range.first, false};
-    int rc = 0;
+    int rc = sweep->run_count ? sweep->gone(sweep->arg, sweep->runs, sweep->run_count) : 0;
 
-    while (rc == 0 && left) {
-        run.count = left;
-        if (!is_covered(shm, others, &run))
-            rc = gone(arg, &run);
-        run.block += run.count;
-        run.page += run.count;
-        left -= run.count;
-    }
+    sweep->run_count = 0;
     return rc;
 }
 
-/* Under the vnode's mutex. A record is freed after its blocks are, so that a death in between
- * repeats `gone`, which finds nothing left to do. */
-static int reclaim_vnode(struct shm *shm, struct shm_vnode *vnode,
-                         int (*gone)(void *arg, const struct meta_detached *run), void *arg)
+/* From end to end, in order: what some that have gone cover, and none that still holds. */
+static int sweep_ends(struct sweep *sweep)
 {
-    uint32_t *link = &vnode->detached;
+    size_t count = 2 * sweep->records;
+    uint64_t live = 0, gone = 0;
     int rc = 0;
 
-    while (rc == 0 && *link != SHM_NONE) {
-        uint32_t index = *link;
-        struct shm_hold *record = &shm->holds[index];
+    qsort(sweep->ends, count, sizeof *sweep->ends, by_place);
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        const struct end *end = &sweep->ends[i], *next = end + 1;
+        uint64_t *covers = end->gone ? &gone : &live;
 
-        if (!detach_holder_gone(shm, record)) {
-            link = &record->link;
+        *covers += end->right ? UINT64_MAX : 1;
+        if (!gone || live || next->page == end->page)
             continue;
-        }
-        rc = report_gone(shm, vnode, record, vnode->detached, gone, arg);
-        if (rc == 0) {
-            *link = record->link;
+        sweep->runs[sweep->run_count++] = (struct meta_detached){
+            end->page - end->place, next->page - end->page, sweep->vnode->ino, end->page, false};
+        if (sweep->run_count == BATCH)
+            rc = give_back(sweep);
+    }
+    return rc ? rc : give_back(sweep);
+}
+
+/* A record is freed after its blocks are, so that a death in between repeats `gone`, which finds
+ * nothing left to do. */
+static void free_records(struct sweep *sweep)
+{
+    struct shm *shm = sweep->dax->shm;
+    uint32_t *link = &sweep->vnode->detached;
+
+    for (size_t i = 0; i < sweep->records; i++) {
+        uint32_t index = *link;
+
+        if (sweep->judged[i]) {
+            *link = shm->holds[index].link;
             shm_hold_free(shm, index);
+        } else {
+            link = &shm->holds[index].link;
         }
     }
+}
+
+static int sweep_records(struct sweep *sweep)
+{
+    const struct shm *shm = sweep->dax->shm;
+    int rc = 0;
+
+    for (uint32_t at = sweep->vnode->detached; at != SHM_NONE; at = shm->holds[at].link)
+        sweep->records++;
+    sweep->ends = calloc(2 * sweep->records + 1, sizeof *sweep->ends);
+    sweep->judged = calloc(sweep->records + 1, sizeof *sweep->judged);
+    if (!sweep->ends || !sweep->judged)
+        rc = hf_fail(ENOMEM, "no memory to look at %zu records of detached blocks", sweep->records);
+    else if (judge_all(sweep))
+        rc = sweep_ends(sweep);
+    if (rc == 0)
+        free_records(sweep);
+    free(sweep->ends);
+    free(sweep->judged);
+    return rc;
+}
+
+/* Under the vnode's mutex. */
+static int reclaim_vnode(struct sweep *sweep)
+{
+    struct shm_run *run = sweep->dax->shm->run;
+    struct shm_vnode *vnode = sweep->vnode;
+    int rc = vnode->detached == SHM_NONE ? 0 : sweep_records(sweep);
+
     if (vnode->detached == SHM_NONE)
         hf_store_release(&vnode->waiters, vnode->waiters & ~SHM_DETACHED);
-    else if (hf_load_acquire(
-                 &shm->run->fences_only)) /* an unpin may have missed SHM_DETACHED: look again */
-        hf_store_release(&shm->run->reclaim, 1u);
+    else if (hf_load_acquire(&run->fences_only))
+        /* an unpin may have missed SHM_DETACHED: look again */
+        hf_store_release(&run->reclaim, 1u);
     return rc;
 }
 
-int dax_reclaim(struct dax *dax, int (*gone)(void *arg, const struct meta_detached *run), void *arg)
+int dax_reclaim(struct dax *dax,
+                int (*gone)(void *arg, const struct meta_detached *runs, size_t count), void *arg)
 {
     struct shm *shm = dax->shm;
     uint32_t high = hf_load_acquire(&shm->run->vnodes_high);
@@ -107,7 +175,8 @@ int dax_reclaim(struct dax *dax, int (*gone)(void *arg, const struct meta_detach
             continue;
         }
         if (vnode->state == SHM_VNODE_READY)
-            rc = reclaim_vnode(shm, vnode, gone, arg);
+            rc = reclaim_vnode(
+                &(struct sweep){.dax = dax, .vnode = vnode, .gone = gone, .arg = arg});
         dax_unlock(dax, vnode);
     }
     if (rc)

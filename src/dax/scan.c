@@ -12,10 +12,11 @@ struct scan {
     uint64_t first, last;
     scan_found *found;
     void *arg;
+    struct records records;
 };
 
 /* It is held no more if its owner has gone since the key was read. */
-static int report_held(const struct scan *scan, const struct held *held)
+static int report_held(struct scan *scan, const struct held *held)
 {
     struct shm *shm = scan->dax->shm;
     uint64_t first = held->range.first > scan->first ? held->range.first : scan->first;
@@ -23,15 +24,15 @@ static int report_held(const struct scan *scan, const struct held *held)
 
     if (held->process >= shm->run->limits.processes)
         return 0;
-    if (scan->vnode->detached != SHM_NONE &&
-        !detach_still_holds(shm, scan->vnode, shm_at(shm, held->word), held->key, first, last))
+    if (!records_still_hold(shm, scan->vnode, &scan->records, shm_at(shm, held->word), held->key,
+                            first, last))
         return 0;
     return scan->found(scan->arg, held);
 }
 
 static int found_slot(void *arg, const struct sync_holder *holder)
 {
-    const struct scan *scan = arg;
+    struct scan *scan = arg;
     struct held held = {.word = holder->key,
                         .key = holder->value,
                         .range = holder->range,
@@ -52,7 +53,7 @@ static uint32_t lane_of(const struct shm *shm, const struct shm_hold *hold, uint
 
 static int found_hold(void *arg, uint32_t index)
 {
-    const struct scan *scan = arg;
+    struct scan *scan = arg;
     struct shm_hold *hold = &scan->dax->shm->holds[index];
     struct held held = {.word = &hold->key,
                         .key = hf_load_acquire(&hold->key), /* UNPIN.DONE/m */
@@ -64,17 +65,26 @@ static int found_hold(void *arg, uint32_t index)
     return held.key ? report_held(scan, &held) : 0;
 }
 
+static int scan_holds(struct scan *scan)
+{
+    struct shm_vnode *vnode = scan->vnode;
+
+    if (vnode->hold_root == SHM_NONE && !vnode->holds_stale)
+        return 0;
+    holds_settle(scan->dax->shm, vnode);
+    return holds_scan(scan->dax->shm, vnode, scan->first, scan->last, found_hold, scan);
+}
+
 int scan_held(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
               scan_found *found, void *arg)
 {
-    struct scan scan = {dax, vnode, first, last, found, arg};
+    struct scan scan = {dax, vnode, first, last, found, arg, {0}};
     int rc = dax->engine->scan(dax->shm, vnode->index, first, last, found_slot, &scan);
 
     shm_assert_held(&vnode->mutex);
-    if (rc || (vnode->hold_root == SHM_NONE && !vnode->holds_stale))
-        return rc;
-    holds_settle(dax->shm, vnode);
-    return holds_scan(dax->shm, vnode, first, last, found_hold, &scan);
+    rc = rc ? rc : scan_holds(&scan);
+    records_drop(&scan.records);
+    return rc;
 }
 
 bool held_by_thread(const struct held *held, const struct shm *shm, uint32_t lane)

@@ -175,10 +175,11 @@ static int find_extent(struct fs_layout *l, uint64_t page, struct meta_extent *o
 static int next_held(struct fs_layout *l, uint64_t page, uint64_t last, struct meta_extent *run)
 {
     struct meta_extent extent;
+    struct dax_run held;
 
     while (page <= last) {
         int rc = find_extent(l, page, &extent);
-        uint64_t from, end, to;
+        uint64_t from, end;
 
         if (rc)
             return rc;
@@ -187,13 +188,9 @@ static int next_held(struct fs_layout *l, uint64_t page, uint64_t last, struct m
         end = last < end ? last + 1 : end;
         if (from >= end)
             return -ENOENT;
-        if (dax_change_holds(&l->change, from, end - 1)) {
-            while (!dax_change_holds(&l->change, from, from))
-                from++;
-            for (to = from + 1; to < end && dax_change_holds(&l->change, to, to); to++)
-                ;
-            *run = (struct meta_extent){from, extent.block + (from - extent.page), to - from,
-                                        extent.shared};
+        if (dax_change_held_run(&l->change, from, end - 1, &held)) {
+            *run = (struct meta_extent){held.first, extent.block + (held.first - extent.page),
+                                        held.last - held.first + 1, extent.shared};
             return 0;
         }
         page = end;

@@ -114,13 +114,17 @@ static int free_run(struct fs_txn *txn, const struct meta_detached *run)
     return 0;
 }
 
-static int free_gone(void *arg, const struct meta_detached *run)
+static int free_gone(void *arg, const struct meta_detached *runs, size_t count)
 {
     struct fs *fs = arg;
     struct fs_txn txn;
     int rc = fs_begin(fs, &txn);
 
-    return rc ? rc : fs_txn_end(&txn, free_run(&txn, run));
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < count && rc == 0; i++)
+        rc = free_run(&txn, &runs[i]);
+    return fs_txn_end(&txn, rc);
 }
 
 /* --- of before all processes had died --- */
@@ -158,7 +162,7 @@ static void free_unclaimed(struct fs *fs)
 
     while (next_detached(fs, &run, &run) == 0)
         if (!is_claimed(fs->dax.shm, &run))
-            free_gone(fs, &run);
+            free_gone(fs, &run, 1);
 }
 
 void fs_reclaim(struct fs *fs)
