@@ -192,7 +192,7 @@ bool dax_lock_moment(struct dax *dax, struct shm_vnode *vnode)
 {
     bool died;
 
-    if (!shm_lock_moment(dax->shm, &vnode->mutex, &died))
+    if (!shm_lock_moment(&vnode->mutex, &died))
         return false;
     if (died || vnode->pending_version)
         recover(dax, vnode, died);

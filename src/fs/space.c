@@ -563,7 +563,7 @@ void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation)
 
     if (!reservation->count)
         return;
-    if (!shm_lock_moment(fs->dax.shm, &run->space_mutex, &died)) {
+    if (!shm_lock_moment(&run->space_mutex, &died)) {
         hf_store_release(&reservation->lane->residue, 1u);
         return;
     }

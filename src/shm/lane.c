@@ -102,6 +102,7 @@ static struct shm_lane *take_owned_by(struct shm *shm, uint32_t owner)
     struct shm_run *run = shm->run;
     uint32_t self = shm->self + 1, used;
 
+    HF_BUG_ON(shm->self == SHM_NONE);
     for (uint32_t i = 0; i < run->limits.lanes; i++) {
         if (shm_reserve_entry(shm->lanes, sizeof *shm->lanes, run->limits.lanes,
                               &run->lanes_reserved, i))

@@ -64,14 +64,15 @@ static uint32_t will_sleep(struct shm_mutex *mutex)
     return next;
 }
 
-/* For those that cancel waits. Where all lanes are taken, shm_lane() looks for the dead, and so
- * comes here again. */
+/* For those that cancel waits; null: nobody can. Where all lanes are taken, shm_lane() looks for
+ * the dead, and so comes here again. A process that is still attaching has no number yet: its lane
+ * would be as good as free, and another process would take it too. */
 static void take_lane(struct shm *shm, struct shm_waiting *waiting)
 {
     static _Thread_local bool taking;
     struct shm_lane *lane;
 
-    if (taking || waiting->blocked)
+    if (!shm || shm->self == SHM_NONE || taking || waiting->blocked)
         return;
     taking = true;
     lane = shm_lane(shm);
@@ -108,7 +109,8 @@ static int lock_slowly(struct shm *shm, struct shm_mutex *mutex, struct shm_wait
     return rc;
 }
 
-static int lock_within(struct shm *shm, struct shm_mutex *mutex, struct shm_bound bound, bool *died)
+/* Such waits are not cancelled. */
+static int lock_within(struct shm_mutex *mutex, struct shm_bound bound, bool *died)
 {
     struct shm_bound before = shm_bound;
     struct shm_waiting waiting;
@@ -117,7 +119,7 @@ static int lock_within(struct shm *shm, struct shm_mutex *mutex, struct shm_boun
     if (__builtin_expect(shm_lock_now(mutex, died), 1))
         return 0;
     shm_bound = bound;
-    rc = lock_slowly(shm, mutex, &waiting, died);
+    rc = lock_slowly(NULL, mutex, &waiting, died);
     shm_bound = before;
     return rc;
 }
@@ -133,18 +135,18 @@ int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *d
     return rc ? shm_waiting_failed(NULL, &waiting, rc, what) : 0;
 }
 
-bool shm_lock_moment(struct shm *shm, struct shm_mutex *mutex, bool *died)
+bool shm_lock_moment(struct shm_mutex *mutex, bool *died)
 {
     const struct shm_bound none = {.patience = SHM_PATIENCE_NONE};
 
-    return lock_within(shm, mutex, none, died) == 0;
+    return lock_within(mutex, none, died) == 0;
 }
 
-void shm_lock_insist(struct shm *shm, struct shm_mutex *mutex, bool *died)
+void shm_lock_insist(struct shm_mutex *mutex, bool *died)
 {
     const struct shm_bound any = {.patience = SHM_PATIENCE_LONG};
 
-    while (lock_within(shm, mutex, any, died)) /* a signal */
+    while (lock_within(mutex, any, died)) /* a signal */
         ;
 }
 
@@ -204,7 +206,7 @@ bool shm_lock_table_moment(struct shm *shm)
     bool died;
 
     about_to_lock_table(shm);
-    if (!shm_lock_moment(shm, &shm->run->table_mutex, &died))
+    if (!shm_lock_moment(&shm->run->table_mutex, &died))
         return false;
     if (died)
         mend_table(shm);

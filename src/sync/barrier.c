@@ -38,7 +38,7 @@ void sync_heavy_barrier(struct shm *shm)
      * Without it: the caller relies on a barrier that began before its zap was visible. */
     hf_fence_full();
     begun = hf_load_acquire(&run->barriers_begun);
-    if (!shm_lock_moment(shm, &run->barrier_mutex, &died)) {
+    if (!shm_lock_moment(&run->barrier_mutex, &died)) {
         membarrier(shm);
         hf_add_relaxed(&run->stats.barriers, 1); /* relaxed: a count */
         return;

@@ -16,7 +16,7 @@ bool sections_lock(struct shm *shm)
     bool died;
 
     shm_assert_not_held(&shm->run->barrier_mutex);
-    shm_lock_insist(shm, &shm->run->grace_mutex, &died);
+    shm_lock_insist(&shm->run->grace_mutex, &died);
     if (died)
         shm_lock_mended(&shm->run->grace_mutex);
     return died;
