@@ -37,6 +37,16 @@ static int delete_file(struct fs_layout *l, uint64_t ino)
     return rc ? rc : fs_layout_commit_gone(l);
 }
 
+/* What is held, or locked by a process that is stopped, is left to a later reclaim. */
+static int leave_busy(struct fs *fs, int rc)
+{
+    if (rc != -EBUSY)
+        return rc;
+    hf_store_release(&fs->dax.shm->run->reclaim, 1u);
+    return -EAGAIN;
+}
+
+/* -EBUSY: another process has it open, or had a moment ago. */
 static int try_orphan(struct fs *fs, struct shm_vnode *vnode, uint64_t ino)
 {
     bool detaches = sync_knows_holders(fs->dax.engine);
@@ -44,13 +54,9 @@ static int try_orphan(struct fs *fs, struct shm_vnode *vnode, uint64_t ino)
     int rc =
         fs_layout_open(&l, fs, vnode, 0, DAX_LAST, HF_CHANGE_DELETE, detaches ? &detach : &nowait);
 
-    if (rc == -EBUSY) {
-        hf_store_release(&fs->dax.shm->run->reclaim, 1u);
-        return -EAGAIN;
-    }
     if (rc)
-        return rc;
-    rc = fs_vnode_only_mine(fs, vnode) ? delete_file(&l, ino) : -EBUSY;
+        return leave_busy(fs, rc);
+    rc = fs_vnode_only_mine(fs, vnode) ? leave_busy(fs, delete_file(&l, ino)) : -EBUSY;
     return fs_layout_close(&l, rc);
 }
 
