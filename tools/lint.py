@@ -393,6 +393,87 @@ def check_sleeping():
                 yield name, number, f"{function} has no row in tests/system/atomic_section.c"
 
 
+# ----------------------------------------------------------------------------- described ----
+
+# The header is cut to the contract, the manual has the full text: both name the same errors and flags.
+ERRNO = re.compile(r"-E[A-Z0-9]{2,}\b")
+CONSTANT = re.compile(r"(?<![A-Za-z0-9])HF_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9])")
+GENERAL_PAGE = "man/holdfast.7.scd"  # has the errors that any call may return, and the policies
+ANY_CALL = {"-ECHILD", "-EINVAL", "-EUCLEAN"}  # may stand in a page alone: "Rules for every call" is about them
+HEADER_ITEM = re.compile(r"""
+    ^/\*(?P<ruler>\ -{10}.*?\*/)
+  | ^/\*(?P<comment>.*?)\*/(?P<group>\n\n)?
+  | ^\#define\ (?P<define>HF_\w+)(?P<remark>[^\n]*)
+  | ^enum\ \w+\ \{(?P<enum>.*?)^\};
+  | ^[a-z][\w\ *]*?\b(?P<function>hf_\w+)\([^;]*;(?P<end>\n\n)?""", flags=re.M | re.S | re.X)
+ERRORS_AS = re.compile(r"Errors as ((?:hf_\w+\(\)(?:,? and |, )?)+)")
+
+
+def header_calls():
+    """(function, header, line, what comments say of it, the constants above it) for each public function."""
+    for name in HEADERS:
+        text = read(name)
+        begin = text.index("/* -----")  # before it: the version, and limits
+        group = comment = remarks = ""
+        constants = []
+        for match in HEADER_ITEM.finditer(text, begin):
+            item = match.groupdict()
+            if item["ruler"]:
+                group = comment = ""
+            elif item["group"]:
+                group, comment = group + item["comment"], ""
+            elif item["comment"]:
+                comment = item["comment"]
+            elif item["define"]:
+                constants.append(item["define"])
+                remarks += item["remark"]
+            elif item["enum"]:
+                constants += CONSTANT.findall(without_comments(item["enum"]))
+            else:
+                number = text.count("\n", 0, match.start()) + 1
+                yield item["function"], name, number, " ".join((group, comment, remarks)), constants
+                constants, remarks = [], ""
+                comment = "" if item["end"] else comment
+
+
+def page_errors(text):
+    """The errors for which a page gives a cause of its own."""
+    section = re.search(r"^# ERRORS\n(.*?)^# ", text, flags=re.M | re.S)
+    found = set()
+    for errors, cause in re.findall(r"^(\*-E[^\n]*)\n\t([^\n]*)", section.group(1) if section else "", flags=re.M):
+        if not re.match(r"as (?:usual|in \*holdfast\*\(7\))", cause):
+            found |= set(ERRNO.findall(errors))
+    return found
+
+
+def check_described():
+    calls = {function: rest for function, *rest in header_calls()}
+    general = read(GENERAL_PAGE)
+    known = {constant for name in HEADERS for constant in CONSTANT.findall(read(name))}
+    for name in FILES:
+        if not re.fullmatch(r"man/\w+\.3\.scd", name):
+            continue
+        text = read(name).replace("\\_", "_")
+        named = re.search(r"^# NAME\n(.*?)^# ", text, flags=re.M | re.S).group(1)
+        mine = [function for function in re.findall(r"\bhf_\w+", named) if function in calls]
+        said, constants, place = set(), set(), None
+        for function in mine:
+            header, number, comment, above = calls[function]
+            place = place or (header, number)
+            for others in ERRORS_AS.findall(comment):
+                comment += " ".join(calls[other][2] for other in re.findall(r"hf_\w+", others))
+            said |= set(ERRNO.findall(comment))
+            constants |= set(above)
+        for errno in sorted(said - set(ERRNO.findall(text))):
+            yield name, 1, f"{errno} is in the header, but not here"
+        for errno in sorted(page_errors(text) - said - ANY_CALL):
+            yield *place, f"{errno} is in {name}, but not here"
+        for constant in sorted(constants - set(CONSTANT.findall(text + general))):
+            yield name, 1, f"{constant} is in the header, but not here"
+        for constant in sorted(set(CONSTANT.findall(text)) - known):
+            yield name, 1, f"{constant} is in no header"
+
+
 # --------------------------------------------------------------------------------- shape ----
 
 def check_shape():
@@ -551,6 +632,7 @@ CHECKS = {
     "descriptors": check_descriptors,
     "symbols": check_symbols,
     "sleeping": check_sleeping,
+    "described": check_described,
     "shape": check_shape,
     "width": check_width,
     "named": check_named,

@@ -31,6 +31,11 @@
  *             process. Nothing has changed. holdfast(7) has the table.
  *   Damage    -EUCLEAN: the pool is damaged; run `holdfast fsck`. -EOPNOTSUPP: a newer Holdfast
  *             made the pool, or this kind of memory cannot do what was asked.
+ *   Others    -EROFS, -ENOSPC and -EIO of a call that changes the pool; -ENOMEM; -ENOLCK when all
+ *             max_threads are in use. holdfast(7) says which calls may return them.
+ *
+ * A comment here is the contract: what the call does, its errors and whether it waits. The manual
+ * page of the call has the rest: details, costs, examples.
  *
  * Durability. A pool made with HF_POOL_MEMORY (the default) survives the death of all its
  * processes, but not a power cut. With HF_POOL_DURABLE
@@ -136,6 +141,7 @@ struct hf_pool_options {
  *   -EEXIST     path is not an empty directory, or data_path is not empty
  *   -ENOSPC     the file system of path or data_path is too small
  *   -EOPNOTSUPP data_path is a kind of file that cannot be mapped and shared
+ *   -ENAMETOOLONG path is too long
  *   and what mkdir(2), open(2) and mmap(2) return. */
 int hf_pool_create(const char *path, const struct hf_pool_options *options);
 
@@ -147,9 +153,10 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  *   -ENOENT     there is no pool at path (the sentence says what is missing)
  *   -EUCLEAN    the pool is damaged, or it is not a pool at all: run `holdfast fsck`
  *   -EOPNOTSUPP it has features that this version does not know
- *   -EBUSY      all process entries are taken (mkpool --max-processes), fsck has the pool, or this
- *               process has it open read-only and asks for more, or the other way round; or
- *               it is in use by processes whose run segment cannot be reached from here
+ *   -EBUSY      all process entries are taken (mkpool --max-processes), fsck has the pool, this
+ *               process has it open in the other mode (read-only or not), or the processes that
+ *               use it cannot be reached from here
+ *   -EINTR      a signal handler ran while it waited for the first attacher
  *   -EACCES     the pool's mode does not let this user in
  *   -ENOSPC     the file system has no room for what processes share while they use the pool
  *   -EAGAIN     this process may not lock more memory (mlockall(2)), or have another thread */
@@ -165,7 +172,7 @@ int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, st
 
 /* Makes and opens a pool that only this process can reach: its memory is a memfd, its metadata
  * lies in unlinked files under /dev/shm. data_path must be null. The pool is gone when it is closed
- * or the process ends. Errors as hf_pool_create() and hf_pool_open(). */
+ * or the process ends. -EINVAL, -ENOSPC and -EOPNOTSUPP as hf_pool_create(), and -ENOMEM. */
 int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out);
 
 /* Closes one opening of the pool; the last one detaches the process.
@@ -177,7 +184,8 @@ int hf_pool_close(struct hf_pool *pool);
  *   -EINVAL     smaller than it is, or not a multiple of HF_HUGE_BYTES
  *   -ENOSPC     the file system below is full, or the pool's fixed bound is reached (64 times its
  *               first size)
- *   -EOPNOTSUPP memory that cannot grow (device-dax) */
+ *   -EOPNOTSUPP memory that cannot grow (device-dax)
+ *   -EIO        the medium has an error. -EROFS: the pool was opened read-only */
 int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
 
 /* ------------------------------------------------------------------------------- files --- */
@@ -186,9 +194,12 @@ int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
  * O_RDWR with any of O_CREAT O_EXCL O_TRUNC O_APPEND O_NOFOLLOW O_CLOEXEC (ignored). O_TRUNC is a
  * truncate to 0 with the pool's policy and may wait.
  *   -EISDIR  it is a directory. -ENXIO: it is anything else but a regular file
+ *   -ENOENT, -ENOTDIR, -ELOOP, -ENAMETOOLONG  the path leads nowhere
+ *   -EEXIST  O_CREAT and O_EXCL, and the name is there
  *   -ENFILE  max_files are open
  *   -EINVAL  unknown flag, or O_TRUNC without write access
- *   and the errors of names. */
+ *   -EROFS   write access, or O_CREAT of a new file, in a pool opened read-only
+ *   -EBUSY, -ETIMEDOUT, -EDEADLK, -EINTR  of O_TRUNC, as hf_truncate() */
 int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out);
 
 /* Never waits. Pins outlive it. The last close of a file without names deletes the file; blocks
@@ -196,10 +207,9 @@ int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, stru
 int hf_close(struct hf_file *file);
 
 /* Like pread(2) and pwrite(2). Counts are short only at end of file (read), or when the pool fills
- * up (write). A hole reads as zeros without being filled. Concurrent reads and writes of the same
- * bytes are not atomic against each other. While a layout change waits, a write at or beyond its
- * gate waits for it; a read returns what is still there.
- *   -EBADF   the file was not opened for it
+ * up (write). Concurrent reads and writes of the same bytes are not atomic against each other.
+ * While a layout change waits, a write at or beyond its gate waits for it; a read does not.
+ *   -EBADF   the file was not opened for it. -EROFS: the pool was opened read-only
  *   -EFBIG   beyond HF_FILE_BYTES_MAX
  *   -ENOSPC  no free block
  *   -EINTR   interrupted before anything was written */
@@ -207,19 +217,22 @@ ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off);
 ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off);
 
 /* Writes at the end of file, atomically against other appends and truncates. *off (may be null)
- * gets the place. hf_write() on an O_APPEND file does the same and ignores its off. */
+ * gets the place. hf_write() on an O_APPEND file does the same and ignores its off. Errors as
+ * hf_write(), and -ENOMEM. */
 ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off);
 
 /* Copies up to len bytes from one file of a pool to another, or within one file. A hole that is
  * copied over a hole stays a hole. Errors as hf_read() and hf_write(), and
  *   -EINVAL  the ranges overlap
  *   -EXDEV   the files belong to two pools
+ *   -EAGAIN  it would wait at a gate, and hf_act_for() says not to
  *   -EBADF   `to` is open with O_APPEND */
 ssize_t hf_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                       size_t len);
 
 /* In a pool with HF_POOL_DURABLE: persists data and attributes of the file. In another: records
- * its size and times. */
+ * its size and times. -EIO: the medium failed, content may be lost. -ENOSPC: no room for
+ * metadata. */
 int hf_fsync(struct hf_file *file);
 
 #define HF_SEEK_DATA 3
@@ -248,17 +261,12 @@ struct hf_pin {
  * merged, exactly len bytes together. Returns n >= 1. All of the range or nothing.
  *
  * When every page has an entry and a slot is free (the common case), it makes no system call,
- * takes no lock, allocates nothing, and costs O(entries): one entry for a 4 KiB page, or one for
- * a 2 MiB run where blocks and pages are aligned. Else it fills entries (a hole gets a block),
- * waits while a layout change has its gate over the range, and may enter the kernel; with
- * HF_PIN_NOWAIT it does none of this. A thread that already holds a pin in the pool does not wait
- * at a gate.
+ * takes no lock and allocates nothing. Else it fills entries (a hole gets a block) and waits while
+ * a layout change has its gate over the range, unless this thread holds a pin already.
  *
- * A pin orders like taking a read lock, hf_unpin() like releasing it: what was done to the blocks
- * before they came into this file happens before the pin returns; what the holder did happens
- * before the blocks are reused. Two pins of the same range are not ordered against each other. A
- * pin keeps the blocks, not the file: with HF_POLICY_DETACH they may leave the file while held.
- * Writing through a read pin, or outside the iovec, is the caller's mistake.
+ * A pin orders like taking a read lock, hf_unpin() like releasing it, against layout changes; two
+ * pins are not ordered against each other. A pin keeps the blocks, not the file: with
+ * HF_POLICY_DETACH they may leave the file while held.
  *
  *   -EFAULT  off+len is past end of file
  *   -EINVAL  len 0, iovcnt < 1, unknown flag
@@ -278,16 +286,17 @@ int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, str
  *   -ECHILD  the parent made the pin before a fork, and keeps it */
 int hf_unpin(struct hf_pin *pin);
 
-/* Mark a section of the calling thread in which nothing may sleep: a signal handler, or a loop that
- * polls for completions. In a debug build (-Ddebug_pins=true), a call that may sleep there prints
- * its name and the stack, and aborts, whether it would sleep this time or not. Allowed are hf_pin()
- * with HF_PIN_NOWAIT, or where the fast path can do it (not with the engine percpu-rwsem, whose
- * pins take a lock); hf_unpin(), hf_lease_release(), hf_lease_state(), hf_lease_give(),
- * hf_act_for(), hf_cancel(), hf_stats(), hf_version(), hf_strerror_detail(). Other builds check
- * nothing. Sections nest; a debug build aborts at an end without its begin. Never block, allocate
- * or enter the kernel. After fork(2) the child is in the sections of the thread that made it. */
+/* Mark a section of the calling thread in which nothing may sleep. In a debug build
+ * (-Ddebug_pins=true), a call that may sleep there aborts, whether it would sleep this time or not;
+ * the manual lists the calls that are allowed. Other builds check nothing. Sections nest. Never
+ * block, allocate or enter the kernel. */
 void hf_atomic_begin(void);
 void hf_atomic_end(void);
+
+/* Ends the wait that thread `tid` (gettid(2)) of this process is in: of a layout change, at the
+ * gate of one, or for a lock. That call returns -EINTR and has changed nothing, unless it was about
+ * to end anyway. -ESRCH: the thread does not wait. */
+int hf_cancel(struct hf_pool *pool, pid_t tid);
 
 /* ---------------------------------------------------------------------- layout changes --- */
 
@@ -302,6 +311,9 @@ void hf_atomic_end(void);
  *               changes wait for each other's pins in a cycle, and this is the youngest of them
  *   -EINTR      a signal handler ran while it waited, or hf_cancel()
  *   -EBADF      the file is not open for writing
+ *   -EFBIG      beyond HF_FILE_BYTES_MAX
+ *   -ENOSPC     no free block for what is allocated or copied, or no room for metadata
+ *   -ENOLCK     max_threads are used up; or max_leases, when detaching
  *   -EOPNOTSUPP the policy detaches, and the engine does not know which pins hold a block
  * After any of these nothing has changed. */
 
@@ -321,23 +333,15 @@ int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *pol
 /* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. COLLAPSE and INSERT
  * need off and len to be multiples of HF_BLOCK_BYTES and their range to end before end of file
  * (-EINVAL); their range is [off, end). The pages of partly punched blocks count as in the range.
- *   -EINVAL  len 0, or an impossible combination
- *   -EFBIG   beyond HF_FILE_BYTES_MAX
- *   -ENOSPC  no free blocks; nothing was allocated */
+ *   -EINVAL  len 0, or an impossible combination */
 int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
                  const struct hf_policy *policy);
 
 /* Copies the blocks of [off, off+len) to other blocks and frees the old ones. Contents and holes
  * stay. The range is HF_BLOCK_BYTES-aligned, except that it may end at end of file. Faults and
- * writes in the range wait meanwhile; the rest of the file does not. -ENOSPC: no free blocks. A
- * range beyond 64 MiB, or one for which only scattered free blocks are left, moves in parts: a
- * failure may leave the first of them moved, with the same contents. */
+ * writes in the range wait meanwhile. A failure may leave the first part of a large range moved,
+ * with the same contents. */
 int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy);
-
-/* Ends the wait that thread `tid` (gettid(2)) of this process is in: of a layout change, at the
- * gate of one, or for a lock. That call returns -EINTR and has changed nothing, unless it was about
- * to end anyway. -ESRCH: the thread does not wait. */
-int hf_cancel(struct hf_pool *pool, pid_t tid);
 
 /* ------------------------------------------------------------------------------ leases --- */
 
@@ -394,9 +398,10 @@ struct hf_lease_options {
 };
 
 /* As hf_pin(): holds [off, off+len) and stores where it lies. Takes a lock, may wait at a gate and
- * enter the kernel; costs O(log leases of the file). With null options it is a read lease for the
- * CPU without a callback. Errors as hf_pin(), and
- *   -ENOLCK  max_leases are taken (mkpool --max-leases)
+ * enter the kernel. With null options it is a read lease for the CPU without a callback.
+ *   -EFAULT, -EINVAL, -E2BIG, -EBADF, -ENOSPC, -EROFS, -EINTR  as hf_pin()
+ *   -ENOLCK  max_leases or max_threads are used up (mkpool --max-leases)
+ *   -ENOMEM  no memory in this process
  *   -EAGAIN  no thread could be made for the callback */
 int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
              const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
@@ -426,14 +431,17 @@ int hf_lease_give(const struct hf_lease *lease, struct hf_lease_token *out);
  * of pieces, as hf_lease().
  *   -ENOENT  no such offer: taken already, or the giver has died
  *   -ESTALE  blocks of it are detached; it stays offered, to be taken with iovcnt 0 and released
+ *   -EIO     whether a dead process had committed a change cannot be read; it stays offered
+ *   -EAGAIN, -ENOLCK, -ENOMEM  as hf_lease()
  *   -E2BIG   more than iovcnt pieces are needed; it stays offered */
 int hf_lease_take(struct hf_pool *pool, const struct hf_lease_token *token,
                   const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
                   struct hf_lease *lease);
 
 /* A descriptor (eventfd(2)) that is readable while hf_recall_next() has something, for the
- * program's own poll loop. The same each time; the program never reads or closes it. -EMFILE,
- * -EAGAIN. */
+ * program's own poll loop. The same each time; the program never reads or closes it.
+ *   -EMFILE, -ENFILE  no descriptor is left
+ *   -EAGAIN           no thread could be made that feeds it */
 int hf_recall_fd(struct hf_pool *pool);
 
 /* The next recall of a lease of this process that has no callback: 1, or 0 when there is none. Does
@@ -448,30 +456,37 @@ int hf_recall_next(struct hf_pool *pool, struct hf_recall *out);
  * to the effective user and group, or to the client of hf_act_for(). In a directory with the
  * set-group-ID bit it gets the directory's group, and a new directory there inherits the bit. A
  * directory's default ACL goes to what is made in it, and limits mode: acl(5). Name calls never
- * wait for pins, except hf_unlink() with a policy that waits. All of them may return
- *   -ENOENT -ENOTDIR -ELOOP -ENAMETOOLONG -EEXIST -EISDIR -ENOTEMPTY as POSIX says, -EROFS,
- *   -ENOSPC (metadata full), -EUCLEAN. */
+ * wait for pins, except hf_unlink() with a policy that waits.
+ *   -ENOENT, -ENOTDIR, -ELOOP, -ENAMETOOLONG  the path leads nowhere, as POSIX says */
 
+/* -EEXIST: the name is there. -ENOTEMPTY: the directory has entries. -EBUSY: it is the root. */
 int hf_mkdir(struct hf_pool *pool, const char *path, mode_t mode);
 int hf_rmdir(struct hf_pool *pool, const char *path);
-/* A FIFO, socket or device inode, or an empty regular file; the type is in mode. */
+/* A FIFO, socket or device inode, or an empty regular file; the type is in mode. -EEXIST. */
 int hf_mknod(struct hf_pool *pool, const char *path, mode_t mode, dev_t rdev);
+/* -EEXIST: the new name is there. -EPERM: `from` is a directory. -EMLINK: it has 2^32-1 names. */
 int hf_link(struct hf_pool *pool, const char *from, const char *to);
+/* -EEXIST: the name `path` is there. */
 int hf_symlink(struct hf_pool *pool, const char *target, const char *path);
-/* Returns the number of bytes put into buf, not terminated; at most len. */
+/* Returns the number of bytes put into buf, not terminated; at most len. -EINVAL: it is not a
+ * symbolic link. */
 ssize_t hf_readlink(struct hf_pool *pool, const char *path, char *buf, size_t len);
 
 /* Removes the name. If it was the last name and the file is not open, its blocks are freed in the
  * same transaction under the policy: with HF_POLICY_NOWAIT or at its deadline the call fails
- * (-EBUSY, -ETIMEDOUT) and the name stays. An open file stays until its last close. */
+ * (-EBUSY, -ETIMEDOUT) and the name stays. An open file stays until its last close.
+ *   -EISDIR   it is a directory. -ENFILE: max_files are open
+ *   -EDEADLK, -EINTR, -ENOLCK, -EOPNOTSUPP  as hf_truncate() */
 int hf_unlink(struct hf_pool *pool, const char *path, const struct hf_policy *policy);
 
 #define HF_RENAME_NOREPLACE 0x1u /* -EEXIST if `to` exists */
 #define HF_RENAME_EXCHANGE 0x2u  /* swap the two names, both must exist */
 /* Leave a character device 0/0 under the old name, as overlay file systems mark what is removed. */
 #define HF_RENAME_WHITEOUT 0x4u
-/* Atomic. A replaced file goes as with hf_unlink() and HF_POLICY_DETACH. -EINVAL: a directory into
- * itself, or HF_RENAME_EXCHANGE with another flag. */
+/* Atomic. A replaced file goes as with hf_unlink() and HF_POLICY_DETACH.
+ *   -EINVAL    a directory into itself, or HF_RENAME_EXCHANGE with another flag
+ *   -EISDIR, -ENOTDIR  a directory and something else cannot replace each other
+ *   -ENOTEMPTY the directory at `to` has entries. -EBUSY: a path ends in a dot, or is the root */
 int hf_rename(struct hf_pool *pool, const char *from, const char *to, uint32_t flags);
 
 #define HF_AT_NOFOLLOW 0x1u /* the symbolic link itself */
@@ -482,7 +497,7 @@ int hf_chmod(struct hf_pool *pool, const char *path, mode_t mode);
  * set-group-ID where the group may execute. */
 int hf_chown(struct hf_pool *pool, const char *path, uid_t uid, gid_t gid, uint32_t flags);
 /* times[0] is access, times[1] modification; tv_nsec may be UTIME_NOW or UTIME_OMIT. Null: both are
- * now. */
+ * now. -ENFILE: max_files are open. -EINVAL: a time that is not valid or beyond the year 2262. */
 int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec times[2],
                uint32_t flags);
 
@@ -491,9 +506,7 @@ int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec tim
 /* A name needs a namespace ("user.x") and has up to 255 bytes; a value has up to HF_XATTR_VALUE_MAX
  * bytes (-E2BIG). "system.posix_acl_access" and "system.posix_acl_default" are ACLs as Linux passes
  * them (acl(5)): -EINVAL for a value that is not an ACL, -EACCES for a default ACL on anything but
- * a directory, -EOPNOTSUPP for a symbolic link. Setting the first sets the mode, and hf_chmod()
- * changes it; removing one that is not there is not an error. "security.capability" goes when a
- * call changes the content of the file. */
+ * a directory, -EOPNOTSUPP for a symbolic link. */
 int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const void *value,
                 size_t len, uint32_t flags);
 /* Return the size; with len 0 nothing is copied. -ERANGE: len is too small. -ENODATA: no such
@@ -554,10 +567,10 @@ struct hf_check_result {
     uint64_t problems;                              /* found */
     uint64_t repaired;                              /* of those */
 };
-/* Checks a pool that is not open anywhere: every record against every other, and against the
- * memory. After a repair, another check finds nothing more to mend. `report` (may be null) gets one
- * sentence for each problem, `progress` (may be null) how far the check is. Returns 0 when it could
- * look at everything, also when it found problems.
+/* Checks a pool that is not open anywhere. `report` (may be null) gets one sentence for each
+ * problem, `progress` (may be null) how far the check is. Returns 0 when it could look at
+ * everything, also when it found problems.
+ *   -ENOENT      there is no pool at path
  *   -EBUSY       a process is attached
  *   -EUCLEAN     damaged beyond what it can read (still only reported; nothing was changed)
  *   -EOPNOTSUPP  a newer Holdfast made the pool, or damage looks like that */
@@ -587,10 +600,9 @@ struct hf_pin_info {
     char command[16];  /* the process's name, terminated */
 };
 /* Calls `each` for every pin and every waiting layout change in the pool, until it returns
- * non-zero, which is then returned. A wait for a client (hf_act_for()) shows the client's pid, tid
- * and command. This is a snapshot without a lock: a pin that comes or goes meanwhile may be missed,
- * but none is invented. `each` must not call hf_ functions on this pool. -EOPNOTSUPP: the engine
- * counts pins and does not know whose they are. */
+ * non-zero, which is then returned. This is a snapshot without a lock: a pin that comes or goes
+ * meanwhile may be missed, but none is invented. `each` must not call hf_ functions on this pool.
+ *   -EOPNOTSUPP  the engine counts pins and does not know whose they are */
 int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_info *info),
             void *arg);
 
@@ -603,12 +615,13 @@ struct hf_extent_info {
 };
 /* Calls `each` for every extent of every file in order of inode and offset, then for every detached
  * run, until it returns non-zero, which is then returned. A snapshot. `each` must not call hf_
- * functions that change this pool. ino 0: all files, else only that one. */
+ * functions that change this pool. ino 0: all files, else only that one. -ENOMEM. */
 int hf_extents(struct hf_pool *pool, uint64_t ino,
                int (*each)(void *arg, const struct hf_extent_info *info), void *arg);
 
 /* One path of the inode (it may have others), terminated. It is found by looking through the names:
- * O(dirents). -ENOENT: it has none. -ERANGE: len is too small. */
+ * O(dirents). -ENOENT: it has none. -ERANGE: len is too small. -ENAMETOOLONG: it has more than
+ * HF_SYMLINK_MAX bytes. */
 int hf_path(struct hf_pool *pool, uint64_t ino, char *buf, size_t len);
 
 #define HF_WAIT_BUCKETS 40

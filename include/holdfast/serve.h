@@ -90,35 +90,19 @@ int hf_act_for(const struct hf_client *client);
 /* ----------------------------------------------------------------- what others change ---- */
 
 /* A process that keeps copies of content (a cache, a mirror) can be told what others change.
- * hf_watch(file, 1) begins the watch; hf_watch(file, 0) or the close of the handle ends it. A file
- * is watched as long as one handle watches it. What any other process of the pool changes of the
- * file's content or size is reported to hf_watch_next() of this process. Changes through this
- * process are not reported, and hf_move() is not a change. What is read after hf_watch() has
- * returned, and is changed after that, is reported.
+ * hf_watch(file, 1) begins the watch; hf_watch(file, 0) or the close of the handle ends it. What
+ * another process of the pool changes of the file's content or size is reported to hf_watch_next()
+ * of this process, when it comes after hf_watch() has returned. Losing its last name while open is
+ * reported as a change of the whole file.
  *
- * Losing its last name while open is also reported, as a change of the whole file: before
- * hf_unlink() removes the name, and after it if the file is still open. So a process that has the
- * file open only to watch it can close it.
+ * hf_write(), hf_append(), hf_copy_range() and layout changes wait before they return, until every
+ * watcher has taken the report and come back for the next; all together at most HF_WATCH_WAIT_NS.
+ * After that they do not wait for a late watcher until it has come back. What is written through a
+ * pin or a lease is reported, without a wait, when the holder lets go of it.
  *
- * hf_write(), hf_append(), hf_copy_range() and layout changes that change content or size wait
- * before they return, until every watcher has taken the report and come back for the next; all
- * together at most HF_WATCH_WAIT_NS. After that they do not wait for a late watcher until it has
- * come back. They hold nothing meanwhile, and no signal ends this wait.
- *
- * What is written through a pin (HF_PIN_WRITE) or a lease is reported, without a wait, when that
- * pin or lease is let go of or given away. A pin that another thread lets go of, or that goes out
- * of order, is reported as the whole file; with an engine that counts, so are all pins that lie in
- * one run of blocks. When a process is killed, all files that it had open, or pinned for writing,
- * are reported within about a second while a thread is in hf_watch_next().
- *
- * hf_watch() may wait for the layout mutex, and makes a heavy barrier when this process did not
- * watch the file yet.
- *
- * hf_watch(file, HF_WATCH_STORES) is for copies into which somebody stores, a page at a time. There
- * is a report before the change too, and the change waits for it as it does after: what was stored
- * must be written back then, and the copy dropped, or its pages, written back later, would undo the
- * change. A copy that is made and stored into between the two reports still does. What is written
- * through pins and leases is not reported before.
+ * hf_watch(file, HF_WATCH_STORES) is for copies into which somebody stores, a page at a time: there
+ * is a report before each change too, so that the watcher can write back first. The manual says
+ * what it must do. hf_watch() may wait for the layout mutex.
  *   -EINVAL  on is something else */
 #define HF_WATCH_WAIT_NS UINT64_C(100000000)
 #define HF_WATCH_STORES 2
