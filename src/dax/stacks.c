@@ -17,6 +17,7 @@
 #include "base/error.h"
 
 #include <execinfo.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,9 +127,8 @@ static void print_record(const struct record *record)
 
     while (count < FRAMES && record->frames[count])
         count++;
-    dprintf(STDERR_FILENO, " of thread %llu, made %llu ms ago by\n",
-            (unsigned long long)record->tid,
-            (unsigned long long)((hf_now_ns() - record->made_ns) / HF_NS_PER_MS));
+    dprintf(STDERR_FILENO, " of thread %" PRIu64 ", made %" PRIu64 " ms ago by\n", record->tid,
+            (hf_now_ns() - record->made_ns) / HF_NS_PER_MS);
     backtrace_symbols_fd(record->frames, count, STDERR_FILENO);
 }
 
@@ -141,10 +141,10 @@ static void print_pin(struct printing *printing, const uint64_t *word, uint64_t 
     if (!key || key == SHM_KEY_CLAIMED)
         return;
     begin_line(printing);
-    dprintf(STDERR_FILENO, "holdfast: %s on inode %llu, bytes %llu to %llu, for %s,", what,
-            (unsigned long long)shm_vnode_of_key(printing->dax->shm, key)->ino,
-            (unsigned long long)(first * HF_BLOCK_BYTES),
-            (unsigned long long)((last + 1) * HF_BLOCK_BYTES - 1),
+    dprintf(STDERR_FILENO,
+            "holdfast: %s on inode %" PRIu64 ", bytes %" PRIu64 " to %" PRIu64 ", for %s,", what,
+            shm_vnode_of_key(printing->dax->shm, key)->ino, first * HF_BLOCK_BYTES,
+            (last + 1) * HF_BLOCK_BYTES - 1,
             SHM_KEY_FLAGS(key) & HF_PIN_WRITE ? "writing" : "reading");
     if (record->key == key)
         print_record(record);

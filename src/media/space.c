@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <libpmem2.h>
 #include <limits.h>
 #include <linux/magic.h>
@@ -156,8 +157,9 @@ static int look_at_tmpfs(int fd, uint64_t wanted)
         return hf_fail_errno(errno, "statfs");
     there = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
     if (fs.f_blocks != 0 && there < wanted) /* 0 blocks: a tmpfs without a limit */
-        return hf_fail(ENOSPC, "%llu MiB are wanted and %llu MiB are free on the tmpfs",
-                       (unsigned long long)(wanted >> 20), (unsigned long long)(there >> 20));
+        return hf_fail(ENOSPC,
+                       "%" PRIu64 " MiB are wanted and %" PRIu64 " MiB are free on the tmpfs",
+                       wanted >> 20, there >> 20);
     return 0;
 }
 
@@ -177,7 +179,7 @@ static int allocate(int fd, enum media_kind kind, uint64_t from, uint64_t bytes)
         return 0;
     if (ftruncate(fd, (off_t)from))
         return hf_fail_errno(errno, "the pool's memory could not be cut back to its size");
-    return hf_fail_errno(rc, "%llu MiB of memory", (unsigned long long)((bytes - from) >> 20));
+    return hf_fail_errno(rc, "%" PRIu64 " MiB of memory", (bytes - from) >> 20);
 }
 
 int media_extend(int fd, enum media_kind kind, uint64_t bytes)
@@ -190,13 +192,15 @@ int media_extend(int fd, enum media_kind kind, uint64_t bytes)
     if (rc)
         return rc;
     if (bytes % alignment != 0)
-        return hf_fail(EINVAL, "%llu bytes are not a multiple of this memory's pages of %llu bytes",
-                       (unsigned long long)bytes, (unsigned long long)alignment);
+        return hf_fail(EINVAL,
+                       "%" PRIu64 " bytes are not a multiple of this memory's pages of %" PRIu64
+                       " bytes",
+                       bytes, alignment);
     if (now >= bytes)
         return 0;
     switch (kind) {
     case MEDIA_DEVDAX:
-        return hf_fail(ENOSPC, "the device has %llu MiB", (unsigned long long)(now >> 20));
+        return hf_fail(ENOSPC, "the device has %" PRIu64 " MiB", now >> 20);
     case MEDIA_TMPFS:
         rc = look_at_tmpfs(fd, bytes - now);
         if (rc)

@@ -9,6 +9,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 static void copy_name(char name[META_NAME_MAX + 1], const MDB_val *key)
 {
@@ -24,8 +25,9 @@ static int check_name(const MDB_val *key)
     size_t len = key->mv_size - META_KEY_PREFIX;
 
     if (len == 0 || len > META_NAME_MAX || memchr(bytes + META_KEY_PREFIX, 0, len))
-        return hf_fail(EUCLEAN, "inode %llu: a name of %zu bytes is empty, too long or holds a NUL",
-                       (unsigned long long)meta_get_be64(bytes + 1), len);
+        return hf_fail(EUCLEAN,
+                       "inode %" PRIu64 ": a name of %zu bytes is empty, too long or holds a NUL",
+                       meta_get_be64(bytes + 1), len);
     return 0;
 }
 
@@ -57,9 +59,8 @@ int meta_dirent_decode(const MDB_val *key, const MDB_val *value, struct meta_dir
     if (rc)
         return rc;
     if (value->mv_size != sizeof disk)
-        return hf_fail(EUCLEAN, "inode %llu: a directory entry has a value of %zu bytes",
-                       (unsigned long long)meta_get_be64((const unsigned char *)key->mv_data + 1),
-                       value->mv_size);
+        return hf_fail(EUCLEAN, "inode %" PRIu64 ": a directory entry has a value of %zu bytes",
+                       meta_get_be64((const unsigned char *)key->mv_data + 1), value->mv_size);
     memcpy(&disk, value->mv_data, sizeof disk);
     out->ino = disk.ino;
     out->type = disk.type;
@@ -118,7 +119,7 @@ int meta_xattr_get(struct meta_txn *txn, uint64_t ino, const char *name, const v
     if (rc)
         return rc;
     if (found.mv_size > META_XATTR_MAX)
-        return hf_fail(EUCLEAN, "inode %llu: an attribute has %zu bytes", (unsigned long long)ino,
+        return hf_fail(EUCLEAN, "inode %" PRIu64 ": an attribute has %zu bytes", ino,
                        found.mv_size);
     *value = found.mv_data;
     *len = found.mv_size;
@@ -169,9 +170,9 @@ int meta_symlink_get(struct meta_txn *txn, uint64_t ino, const char **target, si
     if (found.mv_size == 0 || found.mv_size > META_SYMLINK_MAX ||
         memchr(found.mv_data, 0, found.mv_size))
         return hf_fail(EUCLEAN,
-                       "inode %llu: a link target of %zu bytes is empty, too long or holds "
+                       "inode %" PRIu64 ": a link target of %zu bytes is empty, too long or holds "
                        "a NUL",
-                       (unsigned long long)ino, found.mv_size);
+                       ino, found.mv_size);
     *target = found.mv_data;
     *len = found.mv_size;
     return 0;

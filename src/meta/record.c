@@ -12,6 +12,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/stat.h>
 
 static const char super_magic[8] = {'H', 'O', 'L', 'D', 'F', 'A', 'S', 'T'};
@@ -131,14 +132,14 @@ static int super_bounds(const struct meta_super *super)
     if (super->pool_bytes == 0 || super->pool_bytes % META_BLOCK_BYTES != 0 ||
         super->limit_bytes < super->pool_bytes || super->limit_bytes % META_BLOCK_BYTES != 0 ||
         super->limit_bytes > UINT64_C(1) << 56)
-        return hf_fail(EUCLEAN, "super record: pool of %llu bytes with limit %llu",
-                       (unsigned long long)super->pool_bytes,
-                       (unsigned long long)super->limit_bytes);
+        return hf_fail(EUCLEAN, "super record: pool of %" PRIu64 " bytes with limit %" PRIu64,
+                       super->pool_bytes, super->limit_bytes);
     if (super->fresh_block > blocks || super->next_ino <= META_ROOT_INO ||
         super->next_ino > META_INO_END)
-        return hf_fail(EUCLEAN, "super record: first fresh block %llu of %llu, next inode %llu",
-                       (unsigned long long)super->fresh_block, (unsigned long long)blocks,
-                       (unsigned long long)super->next_ino);
+        return hf_fail(EUCLEAN,
+                       "super record: first fresh block %" PRIu64 " of %" PRIu64
+                       ", next inode %" PRIu64,
+                       super->fresh_block, blocks, super->next_ino);
     if (super->mode & ~0777u || super->max_threads > 1u << 24 || super->max_processes > 1u << 20 ||
         super->max_files > 1u << 28 || super->max_leases > 1u << 28)
         return hf_fail(EUCLEAN, "super record: mode %o or a maximum is out of range", super->mode);
@@ -269,16 +270,15 @@ int meta_inode_decode(uint64_t ino, const MDB_val *value, struct meta_inode *out
     struct meta_disk_inode disk;
 
     if (value->mv_size != sizeof disk)
-        return hf_fail(EUCLEAN, "inode %llu: its record has %zu bytes, not %zu",
-                       (unsigned long long)ino, value->mv_size, sizeof disk);
+        return hf_fail(EUCLEAN, "inode %" PRIu64 ": its record has %zu bytes, not %zu", ino,
+                       value->mv_size, sizeof disk);
     memcpy(&disk, value->mv_data, sizeof disk);
     if (!known_type(disk.mode))
-        return hf_fail(EUCLEAN, "inode %llu: mode %o is of no known type", (unsigned long long)ino,
-                       disk.mode);
+        return hf_fail(EUCLEAN, "inode %" PRIu64 ": mode %o is of no known type", ino, disk.mode);
     if (disk.size > META_FILE_PAGES * META_BLOCK_BYTES || disk.blocks > META_FILE_PAGES)
-        return hf_fail(EUCLEAN, "inode %llu: %llu bytes on %llu blocks is too large",
-                       (unsigned long long)ino, (unsigned long long)disk.size,
-                       (unsigned long long)disk.blocks);
+        return hf_fail(EUCLEAN,
+                       "inode %" PRIu64 ": %" PRIu64 " bytes on %" PRIu64 " blocks is too large",
+                       ino, disk.size, disk.blocks);
     *out = (struct meta_inode){
         .mode = disk.mode,
         .uid = disk.uid,
@@ -360,12 +360,10 @@ int meta_inode_next(struct meta_txn *txn, uint64_t *ino, struct meta_inode *out)
     if (bytes[0] != META_INODE)
         return -ENOENT;
     if (found.mv_size != META_KEY_PREFIX || bytes[9] != META_ATTRIBUTES)
-        return hf_fail(EUCLEAN, "records of an inode at or after %llu lie without it",
-                       (unsigned long long)*ino);
+        return hf_fail(EUCLEAN, "records of an inode at or after %" PRIu64 " lie without it", *ino);
     uint64_t next = meta_get_be64(bytes + 1);
     if (next == 0 || next >= META_INO_END)
-        return hf_fail(EUCLEAN, "inode %llu cannot be: run holdfast fsck",
-                       (unsigned long long)next);
+        return hf_fail(EUCLEAN, "inode %" PRIu64 " cannot be: run holdfast fsck", next);
     rc = meta_inode_decode(next, &value, out);
     if (rc == 0)
         *ino = next;

@@ -9,6 +9,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +37,7 @@ struct node {
 
 static int damaged(uint64_t page, const char *what)
 {
-    return hf_fail(EUCLEAN, "metadata: page %llu %s", (unsigned long long)page, what);
+    return hf_fail(EUCLEAN, "metadata: page %" PRIu64 " %s", page, what);
 }
 
 /* --- pages --- */
@@ -362,17 +363,16 @@ int lmdb_check_tree(struct lmdb_walk *walk, const struct lmdb_tree *tree, bool i
     int rc;
 
     if (tree->depth > LMDB_DEPTH_MAX || (tree->root == LMDB_NO_ROOT) != (tree->depth == 0))
-        return hf_fail(EUCLEAN, "metadata: a tree of depth %u with root %llu", tree->depth,
-                       (unsigned long long)tree->root);
+        return hf_fail(EUCLEAN, "metadata: a tree of depth %u with root %" PRIu64, tree->depth,
+                       tree->root);
     rc = tree->depth != 0 ? check_page(&down, tree->root, 1, unbounded, unbounded) : 0;
     if (rc)
         return rc;
     if (down.branch_pages != tree->branch_pages || down.leaf_pages != tree->leaf_pages ||
         down.overflow_pages != tree->overflow_pages || down.entries != tree->entries)
         return hf_fail(EUCLEAN,
-                       "metadata: a tree counts %llu records in %llu pages and has %llu "
-                       "in %llu",
-                       (unsigned long long)tree->entries, (unsigned long long)tree->leaf_pages,
-                       (unsigned long long)down.entries, (unsigned long long)down.leaf_pages);
+                       "metadata: a tree counts %" PRIu64 " records in %" PRIu64
+                       " pages and has %" PRIu64 " in %" PRIu64,
+                       tree->entries, tree->leaf_pages, down.entries, down.leaf_pages);
     return 0;
 }
