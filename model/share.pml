@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Shared blocks: two files of one page each, which may lie on one block. A merger makes them share one, a writer
- * gets a copy of its own first, a change punches the page. The rules are those of docs/ORDERING.md, 3.32.
+ * gets a copy of its own first, a change punches the page. The rules are those of docs/ORDERING.md, 3.34.
  *
  * Pins are those of slots.pml, with one slot for each pinner; its value says whether the pin is for writing. An entry
  * that leads to a shared block is for reading only. Merging, unsharing and punching take the layout mutexes and keep

@@ -247,7 +247,9 @@ int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
 #define HF_PIN_WRITE 0x1u /* the holder may write */
 /* Only what the fast path can do: -EAGAIN instead of a lock, an allocation or a system call. */
 #define HF_PIN_NOWAIT 0x2u
-#define HF_PIN_NOFILL 0x4u    /* a hole gets no block: -ENODATA instead */
+#define HF_PIN_NOFILL 0x4u /* a hole gets no block: -ENODATA instead */
+/* What is written to the file later is seen through the pin, also where a page is shared now. */
+#define HF_PIN_COHERENT 0x8u
 #define HF_PIN_CPU 0x00u      /* a CPU loop touches the memory (the default) */
 #define HF_PIN_IO_URING 0x10u /* io_uring or another kernel interface does */
 #define HF_PIN_RDMA 0x20u     /* an RDMA card does */
@@ -343,6 +345,42 @@ int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len
  * with the same contents. */
 int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy);
 
+/* Makes [to_off, +len) of `to` lie on the blocks under [from_off, +len) of `from`, without reading
+ * them: both files share the blocks until one of them writes there. Offsets and len are multiples
+ * of HF_BLOCK_BYTES, but for a len that ends at end of file of `from`; len 0: up to there. It is
+ * one step, except that the last bytes are copied after it when `to` goes on in their page.
+ *
+ * Pins of the range of `to` are waited for, or detached, as by other layout changes. Of the range
+ * of `from`, only pins for writing are waited for; HF_POLICY_DETACH is HF_POLICY_NOWAIT there, and
+ * HF_POLICY_DEADLINE_DETACH is HF_POLICY_DEADLINE. Pages of it that are pinned for reading, leased
+ * or in quarantine are copied. Writing to a shared page needs a free block: -ENOSPC.
+ *   -EINVAL     not whole pages, past end of file of `from`, or the ranges overlap
+ *   -EXDEV      the files belong to two pools
+ *   -EBADF      `from` is not open for reading, or `to` is open with O_APPEND
+ *   -EOPNOTSUPP the engine is not one of the slots engines
+ *   -EAGAIN     it would wait, and hf_act_for() says not to */
+int hf_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                   uint64_t len, const struct hf_policy *policy);
+
+struct hf_dedup_result {
+    size_t size;           /* sizeof(struct hf_dedup_result), set by the caller */
+    uint64_t shared_bytes; /* of b that lie on blocks of a now, and did not before */
+    uint64_t held_bytes;   /* the same on both sides, but left alone: somebody holds them */
+    uint32_t same;         /* 1: all bytes were the same */
+    uint32_t reserved;
+};
+
+/* Compares [a_off, +len) of `a` with [b_off, +len) of `b`, and makes pages of `b` that hold the
+ * same lie on the blocks of `a`. Offsets and len are multiples of HF_BLOCK_BYTES, but for a len
+ * that ends at end of file of both. Up to 1 MiB at a time is one step; no content changes. Pages
+ * that anybody has pinned or leased are left alone, and nobody is waited for. Holes stay holes.
+ *   -EINVAL     not whole pages, past end of file, or the ranges overlap
+ *   -EXDEV      the files belong to two pools
+ *   -EBADF      `a` is not open for reading, or `b` not for reading and writing
+ *   -EOPNOTSUPP the engine is not one of the slots engines */
+int hf_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_t b_off,
+                   uint64_t len, struct hf_dedup_result *out);
+
 /* ------------------------------------------------------------------------------ leases --- */
 
 /* A lease is a pin that is meant to live long. Its holder can be asked to let go. It belongs to the
@@ -357,7 +395,8 @@ enum hf_change_kind {
     HF_CHANGE_COLLAPSE = 4,
     HF_CHANGE_INSERT = 5,
     HF_CHANGE_MOVE = 6,
-    HF_CHANGE_DELETE = 7
+    HF_CHANGE_DELETE = 7,
+    HF_CHANGE_CLONE = 8
 };
 
 enum hf_lease_state {
@@ -553,6 +592,8 @@ struct hf_pool_info {
     uint64_t quarantine_left_ns;
     uint32_t max_processes, max_threads, max_files, max_leases;
     uint32_t processes, threads, files, leases; /* in use now */
+    uint64_t shared_bytes; /* blocks that more than one place of files lies on, each counted once */
+    uint64_t saved_bytes;  /* how much more memory there would be in use without sharing */
 };
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out);
 
@@ -611,7 +652,7 @@ struct hf_extent_info {
     uint64_t off, len; /* bytes in the file */
     uint64_t block;    /* first block; its byte address in the pool is block * HF_BLOCK_BYTES */
     uint32_t detached; /* 1: in no file any more; ino and off say where it was */
-    uint32_t reserved;
+    uint32_t shared;   /* 1: other files, or other places of this one, may have the blocks too */
 };
 /* Calls `each` for every extent of every file in order of inode and offset, then for every detached
  * run, until it returns non-zero, which is then returned. A snapshot. `each` must not call hf_

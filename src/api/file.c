@@ -47,10 +47,9 @@ ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
     return rc ? rc : fs_append(file, buf, len, off);
 }
 
-ssize_t hf_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
-                      size_t len)
+/* From a place of one file to a place of another. */
+static int check_two(const struct hf_file *from, const struct hf_file *to)
 {
-    hf_may_sleep(__func__);
     int rc = check_readable(from);
 
     rc = rc ? rc : api_check_writable(to);
@@ -58,7 +57,45 @@ ssize_t hf_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *t
         rc = hf_fail(EBADF, "the file was opened for appending: no place in it can be chosen");
     if (rc == 0 && from->fs != to->fs)
         rc = hf_fail(EXDEV, "the files are in two pools");
+    return rc;
+}
+
+ssize_t hf_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                      size_t len)
+{
+    hf_may_sleep(__func__);
+    int rc = check_two(from, to);
+
     return rc ? rc : fs_copy_range(from, from_off, to, to_off, len);
+}
+
+int hf_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                   uint64_t len, const struct hf_policy *policy)
+{
+    hf_may_sleep(__func__);
+    struct hf_policy definite;
+    struct shm_bound before;
+    int rc = check_two(from, to);
+
+    rc = rc ? rc : api_policy(to->fs, policy, &definite);
+    if (rc)
+        return rc;
+    before = api_bound(&definite);
+    rc = fs_clone_range(from, from_off, to, to_off, len, &definite);
+    shm_bound = before;
+    return rc;
+}
+
+int hf_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_t b_off,
+                   uint64_t len, struct hf_dedup_result *out)
+{
+    hf_may_sleep(__func__);
+    int rc = check_two(a, b);
+
+    rc = rc ? rc : check_readable(b);
+    if (rc == 0 && (!out || out->size != sizeof *out))
+        rc = hf_fail(EINVAL, "out->size is not sizeof(struct hf_dedup_result), %zu", sizeof *out);
+    return rc ? rc : fs_dedup_range(a, a_off, b, b_off, len, out);
 }
 
 int hf_fsync(struct hf_file *file)

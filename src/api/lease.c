@@ -54,8 +54,7 @@ int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
     request.flags = request.lease->flags;
     do {
         rc = dax_lease(&file->fs->dax, file->vnode, &request, lease, &hole);
-        if (rc == -ENODATA)
-            rc = fs_fill(file->fs, file->vnode, hole.page, hole.count);
+        rc = fs_provide(file->fs, file->vnode, rc, &hole);
     } while (rc == 0);
     if (rc > 0 && file->fs->dax.stacks)
         dax_stacks_keep(&file->fs->dax, lease->hf_opaque, __builtin_return_address(0));

@@ -33,11 +33,9 @@ static int slow(struct hf_file *file, const struct dax_request *request, struct 
     hf_may_sleep("hf_pin");
     do {
         rc = dax_pin_slow(&file->fs->dax, file->vnode, request, pin, &hole);
-        if (rc != -ENODATA)
-            return rc;
-        if (request->flags & HF_PIN_NOFILL)
+        if (rc == -ENODATA && request->flags & HF_PIN_NOFILL)
             return hf_fail(ENODATA, "pin: page %llu is a hole", (unsigned long long)hole.page);
-        rc = fs_fill(file->fs, file->vnode, hole.page, hole.count);
+        rc = fs_provide(file->fs, file->vnode, rc, &hole);
     } while (rc == 0);
     return rc;
 }
@@ -85,27 +83,44 @@ static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off,
     return rc;
 }
 
-/* Whether dax_pin_page() may be asked; bytes of one page, and nothing refuse() would say no to. */
-static inline bool plain(const struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
-                         int iovcnt)
+static inline bool in_one_page(uint64_t off, uint64_t len)
 {
-    return len - 1 < HF_BLOCK_BYTES - off % HF_BLOCK_BYTES && iovcnt > 0 &&
-           !((flags | FS_PIN_READS) & file->pin_refused);
+    return len - 1 < HF_BLOCK_BYTES - off % HF_BLOCK_BYTES;
+}
+
+static inline __attribute__((always_inline)) int pin_page(struct hf_file *file, uint64_t off,
+                                                          uint64_t len, uint32_t flags,
+                                                          uint64_t absent, struct iovec *iov,
+                                                          int iovcnt, struct hf_pin *pin)
+{
+    enum dax_page_pin page =
+        dax_pin_page(&file->fs->dax, file->vnode, off, len, &flags, absent, iov, pin);
+
+    if (__builtin_expect(page == DAX_PAGE_HELD, 1))
+        return 1;
+    if (page == DAX_PAGE_LEFT)
+        return pin_any(file, off, len, flags, iov, 1, pin); /* one page is one piece */
+    return pin_any(file, off, len, flags, iov, iovcnt, pin);
+}
+
+/* What hf_pin() leaves over. Pins that own their blocks have a straight line too. */
+static __attribute__((noinline)) int pin_own(struct hf_file *file, uint64_t off, uint64_t len,
+                                             uint32_t flags, struct iovec *iov, int iovcnt,
+                                             struct hf_pin *pin)
+{
+    if (in_one_page(off, len) && iovcnt > 0 && !((flags | FS_PIN_READS) & file->pin_refused))
+        return pin_page(file, off, len, flags, MM_READONLY, iov, iovcnt, pin);
+    return pin_any(file, off, len, flags, iov, iovcnt, pin);
 }
 
 int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, struct iovec *iov,
            int iovcnt, struct hf_pin *pin)
 {
-    if (__builtin_expect(plain(file, off, len, flags, iovcnt), 1)) {
-        enum dax_page_pin page =
-            dax_pin_page(&file->fs->dax, file->vnode, off, len, &flags, iov, pin);
-
-        if (__builtin_expect(page == DAX_PAGE_HELD, 1))
-            return 1;
-        if (page == DAX_PAGE_LEFT)
-            return pin_any(file, off, len, flags, iov, 1, pin); /* one page is one piece */
-    }
-    return pin_any(file, off, len, flags, iov, iovcnt, pin);
+    if (__builtin_expect(in_one_page(off, len) && iovcnt > file->line_pieces &&
+                             !(flags & file->line_flags),
+                         1)) /* nothing that refuse() would say no to */
+        return pin_page(file, off, len, flags, 0, iov, iovcnt, pin);
+    return pin_own(file, off, len, flags, iov, iovcnt, pin);
 }
 
 int hf_unpin(struct hf_pin *pin)

@@ -209,7 +209,7 @@ static void zap(struct dax_change *change)
     if (vnode->root && pages && change->first <= last) {
         hf_store_relaxed(&vnode->zap_pending,
                          1u); /* relaxed: read after our death, through the mutex */
-        if (change->first == 0 && last == pages - 1 && !vnode->stray_nodes) {
+        if (change->first == 0 && last == pages - 1 && !vnode->stray_nodes && !change->now) {
             change->old_root = mm_take_root(vnode);
             cleared = true;
         } else {
@@ -283,7 +283,9 @@ static int note_holder(void *arg, const struct held *held)
     struct shm *shm = change->dax->shm;
     bool copying;
 
-    if (shm_process_quarantined(shm, held->process))
+    if (shm_process_quarantined(shm, held->process) || change->now ||
+        (change->shares &&
+         (hold_is_lease(held->hold) || !(SHM_WHO_FLAGS(held->range.who) & HF_PIN_WRITE))))
         return remember_holder(change, held);
     copying = SHM_WHO_FLAGS(held->range.who) & DAX_PIN_COPY;
     if (finding->count++ == 0 || (copying && !finding->copying))
@@ -550,37 +552,87 @@ static void set_policy(struct dax_change *change, const struct hf_policy *policy
         change->until_ns = shm_bound.until_ns ? shm_bound.until_ns : dax_policy_until(policy);
 }
 
-int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
-                     enum hf_change_kind why, const struct hf_policy *policy,
-                     struct dax_change *change)
+static int set_up(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                  struct dax_change *change)
 {
     struct shm_lane *lane = shm_lane(dax->shm);
-    int rc = 0;
 
-    shm_assert_none_held();
     *change = (struct dax_change){.dax = dax,
                                   .vnode = vnode,
                                   .lane = lane,
                                   .first = first,
                                   .last = last,
-                                  .why = why,
                                   .detached = SHM_NONE};
-    if (!lane)
-        return shm_no_lane(dax->shm);
+    return lane ? 0 : shm_no_lane(dax->shm);
+}
+
+/* After L1. */
+static void count_change(struct dax_change *change)
+{
+    struct shm_run *run = change->dax->shm->run;
+    struct shm_vnode *vnode = change->vnode;
+
+    dax_count(&run->stats.changes, 1);
+    change->id = hf_add_relaxed(&run->change_ids, 1) + 1; /* relaxed: only its being unique */
+    hf_store_release(&vnode->changes,
+                     vnode->changes + 1); /* keeps the bias away, also during our barrier */
+}
+
+/* L1 to L5. */
+static int begin(struct dax_change *change, const struct hf_policy *policy)
+{
+    struct dax *dax = change->dax;
+    int rc = 0;
+
+    shm_assert_none_held();
     set_policy(change, policy);
+    HF_BUG_ON(change->shares && detaches(change));
     if (detaches(change) && !sync_knows_holders(dax->engine))
         rc = hf_fail(EOPNOTSUPP, "engine %s does not know who holds, so nothing can be detached",
                      dax->engine->name);
     rc = rc ? rc : take_gate(change);
     if (rc)
         return rc;
-    dax_count(&dax->shm->run->stats.changes, 1);
-    change->id =
-        hf_add_relaxed(&dax->shm->run->change_ids, 1) + 1; /* relaxed: only its being unique */
-    hf_store_release(&vnode->changes,
-                     vnode->changes + 1); /* keeps the bias away, also during our barrier */
+    count_change(change);
     zap(change);
     rc = drain(change);
+    if (rc)
+        dax_change_end(change, false);
+    return rc;
+}
+
+int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                     enum hf_change_kind why, const struct hf_policy *policy,
+                     struct dax_change *change)
+{
+    int rc = set_up(dax, vnode, first, last, change);
+
+    change->why = why;
+    return rc ? rc : begin(change, policy);
+}
+
+int dax_share_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                    const struct hf_policy *policy, struct dax_change *change)
+{
+    int rc = set_up(dax, vnode, first, last, change);
+
+    change->shares = true;
+    return rc ? rc : begin(change, policy);
+}
+
+int dax_change_now(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                   struct dax_change *change)
+{
+    int rc = set_up(dax, vnode, first, last, change);
+    struct finding finding;
+
+    shm_assert_held(&vnode->mutex);
+    if (rc)
+        return rc;
+    change->now = change->keeps_mutex = true;
+    count_change(change);
+    zap(change);
+    rc = find_holders(change, true, &finding);
     if (rc)
         dax_change_end(change, false);
     return rc;
@@ -593,6 +645,17 @@ void dax_change_pause(struct dax_change *change)
     dax_unlock(change->dax, change->vnode);
 }
 
+int dax_change_look(struct dax_change *change)
+{
+    struct finding finding;
+    int rc;
+
+    shm_assert_held(&change->vnode->mutex);
+    rc = find_holders(change, true, &finding);
+    rc = rc ? rc : apply_policy(change, &finding, 0);
+    return rc == 0 && finding.copying ? detach_writes(change) : rc;
+}
+
 int dax_change_resume(struct dax_change *change)
 {
     int rc = lock_again(change);
@@ -601,6 +664,12 @@ int dax_change_resume(struct dax_change *change)
     if (rc)
         dax_change_end(change, false);
     return rc ? rc : change->vnode->passed != change->passed;
+}
+
+void dax_change_give_up(struct dax_change *change)
+{
+    (void)lock_again(change); /* else the gate is left: abandon() */
+    dax_change_end(change, false);
 }
 
 void dax_change_landed(struct dax_change *change)
@@ -669,7 +738,9 @@ void dax_change_end(struct dax_change *change, bool committed)
         detach_abort(change); /* a commit that failed has cleared pending_version itself */
     }
     settle_tables(change, committed);
-    gate_open(vnode, &vnode->gates[change->gate]);
-    dax_unlock(change->dax, vnode);
+    if (!change->now)
+        gate_open(vnode, &vnode->gates[change->gate]);
+    if (!change->keeps_mutex)
+        dax_unlock(change->dax, vnode);
     holders_drop(change);
 }

@@ -82,6 +82,8 @@ int dax_lock_any(struct dax *dax, struct shm_vnode *vnode) SHM_MAY_FAIL;
 /* Likewise, for what can be left undone: false when somebody keeps it for longer than a moment. */
 bool dax_lock_moment(struct dax *dax, struct shm_vnode *vnode) SHM_MAY_FAIL;
 void dax_unlock(struct dax *dax, struct shm_vnode *vnode);
+/* Under the mutex: a layout change has its gate over pages of [first, last]. */
+bool dax_gate_over(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* The size, for a caller that does not take the mutex. After a death in a transaction on the file
  * the size is settled first, since perhaps no other thread comes to do that. */
 uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode);
@@ -91,6 +93,8 @@ uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode);
 /* A pin of hf_write(), for the time of one copy. A layout change waits for it also where its policy
  * detaches. Else what is being written would go into a block that has left the file. */
 #define DAX_PIN_COPY UINT32_C(0x40)
+/* A pin with one of these is of blocks that are the file's alone. */
+#define DAX_PIN_OWNS (HF_PIN_WRITE | HF_PIN_COHERENT)
 
 /* What hf_pin() or hf_lease() asks for. The arguments are good. */
 struct dax_request {
@@ -103,7 +107,9 @@ struct dax_request {
 
 /* The slow path of hf_pin(): waits at gates, fills entries, pins. Number of iovecs, or -errno as
  * hf_pin(). Where the range has a hole: -ENODATA with *hole (pages [page, page+count)), nothing is
- * held: fill it (fs_fill) and call again. */
+ * held: fill it (fs_fill) and call again.
+ * -EMLINK, likewise: the pin is to be of blocks that are the file's alone, and those of *hole may
+ * not be: fs_unshare(). */
 int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
                  struct hf_pin *pin, struct meta_extent *hole);
 /* Fast path, then slow path. */
@@ -215,6 +221,9 @@ struct dax_change {
     uint64_t old_root;       /* of a change of the whole file: its page table, freed at the end */
     uint32_t gate;           /* index in vnode->gates */
     bool lost;               /* the mutex could not be taken again, in L5 */
+    bool now;                /* it has no gate: dax_change_now() */
+    bool keeps_mutex;        /* its end leaves it to the caller */
+    bool shares;             /* its blocks stay, and get one more owner: dax_share_begin() */
     struct dax_holder *holders;
     unsigned holder_count, holder_room;
     struct dax_span *spans;
@@ -226,6 +235,19 @@ struct dax_change {
 int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
                      enum hf_change_kind why, const struct hf_policy *policy,
                      struct dax_change *change);
+/* A change whose caller has the layout mutex already, and keeps it. It waits for nobody and closes
+ * no gate: each holder that is found keeps what it has, as with HF_POLICY_DETACH, but no lease is
+ * recalled. For blocks that are shared, or come to be. */
+int dax_change_now(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                   struct dax_change *change);
+/* As dax_change_begin(), but the blocks stay in the file and are to get another owner: only those
+ * that may write are waited for. Pages that others hold are told by dax_change_holds(): they must
+ * not be shared. The policy does not detach. */
+int dax_share_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                    const struct hf_policy *policy, struct dax_change *change);
+/* Looks again, after dax_change_pause(), under the mutex that the caller has taken. 0: nobody is to
+ * be waited for; 1: somebody is: dax_change_resume() without the mutex; -errno: give it up. */
+int dax_change_look(struct dax_change *change);
 /* hf_cancel(). */
 int dax_cancel(struct dax *dax, pid_t tid);
 
@@ -234,6 +256,8 @@ int dax_cancel(struct dax *dax, pid_t tid);
  * written: copy again. -errno: the change has been given up as by dax_change_end(change, false). */
 void dax_change_pause(struct dax_change *change);
 int dax_change_resume(struct dax_change *change);
+/* Ends it instead. */
+void dax_change_give_up(struct dax_change *change);
 
 /* Inside the write transaction: the run `run` (pages and blocks) leaves the file. `free_run` is
  * told the parts that are not held, `held_run` those that detached pins hold (put them into LMDB's
@@ -256,8 +280,8 @@ void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t siz
 void dax_change_landed(struct dax_change *change);
 /* The transaction was given up, or its commit has failed: it has detached nothing. */
 void dax_change_failed(struct dax_change *change);
-/* Opens the gate, wakes those at it, drops the mutex. committed: vnode->size is the intended size
- * now. */
+/* Opens the gate, wakes those at it, drops the mutex unless keeps_mutex is set. committed:
+ * vnode->size is the intended size now. */
 void dax_change_end(struct dax_change *change, bool committed);
 
 /* ---- detached blocks (detach.c, reclaim.c) ---- */

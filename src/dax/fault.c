@@ -61,7 +61,8 @@ static void fill_entries(struct dax *dax, struct shm_vnode *vnode, const struct 
     to = to < high + 1 ? to : high + 1;
     dax_count(&dax->shm->run->stats.faults, to - from);
     HF_TRACE(fault, vnode->ino, from, to - 1, extent->block + (from - extent->page));
-    mm_install(dax->shm, vnode, from, extent->block + (from - extent->page), to - from);
+    mm_install(dax->shm, vnode, from, extent->block + (from - extent->page), to - from,
+               extent->shared ? MM_READONLY : 0);
 }
 
 static int map_extent(struct dax *dax, const struct meta_extent *extent)
@@ -73,22 +74,27 @@ static int map_extent(struct dax *dax, const struct meta_extent *extent)
     return media_map(&dax->media, hf_load_acquire(&dax->shm->run->pool_blocks) * HF_BLOCK_BYTES);
 }
 
-static int next_extent(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t last,
+static int next_extent(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t last, bool own,
                        struct meta_extent *extent, struct meta_extent *hole)
 {
     int rc = meta_extent_find(txn, ino, page, extent);
+    uint64_t end = last + 1;
 
     if (rc && rc != -ENOENT)
         return rc;
-    if (rc == 0 && extent->page <= page)
-        return 0;
-    hole->page = page;
-    hole->block = 0;
-    hole->count = (rc == 0 && extent->page <= last ? extent->page : last + 1) - page;
+    if (rc == 0 && extent->page <= page) {
+        if (!own || !extent->shared)
+            return 0;
+        end = extent->page + extent->count < end ? extent->page + extent->count : end;
+        *hole = (struct meta_extent){page, extent->block + (page - extent->page), end - page, true};
+        return -EMLINK;
+    }
+    end = rc == 0 && extent->page < end ? extent->page : end;
+    *hole = (struct meta_extent){page, 0, end - page, false};
     return -ENODATA;
 }
 
-int dax_fault(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+int dax_fault(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last, bool own,
               struct mm_pieces *pieces, struct meta_extent *hole)
 {
     struct meta_txn *txn;
@@ -102,7 +108,7 @@ int dax_fault(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t
         struct meta_extent extent;
         uint64_t to;
 
-        rc = next_extent(txn, vnode->ino, page, last, &extent, hole);
+        rc = next_extent(txn, vnode->ino, page, last, own, &extent, hole);
         rc = rc ? rc : map_extent(dax, &extent);
         if (rc)
             break;

@@ -233,6 +233,16 @@ static bool client_needs_through(const struct shm *shm)
     return lane && needs_through(lane);
 }
 
+bool dax_gate_over(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
+{
+    struct shm_gate *gate;
+
+    shm_assert_held(&vnode->mutex);
+    while ((gate = gate_over(vnode, first, last, NULL)) && gate_owner_died(dax, gate))
+        gate_open_of_dead(vnode, gate);
+    return gate;
+}
+
 int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
     struct shm_lane *lane = shm_lane(dax->shm);

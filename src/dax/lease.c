@@ -164,8 +164,8 @@ static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold 
                        "cannot be read",
                        (unsigned long long)vnode->ino);
     if (pieces->room && (hf_load_acquire(&hold->recall.state) == HF_LEASE_DETACHED ||
-                         (rc = dax_fault(dax, vnode, hold->range.first, hold->range.last, pieces,
-                                         &hole)) == -ENODATA))
+                         (rc = dax_fault(dax, vnode, hold->range.first, hold->range.last, false,
+                                         pieces, &hole)) == -ENODATA))
         return hf_fail(ESTALE,
                        "blocks of the lease have left the file: its giver has to take it back");
     if (rc)

@@ -64,7 +64,8 @@ static int pin_locked(struct dax *dax, struct shm_vnode *vnode, const struct dax
         return hf_fail(EFAULT, "bytes %llu to %llu are asked for, the file ends at %llu",
                        (unsigned long long)request->off, (unsigned long long)(end - 1),
                        (unsigned long long)size);
-    rc = dax_fault(dax, vnode, range.first, range.last, pieces, hole);
+    rc = dax_fault(dax, vnode, range.first, range.last,
+                   request->lease || request->flags & DAX_PIN_OWNS, pieces, hole);
     if (rc)
         return rc;
     if (request->lease)

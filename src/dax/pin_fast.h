@@ -14,7 +14,7 @@
 /* P3 for one page: where it lies; null: missing. Entries lead only to blocks below limit_bytes, but
  * this process may not have mapped yet what the pool has grown by. */
 static inline char *dax_walk_page(const struct dax *dax, const struct shm_vnode *vnode,
-                                  uint64_t page)
+                                  uint64_t page, uint64_t absent)
 {
     /* ENTRY.PUB/p */
     uint64_t entry = mm_lookup(dax->shm, hf_load_acquire(&vnode->root), page);
@@ -23,20 +23,22 @@ static inline char *dax_walk_page(const struct dax *dax, const struct shm_vnode 
     if (__builtin_expect(entry & MM_HUGE, 0))
         at += page % MM_HUGE_PAGES * HF_BLOCK_BYTES;
     /* relaxed: only grows */
-    if (!(entry & MM_PRESENT) || at >= hf_load_relaxed(&dax->media.mapped_bytes))
+    if ((entry & (MM_PRESENT | absent)) != MM_PRESENT ||
+        at >= hf_load_relaxed(&dax->media.mapped_bytes))
         return NULL;
     return dax->media.base + at;
 }
 
 enum dax_page_pin { DAX_PAGE_NOT, DAX_PAGE_LEFT, DAX_PAGE_HELD };
 
-/* The commonest pin of all, as straight as it can be: bytes of one page, the last slot free again,
- * not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the page or the size was
- * missing; dax_pin_settle(). Then dax_pin_fast(). Calls nothing and keeps little: *flags is read
- * back from the slot when it is wanted again, so that its caller needs hardly any stack. */
-static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *vnode, uint64_t off,
-                                             uint64_t len, uint32_t *flags, struct iovec *iov,
-                                             struct hf_pin *pin)
+/* The commonest pin of all, as straight as it can be: bytes of one page, the slot of the last pin
+ * free, not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the page or the
+ * size was missing; dax_pin_settle(). Then dax_pin_fast(). Calls nothing and keeps little: *flags
+ * is read back from the slot when it is wanted again, so that its caller needs hardly any stack.
+ * `absent` is a constant: MM_READONLY for flags of DAX_PIN_OWNS, else 0. */
+static inline __attribute__((always_inline)) enum dax_page_pin dax_pin_page(
+    struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t *flags,
+    uint64_t absent, struct iovec *iov, struct hf_pin *pin)
 {
     struct shm *shm = dax->shm;
     const struct shm_lane_of_thread *mine = shm_last_lane;
@@ -59,7 +61,7 @@ static inline enum dax_page_pin dax_pin_page(struct dax *dax, struct shm_vnode *
     slots_publish(lane, slot, key, page, page);
     if (__builtin_expect(slots_order(lane, vnode), 0))
         goto leave;
-    at = dax_walk_page(dax, vnode, page);
+    at = dax_walk_page(dax, vnode, page, absent);
     /* SIZE.PUB/p: the bytes below the size are as the thread that raised it left them.
      * Pairs with SIZE.PUB/m where the size is stored (src/fs). Without it: old bytes past end of
      * file. */

@@ -22,8 +22,9 @@ static int walk_range(const struct dax *dax, const struct shm_vnode *vnode,
 {
     struct mm_pieces pieces = {request->iov, request->iovcnt, 0};
     /* ENTRY.PUB/p */
-    int count = mm_walk(dax->shm, dax->media.base, hf_load_acquire(&vnode->root),
-                        request_first(request), request_last(request), &pieces);
+    int count =
+        mm_walk(dax->shm, dax->media.base, hf_load_acquire(&vnode->root), request_first(request),
+                request_last(request), request->flags & DAX_PIN_OWNS ? MM_READONLY : 0, &pieces);
 
     for (int i = 0; i < count; i++)
         if (!inside(dax, &request->iov[i]))

@@ -11,6 +11,7 @@
  * the mutex (FILL_EXTEND), or copies a little.
  */
 #include "fs/append.h"
+#include "fs/unshare.h"
 
 #include "base/error.h"
 #include "base/futex.h"
@@ -36,6 +37,10 @@ static ssize_t into_blocks(struct fs *fs, struct shm_vnode *vnode, const char *b
     int rc;
 
     pages = pages < FILL_CHUNK_PAGES ? pages : FILL_CHUNK_PAGES;
+    if (extent->shared) {
+        rc = fs_unshare_locked(fs, vnode, page, page_of(off + len - 1) - page + 1);
+        return rc ? rc : fs_append_at(fs, vnode, buf, len, off);
+    }
     rc = fs_memory(fs, extent->block + (page - extent->page), pages, &to);
     if (rc)
         return rc;
@@ -92,7 +97,7 @@ ssize_t fs_append_at(struct fs *fs, struct shm_vnode *vnode, const char *buf, ui
                      uint64_t off)
 {
     struct meta_extent extent;
-    int rc = fs_zero_tail(fs, vnode, off);
+    int rc = fs_zero_own_tail(fs, vnode, off);
 
     shm_assert_held(&vnode->mutex);
     rc = rc ? rc : fs_extent_at(fs, vnode->ino, page_of(off), &extent);

@@ -7,7 +7,9 @@
  * over them; a reader sees the size only after that.
  */
 #include "fs/end.h"
+#include "fs/unshare.h"
 
+#include <errno.h>
 #include <string.h>
 
 static uint64_t page_of(uint64_t byte)
@@ -45,6 +47,8 @@ int fs_zero_tail(struct fs *fs, const struct shm_vnode *vnode, uint64_t size)
     rc = fs_extent_at(fs, vnode->ino, page, &extent);
     if (rc <= 0)
         return rc;
+    if (extent.shared)
+        return -EMLINK;
     rc = fs_memory(fs, extent.block + (page - extent.page), 1, &block);
     if (rc)
         return rc;
@@ -53,9 +57,19 @@ int fs_zero_tail(struct fs *fs, const struct shm_vnode *vnode, uint64_t size)
     return fs_persist(fs, block + old % HF_BLOCK_BYTES, end - old);
 }
 
-int fs_grow_file(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
+int fs_zero_own_tail(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 {
     int rc = fs_zero_tail(fs, vnode, size);
+
+    if (rc != -EMLINK)
+        return rc;
+    rc = fs_unshare_locked(fs, vnode, page_of(vnode->size), 1);
+    return rc ? rc : fs_zero_tail(fs, vnode, size);
+}
+
+int fs_grow_file(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
+{
+    int rc = fs_zero_own_tail(fs, vnode, size);
 
     shm_assert_held(&vnode->mutex);
     if (rc)

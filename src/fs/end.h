@@ -10,8 +10,11 @@
 int fs_end_lock(struct fs *fs, struct shm_vnode *vnode, uint64_t off, int *passed);
 
 /* Zeros what the last page holds between end of file and `size`, so that the file can grow to
- * it. Under the layout mutex. */
+ * it. Under the layout mutex. -EMLINK: its block may have other owners; fs_unshare_locked(), with
+ * nothing reserved. */
 int fs_zero_tail(struct fs *fs, const struct shm_vnode *vnode, uint64_t size);
+/* The same, and that too. */
+int fs_zero_own_tail(struct fs *fs, struct shm_vnode *vnode, uint64_t size);
 
 /* Grows the file to `size`; what is new is a hole, or blocks of zeros that were allocated ahead.
  * Under the layout mutex. */

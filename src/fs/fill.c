@@ -7,6 +7,7 @@
  * slow to arrive, is read while nothing is held.
  */
 #include "fs/fill.h"
+#include "fs/unshare.h"
 
 #include "base/error.h"
 #include "base/futex.h"
@@ -133,8 +134,8 @@ static int give_if_hole(struct fs *fs, struct shm_vnode *vnode, uint64_t page,
     return rc;
 }
 
-/* For growing the file it takes everything from its end on, and zeros the bytes up to the
- * content. */
+/* For growing the file it takes everything from its end on, and zeros the bytes up to the content.
+ * -EMLINK: as fs_zero_tail(). */
 static int lock_range(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count,
                       const struct fs_content *extends)
 {
@@ -171,6 +172,10 @@ int fs_fill_hole(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t
         }
     }
     fs_reservation_drop(fs, &reservation);
+    if (rc == -EMLINK) {
+        *filled = 0;
+        rc = fs_unshare(fs, vnode, hf_load_acquire(&vnode->size) / HF_BLOCK_BYTES, 1);
+    }
     return rc;
 }
 

@@ -42,6 +42,10 @@ struct hf_file {
     int watches; /* hf_watch(); under the layout mutex */
     /* Flags that no pin of this handle may have; FS_PIN_READS: none at all. */
     uint64_t pin_refused;
+    /* The same for a pin on the straight line, which only reads: flags that it may not have, and
+     * how many pieces are too few: 0, or INT_MAX where no pin may be. */
+    uint32_t line_flags;
+    int line_pieces;
 };
 
 static inline uint64_t fs_min(uint64_t a, uint64_t b)
@@ -56,7 +60,8 @@ static inline int fs_may_write(const struct fs *fs)
 }
 
 #define FS_PIN_FLAGS                                                                               \
-    (HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_NOFILL | HF_PIN_GPU) /* all that hf_pin() knows */
+    (HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_NOFILL | HF_PIN_COHERENT |                              \
+     HF_PIN_GPU)                         /* all that hf_pin() knows */
 #define FS_PIN_READS (UINT64_C(1) << 32) /* what every pin does; no flag of a caller */
 
 struct hf_dir;
@@ -104,6 +109,11 @@ int fs_close(struct hf_file *file);
 ssize_t fs_read(struct hf_file *file, void *buf, size_t len, uint64_t off);
 ssize_t fs_write(struct hf_file *file, const void *buf, size_t len, uint64_t off);
 ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off);
+/* Clones; len 0: to the end of `from`. */
+int fs_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                   uint64_t len, const struct hf_policy *policy);
+int fs_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_t b_off,
+                   uint64_t len, struct hf_dedup_result *out);
 ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                       size_t len);
 int fs_fsync(struct hf_file *file);
@@ -112,6 +122,9 @@ int fs_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
 /* Gives every page of [page, page+count) that lies inside the file and is a hole a block of zeros.
  * For pins. Called with no lock held. -ENOSPC, -EROFS, -EINTR. */
 int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count);
+/* What dax_pin() and dax_lease() want when they say -ENODATA or -EMLINK of pages; other rc come
+ * back. */
+int fs_provide(struct fs *fs, struct shm_vnode *vnode, int rc, const struct meta_extent *pages);
 
 /* ---- layout changes (truncate.c, punch.c, allocate.c, shift.c, move.c) ---- */
 

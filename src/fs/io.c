@@ -14,6 +14,7 @@
 #include "fs/end.h"
 #include "fs/fill.h"
 #include "fs/io.h"
+#include "fs/unshare.h"
 
 #include <errno.h>
 #include <string.h>
@@ -49,7 +50,7 @@ int fs_pin_some(struct hf_file *file, uint64_t off, uint64_t *len, uint32_t flag
         *len = request.len = SAFE_BYTES;
         count = dax_pin(&file->fs->dax, file->vnode, &request, pin, hole);
     }
-    if (count == -ENODATA && hole->page * HF_BLOCK_BYTES > off) {
+    if ((count == -ENODATA || count == -EMLINK) && hole->page * HF_BLOCK_BYTES > off) {
         *len = hole->page * HF_BLOCK_BYTES - off;
         return fs_pin_some(file, off, len, flags, iov, pin, hole);
     }
@@ -187,6 +188,8 @@ static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len,
 
     if (count == -ENODATA)
         return write_hole(file, buf, len, off, &hole, FILL_WRITE);
+    if (count == -EMLINK)
+        return fs_unshare(file->fs, file->vnode, hole.page, hole.count);
     if (count <= 0)
         return count;
     copy_in(iov, count, buf);

@@ -34,6 +34,18 @@ int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, 
     return dax_change_begin(&fs->dax, vnode, first, last, why, policy, &l->change);
 }
 
+int fs_layout_now(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
+                  uint64_t last)
+{
+    if (fs->dax.readonly)
+        return hf_fail(EROFS, "the pool is open for reading only");
+    l->fs = fs;
+    l->vnode = vnode;
+    l->in_txn = l->committed = false;
+    l->keep_times = true;
+    return dax_change_now(&fs->dax, vnode, first, last, &l->change);
+}
+
 int fs_layout_begin(struct fs_layout *l)
 {
     int rc;

@@ -31,6 +31,9 @@ struct fs_layout {
 
 int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
                    uint64_t last, enum hf_change_kind why, const struct hf_policy *policy);
+/* The same for pages that get other blocks with the same content: dax_change_now(). */
+int fs_layout_now(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
+                  uint64_t last);
 int fs_layout_begin(struct fs_layout *l);
 /* Takes the blocks of [page, page+count) out of the file: freed, or detached where a pin holds
  * them. */

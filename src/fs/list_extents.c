@@ -31,7 +31,8 @@ static int add_run(void *arg, const struct meta_run *run)
                                                         .off = run->page * HF_BLOCK_BYTES,
                                                         .len = run->count * HF_BLOCK_BYTES,
                                                         .block = run->block,
-                                                        .detached = run->detached};
+                                                        .detached = run->detached,
+                                                        .shared = run->shared};
     return 0;
 }
 

@@ -27,7 +27,8 @@ struct part {
     uint64_t last; /* page up to which the pieces reach */
 };
 
-/* Extents cannot leave the range while the gate is closed; holes that are filled meanwhile stay. */
+/* A thread that is let through the closed gate may fill holes there, and give a shared page a block
+ * of its own. Else extents cannot leave the range. */
 static int find_pieces(struct part *p, uint64_t page, uint64_t last)
 {
     p->count = 0;
@@ -118,6 +119,10 @@ static int copy_pieces(struct part *p, bool *gone)
             return rc < 0 ? rc : copied;
         if (rc == 0)
             return 0;
+        rc = find_pieces(p, p->l.change.first, p->last);
+        if (rc)
+            return rc;
+        cut_pieces(p);
     }
     return copy_all(p);
 }

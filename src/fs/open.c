@@ -10,6 +10,7 @@
 #include "fs/vnode.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <stdlib.h>
 
@@ -150,6 +151,8 @@ int fs_open(struct fs *fs, struct fs_at at, int flags, mode_t mode, struct hf_fi
     file->watches = 0;
     file->pin_refused = ~(FS_PIN_FLAGS | FS_PIN_READS);
     file->pin_refused |= (file->readable ? 0 : FS_PIN_READS) | (file->writable ? 0 : HF_PIN_WRITE);
+    file->line_flags = (uint32_t)file->pin_refused | DAX_PIN_OWNS;
+    file->line_pieces = file->readable ? 0 : INT_MAX;
     hf_add_relaxed(&fs->handles, 1); /* relaxed: a count */
     *out = file;
     return 0;

@@ -10,6 +10,7 @@
 #include "fs/end.h"
 #include "fs/fill.h"
 #include "fs/layout.h"
+#include "fs/unshare.h"
 
 #include "base/error.h"
 
@@ -142,15 +143,28 @@ static int zero_in_place(struct fs_layout *l, const struct edge *edge)
     return fs_persist(l->fs, block + edge->from, edge->to - edge->from);
 }
 
-/* The pool is full. A block that a detached pin holds cannot be zeroed under it. */
+static int page_shared(struct fs_layout *l, uint64_t page)
+{
+    struct meta_extent extent;
+    int rc = fs_extent_at(l->fs, l->vnode->ino, page, &extent);
+
+    return rc == 1 ? extent.shared : rc;
+}
+
+/* The pool is full. A block that a detached pin holds, or that has another owner, cannot be zeroed
+ * under it. */
 static int punch_in_place(struct fs_layout *l, const struct edges *edges, uint64_t from,
                           uint64_t to)
 {
     int rc = 0;
 
-    for (unsigned i = 0; i < edges->count; i++)
-        if (dax_change_holds(&l->change, edges->edge[i].page, edges->edge[i].page))
+    for (unsigned i = 0; i < edges->count; i++) {
+        rc = page_shared(l, edges->edge[i].page);
+        if (rc < 0)
+            return rc;
+        if (rc || dax_change_holds(&l->change, edges->edge[i].page, edges->edge[i].page))
             return fs_no_space(l->fs, 1);
+    }
     rc = fs_layout_begin(l);
     if (rc == 0 && from < to)
         rc = fs_layout_remove(l, from, to - from);
@@ -282,11 +296,18 @@ int fs_zero_range(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t
     int rc;
 
     find_edges(&z.edges, off, off + len);
-    rc = reserve_zeros(&z, fs, true);
-    if (rc == 0)
-        rc = fs_layout_open(&z.l, fs, vnode, z.page, z.last, HF_CHANGE_ZERO, policy);
-    if (rc == 0)
-        rc = fs_layout_close(&z.l, zero_all(&z));
-    fs_reservation_drop(fs, &z.blocks);
-    return rc;
+    for (;;) {
+        rc = reserve_zeros(&z, fs, true);
+        if (rc == 0)
+            rc = fs_layout_open(&z.l, fs, vnode, z.page, z.last, HF_CHANGE_ZERO, policy);
+        if (rc == 0)
+            rc = fs_layout_close(&z.l, zero_all(&z));
+        fs_reservation_drop(fs, &z.blocks);
+        if (rc == -EMLINK) /* of the tail, and nothing has been done */
+            rc = fs_unshare(fs, vnode, hf_load_acquire(&vnode->size) / HF_BLOCK_BYTES, 1);
+        else
+            return rc;
+        if (rc)
+            return rc;
+    }
 }

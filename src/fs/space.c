@@ -167,6 +167,23 @@ static int mark_detached(struct shm *shm, struct meta_txn *txn)
     return rc == -ENOENT ? 0 : rc;
 }
 
+/* relaxed: as in mark() */
+static int count_shared(struct shm *shm, struct meta_txn *txn)
+{
+    struct meta_owners run;
+    uint64_t block = 0, shared = 0, saved = 0;
+    int rc;
+
+    while ((rc = meta_owners_next(txn, block, &run)) == 0) {
+        shared += run.extents > 1 ? run.count : 0;
+        saved += run.extents > 1 ? run.count * (run.extents - 1) : 0;
+        block = run.block + run.count;
+    }
+    hf_store_relaxed(&shm->run->shared_blocks, shared);
+    hf_store_relaxed(&shm->run->saved_blocks, saved);
+    return rc == -ENOENT ? 0 : rc;
+}
+
 /* A run that has a block in common with the extents was given to a file by a transaction, and
  * its process died before it could say so here: the run is not reserved any more. */
 static void mark_reserved(struct shm *shm)
@@ -215,6 +232,8 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn)
     rc = mark_files(shm, txn);
     if (rc == 0)
         rc = mark_detached(shm, txn);
+    if (rc == 0)
+        rc = count_shared(shm, txn);
     if (rc == 0)
         mark_reserved(shm);
     return rc;

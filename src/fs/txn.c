@@ -112,6 +112,17 @@ int fs_txn_hold(struct fs_txn *txn, uint64_t ino, const struct meta_extent *run)
     return rc;
 }
 
+int fs_txn_may_share(struct fs_txn *txn)
+{
+    struct meta_super super;
+    int rc = meta_super_get(txn->meta, &super);
+
+    if (rc || super.incompat & META_INCOMPAT_SHARED)
+        return rc;
+    super.incompat |= META_INCOMPAT_SHARED;
+    return meta_super_put(txn->meta, &super);
+}
+
 int fs_txn_share(struct fs_txn *txn, const struct meta_extent *run)
 {
     return change_owners(txn, run->block, run->count, 1, 0);

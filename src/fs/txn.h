@@ -35,6 +35,8 @@ int fs_begin(struct fs *fs, struct fs_txn *txn);
  * LMDB's detached table under `ino`. */
 int fs_txn_free(struct fs_txn *txn, const struct meta_extent *run);
 int fs_txn_hold(struct fs_txn *txn, uint64_t ino, const struct meta_extent *run);
+/* Blocks are to be shared in this transaction: the pool says from now on that there may be such. */
+int fs_txn_may_share(struct fs_txn *txn);
 /* One more extent names the run. */
 int fs_txn_share(struct fs_txn *txn, const struct meta_extent *run);
 /* The detached record goes: the same as fs_txn_free(). */

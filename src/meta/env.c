@@ -25,7 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define KNOWN_INCOMPAT UINT64_C(0)
+#define KNOWN_INCOMPAT META_INCOMPAT_SHARED
 #define KNOWN_RO_COMPAT UINT64_C(0)
 
 /* 1 GiB, and 256 bytes a block: more than an extent of one block takes in leaves half full. */

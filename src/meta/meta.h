@@ -40,6 +40,8 @@ struct shm_records;
 struct meta;     /* an open environment; one a process and pool */
 struct meta_txn; /* a transaction; belongs to one thread */
 
+#define META_INCOMPAT_SHARED UINT64_C(1) /* a block may have several owners */
+
 struct meta_super {
     uint32_t format;
     uint32_t flags; /* HF_POOL_* */
@@ -243,6 +245,7 @@ int meta_owners_change(struct meta_txn *txn, uint64_t block, uint64_t count, int
 struct meta_run {
     uint64_t ino, page, block, count;
     bool detached;
+    bool shared; /* its blocks may have other owners */
 };
 /* Each run of the file `ino` (0: of every file), then each detached run of it (0: each). A result
  * other than 0 of `each` ends it with that. */

@@ -22,7 +22,7 @@ static int walk_file(const struct walk *w, uint64_t ino)
     int rc;
 
     while ((rc = meta_extent_find(w->txn, ino, page, &extent)) == 0) {
-        struct meta_run run = {ino, extent.page, extent.block, extent.count, false};
+        struct meta_run run = {ino, extent.page, extent.block, extent.count, false, extent.shared};
 
         rc = w->each(w->arg, &run);
         if (rc)
@@ -54,7 +54,7 @@ static int walk_detached(const struct walk *w, uint64_t ino)
 
     for (rc = meta_detached_from(w->txn, 0, &found); rc == 0;
          rc = meta_detached_after(w->txn, &found, &found)) {
-        struct meta_run run = {found.ino, found.page, found.block, found.count, true};
+        struct meta_run run = {found.ino, found.page, found.block, found.count, true, found.shared};
 
         rc = !ino || found.ino == ino ? w->each(w->arg, &run) : 0;
         if (rc)

@@ -8,7 +8,8 @@
  * published walk can be in it (settle_tables() in dax/change.c, take_table() in dax/shrink.c).
  *
  *   root    node << 12 | how many bits of a page's number the table covers; 0: empty table
- *   entry   at level 0: block << 12 | PRESENT: the byte address in the pool
+ *   entry   at level 0: block << 12 | PRESENT: the byte address in the pool; READONLY: the block
+ *           may have other owners, so a walk that wants to write takes the entry for missing
  *           at level 1: the same with HUGE: 512 blocks from there on; or a child
  *           above:      child node << 12 | NODE; or 0
  */
@@ -25,6 +26,7 @@
 #define MM_PRESENT UINT64_C(1)
 #define MM_HUGE UINT64_C(2)
 #define MM_NODE UINT64_C(4)
+#define MM_READONLY UINT64_C(8)
 #define MM_SHIFT 12u
 #define MM_FLAGS ((UINT64_C(1) << MM_SHIFT) - 1)
 #define MM_BITS 9u
@@ -92,16 +94,17 @@ static inline uint64_t mm_lookup(const struct shm *shm, uint64_t root, uint64_t 
     return entry;
 }
 
-/* P3: gathers the memory of pages [first, last]. The number of pieces; MM_MISS; -E2BIG. */
+/* P3: gathers the memory of pages [first, last]. The number of pieces; MM_MISS; -E2BIG. Entries
+ * with a bit of `absent` are missing. */
 int mm_walk(const struct shm *shm, char *base, uint64_t root, uint64_t first, uint64_t last,
-            struct mm_pieces *pieces);
+            uint64_t absent, struct mm_pieces *pieces);
 
 /* --- under the layout mutex --- */
 
-/* Enters pages [page, page+count) as lying on blocks [block, ...), huge where `huge` allows it and
- * page, block and count do. 0, or -ENOMEM: no node is free (what was entered stays). */
+/* Enters pages [page, page+count) as lying on blocks [block, ...), huge where page, block and count
+ * allow it; `flags`: MM_READONLY or 0. 0, or -ENOMEM: no node is free (what was entered stays). */
 int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block,
-               uint64_t count);
+               uint64_t count, uint64_t flags);
 
 /* L2: clears every entry of [first, last]. True: one was present. */
 bool mm_zap(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last);

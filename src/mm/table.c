@@ -83,7 +83,7 @@ static int find_word(struct shm *shm, struct shm_vnode *vnode, uint64_t page, un
 /* One entry; huge where a whole aligned run begins here and no leaf is in the way. Pages done,
  * -errno. */
 static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block,
-                           uint64_t count)
+                           uint64_t count, uint64_t flags)
 {
     bool huge = page % MM_HUGE_PAGES == 0 && block % MM_HUGE_PAGES == 0 && count >= MM_HUGE_PAGES &&
                 !shm->counts; /* each block has its own count */
@@ -97,7 +97,8 @@ static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t pa
         if (rc)
             return rc;
         if (!(hf_load_relaxed(word) & MM_NODE)) { /* relaxed: as in find_word() */
-            hf_store_release(word, block << MM_SHIFT | MM_PRESENT | MM_HUGE); /* ENTRY.PUB/m */
+            hf_store_release(word,
+                             block << MM_SHIFT | MM_PRESENT | MM_HUGE | flags); /* ENTRY.PUB/m */
             return MM_HUGE_PAGES;
         }
     }
@@ -105,6 +106,10 @@ static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t pa
     rc = rc ? rc : find_word(shm, vnode, page, 0, &word, &level);
     if (rc)
         return rc;
+    if (level == 1 && hf_load_relaxed(word) & MM_READONLY & ~flags) { /* relaxed: as above */
+        mm_zap(shm, vnode, page, page); /* the huge entry that covers it says too little */
+        return install_one(shm, vnode, page, block, 1, flags);
+    }
     if (level == 1) /* a huge entry covers it */
         return (int64_t)(MM_HUGE_PAGES - page % MM_HUGE_PAGES);
     /* THAW.PUB/m: the block is thawed before a walk can find it.
@@ -112,16 +117,16 @@ static int64_t install_one(struct shm *shm, struct shm_vnode *vnode, uint64_t pa
      * and the block is reused under it. */
     if (shm->counts)
         counts_thaw(shm, block);
-    hf_store_release(word, block << MM_SHIFT | MM_PRESENT); /* ENTRY.PUB/m */
+    hf_store_release(word, block << MM_SHIFT | MM_PRESENT | flags); /* ENTRY.PUB/m */
     return 1;
 }
 
 int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block,
-               uint64_t count)
+               uint64_t count, uint64_t flags)
 {
     shm_assert_held(&vnode->mutex);
     while (count) {
-        int64_t done = install_one(shm, vnode, page, block, count);
+        int64_t done = install_one(shm, vnode, page, block, count, flags);
 
         if (done < 0)
             return (int)done;
@@ -144,7 +149,7 @@ static uint64_t split_huge(struct shm *shm, struct shm_vnode *vnode, uint64_t hu
     if (node == SHM_NONE)
         return 0;
     for (uint64_t i = 0; i < SHM_NODE_ENTRIES; i++) {
-        uint64_t entry = ((huge >> MM_SHIFT) + i) << MM_SHIFT | MM_PRESENT;
+        uint64_t entry = ((huge >> MM_SHIFT) + i) << MM_SHIFT | (huge & MM_FLAGS & ~MM_HUGE);
 
         if (from + i < first || from + i > last)
             hf_store_relaxed(&shm->nodes[node][i], entry); /* relaxed: the link publishes it */

@@ -7,7 +7,7 @@
 /* The entries of one node, leaves or huge ones, from `page` on. The number of pages done; 0: a
  * miss; -1: no room. */
 static int64_t walk_node(char *base, const uint64_t *node, unsigned shift, uint64_t page,
-                         uint64_t last, struct mm_pieces *pieces)
+                         uint64_t last, uint64_t absent, struct mm_pieces *pieces)
 {
     uint64_t start = page, within = page & ((UINT64_C(1) << shift) - 1);
 
@@ -16,7 +16,7 @@ static int64_t walk_node(char *base, const uint64_t *node, unsigned shift, uint6
             hf_load_acquire(&node[page >> shift & (SHM_NODE_ENTRIES - 1)]); /* ENTRY.PUB/p */
         uint64_t pages = (UINT64_C(1) << shift) - within;
 
-        if (!(entry & MM_PRESENT))
+        if ((entry & (MM_PRESENT | absent)) != MM_PRESENT)
             break; /* missing, or the run of huge entries ends at a leaf */
         if (pages > last - page + 1)
             pages = last - page + 1;
@@ -50,7 +50,7 @@ static const uint64_t *find_node(const struct shm *shm, uint64_t root, uint64_t 
 }
 
 int mm_walk(const struct shm *shm, char *base, uint64_t root, uint64_t first, uint64_t last,
-            struct mm_pieces *pieces)
+            uint64_t absent, struct mm_pieces *pieces)
 {
     uint64_t page = first;
 
@@ -61,7 +61,7 @@ int mm_walk(const struct shm *shm, char *base, uint64_t root, uint64_t first, ui
 
         if (!node)
             return MM_MISS;
-        done = walk_node(base, node, shift, page, last, pieces);
+        done = walk_node(base, node, shift, page, last, absent, pieces);
         if (done <= 0)
             return done ? -E2BIG : MM_MISS;
         page += (uint64_t)done;

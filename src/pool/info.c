@@ -67,6 +67,8 @@ int pool_info(struct fs *fs, struct hf_pool_info *out)
     fill_from_super(&super, &info);
     info.free_bytes = SHOWN(shm->run->free_blocks) * HF_BLOCK_BYTES;
     info.detached_bytes = SHOWN(shm->run->detached_blocks) * HF_BLOCK_BYTES;
+    info.shared_bytes = SHOWN(shm->run->shared_blocks) * HF_BLOCK_BYTES;
+    info.saved_bytes = SHOWN(shm->run->saved_blocks) * HF_BLOCK_BYTES;
     snprintf(info.engine, sizeof info.engine, "%s", shm->run->engine);
     snprintf(info.media, sizeof info.media, "%s", media_kind_name(fs->dax.media.kind));
     info.policy = fs->dax.policy;

@@ -182,6 +182,7 @@ static int each_extent(void *arg, const struct hf_extent_info *info)
 static const struct hf_pool_options plain = {.size = sizeof(plain), .pool_bytes = TEST_MIB(8)};
 static struct hf_pool_info info = {.size = sizeof(info)};
 static struct hf_check_result result = {.size = sizeof(result)};
+static struct hf_dedup_result dedup = {.size = sizeof(dedup)};
 static struct statvfs space;
 static struct hf_pool *other_pool;
 static struct hf_file *other_file;
@@ -254,6 +255,8 @@ static struct iovec memory;
     CALL(hf_read, (file, bytes, sizeof(bytes), 0))                                                 \
     CALL(hf_write, (file, bytes, sizeof(bytes), 0))                                                \
     CALL(hf_append, (file, bytes, sizeof(bytes), &off))                                            \
+    CALL(hf_clone_range, (file, 0, file, TEST_PAGE, TEST_PAGE, NULL))                              \
+    CALL(hf_dedup_range, (file, 0, file, TEST_PAGE, TEST_PAGE, &dedup))                            \
     CALL(hf_copy_range, (file, 0, file, TEST_PAGE, TEST_PAGE))                                     \
     CALL(hf_fsync, (file))                                                                         \
     CALL(hf_seek, (file, 0, HF_SEEK_DATA, &off))                                                   \

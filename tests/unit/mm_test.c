@@ -19,7 +19,7 @@ static uint64_t block_at(struct shm *shm, const struct shm_vnode *vnode, uint64_
     struct iovec iov;
     struct mm_pieces pieces = {&iov, 1, 0};
 
-    if (mm_walk(shm, base, vnode->root, page, page, &pieces) != 1)
+    if (mm_walk(shm, base, vnode->root, page, page, 0, &pieces) != 1)
         return NO_BLOCK;
     assert_int_equal(iov.iov_len, HF_BLOCK_BYTES);
     return (uint64_t)((char *)iov.iov_base - base) / HF_BLOCK_BYTES;
@@ -55,7 +55,7 @@ static void random_table(void **state)
         if (first + count > PAGES)
             count = PAGES - first;
         if (rand_r(&seed) % 2) {
-            assert_int_equal(mm_install(shm, vnode, first, shift + first, count), 0);
+            assert_int_equal(mm_install(shm, vnode, first, shift + first, count, 0), 0);
             memset(present + first, true, count);
         } else {
             bool any = memchr(present + first, true, count) != NULL;
@@ -84,9 +84,9 @@ static void huge_entries(void **state)
     struct iovec iov[2];
     struct mm_pieces pieces = {iov, 2, 0};
 
-    assert_int_equal(mm_install(shm, vnode, 0, 1024, 512 * 512), 0);
+    assert_int_equal(mm_install(shm, vnode, 0, 1024, 512 * 512, 0), 0);
     assert_int_equal(shm->run->nodes_used, 2); /* 1 GiB: a root and one node of 512 huge entries */
-    assert_int_equal(mm_walk(shm, base, vnode->root, 0, 512 * 512 - 1, &pieces), 1);
+    assert_int_equal(mm_walk(shm, base, vnode->root, 0, 512 * 512 - 1, 0, &pieces), 1);
     assert_ptr_equal(iov[0].iov_base, base + 1024 * HF_BLOCK_BYTES);
     assert_int_equal(iov[0].iov_len, UINT64_C(1) << 30);
     assert_int_equal(block_at(shm, vnode, 77777), 1024 + 77777);
@@ -106,13 +106,13 @@ static void pieces_merge_and_run_out(void **state)
     struct iovec iov[2];
     struct mm_pieces pieces = {iov, 2, 0}, one = {iov, 1, 0};
 
-    assert_int_equal(mm_install(shm, vnode, 510, 100, 4), 0);
-    assert_int_equal(mm_install(shm, vnode, 514, 900, 1), 0);
-    assert_int_equal(mm_walk(shm, base, vnode->root, 510, 514, &pieces), 2);
+    assert_int_equal(mm_install(shm, vnode, 510, 100, 4, 0), 0);
+    assert_int_equal(mm_install(shm, vnode, 514, 900, 1, 0), 0);
+    assert_int_equal(mm_walk(shm, base, vnode->root, 510, 514, 0, &pieces), 2);
     assert_int_equal(iov[0].iov_len, 4 * HF_BLOCK_BYTES);
-    assert_int_equal(mm_walk(shm, base, vnode->root, 510, 514, &one), -E2BIG);
+    assert_int_equal(mm_walk(shm, base, vnode->root, 510, 514, 0, &one), -E2BIG);
     pieces.count = 0;
-    assert_int_equal(mm_walk(shm, base, vnode->root, 510, 515, &pieces), MM_MISS);
+    assert_int_equal(mm_walk(shm, base, vnode->root, 510, 515, 0, &pieces), MM_MISS);
     mm_free_tree(shm, mm_take_root(vnode));
     shm_unlock(&vnode->mutex);
 }
@@ -122,8 +122,8 @@ static void far_pages(void **state)
     struct shm *shm = *state;
     struct shm_vnode *vnode = new_vnode(shm);
 
-    assert_int_equal(mm_install(shm, vnode, 3, 30, 1), 0);
-    assert_int_equal(mm_install(shm, vnode, MM_LAST_PAGE, 40, 1), 0);
+    assert_int_equal(mm_install(shm, vnode, 3, 30, 1, 0), 0);
+    assert_int_equal(mm_install(shm, vnode, MM_LAST_PAGE, 40, 1, 0), 0);
     assert_int_equal(block_at(shm, vnode, 3), 30);
     assert_int_equal(block_at(shm, vnode, MM_LAST_PAGE), 40);
     assert_int_equal(block_at(shm, vnode, MM_LAST_PAGE - 1), NO_BLOCK);
@@ -141,12 +141,12 @@ static void out_of_nodes(void **state)
     struct shm_vnode *vnode = new_vnode(shm);
     uint64_t page = 0;
 
-    while (mm_install(shm, vnode, page, 1 + page, 1) == 0)
+    while (mm_install(shm, vnode, page, 1 + page, 1, 0) == 0)
         page += SHM_NODE_ENTRIES;
     assert_int_equal(shm->run->nodes_used, shm->run->limits.nodes);
     assert_int_equal(block_at(shm, vnode, 0), 1);
     mm_free_all(shm, vnode);
-    assert_int_equal(mm_install(shm, vnode, 0, 1, 1), 0);
+    assert_int_equal(mm_install(shm, vnode, 0, 1, 1, 0), 0);
     mm_free_all(shm, vnode);
     shm_unlock(&vnode->mutex);
 }

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns hf_clone_range(): pages of one file come to lie on the blocks of another's, in one
+ * transaction, without being read.
+ *
+ * Two changes are under way at once: that of `to` takes its old blocks out, and that of `from`
+ * keeps writers away from blocks that are about to have two owners. What is held there otherwise is
+ * copied, as fork(2) copies pinned pages, so that nobody's page is frozen because somebody else
+ * cloned it. Gates are closed in the order of file and place, mutexes taken in the order of files,
+ * and no mutex is held while anything is waited for: two clones that cross do not meet in a circle.
+ */
+#include "base/error.h"
+#include "fs/end.h"
+#include "fs/layout.h"
+#include "sync/engine.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A run of `from`: shared, or copied into the next blocks of the reservation. */
+struct piece {
+    struct meta_extent run;
+    bool copied;
+};
+
+struct clone {
+    struct fs *fs;
+    struct shm_vnode *from;
+    uint64_t first, pages; /* of `from` */
+    uint64_t to_first;
+    uint64_t end;  /* of what is cloned, in `to`, in bytes */
+    uint64_t tail; /* bytes that are left to be copied: `to` goes on in the page that they are in */
+    uint64_t old_size; /* of `to` */
+    struct fs_layout l;
+    struct dax_change source;
+    struct fs_reservation copies;
+    struct piece *pieces;
+    size_t count, room;
+};
+
+static bool one_file(const struct clone *c)
+{
+    return c->from == c->l.vnode;
+}
+
+/* ---- gates and mutexes ---- */
+
+static int open_source(struct clone *c, const struct hf_policy *policy)
+{
+    int rc = dax_share_begin(&c->fs->dax, c->from, c->first, c->first + c->pages - 1, policy,
+                             &c->source);
+
+    if (rc == 0)
+        dax_change_pause(&c->source);
+    return rc;
+}
+
+static int open_target(struct clone *c, struct shm_vnode *to, const struct hf_policy *policy)
+{
+    int rc = fs_layout_open(&c->l, c->fs, to, c->to_first, c->to_first + c->pages - 1,
+                            HF_CHANGE_CLONE, policy);
+
+    if (rc == 0)
+        dax_change_pause(&c->l.change);
+    return rc;
+}
+
+static int lock_both(struct clone *c)
+{
+    struct dax *dax = &c->fs->dax;
+    struct shm_vnode *low = c->from, *high = c->l.vnode;
+    int rc;
+
+    if (low->index > high->index) {
+        low = c->l.vnode;
+        high = c->from;
+    }
+    rc = dax_lock_any(dax, low);
+    if (rc || low == high)
+        return rc;
+    rc = dax_lock_any(dax, high);
+    if (rc)
+        dax_unlock(dax, low);
+    return rc;
+}
+
+static void unlock_both(struct clone *c)
+{
+    dax_unlock(&c->fs->dax, c->from);
+    if (!one_file(c))
+        dax_unlock(&c->fs->dax, c->l.vnode);
+}
+
+/* Under both mutexes. The source keeps its blocks, and its size, unless it is the target too: then
+ * that has been intended. */
+static int end_both(struct clone *c, int rc)
+{
+    bool committed = c->l.committed, same = one_file(c);
+
+    if (committed && !same)
+        dax_change_intend(&c->source, 0, c->from->size);
+    c->source.keeps_mutex = same;
+    dax_change_end(&c->source, committed);
+    rc = fs_layout_close(&c->l, rc);
+    if (committed && same && c->old_size < c->end) /* which the close could not see */
+        fs_changed(c->fs, c->from, c->old_size / HF_BLOCK_BYTES, DAX_LAST);
+    return rc;
+}
+
+/* Gates are closed, and both mutexes free. 0: both are held, and nobody is to be waited for. */
+static int drain_both(struct clone *c)
+{
+    struct dax_change *busy, *other;
+    int rc;
+
+    for (;;) {
+        rc = lock_both(c);
+        if (rc) {
+            dax_change_give_up(&c->source);
+            dax_change_give_up(&c->l.change);
+            return rc;
+        }
+        busy = &c->source;
+        other = &c->l.change;
+        rc = dax_change_look(busy);
+        if (rc == 0) {
+            busy = &c->l.change;
+            other = &c->source;
+            rc = dax_change_look(busy);
+        }
+        if (rc == 0)
+            return 0;
+        if (rc < 0)
+            return end_both(c, rc);
+        unlock_both(c);
+        rc = dax_change_resume(busy);
+        if (rc < 0) {
+            dax_change_give_up(other);
+            return rc;
+        }
+        dax_change_pause(busy);
+    }
+}
+
+static int open_both(struct clone *c, struct shm_vnode *to, const struct hf_policy *to_policy,
+                     const struct hf_policy *policy)
+{
+    bool from_first = c->from->ino < to->ino || (c->from == to && c->first < c->to_first);
+    int rc;
+
+    rc = from_first ? open_source(c, policy) : open_target(c, to, to_policy);
+    if (rc)
+        return rc;
+    rc = from_first ? open_target(c, to, to_policy) : open_source(c, policy);
+    if (rc == 0)
+        return drain_both(c);
+    dax_change_give_up(from_first ? &c->source : &c->l.change);
+    return rc;
+}
+
+/* ---- what is shared, and what is copied ---- */
+
+static int add_piece(struct clone *c, const struct meta_extent *run, bool copied)
+{
+    if (c->count == c->room) {
+        size_t room = c->room ? c->room * 2 : 16;
+        struct piece *more = realloc(c->pieces, room * sizeof *more);
+
+        if (!more)
+            return hf_fail(ENOMEM, "no memory for a list of %zu runs of blocks", room);
+        c->pieces = more;
+        c->room = room;
+    }
+    c->pieces[c->count++] = (struct piece){*run, copied};
+    return 0;
+}
+
+/* Cuts an extent of `from` where what is copied and what is shared meet. */
+static int add_extent(struct clone *c, struct meta_extent run)
+{
+    uint64_t end = run.page + run.count;
+    int rc = 0;
+
+    if (!c->source.holder_count)
+        return add_piece(c, &run, false);
+    while (rc == 0 && run.page < end) {
+        bool copied = dax_change_holds(&c->source, run.page, run.page);
+
+        run.count = 1;
+        while (run.page + run.count < end &&
+               dax_change_holds(&c->source, run.page + run.count, run.page + run.count) == copied)
+            run.count++;
+        rc = add_piece(c, &run, copied);
+        run.page += run.count;
+        run.block += run.count;
+    }
+    return rc;
+}
+
+static int find_pieces(struct clone *c)
+{
+    uint64_t page = c->first, end = c->first + c->pages;
+    struct meta_extent extent;
+    struct meta_txn *txn;
+    int rc = meta_begin_read(c->fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    while (page < end && (rc = meta_extent_find(txn, c->from->ino, page, &extent)) == 0 &&
+           extent.page < end) {
+        uint64_t skip = page > extent.page ? page - extent.page : 0;
+
+        extent.page += skip;
+        extent.block += skip;
+        extent.count -= skip;
+        extent.count = extent.count < end - extent.page ? extent.count : end - extent.page;
+        rc = add_extent(c, extent);
+        if (rc)
+            break;
+        page = extent.page + extent.count;
+    }
+    meta_end_read(txn);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* ---- copies ---- */
+
+static int reserve_copies(struct clone *c)
+{
+    uint64_t want = 0;
+    int rc = 0;
+
+    for (size_t i = 0; i < c->count; i++)
+        want += c->pieces[i].copied ? c->pieces[i].run.count : 0;
+    while (rc == 0 && c->copies.blocks < want)
+        rc = fs_reserve(c->fs, c->to_first, SPACE_NO_GOAL, want - c->copies.blocks, &c->copies);
+    return rc;
+}
+
+static int make_copies(struct clone *c)
+{
+    int rc = reserve_copies(c);
+
+    for (size_t i = 0; rc == 0 && i < c->count; i++)
+        if (c->pieces[i].copied)
+            rc = fs_copy_run(c->fs, &c->pieces[i].run, &c->copies);
+    fs_reservation_rewind(&c->copies);
+    return rc;
+}
+
+/* In a durable pool the clone is there after a power cut, so what it names must be. */
+static int persist_shared(struct clone *c)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && c->fs->durable && i < c->count; i++) {
+        const struct meta_extent *run = &c->pieces[i].run;
+        char *at;
+
+        if (c->pieces[i].copied)
+            continue;
+        rc = fs_memory(c->fs, run->block, run->count, &at);
+        rc = rc ? rc : fs_persist(c->fs, at, run->count * HF_BLOCK_BYTES);
+    }
+    return rc;
+}
+
+/* ---- the transaction ---- */
+
+static int place_piece(struct clone *c, const struct piece *piece)
+{
+    struct fs_layout *l = &c->l;
+    struct meta_extent run = piece->run;
+    int rc;
+
+    run.page = c->to_first + (run.page - c->first);
+    run.shared = true;
+    if (piece->copied)
+        return fs_layout_place(l, run.page, run.count, &c->copies);
+    rc = fs_txn_share(&l->txn, &run);
+    rc = rc ? rc : meta_extent_mark(l->txn.meta, c->from->ino, piece->run.page, run.count, true);
+    rc = rc ? rc : meta_extent_insert(l->txn.meta, l->vnode->ino, &run);
+    l->inode.blocks += rc ? 0 : run.count;
+    return rc;
+}
+
+static int transact(struct clone *c)
+{
+    struct fs_layout *l = &c->l;
+    uint64_t size = l->vnode->size > c->end ? l->vnode->size : c->end;
+    int rc = fs_layout_begin(l);
+
+    rc = rc ? rc : fs_txn_may_share(&l->txn);
+    rc = rc ? rc : fs_layout_remove(l, c->to_first, c->pages);
+    for (size_t i = 0; rc == 0 && i < c->count; i++)
+        rc = place_piece(c, &c->pieces[i]);
+    l->txn.reservation = c->copies.blocks ? &c->copies : NULL;
+    return rc ? rc : fs_layout_commit(l, size);
+}
+
+/* Past end of file of `to` only zeros and holes may come to be seen. */
+static int zero_target_tail(struct clone *c)
+{
+    struct shm_vnode *to = c->l.vnode;
+
+    if (c->end <= to->size || to->size / HF_BLOCK_BYTES >= c->to_first)
+        return 0;
+    return fs_zero_own_tail(c->fs, to, c->end);
+}
+
+/* The last page is not the clone's alone. */
+static void cut_tail(struct clone *c)
+{
+    c->old_size = c->l.vnode->size;
+    c->tail = c->old_size > c->end ? c->end % HF_BLOCK_BYTES : 0;
+    c->pages -= c->tail ? 1 : 0;
+    c->end -= c->tail;
+}
+
+static int check_settled(const struct shm_vnode *vnode)
+{
+    return vnode->pending_version ? hf_fail(EIO,
+                                            "a process died in a transaction on inode %" PRIu64
+                                            ", and whether it committed cannot be read",
+                                            vnode->ino)
+                                  : 0;
+}
+
+static int clone_once(struct clone *c, struct shm_vnode *to, const struct hf_policy *to_policy,
+                      const struct hf_policy *policy)
+{
+    int rc;
+
+    fs_reservation_init(&c->copies);
+    c->count = 0;
+    rc = open_both(c, to, to_policy, policy);
+    if (rc)
+        return rc;
+    cut_tail(c);
+    rc = check_settled(c->from);
+    if (c->pages) {
+        rc = rc ? rc : zero_target_tail(c);
+        rc = rc ? rc : find_pieces(c);
+        rc = rc ? rc : make_copies(c);
+        rc = rc ? rc : persist_shared(c);
+        rc = rc ? rc : transact(c);
+    }
+    rc = end_both(c, rc);
+    fs_reservation_drop(c->fs, &c->copies);
+    return rc;
+}
+
+/* ---- the call ---- */
+
+static int refuse(const struct hf_file *from, uint64_t from_off, const struct hf_file *to,
+                  uint64_t to_off, uint64_t len, uint64_t size)
+{
+    if (from->fs->dax.readonly)
+        return hf_fail(EROFS, "the pool is open for reading only");
+    if (!sync_knows_holders(from->fs->dax.engine))
+        return hf_fail(EOPNOTSUPP, "engine %s does not know who holds, so nothing can be shared",
+                       from->fs->dax.engine->name);
+    if (from_off % HF_BLOCK_BYTES || to_off % HF_BLOCK_BYTES || from_off > size ||
+        len > size - from_off || (len % HF_BLOCK_BYTES && from_off + len != size))
+        return hf_fail(EINVAL,
+                       "a clone of [%" PRIu64 ", +%" PRIu64 ") to %" PRIu64
+                       " must be of whole pages, up to end of file at most (%" PRIu64 ")",
+                       from_off, len, to_off, size);
+    if (to_off > HF_FILE_BYTES_MAX || len > HF_FILE_BYTES_MAX - to_off)
+        return hf_fail(EFBIG, "a file ends at %" PRIu64 " bytes", (uint64_t)HF_FILE_BYTES_MAX);
+    if (from->vnode == to->vnode && from_off < to_off + len && to_off < from_off + len)
+        return hf_fail(
+            EINVAL, "%" PRIu64 " bytes at %" PRIu64 " and at %" PRIu64 " of the same file overlap",
+            len, from_off, to_off);
+    return 0;
+}
+
+/* A writer of the source cannot be detached: its blocks stay. */
+static struct hf_policy for_source(const struct hf_policy *policy)
+{
+    struct hf_policy out = *policy;
+
+    if (out.kind == HF_POLICY_DEADLINE_DETACH)
+        out.kind = HF_POLICY_DEADLINE;
+    else if (out.kind == HF_POLICY_DETACH)
+        out.kind = HF_POLICY_NOWAIT;
+    return out;
+}
+
+static int clone_pages(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                       uint64_t len, const struct hf_policy *policy, uint64_t *tail)
+{
+    struct hf_policy source = for_source(policy);
+    struct clone c = {.fs = from->fs,
+                      .from = from->vnode,
+                      .first = from_off / HF_BLOCK_BYTES,
+                      .pages = (len + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES,
+                      .to_first = to_off / HF_BLOCK_BYTES,
+                      .end = to_off + len};
+    const struct clone whole = c;
+    int rc = clone_once(&c, to->vnode, policy, &source);
+
+    if (rc == -ENOSPC || rc == -ENOLCK) {
+        fs_reap(c.fs);
+        fs_reclaim(c.fs);
+        free(c.pieces);
+        c = whole;
+        rc = clone_once(&c, to->vnode, policy, &source);
+    }
+    free(c.pieces);
+    *tail = c.tail;
+    return rc == -ENOSPC ? fs_no_space(c.fs, 1) : rc;
+}
+
+int fs_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                   uint64_t len, const struct hf_policy *policy)
+{
+    uint64_t size = dax_size(&from->fs->dax, from->vnode), tail;
+    ssize_t copied;
+    int rc;
+
+    if (len == 0 && from_off <= size)
+        len = size - from_off;
+    rc = refuse(from, from_off, to, to_off, len, size);
+    if (rc || len == 0)
+        return rc;
+    fs_changes(from->fs, from->vnode, from_off, len);
+    rc = clone_pages(from, from_off, to, to_off, len, policy, &tail);
+    if (rc || tail == 0)
+        return rc;
+    copied = fs_copy_range(from, from_off + len - tail, to, to_off + len - tail, tail);
+    if (copied < 0)
+        return (int)copied;
+    return (uint64_t)copied == tail ? 0
+                                    : hf_fail(EBUSY, "the source was cut short meanwhile, or the "
+                                                     "target");
+}

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns hf_dedup_range(): pages of two files that hold the same come to lie on one block.
+ *
+ * A batch of pages is one transaction. Both layout mutexes are held from the look to the commit,
+ * and nothing is waited for: entries are cleared on both sides, then holders are looked for, then
+ * the pages are compared. A pin that was taken before is found, and its page left alone; one that
+ * comes after finds no entry, and waits for the mutex. So what is compared cannot change before it
+ * is shared (docs/ORDERING.md 3.34). In a range where another layout change has its gate nothing is
+ * done at all.
+ */
+#include "base/error.h"
+#include "fs/layout.h"
+#include "sync/engine.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define BATCH_PAGES 256u
+
+struct side {
+    struct shm_vnode *vnode;
+    uint64_t first;
+    uint64_t block[BATCH_PAGES]; /* of each page; NO_BLOCK: a hole */
+};
+
+#define NO_BLOCK UINT64_MAX
+
+struct batch {
+    struct fs *fs;
+    struct side kept, left; /* the blocks that stay, and those that go */
+    uint64_t pages;
+    uint64_t last_bytes; /* of the last page, that count */
+    bool share[BATCH_PAGES];
+    struct dax_change look; /* of the kept side */
+    struct fs_layout l;     /* of the other one */
+    struct hf_dedup_result *out;
+};
+
+static bool one_file(const struct batch *b)
+{
+    return b->kept.vnode == b->left.vnode;
+}
+
+static int lock_both(struct batch *b)
+{
+    struct dax *dax = &b->fs->dax;
+    struct shm_vnode *low = b->kept.vnode, *high = b->left.vnode;
+    int rc;
+
+    if (low->index > high->index) {
+        low = b->left.vnode;
+        high = b->kept.vnode;
+    }
+    rc = dax_lock_any(dax, low);
+    if (rc || low == high)
+        return rc;
+    rc = dax_lock_any(dax, high);
+    if (rc)
+        dax_unlock(dax, low);
+    return rc;
+}
+
+static void unlock_both(struct batch *b)
+{
+    dax_unlock(&b->fs->dax, b->kept.vnode);
+    if (!one_file(b))
+        dax_unlock(&b->fs->dax, b->left.vnode);
+}
+
+/* ---- looking and comparing ---- */
+
+static int find_blocks(struct batch *b, struct side *side)
+{
+    uint64_t page = side->first, end = side->first + b->pages;
+    struct meta_extent extent;
+    struct meta_txn *txn;
+    int rc = meta_begin_read(b->fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    for (uint64_t i = 0; i < b->pages; i++)
+        side->block[i] = NO_BLOCK;
+    while (page < end && (rc = meta_extent_find(txn, side->vnode->ino, page, &extent)) == 0) {
+        page = extent.page > page ? extent.page : page;
+        for (; page < end && page < extent.page + extent.count; page++)
+            side->block[page - side->first] = extent.block + (page - extent.page);
+    }
+    meta_end_read(txn);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int page_at(struct batch *b, const struct side *side, uint64_t i, char **out)
+{
+    static const char zeros[HF_BLOCK_BYTES];
+
+    if (side->block[i] != NO_BLOCK)
+        return fs_memory(b->fs, side->block[i], 1, out);
+    *out = (char *)zeros;
+    return 0;
+}
+
+/* Of the pages that are still to be shared: those that do not hold the same are not. */
+static int compare(struct batch *b)
+{
+    for (uint64_t i = 0; i < b->pages; i++) {
+        uint64_t bytes = i + 1 == b->pages ? b->last_bytes : HF_BLOCK_BYTES;
+        char *kept, *left;
+        int rc;
+
+        if (!b->share[i] || b->kept.block[i] == b->left.block[i])
+            continue;
+        rc = page_at(b, &b->kept, i, &kept);
+        rc = rc ? rc : page_at(b, &b->left, i, &left);
+        if (rc)
+            return rc;
+        if (memcmp(kept, left, bytes)) {
+            b->share[i] = false;
+            b->out->same = 0;
+        }
+    }
+    return 0;
+}
+
+static bool wanted(const struct batch *b, uint64_t i)
+{
+    return b->share[i] && b->kept.block[i] != NO_BLOCK && b->left.block[i] != NO_BLOCK &&
+           b->kept.block[i] != b->left.block[i];
+}
+
+static bool any_wanted(const struct batch *b)
+{
+    for (uint64_t i = 0; i < b->pages; i++)
+        if (wanted(b, i))
+            return true;
+    return false;
+}
+
+static uint64_t bytes_of(const struct batch *b, uint64_t i)
+{
+    return i + 1 == b->pages ? b->last_bytes : HF_BLOCK_BYTES;
+}
+
+/* What is held by anybody is left alone, on either side. */
+static void leave_held(struct batch *b)
+{
+    for (uint64_t i = 0; i < b->pages; i++) {
+        uint64_t kept = b->kept.first + i, left = b->left.first + i;
+
+        if (!wanted(b, i) || (!dax_change_holds(&b->look, kept, kept) &&
+                              !dax_change_holds(&b->l.change, left, left)))
+            continue;
+        b->share[i] = false;
+        b->out->held_bytes += bytes_of(b, i);
+    }
+}
+
+/* ---- sharing ---- */
+
+/* How many pages from the i-th on are to be shared and lie in one run on either side. */
+static uint64_t run_at(const struct batch *b, uint64_t i)
+{
+    uint64_t n = 1;
+
+    while (i + n < b->pages && wanted(b, i + n) && b->kept.block[i + n] == b->kept.block[i] + n)
+        n++;
+    return n;
+}
+
+/* After a power cut the other file must still hold what it has now. */
+static int persist_kept(struct batch *b)
+{
+    int rc = 0;
+
+    for (uint64_t i = 0, n; rc == 0 && b->fs->durable && i < b->pages; i += n) {
+        char *at;
+
+        n = 1;
+        if (!wanted(b, i))
+            continue;
+        n = run_at(b, i);
+        rc = fs_memory(b->fs, b->kept.block[i], n, &at);
+        rc = rc ? rc : fs_persist(b->fs, at, n * HF_BLOCK_BYTES);
+    }
+    return rc;
+}
+
+static int share_run(struct batch *b, uint64_t i, uint64_t n)
+{
+    struct fs_layout *l = &b->l;
+    struct meta_extent run = {b->left.first + i, b->kept.block[i], n, true};
+    int rc = fs_layout_remove(l, run.page, n);
+
+    rc = rc ? rc : fs_txn_share(&l->txn, &run);
+    rc = rc ? rc : meta_extent_mark(l->txn.meta, b->kept.vnode->ino, b->kept.first + i, n, true);
+    rc = rc ? rc : meta_extent_insert(l->txn.meta, l->vnode->ino, &run);
+    l->inode.blocks += rc ? 0 : n;
+    return rc;
+}
+
+static int share_all(struct batch *b, uint64_t *bytes)
+{
+    int rc = persist_kept(b);
+
+    rc = rc ? rc : fs_layout_begin(&b->l);
+    rc = rc ? rc : fs_txn_may_share(&b->l.txn);
+    for (uint64_t i = 0, n; rc == 0 && i < b->pages; i += n) {
+        n = 1;
+        if (!wanted(b, i))
+            continue;
+        n = run_at(b, i);
+        rc = share_run(b, i, n);
+        *bytes += (n - 1) * HF_BLOCK_BYTES + bytes_of(b, i + n - 1);
+    }
+    return rc ? rc : fs_layout_commit(&b->l, b->l.vnode->size);
+}
+
+/* Under both mutexes. L2 to L6 of docs/ORDERING.md, on both sides. */
+static int share_batch(struct batch *b)
+{
+    uint64_t bytes = 0;
+    int rc = dax_change_now(&b->fs->dax, b->kept.vnode, b->kept.first, b->kept.first + b->pages - 1,
+                            &b->look);
+
+    if (rc)
+        return rc;
+    rc = fs_layout_now(&b->l, b->fs, b->left.vnode, b->left.first, b->left.first + b->pages - 1);
+    if (rc == 0) {
+        leave_held(b);
+        rc = compare(b);
+        if (rc == 0 && any_wanted(b))
+            rc = share_all(b, &bytes);
+        rc = fs_layout_close(&b->l, rc);
+    }
+    dax_change_end(&b->look, false); /* nothing of it has changed */
+    b->out->shared_bytes += rc ? 0 : bytes;
+    return rc;
+}
+
+/* ---- the call ---- */
+
+static bool past_end(const struct side *side, uint64_t pages, uint64_t last_bytes)
+{
+    uint64_t end = (side->first + pages - 1) * HF_BLOCK_BYTES + last_bytes;
+
+    return end > side->vnode->size || (last_bytes != HF_BLOCK_BYTES && end != side->vnode->size);
+}
+
+static int one_batch(struct batch *b)
+{
+    struct dax *dax = &b->fs->dax;
+    int rc = lock_both(b);
+
+    if (rc)
+        return rc;
+    for (uint64_t i = 0; i < b->pages; i++)
+        b->share[i] = true;
+    if (past_end(&b->kept, b->pages, b->last_bytes) || past_end(&b->left, b->pages, b->last_bytes))
+        rc = hf_fail(EINVAL, "the range is not of whole pages, or ends past end of file");
+    else if (b->kept.vnode->pending_version)
+        rc = hf_fail(EIO,
+                     "a process died in a transaction on inode %" PRIu64
+                     ", and whether it committed cannot be read",
+                     b->kept.vnode->ino);
+    else if (dax_gate_over(dax, b->kept.vnode, b->kept.first, b->kept.first + b->pages - 1) ||
+             dax_gate_over(dax, b->left.vnode, b->left.first, b->left.first + b->pages - 1))
+        b->out->held_bytes += (b->pages - 1) * HF_BLOCK_BYTES + b->last_bytes;
+    else {
+        rc = find_blocks(b, &b->kept);
+        rc = rc ? rc : find_blocks(b, &b->left);
+        rc = rc ? rc : compare(b); /* what differs is not worth clearing entries for */
+        if (rc == 0 && any_wanted(b))
+            rc = share_batch(b);
+    }
+    unlock_both(b);
+    return rc;
+}
+
+static int refuse(const struct hf_file *a, uint64_t a_off, const struct hf_file *b, uint64_t b_off,
+                  uint64_t len)
+{
+    if (a->fs->dax.readonly)
+        return hf_fail(EROFS, "the pool is open for reading only");
+    if (!sync_knows_holders(a->fs->dax.engine))
+        return hf_fail(EOPNOTSUPP, "engine %s does not know who holds, so nothing can be shared",
+                       a->fs->dax.engine->name);
+    if (a_off % HF_BLOCK_BYTES || b_off % HF_BLOCK_BYTES || a_off > HF_FILE_BYTES_MAX ||
+        b_off > HF_FILE_BYTES_MAX || len > HF_FILE_BYTES_MAX - a_off ||
+        len > HF_FILE_BYTES_MAX - b_off)
+        return hf_fail(EINVAL,
+                       "%" PRIu64 " bytes at %" PRIu64 " and at %" PRIu64 " are not whole pages",
+                       len, a_off, b_off);
+    if (a->vnode == b->vnode && a_off < b_off + len && b_off < a_off + len)
+        return hf_fail(
+            EINVAL, "%" PRIu64 " bytes at %" PRIu64 " and at %" PRIu64 " of the same file overlap",
+            len, a_off, b_off);
+    return 0;
+}
+
+int fs_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_t b_off,
+                   uint64_t len, struct hf_dedup_result *out)
+{
+    struct hf_dedup_result result = {.size = out->size, .same = 1};
+    struct batch batch = {.fs = a->fs, .out = &result};
+    int rc = refuse(a, a_off, b, b_off, len);
+
+    batch.kept.vnode = a->vnode;
+    batch.left.vnode = b->vnode;
+    for (uint64_t done = 0, n; rc == 0 && done < len; done += n) {
+        n = len - done < BATCH_PAGES * HF_BLOCK_BYTES ? len - done : BATCH_PAGES * HF_BLOCK_BYTES;
+        batch.kept.first = (a_off + done) / HF_BLOCK_BYTES;
+        batch.left.first = (b_off + done) / HF_BLOCK_BYTES;
+        batch.pages = (n + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
+        batch.last_bytes = (n - 1) % HF_BLOCK_BYTES + 1;
+        rc = one_batch(&batch);
+    }
+    if (rc == 0)
+        *out = result;
+    return rc;
+}
