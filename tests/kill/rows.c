@@ -233,6 +233,56 @@ static void move(struct hf_pool *pool, struct hf_file *file)
     EXPECT_EQ(hf_move(file, 0, 5 * TEST_PAGE + 1000, &test_wait), 0);
 }
 
+/* --- shared blocks --- */
+
+static void clone_a(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_file *to = test_file(pool, "/c");
+
+    EXPECT_EQ(hf_clone_range(file, TEST_PAGE, to, 2 * TEST_PAGE, 4 * TEST_PAGE, &test_wait), 0);
+}
+
+static void clone_over_a(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_file *from = test_file(pool, "/b");
+
+    EXPECT_EQ(hf_clone_range(from, 0, file, TEST_PAGE, 3 * TEST_PAGE, &test_detach), 0);
+}
+
+static void clone_within(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_clone_range(file, 0, file, 8 * TEST_PAGE, 3 * TEST_PAGE, &test_wait), 0);
+}
+
+static void copy_a(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_file *to = test_file(pool, "/c");
+
+    EXPECT_EQ(hf_copy_range(file, 0, to, 0, 4 * TEST_PAGE), 4 * TEST_PAGE);
+}
+
+static void merge_a(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_dedup_result result = {.size = sizeof(result)};
+    struct hf_file *other = test_file(pool, "/c");
+
+    EXPECT_EQ(hf_dedup_range(file, 0, other, 0, 4 * TEST_PAGE, &result), 0);
+    EXPECT(result.same);
+}
+
+static void write_to_shared(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    write_at(file, "into a page that is shared", 2 * TEST_PAGE - 5);
+}
+
+static void unlink_shared(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_unlink(pool, "/c", &test_wait), 0);
+}
+
 static void move_detach(struct hf_pool *pool, struct hf_file *file)
 {
     (void)pool;
@@ -351,6 +401,17 @@ const struct kill_row kill_rows[] = {
     {"move", A, .act = move},
     {"move-detach", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .detaches = true,
      .act = move_detach},
+    {"clone", A, .shares = true, .act = clone_a},
+    {"clone-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .shares = true,
+     .act = clone_a},
+    {"clone-over-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .shares = true,
+     .act = clone_over_a},
+    {"clone-within", A, .shares = true, .act = clone_within},
+    {"merge", A, .shares = true, .prepare = copy_a, .act = merge_a},
+    {"merge-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .shares = true,
+     .prepare = copy_a, .act = merge_a},
+    {"write-to-shared", A, .shares = true, .prepare = clone_a, .act = write_to_shared},
+    {"unlink-shared", A, .shares = true, .prepare = clone_a, .act = unlink_shared},
     {"pin", A, .act = pin_and_unpin},
     {"pin-hole", C, .act = pin_hole},
     {"pin-reading", A, .reads = true, .act = pin_and_unpin},
