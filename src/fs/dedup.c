@@ -101,8 +101,24 @@ static int page_at(struct batch *b, const struct side *side, uint64_t i, char **
     return 0;
 }
 
+/* While others may write: of what they write now it may say anything. */
+static bool differs_now(const void *kept, const void *left, uint64_t bytes)
+{
+    const uint64_t *a = kept, *b = left;
+
+    for (uint64_t i = 0; i < bytes / sizeof *a; i++)
+        if (hf_load_relaxed(&a[i]) != hf_load_relaxed(&b[i])) /* relaxed: it is only a look */
+            return true;
+    return false;
+}
+
+static bool differs(const void *kept, const void *left, uint64_t bytes)
+{
+    return memcmp(kept, left, bytes) != 0;
+}
+
 /* Of the pages that are still to be shared: those that do not hold the same are not. */
-static int compare(struct batch *b)
+static int compare(struct batch *b, bool (*unlike)(const void *, const void *, uint64_t))
 {
     for (uint64_t i = 0; i < b->pages; i++) {
         uint64_t bytes = i + 1 == b->pages ? b->last_bytes : HF_BLOCK_BYTES;
@@ -115,7 +131,7 @@ static int compare(struct batch *b)
         rc = rc ? rc : page_at(b, &b->left, i, &left);
         if (rc)
             return rc;
-        if (memcmp(kept, left, bytes)) {
+        if (unlike(kept, left, bytes)) {
             b->share[i] = false;
             b->out->same = 0;
         }
@@ -228,7 +244,7 @@ static int share_batch(struct batch *b)
     rc = fs_layout_now(&b->l, b->fs, b->left.vnode, b->left.first, b->left.first + b->pages - 1);
     if (rc == 0) {
         leave_held(b);
-        rc = compare(b);
+        rc = compare(b, differs);
         if (rc == 0 && any_wanted(b))
             rc = share_all(b, &bytes);
         rc = fs_layout_close(&b->l, rc);
@@ -269,7 +285,7 @@ static int one_batch(struct batch *b)
     else {
         rc = find_blocks(b, &b->kept);
         rc = rc ? rc : find_blocks(b, &b->left);
-        rc = rc ? rc : compare(b); /* what differs is not worth clearing entries for */
+        rc = rc ? rc : compare(b, differs_now); /* what differs is not worth clearing entries for */
         if (rc == 0 && any_wanted(b))
             rc = share_batch(b);
     }
