@@ -340,15 +340,15 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
     return 0;
 }
 
-/* Its processes have another /dev/shm, or somebody has removed the file; SHM_AGAIN: its first
- * attacher died. */
+/* Its processes have another /dev/shm, or somebody has removed the file, and they stay. SHM_AGAIN:
+ * its first attacher died, or they may be about to leave, as the server of a mount that has just
+ * been unmounted. */
 static int not_there(struct shm_attach *at, const char *path)
 {
     static _Thread_local unsigned tries;
-    bool attached = shm_anybody_attached(at->lock_fd, SHM_NONE);
 
     shm_attach_cancel(at);
-    if (!attached && tries++ < MAP_TRIES) {
+    if (tries++ < MAP_TRIES) {
         usleep(1000);
         return SHM_AGAIN;
     }

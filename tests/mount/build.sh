@@ -14,7 +14,7 @@ rsync -a --from0 --files-from="$work/list" --ignore-missing-args "$SOURCE_ROOT" 
 cd "$dir/top" || exit 1
 run meson setup -Dbuildtype=debug build source # compiled in half the time
 if [ "$size" = short ]; then
-    run ninja -C build -j 2 cli/holdfast tests/cli/hold-pin
+    run ninja -C build -j 2 cli/holdfast tests/support/hold-pin
 else
     run ninja -C build -j 2
 fi
@@ -23,7 +23,7 @@ run build/cli/holdfast mkpool "$work/inner" --size 8M
 run build/cli/holdfast put "$work/inner" source/src source
 run build/cli/holdfast get "$work/inner" source "$work/out"
 run diff -r source/src "$work/out"
-run ninja -C build -j 2 cli/holdfast tests/cli/hold-pin
+run ninja -C build -j 2 cli/holdfast tests/support/hold-pin
 grep -q 'no work to do' "$work/said" || fail "times are not as they were: $(tail -n 5 "$work/said")"
 cd / || exit 1
 finish
