@@ -215,7 +215,7 @@ case("share", "unshare", "foreign", "records", "RECORDS_DO_NOT_COUNT")
 FOUND = [
     (r"^pan:\d+: assertion violated .*life\[", "torn"),
     (r"^pan:\d+: assertion violated .*snapshot\[", "frozen"),
-    (r"^pan:\d+: assertion violated .*memory\[", "differs"),
+    (r"^pan:\d+: assertion violated \(*memory\[", "differs"),
     (r"^pan:\d+: assertion violated .*stores\[t\]\.word", "foreign"),
     (r"^pan:\d+: assertion violated .*(held\[where|where\[)", "reuse"),
     (r"^pan:\d+: assertion violated .*asleep", "lost wake-up"),
