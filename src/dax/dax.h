@@ -82,6 +82,12 @@ int dax_lock_any(struct dax *dax, struct shm_vnode *vnode) SHM_MAY_FAIL;
 /* Likewise, for what can be left undone: false when somebody keeps it for longer than a moment. */
 bool dax_lock_moment(struct dax *dax, struct shm_vnode *vnode) SHM_MAY_FAIL;
 void dax_unlock(struct dax *dax, struct shm_vnode *vnode);
+/* Both mutexes, in the order of vnodes; one, where it is one file. An error: none is held. */
+int dax_lock_two(struct dax *dax, struct shm_vnode *a, struct shm_vnode *b) SHM_MAY_FAIL;
+void dax_unlock_two(struct dax *dax, struct shm_vnode *a, struct shm_vnode *b);
+/* Under the mutex: 0; or -EIO: a process died in a transaction on the file, and on which side of
+ * its commit is not known. */
+int dax_check_settled(const struct shm_vnode *vnode);
 /* Under the mutex: a layout change has its gate over pages of [first, last]. */
 bool dax_gate_over(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* The size, for a caller that does not take the mutex. After a death in a transaction on the file

@@ -233,6 +233,37 @@ static bool client_needs_through(const struct shm *shm)
     return lane && needs_through(lane);
 }
 
+int dax_lock_two(struct dax *dax, struct shm_vnode *a, struct shm_vnode *b)
+{
+    struct shm_vnode *low = a->index < b->index ? a : b, *high = low == a ? b : a;
+    int rc = dax_lock_any(dax, low);
+
+    if (rc || low == high)
+        return rc;
+    rc = dax_lock_any(dax, high);
+    if (rc)
+        dax_unlock(dax, low);
+    return rc;
+}
+
+void dax_unlock_two(struct dax *dax, struct shm_vnode *a, struct shm_vnode *b)
+{
+    dax_unlock(dax, a);
+    if (a != b)
+        dax_unlock(dax, b);
+}
+
+int dax_check_settled(const struct shm_vnode *vnode)
+{
+    shm_assert_held(&vnode->mutex);
+    if (!vnode->pending_version)
+        return 0;
+    return hf_fail(EIO,
+                   "a process died in a transaction on inode %llu, and whether it committed "
+                   "cannot be read",
+                   (unsigned long long)vnode->ino);
+}
+
 bool dax_gate_over(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
     struct shm_gate *gate;

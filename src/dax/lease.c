@@ -154,15 +154,13 @@ static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold 
 {
     struct shm *shm = dax->shm;
     struct meta_extent hole;
-    int rc = 0;
+    int rc;
 
     if (!is_offered(shm, hold, key, hf_load_acquire(&hold->state)))
         return not_offered();
-    if (pieces->room && vnode->pending_version)
-        return hf_fail(EIO,
-                       "a process died in a transaction on inode %llu, and whether it committed "
-                       "cannot be read",
-                       (unsigned long long)vnode->ino);
+    rc = pieces->room ? dax_check_settled(vnode) : 0;
+    if (rc)
+        return rc;
     if (pieces->room && (hf_load_acquire(&hold->recall.state) == HF_LEASE_DETACHED ||
                          (rc = dax_fault(dax, vnode, hold->range.first, hold->range.last, false,
                                          pieces, &hole)) == -ENODATA))

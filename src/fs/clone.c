@@ -11,8 +11,9 @@
  */
 #include "base/error.h"
 #include "fs/end.h"
+#include "fs/io.h"
 #include "fs/layout.h"
-#include "sync/engine.h"
+#include "fs/unshare.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -67,32 +68,6 @@ static int open_target(struct clone *c, struct shm_vnode *to, const struct hf_po
     return rc;
 }
 
-static int lock_both(struct clone *c)
-{
-    struct dax *dax = &c->fs->dax;
-    struct shm_vnode *low = c->from, *high = c->l.vnode;
-    int rc;
-
-    if (low->index > high->index) {
-        low = c->l.vnode;
-        high = c->from;
-    }
-    rc = dax_lock_any(dax, low);
-    if (rc || low == high)
-        return rc;
-    rc = dax_lock_any(dax, high);
-    if (rc)
-        dax_unlock(dax, low);
-    return rc;
-}
-
-static void unlock_both(struct clone *c)
-{
-    dax_unlock(&c->fs->dax, c->from);
-    if (!one_file(c))
-        dax_unlock(&c->fs->dax, c->l.vnode);
-}
-
 /* Under both mutexes. The source keeps its blocks, and its size, unless it is the target too: then
  * that has been intended. */
 static int end_both(struct clone *c, int rc)
@@ -116,7 +91,7 @@ static int drain_both(struct clone *c)
     int rc;
 
     for (;;) {
-        rc = lock_both(c);
+        rc = dax_lock_two(&c->fs->dax, c->from, c->l.vnode);
         if (rc) {
             dax_change_give_up(&c->source);
             dax_change_give_up(&c->l.change);
@@ -134,7 +109,7 @@ static int drain_both(struct clone *c)
             return 0;
         if (rc < 0)
             return end_both(c, rc);
-        unlock_both(c);
+        dax_unlock_two(&c->fs->dax, c->from, c->l.vnode);
         rc = dax_change_resume(busy);
         if (rc < 0) {
             dax_change_give_up(other);
@@ -319,15 +294,6 @@ static void cut_tail(struct clone *c)
     c->end -= c->tail;
 }
 
-static int check_settled(const struct shm_vnode *vnode)
-{
-    return vnode->pending_version ? hf_fail(EIO,
-                                            "a process died in a transaction on inode %" PRIu64
-                                            ", and whether it committed cannot be read",
-                                            vnode->ino)
-                                  : 0;
-}
-
 static int clone_once(struct clone *c, struct shm_vnode *to, const struct hf_policy *to_policy,
                       const struct hf_policy *policy)
 {
@@ -339,7 +305,7 @@ static int clone_once(struct clone *c, struct shm_vnode *to, const struct hf_pol
     if (rc)
         return rc;
     cut_tail(c);
-    rc = check_settled(c->from);
+    rc = dax_check_settled(c->from);
     if (c->pages) {
         rc = rc ? rc : zero_target_tail(c);
         rc = rc ? rc : find_pieces(c);
@@ -357,11 +323,10 @@ static int clone_once(struct clone *c, struct shm_vnode *to, const struct hf_pol
 static int refuse(const struct hf_file *from, uint64_t from_off, const struct hf_file *to,
                   uint64_t to_off, uint64_t len, uint64_t size)
 {
-    if (from->fs->dax.readonly)
-        return hf_fail(EROFS, "the pool is open for reading only");
-    if (!sync_knows_holders(from->fs->dax.engine))
-        return hf_fail(EOPNOTSUPP, "engine %s does not know who holds, so nothing can be shared",
-                       from->fs->dax.engine->name);
+    int rc = fs_may_share(from->fs);
+
+    if (rc)
+        return rc;
     if (from_off % HF_BLOCK_BYTES || to_off % HF_BLOCK_BYTES || from_off > size ||
         len > size - from_off || (len % HF_BLOCK_BYTES && from_off + len != size))
         return hf_fail(EINVAL,
@@ -370,11 +335,7 @@ static int refuse(const struct hf_file *from, uint64_t from_off, const struct hf
                        from_off, len, to_off, size);
     if (to_off > HF_FILE_BYTES_MAX || len > HF_FILE_BYTES_MAX - to_off)
         return hf_fail(EFBIG, "a file ends at %" PRIu64 " bytes", (uint64_t)HF_FILE_BYTES_MAX);
-    if (from->vnode == to->vnode && from_off < to_off + len && to_off < from_off + len)
-        return hf_fail(
-            EINVAL, "%" PRIu64 " bytes at %" PRIu64 " and at %" PRIu64 " of the same file overlap",
-            len, from_off, to_off);
-    return 0;
+    return fs_check_apart(from, from_off, to, to_off, len);
 }
 
 /* A writer of the source cannot be detached: its blocks stay. */
@@ -403,8 +364,7 @@ static int clone_pages(struct hf_file *from, uint64_t from_off, struct hf_file *
     int rc = clone_once(&c, to->vnode, policy, &source);
 
     if (rc == -ENOSPC || rc == -ENOLCK) {
-        fs_reap(c.fs);
-        fs_reclaim(c.fs);
+        fs_make_room(c.fs);
         free(c.pieces);
         c = whole;
         rc = clone_once(&c, to->vnode, policy, &source);

@@ -15,6 +15,7 @@
 #include "fs/io.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 #define PIECE_BYTES (FILL_CHUNK_PAGES * (uint64_t)HF_BLOCK_BYTES)
 
@@ -133,6 +134,16 @@ static ssize_t copy_some(struct hf_file *from, uint64_t from_off, struct hf_file
     return done;
 }
 
+int fs_check_apart(const struct hf_file *a, uint64_t a_off, const struct hf_file *b, uint64_t b_off,
+                   uint64_t len)
+{
+    if (a->vnode != b->vnode || a_off >= b_off + len || b_off >= a_off + len)
+        return 0;
+    return hf_fail(EINVAL,
+                   "%" PRIu64 " bytes at %" PRIu64 " and at %" PRIu64 " of the same file overlap",
+                   len, a_off, b_off);
+}
+
 ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                       size_t len)
 {
@@ -145,10 +156,9 @@ ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *t
     want = fs_min(len, size - from_off);
     if (to_off >= HF_FILE_BYTES_MAX)
         return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
-    if (from->vnode == to->vnode && from_off < to_off + want && to_off < from_off + want)
-        return hf_fail(EINVAL, "%llu bytes at %llu and at %llu of the same file overlap",
-                       (unsigned long long)want, (unsigned long long)from_off,
-                       (unsigned long long)to_off);
+    n = fs_check_apart(from, from_off, to, to_off, want);
+    if (n)
+        return n;
     want = fs_min(want, HF_FILE_BYTES_MAX - to_off);
     fs_changes(to->fs, to->vnode, to_off, want);
     while (done < want) {

@@ -10,8 +10,9 @@
  * done at all.
  */
 #include "base/error.h"
+#include "fs/io.h"
 #include "fs/layout.h"
-#include "sync/engine.h"
+#include "fs/unshare.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -37,37 +38,6 @@ struct batch {
     struct fs_layout l;     /* of the other one */
     struct hf_dedup_result *out;
 };
-
-static bool one_file(const struct batch *b)
-{
-    return b->kept.vnode == b->left.vnode;
-}
-
-static int lock_both(struct batch *b)
-{
-    struct dax *dax = &b->fs->dax;
-    struct shm_vnode *low = b->kept.vnode, *high = b->left.vnode;
-    int rc;
-
-    if (low->index > high->index) {
-        low = b->left.vnode;
-        high = b->kept.vnode;
-    }
-    rc = dax_lock_any(dax, low);
-    if (rc || low == high)
-        return rc;
-    rc = dax_lock_any(dax, high);
-    if (rc)
-        dax_unlock(dax, low);
-    return rc;
-}
-
-static void unlock_both(struct batch *b)
-{
-    dax_unlock(&b->fs->dax, b->kept.vnode);
-    if (!one_file(b))
-        dax_unlock(&b->fs->dax, b->left.vnode);
-}
 
 /* ---- looking and comparing ---- */
 
@@ -101,6 +71,11 @@ static int page_at(struct batch *b, const struct side *side, uint64_t i, char **
     return 0;
 }
 
+static uint64_t bytes_of(const struct batch *b, uint64_t i)
+{
+    return i + 1 == b->pages ? b->last_bytes : HF_BLOCK_BYTES;
+}
+
 /* While others may write: of what they write now it may say anything. */
 static bool differs_now(const void *kept, const void *left, uint64_t bytes)
 {
@@ -121,7 +96,6 @@ static bool differs(const void *kept, const void *left, uint64_t bytes)
 static int compare(struct batch *b, bool (*unlike)(const void *, const void *, uint64_t))
 {
     for (uint64_t i = 0; i < b->pages; i++) {
-        uint64_t bytes = i + 1 == b->pages ? b->last_bytes : HF_BLOCK_BYTES;
         char *kept, *left;
         int rc;
 
@@ -131,7 +105,7 @@ static int compare(struct batch *b, bool (*unlike)(const void *, const void *, u
         rc = rc ? rc : page_at(b, &b->left, i, &left);
         if (rc)
             return rc;
-        if (unlike(kept, left, bytes)) {
+        if (unlike(kept, left, bytes_of(b, i))) {
             b->share[i] = false;
             b->out->same = 0;
         }
@@ -151,11 +125,6 @@ static bool any_wanted(const struct batch *b)
         if (wanted(b, i))
             return true;
     return false;
-}
-
-static uint64_t bytes_of(const struct batch *b, uint64_t i)
-{
-    return i + 1 == b->pages ? b->last_bytes : HF_BLOCK_BYTES;
 }
 
 /* What is held by anybody is left alone, on either side. */
@@ -263,55 +232,58 @@ static bool past_end(const struct side *side, uint64_t pages, uint64_t last_byte
     return end > side->vnode->size || (last_bytes != HF_BLOCK_BYTES && end != side->vnode->size);
 }
 
+static bool gate_over(const struct batch *b, const struct side *side)
+{
+    return dax_gate_over(&b->fs->dax, side->vnode, side->first, side->first + b->pages - 1);
+}
+
+/* Under both mutexes. */
+static int look_and_share(struct batch *b)
+{
+    int rc = dax_check_settled(b->kept.vnode);
+
+    if (rc)
+        return rc;
+    if (past_end(&b->kept, b->pages, b->last_bytes) || past_end(&b->left, b->pages, b->last_bytes))
+        return hf_fail(EINVAL, "the range is not of whole pages, or ends past end of file");
+    if (gate_over(b, &b->kept) || gate_over(b, &b->left)) {
+        b->out->held_bytes += (b->pages - 1) * HF_BLOCK_BYTES + b->last_bytes;
+        return 0;
+    }
+    rc = find_blocks(b, &b->kept);
+    rc = rc ? rc : find_blocks(b, &b->left);
+    rc = rc ? rc : compare(b, differs_now); /* what differs is not worth clearing entries for */
+    return rc == 0 && any_wanted(b) ? share_batch(b) : rc;
+}
+
 static int one_batch(struct batch *b)
 {
     struct dax *dax = &b->fs->dax;
-    int rc = lock_both(b);
+    int rc = dax_lock_two(dax, b->kept.vnode, b->left.vnode);
 
     if (rc)
         return rc;
     for (uint64_t i = 0; i < b->pages; i++)
         b->share[i] = true;
-    if (past_end(&b->kept, b->pages, b->last_bytes) || past_end(&b->left, b->pages, b->last_bytes))
-        rc = hf_fail(EINVAL, "the range is not of whole pages, or ends past end of file");
-    else if (b->kept.vnode->pending_version)
-        rc = hf_fail(EIO,
-                     "a process died in a transaction on inode %" PRIu64
-                     ", and whether it committed cannot be read",
-                     b->kept.vnode->ino);
-    else if (dax_gate_over(dax, b->kept.vnode, b->kept.first, b->kept.first + b->pages - 1) ||
-             dax_gate_over(dax, b->left.vnode, b->left.first, b->left.first + b->pages - 1))
-        b->out->held_bytes += (b->pages - 1) * HF_BLOCK_BYTES + b->last_bytes;
-    else {
-        rc = find_blocks(b, &b->kept);
-        rc = rc ? rc : find_blocks(b, &b->left);
-        rc = rc ? rc : compare(b, differs_now); /* what differs is not worth clearing entries for */
-        if (rc == 0 && any_wanted(b))
-            rc = share_batch(b);
-    }
-    unlock_both(b);
+    rc = look_and_share(b);
+    dax_unlock_two(dax, b->kept.vnode, b->left.vnode);
     return rc;
 }
 
 static int refuse(const struct hf_file *a, uint64_t a_off, const struct hf_file *b, uint64_t b_off,
                   uint64_t len)
 {
-    if (a->fs->dax.readonly)
-        return hf_fail(EROFS, "the pool is open for reading only");
-    if (!sync_knows_holders(a->fs->dax.engine))
-        return hf_fail(EOPNOTSUPP, "engine %s does not know who holds, so nothing can be shared",
-                       a->fs->dax.engine->name);
+    int rc = fs_may_share(a->fs);
+
+    if (rc)
+        return rc;
     if (a_off % HF_BLOCK_BYTES || b_off % HF_BLOCK_BYTES || a_off > HF_FILE_BYTES_MAX ||
         b_off > HF_FILE_BYTES_MAX || len > HF_FILE_BYTES_MAX - a_off ||
         len > HF_FILE_BYTES_MAX - b_off)
         return hf_fail(EINVAL,
                        "%" PRIu64 " bytes at %" PRIu64 " and at %" PRIu64 " are not whole pages",
                        len, a_off, b_off);
-    if (a->vnode == b->vnode && a_off < b_off + len && b_off < a_off + len)
-        return hf_fail(
-            EINVAL, "%" PRIu64 " bytes at %" PRIu64 " and at %" PRIu64 " of the same file overlap",
-            len, a_off, b_off);
-    return 0;
+    return fs_check_apart(a, a_off, b, b_off, len);
 }
 
 int fs_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_t b_off,

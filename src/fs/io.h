@@ -17,4 +17,8 @@ int fs_pin_some(struct hf_file *file, uint64_t off, uint64_t *len, uint32_t flag
 ssize_t fs_write_untold(struct hf_file *file, const void *buf, size_t len, uint64_t off);
 void fs_written(struct hf_file *file, uint64_t size, uint64_t off, uint64_t len);
 
+/* -EINVAL: the ranges are of one file, and overlap. */
+int fs_check_apart(const struct hf_file *a, uint64_t a_off, const struct hf_file *b, uint64_t b_off,
+                   uint64_t len);
+
 #endif

@@ -37,8 +37,10 @@ int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, 
 int fs_layout_now(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
                   uint64_t last)
 {
-    if (fs->dax.readonly)
-        return hf_fail(EROFS, "the pool is open for reading only");
+    int rc = fs_may_write(fs);
+
+    if (rc)
+        return rc;
     l->fs = fs;
     l->vnode = vnode;
     l->in_txn = l->committed = false;

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "fs/fill.h"
 #include "fs/layout.h"
+#include "sync/engine.h"
 
 #include <errno.h>
 
@@ -133,10 +134,19 @@ int fs_unshare(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t c
 
     if (rc != -ENOSPC && rc != -ENOLCK)
         return rc;
-    fs_reap(fs);
-    fs_reclaim(fs);
+    fs_make_room(fs);
     rc = unshare_once(fs, vnode, page, count);
     return rc == -ENOSPC ? fs_no_space(fs, count) : rc;
+}
+
+int fs_may_share(const struct fs *fs)
+{
+    int rc = fs_may_write(fs);
+
+    if (rc || sync_knows_holders(fs->dax.engine))
+        return rc;
+    return hf_fail(EOPNOTSUPP, "engine %s does not know who holds, so nothing can be shared",
+                   fs->dax.engine->name);
 }
 
 int fs_provide(struct fs *fs, struct shm_vnode *vnode, int rc, const struct meta_extent *pages)

@@ -11,4 +11,7 @@ int fs_unshare(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t c
 /* The same under the layout mutex, with nothing reserved. */
 int fs_unshare_locked(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count);
 
+/* 0, -EROFS, or -EOPNOTSUPP: the engine does not know who holds. */
+int fs_may_share(const struct fs *fs);
+
 #endif

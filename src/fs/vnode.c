@@ -231,15 +231,9 @@ static int persist_tail(struct fs *fs, struct fs_txn *txn, const struct shm_vnod
 int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
                    struct meta_inode *inode)
 {
-    int rc;
+    int rc = dax_check_settled(vnode); /* else it would be lost with ours */
 
-    shm_assert_held(&vnode->mutex);
-    if (vnode->pending_version) /* it would be lost with ours */
-        return hf_fail(EIO,
-                       "a process died in a transaction on inode %llu, and whether it committed "
-                       "cannot be read",
-                       (unsigned long long)vnode->ino);
-    rc = fs_begin(fs, txn);
+    rc = rc ? rc : fs_begin(fs, txn);
     if (rc)
         return rc;
     rc = meta_inode_get(txn->meta, vnode->ino, inode);
