@@ -69,11 +69,13 @@ static int grow_to(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
         return rc;
     old = vnode->size;
     if (size > old) {
-        rc = fs_grow_file(fs, vnode, size);
+        rc = fs_grow_recorded(fs, vnode, size);
         vnode->passed += passed ? 1 : 0;
     }
     dax_unlock(&fs->dax, vnode);
-    return rc ? rc : fs_grown(fs, vnode, old, size);
+    if (rc == 0)
+        fs_grown(fs, vnode, old, size);
+    return rc;
 }
 
 int fs_allocate(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, bool keep_size)

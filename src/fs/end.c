@@ -9,6 +9,8 @@
 #include "fs/end.h"
 #include "fs/unshare.h"
 
+#include "base/futex.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -78,9 +80,31 @@ int fs_grow_file(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
     return 0;
 }
 
-int fs_grown(struct fs *fs, struct shm_vnode *vnode, uint64_t old, uint64_t size)
+static int record_size(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
+{
+    struct meta_inode inode;
+    struct fs_txn txn;
+    int rc = fs_vnode_begin(fs, vnode, &txn, &inode);
+
+    if (rc)
+        return rc;
+    inode.size = size;
+    inode.mtime_ns = inode.ctime_ns = hf_wall_ns();
+    return fs_vnode_commit(vnode, &txn, &inode);
+}
+
+int fs_grow_recorded(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
+{
+    int rc;
+
+    if (!fs->durable)
+        return fs_grow_file(fs, vnode, size);
+    rc = fs_zero_own_tail(fs, vnode, size);
+    return rc ? rc : record_size(fs, vnode, size);
+}
+
+void fs_grown(struct fs *fs, struct shm_vnode *vnode, uint64_t old, uint64_t size)
 {
     if (size > old)
         fs_changed(fs, vnode, page_of(old), page_of(size - 1));
-    return fs->durable ? fs_vnode_sync(fs, vnode) : 0;
 }

@@ -31,10 +31,12 @@ static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
     if (size < old || (!tail && old % HF_BLOCK_BYTES))
         rc = -ESTALE; /* it has changed meanwhile */
     else
-        rc = fs_grow_file(fs, vnode, size);
+        rc = fs_grow_recorded(fs, vnode, size);
     vnode->passed += passed ? 1 : 0;
     dax_unlock(&fs->dax, vnode);
-    return rc ? rc : fs_grown(fs, vnode, old, size);
+    if (rc == 0)
+        fs_grown(fs, vnode, old, size);
+    return rc;
 }
 
 /* The last page stays; a pin that is detached from it would see its tail zeroed when the file

@@ -84,6 +84,14 @@ static void expected_page(const struct storm_version *version, unsigned index, u
     memset((char *)page + ledger->cut, 0, TEST_PAGE - ledger->cut);
 }
 
+uint64_t storm_size(struct hf_file *file)
+{
+    struct stat st;
+
+    EXPECT_EQ(UNTIL_DONE(hf_fstat(file, &st)), 0);
+    return (uint64_t)st.st_size;
+}
+
 void storm_dir_path(unsigned worker, char path[64])
 {
     snprintf(path, 64, "/worker-%u", worker);
@@ -111,14 +119,14 @@ static void look_up(struct hf_pool *pool, unsigned worker, unsigned number, stru
         int rc;
 
         storm_file_path(worker, number, name, path);
-        rc = hf_open(pool, path, O_RDONLY, 0, &file);
+        rc = (int)UNTIL_DONE(hf_open(pool, path, O_RDONLY, 0, &file));
         found->names[name] = rc == 0;
         if (rc == -ENOENT)
             continue;
         EXPECT_EQ(rc, 0);
-        found->size = test_size(file);
+        found->size = storm_size(file);
         EXPECT(found->size <= STORM_PAGES * TEST_PAGE);
-        EXPECT_EQ(hf_read(file, found->pages, sizeof(found->pages), 0), found->size);
+        EXPECT_EQ(UNTIL_DONE(hf_read(file, found->pages, sizeof(found->pages), 0)), found->size);
         EXPECT_EQ(hf_close(file), 0);
     }
 }
@@ -205,13 +213,13 @@ static void start_over(struct hf_pool *pool, unsigned worker, unsigned number,
     char path[64];
 
     storm_file_path(worker, number, next->name, path);
-    EXPECT_EQ(hf_open(pool, path, O_RDWR, 0, &handle), 0);
+    EXPECT_EQ(UNTIL_DONE(hf_open(pool, path, O_RDWR, 0, &handle)), 0);
     if (knows_holders) {
-        EXPECT_EQ(hf_truncate(handle, 0, &test_detach), 0);
+        EXPECT_EQ(UNTIL_DONE(hf_truncate(handle, 0, &test_detach)), 0);
         next->size = 0;
     } else { /* a pin of the dead may be in the way for good */
-        next->size = test_size(handle);
-        EXPECT_EQ(hf_write(handle, zeros, next->size, 0), next->size);
+        next->size = storm_size(handle);
+        EXPECT_EQ(UNTIL_DONE(hf_write(handle, zeros, next->size, 0)), next->size);
     }
     EXPECT_EQ(hf_close(handle), 0);
     memset(next->pages, 0, sizeof(next->pages));
@@ -273,7 +281,7 @@ void storm_check_log(struct storm *storm, struct hf_pool *pool)
             if (hf_read(log, got, len, record->off) != (ssize_t)len || memcmp(want, got, len) != 0)
                 FAIL("record %" PRIu64 " of worker %u, %zu bytes acknowledged at %" PRIu64
                      ", is not there; the log has %" PRIu64 " bytes",
-                     record->number, w, len, record->off, test_size(log));
+                     record->number, w, len, record->off, storm_size(log));
         }
         worker->record_count = 0;
     }

@@ -104,6 +104,17 @@ struct storm {
     uint64_t quarantined; /* leases of the dead that were seen so */
 };
 
+/* A worker's second thread cancels the waits of the first, and a worker that is stopped may hold a
+ * lock. Then a call has changed nothing, and goes again. */
+#define UNTIL_DONE(call)                                                                           \
+    __extension__({                                                                                \
+        long until_done_rc;                                                                        \
+        do                                                                                         \
+            until_done_rc = (call);                                                                \
+        while (until_done_rc == -EINTR || until_done_rc == -EBUSY);                                \
+        until_done_rc;                                                                             \
+    })
+
 /* --- ledger --- */
 
 const struct storm_version *storm_now(const struct storm_file *file);
@@ -118,6 +129,7 @@ void storm_fill(void *page, uint64_t tag);
 bool storm_belongs(const void *page, unsigned worker, unsigned file);
 uint64_t storm_tag(unsigned worker, unsigned file, uint64_t number);
 
+uint64_t storm_size(struct hf_file *file);
 void storm_file_path(unsigned worker, unsigned file, unsigned name, char path[64]);
 void storm_dir_path(unsigned worker, char path[64]);
 
