@@ -40,18 +40,38 @@ static int check_found(const struct opening *o, const struct fs_place *place)
 }
 
 static int put_file(struct fs_txn *txn, const struct opening *o, const struct fs_place *place,
-                    uint64_t *ino)
+                    uint64_t *ino, struct meta_inode *inode)
 {
-    struct meta_inode inode;
-    int rc = fs_inode_new(txn, place->dir, S_IFREG | o->mode, ino, &inode);
+    int rc = fs_inode_new(txn, place->dir, S_IFREG | o->mode, ino, inode);
 
-    rc = rc ? rc : meta_inode_put(txn->meta, *ino, &inode);
+    rc = rc ? rc : meta_inode_put(txn->meta, *ino, inode);
     rc = rc ? rc : meta_dirent_put(txn->meta, place->dir, place->name, *ino, S_IFREG);
     return rc ? rc : fs_dir_changed(txn, place->dir, 0);
 }
 
-/* Makes the file unless somebody has been faster. */
-static int make_file(const struct opening *o, uint64_t *ino)
+/* All that can fail comes before the commit: a file whose opening failed must not be there. */
+static int put_and_open(struct fs_txn *txn, const struct opening *o, const struct fs_place *place,
+                        struct shm_vnode **vnode)
+{
+    struct meta_inode inode;
+    bool opened = false;
+    uint64_t ino;
+    int rc = put_file(txn, o, place, &ino, &inode);
+
+    if (rc == 0) {
+        rc = fs_vnode_new(o->fs, ino, vnode);
+        opened = rc == 0;
+    }
+    rc = fs_txn_end(txn, rc);
+    if (opened)
+        fs_vnode_made(o->fs, *vnode, rc ? NULL : &inode);
+    if (rc)
+        *vnode = NULL;
+    return rc;
+}
+
+/* Makes the file and opens it, unless somebody has been faster. */
+static int make_file(const struct opening *o, uint64_t *ino, struct shm_vnode **vnode)
 {
     struct fs_place place;
     struct fs_txn txn;
@@ -62,24 +82,25 @@ static int make_file(const struct opening *o, uint64_t *ino)
     rc = fs_walk(txn.meta, o->at, follows(o), &place);
     if (rc == 0 && !place.ino && place.slash)
         rc = hf_fail(EISDIR, "%.200s ends in a slash", o->at.path);
-    if (rc == 0 && place.ino) {
+    if (rc == 0 && !place.ino)
+        return put_and_open(&txn, o, &place, vnode);
+    if (rc == 0) {
         rc = check_found(o, &place);
         *ino = place.ino;
-        fs_abort(&txn);
-        return rc;
     }
-    rc = rc ? rc : put_file(&txn, o, &place, ino);
-    return fs_txn_end(&txn, rc);
+    fs_abort(&txn);
+    return rc;
 }
 
-static int find_inode(const struct opening *o, uint64_t *ino)
+/* *vnode: it is made and open. */
+static int find_inode(const struct opening *o, uint64_t *ino, struct shm_vnode **vnode)
 {
     struct fs_place place;
     struct meta_txn *txn;
     int rc;
 
     if ((o->flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
-        return make_file(o, ino);
+        return make_file(o, ino, vnode);
     rc = meta_begin_read(o->fs->dax.meta, &txn);
     if (rc)
         return rc;
@@ -90,23 +111,32 @@ static int find_inode(const struct opening *o, uint64_t *ino)
     if (rc)
         return rc;
     if (!place.ino)
-        return o->flags & O_CREAT ? make_file(o, ino) : fs_not_there(o->at);
+        return o->flags & O_CREAT ? make_file(o, ino, vnode) : fs_not_there(o->at);
     *ino = place.ino;
     return check_found(o, &place);
 }
 
-static int find_vnode(const struct opening *o, struct shm_vnode **vnode)
+static int find_vnode(const struct opening *o, struct shm_vnode **vnode, bool *made)
 {
-    uint64_t ino;
-    int rc;
+    for (unsigned tries = 0;;) {
+        uint64_t ino;
+        int rc;
 
-    do {
-        rc = find_inode(o, &ino);
-        if (rc)
+        *vnode = NULL;
+        rc = find_inode(o, &ino, vnode);
+        *made = *vnode;
+        if (rc == -ENFILE && tries++ < 2) {
+            fs_vnode_make_room(o->fs);
+            continue;
+        }
+        if (rc || *made)
             return rc;
         rc = fs_vnode_open(o->fs, ino, vnode);
-    } while (rc == -ENOENT && *o->at.path);
-    return rc == -ENOENT ? fs_stale(o->at.ino) : rc;
+        if (rc != -ENOENT)
+            return rc;
+        if (!*o->at.path)
+            return fs_stale(o->at.ino);
+    }
 }
 
 static int check_mode(const struct fs *fs, struct fs_at at, int flags)
@@ -126,6 +156,7 @@ int fs_open(struct fs *fs, struct fs_at at, int flags, mode_t mode, struct hf_fi
 {
     struct opening opening = {fs, at, flags, mode};
     struct hf_file *file;
+    bool made;
     int rc = check_mode(fs, at, flags);
 
     if (rc)
@@ -133,8 +164,8 @@ int fs_open(struct fs *fs, struct fs_at at, int flags, mode_t mode, struct hf_fi
     file = malloc(sizeof *file);
     if (!file)
         return hf_fail(ENOMEM, "out of memory");
-    rc = find_vnode(&opening, &file->vnode);
-    if (rc == 0 && flags & O_TRUNC) { /* also of an empty file, for blocks past its end */
+    rc = find_vnode(&opening, &file->vnode, &made);
+    if (rc == 0 && flags & O_TRUNC && !made) { /* also of an empty file, for blocks past its end */
         rc = fs_truncate(fs, file->vnode, 0, &fs->dax.policy);
         if (rc)
             fs_vnode_close(fs, file->vnode);

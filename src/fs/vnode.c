@@ -76,6 +76,17 @@ static void note_orphan(const struct fs *fs, struct shm_vnode *vnode)
         hf_store_release(&vnode->orphan, (uint32_t)SHM_ORPHAN_OPEN);
 }
 
+static void load(const struct fs *fs, struct shm_vnode *vnode, const struct meta_inode *inode)
+{
+    shm_assert_held(&vnode->mutex);
+    if (vnode->state != SHM_VNODE_NEW)
+        return;
+    store_times(vnode, inode);
+    hf_store_release(&vnode->size, inode->size);
+    shm_recent_put(fs->dax.shm, vnode, inode->size, inode->version);
+    hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_READY);
+}
+
 static int load_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
 {
     struct meta_inode inode;
@@ -88,12 +99,8 @@ static int load_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
         hf_store_release(&vnode->orphan, 0u);
     if (rc == 0 && !S_ISREG(inode.mode))
         rc = hf_fail(EUCLEAN, "inode %llu is no file", (unsigned long long)vnode->ino);
-    if (rc == 0 && vnode->state == SHM_VNODE_NEW) {
-        store_times(vnode, &inode);
-        hf_store_release(&vnode->size, inode.size);
-        shm_recent_put(fs->dax.shm, vnode, inode.size, inode.version);
-        hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_READY);
-    }
+    if (rc == 0)
+        load(fs, vnode, &inode);
     if (rc == 0 && inode.nlink == 0) {
         note_orphan(fs, vnode);
         if (hf_load_acquire(&vnode->orphan) == SHM_ORPHAN_CLOSED && !to_delete)
@@ -177,6 +184,38 @@ int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out)
 {
     shm_assert_none_held();
     return open_vnode(fs, ino, true, out);
+}
+
+/* The vnode's mutex comes after space_mutex here, and before it everywhere else. Only its lock is
+ * waited for the other way round, and nobody holds that and waits for space_mutex: before the
+ * commit nobody can find the inode. */
+int fs_vnode_new(struct fs *fs, uint64_t ino, struct shm_vnode **out)
+{
+    struct shm_vnode *vnode;
+    int rc = shm_vnode_get(fs->dax.shm, ino, &vnode);
+
+    if (rc)
+        return rc;
+    rc = dax_lock_any(&fs->dax, vnode);
+    if (rc)
+        shm_vnode_put(fs->dax.shm, vnode);
+    else
+        *out = vnode;
+    return rc;
+}
+
+void fs_vnode_made(struct fs *fs, struct shm_vnode *vnode, const struct meta_inode *inode)
+{
+    if (inode)
+        load(fs, vnode, inode);
+    dax_unlock(&fs->dax, vnode);
+    if (!inode)
+        close_vnode(fs, vnode);
+}
+
+void fs_vnode_make_room(struct fs *fs)
+{
+    make_room(fs, false);
 }
 
 bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode)

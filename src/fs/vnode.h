@@ -10,6 +10,13 @@
 int fs_vnode_open(struct fs *fs, uint64_t ino, struct shm_vnode **out);
 /* The same, to delete a file that has no names. */
 int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out);
+/* In the transaction that makes the file: opens and locks its vnode. -ENFILE, and the errors of a
+ * lock: the transaction has to be aborted. */
+int fs_vnode_new(struct fs *fs, uint64_t ino, struct shm_vnode **out);
+/* After its end: unlocks the vnode, as that of the new file, or closes it (inode null). */
+void fs_vnode_made(struct fs *fs, struct shm_vnode *vnode, const struct meta_inode *inode);
+/* After -ENFILE, with no lock held: lets go of vnodes that nobody has open. */
+void fs_vnode_make_room(struct fs *fs);
 /* Records size and times if LMDB has older ones. Deletes the file if it has no names and this
  * was the last process that had it open. Called with no lock held. */
 void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode);
