@@ -2,6 +2,7 @@
 /* Argument checks of the calls on a file's content and layout; pins are in pin.c. */
 #include "api/api.h"
 
+#include <inttypes.h>
 #include <limits.h>
 
 static int check_buffer(const void *buf, size_t len)
@@ -135,7 +136,7 @@ static int check_range(uint64_t off, uint64_t len, bool shifts)
     if (shifts) /* where its range has to end is told by the file's end */
         return 0;
     if (off >= HF_FILE_BYTES_MAX || len > HF_FILE_BYTES_MAX - off)
-        return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
+        return hf_fail(EFBIG, "a file ends at %" PRIu64 " bytes", HF_FILE_BYTES_MAX);
     return 0;
 }
 

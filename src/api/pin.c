@@ -7,6 +7,8 @@
 #include "dax/pin_fast.h"
 #include "pool/pool.h"
 
+#include <inttypes.h>
+
 /* The sentence is not set here: it would not be async-signal-safe with HF_PIN_NOWAIT. */
 static int refuse(const struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
                   int iovcnt)
@@ -34,7 +36,7 @@ static int slow(struct hf_file *file, const struct dax_request *request, struct 
     do {
         rc = dax_pin_slow(&file->fs->dax, file->vnode, request, pin, &hole);
         if (rc == -ENODATA && request->flags & HF_PIN_NOFILL)
-            return hf_fail(ENODATA, "pin: page %llu is a hole", (unsigned long long)hole.page);
+            return hf_fail(ENODATA, "pin: page %" PRIu64 " is a hole", hole.page);
         rc = fs_provide(file->fs, file->vnode, rc, &hole);
     } while (rc == 0);
     return rc;

@@ -26,6 +26,7 @@
 #include "sync/counts.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,11 +56,11 @@ static int give_up(struct dax_change *change, int err, const char *what)
     char last[40] = "the end";
 
     if (change->last != DAX_LAST)
-        snprintf(last, sizeof last, "%llu", (unsigned long long)change->last);
+        snprintf(last, sizeof last, "%" PRIu64, change->last);
     if (err != EAGAIN) /* it will be tried again, and counted then */
         dax_count(&change->dax->shm->run->stats.timeouts, 1);
-    return hf_fail(err, "pages %llu to %s of inode %llu: %s", (unsigned long long)change->first,
-                   last, (unsigned long long)change->vnode->ino, what);
+    return hf_fail(err, "pages %" PRIu64 " to %s of inode %" PRIu64 ": %s", change->first, last,
+                   change->vnode->ino, what);
 }
 
 static bool may_wait(const struct hf_policy *policy)

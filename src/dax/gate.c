@@ -15,6 +15,7 @@
 #include "base/lab.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 struct shm_gate *gate_over(struct shm_vnode *vnode, uint64_t first, uint64_t last,
                            const struct shm_gate *own)
@@ -259,9 +260,9 @@ int dax_check_settled(const struct shm_vnode *vnode)
     if (!vnode->pending_version)
         return 0;
     return hf_fail(EIO,
-                   "a process died in a transaction on inode %llu, and whether it committed "
+                   "a process died in a transaction on inode %" PRIu64 ", and whether it committed "
                    "cannot be read",
-                   (unsigned long long)vnode->ino);
+                   vnode->ino);
 }
 
 bool dax_gate_over(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)

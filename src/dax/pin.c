@@ -13,6 +13,8 @@
 #include "dax/notify.h"
 #include "dax/private.h"
 
+#include <inttypes.h>
+
 void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode)
 {
     struct shm_lane *lane = shm_lane_fast(dax->shm);
@@ -61,9 +63,9 @@ static int pin_locked(struct dax *dax, struct shm_vnode *vnode, const struct dax
     int rc;
 
     if (end > size)
-        return hf_fail(EFAULT, "bytes %llu to %llu are asked for, the file ends at %llu",
-                       (unsigned long long)request->off, (unsigned long long)(end - 1),
-                       (unsigned long long)size);
+        return hf_fail(EFAULT,
+                       "bytes %" PRIu64 " to %" PRIu64 " are asked for, the file ends at %" PRIu64,
+                       request->off, end - 1, size);
     rc = dax_fault(dax, vnode, range.first, range.last,
                    request->lease || request->flags & DAX_PIN_OWNS, pieces, hole);
     if (rc)

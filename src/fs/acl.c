@@ -13,6 +13,7 @@
 #include "dax/client.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,8 +85,8 @@ static int copy_stored(struct fs_txn *txn, uint64_t ino, const char *name, void 
     if (rc)
         return rc;
     if (meta_acl_check(stored, *len))
-        return hf_fail(EUCLEAN, "%s of inode %llu makes no sense: run holdfast fsck", name,
-                       (unsigned long long)ino);
+        return hf_fail(EUCLEAN, "%s of inode %" PRIu64 " makes no sense: run holdfast fsck", name,
+                       ino);
     *value = malloc(*len);
     if (!*value)
         return hf_fail(ENOMEM, "out of memory");

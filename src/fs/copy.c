@@ -155,7 +155,7 @@ ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *t
         return 0;
     want = fs_min(len, size - from_off);
     if (to_off >= HF_FILE_BYTES_MAX)
-        return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
+        return hf_fail(EFBIG, "a file ends at %" PRIu64 " bytes", HF_FILE_BYTES_MAX);
     n = fs_check_apart(from, from_off, to, to_off, want);
     if (n)
         return n;

@@ -14,6 +14,7 @@
 #include "fs/end.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define ZERO_CHUNK_PAGES 16384u /* 64 MiB: what a fill with zeros takes at once */
@@ -187,8 +188,9 @@ int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t coun
     shm_assert_none_held();
     if (fs->dax.readonly)
         return hf_fail(EROFS,
-                       "page %llu of inode %llu is a hole, and the pool is open for reading only",
-                       (unsigned long long)page, (unsigned long long)vnode->ino);
+                       "page %" PRIu64 " of inode %" PRIu64
+                       " is a hole, and the pool is open for reading only",
+                       page, vnode->ino);
     rc = fs_room_for(fs, count); /* a pin gets all of its range or nothing */
     while (rc == 0 && page < end) {
         uint64_t want = end - page < ZERO_CHUNK_PAGES ? end - page : ZERO_CHUNK_PAGES, filled = 0;

@@ -12,6 +12,7 @@
 #include "fs/acl.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <unistd.h>
 
 int fs_inode_new(struct fs_txn *txn, uint64_t dir, mode_t mode, uint64_t *ino,
@@ -94,14 +95,15 @@ int fs_inode_unlinked(struct fs_txn *txn, uint64_t ino, bool *orphan)
 int fs_check_entry(const struct fs_place *place, const struct meta_inode *inode)
 {
     if (place->last == LAST_NAME && inode->nlink == 0)
-        return hf_fail(EUCLEAN, "%.200s names inode %llu, which has no names: run holdfast fsck",
-                       place->name, (unsigned long long)place->ino);
+        return hf_fail(EUCLEAN,
+                       "%.200s names inode %" PRIu64 ", which has no names: run holdfast fsck",
+                       place->name, place->ino);
     if ((inode->mode & S_IFMT) != place->type)
         return hf_fail(EUCLEAN,
-                       "%.200s names inode %llu as of type %o, and it is of type %o: run holdfast "
+                       "%.200s names inode %" PRIu64
+                       " as of type %o, and it is of type %o: run holdfast "
                        "fsck",
-                       place->name, (unsigned long long)place->ino, place->type,
-                       inode->mode & S_IFMT);
+                       place->name, place->ino, place->type, inode->mode & S_IFMT);
     return 0;
 }
 
@@ -111,7 +113,8 @@ int fs_check_place(struct meta_txn *txn, const struct fs_place *place)
     int rc = meta_inode_get(txn, place->ino, &inode);
 
     if (rc == -ENOENT)
-        return hf_fail(EUCLEAN, "%.200s names inode %llu, which is not there: run holdfast fsck",
-                       place->name, (unsigned long long)place->ino);
+        return hf_fail(EUCLEAN,
+                       "%.200s names inode %" PRIu64 ", which is not there: run holdfast fsck",
+                       place->name, place->ino);
     return rc ? rc : fs_check_entry(place, &inode);
 }

@@ -17,6 +17,7 @@
 #include "fs/unshare.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 /* A range of so many pages lies in at most IO_PIECES pieces however it begins. */
@@ -273,7 +274,7 @@ ssize_t fs_write_untold(struct hf_file *file, const void *buf, size_t len, uint6
     if (len == 0)
         return 0;
     if (off >= HF_FILE_BYTES_MAX)
-        return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
+        return hf_fail(EFBIG, "a file ends at %" PRIu64 " bytes", HF_FILE_BYTES_MAX);
     if (len > HF_FILE_BYTES_MAX - off)
         len = (size_t)(HF_FILE_BYTES_MAX - off);
     if (hf_load_acquire(&fs->dax.shm->run->reclaim))
@@ -369,7 +370,7 @@ static int seek_data(struct fs *fs, uint64_t ino, uint64_t off, uint64_t size, u
     if (rc < 0)
         return rc;
     if (extent.count == 0 || extent.page * HF_BLOCK_BYTES >= size)
-        return hf_fail(ENXIO, "there is no data at or after %llu", (unsigned long long)off);
+        return hf_fail(ENXIO, "there is no data at or after %" PRIu64, off);
     *out = rc ? off : extent.page * HF_BLOCK_BYTES;
     return 0;
 }
@@ -399,8 +400,7 @@ int fs_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out)
     uint64_t size = dax_size(&file->fs->dax, file->vnode);
 
     if (off >= size)
-        return hf_fail(ENXIO, "%llu is at or past end of file (%llu)", (unsigned long long)off,
-                       (unsigned long long)size);
+        return hf_fail(ENXIO, "%" PRIu64 " is at or past end of file (%" PRIu64 ")", off, size);
     if (whence == HF_SEEK_DATA)
         return seek_data(file->fs, file->ino, off, size, out);
     return seek_hole(file->fs, file->ino, off, size, out);

@@ -14,6 +14,7 @@
 #include "base/futex.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 #define PART_PAGES 16384u /* 64 MiB */
 #define PART_PIECES 64u
@@ -186,8 +187,9 @@ int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
     if (off % HF_BLOCK_BYTES || off >= size || len > size - off ||
         (len % HF_BLOCK_BYTES && off + len != size))
         return hf_fail(EINVAL,
-                       "a move of [%llu, +%llu) must be of whole pages inside the file (%llu)",
-                       (unsigned long long)off, (unsigned long long)len, (unsigned long long)size);
+                       "a move of [%" PRIu64 ", +%" PRIu64
+                       ") must be of whole pages inside the file (%" PRIu64 ")",
+                       off, len, size);
     end = dax_pages_up(off + len);
     while (rc == 0 && page < end) {
         uint64_t last = (end - page < PART_PAGES ? end : page + PART_PAGES) - 1;

@@ -17,6 +17,7 @@
 #include "sync/engine.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 /* Where nothing can be detached, a file that is still pinned is left to a later reclaim. */
 static const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
@@ -29,8 +30,7 @@ static int delete_file(struct fs_layout *l, uint64_t ino)
     if (rc)
         return rc;
     if (l->inode.nlink)
-        return hf_fail(EUCLEAN, "inode %llu is recorded as having no names, but has",
-                       (unsigned long long)ino);
+        return hf_fail(EUCLEAN, "inode %" PRIu64 " is recorded as having no names, but has", ino);
     rc = fs_layout_remove(l, 0, UINT64_MAX);
     rc = rc ? rc : meta_orphan_del(l->txn.meta, ino);
     rc = rc ? rc : fs_inode_drop(&l->txn, ino);

@@ -13,6 +13,7 @@
 #include "fs/vnode.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define LINKS_MAX 40u
@@ -39,7 +40,7 @@ int fs_not_there(struct fs_at at)
 
 int fs_stale(uint64_t ino)
 {
-    return hf_fail(ESTALE, "inode %llu is gone", (unsigned long long)ino);
+    return hf_fail(ESTALE, "inode %" PRIu64 " is gone", ino);
 }
 
 static int too_long(const char *path)
@@ -100,9 +101,10 @@ static int enter_link(struct walk *w, const struct fs_place *place)
         return hf_fail(ELOOP, "%.200s: more than %u symbolic links", w->at.path, LINKS_MAX);
     rc = meta_symlink_get(w->txn, place->ino, &target, &len);
     if (rc)
-        return rc == -ENOENT ? hf_fail(EUCLEAN, "inode %llu is a symbolic link without a target",
-                                       (unsigned long long)place->ino)
-                             : rc;
+        return rc == -ENOENT
+                   ? hf_fail(EUCLEAN, "inode %" PRIu64 " is a symbolic link without a target",
+                             place->ino)
+                   : rc;
     *++w->top = (struct rest){.at = target, .end = target + len, .slash = place->slash};
     if (*target == '/')
         w->dir = META_ROOT_INO;
@@ -116,7 +118,7 @@ static int step_up(struct walk *w)
     int rc = meta_inode_get(w->txn, w->dir, &inode);
 
     if (rc == -ENOENT || (rc == 0 && inode.parent == 0))
-        return hf_fail(EUCLEAN, "directory %llu has no parent", (unsigned long long)w->dir);
+        return hf_fail(EUCLEAN, "directory %" PRIu64 " has no parent", w->dir);
     if (rc == 0)
         w->dir = inode.parent;
     return rc;
@@ -197,8 +199,8 @@ static int find_start(struct walk *w)
     if (w->dir != META_ROOT_INO)
         rc = type_of(w->txn, w->dir, &type);
     if (rc == 0 && !S_ISDIR(type))
-        rc = hf_fail(ENOTDIR, "%.200s starts at inode %llu, which is no directory", w->at.path,
-                     (unsigned long long)w->dir);
+        rc = hf_fail(ENOTDIR, "%.200s starts at inode %" PRIu64 ", which is no directory",
+                     w->at.path, w->dir);
     return rc;
 }
 
@@ -252,8 +254,7 @@ int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *plac
         rc = meta_inode_get(txn, place->ino, inode);
     meta_end_read(txn);
     if (rc == -ENOENT && place->ino)
-        return hf_fail(EUCLEAN, "%.200s: its inode %llu is missing", at.path,
-                       (unsigned long long)place->ino);
+        return hf_fail(EUCLEAN, "%.200s: its inode %" PRIu64 " is missing", at.path, place->ino);
     if (rc == 0 && !*at.path && inode->nlink == 0 && !fs_vnode_in_use(fs, at.ino))
         return fs_stale(at.ino);
     if (rc == 0 && S_ISREG(inode->mode))
@@ -352,7 +353,7 @@ int fs_path(struct fs *fs, uint64_t ino, char *buf, size_t len)
     rc = build_path(txn, ino, &path);
     meta_end_read(txn);
     if (rc == -ENOENT)
-        return hf_fail(ENOENT, "inode %llu has no name", (unsigned long long)ino);
+        return hf_fail(ENOENT, "inode %" PRIu64 " has no name", ino);
     if (rc)
         return rc;
     bytes = sizeof path.text - path.at;

@@ -9,6 +9,7 @@
 #include "fs/orphan.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define DEPTH_MAX (UINT64_C(1) << 20) /* of directories; the count of inodes may be a lie */
@@ -43,9 +44,8 @@ static int is_above(struct meta_txn *txn, uint64_t ino, uint64_t dir)
         rc = meta_inode_get(txn, dir, &inode);
         dir = inode.parent;
     }
-    return rc == 0 || rc == -ENOENT
-               ? hf_fail(EUCLEAN, "directory %llu is in no tree", (unsigned long long)dir)
-               : rc;
+    return rc == 0 || rc == -ENOENT ? hf_fail(EUCLEAN, "directory %" PRIu64 " is in no tree", dir)
+                                    : rc;
 }
 
 static int check_loop(struct renaming *r, const struct fs_place *what, const struct fs_place *where)

@@ -9,6 +9,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 struct shift {
     struct fs_layout l;
@@ -20,16 +21,15 @@ static int aligned(uint64_t off, uint64_t len)
 {
     if (off % HF_BLOCK_BYTES == 0 && len % HF_BLOCK_BYTES == 0)
         return 0;
-    return hf_fail(EINVAL, "offset %llu and length %llu must be multiples of %u",
-                   (unsigned long long)off, (unsigned long long)len, HF_BLOCK_BYTES);
+    return hf_fail(EINVAL, "offset %" PRIu64 " and length %" PRIu64 " must be multiples of %u", off,
+                   len, HF_BLOCK_BYTES);
 }
 
 static int can_collapse(const struct shift *s, uint64_t size)
 {
     if (s->page + s->count < dax_pages_up(size))
         return 0;
-    return hf_fail(EINVAL, "the range must end before end of file (%llu)",
-                   (unsigned long long)size);
+    return hf_fail(EINVAL, "the range must end before end of file (%" PRIu64 ")", size);
 }
 
 static int collapse(struct shift *s)
@@ -54,18 +54,17 @@ static int fits(const struct fs_layout *l, uint64_t count)
     if (rc == -ENOENT)
         return 0;
     if (rc == 0 && last.page + last.count + count > HF_FILE_BYTES_MAX / HF_BLOCK_BYTES)
-        return hf_fail(EFBIG, "what follows would move beyond %llu bytes",
-                       (unsigned long long)HF_FILE_BYTES_MAX);
+        return hf_fail(EFBIG, "what follows would move beyond %" PRIu64 " bytes",
+                       HF_FILE_BYTES_MAX);
     return rc;
 }
 
 static int can_insert(const struct shift *s, uint64_t size)
 {
     if (s->page >= dax_pages_up(size))
-        return hf_fail(EINVAL, "the place must be before end of file (%llu)",
-                       (unsigned long long)size);
+        return hf_fail(EINVAL, "the place must be before end of file (%" PRIu64 ")", size);
     if (s->count > (HF_FILE_BYTES_MAX - size) / HF_BLOCK_BYTES)
-        return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
+        return hf_fail(EFBIG, "a file ends at %" PRIu64 " bytes", HF_FILE_BYTES_MAX);
     return 0;
 }
 

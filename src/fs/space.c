@@ -15,6 +15,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define ALIGN_BLOCKS 64u  /* requests from here on are laid for huge entries */
@@ -103,8 +104,10 @@ static void mark_all_free(struct shm *shm, uint64_t pool_blocks)
 
 static int refuse_outside(uint64_t block, uint64_t count)
 {
-    return hf_fail(EUCLEAN, "blocks %llu to %llu are used but not in the pool: run holdfast fsck",
-                   (unsigned long long)block, (unsigned long long)(block + count - 1));
+    return hf_fail(EUCLEAN,
+                   "blocks %" PRIu64 " to %" PRIu64
+                   " are used but not in the pool: run holdfast fsck",
+                   block, (block + count - 1));
 }
 
 static int mark_extents(struct shm *shm, struct meta_txn *txn, uint64_t ino)
@@ -219,8 +222,8 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn)
         return rc;
     if (super.pool_bytes / HF_BLOCK_BYTES > shm->run->limits.limit_blocks ||
         super.pool_bytes % HF_HUGE_BYTES)
-        return hf_fail(EUCLEAN, "the pool's size of %llu bytes is beyond its limit",
-                       (unsigned long long)super.pool_bytes);
+        return hf_fail(EUCLEAN, "the pool's size of %" PRIu64 " bytes is beyond its limit",
+                       super.pool_bytes);
     rc = shm_reserve_space(shm, super.pool_bytes / HF_BLOCK_BYTES);
     if (rc)
         return rc;
@@ -520,11 +523,11 @@ int fs_no_space(struct fs *fs, uint64_t blocks)
     uint64_t detached = hf_load_relaxed(&run->detached_blocks);
 
     return hf_fail(ENOSPC,
-                   "no space: %llu KiB wanted, %llu of %llu KiB free, %llu KiB detached but pinned "
+                   "no space: %" PRIu64 " KiB wanted, %" PRIu64 " of %" PRIu64 " KiB free, %" PRIu64
+                   " KiB detached but pinned "
                    "(delete files, or holdfast grow)",
-                   (unsigned long long)blocks * 4, (unsigned long long)free_blocks * 4,
-                   (unsigned long long)hf_load_acquire(&run->pool_blocks) * 4,
-                   (unsigned long long)detached * 4);
+                   blocks * 4, free_blocks * 4, hf_load_acquire(&run->pool_blocks) * 4,
+                   detached * 4);
 }
 
 /* ---- using a reservation up ---- */

@@ -9,6 +9,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 {
@@ -92,7 +93,7 @@ int fs_truncate(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
     int rc;
 
     if (size > HF_FILE_BYTES_MAX)
-        return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
+        return hf_fail(EFBIG, "a file ends at %" PRIu64 " bytes", HF_FILE_BYTES_MAX);
     do {
         if (size > hf_load_acquire(&vnode->size))
             rc = truncate_up(fs, vnode, size);

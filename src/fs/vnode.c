@@ -31,6 +31,7 @@
 #include "fs/orphan.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 static void store_times(struct shm_vnode *vnode, const struct meta_inode *inode)
 {
@@ -98,7 +99,7 @@ static int load_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
     if (rc == -ENOENT) /* its deleter may have died before it could say so */
         hf_store_release(&vnode->orphan, 0u);
     if (rc == 0 && !S_ISREG(inode.mode))
-        rc = hf_fail(EUCLEAN, "inode %llu is no file", (unsigned long long)vnode->ino);
+        rc = hf_fail(EUCLEAN, "inode %" PRIu64 " is no file", vnode->ino);
     if (rc == 0)
         load(fs, vnode, &inode);
     if (rc == 0 && inode.nlink == 0) {
@@ -277,7 +278,7 @@ int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *
         return rc;
     rc = meta_inode_get(txn->meta, vnode->ino, inode);
     if (rc == -ENOENT)
-        rc = hf_fail(EUCLEAN, "inode %llu is open but not there", (unsigned long long)vnode->ino);
+        rc = hf_fail(EUCLEAN, "inode %" PRIu64 " is open but not there", vnode->ino);
     rc = rc ? rc : persist_tail(fs, txn, vnode, inode);
     if (rc) {
         fs_abort(txn);

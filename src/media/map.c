@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <libpmem2.h>
 #include <limits.h>
 #include <pthread.h>
@@ -141,14 +142,15 @@ static int map_up_to(struct media *media, uint64_t bytes)
     if (bytes <= media->mapped_bytes)
         return 0;
     if (bytes > media->limit_bytes)
-        return hf_fail(ENOSPC, "the pool was made to grow to %llu MiB at most",
-                       (unsigned long long)(media->limit_bytes >> 20));
+        return hf_fail(ENOSPC, "the pool was made to grow to %" PRIu64 " MiB at most",
+                       (media->limit_bytes >> 20));
     rc = media_length(media->fd, media->kind, &length);
     if (rc)
         return rc;
     if (length < bytes)
-        return hf_fail(EUCLEAN, "the pool's memory has %llu bytes, and its metadata say %llu",
-                       (unsigned long long)length, (unsigned long long)bytes);
+        return hf_fail(EUCLEAN,
+                       "the pool's memory has %" PRIu64 " bytes, and its metadata say %" PRIu64,
+                       length, bytes);
     return add_segment(media, bytes);
 }
 
@@ -233,8 +235,8 @@ int media_grow(struct media *media, uint64_t bytes)
     if (bytes < hf_load_acquire(&media->mapped_bytes))
         return hf_fail(EINVAL, "a pool cannot shrink");
     if (bytes > media->limit_bytes)
-        return hf_fail(ENOSPC, "the pool was made to grow to %llu MiB at most",
-                       (unsigned long long)(media->limit_bytes >> 20));
+        return hf_fail(ENOSPC, "the pool was made to grow to %" PRIu64 " MiB at most",
+                       (media->limit_bytes >> 20));
     rc = media_extend(media->fd, media->kind, bytes);
     return rc ? rc : media_map(media, bytes);
 }

@@ -54,6 +54,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <unistd.h>
 
 /* --- a snapshot that never needs a slot or memory --- */
@@ -122,9 +123,10 @@ static int take_back(struct meta *meta, uint64_t newest, uint64_t counted)
 {
     if (newest != counted + 1)
         return hf_fail(EUCLEAN,
-                       "the pool's metadata are at transaction %llu, and lock.mdb says %llu: end "
+                       "the pool's metadata are at transaction %" PRIu64
+                       ", and lock.mdb says %" PRIu64 ": end "
                        "all processes that have the pool open, then run `holdfast fsck`",
-                       (unsigned long long)newest, (unsigned long long)counted);
+                       newest, counted);
     return lmdb_roll_back(meta->fd, !meta->in_place);
 }
 

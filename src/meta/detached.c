@@ -9,6 +9,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 int meta_detached_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val *value,
                          struct meta_detached *out)
@@ -24,11 +25,12 @@ int meta_detached_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_va
     block = meta_get_be64(bytes + 1);
     memcpy(&disk, value->mv_data, sizeof disk);
     if (disk.count == 0 || block >= limit_blocks || disk.count > limit_blocks - block)
-        return hf_fail(EUCLEAN, "the detached run of %llu blocks at %llu is out of bounds",
-                       (unsigned long long)disk.count, (unsigned long long)block);
+        return hf_fail(EUCLEAN,
+                       "the detached run of %" PRIu64 " blocks at %" PRIu64 " is out of bounds",
+                       disk.count, block);
     if (shared && (meta_get_be64(bytes + 9) != disk.ino || meta_get_be64(bytes + 17) != disk.page))
-        return hf_fail(EUCLEAN, "the detached run at block %llu does not agree with its key",
-                       (unsigned long long)block);
+        return hf_fail(EUCLEAN, "the detached run at block %" PRIu64 " does not agree with its key",
+                       block);
     *out = (struct meta_detached){block, disk.count, disk.ino, disk.page, shared};
     return 0;
 }

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -324,8 +325,8 @@ static int check_features(const struct meta_super *super, bool readonly)
         unknown |= super->ro_compat & ~KNOWN_RO_COMPAT;
     if (unknown == 0)
         return 0;
-    return hf_fail(EOPNOTSUPP, "the pool has features 0x%llx that this version does not know",
-                   (unsigned long long)unknown);
+    return hf_fail(EOPNOTSUPP,
+                   "the pool has features 0x%" PRIx64 " that this version does not know", unknown);
 }
 
 /* The super record through an environment that only reads. */

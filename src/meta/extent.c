@@ -11,6 +11,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 static uint64_t end_of(const struct meta_extent *extent)
 {
@@ -33,9 +34,9 @@ int meta_extent_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val 
 
     if (key->mv_size != META_KEY_PREFIX + 8 || value->mv_size != sizeof disk)
         return hf_fail(EUCLEAN,
-                       "inode %llu: an extent record has a key of %zu and a value of %zu "
+                       "inode %" PRIu64 ": an extent record has a key of %zu and a value of %zu "
                        "bytes",
-                       (unsigned long long)meta_get_be64(bytes + 1), key->mv_size, value->mv_size);
+                       meta_get_be64(bytes + 1), key->mv_size, value->mv_size);
     page = meta_get_be64(bytes + META_KEY_PREFIX);
     memcpy(&disk, value->mv_data, sizeof disk);
     shared = disk.count & META_COUNT_SHARED;
@@ -43,10 +44,10 @@ int meta_extent_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val 
     if (disk.count == 0 || page >= META_FILE_PAGES || disk.count > META_FILE_PAGES - page ||
         disk.block >= limit_blocks || disk.count > limit_blocks - disk.block)
         return hf_fail(EUCLEAN,
-                       "inode %llu: extent of %llu pages at page %llu on block %llu is out "
+                       "inode %" PRIu64 ": extent of %" PRIu64 " pages at page %" PRIu64
+                       " on block %" PRIu64 " is out "
                        "of bounds",
-                       (unsigned long long)meta_get_be64(bytes + 1), (unsigned long long)disk.count,
-                       (unsigned long long)page, (unsigned long long)disk.block);
+                       meta_get_be64(bytes + 1), disk.count, page, disk.block);
     *out = (struct meta_extent){page, disk.block, disk.count, shared};
     return 0;
 }
@@ -113,9 +114,9 @@ static int around(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta
     if (rc == 0 && meta_key_is_part(&found, ino, META_EXTENT))
         rc = decode(txn, &found, &value, before);
     if (rc == 0 && before->count != 0 && after->count != 0 && end_of(before) > after->page)
-        return hf_fail(EUCLEAN, "inode %llu: extents at pages %llu and %llu overlap",
-                       (unsigned long long)ino, (unsigned long long)before->page,
-                       (unsigned long long)after->page);
+        return hf_fail(EUCLEAN,
+                       "inode %" PRIu64 ": extents at pages %" PRIu64 " and %" PRIu64 " overlap",
+                       ino, before->page, after->page);
     return rc;
 }
 
@@ -152,9 +153,10 @@ static int refuse(const struct meta_txn *txn, uint64_t ino, const struct meta_ex
 {
     if (extent->count == 0 || extent->page >= META_FILE_PAGES ||
         extent->count > META_FILE_PAGES - extent->page)
-        return hf_fail(EFBIG, "inode %llu: %llu pages at page %llu are beyond the largest file",
-                       (unsigned long long)ino, (unsigned long long)extent->count,
-                       (unsigned long long)extent->page);
+        return hf_fail(EFBIG,
+                       "inode %" PRIu64 ": %" PRIu64 " pages at page %" PRIu64
+                       " are beyond the largest file",
+                       ino, extent->count, extent->page);
     HF_BUG_ON(extent->block >= txn->meta->limit_blocks ||
               extent->count > txn->meta->limit_blocks - extent->block);
     return 0;
@@ -171,9 +173,9 @@ int meta_extent_insert(struct meta_txn *txn, uint64_t ino, const struct meta_ext
         return rc;
     if ((before.count != 0 && end_of(&before) > extent->page) ||
         (after.count != 0 && end_of(extent) > after.page))
-        return hf_fail(EUCLEAN, "inode %llu: pages %llu to %llu have blocks already",
-                       (unsigned long long)ino, (unsigned long long)extent->page,
-                       (unsigned long long)end_of(extent) - 1);
+        return hf_fail(EUCLEAN,
+                       "inode %" PRIu64 ": pages %" PRIu64 " to %" PRIu64 " have blocks already",
+                       ino, extent->page, end_of(extent) - 1);
     if (after.count != 0 && continues(extent, &after))
         merged.count += after.count;
     if (before.count != 0 && continues(&before, extent)) {
@@ -300,8 +302,7 @@ static int shift_up(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t d
 
     if (rc == 0 && extent.count != 0 && extent.page >= page &&
         (uint64_t)delta > META_FILE_PAGES - end_of(&extent))
-        return hf_fail(EFBIG, "inode %llu: the shift goes beyond the largest file",
-                       (unsigned long long)ino);
+        return hf_fail(EFBIG, "inode %" PRIu64 ": the shift goes beyond the largest file", ino);
     while (rc == 0 && extent.count != 0 && extent.page >= page) {
         below = extent.page;
         rc = move_one(txn, ino, &extent, delta);
@@ -320,8 +321,8 @@ static int shift_down(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t
     if (rc == 0 && extent.count != 0 &&
         (extent.page < (uint64_t)-delta ||
          (before.count != 0 && end_of(&before) > extent.page - (uint64_t)-delta)))
-        return hf_fail(EUCLEAN, "inode %llu: pages to be shifted down would overlap others",
-                       (unsigned long long)ino);
+        return hf_fail(EUCLEAN, "inode %" PRIu64 ": pages to be shifted down would overlap others",
+                       ino);
     while (rc == 0 && extent.count != 0) {
         from = end_of(&extent);
         rc = move_one(txn, ino, &extent, delta);
@@ -352,8 +353,10 @@ int meta_extent_shift(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t
     if (rc || delta == 0 || after.count == 0)
         return rc;
     if (before.count != 0 && end_of(&before) > page)
-        return hf_fail(EUCLEAN, "inode %llu: an extent straddles page %llu, which is to be shifted",
-                       (unsigned long long)ino, (unsigned long long)page);
+        return hf_fail(EUCLEAN,
+                       "inode %" PRIu64 ": an extent straddles page %" PRIu64
+                       ", which is to be shifted",
+                       ino, page);
     if (delta > 0)
         return shift_up(txn, ino, page, delta);
     rc = shift_down(txn, ino, page, delta);

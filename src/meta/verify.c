@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -41,10 +42,9 @@ int lmdb_read(const struct lmdb_walk *walk, uint64_t offset, void *buf, size_t l
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return hf_fail_errno(errno, "metadata file at byte %llu", (unsigned long long)offset);
+            return hf_fail_errno(errno, "metadata file at byte %" PRIu64, offset);
         if (got == 0)
-            return hf_fail(EUCLEAN, "metadata: the file ends before byte %llu",
-                           (unsigned long long)offset);
+            return hf_fail(EUCLEAN, "metadata: the file ends before byte %" PRIu64, offset);
         to += got;
         offset += (uint64_t)got;
         len -= (size_t)got;
@@ -96,12 +96,12 @@ static int check_meta(const struct lmdb_walk *walk, int place)
     const struct lmdb_meta *meta = &walk->meta;
 
     if ((meta->txn & 1) != (unsigned)place || meta->txn >= UINT64_C(1) << 62)
-        return hf_fail(EUCLEAN, "metadata: transaction %llu in meta page %d",
-                       (unsigned long long)meta->txn, place);
+        return hf_fail(EUCLEAN, "metadata: transaction %" PRIu64 " in meta page %d", meta->txn,
+                       place);
     if (meta->map_bytes > MAP_BYTES_MAX || meta->last_page < LMDB_FIRST_PAGE - 1 ||
         meta->last_page >= meta->map_bytes / walk->page_bytes)
-        return hf_fail(EUCLEAN, "metadata: last page %llu in a map of %llu bytes",
-                       (unsigned long long)meta->last_page, (unsigned long long)meta->map_bytes);
+        return hf_fail(EUCLEAN, "metadata: last page %" PRIu64 " in a map of %" PRIu64 " bytes",
+                       meta->last_page, meta->map_bytes);
     if (meta->free_tree.flags != LMDB_INTEGER_KEYS || meta->main_tree.flags != 0 ||
         meta->main_tree.pad != 0)
         return hf_fail(EUCLEAN, "metadata: flags %x and %x of the trees", meta->free_tree.flags,
@@ -173,8 +173,8 @@ static int check_trees(struct lmdb_walk *walk)
     walk->seen = calloc(1, walk->meta.last_page / 8 + 1);
     walk->pages = malloc(levels * walk->page_bytes);
     if (!walk->seen || !walk->pages)
-        rc = hf_fail(ENOMEM, "out of memory for checking %llu metadata pages",
-                     (unsigned long long)walk->meta.last_page);
+        rc = hf_fail(ENOMEM, "out of memory for checking %" PRIu64 " metadata pages",
+                     walk->meta.last_page);
     else
         rc = lmdb_check_tree(walk, &walk->meta.main_tree, false);
     if (rc == 0)

@@ -26,6 +26,7 @@
 #include "sync/engine.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +75,7 @@ static int memory_of(struct adoption *from, uint64_t block, char **out)
     int rc = 0;
 
     if (block >= super->pool_bytes / HF_BLOCK_BYTES)
-        return hf_fail(EUCLEAN, "block %llu is outside the pool", (unsigned long long)block);
+        return hf_fail(EUCLEAN, "block %" PRIu64 " is outside the pool", block);
     if (!from->media.private)
         rc = media_open(from->at->pool_dir, super->pool_bytes, super->limit_bytes, &from->media);
     *out = rc ? NULL : from->media.base + block * HF_BLOCK_BYTES;
@@ -114,8 +115,8 @@ static int adopt_file(void *arg, const struct shm_adopted *file)
     if (file->pending_version && inode.version >= file->pending_version)
         size = file->pending_size;
     if (size > HF_FILE_BYTES_MAX)
-        return hf_fail(EUCLEAN, "the run segment gives inode %llu a senseless size",
-                       (unsigned long long)file->ino);
+        return hf_fail(EUCLEAN, "the run segment gives inode %" PRIu64 " a senseless size",
+                       file->ino);
     rc = persist_tail(from, file->ino, inode.size, size);
     if (rc)
         return rc;

@@ -17,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -92,8 +93,9 @@ static int fill_size(const struct hf_pool_options *options, struct meta_super *s
 
     if (bytes % HF_HUGE_BYTES || bytes < POOL_BYTES_MIN || bytes > POOL_BYTES_MAX)
         return hf_fail(EINVAL,
-                       "a pool of %llu bytes: it must be a multiple of 2 MiB, from 8 MiB to 32 TiB",
-                       (unsigned long long)bytes);
+                       "a pool of %" PRIu64
+                       " bytes: it must be a multiple of 2 MiB, from 8 MiB to 32 TiB",
+                       bytes);
     super->pool_bytes = bytes;
     super->limit_bytes = bytes < POOL_BYTES_MAX / GROWTH ? bytes * GROWTH : POOL_BYTES_MAX;
     return 0;
@@ -122,9 +124,8 @@ int pool_super_new(const struct hf_pool_options *options, struct meta_super *sup
         return hf_fail(EINVAL, "mode %o: permission bits, with reading and writing for the owner",
                        (unsigned)mode);
     if (options->quarantine_ns > META_QUARANTINE_NS_MAX)
-        return hf_fail(EINVAL, "a quarantine of %llu ns: at most %llu",
-                       (unsigned long long)options->quarantine_ns,
-                       (unsigned long long)META_QUARANTINE_NS_MAX);
+        return hf_fail(EINVAL, "a quarantine of %" PRIu64 " ns: at most %" PRIu64,
+                       options->quarantine_ns, META_QUARANTINE_NS_MAX);
     super->mode = mode;
     rc = fill_size(options, super);
     rc = rc ? rc : fill_maxima(options, super);
@@ -179,13 +180,12 @@ int pool_super_mend_limits(struct meta_super *super)
     int rc = mend_maxima(super);
 
     if (rc == 0 && (super->limit_bytes % HF_HUGE_BYTES || super->pool_bytes % HF_HUGE_BYTES))
-        return hf_fail(EUCLEAN, "super record: a size of %llu bytes with limit %llu",
-                       (unsigned long long)super->pool_bytes,
-                       (unsigned long long)super->limit_bytes);
+        return hf_fail(EUCLEAN, "super record: a size of %" PRIu64 " bytes with limit %" PRIu64,
+                       super->pool_bytes, super->limit_bytes);
     if (rc == 0 && (super->policy_kind == 0 || super->policy_kind > HF_POLICY_DEADLINE_DETACH ||
                     super->quarantine_ns > META_QUARANTINE_NS_MAX)) {
-        rc = hf_fail(EUCLEAN, "super record: a policy of kind %u, a quarantine of %llu ns",
-                     super->policy_kind, (unsigned long long)super->quarantine_ns);
+        rc = hf_fail(EUCLEAN, "super record: a policy of kind %u, a quarantine of %" PRIu64 " ns",
+                     super->policy_kind, super->quarantine_ns);
         super->policy_kind = HF_POLICY_WAIT;
         super->quarantine_ns = 0;
     }

@@ -19,17 +19,18 @@
 #include "pool/pool.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 static int check_size(const struct meta_super *super, uint64_t pool_bytes)
 {
     if (pool_bytes % HF_HUGE_BYTES)
         return hf_fail(EINVAL, "a pool's size must be a multiple of 2 MiB");
     if (pool_bytes < super->pool_bytes)
-        return hf_fail(EINVAL, "the pool has %llu bytes and cannot shrink",
-                       (unsigned long long)super->pool_bytes);
+        return hf_fail(EINVAL, "the pool has %" PRIu64 " bytes and cannot shrink",
+                       super->pool_bytes);
     if (pool_bytes > super->limit_bytes)
-        return hf_fail(ENOSPC, "the pool was made to grow to %llu bytes at most",
-                       (unsigned long long)super->limit_bytes);
+        return hf_fail(ENOSPC, "the pool was made to grow to %" PRIu64 " bytes at most",
+                       super->limit_bytes);
     return 0;
 }
 

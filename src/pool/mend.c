@@ -16,6 +16,7 @@
 #include "fs/fs.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 static int note_end(void *arg, const struct meta_run *run)
 {
@@ -52,10 +53,10 @@ int pool_mend_memory(struct meta *meta, const char *dir, const struct meta_super
         return rc;
     if (end > there / HF_BLOCK_BYTES)
         return hf_fail(EUCLEAN,
-                       "the pool's memory has %llu bytes, its metadata say %llu, and files have "
-                       "blocks up to byte %llu: what they held is gone",
-                       (unsigned long long)there, (unsigned long long)super->pool_bytes,
-                       (unsigned long long)end * HF_BLOCK_BYTES);
+                       "the pool's memory has %" PRIu64 " bytes, its metadata say %" PRIu64
+                       ", and files have "
+                       "blocks up to byte %" PRIu64 ": what they held is gone",
+                       there, super->pool_bytes, end * HF_BLOCK_BYTES);
     rc = media_lengthen(dir, super->pool_bytes);
     return rc ? rc : 1;
 }

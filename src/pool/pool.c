@@ -14,6 +14,7 @@
 #include "sync/engine.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,8 +140,9 @@ static int check_unused(struct hf_pool *pool)
     if (!handles && !pins)
         return 0;
     dax_stacks_print(&pool->fs.dax, pool->fs.dir);
-    return hf_fail(EBUSY, "%u files or directories and %llu pins of this process are still open",
-                   handles, (unsigned long long)pins);
+    return hf_fail(EBUSY,
+                   "%u files or directories and %" PRIu64 " pins of this process are still open",
+                   handles, pins);
 }
 
 /* One opening less; true: it was the last, and the pool is out of the registry. */

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/membarrier.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -288,8 +289,8 @@ static int map_new(const struct shm_attach *at, const struct shm_run *header, mo
     int rc;
 
     if (fd < 0)
-        return hf_fail_errno(-fd, "%s: cannot make the run segment of %llu bytes",
-                             *path ? path : at->pool_dir, (unsigned long long)header->bytes);
+        return hf_fail_errno(-fd, "%s: cannot make the run segment of %" PRIu64 " bytes",
+                             *path ? path : at->pool_dir, header->bytes);
     run = mmap(NULL, header->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     rc = run == MAP_FAILED ? hf_fail_errno(errno, "cannot map the run segment")
                            : shm_reserve_first(run, header);

@@ -9,6 +9,7 @@
 
 #include "base/lab.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -156,9 +157,8 @@ static int body(int argc, char **argv)
         detach_all(FEW, &shapes[i], few);
         detach_all(FEW * TIMES, &shapes[i], many);
         for (enum phase phase = 0; phase < PHASES; phase++) {
-            printf("%s, %s: %llu looks for %u, %llu for %u\n", shapes[i].name, phase_names[phase],
-                   (unsigned long long)few[phase], FEW, (unsigned long long)many[phase],
-                   FEW * TIMES);
+            printf("%s, %s: %" PRIu64 " looks for %u, %" PRIu64 " for %u\n", shapes[i].name,
+                   phase_names[phase], few[phase], FEW, many[phase], FEW * TIMES);
             EXPECT(many[phase] <= (few[phase] + FEW) * GROWTH);
         }
     }

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,9 +114,8 @@ static void check_held(const struct held *held)
 
             memcpy(&number, page, sizeof(number));
             if (!carries(page, number) || !may_show(held, at, number))
-                FAIL("a pin of file %u, page %llu, flags %u shows %llu", held->file,
-                     (unsigned long long)(held->first + at), held->flags,
-                     (unsigned long long)number);
+                FAIL("a pin of file %u, page %" PRIu64 ", flags %u shows %" PRIu64, held->file,
+                     (held->first + at), held->flags, number);
         }
 }
 
@@ -323,8 +323,8 @@ static void expect_file(const struct file *file)
     EXPECT_EQ(hf_read(file->file, bytes, sizeof(bytes), 0), file->pages * TEST_PAGE);
     for (uint64_t i = 0; i < file->pages; i++)
         if (!carries(bytes + i * TEST_PAGE, file->page[i]))
-            FAIL("inode %llu, page %llu does not carry %llu", (unsigned long long)file->ino,
-                 (unsigned long long)i, (unsigned long long)file->page[i]);
+            FAIL("inode %" PRIu64 ", page %" PRIu64 " does not carry %" PRIu64, file->ino, i,
+                 file->page[i]);
 }
 
 /* ---- accounts ---- */

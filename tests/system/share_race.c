@@ -8,6 +8,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -43,8 +44,8 @@ static void expect_filled(const void *page, uint64_t number, unsigned file)
         uint64_t word = test_peek64((const uint64_t *)page + i);
 
         if (word != number)
-            FAIL("file %u: %llx of writer %llu in a page that is pinned for writing", file,
-                 (unsigned long long)word, (unsigned long long)WRITER_OF(word));
+            FAIL("file %u: %" PRIx64 " of writer %" PRIu64 " in a page that is pinned for writing",
+                 file, word, WRITER_OF(word));
     }
 }
 
@@ -88,8 +89,8 @@ static void read_page(struct test_rng *rng, unsigned file, uint64_t page)
         linger(rng);
         is = first_word(iov.iov_base);
         if (is != was && WRITER_OF(is) != file + 1 && is != COMMON)
-            FAIL("file %u: %llx of writer %llu came into a page that is pinned", file,
-                 (unsigned long long)is, (unsigned long long)WRITER_OF(is));
+            FAIL("file %u: %" PRIx64 " of writer %" PRIu64 " came into a page that is pinned", file,
+                 is, WRITER_OF(is));
     }
     EXPECT_EQ(hf_unpin(&pin), 0);
 }
