@@ -397,7 +397,7 @@ static int held_by_others(struct dax_change *change, int err, const struct findi
     char what[160];
 
     if (finding->busy) {
-        snprintf(what, sizeof what, "pinned; engine %s does not know by whom",
+        snprintf(what, sizeof what, "pinned; engine %s does not know which process holds it",
                  change->dax->engine->name);
     } else {
         const struct shm_process *process = &shm->processes[finding->first.process];

@@ -88,7 +88,7 @@ ssize_t fs_readlink(struct fs *fs, struct fs_at at, char *buf, size_t len)
         return rc;
     rc = fs_walk_to(txn, at, false, &place);
     if (rc == 0 && !S_ISLNK(place.type))
-        rc = hf_fail(EINVAL, "%.200s is no symbolic link", fs_said(at));
+        rc = hf_fail(EINVAL, "%.200s is not a symbolic link", fs_said(at));
     rc = rc ? rc : meta_symlink_get(txn, place.ino, &target, &target_len);
     if (rc == 0) {
         target_len = target_len < len ? target_len : len;

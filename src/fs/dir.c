@@ -32,7 +32,7 @@ int fs_opendir(struct fs *fs, struct fs_at at, struct hf_dir **out)
     if (rc)
         return rc;
     if (!S_ISDIR(inode.mode))
-        return hf_fail(ENOTDIR, "%.200s is no directory", fs_said(at));
+        return hf_fail(ENOTDIR, "%.200s is not a directory", fs_said(at));
     dir = calloc(1, sizeof *dir);
     if (!dir)
         return hf_fail(ENOMEM, "out of memory");

@@ -123,7 +123,7 @@ static int may_remove_dir(struct fs_txn *txn, const struct fs_place *place, cons
     if (place->last == LAST_ROOT)
         return hf_fail(EBUSY, "the root directory stays");
     if (!S_ISDIR(place->type))
-        return hf_fail(ENOTDIR, "%.200s is no directory", path);
+        return hf_fail(ENOTDIR, "%.200s is not a directory", path);
     rc = meta_dirent_next(txn->meta, place->ino, "", &entry);
     if (rc == 0)
         return hf_fail(ENOTEMPTY, "%.200s is not empty", path);

@@ -35,7 +35,7 @@ static int check_found(const struct opening *o, const struct fs_place *place)
     if (S_ISLNK(place->type))
         return hf_fail(ELOOP, "%.200s is a symbolic link", fs_said(o->at));
     if (!S_ISREG(place->type))
-        return hf_fail(ENXIO, "%.200s is no regular file", fs_said(o->at));
+        return hf_fail(ENXIO, "%.200s is not a regular file", fs_said(o->at));
     return 0;
 }
 

@@ -155,7 +155,7 @@ static int step_down(struct walk *w, struct fs_place *place)
     if (is_last && !(place->slash && !S_ISDIR(entry.type)))
         return 0;
     if (!S_ISDIR(entry.type))
-        return hf_fail(ENOTDIR, "%.200s: %.100s is no directory", w->at.path, place->name);
+        return hf_fail(ENOTDIR, "%.200s: %.100s is not a directory", w->at.path, place->name);
     w->dir = entry.ino;
     return 1;
 }
@@ -199,7 +199,7 @@ static int find_start(struct walk *w)
     if (w->dir != META_ROOT_INO)
         rc = type_of(w->txn, w->dir, &type);
     if (rc == 0 && !S_ISDIR(type))
-        rc = hf_fail(ENOTDIR, "%.200s starts at inode %" PRIu64 ", which is no directory",
+        rc = hf_fail(ENOTDIR, "%.200s starts at inode %" PRIu64 ", which is not a directory",
                      w->at.path, w->dir);
     return rc;
 }

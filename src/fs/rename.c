@@ -64,7 +64,7 @@ static int check_replaced(struct renaming *r)
     int rc;
 
     if (S_ISDIR(r->from.type) && !S_ISDIR(r->to.type))
-        return hf_fail(ENOTDIR, "%.200s is no directory", r->to_at.path);
+        return hf_fail(ENOTDIR, "%.200s is not a directory", r->to_at.path);
     if (!S_ISDIR(r->from.type) && S_ISDIR(r->to.type))
         return hf_fail(EISDIR, "%.200s is a directory", r->to_at.path);
     if (!S_ISDIR(r->to.type))
@@ -89,7 +89,7 @@ static int find_places(struct renaming *r, uint32_t flags)
     if (!r->to.ino && flags & HF_RENAME_EXCHANGE)
         return fs_not_there(r->to_at);
     if (r->to.slash && !r->to.ino && !S_ISDIR(r->from.type))
-        return hf_fail(ENOTDIR, "%.200s is no directory", r->from_at.path);
+        return hf_fail(ENOTDIR, "%.200s is not a directory", r->from_at.path);
     return 0;
 }
 

@@ -99,7 +99,7 @@ static int load_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
     if (rc == -ENOENT) /* its deleter may have died before it could say so */
         hf_store_release(&vnode->orphan, 0u);
     if (rc == 0 && !S_ISREG(inode.mode))
-        rc = hf_fail(EUCLEAN, "inode %" PRIu64 " is no file", vnode->ino);
+        rc = hf_fail(EUCLEAN, "inode %" PRIu64 " is not a file", vnode->ino);
     if (rc == 0)
         load(fs, vnode, &inode);
     if (rc == 0 && inode.nlink == 0) {

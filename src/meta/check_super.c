@@ -349,7 +349,7 @@ void check_counts(struct checker *check)
 void check_memory(struct checker *check)
 {
     static const char *const ways =
-        ": restore POOL/data from a copy, or make it anew and remove the files (holdfast(1))";
+        ": restore POOL/data from a copy, or make it again and remove the files (holdfast(1))";
     const struct meta_check *request = check->request;
     uint64_t there = request->data_bytes / META_BLOCK_BYTES, files = 0, blocks = 0, last = 0;
 

@@ -218,7 +218,7 @@ static int claim_overflow(struct descent *down, uint64_t first, size_t len)
     if (rc)
         return rc;
     if (head.number != first || head.flags != LMDB_OVERFLOW)
-        return damaged(first, "is no overflow page");
+        return damaged(first, "is not an overflow page");
     if (head.pages < (PAGE_HEADER - 1 + len) / walk->page_bytes + 1 ||
         head.pages > walk->meta.last_page + 1 - first)
         return damaged(first, "begins a run of overflow pages that is too short or too long");

@@ -24,7 +24,7 @@
  * is changed more often are better off without a barrier to pay (docs/DECISIONS.md). */
 #define REBIAS_AFTER_NS (100 * HF_NS_PER_MS)
 
-/* The two words of the last look are no pair: a mix of two threads' looks brings the bias back
+/* The two words of the last look are not a pair: a mix of two threads' looks brings the bias back
  * early, which costs a barrier. */
 static bool changes_stay_away(struct shm_vnode *vnode)
 {

@@ -36,7 +36,7 @@ static void path_of(const struct changer *changer, const struct stamped *mine, c
     snprintf(path, 64, "/stamped-%u-%u", changer->number, (unsigned)(mine - changer->files));
 }
 
-static void open_anew(struct changer *changer, struct stamped *mine)
+static void open_again(struct changer *changer, struct stamped *mine)
 {
     char path[64];
 
@@ -116,7 +116,7 @@ static void check(struct changer *changer, struct stamped *mine)
         return;
     test_count64(&changer->device->corrupt, wrong);
     drop(changer, mine);
-    open_anew(changer, mine);
+    open_again(changer, mine);
 }
 
 /* --- the holders' files --- */
@@ -177,7 +177,7 @@ void device_change(struct device *device, unsigned number)
     changer.rng.state = test_mix(device->seed, 100 + number);
     changer.pool = test_pool_open(DEVICE_POOL);
     for (unsigned i = 0; i < FILES; i++)
-        open_anew(&changer, &changer.files[i]);
+        open_again(&changer, &changer.files[i]);
     while (!test_peek(&device->stop)) {
         struct stamped *mine = &changer.files[test_below(&changer.rng, FILES)];
 
@@ -186,7 +186,7 @@ void device_change(struct device *device, unsigned number)
         check(&changer, mine);
         if (test_chance(&changer.rng, 20)) {
             drop(&changer, mine);
-            open_anew(&changer, mine);
+            open_again(&changer, mine);
             usleep(500); /* the holders need some of it */
         }
     }
