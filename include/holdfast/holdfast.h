@@ -206,13 +206,14 @@ int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, stru
  * that are still pinned then go to the free list with their last pin. */
 int hf_close(struct hf_file *file);
 
-/* Like pread(2) and pwrite(2). Counts are short only at end of file (read), or when the pool fills
- * up (write). Concurrent reads and writes of the same bytes are not atomic against each other.
- * While a layout change waits, a write at or beyond its gate waits for it; a read does not.
+/* Like pread(2) and pwrite(2). Counts are short only at end of file (read), when the pool fills up
+ * (write), or when a later part of the call failed. Concurrent reads and writes of the same bytes
+ * are not atomic against each other. While a layout change waits, a write at or beyond its gate
+ * waits for it; a read does not.
  *   -EBADF   the file was not opened for it. -EROFS: the pool was opened read-only
  *   -EFBIG   beyond HF_FILE_BYTES_MAX
  *   -ENOSPC  no free block
- *   -EINTR   interrupted before anything was written */
+ *   -EINTR   interrupted or cancelled before anything was written */
 ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off);
 ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off);
 
