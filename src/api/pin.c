@@ -61,6 +61,16 @@ static int explain(int rc, uint32_t flags)
     }
 }
 
+/* U3 of the slot that dax_pin_page() may have let go of. No word of the lane says whether it has: a
+ * signal handler could take that word, for a pin of its own. So what waits for these pages is woken
+ * in any case. Arguments that are no good may have been in the slot as other pages. */
+static void wake_left(struct hf_file *file, uint64_t off, uint64_t len, bool good)
+{
+    if (hf_load_acquire(&file->vnode->waiters)) /* UNPIN.WAKE/p, as in slots_leave() */
+        slots_wake(file->fs->dax.shm, file->vnode, good ? off / HF_BLOCK_BYTES : 0,
+                   good ? (off + len - 1) / HF_BLOCK_BYTES : UINT64_MAX);
+}
+
 /* All that is not the commonest pin. */
 static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off, uint64_t len,
                                              uint32_t flags, struct iovec *iov, int iovcnt,
@@ -72,7 +82,7 @@ static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off,
     int rc = refuse(file, off, len, flags, iovcnt);
 
     if (rc != -ECHILD)
-        dax_pin_settle(dax, file->vnode);
+        wake_left(file, off, len, rc == 0);
     if (rc)
         return explain(rc, flags);
     rc = dax_pin_fast(dax, file->vnode, &request, pin);

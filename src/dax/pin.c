@@ -15,16 +15,6 @@
 
 #include <inttypes.h>
 
-void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode)
-{
-    struct shm_lane *lane = shm_lane_fast(dax->shm);
-
-    if (!lane || lane->wake_due != vnode->index + 1)
-        return;
-    lane->wake_due = 0;
-    slots_wake(dax->shm, vnode, 0, DAX_LAST);
-}
-
 static int publish_lease(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
                          const struct shm_range *range, const struct hf_lease_options *options,
                          struct hf_pin *pin)
@@ -172,7 +162,7 @@ int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *wor
     if (waiters & SHM_WATCHED && SHM_KEY_FLAGS(key) & HF_PIN_WRITE)
         watch_let_go_slot(shm, key, word);
     if (waiters & ~(SHM_WATCHED | SHM_ASKED))
-        slots_wake_slot(shm, vnode, word);
+        slots_wake_slot(shm, vnode, word, key);
     return 0;
 }
 

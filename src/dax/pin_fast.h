@@ -33,9 +33,9 @@ enum dax_page_pin { DAX_PAGE_NOT, DAX_PAGE_LEFT, DAX_PAGE_HELD };
 
 /* The commonest pin of all, as straight as it can be: bytes of one page, the slot of the last pin
  * free, not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the page or the
- * size was missing; dax_pin_settle(). Then dax_pin_fast(). Calls nothing and keeps little: *flags
- * is read back from the slot when it is wanted again, so that its caller needs hardly any stack.
- * `absent` is a constant: MM_READONLY for flags of DAX_PIN_OWNS, else 0. */
+ * size was missing; U3, slots_wake(), is left to the caller. Then dax_pin_fast(). Calls nothing and
+ * keeps little: *flags is read back from the slot when it is wanted again, so that its caller needs
+ * hardly any stack. `absent` is a constant: MM_READONLY for flags of DAX_PIN_OWNS, else 0. */
 static inline __attribute__((always_inline)) enum dax_page_pin dax_pin_page(
     struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t *flags,
     uint64_t absent, struct iovec *iov, struct hf_pin *pin)
@@ -72,16 +72,12 @@ static inline __attribute__((always_inline)) enum dax_page_pin dax_pin_page(
     iov->iov_len = len;
     dax_fill_pin(pin, shm, word, key, 0);
     return DAX_PAGE_HELD;
-leave:                                             /* P4; U3 is dax_pin_settle() */
+leave:                                             /* P4; U3 is wake_left() */
     *flags = SHM_KEY_FLAGS(hf_load_relaxed(word)); /* relaxed: ours */
-    if (slots_leave(vnode, word))
-        lane->wake_due = vnode->index + 1;
+    slots_leave(vnode, word);
     slots_end(lane, slot);
     return DAX_PAGE_LEFT;
 }
-
-/* After dax_pin_page() has failed: wakes a change that may have seen the slot it let go of. */
-void dax_pin_settle(struct dax *dax, struct shm_vnode *vnode);
 
 /* Any pin that the fast path can do. The number of pieces; MM_MISS: the slow path has to do it;
  * -E2BIG. The arguments are good. */

@@ -198,20 +198,12 @@ void watch_let_go(struct shm *shm, uint64_t key, uint64_t first, uint64_t last)
         shm_report(shm, vnode, first, last, shm->self);
 }
 
-/* A slot's range is that of its key as long as this thread has taken none since: a signal handler
- * may have. */
 void watch_let_go_slot(struct shm *shm, uint64_t key, const uint64_t *word)
 {
-    const struct shm_lane *lane = slots_lane_of(shm, word);
-    size_t slot = (size_t)(word - lane->keys);
-    uint64_t pages = hf_load_acquire(&lane->pages[slot]);
+    uint64_t first, last;
 
-    hf_fence_light(); /* the range first: a handler that comes in between raises the generation */
-    if (lane == shm_lane_fast(shm) && slot < SLOTS_OWN &&
-        hf_load_relaxed(&lane->generation) == (key & ~(SHM_KEY_STEP - 1))) /* relaxed: ours */
-        watch_let_go(shm, key, SHM_PAGES_FIRST(pages), SHM_PAGES_LAST(pages));
-    else
-        watch_let_go(shm, key, 0, DAX_LAST);
+    slots_pages_left(shm, word, key, &first, &last);
+    watch_let_go(shm, key, first, last);
 }
 
 /* --- being told --- */

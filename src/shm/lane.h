@@ -61,8 +61,6 @@ struct shm_lane {
     uint32_t slow_pins;
     /* Unbiased pins since it last looked whether the bias may come back. */
     uint32_t fenced;
-    /* dax_pin_page() has let a slot go while somebody waited. */
-    uint32_t wake_due;
     /* Its thread is in the callback of a recall. */
     uint32_t calls_back;
     /* How often this thread is in a read section; see sync/sections.h. */

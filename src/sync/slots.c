@@ -66,16 +66,58 @@ void slots_wake(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64
         hf_store_release(&shm->run->reclaim, 1u);
 }
 
-/* A slot of this thread's own lane still has the range that went; another's may have a new one. */
-void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word)
+static uint64_t key_generation(uint64_t key)
+{
+    return key & ~(SHM_KEY_STEP - 1);
+}
+
+/* Live ones in the lane's own slots, other than this one, that came after `from` and not after
+ * `to`. */
+static uint64_t pins_between(const struct shm_lane *lane, size_t slot, uint64_t from, uint64_t to)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < SLOTS_OWN; i++) {
+        uint64_t key = hf_load_relaxed(&lane->keys[i]); /* relaxed: ours, or it is not live */
+
+        count += i != slot && key && key_generation(key) - from - 1 < to - from;
+    }
+    return count;
+}
+
+/*
+ * The slot is free, and the next pin in it writes another range. That can be this very thread:
+ * a signal handler between U1 and U3. So the range is read first, then the generation. If each pin
+ * that the thread has made since `key` is still live in another slot, none has had this one; a
+ * handler that comes after the first of the two looks is counted by none. Else, and for a slot of
+ * another thread, the range is not known.
+ */
+void slots_pages_left(const struct shm *shm, const uint64_t *word, uint64_t key, uint64_t *first,
+                      uint64_t *last)
 {
     const struct shm_lane *lane = slots_lane_of(shm, word);
-    uint64_t pages = hf_load_acquire(&lane->pages[word - lane->keys]);
+    size_t slot = (size_t)(word - lane->keys);
+    uint64_t from = key_generation(key), to, pages;
 
-    if (lane == shm_lane_fast(shm))
-        slots_wake(shm, vnode, SHM_PAGES_FIRST(pages), SHM_PAGES_LAST(pages));
-    else
-        slots_wake(shm, vnode, 0, UINT64_MAX);
+    *first = 0;
+    *last = UINT64_MAX;
+    if (lane != shm_lane_fast(shm) || slot >= SLOTS_OWN)
+        return;
+    pages = hf_load_acquire(&lane->pages[slot]);
+    hf_fence_light();
+    to = hf_load_relaxed(&lane->generation); /* relaxed: ours */
+    if (pins_between(lane, slot, from, to) != (to - from) / SHM_KEY_STEP)
+        return;
+    *first = SHM_PAGES_FIRST(pages);
+    *last = SHM_PAGES_LAST(pages);
+}
+
+void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key)
+{
+    uint64_t first, last;
+
+    slots_pages_left(shm, word, key, &first, &last);
+    slots_wake(shm, vnode, first, last);
 }
 
 static void clear_bias(struct shm *shm, struct shm_vnode *vnode)

@@ -26,8 +26,10 @@ static uint64_t publish(struct shm_lane *lane, uint32_t slot, const struct shm_v
 
 static void leave(struct shm *shm, struct shm_vnode *vnode, struct shm_lane *lane, uint32_t slot)
 {
+    uint64_t key = lane->keys[slot];
+
     if (slots_leave(vnode, &lane->keys[slot]))
-        slots_wake_slot(shm, vnode, &lane->keys[slot]);
+        slots_wake_slot(shm, vnode, &lane->keys[slot], key);
 }
 
 static int keep(void *arg, const struct sync_holder *holder)
@@ -163,6 +165,33 @@ static void unpin_wakes(void **state)
     vnode->waiters = 0;
 }
 
+/* The range of a slot that went is known while no later pin of the thread can have had the slot. */
+static void range_that_went(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_vnode *vnode = vnode_of(shm);
+    struct shm_lane *lane = shm_lane(shm);
+    uint64_t keys[3], first, last;
+
+    for (uint32_t slot = 0; slot < 3; slot++)
+        keys[slot] = publish(lane, slot, vnode, 10 * slot, 10 * slot + slot, 0);
+    for (uint32_t slot = 0; slot < 2; slot++) { /* the oldest first */
+        slots_leave(vnode, &lane->keys[slot]);
+        slots_pages_left(shm, &lane->keys[slot], keys[slot], &first, &last);
+        assert_int_equal(first, 10 * slot);
+        assert_int_equal(last, 10 * slot + slot);
+    }
+    slots_leave(vnode, &lane->keys[2]);
+    publish(lane, 2, vnode, 99, 99, 0); /* as a signal handler may, before U3 */
+    slots_pages_left(shm, &lane->keys[2], keys[2], &first, &last);
+    assert_int_equal(first, 0);
+    assert_true(last == UINT64_MAX);
+    slots_leave(vnode, &lane->keys[2]);
+    slots_pages_left(shm, &lane->keys[2], keys[2], &first, &last);
+    assert_int_equal(first, 0);
+    assert_true(last == UINT64_MAX);
+}
+
 static void names(void **state)
 {
     (void)state;
@@ -175,9 +204,13 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_what_overlaps), cmocka_unit_test(zap_takes_the_bias),
-        cmocka_unit_test(bias_comes_back),     cmocka_unit_test(signal_slots_are_apart),
-        cmocka_unit_test(unpin_wakes),         cmocka_unit_test(names),
+        cmocka_unit_test(finds_what_overlaps),
+        cmocka_unit_test(zap_takes_the_bias),
+        cmocka_unit_test(bias_comes_back),
+        cmocka_unit_test(signal_slots_are_apart),
+        cmocka_unit_test(unpin_wakes),
+        cmocka_unit_test(range_that_went),
+        cmocka_unit_test(names),
     };
 
     return cmocka_run_group_tests_name("sync", tests, open_segment, close_segment);
