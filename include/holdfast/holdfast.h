@@ -365,16 +365,18 @@ int hf_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, 
 
 struct hf_dedup_result {
     size_t size;           /* sizeof(struct hf_dedup_result), set by the caller */
-    uint64_t shared_bytes; /* of b that lie on blocks of a now, and did not before */
+    /* Of b, that lie on blocks of a now, or in a hole, and did not before. */
+    uint64_t shared_bytes;
     uint64_t held_bytes;   /* the same on both sides, but left alone: somebody holds them */
     uint32_t same;         /* 1: all bytes were the same */
     uint32_t reserved;
 };
 
 /* Compares [a_off, +len) of `a` with [b_off, +len) of `b`, and makes pages of `b` that hold the
- * same lie on the blocks of `a`. Offsets and len are multiples of HF_BLOCK_BYTES, but for a len
- * that ends at end of file of both. Up to 1 MiB at a time is one step; no content changes. Pages
- * that anybody has pinned or leased are left alone, and nobody is waited for. Holes stay holes.
+ * same lie on the blocks of `a`. With a null `a`, compares with zeros, and makes pages of `b` that
+ * hold zeros holes. Offsets and len are multiples of HF_BLOCK_BYTES, but for a len that ends at end
+ * of file of both. Up to 1 MiB at a time is one step; no content changes. Pages that anybody has
+ * pinned or leased are left alone, and nobody is waited for. Holes stay holes.
  *   -EINVAL     not whole pages, past end of file, or the ranges overlap
  *   -EXDEV      the files belong to two pools
  *   -EBADF      `a` is not open for reading, or `b` not for reading and writing

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns hf_dedup_range(): pages of two files that hold the same come to lie on one block.
+ * Owns hf_dedup_range(): pages of two files that hold the same come to lie on one block, and pages
+ * of zeros become holes.
  *
  * A batch of pages is one transaction. Both layout mutexes are held from the look to the commit,
  * and nothing is waited for: entries are cleared on both sides, then holders are looked for, then
@@ -31,6 +32,7 @@ struct side {
 struct batch {
     struct fs *fs;
     struct side kept, left; /* the blocks that stay, and those that go */
+    bool holes;             /* nothing is kept: of the other file, what holds zeros goes */
     uint64_t pages;
     uint64_t last_bytes; /* of the last page, that count */
     bool share[BATCH_PAGES];
@@ -115,8 +117,8 @@ static int compare(struct batch *b, bool (*unlike)(const void *, const void *, u
 
 static bool wanted(const struct batch *b, uint64_t i)
 {
-    return b->share[i] && b->kept.block[i] != NO_BLOCK && b->left.block[i] != NO_BLOCK &&
-           b->kept.block[i] != b->left.block[i];
+    return b->share[i] && (b->holes || b->kept.block[i] != NO_BLOCK) &&
+           b->left.block[i] != NO_BLOCK && b->kept.block[i] != b->left.block[i];
 }
 
 static bool any_wanted(const struct batch *b)
@@ -133,7 +135,7 @@ static void leave_held(struct batch *b)
     for (uint64_t i = 0; i < b->pages; i++) {
         uint64_t kept = b->kept.first + i, left = b->left.first + i;
 
-        if (!wanted(b, i) || (!dax_change_holds(&b->look, kept, kept) &&
+        if (!wanted(b, i) || ((b->holes || !dax_change_holds(&b->look, kept, kept)) &&
                               !dax_change_holds(&b->l.change, left, left)))
             continue;
         b->share[i] = false;
@@ -148,7 +150,8 @@ static uint64_t run_at(const struct batch *b, uint64_t i)
 {
     uint64_t n = 1;
 
-    while (i + n < b->pages && wanted(b, i + n) && b->kept.block[i + n] == b->kept.block[i] + n)
+    while (i + n < b->pages && wanted(b, i + n) &&
+           (b->holes || b->kept.block[i + n] == b->kept.block[i] + n))
         n++;
     return n;
 }
@@ -158,7 +161,7 @@ static int persist_kept(struct batch *b)
 {
     int rc = 0;
 
-    for (uint64_t i = 0, n; rc == 0 && b->fs->durable && i < b->pages; i += n) {
+    for (uint64_t i = 0, n; rc == 0 && b->fs->durable && !b->holes && i < b->pages; i += n) {
         char *at;
 
         n = 1;
@@ -177,7 +180,9 @@ static int share_run(struct batch *b, uint64_t i, uint64_t n)
     struct meta_extent run = {b->left.first + i, b->kept.block[i], n, true};
     int rc = fs_layout_remove(l, run.page, n);
 
-    rc = rc ? rc : fs_txn_share(&l->txn, &run);
+    if (rc || b->holes)
+        return rc;
+    rc = fs_txn_share(&l->txn, &run);
     rc = rc ? rc : meta_extent_mark(l->txn.meta, b->kept.vnode->ino, b->kept.first + i, n, true);
     rc = rc ? rc : meta_extent_insert(l->txn.meta, l->vnode->ino, &run);
     l->inode.blocks += rc ? 0 : n;
@@ -189,7 +194,7 @@ static int share_all(struct batch *b, uint64_t *bytes)
     int rc = persist_kept(b);
 
     rc = rc ? rc : fs_layout_begin(&b->l);
-    rc = rc ? rc : fs_txn_may_share(&b->l.txn);
+    rc = rc || b->holes ? rc : fs_txn_may_share(&b->l.txn);
     for (uint64_t i = 0, n; rc == 0 && i < b->pages; i += n) {
         n = 1;
         if (!wanted(b, i))
@@ -205,8 +210,9 @@ static int share_all(struct batch *b, uint64_t *bytes)
 static int share_batch(struct batch *b)
 {
     uint64_t bytes = 0;
-    int rc = dax_change_now(&b->fs->dax, b->kept.vnode, b->kept.first, b->kept.first + b->pages - 1,
-                            &b->look);
+    int rc = b->holes ? 0
+                      : dax_change_now(&b->fs->dax, b->kept.vnode, b->kept.first,
+                                       b->kept.first + b->pages - 1, &b->look);
 
     if (rc)
         return rc;
@@ -218,7 +224,8 @@ static int share_batch(struct batch *b)
             rc = share_all(b, &bytes);
         rc = fs_layout_close(&b->l, rc);
     }
-    dax_change_end(&b->look, false); /* nothing of it has changed */
+    if (!b->holes)
+        dax_change_end(&b->look, false); /* nothing of it has changed */
     b->out->shared_bytes += rc ? 0 : bytes;
     return rc;
 }
@@ -250,8 +257,10 @@ static int look_and_share(struct batch *b)
         b->out->held_bytes += (b->pages - 1) * HF_BLOCK_BYTES + b->last_bytes;
         return 0;
     }
-    rc = find_blocks(b, &b->kept);
-    rc = rc ? rc : find_blocks(b, &b->left);
+    rc = find_blocks(b, &b->left);
+    for (uint64_t i = 0; b->holes && i < b->pages; i++)
+        b->kept.block[i] = NO_BLOCK;
+    rc = rc || b->holes ? rc : find_blocks(b, &b->kept);
     rc = rc ? rc : compare(b, differs_now); /* what differs is not worth clearing entries for */
     return rc == 0 && any_wanted(b) ? share_batch(b) : rc;
 }
@@ -273,7 +282,7 @@ static int one_batch(struct batch *b)
 static int refuse(const struct hf_file *a, uint64_t a_off, const struct hf_file *b, uint64_t b_off,
                   uint64_t len)
 {
-    int rc = fs_may_share(a->fs);
+    int rc = fs_may_share(b->fs);
 
     if (rc)
         return rc;
@@ -283,17 +292,18 @@ static int refuse(const struct hf_file *a, uint64_t a_off, const struct hf_file 
         return hf_fail(EINVAL,
                        "%" PRIu64 " bytes at %" PRIu64 " and at %" PRIu64 " are not whole pages",
                        len, a_off, b_off);
-    return fs_check_apart(a, a_off, b, b_off, len);
+    return a ? fs_check_apart(a, a_off, b, b_off, len) : 0;
 }
 
 int fs_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_t b_off,
                    uint64_t len, struct hf_dedup_result *out)
 {
     struct hf_dedup_result result = {.size = out->size, .same = 1};
-    struct batch batch = {.fs = a->fs, .out = &result};
+    struct batch batch = {.fs = b->fs, .holes = !a, .out = &result};
     int rc = refuse(a, a_off, b, b_off, len);
 
-    batch.kept.vnode = a->vnode;
+    a_off = a ? a_off : b_off;
+    batch.kept.vnode = a ? a->vnode : b->vnode;
     batch.left.vnode = b->vnode;
     for (uint64_t done = 0, n; rc == 0 && done < len; done += n) {
         n = len - done < BATCH_PAGES * HF_BLOCK_BYTES ? len - done : BATCH_PAGES * HF_BLOCK_BYTES;

@@ -52,7 +52,7 @@ static struct file files[FILES];
 static struct held helds[PINS];
 static struct note *notes;
 static size_t note_count, note_room;
-static uint64_t numbers, merged, left_alone;
+static uint64_t numbers, merged, emptied, left_alone;
 static struct test_rng rng;
 
 /* ---- the model ---- */
@@ -290,6 +290,24 @@ static void clone_pages(unsigned from, unsigned to)
         files[to].pages = at + count;
 }
 
+static void merge_zeros(unsigned n)
+{
+    struct hf_dedup_result result = {.size = sizeof(result)};
+    uint64_t first, count;
+    bool same = true;
+
+    if (!files[n].pages)
+        return;
+    first = below(files[n].pages);
+    count = 1 + below(files[n].pages - first);
+    EXPECT_EQ(hf_dedup_range(NULL, 0, files[n].file, first * TEST_PAGE, count * TEST_PAGE, &result),
+              0);
+    for (uint64_t i = first; i < first + count; i++)
+        same &= files[n].page[i] == 0;
+    EXPECT_EQ(result.same, same);
+    emptied += result.shared_bytes;
+}
+
 static void merge(unsigned a, unsigned b)
 {
     struct hf_dedup_result result = {.size = sizeof(result)};
@@ -422,6 +440,8 @@ static void one_step(void)
         clone_pages(n, (unsigned)below(FILES));
         for (int i = 0; i < 3; i++)
             merge(n, (unsigned)below(FILES));
+        if (test_chance(&rng, 30))
+            merge_zeros(n);
     }
 }
 
@@ -449,7 +469,7 @@ static void scenario(void)
         }
     }
     close_all();
-    EXPECT(merged && left_alone);
+    EXPECT(merged && emptied && left_alone);
 }
 
 TEST_SCENARIO(scenario)
