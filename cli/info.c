@@ -54,6 +54,8 @@ static void print_info(const char *path, const struct hf_pool_info *info)
     print_space("used", cli_used_bytes(info));
     print_space("free", info->free_bytes);
     print_space("detached", info->detached_bytes);
+    print_space("shared", info->shared_bytes);
+    print_space("saved", info->saved_bytes);
     print_space("can grow to", info->limit_bytes);
     printf("%-13s %" PRIu64 "\n", "inodes", info->inodes);
     printf("%-13s %s\n", "memory", info->media);
@@ -87,6 +89,8 @@ static void put_space(struct cli_json *json, const struct hf_pool_info *info)
     cli_json_number(json, "used_bytes", cli_used_bytes(info));
     cli_json_number(json, "free_bytes", info->free_bytes);
     cli_json_number(json, "detached_bytes", info->detached_bytes);
+    cli_json_number(json, "shared_bytes", info->shared_bytes);
+    cli_json_number(json, "saved_bytes", info->saved_bytes);
     cli_json_number(json, "inodes", info->inodes);
 }
 
@@ -175,15 +179,18 @@ static void print_df_line(const char *path, const struct hf_pool_info *info)
     print_df_size(cli_used_bytes(info));
     print_df_size(info->detached_bytes);
     print_df_size(info->free_bytes);
-    printf(" %4u%% %10" PRIu64 "  ", percent, info->inodes);
+    printf(" %4u%% %10" PRIu64, percent, info->inodes);
+    print_df_size(info->shared_bytes);
+    print_df_size(info->saved_bytes);
+    fputs("  ", stdout);
     cli_put_name(stdout, path);
     putchar('\n');
 }
 
 static void print_df_head(void)
 {
-    printf("%11s %10s %10s %10s %5s %10s  Pool\n", human ? "Size" : "KiB", "Used", "Detached",
-           "Free", "Use%", "Inodes");
+    printf("%11s %10s %10s %10s %5s %10s %10s %10s  Pool\n", human ? "Size" : "KiB", "Used",
+           "Detached", "Free", "Use%", "Inodes", "Shared", "Saved");
 }
 
 static int df_run(int count, char **operands)
@@ -221,7 +228,7 @@ static int df_run(int count, char **operands)
 const struct cli_verb cli_verb_df = {
     .name = "df",
     .operands = "POOL...",
-    .summary = "show how much of each pool is used, detached and free",
+    .summary = "show how much of each pool is used, shared, detached and free",
     .options = df_options,
     .operands_min = 1,
     .operands_max = 1 << 20,

@@ -50,6 +50,7 @@ static int keep_extent(void *arg, const struct hf_extent_info *info)
         .off = info->off,
         .file = info->ino, /* an index once all are there */
         .detached = info->detached != 0,
+        .shared = info->shared != 0,
     };
 
     map->extents = cli_grow(map->extents, map->extent_count, &map->extent_room, sizeof(extent));
@@ -224,7 +225,7 @@ static void print_extents(const struct map *map)
         print_run(extent->block, extent->blocks);
         printf("%14" PRIu64 "  ", extent->off);
         cli_put_name(stdout, cli_inode_title(map->names, map->files[extent->file].ino, lost));
-        printf("%s\n", extent->detached ? " (detached)" : "");
+        printf("%s%s\n", extent->detached ? " (detached)" : "", extent->shared ? " (shared)" : "");
         if (extent->block + extent->blocks > next)
             next = extent->block + extent->blocks;
     }
@@ -276,6 +277,7 @@ static void put_extent(struct cli_json *json, const struct map *map,
     cli_json_number(json, "blocks", extent->blocks);
     cli_json_number(json, "off", extent->off);
     cli_json_bool(json, "detached", extent->detached);
+    cli_json_bool(json, "shared", extent->shared);
     put_file(json, map, map->files[extent->file].ino);
     cli_json_close(json, '}');
 }

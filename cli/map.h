@@ -17,6 +17,7 @@ struct map_extent {
     uint64_t off; /* in the file, bytes */
     size_t file;  /* in map.files */
     bool detached;
+    bool shared; /* other extents may name the same blocks, and lie beside it in the list */
 };
 
 /* A pin, or a waiting layout change, over one run of blocks. */

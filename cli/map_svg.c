@@ -3,7 +3,8 @@
  * The picture of `holdfast map --svg`: the pool as a grid, read like text. A cell stands for a
  * power of two of blocks, so that any pool fits on one page; it is filled from its bottom as far
  * as it is used, in the colour of the file that has most of it. Files too small to own most of a
- * cell share one colour. Pinned ranges are outlined; detached blocks are hatched. Every run of
+ * cell share one colour. Pinned ranges are outlined; detached blocks are hatched, and blocks that
+ * files share are dotted. Every run of
  * equal cells carries its file's name as a tooltip.
  */
 #include "map.h"
@@ -29,7 +30,8 @@
 #define NO_FILE SIZE_MAX
 
 struct cell {
-    uint64_t used, detached; /* blocks */
+    uint64_t used, detached; /* blocks, each counted once */
+    uint64_t shared;         /* how often a block is another extent's too */
     uint64_t owned;          /* blocks of `file` */
     size_t file;             /* that has most of it; NO_FILE if free */
     bool held, written, waited;
@@ -70,14 +72,20 @@ static void count_cell(struct grid *grid, size_t index, size_t *next, uint64_t *
     const struct map *map = grid->map;
     struct cell *cell = &grid->cells[index];
     uint64_t end = (index + 1) * grid->cell_blocks;
+    uint64_t counted = index * grid->cell_blocks; /* blocks before it are in `used` */
     size_t first = *next, i;
 
     for (i = first; i < map->extent_count && map->extents[i].block < end; i++) {
         const struct map_extent *extent = &map->extents[i];
         uint64_t blocks = overlap(grid, index, extent->block, extent->blocks);
+        uint64_t from = extent->block > counted ? extent->block : counted;
+        uint64_t to = extent->block + extent->blocks < end ? extent->block + extent->blocks : end;
+        uint64_t more = from < to ? to - from : 0;
 
-        cell->used += blocks;
-        cell->detached += extent->detached ? blocks : 0;
+        counted = to > counted ? to : counted;
+        cell->used += more;
+        cell->shared += blocks - more;
+        cell->detached += extent->detached ? more : 0;
         counts[extent->file] += blocks;
         if (counts[extent->file] > cell->owned) {
             cell->owned = counts[extent->file];
@@ -193,6 +201,8 @@ static void put_head(struct grid *grid, double height)
             "<pattern id=\"hatch\" width=\"4\" height=\"4\" patternUnits=\"userSpaceOnUse\""
             " patternTransform=\"rotate(45)\"><rect width=\"4\" height=\"4\" fill=\"#fff\""
             " fill-opacity=\".35\"/><rect width=\"1.8\" height=\"4\" fill=\"#c1121f\"/></pattern>\n"
+            "<pattern id=\"dots\" width=\"4\" height=\"4\" patternUnits=\"userSpaceOnUse\">"
+            "<circle cx=\"2\" cy=\"2\" r=\"1.1\" fill=\"#fff\"/></pattern>\n"
             "</defs>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fcfcfd\"/>\n",
             WIDTH, height, WIDTH, height, LEFT, TOP, CELL, CELL, BOX, BOX);
 }
@@ -213,17 +223,17 @@ static void put_title(struct grid *grid)
     const struct hf_pool_info *info = &grid->map->info;
     uint64_t used = info->pool_bytes - info->free_bytes - info->detached_bytes;
     char size[CLI_SIZE_TEXT], taken[CLI_SIZE_TEXT], free_text[CLI_SIZE_TEXT];
-    char detached[CLI_SIZE_TEXT], cell[CLI_SIZE_TEXT];
+    char saved[CLI_SIZE_TEXT], detached[CLI_SIZE_TEXT], cell[CLI_SIZE_TEXT];
     double x = LEFT;
 
     fprintf(grid->out, "<text x=\"%.0f\" y=\"30\" font-size=\"18\" font-weight=\"bold\">", LEFT);
     put_text(grid->out, grid->map->pool_path);
     fprintf(grid->out,
             "</text>\n<text x=\"%.0f\" y=\"52\">%s on %s, engine %s: %s used by %zu files, %s"
-            " detached, %s free</text>\n",
+            " saved, %s detached, %s free</text>\n",
             LEFT, cli_size(size, info->pool_bytes), info->media, info->engine,
-            cli_size(taken, used), grid->map->file_count, cli_size(detached, info->detached_bytes),
-            cli_size(free_text, info->free_bytes));
+            cli_size(taken, used), grid->map->file_count, cli_size(saved, info->saved_bytes),
+            cli_size(detached, info->detached_bytes), cli_size(free_text, info->free_bytes));
     fprintf(grid->out,
             "<text x=\"%.0f\" y=\"52\" text-anchor=\"end\" fill=\"#6b7280\">one cell: %" PRIu64
             " block%s, %s</text>\n",
@@ -273,8 +283,8 @@ static bool owned_by_one(const struct cell *cell)
 
 static bool looks_equal(const struct cell *a, const struct cell *b)
 {
-    return a->used == b->used && a->detached == b->detached && owned_by_one(a) == owned_by_one(b) &&
-           (!owned_by_one(a) || a->file == b->file);
+    return a->used == b->used && a->detached == b->detached && !a->shared == !b->shared &&
+           owned_by_one(a) == owned_by_one(b) && (!owned_by_one(a) || a->file == b->file);
 }
 
 static void put_tooltip(struct grid *grid, const struct cell *cell, size_t first, size_t count)
@@ -284,7 +294,7 @@ static void put_tooltip(struct grid *grid, const struct cell *cell, size_t first
     fprintf(grid->out, "<title>blocks %" PRIu64 "..%" PRIu64 ": ",
             (uint64_t)first * grid->cell_blocks, (uint64_t)(first + count) * grid->cell_blocks - 1);
     put_text(grid->out, cli_inode_title(grid->map->names, grid->map->files[cell->file].ino, lost));
-    if (!owned_by_one(cell))
+    if (!owned_by_one(cell) || cell->shared)
         fputs(" and others", grid->out);
     fputs("</title>", grid->out);
 }
@@ -300,8 +310,13 @@ static void put_run(struct grid *grid, size_t first, size_t count)
 
     if (owned_by_one(cell))
         rank_color(grid->map->files[cell->file].rank, color);
-    for (int layer = 0; layer < (cell->detached > 0 ? 2 : 1); layer++) {
-        fprintf(grid->out, "<path fill=\"%s\" d=\"", layer == 0 ? color : "url(#hatch)");
+    for (int layer = 0; layer < 3; layer++) {
+        const char *const fills[3] = {color, cell->detached ? "url(#hatch)" : NULL,
+                                      cell->shared ? "url(#dots)" : NULL};
+
+        if (!fills[layer])
+            continue;
+        fprintf(grid->out, "<path fill=\"%s\" d=\"", fills[layer]);
         for (size_t i = 0; i < count; i++)
             fprintf(grid->out, "M%.0f %.2fh%.0fv%.2fh-%.0fz",
                     LEFT + (double)((first + i) % COLUMNS) * CELL, y, BOX, height, BOX);
@@ -400,7 +415,9 @@ static void put_keys(struct grid *grid, double y)
     x = put_key(grid, x, y, "none", "#d00000", "", label);
     snprintf(label, sizeof(label), "layout change waits (%zu)", waiting);
     x = put_key(grid, x, y, "none", "#f59e0b", " stroke-dasharray=\"3 2\"", label);
-    put_key(grid, x, y, "url(#hatch)", "#c1121f", "", "detached");
+    x = put_key(grid, x, y, "url(#hatch)", "#c1121f", "", "detached");
+    put_swatch(grid, x, y, "#8d99ae", "#8d99ae", "");
+    put_key(grid, x, y, "url(#dots)", "#8d99ae", "", "shared");
 }
 
 static size_t legend_files(const struct map *map)

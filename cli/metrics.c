@@ -106,6 +106,10 @@ static void put_space(const struct metrics *metrics)
     put_gauge(metrics, "free_bytes", "Blocks in no file, not detached.", info->free_bytes);
     put_gauge(metrics, "detached_bytes", "Blocks that left their file and are still held.",
               info->detached_bytes);
+    put_gauge(metrics, "shared_bytes", "Blocks that more than one place of files lies on.",
+              info->shared_bytes);
+    put_gauge(metrics, "saved_bytes", "How much more would be used without sharing.",
+              info->saved_bytes);
     put_gauge(metrics, "limit_bytes", "How far the pool can grow.", info->limit_bytes);
     put_gauge(metrics, "inodes", "Files, directories and links.", info->inodes);
 }

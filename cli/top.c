@@ -186,16 +186,16 @@ static void put_bar(struct top *top, int width)
 static void put_space(struct top *top)
 {
     const struct hf_pool_info *info = &top->info;
-    char size[CLI_SIZE_TEXT], used[CLI_SIZE_TEXT], detached[CLI_SIZE_TEXT],
+    char size[CLI_SIZE_TEXT], used[CLI_SIZE_TEXT], saved[CLI_SIZE_TEXT], detached[CLI_SIZE_TEXT],
         free_text[CLI_SIZE_TEXT];
     int width;
 
     begin_line(top, TERMINAL_PLAIN);
-    width =
-        fprintf(top->out, "pool %s: used %s (%.0f%%), detached %s, free %s  ",
-                cli_size(size, info->pool_bytes), cli_size(used, cli_used_bytes(info)),
-                100.0 * (double)cli_used_bytes(info) / (double)info->pool_bytes,
-                cli_size(detached, info->detached_bytes), cli_size(free_text, info->free_bytes));
+    width = fprintf(top->out, "pool %s: used %s (%.0f%%), saved %s, detached %s, free %s  ",
+                    cli_size(size, info->pool_bytes), cli_size(used, cli_used_bytes(info)),
+                    100.0 * (double)cli_used_bytes(info) / (double)info->pool_bytes,
+                    cli_size(saved, info->saved_bytes), cli_size(detached, info->detached_bytes),
+                    cli_size(free_text, info->free_bytes));
     width = top->columns - width - 2;
     if (width > 0)
         put_bar(top, width);

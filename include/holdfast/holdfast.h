@@ -364,11 +364,11 @@ int hf_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, 
                    uint64_t len, const struct hf_policy *policy);
 
 struct hf_dedup_result {
-    size_t size;           /* sizeof(struct hf_dedup_result), set by the caller */
+    size_t size; /* sizeof(struct hf_dedup_result), set by the caller */
     /* Of b, that lie on blocks of a now, or in a hole, and did not before. */
     uint64_t shared_bytes;
-    uint64_t held_bytes;   /* the same on both sides, but left alone: somebody holds them */
-    uint32_t same;         /* 1: all bytes were the same */
+    uint64_t held_bytes; /* the same on both sides, but left alone: somebody holds them */
+    uint32_t same;       /* 1: all bytes were the same */
     uint32_t reserved;
 };
 

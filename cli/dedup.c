@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The verb dedup: finds pages that hold the same and has the library merge them, as the kernel's
+ * KSM does. A page that has the same checksum in two passes is worth looking at: it is looked for
+ * among the pages that others share already (the stable table), then among those that looked the
+ * same too (the unstable one, which each pass makes again). The checksum only says where to look:
+ * hf_dedup_range() compares all bytes, and leaves alone what anybody holds.
+ *
+ * Pages that follow one another on both sides are merged in one call. A call is due before a page
+ * is read that does not continue it, so that what this process pins itself is in nobody's way.
+ */
+#include "dedup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <holdfast/serve.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define CHUNK_PAGES 256u /* are pinned at a time, and merged in one call */
+#define OPEN_FILES 32u
+#define NS_PER_S UINT64_C(1000000000)
+
+static bool as_json, follow;
+static uint64_t rate;
+
+static struct cli_option dedup_options[] = {
+    {.name = "follow",
+     .letter = 'f',
+     .kind = CLI_FLAG,
+     .value = &follow,
+     .help = "go on with pass after pass, until a signal comes"},
+    {.name = "rate",
+     .letter = 'r',
+     .kind = CLI_BYTES,
+     .value = &rate,
+     .value_name = "BYTES",
+     .help = "read at most so many bytes a second",
+     .min = HF_BLOCK_BYTES,
+     .max = UINT64_C(1) << 50},
+    {.name = "json", .letter = 'j', .kind = CLI_FLAG, .value = &as_json, .help = "for programs"},
+    {0},
+};
+
+/* Pages of one file that are the same as pages of another, both in one run; without `from`: that
+ * hold zeros. */
+struct run {
+    uint32_t from, to, count; /* numbers of pages */
+    bool zeros;
+};
+
+struct open_file {
+    uint64_t ino;
+    struct hf_file *file; /* null: it cannot be opened */
+};
+
+struct dedup {
+    struct hf_pool *pool;
+    struct cli_progress progress;
+    uint64_t *inos;
+    size_t ino_count, ino_room;
+    struct dedup_pages pages;
+    struct open_file files[OPEN_FILES];
+    unsigned next_file;
+    struct run run;
+    uint32_t zero_sum;
+    uint64_t passes, scanned, merged, zeros, held, changed; /* pages, but for passes */
+    uint64_t saved_bytes;                                   /* of the pool, at the end */
+    uint64_t rate_begin_ns, rate_bytes;
+    bool stop;
+    int status;
+};
+
+static void fail_at(struct dedup *dedup, const char *what, int rc)
+{
+    cli_progress_wipe(&dedup->progress);
+    dedup->status = cli_fail(what, rc);
+    dedup->stop = true;
+}
+
+/* ------------------------------------------------------------------------------ files --- */
+
+static void close_files(struct dedup *dedup)
+{
+    for (unsigned i = 0; i < OPEN_FILES; i++) {
+        if (dedup->files[i].file)
+            hf_close(dedup->files[i].file);
+        dedup->files[i] = (struct open_file){0};
+    }
+}
+
+/* Null: it has gone, or cannot be opened now. */
+static struct hf_file *file_of(struct dedup *dedup, uint64_t ino)
+{
+    struct open_file *slot;
+
+    for (unsigned i = 0; i < OPEN_FILES; i++)
+        if (dedup->files[i].ino == ino)
+            return dedup->files[i].file;
+    slot = &dedup->files[dedup->next_file++ % OPEN_FILES];
+    if (slot->file)
+        hf_close(slot->file);
+    *slot = (struct open_file){.ino = ino};
+    if (hf_openat(dedup->pool, ino, "", O_RDWR, 0, &slot->file) != 0)
+        slot->file = NULL;
+    return slot->file;
+}
+
+static void add_ino(struct dedup *dedup, uint64_t ino)
+{
+    dedup->inos = cli_grow(dedup->inos, dedup->ino_count, &dedup->ino_room, sizeof(dedup->inos[0]));
+    dedup->inos[dedup->ino_count++] = ino;
+}
+
+static bool add_entry(void *arg, const struct cli_found *found)
+{
+    if (S_ISREG(found->type))
+        add_ino(arg, found->ino);
+    return true;
+}
+
+static bool cannot_read(void *arg, const char *path, int rc)
+{
+    struct dedup *dedup = arg;
+
+    if (rc != -ENOENT)
+        dedup->status = cli_fail(path, rc);
+    return false;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    return cli_compare(*(const uint64_t *)a, *(const uint64_t *)b);
+}
+
+static void add_path(struct dedup *dedup, const char *path)
+{
+    const struct cli_visitor visitor = {.below = true,
+                                        .entry = add_entry,
+                                        .failed = cannot_read,
+                                        .status = &dedup->status,
+                                        .arg = dedup};
+    struct stat st;
+    int rc = hf_stat(dedup->pool, path, 0, &st);
+
+    if (rc != 0)
+        dedup->status = cli_fail(path, rc);
+    else if (S_ISREG(st.st_mode))
+        add_ino(dedup, st.st_ino);
+    else if (S_ISDIR(st.st_mode))
+        cli_walk(dedup->pool, st.st_ino, path, &visitor);
+}
+
+/* Each file once, whatever its names. */
+static void find_files(struct dedup *dedup, int count, char **paths)
+{
+    size_t kept = 0;
+
+    dedup->ino_count = 0;
+    for (int i = 0; i < count; i++)
+        add_path(dedup, paths[i]);
+    if (count == 0)
+        add_path(dedup, "/");
+    if (dedup->ino_count > 0)
+        qsort(dedup->inos, dedup->ino_count, sizeof(dedup->inos[0]), by_number);
+    for (size_t i = 0; i < dedup->ino_count; i++)
+        if (kept == 0 || dedup->inos[i] != dedup->inos[kept - 1])
+            dedup->inos[kept++] = dedup->inos[i];
+    dedup->ino_count = kept;
+}
+
+/* ---------------------------------------------------------------------------- merging --- */
+
+struct place {
+    uint64_t ino, page;
+    uint32_t left; /* pages of its stretch from there on */
+};
+
+static struct place place_of(const struct dedup *dedup, uint32_t page)
+{
+    const struct dedup_pages *pages = &dedup->pages;
+    const struct dedup_stretch *stretch = dedup_stretch_of(pages, page);
+    size_t i = (size_t)(stretch - pages->stretches);
+    uint32_t end = i + 1 < pages->stretch_count ? pages->stretches[i + 1].first : pages->count;
+
+    return (struct place){stretch->ino, stretch->page + (page - stretch->first), end - page};
+}
+
+/* The last page of a file counts as far as the file goes. */
+static uint64_t run_bytes(struct hf_file *file, uint64_t page, uint64_t count)
+{
+    uint64_t off = page * HF_BLOCK_BYTES, bytes = count * HF_BLOCK_BYTES;
+    struct stat st;
+
+    if (hf_fstat(file, &st) != 0 || (uint64_t)st.st_size <= off)
+        return 0;
+    return bytes < (uint64_t)st.st_size - off ? bytes : (uint64_t)st.st_size - off;
+}
+
+static uint64_t pages_of(uint64_t bytes)
+{
+    return (bytes + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
+}
+
+/* What the pages lie on now, for those that are looked up later. */
+static void note_merged(struct dedup *dedup, const struct run *run)
+{
+    struct dedup_pages *pages = &dedup->pages;
+
+    for (uint32_t i = 0; i < run->count; i++) {
+        uint32_t kept = run->from + i;
+
+        pages->blocks[run->to + i] = pages->blocks[kept] |= DEDUP_SHARED;
+        if (dedup_find(pages, &pages->stable, pages->sums[kept]) == DEDUP_NONE)
+            dedup_add(pages, &pages->stable, kept);
+    }
+}
+
+static bool goes_on(int rc)
+{
+    return rc == -EINVAL || rc == -EBUSY || rc == -EAGAIN || rc == -ETIMEDOUT || rc == -EDEADLK ||
+           rc == -EINTR;
+}
+
+static void merge_run(struct dedup *dedup)
+{
+    struct hf_dedup_result result = {.size = sizeof(result)};
+    struct run run = dedup->run;
+    struct place to, from = {0};
+    struct hf_file *file, *kept = NULL;
+    uint64_t bytes;
+    int rc;
+
+    dedup->run.count = 0;
+    if (run.count == 0 || dedup->stop)
+        return;
+    to = place_of(dedup, run.to);
+    file = file_of(dedup, to.ino);
+    if (!run.zeros) {
+        from = place_of(dedup, run.from);
+        kept = file_of(dedup, from.ino);
+        file = file_of(dedup, to.ino); /* the first one may have been closed for it */
+    }
+    if (!file || (!run.zeros && !kept))
+        return;
+    bytes = run_bytes(file, to.page, run.count);
+    rc = bytes == 0 ? -EINVAL
+                    : hf_dedup_range(kept, from.page * HF_BLOCK_BYTES, file,
+                                     to.page * HF_BLOCK_BYTES, bytes, &result);
+    if (goes_on(rc)) { /* cut short meanwhile, or a lock is kept for long */
+        dedup->held += rc != -EINVAL ? run.count : 0;
+        return;
+    }
+    if (rc != 0) {
+        fail_at(dedup, "a page cannot be merged", rc);
+        return;
+    }
+    *(run.zeros ? &dedup->zeros : &dedup->merged) += pages_of(result.shared_bytes);
+    dedup->held += pages_of(result.held_bytes);
+    if (!run.zeros && result.shared_bytes)
+        note_merged(dedup, &run);
+}
+
+/* Two runs of one file must not overlap. */
+static bool continues(const struct dedup *dedup, const struct run *run, uint32_t from, uint32_t to,
+                      bool zeros)
+{
+    if (run->count == 0 || run->count == CHUNK_PAGES || run->zeros != zeros ||
+        to != run->to + run->count || place_of(dedup, run->to).left <= run->count)
+        return false;
+    return zeros || (from == run->from + run->count && from < run->to &&
+                     place_of(dedup, run->from).left > run->count);
+}
+
+static void add_to_run(struct dedup *dedup, uint32_t from, uint32_t to, bool zeros)
+{
+    if (continues(dedup, &dedup->run, from, to, zeros)) {
+        dedup->run.count++;
+        return;
+    }
+    merge_run(dedup);
+    dedup->run = (struct run){from, to, 1, zeros};
+}
+
+/* --------------------------------------------------------------------------- scanning --- */
+
+/* A page with the same checksum; where one continues a run, that one. */
+static uint32_t find_like(const struct dedup *dedup, uint32_t page)
+{
+    const struct dedup_pages *pages = &dedup->pages;
+    const struct run *run = &dedup->run;
+    uint32_t sum = pages->sums[page], next = run->from + run->count, like;
+
+    if (run->count && !run->zeros && next < page && pages->sums[next] == sum &&
+        continues(dedup, run, next, page, false))
+        return next;
+    like = dedup_find(pages, &pages->stable, sum);
+    return like != DEDUP_NONE ? like : dedup_find(pages, &pages->unstable, sum);
+}
+
+/* A last page that is not whole can only be merged with another such one of the same length, so
+ * both have the checksum of what is in the file. */
+static void look_at(struct dedup *dedup, uint32_t page, uint32_t sum)
+{
+    struct dedup_pages *pages = &dedup->pages;
+    uint32_t old = pages->sums[page], like;
+
+    pages->sums[page] = sum;
+    dedup->scanned++;
+    if (old != sum) {
+        dedup->changed += old != 0;
+        return;
+    }
+    if (sum == dedup->zero_sum) {
+        add_to_run(dedup, 0, page, true);
+        return;
+    }
+    like = find_like(dedup, page);
+    if (like == DEDUP_NONE)
+        dedup_add(pages, &pages->unstable, page);
+    else if (DEDUP_BLOCK(pages->blocks[like]) != DEDUP_BLOCK(pages->blocks[page]))
+        add_to_run(dedup, like, page, false);
+}
+
+static uint32_t sum_of(const void *bytes, size_t len)
+{
+    uint32_t sum = (uint32_t)XXH3_64bits(bytes, len);
+
+    return sum ? sum : 1;
+}
+
+/* Not faster than the rate allows. */
+static void keep_rate(struct dedup *dedup, uint64_t bytes)
+{
+    uint64_t due_ns, now_ns = cli_now_ns();
+    struct timespec pause;
+
+    dedup->rate_bytes += bytes;
+    due_ns = dedup->rate_begin_ns +
+             (uint64_t)((double)dedup->rate_bytes * (double)NS_PER_S / (double)rate);
+    if (due_ns <= now_ns)
+        return;
+    pause.tv_sec = (time_t)((due_ns - now_ns) / NS_PER_S);
+    pause.tv_nsec = (long)((due_ns - now_ns) % NS_PER_S);
+    nanosleep(&pause, NULL); /* a signal ends it */
+}
+
+/* Checksums of pages that lie in a row, read in place; 0: has been seen on another page. */
+static bool sum_chunk(struct dedup *dedup, const struct place *at, uint32_t page, uint32_t count,
+                      uint32_t sums[CHUNK_PAGES])
+{
+    struct hf_file *file = file_of(dedup, at->ino);
+    struct iovec iov[CHUNK_PAGES];
+    struct hf_pin pin;
+    uint64_t bytes = file ? run_bytes(file, at->page, count) : 0;
+    uint32_t done = 0;
+    int pieces;
+
+    if (bytes == 0)
+        return false;
+    pieces = hf_pin(file, at->page * HF_BLOCK_BYTES, bytes, HF_PIN_READ | HF_PIN_NOFILL, iov,
+                    CHUNK_PAGES, &pin);
+    if (pieces < 0) { /* somebody changes the file there */
+        dedup->held += pieces == -EAGAIN ? count : 0;
+        return false;
+    }
+    memset(sums, 0, CHUNK_PAGES * sizeof(sums[0]));
+    for (int i = 0; i < pieces; i++)
+        for (size_t off = 0; off < iov[i].iov_len; off += HF_BLOCK_BYTES, done++)
+            if (dedup_first_sight(&dedup->pages, page + done))
+                sums[done] = sum_of((const char *)iov[i].iov_base + off,
+                                    iov[i].iov_len - off < HF_BLOCK_BYTES ? iov[i].iov_len - off
+                                                                          : HF_BLOCK_BYTES);
+    hf_unpin(&pin);
+    return true;
+}
+
+static void scan_chunk(struct dedup *dedup, uint32_t page, uint32_t count)
+{
+    struct place at = place_of(dedup, page);
+    uint32_t sums[CHUNK_PAGES];
+
+    if (sum_chunk(dedup, &at, page, count, sums))
+        for (uint32_t i = 0; i < count && !dedup->stop; i++)
+            if (sums[i])
+                look_at(dedup, page + i, sums[i]);
+    dedup->progress.items = page + count;
+    dedup->progress.bytes += (uint64_t)count * HF_BLOCK_BYTES;
+    cli_progress_step(&dedup->progress, NULL);
+    if (rate)
+        keep_rate(dedup, (uint64_t)count * HF_BLOCK_BYTES);
+}
+
+static bool ends(const struct dedup *dedup)
+{
+    return dedup->stop || cli_interrupted();
+}
+
+static void scan_pages(struct dedup *dedup)
+{
+    const struct dedup_pages *pages = &dedup->pages;
+
+    dedup->progress.total = pages->count;
+    for (uint32_t page = 0; page < pages->count && !ends(dedup);) {
+        uint32_t left = place_of(dedup, page).left;
+        uint32_t count = left < CHUNK_PAGES ? left : CHUNK_PAGES;
+
+        scan_chunk(dedup, page, count);
+        page += count;
+    }
+    merge_run(dedup);
+    dedup->passes++;
+}
+
+static void one_pass(struct dedup *dedup, int count, char **paths)
+{
+    struct dedup_pages old = dedup->pages;
+    int rc;
+
+    dedup_pages_shrink(&old);
+    find_files(dedup, count, paths);
+    rc = dedup_pages_list(dedup->pool, dedup->inos, dedup->ino_count, &old, &dedup->pages);
+    dedup_pages_free(&old);
+    if (rc != 0) {
+        fail_at(dedup, "the pool's blocks cannot be listed", rc);
+        return;
+    }
+    dedup_pages_begin(&dedup->pages);
+    scan_pages(dedup);
+    close_files(dedup);
+}
+
+/* ----------------------------------------------------------------------------- output --- */
+
+static void print_pages(const char *label, uint64_t pages)
+{
+    char text[CLI_SIZE_TEXT];
+
+    printf("%-13s %s (%" PRIu64 " pages)\n", label, cli_size(text, pages * HF_BLOCK_BYTES), pages);
+}
+
+static void print_summary(const struct dedup *dedup)
+{
+    char text[CLI_SIZE_TEXT];
+
+    printf("%-13s %" PRIu64 "\n", "passes", dedup->passes);
+    print_pages("scanned", dedup->scanned);
+    print_pages("merged", dedup->merged);
+    print_pages("zeros", dedup->zeros);
+    print_pages("held", dedup->held);
+    print_pages("changed", dedup->changed);
+    printf("%-13s %s (%" PRIu64 " bytes, in all of the pool)\n", "saved",
+           cli_size(text, dedup->saved_bytes), dedup->saved_bytes);
+}
+
+static void put_summary(const struct dedup *dedup)
+{
+    struct cli_json json;
+
+    cli_json_begin(&json, stdout);
+    cli_json_open(&json, NULL, '{');
+    cli_json_number(&json, "passes", dedup->passes);
+    cli_json_number(&json, "scanned_bytes", dedup->scanned * HF_BLOCK_BYTES);
+    cli_json_number(&json, "merged_bytes", dedup->merged * HF_BLOCK_BYTES);
+    cli_json_number(&json, "zero_bytes", dedup->zeros * HF_BLOCK_BYTES);
+    cli_json_number(&json, "held_bytes", dedup->held * HF_BLOCK_BYTES);
+    cli_json_number(&json, "changed_bytes", dedup->changed * HF_BLOCK_BYTES);
+    cli_json_number(&json, "saved_bytes", dedup->saved_bytes);
+    cli_json_close(&json, '}');
+    cli_json_end(&json);
+}
+
+/* ------------------------------------------------------------------------ the command --- */
+
+/* So that no call of this thread waits at the gate of a layout change. */
+static int wait_for_nobody(void)
+{
+    const struct hf_client client = {
+        .size = sizeof(client), .flags = HF_CLIENT_NOWAIT, .uid = geteuid(), .gid = getegid()};
+
+    return hf_act_for(&client);
+}
+
+static void pause_between_passes(void)
+{
+    const struct timespec second = {.tv_sec = 1};
+
+    nanosleep(&second, NULL);
+}
+
+static void scan(struct dedup *dedup, int count, char **paths)
+{
+    static const char zeros[HF_BLOCK_BYTES];
+    int rc = wait_for_nobody();
+
+    if (rc != 0) {
+        fail_at(dedup, "hf_act_for", rc);
+        return;
+    }
+    dedup->zero_sum = sum_of(zeros, sizeof(zeros));
+    dedup->rate_begin_ns = cli_now_ns();
+    cli_progress_begin(&dedup->progress, "pages");
+    while (!ends(dedup) && (follow || dedup->passes < 2)) {
+        one_pass(dedup, count, paths);
+        if (follow && dedup->passes > 1 && !ends(dedup))
+            pause_between_passes();
+    }
+    cli_progress_end(&dedup->progress);
+    dedup_pages_free(&dedup->pages);
+    free(dedup->inos);
+    hf_act_for(NULL);
+}
+
+static int summarize(struct dedup *dedup, const char *path)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+    int rc = hf_pool_info(dedup->pool, &info);
+
+    if (rc != 0)
+        return cli_fail(path, rc);
+    dedup->saved_bytes = info.saved_bytes;
+    if (as_json)
+        put_summary(dedup);
+    else
+        print_summary(dedup);
+    return dedup->status;
+}
+
+static int dedup_run(int count, char **operands)
+{
+    struct dedup *dedup = cli_alloc(sizeof(*dedup));
+    struct hf_pool *pool;
+    int status = cli_pool_open(operands[0], 0, &pool);
+
+    if (status == EX_OK) {
+        dedup->pool = pool;
+        scan(dedup, count - 1, operands + 1);
+        status = summarize(dedup, operands[0]);
+        status = cli_pool_close(pool, operands[0], status);
+    }
+    free(dedup);
+    return status;
+}
+
+const struct cli_verb cli_verb_dedup = {
+    .name = "dedup",
+    .operands = "POOL [PATH]...",
+    .summary = "find pages that hold the same, and let files share them",
+    .details =
+        "All files, or those that PATHs name and what lies below them. A page must look the\n"
+        "same in two passes. What anybody holds is left alone, and counted. Pages of zeros\n"
+        "become holes.",
+    .options = dedup_options,
+    .operands_min = 1,
+    .operands_max = 1 << 20,
+    .run = dedup_run,
+};
