@@ -66,16 +66,6 @@ static unsigned env_flags(bool readonly, bool durable)
     return durable ? flags : flags | MDB_NOSYNC | MDB_WRITEMAP;
 }
 
-int meta_await_readers(const struct meta *meta)
-{
-    const struct lmdb_lock *lock = meta->lock_file;
-
-    if (!lock || lock->format != LMDB_LOCK_FORMAT)
-        return 0;
-    return shm_await_free((const uint32_t *)(const void *)&lock->readers_mutex,
-                          "the table of LMDB's readers");
-}
-
 /* Before LMDB has the file open: closing it would let go of LMDB's locks on it. */
 static void map_lock_file(struct meta *meta, const char *dir)
 {
@@ -530,14 +520,6 @@ int meta_reset_lock(const char *pool_dir)
     return make_lock(path, &data, super.mode,
                      (uint64_t)super.max_threads + UINT64_C(2) * super.max_processes +
                          SPARE_READERS);
-}
-
-void meta_reap_readers(struct meta *meta)
-{
-    int dead;
-
-    if (meta_await_readers(meta) == 0)
-        mdb_reader_check(meta->env, &dead);
 }
 
 int meta_sync(struct meta *meta)

@@ -255,6 +255,12 @@ bool meta_unfinished(const char *pool_dir, int verified, meta_under_way *under_w
 /* *fd keeps LMDB from setting lock.mdb up again; -1: it may, or there is none. */
 int meta_hold_lock_file(const char *pool_dir, int *fd);
 
+/* --- old snapshots (readers.c) --- */
+
+/* Before a write transaction, under space_mutex. -EBUSY: a process that is stopped in a snapshot
+ * keeps LMDB from using pages again, and the file has grown by as much as it may for that. */
+int meta_held_up(struct meta *meta);
+
 /* --- environment --- */
 
 /* LMDB takes the mutex of its readers' table without a bound. Returns when it is free; between that

@@ -17,9 +17,10 @@
  * Integers in keys are big-endian (bytewise order is numeric order), in values little-endian.
  * Free space has no record: a block that no extent and no detached run names is free.
  *
- * Readers never block and hold nobody up except the reuse of old metadata pages: end them before
- * you wait for anything. Writers exclude each other; the caller (src/fs) serialises them with its
- * own robust lock, so a write transaction that dies with its process is simply not there.
+ * Readers never block and hold nobody up except the reuse of old metadata pages (readers.c): end
+ * them before you wait for anything. Writers exclude each other; the caller (src/fs) serialises
+ * them with its own robust lock, so a write transaction that dies with its process is simply not
+ * there.
  * A record that makes no sense is -EUCLEAN with a sentence, never a crash.
  */
 #ifndef HF_META_H

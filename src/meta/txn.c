@@ -404,6 +404,7 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
         return hf_fail(EROFS, "the pool is open for reading only");
     rc = meta_refused(meta);
     rc = rc ? rc : meta_settle_commit(meta);
+    rc = rc ? rc : meta_held_up(meta);
     if (rc)
         return rc;
     txn = &thread->write;

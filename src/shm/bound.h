@@ -82,6 +82,8 @@ int shm_waiting_failed(const struct shm *shm, const struct shm_waiting *waiting,
 /* Returns when the word of a mutex that is not ours says that nobody has it, or that its owner
  * died; else as shm_lock(). Only of threads in the same pid namespace. */
 int shm_await_free(const uint32_t *word, const char *what);
+/* By a signal or a tracer; false also where it cannot be known. */
+bool shm_thread_stopped(uint32_t tid);
 /* Ends the wait. False: there is none. */
 bool shm_waiting_cancel(struct shm_blocked *blocked);
 

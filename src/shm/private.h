@@ -57,7 +57,6 @@ void shm_run_remove(const struct shm *shm);
 void shm_boot_id(uint8_t boot[16]);
 /* Of this process; 0: not known. */
 uint64_t shm_pid_namespace(void);
-bool shm_thread_stopped(uint32_t tid);
 /* The number of the thread's process, and its name; 0: there is none. */
 uint32_t shm_pid_of_thread(uint32_t tid, char command[16]);
 

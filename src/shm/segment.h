@@ -32,6 +32,10 @@ struct shm_records {
     uint64_t under_way;
     /* LMDB found its file senseless: nobody may use it any more. */
     uint32_t refused;
+    /* The last page of the file when a writer last looked for old snapshots; the oldest one, and
+     * the last page when it was first seen. Under space_mutex. */
+    uint64_t looked_pages;
+    uint64_t held_txn, held_pages;
 };
 
 struct shm_limits {
