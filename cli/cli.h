@@ -191,6 +191,7 @@ struct cli_visitor {
     bool (*failed)(void *arg, const char *path, int rc); /* a directory that cannot be read */
     int *status; /* becomes the exit code for damage where a directory is below itself */
     void *arg;
+    bool finishes; /* also after a signal */
 };
 /* Visits what is in the directory `ino`, called `path`, in the order of names. False: something is
  * not well, or the program is to end. */

@@ -85,6 +85,7 @@ _holdfast_value()
     --engine)
         mapfile -t COMPREPLY < <(compgen -W 'slots slots-fenced refcount srcu percpu-rwsem' -- "$2")
         ;;
+    --reflink) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$2") ;;
     --data | --svg | --input | --plot) _holdfast_files f "$2" ;;
     --file | -f) _holdfast_paths "$3" "$2" ;;
     --options | -o) _holdfast_mount_options "$2" ;;

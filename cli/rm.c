@@ -78,8 +78,12 @@ static bool cannot_read(void *arg, const char *path, int rc)
 
 static void remove_path(struct removal *removal, const char *path)
 {
-    const struct cli_visitor visitor = {true,        remove_entry,     remove_emptied,
-                                        cannot_read, &removal->status, removal};
+    const struct cli_visitor visitor = {.below = true,
+                                        .entry = remove_entry,
+                                        .leave = remove_emptied,
+                                        .failed = cannot_read,
+                                        .status = &removal->status,
+                                        .arg = removal};
     struct stat st;
     int rc = hf_stat(removal->pool, path, HF_AT_NOFOLLOW, &st);
 

@@ -123,7 +123,8 @@ bool cli_walk(struct hf_pool *pool, uint64_t ino, const char *path,
     fine = enter(&walk, &root, 0);
     while (walk.depth > 0) {
         struct level *level = &walk.levels[walk.depth - 1];
-        int rc = cli_interrupted() || ferror(stdout) ? 0 : hf_readdir(level->dir, &entry);
+        bool stop = !visitor->finishes && (cli_interrupted() || ferror(stdout));
+        int rc = stop ? 0 : hf_readdir(level->dir, &entry);
 
         if (rc > 0 && !is_dots(entry.name)) {
             visit(&walk, &entry);

@@ -55,7 +55,7 @@ says "usage: holdfast VERB"
 # every verb explains itself, and help lists it
 try 0 "$HOLDFAST" help
 verbs=$(sed -n 's/^  \([a-z]*\) .*/\1/p' <<<"$out")
-same "$(wc -w <<<"$verbs")" 25
+same "$(wc -w <<<"$verbs")" 27
 for verb in $verbs; do
     case $verb in
     demo | bench) continue ;;

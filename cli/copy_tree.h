@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Copies inside a pool, for cp and snapshot: content that is shared where it can be, attributes,
+ * links. A copy is made under a name of its own beside its target, and renamed when it is whole.
+ */
+#ifndef HOLDFAST_CLI_COPY_TREE_H
+#define HOLDFAST_CLI_COPY_TREE_H
+
+#include "transfer.h"
+
+enum copy_sharing { COPY_SHARES_OR_COPIES, COPY_SHARES, COPY_COPIES };
+
+struct copy_pair {
+    uint64_t from, to; /* inodes of a directory and of its copy */
+};
+
+struct copy_tree {
+    struct transfer transfer;
+    enum copy_sharing sharing;
+    const struct hf_policy *policy;
+    uint64_t top;           /* the copy's own first directory, which is not copied */
+    struct copy_pair *dirs; /* from the top down to the one under way */
+    size_t depth, room;
+};
+
+/* Copies what `from` names, a symbolic link as such, and a directory with all that is in it if
+ * `below`. `replace`: a file of that name may go. False: nothing was made, and why was said. */
+bool copy_tree_make(struct copy_tree *copy, const char *from, const char *to, bool below,
+                    bool replace);
+
+#endif
