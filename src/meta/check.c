@@ -50,7 +50,7 @@ static void forget(struct checker *check)
     struct meta_check *request = check->request;
 
     request->inodes = request->extents = request->dirents = request->blocks_used = 0;
-    check->inode_count = check->claim_count = 0;
+    check->inode_count = check->claim_count = check->owners_count = 0;
     check->last_block = 0;
     check->lost_found = 0;
     check->moved_from = check->moved_to = 0;
@@ -91,7 +91,7 @@ static int look_at_pool(struct checker *check)
 
 /* Until a round finds nothing to repair: only then is it known that the next run will not
  * either. */
-static int look_and_repair(struct checker *check)
+static int repair_once(struct checker *check)
 {
     struct meta_check *request = check->request;
     uint64_t before = request->repaired, repaired;
@@ -114,6 +114,46 @@ static int look_and_repair(struct checker *check)
     }
     rc = meta_commit(check->txn);
     return rc ? rc : meta_sync(check->meta);
+}
+
+/* Alone, this changes nothing that anybody sees: new blocks are zeroed before they are used. A
+ * super record that cannot be read stays: then copies do without. */
+static int raise_fresh(struct checker *check)
+{
+    struct meta_super super;
+    int rc = meta_begin_write(check->meta, &check->txn);
+
+    check->fresh_raised = true;
+    if (rc)
+        return rc;
+    if (meta_super_get(check->txn, &super)) {
+        meta_abort(check->txn);
+        return 0;
+    }
+    super.fresh_block = super.pool_bytes / META_BLOCK_BYTES;
+    rc = meta_super_put(check->txn, &super);
+    if (rc) {
+        meta_abort(check->txn);
+        return rc;
+    }
+    rc = meta_commit(check->txn);
+    return rc ? rc : meta_sync(check->meta);
+}
+
+/* Once more, when copies are to be made in blocks that were never used. */
+static int look_and_repair(struct checker *check)
+{
+    struct meta_check *request = check->request;
+    uint64_t problems = request->problems, repaired = request->repaired;
+    int rc = repair_once(check);
+
+    if (rc != -EAGAIN || !check->wants_fresh)
+        return rc;
+    check->repeated = request->problems - problems;
+    request->problems = problems;
+    request->repaired = repaired;
+    rc = raise_fresh(check);
+    return rc ? rc : repair_once(check);
 }
 
 static int look_only(struct checker *check)
@@ -191,6 +231,7 @@ int meta_check(const char *pool_dir, struct meta_check *request)
         drop_lock(pool_dir);
     free(check.inodes);
     free(check.claims);
+    free(check.owners);
     if (rc == 0 && request->progress)
         request->progress(request->arg, CHECK_PROGRESS_TOTAL, CHECK_PROGRESS_TOTAL);
     return rc;

@@ -47,13 +47,15 @@ struct check_inode {
 };
 
 enum claim_flag {
-    CLAIM_ODD = 0x1,  /* the record is not as it should be, and is written again */
-    CLAIM_WHOLE = 0x2 /* it keeps all of its blocks */
+    CLAIM_ODD = 0x1,   /* the record is not as it should be, and is written again */
+    CLAIM_WHOLE = 0x2, /* it keeps all of its blocks */
+    CLAIM_SHARED = 0x4 /* it says that others may have its blocks too */
 };
 
 /* An extent, or (ino 0) a detached run. */
 struct check_claim {
     uint64_t ino, page, block, count;
+    uint64_t from; /* of a detached run: the inode that it was in */
     uint32_t flags;
 };
 
@@ -70,10 +72,15 @@ struct checker {
     size_t inode_count, inode_room;
     struct check_claim *claims; /* as their keys are: those of an inode lie side by side */
     size_t claim_count, claim_room;
+    struct meta_owners *owners; /* the table of owners, ascending */
+    size_t owners_count, owners_room;
     uint64_t lost_found;           /* 0: not yet there */
     uint64_t moved_from, moved_to; /* inode numbers: the last that cannot be, and its new one */
     uint64_t placeless; /* this run has put extents without a place in inodes from here on */
     uint64_t records, records_done;
+    bool wants_fresh;  /* copies need blocks from fresh_block on; see check.c */
+    bool fresh_raised; /* these can be had, or never */
+    uint64_t repeated; /* sentences that were said before */
 };
 
 static inline unsigned long long ull(uint64_t value)

@@ -1,70 +1,53 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the question which file has which block. Calls extent.c, record.c and check.c.
+ * Owns the question which file has which block. Calls extent.c, record.c, check_segments.c,
+ * check_lengths.c, check_owners.c and check.c.
  *
- * All runs of blocks that records name are sorted by block; those that overlap form clusters, and
- * only those are looked at closer. An inode vouches for its extents when its recorded number of
- * blocks is what they add up to, and it has attributes and is a regular file.
+ * All runs of blocks that records name cut the blocks into segments (check_segments.c), and only
+ * claims to one that is not sound are looked at closer. An inode vouches for its extents when its
+ * recorded number of blocks is what they add up to, and it has attributes and is a regular file.
  *
- * First, counts. Where the number of blocks disagrees, one extent of another length would put it
- * right: c = count + (recorded - added up). That is believed when nothing contradicts it (its pages
- * and blocks are nobody else's) and something else says the same: the extent as it is cannot be, or
- * the new one ends exactly where the next begins or the file does. One such extent: it gets that
- * count, and nothing is lost. None or several: the number of blocks is set to what there is.
- * A shorter extent takes nothing from anybody, so others may have blocks that are left to it; its
- * inode then stays one that does not vouch. Else an extent of a wild length would take all free
- * blocks, and there would be no room for copies. Where no single count explains it, such an extent
- * ends with its file.
+ * First, the lengths of extents (check_lengths.c).
  *
- * Then, blocks that several claim. They go to the claim that is better vouched for: first one of
- * an inode that agrees with its extents, then one of an inode that does not, then one of no file,
- * then a detached run, in which nobody's data is. Between two files of the same standing nothing
- * tells which is right: the first keeps the blocks, and the other gets a copy in free ones, so that
+ * Then, blocks that several claim. They go to the claim that is better vouched for: first one of an
+ * inode that agrees with its extents, then one of an inode that does not, then one of no file, then
+ * a detached run, in which nobody's data is. Between two files of the same standing nothing tells
+ * which is right: the first keeps the blocks, and the other gets a copy in free ones, so that
  * whichever is right has lost nothing. Only below fresh_block, since free blocks from there on must
- * stay zero even if the repair is never committed; where there is no room for a copy, there is a
- * hole.
+ * stay zero even if the repair is never committed. Where those are not enough, fresh_block is
+ * raised first (check.c); where no block is free, there is a hole.
+ *
+ * Two extents may have the same blocks if three things say so: the table of owners, which lists one
+ * more, and the marks of both. Two of the three are enough where the numbers of blocks of both
+ * inodes vouch for them: then the third is what is damaged. A detached record of shared blocks
+ * stays only if the table says that of all its blocks: nobody can hold them any more. What is kept
+ * is counted, and the table and the marks are made to agree with that.
  *
  * Blocks that nobody else claims, under something that is not a file or at a page that another
  * extent of the file has, go to a file of their own, which ends up in lost+found.
  *
- * O(n log n) for n extents, whatever counts they have: no loop goes block by block.
+ * O(n log n) for n extents that are sound, and no loop goes block by block.
  */
-#include "meta/check.h"
+#include "meta/check_blocks.h"
 
 #include "base/error.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define MEND_PASSES 8u
-
-enum rank { RANK_DETACHED, RANK_STRAY, RANK_DOUBTFUL, RANK_VOUCHED };
-
-/* A place of the sorted list: its first block; and the claims before it reach up to `end`, without
- * claim `owner` to `next`. Unlike `order` it stays when clusters are put into another order. */
-struct reach {
-    uint64_t block, end, next;
-    size_t owner;
-};
+enum rank { RANK_DETACHED, RANK_RECORD, RANK_STRAY, RANK_DOUBTFUL, RANK_VOUCHED };
 
 struct piece {
     struct meta_extent run;
     size_t claim;
 };
 
-/* Blocks that are given away already in this cluster. */
-struct taken {
-    uint64_t block, end;
-    size_t claim;
-};
-
 struct blocks {
     struct checker *check;
-    size_t *order; /* of claims, by block */
-    struct reach *reach;
+    struct segments segments;
     size_t count;
-    struct taken *taken;
-    size_t taken_count, taken_room;
+    size_t *order; /* of the claims that are looked at closer, by evidence */
+    size_t open_count;
     struct piece *pieces; /* of claims that are not whole: to be put back when these are gone */
     size_t piece_count, piece_room;
     struct piece *copies; /* to be made when it is known which blocks stay free */
@@ -74,217 +57,6 @@ struct blocks {
     uint64_t stray_of, stray_ino, stray_page; /* the file that takes what has no place */
 };
 
-static uint64_t end_of(uint64_t from, uint64_t count)
-{
-    return count > UINT64_MAX - from ? UINT64_MAX : from + count;
-}
-
-static struct check_claim *claim_at(struct blocks *b, size_t place)
-{
-    return &b->check->claims[b->order[place]];
-}
-
-/* --- in order of blocks --- */
-
-static int by_block(const void *x, const void *y, void *arg)
-{
-    const struct check_claim *claims = arg;
-    size_t i = *(const size_t *)x, j = *(const size_t *)y;
-
-    if (claims[i].block != claims[j].block)
-        return claims[i].block < claims[j].block ? -1 : 1;
-    return i < j ? -1 : i > j;
-}
-
-static void sort(struct blocks *b)
-{
-    struct check_claim *claims = b->check->claims;
-    struct reach reach = {0, 0, 0, SIZE_MAX};
-
-    for (size_t i = 0; i < b->count; i++)
-        b->order[i] = i;
-    qsort_r(b->order, b->count, sizeof *b->order, by_block, claims);
-    for (size_t i = 0; i < b->count; i++) {
-        const struct check_claim *claim = claim_at(b, i);
-        uint64_t end = end_of(claim->block, claim->count);
-
-        reach.block = claim->block;
-        b->reach[i] = reach;
-        if (end > reach.end)
-            reach = (struct reach){0, end, reach.end, b->order[i]};
-        else if (end > reach.next)
-            reach.next = end;
-    }
-    reach.block = UINT64_MAX;
-    b->reach[b->count] = reach;
-}
-
-/* Whether another claim than `own` has one of these blocks. */
-static bool others_have(const struct blocks *b, uint64_t block, uint64_t count, size_t own)
-{
-    uint64_t end = end_of(block, count);
-    size_t low = 0, high = b->count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (b->reach[middle].block < end)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return (b->reach[low].owner == own ? b->reach[low].next : b->reach[low].end) > block;
-}
-
-static bool clear_of_others(const struct blocks *b, size_t own)
-{
-    const struct check_claim *claim = &b->check->claims[own];
-
-    return !others_have(b, claim->block, claim->count, own);
-}
-
-/* --- counts --- */
-
-static uint64_t pages_before_next(const struct check_inode *inode, const struct check_claim *claims,
-                                  uint64_t i)
-{
-    uint64_t next = i + 1 < inode->claim_count ? claims[i + 1].page : META_FILE_PAGES;
-
-    return next > claims[i].page ? next - claims[i].page : 0;
-}
-
-/* It cannot be as it is, whatever other inodes have. */
-static bool impossible(const struct checker *check, const struct check_inode *inode,
-                       const struct check_claim *claims, uint64_t i)
-{
-    const struct check_claim *claim = &claims[i];
-
-    return claim->count == 0 || claim->page >= META_FILE_PAGES ||
-           claim->count > pages_before_next(inode, claims, i) ||
-           claim->block >= check->pool_blocks || claim->count > check->pool_blocks - claim->block;
-}
-
-/* With this count the extent ends where the next begins, or the last one where the file does. */
-static bool ends_well(const struct check_inode *inode, const struct check_claim *claims, uint64_t i,
-                      uint64_t count)
-{
-    uint64_t file_end = (inode->size + META_BLOCK_BYTES - 1) / META_BLOCK_BYTES;
-
-    return i + 1 < inode->claim_count ? count == pages_before_next(inode, claims, i)
-                                      : claims[i].page + count == file_end;
-}
-
-/* The count with which the inode's number of blocks is right; 0: it would not fit. */
-static uint64_t fitting_count(const struct blocks *b, const struct check_inode *inode, uint64_t i)
-{
-    const struct check_claim *claims = &b->check->claims[inode->first_claim], *claim = &claims[i];
-    uint64_t others = inode->claimed_blocks - claim->count, count;
-    size_t own = (size_t)(inode->first_claim + i);
-    bool evident;
-
-    if (inode->blocks <= others)
-        return 0;
-    count = inode->blocks - others;
-    if (count > pages_before_next(inode, claims, i) || claim->page >= META_FILE_PAGES ||
-        claim->block >= b->check->pool_blocks || count > b->check->pool_blocks - claim->block ||
-        (i != 0 && end_of(claims[i - 1].page, claims[i - 1].count) > claim->page))
-        return 0;
-    evident = impossible(b->check, inode, claims, i) || ends_well(inode, claims, i, count);
-    if (others_have(b, claim->block, count, own))
-        return evident && count < claim->count ? count : 0;
-    return evident || !clear_of_others(b, own) ? count : 0;
-}
-
-/* True: an extent has got another count. */
-static bool mend_count(struct blocks *b, struct check_inode *inode)
-{
-    uint64_t fits = 0, which = 0, count = 0;
-    struct check_claim *claim;
-
-    for (uint64_t i = 0; i < inode->claim_count && fits < 2; i++) {
-        uint64_t fitting = fitting_count(b, inode, i);
-
-        if (fitting) {
-            fits++;
-            which = i;
-            count = fitting;
-        }
-    }
-    if (fits != 1)
-        return false;
-    claim = &b->check->claims[inode->first_claim + which];
-    check_problem(b->check, true,
-                  "inode %llu: the extent at page %llu has %llu blocks, and the inode's number of "
-                  "blocks says %llu; repair makes it so",
-                  ull(inode->ino), ull(claim->page), ull(claim->count), ull(count));
-    if (others_have(b, claim->block, count, (size_t)(inode->first_claim + which)))
-        inode->flags |= INODE_CUT;
-    inode->claimed_blocks = inode->blocks;
-    claim->count = count;
-    claim->flags |= CLAIM_ODD;
-    return true;
-}
-
-static bool is_file(const struct check_inode *inode)
-{
-    return inode && S_ISREG(inode->mode);
-}
-
-/* What no single count explains, but what is too long by all that is known: the inode has not so
- * many blocks, the file ends before, and the extent cannot be or is in others' way. */
-static void cut_at_end(struct blocks *b, struct check_inode *inode)
-{
-    struct check_claim *claims = &b->check->claims[inode->first_claim];
-    uint64_t file_end = (inode->size + META_BLOCK_BYTES - 1) / META_BLOCK_BYTES;
-
-    for (uint64_t i = 0; i < inode->claim_count; i++) {
-        struct check_claim *claim = &claims[i];
-
-        if (claim->count <= inode->blocks || claim->page >= file_end ||
-            claim->count <= file_end - claim->page ||
-            (!impossible(b->check, inode, claims, i) &&
-             clear_of_others(b, (size_t)(inode->first_claim + i))))
-            continue;
-        check_problem(b->check, true,
-                      "inode %llu: the extent at page %llu has %llu blocks, more than the inode, "
-                      "and the file ends before; repair cuts it there",
-                      ull(inode->ino), ull(claim->page), ull(claim->count));
-        inode->claimed_blocks -= claim->count - (file_end - claim->page);
-        inode->flags |= INODE_CUT;
-        claim->count = file_end - claim->page;
-        claim->flags |= CLAIM_ODD;
-    }
-}
-
-/* The number of blocks and the extents disagree. */
-static bool miscounted(const struct check_inode *inode)
-{
-    return is_file(inode) && inode->flags & INODE_ATTRIBUTES &&
-           inode->blocks != inode->claimed_blocks && inode->claimed_blocks != UINT64_MAX;
-}
-
-/* Each mended count may make room for another. */
-static void mend_counts(struct blocks *b)
-{
-    bool mended = true;
-
-    for (unsigned n = 0; n < MEND_PASSES && mended; n++) {
-        mended = false;
-        for (size_t i = 0; i < b->check->inode_count; i++) {
-            struct check_inode *inode = &b->check->inodes[i];
-
-            if (miscounted(inode))
-                mended |= mend_count(b, inode);
-        }
-        if (mended)
-            sort(b);
-    }
-    for (size_t i = 0; i < b->check->inode_count; i++)
-        if (miscounted(&b->check->inodes[i]))
-            cut_at_end(b, &b->check->inodes[i]);
-    sort(b);
-}
-
 /* --- which owner is believed --- */
 
 static enum rank rank_of(const struct checker *check, const struct check_claim *claim)
@@ -292,8 +64,8 @@ static enum rank rank_of(const struct checker *check, const struct check_claim *
     const struct check_inode *inode = check_find((struct checker *)check, claim->ino);
 
     if (claim->ino == 0)
-        return RANK_DETACHED;
-    if (!is_file(inode) || !(inode->flags & INODE_ATTRIBUTES))
+        return claim->flags & CLAIM_SHARED ? RANK_RECORD : RANK_DETACHED;
+    if (check_homeless((struct checker *)check, claim) || !(inode->flags & INODE_ATTRIBUTES))
         return RANK_STRAY;
     return inode->blocks == inode->claimed_blocks && !(inode->flags & INODE_CUT) ? RANK_VOUCHED
                                                                                  : RANK_DOUBTFUL;
@@ -307,6 +79,8 @@ static int by_evidence(const void *x, const void *y, void *arg)
 
     if (a != b)
         return a > b ? -1 : 1;
+    if ((check->claims[i].flags ^ check->claims[j].flags) & CLAIM_SHARED)
+        return check->claims[i].flags & CLAIM_SHARED ? -1 : 1; /* it may have company */
     return i < j ? -1 : i > j;
 }
 
@@ -347,7 +121,7 @@ static int keep(struct blocks *b, size_t claim, uint64_t page, uint64_t block, u
     return rc;
 }
 
-static int share(struct blocks *b, size_t index, const struct meta_extent *run, uint64_t with)
+static int make_copy(struct blocks *b, size_t index, const struct meta_extent *run, uint64_t with)
 {
     struct checker *check = b->check;
     int rc;
@@ -377,66 +151,137 @@ static void lose(struct checker *check, const struct check_claim *claim,
                       "inode %llu: pages %llu to %llu are on blocks from %llu on, which are taken "
                       "or not in the pool; repair takes them from this file, which loses what they "
                       "held",
-                      ull(claim->ino), ull(run->page), ull(end_of(run->page, run->count) - 1),
+                      ull(claim->ino), ull(run->page), ull(check_end(run->page, run->count) - 1),
                       ull(run->block));
 }
 
-/* Gives the part of a contested run that nobody has yet to its claim, and decides on the rest. */
-static int give_blocks(struct blocks *b, size_t index, const struct meta_extent *run)
+enum verdict { KEEP, COPY, LOSE };
+
+/* With which certainty is at the top of this file. */
+static bool may_join(const struct blocks *b, const struct segment *segment,
+                     const struct check_claim *claim)
+{
+    const struct check_claim *first = &b->check->claims[segment->first];
+    bool listed = segment->listed_extents > segment->kept_extents;
+    bool marked = claim->flags & CLAIM_SHARED;
+    bool vouched = equal_right(b->check, first, claim) && rank_of(b->check, claim) == RANK_VOUCHED;
+
+    return listed + marked + segment->kept_mark >= (vouched ? 2 : 3);
+}
+
+static enum verdict judge_segment(const struct blocks *b, const struct segment *segment,
+                                  const struct check_claim *claim)
+{
+    if (segment->sound || segment->kept_extents + segment->kept_loose + segment->kept_records == 0)
+        return KEEP;
+    if (claim->ino == 0)
+        return LOSE;
+    if (may_join(b, segment, claim))
+        return KEEP;
+    return equal_right(b->check, &b->check->claims[segment->first], claim) ? COPY : LOSE;
+}
+
+static void note_kept(struct segment *segment, const struct check_claim *claim, size_t index)
+{
+    if (segment->sound)
+        return; /* all its claims are counted already */
+    if (segment->kept_extents + segment->kept_loose == 0)
+        segment->first = index;
+    segment->kept_extents += claim->ino != 0;
+    segment->kept_loose += claim->ino == 0;
+    segment->kept_mark |= claim->flags & CLAIM_SHARED ? true : false;
+}
+
+static int settle_part(struct blocks *b, size_t index, const struct meta_extent *part,
+                       enum verdict verdict, size_t with)
 {
     struct checker *check = b->check;
-    struct check_claim *claim = &check->claims[index];
+
+    if (verdict == KEEP)
+        return keep(b, index, part->page, part->block, part->count);
+    check->claims[index].flags |= CLAIM_ODD;
+    if (verdict == COPY)
+        return make_copy(b, index, part, check->claims[with].ino);
+    lose(check, &check->claims[index], part);
+    return 0;
+}
+
+/* Gives what nobody has yet, or what may be shared, to its claim, and decides on the rest:
+ * neighbouring segments of the same fate at once. */
+static int give_blocks(struct blocks *b, size_t index, const struct meta_extent *run)
+{
+    const struct check_claim *claim = &b->check->claims[index];
+    struct segment *segment = &b->segments.list[check_segment_at(&b->segments, run->block)];
     uint64_t at = run->block, end = run->block + run->count;
     int rc = 0;
 
-    for (size_t i = 0; rc == 0 && at < end; i++) {
-        const struct taken *taken = i < b->taken_count ? &b->taken[i] : NULL;
-        uint64_t clear = taken && taken->block < end ? taken->block : end;
+    while (rc == 0 && at < end) {
+        struct meta_extent part = {run->page + (at - run->block), at, 0, false};
+        enum verdict verdict = judge_segment(b, segment, claim);
+        size_t with = segment->first;
 
-        if (taken && taken->end <= at)
-            continue;
-        if (at < clear)
-            rc = keep(b, index, run->page + (at - run->block), at, clear - at);
-        if (rc || clear == end)
-            return rc;
-        at = at > clear ? at : clear;
-        struct meta_extent part = {run->page + (at - run->block), at,
-                                   (taken->end < end ? taken->end : end) - at, false};
-        const struct check_claim *other = &check->claims[taken->claim];
-        if (equal_right(check, other, claim))
-            rc = share(b, index, &part, other->ino);
-        else
-            lose(check, claim, &part);
-        claim->flags |= CLAIM_ODD;
-        at += part.count;
+        do {
+            if (verdict == KEEP)
+                note_kept(segment, claim, index);
+            at = (++segment)->block;
+        } while (at < end && judge_segment(b, segment, claim) == verdict &&
+                 (verdict != COPY || segment->first == with));
+        part.count = at - part.block;
+        rc = settle_part(b, index, &part, verdict, with);
     }
     return rc;
 }
 
-/* Enters what the claim has got, from its first piece on, into the cluster's list. */
-static int take_pieces(struct blocks *b, size_t first_piece)
+/* The table says so of each of its blocks. */
+static bool record_is_listed(const struct segment *from, uint64_t end)
 {
-    for (size_t i = first_piece; i < b->piece_count; i++) {
-        const struct meta_extent *run = &b->pieces[i].run;
-        size_t at = b->taken_count;
-        int rc = grow((void **)&b->taken, b->taken_count, &b->taken_room, sizeof *b->taken);
-
-        if (rc)
-            return rc;
-        while (at > 0 && b->taken[at - 1].block > run->block)
-            at--;
-        memmove(&b->taken[at + 1], &b->taken[at], (b->taken_count - at) * sizeof *b->taken);
-        b->taken[at] = (struct taken){run->block, run->block + run->count, b->pieces[i].claim};
-        b->taken_count++;
-    }
-    return 0;
+    for (; from->block < end; from++)
+        if (!from->sound && from->listed_records <= from->kept_records)
+            return false;
+    return true;
 }
 
-/* The part of a claim that lies in the file and in the pool. */
-static struct meta_extent clip(struct checker *check, struct check_claim *claim)
+/* A detached record of shared blocks stays as it is, or goes: no pin is left. */
+static void judge_record(struct blocks *b, struct check_claim *claim)
 {
+    struct segment *segment = &b->segments.list[check_segment_at(&b->segments, claim->block)];
+    uint64_t end = check_end(claim->block, claim->count);
+    bool stays = end <= b->check->pool_blocks && record_is_listed(segment, end);
+
+    for (; segment->block < end; segment++) {
+        if (stays && !segment->sound)
+            segment->kept_records++;
+        if (!stays && segment->sound)
+            segment->kept_records--;
+    }
+    claim->flags |= stays ? CLAIM_WHOLE : CLAIM_ODD;
+    if (!stays)
+        check_problem(b->check, true,
+                      "the detached run of %llu blocks at %llu is not in the table of owners; "
+                      "repair removes it",
+                      ull(claim->count), ull(claim->block));
+}
+
+/* How many of its blocks, from the first on, it would keep. */
+static uint64_t undisputed(const struct blocks *b, const struct check_claim *claim)
+{
+    const struct segment *segment = &b->segments.list[check_segment_at(&b->segments, claim->block)];
+    uint64_t end = b->check->pool_blocks;
+
+    while (segment->block < end && judge_segment(b, segment, claim) == KEEP)
+        segment++;
+    return (segment->block < end ? segment->block : end) - claim->block;
+}
+
+/* The part of a claim that lies in the file and in the pool. What does not fit has a wrong count:
+ * it ends where others' blocks begin, or those that were never given to anybody. Else it would take
+ * all free blocks, which are wanted for copies. */
+static struct meta_extent clip(const struct blocks *b, struct check_claim *claim)
+{
+    struct checker *check = b->check;
     struct meta_extent run = {claim->page, claim->block, claim->count, false};
     uint64_t room = claim->block < check->pool_blocks ? check->pool_blocks - claim->block : 0;
+    uint64_t fresh = check->super.fresh_block, own;
 
     if (claim->ino != 0 && run.page >= META_FILE_PAGES)
         run.page = 0; /* it has lost its place: see settle() */
@@ -452,6 +297,10 @@ static struct meta_extent clip(struct checker *check, struct check_claim *claim)
                       ull(claim->ino), ull(claim->page));
         return run;
     }
+    own = room ? undisputed(b, claim) : 0;
+    room = own && own < room ? own : room;
+    if (fresh > run.block && fresh - run.block < room)
+        room = fresh - run.block;
     run.count = run.count < room ? run.count : room;
     lose(check, claim,
          &(struct meta_extent){run.page + run.count, run.block + run.count,
@@ -459,72 +308,106 @@ static struct meta_extent clip(struct checker *check, struct check_claim *claim)
     return run;
 }
 
-/* Nothing says that it is an extent of anything: under what is not a file, or at a page that cannot
- * be. */
-static bool homeless(const struct checker *check, const struct check_claim *claim)
+/* Others have all of its blocks, and nothing says that they may be shared. */
+static bool contested(const struct blocks *b, const struct check_claim *claim)
 {
-    return claim->ino != 0 && (!is_file(check_find((struct checker *)check, claim->ino)) ||
-                               claim->page >= META_FILE_PAGES);
+    const struct segment *segment = &b->segments.list[check_segment_at(&b->segments, claim->block)];
+    uint64_t end = check_end(claim->block, claim->count);
+
+    for (; segment->block < end; segment++)
+        if (segment->extents + segment->loose + segment->records == 1 ||
+            (segment->kept_extents && may_join(b, segment, claim)))
+            return false;
+    return true;
 }
 
-/* Where others contradict it as well, it is not one: its blocks were never given to anybody, are
- * not there, or are another's. */
-static bool bogus(struct checker *check, const struct check_claim *claim, bool contested)
+/* Where others contradict it as well, what has no home is not an extent: its blocks were never
+ * given to anybody, are not there, or are another's. */
+static bool bogus(const struct blocks *b, const struct check_claim *claim)
 {
-    return homeless(check, claim) &&
-           (contested || claim->count == 0 || claim->block >= check->super.fresh_block ||
-            claim->count > check->super.fresh_block - claim->block);
+    const struct checker *check = b->check;
+
+    return check_homeless(b->check, claim) &&
+           (claim->count == 0 || claim->block >= check->super.fresh_block ||
+            claim->count > check->super.fresh_block - claim->block || contested(b, claim));
 }
 
-static int judge_cluster(struct blocks *b, size_t from, size_t to)
+static int judge_claim(struct blocks *b, size_t index)
+{
+    struct check_claim *claim = &b->check->claims[index];
+    struct meta_extent run;
+
+    if (claim->ino == 0 && claim->flags & CLAIM_SHARED) {
+        judge_record(b, claim);
+        return 0;
+    }
+    if (bogus(b, claim)) {
+        check_problem(b->check, true,
+                      "inode %llu: a record of %llu blocks from %llu on is not one of a file's "
+                      "extents; repair removes it",
+                      ull(claim->ino), ull(claim->count), ull(claim->block));
+        claim->flags |= CLAIM_ODD;
+        return 0;
+    }
+    run = clip(b, claim);
+    return run.count ? give_blocks(b, index, &run) : 0;
+}
+
+static int judge(struct blocks *b)
 {
     struct checker *check = b->check;
     int rc = 0;
 
-    if (to - from > 1)
-        qsort_r(&b->order[from], to - from, sizeof *b->order, by_evidence, check);
-    b->taken_count = 0;
-    for (size_t i = from; rc == 0 && i < to; i++) {
-        struct check_claim *claim = claim_at(b, i);
-        size_t first_piece = b->piece_count;
-        struct meta_extent run;
+    for (size_t i = 0; i < b->count; i++) {
+        struct check_claim *claim = &check->claims[i];
 
-        if (bogus(check, claim, to - from > 1)) {
-            check_problem(check, true,
-                          "inode %llu: a record of %llu blocks from %llu on is not one of a file's "
-                          "extents; repair removes it",
-                          ull(claim->ino), ull(claim->count), ull(claim->block));
-            claim->flags |= CLAIM_ODD;
-            continue;
-        }
-        run = clip(check, claim);
-        if (to - from == 1 && !(claim->flags & CLAIM_ODD) && run.page == claim->page) {
+        if (claim->flags & CLAIM_ODD || claim->count == 0 || check_homeless(check, claim) ||
+            claim->block >= check->pool_blocks || /* then its segments may have no blocks */
+            !check_all_sound(&b->segments, claim->block, claim->count))
+            b->order[b->open_count++] = i;
+        else
             claim->flags |= CLAIM_WHOLE;
-            continue;
-        }
-        if (run.count != 0)
-            rc = give_blocks(b, b->order[i], &run);
-        if (rc == 0 && to - from > 1)
-            rc = take_pieces(b, first_piece);
     }
+    if (b->open_count)
+        qsort_r(b->order, b->open_count, sizeof *b->order, by_evidence, check);
+    for (size_t i = 0; rc == 0 && i < b->open_count; i++)
+        rc = judge_claim(b, b->order[i]);
     return rc;
 }
 
-/* Judging puts a cluster into another order, so all are found before. */
-static int judge(struct blocks *b)
+/* Every block in use once. */
+static void count_blocks(struct blocks *b)
 {
-    size_t *ends = malloc((b->count + 1) * sizeof *ends), clusters = 0, from = 0;
-    int rc = 0;
+    const struct segment *segment = b->segments.list;
 
-    if (!ends)
-        return hf_fail(ENOMEM, "out of memory for %zu runs of blocks", b->count);
-    for (size_t i = 1; i <= b->count; i++)
-        if (i == b->count || claim_at(b, i)->block >= b->reach[i].end)
-            ends[clusters++] = i;
-    for (size_t c = 0; rc == 0 && c < clusters; from = ends[c++])
-        rc = judge_cluster(b, from, ends[c]);
-    free(ends);
-    return rc;
+    for (size_t i = 0; i + 1 < b->segments.count; i++, segment++) {
+        if (segment->kept_extents + segment->kept_loose + segment->kept_records == 0)
+            continue;
+        b->check->request->blocks_used += segment[1].block - segment->block;
+        b->check->last_block = segment[1].block;
+    }
+}
+
+/* Each extent of a block with several owners says so. */
+static void set_marks(struct blocks *b)
+{
+    for (size_t i = 0; i < b->piece_count; i++) {
+        const struct meta_extent *run = &b->pieces[i].run;
+        struct check_claim *claim = &b->check->claims[b->pieces[i].claim];
+        const struct segment *segment =
+            &b->segments.list[check_segment_at(&b->segments, run->block)];
+
+        while (segment->block < run->block + run->count && !check_is_shared(segment))
+            segment++;
+        if (claim->ino == 0 || claim->flags & CLAIM_SHARED ||
+            segment->block >= run->block + run->count)
+            continue;
+        check_problem(b->check, true,
+                      "inode %llu: the extent at page %llu has blocks that others have too, and is "
+                      "not marked so; repair marks it",
+                      ull(claim->ino), ull(claim->page));
+        claim->flags |= CLAIM_SHARED | CLAIM_ODD;
+    }
 }
 
 /* --- copies --- */
@@ -573,15 +456,20 @@ static int copy_piece(struct blocks *b, const struct piece *wanted)
         rc = request->copy(request->copy_arg, run->block + copied, block, count);
         rc = rc ? rc : keep(b, wanted->claim, run->page + copied, block, count);
         copied += count;
+        b->check->request->blocks_used += count;
     }
-    if (rc == 0 && copied < run->count)
-        check_problem(
-            b->check, true,
-            "inode %llu: there is no room for a copy of pages %llu to %llu; repair leaves "
-            "a hole there",
-            ull(b->check->claims[wanted->claim].ino), ull(run->page + copied),
-            ull(run->page + run->count - 1));
-    return rc;
+    if (rc || copied == run->count)
+        return rc;
+    if (!b->check->fresh_raised && b->check->super.fresh_block < b->check->pool_blocks) {
+        b->check->wants_fresh = true;
+        return -EAGAIN;
+    }
+    check_problem(b->check, true,
+                  "inode %llu: there is no room for a copy of pages %llu to %llu; repair leaves "
+                  "a hole there",
+                  ull(b->check->claims[wanted->claim].ino), ull(run->page + copied),
+                  ull(run->page + run->count - 1));
+    return 0;
 }
 
 static int make_copies(struct blocks *b)
@@ -620,6 +508,7 @@ static int put_stray(struct blocks *b, const struct check_claim *claim,
 {
     struct meta_extent moved = *run;
 
+    moved.shared = claim->flags & CLAIM_SHARED;
     b->check->claims[claim - b->check->claims].flags |= CLAIM_ODD;
     if (!check_problem(b->check, true,
                        "inode %llu: blocks %llu to %llu %s; repair puts them into a file in "
@@ -652,10 +541,12 @@ static int erase_odd(struct blocks *b)
 
         if (!(claim->flags & CLAIM_ODD))
             continue;
-        if (claim->ino == 0)
-            meta_key_number(&key, META_DETACHED, claim->block);
-        else
+        if (claim->ino)
             meta_key_extent(&key, claim->ino, claim->page);
+        else if (claim->flags & CLAIM_SHARED)
+            meta_key_shared(&key, claim->block, claim->from, claim->page);
+        else
+            meta_key_number(&key, META_DETACHED, claim->block);
         rc = meta_erase_key(check->txn, &key);
     }
     return rc;
@@ -665,8 +556,10 @@ static int put_piece(struct checker *check, const struct check_claim *claim,
                      const struct meta_extent *run)
 {
     struct meta_detached detached = {run->block, run->count, 0, run->page, false};
+    struct meta_extent extent = *run;
 
-    return claim->ino ? meta_extent_insert(check->txn, claim->ino, run)
+    extent.shared = claim->flags & CLAIM_SHARED;
+    return claim->ino ? meta_extent_insert(check->txn, claim->ino, &extent)
                       : meta_detached_put(check->txn, &detached);
 }
 
@@ -680,16 +573,13 @@ static int place(struct blocks *b, struct piece *piece, uint64_t *next_page)
     struct meta_extent *run = &piece->run, stray;
     int rc = 0;
 
-    check->request->blocks_used += run->count;
-    if (run->block + run->count > check->last_block)
-        check->last_block = run->block + run->count;
     if (claim->ino == 0)
         return 0;
     stray = *run;
-    if (!is_file(inode) || claim->page >= META_FILE_PAGES) {
+    if (!check_is_file(inode) || claim->page >= META_FILE_PAGES) {
         rc = put_stray(b, claim, &stray,
-                       is_file(inode) ? "are at a page that no file can have"
-                                      : "are under what is not a regular file");
+                       check_is_file(inode) ? "are at a page that no file can have"
+                                            : "are under what is not a regular file");
         run->count = 0;
     } else if (run->page < *next_page) {
         stray.count = *next_page - run->page < run->count ? *next_page - run->page : run->count;
@@ -767,20 +657,24 @@ int check_blocks(struct checker *check)
     int rc = 0;
 
     b.order = malloc((b.count + 1) * sizeof *b.order);
-    b.reach = malloc((b.count + 1) * sizeof *b.reach);
-    if (!b.order || !b.reach)
+    if (!b.order)
         rc = hf_fail(ENOMEM, "out of memory for %zu runs of blocks", b.count);
     if (rc == 0) {
         report_odd(check);
-        sort(&b);
-        mend_counts(&b);
-        rc = judge(&b);
+        rc = check_segments(check, &b.segments);
+    }
+    rc = rc ? rc : check_lengths(b.check, &b.segments);
+    rc = rc ? rc : judge(&b);
+    if (rc == 0) {
+        count_blocks(&b);
+        set_marks(&b);
+        check_feature(check, &b.segments);
     }
     rc = rc ? rc : make_copies(&b);
     rc = rc ? rc : settle(&b);
+    rc = rc ? rc : check_owners(check, &b.segments);
     free(b.order);
-    free(b.reach);
-    free(b.taken);
+    free(b.segments.list);
     free(b.pieces);
     free(b.copies);
     return rc;

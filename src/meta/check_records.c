@@ -238,6 +238,7 @@ static bool missed_extent(struct place *place, const struct meta_key *key, const
     if (!S_ISREG(inode->mode) || !could_be(META_EXTENT, key->len, value))
         return false;
     memcpy(&disk, value->mv_data, sizeof disk);
+    disk.count &= ~META_COUNT_SHARED;
     to.bytes[META_KEY_PREFIX - 1] = META_EXTENT;
     place->check->moved = true;
     if (inode->blocks <= inode->claimed_blocks ||
@@ -360,7 +361,19 @@ static int visit_detached(struct checker *check, const struct meta_key *key, con
 {
     struct meta_detached run;
 
-    return meta_detached_decode(UINT64_MAX, found, value, &run) ? senseless_record(check, key) : 0;
+    if (meta_detached_decode(UINT64_MAX, found, value, &run) == 0)
+        return 0;
+    /* A longer key may be one of an inode's. */
+    return key->len == 9 ? senseless_record(check, key) : unknown_record(check, key, value);
+}
+
+/* Whether that is so: as above. */
+static int visit_owners(struct checker *check, const struct meta_key *key, const MDB_val *found,
+                        const MDB_val *value)
+{
+    struct meta_owners run;
+
+    return meta_owners_decode(UINT64_MAX, found, value, &run) ? senseless_record(check, key) : 0;
 }
 
 static int visit_orphan(struct checker *check, const struct meta_key *key, const MDB_val *value)
@@ -391,7 +404,11 @@ static int visit(struct place *place, const struct meta_key *key, const MDB_val 
         return place->inode ? visit_part(place, key, found, value)
                             : unknown_record(check, key, value);
     case META_DETACHED:
-        return key->len == 9 ? visit_detached(check, key, found, value)
+        return key->len == 9 || key->len == META_KEY_SHARED
+                   ? visit_detached(check, key, found, value)
+                   : unknown_record(check, key, value);
+    case META_OWNERS:
+        return key->len == 9 ? visit_owners(check, key, found, value)
                              : unknown_record(check, key, value);
     case META_ORPHAN:
         return key->len == 9 ? visit_orphan(check, key, value) : unknown_record(check, key, value);

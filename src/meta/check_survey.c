@@ -83,6 +83,8 @@ static int note_extent(struct checker *check, struct check_inode *inode, const M
         claim.flags = CLAIM_ODD;
     claim.page = meta_get_be64((const unsigned char *)key->mv_data + META_KEY_PREFIX);
     claim.block = disk.block;
+    claim.flags |= disk.count & META_COUNT_SHARED ? CLAIM_SHARED : 0;
+    disk.count &= ~META_COUNT_SHARED;
     claim.count = disk.count < COUNT_MAX ? disk.count : COUNT_MAX;
     if (inode->claim_count++ == 0)
         inode->first_claim = check->claim_count;
@@ -133,8 +135,29 @@ static int note_detached(struct checker *check, const MDB_val *key, const MDB_va
         return 0; /* for check_records.c */
     return add_claim(check,
                      &(struct check_claim){.page = run.page,
+                                           .from = run.ino,
+                                           .flags = run.shared ? CLAIM_SHARED : 0,
                                            .block = run.block,
                                            .count = run.count < COUNT_MAX ? run.count : COUNT_MAX});
+}
+
+static int note_owners(struct checker *check, const MDB_val *key, const MDB_val *value)
+{
+    struct meta_owners run;
+
+    if (meta_owners_decode(UINT64_MAX, key, value, &run))
+        return 0; /* for check_records.c */
+    if (check->owners_count == check->owners_room) {
+        size_t room = check->owners_room ? 2 * check->owners_room : 256;
+        struct meta_owners *owners = realloc(check->owners, room * sizeof *owners);
+
+        if (!owners)
+            return hf_fail(ENOMEM, "out of memory for %zu runs of shared blocks", room);
+        check->owners = owners;
+        check->owners_room = room;
+    }
+    check->owners[check->owners_count++] = run;
+    return 0;
 }
 
 static int note_record(struct checker *check, const MDB_val *key, const MDB_val *value)
@@ -143,7 +166,9 @@ static int note_record(struct checker *check, const MDB_val *key, const MDB_val 
 
     if (bytes[0] == META_INODE && key->mv_size >= META_KEY_PREFIX)
         return note_part(check, key, value);
-    return bytes[0] == META_DETACHED && key->mv_size == 9 ? note_detached(check, key, value) : 0;
+    if (bytes[0] == META_DETACHED)
+        return note_detached(check, key, value);
+    return bytes[0] == META_OWNERS ? note_owners(check, key, value) : 0;
 }
 
 /* --- what entries say --- */

@@ -30,7 +30,9 @@ bool check_problem(struct checker *check, bool can_repair, const char *format, .
         snprintf(sentence + len, sizeof sentence - (size_t)len, " (repaired)");
     check->request->problems++;
     check->request->repaired += repair;
-    if (check->request->report)
+    if (check->repeated)
+        check->repeated--;
+    else if (check->request->report)
         check->request->report(check->request->arg, sentence);
     return repair;
 }

@@ -28,7 +28,7 @@ struct kill_row {
     unsigned others;  /* enum kill_other */
     bool reads;       /* its process has the pool open for reading only */
     bool detaches;    /* not with engines that count */
-    bool shares;      /* likewise; fsck does not know such pools yet */
+    bool shares;      /* likewise */
     bool attaches;    /* the call is the opening of the pool itself; pool and file are null */
     void (*prepare)(struct hf_pool *pool, struct hf_file *file); /* not killed in it; may be null */
     void (*act)(struct hf_pool *pool, struct hf_file *file);

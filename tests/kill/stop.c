@@ -666,8 +666,7 @@ static bool experiment(bool kills)
     if (!(WIFEXITED(status) && WEXITSTATUS(status) == 0))
         FAIL("%s, event %" PRIu64 ", %s: not everything goes on", now.row->name, now.at,
              kills ? "then killed" : "then continued");
-    if (!now.row->shares)
-        test_pool_check(KILL_POOL);
+    test_pool_check(KILL_POOL);
     return true;
 }
 

@@ -516,6 +516,35 @@ static void extent_of_all(bool other_extent)
     test_pool_close(pool);
 }
 
+/* Two files have a block, nothing tells which is right, and no block is free that was ever used:
+ * the copy goes into blocks that were not. */
+static void no_used_block_is_free(void)
+{
+    const struct key super_key = {.len = 1, .bytes = {1}};
+    unsigned char below[16], super[256];
+    struct hf_pool *pool;
+    struct edit edit;
+    uint64_t block;
+
+    fresh();
+    pool = test_pool_open(POOL);
+    EXPECT_EQ(hf_close(test_file_filled(pool, "/third", 3, 3)), 0); /* 5 */
+    test_pool_close(pool);
+    edit = edit_begin();
+    get(&edit, extent_of(4, 0), below, sizeof(below));
+    put(&edit, extent_of(5, 0), below, sizeof(below));
+    memcpy(&block, below, sizeof(block));
+    get(&edit, super_key, super, sizeof(super));
+    set64(super, 120, block + 3); /* fresh_block */
+    put(&edit, super_key, super, sizeof(super));
+    edit_end(&edit);
+    expect_mended();
+    pool = test_pool_open(POOL);
+    expect_file(pool, "/dir/below", 2, 3);
+    expect_file(pool, "/third", 2, 3);
+    test_pool_close(pool);
+}
+
 /* ---------------------------------------------------------------------- without a name --- */
 
 /* What opening would have taken away with it. */
@@ -591,6 +620,7 @@ static void fsck_cases(void)
     moved_records();
     extent_of_all(false);
     extent_of_all(true);
+    no_used_block_is_free();
     orphan_directory();
     orphans_without_room();
 }

@@ -32,7 +32,7 @@
 #define INODES 256
 #define SECONDS 60
 
-enum { SUPER = 0x01, INODE = 0x10, DETACHED = 0x20, ORPHAN = 0x30 };
+enum { SUPER = 0x01, INODE = 0x10, DETACHED = 0x20, ORPHAN = 0x30, OWNERS = 0x40 };
 enum { ATTRIBUTES = 1, EXTENT = 2, ENTRY = 3, XATTR = 4, TARGET = 5 };
 
 struct record {
@@ -245,7 +245,8 @@ static const struct field {
     {INODE, ATTRIBUTES, 16, 8}, {INODE, ATTRIBUTES, 24, 8}, {INODE, ATTRIBUTES, 32, 8},
     {INODE, ATTRIBUTES, 40, 8}, {INODE, EXTENT, 0, 8},      {INODE, EXTENT, 8, 8},
     {INODE, ENTRY, 0, 8},       {INODE, ENTRY, 8, 4},       {INODE, ENTRY, 12, 4},
-    {DETACHED, 0, 0, 8},
+    {INODE, EXTENT, 15, 1},     {DETACHED, 0, 0, 8},        {OWNERS, 0, 0, 8},
+    {OWNERS, 0, 8, 4},          {OWNERS, 0, 12, 4},         {SUPER, 0, 16, 1},
 };
 
 static bool has_field(const struct record *record, const struct field *field)
@@ -294,11 +295,11 @@ static struct record copy_of(const struct record *record, unsigned char value[70
 /* The bits that make it another program's are not damage that can be told from a newer Holdfast. */
 static bool of_a_newer(const struct record *record)
 {
-    static const unsigned char zero[16];
+    static const unsigned char zero[15];
 
     return record->key[0] == SUPER && record->len >= 32 &&
-           (memcmp(record->value + 16, zero, 16) != 0 || record->value[9] || record->value[10] ||
-            record->value[11] || record->value[8] > 1);
+           (record->value[16] > 1 || memcmp(record->value + 17, zero, 15) != 0 ||
+            record->value[9] || record->value[10] || record->value[11] || record->value[8] > 1);
 }
 
 static void change_value(MDB_txn *txn, MDB_dbi dbi, struct test_rng *rng,
@@ -411,7 +412,8 @@ static void add_bogus(MDB_txn *txn, MDB_dbi dbi, struct test_rng *rng)
     if (test_chance(rng, 25))
         number = 1 + test_below(rng, 40); /* perhaps one in use */
     bogus.key[0] = (unsigned char)(test_chance(rng, 60)   ? INODE
-                                   : test_chance(rng, 50) ? ORPHAN
+                                   : test_chance(rng, 40) ? ORPHAN
+                                   : test_chance(rng, 50) ? OWNERS
                                                           : DETACHED);
     number = __builtin_bswap64(number);
     memcpy(bogus.key + 1, &number, sizeof(number));
@@ -419,6 +421,11 @@ static void add_bogus(MDB_txn *txn, MDB_dbi dbi, struct test_rng *rng)
     if (bogus.key[0] == DETACHED) {
         bogus.len = 24;
         value[0] = (unsigned char)test_below(rng, 100);
+    } else if (bogus.key[0] == OWNERS) {
+        bogus.len = 16;
+        value[0] = (unsigned char)test_below(rng, 100);
+        value[8] = (unsigned char)test_below(rng, 4);
+        value[12] = (unsigned char)test_below(rng, 3);
     } else if (bogus.key[0] == INODE) {
         while (like->key[0] != INODE || like->len > sizeof(value) || like->key_len > 100)
             like = &records[test_below(rng, record_count)];
@@ -621,6 +628,19 @@ static void one_round(struct test_rng *rng)
     expect_works(hurts);
 }
 
+/* Of each kind of record of shared blocks there is one to damage. */
+static void expect_sharing(void)
+{
+    bool owners = false, mark = false, detached = false;
+
+    for (unsigned i = 0; i < record_count; i++) {
+        owners |= records[i].key[0] == OWNERS;
+        mark |= is_part(&records[i], EXTENT) && records[i].value[15] & 0x80;
+        detached |= records[i].key[0] == DETACHED && records[i].key_len == 25;
+    }
+    EXPECT(owners && mark && detached);
+}
+
 static void make(void)
 {
     struct hf_check_result result;
@@ -632,6 +652,7 @@ static void make(void)
     EXPECT_EQ(result.problems, 0);
     EXPECT(result.blocks_used * TEST_PAGE < TEST_MIB(1));
     read_records();
+    expect_sharing();
     meta_image = read_image("meta/data.mdb", meta_bytes);
     data_image = read_image("data", TEST_MIB(1));
     EXPECT_EQ(hf_pool_open(test_path(FSCK_POOL), 0, &pool), 0);

@@ -28,6 +28,32 @@ static void add(struct hf_pool *pool, const char *path, uint64_t stamp, uint64_t
     EXPECT_EQ(hf_close(file), 0);
 }
 
+/* Shared blocks: clones of a part, of the whole and within a file, a merge, and blocks that a pin
+ * holds after one of their files has lost them. */
+static void share(struct hf_pool *pool)
+{
+    struct hf_dedup_result merged = {.size = sizeof(merged)};
+    struct hf_file *big = test_file(pool, "/big"), *whole = test_file(pool, "/a/cloned");
+    struct hf_file *one = test_file_filled(pool, "/c/one", 40, 6);
+    struct hf_file *two = test_file_filled(pool, "/a/b/two", 40, 6);
+    struct hf_file *held = test_file(pool, "/held");
+    struct iovec iov[4];
+
+    EXPECT_EQ(hf_clone_range(big, 0, whole, 0, 60 * TEST_PAGE, NULL), 0);
+    EXPECT_EQ(hf_clone_range(big, 10 * TEST_PAGE, one, 8 * TEST_PAGE, 9 * TEST_PAGE, NULL), 0);
+    EXPECT_EQ(hf_clone_range(two, 0, two, 10 * TEST_PAGE, 2 * TEST_PAGE, NULL), 0);
+    test_write_pages(whole, 41, 20, 3);
+    EXPECT_EQ(hf_dedup_range(one, 0, two, 0, 6 * TEST_PAGE, &merged), 0);
+    EXPECT_EQ(merged.shared_bytes, 6 * TEST_PAGE);
+    EXPECT_EQ(hf_clone_range(big, 40 * TEST_PAGE, held, 0, 5 * TEST_PAGE, NULL), 0);
+    test_pin(held, 0, 3 * TEST_PAGE, HF_PIN_READ, iov, 4);
+    EXPECT_EQ(hf_truncate(held, TEST_PAGE, &test_detach), 0);
+    EXPECT_EQ(hf_close(big), 0);
+    EXPECT_EQ(hf_close(whole), 0);
+    EXPECT_EQ(hf_close(one), 0);
+    EXPECT_EQ(hf_close(two), 0);
+}
+
 static void fill(void *arg)
 {
     static const struct timespec times[2] = {{1000000000, 5}, {1100000000, 6}};
@@ -67,6 +93,7 @@ static void fill(void *arg)
     EXPECT_EQ(hf_setxattr(pool, "/a/b", "user.big", big, sizeof(big), 0), 0);
     EXPECT_EQ(hf_setxattr(pool, "/c", "system.posix_acl_default", acl, sizeof(acl), 0), 0);
     EXPECT_EQ(hf_utimens(pool, "/a/b/small", times, 0), 0);
+    share(pool);
     test_file_filled(pool, "/orphan", 8, 4);
     EXPECT_EQ(hf_unlink(pool, "/orphan", NULL), 0);
     other = test_file_filled(pool, "/pinned", 9, 6);
@@ -118,7 +145,9 @@ static uint64_t hash_page(const unsigned char *page)
 struct looking {
     struct hf_pool *pool;
     struct seen *seen;
-    uint64_t end; /* of the extents */
+    int data;
+    uint64_t block[SEEN_PAGES]; /* of seen->page */
+    bool used[4096];
 };
 
 static int note_extent(void *arg, const struct hf_extent_info *info)
@@ -128,34 +157,41 @@ static int note_extent(void *arg, const struct hf_extent_info *info)
 
     if (info->detached)
         return 0;
-    for (uint64_t off = info->off; off < info->off + info->len; off += TEST_PAGE) {
+    for (uint64_t page = 0; page < info->len / TEST_PAGE; page++) {
         EXPECT(seen->pages < SEEN_PAGES);
-        seen->page[seen->pages++].at = off / TEST_PAGE;
+        looking->block[seen->pages] = info->block + page;
+        seen->page[seen->pages++].at = info->off / TEST_PAGE + page;
     }
-    looking->end = info->off + info->len;
     return 0;
+}
+
+/* The block, since it may lie past end of file. The library reads the same, as far as it can. */
+static void look_at_page(const struct looking *looking, const struct seen_entry *entry,
+                         struct hf_file *file, unsigned i)
+{
+    static unsigned char page[HF_BLOCK_BYTES], block[HF_BLOCK_BYTES];
+    struct seen_page *to = &looking->seen->page[i];
+    uint64_t off = to->at * TEST_PAGE, len = entry->size > off ? entry->size - off : 0;
+
+    len = len < TEST_PAGE ? len : TEST_PAGE;
+    EXPECT_EQ(pread(looking->data, block, sizeof(block), (off_t)(looking->block[i] * TEST_PAGE)),
+              sizeof(block));
+    EXPECT_EQ(hf_read(file, page, sizeof(page), off), len);
+    EXPECT_EQ(memcmp(page, block, len), 0);
+    to->hash = hash_page(block);
 }
 
 static void look_at_content(struct looking *looking, struct seen_entry *entry)
 {
-    static unsigned char page[HF_BLOCK_BYTES];
     struct seen *seen = looking->seen;
     struct hf_file *file;
 
     entry->first_page = seen->pages;
-    looking->end = 0;
     EXPECT_EQ(hf_extents(looking->pool, entry->ino, note_extent, looking), 0);
     entry->pages = seen->pages - entry->first_page;
     EXPECT_EQ(hf_openat(looking->pool, entry->ino, "", O_RDWR, 0, &file), 0);
-    if (looking->end > entry->size)
-        EXPECT_EQ(hf_truncate(file, looking->end, NULL), 0);
-    for (unsigned i = 0; i < entry->pages; i++) {
-        struct seen_page *to = &seen->page[entry->first_page + i];
-
-        memset(page, 0, sizeof(page));
-        EXPECT_OK(hf_read(file, page, sizeof(page), to->at * TEST_PAGE));
-        to->hash = hash_page(page);
-    }
+    for (unsigned i = 0; i < entry->pages; i++)
+        look_at_page(looking, entry, file, entry->first_page + i);
     EXPECT_EQ(hf_close(file), 0);
 }
 
@@ -221,23 +257,34 @@ static void look_at_dir(struct looking *looking, uint64_t dir, const char *path,
     EXPECT_EQ(hf_closedir(handle), 0);
 }
 
+/* A block that several extents have is one. */
 static int count_blocks(void *arg, const struct hf_extent_info *info)
 {
-    *(uint64_t *)arg += info->len / TEST_PAGE;
+    struct looking *looking = arg;
+
+    for (uint64_t block = info->block; block < info->block + info->len / TEST_PAGE; block++) {
+        EXPECT(block < sizeof(looking->used));
+        looking->seen->blocks += !looking->used[block];
+        looking->used[block] = true;
+    }
     return 0;
 }
 
 void fsck_pool_look(struct hf_pool *pool, struct seen *seen)
 {
-    struct looking looking = {.pool = pool, .seen = seen};
+    struct looking looking = {
+        .pool = pool, .seen = seen, .data = open(test_path(FSCK_POOL "/data"), O_RDONLY)};
     struct hf_pool_info info = {.size = sizeof(info)};
+
+    EXPECT_OK(looking.data);
 
     seen->count = seen->pages = 0;
     seen->blocks = 0;
     EXPECT_EQ(hf_pool_info(pool, &info), 0);
-    EXPECT_EQ(hf_extents(pool, 0, count_blocks, &seen->blocks), 0);
+    EXPECT_EQ(hf_extents(pool, 0, count_blocks, &looking), 0);
     EXPECT_EQ(info.free_bytes + seen->blocks * TEST_PAGE, info.pool_bytes);
     look_at_dir(&looking, HF_ROOT_INO, "", 0);
+    close(looking.data);
 }
 
 /* ------------------------------------------------------------------------------- using --- */

@@ -463,12 +463,14 @@ static void scenario(void)
             check_accounts();
         if (i % 2000 == 1999) {
             close_all();
+            test_pool_check("pool");
             note_count = 0;
             open_all();
             check_accounts();
         }
     }
     close_all();
+    test_pool_check("pool");
     EXPECT(merged && emptied && left_alone);
 }
 

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the question how long an extent is. Calls check_segments.c and check.c.
+ *
+ * Where the number of blocks disagrees, one extent of another length would put it right: c = count
+ * + (recorded - added up). That is believed when nothing contradicts it (its pages and blocks are
+ * nobody else's) and something else says the same: the extent as it is cannot be, the new one ends
+ * exactly where the next begins or the file does, or the table of owners misses an extent of just
+ * the blocks that it gets. One such extent: it gets that count, and nothing is lost. None or
+ * several: the number of blocks is set to what there is. So it is where the number is right without
+ * an extent whose blocks another has: that one is the damage. A shorter extent takes nothing from
+ * anybody, so others may have blocks that are left to it; its inode then stays one that does not
+ * vouch. Else an extent of a wild length would take all free blocks, and there would be no room for
+ * copies. Where no single count explains it, such an extent ends with its file.
+ */
+#include "meta/check_blocks.h"
+
+#define MEND_PASSES 8u
+
+static uint64_t pages_before_next(const struct check_inode *inode, const struct check_claim *claims,
+                                  uint64_t i)
+{
+    uint64_t next = i + 1 < inode->claim_count ? claims[i + 1].page : META_FILE_PAGES;
+
+    return next > claims[i].page ? next - claims[i].page : 0;
+}
+
+/* It cannot be as it is, whatever other inodes have. */
+static bool impossible(const struct checker *check, const struct check_inode *inode,
+                       const struct check_claim *claims, uint64_t i)
+{
+    const struct check_claim *claim = &claims[i];
+
+    return claim->count == 0 || claim->page >= META_FILE_PAGES ||
+           claim->count > pages_before_next(inode, claims, i) ||
+           claim->block >= check->pool_blocks || claim->count > check->pool_blocks - claim->block;
+}
+
+/* With this count the extent ends where the next begins, or the last one where the file does. */
+static bool ends_well(const struct check_inode *inode, const struct check_claim *claims, uint64_t i,
+                      uint64_t count)
+{
+    uint64_t file_end = (inode->size + META_BLOCK_BYTES - 1) / META_BLOCK_BYTES;
+
+    return i + 1 < inode->claim_count ? count == pages_before_next(inode, claims, i)
+                                      : claims[i].page + count == file_end;
+}
+
+/* The count with which the inode's number of blocks is right; 0: it would not fit. */
+static uint64_t fitting_count(const struct checker *check, const struct segments *segments,
+                              const struct check_inode *inode, uint64_t i)
+{
+    const struct check_claim *claims = &check->claims[inode->first_claim], *claim = &claims[i];
+    uint64_t others = inode->claimed_blocks - claim->count, count;
+    bool evident;
+
+    if (inode->blocks <= others)
+        return 0;
+    count = inode->blocks - others;
+    if (count > pages_before_next(inode, claims, i) || claim->page >= META_FILE_PAGES ||
+        claim->block >= check->pool_blocks || count > check->pool_blocks - claim->block ||
+        (i != 0 && check_end(claims[i - 1].page, claims[i - 1].count) > claim->page))
+        return 0;
+    evident =
+        impossible(check, inode, claims, i) || ends_well(inode, claims, i, count) ||
+        check_is_missed(segments, check_end(claim->block, claim->count), claim->block + count);
+    if (!check_count_fits(segments, claim, count))
+        return evident && count < claim->count ? count : 0;
+    return evident || !check_count_fits(segments, claim, claim->count) ? count : 0;
+}
+
+/* Without an extent whose blocks another has, the inode's number of blocks is right. */
+static bool has_one_too_many(const struct checker *check, const struct segments *segments,
+                             const struct check_inode *inode)
+{
+    const struct check_claim *claims = &check->claims[inode->first_claim];
+
+    for (uint64_t i = 0; i < inode->claim_count; i++)
+        if (inode->claimed_blocks - claims[i].count == inode->blocks &&
+            check_is_disputed(segments, &claims[i]))
+            return true;
+    return false;
+}
+
+/* True: an extent has got another count. */
+static bool mend_count(struct checker *check, const struct segments *segments,
+                       struct check_inode *inode)
+{
+    uint64_t fits = 0, which = 0, count = 0;
+    struct check_claim *claim;
+
+    if (has_one_too_many(check, segments, inode))
+        return false;
+    for (uint64_t i = 0; i < inode->claim_count && fits < 2; i++) {
+        uint64_t fitting = fitting_count(check, segments, inode, i);
+
+        if (fitting) {
+            fits++;
+            which = i;
+            count = fitting;
+        }
+    }
+    if (fits != 1)
+        return false;
+    claim = &check->claims[inode->first_claim + which];
+    check_problem(check, true,
+                  "inode %llu: the extent at page %llu has %llu blocks, and the inode's number of "
+                  "blocks says %llu; repair makes it so",
+                  ull(inode->ino), ull(claim->page), ull(claim->count), ull(count));
+    if (!check_count_fits(segments, claim, count))
+        inode->flags |= INODE_CUT;
+    inode->claimed_blocks = inode->blocks;
+    claim->count = count;
+    claim->flags |= CLAIM_ODD;
+    return true;
+}
+
+/* What no single count explains, but what is too long by all that is known: the inode has not so
+ * many blocks, the file ends before, and the extent cannot be or is in others' way. */
+static void cut_at_end(struct checker *check, const struct segments *segments,
+                       struct check_inode *inode)
+{
+    struct check_claim *claims = &check->claims[inode->first_claim];
+    uint64_t file_end = (inode->size + META_BLOCK_BYTES - 1) / META_BLOCK_BYTES;
+
+    for (uint64_t i = 0; i < inode->claim_count; i++) {
+        struct check_claim *claim = &claims[i];
+
+        if (claim->count <= inode->blocks || claim->page >= file_end ||
+            claim->count <= file_end - claim->page ||
+            (!impossible(check, inode, claims, i) &&
+             check_count_fits(segments, claim, claim->count)))
+            continue;
+        check_problem(check, true,
+                      "inode %llu: the extent at page %llu has %llu blocks, more than the inode, "
+                      "and the file ends before; repair cuts it there",
+                      ull(inode->ino), ull(claim->page), ull(claim->count));
+        inode->claimed_blocks -= claim->count - (file_end - claim->page);
+        inode->flags |= INODE_CUT;
+        claim->count = file_end - claim->page;
+        claim->flags |= CLAIM_ODD;
+    }
+}
+
+/* The number of blocks and the extents disagree. */
+static bool miscounted(const struct check_inode *inode)
+{
+    return check_is_file(inode) && inode->flags & INODE_ATTRIBUTES &&
+           inode->blocks != inode->claimed_blocks && inode->claimed_blocks != UINT64_MAX;
+}
+
+/* Each mended count may make room for another. */
+int check_lengths(struct checker *check, struct segments *segments)
+{
+    bool mended = true;
+    int rc = 0;
+
+    for (unsigned n = 0; rc == 0 && n < MEND_PASSES && mended; n++) {
+        mended = false;
+        for (size_t i = 0; i < check->inode_count; i++) {
+            struct check_inode *inode = &check->inodes[i];
+
+            if (miscounted(inode))
+                mended |= mend_count(check, segments, inode);
+        }
+        if (mended)
+            rc = check_segments(check, segments);
+    }
+    for (size_t i = 0; i < check->inode_count; i++)
+        if (miscounted(&check->inodes[i]))
+            cut_at_end(check, segments, &check->inodes[i]);
+    return rc ? rc : check_segments(check, segments);
+}
