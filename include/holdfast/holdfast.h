@@ -154,8 +154,8 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  *   -EUCLEAN    the pool is damaged, or it is not a pool at all: run `holdfast fsck`
  *   -EOPNOTSUPP it has features that this version does not know
  *   -EBUSY      all process entries are taken (mkpool --max-processes), fsck has the pool, this
- *               process has it open in the other mode (read-only or not), or the processes that
- *               use it cannot be reached from here
+ *               process has it open in the other mode (read-only or not), the process that opens
+ *               it first is stopped, or the processes that use it cannot be reached from here
  *   -EINTR      a signal handler ran while it waited for the first attacher
  *   -EACCES     the pool's mode does not let this user in
  *   -ENOSPC     the file system has no room for what processes share while they use the pool

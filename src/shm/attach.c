@@ -27,6 +27,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATH_BYTES (sizeof(((struct shm_attach *)0)->pool_dir) + 8)
@@ -40,12 +41,59 @@ static struct shm *all; /* this process's segments */
 /* *first: we are alone, and byte 0 is ours; else it is shared. -EAGAIN: one that is alone works. */
 static int lock_attach_byte(int fd, void *first)
 {
-    int rc = shm_byte_lock(fd, F_WRLCK, SHM_ATTACH_BYTE, false);
+    int rc = shm_byte_lock(fd, F_WRLCK, SHM_ATTACH_BYTE);
 
     *(bool *)first = rc == 0 && !shm_anybody_attached(fd, SHM_NONE);
     if (*(bool *)first || (rc && rc != -EAGAIN && rc != -EACCES))
         return rc;
-    return shm_byte_lock(fd, F_RDLCK, SHM_ATTACH_BYTE, false);
+    return shm_byte_lock(fd, F_RDLCK, SHM_ATTACH_BYTE);
+}
+
+/* In POOL/lock: the process that had byte 0 for itself last. The kernel does not say which has it
+ * now. */
+struct alone {
+    uint64_t pid_namespace, pid;
+};
+
+/* What cannot be written is not known, and nothing else depends on it. */
+static void note_alone(int fd)
+{
+    const struct alone alone = {shm_pid_namespace(), (uint64_t)getpid()};
+    ssize_t n = pwrite(fd, &alone, sizeof alone, 0);
+
+    (void)n;
+}
+
+/* 0: not known here. */
+static uint32_t find_alone(int fd)
+{
+    struct alone alone;
+
+    if (pread(fd, &alone, sizeof alone, 0) != sizeof alone ||
+        alone.pid_namespace != shm_pid_namespace())
+        return 0;
+    return (uint32_t)alone.pid;
+}
+
+/* Waits for the process that is alone, which may be stopped, as for the holder of a lock. */
+static int await_attach_byte(int fd)
+{
+    struct shm_waiting waiting;
+    struct timespec pause = {0};
+    int rc;
+
+    shm_waiting_begin(&waiting, false, NULL);
+    while ((rc = shm_byte_lock(fd, F_RDLCK, SHM_ATTACH_BYTE)) == -EAGAIN || rc == -EACCES) {
+        uint64_t now = hf_now_ns(), tick = shm_waiting_tick(&waiting);
+
+        rc = shm_waiting_goes_on(NULL, &waiting, find_alone(fd), 0);
+        if (rc)
+            return shm_waiting_failed(NULL, &waiting, rc, "the opening or closing of the pool");
+        pause.tv_nsec = tick > now ? (long)(tick - now) : 0;
+        if (nanosleep(&pause, NULL))
+            waiting.interrupted = true;
+    }
+    return rc ? hf_fail_errno(-rc, "wait for the process that opens or closes the pool") : 0;
 }
 
 /* Waits in this thread, which a signal may interrupt, with a descriptor that children may have: so
@@ -55,11 +103,11 @@ static int take_attach_byte(struct shm_attach *at, const char *path, bool exclus
     int rc = shm_life_begin(at->lock_fd, path, lock_attach_byte, &at->first, &at->life);
 
     while (rc == -EAGAIN && !exclusive) {
-        rc = shm_byte_lock(at->lock_fd, F_RDLCK, SHM_ATTACH_BYTE, true);
+        rc = await_attach_byte(at->lock_fd);
         if (rc)
-            return hf_fail_errno(-rc, "%s: wait for the process that opens or closes it", path);
+            return rc;
         rc = shm_life_begin(at->lock_fd, path, lock_attach_byte, &at->first, &at->life);
-        shm_byte_lock(at->lock_fd, F_UNLCK, SHM_ATTACH_BYTE, false);
+        shm_byte_lock(at->lock_fd, F_UNLCK, SHM_ATTACH_BYTE);
     }
     if (exclusive && (rc == -EAGAIN || (rc == 0 && !at->first)))
         return hf_fail(EBUSY, "%s: the pool is in use; close it everywhere first", at->pool_dir);
@@ -79,8 +127,10 @@ int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at
     if (at->lock_fd < 0)
         return hf_fail_errno(errno, "%s: cannot open it (is %s a pool?)", path, pool_dir);
     rc = take_attach_byte(at, path, exclusive);
-    if (rc == 0 && at->first)
+    if (rc == 0 && at->first) {
+        note_alone(at->lock_fd);
         rc = shm_run_foreign(at);
+    }
     if (rc)
         shm_attach_cancel(at);
     return rc;
@@ -274,7 +324,7 @@ static int use_run_file(int fd, const char *path, void **life)
 
     if (rc)
         return hf_fail_errno(-rc, "%s: cannot lock the run segment", path);
-    shm_byte_lock(fd, F_UNLCK, 0, false);
+    shm_byte_lock(fd, F_UNLCK, 0);
     return 0;
 }
 
@@ -459,7 +509,7 @@ void shm_attach_undo(struct shm *shm)
 static int lock_alone(int fd, void *arg)
 {
     const struct shm *shm = arg;
-    int rc = shm_byte_lock(fd, F_WRLCK, SHM_ATTACH_BYTE, false);
+    int rc = shm_byte_lock(fd, F_WRLCK, SHM_ATTACH_BYTE);
 
     return rc == 0 && shm_anybody_attached(fd, shm->self) ? -EBUSY : rc;
 }
@@ -471,7 +521,10 @@ bool shm_detach_last(struct shm *shm)
     if (!*shm->run_path)
         return true;
     snprintf(path, sizeof path, "%s/lock", shm->run->pool_dir);
-    return shm_life_begin(shm->lock_fd, path, lock_alone, shm, &shm->leaving) == 0;
+    if (shm_life_begin(shm->lock_fd, path, lock_alone, shm, &shm->leaving))
+        return false;
+    note_alone(shm->lock_fd);
+    return true;
 }
 
 void shm_detach(struct shm *shm, bool last)

@@ -50,12 +50,12 @@
 
 /* ---- bytes ---- */
 
-int shm_byte_lock(int fd, int type, uint64_t byte, bool wait)
+int shm_byte_lock(int fd, int type, uint64_t byte)
 {
     struct flock lock = {
         .l_type = (short)type, .l_whence = SEEK_SET, .l_start = (off_t)byte, .l_len = 1};
 
-    return fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock) ? -errno : 0;
+    return fcntl(fd, F_OFD_SETLK, &lock) ? -errno : 0;
 }
 
 /* A program may close our descriptor, or have another file at its number: then nobody is known to
@@ -181,7 +181,7 @@ static int lock_one(int fd, void *arg)
 {
     const struct shm_byte *byte = arg;
 
-    return shm_byte_lock(fd, byte->type, byte->at, false);
+    return shm_byte_lock(fd, byte->type, byte->at);
 }
 
 int shm_life_lock(int fd, const char *path, int type, uint64_t at, void **life)

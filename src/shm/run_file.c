@@ -281,7 +281,7 @@ static int new_file(const char *path, const struct stat *lock, uint64_t bytes, m
 
     if (fd < 0)
         return -errno;
-    rc = shm_byte_lock(fd, F_RDLCK, 0, false);
+    rc = shm_byte_lock(fd, F_RDLCK, 0);
     rc = rc ? rc : shm_give_file(fd, lock, mode);
     if (rc == 0 && ftruncate(fd, (off_t)bytes))
         rc = -errno;
