@@ -33,6 +33,7 @@ ENGINES = {
     "unpatched": ("counts", "UNPATCHED"),
     "watch": ("watch", ""),  # no engine: processes that keep copies
     "commit": ("commit", ""),  # nor this: which transaction of a dead process counts
+    "redo": ("redo", ""),  # nor this: writes that go again
     "share": ("share", ""),  # nor this: which file owns which blocks
 }
 
@@ -82,6 +83,7 @@ SCENES = {
     "unshare": "PINNERS=3 ROUNDS=1 PUNCHES=1 MERGED ONE_READS UNBIASED",
     # three commits, each of which may end in a death
     "deaths": "",
+    "move": "",
 }
 
 CASES = []
@@ -198,6 +200,13 @@ case("commit", "deaths", "torn page", "late", "LATE")
 case("commit", "deaths", "two verdicts", "forgets", "FORGETS")
 case("commit", "deaths", "torn page", "first", "NEVER_FIRST")
 
+case("redo", "move")
+case("redo", "move", "lost bytes", "COPY.SB-write", "NO_WRITE_FENCE")
+case("redo", "move", "lost bytes", "COPY.SB-change", "NO_CHANGE_FENCE")
+case("redo", "move", "lost bytes", "read-late", "READ_LATE")
+case("redo", "move", "lost bytes", "no-redo", "NO_REDO")
+case("redo", "move", "written when free", "no-record", "NO_RECORD")
+
 case("share", "merge")
 case("share", "merges")
 case("share", "unshare")
@@ -215,6 +224,8 @@ case("share", "unshare", "foreign", "records", "RECORDS_DO_NOT_COUNT")
 FOUND = [
     (r"^pan:\d+: assertion violated .*life\[", "torn"),
     (r"^pan:\d+: assertion violated .*snapshot\[", "frozen"),
+    (r"^pan:\d+: assertion violated .*acknowledged", "lost bytes"),
+    (r"^pan:\d+: assertion violated .*free_now", "written when free"),
     (r"^pan:\d+: assertion violated \(*memory\[", "differs"),
     (r"^pan:\d+: assertion violated .*stores\[t\]\.word", "foreign"),
     (r"^pan:\d+: assertion violated .*(held\[where|where\[)", "reuse"),

@@ -19,6 +19,7 @@
 #define HF_LAB_NO_LATE_RECALL 0x200u  /* a mended file tells no lease what was detached */
 #define HF_LAB_NO_EARLY_RECALL 0x400u /* only the thread that detaches tells the leases */
 #define HF_LAB_VERSION_FIRST 0x800u   /* an entry of POOL/recent counts before its size is there */
+#define HF_LAB_NO_REDO 0x1000u /* COPY.SB/p gone: a write does not look whether it is to go again */
 
 /* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a
  * processor may. Such pins leave the straight line (dax_pin_page()), which has no points. */
@@ -27,6 +28,7 @@
 /* Where a thread stands between two steps of the protocol. */
 enum hf_lab_point {
     HF_LAB_WALKED, /* P3 is done, with an engine that counts: the entry is read and not counted */
+    HF_LAB_COPIES, /* a write has its pin, and is about to copy */
     HF_LAB_UNWATCHED, /* a close has stopped watching, and has not closed */
     HF_LAB_AWAITS,    /* a change is about to sleep until a watcher comes back */
     HF_LAB_COMPARES,  /* a look at a holder, or at a record of detached blocks, of many */

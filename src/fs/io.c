@@ -9,6 +9,7 @@
  */
 #include "base/error.h"
 #include "base/fence.h"
+#include "base/lab.h"
 #include "dax/client.h"
 #include "fs/append.h"
 #include "fs/end.h"
@@ -193,9 +194,12 @@ static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len,
         return fs_unshare(file->fs, file->vnode, hole.page, hole.count);
     if (count <= 0)
         return count;
+    HF_LAB_AT(HF_LAB_COPIES);
     copy_in(iov, count, buf);
     fs_vnode_touch(file->fs, file->vnode);
     dax_unpin(&pin);
+    if (HF_LAB_BROKEN(HF_LAB_NO_REDO))
+        return (ssize_t)len;
     /* COPY.SB/p: the pin is gone before the word is read again. Pairs with COPY.SB/m in
      * detach_writes(). Without it: a change has found the pin and detached its blocks, and this
      * write is acknowledged, in blocks that have left the file. */

@@ -172,6 +172,46 @@ static void begin_to_watch(bool unused)
     harmed = word != THEIRS && hf_watch_next(pool, 0, &report) == 0;
 }
 
+/* ---- a write that copies, and a change that does not wait for it ---- */
+
+static void stand_copying(enum hf_lab_point point)
+{
+    if (point != HF_LAB_COPIES || test_peek(&walked))
+        return;
+    test_raise(&walked, 1);
+    test_await(&go, 1);
+}
+
+static void *write_page(void *unused)
+{
+    char page[HF_BLOCK_BYTES];
+
+    test_page_fill(page, THEIRS, 0);
+    hf_lab_stepped = true;
+    EXPECT_EQ(hf_write(victim, page, sizeof(page), 0), sizeof(page));
+    hf_lab_stepped = false;
+    return unused;
+}
+
+static void move_under_write(bool unused)
+{
+    struct hf_file *ballast = test_file(pool, "/ballast");
+    char page[HF_BLOCK_BYTES];
+    pthread_t writer;
+
+    (void)unused;
+    EXPECT_EQ(hf_truncate(ballast, 0, NULL), 0);
+    EXPECT_EQ(hf_close(ballast), 0);
+    hf_lab_at = stand_copying;
+    EXPECT_EQ(pthread_create(&writer, NULL, write_page, NULL), 0);
+    test_await(&walked, 1);
+    EXPECT_EQ(hf_move(victim, 0, TEST_PAGE, &test_detach), 0);
+    test_raise(&go, 1);
+    pthread_join(writer, NULL);
+    EXPECT_EQ(hf_read(victim, page, sizeof(page), 0), sizeof(page));
+    harmed = !test_page_is(page, THEIRS, 0);
+}
+
 /* ---- */
 
 static const struct order {
@@ -188,6 +228,7 @@ static const struct order {
     {"unpatched", "unpatched", 0, false, pin_beside_change},
     {"gate", "slots", HF_LAB_NO_GATE, false, pin_in_gate},
     {"watch", "slots", HF_LAB_NO_WATCH_BARRIER, false, begin_to_watch},
+    {"redo", "slots", HF_LAB_NO_REDO, false, move_under_write},
 };
 
 struct turn {
