@@ -22,9 +22,9 @@ static int find_covering(struct meta_txn *txn, uint64_t block, struct meta_detac
 
     for (;;) {
         rc = meta_detached_from(txn, block - back, out);
-        if (rc)
+        if (rc && rc != -ENOENT) /* the last record of all may begin before it, and cover it */
             return rc;
-        if (out->block <= block)
+        if (rc == 0 && out->block <= block)
             break;
         if (back == block)
             return -ENOENT;

@@ -6,6 +6,7 @@
  */
 #include "anonymous_pool.h"
 #include "fs/fs.h"
+#include "pool/pool.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -299,6 +300,29 @@ static void detached_blocks_come_back_in_parts(void **state)
     assert_int_equal(hf_close(file), 0);
     assert_int_equal(hf_unlink(pool, "/f", NULL), 0);
     assert_int_equal(free_bytes(pool), before);
+}
+
+/* What a hold covers may begin inside the record of the blocks, also where that is the last one. */
+static void blocks_inside_the_last_record_come_back(void **state)
+{
+    struct hf_pool *pool = *state;
+    const struct shm *shm = pool->fs.dax.shm;
+    struct hf_file *file = open_file(pool, "/f", O_CREAT);
+    struct hf_pin pin;
+
+    write_pages(file, 0, 8, 1);
+    pin_bytes(file, 2 * PAGE, 4 * PAGE, 0, &pin);
+    assert_int_equal(hf_truncate(file, 0, &detach), 0);
+    assert_int_equal(detached_bytes(pool), 4 * PAGE);
+    for (uint32_t i = 0; i < shm->run->holds_high; i++) {
+        if (SHM_HOLD_KIND(shm->holds[i].state) != SHM_HOLD_DETACHED)
+            continue;
+        shm->holds[i].range.first += 3;
+        shm->holds[i].block += 3;
+    }
+    assert_int_equal(hf_unpin(&pin), 0);
+    assert_int_equal(detached_bytes(pool), 3 * PAGE);
+    assert_int_equal(hf_close(file), 0);
 }
 
 /* A pin's block never serves another page of the file. */
@@ -639,6 +663,7 @@ int main(void)
         TEST(data_and_holes_are_found),
         TEST(appends_neither_overlap_nor_leave_gaps),
         TEST(detached_blocks_come_back_in_parts),
+        TEST(blocks_inside_the_last_record_come_back),
         TEST(shifted_pages_leave_their_pins_behind),
         TEST(partly_cut_pages_leave_their_pins_behind),
         TEST(a_move_changes_blocks_only),
