@@ -222,16 +222,26 @@ static bool for_device(uint64_t key)
     return key && key != SHM_KEY_CLAIMED && SHM_FOR_DEVICE(SHM_KEY_FLAGS(key));
 }
 
+/* The monotonic clock of the segment's processes is not this one's. Of a kernel without time
+ * namespaces, and where /proc cannot tell, it is taken for the same. */
+static bool has_other_clock(const struct shm_run *run)
+{
+    uint64_t ours = shm_time_namespace();
+
+    return ours && run->time_namespace && ours != run->time_namespace;
+}
+
 /* When the quarantine of the process of that entry (index + 1) ends: counted from now, if nobody
- * has seen it dead. */
+ * has seen it dead, or by another clock. */
 static uint64_t ends_of(const struct shm_run *run, uint32_t owner)
 {
     const struct shm_process *processes = (const void *)((const char *)run + run->at_processes);
 
     if (owner == 0 || owner > run->limits.processes)
         return 0;
-    return run->quarantine_ns +
-           (processes[owner - 1].died_ns ? processes[owner - 1].died_ns : hf_now_ns());
+    if (processes[owner - 1].died_ns == 0 || has_other_clock(run))
+        return run->quarantine_ns + hf_now_ns();
+    return run->quarantine_ns + processes[owner - 1].died_ns;
 }
 
 static uint64_t later(uint64_t a, uint64_t b)
@@ -245,6 +255,8 @@ static uint64_t ghosts_in(const struct shm_run *run)
     const struct shm_hold *holds = (const void *)((const char *)run + run->at_holds);
     uint64_t ends = run->ghost_ends_ns;
 
+    if (ends && has_other_clock(run))
+        ends = run->quarantine_ns + hf_now_ns();
     for (uint32_t i = 0; i < run->limits.lanes && i < run->lanes_used; i++)
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
             if (for_device(lanes[i].keys[slot]))
@@ -283,6 +295,7 @@ static int init_run(struct shm_run *run, const struct shm_run *header)
 
     *run = *header;
     shm_boot_id(run->boot);
+    run->time_namespace = shm_time_namespace();
     if (getrandom(&run->hold_generations, sizeof run->hold_generations, 0) < 0)
         return -errno;
     run->hold_generations &= ~(SHM_KEY_STEP - 1);
@@ -428,7 +441,12 @@ int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
         return not_there(at, path);
     if (rc)
         return hf_fail_errno(-rc, "%s: cannot map the run segment", path);
-    rc = use_run_file(fd, path, &run_life);
+    rc = has_other_clock(run) ? hf_fail(EBUSY,
+                                        "%s is in use by processes of another time namespace, "
+                                        "which has another clock: end them first, or start this "
+                                        "one in the same time namespace",
+                                        at->pool_dir)
+                              : use_run_file(fd, path, &run_life);
     shm = rc ? NULL : shm_view(run, at->lock_fd, fd);
     if (!shm) {
         shm_life_end(&run_life);

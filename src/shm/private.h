@@ -6,7 +6,7 @@
 #include "shm/shm.h"
 
 #define SHM_MAGIC UINT64_C(0x6e757274736f4c48) /* "HLostrun" */
-#define SHM_VERSION 7u
+#define SHM_VERSION 8u
 
 /* Lays the tables out after the header; returns the bytes of the whole segment. */
 uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits);
@@ -57,6 +57,7 @@ void shm_run_remove(const struct shm *shm);
 void shm_boot_id(uint8_t boot[16]);
 /* Of this process; 0: not known. */
 uint64_t shm_pid_namespace(void);
+uint64_t shm_time_namespace(void);
 /* The number of the thread's process, and its name; 0: there is none. */
 uint32_t shm_pid_of_thread(uint32_t tid, char command[16]);
 

@@ -66,6 +66,8 @@ struct shm_run {
     uint32_t version;
     uint32_t ready;
     uint8_t uuid[16], boot[16];
+    /* Of all processes, since what they tell each other has times in it; 0: not known. */
+    uint64_t time_namespace;
     /* POOL/lock. */
     uint64_t lock_dev, lock_ino;
     /* POOL/recent; 0: the pool is used without one. */

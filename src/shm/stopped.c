@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns what the kernel says in /proc of other processes: whether a thread is stopped, and which
- * process it belongs to. */
+/* Owns what the kernel says in /proc of processes: whether a thread is stopped, which process it
+ * belongs to, and the namespaces of this one. */
 #include "base/descriptor.h"
 #include "shm/private.h"
 
@@ -13,6 +13,13 @@ uint64_t shm_pid_namespace(void)
     struct stat st;
 
     return stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
+}
+
+uint64_t shm_time_namespace(void)
+{
+    struct stat st;
+
+    return stat("/proc/self/ns/time", &st) ? 0 : st.st_ino;
 }
 
 bool shm_thread_stopped(uint32_t tid)

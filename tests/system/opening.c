@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * hf_pool_open() that cannot succeed says so, and does not try for ever: where the process may lock
- * no more memory, and where a process of another pid namespace has the same pid.
+ * no more memory, where a process of another pid namespace has the same pid, and where processes of
+ * another time namespace have the pool open.
  */
 #include "support.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -47,7 +50,7 @@ static void open_locked(void *arg)
     EXPECT(strlen(hf_strerror_detail()) > 0);
 }
 
-static uint32_t *opened, *leave;
+static uint32_t *opened, *leave, *left_out;
 
 /* Pid 1 of a namespace. */
 static void open_as_first(void *arg)
@@ -90,6 +93,81 @@ static void equal_pids(void)
     test_join(first);
 }
 
+/* Ahead of the others' clock by more than any quarantine lasts. */
+static bool enter_time_namespace(void)
+{
+    static const char offset[] = "monotonic 1000000 0";
+    int fd;
+
+    if (unshare(CLONE_NEWTIME))
+        return false;
+    fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+    EXPECT(fd >= 0);
+    EXPECT_EQ(write(fd, offset, sizeof offset - 1), (ssize_t)sizeof offset - 1);
+    EXPECT_EQ(close(fd), 0);
+    return true;
+}
+
+static void expect_other_clock(void *arg)
+{
+    (void)arg;
+    limit_work();
+    EXPECT_EQ(try_open(), -EBUSY);
+    EXPECT(strstr(hf_strerror_detail(), "time namespace"));
+}
+
+/* Alone, it may. What a dead process had given to a device stays in quarantine, whatever the clock
+ * says. */
+static void expect_quarantine(void *arg)
+{
+    struct hf_pool_info info = {.size = sizeof info};
+    struct hf_pool *pool;
+
+    (void)arg;
+    pool = test_pool_open("pool");
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    EXPECT(info.quarantine_left_ns > 0);
+    test_pool_close(pool);
+}
+
+static void in_time_namespace(void *body)
+{
+    if (enter_time_namespace()) /* its children are */
+        test_join(test_fork(*(void (**)(void *))body, NULL));
+    else
+        test_raise(left_out, 1);
+}
+
+static void hold_for_device(void *arg)
+{
+    struct hf_pool *pool = test_pool_open("pool");
+    struct hf_file *file = test_file_filled(pool, "/device", 1, 1);
+    struct iovec iov;
+
+    (void)arg;
+    test_pin(file, 0, TEST_PAGE, HF_PIN_RDMA | HF_PIN_WRITE, &iov, 1);
+    test_count(opened);
+    for (;;)
+        pause();
+}
+
+static void other_clocks(void)
+{
+    void (*refused)(void *) = expect_other_clock, (*alone)(void *) = expect_quarantine;
+    uint32_t before = test_peek(opened);
+    pid_t holder = test_fork(hold_for_device, NULL);
+
+    test_await(opened, before + 1);
+    test_join(test_fork(in_time_namespace, &refused));
+    test_kill(holder);
+    if (test_peek(left_out)) {
+        printf("no time namespace can be made here: that part is left out\n");
+        return;
+    }
+    EXPECT_EQ(try_open(), 0); /* says by this clock when it ends */
+    test_join(test_fork(in_time_namespace, &alone));
+}
+
 static void opening(void)
 {
     struct hf_pool_options options = {
@@ -97,12 +175,15 @@ static void opening(void)
 
     opened = test_shared(sizeof *opened);
     leave = test_shared(sizeof *leave);
+    left_out = test_shared(sizeof *left_out);
     EXPECT_EQ(chmod(test_folder(), 0755), 0);
     EXPECT_EQ(hf_pool_create(test_path("pool"), &options), 0);
     test_join(test_fork(open_locked, NULL));
     EXPECT_EQ(try_open(), 0);
-    if (geteuid() == 0)
+    if (geteuid() == 0) {
         equal_pids();
+        other_clocks();
+    }
     test_pool_check("pool");
 }
 
