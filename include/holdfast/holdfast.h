@@ -152,7 +152,7 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  * metadata and rebuilds what is volatile: O(metadata). For the others it takes microseconds.
  *   -ENOENT     there is no pool at path (the sentence says what is missing)
  *   -EUCLEAN    the pool is damaged, or it is not a pool at all: run `holdfast fsck`
- *   -EOPNOTSUPP it has features that this version does not know
+ *   -EOPNOTSUPP it has features that this version does not know, or lies in an overlay
  *   -EBUSY      all process entries are taken (mkpool --max-processes), fsck has the pool, this
  *               process has it open in the other mode (read-only or not), the process that opens
  *               it first is stopped, or the processes that use it cannot be reached from here

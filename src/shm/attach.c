@@ -114,6 +114,19 @@ static int take_attach_byte(struct shm_attach *at, const char *path, bool exclus
     return rc ? hf_fail_errno(-rc, "%s: cannot lock it", path) : 0;
 }
 
+/* On a file system that lies on others, an overlay, a mapping does not keep the locks of the file
+ * that was mapped (life.c). Then nobody could see that the pool is in use. A process that is not
+ * the first sees the lock of one that was. */
+static int check_life(const struct shm_attach *at)
+{
+    if (!at->first || shm_byte_is_locked(at->lock_fd, SHM_ATTACH_BYTE))
+        return 0;
+    return hf_fail(EOPNOTSUPP,
+                   "%s: a lock does not stay here, as in an overlay (the root of a container), so "
+                   "no process would see that another uses the pool: use a volume, or /dev/shm",
+                   at->pool_dir);
+}
+
 int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at)
 {
     char path[sizeof at->pool_dir + 8];
@@ -127,10 +140,10 @@ int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at
     if (at->lock_fd < 0)
         return hf_fail_errno(errno, "%s: cannot open it (is %s a pool?)", path, pool_dir);
     rc = take_attach_byte(at, path, exclusive);
-    if (rc == 0 && at->first) {
+    if (rc == 0)
+        rc = check_life(at);
+    if (rc == 0 && at->first)
         note_alone(at->lock_fd);
-        rc = shm_run_foreign(at);
-    }
     if (rc)
         shm_attach_cancel(at);
     return rc;

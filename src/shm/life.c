@@ -29,6 +29,8 @@
  *   closefrom(3) and the like
  *                    nothing, likewise. Only whether others live is not known then.
  *   pids             none is compared, so neither their reuse nor their namespaces matter.
+ *   an overlay       the mapping refers to the file of the layer, and nothing to the description
+ *                    with the locks, so they are dropped at once: check_life() in attach.c refuses.
  *
  * While a life is made there is a descriptor, and for a moment a mapping without MADV_DONTFORK. The
  * descriptor is in the table of a thread of its own (hf_fd_apart()), which no fork of another
@@ -78,6 +80,11 @@ static bool any_locked(int fd, uint64_t first, uint64_t len)
         .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)first, .l_len = (off_t)len};
 
     return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+bool shm_byte_is_locked(int fd, uint64_t byte)
+{
+    return any_locked(fd, byte, 1);
 }
 
 bool shm_anybody_attached(int lock_fd, uint32_t but)

@@ -23,6 +23,8 @@ int shm_byte_lock(int fd, int type, uint64_t byte);
 /* Also true when it cannot be known. */
 bool shm_byte_locked(const struct shm *shm, uint64_t byte);
 
+/* Somebody has locked that byte through another opening of the file. */
+bool shm_byte_is_locked(int fd, uint64_t byte);
 /* Some process has an entry, but for that one (SHM_NONE: for none). */
 bool shm_anybody_attached(int lock_fd, uint32_t but);
 
@@ -46,8 +48,6 @@ void shm_life_end(void **life);
 /* Opens the file of the segment that stands. -ENOENT: there is none that POOL/segment vouches
  * for. */
 int shm_run_find(const struct shm_attach *at, char *path, size_t size);
-/* First attacher: the pool may be in use through another inode of POOL/lock. */
-int shm_run_foreign(const struct shm_attach *at);
 /* First attacher: makes it new, in use, and puts it into the record in POOL/segment; `aside`: in
  * /dev/shm, wherever the pool is. Returns a descriptor. */
 int shm_run_make(const struct shm_attach *at, const struct shm_run *header, mode_t mode, bool aside,

@@ -13,9 +13,9 @@
  *     which names nothing here; a pool that was moved keeps its record and its segment;
  *   - nobody can put a file of his own in the segment's place without having written the record,
  *     and a user that may write POOL/segment may use the pool: it has the mode of POOL/lock.
- * Locks on POOL/lock say whether anybody is attached. They fail where one file has two inodes: in
- * an overlay and in its layers. There a record of another POOL/lock may be a copy's or the other
- * view's of a pool in use, so it is refused unless its segment is known to be unused (foreign()).
+ * Locks on POOL/lock say whether anybody is attached. Where one file has two inodes, in an overlay
+ * and in its layers, they would say it to half of them. But nobody can attach to a pool through an
+ * overlay (check_life() in attach.c).
  *
  * Each process that is attached holds the segment's file locked (shared, life.c), so that a segment
  * without a user can be told from one in use wherever its pool has gone: sweep().
@@ -45,7 +45,7 @@ struct record {
     uint64_t lock_dev, lock_ino; /* POOL/lock, which this lies beside */
     uint64_t run_dev, run_ino;
     uint32_t run_uid;
-    uint32_t overlay; /* 1: POOL/lock was seen through an overlay */
+    uint32_t unused;
     uint8_t boot[16];
     char name[64]; /* in /dev/shm; "": POOL/run */
 };
@@ -178,42 +178,6 @@ static bool in_use(int run_fd)
     return fcntl(run_fd, F_OFD_GETLK, &lock) || lock.l_type != F_UNLCK;
 }
 
-/* True: the record is of another POOL/lock, through one of the two ways in which one file has two
- * inodes. */
-static bool other_view(const struct record *record, int lock_fd)
-{
-    uint8_t boot[16];
-    struct stat lock;
-
-    shm_boot_id(boot);
-    return fstat(lock_fd, &lock) == 0 && !is_of(record, &lock) &&
-           !memcmp(record->boot, boot, sizeof boot) &&
-           (record->overlay || on(lock_fd, OVERLAYFS_SUPER_MAGIC));
-}
-
-int shm_run_foreign(const struct shm_attach *at)
-{
-    struct record record;
-    char path[sizeof at->pool_dir + 8];
-    bool used = true;
-    int fd;
-
-    if (!read_record(at->pool_dir, &record) || !other_view(&record, at->lock_fd))
-        return 0;
-    path_of(at, &record, path, sizeof path);
-    fd = *record.name ? open_named(&record, path) : -ENOENT;
-    if (fd >= 0) {
-        used = in_use(fd);
-        close(fd);
-    }
-    if (!used)
-        return 0;
-    return hf_fail(EBUSY,
-                   "%s may be in use outside this overlay, or be a copy made while it was: close "
-                   "it there, or remove segment in a copy",
-                   at->pool_dir);
-}
-
 /* ---- segments without a pool ---- */
 
 /* Nobody uses the segment, and it is of the pool of this `lock`, or of none that is there. */
@@ -304,7 +268,6 @@ static int describe(const struct shm_attach *at, int fd, struct record *record)
     record->run_dev = run.st_dev;
     record->run_ino = run.st_ino;
     record->run_uid = run.st_uid;
-    record->overlay = on(at->lock_fd, OVERLAYFS_SUPER_MAGIC);
     shm_boot_id(record->boot);
     return write_record(at->pool_dir, &lock, record);
 }
