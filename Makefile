@@ -15,7 +15,7 @@ run: all
 # What runs on a mount is skipped where its program is missing and cannot be installed.
 test: all
 	@tools/setup.sh test || true
-	@$(TESTS) -C $(BUILD) --no-rebuild $(addprefix --suite ,unit system cli posix calls mount device storm-short explore wrong docs)
+	@$(TESTS) -C $(BUILD) --no-rebuild $(addprefix --suite ,unit system cli posix calls mount device storm-short explore chaos wrong docs)
 
 # Everything: sanitizers, then the long runs on the plain build.
 check-all: all
@@ -34,6 +34,10 @@ posix:
 	@[ -d "$(TARGET)" ] || { echo "usage: make posix TARGET=DIR    DIR is the folder to try system calls in" >&2; exit 2; }
 	@$(MAKE) --no-print-directory all
 	@$(BUILD)/tests/calls/calls "$(TARGET)" $(CALLS)
+
+# Runs of tests/chaos, for so long; what fails is cut down and printed. CHAOS="--engine srcu": its other arguments.
+chaos: all
+	@$(BUILD)/tests/chaos/chaos --seconds $(or $(SECONDS),60) $(CHAOS)
 
 # Searches the models of the engines' protocols: see model/run.py. MODEL=name: only these.
 model:
@@ -58,4 +62,4 @@ setup:
 $(BUILD)/build.ninja: | setup
 	@meson setup $(BUILD) $(MESON_ARGS)
 
-.PHONY: all run test check-all bench fmt lint posix model install clean setup
+.PHONY: all run test check-all bench chaos fmt lint posix model install clean setup
