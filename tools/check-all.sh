@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Everything that is too long for `make test`: the suites under AddressSanitizer and
-# UndefinedBehaviorSanitizer, under ThreadSanitizer, the models, a new machine, and the long torture and kill storm.
+# UndefinedBehaviorSanitizer, under ThreadSanitizer, an hour of fuzzing, the models, a new machine, and the long torture and kill storm.
 # usage: tools/check-all.sh BUILD    a build folder that is up to date
 set -eu
 build=$1
@@ -28,12 +28,14 @@ export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/tools/tsan.supp"
 
-sanitized asan address,undefined long unit system cli posix device storm-short
+sanitized asan address,undefined long unit system cli posix device storm-short fuzz
 # It knows only the threads of its own process: what is handed on through another process is a race to it.
 sanitized tsan thread torture unit system posix
 for engine in slots slots-fenced refcount srcu percpu-rwsem rcu; do
     build-tsan/tests/torture/torture --engine $engine --processes 1 --layout-changes 20000
 done
+echo "check-all: an hour of libFuzzer"
+tools/fuzz.sh 3600
 echo "check-all: the models"
 make model
 echo "check-all: a new machine"

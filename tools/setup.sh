@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that the build needs and that are missing; silent when none is.
-# usage: tools/setup.sh [lint|test|bench|model|fresh]    with lint: also what `make lint` and `make fmt` use; test: also the
-# programs that `make test` runs; bench: also those that `make bench` does; model, fresh: only what `make model` and tools/fresh.sh
-# use
+# usage: tools/setup.sh [lint|test|bench|model|fuzz|fresh]    with lint: also what `make lint` and `make fmt` use; test: also the
+# programs that `make test` runs; bench: also those that `make bench` does; model, fuzz, fresh: only what `make model`, the fuzz
+# targets under libFuzzer and tools/fresh.sh use
 set -eu
 
 packages="libc6-dev meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
@@ -16,6 +16,8 @@ elif [ "${1-}" = bench ]; then
     packages="$packages bindfs dbench fuse3"
 elif [ "${1-}" = model ]; then
     packages="spin gcc"
+elif [ "${1-}" = fuzz ]; then
+    packages="clang libclang-rt-14-dev"
 elif [ "${1-}" = fresh ]; then
     packages="mmdebstrap"
 fi
