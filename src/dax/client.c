@@ -48,7 +48,7 @@ bool dax_lane_is_client(const struct shm *shm, uint32_t lane)
 
 const struct shm_lane *dax_client_lane(const struct shm *shm)
 {
-    uint32_t used = dax_client.tid ? hf_load_acquire(&shm->run->lanes_used) : 0;
+    uint32_t used = dax_client.tid ? shm_lanes_used(shm) : 0;
 
     for (uint32_t i = 0; i < used; i++)
         if (dax_lane_is_client(shm, i))

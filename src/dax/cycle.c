@@ -71,14 +71,14 @@ static bool waits_for_thread(const struct shm *shm, const struct shm_wait *wait,
 {
     uint32_t server = hf_load_acquire(&shm->lanes[serving].owner) - 1;
 
-    return wait->tid && server < shm->run->limits.processes &&
+    return wait->tid && server < shm->limits.processes &&
            dax_lane_is(shm, lane, server, (pid_t)wait->pid, (pid_t)wait->tid);
 }
 
 static void find_serving(struct search *search)
 {
     const struct shm *shm = search->dax->shm;
-    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+    uint32_t used = shm_lanes_used(shm);
 
     for (uint32_t i = 0; i < used && search->serving_count < SERVING_MAX; i++)
         if (hf_load_acquire(&shm->lanes[i].wait.number) && hf_load_acquire(&shm->lanes[i].wait.tid))
@@ -278,7 +278,7 @@ static void cancel_wait(struct shm *shm, struct shm_wait *wait, uint32_t number)
 int dax_cancel(struct dax *dax, pid_t tid)
 {
     struct shm *shm = dax->shm;
-    uint32_t used = hf_load_acquire(&shm->run->lanes_used), number;
+    uint32_t used = shm_lanes_used(shm), number;
 
     for (uint32_t i = 0; i < used; i++) {
         struct shm_lane *lane = &shm->lanes[i];

@@ -27,8 +27,7 @@
 /* The hold that has its key word there; null: it is a slot, or the ghosts' word. */
 static struct shm_hold *hold_of_key(const struct shm *shm, uint64_t at)
 {
-    uint64_t holds = shm->run->at_holds,
-             end = holds + shm->run->limits.holds * sizeof(struct shm_hold);
+    uint64_t holds = shm->run->at_holds, end = holds + shm->limits.holds * sizeof(struct shm_hold);
 
     return at < holds || at >= end ? NULL : &shm->holds[(at - holds) / sizeof(struct shm_hold)];
 }
@@ -166,7 +165,7 @@ static bool is_record_of(const struct shm_hold *hold, const struct shm_vnode *vn
 /* Says in `left`, which is for trees and free in a record, whether the record is in the list. */
 static void mark_listed(struct shm *shm, const struct shm_vnode *vnode)
 {
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++)
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++)
         if (is_record_of(&shm->holds[i], vnode))
             shm->holds[i].left = SHM_NONE;
     for (uint32_t at = vnode->detached; at != SHM_NONE; at = shm->holds[at].link)
@@ -181,7 +180,7 @@ void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed)
 
     shm_assert_held(&vnode->mutex);
     mark_listed(shm, vnode);
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         struct shm_hold *record = &shm->holds[i];
 
         if (!is_record_of(record, vnode) || record->left == i)

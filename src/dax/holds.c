@@ -108,7 +108,7 @@ void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold)
 static void rebuild_tree(struct shm *shm, struct shm_vnode *vnode)
 {
     vnode->hold_root = SHM_NONE;
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         uint32_t state = hf_load_acquire(&shm->holds[i].state);
 
         if (shm->holds[i].vnode != vnode->index)

@@ -116,8 +116,8 @@ static struct shm_hold *hold_at(const struct shm *shm, const struct hf_lease_tok
     uint64_t at = token->hf_opaque[0] - shm->run->at_holds, index = at / sizeof(struct shm_hold);
     uint64_t vnode = token->hf_opaque[1] & SHM_KEY_VNODE_MASK;
 
-    if (at % sizeof(struct shm_hold) || index >= shm->run->limits.holds || vnode == 0 ||
-        vnode > shm->run->limits.vnodes)
+    if (at % sizeof(struct shm_hold) || index >= shm->limits.holds || vnode == 0 ||
+        vnode > shm->limits.vnodes)
         return NULL;
     return &shm->holds[index];
 }

@@ -66,7 +66,7 @@ static const struct records *records_of(struct snapshot *snapshot, struct shm_vn
     struct records *records;
 
     if (!snapshot->records)
-        snapshot->records = calloc(dax->shm->run->limits.vnodes, sizeof *records);
+        snapshot->records = calloc(dax->shm->limits.vnodes, sizeof *records);
     if (!snapshot->records)
         return NULL;
     records = &snapshot->records[vnode->index];
@@ -79,7 +79,7 @@ static const struct records *records_of(struct snapshot *snapshot, struct shm_vn
 
 static void drop_records(struct snapshot *snapshot)
 {
-    for (uint32_t i = 0; snapshot->records && i < snapshot->dax->shm->run->limits.vnodes; i++)
+    for (uint32_t i = 0; snapshot->records && i < snapshot->dax->shm->limits.vnodes; i++)
         records_drop(&snapshot->records[i]);
     free(snapshot->records);
 }
@@ -159,7 +159,7 @@ static int hold_pins(struct snapshot *snapshot)
     struct shm *shm = snapshot->dax->shm;
     int rc = 0;
 
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high) && rc == 0; i++) {
+    for (uint32_t i = 0; i < shm_holds_high(shm) && rc == 0; i++) {
         struct shm_hold *hold = &shm->holds[i];
         uint32_t state = hf_load_acquire(&hold->state);
         struct hf_pin_info info = {0};
@@ -213,7 +213,7 @@ static int lane_wait(struct snapshot *snapshot, const struct shm_lane *lane)
 
 int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *info), void *arg)
 {
-    uint32_t lanes = hf_load_acquire(&dax->shm->run->lanes_used);
+    uint32_t lanes = shm_lanes_used(dax->shm);
     struct snapshot snapshot = {.dax = dax, .each = each, .arg = arg};
     int rc = 0;
 

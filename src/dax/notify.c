@@ -161,7 +161,7 @@ static bool read_all_recalls(struct recalls *recalls)
     const struct shm *shm = recalls->dax->shm;
     bool all = true;
 
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++)
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++)
         all &= read_recall(recalls, i);
     return all;
 }
@@ -176,7 +176,7 @@ static void read_recalls(struct recalls *recalls)
         uint32_t entry =
             hf_load_acquire(&self->recalls[i]) ? hf_xchg_acq_rel(&self->recalls[i], 0u) : 0;
 
-        if (entry && entry <= shm->run->limits.holds && !read_recall(recalls, entry - 1))
+        if (entry && entry <= shm->limits.holds && !read_recall(recalls, entry - 1))
             hf_store_release(&self->recalls_more, 1u);
     }
     if (hf_load_acquire(&self->recalls_more) && hf_xchg_acq_rel(&self->recalls_more, 0u) &&
@@ -300,7 +300,7 @@ static int make_recalls(struct dax *dax)
 
     if (!recalls)
         return hf_fail(ENOMEM, "out of memory");
-    recalls->served = calloc(dax->shm->run->limits.holds, sizeof *recalls->served);
+    recalls->served = calloc(dax->shm->limits.holds, sizeof *recalls->served);
     if (!recalls->served) {
         free(recalls);
         return hf_fail(ENOMEM, "out of memory");

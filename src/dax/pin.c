@@ -84,7 +84,7 @@ static int pin_once(struct dax *dax, struct shm_vnode *vnode, const struct dax_r
  * their files. */
 static void settle_all(struct dax *dax)
 {
-    uint32_t high = hf_load_acquire(&dax->shm->run->vnodes_high);
+    uint32_t high = shm_vnodes_high(dax->shm);
 
     shm_reap(dax->shm);
     for (uint32_t i = 0; i < high; i++) {
@@ -117,7 +117,7 @@ int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, const struct dax_requ
         rc = pin_once(dax, vnode, request, pin, hole);
     }
     if (hf_load_relaxed(&dax->shm->run->nodes_used) >=
-        dax->shm->run->limits.nodes) /* relaxed: a count */
+        dax->shm->limits.nodes) /* relaxed: a count */
         dax_shrink(dax);
     return rc;
 }

@@ -122,7 +122,7 @@ void recall_again(struct shm *shm, struct shm_hold *hold)
 void recall_recover(struct shm *shm, const struct shm_vnode *vnode)
 {
     shm_assert_held(&vnode->mutex);
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         struct shm_hold *hold = &shm->holds[i];
 
         if (hf_load_acquire(&hold->vnode) != vnode->index || !hold_is_lease(hold) ||

@@ -156,7 +156,7 @@ int dax_reclaim(struct dax *dax,
                 int (*gone)(void *arg, const struct meta_detached *runs, size_t count), void *arg)
 {
     struct shm *shm = dax->shm;
-    uint32_t high = hf_load_acquire(&shm->run->vnodes_high);
+    uint32_t high = shm_vnodes_high(shm);
     int rc = 0;
 
     shm_assert_none_held();

@@ -22,7 +22,7 @@ static int report_held(struct scan *scan, const struct held *held)
     uint64_t first = held->range.first > scan->first ? held->range.first : scan->first;
     uint64_t last = held->range.last < scan->last ? held->range.last : scan->last;
 
-    if (held->process >= shm->run->limits.processes)
+    if (held->process >= shm->limits.processes)
         return 0;
     if (!records_still_hold(shm, scan->vnode, &scan->records, shm_at(shm, held->word), held->key,
                             first, last))

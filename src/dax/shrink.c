@@ -115,7 +115,7 @@ static void drop_table(struct dax *dax, struct shm_vnode *vnode)
 uint64_t dax_shrink(struct dax *dax)
 {
     uint64_t *used = &dax->shm->run->nodes_used, before = hf_load_acquire(used), after;
-    uint32_t high = hf_load_acquire(&dax->shm->run->vnodes_high);
+    uint32_t high = shm_vnodes_high(dax->shm);
 
     shm_assert_none_held();
     for (uint32_t i = 0; i < high; i++) {

@@ -39,7 +39,7 @@ struct dax_stacks {
 
 static size_t stacks_bytes(const struct shm *shm)
 {
-    const struct shm_limits *limits = &shm->run->limits;
+    const struct shm_limits *limits = &shm->limits;
 
     return sizeof(struct dax_stacks) +
            ((uint64_t)limits->lanes * SHM_SLOTS + limits->holds) * sizeof(struct record);
@@ -49,7 +49,7 @@ static struct record *record_of(const struct dax *dax, const uint64_t *word)
 {
     const struct shm *shm = dax->shm;
     size_t at = (size_t)((const char *)word - (const char *)shm->lanes);
-    size_t lane = at / sizeof *shm->lanes, lanes = shm->run->limits.lanes;
+    size_t lane = at / sizeof *shm->lanes, lanes = shm->limits.lanes;
 
     if ((const char *)word >= (const char *)shm->lanes && lane < lanes)
         return &dax->stacks->records[lane * SHM_SLOTS + (size_t)(word - shm->lanes[lane].keys)];
@@ -155,7 +155,7 @@ static void print_pin(struct printing *printing, const uint64_t *word, uint64_t 
 static void print_lanes(struct printing *printing)
 {
     struct shm *shm = printing->dax->shm;
-    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+    uint32_t used = shm_lanes_used(shm);
 
     for (uint32_t i = 0; i < used; i++) {
         const struct shm_lane *lane = &shm->lanes[i];
@@ -177,7 +177,7 @@ static void print_holds(struct printing *printing)
 
     if (!hf_load_acquire(&shm->run->holds_used))
         return;
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         const struct shm_hold *hold = &shm->holds[i];
         uint32_t state = hf_load_acquire(&hold->state);
 

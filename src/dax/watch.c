@@ -219,7 +219,7 @@ static void come_back(struct shm_watcher *watcher)
 static int fill_report(const struct shm *shm, uint32_t index, uint64_t first, uint64_t last,
                        struct hf_watch_report *out)
 {
-    uint64_t ino = index < shm->run->limits.vnodes ? hf_load_acquire(&shm->vnodes[index].ino) : 0;
+    uint64_t ino = index < shm->limits.vnodes ? hf_load_acquire(&shm->vnodes[index].ino) : 0;
 
     if (!ino) /* closed meanwhile */
         return 0;

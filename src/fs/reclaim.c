@@ -131,7 +131,7 @@ static int free_gone(void *arg, const struct meta_detached *runs, size_t count)
 
 static bool is_claimed(const struct shm *shm, const struct meta_detached *run)
 {
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         const struct shm_hold *hold = &shm->holds[i];
         uint64_t end = hold->block + (hold->range.last - hold->range.first) + 1;
 
@@ -188,7 +188,7 @@ void fs_reclaim(struct fs *fs)
 
 static bool any_residue(const struct shm *shm)
 {
-    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+    uint32_t used = shm_lanes_used(shm);
 
     for (uint32_t i = 0; i < used; i++)
         if (hf_load_acquire(&shm->lanes[i].owner) == SHM_LANE_RESIDUE ||

@@ -191,7 +191,7 @@ static int count_shared(struct shm *shm, struct meta_txn *txn)
  * its process died before it could say so here: the run is not reserved any more. */
 static void mark_reserved(struct shm *shm)
 {
-    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+    uint32_t used = shm_lanes_used(shm);
 
     for (uint32_t i = 0; i < used; i++) {
         struct shm_lane *lane = &shm->lanes[i];
@@ -220,7 +220,7 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn)
                              !hf_load_acquire(&fs->dax.shm->run->ready));
     if (rc)
         return rc;
-    if (super.pool_bytes / HF_BLOCK_BYTES > shm->run->limits.limit_blocks ||
+    if (super.pool_bytes / HF_BLOCK_BYTES > shm->limits.limit_blocks ||
         super.pool_bytes % HF_HUGE_BYTES)
         return hf_fail(EUCLEAN, "the pool's size of %" PRIu64 " bytes is beyond its limit",
                        super.pool_bytes);
@@ -474,7 +474,7 @@ static void clear_lane(struct fs *fs, struct shm_lane *lane)
 void fs_space_sweep(struct fs *fs)
 {
     struct shm *shm = fs->dax.shm;
-    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+    uint32_t used = shm_lanes_used(shm);
 
     shm_assert_held(&fs->dax.shm->run->space_mutex);
     for (uint32_t i = 0; i < used; i++) {

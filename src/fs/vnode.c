@@ -375,7 +375,7 @@ int fs_sync_all(struct fs *fs)
     struct shm *shm = fs->dax.shm;
     int rc = 0;
 
-    for (uint32_t i = 0, high = hf_load_acquire(&shm->run->vnodes_high); i < high; i++) {
+    for (uint32_t i = 0, high = shm_vnodes_high(shm); i < high; i++) {
         int one = sync_entry(fs, &shm->vnodes[i]);
 
         if (rc == 0)
@@ -388,7 +388,7 @@ bool fs_all_recorded(const struct fs *fs)
 {
     const struct shm *shm = fs->dax.shm;
 
-    for (uint32_t i = 0, high = hf_load_acquire(&shm->run->vnodes_high); i < high; i++)
+    for (uint32_t i = 0, high = shm_vnodes_high(shm); i < high; i++)
         if (knows_better(&shm->vnodes[i]))
             return false;
     return true;

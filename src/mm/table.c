@@ -247,7 +247,7 @@ void mm_free_all(struct shm *shm, struct shm_vnode *vnode)
     uint32_t owner = vnode->index + 1;
 
     shm_assert_held(&vnode->mutex);
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->nodes_high); i++)
+    for (uint32_t i = 0; i < shm_nodes_high(shm); i++)
         if (hf_load_relaxed(&shm->owners[i]) ==
             owner) /* relaxed: only the mutex's holder adds any */
             shm_node_free(shm, i);

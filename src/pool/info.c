@@ -21,7 +21,7 @@ static int give_back_and_read(struct fs *fs, struct meta_super *super)
 
 static uint32_t count_threads(const struct shm *shm)
 {
-    uint32_t used = hf_load_acquire(&shm->run->lanes_used), count = 0;
+    uint32_t used = shm_lanes_used(shm), count = 0;
 
     for (uint32_t i = 0; i < used; i++)
         count += SHOWN(shm->lanes[i].owner) != 0 && SHOWN(shm->lanes[i].tid) != 0;
@@ -32,7 +32,7 @@ static uint32_t count_files(const struct shm *shm)
 {
     uint32_t count = 0;
 
-    for (uint32_t i = 0, high = hf_load_acquire(&shm->run->vnodes_high); i < high; i++)
+    for (uint32_t i = 0, high = shm_vnodes_high(shm); i < high; i++)
         count += SHOWN(shm->vnodes[i].state) != SHM_VNODE_FREE &&
                  shm_vnode_is_open(shm, &shm->vnodes[i]);
     return count;

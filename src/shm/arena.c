@@ -92,7 +92,7 @@ uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode)
                                 .entry_bytes = sizeof *shm->nodes,
                                 .words = shm->owners,
                                 .stride = 1,
-                                .count = run->limits.nodes,
+                                .count = shm->limits.nodes,
                                 .hint = &run->node_hint,
                                 .high = &run->nodes_high,
                                 .reserved = &run->nodes_reserved,
@@ -125,7 +125,7 @@ uint32_t shm_hold_alloc(struct shm *shm)
                                 .entry_bytes = sizeof *shm->holds,
                                 .words = &shm->holds[0].state,
                                 .stride = sizeof *shm->holds / sizeof(uint32_t),
-                                .count = run->limits.holds,
+                                .count = shm->limits.holds,
                                 .hint = &run->hold_hint,
                                 .high = &run->holds_high,
                                 .reserved = &run->holds_reserved,
@@ -147,17 +147,16 @@ uint32_t shm_holds_in_use(const struct shm *shm)
 {
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++)
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++)
         count += in_use(&shm->holds[i]);
     return count;
 }
 
 int shm_no_hold(const struct shm *shm)
 {
-    if (shm_holds_in_use(shm) < shm->run->limits.holds &&
-        hf_load_acquire(&shm->run->holds_high) < shm->run->limits.holds)
+    if (shm_holds_in_use(shm) < shm->limits.holds && shm_holds_high(shm) < shm->limits.holds)
         return shm_no_room();
-    return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)", shm->run->limits.holds);
+    return hf_fail(ENOLCK, "all %u leases are taken (mkpool --max-leases)", shm->limits.holds);
 }
 
 void shm_hold_free(struct shm *shm, uint32_t hold)

@@ -69,7 +69,7 @@ static bool is_stopped(const struct shm *shm, struct shm_waiting *waiting)
 {
     if (!shm)
         return waiting->stopped = shm_thread_stopped(waiting->holder);
-    waiting->stopped = waiting->holder && waiting->holder <= shm->run->limits.processes &&
+    waiting->stopped = waiting->holder && waiting->holder <= shm->limits.processes &&
                        waiting->holder != shm->self + 1 &&
                        shm_process_stopped(shm, waiting->holder - 1);
     return waiting->stopped;
@@ -124,7 +124,7 @@ int shm_waiting_failed(const struct shm *shm, const struct shm_waiting *waiting,
 
     if (!shm) {
         pid = shm_pid_of_thread(waiting->holder, name);
-    } else if (waiting->holder && waiting->holder <= shm->run->limits.processes) {
+    } else if (waiting->holder && waiting->holder <= shm->limits.processes) {
         pid = shm->processes[waiting->holder - 1].pid;
         memcpy(name, shm->processes[waiting->holder - 1].command, sizeof name - 1);
     }

@@ -103,8 +103,8 @@ static struct shm_lane *take_owned_by(struct shm *shm, uint32_t owner)
     uint32_t self = shm->self + 1, used;
 
     HF_BUG_ON(shm->self == SHM_NONE);
-    for (uint32_t i = 0; i < run->limits.lanes; i++) {
-        if (shm_reserve_entry(shm->lanes, sizeof *shm->lanes, run->limits.lanes,
+    for (uint32_t i = 0; i < shm->limits.lanes; i++) {
+        if (shm_reserve_entry(shm->lanes, sizeof *shm->lanes, shm->limits.lanes,
                               &run->lanes_reserved, i))
             break;
         if (hf_load_relaxed(&shm->lanes[i].owner) != owner || /* relaxed: the swap decides */
@@ -128,7 +128,7 @@ static struct shm_lane *take_owned_by(struct shm *shm, uint32_t owner)
 static struct shm_lane *take_lane(struct shm *shm)
 {
     struct shm_lane *idle = NULL, *lane;
-    uint32_t self = shm->self + 1, used = hf_load_acquire(&shm->run->lanes_used);
+    uint32_t self = shm->self + 1, used = shm_lanes_used(shm);
 
     for (uint32_t i = 0; i < used; i++) {
         struct shm_lane *lane = &shm->lanes[i];
@@ -198,10 +198,10 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
 
 int shm_no_lane(const struct shm *shm)
 {
-    if (hf_load_acquire(&shm->run->lanes_reserved) < shm->run->limits.lanes)
+    if (hf_load_acquire(&shm->run->lanes_reserved) < shm->limits.lanes)
         return shm_no_room();
     return hf_fail(ENOLCK, "all %u thread entries are taken (mkpool --max-threads)",
-                   shm->run->limits.lanes);
+                   shm->limits.lanes);
 }
 
 static struct shm_lane *find_or_take(struct shm *shm)
@@ -317,7 +317,7 @@ static uint64_t holds_of_process(const struct shm *shm)
 {
     uint64_t count = 0;
 
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         uint32_t state = hf_load_acquire(&shm->holds[i].state);
 
         count += shm_hold_holds(state) && SHM_HOLD_OWNER(state) == shm->self + 1 &&
@@ -328,7 +328,7 @@ static uint64_t holds_of_process(const struct shm *shm)
 
 uint64_t shm_process_pins(const struct shm *shm)
 {
-    uint32_t used = hf_load_acquire(&shm->run->lanes_used), self = shm->self + 1;
+    uint32_t used = shm_lanes_used(shm), self = shm->self + 1;
     uint64_t pins = shm->counts ? 0 : holds_of_process(shm);
 
     for (uint32_t i = 0; i < used; i++)

@@ -86,7 +86,7 @@ int shm_process_take(struct shm *shm, const char *lock_path)
 
         if (locked)
             return locked;
-        for (uint32_t i = 0; i < shm->run->limits.processes && rc == -EAGAIN; i++)
+        for (uint32_t i = 0; i < shm->limits.processes && rc == -EAGAIN; i++)
             rc = take_entry(shm, i, lock_path);
         shm_unlock_table(shm);
         if (rc == -EAGAIN && shm_reap(shm) == 0)
@@ -94,7 +94,7 @@ int shm_process_take(struct shm *shm, const char *lock_path)
     }
     if (rc == -EAGAIN)
         return hf_fail(EBUSY, "all %u process entries are taken (mkpool --max-processes)",
-                       shm->run->limits.processes);
+                       shm->limits.processes);
     if (rc == -ENOSPC)
         return rc;
     return rc ? hf_fail_errno(-rc, "%s: cannot lock it", lock_path) : 0;
@@ -134,7 +134,7 @@ static bool clear_bit(uint64_t *words, uint32_t bit)
 static void close_all(struct shm *shm, uint32_t process)
 {
     shm_assert_held(&shm->run->table_mutex);
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->vnodes_high); i++) {
+    for (uint32_t i = 0; i < shm_vnodes_high(shm); i++) {
         uint64_t at = (uint64_t)i * shm->open_words;
 
         clear_bit(shm->watches + at, process);
@@ -146,7 +146,7 @@ static void close_all(struct shm *shm, uint32_t process)
 
 static void free_entry(struct shm *shm, uint32_t process)
 {
-    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+    uint32_t used = shm_lanes_used(shm);
 
     shm_assert_held(&shm->run->table_mutex);
     for (uint32_t i = 0; i < used; i++)
@@ -162,7 +162,7 @@ void shm_processes_recount(struct shm *shm)
     uint32_t count = 0;
 
     shm_assert_held(&shm->run->table_mutex);
-    for (uint32_t i = 0; i < shm->run->limits.processes; i++)
+    for (uint32_t i = 0; i < shm->limits.processes; i++)
         count += hf_load_acquire(&shm->processes[i].state) != SHM_PROCESS_FREE;
     hf_store_seq_cst(&shm->run->processes, count);
     hf_fence_full();
@@ -228,7 +228,7 @@ static bool drop_holds(struct shm *shm, uint32_t index)
     const struct shm_process *process = &shm->processes[index];
     bool all = true;
 
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->holds_high); i++) {
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         struct shm_hold *hold = &shm->holds[i];
         uint32_t state = hf_load_acquire(&hold->state);
         uint64_t key = hf_load_acquire(&hold->key);
@@ -251,7 +251,7 @@ static bool drop_holds(struct shm *shm, uint32_t index)
 static bool bury(struct shm *shm, uint32_t index)
 {
     struct shm_process *process = &shm->processes[index];
-    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+    uint32_t used = shm_lanes_used(shm);
     bool all = true;
 
     shm_assert_held(&shm->run->table_mutex);
@@ -296,7 +296,7 @@ unsigned shm_reap(struct shm *shm)
         return 0;
     hf_store_release(&shm->run->quarantine_ends_ns, UINT64_C(0)); /* those that go on say so */
     look_for_ghosts(shm->run);
-    for (uint32_t i = 0; i < shm->run->limits.processes; i++) {
+    for (uint32_t i = 0; i < shm->limits.processes; i++) {
         struct shm_process *process = &shm->processes[i];
         uint32_t state = hf_load_acquire(&process->state);
 

@@ -82,7 +82,7 @@ int shm_reserve_first(const void *base, const struct shm_run *header)
 int shm_reserve_vnode(struct shm *shm, uint32_t at)
 {
     uint32_t *mark = &shm->run->vnodes_reserved;
-    uint64_t left = shm->run->limits.vnodes - at, chunk = PAGE / sizeof *shm->vnodes;
+    uint64_t left = shm->limits.vnodes - at, chunk = PAGE / sizeof *shm->vnodes;
     uint64_t row = (uint64_t)at * shm->open_words, words;
     int rc;
 
@@ -96,6 +96,5 @@ int shm_reserve_vnode(struct shm *shm, uint32_t at)
     if (rc == 0 && shm->recent.entries)
         rc = shm_reserve(shm->recent.entries + at, chunk * sizeof *shm->recent.entries);
     return rc ? rc
-              : shm_reserve_entry(shm->vnodes, sizeof *shm->vnodes, shm->run->limits.vnodes, mark,
-                                  at);
+              : shm_reserve_entry(shm->vnodes, sizeof *shm->vnodes, shm->limits.vnodes, mark, at);
 }

@@ -101,6 +101,9 @@ struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd)
     }
     shm->id = hf_add_relaxed(&last_id, 1) + 1; /* relaxed: only its being unique matters */
     shm->run = run;
+    shm->limits = run->limits;
+    shm->bytes = run->bytes;
+    shm->hash_mask = run->hash_mask;
     shm->processes = (void *)(base + run->at_processes);
     shm->lanes = (void *)(base + run->at_lanes);
     shm->vnodes = (void *)(base + run->at_vnodes);
@@ -125,7 +128,7 @@ struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd)
 
 void shm_unview(struct shm *shm)
 {
-    munmap(shm->run, shm->run->bytes);
+    munmap(shm->run, shm->bytes);
     shm_life_end(&shm->run_life);
     shm_life_end(&shm->life);
     shm_recent_unmap(&shm->recent);

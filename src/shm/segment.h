@@ -145,6 +145,10 @@ struct shm {
     /* Process index. */
     uint32_t self;
     struct shm_run *run;
+    /* As they were checked: what the segment says may be wrong since. */
+    struct shm_limits limits;
+    uint64_t bytes;
+    uint32_t hash_mask;
     struct shm_vnode *vnodes;
     struct shm_lane *lanes;
     struct shm_process *processes;
@@ -194,6 +198,30 @@ struct shm {
     /* "" when nobody else can attach. */
     char run_path[4104];
 };
+
+/* A mark that another process may have made wrong leads to no entry that there is not. */
+static inline uint32_t shm_below(const uint32_t *mark, uint64_t limit)
+{
+    uint32_t high = hf_load_acquire(mark);
+
+    return high < limit ? high : (uint32_t)limit;
+}
+static inline uint32_t shm_lanes_used(const struct shm *shm)
+{
+    return shm_below(&shm->run->lanes_used, shm->limits.lanes);
+}
+static inline uint32_t shm_vnodes_high(const struct shm *shm)
+{
+    return shm_below(&shm->run->vnodes_high, shm->limits.vnodes);
+}
+static inline uint32_t shm_holds_high(const struct shm *shm)
+{
+    return shm_below(&shm->run->holds_high, shm->limits.holds);
+}
+static inline uint32_t shm_nodes_high(const struct shm *shm)
+{
+    return shm_below(&shm->run->nodes_high, shm->limits.nodes);
+}
 
 /* ---- attach (attach.c) ---- */
 

@@ -16,7 +16,7 @@
 
 static uint32_t *chain(struct shm *shm, uint64_t ino)
 {
-    return &shm->hash[(ino * UINT64_C(0x9e3779b97f4a7c15) >> 32) & shm->run->hash_mask];
+    return &shm->hash[(ino * UINT64_C(0x9e3779b97f4a7c15) >> 32) & shm->hash_mask];
 }
 
 static uint64_t *open_bits(const struct shm *shm, const struct shm_vnode *vnode)
@@ -37,8 +37,8 @@ void shm_hash_rebuild(struct shm *shm)
     uint64_t used = 0;
 
     shm_assert_held(&shm->run->table_mutex);
-    memset(shm->hash, 0, (shm->run->hash_mask + (size_t)1) * sizeof *shm->hash);
-    for (uint32_t i = 0; i < hf_load_acquire(&shm->run->vnodes_high); i++) {
+    memset(shm->hash, 0, (shm->hash_mask + (size_t)1) * sizeof *shm->hash);
+    for (uint32_t i = 0; i < shm_vnodes_high(shm); i++) {
         if (shm->vnodes[i].state == SHM_VNODE_FREE)
             continue;
         link_vnode(shm, &shm->vnodes[i]);
@@ -52,12 +52,12 @@ static struct shm_vnode *take_entry(struct shm *shm)
 {
     struct shm_run *run = shm->run;
 
-    for (uint32_t i = 0; i < run->limits.vnodes; i++) {
-        uint32_t at = (run->vnode_hint + i) % run->limits.vnodes;
+    for (uint32_t i = 0; i < shm->limits.vnodes; i++) {
+        uint32_t at = (run->vnode_hint + i) % shm->limits.vnodes;
         struct shm_vnode *vnode = &shm->vnodes[at];
 
         if (shm_reserve_vnode(shm, at)) { /* nor would those after it have memory */
-            i += run->limits.vnodes - 1 - at;
+            i += shm->limits.vnodes - 1 - at;
             continue;
         }
         if (vnode->state != SHM_VNODE_FREE)
@@ -77,13 +77,12 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
 
     shm_assert_held(&shm->run->table_mutex);
     if (hf_load_relaxed(&shm->run->vnodes_used) <
-        shm->run->limits.vnodes) /* relaxed: under table_mutex */
+        shm->limits.vnodes) /* relaxed: under table_mutex */
         vnode = take_entry(shm);
-    if (!vnode && hf_load_acquire(&shm->run->vnodes_reserved) < shm->run->limits.vnodes)
+    if (!vnode && hf_load_acquire(&shm->run->vnodes_reserved) < shm->limits.vnodes)
         return shm_no_room();
     if (!vnode)
-        return hf_fail(ENFILE, "all %u files are open (mkpool --max-files)",
-                       shm->run->limits.vnodes);
+        return hf_fail(ENFILE, "all %u files are open (mkpool --max-files)", shm->limits.vnodes);
     rc = vnode->mutex_made ? 0 : shm_mutex_init(&vnode->mutex);
     if (rc)
         return rc;

@@ -31,7 +31,7 @@ static uint32_t first_from(const struct shm *shm, const uint64_t *bits, uint32_t
 
         if (left) {
             process = i * 64 + (uint32_t)__builtin_ctzll(left);
-            return process < shm->run->limits.processes ? process : SHM_NONE;
+            return process < shm->limits.processes ? process : SHM_NONE;
         }
     }
     return SHM_NONE;

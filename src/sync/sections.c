@@ -59,7 +59,7 @@ void sections_wait(struct shm *shm, int index)
     shm_assert_held(&shm->run->grace_mutex);
     /* ATTACH.SB/m: read after the fence or barrier of the caller; a lane beyond it enters its first
      * section after that. */
-    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+    uint32_t used = shm_lanes_used(shm);
 
     for (uint32_t i = 0; i < used; i++)
         wait_for(shm, &shm->lanes[i], index);

@@ -177,7 +177,7 @@ int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last, s
                void *arg)
 {
     /* ATTACH.SB/m: read after the barrier; a lane beyond it makes its first pin after the zap. */
-    uint32_t used = hf_load_acquire(&shm->run->lanes_used);
+    uint32_t used = shm_lanes_used(shm);
     struct sync_holder holder;
     int rc = 0;
 

@@ -100,10 +100,60 @@ static void entries_that_lead_outside(void **state)
     assert_int_equal(hf_close(file), 0);
 }
 
+static int count_pin(void *arg, const struct hf_pin_info *info)
+{
+    (void)info;
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+static void look_at_pins(struct hf_pool *pool)
+{
+    struct hf_pool_info info = {.size = sizeof info};
+    unsigned count = 0;
+
+    assert_int_equal(hf_pins(pool, count_pin, &count), 0);
+    assert_int_equal(hf_pool_info(pool, &info), 0);
+}
+
+/* How far the tables are used: no call goes past their ends, and their limits are those that were
+ * found when the pool was opened. */
+static void marks_past_the_tables(void **state)
+{
+    struct hf_pool *pool = *state;
+    struct shm_run *run = pool->fs.dax.shm->run;
+    const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
+    char content[FILE_BYTES] = "";
+    struct iovec iov[PAGES];
+    struct hf_file *file;
+    struct hf_pin pin;
+
+    assert_int_equal(hf_open(pool, "/file", O_RDWR | O_CREAT, 0600, &file), 0);
+    assert_int_equal(hf_write(file, content, sizeof content, 0), sizeof content);
+    run->limits = (struct shm_limits){.processes = UINT32_MAX,
+                                      .lanes = UINT32_MAX,
+                                      .vnodes = UINT32_MAX,
+                                      .holds = UINT32_MAX,
+                                      .nodes = UINT32_MAX,
+                                      .limit_blocks = UINT64_MAX};
+    run->bytes = run->hash_mask = UINT32_MAX;
+    run->lanes_used = run->vnodes_high = run->holds_high = run->nodes_high = UINT32_MAX;
+    assert_true(hf_pin(file, 0, sizeof content, HF_PIN_READ, iov, PAGES, &pin) > 0);
+    assert_int_equal(hf_truncate(file, 0, &detach), 0);
+    look_at_pins(pool);
+    assert_int_equal(hf_unpin(&pin), 0);
+    assert_int_equal(hf_write(file, content, sizeof content, 0), sizeof content);
+    assert_int_equal(hf_truncate(file, 0, NULL), 0);
+    look_at_pins(pool);
+    assert_int_equal(hf_close(file), 0);
+    assert_int_equal(hf_unlink(pool, "/file", NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(entries_that_lead_outside, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(marks_past_the_tables, open_small, close_pool),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
