@@ -25,7 +25,7 @@
 
 /* In the build folder or a moved installation it lies beside this program; else it is looked for in
  * $PATH. */
-static const char *holdfast_program(void)
+const char *bench_holdfast_program(void)
 {
     static const char *const places[] = {"cli/holdfast", "../bin/holdfast"};
     static char found[PATH_MAX];
@@ -84,8 +84,8 @@ bool bench_mount_begin(struct bench_mount *mount, bool bindfs, bool cached, uint
         serve,
         bindfs ? (const char *[]){"bindfs", "-f", "-o", cached ? BINDFS_CACHED : BINDFS_UNCACHED,
                                   mount->source, mount->folder, NULL}
-               : (const char *[]){holdfast_program(), "mount", mount->source, mount->folder, "-f",
-                                  "-o", cached ? "cache=auto" : "cache=none", NULL});
+               : (const char *[]){bench_holdfast_program(), "mount", mount->source, mount->folder,
+                                  "-f", "-o", cached ? "cache=auto" : "cache=none", NULL});
     mount->there = wait_for(mount);
     return mount->there;
 }

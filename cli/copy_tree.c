@@ -114,20 +114,22 @@ static char *list_xattrs(struct hf_pool *pool, uint64_t at, const char *name, ss
 }
 
 /* A directory above has a default ACL, which was inherited. */
-static int drop_inherited(struct copy_tree *copy, const struct entry *entry)
+static int drop_inherited(struct copy_tree *copy, uint64_t to, bool *changed)
 {
     struct hf_pool *pool = copy->transfer.pool;
     ssize_t len;
-    char *list = list_xattrs(pool, entry->to_dir, entry->to_name, &len);
+    char *list = list_xattrs(pool, to, "", &len);
     int rc = len < 0 ? (int)len : 0;
 
+    *changed |= list != NULL;
     for (char *name = list; rc == 0 && len > 0 && name < list + len; name += strlen(name) + 1)
-        rc = hf_removexattrat(pool, entry->to_dir, entry->to_name, name);
+        rc = hf_removexattrat(pool, to, "", name);
     free(list);
     return rc;
 }
 
-static int copy_xattrs(struct copy_tree *copy, const struct entry *entry)
+static int copy_xattrs(struct copy_tree *copy, const struct entry *entry, uint64_t to,
+                       bool *changed)
 {
     struct hf_pool *pool = copy->transfer.pool;
     char *value = copy->transfer.chunk;
@@ -135,13 +137,12 @@ static int copy_xattrs(struct copy_tree *copy, const struct entry *entry)
     char *list = list_xattrs(pool, entry->st.st_ino, "", &len);
     int rc = len < 0 ? (int)len : 0;
 
+    *changed |= list != NULL;
     for (char *name = list; rc == 0 && len > 0 && name < list + len; name += strlen(name) + 1) {
         size = hf_getxattrat(pool, entry->st.st_ino, "", name, value, TRANSFER_CHUNK_BYTES);
         if (size == -ENODATA) /* removed meanwhile */
             continue;
-        rc = size < 0
-                 ? (int)size
-                 : hf_setxattrat(pool, entry->to_dir, entry->to_name, name, value, (size_t)size, 0);
+        rc = size < 0 ? (int)size : hf_setxattrat(pool, to, "", name, value, (size_t)size, 0);
     }
     free(list);
     return rc;
@@ -152,20 +153,21 @@ static int copy_attributes(struct copy_tree *copy, const struct entry *entry)
 {
     const struct timespec times[2] = {entry->st.st_atim, entry->st.st_mtim};
     struct hf_pool *pool = copy->transfer.pool;
+    bool changed = false;
     struct stat st;
     int rc = hf_statat(pool, entry->to_dir, entry->to_name, HF_AT_NOFOLLOW, &st);
 
-    if (rc == 0 && (st.st_uid != entry->st.st_uid || st.st_gid != entry->st.st_gid))
-        rc = hf_chownat(pool, entry->to_dir, entry->to_name, entry->st.st_uid, entry->st.st_gid,
-                        HF_AT_NOFOLLOW);
-    if (!S_ISLNK(entry->st.st_mode)) {
-        rc = rc ? rc : drop_inherited(copy, entry);
-        rc = rc ? rc : copy_xattrs(copy, entry);
-        rc = rc ? rc : hf_statat(pool, entry->to_dir, entry->to_name, HF_AT_NOFOLLOW, &st);
-        if (rc == 0 && st.st_mode != entry->st.st_mode)
-            rc = hf_chmodat(pool, entry->to_dir, entry->to_name, entry->st.st_mode & 07777u);
+    if (rc == 0 && (st.st_uid != entry->st.st_uid || st.st_gid != entry->st.st_gid)) {
+        changed = true;
+        rc = hf_chownat(pool, st.st_ino, "", entry->st.st_uid, entry->st.st_gid, HF_AT_NOFOLLOW);
     }
-    return rc ? rc : hf_utimensat(pool, entry->to_dir, entry->to_name, times, HF_AT_NOFOLLOW);
+    if (!S_ISLNK(entry->st.st_mode)) {
+        rc = rc ? rc : drop_inherited(copy, st.st_ino, &changed);
+        rc = rc ? rc : copy_xattrs(copy, entry, st.st_ino, &changed);
+        if (rc == 0 && (changed || st.st_mode != entry->st.st_mode))
+            rc = hf_chmodat(pool, st.st_ino, "", entry->st.st_mode & 07777u);
+    }
+    return rc ? rc : hf_utimensat(pool, st.st_ino, "", times, HF_AT_NOFOLLOW);
 }
 
 /* ------------------------------------------------------------------ one kind of file each -- */
