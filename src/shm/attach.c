@@ -6,7 +6,8 @@
  * space, and that no child inherits: life.c. Byte 1 + i is held by the process of entry i, as long
  * as it is attached. Byte 0 is held shared while a process attaches, until it has its entry. One
  * that holds byte 0 exclusively, while no entry's byte is locked, is alone: it may throw the old
- * segment away, build one, or remove it. Where the segment is: run_file.c.
+ * segment away, build one, or remove it. SHM_ALONE_BYTE tells others its pid. Where the segment is:
+ * run_file.c.
  */
 #include "base/descriptor.h"
 #include "base/error.h"
@@ -49,30 +50,27 @@ static int lock_attach_byte(int fd, void *first)
     return shm_byte_lock(fd, F_RDLCK, SHM_ATTACH_BYTE);
 }
 
-/* In POOL/lock: the process that had byte 0 for itself last. The kernel does not say which has it
- * now. */
-struct alone {
-    uint64_t pid_namespace, pid;
-};
-
-/* What cannot be written is not known, and nothing else depends on it. */
-static void note_alone(int fd)
+/* The kernel does not say which process has byte 0, since that lock belongs to a descriptor. It
+ * does of a lock that belongs to a process. When this one cannot be had, the name is not known, and
+ * nothing else depends on it. */
+static void note_alone(int fd, int type)
 {
-    const struct alone alone = {shm_pid_namespace(), (uint64_t)getpid()};
-    ssize_t n = pwrite(fd, &alone, sizeof alone, 0);
+    struct flock lock = {
+        .l_type = (short)type, .l_whence = SEEK_SET, .l_start = SHM_ALONE_BYTE, .l_len = 1};
+    int rc = fcntl(fd, F_SETLK, &lock);
 
-    (void)n;
+    (void)rc;
 }
 
 /* 0: not known here. */
 static uint32_t find_alone(int fd)
 {
-    struct alone alone;
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_ALONE_BYTE, .l_len = 1};
 
-    if (pread(fd, &alone, sizeof alone, 0) != sizeof alone ||
-        alone.pid_namespace != shm_pid_namespace())
+    if (fcntl(fd, F_GETLK, &lock) || lock.l_type == F_UNLCK || lock.l_pid <= 0)
         return 0;
-    return (uint32_t)alone.pid;
+    return (uint32_t)lock.l_pid;
 }
 
 /* Waits for the process that is alone, which may be stopped, as for the holder of a lock. */
@@ -143,7 +141,7 @@ int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at
     if (rc == 0)
         rc = check_life(at);
     if (rc == 0 && at->first)
-        note_alone(at->lock_fd);
+        note_alone(at->lock_fd, F_WRLCK);
     if (rc)
         shm_attach_cancel(at);
     return rc;
@@ -528,6 +526,7 @@ int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier)
     shm->next = all;
     all = shm;
     pthread_mutex_unlock(&all_mutex);
+    note_alone(at->lock_fd, F_UNLCK);
     shm_life_end(&at->life);
     return 0;
 }
@@ -554,7 +553,7 @@ bool shm_detach_last(struct shm *shm)
     snprintf(path, sizeof path, "%s/lock", shm->run->pool_dir);
     if (shm_life_begin(shm->lock_fd, path, lock_alone, shm, &shm->leaving))
         return false;
-    note_alone(shm->lock_fd);
+    note_alone(shm->lock_fd, F_WRLCK);
     return true;
 }
 

@@ -73,7 +73,6 @@ bool shm_byte_locked(const struct shm *shm, uint64_t byte)
     return fstat(shm->lock_fd, &st) || st.st_dev != shm->lock_dev || st.st_ino != shm->lock_ino;
 }
 
-/* len 0: to the end. */
 static bool any_locked(int fd, uint64_t first, uint64_t len)
 {
     struct flock lock = {
@@ -89,11 +88,11 @@ bool shm_byte_is_locked(int fd, uint64_t byte)
 
 bool shm_anybody_attached(int lock_fd, uint32_t but)
 {
-    uint64_t first = SHM_ATTACH_BYTE + 1;
+    uint64_t first = SHM_ATTACH_BYTE + 1, rest = but == SHM_NONE ? first : first + but + 1;
 
     if (but != SHM_NONE && but > 0 && any_locked(lock_fd, first, but))
         return true;
-    return any_locked(lock_fd, but == SHM_NONE ? first : first + but + 1, 0);
+    return any_locked(lock_fd, rest, SHM_ALONE_BYTE - rest);
 }
 
 /* ---- lives ---- */

@@ -19,6 +19,7 @@ void shm_unview(struct shm *shm);
 /* Locks on POOL/lock: byte 0 is for attaching and leaving, byte 1 + i for the process of entry
  * i. */
 #define SHM_ATTACH_BYTE 0
+#define SHM_ALONE_BYTE (INT64_C(1) << 40) /* past those of all entries */
 int shm_byte_lock(int fd, int type, uint64_t byte);
 /* Also true when it cannot be known. */
 bool shm_byte_locked(const struct shm *shm, uint64_t byte);
