@@ -222,8 +222,9 @@ ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off
  * hf_write(), and -ENOMEM. */
 ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off);
 
-/* Copies up to len bytes from one file of a pool to another, or within one file. A hole that is
- * copied over a hole stays a hole. Errors as hf_read() and hf_write(), and
+/* Copies up to len bytes from one file of a pool to another, or within one file. Whole pages that
+ * nobody holds are shared, as hf_clone_range() does it: a write to them later may be -ENOSPC. A
+ * hole that is copied over a hole stays a hole. Errors as hf_read() and hf_write(), and
  *   -EINVAL  the ranges overlap
  *   -EXDEV   the files belong to two pools
  *   -EAGAIN  it would wait at a gate, and hf_act_for() says not to

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns hf_clone_range(): pages of one file come to lie on the blocks of another's, in one
- * transaction, without being read.
+ * transaction, without being read. And the part of hf_copy_range() that does the same, for pages
+ * that nobody holds.
  *
  * Two changes are under way at once: that of `to` takes its old blocks out, and that of `from`
  * keeps writers away from blocks that are about to have two owners. What is held there otherwise is
  * copied, as fork(2) copies pinned pages, so that nobody's page is frozen because somebody else
  * cloned it. Gates are closed in the order of file and place, mutexes taken in the order of files,
  * and no mutex is held while anything is waited for: two clones that cross do not meet in a circle.
+ *
+ * hf_copy_range() never waits for pins. So its part is made as a merge is (dedup.c): both mutexes
+ * are held from the look to the commit, and pages that are held, or under another change's gate,
+ * are left to be copied.
  */
 #include "base/error.h"
 #include "fs/end.h"
@@ -39,7 +44,10 @@ struct clone {
     struct fs_reservation copies;
     struct piece *pieces;
     size_t count, room;
+    size_t most; /* pieces that one transaction takes */
 };
+
+#define PIECES_AT_ONCE 1024u /* of a copy, which may be made in several steps */
 
 static bool one_file(const struct clone *c)
 {
@@ -183,8 +191,8 @@ static int find_pieces(struct clone *c)
 
     if (rc)
         return rc;
-    while (page < end && (rc = meta_extent_find(txn, c->from->ino, page, &extent)) == 0 &&
-           extent.page < end) {
+    while (page < end && c->count < c->most &&
+           (rc = meta_extent_find(txn, c->from->ino, page, &extent)) == 0 && extent.page < end) {
         uint64_t skip = page > extent.page ? page - extent.page : 0;
 
         extent.page += skip;
@@ -197,6 +205,10 @@ static int find_pieces(struct clone *c)
         page = extent.page + extent.count;
     }
     meta_end_read(txn);
+    if (page < end && c->count >= c->most) {
+        c->pages = page - c->first;
+        c->end = (c->to_first + c->pages) * HF_BLOCK_BYTES;
+    }
     return rc == -ENOENT ? 0 : rc;
 }
 
@@ -359,7 +371,8 @@ static int clone_pages(struct hf_file *from, uint64_t from_off, struct hf_file *
                       .first = from_off / HF_BLOCK_BYTES,
                       .pages = (len + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES,
                       .to_first = to_off / HF_BLOCK_BYTES,
-                      .end = to_off + len};
+                      .end = to_off + len,
+                      .most = SIZE_MAX};
     const struct clone whole = c;
     int rc = clone_once(&c, to->vnode, policy, &source);
 
@@ -396,4 +409,117 @@ int fs_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, 
     return (uint64_t)copied == tail ? 0
                                     : hf_fail(EBUSY, "the source was cut short meanwhile, or the "
                                                      "target");
+}
+
+/* ---- for a copy: without waiting ---- */
+
+/* Leaves of the range the first pages that nobody holds on either side; none: *held is how many
+ * pages from the first on are held. */
+static void leave_held(struct clone *c, uint64_t *held)
+{
+    const struct dax_change *changes[2] = {&c->source, &c->l.change};
+    uint64_t pages = c->pages;
+    struct dax_run run;
+
+    *held = 0;
+    for (int i = 0; i < 2; i++) {
+        uint64_t first = changes[i]->first;
+
+        if (!dax_change_held_run(changes[i], first, changes[i]->last, &run))
+            continue;
+        if (run.first == first && *held < run.last - first + 1)
+            *held = run.last - first + 1;
+        pages = fs_min(pages, run.first - first);
+    }
+    if (pages < c->pages)
+        c->end = (c->to_first + pages) * HF_BLOCK_BYTES;
+    c->pages = pages;
+}
+
+static bool other_gate(const struct clone *c, struct shm_vnode *to)
+{
+    struct dax *dax = &c->fs->dax;
+    uint64_t first = c->to_first, last = c->to_first + c->pages - 1;
+
+    if (c->end > to->size) {
+        first = fs_min(first, to->size / HF_BLOCK_BYTES);
+        last = DAX_LAST;
+    }
+    return dax_gate_over(dax, to, first, last) ||
+           dax_gate_over(dax, c->from, c->first, c->first + c->pages - 1);
+}
+
+/* The last page only where it is the end of both. False: nothing is left. */
+static bool cut_part_page(struct clone *c, const struct shm_vnode *to, uint64_t len)
+{
+    uint64_t part = len % HF_BLOCK_BYTES, end = c->first * HF_BLOCK_BYTES + len;
+
+    if (end > c->from->size)
+        return false;
+    if (part && (end != c->from->size || to->size > c->end)) {
+        c->pages--;
+        c->end -= part;
+    }
+    return c->pages;
+}
+
+/* Under both mutexes, and no other change has a gate there. L2 to L6 of docs/ORDERING.md. */
+static int share_now(struct clone *c, struct shm_vnode *to, uint64_t *held)
+{
+    int rc = dax_change_now(&c->fs->dax, c->from, c->first, c->first + c->pages - 1, &c->source);
+
+    if (rc)
+        return rc;
+    rc = fs_layout_now(&c->l, c->fs, to, c->to_first, c->to_first + c->pages - 1);
+    if (rc == 0) {
+        leave_held(c, held);
+        if (c->pages) {
+            rc = find_pieces(c);
+            rc = rc ? rc : persist_shared(c);
+            c->l.keep_times = false;
+            rc = rc ? rc : transact(c);
+            c->l.keep_times = true; /* the copy tells those that watch, at its end */
+        }
+        rc = fs_layout_close(&c->l, rc);
+    }
+    dax_change_end(&c->source, false); /* nothing of it has changed */
+    return rc;
+}
+
+static int clone_now(struct clone *c, struct shm_vnode *to, uint64_t len, uint64_t *held)
+{
+    int rc = dax_check_settled(c->from);
+
+    if (rc || !cut_part_page(c, to, len) || other_gate(c, to)) {
+        c->pages = 0;
+        return rc;
+    }
+    c->l.vnode = to;
+    rc = zero_target_tail(c);
+    return rc ? rc : share_now(c, to, held);
+}
+
+ssize_t fs_clone_now(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                     uint64_t len, uint64_t *held)
+{
+    struct clone c = {.fs = from->fs,
+                      .from = from->vnode,
+                      .first = from_off / HF_BLOCK_BYTES,
+                      .pages = dax_pages_up(len),
+                      .to_first = to_off / HF_BLOCK_BYTES,
+                      .end = to_off + len,
+                      .most = PIECES_AT_ONCE};
+    uint64_t pages = 0;
+    int rc = dax_lock_two(&c.fs->dax, c.from, to->vnode);
+
+    if (rc)
+        return rc;
+    fs_reservation_init(&c.copies);
+    rc = clone_now(&c, to->vnode, len, &pages);
+    dax_unlock_two(&c.fs->dax, c.from, to->vnode);
+    free(c.pieces);
+    if (rc || c.pages)
+        return rc ? rc : (ssize_t)(c.end - to_off);
+    *held = fs_min(len, pages * HF_BLOCK_BYTES);
+    return 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns copies from file to file. The source is pinned a piece at a time, and the target is written
- * from the pinned memory. A hole of the source costs the target no block where it has a hole too.
+ * Owns copies from file to file. Whole pages that nobody holds come to lie on the same blocks
+ * (clone.c). Of the rest, the source is pinned a piece at a time, and the target is written from
+ * the pinned memory. A hole of the source costs the target no block where it has a hole too.
  *
  * COPY.WAIT: a pin of the source is never held while waiting for pins or at a gate. So a layout
  * change waits no longer for it than one piece takes to copy, and never in a cycle: a holder of a
@@ -13,6 +14,8 @@
 #include "fs/end.h"
 #include "fs/fill.h"
 #include "fs/io.h"
+#include "fs/unshare.h"
+#include "sync/engine.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -144,6 +147,27 @@ int fs_check_apart(const struct hf_file *a, uint64_t a_off, const struct hf_file
                    len, a_off, b_off);
 }
 
+/* What of the next *len bytes can be shared, is. 0: *len bytes are to be copied before it is worth
+ * another try. Where it fails, a copy may still succeed. */
+static ssize_t share_some(struct hf_file *from, uint64_t from_off, struct hf_file *to,
+                          uint64_t to_off, uint64_t *len)
+{
+    uint64_t into = from_off % HF_BLOCK_BYTES, held = 0;
+    ssize_t n;
+
+    if (into != to_off % HF_BLOCK_BYTES || !sync_knows_holders(from->fs->dax.engine))
+        return 0;
+    if (into) {
+        *len = fs_min(*len, HF_BLOCK_BYTES - into);
+        return 0;
+    }
+    n = fs_clone_now(from, from_off, to, to_off, *len, &held);
+    if (n > 0)
+        return n;
+    *len = held ? held : *len;
+    return 0;
+}
+
 ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                       size_t len)
 {
@@ -162,7 +186,11 @@ ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *t
     want = fs_min(want, HF_FILE_BYTES_MAX - to_off);
     fs_changes(to->fs, to->vnode, to_off, want);
     while (done < want) {
-        n = copy_some(from, from_off + done, to, to_off + done, want - done);
+        uint64_t part = want - done;
+
+        n = share_some(from, from_off + done, to, to_off + done, &part);
+        if (n == 0)
+            n = copy_some(from, from_off + done, to, to_off + done, part);
         if (n <= 0)
             break;
         done += (uint64_t)n;

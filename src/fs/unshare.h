@@ -11,6 +11,12 @@ int fs_unshare(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t c
 /* The same under the layout mutex, with nothing reserved. */
 int fs_unshare_locked(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count);
 
+/* For a copy, of ranges that begin with a page each: shares the first part of them that it can
+ * share without waiting for anybody. How many bytes that is; 0: none, and *held bytes at the
+ * beginning are held by somebody (0: not known). Called with no lock held. */
+ssize_t fs_clone_now(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                     uint64_t len, uint64_t *held);
+
 /* 0, -EROFS, or -EOPNOTSUPP: the engine does not know who holds. */
 int fs_may_share(const struct fs *fs);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hf_copy_range(): what it copies, which holes stay holes, what it refuses; that it waits at a gate
- * of the target without holding the source, and passes it when its thread holds a pin; and that
- * copies in both directions and layout changes of both files all come to an end, under each engine.
+ * hf_copy_range(): what it copies, what it shares, which holes stay holes, what it refuses; that
+ * it waits at a gate of the target without holding the source, and passes it when its thread holds
+ * a pin; and that copies in both directions and layout changes of both files all come to an end,
+ * under each engine.
  */
 #include "support.h"
 
@@ -146,6 +147,12 @@ static void check_holes(void)
     test_write_pages(to, 8, 100, 20);
     EXPECT_EQ(hf_copy_range(from, 0, to, 0, SIZE_MAX), far + TEST_PAGE);
     test_expect_zeros(to, 99 * TEST_PAGE, 22 * TEST_PAGE);
+    EXPECT_EQ(blocks(to), 2);
+
+    /* and where nothing can be shared, since pages do not lie on pages */
+    test_write_pages(to, 8, 100, 20);
+    EXPECT_EQ(hf_copy_range(from, TEST_PAGE, to, 1 + TEST_PAGE, 130 * TEST_PAGE), 130 * TEST_PAGE);
+    test_expect_zeros(to, 99 * TEST_PAGE, 22 * TEST_PAGE);
     EXPECT_EQ(blocks(to), 22);
 
     /* a hole over the bytes past end of file, which may be anything */
@@ -187,6 +194,71 @@ static void check_pieces(void)
     test_pool_check("pieces");
 }
 
+/* ------------------------------------------------------------------------------ shared --- */
+
+static uint64_t saved_pages(struct hf_pool *pool)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    return info.saved_bytes / TEST_PAGE;
+}
+
+/* What is held on either side is copied, and goes on following its file. */
+static void check_held(struct hf_pool *pool)
+{
+    struct hf_file *from = test_file_filled(pool, "/from", 1, 16),
+                   *to = test_file_filled(pool, "/to", 2, 16);
+    struct hf_pin reads, writes;
+    struct iovec read_at, write_at;
+
+    reads = test_pin(from, 3 * TEST_PAGE, 2 * TEST_PAGE, HF_PIN_READ, &read_at, 1);
+    writes = test_pin(to, 9 * TEST_PAGE, TEST_PAGE, HF_PIN_READ, &write_at, 1);
+    EXPECT_EQ(hf_copy_range(from, 0, to, 0, SIZE_MAX), 16 * TEST_PAGE);
+    EXPECT_EQ(saved_pages(pool), 13);
+    test_expect_pages(to, 1, 0, 16);
+    EXPECT(test_page_is(write_at.iov_base, 1, 9));
+    test_write_pages(from, 5, 4, 1);
+    EXPECT(test_page_is((char *)read_at.iov_base + TEST_PAGE, 5, 4));
+    test_expect_pages(to, 1, 0, 16);
+    EXPECT_EQ(hf_unpin(&reads), 0);
+    EXPECT_EQ(hf_unpin(&writes), 0);
+    EXPECT_EQ(hf_close(from), 0);
+    EXPECT_EQ(hf_close(to), 0);
+}
+
+static void check_ends(struct hf_pool *pool)
+{
+    struct hf_file *from = test_file_filled(pool, "/odd", 1, 4), *to = test_file(pool, "/end");
+    uint64_t before = saved_pages(pool), size = 3 * TEST_PAGE + 100;
+
+    EXPECT_EQ(hf_truncate(from, size, NULL), 0);
+    EXPECT_EQ(hf_copy_range(from, 0, to, 0, SIZE_MAX), size);
+    EXPECT_EQ(saved_pages(pool), before + 4); /* its end is the other's end */
+    EXPECT_EQ(hf_truncate(to, 5 * TEST_PAGE, NULL), 0);
+    test_expect_zeros(to, size, TEST_PAGE);
+    EXPECT_EQ(saved_pages(pool), before + 3);
+    test_write_pages(to, 7, 3, 2);
+    EXPECT_EQ(hf_copy_range(from, 0, to, 0, SIZE_MAX), size); /* it goes on in that page */
+    EXPECT_EQ(saved_pages(pool), before + 3);
+    EXPECT_EQ(test_size(to), 5 * TEST_PAGE);
+    test_expect_pages(to, 7, 4, 1);
+    EXPECT_EQ(hf_copy_range(from, 100, to, 100 + TEST_PAGE, 2 * TEST_PAGE), 2 * TEST_PAGE);
+    EXPECT_EQ(saved_pages(pool), before + 2); /* pages 0 and, as page 2, 1 */
+    EXPECT_EQ(hf_close(from), 0);
+    EXPECT_EQ(hf_close(to), 0);
+}
+
+static void check_shared(void)
+{
+    struct hf_pool *pool = test_pool_new("shared", TEST_MIB(8));
+
+    check_held(pool);
+    check_ends(pool);
+    test_pool_close(pool);
+    test_pool_check("shared");
+}
+
 /* ---------------------------------------------------------------------------- refusals --- */
 
 static struct hf_file *reopened(struct hf_pool *pool, const char *path, int flags)
@@ -226,11 +298,12 @@ static void check_refusals(void)
 
     /* a pool that fills up: a short count, then an error */
     EXPECT_EQ(hf_truncate(to, 0, NULL), 0);
+    test_write_pages(file, 1, 4, 1); /* copied from byte 1 on, so that no page is shared */
     while (test_free_bytes(pool) > 3 * TEST_PAGE)
-        EXPECT_OK(hf_copy_range(file, 0, to, test_size(to),
+        EXPECT_OK(hf_copy_range(file, 1, to, test_size(to),
                                 less(test_free_bytes(pool) - 3 * TEST_PAGE, 4 * TEST_PAGE)));
-    EXPECT_EQ(hf_copy_range(file, 0, to, test_size(to), 4 * TEST_PAGE), 3 * TEST_PAGE);
-    EXPECT_EQ(hf_copy_range(file, 0, to, test_size(to), 4 * TEST_PAGE), -ENOSPC);
+    EXPECT_EQ(hf_copy_range(file, 1, to, test_size(to), 4 * TEST_PAGE), 3 * TEST_PAGE);
+    EXPECT_EQ(hf_copy_range(file, 1, to, test_size(to), 4 * TEST_PAGE), -ENOSPC);
 
     for (unsigned i = 0; i < COUNT(opened); i++)
         EXPECT_EQ(hf_close(opened[i]), 0);
@@ -412,6 +485,7 @@ static void copy_range(void)
     check_model();
     check_holes();
     check_pieces();
+    check_shared();
     check_refusals();
     check_gates();
     for (unsigned i = 0; i < COUNT(engines); i++)
