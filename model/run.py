@@ -224,7 +224,6 @@ case("share", "unshare", "foreign", "records", "RECORDS_DO_NOT_COUNT")
 FOUND = [
     (r"^pan:\d+: assertion violated .*life\[", "torn"),
     (r"^pan:\d+: assertion violated .*snapshot\[", "frozen"),
-    (r"^pan:\d+: assertion violated .*acknowledged", "lost bytes"),
     (r"^pan:\d+: assertion violated .*free_now", "written when free"),
     (r"^pan:\d+: assertion violated \(*memory\[", "differs"),
     (r"^pan:\d+: assertion violated .*stores\[t\]\.word", "foreign"),
@@ -232,6 +231,7 @@ FOUND = [
     (r"^pan:\d+: assertion violated .*asleep", "lost wake-up"),
     (r"^pan:\d+: assertion violated .*copy", "old copy"),
     (r"^pan:\d+: assertion violated .*verdict", "two verdicts"),
+    (r"^pan:\d+: assertion violated .*acknowledged", "lost bytes"),
     (r"^pan:\d+: assertion violated .*root\[|^pan:\d+: assertion violated .*base", "torn page"),
     (r"^pan:\d+: assertion violated .*stores\[", "gate"),
     (r"^pan:\d+: invalid end state", "deadlock"),
