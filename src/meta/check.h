@@ -97,6 +97,9 @@ static inline void check_placeless(struct checker *check, uint64_t ino)
 /* Counts and reports a problem. True when it is to be repaired now, which then must be done. */
 bool check_problem(struct checker *check, bool can_repair, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* The list, with room for more than `count`, which *room tells. Null: no memory; a sentence is set,
+ * and the old list stays. */
+void *check_grow(void *list, size_t count, size_t *room, size_t size, const char *what);
 struct check_inode *check_find(struct checker *check, uint64_t ino);
 /* The entry of this number, which is made where there is none. Pointers into the table are stale
  * afterwards. */

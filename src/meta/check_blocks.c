@@ -93,38 +93,28 @@ static bool equal_right(const struct checker *check, const struct check_claim *x
     return rank == rank_of(check, y) && rank >= RANK_DOUBTFUL;
 }
 
-/* --- lists that grow --- */
+/* --- what becomes of a run --- */
 
-static int grow(void **list, size_t count, size_t *room, size_t size)
+static int add_piece(struct piece **list, size_t *count, size_t *room, const struct piece *piece)
 {
-    size_t more = *room ? 2 * *room : 64;
-    void *grown;
+    struct piece *grown = check_grow(*list, *count, room, sizeof *grown, "damaged runs of blocks");
 
-    if (count < *room)
-        return 0;
-    grown = realloc(*list, more * size);
     if (!grown)
-        return hf_fail(ENOMEM, "out of memory for %zu damaged runs of blocks", more);
+        return -ENOMEM;
     *list = grown;
-    *room = more;
+    grown[(*count)++] = *piece;
     return 0;
 }
 
-/* --- what becomes of a run --- */
-
 static int keep(struct blocks *b, size_t claim, uint64_t page, uint64_t block, uint64_t count)
 {
-    int rc = grow((void **)&b->pieces, b->piece_count, &b->piece_room, sizeof *b->pieces);
-
-    if (rc == 0)
-        b->pieces[b->piece_count++] = (struct piece){{page, block, count, false}, claim};
-    return rc;
+    return add_piece(&b->pieces, &b->piece_count, &b->piece_room,
+                     &(struct piece){{page, block, count, false}, claim});
 }
 
 static int make_copy(struct blocks *b, size_t index, const struct meta_extent *run, uint64_t with)
 {
     struct checker *check = b->check;
-    int rc;
 
     check_problem(
         check, true,
@@ -132,10 +122,7 @@ static int make_copy(struct blocks *b, size_t index, const struct meta_extent *r
         "as well, and nothing tells which is right; repair gives this file a copy of them",
         ull(check->claims[index].ino), ull(run->page), ull(run->page + run->count - 1),
         ull(run->block), ull(with));
-    rc = grow((void **)&b->copies, b->copy_count, &b->copy_room, sizeof *b->copies);
-    if (rc == 0)
-        b->copies[b->copy_count++] = (struct piece){*run, index};
-    return rc;
+    return add_piece(&b->copies, &b->copy_count, &b->copy_room, &(struct piece){*run, index});
 }
 
 static void lose(struct checker *check, const struct check_claim *claim,

@@ -29,15 +29,12 @@ static bool legal_ino(uint64_t ino)
 
 static int add_claim(struct checker *check, const struct check_claim *claim)
 {
-    if (check->claim_count == check->claim_room) {
-        size_t room = check->claim_room ? 2 * check->claim_room : 1024;
-        struct check_claim *claims = realloc(check->claims, room * sizeof *claims);
+    struct check_claim *claims = check_grow(check->claims, check->claim_count, &check->claim_room,
+                                            sizeof *claims, "runs of blocks");
 
-        if (!claims)
-            return hf_fail(ENOMEM, "out of memory for %zu runs of blocks", room);
-        check->claims = claims;
-        check->claim_room = room;
-    }
+    if (!claims)
+        return -ENOMEM;
+    check->claims = claims;
     check->claims[check->claim_count++] = *claim;
     return 0;
 }
@@ -143,19 +140,15 @@ static int note_detached(struct checker *check, const MDB_val *key, const MDB_va
 
 static int note_owners(struct checker *check, const MDB_val *key, const MDB_val *value)
 {
-    struct meta_owners run;
+    struct meta_owners run, *owners;
 
     if (meta_owners_decode(UINT64_MAX, key, value, &run))
         return 0; /* for check_records.c */
-    if (check->owners_count == check->owners_room) {
-        size_t room = check->owners_room ? 2 * check->owners_room : 256;
-        struct meta_owners *owners = realloc(check->owners, room * sizeof *owners);
-
-        if (!owners)
-            return hf_fail(ENOMEM, "out of memory for %zu runs of shared blocks", room);
-        check->owners = owners;
-        check->owners_room = room;
-    }
+    owners = check_grow(check->owners, check->owners_count, &check->owners_room, sizeof *owners,
+                        "runs of shared blocks");
+    if (!owners)
+        return -ENOMEM;
+    check->owners = owners;
     check->owners[check->owners_count++] = run;
     return 0;
 }

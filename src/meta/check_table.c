@@ -52,6 +52,23 @@ void check_count_record(struct checker *check)
                           CHECK_PROGRESS_TOTAL);
 }
 
+/* --- lists --- */
+
+void *check_grow(void *list, size_t count, size_t *room, size_t size, const char *what)
+{
+    size_t more = *room ? 2 * *room : 256;
+    void *grown;
+
+    if (count < *room)
+        return list;
+    grown = realloc(list, more * size);
+    if (grown)
+        *room = more;
+    else
+        hf_fail(ENOMEM, "out of memory for %zu %s", more, what);
+    return grown;
+}
+
 /* --- the table of inodes --- */
 
 struct check_inode *check_find(struct checker *check, uint64_t ino)
@@ -71,7 +88,7 @@ struct check_inode *check_find(struct checker *check, uint64_t ino)
 /* Records come in the order of their inodes, so most go to the end. */
 int check_add(struct checker *check, uint64_t ino, struct check_inode **out)
 {
-    struct check_inode *there = NULL;
+    struct check_inode *there = NULL, *inodes;
     size_t at = check->inode_count;
 
     if (at != 0 && check->inodes[at - 1].ino >= ino)
@@ -80,14 +97,11 @@ int check_add(struct checker *check, uint64_t ino, struct check_inode **out)
         *out = there;
         return 0;
     }
-    if (check->inode_count == check->inode_room) {
-        size_t room = check->inode_room ? 2 * check->inode_room : 1024;
-        struct check_inode *inodes = realloc(check->inodes, room * sizeof *inodes);
-        if (!inodes)
-            return hf_fail(ENOMEM, "out of memory for %zu inodes", room);
-        check->inodes = inodes;
-        check->inode_room = room;
-    }
+    inodes =
+        check_grow(check->inodes, check->inode_count, &check->inode_room, sizeof *inodes, "inodes");
+    if (!inodes)
+        return -ENOMEM;
+    check->inodes = inodes;
     while (at > 0 && check->inodes[at - 1].ino > ino)
         at--;
     memmove(&check->inodes[at + 1], &check->inodes[at],
