@@ -9,10 +9,7 @@
  */
 #include "meta/check.h"
 
-#include "base/error.h"
-
 #include <errno.h>
-#include <stdlib.h>
 
 /* No pool has so many blocks; sums of such counts do not overflow soon. */
 #define COUNT_MAX (UINT64_C(1) << 50)

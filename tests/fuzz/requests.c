@@ -291,26 +291,6 @@ static void take_step(void)
     }
 }
 
-static void remove_all(uint64_t dir)
-{
-    struct hf_dirent entry;
-    struct hf_dir *handle;
-    struct stat st;
-
-    EXPECT_EQ(hf_opendirat(pool, dir, "", &handle), 0);
-    while (hf_readdir(handle, &entry) == 1) {
-        if (strcmp(entry.name, ".") == 0 || strcmp(entry.name, "..") == 0)
-            continue;
-        EXPECT_EQ(hf_statat(pool, dir, entry.name, HF_AT_NOFOLLOW, &st), 0);
-        if (S_ISDIR(st.st_mode))
-            remove_all(st.st_ino);
-        EXPECT_EQ(S_ISDIR(st.st_mode) ? hf_rmdirat(pool, dir, entry.name)
-                                      : hf_unlinkat(pool, dir, entry.name, NULL),
-                  0);
-    }
-    EXPECT_EQ(hf_closedir(handle), 0);
-}
-
 static void clean_up(void)
 {
     struct hf_pool_info info = {.size = sizeof(info)};
@@ -319,7 +299,7 @@ static void clean_up(void)
         if (handles[i].fh)
             release(&handles[i]);
     mount_lookups_expire(&mount, true);
-    remove_all(HF_ROOT_INO);
+    test_remove_below(pool, HF_ROOT_INO);
     EXPECT_EQ(hf_chmod(pool, "/", 0755), 0);
     EXPECT_EQ(hf_pool_info(pool, &info), 0);
     EXPECT_EQ(info.free_bytes, info.pool_bytes);

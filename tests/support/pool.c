@@ -7,6 +7,7 @@
 #include "support.h"
 
 #include <fcntl.h>
+#include <holdfast/serve.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -234,4 +235,25 @@ void test_await_waiting(struct hf_pool *pool, unsigned count)
             FAIL("no layout change is waiting");
         test_sleep_ms(1);
     }
+}
+
+void test_remove_below(struct hf_pool *pool, uint64_t dir)
+{
+    struct hf_dirent entry;
+    struct hf_dir *handle;
+    struct stat st;
+
+    EXPECT_EQ(hf_opendirat(pool, dir, "", &handle), 0);
+    while (hf_readdir(handle, &entry) == 1) {
+        if (strcmp(entry.name, ".") == 0 || strcmp(entry.name, "..") == 0)
+            continue;
+        EXPECT_EQ(hf_statat(pool, dir, entry.name, HF_AT_NOFOLLOW, &st), 0);
+        if (!S_ISDIR(st.st_mode)) {
+            EXPECT_EQ(hf_unlinkat(pool, dir, entry.name, NULL), 0);
+            continue;
+        }
+        test_remove_below(pool, st.st_ino);
+        EXPECT_EQ(hf_rmdirat(pool, dir, entry.name), 0);
+    }
+    EXPECT_EQ(hf_closedir(handle), 0);
 }

@@ -289,27 +289,6 @@ void fsck_pool_look(struct hf_pool *pool, struct seen *seen)
 
 /* ------------------------------------------------------------------------------- using --- */
 
-static void remove_all(struct hf_pool *pool, uint64_t dir)
-{
-    struct hf_dirent entry;
-    struct hf_dir *handle;
-    struct stat st;
-
-    EXPECT_EQ(hf_opendirat(pool, dir, "", &handle), 0);
-    while (hf_readdir(handle, &entry) == 1) {
-        if (strcmp(entry.name, ".") == 0 || strcmp(entry.name, "..") == 0)
-            continue;
-        EXPECT_EQ(hf_statat(pool, dir, entry.name, HF_AT_NOFOLLOW, &st), 0);
-        if (!S_ISDIR(st.st_mode)) {
-            EXPECT_EQ(hf_unlinkat(pool, dir, entry.name, NULL), 0);
-            continue;
-        }
-        remove_all(pool, st.st_ino);
-        EXPECT_EQ(hf_rmdirat(pool, dir, entry.name), 0);
-    }
-    EXPECT_EQ(hf_closedir(handle), 0);
-}
-
 void fsck_pool_use(struct hf_pool *pool)
 {
     struct hf_pool_info info = {.size = sizeof(info)};
@@ -326,7 +305,7 @@ void fsck_pool_use(struct hf_pool *pool)
     EXPECT_EQ(hf_rename(pool, "/a new directory/and a file", "/renamed, it is", 0), 0);
     EXPECT_EQ(hf_link(pool, "/renamed, it is", "/a new directory/linked"), 0);
     EXPECT_EQ(hf_symlink(pool, "nowhere", "/a new link"), 0);
-    remove_all(pool, HF_ROOT_INO);
+    test_remove_below(pool, HF_ROOT_INO);
     EXPECT_EQ(hf_pool_info(pool, &info), 0);
     EXPECT_EQ(info.free_bytes, info.pool_bytes);
 }

@@ -3,12 +3,11 @@
  * meta_check() of a pool whose files share blocks: each kind of damage to the table of owners, the
  * marks, the extents and the detached records is found and mended to the right value.
  */
-#include "meta_pool.h"
+#include "meta_checked.h"
 
 #include "meta/env.h"
 
 #include <errno.h>
-#include <inttypes.h>
 
 enum { FILE_A = 2, FILE_B = 3, FILE_C = 4, FILE_D = 5, NEXT_INO = 6 };
 
@@ -361,44 +360,6 @@ static const struct damage damages[] = {
     {"a record with another's key", "unknown kind", record_of_another, expect_no_record, false},
 };
 
-static char said[16384];
-
-static void note(void *arg, const char *sentence)
-{
-    size_t len = strlen(said);
-
-    (void)arg;
-    snprintf(said + len, sizeof said - len, "%s\n", sentence);
-}
-
-static void check(const char *dir, bool repair, struct meta_check *out)
-{
-    *out = (struct meta_check){.repair = repair, .report = note};
-    said[0] = '\0';
-    must(meta_check(dir, out));
-}
-
-static void with_txn(const char *dir, void (*step)(struct meta_txn *txn))
-{
-    struct meta_txn *txn;
-    struct meta *meta;
-
-    must(meta_open(dir, false, &meta));
-    must(meta_begin_write(meta, &txn));
-    step(txn);
-    must(meta_commit(txn));
-    meta_close(meta);
-}
-
-static void expect_sound(const char *dir)
-{
-    struct meta_check result;
-
-    check(dir, false, &result);
-    if (result.problems != 0)
-        fail_msg("%" PRIu64 " problems:\n%s", result.problems, said);
-}
-
 static void one_damage(const struct damage *damage)
 {
     struct meta_check looked, repaired;
@@ -409,10 +370,10 @@ static void one_damage(const struct damage *damage)
     with_txn(dir, fill);
     expect_sound(dir);
     with_txn(dir, damage->apply);
-    check(dir, false, &looked);
+    must(check(dir, false, &looked));
     if ((looked.problems == 0) != damage->none || !strstr(said, damage->sentence))
         fail_msg("%s: %" PRIu64 " problems:\n%s", damage->name, looked.problems, said);
-    check(dir, true, &repaired);
+    must(check(dir, true, &repaired));
     assert_int_equal(repaired.repaired, repaired.problems);
     expect_sound(dir);
     with_txn(dir, damage->expect);
@@ -435,7 +396,7 @@ static void test_counts(void **state)
     (void)state;
     new_pool(dir);
     with_txn(dir, fill);
-    check(dir, false, &result);
+    must(check(dir, false, &result));
     assert_int_equal(result.problems, 0);
     assert_int_equal(result.blocks_used, 10 + 4 + 2);
     remove_pool(dir);
@@ -484,7 +445,7 @@ static void test_no_sharing(void **state)
     with_txn(dir, fill_alone);
     expect_sound(dir);
     with_txn(dir, mark_alone);
-    check(dir, true, &result);
+    must(check(dir, true, &result));
     assert_int_equal(result.problems, 2);
     assert_int_equal(result.repaired, 2);
     expect_sound(dir);
@@ -503,7 +464,7 @@ static void set_unknown_bit(struct meta_txn *txn)
 
 static void test_unknown_feature(void **state)
 {
-    struct meta_check result = {.repair = true, .report = note};
+    struct meta_check result = {.repair = true, .report = note_said};
     char dir[64];
 
     (void)state;

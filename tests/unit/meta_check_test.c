@@ -5,11 +5,10 @@
  *
  *     meta_check_test [ROUNDS [SEED]]
  */
-#include "meta_pool.h"
+#include "meta_checked.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <lmdb.h>
 #include <time.h>
 
@@ -67,43 +66,8 @@ static void fill(struct meta_txn *txn)
 
 static void new_full_pool(char dir[64])
 {
-    struct meta_txn *txn;
-    struct meta *meta;
-
     new_pool(dir);
-    must(meta_open(dir, false, &meta));
-    must(meta_begin_write(meta, &txn));
-    fill(txn);
-    must(meta_commit(txn));
-    meta_close(meta);
-}
-
-/* --- checking it --- */
-
-static char said[16384];
-
-static void note(void *arg, const char *sentence)
-{
-    size_t len = strlen(said);
-
-    (void)arg;
-    snprintf(said + len, sizeof said - len, "%s\n", sentence);
-}
-
-static int check(const char *dir, bool repair, struct meta_check *out)
-{
-    *out = (struct meta_check){.repair = repair, .report = note};
-    said[0] = '\0';
-    return meta_check(dir, out);
-}
-
-static void expect_sound(const char *dir)
-{
-    struct meta_check result;
-
-    must(check(dir, false, &result));
-    if (result.problems != 0)
-        fail_msg("%" PRIu64 " problems after repair:\n%s", result.problems, said);
+    with_txn(dir, fill);
 }
 
 /* --- one damage after the other --- */
@@ -513,18 +477,6 @@ static const struct damage damages[] = {
     {"blocks of nothing", "inode 66 has no attributes", blocks_of_nothing, expect_new_file},
     {"a file called lost+found", "has no name", taken_lost_found, NULL},
 };
-
-static void with_txn(const char *dir, void (*step)(struct meta_txn *txn))
-{
-    struct meta_txn *txn;
-    struct meta *meta;
-
-    must(meta_open(dir, false, &meta));
-    must(meta_begin_write(meta, &txn));
-    step(txn);
-    must(meta_commit(txn));
-    meta_close(meta);
-}
 
 static void test_each_damage(void **state)
 {
