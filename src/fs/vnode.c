@@ -187,9 +187,9 @@ int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out)
     return open_vnode(fs, ino, true, out);
 }
 
-/* The vnode's mutex comes after space_mutex here, and before it everywhere else. Only its lock is
- * waited for the other way round, and nobody holds that and waits for space_mutex: before the
- * commit nobody can find the inode. */
+/* Everywhere else a vnode's mutex comes before space_mutex. Here it comes after it, and closes no
+ * cycle: before the commit nobody can find the inode, so no thread that has this mutex waits for
+ * space_mutex. */
 int fs_vnode_new(struct fs *fs, uint64_t ino, struct shm_vnode **out)
 {
     struct shm_vnode *vnode;
