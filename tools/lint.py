@@ -387,8 +387,8 @@ def check_sleeping():
             number = text.count("\n", 0, match.start(1)) + 1
             if function in NEVER_SLEEP:
                 continue
-            if first.strip() != "hf_may_sleep(__func__);":
-                yield name, number, f"{function} does not begin with hf_may_sleep(__func__)"
+            if first.strip() != "api_begins(__func__);":
+                yield name, number, f"{function} does not begin with api_begins(__func__)"
             if function not in tested:
                 yield name, number, f"{function} has no row in tests/system/atomic_section.c"
 

@@ -298,8 +298,8 @@ void hf_atomic_begin(void);
 void hf_atomic_end(void);
 
 /* Ends the wait that thread `tid` (gettid(2)) of this process is in: of a layout change, at the
- * gate of one, or for a lock. That call returns -EINTR and has changed nothing, unless it was about
- * to end anyway. -ESRCH: the thread does not wait. */
+ * gate of one, or for a lock. That call returns -EINTR and has changed nothing, unless it has
+ * nothing more to wait for. -ESRCH: the thread does not wait. */
 int hf_cancel(struct hf_pool *pool, pid_t tid);
 
 /* ---------------------------------------------------------------------- layout changes --- */

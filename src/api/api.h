@@ -10,6 +10,13 @@
 
 #include <errno.h>
 
+/* The first statement of a call that may sleep. */
+static inline void api_begins(const char *call)
+{
+    hf_may_sleep(call);
+    shm_call_begins();
+}
+
 int api_null(const char *what);
 int api_forked(void);
 int api_flags(const char *call, uint32_t flags);

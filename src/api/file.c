@@ -23,7 +23,7 @@ static int check_readable(const struct hf_file *file)
 
 ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_readable(file);
 
     rc = rc ? rc : check_buffer(buf, len);
@@ -32,7 +32,7 @@ ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off)
 
 ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_writable(file);
 
     rc = rc ? rc : check_buffer(buf, len);
@@ -41,7 +41,7 @@ ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off
 
 ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *off)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_writable(file);
 
     rc = rc ? rc : check_buffer(buf, len);
@@ -72,7 +72,7 @@ static int check_two(const struct hf_file *from, const struct hf_file *to)
 ssize_t hf_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                       size_t len)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_two(from, to);
 
     return rc ? rc : fs_copy_range(from, from_off, to, to_off, len);
@@ -81,7 +81,7 @@ ssize_t hf_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *t
 int hf_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                    uint64_t len, const struct hf_policy *policy)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     struct hf_policy definite;
     struct shm_bound before;
     int rc = check_two(from, to);
@@ -98,7 +98,7 @@ int hf_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, 
 int hf_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_t b_off,
                    uint64_t len, struct hf_dedup_result *out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = a ? check_two(a, b) : check_placed(b);
 
     rc = rc ? rc : check_readable(b);
@@ -109,7 +109,7 @@ int hf_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_
 
 int hf_fsync(struct hf_file *file)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_file(file);
 
     return rc ? rc : fs_fsync(file);
@@ -117,7 +117,7 @@ int hf_fsync(struct hf_file *file)
 
 int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_file(file);
 
     if (rc == 0 && !out)
@@ -150,7 +150,7 @@ static int check_range(uint64_t off, uint64_t len, bool shifts)
 
 int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *policy)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     struct hf_policy definite;
     struct shm_bound before;
     int rc = check_change(file, policy, &definite);
@@ -188,7 +188,7 @@ static int fallocate_by(struct hf_file *file, uint32_t mode, uint64_t off, uint6
 int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
                  const struct hf_policy *policy)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     bool shifts = mode == HF_FALLOC_COLLAPSE_RANGE || mode == HF_FALLOC_INSERT_RANGE;
     struct hf_policy definite;
     struct shm_bound before;
@@ -205,7 +205,7 @@ int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len
 
 int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     struct hf_policy definite;
     struct shm_bound before;
     int rc = check_change(file, policy, &definite);

@@ -42,7 +42,7 @@ int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
              const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
              struct hf_lease *lease)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     struct dax_request request = {.off = off, .len = len, .iov = iov, .iovcnt = iovcnt};
     struct meta_extent hole;
     int rc;
@@ -82,7 +82,7 @@ int hf_lease_take(struct hf_pool *pool, const struct hf_lease_token *token,
                   const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
                   struct hf_lease *lease)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     struct dax_request request = {.iov = iov, .iovcnt = iovcnt};
     int rc = api_check_pool(pool);
 
@@ -102,7 +102,7 @@ int hf_lease_take(struct hf_pool *pool, const struct hf_lease_token *token,
 
 int hf_recall_fd(struct hf_pool *pool)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_pool(pool);
 
     return rc ? rc : dax_recall_fd(&pool->fs.dax);
@@ -110,7 +110,7 @@ int hf_recall_fd(struct hf_pool *pool)
 
 int hf_recall_next(struct hf_pool *pool, struct hf_recall *out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_pool(pool);
 
     if (rc == 0 && !out)

@@ -20,7 +20,7 @@ static int check_named(const struct hf_pool *pool, const char *path)
 int hf_openat(struct hf_pool *pool, uint64_t at, const char *path, int flags, mode_t mode,
               struct hf_file **out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_path(pool, path);
 
     if (rc == 0 && !out)
@@ -34,7 +34,7 @@ int hf_openat(struct hf_pool *pool, uint64_t at, const char *path, int flags, mo
 
 int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     return rc ? rc : hf_openat(pool, HF_ROOT_INO, path, flags, mode, out);
@@ -42,7 +42,7 @@ int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, stru
 
 int hf_close(struct hf_file *file)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_file(file);
 
     return rc ? rc : fs_close(file);
@@ -50,7 +50,7 @@ int hf_close(struct hf_file *file)
 
 int hf_mkdirat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     rc = rc ? rc : api_mode(mode);
@@ -59,13 +59,13 @@ int hf_mkdirat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode)
 
 int hf_mkdir(struct hf_pool *pool, const char *path, mode_t mode)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     return hf_mkdirat(pool, HF_ROOT_INO, path, mode);
 }
 
 int hf_rmdirat(struct hf_pool *pool, uint64_t at, const char *path)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     return rc ? rc : fs_rmdir(&pool->fs, (struct fs_at){at, path});
@@ -73,13 +73,13 @@ int hf_rmdirat(struct hf_pool *pool, uint64_t at, const char *path)
 
 int hf_rmdir(struct hf_pool *pool, const char *path)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     return hf_rmdirat(pool, HF_ROOT_INO, path);
 }
 
 int hf_mknodat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode, dev_t rdev)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     if (rc == 0 && !(mode & S_IFMT))
@@ -93,14 +93,14 @@ int hf_mknodat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode,
 
 int hf_mknod(struct hf_pool *pool, const char *path, mode_t mode, dev_t rdev)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     return hf_mknodat(pool, HF_ROOT_INO, path, mode, rdev);
 }
 
 int hf_linkat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64_t to_at,
               const char *to)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_path(pool, from);
 
     rc = rc ? rc : check_named(pool, to);
@@ -109,7 +109,7 @@ int hf_linkat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64_t
 
 int hf_link(struct hf_pool *pool, const char *from, const char *to)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, from);
 
     return rc ? rc : hf_linkat(pool, HF_ROOT_INO, from, HF_ROOT_INO, to);
@@ -117,7 +117,7 @@ int hf_link(struct hf_pool *pool, const char *from, const char *to)
 
 int hf_symlinkat(struct hf_pool *pool, const char *target, uint64_t at, const char *path)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     if (rc == 0 && !target)
@@ -131,13 +131,13 @@ int hf_symlinkat(struct hf_pool *pool, const char *target, uint64_t at, const ch
 
 int hf_symlink(struct hf_pool *pool, const char *target, const char *path)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     return hf_symlinkat(pool, target, HF_ROOT_INO, path);
 }
 
 ssize_t hf_readlinkat(struct hf_pool *pool, uint64_t at, const char *path, char *buf, size_t len)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_path(pool, path);
 
     if (rc == 0 && len && !buf)
@@ -147,7 +147,7 @@ ssize_t hf_readlinkat(struct hf_pool *pool, uint64_t at, const char *path, char 
 
 ssize_t hf_readlink(struct hf_pool *pool, const char *path, char *buf, size_t len)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     return rc ? rc : hf_readlinkat(pool, HF_ROOT_INO, path, buf, len);
@@ -155,7 +155,7 @@ ssize_t hf_readlink(struct hf_pool *pool, const char *path, char *buf, size_t le
 
 int hf_unlinkat(struct hf_pool *pool, uint64_t at, const char *path, const struct hf_policy *policy)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     struct hf_policy definite;
     struct shm_bound before;
     int rc = check_named(pool, path);
@@ -171,14 +171,14 @@ int hf_unlinkat(struct hf_pool *pool, uint64_t at, const char *path, const struc
 
 int hf_unlink(struct hf_pool *pool, const char *path, const struct hf_policy *policy)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     return hf_unlinkat(pool, HF_ROOT_INO, path, policy);
 }
 
 int hf_renameat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64_t to_at,
                 const char *to, uint32_t flags)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, from);
 
     rc = rc ? rc : check_named(pool, to);
@@ -192,7 +192,7 @@ int hf_renameat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64
 
 int hf_rename(struct hf_pool *pool, const char *from, const char *to, uint32_t flags)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     return hf_renameat(pool, HF_ROOT_INO, from, HF_ROOT_INO, to, flags);
 }
 
@@ -209,7 +209,7 @@ static int check_at(const struct hf_pool *pool, const char *path, const char *ca
 
 int hf_statat(struct hf_pool *pool, uint64_t at, const char *path, uint32_t flags, struct stat *out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_at(pool, path, "hf_stat", flags);
 
     if (rc == 0 && !out)
@@ -219,7 +219,7 @@ int hf_statat(struct hf_pool *pool, uint64_t at, const char *path, uint32_t flag
 
 int hf_stat(struct hf_pool *pool, const char *path, uint32_t flags, struct stat *out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     return rc ? rc : hf_statat(pool, HF_ROOT_INO, path, flags, out);
@@ -227,7 +227,7 @@ int hf_stat(struct hf_pool *pool, const char *path, uint32_t flags, struct stat 
 
 int hf_fstat(struct hf_file *file, struct stat *out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_file(file);
 
     if (rc == 0 && !out)
@@ -237,7 +237,7 @@ int hf_fstat(struct hf_file *file, struct stat *out)
 
 int hf_chmodat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_path(pool, path);
 
     rc = rc ? rc : api_mode(mode);
@@ -246,7 +246,7 @@ int hf_chmodat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode)
 
 int hf_chmod(struct hf_pool *pool, const char *path, mode_t mode)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     return rc ? rc : hf_chmodat(pool, HF_ROOT_INO, path, mode);
@@ -255,7 +255,7 @@ int hf_chmod(struct hf_pool *pool, const char *path, mode_t mode)
 int hf_chownat(struct hf_pool *pool, uint64_t at, const char *path, uid_t uid, gid_t gid,
                uint32_t flags)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_at(pool, path, "hf_chown", flags);
 
     return rc ? rc
@@ -264,7 +264,7 @@ int hf_chownat(struct hf_pool *pool, uint64_t at, const char *path, uid_t uid, g
 
 int hf_chown(struct hf_pool *pool, const char *path, uid_t uid, gid_t gid, uint32_t flags)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     return rc ? rc : hf_chownat(pool, HF_ROOT_INO, path, uid, gid, flags);
@@ -273,7 +273,7 @@ int hf_chown(struct hf_pool *pool, const char *path, uid_t uid, gid_t gid, uint3
 int hf_utimensat(struct hf_pool *pool, uint64_t at, const char *path,
                  const struct timespec times[2], uint32_t flags)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_at(pool, path, "hf_utimens", flags);
 
     return rc ? rc
@@ -283,7 +283,7 @@ int hf_utimensat(struct hf_pool *pool, uint64_t at, const char *path,
 int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec times[2],
                uint32_t flags)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     return rc ? rc : hf_utimensat(pool, HF_ROOT_INO, path, times, flags);
@@ -312,7 +312,7 @@ static int check_xattr(const struct hf_pool *pool, const char *path, const char 
 int hf_setxattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name,
                   const void *value, size_t len, uint32_t flags)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_xattr(pool, path, name);
 
     if (rc == 0 && len && !value)
@@ -330,7 +330,7 @@ int hf_setxattrat(struct hf_pool *pool, uint64_t at, const char *path, const cha
 int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const void *value,
                 size_t len, uint32_t flags)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     return rc ? rc : hf_setxattrat(pool, HF_ROOT_INO, path, name, value, len, flags);
@@ -339,7 +339,7 @@ int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const 
 ssize_t hf_getxattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name,
                       void *value, size_t len)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_xattr(pool, path, name);
 
     if (rc == 0 && len && !value)
@@ -350,7 +350,7 @@ ssize_t hf_getxattrat(struct hf_pool *pool, uint64_t at, const char *path, const
 ssize_t hf_getxattr(struct hf_pool *pool, const char *path, const char *name, void *value,
                     size_t len)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     return rc ? rc : hf_getxattrat(pool, HF_ROOT_INO, path, name, value, len);
@@ -358,7 +358,7 @@ ssize_t hf_getxattr(struct hf_pool *pool, const char *path, const char *name, vo
 
 ssize_t hf_listxattrat(struct hf_pool *pool, uint64_t at, const char *path, char *list, size_t len)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_path(pool, path);
 
     if (rc == 0 && len && !list)
@@ -368,7 +368,7 @@ ssize_t hf_listxattrat(struct hf_pool *pool, uint64_t at, const char *path, char
 
 ssize_t hf_listxattr(struct hf_pool *pool, const char *path, char *list, size_t len)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     return rc ? rc : hf_listxattrat(pool, HF_ROOT_INO, path, list, len);
@@ -376,7 +376,7 @@ ssize_t hf_listxattr(struct hf_pool *pool, const char *path, char *list, size_t 
 
 int hf_removexattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_xattr(pool, path, name);
 
     return rc ? rc : fs_removexattr(&pool->fs, (struct fs_at){at, path}, name);
@@ -384,7 +384,7 @@ int hf_removexattrat(struct hf_pool *pool, uint64_t at, const char *path, const 
 
 int hf_removexattr(struct hf_pool *pool, const char *path, const char *name)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     return rc ? rc : hf_removexattrat(pool, HF_ROOT_INO, path, name);
@@ -399,7 +399,7 @@ static int check_dir(const struct hf_dir *dir)
 
 int hf_opendirat(struct hf_pool *pool, uint64_t at, const char *path, struct hf_dir **out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_path(pool, path);
 
     if (rc == 0 && !out)
@@ -409,7 +409,7 @@ int hf_opendirat(struct hf_pool *pool, uint64_t at, const char *path, struct hf_
 
 int hf_opendir(struct hf_pool *pool, const char *path, struct hf_dir **out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_named(pool, path);
 
     return rc ? rc : hf_opendirat(pool, HF_ROOT_INO, path, out);
@@ -417,7 +417,7 @@ int hf_opendir(struct hf_pool *pool, const char *path, struct hf_dir **out)
 
 int hf_readdir(struct hf_dir *dir, struct hf_dirent *out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_dir(dir);
 
     if (rc == 0 && !out)
@@ -427,7 +427,7 @@ int hf_readdir(struct hf_dir *dir, struct hf_dirent *out)
 
 int hf_seekdir(struct hf_dir *dir, const char *name)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_dir(dir);
 
     return rc ? rc : fs_seekdir(dir, name);
@@ -435,7 +435,7 @@ int hf_seekdir(struct hf_dir *dir, const char *name)
 
 int hf_closedir(struct hf_dir *dir)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_dir(dir);
 
     return rc ? rc : fs_closedir(dir);

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* hf_pin() and hf_unpin(): argument checks around the fast path, which is inline here; and the
  * sections in which a pin may not leave it. */
-#include "base/error.h"
-#include "base/fork.h"
-#include "base/may_sleep.h"
+#include "api/api.h"
 #include "dax/pin_fast.h"
-#include "pool/pool.h"
 
 #include <inttypes.h>
 
@@ -32,7 +29,7 @@ static int slow(struct hf_file *file, const struct dax_request *request, struct 
     if (request->flags & HF_PIN_NOWAIT)
         return request->off + request->len > hf_load_acquire(&file->vnode->size) ? -EFAULT
                                                                                  : -EAGAIN;
-    hf_may_sleep("hf_pin");
+    api_begins("hf_pin");
     do {
         rc = dax_pin_slow(&file->fs->dax, file->vnode, request, pin, &hole);
         if (rc == -ENODATA && request->flags & HF_PIN_NOFILL)

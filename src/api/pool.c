@@ -22,7 +22,7 @@ static int check_options(const char *call, const struct hf_pool_options *options
 
 int hf_pool_create(const char *path, const struct hf_pool_options *options)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_options(__func__, options);
 
     if (rc == 0 && !path)
@@ -32,7 +32,7 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options)
 
 int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     if (!path || !out)
         return api_null("path or out");
     if (flags & ~HF_OPEN_RDONLY)
@@ -42,7 +42,7 @@ int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out)
 
 int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, struct hf_pool **out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     if (!path || !out || !engine)
         return api_null("path, engine or out");
     if (flags & ~HF_OPEN_RDONLY)
@@ -52,7 +52,7 @@ int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, st
 
 int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = check_options(__func__, options);
 
     if (rc)
@@ -66,7 +66,7 @@ int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool
 
 int hf_pool_close(struct hf_pool *pool)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_pool(pool);
 
     return rc ? rc : pool_close(pool);
@@ -74,7 +74,7 @@ int hf_pool_close(struct hf_pool *pool)
 
 int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_pool(pool);
 
     return rc ? rc : pool_grow(&pool->fs, pool_bytes);
@@ -82,7 +82,7 @@ int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes)
 
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_pool(pool);
 
     if (rc)
@@ -96,7 +96,7 @@ int hf_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
                   void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                   struct hf_check_result *out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     if (!path)
         return api_null("path");
     if (flags & ~HF_CHECK_REPAIR)
@@ -108,7 +108,7 @@ int hf_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
 
 int hf_statvfs(struct hf_pool *pool, struct statvfs *out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_pool(pool);
 
     if (rc == 0 && !out)
@@ -118,7 +118,7 @@ int hf_statvfs(struct hf_pool *pool, struct statvfs *out)
 
 int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_info *info), void *arg)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_pool(pool);
 
     if (rc == 0 && !each)
@@ -129,7 +129,7 @@ int hf_pins(struct hf_pool *pool, int (*each)(void *arg, const struct hf_pin_inf
 int hf_extents(struct hf_pool *pool, uint64_t ino,
                int (*each)(void *arg, const struct hf_extent_info *info), void *arg)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_pool(pool);
 
     if (rc == 0 && !each)
@@ -139,7 +139,7 @@ int hf_extents(struct hf_pool *pool, uint64_t ino,
 
 int hf_path(struct hf_pool *pool, uint64_t ino, char *buf, size_t len)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_pool(pool);
 
     if (rc == 0 && !buf)

@@ -4,7 +4,7 @@
 
 int hf_watch(struct hf_file *file, int on)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_file(file);
 
     if (rc == 0 && on != 0 && on != 1 && on != HF_WATCH_STORES)
@@ -16,7 +16,7 @@ int hf_watch(struct hf_file *file, int on)
 
 int hf_watch_next(struct hf_pool *pool, uint64_t timeout_ns, struct hf_watch_report *out)
 {
-    hf_may_sleep(__func__);
+    api_begins(__func__);
     int rc = api_check_pool(pool);
 
     if (rc == 0 && !out)

@@ -370,7 +370,7 @@ static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, u
     bool cycle;
     int rc, lost;
 
-    if (dax_client_cancelled())
+    if (wait_cancelled(change))
         return -EINTR;
     if (busy) {
         seq = counts_wait(busy);

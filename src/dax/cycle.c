@@ -233,7 +233,6 @@ void wait_begins(struct dax_change *change, uint32_t gate_lane)
     wait_ends(change);
     if (!change->waits_since_ns) {
         change->waits_since_ns = hf_now_ns();
-        change->first_wait = wait->used + 1;
         record_client(wait);
     }
     hf_store_release(&wait->gate_lane, gate_lane);
@@ -247,28 +246,25 @@ void wait_begins(struct dax_change *change, uint32_t gate_lane)
     /* WAIT.PUB/m: 0 before the rest is changed, the new number after.
      * Pairs with WAIT.PUB/p in read_wait(). */
     hf_store_release(&wait->number, wait->used);
+    shm_call_waits(&change->lane->blocked);
 }
 
 void wait_ends(struct dax_change *change)
 {
     hf_store_release(&change->lane->wait.number, 0u);
+    shm_call_waits_no_more(&change->lane->blocked);
 }
 
 bool wait_cancelled(const struct dax_change *change)
 {
-    const struct shm_wait *wait = &change->lane->wait;
-
-    return change->waits_since_ns && hf_load_acquire(&wait->cancelled) - change->first_wait <=
-                                         wait->used - change->first_wait;
+    return dax_client_cancelled() || shm_call_cancelled(&change->lane->blocked);
 }
 
-/* The wait is told, then woken wherever it sleeps; on a count it looks by itself at the next
- * tick. */
-static void cancel_wait(struct shm *shm, struct shm_wait *wait, uint32_t number)
+/* Woken wherever it sleeps; on a count it looks by itself at the next tick. */
+static void wake_waiter(struct shm *shm, const struct shm_wait *wait)
 {
     struct shm_vnode *vnode = &shm->vnodes[hf_load_acquire(&wait->vnode)];
 
-    hf_store_release(&wait->cancelled, number);
     hf_add_acq_rel(&vnode->drain_seq, 1);
     hf_futex_wake_all(&vnode->drain_seq);
     hf_add_acq_rel(&vnode->gate_seq, 1);
@@ -278,7 +274,7 @@ static void cancel_wait(struct shm *shm, struct shm_wait *wait, uint32_t number)
 int dax_cancel(struct dax *dax, pid_t tid)
 {
     struct shm *shm = dax->shm;
-    uint32_t used = shm_lanes_used(shm), number;
+    uint32_t used = shm_lanes_used(shm);
 
     for (uint32_t i = 0; i < used; i++) {
         struct shm_lane *lane = &shm->lanes[i];
@@ -286,10 +282,11 @@ int dax_cancel(struct dax *dax, pid_t tid)
         if (hf_load_acquire(&lane->owner) != shm->self + 1 ||
             hf_load_acquire(&lane->tid) != (uint32_t)tid)
             continue;
-        number = hf_load_acquire(&lane->wait.number);
-        if (number)
-            cancel_wait(shm, &lane->wait, number);
-        return shm_waiting_cancel(&lane->blocked) || number ? 0 : -ESRCH;
+        if (!shm_call_cancel(&lane->blocked))
+            return -ESRCH;
+        if (hf_load_acquire(&lane->wait.number))
+            wake_waiter(shm, &lane->wait);
+        return 0;
     }
     return -ESRCH;
 }

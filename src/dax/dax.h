@@ -222,7 +222,6 @@ struct dax_change {
     struct hf_policy policy;
     uint64_t until_ns;
     uint64_t waits_since_ns; /* 0: it has not waited */
-    uint32_t first_wait;     /* of its first wait: cancelling one ends them all */
     uint64_t passed;         /* vnode->passed at dax_change_pause() */
     uint64_t old_root;       /* of a change of the whole file: its page table, freed at the end */
     uint32_t gate;           /* index in vnode->gates */

@@ -267,6 +267,7 @@ static void *serve(void *arg)
          * on. Pairs with RECALL.WAKE/m in recall_wake(). */
         uint32_t seq = hf_load_acquire(&self->recall_seq);
 
+        shm_call_begins();
         read_recalls(recalls);
         while ((notice = next_call(recalls)))
             run_callback(recalls, notice);

@@ -20,6 +20,7 @@
 #define FIRST_LOOK_NS HF_NS_PER_MS
 
 _Thread_local struct shm_bound shm_bound;
+_Thread_local uint64_t shm_call;
 
 void shm_waiting_begin(struct shm_waiting *waiting, bool for_long, struct shm_blocked *blocked)
 {
@@ -27,41 +28,57 @@ void shm_waiting_begin(struct shm_waiting *waiting, bool for_long, struct shm_bl
         (struct shm_waiting){.since_ns = hf_now_ns(), .for_long = for_long, .blocked = blocked};
 }
 
-/* Says that it waits, so that it can be cancelled. Again each time, since a wait for a mutex may
- * have come in between. */
+void shm_call_waits(struct shm_blocked *blocked)
+{
+    static uint64_t calls;
+
+    if (!shm_call)
+        shm_call = hf_add_relaxed(&calls, 1) + 1; /* relaxed: only its being unique */
+    hf_store_release(&blocked->call, shm_call);
+}
+
+void shm_call_waits_no_more(struct shm_blocked *blocked)
+{
+    hf_store_release(&blocked->call, UINT64_C(0));
+}
+
+bool shm_call_cancelled(const struct shm_blocked *blocked)
+{
+    return shm_call && hf_load_acquire(&blocked->cancelled) == shm_call;
+}
+
+/* Raised only, so that one that comes late undoes no other. */
+bool shm_call_cancel(struct shm_blocked *blocked)
+{
+    uint64_t call = hf_load_acquire(&blocked->call), before;
+
+    while ((before = hf_load_acquire(&blocked->cancelled)) < call &&
+           !hf_cas_acq_rel(&blocked->cancelled, before, call))
+        ;
+    return call;
+}
+
+/* Says that it waits, so that it can be cancelled. */
 static void say(struct shm_waiting *waiting)
 {
-    struct shm_blocked *blocked = waiting->blocked;
-
-    if (!blocked)
+    if (!waiting->blocked || waiting->said)
         return;
-    if (!waiting->number) {
-        blocked->used += blocked->used + 1 ? 1 : 2;
-        waiting->number = blocked->used;
-    }
-    hf_store_release(&blocked->number, waiting->number);
+    waiting->said = true;
+    waiting->outer = waiting->blocked->call;
+    shm_call_waits(waiting->blocked);
 }
 
 void shm_waiting_end(struct shm_waiting *waiting)
 {
-    if (waiting->number)
-        hf_store_release(&waiting->blocked->number, 0u);
-    waiting->number = 0;
-}
-
-bool shm_waiting_cancel(struct shm_blocked *blocked)
-{
-    uint32_t number = hf_load_acquire(&blocked->number);
-
-    if (number)
-        hf_store_release(&blocked->cancelled, number);
-    return number;
+    if (waiting->said)
+        hf_store_release(&waiting->blocked->call, waiting->outer);
+    waiting->said = false;
 }
 
 static bool cancelled(const struct shm_waiting *waiting)
 {
     return (shm_bound.cancelled && hf_load_acquire(shm_bound.cancelled)) ||
-           (waiting->number && hf_load_acquire(&waiting->blocked->cancelled) == waiting->number);
+           (waiting->blocked && shm_call_cancelled(waiting->blocked));
 }
 
 /* Stopped all the time, as far as one can know: it is now, and has let go of nothing. */

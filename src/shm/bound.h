@@ -38,15 +38,30 @@ struct shm_bound {
 };
 extern __attribute__((visibility("hidden"))) _Thread_local struct shm_bound shm_bound;
 
-/* In a lane: its thread waits for a lock or at a gate. */
+/* In a lane: its thread waits. */
 struct shm_blocked {
-    /* Of the wait; 0: it does not wait. */
-    uint32_t number;
-    /* The wait of that number is to end; any thread of the process sets it. */
-    uint32_t cancelled;
-    /* Numbers used so far. */
-    uint32_t used;
+    /* Of the call that waits; 0: it does not wait. */
+    uint64_t call;
+    /* The last call whose waits are to end; any thread of the process raises it. */
+    uint64_t cancelled;
 };
+
+/* Of the call that the thread is in: given at its first wait, and no two calls of a process have
+ * the same. 0: it has not waited. */
+extern __attribute__((visibility("hidden"))) _Thread_local uint64_t shm_call;
+
+static inline void shm_call_begins(void)
+{
+    shm_call = 0;
+}
+
+/* The thread is about to wait, and can be cancelled; until it waits no more. */
+void shm_call_waits(struct shm_blocked *blocked);
+void shm_call_waits_no_more(struct shm_blocked *blocked);
+/* In one of its waits, this one or an earlier one. */
+bool shm_call_cancelled(const struct shm_blocked *blocked);
+/* Ends the waits of the call that the thread is in. False: it does not wait. */
+bool shm_call_cancel(struct shm_blocked *blocked);
 
 /* One wait for a holder of something. */
 struct shm_waiting {
@@ -62,9 +77,11 @@ struct shm_waiting {
     bool interrupted;
     /* The holder was found to be stopped. */
     bool stopped;
-    /* Its thread's, and its number there; null, 0: hf_cancel() cannot end it. */
+    /* Its thread's; null: hf_cancel() cannot end it. */
     struct shm_blocked *blocked;
-    uint32_t number;
+    /* It is written there, and what was there before: the thread is in another wait already. */
+    bool said;
+    uint64_t outer;
 };
 
 void shm_waiting_begin(struct shm_waiting *waiting, bool for_long, struct shm_blocked *blocked);
@@ -84,7 +101,5 @@ int shm_waiting_failed(const struct shm *shm, const struct shm_waiting *waiting,
 int shm_await_free(const uint32_t *word, const char *what);
 /* By a signal or a tracer; false also where it cannot be known. */
 bool shm_thread_stopped(uint32_t tid);
-/* Ends the wait. False: there is none. */
-bool shm_waiting_cancel(struct shm_blocked *blocked);
 
 #endif

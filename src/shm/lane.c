@@ -113,6 +113,9 @@ static struct shm_lane *take_owned_by(struct shm *shm, uint32_t owner)
         while ((used = hf_load_acquire(&run->lanes_used)) <= i &&
                !hf_cas_acq_rel(&run->lanes_used, used, i + 1))
             ;
+        /* Of another process's calls: they count from one too. */
+        hf_store_release(&shm->lanes[i].blocked.call, UINT64_C(0));
+        hf_store_release(&shm->lanes[i].blocked.cancelled, UINT64_C(0));
         hf_store_release(&shm->lanes[i].residue, (uint32_t)(owner == SHM_LANE_RESIDUE));
         /* ATTACH.SB/p: likewise, the lane counts before its first pin is made.
          * Pairs with ATTACH.SB/m in slots_scan(), which reads lanes_used after the barrier. */

@@ -24,8 +24,6 @@ struct shm_run_of_blocks {
 struct shm_wait {
     /* Never used twice in a lane for long; 0: its thread does not wait. */
     uint32_t number;
-    /* The wait of that number is to end; any thread of the process sets it. */
-    uint32_t cancelled;
     /* Index + 1: at the gate of that lane's layout change; 0: for pins of this file. */
     uint32_t gate_lane;
     uint32_t vnode;

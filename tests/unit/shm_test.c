@@ -102,6 +102,59 @@ static void an_ended_thread_leaves_its_pins(void **state)
     assert_int_equal(shm_process_pins(shm), 0);
 }
 
+/* One wait of a call, which looks `looks` times. Ends as the last look says. */
+static int wait_in_call(struct shm *shm, struct shm_blocked *blocked, unsigned looks)
+{
+    struct shm_waiting waiting;
+    int rc = 0;
+
+    shm_waiting_begin(&waiting, true, blocked);
+    for (unsigned i = 0; i < looks && rc == 0; i++)
+        rc = shm_waiting_goes_on(shm, &waiting, 0, 0);
+    shm_waiting_end(&waiting);
+    return rc;
+}
+
+static void a_cancelled_call_waits_no_more(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_blocked *blocked = &shm_lane(shm)->blocked;
+    struct shm_waiting waiting;
+
+    shm_call_begins();
+    assert_false(shm_call_cancel(blocked)); /* it does not wait */
+    shm_waiting_begin(&waiting, true, blocked);
+    assert_int_equal(shm_waiting_goes_on(shm, &waiting, 0, 0), 0);
+    assert_int_equal(shm_waiting_goes_on(shm, &waiting, 0, 0), 0);
+    assert_int_equal(wait_in_call(shm, blocked, 2), 0); /* a lock, inside the wait at a gate */
+    assert_true(shm_call_cancel(blocked));
+    shm_waiting_end(&waiting); /* the gate has just opened, before it looked */
+    assert_false(shm_call_cancel(blocked));
+    assert_int_equal(wait_in_call(shm, blocked, 1), -EINTR); /* the next one of that call */
+    shm_call_begins();
+    assert_int_equal(wait_in_call(shm, blocked, 2), 0); /* and the next call */
+}
+
+/* A process counts its calls from one, as the lane's owner before it did. */
+static void a_lane_is_not_cancelled_for_its_owner_before(void **state)
+{
+    struct shm *shm = *state;
+    pthread_t thread;
+    void *taken;
+    struct shm_lane *lane = NULL;
+
+    assert_non_null(shm_lane(shm)); /* this thread's has been taken */
+    for (uint32_t i = 0; i < shm->limits.lanes && !lane; i++)
+        lane = shm->lanes[i].owner ? NULL : &shm->lanes[i];
+    assert_non_null(lane);
+    lane->blocked = (struct shm_blocked){.call = 1000, .cancelled = 1000};
+    assert_int_equal(pthread_create(&thread, NULL, lane_of_thread, shm), 0);
+    assert_int_equal(pthread_join(thread, &taken), 0);
+    assert_ptr_equal(taken, lane);
+    assert_int_equal(lane->blocked.call, 0);
+    assert_int_equal(lane->blocked.cancelled, 0);
+}
+
 static void nodes_are_clean(void **state)
 {
     struct shm *shm = *state;
@@ -191,8 +244,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vnodes_are_found_and_shared),
         cmocka_unit_test(too_many_files),
+        cmocka_unit_test(a_lane_is_not_cancelled_for_its_owner_before),
         cmocka_unit_test(lanes_are_reused),
         cmocka_unit_test(an_ended_thread_leaves_its_pins),
+        cmocka_unit_test(a_cancelled_call_waits_no_more),
         cmocka_unit_test(nodes_are_clean),
         cmocka_unit_test(hash_is_rebuilt),
 #ifdef HF_DEBUG
