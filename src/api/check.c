@@ -55,8 +55,8 @@ struct shm_bound api_bound(const struct hf_policy *policy)
 {
     struct shm_bound before = shm_bound;
 
-    shm_bound = dax_policy_bound(policy, dax_policy_timed(policy->kind) ? dax_policy_until(policy)
-                                                                        : HF_NEVER);
+    dax_policy_bound(&shm_bound, policy,
+                     dax_policy_timed(policy->kind) ? dax_policy_until(policy) : HF_NEVER);
     return before;
 }
 

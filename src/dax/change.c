@@ -100,7 +100,7 @@ static int sleep_at_gate(struct dax_change *change, const struct shm_gate *other
     /* The same wait, however often it is woken. */
     if (!change->lane->wait.number || change->lane->wait.gate_lane != other->lane)
         wait_begins(change, other->lane);
-    shm_bound = dax_policy_bound(&change->policy, change->until_ns);
+    dax_policy_bound(&shm_bound, &change->policy, change->until_ns);
     rc = gate_wait(dax, change->vnode, other, waiting);
     shm_bound = before;
     if (rc)

@@ -65,9 +65,8 @@ static inline bool dax_policy_detaches(uint32_t kind)
 int dax_policy_check(const struct hf_policy *policy);
 /* The end of its deadline, which begins now. */
 uint64_t dax_policy_until(const struct hf_policy *policy);
-/* The bound of a call with it, which is definite: to be stored into shm_bound. HF_NEVER: no
- * deadline. */
-struct shm_bound dax_policy_bound(const struct hf_policy *policy, uint64_t until_ns);
+/* Makes `bound` that of a call with it, which is definite. HF_NEVER: no deadline. */
+void dax_policy_bound(struct shm_bound *bound, const struct hf_policy *policy, uint64_t until_ns);
 
 /* ---- the layout mutex (gate.c) ---- */
 

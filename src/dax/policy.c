@@ -24,17 +24,15 @@ uint64_t dax_policy_until(const struct hf_policy *policy)
     return policy->deadline_ns < HF_NEVER - 1 - now ? now + policy->deadline_ns : HF_NEVER - 1;
 }
 
-struct shm_bound dax_policy_bound(const struct hf_policy *policy, uint64_t until_ns)
+void dax_policy_bound(struct shm_bound *bound, const struct hf_policy *policy, uint64_t until_ns)
 {
     static const enum shm_patience patience[] = {
         [HF_POLICY_WAIT] = SHM_PATIENCE_LONG,     [HF_POLICY_NOWAIT] = SHM_PATIENCE_NONE,
         [HF_POLICY_DEADLINE] = SHM_PATIENCE_LONG, [HF_POLICY_DEADLINE_DETACH] = SHM_PATIENCE_LONG,
         [HF_POLICY_DETACH] = SHM_PATIENCE_CALL,
     };
-    struct shm_bound bound = shm_bound;
 
-    bound.patience = patience[policy->kind];
-    bound.until_ns = until_ns == HF_NEVER ? 0 : until_ns;
-    bound.puts_off &= policy->kind != HF_POLICY_NOWAIT;
-    return bound;
+    bound->patience = patience[policy->kind];
+    bound->until_ns = until_ns == HF_NEVER ? 0 : until_ns;
+    bound->puts_off &= policy->kind != HF_POLICY_NOWAIT;
 }

@@ -85,7 +85,7 @@ static int caught(struct meta_txn *txn)
         guard = here;                                                                              \
         rc = (call);                                                                               \
         guard = NULL;                                                                              \
-        return meta_result(rc, doing);                                                             \
+        return __builtin_expect(rc, 0) ? meta_result(rc, doing) : 0;                               \
     } while (0)
 
 int lmdb_open_cursor(struct meta_txn *txn)

@@ -24,8 +24,7 @@ _Thread_local uint64_t shm_call;
 
 void shm_waiting_begin(struct shm_waiting *waiting, bool for_long, struct shm_blocked *blocked)
 {
-    *waiting =
-        (struct shm_waiting){.since_ns = hf_now_ns(), .for_long = for_long, .blocked = blocked};
+    *waiting = (struct shm_waiting){.for_long = for_long, .blocked = blocked};
 }
 
 void shm_call_waits(struct shm_blocked *blocked)
@@ -96,10 +95,12 @@ int shm_waiting_goes_on(struct shm *shm, struct shm_waiting *waiting, uint32_t h
                         uint64_t term)
 {
     uint64_t now = hf_now_ns();
-    bool moment = waiting->for_long || now - waiting->since_ns >= SHM_MOMENT_NS;
-    bool none = shm_bound.patience == SHM_PATIENCE_NONE;
+    bool moment, none = shm_bound.patience == SHM_PATIENCE_NONE;
     bool same = waiting->same_ns && waiting->holder == holder && waiting->term == term;
 
+    if (!waiting->since_ns)
+        waiting->since_ns = now;
+    moment = waiting->for_long || now - waiting->since_ns >= SHM_MOMENT_NS;
     if (!same) {
         waiting->holder = holder;
         waiting->term = term;

@@ -65,6 +65,7 @@ bool shm_call_cancel(struct shm_blocked *blocked);
 
 /* One wait for a holder of something. */
 struct shm_waiting {
+    /* Of the first look, since most do not wait, and a clock costs more than the lock. */
     uint64_t since_ns;
     /* The holder: of a gate its process, index + 1; of a lock its thread's number; 0: not known.
      * Which of its holdings it is, and since when it is known to have it. */
