@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #define CAPABILITIES "security.capability"
 #define SECONDS_MAX INT64_C(9223372035) /* since 1970: what nanoseconds of 64 bits hold */
@@ -15,9 +16,11 @@
 /* The kernel checks permissions of every directory on a path. Without a time it would ask for each
  * directory again that the walk has just looked up. The shortest time that it knows is the tick of
  * its clock that is under way, and the next. */
+#define DIRECTORY_NS 1000u
+
 double mount_attr_seconds(const struct stat *attr)
 {
-    return S_ISDIR(attr->st_mode) ? 1e-6 : 0;
+    return S_ISDIR(attr->st_mode) ? DIRECTORY_NS / 1e9 : 0;
 }
 
 /* Attributes by node, also of one that is gone. */
@@ -44,10 +47,112 @@ static void reply_attr(fuse_req_t req, struct mount *mount, fuse_ino_t ino, int 
         fuse_reply_attr(req, &attr, mount_attr_seconds(&attr));
 }
 
+/* ---- with the time of birth ---- */
+
+struct birth_time {
+    int64_t sec;
+    uint32_t nsec;
+    int32_t zero;
+};
+
+/* What answers MOUNT_FUSE_STATX: struct fuse_statx_out of Linux 6.6. */
+struct statx_reply {
+    uint64_t valid;
+    uint32_t valid_nsec, flags;
+    uint64_t spare[2];
+    uint32_t mask, blksize;
+    uint64_t attributes;
+    uint32_t nlink, uid, gid;
+    uint16_t mode, spare_16;
+    uint64_t ino, size, blocks, attributes_mask;
+    struct birth_time atime, btime, ctime, mtime;
+    uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
+    uint64_t spare_64[14];
+};
+_Static_assert(sizeof(struct statx_reply) == 288, "as the kernel has it");
+
+static struct birth_time time_of(const struct statx_timestamp *time)
+{
+    return (struct birth_time){time->tv_sec, time->tv_nsec, 0};
+}
+
+static void fill_reply(struct statx_reply *out, const struct statx *st)
+{
+    *out = (struct statx_reply){.valid_nsec = S_ISDIR(st->stx_mode) ? DIRECTORY_NS : 0,
+                                .mask = st->stx_mask,
+                                .blksize = st->stx_blksize,
+                                .nlink = st->stx_nlink,
+                                .uid = st->stx_uid,
+                                .gid = st->stx_gid,
+                                .mode = st->stx_mode,
+                                .ino = st->stx_ino,
+                                .size = st->stx_size,
+                                .blocks = st->stx_blocks,
+                                .atime = time_of(&st->stx_atime),
+                                .btime = time_of(&st->stx_btime),
+                                .ctime = time_of(&st->stx_ctime),
+                                .mtime = time_of(&st->stx_mtime),
+                                .rdev_major = st->stx_rdev_major,
+                                .rdev_minor = st->stx_rdev_minor};
+}
+
+static struct statx_timestamp timestamp_of(const struct timespec *time)
+{
+    return (struct statx_timestamp){.tv_sec = time->tv_sec, .tv_nsec = (uint32_t)time->tv_nsec};
+}
+
+/* The last attributes of an inode that has gone: when it was made is not among them. */
+static int last_statx(struct mount *mount, uint64_t ino, struct statx *out)
+{
+    struct stat st;
+    int rc = stat_node(mount, ino, &st);
+
+    if (rc)
+        return rc;
+    *out = (struct statx){.stx_mask = STATX_BASIC_STATS,
+                          .stx_blksize = (uint32_t)st.st_blksize,
+                          .stx_nlink = (uint32_t)st.st_nlink,
+                          .stx_uid = st.st_uid,
+                          .stx_gid = st.st_gid,
+                          .stx_mode = (uint16_t)st.st_mode,
+                          .stx_ino = st.st_ino,
+                          .stx_size = (uint64_t)st.st_size,
+                          .stx_blocks = (uint64_t)st.st_blocks,
+                          .stx_atime = timestamp_of(&st.st_atim),
+                          .stx_ctime = timestamp_of(&st.st_ctim),
+                          .stx_mtime = timestamp_of(&st.st_mtim),
+                          .stx_rdev_major = major(st.st_rdev),
+                          .stx_rdev_minor = minor(st.st_rdev)};
+    return 0;
+}
+
+static void reply_statx(fuse_req_t req, struct mount *mount, fuse_ino_t ino)
+{
+    struct statx_reply reply;
+    struct statx st = {0};
+    ssize_t rc = hf_statxat(mount->pool, ino, "", 0, &st);
+
+    if (rc == -ESTALE)
+        rc = last_statx(mount, ino, &st);
+    if (!mount_call_leave(req, &rc))
+        return;
+    fill_reply(&reply, &st);
+    if (rc)
+        fuse_reply_err(req, (int)-rc);
+    else
+        fuse_reply_buf(req, (const char *)&reply, sizeof reply);
+}
+
 void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+    bool extended = mount_call_header()->opcode == MOUNT_FUSE_STATX;
+    struct mount *mount = mount_call_enter(req);
+
     (void)fi;
-    reply_attr(req, mount_call_enter(req), ino, 0);
+    if (extended)
+        reply_statx(req, mount, ino);
+    else
+        reply_attr(req, mount, ino, 0);
 }
 
 int mount_kill_ids(struct mount *mount, uint64_t ino)

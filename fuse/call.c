@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* One request while a thread is at it. */
 struct call {
@@ -29,10 +30,28 @@ static _Thread_local struct call *current;
  * when the request comes again. */
 static pthread_mutex_t interrupts = PTHREAD_MUTEX_INITIALIZER;
 
+#define SMALL_BYTES 1024u /* a request of those below: a header, some numbers and a name */
+
+/* What libfuse 3.14 does not know, handed to it as a request that begins alike and that it does
+ * know. The handler looks at what it was. Null: as it is. */
+static const char *as_known(const char *request, size_t len, char copy[SMALL_BYTES])
+{
+    uint32_t opcode = ((const struct fuse_in_header *)request)->opcode;
+    struct fuse_in_header *in = (void *)copy;
+
+    if (len > SMALL_BYTES || (opcode != FUSE_TMPFILE && opcode != MOUNT_FUSE_STATX))
+        return NULL;
+    memcpy(copy, request, len);
+    in->opcode = opcode == FUSE_TMPFILE ? FUSE_CREATE : FUSE_GETATTR;
+    return copy;
+}
+
 bool mount_call_run(struct mount *mount, const char *request, size_t len, bool may_wait)
 {
+    _Alignas(struct fuse_in_header) char copy[SMALL_BYTES];
+    const char *known = as_known(request, len, copy);
     struct call call = {.mount = mount, .request = request, .may_wait = may_wait};
-    struct fuse_buf buf = {.mem = (void *)(uintptr_t)request, .size = len};
+    struct fuse_buf buf = {.mem = (void *)(uintptr_t)(known ? known : request), .size = len};
     const struct fuse_in_header *in = (const void *)request;
     bool interrupts_one = in->opcode == FUSE_INTERRUPT;
 

@@ -97,14 +97,17 @@ void on_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name
     reply_entry(req, mount, hf_linkat(mount->pool, ino, "", parent, name), parent, name);
 }
 
+/* Also for O_TMPFILE: a file without a name. The kernel lets it get one (on_link()), unless it was
+ * opened with O_EXCL. */
 void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                struct fuse_file_info *fi)
 {
     struct mount *mount = mount_call_enter(req);
+    bool unnamed = mount_call_header()->opcode == FUSE_TMPFILE;
+    int flags = O_RDWR | (unnamed ? O_TMPFILE : O_CREAT | O_EXCL);
     struct fuse_entry_param entry = {0};
     struct hf_file *file;
-    ssize_t rc =
-        mount_file_open(mount, parent, name, O_RDWR | O_CREAT | O_EXCL, mode & 07777, &file);
+    ssize_t rc = mount_file_open(mount, parent, unnamed ? "" : name, flags, mode & 07777, &file);
 
     /* Another process made it since the kernel looked: the kernel looks again, and opens that. */
     if (rc == -EEXIST && !(fi->flags & O_EXCL))

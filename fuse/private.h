@@ -28,6 +28,9 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/* Of Linux 6.6; linux/fuse.h of Debian 12 does not have it yet. */
+#define MOUNT_FUSE_STATX 52u
+
 /* Node numbers are the pool's inode numbers. */
 _Static_assert(HF_ROOT_INO == FUSE_ROOT_ID, "the roots have one number");
 

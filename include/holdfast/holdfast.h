@@ -73,6 +73,7 @@ extern "C" {
 #define HF_XATTR_VALUE_MAX 65536u             /* bytes of one extended attribute's value */
 #define HF_FILE_BYTES_MAX (UINT64_C(1) << 44) /* 16 TiB: the largest file */
 
+struct statx; /* of sys/stat.h, with _GNU_SOURCE */
 struct hf_pool;
 struct hf_file;
 struct hf_dir;
@@ -193,11 +194,15 @@ int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
 /* Opens a regular file by its path (see "names" below for paths). flags: O_RDONLY, O_WRONLY or
  * O_RDWR with any of O_CREAT O_EXCL O_TRUNC O_APPEND O_NOFOLLOW O_CLOEXEC (ignored). O_TRUNC is a
  * truncate to 0 with the pool's policy and may wait.
+ *
+ * With O_TMPFILE, path is a directory, and the file is a new one without a name: nothing is left of
+ * it after its last close, or the death of its processes. With hf_linkat() or hf_renameat()
+ * (holdfast/serve.h) it gets a name, unless O_EXCL was given.
  *   -EISDIR  it is a directory. -ENXIO: it is anything else but a regular file
  *   -ENOENT, -ENOTDIR, -ELOOP, -ENAMETOOLONG  the path leads nowhere
  *   -EEXIST  O_CREAT and O_EXCL, and the name is there
  *   -ENFILE  max_files are open
- *   -EINVAL  unknown flag, or O_TRUNC without write access
+ *   -EINVAL  unknown flag; O_TRUNC or O_TMPFILE without write access; O_TMPFILE with O_CREAT
  *   -EROFS   write access, or O_CREAT of a new file, in a pool opened read-only
  *   -EBUSY, -ETIMEDOUT, -EDEADLK, -EINTR  of O_TRUNC, as hf_truncate() */
 int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out);
@@ -535,6 +540,8 @@ int hf_rename(struct hf_pool *pool, const char *from, const char *to, uint32_t f
 #define HF_AT_NOFOLLOW 0x1u /* the symbolic link itself */
 int hf_stat(struct hf_pool *pool, const char *path, uint32_t flags, struct stat *out);
 int hf_fstat(struct hf_file *file, struct stat *out);
+/* As hf_stat(), with the time of birth: stx_mask says that it is there. */
+int hf_statx(struct hf_pool *pool, const char *path, uint32_t flags, struct statx *out);
 int hf_chmod(struct hf_pool *pool, const char *path, mode_t mode);
 /* uid or gid (uid_t)-1: unchanged. On anything but a directory, clears set-user-ID, and
  * set-group-ID where the group may execute. */

@@ -21,8 +21,9 @@ extern "C" {
 /* These are the name calls of holdfast.h in the manner of openat(2): a relative path starts at the
  * inode `at`. The empty path is that inode itself, whatever it is. hf_openat(), hf_statat() and the
  * calls that change attributes find it also after its last name has gone, as long as a process has
- * it open. A call that needs a name (hf_mkdirat(), hf_unlinkat() ...) returns -ENOENT for an empty
- * path.
+ * it open. hf_linkat() and hf_renameat() give it a name, as `from`, if it was made without one
+ * (O_TMPFILE) and has had none. Else a call that needs a name (hf_mkdirat(), hf_unlinkat() ...)
+ * returns -ENOENT for an empty path.
  *   -ESTALE   the inode `at` does not exist any more
  *   -ENOTDIR  it is not a directory, and path is not empty */
 #define HF_ROOT_INO UINT64_C(1)
@@ -41,6 +42,8 @@ int hf_renameat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64
                 const char *to, uint32_t flags);
 int hf_statat(struct hf_pool *pool, uint64_t at, const char *path, uint32_t flags,
               struct stat *out);
+int hf_statxat(struct hf_pool *pool, uint64_t at, const char *path, uint32_t flags,
+               struct statx *out);
 int hf_chmodat(struct hf_pool *pool, uint64_t at, const char *path, mode_t mode);
 int hf_chownat(struct hf_pool *pool, uint64_t at, const char *path, uid_t uid, gid_t gid,
                uint32_t flags);

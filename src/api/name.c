@@ -25,9 +25,10 @@ int hf_openat(struct hf_pool *pool, uint64_t at, const char *path, int flags, mo
 
     if (rc == 0 && !out)
         rc = api_null("out");
-    if (rc == 0 && flags & ~OPEN_FLAGS)
+    if (rc == 0 && (flags & ~(OPEN_FLAGS | O_TMPFILE) ||
+                    (flags & O_TMPFILE && (flags & O_TMPFILE) != O_TMPFILE)))
         rc = api_flags("hf_open", (uint32_t)flags);
-    if (rc == 0 && flags & O_CREAT)
+    if (rc == 0 && flags & (O_CREAT | O_TMPFILE))
         rc = api_mode(mode);
     return rc ? rc : fs_open(&pool->fs, (struct fs_at){at, path}, flags, mode, out);
 }
@@ -179,9 +180,11 @@ int hf_renameat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64
                 const char *to, uint32_t flags)
 {
     api_begins(__func__);
-    int rc = check_named(pool, from);
+    int rc = api_check_path(pool, from);
 
     rc = rc ? rc : check_named(pool, to);
+    if (rc == 0 && !*from && flags & ~HF_RENAME_NOREPLACE)
+        rc = hf_fail(EINVAL, "a file without a name takes no flag but HF_RENAME_NOREPLACE");
     if (rc == 0 && (flags & ~(HF_RENAME_NOREPLACE | HF_RENAME_EXCHANGE | HF_RENAME_WHITEOUT) ||
                     (flags & HF_RENAME_EXCHANGE && flags != HF_RENAME_EXCHANGE)))
         rc = api_flags("hf_rename", flags);
@@ -193,7 +196,9 @@ int hf_renameat(struct hf_pool *pool, uint64_t from_at, const char *from, uint64
 int hf_rename(struct hf_pool *pool, const char *from, const char *to, uint32_t flags)
 {
     api_begins(__func__);
-    return hf_renameat(pool, HF_ROOT_INO, from, HF_ROOT_INO, to, flags);
+    int rc = check_named(pool, from);
+
+    return rc ? rc : hf_renameat(pool, HF_ROOT_INO, from, HF_ROOT_INO, to, flags);
 }
 
 /* ---- attributes ---- */
@@ -223,6 +228,25 @@ int hf_stat(struct hf_pool *pool, const char *path, uint32_t flags, struct stat 
     int rc = check_named(pool, path);
 
     return rc ? rc : hf_statat(pool, HF_ROOT_INO, path, flags, out);
+}
+
+int hf_statxat(struct hf_pool *pool, uint64_t at, const char *path, uint32_t flags,
+               struct statx *out)
+{
+    api_begins(__func__);
+    int rc = check_at(pool, path, "hf_statx", flags);
+
+    if (rc == 0 && !out)
+        rc = api_null("out");
+    return rc ? rc : fs_statx(&pool->fs, (struct fs_at){at, path}, !(flags & HF_AT_NOFOLLOW), out);
+}
+
+int hf_statx(struct hf_pool *pool, const char *path, uint32_t flags, struct statx *out)
+{
+    api_begins(__func__);
+    int rc = check_named(pool, path);
+
+    return rc ? rc : hf_statxat(pool, HF_ROOT_INO, path, flags, out);
 }
 
 int hf_fstat(struct hf_file *file, struct stat *out)

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #define SECTOR_BYTES 512u
 
@@ -56,6 +57,43 @@ int fs_stat(struct fs *fs, struct fs_at at, bool follow, struct stat *out)
     if (rc == 0)
         fill_stat(fs, place.ino, &inode, out);
     return rc;
+}
+
+static struct statx_timestamp timestamp_of(int64_t ns)
+{
+    struct timespec time = timespec_of(ns);
+
+    return (struct statx_timestamp){.tv_sec = time.tv_sec, .tv_nsec = (uint32_t)time.tv_nsec};
+}
+
+int fs_statx(struct fs *fs, struct fs_at at, bool follow, struct statx *out)
+{
+    struct meta_inode inode;
+    struct fs_place place;
+    struct stat st;
+    int rc = fs_lookup(fs, at, follow, &place, &inode);
+
+    if (rc)
+        return rc;
+    fill_stat(fs, place.ino, &inode, &st);
+    *out = (struct statx){.stx_mask = STATX_BASIC_STATS | STATX_BTIME,
+                          .stx_blksize = (uint32_t)st.st_blksize,
+                          .stx_nlink = inode.nlink,
+                          .stx_uid = inode.uid,
+                          .stx_gid = inode.gid,
+                          .stx_mode = (uint16_t)inode.mode,
+                          .stx_ino = place.ino,
+                          .stx_size = inode.size,
+                          .stx_blocks = (uint64_t)st.st_blocks,
+                          .stx_atime = timestamp_of(inode.atime_ns),
+                          .stx_btime = timestamp_of(inode.btime_ns),
+                          .stx_ctime = timestamp_of(inode.ctime_ns),
+                          .stx_mtime = timestamp_of(inode.mtime_ns),
+                          .stx_rdev_major = major(st.st_rdev),
+                          .stx_rdev_minor = minor(st.st_rdev),
+                          .stx_dev_major = major(st.st_dev),
+                          .stx_dev_minor = minor(st.st_dev)};
+    return 0;
 }
 
 int fs_fstat(struct hf_file *file, struct stat *out)

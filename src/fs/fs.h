@@ -84,6 +84,7 @@ ssize_t fs_readlink(struct fs *fs, struct fs_at at, char *buf, size_t len);
 int fs_unlink(struct fs *fs, struct fs_at at, const struct hf_policy *policy);
 int fs_rename(struct fs *fs, struct fs_at from, struct fs_at to, uint32_t flags);
 int fs_stat(struct fs *fs, struct fs_at at, bool follow, struct stat *out);
+int fs_statx(struct fs *fs, struct fs_at at, bool follow, struct statx *out);
 int fs_fstat(struct hf_file *file, struct stat *out);
 int fs_chmod(struct fs *fs, struct fs_at at, mode_t mode);
 int fs_chown(struct fs *fs, struct fs_at at, uid_t uid, gid_t gid, bool follow);

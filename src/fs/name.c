@@ -80,7 +80,8 @@ int fs_symlink(struct fs *fs, const char *target, struct fs_at at)
     return make_node(fs, at, S_IFLNK | 0777, 0, target);
 }
 
-static int add_link(struct fs_txn *txn, struct fs_at from, struct fs_at to)
+/* *nameless: a file that has lost its last name, or never had one. */
+static int add_link(struct fs_txn *txn, struct fs_at from, struct fs_at to, bool *nameless)
 {
     struct fs_place old, place;
     struct meta_inode inode;
@@ -90,7 +91,8 @@ static int add_link(struct fs_txn *txn, struct fs_at from, struct fs_at to)
         rc = hf_fail(EPERM, "%.200s is a directory: it has one name", fs_said(from));
     rc = rc ? rc : walk_to_new(txn, to, false, &place);
     rc = rc ? rc : meta_inode_get(txn->meta, old.ino, &inode);
-    if (rc == 0 && inode.nlink == 0)
+    *nameless = rc == 0 && inode.nlink == 0;
+    if (*nameless)
         rc = hf_fail(ENOENT, "%.200s has lost its last name", fs_said(from));
     if (rc == 0 && inode.nlink == UINT32_MAX)
         rc = hf_fail(EMLINK, "%.200s has too many names", fs_said(from));
@@ -103,10 +105,12 @@ static int add_link(struct fs_txn *txn, struct fs_at from, struct fs_at to)
 
 int fs_link(struct fs *fs, struct fs_at from, struct fs_at to)
 {
+    bool nameless = false;
     struct fs_txn txn;
     int rc = fs_begin(fs, &txn);
 
-    return rc ? rc : fs_txn_end(&txn, add_link(&txn, from, to));
+    rc = rc ? rc : fs_txn_end(&txn, add_link(&txn, from, to, &nameless));
+    return nameless && !*from.path ? fs_name_first(fs, from.ino, to, HF_RENAME_NOREPLACE) : rc;
 }
 
 /* ---- removing a directory ---- */

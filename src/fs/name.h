@@ -51,6 +51,10 @@ int fs_dir_changed(struct fs_txn *txn, uint64_t dir, int links);
  * closed; anything else without names is gone at once. */
 int fs_inode_unlinked(struct fs_txn *txn, uint64_t ino, bool *orphan);
 
+/* The name `to` for a file that was made without one and is open somewhere, as hf_rename().
+ * -ENOENT: it has lost its last name, has one, or is to have none. -ESTALE: it is gone. */
+int fs_name_first(struct fs *fs, uint64_t ino, struct fs_at to, uint32_t flags);
+
 int fs_not_there(struct fs_at at);
 int fs_stale(uint64_t ino);
 /* For sentences. */

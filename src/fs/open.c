@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns opening files, with O_CREAT and O_TRUNC. What the path names can change between the look and
- * the opening of its vnode; then fs_vnode_open() says that the inode is gone, and the path is
- * looked up again; a path that was empty had only that inode.
+ * Owns opening files, with O_CREAT, O_TRUNC and O_TMPFILE. What the path names can change between
+ * the look and the opening of its vnode; then fs_vnode_open() says that the inode is gone, and the
+ * path is looked up again; a path that was empty had only that inode.
  */
 #include "base/error.h"
 #include "base/lab.h"
@@ -49,6 +49,30 @@ static int put_file(struct fs_txn *txn, const struct opening *o, const struct fs
     return rc ? rc : fs_dir_changed(txn, place->dir, 0);
 }
 
+/* An orphan from the beginning. A sweep that comes after the commit finds the file open. */
+static int put_unnamed(struct fs_txn *txn, const struct opening *o, const struct fs_place *dir,
+                       uint64_t *ino, struct meta_inode *inode)
+{
+    int rc = fs_inode_new(txn, dir->ino, S_IFREG | o->mode, ino, inode);
+
+    inode->nlink = 0;
+    rc = rc ? rc : meta_inode_put(txn->meta, *ino, inode);
+    return rc ? rc : meta_orphan_put(txn->meta, *ino);
+}
+
+static bool is_unnamed(const struct opening *o)
+{
+    return (o->flags & O_TMPFILE) == O_TMPFILE;
+}
+
+/* What the vnode of the new file says of its names. */
+static enum shm_orphan orphan_of(const struct opening *o)
+{
+    if (!is_unnamed(o))
+        return SHM_ORPHAN_NOT;
+    return o->flags & O_EXCL ? SHM_ORPHAN_OPEN : SHM_ORPHAN_UNNAMED;
+}
+
 /* All that can fail comes before the commit: a file whose opening failed must not be there. */
 static int put_and_open(struct fs_txn *txn, const struct opening *o, const struct fs_place *place,
                         struct shm_vnode **vnode)
@@ -56,7 +80,8 @@ static int put_and_open(struct fs_txn *txn, const struct opening *o, const struc
     struct meta_inode inode;
     bool opened = false;
     uint64_t ino;
-    int rc = put_file(txn, o, place, &ino, &inode);
+    int rc = is_unnamed(o) ? put_unnamed(txn, o, place, &ino, &inode)
+                           : put_file(txn, o, place, &ino, &inode);
 
     if (rc == 0) {
         rc = fs_vnode_new(o->fs, ino, vnode);
@@ -64,7 +89,7 @@ static int put_and_open(struct fs_txn *txn, const struct opening *o, const struc
     }
     rc = fs_txn_end(txn, rc);
     if (opened)
-        fs_vnode_made(o->fs, *vnode, rc ? NULL : &inode);
+        fs_vnode_made(o->fs, *vnode, rc ? NULL : &inode, orphan_of(o));
     if (rc)
         *vnode = NULL;
     return rc;
@@ -92,6 +117,23 @@ static int make_file(const struct opening *o, uint64_t *ino, struct shm_vnode **
     return rc;
 }
 
+static int make_unnamed(const struct opening *o, struct shm_vnode **vnode)
+{
+    struct fs_place place;
+    struct fs_txn txn;
+    int rc = fs_begin(o->fs, &txn);
+
+    if (rc)
+        return rc;
+    rc = fs_walk_to(txn.meta, o->at, !(o->flags & O_NOFOLLOW), &place);
+    if (rc == 0 && !S_ISDIR(place.type))
+        rc = hf_fail(ENOTDIR, "%.200s is not a directory to make a file in", fs_said(o->at));
+    if (rc == 0)
+        return put_and_open(&txn, o, &place, vnode);
+    fs_abort(&txn);
+    return rc;
+}
+
 /* *vnode: it is made and open. */
 static int find_inode(const struct opening *o, uint64_t *ino, struct shm_vnode **vnode)
 {
@@ -99,6 +141,8 @@ static int find_inode(const struct opening *o, uint64_t *ino, struct shm_vnode *
     struct meta_txn *txn;
     int rc;
 
+    if (is_unnamed(o))
+        return make_unnamed(o, vnode);
     if ((o->flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
         return make_file(o, ino, vnode);
     rc = meta_begin_read(o->fs->dax.meta, &txn);
@@ -147,6 +191,8 @@ static int check_mode(const struct fs *fs, struct fs_at at, int flags)
         return hf_fail(EINVAL, "%.200s: no such access mode", fs_said(at));
     if (flags & O_TRUNC && access == O_RDONLY)
         return hf_fail(EINVAL, "%.200s: O_TRUNC needs write access", fs_said(at));
+    if ((flags & O_TMPFILE) == O_TMPFILE && (access == O_RDONLY || flags & O_CREAT))
+        return hf_fail(EINVAL, "%.200s: O_TMPFILE needs write access, and no O_CREAT", fs_said(at));
     if (fs->dax.readonly && access != O_RDONLY)
         return hf_fail(EROFS, "%.200s: the pool is open for reading only", fs_said(at));
     return 0;

@@ -6,7 +6,9 @@
  * process to attach.
  *
  * Several processes may try to delete one. Each looks under the layout mutex whether it is the only
- * one that has the file open. One that is not leaves, and the last to leave tries again.
+ * one that has the file open. One that is not leaves, and the last to leave tries again. A file
+ * that was made without a name may get one meanwhile, also under the layout mutex (rename.c): then
+ * it is left alone.
  */
 #include "fs/orphan.h"
 
@@ -29,8 +31,8 @@ static int delete_file(struct fs_layout *l, uint64_t ino)
 
     if (rc)
         return rc;
-    if (l->inode.nlink)
-        return hf_fail(EUCLEAN, "inode %" PRIu64 " is recorded as having no names, but has", ino);
+    if (l->inode.nlink) /* it has got a name since it was looked at */
+        return -ENOENT;
     rc = fs_layout_remove(l, 0, UINT64_MAX);
     rc = rc ? rc : meta_orphan_del(l->txn.meta, ino);
     rc = rc ? rc : fs_inode_drop(&l->txn, ino);
@@ -75,7 +77,7 @@ void fs_orphan_delete(struct fs *fs, uint64_t ino)
         rc = fs_vnode_open_orphan(fs, ino, &vnode);
         if (rc)
             break;
-        rc = try_orphan(fs, vnode, ino);
+        rc = hf_load_acquire(&vnode->orphan) ? try_orphan(fs, vnode, ino) : -ENOENT;
         if (!shm_vnode_put(fs->dax.shm, vnode))
             break;
         if (rc == 0)

@@ -2,11 +2,16 @@
 /*
  * Owns hf_rename(): one transaction. A replaced regular file becomes an orphan in it and is deleted
  * right after, or with its last close.
+ *
+ * Owns also the first name of a file that was made without one. Its last close would delete the
+ * file, and looks under the layout mutex; so that is held from the look at `orphan` until this says
+ * that the file has a name.
  */
 #include "base/error.h"
 #include "base/futex.h"
 #include "fs/name.h"
 #include "fs/orphan.h"
+#include "fs/vnode.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -174,11 +179,84 @@ static int exchange(struct renaming *r)
     return rc ? rc : dirs_changed(r, -links, links);
 }
 
+/* ---- a file that has no name yet ---- */
+
+static int put_first_name(struct renaming *r, uint32_t flags)
+{
+    struct meta_inode inode;
+    int rc = fs_walk(r->txn.meta, r->to_at, false, &r->to);
+
+    if (rc == 0 && r->to.ino && flags & HF_RENAME_NOREPLACE)
+        return hf_fail(EEXIST, "%.200s exists", r->to_at.path);
+    rc = rc ? rc : check_end(&r->to, r->to_at.path);
+    if (rc == 0 && r->to.slash)
+        rc = hf_fail(ENOTDIR, "%.200s ends in a slash", r->to_at.path);
+    rc = rc ? rc : meta_inode_get(r->txn.meta, r->from.ino, &inode);
+    if (rc == 0 && r->to.ino) {
+        rc = fs_check_place(r->txn.meta, &r->to);
+        rc = rc ? rc : check_replaced(r);
+        rc = rc ? rc : drop_replaced(r);
+    }
+    if (rc)
+        return rc;
+    inode.nlink = 1;
+    inode.ctime_ns = hf_wall_ns();
+    rc = meta_inode_put(r->txn.meta, r->from.ino, &inode);
+    rc = rc ? rc : meta_orphan_del(r->txn.meta, r->from.ino);
+    rc = rc ? rc : meta_dirent_put(r->txn.meta, r->to.dir, r->to.name, r->from.ino, S_IFREG);
+    return rc ? rc : fs_dir_changed(&r->txn, r->to.dir, 0);
+}
+
+/* Under the layout mutex of the file. */
+static int name_locked(struct fs *fs, struct shm_vnode *vnode, struct renaming *r, uint32_t flags)
+{
+    int rc;
+
+    shm_assert_held(&vnode->mutex);
+    if (hf_load_acquire(&vnode->orphan) != SHM_ORPHAN_UNNAMED)
+        return hf_fail(ENOENT, "inode %" PRIu64 " was not made to get a name later (O_TMPFILE)",
+                       vnode->ino);
+    rc = fs_begin(fs, &r->txn);
+    rc = rc ? rc : fs_txn_end(&r->txn, put_first_name(r, flags));
+    if (rc == 0)
+        hf_store_release(&vnode->orphan, 0u);
+    return rc;
+}
+
+int fs_name_first(struct fs *fs, uint64_t ino, struct fs_at to, uint32_t flags)
+{
+    struct renaming r = {.from = {.ino = ino, .type = S_IFREG}, .to_at = to};
+    struct meta_inode inode;
+    struct fs_place place;
+    struct shm_vnode *vnode;
+    int rc = fs_lookup(fs, (struct fs_at){ino, ""}, false, &place, &inode);
+
+    if (rc == 0 && !S_ISREG(inode.mode))
+        rc = hf_fail(ENOENT, "the path is empty");
+    if (rc)
+        return rc;
+    rc = fs_vnode_open(fs, ino, &vnode);
+    if (rc)
+        return rc == -ENOENT ? fs_stale(ino) : rc;
+    rc = dax_lock_any(&fs->dax, vnode);
+    if (rc == 0) {
+        rc = name_locked(fs, vnode, &r, flags);
+        dax_unlock(&fs->dax, vnode);
+    }
+    fs_vnode_close(fs, vnode);
+    if (rc == 0 && r.orphan)
+        fs_orphan_made(fs, r.orphan);
+    return rc;
+}
+
 int fs_rename(struct fs *fs, struct fs_at from, struct fs_at to, uint32_t flags)
 {
     struct renaming r = {.from_at = from, .to_at = to};
-    int rc = fs_begin(fs, &r.txn);
+    int rc;
 
+    if (!*from.path)
+        return fs_name_first(fs, from.ino, to, flags);
+    rc = fs_begin(fs, &r.txn);
     if (rc)
         return rc;
     rc = find_places(&r, flags);

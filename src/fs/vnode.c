@@ -67,14 +67,21 @@ static int read_inode(struct fs *fs, uint64_t ino, struct meta_inode *inode)
     return rc;
 }
 
-/* Under the layout mutex, of an inode without names. */
-static void note_orphan(const struct fs *fs, struct shm_vnode *vnode)
+/* Under the layout mutex. What is put into `orphan` is put there under it, after the transaction
+ * that it tells of. So a record with names, read under it, is newer. */
+static void note_orphan(const struct fs *fs, struct shm_vnode *vnode, bool has_names)
 {
+    uint32_t before = hf_load_acquire(&vnode->orphan), now = before;
+
     shm_assert_held(&vnode->mutex);
-    if (fs_vnode_only_mine(fs, vnode))
-        hf_store_release(&vnode->orphan, (uint32_t)SHM_ORPHAN_CLOSED);
-    else if (!hf_load_acquire(&vnode->orphan))
-        hf_store_release(&vnode->orphan, (uint32_t)SHM_ORPHAN_OPEN);
+    if (has_names)
+        now = SHM_ORPHAN_NOT;
+    else if (fs_vnode_only_mine(fs, vnode))
+        now = SHM_ORPHAN_CLOSED;
+    else if (!before)
+        now = SHM_ORPHAN_OPEN;
+    if (now != before)
+        hf_store_release(&vnode->orphan, now);
 }
 
 static void load(const struct fs *fs, struct shm_vnode *vnode, const struct meta_inode *inode)
@@ -100,10 +107,9 @@ static int load_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
         hf_store_release(&vnode->orphan, 0u);
     if (rc == 0 && !S_ISREG(inode.mode))
         rc = hf_fail(EUCLEAN, "inode %" PRIu64 " is not a file", vnode->ino);
-    if (rc == 0)
+    if (rc == 0) {
         load(fs, vnode, &inode);
-    if (rc == 0 && inode.nlink == 0) {
-        note_orphan(fs, vnode);
+        note_orphan(fs, vnode, inode.nlink);
         if (hf_load_acquire(&vnode->orphan) == SHM_ORPHAN_CLOSED && !to_delete)
             rc = -ENOENT;
     }
@@ -205,10 +211,13 @@ int fs_vnode_new(struct fs *fs, uint64_t ino, struct shm_vnode **out)
     return rc;
 }
 
-void fs_vnode_made(struct fs *fs, struct shm_vnode *vnode, const struct meta_inode *inode)
+void fs_vnode_made(struct fs *fs, struct shm_vnode *vnode, const struct meta_inode *inode,
+                   enum shm_orphan orphan)
 {
-    if (inode)
+    if (inode) {
         load(fs, vnode, inode);
+        hf_store_release(&vnode->orphan, (uint32_t)orphan);
+    }
     dax_unlock(&fs->dax, vnode);
     if (!inode)
         close_vnode(fs, vnode);

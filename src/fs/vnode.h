@@ -14,7 +14,8 @@ int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out);
  * lock: the transaction has to be aborted. */
 int fs_vnode_new(struct fs *fs, uint64_t ino, struct shm_vnode **out);
 /* After its end: unlocks the vnode, as that of the new file, or closes it (inode null). */
-void fs_vnode_made(struct fs *fs, struct shm_vnode *vnode, const struct meta_inode *inode);
+void fs_vnode_made(struct fs *fs, struct shm_vnode *vnode, const struct meta_inode *inode,
+                   enum shm_orphan orphan);
 /* After -ENFILE, with no lock held: lets go of vnodes that nobody has open. */
 void fs_vnode_make_room(struct fs *fs);
 /* Records size and times if LMDB has older ones. Deletes the file if it has no names and this

@@ -36,8 +36,9 @@ struct shm_gate {
 #define SHM_ASKED 8u
 
 enum shm_vnode_state { SHM_VNODE_FREE = 0, SHM_VNODE_NEW, SHM_VNODE_READY };
-/* Without names: perhaps still open, or not any more, and nobody may open it again. */
-enum shm_orphan { SHM_ORPHAN_OPEN = 1, SHM_ORPHAN_CLOSED };
+/* Without names: perhaps still open; or not any more, and nobody may open it again; or made without
+ * one, and it may get one. */
+enum shm_orphan { SHM_ORPHAN_NOT = 0, SHM_ORPHAN_OPEN, SHM_ORPHAN_CLOSED, SHM_ORPHAN_UNNAMED };
 
 /* A file in use. The first line is all that a pin of a present page reads. */
 struct shm_vnode {

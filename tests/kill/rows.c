@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/serve.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +48,36 @@ static void create_and_write(struct hf_pool *pool, struct hf_file *file)
     EXPECT_EQ(hf_open(pool, "/new", O_RDWR | O_CREAT | O_EXCL, 0600, &file), 0);
     kill_step(pool);
     write_at(file, "its first bytes", 0);
+    kill_step(pool);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static uint64_t unnamed(struct hf_pool *pool, struct hf_file **file)
+{
+    struct stat st;
+
+    EXPECT_EQ(hf_open(pool, "/dir", O_RDWR | O_TMPFILE, 0600, file), 0);
+    write_at(*file, "for a name", 0);
+    EXPECT_EQ(hf_fstat(*file, &st), 0);
+    return st.st_ino;
+}
+
+static void make_unnamed(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)unnamed(pool, &file);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void name_unnamed(struct hf_pool *pool, struct hf_file *file)
+{
+    EXPECT_EQ(hf_linkat(pool, unnamed(pool, &file), "", HF_ROOT_INO, "/new"), 0);
+    kill_step(pool);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void replace_by_unnamed(struct hf_pool *pool, struct hf_file *file)
+{
+    EXPECT_EQ(hf_renameat(pool, unnamed(pool, &file), "", HF_ROOT_INO, "/a", 0), 0);
     kill_step(pool);
     EXPECT_EQ(hf_close(file), 0);
 }
@@ -371,6 +402,9 @@ const struct kill_row kill_rows[] = {
     {"append-page", B, .act = append_page},
     {"fsync", A, .prepare = append_inside, .act = fsync_dirty},
     {"close", A, .prepare = append_inside, .act = close_file},
+    {"unnamed", .act = make_unnamed},
+    {"unnamed-named", .act = name_unnamed},
+    {"unnamed-replaces", .act = replace_by_unnamed},
     {"unlink", .act = unlink_a},
     {"unlink-own-open", A, .act = unlink_own},
     {"unlink-open", .others = KILL_OTHER_OPENS, .act = unlink_a},

@@ -196,6 +196,7 @@ static struct hf_lease_token token;
 static struct hf_recall recalled;
 static struct hf_watch_report reported;
 static struct iovec memory;
+static struct statx stx;
 
 /* All that may sleep. */
 #define CALLS(CALL)                                                                                \
@@ -222,6 +223,7 @@ static struct iovec memory;
     CALL(hf_unlink, (pool, "/file", NULL))                                                         \
     CALL(hf_rename, (pool, "/file", "/other", 0))                                                  \
     CALL(hf_stat, (pool, "/file", 0, &st))                                                         \
+    CALL(hf_statx, (pool, "/file", 0, &stx))                                                       \
     CALL(hf_fstat, (file, &st))                                                                    \
     CALL(hf_chmod, (pool, "/file", 0600))                                                          \
     CALL(hf_chown, (pool, "/file", 1, 1, 0))                                                       \
@@ -244,6 +246,7 @@ static struct iovec memory;
     CALL(hf_unlinkat, (pool, 1, "/file", NULL))                                                    \
     CALL(hf_renameat, (pool, 1, "/file", 1, "/other", 0))                                          \
     CALL(hf_statat, (pool, 1, "/file", 0, &st))                                                    \
+    CALL(hf_statxat, (pool, 1, "/file", 0, &stx))                                                  \
     CALL(hf_chmodat, (pool, 1, "/file", 0600))                                                     \
     CALL(hf_chownat, (pool, 1, "/file", 1, 1, 0))                                                  \
     CALL(hf_utimensat, (pool, 1, "/file", NULL, 0))                                                \

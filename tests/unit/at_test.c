@@ -190,6 +190,7 @@ static void names_are_not_empty(void **state)
     struct hf_dir *handle;
     struct hf_file *file;
     char bytes[8];
+    struct statx more;
     struct stat st;
 
     (void)state;
@@ -216,6 +217,15 @@ static void names_are_not_empty(void **state)
     assert_int_equal(hf_statat(pool, HF_ROOT_INO, NULL, 0, &st), -EINVAL);
     assert_int_equal(hf_statat(NULL, HF_ROOT_INO, "", 0, &st), -EINVAL);
     assert_int_equal(hf_statat(pool, HF_ROOT_INO, "", 2, &st), -EINVAL);
+    assert_int_equal(hf_statxat(pool, HF_ROOT_INO, "", 2, &more), -EINVAL);
+    assert_int_equal(hf_statxat(pool, HF_ROOT_INO, "", 0, NULL), -EINVAL);
+    assert_int_equal(hf_statxat(pool, NOWHERE, "", 0, &more), -ESTALE);
+    assert_int_equal(hf_statx(pool, "", 0, &more), -ENOENT);
+    assert_int_equal(hf_statx(pool, "/dir", 0, &more), 0);
+    assert_int_equal(more.stx_mask, STATX_BASIC_STATS | STATX_BTIME);
+    assert_true(more.stx_btime.tv_sec > 0 && more.stx_btime.tv_sec <= more.stx_ctime.tv_sec);
+    assert_int_equal(more.stx_ino, dir);
+    assert_int_equal(more.stx_mode, S_IFDIR | 0755);
     assert_int_equal(hf_openat(pool, HF_ROOT_INO, "x", O_DIRECTORY, 0, &file), -EINVAL);
 }
 
