@@ -3,12 +3,17 @@
  * The verb put: files and trees from the host into the pool, with modes, times, links, extended
  * attributes and holes. The host side is read through directory descriptors without following
  * symbolic links, so a tree that changes meanwhile cannot lead elsewhere.
+ *
+ * A file has no name in the pool until it is whole: one that is under way when this process is
+ * killed goes with it. Symbolic links and nodes are made under a name of their own, since only a
+ * rename can replace what is there.
  */
 #include "transfer.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/serve.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -23,7 +28,13 @@ struct source {
     struct stat st;
 };
 
-/* The target's directory with a name of its own for the file under way; to be freed. */
+/* What gets attributes: a path from an inode, or "" for the inode itself. */
+struct place {
+    uint64_t at;
+    const char *path;
+};
+
+/* The target's directory with a name of its own for what is under way; to be freed. */
 static char *temp_path(struct transfer *put, const char *target)
 {
     char name[TRANSFER_TEMP_TEXT];
@@ -137,30 +148,47 @@ static bool copy_stream(struct transfer *put, const struct source *source, int f
     return copy_range(put, source, fd, file, 0, HF_FILE_BYTES_MAX) >= 0;
 }
 
-static bool write_content(struct transfer *put, const struct source *source, int fd,
-                          const char *temp)
+/* Makes a file without a name that is to get this one. */
+static int open_unnamed(struct transfer *put, const char *target, struct hf_file **file)
 {
-    struct hf_file *file;
-    int rc = hf_open(put->pool, temp, O_WRONLY | O_CREAT | O_EXCL, 0600, &file);
-    bool sized = S_ISREG(source->st.st_mode) && source->st.st_size > 0;
-    bool good;
+    char *dir = cli_strdup(target), *slash = strrchr(dir, '/');
+    int rc;
 
-    if (rc != 0)
-        return transfer_fail(put, source->target, rc);
-    good = sized ? copy_sparse(put, source, fd, file) : copy_stream(put, source, fd, file);
+    *(slash != NULL ? slash + 1 : dir) = '\0';
+    rc = hf_openat(put->pool, HF_ROOT_INO, dir, O_WRONLY | O_TMPFILE, 0600, file);
+    free(dir);
+    return rc;
+}
+
+/* The file, without a name; null: it has said why. */
+static struct hf_file *write_content(struct transfer *put, const struct source *source, int fd)
+{
+    bool sized = S_ISREG(source->st.st_mode) && source->st.st_size > 0;
+    struct hf_file *file;
+    int rc = open_unnamed(put, source->target, &file);
+
+    if (rc != 0) {
+        transfer_fail(put, source->target, rc);
+        return NULL;
+    }
+    if (sized ? copy_sparse(put, source, fd, file) : copy_stream(put, source, fd, file))
+        return file;
     hf_close(file);
-    return good;
+    return NULL;
 }
 
 /* ------------------------------------------------------------------------- attributes ---- */
 
-static void copy_xattr(struct transfer *put, int fd, const char *path, const char *name)
+static void copy_xattr(struct transfer *put, int fd, const struct source *source,
+                       struct place place, const char *name)
 {
     ssize_t len = fgetxattr(fd, name, put->chunk, TRANSFER_CHUNK_BYTES);
-    int rc = len >= 0 ? hf_setxattr(put->pool, path, name, put->chunk, (size_t)len, 0) : 0;
+    int rc = len >= 0
+                 ? hf_setxattrat(put->pool, place.at, place.path, name, put->chunk, (size_t)len, 0)
+                 : 0;
 
     if (rc != 0)
-        transfer_fail(put, path, rc);
+        transfer_fail(put, source->target, rc);
 }
 
 /* The list of names, to be freed; null: there are none, or the host does not show them. ERANGE:
@@ -183,55 +211,80 @@ static char *list_xattrs(int fd, ssize_t *len)
 }
 
 /* Those that cannot be read are left out: others than the owner may not see all. */
-static void copy_xattrs(struct transfer *put, int fd, const char *path)
+static void copy_xattrs(struct transfer *put, int fd, const struct source *source,
+                        struct place place)
 {
     ssize_t len;
     char *list = list_xattrs(fd, &len);
 
     for (char *name = list; len > 0 && name < list + len; name += strlen(name) + 1)
-        copy_xattr(put, fd, path, name);
+        copy_xattr(put, fd, source, place, name);
     free(list);
 }
 
 /* Owner first: it clears set-user-id; times last: all else changes them. */
-static bool copy_attributes(struct transfer *put, const struct source *source, const char *path)
+static bool copy_attributes(struct transfer *put, const struct source *source, struct place place)
 {
     const struct timespec times[2] = {source->st.st_atim, source->st.st_mtim};
     int rc = 0;
 
     if (put->keep_owner)
-        rc = hf_chown(put->pool, path, source->st.st_uid, source->st.st_gid, HF_AT_NOFOLLOW);
+        rc = hf_chownat(put->pool, place.at, place.path, source->st.st_uid, source->st.st_gid,
+                        HF_AT_NOFOLLOW);
     if (rc == 0 && !S_ISLNK(source->st.st_mode))
-        rc = hf_chmod(put->pool, path, source->st.st_mode & 07777u);
+        rc = hf_chmodat(put->pool, place.at, place.path, source->st.st_mode & 07777u);
     if (rc == 0)
-        rc = hf_utimens(put->pool, path, times, HF_AT_NOFOLLOW);
+        rc = hf_utimensat(put->pool, place.at, place.path, times, HF_AT_NOFOLLOW);
     return rc == 0 || transfer_fail(put, source->target, rc);
 }
 
 /* ------------------------------------------------------------------ one kind of file each -- */
 
-/* Gives the finished file its name, or takes it away again. */
+static bool settled(struct transfer *put, const struct source *source, int rc)
+{
+    if (rc != 0)
+        return transfer_fail(put, source->target, rc);
+    put->progress.items++;
+    cli_progress_step(&put->progress, source->shown);
+    return true;
+}
+
+/* Gives what is finished its name, or takes it away again. */
 static bool settle_stored(struct transfer *put, const struct source *source, const char *temp,
                           bool good)
 {
-    int rc = good ? hf_rename(put->pool, temp, source->target, 0) : 0;
+    good = good && settled(put, source, hf_rename(put->pool, temp, source->target, 0));
+    if (!good)
+        hf_unlink(put->pool, temp, NULL);
+    return good;
+}
 
-    if (good && rc == 0) {
-        put->progress.items++;
-        cli_progress_step(&put->progress, source->shown);
-        return true;
-    }
-    if (rc != 0)
-        transfer_fail(put, source->target, rc);
-    hf_unlink(put->pool, temp, NULL);
-    return false;
+/* Its size and times are recorded before it has a name: a power cut leaves a whole file or none. */
+static bool settle_file(struct transfer *put, const struct source *source, struct hf_file *file,
+                        uint64_t ino)
+{
+    int rc = hf_fsync(file);
+
+    rc = rc ? rc : hf_renameat(put->pool, ino, "", HF_ROOT_INO, source->target, 0);
+    return settled(put, source, rc);
+}
+
+static bool inode_of(struct transfer *put, const struct source *source, struct hf_file *file,
+                     struct place *place)
+{
+    struct stat st;
+    int rc = hf_fstat(file, &st);
+
+    *place = (struct place){st.st_ino, ""};
+    return rc == 0 || transfer_fail(put, source->target, rc);
 }
 
 static bool put_file(struct transfer *put, struct source *source)
 {
     int fd = openat(source->dir_fd, source->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    char *temp;
-    bool good;
+    struct hf_file *file;
+    struct place place;
+    bool good = false;
 
     if (fd < 0)
         return transfer_fail_host(put, source->shown, errno);
@@ -239,27 +292,31 @@ static bool put_file(struct transfer *put, struct source *source)
         close(fd);
         return transfer_fail_host(put, source->shown, ESTALE);
     }
-    temp = temp_path(put, source->target);
-    good = write_content(put, source, fd, temp);
-    if (good) {
-        copy_xattrs(put, fd, temp);
-        good = copy_attributes(put, source, temp);
+    file = write_content(put, source, fd);
+    if (file && inode_of(put, source, file, &place)) {
+        copy_xattrs(put, fd, source, place);
+        good = copy_attributes(put, source, place) && settle_file(put, source, file, place.at);
     }
     close(fd);
-    good = settle_stored(put, source, temp, good);
-    free(temp);
+    if (file)
+        hf_close(file);
     return good;
 }
 
-/* A rename of one name of a file onto another does nothing, by POSIX: the name under way is then
- * still there. */
+/* Only to replace what is there it takes a name under way. A rename of one name of a file onto
+ * another does nothing, by POSIX: that name is then still there. */
 static bool put_link(struct transfer *put, const struct source *source, const char *first)
 {
-    char *temp = temp_path(put, source->target);
-    int rc = hf_link(put->pool, first, temp);
-    bool good =
-        rc == 0 ? settle_stored(put, source, temp, true) : transfer_fail(put, source->target, rc);
+    int rc = hf_link(put->pool, first, source->target);
+    char *temp;
+    bool good;
 
+    if (rc != -EEXIST)
+        return settled(put, source, rc);
+    temp = temp_path(put, source->target);
+    rc = hf_link(put->pool, first, temp);
+    good =
+        rc == 0 ? settle_stored(put, source, temp, true) : transfer_fail(put, source->target, rc);
     hf_unlink(put->pool, temp, NULL);
     free(temp);
     return good;
@@ -269,6 +326,7 @@ static bool put_symlink(struct transfer *put, const struct source *source)
 {
     char text[HF_SYMLINK_MAX + 2];
     ssize_t len = readlinkat(source->dir_fd, source->name, text, sizeof(text) - 1);
+    struct place place;
     char *temp;
     bool good;
     int rc;
@@ -277,8 +335,9 @@ static bool put_symlink(struct transfer *put, const struct source *source)
         return transfer_fail_host(put, source->shown, errno);
     text[len] = '\0';
     temp = temp_path(put, source->target);
+    place = (struct place){HF_ROOT_INO, temp};
     rc = hf_symlink(put->pool, text, temp);
-    good = rc == 0 ? settle_stored(put, source, temp, copy_attributes(put, source, temp))
+    good = rc == 0 ? settle_stored(put, source, temp, copy_attributes(put, source, place))
                    : transfer_fail(put, source->target, rc);
     free(temp);
     return good;
@@ -287,8 +346,9 @@ static bool put_symlink(struct transfer *put, const struct source *source)
 static bool put_node(struct transfer *put, const struct source *source)
 {
     char *temp = temp_path(put, source->target);
+    struct place place = {HF_ROOT_INO, temp};
     int rc = hf_mknod(put->pool, temp, source->st.st_mode, source->st.st_rdev);
-    bool good = rc == 0 ? settle_stored(put, source, temp, copy_attributes(put, source, temp))
+    bool good = rc == 0 ? settle_stored(put, source, temp, copy_attributes(put, source, place))
                         : transfer_fail(put, source->target, rc);
 
     free(temp);
@@ -346,8 +406,10 @@ static bool put_directory(struct transfer *put, const struct source *source)
     }
     put_entries(put, source, dir);
     if (!put->stop) {
-        copy_xattrs(put, dirfd(dir), source->target);
-        copy_attributes(put, source, source->target);
+        struct place place = {HF_ROOT_INO, source->target};
+
+        copy_xattrs(put, dirfd(dir), source, place);
+        copy_attributes(put, source, place);
     }
     closedir(dir);
     return true;
@@ -391,14 +453,19 @@ static bool put_entry(struct transfer *put, struct source *source)
 static bool put_stdin(struct transfer *put, const char *target)
 {
     struct source source = {.shown = "standard input", .target = target};
-    char *temp = temp_path(put, target);
-    bool good = write_content(put, &source, STDIN_FILENO, temp);
-    int rc = good ? hf_chmod(put->pool, temp, 0644) : 0;
+    struct hf_file *file = write_content(put, &source, STDIN_FILENO);
+    struct place place;
+    bool good;
+    int rc;
 
+    if (!file)
+        return false;
+    good = inode_of(put, &source, file, &place);
+    rc = good ? hf_chmodat(put->pool, place.at, "", 0644) : 0;
     if (rc != 0)
         good = transfer_fail(put, target, rc);
-    good = settle_stored(put, &source, temp, good);
-    free(temp);
+    good = good && settle_file(put, &source, file, place.at);
+    hf_close(file);
     return good;
 }
 

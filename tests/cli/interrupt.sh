@@ -23,6 +23,11 @@ stopped_by_int() {
     says "interrupted: $2"
 }
 
+# The root, the old file, and the one that has no name yet.
+under_way() {
+    "$HOLDFAST" info "$pool" --json >"$work/info" && grep -Eq '"inodes": *3\b' "$work/info"
+}
+
 try 0 "$HOLDFAST" mkpool "$pool" --size 64M
 printf 'the old one' | "$HOLDFAST" put "$pool" - precious
 
@@ -32,13 +37,32 @@ mkfifo "$work/stalled"
 putter=$!
 exec 9>"$work/stalled"
 head -c 300000 /dev/zero >&9
-until_true '"$HOLDFAST" ls "$pool" | grep -q holdfast-put'
+until_true under_way
 kill -INT "$putter"
 stopped_by_int "$putter" precious
 exec 9>&-
 same "$("$HOLDFAST" cat "$pool" precious)" "the old one"
 try 0 "$HOLDFAST" ls "$pool"
 same "$out" precious
+
+# killed there, when it can remove nothing any more
+"$HOLDFAST" put "$pool" - precious <"$work/stalled" 2>"$work/err" &
+putter=$!
+exec 9>"$work/stalled"
+head -c 300000 /dev/zero >&9
+until_true under_way
+try 0 "$HOLDFAST" ls "$pool"
+same "$out" precious
+kill -KILL "$putter"
+wait "$putter" 2>/dev/null
+exec 9>&-
+same "$("$HOLDFAST" cat "$pool" precious)" "the old one"
+try 0 "$HOLDFAST" ls "$pool"
+same "$out" precious
+printf 'the old one' | "$HOLDFAST" put "$pool" - precious # looking alone deletes nothing
+try 0 "$HOLDFAST" info "$pool" --json
+same "$(json 'it["inodes"]')" 2
+try 0 "$HOLDFAST" fsck "$pool"
 
 # out again, onto a pipe nobody reads is cat's case; get writes files: stop it in a large tree
 mkdir "$work/tree"
