@@ -56,6 +56,8 @@ int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
         rc = dax_lease(&file->fs->dax, file->vnode, &request, lease, &hole);
         rc = fs_provide(file->fs, file->vnode, rc, &hole);
     } while (rc == 0);
+    if (rc == -E2BIG)
+        return fs_many_pieces(file->fs, file->vnode, off, len, iovcnt);
     if (rc > 0 && file->fs->dax.stacks)
         dax_stacks_keep(&file->fs->dax, lease->hf_opaque, __builtin_return_address(0));
     return rc;

@@ -53,8 +53,8 @@ static int explain(int rc, uint32_t flags)
         return hf_fail(EFAULT, "pin: the range goes beyond the largest file");
     case -ECHILD:
         return hf_fail(ECHILD, "the handle was made before a fork: open the pool in this process");
-    default:
-        return hf_fail(E2BIG, "pin: the range lies in more pieces than there are iovecs");
+    default: /* -E2BIG: fs_many_pieces() */
+        return rc;
     }
 }
 
@@ -87,6 +87,8 @@ static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off,
         rc = slow(file, &request, pin);
     else if (rc < 0)
         rc = explain(rc, flags);
+    if (rc == -E2BIG && !(flags & HF_PIN_NOWAIT))
+        rc = fs_many_pieces(file->fs, file->vnode, off, len, iovcnt);
     if (rc > 0 && dax->stacks && !(flags & HF_PIN_NOWAIT))
         dax_stacks_keep(dax, pin->hf_opaque, __builtin_return_address(0));
     return rc;

@@ -127,6 +127,11 @@ int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t coun
  * back. */
 int fs_provide(struct fs *fs, struct shm_vnode *vnode, int rc, const struct meta_extent *pages);
 
+/* What a pin or lease returns that got -E2BIG, with a sentence that says how many pieces there are
+ * now. With no lock held. */
+int fs_many_pieces(struct fs *fs, const struct shm_vnode *vnode, uint64_t off, uint64_t len,
+                   int room);
+
 /* ---- layout changes (truncate.c, punch.c, allocate.c, shift.c, move.c) ---- */
 
 int fs_truncate(struct fs *fs, struct shm_vnode *vnode, uint64_t size,

@@ -175,6 +175,16 @@ static void check_end_of_file(void)
     remove_file(file, "/end");
 }
 
+/* That the last sentence tells. */
+static int pieces_said(void)
+{
+    const char *number = strstr(hf_strerror_detail(), "lies in ");
+    int pieces = 0;
+
+    EXPECT(number && sscanf(number, "lies in %d pieces", &pieces) == 1);
+    return pieces;
+}
+
 /* Over several runs of blocks: all of the range or nothing. */
 static void check_pieces(void)
 {
@@ -182,14 +192,16 @@ static void check_pieces(void)
     struct iovec iov[CHANGE_PAGES];
     struct hf_pin pin;
     uint64_t page = 0;
-    int pieces;
+    int pieces, said;
 
     for (uint64_t i = 0; i < CHANGE_PAGES; i += 2)
         expect_free(file, i);
     for (int again = 0; again < 2; again++) { /* entries are there the second time */
         EXPECT_EQ(hf_pin(file, 0, CHANGE_PAGES * TEST_PAGE, 0, iov, 1, &pin), -E2BIG);
+        said = pieces_said();
         pieces = hf_pin(file, 0, CHANGE_PAGES * TEST_PAGE, 0, iov, CHANGE_PAGES, &pin);
         EXPECT(pieces > 1);
+        EXPECT_EQ(said, pieces);
         page = 0;
         for (int i = 0; i < pieces; i++)
             for (uint64_t at = 0; at < iov[i].iov_len; at += TEST_PAGE)
