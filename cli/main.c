@@ -47,6 +47,7 @@ static void catch_signals(void)
     for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
         sigaction(caught[i], &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* `ulimit -f`: the call fails, and says so */
 }
 
 const struct cli_verb *cli_find_verb(const char *name)

@@ -141,6 +141,7 @@ struct hf_pool_options {
  *   -EINVAL     a size or a limit is out of bounds, an unknown engine or flag
  *   -EEXIST     path is not an empty directory, or data_path is not empty
  *   -ENOSPC     the file system of path or data_path is too small
+ *   -EFBIG      this process may not make files so long (RLIMIT_FSIZE)
  *   -EOPNOTSUPP data_path is a kind of file that cannot be mapped and shared
  *   -ENAMETOOLONG path is too long
  *   and what mkdir(2), open(2) and mmap(2) return. */
@@ -160,6 +161,7 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  *   -EINTR      a signal handler ran while it waited for the first attacher
  *   -EACCES     the pool's mode does not let this user in
  *   -ENOSPC     the file system has no room for what processes share while they use the pool
+ *   -EFBIG      this process may not make files so long (RLIMIT_FSIZE)
  *   -EAGAIN     this process may not lock more memory (mlockall(2)), or have another thread */
 int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
 

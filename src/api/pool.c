@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Argument checks of the calls on a whole pool. */
 #include "api/api.h"
+#include "base/file_limit.h"
 
 #include <string.h>
 
@@ -23,36 +24,55 @@ static int check_options(const char *call, const struct hf_pool_options *options
 int hf_pool_create(const char *path, const struct hf_pool_options *options)
 {
     api_begins(__func__);
+    struct hf_file_limit limit;
     int rc = check_options(__func__, options);
 
     if (rc == 0 && !path)
         rc = api_null("path");
-    return rc ? rc : pool_create(path, options);
+    if (rc)
+        return rc;
+    hf_file_limit_begin(&limit);
+    rc = pool_create(path, options);
+    hf_file_limit_end(&limit);
+    return rc;
 }
 
 int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out)
 {
     api_begins(__func__);
+    struct hf_file_limit limit;
+    int rc;
+
     if (!path || !out)
         return api_null("path or out");
     if (flags & ~HF_OPEN_RDONLY)
         return api_flags("hf_pool_open", flags);
-    return pool_open(path, flags, NULL, out);
+    hf_file_limit_begin(&limit);
+    rc = pool_open(path, flags, NULL, out);
+    hf_file_limit_end(&limit);
+    return rc;
 }
 
 int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, struct hf_pool **out)
 {
     api_begins(__func__);
+    struct hf_file_limit limit;
+    int rc;
+
     if (!path || !out || !engine)
         return api_null("path, engine or out");
     if (flags & ~HF_OPEN_RDONLY)
         return api_flags("hf_pool_open_engine", flags);
-    return pool_open(path, flags, engine, out);
+    hf_file_limit_begin(&limit);
+    rc = pool_open(path, flags, engine, out);
+    hf_file_limit_end(&limit);
+    return rc;
 }
 
 int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out)
 {
     api_begins(__func__);
+    struct hf_file_limit limit;
     int rc = check_options(__func__, options);
 
     if (rc)
@@ -61,7 +81,10 @@ int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool
         return api_null("out");
     if (options->data_path)
         return hf_fail(EINVAL, "an anonymous pool has no data_path");
-    return pool_open_anonymous(options, out);
+    hf_file_limit_begin(&limit);
+    rc = pool_open_anonymous(options, out);
+    hf_file_limit_end(&limit);
+    return rc;
 }
 
 int hf_pool_close(struct hf_pool *pool)
@@ -75,9 +98,15 @@ int hf_pool_close(struct hf_pool *pool)
 int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes)
 {
     api_begins(__func__);
+    struct hf_file_limit limit;
     int rc = api_check_pool(pool);
 
-    return rc ? rc : pool_grow(&pool->fs, pool_bytes);
+    if (rc)
+        return rc;
+    hf_file_limit_begin(&limit);
+    rc = pool_grow(&pool->fs, pool_bytes);
+    hf_file_limit_end(&limit);
+    return rc;
 }
 
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out)
@@ -97,13 +126,19 @@ int hf_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
                   struct hf_check_result *out)
 {
     api_begins(__func__);
+    struct hf_file_limit limit;
+    int rc;
+
     if (!path)
         return api_null("path");
     if (flags & ~HF_CHECK_REPAIR)
         return api_flags("hf_pool_check", flags);
     if (!out || out->size != sizeof *out)
         return hf_fail(EINVAL, "out->size is not sizeof(struct hf_check_result)");
-    return pool_check(path, flags, report, progress, arg, out);
+    hf_file_limit_begin(&limit);
+    rc = pool_check(path, flags, report, progress, arg, out);
+    hf_file_limit_end(&limit);
+    return rc;
 }
 
 int hf_statvfs(struct hf_pool *pool, struct statvfs *out)

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -174,6 +175,23 @@ static void other_clocks(void)
     test_join(test_fork(in_time_namespace, &alone));
 }
 
+/* The process may make no file as long as the pool wants them. Its signals stay as they are. */
+static void open_short_files(void *arg)
+{
+    const struct hf_pool_options options = {.size = sizeof options, .pool_bytes = TEST_MIB(8)};
+    const struct rlimit limit = {65536, 65536};
+    sigset_t mask, pending;
+
+    (void)arg;
+    EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    EXPECT_EQ(hf_pool_create(test_path("other"), &options), -EFBIG);
+    EXPECT(strlen(hf_strerror_detail()) > 0);
+    EXPECT_EQ(try_open(), -EFBIG);
+    EXPECT(strlen(hf_strerror_detail()) > 0);
+    EXPECT(sigpending(&pending) == 0 && !sigismember(&pending, SIGXFSZ));
+    EXPECT(sigprocmask(SIG_BLOCK, NULL, &mask) == 0 && !sigismember(&mask, SIGXFSZ));
+}
+
 static void opening(void)
 {
     struct hf_pool_options options = {
@@ -185,6 +203,7 @@ static void opening(void)
     EXPECT_EQ(chmod(test_folder(), 0755), 0);
     EXPECT_EQ(hf_pool_create(test_path("pool"), &options), 0);
     test_join(test_fork(open_locked, NULL));
+    test_join(test_fork(open_short_files, NULL));
     EXPECT_EQ(try_open(), 0);
     if (geteuid() == 0) {
         equal_pids();
