@@ -142,6 +142,8 @@ int shm_waiting_failed(const struct shm *shm, const struct shm_waiting *waiting,
 
     if (!shm) {
         pid = shm_pid_of_thread(waiting->holder, name);
+        if (!pid && waiting->last_pid) /* relaxed: a thread that has ended had noted it before */
+            pid = shm_pid_of_thread(hf_load_relaxed(waiting->last_pid), name);
     } else if (waiting->holder && waiting->holder <= shm->limits.processes) {
         pid = shm->processes[waiting->holder - 1].pid;
         memcpy(name, shm->processes[waiting->holder - 1].command, sizeof name - 1);

@@ -72,6 +72,8 @@ struct shm_waiting {
     uint32_t holder;
     uint64_t term;
     uint64_t same_ns;
+    /* Of a lock: where its holders note their process. Null: they do not. */
+    const uint32_t *last_pid;
     /* It is not for a lock, but for something that may be held for long. */
     bool for_long;
     /* A signal handler has run. */

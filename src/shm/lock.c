@@ -22,6 +22,13 @@
 #define SLEEPS 1u
 #define TURN 2u
 
+static uint32_t own_pid;
+
+void shm_lock_as(uint32_t pid)
+{
+    hf_store_relaxed(&own_pid, pid); /* relaxed: always the same one, but in a forked child */
+}
+
 int shm_mutex_init(struct shm_mutex *mutex)
 {
     pthread_mutexattr_t attributes;
@@ -46,8 +53,9 @@ bool shm_lock_now(struct shm_mutex *mutex, bool *died)
         HF_BUG_ON(rc != EBUSY);
         return false;
     }
-    /* relaxed: for those that ask whether it is still the same */
+    /* relaxed: for those that ask whether it is still the same, and which process took it last */
     hf_store_relaxed(&mutex->term, mutex->term + 1);
+    hf_store_relaxed(&mutex->pid, hf_load_relaxed(&own_pid));
     shm_note_locked(mutex);
     return true;
 }
@@ -94,6 +102,7 @@ static int lock_slowly(struct shm *shm, struct shm_mutex *mutex, struct shm_wait
     int rc = 0;
 
     shm_waiting_begin(waiting, false, NULL);
+    waiting->last_pid = &mutex->pid;
     while (rc == 0) {
         uint32_t turn = will_sleep(mutex);
 

@@ -17,11 +17,16 @@ struct shm_mutex {
     /* Futex of those that wait for it. Bit 0: somebody sleeps; the rest changes when it is let go
      * of. */
     uint32_t turn;
+    /* The process of the thread that took it last, for those that wait: that thread may have ended
+     * before they look for it in /proc. Its owner writes it. */
+    uint32_t pid;
     /* How often it was taken: for those that wait. Its owner writes it. */
     uint64_t term;
 };
 
 int shm_mutex_init(struct shm_mutex *mutex);
+/* Before this process takes its first one. */
+void shm_lock_as(uint32_t pid);
 /* Within the bound of the calling thread (bound.h): 0, or -EBUSY, -EAGAIN, -ETIMEDOUT or -EINTR,
  * with a sentence that says which process holds `what`. *died: its owner died in it; mend what it
  * protects. */

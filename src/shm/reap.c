@@ -81,6 +81,7 @@ int shm_process_take(struct shm *shm, const char *lock_path)
     int rc = -EAGAIN;
 
     shm->self = SHM_NONE;
+    shm_lock_as((uint32_t)getpid());
     for (int tries = 0; tries < 2 && rc == -EAGAIN; tries++) {
         int locked = shm_lock_table(shm);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Lanes, vnodes, arenas and process entries of a run segment. */
+#include "holdfast/holdfast.h"
 #include "run_segment.h"
 #include "shm/private.h"
 
@@ -186,6 +187,39 @@ static void hash_is_rebuilt(void **state)
     assert_int_equal(shm->run->vnodes_used, 20);
 }
 
+static void *take_and_let_go(void *mutex)
+{
+    static uint32_t tid;
+
+    take_mutex(mutex);
+    shm_unlock(mutex);
+    tid = (uint32_t)gettid();
+    return &tid;
+}
+
+/* A thread that has ended is found nowhere. The mutex says that it has it, as it does when a call
+ * looks just before such a thread lets go. */
+static void a_thread_that_has_ended_is_named_by_its_process(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_mutex *mutex = &shm->run->space_mutex;
+    uint32_t *word = (uint32_t *)(void *)&mutex->robust;
+    char named[64];
+    pthread_t thread;
+    bool died;
+    void *tid;
+
+    assert_int_equal(pthread_create(&thread, NULL, take_and_let_go, mutex), 0);
+    assert_int_equal(pthread_join(thread, &tid), 0);
+    hf_store_release(word, *(uint32_t *)tid);
+    shm_bound.patience = SHM_PATIENCE_NONE;
+    assert_int_equal(shm_lock(shm, mutex, "the thing", &died), -EBUSY);
+    snprintf(named, sizeof named, "the thing is held by process %d (", (int)getpid());
+    assert_ptr_equal(strstr(hf_strerror_detail(), named), hf_strerror_detail());
+    shm_bound.patience = SHM_PATIENCE_CALL;
+    hf_store_release(word, 0u);
+}
+
 #ifdef HF_DEBUG
 static bool aborts(struct shm *shm, struct shm_vnode *vnode,
                    void (*call)(struct shm *shm, struct shm_vnode *vnode))
@@ -250,6 +284,7 @@ int main(void)
         cmocka_unit_test(a_cancelled_call_waits_no_more),
         cmocka_unit_test(nodes_are_clean),
         cmocka_unit_test(hash_is_rebuilt),
+        cmocka_unit_test(a_thread_that_has_ended_is_named_by_its_process),
 #ifdef HF_DEBUG
         cmocka_unit_test(a_missing_lock_is_told),
 #endif
