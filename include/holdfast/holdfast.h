@@ -31,6 +31,8 @@
  *             process. Nothing has changed. holdfast(7) has the table.
  *   Damage    -EUCLEAN: the pool is damaged; run `holdfast fsck`. -EOPNOTSUPP: a newer Holdfast
  *             made the pool, or this kind of memory cannot do what was asked.
+ *   C++       hf_pin, hf_lease, hf_pool_info and hf_stats are names of functions too: write
+ *             "struct hf_pin" for the type, as in C. All other types do without.
  *   Others    -EROFS, -ENOSPC and -EIO of a call that changes the pool; -ENOMEM; -ENOLCK when all
  *             max_threads are in use. holdfast(7) says which calls may return them.
  *

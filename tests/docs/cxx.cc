@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+// A program in C++17 that has a variable of each type of the public headers and uses it. hf_pin,
+// hf_lease, hf_pool_info and hf_stats are names of functions too, and C++ takes the bare name for
+// the function: it is "struct hf_pin" there, as in C. No other type needs the word.
+#include <holdfast/holdfast.h>
+#include <holdfast/serve.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <fcntl.h>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+namespace {
+
+#define EXPECT(condition)                                                                          \
+    do                                                                                             \
+        if (!(condition)) {                                                                        \
+            std::fprintf(stderr, "line %d: " #condition ": %s\n", __LINE__,                        \
+                         hf_strerror_detail());                                                    \
+            std::exit(1);                                                                          \
+        }                                                                                          \
+    while (0)
+
+struct close_file {
+    void operator()(hf_file *file) const { EXPECT(hf_close(file) == 0); }
+};
+using file_ptr = std::unique_ptr<hf_file, close_file>;
+
+file_ptr open_file(hf_pool *pool, const char *path)
+{
+    hf_file *file = nullptr;
+
+    EXPECT(hf_open(pool, path, O_RDWR | O_CREAT, 0600, &file) == 0);
+    return file_ptr(file);
+}
+
+// What is pinned as long as the object lives.
+class pinned {
+public:
+    pinned(hf_file *file, uint64_t off, uint64_t len)
+    {
+        EXPECT(hf_pin(file, off, len, HF_PIN_READ, &piece, 1, &pin) == 1);
+    }
+    ~pinned()
+    {
+        if (held)
+            EXPECT(hf_unpin(&pin) == 0);
+    }
+    pinned(pinned &&other) noexcept
+        : pin(other.pin), piece(other.piece), held(std::exchange(other.held, false))
+    {
+    }
+    pinned(const pinned &) = delete;
+    pinned &operator=(const pinned &) = delete;
+    pinned &operator=(pinned &&) = delete;
+    std::string_view bytes() const
+    {
+        return {static_cast<const char *>(piece.iov_base), piece.iov_len};
+    }
+
+private:
+    struct hf_pin pin{};
+    iovec piece{};
+    bool held = true;
+};
+
+void pins(hf_pool *pool, hf_file *file)
+{
+    std::vector<pinned> held;
+    std::vector<hf_pin_info> seen;
+
+    held.emplace_back(file, 0, 5);
+    held.emplace_back(file, 7, 5);
+    EXPECT(held.front().bytes() == "hello" && held.back().bytes() == "world");
+    EXPECT(hf_pins(
+               pool,
+               [](void *arg, const hf_pin_info *info) {
+                   static_cast<std::vector<hf_pin_info> *>(arg)->push_back(*info);
+                   return 0;
+               },
+               &seen) == 0);
+    EXPECT(seen.size() == 2 && seen[0].pid == getpid());
+
+    hf_policy nowait{};
+    nowait.kind = HF_POLICY_NOWAIT;
+    EXPECT(hf_truncate(file, 0, &nowait) == -EBUSY);
+}
+
+void leases(hf_pool *pool, hf_file *file)
+{
+    hf_lease_options options{};
+    struct hf_lease lease, taken;
+    hf_lease_token token{};
+    hf_recall recall{};
+    hf_policy detach{};
+    iovec piece{};
+
+    options.size = sizeof options;
+    options.flags = HF_PIN_WRITE | HF_PIN_IO_URING;
+    options.recall = nullptr;
+    EXPECT(hf_lease(file, 0, 12, &options, &piece, 1, &lease) == 1);
+    EXPECT(hf_lease_give(&lease, &token) == 0);
+    EXPECT(hf_lease_take(pool, &token, nullptr, &piece, 1, &taken) == 1);
+    EXPECT(hf_lease_state(&taken) == HF_LEASE_HELD);
+    detach.kind = HF_POLICY_DETACH;
+    EXPECT(hf_truncate(file, 0, &detach) == 0);
+    EXPECT(hf_recall_next(pool, &recall) == 1);
+    EXPECT(recall.why == HF_CHANGE_TRUNCATE && recall.state == HF_LEASE_DETACHED);
+    EXPECT(hf_lease_release(&recall.lease) == 0);
+}
+
+void looks(hf_pool *pool, hf_file *file)
+{
+    struct hf_pool_info info{};
+    struct hf_stats stats{};
+    hf_dedup_result same{};
+    unsigned extents = 0;
+
+    info.size = sizeof info;
+    stats.size = sizeof stats;
+    same.size = sizeof same;
+    EXPECT(hf_pool_info(pool, &info) == 0 && std::string(info.engine) == "slots");
+    EXPECT(hf_stats(pool, &stats) == 0 && stats.changes > 0);
+    EXPECT(hf_extents(
+               pool, 0,
+               [](void *arg, const hf_extent_info *extent) {
+                   ++*static_cast<unsigned *>(arg);
+                   return extent->len ? 0 : 1;
+               },
+               &extents) == 0);
+    EXPECT(extents == 1);
+    EXPECT(hf_dedup_range(nullptr, 0, file, 0, 13, &same) == 0 && !same.same);
+}
+
+void serves(hf_pool *pool, hf_file *file)
+{
+    hf_client client{};
+    hf_watch_report report{};
+    hf_dir *dir = nullptr;
+    hf_dirent entry{};
+    int entries = 0;
+
+    client.size = sizeof client;
+    client.flags = HF_CLIENT_NOWAIT;
+    EXPECT(hf_act_for(&client) == 0 && hf_act_for(nullptr) == 0);
+    EXPECT(hf_watch(file, 1) == 0 && hf_watch_next(pool, 0, &report) == 0);
+    EXPECT(hf_watch(file, 0) == 0);
+    EXPECT(hf_opendirat(pool, HF_ROOT_INO, "", &dir) == 0);
+    while (hf_readdir(dir, &entry) == 1)
+        entries++;
+    EXPECT(entries == 3 && hf_closedir(dir) == 0);
+}
+
+void checks()
+{
+    hf_check_result result{};
+    auto report = [](void *, const char *sentence) { std::puts(sentence); };
+    auto progress = [](void *, uint64_t, uint64_t) {};
+
+    result.size = sizeof result;
+    EXPECT(hf_pool_check("/nowhere/at/all", 0, report, progress, nullptr, &result) == -ENOENT);
+}
+
+} // namespace
+
+int main()
+{
+    hf_pool_options options{};
+    hf_pool *pool = nullptr;
+
+    options.size = sizeof options;
+    options.pool_bytes = 64 << 20;
+    EXPECT(hf_pool_open_anonymous(&options, &pool) == 0);
+    {
+        file_ptr file = open_file(pool, "/greeting");
+
+        EXPECT(hf_write(file.get(), "hello, world\n", 13, 0) == 13);
+        pins(pool, file.get());
+        leases(pool, file.get());
+        EXPECT(hf_write(file.get(), "hello, world\n", 13, 0) == 13);
+        looks(pool, file.get());
+        serves(pool, file.get());
+    }
+    EXPECT(hf_pool_close(pool) == 0);
+    checks();
+}
