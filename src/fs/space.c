@@ -287,7 +287,10 @@ int fs_space_lock(struct fs *fs)
 {
     struct shm_run *run = fs->dax.shm->run;
     bool died;
-    int rc = shm_lock(fs->dax.shm, &run->space_mutex, "the pool's metadata", &died);
+    int rc;
+
+    shm_assert_not_held(&run->table_mutex);
+    rc = shm_lock(fs->dax.shm, &run->space_mutex, "the pool's metadata", &died);
 
     if (rc || __builtin_expect(!died && !run->space_stale, 1))
         return rc;

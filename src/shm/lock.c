@@ -192,7 +192,6 @@ static void mend_table(struct shm *shm)
 
 static void about_to_lock_table(const struct shm *shm)
 {
-    shm_assert_not_held(&shm->run->space_mutex);
     shm_assert_not_held(&shm->run->grace_mutex);
     shm_assert_not_held(&shm->run->barrier_mutex);
     (void)shm;
