@@ -107,7 +107,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(left->name, right->name);
 }
 
-static int make_room(struct directory *d)
+static int grow_names(struct directory *d)
 {
     uint64_t room = d->room ? d->room * 2 : 64;
     struct place **places;
@@ -161,7 +161,7 @@ static int number_name(struct directory *d, const char *name, uint64_t *number)
         *number = (*found)->number;
         return 0;
     }
-    place = make_room(d) == 0 ? new_place(d, name) : NULL;
+    place = grow_names(d) == 0 ? new_place(d, name) : NULL;
     if (!place)
         return -ENOMEM;
     if (!tsearch(place, &d->by_name, compare_names)) {

@@ -6,7 +6,7 @@
 
 static const struct hf_lease_options plain = {.size = sizeof plain};
 
-static int check_options(const struct hf_lease_options *options, uint32_t flags)
+static int check_lease_options(const struct hf_lease_options *options, uint32_t flags)
 {
     if (options->size != sizeof *options)
         return hf_fail(EINVAL, "options->size is %zu, not sizeof(struct hf_lease_options), %zu",
@@ -24,7 +24,7 @@ static int check_lease(const struct hf_file *file, uint64_t off, uint64_t len,
 {
     int rc = api_check_file(file);
 
-    rc = rc ? rc : check_options(options, LEASE_FLAGS);
+    rc = rc ? rc : check_lease_options(options, LEASE_FLAGS);
     if (rc)
         return rc;
     if (!iov || !lease)
@@ -93,7 +93,7 @@ int hf_lease_take(struct hf_pool *pool, const struct hf_lease_token *token,
     if (!token || !lease || (!iov && iovcnt))
         return api_null("token, iov or lease");
     request.lease = options ? options : &plain;
-    rc = check_options(request.lease, 0);
+    rc = check_lease_options(request.lease, 0);
     if (rc == 0 && iovcnt < 0)
         rc = hf_fail(EINVAL, "lease: iovcnt is below 0");
     rc = rc ? rc : dax_lease_take(&pool->fs.dax, token, &request, lease);

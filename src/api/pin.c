@@ -7,8 +7,8 @@
 #include <inttypes.h>
 
 /* The sentence is not set here: it would not be async-signal-safe with HF_PIN_NOWAIT. */
-static int refuse(const struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
-                  int iovcnt)
+static int refuse_pin(const struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
+                      int iovcnt)
 {
     if (file->fs->dax.shm->fork_count != hf_fork_count)
         return -ECHILD;
@@ -76,7 +76,7 @@ static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off,
     const struct dax_request request = {
         .off = off, .len = len, .flags = flags, .iov = iov, .iovcnt = iovcnt};
     struct dax *dax = &file->fs->dax;
-    int rc = refuse(file, off, len, flags, iovcnt);
+    int rc = refuse_pin(file, off, len, flags, iovcnt);
 
     if (rc != -ECHILD)
         wake_left(file, off, len, rc == 0);
@@ -129,7 +129,7 @@ int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, str
 {
     if (__builtin_expect(in_one_page(off, len) && iovcnt > file->line_pieces &&
                              !(flags & file->line_flags),
-                         1)) /* nothing that refuse() would say no to */
+                         1)) /* nothing that refuse_pin() would say no to */
         return pin_page(file, off, len, flags, 0, iov, iovcnt, pin);
     return pin_own(file, off, len, flags, iov, iovcnt, pin);
 }

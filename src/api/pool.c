@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static int check_options(const char *call, const struct hf_pool_options *options)
+static int check_pool_options(const char *call, const struct hf_pool_options *options)
 {
     static const uint64_t zero[3];
 
@@ -25,7 +25,7 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options)
 {
     api_begins(__func__);
     struct hf_file_limit limit;
-    int rc = check_options(__func__, options);
+    int rc = check_pool_options(__func__, options);
 
     if (rc == 0 && !path)
         rc = api_null("path");
@@ -73,7 +73,7 @@ int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool
 {
     api_begins(__func__);
     struct hf_file_limit limit;
-    int rc = check_options(__func__, options);
+    int rc = check_pool_options(__func__, options);
 
     if (rc)
         return rc;

@@ -23,7 +23,7 @@ static int by_first(const void *left, const void *right)
     return a->first < b->first ? -1 : a->first > b->first;
 }
 
-static int by_number(const void *left, const void *right)
+static int by_last(const void *left, const void *right)
 {
     uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
 
@@ -91,7 +91,7 @@ int holders_order(struct dax_change *change)
     }
     for (unsigned i = 0; i < n; i++)
         lasts[i] = change->holders[i].last;
-    qsort(lasts, n, sizeof *lasts, by_number);
+    qsort(lasts, n, sizeof *lasts, by_last);
     if (n) {
         qsort(change->holders, n, sizeof *change->holders, by_first);
         make_tree(change->holders, 0, n);

@@ -184,7 +184,7 @@ static void read_recalls(struct recalls *recalls)
         hf_store_release(&self->recalls_more, 1u);
 }
 
-static int start_thread(struct recalls *recalls);
+static int start_notifier(struct recalls *recalls);
 
 /* A callback that runs. */
 struct callback {
@@ -206,7 +206,7 @@ static void callback_ends(const struct callback *callback)
 
 /* It has called pthread_exit(): another thread takes over, unless the pool is being closed, which
  * joins this one. */
-static void thread_exits(void *arg)
+static void end_thread(void *arg)
 {
     const struct callback *callback = arg;
     struct recalls *recalls = callback->recalls;
@@ -220,7 +220,7 @@ static void thread_exits(void *arg)
     if (!hf_load_acquire(&recalls->stop)) {
         pthread_detach(pthread_self());
         hf_store_release(&recalls->running, 0u);
-        start_thread(recalls); /* else the next lease with a callback makes one */
+        start_notifier(recalls); /* else the next lease with a callback makes one */
     }
     pthread_mutex_unlock(&making_mutex);
 }
@@ -237,7 +237,7 @@ static void run_callback(struct recalls *recalls, struct notice *notice)
         hf_store_release(&shm->processes[shm->self].calls_back,
                          shm_lane_index(shm, callback.lane) + 1);
     }
-    pthread_cleanup_push(thread_exits, &callback);
+    pthread_cleanup_push(end_thread, &callback);
     notice->recall(notice->what.arg, &notice->what);
     pthread_cleanup_pop(0);
     callback_ends(&callback);
@@ -280,7 +280,7 @@ static void *serve(void *arg)
 }
 
 /* Takes no signals: they are the program's. */
-static int start_thread(struct recalls *recalls)
+static int start_notifier(struct recalls *recalls)
 {
     sigset_t all, before;
     int rc;
@@ -332,7 +332,7 @@ int notify_ready(struct dax *dax, bool callbacks)
     if (!dax->recalls)
         rc = make_recalls(dax);
     if (rc == 0 && callbacks)
-        rc = start_thread(dax->recalls);
+        rc = start_notifier(dax->recalls);
     pthread_mutex_unlock(&making_mutex);
     return rc;
 }

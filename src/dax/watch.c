@@ -264,7 +264,7 @@ int dax_watch_next(struct dax *dax, uint64_t timeout_ns, struct hf_watch_report 
     come_back(watcher);
     for (;;) {
         /* REPORT.WAKE/p: read before it looks; what is reported later finds another number to sleep
-         * on. Pairs with REPORT.WAKE/m in add(). */
+         * on. Pairs with REPORT.WAKE/m in add_range(). */
         uint32_t seq = hf_load_acquire(&watcher->report_seq);
         uint64_t sleep_ns;
 

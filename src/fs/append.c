@@ -22,15 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t page_of(uint64_t byte)
-{
-    return byte / HF_BLOCK_BYTES;
-}
-
 static ssize_t into_blocks(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len,
                            uint64_t off, const struct meta_extent *extent)
 {
-    uint64_t page = page_of(off);
+    uint64_t page = fs_page_of(off);
     uint64_t pages = extent->page + extent->count - page;
     uint64_t room;
     char *to;
@@ -38,7 +33,7 @@ static ssize_t into_blocks(struct fs *fs, struct shm_vnode *vnode, const char *b
 
     pages = pages < FILL_CHUNK_PAGES ? pages : FILL_CHUNK_PAGES;
     if (extent->shared) {
-        rc = fs_unshare_locked(fs, vnode, page, page_of(off + len - 1) - page + 1);
+        rc = fs_unshare_locked(fs, vnode, page, fs_page_of(off + len - 1) - page + 1);
         return rc ? rc : fs_append_at(fs, vnode, buf, len, off);
     }
     rc = fs_memory(fs, extent->block + (page - extent->page), pages, &to);
@@ -76,7 +71,7 @@ static ssize_t into_hole(struct fs *fs, struct shm_vnode *vnode, const char *buf
 {
     struct fs_reservation reservation;
     struct fs_content content = {buf, off, len};
-    uint64_t page = page_of(off), want = page_of(off + len - 1) - page + 1, room;
+    uint64_t page = fs_page_of(off), want = fs_page_of(off + len - 1) - page + 1, room;
     int rc;
 
     want = want < pages ? want : pages;
@@ -100,13 +95,13 @@ ssize_t fs_append_at(struct fs *fs, struct shm_vnode *vnode, const char *buf, ui
     int rc = fs_zero_own_tail(fs, vnode, off);
 
     shm_assert_held(&vnode->mutex);
-    rc = rc ? rc : fs_extent_at(fs, vnode->ino, page_of(off), &extent);
+    rc = rc ? rc : fs_extent_at(fs, vnode->ino, fs_page_of(off), &extent);
     if (rc < 0)
         return rc;
     if (rc)
         return into_blocks(fs, vnode, buf, len, off, &extent);
     return into_hole(fs, vnode, buf, len, off,
-                     extent.count ? extent.page - page_of(off) : UINT64_MAX);
+                     extent.count ? extent.page - fs_page_of(off) : UINT64_MAX);
 }
 
 /* ---- appending ---- */
@@ -194,7 +189,7 @@ ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
     done = append_copied(file, buf, len, &place);
     if (done <= 0)
         return done;
-    fs_changed(fs, file->vnode, page_of(place), page_of(place + (uint64_t)done - 1));
+    fs_changed(fs, file->vnode, fs_page_of(place), fs_page_of(place + (uint64_t)done - 1));
     if (off)
         *off = place;
     return done;

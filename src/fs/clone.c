@@ -66,7 +66,7 @@ static int open_source(struct clone *c, const struct hf_policy *policy)
     return rc;
 }
 
-static int open_target(struct clone *c, struct shm_vnode *to, const struct hf_policy *policy)
+static int open_layout(struct clone *c, struct shm_vnode *to, const struct hf_policy *policy)
 {
     int rc = fs_layout_open(&c->l, c->fs, to, c->to_first, c->to_first + c->pages - 1,
                             HF_CHANGE_CLONE, policy);
@@ -133,10 +133,10 @@ static int open_both(struct clone *c, struct shm_vnode *to, const struct hf_poli
     bool from_first = c->from->ino < to->ino || (c->from == to && c->first < c->to_first);
     int rc;
 
-    rc = from_first ? open_source(c, policy) : open_target(c, to, to_policy);
+    rc = from_first ? open_source(c, policy) : open_layout(c, to, to_policy);
     if (rc)
         return rc;
-    rc = from_first ? open_target(c, to, to_policy) : open_source(c, policy);
+    rc = from_first ? open_layout(c, to, to_policy) : open_source(c, policy);
     if (rc == 0)
         return drain_both(c);
     dax_change_give_up(from_first ? &c->source : &c->l.change);
@@ -332,8 +332,8 @@ static int clone_once(struct clone *c, struct shm_vnode *to, const struct hf_pol
 
 /* ---- the call ---- */
 
-static int refuse(const struct hf_file *from, uint64_t from_off, const struct hf_file *to,
-                  uint64_t to_off, uint64_t len, uint64_t size)
+static int check_request(const struct hf_file *from, uint64_t from_off, const struct hf_file *to,
+                         uint64_t to_off, uint64_t len, uint64_t size)
 {
     int rc = fs_may_share(from->fs);
 
@@ -396,7 +396,7 @@ int fs_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, 
 
     if (len == 0 && from_off <= size)
         len = size - from_off;
-    rc = refuse(from, from_off, to, to_off, len, size);
+    rc = check_request(from, from_off, to, to_off, len, size);
     if (rc || len == 0)
         return rc;
     fs_changes(from->fs, from->vnode, from_off, len);
@@ -415,7 +415,7 @@ int fs_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, 
 
 /* Leaves of the range the first pages that nobody holds on either side; none: *held is how many
  * pages from the first on are held. */
-static void leave_held(struct clone *c, uint64_t *held)
+static void clip_at_held(struct clone *c, uint64_t *held)
 {
     const struct dax_change *changes[2] = {&c->source, &c->l.change};
     uint64_t pages = c->pages;
@@ -472,7 +472,7 @@ static int share_now(struct clone *c, struct shm_vnode *to, uint64_t *held)
         return rc;
     rc = fs_layout_now(&c->l, c->fs, to, c->to_first, c->to_first + c->pages - 1);
     if (rc == 0) {
-        leave_held(c, held);
+        clip_at_held(c, held);
         if (c->pages) {
             rc = find_pieces(c);
             rc = rc ? rc : persist_shared(c);

@@ -105,8 +105,8 @@ static int wait_at_gates(struct hf_file *to, uint64_t off, uint64_t len)
 }
 
 /* 0: end of file. */
-static ssize_t copy_some(struct hf_file *from, uint64_t from_off, struct hf_file *to,
-                         uint64_t to_off, uint64_t len)
+static ssize_t copy_pinned(struct hf_file *from, uint64_t from_off, struct hf_file *to,
+                           uint64_t to_off, uint64_t len)
 {
     struct iovec iov[IO_PIECES];
     struct meta_extent hole;
@@ -190,7 +190,7 @@ ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *t
 
         n = share_some(from, from_off + done, to, to_off + done, &part);
         if (n == 0)
-            n = copy_some(from, from_off + done, to, to_off + done, part);
+            n = copy_pinned(from, from_off + done, to, to_off + done, part);
         if (n <= 0)
             break;
         done += (uint64_t)n;

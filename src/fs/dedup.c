@@ -95,7 +95,7 @@ static bool differs(const void *kept, const void *left, uint64_t bytes)
 }
 
 /* Of the pages that are still to be shared: those that do not hold the same are not. */
-static int compare(struct batch *b, bool (*unlike)(const void *, const void *, uint64_t))
+static int compare_pages(struct batch *b, bool (*unlike)(const void *, const void *, uint64_t))
 {
     for (uint64_t i = 0; i < b->pages; i++) {
         char *kept, *left;
@@ -219,7 +219,7 @@ static int share_batch(struct batch *b)
     rc = fs_layout_now(&b->l, b->fs, b->left.vnode, b->left.first, b->left.first + b->pages - 1);
     if (rc == 0) {
         leave_held(b);
-        rc = compare(b, differs);
+        rc = compare_pages(b, differs);
         if (rc == 0 && any_wanted(b))
             rc = share_all(b, &bytes);
         rc = fs_layout_close(&b->l, rc);
@@ -261,7 +261,8 @@ static int look_and_share(struct batch *b)
     for (uint64_t i = 0; b->holes && i < b->pages; i++)
         b->kept.block[i] = NO_BLOCK;
     rc = rc || b->holes ? rc : find_blocks(b, &b->kept);
-    rc = rc ? rc : compare(b, differs_now); /* what differs is not worth clearing entries for */
+    rc = rc ? rc
+            : compare_pages(b, differs_now); /* what differs is not worth clearing entries for */
     return rc == 0 && any_wanted(b) ? share_batch(b) : rc;
 }
 
@@ -279,8 +280,8 @@ static int one_batch(struct batch *b)
     return rc;
 }
 
-static int refuse(const struct hf_file *a, uint64_t a_off, const struct hf_file *b, uint64_t b_off,
-                  uint64_t len)
+static int check_ranges(const struct hf_file *a, uint64_t a_off, const struct hf_file *b,
+                        uint64_t b_off, uint64_t len)
 {
     int rc = fs_may_share(b->fs);
 
@@ -300,7 +301,7 @@ int fs_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_
 {
     struct hf_dedup_result result = {.size = out->size, .same = 1};
     struct batch batch = {.fs = b->fs, .holes = !a, .out = &result};
-    int rc = refuse(a, a_off, b, b_off, len);
+    int rc = check_ranges(a, a_off, b, b_off, len);
 
     a_off = a ? a_off : b_off;
     batch.kept.vnode = a ? a->vnode : b->vnode;

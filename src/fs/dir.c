@@ -43,7 +43,7 @@ int fs_opendir(struct fs *fs, struct fs_at at, struct hf_dir **out)
     return 0;
 }
 
-static void fill_entry(struct hf_dirent *out, uint64_t ino, uint32_t type, const char *name)
+static void fill_dirent(struct hf_dirent *out, uint64_t ino, uint32_t type, const char *name)
 {
     out->ino = ino;
     out->type = type;
@@ -61,15 +61,15 @@ static int read_entry(struct hf_dir *dir, struct meta_txn *txn, struct hf_dirent
         if (rc)
             return rc;
         dir->dots++;
-        fill_entry(out, dir->dots == 1 ? dir->ino : inode.parent, S_IFDIR,
-                   dir->dots == 1 ? "." : "..");
+        fill_dirent(out, dir->dots == 1 ? dir->ino : inode.parent, S_IFDIR,
+                    dir->dots == 1 ? "." : "..");
         return 0;
     }
     rc = meta_dirent_next(txn, dir->ino, dir->last, &entry);
     if (rc)
         return rc;
     memcpy(dir->last, entry.name, strlen(entry.name) + 1);
-    fill_entry(out, entry.ino, entry.type, entry.name);
+    fill_dirent(out, entry.ino, entry.type, entry.name);
     return 0;
 }
 

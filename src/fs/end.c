@@ -14,21 +14,16 @@
 #include <errno.h>
 #include <string.h>
 
-static uint64_t page_of(uint64_t byte)
-{
-    return byte / HF_BLOCK_BYTES;
-}
-
 int fs_end_lock(struct fs *fs, struct shm_vnode *vnode, uint64_t off, int *passed)
 {
     for (;;) {
         uint64_t size = hf_load_acquire(&vnode->size);
-        uint64_t from = page_of(size < off ? size : off);
+        uint64_t from = fs_page_of(size < off ? size : off);
         int rc = dax_lock(&fs->dax, vnode, from, DAX_LAST);
 
         if (rc < 0)
             return rc;
-        if (page_of(vnode->size) >= from) {
+        if (fs_page_of(vnode->size) >= from) {
             *passed = rc;
             return 0;
         }
@@ -38,7 +33,7 @@ int fs_end_lock(struct fs *fs, struct shm_vnode *vnode, uint64_t off, int *passe
 
 int fs_zero_tail(struct fs *fs, const struct shm_vnode *vnode, uint64_t size)
 {
-    uint64_t old = vnode->size, page = page_of(old), end = (page + 1) * HF_BLOCK_BYTES;
+    uint64_t old = vnode->size, page = fs_page_of(old), end = (page + 1) * HF_BLOCK_BYTES;
     struct meta_extent extent;
     char *block;
     int rc;
@@ -65,7 +60,7 @@ int fs_zero_own_tail(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 
     if (rc != -EMLINK)
         return rc;
-    rc = fs_unshare_locked(fs, vnode, page_of(vnode->size), 1);
+    rc = fs_unshare_locked(fs, vnode, fs_page_of(vnode->size), 1);
     return rc ? rc : fs_zero_tail(fs, vnode, size);
 }
 
@@ -106,5 +101,5 @@ int fs_grow_recorded(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 void fs_grown(struct fs *fs, struct shm_vnode *vnode, uint64_t old, uint64_t size)
 {
     if (size > old)
-        fs_changed(fs, vnode, page_of(old), page_of(size - 1));
+        fs_changed(fs, vnode, fs_page_of(old), fs_page_of(size - 1));
 }

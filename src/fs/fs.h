@@ -53,6 +53,11 @@ static inline uint64_t fs_min(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+static inline uint64_t fs_page_of(uint64_t byte)
+{
+    return byte / HF_BLOCK_BYTES;
+}
+
 /* 0, or -EROFS: the pool is open for reading only. */
 static inline int fs_may_write(const struct fs *fs)
 {

@@ -17,7 +17,7 @@ struct list {
     size_t count, room;
 };
 
-static int add_run(void *arg, const struct meta_run *run)
+static int list_run(void *arg, const struct meta_run *run)
 {
     struct list *list = arg;
 
@@ -48,7 +48,7 @@ int fs_extents(struct fs *fs, uint64_t ino,
 
     if (rc)
         return rc;
-    rc = meta_runs_each(txn, ino, add_run, &list);
+    rc = meta_runs_each(txn, ino, list_run, &list);
     meta_end_read(txn);
     for (size_t i = 0; rc == 0 && i < list.count; i++)
         rc = each(arg, &list.info[i]);

@@ -30,7 +30,7 @@ struct part {
 
 /* A thread that is let through the closed gate may fill holes there, and give a shared page a block
  * of its own. Else extents cannot leave the range. */
-static int find_pieces(struct part *p, uint64_t page, uint64_t last)
+static int take_part(struct part *p, uint64_t page, uint64_t last)
 {
     p->count = 0;
     p->last = last;
@@ -76,7 +76,7 @@ static void cut_pieces(struct part *p)
     }
 }
 
-static int reserve_blocks(struct part *p)
+static int reserve_part(struct part *p)
 {
     uint64_t want = 0;
     int rc = 0;
@@ -120,7 +120,7 @@ static int copy_pieces(struct part *p, bool *gone)
             return rc < 0 ? rc : copied;
         if (rc == 0)
             return 0;
-        rc = find_pieces(p, p->l.change.first, p->last);
+        rc = take_part(p, p->l.change.first, p->last);
         if (rc)
             return rc;
         cut_pieces(p);
@@ -152,9 +152,9 @@ static int move_part(struct fs *fs, struct shm_vnode *vnode, uint64_t *page, uin
     if (rc)
         return rc;
     fs_reservation_init(&p.blocks);
-    rc = find_pieces(&p, *page, last);
+    rc = take_part(&p, *page, last);
     if (rc == 0 && p.count) {
-        rc = reserve_blocks(&p);
+        rc = reserve_part(&p);
         rc = rc ? rc : copy_pieces(&p, &gone);
         rc = rc ? rc : swap_pieces(&p);
     }

@@ -135,7 +135,7 @@ static int make_unnamed(const struct opening *o, struct shm_vnode **vnode)
 }
 
 /* *vnode: it is made and open. */
-static int find_inode(const struct opening *o, uint64_t *ino, struct shm_vnode **vnode)
+static int find_or_make(const struct opening *o, uint64_t *ino, struct shm_vnode **vnode)
 {
     struct fs_place place;
     struct meta_txn *txn;
@@ -167,7 +167,7 @@ static int find_vnode(const struct opening *o, struct shm_vnode **vnode, bool *m
         int rc;
 
         *vnode = NULL;
-        rc = find_inode(o, &ino, vnode);
+        rc = find_or_make(o, &ino, vnode);
         *made = *vnode;
         if (rc == -ENFILE && tries++ < 2) {
             fs_vnode_make_room(o->fs);

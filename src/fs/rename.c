@@ -26,7 +26,7 @@ struct renaming {
     uint64_t orphan; /* inode that lost its last name; 0: none */
 };
 
-static int check_end(const struct fs_place *place, const char *path)
+static int check_last_part(const struct fs_place *place, const char *path)
 {
     if (place->last == LAST_NAME)
         return 0;
@@ -87,8 +87,8 @@ static int find_places(struct renaming *r, uint32_t flags)
     rc = rc ? rc : fs_walk(r->txn.meta, r->to_at, false, &r->to);
     if (rc == 0 && r->to.ino && flags & HF_RENAME_NOREPLACE)
         return hf_fail(EEXIST, "%.200s exists", r->to_at.path);
-    rc = rc ? rc : check_end(&r->from, r->from_at.path);
-    rc = rc ? rc : check_end(&r->to, r->to_at.path);
+    rc = rc ? rc : check_last_part(&r->from, r->from_at.path);
+    rc = rc ? rc : check_last_part(&r->to, r->to_at.path);
     if (rc)
         return rc;
     if (!r->to.ino && flags & HF_RENAME_EXCHANGE)

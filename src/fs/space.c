@@ -170,7 +170,7 @@ static int mark_detached(struct shm *shm, struct meta_txn *txn)
     return rc == -ENOENT ? 0 : rc;
 }
 
-/* relaxed: as in mark() */
+/* relaxed: as in mark_blocks() */
 static int count_shared(struct shm *shm, struct meta_txn *txn)
 {
     struct meta_owners run;

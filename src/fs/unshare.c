@@ -47,7 +47,8 @@ static int swap(struct fs_layout *l, const struct meta_extent *run, struct fs_re
 }
 
 /* Of the run as many pages as blocks are found; *done says how many. */
-static int copy_some(struct fs *fs, struct shm_vnode *vnode, struct meta_extent run, uint64_t *done)
+static int copy_run_part(struct fs *fs, struct shm_vnode *vnode, struct meta_extent run,
+                         uint64_t *done)
 {
     struct fs_reservation blocks;
     struct fs_layout l;
@@ -109,7 +110,7 @@ int fs_unshare_locked(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uin
             rc = look_up_owners(fs, &run, &exclusive);
             done = run.count;
             if (rc == 0)
-                rc = exclusive ? unmark(fs, vnode, &run) : copy_some(fs, vnode, run, &done);
+                rc = exclusive ? unmark(fs, vnode, &run) : copy_run_part(fs, vnode, run, &done);
             done += run.page;
         }
         page = done;

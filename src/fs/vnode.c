@@ -143,7 +143,7 @@ void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode)
 /* A deletion of a file without names may have come from fs_reap(), or from a vnode that was
  * closed there. So it makes room only where that deletes nothing in turn: else each deletion would
  * begin another until the stack ends. Without room the orphan is left to the next sweep. */
-static void make_room(struct fs *fs, bool to_delete)
+static void make_vnode_room(struct fs *fs, bool to_delete)
 {
     if (!to_delete) {
         fs_reap(fs);
@@ -160,7 +160,7 @@ static int get_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vno
     int rc = shm_vnode_get(fs->dax.shm, ino, out);
 
     for (int tries = 0; rc == -ENFILE && tries < 2; tries++) {
-        make_room(fs, to_delete);
+        make_vnode_room(fs, to_delete);
         rc = shm_vnode_get(fs->dax.shm, ino, out);
     }
     return rc;
@@ -225,7 +225,7 @@ void fs_vnode_made(struct fs *fs, struct shm_vnode *vnode, const struct meta_ino
 
 void fs_vnode_make_room(struct fs *fs)
 {
-    make_room(fs, false);
+    make_vnode_room(fs, false);
 }
 
 bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode)

@@ -163,7 +163,7 @@ static int look_at_tmpfs(int fd, uint64_t wanted)
     return 0;
 }
 
-static int allocate(int fd, enum media_kind kind, uint64_t from, uint64_t bytes)
+static int allocate_file(int fd, enum media_kind kind, uint64_t from, uint64_t bytes)
 {
     int rc;
 
@@ -209,7 +209,7 @@ int media_extend(int fd, enum media_kind kind, uint64_t bytes)
     case MEDIA_MEMFD:
         break;
     default:
-        return allocate(fd, kind, now, bytes);
+        return allocate_file(fd, kind, now, bytes);
     }
     return ftruncate(fd, (off_t)bytes) ? hf_fail_errno(errno, "the pool's memory") : 0;
 }

@@ -95,7 +95,7 @@ static bool equal_right(const struct checker *check, const struct check_claim *x
 
 /* --- what becomes of a run --- */
 
-static int add_piece(struct piece **list, size_t *count, size_t *room, const struct piece *piece)
+static int append_piece(struct piece **list, size_t *count, size_t *room, const struct piece *piece)
 {
     struct piece *grown = check_grow(*list, *count, room, sizeof *grown, "damaged runs of blocks");
 
@@ -108,8 +108,8 @@ static int add_piece(struct piece **list, size_t *count, size_t *room, const str
 
 static int keep(struct blocks *b, size_t claim, uint64_t page, uint64_t block, uint64_t count)
 {
-    return add_piece(&b->pieces, &b->piece_count, &b->piece_room,
-                     &(struct piece){{page, block, count, false}, claim});
+    return append_piece(&b->pieces, &b->piece_count, &b->piece_room,
+                        &(struct piece){{page, block, count, false}, claim});
 }
 
 static int make_copy(struct blocks *b, size_t index, const struct meta_extent *run, uint64_t with)
@@ -122,7 +122,7 @@ static int make_copy(struct blocks *b, size_t index, const struct meta_extent *r
         "as well, and nothing tells which is right; repair gives this file a copy of them",
         ull(check->claims[index].ino), ull(run->page), ull(run->page + run->count - 1),
         ull(run->block), ull(with));
-    return add_piece(&b->copies, &b->copy_count, &b->copy_room, &(struct piece){*run, index});
+    return append_piece(&b->copies, &b->copy_count, &b->copy_room, &(struct piece){*run, index});
 }
 
 static void lose(struct checker *check, const struct check_claim *claim,
@@ -156,8 +156,8 @@ static bool may_join(const struct blocks *b, const struct segment *segment,
     return listed + marked + segment->kept_mark >= (vouched ? 2 : 3);
 }
 
-static enum verdict judge_segment(const struct blocks *b, const struct segment *segment,
-                                  const struct check_claim *claim)
+static enum verdict judge_claim_in(const struct blocks *b, const struct segment *segment,
+                                   const struct check_claim *claim)
 {
     if (segment->sound || segment->kept_extents + segment->kept_loose + segment->kept_records == 0)
         return KEEP;
@@ -204,14 +204,14 @@ static int give_blocks(struct blocks *b, size_t index, const struct meta_extent 
 
     while (rc == 0 && at < end) {
         struct meta_extent part = {run->page + (at - run->block), at, 0, false};
-        enum verdict verdict = judge_segment(b, segment, claim);
+        enum verdict verdict = judge_claim_in(b, segment, claim);
         size_t with = segment->first;
 
         do {
             if (verdict == KEEP)
                 note_kept(segment, claim, index);
             at = (++segment)->block;
-        } while (at < end && judge_segment(b, segment, claim) == verdict &&
+        } while (at < end && judge_claim_in(b, segment, claim) == verdict &&
                  (verdict != COPY || segment->first == with));
         part.count = at - part.block;
         rc = settle_part(b, index, &part, verdict, with);
@@ -255,7 +255,7 @@ static uint64_t undisputed(const struct blocks *b, const struct check_claim *cla
     const struct segment *segment = &b->segments.list[check_segment_at(&b->segments, claim->block)];
     uint64_t end = b->check->pool_blocks;
 
-    while (segment->block < end && judge_segment(b, segment, claim) == KEEP)
+    while (segment->block < end && judge_claim_in(b, segment, claim) == KEEP)
         segment++;
     return (segment->block < end ? segment->block : end) - claim->block;
 }
@@ -340,7 +340,7 @@ static int judge_claim(struct blocks *b, size_t index)
     return run.count ? give_blocks(b, index, &run) : 0;
 }
 
-static int judge(struct blocks *b)
+static int judge_claims(struct blocks *b)
 {
     struct checker *check = b->check;
     int rc = 0;
@@ -459,7 +459,7 @@ static int copy_piece(struct blocks *b, const struct piece *wanted)
     return 0;
 }
 
-static int make_copies(struct blocks *b)
+static int copy_contested(struct blocks *b)
 {
     int rc = 0;
 
@@ -552,7 +552,7 @@ static int put_piece(struct checker *check, const struct check_claim *claim,
 
 /* A place in its file for every piece, or none: then it is a stray. Whole records that are good
  * stay untouched. */
-static int place(struct blocks *b, struct piece *piece, uint64_t *next_page)
+static int give_place(struct blocks *b, struct piece *piece, uint64_t *next_page)
 {
     struct checker *check = b->check;
     struct check_claim *claim = &check->claims[piece->claim];
@@ -588,7 +588,7 @@ static int place_whole(struct blocks *b, size_t index, uint64_t *next_page)
 {
     const struct check_claim *claim = &b->check->claims[index];
     struct piece piece = {{claim->page, claim->block, claim->count, false}, index};
-    int rc = place(b, &piece, next_page);
+    int rc = give_place(b, &piece, next_page);
 
     if (rc || !(claim->flags & CLAIM_ODD) || piece.run.count == 0)
         return rc;
@@ -613,7 +613,7 @@ static int settle(struct blocks *b)
         if (claim->flags & CLAIM_WHOLE)
             rc = place_whole(b, i, &next_page);
         for (; rc == 0 && at < pieces && b->pieces[at].claim == i; at++)
-            rc = place(b, &b->pieces[at], &next_page);
+            rc = give_place(b, &b->pieces[at], &next_page);
     }
     if (rc || !check->request->repair)
         return rc;
@@ -651,13 +651,13 @@ int check_blocks(struct checker *check)
         rc = check_segments(check, &b.segments);
     }
     rc = rc ? rc : check_lengths(b.check, &b.segments);
-    rc = rc ? rc : judge(&b);
+    rc = rc ? rc : judge_claims(&b);
     if (rc == 0) {
         count_blocks(&b);
         set_marks(&b);
         check_feature(check, &b.segments);
     }
-    rc = rc ? rc : make_copies(&b);
+    rc = rc ? rc : copy_contested(&b);
     rc = rc ? rc : settle(&b);
     rc = rc ? rc : check_owners(check, &b.segments);
     free(b.order);

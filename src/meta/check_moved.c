@@ -89,7 +89,7 @@ static struct half *only(const struct halves *in, const struct half *like)
     return &in->list[low];
 }
 
-static int move(struct checker *check, const struct meta_key *from, const struct meta_key *to)
+static int move_to(struct checker *check, const struct meta_key *from, const struct meta_key *to)
 {
     unsigned char copy[sizeof(struct meta_disk_inode)];
     MDB_val value;
@@ -154,7 +154,7 @@ static int reunite(struct checker *check, uint64_t from, uint64_t to)
         return 0;
     meta_key_part(&old, from, META_ATTRIBUTES);
     meta_key_part(&new, to, META_ATTRIBUTES);
-    return move(check, &old, &new);
+    return move_to(check, &old, &new);
 }
 
 static int attributes(struct checker *check)
@@ -262,7 +262,7 @@ static int bring_back(struct checker *check, const struct half *file)
         return 0;
     meta_key_extent(&old, file->inside, file->page);
     meta_key_extent(&new, file->ino, file->page);
-    return move(check, &old, &new);
+    return move_to(check, &old, &new);
 }
 
 static int extents(struct checker *check)

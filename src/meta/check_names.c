@@ -12,10 +12,10 @@
 #include "meta/check.h"
 
 #include "base/error.h"
+#include "base/futex.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <time.h>
 
 static const char lost_target[] = "(target lost)";
 
@@ -114,14 +114,6 @@ static int judge_entries(struct checker *check, struct check_inode *dir)
 
 /* --- lost+found --- */
 
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
 /* One more directory lies in this one. */
 static int raise_subdirs(struct checker *check, uint64_t ino)
 {
@@ -143,7 +135,7 @@ static int make_lost_found(struct checker *check, const char *name)
     struct check_inode *added;
     int rc;
 
-    made.atime_ns = made.mtime_ns = made.ctime_ns = made.btime_ns = now_ns();
+    made.atime_ns = made.mtime_ns = made.ctime_ns = made.btime_ns = hf_wall_ns();
     rc = meta_inode_put(check->txn, ino, &made);
     if (rc == 0)
         rc = meta_dirent_put(check->txn, META_ROOT_INO, name, ino, S_IFDIR);
@@ -380,8 +372,8 @@ static int settle_names(struct checker *check)
 /* --- the inode's own numbers --- */
 
 /* True when *recorded was set right. */
-static bool mend(struct checker *check, uint64_t ino, const char *what, uint64_t *recorded,
-                 uint64_t found)
+static bool mend_number(struct checker *check, uint64_t ino, const char *what, uint64_t *recorded,
+                        uint64_t found)
 {
     if (*recorded == found ||
         !check_problem(check, true, "inode %llu: %s is %llu, and should be %llu", ull(ino), what,
@@ -399,17 +391,18 @@ static bool mend_numbers(struct checker *check, const struct check_inode *seen,
 
     if (!(seen->flags & INODE_ADOPTED) || check->request->repair) {
         if (!unlinked(seen) || seen->found_links != 0 || seen->named_by != 0)
-            mended |= mend(check, seen->ino, "its number of links", &nlink,
-                           dir ? 2 + (uint64_t)seen->found_subdirs : seen->found_links);
+            mended |= mend_number(check, seen->ino, "its number of links", &nlink,
+                                  dir ? 2 + (uint64_t)seen->found_subdirs : seen->found_links);
         if (!dir || seen->named_by != 0)
-            mended |= mend(check, seen->ino, "its parent directory", &inode->parent,
-                           dir ? seen->named_by : 0);
+            mended |= mend_number(check, seen->ino, "its parent directory", &inode->parent,
+                                  dir ? seen->named_by : 0);
     }
     inode->nlink = (uint32_t)nlink;
-    mended |= mend(check, seen->ino, "its number of blocks", &inode->blocks, seen->found_blocks);
+    mended |=
+        mend_number(check, seen->ino, "its number of blocks", &inode->blocks, seen->found_blocks);
     if (S_ISLNK(seen->mode) && seen->target_len != 0)
-        mended |=
-            mend(check, seen->ino, "the length of its target", &inode->size, seen->target_len);
+        mended |= mend_number(check, seen->ino, "the length of its target", &inode->size,
+                              seen->target_len);
     return mended;
 }
 

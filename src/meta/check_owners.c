@@ -57,7 +57,7 @@ static bool next_run(const struct segments *segments, size_t *at, struct meta_ow
     return true;
 }
 
-static int store(struct checker *check, const struct meta_owners *run)
+static int store_found(struct checker *check, const struct meta_owners *run)
 {
     struct meta_disk_owners disk = {run->count, run->extents, run->records};
     struct meta_key key;
@@ -88,7 +88,7 @@ static int lacking(struct checker *check, const struct meta_owners *run)
                        "of owners does not say so; repair enters them",
                        ull(run->count), ull(run->block), run->extents, run->records))
         return 0;
-    return store(check, run);
+    return store_found(check, run);
 }
 
 int check_owners(struct checker *check, const struct segments *segments)

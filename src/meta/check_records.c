@@ -34,14 +34,14 @@ int check_seek(struct checker *check, const struct meta_key *key, bool behind, M
     return rc;
 }
 
-static int erase(struct checker *check, const struct meta_key *key)
+static int erase_record(struct checker *check, const struct meta_key *key)
 {
     check->moved = true;
     return meta_erase_key(check->txn, key);
 }
 
-static int move(struct checker *check, const struct meta_key *from, const struct meta_key *to,
-                const MDB_val *value)
+static int move_record(struct checker *check, const struct meta_key *from,
+                       const struct meta_key *to, const MDB_val *value)
 {
     char *copy = malloc(value->mv_size + 1);
     int rc;
@@ -49,7 +49,7 @@ static int move(struct checker *check, const struct meta_key *from, const struct
     if (!copy)
         return hf_fail(ENOMEM, "out of memory for a record of %zu bytes", value->mv_size);
     memcpy(copy, value->mv_data, value->mv_size);
-    rc = erase(check, from);
+    rc = erase_record(check, from);
     rc = rc ? rc : meta_store(check->txn, to, copy, value->mv_size);
     free(copy);
     check->again = true;
@@ -177,7 +177,7 @@ static int unknown_record(struct checker *check, const struct meta_key *key, con
                            "puts it back",
                            ull(meta_get_be64(to.bytes + 1)), key->bytes[0], key->len))
             return 0;
-        return move(check, key, &to, value);
+        return move_record(check, key, &to, value);
     }
     if (make_place(check, key, value, &to)) {
         if (!check_problem(check, true,
@@ -185,14 +185,14 @@ static int unknown_record(struct checker *check, const struct meta_key *key, con
                            "gives it to a new inode",
                            key->bytes[0], key->len, ull(meta_get_be64(key->bytes + 1))))
             return 0;
-        return move(check, key, &to, value);
+        return move_record(check, key, &to, value);
     }
     if (!check_problem(check, true,
                        "a record of an unknown kind (%02x, %zu bytes of key); repair removes it",
                        key->bytes[0], key->len))
         return 0;
     check->again = true; /* its inode may have been nothing else */
-    return erase(check, key);
+    return erase_record(check, key);
 }
 
 /* For records whose decoder has just failed. */
@@ -200,7 +200,7 @@ static int senseless_record(struct checker *check, const struct meta_key *key)
 {
     if (!check_problem(check, true, "%s; repair removes the record", hf_error_sentence()))
         return 0;
-    return erase(check, key);
+    return erase_record(check, key);
 }
 
 /* --- records of one inode --- */
@@ -248,7 +248,7 @@ static bool missed_extent(struct place *place, const struct meta_key *key, const
     if (check_problem(place->check, true,
                       "inode %llu: an extent has the key of something else; repair puts it back",
                       ull(place->ino)))
-        *rc = move(place->check, key, &to, value);
+        *rc = move_record(place->check, key, &to, value);
     return true;
 }
 
@@ -267,7 +267,7 @@ static int visit_dirent(struct place *place, const struct meta_key *key, const M
                            "removes it",
                            ull(place->ino)))
             return 0;
-        return erase(check, key);
+        return erase_record(check, key);
     }
     if (meta_dirent_decode(found, value, &entry)) {
         const unsigned char *name = key->bytes + META_KEY_PREFIX;
@@ -282,7 +282,7 @@ static int visit_dirent(struct place *place, const struct meta_key *key, const M
         !check_problem(check, true, "directory %llu has an entry \"%s\"; repair removes it",
                        ull(place->ino), entry.name))
         return 0;
-    return erase(check, key);
+    return erase_record(check, key);
 }
 
 static bool is_name(const struct meta_key *key, const char *name)
@@ -298,7 +298,7 @@ static int visit_acl(struct place *place, const struct meta_key *key, const MDB_
     if (!check_problem(place->check, true, "inode %llu: %s; repair removes it, and the mode stays",
                        ull(place->ino), hf_error_sentence()))
         return 0;
-    return erase(place->check, key);
+    return erase_record(place->check, key);
 }
 
 static int visit_xattr(struct place *place, const struct meta_key *key, const MDB_val *value)
@@ -315,7 +315,7 @@ static int visit_xattr(struct place *place, const struct meta_key *key, const MD
                        "or length; repair removes it",
                        ull(place->ino), value->mv_size))
         return 0;
-    return erase(place->check, key);
+    return erase_record(place->check, key);
 }
 
 static int visit_target(struct place *place, const struct meta_key *key, const MDB_val *value)
@@ -327,7 +327,7 @@ static int visit_target(struct place *place, const struct meta_key *key, const M
                        "no symbolic link; repair removes the target",
                        ull(place->ino), value->mv_size))
         return 0;
-    return erase(place->check, key);
+    return erase_record(place->check, key);
 }
 
 static int visit_part(struct place *place, const struct meta_key *key, const MDB_val *found,
@@ -389,7 +389,7 @@ static int visit_orphan(struct checker *check, const struct meta_key *key, const
                        "there; repair removes the record",
                        ull(meta_get_be64(key->bytes + 1))))
         return 0;
-    return erase(check, key);
+    return erase_record(check, key);
 }
 
 static int visit(struct place *place, const struct meta_key *key, const MDB_val *found,

@@ -130,7 +130,7 @@ static int check_version(struct checker *check, const struct meta_disk_super *di
     return 0;
 }
 
-static bool mend(struct checker *check, const char *what, uint64_t *field, uint64_t right)
+static bool mend_field(struct checker *check, const char *what, uint64_t *field, uint64_t right)
 {
     bool mended = check_problem(check, true, "super record: %s is %llu; repair makes it %llu", what,
                                 ull(*field), ull(right));
@@ -169,11 +169,11 @@ static void check_sizes(struct checker *check, struct meta_super *super)
     if (pool > limit && memory != 0 && memory <= limit && memory < pool)
         pool = memory;
     if (pool != super->pool_bytes)
-        mend(check, "the size", &super->pool_bytes, pool);
+        mend_field(check, "the size", &super->pool_bytes, pool);
     if (limit % UNIT_BYTES == 0 && limit >= pool && limit <= LIMIT_BYTES_MAX)
         return;
     limit = pool < LIMIT_BYTES_MAX / GROWTH ? pool * GROWTH : LIMIT_BYTES_MAX;
-    mend(check, "the limit of the size", &super->limit_bytes, limit);
+    mend_field(check, "the limit of the size", &super->limit_bytes, limit);
 }
 
 static void check_fields(struct checker *check, struct meta_super *super)
@@ -183,19 +183,19 @@ static void check_fields(struct checker *check, struct meta_super *super)
     check_sizes(check, super);
     blocks = super->pool_bytes / META_BLOCK_BYTES;
     if (super->fresh_block > blocks)
-        mend(check, "the first unused block", &super->fresh_block, blocks);
+        mend_field(check, "the first unused block", &super->fresh_block, blocks);
     if (mode & ~(uint64_t)0777 || (mode & 0600) != 0600) {
-        mend(check, "the mode", &mode, mode_of_file(check));
+        mend_field(check, "the mode", &mode, mode_of_file(check));
         super->mode = (uint32_t)mode;
     }
     if (super->policy_kind == 0 || super->policy_kind > META_POLICY_KINDS) {
         uint64_t kind = super->policy_kind;
 
-        mend(check, "the kind of the policy", &kind, 1);
+        mend_field(check, "the kind of the policy", &kind, 1);
         super->policy_kind = (uint32_t)kind;
     }
     if (super->quarantine_ns > META_QUARANTINE_NS_MAX)
-        mend(check, "the quarantine", &super->quarantine_ns, 0);
+        mend_field(check, "the quarantine", &super->quarantine_ns, 0);
 }
 
 /* What only the caller can judge: one field a call. */
@@ -262,10 +262,10 @@ static void fit_to_memory(struct checker *check, uint64_t memory, uint64_t used)
 
     if (used <= super->pool_bytes || memory <= super->pool_bytes)
         return;
-    mend(check, "the size", &super->pool_bytes, memory);
+    mend_field(check, "the size", &super->pool_bytes, memory);
     if (super->limit_bytes < memory)
-        mend(check, "the limit of the size", &super->limit_bytes,
-             memory < LIMIT_BYTES_MAX / GROWTH ? memory * GROWTH : LIMIT_BYTES_MAX);
+        mend_field(check, "the limit of the size", &super->limit_bytes,
+                   memory < LIMIT_BYTES_MAX / GROWTH ? memory * GROWTH : LIMIT_BYTES_MAX);
 }
 
 void check_size(struct checker *check)
@@ -316,8 +316,8 @@ void check_numbers(struct checker *check)
         (super->next_ino > META_ROOT_INO && super->next_ino < META_INO_END &&
          free_numbers(check, super->next_ino) >= NUMBERS_FREE))
         return;
-    mend(check, "the next inode number, which is in use, or soon would be,", &super->next_ino,
-         best);
+    mend_field(check, "the next inode number, which is in use, or soon would be,", &super->next_ino,
+               best);
 }
 
 uint64_t check_new_ino(struct checker *check)

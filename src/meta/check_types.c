@@ -10,9 +10,9 @@
 #include "meta/check.h"
 
 #include "base/error.h"
+#include "base/futex.h"
 
 #include <errno.h>
-#include <time.h>
 
 #define MODE_BITS ((uint32_t)(S_IFMT | 07777))
 #define BYTES_MAX (META_FILE_PAGES * META_BLOCK_BYTES)
@@ -109,14 +109,6 @@ int check_types(struct checker *check)
 
 /* --- its attributes --- */
 
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
 static uint64_t size_of_records(const struct check_inode *inode)
 {
     return S_ISREG(inode->mode)   ? inode->end_page * META_BLOCK_BYTES
@@ -124,7 +116,8 @@ static uint64_t size_of_records(const struct check_inode *inode)
                                   : 0;
 }
 
-static int put(struct checker *check, struct check_inode *inode, const struct meta_inode *made)
+static int put_inode(struct checker *check, struct check_inode *inode,
+                     const struct meta_inode *made)
 {
     inode->flags |= INODE_ATTRIBUTES;
     inode->flags &= ~(uint32_t)INODE_ODD;
@@ -145,7 +138,7 @@ static int make(struct checker *check, struct check_inode *inode)
     made.blocks = inode->found_blocks;
     made.nlink = S_ISDIR(made.mode) ? 2 : inode->named_count ? inode->named_count : 1;
     made.parent = inode->ino == META_ROOT_INO ? META_ROOT_INO : 0;
-    made.atime_ns = made.mtime_ns = made.ctime_ns = made.btime_ns = now_ns();
+    made.atime_ns = made.mtime_ns = made.ctime_ns = made.btime_ns = hf_wall_ns();
     inode->mode = made.mode;
     inode->nlink = made.nlink;
     inode->size = made.size;
@@ -154,7 +147,7 @@ static int make(struct checker *check, struct check_inode *inode)
     if (!check_problem(check, true, "inode %llu has no attributes; repair makes new ones",
                        ull(inode->ino)))
         return 0;
-    return put(check, inode, &made);
+    return put_inode(check, inode, &made);
 }
 
 /* The record as it is, with zeros for what is missing. */
@@ -193,10 +186,10 @@ static int write_again(struct checker *check, struct check_inode *inode)
                               .ctime_ns = disk.ctime_ns,
                               .btime_ns = disk.btime_ns,
                               .version = disk.version + 1};
-    return put(check, inode, &made);
+    return put_inode(check, inode, &made);
 }
 
-static int mend(struct checker *check, struct check_inode *inode)
+static int mend_record(struct checker *check, struct check_inode *inode)
 {
     bool write = inode->flags & INODE_ODD && check->request->repair;
     struct meta_disk_inode disk;
@@ -237,7 +230,7 @@ int check_attributes(struct checker *check)
     for (size_t i = 0; rc == 0 && i < check->inode_count; i++) {
         struct check_inode *inode = &check->inodes[i];
 
-        rc = inode->flags & INODE_ATTRIBUTES ? mend(check, inode) : make(check, inode);
+        rc = inode->flags & INODE_ATTRIBUTES ? mend_record(check, inode) : make(check, inode);
     }
     return rc;
 }

@@ -231,7 +231,7 @@ static mode_t dir_mode(mode_t mode)
     return mode | (mode & 0444) >> 2 | 0700;
 }
 
-static int set_mode(const char *pool_dir, const char *name, mode_t mode)
+static int set_file_mode(const char *pool_dir, const char *name, mode_t mode)
 {
     char path[META_PATH_MAX];
     int rc = meta_path(path, pool_dir, name);
@@ -259,8 +259,8 @@ static int first_records(struct meta *meta, const struct meta_super *super,
     return meta_commit(txn);
 }
 
-static int fill_new(const char *pool_dir, const char *dir, const struct meta_super *super,
-                    const struct meta_inode *root)
+static int write_new(const char *pool_dir, const char *dir, const struct meta_super *super,
+                     const struct meta_inode *root)
 {
     unsigned flags = env_flags(false, super->flags & META_DURABLE) | MDB_NOLOCK;
     struct meta *meta;
@@ -274,8 +274,8 @@ static int fill_new(const char *pool_dir, const char *dir, const struct meta_sup
     if (rc == 0)
         rc = meta_reset_lock(pool_dir);
     if (rc == 0)
-        rc = set_mode(pool_dir, "/data.mdb", super->mode);
-    return rc ? rc : set_mode(pool_dir, "", dir_mode(super->mode));
+        rc = set_file_mode(pool_dir, "/data.mdb", super->mode);
+    return rc ? rc : set_file_mode(pool_dir, "", dir_mode(super->mode));
 }
 
 static void remove_all(const char *pool_dir)
@@ -299,7 +299,7 @@ int meta_create(const char *pool_dir, const struct meta_super *super, const stru
         return rc;
     if (mkdir(dir, 0700))
         return hf_fail_errno(errno, "mkdir %s", dir);
-    rc = fill_new(pool_dir, dir, super, root);
+    rc = write_new(pool_dir, dir, super, root);
     if (rc)
         remove_all(pool_dir);
     return rc;

@@ -13,14 +13,14 @@
 #include <errno.h>
 #include <inttypes.h>
 
-static uint64_t end_of(const struct meta_extent *extent)
+static uint64_t extent_end(const struct meta_extent *extent)
 {
     return extent->page + extent->count;
 }
 
 static bool continues(const struct meta_extent *left, const struct meta_extent *right)
 {
-    return end_of(left) == right->page && left->block + left->count == right->block &&
+    return extent_end(left) == right->page && left->block + left->count == right->block &&
            left->shared == right->shared;
 }
 
@@ -52,13 +52,13 @@ int meta_extent_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val 
     return 0;
 }
 
-static int decode(struct meta_txn *txn, const MDB_val *key, const MDB_val *value,
-                  struct meta_extent *out)
+static int decode_extent(struct meta_txn *txn, const MDB_val *key, const MDB_val *value,
+                         struct meta_extent *out)
 {
     return meta_extent_decode(txn->meta->limit_blocks, key, value, out);
 }
 
-static struct meta_disk_extent encode(const struct meta_extent *extent)
+static struct meta_disk_extent encode_extent(const struct meta_extent *extent)
 {
     return (struct meta_disk_extent){extent->block,
                                      extent->count | (extent->shared ? META_COUNT_SHARED : 0)};
@@ -66,23 +66,23 @@ static struct meta_disk_extent encode(const struct meta_extent *extent)
 
 static int overwrite(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
 {
-    struct meta_disk_extent disk = encode(extent);
+    struct meta_disk_extent disk = encode_extent(extent);
     struct meta_key key;
 
     meta_key_extent(&key, ino, extent->page);
     return meta_overwrite(txn, &key, &disk, sizeof disk);
 }
 
-static int store(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
+static int store_extent(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
 {
-    struct meta_disk_extent disk = encode(extent);
+    struct meta_disk_extent disk = encode_extent(extent);
     struct meta_key key;
 
     meta_key_extent(&key, ino, extent->page);
     return meta_store(txn, &key, &disk, sizeof disk);
 }
 
-static int erase(struct meta_txn *txn, uint64_t ino, uint64_t page)
+static int erase_extent(struct meta_txn *txn, uint64_t ino, uint64_t page)
 {
     struct meta_key key;
 
@@ -92,8 +92,8 @@ static int erase(struct meta_txn *txn, uint64_t ino, uint64_t page)
 
 /* The extents that begin before `page` and at or after it: counts of 0 where there is none. Leaves
  * the cursor on `before` when there is one. */
-static int around(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *before,
-                  struct meta_extent *after)
+static int extents_around(struct meta_txn *txn, uint64_t ino, uint64_t page,
+                          struct meta_extent *before, struct meta_extent *after)
 {
     struct meta_key key;
     MDB_val found, value;
@@ -104,7 +104,7 @@ static int around(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta
     meta_key_extent(&key, ino, page);
     rc = meta_seek_from(txn, &key, &found, &value);
     if (rc == 0 && meta_key_is_part(&found, ino, META_EXTENT))
-        rc = decode(txn, &found, &value, after);
+        rc = decode_extent(txn, &found, &value, after);
     if (rc && rc != -ENOENT)
         return rc;
     rc = rc == -ENOENT ? meta_seek_last(txn, &found, &value)
@@ -112,8 +112,8 @@ static int around(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta
     if (rc == -ENOENT)
         return 0;
     if (rc == 0 && meta_key_is_part(&found, ino, META_EXTENT))
-        rc = decode(txn, &found, &value, before);
-    if (rc == 0 && before->count != 0 && after->count != 0 && end_of(before) > after->page)
+        rc = decode_extent(txn, &found, &value, before);
+    if (rc == 0 && before->count != 0 && after->count != 0 && extent_end(before) > after->page)
         return hf_fail(EUCLEAN,
                        "inode %" PRIu64 ": extents at pages %" PRIu64 " and %" PRIu64 " overlap",
                        ino, before->page, after->page);
@@ -123,11 +123,11 @@ static int around(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta
 int meta_extent_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out)
 {
     struct meta_extent before, after;
-    int rc = around(txn, ino, page, &before, &after);
+    int rc = extents_around(txn, ino, page, &before, &after);
 
     if (rc)
         return rc;
-    if (before.count != 0 && end_of(&before) > page)
+    if (before.count != 0 && extent_end(&before) > page)
         *out = before;
     else if (after.count != 0)
         *out = after;
@@ -139,7 +139,7 @@ int meta_extent_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct m
 int meta_extent_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out)
 {
     struct meta_extent before, after;
-    int rc = around(txn, ino, page, &before, &after);
+    int rc = extents_around(txn, ino, page, &before, &after);
 
     if (rc)
         return rc;
@@ -149,7 +149,7 @@ int meta_extent_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct
     return 0;
 }
 
-static int refuse(const struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
+static int refuse_extent(const struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
 {
     if (extent->count == 0 || extent->page >= META_FILE_PAGES ||
         extent->count > META_FILE_PAGES - extent->page)
@@ -165,17 +165,17 @@ static int refuse(const struct meta_txn *txn, uint64_t ino, const struct meta_ex
 int meta_extent_insert(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
 {
     struct meta_extent before, after, merged = *extent;
-    int rc = refuse(txn, ino, extent);
+    int rc = refuse_extent(txn, ino, extent);
 
     if (!rc)
-        rc = around(txn, ino, extent->page, &before, &after);
+        rc = extents_around(txn, ino, extent->page, &before, &after);
     if (rc)
         return rc;
-    if ((before.count != 0 && end_of(&before) > extent->page) ||
-        (after.count != 0 && end_of(extent) > after.page))
+    if ((before.count != 0 && extent_end(&before) > extent->page) ||
+        (after.count != 0 && extent_end(extent) > after.page))
         return hf_fail(EUCLEAN,
                        "inode %" PRIu64 ": pages %" PRIu64 " to %" PRIu64 " have blocks already",
-                       ino, extent->page, end_of(extent) - 1);
+                       ino, extent->page, extent_end(extent) - 1);
     if (after.count != 0 && continues(extent, &after))
         merged.count += after.count;
     if (before.count != 0 && continues(&before, extent)) {
@@ -184,10 +184,10 @@ int meta_extent_insert(struct meta_txn *txn, uint64_t ino, const struct meta_ext
         merged.count += before.count;
         rc = overwrite(txn, ino, &merged);
     } else {
-        rc = store(txn, ino, &merged);
+        rc = store_extent(txn, ino, &merged);
     }
-    if (rc == 0 && end_of(&merged) != end_of(extent))
-        rc = erase(txn, ino, after.page);
+    if (rc == 0 && extent_end(&merged) != extent_end(extent))
+        rc = erase_extent(txn, ino, after.page);
     return rc;
 }
 
@@ -196,16 +196,16 @@ static int cut_extent(struct meta_txn *txn, uint64_t ino, const struct meta_exte
                       uint64_t page, uint64_t end, struct meta_extent *gone)
 {
     uint64_t first = extent->page > page ? extent->page : page;
-    uint64_t last = end_of(extent) < end ? end_of(extent) : end;
+    uint64_t last = extent_end(extent) < end ? extent_end(extent) : end;
     struct meta_extent head = {extent->page, extent->block, first - extent->page, extent->shared};
-    struct meta_extent tail = {last, extent->block + (last - extent->page), end_of(extent) - last,
-                               extent->shared};
+    struct meta_extent tail = {last, extent->block + (last - extent->page),
+                               extent_end(extent) - last, extent->shared};
     int rc;
 
     *gone = (struct meta_extent){first, extent->block + head.count, last - first, extent->shared};
     rc = head.count != 0 ? overwrite(txn, ino, &head) : meta_erase(txn);
     if (rc == 0 && tail.count != 0)
-        rc = store(txn, ino, &tail);
+        rc = store_extent(txn, ino, &tail);
     return rc;
 }
 
@@ -216,9 +216,9 @@ int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64
     struct meta_extent before, after, gone;
     struct meta_key key;
     MDB_val found, value;
-    int rc = around(txn, ino, page, &before, &after);
+    int rc = extents_around(txn, ino, page, &before, &after);
 
-    if (rc == 0 && before.count != 0 && end_of(&before) > page) {
+    if (rc == 0 && before.count != 0 && extent_end(&before) > page) {
         rc = cut_extent(txn, ino, &before, page, end, &gone);
         if (rc == 0)
             rc = removed(arg, &gone);
@@ -231,13 +231,13 @@ int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64
             rc = cut_extent(txn, ino, &after, page, end, &gone);
         if (rc == 0)
             rc = removed(arg, &gone);
-        if (rc || end_of(&after) >= end)
+        if (rc || extent_end(&after) >= end)
             break;
         rc = meta_seek_from(txn, &key, &found, &value);
         if (rc == -ENOENT || (rc == 0 && !meta_key_is_part(&found, ino, META_EXTENT)))
             return 0;
         if (rc == 0)
-            rc = decode(txn, &found, &value, &after);
+            rc = decode_extent(txn, &found, &value, &after);
     }
     return rc;
 }
@@ -245,15 +245,15 @@ int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64
 int meta_extent_split(struct meta_txn *txn, uint64_t ino, uint64_t page)
 {
     struct meta_extent before, after, tail;
-    int rc = around(txn, ino, page, &before, &after);
+    int rc = extents_around(txn, ino, page, &before, &after);
 
-    if (rc || before.count == 0 || end_of(&before) <= page)
+    if (rc || before.count == 0 || extent_end(&before) <= page)
         return rc;
-    tail = (struct meta_extent){page, before.block + (page - before.page), end_of(&before) - page,
-                                before.shared};
+    tail = (struct meta_extent){page, before.block + (page - before.page),
+                                extent_end(&before) - page, before.shared};
     before.count -= tail.count;
     rc = overwrite(txn, ino, &before);
-    return rc ? rc : store(txn, ino, &tail);
+    return rc ? rc : store_extent(txn, ino, &tail);
 }
 
 int meta_extent_mark(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t count, bool shared)
@@ -264,7 +264,7 @@ int meta_extent_mark(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t
     MDB_val value;
     int rc;
 
-    for (; page < end; page = end_of(&extent)) {
+    for (; page < end; page = extent_end(&extent)) {
         rc = meta_extent_find(txn, ino, page, &extent);
         if (rc == -ENOENT || (rc == 0 && extent.page >= end))
             return 0;
@@ -287,10 +287,10 @@ static int move_one(struct meta_txn *txn, uint64_t ino, const struct meta_extent
                     int64_t delta)
 {
     struct meta_extent moved = *extent;
-    int rc = erase(txn, ino, extent->page);
+    int rc = erase_extent(txn, ino, extent->page);
 
     moved.page += (uint64_t)delta;
-    return rc ? rc : store(txn, ino, &moved);
+    return rc ? rc : store_extent(txn, ino, &moved);
 }
 
 /* From the last extent down, so that no key lands on one that has still to move. */
@@ -298,16 +298,16 @@ static int shift_up(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t d
 {
     uint64_t below = UINT64_MAX;
     struct meta_extent extent, after;
-    int rc = around(txn, ino, below, &extent, &after);
+    int rc = extents_around(txn, ino, below, &extent, &after);
 
     if (rc == 0 && extent.count != 0 && extent.page >= page &&
-        (uint64_t)delta > META_FILE_PAGES - end_of(&extent))
+        (uint64_t)delta > META_FILE_PAGES - extent_end(&extent))
         return hf_fail(EFBIG, "inode %" PRIu64 ": the shift goes beyond the largest file", ino);
     while (rc == 0 && extent.count != 0 && extent.page >= page) {
         below = extent.page;
         rc = move_one(txn, ino, &extent, delta);
         if (rc == 0)
-            rc = around(txn, ino, below, &extent, &after);
+            rc = extents_around(txn, ino, below, &extent, &after);
     }
     return rc;
 }
@@ -316,18 +316,18 @@ static int shift_down(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t
 {
     uint64_t from = page;
     struct meta_extent before, extent;
-    int rc = around(txn, ino, page, &before, &extent);
+    int rc = extents_around(txn, ino, page, &before, &extent);
 
     if (rc == 0 && extent.count != 0 &&
         (extent.page < (uint64_t)-delta ||
-         (before.count != 0 && end_of(&before) > extent.page - (uint64_t)-delta)))
+         (before.count != 0 && extent_end(&before) > extent.page - (uint64_t)-delta)))
         return hf_fail(EUCLEAN, "inode %" PRIu64 ": pages to be shifted down would overlap others",
                        ino);
     while (rc == 0 && extent.count != 0) {
-        from = end_of(&extent);
+        from = extent_end(&extent);
         rc = move_one(txn, ino, &extent, delta);
         if (rc == 0)
-            rc = around(txn, ino, from, &before, &extent);
+            rc = extents_around(txn, ino, from, &before, &extent);
     }
     return rc;
 }
@@ -336,23 +336,23 @@ static int shift_down(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t
 static int merge_at(struct meta_txn *txn, uint64_t ino, uint64_t page)
 {
     struct meta_extent before, after;
-    int rc = around(txn, ino, page, &before, &after);
+    int rc = extents_around(txn, ino, page, &before, &after);
 
     if (rc || before.count == 0 || after.count == 0 || !continues(&before, &after))
         return rc;
     before.count += after.count;
     rc = overwrite(txn, ino, &before);
-    return rc ? rc : erase(txn, ino, after.page);
+    return rc ? rc : erase_extent(txn, ino, after.page);
 }
 
 int meta_extent_shift(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t delta)
 {
     struct meta_extent before, after;
-    int rc = around(txn, ino, page, &before, &after);
+    int rc = extents_around(txn, ino, page, &before, &after);
 
     if (rc || delta == 0 || after.count == 0)
         return rc;
-    if (before.count != 0 && end_of(&before) > page)
+    if (before.count != 0 && extent_end(&before) > page)
         return hf_fail(EUCLEAN,
                        "inode %" PRIu64 ": an extent straddles page %" PRIu64
                        ", which is to be shifted",

@@ -17,7 +17,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-static uint64_t end_of(const struct meta_owners *run)
+static uint64_t owners_end(const struct meta_owners *run)
 {
     return run->block + run->count;
 }
@@ -46,7 +46,7 @@ int meta_owners_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val 
     return 0;
 }
 
-static int store(struct meta_txn *txn, const struct meta_owners *run)
+static int store_owners(struct meta_txn *txn, const struct meta_owners *run)
 {
     struct meta_disk_owners disk = {run->count, run->extents, run->records};
     struct meta_key key;
@@ -55,7 +55,7 @@ static int store(struct meta_txn *txn, const struct meta_owners *run)
     return meta_store(txn, &key, &disk, sizeof disk);
 }
 
-static int erase(struct meta_txn *txn, uint64_t block)
+static int erase_owners(struct meta_txn *txn, uint64_t block)
 {
     struct meta_key key;
 
@@ -63,8 +63,8 @@ static int erase(struct meta_txn *txn, uint64_t block)
     return meta_erase_key(txn, &key);
 }
 
-static int decode(struct meta_txn *txn, const MDB_val *key, const MDB_val *value,
-                  struct meta_owners *out)
+static int decode_owners(struct meta_txn *txn, const MDB_val *key, const MDB_val *value,
+                         struct meta_owners *out)
 {
     return meta_owners_decode(txn->meta->limit_blocks, key, value, out);
 }
@@ -75,8 +75,8 @@ static bool is_owners(const MDB_val *found)
 }
 
 /* The runs that begin before `block` and at or after it: counts of 0 where there is none. */
-static int around(struct meta_txn *txn, uint64_t block, struct meta_owners *before,
-                  struct meta_owners *after)
+static int owners_around(struct meta_txn *txn, uint64_t block, struct meta_owners *before,
+                         struct meta_owners *after)
 {
     struct meta_key key;
     MDB_val found, value;
@@ -86,7 +86,7 @@ static int around(struct meta_txn *txn, uint64_t block, struct meta_owners *befo
     meta_key_number(&key, META_OWNERS, block);
     rc = meta_seek_from(txn, &key, &found, &value);
     if (rc == 0 && is_owners(&found))
-        rc = decode(txn, &found, &value, after);
+        rc = decode_owners(txn, &found, &value, after);
     if (rc && rc != -ENOENT)
         return rc;
     rc = rc == -ENOENT ? meta_seek_last(txn, &found, &value)
@@ -94,8 +94,8 @@ static int around(struct meta_txn *txn, uint64_t block, struct meta_owners *befo
     if (rc == -ENOENT)
         return 0;
     if (rc == 0 && is_owners(&found))
-        rc = decode(txn, &found, &value, before);
-    if (rc == 0 && before->count && after->count && end_of(before) > after->block)
+        rc = decode_owners(txn, &found, &value, before);
+    if (rc == 0 && before->count && after->count && owners_end(before) > after->block)
         return hf_fail(EUCLEAN, "the runs of shared blocks at %" PRIu64 " and %" PRIu64 " overlap",
                        before->block, after->block);
     return rc;
@@ -104,7 +104,7 @@ static int around(struct meta_txn *txn, uint64_t block, struct meta_owners *befo
 int meta_owners_find(struct meta_txn *txn, uint64_t block, uint64_t count, struct meta_owners *out)
 {
     struct meta_owners before, after;
-    int rc = around(txn, block, &before, &after);
+    int rc = owners_around(txn, block, &before, &after);
     uint64_t end = block + count;
 
     if (rc)
@@ -112,10 +112,10 @@ int meta_owners_find(struct meta_txn *txn, uint64_t block, uint64_t count, struc
     *out = (struct meta_owners){block, count, 1, 0};
     if (after.count && after.block == block)
         before = after;
-    if (before.count && end_of(&before) > block) {
+    if (before.count && owners_end(&before) > block) {
         out->extents = before.extents;
         out->records = before.records;
-        end = end_of(&before) < end ? end_of(&before) : end;
+        end = owners_end(&before) < end ? owners_end(&before) : end;
     } else if (after.count && after.block < end) {
         end = after.block;
     }
@@ -133,35 +133,35 @@ int meta_owners_next(struct meta_txn *txn, uint64_t block, struct meta_owners *o
     rc = meta_seek_from(txn, &key, &found, &value);
     if (rc == 0 && !is_owners(&found))
         rc = -ENOENT;
-    return rc ? rc : decode(txn, &found, &value, out);
+    return rc ? rc : decode_owners(txn, &found, &value, out);
 }
 
 /* Takes [block, block+count) out of the run of the table that covers it, if one does. */
 static int cut_out(struct meta_txn *txn, uint64_t block, uint64_t count)
 {
     struct meta_owners head, after, tail;
-    int rc = around(txn, block, &head, &after);
+    int rc = owners_around(txn, block, &head, &after);
 
     if (rc == 0 && after.count && after.block == block) {
-        rc = erase(txn, block);
+        rc = erase_owners(txn, block);
         head = after;
     }
-    if (rc || head.count == 0 || end_of(&head) <= block)
+    if (rc || head.count == 0 || owners_end(&head) <= block)
         return rc;
     tail = head;
     tail.block = block + count;
-    tail.count = end_of(&head) - tail.block;
+    tail.count = owners_end(&head) - tail.block;
     head.count = block - head.block;
     if (head.count)
-        rc = store(txn, &head);
+        rc = store_owners(txn, &head);
     if (rc == 0 && tail.count)
-        rc = store(txn, &tail);
+        rc = store_owners(txn, &tail);
     return rc;
 }
 
 static bool alike(const struct meta_owners *left, const struct meta_owners *right)
 {
-    return left->count && right->count && end_of(left) == right->block &&
+    return left->count && right->count && owners_end(left) == right->block &&
            left->extents == right->extents && left->records == right->records;
 }
 
@@ -169,17 +169,17 @@ static bool alike(const struct meta_owners *left, const struct meta_owners *righ
 static int put_in(struct meta_txn *txn, const struct meta_owners *run)
 {
     struct meta_owners before, after, merged = *run;
-    int rc = around(txn, run->block, &before, &after);
+    int rc = owners_around(txn, run->block, &before, &after);
 
     if (rc == 0 && alike(run, &after)) {
         merged.count += after.count;
-        rc = erase(txn, after.block);
+        rc = erase_owners(txn, after.block);
     }
     if (rc == 0 && alike(&before, run)) {
         merged.block = before.block;
         merged.count += before.count;
     }
-    return rc ? rc : store(txn, &merged);
+    return rc ? rc : store_owners(txn, &merged);
 }
 
 static bool says_something(const struct meta_owners *run)
@@ -202,7 +202,7 @@ int meta_owners_change(struct meta_txn *txn, uint64_t block, uint64_t count, int
     struct meta_owners before, after;
     int rc = 0;
 
-    for (; rc == 0 && block < end; block = end_of(&before)) {
+    for (; rc == 0 && block < end; block = owners_end(&before)) {
         rc = meta_owners_find(txn, block, end - block, &before);
         if (rc)
             break;

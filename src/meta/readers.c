@@ -81,7 +81,7 @@ static struct oldest find_oldest(struct meta *meta)
 }
 
 /* The oldest snapshot was the same through `pages` of growth. That of a dead process goes here. */
-static int judge(struct meta *meta, const struct oldest *oldest, uint64_t pages)
+static int judge_oldest(struct meta *meta, const struct oldest *oldest, uint64_t pages)
 {
     struct shm_waiting waiting = {.holder = oldest->pid};
     char what[96];
@@ -115,7 +115,7 @@ int meta_held_up(struct meta *meta)
         shared->held_txn = oldest.txn;
         shared->held_pages = info.me_last_pgno;
     }
-    rc = judge(meta, &oldest, info.me_last_pgno - shared->held_pages);
+    rc = judge_oldest(meta, &oldest, info.me_last_pgno - shared->held_pages);
     if (rc == 0)
         shared->looked_pages = info.me_last_pgno;
     return rc;

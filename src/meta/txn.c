@@ -116,7 +116,7 @@ static void empty_registry(void)
     pthread_mutex_unlock(&registry_lock);
 }
 
-static void set_up(void)
+static void set_up_registry(void)
 {
     HF_BUG_ON(pthread_key_create(&cache_key, thread_exits) != 0);
     HF_BUG_ON(pthread_atfork(lock_registry, unlock_registry, empty_registry) != 0);
@@ -124,7 +124,7 @@ static void set_up(void)
 
 void meta_register(struct meta *meta)
 {
-    pthread_once(&once, set_up);
+    pthread_once(&once, set_up_registry);
     pthread_mutex_lock(&registry_lock);
     meta->id = ++last_id;
     meta->next = registry;
@@ -319,7 +319,7 @@ static uint64_t reserved(const struct meta *meta)
 }
 
 /* Allocates the file up to `pages`, at most to the end of the map, where LMDB itself stops. */
-static int reserve(struct meta *meta, uint64_t pages)
+static int reserve_pages(struct meta *meta, uint64_t pages)
 {
     uint64_t from = reserved(meta);
     int rc;
@@ -354,7 +354,7 @@ static int find_room(struct meta_txn *txn)
     uint64_t next = last_page(meta) + 1;
 
     if (__builtin_expect(next + ROOM_PAGES / 2 > reserved(meta), 0)) {
-        int rc = reserve(meta, next + ROOM_PAGES);
+        int rc = reserve_pages(meta, next + ROOM_PAGES);
         if (rc)
             return rc;
     }
@@ -382,7 +382,7 @@ int meta_charge(struct meta_txn *txn, size_t len)
              txn->charged_pages < stat.ms_branch_pages + stat.ms_leaf_pages)
         pages += 2;
     if (__builtin_expect(pages > txn->room_pages, 0)) {
-        rc = reserve(meta, reserved(meta) + pages + ROOM_PAGES);
+        rc = reserve_pages(meta, reserved(meta) + pages + ROOM_PAGES);
         if (rc)
             return rc;
         txn->room_pages += pages + ROOM_PAGES;

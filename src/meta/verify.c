@@ -214,7 +214,7 @@ int meta_verify(const char *pool_dir, void (*progress)(void *arg, uint64_t done,
 
 /* --- going back --- */
 
-static int put(int fd, const void *bytes, size_t len, uint64_t offset)
+static int write_page(int fd, const void *bytes, size_t len, uint64_t offset)
 {
     const char *from = bytes;
 
@@ -251,9 +251,9 @@ int lmdb_roll_back(int fd, bool sync)
     copy.page.number = (uint64_t)place;
     copy.meta.txn--;
     at = (uint64_t)place * walk.page_bytes;
-    rc = put(fd, &copy.meta.txn, sizeof copy.meta.txn,
-             at + offsetof(struct lmdb_meta_page, meta.txn));
-    rc = rc ? rc : put(fd, &copy, sizeof copy, at);
+    rc = write_page(fd, &copy.meta.txn, sizeof copy.meta.txn,
+                    at + offsetof(struct lmdb_meta_page, meta.txn));
+    rc = rc ? rc : write_page(fd, &copy, sizeof copy, at);
     if (rc == 0 && sync && fdatasync(fd))
         rc = hf_fail_errno(errno, "metadata: sync a meta page");
     return rc;

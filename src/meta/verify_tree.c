@@ -165,7 +165,7 @@ static int check_layout(const struct descent *down, const unsigned char *buf, bo
     return 0;
 }
 
-static int compare(const struct descent *down, struct span a, struct span b)
+static int compare_keys(const struct descent *down, struct span a, struct span b)
 {
     size_t common = a.len < b.len ? a.len : b.len;
     uint64_t x, y;
@@ -194,13 +194,13 @@ static int check_order(const struct descent *down, const unsigned char *buf, boo
         if (rc)
             return rc;
         if (low.bytes) {
-            int order = compare(down, node.key, low);
+            int order = compare_keys(down, node.key, low);
             if (order < 0 || (order == 0 && i != 0 && (leaf || i != 1)))
                 return damaged(page.number, "has keys out of order");
         }
         low = node.key;
     }
-    if (high.bytes && compare(down, low, high) >= 0)
+    if (high.bytes && compare_keys(down, low, high) >= 0)
         return damaged(page.number, "has a key beyond its parent's bound");
     return 0;
 }

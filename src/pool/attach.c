@@ -85,7 +85,7 @@ static int memory_of(struct adoption *from, uint64_t block, char **out)
 /* The bytes that the larger size shows in the block of the recorded one are on the medium before
  * it is, as in fs/vnode.c: else a power cut leaves a file with what it had there before it was cut
  * short. */
-static int persist_tail(struct adoption *from, uint64_t ino, uint64_t recorded, uint64_t size)
+static int persist_old_tail(struct adoption *from, uint64_t ino, uint64_t recorded, uint64_t size)
 {
     uint64_t page = recorded / HF_BLOCK_BYTES, end = (page + 1) * HF_BLOCK_BYTES;
     struct meta_extent extent;
@@ -117,7 +117,7 @@ static int adopt_file(void *arg, const struct shm_adopted *file)
     if (size > HF_FILE_BYTES_MAX)
         return hf_fail(EUCLEAN, "the run segment gives inode %" PRIu64 " a senseless size",
                        file->ino);
-    rc = persist_tail(from, file->ino, inode.size, size);
+    rc = persist_old_tail(from, file->ino, inode.size, size);
     if (rc)
         return rc;
     inode.size = size;
@@ -158,7 +158,7 @@ static int adopt_entry(void *arg, const struct shm_recent *entry)
 
     if (rc <= 0)
         return rc;
-    rc = persist_tail(from, entry->ino, inode.size, entry->size);
+    rc = persist_old_tail(from, entry->ino, inode.size, entry->size);
     if (rc)
         return rc;
     inode.size = entry->size;
@@ -208,8 +208,8 @@ static uint64_t ghosts_of(const struct adoption *from)
 }
 
 /* What is free is found when the bitmap is built. */
-static int owners_changed(void *arg, const struct meta_owners *before,
-                          const struct meta_owners *after)
+static int ignore_owners(void *arg, const struct meta_owners *before,
+                         const struct meta_owners *after)
 {
     (void)arg, (void)before, (void)after;
     return 0;
@@ -224,7 +224,7 @@ static int forget_detached(struct meta_txn *txn, void *arg)
     while ((rc = meta_detached_from(txn, 0, &run)) == 0) {
         rc = meta_detached_del(txn, &run);
         if (rc == 0 && run.shared)
-            rc = meta_owners_change(txn, run.block, run.count, 0, -1, owners_changed, NULL);
+            rc = meta_owners_change(txn, run.block, run.count, 0, -1, ignore_owners, NULL);
         if (rc)
             return rc;
     }
@@ -235,9 +235,8 @@ static int extent_goes(void *arg, const struct meta_extent *run)
 {
     struct meta_txn *txn = arg;
 
-    return run->shared
-               ? meta_owners_change(txn, run->block, run->count, -1, 0, owners_changed, NULL)
-               : 0;
+    return run->shared ? meta_owners_change(txn, run->block, run->count, -1, 0, ignore_owners, NULL)
+                       : 0;
 }
 
 static int has_entries(struct meta_txn *txn, uint64_t dir)

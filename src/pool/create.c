@@ -219,7 +219,7 @@ int pool_super_mend(struct meta_super *super)
 
 /* ---- files ---- */
 
-static mode_t dir_mode(mode_t mode)
+static mode_t folder_mode(mode_t mode)
 {
     return mode | (mode & 0444) >> 2;
 }
@@ -243,7 +243,7 @@ static int make_dir(const char *path, mode_t mode, bool *made)
     *made = mkdir(path, 0700) == 0;
     if (!*made)
         return errno == EEXIST ? check_empty(path) : hf_fail_errno(errno, "%s", path);
-    if (chmod(path, dir_mode(mode)) == 0)
+    if (chmod(path, folder_mode(mode)) == 0)
         return 0;
     rmdir(path);
     return hf_fail_errno(errno, "chmod %s", path);

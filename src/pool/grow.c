@@ -63,7 +63,7 @@ static int lengthen(struct fs *fs, uint64_t pool_bytes)
     return rc;
 }
 
-static int record_size(struct fs *fs, uint64_t pool_bytes)
+static int record_blocks(struct fs *fs, uint64_t pool_bytes)
 {
     struct meta_super super;
     struct fs_txn txn;
@@ -82,5 +82,5 @@ int pool_grow(struct fs *fs, uint64_t pool_bytes)
 
     if (rc == 0 && fs->durable)
         rc = media_sync(&fs->dax.media);
-    return rc ? rc : record_size(fs, pool_bytes);
+    return rc ? rc : record_blocks(fs, pool_bytes);
 }

@@ -22,7 +22,7 @@ static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct hf_pool *registry;
 
 /* Only this thread exists in the child, so the mutex may be initialized whichever thread had it. */
-static void in_child(void)
+static void drop_in_child(void)
 {
     registry = NULL;
     registry_mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
@@ -33,7 +33,7 @@ static void in_child(void)
 
 void pool_watch_forks(void)
 {
-    hf_fork_watch(in_child);
+    hf_fork_watch(drop_in_child);
 }
 
 static struct hf_pool *find_open(const struct stat *st)

@@ -32,7 +32,7 @@ struct arena {
     uint64_t *used;
 };
 
-static int reserve(const struct arena *arena, uint64_t at)
+static int reserve_word(const struct arena *arena, uint64_t at)
 {
     int rc;
 
@@ -46,7 +46,7 @@ static int reserve(const struct arena *arena, uint64_t at)
 
 /* The index taken, SHM_NONE when it came round. Where an entry gets no memory, those after it do
  * not either. */
-static uint32_t take(const struct arena *arena, uint32_t value)
+static uint32_t take_place(const struct arena *arena, uint32_t value)
 {
     uint64_t count = arena->count;
     uint64_t start = hf_load_relaxed(arena->hint); /* relaxed: only where to look first */
@@ -55,7 +55,7 @@ static uint32_t take(const struct arena *arena, uint32_t value)
         uint64_t at = (start + i) % count;
         uint32_t *word = arena->words + at * arena->stride;
 
-        if (reserve(arena, at)) {
+        if (reserve_word(arena, at)) {
             i += count - 1 - at;
             continue;
         }
@@ -79,7 +79,7 @@ static uint32_t take_counted(const struct arena *arena, uint32_t value)
 
     /* relaxed: a count */
     if (hf_add_relaxed(arena->used, 1) < arena->count)
-        index = take(arena, value);
+        index = take_place(arena, value);
     if (index == SHM_NONE)
         hf_add_relaxed(arena->used, -UINT64_C(1)); /* relaxed: a count */
     return index;
@@ -134,7 +134,7 @@ uint32_t shm_hold_alloc(struct shm *shm)
     return take_counted(&holds, SHM_HOLD_STATE(SHM_HOLD_TAKEN, shm->self + 1));
 }
 
-static bool in_use(const struct shm_hold *hold)
+static bool hold_in_use(const struct shm_hold *hold)
 {
     uint32_t state = hf_load_acquire(&hold->state);
 
@@ -148,7 +148,7 @@ uint32_t shm_holds_in_use(const struct shm *shm)
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < shm_holds_high(shm); i++)
-        count += in_use(&shm->holds[i]);
+        count += hold_in_use(&shm->holds[i]);
     return count;
 }
 

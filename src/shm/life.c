@@ -100,7 +100,7 @@ bool shm_anybody_attached(int lock_fd, uint32_t but)
 static pthread_mutex_t fork_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void before_fork(void)
+static void lock_for_fork(void)
 {
     pthread_mutex_lock(&fork_mutex);
 }
@@ -110,9 +110,9 @@ static void after_fork(void)
     pthread_mutex_unlock(&fork_mutex);
 }
 
-static void watch_forks(void)
+static void see_forks(void)
 {
-    HF_BUG_ON(pthread_atfork(before_fork, after_fork, after_fork) != 0);
+    HF_BUG_ON(pthread_atfork(lock_for_fork, after_fork, after_fork) != 0);
 }
 
 struct birth {
@@ -168,7 +168,7 @@ int shm_life_begin(int fd, const char *path, int (*lock)(int fd, void *arg), voi
     struct birth birth = {&st, lock, arg, NULL};
     int rc;
 
-    pthread_once(&once, watch_forks);
+    pthread_once(&once, see_forks);
     if (fstat(fd, &st))
         return -errno;
     rc = hf_fd_apart(fd, path, O_RDWR, be_born, &birth);

@@ -75,7 +75,7 @@ static uint32_t will_sleep(struct shm_mutex *mutex)
 /* For those that cancel waits; null: nobody can. Where all lanes are taken, shm_lane() looks for
  * the dead, and so comes here again. A process that is still attaching has no number yet: its lane
  * would be as good as free, and another process would take it too. */
-static void take_lane(struct shm *shm, struct shm_waiting *waiting)
+static void show_in_lane(struct shm *shm, struct shm_waiting *waiting)
 {
     static _Thread_local bool taking;
     struct shm_lane *lane;
@@ -112,7 +112,7 @@ static int lock_slowly(struct shm *shm, struct shm_mutex *mutex, struct shm_wait
                                  hf_load_relaxed(&mutex->term)); /* relaxed: see above */
         if (rc == 0 && hf_futex_wait(&mutex->turn, turn, shm_waiting_tick(waiting)) == -EINTR)
             waiting->interrupted = true;
-        take_lane(shm, waiting);
+        show_in_lane(shm, waiting);
     }
     shm_waiting_end(waiting);
     return rc;

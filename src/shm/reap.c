@@ -32,7 +32,7 @@ bool shm_process_alive(struct shm *shm, uint32_t process)
     return shm_byte_locked(shm, 1 + (uint64_t)process);
 }
 
-static void fill_entry(struct shm *shm, uint32_t index)
+static void fill_process(struct shm *shm, uint32_t index)
 {
     struct shm_process *process = &shm->processes[index];
 
@@ -56,7 +56,7 @@ static void fill_entry(struct shm *shm, uint32_t index)
 }
 
 /* 0; -EAGAIN: it is not free. */
-static int take_entry(struct shm *shm, uint32_t index, const char *lock_path)
+static int take_process(struct shm *shm, uint32_t index, const char *lock_path)
 {
     uint64_t byte = 1 + (uint64_t)index;
     int rc = 0;
@@ -72,7 +72,7 @@ static int take_entry(struct shm *shm, uint32_t index, const char *lock_path)
     if (rc == 0)
         rc = shm_reserve(&shm->watchers[index], sizeof shm->watchers[index]);
     if (rc == 0)
-        fill_entry(shm, index);
+        fill_process(shm, index);
     return rc == -EACCES ? -EAGAIN : rc;
 }
 
@@ -88,7 +88,7 @@ int shm_process_take(struct shm *shm, const char *lock_path)
         if (locked)
             return locked;
         for (uint32_t i = 0; i < shm->limits.processes && rc == -EAGAIN; i++)
-            rc = take_entry(shm, i, lock_path);
+            rc = take_process(shm, i, lock_path);
         shm_unlock_table(shm);
         if (rc == -EAGAIN && shm_reap(shm) == 0)
             break;

@@ -58,7 +58,7 @@ static uint64_t bytes_for(uint32_t count)
     return HEADER_BYTES + (uint64_t)count * sizeof(struct shm_recent);
 }
 
-static int path_of(const char *dir, char *path, size_t size)
+static int recent_path(const char *dir, char *path, size_t size)
 {
     return (size_t)snprintf(path, size, "%s/recent", dir) >= size ? -ENAMETOOLONG : 0;
 }
@@ -70,7 +70,7 @@ static bool on_memory(int fd)
     return fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
 }
 
-static int64_t clock_ns(clockid_t clock)
+static int64_t realtime_ns(clockid_t clock)
 {
     struct timespec t;
 
@@ -91,7 +91,7 @@ int shm_recent_map(const char *dir, const uint8_t uuid[16], uint32_t count,
                    struct shm_recent_map *out)
 {
     char path[4200];
-    int fd = -1, rc = path_of(dir, path, sizeof path);
+    int fd = -1, rc = recent_path(dir, path, sizeof path);
     struct stat st = {.st_size = 1};
     void *at;
 
@@ -130,7 +130,7 @@ void shm_recent_unmap(struct shm_recent_map *map)
 }
 
 /* On a disk a page that is not allocated would be SIGBUS where the disk is full. */
-static int allocate(int fd, uint64_t bytes)
+static int allocate_recent(int fd, uint64_t bytes)
 {
     int rc;
 
@@ -141,11 +141,11 @@ static int allocate(int fd, uint64_t bytes)
     return -rc;
 }
 
-static int fill_new(int fd, const uint8_t uuid[16], uint32_t count)
+static int fill_recent(int fd, const uint8_t uuid[16], uint32_t count)
 {
     struct shm_recent_header header = {
         .magic = RECENT_MAGIC, .entry_bytes = sizeof(struct shm_recent), .count = count};
-    int rc = allocate(fd, bytes_for(count));
+    int rc = allocate_recent(fd, bytes_for(count));
     ssize_t n;
 
     if (rc)
@@ -158,7 +158,7 @@ static int fill_new(int fd, const uint8_t uuid[16], uint32_t count)
 int shm_recent_make(const char *dir, const uint8_t uuid[16], uint32_t count, mode_t mode)
 {
     char path[4200];
-    int fd, rc = path_of(dir, path, sizeof path);
+    int fd, rc = recent_path(dir, path, sizeof path);
     struct stat st;
 
     if (rc)
@@ -169,7 +169,7 @@ int shm_recent_make(const char *dir, const uint8_t uuid[16], uint32_t count, mod
     if (fd < 0)
         return -errno;
     rc = stat(dir, &st) ? -errno : shm_give_file(fd, &st, mode);
-    rc = rc ? rc : fill_new(fd, uuid, count);
+    rc = rc ? rc : fill_recent(fd, uuid, count);
     close(fd);
     if (rc)
         unlink(path);
@@ -179,14 +179,14 @@ int shm_recent_make(const char *dir, const uint8_t uuid[16], uint32_t count, mod
 int shm_recent_allocate(const char *dir, uint32_t count)
 {
     char path[4200];
-    int fd, rc = path_of(dir, path, sizeof path);
+    int fd, rc = recent_path(dir, path, sizeof path);
 
     if (rc)
         return rc;
     fd = hf_fd_open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    rc = allocate(fd, bytes_for(count));
+    rc = allocate_recent(fd, bytes_for(count));
     close(fd);
     if (rc)
         unlink(path);
@@ -199,7 +199,7 @@ bool shm_recent_same_start(const struct shm_recent_map *map)
 {
     const struct shm_recent_header *header = map->header;
     static const uint8_t unknown[16];
-    int64_t up = clock_ns(CLOCK_BOOTTIME), started = hf_wall_ns() - up;
+    int64_t up = realtime_ns(CLOCK_BOOTTIME), started = hf_wall_ns() - up;
     uint8_t boot[16];
 
     shm_boot_id(boot);
@@ -243,7 +243,7 @@ void shm_recent_begin(struct shm *shm, const struct shm_recent_map *map)
     shm_recent_clear(map);
     hf_store_release(&header->high, 0u);
     shm_boot_id(header->boot);
-    header->up_ns = clock_ns(CLOCK_BOOTTIME);
+    header->up_ns = realtime_ns(CLOCK_BOOTTIME);
     header->started_ns = hf_wall_ns() - header->up_ns;
     hf_store_release(&header->in_use, 1u);
 }

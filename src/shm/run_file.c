@@ -89,7 +89,7 @@ static int open_record(const char *pool_dir, int flags)
     return hf_fd_open(path, flags | O_NOFOLLOW | O_NONBLOCK, 0600);
 }
 
-static bool read_record(const char *pool_dir, struct record *record)
+static bool read_run_record(const char *pool_dir, struct record *record)
 {
     int fd = open_record(pool_dir, O_RDONLY);
     bool whole = fd >= 0 && pread(fd, record, sizeof *record, 0) == sizeof *record;
@@ -130,8 +130,8 @@ int shm_run_unnamed(const char *pool_dir, int lock_fd)
     return fstat(lock_fd, &lock) ? -errno : write_record(pool_dir, &lock, &none);
 }
 
-static void path_of(const struct shm_attach *at, const struct record *record, char *path,
-                    size_t size)
+static void record_path(const struct shm_attach *at, const struct record *record, char *path,
+                        size_t size)
 {
     if (*record->name)
         snprintf(path, size, MEMORY_DIR "/%s", record->name);
@@ -164,14 +164,15 @@ int shm_run_find(const struct shm_attach *at, char *path, size_t size)
     struct stat lock;
 
     *path = 0;
-    if (!read_record(at->pool_dir, &record) || fstat(at->lock_fd, &lock) || !is_of(&record, &lock))
+    if (!read_run_record(at->pool_dir, &record) || fstat(at->lock_fd, &lock) ||
+        !is_of(&record, &lock))
         return -ENOENT;
-    path_of(at, &record, path, size);
+    record_path(at, &record, path, size);
     return open_named(&record, path);
 }
 
 /* A process has the segment of that file mapped, or may have it. */
-static bool in_use(int run_fd)
+static bool run_in_use(int run_fd)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
 
@@ -189,7 +190,7 @@ static bool needless(int fd, const struct stat *lock)
 
     if (fstat(fd, &st) || !S_ISREG(st.st_mode) || pread(fd, &run, sizeof run, 0) != sizeof run ||
         run.magic != SHM_MAGIC || run.version != SHM_VERSION ||
-        !memchr(run.pool_dir, 0, sizeof run.pool_dir) || in_use(fd))
+        !memchr(run.pool_dir, 0, sizeof run.pool_dir) || run_in_use(fd))
         return false;
     if (run.lock_dev == lock->st_dev && run.lock_ino == lock->st_ino)
         return true;
@@ -287,7 +288,7 @@ int shm_run_make(const struct shm_attach *at, const struct shm_run *header, mode
         if (rc)
             return rc;
     }
-    path_of(at, &record, path, size);
+    record_path(at, &record, path, size);
     if (unlink(path) && errno != ENOENT)
         return -errno;
     fd = new_file(path, &lock, header->bytes, mode);
@@ -312,7 +313,7 @@ static void forget_record(const struct shm *shm)
     if (len <= (ssize_t)sizeof "/lock" - 1)
         return;
     dir[len - ((ssize_t)sizeof "/lock" - 1)] = 0;
-    if (fstat(shm->lock_fd, &lock) == 0 && read_record(dir, &record) && is_of(&record, &lock))
+    if (fstat(shm->lock_fd, &lock) == 0 && read_run_record(dir, &record) && is_of(&record, &lock))
         shm_run_unnamed(dir, shm->lock_fd);
 }
 

@@ -13,7 +13,7 @@
 #define PAGE UINT64_C(4096)
 #define LANES_ASIDE 2u /* lanes that half a page takes */
 
-static uint64_t place(uint64_t *end, uint64_t count, uint64_t bytes)
+static uint64_t place_table(uint64_t *end, uint64_t count, uint64_t bytes)
 {
     uint64_t at = (*end + PAGE - 1) & ~(PAGE - 1);
 
@@ -42,22 +42,24 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
 
     run->limits = *limits;
     run->hash_mask = hash_size(limits->vnodes) - 1;
-    run->at_processes = place(&end, limits->processes, sizeof(struct shm_process));
+    run->at_processes = place_table(&end, limits->processes, sizeof(struct shm_process));
     /* Half a page beside the tables that a pin reads: a load waits for a store just before it when
      * the low bits of both addresses are the same. */
-    run->at_lanes = place(&end, limits->lanes + LANES_ASIDE, sizeof(struct shm_lane)) + PAGE / 2;
-    run->at_vnodes = place(&end, limits->vnodes, sizeof(struct shm_vnode));
-    run->at_hash = place(&end, run->hash_mask + UINT64_C(1), sizeof(uint32_t));
-    run->at_open = place(&end, limits->vnodes, open_words(limits->processes) * sizeof(uint64_t));
+    run->at_lanes =
+        place_table(&end, limits->lanes + LANES_ASIDE, sizeof(struct shm_lane)) + PAGE / 2;
+    run->at_vnodes = place_table(&end, limits->vnodes, sizeof(struct shm_vnode));
+    run->at_hash = place_table(&end, run->hash_mask + UINT64_C(1), sizeof(uint32_t));
+    run->at_open =
+        place_table(&end, limits->vnodes, open_words(limits->processes) * sizeof(uint64_t));
     run->at_watches =
-        place(&end, limits->vnodes * 2, open_words(limits->processes) * sizeof(uint64_t));
-    run->at_watchers = place(&end, limits->processes, sizeof(struct shm_watcher));
-    run->at_holds = place(&end, limits->holds, sizeof(struct shm_hold));
-    run->at_owners = place(&end, limits->nodes, sizeof(uint32_t));
-    run->at_groups = place(&end, groups, sizeof(uint16_t));
-    run->at_bits = place(&end, groups * (SHM_GROUP_BLOCKS / 64), sizeof(uint64_t));
-    run->at_counts = place(&end, limits->counts, sizeof(uint32_t));
-    run->at_nodes = place(&end, limits->nodes, SHM_NODE_ENTRIES * sizeof(uint64_t));
+        place_table(&end, limits->vnodes * 2, open_words(limits->processes) * sizeof(uint64_t));
+    run->at_watchers = place_table(&end, limits->processes, sizeof(struct shm_watcher));
+    run->at_holds = place_table(&end, limits->holds, sizeof(struct shm_hold));
+    run->at_owners = place_table(&end, limits->nodes, sizeof(uint32_t));
+    run->at_groups = place_table(&end, groups, sizeof(uint16_t));
+    run->at_bits = place_table(&end, groups * (SHM_GROUP_BLOCKS / 64), sizeof(uint64_t));
+    run->at_counts = place_table(&end, limits->counts, sizeof(uint32_t));
+    run->at_nodes = place_table(&end, limits->nodes, SHM_NODE_ENTRIES * sizeof(uint64_t));
     run->bytes = (end + PAGE - 1) & ~(PAGE - 1);
     return run->bytes;
 }

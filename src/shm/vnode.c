@@ -48,7 +48,7 @@ void shm_hash_rebuild(struct shm *shm)
 }
 
 /* Its mutex is made once and kept by the entry's later lives. */
-static struct shm_vnode *take_entry(struct shm *shm)
+static struct shm_vnode *take_vnode(struct shm *shm)
 {
     struct shm_run *run = shm->run;
 
@@ -78,7 +78,7 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     shm_assert_held(&shm->run->table_mutex);
     if (hf_load_relaxed(&shm->run->vnodes_used) <
         shm->limits.vnodes) /* relaxed: under table_mutex */
-        vnode = take_entry(shm);
+        vnode = take_vnode(shm);
     if (!vnode && hf_load_acquire(&shm->run->vnodes_reserved) < shm->limits.vnodes)
         return shm_no_room();
     if (!vnode)
@@ -98,7 +98,7 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     return 0;
 }
 
-static struct shm_vnode *find(struct shm *shm, uint64_t ino)
+static struct shm_vnode *find_in_chain(struct shm *shm, uint64_t ino)
 {
     uint32_t at = *chain(shm, ino);
 
@@ -124,7 +124,7 @@ int shm_vnode_get(struct shm *shm, uint64_t ino, struct shm_vnode **out)
 
     if (rc)
         return rc;
-    vnode = find(shm, ino);
+    vnode = find_in_chain(shm, ino);
     if (!vnode)
         rc = new_vnode(shm, ino, &vnode);
     if (rc == 0) {
@@ -141,7 +141,7 @@ int shm_vnode_find(struct shm *shm, uint64_t ino, struct shm_vnode **out)
 
     if (rc)
         return rc;
-    *out = find(shm, ino);
+    *out = find_in_chain(shm, ino);
     shm_unlock_table(shm);
     return 0;
 }

@@ -61,7 +61,7 @@ void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode)
 }
 
 /* One handle of this process more or less: its bit. Returns how many there are. */
-static uint32_t count(struct shm *shm, uint64_t *bits, uint32_t *handles, int change)
+static uint32_t count_handle(struct shm *shm, uint64_t *bits, uint32_t *handles, int change)
 {
     uint64_t *word = bits + shm->self / 64, bit = UINT64_C(1) << shm->self % 64;
     uint32_t now;
@@ -78,8 +78,8 @@ static uint32_t count(struct shm *shm, uint64_t *bits, uint32_t *handles, int ch
 
 bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change)
 {
-    uint32_t handles = count(shm, bits_of(shm, shm->watches, vnode),
-                             &shm->local_watches[vnode - shm->vnodes], change);
+    uint32_t handles = count_handle(shm, bits_of(shm, shm->watches, vnode),
+                                    &shm->local_watches[vnode - shm->vnodes], change);
 
     shm_assert_held(&vnode->mutex);
     shm_watch_settle(shm, vnode);
@@ -91,16 +91,18 @@ bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change)
 void shm_ask(struct shm *shm, struct shm_vnode *vnode, int change)
 {
     shm_assert_held(&vnode->mutex);
-    count(shm, bits_of(shm, shm->asks, vnode), &shm->local_asks[vnode - shm->vnodes], change);
+    count_handle(shm, bits_of(shm, shm->asks, vnode), &shm->local_asks[vnode - shm->vnodes],
+                 change);
     shm_watch_settle(shm, vnode);
 }
 
 void shm_watch_leave(struct shm *shm, struct shm_vnode *vnode, bool asks)
 {
     if (asks)
-        count(shm, bits_of(shm, shm->asks, vnode), &shm->local_asks[vnode - shm->vnodes], -1);
-    if (count(shm, bits_of(shm, shm->watches, vnode), &shm->local_watches[vnode - shm->vnodes],
-              -1) == 0)
+        count_handle(shm, bits_of(shm, shm->asks, vnode), &shm->local_asks[vnode - shm->vnodes],
+                     -1);
+    if (count_handle(shm, bits_of(shm, shm->watches, vnode),
+                     &shm->local_watches[vnode - shm->vnodes], -1) == 0)
         hf_futex_wake_all(&shm->watchers[shm->self].came_back);
 }
 
@@ -109,7 +111,7 @@ static uint64_t marked(uint64_t ticket, uint64_t value)
     return (ticket + 1) << 32 | value;
 }
 
-static void add(struct shm_watcher *watcher, uint64_t vnode, uint64_t first, uint64_t last)
+static void add_range(struct shm_watcher *watcher, uint64_t vnode, uint64_t first, uint64_t last)
 {
     uint64_t ticket = hf_add_acq_rel(&watcher->reported, 1);
     struct shm_report *report = &watcher->reports[ticket % SHM_REPORTS];
@@ -130,8 +132,8 @@ static void add(struct shm_watcher *watcher, uint64_t vnode, uint64_t first, uin
 void shm_report_to(struct shm *shm, uint32_t process, const struct shm_vnode *vnode, uint64_t first,
                    uint64_t last)
 {
-    add(&shm->watchers[process], (uint64_t)(vnode - shm->vnodes), first,
-        last < UINT32_MAX ? last : UINT32_MAX);
+    add_range(&shm->watchers[process], (uint64_t)(vnode - shm->vnodes), first,
+              last < UINT32_MAX ? last : UINT32_MAX);
 }
 
 void shm_report(struct shm *shm, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
@@ -158,7 +160,7 @@ enum shm_reports shm_report_take(struct shm *shm, bool late, uint32_t *vnode, ui
         return SHM_REPORT_NONE;
     for (unsigned i = 0; i < 3; i++) {
         /* REPORT.PUB/p: acquired before what has changed is read. Pairs with REPORT.PUB/m in
-         * add(). */
+         * add_range(). */
         words[i] = hf_load_acquire(&report->words[i]);
         whole &= words[i] >> 32 == (uint32_t)(ticket + 1);
     }

@@ -44,6 +44,7 @@ SEEDS = [
     ("shape", "cli/cat.c", "int x;", "does not end with a newline"),
     ("shape", "cli/cat.c", "\n" * 800, "a file has at most 800"),
     ("shape", "cli/cat.c", ("SPDX", "SPD"), "does not begin with"),
+    ("unique", "src/fs/end.c", "static int zap(void)\n{\n    return 0;\n}\n", "zap() is in src/dax/change.c too"),
     ("width", "cli/cat.c", f"int {'x' * 100};\n", "code has 100"),
     ("width", "README.md", f"{'x ' * 61}\n", "prose has 120"),
     ("named", "ARCHITECTURE.md", "`hf_seed()`\n", "there is no function hf_seed()"),
