@@ -96,7 +96,7 @@ static void fill_reply(struct statx_reply *out, const struct statx *st)
                                 .rdev_minor = st->stx_rdev_minor};
 }
 
-static struct statx_timestamp timestamp_of(const struct timespec *time)
+static struct statx_timestamp statx_time(const struct timespec *time)
 {
     return (struct statx_timestamp){.tv_sec = time->tv_sec, .tv_nsec = (uint32_t)time->tv_nsec};
 }
@@ -118,9 +118,9 @@ static int last_statx(struct mount *mount, uint64_t ino, struct statx *out)
                           .stx_ino = st.st_ino,
                           .stx_size = (uint64_t)st.st_size,
                           .stx_blocks = (uint64_t)st.st_blocks,
-                          .stx_atime = timestamp_of(&st.st_atim),
-                          .stx_ctime = timestamp_of(&st.st_ctim),
-                          .stx_mtime = timestamp_of(&st.st_mtim),
+                          .stx_atime = statx_time(&st.st_atim),
+                          .stx_ctime = statx_time(&st.st_ctim),
+                          .stx_mtime = statx_time(&st.st_mtim),
                           .stx_rdev_major = major(st.st_rdev),
                           .stx_rdev_minor = minor(st.st_rdev)};
     return 0;

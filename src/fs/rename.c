@@ -188,7 +188,7 @@ static int put_first_name(struct renaming *r, uint32_t flags)
 
     if (rc == 0 && r->to.ino && flags & HF_RENAME_NOREPLACE)
         return hf_fail(EEXIST, "%.200s exists", r->to_at.path);
-    rc = rc ? rc : check_end(&r->to, r->to_at.path);
+    rc = rc ? rc : check_last_part(&r->to, r->to_at.path);
     if (rc == 0 && r->to.slash)
         rc = hf_fail(ENOTDIR, "%.200s ends in a slash", r->to_at.path);
     rc = rc ? rc : meta_inode_get(r->txn.meta, r->from.ino, &inode);
