@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # The mount as an overlay's upper and work directory: what is changed in the overlay is what the same work on a plain
-# copy of the tree gives, also when the overlay has been mounted again; then layers as container engines make them.
+# copy of the tree gives, also when the overlay has been mounted again; then layers as container engines make them, for
+# root and for a user.
 . "$(dirname "$0")/mount.sh" || exit 1
 need setfattr
 merged=$work/merged
@@ -57,22 +58,43 @@ change_tree() {
     ) || fail "$1 cannot be changed"
 }
 
-mkdir "$dir/upper" "$dir/work"
+# O_TMPFILE: a file without a name that gets one.
+make_unnamed() {
+    need python3
+    python3 - "$1" <<'END'
+import os, sys
+here = os.open(sys.argv[1], os.O_RDONLY)
+fd = os.open(sys.argv[1], os.O_TMPFILE | os.O_RDWR, 0o640)
+os.write(fd, b"had no name\n")
+os.link(f"/proc/self/fd/{fd}", "named", dst_dir_fd=here) # only so it is linkat(2) that follows
+END
+}
+
 make_tree "$work/lower"
-cp -a "$work/lower/." "$work/plain"
-on_tmpfs="lowerdir=$work/lower,upperdir=$dir/upper,workdir=$dir/work"
-overlay "$on_tmpfs"
-alike "at first"
-change_tree "$merged"
-change_tree "$work/plain"
-alike "changed"
-run umount "$merged"
-[ -c "$dir/upper/removed" ] || fail "a removed directory has left no whiteout"
-same "$(stat -c %t:%T "$dir/upper/removed")" 0:0
-[ -c "$dir/upper/many/1" ] || fail "a moved file has left no whiteout"
-overlay "$on_tmpfs"
-alike "mounted again"
-run umount "$merged"
+for more in userxattr index=off; do # the words of the first are in user.overlay.*, which a user may set
+    rm -rf "$dir/upper" "$dir/work" "$work/plain"
+    mkdir "$dir/upper" "$dir/work" "$work/plain"
+    cp -a "$work/lower/." "$work/plain"
+    on_tmpfs="lowerdir=$work/lower,upperdir=$dir/upper,workdir=$dir/work,$more"
+    overlay "$on_tmpfs"
+    alike "$more: at first"
+    change_tree "$merged"
+    change_tree "$work/plain"
+    alike "$more: changed"
+    if make_unnamed "$dir" 2>/dev/null; then # this kernel has O_TMPFILE for FUSE
+        rm "$dir/named"
+        make_unnamed "$merged" || fail "$more: no O_TMPFILE in the overlay"
+        make_unnamed "$work/plain" || fail "no O_TMPFILE in memory"
+        alike "$more: a file that had no name"
+    fi
+    run umount "$merged"
+    [ -c "$dir/upper/removed" ] || fail "a removed directory has left no whiteout"
+    same "$(stat -c %t:%T "$dir/upper/removed")" 0:0
+    [ -c "$dir/upper/many/1" ] || fail "a moved file has left no whiteout"
+    overlay "$on_tmpfs"
+    alike "$more: mounted again"
+    run umount "$merged"
+done
 
 # --- as container engines do: layers that were unpacked with whiteouts and opaque directories, and a container above
 mkdir -p "$dir/layers/base" "$dir/layers/next" "$dir/container/diff" "$dir/container/work"
@@ -95,4 +117,26 @@ for more in index=off index=off,metacopy=on,redirect_dir=on volatile; do
     [ ! -e "$merged/two" ] || fail "a removed file is there"
     run umount "$merged"
 done
+
+# --- for a user in a namespace of his own, with a mount of his own
+his_overlay() {
+    mkdir "$work/his" "$work/his/dir"
+    run "$HOLDFAST" mkpool "$work/his/pool" --size 16M
+    run "$HOLDFAST" mount "$work/his/pool" "$work/his/dir" -o "cache=$cache"
+    mkdir "$work/his/dir/upper" "$work/his/dir/work"
+    overlay "lowerdir=$work/lower,upperdir=$work/his/dir/upper,workdir=$work/his/dir/work,userxattr"
+    echo more >>"$merged/file" && rm -r "$merged/removed" && mv "$merged/many/1" "$merged/again/1" ||
+        fail "no work in a user's overlay"
+    run umount "$merged"
+    overlay "lowerdir=$work/lower,upperdir=$work/his/dir/upper,workdir=$work/his/dir/work,userxattr"
+    same "$(tail -n 1 "$merged/file") $(cat "$merged/again/1")" "more content 1"
+    [ ! -e "$merged/removed" ] && [ ! -e "$merged/many/1" ] || fail "a removed file is there"
+    run umount "$merged"
+    run umount "$work/his/dir"
+}
+if unshare -Urm true 2>/dev/null; then
+    export -f his_overlay overlay run fail same
+    export work merged cache HOLDFAST
+    unshare -Urm bash -uc his_overlay || fail "a user's overlay"
+fi
 finish
