@@ -140,7 +140,7 @@ static void put_counters(const struct metrics *metrics)
                 "Layout changes that gave up: deadline, busy, deadlock or cancelled.",
                 stats->timeouts);
     put_counter(metrics, "deadlocks_total",
-                "Layout changes ended because they waited for each other in a circle.",
+                "Layout changes ended because they waited for each other in a cycle.",
                 stats->deadlocks);
     put_counter(metrics, "detaches_total", "Layout changes that detached blocks.", stats->detaches);
     put_counter(metrics, "recalls_total", "Leases that layout changes asked for.", stats->recalls);

@@ -6,9 +6,9 @@
  * range of a file. Until hf_unpin(), the blocks under that range are not reused, moved or given
  * to another file, whatever happens to the file meanwhile.
  *
- * The header goes from the pool to its files, to pins, to the changes that wait for pins, to
- * leases, to names, and ends with what shows a pool from outside. Calls for a program that serves
- * a pool to others are in holdfast/serve.h.
+ * The sections are: pools, files, pins, layout changes (which wait for pins), leases, names, and
+ * looking (at a pool from outside). Calls for a program that serves a pool to others are in
+ * holdfast/serve.h.
  *
  * Rules for every call, unless its comment says otherwise
  *
@@ -107,8 +107,8 @@ enum hf_policy_kind {
 };
 
 /* A null pointer to a policy means HF_POLICY_DEFAULT. The two kinds that detach still wait at the
- * gate of another layout change; to collapse or insert, also for an hf_write() that is copying into
- * the range. */
+ * gate of another layout change. A collapse or an insert also waits for an hf_write() that is
+ * copying into the range. */
 struct hf_policy {
     uint32_t kind;        /* enum hf_policy_kind */
     uint32_t reserved;    /* 0 */
@@ -175,7 +175,7 @@ int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
  *               "rcu", which is for anonymous pools */
 int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, struct hf_pool **out);
 
-/* Makes and opens a pool that only this process can reach: its memory is a memfd, its metadata
+/* Makes and opens a pool that only this process can reach. Its memory is a memfd; its metadata
  * lies in unlinked files under /dev/shm. data_path must be null. The pool is gone when it is closed
  * or the process ends. -EINVAL, -ENOSPC and -EOPNOTSUPP as hf_pool_create(), and -ENOMEM. */
 int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out);
@@ -202,7 +202,7 @@ int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
  * With O_TMPFILE, path is a directory, and the file is a new one without a name: nothing is left of
  * it after its last close, or the death of its processes. With hf_linkat() or hf_renameat()
  * (holdfast/serve.h) it gets a name, unless O_EXCL was given.
- *   -EISDIR  it is a directory. -ENXIO: it is anything else but a regular file
+ *   -EISDIR  it is a directory. -ENXIO: it is neither a directory nor a regular file
  *   -ENOENT, -ENOTDIR, -ELOOP, -ENAMETOOLONG  the path leads nowhere
  *   -EEXIST  O_CREAT and O_EXCL, and the name is there
  *   -ENFILE  max_files are open
@@ -211,7 +211,7 @@ int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
  *   -EBUSY, -ETIMEDOUT, -EDEADLK, -EINTR  of O_TRUNC, as hf_truncate() */
 int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out);
 
-/* Never waits. Pins outlive it. The last close of a file without names deletes the file; blocks
+/* Never waits. Pins outlive it. The last close of a file without names deletes the file. Blocks
  * that are still pinned then go to the free list with their last pin. */
 int hf_close(struct hf_file *file);
 
@@ -274,8 +274,8 @@ struct hf_pin {
  * merged, exactly len bytes together. Returns n >= 1. All of the range or nothing.
  *
  * When every page has an entry and a slot is free (the common case), it makes no system call,
- * takes no lock and allocates nothing. Else it fills entries (a hole gets a block) and waits while
- * a layout change has its gate over the range, unless this thread holds a pin already.
+ * takes no lock and allocates nothing. Else it fills entries: a hole gets a block. It waits while a
+ * layout change has its gate over the range, unless this thread holds a pin already.
  *
  * A pin orders like taking a read lock, hf_unpin() like releasing it, against layout changes; two
  * pins are not ordered against each other. A pin keeps the blocks, not the file: with
@@ -300,8 +300,8 @@ int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, str
 int hf_unpin(struct hf_pin *pin);
 
 /* Mark a section of the calling thread in which nothing may sleep. In a debug build
- * (-Ddebug_pins=true), a call that may sleep there aborts, whether it would sleep this time or not;
- * the manual lists the calls that are allowed. Other builds check nothing. Sections nest. Never
+ * (-Ddebug_pins=true), a call that may sleep aborts there, whether it would sleep this time or not.
+ * The manual lists the calls that are allowed. Other builds check nothing. Sections nest. Never
  * block, allocate or enter the kernel. */
 void hf_atomic_begin(void);
 void hf_atomic_end(void);
@@ -343,9 +343,9 @@ int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *pol
 #define HF_FALLOC_ZERO_RANGE 0x10u
 /* Put a hole of len at off; what follows moves up. */
 #define HF_FALLOC_INSERT_RANGE 0x20u
-/* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. COLLAPSE and INSERT
- * need off and len to be multiples of HF_BLOCK_BYTES and their range to end before end of file
- * (-EINVAL); their range is [off, end). The pages of partly punched blocks count as in the range.
+/* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. For COLLAPSE and
+ * INSERT, off and len are multiples of HF_BLOCK_BYTES, and [off, off+len) ends before end of file
+ * (-EINVAL). Their range is [off, end). The pages of partly punched blocks count as in the range.
  *   -EINVAL  len 0, or an impossible combination */
 int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
                  const struct hf_policy *policy);
@@ -357,9 +357,9 @@ int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len
 int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy);
 
 /* Makes [to_off, +len) of `to` lie on the blocks under [from_off, +len) of `from`, without reading
- * them: both files share the blocks until one of them writes there. Offsets and len are multiples
- * of HF_BLOCK_BYTES, but for a len that ends at end of file of `from`; len 0: up to there. It is
- * one step, except that the last bytes are copied after it when `to` goes on in their page.
+ * them. Both files share the blocks until one of them writes there. Offsets and len are multiples
+ * of HF_BLOCK_BYTES, except that the range may end at end of file of `from`; len 0: up to there. It
+ * is one step, except that the last bytes are copied after it when `to` goes on in their page.
  *
  * Pins of the range of `to` are waited for, or detached, as by other layout changes. Of the range
  * of `from`, only pins for writing are waited for; HF_POLICY_DETACH is HF_POLICY_NOWAIT there, and
@@ -375,18 +375,18 @@ int hf_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, 
 
 struct hf_dedup_result {
     size_t size; /* sizeof(struct hf_dedup_result), set by the caller */
-    /* Of b, that lie on blocks of a now, or in a hole, and did not before. */
+    /* Bytes of b that now lie on blocks of a, or in a hole, and did not before. */
     uint64_t shared_bytes;
     uint64_t held_bytes; /* the same on both sides, but left alone: somebody holds them */
     uint32_t same;       /* 1: all bytes were the same */
     uint32_t reserved;
 };
 
-/* Compares [a_off, +len) of `a` with [b_off, +len) of `b`, and makes pages of `b` that hold the
- * same lie on the blocks of `a`. With a null `a`, compares with zeros, and makes pages of `b` that
- * hold zeros holes. Offsets and len are multiples of HF_BLOCK_BYTES, but for a len that ends at end
- * of file of both. Up to 1 MiB at a time is one step; no content changes. Pages that anybody has
- * pinned or leased are left alone, and nobody is waited for. Holes stay holes.
+/* Compares [a_off, +len) of `a` with [b_off, +len) of `b`. Pages of `b` that hold the same then lie
+ * on the blocks of `a`. With a null `a`, it compares with zeros, and pages of `b` that hold zeros
+ * become holes. Offsets and len are multiples of HF_BLOCK_BYTES, except that the ranges may end at
+ * end of file of both. Up to 1 MiB at a time is one step; no content changes. Pages that anybody
+ * has pinned or leased are left alone, and nobody is waited for. Holes stay holes.
  *   -EINVAL     not whole pages, past end of file, or the ranges overlap
  *   -EXDEV      the files belong to two pools
  *   -EBADF      `a` is not open for reading, or `b` not for reading and writing
@@ -504,7 +504,7 @@ int hf_recall_next(struct hf_pool *pool, struct hf_recall *out);
 
 /* A path is absolute in the pool or relative to its root ("a/b" is "/a/b"). Symbolic links in it
  * are followed inside the pool. The library checks no permissions: a process that may open the pool
- * may do everything in it (a mounted pool obeys modes). mode is taken as given. A new file belongs
+ * may do everything in it. A mounted pool obeys modes. mode is taken as given. A new file belongs
  * to the effective user and group, or to the client of hf_act_for(). In a directory with the
  * set-group-ID bit it gets the directory's group, and a new directory there inherits the bit. A
  * directory's default ACL goes to what is made in it, and limits mode: acl(5). Name calls never
@@ -525,7 +525,7 @@ int hf_symlink(struct hf_pool *pool, const char *target, const char *path);
 ssize_t hf_readlink(struct hf_pool *pool, const char *path, char *buf, size_t len);
 
 /* Removes the name. If it was the last name and the file is not open, its blocks are freed in the
- * same transaction under the policy: with HF_POLICY_NOWAIT or at its deadline the call fails
+ * same transaction under the policy. With HF_POLICY_NOWAIT, or at its deadline, the call fails
  * (-EBUSY, -ETIMEDOUT) and the name stays. An open file stays until its last close.
  *   -EISDIR   it is a directory. -ENFILE: max_files are open
  *   -EDEADLK, -EINTR, -ENOLCK, -EOPNOTSUPP  as hf_truncate() */
@@ -602,13 +602,13 @@ struct hf_pool_info {
     char media[16]; /* "tmpfs", "hugetlbfs", "file", "memfd", "device-dax", "pmem" */
     struct hf_policy policy;
     uint64_t quarantine_ns; /* of device pins and leases of dead processes */
-    /* Not 0: all processes had died, some with such pins. For so long yet, every block that leaves
-     * a file stays off the free list. */
+    /* Not 0: all processes had died, some with such pins. For this long, every block that leaves a
+     * file still stays off the free list. */
     uint64_t quarantine_left_ns;
     uint32_t max_processes, max_threads, max_files, max_leases;
     uint32_t processes, threads, files, leases; /* in use now */
-    uint64_t shared_bytes; /* blocks that more than one place of files lies on, each counted once */
-    uint64_t saved_bytes;  /* how much more memory there would be in use without sharing */
+    uint64_t shared_bytes; /* blocks under more than one page of files, each counted once */
+    uint64_t saved_bytes;  /* how much more memory would be in use without sharing */
 };
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out);
 
@@ -670,7 +670,7 @@ struct hf_extent_info {
     uint32_t shared;   /* 1: other files, or other places of this one, may have the blocks too */
 };
 /* Calls `each` for every extent of every file in order of inode and offset, then for every detached
- * run, until it returns non-zero, which is then returned. A snapshot. `each` must not call hf_
+ * run. A non-zero result of `each` ends that, and is returned. A snapshot. `each` must not call hf_
  * functions that change this pool. ino 0: all files, else only that one. -ENOMEM. */
 int hf_extents(struct hf_pool *pool, uint64_t ino,
                int (*each)(void *arg, const struct hf_extent_info *info), void *arg);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Holdfast for a program that serves a pool to others, as the mount does: names relative to an
- * inode, calls on behalf of a client, and reports of what other processes change. The rules at the
- * top of holdfast/holdfast.h hold here too.
+ * Holdfast for a program that serves a pool to others, as the mount does. It has names relative to
+ * an inode, calls on behalf of a client, and reports of what other processes change. The rules at
+ * the top of holdfast/holdfast.h hold here too.
  */
 #ifndef HOLDFAST_SERVE_H
 #define HOLDFAST_SERVE_H
@@ -19,11 +19,11 @@ extern "C" {
 /* --------------------------------------------------------------------- names by inode ---- */
 
 /* These are the name calls of holdfast.h in the manner of openat(2): a relative path starts at the
- * inode `at`. The empty path is that inode itself, whatever it is. hf_openat(), hf_statat() and the
- * calls that change attributes find it also after its last name has gone, as long as a process has
- * it open. hf_linkat() and hf_renameat() give it a name, as `from`, if it was made without one
- * (O_TMPFILE) and has had none. Else a call that needs a name (hf_mkdirat(), hf_unlinkat() ...)
- * returns -ENOENT for an empty path.
+ * inode `at`. The empty path is that inode itself, whatever it is. While a process has it open,
+ * hf_openat(), hf_statat() and the calls that change attributes find it also without a name.
+ * hf_linkat() and hf_renameat() give it a name, as `from`, if it was made without one (O_TMPFILE)
+ * and has had none. Else a call that needs a name (hf_mkdirat(), hf_unlinkat() ...) returns
+ * -ENOENT for an empty path.
  *   -ESTALE   the inode `at` does not exist any more
  *   -ENOTDIR  it is not a directory, and path is not empty */
 #define HF_ROOT_INO UINT64_C(1)
@@ -66,9 +66,9 @@ struct hf_client {
     mode_t umask;   /* for what is made in a directory without a default ACL */
     uid_t uid;      /* owner of what is made */
     gid_t gid;
-    /* The client's thread, which stays in its call until this thread has answered, and its process,
-     * both as this process numbers them; for hf_pins() and for deadlocks. pid 0: found by tid when
-     * it is needed. Both 0: the caller's own. */
+    /* The client's process and thread, as this process numbers them; for hf_pins() and for
+     * deadlocks. The thread stays in its call until this thread has answered. pid 0: found by tid
+     * when it is needed. Both 0: the caller's own. */
     pid_t pid, tid;
     /* Not null: a wait of this thread ends with -EINTR, within 50 ms, after this has become
      * non-zero. Any thread may read and write it, as an atomic. */
@@ -76,13 +76,13 @@ struct hf_client {
     uint64_t reserved[2]; /* 0 */
 };
 /* Where a call would wait for pins, or at the gate of a layout change, it returns -EAGAIN instead
- * and has changed nothing (hf_write() returns the count, if something was moved; hf_open() leaves a
- * file that it has made). A policy that does not wait is not affected. Leases are recalled all the
- * same. */
+ * and has changed nothing. But hf_write() returns the count, if it has moved something, and
+ * hf_open() leaves a file that it has made. A policy that does not wait is not affected. Leases are
+ * recalled all the same. */
 #define HF_CLIENT_NOWAIT 0x1u
-/* What the thread writes are whole pages of a copy into which somebody has stored, as at a report
- * (HF_WATCH_STORES): nobody is told before, and while this process has not come back for the next
- * report, nobody is waited for. */
+/* The thread writes back whole pages of a copy into which somebody has stored, as at a report
+ * (HF_WATCH_STORES). There is no report before the write. While this process has not come back for
+ * the next report, the write waits for no watcher. */
 #define HF_CLIENT_WRITE_BACK 0x2u
 /* From now on the calls of this thread, in all pools, are for this client; null: for itself again.
  * The struct is copied; `cancelled` must stay. What the client's thread `tid` holds itself, through
@@ -93,17 +93,17 @@ int hf_act_for(const struct hf_client *client);
 /* ----------------------------------------------------------------- what others change ---- */
 
 /* A process that keeps copies of content (a cache, a mirror) can be told what others change.
- * hf_watch(file, 1) begins the watch; hf_watch(file, 0) or the close of the handle ends it. What
- * another process of the pool changes of the file's content or size is reported to hf_watch_next()
- * of this process, when it comes after hf_watch() has returned. Losing its last name while open is
- * reported as a change of the whole file.
+ * hf_watch(file, 1) begins the watch; hf_watch(file, 0) or the close of the handle ends it. From
+ * the return of hf_watch() on, hf_watch_next() reports what other processes of the pool change of
+ * the file's content or size. Losing its last name while open is reported as a change of the whole
+ * file.
  *
  * hf_write(), hf_append(), hf_copy_range() and layout changes wait before they return, until every
- * watcher has taken the report and come back for the next; all together at most HF_WATCH_WAIT_NS.
- * After that they do not wait for a late watcher until it has come back. What is written through a
- * pin or a lease is reported, without a wait, when the holder lets go of it.
+ * watcher has taken the report and come back for the next. They wait HF_WATCH_WAIT_NS at most, all
+ * together, and from then on not for a late watcher until it has come back. What is written through
+ * a pin or a lease is reported, without a wait, when the holder lets go of it.
  *
- * hf_watch(file, HF_WATCH_STORES) is for copies into which somebody stores, a page at a time: there
+ * hf_watch(file, HF_WATCH_STORES) is for copies into which somebody stores, a page at a time. There
  * is a report before each change too, so that the watcher can write back first. The manual says
  * what it must do. hf_watch() may wait for the layout mutex.
  *   -EINVAL  on is something else */

@@ -8,7 +8,7 @@
  * keeps writers away from blocks that are about to have two owners. What is held there otherwise is
  * copied, as fork(2) copies pinned pages, so that nobody's page is frozen because somebody else
  * cloned it. Gates are closed in the order of file and place, mutexes taken in the order of files,
- * and no mutex is held while anything is waited for: two clones that cross do not meet in a circle.
+ * and no mutex is held while anything is waited for: two clones that cross do not meet in a cycle.
  *
  * hf_copy_range() never waits for pins. So its part is made as a merge is (dedup.c): both mutexes
  * are held from the look to the commit, and pages that are held, or under another change's gate,

@@ -6,7 +6,7 @@
  *
  * A directory has one name. When several entries lead to it, the one in the directory it calls its
  * parent stands, else the first. A way up from a directory that does not end at the root ends at a
- * directory without a name, or runs in a circle; repair gives that one, or one of the circle, a
+ * directory without a name, or runs in a cycle; repair gives that one, or one of the cycle, a
  * name in lost+found, and with it all below are reached.
  */
 #include "meta/check.h"
