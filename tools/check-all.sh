@@ -28,7 +28,7 @@ export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/tools/tsan.supp"
 
-sanitized asan address,undefined long unit system cli posix device storm-short fuzz
+sanitized asan address,undefined long unit system cli posix device storm-short fuzz python
 # It knows only the threads of its own process: what is handed on through another process is a race to it.
 sanitized tsan thread torture unit system posix
 for engine in slots slots-fenced refcount srcu percpu-rwsem rcu; do

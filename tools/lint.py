@@ -30,7 +30,7 @@ for folder in ("dax", "fs", "pool", "api"):
     MAY_USE[folder] |= {"media", "meta"}
 
 # Folders of programs that see only the public header, and what such a folder may include of another one.
-PUBLIC_ONLY = {"bench", "cli", "demo", "examples", "fuse", "lab"}
+PUBLIC_ONLY = {"bench", "cli", "demo", "examples", "fuse", "lab", "python"}
 PROGRAMS_MAY_USE = {"cli": {"fuse/mount.h"}, "bench": {"lab/lab.h"}, "demo": {"lab/lab.h"}}
 
 # Folders of src/ of which others may include only these headers; the rest is parts of them, or private.
@@ -285,7 +285,7 @@ def check_atomics():
 DESCRIPTORS_HERE = "src/base/descriptor.c"
 GUARD = "hf_fd_guard_begin()"
 OPENS = re.compile(
-    r"(?<![\w.>])(open|openat|openat2|creat|fopen|freopen|opendir|popen|tmpfile|mkstemp|mkostemp|memfd_create|shm_open|eventfd|"
+    r"(?<![\w.>\"])(open|openat|openat2|creat|fopen|freopen|opendir|popen|tmpfile|mkstemp|mkostemp|memfd_create|shm_open|eventfd|"
     r"epoll_create1?|timerfd_create|signalfd|inotify_init1?|pidfd_open|socket|socketpair|accept4?|pipe2?|dup|dup3)\(([^;]*)")
 OPENS_INSIDE = re.compile(r"(?<!\w)(mdb_env_open|pmem2_map_new)\(")
 CLOSED_BY_EXEC = re.compile(r'CLOEXEC|"[rwa+]+e"')

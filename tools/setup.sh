@@ -7,11 +7,12 @@
 set -eu
 
 packages="libc6-dev meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
-libcmocka-dev libfuse3-dev libncurses-dev liburing-dev systemtap-sdt-dev scdoc"
+libcmocka-dev libfuse3-dev libncurses-dev liburing-dev systemtap-sdt-dev scdoc python3-dev"
 if [ "${1-}" = lint ]; then
     packages="$packages clang-format codespell"
 elif [ "${1-}" = test ]; then
-    packages="$packages acl attr bonnie++ dbench fio fuse3 git gnuplot-nox rsync sqlite3 stress-ng"
+    packages="$packages acl attr bonnie++ dbench fio fuse3 git gnuplot-nox python3-numpy
+        python3-pytest rsync sqlite3 stress-ng"
 elif [ "${1-}" = bench ]; then
     packages="$packages bindfs btrfs-progs dbench fuse3 xfsprogs"
 elif [ "${1-}" = model ]; then

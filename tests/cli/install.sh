@@ -54,6 +54,13 @@ read -r -a flags <<<"$(pkg-config --cflags holdfast)"
 try 0 cc "$work/user.c" -o "$work/user-static" "${flags[@]}" "$library/libholdfast.a" \
     -llmdb -lpmem2 -lurcu-memb -pthread
 try 0 "$work/user-static" "$pool"
+# the Python package lies where the interpreter looks, below the prefix
+package=$(find "$prefix" -name '_holdfast.abi3.so')
+if [ -n "$package" ]; then
+    packages=$(dirname "$(dirname "$package")")
+    try 0 /usr/bin/python3 -c 'import sys; sys.exit(sys.argv[1] not in sys.path)' "${packages#"$root"}"
+    PYTHONPATH=$packages try 0 /usr/bin/python3 -c 'import sys, holdfast; holdfast.Pool(sys.argv[1]).close()' "$pool"
+fi
 # the headers compile alone, also as C++
 printf '#include <holdfast/serve.h>\n' >"$work/alone.c"
 try 0 cc -std=c11 -Wall -Wextra -Werror -c "$work/alone.c" -o "$work/alone.o" "${flags[@]}"

@@ -4,7 +4,7 @@
 
 usage: documents.py SOURCE BUILD
 
-README's C program is examples/first.c; a code block of a manual page that follows "(examples/X.c):"
+README's programs are examples/first.c and first.py; a code block of a manual page that follows "(examples/X.c):"
 stands in that file, as scdoc prints it; links lead to files; and the tests that the README names exist.
 """
 import glob
@@ -27,9 +27,10 @@ def documents():
 
 
 def check_program():
-    block = re.search(r"^```c\n(.*?)^```", read("README.md"), flags=re.M | re.S)
-    if not block or block.group(1) != read("examples/first.c"):
-        yield "README.md: the C program is not examples/first.c"
+    for language, suffix in (("c", "c"), ("python", "py")):
+        block = re.search(rf"^```{language}\n(.*?)^```", read("README.md"), flags=re.M | re.S)
+        if not block or block.group(1) != read(f"examples/first.{suffix}"):
+            yield f"README.md: the program in {language} is not examples/first.{suffix}"
 
 
 def check_manual():

@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: MIT */
+/* Pool: opening and closing, names, attributes. look.c shows what is in it; dir.c lists names. */
+#include "hfpy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+PyTypeObject *pool_type;
+static PyObject *stat_result; /* os.stat_result */
+
+bool pool_is_open(struct py_pool *self)
+{
+    if (self->pool)
+        return true;
+    PyErr_SetString(PyExc_ValueError, "the pool is closed");
+    return false;
+}
+
+/* --- opening and closing --- */
+
+static PyObject *opened(PyTypeObject *type, int rc, struct hf_pool *pool)
+{
+    struct py_pool *self;
+
+    if (rc)
+        return failed(rc);
+    self = PyObject_New(struct py_pool, type);
+    if (!self) {
+        hf_pool_close(pool);
+        return NULL;
+    }
+    self->pool = pool;
+    self->busy = 0;
+    return (PyObject *)self;
+}
+
+static PyObject *py_open(PyObject *type, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"path", "readonly", "engine", NULL};
+    const char *engine = NULL;
+    struct hf_pool *pool = NULL;
+    uint32_t flags;
+    int readonly = 0, rc;
+    PyObject *path;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&|$pz:open", names, PyUnicode_FSConverter,
+                                     &path, &readonly, &engine))
+        return NULL;
+    flags = readonly ? HF_OPEN_RDONLY : 0;
+    Py_BEGIN_ALLOW_THREADS rc =
+        engine ? hf_pool_open_engine(PyBytes_AsString(path), flags, engine, &pool)
+               : hf_pool_open(PyBytes_AsString(path), flags, &pool);
+    Py_END_ALLOW_THREADS Py_DECREF(path);
+    return opened((PyTypeObject *)type, rc, pool);
+}
+
+static PyObject *py_anonymous(PyObject *type, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"pool_bytes", "engine", "policy", NULL};
+    struct hf_pool_options options = {.size = sizeof options};
+    struct hf_pool *pool = NULL;
+    unsigned long long bytes;
+    int rc;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "K|$zO&:anonymous", names, &bytes,
+                                     &options.engine, to_policy, &options.policy))
+        return NULL;
+    options.pool_bytes = bytes;
+    Py_BEGIN_ALLOW_THREADS rc = hf_pool_open_anonymous(&options, &pool);
+    Py_END_ALLOW_THREADS return opened((PyTypeObject *)type, rc, pool);
+}
+
+static PyObject *pool_close(struct py_pool *self, PyObject *unused)
+{
+    struct hf_pool *pool = self->pool;
+    int rc;
+
+    (void)unused;
+    if (!pool)
+        Py_RETURN_NONE;
+    if (!not_busy(self->busy))
+        return NULL;
+    self->pool = NULL;
+    Py_BEGIN_ALLOW_THREADS rc = hf_pool_close(pool);
+    Py_END_ALLOW_THREADS if (rc) self->pool = pool;
+    return done(rc);
+}
+
+static void pool_dealloc(struct py_pool *self)
+{
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+
+    if (self->pool)
+        hf_pool_close(self->pool);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *pool_enter(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return pool_is_open((struct py_pool *)self) ? Py_NewRef(self) : NULL;
+}
+
+static PyObject *pool_exit(struct py_pool *self, PyObject *args)
+{
+    (void)args;
+    return pool_close(self, NULL);
+}
+
+static PyObject *pool_grow(struct py_pool *self, PyObject *args)
+{
+    unsigned long long bytes;
+    int rc;
+
+    if (!PyArg_ParseTuple(args, "K:grow", &bytes) || !pool_is_open(self))
+        return NULL;
+    WITHOUT_LOCK(self, rc, hf_pool_grow(self->pool, bytes));
+    return done(rc);
+}
+
+/* --- names --- */
+
+static PyObject *pool_open_file(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"path", "flags", "mode", NULL};
+    struct hf_file *file = NULL;
+    int flags = O_RDONLY, rc;
+    unsigned mode = 0666;
+    PyObject *path;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&|iI:open", names, PyUnicode_FSConverter,
+                                     &path, &flags, &mode))
+        return NULL;
+    if (!pool_is_open(self)) {
+        Py_DECREF(path);
+        return NULL;
+    }
+    WITHOUT_LOCK(self, rc, hf_open(self->pool, PyBytes_AsString(path), flags, mode, &file));
+    Py_DECREF(path);
+    return rc ? failed(rc) : make_file(self, file);
+}
+
+/* A call on one path; `call` uses `pool` and `text`. */
+#define ON_PATH(format, call, ...)                                                                 \
+    do {                                                                                           \
+        PyObject *path = NULL;                                                                     \
+        const char *text;                                                                          \
+        long rc;                                                                                   \
+        if (!PyArg_ParseTupleAndKeywords(args, keywords, format, names, PyUnicode_FSConverter,     \
+                                         &path, ##__VA_ARGS__) ||                                  \
+            !pool_is_open(self)) {                                                                 \
+            Py_XDECREF(path);                                                                      \
+            return NULL;                                                                           \
+        }                                                                                          \
+        text = PyBytes_AsString(path);                                                             \
+        WITHOUT_LOCK(self, rc, call);                                                              \
+        Py_DECREF(path);                                                                           \
+        return done(rc);                                                                           \
+    } while (0)
+
+/* A call on two. */
+#define ON_PATHS(format, call, ...)                                                                \
+    do {                                                                                           \
+        PyObject *first = NULL, *second = NULL;                                                    \
+        const char *a, *b;                                                                         \
+        int rc;                                                                                    \
+        if (!PyArg_ParseTupleAndKeywords(args, keywords, format, names, PyUnicode_FSConverter,     \
+                                         &first, PyUnicode_FSConverter, &second, ##__VA_ARGS__) || \
+            !pool_is_open(self)) {                                                                 \
+            Py_XDECREF(first);                                                                     \
+            Py_XDECREF(second);                                                                    \
+            return NULL;                                                                           \
+        }                                                                                          \
+        a = PyBytes_AsString(first);                                                               \
+        b = PyBytes_AsString(second);                                                              \
+        WITHOUT_LOCK(self, rc, call);                                                              \
+        Py_DECREF(first);                                                                          \
+        Py_DECREF(second);                                                                         \
+        return done(rc);                                                                           \
+    } while (0)
+
+static PyObject *pool_mkdir(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"path", "mode", NULL};
+    unsigned mode = 0777;
+
+    ON_PATH("O&|I:mkdir", hf_mkdir(self->pool, text, mode), &mode);
+}
+
+static PyObject *pool_rmdir(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"path", NULL};
+
+    ON_PATH("O&:rmdir", hf_rmdir(self->pool, text));
+}
+
+static PyObject *pool_unlink(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"path", "policy", NULL};
+    struct hf_policy policy = {0};
+
+    ON_PATH("O&|O&:unlink", hf_unlink(self->pool, text, &policy), to_policy, &policy);
+}
+
+static PyObject *pool_chmod(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"path", "mode", NULL};
+    unsigned mode;
+
+    ON_PATH("O&I:chmod", hf_chmod(self->pool, text, mode), &mode);
+}
+
+static PyObject *pool_chown(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"path", "uid", "gid", "follow_symlinks", NULL};
+    int uid, gid, follow = 1;
+
+    ON_PATH("O&ii|$p:chown",
+            hf_chown(self->pool, text, (uid_t)uid, (gid_t)gid, follow ? 0 : HF_AT_NOFOLLOW), &uid,
+            &gid, &follow);
+}
+
+static struct timespec time_of(long long ns)
+{
+    struct timespec time = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = ns % 1000000000};
+
+    if (time.tv_nsec < 0) {
+        time.tv_sec--;
+        time.tv_nsec += 1000000000;
+    }
+    return time;
+}
+
+static PyObject *pool_utime(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"path", "ns", "follow_symlinks", NULL};
+    long long ns[2];
+    PyObject *given = Py_None;
+    struct timespec times[2];
+    int follow = 1;
+    PyObject *path;
+    long rc;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&|$Op:utime", names, PyUnicode_FSConverter,
+                                     &path, &given, &follow))
+        return NULL;
+    if ((given != Py_None && !PyArg_ParseTuple(given, "LL:utime", &ns[0], &ns[1])) ||
+        !pool_is_open(self)) {
+        Py_DECREF(path);
+        return NULL;
+    }
+    for (unsigned i = 0; i < 2 && given != Py_None; i++)
+        times[i] = time_of(ns[i]);
+    WITHOUT_LOCK(self, rc,
+                 hf_utimens(self->pool, PyBytes_AsString(path), given == Py_None ? NULL : times,
+                            follow ? 0 : HF_AT_NOFOLLOW));
+    Py_DECREF(path);
+    return done(rc);
+}
+
+static PyObject *pool_rename(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"from_path", "to_path", "flags", NULL};
+    unsigned flags = 0;
+
+    ON_PATHS("O&O&|I:rename", hf_rename(self->pool, a, b, flags), &flags);
+}
+
+static PyObject *pool_link(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"from_path", "to_path", NULL};
+
+    ON_PATHS("O&O&:link", hf_link(self->pool, a, b));
+}
+
+static PyObject *pool_symlink(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"target", "path", NULL};
+
+    ON_PATHS("O&O&:symlink", hf_symlink(self->pool, a, b));
+}
+
+static PyObject *pool_readlink(struct py_pool *self, PyObject *args)
+{
+    char target[HF_SYMLINK_MAX];
+    PyObject *path;
+    ssize_t len;
+
+    if (!PyArg_ParseTuple(args, "O&:readlink", PyUnicode_FSConverter, &path))
+        return NULL;
+    if (!pool_is_open(self)) {
+        Py_DECREF(path);
+        return NULL;
+    }
+    WITHOUT_LOCK(self, len, hf_readlink(self->pool, PyBytes_AsString(path), target, sizeof target));
+    Py_DECREF(path);
+    return len < 0 ? failed(len) : PyUnicode_DecodeFSDefaultAndSize(target, len);
+}
+
+/* --- attributes --- */
+
+static bool put(PyObject *dict, const char *name, PyObject *value)
+{
+    int rc = value ? PyDict_SetItemString(dict, name, value) : -1;
+
+    Py_XDECREF(value);
+    return rc == 0;
+}
+
+static long long whole_ns(const struct timespec *time)
+{
+    return (long long)time->tv_sec * 1000000000 + time->tv_nsec;
+}
+
+static bool put_time(PyObject *dict, const char *name, const char *name_ns,
+                     const struct timespec *time)
+{
+    return put(dict, name,
+               PyFloat_FromDouble((double)time->tv_sec + 1e-9 * (double)time->tv_nsec)) &&
+           put(dict, name_ns, PyLong_FromLongLong(whole_ns(time)));
+}
+
+PyObject *make_stat(const struct stat *stat)
+{
+    PyObject *dict = PyDict_New(), *out = NULL;
+
+    if (dict && put_time(dict, "st_atime", "st_atime_ns", &stat->st_atim) &&
+        put_time(dict, "st_mtime", "st_mtime_ns", &stat->st_mtim) &&
+        put_time(dict, "st_ctime", "st_ctime_ns", &stat->st_ctim) &&
+        put(dict, "st_blksize", PyLong_FromLong(stat->st_blksize)) &&
+        put(dict, "st_blocks", PyLong_FromLongLong(stat->st_blocks)) &&
+        put(dict, "st_rdev", PyLong_FromUnsignedLongLong(stat->st_rdev)))
+        out = PyObject_CallFunction(
+            stat_result, "(IKKKIILLLL)O", stat->st_mode, (unsigned long long)stat->st_ino,
+            (unsigned long long)stat->st_dev, (unsigned long long)stat->st_nlink, stat->st_uid,
+            stat->st_gid, (long long)stat->st_size, (long long)stat->st_atim.tv_sec,
+            (long long)stat->st_mtim.tv_sec, (long long)stat->st_ctim.tv_sec, dict);
+    Py_XDECREF(dict);
+    return out;
+}
+
+static PyObject *pool_stat(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"path", "follow_symlinks", NULL};
+    struct stat stat;
+    PyObject *path;
+    int follow = 1, rc;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&|$p:stat", names, PyUnicode_FSConverter,
+                                     &path, &follow))
+        return NULL;
+    if (!pool_is_open(self)) {
+        Py_DECREF(path);
+        return NULL;
+    }
+    WITHOUT_LOCK(self, rc,
+                 hf_stat(self->pool, PyBytes_AsString(path), follow ? 0 : HF_AT_NOFOLLOW, &stat));
+    Py_DECREF(path);
+    return rc ? failed(rc) : make_stat(&stat);
+}
+
+static PyObject *pool_setxattr(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"path", "name", "value", "flags", NULL};
+    unsigned flags = 0;
+    const char *name;
+    Py_buffer value;
+    PyObject *path;
+    int rc = -1;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&sy*|I:setxattr", names,
+                                     PyUnicode_FSConverter, &path, &name, &value, &flags))
+        return NULL;
+    if (pool_is_open(self)) {
+        WITHOUT_LOCK(self, rc,
+                     hf_setxattr(self->pool, PyBytes_AsString(path), name, value.buf,
+                                 (size_t)value.len, flags));
+        if (rc)
+            failed(rc);
+    }
+    PyBuffer_Release(&value);
+    Py_DECREF(path);
+    return rc ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *pool_getxattr(struct py_pool *self, PyObject *args)
+{
+    PyObject *path, *out = NULL;
+    const char *name;
+    char *value;
+    ssize_t len;
+
+    if (!PyArg_ParseTuple(args, "O&s:getxattr", PyUnicode_FSConverter, &path, &name))
+        return NULL;
+    value = PyMem_Malloc(HF_XATTR_VALUE_MAX);
+    if (!value) {
+        PyErr_NoMemory();
+    } else if (pool_is_open(self)) {
+        WITHOUT_LOCK(
+            self, len,
+            hf_getxattr(self->pool, PyBytes_AsString(path), name, value, HF_XATTR_VALUE_MAX));
+        out = len < 0 ? failed(len) : PyBytes_FromStringAndSize(value, len);
+    }
+    PyMem_Free(value);
+    Py_DECREF(path);
+    return out;
+}
+
+/* Names follow each other in `text`, each with its 0. */
+static PyObject *list_of_names(const char *text, ssize_t len)
+{
+    PyObject *list = PyList_New(0);
+
+    for (const char *name = text; list && name < text + len; name += strlen(name) + 1) {
+        PyObject *item = PyUnicode_DecodeFSDefault(name);
+
+        if (!item || PyList_Append(list, item))
+            Py_CLEAR(list);
+        Py_XDECREF(item);
+    }
+    return list;
+}
+
+static PyObject *pool_listxattr(struct py_pool *self, PyObject *args)
+{
+    PyObject *path, *out = NULL;
+    char *names = NULL;
+    ssize_t len, room = 0;
+
+    if (!PyArg_ParseTuple(args, "O&:listxattr", PyUnicode_FSConverter, &path))
+        return NULL;
+    if (!pool_is_open(self)) {
+        Py_DECREF(path);
+        return NULL;
+    }
+    do { /* it may have grown since it told its size */
+        PyMem_Free(names);
+        names = PyMem_Malloc((size_t)room + 1);
+        len = -ENOMEM;
+        if (names)
+            WITHOUT_LOCK(self, len,
+                         hf_listxattr(self->pool, PyBytes_AsString(path), names, (size_t)room));
+        if (room == 0 && len > 0) {
+            room = len;
+            len = -ERANGE;
+        } else {
+            room *= 2;
+        }
+    } while (len == -ERANGE);
+    out = len < 0 ? failed(len) : list_of_names(names, len);
+    PyMem_Free(names);
+    Py_DECREF(path);
+    return out;
+}
+
+static PyObject *pool_removexattr(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"path", "name", NULL};
+    const char *name;
+
+    ON_PATH("O&s:removexattr", hf_removexattr(self->pool, text, name), &name);
+}
+
+static PyObject *pool_cancel(struct py_pool *self, PyObject *args)
+{
+    int tid;
+
+    if (!PyArg_ParseTuple(args, "i:cancel", &tid) || !pool_is_open(self))
+        return NULL;
+    return done(hf_cancel(self->pool, tid));
+}
+
+static PyObject *pool_recall_fd(struct py_pool *self, PyObject *unused)
+{
+    int fd;
+
+    (void)unused;
+    if (!pool_is_open(self))
+        return NULL;
+    WITHOUT_LOCK(self, fd, hf_recall_fd(self->pool));
+    return fd < 0 ? failed(fd) : PyLong_FromLong(fd);
+}
+
+static PyObject *pool_next_recall(struct py_pool *self, PyObject *unused)
+{
+    (void)unused;
+    return pool_is_open(self) ? next_recall(self) : NULL;
+}
+
+static PyObject *pool_take(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"token", "recall", NULL};
+    struct py_token token = {0};
+    PyObject *recall = Py_None;
+    const char *bytes;
+    Py_ssize_t len;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "y#|$O:take", names, &bytes, &len, &recall) ||
+        !pool_is_open(self))
+        return NULL;
+    if (len != PY_TOKEN_BYTES && len != sizeof token.token) {
+        PyErr_Format(PyExc_ValueError, "a token has %zu bytes, or %zu from a program in C",
+                     PY_TOKEN_BYTES, sizeof token.token);
+        return NULL;
+    }
+    memcpy(&token, bytes, (size_t)len);
+    return take_lease(self, &token.token, token.writable, recall);
+}
+
+/* --- types --- */
+
+static PyMethodDef pool_methods[] = {
+    {"anonymous", (PyCFunction)(void (*)(void))py_anonymous,
+     METH_VARARGS | METH_KEYWORDS | METH_CLASS,
+     "anonymous(pool_bytes, *, engine=None, policy=None)\n--\n\n"
+     "Makes and opens a pool that only this process can reach. It is gone when it is closed."},
+    {"close", ALONE(pool_close),
+     "close()\n--\n\nCloses the pool; the last one of a process detaches it.\n\n"
+     "OSError EBUSY: files, directories, pins or leases are open; the sentence counts them."},
+    {"grow", PLAIN(pool_grow),
+     "grow(pool_bytes)\n--\n\nGrows the pool for every process that has it open.\n\n"
+     "OSError EINVAL: smaller than it is, or not a multiple of 2 MiB. ENOSPC: no room."},
+    {"open", NAMED(pool_open_file),
+     "open(path, flags=os.O_RDONLY, mode=0o666)\n--\n\n"
+     "Opens a file of the pool and returns a File. flags are those of os.open(): O_RDONLY,\n"
+     "O_WRONLY or O_RDWR with O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_NOFOLLOW."},
+    {"mkdir", NAMED(pool_mkdir), "mkdir(path, mode=0o777)\n--\n\nMakes a directory."},
+    {"rmdir", NAMED(pool_rmdir), "rmdir(path)\n--\n\nRemoves an empty directory."},
+    {"unlink", NAMED(pool_unlink),
+     "unlink(path, policy=None)\n--\n\nRemoves a name. When it was the last one and the file is\n"
+     "not open, waits for pins as the policy says."},
+    {"rename", NAMED(pool_rename),
+     "rename(from_path, to_path, flags=0)\n--\n\nRenames, atomically. flags: RENAME_NOREPLACE or\n"
+     "RENAME_EXCHANGE."},
+    {"link", NAMED(pool_link), "link(from_path, to_path)\n--\n\nMakes a second name of a file."},
+    {"symlink", NAMED(pool_symlink), "symlink(target, path)\n--\n\nMakes a symbolic link."},
+    {"readlink", PLAIN(pool_readlink),
+     "readlink(path)\n--\n\nReturns the target of a symbolic link."},
+    {"stat", NAMED(pool_stat),
+     "stat(path, *, follow_symlinks=True)\n--\n\nReturns an os.stat_result."},
+    {"chmod", NAMED(pool_chmod), "chmod(path, mode)\n--\n\nSets the permission bits."},
+    {"chown", NAMED(pool_chown),
+     "chown(path, uid, gid, *, follow_symlinks=True)\n--\n\n-1 leaves an id as it is."},
+    {"utime", NAMED(pool_utime),
+     "utime(path, *, ns=None, follow_symlinks=True)\n--\n\n"
+     "Sets (access, modification) in nanoseconds; None: both are now."},
+    {"setxattr", NAMED(pool_setxattr),
+     "setxattr(path, name, value, flags=0)\n--\n\nSets an extended attribute. flags:\n"
+     "XATTR_CREATE or XATTR_REPLACE."},
+    {"getxattr", PLAIN(pool_getxattr),
+     "getxattr(path, name)\n--\n\nReturns bytes. OSError ENODATA: no such attribute."},
+    {"listxattr", PLAIN(pool_listxattr), "listxattr(path)\n--\n\nReturns a list of names."},
+    {"removexattr", NAMED(pool_removexattr), "removexattr(path, name)\n--\n\nRemoves one."},
+    {"opendir", PLAIN(pool_opendir),
+     "opendir(path)\n--\n\nReturns a Dir, which gives a DirEntry for each name, in byte order."},
+    {"info", ALONE(pool_info), "info()\n--\n\nReturns a PoolInfo."},
+    {"stats", ALONE(pool_stats), "stats()\n--\n\nReturns a Stats."},
+    {"pins", ALONE(pool_pins),
+     "pins()\n--\n\nReturns a list of PinInfo: who holds what, and which layout changes wait.\n\n"
+     "OSError EOPNOTSUPP: the engine does not know."},
+    {"extents", PLAIN(pool_extents),
+     "extents(ino=0)\n--\n\nReturns a list of Extent, of one file or of all (0)."},
+    {"path", PLAIN(pool_path),
+     "path(ino)\n--\n\nReturns one path of an inode. It looks through all names."},
+    {"cancel", PLAIN(pool_cancel),
+     "cancel(native_id)\n--\n\nEnds the wait of a thread of this process, known by\n"
+     "threading.get_native_id(): its call raises InterruptedError.\n\n"
+     "ProcessLookupError: the thread does not wait."},
+    {"take", NAMED(pool_take),
+     "take(token, *, recall=None)\n--\n\nTakes a lease that was offered with Lease.give(), or with\n"
+     "hf_lease_give() by a program in C, which is then read-only here.\n\n"
+     "FileNotFoundError: no such offer. OSError ESTALE: blocks of it are detached."},
+    {"recall_fd", ALONE(pool_recall_fd),
+     "recall_fd()\n--\n\nA descriptor that is readable while next_recall() has something."},
+    {"next_recall", ALONE(pool_next_recall),
+     "next_recall()\n--\n\nThe next Recall of a lease without a function, or None."},
+    {"__enter__", ALONE(pool_enter), NULL},
+    {"__exit__", PLAIN(pool_exit), NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    return py_open((PyObject *)type, args, keywords);
+}
+
+static PyType_Slot pool_slots[] = {
+    {Py_tp_doc, "Pool(path, *, readonly=False, engine=None)\n--\n\n"
+                "A pool, opened by its path. A context manager that closes it.\n\n"
+                "FileNotFoundError: there is no pool. OSError EUCLEAN: it is damaged, run\n"
+                "`holdfast fsck`. EBUSY: in use with another engine, or all process entries are\n"
+                "taken. In the child of a fork every call raises ChildProcessError."},
+    {Py_tp_new, pool_new},
+    {Py_tp_dealloc, pool_dealloc},
+    {Py_tp_methods, pool_methods},
+    {0, NULL},
+};
+static PyType_Spec pool_spec = {"holdfast.Pool", sizeof(struct py_pool), 0, Py_TPFLAGS_DEFAULT,
+                                pool_slots};
+
+int add_pool(PyObject *module)
+{
+    PyObject *os = PyImport_ImportModule("os");
+
+    stat_result = os ? PyObject_GetAttrString(os, "stat_result") : NULL;
+    Py_XDECREF(os);
+    return stat_result && (pool_type = add_type(module, &pool_spec)) ? 0 : -1;
+}

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+import errno
+import os
+
+import pytest
+
+import holdfast
+
+
+def test_read_and_write(pool):
+    with pool.open("/f", os.O_RDWR | os.O_CREAT, 0o640) as file:
+        assert file.write(b"hello, world") == 12
+        assert file.read(5) == b"hello"
+        assert file.read(100, 7) == b"world"
+        assert file.read(4, 100) == b""
+        buffer = bytearray(5)
+        assert file.readinto(buffer, 7) == 5
+        assert buffer == b"world"
+        assert file.append(b"!") == (1, 12)
+        assert file.stat().st_size == 13
+        assert file.stat().st_mode & 0o777 == 0o640
+        file.fsync()
+
+
+def test_layout(file):
+    file.punch(4096, 4096)
+    assert file.read(4096, 4096) == bytes(4096)
+    assert file.seek_hole(0) == 4096
+    assert file.seek_data(4096) == 8192
+    file.collapse(0, 8192)
+    assert file.read(1) == b"\2"
+    file.insert(0, 4096)
+    assert file.read(1, 4096) == b"\2"
+    file.zero(4096, 4096)
+    assert file.read(4096, 4096) == bytes(4096)
+    file.allocate(0, 4096)
+    file.allocate(1 << 20, 4096, keep_size=True)
+    assert file.stat().st_size == 3 * 4096
+    file.move(0, 3 * 4096)
+    assert file.read(1, 8192) == b"\3"
+    file.truncate(1)
+    assert file.stat().st_size == 1
+    with pytest.raises(OSError) as error:
+        file.seek_data(4096)
+    assert error.value.errno == errno.ENXIO
+
+
+def test_two_files(pool, file):
+    before = pool.info().free_bytes
+    with pool.open("/clone", os.O_RDWR | os.O_CREAT) as clone:
+        file.clone_range(0, clone, 0, 0)
+        assert clone.read(4 * 4096) == file.read(4 * 4096)
+        assert pool.info().saved_bytes == 4 * 4096
+        assert pool.info().free_bytes == before
+        clone.write(b"x")
+        assert file.read(1) == b"\0"
+        assert file.copy_range(4096, clone, 0, 4096) == 4096
+        assert clone.read(1) == b"\1"
+    with pool.open("/same", os.O_RDWR | os.O_CREAT) as same:
+        same.write(file.read(4 * 4096))
+        result = file.dedup_range(0, same, 0, 4 * 4096)
+        assert result.same and result.shared_bytes == 4 * 4096 and result.held_bytes == 0
+        same.write(b"x")
+        assert not file.dedup_range(0, same, 0, 4096).same
+
+
+def test_closed(pool):
+    file = pool.open("/f", os.O_RDWR | os.O_CREAT)
+    file.close()
+    file.close()
+    for call in (
+        lambda: file.read(1),
+        lambda: file.readinto(bytearray(1)),
+        lambda: file.write(b"x"),
+        lambda: file.append(b"x"),
+        lambda: file.truncate(0),
+        lambda: file.pin(0, 1),
+        lambda: file.lease(0, 1),
+        lambda: file.stat(),
+        lambda: file.__enter__(),
+    ):
+        with pytest.raises(ValueError, match="closed"):
+            call()
+
+
+def test_errors_have_the_sentence(pool, file):
+    with pytest.raises(FileNotFoundError) as error:
+        pool.open("/none")
+    assert "none" in str(error.value)
+    with pytest.raises(IsADirectoryError):
+        pool.open("/")
+    with pytest.raises(OSError) as error:
+        file.truncate(1 << 60)
+    assert error.value.errno == errno.EFBIG and "bytes" in error.value.strerror
+    with pool.open("/file") as readonly, pytest.raises(OSError) as error:
+        readonly.write(b"x")
+    assert error.value.errno == errno.EBADF
+
+
+def test_wrong_arguments(file):
+    for call in (
+        lambda: file.pin(0),
+        lambda: file.pin("0", 1),
+        lambda: file.pin(-1, 1),
+        lambda: file.pin(0, 1 << 64),
+        lambda: file.truncate(0, "wait"),
+        lambda: file.truncate(0, (1, 0)),
+        lambda: file.lease(0, 1, recall=3),
+        lambda: file.clone_range(0, None, 0, 0),
+        lambda: file.write("text"),
+    ):
+        with pytest.raises((TypeError, OverflowError)):
+            call()
+    with pytest.raises(ValueError):
+        holdfast.deadline(-1)
+    with pytest.raises(ValueError):
+        holdfast.deadline(float("nan"))
+    for flags in (1 << 31, 1 << 40):
+        with pytest.raises(OSError) as error:
+            file.pin(0, 1, flags)
+        assert error.value.errno == errno.EINVAL

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+import asyncio
+import errno
+import gc
+import select
+import sys
+import threading
+
+import pytest
+
+import holdfast
+
+
+def test_recall_calls_the_function(file):
+    seen = []
+
+    def recall(recall):
+        seen.append((recall.off, recall.len, recall.why, recall.lease is lease))
+        recall.lease.release()
+
+    lease = file.lease(0, 8192, holdfast.WRITE | holdfast.GPU, recall=recall)
+    with memoryview(lease) as view:
+        view[0] = 9
+    assert lease.state() == holdfast.LEASE_HELD
+    file.truncate(4096)  # waits for it
+    assert seen == [(4096, 4096, holdfast.CHANGE_TRUNCATE, True)]
+    with pytest.raises(ValueError, match="released"):
+        lease.state()
+    assert file.read(1) == b"\t"
+
+
+def test_recall_by_descriptor(pool, file):
+    lease = file.lease(0, 4096)
+    assert pool.next_recall() is None
+    with pytest.raises(OSError) as error:
+        file.truncate(0, holdfast.NOWAIT)
+    assert error.value.errno == errno.EBUSY
+    assert select.select([pool.recall_fd()], [], [], 60)[0]
+    recall = pool.next_recall()
+    assert recall.lease is lease and recall.deadline_ns == 0
+    assert lease.state() == holdfast.LEASE_RECALLED
+    lease.release()
+    file.truncate(0, holdfast.NOWAIT)
+
+
+def test_recall_on_asyncio(pool, file):
+    async def serve():
+        async for recall in holdfast.recalls(pool):
+            recall.lease.release()
+            return recall.why
+
+    async def both():
+        lease = file.lease(0, 4096)
+        served = asyncio.create_task(serve())
+        await asyncio.to_thread(file.punch, 0, 4096)
+        why = await served
+        assert len(lease) == 0
+        return why
+
+    assert asyncio.run(both()) == holdfast.CHANGE_PUNCH
+
+
+def test_detached(file):
+    lease = file.lease(0, 4096, holdfast.WRITE)
+    view = memoryview(lease)
+    file.truncate(0, holdfast.DETACH)
+    assert lease.state() == holdfast.LEASE_DETACHED
+    view[0] = 200  # its own memory now
+    assert file.stat().st_size == 0
+    view.release()
+    lease.release()
+
+
+def test_give_and_take(pool, file):
+    lease = file.lease(4096, 4096, holdfast.WRITE)
+    view = memoryview(lease)
+    with pytest.raises(BufferError):
+        lease.give()
+    view.release()
+    token = lease.give()
+    with pytest.raises(ValueError):
+        memoryview(lease)
+    with pytest.raises(OSError):
+        file.truncate(0, holdfast.NOWAIT)
+    with pool.take(token) as taken, memoryview(taken) as view:
+        assert view[0] == 1
+    with pytest.raises(FileNotFoundError):
+        pool.take(token)
+    with pytest.raises(ValueError):
+        pool.take(b"short")
+    token = file.lease(0, 4096, holdfast.WRITE).give()
+    with pool.take(token[:16]) as taken, memoryview(taken) as view:  # as C has it
+        assert view.readonly
+    file.truncate(0, holdfast.NOWAIT)
+
+
+def test_a_lease_that_is_dropped_is_released(pool, file):
+    lease = file.lease(0, 4096)
+    with pytest.raises(OSError):
+        file.truncate(0, holdfast.NOWAIT)
+    del lease
+    gc.collect()
+    file.truncate(0, holdfast.NOWAIT)
+    recall = pool.next_recall()
+    assert recall is None or recall.lease is None
+
+
+def test_a_function_that_raises(file, monkeypatch):
+    def recall(recall):
+        recall.lease.release()
+        raise RuntimeError("on purpose")
+
+    told, kinds = threading.Event(), []
+
+    def tell(what):
+        kinds.append(what.exc_type)
+        told.set()
+
+    monkeypatch.setattr(sys, "unraisablehook", tell)
+    lease = file.lease(0, 4096, recall=recall)
+    file.truncate(0)
+    assert told.wait(60)
+    assert kinds == [RuntimeError]
+    assert len(lease) == 0
+
+
+def test_names_of_flags(file):
+    with pytest.raises(OSError) as error:
+        file.lease(0, 4096, holdfast.NOFILL)
+    assert error.value.errno == errno.EINVAL
+    with pytest.raises(OSError) as error:
+        file.lease(0, 1 << 30)
+    assert error.value.errno == errno.EFAULT
