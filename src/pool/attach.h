@@ -5,9 +5,6 @@
 
 #include "fs/fs.h"
 
-/* For meta, which does not know the segment: shm_under_way() of this attachment. */
-uint64_t pool_under_way(void *at, const uint8_t uuid[16]);
-
 /* Fills *fs. `dir` is absolute. `engine` (null: any) is what the first to attach wants, and others
  * have to find. */
 int pool_attach(struct fs *fs, const char *dir, bool readonly, const char *engine);

@@ -3,7 +3,7 @@
  * gives what meta cannot know: the memory, which limits, policies and engines there are, and memory
  * that is too short (mend.c). */
 #include "base/error.h"
-#include "pool/attach.h"
+#include "pool/settle.h"
 #include "pool/create.h"
 #include "pool/pool.h"
 #include "pool/mend.h"
