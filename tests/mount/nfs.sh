@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # A server of NFS (nfs-ganesha) exports the mount: what its clients do is in the pool, and what others do there is seen
-# by them. Their handles stay good when the server and the mount have ended and come again. The server and rpcbind have
-# a network and a /run of their own.
+# by them. Their handles stay good when the server has ended and come again, and also when the mount has: if it has the
+# device number that it had, since nfs-ganesha puts that into its handles. The server and rpcbind have a network and a
+# /run of their own.
 if [ -z "${HF_APART-}" ] && unshare --net --mount true 2>/dev/null; then
     HF_APART=1 exec unshare --net --mount --propagation slave bash "$0" "$@"
 fi
@@ -21,7 +22,7 @@ NFSv4 { Graceless = true; RecoveryBackend = fs; RecoveryRoot = "$work/recovery";
 EXPORT {
     Export_Id = 1; Filesystem_Id = 1.1; Path = "$dir"; Pseudo = "/pool";
     Protocols = 3; Access_Type = RW; Squash = No_Root_Squash; SecType = sys; Attr_Expiration_Time = 0;
-    FSAL { Name = VFS; fsid_type = None; }
+    FSAL { Name = VFS; }
 }
 END
 mkdir "$work/recovery"
@@ -76,10 +77,6 @@ sum=$(ask fill "$(pick 4 64)")
 same "$(sha256sum <"$dir/two/moved" | cut -d ' ' -f 1)" "$sum"
 mv "$dir/two/moved" "$dir/one/again"
 serve_no_more
-if [ -z "${TARGET-}" ]; then
-    unmount
-    mount_pool
-fi
 serve
 same "$(ask sum)" "$sum"
 same "$(ask truncate 0)" ok
@@ -92,6 +89,20 @@ case $(ask read 0 100) in
 ESTALE | EFAULT) ;; # as libnfs calls NFS3ERR_STALE
 *) fail "the handle of a removed file leads somewhere" ;;
 esac
-exec {client[1]}>&-
+same "$(ask create /one/kept)" ok
+sum=$(ask fill 1)
 serve_no_more
+if [ -z "${TARGET-}" ]; then
+    device=$(stat -c %d "$dir")
+    unmount
+    mount_pool
+    if [ "$(stat -c %d "$dir")" = "$device" ]; then
+        serve
+        same "$(ask sum)" "$sum"
+        serve_no_more
+    else
+        echo "not tried: handles after another mount, which has another device number"
+    fi
+fi
+exec {client[1]}>&-
 finish
