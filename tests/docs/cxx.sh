@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# usage: cxx.sh INCLUDE LIBRARY PROGRAM.cc    the program has every type of the headers, compiles as C++17, and runs.
+# usage: cxx.sh INCLUDE LIBRARY TYPES.cc HANDLES.cc    both compile as C++17 and run; the first has every type of the C headers.
 set -eu
 if ! echo | c++ -x c++ -fsyntax-only - 2>/dev/null; then
     echo "skipped: there is no C++ compiler here"
@@ -14,5 +14,8 @@ for type in $(sed -nE 's/^struct (hf_[a-z_]+)( \{|;).*/\1/p' "$1"/holdfast/*.h |
         exit 1
     }
 done
-c++ -std=c++17 -Wall -Wextra -Werror -pedantic-errors -I "$1" "$3" "$2" -Wl,-rpath,"$(dirname "$2")" -pthread -o "$work/program"
-"$work/program"
+for program in "$3" "$4"; do
+    c++ -std=c++17 -Wall -Wextra -Werror -pedantic-errors -I "$1" "$program" "$2" -Wl,-rpath,"$(dirname "$2")" -pthread \
+        -o "$work/program"
+    "$work/program"
+done
