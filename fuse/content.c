@@ -30,7 +30,7 @@ void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (rc == 0) {
         if (in->open_flags & FUSE_OPEN_KILL_SUIDGID)
             rc = mount_kill_ids(mount, ino);
-        rc = rc ? rc : mount_file_opened(mount, file, ino, fi);
+        rc = rc ? rc : mount_file_answer(mount, file, ino, fi);
         if (rc)
             mount_file_close(mount, file);
     }

@@ -64,7 +64,7 @@ void mount_files_evict_all(struct mount *mount)
 
 /* Only a program that may read and write can map the file to store into it. The file is then open
  * as long as it is mapped. */
-int mount_file_opened(struct mount *mount, struct hf_file *file, uint64_t ino,
+int mount_file_answer(struct mount *mount, struct hf_file *file, uint64_t ino,
                       struct fuse_file_info *fi)
 {
     bool stores = (fi->flags & O_ACCMODE) == O_RDWR && !mount->readonly;

@@ -114,7 +114,7 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         rc = -ESTALE;
     if (rc == 0) {
         rc = hf_fstat(file, &entry.attr);
-        rc = rc ? rc : mount_file_opened(mount, file, entry.attr.st_ino, fi);
+        rc = rc ? rc : mount_file_answer(mount, file, entry.attr.st_ino, fi);
         if (rc)
             mount_file_close(mount, file);
     }

@@ -91,7 +91,7 @@ int mount_file_open(struct mount *mount, uint64_t at, const char *path, int flag
 void mount_file_close(struct mount *mount, struct hf_file *file);
 struct hf_file *mount_file_of(const struct fuse_file_info *fi);
 /* The reply's side of an open: how the kernel is to use the file. */
-int mount_file_opened(struct mount *mount, struct hf_file *file, uint64_t ino,
+int mount_file_answer(struct mount *mount, struct hf_file *file, uint64_t ino,
                       struct fuse_file_info *fi);
 /* A program has closed it. With cache=auto it may stay open for the kernel's cache. */
 void mount_file_release(struct mount *mount, uint64_t ino, struct hf_file *file);

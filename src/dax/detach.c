@@ -66,7 +66,7 @@ static int record_holder(void *arg, const struct dax_holder *holder)
     record->holder_key = holder->key;
     hf_store_release(&record->vnode, (uint32_t)change->vnode->index); /* as in holds_publish() */
     record->since_ns = hf_now_ns();
-    record->recall.wants[0] = recall_want(change, &record->range, HF_LEASE_DETACHED);
+    record->recall.wants[0] = recall_make_want(change, &record->range, HF_LEASE_DETACHED);
     record->link = change->detached;
     change->detached = index;
     hf_store_release(&record->state, SHM_HOLD_STATE(SHM_HOLD_DETACHED, shm->self + 1));

@@ -93,7 +93,7 @@ static struct notice *take_notice(const struct recalls *recalls, struct queue *q
 
 static void describe_recall(struct shm_hold *hold, struct hf_recall *what)
 {
-    const struct shm_want *want = recall_wanted(hold);
+    const struct shm_want *want = recall_want_of(hold);
 
     what->off = want->first * HF_BLOCK_BYTES;
     what->len = (want->last - want->first + 1) * HF_BLOCK_BYTES;

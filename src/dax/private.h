@@ -143,10 +143,10 @@ void recall_ask(struct dax_change *change, struct shm_hold *hold);
  * become of them, even if this process is killed. Under the layout mutex, before the transaction
  * commits. */
 void recall_before_detach(struct dax_change *change, struct shm_hold *hold);
-/* They have. `want`: as recall_want() made it for those pages. Under the layout mutex. */
+/* They have. `want`: as recall_make_want() made it for those pages. Under the layout mutex. */
 void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_want *want);
-struct shm_want recall_want(const struct dax_change *change, const struct shm_range *range,
-                            uint32_t state);
+struct shm_want recall_make_want(const struct dax_change *change, const struct shm_range *range,
+                                 uint32_t state);
 /* Its owner died with the layout mutex: holders that it was to tell are told. Under that mutex. */
 void recall_recover(struct shm *shm, const struct shm_vnode *vnode);
 

@@ -27,8 +27,8 @@ static void post(struct shm *shm, struct shm_hold *hold)
         i++;
     if (i == SHM_RECALLS)
         hf_store_release(&process->recalls_more, 1u);
-    HF_TRACE(recall, shm->vnodes[hold->vnode].ino, recall_wanted(hold)->first,
-             recall_wanted(hold)->last, process->pid, recall_wanted(hold)->why);
+    HF_TRACE(recall, shm->vnodes[hold->vnode].ino, recall_want_of(hold)->first,
+             recall_want_of(hold)->last, process->pid, recall_want_of(hold)->why);
     recall_wake(process);
 }
 
@@ -56,8 +56,8 @@ static void ask(struct shm *shm, struct shm_hold *hold, const struct shm_want *w
     post(shm, hold);
 }
 
-struct shm_want recall_want(const struct dax_change *change, const struct shm_range *range,
-                            uint32_t state)
+struct shm_want recall_make_want(const struct dax_change *change, const struct shm_range *range,
+                                 uint32_t state)
 {
     bool waits = change->policy.kind != HF_POLICY_NOWAIT &&
                  change->policy.kind != HF_POLICY_DETACH && !dax_client_nowait();
@@ -74,7 +74,7 @@ struct shm_want recall_want(const struct dax_change *change, const struct shm_ra
 
 static void ask_for(struct dax_change *change, struct shm_hold *hold)
 {
-    struct shm_want want = recall_want(change, &hold->range, HF_LEASE_RECALLED);
+    struct shm_want want = recall_make_want(change, &hold->range, HF_LEASE_RECALLED);
 
     ask(change->dax->shm, hold, &want);
 }
@@ -84,7 +84,7 @@ void recall_ask(struct dax_change *change, struct shm_hold *hold)
     shm_assert_held(&change->vnode->mutex);
     /* Of two that wait, the later one: else each of their looks would undo what the other has
      * noted, and ask again. */
-    if (recall_wanted(hold)->change >= change->id || change->policy.kind == HF_POLICY_DETACH)
+    if (recall_want_of(hold)->change >= change->id || change->policy.kind == HF_POLICY_DETACH)
         return;
     dax_count(&change->dax->shm->run->stats.recalls, 1);
     ask_for(change, hold);
@@ -93,7 +93,7 @@ void recall_ask(struct dax_change *change, struct shm_hold *hold)
 void recall_before_detach(struct dax_change *change, struct shm_hold *hold)
 {
     shm_assert_held(&change->vnode->mutex);
-    if (recall_wanted(hold)->change != change->id)
+    if (recall_want_of(hold)->change != change->id)
         ask_for(change, hold);
     else if (!recall_is_pending(hold))
         pend(change->dax->shm, hold);
@@ -101,7 +101,7 @@ void recall_before_detach(struct dax_change *change, struct shm_hold *hold)
 
 void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_want *want)
 {
-    const struct shm_want *before = recall_wanted(hold);
+    const struct shm_want *before = recall_want_of(hold);
     struct shm_want all = *want;
 
     shm_assert_held(&shm->vnodes[hold->vnode].mutex);
@@ -128,7 +128,7 @@ void recall_recover(struct shm *shm, const struct shm_vnode *vnode)
         if (hf_load_acquire(&hold->vnode) != vnode->index || !hold_is_lease(hold) ||
             !recall_is_pending(hold))
             continue;
-        raise_state(hold, recall_wanted(hold)->state);
+        raise_state(hold, recall_want_of(hold)->state);
         post(shm, hold);
     }
 }

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 /* The request that counts. */
-static inline struct shm_want *recall_wanted(struct shm_hold *hold)
+static inline struct shm_want *recall_want_of(struct shm_hold *hold)
 {
     return &hold->recall.wants[hf_load_acquire(&hold->recall.asked) & SHM_ASKED_WHICH];
 }
