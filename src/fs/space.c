@@ -580,7 +580,15 @@ void fs_reservation_settle(struct fs *fs, struct fs_reservation *reservation)
 }
 
 /* When space_mutex cannot be had (its owner is stopped, or the pool damaged), the runs stay with
- * the lane until it is swept, or its thread reserves again. */
+ * the lane until it is swept, or its thread reserves again. They are not this reservation's any
+ * more: another process may have swept them, and given them to a file, by the time of a second
+ * drop. */
+static void leave_to_lane(struct fs_reservation *reservation)
+{
+    hf_store_release(&reservation->lane->residue, 1u);
+    fs_reservation_init(reservation);
+}
+
 void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation)
 {
     struct shm_run *run = fs->dax.shm->run;
@@ -589,11 +597,13 @@ void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation)
     if (!reservation->count)
         return;
     if (!shm_lock_moment(&run->space_mutex, &died)) {
-        hf_store_release(&reservation->lane->residue, 1u);
+        leave_to_lane(reservation);
         return;
     }
-    if ((died || run->space_stale) && mend_bitmap(fs, died))
+    if ((died || run->space_stale) && mend_bitmap(fs, died)) {
+        leave_to_lane(reservation);
         return;
+    }
     fs_reservation_rewind(reservation);
     fs_reservation_settle(fs, reservation);
     fs_space_unlock(fs);

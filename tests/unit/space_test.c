@@ -6,6 +6,8 @@
 #include "pool/pool.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +16,12 @@
 #include <cmocka.h>
 
 #define POOL_BLOCKS UINT64_C(4096) /* 16 MiB: 8 groups */
+
+/* A thread that has the pool's metadata. */
+struct held {
+    struct fs *fs;
+    uint32_t has, ends;
+};
 
 static int open_pool(void **state)
 {
@@ -243,6 +251,44 @@ static void leftovers_come_back(void **state)
     assert_counts_agree(fs);
 }
 
+static void *hold_metadata(void *arg)
+{
+    struct held *held = arg;
+
+    assert_int_equal(fs_space_lock(held->fs), 0);
+    hf_store_release(&held->has, 1u);
+    while (!hf_load_acquire(&held->ends))
+        sched_yield();
+    fs_space_unlock(held->fs);
+    return NULL;
+}
+
+/* What could not be given back is swept by somebody else, and another's by the second try. */
+static void what_is_left_is_dropped_once(void **state)
+{
+    struct fs *fs = fs_of(state);
+    struct fs_reservation left = reserve(fs, 0, SPACE_NO_GOAL, 10), next;
+    struct held held = {.fs = fs};
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, hold_metadata, &held), 0);
+    while (!hf_load_acquire(&held.has))
+        sched_yield();
+    fs_reservation_drop(fs, &left);
+    hf_store_release(&held.ends, 1u);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(free_now(fs), POOL_BLOCKS - 10);
+    assert_int_equal(fs_space_lock(fs), 0);
+    fs_space_sweep(fs);
+    fs_space_unlock(fs);
+    assert_int_equal(free_now(fs), POOL_BLOCKS);
+    next = reserve(fs, 0, SPACE_NO_GOAL, 10);
+    keep(fs, &next);
+    fs_reservation_drop(fs, &left);
+    assert_int_equal(free_now(fs), POOL_BLOCKS - 10);
+    assert_counts_agree(fs);
+}
+
 static struct hf_file *file_of_pages(void **state, const char *path, uint64_t pages)
 {
     struct hf_file *file;
@@ -337,6 +383,7 @@ int main(void)
         TEST(a_reservation_is_used_in_parts),
         TEST(a_reservation_grows_while_it_is_used),
         TEST(leftovers_come_back),
+        TEST(what_is_left_is_dropped_once),
         TEST(it_is_made_anew),
         TEST(a_used_reservation_is_no_reservation),
         TEST(growth_is_free_space),
