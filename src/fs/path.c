@@ -255,8 +255,12 @@ int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *plac
     meta_end_read(txn);
     if (rc == -ENOENT && place->ino)
         return hf_fail(EUCLEAN, "%.200s: its inode %" PRIu64 " is missing", at.path, place->ino);
-    if (rc == 0 && !*at.path && inode->nlink == 0 && !fs_vnode_in_use(fs, at.ino))
-        return fs_stale(at.ino);
+    if (rc == 0 && !*at.path && inode->nlink == 0) {
+        int in_use = fs_vnode_in_use(fs, at.ino);
+
+        if (in_use <= 0)
+            return in_use ? in_use : fs_stale(at.ino);
+    }
     if (rc == 0 && S_ISREG(inode->mode))
         rc = fs_vnode_overlay(fs, place->ino, inode);
     return rc;

@@ -117,7 +117,8 @@ static int load_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
     return rc;
 }
 
-static void close_vnode(struct fs *fs, struct shm_vnode *vnode)
+/* `to_delete`: a deletion comes from it itself, and does not begin another. */
+static void close_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
 {
     uint64_t ino = vnode->ino;
     bool empty = hf_load_acquire(&vnode->state) != SHM_VNODE_READY;
@@ -126,7 +127,7 @@ static void close_vnode(struct fs *fs, struct shm_vnode *vnode)
         return;
     /* Read after the put: a process that unlinked it meanwhile was not the last. If the vnode is
      * another file's by now, the look is wasted: fs_orphan_delete() goes by the inode. */
-    if (hf_load_acquire(&vnode->orphan))
+    if (hf_load_acquire(&vnode->orphan) && !to_delete)
         fs_orphan_delete(fs, ino);
     else if (empty)
         dax_shrink_vnode(&fs->dax, vnode);
@@ -137,7 +138,7 @@ void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode)
     shm_assert_none_held();
     if (!fs->dax.readonly && hf_load_acquire(&vnode->dirty))
         fs_vnode_sync(fs, vnode);
-    close_vnode(fs, vnode);
+    close_vnode(fs, vnode, false);
 }
 
 /* A deletion of a file without names may have come from fs_reap(), or from a vnode that was
@@ -177,7 +178,7 @@ static int open_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vn
     if (rc == 0)
         *out = vnode;
     else
-        close_vnode(fs, vnode);
+        close_vnode(fs, vnode, to_delete);
     return rc;
 }
 
@@ -220,7 +221,7 @@ void fs_vnode_made(struct fs *fs, struct shm_vnode *vnode, const struct meta_ino
     }
     dax_unlock(&fs->dax, vnode);
     if (!inode)
-        close_vnode(fs, vnode);
+        close_vnode(fs, vnode, false);
 }
 
 void fs_vnode_make_room(struct fs *fs)
@@ -243,12 +244,14 @@ bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode)
     return hf_load_acquire(&shm->local_opens[index]) == 1;
 }
 
-bool fs_vnode_in_use(const struct fs *fs, uint64_t ino)
+int fs_vnode_in_use(const struct fs *fs, uint64_t ino)
 {
     struct shm_vnode *vnode;
+    int rc = shm_vnode_find(fs->dax.shm, ino, &vnode);
 
-    return shm_vnode_find(fs->dax.shm, ino, &vnode) == 0 && vnode &&
-           shm_vnode_is_open(fs->dax.shm, vnode) &&
+    if (rc)
+        return rc;
+    return vnode && shm_vnode_is_open(fs->dax.shm, vnode) &&
            hf_load_acquire(&vnode->orphan) != SHM_ORPHAN_CLOSED &&
            hf_load_acquire(&vnode->ino) == ino;
 }
@@ -375,7 +378,7 @@ static int sync_entry(struct fs *fs, struct shm_vnode *entry)
         return rc == -ENFILE ? 0 : rc; /* evicted meanwhile, so recorded */
     if (hf_load_acquire(&vnode->state) == SHM_VNODE_READY)
         rc = fs_vnode_sync(fs, vnode);
-    close_vnode(fs, vnode);
+    close_vnode(fs, vnode, false);
     return rc;
 }
 

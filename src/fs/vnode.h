@@ -25,8 +25,8 @@ void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode);
  * process that opens it later finds what was done meanwhile; without it, this is a guess. */
 bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode);
 
-/* Somebody has the inode, which has no names, open. */
-bool fs_vnode_in_use(const struct fs *fs, uint64_t ino);
+/* 1: somebody has the inode, which has no names, open; 0: nobody has. An error: shm_lock(). */
+int fs_vnode_in_use(const struct fs *fs, uint64_t ino);
 
 /* Under the layout mutex: begins a transaction and reads the inode, with what the vnode knows
  * better. */
