@@ -15,7 +15,6 @@
 
 static void membarrier(struct shm *shm)
 {
-    shm_assert_held(&shm->run->barrier_mutex);
     /* ATTACH.SB/m: read after the caller's zap and this fence: a process that is not counted yet
      * makes its first pin later and sees the zap.
      * Pairs with ATTACH.SB/p in shm_attach_done(). */
