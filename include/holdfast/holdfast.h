@@ -359,7 +359,7 @@ int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_po
 /* Makes [to_off, +len) of `to` lie on the blocks under [from_off, +len) of `from`, without reading
  * them. Both files share the blocks until one of them writes there. Offsets and len are multiples
  * of HF_BLOCK_BYTES, except that the range may end at end of file of `from`; len 0: up to there. It
- * is one step, except that the last bytes are copied after it when `to` goes on in their page.
+ * is one step. When `to` goes on in the page of the last bytes, that page is copied.
  *
  * Pins of the range of `to` are waited for, or detached, as by other layout changes. Of the range
  * of `from`, only pins for writing are waited for; HF_POLICY_DETACH is HF_POLICY_NOWAIT there, and

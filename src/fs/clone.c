@@ -36,8 +36,11 @@ struct clone {
     struct shm_vnode *from;
     uint64_t first, pages; /* of `from` */
     uint64_t to_first;
-    uint64_t end;  /* of what is cloned, in `to`, in bytes */
-    uint64_t tail; /* bytes that are left to be copied: `to` goes on in the page that they are in */
+    uint64_t from_end; /* of what is cloned, in bytes */
+    uint64_t end;      /* the same in `to` */
+    /* Bytes of the page after `pages`, in which `to` goes on: not 0: that page is copied. */
+    uint64_t tail;
+    bool has_tail;     /* it has a block, which is the last of `copies` */
     uint64_t old_size; /* of `to` */
     struct fs_layout l;
     struct dax_change source;
@@ -216,7 +219,7 @@ static int find_pieces(struct clone *c)
 
 static int reserve_copies(struct clone *c)
 {
-    uint64_t want = 0;
+    uint64_t want = c->tail ? 1 : 0;
     int rc = 0;
 
     for (size_t i = 0; i < c->count; i++)
@@ -226,6 +229,39 @@ static int reserve_copies(struct clone *c)
     return rc;
 }
 
+/* A page of a file; null: it is a hole. */
+static int block_under(struct clone *c, const struct shm_vnode *vnode, uint64_t page, char **out)
+{
+    struct meta_extent extent;
+    int rc = fs_extent_at(c->fs, vnode->ino, page, &extent);
+
+    *out = NULL;
+    return rc <= 0 ? rc : fs_memory(c->fs, extent.block + (page - extent.page), 1, out);
+}
+
+/* The page in which the clone ends and `to` goes on: of either file what belongs there. */
+static int make_tail(struct clone *c)
+{
+    struct fs_reserved_run run;
+    char *cloned, *kept, *page;
+    int rc = block_under(c, c->from, c->first + c->pages, &cloned);
+
+    rc = rc ? rc : block_under(c, c->l.vnode, c->to_first + c->pages, &kept);
+    c->has_tail = cloned || kept;
+    if (rc || !c->has_tail)
+        return rc;
+    HF_BUG_ON(!fs_reservation_take(&c->copies, 1, &run));
+    rc = fs_memory(c->fs, run.block, 1, &page);
+    if (rc)
+        return rc;
+    memset(page, 0, HF_BLOCK_BYTES);
+    if (cloned)
+        memcpy(page, cloned, c->tail);
+    if (kept)
+        memcpy(page + c->tail, kept + c->tail, HF_BLOCK_BYTES - c->tail);
+    return fs_persist(c->fs, page, HF_BLOCK_BYTES);
+}
+
 static int make_copies(struct clone *c)
 {
     int rc = reserve_copies(c);
@@ -233,6 +269,8 @@ static int make_copies(struct clone *c)
     for (size_t i = 0; rc == 0 && i < c->count; i++)
         if (c->pieces[i].copied)
             rc = fs_copy_run(c->fs, &c->pieces[i].run, &c->copies);
+    if (rc == 0 && c->tail)
+        rc = make_tail(c);
     fs_reservation_rewind(&c->copies);
     return rc;
 }
@@ -280,9 +318,11 @@ static int transact(struct clone *c)
     int rc = fs_layout_begin(l);
 
     rc = rc ? rc : fs_txn_may_share(&l->txn);
-    rc = rc ? rc : fs_layout_remove(l, c->to_first, c->pages);
+    rc = rc ? rc : fs_layout_remove(l, c->to_first, c->pages + (c->tail ? 1 : 0));
     for (size_t i = 0; rc == 0 && i < c->count; i++)
         rc = place_piece(c, &c->pieces[i]);
+    if (rc == 0 && c->has_tail)
+        rc = fs_layout_place(l, c->to_first + c->pages, 1, &c->copies);
     l->txn.reservation = c->copies.blocks ? &c->copies : NULL;
     return rc ? rc : fs_layout_commit(l, size);
 }
@@ -297,13 +337,12 @@ static int zero_target_tail(struct clone *c)
     return fs_zero_own_tail(c->fs, to, c->end);
 }
 
-/* The last page is not the clone's alone. */
+/* The last page may not be the clone's alone. */
 static void cut_tail(struct clone *c)
 {
     c->old_size = c->l.vnode->size;
     c->tail = c->old_size > c->end ? c->end % HF_BLOCK_BYTES : 0;
     c->pages -= c->tail ? 1 : 0;
-    c->end -= c->tail;
 }
 
 static int clone_once(struct clone *c, struct shm_vnode *to, const struct hf_policy *to_policy,
@@ -317,14 +356,12 @@ static int clone_once(struct clone *c, struct shm_vnode *to, const struct hf_pol
     if (rc)
         return rc;
     cut_tail(c);
-    rc = dax_check_settled(c->from);
-    if (c->pages) {
-        rc = rc ? rc : zero_target_tail(c);
-        rc = rc ? rc : find_pieces(c);
-        rc = rc ? rc : make_copies(c);
-        rc = rc ? rc : persist_shared(c);
-        rc = rc ? rc : transact(c);
-    }
+    rc = c->from->size < c->from_end ? -ESTALE : dax_check_settled(c->from);
+    rc = rc ? rc : zero_target_tail(c);
+    rc = rc ? rc : find_pieces(c);
+    rc = rc ? rc : make_copies(c);
+    rc = rc ? rc : persist_shared(c);
+    rc = rc ? rc : transact(c);
     rc = end_both(c, rc);
     fs_reservation_drop(c->fs, &c->copies);
     return rc;
@@ -363,7 +400,7 @@ static struct hf_policy for_source(const struct hf_policy *policy)
 }
 
 static int clone_pages(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
-                       uint64_t len, const struct hf_policy *policy, uint64_t *tail)
+                       uint64_t len, const struct hf_policy *policy)
 {
     struct hf_policy source = for_source(policy);
     struct clone c = {.fs = from->fs,
@@ -371,6 +408,7 @@ static int clone_pages(struct hf_file *from, uint64_t from_off, struct hf_file *
                       .first = from_off / HF_BLOCK_BYTES,
                       .pages = (len + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES,
                       .to_first = to_off / HF_BLOCK_BYTES,
+                      .from_end = from_off + len,
                       .end = to_off + len,
                       .most = SIZE_MAX};
     const struct clone whole = c;
@@ -383,15 +421,13 @@ static int clone_pages(struct hf_file *from, uint64_t from_off, struct hf_file *
         rc = clone_once(&c, to->vnode, policy, &source);
     }
     free(c.pieces);
-    *tail = c.tail;
     return rc == -ENOSPC ? fs_no_space(c.fs, 1) : rc;
 }
 
-int fs_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
-                   uint64_t len, const struct hf_policy *policy)
+static int clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                       uint64_t len, const struct hf_policy *policy)
 {
-    uint64_t size = dax_size(&from->fs->dax, from->vnode), tail;
-    ssize_t copied;
+    uint64_t size = dax_size(&from->fs->dax, from->vnode);
     int rc;
 
     if (len == 0 && from_off <= size)
@@ -400,15 +436,18 @@ int fs_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, 
     if (rc || len == 0)
         return rc;
     fs_changes(from->fs, from->vnode, from_off, len);
-    rc = clone_pages(from, from_off, to, to_off, len, policy, &tail);
-    if (rc || tail == 0)
-        return rc;
-    copied = fs_copy_range(from, from_off + len - tail, to, to_off + len - tail, tail);
-    if (copied < 0)
-        return (int)copied;
-    return (uint64_t)copied == tail ? 0
-                                    : hf_fail(EBUSY, "the source was cut short meanwhile, or the "
-                                                     "target");
+    return clone_pages(from, from_off, to, to_off, len, policy);
+}
+
+int fs_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
+                   uint64_t len, const struct hf_policy *policy)
+{
+    int rc;
+
+    do
+        rc = clone_range(from, from_off, to, to_off, len, policy);
+    while (rc == -ESTALE); /* the source was cut short meanwhile */
+    return rc;
 }
 
 /* ---- for a copy: without waiting ---- */

@@ -280,6 +280,14 @@ static void clone_over_a(struct hf_pool *pool, struct hf_file *file)
     EXPECT_EQ(hf_clone_range(from, 0, file, TEST_PAGE, 3 * TEST_PAGE, &test_detach), 0);
 }
 
+/* /c goes on in the page of the last bytes. */
+static void clone_tail(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_file *to = test_file(pool, "/c");
+
+    EXPECT_EQ(hf_clone_range(file, 4 * TEST_PAGE, to, TEST_PAGE, 0, &test_wait), 0);
+}
+
 static void clone_within(struct hf_pool *pool, struct hf_file *file)
 {
     (void)pool;
@@ -439,6 +447,7 @@ const struct kill_row kill_rows[] = {
     {"clone-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .shares = true, .act = clone_a},
     {"clone-over-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .shares = true,
      .act = clone_over_a},
+    {"clone-tail", A, .shares = true, .act = clone_tail},
     {"clone-within", A, .shares = true, .act = clone_within},
     {"merge", A, .shares = true, .prepare = copy_a, .act = merge_a},
     {"merge-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .shares = true,
