@@ -63,8 +63,9 @@ static int grow_to(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 {
     uint64_t old;
     int passed;
-    int rc = fs_end_lock(fs, vnode, UINT64_MAX, &passed);
+    int rc = fs_uncapable(fs, vnode);
 
+    rc = rc ? rc : fs_end_lock(fs, vnode, UINT64_MAX, &passed);
     if (rc)
         return rc;
     old = vnode->size;
@@ -73,9 +74,7 @@ static int grow_to(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
         vnode->passed += passed ? 1 : 0;
     }
     dax_unlock(&fs->dax, vnode);
-    if (rc == 0)
-        fs_grown(fs, vnode, old, size);
-    return rc;
+    return rc ? rc : fs_grown(fs, vnode, old, size);
 }
 
 int fs_allocate(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, bool keep_size)

@@ -177,19 +177,26 @@ ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
     struct fs *fs = file->fs;
     uint64_t place;
     ssize_t done;
+    int rc;
 
     if (len == 0) {
         if (off)
             *off = hf_load_acquire(&file->vnode->size);
         return 0;
     }
+    rc = fs_uncapable(fs, file->vnode);
+    if (rc)
+        return rc;
     if (hf_load_acquire(&fs->dax.shm->run->reclaim))
         fs_reclaim(fs);
     fs_changes(fs, file->vnode, hf_load_acquire(&file->vnode->size), len);
     done = append_copied(file, buf, len, &place);
     if (done <= 0)
         return done;
+    rc = fs_uncapable(fs, file->vnode);
     fs_changed(fs, file->vnode, fs_page_of(place), fs_page_of(place + (uint64_t)done - 1));
+    if (rc)
+        return rc;
     if (off)
         *off = place;
     return done;

@@ -181,6 +181,7 @@ ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *t
     if (to_off >= HF_FILE_BYTES_MAX)
         return hf_fail(EFBIG, "a file ends at %" PRIu64 " bytes", HF_FILE_BYTES_MAX);
     n = fs_check_apart(from, from_off, to, to_off, want);
+    n = n ? n : fs_uncapable(to->fs, to->vnode);
     if (n)
         return n;
     want = fs_min(want, HF_FILE_BYTES_MAX - to_off);
@@ -195,7 +196,9 @@ ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *t
             break;
         done += (uint64_t)n;
     }
-    if (done)
-        fs_written(to, to_size, to_off, done);
-    return done ? (ssize_t)done : n;
+    if (!done)
+        return n;
+    n = fs_uncapable(to->fs, to->vnode);
+    fs_written(to, to_size, to_off, done);
+    return n ? n : (ssize_t)done;
 }

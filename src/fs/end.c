@@ -98,8 +98,13 @@ int fs_grow_recorded(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
     return rc ? rc : record_size(fs, vnode, size);
 }
 
-void fs_grown(struct fs *fs, struct shm_vnode *vnode, uint64_t old, uint64_t size)
+int fs_grown(struct fs *fs, struct shm_vnode *vnode, uint64_t old, uint64_t size)
 {
-    if (size > old)
-        fs_changed(fs, vnode, fs_page_of(old), fs_page_of(size - 1));
+    int rc;
+
+    if (size <= old)
+        return 0;
+    rc = fs_uncapable(fs, vnode);
+    fs_changed(fs, vnode, fs_page_of(old), fs_page_of(size - 1));
+    return rc;
 }

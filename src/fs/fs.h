@@ -15,7 +15,7 @@
  *   blocks    bytes past end of file in its last page may be anything, and are zeroed when the
  *             size grows over them. Blocks wholly past end of file hold zeros.
  *
- * Locks: vnode.mutex > table_mutex > space_mutex. A snapshot (meta_begin_read) is open in a thread
+ * Locks: vnode.mutex > space_mutex > table_mutex. A snapshot (meta_begin_read) is open in a thread
  * only while it reads: never while a mutex is taken, pages are pinned or memory is synced.
  */
 #ifndef HF_FS_H
@@ -100,8 +100,9 @@ ssize_t fs_getxattr(struct fs *fs, struct fs_at at, const char *name, void *valu
 ssize_t fs_listxattr(struct fs *fs, struct fs_at at, char *list, size_t len);
 int fs_removexattr(struct fs *fs, struct fs_at at, const char *name);
 #define FS_CAPABILITY "security.capability" /* of a program, as the kernel names it */
-/* Looked up only in pools that may have such a file: run->capable. */
-void fs_drop_capability(struct fs *fs, uint64_t ino);
+/* Looked up only in pools that may have such a file: run->capable. An error: it may still have
+ * one. */
+int fs_drop_capability(struct fs *fs, uint64_t ino);
 int fs_opendir(struct fs *fs, struct fs_at at, struct hf_dir **out);
 int fs_readdir(struct hf_dir *dir, struct hf_dirent *out);
 int fs_seekdir(struct hf_dir *dir, const char *name);

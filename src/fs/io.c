@@ -303,14 +303,20 @@ ssize_t fs_write(struct hf_file *file, const void *buf, size_t len, uint64_t off
 {
     uint64_t size = hf_load_acquire(&file->vnode->size);
     ssize_t done;
+    int rc;
 
     if (file->append)
         return fs_append(file, buf, len, NULL);
+    rc = fs_uncapable(file->fs, file->vnode);
+    if (rc)
+        return rc;
     fs_changes(file->fs, file->vnode, off, len);
     done = fs_write_untold(file, buf, len, off);
-    if (done > 0)
-        fs_written(file, size, off, (uint64_t)done);
-    return done;
+    if (done <= 0)
+        return done;
+    rc = fs_uncapable(file->fs, file->vnode);
+    fs_written(file, size, off, (uint64_t)done);
+    return rc ? rc : done;
 }
 
 /* ---- fsync, seek ---- */

@@ -57,7 +57,7 @@ int fs_layout_begin(struct fs_layout *l)
         dax_change_landed(&l->change);
     rc = fs_vnode_begin(l->fs, l->vnode, &l->txn, &l->inode);
     l->in_txn = rc == 0;
-    return rc;
+    return rc || l->keep_times ? rc : fs_txn_uncapable(&l->txn, l->vnode->ino);
 }
 
 static void leaves(struct fs_layout *l, uint64_t count)

@@ -131,13 +131,14 @@ static int copy_pieces(struct part *p, bool *gone)
 static int swap_pieces(struct part *p)
 {
     struct fs_layout *l = &p->l;
-    int rc = fs_layout_begin(l);
+    int rc;
 
+    l->keep_times = true;
+    rc = fs_layout_begin(l);
     for (unsigned i = 0; rc == 0 && i < p->count; i++) {
         rc = fs_layout_remove(l, p->pieces[i].page, p->pieces[i].count);
         rc = rc ? rc : fs_layout_place(l, p->pieces[i].page, p->pieces[i].count, &p->blocks);
     }
-    l->keep_times = true;
     return rc ? rc : fs_layout_commit(l, l->vnode->size);
 }
 

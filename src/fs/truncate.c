@@ -17,6 +17,7 @@ static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
     uint64_t old;
     int passed = 0, rc = fs_may_write(fs);
 
+    rc = rc ? rc : fs_uncapable(fs, vnode);
     if (rc)
         return rc;
     if (tail) {
@@ -35,9 +36,7 @@ static int truncate_up(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
         rc = fs_grow_recorded(fs, vnode, size);
     vnode->passed += passed ? 1 : 0;
     dax_unlock(&fs->dax, vnode);
-    if (rc == 0)
-        fs_grown(fs, vnode, old, size);
-    return rc;
+    return rc ? rc : fs_grown(fs, vnode, old, size);
 }
 
 /* The last page stays; a pin that is detached from it would see its tail zeroed when the file

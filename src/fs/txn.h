@@ -42,6 +42,9 @@ int fs_txn_share(struct fs_txn *txn, const struct meta_extent *run);
 /* The detached record goes: the same as fs_txn_free(). */
 int fs_txn_drop(struct fs_txn *txn, const struct meta_detached *record);
 
+/* The content of the file changes in it: its capabilities go (xattr.c). */
+int fs_txn_uncapable(struct fs_txn *txn, uint64_t ino);
+
 /* Ends it also when it fails: nothing happened then. */
 int fs_commit(struct fs_txn *txn);
 void fs_abort(struct fs_txn *txn);

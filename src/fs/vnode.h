@@ -45,12 +45,19 @@ void fs_vnode_touch(struct fs *fs, struct shm_vnode *vnode);
 /* Sets the size in the vnode; LMDB may have an older one. Under the layout mutex. */
 void fs_vnode_set_size(struct fs *fs, struct shm_vnode *vnode, uint64_t size);
 
-/* Pages [first, last] have changed. Called with no lock held, before the caller hears of it: file
- * capabilities go (xattr.c), and those that watch are told. */
+/* Content is about to be written without a transaction, or has been: file capabilities go
+ * (xattr.c). Called with no lock held. */
+static inline int fs_uncapable(struct fs *fs, const struct shm_vnode *vnode)
+{
+    if (__builtin_expect(!hf_load_acquire(&fs->dax.shm->run->capable), 1))
+        return 0;
+    return fs_drop_capability(fs, vnode->ino);
+}
+
+/* Pages [first, last] have changed. Called with no lock held, before the caller hears of it: those
+ * that watch are told. */
 static inline void fs_changed(struct fs *fs, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
-    if (__builtin_expect(hf_load_acquire(&fs->dax.shm->run->capable), 0))
-        fs_drop_capability(fs, vnode->ino);
     dax_changed(&fs->dax, vnode, first, last);
 }
 

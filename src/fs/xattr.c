@@ -123,15 +123,39 @@ static int may_set(struct fs_txn *txn, struct fs_at at, uint64_t ino, const char
 
 /* ---- file capabilities ---- */
 
-/* A program that has been changed must lose its capabilities, as on Linux. Setting one says so
- * first, and a write looks after it has written. So the write came before, or the capability goes.
- * */
-void fs_drop_capability(struct fs *fs, uint64_t ino)
+/* A program that has been changed must lose its capabilities, as on Linux. A transaction that
+ * changes content takes them away itself. A write without one takes them away before it writes, so
+ * that it can still fail, and looks again afterwards. Setting one says so first. So the write came
+ * before, or the capability goes. If that cannot be done (a process set one while the write ran,
+ * and then a wait ended early), the call fails, and is to be made again. */
+int fs_txn_uncapable(struct fs_txn *txn, uint64_t ino)
 {
-    struct fs_at at = {ino, ""};
+    int rc;
 
-    if (fs_getxattr(fs, at, FS_CAPABILITY, NULL, 0) >= 0)
-        fs_removexattr(fs, at, FS_CAPABILITY);
+    if (__builtin_expect(!hf_load_acquire(&txn->fs->dax.shm->run->capable), 1))
+        return 0;
+    rc = meta_xattr_del(txn->meta, ino, FS_CAPABILITY);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* The look takes no lock: of a write that has been made, and of a file without any, nothing can
+ * fail. */
+int fs_drop_capability(struct fs *fs, uint64_t ino)
+{
+    struct meta_txn *look;
+    struct fs_txn txn;
+    const void *value;
+    size_t len;
+    int rc = meta_begin_read(fs->dax.meta, &look);
+
+    if (rc)
+        return rc;
+    rc = meta_xattr_get(look, ino, FS_CAPABILITY, &value, &len);
+    meta_end_read(look);
+    if (rc)
+        return rc == -ENOENT ? 0 : rc;
+    rc = fs_begin(fs, &txn);
+    return rc ? rc : fs_txn_end(&txn, fs_txn_uncapable(&txn, ino));
 }
 
 static int set_copied(struct fs *fs, struct fs_at at, const char *name, const void *value,
