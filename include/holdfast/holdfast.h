@@ -28,7 +28,8 @@
  *             option struct to its sizeof and the rest to zero: zero means the default.
  *   Locks     A call may wait for a lock that another process holds. When that process is stopped
  *             (SIGSTOP), the call returns -EBUSY, or as its policy says; the sentence names the
- *             process. Nothing has changed. holdfast(7) has the table.
+ *             process. Nothing has changed. holdfast(7) has the table, and what a call that fails
+ *             may leave all the same.
  *   Damage    -EUCLEAN: the pool is damaged; run `holdfast fsck`. -EOPNOTSUPP: a newer Holdfast
  *             made the pool, or this kind of memory cannot do what was asked.
  *   C++       hf_pin, hf_lease, hf_pool_info and hf_stats are names of functions too: write
@@ -222,7 +223,8 @@ int hf_close(struct hf_file *file);
  *   -EBADF   the file was not opened for it. -EROFS: the pool was opened read-only
  *   -EFBIG   beyond HF_FILE_BYTES_MAX
  *   -ENOSPC  no free block
- *   -EINTR   interrupted or cancelled before anything was written */
+ *   -EBUSY   a process that is stopped holds a lock, and nothing was moved
+ *   -EINTR   interrupted or cancelled before anything was moved */
 ssize_t hf_read(struct hf_file *file, void *buf, size_t len, uint64_t off);
 ssize_t hf_write(struct hf_file *file, const void *buf, size_t len, uint64_t off);
 
@@ -271,7 +273,8 @@ struct hf_pin {
 };
 
 /* Holds [off, off+len) of the file and stores where it lies: iov[0..n) in file order, neighbours
- * merged, exactly len bytes together. Returns n >= 1. All of the range or nothing.
+ * merged, exactly len bytes together. Returns n >= 1. All of the range or nothing;
+ * holes that have got blocks keep them.
  *
  * When every page has an entry and a slot is free (the common case), it makes no system call,
  * takes no lock and allocates nothing. Else it fills entries: a hole gets a block. It waits while a
@@ -328,7 +331,7 @@ int hf_cancel(struct hf_pool *pool, pid_t tid);
  *   -ENOSPC     no free block for what is allocated or copied, or no room for metadata
  *   -ENOLCK     max_threads are used up; or max_leases, when detaching
  *   -EOPNOTSUPP the policy detaches, and the engine does not know which pins hold a block
- * After any of these nothing has changed. */
+ * After any of these nothing has changed, but for what hf_fallocate() and hf_move() say. */
 
 /* Sets the size. Up: a hole follows. Down: the range is [size rounded down to a page, end). */
 int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *policy);
@@ -345,7 +348,9 @@ int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *pol
 #define HF_FALLOC_INSERT_RANGE 0x20u
 /* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. For COLLAPSE and
  * INSERT, off and len are multiples of HF_BLOCK_BYTES, and [off, off+len) ends before end of file
- * (-EINVAL). Their range is [off, end). The pages of partly punched blocks count as in the range.
+ * (-EINVAL). Their range is [off, end). The pages of partly punched blocks count as in the range. A
+ * failure may leave a part of the holes with blocks (mode 0, KEEP_SIZE), and the first part of a
+ * range zeroed where its new blocks lie in more than 32 pieces.
  *   -EINVAL  len 0, or an impossible combination */
 int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
                  const struct hf_policy *policy);
@@ -385,8 +390,9 @@ struct hf_dedup_result {
 /* Compares [a_off, +len) of `a` with [b_off, +len) of `b`. Pages of `b` that hold the same then lie
  * on the blocks of `a`. With a null `a`, it compares with zeros, and pages of `b` that hold zeros
  * become holes. Offsets and len are multiples of HF_BLOCK_BYTES, except that the ranges may end at
- * end of file of both. Up to 1 MiB at a time is one step; no content changes. Pages that anybody
- * has pinned or leased are left alone, and nobody is waited for. Holes stay holes.
+ * end of file of both. Up to 1 MiB at a time is one step; no content changes. A failure may
+ * leave the first steps done. Pages that anybody has pinned or leased are left alone, and nobody is
+ * waited for. Holes stay holes.
  *   -EINVAL     not whole pages, past end of file, or the ranges overlap
  *   -EXDEV      the files belong to two pools
  *   -EBADF      `a` is not open for reading, or `b` not for reading and writing

@@ -76,9 +76,8 @@ struct hf_client {
     uint64_t reserved[2]; /* 0 */
 };
 /* Where a call would wait for pins, or at the gate of a layout change, it returns -EAGAIN instead
- * and has changed nothing. But hf_write() returns the count, if it has moved something, and
- * hf_open() leaves a file that it has made. A policy that does not wait is not affected. Leases are
- * recalled all the same. */
+ * and has changed nothing. But hf_write() returns the count, if it has moved something. A policy
+ * that does not wait is not affected. Leases are recalled all the same. */
 #define HF_CLIENT_NOWAIT 0x1u
 /* The thread writes back whole pages of a copy into which somebody has stored, as at a report
  * (HF_WATCH_STORES). There is no report before the write. While this process has not come back for
