@@ -11,7 +11,7 @@
  * holds) is rebuilt from the entries when a robust mutex says that its owner died.
  *
  * Locks, outermost first; none is held while waiting for pins:
- *     vnode.mutex (two at once: lower index first)  >  table_mutex  >  space_mutex  >  grace_mutex
+ *     vnode.mutex (two at once: lower index first)  >  space_mutex  >  table_mutex  >  grace_mutex
  *     >  barrier_mutex
  *
  * Other folders include this header, which brings its parts. Each part says what one kind of entry

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls on the pool as a whole. */
+#include "waits.h"
+
+#include <errno.h>
+
+static long info(struct waits_call *call)
+{
+    struct hf_pool_info out = {.size = sizeof(out)};
+
+    return hf_pool_info(call->pool, &out);
+}
+
+static long statvfs_it(struct waits_call *call)
+{
+    struct statvfs out;
+
+    return hf_statvfs(call->pool, &out);
+}
+
+static long stats(struct waits_call *call)
+{
+    struct hf_stats out = {.size = sizeof(out)};
+
+    return hf_stats(call->pool, &out);
+}
+
+static int pass_pin(void *arg, const struct hf_pin_info *pin)
+{
+    (void)arg, (void)pin;
+    return 0;
+}
+
+static long pins(struct waits_call *call)
+{
+    return hf_pins(call->pool, pass_pin, NULL);
+}
+
+static int pass_extent(void *arg, const struct hf_extent_info *extent)
+{
+    (void)arg, (void)extent;
+    return 0;
+}
+
+static long extents(struct waits_call *call)
+{
+    return hf_extents(call->pool, 0, pass_extent, NULL);
+}
+
+static void detach(struct waits_call *call)
+{
+    EXPECT_EQ(hf_truncate(call->file, 0, &test_detach), 0);
+}
+
+static long grow(struct waits_call *call)
+{
+    return hf_pool_grow(call->pool, 2 * WAITS_POOL_BYTES);
+}
+
+static long open_pool(struct waits_call *call)
+{
+    return hf_pool_open(test_path(WAITS_POOL), 0, &call->pool);
+}
+
+static long open_to_read(struct waits_call *call)
+{
+    return hf_pool_open(test_path(WAITS_POOL), HF_OPEN_RDONLY, &call->pool);
+}
+
+static long open_anonymous(struct waits_call *call)
+{
+    const struct hf_pool_options options = {.size = sizeof(options),
+                                            .pool_bytes = WAITS_POOL_BYTES};
+    struct hf_pool *pool;
+    long rc = hf_pool_open_anonymous(&options, &pool);
+
+    (void)call;
+    return rc ? rc : hf_pool_close(pool);
+}
+
+static void make_dirty(struct waits_call *call)
+{
+    EXPECT_EQ(hf_append(call->file, "more", 4, NULL), 4);
+    EXPECT_EQ(hf_close(call->file), 0);
+    call->file = NULL;
+}
+
+static long close_pool(struct waits_call *call)
+{
+    long rc = hf_pool_close(call->pool);
+
+    call->pool = rc ? call->pool : NULL;
+    return rc;
+}
+
+#define A .file = "/a"
+
+const struct waits_row waits_pool[] = {
+    {"info", .act = info},
+    {"statvfs", .act = statvfs_it},
+    {"stats", .act = stats},
+    {"pins", A, .others = WAITS_PINS, .act = pins},
+    {"pins-detached", A, .others = WAITS_PINS, .prepare = detach, .act = pins},
+    {"extents", .act = extents},
+    {"grow", .alone = true, .act = grow},
+    {"open-pool", .attaches = true, .alone = true, .act = open_pool},
+    {"open-pool-second", .others = WAITS_JOINS, .attaches = true, .alone = true, .act = open_pool},
+    {"open-pool-reading", .attaches = true, .alone = true, .act = open_to_read},
+    {"open-pool-reading-second", .others = WAITS_JOINS, .attaches = true, .alone = true,
+     .act = open_to_read},
+    {"open-anonymous", .act = open_anonymous},
+    {"close-pool", .alone = true, .act = close_pool},
+    {"close-pool-dirty", A, .alone = true, .prepare = make_dirty, .act = close_pool},
+    {"close-pool-second", .others = WAITS_JOINS, .alone = true, .act = close_pool},
+};
+const unsigned waits_pool_count = sizeof(waits_pool) / sizeof(waits_pool[0]);
