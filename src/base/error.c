@@ -5,6 +5,7 @@
  */
 #include "base/error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,16 @@ int hf_fail_errno(int err, const char *format, ...)
     used = strlen(sentence);
     snprintf(sentence + used, sizeof sentence - used, ": %s", strerror_r(err, text, sizeof text));
     return -err;
+}
+
+int hf_fail_map(int err, const char *what)
+{
+    if (err == ENOMEM)
+        return hf_fail(err,
+                       "this process has no addresses left for %s: raise its limit (ulimit -v, "
+                       "RLIMIT_AS); holdfast(7) says how many a pool takes",
+                       what);
+    return hf_fail_errno(err, "cannot map %s", what);
 }
 
 const char *hf_error_sentence(void)

@@ -12,6 +12,9 @@ int hf_fail(int err, const char *format, ...) __attribute__((format(printf, 2, 3
 /* The same, with ": " and the system's text for err after the sentence. */
 int hf_fail_errno(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* `what` cannot be mapped: the same, but for ENOMEM, of which it says which limit that is. */
+int hf_fail_map(int err, const char *what);
+
 /* The sentence of this thread's last hf_fail(). */
 const char *hf_error_sentence(void);
 

@@ -52,6 +52,8 @@ static int reserve_addresses(struct media *media)
     if (rc)
         return rc;
     rc = pmem2_vm_reservation_new(&own->reservation, NULL, media->limit_bytes + alignment);
+    if (rc == -ENOMEM)
+        return hf_fail_map(ENOMEM, "all that the pool may grow to");
     if (rc)
         return media_pmem2_result(rc, "addresses for the pool's limit");
     address = (uintptr_t)pmem2_vm_reservation_get_address(own->reservation);

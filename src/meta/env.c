@@ -161,7 +161,8 @@ static int open_files(struct meta *meta, const char *dir, unsigned flags, mode_t
     int rc, fd;
 
     hf_fd_guard_begin();
-    rc = meta_result(mdb_env_open(meta->env, dir, flags, mode), "open");
+    rc = mdb_env_open(meta->env, dir, flags, mode);
+    rc = rc == ENOMEM ? hf_fail_map(rc, "the pool's metadata") : meta_result(rc, "open");
     if (rc == 0 && low_numbers(dir) & ~before)
         rc = hf_fail(EBUSY, "another thread closed one of descriptors 0 to 2 while the pool was "
                             "being opened");

@@ -366,8 +366,7 @@ static int map_new(const struct shm_attach *at, const struct shm_run *header, mo
         return hf_fail_errno(-fd, "%s: cannot make the run segment of %" PRIu64 " bytes",
                              *path ? path : at->pool_dir, header->bytes);
     run = mmap(NULL, header->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-    rc = run == MAP_FAILED ? hf_fail_errno(errno, "cannot map the run segment")
-                           : shm_reserve_first(run, header);
+    rc = run == MAP_FAILED ? hf_fail_map(errno, "the run segment") : shm_reserve_first(run, header);
     if (rc == 0) {
         *out = run;
         return fd;
@@ -451,7 +450,7 @@ int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
     if (rc == -ENOENT)
         return not_there(at, path);
     if (rc)
-        return hf_fail_errno(-rc, "%s: cannot map the run segment", path);
+        return hf_fail_map(-rc, "the run segment");
     rc = has_other_clock(run) ? hf_fail(EBUSY,
                                         "%s is in use by processes of another time namespace, "
                                         "which has another clock: end them first, or start this "

@@ -192,6 +192,60 @@ static void open_short_files(void *arg)
     EXPECT(sigprocmask(SIG_BLOCK, NULL, &mask) == 0 && !sigismember(&mask, SIGXFSZ));
 }
 
+static uint64_t addresses_in_use(void)
+{
+    FILE *file = fopen("/proc/self/statm", "r");
+    unsigned long pages;
+
+    EXPECT(file && fscanf(file, "%lu", &pages) == 1);
+    fclose(file);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define WANTS_ADDRESSES true /* itself, beyond any limit */
+#else
+#define WANTS_ADDRESSES false
+#endif
+
+/* Whatever it is that the limit is too small for, the sentence says so. */
+static void open_with_few_addresses(void *arg)
+{
+    uint64_t bytes = addresses_in_use();
+    struct rlimit limit = {0, RLIM_INFINITY};
+    unsigned refused = 0;
+    int rc;
+
+    (void)arg;
+    if (WANTS_ADDRESSES)
+        return;
+    do {
+        bytes += TEST_MIB(100);
+        limit.rlim_cur = bytes;
+        EXPECT_EQ(setrlimit(RLIMIT_AS, &limit), 0);
+        rc = try_open();
+        if (rc == -ENOMEM && strstr(hf_strerror_detail(), "ulimit -v"))
+            refused++;
+        else if (rc)
+            FAIL("%d: %s", rc, hf_strerror_detail());
+    } while (rc);
+    EXPECT(refused > 3);
+}
+
+/* As real-time programs do, so that no page of theirs is missing. What is large in a pool is
+ * sparse, and is to stay so. */
+static void open_locked_on_fault(void *arg)
+{
+    struct stat st;
+
+    (void)arg;
+    if (mlockall(MCL_FUTURE | MCL_ONFAULT))
+        return;
+    EXPECT_EQ(try_open(), 0);
+    EXPECT_EQ(stat(test_path("pool/meta/data.mdb"), &st), 0);
+    EXPECT(st.st_blocks < 8 << 11 && st.st_size > 1 << 30);
+}
+
 static void opening(void)
 {
     struct hf_pool_options options = {
@@ -204,6 +258,9 @@ static void opening(void)
     EXPECT_EQ(hf_pool_create(test_path("pool"), &options), 0);
     test_join(test_fork(open_locked, NULL));
     test_join(test_fork(open_short_files, NULL));
+    test_join(test_fork(open_with_few_addresses, NULL));
+    if (geteuid() == 0)
+        test_join(test_fork(open_locked_on_fault, NULL));
     EXPECT_EQ(try_open(), 0);
     if (geteuid() == 0) {
         equal_pids();
