@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One copy inside a pool; see copy_tree.h. What is copied is named by inodes, so that names that
- * change meanwhile lead nowhere else. Each file is cloned in one step, so it is as of one moment.
+ * change meanwhile lead nowhere else. Each file is cloned in one step, so it is as of one moment:
+ * together with others, or by itself where somebody holds it, or where it has to be copied.
  * Times are set last, those of a directory when all is in it.
  */
 #include "copy_tree.h"
@@ -222,10 +223,17 @@ static int copy_node(struct copy_tree *copy, const struct entry *entry)
 }
 
 /* The other names of a file that was copied become names of the copy: by its inode, as text. */
+static void add_link(struct transfer *transfer, uint64_t from, uint64_t to)
+{
+    char number[24];
+
+    snprintf(number, sizeof(number), "%ju", (uintmax_t)to);
+    transfer_add_link(transfer, 0, from, number);
+}
+
 static int copy_new(struct copy_tree *copy, const struct entry *entry)
 {
     struct transfer *transfer = &copy->transfer;
-    char number[24];
     struct stat st;
     int rc = S_ISREG(entry->st.st_mode)   ? copy_file(copy, entry)
              : S_ISLNK(entry->st.st_mode) ? copy_symlink(copy, entry)
@@ -234,11 +242,9 @@ static int copy_new(struct copy_tree *copy, const struct entry *entry)
     if (rc || entry->st.st_nlink < 2)
         return rc;
     rc = hf_statat(transfer->pool, entry->to_dir, entry->to_name, HF_AT_NOFOLLOW, &st);
-    if (rc)
-        return rc;
-    snprintf(number, sizeof(number), "%ju", (uintmax_t)st.st_ino);
-    transfer_add_link(transfer, 0, entry->st.st_ino, number);
-    return 0;
+    if (rc == 0)
+        add_link(transfer, entry->st.st_ino, st.st_ino);
+    return rc;
 }
 
 /* Removed meanwhile, before anything was made of it. */
@@ -270,12 +276,12 @@ static bool copy_leaf(struct copy_tree *copy, const struct entry *entry)
     return !stopped(copy);
 }
 
-/* ------------------------------------------------------------------------ directories ---- */
-
+/* The first is closed to others until the copy is whole, and so is what is in it. */
 static bool make_directory(struct copy_tree *copy, const struct entry *entry)
 {
     struct hf_pool *pool = copy->transfer.pool;
-    int rc = hf_mkdirat(pool, entry->to_dir, entry->to_name, 0700);
+    mode_t mode = copy->depth > 0 ? entry->st.st_mode & 07777u : 0700;
+    int rc = hf_mkdirat(pool, entry->to_dir, entry->to_name, mode);
     struct stat st;
 
     rc = rc ? rc : hf_statat(pool, entry->to_dir, entry->to_name, HF_AT_NOFOLLOW, &st);
@@ -285,6 +291,97 @@ static bool make_directory(struct copy_tree *copy, const struct entry *entry)
     copy->dirs[copy->depth++] = (struct copy_pair){entry->st.st_ino, st.st_ino};
     return true;
 }
+
+/* ---------------------------------------------------------------- many files at once ----- */
+
+/* By itself. */
+static bool copy_found(struct copy_tree *copy, const struct cli_found *found, uint64_t to_dir)
+{
+    struct entry entry = {.from_dir = found->dir,
+                          .to_dir = to_dir,
+                          .from_name = found->name,
+                          .to_name = found->name,
+                          .shown = found->path};
+    int rc = hf_statat(copy->transfer.pool, found->ino, "", HF_AT_NOFOLLOW, &entry.st);
+
+    if (rc == -ENOENT || rc == -ESTALE) /* removed meanwhile */
+        return false;
+    if (rc)
+        return failed(copy, &entry, rc);
+    return S_ISDIR(entry.st.st_mode) ? make_directory(copy, &entry) : copy_leaf(copy, &entry);
+}
+
+/* What could not be made together with others is made by itself. */
+static void end_pending(struct copy_tree *copy, const struct copy_pending *pending,
+                        const struct hf_clone_entry *made)
+{
+    struct transfer *transfer = &copy->transfer;
+
+    if (made->result) {
+        copy_found(copy, &pending->found, pending->to_dir);
+        return;
+    }
+    if (made->links > 1)
+        add_link(transfer, pending->found.ino, made->to);
+    transfer->progress.bytes += made->bytes;
+    transfer->progress.items++;
+    cli_progress_step(&transfer->progress, pending->found.path);
+}
+
+static void copy_pending(struct copy_tree *copy)
+{
+    struct hf_clone_entry entries[COPY_PENDING];
+    size_t count = copy->pending_count;
+
+    copy->pending_count = 0;
+    for (size_t i = 0; i < count; i++)
+        entries[i] = (struct hf_clone_entry){.from = copy->pending[i].found.ino,
+                                             .dir = copy->pending[i].to_dir,
+                                             .name = copy->pending[i].found.name,
+                                             .result = -EBUSY};
+    if (!copy->transfer.stop && !stopped(copy))
+        (void)hf_clone_files(copy->transfer.pool, entries, count); /* each says what became of it */
+    for (size_t i = 0; i < count; i++) {
+        if (!copy->transfer.stop && !stopped(copy))
+            end_pending(copy, &copy->pending[i], &entries[i]);
+        free((char *)copy->pending[i].found.path);
+    }
+}
+
+static bool is_pending(const struct copy_tree *copy, uint64_t ino)
+{
+    for (size_t i = 0; i < copy->pending_count; i++)
+        if (copy->pending[i].found.ino == ino)
+            return true;
+    return false;
+}
+
+static void put_off(struct copy_tree *copy, const struct cli_found *found, uint64_t to_dir)
+{
+    struct copy_pending *pending = &copy->pending[copy->pending_count++];
+    char *path = cli_strdup(found->path);
+
+    *pending = (struct copy_pending){*found, to_dir};
+    pending->found.path = path;
+    pending->found.name = path + strlen(path) - strlen(found->name);
+    if (copy->pending_count == COPY_PENDING)
+        copy_pending(copy);
+}
+
+/* Of a file with several names the first that is met is copied, the others are links to that. */
+static bool copy_entry(struct copy_tree *copy, const struct cli_found *found, uint64_t to_dir)
+{
+    if (!S_ISREG(found->type) || copy->sharing == COPY_COPIES)
+        return copy_found(copy, found, to_dir);
+    if (is_pending(copy, found->ino))
+        copy_pending(copy);
+    if (transfer_find_link(&copy->transfer, 0, found->ino))
+        return copy_found(copy, found, to_dir);
+    put_off(copy, found, to_dir);
+    return !copy->transfer.stop;
+}
+
+/* ------------------------------------------------------------------------ directories ---- */
 
 /* Of a directory that was removed before it could be read nothing is heard when it is left. */
 static uint64_t copy_of_dir(struct copy_tree *copy, uint64_t from)
@@ -297,21 +394,10 @@ static uint64_t copy_of_dir(struct copy_tree *copy, uint64_t from)
 static bool on_entry(void *arg, const struct cli_found *found)
 {
     struct copy_tree *copy = arg;
-    struct entry entry = {.from_dir = found->dir,
-                          .to_dir = copy_of_dir(copy, found->dir),
-                          .from_name = found->name,
-                          .to_name = found->name,
-                          .shown = found->path};
-    int rc;
 
     if (copy->transfer.stop || found->ino == copy->top)
         return false;
-    rc = hf_statat(copy->transfer.pool, found->ino, "", HF_AT_NOFOLLOW, &entry.st);
-    if (rc == -ENOENT || rc == -ESTALE) /* removed meanwhile */
-        return false;
-    if (rc)
-        return failed(copy, &entry, rc);
-    return S_ISDIR(entry.st.st_mode) ? make_directory(copy, &entry) : copy_leaf(copy, &entry);
+    return copy_entry(copy, found, copy_of_dir(copy, found->dir));
 }
 
 static bool finish_directory(struct copy_tree *copy, const struct entry *entry)
@@ -330,6 +416,7 @@ static bool on_leave(void *arg, const struct cli_found *directory, bool fine)
                           .shown = directory->path};
 
     (void)fine;
+    copy_pending(copy);
     if (copy->transfer.stop)
         return false;
     copy_of_dir(copy, directory->ino);
@@ -364,6 +451,7 @@ static bool copy_directory(struct copy_tree *copy, const struct entry *entry)
         return false;
     copy->top = copy->dirs[0].to;
     cli_walk(copy->transfer.pool, entry->st.st_ino, entry->shown, &visitor);
+    copy_pending(copy);
     if (copy->transfer.stop || stopped(copy))
         return false;
     return finish_directory(copy, entry);

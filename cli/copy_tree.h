@@ -8,11 +8,21 @@
 
 #include "transfer.h"
 
+#include <holdfast/serve.h>
+
 enum copy_sharing { COPY_SHARES_OR_COPIES, COPY_SHARES, COPY_COPIES };
 
 struct copy_pair {
     uint64_t from, to; /* inodes of a directory and of its copy */
 };
+
+/* A file whose copy is to be made together with others. */
+struct copy_pending {
+    struct cli_found found; /* with names of its own */
+    uint64_t to_dir;
+};
+
+#define COPY_PENDING 128u
 
 struct copy_tree {
     struct transfer transfer;
@@ -21,6 +31,8 @@ struct copy_tree {
     uint64_t top;           /* the copy's own first directory, which is not copied */
     struct copy_pair *dirs; /* from the top down to the one under way */
     size_t depth, room;
+    struct copy_pending pending[COPY_PENDING];
+    size_t pending_count;
 };
 
 /* Copies what `from` names, a symbolic link as such, and a directory with all that is in it if

@@ -57,6 +57,38 @@ ssize_t hf_listxattrat(struct hf_pool *pool, uint64_t at, const char *path, char
 int hf_removexattrat(struct hf_pool *pool, uint64_t at, const char *path, const char *name);
 int hf_opendirat(struct hf_pool *pool, uint64_t at, const char *path, struct hf_dir **out);
 
+/* One of the files for hf_clone_files(): the regular file with the inode number `from` gets a copy
+ * `name` in the directory `dir`. */
+struct hf_clone_entry {
+    uint64_t from, dir;
+    const char *name; /* one name, not a path */
+    /* Set: 0, the copy was made; or -errno, and why not. */
+    int result;
+    /* Set when it was made: how many names `from` has; inode of the copy, and its size. */
+    uint32_t links;
+    uint64_t to, bytes;
+};
+
+/* Makes copies of files, many in one step: a tree is copied in few transactions. A copy shares all
+ * blocks with its file, as by hf_clone_range(), and has its mode, owner, access and modification
+ * time and extended attributes. It is as of one moment. Up to 128 copies appear together, in a
+ * durable pool up to 4. Returns how many were made; the entries say which. Nobody is waited for.
+ *
+ * In an entry:
+ *   -EBUSY        somebody holds the file or changes it, it lies in 64 pieces or more, or it was
+ *                 not tried: copy it by itself, with hf_openat() and hf_clone_range()
+ *   -ENOENT       `from` does not exist, or has no name
+ *   -EINVAL       it is not a regular file, or the name is empty, a dot or two, or has a slash
+ *   -EEXIST       there is one of that name
+ *   -ENAMETOOLONG it is too long
+ *   -ESTALE       `dir` does not exist any more
+ *   -ENOTDIR      `dir` is not a directory
+ * In an entry, or of the call where none was made:
+ *   -EOPNOTSUPP   the engine is not one of the slots engines
+ *   -ENFILE       too many files are in use
+ *   -ENOSPC       the metadata is full */
+ssize_t hf_clone_files(struct hf_pool *pool, struct hf_clone_entry *entries, size_t count);
+
 /* -------------------------------------------------------------------------- a client ----- */
 
 /* The client that a thread of a server acts for. */

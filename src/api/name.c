@@ -41,6 +41,19 @@ int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, stru
     return rc ? rc : hf_openat(pool, HF_ROOT_INO, path, flags, mode, out);
 }
 
+ssize_t hf_clone_files(struct hf_pool *pool, struct hf_clone_entry *entries, size_t count)
+{
+    api_begins(__func__);
+    int rc = api_check_pool(pool);
+
+    if (rc == 0 && count && !entries)
+        rc = api_null("entries");
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        if (!entries[i].name)
+            rc = api_null("name");
+    return rc ? rc : fs_clone_files(&pool->fs, entries, count);
+}
+
 int hf_close(struct hf_file *file)
 {
     api_begins(__func__);

@@ -80,6 +80,8 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
 int dax_lock_any(struct dax *dax, struct shm_vnode *vnode) SHM_MAY_FAIL;
 /* Likewise, for what can be left undone: false when somebody keeps it for longer than a moment. */
 bool dax_lock_moment(struct dax *dax, struct shm_vnode *vnode) SHM_MAY_FAIL;
+/* False when anybody has it. */
+bool dax_lock_now(struct dax *dax, struct shm_vnode *vnode) SHM_MAY_FAIL;
 void dax_unlock(struct dax *dax, struct shm_vnode *vnode);
 /* Both mutexes, in the order of vnodes; one, where it is one file. An error: none is held. */
 int dax_lock_two(struct dax *dax, struct shm_vnode *a, struct shm_vnode *b) SHM_MAY_FAIL;

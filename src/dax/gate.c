@@ -200,6 +200,17 @@ bool dax_lock_moment(struct dax *dax, struct shm_vnode *vnode)
     return true;
 }
 
+bool dax_lock_now(struct dax *dax, struct shm_vnode *vnode)
+{
+    bool died;
+
+    if (!shm_lock_now(&vnode->mutex, &died))
+        return false;
+    if (__builtin_expect(died || vnode->pending_version, 0))
+        recover(dax, vnode, died);
+    return true;
+}
+
 void dax_unlock(struct dax *dax, struct shm_vnode *vnode)
 {
     (void)dax;
@@ -208,14 +219,9 @@ void dax_unlock(struct dax *dax, struct shm_vnode *vnode)
 
 uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode)
 {
-    bool died;
-
     if (__builtin_expect(hf_load_acquire(&vnode->pending_version) != 0, 0) &&
-        shm_lock_now(&vnode->mutex, &died)) {
-        if (died || vnode->pending_version)
-            recover(dax, vnode, died);
+        dax_lock_now(dax, vnode))
         dax_unlock(dax, vnode);
-    }
     return hf_load_acquire(&vnode->size);
 }
 

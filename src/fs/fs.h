@@ -119,6 +119,7 @@ ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
 /* Clones; len 0: to the end of `from`. */
 int fs_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                    uint64_t len, const struct hf_policy *policy);
+ssize_t fs_clone_files(struct fs *fs, struct hf_clone_entry *entries, size_t count);
 int fs_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_t b_off,
                    uint64_t len, struct hf_dedup_result *out);
 ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,

@@ -15,6 +15,15 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+int fs_inode_number(struct meta_super *super, uint64_t *ino)
+{
+    if (super->next_ino >= META_INO_END)
+        return hf_fail(ENOSPC, "the numbers of inodes are used up: run holdfast fsck");
+    *ino = super->next_ino++;
+    super->inodes++;
+    return 0;
+}
+
 int fs_inode_new(struct fs_txn *txn, uint64_t dir, mode_t mode, uint64_t *ino,
                  struct meta_inode *inode)
 {
@@ -25,12 +34,9 @@ int fs_inode_new(struct fs_txn *txn, uint64_t dir, mode_t mode, uint64_t *ino,
     int rc = meta_super_get(txn->meta, &super);
 
     rc = rc ? rc : meta_inode_get(txn->meta, dir, &parent);
-    if (rc == 0 && super.next_ino >= META_INO_END)
-        rc = hf_fail(ENOSPC, "the numbers of inodes are used up: run holdfast fsck");
+    rc = rc ? rc : fs_inode_number(&super, ino);
     if (rc)
         return rc;
-    *ino = super.next_ino++;
-    super.inodes++;
     if (S_ISDIR(mode))
         mode |= parent.mode & S_ISGID;
     *inode = (struct meta_inode){.mode = mode,

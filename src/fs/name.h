@@ -41,6 +41,8 @@ int fs_check_place(struct meta_txn *txn, const struct fs_place *place);
  * number, mode and times, and gives it the ACLs that it inherits. The caller puts it. */
 int fs_inode_new(struct fs_txn *txn, uint64_t dir, mode_t mode, uint64_t *ino,
                  struct meta_inode *inode);
+/* One inode more: its number. The caller puts the super record. -ENOSPC. */
+int fs_inode_number(struct meta_super *super, uint64_t *ino);
 /* Removes an inode with all its records. */
 int fs_inode_drop(struct fs_txn *txn, uint64_t ino);
 

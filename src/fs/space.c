@@ -110,16 +110,24 @@ static int refuse_outside(uint64_t block, uint64_t count)
                    block, (block + count - 1));
 }
 
-static int mark_extents(struct shm *shm, struct meta_txn *txn, uint64_t ino)
+static int mark_extent(struct shm *shm, const struct meta_extent *extent)
+{
+    if (extent->block + extent->count > shm->run->pool_blocks)
+        return refuse_outside(extent->block, extent->count);
+    mark_blocks(shm, extent->block, extent->count, true);
+    return 0;
+}
+
+/* Those from `page` on. */
+static int mark_extents(struct shm *shm, struct meta_txn *txn, uint64_t ino, uint64_t page)
 {
     struct meta_extent extent;
-    uint64_t page = 0;
     int rc;
 
     while ((rc = meta_extent_find(txn, ino, page, &extent)) == 0) {
-        if (extent.block + extent.count > shm->run->pool_blocks)
-            return refuse_outside(extent.block, extent.count);
-        mark_blocks(shm, extent.block, extent.count, true);
+        rc = mark_extent(shm, &extent);
+        if (rc)
+            return rc;
         page = extent.page + extent.count;
     }
     return rc == -ENOENT ? 0 : rc;
@@ -137,6 +145,23 @@ static int mark_capable(struct shm *shm, struct meta_txn *txn, uint64_t ino)
     return rc == -ENOENT ? 0 : rc;
 }
 
+/* Most files say all in a few records. */
+static int mark_file(struct shm *shm, struct meta_txn *txn, uint64_t ino)
+{
+    struct meta_file file;
+    uint64_t page = 0;
+    int rc = meta_file_get(txn, ino, &file);
+
+    for (size_t i = 0; rc == 0 && i < file.count; i++) {
+        rc = mark_extent(shm, &file.runs[i]);
+        page = file.runs[i].page + file.runs[i].count;
+    }
+    if (rc || !file.more)
+        return rc;
+    rc = mark_extents(shm, txn, ino, page);
+    return rc ? rc : mark_capable(shm, txn, ino);
+}
+
 static int mark_files(struct shm *shm, struct meta_txn *txn)
 {
     struct meta_inode inode;
@@ -144,9 +169,7 @@ static int mark_files(struct shm *shm, struct meta_txn *txn)
     int rc;
 
     while ((rc = meta_inode_next(txn, &ino, &inode)) == 0) {
-        if (S_ISREG(inode.mode))
-            rc = mark_extents(shm, txn, ino);
-        rc = rc ? rc : mark_capable(shm, txn, ino);
+        rc = S_ISREG(inode.mode) ? mark_file(shm, txn, ino) : 0;
         if (rc)
             return rc;
         ino++;

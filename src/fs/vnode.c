@@ -53,6 +53,15 @@ static void load_times(const struct shm_vnode *vnode, struct meta_inode *inode)
         inode->ctime_ns = ctime_ns;
 }
 
+void fs_vnode_know(const struct shm_vnode *vnode, struct meta_inode *inode)
+{
+    shm_assert_held(&vnode->mutex);
+    if (vnode->state != SHM_VNODE_READY)
+        return;
+    load_times(vnode, inode);
+    inode->size = vnode->size;
+}
+
 /* ---- opening and closing ---- */
 
 static int read_inode(struct fs *fs, uint64_t ino, struct meta_inode *inode)
@@ -296,8 +305,7 @@ int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *
         fs_abort(txn);
         return rc;
     }
-    load_times(vnode, inode);
-    inode->size = vnode->size;
+    fs_vnode_know(vnode, inode);
     return 0;
 }
 

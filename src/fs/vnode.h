@@ -28,6 +28,8 @@ bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode);
 /* 1: somebody has the inode, which has no names, open; 0: nobody has. An error: shm_lock(). */
 int fs_vnode_in_use(const struct fs *fs, uint64_t ino);
 
+/* Under the layout mutex: the record, with what the vnode knows better. */
+void fs_vnode_know(const struct shm_vnode *vnode, struct meta_inode *inode);
 /* Under the layout mutex: begins a transaction and reads the inode, with what the vnode knows
  * better. */
 int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,

@@ -220,6 +220,12 @@ int meta_seek_last(struct meta_txn *txn, MDB_val *found, MDB_val *value);
 int meta_step(struct meta_txn *txn, MDB_cursor_op step, MDB_val *found, MDB_val *value);
 
 int meta_store(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len);
+/* -EEXIST: there is a record of that key, and nothing has changed. */
+int meta_store_new(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len);
+/* Both can be one record. */
+bool meta_extent_continues(const struct meta_extent *left, const struct meta_extent *right);
+/* Adds or overwrites an extent, with no look at those around it. */
+int meta_extent_store(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent);
 /* Overwrites the record under the cursor, whose key this is, with a value of the same length. */
 int meta_overwrite(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len);
 /* Removes the record under the cursor; MDB_NEXT then gives the one behind it. */

@@ -18,7 +18,7 @@ static uint64_t extent_end(const struct meta_extent *extent)
     return extent->page + extent->count;
 }
 
-static bool continues(const struct meta_extent *left, const struct meta_extent *right)
+bool meta_extent_continues(const struct meta_extent *left, const struct meta_extent *right)
 {
     return extent_end(left) == right->page && left->block + left->count == right->block &&
            left->shared == right->shared;
@@ -73,7 +73,7 @@ static int overwrite(struct meta_txn *txn, uint64_t ino, const struct meta_exten
     return meta_overwrite(txn, &key, &disk, sizeof disk);
 }
 
-static int store_extent(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
+int meta_extent_store(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
 {
     struct meta_disk_extent disk = encode_extent(extent);
     struct meta_key key;
@@ -176,15 +176,15 @@ int meta_extent_insert(struct meta_txn *txn, uint64_t ino, const struct meta_ext
         return hf_fail(EUCLEAN,
                        "inode %" PRIu64 ": pages %" PRIu64 " to %" PRIu64 " have blocks already",
                        ino, extent->page, extent_end(extent) - 1);
-    if (after.count != 0 && continues(extent, &after))
+    if (after.count != 0 && meta_extent_continues(extent, &after))
         merged.count += after.count;
-    if (before.count != 0 && continues(&before, extent)) {
+    if (before.count != 0 && meta_extent_continues(&before, extent)) {
         merged.page = before.page;
         merged.block = before.block;
         merged.count += before.count;
         rc = overwrite(txn, ino, &merged);
     } else {
-        rc = store_extent(txn, ino, &merged);
+        rc = meta_extent_store(txn, ino, &merged);
     }
     if (rc == 0 && extent_end(&merged) != extent_end(extent))
         rc = erase_extent(txn, ino, after.page);
@@ -205,7 +205,7 @@ static int cut_extent(struct meta_txn *txn, uint64_t ino, const struct meta_exte
     *gone = (struct meta_extent){first, extent->block + head.count, last - first, extent->shared};
     rc = head.count != 0 ? overwrite(txn, ino, &head) : meta_erase(txn);
     if (rc == 0 && tail.count != 0)
-        rc = store_extent(txn, ino, &tail);
+        rc = meta_extent_store(txn, ino, &tail);
     return rc;
 }
 
@@ -253,7 +253,7 @@ int meta_extent_split(struct meta_txn *txn, uint64_t ino, uint64_t page)
                                 extent_end(&before) - page, before.shared};
     before.count -= tail.count;
     rc = overwrite(txn, ino, &before);
-    return rc ? rc : store_extent(txn, ino, &tail);
+    return rc ? rc : meta_extent_store(txn, ino, &tail);
 }
 
 int meta_extent_mark(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t count, bool shared)
@@ -290,7 +290,7 @@ static int move_one(struct meta_txn *txn, uint64_t ino, const struct meta_extent
     int rc = erase_extent(txn, ino, extent->page);
 
     moved.page += (uint64_t)delta;
-    return rc ? rc : store_extent(txn, ino, &moved);
+    return rc ? rc : meta_extent_store(txn, ino, &moved);
 }
 
 /* From the last extent down, so that no key lands on one that has still to move. */
@@ -338,7 +338,7 @@ static int merge_at(struct meta_txn *txn, uint64_t ino, uint64_t page)
     struct meta_extent before, after;
     int rc = extents_around(txn, ino, page, &before, &after);
 
-    if (rc || before.count == 0 || after.count == 0 || !continues(&before, &after))
+    if (rc || before.count == 0 || after.count == 0 || !meta_extent_continues(&before, &after))
         return rc;
     before.count += after.count;
     rc = overwrite(txn, ino, &before);

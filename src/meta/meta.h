@@ -177,8 +177,24 @@ int meta_extent_split(struct meta_txn *txn, uint64_t ino, uint64_t page);
 int meta_extent_mark(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t count,
                      bool shared);
 
+#define META_FILE_RUNS 64u
+
+/* A file as it lies there. */
+struct meta_file {
+    struct meta_inode inode;
+    size_t count; /* of runs */
+    bool more;    /* there are records that are not told here: attributes, or more extents */
+    struct meta_extent runs[META_FILE_RUNS];
+};
+int meta_file_get(struct meta_txn *txn, uint64_t ino, struct meta_file *out);
+/* Of an inode that has no records yet; `more` is passed over. Runs are in order and apart. */
+int meta_file_put(struct meta_txn *txn, uint64_t ino, const struct meta_file *file);
+
 int meta_dirent_get(struct meta_txn *txn, uint64_t dir, const char *name, struct meta_dirent *out);
 int meta_dirent_put(struct meta_txn *txn, uint64_t dir, const char *name, uint64_t ino,
+                    uint32_t type);
+/* -EEXIST: there is one of that name, and nothing has changed. */
+int meta_dirent_add(struct meta_txn *txn, uint64_t dir, const char *name, uint64_t ino,
                     uint32_t type);
 int meta_dirent_del(struct meta_txn *txn, uint64_t dir, const char *name);
 /* The first entry whose name is bytewise greater than `after` ("" for the first). */

@@ -89,6 +89,16 @@ int meta_dirent_put(struct meta_txn *txn, uint64_t dir, const char *name, uint64
     return rc ? rc : meta_store(txn, &key, &disk, sizeof disk);
 }
 
+int meta_dirent_add(struct meta_txn *txn, uint64_t dir, const char *name, uint64_t ino,
+                    uint32_t type)
+{
+    struct meta_disk_dirent disk = {ino, type, 0};
+    struct meta_key key;
+    int rc = meta_key_name(&key, dir, META_DIRENT, name);
+
+    return rc ? rc : meta_store_new(txn, &key, &disk, sizeof disk);
+}
+
 int meta_dirent_del(struct meta_txn *txn, uint64_t dir, const char *name)
 {
     struct meta_key key;

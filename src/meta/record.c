@@ -24,6 +24,8 @@ int meta_result(int rc, const char *doing)
         return 0;
     case MDB_NOTFOUND:
         return -ENOENT;
+    case MDB_KEYEXIST:
+        return -EEXIST;
     case MDB_MAP_FULL:
         return hf_fail(ENOSPC, "the pool's metadata is full (%s)", doing);
     case MDB_TXN_FULL:
@@ -90,14 +92,25 @@ int meta_step(struct meta_txn *txn, MDB_cursor_op step, MDB_val *found, MDB_val 
     return lmdb_get(txn, found, value, step);
 }
 
-int meta_store(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len)
+static int put(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len,
+               unsigned flags)
 {
     MDB_val at = {key->len, (void *)key->bytes}, what = {len, (void *)value};
     int rc = meta_charge(txn, len);
 
     if (!rc)
         rc = need_cursor(txn);
-    return rc ? rc : lmdb_put(txn, &at, &what, 0);
+    return rc ? rc : lmdb_put(txn, &at, &what, flags);
+}
+
+int meta_store(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len)
+{
+    return put(txn, key, value, len, 0);
+}
+
+int meta_store_new(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len)
+{
+    return put(txn, key, value, len, MDB_NOOVERWRITE);
 }
 
 int meta_overwrite(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len)

@@ -13,8 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A rename has two layout mutexes, and the four others of the segment: shm.h has the order. */
-#define HELD_MAX 8u
+/* hf_clone_files() has 128 layout mutexes, and the four others of the segment: shm.h has the
+ * order. */
+#define HELD_MAX 136u
 
 static _Thread_local const struct shm_mutex *held[HELD_MAX];
 static _Thread_local unsigned held_count;

@@ -145,8 +145,12 @@ void serves(hf_pool *pool, hf_file *file)
     hf_watch_report report{};
     hf_dir *dir = nullptr;
     hf_dirent entry{};
+    hf_clone_entry copy{};
     int entries = 0;
 
+    copy.from = copy.dir = HF_ROOT_INO;
+    copy.name = "copy";
+    EXPECT(hf_clone_files(pool, &copy, 1) == 0 && copy.result == -EINVAL);
     client.size = sizeof client;
     client.flags = HF_CLIENT_NOWAIT;
     EXPECT(hf_act_for(&client) == 0 && hf_act_for(nullptr) == 0);

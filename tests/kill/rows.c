@@ -294,11 +294,40 @@ static void clone_within(struct hf_pool *pool, struct hf_file *file)
     EXPECT_EQ(hf_clone_range(file, 0, file, 8 * TEST_PAGE, 3 * TEST_PAGE, &test_wait), 0);
 }
 
+/* Those that nobody holds, in one step: as many as go together in a durable pool. */
+static void clone_files(struct hf_pool *pool, struct hf_file *file)
+{
+    static const char *const paths[] = {"/a", "/b", "/c", "/dir/d"};
+    struct hf_clone_entry entries[4];
+    struct stat dir, st;
+
+    (void)file;
+    EXPECT_EQ(hf_stat(pool, "/empty", 0, &dir), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        EXPECT_EQ(hf_stat(pool, paths[i], 0, &st), 0);
+        entries[i] = (struct hf_clone_entry){
+            .from = st.st_ino, .dir = dir.st_ino, .name = strrchr(paths[i], '/') + 1};
+    }
+    EXPECT(hf_clone_files(pool, entries, 4) >= 3);
+}
+
 static void copy_a(struct hf_pool *pool, struct hf_file *file)
 {
     struct hf_file *to = test_file(pool, "/c");
 
     EXPECT_EQ(hf_copy_range(file, 0, to, 0, 4 * TEST_PAGE), 4 * TEST_PAGE);
+}
+
+/* Page 1 is held, so its bytes are copied; the pages beside it are shared. */
+static void copy_held(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_file *to = test_file(pool, "/c");
+
+    EXPECT_EQ(hf_copy_range(file, 0, to, 0, TEST_PAGE), TEST_PAGE);
+    kill_step(pool);
+    EXPECT_EQ(hf_copy_range(file, TEST_PAGE, to, TEST_PAGE, TEST_PAGE), TEST_PAGE);
+    kill_step(pool);
+    EXPECT_EQ(hf_copy_range(file, 2 * TEST_PAGE, to, 2 * TEST_PAGE, 2 * TEST_PAGE), 2 * TEST_PAGE);
 }
 
 static void merge_a(struct hf_pool *pool, struct hf_file *file)
@@ -449,6 +478,13 @@ const struct kill_row kill_rows[] = {
      .act = clone_over_a},
     {"clone-tail", A, .shares = true, .act = clone_tail},
     {"clone-within", A, .shares = true, .act = clone_within},
+    {"clone-files", .shares = true, .act = clone_files},
+    {"clone-files-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .shares = true,
+     .act = clone_files},
+    {"clone-files-again", A, .shares = true, .prepare = clone_a, .act = clone_files},
+    {"copy", A, .shares = true, .act = copy_a},
+    {"copy-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .shares = true,
+     .act = copy_held},
     {"merge", A, .shares = true, .prepare = copy_a, .act = merge_a},
     {"merge-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .shares = true,
      .prepare = copy_a, .act = merge_a},

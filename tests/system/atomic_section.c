@@ -182,6 +182,7 @@ static int each_extent(void *arg, const struct hf_extent_info *info)
 static const struct hf_pool_options plain = {.size = sizeof(plain), .pool_bytes = TEST_MIB(8)};
 static struct hf_pool_info info = {.size = sizeof(info)};
 static struct hf_check_result result = {.size = sizeof(result)};
+static struct hf_clone_entry cloned = {.from = 2, .dir = HF_ROOT_INO, .name = "clone"};
 static struct hf_dedup_result dedup = {.size = sizeof(dedup)};
 static struct statvfs space;
 static struct hf_pool *other_pool;
@@ -258,6 +259,7 @@ static struct statx stx;
     CALL(hf_read, (file, bytes, sizeof(bytes), 0))                                                 \
     CALL(hf_write, (file, bytes, sizeof(bytes), 0))                                                \
     CALL(hf_append, (file, bytes, sizeof(bytes), &off))                                            \
+    CALL(hf_clone_files, (pool, &cloned, 1))                                                       \
     CALL(hf_clone_range, (file, 0, file, TEST_PAGE, TEST_PAGE, NULL))                              \
     CALL(hf_dedup_range, (file, 0, file, TEST_PAGE, TEST_PAGE, &dedup))                            \
     CALL(hf_copy_range, (file, 0, file, TEST_PAGE, TEST_PAGE))                                     \

@@ -561,6 +561,20 @@ static void seekdir_goes_on_after_a_name(void **state)
     assert_int_equal(hf_closedir(handle), 0);
 }
 
+static void clones_need_a_list(void **state)
+{
+    struct hf_clone_entry entry = {.from = HF_ROOT_INO, .dir = HF_ROOT_INO, .name = NULL};
+
+    (void)state;
+    assert_int_equal(hf_clone_files(pool, NULL, 0), 0);
+    assert_int_equal(hf_clone_files(pool, NULL, 1), -EINVAL);
+    assert_int_equal(hf_clone_files(NULL, &entry, 1), -EINVAL);
+    assert_int_equal(hf_clone_files(pool, &entry, 1), -EINVAL);
+    entry.name = "x";
+    assert_int_equal(hf_clone_files(pool, &entry, 1), 0);
+    assert_int_equal(entry.result, -EINVAL);
+}
+
 static int body(int argc, char **argv)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
@@ -578,6 +592,7 @@ static int body(int argc, char **argv)
         TEST(a_client_owns_what_it_makes),
         TEST(chown_takes_rights_back),
         TEST(seekdir_goes_on_after_a_name),
+        TEST(clones_need_a_list),
     };
 
     (void)argc, (void)argv;

@@ -673,24 +673,66 @@ static void test_durable(void **state)
     remove_pool(dir);
 }
 
+/* ---- files in one go ---- */
+
+static void test_files(void **state)
+{
+    struct meta_file made = {.inode = {.mode = S_IFREG | 0600, .nlink = 1, .size = 7},
+                             .count = 4,
+                             .runs = {{0, 100, 2, true},
+                                      {2, 102, 1, true}, /* goes on */
+                                      {3, 103, 1, false},
+                                      {9, 50, 3, false}}};
+    struct meta_extent extent = {20, 60, 1, false};
+    struct meta_file found;
+    struct meta_txn *txn;
+    struct meta *meta;
+    char dir[64];
+
+    (void)state;
+    new_pool(dir);
+    must(meta_open(dir, false, &meta));
+    must(meta_begin_write(meta, &txn));
+    assert_int_equal(meta_file_get(txn, 5, &found), -ENOENT);
+    must(meta_file_put(txn, 5, &made));
+    must(meta_inode_put(txn, 6, &small_root));
+    must(meta_file_get(txn, 5, &found));
+    assert_int_equal(found.inode.size, 7);
+    assert_int_equal(found.count, 3);
+    assert_false(found.more);
+    assert_int_equal(found.runs[0].count, 3);
+    assert_true(found.runs[0].shared && !found.runs[1].shared);
+    assert_int_equal(found.runs[2].block, 50);
+    must(meta_xattr_put(txn, 5, "user.a", "b", 1));
+    must(meta_file_get(txn, 5, &found));
+    assert_true(found.more && found.count == 3);
+    must(meta_xattr_del(txn, 5, "user.a"));
+    for (; extent.page < 20 + 2 * META_FILE_RUNS; extent.page += 2)
+        must(meta_extent_insert(txn, 5, &extent));
+    must(meta_file_get(txn, 5, &found));
+    assert_true(found.more && found.count == META_FILE_RUNS);
+    must(meta_file_get(txn, 6, &found)); /* the last of all records */
+    assert_true(!found.more && found.count == 0);
+    must(meta_dirent_add(txn, 6, "a", 5, S_IFREG));
+    assert_int_equal(meta_dirent_add(txn, 6, "a", 7, S_IFREG), -EEXIST);
+    must(meta_file_get(txn, 6, &found));
+    assert_true(found.more);
+    must(meta_commit(txn));
+    meta_close(meta);
+    remove_pool(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_create_open),
-        cmocka_unit_test(test_features),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_attributes),
-        cmocka_unit_test(test_inodes),
-        cmocka_unit_test(test_set_aside),
-        cmocka_unit_test(test_extents),
-        cmocka_unit_test(test_extent_bounds),
-        cmocka_unit_test(test_snapshot),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_thread_outlives_pools),
-        cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_killed_writer),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_durable),
+        cmocka_unit_test(test_files),         cmocka_unit_test(test_create_open),
+        cmocka_unit_test(test_features),      cmocka_unit_test(test_names),
+        cmocka_unit_test(test_attributes),    cmocka_unit_test(test_inodes),
+        cmocka_unit_test(test_set_aside),     cmocka_unit_test(test_extents),
+        cmocka_unit_test(test_extent_bounds), cmocka_unit_test(test_snapshot),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_thread_outlives_pools),
+        cmocka_unit_test(test_fork),          cmocka_unit_test(test_killed_writer),
+        cmocka_unit_test(test_no_memory),     cmocka_unit_test(test_durable),
     };
 
     return cmocka_run_group_tests_name("meta", tests, NULL, NULL);

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns hf_clone_files(): many files get a copy each, on the blocks that they have. Names, inodes
+ * and extents of up to FILES_AT_ONCE copies are one transaction, so a tree costs few of them.
+ *
+ * Each source is locked from the look at it to the commit, so its copy is as of one moment. Nobody
+ * is waited for while a source is locked, but for space_mutex: a mutex that is not free at once, a
+ * source that somebody holds and one under a gate are left to the caller. So it does not matter in
+ * which order sources are locked. docs/ORDERING.md 3.35 has the rest.
+ */
+#include "base/error.h"
+#include "base/futex.h"
+#include "fs/name.h"
+#include "fs/unshare.h"
+#include "fs/vnode.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A writer of the first source waits for all of them. */
+#define FILES_AT_ONCE 128u
+/* In a durable pool, for the syncs of all of them. */
+#define FILES_AT_ONCE_DURABLE 4u
+#define SHARED_AT_ONCE 256u
+
+struct source {
+    struct shm_vnode *vnode; /* null: it could not be opened */
+    bool locked, looked;
+    struct dax_change change;
+};
+
+struct batch {
+    struct fs *fs;
+    struct hf_clone_entry *entries;
+    size_t count;
+    struct source sources[FILES_AT_ONCE];
+    struct fs_txn txn;
+    struct meta_super super;
+    uint64_t dir; /* into which the copies before went; 0: none did */
+    struct meta_inode dir_inode;
+    struct meta_file file;                     /* of the source under way, then of its copy */
+    struct meta_extent shared[SHARED_AT_ONCE]; /* on which copies lie: to be told */
+    size_t shared_count;
+    void *value; /* room for an attribute; null: none was needed */
+};
+
+static int left_to_caller(const struct hf_clone_entry *entry, const char *why)
+{
+    return hf_fail(EBUSY, "inode %" PRIu64 " %s: clone it by itself", entry->from, why);
+}
+
+/* ---- sources ---- */
+
+/* With no lock held. */
+static int use_source(struct batch *b, size_t i)
+{
+    struct source *source = &b->sources[i];
+    int rc = shm_vnode_get(b->fs->dax.shm, b->entries[i].from, &source->vnode);
+
+    if (rc == 0)
+        dax_changes(&b->fs->dax, source->vnode, 0, DAX_LAST);
+    else
+        source->vnode = NULL;
+    return rc;
+}
+
+/* A vnode that nobody has loaded has no pins, no gate and no size. */
+static int look_at(struct batch *b, size_t i)
+{
+    struct source *source = &b->sources[i];
+    int rc = dax_check_settled(source->vnode);
+
+    if (rc)
+        return rc;
+    if (dax_gate_over(&b->fs->dax, source->vnode, 0, DAX_LAST))
+        return left_to_caller(&b->entries[i], "is in a layout change");
+    rc = dax_change_now(&b->fs->dax, source->vnode, 0, DAX_LAST, &source->change);
+    if (rc)
+        return rc;
+    source->looked = true;
+    return source->change.holder_count ? left_to_caller(&b->entries[i], "is held") : 0;
+}
+
+/* In a durable pool the copy is there after a power cut, so what it names must be. */
+static int persist(struct batch *b, size_t i)
+{
+    uint64_t ino = b->entries[i].from;
+    struct meta_extent extent;
+    uint64_t page = 0;
+    char *at;
+    int rc = 0;
+
+    while (b->fs->durable && rc == 0) {
+        rc = fs_extent_at(b->fs, ino, page, &extent);
+        if (rc < 0 || !extent.count)
+            return rc;
+        rc = fs_memory(b->fs, extent.block, extent.count, &at);
+        rc = rc ? rc : fs_persist(b->fs, at, extent.count * HF_BLOCK_BYTES);
+        page = extent.page + extent.count;
+    }
+    return rc;
+}
+
+static int lock_source(struct batch *b, size_t i)
+{
+    int rc;
+
+    if (!dax_lock_now(&b->fs->dax, b->sources[i].vnode))
+        return left_to_caller(&b->entries[i], "is being changed");
+    b->sources[i].locked = true;
+    rc = look_at(b, i);
+    return rc ? rc : persist(b, i);
+}
+
+static void use_sources(struct batch *b)
+{
+    for (size_t i = 0; i < b->count; i++)
+        b->entries[i].result = use_source(b, i);
+    for (size_t i = 0; i < b->count; i++)
+        if (b->entries[i].result == 0)
+            b->entries[i].result = lock_source(b, i);
+}
+
+/* What cannot be done at once is left to others, as by hf_close(). The last vnode goes first: so
+ * the entries that come free are the next to be taken, and no new ones need memory. */
+static void close_sources(struct batch *b)
+{
+    struct shm_bound before = shm_bound;
+
+    for (size_t i = 0; i < b->count; i++) {
+        if (b->sources[i].looked)
+            dax_change_end(&b->sources[i].change, false); /* nothing of it has changed */
+        if (b->sources[i].locked)
+            dax_unlock(&b->fs->dax, b->sources[i].vnode);
+    }
+    shm_bound = (struct shm_bound){.patience = SHM_PATIENCE_NONE};
+    for (size_t i = b->count; i-- > 0;)
+        if (b->sources[i].vnode)
+            fs_vnode_close(b->fs, b->sources[i].vnode);
+    shm_bound = before;
+}
+
+/* ---- looking, in the transaction ---- */
+
+/* Blocks past end of file are not the copy's. */
+static void cut_off(struct meta_file *file)
+{
+    uint64_t pages = dax_pages_up(file->inode.size);
+
+    while (file->count && file->runs[file->count - 1].page >= pages)
+        file->count--;
+    if (file->count) {
+        struct meta_extent *last = &file->runs[file->count - 1];
+
+        last->count = fs_min(last->count, pages - last->page);
+    }
+}
+
+static int find_source(struct batch *b, size_t i)
+{
+    uint64_t ino = b->entries[i].from;
+    struct meta_inode *inode = &b->file.inode;
+    int rc = meta_file_get(b->txn.meta, ino, &b->file);
+
+    if (rc == -ENOENT || (rc == 0 && inode->nlink == 0))
+        return hf_fail(ENOENT, "inode %" PRIu64 " has no names", ino);
+    if (rc == 0 && !S_ISREG(inode->mode))
+        return hf_fail(EINVAL, "inode %" PRIu64 " is not a regular file", ino);
+    if (rc == 0 && b->file.count == META_FILE_RUNS) /* that takes long */
+        return left_to_caller(&b->entries[i], "lies in many pieces");
+    if (rc == 0) {
+        fs_vnode_know(b->sources[i].vnode, inode);
+        cut_off(&b->file);
+    }
+    return rc;
+}
+
+/* The directory whose copies are under way gets its times once. */
+static int leave_dir(struct batch *b)
+{
+    uint64_t dir = b->dir;
+
+    b->dir = 0;
+    return dir ? meta_inode_put(b->txn.meta, dir, &b->dir_inode) : 0;
+}
+
+static int enter_dir(struct batch *b, uint64_t dir, int *result)
+{
+    int rc = 0;
+
+    *result = 0;
+    if (b->dir == dir)
+        return 0;
+    rc = leave_dir(b);
+    if (rc)
+        return rc;
+    rc = meta_inode_get(b->txn.meta, dir, &b->dir_inode);
+    if (rc == -ENOENT)
+        *result = fs_stale(dir);
+    else if (rc == 0 && !S_ISDIR(b->dir_inode.mode))
+        *result = hf_fail(ENOTDIR, "inode %" PRIu64 " is not a directory", dir);
+    else if (rc == 0)
+        b->dir = dir;
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int check_component(const char *name)
+{
+    size_t len = strlen(name);
+
+    if (len > HF_NAME_MAX)
+        return hf_fail(ENAMETOOLONG, "%.60s...: a name has at most %u bytes", name, HF_NAME_MAX);
+    if (len == 0 || memchr(name, '/', len) || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return hf_fail(EINVAL, "'%s' is not a name that a file can have", name);
+    return 0;
+}
+
+/* ---- making copies; what fails here ends the transaction ---- */
+
+static int by_block(const void *left, const void *right)
+{
+    uint64_t a = ((const struct meta_extent *)left)->block;
+    uint64_t b = ((const struct meta_extent *)right)->block;
+
+    return (a > b) - (a < b);
+}
+
+/* Runs side by side are told at once. Files that were made one after the other have such. */
+static int tell_shared(struct batch *b)
+{
+    int rc = 0;
+
+    qsort(b->shared, b->shared_count, sizeof *b->shared, by_block);
+    for (size_t i = 0, n; rc == 0 && i < b->shared_count; i += n) {
+        struct meta_extent run = b->shared[i];
+
+        for (n = 1; i + n < b->shared_count && b->shared[i + n].block == run.block + run.count; n++)
+            run.count += b->shared[i + n].count;
+        rc = fs_txn_share(&b->txn, &run);
+    }
+    b->shared_count = 0;
+    return rc;
+}
+
+static int share(struct batch *b, const struct meta_extent *run)
+{
+    int rc = b->shared_count == SHARED_AT_ONCE ? tell_shared(b) : 0;
+
+    b->shared[b->shared_count++] = *run;
+    return rc;
+}
+
+static int share_runs(struct batch *b, const struct hf_clone_entry *entry)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < b->file.count; i++) {
+        struct meta_extent *run = &b->file.runs[i];
+
+        if (!run->shared)
+            rc = meta_extent_mark(b->txn.meta, entry->from, run->page, run->count, true);
+        run->shared = true;
+        rc = rc ? rc : share(b, run);
+        b->file.inode.blocks += run->count;
+    }
+    return rc;
+}
+
+static int put_attribute(struct batch *b, const struct hf_clone_entry *entry, const char *name)
+{
+    const void *value;
+    size_t len;
+    int rc = meta_xattr_get(b->txn.meta, entry->from, name, &value, &len);
+
+    if (rc)
+        return rc;
+    if (!b->value)
+        b->value = malloc(HF_XATTR_VALUE_MAX);
+    if (!b->value)
+        return hf_fail(ENOMEM, "no memory for an attribute");
+    if (strcmp(name, FS_CAPABILITY) == 0)
+        hf_store_release(&b->fs->dax.shm->run->capable, 1u);
+    memcpy(b->value, value, len); /* a put moves it */
+    return meta_xattr_put(b->txn.meta, entry->to, name, b->value, len);
+}
+
+static int put_attributes(struct batch *b, const struct hf_clone_entry *entry)
+{
+    char name[HF_NAME_MAX + 1] = "";
+    int rc;
+
+    while ((rc = meta_xattr_next(b->txn.meta, entry->from, name, name)) == 0) {
+        rc = put_attribute(b, entry, name);
+        if (rc)
+            return rc;
+    }
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int put_copy(struct batch *b, struct hf_clone_entry *entry)
+{
+    struct meta_inode *inode = &b->file.inode;
+    bool attributes = b->file.more;
+    int rc;
+
+    entry->links = inode->nlink;
+    entry->bytes = inode->size;
+    inode->nlink = 1;
+    inode->version = 1;
+    inode->ctime_ns = inode->btime_ns = hf_wall_ns();
+    inode->blocks = 0;
+    b->dir_inode.mtime_ns = b->dir_inode.ctime_ns = inode->ctime_ns;
+    rc = share_runs(b, entry);
+    rc = rc ? rc : meta_file_put(b->txn.meta, entry->to, &b->file);
+    return rc == 0 && attributes ? put_attributes(b, entry) : rc;
+}
+
+/* -EEXIST of the name is found by the first record that is made. */
+static int add_name(struct batch *b, struct hf_clone_entry *entry)
+{
+    struct meta_super super = b->super;
+    int rc = fs_inode_number(&super, &entry->to);
+
+    rc = rc ? rc : meta_dirent_add(b->txn.meta, entry->dir, entry->name, entry->to, S_IFREG);
+    if (rc == 0)
+        b->super = super;
+    return rc;
+}
+
+static int clone_one(struct batch *b, size_t i)
+{
+    struct hf_clone_entry *entry = &b->entries[i];
+    int rc = enter_dir(b, entry->dir, &entry->result);
+
+    if (rc || entry->result)
+        return rc;
+    entry->result = check_component(entry->name);
+    if (entry->result == 0)
+        entry->result = find_source(b, i);
+    if (entry->result)
+        return 0;
+    rc = add_name(b, entry);
+    if (rc == -EEXIST) {
+        entry->result = hf_fail(EEXIST, "%.200s exists", entry->name);
+        return 0;
+    }
+    return rc ? rc : put_copy(b, entry);
+}
+
+static int transact_batch(struct batch *b)
+{
+    int rc = fs_begin(b->fs, &b->txn);
+
+    if (rc)
+        return rc;
+    rc = fs_txn_may_share(&b->txn);
+    rc = rc ? rc : meta_super_get(b->txn.meta, &b->super);
+    for (size_t i = 0; rc == 0 && i < b->count; i++)
+        if (b->entries[i].result == 0)
+            rc = clone_one(b, i);
+    rc = rc ? rc : tell_shared(b);
+    rc = rc ? rc : leave_dir(b);
+    rc = rc ? rc : meta_super_put(b->txn.meta, &b->super);
+    return fs_txn_end(&b->txn, rc);
+}
+
+/* How many are made. */
+static ssize_t clone_batch(struct batch *b)
+{
+    ssize_t made = 0;
+    int rc;
+
+    memset(b->sources, 0, sizeof b->sources);
+    b->dir = b->shared_count = 0;
+    use_sources(b);
+    rc = transact_batch(b);
+    close_sources(b);
+    for (size_t i = 0; i < b->count; i++) {
+        if (b->entries[i].result == 0)
+            b->entries[i].result = rc;
+        made += b->entries[i].result == 0;
+    }
+    return rc ? rc : made;
+}
+
+ssize_t fs_clone_files(struct fs *fs, struct hf_clone_entry *entries, size_t count)
+{
+    size_t most = fs->durable ? FILES_AT_ONCE_DURABLE : FILES_AT_ONCE;
+    ssize_t made = 0, n = 0;
+    struct batch *b;
+    int rc = fs_may_share(fs);
+
+    if (rc)
+        return rc;
+    b = malloc(sizeof *b);
+    if (!b)
+        return hf_fail(ENOMEM, "out of memory");
+    b->fs = fs;
+    b->value = NULL;
+    for (size_t i = 0; i < count; i++)
+        entries[i].result = -EBUSY; /* of what is not tried */
+    for (size_t done = 0; n >= 0 && done < count; done += b->count) {
+        b->entries = entries + done;
+        b->count = fs_min(most, count - done);
+        n = clone_batch(b);
+        made += n > 0 ? n : 0;
+    }
+    free(b->value);
+    free(b);
+    return made || n >= 0 ? made : n;
+}
