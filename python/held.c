@@ -370,7 +370,7 @@ static PyObject *pin_release(struct py_held *self, PyObject *unused)
     return done(hf_unpin(&self->pin));
 }
 
-static PyObject *held_enter(PyObject *self, PyObject *unused)
+PyObject *held_enter(PyObject *self, PyObject *unused)
 {
     (void)unused;
     return held_is_live((struct py_held *)self) ? Py_NewRef(self) : NULL;

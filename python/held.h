@@ -18,6 +18,7 @@ bool held_has_no_view(const struct py_held *self);
 int held_get_buffer(PyObject *object, Py_buffer *view, int flags);
 void held_release_buffer(PyObject *object, Py_buffer *view);
 Py_ssize_t held_len(PyObject *object);
+PyObject *held_enter(PyObject *self, PyObject *unused);
 PyObject *held_pieces(struct py_held *self, PyObject *unused);
 PyObject *held_dlpack(PyObject *self, PyObject *args, PyObject *keywords);
 PyObject *held_dlpack_device(PyObject *self, PyObject *unused);

@@ -257,12 +257,6 @@ static PyObject *lease_give(struct py_held *self, PyObject *unused)
     return PyBytes_FromStringAndSize((const char *)&token, PY_TOKEN_BYTES);
 }
 
-static PyObject *lease_enter(PyObject *self, PyObject *unused)
-{
-    (void)unused;
-    return held_is_live((struct py_held *)self) ? Py_NewRef(self) : NULL;
-}
-
 static PyObject *lease_exit(struct py_held *self, PyObject *args)
 {
     (void)args;
@@ -294,7 +288,7 @@ static PyMethodDef lease_methods[] = {
      "give()\n--\n\nOffers the lease to any process of the pool, and returns a token for\n"
      "Pool.take(). This object is released then; the range stays held until it is taken, or\n"
      "this process ends."},
-    {"__enter__", lease_enter, METH_NOARGS, NULL},
+    {"__enter__", held_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)lease_exit, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
