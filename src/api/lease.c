@@ -45,6 +45,7 @@ int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
     api_begins(__func__);
     struct dax_request request = {.off = off, .len = len, .iov = iov, .iovcnt = iovcnt};
     struct meta_extent hole;
+    unsigned looks = 0;
     int rc;
 
     request.lease = options ? options : &plain;
@@ -55,7 +56,7 @@ int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
     do {
         rc = dax_lease(&file->fs->dax, file->vnode, &request, lease, &hole);
         rc = fs_provide(file->fs, file->vnode, rc, &hole);
-    } while (rc == 0);
+    } while (rc == 0 && (rc = fs_look_again(&looks)) == 0);
     if (rc == -E2BIG)
         return fs_many_pieces(file->fs, file->vnode, off, len, iovcnt);
     if (rc > 0 && file->fs->dax.stacks)

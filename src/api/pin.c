@@ -24,6 +24,7 @@ static int refuse_pin(const struct hf_file *file, uint64_t off, uint64_t len, ui
 static int slow(struct hf_file *file, const struct dax_request *request, struct hf_pin *pin)
 {
     struct meta_extent hole;
+    unsigned looks = 0;
     int rc;
 
     if (request->flags & HF_PIN_NOWAIT)
@@ -35,7 +36,7 @@ static int slow(struct hf_file *file, const struct dax_request *request, struct 
         if (rc == -ENODATA && request->flags & HF_PIN_NOFILL)
             return hf_fail(ENODATA, "pin: page %" PRIu64 " is a hole", hole.page);
         rc = fs_provide(file->fs, file->vnode, rc, &hole);
-    } while (rc == 0);
+    } while (rc == 0 && (rc = fs_look_again(&looks)) == 0);
     return rc;
 }
 

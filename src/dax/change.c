@@ -80,7 +80,7 @@ static int in_cycle(struct dax_change *change)
 static int at_gate_of(struct dax_change *change, int err, const struct shm_gate *other)
 {
     const struct shm *shm = change->dax->shm;
-    const struct shm_process *process = &shm->processes[other->process];
+    const struct shm_process *process = shm_process_at(shm, other->process);
     char what[160];
 
     snprintf(what, sizeof what, "another layout change is under way there, of process %u (%.15s)%s",
@@ -240,7 +240,7 @@ static int remember_holder(struct dax_change *change, const struct held *held)
 {
     const struct shm_range *range = &held->range;
     struct dax_holder holder = {
-        .at = shm_at(change->dax->shm, held->word),
+        .at = shm_place(change->dax->shm, held->word),
         .key = held->key,
         .first = range->first > change->first ? range->first : change->first,
         .last = range->last < change->last ? range->last : change->last,
@@ -710,7 +710,7 @@ static void settle_tables(struct dax_change *change, bool committed)
     } else if (gate_anybody(dax, vnode)) {
         vnode->stray_nodes = 1;
     } else {
-        mm_free_tree(dax->shm, change->old_root);
+        mm_free_tree(dax->shm, vnode, change->old_root);
     }
 }
 

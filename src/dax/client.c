@@ -36,8 +36,8 @@ bool dax_lane_is(const struct shm *shm, uint32_t lane, uint32_t process, pid_t p
     if (!owner || owner == SHM_LANE_RESIDUE ||
         hf_load_acquire(&shm->lanes[lane].tid) != (uint32_t)tid)
         return false;
-    its = &shm->processes[owner - 1];
-    return its->pid_namespace == shm->processes[process].pid_namespace &&
+    its = shm_process_at(shm, owner - 1);
+    return its->pid_namespace == shm_process_at(shm, process)->pid_namespace &&
            (!pid || its->pid == (uint32_t)pid);
 }
 

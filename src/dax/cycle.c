@@ -46,7 +46,7 @@ struct holders {
 
 static bool read_wait(const struct shm *shm, uint32_t lane, struct shm_wait *out)
 {
-    const struct shm_wait *wait = &shm->lanes[lane].wait;
+    const struct shm_wait *wait = &shm_lane_at(shm, lane)->wait;
     /* WAIT.PUB/p: the number is acquired before the rest and read again after it.
      * Pairs with WAIT.PUB/m in wait_begins(). Without it: a search follows half of one wait and
      * half of the next. */
@@ -61,7 +61,8 @@ static bool read_wait(const struct shm *shm, uint32_t lane, struct shm_wait *out
     out->ends = hf_load_acquire(&wait->ends);
     out->pid = hf_load_acquire(&wait->pid);
     out->tid = hf_load_acquire(&wait->tid);
-    return number && !out->ends && hf_load_acquire(&wait->number) == number;
+    return number && !out->ends && lane < shm->limits.lanes && out->vnode < shm->limits.vnodes &&
+           hf_load_acquire(&wait->number) == number;
 }
 
 /* The wait of lane `serving` is for the thread of `lane`, which stays in its call until that has
@@ -236,7 +237,7 @@ void wait_begins(struct dax_change *change, uint32_t gate_lane)
         record_client(wait);
     }
     hf_store_release(&wait->gate_lane, gate_lane);
-    hf_store_release(&wait->vnode, (uint32_t)change->vnode->index);
+    hf_store_release(&wait->vnode, shm_vnode_number(change->dax->shm, change->vnode));
     hf_store_release(&wait->first, change->first);
     hf_store_release(&wait->last, change->last);
     hf_store_release(&wait->since_ns, change->waits_since_ns);
@@ -263,7 +264,7 @@ bool wait_cancelled(const struct dax_change *change)
 /* Woken wherever it sleeps; on a count it looks by itself at the next tick. */
 static void wake_waiter(struct shm *shm, const struct shm_wait *wait)
 {
-    struct shm_vnode *vnode = &shm->vnodes[hf_load_acquire(&wait->vnode)];
+    struct shm_vnode *vnode = shm_vnode_at(shm, hf_load_acquire(&wait->vnode));
 
     hf_add_acq_rel(&vnode->drain_seq, 1);
     hf_futex_wake_all(&vnode->drain_seq);

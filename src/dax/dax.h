@@ -51,6 +51,9 @@ static inline uint64_t dax_pages_up(uint64_t bytes)
     return (bytes + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
 }
 
+/* -EUCLEAN, with a sentence (fault.c). */
+int dax_refuse_outside(uint64_t block, uint64_t count);
+
 /* ---- policies (policy.c) ---- */
 
 static inline bool dax_policy_timed(uint32_t kind)

@@ -27,7 +27,8 @@
 /* The hold that has its key word there; null: it is a slot, or the ghosts' word. */
 static struct shm_hold *hold_of_key(const struct shm *shm, uint64_t at)
 {
-    uint64_t holds = shm->run->at_holds, end = holds + shm->limits.holds * sizeof(struct shm_hold);
+    uint64_t holds = shm_place(shm, shm->holds);
+    uint64_t end = holds + shm->limits.holds * sizeof(struct shm_hold);
 
     return at < holds || at >= end ? NULL : &shm->holds[(at - holds) / sizeof(struct shm_hold)];
 }
@@ -64,7 +65,7 @@ static int record_holder(void *arg, const struct dax_holder *holder)
     record->block = part->block + (record->range.first - part->page);
     record->holder = holder->at;
     record->holder_key = holder->key;
-    hf_store_release(&record->vnode, (uint32_t)change->vnode->index); /* as in holds_publish() */
+    hf_store_release(&record->vnode, shm_vnode_number(shm, change->vnode)); /* as in holds_publish() */
     record->since_ns = hf_now_ns();
     record->recall.wants[0] = recall_make_want(change, &record->range, HF_LEASE_DETACHED);
     record->link = change->detached;
@@ -102,20 +103,19 @@ int dax_change_split(struct dax_change *change, const struct meta_extent *run,
     return rc;
 }
 
-static void drop_list(struct shm *shm, uint32_t *list)
-{
-    while (*list != SHM_NONE) {
-        uint32_t index = *list;
-
-        *list = shm->holds[index].link;
-        shm_hold_free(shm, index);
-    }
-}
-
+/* A record that was freed is none, so a ring ends. */
 void detach_abort(struct dax_change *change)
 {
+    struct shm *shm = change->dax->shm;
+    uint32_t at = detach_record_at(shm, change->vnode, &change->detached), next;
+
     shm_assert_held(&change->vnode->mutex);
-    drop_list(change->dax->shm, &change->detached);
+    for (; at != SHM_NONE; at = next) {
+        next = detach_record_at(shm, change->vnode, &shm->holds[at].link);
+        shm_hold_free(shm, at);
+        next = next == at ? SHM_NONE : next;
+    }
+    change->detached = SHM_NONE;
 }
 
 /* A holder that lets go from now on sees SHM_DETACHED. The barrier makes visible, as in a wait,
@@ -139,14 +139,15 @@ void detach_commit(struct dax_change *change)
 {
     struct shm *shm = change->dax->shm;
     struct shm_vnode *vnode = change->vnode;
-    uint32_t last = change->detached;
+    uint32_t last = change->detached, steps = 0;
 
     shm_assert_held(&change->vnode->mutex);
     if (last == SHM_NONE)
         return;
-    for (uint32_t at = last; at != SHM_NONE; at = shm->holds[at].link) {
+    for (uint32_t at = last; at != SHM_NONE && steps < shm->limits.holds; steps++) {
         tell_holder(shm, &shm->holds[at]);
         last = at;
+        at = detach_record_at(shm, vnode, &shm->holds[at].link);
     }
     shm->holds[last].link = vnode->detached;
     vnode->detached = change->detached;
@@ -156,20 +157,18 @@ void detach_commit(struct dax_change *change)
     HF_TRACE(detach, vnode->ino, change->first, change->last, change->holder_count);
 }
 
-static bool is_record_of(const struct shm_hold *hold, const struct shm_vnode *vnode)
-{
-    return SHM_HOLD_KIND(hf_load_acquire(&hold->state)) == SHM_HOLD_DETACHED &&
-           hold->vnode == vnode->index;
-}
-
 /* Says in `left`, which is for trees and free in a record, whether the record is in the list. */
 static void mark_listed(struct shm *shm, const struct shm_vnode *vnode)
 {
+    uint32_t at = detach_record_at(shm, vnode, &vnode->detached);
+
     for (uint32_t i = 0; i < shm_holds_high(shm); i++)
-        if (is_record_of(&shm->holds[i], vnode))
+        if (detach_is_record(shm, &shm->holds[i], vnode))
             shm->holds[i].left = SHM_NONE;
-    for (uint32_t at = vnode->detached; at != SHM_NONE; at = shm->holds[at].link)
+    for (uint32_t steps = 0; at != SHM_NONE && steps < shm->limits.holds; steps++) {
         shm->holds[at].left = at;
+        at = detach_record_at(shm, vnode, &shm->holds[at].link);
+    }
 }
 
 /* A record that is not in a list is of a dead process: a living maker has the mutex until its
@@ -183,7 +182,7 @@ void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed)
     for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         struct shm_hold *record = &shm->holds[i];
 
-        if (!is_record_of(record, vnode) || record->left == i)
+        if (!detach_is_record(shm, record, vnode) || record->left == i)
             continue;
         if (committed) {
             if (!HF_LAB_BROKEN(HF_LAB_NO_LATE_RECALL))

@@ -12,6 +12,7 @@
 #include "base/trace.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 #define AROUND_PAGES 64u /* of a fault: the aligned run of pages that is filled with it */
 
@@ -59,19 +60,32 @@ static void fill_entries(struct dax *dax, struct shm_vnode *vnode, const struct 
     }
     from = from > low ? from : low;
     to = to < high + 1 ? to : high + 1;
+    if (from >= to) /* the size is wrong */
+        return;
     dax_count(&dax->shm->run->stats.faults, to - from);
     HF_TRACE(fault, vnode->ino, from, to - 1, extent->block + (from - extent->page));
     mm_install(dax->shm, vnode, from, extent->block + (from - extent->page), to - from,
                extent->shared ? MM_READONLY : 0);
 }
 
+int dax_refuse_outside(uint64_t block, uint64_t count)
+{
+    return hf_fail(EUCLEAN,
+                   "blocks %" PRIu64 " to %" PRIu64
+                   " are used but not in the pool: run holdfast fsck",
+                   block, (block + count - 1));
+}
+
 static int map_extent(struct dax *dax, const struct meta_extent *extent)
 {
-    uint64_t end = (extent->block + extent->count) * HF_BLOCK_BYTES;
+    uint64_t blocks = shm_pool_blocks(dax->shm), end = extent->block + extent->count;
+    int rc = 0;
 
-    if (end <= hf_load_acquire(&dax->media.mapped_bytes))
+    if (end * HF_BLOCK_BYTES <= hf_load_acquire(&dax->media.mapped_bytes))
         return 0;
-    return media_map(&dax->media, hf_load_acquire(&dax->shm->run->pool_blocks) * HF_BLOCK_BYTES);
+    if (end > blocks || (rc = media_map(&dax->media, blocks * HF_BLOCK_BYTES)))
+        return rc ? rc : dax_refuse_outside(extent->block, extent->count);
+    return 0;
 }
 
 static int next_extent(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t last, bool own,

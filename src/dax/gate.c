@@ -32,12 +32,14 @@ struct shm_gate *gate_over(struct shm_vnode *vnode, uint64_t first, uint64_t las
 
 bool gate_owner_died(struct dax *dax, const struct shm_gate *gate)
 {
-    const struct shm_process *process = &dax->shm->processes[gate->process];
+    uint32_t owner = hf_load_acquire(&gate->process);
+    const struct shm_process *process = shm_process_at(dax->shm, owner);
 
-    if (hf_load_acquire(&gate->given_up))
+    if (hf_load_acquire(&gate->given_up) || owner >= dax->shm->limits.processes ||
+        hf_load_acquire(&gate->lane) > dax->shm->limits.lanes)
         return true;
     return hf_load_acquire(&process->state) != SHM_PROCESS_LIVE || process->life != gate->life ||
-           !shm_process_alive(dax->shm, gate->process);
+           !shm_process_alive(dax->shm, owner);
 }
 
 void gate_waits_changed(struct shm_vnode *vnode)
@@ -117,7 +119,8 @@ static int any_slot(void *arg, const struct sync_holder *holder)
 
 bool gate_anybody(struct dax *dax, struct shm_vnode *vnode)
 {
-    return dax->engine->scan(dax->shm, vnode->index, 0, DAX_LAST, any_slot, NULL) != 0;
+    return dax->engine->scan(dax->shm, shm_vnode_number(dax->shm, vnode), 0, DAX_LAST, any_slot,
+                             NULL) != 0;
 }
 
 /* When the owner of a transaction has died, every snapshot says whether it committed
@@ -242,7 +245,7 @@ static bool client_needs_through(const struct shm *shm)
 
 int dax_lock_two(struct dax *dax, struct shm_vnode *a, struct shm_vnode *b)
 {
-    struct shm_vnode *low = a->index < b->index ? a : b, *high = low == a ? b : a;
+    struct shm_vnode *low = a < b ? a : b, *high = low == a ? b : a;
     int rc = dax_lock_any(dax, low);
 
     if (rc || low == high)

@@ -3,7 +3,8 @@
  * Holds: leases, and pins that found no slot in their thread's lane. Each file has a tree of them,
  * by first page, with the largest last page of each subtree. Those that overlap a range are found
  * in O(log n + hits). The tree is a treap, with a hash of the index for priority: it stores no
- * balance, and can be rebuilt from the table after a death.
+ * balance, and can be rebuilt from the table after a death, or
+ * when a link in it is wrong.
  *
  * Letting go must not wait for a lock. It clears the key and pushes the hold on a stack, which the
  * next holder of the layout mutex empties. A hold is freed only from there, or when the reaper has
@@ -19,6 +20,48 @@ static uint32_t priority(uint32_t hold)
     return x ^ x >> 15;
 }
 
+/* One walk, or change, of the tree of a file. */
+struct tree {
+    struct shm *shm;
+    uint32_t vnode;
+    bool wrong;     /* it met a link that cannot be */
+    uint64_t links; /* that it may still follow: as many as there can be */
+};
+
+static struct tree tree_of(struct shm *shm, const struct shm_vnode *vnode)
+{
+    return (struct tree){shm, shm_vnode_number(shm, vnode), false, 2 * (uint64_t)shm->limits.holds};
+}
+
+/* Follows a link of `parent`; SHM_NONE: of the vnode, to the root. Any process may have made it
+ * wrong, so it leads to a hold of this file with a lower priority (no two have the same), or
+ * nowhere. Then each way down ends. */
+static uint32_t follow(struct tree *tree, uint32_t parent, const uint32_t *link)
+{
+    uint32_t hold = hf_load_acquire(link);
+
+    if (hold == SHM_NONE)
+        return hold;
+    if (tree->links && hold < tree->shm->limits.holds &&
+        hf_load_acquire(&tree->shm->holds[hold].vnode) == tree->vnode &&
+        (parent == SHM_NONE || priority(hold) < priority(parent))) {
+        tree->links--;
+        return hold;
+    }
+    tree->wrong = true;
+    return SHM_NONE;
+}
+
+static uint32_t left_of(struct tree *tree, uint32_t hold)
+{
+    return follow(tree, hold, &tree->shm->holds[hold].left);
+}
+
+static uint32_t right_of(struct tree *tree, uint32_t hold)
+{
+    return follow(tree, hold, &tree->shm->holds[hold].right);
+}
+
 static bool is_before(const struct shm *shm, uint32_t a, uint32_t b)
 {
     uint64_t fa = shm->holds[a].range.first, fb = shm->holds[b].range.first;
@@ -29,78 +72,92 @@ static bool is_before(const struct shm *shm, uint32_t a, uint32_t b)
 static void refresh_last(struct shm *shm, uint32_t hold)
 {
     struct shm_hold *h = &shm->holds[hold];
+    uint32_t left = shm_hold_at(shm, &h->left), right = shm_hold_at(shm, &h->right);
 
     h->max_last = h->range.last;
-    if (h->left != SHM_NONE && shm->holds[h->left].max_last > h->max_last)
-        h->max_last = shm->holds[h->left].max_last;
-    if (h->right != SHM_NONE && shm->holds[h->right].max_last > h->max_last)
-        h->max_last = shm->holds[h->right].max_last;
+    if (left != SHM_NONE && shm->holds[left].max_last > h->max_last)
+        h->max_last = shm->holds[left].max_last;
+    if (right != SHM_NONE && shm->holds[right].max_last > h->max_last)
+        h->max_last = shm->holds[right].max_last;
 }
 
 /* Splits `root` into what comes before `at` and the rest. */
-static void split_tree(struct shm *shm, uint32_t root, uint32_t at, uint32_t *less, uint32_t *more)
+static void split_tree(struct tree *tree, uint32_t root, uint32_t at, uint32_t *less,
+                       uint32_t *more)
 {
+    struct shm *shm = tree->shm;
+
     if (root == SHM_NONE) {
         *less = *more = SHM_NONE;
     } else if (is_before(shm, root, at)) {
-        split_tree(shm, shm->holds[root].right, at, &shm->holds[root].right, more);
+        split_tree(tree, right_of(tree, root), at, &shm->holds[root].right, more);
         *less = root;
         refresh_last(shm, root);
     } else {
-        split_tree(shm, shm->holds[root].left, at, less, &shm->holds[root].left);
+        split_tree(tree, left_of(tree, root), at, less, &shm->holds[root].left);
         *more = root;
         refresh_last(shm, root);
     }
 }
 
-static uint32_t merge_trees(struct shm *shm, uint32_t less, uint32_t more)
+static uint32_t merge_trees(struct tree *tree, uint32_t less, uint32_t more)
 {
+    struct shm *shm = tree->shm;
+
     if (less == SHM_NONE || more == SHM_NONE)
         return less == SHM_NONE ? more : less;
     if (priority(less) > priority(more)) {
-        shm->holds[less].right = merge_trees(shm, shm->holds[less].right, more);
+        shm->holds[less].right = merge_trees(tree, right_of(tree, less), more);
         refresh_last(shm, less);
         return less;
     }
-    shm->holds[more].left = merge_trees(shm, less, shm->holds[more].left);
+    shm->holds[more].left = merge_trees(tree, less, left_of(tree, more));
     refresh_last(shm, more);
     return more;
 }
 
-static uint32_t insert_hold(struct shm *shm, uint32_t root, uint32_t hold)
+static uint32_t insert_hold(struct tree *tree, uint32_t root, uint32_t hold)
 {
+    struct shm *shm = tree->shm;
     struct shm_hold *h = &shm->holds[hold];
 
     if (root == SHM_NONE || priority(hold) > priority(root)) {
-        split_tree(shm, root, hold, &h->left, &h->right);
+        split_tree(tree, root, hold, &h->left, &h->right);
         refresh_last(shm, hold);
         return hold;
     }
     if (is_before(shm, hold, root))
-        shm->holds[root].left = insert_hold(shm, shm->holds[root].left, hold);
+        shm->holds[root].left = insert_hold(tree, left_of(tree, root), hold);
     else
-        shm->holds[root].right = insert_hold(shm, shm->holds[root].right, hold);
+        shm->holds[root].right = insert_hold(tree, right_of(tree, root), hold);
     refresh_last(shm, root);
     return root;
 }
 
-static uint32_t take_hold_out(struct shm *shm, uint32_t root, uint32_t hold)
+static uint32_t take_hold_out(struct tree *tree, uint32_t root, uint32_t hold)
 {
+    struct shm *shm = tree->shm;
+
+    if (root == SHM_NONE) { /* a first page is wrong, or a link */
+        tree->wrong = true;
+        return root;
+    }
     if (root == hold)
-        return merge_trees(shm, shm->holds[root].left, shm->holds[root].right);
+        return merge_trees(tree, left_of(tree, root), right_of(tree, root));
     if (is_before(shm, hold, root))
-        shm->holds[root].left = take_hold_out(shm, shm->holds[root].left, hold);
+        shm->holds[root].left = take_hold_out(tree, left_of(tree, root), hold);
     else
-        shm->holds[root].right = take_hold_out(shm, shm->holds[root].right, hold);
+        shm->holds[root].right = take_hold_out(tree, right_of(tree, root), hold);
     refresh_last(shm, root);
     return root;
 }
 
-void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold)
+static void insert(struct tree *tree, struct shm_vnode *vnode, uint32_t hold)
 {
-    shm_assert_held(&vnode->mutex);
+    struct shm *shm = tree->shm;
+
     shm->holds[hold].left = shm->holds[hold].right = SHM_NONE;
-    vnode->hold_root = insert_hold(shm, vnode->hold_root, hold);
+    vnode->hold_root = insert_hold(tree, follow(tree, SHM_NONE, &vnode->hold_root), hold);
 }
 
 /* From the table alone. A hold that its living owner has let go of stays: it is on the way to the
@@ -110,19 +167,40 @@ static void rebuild_tree(struct shm *shm, struct shm_vnode *vnode)
     vnode->hold_root = SHM_NONE;
     for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         uint32_t state = hf_load_acquire(&shm->holds[i].state);
+        struct tree tree = tree_of(shm, vnode);
 
-        if (shm->holds[i].vnode != vnode->index)
+        if (hf_load_acquire(&shm->holds[i].vnode) != tree.vnode)
             continue;
         if (shm_hold_holds(state))
-            holds_insert(shm, vnode, i);
+            insert(&tree, vnode, i);
         else if (SHM_HOLD_KIND(state) == SHM_HOLD_DEAD)
             shm_hold_free(shm, i);
     }
 }
 
+void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold)
+{
+    struct tree tree = tree_of(shm, vnode);
+
+    shm_assert_held(&vnode->mutex);
+    insert(&tree, vnode, hold);
+    if (tree.wrong)
+        rebuild_tree(shm, vnode);
+}
+
+/* In the stack of those that were let go of. One that was freed is not, so a ring ends. */
+static bool was_released(const struct shm *shm, uint32_t hold)
+{
+    uint32_t state = hf_load_acquire(&shm->holds[hold].state);
+
+    return (shm_hold_holds(state) || SHM_HOLD_KIND(state) == SHM_HOLD_DEAD) &&
+           hf_load_acquire(&shm->holds[hold].key) == 0;
+}
+
 void holds_settle(struct shm *shm, struct shm_vnode *vnode)
 {
     bool stale = hf_load_acquire(&vnode->holds_stale);
+    struct tree tree;
     uint32_t hold;
 
     shm_assert_held(&vnode->mutex);
@@ -130,11 +208,19 @@ void holds_settle(struct shm *shm, struct shm_vnode *vnode)
         return;
     hf_store_release(&vnode->holds_stale, 0u);
     hold = hf_xchg_acq_rel(&vnode->released, SHM_NONE);
-    while (hold != SHM_NONE) {
-        uint32_t next = shm->holds[hold].link;
+    for (uint32_t steps = 0; hold != SHM_NONE && steps < shm->limits.holds; steps++) {
+        uint32_t next;
 
+        if (hold >= shm->limits.holds || !was_released(shm, hold)) {
+            stale = true;
+            break;
+        }
+        next = hf_load_acquire(&shm->holds[hold].link);
+        tree = tree_of(shm, vnode);
         if (!stale) /* else the tree may be half changed, and is rebuilt */
-            vnode->hold_root = take_hold_out(shm, vnode->hold_root, hold);
+            vnode->hold_root =
+                take_hold_out(&tree, follow(&tree, SHM_NONE, &vnode->hold_root), hold);
+        stale |= tree.wrong;
         shm_hold_free(shm, hold);
         hold = next;
     }
@@ -142,31 +228,43 @@ void holds_settle(struct shm *shm, struct shm_vnode *vnode)
         rebuild_tree(shm, vnode);
 }
 
-static int scan_tree(struct shm *shm, uint32_t root, uint64_t first, uint64_t last,
-                     int (*found)(void *arg, uint32_t hold), void *arg)
+struct look {
+    struct tree tree;
+    uint64_t first, last;
+    int (*found)(void *arg, uint32_t hold);
+    void *arg;
+};
+
+static int scan_tree(struct look *look, uint32_t root)
 {
     const struct shm_hold *h;
     int rc;
 
-    if (root == SHM_NONE || shm->holds[root].max_last < first)
+    if (root == SHM_NONE || look->tree.shm->holds[root].max_last < look->first)
         return 0;
-    h = &shm->holds[root];
-    rc = scan_tree(shm, h->left, first, last, found, arg);
-    if (rc || h->range.first > last)
+    h = &look->tree.shm->holds[root];
+    rc = scan_tree(look, left_of(&look->tree, root));
+    if (rc || h->range.first > look->last)
         return rc;
-    if (h->range.last >= first) {
-        rc = found(arg, root);
+    if (h->range.last >= look->first) {
+        rc = look->found(look->arg, root);
         if (rc)
             return rc;
     }
-    return scan_tree(shm, h->right, first, last, found, arg);
+    return scan_tree(look, right_of(&look->tree, root));
 }
 
 int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last,
                int (*found)(void *arg, uint32_t hold), void *arg)
 {
+    struct look look = {tree_of(shm, vnode), first, last, found, arg};
+    int rc;
+
     shm_assert_held(&vnode->mutex);
-    return scan_tree(shm, vnode->hold_root, first, last, found, arg);
+    rc = scan_tree(&look, follow(&look.tree, SHM_NONE, &vnode->hold_root));
+    if (look.tree.wrong)
+        hf_store_release(&vnode->holds_stale, 1u);
+    return rc;
 }
 
 int holds_publish(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode,
@@ -184,9 +282,11 @@ int holds_publish(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnod
     hold = &shm->holds[index];
     hold->range = *range;
     hold->generation =
-        (hold->generation ? hold->generation : shm->run->hold_generations) + SHM_KEY_STEP;
-    key = shm_key(hold->generation, SHM_WHO_FLAGS(range->who), vnode->index);
-    hf_store_release(&hold->vnode, (uint32_t)vnode->index); /* notify.c looks before it locks */
+        ((hold->generation ? hold->generation : shm->run->hold_generations) + SHM_KEY_STEP) &
+        ~(SHM_KEY_STEP - 1);
+    key = shm_key(hold->generation, SHM_WHO_FLAGS(range->who), shm_vnode_number(shm, vnode));
+    /* notify.c looks before it locks */
+    hf_store_release(&hold->vnode, shm_vnode_number(shm, vnode));
     hold->lane = shm_lane_index(shm, lane);
     hold->since_ns = hf_now_ns();
     hold->recall = (struct shm_recall){.served = lease && lease->recall};
@@ -212,14 +312,15 @@ bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key)
 {
     struct shm_hold *hold = (struct shm_hold *)key_word; /* the key is its first member */
     struct shm_vnode *vnode = shm_vnode_of_key(shm, key);
-    uint32_t index = (uint32_t)(hold - shm->holds), head, lane = hold->lane;
+    struct shm_lane *lane = shm_lane_at(shm, hold->lane);
+    uint32_t index = (uint32_t)(hold - shm->holds), head;
     bool served = hold->recall.served;
 
     if (!hf_cas_acq_rel(&hold->key, key, UINT64_C(0)))
         return false;
     if (served)
-        hf_sub_acq_rel(&shm->lanes[lane].served, 1);
-    hf_sub_acq_rel(&shm->lanes[lane].slow_pins, 1);
+        hf_sub_acq_rel(&lane->served, 1);
+    hf_sub_acq_rel(&lane->slow_pins, 1);
     do {
         head = hf_load_acquire(&vnode->released);
         hold->link = head;

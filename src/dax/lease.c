@@ -103,7 +103,7 @@ int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
     hf_fence_light();
     watch_let_go(shm, lease->hf_opaque[1], first,
                  last); /* the taker too is told what was written */
-    out->hf_opaque[0] = shm_at(shm, hold);
+    out->hf_opaque[0] = shm_place(shm, hold);
     out->hf_opaque[1] = lease->hf_opaque[1];
     return 0;
 }
@@ -113,7 +113,8 @@ int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
 /* The hold that a token names, if it can be one at all: it comes from outside. */
 static struct shm_hold *hold_at(const struct shm *shm, const struct hf_lease_token *token)
 {
-    uint64_t at = token->hf_opaque[0] - shm->run->at_holds, index = at / sizeof(struct shm_hold);
+    uint64_t at = token->hf_opaque[0] - shm_place(shm, shm->holds);
+    uint64_t index = at / sizeof(struct shm_hold);
     uint64_t vnode = token->hf_opaque[1] & SHM_KEY_VNODE_MASK;
 
     if (at % sizeof(struct shm_hold) || index >= shm->limits.holds || vnode == 0 ||
@@ -147,28 +148,45 @@ static int change_hands(struct shm *shm, struct shm_hold *hold, struct shm_lane 
     return 0;
 }
 
+/* The memory of the lease. The hold may be wrong: its bytes have to be on its pages, since these are
+ * cut down to them. */
+static int find_pieces(struct dax *dax, struct shm_vnode *vnode, const struct shm_hold *hold,
+                       struct mm_pieces *pieces)
+{
+    uint64_t first = hf_load_acquire(&hold->range.first), last = hf_load_acquire(&hold->range.last);
+    uint64_t off = hf_load_acquire(&hold->off), len = hf_load_acquire(&hold->len);
+    struct meta_extent hole;
+    int rc;
+
+    if (len == 0 || off > HF_FILE_BYTES_MAX || len > HF_FILE_BYTES_MAX - off ||
+        off / HF_BLOCK_BYTES != first || (off + len - 1) / HF_BLOCK_BYTES != last)
+        return not_offered();
+    rc = hf_load_acquire(&hold->recall.state) == HF_LEASE_DETACHED
+             ? -ENODATA
+             : dax_fault(dax, vnode, first, last, false, pieces, &hole);
+    if (rc == -ENODATA)
+        return hf_fail(ESTALE,
+                       "blocks of the lease have left the file: its giver has to take it back");
+    if (rc == 0)
+        mm_trim(pieces, off, len);
+    return rc;
+}
+
 /* Under the layout mutex of its file. */
 static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold *hold, uint64_t key,
                       struct shm_lane *lane, const struct hf_lease_options *options,
                       struct mm_pieces *pieces)
 {
     struct shm *shm = dax->shm;
-    struct meta_extent hole;
-    int rc;
+    int rc = 0;
 
     if (!is_offered(shm, hold, key, hf_load_acquire(&hold->state)))
         return not_offered();
-    rc = pieces->room ? dax_check_settled(vnode) : 0;
-    if (rc)
-        return rc;
-    if (pieces->room && (hf_load_acquire(&hold->recall.state) == HF_LEASE_DETACHED ||
-                         (rc = dax_fault(dax, vnode, hold->range.first, hold->range.last, false,
-                                         pieces, &hole)) == -ENODATA))
-        return hf_fail(ESTALE,
-                       "blocks of the lease have left the file: its giver has to take it back");
-    if (rc)
-        return rc;
-    rc = shm_lock_table(shm);
+    if (pieces->room) {
+        rc = dax_check_settled(vnode);
+        rc = rc ? rc : find_pieces(dax, vnode, hold, pieces);
+    }
+    rc = rc ? rc : shm_lock_table(shm);
     if (rc)
         return rc;
     rc = change_hands(shm, hold, lane, key);
@@ -206,8 +224,6 @@ int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
     if (rc)
         return rc;
     rc = take_given(dax, vnode, hold, key, lane, request->lease, &pieces);
-    if (rc == 0 && pieces.count)
-        mm_trim(&pieces, hold->off, hold->len);
     dax_unlock(dax, vnode);
     if (rc)
         return rc;

@@ -25,8 +25,8 @@ struct snapshot {
 
 static void name_process(const struct shm *shm, uint32_t process, struct hf_pin_info *info)
 {
-    info->pid = (pid_t)shm->processes[process].pid;
-    memcpy(info->command, shm->processes[process].command, sizeof info->command);
+    info->pid = (pid_t)shm_process_at(shm, process)->pid;
+    memcpy(info->command, shm_process_at(shm, process)->command, sizeof info->command);
     info->command[sizeof info->command - 1] = 0;
 }
 
@@ -37,7 +37,7 @@ static void name_holder(struct snapshot *snapshot, uint32_t process, struct hf_p
     name_process(shm, process, info);
     if (shm_process_quarantined(shm, process)) {
         info->state = HF_PIN_QUARANTINED;
-        info->age_ns = hf_now_ns() - shm->processes[process].died_ns;
+        info->age_ns = hf_now_ns() - shm_process_at(shm, process)->died_ns;
         return;
     }
     if (snapshot->process != process + 1) {
@@ -69,7 +69,7 @@ static const struct records *records_of(struct snapshot *snapshot, struct shm_vn
         snapshot->records = calloc(dax->shm->limits.vnodes, sizeof *records);
     if (!snapshot->records)
         return NULL;
-    records = &snapshot->records[vnode->index];
+    records = &snapshot->records[shm_vnode_number(dax->shm, vnode)];
     if (!records->ranges && dax_lock_moment(dax, vnode)) {
         records_read(dax->shm, vnode, records);
         dax_unlock(dax, vnode);
@@ -93,7 +93,7 @@ static uint32_t pin_state(struct snapshot *snapshot, struct shm_vnode *vnode, co
     if (hf_load_acquire(&vnode->waiters) & SHM_DETACHED)
         records = records_of(snapshot, vnode);
     if (!records ||
-        records_leave(records, shm_at(snapshot->dax->shm, word), key, range->first, range->last))
+        records_leave(records, shm_place(snapshot->dax->shm, word), key, range->first, range->last))
         return HF_PIN_HELD;
     return HF_PIN_DETACHED;
 }
@@ -204,7 +204,7 @@ static int lane_wait(struct snapshot *snapshot, const struct shm_lane *lane)
 
     if (!number || !owner || owner == SHM_LANE_RESIDUE || shm_process_quarantined(shm, owner - 1))
         return 0;
-    name_range(&shm->vnodes[hf_load_acquire(&wait->vnode)], hf_load_acquire(&wait->first),
+    name_range(shm_vnode_at(shm, hf_load_acquire(&wait->vnode)), hf_load_acquire(&wait->first),
                hf_load_acquire(&wait->last), &info);
     name_process(shm, owner - 1, &info);
     name_waiting_client(wait, &info);

@@ -127,7 +127,7 @@ static bool read_recall(struct recalls *recalls, uint32_t index)
 {
     struct dax *dax = recalls->dax;
     struct shm_hold *hold = &dax->shm->holds[index];
-    struct shm_vnode *vnode = &dax->shm->vnodes[hf_load_acquire(&hold->vnode)];
+    struct shm_vnode *vnode = shm_vnode_at(dax->shm, hf_load_acquire(&hold->vnode));
     struct notice *notice;
 
     if (!is_own_lease(dax->shm, hold) || !recall_is_pending(hold))
@@ -139,7 +139,7 @@ static bool read_recall(struct recalls *recalls, uint32_t index)
         free(notice);
         return false;
     }
-    if (is_own_lease(dax->shm, hold) && &dax->shm->vnodes[hold->vnode] == vnode &&
+    if (is_own_lease(dax->shm, hold) && shm_vnode_at(dax->shm, hold->vnode) == vnode &&
         recall_is_pending(hold)) {
         notice->index = index;
         notice->key = hf_load_acquire(&hold->key);
@@ -342,7 +342,7 @@ void notify_register(struct dax *dax, const struct shm_hold *hold, uint64_t key,
 {
     struct recalls *recalls = dax->recalls;
 
-    shm_assert_held(&dax->shm->vnodes[hold->vnode].mutex);
+    shm_assert_held(&shm_vnode_at(dax->shm, hold->vnode)->mutex);
     pthread_mutex_lock(&recalls->mutex);
     recalls->served[hold - dax->shm->holds] = (struct served){key, options->recall, options->arg};
     pthread_mutex_unlock(&recalls->mutex);

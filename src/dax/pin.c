@@ -155,8 +155,9 @@ int dax_unpin_odd(struct hf_pin *pin)
     return 0;
 }
 
-int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key)
+int dax_unpin_wake(struct shm *shm, const uint64_t *word, uint64_t key)
 {
+    struct shm_vnode *vnode = shm_vnode_of_key(shm, key);
     uint32_t waiters = hf_load_acquire(&vnode->waiters); /* UNPIN.WAKE/p, as in slots_leave() */
 
     if (waiters & SHM_WATCHED && SHM_KEY_FLAGS(key) & HF_PIN_WRITE)

@@ -23,9 +23,9 @@
 static uint64_t look_up(const struct shm *shm, const struct shm_vnode *vnode, uint64_t page)
 {
     uint64_t root = hf_load_acquire(&vnode->root); /* ENTRY.PUB/p */
-    uint64_t shift = root & MM_FLAGS, entry = root;
+    uint64_t shift = mm_bits(root), entry = root;
 
-    if (!root || page >> shift)
+    if (!shift || page >> shift)
         return 0;
     do {
         shift -= MM_BITS;
@@ -98,7 +98,7 @@ static void fill_pin(const struct dax *dax, const struct shm_vnode *vnode, struc
     uint64_t at = (uint64_t)shm_lane_index(dax->shm, lane) << LANE_SHIFT;
 
     if ((flags & (HF_PIN_WRITE | DAX_PIN_COPY)) == HF_PIN_WRITE)
-        at |= (vnode->index + 1) << VNODE_SHIFT;
+        at |= ((uint64_t)shm_vnode_number(dax->shm, vnode) + 1) << VNODE_SHIFT;
     hf_inc_own(&lane->counted);
     pin->hf_opaque[0] = at | DAX_PIN_HOLD | DAX_PIN_COUNTED;
     pin->hf_opaque[1] =

@@ -86,23 +86,23 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_requ
 
 /* Letting go of what is not a live slot of this process; and U3 when a layout change waits. */
 int dax_unpin_odd(struct hf_pin *pin);
-int dax_unpin_wake(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key);
+int dax_unpin_wake(struct shm *shm, const uint64_t *word, uint64_t key);
 
 /* U1 to U3 of a slot. */
 static inline int dax_unpin_fast(struct hf_pin *pin)
 {
     struct shm *shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];
     uint64_t *word = (uint64_t *)(uintptr_t)pin->hf_opaque[0], key = pin->hf_opaque[1];
-    struct shm_vnode *vnode;
+    const struct shm_vnode *vnode;
 
     /* relaxed: the slot is ours, or it is not */
     if (__builtin_expect(!shm || (uintptr_t)word & DAX_PIN_HOLD || shm->id == SHM_ID_OF_PARENT ||
                              hf_load_relaxed(word) != key,
                          0))
         return dax_unpin_odd(pin);
-    vnode = shm_vnode_of_key(shm, key);
+    vnode = shm_vnode_near_key(shm, key);
     if (__builtin_expect(slots_leave(vnode, word), 0))
-        return dax_unpin_wake(shm, vnode, word, key);
+        return dax_unpin_wake(shm, word, key);
     return 0;
 }
 

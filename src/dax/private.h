@@ -198,19 +198,29 @@ void detach_abort(struct dax_change *change);
 /* After the death of a process in the middle of a change: what it was about to detach. */
 void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed);
 
-static inline uint64_t shm_at(const struct shm *shm, const void *word)
+static inline bool detach_is_record(const struct shm *shm, const struct shm_hold *hold,
+                                    const struct shm_vnode *vnode)
 {
-    return (uint64_t)((const char *)word - (const char *)shm->run);
+    return SHM_HOLD_KIND(hf_load_acquire(&hold->state)) == SHM_HOLD_DETACHED &&
+           hf_load_acquire(&hold->vnode) == shm_vnode_number(shm, vnode);
 }
-static inline uint64_t *shm_word(const struct shm *shm, uint64_t at)
+
+/* The record of the file that a link of its list leads to; SHM_NONE: the list ends, or the link is
+ * wrong, and the rest of the list is lost. It may still be a ring: each walk counts its steps. */
+static inline uint32_t detach_record_at(const struct shm *shm, const struct shm_vnode *vnode,
+                                        const uint32_t *link)
 {
-    return (uint64_t *)((char *)shm->run + at);
+    uint32_t at = shm_hold_at(shm, link);
+
+    return at != SHM_NONE && detach_is_record(shm, &shm->holds[at], vnode) ? at : SHM_NONE;
 }
 
 /* The holder that a record of detached blocks names has let go. */
 static inline bool detach_holder_gone(const struct shm *shm, const struct shm_hold *record)
 {
-    return hf_load_acquire(shm_word(shm, record->holder)) != record->holder_key; /* UNPIN.DONE/m */
+    const uint64_t *word = shm_word_at(shm, record->holder);
+
+    return !word || hf_load_acquire(word) != record->holder_key; /* UNPIN.DONE/m */
 }
 
 #endif

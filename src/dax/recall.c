@@ -20,14 +20,14 @@ void recall_wake(struct shm_process *process)
 static void post(struct shm *shm, struct shm_hold *hold)
 {
     uint32_t owner = SHM_HOLD_OWNER(hf_load_acquire(&hold->state)), i = 0;
-    struct shm_process *process = &shm->processes[owner - 1];
+    struct shm_process *process = shm_process_at(shm, owner - 1);
 
     while (i < SHM_RECALLS &&
            !hf_cas_acq_rel(&process->recalls[i], 0u, (uint32_t)(hold - shm->holds) + 1))
         i++;
     if (i == SHM_RECALLS)
         hf_store_release(&process->recalls_more, 1u);
-    HF_TRACE(recall, shm->vnodes[hold->vnode].ino, recall_want_of(hold)->first,
+    HF_TRACE(recall, shm_vnode_at(shm, hold->vnode)->ino, recall_want_of(hold)->first,
              recall_want_of(hold)->last, process->pid, recall_want_of(hold)->why);
     recall_wake(process);
 }
@@ -104,7 +104,7 @@ void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_wa
     const struct shm_want *before = recall_want_of(hold);
     struct shm_want all = *want;
 
-    shm_assert_held(&shm->vnodes[hold->vnode].mutex);
+    shm_assert_held(&shm_vnode_at(shm, hold->vnode)->mutex);
     if (recall_is_pending(hold) && before->change == want->change && before->state == want->state) {
         all.first = before->first < all.first ? before->first : all.first;
         all.last = before->last > all.last ? before->last : all.last;
@@ -114,7 +114,7 @@ void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_wa
 
 void recall_again(struct shm *shm, struct shm_hold *hold)
 {
-    shm_assert_held(&shm->vnodes[hold->vnode].mutex);
+    shm_assert_held(&shm_vnode_at(shm, hold->vnode)->mutex);
     if (hf_load_acquire(&hold->recall.state) != HF_LEASE_HELD)
         pend(shm, hold);
 }
@@ -125,7 +125,7 @@ void recall_recover(struct shm *shm, const struct shm_vnode *vnode)
     for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         struct shm_hold *hold = &shm->holds[i];
 
-        if (hf_load_acquire(&hold->vnode) != vnode->index || !hold_is_lease(hold) ||
+        if (hf_load_acquire(&hold->vnode) != shm_vnode_number(shm, vnode) || !hold_is_lease(hold) ||
             !recall_is_pending(hold))
             continue;
         raise_state(hold, recall_want_of(hold)->state);

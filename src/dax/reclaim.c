@@ -44,26 +44,41 @@ static int by_place(const void *left, const void *right)
     return a->page < b->page ? -1 : a->page > b->page;
 }
 
+/* How many pages the record is of; 0: it is wrong. */
+static uint64_t length_of(const struct shm *shm, uint64_t first, uint64_t last, uint64_t block)
+{
+    uint64_t blocks = shm->limits.limit_blocks;
+
+    if (first > last || last > MM_LAST_PAGE || block >= blocks || last - first >= blocks - block)
+        return 0;
+    return last - first + 1;
+}
+
 /* Each holder is judged once, so that blocks and records agree on those that go meanwhile. How many
  * have gone. */
 static size_t judge_all(struct sweep *sweep)
 {
     const struct shm *shm = sweep->dax->shm;
+    const struct shm_vnode *vnode = sweep->vnode;
     size_t i = 0, gone = 0;
 
-    for (uint32_t at = sweep->vnode->detached; at != SHM_NONE; at = shm->holds[at].link, i++) {
+    for (uint32_t at = detach_record_at(shm, vnode, &vnode->detached);
+         at != SHM_NONE && i < sweep->records;
+         at = detach_record_at(shm, vnode, &shm->holds[at].link), i++) {
         const struct shm_hold *record = &shm->holds[at];
         struct end *left = &sweep->ends[2 * i], *right = left + 1;
+        uint64_t first = hf_load_acquire(&record->range.first);
+        uint64_t block = hf_load_acquire(&record->block);
 
         HF_LAB_AT(HF_LAB_COMPARES);
         sweep->judged[i] = detach_holder_gone(shm, record);
         gone += sweep->judged[i];
-        *left = (struct end){record->range.first - record->block, record->range.first,
-                             sweep->judged[i], false};
+        *left = (struct end){first - block, first, sweep->judged[i], false};
         *right = *left;
-        right->page = record->range.last + 1;
+        right->page += length_of(shm, first, hf_load_acquire(&record->range.last), block);
         right->right = true;
     }
+    sweep->records = i;
     return gone;
 }
 
@@ -106,8 +121,10 @@ static void free_records(struct sweep *sweep)
     uint32_t *link = &sweep->vnode->detached;
 
     for (size_t i = 0; i < sweep->records; i++) {
-        uint32_t index = *link;
+        uint32_t index = detach_record_at(shm, sweep->vnode, link);
 
+        if (index == SHM_NONE)
+            break;
         if (sweep->judged[i]) {
             *link = shm->holds[index].link;
             shm_hold_free(shm, index);
@@ -120,9 +137,12 @@ static void free_records(struct sweep *sweep)
 static int sweep_records(struct sweep *sweep)
 {
     const struct shm *shm = sweep->dax->shm;
+    const struct shm_vnode *vnode = sweep->vnode;
     int rc = 0;
 
-    for (uint32_t at = sweep->vnode->detached; at != SHM_NONE; at = shm->holds[at].link)
+    for (uint32_t at = detach_record_at(shm, vnode, &vnode->detached);
+         at != SHM_NONE && sweep->records < shm->limits.holds;
+         at = detach_record_at(shm, vnode, &shm->holds[at].link))
         sweep->records++;
     sweep->ends = calloc(2 * sweep->records + 1, sizeof *sweep->ends);
     sweep->judged = calloc(sweep->records + 1, sizeof *sweep->judged);
@@ -144,6 +164,8 @@ static int reclaim_vnode(struct sweep *sweep)
     struct shm_vnode *vnode = sweep->vnode;
     int rc = vnode->detached == SHM_NONE ? 0 : sweep_records(sweep);
 
+    if (detach_record_at(sweep->dax->shm, vnode, &vnode->detached) == SHM_NONE)
+        vnode->detached = SHM_NONE;
     if (vnode->detached == SHM_NONE)
         hf_store_release(&vnode->waiters, vnode->waiters & ~SHM_DETACHED);
     else if (hf_load_acquire(&run->fences_only))

@@ -27,7 +27,9 @@ static size_t list_length(const struct shm *shm, const struct shm_vnode *vnode)
 {
     size_t count = 0;
 
-    for (uint32_t at = vnode->detached; at != SHM_NONE; at = shm->holds[at].link)
+    for (uint32_t at = detach_record_at(shm, vnode, &vnode->detached);
+         at != SHM_NONE && count < shm->limits.holds;
+         at = detach_record_at(shm, vnode, &shm->holds[at].link))
         count++;
     return count;
 }
@@ -40,13 +42,15 @@ bool records_read(const struct shm *shm, const struct shm_vnode *vnode, struct r
     records->ranges = calloc(count + 1, sizeof *records->ranges);
     if (!records->ranges)
         return false;
-    for (uint32_t at = vnode->detached; at != SHM_NONE; at = shm->holds[at].link) {
+    for (uint32_t at = detach_record_at(shm, vnode, &vnode->detached);
+         at != SHM_NONE && records->count < count;
+         at = detach_record_at(shm, vnode, &shm->holds[at].link)) {
         const struct shm_hold *record = &shm->holds[at];
 
         records->ranges[records->count++] = (struct record_range){
             record->holder, record->holder_key, record->range.first, record->range.last};
     }
-    qsort(records->ranges, count, sizeof *records->ranges, by_holder);
+    qsort(records->ranges, records->count, sizeof *records->ranges, by_holder);
     return true;
 }
 
@@ -86,18 +90,21 @@ bool records_leave(const struct records *records, uint64_t holder, uint64_t key,
 static bool list_leaves(const struct shm *shm, const struct shm_vnode *vnode, uint64_t holder,
                         uint64_t key, uint64_t first, uint64_t last)
 {
-    uint32_t at = vnode->detached;
+    uint32_t at = detach_record_at(shm, vnode, &vnode->detached);
+    uint64_t steps = 0;
 
-    while (at != SHM_NONE && first <= last) {
+    while (at != SHM_NONE && first <= last && steps++ < shm->limits.holds) {
         const struct shm_hold *record = &shm->holds[at];
+        uint64_t end = record->range.last;
 
         if (record->holder != holder || record->holder_key != key || record->range.first > first ||
-            record->range.last < first) {
-            at = record->link;
+            end < first || end == UINT64_MAX) {
+            at = detach_record_at(shm, vnode, &record->link);
             continue;
         }
-        first = record->range.last + 1;
-        at = vnode->detached;
+        first = end + 1;
+        at = detach_record_at(shm, vnode, &vnode->detached);
+        steps = 0;
     }
     return first <= last;
 }

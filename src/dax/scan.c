@@ -24,7 +24,7 @@ static int report_held(struct scan *scan, const struct held *held)
 
     if (held->process >= shm->limits.processes)
         return 0;
-    if (!records_still_hold(shm, scan->vnode, &scan->records, shm_at(shm, held->word), held->key,
+    if (!records_still_hold(shm, scan->vnode, &scan->records, shm_place(shm, held->word), held->key,
                             first, last))
         return 0;
     return scan->found(scan->arg, held);
@@ -46,9 +46,11 @@ static int found_slot(void *arg, const struct sync_holder *holder)
  * callbacks: this lease's turn comes later. */
 static uint32_t lane_of(const struct shm *shm, const struct shm_hold *hold, uint32_t process)
 {
-    if (!hold->recall.served)
-        return hold->lane;
-    return hf_load_acquire(&shm->processes[process].calls_back) - 1;
+    uint32_t lane = hf_load_acquire(&hold->recall.served)
+                        ? hf_load_acquire(&shm_process_at(shm, process)->calls_back) - 1
+                        : hf_load_acquire(&hold->lane);
+
+    return lane < shm->limits.lanes ? lane : SHM_NONE;
 }
 
 static int found_hold(void *arg, uint32_t index)
@@ -79,7 +81,8 @@ int scan_held(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t
               scan_found *found, void *arg)
 {
     struct scan scan = {dax, vnode, first, last, found, arg, {0}};
-    int rc = dax->engine->scan(dax->shm, vnode->index, first, last, found_slot, &scan);
+    int rc = dax->engine->scan(dax->shm, shm_vnode_number(dax->shm, vnode), first, last, found_slot,
+                               &scan);
 
     shm_assert_held(&vnode->mutex);
     rc = rc ? rc : scan_holds(&scan);

@@ -67,7 +67,7 @@ static void free_nodes(struct shm *shm, struct shm_vnode *vnode, uint64_t root)
     if (vnode->stray_nodes)
         mm_free_all(shm, vnode);
     else
-        mm_free_tree(shm, root);
+        mm_free_tree(shm, vnode, root);
 }
 
 static bool may_go(struct dax *dax, const struct shm_vnode *vnode)

@@ -45,14 +45,17 @@ static size_t stacks_bytes(const struct shm *shm)
            ((uint64_t)limits->lanes * SHM_SLOTS + limits->holds) * sizeof(struct record);
 }
 
+/* A wrong hint leads past a lane's slots: such a pin has the record of its last one. */
 static struct record *record_of(const struct dax *dax, const uint64_t *word)
 {
     const struct shm *shm = dax->shm;
-    size_t at = (size_t)((const char *)word - (const char *)shm->lanes);
+    size_t at = (size_t)((const char *)word - (const char *)shm->lanes), slot;
     size_t lane = at / sizeof *shm->lanes, lanes = shm->limits.lanes;
 
-    if ((const char *)word >= (const char *)shm->lanes && lane < lanes)
-        return &dax->stacks->records[lane * SHM_SLOTS + (size_t)(word - shm->lanes[lane].keys)];
+    if ((const char *)word >= (const char *)shm->lanes && lane < lanes) {
+        slot = (size_t)(word - shm->lanes[lane].keys);
+        return &dax->stacks->records[lane * SHM_SLOTS + (slot < SHM_SLOTS ? slot : SHM_SLOTS - 1)];
+    }
     return &dax->stacks
                 ->records[lanes * SHM_SLOTS + (size_t)((const struct shm_hold *)word - shm->holds)];
 }

@@ -155,8 +155,7 @@ static ssize_t append_hard(struct hf_file *file, const void *buf, size_t len, ui
 
 static ssize_t append_copied(struct hf_file *file, const void *buf, size_t len, uint64_t *place)
 {
-    const struct shm_run *run = file->fs->dax.shm->run;
-    uint64_t pool_bytes = hf_load_acquire(&run->pool_blocks) * HF_BLOCK_BYTES;
+    uint64_t pool_bytes = shm_pool_blocks(file->fs->dax.shm) * HF_BLOCK_BYTES;
     char few[FS_COPIED_BYTES], *copy = few;
     ssize_t done;
 

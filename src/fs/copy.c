@@ -111,6 +111,7 @@ static ssize_t copy_pinned(struct hf_file *from, uint64_t from_off, struct hf_fi
     struct iovec iov[IO_PIECES];
     struct meta_extent hole;
     struct hf_pin pin;
+    unsigned looks = 0;
     ssize_t done = 0;
 
     while (done == 0) {
@@ -131,6 +132,8 @@ static ssize_t copy_pinned(struct hf_file *from, uint64_t from_off, struct hf_fi
             if (rc == 0)
                 done = copy_hole(to, fs_min(len, end - from_off), to_off);
         }
+        if (rc >= 0 && done == 0)
+            rc = fs_look_again(&looks);
         if (rc < 0)
             return rc;
     }

@@ -16,7 +16,7 @@
 
 int fs_end_lock(struct fs *fs, struct shm_vnode *vnode, uint64_t off, int *passed)
 {
-    for (;;) {
+    for (unsigned looks = 0;;) {
         uint64_t size = hf_load_acquire(&vnode->size);
         uint64_t from = fs_page_of(size < off ? size : off);
         int rc = dax_lock(&fs->dax, vnode, from, DAX_LAST);
@@ -28,6 +28,9 @@ int fs_end_lock(struct fs *fs, struct shm_vnode *vnode, uint64_t off, int *passe
             return 0;
         }
         dax_unlock(&fs->dax, vnode); /* the file was cut short meanwhile */
+        rc = fs_look_again(&looks);
+        if (rc)
+            return rc;
     }
 }
 

@@ -64,6 +64,17 @@ static inline int fs_may_write(const struct fs *fs)
     return fs->dax.readonly ? hf_fail(EROFS, "the pool is open for reading only") : 0;
 }
 
+/* A call finds the file not as it has just found it, and looks again. That often it is not others
+ * who change it: a word in the run segment is wrong, and the call would go on for ever. */
+#define FS_LOOKS_MAX 1000u
+static inline int fs_look_again(unsigned *looks)
+{
+    return ++*looks < FS_LOOKS_MAX
+               ? 0
+               : hf_fail(EUCLEAN, "the file does not stay as it is found: the pool's run segment "
+                                  "is damaged, and is made again when nobody has the pool open");
+}
+
 #define FS_PIN_FLAGS                                                                               \
     (HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_NOFILL | HF_PIN_COHERENT |                              \
      HF_PIN_GPU)                         /* all that hf_pin() knows */

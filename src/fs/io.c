@@ -115,6 +115,7 @@ static ssize_t read_some(struct hf_file *file, char *buf, uint64_t len, uint64_t
 {
     struct iovec iov[IO_PIECES];
     struct meta_extent hole;
+    unsigned looks = 0;
     struct hf_pin pin;
 
     for (;;) {
@@ -139,6 +140,8 @@ static ssize_t read_some(struct hf_file *file, char *buf, uint64_t len, uint64_t
             memset(buf, 0, n);
             return (ssize_t)n;
         }
+        if (count == 0)
+            count = fs_look_again(&looks);
         if (count < 0)
             return count;
     }
@@ -248,6 +251,7 @@ static ssize_t write_past_end(struct hf_file *file, const char *buf, uint64_t le
 static ssize_t write_some(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
 {
     bool tried_hard = false;
+    unsigned looks = 0;
 
     for (;;) {
         uint64_t size = hf_load_acquire(&file->vnode->size),
@@ -263,8 +267,10 @@ static ssize_t write_some(struct hf_file *file, const char *buf, uint64_t len, u
                 return fs_no_space(file->fs, 1);
             tried_hard = true;
             fs_make_room(file->fs);
-        } else if (done) {
-            return done;
+        } else {
+            done = done ? done : fs_look_again(&looks);
+            if (done)
+                return done;
         }
     }
 }

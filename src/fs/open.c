@@ -162,7 +162,7 @@ static int find_or_make(const struct opening *o, uint64_t *ino, struct shm_vnode
 
 static int find_vnode(const struct opening *o, struct shm_vnode **vnode, bool *made)
 {
-    for (unsigned tries = 0;;) {
+    for (unsigned tries = 0, looks = 0;;) {
         uint64_t ino;
         int rc;
 
@@ -180,6 +180,9 @@ static int find_vnode(const struct opening *o, struct shm_vnode **vnode, bool *m
             return rc;
         if (!*o->at.path)
             return fs_stale(o->at.ino);
+        rc = fs_look_again(&looks);
+        if (rc)
+            return rc;
     }
 }
 

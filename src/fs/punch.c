@@ -293,6 +293,7 @@ int fs_zero_range(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t
     struct zeroing z = {.page = off / HF_BLOCK_BYTES,
                         .last = (off + len - 1) / HF_BLOCK_BYTES,
                         .size = keep_size ? 0 : off + len};
+    unsigned looks = 0;
     int rc;
 
     find_edges(&z.edges, off, off + len);
@@ -307,6 +308,7 @@ int fs_zero_range(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t
             rc = fs_unshare(fs, vnode, hf_load_acquire(&vnode->size) / HF_BLOCK_BYTES, 1);
         else
             return rc;
+        rc = rc ? rc : fs_look_again(&looks);
         if (rc)
             return rc;
     }

@@ -88,6 +88,18 @@ static int free_shared(struct fs_txn *txn, const struct meta_detached *run)
     return rc == 0 && rest.count ? meta_detached_put(txn->meta, &rest) : rc;
 }
 
+/* The first block after this one that a record begins with; `end` if there is none before it. */
+static int next_record(struct meta_txn *txn, uint64_t block, uint64_t end, uint64_t *out)
+{
+    struct meta_detached record;
+    int rc = meta_detached_from(txn, block + 1, &record);
+
+    *out = rc == 0 && record.block < end ? record.block : end;
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* What no record has there was freed before, and is perhaps another file's by now: not ours to
+ * free. */
 static int free_run(struct fs_txn *txn, const struct meta_detached *run)
 {
     uint64_t block = run->block, end = run->block + run->count;
@@ -102,7 +114,9 @@ static int free_run(struct fs_txn *txn, const struct meta_detached *run)
         uint64_t to;
 
         if (rc == -ENOENT || (rc == 0 && !same_place(&record, run, block))) {
-            block++; /* freed before, and perhaps another file's by now: not ours to free */
+            rc = next_record(txn->meta, block, end, &block);
+            if (rc)
+                return rc;
             continue;
         }
         to = record.block + record.count < end ? record.block + record.count : end;

@@ -4,6 +4,9 @@
  * beside them: first_free_group (no group below it has a free block) and fresh_block (blocks from
  * there on were never given out, so their memory is zero).
  *
+ * All of it lies in the run segment, where a word may be wrong. A run of blocks counts only inside
+ * the pool (inside()), and the pool is no larger than its tables (shm_pool_blocks()).
+ *
  * Calls meta for one thing only: before blocks are given out for the first time, LMDB learns a
  * bound above them (fresh_saved), so that after a restart nobody takes written memory for zeros.
  *
@@ -20,6 +23,13 @@
 
 #define ALIGN_BLOCKS 64u  /* requests from here on are laid for huge entries */
 #define FRESH_STEP 16384u /* 64 MiB: how far LMDB's bound runs ahead */
+
+static bool inside(const struct shm *shm, uint64_t block, uint64_t count)
+{
+    uint64_t blocks = shm_pool_blocks(shm);
+
+    return block < blocks && count <= blocks - block;
+}
 
 /* The first block of [from, end) that is taken, or free; `end` if there is none. */
 static uint64_t next_block(const struct shm *shm, uint64_t from, uint64_t end, bool taken)
@@ -65,7 +75,7 @@ void fs_space_free(struct fs *fs, uint64_t block, uint64_t count)
 
     shm_assert_held_or_alone(&fs->dax.shm->run->space_mutex,
                              !hf_load_acquire(&fs->dax.shm->run->ready));
-    if (block >= run->pool_blocks || count > run->pool_blocks - block)
+    if (!inside(fs->dax.shm, block, count))
         return;
     mark_blocks(fs->dax.shm, block, count, false);
     run->first_free_group = fs_min(run->first_free_group, block / SHM_GROUP_BLOCKS);
@@ -75,11 +85,11 @@ void fs_space_grow(struct fs *fs, uint64_t pool_blocks)
 {
     struct shm *shm = fs->dax.shm;
     struct shm_run *run = shm->run;
-    uint64_t old = run->pool_blocks;
+    uint64_t old = shm_pool_blocks(shm);
 
     shm_assert_held_or_alone(&fs->dax.shm->run->space_mutex,
                              !hf_load_acquire(&fs->dax.shm->run->ready));
-    if (pool_blocks <= old)
+    if (pool_blocks <= old || pool_blocks > shm->limits.limit_blocks)
         return;
     for (uint64_t group = old / SHM_GROUP_BLOCKS; group < pool_blocks / SHM_GROUP_BLOCKS; group++)
         shm->group_free[group] = SHM_GROUP_BLOCKS;
@@ -102,18 +112,10 @@ static void mark_all_free(struct shm *shm, uint64_t pool_blocks)
     hf_store_relaxed(&shm->run->free_blocks, pool_blocks); /* relaxed: as in mark_blocks() */
 }
 
-static int refuse_outside(uint64_t block, uint64_t count)
-{
-    return hf_fail(EUCLEAN,
-                   "blocks %" PRIu64 " to %" PRIu64
-                   " are used but not in the pool: run holdfast fsck",
-                   block, (block + count - 1));
-}
-
 static int mark_extent(struct shm *shm, const struct meta_extent *extent)
 {
-    if (extent->block + extent->count > shm->run->pool_blocks)
-        return refuse_outside(extent->block, extent->count);
+    if (!inside(shm, extent->block, extent->count))
+        return dax_refuse_outside(extent->block, extent->count);
     mark_blocks(shm, extent->block, extent->count, true);
     return 0;
 }
@@ -185,8 +187,8 @@ static int mark_detached(struct shm *shm, struct meta_txn *txn)
 
     for (rc = meta_detached_from(txn, 0, &run); rc == 0;
          rc = meta_detached_after(txn, &run, &run)) {
-        if (run.block + run.count > shm->run->pool_blocks)
-            return refuse_outside(run.block, run.count);
+        if (!inside(shm, run.block, run.count))
+            return dax_refuse_outside(run.block, run.count);
         blocks += mark_blocks(shm, run.block, run.count, true);
     }
     hf_store_relaxed(&shm->run->detached_blocks, blocks); /* relaxed: as in mark_blocks() */
@@ -210,6 +212,13 @@ static int count_shared(struct shm *shm, struct meta_txn *txn)
     return rc == -ENOENT ? 0 : rc;
 }
 
+/* As it is now: each word is read once. */
+static struct shm_run_of_blocks reserved_run(const struct shm_lane *lane, unsigned r)
+{
+    return (struct shm_run_of_blocks){hf_load_acquire(&lane->reserved[r].block),
+                                      hf_load_acquire(&lane->reserved[r].count)};
+}
+
 /* A run that has a block in common with the extents was given to a file by a transaction, and
  * its process died before it could say so here: the run is not reserved any more. */
 static void mark_reserved(struct shm *shm)
@@ -221,14 +230,14 @@ static void mark_reserved(struct shm *shm)
         uint32_t owner = hf_load_acquire(&lane->owner);
 
         for (unsigned r = 0; r < SHM_RESERVED; r++) {
-            struct shm_run_of_blocks *run = &lane->reserved[r];
-            uint64_t end = run->block + run->count;
+            struct shm_run_of_blocks run = reserved_run(lane, r);
+            uint64_t end = run.block + run.count;
 
-            if (owner == 0 || owner == SHM_LANE_RESIDUE || end > shm->run->pool_blocks ||
-                next_block(shm, run->block, end, true) < end)
-                run->count = 0;
-            if (run->count)
-                mark_blocks(shm, run->block, run->count, true);
+            if (run.count && owner && owner != SHM_LANE_RESIDUE &&
+                inside(shm, run.block, run.count) && next_block(shm, run.block, end, true) == end)
+                mark_blocks(shm, run.block, run.count, true);
+            else
+                lane->reserved[r].count = 0;
         }
     }
 }
@@ -251,7 +260,7 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn)
     if (rc)
         return rc;
     hf_store_release(&shm->run->pool_blocks, super.pool_bytes / HF_BLOCK_BYTES);
-    mark_all_free(shm, shm->run->pool_blocks);
+    mark_all_free(shm, super.pool_bytes / HF_BLOCK_BYTES);
     shm->run->fresh_saved = super.fresh_block;
     if (shm->run->fresh_block == 0)
         shm->run->fresh_block = super.fresh_block;
@@ -283,7 +292,7 @@ static int rebuild_bitmap(struct fs *fs)
  * out. */
 static void mark_all_taken(struct shm *shm)
 {
-    mark_blocks(shm, 0, shm->run->pool_blocks, true);
+    mark_blocks(shm, 0, shm_pool_blocks(shm), true);
 }
 
 /* space_stale says that building it is owed, until that is done. It stays when building fails,
@@ -331,7 +340,8 @@ void fs_space_unlock(struct fs *fs)
 static int save_fresh(struct fs *fs, uint64_t end)
 {
     struct shm_run *run = fs->dax.shm->run;
-    uint64_t bound = fs_min((end + FRESH_STEP - 1) / FRESH_STEP * FRESH_STEP, run->pool_blocks);
+    uint64_t bound = fs_min((end + FRESH_STEP - 1) / FRESH_STEP * FRESH_STEP,
+                            shm_pool_blocks(fs->dax.shm));
     struct meta_super super;
     struct meta_txn *txn;
     int rc = meta_begin_write(fs->dax.meta, &txn);
@@ -403,13 +413,13 @@ static int take_from(struct fs *fs, struct fs_reservation *reservation, uint64_t
                      uint64_t count, uint64_t *taken)
 {
     struct shm *shm = fs->dax.shm;
-    uint64_t end;
+    uint64_t blocks = shm_pool_blocks(shm), end;
     int rc;
 
     *taken = 0;
-    if (block >= shm->run->pool_blocks)
+    if (block >= blocks)
         return 0;
-    count = fs_min(count, shm->run->pool_blocks - block);
+    count = fs_min(count, blocks - block);
     end = next_block(shm, block, block + count, true);
     if (end == block)
         return 0;
@@ -424,7 +434,7 @@ static int take_groups(struct fs *fs, struct fs_reservation *reservation, uint64
                        uint64_t count, uint64_t *taken)
 {
     struct shm *shm = fs->dax.shm;
-    uint64_t groups = shm->run->pool_blocks / SHM_GROUP_BLOCKS;
+    uint64_t groups = shm_pool_blocks(shm) / SHM_GROUP_BLOCKS;
     uint64_t group = shm->run->first_free_group, n = 0;
     int rc = 0;
 
@@ -438,6 +448,7 @@ static int take_groups(struct fs *fs, struct fs_reservation *reservation, uint64
                        group * SHM_GROUP_BLOCKS + (page + *taken) % SHM_GROUP_BLOCKS,
                        count - *taken, &n);
         *taken += n;
+        group += n == 0; /* its count is wrong */
     }
     return rc;
 }
@@ -445,7 +456,7 @@ static int take_groups(struct fs *fs, struct fs_reservation *reservation, uint64
 static int take_lowest(struct fs *fs, struct fs_reservation *reservation, uint64_t count)
 {
     struct shm *shm = fs->dax.shm;
-    uint64_t groups = shm->run->pool_blocks / SHM_GROUP_BLOCKS, n;
+    uint64_t groups = shm_pool_blocks(shm) / SHM_GROUP_BLOCKS, n;
     uint64_t group = shm->run->first_free_group;
     int rc = 0;
 
@@ -490,8 +501,10 @@ static int reserve_blocks(struct fs *fs, uint64_t page, uint64_t goal, uint64_t 
 static void clear_lane(struct fs *fs, struct shm_lane *lane)
 {
     for (unsigned r = 0; r < SHM_RESERVED; r++) {
-        if (lane->reserved[r].count)
-            fs_space_free(fs, lane->reserved[r].block, lane->reserved[r].count);
+        struct shm_run_of_blocks run = reserved_run(lane, r);
+
+        if (run.count)
+            fs_space_free(fs, run.block, run.count);
         lane->reserved[r].count = 0;
     }
     hf_store_release(&lane->residue, 0u);
@@ -552,8 +565,7 @@ int fs_no_space(struct fs *fs, uint64_t blocks)
                    "no space: %" PRIu64 " KiB wanted, %" PRIu64 " of %" PRIu64 " KiB free, %" PRIu64
                    " KiB detached but pinned "
                    "(delete files, or holdfast grow)",
-                   blocks * 4, free_blocks * 4, hf_load_acquire(&run->pool_blocks) * 4,
-                   detached * 4);
+                   blocks * 4, free_blocks * 4, shm_pool_blocks(fs->dax.shm) * 4, detached * 4);
 }
 
 /* ---- using a reservation up ---- */
@@ -637,11 +649,11 @@ void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation)
 int fs_memory(struct fs *fs, uint64_t block, uint64_t count, char **out)
 {
     struct media *media = &fs->dax.media;
-    uint64_t blocks = hf_load_acquire(&fs->dax.shm->run->pool_blocks);
+    uint64_t blocks = shm_pool_blocks(fs->dax.shm);
     int rc;
 
     if (__builtin_expect(block >= blocks || count > blocks - block, 0))
-        return refuse_outside(block, count);
+        return dax_refuse_outside(block, count);
     if (__builtin_expect((block + count) * HF_BLOCK_BYTES > hf_load_acquire(&media->mapped_bytes),
                          0)) {
         rc = media_map(media, blocks * HF_BLOCK_BYTES);

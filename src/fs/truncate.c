@@ -89,7 +89,8 @@ static int truncate_down(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
 int fs_truncate(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
                 const struct hf_policy *policy)
 {
-    int rc;
+    unsigned looks = 0;
+    int rc, again;
 
     if (size > HF_FILE_BYTES_MAX)
         return hf_fail(EFBIG, "a file ends at %" PRIu64 " bytes", HF_FILE_BYTES_MAX);
@@ -98,6 +99,7 @@ int fs_truncate(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
             rc = truncate_up(fs, vnode, size);
         else
             rc = truncate_down(fs, vnode, size, policy);
-    } while (rc == -ESTALE);
-    return rc;
+        again = rc == -ESTALE ? fs_look_again(&looks) : rc;
+    } while (rc == -ESTALE && again == 0);
+    return again;
 }

@@ -127,12 +127,14 @@ static int unlink_once(struct fs *fs, struct fs_at at, const struct hf_policy *p
 
 int fs_unlink(struct fs *fs, struct fs_at at, const struct hf_policy *policy)
 {
-    int rc = fs_may_write(fs);
+    int rc = fs_may_write(fs), again;
+    unsigned looks = 0;
 
     if (rc)
         return rc;
-    do
+    do {
         rc = unlink_once(fs, at, policy);
-    while (rc == LOOK_AGAIN);
-    return rc;
+        again = rc == LOOK_AGAIN ? fs_look_again(&looks) : rc;
+    } while (rc == LOOK_AGAIN && again == 0);
+    return again;
 }

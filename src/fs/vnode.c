@@ -241,7 +241,7 @@ void fs_vnode_make_room(struct fs *fs)
 bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode)
 {
     const struct shm *shm = fs->dax.shm;
-    uint32_t index = vnode->index;
+    uint32_t index = shm_vnode_number(shm, vnode);
     const uint64_t *bits = shm->open + (uint64_t)index * shm->open_words;
 
     for (uint32_t i = 0; i < shm->open_words; i++) {

@@ -32,6 +32,7 @@
 #define MM_BITS 9u
 #define MM_HUGE_PAGES 512u
 #define MM_LAST_PAGE ((HF_FILE_BYTES_MAX / HF_BLOCK_BYTES) - 1)
+#define MM_LEVELS 4u /* that the largest file's table has */
 
 #define MM_MISS 0 /* of a walk: some entry is missing */
 
@@ -71,26 +72,40 @@ static inline void mm_trim(struct mm_pieces *pieces, uint64_t off, uint64_t len)
     pieces->iov[pieces->count - 1].iov_len -= tail;
 }
 
-/* The node that a root or an entry leads to. */
+/* The node that a root or an entry leads to; in the room of the nodes, whatever the word says. */
 static inline uint64_t *mm_node(const struct shm *shm, uint64_t word)
 {
-    return (uint64_t *)((char *)shm->nodes + (word & ~MM_FLAGS));
+    return (uint64_t *)((char *)shm->nodes + (word & shm->node_mask));
 }
 
-/* The entry for `page`, of level 0 or a huge one; 0: missing. */
+/* How many bits of a page's number a root covers; 0: it is empty, or wrong. */
+static inline unsigned mm_bits(uint64_t root)
+{
+    uint64_t bits = root & MM_FLAGS;
+
+    return bits <= MM_LEVELS * MM_BITS && bits % MM_BITS == 0 ? (unsigned)bits : 0;
+}
+
+/* The entry for `page`, of level 0 or a huge one; 0: missing. A wrong word gives any entry, but the
+ * walk reads nodes alone, and ends: each level is code of its own, so its bound costs nothing. */
 static inline uint64_t mm_lookup(const struct shm *shm, uint64_t root, uint64_t page)
 {
     uint64_t shift = root & MM_FLAGS, entry = root;
 
-    if (__builtin_expect(!root || page >> shift, 0))
+    if (__builtin_expect(!root || page >> shift % 64, 0))
         return 0;
-    do {
+#pragma GCC unroll 4
+    for (unsigned level = 0; level < MM_LEVELS; level++) {
         shift -= MM_BITS;
+        __asm__("" : "+r"(shift)); /* else it would take a register more */
         /* ENTRY.PUB/p: the entry, and the node it leads to, as they were published.
          * Pairs with ENTRY.PUB/m in mm_install(). Without it: a walk reads a node before it was
          * cleared and takes another file's old entry. */
-        entry = hf_load_acquire(mm_node(shm, entry) + (page >> shift & (SHM_NODE_ENTRIES - 1)));
-    } while (entry & MM_NODE);
+        entry =
+            hf_load_acquire(mm_node(shm, entry) + (page >> shift % 64 & (SHM_NODE_ENTRIES - 1)));
+        if (!(entry & MM_NODE))
+            break;
+    }
     return entry;
 }
 
@@ -114,8 +129,8 @@ uint64_t mm_take_root(struct shm_vnode *vnode);
  * may have frozen any of them before it gave up. */
 void mm_put_root(struct shm *shm, struct shm_vnode *vnode, uint64_t root);
 
-/* Frees the nodes of a root that no walk can be in. */
-void mm_free_tree(struct shm *shm, uint64_t root);
+/* Frees the vnode's nodes of a root that no walk can be in. */
+void mm_free_tree(struct shm *shm, const struct shm_vnode *vnode, uint64_t root);
 /* Frees every node that the vnode owns, reachable or not: O(nodes of the pool). */
 void mm_free_all(struct shm *shm, struct shm_vnode *vnode);
 

@@ -3,6 +3,10 @@
  * Changing a page table, under the file's layout mutex. Each change is one store of one word. So a
  * process killed in between leaves a table that is right, if less full. A node that was allocated
  * and not linked yet is found by its owner word (mm_free_all).
+ *
+ * A word may be wrong. mm_node() keeps each step among the nodes. A root that covers no whole number
+ * of levels is empty, levels only fall, and a walk of all nodes visits no more than there are. A
+ * node that is given back has to be the file's.
  */
 #include "mm/mm.h"
 
@@ -22,46 +26,54 @@ static unsigned bits_for(uint64_t page)
     return bits;
 }
 
-static unsigned root_bits(uint64_t root)
+/* How many a walk can visit, if none is visited twice, and one more. */
+static uint64_t all_nodes(const struct shm *shm)
 {
-    return (unsigned)(root & MM_FLAGS);
+    return shm_nodes_high(shm) + UINT64_C(1);
 }
 
 static uint32_t new_node(struct shm *shm, struct shm_vnode *vnode)
 {
-    return shm_node_alloc(shm, vnode->index);
+    return shm_node_alloc(shm, shm_vnode_number(shm, vnode));
 }
 
 /* Puts roots above the present one until the table reaches `page`. The old root stays where walks
  * that read it find it. */
 static int grow_table(struct shm *shm, struct shm_vnode *vnode, uint64_t page)
 {
-    unsigned want = bits_for(page), have = root_bits(vnode->root);
+    uint64_t root = hf_load_relaxed(&vnode->root); /* relaxed: as in find_word() */
+    unsigned want = bits_for(page), have = mm_bits(root);
 
     while (have < want) {
         uint32_t node = new_node(shm, vnode);
 
         if (node == SHM_NONE)
             return -ENOMEM;
-        if (vnode->root)
+        if (have)
             hf_store_relaxed(&shm->nodes[node][0], /* relaxed: the root's store publishes it */
-                             (vnode->root & ~MM_FLAGS) | MM_NODE);
-        have = vnode->root ? have + MM_BITS : want;
+                             (root & ~MM_FLAGS) | MM_NODE);
+        else if (root)
+            vnode->stray_nodes = 1; /* it is wrong, and leads nowhere */
+        have = have ? have + MM_BITS : want;
+        root = (uint64_t)node << MM_SHIFT | have;
         /* ENTRY.PUB/m: the node is filled before it can be found. Pairs with ENTRY.PUB/p in
          * mm_lookup(). */
-        hf_store_release(&vnode->root, (uint64_t)node << MM_SHIFT | have);
+        hf_store_release(&vnode->root, root);
     }
     return 0;
 }
 
-/* The word for `page` at level 0 or 1 (or a huge entry above it, when there is one). */
+/* The word for `page` at level 0 or 1 (or a huge entry above it, when there is one). -ENOMEM: also
+ * where the table is not as grow_table() has left it. */
 static int find_word(struct shm *shm, struct shm_vnode *vnode, uint64_t page, unsigned level,
                      uint64_t **out, unsigned *found)
 {
-    unsigned bits = root_bits(vnode->root) - MM_BITS;
-    uint64_t entry = vnode->root, *word;
+    uint64_t entry = hf_load_relaxed(&vnode->root), *word; /* relaxed: as below */
+    unsigned bits = mm_bits(entry);
 
-    for (;; bits -= MM_BITS) {
+    if (bits <= level * MM_BITS)
+        return -ENOMEM;
+    for (bits -= MM_BITS;; bits -= MM_BITS) {
         word = mm_node(shm, entry) + (page >> bits & (SHM_NODE_ENTRIES - 1));
         entry = hf_load_relaxed(word); /* relaxed: only holders of the mutex write it */
         if (bits == level * MM_BITS || entry & MM_PRESENT)
@@ -125,7 +137,7 @@ int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t
                uint64_t count, uint64_t flags)
 {
     shm_assert_held(&vnode->mutex);
-    while (count) {
+    while (count && page <= MM_LAST_PAGE) {
         int64_t done = install_one(shm, vnode, page, block, count, flags);
 
         if (done < 0)
@@ -157,25 +169,34 @@ static uint64_t split_huge(struct shm *shm, struct shm_vnode *vnode, uint64_t hu
     return (uint64_t)node << MM_SHIFT | MM_NODE;
 }
 
+struct zap {
+    struct shm *shm;
+    struct shm_vnode *vnode;
+    uint64_t first, last;
+    uint64_t nodes; /* that it may still visit */
+};
+
 /* Clears the part of [first, last] that the node covers: its first page is `from`, and each entry
  * covers 1 << `bits` pages. */
-static bool zap_node(struct shm *shm, struct shm_vnode *vnode, uint64_t *node, unsigned bits,
-                     uint64_t from, uint64_t first, uint64_t last)
+static bool zap_node(struct zap *zap, uint64_t *node, unsigned bits, uint64_t from)
 {
-    uint64_t end = from + (UINT64_C(1) << (bits + MM_BITS)) - 1;
-    uint64_t begin = first > from ? first : from, stop = last < end ? last : end;
+    uint64_t end = from + (UINT64_C(1) << (bits + MM_BITS)) - 1, first = zap->first;
+    uint64_t begin = first > from ? first : from, stop = zap->last < end ? zap->last : end;
     bool cleared = false;
 
+    if (!zap->nodes)
+        return true;
+    zap->nodes--;
     for (uint64_t i = (begin - from) >> bits; i <= (stop - from) >> bits; i++) {
         uint64_t at = from + (i << bits), left = 0;
         uint64_t entry =
             hf_load_relaxed(&node[i]); /* relaxed: only holders of the mutex write it */
 
-        if (entry & MM_NODE) {
-            cleared |= zap_node(shm, vnode, mm_node(shm, entry), bits - MM_BITS, at, first, last);
+        if (entry & MM_NODE && bits) {
+            cleared |= zap_node(zap, mm_node(zap->shm, entry), bits - MM_BITS, at);
         } else if (entry) {
-            if (entry & MM_HUGE && (at < first || at + MM_HUGE_PAGES - 1 > last))
-                left = split_huge(shm, vnode, entry, at, first, last);
+            if (entry & MM_HUGE && bits && (at < first || at + MM_HUGE_PAGES - 1 > zap->last))
+                left = split_huge(zap->shm, zap->vnode, entry, at, first, zap->last);
             /* ENTRY.PUB/m for what is left; PIN.SB/m, the fence that follows, for what goes */
             hf_store_release(&node[i], left);
             cleared = true;
@@ -186,17 +207,25 @@ static bool zap_node(struct shm *shm, struct shm_vnode *vnode, uint64_t *node, u
 
 bool mm_zap(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
-    uint64_t root = vnode->root;
+    struct zap zap = {shm, vnode, first, last, all_nodes(shm)};
+    uint64_t root = hf_load_relaxed(&vnode->root); /* relaxed: as in zap_node() */
+    unsigned bits = mm_bits(root);
+    bool cleared;
 
     shm_assert_held(&vnode->mutex);
-    if (!root || first >> root_bits(root))
+    if (!bits || first >> bits)
         return false;
-    return zap_node(shm, vnode, mm_node(shm, root), root_bits(root) - MM_BITS, 0, first, last);
+    cleared = zap_node(&zap, mm_node(shm, root), bits - MM_BITS, 0);
+    if (!zap.nodes) { /* a ring: without the root no entry is left */
+        vnode->stray_nodes = 1;
+        hf_store_release(&vnode->root, UINT64_C(0)); /* PIN.SB/m, as in zap_node() */
+    }
+    return cleared;
 }
 
 uint64_t mm_take_root(struct shm_vnode *vnode)
 {
-    uint64_t root = vnode->root;
+    uint64_t root = hf_load_relaxed(&vnode->root); /* relaxed: as in zap_node() */
 
     shm_assert_held(&vnode->mutex);
     if (root)
@@ -204,15 +233,16 @@ uint64_t mm_take_root(struct shm_vnode *vnode)
     return root;
 }
 
-static void thaw_node(struct shm *shm, uint64_t word, unsigned bits)
+static void thaw_node(struct shm *shm, uint64_t word, unsigned bits, uint64_t *nodes)
 {
     const uint64_t *node = mm_node(shm, word);
 
-    for (unsigned i = 0; i < SHM_NODE_ENTRIES; i++) {
+    for (unsigned i = 0; *nodes && i < SHM_NODE_ENTRIES; i++) {
         uint64_t entry = hf_load_relaxed(&node[i]); /* relaxed: as in zap_node() */
 
+        *nodes -= i == 0;
         if (entry & MM_NODE && bits)
-            thaw_node(shm, entry, bits - MM_BITS);
+            thaw_node(shm, entry, bits - MM_BITS, nodes);
         else if (entry & MM_PRESENT)
             counts_thaw(shm, entry >> MM_SHIFT);
     }
@@ -220,31 +250,44 @@ static void thaw_node(struct shm *shm, uint64_t word, unsigned bits)
 
 void mm_put_root(struct shm *shm, struct shm_vnode *vnode, uint64_t root)
 {
+    uint64_t nodes = all_nodes(shm);
+
     shm_assert_held(&vnode->mutex);
-    if (root && shm->counts && !HF_LAB_BROKEN(HF_LAB_NO_THAW))
-        thaw_node(shm, root, root_bits(root) - MM_BITS); /* THAW.PUB/m: as in install_one() */
+    if (mm_bits(root) && shm->counts && !HF_LAB_BROKEN(HF_LAB_NO_THAW))
+        thaw_node(shm, root, mm_bits(root) - MM_BITS, &nodes); /* THAW.PUB/m: as in install_one() */
     hf_store_release(&vnode->root, root);                /* ENTRY.PUB/m */
 }
 
-static void free_node(struct shm *shm, uint64_t word, unsigned bits)
+static void free_node(struct shm *shm, uint32_t owner, uint64_t word, unsigned bits, uint64_t *nodes)
 {
     const uint64_t *node = mm_node(shm, word);
+    uint32_t number = (uint32_t)((word & shm->node_mask) >> MM_SHIFT);
 
-    for (unsigned i = 0; bits && i < SHM_NODE_ENTRIES; i++)
-        if (node[i] & MM_NODE)
-            free_node(shm, node[i], bits - MM_BITS);
-    shm_node_free(shm, (uint32_t)(word >> MM_SHIFT));
+    if (!*nodes || number >= shm->limits.nodes ||
+        hf_load_relaxed(&shm->owners[number]) != owner) /* relaxed: as in mm_free_all() */
+        return;
+    --*nodes;
+    for (unsigned i = 0; bits && i < SHM_NODE_ENTRIES; i++) {
+        uint64_t entry = hf_load_relaxed(&node[i]); /* relaxed: no walk is in it */
+
+        if (entry & MM_NODE)
+            free_node(shm, owner, entry, bits - MM_BITS, nodes);
+    }
+    shm_node_free(shm, number);
 }
 
-void mm_free_tree(struct shm *shm, uint64_t root)
+void mm_free_tree(struct shm *shm, const struct shm_vnode *vnode, uint64_t root)
 {
-    if (root)
-        free_node(shm, root, root_bits(root) - MM_BITS);
+    uint64_t nodes = all_nodes(shm);
+    unsigned bits = mm_bits(root);
+
+    if (bits)
+        free_node(shm, shm_vnode_number(shm, vnode) + 1, root, bits - MM_BITS, &nodes);
 }
 
 void mm_free_all(struct shm *shm, struct shm_vnode *vnode)
 {
-    uint32_t owner = vnode->index + 1;
+    uint32_t owner = shm_vnode_number(shm, vnode) + 1;
 
     shm_assert_held(&vnode->mutex);
     for (uint32_t i = 0; i < shm_nodes_high(shm); i++)

@@ -32,12 +32,12 @@ static int64_t walk_node(char *base, const uint64_t *node, unsigned shift, uint6
 static const uint64_t *find_node(const struct shm *shm, uint64_t root, uint64_t page,
                                  unsigned *shift)
 {
-    unsigned bits = (unsigned)(root & MM_FLAGS) - MM_BITS;
+    unsigned bits = mm_bits(root);
     const uint64_t *node = mm_node(shm, root);
 
-    if (!root || page >> (bits + MM_BITS))
+    if (!bits || page >> bits)
         return NULL;
-    for (; bits; bits -= MM_BITS) {
+    for (bits -= MM_BITS; bits; bits -= MM_BITS) {
         uint64_t next =
             hf_load_acquire(&node[page >> bits & (SHM_NODE_ENTRIES - 1)]); /* ENTRY.PUB/p */
 

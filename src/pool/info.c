@@ -69,7 +69,7 @@ int pool_info(struct fs *fs, struct hf_pool_info *out)
     info.detached_bytes = SHOWN(shm->run->detached_blocks) * HF_BLOCK_BYTES;
     info.shared_bytes = SHOWN(shm->run->shared_blocks) * HF_BLOCK_BYTES;
     info.saved_bytes = SHOWN(shm->run->saved_blocks) * HF_BLOCK_BYTES;
-    snprintf(info.engine, sizeof info.engine, "%s", shm->run->engine);
+    snprintf(info.engine, sizeof info.engine, "%.23s", shm->run->engine);
     snprintf(info.media, sizeof info.media, "%s", media_kind_name(fs->dax.media.kind));
     info.policy = fs->dax.policy;
     info.quarantine_ns = shm->run->quarantine_ns;
@@ -99,7 +99,7 @@ int pool_statvfs(struct fs *fs, struct statvfs *out)
     inodes = INODES_BASE + super.limit_bytes / HF_BLOCK_BYTES;
     memset(out, 0, sizeof *out);
     out->f_bsize = out->f_frsize = HF_BLOCK_BYTES;
-    out->f_blocks = hf_load_acquire(&run->pool_blocks);
+    out->f_blocks = shm_pool_blocks(fs->dax.shm);
     out->f_bfree = out->f_bavail = SHOWN(run->free_blocks);
     out->f_files = inodes;
     out->f_ffree = out->f_favail = inodes > super.inodes ? inodes - super.inodes : 0;

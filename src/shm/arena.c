@@ -113,6 +113,8 @@ uint32_t shm_node_alloc(struct shm *shm, uint32_t vnode)
 
 void shm_node_free(struct shm *shm, uint32_t node)
 {
+    if (node >= shm->limits.nodes)
+        return;
     hf_store_relaxed(&shm->run->node_hint, node); /* relaxed: reuse what is warm */
     hf_store_release(&shm->owners[node], 0u);
     hf_add_relaxed(&shm->run->nodes_used, -UINT64_C(1)); /* relaxed: a count */

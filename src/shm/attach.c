@@ -155,10 +155,10 @@ void shm_attach_cancel(struct shm_attach *at)
     at->lock_fd = -1;
 }
 
-/* Maps the segment that stands. 0 with *out and *fd, -ENOENT: none that is whole and this
- * pool's. */
+/* Maps the segment that stands. 0 with *out, a copy of its *header and *fd, -ENOENT: none that is
+ * whole and this pool's. */
 static int map_standing(const struct shm_attach *at, const uint8_t uuid[16], char *path,
-                        size_t size, struct shm_run **out, int *fd)
+                        size_t size, struct shm_run **out, struct shm_run *header, int *fd)
 {
     struct stat st, lock;
     struct shm_run *run;
@@ -170,25 +170,26 @@ static int map_standing(const struct shm_attach *at, const uint8_t uuid[16], cha
         close(*fd);
         return -ENOENT;
     }
-    run = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    if (pread(*fd, header, sizeof *header, 0) != sizeof *header ||
+        !shm_laid_out_well(header, (uint64_t)st.st_size) || memcmp(header->uuid, uuid, 16) ||
+        header->lock_dev != lock.st_dev || header->lock_ino != lock.st_ino) {
+        close(*fd);
+        return -ENOENT;
+    }
+    run = mmap(NULL, header->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
     if (run == MAP_FAILED) {
         int rc = -errno;
 
         close(*fd);
         return rc;
     }
-    if (!shm_laid_out_well(run, (uint64_t)st.st_size) || memcmp(run->uuid, uuid, 16) ||
-        run->lock_dev != lock.st_dev || run->lock_ino != lock.st_ino) {
-        munmap(run, (size_t)st.st_size);
-        close(*fd);
-        return -ENOENT;
-    }
     *out = run;
     return 0;
 }
 
 /* The segment that an earlier attacher of this boot has left, mapped; null: none. */
-static struct shm_run *map_left(const struct shm_attach *at, const uint8_t uuid[16])
+static struct shm_run *map_left(const struct shm_attach *at, const uint8_t uuid[16],
+                                struct shm_run *header)
 {
     char path[sizeof at->pool_dir + 8];
     struct shm_run *run;
@@ -196,26 +197,26 @@ static struct shm_run *map_left(const struct shm_attach *at, const uint8_t uuid[
     int fd;
 
     shm_boot_id(boot);
-    if (map_standing(at, uuid, path, sizeof path, &run, &fd))
+    if (map_standing(at, uuid, path, sizeof path, &run, header, &fd))
         return NULL;
     close(fd);
-    if (hf_load_acquire(&run->ready) && !memcmp(run->boot, boot, sizeof boot))
+    if (header->ready && !memcmp(header->boot, boot, sizeof boot))
         return run;
-    munmap(run, run->bytes);
+    munmap(run, header->bytes);
     return NULL;
 }
 
 int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
               int (*each)(void *arg, const struct shm_adopted *file), void *arg)
 {
-    struct shm_run *run = map_left(at, uuid);
+    struct shm_run header, *run = map_left(at, uuid, &header);
     const struct shm_vnode *vnodes;
     int rc = 0;
 
     if (!run)
         return 0;
-    vnodes = (void *)((char *)run + run->at_vnodes);
-    for (uint32_t i = 0; i < run->vnodes_high && i < run->limits.vnodes && rc == 0; i++) {
+    vnodes = (void *)((char *)run + header.at_vnodes);
+    for (uint32_t i = 0; i < header.vnodes_high && i < header.limits.vnodes && rc == 0; i++) {
         const struct shm_vnode *vnode = &vnodes[i];
         struct shm_adopted file = {vnode->ino,         vnode->size,     vnode->atime_ns,
                                    vnode->mtime_ns,    vnode->ctime_ns, vnode->pending_version,
@@ -224,7 +225,7 @@ int shm_adopt(struct shm_attach *at, const uint8_t uuid[16],
         if (vnode->state == SHM_VNODE_READY && (vnode->dirty || vnode->pending_version))
             rc = each(arg, &file);
     }
-    munmap(run, run->bytes);
+    munmap(run, header.bytes);
     return rc;
 }
 
@@ -244,15 +245,15 @@ static bool has_other_clock(const struct shm_run *run)
 
 /* When the quarantine of the process of that entry (index + 1) ends: counted from now, if nobody
  * has seen it dead, or by another clock. */
-static uint64_t ends_of(const struct shm_run *run, uint32_t owner)
+static uint64_t ends_of(const struct shm_run *run, const struct shm_run *header, uint32_t owner)
 {
-    const struct shm_process *processes = (const void *)((const char *)run + run->at_processes);
+    const struct shm_process *processes = (const void *)((const char *)run + header->at_processes);
 
-    if (owner == 0 || owner > run->limits.processes)
+    if (owner == 0 || owner > header->limits.processes)
         return 0;
-    if (processes[owner - 1].died_ns == 0 || has_other_clock(run))
-        return run->quarantine_ns + hf_now_ns();
-    return run->quarantine_ns + processes[owner - 1].died_ns;
+    if (processes[owner - 1].died_ns == 0 || has_other_clock(header))
+        return header->quarantine_ns + hf_now_ns();
+    return header->quarantine_ns + processes[owner - 1].died_ns;
 }
 
 static uint64_t later(uint64_t a, uint64_t b)
@@ -260,42 +261,42 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static uint64_t ghosts_in(const struct shm_run *run)
+static uint64_t ghosts_in(const struct shm_run *run, const struct shm_run *header)
 {
-    const struct shm_lane *lanes = (const void *)((const char *)run + run->at_lanes);
-    const struct shm_hold *holds = (const void *)((const char *)run + run->at_holds);
-    uint64_t ends = run->ghost_ends_ns;
+    const struct shm_lane *lanes = (const void *)((const char *)run + header->at_lanes);
+    const struct shm_hold *holds = (const void *)((const char *)run + header->at_holds);
+    uint64_t ends = header->ghost_ends_ns;
 
-    if (ends && has_other_clock(run))
-        ends = run->quarantine_ns + hf_now_ns();
-    for (uint32_t i = 0; i < run->limits.lanes && i < run->lanes_used; i++)
+    if (ends && has_other_clock(header))
+        ends = header->quarantine_ns + hf_now_ns();
+    for (uint32_t i = 0; i < header->limits.lanes && i < header->lanes_used; i++)
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
             if (for_device(lanes[i].keys[slot]))
-                ends = later(ends, ends_of(run, lanes[i].owner));
-    for (uint32_t i = 0; i < run->limits.holds && i < run->holds_high; i++)
+                ends = later(ends, ends_of(run, header, lanes[i].owner));
+    for (uint32_t i = 0; i < header->limits.holds && i < header->holds_high; i++)
         if (shm_hold_holds(holds[i].state) && for_device(holds[i].key))
-            ends = later(ends, ends_of(run, SHM_HOLD_OWNER(holds[i].state)));
+            ends = later(ends, ends_of(run, header, SHM_HOLD_OWNER(holds[i].state)));
     return ends > hf_now_ns() ? ends : 0;
 }
 
 uint64_t shm_ghosts(struct shm_attach *at, const uint8_t uuid[16], bool *known)
 {
-    struct shm_run *run = map_left(at, uuid);
-    uint64_t ends = run ? ghosts_in(run) : 0;
+    struct shm_run header, *run = map_left(at, uuid, &header);
+    uint64_t ends = run ? ghosts_in(run, &header) : 0;
 
     *known = run != NULL;
     if (run)
-        munmap(run, run->bytes);
+        munmap(run, header.bytes);
     return ends;
 }
 
 uint64_t shm_under_way(struct shm_attach *at, const uint8_t uuid[16])
 {
-    struct shm_run *run = map_left(at, uuid);
-    uint64_t under_way = run ? run->records.under_way : 0;
+    struct shm_run header, *run = map_left(at, uuid, &header);
+    uint64_t under_way = run ? header.records.under_way : 0;
 
     if (run)
-        munmap(run, run->bytes);
+        munmap(run, header.bytes);
     return under_way;
 }
 
@@ -401,7 +402,7 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
     rc = init_run(run, &header);
     if (rc == 0 && !at->anonymous)
         rc = use_run_file(fd, path, &run_life);
-    shm = rc ? NULL : shm_view(run, at->lock_fd, fd);
+    shm = rc ? NULL : shm_view(run, &header, at->lock_fd, fd);
     if (!shm) {
         shm_life_end(&run_life);
         munmap(run, header.bytes);
@@ -437,13 +438,13 @@ int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
 {
     char path[sizeof at->pool_dir + 8];
     void *run_life = NULL;
-    struct shm_run *run;
+    struct shm_run header, *run;
     struct shm *shm;
     int fd, rc;
 
-    rc = map_standing(at, uuid, path, sizeof path, &run, &fd);
+    rc = map_standing(at, uuid, path, sizeof path, &run, &header, &fd);
     if (rc == 0 && !hf_load_acquire(&run->ready)) {
-        munmap(run, run->bytes);
+        munmap(run, header.bytes);
         close(fd);
         rc = -ENOENT;
     }
@@ -451,16 +452,16 @@ int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
         return not_there(at, path);
     if (rc)
         return hf_fail_map(-rc, "the run segment");
-    rc = has_other_clock(run) ? hf_fail(EBUSY,
+    rc = has_other_clock(&header) ? hf_fail(EBUSY,
                                         "%s is in use by processes of another time namespace, "
                                         "which has another clock: end them first, or start this "
                                         "one in the same time namespace",
                                         at->pool_dir)
                               : use_run_file(fd, path, &run_life);
-    shm = rc ? NULL : shm_view(run, at->lock_fd, fd);
+    shm = rc ? NULL : shm_view(run, &header, at->lock_fd, fd);
     if (!shm) {
         shm_life_end(&run_life);
-        munmap(run, run->bytes);
+        munmap(run, header.bytes);
         close(fd);
         return rc ? rc : -ENOMEM;
     }
@@ -487,7 +488,7 @@ static bool register_membarrier(void)
 static int do_without_membarrier(const struct shm_attach *at, struct shm *shm, bool needs_barrier)
 {
     if (needs_barrier)
-        return hf_fail(EOPNOTSUPP, "sys_membarrier is not allowed here, and engine %s needs it",
+        return hf_fail(EOPNOTSUPP, "sys_membarrier is not allowed here, and engine %.23s needs it",
                        shm->run->engine);
     if (at->first)
         hf_store_seq_cst(&shm->run->fences_only, 1u);
@@ -549,7 +550,7 @@ bool shm_detach_last(struct shm *shm)
 
     if (!*shm->run_path)
         return true;
-    snprintf(path, sizeof path, "%s/lock", shm->run->pool_dir);
+    snprintf(path, sizeof path, "%.4095s/lock", shm->run->pool_dir);
     if (shm_life_begin(shm->lock_fd, path, lock_alone, shm, &shm->leaving))
         return false;
     note_alone(shm->lock_fd, F_WRLCK);

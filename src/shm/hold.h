@@ -91,6 +91,11 @@ struct shm_hold {
     struct shm_recall recall;
 };
 
+/* What a word leads to: an entry; SHM_NONE: none, or the word is wrong. */
+static inline uint32_t shm_hold_at(const struct shm *shm, const uint32_t *word)
+{
+    return shm_index(word, shm->limits.holds);
+}
 uint32_t shm_hold_alloc(struct shm *shm);
 /* How many there are, without those that were let go of and only wait for somebody to free them. */
 uint32_t shm_holds_in_use(const struct shm *shm);

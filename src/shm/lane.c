@@ -183,7 +183,8 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
     lane = take_lane(shm);
     if (lane) {
         lane->hint = 0;
-        lane->keys[SHM_SLOTS] = UINT64_MAX;
+        for (unsigned i = SHM_SLOTS; i < sizeof lane->keys / sizeof *lane->keys; i++)
+            hf_store_release(&lane->keys[i], UINT64_MAX);
         hf_store_release(&lane->who, SHM_WHO(gettid(), 0));
         hf_store_release(&lane->tid, (uint32_t)gettid());
     }
@@ -276,7 +277,7 @@ unsigned shm_lane_served(const struct shm_lane *lane)
 /* Once more does no harm: the counts are set, not raised. */
 static void leaves_lane(struct shm *shm, const struct shm_handing *handing)
 {
-    struct shm_lane *giver = &shm->lanes[handing->lane];
+    struct shm_lane *giver = shm_lane_at(shm, handing->lane);
 
     hf_store_release(&giver->given_served, handing->given_served);
     hf_store_release(&giver->given, handing->given);
@@ -285,11 +286,13 @@ static void leaves_lane(struct shm *shm, const struct shm_handing *handing)
 void shm_handing_mend(struct shm *shm)
 {
     struct shm_handing *handing = &shm->run->handing;
+    uint32_t hold = hf_load_acquire(&handing->hold);
 
     shm_assert_held(&shm->run->table_mutex);
-    if (!handing->hold)
+    if (!hold)
         return;
-    if (hf_load_acquire(&shm->holds[handing->hold - 1].state) != handing->state)
+    if (hold <= shm->limits.holds &&
+        hf_load_acquire(&shm->holds[hold - 1].state) != handing->state)
         leaves_lane(shm, handing);
     hf_store_release(&handing->hold, 0u);
 }
@@ -297,7 +300,7 @@ void shm_handing_mend(struct shm *shm)
 bool shm_hand_over(struct shm *shm, struct shm_hold *hold, uint32_t was, struct shm_lane *lane)
 {
     struct shm_handing *handing = &shm->run->handing;
-    const struct shm_lane *giver = &shm->lanes[hold->lane];
+    const struct shm_lane *giver = shm_lane_at(shm, hold->lane);
     bool taken;
 
     shm_assert_held(&shm->run->table_mutex);

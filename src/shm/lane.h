@@ -46,8 +46,9 @@ struct shm_lane {
     uint32_t owner;
     /* 0: its thread has ended; another thread of the process may take it over. */
     uint32_t tid;
-    /* Slot to try first; SHM_SLOTS: being taken, so a signal handler takes another. */
-    uint32_t hint;
+    /* Slot to try first; SHM_SLOTS: being taken, so a signal handler takes another. A byte, so that
+     * a wrong one leads to no place outside the segment. */
+    uint8_t hint;
     /* Pins of this thread that are counts; only the thread itself writes it. */
     uint32_t counted;
     /* Of the keys of its own slots, and of a signal handler's. */
@@ -63,7 +64,7 @@ struct shm_lane {
     uint32_t calls_back;
     /* How often this thread is in a read section; see sync/sections.h. */
     uint32_t sections[2];
-    /* [SHM_SLOTS] is never free: where a busy hint leads. */
+    /* From [SHM_SLOTS] on none is ever free: where a busy hint leads, or a wrong one. */
     SHM_LINE uint64_t keys[SHM_SLOTS + 8];
     /* SHM_PAGES(), written before the key. */
     uint64_t pages[SHM_SLOTS];
@@ -117,6 +118,11 @@ static inline struct shm_lane *shm_lane(struct shm *shm)
 static inline uint32_t shm_lane_index(const struct shm *shm, const struct shm_lane *lane)
 {
     return (uint32_t)(lane - shm->lanes);
+}
+/* A lane by its number in the segment, which may be wrong: then it is the first one. */
+static inline struct shm_lane *shm_lane_at(const struct shm *shm, uint32_t number)
+{
+    return &shm->lanes[number < shm->limits.lanes ? number : 0];
 }
 /* -ENOLCK, with the sentence for it: max_threads are taken. */
 int shm_no_lane(const struct shm *shm);

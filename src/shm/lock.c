@@ -46,7 +46,7 @@ int shm_mutex_init(struct shm_mutex *mutex)
 
 bool shm_lock_now(struct shm_mutex *mutex, bool *died)
 {
-    int rc = pthread_mutex_trylock(&mutex->robust);
+    int rc = shm_robust_trylock(mutex);
 
     *died = rc == EOWNERDEAD;
     if (rc != 0 && rc != EOWNERDEAD) {
@@ -176,7 +176,7 @@ static void wake_one(struct shm_mutex *mutex)
 void shm_unlock(struct shm_mutex *mutex)
 {
     shm_note_unlocked(mutex);
-    HF_BUG_ON(pthread_mutex_unlock(&mutex->robust) != 0);
+    HF_BUG_ON(shm_robust_unlock(mutex) != 0);
     if (__builtin_expect(hf_load_acquire(&mutex->turn) & SLEEPS, 0))
         wake_one(mutex);
 }

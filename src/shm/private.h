@@ -6,14 +6,15 @@
 #include "shm/shm.h"
 
 #define SHM_MAGIC UINT64_C(0x6e757274736f4c48) /* "HLostrun" */
-#define SHM_VERSION 9u
+#define SHM_VERSION 10u
 
 /* Lays the tables out after the header; returns the bytes of the whole segment. */
 uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits);
-/* Whether a header found in a file of `bytes` describes tables that lie inside it. */
-bool shm_laid_out_well(const struct shm_run *run, uint64_t bytes);
-/* A view of a mapped segment; null: no memory. */
-struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd);
+/* Whether a header found in a file of `bytes` describes tables that lie inside it. A copy of it:
+ * the one in the file may change after the look. */
+bool shm_laid_out_well(const struct shm_run *header, uint64_t bytes);
+/* A view of a mapped segment, as a copy of its header describes it; null: no memory. */
+struct shm *shm_view(struct shm_run *run, const struct shm_run *header, int lock_fd, int run_fd);
 void shm_unview(struct shm *shm);
 
 /* Locks on POOL/lock: byte 0 is for attaching and leaving, byte 1 + i for the process of entry
@@ -77,6 +78,12 @@ int shm_reserve_entry(const void *table, size_t entry_bytes, uint64_t count, uin
 int shm_reserve_vnode(struct shm *shm, uint32_t at);
 /* What every process looks at. */
 int shm_reserve_first(const void *base, const struct shm_run *header);
+
+/* ---- pthread_mutex_trylock(3) and pthread_mutex_unlock(3), whatever the mutex says
+ * (robust.c) ---- */
+
+int shm_robust_trylock(struct shm_mutex *mutex);
+int shm_robust_unlock(struct shm_mutex *mutex);
 
 void shm_hash_rebuild(struct shm *shm);
 /* Forgets this process's lanes of a segment that goes away. */

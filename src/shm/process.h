@@ -31,12 +31,17 @@ struct shm_process {
     uint32_t recalls_more;
 } SHM_LINE;
 
+/* A process by its number in the segment, which may be wrong: then it is the first one. */
+static inline struct shm_process *shm_process_at(const struct shm *shm, uint32_t process)
+{
+    return &shm->processes[process < shm->limits.processes ? process : 0];
+}
 bool shm_process_alive(struct shm *shm, uint32_t process);
 /* A dead process that a device may still be writing for: its pins and leases for devices keep their
  * blocks off the free list for run->quarantine_ns. */
 static inline bool shm_process_quarantined(const struct shm *shm, uint32_t process)
 {
-    return hf_load_acquire(&shm->processes[process].state) == SHM_PROCESS_DEAD;
+    return hf_load_acquire(&shm_process_at(shm, process)->state) == SHM_PROCESS_DEAD;
 }
 
 /* It is stopped by a signal or a tracer; false also where it cannot be known. */

@@ -243,7 +243,7 @@ static bool drop_holds(struct shm *shm, uint32_t index)
         if (!drop(shm, process, &hold->key, key))
             all = false;
         else if (hf_cas_acq_rel(&hold->state, state, SHM_HOLD_STATE(SHM_HOLD_DEAD, index + 1)))
-            hf_store_release(&shm->vnodes[hold->vnode].holds_stale, 1u);
+            hf_store_release(&shm_vnode_at(shm, hold->vnode)->holds_stale, 1u);
     }
     return all;
 }

@@ -119,6 +119,7 @@ int shm_recent_map(const char *dir, const uint8_t uuid[16], uint32_t count,
         return rc;
     }
     out->entries = (void *)((char *)at + HEADER_BYTES);
+    out->count = count;
     return 0;
 }
 
@@ -218,7 +219,7 @@ int shm_recent_each(const struct shm_recent_map *map,
     uint32_t high = hf_load_acquire(&map->header->high);
     int rc = 0;
 
-    for (uint32_t i = 0; i < high && i < map->header->count && rc == 0; i++)
+    for (uint32_t i = 0; i < high && i < map->count && rc == 0; i++)
         if (map->entries[i].ino)
             rc = each(arg, &map->entries[i]);
     return rc;
@@ -228,7 +229,7 @@ void shm_recent_clear(const struct shm_recent_map *map)
 {
     uint32_t high = hf_load_acquire(&map->header->high);
 
-    for (uint32_t i = 0; i < high && i < map->header->count; i++)
+    for (uint32_t i = 0; i < high && i < map->count; i++)
         if (map->entries[i].ino)
             hf_store_release(&map->entries[i].ino, UINT64_C(0));
 }
@@ -263,7 +264,7 @@ int shm_recent_join(struct shm *shm, const char *dir)
 
     if (!run->recent_ino)
         return 0;
-    rc = shm_recent_map(dir, run->uuid, run->limits.vnodes, &shm->recent);
+    rc = shm_recent_map(dir, run->uuid, shm->limits.vnodes, &shm->recent);
     if (rc == 0 && shm->recent.dev == run->recent_dev && shm->recent.ino == run->recent_ino)
         return 0;
     if (rc == 0 || rc == -ENOENT || rc == -EUCLEAN)
@@ -278,7 +279,7 @@ int shm_recent_join(struct shm *shm, const char *dir)
 
 static struct shm_recent *entry_of(const struct shm *shm, const struct shm_vnode *vnode)
 {
-    return shm->recent.entries ? &shm->recent.entries[vnode->index] : NULL;
+    return shm->recent.entries ? &shm->recent.entries[shm_vnode_number(shm, vnode)] : NULL;
 }
 
 void shm_recent_size(const struct shm *shm, const struct shm_vnode *vnode, uint64_t size)
@@ -304,7 +305,7 @@ void shm_recent_put(const struct shm *shm, const struct shm_vnode *vnode, uint64
                     uint64_t version)
 {
     struct shm_recent *entry = entry_of(shm, vnode);
-    uint32_t high;
+    uint32_t end = shm_vnode_number(shm, vnode) + 1, high;
 
     shm_assert_held(&vnode->mutex);
     if (!entry)
@@ -316,8 +317,8 @@ void shm_recent_put(const struct shm *shm, const struct shm_vnode *vnode, uint64
     hf_store_relaxed(&entry->mtime_ns, vnode->mtime_ns);
     hf_store_relaxed(&entry->ctime_ns, vnode->ctime_ns);
     hf_store_release(&entry->version, version);
-    while ((high = hf_load_acquire(&shm->recent.header->high)) <= vnode->index &&
-           !hf_cas_acq_rel(&shm->recent.header->high, high, (uint32_t)vnode->index + 1))
+    while ((high = hf_load_acquire(&shm->recent.header->high)) < end &&
+           !hf_cas_acq_rel(&shm->recent.header->high, high, end))
         ;
     hf_store_release(&entry->ino, vnode->ino);
 }

@@ -38,6 +38,8 @@ struct shm_recent_map {
     struct shm_recent_header *header;
     struct shm_recent *entries;
     uint64_t bytes;
+    /* Of entries, as it was checked. */
+    uint32_t count;
     uint64_t dev, ino;
     /* On a tmpfs, so it has not seen another start of the machine. */
     bool in_memory;

@@ -35,10 +35,28 @@ static uint32_t hash_size(uint32_t vnodes)
     return size;
 }
 
+/* The least mask of whole bits that `number` fits in. */
+static uint64_t mask_over(uint64_t number)
+{
+    uint64_t mask = 1;
+
+    while (mask < number)
+        mask = mask * 2 + 1;
+    return mask;
+}
+
+/* A wrong word leads to one of so many nodes (mm_node()), or to one of so many vnodes
+ * (shm_vnode_near_key()): the segment has addresses for them, without memory. */
+static uint64_t room_for_nodes(const struct shm_limits *limits)
+{
+    return mask_over(limits->nodes) + 1;
+}
+
 uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
 {
     uint64_t end = sizeof *run;
     uint64_t groups = (limits->limit_blocks + SHM_GROUP_BLOCKS - 1) / SHM_GROUP_BLOCKS;
+    uint64_t near_vnodes = (mask_over(limits->vnodes) + 1) * sizeof(struct shm_vnode);
 
     run->limits = *limits;
     run->hash_mask = hash_size(limits->vnodes) - 1;
@@ -59,7 +77,9 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
     run->at_groups = place_table(&end, groups, sizeof(uint16_t));
     run->at_bits = place_table(&end, groups * (SHM_GROUP_BLOCKS / 64), sizeof(uint64_t));
     run->at_counts = place_table(&end, limits->counts, sizeof(uint32_t));
-    run->at_nodes = place_table(&end, limits->nodes, SHM_NODE_ENTRIES * sizeof(uint64_t));
+    run->at_nodes = place_table(&end, room_for_nodes(limits), SHM_NODE_ENTRIES * sizeof(uint64_t));
+    if (end < run->at_vnodes + near_vnodes)
+        end = run->at_vnodes + near_vnodes;
     run->bytes = (end + PAGE - 1) & ~(PAGE - 1);
     return run->bytes;
 }
@@ -67,33 +87,34 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
 /* What the layout is, without what the processes of a segment in use change all the time. */
 #define LAYOUT_BYTES (offsetof(struct shm_run, processes) - offsetof(struct shm_run, limits))
 
-bool shm_laid_out_well(const struct shm_run *run, uint64_t bytes)
+bool shm_laid_out_well(const struct shm_run *header, uint64_t bytes)
 {
+    const struct shm_limits *limits = &header->limits;
     struct shm_run again = {0};
 
-    if (bytes < sizeof *run || run->magic != SHM_MAGIC || run->version != SHM_VERSION ||
-        run->bytes > bytes)
+    if (header->magic != SHM_MAGIC || header->version != SHM_VERSION || header->bytes > bytes)
         return false;
-    memcpy(&again.limits, &run->limits, LAYOUT_BYTES);
-    if (again.limits.vnodes > SHM_MAX_FILES || again.limits.nodes > UINT32_MAX ||
-        again.limits.limit_blocks > UINT64_C(1) << 40 ||
-        (again.limits.counts && again.limits.counts != again.limits.limit_blocks))
+    if (!limits->vnodes || limits->vnodes > SHM_MAX_FILES || !limits->nodes ||
+        limits->nodes > UINT32_MAX || limits->limit_blocks > UINT64_C(1) << 40 ||
+        !limits->processes || !limits->lanes || !limits->holds ||
+        (limits->counts && limits->counts != limits->limit_blocks))
         return false;
-    return shm_lay_out(&again, &run->limits) == run->bytes &&
-           !memcmp(&again.limits, &run->limits, LAYOUT_BYTES);
+    return shm_lay_out(&again, limits) == header->bytes &&
+           !memcmp(&again.limits, limits, LAYOUT_BYTES);
 }
 
-struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd)
+struct shm *shm_view(struct shm_run *run, const struct shm_run *header, int lock_fd, int run_fd)
 {
     static uint64_t last_id;
+    const struct shm_limits *limits = &header->limits;
     char *base = (char *)run;
     struct shm *shm = calloc(1, sizeof *shm);
 
     if (!shm)
         return NULL;
-    shm->local_opens = calloc(run->limits.vnodes, sizeof *shm->local_opens);
-    shm->local_watches = calloc(run->limits.vnodes, sizeof *shm->local_watches);
-    shm->local_asks = calloc(run->limits.vnodes, sizeof *shm->local_asks);
+    shm->local_opens = calloc(limits->vnodes, sizeof *shm->local_opens);
+    shm->local_watches = calloc(limits->vnodes, sizeof *shm->local_watches);
+    shm->local_asks = calloc(limits->vnodes, sizeof *shm->local_asks);
     if (!shm->local_opens || !shm->local_watches || !shm->local_asks) {
         free(shm->local_opens);
         free(shm->local_watches);
@@ -103,24 +124,26 @@ struct shm *shm_view(struct shm_run *run, int lock_fd, int run_fd)
     }
     shm->id = hf_add_relaxed(&last_id, 1) + 1; /* relaxed: only its being unique matters */
     shm->run = run;
-    shm->limits = run->limits;
-    shm->bytes = run->bytes;
-    shm->hash_mask = run->hash_mask;
-    shm->processes = (void *)(base + run->at_processes);
-    shm->lanes = (void *)(base + run->at_lanes);
-    shm->vnodes = (void *)(base + run->at_vnodes);
-    shm->hash = (void *)(base + run->at_hash);
-    shm->open = (void *)(base + run->at_open);
-    shm->watches = (void *)(base + run->at_watches);
-    shm->watchers = (void *)(base + run->at_watchers);
-    shm->open_words = open_words(run->limits.processes);
-    shm->asks = shm->watches + (uint64_t)run->limits.vnodes * shm->open_words;
-    shm->holds = (void *)(base + run->at_holds);
-    shm->owners = (void *)(base + run->at_owners);
-    shm->group_free = (void *)(base + run->at_groups);
-    shm->block_bits = (void *)(base + run->at_bits);
-    shm->nodes = (void *)(base + run->at_nodes);
-    shm->counts = run->limits.counts ? (void *)(base + run->at_counts) : NULL;
+    shm->limits = *limits;
+    shm->bytes = header->bytes;
+    shm->hash_mask = header->hash_mask;
+    shm->key_mask = (uint32_t)mask_over(limits->vnodes);
+    shm->node_mask = (room_for_nodes(limits) - 1) * sizeof *shm->nodes;
+    shm->processes = (void *)(base + header->at_processes);
+    shm->lanes = (void *)(base + header->at_lanes);
+    shm->vnodes = (void *)(base + header->at_vnodes);
+    shm->hash = (void *)(base + header->at_hash);
+    shm->open = (void *)(base + header->at_open);
+    shm->watches = (void *)(base + header->at_watches);
+    shm->watchers = (void *)(base + header->at_watchers);
+    shm->open_words = open_words(limits->processes);
+    shm->asks = shm->watches + (uint64_t)limits->vnodes * shm->open_words;
+    shm->holds = (void *)(base + header->at_holds);
+    shm->owners = (void *)(base + header->at_owners);
+    shm->group_free = (void *)(base + header->at_groups);
+    shm->block_bits = (void *)(base + header->at_bits);
+    shm->nodes = (void *)(base + header->at_nodes);
+    shm->counts = limits->counts ? (void *)(base + header->at_counts) : NULL;
     shm->lock_fd = lock_fd;
     shm->run_fd = run_fd;
     pthread_mutex_init(&shm->lane_mutex, NULL);

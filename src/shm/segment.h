@@ -149,6 +149,9 @@ struct shm {
     struct shm_limits limits;
     uint64_t bytes;
     uint32_t hash_mask;
+    /* Cut a key's number of a vnode, and a word that leads to a node, to what there is room for. */
+    uint32_t key_mask;
+    uint64_t node_mask;
     struct shm_vnode *vnodes;
     struct shm_lane *lanes;
     struct shm_process *processes;
@@ -221,6 +224,31 @@ static inline uint32_t shm_holds_high(const struct shm *shm)
 static inline uint32_t shm_nodes_high(const struct shm *shm)
 {
     return shm_below(&shm->run->nodes_high, shm->limits.nodes);
+}
+/* How many blocks the pool has; its tables of free space reach no further. */
+static inline uint64_t shm_pool_blocks(const struct shm *shm)
+{
+    uint64_t blocks = hf_load_acquire(&shm->run->pool_blocks);
+
+    return blocks < shm->limits.limit_blocks ? blocks : shm->limits.limit_blocks;
+}
+
+/* An index that lies in the segment, read once; SHM_NONE where it leads to no entry of `limit`. */
+static inline uint32_t shm_index(const uint32_t *word, uint64_t limit)
+{
+    uint32_t index = hf_load_acquire(word);
+
+    return index < limit ? index : SHM_NONE;
+}
+/* A word by its place in the segment, which may be wrong; null: there is none. */
+static inline uint64_t *shm_word_at(const struct shm *shm, uint64_t at)
+{
+    return at % sizeof(uint64_t) == 0 && at < shm->bytes ? (uint64_t *)((char *)shm->run + at)
+                                                         : NULL;
+}
+static inline uint64_t shm_place(const struct shm *shm, const void *word)
+{
+    return (uint64_t)((const char *)word - (const char *)shm->run);
 }
 
 /* ---- attach (attach.c) ---- */

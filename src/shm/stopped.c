@@ -42,7 +42,7 @@ bool shm_thread_stopped(uint32_t tid)
 /* The kernel tells by pid, so only of processes in the same pid namespace. */
 bool shm_process_stopped(const struct shm *shm, uint32_t process)
 {
-    const struct shm_process *entry = &shm->processes[process];
+    const struct shm_process *entry = shm_process_at(shm, process);
 
     return entry->pid_namespace == shm_pid_namespace() && shm_thread_stopped(entry->pid);
 }

@@ -2,7 +2,7 @@
 /*
  * Owns the table of files in use. Entries are found by inode number through chains that hang off
  * hash[]. Chains and entries change under table_mutex only, and are made again from the entries
- * when its owner died. A vnode that nobody has open stays as a cache until its entry or its
+ * when its owner died, or when a chain leads to what is not an entry, or nowhere. A vnode that nobody has open stays as a cache until its entry or its
  * page-table nodes are wanted.
  */
 #include "base/error.h"
@@ -21,7 +21,7 @@ static uint32_t *chain(struct shm *shm, uint64_t ino)
 
 static uint64_t *open_bits(const struct shm *shm, const struct shm_vnode *vnode)
 {
-    return shm->open + (uint64_t)vnode->index * shm->open_words;
+    return shm->open + (uint64_t)shm_vnode_number(shm, vnode) * shm->open_words;
 }
 
 static void link_vnode(struct shm *shm, struct shm_vnode *vnode)
@@ -29,7 +29,7 @@ static void link_vnode(struct shm *shm, struct shm_vnode *vnode)
     uint32_t *head = chain(shm, vnode->ino);
 
     vnode->hash_next = *head;
-    *head = vnode->index + 1;
+    *head = shm_vnode_number(shm, vnode) + 1;
 }
 
 void shm_hash_rebuild(struct shm *shm)
@@ -53,7 +53,7 @@ static struct shm_vnode *take_vnode(struct shm *shm)
     struct shm_run *run = shm->run;
 
     for (uint32_t i = 0; i < shm->limits.vnodes; i++) {
-        uint32_t at = (run->vnode_hint + i) % shm->limits.vnodes;
+        uint32_t at = (uint32_t)((run->vnode_hint + (uint64_t)i) % shm->limits.vnodes);
         struct shm_vnode *vnode = &shm->vnodes[at];
 
         if (shm_reserve_vnode(shm, at)) { /* nor would those after it have memory */
@@ -87,7 +87,7 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     if (rc)
         return rc;
     vnode->mutex_made = 1;
-    vnode->index = (uint64_t)(vnode - shm->vnodes);
+    vnode->index = shm_vnode_number(shm, vnode);
     vnode->ino = ino;
     vnode->bias = 0; /* it is earned: see slots_rebias() */
     vnode->hold_root = vnode->released = vnode->detached = SHM_NONE;
@@ -98,21 +98,48 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     return 0;
 }
 
-static struct shm_vnode *find_in_chain(struct shm *shm, uint64_t ino)
+/* The link of the inode's chain that leads to its entry, or else ends the chain; null: the chain
+ * does not end, or leads outside the table. */
+static uint32_t *find_link(struct shm *shm, uint64_t ino)
 {
-    uint32_t at = *chain(shm, ino);
+    uint32_t *link = chain(shm, ino);
 
     shm_assert_held(&shm->run->table_mutex);
-    while (at && shm->vnodes[at - 1].ino != ino)
-        at = shm->vnodes[at - 1].hash_next;
-    return at ? &shm->vnodes[at - 1] : NULL;
+    for (uint32_t steps = 0; steps <= shm->limits.vnodes; steps++) {
+        uint32_t at = hf_load_acquire(link);
+
+        if (at > shm->limits.vnodes)
+            return NULL;
+        if (at == 0 || shm->vnodes[at - 1].ino == ino)
+            return link;
+        link = &shm->vnodes[at - 1].hash_next;
+    }
+    return NULL;
+}
+
+static uint32_t *find_sound_link(struct shm *shm, uint64_t ino)
+{
+    uint32_t *link = find_link(shm, ino);
+
+    if (link)
+        return link;
+    shm_hash_rebuild(shm);
+    return find_link(shm, ino);
+}
+
+static struct shm_vnode *find_in_chain(struct shm *shm, uint64_t ino)
+{
+    const uint32_t *link = find_sound_link(shm, ino);
+    uint32_t at = link ? hf_load_acquire(link) : 0;
+
+    return at && at <= shm->limits.vnodes ? &shm->vnodes[at - 1] : NULL;
 }
 
 /* Atomic, since fs_vnode_only_mine() looks without a mutex. */
 static void opened(struct shm *shm, const struct shm_vnode *vnode)
 {
     pthread_mutex_lock(&shm->handles_mutex);
-    if (hf_add_acq_rel(&shm->local_opens[vnode->index], 1) == 0)
+    if (hf_add_acq_rel(&shm->local_opens[shm_vnode_number(shm, vnode)], 1) == 0)
         hf_or_acq_rel(open_bits(shm, vnode) + shm->self / 64, UINT64_C(1) << shm->self % 64);
     pthread_mutex_unlock(&shm->handles_mutex);
 }
@@ -168,13 +195,13 @@ bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
     uint32_t opens;
 
     pthread_mutex_lock(&shm->handles_mutex);
-    opens = hf_sub_acq_rel(&shm->local_opens[vnode->index], 1);
+    opens = hf_sub_acq_rel(&shm->local_opens[shm_vnode_number(shm, vnode)], 1);
     HF_BUG_ON(opens == 0);
     if (opens == 1) /* WATCH.CLOSE/m: after dax_watch(). Pairs with WATCH.CLOSE/p in await(). */
         hf_and_acq_rel(open_bits(shm, vnode) + shm->self / 64, ~(UINT64_C(1) << shm->self % 64));
     pthread_mutex_unlock(&shm->handles_mutex);
     hf_fence_full(); /* the bit has gone before others' are looked at, as they do */
-    return !shm_vnode_is_open(shm, vnode);
+    return opens == 1 && !shm_vnode_is_open(shm, vnode);
 }
 
 /* A thread that looks without a lock sees each word old or zero; one that comes late to the mutex
@@ -192,16 +219,17 @@ static void wipe(struct shm_vnode *vnode)
 
 void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode)
 {
-    uint32_t *link = chain(shm, vnode->ino);
+    uint32_t *link = find_sound_link(shm, vnode->ino), number = shm_vnode_number(shm, vnode);
+    bool linked = link && hf_load_acquire(link) == number + 1;
 
     shm_assert_held(&vnode->mutex);
     shm_assert_held(&shm->run->table_mutex);
-    while (*link && &shm->vnodes[*link - 1] != vnode)
-        link = &shm->vnodes[*link - 1].hash_next;
-    HF_BUG_ON(*link == 0);
-    *link = vnode->hash_next;
+    if (linked)
+        *link = vnode->hash_next;
     hf_add_relaxed(&shm->run->vnodes_used, -UINT64_C(1)); /* relaxed: under table_mutex */
-    shm->run->vnode_hint = vnode->index;
+    shm->run->vnode_hint = number;
     shm_recent_drop(shm, vnode);
     wipe(vnode);
+    if (!linked) /* its number or its chain is wrong */
+        shm_hash_rebuild(shm);
 }

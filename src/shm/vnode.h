@@ -55,7 +55,7 @@ struct shm_vnode {
     uint32_t state;
     /* Under table_mutex. */
     uint32_t hash_next;
-    /* Of this entry, in all its lives, so that a pin need not divide. */
+    /* Of this entry, in all its lives, so that a pin need not divide; else shm_vnode_number(). */
     uint64_t index;
 
     /* Under the mutex. */
@@ -108,11 +108,27 @@ struct shm_vnode {
     struct shm_mutex mutex;
 } SHM_LINE;
 
-/* The vnode that a key names: of a slot or hold that is taken, so neither 0 nor
- * SHM_KEY_CLAIMED. */
+/* An entry's number, which is its place: `index` may be wrong. */
+static inline uint32_t shm_vnode_number(const struct shm *shm, const struct shm_vnode *vnode)
+{
+    return (uint32_t)(vnode - shm->vnodes);
+}
+/* An entry by its number in the segment, which may be wrong: then it is the first one. */
+static inline struct shm_vnode *shm_vnode_at(const struct shm *shm, uint64_t number)
+{
+    return &shm->vnodes[number < shm->limits.vnodes ? number : 0];
+}
+/* The vnode that a key names: of a slot or hold that is taken, so neither 0 nor SHM_KEY_CLAIMED. Of
+ * a wrong key it is the first one. */
 static inline struct shm_vnode *shm_vnode_of_key(const struct shm *shm, uint64_t key)
 {
-    return &shm->vnodes[(key & SHM_KEY_VNODE_MASK) - 1];
+    return shm_vnode_at(shm, (key & SHM_KEY_VNODE_MASK) - 1);
+}
+/* The same for the straight line, in one step less: of a wrong key it is something else in the
+ * segment, only to be read. */
+static inline const struct shm_vnode *shm_vnode_near_key(const struct shm *shm, uint64_t key)
+{
+    return &shm->vnodes[(int64_t)(key & shm->key_mask) - 1];
 }
 
 /* The vnode of the inode, opened once more by this process; made (SHM_VNODE_NEW) if there is none.

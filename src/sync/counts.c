@@ -6,7 +6,8 @@
 
 void counts_thaw(struct shm *shm, uint64_t block)
 {
-    hf_cas_acq_rel(&shm->counts[block], 0u, 1u);
+    if (block < shm->limits.counts)
+        hf_cas_acq_rel(&shm->counts[block], 0u, 1u);
 }
 
 void counts_up_locked(struct shm *shm, uint64_t block)
@@ -32,7 +33,7 @@ static bool freeze(uint32_t *word)
 
 uint32_t *counts_freeze(struct shm *shm, uint64_t block, uint64_t count)
 {
-    for (uint64_t i = 0; i < count; i++)
+    for (uint64_t i = 0; i < count && block + i < shm->limits.counts; i++)
         if (!freeze(&shm->counts[block + i]))
             return &shm->counts[block + i];
     return NULL;

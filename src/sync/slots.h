@@ -24,7 +24,7 @@ static inline uint32_t slots_begin(struct shm_lane *lane)
 {
     uint32_t hint = lane->hint;
 
-    lane->hint = SHM_SLOTS;
+    lane->hint = (uint8_t)SHM_SLOTS;
     hf_fence_light();
     return hint;
 }
@@ -32,7 +32,7 @@ static inline uint32_t slots_begin(struct shm_lane *lane)
 static inline void slots_end(struct shm_lane *lane, uint32_t hint)
 {
     hf_fence_light();
-    lane->hint = hint;
+    lane->hint = (uint8_t)hint;
 }
 
 /* A slot that no other call will take; SHM_SLOTS: there is none. A signal handler that interrupts
@@ -49,7 +49,7 @@ static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t hint)
         }
         return SHM_SLOTS;
     }
-    if (!hf_load_acquire(&lane->keys[hint]))
+    if (hint < SHM_SLOTS && !hf_load_acquire(&lane->keys[hint]))
         return hint;
     for (uint32_t i = 0; i < SLOTS_OWN; i++)
         if (!hf_load_acquire(&lane->keys[i]))
@@ -60,7 +60,7 @@ static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t hint)
 /* The hint to end with when `slot` was picked. */
 static inline uint32_t slots_next_hint(uint32_t hint, uint32_t slot)
 {
-    return hint < SHM_SLOTS && slot < SLOTS_OWN ? slot : hint;
+    return hint != SHM_SLOTS && slot < SLOTS_OWN ? slot : hint;
 }
 
 /* P1: publishes the range in slot `slot` of the thread's own lane, under `key`, a new one. */

@@ -72,7 +72,7 @@ static void random_table(void **state)
             present[page] = block != NO_BLOCK;
         }
     }
-    mm_free_tree(shm, mm_take_root(vnode));
+    mm_free_tree(shm, vnode, mm_take_root(vnode));
     assert_int_equal(shm->run->nodes_used, 0);
     shm_unlock(&vnode->mutex);
 }
@@ -95,7 +95,7 @@ static void huge_entries(void **state)
     assert_int_equal(block_at(shm, vnode, 599), 1024 + 599); /* the rest of the 2 MiB stays */
     assert_int_equal(block_at(shm, vnode, 512), 1024 + 512);
     assert_int_equal(block_at(shm, vnode, 511), 1024 + 511);
-    mm_free_tree(shm, mm_take_root(vnode));
+    mm_free_tree(shm, vnode, mm_take_root(vnode));
     shm_unlock(&vnode->mutex);
 }
 
@@ -113,7 +113,7 @@ static void pieces_merge_and_run_out(void **state)
     assert_int_equal(mm_walk(shm, base, vnode->root, 510, 514, 0, &one), -E2BIG);
     pieces.count = 0;
     assert_int_equal(mm_walk(shm, base, vnode->root, 510, 515, 0, &pieces), MM_MISS);
-    mm_free_tree(shm, mm_take_root(vnode));
+    mm_free_tree(shm, vnode, mm_take_root(vnode));
     shm_unlock(&vnode->mutex);
 }
 

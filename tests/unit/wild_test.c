@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Words in shared memory that another process of the pool has made wrong: an entry of a page table
- * may lead anywhere, and still no call of this process touches memory outside the pool.
+ * may lead anywhere, and still no call of this process touches memory outside the pool, or goes on
+ * for ever. tests/fuzz/live.c makes any word wrong; here is each kind once, with what comes of it.
  */
 #include "pool/pool.h"
 #include "mm/mm.h"
@@ -15,6 +16,9 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "anonymous_pool.h"
 
@@ -24,6 +28,13 @@
 static int open_small(void **state)
 {
     return open_pool_of(state, 8 << 20);
+}
+
+/* A pool that something is held in for good. */
+static int leave_pool(void **state)
+{
+    (void)state;
+    return 0;
 }
 
 /* Writes `entry` to every page of the file, as found: each a page further where it is a block. */
@@ -149,11 +160,348 @@ static void marks_past_the_tables(void **state)
     assert_int_equal(hf_unlink(pool, "/file", NULL), 0);
 }
 
+/* ---- links and indices ---- */
+
+static struct hf_file *make_file(struct hf_pool *pool, const char *path)
+{
+    static const char content[FILE_BYTES] = "content";
+    struct hf_file *file;
+
+    assert_int_equal(hf_open(pool, path, O_RDWR | O_CREAT, 0600, &file), 0);
+    assert_int_equal(hf_write(file, content, sizeof content, 0), sizeof content);
+    return file;
+}
+
+static void expect_content(struct hf_file *file)
+{
+    char content[FILE_BYTES];
+
+    assert_int_equal(hf_read(file, content, sizeof content, 0), sizeof content);
+    assert_string_equal(content, "content");
+}
+
+static void expect_works(struct hf_file *file)
+{
+    struct iovec iov[PAGES];
+    struct hf_pin pin;
+    int count;
+
+    for (uint64_t pages = 1; pages <= PAGES; pages += PAGES - 1) {
+        count = hf_pin(file, 0, pages * HF_BLOCK_BYTES, HF_PIN_WRITE, iov, PAGES, &pin);
+        assert_true(count > 0);
+        expect_inside(file, iov, count);
+        assert_int_equal(hf_unpin(&pin), 0);
+    }
+    expect_content(file);
+}
+
+/* A node of a table that leads to itself at each page, under roots of all heights. */
+static void tables_that_lead_round(void **state)
+{
+    struct hf_file *file = make_file(*state, "/file");
+    struct shm *shm = file->fs->dax.shm;
+
+    for (uint64_t bits = 0; bits <= MM_FLAGS; bits++) {
+        uint64_t root = file->vnode->root & ~MM_FLAGS, *node;
+        struct iovec iov[PAGES];
+        struct hf_pin pin;
+        int count;
+
+        expect_content(file);
+        root = file->vnode->root & ~MM_FLAGS;
+        node = mm_node(shm, root);
+        for (unsigned i = 0; i < SHM_NODE_ENTRIES; i++)
+            node[i] = root | MM_NODE;
+        file->vnode->root = root | bits;
+        count = hf_pin(file, 0, bits % 2 ? FILE_BYTES : 10, HF_PIN_READ, iov, PAGES, &pin);
+        assert_true(count > 0 || count == -ENOMEM);
+        expect_inside(file, iov, count);
+        if (count > 0)
+            assert_int_equal(hf_unpin(&pin), 0);
+        assert_int_equal(hf_fallocate(file, HF_FALLOC_PUNCH_HOLE | HF_FALLOC_KEEP_SIZE,
+                                      2 * HF_BLOCK_BYTES, HF_BLOCK_BYTES, NULL),
+                         0);
+        if (bits > 64)
+            bits += 61;
+    }
+    assert_int_equal(hf_truncate(file, 0, NULL), 0);
+    assert_int_equal(hf_close(file), 0);
+}
+
+/* Of the slot, the vnode and the lane: the memory before and after what is this process's own is
+ * looked at by a sanitizer. */
+static void numbers_past_the_tables(void **state)
+{
+    struct hf_file *file = make_file(*state, "/file"), *again;
+    struct shm *shm = file->fs->dax.shm;
+    struct shm_lane *lane = shm_lane(shm);
+    struct iovec iov[PAGES];
+    struct hf_pin pins[3];
+
+    for (unsigned hint = 0; hint < 256; hint++) {
+        lane->hint = (uint8_t)hint;
+        expect_works(file);
+    }
+    lane->hint = 0;
+    file->vnode->index = UINT64_MAX - 5;
+    lane->generation = UINT64_MAX / 7;
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(hf_pin(file, 0, 10, HF_PIN_WRITE, iov, PAGES, &pins[i]) > 0);
+    file->vnode->waiters = UINT32_MAX;
+    assert_int_equal(hf_watch(file, 1), 0);
+    look_at_pins(*state);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(hf_unpin(&pins[i]), 0);
+    assert_int_equal(hf_open(*state, "/file", O_RDWR, 0, &again), 0);
+    expect_content(again);
+    assert_int_equal(hf_watch(again, 1), 0);
+    assert_int_equal(hf_close(again), 0);
+    assert_int_equal(hf_fsync(file), 0);
+    assert_int_equal(hf_close(file), 0);
+    assert_int_equal(hf_unlink(*state, "/file", NULL), 0);
+}
+
+static void chains_that_do_not_end(void **state)
+{
+    struct hf_file *file = make_file(*state, "/file"), *again;
+    struct shm *shm = file->fs->dax.shm;
+    uint32_t mine = (uint32_t)file->vnode->index + 1;
+    const uint32_t heads[] = {mine, UINT32_MAX, shm->limits.vnodes + 1, 0};
+
+    for (unsigned i = 0; i < sizeof heads / sizeof *heads; i++) {
+        for (uint32_t at = 0; at <= shm->hash_mask; at++)
+            shm->hash[at] = heads[i];
+        file->vnode->hash_next = mine;
+        assert_int_equal(hf_close(make_file(*state, "/other")), 0);
+        assert_int_equal(hf_unlink(*state, "/other", NULL), 0);
+        if (heads[i]) { /* else nothing shows that the chains are wrong */
+            assert_int_equal(hf_open(*state, "/file", O_RDWR, 0, &again), 0);
+            assert_ptr_equal(again->vnode, file->vnode);
+            assert_int_equal(hf_close(again), 0);
+        }
+    }
+    shm->hash[0] = UINT32_MAX;
+    assert_int_equal(hf_close(file), 0);
+}
+
+#define LEASES 8u
+
+static void take_leases(struct hf_file *file, struct hf_lease leases[LEASES])
+{
+    struct iovec iov[PAGES];
+
+    for (unsigned i = 0; i < LEASES; i++)
+        assert_int_equal(hf_lease(file, i % PAGES * HF_BLOCK_BYTES, HF_BLOCK_BYTES, NULL, iov,
+                                  PAGES, &leases[i]),
+                         1);
+}
+
+static void spoil_links(struct shm *shm, struct shm_vnode *vnode, uint32_t to)
+{
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++)
+        shm->holds[i].left = shm->holds[i].right = to;
+    vnode->released = to;
+}
+
+/* Each link of the tree and of the stack leads up, to itself, or outside: all leases are found
+ * again as soon as one is let go of, or another comes. */
+static void trees_of_wrong_links(void **state)
+{
+    const struct hf_policy nowait = {.kind = HF_POLICY_NOWAIT};
+    struct hf_file *file = make_file(*state, "/file");
+    struct shm *shm = file->fs->dax.shm;
+    struct hf_lease leases[LEASES];
+    const uint32_t to[] = {0, 1, LEASES - 1, shm->limits.holds, UINT32_MAX - 1};
+
+    for (unsigned i = 0; i < sizeof to / sizeof *to; i++) {
+        take_leases(file, leases);
+        spoil_links(shm, file->vnode, to[i]);
+        file->vnode->hold_root = to[i];
+        (void)hf_truncate(file, FILE_BYTES, &nowait);
+        assert_int_equal(hf_lease_release(&leases[0]), 0);
+        assert_int_equal(hf_truncate(file, 0, &nowait), -EBUSY);
+        for (unsigned k = 1; k < LEASES; k++) {
+            assert_int_equal(hf_truncate(file, 0, &nowait), -EBUSY);
+            assert_int_equal(hf_lease_release(&leases[k]), 0);
+        }
+        assert_int_equal(hf_truncate(file, 0, &nowait), 0);
+        assert_int_equal(hf_close(file), 0);
+        file = make_file(*state, "/file");
+    }
+    assert_int_equal(hf_close(file), 0);
+}
+
+static void holds_of_nobody(void **state)
+{
+    const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
+    struct hf_file *file = make_file(*state, "/file");
+    struct shm *shm = file->fs->dax.shm;
+    struct hf_lease_token token;
+    struct hf_lease leases[LEASES];
+    struct iovec iov[PAGES];
+
+    take_leases(file, leases);
+    for (uint32_t i = 0; i < LEASES; i++) {
+        shm->holds[i].lane = UINT32_MAX - i;
+        shm->holds[i].vnode += i % 2 ? UINT32_MAX / 2 : 0;
+        shm->holds[i].recall.served = i % 3;
+    }
+    shm->processes[shm->self].calls_back = UINT32_MAX;
+    assert_int_equal(hf_truncate(file, HF_BLOCK_BYTES, &detach), 0);
+    look_at_pins(*state);
+    for (unsigned i = 0; i < LEASES - 1; i++)
+        assert_int_equal(hf_lease_release(&leases[i]), 0);
+    shm->holds[LEASES - 1].off = 3 * HF_BLOCK_BYTES + 4000;
+    shm->holds[LEASES - 1].len = 4000;
+    assert_int_equal(hf_lease_give(&leases[LEASES - 1], &token), 0);
+    assert_true(hf_lease_take(*state, &token, NULL, iov, PAGES, &leases[0]) < 0);
+    look_at_pins(*state);
+    assert_int_equal(hf_close(file), 0);
+}
+
+/* Records of detached blocks in a ring, of holders that are nowhere and of pages that are none. */
+static void records_in_a_ring(void **state)
+{
+    const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
+
+    for (unsigned kind = 0; kind < 5; kind++) {
+        struct hf_file *file = make_file(*state, "/file");
+        struct shm *shm = file->fs->dax.shm;
+        struct hf_lease leases[LEASES];
+
+        take_leases(file, leases);
+        assert_int_equal(hf_truncate(file, 0, &detach), 0);
+        for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
+            struct shm_hold *record = &shm->holds[i];
+
+            if (SHM_HOLD_KIND(record->state) != SHM_HOLD_DETACHED)
+                continue;
+            record->link = kind == 0 ? i : kind == 1 ? UINT32_MAX - 3 : record->link;
+            record->holder = kind == 2 ? UINT64_MAX - 7 * i : record->holder;
+            record->range.last = kind == 3 ? UINT64_MAX : record->range.last;
+            record->block = kind == 4 ? UINT64_MAX - i : record->block;
+        }
+        look_at_pins(*state);
+        for (unsigned i = 0; i < LEASES; i++)
+            assert_int_equal(hf_lease_release(&leases[i]), 0);
+        assert_int_equal(hf_write(file, "x", 1, 0), 1);
+        shm->run->reclaim = 1;
+        look_at_pins(*state);
+        assert_int_equal(hf_truncate(file, 0, &detach), 0);
+        assert_int_equal(hf_close(file), 0);
+    }
+}
+
+/* Runs of blocks that wrap, in a lane; a group that counts more free blocks than it has; a pool of
+ * any size. */
+static void space_that_there_is_not(void **state)
+{
+    struct hf_file *file = make_file(*state, "/file");
+    struct shm *shm = file->fs->dax.shm;
+    struct shm_lane *lane = shm_lane(shm);
+    static char big[300 * HF_BLOCK_BYTES];
+    uint64_t blocks = shm->run->pool_blocks;
+
+    lane->reserved[0] = (struct shm_run_of_blocks){UINT64_MAX - 1000, 1005};
+    lane->reserved[1] = (struct shm_run_of_blocks){5, UINT64_MAX};
+    shm->run->space_stale = 1;
+    assert_int_equal(hf_write(file, big, sizeof big, 0), sizeof big);
+    lane->reserved[0] = (struct shm_run_of_blocks){UINT64_MAX - 1000, 1005};
+    for (unsigned i = 0; i < 4; i++)
+        shm->group_free[i] = SHM_GROUP_BLOCKS;
+    (void)hf_write(file, big, sizeof big, sizeof big);
+    for (unsigned i = 0; i < 3; i++) {
+        const uint64_t sizes[] = {UINT64_MAX, UINT64_MAX / HF_BLOCK_BYTES + 2, 0};
+
+        shm->run->pool_blocks = sizes[i];
+        shm->run->first_free_group = sizes[i];
+        (void)hf_write(file, big, sizeof big, (4 + i) * sizeof big);
+        shm->run->space_stale = 1;
+        (void)hf_truncate(file, i * HF_BLOCK_BYTES, NULL);
+    }
+    assert_int_equal(hf_truncate(file, 0, NULL), 0);
+    assert_int_equal(shm->run->pool_blocks, blocks);
+    assert_int_equal(hf_close(file), 0);
+}
+
+/* Two truths about which file it is: no call goes on for ever. */
+static void another_file(void **state)
+{
+    struct hf_file *file = make_file(*state, "/file"), *to = make_file(*state, "/to");
+    uint64_t ino = file->vnode->ino;
+
+    file->vnode->ino = 12345;
+    file->vnode->root = 0;
+    assert_int_equal(hf_copy_range(file, 0, to, 10, HF_BLOCK_BYTES), -EUCLEAN);
+    file->vnode->ino = ino;
+    expect_content(file);
+    assert_int_equal(hf_close(file), 0);
+    assert_int_equal(hf_close(to), 0);
+}
+
+/* ---- the list of the mutexes that a thread has ---- */
+
+/* A wrong kind is set right, a wrong link ends the process. */
+static void unlock_wrong(struct shm_mutex *mutex, void *victim)
+{
+    const struct rlimit none = {0, 0};
+    bool died;
+
+    setrlimit(RLIMIT_CORE, &none);
+    close(STDERR_FILENO);
+    for (unsigned i = 0; i < 2; i++) {
+        if (!shm_lock_now(mutex, &died) || died)
+            _exit(1);
+        mutex->robust.__data.__kind = PTHREAD_MUTEX_ERRORCHECK;
+        if (i)
+            mutex->robust.__data.__list.__prev = victim;
+        shm_unlock(mutex);
+    }
+    _exit(2);
+}
+
+static void mutexes_that_lead_outside(void **state)
+{
+    struct hf_file *file = make_file(*state, "/file");
+    uint64_t *victim = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct shm_mutex *mutex = &file->vnode->mutex;
+    int status;
+    pid_t child;
+    bool died;
+
+    assert_ptr_not_equal(victim, MAP_FAILED);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        unlock_wrong(mutex, victim);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
+    for (unsigned i = 0; i < 4096 / sizeof *victim; i++)
+        assert_int_equal(victim[i], 0);
+    assert_true(shm_lock_now(mutex, &died)); /* and the next one is told */
+    assert_true(died);
+    shm_lock_mended(mutex);
+    shm_unlock(mutex);
+    expect_works(file);
+    assert_int_equal(munmap(victim, 4096), 0);
+    assert_int_equal(hf_close(file), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(entries_that_lead_outside, open_small, close_pool),
         cmocka_unit_test_setup_teardown(marks_past_the_tables, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(tables_that_lead_round, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(numbers_past_the_tables, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(chains_that_do_not_end, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(trees_of_wrong_links, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(holds_of_nobody, open_small, leave_pool),
+        cmocka_unit_test_setup_teardown(records_in_a_ring, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(space_that_there_is_not, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(another_file, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(mutexes_that_lead_outside, open_small, close_pool),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
