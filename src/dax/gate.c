@@ -158,6 +158,14 @@ static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
     return true;
 }
 
+/* Its owner had settled what it did, or had done nothing. False also when it cannot be told now. */
+static bool is_deleted(struct dax *dax, const struct shm_vnode *vnode)
+{
+    struct meta_inode inode;
+
+    return read_committed(dax, vnode->ino, &inode) == -ENOENT;
+}
+
 /* Under the mutex. A living owner of a transaction has cleared pending_version before it drops the
  * mutex. A thread that finds it set knows that its owner died, or that this has failed before. */
 static void recover(struct dax *dax, struct shm_vnode *vnode, bool died)
@@ -165,13 +173,17 @@ static void recover(struct dax *dax, struct shm_vnode *vnode, bool died)
     bool gone = false;
 
     shm_assert_held(&vnode->mutex);
-    if (!vnode->pending_version)
+    if (!vnode->pending_version) {
         detach_recover(dax, vnode, false);
-    else if (!settle_pending(dax, vnode, &gone) && !died)
+        gone = is_deleted(dax, vnode);
+    } else if (!settle_pending(dax, vnode, &gone) && !died) {
         return;
+    }
     if (!gone) /* its owner may have died between the two */
         shm_recent_size(dax->shm, vnode, vnode->size);
-    hf_store_release(&vnode->dirty, (uint32_t)!gone); /* size or times may be in no record */
+    /* Size or times may be in no record. A file that is gone, or was never loaded, has none; and a
+     * dirty vnode stays until it is recorded. */
+    hf_store_release(&vnode->dirty, (uint32_t)(!gone && vnode->state == SHM_VNODE_READY));
     vnode->holds_stale = 1;
     vnode->stray_nodes = 1;
     vnode->zap_pending = 1;

@@ -7,8 +7,10 @@
  * when a link in it is wrong.
  *
  * Letting go must not wait for a lock. It clears the key and pushes the hold on a stack, which the
- * next holder of the layout mutex empties. A hold is freed only from there, or when the reaper has
- * marked it as a dead process's: such a process pushes nothing any more.
+ * next holder of the layout mutex empties. A hold is freed by that thread only: one from the stack,
+ * or one that is SHM_HOLD_DEAD and not on the stack. The reaper marks so what a dead process had,
+ * which pushes nothing any more. A thread that empties the stack marks all of it before it cuts it
+ * off: if it is killed then, the next one frees them.
  */
 #include "dax/handle.h"
 #include "dax/private.h"
@@ -160,20 +162,33 @@ static void insert(struct tree *tree, struct shm_vnode *vnode, uint32_t hold)
     vnode->hold_root = insert_hold(tree, follow(tree, SHM_NONE, &vnode->hold_root), hold);
 }
 
-/* From the table alone. A hold that its living owner has let go of stays: it is on the way to the
- * stack. */
+static bool on_stack(const struct shm *shm, const struct shm_vnode *vnode, uint32_t hold)
+{
+    uint32_t at = hf_load_acquire(&vnode->released);
+
+    for (uint32_t steps = 0; at != hold && steps < shm->limits.holds; steps++) {
+        if (at >= shm->limits.holds)
+            return false;
+        at = hf_load_acquire(&shm->holds[at].link);
+    }
+    return at == hold;
+}
+
+/* From the table alone. A hold that its owner has let go of stays while it is on the stack, or on
+ * the way there. */
 static void rebuild_tree(struct shm *shm, struct shm_vnode *vnode)
 {
     vnode->hold_root = SHM_NONE;
     for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         uint32_t state = hf_load_acquire(&shm->holds[i].state);
         struct tree tree = tree_of(shm, vnode);
+        bool dead = SHM_HOLD_KIND(state) == SHM_HOLD_DEAD;
 
         if (hf_load_acquire(&shm->holds[i].vnode) != tree.vnode)
             continue;
-        if (shm_hold_holds(state))
+        if (shm_hold_holds(state) || (dead && on_stack(shm, vnode, i)))
             insert(&tree, vnode, i);
-        else if (SHM_HOLD_KIND(state) == SHM_HOLD_DEAD)
+        else if (dead)
             shm_hold_free(shm, i);
     }
 }
@@ -197,6 +212,36 @@ static bool was_released(const struct shm *shm, uint32_t hold)
            hf_load_acquire(&shm->holds[hold].key) == 0;
 }
 
+/* Marks the holds of the stack from `top` down to the marked one, or to a wrong link. */
+static void mark_released(struct shm *shm, uint32_t top, uint32_t marked)
+{
+    uint32_t at = top;
+
+    for (uint32_t steps = 0; at != marked && steps < shm->limits.holds; steps++) {
+        uint32_t owner;
+
+        if (at >= shm->limits.holds || !was_released(shm, at))
+            return;
+        owner = SHM_HOLD_OWNER(hf_load_acquire(&shm->holds[at].state));
+        hf_store_release(&shm->holds[at].state, SHM_HOLD_STATE(SHM_HOLD_DEAD, owner));
+        at = hf_load_acquire(&shm->holds[at].link);
+    }
+}
+
+/* The first of those that were on the stack, which is empty then. More may come while it marks
+ * them. */
+static uint32_t take_released(struct shm *shm, struct shm_vnode *vnode)
+{
+    uint32_t marked = SHM_NONE, top;
+
+    do {
+        top = hf_load_acquire(&vnode->released);
+        mark_released(shm, top, marked);
+        marked = top;
+    } while (top != SHM_NONE && !hf_cas_acq_rel(&vnode->released, top, SHM_NONE));
+    return top;
+}
+
 void holds_settle(struct shm *shm, struct shm_vnode *vnode)
 {
     bool stale = hf_load_acquire(&vnode->holds_stale);
@@ -206,8 +251,8 @@ void holds_settle(struct shm *shm, struct shm_vnode *vnode)
     shm_assert_held(&vnode->mutex);
     if (!stale && hf_load_acquire(&vnode->released) == SHM_NONE)
         return;
-    hf_store_release(&vnode->holds_stale, 0u);
-    hold = hf_xchg_acq_rel(&vnode->released, SHM_NONE);
+    hf_xchg_acq_rel(&vnode->holds_stale, 0u); /* before what the reaper marks is looked at */
+    hold = take_released(shm, vnode);
     for (uint32_t steps = 0; hold != SHM_NONE && steps < shm->limits.holds; steps++) {
         uint32_t next;
 

@@ -141,8 +141,8 @@ int fs_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
 /* Gives every page of [page, page+count) that lies inside the file and is a hole a block of zeros.
  * For pins. Called with no lock held. -ENOSPC, -EROFS, -EINTR. */
 int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count);
-/* What dax_pin() and dax_lease() want when they say -ENODATA or -EMLINK of pages; other rc come
- * back. */
+/* What dax_pin() and dax_lease() want when they say -ENODATA or -EMLINK of pages, or -ENOLCK; other
+ * rc come back. */
 int fs_provide(struct fs *fs, struct shm_vnode *vnode, int rc, const struct meta_extent *pages);
 
 /* What a pin or lease returns that got -E2BIG, with a sentence that says how many pieces there are

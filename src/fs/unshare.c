@@ -150,11 +150,21 @@ int fs_may_share(const struct fs *fs)
                    fs->dax.engine->name);
 }
 
+/* Records of detached blocks are holds too, and those of the dead are there until somebody gives
+ * their blocks back. */
+static bool holds_given_back(struct fs *fs)
+{
+    uint32_t before = shm_holds_in_use(fs->dax.shm);
+
+    fs_reclaim(fs);
+    return shm_holds_in_use(fs->dax.shm) < before;
+}
+
 int fs_provide(struct fs *fs, struct shm_vnode *vnode, int rc, const struct meta_extent *pages)
 {
     if (rc == -ENODATA)
         return fs_fill(fs, vnode, pages->page, pages->count);
     if (rc == -EMLINK)
         return fs_unshare(fs, vnode, pages->page, pages->count);
-    return rc;
+    return rc == -ENOLCK && holds_given_back(fs) ? 0 : rc;
 }

@@ -71,15 +71,14 @@ static uint32_t take_place(const struct arena *arena, uint32_t value)
     return SHM_NONE;
 }
 
-/* Counts are raised before and lowered after, so that a death in between only makes them too
- * high. */
+/* Counts are raised before and lowered after, so that a death in between only makes them too high.
+ * So the search says whether an entry is free, and not the count. */
 static uint32_t take_counted(const struct arena *arena, uint32_t value)
 {
-    uint32_t index = SHM_NONE;
+    uint32_t index;
 
-    /* relaxed: a count */
-    if (hf_add_relaxed(arena->used, 1) < arena->count)
-        index = take_place(arena, value);
+    hf_add_relaxed(arena->used, 1); /* relaxed: a count */
+    index = take_place(arena, value);
     if (index == SHM_NONE)
         hf_add_relaxed(arena->used, -UINT64_C(1)); /* relaxed: a count */
     return index;

@@ -20,7 +20,7 @@ enum shm_hold_kind {
     SHM_HOLD_LEASE,
     /* A lease that its owner offers to others; see take_given() in src/dax/lease.c. */
     SHM_HOLD_GIVEN,
-    /* Any of these, of a process that died. */
+    /* Any of these, of a process that died; or let go of, and about to be freed. */
     SHM_HOLD_DEAD,
     /* A run of blocks that left its file while `holder` held it. */
     SHM_HOLD_DETACHED,
