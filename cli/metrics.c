@@ -131,17 +131,28 @@ static void put_users(const struct metrics *metrics)
     put_gauge(metrics, "leases_max", "Those that there can be at once.", info->max_leases);
 }
 
+static void put_given_up(const struct metrics *metrics)
+{
+    const struct hf_stats *stats = &metrics->stats;
+    const struct {
+        const char *label;
+        uint64_t count;
+    } causes[] = {
+        {",cause=\"deadline\"", stats->timed_out},  {",cause=\"busy\"", stats->busy},
+        {",cause=\"cancelled\"", stats->cancelled}, {",cause=\"own_pin\"", stats->own_pins},
+        {",cause=\"deadlock\"", stats->deadlocks},
+    };
+
+    put_family("given_up_total", "counter", "Layout changes that gave up, by why.");
+    for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
+        put_sample(metrics, "given_up_total", causes[i].label, causes[i].count);
+}
+
 static void put_counters(const struct metrics *metrics)
 {
     const struct hf_stats *stats = &metrics->stats;
 
     put_counter(metrics, "layout_changes_total", "Layout changes begun.", stats->changes);
-    put_counter(metrics, "timeouts_total",
-                "Layout changes that gave up: deadline, busy, deadlock or cancelled.",
-                stats->timeouts);
-    put_counter(metrics, "deadlocks_total",
-                "Layout changes ended because they waited for each other in a cycle.",
-                stats->deadlocks);
     put_counter(metrics, "detaches_total", "Layout changes that detached blocks.", stats->detaches);
     put_counter(metrics, "recalls_total", "Leases that layout changes asked for.", stats->recalls);
     put_counter(metrics, "reaped_pins_total", "Pins of dead processes dropped.", stats->reaped);
@@ -223,6 +234,7 @@ static void put_metrics(const struct metrics *metrics)
     put_space(metrics);
     put_users(metrics);
     put_counters(metrics);
+    put_given_up(metrics);
     put_waits(metrics);
     if (metrics->knows_pins)
         put_pins(metrics);

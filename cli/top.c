@@ -301,7 +301,9 @@ static void put_counters(struct top *top, int row)
         put_counter(top, "recalls", now->recalls, before->recalls);
         break;
     case 6:
-        put_pair(top, "gave up", now->timeouts, "deadlocks", now->deadlocks);
+        put_pair(top, "gave up",
+                 now->timed_out + now->busy + now->cancelled + now->own_pins + now->deadlocks,
+                 "deadlocks", now->deadlocks);
         break;
     default:
         put_pair(top, "detached", now->detaches, "reaped", now->reaped);

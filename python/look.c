@@ -69,17 +69,20 @@ static PyStructSequence_Field stats_fields[] = {
     {"barriers", "heavy barriers paid"},
     {"drains_waited", "layout changes that found a holder and waited"},
     {"detaches", "layout changes that detached blocks"},
-    {"timeouts", "layout changes that gave up"},
     {"reaped", "pins of dead processes dropped"},
     {"recalls", "leases that layout changes asked for"},
-    {"deadlocks", "cycles of layout changes"},
     {"wait_ns_total", "nanoseconds that layout changes have waited"},
     {"wait_ns_max", "the longest of these waits"},
+    {"timed_out", "layout changes that gave up at their deadline"},
+    {"busy", "those that were not to wait"},
+    {"cancelled", "those whose wait a signal or another thread ended"},
+    {"own_pins", "those that would have waited for a pin of their own thread"},
+    {"deadlocks", "those that were the youngest in a cycle"},
     {NULL, NULL},
 };
 static PyStructSequence_Desc stats_desc = {
     "holdfast.Stats", "Since the first process attached, all processes together.", stats_fields,
-    13};
+    16};
 
 PyObject *pool_stats(struct py_pool *self, PyObject *unused)
 {
@@ -93,14 +96,15 @@ PyObject *pool_stats(struct py_pool *self, PyObject *unused)
     if (rc)
         return failed(rc);
     const uint64_t values[] = {
-        stats.pins_slow,     stats.faults,        stats.gate_waits, stats.changes, stats.barriers,
-        stats.drains_waited, stats.detaches,      stats.timeouts,   stats.reaped,  stats.recalls,
-        stats.deadlocks,     stats.wait_ns_total, stats.wait_ns_max};
-    PyObject *fields[13];
+        stats.pins_slow, stats.faults,        stats.gate_waits,  stats.changes,
+        stats.barriers,  stats.drains_waited, stats.detaches,    stats.reaped,
+        stats.recalls,   stats.wait_ns_total, stats.wait_ns_max, stats.timed_out,
+        stats.busy,      stats.cancelled,     stats.own_pins,    stats.deadlocks};
+    PyObject *fields[16];
 
-    for (unsigned i = 0; i < 13; i++)
+    for (unsigned i = 0; i < 16; i++)
         fields[i] = PyLong_FromUnsignedLongLong(values[i]);
-    return make_record(stats_type, fields, 13);
+    return make_record(stats_type, fields, 16);
 }
 
 /* What a call reports, kept until the interpreter's lock is there again. */

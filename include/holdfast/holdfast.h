@@ -696,12 +696,16 @@ struct hf_stats {
     uint64_t barriers;      /* heavy barriers paid */
     uint64_t drains_waited; /* layout changes that found a holder and waited */
     uint64_t detaches;      /* layout changes that detached blocks */
-    uint64_t timeouts;      /* -ETIMEDOUT, -EBUSY, -EDEADLK and -EINTR */
     uint64_t reaped;        /* pins of dead processes dropped */
     uint64_t recalls;       /* leases that layout changes asked for */
-    uint64_t deadlocks;     /* -EDEADLK for cycles of layout changes */
     uint64_t wait_ns_total, wait_ns_max;
     uint64_t wait_log2_ns[HF_WAIT_BUCKETS]; /* drains that waited 2^i .. 2^(i+1)-1 ns */
+    /* Layout changes that gave up: */
+    uint64_t timed_out; /* -ETIMEDOUT */
+    uint64_t busy;      /* -EBUSY */
+    uint64_t cancelled; /* -EINTR: a signal, or hf_cancel() */
+    uint64_t own_pins;  /* -EDEADLK: for a pin of their own thread */
+    uint64_t deadlocks; /* -EDEADLK: the youngest in a cycle of layout changes */
 };
 /* Since the first process attached, all processes together. */
 int hf_stats(struct hf_pool *pool, struct hf_stats *out);

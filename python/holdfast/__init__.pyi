@@ -110,12 +110,15 @@ class Stats(NamedTuple):
     barriers: int
     drains_waited: int
     detaches: int
-    timeouts: int
     reaped: int
     recalls: int
-    deadlocks: int
     wait_ns_total: int
     wait_ns_max: int
+    timed_out: int
+    busy: int
+    cancelled: int
+    own_pins: int
+    deadlocks: int
 
 class PinInfo(NamedTuple):
     ino: int

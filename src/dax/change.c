@@ -51,16 +51,40 @@ static void close_gate(struct dax_change *change, struct shm_lane *lane, struct 
     change->gate = (uint32_t)(gate - change->vnode->gates);
 }
 
-static int give_up(struct dax_change *change, int err, const char *what)
+/* Null: it will be tried again, and counted then. */
+static uint64_t *count_of(struct shm_stats *stats, int err)
+{
+    switch (err) {
+    case EAGAIN:
+        return NULL;
+    case EBUSY:
+        return &stats->busy;
+    case EINTR:
+        return &stats->cancelled;
+    case EDEADLK:
+        return &stats->own_pins;
+    default:
+        return &stats->timed_out;
+    }
+}
+
+static int say_why(const struct dax_change *change, int err, const char *what)
 {
     char last[40] = "the end";
 
     if (change->last != DAX_LAST)
         snprintf(last, sizeof last, "%" PRIu64, change->last);
-    if (err != EAGAIN) /* it will be tried again, and counted then */
-        dax_count(&change->dax->shm->run->stats.timeouts, 1);
     return hf_fail(err, "pages %" PRIu64 " to %s of inode %" PRIu64 ": %s", change->first, last,
                    change->vnode->ino, what);
+}
+
+static int give_up(struct dax_change *change, int err, const char *what)
+{
+    uint64_t *count = count_of(&change->dax->shm->run->stats, err);
+
+    if (count)
+        dax_count(count, 1);
+    return say_why(change, err, what);
 }
 
 static bool may_wait(const struct hf_policy *policy)
@@ -71,7 +95,7 @@ static bool may_wait(const struct hf_policy *policy)
 static int in_cycle(struct dax_change *change)
 {
     dax_count(&change->dax->shm->run->stats.deadlocks, 1);
-    return give_up(change, EDEADLK,
+    return say_why(change, EDEADLK,
                    "layout changes wait for each other's pins in a circle, and this is the "
                    "youngest: unpin first");
 }

@@ -120,9 +120,12 @@ int pool_stats(struct fs *fs, struct hf_stats *out)
     out->barriers = SHOWN(stats->barriers);
     out->drains_waited = SHOWN(stats->drains_waited);
     out->detaches = SHOWN(stats->detaches);
-    out->timeouts = SHOWN(stats->timeouts);
     out->reaped = SHOWN(stats->reaped);
     out->recalls = SHOWN(stats->recalls);
+    out->timed_out = SHOWN(stats->timed_out);
+    out->busy = SHOWN(stats->busy);
+    out->cancelled = SHOWN(stats->cancelled);
+    out->own_pins = SHOWN(stats->own_pins);
     out->deadlocks = SHOWN(stats->deadlocks);
     out->wait_ns_total = SHOWN(stats->wait_ns_total);
     out->wait_ns_max = SHOWN(stats->wait_ns_max);

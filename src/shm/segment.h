@@ -22,8 +22,10 @@
 
 #define SHM_WAIT_BUCKETS 40
 struct shm_stats {
-    uint64_t pins_slow, faults, gate_waits, changes, barriers, drains_waited, detaches, timeouts,
-        reaped, recalls, deadlocks, wait_ns_total, wait_ns_max, wait_log2_ns[SHM_WAIT_BUCKETS];
+    uint64_t pins_slow, faults, gate_waits, changes, barriers, drains_waited, detaches, reaped,
+        recalls, wait_ns_total, wait_ns_max, wait_log2_ns[SHM_WAIT_BUCKETS];
+    /* Layout changes that gave up, by why. */
+    uint64_t timed_out, busy, cancelled, own_pins, deadlocks;
 };
 
 /* What the processes tell each other of the records (src/meta). */

@@ -59,6 +59,12 @@ pins_of() {
     metric "int(metrics['pins'][(('kind', '$1'), ('state', '$2'), ('purpose', '$3'))])"
 }
 
+# How many layout changes gave up: by deadline, busy, cancelled, own pin, deadlock.
+given_up() {
+    metric '[int(metrics["given_up_total"][(("cause", cause),)])
+             for cause in ("deadline", "busy", "cancelled", "own_pin", "deadlock")]'
+}
+
 path=$pool
 try 0 "$HOLDFAST" mkpool "$pool" --size 16M
 head -c 1M /dev/urandom >"$work/bytes"
@@ -74,14 +80,14 @@ same "$(metric 'dict(list(metrics["pool_info"])[0])["engine"]')" slots
 same "$(metric 'sum(metrics["pins"].values())')" 2.0
 same "$(pins_of pin held cpu)$(pins_of lease held rdma)$(pins_of lease recalled rdma)" 110
 same "$(metric 'it["lease_oldest_seconds"] > 0')" True
-same "$(metric 'it["wait_seconds_count"], it["layout_changes_total"], it["timeouts_total"]')" \
-    "(0.0, 0.0, 0.0)"
+same "$(metric 'it["wait_seconds_count"], it["layout_changes_total"]')$(given_up)" \
+    "(0.0, 0.0)[0, 0, 0, 0, 0]"
 
 # a wait that ends at its deadline is in the histogram, in seconds
 try 75 "$HOLDFAST" truncate "$pool" file --size 512K --policy deadline:30ms
 try 0 "$HOLDFAST" metrics "$pool"
-same "$(metric 'it["wait_seconds_count"], it["layout_changes_total"], it["timeouts_total"]')" \
-    "(1.0, 1.0, 1.0)"
+same "$(metric 'it["wait_seconds_count"], it["layout_changes_total"]')$(given_up)" \
+    "(1.0, 1.0)[1, 0, 0, 0, 0]"
 same "$(metric 'it["recalls_total"]')" 1.0
 same "$(pins_of lease held rdma)$(pins_of lease recalled rdma)" 01
 same "$(metric 'it["wait_seconds_sum"] == it["wait_longest_seconds"] > 0')" True # from when it began to wait
@@ -89,6 +95,12 @@ same "$(metric '[count for bound, count in metrics["wait_seconds_bounds"]
                  if bound >= it["wait_seconds_sum"]][0]')" 1.0
 same "$(metric '[count for bound, count in metrics["wait_seconds_bounds"]
                  if bound < it["wait_seconds_sum"]][-1]')" 0.0
+
+# one that does not wait is another thing
+try 75 "$HOLDFAST" truncate "$pool" file --size 512K --policy nowait
+try 0 "$HOLDFAST" metrics "$pool"
+same "$(metric 'it["wait_seconds_count"], it["layout_changes_total"]')$(given_up)" \
+    "(1.0, 2.0)[1, 1, 0, 0, 0]"
 
 # what is held and not in the file
 try 0 "$HOLDFAST" truncate "$pool" file --size 0 --policy detach

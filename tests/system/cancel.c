@@ -62,8 +62,17 @@ static void cancel(const struct waiter *waiter)
     EXPECT_EQ(rc, 0);
 }
 
+static uint64_t counted(void)
+{
+    struct hf_stats stats = {.size = sizeof(stats)};
+
+    EXPECT_EQ(hf_stats(pool, &stats), 0);
+    return stats.cancelled;
+}
+
 static void check_for_pins(void)
 {
+    uint64_t before = counted();
     const struct hf_policy policies[] = {test_wait, test_deadline_ms(TEST_PATIENCE_MS),
                                          test_deadline_detach_ms(TEST_PATIENCE_MS)};
     struct waiter waiter;
@@ -77,6 +86,7 @@ static void check_for_pins(void)
         test_expect_pages(file, 1, 0, PAGES);
     }
     EXPECT_EQ(hf_unpin(&pin), 0);
+    EXPECT_EQ(counted() - before, sizeof(policies) / sizeof(*policies));
 }
 
 static void check_at_gate(void)
