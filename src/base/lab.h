@@ -20,6 +20,7 @@
 #define HF_LAB_NO_EARLY_RECALL 0x400u /* only the thread that detaches tells the leases */
 #define HF_LAB_VERSION_FIRST 0x800u   /* an entry of POOL/recent counts before its size is there */
 #define HF_LAB_NO_REDO 0x1000u /* COPY.SB/p gone: a write does not look whether it is to go again */
+#define HF_LAB_NO_WAKE_BARRIER 0x2000u /* UNPIN.WAKE/m gone: no heavy barrier after `waiters` */
 
 /* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a
  * processor may. Such pins leave the straight line (dax_pin_page()), which has no points. */
@@ -31,6 +32,7 @@ enum hf_lab_point {
     HF_LAB_COPIES, /* a write has its pin, and is about to copy */
     HF_LAB_UNWATCHED, /* a close has stopped watching, and has not closed */
     HF_LAB_AWAITS,    /* a change is about to sleep until a watcher comes back */
+    HF_LAB_COMMITTED, /* a change has committed, and has not listed what it detached */
     HF_LAB_COMPARES,  /* a look at a holder, or at a record of detached blocks, of many */
 };
 

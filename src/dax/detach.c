@@ -144,6 +144,7 @@ void detach_commit(struct dax_change *change)
     shm_assert_held(&change->vnode->mutex);
     if (last == SHM_NONE)
         return;
+    HF_LAB_AT(HF_LAB_COMMITTED);
     for (uint32_t at = last; at != SHM_NONE && steps < shm->limits.holds; steps++) {
         tell_holder(shm, &shm->holds[at]);
         last = at;

@@ -206,7 +206,8 @@ void slots_before_wait(struct shm *shm, struct shm_vnode *vnode)
     /* UNPIN.WAKE/m: waiters is set; after the barrier a pin that leaves sees it, or the scan that
      * follows sees that it has left.
      * Pairs with UNPIN.WAKE/p in slots_leave(). */
-    sync_heavy_barrier(shm);
+    if (!HF_LAB_BROKEN(HF_LAB_NO_WAKE_BARRIER))
+        sync_heavy_barrier(shm);
 }
 
 const struct sync_engine sync_slots = {
