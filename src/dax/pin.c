@@ -130,6 +130,18 @@ int dax_pin(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *
     return rc != MM_MISS ? rc : dax_pin_slow(dax, vnode, request, pin, hole);
 }
 
+/* Another thread may let go of the same pin at this moment, and its own thread may put the next one
+ * into the slot. */
+static int unpin_elsewhere(struct shm *shm, uint64_t *word, uint64_t key)
+{
+    struct shm_vnode *vnode = shm_vnode_of_key(shm, key);
+    uint32_t waiters;
+
+    if (!slots_leave_elsewhere(vnode, word, key, &waiters))
+        return -EINVAL;
+    return waiters ? dax_unpin_wake(shm, word, key) : 0;
+}
+
 int dax_unpin_odd(struct hf_pin *pin)
 {
     struct shm *shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];
@@ -144,8 +156,10 @@ int dax_unpin_odd(struct hf_pin *pin)
         return -ECHILD;
     if (pin->hf_opaque[0] & DAX_PIN_COUNTED)
         return pin_counted_unpin(pin);
-    if (!(key & SHM_KEY_VNODE_MASK) || !(pin->hf_opaque[0] & DAX_PIN_HOLD))
+    if (!(key & SHM_KEY_VNODE_MASK))
         return -EINVAL;
+    if (!(pin->hf_opaque[0] & DAX_PIN_HOLD))
+        return unpin_elsewhere(shm, word, key);
     first = hf_load_acquire(&hold->range.first);
     last = hf_load_acquire(&hold->range.last);
     if (!holds_release(shm, word, key))

@@ -84,22 +84,29 @@ leave:                                             /* P4; U3 is wake_left() */
 int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
                  struct hf_pin *pin);
 
-/* Letting go of what is not a live slot of this process; and U3 when a layout change waits. */
+/* Letting go of what is not a live slot of the thread's own lane; and U3 when a layout change
+ * waits. */
 int dax_unpin_odd(struct hf_pin *pin);
 int dax_unpin_wake(struct shm *shm, const uint64_t *word, uint64_t key);
+
+/* It is in the lane that this thread has used last. No hold is, nor a null pin, nor what a forked
+ * child has from its parent: where there is no such lane, one stands for it that has no pins. */
+static inline bool dax_own_slot(const uint64_t *word)
+{
+    return (uintptr_t)word - (uintptr_t)shm_last_lane->lane < sizeof(struct shm_lane);
+}
 
 /* U1 to U3 of a slot. */
 static inline int dax_unpin_fast(struct hf_pin *pin)
 {
-    struct shm *shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];
     uint64_t *word = (uint64_t *)(uintptr_t)pin->hf_opaque[0], key = pin->hf_opaque[1];
     const struct shm_vnode *vnode;
+    struct shm *shm;
 
-    /* relaxed: the slot is ours, or it is not */
-    if (__builtin_expect(!shm || (uintptr_t)word & DAX_PIN_HOLD || shm->id == SHM_ID_OF_PARENT ||
-                             hf_load_relaxed(word) != key,
-                         0))
+    /* relaxed: the pin is this thread's, or is not live */
+    if (__builtin_expect(!dax_own_slot(word) || hf_load_relaxed(word) != key, 0))
         return dax_unpin_odd(pin);
+    shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];
     vnode = shm_vnode_near_key(shm, key);
     if (__builtin_expect(slots_leave(vnode, word), 0))
         return dax_unpin_wake(shm, word, key);

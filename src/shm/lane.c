@@ -16,7 +16,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static const struct shm_lane_of_thread no_lane;
+static struct shm_lane nobodys; /* no pin is in it */
+static const struct shm_lane_of_thread no_lane = {.lane = &nobodys};
 
 _Thread_local const struct shm_lane_of_thread *shm_my_lanes[SHM_LANES_CACHED];
 _Thread_local const struct shm_lane_of_thread *shm_last_lane = &no_lane;

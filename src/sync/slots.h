@@ -126,8 +126,9 @@ void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *w
 void slots_pages_left(const struct shm *shm, const uint64_t *word, uint64_t key, uint64_t *first,
                       uint64_t *last);
 
-/* U1 and U2, on the vnode that the key names. Not 0: slots_wake() is due. Async-signal-safe, from
- * any thread. */
+/* U1 and U2, on the vnode that the key names. Not 0: slots_wake() is due. Async-signal-safe. For a
+ * slot of the caller's own lane: no other thread puts the next pin there between its look at the
+ * key and this store. */
 static inline uint32_t slots_leave(const struct shm_vnode *vnode, uint64_t *word)
 {
     /* UNPIN.DONE/p: what the holder did comes before the slot is seen empty.
@@ -140,6 +141,17 @@ static inline uint32_t slots_leave(const struct shm_vnode *vnode, uint64_t *word
      * gone. */
     hf_fence_light();
     return hf_load_acquire(&vnode->waiters);
+}
+
+/* The same from any thread. False: the slot has another key, perhaps of a newer pin. */
+static inline bool slots_leave_elsewhere(const struct shm_vnode *vnode, uint64_t *word,
+                                         uint64_t key, uint32_t *waiters)
+{
+    if (!hf_cas_acq_rel(word, key, UINT64_C(0))) /* UNPIN.DONE/p, as in slots_leave() */
+        return false;
+    hf_fence_light(); /* UNPIN.WAKE/p, as in slots_leave() */
+    *waiters = hf_load_acquire(&vnode->waiters);
+    return true;
 }
 
 #endif

@@ -14,6 +14,8 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <ucontext.h>
 
@@ -178,9 +180,74 @@ static void miss_is_interrupted(void **state)
     hf_store_release(&other->vnode->waiters, 0u);
 }
 
+/* ---- between a second unpin, of another thread, and a newer pin ---- */
+
+#define PIN 1u /* the owner's turns */
+#define NEXT 2u
+#define END 3u
+
+static uint32_t turn, taken;
+static unsigned long at_step;
+static struct hf_pin first, second;
+
+/* It has the pin that the other thread lets go of as well, and then another one in that slot. */
+static void *own_pins(void *unused)
+{
+    struct iovec piece;
+
+    for (uint32_t turns = 1;; turns++) {
+        while (hf_load_acquire(&taken) < turns)
+            sched_yield();
+        if (hf_load_acquire(&turn) == END)
+            return unused;
+        if (hf_load_acquire(&turn) == NEXT)
+            hf_unpin(&first); /* -EINVAL: the other thread was first */
+        assert_int_equal(hf_pin(file, 0, 1, HF_PIN_READ, &piece, 1,
+                                hf_load_acquire(&turn) == PIN ? &first : &second),
+                         1);
+        hf_store_release(&turn, 0u);
+    }
+}
+
+static void let_owner(uint32_t what)
+{
+    hf_store_release(&turn, what);
+    hf_add_acq_rel(&taken, 1);
+    while (what != END && hf_load_acquire(&turn))
+        sched_yield();
+}
+
+static void owner_goes_on(void)
+{
+    if (step.steps == at_step)
+        let_owner(NEXT);
+}
+
+static void second_unpin(void **state)
+{
+    pthread_t owner;
+
+    (void)state;
+    touch(0);
+    let_go();
+    assert_int_equal(pthread_create(&owner, NULL, own_pins, NULL), 0);
+    for (at_step = 1; at_step == 1 || step.steps >= at_step - 1; at_step++) {
+        let_owner(PIN);
+        pin = first;
+        in_steps(let_go, owner_goes_on);
+        if (step.steps >= at_step) {
+            assert_int_equal(first.hf_opaque[0], second.hf_opaque[0]);
+            assert_int_equal(hf_unpin(&second), 0); /* it was there still */
+        }
+    }
+    let_owner(END);
+    pthread_join(owner, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(second_unpin, open_files, close_files),
         cmocka_unit_test_setup_teardown(unpin_is_interrupted, open_files, close_files),
         cmocka_unit_test_setup_teardown(miss_is_interrupted, open_files, close_files),
     };
