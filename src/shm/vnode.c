@@ -204,17 +204,20 @@ bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
     return opens == 1 && !shm_vnode_is_open(shm, vnode);
 }
 
-/* A thread that looks without a lock sees each word old or zero; one that comes late to the mutex
- * sees SHM_VNODE_FREE. */
+/* A thread that looks without a lock sees each word old or empty. One that comes late to the mutex
+ * sees SHM_VNODE_FREE, no hold, and no record of detached blocks. */
 static void wipe(struct shm_vnode *vnode)
 {
+    static const struct shm_vnode nothing = {
+        .hold_root = SHM_NONE, .released = SHM_NONE, .detached = SHM_NONE};
+    const uint64_t *empty = (const uint64_t *)&nothing;
     uint64_t *words = (uint64_t *)vnode;
 
     hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_FREE);
     for (size_t i = 0; i < offsetof(struct shm_vnode, mutex_made) / sizeof *words; i++)
         if (i != offsetof(struct shm_vnode, index) / sizeof *words)
             hf_store_relaxed(&words[i],
-                             UINT64_C(0)); /* relaxed: after state, and under both mutexes */
+                             empty[i]); /* relaxed: after state, and under both mutexes */
 }
 
 void shm_vnode_free(struct shm *shm, struct shm_vnode *vnode)

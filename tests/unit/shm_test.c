@@ -45,6 +45,10 @@ static void vnodes_are_found_and_shared(void **state)
     assert_false(shm_vnode_is_open(shm, a));
     assert_ptr_equal(found(shm, 5), a); /* stays as a cache */
     free_vnode(shm, a);
+    /* for a thread that had looked at it before, and comes to its mutex now */
+    assert_int_equal(a->hold_root, SHM_NONE);
+    assert_int_equal(a->released, SHM_NONE);
+    assert_int_equal(a->detached, SHM_NONE);
     assert_null(found(shm, 5));
 }
 
