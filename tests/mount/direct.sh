@@ -4,6 +4,7 @@
 . "$(dirname "$0")/mount.sh" || exit 1
 [ -z "${TARGET-}" ] || skip "there are no gates in $TARGET"
 
+asynchronous=yes
 start 64M
 run "$DIRECT" "$pool" "$dir"
 finish

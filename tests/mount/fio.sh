@@ -4,6 +4,7 @@
 . "$(dirname "$0")/mount.sh" || exit 1
 need fio
 
+asynchronous=yes
 start "$(pick 192M 4G)"
 mkdir "$dir/top"
 crowd top
