@@ -387,9 +387,10 @@ int meta_join(const char *pool_dir, bool readonly, struct meta **out)
     return rc;
 }
 
-void meta_share(struct meta *meta, struct shm_records *shared)
+void meta_share(struct meta *meta, struct shm_records *shared, const struct shm *shm)
 {
     meta->shared = shared;
+    meta->shm = shm;
 }
 
 int meta_open_alone(const char *pool_dir, bool readonly, struct meta **out)

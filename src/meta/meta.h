@@ -37,6 +37,7 @@
 #define META_POLICY_KINDS 5u                       /* HF_POLICY_DEADLINE_DETACH */
 #define META_QUARANTINE_NS_MAX (UINT64_C(1) << 62) /* added to a time, it is still one */
 
+struct shm;
 struct shm_records;
 struct meta;     /* an open environment; one a process and pool */
 struct meta_txn; /* a transaction; belongs to one thread */
@@ -105,8 +106,9 @@ int meta_settle(const char *pool_dir, meta_under_way *under_way, void *arg);
 int meta_open(const char *pool_dir, bool readonly, struct meta **out);
 /* The same where other processes have it open, or have just closed it. */
 int meta_join(const char *pool_dir, bool readonly, struct meta **out);
-/* Shares with the other processes what they have to know of each other's transactions. */
-void meta_share(struct meta *meta, struct shm_records *shared);
+/* Shares with the other processes what they have to know of each other's transactions. Waits show
+ * in the lanes of `shm`; null: they are not to be cancelled. */
+void meta_share(struct meta *meta, struct shm_records *shared, const struct shm *shm);
 void meta_close(struct meta *meta);
 /* The same by the last process of the pool, which holds it exclusively. Where no commit is
  * unfinished, lock.mdb goes: it has nothing more to say, and what another program of LMDB's commits

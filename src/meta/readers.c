@@ -42,7 +42,7 @@ int meta_await_readers(const struct meta *meta)
 
     if (!lock || lock->format != LMDB_LOCK_FORMAT)
         return 0;
-    return shm_await_free((const uint32_t *)(const void *)&lock->readers_mutex,
+    return shm_await_free(meta->shm, (const uint32_t *)(const void *)&lock->readers_mutex,
                           "the table of LMDB's readers");
 }
 

@@ -142,7 +142,7 @@ static int finish_attach(struct fs *fs, struct shm_attach *at, int rc)
     if (rc == 0) {
         rc = shm_attach_done(at, fs->dax.shm, fs->dax.engine->needs_barrier);
         if (rc == 0) {
-            meta_share(fs->dax.meta, &fs->dax.shm->run->records);
+            meta_share(fs->dax.meta, &fs->dax.shm->run->records, fs->dax.shm);
             return 0;
         }
         fs->dax.shm = NULL;

@@ -154,22 +154,22 @@ int shm_waiting_failed(const struct shm *shm, const struct shm_waiting *waiting,
                    waiting->stopped ? ", which is stopped: continue it or end it" : "");
 }
 
-int shm_await_free(const uint32_t *word, const char *what)
+int shm_await_free(const struct shm *shm, const uint32_t *word, const char *what)
 {
+    struct shm_lane *lane = shm ? shm_lane_fast(shm) : NULL;
     struct shm_waiting waiting;
     struct timespec pause = {0};
     uint32_t tid;
-    int rc;
+    int rc = 0;
 
-    shm_waiting_begin(&waiting, false, NULL);
-    while ((tid = hf_load_acquire(word) & FUTEX_TID_MASK) &&
+    shm_waiting_begin(&waiting, false, lane ? &lane->blocked : NULL);
+    while (rc == 0 && (tid = hf_load_acquire(word) & FUTEX_TID_MASK) &&
            !(hf_load_acquire(word) & FUTEX_OWNER_DIED)) {
         rc = shm_waiting_goes_on(NULL, &waiting, tid, 0);
-        if (rc)
-            return shm_waiting_failed(NULL, &waiting, rc, what);
         pause.tv_nsec = (long)(shm_waiting_tick(&waiting) - hf_now_ns());
-        if (pause.tv_nsec > 0 && nanosleep(&pause, NULL))
+        if (rc == 0 && pause.tv_nsec > 0 && nanosleep(&pause, NULL))
             waiting.interrupted = true;
     }
-    return 0;
+    shm_waiting_end(&waiting);
+    return rc ? shm_waiting_failed(NULL, &waiting, rc, what) : 0;
 }

@@ -144,7 +144,7 @@ static struct meta *open_shared(struct shm_records *records)
     struct meta *meta;
 
     must(meta_open(dir, false, &meta));
-    meta_share(meta, records);
+    meta_share(meta, records, NULL);
     return meta;
 }
 
