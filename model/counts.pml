@@ -9,6 +9,9 @@
  *   -DRCU           counts in a read section of liburcu; the change calls synchronize_rcu()
  *   -DUNPATCHED     nothing does
  *
+ * -DGRACE_GIVES_UP: a change that finds a walk under way may give up waiting for it: `stuck`. Then it ends, or drops the
+ * mutex and waits again, from the beginning, unless another change of the file has done so meanwhile (zap_pending).
+ *
  * Of RCU only what it promises is here, not how liburcu does it: each section has ended before synchronize_rcu() returns,
  * and what it did is visible by then; or it began after the call, and sees what was stored before.
  */
@@ -237,8 +240,17 @@ inline sections_wait(i)
     p = 0;
     do
     :: atomic { p < PINNERS && LOAD(SECTION(p, i)) == 0 -> p++ }
+#ifdef GRACE_GIVES_UP
+    :: atomic { p < PINNERS && LOAD(SECTION(p, i)) != 0 -> stuck = true; break }
+#endif
     :: p == PINNERS -> break
     od
+}
+
+inline write_unlock()
+{
+    store(WRITER, 0);
+    unlock(GRACE)
 }
 
 inline write_lock()
@@ -251,12 +263,17 @@ inline write_lock()
     membarrier(forced); /* RWSEM.SB/m */
 #endif
     sections_wait(0)
-}
-
-inline write_unlock()
-{
-    store(WRITER, 0);
-    unlock(GRACE)
+#ifdef GRACE_GIVES_UP
+    ;
+    if
+#if defined(GOES_ON)
+    :: stuck -> stuck = false
+#elif !defined(WRITER_STAYS)
+    :: stuck -> write_unlock()
+#endif
+    :: else
+    fi
+#endif
 }
 
 inline zap_begins()
@@ -284,12 +301,22 @@ inline synchronize_srcu()
 #ifndef NO_FIRST_WAIT
     sections_wait(1 - index);
 #endif
+#ifdef GRACE_GIVES_UP
+    if
+    :: stuck
+    :: else ->
+        store(INDEX, 1 - index);
+        fence();
+        sections_wait(index)
+    fi;
+#else
 #ifndef NO_FLIP
     store(INDEX, 1 - index);
 #endif
     fence();
 #ifndef NO_SECOND_WAIT
     sections_wait(index);
+#endif
 #endif
 #ifndef NO_GRACE_MUTEX
     unlock(GRACE)
@@ -305,7 +332,14 @@ inline synchronize_rcu()
     do
     :: p < PINNERS ->
         d_step { land_all(p); awaited[p] = inside[p] };
+#ifdef GRACE_GIVES_UP
+        if
+        :: awaited[p] -> stuck = true; break
+        :: !awaited[p]
+        fi;
+#else
         !awaited[p];
+#endif
         d_step { land_all(p); p++ }
     :: else -> break
     od

@@ -11,7 +11,7 @@
  *
  * -DGIVES_UP: a change may give up whenever it finds a holder, and when its transaction fails; what it has done is
  * undone as docs/ORDERING.md 3.30 says. -DWHOLE: the range is the whole file: its root is taken out, and put back when the change
- * gives up; each root has entries of its own. -DDIES: the first change is killed at any instruction, or never.
+ * gives up; each root has entries of its own. -DGRACE_GIVES_UP (counts.pml): it may also give up in L2 and L3. -DDIES: the first change is killed at any instruction, or never.
  *
  * Left out: names, sizes, LMDB, the death of pinners and detaching (which makes a wait needless), pins of several pages
  * (each page is a walk of its own under the same slot or with a count of its own), and, but for roots, the nodes of the
@@ -32,9 +32,11 @@
 #define PUNCHES 2 /* layout changes of each that makes some, one after the other */
 #endif
 
+#if defined(DIES) || defined(GRACE_GIVES_UP)
+bool zap_pending; /* under the mutex */
+#endif
 #ifdef DIES
 byte closer;      /* thread that closed the gate; under the mutex, but for threads that wait for it to open */
-bool zap_pending; /* under the mutex */
 #define DEAD_GATE (died && closer == MORTAL)
 #else
 #define DEAD_GATE false
@@ -231,10 +233,9 @@ proctype pinner(byte me, page)
 #ifdef WHOLE
 inline zap()
 {
-    taken = LOAD(ROOT);
-    cleared = taken != 0;
+    cleared = false;
     if
-    :: taken -> store(ROOT, 0)
+    :: LOAD(ROOT) -> taken = LOAD(ROOT); cleared = true; store(ROOT, 0)
     :: else
     fi
 }
@@ -326,13 +327,62 @@ inline transaction()
 }
 
 #ifdef DIES
+#define CLOSED_BY_ME closer = me;
+#else
+#define CLOSED_BY_ME
+#endif
+#if defined(DIES) || defined(GRACE_GIVES_UP)
 #define PENDING (cleared || zap_pending)
 #define SETTLED zap_pending = false;
-#define CLOSED_BY_ME closer = me;
 #else
 #define PENDING cleared
 #define SETTLED
-#define CLOSED_BY_ME
+#endif
+
+/* L2, L3. A change that gives up there comes again, or ends: `gave_up`. GRACE.KEEP */
+#ifdef GRACE_GIVES_UP
+inline zap_and_wait()
+{
+    do
+    ::  stuck = false;
+        zap_begins();
+        if
+        :: !stuck ->
+            zap();
+            cleared = PENDING;
+#ifndef FORGETS_PENDING
+            zap_pending = cleared;
+#endif
+            zapped()
+        :: else
+        fi;
+#ifdef HALF_COUNTS
+        SETTLED
+#endif
+        if
+        :: !stuck -> SETTLED break
+        :: stuck -> gave_up = true; break
+        :: stuck ->
+            unlock(LAYOUT(from));
+            lock_layout(from)
+        fi
+    od
+}
+#define DRAIN                                                                                      \
+    if                                                                                             \
+    :: !gave_up -> drain()                                                                         \
+    :: else                                                                                        \
+    fi;
+#else
+#define DRAIN drain();
+inline zap_and_wait()
+{
+    zap_begins();
+    zap();
+    cleared = PENDING;
+    zapped(); /* L3 */
+    SETTLED
+}
 #endif
 #ifdef LEAVES_GATE
 #define OPENS (!gave_up)
@@ -346,6 +396,9 @@ proctype change(byte me, from, to)
     bool cleared;
 #ifdef GIVES_UP
     bool gave_up;
+#endif
+#ifdef GRACE_GIVES_UP
+    bool stuck;
 #endif
 #ifdef WHOLE
     byte taken;
@@ -364,13 +417,12 @@ proctype change(byte me, from, to)
             unlock(LAYOUT(from)); (!gate[from] && !gate[to]) || DEAD_GATE; lock_layout(from)
         :: else -> break
         od;
+#ifdef WHOLE
+        taken = 0;
+#endif
         atomic { CLOSED_BY_ME gate[from] = true; gate[to] = true };
-        zap_begins();
-        zap();
-        cleared = PENDING;
-        zapped(); /* L3 */
-        SETTLED
-        drain();  /* L4, L5 */
+        zap_and_wait();
+        DRAIN /* L4, L5 */
         transaction();
         opens();
 #ifndef PUT_BACK_LATE

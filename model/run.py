@@ -71,6 +71,13 @@ SCENES = {
     "whole": "PINNERS=2 CHANGES=1 BLOCKS=2 ROUNDS=1 PUNCHES=2 OWN_PAGES WIDE GIVES_UP WHOLE",
     # two of them at once
     "rivals": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 GIVES_UP WHOLE",
+    # changes that may give up while they wait for walks: the second time nothing is left to be cleared; of the whole
+    # file; two of them at once, of the same page, and of two pages of a file
+    "grace": "PINNERS=2 CHANGES=1 BLOCKS=1 ROUNDS=1 PUNCHES=2 GIVES_UP GRACE_GIVES_UP",
+    "grace-whole": "PINNERS=2 CHANGES=1 BLOCKS=2 ROUNDS=1 PUNCHES=2 OWN_PAGES WIDE GIVES_UP GRACE_GIVES_UP WHOLE",
+    "grace-rivals": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 GIVES_UP GRACE_GIVES_UP WHOLE",
+    "grace-beside": "PINNERS=1 CHANGES=2 BLOCKS=2 ROUNDS=2 PUNCHES=1 OWN_RANGES GIVES_UP GRACE_GIVES_UP",
+    "grace-dies": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 DIES GIVES_UP GRACE_GIVES_UP",
     # one is killed, another one comes
     "dies": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 DIES",
     "root-dies": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 DIES GIVES_UP WHOLE",
@@ -187,6 +194,16 @@ for engine in ("slots", "slots-fenced", "refcount", "srcu", "percpu-rwsem", "rcu
 for engine in ("slots", "srcu", "rcu"):
     case(engine, "dies", "reuse", "zap-pending", "NO_ZAP_PENDING")
 case("slots", "dies", "reuse", "bias-back", "NO_BIAS_BACK")
+
+for engine in ("srcu", "percpu-rwsem", "rcu"):
+    for scene in ("grace", "grace-whole", "grace-rivals", "grace-beside", "grace-dies"):
+        case(engine, scene)
+    case(engine, "grace-whole", "reuse", "THAW.PUB-put-back", "NO_THAW")
+for engine in ("srcu", "rcu"):
+    case(engine, "grace", "reuse", "GRACE.KEEP-forgets", "FORGETS_PENDING")
+    case(engine, "grace-beside", "reuse", "GRACE.KEEP-half", "HALF_COUNTS")
+case("percpu-rwsem", "grace", "reuse", "goes-on", "GOES_ON")
+case("percpu-rwsem", "grace", "deadlock", "writer-stays", "WRITER_STAYS")
 
 case("watch", "copy")
 case("watch", "copy", "old copy", "WATCH.SB", "NO_WATCH_BARRIER")

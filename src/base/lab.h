@@ -22,6 +22,8 @@
 #define HF_LAB_NO_REDO 0x1000u /* COPY.SB/p gone: a write does not look whether it is to go again */
 #define HF_LAB_NO_WAKE_BARRIER 0x2000u /* UNPIN.WAKE/m gone: no heavy barrier after `waiters` */
 
+#define HF_LAB_NO_GRACE_KEPT 0x2000u /* GRACE.KEEP gone: a wait for sections that gave up counts */
+
 /* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a
  * processor may. Such pins leave the straight line (dax_pin_page()), which has no points. */
 #define HF_LAB_STEPS 0x80000000u

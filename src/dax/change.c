@@ -6,7 +6,8 @@
  *
  *   L1  take the layout mutex; wait for other gates over the range; close our gate
  *   L2  zap
- *   L3  engine->zapped(): fence, and the heavy barrier when the file was biased
+ *   L3  engine->zapped(): fence, and the heavy barrier when the file was biased. An engine that
+ *       waits for walks may fail in L2 or L3: then go to L5, and come again
  *   L4  scan the lanes and the tree of holds
  *   L5  holders: as the policy says. To wait: set waiters, engine->before_wait(), scan again, drop
  *       the mutex, sleep until a pin goes, a tick, or the deadline
@@ -85,6 +86,15 @@ static int give_up(struct dax_change *change, int err, const char *what)
     if (count)
         dax_count(count, 1);
     return say_why(change, err, what);
+}
+
+/* With the sentence of what has just failed. */
+static int give_up_as_said(struct dax_change *change, int err)
+{
+    char what[200];
+
+    snprintf(what, sizeof what, "%s", hf_strerror_detail());
+    return give_up(change, err, what);
 }
 
 static bool may_wait(const struct hf_policy *policy)
@@ -218,8 +228,12 @@ static int take_gate(struct dax_change *change)
 
 /* Entries exist only below end of file. A change of the whole file takes the root out, unless nodes
  * of an earlier root still wait for the slots of their time to go. Else a pin that lives long would
- * keep one more table at each change. */
-static void zap(struct dax_change *change)
+ * keep one more table at each change.
+ *
+ * -EBUSY, -EINTR: an engine that waits for walks has given that up; zap() again, now or, if the
+ * mutex was dropped, later. Until then, zap_pending says that the walks from before are not known
+ * to have ended. */
+static int zap(struct dax_change *change)
 {
     struct shm_vnode *vnode = change->vnode;
     struct shm *shm = change->dax->shm;
@@ -228,13 +242,16 @@ static void zap(struct dax_change *change)
     uint32_t pending = vnode->zap_pending;
     const struct sync_engine *engine = change->dax->engine;
     bool cleared = false;
+    int rc = engine->zap_begins ? engine->zap_begins(shm) : 0;
 
-    if (engine->zap_begins)
-        engine->zap_begins(shm);
+    if (rc)
+        return rc;
     if (vnode->root && pages && change->first <= last) {
-        hf_store_relaxed(&vnode->zap_pending,
-                         1u); /* relaxed: read after our death, through the mutex */
-        if (change->first == 0 && last == pages - 1 && !vnode->stray_nodes && !change->now) {
+        /* GRACE.KEEP/p: set before the zap, and as it was where nothing is cleared. Pairs with
+         * GRACE.KEEP/m in srcu_zapped(). Relaxed: read through the mutex, also after our death. */
+        hf_store_relaxed(&vnode->zap_pending, 1u);
+        if (change->first == 0 && last == pages - 1 && !vnode->stray_nodes && !change->now &&
+            !change->old_root) {
             change->old_root = mm_take_root(vnode);
             cleared = true;
         } else {
@@ -243,8 +260,10 @@ static void zap(struct dax_change *change)
     }
     if (!cleared)
         hf_store_relaxed(&vnode->zap_pending, pending); /* relaxed: as above */
-    engine->zapped(shm, vnode, cleared);
+    rc = engine->zapped(shm, vnode, cleared);
+    change->zapped = rc == 0;
     HF_TRACE(zap, vnode->ino, change->first, change->last, (uint32_t)cleared);
+    return rc;
 }
 
 /* --- L4 --- */
@@ -258,6 +277,7 @@ struct finding {
     unsigned count;    /* that have to be waited for, or detached as the policy says */
     struct held first; /* or the first that copies */
     uint32_t *busy;    /* nothing else was found but that this block is counted */
+    bool walking;      /* nor was looked for, since walks from before L2 are under way */
 };
 
 static int remember_holder(struct dax_change *change, const struct held *held)
@@ -344,6 +364,18 @@ static int find_holders(struct dax_change *change, bool all, struct finding *fin
     return rc < 0 ? rc : 0;
 }
 
+/* L2 and L3, if they are not done yet, and L4. A walk that does not end is waited for as a pin
+ * is. */
+static int look(struct dax_change *change, bool all, struct finding *finding)
+{
+    int rc = change->zapped ? 0 : zap(change);
+
+    if (rc == 0)
+        return find_holders(change, all, finding);
+    *finding = (struct finding){.change = change, .count = 1, .walking = true};
+    return rc == -EBUSY ? 0 : give_up_as_said(change, -rc);
+}
+
 /* --- L5 --- */
 
 static void record_wait(struct dax_change *change, uint64_t since)
@@ -420,6 +452,8 @@ static int held_by_others(struct dax_change *change, int err, const struct findi
     const struct shm *shm = change->dax->shm;
     char what[160];
 
+    if (finding->walking)
+        return give_up_as_said(change, err);
     if (finding->busy) {
         snprintf(what, sizeof what, "pinned; engine %s does not know which process holds it",
                  change->dax->engine->name);
@@ -498,7 +532,8 @@ static bool found_dead(struct dax_change *change, const struct finding *finding)
 {
     struct shm *shm = change->dax->shm;
 
-    if (finding->count == 0 || finding->busy || shm_process_alive(shm, finding->first.process))
+    if (finding->count == 0 || finding->busy || finding->walking ||
+        shm_process_alive(shm, finding->first.process))
         return false;
     shm_reap(shm);
     return true;
@@ -524,7 +559,7 @@ static int drain(struct dax_change *change)
     for (;;) {
         uint32_t seq = hf_load_acquire(&vnode->drain_seq);
 
-        rc = find_holders(change, !since || detaches(change), &finding);
+        rc = look(change, !since || detaches(change), &finding);
         if (rc == 0 && !reaped && found_dead(change, &finding)) {
             reaped = true;
             continue;
@@ -619,7 +654,6 @@ static int begin(struct dax_change *change, const struct hf_policy *policy)
     if (rc)
         return rc;
     count_change(change);
-    zap(change);
     rc = drain(change);
     if (rc)
         dax_change_end(change, false);
@@ -656,8 +690,8 @@ int dax_change_now(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uin
         return rc;
     change->now = change->keeps_mutex = true;
     count_change(change);
-    zap(change);
-    rc = find_holders(change, true, &finding);
+    rc = zap(change);
+    rc = rc ? rc : find_holders(change, true, &finding);
     if (rc)
         dax_change_end(change, false);
     return rc;
@@ -718,7 +752,8 @@ void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t siz
 }
 
 /* L7. A walk of any page of the file, also past end of file, can still be in the nodes of the old
- * root. They are freed when no slot of the file is left. Else they stay the vnode's until the vnode
+ * root. They are freed when no slot of the file is left, nor, with an engine that waits for walks,
+ * such a walk. Else they stay the vnode's until the vnode
  * goes, or until a change of the whole file finds no slot. A root that was taken out for a change
  * that was given up goes back, since the gate kept new ones away. */
 static void settle_tables(struct dax_change *change, bool committed)
@@ -731,7 +766,7 @@ static void settle_tables(struct dax_change *change, bool committed)
             shrink_strays(dax, vnode);
     } else if (!committed && !vnode->root) {
         mm_put_root(dax->shm, vnode, change->old_root);
-    } else if (gate_anybody(dax, vnode)) {
+    } else if (vnode->zap_pending || gate_anybody(dax, vnode)) {
         vnode->stray_nodes = 1;
     } else {
         mm_free_tree(dax->shm, vnode, change->old_root);

@@ -229,6 +229,7 @@ struct dax_change {
     uint64_t passed;         /* vnode->passed at dax_change_pause() */
     uint64_t old_root;       /* of a change of the whole file: its page table, freed at the end */
     uint32_t gate;           /* index in vnode->gates */
+    bool zapped;             /* L3 is done */
     bool lost;               /* the mutex could not be taken again, in L5 */
     bool now;                /* it has no gate: dax_change_now() */
     bool keeps_mutex;        /* its end leaves it to the caller */

@@ -27,29 +27,31 @@ static bool gates_open(struct dax *dax, struct shm_vnode *vnode)
     return true;
 }
 
-/* Under the mutex: takes the table out; true: no walk is in the old nodes, and no pin in a slot. */
-static bool take_root(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
+/* Under the mutex: takes the table out. 1: no walk is in the old nodes, and no pin in a slot; 0;
+ * -errno: a walk does not end. */
+static int take_root(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
 {
     struct shm *shm = dax->shm;
+    int rc = dax->engine->zap_begins ? dax->engine->zap_begins(shm) : 0;
 
     shm_assert_held(&vnode->mutex);
-    if (dax->engine->zap_begins)
-        dax->engine->zap_begins(shm);
+    if (rc)
+        return rc;
     hf_store_release(&vnode->zap_pending, vnode->root ? 1u : vnode->zap_pending);
     *root = mm_take_root(vnode);
-    dax->engine->zapped(shm, vnode, *root != 0);
-    if (!gate_anybody(dax, vnode))
-        return true;
+    rc = dax->engine->zapped(shm, vnode, *root != 0);
+    if (rc == 0 && !gate_anybody(dax, vnode))
+        return 1;
     mm_put_root(shm, vnode, *root);
-    return false;
+    return rc;
 }
 
-/* The same, and true only if the file is not pinned at all. */
-static bool take_table(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
+/* The same, and 1 only if the file is not pinned at all. */
+static int take_table(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
 {
     holds_settle(dax->shm, vnode);
     if (!gates_open(dax, vnode) || holds_scan(dax->shm, vnode, 0, DAX_LAST, any_hold, NULL))
-        return false;
+        return 0;
     return take_root(dax, vnode, root);
 }
 
@@ -58,7 +60,7 @@ void shrink_strays(struct dax *dax, struct shm_vnode *vnode)
     uint64_t root = 0;
 
     shm_assert_held(&vnode->mutex);
-    if (!gate_anybody(dax, vnode) && take_root(dax, vnode, &root))
+    if (!gate_anybody(dax, vnode) && take_root(dax, vnode, &root) == 1)
         mm_free_all(dax->shm, vnode);
 }
 
@@ -76,54 +78,77 @@ static bool may_go(struct dax *dax, const struct shm_vnode *vnode)
            vnode->detached == SHM_NONE;
 }
 
-bool dax_shrink_vnode(struct dax *dax, struct shm_vnode *vnode)
+/* Its table is taken out. True: it has gone; false: it has its table again. */
+static bool forget_vnode(struct dax *dax, struct shm_vnode *vnode, uint64_t root)
 {
-    uint64_t root = 0;
-    bool gone = false, locked;
+    bool locked = shm_lock_table_moment(dax->shm);
+    bool gone = locked && may_go(dax, vnode); /* nobody has opened it meanwhile, and nobody can */
 
-    shm_assert_none_held();
-    if (!dax_lock_moment(dax, vnode))
-        return false;
-    if (may_go(dax, vnode) && take_table(dax, vnode, &root)) {
-        locked = shm_lock_table_moment(dax->shm);
-        gone = locked && may_go(dax, vnode); /* nobody has opened it meanwhile, and nobody can */
-        if (gone) {
-            free_nodes(dax->shm, vnode, root);
-            shm_vnode_free(dax->shm, vnode);
-        } else {
-            mm_put_root(dax->shm, vnode, root);
-        }
-        if (locked)
-            shm_unlock_table(dax->shm);
+    if (gone) {
+        free_nodes(dax->shm, vnode, root);
+        shm_vnode_free(dax->shm, vnode);
+    } else {
+        mm_put_root(dax->shm, vnode, root);
     }
-    dax_unlock(dax, vnode);
+    if (locked)
+        shm_unlock_table(dax->shm);
     return gone;
 }
 
-static void drop_table(struct dax *dax, struct shm_vnode *vnode)
+/* 1: it has gone; 0; -errno: a walk does not end. */
+static int shrink_vnode(struct dax *dax, struct shm_vnode *vnode)
 {
     uint64_t root = 0;
+    int rc = 0;
+
+    shm_assert_none_held();
+    if (!dax_lock_moment(dax, vnode))
+        return 0;
+    if (may_go(dax, vnode))
+        rc = take_table(dax, vnode, &root);
+    if (rc == 1)
+        rc = forget_vnode(dax, vnode, root);
+    dax_unlock(dax, vnode);
+    return rc;
+}
+
+bool dax_shrink_vnode(struct dax *dax, struct shm_vnode *vnode)
+{
+    return shrink_vnode(dax, vnode) == 1;
+}
+
+static int drop_table(struct dax *dax, struct shm_vnode *vnode)
+{
+    uint64_t root = 0;
+    int rc = 0;
 
     if (!dax_lock_moment(dax, vnode))
-        return;
-    if (vnode->state == SHM_VNODE_READY && vnode->detached == SHM_NONE &&
-        take_table(dax, vnode, &root))
+        return 0;
+    if (vnode->state == SHM_VNODE_READY && vnode->detached == SHM_NONE)
+        rc = take_table(dax, vnode, &root);
+    if (rc == 1)
         free_nodes(dax->shm, vnode, root);
     dax_unlock(dax, vnode);
+    return rc;
 }
 
 uint64_t dax_shrink(struct dax *dax)
 {
     uint64_t *used = &dax->shm->run->nodes_used, before = hf_load_acquire(used), after;
     uint32_t high = shm_vnodes_high(dax->shm);
+    int rc = 0;
 
     shm_assert_none_held();
-    for (uint32_t i = 0; i < high; i++) {
+    /* a walk that does not end is in the way of all of them, and each would wait for it */
+    for (uint32_t i = 0; i < high && rc >= 0; i++) {
         struct shm_vnode *vnode = &dax->shm->vnodes[i];
 
         /* also a new one, whose opener was killed before it was ready */
-        if (hf_load_acquire(&vnode->state) != SHM_VNODE_FREE && !dax_shrink_vnode(dax, vnode))
-            drop_table(dax, vnode);
+        if (hf_load_acquire(&vnode->state) == SHM_VNODE_FREE)
+            continue;
+        rc = shrink_vnode(dax, vnode);
+        if (rc == 0)
+            rc = drop_table(dax, vnode);
     }
     after = hf_load_acquire(used);
     return before > after ? before - after : 0;

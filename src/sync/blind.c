@@ -3,9 +3,10 @@
  * lab builds only: the demo shows the corruption, the benchmark what looking costs. */
 #include "sync/engine.h"
 
-static void blind_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
+static int blind_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 {
     (void)shm, (void)vnode, (void)cleared;
+    return 0;
 }
 
 static int blind_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last,

@@ -18,7 +18,8 @@
  *      change.
  *   E  Progress. enter(), leave() and walks never wait for pins, nor, but for percpu-rwsem, for a
  *      layout change. A look never waits for pins. zap_begins() and zapped() wait at most for walks
- *      that are under way.
+ *      that are under way, and fail after a moment, or at once for a process that is stopped in
+ *      one; then nothing has changed but that entries are gone, and zap_pending says so.
  *   F  Nodes. When zapped() has returned, a walk that began before the zap is found by scan(), or
  *      has ended, or does no harm when it reads nodes that are another file's by then.
  */
@@ -49,10 +50,12 @@ struct sync_engine {
      * it would have to sleep and may not, or this thread cannot yet. */
     int (*enter)(struct shm *shm, struct shm_lane *lane, bool nowait);
     void (*leave)(struct shm *shm, struct shm_lane *lane, int section);
-    /* L2: before entries are cleared; null: nothing is needed. */
-    void (*zap_begins)(struct shm *shm);
-    /* L3: after entries were cleared (`cleared`: at least one was present). */
-    void (*zapped)(struct shm *shm, struct shm_vnode *vnode, bool cleared);
+    /* L2: before entries are cleared; null: nothing is needed. 0: zapped() follows; else -EBUSY or
+     * -EINTR, with a sentence: nothing may be cleared. */
+    int (*zap_begins)(struct shm *shm) SHM_MAY_FAIL;
+    /* L3: after entries were cleared (`cleared`: at least one was present). 0; or -EBUSY or -EINTR,
+     * with a sentence: to be called again, by this change or by the next one. */
+    int (*zapped)(struct shm *shm, struct shm_vnode *vnode, bool cleared) SHM_MAY_FAIL;
     /* L4: calls `found` for every pin of the vnode in a slot that overlaps [first, last], until it
      * returns non-zero, which is then returned. */
     int (*scan)(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last, sync_found *found,

@@ -18,15 +18,28 @@
 
 #include <errno.h>
 
-static void lock_writers(struct shm *shm)
+static int lock_writers(struct shm *shm)
 {
-    if (sections_lock(shm))
+    bool died;
+    int rc = sections_lock(shm, &died);
+
+    if (rc == 0 && died)
         hf_store_release(&shm->run->grace_writer, 0u); /* it died before it let the readers in */
+    return rc;
 }
 
+static void let_readers_in(struct shm *shm)
+{
+    /* Release: readers that find no writer see the zap. */
+    hf_store_release(&shm->run->grace_writer, 0u);
+    sections_unlock(shm);
+}
+
+/* -EAGAIN: the writer is stopped, or waits for long itself. The layout mutex is another way in. */
 static int enter_behind_writer(struct shm *shm, struct shm_lane *lane)
 {
-    lock_writers(shm);
+    if (lock_writers(shm))
+        return -EAGAIN;
     section_enter(lane, 0);
     sections_unlock(shm);
     return 0;
@@ -53,22 +66,27 @@ static void rwsem_leave(struct shm *shm, struct shm_lane *lane, int section)
     section_leave(lane, section);
 }
 
-static void rwsem_zap_begins(struct shm *shm)
+static int rwsem_zap_begins(struct shm *shm)
 {
-    lock_writers(shm);
+    int rc = lock_writers(shm);
+
+    if (rc)
+        return rc;
     hf_store_seq_cst(&shm->run->grace_writer, shm->self + 1);
     /* RWSEM.SB/m: see there. Pairs with RWSEM.SB/p in rwsem_enter(). */
     sync_heavy_barrier(shm);
-    sections_wait(shm, 0);
+    rc = sections_wait(shm, 0);
+    if (rc)
+        let_readers_in(shm);
+    return rc;
 }
 
-static void rwsem_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
+static int rwsem_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 {
     (void)cleared;
-    /* Release: readers that find no writer see the zap. */
-    hf_store_release(&shm->run->grace_writer, 0u);
-    sections_unlock(shm);
+    let_readers_in(shm);
     sync_zap_settled(vnode);
+    return 0;
 }
 
 const struct sync_engine sync_percpu_rwsem = {

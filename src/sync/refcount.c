@@ -12,15 +12,16 @@
 #include "sync/counts.h"
 #include "sync/engine.h"
 
-static void refcount_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
+static int refcount_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 {
     (void)shm;
     if (!sync_zap_pending(vnode, cleared))
-        return;
+        return 0;
     /* COUNT.SB/m: the zap must be visible before the counts are read. Pairs with COUNT.SB/p in
      * counts_up_unless_frozen(). */
     hf_fence_full();
     sync_zap_settled(vnode);
+    return 0;
 }
 
 const struct sync_engine sync_refcount = {

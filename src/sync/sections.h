@@ -3,8 +3,9 @@
  * Read sections of threads, for the engines that wait for walks. There are two counters a lane,
  * which only the lane's thread writes (signal handlers nest), and a mutex for the threads that
  * wait. A thread is in a section only inside one call of the library, where it sleeps for nothing.
- * But it may be preempted there, or stopped by a signal, and then all layout changes of the pool
- * wait with it. The sections of the dead are passed over.
+ * But it may be preempted there, or stopped by a signal. So those that wait give up after a moment,
+ * since they hold the layout mutex and grace_mutex; a layout change comes again as its policy says.
+ * The sections of the dead are passed over.
  */
 #ifndef HF_SYNC_SECTIONS_H
 #define HF_SYNC_SECTIONS_H
@@ -24,10 +25,22 @@ static inline void section_leave(struct shm_lane *lane, int index)
     hf_dec_own(&lane->sections[index]);
 }
 
-/* True: the last owner of the mutex died in it. */
-bool sections_lock(struct shm *shm);
+/* What a thread that waits for walks holds, others want: so no patience of its caller counts. */
+static inline struct shm_bound sections_bound(void)
+{
+    return (struct shm_bound){.patience = SHM_PATIENCE_NONE, .cancelled = shm_bound.cancelled};
+}
+/* As shm_waiting_goes_on(), within that bound; and no signal is lost when a process was seen to be
+ * stopped first. */
+int sections_wait_goes_on(struct shm *shm, struct shm_waiting *waiting, uint32_t holder,
+                          uint64_t term);
+
+/* *died: the last owner of the mutex died in it. 0, or as sections_wait(). */
+int sections_lock(struct shm *shm, bool *died) SHM_MAY_FAIL;
 void sections_unlock(struct shm *shm);
-/* Waits until each lane has been seen outside of its section `index` once. */
-void sections_wait(struct shm *shm, int index);
+/* Waits until each lane has been seen outside of its section `index` once, but no longer than a
+ * moment, and not for a process that is stopped: -EBUSY, with the sentence that names it. -EINTR:
+ * cancelled, or a signal. */
+int sections_wait(struct shm *shm, int index) SHM_MAY_FAIL;
 
 #endif

@@ -127,11 +127,11 @@ static void clear_bias(struct shm *shm, struct shm_vnode *vnode)
         sync_heavy_barrier(shm);
 }
 
-static void slots_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
+static int slots_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 {
     shm_assert_held(&vnode->mutex);
     if (!sync_zap_pending(vnode, cleared))
-        return;
+        return 0;
     /* PIN.SB/m: the zap must be visible before the lanes are read.
      * Pairs with PIN.SB/p in slots_order(). BIAS.SET/m: and before the bias is read; pairs with
      * BIAS.SET/p in slots_rebias(). */
@@ -139,6 +139,7 @@ static void slots_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
     if (hf_load_acquire(&vnode->bias))
         clear_bias(shm, vnode);
     sync_zap_settled(vnode);
+    return 0;
 }
 
 /* True: one of `count` keys is a pin's. Most lanes have few pins or none. */

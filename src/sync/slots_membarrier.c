@@ -6,13 +6,14 @@
 
 #include "sync/engine.h"
 
-static void always_barrier(struct shm *shm, struct shm_vnode *vnode, bool cleared)
+static int always_barrier(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 {
     if (!sync_zap_pending(vnode, cleared))
-        return;
+        return 0;
     hf_store_release(&vnode->bias, 1u); /* at any time: every change makes the barrier */
     sync_heavy_barrier(shm);            /* PIN.SB/m */
     sync_zap_settled(vnode);
+    return 0;
 }
 
 const struct sync_engine sync_slots_membarrier = {

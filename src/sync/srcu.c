@@ -11,6 +11,7 @@
  * flips, and no walk enters where is waited next.
  */
 #include "base/fence.h"
+#include "base/lab.h"
 #include "sync/engine.h"
 #include "sync/sections.h"
 
@@ -33,23 +34,43 @@ static void srcu_leave(struct shm *shm, struct shm_lane *lane, int section)
     section_leave(lane, section);
 }
 
-static void srcu_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
+/* One that gives up leaves the index as it is, flipped or not: the next one waits for both counters
+ * again. */
+static int wait_for_both(struct shm *shm)
 {
-    uint32_t index;
+    uint32_t index = shm->run->grace_index;
+    int rc;
 
-    if (!sync_zap_pending(vnode, cleared))
-        return;
-    sections_lock(shm);
-    index = shm->run->grace_index;
+    shm_assert_held(&shm->run->grace_mutex);
     /* SRCU.SB/m: the zap must be visible before the counters are read. Pairs with SRCU.SB/p in
      * srcu_enter(). */
     hf_fence_full();
-    sections_wait(shm, (int)(index + 1) & 1);
+    rc = sections_wait(shm, (int)(index + 1) & 1);
+    if (rc)
+        return rc;
     hf_store_release(&shm->run->grace_index, index + 1);
     hf_fence_full();
-    sections_wait(shm, (int)index & 1);
+    return sections_wait(shm, (int)index & 1);
+}
+
+static int srcu_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
+{
+    bool died;
+    int rc;
+
+    if (!sync_zap_pending(vnode, cleared))
+        return 0;
+    rc = sections_lock(shm, &died);
+    if (rc)
+        return rc;
+    rc = wait_for_both(shm);
     sections_unlock(shm);
-    sync_zap_settled(vnode);
+    /* GRACE.KEEP/m: only a wait that has come to its end. Pairs with GRACE.KEEP/p in zap().
+     * Without it: the next change finds nothing to clear, waits for no walk, and frees a block that
+     * an old walk is about to count. */
+    if (rc == 0 || HF_LAB_BROKEN(HF_LAB_NO_GRACE_KEPT))
+        sync_zap_settled(vnode);
+    return rc;
 }
 
 const struct sync_engine sync_srcu = {

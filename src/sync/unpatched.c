@@ -9,10 +9,11 @@
 #include "sync/counts.h"
 #include "sync/engine.h"
 
-static void unpatched_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
+static int unpatched_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 {
     (void)shm, (void)cleared;
     sync_zap_settled(vnode);
+    return 0;
 }
 
 const struct sync_engine sync_unpatched = {

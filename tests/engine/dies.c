@@ -423,7 +423,7 @@ static void begin_to_zap_and_die(void *arg)
     struct hf_pool *mine = test_pool_open(POOL_NAME);
 
     (void)arg;
-    mine->fs.dax.engine->zap_begins(mine->fs.dax.shm);
+    EXPECT_EQ(mine->fs.dax.engine->zap_begins(mine->fs.dax.shm), 0);
     die();
 }
 

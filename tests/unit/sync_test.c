@@ -48,7 +48,7 @@ static void zapped(const struct sync_engine *engine, struct shm *shm, struct shm
                    bool cleared)
 {
     take_mutex(&vnode->mutex);
-    engine->zapped(shm, vnode, cleared);
+    assert_int_equal(engine->zapped(shm, vnode, cleared), 0);
     shm_unlock(&vnode->mutex);
 }
 
