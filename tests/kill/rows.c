@@ -377,6 +377,7 @@ static void pin_hole(struct hf_pool *pool, struct hf_file *file)
 
     (void)pool;
     EXPECT_OK(hf_pin(file, 3 * TEST_PAGE, TEST_PAGE, HF_PIN_WRITE, iov, 8, &pin));
+    EXPECT_EQ(hf_unpin(&pin), 0);
 }
 
 static void lease_and_release(struct hf_pool *pool, struct hf_file *file)
