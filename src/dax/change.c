@@ -52,21 +52,12 @@ static void close_gate(struct dax_change *change, struct shm_lane *lane, struct 
     change->gate = (uint32_t)(gate - change->vnode->gates);
 }
 
-/* Null: it will be tried again, and counted then. */
 static uint64_t *count_of(struct shm_stats *stats, int err)
 {
-    switch (err) {
-    case EAGAIN:
-        return NULL;
-    case EBUSY:
-        return &stats->busy;
-    case EINTR:
-        return &stats->cancelled;
-    case EDEADLK:
-        return &stats->own_pins;
-    default:
-        return &stats->timed_out;
-    }
+    return err == EBUSY     ? &stats->busy
+           : err == EINTR   ? &stats->cancelled
+           : err == EDEADLK ? &stats->own_pins
+                            : &stats->timed_out;
 }
 
 static int say_why(const struct dax_change *change, int err, const char *what)
@@ -81,10 +72,8 @@ static int say_why(const struct dax_change *change, int err, const char *what)
 
 static int give_up(struct dax_change *change, int err, const char *what)
 {
-    uint64_t *count = count_of(&change->dax->shm->run->stats, err);
-
-    if (count)
-        dax_count(count, 1);
+    if (err != EAGAIN) /* else it will be tried again, and counted then */
+        dax_count(count_of(&change->dax->shm->run->stats, err), 1);
     return say_why(change, err, what);
 }
 

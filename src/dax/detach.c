@@ -65,7 +65,8 @@ static int record_holder(void *arg, const struct dax_holder *holder)
     record->block = part->block + (record->range.first - part->page);
     record->holder = holder->at;
     record->holder_key = holder->key;
-    hf_store_release(&record->vnode, shm_vnode_number(shm, change->vnode)); /* as in holds_publish() */
+    hf_store_release(&record->vnode,
+                     shm_vnode_number(shm, change->vnode)); /* as in holds_publish() */
     record->since_ns = hf_now_ns();
     record->recall.wants[0] = recall_make_want(change, &record->range, HF_LEASE_DETACHED);
     record->link = change->detached;

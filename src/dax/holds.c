@@ -154,7 +154,7 @@ static uint32_t take_hold_out(struct tree *tree, uint32_t root, uint32_t hold)
     return root;
 }
 
-static void insert(struct tree *tree, struct shm_vnode *vnode, uint32_t hold)
+static void put_in_tree(struct tree *tree, struct shm_vnode *vnode, uint32_t hold)
 {
     struct shm *shm = tree->shm;
 
@@ -187,7 +187,7 @@ static void rebuild_tree(struct shm *shm, struct shm_vnode *vnode)
         if (hf_load_acquire(&shm->holds[i].vnode) != tree.vnode)
             continue;
         if (shm_hold_holds(state) || (dead && on_stack(shm, vnode, i)))
-            insert(&tree, vnode, i);
+            put_in_tree(&tree, vnode, i);
         else if (dead)
             shm_hold_free(shm, i);
     }
@@ -198,7 +198,7 @@ void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold)
     struct tree tree = tree_of(shm, vnode);
 
     shm_assert_held(&vnode->mutex);
-    insert(&tree, vnode, hold);
+    put_in_tree(&tree, vnode, hold);
     if (tree.wrong)
         rebuild_tree(shm, vnode);
 }

@@ -148,10 +148,10 @@ static int change_hands(struct shm *shm, struct shm_hold *hold, struct shm_lane 
     return 0;
 }
 
-/* The memory of the lease. The hold may be wrong: its bytes have to be on its pages, since these are
- * cut down to them. */
-static int find_pieces(struct dax *dax, struct shm_vnode *vnode, const struct shm_hold *hold,
-                       struct mm_pieces *pieces)
+/* The memory of the lease. The hold may be wrong: its bytes have to be on its pages, since these
+ * are cut down to them. */
+static int lease_pieces(struct dax *dax, struct shm_vnode *vnode, const struct shm_hold *hold,
+                        struct mm_pieces *pieces)
 {
     uint64_t first = hf_load_acquire(&hold->range.first), last = hf_load_acquire(&hold->range.last);
     uint64_t off = hf_load_acquire(&hold->off), len = hf_load_acquire(&hold->len);
@@ -184,7 +184,7 @@ static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold 
         return not_offered();
     if (pieces->room) {
         rc = dax_check_settled(vnode);
-        rc = rc ? rc : find_pieces(dax, vnode, hold, pieces);
+        rc = rc ? rc : lease_pieces(dax, vnode, hold, pieces);
     }
     rc = rc ? rc : shm_lock_table(shm);
     if (rc)

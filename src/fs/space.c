@@ -5,7 +5,7 @@
  * there on were never given out, so their memory is zero).
  *
  * All of it lies in the run segment, where a word may be wrong. A run of blocks counts only inside
- * the pool (inside()), and the pool is no larger than its tables (shm_pool_blocks()).
+ * the pool (in_pool()), and the pool is not larger than its tables (shm_pool_blocks()).
  *
  * Calls meta for one thing only: before blocks are given out for the first time, LMDB learns a
  * bound above them (fresh_saved), so that after a restart nobody takes written memory for zeros.
@@ -24,7 +24,7 @@
 #define ALIGN_BLOCKS 64u  /* requests from here on are laid for huge entries */
 #define FRESH_STEP 16384u /* 64 MiB: how far LMDB's bound runs ahead */
 
-static bool inside(const struct shm *shm, uint64_t block, uint64_t count)
+static bool in_pool(const struct shm *shm, uint64_t block, uint64_t count)
 {
     uint64_t blocks = shm_pool_blocks(shm);
 
@@ -75,7 +75,7 @@ void fs_space_free(struct fs *fs, uint64_t block, uint64_t count)
 
     shm_assert_held_or_alone(&fs->dax.shm->run->space_mutex,
                              !hf_load_acquire(&fs->dax.shm->run->ready));
-    if (!inside(fs->dax.shm, block, count))
+    if (!in_pool(fs->dax.shm, block, count))
         return;
     mark_blocks(fs->dax.shm, block, count, false);
     run->first_free_group = fs_min(run->first_free_group, block / SHM_GROUP_BLOCKS);
@@ -114,7 +114,7 @@ static void mark_all_free(struct shm *shm, uint64_t pool_blocks)
 
 static int mark_extent(struct shm *shm, const struct meta_extent *extent)
 {
-    if (!inside(shm, extent->block, extent->count))
+    if (!in_pool(shm, extent->block, extent->count))
         return dax_refuse_outside(extent->block, extent->count);
     mark_blocks(shm, extent->block, extent->count, true);
     return 0;
@@ -187,7 +187,7 @@ static int mark_detached(struct shm *shm, struct meta_txn *txn)
 
     for (rc = meta_detached_from(txn, 0, &run); rc == 0;
          rc = meta_detached_after(txn, &run, &run)) {
-        if (!inside(shm, run.block, run.count))
+        if (!in_pool(shm, run.block, run.count))
             return dax_refuse_outside(run.block, run.count);
         blocks += mark_blocks(shm, run.block, run.count, true);
     }
@@ -234,7 +234,7 @@ static void mark_reserved(struct shm *shm)
             uint64_t end = run.block + run.count;
 
             if (run.count && owner && owner != SHM_LANE_RESIDUE &&
-                inside(shm, run.block, run.count) && next_block(shm, run.block, end, true) == end)
+                in_pool(shm, run.block, run.count) && next_block(shm, run.block, end, true) == end)
                 mark_blocks(shm, run.block, run.count, true);
             else
                 lane->reserved[r].count = 0;
@@ -340,8 +340,8 @@ void fs_space_unlock(struct fs *fs)
 static int save_fresh(struct fs *fs, uint64_t end)
 {
     struct shm_run *run = fs->dax.shm->run;
-    uint64_t bound = fs_min((end + FRESH_STEP - 1) / FRESH_STEP * FRESH_STEP,
-                            shm_pool_blocks(fs->dax.shm));
+    uint64_t bound =
+        fs_min((end + FRESH_STEP - 1) / FRESH_STEP * FRESH_STEP, shm_pool_blocks(fs->dax.shm));
     struct meta_super super;
     struct meta_txn *txn;
     int rc = meta_begin_write(fs->dax.meta, &txn);

@@ -4,9 +4,9 @@
  * process killed in between leaves a table that is right, if less full. A node that was allocated
  * and not linked yet is found by its owner word (mm_free_all).
  *
- * A word may be wrong. mm_node() keeps each step among the nodes. A root that covers no whole number
- * of levels is empty, levels only fall, and a walk of all nodes visits no more than there are. A
- * node that is given back has to be the file's.
+ * A word may be wrong. mm_node() keeps each step among the nodes. A root that does not cover a
+ * whole number of levels is empty, levels only fall, and a walk of all nodes visits no more than
+ * there are. A node that is given back has to be the file's.
  */
 #include "mm/mm.h"
 
@@ -255,10 +255,11 @@ void mm_put_root(struct shm *shm, struct shm_vnode *vnode, uint64_t root)
     shm_assert_held(&vnode->mutex);
     if (mm_bits(root) && shm->counts && !HF_LAB_BROKEN(HF_LAB_NO_THAW))
         thaw_node(shm, root, mm_bits(root) - MM_BITS, &nodes); /* THAW.PUB/m: as in install_one() */
-    hf_store_release(&vnode->root, root);                /* ENTRY.PUB/m */
+    hf_store_release(&vnode->root, root);                      /* ENTRY.PUB/m */
 }
 
-static void free_node(struct shm *shm, uint32_t owner, uint64_t word, unsigned bits, uint64_t *nodes)
+static void free_node(struct shm *shm, uint32_t owner, uint64_t word, unsigned bits,
+                      uint64_t *nodes)
 {
     const uint64_t *node = mm_node(shm, word);
     uint32_t number = (uint32_t)((word & shm->node_mask) >> MM_SHIFT);

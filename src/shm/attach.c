@@ -452,12 +452,13 @@ int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
         return not_there(at, path);
     if (rc)
         return hf_fail_map(-rc, "the run segment");
-    rc = has_other_clock(&header) ? hf_fail(EBUSY,
-                                        "%s is in use by processes of another time namespace, "
-                                        "which has another clock: end them first, or start this "
-                                        "one in the same time namespace",
-                                        at->pool_dir)
-                              : use_run_file(fd, path, &run_life);
+    rc = has_other_clock(&header)
+             ? hf_fail(EBUSY,
+                       "%s is in use by processes of another time namespace, "
+                       "which has another clock: end them first, or start this "
+                       "one in the same time namespace",
+                       at->pool_dir)
+             : use_run_file(fd, path, &run_life);
     shm = rc ? NULL : shm_view(run, &header, at->lock_fd, fd);
     if (!shm) {
         shm_life_end(&run_life);

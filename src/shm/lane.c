@@ -292,8 +292,7 @@ void shm_handing_mend(struct shm *shm)
     shm_assert_held(&shm->run->table_mutex);
     if (!hold)
         return;
-    if (hold <= shm->limits.holds &&
-        hf_load_acquire(&shm->holds[hold - 1].state) != handing->state)
+    if (hold <= shm->limits.holds && hf_load_acquire(&shm->holds[hold - 1].state) != handing->state)
         leaves_lane(shm, handing);
     hf_store_release(&handing->hold, 0u);
 }

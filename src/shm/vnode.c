@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the table of files in use. Entries are found by inode number through chains that hang off
- * hash[]. Chains and entries change under table_mutex only, and are made again from the entries
- * when its owner died, or when a chain leads to what is not an entry, or nowhere. A vnode that nobody has open stays as a cache until its entry or its
- * page-table nodes are wanted.
+ * hash[]. Chains and entries change under table_mutex only. The chains are made again from the
+ * entries when the owner of the mutex died, or when a chain leads to something else than an entry.
+ * A vnode that nobody has open stays as a cache until its entry or its page-table nodes are
+ * wanted.
  */
 #include "base/error.h"
 #include "base/fence.h"

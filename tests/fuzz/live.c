@@ -54,7 +54,7 @@ static struct told {
     uint32_t ready, working;
     struct region regions[REGIONS];
     struct hf_lease_token token;
-} *told;
+} * told;
 
 static void describe(const struct shm *shm)
 {
@@ -86,9 +86,9 @@ static void describe(const struct shm *shm)
 
 static uint64_t wrong_value(struct test_rng *rng, uint64_t was, uint64_t other)
 {
-    static const uint64_t telling[] = {0,   1,    2,          3,         7,         16,       63,
-                                       64,  255,  256,        4095,      4096,      INT32_MAX, 1u << 31,
-                                       512, 4100, UINT32_MAX, INT64_MAX, UINT64_MAX};
+    static const uint64_t telling[] = {
+        0,    1,    2,         3,        7,   16,   63,         64,        255,       256,
+        4095, 4096, INT32_MAX, 1u << 31, 512, 4100, UINT32_MAX, INT64_MAX, UINT64_MAX};
 
     switch (test_below(rng, 6)) {
     case 0:
@@ -153,7 +153,7 @@ struct worker {
 static const char *const names[FILES] = {"/a", "/b", "/c", "/held"};
 static char bytes[64 * TEST_PAGE];
 
-/* What a call gives out lies in the pool; and whoever asked for it uses it. */
+/* What a call gives out lies in the pool, and the caller uses it. */
 static void use(const struct worker *w, const struct iovec *iov, int count, bool write)
 {
     const struct media *media = &w->pool->fs.dax.media;
@@ -222,8 +222,9 @@ static int step_append(struct worker *w, struct hf_file *file)
 
 static int step_pin(struct worker *w, struct hf_file *file)
 {
-    static const uint32_t kinds[] = {HF_PIN_READ, HF_PIN_WRITE, HF_PIN_READ | HF_PIN_NOWAIT,
-                                     HF_PIN_WRITE | HF_PIN_GPU, HF_PIN_COHERENT, HF_PIN_NOFILL};
+    static const uint32_t kinds[] = {
+        HF_PIN_READ,     HF_PIN_WRITE, HF_PIN_READ | HF_PIN_NOWAIT, HF_PIN_WRITE | HF_PIN_GPU,
+        HF_PIN_COHERENT, HF_PIN_NOFILL};
     unsigned i = (unsigned)test_below(&w->rng, PINS);
     uint32_t flags = kinds[test_below(&w->rng, sizeof(kinds) / sizeof(kinds[0]))];
     uint64_t len = test_chance(&w->rng, 50) ? 100 : 5 * TEST_PAGE;
@@ -415,8 +416,8 @@ static int step_grow(struct worker *w, struct hf_file *file)
 }
 
 static int (*const steps[])(struct worker *w, struct hf_file *file) = {
-    step_write, step_read,      step_append, step_pin,   step_pin,  step_pin,
-    step_lease, step_take,      step_move,   step_share, step_name, step_look,
+    step_write, step_read,      step_append, step_pin,   step_pin,       step_pin,
+    step_lease, step_take,      step_move,   step_share, step_name,      step_look,
     step_watch, step_fallocate, step_grow,   step_close, step_fallocate, step_truncate};
 
 /* ---- the process that works ---- */
