@@ -88,6 +88,10 @@ SCENES = {
     "merges": "PINNERS=2 ROUNDS=2 MERGES=1",
     # two files on one block, the first with a reader and a writer; the other is punched
     "unshare": "PINNERS=3 ROUNDS=1 PUNCHES=1 MERGED ONE_READS UNBIASED",
+    # both files are cloned in one transaction, while they are pinned, one of them by a reader and a writer; or merged
+    "clones": "PINNERS=2 ROUNDS=1 CLONES",
+    "clones-read": "PINNERS=3 ROUNDS=1 ONE_READS UNBIASED CLONES",
+    "clones-merge": "PINNERS=1 ROUNDS=1 MERGES=1 CLONES",
     # three commits, each of which may end in a death
     "deaths": "",
     "move": "",
@@ -236,6 +240,13 @@ case("share", "merge", "differs", "compare-first", "COMPARE_FIRST")
 case("share", "unshare", "foreign", "write-through", "WRITE_THROUGH")
 case("share", "unshare", "reuse", "no-record", "NO_RECORD")
 case("share", "unshare", "foreign", "records", "RECORDS_DO_NOT_COUNT")
+case("share", "clones")
+case("share", "clones-read")
+case("share", "clones-merge")
+case("share", "clones", "foreign", "clones-early-unlock", "EARLY_UNLOCK")
+case("share", "clones", "foreign", "clones-no-look", "NO_LOOK")
+case("share", "clones-read", "frozen", "clones-readers", "READERS_DO_NOT_COUNT")
+case("share", "clones-merge", "deadlock", "clones-waits", "CLONER_WAITS")
 
 # What the search says, and what it means; the first that fits.
 FOUND = [

@@ -8,6 +8,10 @@
  * them to their end, so there are no gates here: a merge or punch that would have to wait does nothing. dax.pml has the
  * waiting.
  *
+ * With CLONES another thread makes copies of both files in one transaction (3.35). It takes the mutexes in the order of
+ * its list, here against that of a merge, and so waits for neither. Nobody pins the copies: a store into a block that
+ * they have is found when it lands.
+ *
  * A pinner stores and loads bytes of its page. A record names a block that a file has left under a pin; the block is
  * free when no file and no record names it.
  *
@@ -28,7 +32,14 @@
 #define PUNCHES 0
 #endif
 #define CHANGER PINNERS
+#define CLONER (PINNERS + 1)
+#ifdef CLONES
+#define THREADS (PINNERS + 2)
+#define COPIES(b) ((where[2] == (b)) + (where[3] == (b)))
+#else
 #define THREADS (PINNERS + 1)
+#define COPIES(b) 0
+#endif
 #define BLOCKS 4
 
 #define LAYOUT(file) (file)
@@ -43,14 +54,14 @@
 #define READ 1
 #define WRITE 2
 
-byte where[2];   /* block under the page of a file; under its mutex */
+byte where[4];   /* block under the page of a file, and of the copy of it; under its mutex */
 byte record[3];  /* of a pinner: the block that it keeps, which its file has left */
 byte held[3];    /* of a pinner: the block that it has pinned */
 bool snapshot[3]; /* of a pinner: the page was shared when it was pinned */
 
 #define FILE_OF(pinner) ((pinner) == PINNERS - 1) /* the last pinner has file 1, the others file 0 */
 #define RECORDS(b) ((record[0] == (b)) + (record[1] == (b)) + (record[2] == (b)))
-#define FILES(b) ((where[0] == (b)) + (where[1] == (b)))
+#define FILES(b) ((where[0] == (b)) + (where[1] == (b)) + COPIES(b))
 #define OWNERS(b) (FILES(b) + RECORDS(b))
 #define HELD(b) (held[0] == (b) || held[1] == (b) || held[2] == (b))
 #ifdef RECORDS_DO_NOT_COUNT
@@ -165,7 +176,7 @@ inline leave_block(file, to)
     other = 0;
     do
     :: other < PINNERS ->
-        assert(FILE_OF(other) != file || held[other] != where[file] || record[other] || snapshot[other]); /* frozen */
+        assert(FILE_OF(other) != file || held[other] != where[file] || snapshot[other]); /* frozen */
         other++
     :: else -> break
     od;
@@ -322,6 +333,66 @@ proctype changer(byte me)
     od
 }
 
+/* L1 to L4 of one source. What is not free at once, or held, is left out. */
+inline take_source(file)
+{
+#ifdef CLONER_WAITS
+    lock(LAYOUT(file));
+    locked[file] = true;
+#else
+    atomic {
+        FENCED;
+        if
+        :: memory[LAYOUT(file)] == 0 -> memory[LAYOUT(file)] = 1; locked[file] = true
+        :: else
+        fi
+    };
+#endif
+    if
+    :: locked[file] ->
+        zap(file);
+        busy = false;
+#ifndef NO_LOOK
+        scan(file);
+#endif
+        found[file] = !busy && where[file];
+#ifdef EARLY_UNLOCK
+        locked[file] = false;
+        unlock(LAYOUT(file))
+#endif
+    :: else
+    fi
+}
+
+inline let_go(file)
+{
+    if
+    :: locked[file] -> unlock(LAYOUT(file))
+    :: else
+    fi
+}
+
+proctype cloner(byte me)
+{
+    bool locked[2], found[2], busy;
+    byte other, forced;
+    FOUND_DEAD
+    take_source(1);
+    take_source(0);
+    d_step { /* L6 */
+        if
+        :: found[0] -> where[2] = where[0]
+        :: else
+        fi;
+        if
+        :: found[1] -> where[3] = where[1]
+        :: else
+        fi
+    };
+    let_go(0);
+    let_go(1)
+}
+
 init {
     byte t;
     atomic {
@@ -343,7 +414,8 @@ init {
             run lands(t);
             if
             :: t < PINNERS -> run pinner(t)
-            :: else -> run changer(t)
+            :: t == CHANGER -> run changer(t)
+            :: t == CLONER -> run cloner(t)
             fi;
             t++
         :: else -> break

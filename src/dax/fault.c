@@ -65,7 +65,7 @@ static void fill_entries(struct dax *dax, struct shm_vnode *vnode, const struct 
     dax_count(&dax->shm->run->stats.faults, to - from);
     HF_TRACE(fault, vnode->ino, from, to - 1, extent->block + (from - extent->page));
     mm_install(dax->shm, vnode, from, extent->block + (from - extent->page), to - from,
-               extent->shared ? MM_READONLY : 0);
+               extent->shared && !HF_LAB_BROKEN(HF_LAB_SHARED_WRITABLE) ? MM_READONLY : 0);
 }
 
 int dax_refuse_outside(uint64_t block, uint64_t count)
@@ -97,7 +97,7 @@ static int next_extent(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64
     if (rc && rc != -ENOENT)
         return rc;
     if (rc == 0 && extent->page <= page) {
-        if (!own || !extent->shared)
+        if (!own || !extent->shared || HF_LAB_BROKEN(HF_LAB_SHARED_WRITABLE))
             return 0;
         end = extent->page + extent->count < end ? extent->page + extent->count : end;
         *hole = (struct meta_extent){page, extent->block + (page - extent->page), end - page, true};

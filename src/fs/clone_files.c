@@ -10,6 +10,7 @@
  */
 #include "base/error.h"
 #include "base/futex.h"
+#include "base/lab.h"
 #include "fs/name.h"
 #include "fs/unshare.h"
 #include "fs/vnode.h"
@@ -80,6 +81,8 @@ static int look_at(struct batch *b, size_t i)
     if (rc)
         return rc;
     source->looked = true;
+    if (HF_LAB_BROKEN(HF_LAB_SHARES_HELD))
+        return 0;
     return source->change.holder_count ? left_to_caller(&b->entries[i], "is held") : 0;
 }
 
@@ -123,18 +126,26 @@ static void use_sources(struct batch *b)
             b->entries[i].result = lock_source(b, i);
 }
 
+static void let_go_of_sources(struct batch *b)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        struct source *source = &b->sources[i];
+
+        if (source->looked)
+            dax_change_end(&source->change, false); /* nothing of it has changed */
+        if (source->locked)
+            dax_unlock(&b->fs->dax, source->vnode);
+        source->looked = source->locked = false;
+    }
+}
+
 /* What cannot be done at once is left to others, as by hf_close(). The last vnode goes first: so
  * the entries that come free are the next to be taken, and no new ones need memory. */
 static void close_sources(struct batch *b)
 {
     struct shm_bound before = shm_bound;
 
-    for (size_t i = 0; i < b->count; i++) {
-        if (b->sources[i].looked)
-            dax_change_end(&b->sources[i].change, false); /* nothing of it has changed */
-        if (b->sources[i].locked)
-            dax_unlock(&b->fs->dax, b->sources[i].vnode);
-    }
+    let_go_of_sources(b);
     shm_bound = (struct shm_bound){.patience = SHM_PATIENCE_NONE};
     for (size_t i = b->count; i-- > 0;)
         if (b->sources[i].vnode)
@@ -363,6 +374,9 @@ static int transact_batch(struct batch *b)
     rc = rc ? rc : tell_shared(b);
     rc = rc ? rc : leave_dir(b);
     rc = rc ? rc : meta_super_put(b->txn.meta, &b->super);
+    if (HF_LAB_BROKEN(HF_LAB_EARLY_UNLOCK))
+        let_go_of_sources(b);
+    HF_LAB_AT(HF_LAB_CLONES);
     return fs_txn_end(&b->txn, rc);
 }
 

@@ -11,6 +11,7 @@
  * done at all.
  */
 #include "base/error.h"
+#include "base/lab.h"
 #include "fs/io.h"
 #include "fs/layout.h"
 #include "fs/unshare.h"
@@ -132,7 +133,7 @@ static bool any_wanted(const struct batch *b)
 /* What is held by anybody is left alone, on either side. */
 static void leave_held(struct batch *b)
 {
-    for (uint64_t i = 0; i < b->pages; i++) {
+    for (uint64_t i = 0; i < b->pages && !HF_LAB_BROKEN(HF_LAB_SHARES_HELD); i++) {
         uint64_t kept = b->kept.first + i, left = b->left.first + i;
 
         if (!wanted(b, i) || ((b->holes || !dax_change_holds(&b->look, kept, kept)) &&

@@ -185,6 +185,57 @@ static long rename_whiteout(struct waits_call *call)
     return hf_rename(call->pool, "/dir/d", "/a", HF_RENAME_WHITEOUT);
 }
 
+/* --- copies of many files --- */
+
+#define CLONES 5u /* more than go together in a durable pool */
+
+static const char *const clone_paths[CLONES] = {"/a", "/b", "/c", "/dir/d", "/e"};
+static const char *const clone_names[CLONES] = {"a", "b", "c", "d", "e"};
+static uint64_t clone_inos[CLONES], clone_dir;
+
+static uint64_t number_at(struct waits_call *call, const char *path)
+{
+    struct stat st;
+
+    EXPECT_EQ(hf_stat(call->pool, path, 0, &st), 0);
+    return st.st_ino;
+}
+
+static void find_numbers(struct waits_call *call)
+{
+    for (unsigned i = 0; i < CLONES; i++)
+        clone_inos[i] = number_at(call, clone_paths[i]);
+    clone_dir = number_at(call, "/empty");
+}
+
+static void share_b_and_find(struct waits_call *call)
+{
+    share_b(call);
+    find_numbers(call);
+}
+
+/* A bit for each copy that was made; with call->len, of those alone that have a bit there. Each of
+ * them may fail by itself. */
+static long clone_files(struct waits_call *call)
+{
+    struct hf_clone_entry entries[CLONES];
+    unsigned of[CLONES], count = 0;
+    long mask = 0, made;
+
+    for (unsigned i = 0; i < CLONES; i++) {
+        if (call->len && !(call->len >> i & 1))
+            continue;
+        of[count] = i;
+        entries[count++] = (struct hf_clone_entry){
+            .from = clone_inos[i], .dir = clone_dir, .name = clone_names[i]};
+    }
+    made = hf_clone_files(call->pool, entries, count);
+    for (unsigned i = 0; i < count; i++)
+        mask |= (long)(entries[i].result == 0) << of[i];
+    EXPECT_EQ(made < 0 ? 0 : made, __builtin_popcountl((unsigned long)mask));
+    return made < 0 ? made : mask;
+}
+
 static long stat_it(struct waits_call *call)
 {
     struct stat st;
@@ -364,6 +415,13 @@ const struct waits_row waits_names[] = {
     {"rename-dir", .act = rename_dir},
     {"rename-exchange", .act = rename_exchange},
     {"rename-whiteout", .act = rename_whiteout},
+    {"clone-files", .leaves = WAITS_A_PART, .prepare = find_numbers, .act = clone_files},
+    {"clone-files-open", A, .leaves = WAITS_A_PART, .prepare = find_numbers, .act = clone_files},
+    {"clone-files-shared", .leaves = WAITS_A_PART, .prepare = share_b_and_find, .act = clone_files},
+    {"clone-files-held", A, .others = WAITS_PINS, .leaves = WAITS_A_PART, .prepare = find_numbers,
+     .act = clone_files},
+    {"clone-files-at-gate", A, .others = WAITS_PINS | WAITS_GATE, .leaves = WAITS_A_PART,
+     .prepare = find_numbers, .act = clone_files},
     {"stat", .act = stat_it},
     {"statx", .act = statx_it},
     {"fstat", A, .act = stat_file},

@@ -12,12 +12,15 @@
 #include "support.h"
 
 #include <errno.h>
+#include <holdfast/serve.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #define OURS 1   /* what is written into the page that is pinned */
 #define THEIRS 2 /* and into the page that gets its block */
@@ -39,6 +42,14 @@ static void prepare(const char *name)
     other = test_file(pool, "/other");
     ballast = test_file(pool, "/ballast");
     EXPECT_EQ(hf_fallocate(ballast, 0, 0, test_free_bytes(pool), NULL), 0);
+    EXPECT_EQ(hf_close(ballast), 0);
+}
+
+static void make_room(void)
+{
+    struct hf_file *ballast = test_file(pool, "/ballast");
+
+    EXPECT_EQ(hf_truncate(ballast, 0, NULL), 0);
     EXPECT_EQ(hf_close(ballast), 0);
 }
 
@@ -197,13 +208,11 @@ static void *write_page(void *unused)
 
 static void move_under_write(bool unused)
 {
-    struct hf_file *ballast = test_file(pool, "/ballast");
     char page[HF_BLOCK_BYTES];
     pthread_t writer;
 
     (void)unused;
-    EXPECT_EQ(hf_truncate(ballast, 0, NULL), 0);
-    EXPECT_EQ(hf_close(ballast), 0);
+    make_room();
     hf_lab_at = stand_copying;
     EXPECT_EQ(pthread_create(&writer, NULL, write_page, NULL), 0);
     test_await(&walked, 1);
@@ -300,6 +309,151 @@ static void mend_beside_leave(bool unused)
     look_for_detached();
 }
 
+/* ---- blocks that two files share ---- */
+
+static void clone_victim(void)
+{
+    make_room();
+    EXPECT_EQ(hf_clone_range(victim, 0, other, 0, 0, &test_wait), 0);
+}
+
+/* In the directory of the victim, as "/copy". */
+static void clone_as_one_of_many(void)
+{
+    struct hf_clone_entry entry = {.dir = HF_ROOT_INO, .name = "copy"};
+    struct stat st;
+
+    EXPECT_EQ(hf_stat(pool, "/victim", 0, &st), 0);
+    entry.from = st.st_ino;
+    hf_clone_files(pool, &entry, 1);
+    EXPECT(entry.result == 0 || entry.result == -EBUSY);
+}
+
+static bool is_still_ours(struct hf_file *file)
+{
+    char page[HF_BLOCK_BYTES];
+
+    return hf_read(file, page, sizeof(page), 0) == 0 || test_page_is(page, OURS, 0);
+}
+
+static void store_theirs(const struct iovec *iov)
+{
+    test_page_fill(iov->iov_base, THEIRS, 0);
+}
+
+static void merge_what_is_pinned(bool unused)
+{
+    struct hf_dedup_result result = {.size = sizeof(result)};
+    struct iovec iov;
+    struct hf_pin held;
+
+    (void)unused;
+    make_room();
+    test_write_pages(other, OURS, 0, 1);
+    held = test_pin(victim, 0, TEST_PAGE, HF_PIN_WRITE, &iov, 1);
+    EXPECT_EQ(hf_dedup_range(victim, 0, other, 0, TEST_PAGE, &result), 0);
+    store_theirs(&iov);
+    EXPECT_EQ(hf_unpin(&held), 0);
+    harmed = !is_still_ours(other);
+}
+
+static void clone_what_is_pinned(bool unused)
+{
+    struct iovec iov;
+    struct hf_pin held = test_pin(victim, 0, TEST_PAGE, HF_PIN_WRITE, &iov, 1);
+
+    (void)unused;
+    clone_as_one_of_many();
+    store_theirs(&iov);
+    EXPECT_EQ(hf_unpin(&held), 0);
+    harmed = !is_still_ours(test_file(pool, "/copy"));
+}
+
+static void pin_what_is_shared(bool unused)
+{
+    struct iovec iov;
+    struct hf_pin held;
+
+    (void)unused;
+    clone_victim();
+    held = test_pin(other, 0, TEST_PAGE, HF_PIN_WRITE, &iov, 1);
+    store_theirs(&iov);
+    EXPECT_EQ(hf_unpin(&held), 0);
+    harmed = !is_still_ours(victim);
+}
+
+static void lease_what_is_shared(bool unused)
+{
+    const struct hf_lease_options options = {.size = sizeof(options), .flags = HF_PIN_WRITE};
+    struct hf_lease lease;
+    struct iovec iov;
+
+    (void)unused;
+    clone_victim();
+    EXPECT_EQ(hf_lease(other, 0, TEST_PAGE, &options, &iov, 1, &lease), 1);
+    store_theirs(&iov);
+    EXPECT_EQ(hf_lease_release(&lease), 0);
+    harmed = !is_still_ours(victim);
+}
+
+static uint32_t pinner_tid;
+static struct iovec pinned;
+static struct hf_pin late;
+static int late_rc;
+
+static void stand_cloning(enum hf_lab_point point)
+{
+    if (point != HF_LAB_CLONES)
+        return;
+    test_raise(&walked, 1);
+    test_await(&go, 1);
+}
+
+static void *clone_stepped(void *unused)
+{
+    hf_lab_stepped = true;
+    clone_as_one_of_many();
+    hf_lab_stepped = false;
+    return unused;
+}
+
+static void *pin_to_write(void *unused)
+{
+    test_raise(&pinner_tid, (uint32_t)gettid());
+    late_rc = hf_pin(victim, 0, TEST_PAGE, HF_PIN_WRITE, &pinned, 1, &late);
+    test_raise(&tried, 1);
+    return unused;
+}
+
+/* It waits for the file's mutex, or finds a block that nobody else has. */
+static void pin_beside_clone(bool unused)
+{
+    pthread_t cloner, pinner;
+
+    (void)unused;
+    hf_lab_at = stand_cloning;
+    EXPECT_EQ(pthread_create(&cloner, NULL, clone_stepped, NULL), 0);
+    test_await(&walked, 1);
+    EXPECT_EQ(pthread_create(&pinner, NULL, pin_to_write, NULL), 0);
+    while (!test_peek(&tried)) {
+        pid_t tid = (pid_t)test_peek(&pinner_tid);
+
+        if (tid)
+            hf_cancel(pool, tid);
+        sched_yield();
+    }
+    test_raise(&go, 1);
+    pthread_join(cloner, NULL);
+    pthread_join(pinner, NULL);
+    if (late_rc != 1) {
+        EXPECT_EQ(late_rc, -EINTR);
+        return;
+    }
+    store_theirs(&pinned);
+    EXPECT_EQ(hf_unpin(&late), 0);
+    harmed = !is_still_ours(test_file(pool, "/copy"));
+}
+
 /* ---- */
 
 static const struct order {
@@ -319,6 +473,11 @@ static const struct order {
     {"redo", "slots", HF_LAB_NO_REDO, false, move_under_write},
     {"detach-wake", "slots", HF_LAB_NO_WAKE_BARRIER, false, detach_beside_leave},
     {"mend-wake", "slots", HF_LAB_NO_WAKE_BARRIER, false, mend_beside_leave},
+    {"merge-look", "slots", HF_LAB_SHARES_HELD, false, merge_what_is_pinned},
+    {"clone-files-look", "slots", HF_LAB_SHARES_HELD, false, clone_what_is_pinned},
+    {"clone-files-unlock", "slots", HF_LAB_EARLY_UNLOCK, false, pin_beside_clone},
+    {"shared-pin", "slots", HF_LAB_SHARED_WRITABLE, false, pin_what_is_shared},
+    {"shared-lease", "slots", HF_LAB_SHARED_WRITABLE, false, lease_what_is_shared},
 };
 
 struct turn {
