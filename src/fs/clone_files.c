@@ -21,7 +21,7 @@
 #include <string.h>
 
 /* A writer of the first source waits for all of them. */
-#define FILES_AT_ONCE 128u
+#define FILES_AT_ONCE SHM_LAYOUTS_MAX
 /* In a durable pool, for the syncs of all of them. */
 #define FILES_AT_ONCE_DURABLE 4u
 #define SHARED_AT_ONCE 256u
@@ -128,7 +128,7 @@ static void use_sources(struct batch *b)
 
 static void let_go_of_sources(struct batch *b)
 {
-    for (size_t i = 0; i < b->count; i++) {
+    for (size_t i = b->count; i-- > 0;) {
         struct source *source = &b->sources[i];
 
         if (source->looked)

@@ -31,17 +31,8 @@ void shm_lock_as(uint32_t pid)
 
 int shm_mutex_init(struct shm_mutex *mutex)
 {
-    pthread_mutexattr_t attributes;
-    int rc = pthread_mutexattr_init(&attributes);
-
-    if (rc)
-        return -rc;
     memset(mutex, 0, sizeof *mutex);
-    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    rc = pthread_mutex_init(&mutex->robust, &attributes);
-    pthread_mutexattr_destroy(&attributes);
-    return -rc;
+    return shm_robust_init(mutex);
 }
 
 bool shm_lock_now(struct shm_mutex *mutex, bool *died)

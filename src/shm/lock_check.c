@@ -13,16 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* hf_clone_files() has 128 layout mutexes, and the four others of the segment: shm.h has the
- * order. */
-#define HELD_MAX 136u
-
-static _Thread_local const struct shm_mutex *held[HELD_MAX];
+static _Thread_local const struct shm_mutex *held[SHM_HELD_MAX];
 static _Thread_local unsigned held_count;
 
 void shm_note_locked(const struct shm_mutex *mutex)
 {
-    HF_BUG_ON(held_count == HELD_MAX);
+    HF_BUG_ON(held_count == SHM_HELD_MAX);
     held[held_count++] = mutex;
 }
 

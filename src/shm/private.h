@@ -79,9 +79,10 @@ int shm_reserve_vnode(struct shm *shm, uint32_t at);
 /* What every process looks at. */
 int shm_reserve_first(const void *base, const struct shm_run *header);
 
-/* ---- pthread_mutex_trylock(3) and pthread_mutex_unlock(3), whatever the mutex says
- * (robust.c) ---- */
+/* ---- pthread_mutex_init(3), and pthread_mutex_trylock(3) and pthread_mutex_unlock(3), whatever
+ * the mutex says (robust.c) ---- */
 
+int shm_robust_init(struct shm_mutex *mutex);
 int shm_robust_trylock(struct shm_mutex *mutex);
 int shm_robust_unlock(struct shm_mutex *mutex);
 

@@ -6,15 +6,15 @@
  * The C library keeps a list of the robust mutexes that a thread has, for the kernel, which marks
  * them when the thread dies. Its links lie in the mutexes. To let go of one, the library stores to
  * both of its neighbours, wherever the links lead. So before that the links are compared with what
- * they can be: the head of the list, which is the thread's own memory; another mutex that the thread
- * has from here; or what the head led to when one of these was taken, which may be a mutex of the
- * program or of LMDB. When they lead elsewhere the process ends, and leaves the mutex as the kernel
- * would. `kind` says which steps the library takes, and is set right each time.
+ * they can be: the head of the list, which is the thread's own memory; another mutex that the
+ * thread has from here; or what the head led to when one of these was taken, which may be a mutex
+ * of the program or of LMDB. When they lead elsewhere the process ends, and leaves the mutex as the
+ * kernel would. `kind` says which steps the library takes, and is set right each time.
  *
  * What is left are the few instructions between this look and the library's own. The kernel follows
  * the links too, when the thread dies, but stores only to words that have the thread's number. If a
- * wrong link hides a mutex from it, nobody learns that its owner has died: a wait for it ends as one
- * for a process that is stopped.
+ * wrong link hides a mutex from it, nobody learns that its owner has died: a wait for it ends as
+ * one for a process that is stopped.
  */
 #include "base/error.h"
 #include "shm/private.h"
@@ -24,10 +24,21 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#if defined(__GLIBC__) && __WORDSIZE == 64
+int shm_robust_init(struct shm_mutex *mutex)
+{
+    pthread_mutexattr_t attributes;
+    int rc = pthread_mutexattr_init(&attributes);
 
-/* A rename has two layout mutexes, and the four others of the segment: shm.h has the order. */
-#define HELD_MAX 8u
+    if (rc)
+        return -rc;
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    rc = pthread_mutex_init(&mutex->robust, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    return -rc;
+}
+
+#if defined(__GLIBC__) && __WORDSIZE == 64
 
 static _Thread_local struct {
     /* Of the list, in the thread's own memory; null: not known. */
@@ -36,17 +47,17 @@ static _Thread_local struct {
     struct {
         struct shm_mutex *mutex;
         const void *below; /* what the head led to before */
-    } held[HELD_MAX];
+    } held[SHM_HELD_MAX];
 } mine;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int kind;
 
-static void learn_kind(void)
+static void learn_mutex_kind(void)
 {
     struct shm_mutex mutex;
 
-    if (shm_mutex_init(&mutex) == 0)
+    if (shm_robust_init(&mutex) == 0)
         kind = mutex.robust.__data.__kind;
 }
 
@@ -67,7 +78,7 @@ static const void *link_of(const void *link)
 
 static void set_kind(struct shm_mutex *mutex)
 {
-    pthread_once(&once, learn_kind);
+    pthread_once(&once, learn_mutex_kind);
     if (mutex->robust.__data.__kind != kind)
         mutex->robust.__data.__kind = kind;
 }
@@ -84,7 +95,7 @@ int shm_robust_trylock(struct shm_mutex *mutex)
     rc = pthread_mutex_trylock(&mutex->robust);
     if (rc && rc != EOWNERDEAD)
         return rc;
-    HF_BUG_ON(mine.count == HELD_MAX);
+    HF_BUG_ON(mine.count == SHM_HELD_MAX);
     mine.held[mine.count].mutex = mutex;
     mine.held[mine.count++].below = below;
     return rc;
@@ -92,10 +103,12 @@ int shm_robust_trylock(struct shm_mutex *mutex)
 
 static bool may_lead_to(const void *link)
 {
-    for (unsigned i = 0; i < mine.count; i++)
+    if (link == mine.head)
+        return true;
+    for (unsigned i = mine.count; i-- > 0;) /* the last to be taken is mostly let go of first */
         if (link == mine.held[i].below || link == &mine.held[i].mutex->robust.__data.__list.__next)
             return true;
-    return link == mine.head;
+    return false;
 }
 
 static void check_links(struct shm_mutex *mutex)
