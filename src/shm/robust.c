@@ -4,23 +4,31 @@
  * of the pool may have made such a word wrong.
  *
  * The C library keeps a list of the robust mutexes that a thread has, for the kernel, which marks
- * them when the thread dies. Its links lie in the mutexes. To let go of one, the library stores to
- * both of its neighbours, wherever the links lead. So before that the links are compared with what
- * they can be: the head of the list, which is the thread's own memory; another mutex that the
- * thread has from here; or what the head led to when one of these was taken, which may be a mutex
- * of the program or of LMDB. When they lead elsewhere the process ends, and leaves the mutex as the
- * kernel would. `kind` says which steps the library takes, and is set right each time.
+ * them when the thread dies. A new one comes in at its head. Its links lie in the mutexes. To let
+ * go of one, the library stores to both of its neighbours, wherever the links lead. So before that
+ * they are set right, by what the thread remembers: its own mutexes (`taken`), in the order of the
+ * list, and what the head led to when each was taken.
  *
- * What is left are the few instructions between this look and the library's own. The kernel follows
- * the links too, when the thread dies, but stores only to words that have the thread's number. If a
- * wrong link hides a mutex from it, nobody learns that its owner has died: a wait for it ends as
- * one for a process that is stopped.
+ * Mutexes of LMDB and of the program are in the same list, and are let go of without a word to this
+ * file. Those between two of ours came before the upper one, so they only become fewer. Where there
+ * was none, the links are known. Where there was one, it may have gone, which both of the links
+ * across that gap say. When neither leads to a place where it can lead, the process ends, and the
+ * mutexes are left as the kernel would leave them. Where there were more, nothing is known, and the
+ * links stay as they are. So they do beside another C library.
+ *
+ * `kind` says which steps the library takes, and is set right each time. What is left are the few
+ * instructions between this look and the library's own. The kernel follows the links too, when the
+ * thread dies, but stores only to words that have the thread's number. If a wrong link hides a
+ * mutex from it, nobody learns that its owner has died: a wait for it ends as one for a process
+ * that is stopped.
  */
 #include "base/error.h"
 #include "shm/private.h"
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -40,14 +48,35 @@ int shm_robust_init(struct shm_mutex *mutex)
 
 #if defined(__GLIBC__) && __WORDSIZE == 64
 
+/* A rename has two layout mutexes, and the four others of the segment: shm.h has the order. Only
+ * hf_clone_files() has more. They are not all in thread-local memory, of which a library that is
+ * loaded late has little. */
+#define FEW 8u
+
+/* As the library lays it out, around what the list leads to; the lowest bit of a link says that the
+ * mutex inherits priorities. */
+struct entry {
+    void *prev;
+    void *next;
+};
+
+struct taken {
+    struct shm_mutex *mutex;
+    /* What was between it and the one below it: nothing, one mutex, or more (&more). */
+    void *between;
+};
+
+static char more;
+
 static _Thread_local struct {
     /* Of the list, in the thread's own memory; null: not known. */
-    const struct robust_list_head *head;
+    struct robust_list_head *head;
+    /* The thread's number: the child of a fork has another one, and an empty list. */
+    uint32_t tid;
     unsigned count;
-    struct {
-        struct shm_mutex *mutex;
-        const void *below; /* what the head led to before */
-    } held[SHM_HELD_MAX];
+    unsigned room; /* 0: `few` has them */
+    struct taken *many;
+    struct taken few[FEW];
 } mine;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -61,7 +90,14 @@ static void learn_mutex_kind(void)
         kind = mutex.robust.__data.__kind;
 }
 
-static void find_head(void)
+static void set_kind(struct shm_mutex *mutex)
+{
+    pthread_once(&once, learn_mutex_kind);
+    if (mutex->robust.__data.__kind != kind)
+        mutex->robust.__data.__kind = kind;
+}
+
+static void find_list_head(void)
 {
     struct robust_list_head *head = NULL;
     size_t len;
@@ -70,69 +106,188 @@ static void find_head(void)
         mine.head = head;
 }
 
-/* The lowest bit of a link says that the mutex inherits priorities. */
-static const void *link_of(const void *link)
+/* ---- links ---- */
+
+static void *link_to(struct shm_mutex *mutex)
 {
-    return (const void *)((uintptr_t)link & ~(uintptr_t)1);
+    return &mutex->robust.__data.__list.__next;
 }
 
-static void set_kind(struct shm_mutex *mutex)
+static void *without_bit(void *link)
 {
-    pthread_once(&once, learn_mutex_kind);
-    if (mutex->robust.__data.__kind != kind)
-        mutex->robust.__data.__kind = kind;
+    return (void *)((uintptr_t)link & ~(uintptr_t)1);
 }
+
+static struct entry *entry_at(void *link)
+{
+    return (struct entry *)((char *)without_bit(link) - offsetof(struct entry, next));
+}
+
+/* ---- what the thread has ---- */
+
+static struct taken *taken_at(unsigned i)
+{
+    return mine.room ? &mine.many[i] : &mine.few[i];
+}
+
+/* What comes below entry i of those taken. */
+static void *link_below(unsigned i)
+{
+    return i ? link_to(taken_at(i - 1)->mutex) : mine.head;
+}
+
+static bool make_room(void)
+{
+    unsigned room = mine.room ? mine.room * 2 : FEW * 4;
+    struct taken *many;
+
+    if (mine.count < (mine.room ? mine.room : FEW))
+        return true;
+    many = realloc(mine.many, room * sizeof *many);
+    if (!many)
+        return false;
+    if (!mine.room)
+        memcpy(many, mine.few, sizeof mine.few);
+    mine.many = many;
+    mine.room = room;
+    return true;
+}
+
+static void forget_taken(void)
+{
+    free(mine.many);
+    mine.many = NULL;
+    mine.room = mine.count = 0;
+}
+
+static uint32_t owner_of(const struct shm_mutex *mutex)
+{
+    return (uint32_t)mutex->robust.__data.__lock & FUTEX_TID_MASK;
+}
+
+/* Just taken. One that is not remembered, for want of memory, is as one of the program. */
+static void remember_taken(struct shm_mutex *mutex, void *before)
+{
+    struct taken *new;
+    void *below;
+
+    if (!mine.head || without_bit(mine.head->list.next) != link_to(mutex))
+        return;
+    if (owner_of(mutex) != mine.tid)
+        forget_taken();
+    mine.tid = owner_of(mutex);
+    if (!make_room())
+        return;
+    below = link_below(mine.count);
+    new = taken_at(mine.count++);
+    new->mutex = mutex;
+    if (without_bit(before) == below)
+        new->between = NULL;
+    else
+        new->between = without_bit(entry_at(before)->next) == below ? before : &more;
+}
+
+/* Entry i goes: what was below it is now below the one above. */
+static void forget_one(unsigned i)
+{
+    void *between = taken_at(i)->between;
+
+    if (--mine.count == 0) {
+        forget_taken();
+        return;
+    }
+    if (i == mine.count)
+        return;
+    if (!taken_at(i + 1)->between)
+        taken_at(i + 1)->between = between;
+    else if (between)
+        taken_at(i + 1)->between = &more;
+    memmove(taken_at(i), taken_at(i + 1), (mine.count - i) * sizeof *taken_at(i));
+}
+
+/* ---- before one is let go of ---- */
+
+static _Noreturn void end_with_owners_dead(void)
+{
+    for (unsigned i = 0; i < mine.count; i++)
+        hf_store_release((uint32_t *)&taken_at(i)->mutex->robust.__data.__lock,
+                         (uint32_t)FUTEX_OWNER_DIED);
+    hf_bug(__FILE__, __LINE__, "the links of held mutexes were overwritten");
+}
+
+/* `link` leads across a gap to the entry on its far side, or to `one`, where that is still there.
+ * `back` is the link from the far side. */
+static void *link_across(void *link, void *back, void *one, void *far, void *near)
+{
+    if (one == &more || without_bit(link) == far || (one && link == one))
+        return link;
+    if (!one || back == near)
+        return far;
+    if (without_bit(back) == without_bit(one))
+        return one;
+    end_with_owners_dead();
+}
+
+/* The one above it, where that is not of ours. The head is the thread's own, so what it leads to is
+ * in the list. */
+static void *right_prev_of_top(struct entry *entry, void *self)
+{
+    void *top = mine.head->list.next;
+
+    if (without_bit(top) == self)
+        return mine.head;
+    return without_bit(entry_at(top)->next) == self ? without_bit(top) : entry->prev;
+}
+
+static void set_links_right(unsigned i)
+{
+    struct taken *taken = taken_at(i);
+    void *self = link_to(taken->mutex), *below = link_below(i), *next, *prev;
+    struct entry *entry = entry_at(self);
+
+    next = link_across(entry->next, entry_at(below)->prev, taken->between, below, self);
+    if (i + 1 == mine.count) {
+        prev = right_prev_of_top(entry, self);
+    } else {
+        void *above = link_to(taken_at(i + 1)->mutex), *one = taken_at(i + 1)->between;
+
+        prev = link_across(entry->prev, entry_at(above)->next,
+                           one == &more ? one : without_bit(one), above, self);
+    }
+    if (entry->next != next)
+        entry->next = next;
+    if (entry->prev != prev)
+        entry->prev = prev;
+}
+
+/* ---- both steps ---- */
 
 int shm_robust_trylock(struct shm_mutex *mutex)
 {
-    const void *below;
+    void *before;
     int rc;
 
     if (!mine.head)
-        find_head();
-    below = mine.head ? link_of(mine.head->list.next) : NULL;
+        find_list_head();
+    before = mine.head ? mine.head->list.next : NULL;
     set_kind(mutex);
     rc = pthread_mutex_trylock(&mutex->robust);
-    if (rc && rc != EOWNERDEAD)
-        return rc;
-    HF_BUG_ON(mine.count == SHM_HELD_MAX);
-    mine.held[mine.count].mutex = mutex;
-    mine.held[mine.count++].below = below;
+    if (rc == 0 || rc == EOWNERDEAD)
+        remember_taken(mutex, before);
     return rc;
-}
-
-static bool may_lead_to(const void *link)
-{
-    if (link == mine.head)
-        return true;
-    for (unsigned i = mine.count; i-- > 0;) /* the last to be taken is mostly let go of first */
-        if (link == mine.held[i].below || link == &mine.held[i].mutex->robust.__data.__list.__next)
-            return true;
-    return false;
-}
-
-static void check_links(struct shm_mutex *mutex)
-{
-    const struct __pthread_internal_list *links = &mutex->robust.__data.__list;
-
-    if (!mine.head || (may_lead_to(link_of(links->__next)) && may_lead_to(link_of(links->__prev))))
-        return;
-    hf_store_release((uint32_t *)&mutex->robust.__data.__lock, (uint32_t)FUTEX_OWNER_DIED);
-    hf_bug(__FILE__, __LINE__, "the links of a held mutex were overwritten");
 }
 
 int shm_robust_unlock(struct shm_mutex *mutex)
 {
     unsigned i = mine.count;
 
-    while (i && mine.held[i - 1].mutex != mutex)
-        i--;
-    HF_BUG_ON(i == 0);
     set_kind(mutex);
-    check_links(mutex);
-    for (; i < mine.count; i++)
-        mine.held[i - 1] = mine.held[i];
-    mine.count--;
+    while (i && taken_at(i - 1)->mutex != mutex)
+        i--;
+    if (i) {
+        set_links_right(i - 1);
+        forget_one(i - 1);
+    }
     return pthread_mutex_unlock(&mutex->robust);
 }
 

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The list of the robust mutexes that a thread has, with mutexes of the library's and of the
+ * program's in it, taken and let go of in every order: it stays what it is to be, and a wrong link
+ * in one of ours is set right.
+ */
+#include "shm/private.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#if defined(__GLIBC__) && __WORDSIZE == 64
+
+#define OURS 3u
+#define THEIRS 2u
+#define ALL (OURS + THEIRS)
+#define MANY 140u
+
+static struct shm_mutex ours[MANY];
+static pthread_mutex_t theirs[THEIRS];
+static uint64_t victim[2];
+
+/* What the list is to be, from the mutex that was taken first. */
+static unsigned order[ALL];
+static unsigned held;
+
+static pthread_mutex_t *mutex_of(unsigned which)
+{
+    return which < OURS ? &ours[which].robust : &theirs[which - OURS];
+}
+
+static void *link_to(unsigned which)
+{
+    return &mutex_of(which)->__data.__list.__next;
+}
+
+static struct robust_list_head *head(void)
+{
+    static struct robust_list_head *found;
+    size_t len;
+
+    if (!found)
+        assert_int_equal(syscall(SYS_get_robust_list, 0, &found, &len), 0);
+    return found;
+}
+
+static void *no_bit(const void *link)
+{
+    return (void *)((uintptr_t)link & ~(uintptr_t)1);
+}
+
+static void expect_list(void)
+{
+    void *prev = head(), *link = no_bit(head()->list.next);
+
+    for (unsigned i = held; i; i--) {
+        pthread_mutex_t *mutex = mutex_of(order[i - 1]);
+
+        assert_ptr_equal(link, link_to(order[i - 1]));
+        assert_ptr_equal(mutex->__data.__list.__prev, prev);
+        prev = link;
+        link = no_bit(mutex->__data.__list.__next);
+    }
+    assert_ptr_equal(link, head());
+}
+
+/* The second of theirs inherits priorities, which its links say. */
+static void make_mutexes(void)
+{
+    for (unsigned i = 0; i < MANY; i++)
+        assert_int_equal(shm_mutex_init(&ours[i]), 0);
+    for (unsigned i = 0; i < THEIRS; i++) {
+        pthread_mutexattr_t attributes;
+
+        pthread_mutexattr_init(&attributes);
+        pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+        if (i == 1)
+            pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+        assert_int_equal(pthread_mutex_init(&theirs[i], &attributes), 0);
+        pthread_mutexattr_destroy(&attributes);
+    }
+}
+
+static void take(unsigned which)
+{
+    if (which < OURS)
+        assert_int_equal(shm_robust_trylock(&ours[which]), 0);
+    else
+        assert_int_equal(pthread_mutex_lock(&theirs[which - OURS]), 0);
+    order[held++] = which;
+}
+
+static void let_go(unsigned which)
+{
+    unsigned at = 0;
+
+    while (order[at] != which)
+        at++;
+    memmove(&order[at], &order[at + 1], (--held - at) * sizeof *order);
+    if (which < OURS)
+        assert_int_equal(shm_robust_unlock(&ours[which]), 0);
+    else
+        assert_int_equal(pthread_mutex_unlock(&theirs[which - OURS]), 0);
+}
+
+static bool is_held(unsigned which)
+{
+    for (unsigned i = 0; i < held; i++)
+        if (order[i] == which)
+            return true;
+    return false;
+}
+
+static void let_all_go(void)
+{
+    while (held)
+        let_go(order[held - 1]);
+}
+
+/* Every way to take that many steps, each of which takes or lets go of one of five. */
+static void every_order(void **state)
+{
+    enum { STEPS = 8 };
+    uint64_t ways = 1;
+
+    (void)state;
+    for (unsigned i = 0; i < STEPS; i++)
+        ways *= ALL;
+    for (uint64_t way = 0; way < ways; way++) {
+        uint64_t rest = way;
+
+        for (unsigned i = 0; i < STEPS; i++, rest /= ALL) {
+            unsigned which = (unsigned)(rest % ALL);
+
+            is_held(which) ? let_go(which) : take(which);
+            expect_list();
+        }
+        let_all_go();
+        expect_list();
+    }
+}
+
+/* Not more than one of theirs was between two of ours: known. */
+static bool links_are_known(const unsigned was[ALL], unsigned count)
+{
+    for (unsigned i = 0; i + 1 < count; i++)
+        if (was[i] >= OURS && was[i + 1] >= OURS)
+            return false;
+    return true;
+}
+
+static void spoil(unsigned which, unsigned link)
+{
+    __pthread_list_t *links = &mutex_of(which)->__data.__list;
+
+    *(link ? (void **)&links->__next : (void **)&links->__prev) = &victim[1];
+}
+
+/* Takes them as `was` says, lets go of each in turn, the one that `first` says first, and that one
+ * with a wrong link. */
+static void let_go_of_wrong(const unsigned was[ALL], unsigned count, unsigned first, unsigned link)
+{
+    for (unsigned i = 0; i < count; i++)
+        take(was[i]);
+    spoil(first, link);
+    let_go(first);
+    expect_list();
+    let_all_go();
+    expect_list();
+    assert_int_equal(victim[0] | victim[1], 0);
+}
+
+static void let_go_of_each_wrong(const unsigned was[ALL], unsigned count)
+{
+    if (!links_are_known(was, count))
+        return;
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned link = 0; link < 2 && was[i] < OURS; link++)
+            let_go_of_wrong(was, count, was[i], link);
+}
+
+static void one_wrong_link(void **state)
+{
+    (void)state;
+    for (unsigned way = 0; way < ALL * ALL * ALL * ALL; way++) {
+        unsigned was[ALL] = {way % ALL, way / ALL % ALL, way / ALL / ALL % ALL,
+                             way / ALL / ALL / ALL};
+        bool twice = false;
+
+        for (unsigned i = 0; i < 4; i++)
+            for (unsigned k = 0; k < i; k++)
+                twice = twice || was[i] == was[k];
+        for (unsigned count = 1; !twice && count <= 4; count++)
+            let_go_of_each_wrong(was, count);
+    }
+}
+
+/* The one between two of ours has gone, without a word to anybody. */
+static void one_that_has_gone(void **state)
+{
+    (void)state;
+    for (unsigned way = 0; way < 4; way++) {
+        take(0);
+        take(OURS);
+        take(1);
+        take(2);
+        let_go(OURS);
+        spoil(way / 2, way % 2);
+        let_go(way / 2);
+        expect_list();
+        let_all_go();
+        expect_list();
+    }
+    assert_int_equal(victim[0] | victim[1], 0);
+}
+
+/* hf_clone_files() has as many. */
+static void very_many(void **state)
+{
+    unsigned held_before = held;
+
+    (void)state;
+    for (unsigned turn = 0; turn < 3; turn++) {
+        for (unsigned i = 0; i < MANY; i++)
+            assert_int_equal(shm_robust_trylock(&ours[i]), 0);
+        for (unsigned i = 0; i < MANY; i++) {
+            unsigned which = turn == 0 ? i : turn == 1 ? MANY - 1 - i : i * 37 % MANY;
+            __pthread_list_t *links = &ours[which].robust.__data.__list;
+
+            links->__prev = links->__next = (void *)&victim[1];
+            assert_int_equal(shm_robust_unlock(&ours[which]), 0);
+        }
+        expect_list();
+    }
+    assert_int_equal(held, held_before);
+    assert_int_equal(victim[0] | victim[1], 0);
+}
+
+static int wait_for(pid_t child)
+{
+    int status;
+
+    assert_true(child >= 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+/* Both links across a gap are wrong: nobody can know. */
+static void both_wrong(void **state)
+{
+    pid_t child = fork();
+    int status;
+
+    (void)state;
+    if (child == 0) {
+        const struct rlimit none = {0, 0};
+
+        setrlimit(RLIMIT_CORE, &none);
+        close(STDERR_FILENO);
+        take(0);
+        take(OURS);
+        take(1);
+        spoil(0, 0);
+        spoil(1, 1);
+        let_go(1);
+        _exit(0);
+    }
+    status = wait_for(child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
+/* The child of a fork has none of them, and another number. */
+static void child_of_fork(void **state)
+{
+    pid_t child;
+
+    (void)state;
+    take(0);
+    take(OURS);
+    take(1);
+    child = fork();
+    if (child == 0) {
+        held = 0;
+        take(OURS + 1);
+        take(2);
+        expect_list();
+        spoil(2, 0);
+        let_go(OURS + 1);
+        let_go(2);
+        expect_list();
+        _exit(0);
+    }
+    assert_int_equal(wait_for(child), 0);
+    let_all_go();
+    expect_list();
+}
+
+static void *die_with(void *arg)
+{
+    assert_int_equal(shm_robust_trylock(arg), 0);
+    return NULL;
+}
+
+static void owner_that_died(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, die_with, &ours[0]), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    take(1);
+    assert_int_equal(shm_robust_trylock(&ours[0]), EOWNERDEAD);
+    order[held++] = 0;
+    expect_list();
+    assert_int_equal(pthread_mutex_consistent(&ours[0].robust), 0);
+    spoil(0, 1);
+    let_go(0);
+    expect_list();
+    let_all_go();
+    expect_list();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_order),     cmocka_unit_test(one_wrong_link),
+        cmocka_unit_test(very_many),       cmocka_unit_test(one_that_has_gone),
+        cmocka_unit_test(both_wrong),      cmocka_unit_test(child_of_fork),
+        cmocka_unit_test(owner_that_died),
+    };
+
+    make_mutexes();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#else
+
+int main(void)
+{
+    return 77; /* another C library, whose list is not looked at */
+}
+
+#endif
