@@ -211,13 +211,16 @@ uint64_t bench_own_cpu_ns(void);
 /* ns that two readings of the clock, one after the other, are apart. */
 uint64_t bench_clock_ns(void);
 
-/* ------------------------------------------------------------------------- report.c ------ */
+/* ------------------------------------------------------------------------ medians.c ------ */
 
 /* The value below which `share` of them lie. */
 double bench_quantile(const double *values, unsigned count, double share);
 double bench_median(const struct bench_row *row);
 /* Median over the rounds of row / beside. */
 double bench_ratio(const struct bench_row *row, const struct bench_row *beside);
+
+/* ------------------------------------------------------------------------- report.c ------ */
+
 const char *bench_number_text(char buf[LAB_TEXT], double value);
 void bench_print_machine(int argc, char **argv);
 void bench_print_group(const struct bench_group *group);

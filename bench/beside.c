@@ -73,7 +73,7 @@ static int run_load(void *arg)
     return 0;
 }
 
-static int hold_file(void *arg)
+static int keep_file_open(void *arg)
 {
     struct hf_pool *own;
     struct hf_file *held;
@@ -147,7 +147,7 @@ void bench_beside_begin(struct bench_group *group)
     bench_mount_begin(&mounts[ON_BINDFS], true, false, 0);
     shared = lab_shared(sizeof *shared);
     loader = lab_fork(run_load, NULL);
-    holder = lab_fork(hold_file, NULL);
+    holder = lab_fork(keep_file_open, NULL);
     while (!lab_peek(&shared->held))
         usleep(1000);
     bench_go_anywhere();

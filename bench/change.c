@@ -121,7 +121,7 @@ static int host_punch(struct store_file *file, uint64_t off)
                      (off_t)LAB_PAGE);
 }
 
-static int open_unnamed(const char *folder)
+static int open_unnamed_host_file(const char *folder)
 {
     char path[PATH_MAX];
     int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -143,7 +143,7 @@ static int open_unnamed(const char *folder)
 static struct store stores[STORES_MAX];
 static unsigned store_count;
 
-static void open_engines(void)
+static void open_change_engines(void)
 {
     for (unsigned i = 0; i < BENCH_ENGINES; i++) {
         const struct bench_engine *engine = &bench_engines[i];
@@ -161,14 +161,17 @@ static void open_engines(void)
 
 static void open_host(const char *key, const char *call, const char *type, const char *folder)
 {
-    stores[store_count++] = (struct store){
-        key, bench_text("%s, %s", call, type), true, HOST_CALLS, {.fd = open_unnamed(folder)}};
+    stores[store_count++] = (struct store){key,
+                                           bench_text("%s, %s", call, type),
+                                           true,
+                                           HOST_CALLS,
+                                           {.fd = open_unnamed_host_file(folder)}};
 }
 
 static void open_stores(const char *call)
 {
     store_count = 0;
-    open_engines();
+    open_change_engines();
     open_host("tmpfs", call, "tmpfs", bench.folder);
     if (bench.disk)
         open_host("disk", call, bench.disk_type, bench.disk);

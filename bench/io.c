@@ -159,7 +159,7 @@ static double measure_host_write(void *state)
 
 /* ------------------------------------------------------------------------- the files ----- */
 
-static void open_files(void)
+static void open_io_files(void)
 {
     pool = bench_pool_new(FILE_BYTES + 64 * LAB_MIB);
     file = bench_file_new(pool);
@@ -181,7 +181,7 @@ static void warm(void)
         sink = read_pinned(off) + read_copied(off) + read_mapped(off);
 }
 
-static void close_files(void)
+static void close_io_files(void)
 {
     if (map)
         munmap((void *)(uintptr_t)map, FILE_BYTES);
@@ -196,7 +196,7 @@ static void begin_read(struct bench_group *group)
 {
     static const char in_sequence[] = "256 MiB from end to end, 1 MiB a call";
 
-    open_files();
+    open_io_files();
     warm();
     add_random(group, "cached", "4 KiB at random in 16 MiB, touched", 16 * LAB_MIB);
     add_random(group, "random", "4 KiB at random in 256 MiB, touched", FILE_BYTES);
@@ -215,7 +215,7 @@ static void begin_write(struct bench_group *group)
 {
     static const char in_sequence[] = "a new file of 256 MiB, 1 MiB a call";
 
-    open_files();
+    open_io_files();
     bench_add(group, (struct bench_row){.key = "write.sequence.holdfast",
                                         .situation = in_sequence,
                                         .subject = "Holdfast, hf_write",
@@ -234,7 +234,7 @@ struct bench_group bench_read_group = {
     .unit = "us",
     .ratio = "x Holdfast",
     .begin = begin_read,
-    .end = close_files,
+    .end = close_io_files,
 };
 
 struct bench_group bench_write_group = {
@@ -244,5 +244,5 @@ struct bench_group bench_write_group = {
     .unit = "us",
     .ratio = "x Holdfast",
     .begin = begin_write,
-    .end = close_files,
+    .end = close_io_files,
 };

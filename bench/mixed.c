@@ -36,7 +36,7 @@ struct mixed {
 };
 static struct mixed cases[BENCH_ENGINES][RATES];
 
-static void fill(const struct mixed *what)
+static void fill_mixed(const struct mixed *what)
 {
     bench_file_fill(what->pool, what->file, CHANGES_MAX + 1);
     for (uint64_t page = 0; page <= CHANGES_MAX; page += MAP_PAGES)
@@ -92,7 +92,7 @@ static double measure_pins(void *state)
     struct bench_companion pinner;
     uint64_t start, took, steps;
 
-    fill(what);
+    fill_mixed(what);
     bench_companion_begin(&pinner, BENCH_BUSY, pin_hot_page, what);
     steps = lab_peek(&pinner.steps);
     start = lab_now_ns();
@@ -120,7 +120,7 @@ static const struct bench_panel pins_panel = {
 static const struct bench_panel latency_panel = {
     "layout changes beside the pins", "one layout change each", "one truncate, us", true};
 
-static void add_rows(struct bench_group *group, const struct rate *rate, bool latency)
+static void add_mixed_rows(struct bench_group *group, const struct rate *rate, bool latency)
 {
     for (unsigned i = 0; i < BENCH_ENGINES; i++) {
         struct mixed *what = &cases[i][rate - rates];
@@ -169,8 +169,8 @@ static void begin_mixed(struct bench_group *group)
         return;
     }
     for (size_t i = 0; i < RATES; i++) {
-        add_rows(group, &rates[i], false);
-        add_rows(group, &rates[i], true);
+        add_mixed_rows(group, &rates[i], false);
+        add_mixed_rows(group, &rates[i], true);
     }
 }
 

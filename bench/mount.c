@@ -115,7 +115,7 @@ static void create(const struct task *task, const char *path)
     bench_must_host(close(fd), path);
 }
 
-static void look_at(const struct task *task, const char *path)
+static void stat_once(const struct task *task, const char *path)
 {
     struct stat info;
 
@@ -123,7 +123,7 @@ static void look_at(const struct task *task, const char *path)
     bench_must_host(stat(path, &info), path);
 }
 
-static void take_away(const struct task *task, const char *path)
+static void unlink_path(const struct task *task, const char *path)
 {
     (void)task;
     bench_must_host(unlink(path), path);
@@ -152,19 +152,19 @@ static double measure_create(const struct task *task)
 
 static double measure_stat(const struct task *task)
 {
-    return each_name(task, look_at);
+    return each_name(task, stat_once);
 }
 
 static double measure_unlink(const struct task *task)
 {
-    return each_name(task, take_away);
+    return each_name(task, unlink_path);
 }
 
 static double measure_create_sync(const struct task *task)
 {
     double us = each_name(task, create);
 
-    each_name(task, take_away);
+    each_name(task, unlink_path);
     return us;
 }
 
@@ -243,8 +243,8 @@ static char *row_key(const struct task *task, unsigned cache, unsigned server)
                       placements[task->placement].key, servers[server]);
 }
 
-static void add_row(struct bench_group *group, const struct task *what, enum placement placement,
-                    unsigned cache, unsigned server)
+static void add_task_row(struct bench_group *group, const struct task *what,
+                         enum placement placement, unsigned cache, unsigned server)
 {
     struct task *task = lab_alloc(sizeof *task);
 
@@ -263,12 +263,13 @@ static void add_row(struct bench_group *group, const struct task *what, enum pla
                                  .more_is_better = what == &dbench});
 }
 
-static void add_rows(struct bench_group *group, const struct task *what, enum placement placement)
+static void add_task_rows(struct bench_group *group, const struct task *what,
+                          enum placement placement)
 {
     for (unsigned cache = 0; cache < 2; cache++)
         for (unsigned server = 0; server < 2; server++)
             if (mounts[cache][server].there)
-                add_row(group, what, placement, cache, server);
+                add_task_row(group, what, placement, cache, server);
 }
 
 /* Too slow for a quick run. */
@@ -279,7 +280,7 @@ static void add_dbench(struct bench_group *group)
     if (system("command -v dbench >/dev/null") != 0)
         bench_note("mount: dbench is not installed; its rows are left out.");
     else
-        add_rows(group, &dbench, FREE);
+        add_task_rows(group, &dbench, FREE);
 }
 
 static void begin_mounts(struct bench_group *group)
@@ -301,9 +302,9 @@ static void begin_mounts(struct bench_group *group)
             make_name_folders(mount);
         }
     for (size_t i = 0; i < TASKS; i++)
-        add_rows(group, &tasks[i], ONE_CPU);
+        add_task_rows(group, &tasks[i], ONE_CPU);
     for (size_t i = 0; bench.cpus > 1 && i < TASKS; i++)
-        add_rows(group, &tasks[i], TWO_CPUS);
+        add_task_rows(group, &tasks[i], TWO_CPUS);
     if (bench.cpus < 2)
         bench_note("There is one CPU only: the mount is not measured on two.");
     add_dbench(group);

@@ -41,7 +41,7 @@ const char *bench_holdfast_program(void)
     return "holdfast";
 }
 
-static int serve(void *arg)
+static int serve_mount(void *arg)
 {
     char *const *args = arg;
 
@@ -51,7 +51,7 @@ static int serve(void *arg)
 }
 
 /* False: the server has ended. */
-static bool wait_for(const struct bench_mount *mount)
+static bool wait_for_mount(const struct bench_mount *mount)
 {
     const uint64_t end = lab_now_ns() + START_NS;
     struct stat below, there;
@@ -81,12 +81,12 @@ bool bench_mount_begin(struct bench_mount *mount, bool bindfs, bool cached, uint
     bench_must_host(sched_getaffinity(0, sizeof mount->cpus, &mount->cpus), "asking for CPUs");
     lab_also_unmount(mount->folder);
     mount->server = lab_fork(
-        serve,
+        serve_mount,
         bindfs ? (const char *[]){"bindfs", "-f", "-o", cached ? BINDFS_CACHED : BINDFS_UNCACHED,
                                   mount->source, mount->folder, NULL}
                : (const char *[]){bench_holdfast_program(), "mount", mount->source, mount->folder,
                                   "-f", "-o", cached ? "cache=auto" : "cache=none", NULL});
-    mount->there = wait_for(mount);
+    mount->there = wait_for_mount(mount);
     return mount->there;
 }
 

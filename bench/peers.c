@@ -146,7 +146,7 @@ const struct bench_peer bench_peers[BENCH_PEERS] = {
 
 /* --------------------------------------------------------------------- what they need ---- */
 
-static void make_file(void)
+static void make_peer_file(void)
 {
     char *map;
 
@@ -163,7 +163,7 @@ static void make_file(void)
         pages[i] = (struct page){.count = 1, .place = map + i * LAB_PAGE};
 }
 
-static void make_table(void)
+static void make_peer_table(void)
 {
     static char content[LAB_PAGE];
     char path[PATH_MAX];
@@ -189,8 +189,8 @@ void bench_peers_begin(void)
 {
     page_count = bench_pin_pages();
     pthread_rwlock_init(&layout_lock, NULL);
-    make_file();
-    make_table();
+    make_peer_file();
+    make_peer_table();
 }
 
 void bench_peers_end(void)

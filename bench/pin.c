@@ -118,7 +118,7 @@ static const struct bench_panel hot_panel = {"one hot page", "threads",
 static const struct bench_panel own_panel = {"a page each", "threads",
                                              "CPU time of a pin and its release, ns", true};
 
-static void *keep(struct pin_case what)
+static void *keep_case(struct pin_case what)
 {
     struct pin_case *kept = lab_alloc(sizeof *kept);
 
@@ -145,11 +145,11 @@ static void add_all(struct bench_group *group, unsigned threads, bool own_pages)
         row.subject = bench_engines[i].subject;
         row.beside = i ? first : NULL;
         row.panel = bench_engines[i].lab ? NULL : panel;
-        row.state = keep((struct pin_case){.library = engine_pools[i]->library,
-                                           .file = engine_files[i],
-                                           .threads = threads,
-                                           .own_pages = own_pages,
-                                           .len = LAB_PAGE});
+        row.state = keep_case((struct pin_case){.library = engine_pools[i]->library,
+                                                .file = engine_files[i],
+                                                .threads = threads,
+                                                .own_pages = own_pages,
+                                                .len = LAB_PAGE});
         bench_add(group, row);
     }
     for (unsigned i = 0; i < BENCH_PEERS; i++) {
@@ -157,14 +157,14 @@ static void add_all(struct bench_group *group, unsigned threads, bool own_pages)
         row.subject = bench_peers[i].subject;
         row.beside = first;
         row.panel = panel;
-        row.state = keep(
+        row.state = keep_case(
             (struct pin_case){.peer = &bench_peers[i], .threads = threads, .own_pages = own_pages});
         bench_add(group, row);
     }
 }
 
-static void add_range(struct bench_group *group, const char *key, const char *subject,
-                      struct hf_file *file, uint64_t off, uint64_t len)
+static void add_range_rows(struct bench_group *group, const char *key, const char *subject,
+                           struct hf_file *file, uint64_t off, uint64_t len)
 {
     bench_add(
         group,
@@ -174,7 +174,7 @@ static void add_range(struct bench_group *group, const char *key, const char *su
             .subject = subject,
             .beside = "pin.hot.1.slots",
             .measure = measure_loop,
-            .state = keep((struct pin_case){
+            .state = keep_case((struct pin_case){
                 .library = &bench_real, .file = file, .threads = 1, .off = off, .len = len})});
 }
 
@@ -201,13 +201,15 @@ static void add_ranges(struct bench_group *group)
         bench_note("Less than 4 GiB of memory are free: ranges of 2 MiB and 1 GiB are left out.");
         return;
     }
-    add_range(group, "pin.2MiB", "2 MiB, 1 huge entry", large_file, 0, HF_HUGE_BYTES);
-    add_range(group, "pin.2MiB.small", "2 MiB, 512 entries", small_file, LAB_PAGE, HF_HUGE_BYTES);
-    add_range(group, "pin.1GiB", "1 GiB, 512 huge entries", large_file, 0, LAB_GIB);
-    add_range(group, "pin.1GiB.small", "1 GiB, 262,144 entries", small_file, LAB_PAGE, LAB_GIB);
+    add_range_rows(group, "pin.2MiB", "2 MiB, 1 huge entry", large_file, 0, HF_HUGE_BYTES);
+    add_range_rows(group, "pin.2MiB.small", "2 MiB, 512 entries", small_file, LAB_PAGE,
+                   HF_HUGE_BYTES);
+    add_range_rows(group, "pin.1GiB", "1 GiB, 512 huge entries", large_file, 0, LAB_GIB);
+    add_range_rows(group, "pin.1GiB.small", "1 GiB, 262,144 entries", small_file, LAB_PAGE,
+                   LAB_GIB);
 }
 
-static void open_engines(void)
+static void open_pin_engines(void)
 {
     for (unsigned i = 0; i < BENCH_ENGINES; i++) {
         engine_pools[i] = bench_engine_pool(&bench_engines[i], 64 * LAB_MIB);
@@ -221,7 +223,7 @@ static void open_engines(void)
 
 static void begin_pins(struct bench_group *group)
 {
-    open_engines();
+    open_pin_engines();
     bench_peers_begin();
     batches_done = biased_again = 0;
     for (unsigned threads = 1; threads <= bench_most_threads(); threads *= 2) {

@@ -49,7 +49,7 @@ static bool in_picture(const struct bench_row *row, const char *group)
     return row->panel && strcmp(row->group, group) == 0;
 }
 
-static void collect(struct picture *picture, const char *group)
+static void collect_rows(struct picture *picture, const char *group)
 {
     *picture = (struct picture){.group = group};
     for (unsigned i = 0; i < bench.row_count; i++) {
@@ -232,7 +232,7 @@ static void draw_picture(FILE *to, struct picture *picture, const char *file)
 }
 
 /* FILE, or with the group's name before its last dot. */
-static char *file_of(const char *group, bool alone)
+static char *picture_path(const char *group, bool alone)
 {
     const char *slash = strrchr(bench.plot, '/'), *dot = strrchr(bench.plot, '.');
 
@@ -253,13 +253,13 @@ void bench_plot(void)
     if (!groups.count)
         lab_say("none of these groups has a picture");
     for (unsigned i = 0; i < groups.count; i++) {
-        char *file = file_of(groups.name[i], groups.count == 1);
+        char *file = picture_path(groups.name[i], groups.count == 1);
         FILE *gnuplot = popen("gnuplot", "we");
         struct picture picture;
 
         if (!gnuplot)
             lab_fail("gnuplot: %s", strerror(errno));
-        collect(&picture, groups.name[i]);
+        collect_rows(&picture, groups.name[i]);
         draw_picture(gnuplot, &picture, file);
         if (pclose(gnuplot) != 0)
             lab_fail("gnuplot could not draw %s", file);

@@ -41,7 +41,7 @@ static int64_t must(int64_t rc, const char *what)
     return bench_must(&bench_real, rc, what);
 }
 
-static struct hf_file *open_file(const char *name)
+static struct hf_file *open_shared_file(const char *name)
 {
     struct hf_file *file;
 
@@ -58,8 +58,8 @@ static void write_file(struct hf_file *file, const char *bytes, uint64_t len)
 static void open_pool(void)
 {
     must(hf_pool_open(pool_path, 0, &pool), "opening a pool");
-    whole = open_file("/whole");
-    copy = open_file("/copy");
+    whole = open_shared_file("/whole");
+    copy = open_shared_file("/copy");
 }
 
 static void close_pool(void)
@@ -416,7 +416,7 @@ static bool disk_begin(struct disk *disk)
 
 static char *tree;
 
-static void make_tree(void)
+static void make_page_tree(void)
 {
     tree = bench_text("%s/tree", bench.folder);
     bench_must_host(mkdir(tree, 0700), tree);
@@ -524,7 +524,7 @@ static void add_clones(struct bench_group *group)
     static const char clone[] = "a clone of 128 MiB",
                       copies[] = "a file of a tree of 8,000 that is cloned";
 
-    make_tree();
+    make_page_tree();
     put_tree();
     mount_disks();
 

@@ -90,7 +90,7 @@ static void *hold_until_told(void *arg)
     return NULL;
 }
 
-static void open_files(struct unrelated *what)
+static void open_unrelated_files(struct unrelated *what)
 {
     what->file = bench_file_new(what->pool);
     bench_file_fill(what->pool, what->file, FILE_PAGES);
@@ -104,7 +104,7 @@ static void begin_case(struct unrelated *what)
 {
     unsigned threads = what->shape->threads;
 
-    open_files(what);
+    open_unrelated_files(what);
     sem_init(&what->held, 0, 0);
     sem_init(&what->let_go, 0, 0);
     what->holders = lab_alloc(threads * sizeof *what->holders);
@@ -189,7 +189,7 @@ static double measure_punch(void *state)
 static const struct bench_panel panel = {"truncates beside pins of other pages of the file",
                                          "pins alive, all of one thread", "one truncate, us", true};
 
-static void add_row(struct bench_group *group, struct unrelated *what, bool punches)
+static void add_unrelated_row(struct bench_group *group, struct unrelated *what, bool punches)
 {
     const struct shape *shape = what->shape;
     const char *beside = shape->other_files ? "none-others" : "none";
@@ -221,9 +221,9 @@ static void add_case(struct bench_group *group, const struct shape *shape,
         return;
     case_count++;
     begin_case(what);
-    add_row(group, what, false);
+    add_unrelated_row(group, what, false);
     if (engine == bench_engines)
-        add_row(group, what, true);
+        add_unrelated_row(group, what, true);
 }
 
 static void begin_unrelated(struct bench_group *group)

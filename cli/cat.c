@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 /* 0, or the errno of standard output; what the pool refused is in *rc. */
-static int copy_out(struct transfer *cat, struct hf_file *file, int *rc)
+static int print_content(struct transfer *cat, struct hf_file *file, int *rc)
 {
     uint64_t off = 0;
 
@@ -38,7 +38,7 @@ static void cat_path(struct transfer *cat, const char *path)
         transfer_fail(cat, path, rc);
         return;
     }
-    error = copy_out(cat, file, &rc);
+    error = print_content(cat, file, &rc);
     if (rc != 0)
         transfer_fail(cat, path, rc);
     hf_close(file);

@@ -97,7 +97,7 @@ static int copy_content(struct copy_tree *copy, struct hf_file *from, struct hf_
 /* ------------------------------------------------------------------------- attributes ---- */
 
 /* The list of names, to be freed; *len is -errno where it cannot be read. */
-static char *list_xattrs(struct hf_pool *pool, uint64_t at, const char *name, ssize_t *len)
+static char *list_pool_xattrs(struct hf_pool *pool, uint64_t at, const char *name, ssize_t *len)
 {
     char *list;
 
@@ -119,7 +119,7 @@ static int drop_inherited(struct copy_tree *copy, uint64_t to, bool *changed)
 {
     struct hf_pool *pool = copy->transfer.pool;
     ssize_t len;
-    char *list = list_xattrs(pool, to, "", &len);
+    char *list = list_pool_xattrs(pool, to, "", &len);
     int rc = len < 0 ? (int)len : 0;
 
     *changed |= list != NULL;
@@ -129,13 +129,13 @@ static int drop_inherited(struct copy_tree *copy, uint64_t to, bool *changed)
     return rc;
 }
 
-static int copy_xattrs(struct copy_tree *copy, const struct entry *entry, uint64_t to,
-                       bool *changed)
+static int copy_tree_xattrs(struct copy_tree *copy, const struct entry *entry, uint64_t to,
+                            bool *changed)
 {
     struct hf_pool *pool = copy->transfer.pool;
     char *value = copy->transfer.chunk;
     ssize_t len, size;
-    char *list = list_xattrs(pool, entry->st.st_ino, "", &len);
+    char *list = list_pool_xattrs(pool, entry->st.st_ino, "", &len);
     int rc = len < 0 ? (int)len : 0;
 
     *changed |= list != NULL;
@@ -150,7 +150,7 @@ static int copy_xattrs(struct copy_tree *copy, const struct entry *entry, uint64
 }
 
 /* Owner first, which clears set-user-ID; an ACL before the mode, which it changes; times last. */
-static int copy_attributes(struct copy_tree *copy, const struct entry *entry)
+static int copy_tree_attributes(struct copy_tree *copy, const struct entry *entry)
 {
     const struct timespec times[2] = {entry->st.st_atim, entry->st.st_mtim};
     struct hf_pool *pool = copy->transfer.pool;
@@ -164,7 +164,7 @@ static int copy_attributes(struct copy_tree *copy, const struct entry *entry)
     }
     if (!S_ISLNK(entry->st.st_mode)) {
         rc = rc ? rc : drop_inherited(copy, st.st_ino, &changed);
-        rc = rc ? rc : copy_xattrs(copy, entry, st.st_ino, &changed);
+        rc = rc ? rc : copy_tree_xattrs(copy, entry, st.st_ino, &changed);
         if (rc == 0 && (changed || st.st_mode != entry->st.st_mode))
             rc = hf_chmodat(pool, st.st_ino, "", entry->st.st_mode & 07777u);
     }
@@ -197,7 +197,7 @@ static int copy_file(struct copy_tree *copy, const struct entry *entry)
     rc = copy_opened(copy, entry, from);
     hf_close(from);
     copy->transfer.progress.bytes += (uint64_t)entry->st.st_size;
-    return rc ? rc : copy_attributes(copy, entry);
+    return rc ? rc : copy_tree_attributes(copy, entry);
 }
 
 static int copy_symlink(struct copy_tree *copy, const struct entry *entry)
@@ -211,7 +211,7 @@ static int copy_symlink(struct copy_tree *copy, const struct entry *entry)
         return (int)len;
     text[len] = '\0';
     rc = hf_symlinkat(pool, text, entry->to_dir, entry->to_name);
-    return rc ? rc : copy_attributes(copy, entry);
+    return rc ? rc : copy_tree_attributes(copy, entry);
 }
 
 static int copy_node(struct copy_tree *copy, const struct entry *entry)
@@ -219,11 +219,11 @@ static int copy_node(struct copy_tree *copy, const struct entry *entry)
     int rc = hf_mknodat(copy->transfer.pool, entry->to_dir, entry->to_name, entry->st.st_mode,
                         entry->st.st_rdev);
 
-    return rc ? rc : copy_attributes(copy, entry);
+    return rc ? rc : copy_tree_attributes(copy, entry);
 }
 
 /* The other names of a file that was copied become names of the copy: by its inode, as text. */
-static void add_link(struct transfer *transfer, uint64_t from, uint64_t to)
+static void note_copied_link(struct transfer *transfer, uint64_t from, uint64_t to)
 {
     char number[24];
 
@@ -243,7 +243,7 @@ static int copy_new(struct copy_tree *copy, const struct entry *entry)
         return rc;
     rc = hf_statat(transfer->pool, entry->to_dir, entry->to_name, HF_AT_NOFOLLOW, &st);
     if (rc == 0)
-        add_link(transfer, entry->st.st_ino, st.st_ino);
+        note_copied_link(transfer, entry->st.st_ino, st.st_ino);
     return rc;
 }
 
@@ -277,7 +277,7 @@ static bool copy_leaf(struct copy_tree *copy, const struct entry *entry)
 }
 
 /* The first is closed to others until the copy is whole, and so is what is in it. */
-static bool make_directory(struct copy_tree *copy, const struct entry *entry)
+static bool make_copied_directory(struct copy_tree *copy, const struct entry *entry)
 {
     struct hf_pool *pool = copy->transfer.pool;
     mode_t mode = copy->depth > 0 ? entry->st.st_mode & 07777u : 0700;
@@ -308,7 +308,8 @@ static bool copy_found(struct copy_tree *copy, const struct cli_found *found, ui
         return false;
     if (rc)
         return failed(copy, &entry, rc);
-    return S_ISDIR(entry.st.st_mode) ? make_directory(copy, &entry) : copy_leaf(copy, &entry);
+    return S_ISDIR(entry.st.st_mode) ? make_copied_directory(copy, &entry)
+                                     : copy_leaf(copy, &entry);
 }
 
 /* What could not be made together with others is made by itself. */
@@ -322,7 +323,7 @@ static void end_pending(struct copy_tree *copy, const struct copy_pending *pendi
         return;
     }
     if (made->links > 1)
-        add_link(transfer, pending->found.ino, made->to);
+        note_copied_link(transfer, pending->found.ino, made->to);
     transfer->progress.bytes += made->bytes;
     transfer->progress.items++;
     cli_progress_step(&transfer->progress, pending->found.path);
@@ -402,7 +403,7 @@ static bool on_entry(void *arg, const struct cli_found *found)
 
 static bool finish_directory(struct copy_tree *copy, const struct entry *entry)
 {
-    int rc = copy_attributes(copy, entry);
+    int rc = copy_tree_attributes(copy, entry);
 
     return rc == 0 || failed(copy, entry, rc);
 }
@@ -427,7 +428,7 @@ static bool on_leave(void *arg, const struct cli_found *directory, bool fine)
     return finish_directory(copy, &entry);
 }
 
-static bool cannot_read(void *arg, const char *path, int rc)
+static bool fail_copy_read(void *arg, const char *path, int rc)
 {
     struct copy_tree *copy = arg;
 
@@ -442,12 +443,12 @@ static bool copy_directory(struct copy_tree *copy, const struct entry *entry)
     const struct cli_visitor visitor = {.below = true,
                                         .entry = on_entry,
                                         .leave = on_leave,
-                                        .failed = cannot_read,
+                                        .failed = fail_copy_read,
                                         .status = &copy->transfer.status,
                                         .arg = copy};
 
     copy->depth = 0;
-    if (!make_directory(copy, entry))
+    if (!make_copied_directory(copy, entry))
         return false;
     copy->top = copy->dirs[0].to;
     cli_walk(copy->transfer.pool, entry->st.st_ino, entry->shown, &visitor);

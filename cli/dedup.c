@@ -86,7 +86,7 @@ static void fail_at(struct dedup *dedup, const char *what, int rc)
 
 /* ------------------------------------------------------------------------------ files --- */
 
-static void close_files(struct dedup *dedup)
+static void close_dedup_files(struct dedup *dedup)
 {
     for (unsigned i = 0; i < OPEN_FILES; i++) {
         if (dedup->files[i].file)
@@ -96,7 +96,7 @@ static void close_files(struct dedup *dedup)
 }
 
 /* Null: it has gone, or cannot be opened now. */
-static struct hf_file *file_of(struct dedup *dedup, uint64_t ino)
+static struct hf_file *open_dedup_file(struct dedup *dedup, uint64_t ino)
 {
     struct open_file *slot;
 
@@ -118,14 +118,14 @@ static void add_ino(struct dedup *dedup, uint64_t ino)
     dedup->inos[dedup->ino_count++] = ino;
 }
 
-static bool add_entry(void *arg, const struct cli_found *found)
+static bool add_found_file(void *arg, const struct cli_found *found)
 {
     if (S_ISREG(found->type))
         add_ino(arg, found->ino);
     return true;
 }
 
-static bool cannot_read(void *arg, const char *path, int rc)
+static bool fail_dedup_read(void *arg, const char *path, int rc)
 {
     struct dedup *dedup = arg;
 
@@ -134,7 +134,7 @@ static bool cannot_read(void *arg, const char *path, int rc)
     return false;
 }
 
-static int by_number(const void *a, const void *b)
+static int compare_numbers(const void *a, const void *b)
 {
     return cli_compare(*(const uint64_t *)a, *(const uint64_t *)b);
 }
@@ -142,8 +142,8 @@ static int by_number(const void *a, const void *b)
 static void add_path(struct dedup *dedup, const char *path)
 {
     const struct cli_visitor visitor = {.below = true,
-                                        .entry = add_entry,
-                                        .failed = cannot_read,
+                                        .entry = add_found_file,
+                                        .failed = fail_dedup_read,
                                         .status = &dedup->status,
                                         .arg = dedup};
     struct stat st;
@@ -158,7 +158,7 @@ static void add_path(struct dedup *dedup, const char *path)
 }
 
 /* Each file once, whatever its names. */
-static void find_files(struct dedup *dedup, int count, char **paths)
+static void find_dedup_files(struct dedup *dedup, int count, char **paths)
 {
     size_t kept = 0;
 
@@ -168,7 +168,7 @@ static void find_files(struct dedup *dedup, int count, char **paths)
     if (count == 0)
         add_path(dedup, "/");
     if (dedup->ino_count > 0)
-        qsort(dedup->inos, dedup->ino_count, sizeof(dedup->inos[0]), by_number);
+        qsort(dedup->inos, dedup->ino_count, sizeof(dedup->inos[0]), compare_numbers);
     for (size_t i = 0; i < dedup->ino_count; i++)
         if (kept == 0 || dedup->inos[i] != dedup->inos[kept - 1])
             dedup->inos[kept++] = dedup->inos[i];
@@ -182,7 +182,7 @@ struct place {
     uint32_t left; /* pages of its stretch from there on */
 };
 
-static struct place place_of(const struct dedup *dedup, uint32_t page)
+static struct place place_of_page(const struct dedup *dedup, uint32_t page)
 {
     const struct dedup_pages *pages = &dedup->pages;
     const struct dedup_stretch *stretch = dedup_stretch_of(pages, page);
@@ -240,12 +240,12 @@ static void merge_run(struct dedup *dedup)
     dedup->run.count = 0;
     if (run.count == 0 || dedup->stop)
         return;
-    to = place_of(dedup, run.to);
-    file = file_of(dedup, to.ino);
+    to = place_of_page(dedup, run.to);
+    file = open_dedup_file(dedup, to.ino);
     if (!run.zeros) {
-        from = place_of(dedup, run.from);
-        kept = file_of(dedup, from.ino);
-        file = file_of(dedup, to.ino); /* the first one may have been closed for it */
+        from = place_of_page(dedup, run.from);
+        kept = open_dedup_file(dedup, from.ino);
+        file = open_dedup_file(dedup, to.ino); /* the first one may have been closed for it */
     }
     if (!file || (!run.zeros && !kept))
         return;
@@ -272,10 +272,10 @@ static bool continues(const struct dedup *dedup, const struct run *run, uint32_t
                       bool zeros)
 {
     if (run->count == 0 || run->count == CHUNK_PAGES || run->zeros != zeros ||
-        to != run->to + run->count || place_of(dedup, run->to).left <= run->count)
+        to != run->to + run->count || place_of_page(dedup, run->to).left <= run->count)
         return false;
     return zeros || (from == run->from + run->count && from < run->to &&
-                     place_of(dedup, run->from).left > run->count);
+                     place_of_page(dedup, run->from).left > run->count);
 }
 
 static void add_to_run(struct dedup *dedup, uint32_t from, uint32_t to, bool zeros)
@@ -306,7 +306,7 @@ static uint32_t find_like(const struct dedup *dedup, uint32_t page)
 
 /* A last page that is not whole can only be merged with another such one of the same length, so
  * both have the checksum of what is in the file. */
-static void look_at(struct dedup *dedup, uint32_t page, uint32_t sum)
+static void compare_page(struct dedup *dedup, uint32_t page, uint32_t sum)
 {
     struct dedup_pages *pages = &dedup->pages;
     uint32_t old = pages->sums[page], like;
@@ -355,7 +355,7 @@ static void keep_rate(struct dedup *dedup, uint64_t bytes)
 static bool sum_chunk(struct dedup *dedup, const struct place *at, uint32_t page, uint32_t count,
                       uint32_t sums[CHUNK_PAGES])
 {
-    struct hf_file *file = file_of(dedup, at->ino);
+    struct hf_file *file = open_dedup_file(dedup, at->ino);
     struct iovec iov[CHUNK_PAGES];
     struct hf_pin pin;
     uint64_t bytes = file ? run_bytes(file, at->page, count) : 0;
@@ -383,13 +383,13 @@ static bool sum_chunk(struct dedup *dedup, const struct place *at, uint32_t page
 
 static void scan_chunk(struct dedup *dedup, uint32_t page, uint32_t count)
 {
-    struct place at = place_of(dedup, page);
+    struct place at = place_of_page(dedup, page);
     uint32_t sums[CHUNK_PAGES];
 
     if (sum_chunk(dedup, &at, page, count, sums))
         for (uint32_t i = 0; i < count && !dedup->stop; i++)
             if (sums[i])
-                look_at(dedup, page + i, sums[i]);
+                compare_page(dedup, page + i, sums[i]);
     dedup->progress.items = page + count;
     dedup->progress.bytes += (uint64_t)count * HF_BLOCK_BYTES;
     cli_progress_step(&dedup->progress, NULL);
@@ -397,7 +397,7 @@ static void scan_chunk(struct dedup *dedup, uint32_t page, uint32_t count)
         keep_rate(dedup, (uint64_t)count * HF_BLOCK_BYTES);
 }
 
-static bool ends(const struct dedup *dedup)
+static bool dedup_ends(const struct dedup *dedup)
 {
     return dedup->stop || cli_interrupted();
 }
@@ -407,8 +407,8 @@ static void scan_pages(struct dedup *dedup)
     const struct dedup_pages *pages = &dedup->pages;
 
     dedup->progress.total = pages->count;
-    for (uint32_t page = 0; page < pages->count && !ends(dedup);) {
-        uint32_t left = place_of(dedup, page).left;
+    for (uint32_t page = 0; page < pages->count && !dedup_ends(dedup);) {
+        uint32_t left = place_of_page(dedup, page).left;
         uint32_t count = left < CHUNK_PAGES ? left : CHUNK_PAGES;
 
         scan_chunk(dedup, page, count);
@@ -424,7 +424,7 @@ static void one_pass(struct dedup *dedup, int count, char **paths)
     int rc;
 
     dedup_pages_shrink(&old);
-    find_files(dedup, count, paths);
+    find_dedup_files(dedup, count, paths);
     rc = dedup_pages_list(dedup->pool, dedup->inos, dedup->ino_count, &old, &dedup->pages);
     dedup_pages_free(&old);
     if (rc != 0) {
@@ -433,7 +433,7 @@ static void one_pass(struct dedup *dedup, int count, char **paths)
     }
     dedup_pages_begin(&dedup->pages);
     scan_pages(dedup);
-    close_files(dedup);
+    close_dedup_files(dedup);
 }
 
 /* ----------------------------------------------------------------------------- output --- */
@@ -506,9 +506,9 @@ static void scan(struct dedup *dedup, int count, char **paths)
     dedup->zero_sum = sum_of(zeros, sizeof(zeros));
     dedup->rate_begin_ns = cli_now_ns();
     cli_progress_begin(&dedup->progress, "pages");
-    while (!ends(dedup) && (follow || dedup->passes < 2)) {
+    while (!dedup_ends(dedup) && (follow || dedup->passes < 2)) {
         one_pass(dedup, count, paths);
-        if (follow && dedup->passes > 1 && !ends(dedup))
+        if (follow && dedup->passes > 1 && !dedup_ends(dedup))
             pause_between_passes();
     }
     cli_progress_end(&dedup->progress);

@@ -25,7 +25,7 @@ static uint64_t end_of_last(const struct dedup_pages *pages, const struct dedup_
     return last->page + (pages->count - last->first);
 }
 
-static int add_extent(void *arg, const struct hf_extent_info *info)
+static int add_extent_pages(void *arg, const struct hf_extent_info *info)
 {
     struct lister *lister = arg;
     struct dedup_pages *pages = lister->pages;
@@ -90,7 +90,7 @@ int dedup_pages_list(struct hf_pool *pool, const uint64_t *inos, size_t ino_coun
 
     *out = (struct dedup_pages){0};
     for (size_t i = 0; rc == 0 && i < ino_count; i++)
-        rc = hf_extents(pool, inos[i], add_extent, &lister);
+        rc = hf_extents(pool, inos[i], add_extent_pages, &lister);
     if (rc)
         return rc;
     fitting = realloc(out->blocks, (out->count + 1ul) * sizeof(out->blocks[0]));
@@ -146,12 +146,12 @@ bool dedup_first_sight(struct dedup_pages *pages, uint32_t page)
 
 /* ----------------------------------------------------------------------------- tables --- */
 
-static uint64_t place_of(const struct dedup_table *table, uint32_t sum)
+static uint64_t place_of_sum(const struct dedup_table *table, uint32_t sum)
 {
     return ((uint64_t)(sum * UINT32_C(0x9e3779b1)) * table->room) >> 32;
 }
 
-static void make_table(struct dedup_table *table, uint64_t room)
+static void make_sum_table(struct dedup_table *table, uint64_t room)
 {
     table->room = room + 8;
     table->places = cli_alloc(table->room * sizeof(table->places[0]));
@@ -160,7 +160,7 @@ static void make_table(struct dedup_table *table, uint64_t room)
 
 uint32_t dedup_find(const struct dedup_pages *pages, const struct dedup_table *table, uint32_t sum)
 {
-    for (uint64_t i = place_of(table, sum); table->places[i] != DEDUP_NONE;
+    for (uint64_t i = place_of_sum(table, sum); table->places[i] != DEDUP_NONE;
          i = i + 1 < table->room ? i + 1 : 0)
         if (pages->sums[table->places[i]] == sum)
             return table->places[i];
@@ -169,7 +169,7 @@ uint32_t dedup_find(const struct dedup_pages *pages, const struct dedup_table *t
 
 void dedup_add(const struct dedup_pages *pages, struct dedup_table *table, uint32_t page)
 {
-    uint64_t i = place_of(table, pages->sums[page]);
+    uint64_t i = place_of_sum(table, pages->sums[page]);
 
     if (table->used >= table->room - table->room / 8)
         return; /* of pages that are shared with files that are not scanned */
@@ -179,7 +179,7 @@ void dedup_add(const struct dedup_pages *pages, struct dedup_table *table, uint3
     table->places[i] = page;
 }
 
-static bool tell_shared(struct dedup_pages *pages, uint32_t page)
+static bool report_shared_page(struct dedup_pages *pages, uint32_t page)
 {
     return pages->sums[page] && pages->blocks[page] & DEDUP_SHARED &&
            dedup_first_sight(pages, page) &&
@@ -196,10 +196,10 @@ void dedup_pages_begin(struct dedup_pages *pages)
     words = last / 64 + 1;
     pages->seen = cli_alloc(words * sizeof(pages->seen[0]));
     /* A page of the stable table has another one's checksum: mostly there are half as many. */
-    make_table(&pages->stable, (uint64_t)pages->count * 5 / 8);
-    make_table(&pages->unstable, (uint64_t)pages->count * 5 / 4);
+    make_sum_table(&pages->stable, (uint64_t)pages->count * 5 / 8);
+    make_sum_table(&pages->unstable, (uint64_t)pages->count * 5 / 4);
     for (uint32_t page = 0; page < pages->count; page++)
-        if (tell_shared(pages, page))
+        if (report_shared_page(pages, page))
             dedup_add(pages, &pages->stable, page);
     memset(pages->seen, 0, words * sizeof(pages->seen[0]));
 }

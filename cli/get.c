@@ -38,8 +38,8 @@ static bool write_at(struct transfer *get, const struct wanted *wanted, int fd, 
 }
 
 /* A file that ends before `end` was cut meanwhile, which is not a failure. */
-static bool copy_range(struct transfer *get, const struct wanted *wanted, struct hf_file *file,
-                       int fd, uint64_t off, uint64_t end)
+static bool get_range(struct transfer *get, const struct wanted *wanted, struct hf_file *file,
+                      int fd, uint64_t off, uint64_t end)
 {
     while (off < end) {
         size_t want = end - off < TRANSFER_CHUNK_BYTES ? (size_t)(end - off) : TRANSFER_CHUNK_BYTES;
@@ -62,8 +62,8 @@ static bool copy_range(struct transfer *get, const struct wanted *wanted, struct
     return true;
 }
 
-static bool copy_sparse(struct transfer *get, const struct wanted *wanted, struct hf_file *file,
-                        int fd)
+static bool get_sparse(struct transfer *get, const struct wanted *wanted, struct hf_file *file,
+                       int fd)
 {
     uint64_t size = (uint64_t)wanted->st.st_size, data = 0, hole = 0;
 
@@ -78,7 +78,7 @@ static bool copy_sparse(struct transfer *get, const struct wanted *wanted, struc
             break;
         if (rc != 0)
             return transfer_fail(get, wanted->path, rc);
-        if (!copy_range(get, wanted, file, fd, data, hole < size ? hole : size))
+        if (!get_range(get, wanted, file, fd, data, hole < size ? hole : size))
             return false;
     }
     if (ftruncate(fd, (off_t)size) != 0)
@@ -104,7 +104,7 @@ static void refuse_xattr(struct transfer *get, const struct wanted *wanted, cons
              wanted->shown, name, strerror(error));
 }
 
-static void copy_xattr(struct transfer *get, const struct wanted *wanted, int fd, const char *name)
+static void get_xattr(struct transfer *get, const struct wanted *wanted, int fd, const char *name)
 {
     ssize_t size = hf_getxattr(get->pool, wanted->path, name, get->chunk, TRANSFER_CHUNK_BYTES);
 
@@ -116,7 +116,7 @@ static void copy_xattr(struct transfer *get, const struct wanted *wanted, int fd
 
 /* One that comes meanwhile is none of those that were to be copied; -ERANGE: they have become
  * more. */
-static void copy_xattrs(struct transfer *get, const struct wanted *wanted, int fd)
+static void get_xattrs(struct transfer *get, const struct wanted *wanted, int fd)
 {
     char *list = NULL;
     ssize_t len;
@@ -131,7 +131,7 @@ static void copy_xattrs(struct transfer *get, const struct wanted *wanted, int f
         len = hf_listxattr(get->pool, wanted->path, list, (size_t)len);
     } while (len == -ERANGE);
     for (char *name = list; len > 0 && name < list + len; name += strlen(name) + 1)
-        copy_xattr(get, wanted, fd, name);
+        get_xattr(get, wanted, fd, name);
     free(list);
     if (len < 0)
         transfer_fail(get, wanted->path, (int)len);
@@ -146,11 +146,11 @@ static mode_t kept_mode(const struct transfer *get, const struct stat *st)
 }
 
 /* Owner first: it clears set-user-id; times last. */
-static bool copy_attributes(struct transfer *get, const struct wanted *wanted, int fd)
+static bool get_attributes(struct transfer *get, const struct wanted *wanted, int fd)
 {
     const struct timespec times[2] = {wanted->st.st_atim, wanted->st.st_mtim};
 
-    copy_xattrs(get, wanted, fd);
+    get_xattrs(get, wanted, fd);
     if (get->keep_owner && fchown(fd, wanted->st.st_uid, wanted->st.st_gid) != 0)
         return transfer_fail_host(get, wanted->shown, errno);
     if (fchmod(fd, kept_mode(get, &wanted->st)) != 0 || futimens(fd, times) != 0)
@@ -199,7 +199,7 @@ static bool fill_file(struct transfer *get, const struct wanted *wanted, struct 
 
     if (fd < 0)
         return transfer_fail_host(get, wanted->shown, errno);
-    good = copy_sparse(get, wanted, file, fd) && copy_attributes(get, wanted, fd);
+    good = get_sparse(get, wanted, file, fd) && get_attributes(get, wanted, fd);
     if (close(fd) != 0 && good)
         good = transfer_fail_host(get, wanted->shown, errno);
     return settle_local(get, wanted, temp, good);
@@ -249,7 +249,7 @@ static bool get_symlink(struct transfer *get, const struct wanted *wanted)
     return settle_local(get, wanted, temp, name_attributes(get, wanted, temp));
 }
 
-static bool get_node(struct transfer *get, const struct wanted *wanted)
+static bool get_special_file(struct transfer *get, const struct wanted *wanted)
 {
     char temp[TRANSFER_TEMP_TEXT];
 
@@ -298,7 +298,7 @@ static bool get_directory(struct transfer *get, const struct wanted *wanted)
         return transfer_fail_host(get, wanted->shown, errno);
     good = get_entries(get, wanted, fd);
     if (!get->stop)
-        good = copy_attributes(get, wanted, fd) && good;
+        good = get_attributes(get, wanted, fd) && good;
     close(fd);
     return good;
 }
@@ -335,7 +335,7 @@ static bool get_entry(struct transfer *get, struct wanted *wanted)
     case S_IFLNK:
         return get_symlink(get, wanted);
     default:
-        return get_node(get, wanted);
+        return get_special_file(get, wanted);
     }
 }
 

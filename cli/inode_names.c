@@ -22,7 +22,7 @@ struct cli_inode_names {
     int status;
 };
 
-static bool remember(void *arg, const struct cli_found *found)
+static bool remember_name(void *arg, const struct cli_found *found)
 {
     struct cli_inode_names *names = arg;
     bool short_enough = strlen(found->path) <= HF_SYMLINK_MAX;
@@ -33,7 +33,7 @@ static bool remember(void *arg, const struct cli_found *found)
     return true;
 }
 
-static bool cannot_read(void *arg, const char *path, int rc)
+static bool skip_unreadable(void *arg, const char *path, int rc)
 {
     struct cli_inode_names *names = arg;
 
@@ -52,8 +52,8 @@ int cli_inode_names_read(struct hf_pool *pool, struct cli_inode_names **out)
 {
     struct cli_inode_names *names = cli_alloc(sizeof(*names));
     const struct cli_visitor visitor = {.below = true,
-                                        .entry = remember,
-                                        .failed = cannot_read,
+                                        .entry = remember_name,
+                                        .failed = skip_unreadable,
                                         .status = &names->status,
                                         .arg = names};
 

@@ -118,7 +118,7 @@ static bool show_entry(void *arg, const struct cli_found *found)
     return true;
 }
 
-static bool cannot_read(void *arg, const char *path, int rc)
+static bool fail_list_read(void *arg, const char *path, int rc)
 {
     struct listing *listing = arg;
 
@@ -130,7 +130,7 @@ static void list_path(struct listing *listing, const char *path)
 {
     const struct cli_visitor visitor = {.below = below,
                                         .entry = show_entry,
-                                        .failed = cannot_read,
+                                        .failed = fail_list_read,
                                         .status = &listing->status,
                                         .arg = listing};
     struct cli_found found = {.dir = HF_ROOT_INO, .name = path, .path = path};

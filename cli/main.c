@@ -39,7 +39,7 @@ void cli_interrupt(int signal_number)
 }
 
 /* Without SA_RESTART, so that waits inside the library return; the second one ends at once. */
-static void catch_signals(void)
+static void catch_end_signals(void)
 {
     struct sigaction action = {.sa_handler = cli_interrupt, .sa_flags = (int)SA_RESETHAND};
     const int caught[] = {SIGINT, SIGTERM, SIGHUP};
@@ -192,7 +192,7 @@ int main(int argc, char **argv)
     cli_current_verb = cli_find_verb(name);
     if (cli_current_verb == NULL)
         return cli_usage("%s: there is no such verb (see `holdfast help`)", name);
-    catch_signals();
+    catch_end_signals();
     status = finish_output(run_verb(cli_current_verb, argv + 2));
     if (cli_interrupted())
         die_of_signal();

@@ -232,7 +232,7 @@ static void print_extents(const struct map *map)
     print_free(next, map->pool_blocks);
 }
 
-static void print_holds(const struct map *map)
+static void print_map_holds(const struct map *map)
 {
     char lost[CLI_LOST_NAME_TEXT];
 
@@ -258,7 +258,7 @@ static void print_holds(const struct map *map)
 
 /* -------------------------------------------------------------------------------- JSON --- */
 
-static void put_file(struct cli_json *json, const struct map *map, uint64_t ino)
+static void print_json_file(struct cli_json *json, const struct map *map, uint64_t ino)
 {
     const char *path = cli_inode_name(map->names, ino);
 
@@ -278,7 +278,7 @@ static void put_extent(struct cli_json *json, const struct map *map,
     cli_json_number(json, "off", extent->off);
     cli_json_bool(json, "detached", extent->detached);
     cli_json_bool(json, "shared", extent->shared);
-    put_file(json, map, map->files[extent->file].ino);
+    print_json_file(json, map, map->files[extent->file].ino);
     cli_json_close(json, '}');
 }
 
@@ -297,7 +297,7 @@ static void put_hold(struct cli_json *json, const struct map *map, const struct 
     cli_json_number(json, "pid", (uint64_t)pin->pid);
     cli_json_number(json, "tid", (uint64_t)pin->tid);
     cli_json_text(json, "command", pin->command);
-    put_file(json, map, pin->ino);
+    print_json_file(json, map, pin->ino);
     cli_json_close(json, '}');
 }
 
@@ -336,7 +336,7 @@ static int show_map(const struct map *map)
         return cli_fail_host(svg_path, error);
     if (svg_path == NULL && !as_json) {
         print_extents(map);
-        print_holds(map);
+        print_map_holds(map);
     }
     return EX_OK;
 }

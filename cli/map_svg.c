@@ -218,7 +218,7 @@ static void put_bar_part(struct grid *grid, double *x, uint64_t bytes, const cha
     *x += width;
 }
 
-static void put_title(struct grid *grid)
+static void draw_grid_title(struct grid *grid)
 {
     const struct hf_pool_info *info = &grid->map->info;
     uint64_t used = info->pool_bytes - info->free_bytes - info->detached_bytes;
@@ -300,7 +300,7 @@ static void put_tooltip(struct grid *grid, const struct cell *cell, size_t first
 }
 
 /* One path for a run of equal cells in a row, each box as high as the cell is used. */
-static void put_run(struct grid *grid, size_t first, size_t count)
+static void draw_run(struct grid *grid, size_t first, size_t count)
 {
     const struct cell *cell = &grid->cells[first];
     double share = (double)cell->used / (double)grid->cell_blocks;
@@ -336,7 +336,7 @@ static void put_cells(struct grid *grid)
              next++)
             continue;
         if (grid->cells[i].used > 0)
-            put_run(grid, i, next - i);
+            draw_run(grid, i, next - i);
     }
 }
 
@@ -481,7 +481,7 @@ int map_write_svg(const struct map *map, const char *path)
     fill_grid(&grid);
     bottom = TOP + (double)grid.rows * CELL;
     put_head(&grid, bottom + LEGEND_LINE * (double)(legend_lines(map) + 4));
-    put_title(&grid);
+    draw_grid_title(&grid);
     put_addresses(&grid);
     put_free(&grid);
     put_cells(&grid);

@@ -77,14 +77,14 @@ static void put_gauge_ns(const struct metrics *metrics, const char *name, const 
     printf(SECONDS "\n", SECONDS_OF(ns));
 }
 
-static void put_counter(const struct metrics *metrics, const char *name, const char *help,
-                        uint64_t value)
+static void put_counter_metric(const struct metrics *metrics, const char *name, const char *help,
+                               uint64_t value)
 {
     put_family(name, "counter", help);
     put_sample(metrics, name, "", value);
 }
 
-static void put_info(const struct metrics *metrics)
+static void put_info_metrics(const struct metrics *metrics)
 {
     const struct hf_pool_info *info = &metrics->info;
     char uuid[CLI_UUID_TEXT], labels[192];
@@ -97,7 +97,7 @@ static void put_info(const struct metrics *metrics)
     put_sample(metrics, "pool_info", labels, 1);
 }
 
-static void put_space(const struct metrics *metrics)
+static void put_space_metrics(const struct metrics *metrics)
 {
     const struct hf_pool_info *info = &metrics->info;
 
@@ -114,7 +114,7 @@ static void put_space(const struct metrics *metrics)
     put_gauge(metrics, "inodes", "Files, directories and links.", info->inodes);
 }
 
-static void put_users(const struct metrics *metrics)
+static void put_user_metrics(const struct metrics *metrics)
 {
     const struct hf_pool_info *info = &metrics->info;
 
@@ -148,19 +148,23 @@ static void put_given_up(const struct metrics *metrics)
         put_sample(metrics, "given_up_total", causes[i].label, causes[i].count);
 }
 
-static void put_counters(const struct metrics *metrics)
+static void put_counter_metrics(const struct metrics *metrics)
 {
     const struct hf_stats *stats = &metrics->stats;
 
-    put_counter(metrics, "layout_changes_total", "Layout changes begun.", stats->changes);
-    put_counter(metrics, "detaches_total", "Layout changes that detached blocks.", stats->detaches);
-    put_counter(metrics, "recalls_total", "Leases that layout changes asked for.", stats->recalls);
-    put_counter(metrics, "reaped_pins_total", "Pins of dead processes dropped.", stats->reaped);
-    put_counter(metrics, "slow_pins_total", "Pins that left the fast path.", stats->pins_slow);
-    put_counter(metrics, "gate_waits_total", "Pins and faults that waited at a gate.",
-                stats->gate_waits);
-    put_counter(metrics, "faults_total", "Page table entries filled.", stats->faults);
-    put_counter(metrics, "barriers_total", "Heavy barriers paid.", stats->barriers);
+    put_counter_metric(metrics, "layout_changes_total", "Layout changes begun.", stats->changes);
+    put_counter_metric(metrics, "detaches_total", "Layout changes that detached blocks.",
+                       stats->detaches);
+    put_counter_metric(metrics, "recalls_total", "Leases that layout changes asked for.",
+                       stats->recalls);
+    put_counter_metric(metrics, "reaped_pins_total", "Pins of dead processes dropped.",
+                       stats->reaped);
+    put_counter_metric(metrics, "slow_pins_total", "Pins that left the fast path.",
+                       stats->pins_slow);
+    put_counter_metric(metrics, "gate_waits_total", "Pins and faults that waited at a gate.",
+                       stats->gate_waits);
+    put_counter_metric(metrics, "faults_total", "Page table entries filled.", stats->faults);
+    put_counter_metric(metrics, "barriers_total", "Heavy barriers paid.", stats->barriers);
 }
 
 /* The last bucket of the library has no upper bound. The count is that of the buckets, so that the
@@ -230,10 +234,10 @@ static int read_metrics(struct hf_pool *pool, struct metrics *metrics)
 
 static void put_metrics(const struct metrics *metrics)
 {
-    put_info(metrics);
-    put_space(metrics);
-    put_users(metrics);
-    put_counters(metrics);
+    put_info_metrics(metrics);
+    put_space_metrics(metrics);
+    put_user_metrics(metrics);
+    put_counter_metrics(metrics);
     put_given_up(metrics);
     put_waits(metrics);
     if (metrics->knows_pins)

@@ -94,7 +94,7 @@ static struct cli_option mv_options[] = {
     {0},
 };
 
-static int move_one(struct hf_pool *pool, const char *from, const char *to, bool into)
+static int move_operand(struct hf_pool *pool, const char *from, const char *to, bool into)
 {
     uint32_t flags = (keep_target ? HF_RENAME_NOREPLACE : 0) | (exchange ? HF_RENAME_EXCHANGE : 0);
     char *name = into ? cli_last_name(from) : NULL;
@@ -126,7 +126,7 @@ static int mv_run(int count, char **operands)
             cli_usage("%s: must be a directory, since there are %d names to move", to, count - 2);
     } else {
         for (int i = 1; i < count - 1; i++) {
-            int status = move_one(pool, operands[i], to, into);
+            int status = move_operand(pool, operands[i], to, into);
 
             if (status != EX_OK)
                 worst = status;

@@ -75,7 +75,7 @@ static void print_head(void)
     printf("%s\n", waiting_only ? "FILE" : "WAITERS          FILE");
 }
 
-static void print_pin(const struct hf_pin_info *pin, int indent)
+static void print_pin_line(const struct hf_pin_info *pin, int indent)
 {
     char age[CLI_TIME_TEXT], range[CLI_RANGE_TEXT];
 
@@ -111,7 +111,7 @@ static void print_waiters(const struct file_pins *file, const struct hf_pin_info
 static void print_file(struct view *view, const struct file_pins *file)
 {
     for (const struct hf_pin_info *pin = file->pins; pin < file->end; pin++) {
-        print_pin(pin, 0);
+        print_pin_line(pin, 0);
         print_waiters(file, pin);
         print_title(file);
         count(view, pin);
@@ -122,13 +122,13 @@ static void print_file(struct view *view, const struct file_pins *file)
 static void print_change(struct view *view, const struct file_pins *file,
                          const struct hf_pin_info *change)
 {
-    print_pin(change, 0);
+    print_pin_line(change, 0);
     print_title(file);
     count(view, change);
     for (const struct hf_pin_info *pin = file->pins; pin < file->changes; pin++) {
         if (!cli_pin_blocks(pin, change))
             continue;
-        print_pin(pin, 2);
+        print_pin_line(pin, 2);
         print_title(file);
         count(view, pin);
     }

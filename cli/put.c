@@ -54,8 +54,8 @@ static char *temp_path(struct transfer *put, const char *target)
 /* ---------------------------------------------------------------------------- content ---- */
 
 /* From the host's current place up to len bytes, to off in the file. Returns what was moved. */
-static int64_t copy_range(struct transfer *put, const struct source *source, int fd,
-                          struct hf_file *file, uint64_t off, uint64_t len)
+static int64_t put_range(struct transfer *put, const struct source *source, int fd,
+                         struct hf_file *file, uint64_t off, uint64_t len)
 {
     uint64_t moved = 0;
 
@@ -116,8 +116,8 @@ static void find_data(int fd, uint64_t size, uint64_t *off, uint64_t *len)
 }
 
 /* As large as fstat(2) said; one that shrank meanwhile ends with a hole. */
-static bool copy_sparse(struct transfer *put, const struct source *source, int fd,
-                        struct hf_file *file)
+static bool put_sparse(struct transfer *put, const struct source *source, int fd,
+                       struct hf_file *file)
 {
     uint64_t size = (uint64_t)source->st.st_size, off = 0, end = 0;
     int rc;
@@ -129,7 +129,7 @@ static bool copy_sparse(struct transfer *put, const struct source *source, int f
         find_data(fd, size, &off, &len);
         if (off >= size || len == 0)
             break;
-        moved = copy_range(put, source, fd, file, off, len);
+        moved = put_range(put, source, fd, file, off, len);
         if (moved < 0)
             return false;
         end = off + (uint64_t)moved;
@@ -145,7 +145,7 @@ static bool copy_sparse(struct transfer *put, const struct source *source, int f
 static bool copy_stream(struct transfer *put, const struct source *source, int fd,
                         struct hf_file *file)
 {
-    return copy_range(put, source, fd, file, 0, HF_FILE_BYTES_MAX) >= 0;
+    return put_range(put, source, fd, file, 0, HF_FILE_BYTES_MAX) >= 0;
 }
 
 /* Makes a file without a name that is to get this one. */
@@ -161,7 +161,7 @@ static int open_unnamed(struct transfer *put, const char *target, struct hf_file
 }
 
 /* The file, without a name; null: it has said why. */
-static struct hf_file *write_content(struct transfer *put, const struct source *source, int fd)
+static struct hf_file *put_content(struct transfer *put, const struct source *source, int fd)
 {
     bool sized = S_ISREG(source->st.st_mode) && source->st.st_size > 0;
     struct hf_file *file;
@@ -171,7 +171,7 @@ static struct hf_file *write_content(struct transfer *put, const struct source *
         transfer_fail(put, source->target, rc);
         return NULL;
     }
-    if (sized ? copy_sparse(put, source, fd, file) : copy_stream(put, source, fd, file))
+    if (sized ? put_sparse(put, source, fd, file) : copy_stream(put, source, fd, file))
         return file;
     hf_close(file);
     return NULL;
@@ -179,8 +179,8 @@ static struct hf_file *write_content(struct transfer *put, const struct source *
 
 /* ------------------------------------------------------------------------- attributes ---- */
 
-static void copy_xattr(struct transfer *put, int fd, const struct source *source,
-                       struct place place, const char *name)
+static void put_xattr(struct transfer *put, int fd, const struct source *source, struct place place,
+                      const char *name)
 {
     ssize_t len = fgetxattr(fd, name, put->chunk, TRANSFER_CHUNK_BYTES);
     int rc = len >= 0
@@ -193,7 +193,7 @@ static void copy_xattr(struct transfer *put, int fd, const struct source *source
 
 /* The list of names, to be freed; null: there are none, or the host does not show them. ERANGE:
  * they have become more. */
-static char *list_xattrs(int fd, ssize_t *len)
+static char *list_host_xattrs(int fd, ssize_t *len)
 {
     char *list;
 
@@ -211,19 +211,20 @@ static char *list_xattrs(int fd, ssize_t *len)
 }
 
 /* Those that cannot be read are left out: others than the owner may not see all. */
-static void copy_xattrs(struct transfer *put, int fd, const struct source *source,
-                        struct place place)
+static void put_host_xattrs(struct transfer *put, int fd, const struct source *source,
+                            struct place place)
 {
     ssize_t len;
-    char *list = list_xattrs(fd, &len);
+    char *list = list_host_xattrs(fd, &len);
 
     for (char *name = list; len > 0 && name < list + len; name += strlen(name) + 1)
-        copy_xattr(put, fd, source, place, name);
+        put_xattr(put, fd, source, place, name);
     free(list);
 }
 
 /* Owner first: it clears set-user-id; times last: all else changes them. */
-static bool copy_attributes(struct transfer *put, const struct source *source, struct place place)
+static bool put_host_attributes(struct transfer *put, const struct source *source,
+                                struct place place)
 {
     const struct timespec times[2] = {source->st.st_atim, source->st.st_mtim};
     int rc = 0;
@@ -240,7 +241,7 @@ static bool copy_attributes(struct transfer *put, const struct source *source, s
 
 /* ------------------------------------------------------------------ one kind of file each -- */
 
-static bool settled(struct transfer *put, const struct source *source, int rc)
+static bool settle_source(struct transfer *put, const struct source *source, int rc)
 {
     if (rc != 0)
         return transfer_fail(put, source->target, rc);
@@ -253,7 +254,7 @@ static bool settled(struct transfer *put, const struct source *source, int rc)
 static bool settle_stored(struct transfer *put, const struct source *source, const char *temp,
                           bool good)
 {
-    good = good && settled(put, source, hf_rename(put->pool, temp, source->target, 0));
+    good = good && settle_source(put, source, hf_rename(put->pool, temp, source->target, 0));
     if (!good)
         hf_unlink(put->pool, temp, NULL);
     return good;
@@ -266,7 +267,7 @@ static bool settle_file(struct transfer *put, const struct source *source, struc
     int rc = hf_fsync(file);
 
     rc = rc ? rc : hf_renameat(put->pool, ino, "", HF_ROOT_INO, source->target, 0);
-    return settled(put, source, rc);
+    return settle_source(put, source, rc);
 }
 
 static bool inode_of(struct transfer *put, const struct source *source, struct hf_file *file,
@@ -279,7 +280,7 @@ static bool inode_of(struct transfer *put, const struct source *source, struct h
     return rc == 0 || transfer_fail(put, source->target, rc);
 }
 
-static bool put_file(struct transfer *put, struct source *source)
+static bool put_regular_file(struct transfer *put, struct source *source)
 {
     int fd = openat(source->dir_fd, source->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     struct hf_file *file;
@@ -292,10 +293,10 @@ static bool put_file(struct transfer *put, struct source *source)
         close(fd);
         return transfer_fail_host(put, source->shown, ESTALE);
     }
-    file = write_content(put, source, fd);
+    file = put_content(put, source, fd);
     if (file && inode_of(put, source, file, &place)) {
-        copy_xattrs(put, fd, source, place);
-        good = copy_attributes(put, source, place) && settle_file(put, source, file, place.at);
+        put_host_xattrs(put, fd, source, place);
+        good = put_host_attributes(put, source, place) && settle_file(put, source, file, place.at);
     }
     close(fd);
     if (file)
@@ -312,7 +313,7 @@ static bool put_link(struct transfer *put, const struct source *source, const ch
     bool good;
 
     if (rc != -EEXIST)
-        return settled(put, source, rc);
+        return settle_source(put, source, rc);
     temp = temp_path(put, source->target);
     rc = hf_link(put->pool, first, temp);
     good =
@@ -337,7 +338,7 @@ static bool put_symlink(struct transfer *put, const struct source *source)
     temp = temp_path(put, source->target);
     place = (struct place){HF_ROOT_INO, temp};
     rc = hf_symlink(put->pool, text, temp);
-    good = rc == 0 ? settle_stored(put, source, temp, copy_attributes(put, source, place))
+    good = rc == 0 ? settle_stored(put, source, temp, put_host_attributes(put, source, place))
                    : transfer_fail(put, source->target, rc);
     free(temp);
     return good;
@@ -348,7 +349,7 @@ static bool put_node(struct transfer *put, const struct source *source)
     char *temp = temp_path(put, source->target);
     struct place place = {HF_ROOT_INO, temp};
     int rc = hf_mknod(put->pool, temp, source->st.st_mode, source->st.st_rdev);
-    bool good = rc == 0 ? settle_stored(put, source, temp, copy_attributes(put, source, place))
+    bool good = rc == 0 ? settle_stored(put, source, temp, put_host_attributes(put, source, place))
                         : transfer_fail(put, source->target, rc);
 
     free(temp);
@@ -377,7 +378,7 @@ static void put_entries(struct transfer *put, const struct source *source, DIR *
         transfer_fail_host(put, source->shown, errno);
 }
 
-static bool make_directory(struct transfer *put, const struct source *source)
+static bool make_pool_directory(struct transfer *put, const struct source *source)
 {
     struct stat st;
     int rc = hf_mkdir(put->pool, source->target, 0700);
@@ -400,7 +401,7 @@ static bool put_directory(struct transfer *put, const struct source *source)
         close(fd);
         return transfer_fail_host(put, source->shown, ENOMEM);
     }
-    if (!make_directory(put, source)) {
+    if (!make_pool_directory(put, source)) {
         closedir(dir);
         return false;
     }
@@ -408,8 +409,8 @@ static bool put_directory(struct transfer *put, const struct source *source)
     if (!put->stop) {
         struct place place = {HF_ROOT_INO, source->target};
 
-        copy_xattrs(put, dirfd(dir), source, place);
-        copy_attributes(put, source, place);
+        put_host_xattrs(put, dirfd(dir), source, place);
+        put_host_attributes(put, source, place);
     }
     closedir(dir);
     return true;
@@ -423,7 +424,7 @@ static bool put_named_file(struct transfer *put, struct source *source)
 
     if (first != NULL)
         return put_link(put, source, first);
-    if (!put_file(put, source))
+    if (!put_regular_file(put, source))
         return false;
     if (has_more_names)
         transfer_add_link(put, dev, ino, source->target);
@@ -453,7 +454,7 @@ static bool put_entry(struct transfer *put, struct source *source)
 static bool put_stdin(struct transfer *put, const char *target)
 {
     struct source source = {.shown = "standard input", .target = target};
-    struct hf_file *file = write_content(put, &source, STDIN_FILENO);
+    struct hf_file *file = put_content(put, &source, STDIN_FILENO);
     struct place place;
     bool good;
     int rc;
@@ -503,7 +504,7 @@ static int check_operands(int sources, char **from, const char *to, bool into)
     return EX_OK;
 }
 
-static int put_run(int count, char **operands)
+static int run_put(int count, char **operands)
 {
     int sources = count > 2 ? count - 2 : 1;
     const char *to = count > 2 ? operands[count - 1] : "/";
@@ -536,5 +537,5 @@ const struct cli_verb cli_verb_put = {
                "SOURCE/. means what is in it. A file that exists is replaced in one step.",
     .operands_min = 2,
     .operands_max = 1 << 20,
-    .run = put_run,
+    .run = run_put,
 };

@@ -43,7 +43,7 @@ static bool refuse(struct removal *removal, const char *path, int rc)
 }
 
 /* False: something is left, and was named. */
-static bool removed(struct removal *removal, const char *path, int rc)
+static bool report_removal(struct removal *removal, const char *path, int rc)
 {
     if (rc != 0)
         return refuse(removal, path, rc);
@@ -53,13 +53,13 @@ static bool removed(struct removal *removal, const char *path, int rc)
 }
 
 /* An entry that exists all the time is seen once, so removing while reading misses nothing. */
-static bool remove_entry(void *arg, const struct cli_found *found)
+static bool remove_found_entry(void *arg, const struct cli_found *found)
 {
     struct removal *removal = arg;
 
     return S_ISDIR(found->type) ||
-           removed(removal, found->path,
-                   hf_unlinkat(removal->pool, found->dir, found->name, &policy));
+           report_removal(removal, found->path,
+                          hf_unlinkat(removal->pool, found->dir, found->name, &policy));
 }
 
 static bool remove_emptied(void *arg, const struct cli_found *directory, bool emptied)
@@ -67,11 +67,11 @@ static bool remove_emptied(void *arg, const struct cli_found *directory, bool em
     struct removal *removal = arg;
 
     return emptied && !cli_interrupted() &&
-           removed(removal, directory->path,
-                   hf_rmdirat(removal->pool, directory->dir, directory->name));
+           report_removal(removal, directory->path,
+                          hf_rmdirat(removal->pool, directory->dir, directory->name));
 }
 
-static bool cannot_read(void *arg, const char *path, int rc)
+static bool fail_removal_read(void *arg, const char *path, int rc)
 {
     return refuse(arg, path, rc);
 }
@@ -79,9 +79,9 @@ static bool cannot_read(void *arg, const char *path, int rc)
 static void remove_path(struct removal *removal, const char *path)
 {
     const struct cli_visitor visitor = {.below = true,
-                                        .entry = remove_entry,
+                                        .entry = remove_found_entry,
                                         .leave = remove_emptied,
-                                        .failed = cannot_read,
+                                        .failed = fail_removal_read,
                                         .status = &removal->status,
                                         .arg = removal};
     struct stat st;
@@ -90,13 +90,13 @@ static void remove_path(struct removal *removal, const char *path)
     if (rc != 0) {
         refuse(removal, path, rc);
     } else if (!S_ISDIR(st.st_mode)) {
-        removed(removal, path, hf_unlink(removal->pool, path, &policy));
+        report_removal(removal, path, hf_unlink(removal->pool, path, &policy));
     } else if (!recursive) {
         removal->status = EX_NOINPUT;
         cli_note("%s: is a directory (-r removes directories)", path);
     } else if (cli_walk(removal->pool, st.st_ino, path, &visitor) &&
                path[strspn(path, "/")] != '\0') {
-        removed(removal, path, hf_rmdir(removal->pool, path));
+        report_removal(removal, path, hf_rmdir(removal->pool, path));
     }
 }
 

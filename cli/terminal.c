@@ -68,7 +68,7 @@ static void on_signal(int number)
 }
 
 /* Before ncurses, which leaves alone what is caught already. */
-static void catch_signals(void)
+static void catch_terminal_signals(void)
 {
     static const int caught[] = {SIGINT,  SIGTERM, SIGHUP, SIGQUIT, SIGABRT,
                                  SIGSEGV, SIGBUS,  SIGILL, SIGFPE};
@@ -95,7 +95,7 @@ int terminal_start(void)
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO) ||
         tcgetattr(STDIN_FILENO, &modes_before) != 0)
         return cli_usage("this needs a terminal; --batch N prints N screens without one");
-    catch_signals();
+    catch_terminal_signals();
     if (newterm(NULL, stdout, stdin) == NULL)
         return cli_usage("the terminal '%s' is not known here (TERM); --batch N needs none",
                          name != NULL ? name : "");

@@ -107,7 +107,7 @@ static int read_sample(struct top *top)
 
 /* ------------------------------------------------------------------------------- lines --- */
 
-static void begin_line(struct top *top, enum terminal_style style)
+static void begin_top_line(struct top *top, enum terminal_style style)
 {
     if (top->line_count < ROWS_MAX)
         top->styles[top->line_count++] = style;
@@ -139,7 +139,7 @@ static const char *count_text(char buf[COUNT_TEXT], uint64_t count)
     return buf;
 }
 
-static void put_title(struct top *top)
+static void draw_title(struct top *top)
 {
     char stamp[32] = "", every[CLI_TIME_TEXT];
     time_t now = time(NULL);
@@ -147,7 +147,7 @@ static void put_title(struct top *top)
 
     if (localtime_r(&now, &local) != NULL)
         strftime(stamp, sizeof(stamp), "%Y-%m-%d %H:%M:%S", &local);
-    begin_line(top, TERMINAL_TITLE);
+    begin_top_line(top, TERMINAL_TITLE);
     cli_put_escaped(top->out, top->path);
     fprintf(top->out, "  %s  every %s  %s, %s, %s", stamp, cli_duration(every, interval_ns),
             top->info.engine, top->info.media,
@@ -156,7 +156,7 @@ static void put_title(struct top *top)
 }
 
 /* Rounded so that what is not nothing shows. */
-static int share(uint64_t part, uint64_t whole, int width)
+static int share_width(uint64_t part, uint64_t whole, int width)
 {
     int cells = (int)((double)part * width / (double)whole + 0.5);
 
@@ -166,8 +166,8 @@ static int share(uint64_t part, uint64_t whole, int width)
 static void put_bar(struct top *top, int width)
 {
     const struct hf_pool_info *info = &top->info;
-    int used = share(cli_used_bytes(info), info->pool_bytes, width);
-    int detached = share(info->detached_bytes, info->pool_bytes, width);
+    int used = share_width(cli_used_bytes(info), info->pool_bytes, width);
+    int detached = share_width(info->detached_bytes, info->pool_bytes, width);
 
     if (used + detached > width)
         used = width - detached;
@@ -183,14 +183,14 @@ static void put_bar(struct top *top, int width)
     fputc(']', top->out);
 }
 
-static void put_space(struct top *top)
+static void draw_space(struct top *top)
 {
     const struct hf_pool_info *info = &top->info;
     char size[CLI_SIZE_TEXT], used[CLI_SIZE_TEXT], saved[CLI_SIZE_TEXT], detached[CLI_SIZE_TEXT],
         free_text[CLI_SIZE_TEXT];
     int width;
 
-    begin_line(top, TERMINAL_PLAIN);
+    begin_top_line(top, TERMINAL_PLAIN);
     width = fprintf(top->out, "pool %s: used %s (%.0f%%), saved %s, detached %s, free %s  ",
                     cli_size(size, info->pool_bytes), cli_size(used, cli_used_bytes(info)),
                     100.0 * (double)cli_used_bytes(info) / (double)info->pool_bytes,
@@ -202,11 +202,11 @@ static void put_space(struct top *top)
     end_line(top);
 }
 
-static void put_users(struct top *top)
+static void draw_users(struct top *top)
 {
     const struct hf_pool_info *info = &top->info;
 
-    begin_line(top, TERMINAL_PLAIN);
+    begin_top_line(top, TERMINAL_PLAIN);
     fprintf(top->out, "processes %u/%u, threads %u/%u, open files %u/%u, inodes %" PRIu64,
             info->processes, info->max_processes, info->threads, info->max_threads, info->files,
             info->max_files, info->inodes);
@@ -214,7 +214,7 @@ static void put_users(struct top *top)
 }
 
 /* Sums of the table of counts; -1: all of that dimension. */
-static uint64_t count_of(const struct cli_pin_counts *counts, int kind, int state, int purpose)
+static uint64_t count_of_pins(const struct cli_pin_counts *counts, int kind, int state, int purpose)
 {
     uint64_t sum = 0;
 
@@ -234,28 +234,29 @@ static void put_pin_counts(struct top *top)
 {
     const struct cli_pin_counts *counts = &top->counts;
 
-    begin_line(top, TERMINAL_PLAIN);
+    begin_top_line(top, TERMINAL_PLAIN);
     if (top->no_pins[0] != '\0') {
         fprintf(top->out, "pins not known, leases %u/%u", top->info.leases, top->info.max_leases);
         end_line(top);
         return;
     }
-    fprintf(top->out, "pins %" PRIu64 ", leases %" PRIu64 ":", count_of(counts, CLI_PINS, -1, -1),
-            count_of(counts, CLI_LEASES, -1, -1));
+    fprintf(top->out, "pins %" PRIu64 ", leases %" PRIu64 ":",
+            count_of_pins(counts, CLI_PINS, -1, -1), count_of_pins(counts, CLI_LEASES, -1, -1));
     for (int purpose = 0; purpose < CLI_PURPOSES; purpose++)
         fprintf(top->out, " %s %" PRIu64, cli_purpose_words[purpose],
-                count_of(counts, -1, -1, purpose));
+                count_of_pins(counts, -1, -1, purpose));
     end_line(top);
-    begin_line(top, counts->waiting > 0 ? TERMINAL_ALARM : TERMINAL_PLAIN);
+    begin_top_line(top, counts->waiting > 0 ? TERMINAL_ALARM : TERMINAL_PLAIN);
     fprintf(top->out, "layout changes waiting %" PRIu64, counts->waiting);
     for (int state = CLI_PIN_RECALLED; state < CLI_PIN_STATES; state++)
-        fprintf(top->out, ", %s %" PRIu64, cli_state_words[state], count_of(counts, -1, state, -1));
+        fprintf(top->out, ", %s %" PRIu64, cli_state_words[state],
+                count_of_pins(counts, -1, state, -1));
     end_line(top);
 }
 
 /* ---------------------------------------------------------------- counters, histogram --- */
 
-static void put_counter(struct top *top, const char *label, uint64_t now, uint64_t before)
+static void draw_counter(struct top *top, const char *label, uint64_t now, uint64_t before)
 {
     double seconds = (double)(top->now.at_ns - top->before.at_ns) / NS_PER_S;
     char total[COUNT_TEXT], rate[COUNT_TEXT] = "-";
@@ -277,28 +278,28 @@ static void put_pair(struct top *top, const char *one, uint64_t one_count, const
             count_text(more, other_count));
 }
 
-static void put_counters(struct top *top, int row)
+static void draw_counters(struct top *top, int row)
 {
     const struct hf_stats *now = &top->now.stats, *before = &top->before.stats;
 
     switch (row) {
     case 0:
-        put_counter(top, "layout changes", now->changes, before->changes);
+        draw_counter(top, "layout changes", now->changes, before->changes);
         break;
     case 1:
-        put_counter(top, "pins slow", now->pins_slow, before->pins_slow);
+        draw_counter(top, "pins slow", now->pins_slow, before->pins_slow);
         break;
     case 2:
-        put_counter(top, "waits at gates", now->gate_waits, before->gate_waits);
+        draw_counter(top, "waits at gates", now->gate_waits, before->gate_waits);
         break;
     case 3:
-        put_counter(top, "faults", now->faults, before->faults);
+        draw_counter(top, "faults", now->faults, before->faults);
         break;
     case 4:
-        put_counter(top, "heavy barriers", now->barriers, before->barriers);
+        draw_counter(top, "heavy barriers", now->barriers, before->barriers);
         break;
     case 5:
-        put_counter(top, "recalls", now->recalls, before->recalls);
+        draw_counter(top, "recalls", now->recalls, before->recalls);
         break;
     case 6:
         put_pair(top, "gave up",
@@ -351,15 +352,15 @@ static void put_events(struct top *top)
     uint64_t waits = stats->drains_waited;
     char count[COUNT_TEXT], mean[CLI_TIME_TEXT], longest[CLI_TIME_TEXT];
 
-    begin_line(top, TERMINAL_HEAD);
+    begin_top_line(top, TERMINAL_HEAD);
     fprintf(top->out, "%-15s%11s%9s   %s waits", "", "TOTAL", "/S", count_text(count, waits));
     if (waits > 0)
         fprintf(top->out, ", mean %s, longest %s", cli_duration(mean, stats->wait_ns_total / waits),
                 cli_duration(longest, stats->wait_ns_max));
     end_line(top);
     for (int row = 0; row < BAR_ROWS + 2; row++) {
-        begin_line(top, TERMINAL_PLAIN);
-        put_counters(top, row);
+        begin_top_line(top, TERMINAL_PLAIN);
+        draw_counters(top, row);
         put_histogram(top, row);
         end_line(top);
     }
@@ -394,9 +395,9 @@ static void put_row(struct top *top, const struct hf_pin_info *pin, int indent)
 
     if (!line_left(top))
         return;
-    begin_line(top, waits                        ? TERMINAL_ALARM
-                    : strcmp(state, "held") != 0 ? TERMINAL_WARN
-                                                 : TERMINAL_PLAIN);
+    begin_top_line(top, waits                        ? TERMINAL_ALARM
+                        : strcmp(state, "held") != 0 ? TERMINAL_WARN
+                                                     : TERMINAL_PLAIN);
     fprintf(top->out, "%7d ", (int)pin->pid);
     cli_put_command(top->out, pin, indent, 15);
     fprintf(top->out, " %-6s %-11s %c %-8s %6s %s ", cli_pin_kind(pin), state, cli_pin_mode(pin)[0],
@@ -430,7 +431,7 @@ static bool is_long(const struct hf_pin_info *pin)
 }
 
 /* Layout changes before leases; each has all the lines that are left for it. */
-static void find_oldest(struct top *top)
+static void find_oldest_pin(struct top *top)
 {
     int room = top->rows - top->line_count;
 
@@ -459,7 +460,7 @@ static void put_holders(struct top *top, const struct hf_pin_info *change)
             put_row(top, &top->pins.list[i], 2);
     }
     if (holders > most && line_left(top)) {
-        begin_line(top, TERMINAL_PLAIN);
+        begin_top_line(top, TERMINAL_PLAIN);
         fprintf(top->out, "%7s   and %d more", "", holders - most);
         end_line(top);
     }
@@ -481,18 +482,18 @@ static void put_table(struct top *top)
                                          "OLDEST LEASES"};
 
     if (top->no_pins[0] != '\0') {
-        begin_line(top, TERMINAL_PLAIN);
+        begin_top_line(top, TERMINAL_PLAIN);
         fputs(top->no_pins, top->out);
         end_line(top);
         return;
     }
-    begin_line(top, TERMINAL_TITLE);
+    begin_top_line(top, TERMINAL_TITLE);
     fprintf(top->out, "%7s %-15s %-6s %-11s M %-8s %6s RANGE, FILE", "PID", "COMMAND", "KIND",
             "STATE", "PURPOSE", "AGE");
     end_line(top);
-    find_oldest(top);
+    find_oldest_pin(top);
     if (top->oldest_count == 0 && line_left(top)) {
-        begin_line(top, TERMINAL_PLAIN);
+        begin_top_line(top, TERMINAL_PLAIN);
         fprintf(top->out, "%7s nothing to show of: %s", "", titles[top->shown]);
         end_line(top);
     }
@@ -521,9 +522,9 @@ static char *draw_screen(struct top *top, int rows, int columns)
         cli_note("out of memory");
         exit(EX_OSERR);
     }
-    put_title(top);
-    put_space(top);
-    put_users(top);
+    draw_title(top);
+    draw_space(top);
+    draw_users(top);
     put_pin_counts(top);
     put_events(top);
     put_table(top);

@@ -44,7 +44,7 @@ static size_t put_name(struct walk *walk, size_t path_len, const char *name)
 }
 
 /* In a damaged pool a directory may be below itself. */
-static bool is_above(const struct walk *walk, uint64_t ino)
+static bool walk_is_inside(const struct walk *walk, uint64_t ino)
 {
     for (size_t i = 0; i < walk->depth; i++)
         if (walk->levels[i].found.ino == ino)
@@ -58,7 +58,7 @@ static bool enter(struct walk *walk, const struct cli_found *found, size_t name_
     struct hf_dir *dir;
     int rc;
 
-    if (is_above(walk, found->ino)) {
+    if (walk_is_inside(walk, found->ino)) {
         cli_note("%s: this directory is below itself: the pool is damaged, run `holdfast fsck`",
                  walk->path);
         *walk->visitor->status = EX_DATAERR;
@@ -98,7 +98,7 @@ static bool is_dots(const char *name)
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-static void visit(struct walk *walk, const struct hf_dirent *entry)
+static void visit_entry(struct walk *walk, const struct hf_dirent *entry)
 {
     size_t top = walk->depth - 1;
     size_t name_at = put_name(walk, walk->levels[top].path_len, entry->name);
@@ -127,7 +127,7 @@ bool cli_walk(struct hf_pool *pool, uint64_t ino, const char *path,
         int rc = stop ? 0 : hf_readdir(level->dir, &entry);
 
         if (rc > 0 && !is_dots(entry.name)) {
-            visit(&walk, &entry);
+            visit_entry(&walk, &entry);
         } else if (rc <= 0) {
             walk.path[level->path_len] = '\0';
             if (rc < 0)

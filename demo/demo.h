@@ -20,6 +20,7 @@
 
 #define DEMO_READERS 2u
 #define DEMO_WRITERS 2u
+#define DEMO_WORKERS (DEMO_READERS + DEMO_WRITERS)
 
 struct demo_options {
     const char *input;
@@ -115,7 +116,7 @@ struct demo_half {
     bool has_bug; /* and runs until it has shown */
     uint64_t stop, ready;
     uint64_t hot[DEMO_WRITERS]; /* the file and page each writer is about to change */
-    struct demo_counts counts[DEMO_READERS + DEMO_WRITERS];
+    struct demo_counts counts[DEMO_WORKERS];
     struct demo_state *states; /* of each file */
     /* of the whole half, when it is over */
     double seconds;
@@ -137,6 +138,8 @@ int demo_writer(void *worker);
 
 /* Makes and loads the pool, runs the workers for `seconds`, verifies all files. */
 void demo_half_run(struct demo_half *half, double seconds);
+
+/* ---------------------------------------------------------------------------- counts.c --- */
 
 /* Pins over a block that was reused meanwhile, seen by any reader. */
 uint64_t demo_reused(const struct demo_half *half);

@@ -9,106 +9,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WORKERS (DEMO_READERS + DEMO_WRITERS)
 #define SPARE_PAGES UINT64_C(2048)
 #define LINE_NS (LAB_SEC / 10)
 #define MORE_PATIENCE 20         /* times the seconds, for the bug to show */
 #define STUCK_NS (120 * LAB_SEC) /* after the end was told; a right worker needs a moment */
 
 const char *const demo_kind_names[DEMO_KINDS] = {"truncate", "punch", "move", "delete", "reload"};
-
-int64_t demo_must(int64_t rc, const char *what, const char *path)
-{
-    const char *sentence = hf_strerror_detail();
-
-    if (rc < 0)
-        lab_fail("%s %s: %s", what, path, sentence[0] ? sentence : strerror((int)-rc));
-    return rc;
-}
-
-/* ------------------------------------------------------------------------ durations ------ */
-
-/* Below 8 ns a bucket each, then 8 of equal width an octave. */
-static unsigned bucket_of(uint64_t ns)
-{
-    unsigned octave = 63 - (unsigned)__builtin_clzll(ns | 1);
-
-    return ns < 8 ? (unsigned)ns : (octave - 2) * 8 + (unsigned)(ns >> (octave - 3) & 7);
-}
-
-void demo_duration_add(struct demo_durations *durations, uint64_t ns)
-{
-    lab_count(&durations->bucket[bucket_of(ns)], 1);
-    lab_count(&durations->count, 1);
-    if (ns > durations->max_ns)
-        durations->max_ns = ns;
-}
-
-void demo_durations_merge(struct demo_durations *into, const struct demo_durations *from)
-{
-    into->count += from->count;
-    into->max_ns = from->max_ns > into->max_ns ? from->max_ns : into->max_ns;
-    for (unsigned i = 0; i < DEMO_BUCKETS; i++)
-        into->bucket[i] += from->bucket[i];
-}
-
-double demo_duration_at(const struct demo_durations *durations, double share)
-{
-    double left = share * (double)durations->count;
-    unsigned i = 0;
-
-    if (!durations->count)
-        return 0;
-    while (i < DEMO_BUCKETS - 1 && left > (double)durations->bucket[i])
-        left -= (double)durations->bucket[i++];
-    return i < 8 ? i : ldexp(8 + i % 8 + 0.5, (int)(i / 8 - 1));
-}
-
-/* ----------------------------------------------------------------------------- sums ------ */
-
-uint64_t demo_pins(const struct demo_half *half)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < WORKERS; i++)
-        sum += lab_peek(&half->counts[i].pins);
-    return sum;
-}
-
-uint64_t demo_in_place(const struct demo_half *half)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < WORKERS; i++)
-        sum += lab_peek(&half->counts[i].bytes);
-    return sum;
-}
-
-uint64_t demo_reused(const struct demo_half *half)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < WORKERS; i++)
-        sum += lab_peek(&half->counts[i].foreign) + lab_peek(&half->counts[i].changed);
-    return sum;
-}
-
-uint64_t demo_changes(const struct demo_half *half)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < WORKERS; i++)
-        for (unsigned kind = 0; kind < DEMO_RELOAD; kind++)
-            sum += lab_peek(&half->counts[i].kinds[kind].count);
-    return sum;
-}
 
 /* ------------------------------------------------------------------------- the pool ------ */
 
@@ -186,7 +98,7 @@ static const char *worker_name(unsigned i)
 
 static void start_workers(struct demo_half *half, struct demo_worker *workers, pid_t *pids)
 {
-    for (unsigned i = 0; i < WORKERS; i++) {
+    for (unsigned i = 0; i < DEMO_WORKERS; i++) {
         bool reads = i < DEMO_READERS;
 
         workers[i] = (struct demo_worker){half, reads ? i : i - DEMO_READERS};
@@ -200,7 +112,7 @@ static unsigned look_after(struct demo_half *half, pid_t *pids)
     unsigned running = 0;
     int status;
 
-    for (unsigned i = 0; i < WORKERS; i++) {
+    for (unsigned i = 0; i < DEMO_WORKERS; i++) {
         if (pids[i] && waitpid(pids[i], &status, WNOHANG) == pids[i]) {
             pids[i] = 0;
             if (status == 0 && lab_peek(&half->stop))
@@ -217,7 +129,7 @@ static unsigned look_after(struct demo_half *half, pid_t *pids)
 
 static void end_stuck(struct demo_half *half, const pid_t *pids)
 {
-    for (unsigned i = 0; i < WORKERS; i++)
+    for (unsigned i = 0; i < DEMO_WORKERS; i++)
         if (pids[i]) {
             lab_say("a %s process did not come to an end (engine %s); it is killed", worker_name(i),
                     half->engine);
@@ -250,13 +162,13 @@ static bool is_over(const struct demo_half *half, double past, double seconds)
 
 static void run_workers(struct demo_half *half, struct hf_pool *pool, double seconds)
 {
-    struct demo_worker workers[WORKERS];
-    pid_t pids[WORKERS];
+    struct demo_worker workers[DEMO_WORKERS];
+    pid_t pids[DEMO_WORKERS];
     uint64_t start, told = 0;
-    unsigned running = WORKERS;
+    unsigned running = DEMO_WORKERS;
 
     start_workers(half, workers, pids);
-    while (lab_peek(&half->ready) < WORKERS && look_after(half, pids) == WORKERS)
+    while (lab_peek(&half->ready) < DEMO_WORKERS && look_after(half, pids) == DEMO_WORKERS)
         usleep(1000);
     start = lab_now_ns();
     while (running) {

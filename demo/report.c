@@ -40,7 +40,7 @@ static struct demo_durations kind_durations(const struct demo_half *half, unsign
 {
     struct demo_durations sum = {0};
 
-    for (unsigned i = 0; i < DEMO_READERS + DEMO_WRITERS; i++)
+    for (unsigned i = 0; i < DEMO_WORKERS; i++)
         demo_durations_merge(&sum, &half->counts[i].kinds[kind]);
     return sum;
 }
@@ -49,7 +49,7 @@ static struct demo_counts sum_counts(const struct demo_half *half)
 {
     struct demo_counts sum = {0};
 
-    for (unsigned i = 0; i < DEMO_READERS + DEMO_WRITERS; i++) {
+    for (unsigned i = 0; i < DEMO_WORKERS; i++) {
         const struct demo_counts *one = &half->counts[i];
 
         sum.held += one->held;

@@ -156,7 +156,7 @@ def calls_between(folder):
 
 
 def check_cycles():
-    folders = {name.rpartition("/")[0] for name in C_FILES if re.match(r"src/\w+/|fuse/", name)}
+    folders = {name.rpartition("/")[0] for name in C_FILES if re.match(r"src/\w+/|(?:bench|cli|demo|fuse|lab)/", name)}
     for folder in sorted(folders):
         reached = {name: set(called) for name, called in calls_between(folder).items()}
         for middle in reached:
@@ -499,10 +499,10 @@ STATIC_FUNCTION = re.compile(r"^static [A-Za-z_][^;{}=#]*?\b(\w+)\([^;{}]*\)\s*\
 
 
 def check_unique():
-    """A search for a function of the library or the mount finds one, and each has a noun that tells it from others."""
+    """A search for a function of the library or a program finds one, and each has a noun that tells it from others."""
     first = {}
     for name in C_FILES:
-        if not name.startswith(("src/", "fuse/")):
+        if not name.startswith(("src/", "fuse/", "cli/", "bench/")):
             continue
         text = without_comments(read(name))
         for match in STATIC_FUNCTION.finditer(text):
