@@ -55,7 +55,8 @@ void note_result(struct exercise *x, long long rc)
 }
 
 static const struct operation *const all_operations[] = {
-    file_operations, layout_operations, name_operations, attribute_operations, pin_operations,
+    file_operations,      layout_operations, name_operations,
+    attribute_operations, pin_operations,    share_operations,
 };
 #define KINDS (sizeof(all_operations) / sizeof(all_operations[0]))
 
@@ -157,6 +158,7 @@ void exercise_run(const struct exercise_plan *plan)
     compare_all(x);
     close_all(x);
     compare_all(x);
+    EXPECT(plan->count < 10000 || (x->clones && x->merged));
     if (plan->shared)
         EXPECT_EQ(hf_close(x->files[0].file), 0);
     test_pool_close(x->pool);

@@ -25,6 +25,8 @@ struct open_file {
 struct pinned_page {
     uint64_t page;
     unsigned char *frozen; /* null: still of the file */
+    /* Not null: it may have been on a shared block. Then the file may leave it: what it held. */
+    unsigned char *then;
 };
 
 struct held_pin {
@@ -49,6 +51,7 @@ struct exercise {
     struct held_pin pins[EXERCISE_PINS];
     uint64_t blocks_at_start; /* in use when no file had any */
     uint64_t done;
+    uint64_t clones, merged; /* merged: bytes */
     char log[EXERCISE_LOG][320];
     uint64_t logged;
 };
@@ -110,6 +113,11 @@ bool pins_overlap(const struct exercise *x, const struct model_node *node, uint6
                   uint64_t end);
 /* The model's part of a layout change that goes ahead under pins of pages [first, end). */
 void pins_detach(struct exercise *x, const struct model_node *node, uint64_t first, uint64_t end);
+/* Pins for writing alone. */
+bool pins_write(const struct exercise *x, const struct model_node *node, uint64_t first,
+                uint64_t end);
+/* After a write to a shared page, a pin that was taken to read keeps the old block. */
+void pins_settle(struct exercise *x, const struct model_node *node);
 void pins_compare(struct exercise *x, const struct model_node *node);
 void pin_release(struct exercise *x, struct held_pin *held);
 /* Of all nodes where it is null. */
@@ -129,6 +137,6 @@ struct operation {
     void (*run)(struct exercise *x);
 };
 extern const struct operation file_operations[], layout_operations[], name_operations[],
-    attribute_operations[], pin_operations[]; /* a null name ends each */
+    attribute_operations[], pin_operations[], share_operations[]; /* a null name ends each */
 
 #endif

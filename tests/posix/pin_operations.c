@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Pins held across everything else. What an iovec must show is, page by page, the file's bytes
- * while the page is of the file, and the bytes of the moment it was detached from then on.
+ * while the page is of the file, and the bytes of the moment it was detached from then on. A write
+ * to a shared page leaves the pins of before that read it the old block: whether it has is seen
+ * from where a new pin lies.
  */
 #include "exercise.h"
 
 #include <errno.h>
+#include <holdfast/serve.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +27,84 @@ bool pins_overlap(const struct exercise *x, const struct model_node *node, uint6
                 return true;
     }
     return false;
+}
+
+bool pins_write(const struct exercise *x, const struct model_node *node, uint64_t first,
+                uint64_t end)
+{
+    for (size_t i = 0; i < EXERCISE_PINS; i++) {
+        const struct held_pin *held = &x->pins[i];
+
+        if (held->node != node || !(held->flags & HF_PIN_WRITE))
+            continue;
+        for (size_t page = 0; page < held->page_count; page++)
+            if (!held->pages[page].frozen && held->pages[page].page >= first &&
+                held->pages[page].page < end)
+                return true;
+    }
+    return false;
+}
+
+/* Where the page would begin. */
+static const unsigned char *address_of(const struct held_pin *held, uint64_t page)
+{
+    uint64_t off = page * TEST_PAGE > held->off ? page * TEST_PAGE : held->off;
+    uint64_t at = off - held->off;
+
+    for (int i = 0; i < held->pieces; at -= held->iov[i++].iov_len)
+        if (at < held->iov[i].iov_len)
+            return (const unsigned char *)held->iov[i].iov_base + at - off % TEST_PAGE;
+    FAIL("the pin has no page %" PRIu64, page);
+}
+
+static struct hf_file *open_to_look(struct exercise *x, const struct model_node *node, bool *opened)
+{
+    struct hf_file *file;
+
+    *opened = false;
+    for (size_t i = 0; i < EXERCISE_FILES; i++)
+        if (x->files[i].file && x->files[i].node == node &&
+            (x->files[i].flags & O_ACCMODE) != O_WRONLY)
+            return x->files[i].file;
+    *opened = true;
+    EXPECT_EQ(hf_openat(x->pool, node->ino, "", O_RDONLY, 0, &file), 0);
+    return file;
+}
+
+static void settle_page(struct hf_file *file, const struct held_pin *held, struct pinned_page *page)
+{
+    struct hf_pin pin;
+    struct iovec iov;
+
+    EXPECT_EQ(hf_pin(file, page->page * TEST_PAGE, 1, HF_PIN_NOFILL, &iov, 1, &pin), 1);
+    if (iov.iov_base != address_of(held, page->page)) {
+        page->frozen = page->then;
+        page->then = NULL;
+    }
+    EXPECT_EQ(hf_unpin(&pin), 0);
+}
+
+static void settle(struct exercise *x, const struct held_pin *held)
+{
+    struct hf_file *file = NULL;
+    bool opened = false;
+
+    for (size_t i = 0; i < held->page_count; i++) {
+        if (!held->pages[i].then || held->pages[i].frozen)
+            continue;
+        if (!file)
+            file = open_to_look(x, held->node, &opened);
+        settle_page(file, held, &held->pages[i]);
+    }
+    if (opened)
+        EXPECT_EQ(hf_close(file), 0);
+}
+
+void pins_settle(struct exercise *x, const struct model_node *node)
+{
+    for (size_t i = 0; i < EXERCISE_PINS; i++)
+        if (x->pins[i].node && (!node || x->pins[i].node == node))
+            settle(x, &x->pins[i]);
 }
 
 void pins_detach(struct exercise *x, const struct model_node *node, uint64_t first, uint64_t end)
@@ -100,6 +181,7 @@ static void compare_piece(struct exercise *x, struct held_pin *held, uint64_t at
 
 void pins_compare(struct exercise *x, const struct model_node *node)
 {
+    pins_settle(x, node);
     for (size_t i = 0; i < EXERCISE_PINS; i++)
         if (x->pins[i].node && (!node || x->pins[i].node == node))
             for_each_piece(x, &x->pins[i], compare_piece);
@@ -111,8 +193,10 @@ void pin_release(struct exercise *x, struct held_pin *held)
          held->len);
     for_each_piece(x, held, compare_piece);
     EXPECT_EQ(hf_unpin(&held->pin), 0);
-    for (size_t i = 0; i < held->page_count; i++)
+    for (size_t i = 0; i < held->page_count; i++) {
         free(held->pages[i].frozen);
+        free(held->pages[i].then);
+    }
     free(held->pages);
     free(held->iov);
     *held = (struct held_pin){0};
@@ -150,6 +234,31 @@ static int pin_error(const struct open_file *open, const struct held_pin *held)
     return 0;
 }
 
+static int note_shared(void *arg, const struct hf_extent_info *info)
+{
+    struct held_pin *held = arg;
+
+    for (size_t i = 0; i < held->page_count && info->shared && !info->detached; i++) {
+        uint64_t off = held->pages[i].page * TEST_PAGE;
+
+        if (off >= info->off && off < info->off + info->len)
+            held->pages[i].then = malloc(TEST_PAGE);
+    }
+    return 0;
+}
+
+/* A pin for writing, and one that is coherent, has a block that is its file's alone. */
+static void note_snapshots(struct exercise *x, struct held_pin *held)
+{
+    if (held->node->window_pages || held->flags & (HF_PIN_WRITE | HF_PIN_COHERENT))
+        return;
+    EXPECT_EQ(hf_extents(x->pool, held->node->ino, note_shared, held), 0);
+    for (size_t i = 0; i < held->page_count; i++)
+        if (held->pages[i].then)
+            content_read(&held->node->content, held->pages[i].page * TEST_PAGE, TEST_PAGE,
+                         held->pages[i].then);
+}
+
 static void held_now(struct exercise *x, struct open_file *open, struct held_pin *held, int pieces)
 {
     held->node = open->node;
@@ -162,7 +271,8 @@ static void held_now(struct exercise *x, struct open_file *open, struct held_pin
     content_allocate(&open->node->content, held->off, held->len);
     if (held->flags & HF_PIN_WRITE)
         open->node->mtime_known = false;
-    for_each_piece(x, held, compare_piece);
+    note_snapshots(x, held);
+    pins_compare(x, open->node);
     node_compare(x, open->node);
 }
 
@@ -183,7 +293,8 @@ static void run_pin(struct exercise *x)
         held->off + held->len > open->node->content.size)
         held->len = open->node->content.size - held->off;
     held->flags = purposes[test_below(&x->rng, 4)] | (test_chance(&x->rng, 50) ? HF_PIN_WRITE : 0) |
-                  (test_chance(&x->rng, 15) ? HF_PIN_NOWAIT : 0);
+                  (test_chance(&x->rng, 15) ? HF_PIN_NOWAIT : 0) |
+                  (test_chance(&x->rng, 15) ? HF_PIN_COHERENT : 0);
     room = (int)(held->len / TEST_PAGE + 2);
     if (!open->node->window_pages && test_chance(&x->rng, 10))
         room = 1;
