@@ -242,6 +242,7 @@ static int zap(struct dax_change *change)
         if (change->first == 0 && last == pages - 1 && !vnode->stray_nodes && !change->now &&
             !change->old_root) {
             change->old_root = mm_take_root(vnode);
+            change->gateless = vnode->gateless;
             cleared = true;
         } else {
             cleared = mm_zap(shm, vnode, change->first, last);
@@ -678,6 +679,7 @@ int dax_change_now(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uin
     if (rc)
         return rc;
     change->now = change->keeps_mutex = true;
+    hf_store_relaxed(&vnode->gateless, vnode->gateless + 1); /* relaxed: under the mutex */
     count_change(change);
     rc = zap(change);
     rc = rc ? rc : find_holders(change, true, &finding);
@@ -742,9 +744,10 @@ void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t siz
 
 /* L7. A walk of any page of the file, also past end of file, can still be in the nodes of the old
  * root. They are freed when no slot of the file is left, nor, with an engine that waits for walks,
- * such a walk. Else they stay the vnode's until the vnode
- * goes, or until a change of the whole file finds no slot. A root that was taken out for a change
- * that was given up goes back, since the gate kept new ones away. */
+ * such a walk. Else they stay the vnode's until the vnode goes, or until a change of the whole file
+ * finds no slot. A root that was taken out for a change that was given up goes back, since the gate
+ * kept new entries away. But a thread that was let through may have given a shared page another
+ * block: then the root has an entry that is not true any more. */
 static void settle_tables(struct dax_change *change, bool committed)
 {
     struct shm_vnode *vnode = change->vnode;
@@ -753,7 +756,7 @@ static void settle_tables(struct dax_change *change, bool committed)
     if (!change->old_root) {
         if (vnode->stray_nodes && committed && change->first == 0 && change->last == DAX_LAST)
             shrink_strays(dax, vnode);
-    } else if (!committed && !vnode->root) {
+    } else if (!committed && !vnode->root && vnode->gateless == change->gateless) {
         mm_put_root(dax->shm, vnode, change->old_root);
     } else if (vnode->zap_pending || gate_anybody(dax, vnode)) {
         vnode->stray_nodes = 1;

@@ -228,6 +228,7 @@ struct dax_change {
     uint64_t waits_since_ns; /* 0: it has not waited */
     uint64_t passed;         /* vnode->passed at dax_change_pause() */
     uint64_t old_root;       /* of a change of the whole file: its page table, freed at the end */
+    uint64_t gateless;       /* vnode->gateless when it was taken */
     uint32_t gate;           /* index in vnode->gates */
     bool zapped;             /* L3 is done */
     bool lost;               /* the mutex could not be taken again, in L5 */

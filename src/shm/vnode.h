@@ -74,6 +74,8 @@ struct shm_vnode {
     uint64_t looked_changes, looked_ns;
     /* Times somebody was let through a closed gate, ever. */
     uint64_t passed;
+    /* Layout changes ever that close no gate: they may be inside of another one's. */
+    uint64_t gateless;
     /* Raised when writes that were copying into it were detached: they go again. Under the
      * mutex. */
     uint64_t redo;
