@@ -28,7 +28,7 @@
 #define NS_PER_S UINT64_C(1000000000)
 
 static bool as_json, follow;
-static uint64_t rate;
+static uint64_t rate, pause_ns = NS_PER_S;
 
 static struct cli_option dedup_options[] = {
     {.name = "follow",
@@ -44,6 +44,13 @@ static struct cli_option dedup_options[] = {
      .help = "read at most so many bytes a second",
      .min = HF_BLOCK_BYTES,
      .max = UINT64_C(1) << 50},
+    {.name = "pause",
+     .letter = 'p',
+     .kind = CLI_TIME,
+     .value = &pause_ns,
+     .value_name = "TIME",
+     .help = "wait so long between two passes; 1 s if it is not given",
+     .max = UINT64_C(86400) * NS_PER_S},
     {.name = "json", .letter = 'j', .kind = CLI_FLAG, .value = &as_json, .help = "for programs"},
     {0},
 };
@@ -489,9 +496,10 @@ static int wait_for_nobody(void)
 
 static void pause_between_passes(void)
 {
-    const struct timespec second = {.tv_sec = 1};
+    const struct timespec pause = {.tv_sec = (time_t)(pause_ns / NS_PER_S),
+                                   .tv_nsec = (long)(pause_ns % NS_PER_S)};
 
-    nanosleep(&second, NULL);
+    nanosleep(&pause, NULL);
 }
 
 static void scan(struct dedup *dedup, int count, char **paths)

@@ -6,6 +6,7 @@ need fio
 
 asynchronous=yes
 start "$(pick 192M 4G)"
+dedup_follows
 mkdir "$dir/top"
 crowd top
 

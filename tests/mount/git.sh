@@ -16,6 +16,7 @@ cp -r "$SOURCE_ROOT/src" "$SOURCE_ROOT/include" "$SOURCE_ROOT/man" "$work/origin
 (cd "$work/origin" && git init -q && git add . && git commit -q -m begin) || fail "no repository to clone"
 
 start "$(pick 256M 2G)"
+dedup_follows
 mkdir "$dir/top"
 crowd top --still top/still
 cd "$dir/top" || exit 1

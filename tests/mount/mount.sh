@@ -9,9 +9,10 @@
 #   start SIZE [OPTION ...]  a pool $pool of that size (options of mkpool), mounted on $dir by mount_pool [OPTION,...]
 #   crowd [PATH ...] [--still PATH ...]
 #                            the crowd (crowd.c) on these paths below $dir, until crowd_ends
+#   dedup_follows            a process lets equal pages of the pool share blocks, until finish
 #   children PID             the processes that it has started and that are not gone
 #   run COMMAND ...          quietly; what it said is shown when it fails
-#   finish                   crowd_ends, unmount, and fsck finds nothing: the end of each test
+#   finish                   crowd_ends, the follower ends, unmount, and fsck finds nothing: the end of each test
 set -u
 
 size=${HF_MOUNT_SIZE:-short}
@@ -35,6 +36,7 @@ dir=$work/dir
 options=
 server=
 crowd_pid=
+follower=
 if [ -n "${TARGET-}" ]; then
     dir=$(mktemp -d "$TARGET/holdfast-mount-XXXXXX") || exit 1
 else
@@ -45,7 +47,7 @@ fi
 clean_up() {
     local job
 
-    for job in $crowd_pid $(jobs -p); do
+    for job in $crowd_pid $follower $(jobs -p); do
         [ "$job" = "$server" ] || kill -KILL "$job" 2>/dev/null
     done
     if mountpoint -q "$dir"; then
@@ -156,6 +158,26 @@ crowd_ends() {
     rm "$work/crowd-in"
 }
 
+# What the mount keeps of a file is not told of a merge, which changes no content.
+dedup_follows() {
+    [ -z "${TARGET-}" ] || return 0
+    "$HOLDFAST" dedup "$pool" --follow --pause 20ms --json >"$work/follower.log" 2>&1 &
+    follower=$!
+}
+
+follower_ends() {
+    local status
+
+    [ -n "$follower" ] || return 0
+    kill -TERM "$follower" || fail "the follower has ended: $(cat "$work/follower.log")"
+    wait "$follower"
+    status=$?
+    same "$status" $((128 + 15))
+    follower=
+    echo "merged and made holes: $(grep -E 'merged|zero|passes' "$work/follower.log" | tr -d '\n')"
+    grep -qE '"(merged|zero)_bytes": [1-9]' "$work/follower.log" || fail "the follower has merged nothing"
+}
+
 # A mount in the background ends some time after umount(8) has returned.
 not_in_use() {
     "$HOLDFAST" fsck "$pool" >"$work/said" 2>&1
@@ -165,6 +187,7 @@ not_in_use() {
 finish() {
     [ -z "${TARGET-}" ] || return 0
     crowd_ends
+    follower_ends
     unmount
     await not_in_use
     run "$HOLDFAST" fsck "$pool"

@@ -93,6 +93,7 @@ kill_in_the_middle() {
 }
 
 start "$(pick 128M 1G)"
+dedup_follows
 mkdir "$dir/top"
 crowd top
 for journal in delete truncate persist wal; do

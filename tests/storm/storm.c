@@ -6,7 +6,8 @@
  * go on. At every tenth kill all are killed at once: then fsck must be clean, and everything
  * acknowledged there.
  *
- * LIST: of reader, copies, forks, stops, closed (storm.h), or none; all of them if it is not given.
+ * LIST: of reader, copies, forks, stops, closed, dedup (storm.h), or none; all of them if it is not
+ * given. dedup needs the program's path in HOLDFAST.
  *
  * With an engine that counts nobody drops the pins of the dead, so nobody waits for pins without a
  * deadline.
@@ -33,7 +34,7 @@ struct parent {
     struct test_rng rng;
     struct hf_pool *pool; /* null while the parent is not attached */
     pid_t pids[STORM_WORKERS_MAX];
-    pid_t reader;
+    pid_t reader, follower;
     const char *engine;
     bool durable;
     unsigned kills, wanted, checkpoints;
@@ -193,19 +194,28 @@ static void expect_buried(struct parent *parent, pid_t pid)
 
 struct sum {
     uint64_t in_files, detached;
-    uint8_t *seen; /* a byte a block */
+    uint8_t *seen; /* a byte a block: it is somewhere; or in places that share it */
 };
+
+enum seen { ALONE = 1, SHARED };
 
 static int add_extent(void *arg, const struct hf_extent_info *info)
 {
+    uint8_t how = info->shared ? SHARED : ALONE;
     struct sum *sum = arg;
 
-    for (uint64_t i = 0; i < info->len / TEST_PAGE; i++)
-        if (sum->seen[info->block + i]++)
+    for (uint64_t i = 0; i < info->len / TEST_PAGE; i++) {
+        uint8_t *seen = &sum->seen[info->block + i];
+
+        if (*seen && (*seen != SHARED || (how != SHARED && !info->detached)))
             FAIL("block %" PRIu64 " is in two places, one of them page %" PRIu64
                  " of inode %" PRIu64,
                  info->block + i, info->off / TEST_PAGE + i, info->ino);
-    *(info->detached ? &sum->detached : &sum->in_files) += info->len / TEST_PAGE;
+        if (!*seen)
+            ++*(info->detached ? &sum->detached : &sum->in_files);
+        if (!*seen)
+            *seen = how;
+    }
     return 0;
 }
 
@@ -221,13 +231,32 @@ static uint64_t blocks_in_use(struct hf_pool *pool)
 static struct sum blocks_of(struct parent *parent, int64_t *lost)
 {
     static uint8_t seen[TEST_MIB(POOL_MIB) / HF_BLOCK_BYTES];
+    struct hf_pool_info info = {.size = sizeof(info)};
     struct sum sum = {.seen = seen};
 
     memset(seen, 0, sizeof(seen));
     *lost = (int64_t)(blocks_in_use(parent->pool) - parent->blocks_when_empty);
     EXPECT_EQ(hf_extents(parent->pool, 0, add_extent, &sum), 0);
     *lost -= (int64_t)(sum.in_files + sum.detached);
+    EXPECT_EQ(hf_pool_info(parent->pool, &info), 0);
+    parent->storm->shared += info.shared_bytes;
     return sum;
+}
+
+static void start_follower(struct parent *parent)
+{
+    if (!(parent->storm->actors & STORM_DEDUP))
+        return;
+    parent->follower = test_follower(STORM_POOL);
+    parent->storm->followers++;
+}
+
+/* So that nothing changes while blocks are counted, too. */
+static void kill_follower(struct parent *parent)
+{
+    if (parent->follower)
+        test_follower_is_killed(parent->follower);
+    parent->follower = 0;
 }
 
 /* A process that finds the pool full looks what the dead have left. What is in quarantine, also
@@ -310,6 +339,7 @@ static void kill_one(struct parent *parent)
             kill(parent->pids[other], SIGCONT);
     }
     kill_worker(parent, victim);
+    kill_follower(parent);
     if (parent->reader && test_chance(&parent->rng, 50))
         let_reader_look(parent);
     storm_settle(storm, parent->pool, victim);
@@ -320,6 +350,7 @@ static void kill_one(struct parent *parent)
     test_raise(&storm->pause, 0);
     if (storm->actors & STORM_COPIES && test_chance(&parent->rng, 10))
         storm_copy(storm, parent->pool);
+    start_follower(parent);
     start_worker(parent, victim);
     expect_progress(parent);
 }
@@ -368,6 +399,7 @@ static void kill_all(struct parent *parent)
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         kill_worker(parent, i);
     kill_reader(parent);
+    kill_follower(parent);
     memset(parent->storm->offers, 0, sizeof(parent->storm->offers)); /* of a life of the pool */
     if (!leave_first) {
         expect_space_accounted(parent, true);
@@ -389,6 +421,7 @@ static void kill_all(struct parent *parent)
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         start_worker(parent, i);
     start_reader(parent);
+    start_follower(parent);
     expect_progress(parent);
 }
 
@@ -410,14 +443,16 @@ static void show_progress(const struct parent *parent, bool end)
             " of them circles, %" PRIu64 " cancelled), %" PRIu64 " pins, %" PRIu64
             " leases, %" PRIu64 " changed hands, %" PRIu64 " recalled, %" PRIu64
             " quarantined, %" PRIu64 " reports; %" PRIu64 " reads by the reader, %" PRIu64
-            " forks, %" PRIu64 " stopped, %" PRIu64 " copies, %" PRIu64 " without descriptors%s",
+            " forks, %" PRIu64 " stopped, %" PRIu64 " copies, %" PRIu64
+            " without descriptors, %" PRIu64 " followers, %" PRIu64 " bytes shared%s",
             end ? "" : "\r", parent->kills, parent->wanted, parent->checkpoints,
             parent->storm->operations, parent->storm->changes, parent->storm->busy,
             parent->storm->deadlocks, parent->storm->circles, parent->storm->cancelled,
             parent->storm->pins, parent->storm->leases, parent->storm->taken,
             parent->storm->recalled, parent->storm->quarantined, parent->storm->reports,
             parent->storm->reads, parent->storm->forks, parent->storm->stops, parent->storm->copies,
-            parent->storm->closed, end ? "\n" : " ");
+            parent->storm->closed, parent->storm->followers, parent->storm->shared,
+            end ? "\n" : " ");
 }
 
 static void prepare(struct parent *parent)
@@ -446,6 +481,7 @@ static void run(struct parent *parent)
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         start_worker(parent, i);
     start_reader(parent);
+    start_follower(parent);
     expect_progress(parent);
     for (unsigned round = 1; parent->kills < parent->wanted; round++) {
         usleep((useconds_t)test_below(&parent->rng, 12000));
@@ -460,6 +496,7 @@ static void run(struct parent *parent)
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         kill_worker(parent, i);
     kill_reader(parent);
+    kill_follower(parent);
     test_pool_close(parent->pool);
     if (isatty(STDERR_FILENO))
         fputc('\n', stderr);
@@ -480,7 +517,7 @@ static unsigned number(const char *text, unsigned most)
 
 static unsigned actors_of(char *list)
 {
-    static const char *const names[] = {"reader", "copies", "forks", "stops", "closed"};
+    static const char *const names[] = {"reader", "copies", "forks", "stops", "closed", "dedup"};
     unsigned actors = 0;
 
     for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {
@@ -527,6 +564,8 @@ static int body(int argc, char **argv)
     parent->storm->seed = parent->rng.state = test_seed();
     parent->storm->worker_count = workers;
     parent->storm->actors = actors;
+    if (!test_can_follow() || !test_engine(parent->engine)->knows_holders)
+        parent->storm->actors &= ~STORM_DEDUP;
     parent->storm->knows_holders = test_engine(parent->engine)->knows_holders;
     run(parent);
     return 0;

@@ -87,7 +87,8 @@ struct storm_worker {
 #define STORM_FORKS 4u   /* workers fork; the child lives on for a while */
 #define STORM_STOPS 8u   /* workers are stopped anywhere, and go on or are killed */
 #define STORM_CLOSED 16u /* workers that begin without descriptors 0 to 2 */
-#define STORM_ACTORS 31u
+#define STORM_DEDUP 32u  /* a process that lets pages share blocks, and is killed too */
+#define STORM_ACTORS 63u
 
 struct storm {
     uint64_t seed;
@@ -100,7 +101,8 @@ struct storm {
     struct storm_worker workers[STORM_WORKERS_MAX];
     struct storm_offer offers[STORM_OFFERS];
     uint64_t operations, changes, busy, pins, leases, taken, recalled, cancelled, deadlocks,
-        circles, reports, reads, forks, stops, copies, closed;
+        circles, reports, reads, forks, stops, copies, closed, followers;
+    uint64_t shared;      /* bytes that were, whenever blocks were counted */
     uint64_t quarantined; /* leases of the dead that were seen so */
 };
 

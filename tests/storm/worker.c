@@ -244,6 +244,36 @@ static void run_write_in_place(struct work *work)
     conclude(work, 0);
 }
 
+/* Pages of the file come to lie on the blocks of other pages of it; or hold the same, for a process
+ * that finds that out. */
+static void run_clone(struct work *work)
+{
+    static unsigned char page[HF_BLOCK_BYTES];
+    struct storm_version *next = storm_prepare(work->file);
+    unsigned whole = (unsigned)(next->size / TEST_PAGE), from, to, count;
+
+    if (whole < 2 || !work->storm->knows_holders)
+        return;
+    from = (unsigned)test_below(&work->rng, whole - 1);
+    to = from + 1 + (unsigned)test_below(&work->rng, whole - from - 1);
+    count = 1 + (unsigned)test_below(&work->rng, to - from);
+    count = count < whole - to ? count : whole - to;
+    if (may(work, 50)) {
+        doing(work, "clone");
+        memcpy(&next->pages[to], &next->pages[from], count * sizeof(next->pages[0]));
+        storm_begin(work->file, STORM_ATOMIC);
+        conclude(work, hf_clone_range(own_file(work), from * TEST_PAGE, own_file(work),
+                                      to * TEST_PAGE, count * TEST_PAGE, &work->policy));
+    } else if (next->pages[from].cut == TEST_PAGE) {
+        doing(work, "write of the same");
+        next->pages[to] = next->pages[from];
+        storm_fill(page, next->pages[from].tag);
+        storm_begin(work->file, STORM_WRITE);
+        write_all(work, page, sizeof(page), to * TEST_PAGE, false);
+        conclude(work, 0);
+    }
+}
+
 static void run_truncate(struct work *work)
 {
     struct storm_version *next = storm_prepare(work->file);
@@ -478,7 +508,7 @@ static void run_one(struct work *work)
     static void (*const with_file[])(struct work * work) = {
         run_write,         run_write,         run_write,  run_write_in_place, run_truncate,
         run_truncate,      run_collapse,      run_insert, run_rename,         run_unlink,
-        run_punch_or_zero, run_punch_or_zero, run_write,
+        run_punch_or_zero, run_punch_or_zero, run_write,  run_clone,          run_clone,
     };
     uint64_t kind = test_below(&work->rng, 100);
 

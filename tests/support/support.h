@@ -161,6 +161,13 @@ int test_wait_status(pid_t pid);
 void test_join(pid_t pid);
 void test_kill(pid_t pid); /* SIGKILL, and waits for it */
 
+/* `holdfast dedup --follow` on FOLDER/pool, pass after pass without a pause. The environment says
+ * in HOLDFAST where the program is; false: it does not. The end gives the bytes that were merged. */
+bool test_can_follow(void);
+pid_t test_follower(const char *pool);
+uint64_t test_follower_ends(pid_t pid);
+void test_follower_is_killed(pid_t pid);
+
 /* Zeroed memory shared with children; never unmapped. */
 void *test_shared(size_t bytes);
 

@@ -27,9 +27,15 @@
 #define WORDS (TEST_PAGE / sizeof(uint64_t))
 #define POOL_NAME "torture"
 #define POOL_MIB 8
+#define PLACES (TORTURE_FILES * TORTURE_PAGES)
 
+static struct torture *shared;
+
+/* With dedup, two files have the same. */
 uint64_t torture_mark(uint64_t place)
 {
+    if (shared->options.dedup && place < PLACES)
+        place %= PLACES / 2;
     return test_mix(place, 0x70727472) | 1;
 }
 
@@ -106,6 +112,10 @@ static struct hf_pool *prepare_pool(const struct test_engine *engine)
     ballast = test_free_bytes(pool) - TORTURE_SPARE_BLOCKS * TEST_PAGE;
     file = test_file(pool, "/ballast");
     EXPECT_EQ(hf_fallocate(file, 0, 0, ballast, NULL), 0);
+    for (uint64_t p = 0; shared->options.dedup && p < ballast / TEST_PAGE; p++) {
+        torture_mark_page(page, PLACES + p); /* else it becomes a hole */
+        EXPECT_EQ(hf_write(file, page, sizeof(page), p * TEST_PAGE), sizeof(page));
+    }
     EXPECT_EQ(hf_close(file), 0);
     return pool;
 }
@@ -134,8 +144,6 @@ static void start_threads(struct torture *torture, struct hf_pool *pool, unsigne
     free(threads);
     free(torturers);
 }
-
-static struct torture *shared;
 
 static void process(void *arg)
 {
@@ -202,7 +210,8 @@ static void explain(const struct torture_options *options)
 
 static int run(const struct torture_options *options)
 {
-    pid_t pids[TORTURE_CHANGERS_MAX];
+    pid_t pids[TORTURE_CHANGERS_MAX], follower = 0;
+    uint64_t merged = 0;
     bool sound = true;
 
     shared = test_shared(sizeof(*shared));
@@ -214,17 +223,23 @@ static int run(const struct torture_options *options)
     for (unsigned i = 0; i < options->processes; i++)
         pids[i] = test_fork(process, (void *)(uintptr_t)i);
     test_await(&shared->ready, options->processes);
+    if (options->dedup)
+        follower = test_follower(POOL_NAME);
     watch(shared);
+    if (follower)
+        merged = test_follower_ends(follower);
     for (unsigned i = 0; i < options->processes; i++)
         sound &= test_wait_status(pids[i]) == 0;
     report(shared, sound);
+    if (follower)
+        printf("merged %" PRIu64 " bytes\n", merged);
     if (options->expect_caught && !caught(shared))
         test_skip("this machine has not shown it; tests/wrong/steps.c does, on any");
     if (options->expect_caught)
         return 0;
     if (sound && !options->engine->one_process)
         test_pool_check(POOL_NAME);
-    return sound && !caught(shared) && shared->stuck == 0 ? 0 : 1;
+    return sound && !caught(shared) && shared->stuck == 0 && !follower == !merged ? 0 : 1;
 }
 
 #ifdef HF_LAB
@@ -276,6 +291,7 @@ static int body(int argc, char **argv)
         {"layout-changes", required_argument, NULL, 's'},
         {"stops", required_argument, NULL, 'w'},
         {"engine", required_argument, NULL, 'e'},
+        {"dedup", no_argument, NULL, 'd'},
         {"break", required_argument, NULL, 'b'},
         {"expect-caught", no_argument, NULL, 'x'},
         {NULL, 0, NULL, 0},
@@ -307,6 +323,11 @@ static int body(int argc, char **argv)
             break;
         case 'e':
             options.engine = test_engine(optarg);
+            break;
+        case 'd':
+            if (!test_can_follow())
+                test_skip("HOLDFAST does not say where the program is");
+            options.dedup = true;
             break;
         case 'b':
             options.broken |= broken_edge(optarg);

@@ -21,6 +21,7 @@ struct torture_options {
     unsigned stops; /* percent of the spells of a pinner in which it is stopped again and again */
     const struct test_engine *engine;
     unsigned broken;    /* HF_LAB_* bits, in lab builds */
+    bool dedup;         /* pages carry their marks in pairs, and a process merges them */
     bool expect_caught; /* succeed when a reused block was seen, and stop then */
 };
 
