@@ -162,7 +162,7 @@ void test_join(pid_t pid);
 void test_kill(pid_t pid); /* SIGKILL, and waits for it */
 
 /* `holdfast dedup --follow` on FOLDER/pool, pass after pass without a pause. The environment says
- * in HOLDFAST where the program is; false: it does not. The end gives the bytes that were merged. */
+ * in HOLDFAST where the program is; false: it does not. The end gives the bytes merged. */
 bool test_can_follow(void);
 pid_t test_follower(const char *pool);
 uint64_t test_follower_ends(pid_t pid);
