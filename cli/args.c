@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The arguments of a verb, from its table of options: what is not allowed is refused with a
- * sentence that names the argument and what would be. Options may stand anywhere; '--' ends
- * them; '-' alone is an operand. The same table prints --help, which the shell completion reads.
+ * Reads the arguments of a verb by its table of options. An argument that is not allowed is
+ * refused: the sentence names it and what is allowed. Options may stand anywhere; '--' ends them;
+ * '-' alone is an operand. The same table prints --help, which the shell completion reads.
  */
 #include "cli.h"
 

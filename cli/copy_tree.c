@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One copy inside a pool; see copy_tree.h. What is copied is named by inodes, so that names that
- * change meanwhile lead nowhere else. Each file is cloned in one step, so it is as of one moment:
- * together with others, or by itself where somebody holds it, or where it has to be copied.
- * Times are set last, those of a directory when all is in it.
+ * change meanwhile lead nowhere else. Each file is cloned in one step, so the copy shows one
+ * moment. Many files are cloned together. A file that is held, or that has to be copied, is cloned
+ * by itself. Times are set last, those of a directory when all is in it.
  */
 #include "copy_tree.h"
 

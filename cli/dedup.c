@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The verb dedup: finds pages that hold the same and has the library merge them, as the kernel's
- * KSM does. A page that has the same checksum in two passes is worth looking at: it is looked for
- * among the pages that others share already (the stable table), then among those that looked the
- * same too (the unstable one, which each pass makes again). The checksum only says where to look:
- * hf_dedup_range() compares all bytes, and leaves alone what anybody holds.
+ * KSM does. A page that has the same checksum in two passes is worth looking at. It is first
+ * compared with the pages that others share already (the stable table). Then it is compared with
+ * those that also kept their checksum (the unstable table, which each pass makes again). The
+ * checksum only says where to look: hf_dedup_range() compares all bytes, and leaves alone what
+ * anybody holds.
  *
  * Pages that follow one another on both sides are merged in one call. A call is due before a page
  * is read that does not continue it, so that what this process pins itself is in nobody's way.
@@ -311,8 +312,8 @@ static uint32_t find_like(const struct dedup *dedup, uint32_t page)
     return like != DEDUP_NONE ? like : dedup_find(pages, &pages->unstable, sum);
 }
 
-/* A last page that is not whole can only be merged with another such one of the same length, so
- * both have the checksum of what is in the file. */
+/* A last page that is not whole can only be merged with another one of the same length. So both
+ * have the checksum of what is in the file. */
 static void compare_page(struct dedup *dedup, uint32_t page, uint32_t sum)
 {
     struct dedup_pages *pages = &dedup->pages;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a scan for equal pages knows of each page, in 16 bytes a page: its checksum (4), its block
- * (4), and two tables of page numbers that are found by checksum, of 1.25 and 0.625 places of 4
- * bytes a page. A bit for each block of the pool says what has been seen. Files cost beside it: 24
- * bytes for each stretch without a hole.
+ * What a scan for equal pages knows of each page, in 16 bytes a page. These are its checksum (4),
+ * its block (4), and two tables of page numbers that are found by checksum. The tables have 1.25
+ * and 0.625 places of 4 bytes a page. A bit for each block of the pool says what has been seen.
+ * Files cost beside it: 24 bytes for each stretch without a hole.
  *
  * Pages are numbered in the order of inodes and offsets, without holes; the numbers are good for
  * one pass.

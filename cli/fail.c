@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages and what ends a verb: one form of sentence, one table from errors to exit codes, and
- * the opening and closing of the pool, which fail in the same way everywhere.
+ * Messages, and what ends a verb: one form of sentence, and one table from errors to exit codes.
+ * The pool is opened and closed here too, so that this fails in the same way everywhere.
  */
 #include "cli.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The verb get: files and trees of the pool to the host, with modes, times, links, extended
- * attributes and holes. All is made relative to directory descriptors and no symbolic link is
- * followed below the named target, so a link in a pool cannot make it write elsewhere.
+ * attributes and holes. Each file is made relative to a directory descriptor, and no symbolic link
+ * is followed below the named target. So a link in a pool cannot make it write elsewhere.
  */
 #include "transfer.h"
 

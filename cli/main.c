@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The program `holdfast`: finds the verb and runs it. Owns the table of verbs, the signals and
- * the exit: a verb returns an exit code of sysexits.h and never ends the program itself, so the
- * pool is always detached cleanly, also after Ctrl-C and into a closed pipe.
+ * The program `holdfast`: finds the verb and runs it. Owns the table of verbs, the signals and the
+ * exit. A verb returns an exit code of sysexits.h and never ends the program itself. So the pool is
+ * always detached cleanly, also after Ctrl-C and into a closed pipe.
  */
 #include "cli.h"
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The picture of `holdfast map --svg`: the pool as a grid, read like text. A cell stands for a
- * power of two of blocks, so that any pool fits on one page; it is filled from its bottom as far
- * as it is used, in the colour of the file that has most of it. Files too small to own most of a
+ * power of two of blocks, so that any pool fits on one page. It is filled from its bottom as far as
+ * it is used. Its colour is that of the file that has most of it. Files too small to own most of a
  * cell share one colour. Pinned ranges are outlined; detached blocks are hatched, and blocks that
- * files share are dotted. Every run of
- * equal cells carries its file's name as a tooltip.
+ * files share are dotted. Every run of equal cells carries its file's name as a tooltip.
  */
 #include "map.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The progress line of long work. It costs one clock read a step and one write each 100 ms, and
- * is absent when stderr is not a terminal, so that logs stay clean.
+ * The progress line of long work. It costs one clock read a step and one write each 100 ms. There
+ * is none when stderr is not a terminal, so that logs stay clean.
  */
 #include "cli.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The terminal through ncurses. A signal that asks the program to end is passed on, so that the
- * verb comes to its end in order; the second one, and those that tell of a crash, give the terminal
- * back in the handler, with what is async-signal-safe: bytes made ready beforehand and tcsetattr().
+ * verb ends in order. At a second one, or at a signal of a crash, the handler gives the terminal
+ * back. It uses only what is async-signal-safe: bytes made ready beforehand and tcsetattr().
  * Stopping and continuing (Ctrl-Z) is ncurses' own affair.
  */
 #include "terminal.h"

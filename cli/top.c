@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The verb top: a pool at a glance, again and again. A screen is drawn as lines of text, which go
- * to the terminal or, with --batch, to standard output. A refresh costs O(pins): the list is walked
- * once for the counts and for the few rows that are shown, and once for the holders of each shown
+ * to the terminal or, with --batch, to standard output. A refresh costs O(pins). The list is walked
+ * once for the counts and the few rows that are shown, and once for the holders of each shown
  * layout change. Only the files that are shown are given their names, and those are remembered for
  * a while.
  */

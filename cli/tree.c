@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A walk through what lies below a directory, from inode to inode: a path that is too long for a
- * system call, or deeper than a stack, hides nothing, and a directory that cannot be read ends
- * nothing but the walk of itself.
+ * Walks everything below a directory, from inode to inode. So a path that is too long for a system
+ * call, or deeper than a stack, hides nothing. A directory that cannot be read ends only the walk
+ * of itself.
  */
 #include "cli.h"
 

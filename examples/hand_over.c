@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An acceptor leases a range and hands it over to a worker process, which finishes the work; from
+ * An acceptor leases a range and hands it over to a worker process, which finishes the work. From
  * then on recalls come to the worker, into its own poll loop. Usage: hand_over POOL
  */
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A service that lends memory of a file to a device for as long as nobody else needs it: a lease,
- * and a recall that stops the device before it lets go. The device is a thread here; in earnest it
- * is a network card, and stop_device() returns when the card has said that it writes no more.
+ * A service that lends memory of a file to a device for as long as nobody else needs it. It has a
+ * lease, and a recall stops the device before the memory goes. The device is a thread here. A real
+ * one is a network card, and stop_device() returns when the card has said that it writes no more.
  */
 #include <fcntl.h>
 #include <holdfast/holdfast.h>

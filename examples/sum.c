@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sums the bytes of files in place, each in pins of at most 64 pages: what a reader does that wants
- * neither a copy nor a system call. Usage: sum POOL PATH...
+ * Sums the bytes of files in place, each in pins of at most 64 pages. A reader does this when it
+ * wants neither a copy nor a system call. Usage: sum POOL PATH...
  */
 #include <fcntl.h>
 #include <holdfast/holdfast.h>

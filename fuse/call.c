@@ -2,8 +2,8 @@
 /*
  * Owns the frame of a request: libfuse takes its bytes apart and calls its handler, which begins
  * with mount_call_enter() and ends with mount_call_leave(). A worker runs requests with
- * HF_CLIENT_NOWAIT: a handler that would have to wait leaves without a reply, and the request is
- * deferred, to be run again from the bytes that it came in.
+ * HF_CLIENT_NOWAIT. A handler that would have to wait leaves without a reply. The request is then
+ * deferred, and run again from the bytes that it came in.
  */
 #include "private.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns reading directories. The library goes on after a name, the kernel from a number. So an open
- * directory gives each name a number when it is first listed, and keeps it: a program can come back
- * to any place, whatever was made, removed or listed again meanwhile, also after the start. A
- * program that begins at the start has its names forgotten only when they have become many
- * (REWOUND_BYTES).
+ * directory gives each name a number when it is first listed, and keeps it. A program can come back
+ * to any place, whatever was made, removed or listed again meanwhile. This holds also after it has
+ * gone back to the start. A program that begins at the start has its names forgotten only when they
+ * have become many (REWOUND_BYTES).
  */
 #include "private.h"
 

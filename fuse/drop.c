@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what the kernel is to drop of what it keeps (cache=auto): the pages of a file, and the
- * handle that is open for them alone.
+ * Owns the list of what the kernel has to drop (cache=auto): the cached pages of a file, and the
+ * handle open only for them.
  */
 #include "private.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the open files of the mount: how many there are, and with cache=auto which stay open when no
- * program has them any more, so that what the kernel keeps of their content goes on being watched
- * (inodes.c). They give way when the mount or the pool runs out of files.
+ * Owns the open files of the mount, and counts them. With cache=auto some stay open when no program
+ * has them any more, so that content which the kernel keeps is still watched (inodes.c). They give
+ * way when the mount or the pool runs out of files.
  */
 #include "private.h"
 

@@ -5,11 +5,11 @@
  * (rename) the inode has gone: -ESTALE. The kernel then tries once more, from the name; a program
  * sees the error when that meets the next rename.
  *
- * So after the first such error, and for a while, each lookup holds on to what it found: a file by
- * an open handle, anything else by its attributes and, of a symbolic link, its target. The second
- * try therefore finds what its lookup found, as on other file systems. While there are no such
- * errors, lookups hold on to nothing. A file that is deleted meanwhile keeps its blocks for HELD_NS
- * at most.
+ * So after the first such error, and for a while, each lookup keeps what it found. It keeps a file
+ * by an open handle, anything else by its attributes, and a symbolic link also by its target. The
+ * second try therefore finds what its lookup found, as on other file systems. While there are no
+ * such errors, lookups hold on to nothing. A file that is deleted meanwhile keeps its blocks for
+ * HELD_NS at most.
  */
 #include "private.h"
 

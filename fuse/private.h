@@ -105,8 +105,8 @@ void mount_files_evict_all(struct mount *mount);
 
 /* Null: out of memory. */
 struct mount_lookups *mount_lookups_new(void);
-/* A program met an inode that had gone since it was looked up: from now on, and for a while,
- * lookups hold on to what they find. */
+/* A program met an inode that had gone since it was looked up. From now on, and for a while,
+ * lookups keep what they find. */
 void mount_lookups_lost(struct mount_lookups *lookups);
 /* What a name is now. 0, or -errno. */
 int mount_lookup(struct mount *mount, uint64_t parent, const char *name, struct stat *attr);

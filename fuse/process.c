@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the server: the process that opens the pool and serves it. It belongs to the pool's owner
- * and has no capabilities, so a pool that its owner has prepared (POOL/data may be a link) leads to
+ * and has no capabilities. So a pool that its owner has prepared (POOL/data may be a link) leads to
  * nothing that the owner could not reach. It gets the descriptor of /dev/fuse from the supervisor,
  * and ends when the supervisor dies.
  */
@@ -22,8 +22,8 @@
 
 #define KEPT_MAX 1024u /* files that are open for the kernel's cache alone */
 
-/* In a namespace that a user has made for himself root is that user, with his groups, and may have
- * no other user or group to become. The kernel then denies setgroups(2). */
+/* In a namespace that a user has made, root is that user, with that user's groups. There may be no
+ * other user or group to become. The kernel then denies setgroups(2). */
 static bool root_is_a_user(void)
 {
     char word[8] = "";

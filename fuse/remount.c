@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns changing the options of what is mounted. The kernel does all of it: a mount that becomes
- * read-only refuses changes itself, and is busy while a program has a file open for writing. The
- * server does not hear of it, so what it was started as stays: one that has opened the pool for
- * reading only cannot become writable.
+ * Owns changing the options of what is mounted. The kernel does all of it. It refuses changes on a
+ * mount that becomes read-only, and calls the mount busy while a program has a file open for
+ * writing. The server does not learn of it, and stays as it was started. A server that has opened
+ * the pool for reading only cannot become writable.
  */
 #include "private.h"
 

@@ -27,8 +27,8 @@ static void init(void *arg, struct fuse_conn_info *conn)
                     FUSE_CAP_EXPORT_SUPPORT;
 
     /* The kernel drops the pages that it keeps before an asynchronous direct write, and not after
-     * it: a read in between would fill them with old content, for good. After a synchronous one
-     * it drops them again. */
+     * it. A read in between would fill them with old content, for good. After a synchronous one it
+     * drops them again. */
     if (!mount->cached)
         want |= FUSE_CAP_ASYNC_DIO;
     conn->want = want & conn->capable;
@@ -37,7 +37,7 @@ static void init(void *arg, struct fuse_conn_info *conn)
 }
 
 /* libfuse 3.14 knows neither shared mappings of uncached files nor the second form of dropping
- * set-user-id, so the flags are put into its answer, if the kernel has offered them. */
+ * set-user-ID. So the flags are put into its answer, if the kernel has offered them. */
 static void agree_more(struct fuse_init_out *out)
 {
     const struct fuse_init_in *in = mount_call_body();

@@ -6,10 +6,10 @@
  * would wake the one that has waited longest, wherever it last ran. With one, a program and its
  * server take turns on one processor, which is a fifth faster.
  *
- * A worker that has read a slow request first wakes another. A further thread, the lookout, looks a
- * hundred times a second whether requests are there and no worker reads, because they are many or
- * one takes long unexpectedly. A worker that finds another waiting, and nothing left to do, goes to
- * rest. The lookout also releases what lookups have held long enough.
+ * A worker that has read a slow request first wakes another. A further thread, the lookout, checks
+ * a hundred times a second whether requests are there and no worker reads. This happens when
+ * requests are many, or one takes long unexpectedly. A worker that finds another waiting, and
+ * nothing left to do, goes to rest. The lookout also releases what lookups have held long enough.
  */
 #include "private.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the programs of bench/ and demo/ share: a private folder in memory that is gone afterwards
- * whatever happens (supervisor.c), numbers for people and for programs (text.c), a clock, chance,
- * and counters in memory that processes share.
+ * What the programs of bench/ and demo/ share. A private folder in memory is gone afterwards
+ * whatever happens (supervisor.c). Numbers are for people and for programs (text.c). A clock,
+ * chance, and counters in memory that processes share are here too.
  */
 #ifndef HF_LAB_LAB_H
 #define HF_LAB_LAB_H
@@ -22,9 +22,9 @@
 /* ------------------------------------------------------------------------- supervisor.c -- */
 
 /* Runs `body` in a child with a fresh private folder in memory: under $TMPDIR if that is a tmpfs,
- * else under /dev/shm. This process only watches: when the child ends, dies, or a signal asks for
- * the end, it ends the child and all that the child started, removes the folder and what else was
- * named by lab_also_remove(), and returns the exit status (or dies of the signal). */
+ * else under /dev/shm. This process only watches until the child ends or dies, or a signal asks for
+ * the end. Then it ends the child and all that the child started. It removes the folder and what
+ * lab_also_remove() named, and returns the exit status (or dies of the signal). */
 int lab_supervised(int (*body)(const char *folder, void *arg), void *arg);
 
 /* A pool keeps its run-time segment beside it in memory, or under its uuid in /dev/shm. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Pin, and what Pin and Lease have in common: memory as buffers and as DLPack tensors. The memory
- * may be touched as long as a view of it lives, so it is not let go of before: release() raises
- * BufferError then, and a view keeps the object alive.
+ * may be touched as long as a view of it lives, so it stays held until then. Before that release()
+ * raises BufferError, and a view keeps the object alive.
  */
 #include "held.h"
 

@@ -196,11 +196,11 @@ int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
 
 /* ------------------------------------------------------------------------------- files --- */
 
-/* Opens a regular file by its path (see "names" below for paths). flags: O_RDONLY, O_WRONLY or
+/* Opens a regular file by its path (see "names" below for paths). Flags: O_RDONLY, O_WRONLY or
  * O_RDWR with any of O_CREAT O_EXCL O_TRUNC O_APPEND O_NOFOLLOW O_CLOEXEC (ignored). O_TRUNC is a
  * truncate to 0 with the pool's policy and may wait.
  *
- * With O_TMPFILE, path is a directory, and the file is a new one without a name: nothing is left of
+ * With O_TMPFILE, path is a directory, and the file is a new one without a name. Nothing is left of
  * it after its last close, or the death of its processes. With hf_linkat() or hf_renameat()
  * (holdfast/serve.h) it gets a name, unless O_EXCL was given.
  *   -EISDIR  it is a directory. -ENXIO: it is neither a directory nor a regular file
@@ -349,8 +349,8 @@ int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *pol
 /* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. For COLLAPSE and
  * INSERT, off and len are multiples of HF_BLOCK_BYTES, and [off, off+len) ends before end of file
  * (-EINVAL). Their range is [off, end). The pages of partly punched blocks count as in the range. A
- * failure may leave a part of the holes with blocks (mode 0, KEEP_SIZE), and the first part of a
- * range zeroed where its new blocks lie in more than 32 pieces.
+ * failure may leave a part of the holes with blocks (mode 0, KEEP_SIZE). Where the new blocks of a
+ * range lie in more than 32 pieces, it may leave the first part zeroed.
  *   -EINVAL  len 0, or an impossible combination */
 int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
                  const struct hf_policy *policy);
@@ -565,8 +565,8 @@ int hf_utimens(struct hf_pool *pool, const char *path, const struct timespec tim
 #define HF_XATTR_REPLACE 0x2u /* -ENODATA if it is not */
 /* A name needs a namespace ("user.x") and has up to 255 bytes; a value has up to HF_XATTR_VALUE_MAX
  * bytes (-E2BIG). "system.posix_acl_access" and "system.posix_acl_default" are ACLs as Linux passes
- * them (acl(5)): -EINVAL for a value that is not an ACL, -EACCES for a default ACL on anything but
- * a directory, -EOPNOTSUPP for a symbolic link. */
+ * them (acl(5)). -EINVAL: the value is not an ACL. -EACCES: a default ACL on anything but a
+ * directory. -EOPNOTSUPP: a symbolic link. */
 int hf_setxattr(struct hf_pool *pool, const char *path, const char *name, const void *value,
                 size_t len, uint32_t flags);
 /* Return the size; with len 0 nothing is copied. -ERANGE: len is too small. -ENODATA: no such

@@ -149,7 +149,7 @@ struct hf_watch_report {
 /* The next report: 1, or 0 after timeout_ns without one (UINT64_MAX: as long as it takes). Asking
  * for it says that the reports before have been dealt with. A report may say more than what has
  * changed, and may come for a file that is not watched any more. At most 1024 wait to be taken;
- * beyond that some are lost. One thread of the process at a time may call it, and that thread had
+ * beyond that some are lost. One thread of the process at a time may call it. That thread had
  * better not change files that others watch. -EINTR: a signal handler ran. */
 int hf_watch_next(struct hf_pool *pool, uint64_t timeout_ns, struct hf_watch_report *out);
 

@@ -50,8 +50,8 @@ int api_check_writable(const struct hf_file *file);
 /* A policy as a caller gives it, made definite: null and HF_POLICY_DEFAULT are the pool's. */
 int api_policy(const struct fs *fs, const struct hf_policy *given, struct hf_policy *out);
 
-/* How long the thread's call waits for locks, from now on, as the policy says, which is definite;
- * returns what was before, to be stored into shm_bound when the call ends. */
+/* Sets how long the thread's call waits for locks from now on, as the policy says, which is
+ * definite. Returns the bound before, to be stored into shm_bound when the call ends. */
 struct shm_bound api_bound(const struct hf_policy *policy);
 
 /* Permission bits, with set-user-id, set-group-id and sticky. */

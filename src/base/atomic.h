@@ -25,9 +25,9 @@
 #define hf_and_acq_rel(p, v) __atomic_fetch_and((p), (v), __ATOMIC_ACQ_REL)
 #define hf_xchg_acq_rel(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
 
-/* One less, with release, and one more, of a word that only this thread writes: a single
- * instruction, so that a signal handler that does the same comes before it or after it, and on
- * x86-64 not a locked one. */
+/* One less, with release, and one more, of a word that only this thread writes. Each is a single
+ * instruction, so that a signal handler that does the same comes before it or after it. On x86-64
+ * it is not a locked one. */
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 #define hf_inc_own(p) __asm__ volatile("incl %0" : "+m"(*(p)) : : "memory", "cc")
 #define hf_dec_own(p) __asm__ volatile("decl %0" : "+m"(*(p)) : : "memory", "cc")

@@ -7,7 +7,7 @@
  *
  * Moving a descriptor up afterwards is not enough, since another thread may print in between. So
  * the free ones of 0 to 2 are occupied while something is opened, by descriptors of "/" that only
- * hold the number (O_PATH): a thread that reads or writes them gets EBADF, as if they were closed.
+ * hold the number (O_PATH). A thread that reads or writes them gets EBADF, as if they were closed.
  * Afterwards they are closed again, for the program may count on their being free. Any number of
  * threads may be opening at a time; the last one closes them.
  *

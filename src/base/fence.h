@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The three fences of the pin protocol. A light fence on one side orders against a heavy fence on
- * the other as two full fences would: the heavy one makes every running thread of every attached
- * process execute a full fence (sys_membarrier), so the side that runs often pays nothing.
+ * the other as two full fences would. The heavy one makes every running thread of every attached
+ * process execute a full fence (sys_membarrier). So the side that runs often pays nothing.
  *
  * ThreadSanitizer knows no fences; in its builds the full fence is a read-modify-write, which
  * keeps the compiler and the processor honest. What it checks is the happens-before that the

@@ -50,10 +50,10 @@ extern _Thread_local bool hf_lab_stepped;
 extern void (*hf_lab_at)(enum hf_lab_point point);
 void hf_lab_reach(enum hf_lab_point point);
 
-/* A store buffer of one store, in software. A store made with hf_lab_keep() is seen by no other
- * thread until the same thread fences, any thread makes a heavy barrier, or hf_lab_drain() is
- * called. A processor's own buffer rarely holds a store for so long. One thread at a time may have
- * the buffer. */
+/* A store buffer of one store, in software. No other thread sees a store made with hf_lab_keep()
+ * until the same thread fences, any thread makes a heavy barrier, or hf_lab_drain() runs. A
+ * processor's own buffer rarely holds a store for so long. One thread at a time may have the
+ * buffer. */
 void hf_lab_keep(uint64_t *word, uint64_t value);
 void hf_lab_drain(void);
 

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the making of POOL/data: the file, or the link to the one that the user named; and making it
- * longer while nobody has it mapped. Calls space.c, the kernel and base. What it made is removed
- * again when a later step fails. What was there before (an empty file, a device) stays, cut back to
- * nothing.
+ * Makes POOL/data: the file, or the link to the one that the user named. Also makes it longer while
+ * no process has it mapped. Calls space.c, the kernel and base. What it made is removed again when
+ * a later step fails. What was there before (an empty file, a device) stays, cut back to nothing.
  *
  * A file survives a power cut when it was synced, and so was the directory that has its name. Both
  * are, before any process relies on them.

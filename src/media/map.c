@@ -4,12 +4,12 @@
  * libpmem2, space.c and base.
  *
  * Every kind is mapped by libpmem2, which knows when a store on it is persistent (it tries MAP_SYNC
- * and reads the platform's flush domains). hugetlbfs fits as well, once addresses are multiples of
- * its pages: they are, see media_alignment(). Block 0 is put on a multiple of 2 MiB at least, so
+ * and reads the platform's flush domains). It maps hugetlbfs as well, once addresses are multiples
+ * of its pages, which media_alignment() sees to. Block 0 is put on a multiple of 2 MiB at least, so
  * that an aligned run of 512 blocks can be one huge entry.
  *
- * A segment is never unmapped before the pool is closed, and addresses never move, so readers need
- * no lock: they see mapped_bytes with acquire and may touch what lies below it.
+ * A segment is never unmapped before the pool is closed, and addresses never move. So readers need
+ * no lock. They load mapped_bytes with acquire, and may touch what lies below it.
  */
 #include "media/space.h"
 

@@ -53,8 +53,8 @@ int media_open_memfd(uint64_t bytes, uint64_t limit_bytes, struct media *out);
  * system's pages; -ENOSPC: also beyond limit_bytes; -EOPNOTSUPP: a device. */
 int media_grow(struct media *media, uint64_t bytes);
 
-/* Returns when the file's length, its blocks and what was written to it are on the medium; at
- * once where the memory is not a file on a disk. */
+/* Returns when the file's length, its blocks and what was written to it are on the medium. Returns
+ * at once where the memory is not a file on a disk. */
 int media_sync(struct media *media);
 
 /* Before a pool is mapped, by a process that is alone with it. Bytes of POOL/data; of a device

@@ -4,8 +4,8 @@
  * kernel, libpmem2 (for devices, whose length only sysfs tells) and base.
  *
  * Memory that is promised must be there when it is touched: a shared mapping of a file that cannot
- * get a page is SIGBUS. Files on a disk and on hugetlbfs are therefore allocated whole at once.
- * tmpfs files stay sparse, since all of the machine's memory would be taken otherwise; there the
+ * get a page is SIGBUS. Files on a disk and on hugetlbfs are therefore allocated whole at once. A
+ * file on tmpfs stays sparse, since it would take all of the machine's memory otherwise. There the
  * free space is only looked at.
  */
 #include "media/space.h"

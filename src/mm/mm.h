@@ -4,13 +4,13 @@
  * of the extents: every entry may be missing at any time.
  *
  * Readers (walks) take no lock; a thread that changes a table holds the file's layout mutex. A walk
- * sees each word as it was at some time, in nodes of its own file: a node is freed only when no
+ * sees each word as it was at some time, in nodes of its own file. A node is freed only when no
  * published walk can be in it (settle_tables() in dax/change.c, take_table() in dax/shrink.c).
  *
  *   root    node << 12 | how many bits of a page's number the table covers; 0: empty table
  *   entry   at level 0: block << 12 | PRESENT: the byte address in the pool; READONLY: the block
- *           may have other owners, so a walk that wants to write takes the entry for missing
- *           at level 1: the same with HUGE: 512 blocks from there on; or a child
+ *           may have other owners, so a walk that wants to write takes the entry for missing.
+ *           At level 1: the same with HUGE: 512 blocks from there on; or a child
  *           above:      child node << 12 | NODE; or 0
  */
 #ifndef HF_MM_H
@@ -86,8 +86,9 @@ static inline unsigned mm_bits(uint64_t root)
     return bits <= MM_LEVELS * MM_BITS && bits % MM_BITS == 0 ? (unsigned)bits : 0;
 }
 
-/* The entry for `page`, of level 0 or a huge one; 0: missing. A wrong word gives any entry, but the
- * walk reads nodes alone, and ends: each level is code of its own, so its bound costs nothing. */
+/* The entry for `page`, of level 0 or a huge one; 0: missing. A wrong word may give any entry, but
+ * the walk reads only nodes, and ends. Each level is code of its own, so its bound costs
+ * nothing. */
 static inline uint64_t mm_lookup(const struct shm *shm, uint64_t root, uint64_t page)
 {
     uint64_t shift = root & MM_FLAGS, entry = root;

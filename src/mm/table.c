@@ -5,7 +5,7 @@
  * and not linked yet is found by its owner word (mm_free_all).
  *
  * A word may be wrong. mm_node() keeps each step among the nodes. A root that does not cover a
- * whole number of levels is empty, levels only fall, and a walk of all nodes visits no more than
+ * whole number of levels is empty. Levels only fall, and a walk of all nodes visits no more than
  * there are. A node that is given back has to be the file's.
  */
 #include "mm/mm.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns attaching and detaching. The first process to attach is alone with the pool: it has the
+ * Owns attaching and detaching. The first process to attach is alone with the pool. It has the
  * records settled (settle.c), and builds a new segment with the free space in it. The others map
  * that segment.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns hf_pool_check(): the pool is taken for itself alone, then meta checks it, and this file
- * gives what meta cannot know: the memory, which limits, policies and engines there are, and memory
- * that is too short (mend.c). */
+/* Owns hf_pool_check(). It takes the pool for itself alone, then meta checks it. This file gives
+ * what meta cannot know: the memory, which limits, policies and engines there are, and memory that
+ * is too short (mend.c). */
 #include "base/error.h"
 #include "pool/settle.h"
 #include "pool/create.h"

@@ -4,8 +4,8 @@
  * killed in between leaves memory that is longer than the record says, which does no harm. The
  * other processes map the new memory when they first meet a block in it.
  *
- * In a durable pool the memory's new length is on the medium before the super record names it: a
- * pool whose record says more than POOL/data has does not open. Syncing the file writes whatever
+ * In a durable pool the memory's new length is on the medium before the super record names it. A
+ * pool does not open when its record says more than POOL/data has. Syncing the file writes whatever
  * else is dirty in it, so it is done with nothing held, between two transactions. The first one
  * makes the memory longer under space_mutex, so that two growing processes do not meet in the file.
  * Another process may grow the pool further before the second: then that one wins, and ours fails,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the mending of memory that is shorter than the super record says. A power cut leaves it in a
- * memory pool on a disk that has grown, since nothing is synced there; and it left it in a durable
- * one before grow.c synced the memory first.
+ * memory pool on a disk that has grown, since nothing is synced there. It left it also in a durable
+ * pool, before grow.c synced the memory first.
  *
  * Where no file has blocks in what is missing, only zeros are lost: the memory is made longer
  * again, as if growing had been repeated. Where a file has, its bytes are gone. Only a person can

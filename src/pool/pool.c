@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the registry of the pools that this process has open. LMDB allows one environment a file and
- * process, so a pool is attached once, however often it is opened; it is known by device and inode
- * of its directory. In the child of a fork the registry is empty: the calls refuse the parent's
- * handles there.
+ * process, so a pool is attached once, however often it is opened. Device and inode of its
+ * directory identify it. In the child of a fork the registry is empty: the calls refuse the
+ * parent's handles there.
  */
 #include "pool/pool.h"
 

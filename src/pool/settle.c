@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what the first process to attach does to the records, while it is alone with the pool: it
- * checks LMDB's file, brings the records up to what the last segment knew, and frees what nobody
- * can hold any more.
+ * Owns what the first process to attach does to the records, while it is alone with the pool. It
+ * checks LMDB's file, and brings the records up to what the last segment knew. It frees blocks that
+ * no process can hold any more.
  *
  * Bringing up to date: sizes and times that are newer than LMDB's are adopted from POOL/recent
  * (src/shm/recent.c). Where there was no room for that file, they come from the old segment of this
  * boot, before it is replaced. A file whose owner died in a transaction has the size that the
  * transaction gave it, if its version says that it committed. Detached runs have no holders any
  * more, and orphans no openers: both records go, so their blocks are free when the bitmap is built.
- * Unless a device may still be writing for one of the dead: then they stay until its quarantine has
- * ended, and what leaves a file meanwhile joins them (see ghost_key).
+ * But a device may still be writing for a dead process. Then the records stay until its quarantine
+ * has ended, and blocks that leave a file meanwhile join them (see ghost_key).
  *
  * A first process that only reads leaves records as they are: their blocks count as taken. Only
  * sizes that must be adopted are written, as a journal is replayed for a read-only mount, since
@@ -72,9 +72,9 @@ static int memory_of(struct adoption *from, uint64_t block, char **out)
     return rc;
 }
 
-/* The bytes that the larger size shows in the block of the recorded one are on the medium before
- * it is, as in fs/vnode.c: else a power cut leaves a file with what it had there before it was cut
- * short. */
+/* The larger size shows more bytes in the block of the recorded one. These are on the medium before
+ * the size is, as in fs/vnode.c. Else a power cut leaves a file with what it had there before it
+ * was cut short. */
 static int persist_old_tail(struct adoption *from, uint64_t ino, uint64_t recorded, uint64_t size)
 {
     uint64_t page = recorded / HF_BLOCK_BYTES, end = (page + 1) * HF_BLOCK_BYTES;
@@ -238,8 +238,8 @@ static int has_entries(struct meta_txn *txn, uint64_t dir)
 }
 
 /* The first orphan from *arg on, which moves on; -ENOENT: there is none. One that is there with
- * names, or not there at all, is none. A directory with something in it was never unlinked: it
- * stays as it is for fsck, since with it all that is below would be out of reach. */
+ * names, or not there at all, is none. A directory with something in it was never unlinked. It
+ * stays as it is for fsck, since without it all that is below would be out of reach. */
 static int delete_orphan(struct meta_txn *txn, void *arg)
 {
     struct meta_inode inode;

@@ -2,8 +2,8 @@
 /*
  * Owns which page-table nodes and holds are free. Both are fixed arrays with an owner or state word
  * in each entry. An entry is taken by a compare-and-swap on that word, looked for from a shared
- * hint on, and given back by a store. No lock is needed, so a process that is killed in here leaves
- * at most one entry taken, which its vnode or the reaper finds by its word.
+ * hint on, and given back by a store. No lock is needed. So a process that is killed in here leaves
+ * at most one entry taken, and its vnode or the reaper finds that by its word.
  */
 #include "shm/private.h"
 

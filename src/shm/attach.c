@@ -4,10 +4,10 @@
  *
  * POOL/lock carries locks that the kernel drops after the last thread of a process has left user
  * space, and that no child inherits: life.c. Byte 1 + i is held by the process of entry i, as long
- * as it is attached. Byte 0 is held shared while a process attaches, until it has its entry. One
- * that holds byte 0 exclusively, while no entry's byte is locked, is alone: it may throw the old
- * segment away, build one, or remove it. SHM_ALONE_BYTE tells others its pid. Where the segment is:
- * run_file.c.
+ * as it is attached. Byte 0 is held shared while a process attaches, until it has its entry. A
+ * process that holds byte 0 exclusively, while no entry's byte is locked, is alone. It may throw
+ * the old segment away, build one, or remove it. SHM_ALONE_BYTE tells others its pid. Where the
+ * segment is: run_file.c.
  */
 #include "base/descriptor.h"
 #include "base/error.h"
@@ -94,8 +94,8 @@ static int await_attach_byte(int fd)
     return rc ? hf_fail_errno(-rc, "wait for the process that opens or closes the pool") : 0;
 }
 
-/* Waits in this thread, which a signal may interrupt, with a descriptor that children may have: so
- * it lets go again as soon as the life has the byte. */
+/* Waits in this thread, which a signal may interrupt, with a descriptor that children may have. So
+ * it unlocks the byte as soon as the life has it. */
 static int take_attach_byte(struct shm_attach *at, const char *path, bool exclusive)
 {
     int rc = shm_life_begin(at->lock_fd, path, lock_attach_byte, &at->first, &at->life);

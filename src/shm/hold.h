@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Holds: pins beyond a lane's slots, leases, and blocks that left their file while they were held
- * (arena.c; handing a lease over is in lane.c, since it moves between the counts of lanes).
+ * (arena.c). Handing a lease over is in lane.c, since it moves between the counts of lanes.
  */
 #ifndef HF_SHM_HOLD_H
 #define HF_SHM_HOLD_H

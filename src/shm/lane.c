@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns which lane is which thread's. A thread keeps its lanes in a small list of its own and the
- * ones it used last in shm_my_lanes[], where the pin path and signal handlers look. When a thread
- * ends, its lanes stay the process's, with any pins still in them, and go to the next new thread.
+ * Owns which lane is which thread's. A thread keeps its lanes in a small list of its own. Those
+ * that it used last are in shm_my_lanes[], where the pin path and signal handlers look. When a
+ * thread ends, its lanes stay the process's, with any pins still in them, and go to the next new
+ * thread.
  *
  * The list is under lists_mutex, because a segment that goes away is taken out of the lists of all
  * threads. The cache is not: an entry lives as long as its thread, and says by a null pointer that
@@ -126,9 +127,10 @@ static struct shm_lane *take_owned_by(struct shm *shm, uint32_t owner)
     return NULL;
 }
 
-/* An idle lane of this process, else a free one, else one that a dead thread has left with reserved
- * blocks; last one in which pins of an ended thread live on. Under shm->lane_mutex, which keeps
- * this process's threads apart; other processes race for lanes by compare-and-swap. */
+/* Takes an idle lane of this process, else a free one, else one that a dead thread has left with
+ * reserved blocks. The last choice is one in which pins of an ended thread live on. Under
+ * shm->lane_mutex, which keeps this process's threads apart; other processes race for lanes by
+ * compare-and-swap. */
 static struct shm_lane *take_lane(struct shm *shm)
 {
     struct shm_lane *idle = NULL, *lane;

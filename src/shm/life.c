@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what tells that a process lives: locks which the kernel drops when nothing can touch the
- * process's memory any more, and which no child inherits. Calls base and the C library.
+ * Owns the sign that a process lives: locks that no child inherits. The kernel drops them when
+ * nothing can touch the process's memory any more. Calls base and the C library.
  *
- * A life is an open file description of POOL/lock (or of the segment's file) with open-file-
- * description locks on it, and one mapping of that file, without access, is all that refers to it.
+ * A life is an open file description of POOL/lock (or of the segment's file) with
+ * open-file-description locks on it. Only one mapping of that file, without access, refers to it.
  * So the locks last as long as the mapping: until the address space goes, or shm_life_end(). The
  * mapping is not copied to children (MADV_DONTFORK). A descriptor would be, by every kind of fork,
  * and a child that sleeps would make its dead parent look alive. Others were considered:
@@ -34,9 +34,9 @@
  *
  * While a life is made there is a descriptor, and for a moment a mapping without MADV_DONTFORK. The
  * descriptor is in the table of a thread of its own (hf_fd_apart()), which no fork of another
- * thread copies. fork(3) is held up between the two calls for the mapping (fork_mutex). What is
- * left is a child that another thread makes with _Fork(3) or a bare clone(2) between those two
- * calls: while it lives and has not called exec, its parent looks alive. That delays, and loses
+ * thread copies. fork(3) is held up between the two calls for the mapping (fork_mutex). One case is
+ * left: another thread makes a child with _Fork(3) or a bare clone(2) between those two calls.
+ * While the child lives and has not called exec, its parent looks alive. That delays, and loses
  * nothing.
  */
 #include "base/descriptor.h"

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns how the robust mutexes that processes share are taken. When the owner of one died in it, the
- * next thread to lock it is told so, mends what the mutex protects, and declares it mended.
+ * Owns how the robust mutexes that processes share are taken. When its owner died in a mutex, the
+ * next thread to lock it learns this, mends what the mutex protects, and declares it mended.
  *
  * The mutex of the C library says who has it. Waiting is ours, since its own is ended by no signal
  * and no cancellation, and cannot say who the owner is. A waiter says in `turn` that it sleeps,
  * tries once more, and sleeps on the word that it has stored. An unlock looks at the word after it
  * has let go; when somebody sleeps it changes the word and wakes one. So either the waiter's try
- * comes after the unlock and gets the mutex, or the unlock sees that it sleeps. Where a processor
- * may load the word before it lets go, and when the one that was woken is killed before it takes
- * the mutex, the wake-up is late, never lost: nobody sleeps for more than SHM_LOOK_AGAIN_NS.
+ * comes after the unlock and gets the mutex, or the unlock sees that it sleeps. The wake-up may
+ * come late. Some processors may load the word before they unlock, and the woken thread may be
+ * killed before it takes the mutex. It is never lost, since no thread sleeps for more than
+ * SHM_LOOK_AGAIN_NS.
  */
 #include "base/error.h"
 #include "base/futex.h"

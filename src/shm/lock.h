@@ -12,7 +12,7 @@ struct shm;
 /* A lock that could not be had is not to be let go of. */
 #define SHM_MAY_FAIL __attribute__((warn_unused_result))
 
-/* Of a thread at once: hf_clone_files() has the layout mutexes of so many files, and there are four
+/* Of a thread at once. hf_clone_files() has the layout mutexes of so many files, and there are four
  * others in the segment (shm.h has the order). */
 #define SHM_LAYOUTS_MAX 128u
 #define SHM_HELD_MAX (SHM_LAYOUTS_MAX + 4u)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns, in debug builds, the list of the shared mutexes that each thread holds. It is the thread's
- * own, so it needs no lock. Signal handlers take no shared mutex, so they find the list whole or
+ * own, so it needs no lock. Signal handlers take no shared mutex. So they find the list whole, or
  * one entry too long or too short, which only a thread between two locks could tell.
  */
 #include "shm/lock_check.h"

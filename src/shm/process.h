@@ -37,8 +37,8 @@ static inline struct shm_process *shm_process_at(const struct shm *shm, uint32_t
     return &shm->processes[process < shm->limits.processes ? process : 0];
 }
 bool shm_process_alive(struct shm *shm, uint32_t process);
-/* A dead process that a device may still be writing for: its pins and leases for devices keep their
- * blocks off the free list for run->quarantine_ns. */
+/* A dead process, for which a device may still be writing. Its pins and leases for devices keep
+ * their blocks off the free list for run->quarantine_ns. */
 static inline bool shm_process_quarantined(const struct shm *shm, uint32_t process)
 {
     return hf_load_acquire(&shm_process_at(shm, process)->state) == SHM_PROCESS_DEAD;

@@ -2,9 +2,9 @@
 /*
  * Owns the process entries: taking one, and giving back what a dead process had.
  *
- * A process is alive while its byte of POOL/lock is locked: the kernel lets go of it when the last
- * thread has left user space for good, so from then on the process cannot touch the pool, and no
- * child inherits it (life.c). No pid is compared: pids are reused and differ between namespaces. A
+ * A process is alive while its byte of POOL/lock is locked. The kernel unlocks it when the last
+ * thread has left user space for good. From then on the process cannot touch the pool, and no child
+ * inherits the lock (life.c). No pid is compared: pids are reused and differ between namespaces. A
  * stopped process is alive.
  *
  * Reaping runs under table_mutex and can be repeated: a reaper that is killed half-way leaves the

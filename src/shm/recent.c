@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns POOL/recent: sizes and times of files in use that are newer than LMDB's records. It lies
- * with the data and is mapped shared by every process, so what a write has acknowledged survives
- * the death of all of them whatever becomes of the run segment.
+ * with the data, and every process maps it shared. So what a write has acknowledged survives the
+ * death of all processes, whatever becomes of the run segment.
  *
  * An entry belongs to a vnode, by index, and says: as long as LMDB's record of inode `ino` has
- * `version`, size and times are these. Each transaction on a file raises the version of its inode,
- * so its commit makes the entry void in the same moment, and the record counts. The order of the
- * stores, under the layout mutex:
+ * `version`, size and times are these. Each transaction on a file raises the version of its inode.
+ * So its commit makes the entry void in the same moment, and from then on the record counts. The
+ * order of the stores, under the layout mutex:
  *
  *   without a transaction: size, then the vnode's size (fs_vnode_set_size()). A process killed in
  *       between leaves a size with all of its bytes there, which the next owner of the mutex takes

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns which parts of the segment have memory. The segment is a sparse file, and where the file
- * system below it is full, a touch of a hole is SIGBUS, of a read as well as of a store. So each
- * part is given memory before it is touched first: what every process looks at when the segment is
- * made, the bitmap with the pool's size, and entries of the tables before the mark that says that
- * they may be in use is raised over them. Where there is none, the call that wants it fails.
+ * Owns which parts of the segment have memory. The segment is a sparse file. Where the file system
+ * below it is full, a touch of a hole raises SIGBUS, for a read as well as for a store. So each
+ * part is given memory before its first touch. What every process looks at gets it when the segment
+ * is made, and the bitmap with the pool's size. Entries of the tables get it before the mark rises
+ * over them, which says that they may be in use. Where there is none, the call that wants it fails.
  *
  * Memory once given stays until the segment is removed, so no other process need ask again.
  */

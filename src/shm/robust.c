@@ -6,8 +6,8 @@
  * The C library keeps a list of the robust mutexes that a thread has, for the kernel, which marks
  * them when the thread dies. A new one comes in at its head. Its links lie in the mutexes. To let
  * go of one, the library stores to both of its neighbours, wherever the links lead. So before that
- * they are set right, by what the thread remembers: its own mutexes (`taken`), in the order of the
- * list, and what the head led to when each was taken.
+ * they are set right by what the thread remembers. It remembers its own mutexes (`taken`), in the
+ * order of the list, and what the head led to when each was taken.
  *
  * Mutexes of LMDB and of the program are in the same list, and are let go of without a word to this
  * file. Those between two of ours came before the upper one, so they only become fewer. Where there
@@ -19,7 +19,7 @@
  * `kind` says which steps the library takes, and is set right each time. What is left are the few
  * instructions between this look and the library's own. The kernel follows the links too, when the
  * thread dies, but stores only to words that have the thread's number. If a wrong link hides a
- * mutex from it, nobody learns that its owner has died: a wait for it ends as one for a process
+ * mutex from it, no process learns that the owner has died. A wait for it ends as one for a process
  * that is stopped.
  */
 #include "base/error.h"

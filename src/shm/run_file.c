@@ -3,8 +3,8 @@
  * Owns where the file of a pool's run segment is, and which file is believed to be it.
  *
  * It is POOL/run where the pool lies on a tmpfs that is not full. A pool on a disk has it in
- * /dev/shm: the segment is large and sparse, and a store to a page of a full disk's file is SIGBUS.
- * Each segment gets a new name there, so a file of another user never stands in its way.
+ * /dev/shm. The segment is large and sparse, and a store to a page of a full disk's file raises
+ * SIGBUS. Each segment gets a new name there, so a file of another user never stands in its way.
  *
  * Which file it is says a record in POOL/segment, which the first process to attach writes while it
  * is alone (shm_attach_begin()). The record names POOL/lock itself, by device and inode, and the
@@ -17,8 +17,8 @@
  * and in its layers, they would say it to half of them. But nobody can attach to a pool through an
  * overlay (check_life() in attach.c).
  *
- * Each process that is attached holds the segment's file locked (shared, life.c), so that a segment
- * without a user can be told from one in use wherever its pool has gone: sweep().
+ * Each attached process holds the segment's file locked (shared, life.c). So sweep() can tell a
+ * segment without a user from one in use, wherever its pool has gone.
  */
 #include "base/descriptor.h"
 #include "base/error.h"

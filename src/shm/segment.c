@@ -46,7 +46,7 @@ static uint64_t mask_over(uint64_t number)
 }
 
 /* A wrong word leads to one of so many nodes (mm_node()), or to one of so many vnodes
- * (shm_vnode_near_key()): the segment has addresses for them, without memory. */
+ * (shm_vnode_near_key()). The segment has addresses for them, without memory. */
 static uint64_t room_for_nodes(const struct shm_limits *limits)
 {
     return mask_over(limits->nodes) + 1;
@@ -61,7 +61,7 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
     run->limits = *limits;
     run->hash_mask = hash_size(limits->vnodes) - 1;
     run->at_processes = place_table(&end, limits->processes, sizeof(struct shm_process));
-    /* Half a page beside the tables that a pin reads: a load waits for a store just before it when
+    /* Half a page beside the tables that a pin reads. A load waits for a store just before it when
      * the low bits of both addresses are the same. */
     run->at_lanes =
         place_table(&end, limits->lanes + LANES_ASIDE, sizeof(struct shm_lane)) + PAGE / 2;

@@ -34,8 +34,8 @@ struct shm_records {
     uint64_t under_way;
     /* LMDB found its file senseless: nobody may use it any more. */
     uint32_t refused;
-    /* The last page of the file when a writer last looked for old snapshots; the oldest one, and
-     * the last page when it was first seen. Under space_mutex. */
+    /* The last page of the file when a writer last looked for old snapshots. The oldest snapshot,
+     * and the last page when it was first seen. Under space_mutex. */
     uint64_t looked_pages;
     uint64_t held_txn, held_pages;
 };
@@ -115,8 +115,8 @@ struct shm_run {
     uint64_t quarantine_ns;
     /* Of the first one that ends; 0: there is none. */
     uint64_t quarantine_ends_ns;
-    /* All processes had died, some with devices that may still write: until ghost_ends_ns whatever
-     * leaves a file is detached, with ghost_key, which is 1 until then, as its holder. */
+    /* All processes had died, some with devices that may still write. Until ghost_ends_ns all
+     * blocks that leave a file are detached. Their holder is ghost_key, which is 1 until then. */
     uint64_t ghost_key, ghost_ends_ns;
     /* Detached records of before may have nobody to free them. */
     uint32_t ghost_gone;
@@ -188,8 +188,8 @@ struct shm {
     ino_t lock_ino;
     /* The segment's file. */
     int run_fd;
-    /* What we hold as long as we live (life.c): our byte of POOL/lock; the segment's file, shared;
-     * and, while we leave as the last one, POOL/lock alone. */
+    /* What this process holds as long as it lives (life.c): its byte of POOL/lock, and the
+     * segment's file, shared. While it leaves as the last one, also POOL/lock alone. */
     void *life;
     void *run_life;
     void *leaving;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The run segment: what the processes of a pool share while it is in use. All of it can be thrown
- * away: page tables are a cache of the extents, pins die with their processes, and file sizes that
+ * away. Page tables are a cache of the extents, and pins die with their processes. File sizes that
  * LMDB does not know yet are in POOL/recent too (recent.c), where the next first attacher finds
  * them.
  *
- * Everything in it is an array of fixed entries; an entry's owner is in the entry's own state word,
- * taken and given back by one atomic store. So a process that is killed leaves no half-linked list:
- * what it owned is found by looking at the entries. What is linked (the hash of vnodes, the tree of
- * holds) is rebuilt from the entries when a robust mutex says that its owner died.
+ * Everything in it is an array of fixed entries. An entry's owner is in the entry's own state word,
+ * which one atomic store takes or gives back. So a process that is killed leaves no half-linked
+ * list: what it owned is found by looking at the entries. What is linked (the hash of vnodes, the
+ * tree of holds) is rebuilt from the entries when a robust mutex says that its owner died.
  *
  * Locks, outermost first; none is held while waiting for pins:
  *     vnode.mutex (two at once: lower index first)  >  space_mutex  >  table_mutex  >  grace_mutex

@@ -2,9 +2,9 @@
 /*
  * Owns the table of files in use. Entries are found by inode number through chains that hang off
  * hash[]. Chains and entries change under table_mutex only. The chains are made again from the
- * entries when the owner of the mutex died, or when a chain leads to something else than an entry.
- * A vnode that nobody has open stays as a cache until its entry or its page-table nodes are
- * wanted.
+ * entries when the owner of the mutex died. So they are when a chain leads to something else than
+ * an entry. A vnode that nobody has open stays as a cache until its entry or its page-table nodes
+ * are wanted.
  */
 #include "base/error.h"
 #include "base/fence.h"
@@ -99,7 +99,7 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     return 0;
 }
 
-/* The link of the inode's chain that leads to its entry, or else ends the chain; null: the chain
+/* The link of the inode's chain that leads to its entry, or else ends the chain. Null: the chain
  * does not end, or leads outside the table. */
 static uint32_t *find_link(struct shm *shm, uint64_t ino)
 {

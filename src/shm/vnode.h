@@ -103,7 +103,7 @@ struct shm_vnode {
     uint64_t pending_version;
     uint64_t pending_size;
 
-    /* What follows outlives the entry's use for one file: a thread that comes late to a vnode that
+    /* What follows outlives the entry's use for one file. A thread that comes late to a vnode that
      * has gone finds a mutex, and under it another state. */
     uint64_t mutex_made;
     /* The layout mutex; robust. */
@@ -134,7 +134,7 @@ static inline const struct shm_vnode *shm_vnode_near_key(const struct shm *shm, 
 }
 
 /* The vnode of the inode, opened once more by this process; made (SHM_VNODE_NEW) if there is none.
- * -ENFILE: max_files are in use: dax_shrink(), and try again. */
+ * -ENFILE: max_files are in use. Call dax_shrink(), and try again. */
 int shm_vnode_get(struct shm *shm, uint64_t ino, struct shm_vnode **out);
 /* *out: the vnode if there is one, else null; not opened: only to look at while nothing is waited
  * for. -EBUSY and the like: shm_lock(). */

@@ -2,10 +2,10 @@
 /*
  * Owns the reports to processes that keep copies of what has changed. Each such process has a ring,
  * to which any process, killed or stopped at any instruction, and any signal handler may add. So
- * there is no lock. A writer draws a ticket, which says where in the ring it writes and until where
- * the watcher has to read, and marks each word with it. A watcher that finds other marks where a
- * ticket was drawn knows that something was reported, but not what: then all that it has may be
- * old. The same holds when the ring has gone round.
+ * there is no lock. A writer draws a ticket, and marks each word with it. The ticket says where in
+ * the ring it writes and until where the watcher has to read. A watcher that finds other marks
+ * where a ticket was drawn knows that something was reported, but not what. Then all that it has
+ * may be old. The same holds when the ring has gone round.
  */
 #include "base/fence.h"
 #include "base/futex.h"

@@ -38,8 +38,8 @@ struct shm_watcher {
 bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change);
 /* Likewise one that wants to be told before a change too: SHM_ASKED. */
 void shm_ask(struct shm *shm, struct shm_vnode *vnode, int change);
-/* One handle less that watches, and with `asks` wants to be told before, by a thread that cannot
- * have the vnode's mutex: the flags stay until somebody settles them. */
+/* One handle less that watches, and with `asks` wants to be told before. The thread cannot have the
+ * vnode's mutex, so the flags stay until another thread settles them. */
 void shm_watch_leave(struct shm *shm, struct shm_vnode *vnode, bool asks);
 /* Clears SHM_WATCHED and SHM_ASKED if those for which they are set have died. Under the vnode's
  * mutex. */

@@ -2,8 +2,8 @@
 /*
  * The contract of an engine: how pins and layout changes of one file find each other.
  *
- * Words: a pin is published when it can be found: in a slot (slots.h) or as one more in the count
- * of each of its blocks (counts.h). A walk reads entries; that of an engine that counts lies
+ * Words: a pin is published when it can be found. It is in a slot (slots.h), or is one more in the
+ * count of each of its blocks (counts.h). A walk reads entries; that of an engine that counts lies
  * between enter() and leave() and counts as it goes. A layout change calls zap_begins(), zaps
  * entries, calls zapped(), then looks for pins: scan() of slots, freeze() of blocks.
  *
@@ -18,8 +18,8 @@
  *      change.
  *   E  Progress. enter(), leave() and walks never wait for pins, nor, but for percpu-rwsem, for a
  *      layout change. A look never waits for pins. zap_begins() and zapped() wait at most for walks
- *      that are under way, and fail after a moment, or at once for a process that is stopped in
- *      one; then nothing has changed but that entries are gone, and zap_pending says so.
+ *      that are under way. They fail after a moment, or at once for a process that is stopped in
+ *      one. Then entries are gone, but nothing else has changed, and zap_pending says so.
  *   F  Nodes. When zapped() has returned, a walk that began before the zap is found by scan(), or
  *      has ended, or does no harm when it reads nodes that are another file's by then.
  */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * RCU, by liburcu (memb flavour): the walk counts inside a read section, the change waits after its
- * zap for a grace period. liburcu knows the threads of its own process only, so this engine is for
- * pools that no other process can attach to.
+ * RCU, by liburcu (memb flavour). The walk counts inside a read section, and the change waits after
+ * its zap for a grace period. It knows the threads of its own process only, so this engine is for
+ * pools to which no other process can attach.
  *
- * synchronize_rcu has no bound, and a thread may stand in a section for long: a debugger has
+ * synchronize_rcu has no bound, and a thread may stand in a section for long. A debugger may have
  * stopped it, or a signal handler of the program does not come back. So a thread apart makes the
  * call, and changes wait for that thread within their bound. It is made when a change asks, and
  * ends when nobody has asked since.

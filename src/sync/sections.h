@@ -3,9 +3,9 @@
  * Read sections of threads, for the engines that wait for walks. There are two counters a lane,
  * which only the lane's thread writes (signal handlers nest), and a mutex for the threads that
  * wait. A thread is in a section only inside one call of the library, where it sleeps for nothing.
- * But it may be preempted there, or stopped by a signal. So those that wait give up after a moment,
- * since they hold the layout mutex and grace_mutex; a layout change comes again as its policy says.
- * The sections of the dead are passed over.
+ * But it may be preempted there, or stopped by a signal. So threads that wait give up after a
+ * moment, since they hold the layout mutex and grace_mutex. A layout change comes again as its
+ * policy says. The sections of the dead are passed over.
  */
 #ifndef HF_SYNC_SECTIONS_H
 #define HF_SYNC_SECTIONS_H
@@ -39,7 +39,7 @@ int sections_wait_goes_on(struct shm *shm, struct shm_waiting *waiting, uint32_t
 int sections_lock(struct shm *shm, bool *died) SHM_MAY_FAIL;
 void sections_unlock(struct shm *shm);
 /* Waits until each lane has been seen outside of its section `index` once, but no longer than a
- * moment, and not for a process that is stopped: -EBUSY, with the sentence that names it. -EINTR:
+ * moment. Does not wait for a stopped process. -EBUSY, with the sentence that names it. -EINTR:
  * cancelled, or a signal. */
 int sections_wait(struct shm *shm, int index) SHM_MAY_FAIL;
 

@@ -3,17 +3,17 @@
  * The layout-change side of the slots engines (L3 to L5), and the bias.
  *
  * Why L3 and L4 find every pin that matters. Take a walk that read an entry of the range from
- * before the zap. Unbiased: publish, full fence, walk on its side; zap, full fence, scan on ours:
- * two fences, so one of the two sees the other, and the walk did not see us. Biased: our heavy
- * barrier runs a full fence at some point of the pinner. After its walk: the slot is visible to the
- * scan. Between publish and walk: likewise. Before the publish: the walk comes after our zap and
- * reads it.
+ * before the zap. Unbiased: the pin publishes, has a full fence, and walks; the change zaps, has a
+ * full fence, and scans. With two fences one of the two sees the other, and the walk did not see
+ * the zap. Biased: our heavy barrier runs a full fence at some point of the pinner. After its walk:
+ * the slot is visible to the scan. Between publish and walk: likewise. Before the publish: the walk
+ * comes after our zap and reads it.
  *
  * Why the bias may change at any time. A pin that read it set had published before. We clear it
  * before the heavy barrier, so that barrier serves this pin and each later scan sees it. A pin that
  * reads it clear fences itself. Setting it needs no lock. A change that read it clear had zapped
- * and fenced before, so a pin that reads the later "set" also reads the zap: stores are seen in one
- * order by all, and the pin reads the bias before the entries. And a change that waits has its gate
+ * and fenced before. So a pin that reads the later "set" also reads the zap. All see stores in one
+ * order, and the pin reads the bias before the entries. And a change that waits has its gate
  * closed, which keeps entries away whatever the bias is.
  */
 #include "sync/slots.h"
@@ -24,7 +24,7 @@
  * is changed more often are better off without a barrier to pay (docs/DECISIONS.md). */
 #define REBIAS_AFTER_NS (100 * HF_NS_PER_MS)
 
-/* The two words of the last look are not a pair: a mix of two threads' looks brings the bias back
+/* The two words of the last look are not a pair. A mix of two threads' looks brings the bias back
  * early, which costs a barrier. */
 static bool changes_stay_away(struct shm_vnode *vnode)
 {
@@ -86,9 +86,9 @@ static uint64_t pins_between(const struct shm_lane *lane, size_t slot, uint64_t 
 }
 
 /*
- * The slot is free, and the next pin in it writes another range. That can be this very thread:
- * a signal handler between U1 and U3. So the range is read first, then the generation. If each pin
- * that the thread has made since `key` is still live in another slot, none has had this one; a
+ * The slot is free, and the next pin in it writes another range. That can be this very thread: a
+ * signal handler between U1 and U3. So the range is read first, then the generation. If each pin
+ * that the thread has made since `key` is still live in another slot, none has had this one. A
  * handler that comes after the first of the two looks is counted by none. Else, and for a slot of
  * another thread, the range is not known.
  */

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""Takes the sentences out of C comments, Markdown and manual pages, for the check `sentences` of lint.py."""
+import re
+
+WORDS_MAX = 25
+COLUMN = 8  # lines that begin so deep go on in the second column of a list
+
+# A sentence ends at . ! or ? before a blank, and a capital, a number, or the name of a function, file or errno.
+SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\betc)(?<=[.!?])[\"')\]*_]*\s+(?=[\"'(*`_\[\\]*(?:-?[A-Z0-9]|\w+[:./_(*]))")
+WORD = re.compile(r"[A-Za-z0-9]")
+COMMENT = re.compile(r"/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'", flags=re.S)
+TERM = re.compile(r"\*|\s*(?:\*-|[*_][\w=]+[*_](?:$|  ))")  # of a manual page: what the next lines explain
+ITEM = re.compile(r"(?:[-*+]|\d+[.)]|[A-Z]\d?[.):]|-E[A-Z]+|HF_\w+)\s")
+
+
+def is_picture(line):
+    """A line of a table, a formula or a picture: it has columns, or signs between its words."""
+    return bool(re.search(r"\S {3,}\S|\|.*\||--+>|<--|==|&&|\t", line.strip()))
+
+
+def c_paragraphs(text):
+    """(line, words) of each paragraph in a comment; lines that stand apart (indented, columns) are ends."""
+    for match in COMMENT.finditer(text):
+        if match.group(0)[0] != "/":
+            continue
+        number = text.count("\n", 0, match.start()) + 1
+        lines = match.group(0)[2:-2].split("\n")
+        begin, words, depth = number, [], None
+        for at, line in enumerate(lines):
+            body = re.sub(r"^\s*\*", "", line) if at else line
+            indent = len(body) - len(body.lstrip())
+            body = body.strip().strip("*").strip()
+            ends = not body or is_picture(body) or ITEM.match(body) or (depth is not None and indent != depth)
+            if ends and words:
+                yield begin, " ".join(words)
+                words = []
+            if body and not is_picture(body) and indent < COLUMN:
+                if not words:
+                    begin = number + at
+                words.append(body)
+            depth = indent if body else None
+        if words:
+            yield begin, " ".join(words)
+
+
+def prose_paragraphs(text, manual):
+    """(line, words) of each paragraph and list item; tables are left out, as their cells are lists more often."""
+    begin, words, literal, depth = 1, [], False, 0
+
+    def flush():
+        nonlocal words
+        if words:
+            yield begin, " ".join(words)
+        words = []
+
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith("```"):
+            literal = not literal
+            yield from flush()
+            continue
+        if literal:
+            continue
+        stripped = line.strip()
+        if (not stripped or stripped.startswith(("#", "![", "<!--", "/*", "; "))
+                or line.startswith("    ") and not words):
+            yield from flush()
+            continue
+        if stripped.startswith("|") or (manual and re.match(r"[\[|\]:][-<=>\[|\]:]*\s", stripped)):
+            yield from flush()
+            continue
+        tabs = len(line) - len(line.lstrip("\t"))
+        if ITEM.match(stripped) or manual and (TERM.match(line) or words and tabs != depth):
+            yield from flush()
+        if not words:
+            begin = number
+        depth = tabs
+        words.append(stripped.removesuffix("++"))
+        if stripped.endswith("++"):
+            yield from flush()
+    yield from flush()
+
+
+def paragraphs(name, text):
+    if name.endswith((".c", ".h")):
+        return c_paragraphs(text)
+    return prose_paragraphs(text, name.endswith(".scd"))
+
+
+def plain(words):
+    """What is code is one word, a link its text, and a list in a sentence the same as its words."""
+    words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", words)
+    words = re.sub(r"`[^`]*`", "X", words)
+    return words
+
+
+def sentences(name, text):
+    """(line, number of words, sentence) of each sentence of a file's prose."""
+    for line, words in paragraphs(name, text):
+        for sentence in SENTENCE_END.split(plain(words)):
+            yield line, sum(1 for word in sentence.split() if WORD.search(word)), sentence
