@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define FILES 8
@@ -21,12 +22,20 @@ struct stamped {
     unsigned pages;
 };
 
+/* Pages as they were in some holder's file. */
+struct copies {
+    struct hf_file *file;
+    bool there[DEVICE_PAGES];
+    unsigned char bytes[DEVICE_PAGES][HF_BLOCK_BYTES];
+};
+
 struct changer {
     struct device *device;
     struct hf_pool *pool;
     struct test_rng rng;
     unsigned number;
     struct stamped files[FILES];
+    struct copies copies;
 };
 
 /* --- its own files --- */
@@ -97,7 +106,7 @@ static unsigned wrong_pages(const struct changer *changer, const struct stamped 
         if (test_page_is(page, mine->stamp, i))
             continue;
         wrong++;
-        if (!changer->device->leased)
+        if (!changer->device->leased || changer->device->broken)
             continue;
         for (unsigned byte = 0; byte < sizeof(page); byte += 512)
             fprintf(stderr, " %02x", page[byte]);
@@ -168,6 +177,84 @@ static void hit(struct changer *changer)
         FAIL("a change with policy %u gave %d; %s", policy.kind, rc, hf_strerror_detail());
 }
 
+/* --- copies of their pages --- */
+
+static void open_copies(struct changer *changer)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/copies-%u", changer->number);
+    EXPECT_EQ(hf_open(changer->pool, path, O_RDWR | O_CREAT | O_EXCL, 0600, &changer->copies.file),
+              0);
+}
+
+static void drop_copies(struct changer *changer)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/copies-%u", changer->number);
+    EXPECT_EQ(hf_close(changer->copies.file), 0);
+    EXPECT_EQ(hf_unlink(changer->pool, path, NULL), 0);
+}
+
+static void check_copies(struct changer *changer)
+{
+    unsigned char page[HF_BLOCK_BYTES];
+
+    for (unsigned i = 0; i < DEVICE_PAGES; i++) {
+        if (!changer->copies.there[i])
+            continue;
+        EXPECT_EQ(hf_read(changer->copies.file, page, sizeof(page), i * TEST_PAGE), sizeof(page));
+        test_count64(&changer->device->checked, 1);
+        if (memcmp(page, changer->copies.bytes[i], sizeof(page)) == 0)
+            continue;
+        test_count64(&changer->device->corrupt, 1);
+        changer->copies.there[i] = false;
+        if (!changer->device->broken)
+            FAIL("page %u of the copies of changer %u was written by somebody else", i,
+                 changer->number);
+    }
+}
+
+/* What the page holds now; the holder's device may be writing it. */
+static bool copy_page(struct changer *changer, struct hf_file *file, unsigned at)
+{
+    unsigned char *page = changer->copies.bytes[at];
+    ssize_t rc;
+
+    changer->copies.there[at] = false;
+    rc = hf_read(file, page, HF_BLOCK_BYTES, at * TEST_PAGE);
+    if (rc != HF_BLOCK_BYTES) /* it has been cut */
+        return false;
+    rc = hf_write(changer->copies.file, page, HF_BLOCK_BYTES, at * TEST_PAGE);
+    EXPECT(rc == HF_BLOCK_BYTES || rc == -ENOSPC);
+    changer->copies.there[at] = rc > 0;
+    return rc > 0;
+}
+
+static void share(struct changer *changer)
+{
+    struct hf_dedup_result result = {.size = sizeof(result)};
+    unsigned at = (unsigned)test_below(&changer->rng, DEVICE_PAGES);
+    uint64_t off = at * TEST_PAGE;
+    struct hf_file *file;
+    char path[64];
+    int rc = 0;
+
+    device_file_path((unsigned)test_below(&changer->rng, DEVICE_HOLDERS),
+                     (unsigned)test_below(&changer->rng, DEVICE_SLOTS), path);
+    if (hf_open(changer->pool, path, O_RDWR, 0, &file) != 0)
+        return;
+    if (copy_page(changer, file, at))
+        rc = test_chance(&changer->rng, 50)
+                 ? hf_dedup_range(file, off, changer->copies.file, off, TEST_PAGE, &result)
+                 : hf_dedup_range(changer->copies.file, off, file, off, TEST_PAGE, &result);
+    EXPECT(rc == 0 || rc == -EINVAL || rc == -ENOSPC); /* it has been cut */
+    test_count64(&changer->device->shared, result.shared_bytes / TEST_PAGE);
+    test_count64(&changer->device->left_alone, result.held_bytes / TEST_PAGE);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
 void device_change(struct device *device, unsigned number)
 {
     static struct changer changer;
@@ -178,18 +265,24 @@ void device_change(struct device *device, unsigned number)
     changer.pool = test_pool_open(DEVICE_POOL);
     for (unsigned i = 0; i < FILES; i++)
         open_again(&changer, &changer.files[i]);
+    open_copies(&changer);
     while (!test_peek(&device->stop)) {
         struct stamped *mine = &changer.files[test_below(&changer.rng, FILES)];
 
         hit(&changer);
+        for (unsigned i = 0; device->leased && i < DEVICE_PAGES; i++)
+            share(&changer);
         fill(&changer, test_chance(&changer.rng, 20) ? UINT32_MAX : DEVICE_PAGES);
         check(&changer, mine);
+        check_copies(&changer);
         if (test_chance(&changer.rng, 20)) {
             drop(&changer, mine);
             open_again(&changer, mine);
             usleep(500); /* the holders need some of it */
         }
     }
+    check_copies(&changer);
+    drop_copies(&changer);
     for (unsigned i = 0; i < FILES; i++) {
         check(&changer, &changer.files[i]);
         drop(&changer, &changer.files[i]);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * device-io [--kills N] [--unleased]: starts holders, changers and what feeds the pipes, and kills
+ * device-io [--kills N] [--unleased | --broken]: starts holders, changers and what feeds the pipes, and kills
  * a holder now and then in the middle of its I/O. A byte of a device in a file of a changer fails
- * the test; with --unleased it fails when there is none.
+ * the test; with --unleased, and in a lab build with --broken, it fails when there is none.
  */
 #include "device.h"
 
@@ -19,6 +19,10 @@
 #include <unistd.h>
 
 #include <linux/magic.h>
+
+#ifdef HF_LAB
+#include "base/lab.h"
+#endif
 
 #define QUARANTINE_NS UINT64_C(20000000)
 #define PROCESSES (2 * DEVICE_HOLDERS + DEVICE_CHANGERS)
@@ -140,20 +144,22 @@ static void report(const struct device *device)
         printf("%s: %" PRIu64 " changes, %" PRIu64 " refused\n", policies[i], device->changed[i],
                device->refused[i]);
     printf("the pool was full %" PRIu64 " times; %" PRIu64 " pages compared, %" PRIu64
-           " with a device's bytes\n",
-           device->full, device->checked, device->corrupt);
+           " with wrong bytes\n%" PRIu64 " pages of holders shared with a copy, %" PRIu64
+           " held by them\n",
+           device->full, device->checked, device->corrupt, device->shared, device->left_alone);
 }
 
 /* A device has read, the pool was full, and a change has waited. */
 static bool all_was_met(const struct device *device)
 {
     return test_peek64(&device->pipe_reads) > 0 && test_peek64(&device->full) > 0 &&
-           test_peek64(&device->changed[HF_POLICY_WAIT]) > 0;
+           test_peek64(&device->changed[HF_POLICY_WAIT]) > 0 && test_peek64(&device->shared) > 0 &&
+           test_peek64(&device->left_alone) > 0;
 }
 
 static bool goes_on(const struct device *device, unsigned kills)
 {
-    if (!device->leased)
+    if (!device->leased || device->broken)
         return test_peek64(&device->corrupt) == 0;
     return test_peek64(&device->killed) < kills || !all_was_met(device);
 }
@@ -177,7 +183,7 @@ static void run(struct device *device, unsigned kills)
 
         test_sleep_ms(20 + (unsigned)test_below(&rng, 80));
         expect_running(pids);
-        if (!device->leased)
+        if (!device->leased || device->broken)
             continue;
         test_kill(pids[victim]);
         test_count64(&device->killed, 1);
@@ -196,6 +202,7 @@ static int body(int argc, char **argv)
 {
     static const struct option names[] = {{"kills", required_argument, NULL, 'k'},
                                           {"unleased", no_argument, NULL, 'u'},
+                                          {"broken", no_argument, NULL, 'b'},
                                           {NULL, 0, NULL, 0}};
     struct device *device = test_shared(sizeof(*device));
     unsigned kills = 80;
@@ -207,6 +214,12 @@ static int body(int argc, char **argv)
             kills = (unsigned)atoi(optarg);
         else if (option == 'u')
             device->leased = false;
+#ifdef HF_LAB
+        else if (option == 'b') {
+            device->broken = true;
+            hf_lab_break = HF_LAB_SHARED_WRITABLE;
+        }
+#endif
         else
             return 2;
     }
@@ -217,7 +230,7 @@ static int body(int argc, char **argv)
     for (unsigned i = 0; i < DEVICE_HOLDERS; i++)
         EXPECT_EQ(pipe2(device->pipes[i], O_CLOEXEC), 0);
     run(device, kills);
-    EXPECT(device->leased == (device->corrupt == 0));
+    EXPECT((device->leased && !device->broken) == (device->corrupt == 0));
     return 0;
 }
 

@@ -4,9 +4,11 @@
  * pipe that trickles, and with O_DIRECT from a disk. Changers cut, punch, move and delete the
  * holders' files under every policy, and fill the pool to its last block with files of their own,
  * in which every page carries a stamp. What a device writes is another pattern, so one byte of it
- * in a changer's file is seen.
+ * in a changer's file is seen. Changers also copy pages of the holders' files, and let both share
+ * their blocks: from then on nothing may change the copy.
  *
- * With `leased` false the holders keep nothing but the addresses: then it has to be seen.
+ * With `leased` false the holders keep nothing but the addresses: then it has to be seen. So it has
+ * in a lab build with `broken`, where leases are given shared blocks.
  */
 #ifndef HF_TESTS_DEVICE_H
 #define HF_TESTS_DEVICE_H
@@ -25,13 +27,14 @@
 struct device {
     uint64_t seed;
     uint32_t stop;
-    bool leased;
+    bool leased, broken;
     int pipes[DEVICE_HOLDERS][2]; /* one a holder */
     int disk;                     /* full of DEVICE_DISK_BYTE; -1: no disk with O_DIRECT */
     uint64_t pipe_reads, disk_reads, bytes, cancelled;
     uint64_t leases, called, polled, told_detached, killed;
     uint64_t changed[DEVICE_POLICIES], refused[DEVICE_POLICIES];
     uint64_t full, checked, corrupt;
+    uint64_t shared, left_alone; /* pages of holders' files: merged with a copy; held */
 };
 
 #define DEVICE_DISK_BYTE 0xD0
