@@ -112,6 +112,26 @@ run rsync -aHAX --checksum --delete --inplace "$work/synced/" synced/
 rm "$work/first"
 same_tree "$work/synced" synced
 
+# a copy by cp takes no blocks, as long as neither is written
+saved_bytes() {
+    "$HOLDFAST" info "$pool" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["saved_bytes"])'
+}
+
+if [ -z "${TARGET-}" ]; then
+    crowd_ends
+    head -c 3333333 /dev/urandom >bytes
+    sync -f .
+    before=$(saved_bytes)
+    run cp bytes again
+    run cmp bytes again
+    same $(($(saved_bytes) - before)) $(((3333333 + 4095) / 4096 * 4096))
+    printf 'changed' | dd of=again bs=1 seek=1000000 conv=notrunc status=none
+    sync -f .
+    same $(($(saved_bytes) - before)) $(((3333333 + 4095) / 4096 * 4096 - 4096))
+    cmp -s bytes again && fail "what was written to the copy is not there"
+    same "$(cmp -l bytes again | wc -l)" "$(printf 'changed' | cmp -l - <(tail -c +1000001 bytes | head -c 7) | wc -l)"
+fi
+
 cd / || exit 1
 run rm -rf "$dir/top"
 [ ! -e "$dir/top" ] || fail "rm -rf left something"
