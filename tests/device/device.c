@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * device-io [--kills N] [--unleased | --broken]: starts holders, changers and what feeds the pipes, and kills
- * a holder now and then in the middle of its I/O. A byte of a device in a file of a changer fails
- * the test; with --unleased, and in a lab build with --broken, it fails when there is none.
+ * device-io [--kills N] [--unleased | --broken]: starts holders, changers and what feeds the pipes,
+ * and kills a holder now and then in the middle of its I/O. A byte of a device in a file of a
+ * changer fails the test; with --unleased, and in a lab build with --broken, it fails when there is
+ * none.
  */
 #include "device.h"
 
