@@ -48,6 +48,14 @@ int fs_layout_now(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, u
     return dax_change_now(&fs->dax, vnode, first, last, &l->change);
 }
 
+static bool takes_away(const struct fs_layout *l)
+{
+    enum hf_change_kind why = l->change.why;
+
+    return why == HF_CHANGE_TRUNCATE || why == HF_CHANGE_PUNCH || why == HF_CHANGE_COLLAPSE ||
+           why == HF_CHANGE_DELETE;
+}
+
 int fs_layout_begin(struct fs_layout *l)
 {
     int rc;
@@ -57,6 +65,8 @@ int fs_layout_begin(struct fs_layout *l)
         dax_change_landed(&l->change);
     rc = fs_vnode_begin(l->fs, l->vnode, &l->txn, &l->inode);
     l->in_txn = rc == 0;
+    if (rc == 0 && takes_away(l))
+        meta_txn_frees(l->txn.meta);
     return rc || l->keep_times ? rc : fs_txn_uncapable(&l->txn, l->vnode->ino);
 }
 

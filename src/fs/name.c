@@ -149,7 +149,7 @@ static int remove_dir(struct fs_txn *txn, struct fs_at at)
 int fs_rmdir(struct fs *fs, struct fs_at at)
 {
     struct fs_txn txn;
-    int rc = fs_begin(fs, &txn);
+    int rc = fs_begin_freeing(fs, &txn);
 
     return rc ? rc : fs_txn_end(&txn, remove_dir(&txn, at));
 }

@@ -132,7 +132,7 @@ static int free_gone(void *arg, const struct meta_detached *runs, size_t count)
 {
     struct fs *fs = arg;
     struct fs_txn txn;
-    int rc = fs_begin(fs, &txn);
+    int rc = fs_begin_freeing(fs, &txn);
 
     if (rc)
         return rc;

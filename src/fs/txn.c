@@ -36,6 +36,15 @@ int fs_begin(struct fs *fs, struct fs_txn *txn)
     return 0;
 }
 
+int fs_begin_freeing(struct fs *fs, struct fs_txn *txn)
+{
+    int rc = fs_begin(fs, txn);
+
+    if (rc == 0)
+        meta_txn_frees(txn->meta);
+    return rc;
+}
+
 static struct meta_extent *runs_of(struct fs_runs *runs)
 {
     return runs->more ? runs->more : runs->few;

@@ -30,6 +30,8 @@ struct fs_txn {
 
 /* -EROFS in a pool opened read-only. On success fs_commit() or fs_abort() must follow. */
 int fs_begin(struct fs *fs, struct fs_txn *txn);
+/* The same for a transaction that frees something: meta_txn_frees(). */
+int fs_begin_freeing(struct fs *fs, struct fs_txn *txn);
 
 /* The run leaves its file: it is free then, unless others name it too; or it is detached, for
  * LMDB's detached table under `ino`. */

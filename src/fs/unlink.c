@@ -36,7 +36,7 @@ static int unlink_name(struct fs *fs, struct fs_at at, uint64_t ino, bool may_or
     struct fs_place place;
     struct fs_txn txn;
     bool orphan = false;
-    int rc = fs_begin(fs, &txn);
+    int rc = fs_begin_freeing(fs, &txn);
 
     if (rc)
         return rc;

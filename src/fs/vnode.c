@@ -163,13 +163,19 @@ static void make_vnode_room(struct fs *fs, bool to_delete)
     dax_shrink(&fs->dax);
 }
 
+/* All entries are taken, or those that are not have no memory on a full file system. */
+static bool takes_room(int rc)
+{
+    return rc == -ENFILE || rc == -ENOSPC;
+}
+
 /* The second try is for vnodes under whose mutex a process has died. Shrinking is the first to
  * lock such a one, and leaves it dirty: what it knows has to be recorded before it can go. */
 static int get_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
 {
     int rc = shm_vnode_get(fs->dax.shm, ino, out);
 
-    for (int tries = 0; rc == -ENFILE && tries < 2; tries++) {
+    for (int tries = 0; takes_room(rc) && tries < 2; tries++) {
         make_vnode_room(fs, to_delete);
         rc = shm_vnode_get(fs->dax.shm, ino, out);
     }
@@ -351,7 +357,10 @@ static int sync_locked(struct fs *fs, struct shm_vnode *vnode)
     if (!hf_load_acquire(&vnode->dirty))
         return 0;
     rc = fs_vnode_begin(fs, vnode, &txn, &inode);
-    return rc ? rc : fs_vnode_commit(vnode, &txn, &inode);
+    if (rc)
+        return rc;
+    meta_txn_frees(txn.meta); /* frees nothing, but what is acknowledged must not wait for room */
+    return fs_vnode_commit(vnode, &txn, &inode);
 }
 
 int fs_vnode_sync(struct fs *fs, struct shm_vnode *vnode)

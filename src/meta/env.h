@@ -49,6 +49,7 @@ struct meta_txn {
     MDB_cursor *cursor;
     bool write;
     bool open;
+    bool frees;             /* it may use the pages that are spared for that */
     bool asserted;          /* LMDB has given up in it: nothing of it may be looked at any more */
     uint64_t room_pages;    /* may still be dirtied before more room must be reserved */
     uint64_t charged_pages; /* dirtied by the estimate of meta_charge() */

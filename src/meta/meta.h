@@ -138,6 +138,9 @@ void meta_end_look(struct meta_txn *txn);
 
 /* Under space_mutex, or alone. */
 int meta_begin_write(struct meta *meta, struct meta_txn **out);
+/* The transaction frees something, or records what others have done: it may use the room that is
+ * spared for that when the file system is full. */
+void meta_txn_frees(struct meta_txn *txn);
 /* Ends it also when it fails; -ENOSPC, -EIO: nothing happened. */
 int meta_commit(struct meta_txn *txn);
 void meta_abort(struct meta_txn *txn);

@@ -12,6 +12,11 @@
  * Room. LMDB writes a memory pool's metadata through its map of a sparse file; on a full file
  * system that would be SIGBUS in the middle of a change. So a writer keeps a stretch of the file
  * behind the last used page allocated, and every change is charged with the pages it may dirty.
+ *
+ * The last pages of that stretch are spared for transactions that free something. On a file system
+ * that others have filled, files can be deleted, and records of the dead be settled. LMDB takes
+ * pages that earlier transactions have freed before new ones, so many deletions need no more than a
+ * few of them.
  */
 #include "meta/env.h"
 
@@ -25,6 +30,8 @@
 
 /* Room is made by this many pages; the charge of one change must fit well into it. */
 #define ROOM_PAGES 512u
+/* What is left of it for transactions that free. */
+#define SPARE_PAGES 128u
 
 struct meta_thread {
     struct meta_txn read;
@@ -348,18 +355,22 @@ static uint64_t last_page(const struct meta *meta)
     return info.me_last_pgno;
 }
 
-static int find_room(struct meta_txn *txn)
+/* On a full file system, what has memory already is the room: a process that finds the stretch of
+ * earlier ones does not know where it ends. */
+static void find_room(struct meta_txn *txn)
 {
     struct meta *meta = txn->meta;
-    uint64_t next = last_page(meta) + 1;
+    uint64_t next = last_page(meta) + 1, pages = ROOM_PAGES;
 
-    if (__builtin_expect(next + ROOM_PAGES / 2 > reserved(meta), 0)) {
-        int rc = reserve_pages(meta, next + ROOM_PAGES);
-        if (rc)
-            return rc;
-    }
+    if (__builtin_expect(next + ROOM_PAGES / 2 > reserved(meta), 0))
+        while (pages && reserve_pages(meta, next + pages))
+            pages /= 2;
     txn->room_pages = reserved(meta) > next ? reserved(meta) - next : 0;
-    return 0;
+}
+
+void meta_txn_frees(struct meta_txn *txn)
+{
+    txn->frees = true;
 }
 
 /* One change dirties the path down to its leaf and may split each page of it. A transaction as a
@@ -368,7 +379,7 @@ static int find_room(struct meta_txn *txn)
 int meta_charge(struct meta_txn *txn, size_t len)
 {
     struct meta *meta = txn->meta;
-    uint64_t pages = 1 + len / meta->page_bytes;
+    uint64_t pages = 1 + len / meta->page_bytes, spared = txn->frees ? 0 : SPARE_PAGES;
     MDB_stat stat;
     int rc;
 
@@ -381,7 +392,7 @@ int meta_charge(struct meta_txn *txn, size_t len)
     else if (mdb_stat(txn->lmdb, meta->dbi, &stat) == 0 &&
              txn->charged_pages < stat.ms_branch_pages + stat.ms_leaf_pages)
         pages += 2;
-    if (__builtin_expect(pages > txn->room_pages, 0)) {
+    if (__builtin_expect(pages + spared > txn->room_pages, 0)) {
         rc = reserve_pages(meta, reserved(meta) + pages + ROOM_PAGES);
         if (rc)
             return rc;
@@ -414,12 +425,9 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
         return rc;
     txn->cursor = NULL;
     txn->charged_pages = 0;
+    txn->frees = false;
     if (meta->in_place)
-        rc = find_room(txn);
-    if (rc) {
-        mdb_txn_abort(txn->lmdb);
-        return rc;
-    }
+        find_room(txn);
     txn->open = true;
     *out = txn;
     return 0;

@@ -41,6 +41,7 @@ static int in_transaction(struct meta *meta, int (*body)(struct meta_txn *txn, v
 
     if (rc)
         return rc;
+    meta_txn_frees(txn); /* on a full file system a pool can still be opened */
     rc = body(txn, arg);
     if (rc == 0)
         return meta_commit(txn);

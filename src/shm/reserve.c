@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #define PAGE UINT64_C(4096)
+#define FEW_BYTES (4 * PAGE) /* of each table at once */
 
 /* Of Linux 5.14. An older kernel gives memory at the touch, as ever. */
 #ifndef MADV_POPULATE_WRITE
@@ -68,14 +69,31 @@ int shm_reserve_space(const struct shm *shm, uint64_t blocks)
     return rc;
 }
 
+/* The first entries of each table: a process that comes when the file system is full can open a
+ * file and delete it. */
+static int reserve_few(const char *base, const struct shm_run *header)
+{
+    uint64_t row = (header->limits.processes + 63) / 64 * sizeof(uint64_t);
+    uint64_t asks = header->at_watches + header->limits.vnodes * row;
+    const uint64_t tables[] = {
+        header->at_lanes,    header->at_vnodes, header->at_open,   header->at_watches, asks,
+        header->at_watchers, header->at_holds,  header->at_owners, header->at_nodes};
+    int rc = 0;
+
+    for (unsigned i = 0; rc == 0 && i < sizeof tables / sizeof *tables; i++)
+        rc = shm_reserve(base + tables[i], FEW_BYTES);
+    return rc;
+}
+
 int shm_reserve_first(const void *base, const struct shm_run *header)
 {
     uint64_t processes = header->limits.processes * sizeof(struct shm_process);
     int rc = shm_reserve(base, header->at_processes + processes);
 
-    return rc ? rc
-              : shm_reserve((const char *)base + header->at_hash,
-                            (header->hash_mask + UINT64_C(1)) * sizeof(uint32_t));
+    rc = rc ? rc
+            : shm_reserve((const char *)base + header->at_hash,
+                          (header->hash_mask + UINT64_C(1)) * sizeof(uint32_t));
+    return rc ? rc : reserve_few(base, header);
 }
 
 /* Vnodes that share a page, with what goes with each of them. */

@@ -2,7 +2,8 @@
 /*
  * The file system below a pool is full: no process is killed for touching what has no memory. A
  * pool that was closed can be looked at. Where a process has the pool open, calls that want another
- * entry of a table say that there is no room.
+ * entry of a table say that there is no room. Files can be deleted and cut short, also by a process
+ * that comes then.
  */
 #include "support.h"
 
@@ -18,6 +19,7 @@
 
 #define MANY 200
 #define THREADS 50
+#define LONG_NAME 200 /* so that few names fill a page */
 
 static void fill(void)
 {
@@ -156,6 +158,63 @@ static void take_entries(void)
     test_pool_close(pool);
 }
 
+static void make_until_full(struct hf_pool *pool)
+{
+    char name[LONG_NAME + 1];
+    int rc = 0;
+
+    memset(name, 'n', sizeof name);
+    name[0] = '/';
+    for (int i = 0; rc == 0 && i < MANY * MANY; i++) {
+        snprintf(name + LONG_NAME - 8, 9, "%08d", i);
+        rc = hf_mkdir(pool, name, 0700);
+    }
+    EXPECT_EQ(rc, -ENOSPC);
+    EXPECT(strstr(hf_strerror_detail(), "no room for the pool's metadata"));
+}
+
+/* Entries of files that were closed are used again. */
+static void open_in_turn(struct hf_pool *pool)
+{
+    struct hf_file *file;
+    char name[32];
+
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "/%d", i);
+        EXPECT_EQ(hf_open(pool, name, O_RDONLY, 0, &file), 0);
+        EXPECT_EQ(hf_close(file), 0);
+    }
+}
+
+/* More deletions than the spare pages would be enough for, if no page were taken again. */
+static void delete_files(int from, int to)
+{
+    struct hf_pool *pool = test_pool_open("small/pool");
+    struct hf_file *file = test_file(pool, "/0");
+    char name[32];
+
+    EXPECT_EQ(hf_truncate(file, 0, NULL), 0);
+    EXPECT_EQ(hf_write(file, "x", 1, 0), 1);
+    EXPECT_EQ(hf_close(file), 0);
+    for (int i = from; i < to; i++) {
+        snprintf(name, sizeof name, "/%d", i);
+        EXPECT_EQ(hf_unlink(pool, name, NULL), 0);
+    }
+    test_pool_close(pool);
+}
+
+static void take_room(void)
+{
+    struct hf_pool *pool = test_pool_open("small/pool");
+
+    fill();
+    make_until_full(pool);
+    open_in_turn(pool);
+    delete_files(1, MANY / 2);
+    test_pool_close(pool);
+    delete_files(MANY / 2, MANY);
+}
+
 static void full_below(void)
 {
     EXPECT_EQ(mkdir(test_path("small"), 0700), 0);
@@ -168,6 +227,8 @@ static void full_below(void)
     open_for_writing();
     EXPECT_EQ(unlink(test_path("small/ballast")), 0);
     take_entries();
+    EXPECT_EQ(unlink(test_path("small/ballast")), 0);
+    take_room();
     EXPECT_EQ(unlink(test_path("small/ballast")), 0);
     test_pool_check("small/pool");
     EXPECT_EQ(umount(test_path("small")), 0);
