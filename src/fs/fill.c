@@ -21,7 +21,7 @@
 
 /* Memory for file bytes [at, at+len), of which the first `old` may hold anything, the rest
  * zeros. */
-static void fill_piece(char *to, uint64_t at, uint64_t len, uint64_t old,
+static void fill_piece(const struct fs *fs, char *to, uint64_t at, uint64_t len, uint64_t old,
                        const struct fs_content *content)
 {
     uint64_t from = at + len, end = from; /* the content's part of it */
@@ -30,7 +30,10 @@ static void fill_piece(char *to, uint64_t at, uint64_t len, uint64_t old,
         from = content->off > at ? content->off : at;
         end = content->off + content->len < end ? content->off + content->len : end;
     }
+    fs_map_around(fs, to, old);
     memset(to, 0, from - at < old ? from - at : old);
+    if (from < end)
+        fs_map_around(fs, to + (from - at), end - from);
     if (from < end)
         memcpy(to + (from - at), content->buf + (from - content->off), end - from);
     if (end - at < old)
@@ -50,7 +53,7 @@ int fs_fill_blocks(struct fs *fs, struct fs_reservation *reservation, uint64_t p
         rc = fs_memory(fs, run.block, run.count, &to);
         if (rc)
             break;
-        fill_piece(to, page * HF_BLOCK_BYTES, bytes, run.used_before * HF_BLOCK_BYTES, content);
+        fill_piece(fs, to, page * HF_BLOCK_BYTES, bytes, run.used_before * HF_BLOCK_BYTES, content);
         rc = fs_persist(fs, to, bytes);
         page += run.count;
     }

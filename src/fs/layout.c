@@ -244,6 +244,7 @@ int fs_copy_run(struct fs *fs, const struct meta_extent *run, struct fs_reservat
         rc = rc ? rc : fs_memory(fs, to.block, to.count, &to_at);
         if (rc)
             return rc;
+        fs_map_around(fs, to_at, to.count * HF_BLOCK_BYTES);
         memmove(to_at, from_at, to.count * HF_BLOCK_BYTES); /* a wrong bitmap gives a block twice */
         rc = fs_persist(fs, to_at, to.count * HF_BLOCK_BYTES);
         if (rc)

@@ -646,6 +646,8 @@ void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation)
 
 /* ---- their memory ---- */
 
+#define AROUND_BYTES 65536u /* of Linux, if it is not told otherwise */
+
 int fs_memory(struct fs *fs, uint64_t block, uint64_t count, char **out)
 {
     struct media *media = &fs->dax.media;
@@ -662,4 +664,10 @@ int fs_memory(struct fs *fs, uint64_t block, uint64_t count, char **out)
     }
     *out = media->base + block * HF_BLOCK_BYTES;
     return 0;
+}
+
+void fs_map_around(const struct fs *fs, const char *at, uint64_t bytes)
+{
+    for (uint64_t off = 0; !fs->durable && off < bytes; off += AROUND_BYTES)
+        (void)*(const volatile char *)(at + off);
 }

@@ -73,6 +73,10 @@ void fs_space_sweep(struct fs *fs);
 
 /* The memory of blocks, mapped. -EUCLEAN: they are not in the pool. */
 int fs_memory(struct fs *fs, uint64_t block, uint64_t count, char **out);
+/* Before `bytes` are stored there: a load has the system map the pages around it too, and a store
+ * its own page only. Where it is a disk's file system, that has to learn of each page all the
+ * same. */
+void fs_map_around(const struct fs *fs, const char *at, uint64_t bytes);
 
 /* In a durable pool: returns when the memory is on the medium. */
 static inline int fs_persist(struct fs *fs, const void *at, uint64_t bytes)
