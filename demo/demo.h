@@ -4,11 +4,11 @@
  * changing which block is under which page. It is run twice: with the engine that looks for pins,
  * and with one that does not.
  *
- * How a reader knows what is right while a writer changes the file: each page of a file is at any
- * time its original, or zero (punched, cut off and not written again yet), or past the end of file;
- * while it is being written, each byte is one of the two. So a byte under a pin that is neither is
- * somebody else's: the block was reused under the pin. And nobody ever writes zeros into a page
- * that is pinned, so a page that was once seen whole stays whole until it is let go.
+ * How a reader knows what is right while a writer changes the file. Each page is at any time its
+ * original, or zero (punched, cut off and not written again yet), or past end of file. While it is
+ * being written, each byte is the original one or zero. So a byte under a pin that is neither is
+ * somebody else's: the block was reused under the pin. And no writer writes zeros into a page that
+ * is pinned. So a page that was once seen whole stays whole until its unpin.
  */
 #ifndef HF_DEMO_H
 #define HF_DEMO_H
@@ -48,7 +48,7 @@ struct demo_tree {
     uint64_t filled_count;
 };
 
-/* Reads the tree in a fixed order, as much as a pool in `folder` can hold too; ends the program
+/* Reads the tree in a fixed order, as much as a pool in `folder` can hold too. Ends the program
  * with a sentence if that is too little. */
 void demo_tree_read(const char *input, const char *folder, struct demo_tree *tree);
 

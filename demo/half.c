@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One half of the demonstration: a pool that the tree just fits in, so that a freed block is the
- * next one to be taken; the workers; and, when all is over, a look at every byte of every file. The
+ * One half of the demonstration: a pool, the workers, and a look at every byte of every file at the
+ * end. The tree just fits in the pool, so that a freed block is the next one to be taken. The
  * caller's process stays attached all the time, so the pool's statistics are of the whole half.
  */
 #include "demo.h"

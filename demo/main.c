@@ -2,7 +2,7 @@
 /*
  * holdfast demo: the same work twice, with the engine that finds the pins a layout change overlaps,
  * and with one that does not look. It succeeds when no pin was seen over a reused block in the
- * first half and some were in the second: so the check is known to see what it looks for.
+ * first half, and some were in the second. So the check is known to see what it looks for.
  */
 #include "demo.h"
 

@@ -2,9 +2,9 @@
 /*
  * A reader: opens a file, pins random ranges of it, looks at them in place, lets go. It goes where
  * a writer is about to be, half of the time. Some pins are held for 50 to 500 us and looked at
- * again just before they are let go, as a device would use them; some are pins to write, through
- * which the reader writes the originals, slowly: harmless as long as the block is the file's, and
- * the damage that a stray DMA does when it is not.
+ * again just before their unpin, as a device would use them. Some are pins to write, through which
+ * the reader writes the originals, slowly. That is harmless as long as the block is the file's.
+ * When it is not, it does the damage of a stray DMA.
  */
 #include "demo.h"
 

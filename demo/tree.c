@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The originals: regular files of a real tree, read in the order of their names (so every run on
- * the same tree loads the same), each from a page boundary on, with a checksum a page. After that
- * the memory is read-only: what a reader compares with cannot be what a bug has damaged.
+ * The originals: regular files of a real tree, each from a page boundary on, with a checksum a
+ * page. They are read in the order of their names, so every run on the same tree loads the same.
+ * After that the memory is read-only: what a reader compares with cannot be what a bug has damaged.
  */
 #include "demo.h"
 
@@ -173,7 +173,7 @@ void demo_tree_read(const char *input, const char *folder, struct demo_tree *tre
     free(trimmed);
 }
 
-/* Each byte is looked at once, and is good if it is the original's or zero, so it does not matter
+/* Each byte is looked at once, and is good if it is the original's or zero. So it does not matter
  * what a writer does to it meanwhile. */
 static bool original_or_zero(const char *original, const void *memory, uint64_t bytes)
 {

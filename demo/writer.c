@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A writer: owns every n-th file. It takes blocks from one of them (truncate, punch, delete) or
- * moves them, and then makes whole a file that it took blocks from some steps before. The pool is
+ * moves them. Then it makes a file whole from which it took blocks some steps before. The pool is
  * as good as full, so that file gets the blocks that were freed just now. Each step tells the
  * readers where it goes. What a file's size must be is in the shared table before and after each
  * step, for the last look.

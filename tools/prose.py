@@ -6,11 +6,11 @@ WORDS_MAX = 25
 COLUMN = 8  # lines that begin so deep go on in the second column of a list
 
 # A sentence ends at . ! or ? before a blank, and a capital, a number, or the name of a function, file or errno.
-SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\betc)(?<=[.!?])[\"')\]*_]*\s+(?=[\"'(*`_\[\\]*(?:-?[A-Z0-9]|\w+[:./_(*]))")
+SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\betc)(?<=[.!?])[\"')\]*_]*\s+(?=[\"'(*`_\[\\]*(?:-?[A-Z0-9]|-+\w|\w+[:./_(*]))")
 WORD = re.compile(r"[A-Za-z0-9]")
 COMMENT = re.compile(r"/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'", flags=re.S)
 TERM = re.compile(r"\*|\s*(?:\*-|[*_][\w=]+[*_](?:$|  ))")  # of a manual page: what the next lines explain
-ITEM = re.compile(r"(?:[-*+]|\d+[.)]|[A-Z]\d?[.):]|-E[A-Z]+|HF_\w+)\s")
+ITEM = re.compile(r"(?:[-*+]|\d+[.)]|[A-Z]\d|[A-Z]\d?[.):]|-E[A-Z]+|HF_\w+)\s")
 
 
 def is_picture(line):

@@ -14,10 +14,10 @@
  *   L6  the caller's transaction, under the mutex
  *   L7  open the gate, drop the mutex
  *
- * The gate is closed before the zap and both happen under the mutex, so no thread fills an entry of
- * the range between L2 and L7. A change that gives up, in L5 or in its transaction, leaves a table
- * with fewer entries, and nothing else. docs/ORDERING.md 3.30 says what each step leaves, and what
- * undoes it.
+ * The gate is closed before the zap, and both happen under the mutex. So no thread fills an entry
+ * of the range between L2 and L7. A change that gives up, in L5 or in its transaction, leaves a
+ * table with fewer entries, and nothing else. docs/ORDERING.md 3.30 says what each step leaves, and
+ * what undoes it.
  */
 #include "dax/private.h"
 
@@ -215,9 +215,9 @@ static int take_gate(struct dax_change *change)
 
 /* --- L2, L3 --- */
 
-/* Entries exist only below end of file. A change of the whole file takes the root out, unless nodes
- * of an earlier root still wait for the slots of their time to go. Else a pin that lives long would
- * keep one more table at each change.
+/* Entries exist only below end of file. A change of the whole file takes the root out. It does not
+ * while nodes of an earlier root still wait until the slots of their time go. Else a pin that lives
+ * long would keep one more table at each change.
  *
  * -EBUSY, -EINTR: an engine that waits for walks has given that up; zap() again, now or, if the
  * mutex was dropped, later. Until then, zap_pending says that the walks from before are not known
@@ -308,9 +308,9 @@ static bool detaches(const struct dax_change *change)
     return dax_policy_detaches(change->policy.kind);
 }
 
-/* What a device may still be writing to for a dead process is detached whatever the policy says,
- * since no process can be asked to let go. After another's pin the scan goes on: a pin of our own
- * may follow, and that one decides. */
+/* A device may still be writing to blocks for a dead process. These are detached whatever the
+ * policy says, since no process can be asked to release them. After another's pin the scan goes on:
+ * a pin of our own may follow, and that one decides. */
 static int note_holder(void *arg, const struct held *held)
 {
     struct finding *finding = arg;
@@ -461,7 +461,7 @@ static int held_by_others(struct dax_change *change, int err, const struct findi
 }
 
 /* What a write had copied before it was detached is in the file, since pages that stay and are held
- * are copied; the write is made again, at the same place. A collapse or an insert moves what is
+ * are copied. The write is made again, at the same place. A collapse or an insert moves what is
  * there: then some bytes would be in the file twice. */
 static bool writes_go_again(const struct dax_change *change)
 {
@@ -747,7 +747,7 @@ void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t siz
  * such a walk. Else they stay the vnode's until the vnode goes, or until a change of the whole file
  * finds no slot. A root that was taken out for a change that was given up goes back, since the gate
  * kept new entries away. But a thread that was let through may have given a shared page another
- * block: then the root has an entry that is not true any more. */
+ * block. Then the root has an entry that is not true any more. */
 static void settle_tables(struct dax_change *change, bool committed)
 {
     struct shm_vnode *vnode = change->vnode;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The client that a thread acts for. A server knows the client's thread by its number. When that
- * thread uses the pool itself too, it has a lane, and what it holds there counts as the server
- * thread's own: the client stays in its call until it is answered, and lets go of nothing
+ * thread uses the pool itself too, it has a lane. Pins and leases there count as the server
+ * thread's own, since the client stays in its call until it is answered, and releases nothing
  * meanwhile. Numbers of threads are compared within one pid namespace only.
  */
 #include "dax/client.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Cycles of layout changes that wait for each other's pins. Each waiting thread says in its lane
- * what it waits for. A thread that has waited for a while follows that: from a wait to the threads
- * that own the pins or the gate, and on to what those wait for. It goes only to threads that have
- * waited longer than itself. So the youngest member of a cycle finds it, and gives up.
+ * what it waits for. A thread that has waited for a while follows these marks. It goes from a wait
+ * to the threads that own the pins or the gate, and on to what those wait for. It goes only to
+ * threads that have waited longer than itself. So the youngest member of a cycle finds it, and
+ * gives up.
  *
  * The search is not a snapshot, so what it finds is read once more. When all threads are still in
  * the same waits and all pins still there, all of it was true between the two readings.

@@ -263,8 +263,9 @@ int dax_change_look(struct dax_change *change);
 int dax_cancel(struct dax *dax, pid_t tid);
 
 /* Drops the mutex, keeps the gate; takes it again. resume returns 0: no thread was let through
- * meanwhile. 1: a thread was, since it already held a pin; it has let go again, but may have
- * written: copy again. -errno: the change has been given up as by dax_change_end(change, false). */
+ * meanwhile. 1: a thread was, since it already held a pin. It has released its pin again, but may
+ * have written: copy again. -errno: the change has been given up as by dax_change_end(change,
+ * false). */
 void dax_change_pause(struct dax_change *change);
 int dax_change_resume(struct dax_change *change);
 /* Ends it instead. */

@@ -173,7 +173,7 @@ static void mark_listed(struct shm *shm, const struct shm_vnode *vnode)
     }
 }
 
-/* A record that is not in a list is of a dead process: a living maker has the mutex until its
+/* A record that is not in a list belongs to a dead process. A living maker has the mutex until its
  * records are linked or freed. They are made before pending_version is set. */
 void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a layout change has found to be held, in order of pages, so that what leaves the file can be
- * divided into held and free parts in n log n steps for n holders, and not in n * n.
+ * The pages that a layout change has found to be held, in order. So blocks that leave the file are
+ * divided into held and free parts in n log n steps for n holders, not in n * n.
  *
  * `holders` is sorted by first page, and is a search tree as it lies: the middle of a part is its
  * root. Each root has the largest last page of its part, so that those over a range are found in

@@ -2,9 +2,8 @@
 /*
  * Holds: leases, and pins that found no slot in their thread's lane. Each file has a tree of them,
  * by first page, with the largest last page of each subtree. Those that overlap a range are found
- * in O(log n + hits). The tree is a treap, with a hash of the index for priority: it stores no
- * balance, and can be rebuilt from the table after a death, or
- * when a link in it is wrong.
+ * in O(log n + hits). The tree is a treap, with a hash of the index for priority. It stores no
+ * balance, and can be rebuilt from the table after a death, or when a link in it is wrong.
  *
  * Letting go must not wait for a lock. It clears the key and pushes the hold on a stack, which the
  * next holder of the layout mutex empties. A hold is freed by that thread only: one from the stack,
@@ -36,7 +35,7 @@ static struct tree tree_of(struct shm *shm, const struct shm_vnode *vnode)
 }
 
 /* Follows a link of `parent`; SHM_NONE: of the vnode, to the root. Any process may have made it
- * wrong, so it leads to a hold of this file with a lower priority (no two have the same), or
+ * wrong. So it leads to a hold of this file with a lower priority (no two have the same), or
  * nowhere. Then each way down ends. */
 static uint32_t follow(struct tree *tree, uint32_t parent, const uint32_t *link)
 {

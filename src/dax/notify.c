@@ -5,8 +5,8 @@
  * The holder's process reads the request under the layout mutex, drops the mutex, and tells the
  * program. A callback runs in a thread of the library, with no lock held. A program without one
  * calls hf_recall_next(), and the same thread feeds an eventfd for its loop. Functions and
- * arguments of callbacks are kept in the holder's own memory: a process that may write the pool
- * must not choose what another one calls.
+ * arguments of callbacks are kept in the holder's own memory. A process that may write the pool
+ * must not choose what another process calls.
  */
 #include "dax/notify.h"
 

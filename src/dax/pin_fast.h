@@ -31,11 +31,12 @@ static inline char *dax_walk_page(const struct dax *dax, const struct shm_vnode 
 
 enum dax_page_pin { DAX_PAGE_NOT, DAX_PAGE_LEFT, DAX_PAGE_HELD };
 
-/* The commonest pin of all, as straight as it can be: bytes of one page, the slot of the last pin
- * free, not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the page or the
- * size was missing; U3, slots_wake(), is left to the caller. Then dax_pin_fast(). Calls nothing and
- * keeps little: *flags is read back from the slot when it is wanted again, so that its caller needs
- * hardly any stack. `absent` is a constant: MM_READONLY for flags of DAX_PIN_OWNS, else 0. */
+/* The commonest pin of all, as straight as it can be. It is of bytes of one page, with the slot of
+ * the last pin free, not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the
+ * page or the size was missing; U3, slots_wake(), is left to the caller. Then dax_pin_fast(). Calls
+ * nothing and keeps little: *flags is read back from the slot when it is wanted again, so that its
+ * caller needs hardly any stack. `absent` is a constant: MM_READONLY for flags of DAX_PIN_OWNS,
+ * else 0. */
 static inline __attribute__((always_inline)) enum dax_page_pin dax_pin_page(
     struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t *flags,
     uint64_t absent, struct iovec *iov, struct hf_pin *pin)
@@ -89,8 +90,9 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_requ
 int dax_unpin_odd(struct hf_pin *pin);
 int dax_unpin_wake(struct shm *shm, const uint64_t *word, uint64_t key);
 
-/* It is in the lane that this thread has used last. No hold is, nor a null pin, nor what a forked
- * child has from its parent: where there is no such lane, one stands for it that has no pins. */
+/* It is in the lane that this thread has used last. No hold is, nor a null pin, nor a pin that a
+ * forked child has from its parent. Where there is no such lane, a lane without pins stands for
+ * it. */
 static inline bool dax_own_slot(const uint64_t *word)
 {
     return (uintptr_t)word - (uintptr_t)shm_last_lane->lane < sizeof(struct shm_lane);

@@ -117,7 +117,7 @@ void gate_open_of_dead(struct shm_vnode *vnode, struct shm_gate *gate);
  * before_wait() after it. */
 void gate_waits_changed(struct shm_vnode *vnode);
 /* Drops the mutex, sleeps until that gate may have opened, takes the mutex again. An error, with a
- * sentence, when the thread's bound ends the wait (bound.h), or the mutex cannot be had: then it is
+ * sentence, when the thread's bound ends the wait (bound.h), or the mutex cannot be had. Then it is
  * not held, and the wait has ended. */
 int gate_wait(struct dax *dax, struct shm_vnode *vnode, const struct shm_gate *gate,
               struct shm_waiting *waiting);
@@ -205,7 +205,7 @@ static inline bool detach_is_record(const struct shm *shm, const struct shm_hold
            hf_load_acquire(&hold->vnode) == shm_vnode_number(shm, vnode);
 }
 
-/* The record of the file that a link of its list leads to; SHM_NONE: the list ends, or the link is
+/* The record of the file to which a link of its list leads. SHM_NONE: the list ends, or the link is
  * wrong, and the rest of the list is lost. It may still be a ring: each walk counts its steps. */
 static inline uint32_t detach_record_at(const struct shm *shm, const struct shm_vnode *vnode,
                                         const uint32_t *link)

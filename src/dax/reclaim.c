@@ -14,7 +14,7 @@
 
 #define BATCH 256u /* runs in a transaction */
 
-/* An end of a record. Records are of the same place when a page lies on the same block in them: a
+/* An end of a record. Records are of the same place when a page lies on the same block in them. A
  * shared block can be under several pages of a file. */
 struct end {
     uint64_t place; /* the page of block 0 */

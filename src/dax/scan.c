@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one predicate of what is held: pins in slots, then pins and leases in the tree of holds,
- * without those that hold only detached blocks. The drain uses it, the search for cycles, and a
- * thread that asks whether it holds something itself.
+ * The one predicate of what is held. It finds pins in slots, then pins and leases in the tree of
+ * holds, without those that hold only detached blocks. The drain uses it, the search for cycles,
+ * and a thread that asks whether it holds something itself.
  */
 #include "dax/private.h"
 
