@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Processes that come to the pool besides the workers: one that only reads, for as long as the
- * storm goes on or as the first to attach; and one that copies the pool while it is in use and
- * opens the copy beside it.
+ * storm goes on or as the first to attach; one that copies the pool while it is in use and opens
+ * the copy beside it; and strangers, of other namespaces or another user of the pool's group.
  */
 #include "storm.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -180,4 +183,103 @@ void storm_copy(struct storm *storm, struct hf_pool *pool)
     EXPECT_EQ(hf_close(file), 0);
     EXPECT_EQ(hf_unlink(pool, "/pinned-by-parent", NULL), 0);
     storm->copies++;
+}
+
+/* --- strangers --- */
+
+#define STRANGER_ROUNDS 200
+#define NOBODY 65534
+
+struct stranger {
+    struct storm *storm;
+    unsigned lives_us;
+    uint64_t seed;
+};
+
+static void change_own_file(struct hf_pool *pool, struct test_rng *rng)
+{
+    static char pages[4][HF_BLOCK_BYTES];
+    struct hf_file *file;
+
+    memset(pages, 's', sizeof(pages));
+    EXPECT_EQ(UNTIL_DONE(hf_open(pool, "/stranger", O_RDWR | O_CREAT, 0660, &file)), 0);
+    EXPECT_EQ(UNTIL_DONE(hf_write(file, pages, sizeof(pages), 0)), sizeof(pages));
+    EXPECT_EQ(UNTIL_DONE(hf_move(file, 0, sizeof(pages), NULL)), 0);
+    EXPECT_EQ(UNTIL_DONE(hf_truncate(file, test_below(rng, sizeof(pages)), NULL)), 0);
+    if (test_chance(rng, 50))
+        EXPECT_EQ(UNTIL_DONE(hf_unlink(pool, "/stranger", NULL)), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void work_as_stranger(void *arg)
+{
+    struct stranger *stranger = arg;
+    struct storm *storm = stranger->storm;
+    struct test_rng rng = {stranger->seed};
+    struct hf_pool *pool;
+
+    EXPECT_EQ(hf_pool_open(test_path(STORM_POOL), 0, &pool), 0); /* the parent has noted it */
+    for (unsigned round = 0; round < STRANGER_ROUNDS; round++) {
+        read_file(pool, (unsigned)test_below(&rng, storm->worker_count),
+                  (unsigned)test_below(&rng, STORM_FILES), (unsigned)test_below(&rng, 2));
+        change_own_file(pool, &rng);
+    }
+    test_pool_close(pool);
+}
+
+/* It may have come to its end by then. */
+static void let_live(struct stranger *stranger)
+{
+    pid_t pid = test_fork(work_as_stranger, stranger);
+    int status;
+
+    usleep(stranger->lives_us);
+    kill(pid, SIGKILL);
+    status = test_wait_status(pid);
+    if (WIFSIGNALED(status) ? WTERMSIG(status) != SIGKILL : WEXITSTATUS(status) != 0)
+        FAIL("a stranger ended with status %#x", (unsigned)status);
+}
+
+static void as_first_of_namespace(void *arg)
+{
+    if (unshare(CLONE_NEWPID) == 0) /* its children are in it */
+        let_live(arg);
+}
+
+static void as_user_of_group(void *arg)
+{
+    const gid_t group = getgid();
+
+    if (setgroups(1, &group) != 0) /* root of a container may not */
+        return;
+    EXPECT_EQ(setresgid(NOBODY, NOBODY, NOBODY), 0);
+    EXPECT_EQ(setresuid(NOBODY, NOBODY, NOBODY), 0);
+    let_live(arg);
+}
+
+static void expect_other_clock(void *arg)
+{
+    struct hf_pool *pool;
+
+    (void)arg;
+    EXPECT_EQ(hf_pool_open(test_path(STORM_POOL), 0, &pool), -EBUSY);
+    EXPECT(strstr(hf_strerror_detail(), "time namespace"));
+}
+
+static void with_other_clock(void *arg)
+{
+    if (unshare(CLONE_NEWTIME) == 0)
+        test_join(test_fork(expect_other_clock, arg));
+}
+
+void storm_stranger(struct storm *storm, struct test_rng *rng)
+{
+    static void (*const kinds[])(void *) = {as_first_of_namespace, as_user_of_group,
+                                            with_other_clock};
+    struct stranger stranger = {.storm = storm};
+
+    stranger.lives_us = (unsigned)test_below(rng, 20000);
+    stranger.seed = test_random(rng);
+    test_join(test_fork(kinds[test_below(rng, 3)], &stranger));
+    storm->strangers++;
 }

@@ -6,8 +6,8 @@
  * go on. At every tenth kill all are killed at once: then fsck must be clean, and everything
  * acknowledged there.
  *
- * LIST: of reader, copies, forks, stops, closed, dedup (storm.h), or none; all of them if it is not
- * given. dedup needs the program's path in HOLDFAST.
+ * LIST: of reader, copies, forks, stops, closed, dedup, strangers (storm.h), or none; all of them
+ * if it is not given. dedup needs the program's path in HOLDFAST.
  *
  * With an engine that counts nobody drops the pins of the dead, so nobody waits for pins without a
  * deadline.
@@ -22,12 +22,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define CHECKPOINT_EVERY 10
 #define POOL_MIB 64
 #define QUARANTINE_NS UINT64_C(10000000)
+
+/* Enough for those that live; what the dead had would soon fill them. */
+#define PROCESSES 48
+#define THREADS 128
+#define LEASES 1024
 
 struct parent {
     struct storm *storm;
@@ -49,14 +55,25 @@ struct start {
     bool closed;
 };
 
+/* What it says when it fails still goes to where it went. */
+static void close_streams(void)
+{
+    FILE *kept = fdopen(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3), "w");
+
+    EXPECT(kept != NULL);
+    setvbuf(kept, NULL, _IONBF, 0);
+    for (int fd = 0; fd < 3; fd++)
+        close(fd);
+    stderr = kept;
+}
+
 static void work(void *arg)
 {
     struct start *start = arg;
 
     test_on_failure = NULL;
     if (start->closed)
-        for (int fd = 0; fd < 3; fd++)
-            close(fd);
+        close_streams();
     storm_work(start->storm, start->worker);
 }
 
@@ -350,6 +367,8 @@ static void kill_one(struct parent *parent)
     test_raise(&storm->pause, 0);
     if (storm->actors & STORM_COPIES && test_chance(&parent->rng, 10))
         storm_copy(storm, parent->pool);
+    if (storm->actors & STORM_STRANGERS && test_chance(&parent->rng, 30))
+        storm_stranger(storm, &parent->rng);
     start_follower(parent);
     start_worker(parent, victim);
     expect_progress(parent);
@@ -444,15 +463,16 @@ static void show_progress(const struct parent *parent, bool end)
             " leases, %" PRIu64 " changed hands, %" PRIu64 " recalled, %" PRIu64
             " quarantined, %" PRIu64 " reports; %" PRIu64 " reads by the reader, %" PRIu64
             " forks, %" PRIu64 " stopped, %" PRIu64 " copies, %" PRIu64
-            " without descriptors, %" PRIu64 " followers, %" PRIu64 " bytes shared%s",
+            " without descriptors, %" PRIu64 " followers, %" PRIu64 " strangers, %" PRIu64
+            " bytes shared%s",
             end ? "" : "\r", parent->kills, parent->wanted, parent->checkpoints,
             parent->storm->operations, parent->storm->changes, parent->storm->busy,
             parent->storm->deadlocks, parent->storm->circles, parent->storm->cancelled,
             parent->storm->pins, parent->storm->leases, parent->storm->taken,
             parent->storm->recalled, parent->storm->quarantined, parent->storm->reports,
             parent->storm->reads, parent->storm->forks, parent->storm->stops, parent->storm->copies,
-            parent->storm->closed, parent->storm->followers, parent->storm->shared,
-            end ? "\n" : " ");
+            parent->storm->closed, parent->storm->followers, parent->storm->strangers,
+            parent->storm->shared, end ? "\n" : " ");
 }
 
 static void prepare(struct parent *parent)
@@ -461,8 +481,14 @@ static void prepare(struct parent *parent)
                                       .pool_bytes = TEST_MIB(POOL_MIB),
                                       .quarantine_ns = QUARANTINE_NS,
                                       .flags = parent->durable ? HF_POOL_DURABLE : HF_POOL_MEMORY,
+                                      .mode = 0660,
+                                      .max_processes = PROCESSES,
+                                      .max_threads = THREADS,
+                                      .max_leases = LEASES,
                                       .engine = parent->engine};
     char path[64];
+
+    EXPECT_EQ(chmod(test_path("."), 0711), 0); /* strangers go through it */
 
     EXPECT_EQ(hf_pool_create(test_path(STORM_POOL), &options), 0);
     parent->pool = test_pool_open(STORM_POOL);
@@ -517,7 +543,8 @@ static unsigned number(const char *text, unsigned most)
 
 static unsigned actors_of(char *list)
 {
-    static const char *const names[] = {"reader", "copies", "forks", "stops", "closed", "dedup"};
+    static const char *const names[] = {"reader", "copies", "forks",    "stops",
+                                        "closed", "dedup",  "strangers"};
     unsigned actors = 0;
 
     for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {
@@ -566,6 +593,8 @@ static int body(int argc, char **argv)
     parent->storm->actors = actors;
     if (!test_can_follow() || !test_engine(parent->engine)->knows_holders)
         parent->storm->actors &= ~STORM_DEDUP;
+    if (geteuid() != 0)
+        parent->storm->actors &= ~STORM_STRANGERS;
     parent->storm->knows_holders = test_engine(parent->engine)->knows_holders;
     run(parent);
     return 0;

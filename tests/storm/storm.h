@@ -88,7 +88,9 @@ struct storm_worker {
 #define STORM_STOPS 8u   /* workers are stopped anywhere, and go on or are killed */
 #define STORM_CLOSED 16u /* workers that begin without descriptors 0 to 2 */
 #define STORM_DEDUP 32u  /* a process that lets pages share blocks, and is killed too */
-#define STORM_ACTORS 63u
+#define STORM_STRANGERS                                                                            \
+    64u /* processes of another pid namespace, time namespace or user; killed too; need root */
+#define STORM_ACTORS 127u
 
 struct storm {
     uint64_t seed;
@@ -101,7 +103,7 @@ struct storm {
     struct storm_worker workers[STORM_WORKERS_MAX];
     struct storm_offer offers[STORM_OFFERS];
     uint64_t operations, changes, busy, pins, leases, taken, recalled, cancelled, deadlocks,
-        circles, reports, reads, forks, stops, copies, closed, followers;
+        circles, reports, reads, forks, stops, copies, closed, followers, strangers;
     uint64_t shared;      /* bytes that were, whenever blocks were counted */
     uint64_t quarantined; /* leases of the dead that were seen so */
 };
@@ -164,6 +166,8 @@ void storm_read(struct storm *storm);
 void storm_read_first(struct storm *storm);
 /* Copies the pool and uses the copy. */
 void storm_copy(struct storm *storm, struct hf_pool *pool);
+/* One comes, and works as long as it lives. */
+void storm_stranger(struct storm *storm, struct test_rng *rng);
 
 /* --- worker --- */
 
