@@ -32,7 +32,7 @@ for folder in ("dax", "fs", "pool", "api"):
     MAY_USE[folder] |= {"media", "meta"}
 
 # Folders of programs that see only the public header, and what such a folder may include of another one.
-PUBLIC_ONLY = {"bench", "cli", "demo", "examples", "fuse", "lab", "python"}
+PUBLIC_ONLY = {"bench", "cli", "demo", "examples", "fabric", "fuse", "lab", "python"}
 PROGRAMS_MAY_USE = {"cli": {"fuse/mount.h"}, "bench": {"lab/lab.h"}, "demo": {"lab/lab.h"}}
 
 # Folders of src/ of which others may include only these headers; the rest is parts of them, or private.
@@ -328,8 +328,12 @@ def header_functions():
     return declared
 
 
-def map_functions():
-    return set(re.findall(r"\b(hf_\w+);", read(MAP_FILE)))
+# A library of its own: its header, what it exports, where it is built.
+ADAPTERS = {"include/holdfast/fabric.h": ("fabric/libholdfast-fabric.map", "fabric/libholdfast-fabric.so")}
+
+
+def map_functions(name):
+    return set(re.findall(r"\b(hf_\w+);", read(name)))
 
 
 def exported_functions(library):
@@ -352,23 +356,31 @@ def manual_functions():
     return found
 
 
+def check_library(declared, map_file, library):
+    for function in sorted(declared.keys() - map_functions(map_file)):
+        yield map_file, 1, f"{function} is in {declared[function]} but not here"
+    for function in sorted(map_functions(map_file) - declared.keys()):
+        yield map_file, 1, f"{function} is here but in no public header"
+    built = OPTIONS.build and os.path.join(OPTIONS.build, library)
+    if not built or not os.path.exists(built):
+        note(f"symbols: {library} is not built, only headers and map are compared")
+        return
+    exported = exported_functions(built)
+    for function in sorted(declared.keys() - exported):
+        yield declared[function], 1, f"{function} is not exported by {built}"
+    for function in sorted(exported - declared.keys()):
+        yield map_file, 1, f"{function} is exported by {built} but in no public header"
+
+
 def check_symbols():
     declared = header_functions()
-    for function in sorted(declared.keys() - map_functions()):
-        yield MAP_FILE, 1, f"{function} is in {declared[function]} but not here"
-    for function in sorted(map_functions() - declared.keys()):
-        yield MAP_FILE, 1, f"{function} is here but in no public header"
     for function in sorted(declared.keys() - manual_functions()):
         yield declared[function], 1, f"{function} has no manual page (man/{function}.3.scd)"
-    library = OPTIONS.build and os.path.join(OPTIONS.build, "src", "libholdfast.so")
-    if not library or not os.path.exists(library):
-        note("symbols: no built library, only headers and map are compared")
-        return
-    exported = exported_functions(library)
-    for function in sorted(declared.keys() - exported):
-        yield declared[function], 1, f"{function} is not exported by {library}"
-    for function in sorted(exported - declared.keys()):
-        yield MAP_FILE, 1, f"{function} is exported by {library} but in no public header"
+    for header, (map_file, library) in ADAPTERS.items():
+        mine = {function: name for function, name in declared.items() if name == header}
+        yield from check_library(mine, map_file, library)
+    core = {function: name for function, name in declared.items() if name not in ADAPTERS}
+    yield from check_library(core, MAP_FILE, os.path.join("src", "libholdfast.so"))
 
 
 # What hf_atomic_begin() allows; hf_pin() has its check where it leaves the fast path.

@@ -14,6 +14,11 @@ for part in bin/holdfast libexec/holdfast/holdfast-demo include/holdfast/holdfas
 done
 same "$(find "$library" "$prefix/include" "$prefix/bin" -name '*lab*' | wc -l)" 0
 
+[ ! -e "$BUILD_ROOT/fabric/libholdfast-fabric.so" ] || for part in include/holdfast/fabric.h "${library#"$prefix/"}/libholdfast-fabric.so.0" \
+    "${library#"$prefix/"}/pkgconfig/holdfast-fabric.pc"; do
+    [ -e "$prefix/$part" ] || fail "$part is not installed"
+done
+
 # sanitized builds need their own run-time library first
 if nm -D "$library/libholdfast.so" | grep -q -E '__(asan|tsan)_'; then
     echo "skipped: what was installed needs a sanitizer's library, so only its names were looked at"

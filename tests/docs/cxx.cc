@@ -2,6 +2,7 @@
 // A program in C++17 that has a variable of each type of the public headers and uses it. hf_pin,
 // hf_lease, hf_pool_info and hf_stats are names of functions too, and C++ takes the bare name for
 // the function: it is "struct hf_pin" there, as in C. No other type needs the word.
+#include <holdfast/fabric.h>
 #include <holdfast/holdfast.h>
 #include <holdfast/serve.h>
 
@@ -139,6 +140,21 @@ void looks(hf_pool *pool, hf_file *file)
     EXPECT(hf_dedup_range(nullptr, 0, file, 0, 13, &same) == 0 && !same.same);
 }
 
+// The library of fabric.h may not be there: only its types are looked at.
+void fabric_types()
+{
+    hf_fabric *fabric = nullptr;
+    hf_fabric_options options{};
+    hf_fabric_window window{};
+    hf_fabric_piece piece{};
+    hf_fabric_event event{};
+
+    options.size = sizeof options;
+    window.piece[0] = piece;
+    event.kind = HF_FABRIC_REVOKE;
+    EXPECT(!fabric && options.size > 0 && window.pieces == 0 && event.kind != HF_FABRIC_LOST);
+}
+
 void serves(hf_pool *pool, hf_file *file)
 {
     hf_client client{};
@@ -190,6 +206,7 @@ int main()
         leases(pool, file.get());
         EXPECT(hf_write(file.get(), "hello, world\n", 13, 0) == 13);
         looks(pool, file.get());
+        fabric_types();
         serves(pool, file.get());
     }
     EXPECT(hf_pool_close(pool) == 0);

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#include "endpoint.h"
+
+#include <errno.h>
+#include <rdma/fi_errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct fi_info *hints_of(const char *provider)
+{
+    struct fi_info *hints = fi_allocinfo();
+
+    EXPECT(hints);
+    hints->caps = FI_MSG | FI_RMA | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE;
+    hints->ep_attr->type = FI_EP_RDM;
+    hints->domain_attr->threading = FI_THREAD_SAFE;
+    hints->domain_attr->mr_mode = FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
+    hints->tx_attr->msg_order = FI_ORDER_RAW;
+    hints->rx_attr->msg_order = FI_ORDER_RAW;
+    hints->fabric_attr->prov_name = strdup(provider);
+    return hints;
+}
+
+/* What a killed process leaves of shm is removed with the folder of the test. */
+static void note_shm(const char *name)
+{
+    FILE *list = fopen(test_path(TEST_SEGMENT_LIST), "ae");
+
+    EXPECT(list != NULL);
+    fprintf(list, "/dev/shm/%s*\n", name);
+    fclose(list);
+}
+
+void endpoint_domain(struct endpoint *end, const char *provider, const char *node)
+{
+    bool shm = strcmp(provider, "shm") == 0;
+    struct fi_info *hints = hints_of(provider);
+    char name[64];
+    int rc;
+
+    snprintf(name, sizeof(name), "holdfast-fabric-%d", (int)getpid());
+    if (shm)
+        note_shm(name);
+    rc = fi_getinfo(FI_VERSION(1, 17),
+                    shm    ? NULL
+                    : node ? node
+                           : "127.0.0.1",
+                    shm ? name : NULL, FI_SOURCE, hints, &end->info);
+    fi_freeinfo(hints);
+    if (rc == -FI_ENODATA)
+        test_skip("this libfabric does not have the provider");
+    EXPECT_EQ(rc, 0);
+    EXPECT_EQ(fi_fabric(end->info->fabric_attr, &end->fabric, NULL), 0);
+    EXPECT_EQ(fi_domain(end->fabric, end->info, &end->domain, NULL), 0);
+}
+
+void endpoint_open(struct endpoint *end)
+{
+    struct fi_av_attr av = {.type = FI_AV_TABLE};
+    struct fi_cq_attr cq = {.format = FI_CQ_FORMAT_CONTEXT};
+
+    EXPECT_EQ(fi_av_open(end->domain, &av, &end->av, NULL), 0);
+    EXPECT_EQ(fi_cq_open(end->domain, &cq, &end->cq, NULL), 0);
+    EXPECT_EQ(fi_endpoint(end->domain, end->info, &end->ep, NULL), 0);
+    EXPECT_EQ(fi_ep_bind(end->ep, &end->av->fid, 0), 0);
+    EXPECT_EQ(fi_ep_bind(end->ep, &end->cq->fid, FI_TRANSMIT | FI_RECV), 0);
+    EXPECT_EQ(fi_enable(end->ep), 0);
+}
+
+void endpoint_close(struct endpoint *end)
+{
+    EXPECT_EQ(fi_close(&end->ep->fid), 0);
+    EXPECT_EQ(fi_close(&end->cq->fid), 0);
+    EXPECT_EQ(fi_close(&end->av->fid), 0);
+    end->ep = NULL;
+}
+
+struct endpoint_name endpoint_name(const struct endpoint *end)
+{
+    struct endpoint_name name = {.len = 0};
+    size_t len = sizeof(name.bytes);
+
+    EXPECT_EQ(fi_getname(&end->ep->fid, name.bytes, &len), 0);
+    name.len = len;
+    return name;
+}
+
+fi_addr_t endpoint_to(const struct endpoint *end, const struct endpoint_name *name)
+{
+    fi_addr_t to;
+
+    EXPECT_EQ(fi_av_insert(end->av, name->bytes, 1, &to, 0, NULL), 1);
+    return to;
+}
+
+void *endpoint_completed(const struct endpoint *end, int *error)
+{
+    struct fi_cq_entry entry;
+    struct fi_cq_err_entry failed = {.err = 0};
+    ssize_t rc = fi_cq_read(end->cq, &entry, 1);
+
+    *error = 0;
+    if (rc == 1)
+        return entry.op_context;
+    if (rc == -FI_EAVAIL && fi_cq_readerr(end->cq, &failed, 0) == 1) {
+        *error = failed.err;
+        return failed.op_context;
+    }
+    return NULL;
+}
