@@ -120,6 +120,9 @@ static const struct bar bars[] = {
     {"a tree of 8,000 files: at least 5 times faster than cp on xfs", "shared.tree.xfs",
      "shared.tree.holdfast", true, 5},
     {"... on btrfs", "shared.tree.btrfs", "shared.tree.holdfast", true, 5},
+    {"a peer's 64 KiB of a leased file by tcp: at most 1.1 times those of plain memory",
+     "fabric.read.tcp.leased", "fabric.read.tcp.plain", false, 1.1},
+    {"... by shm", "fabric.read.shm.leased", "fabric.read.shm.plain", false, 1.1},
     {"library reads beside a busy mount: at most 1.1 times those beside an idle one",
      "mount.beside.mount", "mount.beside.idle", false, 1.1},
 };
