@@ -174,6 +174,7 @@ static void scenario(void)
         test_sleep_ms(1);
     EXPECT_EQ(fi_close(&end.domain->fid), 0);
     EXPECT_EQ(fi_close(&end.fabric->fid), 0);
+    fi_freeinfo(end.info);
     EXPECT_EQ(hf_close(file), 0);
     test_pool_close(pool);
 }
