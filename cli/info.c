@@ -73,6 +73,7 @@ static void print_info(const char *path, const struct hf_pool_info *info)
     print_use("threads", info->threads, info->max_threads);
     print_use("open files", info->files, info->max_files);
     print_use("leases", info->leases, info->max_leases);
+    printf("%-13s %" PRIu32 " times, for devices\n", "registered", info->registrations);
 }
 
 static void put_use(struct cli_json *json, const char *key, uint32_t now, uint32_t max)
@@ -119,6 +120,7 @@ static void print_json_info(const char *path, const struct hf_pool_info *info)
     put_use(&json, "threads", info->threads, info->max_threads);
     put_use(&json, "files", info->files, info->max_files);
     put_use(&json, "leases", info->leases, info->max_leases);
+    cli_json_number(&json, "registrations", info->registrations);
     cli_json_close(&json, '}');
     cli_json_end(&json);
 }

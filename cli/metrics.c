@@ -129,6 +129,8 @@ static void put_user_metrics(const struct metrics *metrics)
     put_gauge(metrics, "leases", "Leases, pins beyond the slots of a thread, and detached runs.",
               info->leases);
     put_gauge(metrics, "leases_max", "Those that there can be at once.", info->max_leases);
+    put_gauge(metrics, "registrations", "Times the memory is registered with a device.",
+              info->registrations);
 }
 
 static void put_given_up(const struct metrics *metrics)

@@ -24,10 +24,11 @@ static PyStructSequence_Field info_fields[] = {
     {"threads", "that use the pool now"},
     {"files", "open now"},
     {"leases", "leases, and pins beyond a thread's slots"},
+    {"registrations", "of the pool's memory with devices, by all processes"},
     {NULL, NULL},
 };
 static PyStructSequence_Desc info_desc = {"holdfast.PoolInfo", "What a pool is and holds.",
-                                          info_fields, 16};
+                                          info_fields, 17};
 
 PyObject *pool_info(struct py_pool *self, PyObject *unused)
 {
@@ -57,8 +58,9 @@ PyObject *pool_info(struct py_pool *self, PyObject *unused)
         PyLong_FromUnsignedLong(info.threads),
         PyLong_FromUnsignedLong(info.files),
         PyLong_FromUnsignedLong(info.leases),
+        PyLong_FromUnsignedLong(info.registrations),
     };
-    return make_record(info_type, fields, 16);
+    return make_record(info_type, fields, 17);
 }
 
 static PyStructSequence_Field stats_fields[] = {

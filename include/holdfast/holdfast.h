@@ -182,8 +182,8 @@ int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, st
 int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out);
 
 /* Closes one opening of the pool; the last one detaches the process.
- *   -EBUSY  files, directories or pins of this process are still open: nothing was closed;
- *           the sentence counts them */
+ *   -EBUSY  files, directories, pins or registrations of this process are still there: nothing was
+ *           closed; the sentence counts them */
 int hf_pool_close(struct hf_pool *pool);
 
 /* Grows the pool to pool_bytes, for every attached process, while it is in use.
@@ -193,6 +193,44 @@ int hf_pool_close(struct hf_pool *pool);
  *   -EOPNOTSUPP memory that cannot grow (device-dax)
  *   -EIO        the medium has an error. -EROFS: the pool was opened read-only */
 int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
+
+/* -------------------------------------------------------------- the memory of a device --- */
+
+/* A device's driver may know the pool's memory once, instead of each range that it is given. Then a
+ * transfer takes a pin of its range, and no registration. */
+struct hf_pool_memory {
+    size_t size; /* sizeof(struct hf_pool_memory), set by the caller */
+    void *base;  /* of the pool's first block, on 2 MiB; stays until hf_pool_close() */
+    /* From base on, that can be touched. Only grows, when a process calls hf_pool_grow(). */
+    uint64_t bytes;
+    uint64_t limit_bytes; /* how far it can grow: the addresses up to there are the pool's */
+};
+
+/* Says where the pool's memory lies in this process, and maps what has been added to it. Blocks of
+ * files are at other places of it from moment to moment: touch only what is pinned. Whether it has
+ * grown is seen by `bytes`. Takes no lock of the pool. -EUCLEAN, -ENOMEM. */
+int hf_pool_memory(struct hf_pool *pool, struct hf_pool_memory *out);
+
+/* A descriptor (eventfd(2)) that is readable when the pool has more memory than hf_pool_memory()
+ * has said last. The same each time; the program never reads or closes it.
+ *   -EMFILE, -ENFILE  no descriptor is left
+ *   -EAGAIN           no thread could be made that feeds it. -ENOMEM */
+int hf_pool_memory_fd(struct hf_pool *pool);
+
+/* Before the pool's memory is registered with a driver: a hold of all of it, also of what is added
+ * later. No page of memory is replaced by another until hf_pool_unregister(), or the death of the
+ * process. Holds no block of any file: pin what the device is to touch. purpose: HF_PIN_CPU,
+ * _IO_URING, _RDMA or _GPU. Registrations of a process are counted, and hf_pool_close() is refused
+ * while there are some. *out as hf_pool_memory().
+ *   -EINVAL     purpose is not one of the four
+ *   -EOPNOTSUPP the memory is a file on a disk, which the kernel registers with no device; or
+ *               RLIMIT_MEMLOCK is below the pool's size (HF_PIN_IO_URING and _RDMA)
+ *   -ENOMEM, -EUCLEAN */
+int hf_pool_register(struct hf_pool *pool, uint32_t purpose, struct hf_pool_memory *out);
+
+/* After the memory was taken back from the driver: gives one such hold up.
+ *   -EINVAL  there is none of that purpose */
+int hf_pool_unregister(struct hf_pool *pool, uint32_t purpose);
 
 /* ------------------------------------------------------------------------------- files --- */
 
@@ -613,8 +651,10 @@ struct hf_pool_info {
     uint64_t quarantine_left_ns;
     uint32_t max_processes, max_threads, max_files, max_leases;
     uint32_t processes, threads, files, leases; /* in use now */
-    uint64_t shared_bytes; /* blocks under more than one page of files, each counted once */
-    uint64_t saved_bytes;  /* how much more memory would be in use without sharing */
+    uint64_t shared_bytes;  /* blocks under more than one page of files, each counted once */
+    uint64_t saved_bytes;   /* how much more memory would be in use without sharing */
+    uint32_t registrations; /* of the pool's memory, hf_pool_register(), all processes together */
+    uint32_t reserved;
 };
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out);
 

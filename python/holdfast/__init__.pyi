@@ -101,6 +101,7 @@ class PoolInfo(NamedTuple):
     threads: int
     files: int
     leases: int
+    registrations: int
 
 class Stats(NamedTuple):
     pins_slow: int

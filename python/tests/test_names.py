@@ -77,7 +77,7 @@ def test_looking(pool, file):
     assert info.pool_bytes == 16 << 20
     assert info.engine == "slots" and info.media == "memfd" and not info.durable
     assert info.policy == holdfast.WAIT
-    assert info.files == 1
+    assert info.files == 1 and info.registrations == 0
     with file.pin(4096, 4096, holdfast.WRITE):
         (pin,) = pool.pins()
         assert (pin.off, pin.len, pin.pid) == (4096, 4096, os.getpid())

@@ -109,6 +109,51 @@ int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes)
     return rc;
 }
 
+static int check_memory(const struct hf_pool *pool, const struct hf_pool_memory *out)
+{
+    int rc = api_check_pool(pool);
+
+    if (rc == 0 && (!out || out->size != sizeof *out))
+        rc = hf_fail(EINVAL, "out->size is not sizeof(struct hf_pool_memory)");
+    return rc;
+}
+
+int hf_pool_memory(struct hf_pool *pool, struct hf_pool_memory *out)
+{
+    api_begins(__func__);
+    int rc = check_memory(pool, out);
+
+    return rc ? rc : pool_memory(&pool->fs, out);
+}
+
+int hf_pool_memory_fd(struct hf_pool *pool)
+{
+    api_begins(__func__);
+    int rc = api_check_pool(pool);
+
+    return rc ? rc : dax_growth_fd(&pool->fs.dax);
+}
+
+int hf_pool_register(struct hf_pool *pool, uint32_t purpose, struct hf_pool_memory *out)
+{
+    api_begins(__func__);
+    int rc = check_memory(pool, out);
+
+    if (rc == 0 && purpose & ~HF_PIN_GPU)
+        rc = api_flags(__func__, purpose);
+    return rc ? rc : pool_register(&pool->fs, purpose, out);
+}
+
+int hf_pool_unregister(struct hf_pool *pool, uint32_t purpose)
+{
+    api_begins(__func__);
+    int rc = api_check_pool(pool);
+
+    if (rc == 0 && purpose & ~HF_PIN_GPU)
+        rc = api_flags(__func__, purpose);
+    return rc ? rc : pool_unregister(&pool->fs, purpose);
+}
+
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out)
 {
     api_begins(__func__);

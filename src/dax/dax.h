@@ -140,6 +140,12 @@ int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
                    const struct dax_request *request, struct hf_lease *lease);
 int dax_recall_fd(struct dax *dax);
 int dax_recall_next(struct dax *dax, struct hf_recall *out);
+/* For programs that told a device of the pool's memory (notify.c). How many bytes there are now;
+ * dax_growth_fd() is not readable from then on until there are more. dax_tell_growth() brings all
+ * processes news of these. */
+uint64_t dax_growth_told(struct dax *dax);
+int dax_growth_fd(struct dax *dax);
+void dax_tell_growth(struct dax *dax);
 /* Whether a callback runs now; or waits until none does. */
 bool dax_recall_calls(struct dax *dax, bool await_end);
 /* In the child of a fork, where only the calling thread exists. */

@@ -4,9 +4,10 @@
  *
  * The holder's process reads the request under the layout mutex, drops the mutex, and tells the
  * program. A callback runs in a thread of the library, with no lock held. A program without one
- * calls hf_recall_next(), and the same thread feeds an eventfd for its loop. Functions and
- * arguments of callbacks are kept in the holder's own memory. A process that may write the pool
- * must not choose what another process calls.
+ * calls hf_recall_next(), and the same thread feeds an eventfd for its loop. It feeds another one
+ * when the pool has grown, for programs that told a device of its memory. Functions and arguments
+ * of callbacks are kept in the holder's own memory. A process that may write the pool must not
+ * choose what another process calls.
  */
 #include "dax/notify.h"
 
@@ -52,6 +53,9 @@ struct recalls {
     bool calling;          /* under the mutex: a callback runs, */
     pthread_cond_t called; /* and now it has ended */
     int fd;                /* -1: the program has not asked for it */
+    /* Likewise; readable when there is more memory than the program was told of. */
+    int growth_fd;
+    uint64_t told_bytes;
 };
 
 static pthread_mutex_t making_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -184,6 +188,22 @@ static void read_recalls(struct recalls *recalls)
         hf_store_release(&self->recalls_more, 1u);
 }
 
+static uint64_t pool_bytes(const struct dax *dax)
+{
+    return hf_load_acquire(&dax->shm->run->pool_blocks) * HF_BLOCK_BYTES;
+}
+
+/* Under the mutex. */
+static void look_for_growth(struct recalls *recalls)
+{
+    static const uint64_t one = 1;
+
+    if (recalls->growth_fd >= 0 && pool_bytes(recalls->dax) > recalls->told_bytes &&
+        write(recalls->growth_fd, &one, sizeof one) < 0) {
+        /* it is readable already */
+    }
+}
+
 static int start_notifier(struct recalls *recalls);
 
 /* A callback that runs. */
@@ -248,6 +268,7 @@ static struct notice *next_call(struct recalls *recalls)
     struct notice *notice;
 
     pthread_mutex_lock(&recalls->mutex);
+    look_for_growth(recalls);
     notice = take_notice(recalls, &recalls->calls);
     recalls->calling = notice != NULL;
     pthread_cond_broadcast(&recalls->called);
@@ -308,6 +329,7 @@ static int make_recalls(struct dax *dax)
     }
     recalls->dax = dax;
     recalls->fd = -1;
+    recalls->growth_fd = -1;
     recalls->calls.end = &recalls->calls.first;
     recalls->next.end = &recalls->next.first;
     pthread_mutex_init(&recalls->mutex, NULL);
@@ -387,6 +409,50 @@ int dax_recall_next(struct dax *dax, struct hf_recall *out)
     return 1;
 }
 
+/* --- growth of the pool's memory --- */
+
+uint64_t dax_growth_told(struct dax *dax)
+{
+    struct recalls *recalls = hf_load_acquire(&dax->recalls);
+    uint64_t bytes, count;
+
+    if (!recalls)
+        return pool_bytes(dax);
+    pthread_mutex_lock(&recalls->mutex);
+    if (recalls->growth_fd >= 0 && read(recalls->growth_fd, &count, sizeof count) < 0) {
+        /* it was not readable */
+    }
+    bytes = recalls->told_bytes = pool_bytes(dax);
+    pthread_mutex_unlock(&recalls->mutex);
+    return bytes;
+}
+
+/* What the program was told before the descriptor was made may not be known. So it is readable at
+ * first. */
+int dax_growth_fd(struct dax *dax)
+{
+    int rc = notify_ready(dax, true), fd;
+    struct recalls *recalls = dax->recalls;
+
+    if (rc)
+        return rc;
+    pthread_mutex_lock(&recalls->mutex);
+    if (recalls->growth_fd < 0)
+        recalls->growth_fd = hf_fd_eventfd(1, EFD_NONBLOCK);
+    fd = recalls->growth_fd;
+    pthread_mutex_unlock(&recalls->mutex);
+    return fd < 0 ? hf_fail_errno(errno, "eventfd") : fd;
+}
+
+void dax_tell_growth(struct dax *dax)
+{
+    struct shm *shm = dax->shm;
+
+    for (uint32_t i = 0; i < shm->limits.processes; i++)
+        if (hf_load_acquire(&shm->processes[i].state) == SHM_PROCESS_LIVE)
+            recall_wake(&shm->processes[i]);
+}
+
 bool dax_recall_calls(struct dax *dax, bool await_end)
 {
     struct recalls *recalls = hf_load_acquire(&dax->recalls);
@@ -428,6 +494,8 @@ void dax_recall_end(struct dax *dax)
         pthread_join(recalls->thread, NULL);
     if (recalls->fd >= 0)
         close(recalls->fd);
+    if (recalls->growth_fd >= 0)
+        close(recalls->growth_fd);
     empty_queue(&recalls->calls);
     empty_queue(&recalls->next);
     pthread_cond_destroy(&recalls->called);

@@ -2,7 +2,8 @@
 /*
  * Owns the growing of a pool: the memory first, then the super record, then the bitmap. A process
  * killed in between leaves memory that is longer than the record says, which does no harm. The
- * other processes map the new memory when they first meet a block in it.
+ * other processes map the new memory when they first meet a block in it, or ask for it. Those that
+ * told a device of the memory are told that there is more.
  *
  * In a durable pool the memory's new length is on the medium before the super record names it. A
  * pool does not open when its record says more than POOL/data has. Syncing the file writes whatever
@@ -82,5 +83,8 @@ int pool_grow(struct fs *fs, uint64_t pool_bytes)
 
     if (rc == 0 && fs->durable)
         rc = media_sync(&fs->dax.media);
-    return rc ? rc : record_blocks(fs, pool_bytes);
+    rc = rc ? rc : record_blocks(fs, pool_bytes);
+    if (rc == 0)
+        dax_tell_growth(&fs->dax);
+    return rc;
 }

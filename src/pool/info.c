@@ -79,6 +79,7 @@ int pool_info(struct fs *fs, struct hf_pool_info *out)
     info.threads = count_threads(shm);
     info.files = count_files(shm);
     info.leases = shm_holds_in_use(shm);
+    info.registrations = shm_registrations(shm);
     *out = info;
     return 0;
 }

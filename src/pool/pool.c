@@ -136,13 +136,15 @@ static int check_unused(struct hf_pool *pool)
 {
     uint32_t handles = hf_load_acquire(&pool->fs.handles);
     uint64_t pins = shm_process_pins(pool->fs.dax.shm);
+    uint32_t registrations = shm_registrations_own(pool->fs.dax.shm);
 
-    if (!handles && !pins)
+    if (!handles && !pins && !registrations)
         return 0;
     dax_stacks_print(&pool->fs.dax, pool->fs.dir);
     return hf_fail(EBUSY,
-                   "%u files or directories and %" PRIu64 " pins of this process are still open",
-                   handles, pins);
+                   "%u files or directories, %" PRIu64 " pins and %u registrations of the memory "
+                   "by this process are still open",
+                   handles, pins, registrations);
 }
 
 /* One opening less; true: it was the last, and the pool is out of the registry. */

@@ -25,6 +25,12 @@ int pool_close(struct hf_pool *pool);
 /* From now on, in a child of fork(2), the handles of the parent are refused. */
 void pool_watch_forks(void);
 
+/* ---- its memory, for devices (memory.c) ---- */
+
+int pool_memory(struct fs *fs, struct hf_pool_memory *out);
+int pool_register(struct fs *fs, uint32_t purpose, struct hf_pool_memory *out);
+int pool_unregister(struct fs *fs, uint32_t purpose);
+
 /* ---- growing, checking, describing (grow.c, check.c, info.c) ---- */
 
 int pool_grow(struct fs *fs, uint64_t pool_bytes);

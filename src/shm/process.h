@@ -9,6 +9,8 @@
 enum shm_process_state { SHM_PROCESS_FREE = 0, SHM_PROCESS_LIVE, SHM_PROCESS_DEAD };
 
 #define SHM_RECALLS 32u
+/* HF_PIN_CPU to HF_PIN_GPU. */
+#define SHM_PURPOSES 4u
 
 struct shm_process {
     uint32_t state;
@@ -29,6 +31,9 @@ struct shm_process {
      * looked at. */
     uint32_t recalls[SHM_RECALLS];
     uint32_t recalls_more;
+    /* Of the pool's memory, by purpose; under table_mutex. They hold it as long as the process
+     * lives (registered.c). */
+    uint32_t registered[SHM_PURPOSES];
 } SHM_LINE;
 
 /* A process by its number in the segment, which may be wrong: then it is the first one. */
@@ -46,6 +51,14 @@ static inline bool shm_process_quarantined(const struct shm *shm, uint32_t proce
 
 /* It is stopped by a signal or a tracer; false also where it cannot be known. */
 bool shm_process_stopped(const struct shm *shm, uint32_t process);
+
+/* One registration of the pool's memory more, or less, for this process; `purpose` is below
+ * SHM_PURPOSES. -EINVAL: there is none to give up. Else as shm_lock(). */
+int shm_register(struct shm *shm, unsigned purpose) SHM_MAY_FAIL;
+int shm_unregister(struct shm *shm, unsigned purpose) SHM_MAY_FAIL;
+/* Of this process; and of all that live. */
+uint32_t shm_registrations_own(const struct shm *shm);
+uint32_t shm_registrations(const struct shm *shm);
 
 /* Looks at every process entry; drops what the dead held and wakes the threads that waited for it.
  * Lanes with blocks reserved become SHM_LANE_RESIDUE, for fs. Returns how many processes were found

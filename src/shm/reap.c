@@ -45,6 +45,8 @@ static void fill_process(struct shm *shm, uint32_t index)
     for (unsigned i = 0; i < SHM_RECALLS; i++)
         hf_store_relaxed(&process->recalls[i], 0u); /* relaxed: under table_mutex, of nobody yet */
     hf_store_relaxed(&process->recalls_more, 0u);   /* relaxed: likewise */
+    for (unsigned i = 0; i < SHM_PURPOSES; i++)
+        hf_store_relaxed(&process->registered[i], 0u); /* relaxed: likewise */
     hf_store_release(&shm->watchers[index].taken, hf_load_acquire(&shm->watchers[index].reported));
     hf_add_acq_rel(&shm->watchers[index].came_back, 1);
     snprintf(process->command, sizeof process->command, "%s", program_invocation_short_name);

@@ -76,6 +76,7 @@ try 0 "$HOLDFAST" metrics "$pool"
 same "$(metric 'it["pool_bytes"], it["used_bytes"], it["detached_bytes"]')" "(16777216.0, 1048576.0, 0.0)"
 same "$(metric 'it["used_bytes"] + it["free_bytes"] == it["pool_bytes"] < it["limit_bytes"]')" True
 same "$(metric 'it["inodes"], it["processes"], it["leases"]')" "(2.0, 3.0, 1.0)"
+same "$(metric 'it["registrations"]')" 0.0
 same "$(metric 'dict(list(metrics["pool_info"])[0])["engine"]')" slots
 same "$(metric 'sum(metrics["pins"].values())')" 2.0
 same "$(pins_of pin held cpu)$(pins_of lease held rdma)$(pins_of lease recalled rdma)" 110

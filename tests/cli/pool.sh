@@ -16,6 +16,7 @@ same "$(json 'it["processes"]["max"]')" 17
 same "$(json 'it["threads"]["max"]')" 99
 same "$(json 'it["files"]["max"]')" 1000
 same "$(json 'it["leases"]["max"]')" 5000
+same "$(json 'it["registrations"]')" 0
 same "$(json 'it["durable"]')" false
 same "$(json 'it["engine"]')" slots
 uuid=$(json 'it["uuid"]')

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A program in C++17 that has a variable of each type of the public headers and uses it. hf_pin,
-// hf_lease, hf_pool_info and hf_stats are names of functions too, and C++ takes the bare name for
-// the function: it is "struct hf_pin" there, as in C. No other type needs the word.
+// hf_lease, hf_pool_info, hf_pool_memory and hf_stats are names of functions too, and C++ takes the
+// bare name for the function: it is "struct hf_pin" there, as in C. No other type needs the word.
 #include <holdfast/fabric.h>
 #include <holdfast/holdfast.h>
 #include <holdfast/serve.h>
@@ -120,6 +120,7 @@ void leases(hf_pool *pool, hf_file *file)
 void looks(hf_pool *pool, hf_file *file)
 {
     struct hf_pool_info info{};
+    struct hf_pool_memory memory{};
     struct hf_stats stats{};
     hf_dedup_result same{};
     unsigned extents = 0;
@@ -127,6 +128,8 @@ void looks(hf_pool *pool, hf_file *file)
     info.size = sizeof info;
     stats.size = sizeof stats;
     same.size = sizeof same;
+    memory.size = sizeof memory;
+    EXPECT(hf_pool_memory(pool, &memory) == 0 && memory.bytes <= memory.limit_bytes);
     EXPECT(hf_pool_info(pool, &info) == 0 && std::string(info.engine) == "slots");
     EXPECT(hf_stats(pool, &stats) == 0 && stats.changes > 0);
     EXPECT(hf_extents(

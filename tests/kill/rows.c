@@ -409,6 +409,16 @@ static void grow(struct hf_pool *pool, struct hf_file *file)
     EXPECT_EQ(hf_pool_grow(pool, 2 * KILL_POOL_BYTES), 0);
 }
 
+static void register_memory(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_pool_memory memory = {.size = sizeof(memory)};
+
+    (void)file;
+    EXPECT_EQ(hf_pool_register(pool, HF_PIN_GPU, &memory), 0);
+    EXPECT_EQ(hf_pool_register(pool, HF_PIN_GPU, &memory), 0);
+    EXPECT_EQ(hf_pool_unregister(pool, HF_PIN_GPU), 0);
+}
+
 static void close_pool(struct hf_pool *pool, struct hf_file *file)
 {
     EXPECT_EQ(hf_close(file), 0);
@@ -497,6 +507,7 @@ const struct kill_row kill_rows[] = {
     {"lease", A, .act = lease_and_release},
     {"lease-give", A, .act = lease_give},
     {"grow", .act = grow},
+    {"register", .act = register_memory},
     {"pool-close", A, .prepare = append_inside, .act = close_pool},
     {"pool-open", .attaches = true, .act = open_pool},
     {"pool-open-reading", .attaches = true, .act = open_to_read},

@@ -198,6 +198,7 @@ static struct hf_recall recalled;
 static struct hf_watch_report reported;
 static struct iovec memory;
 static struct statx stx;
+static struct hf_pool_memory device_memory = {.size = sizeof(device_memory)};
 
 /* All that may sleep. */
 #define CALLS(CALL)                                                                                \
@@ -207,6 +208,10 @@ static struct statx stx;
     CALL(hf_pool_open_anonymous, (&plain, &other_pool))                                            \
     CALL(hf_pool_close, (pool))                                                                    \
     CALL(hf_pool_grow, (pool, TEST_MIB(16)))                                                       \
+    CALL(hf_pool_memory, (pool, &device_memory))                                                   \
+    CALL(hf_pool_memory_fd, (pool))                                                                \
+    CALL(hf_pool_register, (pool, HF_PIN_CPU, &device_memory))                                     \
+    CALL(hf_pool_unregister, (pool, HF_PIN_CPU))                                                   \
     CALL(hf_pool_info, (pool, &info))                                                              \
     CALL(hf_pool_check, (test_path("new"), 0, NULL, NULL, NULL, &result))                          \
     CALL(hf_statvfs, (pool, &space))                                                               \

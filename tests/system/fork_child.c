@@ -31,12 +31,17 @@ static int no_extents(void *arg, const struct hf_extent_info *info)
 static void check_pool_calls(struct hf_pool *pool)
 {
     struct hf_pool_info info = {.size = sizeof(info)};
+    struct hf_pool_memory memory = {.size = sizeof(memory)};
     struct hf_stats stats = {.size = sizeof(stats)};
     struct statvfs space;
     char path[64];
 
     EXPECT_EQ(hf_pool_grow(pool, TEST_MIB(32)), -ECHILD);
     EXPECT_EQ(hf_pool_info(pool, &info), -ECHILD);
+    EXPECT_EQ(hf_pool_memory(pool, &memory), -ECHILD);
+    EXPECT_EQ(hf_pool_memory_fd(pool), -ECHILD);
+    EXPECT_EQ(hf_pool_register(pool, HF_PIN_CPU, &memory), -ECHILD);
+    EXPECT_EQ(hf_pool_unregister(pool, HF_PIN_CPU), -ECHILD);
     EXPECT_EQ(hf_statvfs(pool, &space), -ECHILD);
     EXPECT_EQ(hf_pins(pool, no_pins, NULL), -ECHILD);
     EXPECT_EQ(hf_extents(pool, 0, no_extents, NULL), -ECHILD);
