@@ -298,7 +298,7 @@ def search(name, engine, scene, flags, trace):
         result = result_of(text)
         steps = ""
         if trace and result != "holds":
-            steps = call(["./pan", "-r", "-n"], folder)
+            steps = call(["./pan", "-n", "-r"], folder)
     return result, int(float(states.group(1))) if states else 0, steps
 
 
