@@ -110,21 +110,6 @@ static int lock_slowly(struct shm *shm, struct shm_mutex *mutex, struct shm_wait
     return rc;
 }
 
-/* Such waits are not cancelled. */
-static int lock_within(struct shm_mutex *mutex, struct shm_bound bound, bool *died)
-{
-    struct shm_bound before = shm_bound;
-    struct shm_waiting waiting;
-    int rc;
-
-    if (__builtin_expect(shm_lock_now(mutex, died), 1))
-        return 0;
-    shm_bound = bound;
-    rc = lock_slowly(NULL, mutex, &waiting, died);
-    shm_bound = before;
-    return rc;
-}
-
 int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *died)
 {
     struct shm_waiting waiting;
@@ -136,19 +121,19 @@ int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *d
     return rc ? shm_waiting_failed(NULL, &waiting, rc, what) : 0;
 }
 
+/* Such waits are not cancelled. */
 bool shm_lock_moment(struct shm_mutex *mutex, bool *died)
 {
-    const struct shm_bound none = {.patience = SHM_PATIENCE_NONE};
+    struct shm_bound before = shm_bound;
+    struct shm_waiting waiting;
+    int rc;
 
-    return lock_within(mutex, none, died) == 0;
-}
-
-void shm_lock_insist(struct shm_mutex *mutex, bool *died)
-{
-    const struct shm_bound any = {.patience = SHM_PATIENCE_LONG};
-
-    while (lock_within(mutex, any, died)) /* a signal */
-        ;
+    if (__builtin_expect(shm_lock_now(mutex, died), 1))
+        return true;
+    shm_bound = (struct shm_bound){.patience = SHM_PATIENCE_NONE};
+    rc = lock_slowly(NULL, mutex, &waiting, died);
+    shm_bound = before;
+    return rc == 0;
 }
 
 void shm_lock_mended(struct shm_mutex *mutex)

@@ -38,8 +38,6 @@ void shm_lock_as(uint32_t pid);
 int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *died) SHM_MAY_FAIL;
 /* Waits a moment, and not for a process that is stopped; says nothing. */
 bool shm_lock_moment(struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
-/* Waits as long as it takes. */
-void shm_lock_insist(struct shm_mutex *mutex, bool *died);
 /* False: somebody has it. *died: as shm_lock() says. */
 bool shm_lock_now(struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
 /* After *died, when the damage is mended. */

@@ -222,6 +222,15 @@ static void truncate_refused(struct hf_pool *pool, struct hf_file *file)
     EXPECT_EQ(hf_truncate(file, TEST_PAGE + 100, &test_nowait), -EBUSY);
 }
 
+/* It waits for the pins in L5. */
+static void truncate_late(struct hf_pool *pool, struct hf_file *file)
+{
+    const struct hf_policy deadline = test_deadline_ms(120);
+
+    (void)pool;
+    EXPECT_EQ(hf_truncate(file, TEST_PAGE + 100, &deadline), -ETIMEDOUT);
+}
+
 static void punch(struct hf_pool *pool, struct hf_file *file)
 {
     (void)pool;
@@ -473,6 +482,7 @@ const struct kill_row kill_rows[] = {
     {"truncate-detach", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .detaches = true,
      .act = truncate_detach},
     {"truncate-refused", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .act = truncate_refused},
+    {"truncate-late", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .act = truncate_late},
     {"punch", A, .prepare = pin_and_unpin, .act = punch},
     {"punch-detach", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .detaches = true,
      .act = punch_detach},

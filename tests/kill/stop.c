@@ -12,6 +12,8 @@
  * A bound is only told from a hang: a call that has not ended after SECONDS_AT_MOST.
  */
 #include "kill.h"
+#include "meta/meta.h"
+#include "pool/pool.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +29,8 @@
 
 #define SECONDS_AT_MOST 90u
 #define PAGE 4096u
-#define CALLS_MAX 96u
+#define CALLS_MAX 128u
+#define CHANGES_MAX 200000u
 
 static const char *const policy_names[] = {"nowait", "deadline", "detach", "deadline-detach"};
 #define POLICIES 4u
@@ -457,8 +460,15 @@ static void add_calls(void)
             add_call(with_policy_names[i], policy_names[p], with_policy[i], &policies[p]);
     for (unsigned i = 0; i < WITHOUT_POLICY; i++)
         add_call(without_policy[i].name, "none", without_policy[i].make, NULL);
-    add_call("truncate", "wait, signalled", truncate_it, &test_wait);
-    add_call("truncate", "wait, cancelled", truncate_it, &test_wait);
+    for (unsigned i = 0; i < WITH_POLICY; i++) {
+        add_call(with_policy_names[i], "wait, signalled", with_policy[i], &test_wait);
+        add_call(with_policy_names[i], "wait, cancelled", with_policy[i], &test_wait);
+    }
+}
+
+static bool is_called(const struct call *call, const char *policy_name)
+{
+    return strcmp(call->policy_name, policy_name) == 0;
 }
 
 static void *make_call(void *arg)
@@ -474,18 +484,30 @@ static void *make_call(void *arg)
     return NULL;
 }
 
-/* The two calls that wait as long as it takes. */
+/* Of the calls that wait as long as it takes. True: it has ended. */
+static bool end_wait(const struct call *call)
+{
+    if (test_peek(&call->ended))
+        return true;
+    if (is_called(call, "wait, signalled"))
+        pthread_kill(call->thread, SIGUSR1);
+    else if (is_called(call, "wait, cancelled") && test_peek(&call->started))
+        hf_cancel(pool, call->tid);
+    else
+        return true;
+    return false;
+}
+
 static void end_waits(void)
 {
-    struct call *signalled = &calls[call_count - 2], *cancelled = &calls[call_count - 1];
+    bool all;
 
-    while (!test_peek(&signalled->ended) || !test_peek(&cancelled->ended)) {
-        if (!test_peek(&signalled->ended))
-            pthread_kill(signalled->thread, SIGUSR1);
-        if (!test_peek(&cancelled->ended) && test_peek(&cancelled->started))
-            hf_cancel(pool, cancelled->tid);
+    do {
+        all = true;
+        for (unsigned i = 0; i < call_count; i++)
+            all &= end_wait(&calls[i]);
         test_sleep_ms(1);
-    }
+    } while (!all);
 }
 
 static void hangs(int signal)
@@ -547,6 +569,18 @@ static void make_all(void)
 
 /* --- the processes --- */
 
+static void stop_in_snapshot(struct hf_pool *of, struct hf_file *file)
+{
+    struct meta_txn *txn;
+
+    (void)file;
+    EXPECT_EQ(meta_begin_read(of->fs.dax.meta, &txn), 0);
+    raise(SIGSTOP);
+    meta_end_read(txn);
+}
+
+static const struct kill_row snapshot_row = {"snapshot", .act = stop_in_snapshot};
+
 struct held {
     struct hf_file *file;
     struct hf_pin pins[2];
@@ -577,6 +611,20 @@ static void let_go(struct held *held)
             EXPECT_EQ(hf_close(calls[i].file), 0);
 }
 
+/* A process is stopped in a snapshot: no page that it may read is used again. */
+static void grow_metadata(void)
+{
+    struct call call = {.name = "mkdir and rmdir", .policy_name = "none"};
+
+    for (unsigned i = 0; i < CHANGES_MAX && call.rc == 0; i++) {
+        call.rc = hf_mkdir(pool, "/t/grows", 0700);
+        call.rc = call.rc ? call.rc : hf_rmdir(pool, "/t/grows");
+    }
+    snprintf(call.sentence, sizeof(call.sentence), "%s", hf_strerror_detail());
+    EXPECT_EQ(call.rc, -EBUSY);
+    judge_call(&call);
+}
+
 static void other(void *arg)
 {
     struct held held;
@@ -589,6 +637,8 @@ static void other(void *arg)
     take(&held);
     test_raise(&shared->ready, 1);
     test_await(&shared->go, 1);
+    if (now.row == &snapshot_row)
+        grow_metadata();
     make_all();
     test_raise(&shared->tabled, 1);
     test_await(&shared->go, 2);
@@ -722,6 +772,16 @@ static void explore(struct test_rng *rng, uint64_t points)
     fflush(stdout);
 }
 
+static void explore_snapshot(void)
+{
+    now.row = &snapshot_row;
+    now.at = TRAP_NEVER;
+    EXPECT(experiment(false));
+    EXPECT(experiment(true));
+    printf("%s, %s: %u calls refused\n", now.row->name, now.durable ? "durable" : "memory",
+           test_peek(&shared->refused));
+}
+
 static int body(int argc, char **argv)
 {
     static const struct option options[] = {{"row", required_argument, NULL, 'r'},
@@ -770,6 +830,8 @@ static int body(int argc, char **argv)
         else
             explore(&rng, points);
     }
+    if (!row || strcmp(row, snapshot_row.name) == 0)
+        explore_snapshot();
     EXPECT(row || test_peek(&shared->refused) > 0);
     return 0;
 }
