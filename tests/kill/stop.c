@@ -11,15 +11,14 @@
  *
  * A bound is only told from a hang: a call that has not ended after SECONDS_AT_MOST.
  */
-#include "kill.h"
 #include "meta/meta.h"
 #include "pool/pool.h"
+#include "stop.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +27,6 @@
 #include <unistd.h>
 
 #define SECONDS_AT_MOST 90u
-#define PAGE 4096u
 #define CALLS_MAX 128u
 #define CHANGES_MAX 200000u
 
@@ -50,7 +48,6 @@ static struct {
 
 static const char *engine = "slots";
 static struct shared *shared;
-static struct hf_pool *pool;
 
 void kill_step(struct hf_pool *of)
 {
@@ -59,375 +56,8 @@ void kill_step(struct hf_pool *of)
 
 /* --- the table --- */
 
-struct call {
-    const char *name, *policy_name;
-    long (*make)(struct call *call);
-    struct hf_policy policy;
-    char path[64];
-    struct hf_file *file;
-    pthread_t thread;
-    pid_t tid;
-    uint32_t started, ended;
-    long rc;
-    char sentence[512];
-};
-
 static struct call calls[CALLS_MAX];
 static unsigned call_count;
-
-static long truncate_it(struct call *call)
-{
-    return hf_truncate(call->file, TEST_PAGE, &call->policy);
-}
-
-static long punch_it(struct call *call)
-{
-    return hf_fallocate(call->file, HF_FALLOC_PUNCH_HOLE, 0, TEST_PAGE, &call->policy);
-}
-
-static long zero_it(struct call *call)
-{
-    return hf_fallocate(call->file, HF_FALLOC_ZERO_RANGE, 0, TEST_PAGE, &call->policy);
-}
-
-static long collapse_it(struct call *call)
-{
-    return hf_fallocate(call->file, HF_FALLOC_COLLAPSE_RANGE, 0, TEST_PAGE, &call->policy);
-}
-
-static long insert_it(struct call *call)
-{
-    return hf_fallocate(call->file, HF_FALLOC_INSERT_RANGE, 0, TEST_PAGE, &call->policy);
-}
-
-static long allocate_it(struct call *call)
-{
-    return hf_fallocate(call->file, HF_FALLOC_KEEP_SIZE, 8 * TEST_PAGE, TEST_PAGE, &call->policy);
-}
-
-static long move_it(struct call *call)
-{
-    return hf_move(call->file, 0, 2 * TEST_PAGE, &call->policy);
-}
-
-static long unlink_it(struct call *call)
-{
-    return hf_unlink(pool, call->path, &call->policy);
-}
-
-/* The file of the process that is stopped; a move leaves what it holds. */
-static long move_a(struct call *call)
-{
-    struct hf_file *file;
-    long rc = hf_open(pool, "/a", O_RDWR, 0, &file);
-
-    if (rc)
-        return rc == -ENOENT ? 0 : rc;
-    rc = hf_move(file, 0, TEST_PAGE, &call->policy);
-    snprintf(call->sentence, sizeof(call->sentence), "%s", hf_strerror_detail());
-    EXPECT_EQ(hf_close(file), 0);
-    return rc == -EINVAL ? 0 : rc; /* it has become shorter */
-}
-
-static long (*const with_policy[])(struct call *call) = {
-    truncate_it, punch_it, zero_it, collapse_it, insert_it, allocate_it, move_it, unlink_it, move_a,
-};
-static const char *const with_policy_names[] = {
-    "truncate", "punch", "zero", "collapse", "insert", "allocate", "move", "unlink", "move /a",
-};
-#define WITH_POLICY (sizeof(with_policy) / sizeof(with_policy[0]))
-
-static long mkdir_it(struct call *call)
-{
-    (void)call;
-    return hf_mkdir(pool, "/t/dir", 0700);
-}
-
-static long rmdir_it(struct call *call)
-{
-    (void)call;
-    return hf_rmdir(pool, "/t/empty");
-}
-
-static long mknod_it(struct call *call)
-{
-    (void)call;
-    return hf_mknod(pool, "/t/fifo", S_IFIFO | 0600, 0);
-}
-
-static long link_it(struct call *call)
-{
-    return hf_link(pool, call->path, "/t/linked");
-}
-
-static long symlink_it(struct call *call)
-{
-    (void)call;
-    return hf_symlink(pool, "x", "/t/symbolic");
-}
-
-static long rename_it(struct call *call)
-{
-    return hf_rename(pool, call->path, "/t/renamed", 0);
-}
-
-static long chmod_it(struct call *call)
-{
-    return hf_chmod(pool, call->path, 0640);
-}
-
-static long chown_it(struct call *call)
-{
-    return hf_chown(pool, call->path, getuid(), (gid_t)-1, 0);
-}
-
-static long utimens_it(struct call *call)
-{
-    return hf_utimens(pool, call->path, NULL, 0);
-}
-
-static long setxattr_it(struct call *call)
-{
-    return hf_setxattr(pool, call->path, "user.x", "y", 1, 0);
-}
-
-static long getxattr_it(struct call *call)
-{
-    long rc = hf_getxattr(pool, call->path, "user.x", NULL, 0);
-
-    return rc == -ENODATA ? 0 : rc;
-}
-
-static long stat_it(struct call *call)
-{
-    struct stat st;
-
-    return hf_stat(pool, call->path, 0, &st);
-}
-
-static long fstat_it(struct call *call)
-{
-    struct stat st;
-
-    return hf_fstat(call->file, &st);
-}
-
-static long open_it(struct call *call)
-{
-    struct hf_file *file;
-    long rc = hf_open(pool, call->path, O_RDWR, 0, &file);
-
-    return rc ? rc : hf_close(file);
-}
-
-static long create_it(struct call *call)
-{
-    struct hf_file *file;
-    long rc = hf_open(pool, "/t/new", O_RDWR | O_CREAT, 0600, &file);
-
-    (void)call;
-    return rc ? rc : hf_close(file);
-}
-
-static long close_it(struct call *call)
-{
-    long rc = hf_close(call->file);
-
-    call->file = NULL;
-    EXPECT_EQ(rc, 0);
-    return rc;
-}
-
-static long write_it(struct call *call)
-{
-    return hf_write(call->file, "inside", 6, 0);
-}
-
-static long write_hole(struct call *call)
-{
-    return hf_write(call->file, "in a hole", 9, 3 * TEST_PAGE);
-}
-
-static long append_it(struct call *call)
-{
-    char page[PAGE] = "at the end";
-
-    return hf_append(call->file, page, sizeof(page), NULL);
-}
-
-static long read_it(struct call *call)
-{
-    char page[PAGE];
-
-    return hf_read(call->file, page, sizeof(page), 0);
-}
-
-static long read_a(struct call *call)
-{
-    struct hf_file *file;
-    long rc = hf_open(pool, "/a", O_RDONLY, 0, &file);
-    char page[PAGE];
-
-    (void)call;
-    if (rc)
-        return rc == -ENOENT ? 0 : rc;
-    rc = hf_read(file, page, sizeof(page), 0);
-    snprintf(call->sentence, sizeof(call->sentence), "%s", hf_strerror_detail());
-    EXPECT_EQ(hf_close(file), 0);
-    return rc;
-}
-
-static long copy_it(struct call *call)
-{
-    return hf_copy_range(call->file, 0, call->file, 5 * TEST_PAGE, TEST_PAGE);
-}
-
-static long fsync_it(struct call *call)
-{
-    return hf_fsync(call->file);
-}
-
-static long seek_it(struct call *call)
-{
-    uint64_t off;
-
-    return hf_seek(call->file, 0, HF_SEEK_HOLE, &off);
-}
-
-static long pin_present(struct call *call)
-{
-    struct iovec iov[4];
-    struct hf_pin pin;
-    long rc = hf_pin(call->file, 0, TEST_PAGE, HF_PIN_READ, iov, 4, &pin);
-
-    return rc > 0 ? hf_unpin(&pin) : rc;
-}
-
-static long pin_hole(struct call *call)
-{
-    struct iovec iov[4];
-    struct hf_pin pin;
-    long rc = hf_pin(call->file, 3 * TEST_PAGE, TEST_PAGE, HF_PIN_WRITE, iov, 4, &pin);
-
-    return rc > 0 ? hf_unpin(&pin) : rc;
-}
-
-static struct hf_lease_token offered;
-static bool is_offered;
-
-static long take_lease(struct call *call)
-{
-    struct hf_lease lease;
-    struct iovec iov[4];
-    long rc = hf_lease_take(pool, &offered, NULL, iov, 4, &lease);
-
-    (void)call;
-    is_offered = rc < 0;
-    if (rc > 0)
-        EXPECT_EQ(hf_lease_release(&lease), 0);
-    return rc;
-}
-
-/* What cannot be taken stays offered. */
-static long lease_it(struct call *call)
-{
-    struct hf_lease lease;
-    struct iovec iov[4];
-    long rc = hf_lease(call->file, 0, TEST_PAGE, NULL, iov, 4, &lease);
-
-    if (rc <= 0)
-        return rc;
-    EXPECT_EQ(hf_lease_give(&lease, &offered), 0);
-    return take_lease(call);
-}
-
-static long recall_it(struct call *call)
-{
-    struct hf_recall recall;
-
-    (void)call;
-    return hf_recall_next(pool, &recall);
-}
-
-static int look_on(void *arg, const struct hf_pin_info *info)
-{
-    (void)arg, (void)info;
-    return 0;
-}
-
-static long pins_it(struct call *call)
-{
-    (void)call;
-    return hf_pins(pool, look_on, NULL);
-}
-
-static int pass_on(void *arg, const struct hf_extent_info *info)
-{
-    (void)arg, (void)info;
-    return 0;
-}
-
-static long extents_it(struct call *call)
-{
-    (void)call;
-    return hf_extents(pool, 0, pass_on, NULL);
-}
-
-static long path_it(struct call *call)
-{
-    char path[256];
-    struct stat st;
-    long rc = hf_fstat(call->file, &st);
-
-    return rc ? rc : hf_path(pool, st.st_ino, path, sizeof(path));
-}
-
-static long info_it(struct call *call)
-{
-    struct hf_pool_info info = {.size = sizeof(info)};
-
-    (void)call;
-    return hf_pool_info(pool, &info);
-}
-
-static long readdir_it(struct call *call)
-{
-    struct hf_dirent entry;
-    struct hf_dir *dir;
-    long rc = hf_opendir(pool, "/t", &dir);
-
-    (void)call;
-    while (rc == 0 && (rc = hf_readdir(dir, &entry)) == 1)
-        rc = 0;
-    if (rc == 0)
-        EXPECT_EQ(hf_closedir(dir), 0);
-    return rc;
-}
-
-static long grow_it(struct call *call)
-{
-    (void)call;
-    return hf_pool_grow(pool, 2 * KILL_POOL_BYTES);
-}
-
-static const struct {
-    const char *name;
-    long (*make)(struct call *call);
-} without_policy[] = {
-    {"mkdir", mkdir_it},       {"rmdir", rmdir_it},       {"mknod", mknod_it},
-    {"link", link_it},         {"symlink", symlink_it},   {"rename", rename_it},
-    {"chmod", chmod_it},       {"chown", chown_it},       {"utimens", utimens_it},
-    {"setxattr", setxattr_it}, {"getxattr", getxattr_it}, {"stat", stat_it},
-    {"fstat", fstat_it},       {"open", open_it},         {"create", create_it},
-    {"close", close_it},       {"write", write_it},       {"write-hole", write_hole},
-    {"append", append_it},     {"read", read_it},         {"read /a", read_a},
-    {"copy", copy_it},         {"fsync", fsync_it},       {"seek", seek_it},
-    {"pin", pin_present},      {"pin-hole", pin_hole},    {"lease", lease_it},
-    {"recall", recall_it},     {"pins", pins_it},         {"extents", extents_it},
-    {"path", path_it},         {"info", info_it},         {"readdir", readdir_it},
-    {"grow", grow_it},
-};
-#define WITHOUT_POLICY (sizeof(without_policy) / sizeof(without_policy[0]))
 
 static void add_call(const char *name, const char *policy_name, long (*make)(struct call *call),
                      const struct hf_policy *policy)
@@ -439,10 +69,10 @@ static void add_call(const char *name, const char *policy_name, long (*make)(str
     if (policy)
         call->policy = *policy;
     snprintf(call->path, sizeof(call->path), "/t/%u", call_count++);
-    call->file = test_file_filled(pool, call->path, 5, 2);
+    call->file = test_file_filled(stop_pool, call->path, 5, 2);
     EXPECT_EQ(hf_truncate(call->file, 6 * TEST_PAGE, &test_wait), 0);
-    EXPECT_EQ(pin_present(call), 0); /* there are entries to be cleared */
-    if (make == unlink_it) {
+    EXPECT_EQ(stop_pin_present(call), 0); /* there are entries to be cleared */
+    if (make == stop_unlink) {
         EXPECT_EQ(hf_close(call->file), 0);
         call->file = NULL;
     }
@@ -453,16 +83,17 @@ static void add_calls(void)
     const struct hf_policy policies[POLICIES] = {test_nowait, test_deadline_ms(20), test_detach,
                                                  test_deadline_detach_ms(20)};
 
-    EXPECT_EQ(hf_mkdir(pool, "/t", 0700), 0);
-    EXPECT_EQ(hf_mkdir(pool, "/t/empty", 0700), 0);
-    for (unsigned i = 0; i < WITH_POLICY; i++)
+    EXPECT_EQ(hf_mkdir(stop_pool, "/t", 0700), 0);
+    EXPECT_EQ(hf_mkdir(stop_pool, "/t/empty", 0700), 0);
+    for (unsigned i = 0; i < stop_with_policy_count; i++)
         for (unsigned p = 0; p < POLICIES; p++)
-            add_call(with_policy_names[i], policy_names[p], with_policy[i], &policies[p]);
-    for (unsigned i = 0; i < WITHOUT_POLICY; i++)
-        add_call(without_policy[i].name, "none", without_policy[i].make, NULL);
-    for (unsigned i = 0; i < WITH_POLICY; i++) {
-        add_call(with_policy_names[i], "wait, signalled", with_policy[i], &test_wait);
-        add_call(with_policy_names[i], "wait, cancelled", with_policy[i], &test_wait);
+            add_call(stop_with_policy[i].name, policy_names[p], stop_with_policy[i].make,
+                     &policies[p]);
+    for (unsigned i = 0; i < stop_without_policy_count; i++)
+        add_call(stop_without_policy[i].name, "none", stop_without_policy[i].make, NULL);
+    for (unsigned i = 0; i < stop_with_policy_count; i++) {
+        add_call(stop_with_policy[i].name, "wait, signalled", stop_with_policy[i].make, &test_wait);
+        add_call(stop_with_policy[i].name, "wait, cancelled", stop_with_policy[i].make, &test_wait);
     }
 }
 
@@ -492,7 +123,7 @@ static bool end_wait(const struct call *call)
     if (is_called(call, "wait, signalled"))
         pthread_kill(call->thread, SIGUSR1);
     else if (is_called(call, "wait, cancelled") && test_peek(&call->started))
-        hf_cancel(pool, call->tid);
+        hf_cancel(stop_pool, call->tid);
     else
         return true;
     return false;
@@ -592,7 +223,7 @@ static void take(struct held *held)
     static const uint64_t pages[2] = {1, 4};
 
     if (now.row->others & KILL_OTHER_OPENS)
-        EXPECT_EQ(hf_open(pool, "/a", O_RDWR, 0, &held->file), 0);
+        EXPECT_EQ(hf_open(stop_pool, "/a", O_RDWR, 0, &held->file), 0);
     for (unsigned i = 0; i < 2 && now.row->others & KILL_OTHER_PINS; i++)
         held->pins[i] =
             test_pin(held->file, pages[i] * TEST_PAGE, TEST_PAGE, HF_PIN_READ, &held->iovs[i], 1);
@@ -604,8 +235,8 @@ static void let_go(struct held *held)
         EXPECT_EQ(hf_unpin(&held->pins[i]), 0);
     if (now.row->others & KILL_OTHER_OPENS)
         EXPECT_EQ(hf_close(held->file), 0);
-    if (is_offered)
-        EXPECT_OK(take_lease(NULL));
+    if (stop_lease_is_offered)
+        EXPECT_OK(stop_take_lease(NULL));
     for (unsigned i = 0; i < call_count; i++)
         if (calls[i].file)
             EXPECT_EQ(hf_close(calls[i].file), 0);
@@ -617,8 +248,8 @@ static void grow_metadata(void)
     struct call call = {.name = "mkdir and rmdir", .policy_name = "none"};
 
     for (unsigned i = 0; i < CHANGES_MAX && call.rc == 0; i++) {
-        call.rc = hf_mkdir(pool, "/t/grows", 0700);
-        call.rc = call.rc ? call.rc : hf_rmdir(pool, "/t/grows");
+        call.rc = hf_mkdir(stop_pool, "/t/grows", 0700);
+        call.rc = call.rc ? call.rc : hf_rmdir(stop_pool, "/t/grows");
     }
     snprintf(call.sentence, sizeof(call.sentence), "%s", hf_strerror_detail());
     EXPECT_EQ(call.rc, -EBUSY);
@@ -632,7 +263,7 @@ static void other(void *arg)
     (void)arg;
     signal(SIGALRM, hangs);
     alarm(SECONDS_AT_MOST);
-    pool = test_pool_open(KILL_POOL);
+    stop_pool = test_pool_open(KILL_POOL);
     add_calls();
     take(&held);
     test_raise(&shared->ready, 1);
@@ -643,9 +274,9 @@ static void other(void *arg)
     test_raise(&shared->tabled, 1);
     test_await(&shared->go, 2);
     let_go(&held);
-    kill_use(pool);
-    kill_account(pool);
-    test_pool_close(pool);
+    kill_use(stop_pool);
+    kill_account(stop_pool);
+    test_pool_close(stop_pool);
 }
 
 /* One more process, which comes only now. */
@@ -655,11 +286,11 @@ static void newcomer(void *arg)
 
     (void)arg;
     alarm(SECONDS_AT_MOST);
-    call.rc = hf_pool_open(test_path(KILL_POOL), 0, &pool);
+    call.rc = hf_pool_open(test_path(KILL_POOL), 0, &stop_pool);
     snprintf(call.sentence, sizeof(call.sentence), "%s", hf_strerror_detail());
     judge_call(&call);
     if (call.rc == 0)
-        test_pool_close(pool);
+        test_pool_close(stop_pool);
 }
 
 static void victim(void *arg)
@@ -669,15 +300,16 @@ static void victim(void *arg)
 
     (void)arg;
     if (!row->attaches) {
-        EXPECT_EQ(hf_pool_open(test_path(KILL_POOL), row->reads ? HF_OPEN_RDONLY : 0, &pool), 0);
+        EXPECT_EQ(hf_pool_open(test_path(KILL_POOL), row->reads ? HF_OPEN_RDONLY : 0, &stop_pool),
+                  0);
         if (row->file)
-            EXPECT_EQ(hf_open(pool, row->file, row->reads ? O_RDONLY : O_RDWR, 0, &file), 0);
+            EXPECT_EQ(hf_open(stop_pool, row->file, row->reads ? O_RDONLY : O_RDWR, 0, &file), 0);
         if (row->prepare)
-            row->prepare(pool, file);
+            row->prepare(stop_pool, file);
     }
     trap_stops();
     trap_arm(test_path(KILL_POOL), now.at, &shared->log, false);
-    row->act(pool, file);
+    row->act(stop_pool, file);
     trap_disarm();
     _exit(0);
 }
@@ -698,9 +330,9 @@ static void make_pool(void *arg)
     (void)arg;
     test_remove_tree(test_path(KILL_POOL));
     EXPECT_EQ(hf_pool_create(test_path(KILL_POOL), &options), 0);
-    pool = test_pool_open(KILL_POOL);
-    kill_fill(pool);
-    test_pool_close(pool);
+    stop_pool = test_pool_open(KILL_POOL);
+    kill_fill(stop_pool);
+    test_pool_close(stop_pool);
 }
 
 /* True: it was stopped there. */
