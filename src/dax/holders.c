@@ -20,7 +20,21 @@ static int by_first(const void *left, const void *right)
     const struct dax_holder *a = left, *b = right;
 
     HF_LAB_AT(HF_LAB_COMPARES);
-    return a->first < b->first ? -1 : a->first > b->first;
+    if (a->first != b->first)
+        return a->first < b->first ? -1 : 1;
+    return a->at < b->at ? -1 : a->at > b->at;
+}
+
+/* In order: a scan of a wrong tree may find one twice. */
+static unsigned drop_twins(struct dax_holder *holders, unsigned count)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        if (!kept || holders[i].at != holders[kept - 1].at ||
+            holders[i].key != holders[kept - 1].key)
+            holders[kept++] = holders[i];
+    return kept;
 }
 
 static int by_last(const void *left, const void *right)
@@ -89,13 +103,14 @@ int holders_order(struct dax_change *change)
         free(lasts);
         return hf_fail(ENOMEM, "no memory for a list of %u holders", n);
     }
+    if (n) {
+        qsort(change->holders, n, sizeof *change->holders, by_first);
+        change->holder_count = n = drop_twins(change->holders, n);
+        make_tree(change->holders, 0, n);
+    }
     for (unsigned i = 0; i < n; i++)
         lasts[i] = change->holders[i].last;
     qsort(lasts, n, sizeof *lasts, by_last);
-    if (n) {
-        qsort(change->holders, n, sizeof *change->holders, by_first);
-        make_tree(change->holders, 0, n);
-    }
     make_spans(change, lasts);
     free(lasts);
     return 0;

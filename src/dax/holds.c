@@ -3,7 +3,12 @@
  * Holds: leases, and pins that found no slot in their thread's lane. Each file has a tree of them,
  * by first page, with the largest last page of each subtree. Those that overlap a range are found
  * in O(log n + hits). The tree is a treap, with a hash of the index for priority. It stores no
- * balance, and can be rebuilt from the table after a death, or when a link in it is wrong.
+ * balance, and can be rebuilt from the table after a death.
+ *
+ * Any process may have made a word of the tree wrong. Each hold has a sum of the words by which a
+ * look goes on from it. A look that meets a wrong word takes the table instead, which has no links,
+ * and the tree is rebuilt. A wrong link in the stack loses what is below it: these holds stay until
+ * their owner ends, but hold nothing.
  *
  * Letting go must not wait for a lock. It clears the key and pushes the hold on a stack, which the
  * next holder of the layout mutex empties. A hold is freed by that thread only: one from the stack,
@@ -29,9 +34,26 @@ struct tree {
     uint64_t links; /* that it may still follow: as many as there can be */
 };
 
+static uint64_t most_links(const struct shm *shm)
+{
+    return 2 * (uint64_t)shm->limits.holds;
+}
+
 static struct tree tree_of(struct shm *shm, const struct shm_vnode *vnode)
 {
-    return (struct tree){shm, shm_vnode_number(shm, vnode), false, 2 * (uint64_t)shm->limits.holds};
+    return (struct tree){shm, shm_vnode_number(shm, vnode), false, most_links(shm)};
+}
+
+/* Of what refresh_hold() and a look go by. A wrong word keeps it once in 2^32. */
+static uint32_t sum_of(const struct shm_hold *h)
+{
+    const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t sum = (h->range.first + 1) * odd ^ h->range.last;
+
+    sum = (sum ^ sum >> 32) * odd ^ h->max_last;
+    sum = (sum ^ sum >> 32) * odd ^ ((uint64_t)h->left << 32 | h->right);
+    sum = (sum ^ sum >> 32) * odd;
+    return (uint32_t)(sum >> 32);
 }
 
 /* Follows a link of `parent`; SHM_NONE: of the vnode, to the root. Any process may have made it
@@ -53,14 +75,34 @@ static uint32_t follow(struct tree *tree, uint32_t parent, const uint32_t *link)
     return SHM_NONE;
 }
 
+static void check_sum(struct tree *tree, uint32_t hold)
+{
+    const struct shm_hold *h = &tree->shm->holds[hold];
+
+    tree->wrong |= h->sum != sum_of(h);
+}
+
 static uint32_t left_of(struct tree *tree, uint32_t hold)
 {
+    check_sum(tree, hold);
     return follow(tree, hold, &tree->shm->holds[hold].left);
 }
 
 static uint32_t right_of(struct tree *tree, uint32_t hold)
 {
+    check_sum(tree, hold);
     return follow(tree, hold, &tree->shm->holds[hold].right);
+}
+
+static uint32_t root_of(struct tree *tree, const struct shm_vnode *vnode)
+{
+    tree->wrong |= vnode->hold_root != vnode->hold_root_again;
+    return follow(tree, SHM_NONE, &vnode->hold_root);
+}
+
+static void set_root(struct shm_vnode *vnode, uint32_t root)
+{
+    vnode->hold_root = vnode->hold_root_again = root;
 }
 
 static bool is_before(const struct shm *shm, uint32_t a, uint32_t b)
@@ -70,16 +112,26 @@ static bool is_before(const struct shm *shm, uint32_t a, uint32_t b)
     return fa != fb ? fa < fb : a < b;
 }
 
-static void refresh_last(struct shm *shm, uint32_t hold)
+static void raise_last(struct tree *tree, struct shm_hold *h, const uint32_t *link)
 {
-    struct shm_hold *h = &shm->holds[hold];
-    uint32_t left = shm_hold_at(shm, &h->left), right = shm_hold_at(shm, &h->right);
+    uint32_t child = shm_hold_at(tree->shm, link);
+
+    if (child == SHM_NONE)
+        return;
+    check_sum(tree, child); /* else what is wrong there would be right here */
+    if (tree->shm->holds[child].max_last > h->max_last)
+        h->max_last = tree->shm->holds[child].max_last;
+}
+
+/* After its links were changed, which were looked at before. */
+static void refresh_hold(struct tree *tree, uint32_t hold)
+{
+    struct shm_hold *h = &tree->shm->holds[hold];
 
     h->max_last = h->range.last;
-    if (left != SHM_NONE && shm->holds[left].max_last > h->max_last)
-        h->max_last = shm->holds[left].max_last;
-    if (right != SHM_NONE && shm->holds[right].max_last > h->max_last)
-        h->max_last = shm->holds[right].max_last;
+    raise_last(tree, h, &h->left);
+    raise_last(tree, h, &h->right);
+    h->sum = sum_of(h);
 }
 
 /* Splits `root` into what comes before `at` and the rest. */
@@ -93,11 +145,11 @@ static void split_tree(struct tree *tree, uint32_t root, uint32_t at, uint32_t *
     } else if (is_before(shm, root, at)) {
         split_tree(tree, right_of(tree, root), at, &shm->holds[root].right, more);
         *less = root;
-        refresh_last(shm, root);
+        refresh_hold(tree, root);
     } else {
         split_tree(tree, left_of(tree, root), at, less, &shm->holds[root].left);
         *more = root;
-        refresh_last(shm, root);
+        refresh_hold(tree, root);
     }
 }
 
@@ -109,11 +161,11 @@ static uint32_t merge_trees(struct tree *tree, uint32_t less, uint32_t more)
         return less == SHM_NONE ? more : less;
     if (priority(less) > priority(more)) {
         shm->holds[less].right = merge_trees(tree, right_of(tree, less), more);
-        refresh_last(shm, less);
+        refresh_hold(tree, less);
         return less;
     }
     shm->holds[more].left = merge_trees(tree, less, left_of(tree, more));
-    refresh_last(shm, more);
+    refresh_hold(tree, more);
     return more;
 }
 
@@ -124,14 +176,14 @@ static uint32_t insert_hold(struct tree *tree, uint32_t root, uint32_t hold)
 
     if (root == SHM_NONE || priority(hold) > priority(root)) {
         split_tree(tree, root, hold, &h->left, &h->right);
-        refresh_last(shm, hold);
+        refresh_hold(tree, hold);
         return hold;
     }
     if (is_before(shm, hold, root))
         shm->holds[root].left = insert_hold(tree, left_of(tree, root), hold);
     else
         shm->holds[root].right = insert_hold(tree, right_of(tree, root), hold);
-    refresh_last(shm, root);
+    refresh_hold(tree, root);
     return root;
 }
 
@@ -149,7 +201,7 @@ static uint32_t take_hold_out(struct tree *tree, uint32_t root, uint32_t hold)
         shm->holds[root].left = take_hold_out(tree, left_of(tree, root), hold);
     else
         shm->holds[root].right = take_hold_out(tree, right_of(tree, root), hold);
-    refresh_last(shm, root);
+    refresh_hold(tree, root);
     return root;
 }
 
@@ -158,38 +210,34 @@ static void put_in_tree(struct tree *tree, struct shm_vnode *vnode, uint32_t hol
     struct shm *shm = tree->shm;
 
     shm->holds[hold].left = shm->holds[hold].right = SHM_NONE;
-    vnode->hold_root = insert_hold(tree, follow(tree, SHM_NONE, &vnode->hold_root), hold);
+    set_root(vnode, insert_hold(tree, root_of(tree, vnode), hold));
 }
 
-static bool on_stack(const struct shm *shm, const struct shm_vnode *vnode, uint32_t hold)
-{
-    uint32_t at = hf_load_acquire(&vnode->released);
-
-    for (uint32_t steps = 0; at != hold && steps < shm->limits.holds; steps++) {
-        if (at >= shm->limits.holds)
-            return false;
-        at = hf_load_acquire(&shm->holds[at].link);
-    }
-    return at == hold;
-}
-
-/* From the table alone. A hold that its owner has let go of stays while it is on the stack, or on
- * the way there. */
+/* From the table alone. A hold that its owner has let go of stays while it may be on the stack, or
+ * is on the way there. */
 static void rebuild_tree(struct shm *shm, struct shm_vnode *vnode)
 {
-    vnode->hold_root = SHM_NONE;
+    struct tree tree = tree_of(shm, vnode);
+    bool again = false;
+
+    set_root(vnode, SHM_NONE);
     for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         uint32_t state = hf_load_acquire(&shm->holds[i].state);
-        struct tree tree = tree_of(shm, vnode);
         bool dead = SHM_HOLD_KIND(state) == SHM_HOLD_DEAD;
 
         if (hf_load_acquire(&shm->holds[i].vnode) != tree.vnode)
             continue;
-        if (shm_hold_holds(state) || (dead && on_stack(shm, vnode, i)))
-            put_in_tree(&tree, vnode, i);
-        else if (dead)
+        /* its owner pushes it no more, so it is on no stack that comes after this look */
+        if (dead && hf_load_acquire(&vnode->released) == SHM_NONE) {
             shm_hold_free(shm, i);
+        } else if (dead || shm_hold_holds(state)) {
+            tree.links = most_links(shm);
+            put_in_tree(&tree, vnode, i);
+            again |= dead;
+        }
     }
+    if (again || tree.wrong)
+        hf_store_release(&vnode->holds_stale, 1u);
 }
 
 void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold)
@@ -202,24 +250,30 @@ void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold)
         rebuild_tree(shm, vnode);
 }
 
-/* In the stack of those that were let go of. One that was freed is not, so a ring ends. */
-static bool was_released(const struct shm *shm, uint32_t hold)
+/* It may be on the stack of those that were let go of, so the link that led to it may be right. One
+ * that was freed is not, so a ring ends. */
+static bool was_released(const struct shm *shm, const struct shm_vnode *vnode, uint32_t hold)
 {
-    uint32_t state = hf_load_acquire(&shm->holds[hold].state);
+    uint32_t state;
 
+    if (hold >= shm->limits.holds)
+        return false;
+    state = hf_load_acquire(&shm->holds[hold].state);
     return (shm_hold_holds(state) || SHM_HOLD_KIND(state) == SHM_HOLD_DEAD) &&
-           hf_load_acquire(&shm->holds[hold].key) == 0;
+           hf_load_acquire(&shm->holds[hold].key) == 0 &&
+           hf_load_acquire(&shm->holds[hold].vnode) == shm_vnode_number(shm, vnode);
 }
 
 /* Marks the holds of the stack from `top` down to the marked one, or to a wrong link. */
-static void mark_released(struct shm *shm, uint32_t top, uint32_t marked)
+static void mark_released(struct shm *shm, const struct shm_vnode *vnode, uint32_t top,
+                          uint32_t marked)
 {
     uint32_t at = top;
 
     for (uint32_t steps = 0; at != marked && steps < shm->limits.holds; steps++) {
         uint32_t owner;
 
-        if (at >= shm->limits.holds || !was_released(shm, at))
+        if (!was_released(shm, vnode, at))
             return;
         owner = SHM_HOLD_OWNER(hf_load_acquire(&shm->holds[at].state));
         hf_store_release(&shm->holds[at].state, SHM_HOLD_STATE(SHM_HOLD_DEAD, owner));
@@ -235,7 +289,7 @@ static uint32_t take_released(struct shm *shm, struct shm_vnode *vnode)
 
     do {
         top = hf_load_acquire(&vnode->released);
-        mark_released(shm, top, marked);
+        mark_released(shm, vnode, top, marked);
         marked = top;
     } while (top != SHM_NONE && !hf_cas_acq_rel(&vnode->released, top, SHM_NONE));
     return top;
@@ -255,15 +309,14 @@ void holds_settle(struct shm *shm, struct shm_vnode *vnode)
     for (uint32_t steps = 0; hold != SHM_NONE && steps < shm->limits.holds; steps++) {
         uint32_t next;
 
-        if (hold >= shm->limits.holds || !was_released(shm, hold)) {
+        if (!was_released(shm, vnode, hold)) {
             stale = true;
             break;
         }
         next = hf_load_acquire(&shm->holds[hold].link);
         tree = tree_of(shm, vnode);
         if (!stale) /* else the tree may be half changed, and is rebuilt */
-            vnode->hold_root =
-                take_hold_out(&tree, follow(&tree, SHM_NONE, &vnode->hold_root), hold);
+            set_root(vnode, take_hold_out(&tree, root_of(&tree, vnode), hold));
         stale |= tree.wrong;
         shm_hold_free(shm, hold);
         hold = next;
@@ -279,15 +332,19 @@ struct look {
     void *arg;
 };
 
+/* Ends where the tree is wrong. */
 static int scan_tree(struct look *look, uint32_t root)
 {
     const struct shm_hold *h;
     int rc;
 
-    if (root == SHM_NONE || look->tree.shm->holds[root].max_last < look->first)
-        return 0;
+    if (root == SHM_NONE)
+        return look->tree.wrong;
     h = &look->tree.shm->holds[root];
-    rc = scan_tree(look, left_of(&look->tree, root));
+    check_sum(&look->tree, root);
+    if (look->tree.wrong || h->max_last < look->first)
+        return look->tree.wrong;
+    rc = scan_tree(look, follow(&look->tree, root, &h->left));
     if (rc || h->range.first > look->last)
         return rc;
     if (h->range.last >= look->first) {
@@ -295,7 +352,23 @@ static int scan_tree(struct look *look, uint32_t root)
         if (rc)
             return rc;
     }
-    return scan_tree(look, right_of(&look->tree, root));
+    return scan_tree(look, follow(&look->tree, root, &h->right));
+}
+
+static int scan_table(const struct look *look)
+{
+    const struct shm *shm = look->tree.shm;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < shm_holds_high(shm) && rc == 0; i++) {
+        const struct shm_hold *h = &shm->holds[i];
+
+        if (shm_hold_holds(hf_load_acquire(&h->state)) &&
+            hf_load_acquire(&h->vnode) == look->tree.vnode && h->range.first <= look->last &&
+            h->range.last >= look->first)
+            rc = look->found(look->arg, i);
+    }
+    return rc;
 }
 
 int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last,
@@ -305,10 +378,12 @@ int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_
     int rc;
 
     shm_assert_held(&vnode->mutex);
-    rc = scan_tree(&look, follow(&look.tree, SHM_NONE, &vnode->hold_root));
-    if (look.tree.wrong)
-        hf_store_release(&vnode->holds_stale, 1u);
-    return rc;
+    look.tree.wrong = hf_load_acquire(&vnode->holds_stale); /* still, or again */
+    rc = scan_tree(&look, root_of(&look.tree, vnode));
+    if (!look.tree.wrong)
+        return rc;
+    hf_store_release(&vnode->holds_stale, 1u);
+    return scan_table(&look);
 }
 
 int holds_publish(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode,

@@ -34,7 +34,8 @@ static inline void dax_count(uint64_t *counter, uint64_t add)
 void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold);
 /* Takes out what was let go; rebuilds the tree when a reaper asked for it. */
 void holds_settle(struct shm *shm, struct shm_vnode *vnode);
-/* Calls `found` for every hold in the tree whose range overlaps [first, last], until non-zero. */
+/* Calls `found` for every hold in the tree whose range overlaps [first, last], until non-zero. For
+ * some of them twice, where the tree is wrong. */
 int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last,
                int (*found)(void *arg, uint32_t hold), void *arg);
 /* Records a pin, or with `lease` a lease, as a hold. -ENOLCK. */

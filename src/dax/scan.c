@@ -71,7 +71,7 @@ static int scan_holds(struct scan *scan)
 {
     struct shm_vnode *vnode = scan->vnode;
 
-    if (vnode->hold_root == SHM_NONE && !vnode->holds_stale)
+    if ((vnode->hold_root & vnode->hold_root_again) == SHM_NONE && !vnode->holds_stale)
         return 0;
     holds_settle(scan->dax->shm, vnode);
     return holds_scan(scan->dax->shm, vnode, scan->first, scan->last, found_hold, scan);

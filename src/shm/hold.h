@@ -88,6 +88,8 @@ struct shm_hold {
     uint64_t block;
     /* Of the released and the detached list. */
     uint32_t link;
+    /* Of what the tree goes by: see sum_of() in src/dax/holds.c. */
+    uint32_t sum;
     struct shm_recall recall;
 };
 

@@ -91,7 +91,7 @@ static int new_vnode(struct shm *shm, uint64_t ino, struct shm_vnode **out)
     vnode->index = shm_vnode_number(shm, vnode);
     vnode->ino = ino;
     vnode->bias = 0; /* it is earned: see slots_rebias() */
-    vnode->hold_root = vnode->released = vnode->detached = SHM_NONE;
+    vnode->hold_root = vnode->hold_root_again = vnode->released = vnode->detached = SHM_NONE;
     hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_NEW);
     link_vnode(shm, vnode);
     hf_add_relaxed(&shm->run->vnodes_used, 1); /* relaxed: under table_mutex */
@@ -209,8 +209,10 @@ bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
  * sees SHM_VNODE_FREE, no hold, and no record of detached blocks. */
 static void wipe(struct shm_vnode *vnode)
 {
-    static const struct shm_vnode nothing = {
-        .hold_root = SHM_NONE, .released = SHM_NONE, .detached = SHM_NONE};
+    static const struct shm_vnode nothing = {.hold_root = SHM_NONE,
+                                             .hold_root_again = SHM_NONE,
+                                             .released = SHM_NONE,
+                                             .detached = SHM_NONE};
     const uint64_t *empty = (const uint64_t *)&nothing;
     uint64_t *words = (uint64_t *)vnode;
 

@@ -82,8 +82,8 @@ struct shm_vnode {
     /* With SHM_WAITS: pins outside these pages need not wake. */
     uint64_t wait_first, wait_last;
 
-    /* Tree of holds by range. Under the mutex. */
-    uint32_t hold_root;
+    /* Tree of holds by range. Under the mutex. They are the same, unless one is wrong. */
+    uint32_t hold_root, hold_root_again;
     /* Stack of holds that were let go and are still in the tree. */
     uint32_t released;
     /* 1: rebuild the tree from the table. */

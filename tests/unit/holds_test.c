@@ -98,9 +98,45 @@ static void random_holds(void **state)
     shm_unlock(&vnode->mutex);
 }
 
+/* A scan of a wrong tree finds each hold that there is, and some twice, which count once. */
+static void wrong_words(void **state)
+{
+    struct shm *shm = *state;
+    struct dax_change change = {0};
+    struct kept held[8];
+    struct shm_vnode *vnode;
+
+    assert_int_equal(shm_vnode_get(shm, 8, &vnode), 0);
+    take_mutex(&vnode->mutex);
+    for (unsigned i = 0; i < 8; i++) {
+        held[i].key = (uint64_t)(i + 1) << SHM_KEY_VNODE_BITS | (vnode->index + 1);
+        held[i].hold = add(shm, vnode, i, i + 1, held[i].key);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        unsigned hits = 0;
+
+        shm->holds[held[i].hold].sum++;
+        assert_int_equal(holds_scan(shm, vnode, 0, 100, count, &hits), 0);
+        assert_in_range(hits, 8, 15);
+        assert_int_equal(found(shm, vnode, 0, 100), 8);
+    }
+    change.holders = calloc(32, sizeof *change.holders);
+    for (unsigned i = 0; i < 32; i++)
+        change.holders[change.holder_count++] =
+            (struct dax_holder){.at = i % 12, .key = 1, .first = i % 4, .last = 7};
+    assert_int_equal(holders_order(&change), 0);
+    assert_int_equal(change.holder_count, 12);
+    holders_drop(&change);
+    for (unsigned i = 0; i < 8; i++)
+        assert_true(holds_release(shm, &shm->holds[held[i].hold].key, held[i].key));
+    assert_int_equal(found(shm, vnode, 0, UINT64_MAX), 0);
+    shm_unlock(&vnode->mutex);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(random_holds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(random_holds),
+                                       cmocka_unit_test(wrong_words)};
 
     return cmocka_run_group_tests_name("holds", tests, open_segment, close_segment);
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -301,23 +302,37 @@ static void spoil_links(struct shm *shm, struct shm_vnode *vnode, uint32_t to)
     vnode->released = to;
 }
 
-/* Each link of the tree and of the stack leads up, to itself, or outside: all leases are found
- * again as soon as one is let go of, or another comes. */
+static int punch_page(struct hf_file *file, unsigned page)
+{
+    const struct hf_policy nowait = {.kind = HF_POLICY_NOWAIT};
+
+    return hf_fallocate(file, HF_FALLOC_PUNCH_HOLE | HF_FALLOC_KEEP_SIZE, page * HF_BLOCK_BYTES,
+                        HF_BLOCK_BYTES, &nowait);
+}
+
+static void expect_all_held(struct hf_file *file)
+{
+    for (unsigned page = 0; page < PAGES; page++)
+        assert_int_equal(punch_page(file, page), -EBUSY);
+}
+
+/* Each link of the tree and of the stack leads up, to itself, or outside. */
 static void trees_of_wrong_links(void **state)
 {
     const struct hf_policy nowait = {.kind = HF_POLICY_NOWAIT};
     struct hf_file *file = make_file(*state, "/file");
     struct shm *shm = file->fs->dax.shm;
     struct hf_lease leases[LEASES];
-    const uint32_t to[] = {0, 1, LEASES - 1, shm->limits.holds, UINT32_MAX - 1};
+    const uint32_t to[] = {0, 1, LEASES - 1, shm->limits.holds, SHM_NONE - 1, SHM_NONE};
 
     for (unsigned i = 0; i < sizeof to / sizeof *to; i++) {
         take_leases(file, leases);
-        spoil_links(shm, file->vnode, to[i]);
-        file->vnode->hold_root = to[i];
-        (void)hf_truncate(file, FILE_BYTES, &nowait);
+        for (unsigned page = 0; page < PAGES; page++) {
+            spoil_links(shm, file->vnode, to[i]);
+            file->vnode->hold_root = to[i];
+            assert_int_equal(punch_page(file, page), -EBUSY);
+        }
         assert_int_equal(hf_lease_release(&leases[0]), 0);
-        assert_int_equal(hf_truncate(file, 0, &nowait), -EBUSY);
         for (unsigned k = 1; k < LEASES; k++) {
             assert_int_equal(hf_truncate(file, 0, &nowait), -EBUSY);
             assert_int_equal(hf_lease_release(&leases[k]), 0);
@@ -326,6 +341,78 @@ static void trees_of_wrong_links(void **state)
         assert_int_equal(hf_close(file), 0);
         file = make_file(*state, "/file");
     }
+    assert_int_equal(hf_close(file), 0);
+}
+
+static void spoil_word(struct shm_hold *hold, unsigned word, uint32_t to)
+{
+    if (word == 0)
+        hold->left = to;
+    else if (word == 1)
+        hold->right = to;
+    else if (word == 2)
+        hold->max_last = to;
+    else
+        hold->sum = to;
+}
+
+/* One word is wrong, and may lead where it could lead. The tree is changed before it is looked
+ * at, or not. */
+static void trees_of_one_wrong_word(void **state)
+{
+    struct hf_file *file = make_file(*state, "/file");
+    struct shm *shm = file->fs->dax.shm;
+    struct hf_lease leases[LEASES], more;
+    struct iovec iov[PAGES];
+
+    take_leases(file, leases);
+    for (unsigned way = 0; way < LEASES * (LEASES + 1) * 4 * 3; way++) {
+        uint32_t value = way / LEASES % (LEASES + 1), to = value == LEASES ? SHM_NONE : value;
+        unsigned then = way / LEASES / (LEASES + 1) / 4;
+
+        spoil_word(&shm->holds[way % LEASES], way / LEASES / (LEASES + 1) % 4, to);
+        if (then) {
+            assert_int_equal(hf_lease(file, (then == 1 ? 0 : PAGES - 1) * HF_BLOCK_BYTES,
+                                      HF_BLOCK_BYTES, NULL, iov, PAGES, &more),
+                             1);
+            assert_int_equal(hf_lease_release(&more), 0);
+        }
+        expect_all_held(file);
+    }
+    for (uint32_t to = 0; to <= LEASES; to++) {
+        file->vnode->hold_root = to == LEASES ? SHM_NONE : to;
+        expect_all_held(file);
+    }
+    for (unsigned i = 0; i < LEASES; i++)
+        assert_int_equal(hf_lease_release(&leases[i]), 0);
+    for (unsigned page = 0; page < PAGES; page++)
+        assert_int_equal(punch_page(file, page), 0);
+    assert_int_equal(hf_close(file), 0);
+}
+
+/* The stack leads to a hold of another file, which stays on its own. */
+static void stack_of_another_file(void **state)
+{
+    const struct hf_policy nowait = {.kind = HF_POLICY_NOWAIT};
+    struct hf_file *file = make_file(*state, "/file"), *other = make_file(*state, "/other");
+    struct shm *shm = file->fs->dax.shm;
+    struct hf_lease leases[LEASES], others[LEASES];
+    uint64_t before = shm->run->holds_used;
+
+    take_leases(file, leases);
+    take_leases(other, others);
+    for (unsigned i = 0; i < LEASES; i++)
+        assert_int_equal(hf_lease_release(&others[i]), 0);
+    assert_int_not_equal(other->vnode->released, SHM_NONE);
+    file->vnode->released = other->vnode->released;
+    assert_int_equal(hf_truncate(file, 0, &nowait), -EBUSY);
+    assert_int_equal(shm->run->holds_used, before + 2 * LEASES);
+    for (unsigned i = 0; i < LEASES; i++)
+        assert_int_equal(hf_lease_release(&leases[i]), 0);
+    assert_int_equal(hf_truncate(other, 0, &nowait), 0);
+    assert_int_equal(hf_truncate(file, 0, &nowait), 0);
+    assert_int_equal(shm->run->holds_used, before);
+    assert_int_equal(hf_close(other), 0);
     assert_int_equal(hf_close(file), 0);
 }
 
@@ -468,6 +555,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(numbers_past_the_tables, open_small, close_pool),
         cmocka_unit_test_setup_teardown(chains_that_do_not_end, open_small, close_pool),
         cmocka_unit_test_setup_teardown(trees_of_wrong_links, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(trees_of_one_wrong_word, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(stack_of_another_file, open_small, close_pool),
         cmocka_unit_test_setup_teardown(holds_of_nobody, open_small, leave_pool),
         cmocka_unit_test_setup_teardown(records_in_a_ring, open_small, close_pool),
         cmocka_unit_test_setup_teardown(space_that_there_is_not, open_small, close_pool),
