@@ -45,7 +45,7 @@ static struct tree tree_of(struct shm *shm, const struct shm_vnode *vnode)
 }
 
 /* Of what refresh_hold() and a look go by. A wrong word keeps it once in 2^32. */
-static uint32_t sum_of(const struct shm_hold *h)
+static uint32_t hold_sum(const struct shm_hold *h)
 {
     const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
     uint64_t sum = (h->range.first + 1) * odd ^ h->range.last;
@@ -79,7 +79,7 @@ static void check_sum(struct tree *tree, uint32_t hold)
 {
     const struct shm_hold *h = &tree->shm->holds[hold];
 
-    tree->wrong |= h->sum != sum_of(h);
+    tree->wrong |= h->sum != hold_sum(h);
 }
 
 static uint32_t left_of(struct tree *tree, uint32_t hold)
@@ -131,7 +131,7 @@ static void refresh_hold(struct tree *tree, uint32_t hold)
     h->max_last = h->range.last;
     raise_last(tree, h, &h->left);
     raise_last(tree, h, &h->right);
-    h->sum = sum_of(h);
+    h->sum = hold_sum(h);
 }
 
 /* Splits `root` into what comes before `at` and the rest. */

@@ -15,12 +15,15 @@ static int64_t walk_node(char *base, const uint64_t *node, unsigned shift, uint6
         uint64_t entry =
             hf_load_acquire(&node[page >> shift & (SHM_NODE_ENTRIES - 1)]); /* ENTRY.PUB/p */
         uint64_t pages = (UINT64_C(1) << shift) - within;
+        uintptr_t at;
 
         if ((entry & (MM_PRESENT | absent)) != MM_PRESENT)
             break; /* missing, or the run of huge entries ends at a leaf */
         if (pages > last - page + 1)
             pages = last - page + 1;
-        if (!mm_piece(pieces, base + (entry & ~MM_FLAGS) + within * HF_BLOCK_BYTES, pages))
+        /* a number, since a wrong entry leads anywhere; pieces outside are refused later */
+        at = (uintptr_t)base + (entry & ~MM_FLAGS) + within * HF_BLOCK_BYTES;
+        if (!mm_piece(pieces, (char *)at, pages))
             return -1;
         page += pages;
         within = 0;

@@ -88,7 +88,7 @@ struct shm_hold {
     uint64_t block;
     /* Of the released and the detached list. */
     uint32_t link;
-    /* Of what the tree goes by: see sum_of() in src/dax/holds.c. */
+    /* Of what the tree goes by: see hold_sum() in src/dax/holds.c. */
     uint32_t sum;
     struct shm_recall recall;
 };
