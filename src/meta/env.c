@@ -387,7 +387,7 @@ int meta_join(const char *pool_dir, bool readonly, struct meta **out)
     return rc;
 }
 
-void meta_share(struct meta *meta, struct shm_records *shared, const struct shm *shm)
+void meta_share(struct meta *meta, struct shm_records *shared, struct shm *shm)
 {
     meta->shared = shared;
     meta->shm = shm;

@@ -108,7 +108,7 @@ int meta_open(const char *pool_dir, bool readonly, struct meta **out);
 int meta_join(const char *pool_dir, bool readonly, struct meta **out);
 /* Shares with the other processes what they have to know of each other's transactions. Waits show
  * in the lanes of `shm`; null: they are not to be cancelled. */
-void meta_share(struct meta *meta, struct shm_records *shared, const struct shm *shm);
+void meta_share(struct meta *meta, struct shm_records *shared, struct shm *shm);
 void meta_close(struct meta *meta);
 /* The same by the last process of the pool, which holds it exclusively. Where no commit is
  * unfinished, lock.mdb goes: it has nothing more to say, and what another program of LMDB's commits

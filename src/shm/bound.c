@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <string.h>
-#include <time.h>
 
 #define FIRST_LOOK_NS HF_NS_PER_MS
 
@@ -152,24 +151,4 @@ int shm_waiting_failed(const struct shm *shm, const struct shm_waiting *waiting,
         return hf_fail(-err, "%s%s is held by another process", why, what);
     return hf_fail(-err, "%s%s is held by process %u (%.15s)%s", why, what, pid, name,
                    waiting->stopped ? ", which is stopped: continue it or end it" : "");
-}
-
-int shm_await_free(const struct shm *shm, const uint32_t *word, const char *what)
-{
-    struct shm_lane *lane = shm ? shm_lane_fast(shm) : NULL;
-    struct shm_waiting waiting;
-    struct timespec pause = {0};
-    uint32_t tid;
-    int rc = 0;
-
-    shm_waiting_begin(&waiting, false, lane ? &lane->blocked : NULL);
-    while (rc == 0 && (tid = hf_load_acquire(word) & FUTEX_TID_MASK) &&
-           !(hf_load_acquire(word) & FUTEX_OWNER_DIED)) {
-        rc = shm_waiting_goes_on(NULL, &waiting, tid, 0);
-        pause.tv_nsec = (long)(shm_waiting_tick(&waiting) - hf_now_ns());
-        if (rc == 0 && pause.tv_nsec > 0 && nanosleep(&pause, NULL))
-            waiting.interrupted = true;
-    }
-    shm_waiting_end(&waiting);
-    return rc ? shm_waiting_failed(NULL, &waiting, rc, what) : 0;
 }

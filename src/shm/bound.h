@@ -99,10 +99,6 @@ uint64_t shm_waiting_tick(const struct shm_waiting *waiting);
  * Returns err. */
 int shm_waiting_failed(const struct shm *shm, const struct shm_waiting *waiting, int err,
                        const char *what);
-/* Returns when the word of a mutex that is not ours says that nobody has it, or that its owner
- * died; else as shm_lock(). Only of threads in the same pid namespace. shm null: hf_cancel() cannot
- * end it. */
-int shm_await_free(const struct shm *shm, const uint32_t *word, const char *what);
 /* By a signal or a tracer; false also where it cannot be known. */
 bool shm_thread_stopped(uint32_t tid);
 

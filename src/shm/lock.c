@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <string.h>
+#include <time.h>
 
 #define SLEEPS 1u
 #define TURN 2u
@@ -118,6 +119,26 @@ int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *d
     if (__builtin_expect(shm_lock_now(mutex, died), 1))
         return 0;
     rc = lock_slowly(shm, mutex, &waiting, died);
+    return rc ? shm_waiting_failed(NULL, &waiting, rc, what) : 0;
+}
+
+int shm_await_free(struct shm *shm, const uint32_t *word, const char *what)
+{
+    struct shm_waiting waiting;
+    struct timespec pause = {0};
+    uint32_t tid;
+    int rc = 0;
+
+    shm_waiting_begin(&waiting, false, NULL);
+    while (rc == 0 && (tid = hf_load_acquire(word) & FUTEX_TID_MASK) &&
+           !(hf_load_acquire(word) & FUTEX_OWNER_DIED)) {
+        rc = shm_waiting_goes_on(NULL, &waiting, tid, 0);
+        pause.tv_nsec = (long)(shm_waiting_tick(&waiting) - hf_now_ns());
+        if (rc == 0 && pause.tv_nsec > 0 && nanosleep(&pause, NULL))
+            waiting.interrupted = true;
+        show_in_lane(shm, &waiting);
+    }
+    shm_waiting_end(&waiting);
     return rc ? shm_waiting_failed(NULL, &waiting, rc, what) : 0;
 }
 

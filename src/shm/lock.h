@@ -40,6 +40,10 @@ int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *d
 bool shm_lock_moment(struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
 /* False: somebody has it. *died: as shm_lock() says. */
 bool shm_lock_now(struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
+/* Returns when the word of a mutex that is not ours says that nobody has it, or that its owner
+ * died; else as shm_lock(). Only of threads in the same pid namespace. shm null: hf_cancel() cannot
+ * end it. */
+int shm_await_free(struct shm *shm, const uint32_t *word, const char *what);
 /* After *died, when the damage is mended. */
 void shm_lock_mended(struct shm_mutex *mutex);
 void shm_unlock(struct shm_mutex *mutex);

@@ -152,13 +152,13 @@ bool __wrap_shm_lock_table_moment(struct shm *shm)
     return !fails(&shm->run->table_mutex, true) && __real_shm_lock_table_moment(shm);
 }
 
-int __real_shm_await_free(const uint32_t *word, const char *what);
-int __wrap_shm_await_free(const uint32_t *word, const char *what);
-int __wrap_shm_await_free(const uint32_t *word, const char *what)
+int __real_shm_await_free(struct shm *shm, const uint32_t *word, const char *what);
+int __wrap_shm_await_free(struct shm *shm, const uint32_t *word, const char *what);
+int __wrap_shm_await_free(struct shm *shm, const uint32_t *word, const char *what)
 {
     int err = fails(word, false);
 
-    return err ? failed(err, what) : __real_shm_await_free(word, what);
+    return err ? failed(err, what) : __real_shm_await_free(shm, word, what);
 }
 
 /* At a gate, or for the process that opens the pool. */
