@@ -74,9 +74,9 @@ struct meta {
     struct meta *next;           /* in the registry */
     struct shm_records *shared;  /* with the other processes, when meta_share() has said so */
     struct shm_records own;
-    struct shm *shm; /* theirs; null: not shared */
-    bool stuck;            /* a write transaction of this process is for ever unfinished */
-    struct meta_txn look;  /* for recovery: under */
+    struct shm *shm;      /* theirs; null: not shared */
+    bool stuck;           /* a write transaction of this process is for ever unfinished */
+    struct meta_txn look; /* for recovery: under */
     pthread_mutex_t look_mutex;
 };
 
