@@ -626,7 +626,7 @@ def check_words():
 
 
 # Where long sentences have not been split yet: nothing is added here.
-SENTENCES_LATER = ("CHANGELOG.md", "bench/", "docs/", "src/fs/", "src/meta/", "tests/")
+SENTENCES_LATER = ("bench/", "docs/", "src/fs/", "src/meta/", "tests/")
 
 
 def check_sentences():
