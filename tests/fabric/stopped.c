@@ -34,7 +34,7 @@
 struct shared {
     struct endpoint_name name;
     struct hf_fabric_window window;
-    uint32_t exposed;
+    uint32_t exposed, begun;
 };
 
 struct owner {
@@ -64,6 +64,8 @@ static void be_peer(void *arg)
     test_await(&shared->exposed, 1);
     while (fi_write(end.ep, bytes, piece->len, NULL, to, piece->address, piece->key, bytes) ==
            -FI_EAGAIN)
+        endpoint_completed(&end, &error);
+    while (!test_peek(&shared->begun)) /* fi_write() may send nothing by itself */
         endpoint_completed(&end, &error);
     EXPECT_EQ(raise(SIGSTOP), 0); /* with what the sockets hold on its way */
     for (;;)
@@ -108,12 +110,12 @@ static void open_owner(struct shared *shared)
 }
 
 /* Some of it has come; the peer is stopped before the rest. */
-static void take_half(pid_t peer, const unsigned char *memory)
+static void take_half(struct shared *shared, pid_t peer, const unsigned char *memory)
 {
-    while (waitpid(peer, &(int){0}, WUNTRACED | WNOHANG) == 0)
-        move_bytes(1);
     while (memory[0] != PEER_BYTE)
         move_bytes(1);
+    test_raise(&shared->begun, 1);
+    EXPECT_EQ(waitpid(peer, &(int){0}, WUNTRACED), peer);
     EXPECT(memory[BYTES - 1] != PEER_BYTE);
 }
 
@@ -192,7 +194,7 @@ static unsigned run(struct shared *shared, bool early)
     EXPECT_EQ(hf_fabric_local(owner.fabric, shared->window.region, &iov, &desc, 1), 1);
     memory = iov.iov_base;
     test_raise(&shared->exposed, 1);
-    take_half(peer, memory);
+    take_half(shared, peer, memory);
     if (early)
         EXPECT_EQ(hf_fabric_acknowledge(owner.fabric, shared->window.region), 0);
     else
