@@ -98,33 +98,6 @@ static void hold(void *arg)
     pause();
 }
 
-/* Appends pages until none is free. */
-static uint64_t fill(struct hf_file *file, uint64_t pages)
-{
-    unsigned char page[TEST_PAGE];
-    ssize_t rc;
-
-    do {
-        test_page_fill(page, STAMP, pages);
-        rc = hf_write(file, page, sizeof(page), pages * TEST_PAGE);
-        pages += rc > 0;
-    } while (rc > 0);
-    EXPECT_EQ(rc, -ENOSPC);
-    return pages;
-}
-
-static unsigned wrong_pages(struct hf_file *file, uint64_t pages)
-{
-    unsigned char page[TEST_PAGE];
-    unsigned wrong = 0;
-
-    for (uint64_t i = 0; i < pages; i++) {
-        EXPECT_EQ(hf_read(file, page, sizeof(page), i * TEST_PAGE), sizeof(page));
-        wrong += !test_page_is(page, STAMP, i);
-    }
-    return wrong;
-}
-
 static uint64_t detached_bytes(struct hf_pool *pool)
 {
     struct hf_pool_info info = {.size = sizeof(info)};
@@ -158,7 +131,7 @@ static uint64_t fill_rest(struct hf_file *file, uint64_t pages)
 {
     uint64_t limit = test_now_ns() + TEST_PATIENCE_NS, all = pages + PAGES;
 
-    while ((pages = fill(file, pages)) < all && test_now_ns() < limit)
+    while ((pages = test_fill_pool(file, STAMP, pages)) < all && test_now_ns() < limit)
         test_sleep_ms(20);
     EXPECT_EQ(pages, all);
     return pages;
@@ -187,15 +160,15 @@ static unsigned run(struct shared *shared)
     EXPECT_EQ(hf_truncate(cut, 0, &test_nowait), 0);
     if (quarantined)
         expect_quarantined(shared, pool);
-    pages = fill(other, 0);
+    pages = test_fill_pool(other, STAMP, 0);
     await_reads(shared, READS);
     test_raise(&shared->stop, 1);
     test_await(&shared->stopped, 1);
-    wrong = wrong_pages(other, pages);
+    wrong = test_wrong_pages(other, STAMP, pages);
     if (quarantined) {
         expect_quarantined(shared, pool);
         pages = fill_rest(other, pages);
-        EXPECT_EQ(wrong_pages(other, pages), 0);
+        EXPECT_EQ(test_wrong_pages(other, STAMP, pages), 0);
     }
     EXPECT_EQ(detached_bytes(pool), 0);
     printf("quarantine of %" PRIu64

@@ -119,32 +119,6 @@ static void take_half(struct shared *shared, pid_t peer, const unsigned char *me
     EXPECT(memory[BYTES - 1] != PEER_BYTE);
 }
 
-static uint64_t fill(struct hf_file *file, uint64_t pages)
-{
-    unsigned char page[TEST_PAGE];
-    ssize_t rc;
-
-    do {
-        test_page_fill(page, STAMP, pages);
-        rc = hf_write(file, page, sizeof(page), pages * TEST_PAGE);
-        pages += rc > 0;
-    } while (rc > 0);
-    EXPECT_EQ(rc, -ENOSPC);
-    return pages;
-}
-
-static unsigned wrong_pages(struct hf_file *file, uint64_t pages)
-{
-    unsigned char page[TEST_PAGE];
-    unsigned wrong = 0;
-
-    for (uint64_t i = 0; i < pages; i++) {
-        EXPECT_EQ(hf_read(file, page, sizeof(page), i * TEST_PAGE), sizeof(page));
-        wrong += !test_page_is(page, STAMP, i);
-    }
-    return wrong;
-}
-
 /* `holdfast pins` shows the lease, as that of a device, and recalled. */
 static int is_ours(void *arg, const struct hf_pin_info *info)
 {
@@ -157,7 +131,7 @@ static int is_ours(void *arg, const struct hf_pin_info *info)
 static void expect_kept(struct hf_file *other)
 {
     const struct hf_pin_info want = {.pid = getpid()};
-    uint64_t pages = fill(other, 0);
+    uint64_t pages = test_fill_pool(other, STAMP, 0);
     int shown = hf_pins(owner.pool, is_ours, (void *)&want);
 
     if (test_now_ns() >= owner.lost_ns + QUARANTINE_NS)
@@ -212,10 +186,10 @@ static unsigned run(struct shared *shared, bool early)
         test_sleep_ms(1);
     if (!early)
         EXPECT(test_now_ns() >= owner.lost_ns + QUARANTINE_NS);
-    pages = fill(other, test_size(other) / TEST_PAGE);
+    pages = test_fill_pool(other, STAMP, test_size(other) / TEST_PAGE);
     EXPECT(pages >= PAGES);
     end_late(peer, memory, early);
-    wrong = wrong_pages(other, pages);
+    wrong = test_wrong_pages(other, STAMP, pages);
     printf("%" PRIu64 " pages of another file, %u with bytes of the peer\n", pages, wrong);
     if (early)
         exit(wrong > 0 ? 0 : 1);

@@ -6,6 +6,7 @@
  */
 #include "support.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <holdfast/serve.h>
 #include <inttypes.h>
@@ -159,6 +160,32 @@ void test_expect_pages(struct hf_file *file, uint64_t stamp, uint64_t first, uin
         if (!test_page_is(page, stamp, i))
             FAIL("page %" PRIu64 " is not what was written there", i);
     }
+}
+
+unsigned test_wrong_pages(struct hf_file *file, uint64_t stamp, uint64_t pages)
+{
+    unsigned char page[TEST_PAGE];
+    unsigned wrong = 0;
+
+    for (uint64_t i = 0; i < pages; i++) {
+        EXPECT_EQ(hf_read(file, page, sizeof(page), i * TEST_PAGE), sizeof(page));
+        wrong += !test_page_is(page, stamp, i);
+    }
+    return wrong;
+}
+
+uint64_t test_fill_pool(struct hf_file *file, uint64_t stamp, uint64_t pages)
+{
+    unsigned char page[TEST_PAGE];
+    ssize_t rc;
+
+    do {
+        test_page_fill(page, stamp, pages);
+        rc = hf_write(file, page, sizeof(page), pages * TEST_PAGE);
+        pages += rc > 0;
+    } while (rc > 0);
+    EXPECT_EQ(rc, -ENOSPC);
+    return pages;
 }
 
 void test_expect_zeros(struct hf_file *file, uint64_t off, uint64_t len)

@@ -118,6 +118,10 @@ bool test_is_zero(const void *bytes, size_t len);
 void test_write_pages(struct hf_file *file, uint64_t stamp, uint64_t first, uint64_t count);
 /* The file's pages [first, first+count), read back, are what test_write_pages() wrote. */
 void test_expect_pages(struct hf_file *file, uint64_t stamp, uint64_t first, uint64_t count);
+/* How many of the first `pages` are not. */
+unsigned test_wrong_pages(struct hf_file *file, uint64_t stamp, uint64_t pages);
+/* Writes pages from page `pages` on until no block is free, and returns how many there are then. */
+uint64_t test_fill_pool(struct hf_file *file, uint64_t stamp, uint64_t pages);
 void test_expect_zeros(struct hf_file *file, uint64_t off, uint64_t len);
 
 /* Pins and expects success; pieces of the range must add up to len. */
