@@ -220,8 +220,27 @@ def model_cases():
     return {case[0] for case in run.CASES}
 
 
-def check_edge(tag, number, section, sides, cases):
-    """A section has each field once, the ends that src/ has, and cases of the models or why there is none."""
+def tagged_functions():
+    """The functions of src/ in which, or in the comment before which, an end of an edge stands: {(tag, side): names}."""
+    functions = {}
+    for name in C_FILES:
+        if not name.startswith("src/"):
+            continue
+        text = read(name)
+        code = without_comments(text)
+        for match in FUNCTION.finditer(code):
+            begin = max(code.rfind(mark, 0, match.start()) for mark in ";}#") + 1
+            head = code[match.start():match.start(3)]
+            for end in TAG.findall(text[begin:match.end()]):
+                functions.setdefault(end, set()).update(re.findall(r"\b(\w+)\(", head))
+    return functions
+
+
+def check_edge(tag, number, section, sides, cases, functions):
+    """A section has each field once, the ends that src/ has, and cases of the models or why there is none.
+
+    An end begins with the functions in which its tag stands, up to the first colon.
+    """
     fields = EDGE_FIELD.findall(section)
     for field in sorted(EDGE_FIELDS | {f"/{side}" for side in sides}):
         texts = [text for name, text in fields if name == field]
@@ -230,6 +249,10 @@ def check_edge(tag, number, section, sides, cases):
     for field, text in fields:
         if field not in EDGE_FIELDS and field.lstrip("/") not in sides:
             yield ORDERING, number, f"{tag}{field} is in its section but not in src/"
+        if field.startswith("/"):
+            for function in NAMED_FUNCTION.findall(text.split(": ")[0]):
+                if function not in functions.get((tag, field[1:]), ()):
+                    yield ORDERING, number, f"{tag}{field} does not stand in {function}()"
         if field != "Model":
             continue
         named = MODEL_CASE.findall(text)
@@ -243,7 +266,7 @@ def check_edge(tag, number, section, sides, cases):
 def check_ordering():
     sides = tagged_sides()
     text = read(ORDERING) if ORDERING in FILES else ""
-    cases = model_cases()
+    cases, functions = model_cases(), tagged_functions()
     sections = {}
     for match in EDGE.finditer(text):
         tag, section = match.groups()
@@ -253,7 +276,7 @@ def check_ordering():
         elif tag not in sides:
             yield ORDERING, number, f"{tag} has a section but no tag in src/"
         else:
-            yield from check_edge(tag, number, section, sides[tag], cases)
+            yield from check_edge(tag, number, section, sides[tag], cases, functions)
         sections[tag] = number
     for tag, found in sorted(sides.items()):
         name, number = min(found.values())

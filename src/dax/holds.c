@@ -435,7 +435,7 @@ bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key)
     uint32_t index = (uint32_t)(hold - shm->holds), head;
     bool served = hold->recall.served;
 
-    if (!hf_cas_acq_rel(&hold->key, key, UINT64_C(0)))
+    if (!hf_cas_acq_rel(&hold->key, key, UINT64_C(0))) /* UNPIN.DONE/p, as in slots_leave() */
         return false;
     if (served)
         hf_sub_acq_rel(&lane->served, 1);

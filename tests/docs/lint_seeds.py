@@ -28,6 +28,7 @@ SEEDS = [
     ("cycles", "bench/medians.c", "void f(void)\n{\n    bench_print_notes();\n}\n", "files call each other"),
     ("ordering", "src/base/error.c", "/* SEED.EDGE/p: alone. */\n", "SEED.EDGE/p has no partner"),
     ("ordering", "src/base/error.c", "/* SEED.EDGE/p, SEED.EDGE/m: unlisted. */\n", "SEED.EDGE has no section"),
+    ("ordering", "docs/ORDERING.md", ("- */p*: `serve()`", "- */p*: `zap()`"), "does not stand in zap()"),
     ("atomics", "src/base/error.c", "int f(int *x) { return __atomic_load_n(x, 0); }\n", "__atomic_load_n"),
     ("atomics", "cli/cat.c", "int f(int *x) { return __atomic_load_n(x, 0); }\n", "__atomic_load_n"),
     ("atomics", "fuse/mount.h", "#include <stdatomic.h>\n", "the order has to be in the name"),
