@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* `row` is measured beside another row; beside the best of the rows with a key that begins with
- * `beside`, when that ends with a dot; or in its own unit. */
+/* `row` is compared with the row `beside`. When `beside` ends with a dot, the best of the rows that
+ * begin so is taken. Without `beside`, `limit` is in the row's own unit. */
 struct bar {
     const char *text, *row, *beside;
     bool at_least;

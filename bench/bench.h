@@ -184,8 +184,9 @@ void bench_beside_end(void);
 void bench_stay_on_cpu(unsigned number); /* of those that this program may use, in turn */
 void bench_go_anywhere(void);            /* on all of them again */
 
-/* Runs `loop` in `threads` threads, each on a CPU of its own, at the same time; it returns how many
- * operations it did until *stop, and waits for nothing. The mean ns of CPU time of an operation. */
+/* Runs `loop` in `threads` threads at the same time, each on a CPU of its own. `loop` returns how
+ * many operations it did until *stop, and waits for nothing. Returns the mean CPU time of an
+ * operation in ns. */
 double bench_together(unsigned threads,
                       uint64_t (*loop)(void *arg, unsigned thread, const uint64_t *stop),
                       void *arg);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a busy mount costs other users of the pool, through the library. The mount's server and its
- * client share the second CPU, the reader has the first one for itself, and another process holds a
- * pin on the whole file that is read. Beside the idle mount stands the same load on bindfs over
- * tmpfs, on the same CPU: what the machine's memory and caches cost, with nobody else in the pool.
+ * client share the second CPU, and the reader has the first one for itself. Another process holds a
+ * pin on the whole file that is read. For comparison, the same load runs on bindfs over tmpfs on
+ * the second CPU while the mount is idle. That shows what the machine's memory and caches cost when
+ * no other process uses the pool.
  */
 #include "bench.h"
 

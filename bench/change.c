@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ms for a hundred truncates and punches of one page each of the same file: by each engine, in a
- * tmpfs file, in a file on the disk's file system. A file is made again for each sample; the
- * changes alone are timed. The truncates take the last page each, the punches every second page.
- * Another thread holds the pages that are not changed: it pins all of them and lets go, or touches
- * one through the mapping. A pin of that many pages is a long walk, so that a change more often
- * than not finds the thread inside its section, as it would find get_user_pages_fast: what an
- * engine pays that waits for a grace period depends on that.
+ * ms for a hundred truncates and for a hundred punches, each of one page of the same file. Each
+ * engine is measured, and beside them a tmpfs file and a file on the disk's file system. A file is
+ * made again for each sample; the changes alone are timed. The truncates take the last page each,
+ * the punches every second page. Another thread keeps using the pages that are not changed: it pins
+ * and unpins all of them, or touches one through the mapping. A pin of so many pages is a long
+ * walk, so most changes find the thread inside its section, as they would find
+ * get_user_pages_fast(). An engine that waits for grace periods pays for that.
  */
 #include "bench.h"
 

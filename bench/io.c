@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Content: 4 KiB random reads in place through a pin, beside pread(2) on tmpfs into a private
- * buffer (and beside a plain mapping of a tmpfs file, where nothing protects the reader), in a
- * range that the processor's cache holds and in one that it does not; and a file written and read
- * from one end to the other in 1 MiB calls, beside a tmpfs file. Each random read is touched: one
- * word of each cache line is summed. Random reads wait for nothing, so what counts is CPU time.
+ * Content. Random reads of 4 KiB in place through a pin stand beside pread(2) on tmpfs into a
+ * private buffer. They also stand beside a plain mapping of a tmpfs file, where nothing protects
+ * the reader. Both are done in a range that the processor's cache holds and in one that it does
+ * not. Then a file is written and read from one end to the other in calls of 1 MiB, beside a tmpfs
+ * file. A random read sums one word of each cache line, so that the page is touched. Random reads
+ * wait for nothing, so CPU time is measured.
  */
 #include "bench.h"
 

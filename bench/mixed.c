@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layout changes at a given rate beside a thread that pins one hot page all the time: how many pins
- * it gets done, and how long a change takes. A change is a truncate of the file's last page, which
- * was pinned before; it begins when the clock says so, and those for which an engine comes too late
- * are left out. From one rate to the next it changes which of the two should be the cheap one.
+ * Layout changes at a given rate beside a thread that pins one hot page all the time. Measured are
+ * the pins that the thread gets done and how long a change takes. A change truncates the file's
+ * last page, which was pinned before. It begins when the clock says so; changes that an engine is
+ * too late for are left out. The rate decides which of the two, pin or change, should be the cheap
+ * one.
  */
 #include "bench.h"
 

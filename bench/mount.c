@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A mounted pool beside bindfs over tmpfs, for each cache setting: content in requests of 1 MiB and
- * of 4 KiB; files made, looked at and taken away, as fs_mark does it; and Debian's dbench. Each
- * sample opens its file again, so what the kernel keeps of it counts where the server lets it be
- * kept.
+ * A mounted pool beside bindfs over tmpfs, for each cache setting. Content is moved in requests of
+ * 1 MiB and of 4 KiB. Files are made, looked at and removed, as fs_mark does. The last one is
+ * Debian's dbench. Each sample opens its file again, so the kernel's cache helps only where the
+ * server lets it keep content over a close.
  *
  * A request takes several times as long when program and server are on two CPUs, mostly because
- * these wake each other. Left alone, the scheduler has them now on one, now on two, for minutes,
- * and each server otherwise: ratios would be luck. So placements are fixed: both on the first CPU,
- * or the program on the first and the server on the second. Only dbench, which has as many clients
- * as there are CPUs, is left alone with its server.
+ * these wake each other. The scheduler alone would keep them on one CPU or on two for minutes, and
+ * differently for each server, so ratios would be luck. So placements are fixed: both on the first
+ * CPU, or the program on the first and the server on the second. Only dbench, which has as many
+ * clients as there are CPUs, is left alone with its server.
  *
- * The servers do not quite have the kernel keep the same: with Holdfast, attributes of directories
- * for a tick or two of its clock; with bindfs, which is told so, nothing (its own default is a
- * second for all).
+ * The two servers differ in what they let the kernel keep. Holdfast lets it keep attributes of
+ * directories for a tick or two of its clock. Of bindfs the kernel keeps nothing, as an option
+ * says; the default is everything for a second.
  */
 #include "bench.h"
 

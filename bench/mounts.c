@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Mounts to be measured: a pool through `holdfast mount`, a folder on tmpfs through bindfs. A
- * server runs in the foreground, as a child of this program, on the CPUs that the thread which
- * starts it may use, until it is moved to others. bindfs has the kernel ask each time for names and
- * attributes, which it else does once a second; Holdfast differs from that for the attributes of
- * directories only, which the kernel keeps for a tick or two of its clock. bindfs gets content in
- * the largest pieces that it can take.
+ * server runs in the foreground as a child of this program. It begins on the CPUs that the thread
+ * which starts it may use, and can be moved to others. An option of bindfs has the kernel ask each
+ * time for names and attributes; the default is once a second. Holdfast does the same, except that
+ * the kernel keeps attributes of directories for a tick or two of its clock. With the page cache,
+ * another option makes its writes as large as bindfs can take.
  */
 #include "bench.h"
 

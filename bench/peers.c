@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What else there is to hold a page while somebody may take it away: each finds the page, makes
- * sure that it stays, puts its place into an iovec, and lets it go. The page table is an array, so
- * the finding costs the peers next to nothing. Counts lie a cache line apart, as in the kernel's
+ * Other ways to hold a page that another thread may take away. Each of them finds the page, makes
+ * sure that it stays, puts its address into an iovec, and releases it. The page table is an array,
+ * so the finding costs the peers next to nothing. Counts lie a cache line apart, as in the kernel's
  * struct page.
  */
 #include "bench.h"
@@ -19,8 +19,8 @@
 #include <urcu/urcu-memb.h>
 
 #define BETWEEN 64u /* looks at *stop */
-/* Of LMDB's table: a read begins at the root of all that a store holds, so it holds what the pools
- * of the other rows have room for. */
+/* Records of LMDB's table. A read goes down from the root of the whole table, so the table is as
+ * large as the pools of the other rows. */
 #define TABLE_PAGES UINT64_C(16384)
 
 struct page {

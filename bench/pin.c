@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ns per pin+unpin, by each engine, and of other ways to hold a page and let it go (peers.c),
- * in the same loop by 1, 2, 4 ... threads on one hot page and on a page each. The file sees no
- * layout change meanwhile, so under the engine slots it is biased: a pin needs no fence. What the
- * fence costs is the row of slots-fenced, and that of pins of which a layout change of another page
- * comes before each short batch (so short that the bias does not come back, which the pool's count
- * of heavy barriers shows).
+ * ns per pin and unpin with each engine, and with other ways to hold and release a page (peers.c).
+ * All run in the same loop, in 1, 2, 4 ... threads, on one hot page and on a page each. The file
+ * sees no layout change meanwhile, so with the engine slots it is biased: a pin needs no fence. Two
+ * rows show what the fence costs. One has the engine slots-fenced. In the other, a layout change of
+ * another page comes before each batch of pins. A batch is so short that the bias does not come
+ * back; the pool's count of heavy barriers shows that it does not.
  */
 #include "bench.h"
 

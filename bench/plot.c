@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pictures of groups, drawn by gnuplot as SVG. A picture has its group's panels side by side; in
- * each a line a subject along x, or a bar a subject where there is no x. Colours are those of Okabe
- * and Ito, which colour-blind readers can tell apart; dashes and points tell apart the
- * subjects that share one.
+ * Pictures of groups, drawn by gnuplot as SVG. A picture has its group's panels side by side. A
+ * panel has a line for each subject along x, or a bar for each subject where there is no x. Colours
+ * are those of Okabe and Ito, which colour-blind readers can tell apart; dashes and points tell
+ * apart the subjects that share one.
  */
 #include "bench.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared blocks beside what the kernel has: pages merged by `holdfast dedup` beside KSM on the same
- * data, a scan of data that nothing can be merged of beside its checksum alone, a clone of 128 MiB
- * beside FICLONE, a tree cloned beside cp(1), and the first write to a shared page beside KSM's
- * fault and beside a write into a fresh page. ksmd goes as fast as it can; its settings come back
- * at the end, also when this program is killed. File systems are made in files on tmpfs, and
- * mounted where no other process sees them.
+ * Shared blocks beside what the kernel has. Pages merged by `holdfast dedup` stand beside KSM on
+ * the same data. A scan that finds nothing to merge stands beside the checksum of that data alone.
+ * A clone of 128 MiB stands beside FICLONE, a cloned tree beside cp(1). The first write to a shared
+ * page stands beside KSM's fault and beside a write into a fresh page. The thread ksmd goes as fast
+ * as it can; its settings come back at the end, also when this program is killed. File systems are
+ * made in files on tmpfs, and mounted where no other process sees them.
  */
 #include "bench.h"
 

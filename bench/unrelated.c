@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * us per truncate and punch of one page while other pins are alive, up to 10,000, none of which
- * overlaps it: by one thread or spread over several, on other pages of the file or on other files.
- * Each case has its own pool, since a layout change may look at every thread that holds pins in its
- * pool.
+ * us per truncate and punch of one page while up to 10,000 other pins are alive, none of which
+ * overlaps it. They belong to one thread or to several, on other pages of the file or on other
+ * files. Each case has its own pool, since a layout change may look at every thread that holds pins
+ * in its pool.
  */
 #include "bench.h"
 
