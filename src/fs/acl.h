@@ -19,8 +19,9 @@ int fs_acl_set(struct fs_txn *txn, uint64_t ino, const char *name, const void *v
 /* The inode gets this mode: so does its access ACL. */
 int fs_acl_chmod(struct fs_txn *txn, uint64_t ino, uint32_t mode);
 
-/* A new inode, not put yet, in a directory: its ACLs, and what they leave of inode->mode; where the
- * directory has no default ACL, what the umask of the client leaves. */
+/* Gives a new inode, which is not put yet, the ACLs that it inherits from `dir`, and takes from
+ * inode->mode what they do not grant. Where the directory has no default ACL, the umask of the
+ * client is applied instead. */
 int fs_acl_inherit(struct fs_txn *txn, uint64_t dir, uint64_t ino, struct meta_inode *inode);
 
 #endif

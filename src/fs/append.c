@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns appending, and every write past end of file that is made under the layout mutex. The place
- * of an append, its bytes and the new size are decided in one go under that mutex, so appends never
- * overlap and leave no gap. The size goes up last, so a killed writer leaves the file with its old
- * end, or with bytes that are all there.
+ * Owns appending, and every write past end of file that is made under the layout mutex. An append
+ * gets its place, its bytes and the new size in one hold of that mutex. So appends never overlap
+ * and leave no gap. The size goes up last, so a killed writer leaves the file with its old end, or
+ * with bytes that are all there.
  *
  * What is written under the mutex comes from memory of the library. The caller's memory may be a
  * mapping of anything, for example of this file through a mount: to fetch it, the mount needs the

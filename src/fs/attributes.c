@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the attributes of inodes: stat, chmod, chown, utimens, readlink. Size, access and
- * modification time of a regular file belong to its vnode while that is there, so utimens goes
- * through it; the rest is LMDB's alone.
+ * Owns the attributes of inodes: stat, chmod, chown, utimens, readlink. A regular file in use has
+ * its size, access and modification time in its vnode, so utimens goes through that. Everything
+ * else is in LMDB alone.
  */
 #include "base/error.h"
 #include "base/futex.h"

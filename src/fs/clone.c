@@ -4,14 +4,14 @@
  * transaction, without being read. And the part of hf_copy_range() that does the same, for pages
  * that nobody holds.
  *
- * Two changes are under way at once: that of `to` takes its old blocks out, and that of `from`
- * keeps writers away from blocks that are about to have two owners. What is held there otherwise is
- * copied, as fork(2) copies pinned pages, so that nobody's page is frozen because somebody else
- * cloned it. Gates are closed in the order of file and place, mutexes taken in the order of files,
- * and no mutex is held while anything is waited for: two clones that cross do not meet in a cycle.
+ * Two changes are under way at once. The one of `to` takes its old blocks out. The one of `from`
+ * keeps writers away from blocks that are about to have two owners. Pages of `from` that are held
+ * are copied, as fork(2) copies pinned pages: a clone must not freeze a page that another process
+ * uses. Two clones that cross do not wait for each other in a cycle. Gates are closed in the order
+ * of file and place, and mutexes are taken in the order of files. No mutex is held during a wait.
  *
- * hf_copy_range() never waits for pins. So its part is made as a merge is (dedup.c): both mutexes
- * are held from the look to the commit, and pages that are held, or under another change's gate,
+ * hf_copy_range() never waits for pins. So its part works as a merge does (dedup.c): both mutexes
+ * are held from the look to the commit. Pages that are held, or lie under another change's gate,
  * are left to be copied.
  */
 #include "base/error.h"

@@ -5,10 +5,11 @@
  * the pinned memory. A hole of the source costs the target no block where it has a hole too.
  *
  * COPY.WAIT: a pin of the source is never held while waiting for pins or at a gate. So a layout
- * change waits no longer for it than one piece takes to copy, and never in a cycle: a holder of a
- * pin is let through the gates of the target (GATE.RULE). Copies let through one after the other
- * could keep a layout change of the target out for ever. So each piece begins with nothing held and
- * waits at the target's gates first: a gate that closes after that is passed at most once.
+ * change waits for it no longer than the copying of one piece takes. The wait cannot become a cycle
+ * either, since a holder of a pin is let through the gates of the target (GATE.RULE). Copies let
+ * through one after the other could keep a layout change of the target out for ever. So each piece
+ * begins with nothing held and waits at the target's gates first: a gate that closes after that is
+ * passed at most once.
  */
 #include "base/error.h"
 #include "fs/end.h"

@@ -4,7 +4,7 @@
  * of zeros become holes.
  *
  * A batch of pages is one transaction. Both layout mutexes are held from the look to the commit,
- * and nothing is waited for: entries are cleared on both sides, then holders are looked for, then
+ * without a wait in between. Entries are cleared on both sides, then holders are looked for, then
  * the pages are compared. A pin that was taken before is found, and its page left alone; one that
  * comes after finds no entry, and waits for the mutex. So what is compared cannot change before it
  * is shared (docs/ORDERING.md 3.34). In a range where another layout change has its gate nothing is

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns reading directories. A handle is a place in the order of names, not a snapshot: each entry
- * is looked up when it is asked for, so a directory of any size costs nothing while it is open.
+ * Owns reading directories. A handle is a place in the order of names, not a snapshot. Each entry
+ * is looked up when it is asked for, so an open directory costs the same at any size.
  */
 #include "base/error.h"
 #include "fs/name.h"

@@ -3,8 +3,8 @@
  * Owns the end of file where no byte is written: the lock over it, its last page, growing over a
  * hole. Calls dax for the mutex and space.c for the memory of a block.
  *
- * Bytes past end of file in the last page may be anything, so they are zeroed before the size grows
- * over them; a reader sees the size only after that.
+ * Bytes past end of file in the last page may have any value. So they are zeroed before the size
+ * grows over them, and a reader sees the size only after that.
  */
 #include "fs/end.h"
 #include "fs/unshare.h"

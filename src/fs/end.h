@@ -20,7 +20,7 @@ int fs_zero_own_tail(struct fs *fs, struct shm_vnode *vnode, uint64_t size);
  * Under the layout mutex. */
 int fs_grow_file(struct fs *fs, struct shm_vnode *vnode, uint64_t size);
 /* The same, of a call that is on the medium when it returns. In a durable pool the size is recorded
- * before anybody sees it: the record may have to wait, and a wait may end with an error. */
+ * before it can be seen, since making the record may wait, and fail. */
 int fs_grow_recorded(struct fs *fs, struct shm_vnode *vnode, uint64_t size);
 /* After either, with no lock held: those that watch hear of it. An error: fs_uncapable(). */
 int fs_grown(struct fs *fs, struct shm_vnode *vnode, uint64_t old, uint64_t size);

@@ -42,8 +42,9 @@ struct hf_file {
     int watches; /* hf_watch(); under the layout mutex */
     /* Flags that no pin of this handle may have; FS_PIN_READS: none at all. */
     uint64_t pin_refused;
-    /* The same for a pin on the straight line, which only reads: flags that it may not have, and
-     * how many pieces are too few: 0, or INT_MAX where no pin may be. */
+    /* The same for a pin on the straight line, which only reads. It takes the slow path if it has
+     * one of line_flags, or room for line_pieces pieces or fewer. That is 0, or INT_MAX where no
+     * pin is allowed. */
     uint32_t line_flags;
     int line_pieces;
 };
@@ -64,8 +65,9 @@ static inline int fs_may_write(const struct fs *fs)
     return fs->dax.readonly ? hf_fail(EROFS, "the pool is open for reading only") : 0;
 }
 
-/* A call finds the file not as it has just found it, and looks again. That often it is not others
- * who change it: a word in the run segment is wrong, and the call would go on for ever. */
+/* For a call that finds the file changed since its last look, and looks again. After so many looks
+ * the reason is not another process but a wrong word in the run segment. The call would go on for
+ * ever. */
 #define FS_LOOKS_MAX 1000u
 static inline int fs_look_again(unsigned *looks)
 {

@@ -160,9 +160,8 @@ int fs_layout_commit_gone(struct fs_layout *l)
     return rc;
 }
 
-/* When a later transaction of the change has failed, the file is as the last one that committed
- * left it: vnode->size has not been touched since, and the inode's size is the same in all of
- * them. */
+/* When a later transaction of the change fails, the file stays as the last committed one left it.
+ * All of them have the same size in the inode, and vnode->size has not been touched. */
 int fs_layout_close(struct fs_layout *l, int rc)
 {
     uint64_t old = l->vnode->size, size = l->committed ? l->inode.size : old;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One layout change of one file: dax's gate and drain, one write transaction (rarely more), and
- * what both say of the blocks that leave the file.
+ * One layout change of one file. It has dax's gate and drain and one write transaction, rarely
+ * more. Both together decide what becomes of the blocks that leave the file.
  *
  *     rc = fs_layout_open(&l, fs, vnode, first, last, why, policy); nothing is held when it fails
  *     if (rc)
@@ -52,8 +52,8 @@ int fs_layout_close(struct fs_layout *l, int rc);
  * pool. */
 int fs_copy_run(struct fs *fs, const struct meta_extent *run, struct fs_reservation *copies);
 
-/* With a detaching policy, pages of [first, last] that stay in the file but that a pin holds must
- * get other blocks: a pin's block never serves another page, nor bytes that the file has zeroed.
+/* With a detaching policy, pages of [first, last] that stay in the file must get other blocks where
+ * a pin holds them. A pinned block never serves another page, nor bytes that the file has zeroed.
  * fs_layout_copy_held() reserves and copies them, before the transaction; fs_layout_swap_held()
  * puts the copies into the file, in it. */
 int fs_layout_copy_held(struct fs_layout *l, uint64_t first, uint64_t last,

@@ -17,10 +17,9 @@ struct fs_place {
     char name[HF_NAME_MAX + 1];
 };
 
-/* Follows the path through what the transaction sees; the last component too if `follow` and it is
- * a symbolic link, which the inode of an empty path is never asked for. A missing last component is
- * not an error: place->ino is 0. -ENOENT, -ENOTDIR,
- * -ELOOP, -ENAMETOOLONG for the others. */
+/* Follows the path through what the transaction sees. With `follow`, a symbolic link at its end is
+ * followed too, except where the path is empty. A missing last component is not an error:
+ * place->ino is 0. -ENOENT, -ENOTDIR, -ELOOP, -ENAMETOOLONG for the others. */
 int fs_walk(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_place *place);
 /* The same, but what the path names must exist. */
 int fs_walk_to(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_place *place);
@@ -32,8 +31,8 @@ int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *plac
  * names, only waits to be deleted. */
 int fs_check_itself(struct fs *fs, struct fs_at at);
 
-/* -EUCLEAN: the name and the inode that it leads to, both of one snapshot, contradict each other:
- * a caller that looks again until they agree would do so for ever. */
+/* -EUCLEAN: in one snapshot, the name and the inode that it leads to contradict each other. A
+ * caller that looked again until they agree would do so for ever. */
 int fs_check_entry(const struct fs_place *place, const struct meta_inode *inode);
 int fs_check_place(struct meta_txn *txn, const struct fs_place *place);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns opening files, with O_CREAT, O_TRUNC and O_TMPFILE. What the path names can change between
- * the look and the opening of its vnode; then fs_vnode_open() says that the inode is gone, and the
- * path is looked up again; a path that was empty had only that inode.
+ * Owns opening files, with O_CREAT, O_TRUNC and O_TMPFILE. A path can come to name another inode
+ * between the look and the opening of the vnode. Then fs_vnode_open() says that the inode is gone,
+ * and the path is looked up again. An empty path is not, since it stands for that inode alone.
  */
 #include "base/error.h"
 #include "base/lab.h"

@@ -2,8 +2,8 @@
 /*
  * Owns the end of files without names. An inode without names has an orphan record in LMDB from the
  * transaction that took its last name until the one that deletes it. So it is found whichever
- * process dies in between: by the last close, by a sweep after a death, or by the next first
- * process to attach.
+ * process dies in between. The last close finds it, or a sweep after a death, or the next process
+ * that is the first to attach.
  *
  * Several processes may try to delete one. Each looks under the layout mutex whether it is the only
  * one that has the file open. One that is not leaves, and the last to leave tries again. A file

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns both ways between a path and an inode. The walk along a path runs inside the transaction
- * that acts on what it finds, so nothing can change between looking and acting, and the targets of
- * links stay where they are read. What is still to walk is a stack: the path as it was given, and
+ * that acts on what it finds. So nothing changes between the look and the act, and the targets of
+ * links can be read where they lie. What is still to walk is a stack: the path as it was given, and
  * above it a rest for each link inside it.
  *
  * From an inode to a path: in one snapshot, from the inode up to the root.

@@ -2,10 +2,10 @@
 /*
  * Owns HF_FALLOC_PUNCH_HOLE and HF_FALLOC_ZERO_RANGE, which differ in what whole pages become:
  * holes, or fresh blocks of zeros. A page that is partly in the range is copied to another block
- * with that part zeroed, and all blocks change in one transaction, so a killed process leaves the
- * file as before or after. Only two cases fall short of that, both named in holdfast(7): a punch in
- * a full pool, which zeroes the (at most two) edges in place; and a zeroing whose new blocks lie in
- * more than SHM_RESERVED runs, which is done in several transactions behind one gate.
+ * with that part zeroed. All blocks change in one transaction, so a killed process leaves the file
+ * as it was before or after. Two cases fall short of that; holdfast(7) names both. A punch in a
+ * full pool zeroes the edges in place, two at most. A zeroing that needs more than SHM_RESERVED
+ * runs of new blocks takes several transactions behind one gate.
  */
 #include "fs/end.h"
 #include "fs/fill.h"

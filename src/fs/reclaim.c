@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what comes back later: detached blocks after their last pin, and what the dead had. All of
- * it can be done by any process at any time, twice, or not at all until the next first attach: each
- * transaction looks again whether the blocks are still its to free.
+ * Owns what comes back later: detached blocks after their last pin, and what the dead had. Any
+ * process can do all of it at any time. Doing it twice does no harm, since each transaction looks
+ * again whether the blocks are still to be freed. Until a process does it, the blocks are only
+ * missing; the next first process to attach does all that is left.
  */
 #include "base/error.h"
 #include "base/futex.h"

@@ -3,9 +3,9 @@
  * Owns hf_rename(): one transaction. A replaced regular file becomes an orphan in it and is deleted
  * right after, or with its last close.
  *
- * Owns also the first name of a file that was made without one. Its last close would delete the
- * file, and looks under the layout mutex; so that is held from the look at `orphan` until this says
- * that the file has a name.
+ * Owns also the first name of a file that was made without one. The last close of the file would
+ * delete it, and decides so under the layout mutex. So that mutex is held here from the look at
+ * `orphan` until the file is marked as having a name.
  */
 #include "base/error.h"
 #include "base/futex.h"

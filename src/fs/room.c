@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns what is tried before a call fails for want of space: giving back what the dead had and what
- * pins held. Calls reclaim.c, which takes locks and makes transactions; so each function here is
- * called with no lock held, and space.c, which all of them need, calls none of it.
+ * pins held. Calls reclaim.c, which takes locks and makes transactions. So each function here is
+ * called with no lock held. They all need space.c, which therefore calls none of them.
  */
 #include "base/error.h"
 #include "fs/space.h"

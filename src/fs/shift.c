@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns HF_FALLOC_COLLAPSE_RANGE and HF_FALLOC_INSERT_RANGE: blocks stay where they are, and sit
- * under other pages of the file afterwards. So every page from `off` on is in the layout change;
- * what a detaching policy leaves pinned there is copied, and the pins keep the old blocks.
+ * under other pages of the file afterwards. So every page from `off` on is in the layout change.
+ * Pages that a detaching policy leaves pinned are copied, and the pins keep the old blocks.
  */
 #include "fs/layout.h"
 

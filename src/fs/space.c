@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the bitmap of taken blocks, the count of free ones in each group of 512, and the two words
- * beside them: first_free_group (no group below it has a free block) and fresh_block (blocks from
- * there on were never given out, so their memory is zero).
+ * Owns the bitmap of taken blocks, the count of free ones in each group of 512, and two words
+ * beside them. No group below first_free_group has a free block. Blocks from fresh_block on were
+ * never given out, so their memory is zero.
  *
  * All of it lies in the run segment, where a word may be wrong. A run of blocks counts only inside
  * the pool (in_pool()), and the pool is not larger than its tables (shm_pool_blocks()).
  *
- * Calls meta for one thing only: before blocks are given out for the first time, LMDB learns a
- * bound above them (fresh_saved), so that after a restart nobody takes written memory for zeros.
+ * Calls meta for one thing only. Before blocks are given out for the first time, LMDB records a
+ * bound above them (fresh_saved). So after a restart no process takes written memory for zeros.
  *
- * Small requests take the lowest free blocks, so freed ones are reused at once; large ones take
+ * Small requests take the lowest free blocks, so freed ones are reused at once. Large requests take
  * whole free groups, so that a huge entry can map them.
  */
 #include "fs/space.h"
@@ -219,8 +219,8 @@ static struct shm_run_of_blocks reserved_run(const struct shm_lane *lane, unsign
                                       hf_load_acquire(&lane->reserved[r].count)};
 }
 
-/* A run that has a block in common with the extents was given to a file by a transaction, and
- * its process died before it could say so here: the run is not reserved any more. */
+/* A run that has a block in common with the extents is not reserved any more. A transaction gave it
+ * to a file, and the process died before it could say so here. */
 static void mark_reserved(struct shm *shm)
 {
     uint32_t used = shm_lanes_used(shm);
@@ -614,10 +614,9 @@ void fs_reservation_settle(struct fs *fs, struct fs_reservation *reservation)
     fs_reservation_rewind(reservation);
 }
 
-/* When space_mutex cannot be had (its owner is stopped, or the pool damaged), the runs stay with
- * the lane until it is swept, or its thread reserves again. They are not this reservation's any
- * more: another process may have swept them, and given them to a file, by the time of a second
- * drop. */
+/* For when space_mutex cannot be had, since its owner is stopped or the pool damaged. The runs stay
+ * with the lane until it is swept, or until its thread reserves again. The reservation forgets
+ * them: before a second drop, another process may have swept them and given them to a file. */
 static void leave_to_lane(struct fs_reservation *reservation)
 {
     hf_store_release(&reservation->lane->residue, 1u);

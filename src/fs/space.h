@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Free space: a bit a block in the run segment, 1 when some extent, detached run or reservation has
- * it. It is not on the medium. The process that builds the segment makes it from the extents, and
- * so does one that takes space_mutex from a dead owner; so it cannot disagree with them.
+ * it. It is not on the medium. The process that builds the segment makes it from the extents, and a
+ * process that takes space_mutex from a dead owner makes it again. So it cannot disagree with them.
  *
- * A reservation takes blocks out of the bitmap before a transaction gives them to a file, so that
- * they can be filled with no lock held. Its runs also stand in the thread's lane, where they are
- * found when the process dies. A thread has one reservation at a time.
+ * A reservation takes blocks out of the bitmap before a transaction gives them to a file. So they
+ * can be filled with no lock held. Its runs also stand in the thread's lane, where they are found
+ * when the process dies. A thread has one reservation at a time.
  */
 #ifndef HF_FS_SPACE_H
 #define HF_FS_SPACE_H
@@ -29,7 +29,7 @@ struct fs_reservation {
     struct fs_reserved_run runs[SHM_RESERVED];
 };
 
-/* An empty one; its runs stay as they are, which nobody looks at. */
+/* Makes it empty. Its runs stay as they are, since without a count nobody looks at them. */
 static inline void fs_reservation_init(struct fs_reservation *reservation)
 {
     reservation->lane = NULL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns hf_unlink(). The last name of a file that is not open anywhere goes together with its
- * blocks, in one transaction under a gate over the whole file. So a policy that does not want to
- * wait leaves the name in place. A file that is open becomes an orphan (orphan.c). Whether it is
- * open is decided under the layout mutex; vnode.c says why that is enough.
+ * Owns hf_unlink(). When a file is not open anywhere, its last name and its blocks go in one
+ * transaction, under a gate over the whole file. So a policy that does not want to wait leaves the
+ * name in place. A file that is open becomes an orphan (orphan.c). Whether it is open is decided
+ * under the layout mutex; vnode.c says why that is enough.
  */
 #include "fs/layout.h"
 #include "fs/name.h"

@@ -2,10 +2,10 @@
 /*
  * Owns the copy that a file gets before it writes to a shared block.
  *
- * Only blocks that are one file's alone are written: every way to memory that is written in place
- * comes here first, when the extent says that its blocks may have other owners. Under the file's
- * layout mutex nobody can add an owner to the file's blocks, since that marks the file's extents;
- * so what is found to be exclusive stays so until the mutex is dropped.
+ * A block is written only while one file has it alone. So every way to memory that is written in
+ * place comes here first when the extent says that its blocks may have other owners. Adding an
+ * owner marks the file's extents, which needs the file's layout mutex. So blocks that are found to
+ * be exclusive stay so until the mutex is dropped.
  *
  * Nobody is waited for: a pin that is found on the old block is one for reading, and keeps that
  * block by a record. So there is no gate, and a thread that was let through somebody else's gate

@@ -209,9 +209,9 @@ int fs_vnode_open_orphan(struct fs *fs, uint64_t ino, struct shm_vnode **out)
     return open_vnode(fs, ino, true, out);
 }
 
-/* Everywhere else a vnode's mutex comes before space_mutex. Here it comes after it, and closes no
- * cycle: before the commit nobody can find the inode, so no thread that has this mutex waits for
- * space_mutex. */
+/* Everywhere else a vnode's mutex is taken before space_mutex. Taking it after that here closes no
+ * cycle. Before the commit nobody can find the inode, so no thread waits for space_mutex while it
+ * has this mutex. */
 int fs_vnode_new(struct fs *fs, uint64_t ino, struct shm_vnode **out)
 {
     struct shm_vnode *vnode;
@@ -273,9 +273,9 @@ int fs_vnode_in_use(const struct fs *fs, uint64_t ino)
 
 /* ---- transactions ---- */
 
-/* The part of the block in which the recorded size lies that the size to be recorded shows. Blocks
- * after it were persisted, as zeros or content, before the file got them; in this one a power cut
- * may find what the file had there before it was cut short. */
+/* Persists, of the block in which the recorded size lies, the bytes that the new size will show.
+ * Blocks after it were persisted, as zeros or content, before the file got them. Without this, a
+ * power cut may leave in this block what the file had there before it was cut short. */
 static int persist_tail(struct fs *fs, struct fs_txn *txn, const struct shm_vnode *vnode,
                         const struct meta_inode *recorded)
 {
@@ -448,9 +448,9 @@ void fs_vnode_set_size(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
     fs_vnode_touch(fs, vnode);
 }
 
-/* What counts for a file with this record. A transaction that the record shows and the vnode does
- * not: its owner is about to store the size there, or has died before it could, which nobody need
- * have noticed yet. */
+/* The size of a file with this record. When the record shows a transaction that the vnode does not
+ * know, the pending size counts. The owner of that transaction is about to store it in the vnode,
+ * or has died before it could. The death may not have been noticed yet. */
 static uint64_t size_of(const struct shm_vnode *vnode, const struct meta_inode *recorded)
 {
     uint64_t pending = hf_load_acquire(&vnode->pending_version), size;

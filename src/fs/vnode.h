@@ -16,7 +16,7 @@ int fs_vnode_new(struct fs *fs, uint64_t ino, struct shm_vnode **out);
 /* After its end: unlocks the vnode, as that of the new file, or closes it (inode null). */
 void fs_vnode_made(struct fs *fs, struct shm_vnode *vnode, const struct meta_inode *inode,
                    enum shm_orphan orphan);
-/* After -ENFILE, with no lock held: lets go of vnodes that nobody has open. */
+/* After -ENFILE, with no lock held: evicts vnodes that nobody has open. */
 void fs_vnode_make_room(struct fs *fs);
 /* Records size and times if LMDB has older ones. Deletes the file if it has no names and this
  * was the last process that had it open. Called with no lock held. */
@@ -56,15 +56,15 @@ static inline int fs_uncapable(struct fs *fs, const struct shm_vnode *vnode)
     return fs_drop_capability(fs, vnode->ino);
 }
 
-/* Pages [first, last] have changed. Called with no lock held, before the caller hears of it: those
- * that watch are told. */
+/* Pages [first, last] have changed. Tells the processes that watch. Called with no lock held,
+ * before the call returns to the program. */
 static inline void fs_changed(struct fs *fs, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
     dax_changed(&fs->dax, vnode, first, last);
 }
 
-/* Bytes [off, off+len) are about to be written. Called with no lock held: those that may have
- * stored into copies of these pages, and of the one that ends the file, write them back first. */
+/* Bytes [off, off+len) are about to be written. Called with no lock held. Processes that may have
+ * stored into copies of these pages, or of the one that ends the file, write them back first. */
 static inline void fs_changes(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len)
 {
     uint64_t size = hf_load_acquire(&vnode->size), last = DAX_LAST;

@@ -124,10 +124,11 @@ static int may_set(struct fs_txn *txn, struct fs_at at, uint64_t ino, const char
 /* ---- file capabilities ---- */
 
 /* A program that has been changed must lose its capabilities, as on Linux. A transaction that
- * changes content takes them away itself. A write without one takes them away before it writes, so
- * that it can still fail, and looks again afterwards. Setting one says so first. So the write came
- * before, or the capability goes. If that cannot be done (a process set one while the write ran,
- * and then a wait ended early), the call fails, and is to be made again. */
+ * changes content takes them away itself. A write without a transaction takes them away before it
+ * writes, so that it can still fail, and looks again afterwards. A process that sets a capability
+ * says so first. So either the write came before, or the capability goes. A write can find at its
+ * end that one was set meanwhile, and fail to take it away because a wait ended early. Then the
+ * call fails, and has to be made again. */
 int fs_txn_uncapable(struct fs_txn *txn, uint64_t ino)
 {
     int rc;
@@ -179,8 +180,8 @@ static int set_copied(struct fs *fs, struct fs_at at, const char *name, const vo
     return fs_txn_end(&txn, rc);
 }
 
-/* The value is copied first: the caller's memory may be slow to arrive, or change meanwhile, and
- * the transaction holds the lock of the whole pool. */
+/* The value is copied first, since the transaction holds the lock of the whole pool. The caller's
+ * memory may be slow to arrive, or change meanwhile. */
 int fs_setxattr(struct fs *fs, struct fs_at at, const char *name, const void *value, size_t len,
                 uint32_t flags)
 {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the bytes of a POSIX ACL: acl(5). They are stored as Linux passes them, as the values of two
- * extended attributes: a version of 32 bits, then entries of a tag and permissions (16 bits each)
- * and an id (32 bits, of named users and groups only), all little-endian.
+ * extended attributes. A value is a version of 32 bits, then entries, all little-endian. An entry
+ * has a tag and permissions of 16 bits each, and an id of 32 bits, which only named users and
+ * groups use.
  *
  * The values of the tags rise in the order in which the entries must stand, each a bit of its own.
- * Three entries say what the permission bits of the mode say: those of the owner, of the others,
- * and the mask, or where there is none that of the group.
+ * Three entries say the same as the permission bits of the mode: that of the owner, that of the
+ * others, and the mask. Where there is no mask, it is the entry of the group.
  */
 #include "base/error.h"
 #include "meta/meta.h"

@@ -22,10 +22,10 @@
  *   6. What opening refuses is reported; it is set right where other records, the memory or a new
  *      pool's default say how, else the sentence says what to do.
  *   7. All repairs are one transaction: a check that fails or is killed half way has changed
- *      nothing. (A copy of blocks is written before, to blocks that no record keeps.) The
- *      one exception is a file that LMDB must not see: there the only repair is to go back to the
+ *      nothing. (A copy of blocks is written before, to blocks that no record keeps.) The one
+ *      exception is a file that LMDB must not see. There the only repair is to go back to the
  *      transaction before, and only when that one verifies whole. A transaction that does not count
- *      (commit.c) is not a problem of the pool: it is taken back first, also without repair, as
+ *      (commit.c) is not a problem of the pool. It is taken back first, also without repair, as
  *      opening the pool would.
  *   8. Memory that is not there is reported and nothing is taken away for it: the records say what
  *      to look for in a copy.

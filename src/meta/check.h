@@ -108,8 +108,9 @@ void check_count_record(struct checker *check);
 /* A number that no inode has. */
 uint64_t check_new_ino(struct checker *check);
 
-/* The super record by itself, before anything else is read (check_super.c); the size of the pool
- * and the numbers of inodes once all records have been seen; its counts at the end. */
+/* The super record (check_super.c). It is judged by itself before anything else is read. The size
+ * of the pool and the numbers of inodes follow once all records have been seen, and its counts at
+ * the end. */
 int check_super(struct checker *check);
 void check_size(struct checker *check);
 void check_numbers(struct checker *check);

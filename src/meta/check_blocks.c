@@ -3,19 +3,19 @@
  * Owns the question which file has which block. Calls extent.c, record.c, check_segments.c,
  * check_lengths.c, check_owners.c and check.c.
  *
- * All runs of blocks that records name cut the blocks into segments (check_segments.c), and only
- * claims to one that is not sound are looked at closer. An inode vouches for its extents when its
- * recorded number of blocks is what they add up to, and it has attributes and is a regular file.
+ * The runs that records name cut the blocks into segments (check_segments.c). Only claims to a
+ * segment that is not sound are looked at closer. An inode vouches for its extents when they add up
+ * to its recorded number of blocks, and it has attributes and is a regular file.
  *
  * First, the lengths of extents (check_lengths.c).
  *
- * Then, blocks that several claim. They go to the claim that is better vouched for: first one of an
- * inode that agrees with its extents, then one of an inode that does not, then one of no file, then
- * a detached run, in which nobody's data is. Between two files of the same standing nothing tells
- * which is right: the first keeps the blocks, and the other gets a copy in free ones, so that
- * whichever is right has lost nothing. Only below fresh_block, since free blocks from there on must
- * stay zero even if the repair is never committed. Where those are not enough, fresh_block is
- * raised first (check.c); where no block is free, there is a hole.
+ * Then, blocks with several claims. They go to the claim that is better vouched for. An inode that
+ * agrees with its extents comes first, then an inode that does not, then what is not a file. A
+ * detached run comes last, since no file's data is in it. Between two files of the same standing
+ * nothing tells which is right. So the first keeps the blocks and the other gets a copy in free
+ * ones, and the right one has lost nothing. Copies go below fresh_block only, since free blocks
+ * from there on must stay zero even if the repair is never committed. Where those are not enough,
+ * fresh_block is raised first (check.c). Where no block is free, there is a hole.
  *
  * Two extents may have the same blocks if three things say so: the table of owners, which lists one
  * more, and the marks of both. Two of the three are enough where the numbers of blocks of both
@@ -23,8 +23,8 @@
  * stays only if the table says that of all its blocks: nobody can hold them any more. What is kept
  * is counted, and the table and the marks are made to agree with that.
  *
- * Blocks that nobody else claims, under something that is not a file or at a page that another
- * extent of the file has, go to a file of their own, which ends up in lost+found.
+ * Blocks with one claim may be under something that is not a file, or at a page that another extent
+ * of the file has. They go to a file of their own, which ends up in lost+found.
  *
  * O(n log n) for n extents that are sound, and no loop goes block by block.
  */
@@ -193,8 +193,8 @@ static int settle_part(struct blocks *b, size_t index, const struct meta_extent 
     return 0;
 }
 
-/* Gives what nobody has yet, or what may be shared, to its claim, and decides on the rest:
- * neighbouring segments of the same fate at once. */
+/* Gives the claim the blocks that are still free or may be shared, and decides on the rest.
+ * Neighbouring segments of the same fate are decided at once. */
 static int give_blocks(struct blocks *b, size_t index, const struct meta_extent *run)
 {
     const struct check_claim *claim = &b->check->claims[index];
@@ -308,8 +308,8 @@ static bool contested(const struct blocks *b, const struct check_claim *claim)
     return true;
 }
 
-/* Where others contradict it as well, what has no home is not an extent: its blocks were never
- * given to anybody, are not there, or are another's. */
+/* A claim without a home that is contradicted as well is not an extent. Its blocks were never given
+ * out, are not there, or are another's. */
 static bool bogus(const struct blocks *b, const struct check_claim *claim)
 {
     const struct checker *check = b->check;

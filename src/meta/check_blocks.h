@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private to the check of blocks (check_blocks.c): the segments that all claims cut the blocks into
- * (check_segments.c), the lengths of extents (check_lengths.c), and the table of owners and the
- * marks that follow from them (check_owners.c).
+ * Private to the check of blocks (check_blocks.c). check_segments.c has the segments that all
+ * claims cut the blocks into, and check_lengths.c the lengths of extents. check_owners.c has the
+ * table of owners, and the marks that follow from it.
  */
 #ifndef HF_META_CHECK_BLOCKS_H
 #define HF_META_CHECK_BLOCKS_H
@@ -19,9 +19,9 @@ struct segment {
     bool kept_mark;                          /* an extent that is kept has the mark */
     uint32_t kept_extents, kept_loose, kept_records;
     size_t first; /* of a segment that is not sound: the claim that was kept first */
-    /* In all segments before: how many are not sound; blocks that would have too many names as it
-     * is, or with one extent more; and those of which the table lists more extents than there
-     * are. */
+    /* Sums over all segments before this one. unsound: segments that are not sound. crowded: blocks
+     * with too many names as it is; full: with one extent more. missed: blocks of which the table
+     * lists more extents than there are. */
     uint64_t unsound, crowded, full, missed;
 };
 

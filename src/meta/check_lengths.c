@@ -3,14 +3,14 @@
  * Owns the question how long an extent is. Calls check_segments.c and check.c.
  *
  * Where the number of blocks disagrees, one extent of another length would put it right: c = count
- * + (recorded - added up). That is believed when nothing contradicts it (its pages and blocks are
- * nobody else's) and something else says the same: the extent as it is cannot be, the new one ends
- * exactly where the next begins or the file does, or the table of owners misses an extent of just
- * the blocks that it gets. One such extent: it gets that count, and nothing is lost. None or
- * several: the number of blocks is set to what there is. So it is where the number is right without
- * an extent whose blocks another has: that one is the damage. A shorter extent takes nothing from
- * anybody, so others may have blocks that are left to it; its inode then stays one that does not
- * vouch. Else an extent of a wild length would take all free blocks, and there would be no room for
+ * + (recorded - added up). That is believed when its pages and blocks are nobody else's, and a
+ * second thing says the same. Either the extent cannot be as it is. Or the new one ends exactly
+ * where the next extent begins or the file ends. Or the table of owners misses an extent of just
+ * the blocks that it gets. When one extent fits, it gets that count, and nothing is lost. When none
+ * or several fit, the number of blocks is set to what there is. It is also set where the number
+ * would be right without an extent whose blocks another has: that extent is the damage. A shorter
+ * extent takes nothing away, so it may keep blocks that others claim too; its inode then does not
+ * vouch. Otherwise an extent of a wild length would take all free blocks, and leave no room for
  * copies. Where no single count explains it, such an extent ends with its file.
  */
 #include "meta/check_blocks.h"
@@ -115,8 +115,9 @@ static bool mend_count(struct checker *check, const struct segments *segments,
     return true;
 }
 
-/* What no single count explains, but what is too long by all that is known: the inode has not so
- * many blocks, the file ends before, and the extent cannot be or is in others' way. */
+/* Cuts extents that no single count explains, but that are too long by all that is known. The inode
+ * has not so many blocks, the file ends before, and the extent cannot be or is in the way of
+ * others. */
 static void cut_at_end(struct checker *check, const struct segments *segments,
                        struct check_inode *inode)
 {

@@ -5,8 +5,9 @@
  *
  * A damaged number in a key leaves two inodes that contradict what else is recorded of them:
  *
- *   an extent: by their numbers of blocks, one file lacks just what the extent has, and the inode
- *   that it is under has just that too much, or is nothing but extents. The pages are free there.
+ *   an extent: one file has fewer blocks than its number says, by just the extent's count. The
+ *   inode that the extent is under has just that many too many, or is nothing but extents. The
+ *   pages are free in the file.
  *
  *   attributes: one inode with a name has none, and its names, blocks, target or directories say
  *   what they were. Another inode has just these attributes, and nothing else: no name, and not

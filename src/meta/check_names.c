@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the check of names: every entry leads to an inode of its type, the directories are one tree
- * under the root, every inode has as many names as it says, and what has none is an orphan or gets
- * a name in lost+found. Calls record.c, name.c, detached.c and check.c.
+ * Owns the check of names. Every entry leads to an inode of its type, and the directories are one
+ * tree under the root. Every inode has as many names as it says. An inode without a name is an
+ * orphan or gets a name in lost+found. Calls record.c, name.c, detached.c and check.c.
  *
  * A directory has one name. When several entries lead to it, the one in the directory it calls its
- * parent stands, else the first. A way up from a directory that does not end at the root ends at a
- * directory without a name, or runs in a cycle; repair gives that one, or one of the cycle, a
- * name in lost+found, and with it all below are reached.
+ * parent stands, else the first. The way up from a directory may end at a directory without a name
+ * instead of the root, or run in a cycle. Repair gives that directory, or one of the cycle, a name
+ * in lost+found, and so all below are reached.
  */
 #include "meta/check.h"
 
@@ -333,9 +333,9 @@ static int remove_orphan(struct checker *check, struct check_inode *inode)
     return meta_orphan_del(check->txn, inode->ino);
 }
 
-/* An inode without a name, when it says that it has none, is one that was open: deleting it is for
- * the next process to attach. When it says that it has some, they were lost. Without the record of
- * an orphan only one field says that it may be deleted: not enough where it holds data. */
+/* Of an inode without a name. When the inode says that it has none, it was open, and the next
+ * process to attach deletes it. When it says that it has some, they were lost. Without the record
+ * of an orphan only one field says that it may be deleted: not enough where it holds data. */
 static int settle_nameless(struct checker *check, uint64_t ino)
 {
     const struct check_inode *inode = check_find(check, ino);

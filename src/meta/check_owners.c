@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the check of the table of owners and of the feature bit that goes with it, once it is known
- * which claims keep which blocks: the table is counted again from these. Calls record.c and
- * check.c.
+ * Owns the check of the table of owners, and of the feature bit that goes with it. It comes once it
+ * is known which claims keep which blocks, and counts the table again from these. Calls record.c
+ * and check.c.
  */
 #include "meta/check_blocks.h"
 

@@ -3,10 +3,10 @@
  * Owns the check of every record on its own, but those that check_super.c, check_types.c and
  * check_blocks.c judge with others in sight. Calls record.c, name.c and check.c.
  *
- * A record under a key that cannot be has lost its place. With one byte of the key another it may
- * be one that is missed: then it goes back there. Else what may hold anybody's data (extents,
- * attributes, entries) goes to a new inode, all records of one impossible number to the same; the
- * next round judges them like any others, and they end up in lost+found. The rest is removed.
+ * A record under a key that cannot be has lost its place. If one other byte in its key makes it a
+ * record that is missed, it goes back there. Else records that may hold data (extents, attributes,
+ * entries) go to a new inode, all of one impossible number to the same. The next round judges them
+ * like any others, and they end up in lost+found. The rest is removed.
  */
 #include "meta/check.h"
 

@@ -4,8 +4,8 @@
  * table of owners begins or ends. So within a segment the same claims are made of every block, and
  * whatever is decided is decided once. Calls check.c only.
  *
- * A segment is sound when nothing about it needs a decision: one claim at most; or the table lists
- * as many extents and records as there are, and each extent has its mark.
+ * A segment is sound when nothing about it needs a decision. It has one claim at most, or the table
+ * lists as many extents and records as there are, and each extent has its mark.
  *
  * O(n log n) for n claims, whatever counts they have.
  */

@@ -9,12 +9,12 @@
  *
  * The size of the pool. The memory may be longer than it. Where vouched extents lie past the size
  * and inside the memory, the size is wrong; so is one past its limit. Else, where the memory is
- * shorter, memory is missing: when no extent is in that, a pool that was growing has lost its new
- * length, and fs makes the memory longer again. When extents are, no record says what was in it, so
- * nothing is repaired, and nothing is taken from the files.
+ * shorter, memory is missing. When no extent lies in the missing part, a pool that was growing has
+ * lost its new length, and fs makes the memory longer again. When extents lie there, no record says
+ * what was in them, so nothing is repaired, and nothing is taken from the files.
  *
  * Inode numbers. next_ino must have a free stretch after it, so that no new inode gets a number in
- * use; a single inode with a number far beyond may be a legal one, or damage, and does not use up
+ * use. A single inode with a number far beyond may be a legal one, or damage, and does not use up
  * the numbers before it. The stretch that is taken then is the longest there is.
  */
 #include "meta/check.h"

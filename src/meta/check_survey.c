@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the first look of a round: one entry for each inode that has any record, one for each run of
- * blocks that a record names, and what the entries of directories say of inodes. It repairs and
- * reports nothing, so that the stages after it judge a record with all others in sight.
+ * Owns the first look of a round. It makes one entry for each inode that has any record, and one
+ * for each run of blocks that a record names. It notes what the entries of directories say of
+ * inodes. It repairs and reports nothing, so that the stages after it judge a record with all
+ * others in sight.
  *
  * Records are read leniently: one of a wrong length says what the bytes that are there say. Whether
  * that can be believed is for a later stage to judge.

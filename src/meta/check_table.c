@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what all stages of a check have in common: counting and reporting what they find, how far
- * they have come, and the table of inodes. Calls nothing of the folder.
+ * Owns what all stages of a check have in common: the table of inodes, the report and count of
+ * problems, and the progress. Calls nothing of the folder.
  */
 #include "meta/check.h"
 

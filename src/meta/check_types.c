@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the question what an inode is, and that its attributes say so. Calls record.c and check.c.
+ * Owns the question what an inode is, and makes its attributes say so. Calls record.c and check.c.
  *
- * The type stands in three places: the mode, the entries that lead to the inode, and the kinds of
- * record it has (extents, entries, a target). One of them alone may be wrong; the others outvote
- * it. Fields of the attributes are judged one by one, so that a wrong byte in one does not cost the
- * others. Where there are no attributes at all, what else there is tells what they must be.
+ * Three places tell the type: the mode, the entries that lead to the inode, and the kinds of its
+ * records (extents, entries, a target). If one of them is wrong, the others outvote it. Fields of
+ * the attributes are judged one by one, so that a wrong byte in one does not cost the others. Where
+ * there are no attributes at all, what else there is tells what they must be.
  */
 #include "meta/check.h"
 

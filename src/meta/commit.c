@@ -4,12 +4,13 @@
  * has died. Calls LMDB, guard.c, verify.c and base.
  *
  * LMDB commits transaction T by storing roots and numbers into meta page T & 1, and then T into
- * lock.mdb. Through a map (memory pools) the meta page is written by a dozen plain stores in the
- * order that the compiler chose: Debian's 0.9.24 stores the number before the root of the main
+ * lock.mdb. Through a map (memory pools) the meta page is written by a dozen plain stores, in the
+ * order that the compiler chose. Debian's 0.9.24 stores the number before the root of the main
  * tree. If the process is killed between the two, LMDB's next writer goes by the number in the
  * page. It takes that to be the last store, and builds on a page with the root of two transactions
- * ago. Snapshots go by the number in lock.mdb. So the two can disagree about T, and for ever after
- * in what they have led to: a page table filled by the one, a bitmap made by the other.
+ * ago. Snapshots go by the number in lock.mdb. So writers and snapshots can disagree about T. What
+ * they have led to then disagrees for ever: a page table filled from the one, a bitmap made from
+ * the other.
  *
  * The rule: T counts from the store of its number into lock.mdb on. It follows that
  *
@@ -23,13 +24,13 @@
  *
  * What is left to do is that no writer builds on a T that does not count. All write transactions
  * begin and end under space_mutex, and a word that all processes share (under_way) is set while
- * LMDB commits. When a transaction is about to begin and the word is set, a commit has not ended:
- * its process is dead, or LMDB failed to write the page, and perhaps to take it back. If the page
+ * LMDB commits. When a transaction is about to begin and the word is set, a commit has not ended.
+ * Its process is dead, or LMDB failed to write the page and perhaps to take it back. If the page
  * says T and lock.mdb does not, T is taken back, before LMDB sees it, by storing an older number
  * into its page. That is one store of eight aligned bytes: a process killed before it has done
  * nothing, one killed after it has done all. Only then is the word cleared, so that this stays owed
- * as long as it fails. In a durable pool that page is synced before T's pages are used again: else
- * a power cut could bring T back with pages of its successor.
+ * as long as it fails. In a durable pool that page is synced before T's pages are used again.
+ * Otherwise a power cut could bring T back with pages of its successor.
  *
  * LMDB itself sets the number in lock.mdb in two more places. A writer that finds the last one dead
  * sets it to the number in the page: after the above they are the same. And a process that opens
@@ -204,9 +205,9 @@ int meta_settle(const char *pool_dir, meta_under_way *under_way, void *arg)
 
 /* --- for processes that join others --- */
 
-/* LMDB locks byte 0, and sets the file up when nobody else has; its locks are of the process, so
- * the descriptor is closed after LMDB's. A file that is not set up is nobody's yet: then LMDB
- * may. */
+/* LMDB locks byte 0, and sets the file up when no other process has that lock. A process's closing
+ * of any descriptor drops its locks, so this one is closed after LMDB's. A file that is not set up
+ * is nobody's yet: then LMDB may. */
 int meta_hold_lock_file(const char *pool_dir, int *fd)
 {
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};

@@ -2,9 +2,9 @@
 /*
  * Owns the environment: making POOL/meta, opening and closing it. Calls LMDB, record.c and base.
  *
- * A memory pool lets LMDB write in place through its map and never sync (MDB_WRITEMAP, MDB_NOSYNC):
- * the map is shared memory, so a commit is complete for all processes when its meta page is
- * written, whatever dies then. A durable pool uses LMDB's default: pages are written with
+ * A memory pool lets LMDB write in place through its map and never sync (MDB_WRITEMAP, MDB_NOSYNC).
+ * The map is shared memory. So a commit is complete for all processes when its meta page is
+ * written, whichever process dies then. A durable pool uses LMDB's default: pages are written with
  * pwrite(2), synced, and only then named by a meta page. Which of the two it is stands in the super
  * record, so opening looks at that through a read-only environment first.
  *

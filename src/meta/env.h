@@ -3,8 +3,8 @@
  * Private to src/meta: the open environment, the transaction, keys and records.
  *
  * A transaction has one LMDB cursor. Most calls of one transaction touch one leaf (meta.h says
- * why), and a cursor that stands on the right leaf finds a key there without going down from the
- * root. Every call begins by seeking, so none relies on where the one before left the cursor.
+ * why). A cursor that stands on the right leaf finds a key there without going down from the root.
+ * Every call begins by seeking, so none relies on where the one before left the cursor.
  */
 #ifndef HF_META_ENV_H
 #define HF_META_ENV_H
@@ -265,8 +265,8 @@ int meta_hold_lock_file(const char *pool_dir, int *fd);
 
 /* --- old snapshots (readers.c) --- */
 
-/* Before a write transaction, under space_mutex. -EBUSY: a process that is stopped in a snapshot
- * keeps LMDB from using pages again, and the file has grown by as much as it may for that. */
+/* Before a write transaction, under space_mutex. -EBUSY: the snapshot of a stopped process keeps
+ * LMDB from using pages again, and the file has grown as much as is allowed for that. */
 int meta_held_up(struct meta *meta);
 
 /* --- environment --- */

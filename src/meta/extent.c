@@ -3,8 +3,9 @@
  * Owns the extents of a file: runs of pages on runs of blocks, sorted by page, never overlapping,
  * never continuing one another (they are merged). Calls record.c only.
  *
- * What keeps them apart: every change looks at the record before and behind the place it touches,
- * and refuses (-EUCLEAN, the transaction is then to be aborted) what would overlap.
+ * Every change keeps them apart: it looks at the records before and after the place that it
+ * touches, and refuses what would overlap. Then it returns -EUCLEAN, and the transaction has to be
+ * aborted.
  */
 #include "meta/env.h"
 

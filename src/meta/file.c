@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns reading and making all of a file in one go: its inode and extents lie side by side, so it is
+ * Owns reading and making a whole file at once. Its inode and extents lie side by side, so that is
  * one search and some steps. Calls record.c only.
  */
 #include "meta/env.h"

@@ -3,19 +3,19 @@
  * Owns the ways into LMDB that may meet one of its assertions, which would end the process. Calls
  * LMDB and base.
  *
- * LMDB trusts its file. meta_verify() looks at all of it before the first process uses it; what
- * becomes wrong later (somebody writes to data.mdb, memory fails) LMDB finds by an assertion, calls
- * asserted(), and would then abort. asserted() leaves by a long jump to the guard of the call that
- * it is in.
+ * LMDB trusts its file. meta_verify() looks at all of it before the first process uses it. It can
+ * become wrong later, by a write to data.mdb or by memory that fails. LMDB finds that by an
+ * assertion, calls asserted(), and would then abort. There asserted() leaves by a long jump to the
+ * guard of the call that it is in.
  *
  * Why may one jump out of LMDB there? What LMDB is in the middle of is never looked at again:
  *   - a snapshot changes nothing. Its slot is given back by mdb_txn_reset(), which touches the slot
  *     only.
  *   - a write transaction is left as it is, neither committed nor aborted: LMDB's lists lead to
- *     cursors on the stack that has gone. So LMDB's own write lock stays taken, by this thread.
- *     Nobody ever waits for it: the environment is refused, by a word that all processes share and
- *     that is stored before the caller lets go of its own lock, without which no write transaction
- *     begins.
+ *     cursors on the stack that has gone. So LMDB's own write lock stays taken, by this thread. No
+ *     process ever waits for it. A word that all processes share says that the environment is
+ *     refused. It is stored before the caller drops its own lock, without which no write
+ *     transaction begins.
  *   - the pages that it has changed are of no transaction that counts (commit.c).
  *   - the lock that is still taken is in LMDB's map of lock.mdb, and in the list of robust locks of
  *     its thread. So this environment is never unmapped: closing it puts it aside (env.c).
@@ -31,8 +31,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-/* The compiler's own pair, which saves no more than it must: setjmp() of the C library costs a read
- * as much as its lookup of a key. */
+/* For the compiler's own setjmp, which saves no more than it must. That of the C library would cost
+ * a read as much as the lookup of its key. */
 static _Thread_local void **guard;
 static _Thread_local char assertion[160];
 

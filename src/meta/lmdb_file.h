@@ -5,8 +5,8 @@
  *
  * A file is pages of one size. Pages 0 and 1 are meta pages; transaction T is committed by writing
  * page T & 1, whose number of transaction is stored last. The meta page with the larger number
- * names the roots of two trees: the main one, and the free one, whose records (transaction -> list
- * of pages, descending) say which pages may be used again.
+ * names the roots of two trees, the main one and the free one. A record of the free one has a
+ * transaction as its key, and a descending list of pages that may be used again.
  */
 #ifndef HF_META_LMDB_FILE_H
 #define HF_META_LMDB_FILE_H

@@ -17,11 +17,10 @@
  * Integers in keys are big-endian (bytewise order is numeric order), in values little-endian.
  * Free space has no record: a block that no extent and no detached run names is free.
  *
- * Readers never block and hold nobody up except the reuse of old metadata pages (readers.c): end
- * them before you wait for anything. Writers exclude each other; the caller (src/fs) serialises
+ * Readers never block, and hold up nothing but the reuse of old metadata pages (readers.c): end
+ * them before you wait for anything. Writers exclude each other. The caller (src/fs) serialises
  * them with its own robust lock, so a write transaction that dies with its process is simply not
- * there.
- * A record that makes no sense is -EUCLEAN with a sentence, never a crash.
+ * there. A record that makes no sense is -EUCLEAN with a sentence, never a crash.
  */
 #ifndef HF_META_H
 #define HF_META_H
@@ -89,9 +88,10 @@ struct meta_dirent {
 int meta_create(const char *pool_dir, const struct meta_super *super,
                 const struct meta_inode *root);
 
-/* Looks at every page of POOL/meta/data.mdb without LMDB, which trusts its file: magic, page
- * numbers, offsets, depths, order of keys, each page reachable once, free list. Nobody may have
- * it open for writing. After 0 no LMDB call on it can leave its map. -EUCLEAN, -ENOENT. */
+/* Looks at every page of POOL/meta/data.mdb without LMDB, which trusts its file. It checks magic,
+ * page numbers, offsets, depths, the order of keys and the free list, and that each page is reached
+ * once. Nobody may have it open for writing. After 0 no LMDB call on it can leave its map.
+ * -EUCLEAN, -ENOENT. */
 int meta_verify(const char *pool_dir, void (*progress)(void *arg, uint64_t done, uint64_t total),
                 void *arg);
 
@@ -111,8 +111,8 @@ int meta_join(const char *pool_dir, bool readonly, struct meta **out);
 void meta_share(struct meta *meta, struct shm_records *shared, struct shm *shm);
 void meta_close(struct meta *meta);
 /* The same by the last process of the pool, which holds it exclusively. Where no commit is
- * unfinished, lock.mdb goes: it has nothing more to say, and what another program of LMDB's commits
- * later is not measured by it. */
+ * unfinished, lock.mdb is removed. It has nothing more to say, and commits that another program of
+ * LMDB's makes later must not be judged by it. */
 void meta_close_last(struct meta *meta, const char *pool_dir);
 
 /* Removes POOL/meta/lock.mdb and makes an empty one with the slots that the super record asks for.
@@ -138,8 +138,8 @@ void meta_end_look(struct meta_txn *txn);
 
 /* Under space_mutex, or alone. */
 int meta_begin_write(struct meta *meta, struct meta_txn **out);
-/* The transaction frees something, or records what others have done: it may use the room that is
- * spared for that when the file system is full. */
+/* The transaction frees something, or records what others have done. So it may use the room that is
+ * spared for that on a full file system. */
 void meta_txn_frees(struct meta_txn *txn);
 /* Ends it also when it fails; -ENOSPC, -EIO: nothing happened. */
 int meta_commit(struct meta_txn *txn);
@@ -170,8 +170,9 @@ int meta_extent_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct
 /* Adds a run over what must be a hole (-EUCLEAN); merges it with a neighbour where page and block
  * both continue. -EFBIG: beyond 16 TiB. */
 int meta_extent_insert(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent);
-/* Takes pages [page, page+count) out; `removed` is told every run that went, in order; its non-zero
- * return ends the removal with that. count may reach past the end (UINT64_MAX - page). */
+/* Takes pages [page, page+count) out. `removed` is called for every run that went, in order. A
+ * result of it other than 0 ends the removal with that. A `count` may reach past the end
+ * (UINT64_MAX - page). */
 int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t count,
                        int (*removed)(void *arg, const struct meta_extent *run), void *arg);
 /* Moves every extent at or after `page` by `delta` pages (none may straddle `page`: see
@@ -255,11 +256,12 @@ struct meta_owners {
 };
 typedef int meta_owners_changed(void *arg, const struct meta_owners *before,
                                 const struct meta_owners *after);
-/* Those of `block`, and for how many of the `count` blocks from it on they are the same number. */
+/* The owners of `block`. out->count: how many of the `count` blocks from it on have the same
+ * numbers. */
 int meta_owners_find(struct meta_txn *txn, uint64_t block, uint64_t count, struct meta_owners *out);
 /* The first run at or after the block of those that are not one extent's alone. */
 int meta_owners_next(struct meta_txn *txn, uint64_t block, struct meta_owners *out);
-/* Each block gets so many more extents and records, or less; `changed` is told, run by run. */
+/* Each block gets so many more extents and records, or less. `changed` is called for each run. */
 int meta_owners_change(struct meta_txn *txn, uint64_t block, uint64_t count, int extents,
                        int records, meta_owners_changed *changed, void *arg);
 
@@ -269,8 +271,8 @@ struct meta_run {
     bool detached;
     bool shared; /* its blocks may have other owners */
 };
-/* Each run of the file `ino` (0: of every file), then each detached run of it (0: each). A result
- * other than 0 of `each` ends it with that. */
+/* Calls `each` for each run of the file `ino`, then for each detached run of it; with 0, for those
+ * of every file. A result of `each` other than 0 ends it with that. */
 int meta_runs_each(struct meta_txn *txn, uint64_t ino,
                    int (*each)(void *arg, const struct meta_run *run), void *arg);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns what an inode has by name: directory entries, extended attributes, and the target of a
- * symbolic link. Calls record.c only. Names are bytes without a NUL, compared bytewise; what a name
- * may be beyond that (no '/', a namespace) is for the caller to say and for check.c to check.
+ * symbolic link. Calls record.c only. Names are bytes without a NUL, compared bytewise. Further
+ * rules (no '/', a namespace) are for the caller to keep and for check.c to check.
  */
 #include "meta/env.h"
 

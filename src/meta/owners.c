@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the table of blocks that are not one extent's alone: for each run of them, how many extents
- * and how many detached records name its blocks. Calls record.c only.
+ * Owns the table of blocks that are not one extent's alone. For each run of them it has how many
+ * extents and how many detached records name its blocks. Calls record.c only.
  *
  * A block that the table does not list is named by one extent at most, and by no record that says
- * "shared". So the table of a pool that shares nothing is empty, and nobody looks into it: extents
- * and records say themselves whether their blocks are to be looked up here.
+ * "shared". So the table of a pool that shares nothing is empty. It is not even looked into:
+ * extents and records say themselves whether their blocks are to be looked up here.
  *
  * What keeps it right: a caller that adds or deletes a name of a block says so here in the same
  * transaction. Runs never overlap. Runs that continue each other and have the same numbers are one.

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what other processes' snapshots cost this one: waiting for LMDB's table of them, clearing
- * the slots of the dead, and the bound on what an old one costs. Calls LMDB, shm/bound.h and base.
+ * Owns what other processes' snapshots cost this one. It waits for LMDB's table of them, clears the
+ * slots of dead processes, and bounds what an old snapshot costs. Calls LMDB, shm/bound.h and base.
  *
  * LMDB uses no page again that a snapshot may still read. A snapshot lasts for some microseconds,
  * but its process can be stopped in the middle, for any time. Then each transaction takes new
- * pages: a GiB in a quarter of a minute, until the map or the file system is full, and nobody can
+ * pages: a GiB in a quarter of a minute. When the map or the file system is full, no process can
  * change anything. So a writer looks at the snapshots whenever the file has grown by LOOK_PAGES.
  * When the oldest one is the same at two looks, those of dead processes go. When it stays the same
  * through HELD_PAGES of growth, and its process is stopped, no transaction begins: -EBUSY, with a
@@ -15,9 +15,9 @@
  * A process that runs ends its snapshot, so it is given more: HELD_RUNNING_PAGES. That bound is for
  * a process of another pid namespace, of which it cannot be known whether it is stopped.
  *
- * Why the snapshot is not taken away: its process goes on at any instruction, and LMDB follows what
- * it reads in a page without a doubt. A page that a writer has used meanwhile would lead it
- * anywhere, before anybody could tell it that its snapshot is void.
+ * The snapshot cannot simply be taken away. Its process may go on at any instruction, and LMDB
+ * there trusts what it reads in a page. A page that a writer has used meanwhile would lead it
+ * anywhere, before it could learn that its snapshot is void.
  *
  * The numbers are in shared memory, so that short-lived processes, of which none grows the file by
  * much, see the growth of all. They are under space_mutex, as all write transactions are.

@@ -3,8 +3,8 @@
  * Owns the encoding of records (docs/FORMAT.md) and the few LMDB calls that everything else in this
  * folder is made of. Calls LMDB and base only.
  *
- * Every decoder looks at length and range of every field before it hands out a number, so that what
- * a damaged or hostile pool says can be wrong but never out of bounds. Fields that LMDB hands out
+ * Every decoder looks at length and range of every field before it hands out a number. So numbers
+ * from a damaged or hostile pool can be wrong but never out of bounds. Fields that LMDB hands out
  * are not aligned: they are copied, never dereferenced.
  */
 #include "meta/env.h"

@@ -3,15 +3,15 @@
  * Owns transactions and each thread's cache of them: a snapshot with its reader slot, and a write
  * transaction object, so that beginning one allocates nothing. Calls LMDB and base.
  *
- * A thread finds its object by the environment's id, which is never used twice: what it keeps for
- * an environment that is closed (by another thread) it never touches again, since the
- * environment's closing has freed it. The registry of open environments, under one lock, decides
- * which one frees an object: the thread when it ends while the environment is registered, else the
- * closing. In the child of a fork the registry is empty, so nothing of the parent's is touched.
+ * A thread finds its object by the environment's id, which is never used twice. So it never touches
+ * the object of an environment that another thread has closed; the close has freed that. The
+ * registry of open environments, under one lock, decides which of the two frees an object. A thread
+ * that ends while the environment is registered frees it, else the close does. In the child of a
+ * fork the registry is empty, so nothing of the parent's is touched.
  *
- * Room. LMDB writes a memory pool's metadata through its map of a sparse file; on a full file
+ * Room. LMDB writes a memory pool's metadata through its map of a sparse file. On a full file
  * system that would be SIGBUS in the middle of a change. So a writer keeps a stretch of the file
- * behind the last used page allocated, and every change is charged with the pages it may dirty.
+ * after the last used page allocated. Every change is charged with the pages that it may dirty.
  *
  * The last pages of that stretch are spared for transactions that free something. On a file system
  * that others have filled, files can be deleted, and records of the dead be settled. LMDB takes
@@ -355,8 +355,8 @@ static uint64_t last_page(const struct meta *meta)
     return info.me_last_pgno;
 }
 
-/* On a full file system, what has memory already is the room: a process that finds the stretch of
- * earlier ones does not know where it ends. */
+/* On a full file system, the room is what has memory already. A process does not know where the
+ * stretch ends that earlier processes allocated. */
 static void find_room(struct meta_txn *txn)
 {
     struct meta *meta = txn->meta;

@@ -3,16 +3,16 @@
  * Owns the question whether LMDB may be let loose on POOL/meta/data.mdb. Calls verify_tree.c and
  * base, and never LMDB, which trusts every number in its file.
  *
- * When is the file valid? When both meta pages are meta pages of this format and page size; the
- * newer one stands where its transaction number says; and from its two roots every page is reached
- * at most once, is inside the file, and is what its parent says: kind, level, number, keys in order
- * and within the parent's bounds, nodes that do not overlap and fill what the header calls used. A
- * page that is listed as free is listed once and used by no tree. Then every page and node LMDB can
- * come to by reading or writing has been looked at, and every page it can allocate is nobody's.
+ * When is the file valid? Both meta pages are of this format and page size, and the newer one
+ * stands where its transaction number says. Every page that its two roots lead to is reached once
+ * and lies inside the file. The page is what its parent says, by kind, level and number. Its keys
+ * are in order and within the parent's bounds. Its nodes do not overlap, and fill what the header
+ * calls used. A page that is listed as free is listed once and used by no tree. Then every page and
+ * node that LMDB can reach has been looked at, and every page that it can allocate is in no use.
  *
- * What recovery may assume: a commit writes pages that the two newest transactions do not use, and
- * then one meta page. So when the newest transaction does not verify, the one before it may: going
- * back to it loses that one transaction and nothing else (meta_roll_back()).
+ * What may recovery assume? A commit writes pages that the two newest transactions do not use, and
+ * then one meta page. So when the newest transaction does not verify, the one before it may. Going
+ * back to that loses one transaction and nothing else (meta_roll_back()).
  *
  * Reads with pread(2): an I/O error or a file cut short is an error here, not a signal.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the check of one LMDB tree, page by page from its root. Calls verify.c's reader and base.
- * verify.c says what a valid tree is; here each number is compared with the room it points into
- * before it is used, and no page is entered twice, so the check ends on any input.
+ * verify.c says what a valid tree is. Here each number is compared with the room that it points
+ * into before it is used. No page is entered twice, so the check ends on any input.
  */
 #include "meta/lmdb_file.h"
 
@@ -137,8 +137,8 @@ static int get_node(const struct descent *down, const unsigned char *buf, unsign
     return 0;
 }
 
-/* No two nodes overlap, and together they are what the header calls used: LMDB moves the bytes
- * between `upper` and a node when it removes one. */
+/* No two nodes overlap, and together they are what the header calls used. Both matter, since LMDB
+ * moves the bytes between `upper` and a node when it removes that. */
 static int check_layout(const struct descent *down, const unsigned char *buf, bool leaf)
 {
     unsigned char taken[LMDB_PAGE_MAX / 2 / 8] = {0};
