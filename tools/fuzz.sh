@@ -6,7 +6,7 @@
 set -eu
 seconds=$1
 shift
-[ $# -gt 0 ] || set -- arguments json pages records requests segment
+[ $# -gt 0 ] || set -- arguments json live pages records requests segment
 
 tools/setup.sh fuzz
 [ -f build-fuzz/build.ninja ] ||

@@ -41,7 +41,7 @@ static ssize_t into_blocks(struct fs *fs, struct shm_vnode *vnode, const char *b
         return rc;
     room = (page + pages) * HF_BLOCK_BYTES - off;
     len = len < room ? len : room;
-    memcpy(to + off % HF_BLOCK_BYTES, buf, len);
+    memmove(to + off % HF_BLOCK_BYTES, buf, len); /* as in fill_piece() */
     fs_vnode_set_size(fs, vnode, off + len);
     return (ssize_t)len;
 }

@@ -35,7 +35,8 @@ static void fill_piece(const struct fs *fs, char *to, uint64_t at, uint64_t len,
     if (from < end)
         fs_map_around(fs, to + (from - at), end - from);
     if (from < end)
-        memcpy(to + (from - at), content->buf + (from - content->off), end - from);
+        /* Pinned memory may be the source, and a wrong bitmap gives a block twice. */
+        memmove(to + (from - at), content->buf + (from - content->off), end - from);
     if (end - at < old)
         memset(to + (end - at), 0, old - (end - at));
 }

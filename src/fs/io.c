@@ -25,10 +25,11 @@
 #define SAFE_BYTES ((IO_PIECES - 1) * (uint64_t)HF_BLOCK_BYTES)
 #define CHUNK_BYTES (FILL_CHUNK_PAGES * (uint64_t)HF_BLOCK_BYTES)
 
+/* The caller's memory may be a pin of the same bytes. */
 static void copy_out(char *buf, const struct iovec *iov, int count)
 {
     for (int i = 0; i < count; i++) {
-        memcpy(buf, iov[i].iov_base, iov[i].iov_len);
+        memmove(buf, iov[i].iov_base, iov[i].iov_len);
         buf += iov[i].iov_len;
     }
 }
@@ -36,7 +37,7 @@ static void copy_out(char *buf, const struct iovec *iov, int count)
 static void copy_in(const struct iovec *iov, int count, const char *buf)
 {
     for (int i = 0; i < count; i++) {
-        memcpy(iov[i].iov_base, buf, iov[i].iov_len);
+        memmove(iov[i].iov_base, buf, iov[i].iov_len);
         buf += iov[i].iov_len;
     }
 }

@@ -93,7 +93,8 @@ static int lacking(struct checker *check, const struct meta_owners *run)
 
 int check_owners(struct checker *check, const struct segments *segments)
 {
-    const struct meta_owners *there = check->owners, *end = there + check->owners_count;
+    const struct meta_owners *there = check->owners;
+    const struct meta_owners *end = there ? there + check->owners_count : there;
     struct meta_owners right;
     size_t at = 0;
     bool more = next_run(segments, &at, &right);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A layout change by the thread that holds an overlapping pin: -EDEADLK at once where it might
- * wait, -EBUSY under NOWAIT, done under DETACH; elsewhere in the file nothing hinders it.
+ * wait, -EBUSY under NOWAIT, done under DETACH; elsewhere in the file nothing hinders it. And a
+ * read and a write whose memory is such a pin.
  */
 #include "change.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <string.h>
 
 static void check_kind(struct hf_pool *pool, enum change_kind kind)
 {
@@ -56,6 +59,34 @@ static void check_beyond_slots(struct hf_pool *pool)
     EXPECT_EQ(hf_close(other), 0);
 }
 
+/* What is written and read through a pin of the same bytes: a copy in any direction. */
+static void check_copies(struct hf_pool *pool)
+{
+    static const uint64_t from[] = {0, 100, TEST_PAGE, 5000}, to[] = {5000, 0, 100, 4999};
+    const uint64_t len = 3 * TEST_PAGE;
+    struct hf_file *file;
+    struct iovec iov;
+    struct hf_pin pin;
+    char *memory, was[8 * TEST_PAGE];
+
+    EXPECT_EQ(hf_open(pool, "/copies", O_RDWR | O_CREAT, 0600, &file), 0);
+    for (uint64_t i = 0; i < sizeof was; i++)
+        was[i] = (char)(i * 7 + i / 251);
+    EXPECT_EQ(hf_write(file, was, sizeof was, 0), sizeof was);
+    pin = test_pin(file, 0, sizeof was, HF_PIN_WRITE, &iov, 1);
+    memory = iov.iov_base;
+    for (unsigned i = 0; i < sizeof from / sizeof from[0]; i++) {
+        EXPECT_EQ(hf_write(file, memory + from[i], len, to[i]), len);
+        memmove(was + to[i], was + from[i], len);
+        EXPECT_EQ(memcmp(memory, was, sizeof was), 0);
+        EXPECT_EQ(hf_read(file, memory + to[i], len, from[i]), len);
+        memmove(was + to[i], was + from[i], len);
+        EXPECT_EQ(memcmp(memory, was, sizeof was), 0);
+    }
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
 static void own_pin(void)
 {
     struct hf_pool *pool = test_pool_new("own", TEST_MIB(16));
@@ -63,6 +94,7 @@ static void own_pin(void)
     for (enum change_kind kind = 0; kind < CHANGE_KINDS; kind++)
         check_kind(pool, kind);
     check_beyond_slots(pool);
+    check_copies(pool);
     test_pool_close(pool);
     test_pool_check("own");
 }
