@@ -124,7 +124,7 @@ static void dir_dealloc(struct py_dir *self)
 
 static PyMethodDef dir_methods[] = {
     {"seek", PLAIN(dir_seek),
-     "seek(name)\n--\n\nGoes on with the first entry after name, or from the start (None)."},
+     "seek(name, /)\n--\n\nGoes on with the first entry after name, or from the start (None)."},
     {"close", ALONE(dir_close), "close()\n--\n\nCloses it."},
     {"__enter__", ALONE(dir_enter), NULL},
     {"__exit__", PLAIN(dir_exit), NULL},

@@ -379,65 +379,80 @@ static PyObject *file_lease(struct py_file *self, PyObject *args, PyObject *keyw
 /* --- the type --- */
 
 #define WAITS                                                                                      \
-    "\n\nWaits for the pins and leases of that range, as the policy says. BlockingIOError or\n"    \
-    "OSError EBUSY: NOWAIT and somebody holds it. TimeoutError: the deadline came first.\n"        \
-    "OSError EDEADLK: this thread holds it itself. InterruptedError: a signal or cancel().\n"      \
-    "After any of these nothing has changed."
+    "\n\nWaits for the pins and leases of that range, as the policy says. OSError EBUSY: NOWAIT\n" \
+    "and somebody holds it. TimeoutError: the deadline came first. EDEADLK: this thread holds\n"   \
+    "it itself. InterruptedError: a signal or cancel(). After any of these nothing has changed."
 
 static PyMethodDef file_methods[] = {
-    {"close", ALONE(file_close), "close()\n--\n\nCloses the file. Pins and leases outlive it."},
+    {"close", ALONE(file_close),
+     "close()\n--\n\nCloses the file. Pins and leases outlive it. Never waits."},
     {"read", PLAIN(file_read),
-     "read(len, off=0)\n--\n\nReturns bytes, fewer than len only at end of file."},
+     "read(len, off=0, /)\n--\n\nReturns bytes, fewer than len only at end of file. It copies."},
     {"readinto", PLAIN(file_readinto),
-     "readinto(buffer, off=0)\n--\n\nReads into a buffer; returns the count."},
+     "readinto(buffer, off=0, /)\n--\n\nReads into a buffer, a writable array for example; returns the\n"
+     "count of bytes, less than the buffer's only at end of file."},
     {"write", PLAIN(file_write),
-     "write(data, off=0)\n--\n\nWrites bytes at off; returns the count, which is short when the\n"
-     "pool fills up."},
+     "write(data, off=0, /)\n--\n\nWrites a buffer, an array in one piece for example, at off; the\n"
+     "file grows as needed. Returns the count of bytes, which is short when the pool fills up.\n\n"
+     "OSError ENOSPC: the pool was full before. EBADF: the file is not open for writing."},
     {"append", PLAIN(file_append),
-     "append(data)\n--\n\nWrites at end of file, atomically; returns (count, off)."},
+     "append(data, /)\n--\n\nWrites at end of file, atomically; returns (count, off). Errors as\n"
+     "write()."},
     {"fsync", ALONE(file_fsync), "fsync()\n--\n\nPersists data and attributes, in a durable pool."},
     {"stat", ALONE(file_stat), "stat()\n--\n\nReturns an os.stat_result."},
     {"seek_data", PLAIN(file_seek_data),
-     "seek_data(off)\n--\n\nThe next byte at or after off that is not in a hole. OSError ENXIO:\n"
+     "seek_data(off, /)\n--\n\nThe next byte at or after off that is not in a hole. OSError ENXIO:\n"
      "there is none."},
     {"seek_hole", PLAIN(file_seek_hole),
-     "seek_hole(off)\n--\n\nThe next byte at or after off that is in a hole, or end of file."},
-    {"truncate", NAMED(file_truncate), "truncate(size, policy=None)\n--\n\nSets the size." WAITS},
+     "seek_hole(off, /)\n--\n\nThe next byte at or after off that is in a hole, or end of file."},
+    {"truncate", NAMED(file_truncate),
+     "truncate(size, policy=None)\n--\n\nSets the size. What is new reads as zero." WAITS},
     {"punch", NAMED(file_punch),
      "punch(off, len, policy=None)\n--\n\nFrees the range; it then reads as zero." WAITS},
     {"zero", NAMED(file_zero),
      "zero(off, len, policy=None)\n--\n\nMakes the range read as zero, with blocks." WAITS},
     {"collapse", NAMED(file_collapse),
-     "collapse(off, len, policy=None)\n--\n\nTakes the range out; what follows moves down. Whole\n"
-     "blocks." WAITS},
+     "collapse(off, len, policy=None)\n--\n\nTakes the range out; what follows moves down. Multiples\n"
+     "of BLOCK_BYTES, which end before end of file." WAITS},
     {"insert", NAMED(file_insert),
-     "insert(off, len, policy=None)\n--\n\nPuts a hole there; what follows moves up. Whole\n"
-     "blocks." WAITS},
+     "insert(off, len, policy=None)\n--\n\nPuts a hole there; what follows moves up. Multiples of\n"
+     "BLOCK_BYTES, before end of file." WAITS},
     {"move", NAMED(file_move),
-     "move(off, len, policy=None)\n--\n\nCopies the range to other blocks; contents stay." WAITS},
+     "move(off, len, policy=None)\n--\n\nCopies the range to other blocks, in fewer pieces where there\n"
+     "is room; contents stay. off is a multiple of BLOCK_BYTES; so is len, or it ends at end of\n"
+     "file. A failure may leave the first part of a large range moved." WAITS},
     {"allocate", NAMED(file_allocate),
-     "allocate(off, len, *, keep_size=False)\n--\n\nGives the range blocks that read as zero."},
+     "allocate(off, len, *, keep_size=False)\n--\n\nGives the holes of the range blocks that read as zero,\n"
+     "in as few pieces as there is room for. The file grows to off + len unless keep_size.\n\n"
+     "OSError ENOSPC: the pool is full; a part of the holes may have got blocks."},
     {"copy_range", PLAIN(file_copy_range),
-     "copy_range(off, to, to_off, len)\n--\n\nCopies to the File `to`, sharing whole pages where\n"
-     "it can; returns the count."},
+     "copy_range(off, to, to_off, len, /)\n--\n\nCopies to the File `to`, sharing whole pages where\n"
+     "it can; returns the count of bytes. Errors as write()."},
     {"clone_range", NAMED(file_clone_range),
      "clone_range(off, to, to_off, len, policy=None)\n--\n\nMakes the range of the File `to` lie on\n"
-     "the same blocks, until one of them writes. Whole blocks; len 0: up to end of file." WAITS},
+     "the same blocks, until one of them writes. Multiples of BLOCK_BYTES; len 0: up to end of\n"
+     "file. Of this file, only pins for writing are waited for." WAITS},
     {"dedup_range", PLAIN(file_dedup_range),
-     "dedup_range(off, other, other_off, len)\n--\n\nCompares, and lets pages of the File `other`\n"
-     "that hold the same lie on blocks of this one. Returns a DedupResult. Waits for nobody."},
+     "dedup_range(off, other, other_off, len, /)\n--\n\nCompares, and lets pages of the File `other`\n"
+     "that hold the same lie on blocks of this one. Multiples of BLOCK_BYTES, or both ranges end\n"
+     "at end of file. Returns a DedupResult. Waits for nobody."},
     {"pin", (PyCFunction)(void (*)(void))file_pin, METH_FASTCALL,
-     "pin(off, len, flags=READ)\n--\n\n"
+     "pin(off, len, flags=0, /)\n--\n\n"
      "Holds the range and returns a Pin: a buffer on the memory itself, read-only unless flags\n"
-     "has WRITE. Its blocks are not reused or moved until it is released.\n\n"
-     "flags: READ or WRITE, with NOFILL (OSError ENODATA instead of filling a hole), COHERENT\n"
-     "(later writes to the file are seen), and what touches it: IO_URING, RDMA, GPU.\n"
-     "OSError EFAULT: past end of file. EBADF: the file is not open for it."},
+     "has WRITE. Its blocks are not reused or moved until it is released. Any off and len, in\n"
+     "bytes; all of the range or nothing. Waits only while a truncate or the like is at work.\n\n"
+     "flags: READ (0) or WRITE, with any of NOFILL (OSError ENODATA instead of filling a hole)\n"
+     "and COHERENT (also of a page that is shared now, later writes are seen), and what\n"
+     "touches it: IO_URING, RDMA or GPU.\n\n"
+     "OSError EFAULT: past end of file. EBADF: the file is not open for it: O_RDONLY for\n"
+     "reading, O_RDWR for writing. ENOSPC: a hole got no block. ENOLCK: the pool's limits of\n"
+     "threads or leases are used up."},
     {"lease", NAMED(file_lease),
-     "lease(off, len, flags=READ, *, recall=None)\n--\n\n"
-     "Like pin(), for long: a layout change asks for it. recall(recall) is then called in a\n"
-     "thread of the library with a Recall; None: it comes out of Pool.next_recall().\n"
-     "flags: READ or WRITE, and IO_URING, RDMA or GPU."},
+     "lease(off, len, flags=0, *, recall=None)\n--\n\n"
+     "Like pin(), for long: a truncate or the like asks for it. recall(recall) is then called\n"
+     "in a thread of the library with a Recall, and lets go of recall.lease there or later.\n"
+     "None: the Recall comes out of Pool.next_recall() or holdfast.recalls().\n\n"
+     "flags: READ (0) or WRITE, and IO_URING, RDMA or GPU. Errors as pin()."},
     {"__enter__", ALONE(file_enter), NULL},
     {"__exit__", PLAIN(file_exit), NULL},
     {NULL, NULL, 0, NULL},

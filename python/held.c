@@ -396,7 +396,8 @@ static void pin_dealloc(struct py_held *self)
 static PyMethodDef pin_methods[] = {
     HELD_METHODS,
     {"release", (PyCFunction)pin_release, METH_NOARGS,
-     "release()\n--\n\nLets go of the range.\n\nBufferError: a view of it is alive."},
+     "release()\n--\n\nLets go of the range; once more does nothing.\n\n"
+     "BufferError: a view of it is alive."},
     {"__enter__", held_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))pin_exit, METH_FASTCALL, NULL},
     {NULL, NULL, 0, NULL},
@@ -404,8 +405,9 @@ static PyMethodDef pin_methods[] = {
 
 static PyType_Slot pin_slots[] = {
     {Py_tp_doc, "A range of a file that is held; File.pin() makes one.\n\n"
-                "It is a buffer: memoryview(pin), numpy.frombuffer(pin). It is a context manager\n"
-                "that releases it. Read-only unless it was pinned with WRITE."},
+                "It is a buffer: memoryview(pin), numpy.frombuffer(pin, dtype). It is a context\n"
+                "manager that releases it, and has a len(), in bytes. Read-only unless it was\n"
+                "pinned with WRITE. BufferError: it lies in several places, use pieces()."},
     {Py_tp_dealloc, pin_dealloc},
     {Py_tp_methods, pin_methods},
     {Py_sq_length, held_len},
@@ -423,7 +425,7 @@ static PyMethodDef piece_methods[] = {
 };
 
 static PyType_Slot piece_slots[] = {
-    {Py_tp_doc, "A piece of a pin or lease that lies in several places: a buffer."},
+    {Py_tp_doc, "A place where a part of a pin or lease lies: a buffer. It keeps the pin alive."},
     {Py_tp_dealloc, piece_dealloc},
     {Py_tp_methods, piece_methods},
     {Py_sq_length, piece_len},

@@ -25,7 +25,7 @@ PyObject *held_dlpack_device(PyObject *self, PyObject *unused);
 
 #define HELD_METHODS                                                                               \
     {"pieces", (PyCFunction)held_pieces, METH_NOARGS,                                              \
-     "pieces()\n--\n\nReturns a tuple of buffers in file order: where it lies."},                  \
+     "pieces()\n--\n\nReturns a tuple of Piece, in file order: the places where it lies."},        \
         {"__dlpack__", (PyCFunction)(void (*)(void))held_dlpack, METH_VARARGS | METH_KEYWORDS,     \
          "__dlpack__(*, stream=None, max_version=None, dl_device=None, copy=None)\n--\n\n"         \
          "A capsule of bytes, without a copy; a read-only one needs max_version (1, 0)."},         \

@@ -287,10 +287,10 @@ static PyMethodDef functions[] = {
      "Checks a pool that no process has open, and returns a CheckResult.\n\n"
      "OSError EBUSY: a process has it open. EUCLEAN: damaged beyond what it can read."},
     {"deadline", py_deadline, METH_O,
-     "deadline(seconds)\n--\n\n"
+     "deadline(seconds, /)\n--\n\n"
      "A policy: wait at most so long, then raise TimeoutError; nothing has changed."},
     {"deadline_detach", py_deadline_detach, METH_O,
-     "deadline_detach(seconds)\n--\n\n"
+     "deadline_detach(seconds, /)\n--\n\n"
      "A policy: wait at most so long, then change the file; what is held leaves the file and\n"
      "stays with its holders."},
     {NULL, NULL, 0, NULL},

@@ -517,29 +517,37 @@ static PyMethodDef pool_methods[] = {
     {"anonymous", (PyCFunction)(void (*)(void))py_anonymous,
      METH_VARARGS | METH_KEYWORDS | METH_CLASS,
      "anonymous(pool_bytes, *, engine=None, policy=None)\n--\n\n"
-     "Makes and opens a pool that only this process can reach. It is gone when it is closed."},
+     "Makes and opens a pool that only this process can reach. It is gone when it is closed.\n"
+     "pool_bytes as of create()."},
     {"close", ALONE(pool_close),
      "close()\n--\n\nCloses the pool; the last one of a process detaches it.\n\n"
      "OSError EBUSY: files, directories, pins or leases are open; the sentence counts them."},
     {"grow", PLAIN(pool_grow),
-     "grow(pool_bytes)\n--\n\nGrows the pool for every process that has it open.\n\n"
+     "grow(pool_bytes, /)\n--\n\nGrows the pool for every process that has it open.\n\n"
      "OSError EINVAL: smaller than it is, or not a multiple of 2 MiB. ENOSPC: no room."},
     {"open", NAMED(pool_open_file),
-     "open(path, flags=os.O_RDONLY, mode=0o666)\n--\n\n"
-     "Opens a file of the pool and returns a File. flags are those of os.open(): O_RDONLY,\n"
-     "O_WRONLY or O_RDWR with O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_NOFOLLOW."},
+     "open(path, flags=0, mode=0o666)\n--\n\n"
+     "Opens a file of the pool and returns a File. flags are those of os.open(): O_RDONLY (0),\n"
+     "O_WRONLY or O_RDWR with any of O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_NOFOLLOW. mode is\n"
+     "that of a file that is made; no umask applies.\n\n"
+     "FileNotFoundError, FileExistsError (O_EXCL), IsADirectoryError, NotADirectoryError.\n"
+     "OSError ENFILE: the pool's limit of open files is reached."},
     {"mkdir", NAMED(pool_mkdir), "mkdir(path, mode=0o777)\n--\n\nMakes a directory."},
-    {"rmdir", NAMED(pool_rmdir), "rmdir(path)\n--\n\nRemoves an empty directory."},
+    {"rmdir", NAMED(pool_rmdir),
+     "rmdir(path)\n--\n\nRemoves an empty directory. OSError ENOTEMPTY: it is not."},
     {"unlink", NAMED(pool_unlink),
-     "unlink(path, policy=None)\n--\n\nRemoves a name. When it was the last one and the file is\n"
-     "not open, waits for pins as the policy says."},
+     "unlink(path, policy=None)\n--\n\nRemoves a name. Was it the last one, and is the file not\n"
+     "open anywhere, then this waits for pins as the policy says. OSError EBUSY: NOWAIT, and\n"
+     "somebody holds it: the name stays. DETACH: the name goes, and the memory is free with its\n"
+     "last holder. A file that is open keeps its blocks until its last close."},
     {"rename", NAMED(pool_rename),
-     "rename(from_path, to_path, flags=0)\n--\n\nRenames, atomically. flags: RENAME_NOREPLACE or\n"
-     "RENAME_EXCHANGE."},
+     "rename(from_path, to_path, flags=0)\n--\n\nRenames, atomically, also over a file that is there.\n"
+     "Who holds that file keeps it; nobody is waited for. flags: RENAME_NOREPLACE\n"
+     "(FileExistsError) or RENAME_EXCHANGE."},
     {"link", NAMED(pool_link), "link(from_path, to_path)\n--\n\nMakes a second name of a file."},
     {"symlink", NAMED(pool_symlink), "symlink(target, path)\n--\n\nMakes a symbolic link."},
     {"readlink", PLAIN(pool_readlink),
-     "readlink(path)\n--\n\nReturns the target of a symbolic link."},
+     "readlink(path, /)\n--\n\nReturns the target of a symbolic link."},
     {"stat", NAMED(pool_stat),
      "stat(path, *, follow_symlinks=True)\n--\n\nReturns an os.stat_result."},
     {"chmod", NAMED(pool_chmod), "chmod(path, mode)\n--\n\nSets the permission bits."},
@@ -549,25 +557,27 @@ static PyMethodDef pool_methods[] = {
      "utime(path, *, ns=None, follow_symlinks=True)\n--\n\n"
      "Sets (access, modification) in nanoseconds; None: both are now."},
     {"setxattr", NAMED(pool_setxattr),
-     "setxattr(path, name, value, flags=0)\n--\n\nSets an extended attribute. flags:\n"
-     "XATTR_CREATE or XATTR_REPLACE."},
+     "setxattr(path, name, value, flags=0)\n--\n\nSets an extended attribute: name is a str such as\n"
+     "\"user.dtype\", value is bytes, at most 65,536. flags: XATTR_CREATE or XATTR_REPLACE."},
     {"getxattr", PLAIN(pool_getxattr),
-     "getxattr(path, name)\n--\n\nReturns bytes. OSError ENODATA: no such attribute."},
-    {"listxattr", PLAIN(pool_listxattr), "listxattr(path)\n--\n\nReturns a list of names."},
-    {"removexattr", NAMED(pool_removexattr), "removexattr(path, name)\n--\n\nRemoves one."},
+     "getxattr(path, name, /)\n--\n\nReturns bytes. OSError ENODATA: no such attribute."},
+    {"listxattr", PLAIN(pool_listxattr),
+     "listxattr(path, /)\n--\n\nReturns a list of the names of extended attributes."},
+    {"removexattr", NAMED(pool_removexattr),
+     "removexattr(path, name)\n--\n\nRemoves one. OSError ENODATA: no such attribute."},
     {"opendir", PLAIN(pool_opendir),
-     "opendir(path)\n--\n\nReturns a Dir, which gives a DirEntry for each name, in byte order."},
+     "opendir(path, /)\n--\n\nReturns a Dir, which gives a DirEntry for each name, in byte order."},
     {"info", ALONE(pool_info), "info()\n--\n\nReturns a PoolInfo."},
     {"stats", ALONE(pool_stats), "stats()\n--\n\nReturns a Stats."},
     {"pins", ALONE(pool_pins),
      "pins()\n--\n\nReturns a list of PinInfo: who holds what, and which layout changes wait.\n\n"
      "OSError EOPNOTSUPP: the engine does not know."},
     {"extents", PLAIN(pool_extents),
-     "extents(ino=0)\n--\n\nReturns a list of Extent, of one file or of all (0)."},
+     "extents(ino=0, /)\n--\n\nReturns a list of Extent, of one file or of all (0): where they lie."},
     {"path", PLAIN(pool_path),
-     "path(ino)\n--\n\nReturns one path of an inode. It looks through all names."},
+     "path(ino, /)\n--\n\nReturns one path of an inode. It looks through all names."},
     {"cancel", PLAIN(pool_cancel),
-     "cancel(native_id)\n--\n\nEnds the wait of a thread of this process, known by\n"
+     "cancel(native_id, /)\n--\n\nEnds the wait of a thread of this process, known by\n"
      "threading.get_native_id(): its call raises InterruptedError.\n\n"
      "ProcessLookupError: the thread does not wait."},
     {"take", NAMED(pool_take),

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
 import ast
 import errno
+import inspect
 import os
 import pathlib
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -131,6 +134,10 @@ def test_objects_keep_what_they_need():
     assert view.tobytes() == b"hello"
 
 
+def stub():
+    return ast.parse(pathlib.Path(holdfast.__file__).with_suffix(".pyi").read_text()).body
+
+
 def stub_names(body):
     return {
         name
@@ -148,10 +155,17 @@ def stub_names(body):
     }
 
 
+def records():
+    return {
+        name: thing
+        for name, thing in vars(holdfast).items()
+        if isinstance(thing, type) and issubclass(thing, tuple)
+    }
+
+
 def test_the_stub_names_what_there_is():
-    stub = ast.parse(pathlib.Path(holdfast.__file__).with_suffix(".pyi").read_text()).body
-    assert stub_names(stub) - {"Path"} == set(holdfast.__all__)
-    for item in stub:
+    assert stub_names(stub()) - {"Path"} == set(holdfast.__all__) | set(records()) | {"open"}
+    for item in stub():
         kind = getattr(holdfast, getattr(item, "name", ""), None)
         if isinstance(item, ast.ClassDef) and kind:
             fields = getattr(kind, "__match_args__", ())
@@ -159,6 +173,44 @@ def test_the_stub_names_what_there_is():
             assert stub_names(item.body) == real, item.name
             if fields:
                 assert [line.target.id for line in item.body] == list(fields)
+
+
+def default_of(node):
+    return inspect.Parameter.empty if node is None else ast.literal_eval(node)
+
+
+def stub_parameters(function):
+    """Name, kind and default of each, without self and cls."""
+    args = function.args
+    places = [(arg, inspect.Parameter.POSITIONAL_ONLY) for arg in args.posonlyargs]
+    places += [(arg, inspect.Parameter.POSITIONAL_OR_KEYWORD) for arg in args.args]
+    defaults = [None] * (len(places) - len(args.defaults)) + args.defaults
+    found = [(arg.arg, kind, default_of(node)) for (arg, kind), node in zip(places, defaults)]
+    found += [
+        (arg.arg, inspect.Parameter.KEYWORD_ONLY, default_of(node))
+        for arg, node in zip(args.kwonlyargs, args.kw_defaults)
+    ]
+    return [parameter for parameter in found if parameter[0] not in ("self", "cls")]
+
+
+def functions_of_the_stub():
+    for item in stub():
+        if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield item, getattr(holdfast, item.name)
+        elif isinstance(item, ast.ClassDef) and hasattr(holdfast, item.name):
+            kind = getattr(holdfast, item.name)
+            for method in item.body:
+                if isinstance(method, ast.FunctionDef) and not method.name.startswith("__"):
+                    yield method, getattr(kind, method.name)
+
+
+def test_the_help_has_the_parameters_of_the_stub():
+    seen = 0
+    for function, thing in functions_of_the_stub():
+        real = inspect.signature(thing).parameters.values()
+        assert [(p.name, p.kind, p.default) for p in real] == stub_parameters(function), thing
+        seen += 1
+    assert seen > 60
 
 
 def test_help_is_enough():
@@ -170,3 +222,11 @@ def test_help_is_enough():
         for name, thing in vars(kind).items():
             if callable(thing) and not name.startswith("__"):
                 assert thing.__doc__, f"{kind.__name__}.{name}"
+    for name, kind in records().items():
+        assert kind.__doc__ in holdfast.__doc__, name
+        for field in kind.__match_args__:
+            assert getattr(kind, field).__doc__ in holdfast.__doc__, f"{name}.{field}"
+
+
+def test_without_docstrings():
+    subprocess.run([sys.executable, "-OO", "-c", "import holdfast"], check=True)
