@@ -5,9 +5,9 @@
  * runs as root in a process and a folder of its own, which is the working directory, with umask
  * 022.
  *
- * `before` and `after` are steps such as "file a 8192; mode a 0600": each word makes something so
- * before the call, and is looked at after it. steps.c lists the words. In steps and paths {N*text}
- * is the text N times, and {elsewhere} a folder of another file system.
+ * `before` and `after` are steps such as "file a 8192; mode a 0600". Before the call a step makes
+ * it so; after the call it checks that it is so. The words are listed in steps.c. In steps and
+ * paths {N*text} is the text N times, and {elsewhere} a folder of another file system.
  *
  * What a file system cannot do it says with EOPNOTSUPP: the case is skipped.
  */

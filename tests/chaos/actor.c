@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An actor's process: it opens the pool at its first turn, takes a step a turn, and looks at what
- * it holds before and after each. Where a change waits already, and in a step that ends with its
- * death, nothing of it may wait: it acts as a server's thread that does not.
+ * An actor's process. It opens the pool at its first turn, takes one step a turn, and looks at what
+ * it holds before and after each step. It may not wait while a change of another actor waits, nor
+ * in a step that ends with its death. There it acts as a thread of a server does, which never
+ * waits.
  */
 #include "chaos.h"
 

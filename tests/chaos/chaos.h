@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Chaos: everything that the storms do, in one program, and every choice from one number. Each
- * actor is a process; one step of one actor goes at a time, as the scheduler hands out the turn.
- * So the same seed gives the same run, a failure comes again, and steps can be left out until only
- * those are left that the failure needs.
+ * actor is a process; one step of one actor goes at a time, as the scheduler hands out the turn. So
+ * the same seed gives the same run, and a failure comes again. Steps can be left out until only
+ * those remain that the failure needs.
  *
  * A change that has to wait for pins waits in a thread of its actor, which is then parked; one at
  * a time is. Its wait is over when no living process holds its range, and then it must end. A kill

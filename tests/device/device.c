@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * device-io [--kills N] [--unleased | --broken]: starts holders, changers and what feeds the pipes,
- * and kills a holder now and then in the middle of its I/O. A byte of a device in a file of a
- * changer fails the test; with --unleased, and in a lab build with --broken, it fails when there is
- * none.
+ * device-io [--kills N] [--unleased | --broken]
+ *
+ * Starts holders, changers and a process that feeds the pipes, and now and then kills a holder in
+ * the middle of its I/O. A byte of a device in a file of a changer fails the test. With --unleased,
+ * and in a lab build with --broken, the test fails if none is found.
  */
 #include "device.h"
 

@@ -2,13 +2,13 @@
 /*
  * Real device I/O into leased memory. Holders lease ranges and have io_uring read into them: from a
  * pipe that trickles, and with O_DIRECT from a disk. Changers cut, punch, move and delete the
- * holders' files under every policy, and fill the pool to its last block with files of their own,
- * in which every page carries a stamp. What a device writes is another pattern, so one byte of it
- * in a changer's file is seen. Changers also copy pages of the holders' files, and let both share
- * their blocks: from then on nothing may change the copy.
+ * holders' files under every policy. They fill the pool to its last block with files of their own,
+ * in which every page carries a stamp. A device writes another pattern, so one byte of it in a
+ * changer's file is seen. Changers also copy pages of the holders' files, and let both share their
+ * blocks: from then on nothing may change the copy.
  *
- * With `leased` false the holders keep nothing but the addresses: then it has to be seen. So it has
- * in a lab build with `broken`, where leases are given shared blocks.
+ * With `leased` false the holders keep nothing but the addresses, and such a byte has to be seen.
+ * The same holds in a lab build with `broken`, where leases are given shared blocks.
  */
 #ifndef HF_TESTS_DEVICE_H
 #define HF_TESTS_DEVICE_H

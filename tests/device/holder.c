@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A holder: in each slot a lease, registered with the ring as fixed buffers, and one read in
- * flight. Registering pins the pages of the pool's memory in the kernel: they stay, whatever
- * becomes of the blocks; that the blocks stay too is what the lease is for. Recalled, it cancels
- * the read, and releases when the read's completion has come, which alone says that the device has
- * stopped. Detached, it may go on: the memory is its own.
+ * flight. Registering pins the pages of the pool's memory in the kernel, so they stay, whatever
+ * becomes of the blocks. The lease makes the blocks stay too. After a recall the holder cancels the
+ * read, and releases the lease when the read's completion has come. Only that says that the device
+ * has stopped. After a detach it may go on, since the memory is its own.
  */
 #include "device.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A device that goes on writing after the process that set it up was killed: a child of the holder
+ * A device that goes on writing after the process that set it up was killed. A child of the holder
  * has the holder's ring, with its registered buffers, and submits reads to it. The file is cut, and
  * the pool filled to the last block. As long as the quarantine lasts, what the device writes is in
- * no file. Without one it is: the same once more, with a quarantine of a nanosecond, has to show
- * it.
+ * no file. The same is done again with a quarantine of a nanosecond, and then a file has to show
+ * what the device writes.
  */
 #include "device.h"
 

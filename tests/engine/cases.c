@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The properties of the contract (src/sync/engine.h) as small plain cases, an engine at a time:
- * what must never happen would show as a wrong byte, a deadline, or a report of ThreadSanitizer,
- * which sees all threads here and all they do to the blocks. What is promised:
+ * The properties of the contract (src/sync/engine.h) as small plain cases, an engine at a time. A
+ * broken promise shows as a wrong byte, a deadline, or a report of ThreadSanitizer, which sees what
+ * all threads here do to the blocks. What is promised:
  *
  *   reuse     a block is not given away under a pin
  *   wake      a layout change that sleeps is woken by the last pin
  *   starve    many that pin the same page again and again do not keep a layout change out
- *   gate a holder of a pin passes a closed gate, so that none waits in a cycle; others wait
- *   handover what a holder did to a block comes before what the next owner does
+ *   gate      a holder of a pin passes a closed gate, so that none waits in a cycle; others wait
+ *   handover  what a holder did to a block comes before what the next owner does
  */
 #include "support.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Conformance of an engine: what pins and layout changes promise each other, step by step, through
- * the public API, with a second process where the engine allows one; and what the engine cannot do
- * is refused, with a sentence that names it. What needs chance and many rounds is in cases.c.
+ * the public API. A second process takes part where the engine allows one. What the engine cannot
+ * do is refused, with a sentence that names it. What needs chance and many rounds is in cases.c.
  */
 #include "change.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that is killed between any two steps of a layout change, by the functions that src/fs
- * makes one of; then another one comes: a writer, or one that only reads, and after it a writer.
- * The file is as the last transaction that committed left it; pins of before and of afterwards are
- * seen; what was detached comes back with its last pin; and nothing of the dead stays: no gate, no
- * flag, no hold, no node, no vnode.
+ * A process is killed between any two steps of a layout change, which is made with the functions
+ * that src/fs uses. Then another process comes: a writer, or one that only reads and after it a
+ * writer. The file is as the last committed transaction left it, and pins taken before and
+ * afterwards are seen. Detached blocks come back with their last pin. Nothing of the dead process
+ * stays: no gate, no flag, no hold, no node, no vnode.
  */
 #include "support.h"
 
@@ -361,8 +361,8 @@ static void check_size(bool by_reader)
     EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
 }
 
-/* --- a dead one's gate does not keep a vnode that nobody wants any more; nor does its mutex, once
- * what its death under it leaves open has been recorded --- */
+/* --- a dead process keeps no unused vnode by its gate, nor by its mutex once what the death left
+ * open is recorded --- */
 
 static void check_forgotten(enum step step)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layout changes that give up, one after the other, in each way in which one can: what the change
+ * Layout changes that give up, one after the other, in each way in which one can. What the change
  * had done by then must be as if it had not been. Every pin taken before or after is seen by the
- * next change, blocks are not reused under it, letting go wakes a waiter, and what nobody pins can
- * be changed. The file's blocks lie in several nodes of the page table, and a pin on each of them
- * in turn says how far a change comes before it gives up.
+ * next change, and blocks are not reused under it. An unpin wakes a waiter, and pages without a pin
+ * can be changed. The file's blocks lie in several nodes of the page table. A pin on each of them
+ * in turn decides how far a change comes before it gives up.
  *
  * With --break thaw (lab builds) a root goes back over blocks that are frozen: then a pin must go
  * unseen.

@@ -2,8 +2,8 @@
 /*
  * A reader stands in the middle of a pin: it has read an entry and not counted yet. Its process is
  * stopped there (rcu, which is for one process: a thread is, by a flag). Layout changes that wait
- * for read sections end within their bound, by NOWAIT, deadline, cancellation and signal, and name
- * that process; each leaves a file that is as before. Those that may wait go on when the reader
+ * for read sections end within their bound, by NOWAIT, deadline, cancellation and signal. Each
+ * names that process, and leaves the file as before. Those that may wait go on when the reader
  * does, with its pin seen, or when it is killed.
  *
  * usage: stuck ENGINE [--break grace]

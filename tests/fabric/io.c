@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fabric-io PROVIDER [--kills N] [--unleased] [--namespaces]: servers, their peers, changers. A
- * peer is killed
- * or stopped in the middle of a transfer, and goes on again later. With --unleased a peer's byte in
- * another file, or another file's in what a peer has read, has to be seen.
+ * fabric-io PROVIDER [--kills N] [--unleased] [--namespaces]
+ *
+ * Servers, their peers, changers. A peer is killed or stopped in the middle of a transfer, and goes
+ * on again later. With --unleased a peer's byte in another file, or another file's in what a peer
+ * has read, has to be seen.
  */
 #include "io.h"
 
@@ -77,9 +78,9 @@ static void replace_peer(struct fabric_io *io, unsigned number, pid_t *peer)
     test_await(&box->opened, box->wanted);
 }
 
-/* Kills or stops the peer with a transfer on its way, and waits until the server has lost it: the
- * first layout change finds out, or the server's own withdrawal. A stopped one goes on when its
- * blocks are long in other files. */
+/* Kills or stops the peer with a transfer on its way, and waits until the server has lost it. The
+ * first layout change finds out, or the server's own withdrawal. A stopped peer goes on when its
+ * blocks have long been in other files. */
 static void hit_peer(struct fabric_io *io, unsigned number, pid_t *peer, pid_t server, bool kills)
 {
     struct mailbox *box = &io->box[number];

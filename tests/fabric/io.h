@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Peers that read and write leased memory by libfabric while changers (tests/device) cut, punch,
- * move and delete the files, and fill the pool to its last block. A server exposes files to its
- * peer; the peer is killed or stopped in the middle of a transfer. A byte of a peer in a changer's
- * file is seen, and so is a byte of another file in what a peer has read.
+ * Peers that read and write leased memory by libfabric. Meanwhile changers (tests/device) cut,
+ * punch, move and delete the files, and fill the pool to its last block. A server exposes files to
+ * its peer; the peer is killed or stopped in the middle of a transfer. A byte of a peer in a
+ * changer's file is seen, and so is a byte of another file in what a peer has read.
  */
 #ifndef HF_TESTS_FABRIC_IO_H
 #define HF_TESTS_FABRIC_IO_H

@@ -6,7 +6,7 @@
  * quarantine, not before. Then the peer goes on, and no byte of it reaches the other file.
  *
  * With --early the owner takes the closed registration for the end of all transfers, and releases
- * without an answer: the rest of the write has to be found in the other file.
+ * without an answer. Then the rest of the write has to be found in the other file.
  */
 #include "endpoint.h"
 

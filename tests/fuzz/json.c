@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What `--json` prints of a name, which may be any bytes: a string of JSON (RFC 8259) in UTF-8 from
- * which the same bytes come back, and nothing else.
+ * What `--json` prints of a name, which may be any bytes. It has to be one string of JSON (RFC
+ * 8259) in UTF-8, from which the same bytes come back.
  */
 #include "cli.h"
 #include "fuzz.h"

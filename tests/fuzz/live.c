@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The run segment of a pool in use, with words in it that are wrong. A process makes calls of all
- * kinds while words change under it: between its calls, by its own hand, so that the same input
- * gives the same run; or by another process at any moment. A third process holds pins and leases,
- * and may be killed.
+ * kinds while words change under it. It changes them itself between its calls, so that the same
+ * input gives the same run, or another process does at any moment. A third process holds pins and
+ * leases, and may be killed.
  *
  * A call may fail, and the process may end by the library's own hf_bug(). It must not touch memory
- * outside the pool and the segment, give out such memory, or go on for ever: a wait ends by a
- * signal, which comes again and again here, and all else ends by itself. Afterwards fsck says what
- * has come of it, and mends it.
+ * outside the pool and the segment, give out such memory, or go on for ever. A wait ends by a
+ * signal, which comes again and again here, and everything else ends by itself. Afterwards fsck
+ * says what has come of it, and mends it.
  */
 #include "fuzz.h"
 

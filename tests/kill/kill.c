@@ -3,13 +3,13 @@
  * kill [--row NAME] [--kind memory|durable] [--survivor NAME] [--engine NAME] [--points N]
  *      [--then-points N] [--at N] [--then N] [--alone] [--break recent]
  *
- * For each row, kind of pool and survivor: one run that says what states there may be, one that
- * counts the changes of what is shared, then one for each chosen change, which ends with a kill
- * after it. --points: so many of them are chosen by chance (0: all). --then-points: the survivor is
- * killed as well, at so many changes of its own, and the next one finds the pool. --at, --then:
- * only these, with their stacks. --alone: the run segment has gone before the next one to attach
- * comes. --break recent: in lab builds, an entry of POOL/recent counts too early, and that must be
- * seen.
+ * Each row is run with each kind of pool and each survivor. The first run says which states there
+ * may be, the second counts the changes of what is shared. Then one run for each chosen change ends
+ * with a kill after it. --points: so many of them are chosen by chance (0: all). --then-points: the
+ * survivor is killed as well, at so many changes of its own, and the next one finds the pool. --at,
+ * --then: only these, with their stacks. --alone: the run segment has gone before the next one to
+ * attach comes. --break recent: in lab builds, an entry of POOL/recent counts too early, and that
+ * must be seen.
  *
  * Survivors:
  *   writer        was attached, and goes on

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The kill explorer: one call of the library, and its process killed after each change of what it
- * shares with others. The next process finds the pool as before the call or as after it, all
- * blocks accounted for, nothing that fsck would mend; and everything goes on.
+ * shares with others. The next process finds the pool as before the call or as after it. All blocks
+ * are accounted for, fsck would mend nothing, and everything goes on.
  */
 #ifndef HF_TESTS_KILL_KILL_H
 #define HF_TESTS_KILL_KILL_H

@@ -3,11 +3,11 @@
  * stop [--row NAME] [--at N] [--points N] [--engine NAME]
  *
  * One call of the library, and its process stopped (SIGSTOP) after a chosen change of what it
- * shares with others: with any lock, in a transaction, with its gate closed, in a copy, in a
- * snapshot, in a read section of an engine that counts. Another process makes a table of calls,
- * each in a thread of its own: every one ends within its bound, and one that fails names the
- * process that is stopped. Then that process goes on, or is killed; all blocks are accounted for,
- * everything goes on, and fsck finds nothing.
+ * shares with others. So it may stop with any lock, in a transaction, with its gate closed or in a
+ * copy. It may also stop in a snapshot, or in a read section of an engine that counts. Another
+ * process makes a table of calls, each in a thread of its own. Every one ends within its bound, and
+ * one that fails names the process that is stopped. Then that process goes on, or is killed; all
+ * blocks are accounted for, everything goes on, and fsck finds nothing.
  *
  * A bound is only told from a hang: a call that has not ended after SECONDS_AT_MOST.
  */

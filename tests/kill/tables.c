@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process is killed after each change of what it shares, and takes no room in the tables with it:
- * a process that lives can have all of max_files open at once, all of max_leases, and records what
- * it knows.
  * tables [ACT]
+ *
+ * A process is killed after each change of what it shares, and takes no room in the tables with
+ * it. A process that lives can have all of max_files open at once, and all of max_leases, and can
+ * record what it knows.
  */
 #include "support.h"
 #include "trap.h"

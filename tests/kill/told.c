@@ -3,9 +3,9 @@
  * told [--all | --some] [ACT]    --all: after each store, each visitor
  * told --break late|early     in lab builds: somebody is not told, and it must be seen
  *
- * A process is killed after each store to shared memory of a detach, a recall, a lease taken,
- * given, let go of, a collection, and of mending what another such dead process has left. A process
- * that lives then finds:
+ * A process is killed after each store to shared memory that its call makes. The call is a detach,
+ * a recall, a lease that is taken, given or released, or a reclaim. Or it mends what another such
+ * dead process has left. A process that lives then finds:
  *
  *   - what leases and pins hold has not changed, also when the whole pool is filled with something
  *     else;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the trap. A store that faults is let through by making its page writable and setting the
- * trap flag, so that the processor stops again after this one instruction; then the page is
- * protected as before. A kill makes all pages writable first: the kernel marks the mutexes of the
- * dead, and must be able to write to them.
+ * trap flag. So the processor stops again after this one instruction, and the page is protected as
+ * before. A kill makes all pages writable first: the kernel marks the mutexes of the dead, and must
+ * be able to write to them.
  *
- * System calls that change what is shared are met by interpose.c. The kernel itself would refuse to
- * write to a protected page with EFAULT; the one call of the library that has it do so is
- * getrandom(), which goes through a buffer there.
+ * System calls that change what is shared are met by interpose.c. The kernel itself would refuse
+ * with EFAULT to write to a protected page. getrandom() is the one call of the library that has it
+ * do so, and goes through a buffer there.
  */
 #include "trap.h"
 

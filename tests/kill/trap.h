@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A process that is killed after a chosen change of what it shares with others. While armed, the
- * run segment and LMDB's maps are write-protected in this process; each store to them faults, is
- * let through alone, and counts as an event when it has changed something. So does each system call
+ * run segment and LMDB's maps are write-protected in this process. Each store to them faults and is
+ * let through alone; it counts as an event when it has changed something. So does each system call
  * that changes a file, a lock or a name. After event number `kill_at` the process is killed.
  *
- * The blocks of files are not protected: whatever of them is written at a kill, what names them is
- * not yet, and that is an event.
+ * The blocks of files are not protected. It does not matter how much of them is written at a kill,
+ * since what names them is written later, and that is an event.
  */
 #ifndef HF_TESTS_KILL_TRAP_H
 #define HF_TESTS_KILL_TRAP_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The crowd around a program on a mount: library processes that hold pages of the pool's files and
- * look at them, and one that changes the layout of files, until standard input has a byte or ends.
+ * The crowd around a program on a mount. Library processes hold pages of the pool's files and look
+ * at them, and another one changes the layout of files. They end when standard input has a byte or
+ * ends.
  *
  * usage: crowd POOL [PATH ...] [--still PATH ...]
  * A path is a file, or a folder for all that is below it; nobody writes what is --still.
@@ -9,7 +10,7 @@
  * What is looked at twice under each read pin:
  *   files of the crowd's own that nobody changes   carry their stamp
  *   own ones that the changer writes, cuts, moves  every byte is their stamp's, or still zero
- *   those that the program may write no page has the marks of a page of the crowd: its
+ *   those that the program may write               no page has marks of a page of the crowd: its
  *                                                  blocks were not given to the crowd, nor the
  *                                                  other way
  *   those that are still                           the bytes are the same both times
@@ -182,8 +183,8 @@ static bool is_first_word(uint64_t word)
     return false;
 }
 
-/* In a page that test_page_fill() made, also in a piece of it, words differ from their neighbour by
- * a step; so they do in some tables of programs. */
+/* In a page that test_page_fill() made, also in a piece of it, words differ from their neighbours
+ * by a step. They also do so in some tables of programs. */
 static void look_foreign(const unsigned char *page, uint64_t index, size_t len, uint64_t stamp)
 {
     const uint64_t *words = (const uint64_t *)(const void *)page;

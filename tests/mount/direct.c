@@ -3,9 +3,9 @@
  * Asynchronous writes with O_DIRECT beside buffered reads of the same file, all of them through one
  * mount. When the write is done every read shows it, whatever was read meanwhile.
  *
- * That somebody reads meanwhile is not left to chance: the write waits at the gate of a layout
- * change, which waits for a pin of this process, and is cancelled when the reader has read. It has
- * changed nothing then, so nobody is told anything.
+ * The read in the middle is not left to chance. The write waits at the gate of a layout change.
+ * That waits for a pin of this process, and is cancelled when the reader has read. The change has
+ * done nothing then, so no watcher is told anything.
  *
  *     mount-direct POOL DIR
  */

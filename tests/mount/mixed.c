@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every way to read and write a file, mixed at random on one file, against a copy in memory: system
- * calls buffered, direct and appending, mappings, pipes, and what changes the layout.
+ * Every way to read and write a file, mixed at random on one file, against a copy in memory. There
+ * are buffered, direct and appending system calls, mappings, pipes, and layout changes.
  *
  * usage: mixed FILE OPERATIONS [no-shared-mapping]
  */

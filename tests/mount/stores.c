@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Stores into shared mappings of a mount with cache=auto, while the library and another mount
- * change the same pages: both stay, whatever is written back when. And nobody waits for ever when
- * all do it at once.
+ * change the same pages. Both changes stay, whatever is written back when. Nobody waits for ever
+ * when all do it at once.
  *
  *     mount-stores POOL DIR DIR [ROUNDS]
  */

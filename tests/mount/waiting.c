@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Programs that know only the mount meet pins. This process holds pages through the library; its
- * children make system calls on the mounted folder: those that wait for the pins show with their
- * own process, hold up nobody else, can be interrupted, and end as the pool's policy says.
+ * Programs that know only the mount meet pins. This process holds pages through the library, and
+ * its children make system calls on the mounted folder. Calls that wait for the pins show with
+ * their own process, and hold up no other process. They can be interrupted, and end as the pool's
+ * policy says.
  *
- *     mount-waiting POOL DIR CACHE SCENARIO CACHE is what the mount keeps, the scenarios are at the
- *     end
+ *     mount-waiting POOL DIR CACHE SCENARIO
+ *
+ * CACHE is what the mount keeps, the scenarios are at the end.
  */
 #include "support.h"
 
@@ -687,8 +689,8 @@ static void read_first_page(void *arg)
     expect_page("beside the gate", page, caller->stamp, 0);
 }
 
-/* A write that waits at a gate, perhaps with a page of the page cache, keeps nobody from seeing
- * what else is in the file, and what the library writes. */
+/* A write waits at a gate, perhaps with a page of the page cache. Meanwhile others can still see
+ * the rest of the file, and what the library writes. */
 static void seen_meanwhile(void)
 {
     struct caller *callers = test_shared(2 * sizeof(*callers));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The loop: choose an operation by weight, run it, look at everything at intervals, reopen the
- * pool at intervals. On a failure the last operations are printed, so that the one that went
- * wrong and those that led to it can be read without replaying.
+ * The loop: choose an operation by weight, run it, look at everything at intervals, reopen the pool
+ * at intervals. On a failure the last operations are printed. So the one that went wrong and those
+ * that led to it can be read without a replay.
  */
 #include "exercise.h"
 

@@ -56,8 +56,8 @@ struct exercise {
     uint64_t logged;
 };
 
-/* Runs `count` operations on an open pool, full comparisons in between and at the end, reopening
- * the pool now and then. shared (may be null): a file of which pages [first, first+pages) are
+/* Runs `count` operations on an open pool, with full comparisons in between and at the end. Reopens
+ * the pool now and then. `shared` (may be null): a file of which pages [first, first+pages) are
  * ours. */
 struct exercise_plan {
     uint64_t seed, count;
@@ -99,8 +99,8 @@ void node_modified(struct exercise *x, struct model_node *node, struct moment mo
 /* Compares attributes. */
 void node_compare(struct exercise *x, struct model_node *node);
 bool node_stat(struct exercise *x, const struct model_node *node, struct stat *st);
-/* Blocks may have come or gone in ways the model does not foresee (a call that failed halfway):
- * takes the map from the pool; contents must agree all the same. */
+/* For when blocks may have come or gone in ways that the model does not foresee, as in a call that
+ * failed halfway. Takes the map from the pool; contents must agree all the same. */
 void node_relearn_blocks(struct exercise *x, struct open_file *open);
 
 /* --- comparing --- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layout changes, each under a policy that cannot wait for this thread's own pins: over a held
- * page NOWAIT must be -EBUSY, what would wait -EDEADLK, both leaving the file as it was; DETACH
- * must go ahead and leave the holder its bytes.
+ * Layout changes, each under a policy that cannot wait for this thread's own pins. Over a held page
+ * NOWAIT must be -EBUSY and a policy that would wait -EDEADLK, and both must leave the file as it
+ * was. DETACH must go ahead and leave the holder its bytes.
  */
 #include "exercise.h"
 
@@ -80,8 +80,8 @@ static const int *change_errors(const struct change *change, int invalid, int wa
     return errors;
 }
 
-/* Held pages that stay in the file are copied; the copies must lie in a bounded number of runs,
- * which free space in small pieces may not give. */
+/* Held pages that stay in the file are copied. The copies must lie in a bounded number of runs,
+ * which fragmented free space may not have. */
 static bool copies_held_pages(const struct exercise *x, const struct change *change)
 {
     uint32_t kind = change->policy ? change->policy->kind : HF_POLICY_DEFAULT;

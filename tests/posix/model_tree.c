@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names of the model: directories as sorted arrays, and a path walk of its own, so that the
- * library's is checked against another reading of POSIX.
+ * Names of the model. Directories are sorted arrays. The walk along a path is written once
+ * more here, so that the library's is checked against another reading of POSIX.
  */
 #include "model.h"
 

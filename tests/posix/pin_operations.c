@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pins held across everything else. What an iovec must show is, page by page, the file's bytes
- * while the page is of the file, and the bytes of the moment it was detached from then on. A write
- * to a shared page leaves the pins of before that read it the old block: whether it has is seen
- * from where a new pin lies.
+ * Pins held across everything else. An iovec must show, page by page, the file's bytes while the
+ * page belongs to the file. From the page's detachment on, it must show the bytes of that moment. A
+ * write to a shared page leaves earlier pins for reading on the old block. Whether a write has done
+ * that is seen from the address that a new pin gets.
  */
 #include "exercise.h"
 

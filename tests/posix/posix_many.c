@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Three processes on one pool: each with names of its own, all three on pages of their own of one
- * shared file, where none may notice the others' pins and layout changes.
  * posix-many [OPERATIONS of each]
+ *
+ * Three processes on one pool. Each has names of its own, and pages of its own in one file that all
+ * three share. There none may notice the pins and layout changes of the others.
  */
 #include "exercise.h"
 

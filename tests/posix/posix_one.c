@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One process alone on a pool: thousands of random operations, the pool closed and reopened in
- * between, fsck clean at the end. In a small pool it is full most of the time: what cannot be
- * done must be refused whole, and nothing may be lost or leak.
  * posix-one [OPERATIONS [MIB of the pool]]
+ *
+ * One process alone on a pool: thousands of random operations, the pool closed and reopened in
+ * between, fsck clean at the end. A small pool is full most of the time. Then a call that cannot be
+ * done must be refused whole, and nothing may be lost or leak.
  */
 #include "exercise.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The medium as the log goes by: of each file and directory what is on it for certain, and what of
- * the rest may be. A page may have any of the contents that it has had since it was last synced, a
- * file any of the lengths, a name may be there or not; all of it independently, and a page also
- * torn between two sectors.
+ * The medium while the log goes by: for each file and directory, what is on it for certain, and
+ * what else may be. A page may have any of the contents that it has had since it was last synced.
+ * It may also be torn between two sectors. A file may have any of its lengths since then, and a
+ * name may be there or not. All of this is independent.
  */
 #ifndef HF_TESTS_POWER_MEDIUM_H
 #define HF_TESTS_POWER_MEDIUM_H

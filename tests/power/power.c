@@ -3,16 +3,16 @@
  * power [--kind memory|durable] [--cuts N] [--at RECORD --choice N] [--ext4]
  *
  * Runs the workload once on a disk, recorded. Then cuts the power at each record, or after so many
- * stretches of it as --cuts says, each in several ways: nothing, all, each one alone of what was
- * not synced is missing, or is there, some by chance, one torn. The pool is put together in memory
- * and opened.
+ * stretches of it as --cuts says. Each cut is made in several ways. Of what was not synced, nothing
+ * is there, or all, or all but one, or one alone, or some by chance; or one is torn. The pool is
+ * put together in memory and opened.
  *
- * A durable pool is as before the step of the workload in which the power went, or as after it;
- * what fsync has acknowledged is there; fsck finds nothing; it works. Of a memory pool nothing is
- * promised but that it is opened or refused with a sentence, and that no process dies of it.
+ * A durable pool is as before or as after the step of the workload in which the power went. What
+ * fsync has acknowledged is there, fsck finds nothing, and the pool works. A memory pool is opened
+ * or refused with a sentence, and no process dies of it; nothing more is promised.
  *
- * --ext4: no model, but a file system on a loop device: whenever a call has synced something, the
- * device is copied, mounted and looked at, as if the power had gone then. For root.
+ * --ext4: the medium is not a model but a file system on a loop device. Whenever a call has synced
+ * something, the device is copied, mounted and looked at, as if the power had gone then. For root.
  *
  * HOLDFAST_TEST_DIR: a directory on a disk (default: /var/tmp).
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The power-cut explorer: a workload is recorded (record.h); then the medium is put together as a
- * power cut might have left it at each recorded call, and looked at.
+ * The power-cut explorer. A workload is recorded (record.h). Then, for each recorded call, the
+ * medium is put together as a power cut might have left it there, and looked at.
  */
 #ifndef HF_TESTS_POWER_POWER_H
 #define HF_TESTS_POWER_POWER_H

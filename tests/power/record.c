@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the recording of the system calls that interpose.c meets. What goes through a map is found
- * by comparing each mapped page with what it was, before each record: so a store is in the log
+ * Owns the recording of the system calls that interpose.c meets. Before each record, every mapped
+ * page is compared with what it was, which finds stores through maps. So a store is in the log
  * before the next call that could rely on it.
  */
 #include "record.h"

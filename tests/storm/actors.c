@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Processes that come to the pool besides the workers: one that only reads, for as long as the
- * storm goes on or as the first to attach; one that copies the pool while it is in use and opens
- * the copy beside it; and strangers, of other namespaces or another user of the pool's group.
+ * Processes that come to the pool besides the workers. One only reads, for as long as the storm
+ * goes on or as the first to attach. One copies the pool while it is in use, and opens the copy
+ * beside it. Others are strangers, from other namespaces or of another user of the pool's group.
  */
 #include "storm.h"
 

@@ -2,8 +2,8 @@
 /*
  * The leases of a worker: taken for every purpose, with callbacks and without, given to any
  * process, taken from others, recalled. Callbacks come in a thread of the library's, so what is
- * known of each lease is under a mutex. It is never held where a lease or a layout change may wait,
- * since what they wait for may be one that a callback is to release.
+ * known of each lease is under a mutex. That is never held where a lease or a layout change may
+ * wait, since a callback may be the one that ends the wait.
  */
 #include "storm.h"
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * storm [--kills N] [--workers N] [--engine NAME] [--durable] [--actors LIST]: starts workers and
- * kills them. After each kill: the files of the dead are as acknowledged, its pins are gone and so
- * are its leases after their quarantine, every block is free, in one file or detached, the others
- * go on. At every tenth kill all are killed at once: then fsck must be clean, and everything
- * acknowledged there.
+ * storm [--kills N] [--workers N] [--engine NAME] [--durable] [--actors LIST]
+ *
+ * Starts workers and kills them. After each kill the files of the dead worker are as acknowledged.
+ * Its pins are gone, and so are its leases after their quarantine. Every block is free, in one file
+ * or detached, and the others go on. At every tenth kill all are killed at once. Then fsck must be
+ * clean, and everything acknowledged there.
  *
  * LIST: of reader, copies, forks, stops, closed, dedup, strangers (storm.h), or none; all of them
- * if it is not given. dedup needs the program's path in HOLDFAST.
+ * if it is not given. The actor dedup needs the program's path in HOLDFAST.
  *
- * With an engine that counts nobody drops the pins of the dead, so nobody waits for pins without a
- * deadline.
+ * With an engine that counts, no process drops the pins of the dead, so none waits for pins without
+ * a deadline.
  */
 #include "storm.h"
 

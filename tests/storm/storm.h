@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The kill storm. Workers work on a pool and keep a ledger of what was acknowledged to them, in
- * memory that survives them; the parent kills them at random instants and compares the pool with
+ * memory that survives them. The parent kills them at random instants and compares the pool with
  * the ledger.
  *
  * Ledger of a file: two versions and one word `state`. A worker writes the version that will be
- * true after the operation, sets state to "pending, of this kind", does the operation, and sets
- * state to "that version, nothing pending". Killed anywhere, the ledger says which states of the
- * file are allowed.
+ * true after the operation, and sets state to "pending, of this kind". It does the operation, and
+ * sets state to "that version, nothing pending". Wherever it is killed, the ledger says which
+ * states of the file are allowed.
  */
 #ifndef HF_TESTS_STORM_H
 #define HF_TESTS_STORM_H

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A worker: random operations on files of its own, each in the ledger first; pins and leases of
- * everybody's files and moves of everybody's blocks, which change no content.
+ * A worker. It makes random operations on files of its own, each in the ledger first. It also pins
+ * and leases the files of all workers and moves their blocks, which changes no content.
  *
- * Workers wait without limit while they hold pins and leases, so they come to wait for each other
- * in cycles: one of them is told. A second thread cancels now and then, rarely enough for that,
- * what the first one waits in.
+ * Workers wait without limit while they hold pins and leases. So they come to wait for each other
+ * in cycles, and one of them gets -EDEADLK. Now and then a second thread cancels the wait of the
+ * first one, but rarely enough for cycles to come about.
  */
 #include "storm.h"
 
@@ -244,8 +244,8 @@ static void run_write_in_place(struct work *work)
     conclude(work, 0);
 }
 
-/* Pages of the file come to lie on the blocks of other pages of it; or hold the same, for a process
- * that finds that out. */
+/* Pages of the file come to lie on the blocks of other pages of it, or hold the same, which a dedup
+ * may find. */
 static void run_clone(struct work *work)
 {
     static unsigned char page[HF_BLOCK_BYTES];
@@ -443,8 +443,8 @@ static void run_lease(struct work *work)
     EXPECT_EQ(hf_close(file), 0);
 }
 
-/* A policy that detaches is for the own files: what another writes in place meanwhile would go, as
- * it should, into blocks that have left its file. */
+/* A policy that detaches is for the worker's own files. In another's file, what its owner writes in
+ * place meanwhile would go into blocks that have left the file, as it should. */
 static void run_move(struct work *work)
 {
     unsigned worker, number;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that is in the way: holds a range of a file, says "held", and lets go when its standard
- * input has a byte or ends. It does not answer recalls.
+ * A process that is in the way. It holds a range of a file, says "held", and releases it when its
+ * standard input has a byte or ends. It does not answer recalls.
+ *
  * usage: hold-pin POOL PATH OFF LEN [write] [lease] [io_uring | rdma | gpu]
  */
 #include <holdfast/holdfast.h>

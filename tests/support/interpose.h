@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System calls that the library, LMDB and this program make, met by functions of the C library's
- * names: each tells the program, makes the call, and tells the program again. The library has to be
- * linked statically, or the program has to export its names.
+ * Meets the system calls that the library, LMDB and this program make, by functions of the C
+ * library's names. Each tells the program, makes the call, and tells the program again. The library
+ * has to be linked statically, or the program has to export its names.
  *
- * Built with INTERPOSE_FEW there are only those calls that a sanitizer has no function of its own
- * for, or that it leaves to the program: opening files, pwrite() and fsync().
+ * With INTERPOSE_FEW it meets opening files, pwrite() and fsync() only. For these a sanitizer has
+ * no function of its own, or leaves them to the program.
  */
 #ifndef HF_TESTS_INTERPOSE_H
 #define HF_TESTS_INTERPOSE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Pools and files of tests: made, filled with content that names its owner, compared. A page of
- * stamp S at index P differs from every other page in every word, so a block that went to the
- * wrong file shows wherever it is looked at.
+ * stamp S at index P differs from every other page in every word. So a block that went to the wrong
+ * file shows wherever it is looked at.
  */
 #include "support.h"
 

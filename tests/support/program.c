@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The frame of a test program. The process that the build tool starts only watches: it makes the
+ * The frame of a test program. The process that the build tool starts only watches. It makes the
  * folder, runs the test in a child with its own process group, and cleans up after it however it
- * ended, so a crash, a failed expectation or an interrupt leaves neither pools nor processes.
+ * ended. So a crash, a failed expectation or an interrupt leaves neither pools nor processes.
  */
 #include "support.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every test program here needs and nothing more: a folder of its own for pools that is gone
- * afterwards whatever happens, a seed that is printed and can be given again, expectations that
- * say what came instead, and processes.
+ * What every test program here needs and nothing more. It has a folder of its own for pools, which
+ * is gone afterwards whatever happens. It has a seed that is printed and can be given again,
+ * expectations that say what came instead, and processes.
  *
  * Uses only the public header, so a test that works with it works for any user of the library.
  */
@@ -22,8 +22,8 @@
 /* ------------------------------------------------------------------------- the program --- */
 
 /* Runs `body` in a child that has a fresh folder (under TMPDIR, else /dev/shm) and a process group
- * of its own; ends what is left of the group, removes the folder, and returns the exit status
- * for main(). A crash of the child is reported as failure. */
+ * of its own. Ends what is left of the group and removes the folder. Returns the exit status for
+ * main(). A crash of the child is reported as failure. */
 int test_main(int argc, char **argv, int (*body)(int argc, char **argv));
 
 /* main() of a program that is one scenario: returns from it mean success. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A call that copies from or to the caller's memory holds no lock while that memory arrives. Here
- * it arrives by a thread of this program, through userfaultfd(2), as it would through a mount or
- * over a network; before it lets a page come, this thread takes the layout mutex of the same file
- * and the lock of the whole pool. A call that held one of them would wait for itself.
+ * A call that copies from or to the caller's memory holds no lock while that memory arrives. Here a
+ * thread of this program brings it through userfaultfd(2), as a mount or a network would. Before it
+ * lets a page come, this thread takes the layout mutex of the same file and the lock of the whole
+ * pool. A call that held one of them would wait for itself.
  */
 #include "change.h"
 

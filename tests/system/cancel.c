@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layout changes that wait are ended by hf_cancel() and by signals, at a gate and for pins, and
- * have then changed nothing; a thread that does not wait is not there to be cancelled.
+ * hf_cancel() and signals end layout changes that wait at a gate or for pins. They have then
+ * changed nothing. A thread that does not wait is not found to be cancelled.
  */
 #include "support.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * File capabilities go with the content that they were given to: every call that changes it drops
- * them, also in a pool that had them before anybody attached; what leaves the content alone does
- * not, nor the other attributes.
+ * File capabilities go with the content that they were given to. Every call that changes it drops
+ * them, also in a pool that had them before a process attached. Calls that leave the content alone
+ * do not, and the other attributes stay.
  */
 #include "support.h"
 

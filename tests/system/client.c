@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Acting for a client: calls that are not to wait say so, those that wait end when the client is
- * cancelled, and both have changed nothing; a wait shows the client's program; what the client
- * holds itself counts as the caller's own, for -EDEADLK, at gates and in cycles.
+ * Acting for a client. Calls that are not to wait say so, and those that wait end when the client
+ * is cancelled; both have changed nothing. A wait shows the client's program. What the client holds
+ * itself counts as the caller's own, for -EDEADLK, at gates and in cycles.
  */
 #include "support.h"
 
@@ -356,8 +356,8 @@ static void check_recall(void)
 
 /* ------------------------------------------------------------------------------ a program --- */
 
-/* A client in a process of its own, with a second thread that pins what it is told to and stays
- * until it is let go. */
+/* A client in a process of its own. Its second thread pins what it is told to, and stays until it
+ * is told to go. */
 struct program {
     const char *pins; /* null: it does not use the pool */
     uint64_t off;
@@ -568,7 +568,7 @@ static int pin_1_zero_0(void)
     return rc;
 }
 
-/* Member 0 is a client that holds file 0 and changes file 1; member 1 holds that and changes file
+/* Member 0 is a client that holds file 0 and changes file 1. Member 1 holds file 1 and changes file
  * 0: another client, or a thread that uses the library. The younger one gets -EDEADLK; when it has
  * let go, the other goes on. */
 static void check_cycle(bool both_clients, unsigned older)

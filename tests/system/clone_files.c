@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hf_clone_files(): what each copy is, what is left to the caller and why, that many go in one
- * call, and that a copy is as of one moment while others write, pin and cut the files.
+ * hf_clone_files(): what each copy is, and what is left to the caller and why. Many go in one call,
+ * and a copy is as of one moment while others write, pin and cut the files.
  */
 #include "support.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A clone that ends within a page in which the target goes on: that page has the last bytes of the
- * clone, then its own; with data or a hole on either side. A pin that is detached from it keeps
+ * A clone that ends within a page in which the target goes on. That page has the last bytes of the
+ * clone, then its own, with data or a hole on either side. A pin that is detached from it keeps
  * what it showed.
  */
 #include "support.h"

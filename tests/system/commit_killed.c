@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process is killed after each store to shared memory from LMDB's meta page on until its call
- * returns: it is single-stepped there, and killed at the first, the second, the third ... change
- * that its pool shows. The next process finds the file as before the call or as after it, all
- * agree, nobody gets a block that is in use, and fsck finds nothing. commit-killed [memory|durable]
- * [writer|reader|first|reader-first] [--expect-caught]
+ * commit-killed [memory|durable] [writer|reader|first|reader-first] [--expect-caught]
+ *
+ * A process is killed after each store to shared memory, from LMDB's meta page on until its call
+ * returns. It is single-stepped there, and killed at the first, the second, the third ... change
+ * that its pool shows. The next process finds the file as before the call or as after it, and all
+ * processes agree. No file gets a block that is in use, and fsck finds nothing.
  *
  * Which process comes first:
  *   writer        another process that may write, and has the pool open all the time
  *   reader        one that only reads, and keeps a pin; then one that may write joins
  *   first         nobody had the pool open
- *   reader-first the reader settles what it finds and is killed; then somebody attaches as the
- *   first
+ *   reader-first  the reader settles what it finds and is killed; then a first one attaches
  */
 #include "shm/shm.h"
 #include "support.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hf_copy_range(): what it copies, what it shares, which holes stay holes, what it refuses; that
- * it waits at a gate of the target without holding the source, and passes it when its thread holds
- * a pin; and that copies in both directions and layout changes of both files all come to an end,
- * under each engine.
+ * hf_copy_range(): what it copies, what it shares, which holes stay holes, what it refuses. It
+ * waits at a gate of the target without holding the source, and passes the gate when its thread
+ * holds a pin. Copies in both directions and layout changes of both files all come to an end, under
+ * each engine.
  */
 #include "support.h"
 

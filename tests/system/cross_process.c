@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two processes on one pool see each other's names, sizes, bytes and pins at once, without a sync
- * in between, also bytes stored through a pin.
+ * Two processes on one pool see each other's names, sizes, bytes and pins at once, without a sync.
+ * That includes bytes that were stored through a pin.
  */
 #include "support.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layout changes that wait for each other's pins, leases and gates in a cycle: exactly one gets
- * -EDEADLK, the one that began to wait last, and the others go on once it lets go. Among threads,
- * among processes, through a gate, through a callback, under a stream of wake-ups. Where there is
- * no cycle nobody gets it.
+ * Layout changes that wait for each other's pins, leases and gates in a cycle. Only the one that
+ * began to wait last gets -EDEADLK, and the others go on once it has released what it holds. Among
+ * threads, among processes, through a gate, through a callback, under a stream of wake-ups. Where
+ * there is no cycle nobody gets it.
  */
 #include "support.h"
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * damaged-pool [ROUNDS]
+ *
  * Damaged pools: files of a pool cut off, wiped, with random bytes changed, missing, or not a
- * pool's at all. Opening and fsck may refuse, report or repair; they may not crash, and what a
- * child of this test did with such a pool must end in time. damaged-pool [ROUNDS]
+ * pool's at all. Opening and fsck may refuse, report or repair, but may not crash. Whatever a child
+ * of this test does with such a pool must end in time.
  */
 #include "support.h"
 

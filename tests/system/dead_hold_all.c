@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that has taken all thread entries, or all holds, and is killed, is in the way of no
- * call: a thread that finds none left looks which processes have died. Both tables are small here.
+ * A process takes all thread entries, or all holds, and is killed. It is in the way of no call,
+ * since a thread that finds none left looks which processes have died. Both tables are small here.
  */
 #include "support.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * HOLDFAST_DEBUG=pins: a close that is refused names each pin that is left on stderr, with the
- * function that made it; a process that ends with pins names them as well; and without the variable
- * nothing is said.
+ * HOLDFAST_DEBUG=pins: a close that is refused names each pin that is left, on stderr, with the
+ * function that made it. A process that ends with pins names them too. Without the variable nothing
+ * is said.
  */
 #include "support.h"
 

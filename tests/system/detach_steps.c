@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Detaching takes steps in proportion to what is held, times a logarithm, and not to its square: to
- * divide what leaves the file, to look again at what is held there, to list it, and to give it back
- * when the holders have gone. Looks at holders and at records are counted, in a lab build. No clock
- * is read.
+ * Detaching takes steps in proportion to what is held, times a logarithm, and not to its square.
+ * This is so for dividing what leaves the file, looking again at its holders and listing them. It
+ * is so too for giving the blocks back when the holders have gone. Looks at holders and at records
+ * are counted, in a lab build. No clock is read.
  */
 #include "support.h"
 

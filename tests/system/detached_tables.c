@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A pin that lives on after its blocks have left the file is in the way of no table: truncates of
- * its file go on taking entries out and putting them in, and use no more nodes for it, so that pins
- * of all files stay on the fast path. When it goes, the nodes that it has kept go with the next
- * truncate.
+ * A pin that lives on after its blocks have left the file takes no more room in the tables.
+ * Truncates of its file go on taking entries out and putting them in, and use no more nodes for it.
+ * So pins of all files stay on the fast path. After the unpin, the nodes that it has kept go with
+ * the next truncate.
  */
 #include "support.h"
 

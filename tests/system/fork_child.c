@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * After a fork the child's handles are dead: every call on them is -ECHILD and changes nothing of
- * the parent's; the child opens the pool itself and is then as good as any process.
+ * the parent's. The child opens the pool itself, and can then do what any process can.
  */
 #include "support.h"
 

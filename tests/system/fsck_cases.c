@@ -481,8 +481,8 @@ static void moved_records(void)
 /* ------------------------------------------------------------------------- no room left --- */
 
 /* An extent that has all free blocks, and one block of which a detached run, or another extent of
- * the file, has too. What two files have needs a copy, which has room only once the extent is as
- * long as its inode says, or as its file is. */
+ * the file, has too. What two files have needs a copy. There is room for it only once the extent is
+ * as long as its inode says, or as its file is. */
 static void extent_of_all(bool other_extent)
 {
     unsigned char all[16], third[16], run[24] = {0};
@@ -516,7 +516,7 @@ static void extent_of_all(bool other_extent)
     test_pool_close(pool);
 }
 
-/* Two files have a block, nothing tells which is right, and no block is free that was ever used:
+/* Two files have a block, and nothing tells which is right. No block is free that was ever used, so
  * the copy goes into blocks that were not. */
 static void no_used_block_is_free(void)
 {
@@ -580,8 +580,8 @@ static void die_with_device_pin(void *arg)
     _exit(0);
 }
 
-/* More files than there are entries for lose their name while a dead process's device may still
- * write: each deletion wants an entry, and making room must not begin the next one. */
+/* More files than there are entries lose their names while a dead process's device may still write.
+ * Each deletion wants an entry, and making room must not begin the next one. */
 static void orphans_without_room(void)
 {
     struct hf_pool_options options = {.size = sizeof(options),

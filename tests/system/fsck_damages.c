@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Thousands of damages to the records of a small but rich pool, each from a seed, and what must be
- * true of a repair after each (the top of src/meta/check.c):
+ * Thousands of damages to the records of a small but rich pool, each from a seed. After each, a
+ * repair must do what the top of src/meta/check.c says:
  *
- *   fsck ends, with or without repair; after one repair it finds nothing;
- *   what it calls clean opens, all of it reads, names can be made, renamed and removed, and free
- *   and named blocks are all blocks, before and after everything is removed; an inode with records
- * that
- *   were not touched has its content, attributes and target, and its path too where no directory on
- *   it and no entry was touched; whatever single record was hurt, every page of content is still in
- *   some file, but for pages without a block number of their own.
+ *   - fsck ends, with or without repair, and after one repair it finds nothing;
+ *   - what it calls clean opens, and all of it reads. Names can be made, renamed and removed. Free
+ *     and named blocks are all blocks, before and after everything is removed;
+ *   - an inode with records that were not touched has its content, attributes and target. It has
+ *     its path too where no directory on it and no entry was touched;
+ *   - if a single record was hurt, every page of content is still in some file. An exception are
+ *     pages without a block number of their own.
  *
  * fsck-damages [ROUNDS]; HF_SEED replays. The keys and values are those of docs/FORMAT.md, spelled
  * out here, so that this is a second reading of it.

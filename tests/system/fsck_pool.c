@@ -28,8 +28,8 @@ static void add(struct hf_pool *pool, const char *path, uint64_t stamp, uint64_t
     EXPECT_EQ(hf_close(file), 0);
 }
 
-/* Shared blocks: clones of a part, of the whole and within a file, a merge, and blocks that a pin
- * holds after one of their files has lost them. */
+/* Shared blocks: clones of a part, of the whole and within a file, and a merge. Then blocks that a
+ * pin holds after one of their files has lost them. */
 static void share(struct hf_pool *pool)
 {
     struct hf_dedup_result merged = {.size = sizeof(merged)};

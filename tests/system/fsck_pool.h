@@ -34,8 +34,8 @@ struct seen {
     struct seen_page page[SEEN_PAGES];
 };
 
-/* Makes the pool: nested directories, hard links, links, devices, attributes, ACLs, holes, a large
- * file, and what a process that was killed leaves: a file without names, detached blocks. */
+/* Makes the pool. It has nested directories, hard links, links, devices, attributes, ACLs, holes
+ * and a large file. A killed process has left a file without names and detached blocks. */
 void fsck_pool_make(void);
 /* Everything that has a name, and every page that an extent has, also past end of file. Any call
  * that fails ends the test. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The gate rule: while a layout change waits, a thread that holds a pin gets another one of the
- * same range at once (or two such threads would wait for each other for ever), and a thread without
- * pins waits until the change is through, then sees the file as it is after it. So does one that
- * holds nothing but a lease with a callback. Reading by copy needs no pin, and waits for nobody.
+ * The gate rule. While a layout change waits, a thread that holds a pin gets another one of the
+ * same range at once. Otherwise two such threads would wait for each other for ever. A thread
+ * without pins waits until the change is through, and then sees the file as it is after it. A
+ * thread that holds only a lease with a callback waits too. Reading by copy needs no pin and does
+ * not wait.
  */
 #include "change.h"
 

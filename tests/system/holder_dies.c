@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that holds pins is stopped: its pins hold. It is killed: a change that needs the range
- * gets it at once, one that waits for it already is let through, and its detached blocks come back.
+ * A process that holds pins is stopped: its pins hold. Then it is killed. A change that needs the
+ * range gets it at once, and one that waits for it already is let through. The detached blocks come
+ * back.
  */
 #include "change.h"
 

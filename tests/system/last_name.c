@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A file loses its last name while another process has it open only to watch it: that one is told
- * first, and closes it, and when the call returns the blocks are free. In a lab build the watcher
- * stands still between the two halves of its close until the call has returned, or waits; and one
- * that does not wait for a watcher that has stopped watching and not closed yet must be caught.
+ * A file loses its last name while another process has it open only to watch it. The watcher is
+ * told first and closes the file, and when the call returns the blocks are free. In a lab build the
+ * watcher stands still between the two halves of its close until the call has returned, or waits. A
+ * call that does not wait for a watcher that has stopped watching but not closed yet must be
+ * caught.
  *
  * usage: last-name ENGINE [--steps | --expect-caught]
  */

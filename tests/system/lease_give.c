@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leases that change hands: to another process, to the same one, never twice, not after the giver's
- * death, with a recall that is pending, with blocks that have left the file; and tokens that nobody
- * made.
+ * Leases that change hands: to another process, to the same one, never twice, and not after the
+ * giver's death. Some have a recall pending, or blocks that have left the file. Tokens that were
+ * never made are refused.
  */
 #include "support.h"
 

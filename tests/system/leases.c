@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leases as holds of a process: many at once and found by range, outliving their thread and their
- * file's handle, let go anywhere, refused in the child of a fork, counted by hf_pool_close(), and
- * bounded.
+ * Leases as holds of a process. There are many at once, found by range. They outlive their thread
+ * and their file's handle, and can be released anywhere. They are refused in the child of a fork,
+ * counted by hf_pool_close(), and bounded.
  */
 #include "support.h"
 

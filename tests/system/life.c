@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The death of a process is seen at once, whatever children it has left behind: made by fork(3),
- * _Fork(3) or a bare clone(2) after it opened the pool, or by fork(3) while another thread of it
- * did. A child that shares its memory keeps it alive.
+ * The death of a process is seen at once, whatever children it has left behind. They are made by
+ * fork(3), _Fork(3) or a bare clone(2) after it opened the pool, or by fork(3) while another thread
+ * of it did. A child that shares its memory keeps it alive.
  */
 #include "support.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One thread holds ten thousand pins, far more than it has slots: every one of them protects its
- * range until it is released, in whatever order that is.
+ * One thread holds ten thousand pins, far more than it has slots. Every one of them protects its
+ * range until it is released, in any order.
  */
 #include "support.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Somebody writes into the metadata while the pool is in use, and LMDB meets it with an assertion.
- * No process ends: calls that need metadata say -EUCLEAN, in all processes, pins hold, everything
- * closes; and when the file is whole again the next process finds what was acknowledged.
- * metadata-hurt
+ * Another program writes into the metadata while the pool is in use, and LMDB meets it with an
+ * assertion. No process ends. Calls that need metadata say -EUCLEAN in all processes, pins hold,
+ * and everything closes. When the file is whole again, the next process finds what was
+ * acknowledged.
  */
 #include "support.h"
 

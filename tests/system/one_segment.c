@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One pool, one run segment: also when the pool is copied or moved while it is in use, seen through
- * another mount, used by several users, or when the file of its segment is taken away. A process
- * that attaches finds the pins of the others, or is told why it cannot.
+ * A pool has one run segment, also when it is copied or moved while in use, seen through another
+ * mount, or used by several users. That stays so when the file of the segment is taken away. A
+ * process that attaches finds the pins of the others, or is told why it cannot.
  */
 #include "support.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hf_pool_open() that cannot succeed says so, and does not try for ever: where the process may lock
- * no more memory, where a process of another pid namespace has the same pid, and where processes of
- * another time namespace have the pool open.
+ * hf_pool_open() that cannot succeed says so, and does not try for ever. In one case the process
+ * may lock no more memory. In others a process of another pid namespace has the same pid, or
+ * processes of another time namespace have the pool open.
  */
 #include "support.h"
 

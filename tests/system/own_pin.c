@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A layout change by the thread that holds an overlapping pin: -EDEADLK at once where it might
- * wait, -EBUSY under NOWAIT, done under DETACH; elsewhere in the file nothing hinders it. And a
- * read and a write whose memory is such a pin.
+ * A layout change by the thread that holds an overlapping pin. It is -EDEADLK at once where it
+ * might wait, -EBUSY under NOWAIT, and done under DETACH. Elsewhere in the file nothing hinders it.
+ * Then a read and a write with such a pin as their memory.
  */
 #include "change.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A gigabyte in huge extents is pinned in one pin and comes out in one piece or a few, all of it
- * is there, and one page in the middle still protects just itself.
+ * A gigabyte in huge extents is pinned at once, and comes out in one piece or a few. All of it is
+ * there, and one page in the middle still protects just itself.
  */
 #include "support.h"
 

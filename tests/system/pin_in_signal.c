@@ -4,8 +4,8 @@
  * changes of the same thread at any instruction.
  *
  * The handler itself orders the next signal, and only so many in each part of a round. Signals that
- * come by the clock could come faster than a slow handler ends: under ThreadSanitizer, which puts
- * them off until the thread's next atomic access, one then waits at every such access.
+ * come by the clock could come faster than a slow handler ends. ThreadSanitizer puts them off until
+ * the thread's next atomic access, and then one would wait at every such access.
  */
 #include "support.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How many instructions of the library a pin and its unpin cost, bytes of one page, which is
- * present. A second process takes single steps through them and counts those whose address is in
- * the library: no clock, no counter of the processor, so the number is the same on a busy machine.
- * It may not grow: see `bounds`.
+ * present. A second process takes single steps through them, and counts those with an address in
+ * the library. It needs no clock and no counter of the processor, so the number is the same on a
+ * busy machine. It may not grow: see `bounds`.
  */
 #include "support.h"
 
@@ -28,10 +28,9 @@
 #define COUNTED 2 /* and the less counts: each 64th pin that fences looks for the bias */
 
 /*
- * The most that each compiler may make of it: what was counted when this test was written, with the
- * optimization of the default build and of a release. Of a version that was not tried nothing is
- * known but that registers are spent in another way, which has moved the number by less than a
- * tenth.
+ * The most that each compiler may make of it. It was counted when this test was written, with the
+ * optimization of the default build and of a release. A version that was not tried may use
+ * registers in another way. That has moved the number by less than a tenth so far.
  */
 struct bound {
     const char *compiler, *optimization;

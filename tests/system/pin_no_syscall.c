@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hf_pin() and hf_unpin() on present pages make no system call: after a warm-up a filter kills the
- * process at any system call but exit_group(2) and write(2) to the pipe the result goes through,
- * then it pins a million times.
+ * hf_pin() and hf_unpin() on present pages make no system call. After a warm-up, a filter kills the
+ * process at any system call but exit_group(2) and write(2) to the pipe for the result. Then it
+ * pins a million times.
  */
 #include "support.h"
 

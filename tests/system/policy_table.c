@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every layout change under every policy over every kind of hold: a pin of another thread, a lease,
- * the holds of a process that was killed (for the CPU, for a device) or is stopped, and a pin of
- * the caller's own. What it returns, that a failed one leaves the file exactly as it was, that what
- * was detached keeps its bytes, what the holder of a lease is told, and that all space comes back.
+ * Every layout change under every policy over every kind of hold. The hold is a pin of another
+ * thread, a pin of the caller's own, or a lease. Or a process has it that was killed (for the CPU,
+ * for a device) or is stopped. The table says what the change returns and what the holder of a
+ * lease is told. A failed change leaves the file exactly as it was, detached blocks keep their
+ * bytes, and all space comes back.
  */
 #include "change.h"
 

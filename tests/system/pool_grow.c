@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A pool grows while two processes use it: both see the room, and what either then puts into the
- * new memory, where its pins and the other's lie.
+ * A pool grows while two processes use it. Both see the room, what either then puts into the new
+ * memory, and each other's pins there.
  */
 #include "support.h"
 

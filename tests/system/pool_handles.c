@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Several openings in one process: the same pool twice is one handle counted twice; two pools and
- * an anonymous one do not touch each other; closing with something open is refused.
+ * Several openings in one process. The same pool twice is one handle, counted twice. Two pools and
+ * an anonymous one do not touch each other. Closing with something open is refused.
  */
 #include "support.h"
 

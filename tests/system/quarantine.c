@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a device may still write to when its process has been killed: nobody waits for it, it is
- * shown, kept off the free list for the pool's quarantine, and then free again by itself. Killed
- * while it is being recalled, in another pid namespace, and while other processes are killed that
- * look after the dead.
+ * Memory that a device may still write to when its process has been killed. No call waits for it.
+ * It is listed, and kept off the free list for the pool's quarantine, and is then free again by
+ * itself. The process is killed while it is being recalled, in another pid namespace, and while
+ * other processes are killed that look after the dead.
  */
 #include "change.h"
 

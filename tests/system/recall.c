@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Telling the holders of leases: what a callback may do, that each lease is told of once however
- * many are recalled together, the descriptor for a poll loop, and that nothing is told of a lease
- * that was let go of.
+ * Telling the holders of leases: what a callback may do, and the descriptor for a poll loop. Each
+ * lease is told of once, however many are recalled together, and a released lease not at all.
  */
 #include "support.h"
 

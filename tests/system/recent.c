@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a write has acknowledged before all processes were killed is there when the next one comes,
- * with only the files of the pool: without the run segment, in a copy, for a first process that
- * only reads. What POOL/recent says counts only for the record that it was made for; one that is
- * old, another pool's or damaged counts for nothing, and fsck says so. Without the segment nobody
- * knows when devices have stopped: the whole quarantine counts.
+ * What a write has acknowledged before all processes were killed is there when the next one comes.
+ * It needs only the files of the pool: not the run segment, also in a copy, also for a first
+ * process that only reads. An entry of POOL/recent counts only for the record that it was made for.
+ * An entry that is old, another pool's or damaged counts for nothing, and fsck says so. Without the
+ * segment nobody knows when devices have stopped, so the whole quarantine counts.
  */
 #include "support.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pool's memory, told to a device once: where it lies, what has been added to it, and the hold
- * that a registration is: counted, refused where it cannot be, gone with its process.
+ * The pool's memory, told to a device once: where it lies, and what has been added to it. A
+ * registration is a hold: it is counted, refused where it cannot be, and gone with its process.
  */
 #include "support.h"
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files that share blocks, against a model: clones and merges between files and within one, and all
- * else that changes a file, with pins that are held over it. Each page carries a number that is
- * written nowhere else. A pin may show what its page held when it was pinned, or what was written
- * to that page of that file since; never another file's bytes. Every block is accounted for.
+ * Files that share blocks, against a model. There are clones and merges between files and within
+ * one, and all else that changes a file, with pins that are held meanwhile. Each page carries a
+ * number that is written nowhere else. A pin may show what its page held when it was pinned, or
+ * what was written to that page of that file since. It never shows another file's bytes. Every
+ * block is accounted for.
  */
 #include "support.h"
 

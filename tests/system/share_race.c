@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Clones and merges while threads of two processes pin and write the pages that are shared. Each
- * file has one writer, which pins a page for writing and fills it with a number of its own: nobody
- * else may change the page until it lets go. A pin for reading may show what the file's writer has
- * written since, and nothing of any other writer's. Ends after a number of steps.
+ * file has one writer, which pins a page for writing and fills it with a number of its own. Until
+ * it unpins the page, nobody else may change it. A pin for reading may show what the file's writer
+ * has written since, and nothing of any other writer's. Ends after a number of steps.
  */
 #include "support.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * POOL/data is shorter than the super record says, as a power cut may leave a pool that has grown:
- * it is mended when no file has blocks in what is missing, by opening as by fsck; and refused, and
- * left as it is, when one has.
+ * POOL/data is shorter than the super record says, as a power cut may leave a pool that has grown.
+ * When no file has blocks in what is missing, opening mends it, and so does fsck. When a file has,
+ * both refuse the pool and leave it as it is.
  */
 #include "support.h"
 

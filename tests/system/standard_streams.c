@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that was started with some of descriptors 0 to 2 closed, in each way in which that can
- * be: nothing that the library opens gets one of these numbers, not for a moment; all of it is
- * closed by exec; and in the end the numbers are free as before.
+ * A process is started with some of descriptors 0 to 2 closed, in each way in which that can be.
+ * Nothing that the library opens gets one of these numbers, not for a moment. All of it is closed
+ * by exec, and in the end the numbers are free as before.
  *
  * The calls of open(2) and its like that the library and LMDB make come here first.
  */

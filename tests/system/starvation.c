@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Eight threads pin the same page again and again, as fast as they can or so that at nearly every
- * instant somebody holds it; layout changes of that page must still come through, one after the
- * other. Says how long they took.
+ * Eight threads pin the same page again and again, as fast as they can, or so that it is held at
+ * nearly every instant. Layout changes of that page must still come through, one after the other.
+ * Says how long they took.
  */
 #include "support.h"
 

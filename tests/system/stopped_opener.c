@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A process that opens a pool first has it for itself while it makes what processes share. It can
- * be stopped there, or be slow: hf_pool_open() of others fails when it is stopped, with a sentence
+ * be stopped there, or be slow. When it is stopped, hf_pool_open() of others fails with a sentence
  * that names it, and a signal ends the wait. When that process goes on, or is killed, the pool
  * opens.
  */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * On a disk: what is relied upon is synced first. hf_pool_create() has synced every file of the
- * pool and every directory that has one of their names when it returns; hf_pool_grow() of a durable
- * pool has synced POOL/data, at its new length, before it writes the super record that says so.
+ * On a disk: what is relied upon is synced first. When hf_pool_create() returns, it has synced
+ * every file of the pool and every directory that has one of their names. hf_pool_grow() of a
+ * durable pool has synced POOL/data at its new length before it writes the super record that says
+ * so.
  *
  * The calls are looked at where the library and LMDB make them. HOLDFAST_TEST_DIR: a directory on a
  * disk (default: /var/tmp).

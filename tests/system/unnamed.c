@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files that are made without a name (O_TMPFILE): nothing is left of one that gets none, whichever
- * way its process ends; one that gets a name stays, also where the name was another file's.
+ * Files that are made without a name (O_TMPFILE). Nothing is left of a file that gets none,
+ * whichever way its process ends. A file that gets a name stays, also where the name was another
+ * file's.
  */
 #include "support.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pins released by another thread than the one that made them, also after that one has ended and
- * after the file was closed; and a pin released twice.
+ * Pins that another thread releases than the one that made them, also after that one has ended and
+ * after the file was closed. And a pin that is released twice.
  */
 #include "support.h"
 

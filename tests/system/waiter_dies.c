@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread that is killed while it waits in a layout change waits no more: a thread that gets its
- * place in the table is not taken for it, neither by hf_cancel() nor by the search for cycles.
+ * A thread that is killed while it waits in a layout change waits no more. Another thread that gets
+ * its place in the table is not taken for it, neither by hf_cancel() nor by the search for cycles.
  */
 #include "support.h"
 

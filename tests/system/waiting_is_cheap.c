@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A layout change that waits uses no processor, ends with -EINTR when a signal handler ran, and
- * has then changed nothing; so does a pin that waits at a gate.
+ * A layout change that waits uses no processor. It ends with -EINTR when a signal handler ran, and
+ * has then changed nothing. The same is true of a pin that waits at a gate.
  */
 #include "change.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Processes that keep copies: each kind of change by another process is reported with its range,
- * own ones are not; what gets lost is said to be; a watcher that is stopped, killed, or busy with
- * changes of its own holds nobody up for long; and what a killed process may have changed is
- * reported too.
+ * Processes that keep copies. Each kind of change by another process is reported with its range;
+ * their own changes are not. A report that gets lost is known to be lost. A watcher that is
+ * stopped, killed, or busy with changes of its own holds nobody up for long. What a killed process
+ * may have changed is reported too.
  *
  * usage: watch [ENGINE]
  */

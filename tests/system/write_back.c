@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A watcher with a copy of a page that is stored into: it writes the copy back as a whole, later:
- * what others change of the page is not undone by that, since it is told before each change
- * (HF_WATCH_STORES), writes back, and reads again. It is told twice a change, writers wait for it
- * both times, a stopped or killed one holds up nobody, and two that write back while each is told
- * by a third end.
+ * A watcher has a copy of a page that is stored into, and writes the copy back as a whole, later.
+ * That does not undo what others change in the page. The watcher is told before each change
+ * (HF_WATCH_STORES), writes back, and reads again. It is told twice for each change, and writers
+ * wait for it both times. A stopped or killed watcher holds up nobody. Two watchers that write back
+ * while a third tells each of them come to an end.
  *
  * usage: write-back [ENGINE]
  */

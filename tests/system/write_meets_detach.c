@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One process writes a file over and over and reads back what it wrote; another one moves the
+ * One process writes a file over and over and reads back what it wrote. Another one moves the
  * file's blocks all the time, under policies that detach. hf_write() holds its own pins while it
- * copies: were they detached like anybody's, an acknowledged write would go into a block that has
+ * copies. If they were detached like others, an acknowledged write would go into a block that has
  * left the file.
  */
 #include "support.h"

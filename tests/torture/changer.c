@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The changer. It owns every n-th file and always keeps one page of them a hole. A step takes the
- * block from some page and writes the hole: in a full pool that is the same block, now with
- * another owner. Two rhythms take turns: bursts on one pair of pages, where a file stays unbiased,
- * and wandering over all files, where each has become biased again by the time it is met.
+ * block from some page and writes the hole: in a full pool that is the same block, now with another
+ * owner. Two rhythms take turns. In a burst it stays on one pair of pages, and their files stay
+ * unbiased. Between bursts it wanders over all files, and each has become biased again by the time
+ * it is met.
  */
 #include "torture.h"
 
@@ -71,8 +72,8 @@ static bool changed(struct changer *changer, int rc)
     return true;
 }
 
-/* Tells the pinners, and gives them a moment to be there: a short one, one in which they can fill
- * the entry and pin by it, or one that is enough for the file to get its bias back. */
+/* Tells the pinners, and gives them a moment to be there. It is short, or long enough to fill the
+ * entry and pin by it, or so long that the file gets its bias back. */
 static void announce(struct changer *changer, uint64_t place)
 {
     struct test_rng *rng = &changer->self->rng;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The pinner. It pins where a changer is about to be, looks at the memory several times, and lets
- * go. Two spells take turns. In a steady one it stores to cold memory before most pins: the slot's
- * store then waits behind those in the store buffer, which widens the window in which an unfenced
- * walk reads old entries. In a hasty one it pins without a pause, is stopped again and again
- * wherever it is, and looks at what it got when a stop came in between. Both are the caller's
+ * go. Two spells take turns. In a steady one it stores to cold memory before most pins. The slot's
+ * store then waits after those in the store buffer, which widens the window in which an unfenced
+ * walk reads old entries. In a hasty one it pins without a pause, and is stopped again and again
+ * wherever it is. It looks at what it got when a stop came in between. Both are the caller's
  * behaviour, not the protocol's.
  */
 #include "torture.h"
@@ -58,8 +58,8 @@ static struct hf_file *current_file(struct pinner *pinner, unsigned number)
     return pinner->files[number];
 }
 
-/* Stores only, to lines that are in no near cache, back to back: they leave the store buffer slowly
- * and in order, and what hf_pin() stores next leaves it after them. */
+/* Only stores, back to back, to lines that are in no near cache. They leave the store buffer slowly
+ * and in order, so what hf_pin() stores next leaves it after them. */
 static void fill_store_buffer(struct pinner *pinner)
 {
     volatile unsigned char *cold = pinner->cold;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Widens windows by scheduling alone. A timer signal comes to the thread every few dozen
- * microseconds, and its handler sleeps for some: the thread is off its processor then, wherever it
+ * microseconds, and its handler sleeps for some. So the thread is off its processor wherever it
  * was, now and then between reading an entry and making its pin known. A busy machine does the
  * same, but rarely.
  */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * torture: makes a full pool, starts processes of pinners and changers, counts. A right build
- * must end with zero reused blocks, whatever the engine; in lab builds there is an engine that must
- * not, --break takes one edge out of the protocol, and --expect-caught asks that the torture
- * notices.
+ * torture: makes a full pool, starts processes of pinners and changers, counts. A right build must
+ * end with zero reused blocks, whatever the engine. Lab builds have an engine that must not, and
+ * --break, which takes one edge out of the protocol. With --expect-caught the torture has to
+ * notice.
  */
 #include "torture.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The torture: pinners that look at what they hold, changers that take blocks out of files and
- * hand them to other files at once. Every page carries its owner in several words; a pinner that
- * sees another owner's mark, or sees its mark vanish, held a block that was given away.
+ * The torture: pinners that look at what they hold, changers that take blocks out of files and hand
+ * them to other files at once. Every page carries its owner in several words. A pinner that sees
+ * another owner's mark, or sees its mark vanish, held a block that was given away.
  */
 #ifndef HF_TESTS_TORTURE_H
 #define HF_TESTS_TORTURE_H

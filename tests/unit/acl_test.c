@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * POSIX ACLs: what is one, what setting, chmod and inheriting do to it and to the mode; and the
- * same again at random, against the file system of the test's folder. Its kernel has the rules
- * from elsewhere.
+ * POSIX ACLs: what is one, and what setting, chmod and inheriting do to it and to the mode. Then
+ * the same at random, against the file system of the test's folder: the kernel has its own reading
+ * of the rules.
  */
 #include "fs/txn.h"
 #include "pool/pool.h"

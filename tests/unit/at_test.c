@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The calls that start at an inode: where paths lead from there, the empty path, files without
- * names, that come back from nowhere once their last handle is closed. And the owners of new
- * inodes.
+ * The calls that start at an inode: where paths lead from there, the empty path, and the owners of
+ * new inodes. A file without names does not come back once its last handle is closed.
  */
 #include "support.h"
 
@@ -298,7 +297,7 @@ static void a_replaced_file_is_found_too(void **state)
     expect_gone(ino);
 }
 
-/* An engine that counts does not detach: the file without names stays until its pins have gone, but
+/* An engine that counts does not detach. The file without names stays until its pins have gone, but
  * nobody may open it meanwhile, not even two at once. */
 static void *open_in_vain(void *arg)
 {

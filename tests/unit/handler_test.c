@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A signal handler pins and lets go between any two instructions of a call of its own thread, and
- * a layout change that waits is woken all the same. The call is taken in single steps, and the
+ * A signal handler pins and unpins between any two instructions of a call of its own thread. A
+ * layout change that waits is woken all the same. The call is taken in single steps, and the
  * handler does its work after each.
  */
 #include "pool/pool.h"

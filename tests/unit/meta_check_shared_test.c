@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * meta_check() of a pool whose files share blocks: each kind of damage to the table of owners, the
- * marks, the extents and the detached records is found and mended to the right value.
+ * meta_check() of a pool whose files share blocks. Each kind of damage to the table of owners, the
+ * marks, the extents and the detached records is found, and mended to the right value.
  */
 #include "meta_checked.h"
 
@@ -58,8 +58,9 @@ static void set_blocks(struct meta_txn *txn, uint64_t ino, uint64_t blocks)
     must(meta_inode_put(txn, ino, &inode));
 }
 
-/* a: 10-19, of which b has 12-15, and c 14-15 and 12-13 in another order; d: 40-43, alone, and 16,
- * which is not a's any more. A pin of a held 50-51, which were b's too; one of d holds 17 of a. */
+/* Blocks 10-19 are a's; b has 12-15 of them, and c 14-15 and 12-13 in another order. Blocks 40-43
+ * are d's alone, and 16, which is not a's any more. A pin of a held 50-51, which were b's too; one
+ * of d holds 17 of a. */
 static void fill(struct meta_txn *txn)
 {
     struct meta_super super = small_super;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * meta_check(): each kind of damage is found, named, left alone without repair and gone after it;
- * and whatever is done to the records at random, one repair makes a pool without problems.
+ * meta_check(): each kind of damage is found, named, left alone without repair, and gone after it.
+ * Whatever is done to the records at random, one repair makes a pool without problems.
  *
  *     meta_check_test [ROUNDS [SEED]]
  */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * meta_verify() keeps its promise: after it says yes, LMDB may be let loose on the file. Thousands
- * of copies of a metadata file are damaged, each in a few bytes or by cutting; a child process then
- * verifies, and on a yes reads and rewrites everything through LMDB. It may find records that make
- * no sense; it may not crash, hang or abort.
+ * of copies of a metadata file are damaged, each in a few bytes or by cutting. A child process then
+ * verifies each, and on a yes reads and rewrites everything through LMDB. It may find records that
+ * make no sense; it may not crash, hang or abort.
  *
  *     meta_damage_test [COPIES [SEED]]
  */

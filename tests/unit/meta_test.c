@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * src/meta: records come back as they were put; extents behave as an array of pages does (random
- * operations against a model, seed printed); snapshots, threads, several pools, fork; no memory.
+ * src/meta: records come back as they were put. Extents behave as an array of pages does (random
+ * operations against a model, seed printed). Then snapshots, threads, several pools, fork, and no
+ * memory.
  */
 #include "meta_pool.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * src/meta/commit.c: a meta page of which only some words have been stored, each set of them once,
- * so in every order a compiler may choose; the next process finds the transaction before, or after
- * when lock.mdb says so. Also a process that takes it back and is killed. And src/meta/guard.c: an
- * assertion of LMDB is an error, here and in other processes.
+ * src/meta/commit.c: a meta page of which only some words have been stored. Each set of words comes
+ * once, which covers every order that a compiler may choose. The next process finds the transaction
+ * before, or after when lock.mdb says so. Also a process that takes it back and is killed. And
+ * src/meta/guard.c: an assertion of LMDB is an error, here and in other processes.
  */
 #include "meta_pool.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The list of the robust mutexes that a thread has, with mutexes of the library's and of the
- * program's in it, taken and let go of in every order: it stays what it is to be, and a wrong link
- * in one of ours is set right.
+ * The list of the robust mutexes that a thread has. Mutexes of the library and of the program are
+ * in it, taken and released in every order. The list stays right, and a wrong link in one of ours
+ * is mended.
  */
 #include "shm/private.h"
 

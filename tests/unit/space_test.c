@@ -229,8 +229,8 @@ static void a_reservation_grows_while_it_is_used(void **state)
     assert_int_equal(free_now(fs), POOL_BLOCKS);
 }
 
-/* A lane of a thread that forgot its reservation, as one that was killed: the next use of the lane
- * frees it, and so does a sweep once its process is known to be dead. */
+/* A thread forgets its reservation, as a killed one does. The next use of its lane frees it, and so
+ * does a sweep once the process is known to be dead. */
 static void leftovers_come_back(void **state)
 {
     struct fs *fs = fs_of(state);

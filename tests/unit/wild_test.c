@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Words in shared memory that another process of the pool has made wrong: an entry of a page table
- * may lead anywhere, and still no call of this process touches memory outside the pool, or goes on
- * for ever. tests/fuzz/live.c makes any word wrong; here is each kind once, with what comes of it.
+ * Words in shared memory that another process of the pool has made wrong. An entry of a page table
+ * may lead anywhere. Still no call of this process touches memory outside the pool, or goes on for
+ * ever. tests/fuzz/live.c makes any word wrong; here is each kind once, with what comes of it.
  */
 #include "pool/pool.h"
 #include "mm/mm.h"

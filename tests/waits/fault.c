@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the failures. The linker leads the library's calls to its own waits through here
- * (-Wl,--wrap), where one is failed as if somebody else had the lock and the wait had ended. That
- * is what the library can be told at this place: shm/bound.c says which error comes of which bound.
+ * (-Wl,--wrap). One of them fails, as if another thread had the lock and the wait had ended early.
+ * It fails with an error that the library may get at this place: shm/bound.c says which comes of
+ * which bound.
  *
  * A wait that its thread does not insist on (shm_lock_moment()) has no error; it fails too.
  */

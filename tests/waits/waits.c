@@ -3,10 +3,11 @@
  * waits [--durable] [--few] [--row NAME] [--show]
  *
  * For each row, and each policy where it takes one: one run without a failure says what comes of
- * the call. Then, for each error that a wait can end with and each way in which later waits go on,
- * the first wait fails, then the second ..., until there is none left to fail. Where the call
- * fails, the pool is as before, and where it does not, it is as after the run without a failure. A
- * call that returns less than it was asked for leaves what a call that was asked for that leaves.
+ * the call. Then the call is made for each error that a wait can end with, and each way in which
+ * later waits go on. The first wait fails, then the second ..., until there is none left to fail.
+ * Where the call fails, the pool is as before. Where it does not, the pool is as after the run
+ * without a failure. A call that returns less than it was asked for leaves what a call for just
+ * that much leaves.
  *
  * Each call is made by a new thread, for which the first snapshot is a wait too.
  */

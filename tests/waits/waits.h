@@ -3,7 +3,7 @@
  * Each wait of each call ends early: a signal, hf_cancel(), a process that is stopped, a deadline.
  * A row is one call of the library. It is made again and again; the first time its first wait
  * fails, then its second, until it has none left to fail. After each failure the pool is as it was
- * before the call, but for what the manual says of that call, and the call may be made again.
+ * before the call, and the call may be made again. Exceptions are in the manual of the call.
  */
 #ifndef HF_TESTS_WAITS_H
 #define HF_TESTS_WAITS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The exerciser with a rule of shared blocks taken out: it has to find bytes of another file, or a
- * pin that its file has left. One seed, so no luck is needed.
+ * The exerciser with a rule of shared blocks taken out. It has to find bytes of another file, or a
+ * pin whose page has left the file. One seed, so no luck is needed.
  *
  * usage: exercise RULE
  */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One edge of the protocol is taken out, and two threads take their steps in the order in which it
- * is missed: the pinner stands between its walk and its return until the layout change has ended,
- * or waits for it. With the edge in place the same order does no harm. No luck is needed, no
- * processor for each, and no time.
+ * is missed. The pinner stands between its walk and its return until the layout change has ended,
+ * or waits for the pinner. With the edge in place the same order does no harm. So the test needs no
+ * luck, no processor for each thread, and no time limit.
  *
  * usage: steps EDGE | ENGINE
  */
