@@ -13,7 +13,7 @@
 
 #define PAGE_OF_TEXT 80
 
-/* A decimal number at the start of text; false: none, or too big. */
+/* A decimal number at the start of text; false: there is none, or it is too big. */
 static bool read_number(const char *text, uint64_t *out, const char **end)
 {
     char *stop;

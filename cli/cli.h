@@ -70,12 +70,12 @@ extern bool cli_mount_helper; /* mount(8) runs us; mount.c */
 
 /* --------------------------------------------------------------------- messages, fail.c --- */
 
-/* 'holdfast: VERB: what: why', from the library's sentence for the call that just returned rc.
- * Returns the exit code for rc. */
+/* Prints 'holdfast: VERB: what: why', with the library's sentence for the call that just returned
+ * rc. Returns the exit code for rc. */
 int cli_fail(const char *what, int rc);
 /* The same for a call of the C library; error is the errno. */
 int cli_fail_host(const char *what, int error);
-/* The same for what is wrong with the arguments; returns EX_USAGE. */
+/* The same for wrong arguments; returns EX_USAGE. */
 int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* A sentence that is not a failure by itself. */
 void cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -93,7 +93,7 @@ void *cli_grow(void *array, size_t used, size_t *room, size_t item_bytes);
 char *cli_strdup(const char *text);
 /* "dir/name", with one slash; to be freed. */
 char *cli_join(const char *dir, const char *name);
-/* The last name of a path, without slashes behind it; "" for "/". To be freed. */
+/* The last name of a path, without the slashes after it; "" for "/". To be freed. */
 char *cli_last_name(const char *path);
 
 /* Below, equal to or above 0, as qsort(3) wants it. */
@@ -133,7 +133,7 @@ void cli_put_escaped(FILE *out, const char *name);
 
 /* ------------------------------------------------------------------------- JSON, json.c --- */
 
-/* Length of the UTF-8 sequence at text, 0 if it is none. */
+/* Length of the UTF-8 sequence at text; 0: there is none. */
 int cli_utf8_len(const char *text);
 
 /* A JSON text on a stream, with commas and indentation; key is null inside an array. */
@@ -185,7 +185,8 @@ struct cli_found {
 };
 struct cli_visitor {
     bool below; /* directories are entered */
-    /* Each returns whether all is well. A directory of which that is not said is not entered. */
+    /* Each returns whether all is well. If it returns false for a directory, that is not
+     * entered. */
     bool (*entry)(void *arg, const struct cli_found *found);
     bool (*leave)(void *arg, const struct cli_found *directory, bool fine); /* may be null */
     bool (*failed)(void *arg, const char *path, int rc); /* a directory that cannot be read */
@@ -193,8 +194,8 @@ struct cli_visitor {
     void *arg;
     bool finishes; /* also after a signal */
 };
-/* Visits what is in the directory `ino`, called `path`, in the order of names. False: something is
- * not well, or the program is to end. */
+/* Visits everything in the directory `ino`, called `path`, in the order of names. False: something
+ * is not well, or the program is to end. */
 bool cli_walk(struct hf_pool *pool, uint64_t ino, const char *path,
               const struct cli_visitor *visitor);
 
@@ -224,7 +225,7 @@ void cli_pins_free(struct cli_pins *pins);
 /* Does the layout change `change` wait for `pin`? */
 bool cli_pin_blocks(const struct hf_pin_info *pin, const struct hf_pin_info *change);
 
-/* How many there are of each sort. */
+/* How many entries of each kind it has. */
 enum cli_pin_state {
     CLI_PIN_HELD,
     CLI_PIN_RECALLED,

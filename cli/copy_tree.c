@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One copy inside a pool; see copy_tree.h. What is copied is named by inodes, so that names that
+ * One copy inside a pool; see copy_tree.h. Files are named by their inodes, so that names that
  * change meanwhile lead nowhere else. Each file is cloned in one step, so the copy shows one
  * moment. Many files are cloned together. A file that is held, or that has to be copied, is cloned
  * by itself. Times are set last, those of a directory when all is in it.
@@ -30,7 +30,7 @@ static bool stopped(struct copy_tree *copy)
     return true;
 }
 
-/* What half of a tree there is then is of no use. */
+/* Then half of a tree is of no use. */
 static bool failed(struct copy_tree *copy, const struct entry *entry, int rc)
 {
     if (!stopped(copy))
@@ -55,7 +55,7 @@ static int write_all(struct hf_file *to, const char *buf, size_t len, uint64_t o
     return 0;
 }
 
-/* Bytes that are not to be shared, without the holes. */
+/* Copies bytes that are not to be shared, and leaves the holes out. */
 static int copy_bytes(struct copy_tree *copy, struct hf_file *from, struct hf_file *to,
                       uint64_t size)
 {
@@ -222,7 +222,8 @@ static int copy_node(struct copy_tree *copy, const struct entry *entry)
     return rc ? rc : copy_tree_attributes(copy, entry);
 }
 
-/* The other names of a file that was copied become names of the copy: by its inode, as text. */
+/* The other names of a file that was copied become names of the copy. The table has its inode, as
+ * text. */
 static void note_copied_link(struct transfer *transfer, uint64_t from, uint64_t to)
 {
     char number[24];
@@ -276,7 +277,8 @@ static bool copy_leaf(struct copy_tree *copy, const struct entry *entry)
     return !stopped(copy);
 }
 
-/* The first is closed to others until the copy is whole, and so is what is in it. */
+/* The copy's first directory is closed to other users until the copy is whole, and so is all below
+ * it. */
 static bool make_copied_directory(struct copy_tree *copy, const struct entry *entry)
 {
     struct hf_pool *pool = copy->transfer.pool;
@@ -312,7 +314,7 @@ static bool copy_found(struct copy_tree *copy, const struct cli_found *found, ui
                                      : copy_leaf(copy, &entry);
 }
 
-/* What could not be made together with others is made by itself. */
+/* A file that could not be made together with others is made by itself. */
 static void end_pending(struct copy_tree *copy, const struct copy_pending *pending,
                         const struct hf_clone_entry *made)
 {
@@ -369,7 +371,8 @@ static void put_off(struct copy_tree *copy, const struct cli_found *found, uint6
         copy_pending(copy);
 }
 
-/* Of a file with several names the first that is met is copied, the others are links to that. */
+/* Of a file with several names, the first that is met is copied, and the others become links to
+ * that. */
 static bool copy_entry(struct copy_tree *copy, const struct cli_found *found, uint64_t to_dir)
 {
     if (!S_ISREG(found->type) || copy->sharing == COPY_COPIES)
@@ -384,7 +387,7 @@ static bool copy_entry(struct copy_tree *copy, const struct cli_found *found, ui
 
 /* ------------------------------------------------------------------------ directories ---- */
 
-/* Of a directory that was removed before it could be read nothing is heard when it is left. */
+/* A directory that was removed before it could be read is not reported when it is left. */
 static uint64_t copy_of_dir(struct copy_tree *copy, uint64_t from)
 {
     while (copy->depth > 1 && copy->dirs[copy->depth - 1].from != from)
@@ -437,7 +440,7 @@ static bool fail_copy_read(void *arg, const char *path, int rc)
     return false;
 }
 
-/* Walks whatever has been entered, so that nothing is copied of what the copy itself is. */
+/* Walks the directories that have been entered, so that the copy itself is not copied. */
 static bool copy_directory(struct copy_tree *copy, const struct entry *entry)
 {
     const struct cli_visitor visitor = {.below = true,

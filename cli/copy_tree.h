@@ -16,7 +16,7 @@ struct copy_pair {
     uint64_t from, to; /* inodes of a directory and of its copy */
 };
 
-/* A file whose copy is to be made together with others. */
+/* A file that is to be copied together with others. */
 struct copy_pending {
     struct cli_found found; /* with names of its own */
     uint64_t to_dir;
@@ -35,8 +35,9 @@ struct copy_tree {
     size_t pending_count;
 };
 
-/* Copies what `from` names, a symbolic link as such, and a directory with all that is in it if
- * `below`. `replace`: a file of that name may go. False: nothing was made, and why was said. */
+/* Copies the file `from`, a symbolic link as such, and with `below` a directory with all that is in
+ * it. `replace`: a file of the target's name may go. False: nothing was made, and the reason is
+ * printed. */
 bool copy_tree_make(struct copy_tree *copy, const char *from, const char *to, bool below,
                     bool replace);
 

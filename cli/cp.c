@@ -54,7 +54,7 @@ static bool same_file(struct hf_pool *pool, const char *a, const char *b)
            hf_stat(pool, b, HF_AT_NOFOLLOW, &right) == 0 && left.st_ino == right.st_ino;
 }
 
-/* What is not copied is named; the rest goes on, but for a signal. */
+/* A failed copy is named and the others go on, except after a signal. */
 static void copy_one(struct copy_tree *copy, const char *from, const char *to, bool into)
 {
     char *name = cli_last_name(from);

@@ -4,11 +4,11 @@
  * KSM does. A page that has the same checksum in two passes is worth looking at. It is first
  * compared with the pages that others share already (the stable table). Then it is compared with
  * those that also kept their checksum (the unstable table, which each pass makes again). The
- * checksum only says where to look: hf_dedup_range() compares all bytes, and leaves alone what
- * anybody holds.
+ * checksum only says where to look: hf_dedup_range() compares all bytes, and leaves held pages
+ * alone.
  *
- * Pages that follow one another on both sides are merged in one call. A call is due before a page
- * is read that does not continue it, so that what this process pins itself is in nobody's way.
+ * Pages that follow one another on both sides are merged in one call. The call comes before a page
+ * is read that does not continue the run, so that this process's own pins are not in its way.
  */
 #include "dedup.h"
 
@@ -24,7 +24,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define CHUNK_PAGES 256u /* are pinned at a time, and merged in one call */
+#define CHUNK_PAGES 256u /* pages that are pinned at a time, and merged in one call */
 #define OPEN_FILES 32u
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -56,8 +56,8 @@ static struct cli_option dedup_options[] = {
     {0},
 };
 
-/* Pages of one file that are the same as pages of another, both in one run; without `from`: that
- * hold zeros. */
+/* Pages of one file that are the same as pages of another, in one run on both sides. Without
+ * `from`: pages of zeros. */
 struct run {
     uint32_t from, to, count; /* numbers of pages */
     bool zeros;
@@ -200,7 +200,7 @@ static struct place place_of_page(const struct dedup *dedup, uint32_t page)
     return (struct place){stretch->ino, stretch->page + (page - stretch->first), end - page};
 }
 
-/* The last page of a file counts as far as the file goes. */
+/* Of the last page of a file, only the part up to end of file counts. */
 static uint64_t run_bytes(struct hf_file *file, uint64_t page, uint64_t count)
 {
     uint64_t off = page * HF_BLOCK_BYTES, bytes = count * HF_BLOCK_BYTES;
@@ -216,7 +216,7 @@ static uint64_t pages_of(uint64_t bytes)
     return (bytes + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
 }
 
-/* What the pages lie on now, for those that are looked up later. */
+/* Notes the blocks that the pages lie on now, for pages that are looked up later. */
 static void note_merged(struct dedup *dedup, const struct run *run)
 {
     struct dedup_pages *pages = &dedup->pages;
@@ -298,7 +298,7 @@ static void add_to_run(struct dedup *dedup, uint32_t from, uint32_t to, bool zer
 
 /* --------------------------------------------------------------------------- scanning --- */
 
-/* A page with the same checksum; where one continues a run, that one. */
+/* A page with the same checksum; a page that continues the run is preferred. */
 static uint32_t find_like(const struct dedup *dedup, uint32_t page)
 {
     const struct dedup_pages *pages = &dedup->pages;
@@ -312,8 +312,8 @@ static uint32_t find_like(const struct dedup *dedup, uint32_t page)
     return like != DEDUP_NONE ? like : dedup_find(pages, &pages->unstable, sum);
 }
 
-/* A last page that is not whole can only be merged with another one of the same length. So both
- * have the checksum of what is in the file. */
+/* A last page that is not whole can only be merged with another one of the same length. So the
+ * checksum is made of the bytes in the file. */
 static void compare_page(struct dedup *dedup, uint32_t page, uint32_t sum)
 {
     struct dedup_pages *pages = &dedup->pages;
@@ -343,7 +343,7 @@ static uint32_t sum_of(const void *bytes, size_t len)
     return sum ? sum : 1;
 }
 
-/* Not faster than the rate allows. */
+/* Waits, so that the scan is not faster than the rate allows. */
 static void keep_rate(struct dedup *dedup, uint64_t bytes)
 {
     uint64_t due_ns, now_ns = cli_now_ns();
@@ -359,7 +359,8 @@ static void keep_rate(struct dedup *dedup, uint64_t bytes)
     nanosleep(&pause, NULL); /* a signal ends it */
 }
 
-/* Checksums of pages that lie in a row, read in place; 0: has been seen on another page. */
+/* Checksums of pages that lie in a row, read in place; 0: its block has been seen under another
+ * page. */
 static bool sum_chunk(struct dedup *dedup, const struct place *at, uint32_t page, uint32_t count,
                       uint32_t sums[CHUNK_PAGES])
 {

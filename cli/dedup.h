@@ -3,7 +3,7 @@
  * What a scan for equal pages knows of each page, in 16 bytes a page. These are its checksum (4),
  * its block (4), and two tables of page numbers that are found by checksum. The tables have 1.25
  * and 0.625 places of 4 bytes a page. A bit for each block of the pool says what has been seen.
- * Files cost beside it: 24 bytes for each stretch without a hole.
+ * Files cost 24 bytes more for each stretch without a hole.
  *
  * Pages are numbered in the order of inodes and offsets, without holes; the numbers are good for
  * one pass.
@@ -46,9 +46,9 @@ struct dedup_pages {
 int dedup_pages_list(struct hf_pool *pool, const uint64_t *inos, size_t ino_count,
                      const struct dedup_pages *old, struct dedup_pages *out);
 void dedup_pages_free(struct dedup_pages *pages);
-/* Frees all but what `old` has to have. */
+/* Frees all but what the next pass needs of `old`. */
 void dedup_pages_shrink(struct dedup_pages *pages);
-/* Empty tables, but for what is shared already, and nothing seen. */
+/* Empties the tables, except for pages that are shared already, and marks nothing as seen. */
 void dedup_pages_begin(struct dedup_pages *pages);
 const struct dedup_stretch *dedup_stretch_of(const struct dedup_pages *pages, uint32_t page);
 /* True for the first page that lies on its block. */

@@ -114,8 +114,7 @@ static void get_xattr(struct transfer *get, const struct wanted *wanted, int fd,
         transfer_fail(get, wanted->path, (int)size);
 }
 
-/* One that comes meanwhile is none of those that were to be copied; -ERANGE: they have become
- * more. */
+/* An attribute that comes meanwhile need not be copied; -ERANGE: there are more now. */
 static void get_xattrs(struct transfer *get, const struct wanted *wanted, int fd)
 {
     char *list = NULL;
@@ -158,7 +157,7 @@ static bool get_attributes(struct transfer *get, const struct wanted *wanted, in
     return true;
 }
 
-/* The same for what cannot be opened: symbolic links, devices. */
+/* The same for files that cannot be opened: symbolic links, devices. */
 static bool name_attributes(struct transfer *get, const struct wanted *wanted, const char *name)
 {
     const struct timespec times[2] = {wanted->st.st_atim, wanted->st.st_mtim};
@@ -357,7 +356,7 @@ static int open_parent(const char *target)
     return fd;
 }
 
-/* All of what is in the directory `path`, into the host's directory `to`. */
+/* Gets all that is in the directory `path`, into the host's directory `to`. */
 static void get_contents(struct transfer *get, const char *path, const char *to)
 {
     struct wanted wanted = {.path = path, .dir_fd = AT_FDCWD, .name = to, .shown = to};

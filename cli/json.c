@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A small JSON writer. It keeps only the depth and whether a comma is due, so a listing of any
- * length is written as it is read. Calls to one another only within this file.
+ * length is written as it is read.
  */
 #include "cli.h"
 

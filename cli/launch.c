@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The verbs demo and bench: programs of their own, because they link variants of the library that
- * must not be in libholdfast.so. They are looked for beside the running program first, so the
- * build folder and a moved installation work, then where they were installed.
+ * must not be in libholdfast.so. They are looked for beside the running program first, so that the
+ * build folder and a moved installation work. Then they are looked for where they were installed.
  */
 #include "cli.h"
 

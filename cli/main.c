@@ -133,9 +133,9 @@ static int finish_output(int status)
     return cli_fail_host("standard output", error);
 }
 
-/* Those of descriptors 0 to 2 that were not given would be the next files that are opened, a pool's
- * among them. So they become something that can be neither read nor written: a verb that asks for
- * standard output hears that there is none. */
+/* If some of descriptors 0 to 2 were not given, the next files that are opened would get their
+ * numbers, a pool's among them. So they are opened here, in a way that can be neither read nor
+ * written. A verb that writes to standard output then gets an error. */
 static bool occupy_streams(void)
 {
     int fd;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The verb map: which file and which pins lie on which blocks. Extents, pins and names are three
- * snapshots taken one after the other. In a pool at work they may disagree by what happened in
+ * snapshots taken one after the other. In a pool in use they may disagree by what happened in
  * between. A pin is left out if its blocks were not seen.
  */
 #include "map.h"

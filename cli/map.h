@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What lies where in a pool, gathered once, for the text, the JSON and the picture. */
+/* The files and pins of a pool and where they lie, gathered once for the text, the JSON and the
+ * picture. */
 #ifndef HOLDFAST_CLI_MAP_H
 #define HOLDFAST_CLI_MAP_H
 

@@ -16,7 +16,7 @@
 
 #define COLUMNS 128 /* a power of two, so that rows begin at round addresses */
 #define CELLS_MAX (COLUMNS * 48)
-#define CELL 9.0 /* a cell and the gap behind it */
+#define CELL 9.0 /* a cell and the gap after it */
 #define BOX 8.0  /* a cell */
 #define LEFT 74.0
 #define GRID_WIDTH (COLUMNS * CELL)

@@ -17,7 +17,7 @@ struct metrics {
     bool knows_pins; /* the engine knows which pins there are */
 };
 
-/* What the format escapes in a value; a byte that is not UTF-8 becomes U+FFFD. */
+/* Prints a value with the format's escapes; a byte that is not UTF-8 becomes U+FFFD. */
 static void put_label_value(const char *text)
 {
     putchar('"');
@@ -44,7 +44,7 @@ static void put_family(const char *name, const char *type, const char *help)
     printf("# HELP holdfast_%s %s\n# TYPE holdfast_%s %s\n", name, help, name, type);
 }
 
-/* Up to the value; `labels` is what stands behind the pool's, with its comma. */
+/* A line up to its value; `labels` follow the pool's label, and begin with a comma. */
 static void begin_sample(const struct metrics *metrics, const char *name, const char *labels)
 {
     printf("holdfast_%s{pool=", name);
@@ -220,7 +220,7 @@ static void put_pins(const struct metrics *metrics)
                  counts.oldest_lease_ns);
 }
 
-/* An engine that counts has no list of pins: then there are no samples of them either. */
+/* An engine that counts has no list of pins, so there are no samples of them either. */
 static int read_metrics(struct hf_pool *pool, struct metrics *metrics)
 {
     int rc = hf_pool_info(pool, &metrics->info);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The verbs mkpool and grow: how large a pool is and what it is made of. */
+/* The verbs mkpool and grow: the size of a pool, and the limits and the engine it is made with. */
 #include "cli.h"
 
 #define POOL_BYTES_MIN (UINT64_C(8) << 20)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The verb mount, and mount.fuse.holdfast, as which mount(8) calls the same program. Options of
- * fstab(5) that say something to others (noauto, x-...) are taken and left alone.
+ * fstab(5) that are for other programs (noauto, x-...) are accepted and ignored.
  */
 #include "cli.h"
 
@@ -33,7 +33,7 @@ static struct cli_option mount_options[] = {
     {0},
 };
 
-/* Those that the kernel gets, and those that are nobody's here. */
+/* Options that the kernel gets, and options that are ignored. */
 static const char *const kernel_words[] = {"ro",    "rw",      "suid",       "nosuid", "dev",
                                            "nodev", "exec",    "noexec",     "atime",  "noatime",
                                            "sync",  "dirsync", "allow_other"};
@@ -97,9 +97,9 @@ static int take_option(const char *word, struct mount_plan *plan, char *kernel)
     return cli_usage("-o %s: there is no such option (see `holdfast mount --help`)", word);
 }
 
-/* mount(8) drops the words suid and dev before it calls us, since a mount of root's has both where
- * no word forbids them. So has this one, if the pool is root's too: what another user made may
- * lie. */
+/* mount(8) drops the words suid and dev before it calls us, since a mount of root's has both unless
+ * a word forbids them. This one has both only if the pool is root's too: files that another user
+ * made may lie. */
 static bool has_suid_and_dev(const char *pool)
 {
     struct stat st;

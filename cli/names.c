@@ -24,7 +24,7 @@ static struct cli_option mkdir_options[] = {
     {0},
 };
 
-/* -EEXIST is fine for what is a directory already. */
+/* -EEXIST is fine if it is a directory already. */
 static int make_unless_there(struct hf_pool *pool, const char *path, mode_t mode)
 {
     struct stat st;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The list of pins, leases and waiting layout changes for the verbs that show it, and what is in it
- * in words. A snapshot is taken first and looked at afterwards, since the callback of hf_pins()
- * may not call the library.
+ * The list of pins, leases and waiting layout changes for the verbs that show it, and the words for
+ * what is in it. A snapshot is taken first and looked at afterwards, since the callback of
+ * hf_pins() may not call the library.
  */
 #include "cli.h"
 
@@ -36,7 +36,7 @@ static uint64_t range_end(const struct hf_pin_info *pin)
     return pin->len > UINT64_MAX - pin->off ? UINT64_MAX : pin->off + pin->len;
 }
 
-/* Blocks that have left the file, and those of the dead, are waited for by nobody. */
+/* No layout change waits for blocks that have left the file, nor for those of dead processes. */
 bool cli_pin_blocks(const struct hf_pin_info *pin, const struct hf_pin_info *change)
 {
     return pin->state == HF_PIN_HELD && pin->ino == change->ino &&

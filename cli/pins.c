@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The verb pins: what is held, by which process, and which layout change waits for it. The list is
- * sorted by file, layout changes behind the pins that they may wait for. A file has few gates, so
- * that to compare each of its pins with each of its layout changes is O(pins).
+ * sorted by file, with layout changes after the pins that they may wait for. A file has few gates,
+ * so that to compare each of its pins with each of its layout changes is O(pins).
  */
 #include "cli.h"
 
@@ -245,7 +245,8 @@ static void show_files(struct view *view, uint64_t ino)
     }
 }
 
-/* The last process took with it to which ones they belonged. */
+/* Device pins of processes that all have died: no process is left that knows which blocks they
+ * held. */
 static void print_ghosts(struct hf_pool *pool)
 {
     struct hf_pool_info info = {.size = sizeof(info)};

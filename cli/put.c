@@ -4,9 +4,9 @@
  * attributes and holes. The host side is read through directory descriptors without following
  * symbolic links, so a tree that changes meanwhile cannot lead elsewhere.
  *
- * A file has no name in the pool until it is whole: one that is under way when this process is
- * killed goes with it. Symbolic links and nodes are made under a name of their own, since only a
- * rename can replace what is there.
+ * A file has no name in the pool until it is whole, so a file under way goes with this process if
+ * that is killed. Symbolic links and nodes are made under a name of their own, since only a rename
+ * can replace another file.
  */
 #include "transfer.h"
 
@@ -28,7 +28,7 @@ struct source {
     struct stat st;
 };
 
-/* What gets attributes: a path from an inode, or "" for the inode itself. */
+/* The file that gets attributes: a path from an inode, or "" for the inode itself. */
 struct place {
     uint64_t at;
     const char *path;
@@ -141,7 +141,7 @@ static bool put_sparse(struct transfer *put, const struct source *source, int fd
     return rc == 0 || transfer_fail(put, source->target, rc);
 }
 
-/* What has no size beforehand: a pipe, a file of /proc. */
+/* A file without a size beforehand: a pipe, a file of /proc. */
 static bool copy_stream(struct transfer *put, const struct source *source, int fd,
                         struct hf_file *file)
 {
@@ -160,7 +160,7 @@ static int open_unnamed(struct transfer *put, const char *target, struct hf_file
     return rc;
 }
 
-/* The file, without a name; null: it has said why. */
+/* The file, without a name; null: the reason is printed. */
 static struct hf_file *put_content(struct transfer *put, const struct source *source, int fd)
 {
     bool sized = S_ISREG(source->st.st_mode) && source->st.st_size > 0;
@@ -210,7 +210,7 @@ static char *list_host_xattrs(int fd, ssize_t *len)
     return NULL;
 }
 
-/* Those that cannot be read are left out: others than the owner may not see all. */
+/* Attributes that cannot be read are left out: only the owner may see all of them. */
 static void put_host_xattrs(struct transfer *put, int fd, const struct source *source,
                             struct place place)
 {
@@ -250,7 +250,7 @@ static bool settle_source(struct transfer *put, const struct source *source, int
     return true;
 }
 
-/* Gives what is finished its name, or takes it away again. */
+/* Gives a finished file its name, or removes it. */
 static bool settle_stored(struct transfer *put, const struct source *source, const char *temp,
                           bool good)
 {
@@ -260,7 +260,8 @@ static bool settle_stored(struct transfer *put, const struct source *source, con
     return good;
 }
 
-/* Its size and times are recorded before it has a name: a power cut leaves a whole file or none. */
+/* Its size and times are recorded before it has a name, so a power cut leaves a whole file or
+ * none. */
 static bool settle_file(struct transfer *put, const struct source *source, struct hf_file *file,
                         uint64_t ino)
 {
@@ -304,8 +305,8 @@ static bool put_regular_file(struct transfer *put, struct source *source)
     return good;
 }
 
-/* Only to replace what is there it takes a name under way. A rename of one name of a file onto
- * another does nothing, by POSIX: that name is then still there. */
+/* It takes a name under way only to replace another file. By POSIX, a rename of one name of a file
+ * onto another does nothing, and the name under way is then still there. */
 static bool put_link(struct transfer *put, const struct source *source, const char *first)
 {
     int rc = hf_link(put->pool, first, source->target);
@@ -388,7 +389,7 @@ static bool make_pool_directory(struct transfer *put, const struct source *sourc
     return rc == 0 || transfer_fail(put, source->target, rc);
 }
 
-/* Attributes last: what is put inside changes the time. */
+/* Attributes come last, since putting files inside changes the time. */
 static bool put_directory(struct transfer *put, const struct source *source)
 {
     int fd = openat(source->dir_fd, source->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The verb rm. A file that is pinned goes under the policy: with nowait or at a deadline it stays,
- * is named, and the rest goes on.
+ * The verb rm. A pinned file goes under the policy. With nowait or at a deadline it stays and is
+ * named, and the rest goes on.
  */
 #include "cli.h"
 

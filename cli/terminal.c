@@ -3,7 +3,7 @@
  * The terminal through ncurses. A signal that asks the program to end is passed on, so that the
  * verb ends in order. At a second one, or at a signal of a crash, the handler gives the terminal
  * back. It uses only what is async-signal-safe: bytes made ready beforehand and tcsetattr().
- * Stopping and continuing (Ctrl-Z) is ncurses' own affair.
+ * ncurses itself handles stopping and continuing (Ctrl-Z).
  */
 #include "terminal.h"
 #include "cli.h"
@@ -67,7 +67,7 @@ static void on_signal(int number)
     raise(number); /* arrives when the handler returns */
 }
 
-/* Before ncurses, which leaves alone what is caught already. */
+/* Before ncurses, which leaves signals alone that are caught already. */
 static void catch_terminal_signals(void)
 {
     static const int caught[] = {SIGINT,  SIGTERM, SIGHUP, SIGQUIT, SIGABRT,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Numbers, times and names as people read them. A name in a pool is any bytes but '/' and NUL. On a
- * terminal, bytes that could move the cursor or are not text are shown as escapes. A pipe gets the
- * bytes themselves.
+ * Numbers, times and names as people read them. A name in a pool may have any bytes but '/' and
+ * NUL. On a terminal, bytes that could move the cursor or are not text are shown as escapes. A pipe
+ * gets the bytes themselves.
  */
 #include "cli.h"
 

@@ -118,7 +118,7 @@ static void end_line(struct top *top)
     fputc('\n', top->out);
 }
 
-/* Of four, the width of one column each: what a terminal without UTF-8 shows instead. */
+/* Four characters, each one column wide, for a terminal without UTF-8. */
 static void put_glyph(const struct top *top, const char *utf8, char plain)
 {
     if (top->utf8)
@@ -155,7 +155,7 @@ static void draw_title(struct top *top)
     end_line(top);
 }
 
-/* Rounded so that what is not nothing shows. */
+/* Rounded up, so that anything above zero shows. */
 static int share_width(uint64_t part, uint64_t whole, int width)
 {
     int cells = (int)((double)part * width / (double)whole + 0.5);
@@ -213,7 +213,7 @@ static void draw_users(struct top *top)
     end_line(top);
 }
 
-/* Sums of the table of counts; -1: all of that dimension. */
+/* Sums over the table of counts; -1 takes all of that dimension. */
 static uint64_t count_of_pins(const struct cli_pin_counts *counts, int kind, int state, int purpose)
 {
     uint64_t sum = 0;
@@ -620,7 +620,7 @@ static void sleep_until(uint64_t time_ns)
     }
 }
 
-/* False: the reader has gone, which is not a failure, or it could not be written. */
+/* False: the screen could not be written, or the reader has gone, which is not a failure. */
 static bool print_screen(const char *text, bool first)
 {
     if (printf("%s%s", first ? "" : "\n", text) >= 0 && fflush(stdout) == 0)

@@ -31,10 +31,10 @@ void transfer_end(struct transfer *transfer);
 /* Record a failure at path; they return false for the caller to return. */
 bool transfer_fail(struct transfer *transfer, const char *path, int rc);
 bool transfer_fail_host(struct transfer *transfer, const char *path, int error);
-/* True when a signal came; says that `path` is not there. */
+/* True when a signal came; prints that `path` was not copied. */
 bool transfer_stopped(struct transfer *transfer, const char *path);
 
-/* A name that nothing else has, for the file under way. */
+/* A name that no other file has, for the file under way. */
 const char *transfer_temp_name(struct transfer *transfer, char buf[TRANSFER_TEMP_TEXT]);
 
 /* Where the file (dev, ino) was copied to, or null; then remember it. */

@@ -13,9 +13,9 @@
 #define ACCESS_ACL "system.posix_acl_access"
 #define DEFAULT_ACL "system.posix_acl_default"
 
-/* The kernel checks permissions of every directory on a path. Without a time it would ask for each
- * directory again that the walk has just looked up. The shortest time that it knows is the tick of
- * its clock that is under way, and the next. */
+/* The kernel checks permissions of every directory on a path. If it might keep no attributes at
+ * all, it would ask again for each directory that the walk has just looked up. The shortest time
+ * that it knows ends with the next tick of its clock. */
 #define DIRECTORY_NS 1000u
 
 double mount_attr_seconds(const struct stat *attr)
@@ -55,7 +55,7 @@ struct birth_time {
     int32_t zero;
 };
 
-/* What answers MOUNT_FUSE_STATX: struct fuse_statx_out of Linux 6.6. */
+/* The answer to MOUNT_FUSE_STATX: struct fuse_statx_out of Linux 6.6. */
 struct statx_reply {
     uint64_t valid;
     uint32_t valid_nsec, flags;
@@ -101,7 +101,7 @@ static struct statx_timestamp statx_time(const struct timespec *time)
     return (struct statx_timestamp){.tv_sec = time->tv_sec, .tv_nsec = (uint32_t)time->tv_nsec};
 }
 
-/* The last attributes of an inode that has gone: when it was made is not among them. */
+/* The last attributes of an inode that has gone; the time of birth is not among them. */
 static int last_statx(struct mount *mount, uint64_t ino, struct statx *out)
 {
     struct stat st;

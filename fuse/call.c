@@ -32,8 +32,8 @@ static pthread_mutex_t interrupts = PTHREAD_MUTEX_INITIALIZER;
 
 #define SMALL_BYTES 1024u /* a request of those below: a header, some numbers and a name */
 
-/* What libfuse 3.14 does not know, handed to it as a request that begins alike and that it does
- * know. The handler looks at what it was. Null: as it is. */
+/* A request that libfuse 3.14 does not know is handed to it as one that begins alike and that it
+ * does know. The handler then looks at the real one. Null: libfuse knows the request. */
 static const char *as_known(const char *request, size_t len, char copy[SMALL_BYTES])
 {
     uint32_t opcode = ((const struct fuse_in_header *)request)->opcode;

@@ -66,8 +66,8 @@ static ssize_t read_to_end(struct hf_file *file, char *buf, size_t len, uint64_t
     return rc < 0 ? rc : (ssize_t)done;
 }
 
-/* Reads through memory of its own, where there are holes, which a read must not fill, or gates, at
- * which a pin would wait. */
+/* Reads through memory of its own. A pin would fill holes, which a read must not do, and would wait
+ * at gates. */
 static void read_copy(fuse_req_t req, struct hf_file *file, size_t len, uint64_t off)
 {
     char *buf = malloc(len);
@@ -182,7 +182,7 @@ static ssize_t write_mapping(struct hf_file *file, const char *buf, size_t len, 
     return rc < 0 ? rc : (ssize_t)len;
 }
 
-/* A program that appends writes at the pool's end of file: the kernel's may be old. */
+/* A program that appends writes at the pool's end of file, since the kernel may know an old one. */
 void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t len, off_t off,
               struct fuse_file_info *fi)
 {

@@ -173,8 +173,8 @@ static int number_name(struct directory *d, const char *name, uint64_t *number)
     return 0;
 }
 
-/* The dots have no place in the order of names. To go on after one of them, it begins at the start
- * and skips. */
+/* The dots have no place in the order of names. So the listing goes on after one of them by
+ * beginning at the start and skipping it. */
 static int go_to(struct directory *d, uint64_t number)
 {
     struct hf_dirent entry;

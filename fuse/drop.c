@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the list of what the kernel has to drop (cache=auto): the cached pages of a file, and the
- * handle open only for them.
+ * Owns the list of files of which the kernel has to drop cached pages (cache=auto). Then a handle
+ * that is open only for these pages is closed.
  */
 #include "private.h"
 
@@ -19,9 +19,9 @@ static void drop_all_files(struct mount *mount)
     mount_files_evict_all(mount);
 }
 
-/* To the kernel a length of 0 means to the end. That it does not have the file is not an error. A
- * file that loses its last name is reported as changed from start to end: it must not stay open for
- * the cache alone. */
+/* To the kernel a length of 0 means to the end. It is not an error if the kernel does not have the
+ * file. A file that loses its last name is reported as changed from start to end, and must not stay
+ * open for the cache alone. */
 void mount_drop(struct mount *mount, const struct hf_watch_report *report)
 {
     bool to_end = report->len > (uint64_t)INT64_MAX - report->off;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the open files of the mount, and counts them. With cache=auto some stay open when no program
- * has them any more, so that content which the kernel keeps is still watched (inodes.c). They give
- * way when the mount or the pool runs out of files.
+ * has them any more, so that the content that the kernel keeps is still watched (inodes.c). They
+ * give way when the mount or the pool runs out of files.
  */
 #include "private.h"
 

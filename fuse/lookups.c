@@ -2,11 +2,11 @@
 /*
  * Owns what a lookup holds on to for a moment. The kernel looks a name up, then opens, or asks for
  * the attributes, of the inode that it got. When another process replaces the name in between
- * (rename) the inode has gone: -ESTALE. The kernel then tries once more, from the name; a program
- * sees the error when that meets the next rename.
+ * (rename) the inode has gone: -ESTALE. The kernel then tries once more, from the name. If that
+ * meets another rename, the program sees the error.
  *
- * So after the first such error, and for a while, each lookup keeps what it found. It keeps a file
- * by an open handle, anything else by its attributes, and a symbolic link also by its target. The
+ * So after the first such error, and for a while, each lookup keeps what it found. It keeps an open
+ * handle of a file, the attributes of anything else, and also the target of a symbolic link. The
  * second try therefore finds what its lookup found, as on other file systems. While there are no
  * such errors, lookups hold on to nothing. A file that is deleted meanwhile keeps its blocks for
  * HELD_NS at most.

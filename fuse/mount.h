@@ -9,7 +9,7 @@ struct mount_plan {
     const char *pool, *dir; /* as given */
     const char *options;    /* for the kernel: "ro,allow_other", may be "" */
     bool readonly, foreground, cached;
-    /* Only the options of what is mounted on dir are to change. */
+    /* Only change the options of the file system that is mounted on dir. */
     bool remount;
     /* Prints why something failed, with the library's sentence or errno; returns the exit code. */
     int (*fail)(const char *what, int rc);

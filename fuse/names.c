@@ -2,8 +2,8 @@
 /*
  * Owns the requests about names. The kernel checks permissions before it asks
  * (default_permissions), walks paths and follows links itself: a request has a directory's number
- * and one name. It holds a lock on the directory in the kernel. So no request of these waits for
- * pins: blocks of a removed file are detached where they are held.
+ * and one name. Meanwhile it holds a lock on the directory in the kernel. So none of these requests
+ * waits for pins: blocks of a removed file are detached where they are held.
  */
 #include "private.h"
 
@@ -149,8 +149,9 @@ static void forget_name(struct mount *mount, const struct stat *last, bool is_la
     mount_files_evict(mount, last->st_ino);
 }
 
-/* Engines that count cannot detach, and a file can be in the layout change of another process. But
- * a file that is open when it loses its last name goes with its last close and its last pin. */
+/* Engines that count cannot detach, and another process can have a layout change of the file under
+ * way. But a file that is open when it loses its last name goes with its last close and its last
+ * pin. */
 static int unlink_open(struct mount *mount, fuse_ino_t parent, const char *name)
 {
     struct hf_file *file;

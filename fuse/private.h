@@ -64,8 +64,8 @@ struct mount_inodes *mount_inodes_new(uint32_t kept_max);
 void mount_inode_gone(struct mount_inodes *inodes, const struct stat *last);
 bool mount_inode_last(struct mount_inodes *inodes, uint64_t ino, struct stat *out);
 void mount_inode_forget(struct mount_inodes *inodes, uint64_t ino);
-/* cache=auto: a program has opened the inode. True: what the kernel keeps of it has been watched
- * since, and the kernel has dropped what was not. */
+/* cache=auto: a program has opened the inode. True: the content that the kernel keeps of it was
+ * watched all the time. */
 bool mount_inode_opened(struct mount_inodes *inodes, uint64_t ino);
 /* The program was interrupted, and does not know that it has opened the inode. */
 void mount_inode_abandoned(struct mount_inodes *inodes, uint64_t ino);
@@ -90,7 +90,7 @@ int mount_file_open(struct mount *mount, uint64_t at, const char *path, int flag
                     struct hf_file **out);
 void mount_file_close(struct mount *mount, struct hf_file *file);
 struct hf_file *mount_file_of(const struct fuse_file_info *fi);
-/* The reply's side of an open: how the kernel is to use the file. */
+/* For the reply to an open: how the kernel is to use the file. */
 int mount_file_answer(struct mount *mount, struct hf_file *file, uint64_t ino,
                       struct fuse_file_info *fi);
 /* A program has closed it. With cache=auto it may stay open for the kernel's cache. */
@@ -136,8 +136,8 @@ void mount_call_reply(fuse_req_t req, int rc);
 
 /* ---- drop.c: what the kernel is to drop ---- */
 
-/* Has the kernel drop what was reported, and closes what was kept open for that. Must not be called
- * while a request is handled: the kernel may wait for its reply. */
+/* Has the kernel drop the pages that were reported, and closes handles that were kept open for
+ * them. Must not be called while a request is handled: the kernel may wait for its reply. */
 void mount_drop(struct mount *mount, const struct hf_watch_report *report);
 /* The same, soon, by another thread. */
 void mount_drop_soon(struct mount *mount, uint64_t ino, uint64_t off, uint64_t len);
@@ -230,9 +230,9 @@ int mount_serve(struct mount *mount);
 void mountpoint_find(const char *dir, char device[MOUNT_DEVICE_BYTES]);
 /* Lazily: what is in use stays until it is closed. */
 void mountpoint_unmount(const char *dir);
-/* Nobody serves what is mounted there. */
+/* No server answers for the mount there. */
 bool mountpoint_is_dead(const char *dir);
-/* realpath() of a mount whose root cannot be looked at. */
+/* realpath() for a mount with a root that cannot be looked at. */
 bool mountpoint_path(const char *path, char out[PATH_MAX]);
 
 /* ---- remount.c: other options for what is mounted ---- */

@@ -22,8 +22,8 @@
 
 #define KEPT_MAX 1024u /* files that are open for the kernel's cache alone */
 
-/* In a namespace that a user has made, root is that user, with that user's groups. There may be no
- * other user or group to become. The kernel then denies setgroups(2). */
+/* In a namespace that a user has made, root is that user, with that user's groups. It may have no
+ * other user or group, and then the kernel denies setgroups(2). */
 static bool root_is_a_user(void)
 {
     char word[8] = "";
@@ -36,8 +36,8 @@ static bool root_is_a_user(void)
     return strcmp(word, "deny\n") == 0;
 }
 
-/* Root becomes the owner of the pool, without groups of the supervisor; a user stays what he is.
- * Neither keeps capabilities, nor gets them again. */
+/* Root becomes the owner of the pool, without groups of the supervisor. Another user stays the same
+ * user. Neither keeps capabilities, nor gets them back. */
 static int drop_rights(const struct stat *owner)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};

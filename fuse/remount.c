@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns changing the options of what is mounted. The kernel does all of it. It refuses changes on a
- * mount that becomes read-only, and calls the mount busy while a program has a file open for
- * writing. The server does not learn of it, and stays as it was started. A server that has opened
- * the pool for reading only cannot become writable.
+ * Owns changing the options of a mount. The kernel does all of it. It refuses changes on a mount
+ * that becomes read-only, and calls the mount busy while a program has a file open for writing. The
+ * server does not learn of it, and stays as it was started. A server that has opened the pool for
+ * reading only cannot become writable.
  */
 #include "private.h"
 
@@ -36,7 +36,7 @@ static unsigned long apply_word(unsigned long flags, const char *name)
     return flags;
 }
 
-/* What is not named stays as it is. */
+/* Options that are not named stay as they are. */
 static int find_flags(const char *dir, const char *options, unsigned long *flags)
 {
     static const unsigned long same =
@@ -56,7 +56,8 @@ static int find_flags(const char *dir, const char *options, unsigned long *flags
     return 0;
 }
 
-/* Taking away an attribute that no directory has changes nothing, and is refused all the same. */
+/* To take away an attribute that no directory has would change nothing, but the kernel refuses
+ * it. */
 static bool server_only_reads(const char *dir)
 {
     return removexattr(dir, "trusted.holdfast.remount") != 0 && errno == EROFS;

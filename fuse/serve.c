@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the session with the kernel: what is agreed when it begins, which function handles which
- * request, and how replies are written. Starts what serves, and ends it when it is unmounted.
+ * request, and how replies are written. Starts the threads that serve, and ends them when the pool
+ * is unmounted.
  */
 #include "private.h"
 
@@ -11,7 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* What linux/fuse.h of Debian 12 does not have yet. */
+/* Flags that linux/fuse.h of Debian 12 does not have yet. */
 #define INIT_DIRECT_IO_ALLOW_MMAP UINT64_C(0x1000000000) /* bit 36: shared mmap of uncached files */
 
 #define REPLY_BYTES 256u /* all replies but those with content, names or values */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns mounting and unmounting. The supervisor stays what the user is, root or not. It mounts, and
- * when the server has ended, for whatever reason, it unmounts what may be left.
+ * Owns mounting and unmounting. The supervisor keeps its user, root or not. It mounts, and when the
+ * server has ended, for whatever reason, it unmounts what may be left.
  *
  *     holdfast mount waits until it is mounted, then ends; with -f it is the supervisor itself
  *       supervisor       fork, mount, hand over; wait; unmount
@@ -34,8 +34,8 @@ struct supervisor {
     pid_t server;
 };
 
-/* A user may have unmounted it, and have mounted another one there. Once the server has ended, that
- * one can have the same number, but it answers. */
+/* A user may have unmounted the pool and mounted another one there. Once the server has ended, the
+ * new mount can have the same device number, but it answers. */
 static void unmount_own(const struct supervisor *supervisor, bool ended)
 {
     char device[MOUNT_DEVICE_BYTES];
@@ -54,7 +54,7 @@ static bool holds_path(const char *dir, const char *path)
            (strncmp(dir, path, len) == 0 && (path[len] == '/' || path[len] == '\0'));
 }
 
-/* A dead mount of ours, whose server was killed, is taken away first. */
+/* A dead mount of ours, left by a killed server, is taken away first. */
 static int check_directory(struct supervisor *supervisor)
 {
     const struct mount_plan *plan = supervisor->plan;
@@ -186,7 +186,7 @@ static int await_signal(const struct supervisor *supervisor, const sigset_t *set
     return number;
 }
 
-/* Until the server ends. A signal unmounts, and leaves the server a while for what is open. */
+/* Until the server ends. A signal unmounts, and leaves the server a while for open files. */
 static int await_end(const struct supervisor *supervisor, const sigset_t *set)
 {
     static const struct timespec moment = {.tv_nsec = 100000000};
@@ -284,8 +284,8 @@ static int supervise(struct supervisor *supervisor, int started)
     return status;
 }
 
-/* What goes on in the background must not keep busy what its caller used: another mount perhaps, by
- * a working directory or an open file. Descriptors 0 to 2 go when it is mounted. */
+/* A process in the background must not keep another mount busy, by a working directory or a file
+ * that its caller had open. Descriptors 0 to 2 go when it is mounted. */
 static void leave_caller(int kept)
 {
     if (chdir("/"))

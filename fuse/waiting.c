@@ -3,7 +3,7 @@
  * Owns the requests that have to wait for pins. Each gets a thread of its own, which runs it again
  * and may wait. When such threads take half of the pool's thread entries, further requests are
  * parked. One thread tries all of them again every 10 ms. A thread that has ended its own request
- * takes the oldest. So a request whose range is free never waits for others.
+ * takes the oldest. So a request for a free range never waits for others.
  */
 #include "private.h"
 
