@@ -136,15 +136,15 @@ static int refuse_value(const struct cli_option *option, const char *text)
 
     switch (option->kind) {
     case CLI_BYTES:
-        return cli_usage("--%s %s: a size is a number with K, M, G or T after it if wanted, from %s"
-                         " to %s (like 4096, 64K or 8G)",
+        return cli_usage("--%s %s: a size is a number from %s to %s, which may end in K, M, G or T"
+                         " (like 4096, 64K or 8G)",
                          option->name, text, cli_size(least, option->min),
                          cli_size(most, option->max));
     case CLI_COUNT:
         return cli_usage("--%s %s: must be a number from %" PRIu64 " to %" PRIu64, option->name,
                          text, option->min, option->max);
     case CLI_TIME:
-        return cli_usage("--%s %s: a time is a number of seconds, or one with a unit, from %s to %s"
+        return cli_usage("--%s %s: a time is a number of seconds or has a unit, from %s to %s"
                          " (like 2, 5s or 100ms)",
                          option->name, text, cli_duration(from, option->min),
                          cli_duration(to, option->max));

@@ -10,8 +10,8 @@ static bool create;
 
 #define POLICY_OPTION CLI_POLICY_OPTION(policy, "when a pin holds part of the range")
 #define POLICY_DETAILS                                                                             \
-    "Pins that overlap the range are waited for, unless POLICY says otherwise: wait, nowait,\n"    \
-    "detach, deadline:TIME or deadline-detach:TIME (5s, 100ms). Without it the pool's own counts."
+    "Waits for pins that overlap the range, unless POLICY says otherwise: wait, nowait, detach,\n" \
+    "deadline:TIME or deadline-detach:TIME (5s, 100ms). Without --policy, that of the pool applies."
 
 static int change_file(char **operands, int flags, int (*change)(struct hf_file *file))
 {
@@ -67,7 +67,7 @@ static int truncate_run(int count, char **operands)
 const struct cli_verb cli_verb_truncate = {
     .name = "truncate",
     .operands = "POOL PATH",
-    .summary = "set the size of a file; a hole follows when it grows",
+    .summary = "set the size of a file; what is added is a hole",
     .details = POLICY_DETAILS,
     .options = truncate_options,
     .operands_min = 2,
@@ -90,7 +90,7 @@ static struct cli_option punch_options[] = {
      .kind = CLI_BYTES,
      .value = &hole_len,
      .value_name = "LENGTH",
-     .help = "how long it is",
+     .help = "length of the hole",
      .min = 1,
      .max = HF_FILE_BYTES_MAX,
      .required = true},

@@ -502,7 +502,7 @@ static void drop_copy(struct copy_tree *copy, uint64_t dir, const char *temp)
         rc = hf_unlinkat(pool, dir, temp, NULL);
     }
     if (rc != 0)
-        cli_note("%s: what was made of the copy could not be removed", temp);
+        cli_note("%s: the unfinished copy could not be removed", temp);
 }
 
 /* The directory that the copy's name is in. */

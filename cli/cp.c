@@ -16,13 +16,13 @@ static struct cli_option cp_options[] = {
      .letter = 'r',
      .kind = CLI_FLAG,
      .value = &recursive,
-     .help = "directories too, with what is in them"},
+     .help = "directories too, with all that is in them"},
     {.name = "reflink",
      .kind = CLI_TEXT,
      .value = &reflink,
      .value_name = "WHEN",
      .help = "share blocks: auto (copy where the engine cannot share), always, never"},
-    CLI_POLICY_OPTION(policy, "when a pin may write to what is copied"),
+    CLI_POLICY_OPTION(policy, "when a pin may write to a file that is copied"),
     {0},
 };
 
@@ -101,9 +101,9 @@ const struct cli_verb cli_verb_cp = {
     .operands = "POOL FROM... TO",
     .summary = "copy inside the pool: the copy shares blocks until one side writes",
     .details =
-        "Keeps modes, owners, times, links, extended attributes and holes. Into TO if that is\n"
-        "a directory, else as TO, which is replaced in one step. Each file is as of one\n"
-        "moment: pins that may write to it are waited for, as POLICY says.",
+        "Keeps modes, owners, times, links, extended attributes and holes. Copies into TO if\n"
+        "that is a directory, else to TO, which is replaced in one step. Each file is copied\n"
+        "as of one moment: the copy waits for pins that may write to it, as POLICY says.",
     .options = cp_options,
     .operands_min = 3,
     .operands_max = 1 << 20,
@@ -143,7 +143,8 @@ const struct cli_verb cli_verb_snapshot = {
     .name = "snapshot",
     .operands = "POOL DIR NEW",
     .summary = "keep a directory as it is now, as NEW, which shares all blocks with it",
-    .details = "Each file is as of one moment. NEW must not exist; it appears when it is whole.",
+    .details =
+        "Each file is copied as of one moment. NEW must not exist; it appears when it is whole.",
     .options = snapshot_options,
     .operands_min = 3,
     .operands_max = 3,

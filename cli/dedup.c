@@ -36,13 +36,13 @@ static struct cli_option dedup_options[] = {
      .letter = 'f',
      .kind = CLI_FLAG,
      .value = &follow,
-     .help = "go on with pass after pass, until a signal comes"},
+     .help = "scan again and again, until a signal comes"},
     {.name = "rate",
      .letter = 'r',
      .kind = CLI_BYTES,
      .value = &rate,
      .value_name = "BYTES",
-     .help = "read at most so many bytes a second",
+     .help = "most bytes to read in a second",
      .min = HF_BLOCK_BYTES,
      .max = UINT64_C(1) << 50},
     {.name = "pause",
@@ -50,7 +50,7 @@ static struct cli_option dedup_options[] = {
      .kind = CLI_TIME,
      .value = &pause_ns,
      .value_name = "TIME",
-     .help = "wait so long between two passes; 1 s if it is not given",
+     .help = "how long to wait between two passes (1s)",
      .max = UINT64_C(86400) * NS_PER_S},
     {.name = "json", .letter = 'j', .kind = CLI_FLAG, .value = &as_json, .help = "for programs"},
     {0},
@@ -561,10 +561,10 @@ static int dedup_run(int count, char **operands)
 const struct cli_verb cli_verb_dedup = {
     .name = "dedup",
     .operands = "POOL [PATH]...",
-    .summary = "find pages that hold the same, and let files share them",
+    .summary = "find pages with the same content, and let files share them",
     .details =
-        "All files, or those that PATHs name and what lies below them. A page must look the\n"
-        "same in two passes. What anybody holds is left alone, and counted. Pages of zeros\n"
+        "Scans all files, or those at and below each PATH. A page must look the same in two\n"
+        "passes. Pages that a process holds are left alone, and counted. Pages of zeros\n"
         "become holes.",
     .options = dedup_options,
     .operands_min = 1,

@@ -437,9 +437,10 @@ const struct cli_verb cli_verb_get = {
     .name = "get",
     .operands = "POOL PATH... [TARGET]",
     .summary = "copy files and trees of the pool to the host",
-    .details = "Keeps modes, times, links, extended attributes and holes, and owners when root\n"
-               "does it. Into TARGET if that is a directory (. if none is given), else as TARGET;\n"
-               "PATH/. means what is in it. A file that exists is replaced in one step.",
+    .details =
+        "Keeps modes, times, links, extended attributes and holes, and owners when root\n"
+        "does it. Copies into TARGET if that is a directory (. if none is given), else to\n"
+        "TARGET; PATH/. means all that is in PATH. A file that exists is replaced in one step.",
     .operands_min = 2,
     .operands_max = 1 << 20,
     .run = get_run,

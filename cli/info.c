@@ -64,7 +64,7 @@ static void print_info(const char *path, const struct hf_pool_info *info)
     printf("%-13s %s\n", "policy", cli_policy_text(policy, &info->policy));
     printf("%-13s %s\n", "quarantine", cli_duration(quarantine, info->quarantine_ns));
     if (info->quarantine_left_ns != 0)
-        printf("%-13s all that leaves a file, for %s yet\n", "",
+        printf("%-13s all blocks that leave a file, for %s more\n", "",
                cli_duration(quarantine, info->quarantine_left_ns));
     printf("%-13s %" PRIu32 ", features incompat %" PRIx64 " ro_compat %" PRIx64 " compat %" PRIx64
            "\n",

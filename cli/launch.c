@@ -76,7 +76,7 @@ static int bench_run(int count, char **operands)
 const struct cli_verb cli_verb_demo = {
     .name = "demo",
     .operands = "[--input DIR] [--seconds N] [--seed N] [--json]",
-    .summary = "show pins and layout changes on a real tree, with the cure and without",
+    .summary = "show pins and layout changes on a real tree, with the protocol and without",
     .raw = true,
     .run = demo_run,
 };

@@ -103,10 +103,10 @@ static void put_space_metrics(const struct metrics *metrics)
 
     put_gauge(metrics, "pool_bytes", "Memory for blocks.", info->pool_bytes);
     put_gauge(metrics, "used_bytes", "Blocks in files.", cli_used_bytes(info));
-    put_gauge(metrics, "free_bytes", "Blocks in no file, not detached.", info->free_bytes);
+    put_gauge(metrics, "free_bytes", "Blocks in no file and not detached.", info->free_bytes);
     put_gauge(metrics, "detached_bytes", "Blocks that left their file and are still held.",
               info->detached_bytes);
-    put_gauge(metrics, "shared_bytes", "Blocks that more than one place of files lies on.",
+    put_gauge(metrics, "shared_bytes", "Blocks that lie under more than one page of files.",
               info->shared_bytes);
     put_gauge(metrics, "saved_bytes", "How much more would be used without sharing.",
               info->saved_bytes);
@@ -128,7 +128,8 @@ static void put_user_metrics(const struct metrics *metrics)
     put_gauge(metrics, "open_files_max", "Files that can be open at once.", info->max_files);
     put_gauge(metrics, "leases", "Leases, pins beyond the slots of a thread, and detached runs.",
               info->leases);
-    put_gauge(metrics, "leases_max", "Those that there can be at once.", info->max_leases);
+    put_gauge(metrics, "leases_max",
+              "Leases, such pins and detached runs that there can be at once.", info->max_leases);
     put_gauge(metrics, "registrations", "Times the memory is registered with a device.",
               info->registrations);
 }
@@ -145,7 +146,7 @@ static void put_given_up(const struct metrics *metrics)
         {",cause=\"deadlock\"", stats->deadlocks},
     };
 
-    put_family("given_up_total", "counter", "Layout changes that gave up, by why.");
+    put_family("given_up_total", "counter", "Layout changes that gave up, by reason.");
     for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
         put_sample(metrics, "given_up_total", causes[i].label, causes[i].count);
 }
@@ -157,7 +158,7 @@ static void put_counter_metrics(const struct metrics *metrics)
     put_counter_metric(metrics, "layout_changes_total", "Layout changes begun.", stats->changes);
     put_counter_metric(metrics, "detaches_total", "Layout changes that detached blocks.",
                        stats->detaches);
-    put_counter_metric(metrics, "recalls_total", "Leases that layout changes asked for.",
+    put_counter_metric(metrics, "recalls_total", "Leases that layout changes recalled.",
                        stats->recalls);
     put_counter_metric(metrics, "reaped_pins_total", "Pins of dead processes dropped.",
                        stats->reaped);
@@ -215,7 +216,8 @@ static void put_pins(const struct metrics *metrics)
     }
     put_gauge(metrics, "layout_changes_waiting", "Layout changes that wait now.", counts.waiting);
     put_gauge_ns(metrics, "layout_change_oldest_wait_seconds",
-                 "How long the first of those that wait now has waited.", counts.longest_wait_ns);
+                 "How long the layout change that has waited longest waits now.",
+                 counts.longest_wait_ns);
     put_gauge_ns(metrics, "lease_oldest_seconds", "Age of the oldest lease.",
                  counts.oldest_lease_ns);
 }
@@ -270,7 +272,7 @@ static int metrics_run(int count, char **operands)
 const struct cli_verb cli_verb_metrics = {
     .name = "metrics",
     .operands = "POOL",
-    .summary = "print what there is to measure, in Prometheus' text format",
+    .summary = "print the metrics of a pool, in Prometheus' text format",
     .operands_min = 1,
     .operands_max = 1,
     .run = metrics_run,

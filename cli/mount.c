@@ -22,7 +22,7 @@ static struct cli_option mount_options[] = {
      .letter = 'f',
      .kind = CLI_FLAG,
      .value = &foreground,
-     .help = "stay until it is unmounted; Ctrl-C unmounts"},
+     .help = "stay until the pool is unmounted; Ctrl-C unmounts it"},
     {.name = "options",
      .letter = 'o',
      .kind = CLI_TEXT,
@@ -148,10 +148,10 @@ const struct cli_verb cli_verb_mount = {
     .operands = "POOL DIR",
     .summary = "let ordinary programs use the pool's files under a directory",
     .details =
-        "Library users may pin the same files meanwhile; what programs truncate or punch waits for\n"
-        "pins as the pool's policy says. cache=none (the default) passes every read and write on;\n"
-        "cache=auto lets the kernel keep content, and drops what others change. Unmount with\n"
-        "umount DIR, or fusermount3 -u DIR.",
+        "Library users may pin the same files meanwhile. A truncate or punch through the mount\n"
+        "waits for pins as the pool's policy says. cache=none (the default) passes every read\n"
+        "and write on. cache=auto lets the kernel keep content, and drops the parts that other\n"
+        "processes change. Unmount with umount DIR, or fusermount3 -u DIR.",
     .options = mount_options,
     .operands_min = 2,
     .operands_max = 2,

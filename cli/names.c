@@ -14,13 +14,13 @@ static struct cli_option mkdir_options[] = {
      .letter = 'p',
      .kind = CLI_FLAG,
      .value = &parents,
-     .help = "also those above it; no error if it exists"},
+     .help = "also the directories above it; no error if it exists"},
     {.name = "mode",
      .letter = 'm',
      .kind = CLI_MODE,
      .value = &directory_mode,
      .value_name = "MODE",
-     .help = "of the last directory, in octal (0755)"},
+     .help = "permission bits of the last directory, in octal (0755)"},
     {0},
 };
 

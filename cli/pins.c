@@ -17,12 +17,12 @@ static struct cli_option pins_options[] = {
      .kind = CLI_TEXT,
      .value = &file_path,
      .value_name = "PATH",
-     .help = "only what holds or changes this file"},
+     .help = "only pins, leases and layout changes of this file"},
     {.name = "waiting",
      .letter = 'w',
      .kind = CLI_FLAG,
      .value = &waiting_only,
-     .help = "only layout changes that wait, each with those it waits for"},
+     .help = "only layout changes that wait, each with what it waits for"},
     {.name = "json", .letter = 'j', .kind = CLI_FLAG, .value = &as_json, .help = "for programs"},
     {0},
 };
@@ -254,8 +254,8 @@ static void print_ghosts(struct hf_pool *pool)
 
     if (hf_pool_info(pool, &info) == 0 && info.quarantine_left_ns != 0)
         printf(
-            "all processes had died, some with device pins: what leaves a file is quarantined for "
-            "%s yet\n",
+            "all processes had died, some with device pins: blocks that leave a file are quarantined "
+            "for %s more\n",
             cli_duration(left, info.quarantine_left_ns));
 }
 

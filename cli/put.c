@@ -533,9 +533,10 @@ const struct cli_verb cli_verb_put = {
     .name = "put",
     .operands = "POOL SOURCE... [PATH]",
     .summary = "copy files and trees of the host, or standard input (-), into the pool",
-    .details = "Keeps modes, times, links, extended attributes and holes, and owners when root\n"
-               "does it. Into PATH if that is a directory (/ if none is given), else as PATH;\n"
-               "SOURCE/. means what is in it. A file that exists is replaced in one step.",
+    .details =
+        "Keeps modes, times, links, extended attributes and holes, and owners when root\n"
+        "does it. Copies into PATH if that is a directory (/ if none is given), else to\n"
+        "PATH; SOURCE/. means all that is in SOURCE. A file that exists is replaced in one step.",
     .operands_min = 2,
     .operands_max = 1 << 20,
     .run = run_put,

@@ -17,12 +17,12 @@ static struct cli_option rm_options[] = {
      .letter = 'r',
      .kind = CLI_FLAG,
      .value = &recursive,
-     .help = "directories too, with what is in them"},
+     .help = "directories too, with all that is in them"},
     {.name = "force",
      .letter = 'f',
      .kind = CLI_FLAG,
      .value = &force,
-     .help = "what is not there is not an error"},
+     .help = "a name that is not there is not an error"},
     CLI_POLICY_OPTION(policy, "when a pin holds part of a file"),
     {0},
 };
@@ -118,7 +118,7 @@ const struct cli_verb cli_verb_rm = {
     .name = "rm",
     .operands = "POOL PATH...",
     .summary = "remove names, and files with their last name",
-    .details = "A file that is pinned is waited for, unless POLICY says otherwise: wait, nowait,\n"
+    .details = "Waits while a file is pinned, unless POLICY says otherwise: wait, nowait,\n"
                "detach, deadline:TIME or deadline-detach:TIME. `rm -r POOL /` empties the pool.",
     .options = rm_options,
     .operands_min = 2,

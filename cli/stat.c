@@ -15,7 +15,7 @@ static struct cli_option stat_options[] = {
      .letter = 'L',
      .kind = CLI_FLAG,
      .value = &follow,
-     .help = "what a symbolic link leads to instead of the link"},
+     .help = "the file that a symbolic link leads to, not the link"},
     {.name = "json", .letter = 'j', .kind = CLI_FLAG, .value = &as_json, .help = "for programs"},
     {0},
 };

@@ -34,7 +34,7 @@ static struct cli_option top_options[] = {
      .kind = CLI_TIME,
      .value = &interval_ns,
      .value_name = "TIME",
-     .help = "between two screens, seconds or like 500ms; 1s without it",
+     .help = "how long to wait between two screens (1s)",
      .min = NS_PER_S / 10,
      .max = 3600 * NS_PER_S},
     {.name = "batch",
@@ -688,7 +688,7 @@ const struct cli_verb cli_verb_top = {
     .operands = "POOL",
     .summary = "watch a pool: its space, its pins, what waits and for how long",
     .details =
-        "Keys: q quits; a shows waits and leases, w waits alone, l leases alone; a blank reads\n"
+        "Keys: q quits; a shows waits and leases, w waits alone, l leases alone; space reads\n"
         "again at once. The histogram counts how long layout changes have waited for pins.",
     .options = top_options,
     .operands_min = 1,

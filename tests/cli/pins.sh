@@ -114,8 +114,8 @@ kill -KILL "${holder_pid[last]}"
 wait "${holder_pid[last]}" 2>/dev/null
 unset "holder_pid[last]"
 try 0 "$HOLDFAST" pins "$work/ghosts"
-same "$(tail -n 1 <<<"$out" | sed 's/ for .* yet//')" \
-    "all processes had died, some with device pins: what leaves a file is quarantined"
+same "$(tail -n 1 <<<"$out" | sed 's/ for .* more//')" \
+    "all processes had died, some with device pins: blocks that leave a file are quarantined"
 try 0 "$HOLDFAST" rm "$work/ghosts" one
 try 0 "$HOLDFAST" info "$work/ghosts" --json
 same "$(json 'it["detached_bytes"] > 0, 0 < it["quarantine_left_ns"] <= it["quarantine_ns"]')" "(True, True)"
