@@ -6,7 +6,7 @@
 #include "shm/shm.h"
 
 #define SHM_MAGIC UINT64_C(0x6e757274736f4c48) /* "HLostrun" */
-#define SHM_VERSION 13u
+#define SHM_VERSION 14u
 
 /* Lays the tables out after the header; returns the bytes of the whole segment. */
 uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits);
@@ -79,12 +79,14 @@ int shm_reserve_vnode(struct shm *shm, uint32_t at);
 /* What every process looks at. */
 int shm_reserve_first(const void *base, const struct shm_run *header);
 
-/* ---- pthread_mutex_init(3), and pthread_mutex_trylock(3) and pthread_mutex_unlock(3), whatever
- * the mutex says (robust.c) ---- */
+/* ---- the steps of the C library's robust mutexes, whatever the mutex says (robust.c) ---- */
 
+/* -errno. */
 int shm_robust_init(struct shm_mutex *mutex);
+/* 0; EOWNERDEAD: taken, and to be mended; EBUSY: not taken. */
 int shm_robust_trylock(struct shm_mutex *mutex);
-int shm_robust_unlock(struct shm_mutex *mutex);
+void shm_robust_mended(struct shm_mutex *mutex);
+void shm_robust_unlock(struct shm_mutex *mutex);
 
 void shm_hash_rebuild(struct shm *shm);
 /* Forgets this process's lanes of a segment that goes away. */

@@ -16,16 +16,25 @@
  * mutexes are left as the kernel would leave them. Where there were more, nothing is known, and the
  * links stay as they are. So they do beside another C library.
  *
- * `kind` says which steps the library takes, and is set right each time. What is left are the few
- * instructions between this look and the library's own. The kernel follows the links too, when the
- * thread dies, but stores only to words that have the thread's number. If a wrong link hides a
- * mutex from it, no process learns that the owner has died. A wait for it ends as one for a process
- * that is stopped.
+ * `kind` says which steps the library takes, and is set right each time. The library's word for the
+ * owner may say that the mutex was given up for good. No process of a pool does that, so such a
+ * word is wrong. It goes before the mutex is tried, and before it is let go of.
+ *
+ * The first word may say at the end that another thread has the mutex, or that no thread has it.
+ * `term` tells whether one has taken it since. Then both have had the mutex at once. It is left to
+ * the other thread, so that the next one has it alone, and goes out of the list here. Else the word
+ * is made the thread's own again.
+ *
+ * What is left are the few instructions between these looks and the library's own. The kernel
+ * follows the links too, when the thread dies, but stores only to words that have the thread's
+ * number. If a wrong link hides a mutex from it, no process learns that the owner has died. A wait
+ * for it ends as one for a process that is stopped.
  */
 #include "base/error.h"
 #include "shm/private.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +55,12 @@ int shm_robust_init(struct shm_mutex *mutex)
     return -rc;
 }
 
+static void count_term(struct shm_mutex *mutex)
+{
+    /* relaxed: for those that ask whether it is still the same */
+    hf_store_relaxed(&mutex->term, mutex->term + 1);
+}
+
 #if defined(__GLIBC__) && __WORDSIZE == 64
 
 /* A rename has two layout mutexes, and the four others of the segment: shm.h has the order. Only
@@ -62,11 +77,17 @@ struct entry {
 
 struct taken {
     struct shm_mutex *mutex;
+    uint64_t term;
+    bool died; /* in it, its last owner; it is not mended yet */
     /* What was between it and the one below it: nothing, one mutex, or more (&more). */
     void *between;
 };
 
 static char more;
+
+/* What the library says in place of an owner that died; and of one whose damage was not mended. */
+#define OWNER_DEAD INT_MAX
+#define NOT_RECOVERABLE (INT_MAX - 1)
 
 static _Thread_local struct {
     /* Of the list, in the thread's own memory; null: not known. */
@@ -166,7 +187,7 @@ static uint32_t owner_of(const struct shm_mutex *mutex)
 }
 
 /* Just taken. One that is not remembered, for want of memory, is as one of the program. */
-static void remember_taken(struct shm_mutex *mutex, void *before)
+static void remember_taken(struct shm_mutex *mutex, void *before, bool died)
 {
     struct taken *new;
     void *below;
@@ -181,6 +202,8 @@ static void remember_taken(struct shm_mutex *mutex, void *before)
     below = link_below(mine.count);
     new = taken_at(mine.count++);
     new->mutex = mutex;
+    new->term = mutex->term;
+    new->died = died;
     if (without_bit(before) == below)
         new->between = NULL;
     else
@@ -239,28 +262,80 @@ static void *right_prev_of_top(struct entry *entry, void *self)
     return without_bit(entry_at(top)->next) == self ? without_bit(top) : entry->prev;
 }
 
-static void set_links_right(unsigned i)
+/* The links that entry i is to have. */
+static struct entry right_links(unsigned i)
 {
     struct taken *taken = taken_at(i);
-    void *self = link_to(taken->mutex), *below = link_below(i), *next, *prev;
-    struct entry *entry = entry_at(self);
+    void *self = link_to(taken->mutex), *below = link_below(i);
+    struct entry *entry = entry_at(self), right;
 
-    next = link_across(entry->next, entry_at(below)->prev, taken->between, below, self);
+    right.next = link_across(entry->next, entry_at(below)->prev, taken->between, below, self);
     if (i + 1 == mine.count) {
-        prev = right_prev_of_top(entry, self);
+        right.prev = right_prev_of_top(entry, self);
     } else {
         void *above = link_to(taken_at(i + 1)->mutex), *one = taken_at(i + 1)->between;
 
-        prev = link_across(entry->prev, entry_at(above)->next,
-                           one == &more ? one : without_bit(one), above, self);
+        right.prev = link_across(entry->prev, entry_at(above)->next,
+                                 one == &more ? one : without_bit(one), above, self);
     }
-    if (entry->next != next)
-        entry->next = next;
-    if (entry->prev != prev)
-        entry->prev = prev;
+    return right;
 }
 
-/* ---- both steps ---- */
+static void set_links_right(unsigned i)
+{
+    struct entry *entry = entry_at(link_to(taken_at(i)->mutex)), right = right_links(i);
+
+    if (entry->next != right.next)
+        entry->next = right.next;
+    if (entry->prev != right.prev)
+        entry->prev = right.prev;
+}
+
+/* Its own links are another thread's by now. */
+static void take_out_of_list(unsigned i)
+{
+    const struct entry right = right_links(i);
+
+    entry_at(right.next)->prev = right.prev;
+    entry_at(right.prev)->next = right.next;
+}
+
+/* ---- the words that say whose it is ---- */
+
+/* Of a mutex that this thread may not have: a swap, for its owner stores there too. */
+static void make_recoverable(struct shm_mutex *mutex)
+{
+    int *owner = &mutex->robust.__data.__owner;
+
+    if (__builtin_expect(hf_load_acquire(owner) == NOT_RECOVERABLE, 0))
+        (void)hf_cas_acq_rel(owner, NOT_RECOVERABLE, 0);
+}
+
+/* The word became wrong after the look, and the library has left the mutex locked, in no list. */
+static void leave_unrecoverable(struct shm_mutex *mutex)
+{
+    int *word = &mutex->robust.__data.__lock, was = hf_load_acquire(word);
+
+    if ((was & FUTEX_TID_MASK) == gettid())
+        (void)hf_cas_acq_rel(word, was, 0);
+}
+
+static bool is_of_another(const struct taken *taken)
+{
+    return owner_of(taken->mutex) != mine.tid && taken->mutex->term != taken->term;
+}
+
+static void make_own(struct shm_mutex *mutex, uint32_t tid)
+{
+    int *word = &mutex->robust.__data.__lock, was = hf_load_acquire(word);
+
+    if ((was & FUTEX_TID_MASK) != tid)
+        (void)hf_cas_acq_rel(word, was, (int)(tid | (was & FUTEX_WAITERS)));
+    if (mutex->robust.__data.__owner == OWNER_DEAD)
+        mutex->robust.__data.__owner = (int)tid;
+}
+
+/* ---- the steps ---- */
 
 int shm_robust_trylock(struct shm_mutex *mutex)
 {
@@ -271,36 +346,67 @@ int shm_robust_trylock(struct shm_mutex *mutex)
         find_list_head();
     before = mine.head ? mine.head->list.next : NULL;
     set_kind(mutex);
+    make_recoverable(mutex);
     rc = pthread_mutex_trylock(&mutex->robust);
-    if (rc == 0 || rc == EOWNERDEAD)
-        remember_taken(mutex, before);
+    if (rc == ENOTRECOVERABLE)
+        leave_unrecoverable(mutex);
+    if (rc != 0 && rc != EOWNERDEAD)
+        return EBUSY;
+    count_term(mutex);
+    remember_taken(mutex, before, rc == EOWNERDEAD);
     return rc;
 }
 
-int shm_robust_unlock(struct shm_mutex *mutex)
+/* The library's call would fail where its word is wrong by now. What it does here is done when the
+ * mutex is let go of. */
+void shm_robust_mended(struct shm_mutex *mutex)
+{
+    for (unsigned i = mine.count; i--;)
+        if (taken_at(i)->mutex == mutex)
+            taken_at(i)->died = false;
+    (void)pthread_mutex_consistent(&mutex->robust);
+}
+
+void shm_robust_unlock(struct shm_mutex *mutex)
 {
     unsigned i = mine.count;
+    bool other = false;
 
     set_kind(mutex);
     while (i && taken_at(i - 1)->mutex != mutex)
         i--;
     if (i) {
-        set_links_right(i - 1);
+        HF_BUG_ON(taken_at(i - 1)->died);
+        other = is_of_another(taken_at(i - 1));
+        other ? take_out_of_list(i - 1) : set_links_right(i - 1);
         forget_one(i - 1);
     }
-    return pthread_mutex_unlock(&mutex->robust);
+    if (__builtin_expect(other, 0))
+        return;
+    make_own(mutex, i ? mine.tid : (uint32_t)gettid());
+    HF_BUG_ON(pthread_mutex_unlock(&mutex->robust) != 0);
 }
 
 #else
 
 int shm_robust_trylock(struct shm_mutex *mutex)
 {
-    return pthread_mutex_trylock(&mutex->robust);
+    int rc = pthread_mutex_trylock(&mutex->robust);
+
+    if (rc != 0 && rc != EOWNERDEAD)
+        return EBUSY;
+    count_term(mutex);
+    return rc;
 }
 
-int shm_robust_unlock(struct shm_mutex *mutex)
+void shm_robust_mended(struct shm_mutex *mutex)
 {
-    return pthread_mutex_unlock(&mutex->robust);
+    (void)pthread_mutex_consistent(&mutex->robust);
+}
+
+void shm_robust_unlock(struct shm_mutex *mutex)
+{
+    HF_BUG_ON(pthread_mutex_unlock(&mutex->robust) != 0);
 }
 
 #endif

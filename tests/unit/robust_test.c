@@ -2,7 +2,7 @@
 /*
  * The list of the robust mutexes that a thread has. Mutexes of the library and of the program are
  * in it, taken and released in every order. The list stays right, and a wrong link in one of ours
- * is mended.
+ * is mended. So are the words that say which thread has a mutex.
  */
 #include "shm/private.h"
 
@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -110,7 +111,7 @@ static void let_go(unsigned which)
         at++;
     memmove(&order[at], &order[at + 1], (--held - at) * sizeof *order);
     if (which < OURS)
-        assert_int_equal(shm_robust_unlock(&ours[which]), 0);
+        shm_robust_unlock(&ours[which]);
     else
         assert_int_equal(pthread_mutex_unlock(&theirs[which - OURS]), 0);
 }
@@ -240,7 +241,7 @@ static void very_many(void **state)
             __pthread_list_t *links = &ours[which].robust.__data.__list;
 
             links->__prev = links->__next = (void *)&victim[1];
-            assert_int_equal(shm_robust_unlock(&ours[which]), 0);
+            shm_robust_unlock(&ours[which]);
         }
         expect_list();
     }
@@ -325,7 +326,7 @@ static void owner_that_died(void **state)
     assert_int_equal(shm_robust_trylock(&ours[0]), EOWNERDEAD);
     order[held++] = 0;
     expect_list();
-    assert_int_equal(pthread_mutex_consistent(&ours[0].robust), 0);
+    shm_robust_mended(&ours[0]);
     spoil(0, 1);
     let_go(0);
     expect_list();
@@ -333,13 +334,178 @@ static void owner_that_died(void **state)
     expect_list();
 }
 
+/* ---- the words that say which thread has it ---- */
+
+static const int wrong_words[] = {0,
+                                  1,
+                                  INT_MAX,     /* the library's: its owner died */
+                                  INT_MAX - 1, /* and it was not mended */
+                                  INT_MIN,
+                                  (int)FUTEX_OWNER_DIED,
+                                  (int)FUTEX_WAITERS,
+                                  -1};
+#define WRONG_WORDS (sizeof wrong_words / sizeof *wrong_words)
+
+static void *take_and_let_go(void *arg)
+{
+    assert_int_equal(shm_robust_trylock(arg), 0);
+    shm_robust_unlock(arg);
+    return NULL;
+}
+
+/* For each thread, as if nothing had been wrong. */
+static void expect_free(struct shm_mutex *mutex)
+{
+    pthread_t thread;
+
+    take_and_let_go(mutex);
+    assert_int_equal(pthread_create(&thread, NULL, take_and_let_go, mutex), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+static void wrong_owner(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < WRONG_WORDS; i++) {
+        ours[0].robust.__data.__owner = wrong_words[i];
+        expect_free(&ours[0]);
+        take(1);
+        take(0);
+        ours[0].robust.__data.__owner = wrong_words[i];
+        let_go(i % 2);
+        let_all_go();
+        expect_list();
+        expect_free(&ours[0]);
+    }
+}
+
+static void wrong_owner_of_dead(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2 * WRONG_WORDS; i++) {
+        pthread_t thread;
+
+        assert_int_equal(pthread_create(&thread, NULL, die_with, &ours[0]), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        if (i % 2)
+            ours[0].robust.__data.__owner = wrong_words[i / 2];
+        assert_int_equal(shm_robust_trylock(&ours[0]), EOWNERDEAD);
+        if (i % 2 == 0)
+            ours[0].robust.__data.__owner = wrong_words[i / 2];
+        shm_robust_mended(&ours[0]);
+        shm_robust_unlock(&ours[0]);
+        expect_list();
+        expect_free(&ours[0]);
+    }
+}
+
+/* No thread has taken it meanwhile. */
+static void wrong_first_word(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < WRONG_WORDS; i++) {
+        take(1);
+        take(0);
+        take(2);
+        ours[0].robust.__data.__lock = wrong_words[i];
+        let_go(0);
+        expect_list();
+        let_all_go();
+        expect_list();
+        expect_free(&ours[0]);
+    }
+}
+
+static void *spoil_word_between(void *arg)
+{
+    int *word = arg;
+
+    for (unsigned i = 0; i < 1u << 20; i++) {
+        hf_store_release(word, INT_MAX - 1);
+        hf_cas_acq_rel(word, INT_MAX - 1, 0);
+    }
+    return NULL;
+}
+
+/* The library's own look comes after ours. The mutex stays one that can be taken. */
+static void wrong_owner_at_any_time(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(
+        pthread_create(&thread, NULL, spoil_word_between, &ours[0].robust.__data.__owner), 0);
+    for (unsigned taken = 0; taken < 1000;)
+        if (shm_robust_trylock(&ours[0]) == 0) {
+            taken++;
+            shm_robust_unlock(&ours[0]);
+        }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    expect_free(&ours[0]);
+    expect_list();
+}
+
+struct other {
+    pthread_barrier_t barrier;
+    bool takes_more;
+};
+
+static void *take_it_too(void *arg)
+{
+    struct other *other = arg;
+
+    assert_int_equal(shm_robust_trylock(&ours[0]), 0);
+    if (other->takes_more)
+        assert_int_equal(shm_robust_trylock(&ours[3]), 0);
+    pthread_barrier_wait(&other->barrier);
+    pthread_barrier_wait(&other->barrier); /* the first one has let go */
+    shm_robust_unlock(&ours[0]);
+    if (other->takes_more)
+        shm_robust_unlock(&ours[3]);
+    return NULL;
+}
+
+/* The first word was cleared, and another thread has taken the mutex: it keeps it. */
+static void taken_by_another(void **state)
+{
+    (void)state;
+    for (unsigned way = 0; way < 6; way++) {
+        struct other other = {.takes_more = way % 2};
+        pthread_t thread;
+
+        assert_int_equal(pthread_barrier_init(&other.barrier, NULL, 2), 0);
+        for (unsigned i = 0; i < OURS; i++)
+            take((i + way / 2) % OURS);
+        ours[0].robust.__data.__lock = 0;
+        assert_int_equal(pthread_create(&thread, NULL, take_it_too, &other), 0);
+        pthread_barrier_wait(&other.barrier);
+        let_go(0);
+        expect_list();
+        assert_int_equal(shm_robust_trylock(&ours[0]), EBUSY);
+        let_all_go();
+        pthread_barrier_wait(&other.barrier);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        expect_list();
+        expect_free(&ours[0]);
+        pthread_barrier_destroy(&other.barrier);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_order),     cmocka_unit_test(one_wrong_link),
-        cmocka_unit_test(very_many),       cmocka_unit_test(one_that_has_gone),
-        cmocka_unit_test(both_wrong),      cmocka_unit_test(child_of_fork),
+        cmocka_unit_test(every_order),
+        cmocka_unit_test(one_wrong_link),
+        cmocka_unit_test(very_many),
+        cmocka_unit_test(one_that_has_gone),
+        cmocka_unit_test(both_wrong),
+        cmocka_unit_test(child_of_fork),
         cmocka_unit_test(owner_that_died),
+        cmocka_unit_test(wrong_owner),
+        cmocka_unit_test(wrong_owner_of_dead),
+        cmocka_unit_test(wrong_first_word),
+        cmocka_unit_test(wrong_owner_at_any_time),
+        cmocka_unit_test(taken_by_another),
     };
 
     make_mutexes();
