@@ -7,14 +7,19 @@
  *
  * Any process may have made a word of the tree wrong. Each hold has a sum of the words by which a
  * look goes on from it. A look that meets a wrong word takes the table instead, which has no links,
- * and the tree is rebuilt. A wrong link in the stack loses what is below it: these holds stay until
- * their owner ends, but hold nothing.
+ * and the tree is rebuilt.
  *
  * Letting go must not wait for a lock. It clears the key and pushes the hold on a stack, which the
  * next holder of the layout mutex empties. A hold is freed by that thread only: one from the stack,
  * or one that is SHM_HOLD_DEAD and not on the stack. The reaper marks so what a dead process had,
  * which pushes nothing any more. A thread that empties the stack marks all of it before it cuts it
  * off: if it is killed then, the next one frees them.
+ *
+ * A wrong link in the stack loses what is below it. The vnode counts the holds that are let go of
+ * and those that were taken from the stack (`let_go`). When some are missing and no thread is on
+ * the way to the stack, the table tells which: those with an empty key (free_lost()). A process
+ * that is killed on that way leaves the counts apart for as long as the segment lives. There such
+ * holds stay until their owner ends, but hold nothing.
  */
 #include "dax/handle.h"
 #include "dax/private.h"
@@ -295,32 +300,86 @@ static uint32_t take_released(struct shm *shm, struct shm_vnode *vnode)
     return top;
 }
 
-void holds_settle(struct shm *shm, struct shm_vnode *vnode)
+/* The stack has holds, or should have. */
+static bool any_released(const struct shm_vnode *vnode)
 {
-    bool stale = hf_load_acquire(&vnode->holds_stale);
-    struct tree tree;
-    uint32_t hold;
+    uint32_t ended = hf_load_acquire(&vnode->let_go.ended);
+    uint32_t taken = hf_load_relaxed(&vnode->let_go.taken); /* relaxed: under the mutex it counts */
 
-    shm_assert_held(&vnode->mutex);
-    if (!stale && hf_load_acquire(&vnode->released) == SHM_NONE)
-        return;
-    hf_xchg_acq_rel(&vnode->holds_stale, 0u); /* before what the reaper marks is looked at */
-    hold = take_released(shm, vnode);
+    return hf_load_acquire(&vnode->released) != SHM_NONE || (int32_t)(ended - taken) > 0;
+}
+
+bool holds_unsettled(const struct shm_vnode *vnode)
+{
+    return hf_load_acquire(&vnode->holds_stale) || any_released(vnode);
+}
+
+static void count_taken(struct shm_let_go *counts, uint32_t taken)
+{
+    hf_store_relaxed(&counts->taken, taken); /* relaxed: as above */
+}
+
+/* True: the tree is to be rebuilt. */
+static bool free_released(struct shm *shm, struct shm_vnode *vnode, bool stale)
+{
+    uint32_t hold = take_released(shm, vnode);
+
     for (uint32_t steps = 0; hold != SHM_NONE && steps < shm->limits.holds; steps++) {
+        struct tree tree = tree_of(shm, vnode);
         uint32_t next;
 
-        if (!was_released(shm, vnode, hold)) {
-            stale = true;
-            break;
-        }
+        if (!was_released(shm, vnode, hold))
+            return true;
         next = hf_load_acquire(&shm->holds[hold].link);
-        tree = tree_of(shm, vnode);
         if (!stale) /* else the tree may be half changed, and is rebuilt */
             set_root(vnode, take_hold_out(&tree, root_of(&tree, vnode), hold));
         stale |= tree.wrong;
         shm_hold_free(shm, hold);
+        count_taken(&vnode->let_go, vnode->let_go.taken + 1);
         hold = next;
     }
+    return stale;
+}
+
+/* Holds that were let go of and are on no stack: a link to them was wrong. LETGO.COUNT/m: `ended`
+ * is loaded first, then `begun` and the stack, then each key before `begun` again. While `begun`
+ * stays what `ended` was, each hold whose key is seen empty was pushed before the stack was seen
+ * empty. Pairs with LETGO.COUNT/p in holds_release(). Without it: a hold is freed that its owner is
+ * about to push, and it is on two stacks later. True: the tree is to be rebuilt. */
+static bool free_lost(struct shm *shm, struct shm_vnode *vnode)
+{
+    struct shm_let_go *counts = &vnode->let_go;
+    uint32_t ended = hf_load_acquire(&counts->ended), self = shm_vnode_number(shm, vnode);
+    bool any = false;
+
+    if (ended == counts->taken || hf_load_acquire(&counts->begun) != ended ||
+        hf_load_acquire(&vnode->released) != SHM_NONE)
+        return false;
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
+        struct shm_hold *hold = &shm->holds[i];
+
+        if (!shm_hold_holds(hf_load_acquire(&hold->state)) ||
+            hf_load_acquire(&hold->vnode) != self || hf_load_acquire(&hold->key) != 0)
+            continue;
+        if (hf_load_acquire(&counts->begun) != ended)
+            return any;
+        shm_hold_free(shm, i);
+        any = true;
+    }
+    count_taken(counts, ended);
+    return any;
+}
+
+void holds_settle(struct shm *shm, struct shm_vnode *vnode)
+{
+    bool stale = hf_load_acquire(&vnode->holds_stale);
+
+    shm_assert_held(&vnode->mutex);
+    if (!stale && !any_released(vnode))
+        return;
+    hf_xchg_acq_rel(&vnode->holds_stale, 0u); /* before what the reaper marks is looked at */
+    stale = free_released(shm, vnode, stale);
+    stale |= free_lost(shm, vnode);
     if (stale)
         rebuild_tree(shm, vnode);
 }
@@ -435,8 +494,15 @@ bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key)
     uint32_t index = (uint32_t)(hold - shm->holds), head;
     bool served = hold->recall.served;
 
-    if (!hf_cas_acq_rel(&hold->key, key, UINT64_C(0))) /* UNPIN.DONE/p, as in slots_leave() */
+    if (hf_load_acquire(&hold->key) != key)
         return false;
+    /* LETGO.COUNT/p: `begun` is raised before the key goes, `ended` after the hold is on the stack.
+     * Pairs with LETGO.COUNT/m in free_lost(). */
+    hf_add_acq_rel(&vnode->let_go.begun, 1);
+    if (!hf_cas_acq_rel(&hold->key, key, UINT64_C(0))) { /* UNPIN.DONE/p, as in slots_leave() */
+        hf_sub_acq_rel(&vnode->let_go.begun, 1);
+        return false;
+    }
     if (served)
         hf_sub_acq_rel(&lane->served, 1);
     hf_sub_acq_rel(&lane->slow_pins, 1);
@@ -444,5 +510,6 @@ bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key)
         head = hf_load_acquire(&vnode->released);
         hold->link = head;
     } while (!hf_cas_acq_rel(&vnode->released, head, index));
+    hf_add_acq_rel(&vnode->let_go.ended, 1);
     return true;
 }

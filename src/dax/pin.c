@@ -90,9 +90,7 @@ static void settle_all(struct dax *dax)
     for (uint32_t i = 0; i < high; i++) {
         struct shm_vnode *vnode = &dax->shm->vnodes[i];
 
-        if (hf_load_acquire(&vnode->state) == SHM_VNODE_FREE ||
-            (hf_load_acquire(&vnode->released) == SHM_NONE &&
-             !hf_load_acquire(&vnode->holds_stale)))
+        if (hf_load_acquire(&vnode->state) == SHM_VNODE_FREE || !holds_unsettled(vnode))
             continue;
         if (!dax_lock_moment(dax, vnode))
             continue;

@@ -34,6 +34,8 @@ static inline void dax_count(uint64_t *counter, uint64_t add)
 void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold);
 /* Takes out what was let go; rebuilds the tree when a reaper asked for it. */
 void holds_settle(struct shm *shm, struct shm_vnode *vnode);
+/* It would change something, as far as is known without the mutex. */
+bool holds_unsettled(const struct shm_vnode *vnode);
 /* Calls `found` for every hold in the tree whose range overlaps [first, last], until non-zero. For
  * some of them twice, where the tree is wrong. */
 int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last,

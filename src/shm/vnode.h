@@ -40,6 +40,15 @@ enum shm_vnode_state { SHM_VNODE_FREE = 0, SHM_VNODE_NEW, SHM_VNODE_READY };
  * one, and it may get one. */
 enum shm_orphan { SHM_ORPHAN_NOT = 0, SHM_ORPHAN_OPEN, SHM_ORPHAN_CLOSED, SHM_ORPHAN_UNNAMED };
 
+/* How many holds of it were let go of, ever. When as many have ended as begun, each is on the stack
+ * `released`, or was taken from it; the stack's links alone do not tell. */
+struct shm_let_go {
+    /* Raised before the key is cleared, and after the hold is on the stack. */
+    uint32_t begun, ended;
+    /* Taken from the stack. Under the mutex. */
+    uint32_t taken;
+};
+
 /* A file in use. The first line is all that a pin of a present page reads. */
 struct shm_vnode {
     /* Page table, see src/mm/mm.h; 0: empty. */
@@ -106,6 +115,7 @@ struct shm_vnode {
     /* What follows outlives the entry's use for one file. A thread that comes late to a vnode that
      * has gone finds a mutex, and under it another state. */
     uint64_t mutex_made;
+    struct shm_let_go let_go;
     /* The layout mutex; robust. */
     struct shm_mutex mutex;
 } SHM_LINE;

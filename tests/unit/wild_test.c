@@ -15,6 +15,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -416,6 +417,75 @@ static void stack_of_another_file(void **state)
     assert_int_equal(hf_close(file), 0);
 }
 
+static uint32_t count_holds(const struct shm *shm)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++)
+        count += SHM_HOLD_KIND(shm->holds[i].state) != SHM_HOLD_FREE;
+    return count;
+}
+
+/* The link at each place of the stack leads to each hold, outside and nowhere: what was below it is
+ * free all the same, and what is held stays. */
+static void stack_that_is_cut(void **state)
+{
+    struct hf_file *file = make_file(*state, "/file");
+    struct shm *shm = file->fs->dax.shm;
+    uint32_t before = count_holds(shm);
+
+    for (unsigned way = 0; way < (LEASES + 3) * LEASES; way++) {
+        const uint32_t to[] = {way % (LEASES + 3), shm->limits.holds, SHM_NONE - 1, SHM_NONE};
+        unsigned place = way / (LEASES + 3), kind = way % (LEASES + 3);
+        struct hf_lease leases[LEASES];
+        uint32_t *link = &file->vnode->released;
+
+        take_leases(file, leases);
+        for (unsigned i = 1; i < LEASES; i++)
+            assert_int_equal(hf_lease_release(&leases[i]), 0);
+        for (unsigned i = 0; i < place; i++)
+            link = &shm->holds[*link].link;
+        *link = kind < LEASES ? kind : to[kind - LEASES + 1];
+        assert_int_equal(punch_page(file, 0), -EBUSY);
+        assert_int_equal(count_holds(shm), before + 1);
+        assert_int_equal(hf_lease_release(&leases[0]), 0);
+        assert_int_equal(punch_page(file, 0), 0);
+        assert_int_equal(count_holds(shm), before);
+        assert_int_equal(hf_write(file, "content", sizeof "content", 0), sizeof "content");
+        expect_content(file);
+    }
+    assert_int_equal(hf_close(file), 0);
+}
+
+/* What counts them is wrong: nothing that is held is let go of, and the next looks find all. */
+static void counts_of_the_stack(void **state)
+{
+    struct hf_file *file = make_file(*state, "/file");
+    struct shm *shm = file->fs->dax.shm;
+    uint32_t before = count_holds(shm);
+    struct shm_let_go *counts = &file->vnode->let_go;
+    uint32_t *words[] = {&counts->begun, &counts->ended, &counts->taken};
+
+    for (unsigned way = 0; way < 3 * 4; way++) {
+        const uint32_t by[] = {1, UINT32_MAX, UINT32_MAX / 2, UINT32_MAX / 2 + 1};
+        uint32_t *word = words[way / 4], was = *word;
+        struct hf_lease leases[LEASES];
+
+        take_leases(file, leases);
+        *word += by[way % 4];
+        expect_all_held(file);
+        if (way / 4 < 2)
+            *word = was;
+        for (unsigned i = 0; i < LEASES; i++)
+            assert_int_equal(hf_lease_release(&leases[i]), 0);
+        for (unsigned page = 0; page < PAGES; page++)
+            assert_int_equal(punch_page(file, page), 0);
+        assert_int_equal(count_holds(shm), before);
+        assert_int_equal(hf_write(file, "content", sizeof "content", 0), sizeof "content");
+    }
+    assert_int_equal(hf_close(file), 0);
+}
+
 static void holds_of_nobody(void **state)
 {
     const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
@@ -543,6 +613,9 @@ static void mutexes_that_lead_outside(void **state)
     assert_null(victim[0]);
     assert_null(victim[1]);
     expect_works(file);
+    mutex->robust.__data.__owner = INT_MAX - 1; /* it was given up for good */
+    expect_works(file);
+    assert_int_equal(hf_truncate(file, 0, NULL), 0);
     assert_int_equal(hf_close(file), 0);
 }
 
@@ -557,6 +630,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(trees_of_wrong_links, open_small, close_pool),
         cmocka_unit_test_setup_teardown(trees_of_one_wrong_word, open_small, close_pool),
         cmocka_unit_test_setup_teardown(stack_of_another_file, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(stack_that_is_cut, open_small, close_pool),
+        cmocka_unit_test_setup_teardown(counts_of_the_stack, open_small, close_pool),
         cmocka_unit_test_setup_teardown(holds_of_nobody, open_small, leave_pool),
         cmocka_unit_test_setup_teardown(records_in_a_ring, open_small, close_pool),
         cmocka_unit_test_setup_teardown(space_that_there_is_not, open_small, close_pool),
