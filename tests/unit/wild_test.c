@@ -426,7 +426,7 @@ static uint32_t count_holds(const struct shm *shm)
     return count;
 }
 
-/* The link at each place of the stack leads to each hold, outside and nowhere: what was below it is
+/* The link at each place of the stack leads to each hold, outside and nowhere. What was below it is
  * free all the same, and what is held stays. */
 static void stack_that_is_cut(void **state)
 {
