@@ -53,7 +53,7 @@ static inline __attribute__((always_inline)) enum dax_page_pin dax_pin_page(
         return DAX_PAGE_NOT;
     lane = mine->lane;
     slot = slots_begin(lane);
-    word = &lane->keys[slot];
+    word = slots_word(lane->keys, slot);
     if (__builtin_expect(hf_load_acquire(word) != 0, 0)) { /* UNPIN.DONE/p, as in slots_pick() */
         slots_end(lane, slot);
         return DAX_PAGE_NOT;

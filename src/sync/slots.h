@@ -63,15 +63,22 @@ static inline uint32_t slots_next_hint(uint32_t hint, uint32_t slot)
     return hint != SHM_SLOTS && slot < SLOTS_OWN ? slot : hint;
 }
 
+/* Word `slot`. A wrong hint leads past the array, but not out of the segment; see shm_lane. So the
+ * bounds of the array are not looked at. */
+static inline uint64_t *slots_word(uint64_t *words, uint32_t slot)
+{
+    return words + slot;
+}
+
 /* P1: publishes the range in slot `slot` of the thread's own lane, under `key`, a new one. */
 static inline void slots_publish(struct shm_lane *lane, uint32_t slot, uint64_t key, uint64_t first,
                                  uint64_t last)
 {
     /* Release: a scan that sees this range has what was handed on with the slot. */
-    hf_store_release(&lane->pages[slot], SHM_PAGES(first, last));
+    hf_store_release(slots_word(lane->pages, slot), SHM_PAGES(first, last));
     /* SLOT.PUB/p: the range is visible before the key that says it counts.
      * Pairs with SLOT.PUB/m in slots_scan(). Without it: the scan compares an old range. */
-    hf_store_release(&lane->keys[slot], key);
+    hf_store_release(slots_word(lane->keys, slot), key);
 }
 
 /* The lane of a slot's key word. */
