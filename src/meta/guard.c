@@ -29,12 +29,10 @@
 #include "base/error.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 /* For the compiler's own setjmp, which saves no more than it must. That of the C library would cost
  * a read as much as the lookup of its key. */
 static _Thread_local void **guard;
-static _Thread_local char assertion[160];
 
 static void asserted(MDB_env *env, const char *message)
 {
@@ -42,7 +40,10 @@ static void asserted(MDB_env *env, const char *message)
 
     if (!guard)
         return;
-    snprintf(assertion, sizeof assertion, "%s", message);
+    hf_fail(EUCLEAN,
+            "LMDB has found the pool's metadata damaged (%s): end all processes that have the "
+            "pool open, then run `holdfast fsck`",
+            message);
     hf_store_release(&meta->shared->refused, 1u);
     __builtin_longjmp(guard, 1);
 }
@@ -66,10 +67,7 @@ static int caught(struct meta_txn *txn)
 {
     guard = NULL;
     txn->asserted = true;
-    return hf_fail(EUCLEAN,
-                   "LMDB has found the pool's metadata damaged (%s): end all processes that have "
-                   "the pool open, then run `holdfast fsck`",
-                   assertion);
+    return -EUCLEAN; /* asserted() has said why */
 }
 
 /* Each is a function of its own, so that no variable of a caller is in a register that the jump
