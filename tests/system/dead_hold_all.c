@@ -22,13 +22,12 @@ struct taker {
 
 static struct hf_file *file;
 
-static unsigned pin_many(unsigned count)
+static unsigned pin_many(unsigned count, struct hf_pin *pins)
 {
     struct iovec iov;
-    struct hf_pin pin;
     unsigned pinned = 0;
 
-    while (pinned < count && hf_pin(file, 0, 1, HF_PIN_READ, &iov, 1, &pin) == 1)
+    while (pinned < count && hf_pin(file, 0, 1, HF_PIN_READ, &iov, 1, &pins[pinned]) == 1)
         pinned++;
     return pinned;
 }
@@ -36,8 +35,9 @@ static unsigned pin_many(unsigned count)
 static void *take(void *arg)
 {
     const struct taker *taker = arg;
+    struct hf_pin pins[PINS];
 
-    EXPECT_EQ(pin_many(taker->pins), taker->pins);
+    EXPECT_EQ(pin_many(taker->pins, pins), taker->pins);
     test_count(taker->ready);
     pause();
     return NULL;
@@ -55,23 +55,36 @@ static void take_all(void *arg)
     take(arg);
 }
 
+struct pinned {
+    unsigned count;
+    struct hf_pin pins[PINS];
+};
+
 static void *pin_one(void *arg)
 {
-    *(unsigned *)arg = pin_many(1);
+    struct pinned *pinned = arg;
+
+    pinned->count = pin_many(1, pinned->pins);
     return NULL;
 }
 
 /* In this thread, which has had an entry all along, or in one that needs one. */
-static unsigned pin_in(bool new_thread)
+static void pin_in(bool new_thread, struct pinned *pinned)
 {
-    unsigned pinned = 0;
     pthread_t thread;
 
-    if (!new_thread)
-        return pin_many(PINS);
-    EXPECT_EQ(pthread_create(&thread, NULL, pin_one, &pinned), 0);
+    if (!new_thread) {
+        pinned->count = pin_many(PINS, pinned->pins);
+        return;
+    }
+    EXPECT_EQ(pthread_create(&thread, NULL, pin_one, pinned), 0);
     pthread_join(thread, NULL);
-    return pinned;
+}
+
+static void unpin_all(struct pinned *pinned)
+{
+    for (unsigned i = 0; i < pinned->count; i++)
+        EXPECT_EQ(hf_unpin(&pinned->pins[i]), 0);
 }
 
 static void check(const char *name, unsigned threads, unsigned pins, bool new_thread,
@@ -82,6 +95,7 @@ static void check(const char *name, unsigned threads, unsigned pins, bool new_th
                                             .max_threads = THREADS,
                                             .max_leases = HOLDS};
     struct taker taker = {name, test_shared(sizeof(uint32_t)), threads, pins};
+    struct pinned first, second;
     struct hf_pool *pool;
     pid_t child;
 
@@ -90,9 +104,15 @@ static void check(const char *name, unsigned threads, unsigned pins, bool new_th
     file = test_file_filled(pool, "/file", 1, 1);
     child = test_fork(take_all, &taker);
     test_await(taker.ready, threads);
-    EXPECT_EQ(pin_in(new_thread), before);
+    pin_in(new_thread, &first);
+    EXPECT_EQ(first.count, before);
     test_kill(child);
-    EXPECT_EQ(pin_in(new_thread), after);
+    pin_in(new_thread, &second);
+    EXPECT_EQ(second.count, after);
+    unpin_all(&first);
+    unpin_all(&second);
+    EXPECT_EQ(hf_close(file), 0);
+    test_pool_close(pool);
 }
 
 static void dead_hold_all(void)
