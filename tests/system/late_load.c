@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program that runs already can load the library, beside others that need the little room that
- * glibc keeps for the threads' variables of such libraries. The test runs with what glibc keeps at
- * least (glibc.rtld.optional_static_tls=0), so that 512 bytes are left over elsewhere.
+ * A running program can load the library, beside others. glibc has little room for the threads'
+ * variables of such libraries. The test runs with the least that glibc keeps
+ * (glibc.rtld.optional_static_tls=0), which leaves others 512 bytes elsewhere.
  *
  * usage: late-load LIBRARY
  */
