@@ -101,12 +101,21 @@ def check_program_include(name, number, place, target):
     return None
 
 
+def check_folder_shown(folder):
+    """The picture of the house has every folder, and its table of what each may include."""
+    for name, words in (("docs/house.svg", r"<text [^>]*>([^<]*)</text>"), ("ARCHITECTURE.md", r"^\| ([\w, ]+) \|")):
+        shown = " ".join(re.findall(words, read(name), flags=re.M))
+        if not re.search(rf"(?<![\w/]){folder if name.endswith('.svg') else folder.removeprefix('src/')}\b", shown):
+            yield name, 1, f"{folder} is not in it"
+
+
 def check_folders():
     """A folder that has moved would otherwise not be checked any longer, and nobody would see it."""
     there = {name.rsplit("/", 1)[0] for name in FILES if "/" in name}
     for folder in sorted({f"src/{folder}" for folder in MAY_USE} | PUBLIC_ONLY):
         if folder not in there:
             yield "tools/lint.py", 1, f"there is no folder {folder}"
+        yield from check_folder_shown(folder)
 
 
 def check_layers():

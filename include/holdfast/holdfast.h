@@ -8,7 +8,7 @@
  *
  * The sections are: pools, files, pins, layout changes (which wait for pins), leases, names, and
  * looking (at a pool from outside). Calls for a program that serves a pool to others are in
- * holdfast/serve.h.
+ * holdfast/serve.h. The words (entry, slot, gate, hold, engine) are explained in holdfast(7).
  *
  * Rules for every call, unless its comment says otherwise
  *
@@ -206,22 +206,22 @@ struct hf_pool_memory {
     uint64_t limit_bytes; /* how far it can grow: the addresses up to there are the pool's */
 };
 
-/* Says where the pool's memory lies in this process, and maps what has been added to it. Blocks of
- * files are at other places of it from moment to moment: touch only what is pinned. Whether it has
- * grown is seen by `bytes`. Takes no lock of the pool. -EUCLEAN, -ENOMEM. */
+/* Says where the pool's memory lies in this process, and maps memory that was added to it. A file's
+ * blocks may move within it at any time: touch only pinned ranges. `bytes` tells whether the memory
+ * has grown. Takes no lock of the pool. -EUCLEAN, -ENOMEM. */
 int hf_pool_memory(struct hf_pool *pool, struct hf_pool_memory *out);
 
 /* A descriptor (eventfd(2)) that is readable when the pool has more memory than hf_pool_memory()
- * has said last. The same each time; the program never reads or closes it.
+ * said last. The same each time; the program never reads or closes it.
  *   -EMFILE, -ENFILE  no descriptor is left
  *   -EAGAIN           no thread could be made that feeds it. -ENOMEM */
 int hf_pool_memory_fd(struct hf_pool *pool);
 
-/* Before the pool's memory is registered with a driver: a hold of all of it, also of what is added
- * later. No page of memory is replaced by another until hf_pool_unregister(), or the death of the
- * process. Holds no block of any file: pin what the device is to touch. purpose: HF_PIN_CPU,
- * _IO_URING, _RDMA or _GPU. Registrations of a process are counted, and hf_pool_close() is refused
- * while there are some. *out as hf_pool_memory().
+/* Call this before you register the pool's memory with a driver. It holds all of the memory, also
+ * memory that is added later. No page is replaced by another until hf_pool_unregister(), or the
+ * death of the process. It holds no block of any file: pin the ranges that the device is to touch.
+ * purpose: HF_PIN_CPU, _IO_URING, _RDMA or _GPU. Registrations of a process are counted, and
+ * hf_pool_close() is refused while there are some. *out as hf_pool_memory().
  *   -EINVAL     purpose is not one of the four
  *   -EOPNOTSUPP the memory is a file on a disk, which the kernel registers with no device; or
  *               RLIMIT_MEMLOCK is below the pool's size (HF_PIN_IO_URING and _RDMA)
@@ -299,7 +299,7 @@ int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
 /* Only what the fast path can do: -EAGAIN instead of a lock, an allocation or a system call. */
 #define HF_PIN_NOWAIT 0x2u
 #define HF_PIN_NOFILL 0x4u /* a hole gets no block: -ENODATA instead */
-/* What is written to the file later is seen through the pin, also where a page is shared now. */
+/* Later writes to the file are seen through the pin, also where a page is shared now. */
 #define HF_PIN_COHERENT 0x8u
 #define HF_PIN_CPU 0x00u      /* a CPU loop touches the memory (the default) */
 #define HF_PIN_IO_URING 0x10u /* io_uring or another kernel interface does */
@@ -311,15 +311,15 @@ struct hf_pin {
 };
 
 /* Holds [off, off+len) of the file and stores where it lies: iov[0..n) in file order, neighbours
- * merged, exactly len bytes together. Returns n >= 1. All of the range or nothing;
- * holes that have got blocks keep them.
+ * merged, exactly len bytes together. Returns n >= 1. It holds all of the range or nothing. Holes
+ * that it filled before it failed keep their blocks.
  *
  * When every page has an entry and a slot is free (the common case), it makes no system call,
- * takes no lock and allocates nothing. Else it fills entries: a hole gets a block. It waits while a
- * layout change has its gate over the range, unless this thread holds a pin already.
+ * takes no lock and allocates nothing. Otherwise it fills the entries, and gives holes blocks. It
+ * then waits while a layout change has its gate over the range, unless this thread holds a pin.
  *
- * A pin orders like taking a read lock, hf_unpin() like releasing it, against layout changes; two
- * pins are not ordered against each other. A pin keeps the blocks, not the file: with
+ * Against layout changes, a pin orders as taking a read lock does, and hf_unpin() as releasing it.
+ * Two pins are not ordered against each other. A pin keeps the blocks, not the file: with
  * HF_POLICY_DETACH they may leave the file while held.
  *
  *   -EFAULT  off+len is past end of file
@@ -347,9 +347,9 @@ int hf_unpin(struct hf_pin *pin);
 void hf_atomic_begin(void);
 void hf_atomic_end(void);
 
-/* Ends the wait that thread `tid` (gettid(2)) of this process is in: of a layout change, at the
- * gate of one, or for a lock. That call returns -EINTR and has changed nothing, unless it has
- * nothing more to wait for. -ESRCH: the thread does not wait. */
+/* Ends the wait of thread `tid` (gettid(2)) of this process: of a layout change, at the gate of
+ * one, or for a lock. That thread's call returns -EINTR and has changed nothing, unless it has
+ * nothing left to wait for: then it ends as usual. -ESRCH: the thread does not wait. */
 int hf_cancel(struct hf_pool *pool, pid_t tid);
 
 /* ---------------------------------------------------------------------- layout changes --- */
@@ -387,8 +387,8 @@ int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *pol
 /* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. For COLLAPSE and
  * INSERT, off and len are multiples of HF_BLOCK_BYTES, and [off, off+len) ends before end of file
  * (-EINVAL). Their range is [off, end). The pages of partly punched blocks count as in the range. A
- * failure may leave a part of the holes with blocks (mode 0, KEEP_SIZE). Where the new blocks of a
- * range lie in more than 32 pieces, it may leave the first part zeroed.
+ * failure may leave some of the holes with blocks (mode 0, KEEP_SIZE). Where the new blocks of a
+ * range lie in more than 32 pieces, a failure may leave the first part zeroed.
  *   -EINVAL  len 0, or an impossible combination */
 int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
                  const struct hf_policy *policy);

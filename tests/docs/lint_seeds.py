@@ -24,6 +24,8 @@ SEEDS = [
     ("layers", "cli/cat.c", '#include "shm/shm.h"\n', "cli/ uses only the public header"),
     ("layers", "lab/text.c", '#include "bench/bench.h"\n', "lab/ may not use"),
     ("layers", "tools/lint.py", ('{"bench", "cli"', '{"bench", "elsewhere", "cli"'), "there is no folder elsewhere"),
+    ("layers", "docs/house.svg", ("  fabric  ", "  "), "fabric is not in it"),
+    ("layers", "ARCHITECTURE.md", ("| mm |", "| ww |"), "src/mm is not in it"),
     ("cycles", "tools/lint.py", ("CYCLE_FILES_MAX = {", "CYCLE_FILES_MAX = {} and {"), "files call each other"),
     ("cycles", "bench/medians.c", "void f(void)\n{\n    bench_print_notes();\n}\n", "files call each other"),
     ("ordering", "src/base/error.c", "/* SEED.EDGE/p: alone. */\n", "SEED.EDGE/p has no partner"),
