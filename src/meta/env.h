@@ -64,7 +64,7 @@ struct meta {
     ino_t lock_ino;
     const struct lmdb_lock *lock_file; /* lock.mdb; null: not known */
     bool readonly;
-    bool in_place; /* LMDB writes through its map: room is reserved before it is used */
+    bool in_place; /* LMDB writes through its map */
     unsigned page_bytes;
     uint64_t map_pages;
     uint64_t reserved_pages;     /* of data.mdb that have memory; by the holder of the write lock */

@@ -10,8 +10,10 @@
  * fork the registry is empty, so nothing of the parent's is touched.
  *
  * Room. LMDB writes a memory pool's metadata through its map of a sparse file. On a full file
- * system that would be SIGBUS in the middle of a change. So a writer keeps a stretch of the file
- * after the last used page allocated. Every change is charged with the pages that it may dirty.
+ * system that would be SIGBUS in the middle of a change. In a durable pool a write of the commit
+ * would fail. So a writer keeps a stretch of the file after the last used page allocated. Every
+ * change is charged with the pages that it may dirty. A file system that copies what is written
+ * over (btrfs) may have no room for it all the same; then a durable pool's commit fails.
  *
  * The last pages of that stretch are spared for transactions that free something. On a file system
  * that others have filled, files can be deleted, and records of the dead be settled. LMDB takes
@@ -385,8 +387,6 @@ int meta_charge(struct meta_txn *txn, size_t len)
 
     if (__builtin_expect(!txn->write || meta->readonly, 0))
         return hf_fail(EROFS, "the transaction may not write");
-    if (!meta->in_place)
-        return 0;
     if (txn->charged_pages < ROOM_PAGES / 4)
         pages += 8;
     else if (mdb_stat(txn->lmdb, meta->dbi, &stat) == 0 &&
@@ -426,8 +426,7 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
     txn->cursor = NULL;
     txn->charged_pages = 0;
     txn->frees = false;
-    if (meta->in_place)
-        find_room(txn);
+    find_room(txn);
     txn->open = true;
     *out = txn;
     return 0;

@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static uint32_t pool_flags;
+
 #define MANY 200
 #define THREADS 50
 #define LONG_NAME 200 /* so that few names fill a page */
@@ -89,9 +91,13 @@ static void close_many(struct hf_file **files, int count)
 static void make(void)
 {
     static struct hf_file *files[MANY];
-    struct hf_pool *pool = test_pool_new("small/pool", TEST_MIB(8));
+    const struct hf_pool_options options = {
+        .size = sizeof options, .pool_bytes = TEST_MIB(8), .flags = pool_flags};
+    struct hf_pool *pool;
     int count;
 
+    EXPECT_EQ(hf_pool_create(test_path("small/pool"), &options), 0);
+    pool = test_pool_open("small/pool");
     EXPECT_EQ(open_many(pool, O_RDWR | O_CREAT, files, &count), 0);
     EXPECT_EQ(hf_write(files[0], "x", 1, 0), 1);
     close_many(files, count);
@@ -215,11 +221,11 @@ static void take_room(void)
     delete_files(MANY / 2, MANY);
 }
 
-static void full_below(void)
+/* Metadata pages are written in place, or (durable pools) with pwrite(2). */
+static void try_pool(uint32_t flags)
 {
-    EXPECT_EQ(mkdir(test_path("small"), 0700), 0);
-    if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-        mount("none", test_path("small"), "tmpfs", 0, "size=16m"))
+    pool_flags = flags;
+    if (mount("none", test_path("small"), "tmpfs", 0, "size=16m"))
         test_skip("needs root, for a small tmpfs");
     make();
     fill();
@@ -232,6 +238,15 @@ static void full_below(void)
     EXPECT_EQ(unlink(test_path("small/ballast")), 0);
     test_pool_check("small/pool");
     EXPECT_EQ(umount(test_path("small")), 0);
+}
+
+static void full_below(void)
+{
+    EXPECT_EQ(mkdir(test_path("small"), 0700), 0);
+    if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+        test_skip("needs root, for a small tmpfs");
+    try_pool(0);
+    try_pool(HF_POOL_DURABLE);
 }
 
 TEST_SCENARIO(full_below)
