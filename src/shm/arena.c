@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns which page-table nodes and holds are free. Both are fixed arrays with an owner or state word
- * in each entry. An entry is taken by a compare-and-swap on that word, looked for from a shared
- * hint on, and given back by a store. No lock is needed. So a process that is killed in here leaves
- * at most one entry taken, and its vnode or the reaper finds that by its word.
+ * in each entry. A search for a free entry begins at a shared hint. An entry is taken by a
+ * compare-and-swap on its word, and given back by a store. No lock is needed. So a process that is
+ * killed in here leaves at most one entry taken, and its vnode or the reaper finds that by its
+ * word.
  */
 #include "shm/private.h"
 
@@ -12,7 +13,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Raised before the entry is taken, so that a search for what the dead had goes far enough. */
+/* Raised before the entry is taken, so that a search for a dead process's entries goes far
+ * enough. */
 static void raise_high(uint32_t *word, uint32_t high)
 {
     uint32_t was;
@@ -44,8 +46,8 @@ static int reserve_word(const struct arena *arena, uint64_t at)
                                   at);
 }
 
-/* The index taken, SHM_NONE when it came round. Where an entry gets no memory, those after it do
- * not either. */
+/* The index taken; SHM_NONE when all have been tried. When an entry gets no memory, those after it
+ * do not either. */
 static uint32_t take_place(const struct arena *arena, uint32_t value)
 {
     uint64_t count = arena->count;
@@ -71,8 +73,8 @@ static uint32_t take_place(const struct arena *arena, uint32_t value)
     return SHM_NONE;
 }
 
-/* Counts are raised before and lowered after, so that a death in between only makes them too high.
- * So the search says whether an entry is free, and not the count. */
+/* A count is raised before and lowered after, so that a death in between only makes it too high. So
+ * only the search says whether an entry is free, not the count. */
 static uint32_t take_counted(const struct arena *arena, uint32_t value)
 {
     uint32_t index;

@@ -39,7 +39,8 @@ static struct shm *all; /* this process's segments */
 
 /* ---- byte 0 ---- */
 
-/* *first: we are alone, and byte 0 is ours; else it is shared. -EAGAIN: one that is alone works. */
+/* *first: we are alone, and byte 0 is ours; else it is shared. -EAGAIN: another process is
+ * alone. */
 static int lock_attach_byte(int fd, void *first)
 {
     int rc = shm_byte_lock(fd, F_WRLCK, SHM_ATTACH_BYTE);
@@ -50,9 +51,9 @@ static int lock_attach_byte(int fd, void *first)
     return shm_byte_lock(fd, F_RDLCK, SHM_ATTACH_BYTE);
 }
 
-/* The kernel does not say which process has byte 0, since that lock belongs to a descriptor. It
- * does of a lock that belongs to a process. When this one cannot be had, the name is not known, and
- * nothing else depends on it. */
+/* The kernel does not say which process has byte 0, since that lock belongs to a descriptor. So the
+ * process takes a lock of its own too, of which the kernel does say it. When it cannot have that
+ * lock, its pid is not known; nothing else depends on it. */
 static void note_alone(int fd, int type)
 {
     struct flock lock = {
@@ -112,9 +113,9 @@ static int take_attach_byte(struct shm_attach *at, const char *path, bool exclus
     return rc ? hf_fail_errno(-rc, "%s: cannot lock it", path) : 0;
 }
 
-/* On a file system that lies on others, an overlay, a mapping does not keep the locks of the file
+/* On an overlay, which lies on other file systems, a mapping does not keep the locks of the file
  * that was mapped (life.c). Then nobody could see that the pool is in use. A process that is not
- * the first sees the lock of one that was. */
+ * the first sees the lock of an earlier one. */
 static int check_life(const struct shm_attach *at)
 {
     if (!at->first || shm_byte_is_locked(at->lock_fd, SHM_ATTACH_BYTE))
@@ -155,8 +156,8 @@ void shm_attach_cancel(struct shm_attach *at)
     at->lock_fd = -1;
 }
 
-/* Maps the segment that stands. 0 with *out, a copy of its *header and *fd, -ENOENT: none that is
- * whole and this pool's. */
+/* Maps the segment that is in use. 0: with *out, a copy of its *header, and *fd. -ENOENT: there is
+ * none that is whole and this pool's. */
 static int map_standing(const struct shm_attach *at, const uint8_t uuid[16], char *path,
                         size_t size, struct shm_run **out, struct shm_run *header, int *fd)
 {
@@ -234,7 +235,7 @@ static bool for_device(uint64_t key)
     return key && key != SHM_KEY_CLAIMED && SHM_FOR_DEVICE(SHM_KEY_FLAGS(key));
 }
 
-/* The monotonic clock of the segment's processes is not this one's. Of a kernel without time
+/* The monotonic clock of the segment's processes is not this one's. Where the kernel has no time
  * namespaces, and where /proc cannot tell, it is taken for the same. */
 static bool has_other_clock(const struct shm_run *run)
 {
@@ -243,8 +244,8 @@ static bool has_other_clock(const struct shm_run *run)
     return ours && run->time_namespace && ours != run->time_namespace;
 }
 
-/* When the quarantine of the process of that entry (index + 1) ends: counted from now, if nobody
- * has seen it dead, or by another clock. */
+/* When the quarantine of the process of that entry (index + 1) ends. It is counted from now if
+ * nobody has seen the process dead, or only by a clock that is not ours. */
 static uint64_t ends_of(const struct shm_run *run, const struct shm_run *header, uint32_t owner)
 {
     const struct shm_process *processes = (const void *)((const char *)run + header->at_processes);
@@ -353,7 +354,7 @@ static int use_run_file(int fd, const char *path, void **life)
     return 0;
 }
 
-/* A new segment's file, mapped, with memory for what every process looks at. Returns a
+/* A new segment's file, mapped, with memory for the parts that every process looks at. Returns a
  * descriptor. */
 static int map_new(const struct shm_attach *at, const struct shm_run *header, mode_t mode,
                    bool aside, char path[PATH_BYTES], struct shm_run **out)
@@ -415,9 +416,9 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
     return 0;
 }
 
-/* Its processes have another /dev/shm, or somebody has removed the file, and they stay. SHM_AGAIN:
- * its first attacher died, or they may be about to leave, as the server of a mount that has just
- * been unmounted. */
+/* Its processes have another /dev/shm, or the file was removed, and they stay. SHM_AGAIN: its first
+ * attacher died, or they may be about to leave, as the server of a mount that has just been
+ * unmounted. */
 static int not_there(struct shm_attach *at, const char *path)
 {
     static _Thread_local unsigned tries;
@@ -578,8 +579,9 @@ void shm_detach(struct shm *shm, bool last)
     shm_unview(shm);
 }
 
-/* Runs in a forked child, where this is the only thread and the mutexes may be anybody's. What the
- * parent had stays mapped and is left alone: it may be in the middle of a change. */
+/* Runs in a forked child, where this is the only thread, and any thread of the parent may have the
+ * mutexes. The parent's memory stays mapped and is left alone: it may be in the middle of a
+ * change. */
 void shm_in_child(void)
 {
     all_mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;

@@ -4,9 +4,8 @@
  * or a debugger, for any time. So no call waits for it without a bound of its own, or a way to end
  * it: docs/ORDERING.md 3.32 says which call has which.
  *
- * A lock is held for so short a time that nobody wants to be bothered. For a moment (100 ms)
- * nothing but a cancellation ends a wait for a holder that runs, and NOWAIT is a deadline that is
- * past.
+ * A lock is held for so short a time that no caller wants to hear of it. So for a moment (100 ms)
+ * only a cancellation ends a wait for a holder that runs, and NOWAIT is a deadline that is past.
  */
 #include "base/error.h"
 #include "base/futex.h"
@@ -45,7 +44,7 @@ bool shm_call_cancelled(const struct shm_blocked *blocked)
     return shm_call && hf_load_acquire(&blocked->cancelled) == shm_call;
 }
 
-/* Raised only, so that one that comes late undoes no other. */
+/* It is only raised, so that a thread that comes late does not undo another's. */
 bool shm_call_cancel(struct shm_blocked *blocked)
 {
     uint64_t call = hf_load_acquire(&blocked->call), before;
@@ -79,7 +78,8 @@ static bool cancelled(const struct shm_waiting *waiting)
            (waiting->blocked && shm_call_cancelled(waiting->blocked));
 }
 
-/* Stopped all the time, as far as one can know: it is now, and has let go of nothing. */
+/* The holder was stopped all the time, as far as can be known: it is stopped now, and has released
+ * nothing. */
 static bool is_stopped(const struct shm *shm, struct shm_waiting *waiting)
 {
     if (!shm)

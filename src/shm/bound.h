@@ -12,7 +12,7 @@
 
 struct shm;
 
-/* How long a lock is held by a process that runs, but for rare cases. Everybody waits for so long:
+/* How long a process that runs holds a lock, but for rare cases. Every thread waits for so long,
  * past a deadline too, and with NOWAIT. */
 #define SHM_MOMENT_NS UINT64_C(100000000)
 /* How long at most a thread sleeps before it looks again. */
@@ -23,7 +23,7 @@ enum shm_patience {
     SHM_PATIENCE_CALL = 0,
     /* As long as it takes, or until until_ns: -ETIMEDOUT. */
     SHM_PATIENCE_LONG,
-    /* Past its deadline from the beginning: -EBUSY. */
+    /* The deadline is past from the beginning: -EBUSY. */
     SHM_PATIENCE_NONE,
 };
 
@@ -46,8 +46,8 @@ struct shm_blocked {
     uint64_t cancelled;
 };
 
-/* Of the call that the thread is in: given at its first wait, and no two calls of a process have
- * the same. 0: it has not waited. */
+/* The number of the call that the thread is in. A call gets it at its first wait, and no two calls
+ * of a process have the same. 0: it has not waited. */
 extern __attribute__((visibility("hidden"))) _Thread_local uint64_t shm_call;
 
 static inline void shm_call_begins(void)
@@ -58,7 +58,7 @@ static inline void shm_call_begins(void)
 /* The thread is about to wait, and can be cancelled; until it waits no more. */
 void shm_call_waits(struct shm_blocked *blocked);
 void shm_call_waits_no_more(struct shm_blocked *blocked);
-/* In one of its waits, this one or an earlier one. */
+/* It was cancelled in one of its waits, this one or an earlier one. */
 bool shm_call_cancelled(const struct shm_blocked *blocked);
 /* Ends the waits of the call that the thread is in. False: it does not wait. */
 bool shm_call_cancel(struct shm_blocked *blocked);
@@ -68,19 +68,19 @@ struct shm_waiting {
     /* Of the first look, since most do not wait, and a clock costs more than the lock. */
     uint64_t since_ns;
     /* The holder: of a gate its process, index + 1; of a lock its thread's number; 0: not known.
-     * Which of its holdings it is, and since when it is known to have it. */
+     * Then which of its holdings it is, and since when it is known to have it. */
     uint32_t holder;
     uint64_t term;
     uint64_t same_ns;
     /* Of a lock: where its holders note their process. Null: they do not. */
     const uint32_t *last_pid;
-    /* It is not for a lock, but for something that may be held for long. */
+    /* The wait is not for a lock, but for something that may be held for long. */
     bool for_long;
     /* A signal handler has run. */
     bool interrupted;
     /* The holder was found to be stopped. */
     bool stopped;
-    /* Its thread's; null: hf_cancel() cannot end it. */
+    /* The mark of its thread; null: hf_cancel() cannot end the wait. */
     struct shm_blocked *blocked;
     /* It is written there, and what was there before: the thread is in another wait already. */
     bool said;
@@ -89,17 +89,17 @@ struct shm_waiting {
 
 void shm_waiting_begin(struct shm_waiting *waiting, bool for_long, struct shm_blocked *blocked);
 void shm_waiting_end(struct shm_waiting *waiting);
-/* Whether the wait goes on, for what `holder` holds (shm null: a thread's number): 0, or -EBUSY,
- * -EAGAIN, -ETIMEDOUT, -EINTR. */
+/* Whether the wait for `holder` goes on (shm null: a thread's number): 0, or -EBUSY, -EAGAIN,
+ * -ETIMEDOUT, -EINTR. */
 int shm_waiting_goes_on(struct shm *shm, struct shm_waiting *waiting, uint32_t holder,
                         uint64_t term);
 /* When to look again, of a lock. */
 uint64_t shm_waiting_tick(const struct shm_waiting *waiting);
-/* The sentence for the end of a wait: who holds `what`, and whether that process is stopped.
+/* Sets the sentence for the end of a wait: which process holds `what`, and whether it is stopped.
  * Returns err. */
 int shm_waiting_failed(const struct shm *shm, const struct shm_waiting *waiting, int err,
                        const char *what);
-/* By a signal or a tracer; false also where it cannot be known. */
+/* It is stopped by a signal or a tracer; false also where that cannot be known. */
 bool shm_thread_stopped(uint32_t tid);
 
 #endif

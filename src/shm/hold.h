@@ -20,7 +20,7 @@ enum shm_hold_kind {
     SHM_HOLD_LEASE,
     /* A lease that its owner offers to others; see take_given() in src/dax/lease.c. */
     SHM_HOLD_GIVEN,
-    /* Any of these, of a process that died; or let go of, and about to be freed. */
+    /* Any of these, of a process that died; or a released one that is about to be freed. */
     SHM_HOLD_DEAD,
     /* A run of blocks that left its file while `holder` held it. */
     SHM_HOLD_DETACHED,
@@ -43,26 +43,26 @@ struct shm_want {
     uint64_t first, last, deadline_ns;
     /* enum hf_change_kind. */
     uint32_t why;
-    /* enum hf_lease_state: what the lease is by it. */
+    /* enum hf_lease_state: the state of the lease under this want. */
     uint32_t state;
 };
 
 /* The want that counts. */
 #define SHM_ASKED_WHICH 1u
-/* It has not been told yet. */
+/* The holder has not been told of it yet. */
 #define SHM_ASKED_PENDING 2u
 
-/* What the holder of a lease is told. Under the layout mutex, but for `state`. A want is written
- * beside the one that counts, then `asked` says that it counts, then `state` is raised. A process
- * that is killed in between leaves a whole want, and the next owner of the mutex does the rest
- * (recall_recover()). */
+/* The request that the holder of a lease is told. All but `state` is under the layout mutex. A want
+ * is written beside the one that counts, then `asked` says that it counts, then `state` is raised.
+ * A process that is killed in between leaves a whole want, and the next owner of the mutex does the
+ * rest (recall_recover()). */
 struct shm_recall {
     /* enum hf_lease_state. */
     uint32_t state;
     /* A callback will release it, whatever its thread waits for. */
     uint32_t served;
     uint32_t asked;
-    /* DETACHED: the first is what `holder` is told, if it is a lease. */
+    /* DETACHED: the first is the want that `holder` is told of, if it is a lease. */
     struct shm_want wants[2];
 };
 
@@ -88,18 +88,18 @@ struct shm_hold {
     uint64_t block;
     /* Of the released and the detached list. */
     uint32_t link;
-    /* Of what the tree goes by: see hold_sum() in src/dax/holds.c. */
+    /* Of the words that a walk of the tree goes by: see hold_sum() in src/dax/holds.c. */
     uint32_t sum;
     struct shm_recall recall;
 };
 
-/* What a word leads to: an entry; SHM_NONE: none, or the word is wrong. */
+/* The entry that a word leads to; SHM_NONE: there is none, or the word is wrong. */
 static inline uint32_t shm_hold_at(const struct shm *shm, const uint32_t *word)
 {
     return shm_index(word, shm->limits.holds);
 }
 uint32_t shm_hold_alloc(struct shm *shm);
-/* How many there are, without those that were let go of and only wait for somebody to free them. */
+/* How many there are, without those that were released and only wait to be freed. */
 uint32_t shm_holds_in_use(const struct shm *shm);
 void shm_hold_free(struct shm *shm, uint32_t hold);
 /* -ENOLCK, with the sentence for it: max_leases are taken. */
@@ -107,7 +107,7 @@ int shm_no_hold(const struct shm *shm);
 /* A lease that is offered becomes this process's, counted in `lane`. Under table_mutex. False: it
  * was not in state `was`. */
 bool shm_hand_over(struct shm *shm, struct shm_hold *hold, uint32_t was, struct shm_lane *lane);
-/* Completes what a process that died in shm_hand_over() had begun. Under table_mutex. */
+/* Completes a handing over in which a process died (shm_hand_over()). Under table_mutex. */
 void shm_handing_mend(struct shm *shm);
 
 #endif

@@ -127,8 +127,8 @@ static struct shm_lane *take_owned_by(struct shm *shm, uint32_t owner)
     return NULL;
 }
 
-/* Takes an idle lane of this process, else a free one, else one that a dead thread has left with
- * reserved blocks. The last choice is one in which pins of an ended thread live on. Under
+/* Takes an idle lane of this process, else a free lane, else a lane that a dead thread has left
+ * with reserved blocks. The last choice is a lane in which pins of an ended thread live on. Under
  * shm->lane_mutex, which keeps this process's threads apart; other processes race for lanes by
  * compare-and-swap. */
 static struct shm_lane *take_lane(struct shm *shm)
@@ -161,7 +161,7 @@ void shm_lane_use(const struct shm *shm)
     shm_last_lane = shm_my_lanes[shm->id % SHM_LANES_CACHED];
 }
 
-/* Of this thread, for a segment that has gone; the thread itself may use it again. */
+/* An entry of this thread for a segment that has gone; the thread itself may use it again. */
 static struct my_lane *idle_entry(struct my_lanes *list)
 {
     for (struct my_lane *mine = list->first; mine; mine = mine->next)

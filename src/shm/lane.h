@@ -24,17 +24,18 @@ struct shm_run_of_blocks {
 struct shm_wait {
     /* Never used twice in a lane for long; 0: its thread does not wait. */
     uint32_t number;
-    /* Index + 1: at the gate of that lane's layout change; 0: for pins of this file. */
+    /* Index + 1 of a lane: it waits at the gate of that lane's layout change; 0: for pins of this
+     * file. */
     uint32_t gate_lane;
     uint32_t vnode;
     uint64_t first, last;
     uint64_t since_ns;
-    /* 1: by a deadline that detaches, so no cycle lasts. */
+    /* 1: it waits by a deadline that detaches, so no cycle lasts. */
     uint32_t ends;
     /* Numbers used so far. */
     uint32_t used;
-    /* The client that its thread acts for, and the name of that client's process. tid 0: for
-     * itself. */
+    /* The client that its thread acts for, and the name of that client's process. tid 0: it acts
+     * for itself. */
     uint32_t pid, tid;
     uint64_t command[2];
 };
@@ -56,7 +57,7 @@ struct shm_lane {
     uint64_t signal_generation;
     /* tid << 32. */
     uint64_t who;
-    /* Live pins of this thread that are holds, less counts that another let go of. */
+    /* Live pins of this thread that are holds, less counts that another thread released. */
     uint32_t slow_pins;
     /* Unbiased pins since it last looked whether the bias may come back. */
     uint32_t fenced;
@@ -76,12 +77,12 @@ struct shm_lane {
     uint32_t served;
     /* Of slow_pins, of served: leases that another process has taken. Under table_mutex. */
     uint32_t given, given_served;
-    /* 1: its reserved runs are those of a dead owner before. */
+    /* 1: its reserved runs are those of an earlier owner that died. */
     uint32_t residue;
 } SHM_LINE;
 
-/* The owner of a lane that a dead process has left with reserved runs: fs frees those under
- * space_mutex, then swaps in 0. Where no lane is free, a living thread takes such a one with its
+/* The owner of a lane that a dead process has left with reserved runs. fs frees the runs under
+ * space_mutex, then swaps in 0. Where no lane is free, a living thread takes such a lane with its
  * runs (residue). */
 #define SHM_LANE_RESIDUE UINT32_MAX
 
@@ -93,7 +94,7 @@ struct shm_lane_of_thread {
 #define SHM_LANES_CACHED 4u
 #define SHM_HIDDEN __attribute__((visibility("hidden")))
 extern SHM_HIDDEN _Thread_local const struct shm_lane_of_thread *shm_my_lanes[SHM_LANES_CACHED];
-/* The one used last: one word, so that a signal handler changes all of it or nothing. */
+/* The entry used last. It is one word, so that a signal handler changes all of it or nothing. */
 extern SHM_HIDDEN _Thread_local const struct shm_lane_of_thread *shm_last_lane;
 
 struct shm_lane *shm_lane_slow(struct shm *shm);
@@ -105,7 +106,7 @@ static inline struct shm_lane *shm_lane_fast(const struct shm *shm)
 
     return mine && mine->shm == shm ? mine->lane : NULL;
 }
-/* Makes what shm_lane_fast() has found the last. Async-signal-safe. */
+/* Makes the entry that shm_lane_fast() has found the last one used. Async-signal-safe. */
 void shm_lane_use(const struct shm *shm);
 
 /* This thread's lane; null: max_threads are taken. */

@@ -60,8 +60,8 @@ int shm_byte_lock(int fd, int type, uint64_t byte)
     return fcntl(fd, F_OFD_SETLK, &lock) ? -errno : 0;
 }
 
-/* A program may close our descriptor, or have another file at its number: then nobody is known to
- * be dead. */
+/* A program may close our descriptor, or have another file at its number. Then no process is known
+ * to be dead. */
 bool shm_byte_locked(const struct shm *shm, uint64_t byte)
 {
     struct flock lock = {
@@ -139,8 +139,8 @@ static int map_for_us_alone(int fd, void **out)
     return rc;
 }
 
-/* In the thread apart. The locks come last, so that a child of that moment has none of them when
- * the mapping could not be made. */
+/* Runs in the thread apart. The locks come last: if the mapping cannot be made, a child of that
+ * moment has none of them. */
 static int be_born(int fd, void *arg)
 {
     struct birth *birth = arg;

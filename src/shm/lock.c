@@ -3,14 +3,14 @@
  * Owns how the robust mutexes that processes share are taken. When its owner died in a mutex, the
  * next thread to lock it learns this, mends what the mutex protects, and declares it mended.
  *
- * The mutex of the C library says who has it. Waiting is ours, since its own is ended by no signal
- * and no cancellation, and cannot say who the owner is. A waiter says in `turn` that it sleeps,
- * tries once more, and sleeps on the word that it has stored. An unlock looks at the word after it
- * has let go; when somebody sleeps it changes the word and wakes one. So either the waiter's try
- * comes after the unlock and gets the mutex, or the unlock sees that it sleeps. The wake-up may
- * come late. Some processors may load the word before they unlock, and the woken thread may be
- * killed before it takes the mutex. It is never lost, since no thread sleeps for more than
- * SHM_LOOK_AGAIN_NS.
+ * The mutex of the C library says which thread has it. The waiting is our own, since no signal and
+ * no cancellation ends the C library's, and it cannot name the owner. A waiter says in `turn` that
+ * it sleeps, tries the mutex once more, and sleeps on the word that it has stored. An unlock
+ * releases the mutex and then looks at the word; when a thread sleeps, it changes the word and
+ * wakes one. So either the waiter's try comes after the unlock and gets the mutex, or the unlock
+ * sees that it sleeps. The wake-up may come late: some processors load the word before they unlock,
+ * and the woken thread may be killed before it takes the mutex. It is never lost, since no thread
+ * sleeps for more than SHM_LOOK_AGAIN_NS.
  */
 #include "base/error.h"
 #include "base/futex.h"
@@ -44,7 +44,7 @@ bool shm_lock_now(struct shm_mutex *mutex, bool *died)
     *died = rc == EOWNERDEAD;
     if (rc == EBUSY)
         return false;
-    /* relaxed: for those that ask which process took it last */
+    /* relaxed: for waiters that ask which process took it last */
     hf_store_relaxed(&mutex->pid, hf_load_relaxed(&own_pid));
     shm_note_locked(mutex);
     return true;
@@ -62,9 +62,9 @@ static uint32_t will_sleep(struct shm_mutex *mutex)
     return next;
 }
 
-/* For those that cancel waits; null: nobody can. Where all lanes are taken, shm_lane() looks for
- * the dead, and so comes here again. A process that is still attaching has no number yet: its lane
- * would be as good as free, and another process would take it too. */
+/* Where hf_cancel() finds the wait; null: the wait cannot be cancelled. Where all lanes are taken,
+ * shm_lane() looks for dead processes, and so comes here again. A process that is still attaching
+ * has no number yet: its lane would look free, and another process would take it too. */
 static void show_in_lane(struct shm *shm, struct shm_waiting *waiting)
 {
     static _Thread_local bool taking;
@@ -79,8 +79,8 @@ static void show_in_lane(struct shm *shm, struct shm_waiting *waiting)
         waiting->blocked = &lane->blocked;
 }
 
-/* The thread that has it: the first word of the mutex is what the kernel finds the owners of robust
- * mutexes by. A process that is just attaching has no entry yet. */
+/* The thread that has it. The kernel finds the owner of a robust mutex by its first word, so that
+ * has the thread's number. A process that is just attaching has no entry yet. */
 static uint32_t holder_of(const struct shm_mutex *mutex)
 {
     return hf_load_acquire((const uint32_t *)(const void *)&mutex->robust) & FUTEX_TID_MASK;
@@ -159,7 +159,8 @@ void shm_lock_mended(struct shm_mutex *mutex)
     shm_robust_mended(mutex);
 }
 
-/* Nobody was asleep: the bit goes, unless somebody is about to sleep, who has changed the word. */
+/* No thread was asleep: the bit goes, unless a thread that is about to sleep has changed the
+ * word. */
 static void wake_one(struct shm_mutex *mutex)
 {
     uint32_t turn = hf_add_acq_rel(&mutex->turn, TURN) + TURN;

@@ -9,23 +9,23 @@
 
 struct shm;
 
-/* A lock that could not be had is not to be let go of. */
+/* For locking calls: a caller that did not get the lock must not unlock it. */
 #define SHM_MAY_FAIL __attribute__((warn_unused_result))
 
-/* Of a thread at once. hf_clone_files() has the layout mutexes of so many files, and there are four
- * others in the segment (shm.h has the order). */
+/* Layout mutexes of a thread at once: hf_clone_files() has those of so many files. There are four
+ * other mutexes in the segment (shm.h has the order). */
 #define SHM_LAYOUTS_MAX 128u
 #define SHM_HELD_MAX (SHM_LAYOUTS_MAX + 4u)
 
 struct shm_mutex {
     pthread_mutex_t robust;
-    /* Futex of those that wait for it. Bit 0: somebody sleeps; the rest changes when it is let go
-     * of. */
+    /* Futex of the threads that wait for it. Bit 0: a thread sleeps; the rest changes with each
+     * unlock. */
     uint32_t turn;
-    /* The process of the thread that took it last, for those that wait: that thread may have ended
-     * before they look for it in /proc. Its owner writes it. */
+    /* The process of the thread that took it last, written by that thread. It is for waiters: the
+     * thread may have ended before they look for it in /proc. */
     uint32_t pid;
-    /* How often it was taken: for those that wait. Its owner writes it. */
+    /* How often it was taken, for waiters; its owner writes it. */
     uint64_t term;
 };
 
@@ -40,11 +40,11 @@ int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *d
 bool shm_lock_moment(struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
 /* False: somebody has it. *died: as shm_lock() says. */
 bool shm_lock_now(struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
-/* Returns when the word of a mutex that is not ours says that nobody has it, or that its owner
- * died; else as shm_lock(). Only of threads in the same pid namespace. shm null: hf_cancel() cannot
- * end it. */
+/* For a mutex that is not ours: returns when its word says that it is free, or that its owner died;
+ * else as shm_lock(). Owners in other pid namespaces are not known. shm null: hf_cancel() cannot
+ * end the wait. */
 int shm_await_free(struct shm *shm, const uint32_t *word, const char *what);
-/* After *died, when the damage is mended. */
+/* Called after *died, when the damage is mended. */
 void shm_lock_mended(struct shm_mutex *mutex);
 void shm_unlock(struct shm_mutex *mutex);
 /* table_mutex, with the hash rebuilt when its owner died. */

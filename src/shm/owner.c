@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns nothing: gives files that the first process to attach has made to the users of the pool. The
- * pool's mode says which users may open it, whichever of them came first. Root gives the file away.
- * A member of the pool's group cannot do that: it gives the file to the group. The pool's owner may
- * not be in that group, so the owner gets an entry in an ACL. Where even the group cannot be had,
- * its bits go, so that another group does not get them.
+ * Gives files that the first process to attach has made to the users of the pool. The pool's mode
+ * says which users may open it, whichever of them came first. If the first one is root, the pool's
+ * owner becomes the file's owner. A member of the pool's group cannot give the file away, but gives
+ * it to the group. The pool's owner may not be in that group, so the owner gets an entry in an ACL.
+ * Where even the group cannot be set, the group's bits are cleared, so that another group does not
+ * get them.
  */
 #include "shm/owner.h"
 
@@ -13,7 +14,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* As the kernel keeps it in this attribute. */
+/* The form in which the kernel keeps an ACL in this attribute. */
 #define ACL_NAME "system.posix_acl_access"
 #define ACL_VERSION 2u
 enum { USER_OWNER = 1, USER = 2, GROUP_OWNER = 4, MASK = 16, OTHER = 32 };

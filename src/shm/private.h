@@ -25,7 +25,7 @@ int shm_byte_lock(int fd, int type, uint64_t byte);
 /* Also true when it cannot be known. */
 bool shm_byte_locked(const struct shm *shm, uint64_t byte);
 
-/* Somebody has locked that byte through another opening of the file. */
+/* That byte is locked through another opening of the file. */
 bool shm_byte_is_locked(int fd, uint64_t byte);
 /* Some process has an entry, but for that one (SHM_NONE: for none). */
 bool shm_anybody_attached(int lock_fd, uint32_t but);
@@ -47,7 +47,7 @@ void shm_life_end(void **life);
 /* ---- the segment's file (run_file.c); `path` is where it is, for messages and shm->run_path
  * ---- */
 
-/* Opens the file of the segment that stands. -ENOENT: there is none that POOL/segment vouches
+/* Opens the file of the segment that is in use. -ENOENT: there is none that POOL/segment vouches
  * for. */
 int shm_run_find(const struct shm_attach *at, char *path, size_t size);
 /* First attacher: makes it new, in use, and puts it into the record in POOL/segment; `aside`: in
@@ -76,7 +76,7 @@ int shm_reserve(const void *from, uint64_t bytes);
 int shm_reserve_entry(const void *table, size_t entry_bytes, uint64_t count, uint32_t *mark,
                       uint64_t at);
 int shm_reserve_vnode(struct shm *shm, uint32_t at);
-/* What every process looks at. */
+/* The parts that every process looks at. */
 int shm_reserve_first(const void *base, const struct shm_run *header);
 
 /* ---- the steps of the C library's robust mutexes, whatever the mutex says (robust.c) ---- */

@@ -24,15 +24,15 @@ struct shm_process {
     /* Lane of the thread that is in the callback of a recall, index + 1; 0: none is. */
     uint32_t calls_back;
     uint64_t died_ns;
-    /* Of a dead process: only what is in quarantine is left of it. */
+    /* Of a dead process: only its holds in quarantine are left. */
     uint32_t quarantined;
     char command[16];
-    /* Holds, index + 1, with a recall to be told; any process fills a 0. Too many: all are to be
-     * looked at. */
+    /* Holds (index + 1) with a recall that the process is to be told; any process fills a 0. When
+     * no 0 is left, all holds are looked at. */
     uint32_t recalls[SHM_RECALLS];
     uint32_t recalls_more;
-    /* Of the pool's memory, by purpose; under table_mutex. They hold it as long as the process
-     * lives (registered.c). */
+    /* Registrations of the pool's memory, by purpose; under table_mutex. They hold it as long as
+     * the process lives (registered.c). */
     uint32_t registered[SHM_PURPOSES];
 } SHM_LINE;
 
@@ -60,10 +60,10 @@ int shm_unregister(struct shm *shm, unsigned purpose) SHM_MAY_FAIL;
 uint32_t shm_registrations_own(const struct shm *shm);
 uint32_t shm_registrations(const struct shm *shm);
 
-/* Looks at every process entry; drops what the dead held and wakes the threads that waited for it.
- * Lanes with blocks reserved become SHM_LANE_RESIDUE, for fs. Returns how many processes were found
- * dead. Does nothing when somebody keeps table_mutex for longer than a moment. Takes no other
- * mutex, so a layout mutex may be held. */
+/* Looks at every process entry, drops what dead processes held, and wakes the threads that waited
+ * for it. Lanes with blocks reserved become SHM_LANE_RESIDUE, for fs. Returns how many processes
+ * were found dead. Does nothing when another thread keeps table_mutex for longer than a moment.
+ * Takes no other mutex, so a layout mutex may be held. */
 unsigned shm_reap(struct shm *shm);
 
 #endif

@@ -132,7 +132,7 @@ static bool clear_bit(uint64_t *words, uint32_t bit)
            hf_and_acq_rel(word, ~mask) & mask;
 }
 
-/* What a dead process had changed and not reported is not known, so all of its files count as
+/* Nobody knows which changes a dead process had made and not reported. So all of its files count as
  * changed. */
 static void close_all(struct shm *shm, uint32_t process)
 {
@@ -171,7 +171,8 @@ void shm_processes_recount(struct shm *shm)
     hf_fence_full();
 }
 
-/* Where the table cannot be had, it looks as if this process had died: then somebody buries it. */
+/* Where the table's mutex cannot be had, it looks as if this process had died, and another one
+ * buries it. */
 void shm_process_leave(struct shm *shm)
 {
     if (!shm_lock_table_moment(shm))
@@ -202,8 +203,7 @@ static void wake(struct shm *shm, uint64_t key)
 }
 
 /* Drops the pin of a dead process that has the key `was`; false: it stays for now. Its thread may
- * have been killed between writing the key and anything else, so the key alone says what there
- * is. */
+ * have been killed right after it wrote the key, so only the key is relied on. */
 static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *key, uint64_t was)
 {
     if (!was)
@@ -211,7 +211,7 @@ static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *k
     if (was != SHM_KEY_CLAIMED && in_quarantine(shm->run, process, SHM_KEY_FLAGS(was)))
         return false;
     if (!hf_cas_acq_rel(key, was, UINT64_C(0)))
-        return true; /* a hold that was let go of in time, and is another's pin by now */
+        return true; /* a hold that was released in time, and is another's pin by now */
     hf_add_relaxed(&shm->run->stats.reaped, 1); /* relaxed: a count */
     if (was != SHM_KEY_CLAIMED) {
         if (SHM_KEY_FLAGS(was) & HF_PIN_WRITE)
@@ -225,7 +225,7 @@ static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *k
 }
 
 /* The next thread that has the layout mutex takes a dead pin's hold out of its file's tree. The
- * swap fails when one has just done so. */
+ * swap fails when a thread has just done so. */
 static bool drop_holds(struct shm *shm, uint32_t index)
 {
     const struct shm_process *process = &shm->processes[index];
@@ -238,7 +238,7 @@ static bool drop_holds(struct shm *shm, uint32_t index)
 
         if (state == SHM_HOLD_STATE(SHM_HOLD_TAKEN, index + 1))
             shm_hold_free(shm, i);
-        /* The same before and after: the key is the dead one's, or none. */
+        /* The state was the same before and after, so the key is the dead process's, or 0. */
         if (!shm_hold_holds(state) || SHM_HOLD_OWNER(state) != index + 1 ||
             hf_load_acquire(&hold->state) != state)
             continue;

@@ -207,8 +207,8 @@ bool shm_recent_same_start(const struct shm_recent_map *map)
     if (map->in_memory ||
         (memcmp(boot, unknown, sizeof boot) && !memcmp(boot, header->boot, sizeof boot)))
         return true;
-    /* A container may show another boot id, or none. A machine that was started again started
-     * later. */
+    /* A container may show another boot id, or none, so start times are compared too: a machine
+     * that was started again started later. */
     return up >= header->up_ns && started - header->started_ns < SAME_START_NS &&
            header->started_ns - started < SAME_START_NS;
 }

@@ -14,8 +14,8 @@ struct shm_recent_header {
     uint64_t magic;
     uint32_t entry_bytes, count;
     uint8_t uuid[16];
-    /* Of the last first attacher; when its machine was started, by the wall clock; and how long
-     * before it attached. */
+    /* The boot id of the last first attacher; when its machine was started, by the wall clock; and
+     * how long before it attached. */
     uint8_t boot[16];
     int64_t started_ns;
     int64_t up_ns;
@@ -25,8 +25,8 @@ struct shm_recent_header {
     uint32_t high;
 };
 
-/* While LMDB's record of `ino` has `version`, the file has this size and these times. ino 0: it
- * says nothing. */
+/* While LMDB's record of `ino` has `version`, the file has this size and these times. ino 0: the
+ * entry says nothing. */
 struct shm_recent {
     uint64_t ino, version, size;
     int64_t atime_ns, mtime_ns, ctime_ns;
@@ -57,7 +57,7 @@ int shm_recent_allocate(const char *dir, uint32_t count);
 /* True: the machine has not been started again since the last first attacher; false: it cannot be
  * known. */
 bool shm_recent_same_start(const struct shm_recent_map *map);
-/* Until each() returns another value than 0, which is returned. */
+/* Calls each() until it returns another value than 0, which is returned. */
 int shm_recent_each(const struct shm_recent_map *map,
                     int (*each)(void *arg, const struct shm_recent *entry), void *arg);
 void shm_recent_clear(const struct shm_recent_map *map);

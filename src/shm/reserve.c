@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns which parts of the segment have memory. The segment is a sparse file. Where the file system
- * below it is full, a touch of a hole raises SIGBUS, for a read as well as for a store. So each
- * part is given memory before its first touch. What every process looks at gets it when the segment
- * is made, and the bitmap with the pool's size. Entries of the tables get it before the mark rises
- * over them, which says that they may be in use. Where there is none, the call that wants it fails.
+ * Owns which parts of the segment have memory. The segment is a sparse file. When its file system
+ * is full, a touch of a hole raises SIGBUS, even for a read. So each part is given memory before
+ * its first touch. The parts that every process looks at get it when the segment is made, the
+ * bitmap when the pool gets its size. An entry of a table gets it before the mark rises that says
+ * which entries may be in use. When there is no memory, the call that needs it fails.
  *
  * Memory once given stays until the segment is removed, so no other process need ask again.
  */
@@ -17,7 +17,7 @@
 #define PAGE UINT64_C(4096)
 #define FEW_BYTES (4 * PAGE) /* of each table at once */
 
-/* Of Linux 5.14. An older kernel gives memory at the touch, as ever. */
+/* Of Linux 5.14. An older kernel gives memory at the first touch only. */
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif

@@ -4,12 +4,12 @@
  * of the pool may have made such a word wrong.
  *
  * The C library keeps a list of the robust mutexes that a thread has, for the kernel, which marks
- * them when the thread dies. A new one comes in at its head. Its links lie in the mutexes. To let
- * go of one, the library stores to both of its neighbours, wherever the links lead. So before that
+ * them when the thread dies. A new one comes in at its head. Its links lie in the mutexes. To
+ * unlock one, the library stores to both of its neighbours, wherever the links lead. So before that
  * they are set right by what the thread remembers. It remembers its own mutexes (`taken`), in the
  * order of the list, and what the head led to when each was taken.
  *
- * Mutexes of LMDB and of the program are in the same list, and are let go of without a word to this
+ * Mutexes of LMDB and of the program are in the same list, and are unlocked without a word to this
  * file. Those between two of ours came before the upper one, so they only become fewer. Where there
  * was none, the links are known. Where there was one, it may have gone, which both of the links
  * across that gap say. When neither leads to a place where it can lead, the process ends, and the
@@ -186,7 +186,8 @@ static uint32_t owner_of(const struct shm_mutex *mutex)
     return (uint32_t)mutex->robust.__data.__lock & FUTEX_TID_MASK;
 }
 
-/* Just taken. One that is not remembered, for want of memory, is as one of the program. */
+/* Remembers a mutex that was just taken. Without memory for that, the mutex counts as one of the
+ * program's. */
 static void remember_taken(struct shm_mutex *mutex, void *before, bool died)
 {
     struct taken *new;
@@ -228,7 +229,7 @@ static void forget_one(unsigned i)
     memmove(taken_at(i), taken_at(i + 1), (mine.count - i) * sizeof *taken_at(i));
 }
 
-/* ---- before one is let go of ---- */
+/* ---- before an unlock ---- */
 
 static _Noreturn void end_with_owners_dead(void)
 {

@@ -171,7 +171,7 @@ int shm_run_find(const struct shm_attach *at, char *path, size_t size)
     return open_named(&record, path);
 }
 
-/* A process has the segment of that file mapped, or may have it. */
+/* A process has the segment in that file mapped, or may have it. */
 static bool run_in_use(int run_fd)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
@@ -181,7 +181,8 @@ static bool run_in_use(int run_fd)
 
 /* ---- segments without a pool ---- */
 
-/* Nobody uses the segment, and it is of the pool of this `lock`, or of none that is there. */
+/* No process uses the segment, and it belongs to the pool of this `lock`, or to a pool that is
+ * gone. */
 static bool needless(int fd, const struct stat *lock)
 {
     char path[sizeof((struct shm_run *)0)->pool_dir + 8];
@@ -198,7 +199,8 @@ static bool needless(int fd, const struct stat *lock)
     return stat(path, &st) || st.st_dev != run.lock_dev || st.st_ino != run.lock_ino;
 }
 
-/* Takes away what killed processes have left of pools that were removed since, and of this one. */
+/* Removes segments that killed processes have left, of pools that were removed since and of this
+ * one. */
 static void sweep(int lock_fd)
 {
     DIR *dir = hf_fd_opendir(MEMORY_DIR);

@@ -84,7 +84,8 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
     return run->bytes;
 }
 
-/* What the layout is, without what the processes of a segment in use change all the time. */
+/* The layout itself, without the words that the processes of a segment in use change all the
+ * time. */
 #define LAYOUT_BYTES (offsetof(struct shm_run, processes) - offsetof(struct shm_run, limits))
 
 bool shm_laid_out_well(const struct shm_run *header, uint64_t bytes)

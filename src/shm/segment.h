@@ -24,11 +24,11 @@
 struct shm_stats {
     uint64_t pins_slow, faults, gate_waits, changes, barriers, drains_waited, detaches, reaped,
         recalls, wait_ns_total, wait_ns_max, wait_log2_ns[SHM_WAIT_BUCKETS];
-    /* Layout changes that gave up, by why. */
+    /* Layout changes that gave up, by reason. */
     uint64_t timed_out, busy, cancelled, own_pins, deadlocks;
 };
 
-/* What the processes tell each other of the records (src/meta). */
+/* Words by which the processes tell each other of the records (src/meta). */
 struct shm_records {
     /* The transaction that is being committed, or that failed in its commit. */
     uint64_t under_way;
@@ -42,7 +42,7 @@ struct shm_records {
 
 struct shm_limits {
     uint32_t processes, lanes, vnodes, holds;
-    /* Blocks that have a count of pins: all that there can be, or none. */
+    /* Blocks that have a count of pins: as many as the pool can have, or none. */
     uint64_t counts;
     /* Page-table nodes. */
     uint64_t nodes;
@@ -68,7 +68,7 @@ struct shm_run {
     uint32_t version;
     uint32_t ready;
     uint8_t uuid[16], boot[16];
-    /* Of all processes, since what they tell each other has times in it; 0: not known. */
+    /* The time namespace of all processes, since they tell each other times; 0: not known. */
     uint64_t time_namespace;
     /* POOL/lock. */
     uint64_t lock_dev, lock_ino;
@@ -110,7 +110,8 @@ struct shm_run {
     uint64_t nodes_used, holds_used, vnodes_used;
     /* Of layout changes. */
     uint64_t change_ids;
-    /* Where those of holds begin: a token of an earlier segment names none of this. */
+    /* Where the generations of holds begin, so that a token of an earlier segment names no hold of
+     * this one. */
     uint64_t hold_generations;
     uint64_t quarantine_ns;
     /* Of the first one that ends; 0: there is none. */
@@ -147,7 +148,7 @@ struct shm {
     /* Process index. */
     uint32_t self;
     struct shm_run *run;
-    /* As they were checked: what the segment says may be wrong since. */
+    /* The limits as they were checked: those in the segment may have become wrong since. */
     struct shm_limits limits;
     uint64_t bytes;
     uint32_t hash_mask;
@@ -188,8 +189,8 @@ struct shm {
     ino_t lock_ino;
     /* The segment's file. */
     int run_fd;
-    /* What this process holds as long as it lives (life.c): its byte of POOL/lock, and the
-     * segment's file, shared. While it leaves as the last one, also POOL/lock alone. */
+    /* The locks that this process holds as long as it lives (life.c): its byte of POOL/lock, and
+     * the segment's file, shared. While it leaves as the last one, also POOL/lock alone. */
     void *life;
     void *run_life;
     void *leaving;
@@ -297,7 +298,7 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
 /* Its first attacher died: begin again. Not an errno, since system calls on the way fail with each
  * of these for reasons of their own, which may last. */
 #define SHM_AGAIN 1
-/* Others: maps the segment that stands. SHM_AGAIN. -EBUSY: others use one that cannot be reached
+/* Others: maps the segment that is in use. SHM_AGAIN. -EBUSY: others use one that cannot be reached
  * from here. */
 int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out);
 /* Takes a process entry and lets others in. needs_barrier: not without sys_membarrier. -EBUSY: none

@@ -2,9 +2,8 @@
 /*
  * Owns the table of files in use. Entries are found by inode number through chains that hang off
  * hash[]. Chains and entries change under table_mutex only. The chains are made again from the
- * entries when the owner of the mutex died. So they are when a chain leads to something else than
- * an entry. A vnode that nobody has open stays as a cache until its entry or its page-table nodes
- * are wanted.
+ * entries when the owner of the mutex died, or when a chain leads to no entry. A vnode that nobody
+ * has open stays as a cache until its entry or its page-table nodes are wanted.
  */
 #include "base/error.h"
 #include "base/fence.h"
@@ -189,8 +188,8 @@ bool shm_vnode_is_open_by(const struct shm *shm, const struct shm_vnode *vnode, 
     return hf_load_acquire(&open_bits(shm, vnode)[process / 64]) & UINT64_C(1) << process % 64;
 }
 
-/* Without table_mutex, so that a close waits for nobody. An entry may be freed as soon as the bit
- * has gone. Of two processes that close at once both may be the last; one is. */
+/* Without table_mutex, so that a close does not wait. An entry may be freed as soon as the bit has
+ * gone. When two processes close at once, one or both find that they are the last. */
 bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
 {
     uint32_t opens;
@@ -205,8 +204,8 @@ bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
     return opens == 1 && !shm_vnode_is_open(shm, vnode);
 }
 
-/* A thread that looks without a lock sees each word old or empty. One that comes late to the mutex
- * sees SHM_VNODE_FREE, no hold, and no record of detached blocks. */
+/* A thread that looks without a lock sees each word old or empty. A thread that comes late to the
+ * mutex sees SHM_VNODE_FREE, no hold, and no record of detached blocks. */
 static void wipe(struct shm_vnode *vnode)
 {
     static const struct shm_vnode nothing = {.hold_root = SHM_NONE,

@@ -20,7 +20,8 @@ struct shm_gate {
     uint32_t life;
     /* 1: its owner waits for pins. */
     uint32_t waits;
-    /* 1: its owner gave up and could not have the mutex: it is to be opened as a dead one's. */
+    /* 1: its owner gave up and could not have the mutex: the gate is to be opened as a dead
+     * process's. */
     uint32_t given_up;
     /* How often this gate was closed. */
     uint64_t term;
@@ -32,12 +33,12 @@ struct shm_gate {
 #define SHM_DETACHED 2u
 /* Some process wants to be told what changes; see shm_report(). */
 #define SHM_WATCHED 4u
-/* And one before it changes, to write back what it has stored itself. */
+/* A process wants to be told before it changes, to write back what it has stored itself. */
 #define SHM_ASKED 8u
 
 enum shm_vnode_state { SHM_VNODE_FREE = 0, SHM_VNODE_NEW, SHM_VNODE_READY };
-/* Without names: perhaps still open; or not any more, and nobody may open it again; or made without
- * one, and it may get one. */
+/* A file without names. It may still be open; or it is closed for good; or it was made without a
+ * name, and may get one. */
 enum shm_orphan { SHM_ORPHAN_NOT = 0, SHM_ORPHAN_OPEN, SHM_ORPHAN_CLOSED, SHM_ORPHAN_UNNAMED };
 
 /* How many holds of it were let go of, ever. When as many have ended as begun, each is on the stack
@@ -75,25 +76,25 @@ struct shm_vnode {
     uint32_t drain_seq;
     /* Entries were cleared and no barrier was made since. */
     uint32_t zap_pending;
-    /* Somebody sleeps on gate_seq. Under the mutex. */
+    /* A thread sleeps on gate_seq. Under the mutex. */
     uint32_t gate_waiters;
     /* Layout changes ever. Under the mutex. */
     uint64_t changes;
-    /* What it was and since when: for slots_rebias(). */
+    /* The number of changes at the last look, and when that was: for slots_rebias(). */
     uint64_t looked_changes, looked_ns;
-    /* Times somebody was let through a closed gate, ever. */
+    /* Times a thread was let through a closed gate, ever. */
     uint64_t passed;
-    /* Layout changes ever that close no gate: they may be inside of another one's. */
+    /* Layout changes ever that close no gate: they may lie inside another one's. */
     uint64_t gateless;
-    /* Raised when writes that were copying into it were detached: they go again. Under the
-     * mutex. */
+    /* Raised when writes that were copying into the file were detached: they are made again. Under
+     * the mutex. */
     uint64_t redo;
     /* With SHM_WAITS: pins outside these pages need not wake. */
     uint64_t wait_first, wait_last;
 
     /* Tree of holds by range. Under the mutex. They are the same, unless one is wrong. */
     uint32_t hold_root, hold_root_again;
-    /* Stack of holds that were let go and are still in the tree. */
+    /* Stack of holds that were released and are still in the tree. */
     uint32_t released;
     /* 1: rebuild the tree from the table. */
     uint32_t holds_stale;
@@ -112,8 +113,8 @@ struct shm_vnode {
     uint64_t pending_version;
     uint64_t pending_size;
 
-    /* What follows outlives the entry's use for one file. A thread that comes late to a vnode that
-     * has gone finds a mutex, and under it another state. */
+    /* The words from here on outlive the entry's use for one file. A thread that comes late to a
+     * vnode that has gone finds a mutex, and under it another state. */
     uint64_t mutex_made;
     struct shm_let_go let_go;
     /* The layout mutex; robust. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the reports to processes that keep copies of what has changed. Each such process has a ring,
- * to which any process, killed or stopped at any instruction, and any signal handler may add. So
+ * Owns the reports to processes that keep copies of pages. Each such process has a ring, to which
+ * any process and any signal handler may add. They may be killed or stopped at any instruction, so
  * there is no lock. A writer draws a ticket, and marks each word with it. The ticket says where in
  * the ring it writes and until where the watcher has to read. A watcher that finds other marks
  * where a ticket was drawn knows that something was reported, but not what. Then all that it has
@@ -83,7 +83,7 @@ bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change)
 
     shm_assert_held(&vnode->mutex);
     shm_watch_settle(shm, vnode);
-    if (handles == 0) /* nobody need wait for what it has not dealt with */
+    if (handles == 0) /* no writer need wait for reports that it has not dealt with */
         hf_futex_wake_all(&shm->watchers[shm->self].came_back);
     return handles == 1 && change > 0;
 }

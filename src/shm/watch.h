@@ -8,8 +8,8 @@
 
 struct shm_vnode;
 
-/* What has changed, told to a process that watches: ticket << 32 | first page, last page, vnode.
- * Each word has its ticket, since nobody waits for a writer that is late, or dead. */
+/* A change, told to a process that watches: ticket << 32 | first page, last page, vnode. Each word
+ * has its ticket, since the watcher does not wait for a writer that is late, or dead. */
 #define SHM_REPORTS 1024u
 struct shm_report {
     uint64_t words[3];
@@ -23,7 +23,7 @@ struct shm_watcher {
     uint32_t report_seq;
     /* Futex of a thread that waits for it: raised when it asks for the next report. */
     uint32_t came_back;
-    /* came_back + 1 when somebody gave up waiting: nobody waits till it comes back. */
+    /* came_back + 1 when a writer gave up waiting: then none waits till it comes back. */
     uint32_t late;
     /* Only the process itself writes the rest: what it has taken; `taken` when it last came back;
      * and when it looked which processes have died. */
@@ -41,8 +41,8 @@ void shm_ask(struct shm *shm, struct shm_vnode *vnode, int change);
 /* One handle less that watches, and with `asks` wants to be told before. The thread cannot have the
  * vnode's mutex, so the flags stay until another thread settles them. */
 void shm_watch_leave(struct shm *shm, struct shm_vnode *vnode, bool asks);
-/* Clears SHM_WATCHED and SHM_ASKED if those for which they are set have died. Under the vnode's
- * mutex. */
+/* Clears SHM_WATCHED and SHM_ASKED if the processes for which they are set have died. Under the
+ * vnode's mutex. */
 void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode);
 bool shm_watches(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
 /* The first process from `process` on that watches it, or wants to be told before; SHM_NONE. */
@@ -57,8 +57,8 @@ void shm_report(struct shm *shm, const struct shm_vnode *vnode, uint64_t first, 
                 uint32_t by);
 
 enum shm_reports { SHM_REPORT_NONE, SHM_REPORT_ONE, SHM_REPORT_LOST, SHM_REPORT_LATE };
-/* Takes this process's next report. LATE: its writer is about to write it, or has died. LOST: also
- * when `late` says that such a one need not be waited for any longer. */
+/* Takes this process's next report. LATE: its writer is about to write it, or has died. LOST:
+ * reports are missing, or `late` says that such a writer need not be waited for any longer. */
 enum shm_reports shm_report_take(struct shm *shm, bool late, uint32_t *vnode, uint64_t *first,
                                  uint64_t *last);
 
