@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the programs of bench/ and demo/ share. A private folder in memory is gone afterwards
- * whatever happens (supervisor.c). Numbers are for people and for programs (text.c). A clock,
- * chance, and counters in memory that processes share are here too.
+ * What the programs of bench/ and demo/ share. supervisor.c gives each a private folder in memory,
+ * which is gone afterwards whatever happens. text.c has numbers as people and programs read them. A
+ * clock, random numbers, and counters that processes share are inline here.
  */
 #ifndef HF_LAB_LAB_H
 #define HF_LAB_LAB_H
@@ -23,16 +23,16 @@
 
 /* Runs `body` in a child with a fresh private folder in memory: under $TMPDIR if that is a tmpfs,
  * else under /dev/shm. This process only watches until the child ends or dies, or a signal asks for
- * the end. Then it ends the child and all that the child started. It removes the folder and what
- * lab_also_remove() named, and returns the exit status (or dies of the signal). */
+ * the end. Then it ends the child and all that the child started, and removes the folder and what
+ * lab_also_remove() named. Returns the exit status, or dies of the signal. */
 int lab_supervised(int (*body)(const char *folder, void *arg), void *arg);
 
 /* A pool keeps its run-time segment beside it in memory, or under its uuid in /dev/shm. */
 void lab_also_remove(const uint8_t uuid[16]);
 
-/* What is mounted on the folder at the end is taken away. */
+/* Also unmounts, at the end, whatever is mounted on the folder. */
 void lab_also_unmount(const char *folder);
-/* Now, if something is; also as a user, from FUSE's mounts. */
+/* Unmounts it now, if anything is mounted there; a user can unmount a FUSE mount. */
 void lab_unmount(const char *folder);
 
 /* A child that runs body(arg), returns its exit status, and does not outlive this process. */
@@ -50,10 +50,10 @@ _Noreturn void lab_fail(const char *format, ...) __attribute__((format(printf, 1
 void *lab_shared(size_t bytes);
 void *lab_alloc(size_t bytes);
 
-/* The number in text, from min to max, else a sentence and exit with EX_USAGE. */
+/* The number in text, from min to max; else prints a sentence and exits with EX_USAGE. */
 uint64_t lab_number(const char *option, const char *text, uint64_t min, uint64_t max);
 
-/* Bytes that a file in the folder may take: what is free of its file system, and of the memory. */
+/* Bytes that a file in the folder may take: its file system and the memory have them free. */
 uint64_t lab_room(const char *folder);
 
 /* ------------------------------------------------------------------------------- text.c -- */
@@ -100,12 +100,12 @@ static inline void lab_put(uint64_t *word, uint64_t value)
 {
     __atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
-/* Of a counter that only its owner raises. */
+/* For a counter that only its owner raises. */
 static inline void lab_count(uint64_t *counter, uint64_t by)
 {
     __atomic_store_n(counter, *counter + by, __ATOMIC_RELAXED);
 }
-/* Of a word that several raise. */
+/* For a word that several processes raise. */
 static inline void lab_raise(uint64_t *word)
 {
     __atomic_fetch_add(word, 1, __ATOMIC_ACQ_REL);

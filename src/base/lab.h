@@ -22,9 +22,9 @@
 #define HF_LAB_NO_REDO 0x1000u /* COPY.SB/p gone: a write does not look whether it is to go again */
 #define HF_LAB_NO_WAKE_BARRIER 0x2000u /* UNPIN.WAKE/m gone: no heavy barrier after `waiters` */
 #define HF_LAB_NO_GRACE_KEPT 0x4000u /* GRACE.KEEP gone: a wait for sections that gave up counts */
-#define HF_LAB_SHARES_HELD 0x8000u   /* what somebody holds is merged, and cloned with many files */
+#define HF_LAB_SHARES_HELD 0x8000u   /* held pages are merged, and cloned with many files */
 #define HF_LAB_SHARED_WRITABLE 0x10000u /* pins for writing and leases are given shared blocks */
-#define HF_LAB_EARLY_UNLOCK 0x20000u /* hf_clone_files() lets go of its files before it commits */
+#define HF_LAB_EARLY_UNLOCK 0x20000u    /* hf_clone_files() unlocks its files before it commits */
 
 /* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a
  * processor may. Such pins leave the straight line (dax_pin_page()), which has no points. */

@@ -77,7 +77,7 @@ static int give_up(struct dax_change *change, int err, const char *what)
     return say_why(change, err, what);
 }
 
-/* With the sentence of what has just failed. */
+/* Keeps the sentence of the failure. */
 static int give_up_as_said(struct dax_change *change, int err)
 {
     char what[200];
@@ -112,7 +112,7 @@ static int at_gate_of(struct dax_change *change, int err, const struct shm_gate 
     return give_up(change, err, what);
 }
 
-/* Sleeps at the gate of another layout change, once. 0: look again; else the mutex is not held. */
+/* Sleeps once at the gate of another layout change. 0: look again; else the mutex is not held. */
 static int sleep_at_gate(struct dax_change *change, const struct shm_gate *other,
                          struct shm_waiting *waiting)
 {
@@ -136,7 +136,7 @@ static int sleep_at_gate(struct dax_change *change, const struct shm_gate *other
     return dax_lock_any(dax, change->vnode);
 }
 
-/* That change may wait for pins of ours. 0: wait. */
+/* The other change may wait for pins of this thread. 0: wait. */
 static int may_wait_at(struct dax_change *change, const struct shm_gate *other)
 {
     if (!may_wait(&change->policy))
@@ -174,8 +174,8 @@ static struct shm_gate *free_gate(struct shm_vnode *vnode)
     return NULL;
 }
 
-/* All are closed. One that does not wait for a pin of this thread, if there is such a one, since
- * any will do. */
+/* All gates are closed, and any of them will do. A change that does not wait for a pin of this
+ * thread is preferred. */
 static struct shm_gate *any_gate(struct dax_change *change)
 {
     struct shm_vnode *vnode = change->vnode;
@@ -258,7 +258,7 @@ static int zap(struct dax_change *change)
 
 /* --- L4 --- */
 
-/* What a scan has found, and what it makes of it. */
+/* What a scan has found, and what follows from it. */
 struct finding {
     struct dax_change *change;
     bool all;          /* goes on after the first that has to be waited for */
@@ -460,9 +460,9 @@ static int held_by_others(struct dax_change *change, int err, const struct findi
     return give_up(change, err, what);
 }
 
-/* What a write had copied before it was detached is in the file, since pages that stay and are held
- * are copied. The write is made again, at the same place. A collapse or an insert moves what is
- * there: then some bytes would be in the file twice. */
+/* Held pages that stay in the file are copied, so the file has what a write had copied before it
+ * was detached. The write is made again at the same place. But a collapse or an insert moves its
+ * bytes, and then some of them would be in the file twice. */
 static bool writes_go_again(const struct dax_change *change)
 {
     return change->why != HF_CHANGE_COLLAPSE && change->why != HF_CHANGE_INSERT;
@@ -478,7 +478,7 @@ static int await_copy(struct dax_change *change, const struct finding *finding, 
                           finding);
 }
 
-/* What the policy makes of the holders that were found, having waited since then (0: not yet). 1:
+/* What the policy says of the holders that were found, with a wait since then (0: not yet). 1:
  * wait; 0: go on; -errno. */
 static int apply_policy(struct dax_change *change, const struct finding *finding, uint64_t since)
 {
@@ -502,8 +502,8 @@ static int apply_policy(struct dax_change *change, const struct finding *finding
     return copying ? await_copy(change, finding, since) : 0;
 }
 
-/* Writes that copy into the range are detached like pins, and told to go again. Under the mutex,
- * before anything of the range is copied. */
+/* Writes that copy into the range are detached like pins, and told to copy again. Under the mutex,
+ * before any page of the range is copied. */
 static int detach_writes(struct dax_change *change)
 {
     struct finding finding;
@@ -516,8 +516,8 @@ static int detach_writes(struct dax_change *change)
     return find_holders(change, true, &finding);
 }
 
-/* A holder is of a dead process: reaps the dead, so that no change fails, or waits, because of
- * them. */
+/* A holder belongs to a dead process: reaps dead processes, so that no change fails or waits
+ * because of them. */
 static bool found_dead(struct dax_change *change, const struct finding *finding)
 {
     struct shm *shm = change->dax->shm;
@@ -765,8 +765,8 @@ static void settle_tables(struct dax_change *change, bool committed)
     }
 }
 
-/* The mutex cannot be had, in L5: the gate is left to a thread that meets it, as if this
- * one had died there. */
+/* In L5, when the mutex cannot be had: the gate is left to a thread that meets it, as if this one
+ * had died there. */
 static void abandon(struct dax_change *change)
 {
     hf_store_release(&change->vnode->gates[change->gate].given_up, 1u);

@@ -26,14 +26,15 @@ static inline bool dax_client_cancelled(void)
 }
 
 /* The thread of the lane is thread `tid` of process `pid` (0: not known), as `process` numbers
- * them. Of two that cannot be compared: no. */
+ * them. False where the numbers cannot be compared. */
 bool dax_lane_is(const struct shm *shm, uint32_t lane, uint32_t process, pid_t pid, pid_t tid);
-/* It is the one that this thread acts for. */
+/* It is the thread that this thread acts for. */
 bool dax_lane_is_client(const struct shm *shm, uint32_t lane);
-/* The lane of that one; null: it is not known, or does not use the pool itself. */
+/* The lane of the thread that this thread acts for; null: it is not known, or does not use the pool
+ * itself. */
 const struct shm_lane *dax_client_lane(const struct shm *shm);
 
-/* The process of that one, if it can be found, and its name, else ""; reads /proc. */
+/* The process of that thread and its name, if it can be found, else ""; reads /proc. */
 void dax_client_process(pid_t *pid, char command[16]);
 
 #endif

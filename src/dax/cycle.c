@@ -66,8 +66,8 @@ static bool read_wait(const struct shm *shm, uint32_t lane, struct shm_wait *out
            hf_load_acquire(&wait->number) == number;
 }
 
-/* The wait of lane `serving` is for the thread of `lane`, which stays in its call until that has
- * ended. */
+/* Lane `serving` waits on behalf of the thread of `lane`, which stays in its call until that wait
+ * has ended. */
 static bool waits_for_thread(const struct shm *shm, const struct shm_wait *wait, uint32_t serving,
                              uint32_t lane)
 {
@@ -113,8 +113,8 @@ static void follow_link(struct holders *holders, const struct link *link,
     }
 }
 
-/* The thread of the pin waits itself, or (one that waits itself is in no other call) a server waits
- * for it. */
+/* The thread of the pin waits itself, or a server waits on its behalf. A thread that waits itself
+ * is in no other call. */
 static int holder_found(void *arg, const struct held *held)
 {
     struct holders *holders = arg;
@@ -214,7 +214,7 @@ bool wait_in_cycle(struct dax_change *change)
     return leads_back(&search, search.self) && still_so(&search);
 }
 
-/* Looks for the name once a change. */
+/* Reads the name once for each change. */
 static void record_client(struct shm_wait *wait)
 {
     uint64_t words[2] = {0};

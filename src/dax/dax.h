@@ -40,10 +40,10 @@ struct dax {
     struct recalls *recalls;   /* of this process's leases (notify.c); null: none was needed yet */
 };
 
-/* The engine of that name is the pool's. False: there is none in this build. */
+/* Gives the pool the engine of that name. False: this build has none. */
 bool dax_use_engine(struct dax *dax, const char *name);
 
-#define DAX_LAST UINT64_MAX /* "to the end of the file and beyond", as a last page */
+#define DAX_LAST UINT64_MAX /* as a last page: "to the end of the file and beyond" */
 
 /* The pages that so many bytes take, a part of a page included. */
 static inline uint64_t dax_pages_up(uint64_t bytes)
@@ -68,7 +68,7 @@ static inline bool dax_policy_detaches(uint32_t kind)
 int dax_policy_check(const struct hf_policy *policy);
 /* The end of its deadline, which begins now. */
 uint64_t dax_policy_until(const struct hf_policy *policy);
-/* Makes `bound` that of a call with it, which is definite. HF_NEVER: no deadline. */
+/* Fills in the `bound` of a call with this policy, which is definite. HF_NEVER: no deadline. */
 void dax_policy_bound(struct shm_bound *bound, const struct hf_policy *policy, uint64_t until_ns);
 
 /* ---- the layout mutex (gate.c) ---- */
@@ -79,9 +79,11 @@ void dax_policy_bound(struct shm_bound *bound, const struct hf_policy *policy, u
  * (shm/bound.h); -EAGAIN: the client is not to wait; -ENOLCK. Recovers the vnode when the mutex's
  * owner died. */
 int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
-/* The mutex alone, whatever the gate: for size and times, or to look. An error: shm_lock(). */
+/* Takes the mutex alone, whatever the gates say: for size and times, or to look. An error:
+ * shm_lock(). */
 int dax_lock_any(struct dax *dax, struct shm_vnode *vnode) SHM_MAY_FAIL;
-/* Likewise, for what can be left undone: false when somebody keeps it for longer than a moment. */
+/* Likewise, for work that can be left undone: false when another thread keeps it for longer than a
+ * moment. */
 bool dax_lock_moment(struct dax *dax, struct shm_vnode *vnode) SHM_MAY_FAIL;
 /* False when anybody has it. */
 bool dax_lock_now(struct dax *dax, struct shm_vnode *vnode) SHM_MAY_FAIL;
@@ -89,8 +91,8 @@ void dax_unlock(struct dax *dax, struct shm_vnode *vnode);
 /* Both mutexes, in the order of vnodes; one, where it is one file. An error: none is held. */
 int dax_lock_two(struct dax *dax, struct shm_vnode *a, struct shm_vnode *b) SHM_MAY_FAIL;
 void dax_unlock_two(struct dax *dax, struct shm_vnode *a, struct shm_vnode *b);
-/* Under the mutex: 0; or -EIO: a process died in a transaction on the file, and on which side of
- * its commit is not known. */
+/* Under the mutex: 0; or -EIO: a process died in a transaction on the file, before or after its
+ * commit, which is not known. */
 int dax_check_settled(const struct shm_vnode *vnode);
 /* Under the mutex: a layout change has its gate over pages of [first, last]. */
 bool dax_gate_over(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
@@ -100,8 +102,8 @@ uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode);
 
 /* ---- pins (pin.c) ---- */
 
-/* A pin of hf_write(), for the time of one copy. A layout change waits for it also where its policy
- * detaches. Else what is being written would go into a block that has left the file. */
+/* A pin of hf_write(), for the time of one copy. A layout change waits for it even if its policy
+ * detaches. Otherwise the rest of the write would go into a block that has left the file. */
 #define DAX_PIN_COPY UINT32_C(0x40)
 /* A pin with one of these is of blocks that are the file's alone. */
 #define DAX_PIN_OWNS (HF_PIN_WRITE | HF_PIN_COHERENT)
@@ -140,9 +142,9 @@ int dax_lease_take(struct dax *dax, const struct hf_lease_token *token,
                    const struct dax_request *request, struct hf_lease *lease);
 int dax_recall_fd(struct dax *dax);
 int dax_recall_next(struct dax *dax, struct hf_recall *out);
-/* For programs that told a device of the pool's memory (notify.c). How many bytes there are now;
- * dax_growth_fd() is not readable from then on until there are more. dax_tell_growth() brings all
- * processes news of these. */
+/* For programs that told a device of the pool's memory (notify.c). The first returns how many bytes
+ * there are now; dax_growth_fd() is not readable from then on until there are more.
+ * dax_tell_growth() tells all processes of a growth. */
 uint64_t dax_growth_told(struct dax *dax);
 int dax_growth_fd(struct dax *dax);
 void dax_tell_growth(struct dax *dax);
@@ -164,7 +166,7 @@ void dax_stacks_end(struct dax *dax);
 /* The pin or lease of that handle was just made, called from `caller` (the address to return to).
  * Allocates nothing, but takes a lock: not async-signal-safe. */
 void dax_stacks_keep(struct dax *dax, const uint64_t opaque[3], const void *caller);
-/* Names the live pins and leases of this process on stderr, if there are any and stacks are
+/* Lists the live pins and leases of this process on stderr, if there are any and stacks are
  * kept. */
 void dax_stacks_print(struct dax *dax, const char *pool);
 
@@ -175,12 +177,12 @@ void dax_stacks_print(struct dax *dax, const char *pool);
 int dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on);
 int dax_watch_next(struct dax *dax, uint64_t timeout_ns, struct hf_watch_report *out);
 void dax_report(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
-/* The file loses its last name while processes have it open. Those that watch it are told that all
- * has changed, and waited for, also while they close it. Called with no lock held. */
+/* The file loses its last name while processes have it open. Tells the processes that watch it that
+ * all has changed, and waits for them, also while they close it. Called with no lock held. */
 void dax_gone(struct dax *dax, struct shm_vnode *vnode);
 
-/* Pages [first, last] have changed: those that watch the file are told, and waited for. Called with
- * no lock held, after the change and before its caller hears of it. */
+/* Pages [first, last] have changed: tells the processes that watch the file, and waits for them.
+ * Called with no lock held, after the change and before the call that made it returns. */
 static inline void dax_changed(struct dax *dax, struct shm_vnode *vnode, uint64_t first,
                                uint64_t last)
 {
@@ -194,8 +196,8 @@ static inline void dax_changed(struct dax *dax, struct shm_vnode *vnode, uint64_
 
 void dax_ask(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 
-/* Pages [first, last] are about to change: those that may have copies of them into which was stored
- * write these back, and are waited for. Called with no lock held. */
+/* Pages [first, last] are about to change. Processes that may have stored into copies of them are
+ * told to write these back, and waited for. Called with no lock held. */
 static inline void dax_changes(struct dax *dax, struct shm_vnode *vnode, uint64_t first,
                                uint64_t last)
 {
@@ -252,18 +254,19 @@ struct dax_change {
 int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
                      enum hf_change_kind why, const struct hf_policy *policy,
                      struct dax_change *change);
-/* A change whose caller has the layout mutex already, and keeps it. It waits for nobody and closes
- * no gate: each holder that is found keeps what it has, as with HF_POLICY_DETACH, but no lease is
- * recalled. For blocks that are shared, or come to be. */
+/* A change for a caller that has the layout mutex already, and keeps it. It does not wait and
+ * closes no gate. Each holder that is found keeps its blocks, as with HF_POLICY_DETACH, but no
+ * lease is recalled. For blocks that are shared, or become shared. */
 int dax_change_now(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
                    struct dax_change *change);
-/* As dax_change_begin(), but the blocks stay in the file and are to get another owner: only those
- * that may write are waited for. Pages that others hold are told by dax_change_holds(): they must
- * not be shared. The policy does not detach. */
+/* As dax_change_begin(), but the blocks stay in the file and are to get another owner. So it waits
+ * only for holders that may write. dax_change_holds() says which pages others hold; these must not
+ * be shared. The policy does not detach. */
 int dax_share_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
                     const struct hf_policy *policy, struct dax_change *change);
-/* Looks again, after dax_change_pause(), under the mutex that the caller has taken. 0: nobody is to
- * be waited for; 1: somebody is: dax_change_resume() without the mutex; -errno: give it up. */
+/* Looks again, after dax_change_pause(), under the mutex that the caller has taken. 0: there is no
+ * holder to wait for. 1: there is: call dax_change_resume() without the mutex. -errno: give the
+ * change up. */
 int dax_change_look(struct dax_change *change);
 /* hf_cancel(). */
 int dax_cancel(struct dax *dax, pid_t tid);
@@ -277,10 +280,10 @@ int dax_change_resume(struct dax_change *change);
 /* Ends it instead. */
 void dax_change_give_up(struct dax_change *change);
 
-/* Inside the write transaction: the run `run` (pages and blocks) leaves the file. `free_run` is
- * told the parts that are not held, `held_run` those that detached pins hold (put them into LMDB's
- * detached table).
- * -ENOLCK: no hold is left to record them (mkpool --max-leases): abort the transaction. */
+/* Inside the write transaction: the run `run` (pages and blocks) leaves the file. Calls `free_run`
+ * for the parts that are not held, and `held_run` for the parts that detached pins hold, which go
+ * into LMDB's detached table. -ENOLCK: no hold is left to record them (mkpool --max-leases): abort
+ * the transaction. */
 int dax_change_split(struct dax_change *change, const struct meta_extent *run,
                      int (*free_run)(void *arg, const struct meta_extent *part),
                      int (*held_run)(void *arg, const struct meta_extent *part), void *arg);
@@ -290,11 +293,12 @@ bool dax_change_holds(const struct dax_change *change, uint64_t first, uint64_t 
 bool dax_change_held_run(const struct dax_change *change, uint64_t first, uint64_t last,
                          struct dax_run *run);
 
-/* Before the transaction commits: the version and size it gives the inode. A process that finds us
- * dead tells by them on which side of the commit we died. Version 0: it has failed. */
+/* Before the transaction commits: notes the version and size that it gives the inode. A process
+ * that finds us dead tells by them on which side of the commit we died. Version 0: it has
+ * failed. */
 void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t size);
-/* A transaction has committed, and another one of this change follows: what the first has detached
- * stays so, whatever becomes of the other. */
+/* A transaction has committed, and another one of this change follows. Blocks that the first has
+ * detached stay detached, whatever becomes of the second. */
 void dax_change_landed(struct dax_change *change);
 /* The transaction was given up, or its commit has failed: it has detached nothing. */
 void dax_change_failed(struct dax_change *change);
@@ -312,11 +316,11 @@ int dax_reclaim(struct dax *dax,
 
 /* ---- giving up what only saves time (shrink.c) ---- */
 
-/* Frees the page table and the entry of a vnode that is not open, held, dirty or with detached
- * blocks. False: it is. Called with no lock held. */
+/* Frees the page table and the entry of a vnode, unless it is open, held, dirty or has detached
+ * blocks: then false. Called with no lock held. */
 bool dax_shrink_vnode(struct dax *dax, struct shm_vnode *vnode);
-/* Under pressure: frees all such vnodes, and the tables of open ones without pins. Returns how many
- * nodes came free. */
+/* Under pressure: frees all such vnodes, and the page tables of open ones without pins. Returns how
+ * many nodes came free. */
 uint64_t dax_shrink(struct dax *dax);
 
 #endif

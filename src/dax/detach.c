@@ -12,9 +12,9 @@
  * LMDB's detached table from the commit on, so that losing the records (all processes die) loses no
  * block.
  *
- * A lease among the holders is asked for before the commit. Its holder is told after the commit,
- * from the record, by the process that links the record. That is its maker, or one that mends what
- * a dead maker has left (docs/ORDERING.md 3.21).
+ * A lease among the holders is recalled before the commit. Its holder is told of the detaching
+ * after the commit, from the record, by the process that links the record. That is the record's
+ * maker, or a process that mends what a dead maker has left (docs/ORDERING.md 3.21).
  */
 #include "dax/private.h"
 
@@ -33,7 +33,7 @@ static struct shm_hold *hold_of_key(const struct shm *shm, uint64_t at)
     return at < holds || at >= end ? NULL : &shm->holds[(at - holds) / sizeof(struct shm_hold)];
 }
 
-/* The lease that holds the record's blocks; null: it has been let go of, or the holder is a pin. */
+/* The lease that holds the record's blocks; null: it has been released, or the holder is a pin. */
 static struct shm_hold *lease_of(const struct shm *shm, const struct shm_hold *record)
 {
     struct shm_hold *hold = hold_of_key(shm, record->holder);
@@ -41,7 +41,7 @@ static struct shm_hold *lease_of(const struct shm *shm, const struct shm_hold *r
     return hold_is_lease(hold) && !detach_holder_gone(shm, record) ? hold : NULL;
 }
 
-/* A run of blocks that leaves the file, as its holders get to know it. */
+/* A run of blocks that leaves the file, as its holders are told of it. */
 struct leaving {
     struct dax_change *change;
     struct meta_extent part;
@@ -78,7 +78,7 @@ static int record_holder(void *arg, const struct dax_holder *holder)
     return 0;
 }
 
-/* A record in LMDB is of blocks that have the same holders, and go together. */
+/* A record in LMDB has blocks with the same holders, which are freed together. */
 int dax_change_split(struct dax_change *change, const struct meta_extent *run,
                      int (*free_run)(void *arg, const struct meta_extent *part),
                      int (*held_run)(void *arg, const struct meta_extent *part), void *arg)
@@ -104,7 +104,7 @@ int dax_change_split(struct dax_change *change, const struct meta_extent *run,
     return rc;
 }
 
-/* A record that was freed is none, so a ring ends. */
+/* A freed record does not count as one, so a ring ends. */
 void detach_abort(struct dax_change *change)
 {
     struct shm *shm = change->dax->shm;
@@ -119,8 +119,8 @@ void detach_abort(struct dax_change *change)
     change->detached = SHM_NONE;
 }
 
-/* A holder that lets go from now on sees SHM_DETACHED. The barrier makes visible, as in a wait,
- * those that have let go before, and the reclaim that is asked for finds them. */
+/* A holder that releases its pin from now on sees SHM_DETACHED. The barrier makes earlier releases
+ * visible, as in a wait, and the reclaim that is asked for here finds them. */
 static void announce(struct dax *dax, struct shm_vnode *vnode)
 {
     hf_store_seq_cst(&vnode->waiters, vnode->waiters | SHM_DETACHED);

@@ -3,8 +3,8 @@
  * The layout mutex and the gates. GATE.RULE: while a layout change waits for pins it holds no lock,
  * but its gate keeps its range empty of entries. A thread that takes the layout mutex to fill
  * entries or holes there waits until the gate opens. It does not wait if it holds a pin: two such
- * threads at each other's gates would wait for ever. What it does in the range, the layout change
- * finds when it looks again under the mutex, before it changes anything.
+ * threads at each other's gates would wait for ever. The layout change finds what such a thread has
+ * done in the range, since it looks again under the mutex before it changes anything.
  *
  * The mutex is robust. A thread that gets it from a dead owner first makes the vnode whole. The
  * version in LMDB says on which side of its commit the owner died.
@@ -137,8 +137,8 @@ static int read_committed(struct dax *dax, uint64_t ino, struct meta_inode *inod
     return rc;
 }
 
-/* Which side of its commit a transaction died on that was to give the inode `pending_version`;
- * *gone: it was the inode's deletion. False: it cannot be told now. */
+/* Finds on which side of its commit a transaction died that was to give the inode
+ * `pending_version`; *gone: it was the inode's deletion. False: that cannot be told now. */
 static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
 {
     struct meta_inode inode;
@@ -158,7 +158,8 @@ static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
     return true;
 }
 
-/* Its owner had settled what it did, or had done nothing. False also when it cannot be told now. */
+/* The dead owner had settled what it did, or had done nothing. False also when that cannot be told
+ * now. */
 static bool is_deleted(struct dax *dax, const struct shm_vnode *vnode)
 {
     struct meta_inode inode;
@@ -181,8 +182,8 @@ static void recover(struct dax *dax, struct shm_vnode *vnode, bool died)
     }
     if (!gone) /* its owner may have died between the two */
         shm_recent_size(dax->shm, vnode, vnode->size);
-    /* Size or times may be in no record. A file that is gone, or was never loaded, has none; and a
-     * dirty vnode stays until it is recorded. */
+    /* Size or times may be in no record, and a dirty vnode stays until they are recorded. A file
+     * that is gone, or was never loaded, has none. */
     hf_store_release(&vnode->dirty, (uint32_t)(!gone && vnode->state == SHM_VNODE_READY));
     vnode->holds_stale = 1;
     vnode->stray_nodes = 1;
@@ -240,14 +241,14 @@ uint64_t dax_size(struct dax *dax, struct shm_vnode *vnode)
     return hf_load_acquire(&vnode->size);
 }
 
-/* A layout change may wait for what this thread holds, and the thread cannot let go while it waits
- * itself. Leases with a callback do not count, but in the thread of callbacks, which ends them. */
+/* A layout change may wait for a pin of this thread, and the thread cannot release it while it
+ * waits itself. Leases with a callback count only in the thread of callbacks, which ends them. */
 static bool needs_through(const struct shm_lane *lane)
 {
     return shm_lane_pins(lane) != shm_lane_served(lane) || hf_load_acquire(&lane->calls_back);
 }
 
-/* It waits for this thread, so it cannot let go either. */
+/* The client waits for this thread, so it cannot release anything either. */
 static bool client_needs_through(const struct shm *shm)
 {
     const struct shm_lane *lane = dax_client_lane(shm);

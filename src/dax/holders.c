@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pages that a layout change has found to be held, in order. So blocks that leave the file are
- * divided into held and free parts in n log n steps for n holders, not in n * n.
+ * Keeps the pages that a layout change has found to be held, in order. Blocks that leave the file
+ * are then divided into held and free parts in n log n steps for n holders, not in n * n.
  *
- * `holders` is sorted by first page, and is a search tree as it lies: the middle of a part is its
- * root. Each root has the largest last page of its part, so that those over a range are found in
- * O(log n + hits). `spans` cuts the pages wherever a holder begins or ends.
+ * `holders` is an array sorted by first page, and serves as a search tree: the middle of each part
+ * is its root. A root has the largest last page of its part, so that the holders over a range are
+ * found in O(log n + hits). `spans` cuts the pages wherever a holder begins or ends.
  */
 #include "dax/private.h"
 
@@ -25,7 +25,7 @@ static int by_first(const void *left, const void *right)
     return a->at < b->at ? -1 : a->at > b->at;
 }
 
-/* In order: a scan of a wrong tree may find one twice. */
+/* Drops holders that a scan of a wrong tree has found twice. The list is in order. */
 static unsigned drop_twins(struct dax_holder *holders, unsigned count)
 {
     unsigned kept = 0;
@@ -59,7 +59,7 @@ static uint64_t make_tree(struct dax_holder *holders, unsigned low, unsigned hig
     return most;
 }
 
-/* Spans that are alike and follow one another end together. */
+/* Equal spans that follow one another get the same end. */
 static void join_spans(struct dax_span *spans, unsigned count)
 {
     for (unsigned i = count; i-- > 0;) {

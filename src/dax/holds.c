@@ -9,13 +9,13 @@
  * look goes on from it. A look that meets a wrong word takes the table instead, which has no links,
  * and the tree is rebuilt.
  *
- * Letting go must not wait for a lock. It clears the key and pushes the hold on a stack, which the
- * next holder of the layout mutex empties. A hold is freed by that thread only: one from the stack,
- * or one that is SHM_HOLD_DEAD and not on the stack. The reaper marks so what a dead process had,
- * which pushes nothing any more. A thread that empties the stack marks all of it before it cuts it
- * off: if it is killed then, the next one frees them.
+ * A release must not wait for a lock. It clears the key and pushes the hold on a stack, which the
+ * next holder of the layout mutex empties. Only that thread frees a hold: it is from the stack, or
+ * it is SHM_HOLD_DEAD and not on the stack. The reaper marks the holds of a dead process so, since
+ * that pushes nothing any more. A thread that empties the stack marks all of it before it cuts it
+ * off. If it is killed then, the next one frees the marked holds.
  *
- * A wrong link in the stack loses what is below it. The vnode counts the holds that are let go of
+ * A wrong link in the stack loses what is below it. So the vnode counts the holds that are released
  * and those that were taken from the stack (`let_go`). When some are missing and no thread is on
  * the way to the stack, the table tells which: those with an empty key (free_lost()). A process
  * that is killed on that way leaves the counts apart for as long as the segment lives. There such
@@ -49,7 +49,8 @@ static struct tree tree_of(struct shm *shm, const struct shm_vnode *vnode)
     return (struct tree){shm, shm_vnode_number(shm, vnode), false, most_links(shm)};
 }
 
-/* Of what refresh_hold() and a look go by. A wrong word keeps it once in 2^32. */
+/* A sum of the words that refresh_hold() and a look go by. A wrong word leaves it the same once in
+ * 2^32. */
 static uint32_t hold_sum(const struct shm_hold *h)
 {
     const uint64_t odd = UINT64_C(0x9e3779b97f4a7c15);
@@ -128,7 +129,7 @@ static void raise_last(struct tree *tree, struct shm_hold *h, const uint32_t *li
         h->max_last = tree->shm->holds[child].max_last;
 }
 
-/* After its links were changed, which were looked at before. */
+/* Called after the hold's links were changed, which were checked before. */
 static void refresh_hold(struct tree *tree, uint32_t hold)
 {
     struct shm_hold *h = &tree->shm->holds[hold];
@@ -218,8 +219,8 @@ static void put_in_tree(struct tree *tree, struct shm_vnode *vnode, uint32_t hol
     set_root(vnode, insert_hold(tree, root_of(tree, vnode), hold));
 }
 
-/* From the table alone. A hold that its owner has let go of stays while it may be on the stack, or
- * is on the way there. */
+/* Rebuilds the tree from the table alone. A hold that its owner has released stays while it may be
+ * on the stack, or on its way there. */
 static void rebuild_tree(struct shm *shm, struct shm_vnode *vnode)
 {
     struct tree tree = tree_of(shm, vnode);
@@ -255,8 +256,8 @@ void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold)
         rebuild_tree(shm, vnode);
 }
 
-/* It may be on the stack of those that were let go of, so the link that led to it may be right. One
- * that was freed is not, so a ring ends. */
+/* The hold may be on the stack of released ones, so the link that led to it may be right. A freed
+ * hold is not on it, so a ring ends. */
 static bool was_released(const struct shm *shm, const struct shm_vnode *vnode, uint32_t hold)
 {
     uint32_t state;
@@ -286,8 +287,8 @@ static void mark_released(struct shm *shm, const struct shm_vnode *vnode, uint32
     }
 }
 
-/* The first of those that were on the stack, which is empty then. More may come while it marks
- * them. */
+/* Returns the first hold of the stack, and leaves the stack empty. More holds may come while it
+ * marks them. */
 static uint32_t take_released(struct shm *shm, struct shm_vnode *vnode)
 {
     uint32_t marked = SHM_NONE, top;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leases: holds of a process, in the tree of their file like pins that found no slot, and let go of
- * like pins. Beyond that a lease can be recalled (recall.c), and it can change hands. Its key stays
- * the same then, since detached blocks name their holder by it.
+ * Leases: holds of a process, in the tree of their file like pins that found no slot, and released
+ * like pins. Beyond that a lease can be recalled (recall.c), and it can change hands. Then its key
+ * stays the same, since detached blocks name their holder by it.
  */
 #include "dax/fault.h"
 #include "dax/pin_fast.h"
@@ -28,7 +28,7 @@ int dax_lease(struct dax *dax, struct shm_vnode *vnode, const struct dax_request
         return rc;
     hold = dax_handle_hold(pin.hf_opaque[0]);
     dax_fill_lease(lease, dax->shm, hold, pin.hf_opaque[1]);
-    /* For the process that takes it: it is not given before this returns. */
+    /* For the process that takes the lease: it is not given before this returns. */
     hold->off = request->off;
     hold->len = request->len;
     return rc;
@@ -47,8 +47,8 @@ static int check_handle(const struct hf_lease *lease, struct shm_hold **hold)
     return hf_load_acquire(&(*hold)->key) == lease->hf_opaque[1] ? 0 : -EINVAL;
 }
 
-/* Its owner's: from a lease to one that is offered, or to a plain pin, which is let go of like
- * others; and back. */
+/* Changes the kind of a hold of this process. A lease becomes an offered one, or a plain pin, which
+ * is released like others, and back. */
 static bool change_state(const struct hf_lease *lease, struct shm_hold *hold, uint32_t from,
                          uint32_t to)
 {
@@ -110,7 +110,7 @@ int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out)
 
 /* --- taking --- */
 
-/* The hold that a token names, if it can be one at all: it comes from outside. */
+/* The hold that a token names. The token comes from outside, so it may be no token at all. */
 static struct shm_hold *hold_at(const struct shm *shm, const struct hf_lease_token *token)
 {
     uint64_t at = token->hf_opaque[0] - shm_place(shm, shm->holds);
@@ -148,8 +148,7 @@ static int change_hands(struct shm *shm, struct shm_hold *hold, struct shm_lane 
     return 0;
 }
 
-/* The memory of the lease. The hold may be wrong: its bytes have to be on its pages, since these
- * are cut down to them. */
+/* The memory of the lease. The hold may be wrong, so its bytes are checked to lie on its pages. */
 static int lease_pieces(struct dax *dax, struct shm_vnode *vnode, const struct shm_hold *hold,
                         struct mm_pieces *pieces)
 {

@@ -19,7 +19,7 @@ struct snapshot {
     int (*each)(void *arg, const struct hf_pin_info *info);
     void *arg;
     struct records *records; /* of each vnode */
-    uint32_t process;        /* the one that was last asked for: + 1, and whether it is stopped */
+    uint32_t process;        /* of the last pin: + 1, and whether it is stopped */
     bool stopped;
 };
 
@@ -58,8 +58,8 @@ static void name_range(const struct shm_vnode *vnode, uint64_t first, uint64_t l
     info->len = end - info->off;
 }
 
-/* Of the file, read when it is wanted for the first time; null: no memory, or the process that has
- * the mutex is stopped. */
+/* The file's records of detached blocks, read when they are first wanted; null: no memory, or the
+ * process that has the mutex is stopped. */
 static const struct records *records_of(struct snapshot *snapshot, struct shm_vnode *vnode)
 {
     struct dax *dax = snapshot->dax;
@@ -98,9 +98,9 @@ static uint32_t pin_state(struct snapshot *snapshot, struct shm_vnode *vnode, co
     return HF_PIN_DETACHED;
 }
 
-/* One pin, in a slot or in a hold; its range was read after its key. False: it is not there any
- * more. The last look at the key is after the process: that one may be dead, and buried
- * meanwhile. */
+/* Lists one pin, in a slot or in a hold; its range was read after its key. False: it is not there
+ * any more. The last look at the key comes after the look at the process, which may be dead, and
+ * reaped meanwhile. */
 static bool describe_pin(struct snapshot *snapshot, uint32_t process, uint64_t *word, uint64_t key,
                          const struct shm_range *range, struct hf_pin_info *info)
 {
@@ -179,7 +179,7 @@ static int hold_pins(struct snapshot *snapshot)
     return rc;
 }
 
-/* The wait is on behalf of a client of a server: names that one. */
+/* The wait is on behalf of a client of a server: names the client. */
 static void name_waiting_client(const struct shm_wait *wait, struct hf_pin_info *info)
 {
     uint32_t tid = hf_load_acquire(&wait->tid), pid = hf_load_acquire(&wait->pid);

@@ -6,8 +6,8 @@
  * program. A callback runs in a thread of the library, with no lock held. A program without one
  * calls hf_recall_next(), and the same thread feeds an eventfd for its loop. It feeds another one
  * when the pool has grown, for programs that told a device of its memory. Functions and arguments
- * of callbacks are kept in the holder's own memory. A process that may write the pool must not
- * choose what another process calls.
+ * of callbacks are in the holder's own memory: a process that may write the pool must not choose
+ * what another process calls.
  */
 #include "dax/notify.h"
 
@@ -75,7 +75,7 @@ static bool is_own_lease(const struct shm *shm, const struct shm_hold *hold)
            state == SHM_HOLD_STATE(SHM_HOLD_GIVEN, shm->self + 1);
 }
 
-/* Under the mutex. A lease that was let go of before is left out: the argument of its callback may
+/* Under the mutex. A lease that was released before is left out: the argument of its callback may
  * be gone. */
 static struct notice *take_notice(const struct recalls *recalls, struct queue *queue)
 {
@@ -170,7 +170,7 @@ static bool read_all_recalls(struct recalls *recalls)
     return all;
 }
 
-/* Reads what this process was asked since the last time. */
+/* Reads the recalls that this process was sent since the last time. */
 static void read_recalls(struct recalls *recalls)
 {
     const struct shm *shm = recalls->dax->shm;
@@ -224,8 +224,8 @@ static void callback_ends(const struct callback *callback)
     free(callback->notice);
 }
 
-/* It has called pthread_exit(): another thread takes over, unless the pool is being closed, which
- * joins this one. */
+/* The callback has called pthread_exit(). Another thread takes over, unless the pool is being
+ * closed, which joins this one. */
 static void end_thread(void *arg)
 {
     const struct callback *callback = arg;
@@ -427,8 +427,8 @@ uint64_t dax_growth_told(struct dax *dax)
     return bytes;
 }
 
-/* What the program was told before the descriptor was made may not be known. So it is readable at
- * first. */
+/* The program may not know the size from before the descriptor was made, so the descriptor is
+ * readable at first. */
 int dax_growth_fd(struct dax *dax)
 {
     int rc = notify_ready(dax, true), fd;

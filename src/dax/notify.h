@@ -5,7 +5,7 @@
 
 #include "dax/dax.h"
 
-/* Before a lease is taken: allocates what it takes to tell its holder, and starts the thread if
+/* Before a lease is taken: allocates the memory for telling its holder, and starts the thread if
  * there will be callbacks. -ENOMEM, -EAGAIN. */
 int notify_ready(struct dax *dax, bool callbacks);
 /* Recalls of this lease of ours are told as the options say. Under the layout mutex. */

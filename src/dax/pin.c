@@ -80,8 +80,8 @@ static int pin_once(struct dax *dax, struct shm_vnode *vnode, const struct dax_r
     return rc ? rc : pieces.count;
 }
 
-/* Frees the holds that were let go of, or were a dead process's, and are still in the trees of
- * their files. */
+/* Frees holds that were released, or were a dead process's, and are still in the trees of their
+ * files. */
 static void settle_all(struct dax *dax)
 {
     uint32_t high = shm_vnodes_high(dax->shm);
@@ -128,8 +128,8 @@ int dax_pin(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *
     return rc != MM_MISS ? rc : dax_pin_slow(dax, vnode, request, pin, hole);
 }
 
-/* Another thread may let go of the same pin at this moment, and its own thread may put the next one
- * into the slot. */
+/* Another thread may release the same pin at this moment, and the pin's own thread may put the next
+ * one into the slot. */
 static int unpin_elsewhere(struct shm *shm, uint64_t *word, uint64_t key)
 {
     struct shm_vnode *vnode = shm_vnode_of_key(shm, key);

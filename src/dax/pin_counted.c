@@ -19,7 +19,7 @@
 #define PAGES_SHIFT 40
 #define PAGES_MAX ((UINT64_C(1) << (64 - PAGES_SHIFT)) - 1)
 
-/* As mm_lookup(); a walk that is in nodes of another file by now may find them at another level. */
+/* As mm_lookup(). The nodes may be another file's by now, and then lie at another level. */
 static uint64_t look_up(const struct shm *shm, const struct shm_vnode *vnode, uint64_t page)
 {
     uint64_t root = hf_load_acquire(&vnode->root); /* ENTRY.PUB/p */
@@ -70,7 +70,7 @@ static bool count_page(struct dax *dax, const struct shm_vnode *vnode, uint64_t 
     return false;
 }
 
-/* P3. The number of pieces; MM_MISS; -E2BIG; in both cases nothing stays counted. */
+/* P3. The number of pieces; or MM_MISS or -E2BIG, and then nothing stays counted. */
 static int walk_and_count(struct dax *dax, const struct shm_vnode *vnode, uint64_t first,
                           uint64_t last, struct mm_pieces *pieces)
 {
@@ -161,7 +161,7 @@ static int publish_counted(struct dax *dax, struct shm_lane *lane, struct shm_vn
     return 0;
 }
 
-/* That a handle is let go of twice is seen only when it is the same variable. */
+/* A second release of a handle is noticed only if it is made with the same variable. */
 int pin_counted_unpin(struct hf_pin *pin)
 {
     struct shm *shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];

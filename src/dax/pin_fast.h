@@ -11,8 +11,8 @@
 
 #include <errno.h>
 
-/* P3 for one page: where it lies; null: missing. Entries lead only to blocks below limit_bytes, but
- * this process may not have mapped yet what the pool has grown by. */
+/* P3 for one page: its address; null: it is missing. Entries lead only to blocks below limit_bytes,
+ * but this process may not have mapped yet what the pool has grown by. */
 static inline char *dax_walk_page(const struct dax *dax, const struct shm_vnode *vnode,
                                   uint64_t page, uint64_t absent)
 {
@@ -31,12 +31,12 @@ static inline char *dax_walk_page(const struct dax *dax, const struct shm_vnode 
 
 enum dax_page_pin { DAX_PAGE_NOT, DAX_PAGE_LEFT, DAX_PAGE_HELD };
 
-/* The commonest pin of all, as straight as it can be. It is of bytes of one page, with the slot of
- * the last pin free, not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the
- * page or the size was missing; U3, slots_wake(), is left to the caller. Then dax_pin_fast(). Calls
- * nothing and keeps little: *flags is read back from the slot when it is wanted again, so that its
- * caller needs hardly any stack. `absent` is a constant: MM_READONLY for flags of DAX_PIN_OWNS,
- * else 0. */
+/* The most common pin, as a straight line. It has bytes of one page, finds the slot of the last pin
+ * free, and is not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the page
+ * was missing or past end of file, and U3, slots_wake(), is left to the caller. After both, the
+ * caller goes on with dax_pin_fast(). The line calls no function, and reads *flags back from the
+ * slot when it needs them again, so that its caller needs hardly any stack. `absent` is a constant:
+ * MM_READONLY for flags of DAX_PIN_OWNS, else 0. */
 static inline __attribute__((always_inline)) enum dax_page_pin dax_pin_page(
     struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t *flags,
     uint64_t absent, struct iovec *iov, struct hf_pin *pin)
@@ -80,19 +80,19 @@ leave:                                             /* P4; U3 is wake_left() */
     return DAX_PAGE_LEFT;
 }
 
-/* Any pin that the fast path can do. The number of pieces; MM_MISS: the slow path has to do it;
- * -E2BIG. The arguments are good. */
+/* Any pin that the fast path can do. Returns the number of pieces; MM_MISS: the slow path has to do
+ * it; -E2BIG. The arguments are good. */
 int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
                  struct hf_pin *pin);
 
-/* Letting go of what is not a live slot of the thread's own lane; and U3 when a layout change
- * waits. */
+/* The first unpins anything but a live slot of the thread's own lane; the second is U3 when a
+ * layout change waits. */
 int dax_unpin_odd(struct hf_pin *pin);
 int dax_unpin_wake(struct shm *shm, const uint64_t *word, uint64_t key);
 
-/* It is in the lane that this thread has used last. No hold is, nor a null pin, nor a pin that a
- * forked child has from its parent. Where there is no such lane, a lane without pins stands for
- * it. */
+/* The key word is in the lane that this thread has used last. That is false for holds, for null
+ * pins, and for pins that a forked child has from its parent. A thread that has used no lane yet
+ * has one without pins in its place. */
 static inline bool dax_own_slot(const uint64_t *word)
 {
     return (uintptr_t)word - (uintptr_t)shm_last_lane->lane < sizeof(struct shm_lane);

@@ -9,8 +9,8 @@
 #include "mm/mm.h"
 #include "sync/engine.h"
 
-/* How often a waiting thread looks whether a process it waits for has died. The second: where it
- * may miss a wake-up, because there is no membarrier. */
+/* How often a waiting thread looks whether a process that it waits for has died. The second is for
+ * systems without membarrier, where it may miss a wake-up. */
 #define DAX_TICK_NS (50 * HF_NS_PER_MS)
 #define DAX_TICK_FENCES_NS HF_NS_PER_MS
 /* How long a layout change waits before it looks for cycles the first time. */
@@ -32,7 +32,7 @@ static inline void dax_count(uint64_t *counter, uint64_t add)
 /* --- holds.c: the tree of holds of a file, by range. Under the layout mutex --- */
 
 void holds_insert(struct shm *shm, struct shm_vnode *vnode, uint32_t hold);
-/* Takes out what was let go; rebuilds the tree when a reaper asked for it. */
+/* Takes out released holds; rebuilds the tree when a reaper asked for it. */
 void holds_settle(struct shm *shm, struct shm_vnode *vnode);
 /* It would change something, as far as is known without the mutex. */
 bool holds_unsettled(const struct shm_vnode *vnode);
@@ -44,10 +44,10 @@ int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_
 int holds_publish(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode,
                   const struct shm_range *range, const struct hf_lease_options *lease,
                   struct hf_pin *pin);
-/* Null: a slot, which is never a lease's. */
+/* Null: it is a slot, which is never a lease's. */
 bool hold_is_lease(const struct shm_hold *hold);
-/* Marks a hold as let go; any thread, no lock, async-signal-safe. False: it was not live with that
- * key. */
+/* Marks a hold as released; any thread, no lock, async-signal-safe. False: it was not live with
+ * that key. */
 bool holds_release(struct shm *shm, uint64_t *key_word, uint64_t key);
 
 /* --- scan.c: what is held. Under the layout mutex --- */
@@ -59,22 +59,21 @@ struct held {
     struct shm_hold *hold; /* null: it is a slot */
 };
 typedef int scan_found(void *arg, const struct held *held);
-/* Calls `found` for every pin and lease that overlaps [first, last], but for what is detached,
- * until it returns non-zero, which is then returned. Engines that count: for leases, and pins that
- * are holds. */
+/* Calls `found` for every pin and lease that overlaps [first, last] and is not detached. If it
+ * returns non-zero, returns that. Engines that count: for leases, and pins that are holds. */
 int scan_held(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
               scan_found *found, void *arg);
 /* It can end only when the lane's thread goes on (as far as one can know). */
 bool held_by_thread(const struct held *held, const struct shm *shm, uint32_t lane);
-/* By this thread, or by the one that it acts for, which waits for it. */
+/* It is held by this thread, or by the thread that it acts for, which waits for it. */
 bool held_by_caller(const struct held *held, const struct shm *shm, const struct shm_lane *lane);
 bool scan_own(struct dax *dax, struct shm_vnode *vnode, const struct shm_lane *lane, uint64_t first,
               uint64_t last);
 
 /* --- watch.c --- */
 
-/* What was pinned or leased with this key has been let go of: watchers of the file are told if it
- * was for writing. After U1 and U2; async-signal-safe. */
+/* The pin or lease with this key has been released: tells watchers of the file if it was for
+ * writing. After U1 and U2; async-signal-safe. */
 void watch_let_go(struct shm *shm, uint64_t key, uint64_t first, uint64_t last);
 /* The same for a slot: its word and the key it had. */
 void watch_let_go_slot(struct shm *shm, uint64_t key, const uint64_t *word);
@@ -140,17 +139,18 @@ bool wait_in_cycle(struct dax_change *change);
 
 /* --- recall.c --- */
 
-/* The change has met a lease: asks for it, once a change. Under the layout mutex. */
+/* The change has met a lease: recalls it, once for each change. Under the layout mutex. */
 void recall_ask(struct dax_change *change, struct shm_hold *hold);
-/* Blocks of it are about to leave the file. Its holder comes to the mutex, and so hears what has
- * become of them, even if this process is killed. Under the layout mutex, before the transaction
- * commits. */
+/* Blocks of the lease are about to leave the file. Its holder takes the mutex to read the request,
+ * and so learns what has become of them, even if this process is killed. Under the layout mutex,
+ * before the transaction commits. */
 void recall_before_detach(struct dax_change *change, struct shm_hold *hold);
-/* They have. `want`: as recall_make_want() made it for those pages. Under the layout mutex. */
+/* They have left it. `want`: as recall_make_want() made it for those pages. Under the layout
+ * mutex. */
 void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_want *want);
 struct shm_want recall_make_want(const struct dax_change *change, const struct shm_range *range,
                                  uint32_t state);
-/* Its owner died with the layout mutex: holders that it was to tell are told. Under that mutex. */
+/* The owner of the layout mutex died: tells the holders that it was to tell. Under that mutex. */
 void recall_recover(struct shm *shm, const struct shm_vnode *vnode);
 
 /* --- shrink.c --- */
@@ -161,7 +161,7 @@ void shrink_strays(struct dax *dax, struct shm_vnode *vnode);
 
 /* --- holders.c: what a change has found --- */
 
-/* After the last of them was found, and before anything is asked. -ENOMEM. */
+/* Called after the last holder was added, and before the first question. -ENOMEM. */
 int holders_order(struct dax_change *change);
 void holders_drop(struct dax_change *change);
 /* From `page` on: how many of `count` pages are held by the same holders, or by none. */
@@ -170,7 +170,7 @@ uint64_t holders_alike(const struct dax_change *change, uint64_t page, uint64_t 
 int holders_over(const struct dax_change *change, uint64_t first, uint64_t last,
                  int (*each)(void *arg, const struct dax_holder *holder), void *arg);
 
-/* --- records.c: what holders hold no more, since it was detached --- */
+/* --- records.c: the pages that holders do not hold any more, since they were detached --- */
 
 struct record_range {
     uint64_t holder, key;
@@ -185,7 +185,7 @@ struct records {
 /* Under the mutex. False: no memory. */
 bool records_read(const struct shm *shm, const struct shm_vnode *vnode, struct records *records);
 void records_drop(struct records *records);
-/* They leave the holder a part of [first, last]. */
+/* The records leave the holder a part of [first, last]. */
 bool records_leave(const struct records *records, uint64_t holder, uint64_t key, uint64_t first,
                    uint64_t last);
 /* Likewise, of the file as it is now; `records` is read when it is wanted for the first time. Under
@@ -198,7 +198,8 @@ bool records_still_hold(const struct shm *shm, const struct shm_vnode *vnode,
 
 void detach_commit(struct dax_change *change);
 void detach_abort(struct dax_change *change);
-/* After the death of a process in the middle of a change: what it was about to detach. */
+/* After the death of a process in the middle of a change: settles the blocks that it was about to
+ * detach. */
 void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed);
 
 static inline bool detach_is_record(const struct shm *shm, const struct shm_hold *hold,
@@ -218,7 +219,7 @@ static inline uint32_t detach_record_at(const struct shm *shm, const struct shm_
     return at != SHM_NONE && detach_is_record(shm, &shm->holds[at], vnode) ? at : SHM_NONE;
 }
 
-/* The holder that a record of detached blocks names has let go. */
+/* The holder that a record of detached blocks names has released them. */
 static inline bool detach_holder_gone(const struct shm *shm, const struct shm_hold *record)
 {
     const uint64_t *word = shm_word_at(shm, record->holder);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Recall: a layout change that meets a lease asks its holder to let go. The asking process writes
- * what it wants into the hold, puts the hold's number into the holder's process entry, and wakes
- * the holder. All of it happens under the file's layout mutex. The holder's side is notify.c.
+ * Recall: a layout change that meets a lease asks its holder to release it. The asking process
+ * writes what it wants into the hold, puts the hold's number into the holder's process entry, and
+ * wakes the holder. All of it happens under the file's layout mutex. The holder's side is notify.c.
  */
 #include "dax/recall.h"
 
@@ -32,7 +32,7 @@ static void post(struct shm *shm, struct shm_hold *hold)
     recall_wake(process);
 }
 
-/* Of a lease that has changed hands or is pending still, too. */
+/* Also for a lease that has changed hands, or with a recall that is still pending. */
 static void pend(struct shm *shm, struct shm_hold *hold)
 {
     hf_store_release(&hold->recall.asked, hf_load_acquire(&hold->recall.asked) | SHM_ASKED_PENDING);
@@ -82,8 +82,8 @@ static void ask_for(struct dax_change *change, struct shm_hold *hold)
 void recall_ask(struct dax_change *change, struct shm_hold *hold)
 {
     shm_assert_held(&change->vnode->mutex);
-    /* Of two that wait, the later one: else each of their looks would undo what the other has
-     * noted, and ask again. */
+    /* Of two changes that wait, the later one counts. Otherwise each look of one would undo what
+     * the other has noted, and ask again. */
     if (recall_want_of(hold)->change >= change->id || change->policy.kind == HF_POLICY_DETACH)
         return;
     dax_count(&change->dax->shm->run->stats.recalls, 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reclaiming: detached blocks whose last holder has gone are given back. Owns the end of the
+ * Reclaiming: detached blocks that have lost their last holder are given back. Owns the end of the
  * records that detach.c makes. Any process may do it at any time: an unpin only raises
  * run->reclaim, since it may neither lock nor wait.
  */
@@ -14,8 +14,8 @@
 
 #define BATCH 256u /* runs in a transaction */
 
-/* An end of a record. Records are of the same place when a page lies on the same block in them. A
- * shared block can be under several pages of a file. */
+/* One end of a record. Two records are of the same place when a page lies on the same block in
+ * both. A shared block can be under several pages of a file. */
 struct end {
     uint64_t place; /* the page of block 0 */
     uint64_t page;  /* after the last, of a right end */
@@ -44,7 +44,7 @@ static int by_place(const void *left, const void *right)
     return a->page < b->page ? -1 : a->page > b->page;
 }
 
-/* How many pages the record is of; 0: it is wrong. */
+/* How many pages the record has; 0: it is wrong. */
 static uint64_t length_of(const struct shm *shm, uint64_t first, uint64_t last, uint64_t block)
 {
     uint64_t blocks = shm->limits.limit_blocks;
@@ -54,8 +54,8 @@ static uint64_t length_of(const struct shm *shm, uint64_t first, uint64_t last, 
     return last - first + 1;
 }
 
-/* Each holder is judged once, so that blocks and records agree on those that go meanwhile. How many
- * have gone. */
+/* Looks once at each holder, so that blocks and records agree on holders that go meanwhile. Returns
+ * how many have gone. */
 static size_t judge_all(struct sweep *sweep)
 {
     const struct shm *shm = sweep->dax->shm;
@@ -90,7 +90,7 @@ static int give_back(struct sweep *sweep)
     return rc;
 }
 
-/* From end to end, in order: what some that have gone cover, and none that still holds. */
+/* Goes from end to end, in order, and finds the blocks that only records of gone holders cover. */
 static int sweep_ends(struct sweep *sweep)
 {
     size_t count = 2 * sweep->records;
@@ -187,8 +187,8 @@ int dax_reclaim(struct dax *dax,
     for (uint32_t i = 0; i < high && rc == 0; i++) {
         struct shm_vnode *vnode = &shm->vnodes[i];
 
-        /* Also where a process was killed between the commit and the list: taking the lock mends
-         * that. */
+        /* This is right also after a process was killed between the commit and the list: taking the
+         * lock mends that. */
         if (!(hf_load_acquire(&vnode->waiters) & SHM_DETACHED) &&
             !hf_load_acquire(&vnode->pending_version))
             continue;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The one predicate of what is held. It finds pins in slots, then pins and leases in the tree of
- * holds, without those that hold only detached blocks. The drain uses it, the search for cycles,
- * and a thread that asks whether it holds something itself.
+ * holds, without those that hold only detached blocks. It serves the drain, the search for cycles,
+ * and a thread that asks whether it holds anything itself.
  */
 #include "dax/private.h"
 
@@ -42,8 +42,8 @@ static int found_slot(void *arg, const struct sync_holder *holder)
     return report_held(scan, &held);
 }
 
-/* The lane of the thread that can end it. With a callback it is the lane of the thread that runs
- * callbacks: this lease's turn comes later. */
+/* The lane of the thread that can end it. For a lease with a callback, that is the lane of the
+ * thread that runs callbacks: this lease's turn comes later. */
 static uint32_t lane_of(const struct shm *shm, const struct shm_hold *hold, uint32_t process)
 {
     uint32_t lane = hf_load_acquire(&hold->recall.served)

@@ -27,8 +27,8 @@ static bool gates_open(struct dax *dax, struct shm_vnode *vnode)
     return true;
 }
 
-/* Under the mutex: takes the table out. 1: no walk is in the old nodes, and no pin in a slot; 0;
- * -errno: a walk does not end. */
+/* Under the mutex: takes the table out. 1: no walk is in the old nodes, and no pin in a slot; 0:
+ * one is; -errno: a walk does not end. */
 static int take_root(struct dax *dax, struct shm_vnode *vnode, uint64_t *root)
 {
     struct shm *shm = dax->shm;
@@ -78,7 +78,8 @@ static bool may_go(struct dax *dax, const struct shm_vnode *vnode)
            vnode->detached == SHM_NONE;
 }
 
-/* Its table is taken out. True: it has gone; false: it has its table again. */
+/* Called when the vnode's table is taken out. True: the vnode has gone; false: it has its table
+ * again. */
 static bool forget_vnode(struct dax *dax, struct shm_vnode *vnode, uint64_t root)
 {
     bool locked = shm_lock_table_moment(dax->shm);
@@ -143,7 +144,7 @@ uint64_t dax_shrink(struct dax *dax)
     for (uint32_t i = 0; i < high && rc >= 0; i++) {
         struct shm_vnode *vnode = &dax->shm->vnodes[i];
 
-        /* also a new one, whose opener was killed before it was ready */
+        /* also a new one of an opener that was killed before it was ready */
         if (hf_load_acquire(&vnode->state) == SHM_VNODE_FREE)
             continue;
         rc = shrink_vnode(dax, vnode);

@@ -8,13 +8,13 @@
  * entries.
  *
  * A report is made first, and then waited for, with nothing held. A watcher that does not come back
- * in time is waited for once. What a process had changed when it was killed is not known, so the
+ * in time is waited for once. Nobody knows what a process had changed when it was killed, so the
  * reaper reports all that it had open or pinned.
  *
  * HF_WATCH_STORES: programs store into the copies of such a process, a page at a time (the mount:
  * shared mappings). It writes back whole pages, and with them old bytes over what others have
  * changed meanwhile. So a writer asks such watchers before it changes a page, and waits for them.
- * They write back what was stored and let go of the copy. One gap is left: a copy may be made and
+ * They write back what was stored, and drop the copy. One gap is left: a copy may be made and
  * stored into between the answer and the change; hf_watch(3) says so. The writer waits with nothing
  * held, so the write-back finds its locks free. A write-back asks no watcher
  * (HF_CLIENT_WRITE_BACK), and waits for none while its own process is at a report. So a writer
@@ -86,8 +86,8 @@ static bool gives_back(const struct shm *shm)
            hf_load_acquire(&watcher->dealt_with) != hf_load_acquire(&watcher->taken);
 }
 
-/* The watcher has what was reported before the call, and has come back; or it will not. It stops
- * watching before it has closed the file, and comes back when it has. */
+/* The watcher has taken the reports from before the call, and has come back; or it never will. It
+ * stops watching before it has closed the file, and comes back when it has. */
 static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t process, bool to_close,
                   uint64_t until_ns)
 {
@@ -188,7 +188,7 @@ void dax_gone(struct dax *dax, struct shm_vnode *vnode)
     }
 }
 
-/* That of hf_write() is part of its own report. */
+/* The pin of hf_write() is part of the write's own report. */
 void watch_let_go(struct shm *shm, uint64_t key, uint64_t first, uint64_t last)
 {
     struct shm_vnode *vnode = shm_vnode_of_key(shm, key);
@@ -229,7 +229,7 @@ static int fill_report(const struct shm *shm, uint32_t index, uint64_t first, ui
     return 1;
 }
 
-/* 1: *out is the next. 0: there is none; or there will be one (*late_ns: since when that is so). */
+/* 1: *out is the next report. 0: there is none, or one is being written (*late_ns: since when). */
 static int next_report(struct shm *shm, uint64_t *late_ns, struct hf_watch_report *out)
 {
     uint64_t first, last;

@@ -71,8 +71,8 @@ static inline void counts_down(struct shm *shm, uint64_t block)
 void counts_thaw(struct shm *shm, uint64_t block);
 /* One pin more, frozen or not. */
 void counts_up_locked(struct shm *shm, uint64_t block);
-/* L5: from now on the last one to let go wakes. The value to sleep on; 0: nobody holds it any
- * more. */
+/* L5: from now on the last unpin wakes. Returns the value to sleep on; 0: nobody holds the block
+ * any more. */
 uint32_t counts_wait(uint32_t *word);
 /* The sleep is over, however it ended. */
 void counts_wait_ends(uint32_t *word);

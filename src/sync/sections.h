@@ -25,7 +25,8 @@ static inline void section_leave(struct shm_lane *lane, int index)
     hf_dec_own(&lane->sections[index]);
 }
 
-/* What a thread that waits for walks holds, others want: so no patience of its caller counts. */
+/* Other threads want the mutexes that a thread holds while it waits for walks. So the wait has this
+ * bound, not the caller's. */
 static inline struct shm_bound sections_bound(void)
 {
     return (struct shm_bound){.patience = SHM_PATIENCE_NONE, .cancelled = shm_bound.cancelled};

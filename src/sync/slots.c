@@ -2,30 +2,31 @@
 /*
  * The layout-change side of the slots engines (L3 to L5), and the bias.
  *
- * Why L3 and L4 find every pin that matters. Take a walk that read an entry of the range from
- * before the zap. Unbiased: the pin publishes, has a full fence, and walks; the change zaps, has a
- * full fence, and scans. With two fences one of the two sees the other, and the walk did not see
- * the zap. Biased: our heavy barrier runs a full fence at some point of the pinner. After its walk:
- * the slot is visible to the scan. Between publish and walk: likewise. Before the publish: the walk
- * comes after our zap and reads it.
+ * Why do L3 and L4 find every pin that matters? Take a walk that read an entry of the range from
+ * before the zap. Without the bias, the pin publishes, has a full fence, and walks; the change
+ * zaps, has a full fence, and scans. With two such fences one side sees the other. The walk did not
+ * see the zap, so the scan sees the slot. With the bias, our heavy barrier runs a full fence at
+ * some point of the pinner. If that point is after the walk, or between the publish and the walk,
+ * the slot is visible to the scan. If it is before the publish, the walk comes after our zap and
+ * reads it.
  *
- * Why the bias may change at any time. A pin that read it set had published before. We clear it
- * before the heavy barrier, so that barrier serves this pin and each later scan sees it. A pin that
- * reads it clear fences itself. Setting it needs no lock. A change that read it clear had zapped
- * and fenced before. So a pin that reads the later "set" also reads the zap. All see stores in one
- * order, and the pin reads the bias before the entries. And a change that waits has its gate
- * closed, which keeps entries away whatever the bias is.
+ * Why may the bias change at any time? It is cleared before the heavy barrier. A pin that read it
+ * set had published before, so that barrier serves the pin, and each later scan sees it. A pin that
+ * reads it clear fences itself. Setting the bias needs no lock. A change that read it clear had
+ * zapped and fenced before the bias was set. All threads see stores in one order, and a pin reads
+ * the bias before the entries. So a pin that reads the bias set also reads the zap. And a change
+ * that waits has its gate closed, which keeps entries away whatever the bias is.
  */
 #include "sync/slots.h"
 
 #include "sync/engine.h"
 
-/* Layout changes have been away for long enough when none came for so long. Changes of a file that
- * is changed more often are better off without a barrier to pay (docs/DECISIONS.md). */
+/* The bias may come back when no layout change came for so long. For a file that is changed more
+ * often, it is better that its changes have no barrier to pay (docs/DECISIONS.md). */
 #define REBIAS_AFTER_NS (100 * HF_NS_PER_MS)
 
-/* The two words of the last look are not a pair. A mix of two threads' looks brings the bias back
- * early, which costs a barrier. */
+/* The two words of the last look are not stored together. A mix of two threads' looks may bring the
+ * bias back early, which only costs a barrier. */
 static bool changes_stay_away(struct shm_vnode *vnode)
 {
     uint64_t changes = hf_load_acquire(&vnode->changes), now = hf_now_ns();
@@ -71,8 +72,8 @@ static uint64_t key_generation(uint64_t key)
     return key & ~(SHM_KEY_STEP - 1);
 }
 
-/* Live ones in the lane's own slots, other than this one, that came after `from` and not after
- * `to`. */
+/* Counts live pins in the lane's own slots, other than this one, that came after `from` and not
+ * after `to`. */
 static uint64_t pins_between(const struct shm_lane *lane, size_t slot, uint64_t from, uint64_t to)
 {
     uint64_t count = 0;

@@ -126,10 +126,10 @@ static inline bool slots_order(struct shm_lane *lane, const struct shm_vnode *vn
 /* U3, when `waiters` of U2 is not 0: wakes changes that wait for pages [first, last].
  * Async-signal-safe. */
 void slots_wake(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t last);
-/* The same for a slot that had `key` and has been let go of: needlessly rather than not. */
+/* The same for a slot that had `key` and has been released: rather needlessly than not at all. */
 void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *word, uint64_t key);
-/* Which pages the pin of `key` was of, after its slot was let go of; all of them where that is not
- * known any more. */
+/* The pages of the pin of `key`, after its slot was released; all pages where that is not known any
+ * more. */
 void slots_pages_left(const struct shm *shm, const uint64_t *word, uint64_t key, uint64_t *first,
                       uint64_t *last);
 
