@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A pool and a domain: what is asked of the domain, and the thread that watches regions. */
+/* A pool and a domain: the demands on the domain, and the thread that watches regions. */
 #include "private.h"
 
 #include <errno.h>
@@ -37,7 +37,7 @@ static void lose(struct hf_fabric *fabric, struct region *region)
     region->state = REGION_LOST;
     region->until_ns = NEVER_NS;
     pthread_mutex_unlock(&regions_mutex);
-    region_close_mrs(region); /* what fails is tried again when the quarantine ends */
+    region_close_mrs(region); /* a close that fails is tried again when the quarantine ends */
     pthread_mutex_lock(&regions_mutex);
     if (!region->abandoned)
         tell(fabric, region, HF_FABRIC_LOST);
@@ -59,7 +59,8 @@ static void end_quarantine(struct region *region)
     free(region);
 }
 
-/* Does one thing that is due, and true; or false, and when the next is. */
+/* Does one thing that is due: then true. False: nothing is, and *next_ns says when something will
+ * be. */
 static bool step(struct hf_fabric *fabric, uint64_t *next_ns)
 {
     uint64_t now = region_now_ns();

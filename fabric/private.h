@@ -34,20 +34,21 @@ struct region {
     struct fid_mr *mr[HF_FABRIC_PIECES];
 };
 
-/* Of all fabrics of the process: a recall finds its region by number, so that a late one finds
- * none. */
+/* The regions of all fabrics of the process: a recall finds its region by number, so that a late
+ * recall finds none. */
 extern pthread_mutex_t regions_mutex;
 extern struct region *regions;
 
 uint64_t region_now_ns(void);
-/* Closes what is open of it; 0, or what fi_close() gave. */
+/* Closes the registrations that are open; 0, or the error of fi_close(). */
 int region_close_mrs(struct region *region);
-/* Out of the list, with the mutex held. */
+/* Takes it out of the list, with the mutex held. */
 void region_unlink(struct region *region);
-/* Says why, for hf_fabric_detail(); returns rc. */
+/* Sets the sentence for hf_fabric_detail(); returns rc. */
 int fabric_fail(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The thread: asks for what was recalled, gives up what was not answered, ends quarantines. */
+/* The thread: asks peers for recalled regions, gives up those without an answer, ends
+ * quarantines. */
 void *fabric_watch(void *fabric);
 
 #endif

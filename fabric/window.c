@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The peer's half: a window came by a network, so nothing in it is believed. */
+/* The peer's half. A window came over a network, so each of its fields is checked. */
 #include "private.h"
 
 #include <errno.h>

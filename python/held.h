@@ -7,7 +7,7 @@
 
 /* With `writable`, and one piece's room; the rest is zero. */
 struct py_held *held_new(PyTypeObject *type, struct py_pool *pool, bool writable);
-/* What it refers to goes; not itself. */
+/* Frees what the object refers to, not the object. */
 void held_drop(struct py_held *self);
 /* More room for pieces. False: MemoryError. */
 bool held_room(struct py_held *self, int *room);

@@ -38,7 +38,7 @@ struct py_held {
     struct iovec one;
     int pieces;
     bool live, writable;
-    Py_ssize_t views; /* while there is one it is not let go of */
+    Py_ssize_t views; /* while there is one, it is not released */
     struct hf_pin pin;
     /* Of leases. */
     struct hf_lease lease;
@@ -56,7 +56,7 @@ struct py_token {
 
 extern PyTypeObject *file_type;
 
-/* The function of a method, and what it takes. */
+/* The function of a method, and the arguments that it takes. */
 #define PLAIN(function) (PyCFunction)(void (*)(void))(function), METH_VARARGS
 #define NAMED(function) (PyCFunction)(void (*)(void))(function), METH_VARARGS | METH_KEYWORDS
 #define ALONE(function) (PyCFunction)(void (*)(void))(function), METH_NOARGS
@@ -78,10 +78,10 @@ PyObject *done(long rc);
 int to_policy(PyObject *object, void *out);
 PyObject *from_policy(const struct hf_policy *policy);
 
-/* ValueError when it is closed. */
+/* Sets ValueError when it is closed. */
 bool pool_is_open(struct py_pool *self);
 bool file_is_open(struct py_file *self);
-/* OSError when another thread is in a call on it. */
+/* Sets OSError when another thread is in a call on it. */
 bool not_busy(unsigned busy);
 
 PyObject *make_stat(const struct stat *stat);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What shows a pool: its numbers, who holds what, and where files lie. */
+/* Functions that show a pool: its numbers, which process holds what, and where files lie. */
 #include "hfpy.h"
 
 #include <errno.h>

@@ -437,7 +437,7 @@ static PyObject *pool_listxattr(struct py_pool *self, PyObject *args)
         Py_DECREF(path);
         return NULL;
     }
-    do { /* it may have grown since it told its size */
+    do { /* the list may have grown since its size was asked */
         PyMem_Free(names);
         names = PyMem_Malloc((size_t)room + 1);
         len = -ENOMEM;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns POSIX ACLs, as acl(5) has them: how they go together with modes, and how they are inherited.
- * The library checks no permissions. Those that do (the kernel, for a mounted pool) read the same
+ * The library checks no permissions. The kernel does for a mounted pool, and reads the same
  * attributes.
  *
  * An access ACL that says no more than the mode is not stored. So at every commit the permission
@@ -75,7 +75,7 @@ int fs_acl_set(struct fs_txn *txn, uint64_t ino, const char *name, const void *v
 
 /* ---- changing and inheriting ---- */
 
-/* A copy of what is stored, to be freed. -ENOENT: nothing is. */
+/* A copy of the stored ACL, to be freed. -ENOENT: there is none. */
 static int copy_stored(struct fs_txn *txn, uint64_t ino, const char *name, void **value,
                        size_t *len)
 {
@@ -108,8 +108,8 @@ int fs_acl_chmod(struct fs_txn *txn, uint64_t ino, uint32_t mode)
     return rc;
 }
 
-/* The ACL of the directory becomes that of what is made in it, less what inode->mode does not ask
- * for. */
+/* The new inode gets the ACL of the directory, without the permissions that inode->mode does not
+ * ask for. */
 static int inherit(struct fs_txn *txn, uint64_t ino, struct meta_inode *inode, void *value,
                    size_t len)
 {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* POSIX ACLs: what setting one does, and what else changes one. All inside the caller's
- * transaction. */
+/* POSIX ACLs: setting one, and other changes of one. All inside the caller's transaction. */
 #ifndef HF_FS_ACL_H
 #define HF_FS_ACL_H
 
@@ -8,11 +7,11 @@
 
 /* The attribute is an ACL. */
 bool fs_acl_is(const char *name);
-/* What is to be set: -EINVAL, -EOPNOTSUPP. For outside of the transaction. */
+/* Checks a value that is to be set: -EINVAL, -EOPNOTSUPP. Needs no transaction. */
 int fs_acl_check(const void *value, size_t len);
 
-/* Sets the ACL that `name` is, and the mode with it; an empty one is removed. 0 also when there
- * was none to remove. -EACCES: a default ACL on anything but a directory; -EOPNOTSUPP: a symbolic
+/* Sets the ACL of this name, and the mode with it; an empty one is removed. 0 also when there was
+ * none to remove. -EACCES: a default ACL on anything but a directory; -EOPNOTSUPP: a symbolic
  * link. */
 int fs_acl_set(struct fs_txn *txn, uint64_t ino, const char *name, const void *value, size_t len);
 

@@ -2,7 +2,7 @@
 /*
  * Owns hf_fallocate() without a punching mode: every hole in the range gets blocks of zeros. No
  * page loses a block, so it is not a layout change and waits for no pin. It is done in chunks, each
- * a transaction; before the first one it looks whether there is room for all of them.
+ * a transaction. Before the first one the call looks whether there is room for all of them.
  */
 #include "fs/end.h"
 #include "fs/fill.h"
@@ -39,7 +39,7 @@ static int count_holes(struct fs *fs, uint64_t ino, uint64_t page, uint64_t end,
     return rc;
 }
 
-/* Fills what is a hole at *page, or steps over what has blocks. */
+/* Fills the hole at *page, or steps over pages that have blocks. */
 static int allocate_some(struct fs *fs, struct shm_vnode *vnode, uint64_t *page, uint64_t end)
 {
     struct meta_extent extent;

@@ -5,10 +5,10 @@
  * and leave no gap. The size goes up last, so a killed writer leaves the file with its old end, or
  * with bytes that are all there.
  *
- * What is written under the mutex comes from memory of the library. The caller's memory may be a
- * mapping of anything, for example of this file through a mount: to fetch it, the mount needs the
- * mutex. So an append is copied first, and fs_write() past end of file fills blocks before it takes
- * the mutex (FILL_EXTEND), or copies a little.
+ * Under the mutex, only memory of the library is read. The caller's memory may be a mapping of
+ * anything, for example of this file through a mount, which needs the mutex to fetch it. So an
+ * append is copied first, and fs_write() past end of file fills blocks before it takes the mutex
+ * (FILL_EXTEND), or copies a little.
  */
 #include "fs/append.h"
 #include "fs/unshare.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns hf_clone_range(): pages of one file come to lie on the blocks of another's, in one
- * transaction, without being read. And the part of hf_copy_range() that does the same, for pages
- * that nobody holds.
+ * transaction, without being read. Owns also the part of hf_copy_range() that does the same, for
+ * pages that are not held.
  *
  * Two changes are under way at once. The one of `to` takes its old blocks out. The one of `from`
  * keeps writers away from blocks that are about to have two owners. Pages of `from` that are held
@@ -38,7 +38,8 @@ struct clone {
     uint64_t to_first;
     uint64_t from_end; /* of what is cloned, in bytes */
     uint64_t end;      /* the same in `to` */
-    /* Bytes of the page after `pages`, in which `to` goes on: not 0: that page is copied. */
+    /* Bytes of the page after `pages`, in which `to` goes on. If it is not 0, that page is
+     * copied. */
     uint64_t tail;
     bool has_tail;     /* it has a block, which is the last of `copies` */
     uint64_t old_size; /* of `to` */
@@ -95,7 +96,7 @@ static int end_both(struct clone *c, int rc)
     return rc;
 }
 
-/* Gates are closed, and both mutexes free. 0: both are held, and nobody is to be waited for. */
+/* Gates are closed, and both mutexes free. 0: both are held, and there is no holder to wait for. */
 static int drain_both(struct clone *c)
 {
     struct dax_change *busy, *other;
@@ -163,7 +164,7 @@ static int add_piece(struct clone *c, const struct meta_extent *run, bool copied
     return 0;
 }
 
-/* Cuts an extent of `from` where what is copied and what is shared meet. */
+/* Cuts an extent of `from` at the borders between copied and shared pages. */
 static int add_extent(struct clone *c, struct meta_extent run)
 {
     uint64_t end = run.page + run.count;
@@ -239,7 +240,7 @@ static int block_under(struct clone *c, const struct shm_vnode *vnode, uint64_t 
     return rc <= 0 ? rc : fs_memory(c->fs, extent.block + (page - extent.page), 1, out);
 }
 
-/* The page in which the clone ends and `to` goes on: of either file what belongs there. */
+/* The page in which the clone ends and `to` goes on gets its bytes from both files. */
 static int make_tail(struct clone *c)
 {
     struct fs_reserved_run run;
@@ -275,7 +276,7 @@ static int make_copies(struct clone *c)
     return rc;
 }
 
-/* In a durable pool the clone is there after a power cut, so what it names must be. */
+/* In a durable pool the clone is there after a power cut, so its blocks must be too. */
 static int persist_shared(struct clone *c)
 {
     int rc = 0;
@@ -327,7 +328,7 @@ static int transact(struct clone *c)
     return rc ? rc : fs_layout_commit(l, size);
 }
 
-/* Past end of file of `to` only zeros and holes may come to be seen. */
+/* A later growth of `to` may show only zeros and holes past its present end. */
 static int zero_target_tail(struct clone *c)
 {
     struct shm_vnode *to = c->l.vnode;
@@ -452,8 +453,8 @@ int fs_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, 
 
 /* ---- for a copy: without waiting ---- */
 
-/* Leaves of the range the first pages that nobody holds on either side; none: *held is how many
- * pages from the first on are held. */
+/* Cuts the range down to its first pages that are not held on either side. If there are none, *held
+ * is how many pages from the first on are held. */
 static void clip_at_held(struct clone *c, uint64_t *held)
 {
     const struct dax_change *changes[2] = {&c->source, &c->l.change};
@@ -488,7 +489,7 @@ static bool other_gate(const struct clone *c, struct shm_vnode *to)
            dax_gate_over(dax, c->from, c->first, c->first + c->pages - 1);
 }
 
-/* The last page only where it is the end of both. False: nothing is left. */
+/* Takes the last page only where it is the end of both. False: nothing is left. */
 static bool cut_part_page(struct clone *c, const struct shm_vnode *to, uint64_t len)
 {
     uint64_t part = len % HF_BLOCK_BYTES, end = c->first * HF_BLOCK_BYTES + len;
@@ -502,7 +503,7 @@ static bool cut_part_page(struct clone *c, const struct shm_vnode *to, uint64_t 
     return c->pages;
 }
 
-/* Under both mutexes, and no other change has a gate there. L2 to L6 of docs/ORDERING.md. */
+/* Under both mutexes, where no other change has a gate. L2 to L6 of docs/ORDERING.md. */
 static int share_now(struct clone *c, struct shm_vnode *to, uint64_t *held)
 {
     int rc = dax_change_now(&c->fs->dax, c->from, c->first, c->first + c->pages - 1, &c->source);

@@ -86,7 +86,7 @@ static int look_at(struct batch *b, size_t i)
     return source->change.holder_count ? left_to_caller(&b->entries[i], "is held") : 0;
 }
 
-/* In a durable pool the copy is there after a power cut, so what it names must be. */
+/* In a durable pool the copy is there after a power cut, so its blocks must be too. */
 static int persist(struct batch *b, size_t i)
 {
     uint64_t ino = b->entries[i].from;
@@ -139,8 +139,8 @@ static void let_go_of_sources(struct batch *b)
     }
 }
 
-/* What cannot be done at once is left to others, as by hf_close(). The last vnode goes first: so
- * the entries that come free are the next to be taken, and no new ones need memory. */
+/* Work that cannot be done at once is left to others, as by hf_close(). The last vnode goes first:
+ * so the entries that come free are the next to be taken, and no new ones need memory. */
 static void close_sources(struct batch *b)
 {
     struct shm_bound before = shm_bound;
@@ -188,7 +188,7 @@ static int find_source(struct batch *b, size_t i)
     return rc;
 }
 
-/* The directory whose copies are under way gets its times once. */
+/* The directory of the copies under way gets its times once, after the last of them. */
 static int leave_dir(struct batch *b)
 {
     uint64_t dir = b->dir;
@@ -238,7 +238,8 @@ static int by_block(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/* Runs side by side are told at once. Files that were made one after the other have such. */
+/* Runs that lie side by side are reported as one. Files that were made one after the other often
+ * have such runs. */
 static int tell_shared(struct batch *b)
 {
     int rc = 0;

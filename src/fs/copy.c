@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns copies from file to file. Whole pages that nobody holds come to lie on the same blocks
- * (clone.c). Of the rest, the source is pinned a piece at a time, and the target is written from
+ * Owns copies from file to file. Whole pages that are not held come to lie on the same blocks
+ * (clone.c). For the rest, the source is pinned a piece at a time, and the target is written from
  * the pinned memory. A hole of the source costs the target no block where it has a hole too.
  *
  * COPY.WAIT: a pin of the source is never held while waiting for pins or at a gate. So a layout
@@ -27,7 +27,7 @@ static const char zeros[16 * HF_BLOCK_BYTES];
 
 /* ---- holes ---- */
 
-/* How long what is at `off` goes on. 1: data; 0: a hole. */
+/* Finds where the data or hole at `off` ends. 1: it is data; 0: a hole. */
 static int same_until(struct hf_file *file, uint64_t off, uint64_t *end)
 {
     struct meta_extent extent;
@@ -42,7 +42,7 @@ static int same_until(struct hf_file *file, uint64_t off, uint64_t *end)
     return rc;
 }
 
-/* Past end of file are only zeros and holes, once it has grown. 0: it has grown meanwhile. */
+/* Grows the file over [off, off+len), which then reads as zeros. 0: it has grown meanwhile. */
 static ssize_t grow_over(struct hf_file *to, uint64_t len, uint64_t off)
 {
     struct shm_vnode *vnode = to->vnode;
@@ -151,8 +151,8 @@ int fs_check_apart(const struct hf_file *a, uint64_t a_off, const struct hf_file
                    len, a_off, b_off);
 }
 
-/* What of the next *len bytes can be shared, is. 0: *len bytes are to be copied before it is worth
- * another try. Where it fails, a copy may still succeed. */
+/* Shares as much of the next *len bytes as it can. 0: *len bytes are to be copied before it is
+ * worth another try. Where sharing fails, a copy may still succeed. */
 static ssize_t share_some(struct hf_file *from, uint64_t from_off, struct hf_file *to,
                           uint64_t to_off, uint64_t *len)
 {

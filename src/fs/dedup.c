@@ -6,9 +6,9 @@
  * A batch of pages is one transaction. Both layout mutexes are held from the look to the commit,
  * without a wait in between. Entries are cleared on both sides, then holders are looked for, then
  * the pages are compared. A pin that was taken before is found, and its page left alone; one that
- * comes after finds no entry, and waits for the mutex. So what is compared cannot change before it
- * is shared (docs/ORDERING.md 3.34). In a range where another layout change has its gate nothing is
- * done at all.
+ * comes after finds no entry, and waits for the mutex. So the pages cannot change between the
+ * comparison and the sharing (docs/ORDERING.md 3.34). In a range where another layout change has
+ * its gate nothing is done at all.
  */
 #include "base/error.h"
 #include "base/lab.h"
@@ -33,7 +33,7 @@ struct side {
 struct batch {
     struct fs *fs;
     struct side kept, left; /* the blocks that stay, and those that go */
-    bool holes;             /* nothing is kept: of the other file, what holds zeros goes */
+    bool holes;             /* no block is kept: pages of zeros of the other file become holes */
     uint64_t pages;
     uint64_t last_bytes; /* of the last page, that count */
     bool share[BATCH_PAGES];
@@ -79,7 +79,7 @@ static uint64_t bytes_of(const struct batch *b, uint64_t i)
     return i + 1 == b->pages ? b->last_bytes : HF_BLOCK_BYTES;
 }
 
-/* While others may write: of what they write now it may say anything. */
+/* Made while others may write, so its answer may be wrong for pages that they are writing. */
 static bool differs_now(const void *kept, const void *left, uint64_t bytes)
 {
     const uint64_t *a = kept, *b = left;
@@ -95,7 +95,7 @@ static bool differs(const void *kept, const void *left, uint64_t bytes)
     return memcmp(kept, left, bytes) != 0;
 }
 
-/* Of the pages that are still to be shared: those that do not hold the same are not. */
+/* Of the pages that are still to be shared, leaves out pairs that differ. */
 static int compare_pages(struct batch *b, bool (*unlike)(const void *, const void *, uint64_t))
 {
     for (uint64_t i = 0; i < b->pages; i++) {
@@ -130,7 +130,7 @@ static bool any_wanted(const struct batch *b)
     return false;
 }
 
-/* What is held by anybody is left alone, on either side. */
+/* Leaves out pages that are held, on either side. */
 static void leave_held(struct batch *b)
 {
     for (uint64_t i = 0; i < b->pages && !HF_LAB_BROKEN(HF_LAB_SHARES_HELD); i++) {
@@ -157,7 +157,7 @@ static uint64_t run_at(const struct batch *b, uint64_t i)
     return n;
 }
 
-/* After a power cut the other file must still hold what it has now. */
+/* After a power cut the other file must still have its present content. */
 static int persist_kept(struct batch *b)
 {
     int rc = 0;

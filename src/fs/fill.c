@@ -17,9 +17,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define ZERO_CHUNK_PAGES 16384u /* 64 MiB: what a fill with zeros takes at once */
+#define ZERO_CHUNK_PAGES 16384u /* 64 MiB: the most that a fill with zeros takes at once */
 
-/* Memory for file bytes [at, at+len), of which the first `old` may hold anything, the rest
+/* Memory for file bytes [at, at+len). The first `old` of them may hold anything, the rest are
  * zeros. */
 static void fill_piece(const struct fs *fs, char *to, uint64_t at, uint64_t len, uint64_t old,
                        const struct fs_content *content)
@@ -82,7 +82,7 @@ int fs_give_blocks(struct fs_txn *txn, uint64_t ino, struct meta_inode *inode, u
     return 0;
 }
 
-/* How many of `count` pages from `page` on are one hole that may be filled. */
+/* How many of `count` pages, from `page` on, are one hole that may be filled. */
 static int hole_now(struct meta_txn *txn, const struct shm_vnode *vnode, uint64_t page,
                     uint64_t count, enum fs_fill_kind kind, const struct fs_content *content,
                     uint64_t *pages)
@@ -139,7 +139,7 @@ static int give_if_hole(struct fs *fs, struct shm_vnode *vnode, uint64_t page,
     return rc;
 }
 
-/* For growing the file it takes everything from its end on, and zeros the bytes up to the content.
+/* To grow the file, it locks everything from the end on, and zeros the bytes up to the content.
  * -EMLINK: as fs_zero_tail(). */
 static int lock_range(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count,
                       const struct fs_content *extends)
@@ -200,7 +200,7 @@ int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t coun
         uint64_t want = end - page < ZERO_CHUNK_PAGES ? end - page : ZERO_CHUNK_PAGES, filled = 0;
 
         rc = fs_fill_hole(fs, vnode, page, want, FILL_FOR_PIN, NULL, &filled);
-        if (filled == 0) /* somebody else has filled it, or the file is shorter: look again */
+        if (filled == 0) /* another thread has filled it, or the file is shorter: look again */
             break;
         page += filled;
     }

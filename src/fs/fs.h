@@ -113,8 +113,8 @@ ssize_t fs_getxattr(struct fs *fs, struct fs_at at, const char *name, void *valu
 ssize_t fs_listxattr(struct fs *fs, struct fs_at at, char *list, size_t len);
 int fs_removexattr(struct fs *fs, struct fs_at at, const char *name);
 #define FS_CAPABILITY "security.capability" /* of a program, as the kernel names it */
-/* Looked up only in pools that may have such a file: run->capable. An error: it may still have
- * one. */
+/* Looked up only in pools that may have such a file: run->capable. After an error the file may
+ * still have a capability. */
 int fs_drop_capability(struct fs *fs, uint64_t ino);
 int fs_opendir(struct fs *fs, struct fs_at at, struct hf_dir **out);
 int fs_readdir(struct hf_dir *dir, struct hf_dirent *out);
@@ -143,12 +143,12 @@ int fs_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
 /* Gives every page of [page, page+count) that lies inside the file and is a hole a block of zeros.
  * For pins. Called with no lock held. -ENOSPC, -EROFS, -EINTR. */
 int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count);
-/* What dax_pin() and dax_lease() want when they say -ENODATA or -EMLINK of pages, or -ENOLCK; other
- * rc come back. */
+/* Gives dax_pin() and dax_lease() what they lack, when they return -ENODATA or -EMLINK for pages,
+ * or -ENOLCK. Other values of rc come back. */
 int fs_provide(struct fs *fs, struct shm_vnode *vnode, int rc, const struct meta_extent *pages);
 
-/* What a pin or lease returns that got -E2BIG, with a sentence that says how many pieces there are
- * now. With no lock held. */
+/* The return value of a pin or lease that got -E2BIG, with a sentence that says how many pieces
+ * there are now. With no lock held. */
 int fs_many_pieces(struct fs *fs, const struct shm_vnode *vnode, uint64_t off, uint64_t len,
                    int room);
 

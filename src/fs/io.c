@@ -75,8 +75,9 @@ static int pin_now(struct hf_file *file, uint64_t off, uint64_t *len, struct iov
     return count;
 }
 
-/* A layout change has its gate over the range: what is there now is read without a pin and without
- * entries. The change takes blocks out of the file under the mutex only. 0: end of file. */
+/* For when a layout change has its gate over the range. Its present content is read without a pin
+ * and without entries, since the change takes blocks out of the file under the mutex only. 0: end
+ * of file. */
 static ssize_t read_at_gate(struct hf_file *file, char *buf, uint64_t len, uint64_t off)
 {
     struct fs *fs = file->fs;
@@ -211,7 +212,8 @@ static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len,
     return hf_load_acquire(&file->vnode->redo) == redo ? (ssize_t)len : 0;
 }
 
-/* Past end of file, a little, or where blocks are already: of the last page, or allocated ahead. */
+/* Writes past end of file: a little, or where there are blocks already, those of the last page or
+ * allocated ahead. */
 static ssize_t write_ahead(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
 {
     struct shm_vnode *vnode = file->vnode;

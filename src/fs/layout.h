@@ -26,7 +26,7 @@ struct fs_layout {
     struct fs_txn txn;
     struct meta_inode inode;
     bool in_txn, committed;
-    bool keep_times; /* the content stays what it was */
+    bool keep_times; /* the content stays the same */
 };
 
 int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,

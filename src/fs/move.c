@@ -29,7 +29,7 @@ struct part {
 };
 
 /* A thread that is let through the closed gate may fill holes there, and give a shared page a block
- * of its own. Else extents cannot leave the range. */
+ * of its own. Otherwise extents cannot leave the range. */
 static int take_part(struct part *p, uint64_t page, uint64_t last)
 {
     p->count = 0;
@@ -104,7 +104,7 @@ static int copy_all(struct part *p)
     return rc;
 }
 
-/* 0: the copy is what the file holds, and the mutex is held. *gone: the change has been given
+/* 0: the copy is the content of the file, and the mutex is held. *gone: the change has been given
  * up. */
 static int copy_pieces(struct part *p, bool *gone)
 {

@@ -12,7 +12,7 @@ struct fs_place {
     uint64_t dir;      /* directory that has, or would have, the last name */
     uint64_t ino;      /* 0: there is nothing of that name */
     uint32_t type;     /* S_IFMT bits of ino */
-    enum fs_last last; /* what the path ends in */
+    enum fs_last last; /* the last component of the path */
     bool slash;        /* it ends in a slash: only a directory will do */
     char name[HF_NAME_MAX + 1];
 };
@@ -48,11 +48,11 @@ int fs_inode_drop(struct fs_txn *txn, uint64_t ino);
 /* Something was added to the directory, or taken out: its times, and links when that was a
  * directory. */
 int fs_dir_changed(struct fs_txn *txn, uint64_t dir, int links);
-/* One name less. *orphan: it was the last name of a regular file, which is deleted when it is
- * closed; anything else without names is gone at once. */
+/* Takes one name away. *orphan: it was the last name of a regular file, which is deleted when it is
+ * closed. Any other inode without names is gone at once. */
 int fs_inode_unlinked(struct fs_txn *txn, uint64_t ino, bool *orphan);
 
-/* The name `to` for a file that was made without one and is open somewhere, as hf_rename().
+/* Gives the name `to`, as hf_rename(), to a file that was made without one and is open somewhere.
  * -ENOENT: it has lost its last name, has one, or is to have none. -ESTALE: it is gone. */
 int fs_name_first(struct fs *fs, uint64_t ino, struct fs_at to, uint32_t flags);
 

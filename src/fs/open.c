@@ -65,7 +65,7 @@ static bool is_unnamed(const struct opening *o)
     return (o->flags & O_TMPFILE) == O_TMPFILE;
 }
 
-/* What the vnode of the new file says of its names. */
+/* The value of vnode->orphan for the new file. */
 static enum shm_orphan orphan_of(const struct opening *o)
 {
     if (!is_unnamed(o))
@@ -73,7 +73,8 @@ static enum shm_orphan orphan_of(const struct opening *o)
     return o->flags & O_EXCL ? SHM_ORPHAN_OPEN : SHM_ORPHAN_UNNAMED;
 }
 
-/* All that can fail comes before the commit: a file whose opening failed must not be there. */
+/* Every step that can fail comes before the commit, since after a failed open the file must not be
+ * there. */
 static int put_and_open(struct fs_txn *txn, const struct opening *o, const struct fs_place *place,
                         struct shm_vnode **vnode)
 {
@@ -95,7 +96,7 @@ static int put_and_open(struct fs_txn *txn, const struct opening *o, const struc
     return rc;
 }
 
-/* Makes the file and opens it, unless somebody has been faster. */
+/* Makes the file and opens it, unless another process has been faster. */
 static int make_file(const struct opening *o, uint64_t *ino, struct shm_vnode **vnode)
 {
     struct fs_place place;
@@ -243,7 +244,8 @@ int fs_close(struct hf_file *file)
     struct fs *fs = file->fs;
     struct shm_bound before = shm_bound;
 
-    /* What cannot be done at once is left to others: the vnode stays dirty, an orphan an orphan. */
+    /* Work that cannot be done at once is left to others: the vnode stays dirty, an orphan stays an
+     * orphan. */
     shm_bound = (struct shm_bound){.patience = SHM_PATIENCE_NONE};
     if (file->watches)
         dax_watch(&fs->dax, file->vnode, &file->watches, 0);

@@ -6,9 +6,9 @@
  * that is the first to attach.
  *
  * Several processes may try to delete one. Each looks under the layout mutex whether it is the only
- * one that has the file open. One that is not leaves, and the last to leave tries again. A file
- * that was made without a name may get one meanwhile, also under the layout mutex (rename.c): then
- * it is left alone.
+ * one that has the file open. If it is not, it leaves, and the last process to leave tries again. A
+ * file that was made without a name may get one meanwhile, also under the layout mutex (rename.c):
+ * then it is left alone.
  */
 #include "fs/orphan.h"
 
@@ -39,7 +39,7 @@ static int delete_file(struct fs_layout *l, uint64_t ino)
     return rc ? rc : fs_layout_commit_gone(l);
 }
 
-/* What is held, or locked by a process that is stopped, is left to a later reclaim. */
+/* A file that is held, or locked by a stopped process, is left to a later reclaim. */
 static int leave_busy(struct fs *fs, int rc)
 {
     if (rc != -EBUSY)
@@ -72,7 +72,7 @@ void fs_orphan_delete(struct fs *fs, uint64_t ino)
     if (fs->dax.readonly)
         return;
     dax_client = (struct hf_client){
-        0}; /* nobody's call: it waits for no pin, and for another's gate a moment */
+        0}; /* made for no call, so it waits for no pin, and a moment for another's gate */
     do {
         rc = fs_vnode_open_orphan(fs, ino, &vnode);
         if (rc)
@@ -93,7 +93,7 @@ void fs_orphan_made(struct fs *fs, uint64_t ino)
     shm_assert_none_held();
     if (fs_vnode_open_orphan(fs, ino, &vnode))
         return;
-    dax_gone(&fs->dax, vnode); /* a process that only watches it may let it go */
+    dax_gone(&fs->dax, vnode); /* a process that only watches it may close it */
     fs_vnode_close(fs, vnode);
 }
 

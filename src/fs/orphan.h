@@ -9,10 +9,10 @@
 /* Deletes the file, unless it is open somewhere: then its last close does it. Called with no
  * lock held. */
 void fs_orphan_delete(struct fs *fs, uint64_t ino);
-/* After the name went in a transaction: the last close of the file deletes it; at once if nobody
- * has it open. Called with no lock held. */
+/* Called after the name went in a transaction, with no lock held. The last close of the file
+ * deletes it; if nobody has it open, it is deleted at once. */
 void fs_orphan_made(struct fs *fs, uint64_t ino);
-/* Deletes those that nobody has open. */
+/* Deletes the files without names that nobody has open. */
 void fs_orphans_sweep(struct fs *fs);
 
 #endif

@@ -49,7 +49,7 @@ static int too_long(const char *path)
                    HF_NAME_MAX, HF_SYMLINK_MAX);
 }
 
-/* Takes rests that have ended off, but the last; true: there was a slash. */
+/* Takes rests that have ended off the stack, except the last one; true: there was a slash. */
 static bool skip_slashes(struct walk *w)
 {
     bool skipped = false;

@@ -66,7 +66,7 @@ static uint64_t bytes_inside(const struct shm_vnode *vnode, uint64_t page)
     return vnode->size - at < HF_BLOCK_BYTES ? vnode->size - at : HF_BLOCK_BYTES;
 }
 
-/* What the edge's page is to hold, made in `to` from its block; from a hole: zeros. */
+/* Makes the new content of the edge's page in `to`, from its block; from a hole: zeros. */
 static int make_edge(struct fs_layout *l, const struct edge *edge, char *to)
 {
     uint64_t inside = bytes_inside(l->vnode, edge->page);
@@ -103,7 +103,7 @@ static int drop_holes(struct fs_layout *l, struct edges *edges)
     return 0;
 }
 
-/* Other blocks for the edges, filled. -ENOSPC: there are none. */
+/* Reserves other blocks for the edges, and fills them. -ENOSPC: there are none. */
 static int copy_edges(struct fs_layout *l, const struct edges *edges, struct fs_reservation *blocks)
 {
     struct fs_reserved_run run;
@@ -234,7 +234,7 @@ static int reserve_zeros(struct zeroing *z, struct fs *fs, bool unlocked)
     return rc ? rc : fs_fill_blocks(fs, &z->blocks, z->page, NULL);
 }
 
-/* The edges that the reserved blocks reach get what is to stay of their pages. */
+/* The edges that have reserved blocks get the bytes of their pages that are to stay. */
 static int fill_edges(struct zeroing *z)
 {
     struct fs_reserved_run run;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what comes back later: detached blocks after their last pin, and what the dead had. Any
+ * Owns giving back later: detached blocks after their last pin, and what dead processes had. Any
  * process can do all of it at any time. Doing it twice does no harm, since each transaction looks
  * again whether the blocks are still to be freed. Until a process does it, the blocks are only
  * missing; the next first process to attach does all that is left.
@@ -39,7 +39,7 @@ static int find_covering(struct meta_txn *txn, uint64_t block, struct meta_detac
     return out->block + out->count > block ? 0 : -ENOENT;
 }
 
-/* Takes [from, to), part of the record, out of it. */
+/* Takes the part [from, to) out of the record. */
 static int cut_record(struct fs_txn *txn, const struct meta_detached *record, uint64_t from,
                       uint64_t to)
 {
@@ -99,8 +99,8 @@ static int next_record(struct meta_txn *txn, uint64_t block, uint64_t end, uint6
     return rc == -ENOENT ? 0 : rc;
 }
 
-/* What no record has there was freed before, and is perhaps another file's by now: not ours to
- * free. */
+/* Blocks that no record has there were freed before, and may be another file's by now. They must
+ * not be freed again. */
 static int free_run(struct fs_txn *txn, const struct meta_detached *run)
 {
     uint64_t block = run->block, end = run->block + run->count;
@@ -142,7 +142,7 @@ static int free_gone(void *arg, const struct meta_detached *runs, size_t count)
     return fs_txn_end(&txn, rc);
 }
 
-/* --- of before all processes had died --- */
+/* --- left from before all processes had died --- */
 
 static bool is_claimed(const struct shm *shm, const struct meta_detached *run)
 {
@@ -193,8 +193,8 @@ void fs_reclaim(struct fs *fs)
         shm_reap(fs->dax.shm);
     if (hf_load_acquire(&run->ghost_gone) && hf_xchg_acq_rel(&run->ghost_gone, 0u))
         free_unclaimed(fs);
-    /* Where pins are counts, deleted files may have been pinned, and what quarantine has detached
-     * is in holds. */
+    /* With an engine that counts pins, deleted files may have been pinned. Blocks that a quarantine
+     * has detached are in holds. */
     sweep = !sync_knows_holders(fs->dax.engine) && hf_load_acquire(&run->reclaim);
     dax_reclaim(&fs->dax, free_gone, fs);
     if (sweep)
@@ -216,7 +216,7 @@ void fs_reap(struct fs *fs)
 {
     shm_assert_none_held();
     shm_reap(fs->dax.shm);
-    meta_reap_readers(fs->dax.meta); /* also those of processes that another one has reaped */
+    meta_reap_readers(fs->dax.meta); /* also of processes that another one has reaped */
     if (fs->dax.readonly)
         return;
     if (any_residue(fs->dax.shm) && fs_space_lock(fs) == 0) {

@@ -100,7 +100,7 @@ static int find_places(struct renaming *r, uint32_t flags)
 
 /* ---- changing ---- */
 
-/* What was moved: its time, and a directory's parent. */
+/* The moved inode gets its time, and a directory its parent. */
 static int record_move(struct fs_txn *txn, const struct fs_place *what, uint64_t dir)
 {
     struct meta_inode inode;

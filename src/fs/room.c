@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what is tried before a call fails for want of space: giving back what the dead had and what
- * pins held. Calls reclaim.c, which takes locks and makes transactions. So each function here is
- * called with no lock held. They all need space.c, which therefore calls none of them.
+ * Owns the attempts before a call fails for want of space: blocks that dead processes had or that
+ * pins held are given back. Calls reclaim.c, which takes locks and makes transactions. So each
+ * function here is called with no lock held. They all need space.c, which therefore calls none of
+ * them.
  */
 #include "base/error.h"
 #include "fs/space.h"

@@ -135,7 +135,7 @@ static int mark_extents(struct shm *shm, struct meta_txn *txn, uint64_t ino, uin
     return rc == -ENOENT ? 0 : rc;
 }
 
-/* Said of the pool, so that it costs nothing where no file has any. */
+/* Noted for the whole pool, so that it costs nothing where no file has any. */
 static int mark_capable(struct shm *shm, struct meta_txn *txn, uint64_t ino)
 {
     const void *value;
@@ -295,8 +295,8 @@ static void mark_all_taken(struct shm *shm)
     mark_blocks(shm, 0, shm_pool_blocks(shm), true);
 }
 
-/* space_stale says that building it is owed, until that is done. It stays when building fails,
- * or when the process is killed meanwhile. */
+/* space_stale says that the bitmap has still to be built. It stays set when building fails, or when
+ * the process is killed meanwhile. */
 static int mend_bitmap(struct fs *fs, bool died)
 {
     struct shm_run *run = fs->dax.shm->run;
@@ -429,7 +429,8 @@ static int take_from(struct fs *fs, struct fs_reservation *reservation, uint64_t
     return rc;
 }
 
-/* Whole free groups, the first one entered so far into it as `page` is in its 2 MiB of the file. */
+/* Takes whole free groups. The first one is entered as far from its start as `page` is from the
+ * start of its 2 MiB of the file. */
 static int take_groups(struct fs *fs, struct fs_reservation *reservation, uint64_t page,
                        uint64_t count, uint64_t *taken)
 {
@@ -496,8 +497,8 @@ static int reserve_blocks(struct fs *fs, uint64_t page, uint64_t goal, uint64_t 
     return rc;
 }
 
-/* What a thread finds reserved in its lane before it has begun is left over from the lane's earlier
- * life. */
+/* Runs that a thread finds reserved in its lane before it has begun are left over from the lane's
+ * earlier life. */
 static void clear_lane(struct fs *fs, struct shm_lane *lane)
 {
     for (unsigned r = 0; r < SHM_RESERVED; r++) {

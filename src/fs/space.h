@@ -47,8 +47,8 @@ void fs_space_unlock(struct fs *fs);
 /* Makes bitmap and counts from what `txn` sees. Under space_mutex, or alone with the segment. */
 int fs_space_build(struct fs *fs, struct meta_txn *txn);
 
-/* Adds up to `count` blocks for file pages from `page` on, from `goal` on if those are free.
- * What is large is laid so that page and block agree modulo 512. Takes space_mutex itself. 0: at
+/* Adds up to `count` blocks for file pages from `page` on, from `goal` on if those are free. A
+ * large request is laid so that page and block agree modulo 512. Takes space_mutex itself. 0: at
  * least one block was added (ask reservation->blocks); -ENOSPC: none is free, or its runs are all
  * in use; -ENOLCK, -EROFS. */
 int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
@@ -60,7 +60,8 @@ bool fs_reservation_take(struct fs_reservation *reservation, uint64_t max,
                          struct fs_reserved_run *out);
 /* All of it is to be taken again. */
 void fs_reservation_rewind(struct fs_reservation *reservation);
-/* Frees what was not taken; what was is no longer reserved. Under space_mutex. */
+/* Frees the blocks that were not taken; the taken ones are not reserved any more. Under
+ * space_mutex. */
 void fs_reservation_settle(struct fs *fs, struct fs_reservation *reservation);
 /* Frees all of it. Takes space_mutex. */
 void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation);
@@ -73,9 +74,9 @@ void fs_space_sweep(struct fs *fs);
 
 /* The memory of blocks, mapped. -EUCLEAN: they are not in the pool. */
 int fs_memory(struct fs *fs, uint64_t block, uint64_t count, char **out);
-/* Before `bytes` are stored there: a load has the system map the pages around it too, and a store
- * its own page only. Where it is a disk's file system, that has to learn of each page all the
- * same. */
+/* Called before `bytes` are stored there. A load makes the system map the pages around it too; a
+ * store maps its own page only. A disk's file system has to learn of each page all the same; for a
+ * durable pool nothing is done. */
 void fs_map_around(const struct fs *fs, const char *at, uint64_t bytes);
 
 /* In a durable pool: returns when the memory is on the medium. */

@@ -85,7 +85,7 @@ static int truncate_down(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
     return rc;
 }
 
-/* A truncate to the size there is also frees blocks past end of file. */
+/* A truncate to the present size also frees blocks past end of file. */
 int fs_truncate(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
                 const struct hf_policy *policy)
 {

@@ -4,7 +4,7 @@
  * writer lock is never contended. A process that dies between LMDB's commit and the bitmap leaves
  * space_mutex with a dead owner: the next one builds the bitmap again (space.c).
  *
- * What can fail (memory for the lists) fails before the commit.
+ * The steps that can fail, as getting memory for the lists, come before the commit.
  */
 #include "fs/txn.h"
 

@@ -24,7 +24,7 @@ struct fs_txn {
     struct fs_reservation *reservation; /* settled by the commit; null: none */
     struct fs_runs freed;
     uint64_t grown_blocks; /* the pool's new size; 0: as it is */
-    /* What the commit adds to the numbers in the run segment; may be negative. */
+    /* Numbers that the commit adds to those in the run segment; they may be negative. */
     int64_t detached, shared, saved;
 };
 
@@ -33,11 +33,12 @@ int fs_begin(struct fs *fs, struct fs_txn *txn);
 /* The same for a transaction that frees something: meta_txn_frees(). */
 int fs_begin_freeing(struct fs *fs, struct fs_txn *txn);
 
-/* The run leaves its file: it is free then, unless others name it too; or it is detached, for
- * LMDB's detached table under `ino`. */
+/* The run leaves its file. The first frees it, unless others name it too; the second puts it into
+ * LMDB's detached table, under `ino`. */
 int fs_txn_free(struct fs_txn *txn, const struct meta_extent *run);
 int fs_txn_hold(struct fs_txn *txn, uint64_t ino, const struct meta_extent *run);
-/* Blocks are to be shared in this transaction: the pool says from now on that there may be such. */
+/* Blocks are to be shared in this transaction: from now on the pool says that it may have shared
+ * blocks. */
 int fs_txn_may_share(struct fs_txn *txn);
 /* One more extent names the run. */
 int fs_txn_share(struct fs_txn *txn, const struct meta_extent *run);
@@ -50,7 +51,8 @@ int fs_txn_uncapable(struct fs_txn *txn, uint64_t ino);
 /* Ends it also when it fails: nothing happened then. */
 int fs_commit(struct fs_txn *txn);
 void fs_abort(struct fs_txn *txn);
-/* Commits if `rc`, of what was done in it, is 0; aborts otherwise. What came of both. */
+/* Commits if `rc`, the result of the transaction's steps, is 0; aborts otherwise. Returns the first
+ * error, or 0. */
 int fs_txn_end(struct fs_txn *txn, int rc);
 
 #endif

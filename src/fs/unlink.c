@@ -65,7 +65,7 @@ static int delete_with_name(struct fs_layout *l, struct fs_at at, uint64_t ino)
     return rc ? rc : fs_layout_commit_gone(l);
 }
 
-/* -EBUSY with *open: somebody has it open. */
+/* -EBUSY with *open: another process, or another handle, has it open. */
 static int try_delete(struct fs *fs, struct shm_vnode *vnode, struct fs_at at,
                       const struct hf_policy *policy, bool *open)
 {
@@ -95,7 +95,7 @@ static int unlink_last(struct fs *fs, struct fs_at at, uint64_t ino, const struc
     rc = try_delete(fs, vnode, at, policy, &open);
     if (open) {
         fs_reap(fs);               /* a dead process has nothing open, */
-        dax_gone(&fs->dax, vnode); /* and a process that only watches it may let it go */
+        dax_gone(&fs->dax, vnode); /* and a process that only watches it may close it */
         rc = try_delete(fs, vnode, at, policy, &open);
     }
     if (open)

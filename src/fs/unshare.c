@@ -7,8 +7,8 @@
  * owner marks the file's extents, which needs the file's layout mutex. So blocks that are found to
  * be exclusive stay so until the mutex is dropped.
  *
- * Nobody is waited for: a pin that is found on the old block is one for reading, and keeps that
- * block by a record. So there is no gate, and a thread that was let through somebody else's gate
+ * There is no wait: a pin that is found on the old block is a pin for reading, and keeps that block
+ * by a record. So there is no gate either, and a thread that was let through another change's gate
  * can do it too (docs/ORDERING.md 3.34).
  */
 #include "fs/unshare.h"
@@ -46,7 +46,7 @@ static int swap(struct fs_layout *l, const struct meta_extent *run, struct fs_re
     return rc ? rc : fs_layout_commit(l, l->vnode->size);
 }
 
-/* Of the run as many pages as blocks are found; *done says how many. */
+/* Copies as many pages of the run as it finds free blocks for; *done says how many. */
 static int copy_run_part(struct fs *fs, struct shm_vnode *vnode, struct meta_extent run,
                          uint64_t *done)
 {
@@ -71,7 +71,8 @@ static int copy_run_part(struct fs *fs, struct shm_vnode *vnode, struct meta_ext
     return rc;
 }
 
-/* For how many of the run's blocks it is the same, and whether they have other owners. */
+/* Whether the run's first blocks have other owners, and for how many of them the answer is the
+ * same. */
 static int look_up_owners(struct fs *fs, struct meta_extent *run, bool *exclusive)
 {
     struct meta_owners owners;
@@ -150,8 +151,8 @@ int fs_may_share(const struct fs *fs)
                    fs->dax.engine->name);
 }
 
-/* Records of detached blocks are holds too, and those of the dead are there until somebody gives
- * their blocks back. */
+/* Records of detached blocks are holds too, and those of dead processes stay until their blocks are
+ * given back. */
 static bool holds_given_back(struct fs *fs)
 {
     uint32_t before = shm_holds_in_use(fs->dax.shm);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Own blocks for pages whose blocks may have other owners; see unshare.c. */
+/* Gives pages blocks of their own, where theirs may have other owners; see unshare.c. */
 #ifndef HF_FS_UNSHARE_H
 #define HF_FS_UNSHARE_H
 
@@ -11,13 +11,13 @@ int fs_unshare(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t c
 /* The same under the layout mutex, with nothing reserved. */
 int fs_unshare_locked(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count);
 
-/* For a copy, of ranges that begin with a page each: shares the first part of them that it can
- * share without waiting for anybody. How many bytes that is; 0: none, and *held bytes at the
- * beginning are held by somebody (0: not known). Called with no lock held. */
+/* For a copy between ranges that each begin with a page. Shares as much from the start as it can
+ * without a wait, and returns how many bytes. 0: none, and *held bytes at the start are held (0:
+ * not known). Called with no lock held. */
 ssize_t fs_clone_now(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                      uint64_t len, uint64_t *held);
 
-/* 0, -EROFS, or -EOPNOTSUPP: the engine does not know who holds. */
+/* 0, -EROFS, or -EOPNOTSUPP: the engine does not know which pins there are. */
 int fs_may_share(const struct fs *fs);
 
 #endif

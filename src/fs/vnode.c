@@ -9,9 +9,9 @@
  * two says that the segment knows better, or LMDB knows everything. That is for processes that go
  * on. For a process that attaches after all are dead, POOL/recent says the same (shm/recent.c).
  *
- * A size never shows what is not on the medium. In a durable pool, bytes may have been written past
- * the recorded end of file, in a block that the file has already. They are persisted before the
- * transaction that records a larger size.
+ * A recorded size never shows bytes that are not on the medium. In a durable pool, bytes may have
+ * been written past the recorded end of file, in a block that the file has already. They are
+ * persisted before the transaction that records a larger size.
  *
  * Opening and deleting: an opener marks the vnode as its own first and looks for the inode
  * afterwards, under the layout mutex. A deleter looks at the marks under the layout mutex and
@@ -76,8 +76,8 @@ static int read_inode(struct fs *fs, uint64_t ino, struct meta_inode *inode)
     return rc;
 }
 
-/* Under the layout mutex. What is put into `orphan` is put there under it, after the transaction
- * that it tells of. So a record with names, read under it, is newer. */
+/* Under the layout mutex. A value of `orphan` is stored under it too, after the transaction that it
+ * tells of. So a record with names, read under the mutex, is newer. */
 static void note_orphan(const struct fs *fs, struct shm_vnode *vnode, bool has_names)
 {
     uint32_t before = hf_load_acquire(&vnode->orphan), now = before;
@@ -126,7 +126,7 @@ static int load_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
     return rc;
 }
 
-/* `to_delete`: a deletion comes from it itself, and does not begin another. */
+/* `to_delete`: for a deletion, which must not begin another one. */
 static void close_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
 {
     uint64_t ino = vnode->ino;
@@ -169,8 +169,9 @@ static bool takes_room(int rc)
     return rc == -ENFILE || rc == -ENOSPC;
 }
 
-/* The second try is for vnodes under whose mutex a process has died. Shrinking is the first to
- * lock such a one, and leaves it dirty: what it knows has to be recorded before it can go. */
+/* The second try is for vnodes with a mutex in which a process has died. Shrinking is the first to
+ * lock such a vnode, and leaves it dirty: its size and times have to be recorded before it can
+ * go. */
 static int get_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
 {
     int rc = shm_vnode_get(fs->dax.shm, ino, out);
@@ -359,7 +360,7 @@ static int sync_locked(struct fs *fs, struct shm_vnode *vnode)
     rc = fs_vnode_begin(fs, vnode, &txn, &inode);
     if (rc)
         return rc;
-    meta_txn_frees(txn.meta); /* frees nothing, but what is acknowledged must not wait for room */
+    meta_txn_frees(txn.meta); /* frees nothing, but acknowledged bytes must not wait for room */
     return fs_vnode_commit(vnode, &txn, &inode);
 }
 

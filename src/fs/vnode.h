@@ -28,10 +28,10 @@ bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode);
 /* 1: somebody has the inode, which has no names, open; 0: nobody has. An error: shm_lock(). */
 int fs_vnode_in_use(const struct fs *fs, uint64_t ino);
 
-/* Under the layout mutex: the record, with what the vnode knows better. */
+/* Under the layout mutex: updates the record with the newer values of the vnode. */
 void fs_vnode_know(const struct shm_vnode *vnode, struct meta_inode *inode);
-/* Under the layout mutex: begins a transaction and reads the inode, with what the vnode knows
- * better. */
+/* Under the layout mutex: begins a transaction and reads the inode, with the newer values of the
+ * vnode. */
 int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
                    struct meta_inode *inode);
 /* Writes the inode and commits; then size and times of the vnode are the inode's. Aborts when it
@@ -76,7 +76,7 @@ static inline void fs_changes(struct fs *fs, struct shm_vnode *vnode, uint64_t o
     dax_changes(&fs->dax, vnode, (size < off ? size : off) / HF_BLOCK_BYTES, last);
 }
 
-/* What a reader of the inode record should see instead: size and times of a file in use. */
+/* Puts the size and times of a file in use into the record, as a reader should see it. */
 int fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode);
 
 /* The extent under a page: 1: *out covers it; 0: a hole, *out is the next extent (count 0:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns extended attributes: records beside the inode, one transaction or snapshot a call. Those
- * that are ACLs are the business of acl.c. */
+/* Owns extended attributes: records beside the inode, one transaction or snapshot a call. acl.c
+ * does those that are ACLs. */
 #include "base/error.h"
 #include "base/futex.h"
 #include "fs/acl.h"
@@ -139,8 +139,8 @@ int fs_txn_uncapable(struct fs_txn *txn, uint64_t ino)
     return rc == -ENOENT ? 0 : rc;
 }
 
-/* The look takes no lock: of a write that has been made, and of a file without any, nothing can
- * fail. */
+/* The look takes no lock, so it cannot fail for a file without capabilities, nor for a write that
+ * has been made. */
 int fs_drop_capability(struct fs *fs, uint64_t ino)
 {
     struct meta_txn *look;
