@@ -332,6 +332,7 @@ static int add_constants(PyObject *module)
         {"WRITE", HF_PIN_WRITE},
         {"NOFILL", HF_PIN_NOFILL},
         {"COHERENT", HF_PIN_COHERENT},
+        {"YIELD", HF_PIN_YIELD},
         {"IO_URING", HF_PIN_IO_URING},
         {"RDMA", HF_PIN_RDMA},
         {"GPU", HF_PIN_GPU},

@@ -301,6 +301,8 @@ int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
 #define HF_PIN_NOFILL 0x4u /* a hole gets no block: -ENODATA instead */
 /* Later writes to the file are seen through the pin, also where a page is shared now. */
 #define HF_PIN_COHERENT 0x8u
+/* At the gate of a layout change: -EAGAIN at once, also where the thread holds a pin. */
+#define HF_PIN_YIELD 0x80u
 #define HF_PIN_CPU 0x00u      /* a CPU loop touches the memory (the default) */
 #define HF_PIN_IO_URING 0x10u /* io_uring or another kernel interface does */
 #define HF_PIN_RDMA 0x20u     /* an RDMA card does */
@@ -326,7 +328,7 @@ struct hf_pin {
  *   -EINVAL  len 0, iovcnt < 1, unknown flag
  *   -E2BIG   more than iovcnt pieces are needed; nothing is held
  *   -EBADF   HF_PIN_WRITE and the file is not open for writing, or not open for reading
- *   -EAGAIN  HF_PIN_NOWAIT and the fast path could not do it
+ *   -EAGAIN  HF_PIN_NOWAIT and the fast path could not do it; or HF_PIN_YIELD at a gate
  *   -ENODATA HF_PIN_NOFILL and part of the range is a hole
  *   -ENOSPC  a hole could not be filled. -EROFS: likewise in a pool opened read-only
  *   -EINTR   a signal handler ran while it waited at a gate
@@ -483,7 +485,8 @@ struct hf_recall {
 
 struct hf_lease_options {
     size_t size;    /* sizeof(struct hf_lease_options) */
-    uint32_t flags; /* HF_PIN_WRITE, and its purpose: HF_PIN_CPU, _IO_URING, _RDMA or _GPU */
+    /* HF_PIN_WRITE, HF_PIN_YIELD, and its purpose: HF_PIN_CPU, _IO_URING, _RDMA or _GPU. */
+    uint32_t flags;
     uint32_t reserved;
     /* Called in a thread of the library, with no lock held. It may call any hf_ function but
      * hf_pool_close(). It may come before hf_lease() has returned, and may still run when another
@@ -498,7 +501,7 @@ struct hf_lease_options {
  *   -EFAULT, -EINVAL, -E2BIG, -EBADF, -ENOSPC, -EROFS, -EINTR  as hf_pin()
  *   -ENOLCK  max_leases or max_threads are used up (mkpool --max-leases)
  *   -ENOMEM  no memory in this process
- *   -EAGAIN  no thread could be made for the callback */
+ *   -EAGAIN  no thread could be made for the callback; or HF_PIN_YIELD at a gate */
 int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
              const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
              struct hf_lease *lease);

@@ -20,6 +20,7 @@ POLICY_DEADLINE_DETACH: int
 READ: int
 WRITE: int
 NOFILL: int
+YIELD: int
 COHERENT: int
 IO_URING: int
 RDMA: int

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Argument checks of leases and recalls, and of hf_cancel(). */
 #include "api/api.h"
+#include "dax/client.h"
 
-#define LEASE_FLAGS (HF_PIN_WRITE | HF_PIN_GPU)
+#define LEASE_FLAGS (HF_PIN_WRITE | HF_PIN_YIELD | HF_PIN_GPU)
 
 static const struct hf_lease_options plain = {.size = sizeof plain};
 
@@ -52,11 +53,13 @@ int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
     rc = check_lease(file, off, len, request.lease, iov, iovcnt, lease);
     if (rc)
         return rc;
-    request.flags = request.lease->flags;
+    request.flags = request.lease->flags & ~HF_PIN_YIELD;
+    dax_yields = request.lease->flags & HF_PIN_YIELD;
     do {
         rc = dax_lease(&file->fs->dax, file->vnode, &request, lease, &hole);
         rc = fs_provide(file->fs, file->vnode, rc, &hole);
     } while (rc == 0 && (rc = fs_look_again(&looks)) == 0);
+    dax_yields = false;
     if (rc == -E2BIG)
         return fs_many_pieces(file->fs, file->vnode, off, len, iovcnt);
     if (rc > 0 && file->fs->dax.stacks)

@@ -2,6 +2,7 @@
 /* hf_pin() and hf_unpin(): argument checks around the fast path, which is inline here; and the
  * sections in which a pin may not leave it. */
 #include "api/api.h"
+#include "dax/client.h"
 #include "dax/pin_fast.h"
 
 #include <inttypes.h>
@@ -31,12 +32,14 @@ static int slow(struct hf_file *file, const struct dax_request *request, struct 
         return request->off + request->len > hf_load_acquire(&file->vnode->size) ? -EFAULT
                                                                                  : -EAGAIN;
     api_begins("hf_pin");
+    dax_yields = request->flags & HF_PIN_YIELD;
     do {
         rc = dax_pin_slow(&file->fs->dax, file->vnode, request, pin, &hole);
         if (rc == -ENODATA && request->flags & HF_PIN_NOFILL)
             return hf_fail(ENODATA, "pin: page %" PRIu64 " is a hole", hole.page);
         rc = fs_provide(file->fs, file->vnode, rc, &hole);
     } while (rc == 0 && (rc = fs_look_again(&looks)) == 0);
+    dax_yields = false;
     return rc;
 }
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 _Thread_local struct hf_client dax_client;
+_Thread_local bool dax_yields;
 
 void dax_client_set(struct hf_client client)
 {

@@ -12,6 +12,9 @@
 /* size 0: the thread acts for itself. */
 extern _Thread_local struct hf_client dax_client;
 
+/* The call under way does not pass a gate, and does not wait there: HF_PIN_YIELD. */
+extern _Thread_local bool dax_yields;
+
 void dax_client_set(struct hf_client client);
 void dax_client_in_child(void);
 

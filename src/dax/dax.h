@@ -76,8 +76,8 @@ void dax_policy_bound(struct shm_bound *bound, const struct hf_policy *policy, u
 /* Takes the vnode's layout mutex, and first waits while a gate overlaps pages [first, last]. A
  * thread that holds a pin in the pool does not wait and gets 1. It may read extents and fill holes,
  * but entries of the gate's range are not installed. -EINTR, -EBUSY, -ETIMEDOUT: the thread's bound
- * (shm/bound.h); -EAGAIN: the client is not to wait; -ENOLCK. Recovers the vnode when the mutex's
- * owner died. */
+ * (shm/bound.h); -EAGAIN: the client is not to wait, or dax_yields (client.h); -ENOLCK. Recovers
+ * the vnode when the mutex's owner died. */
 int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* Takes the mutex alone, whatever the gates say: for size and times, or to look. An error:
  * shm_lock(). */

@@ -316,16 +316,18 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
             continue;
         }
         /* GATE.RULE/p: a thread that holds nothing waits. Pairs with GATE.RULE/m in close_gate().
-         * Without it: entries come back into a range after its change has looked for holders. */
-        if (needs_through(lane) || client_needs_through(dax->shm)) {
+         * Without it: entries come back into a range after its change has looked for holders. A
+         * call that yields does not pass: its caller lets go of what it holds meanwhile. */
+        if (!dax_yields && (needs_through(lane) || client_needs_through(dax->shm))) {
             vnode->passed++;
             rc = 1;
             break;
         }
-        if (dax_client_nowait()) {
+        if (dax_yields || dax_client_nowait()) {
             dax_unlock(dax, vnode);
-            return hf_fail(EAGAIN,
-                           "a layout change holds the range, and the client is not to wait");
+            return hf_fail(EAGAIN, "a layout change holds the range, and %s",
+                           dax_yields ? "HF_PIN_YIELD says not to wait"
+                                      : "the client is not to wait");
         }
         if (!waits) {
             dax_count(&dax->shm->run->stats.gate_waits, 1);

@@ -78,7 +78,7 @@ static inline int fs_look_again(unsigned *looks)
 }
 
 #define FS_PIN_FLAGS                                                                               \
-    (HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_NOFILL | HF_PIN_COHERENT |                              \
+    (HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_NOFILL | HF_PIN_COHERENT | HF_PIN_YIELD |               \
      HF_PIN_GPU)                         /* all that hf_pin() knows */
 #define FS_PIN_READS (UINT64_C(1) << 32) /* what every pin does; no flag of a caller */
 

@@ -48,6 +48,25 @@ static void *pin_as_newcomer(void *arg)
     return NULL;
 }
 
+/* The thread holds pins. */
+static void expect_yields(struct hf_file *file)
+{
+    const struct hf_lease_options options = {.size = sizeof(options), .flags = HF_PIN_YIELD};
+    struct hf_lease lease;
+    struct iovec iov;
+    struct hf_pin pin;
+
+    for (uint32_t mode = HF_PIN_READ; mode <= HF_PIN_WRITE; mode++)
+        EXPECT_EQ(hf_pin(file, 5 * TEST_PAGE, 1, HF_PIN_YIELD | mode, &iov, 1, &pin), -EAGAIN);
+    EXPECT_EQ(hf_lease(file, 5 * TEST_PAGE, 1, &options, &iov, 1, &lease), -EAGAIN);
+    pin = test_pin(file, 15 * TEST_PAGE, 1, HF_PIN_YIELD, &iov, 1);
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    EXPECT_EQ(hf_lease(file, 15 * TEST_PAGE, 1, &options, &iov, 1, &lease), 1);
+    EXPECT_EQ(hf_lease_release(&lease), 0);
+    pin = test_pin(file, 5 * TEST_PAGE, 1, HF_PIN_READ, &iov, 1); /* the next call passes again */
+    EXPECT_EQ(hf_unpin(&pin), 0);
+}
+
 static void check_rule(const char *name, bool leases)
 {
     struct hf_pool *pool = test_pool_new(name, TEST_MIB(16));
@@ -67,6 +86,7 @@ static void check_rule(const char *name, bool leases)
     nested[1] = test_pin(file, 4 * TEST_PAGE, 4 * TEST_PAGE, HF_PIN_WRITE, iov, 4);
     EXPECT(test_page_is(iov[0].iov_base, CHANGE_STAMP, 4));
     nested[2] = test_pin(file, 0, CHANGE_PAGES * TEST_PAGE, HF_PIN_READ, iov, CHANGE_PAGES);
+    expect_yields(file);
 
     EXPECT_EQ(pthread_create(&thread, NULL, pin_as_newcomer, &newcomer), 0);
     test_await(&newcomer.started, 1);

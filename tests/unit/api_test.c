@@ -244,7 +244,7 @@ static void pins_refuse_unknown_flags(void **state)
 {
     struct hf_file *file = test_file_filled(pool, "/f", 7, 2);
     const uint32_t known =
-        HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_NOFILL | HF_PIN_COHERENT | HF_PIN_GPU;
+        HF_PIN_WRITE | HF_PIN_NOWAIT | HF_PIN_NOFILL | HF_PIN_COHERENT | HF_PIN_YIELD | HF_PIN_GPU;
     struct iovec iov;
     struct hf_pin pin = test_pin(file, 0, 1, HF_PIN_READ, &iov, 1);
 
