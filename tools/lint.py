@@ -32,7 +32,7 @@ for folder in ("dax", "fs", "pool", "api"):
     MAY_USE[folder] |= {"media", "meta"}
 
 # Folders of programs that see only the public header, and what such a folder may include of another one.
-PUBLIC_ONLY = {"bench", "cli", "demo", "examples", "fabric", "fuse", "lab", "python"}
+PUBLIC_ONLY = {"bench", "cli", "demo", "examples", "fabric", "fuse", "lab", "python", "uring"}
 PROGRAMS_MAY_USE = {"cli": {"fuse/mount.h"}, "bench": {"lab/lab.h"}, "demo": {"lab/lab.h"}}
 
 # Folders of src/ of which others may include only these headers; the rest is parts of them, or private.
@@ -361,7 +361,8 @@ def header_functions():
 
 
 # A library of its own: its header, what it exports, where it is built.
-ADAPTERS = {"include/holdfast/fabric.h": ("fabric/libholdfast-fabric.map", "fabric/libholdfast-fabric.so")}
+ADAPTERS = {"include/holdfast/fabric.h": ("fabric/libholdfast-fabric.map", "fabric/libholdfast-fabric.so"),
+            "include/holdfast/uring.h": ("uring/libholdfast-uring.map", "uring/libholdfast-uring.so")}
 
 
 def map_functions(name):

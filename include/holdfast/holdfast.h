@@ -484,7 +484,7 @@ struct hf_recall {
 };
 
 struct hf_lease_options {
-    size_t size;    /* sizeof(struct hf_lease_options) */
+    size_t size; /* sizeof(struct hf_lease_options) */
     /* HF_PIN_WRITE, HF_PIN_YIELD, and its purpose: HF_PIN_CPU, _IO_URING, _RDMA or _GPU. */
     uint32_t flags;
     uint32_t reserved;

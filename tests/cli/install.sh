@@ -14,9 +14,12 @@ for part in bin/holdfast libexec/holdfast/holdfast-demo include/holdfast/holdfas
 done
 same "$(find "$library" "$prefix/include" "$prefix/bin" -name '*lab*' | wc -l)" 0
 
-[ ! -e "$BUILD_ROOT/fabric/libholdfast-fabric.so" ] || for part in include/holdfast/fabric.h "${library#"$prefix/"}/libholdfast-fabric.so.0" \
-    "${library#"$prefix/"}/pkgconfig/holdfast-fabric.pc"; do
-    [ -e "$prefix/$part" ] || fail "$part is not installed"
+for adapter in fabric uring; do
+    [ -e "$BUILD_ROOT/$adapter/libholdfast-$adapter.so" ] || continue
+    for part in "include/holdfast/$adapter.h" "${library#"$prefix/"}/libholdfast-$adapter.so.0" \
+        "${library#"$prefix/"}/pkgconfig/holdfast-$adapter.pc"; do
+        [ -e "$prefix/$part" ] || fail "$part is not installed"
+    done
 done
 
 # sanitized builds need their own run-time library first

@@ -5,6 +5,7 @@
 #include <holdfast/fabric.h>
 #include <holdfast/holdfast.h>
 #include <holdfast/serve.h>
+#include <holdfast/uring.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -158,6 +159,21 @@ void fabric_types()
     EXPECT(!fabric && options.size > 0 && window.pieces == 0 && event.kind != HF_FABRIC_LOST);
 }
 
+// Nor that of uring.h.
+void uring_types()
+{
+    hf_uring *uring = nullptr;
+    hf_uring_options options{};
+    hf_uring_io io{};
+    hf_uring_done done{};
+
+    options.size = sizeof options;
+    io.size = sizeof io;
+    io.op = HF_URING_SEND;
+    io.flags = HF_URING_RECALL | HF_URING_ZERO_COPY;
+    EXPECT(!uring && options.requests == 0 && io.op != HF_URING_RECV && done.flags != HF_URING_MORE);
+}
+
 void serves(hf_pool *pool, hf_file *file)
 {
     hf_client client{};
@@ -210,6 +226,7 @@ int main()
         EXPECT(hf_write(file.get(), "hello, world\n", 13, 0) == 13);
         looks(pool, file.get());
         fabric_types();
+        uring_types();
         serves(pool, file.get());
     }
     EXPECT(hf_pool_close(pool) == 0);

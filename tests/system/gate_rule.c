@@ -3,8 +3,8 @@
  * The gate rule. While a layout change waits, a thread that holds a pin gets another one of the
  * same range at once. Otherwise two such threads would wait for each other for ever. A thread
  * without pins waits until the change is through, and then sees the file as it is after it. A
- * thread that holds only a lease with a callback waits too. Reading by copy needs no pin and does
- * not wait.
+ * thread that holds only a lease with a callback waits too. A pin that yields fails, whatever its
+ * thread holds. Reading by copy needs no pin and does not wait.
  */
 #include "change.h"
 

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of libholdfast-uring share; request.c says how a request lives. */
+#ifndef HF_URING_PRIVATE_H
+#define HF_URING_PRIVATE_H
+
+#include <holdfast/uring.h>
+#include <liburing.h>
+#include <stdbool.h>
+
+#define URING_PIECES 4u        /* that a request has room for at first */
+#define URING_PIECES_MAX 1024u /* what the kernel takes in one vector */
+#define URING_NONE UINT32_MAX
+
+/* Of Linux 6.15; the header may be older. */
+#define URING_OP_READV_FIXED 60
+#define URING_OP_WRITEV_FIXED 61
+
+struct request {
+    uint64_t user_data;
+    uint64_t position; /* of its submission entry, counted since the ring began */
+    union {
+        struct hf_pin pin;
+        struct hf_lease lease;
+    };
+    struct iovec own[URING_PIECES];
+    struct iovec *pieces; /* own, or from the heap; stays for the next request of this slot */
+    uint32_t room;
+    uint32_t next_free;
+    struct msghdr message;
+    int32_t result; /* of a zero-copy send, until its memory is free */
+    bool busy, leased;
+};
+
+/* A second mapping of the ring: it holds when the program's own is gone. */
+struct view {
+    void *memory;
+    size_t bytes;
+    unsigned *sq_head, *sq_tail, *cq_head, *cq_tail, *lost;
+    struct io_uring_cqe *cqes;
+    unsigned cq_mask, cqe_shift, lost_before;
+};
+
+struct hf_uring {
+    struct hf_pool *pool;
+    struct io_uring *ring; /* the program's; not touched by hf_uring_exit() */
+    int fd;                /* the library's own descriptor of the ring */
+    unsigned setup_flags;
+    unsigned long forks; /* when it was opened */
+    struct view view;
+
+    char *base; /* of the pool's memory */
+    uint64_t registered_bytes, buffer_bytes;
+    uint32_t first_buffer;
+    bool made_table; /* the library did, not the program */
+    bool vectors;    /* the kernel takes vectors of registered memory */
+    bool zero_copy;  /* it sends without a copy */
+
+    /* How many submission entries the ring has had, as of the last call here. Fewer than 2^32 are
+     * between two calls. */
+    uint64_t position;
+    struct request *requests;
+    uint32_t request_count, free_list;
+    uint32_t under_way, cancels; /* requests and cancels whose last completion has not come */
+};
+
+int uring_fail(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same with the sentence of libholdfast. */
+int uring_fail_pool(int rc);
+/* 0, or -ECHILD: another process opened it. */
+int uring_check(const struct hf_uring *uring);
+
+/* memory.c: the table of buffers. */
+int memory_make_table(struct hf_uring *uring, uint64_t limit_bytes);
+/* Puts what the pool has beyond registered_bytes into it. */
+int memory_register(struct hf_uring *uring);
+/* Takes all of it out; and the table away, if the library made it and the program has no part. */
+void memory_withdraw(struct hf_uring *uring);
+/* *entry is the one that all of the pieces lie in, URING_NONE where there is none; -errno. */
+int memory_entry(struct hf_uring *uring, const struct iovec *pieces, int count, uint32_t *entry);
+
+/* view.c: the second mapping. */
+int view_open(struct hf_uring *uring);
+void view_close(struct hf_uring *uring);
+
+/* request.c. What a completion means; also for those that hf_uring_exit() takes from the ring. */
+int request_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
+                     struct hf_uring_done *out);
+/* Lets go of its range, and of its slot. */
+void request_end(struct hf_uring *uring, struct request *request);
+
+/* exit.c: ends all requests. */
+int exit_drain(struct hf_uring *uring);
+
+#endif
