@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A layout change waits exactly for the requests in its range: not for those beside it, and not for
- * new ones, since these are put off. The thread that has the requests does not wait for itself.
+ * A layout change waits exactly for the requests in its range. It does not wait for those beside
+ * it, nor for new ones, since these are put off. The thread that has the requests does not wait for itself.
  */
 #include "change.h"
 #include "rig.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What another process adds to the pool is registered when a request comes to it, also while
- * requests run, and while the entry of the table grows that they use. And a pool of more than the
- * 1 GiB that a buffer may have.
+ * What another process adds to the pool is registered when a request comes to it. Other requests
+ * run meanwhile, with the entry of the table that grows. And a pool has more than the 1 GiB that a
+ * buffer may have.
  */
 #include "rig.h"
 
