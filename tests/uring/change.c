@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A layout change waits exactly for the requests in its range. It does not wait for those beside
- * it, nor for new ones, since these are put off. The thread that has the requests does not wait for itself.
+ * it, nor for new ones, since these are put off. The thread that has the requests does not wait for
+ * itself.
  */
 #include "change.h"
 #include "rig.h"
