@@ -124,16 +124,17 @@ static void free_lane(struct shm_lane *lane)
     hf_store_release(&lane->owner, residue ? SHM_LANE_RESIDUE : 0u);
 }
 
-static bool clear_bit(uint64_t *words, uint32_t bit)
+static void clear_bit(uint64_t *words, uint32_t bit)
 {
     uint64_t *word = &words[bit / 64], mask = UINT64_C(1) << bit % 64;
 
-    return hf_load_relaxed(word) & mask && /* relaxed: under table_mutex */
-           hf_and_acq_rel(word, ~mask) & mask;
+    if (hf_load_relaxed(word) & mask) /* relaxed: under table_mutex */
+        hf_and_acq_rel(word, ~mask);
 }
 
 /* Nobody knows which changes a dead process had made and not reported. So all of its files count as
- * changed. */
+ * changed. A file is reported before it is closed: when this process is killed in between, the next
+ * reaper reports it once more. */
 static void close_all(struct shm *shm, uint32_t process)
 {
     shm_assert_held(&shm->run->table_mutex);
@@ -142,8 +143,9 @@ static void close_all(struct shm *shm, uint32_t process)
 
         clear_bit(shm->watches + at, process);
         clear_bit(shm->asks + at, process);
-        if (clear_bit(shm->open + at, process))
+        if (shm_vnode_is_open_by(shm, &shm->vnodes[i], process))
             shm_report(shm, &shm->vnodes[i], 0, UINT64_MAX, process);
+        clear_bit(shm->open + at, process);
     }
 }
 
@@ -203,20 +205,21 @@ static void wake(struct shm *shm, uint64_t key)
 }
 
 /* Drops the pin of a dead process that has the key `was`; false: it stays for now. Its thread may
- * have been killed right after it wrote the key, so only the key is relied on. */
+ * have been killed right after it wrote the key, so only the key is relied on. Its file is reported
+ * first, as in close_all(). */
 static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *key, uint64_t was)
 {
     if (!was)
         return true;
     if (was != SHM_KEY_CLAIMED && in_quarantine(shm->run, process, SHM_KEY_FLAGS(was)))
         return false;
+    if (was != SHM_KEY_CLAIMED && SHM_KEY_FLAGS(was) & HF_PIN_WRITE)
+        shm_report(shm, shm_vnode_of_key(shm, was), 0, UINT64_MAX,
+                   (uint32_t)(process - shm->processes));
     if (!hf_cas_acq_rel(key, was, UINT64_C(0)))
         return true; /* a hold that was released in time, and is another's pin by now */
     hf_add_relaxed(&shm->run->stats.reaped, 1); /* relaxed: a count */
     if (was != SHM_KEY_CLAIMED) {
-        if (SHM_KEY_FLAGS(was) & HF_PIN_WRITE)
-            shm_report(shm, shm_vnode_of_key(shm, was), 0, UINT64_MAX,
-                       (uint32_t)(process - shm->processes));
         HF_TRACE(reap, process->pid, shm_vnode_of_key(shm, was)->ino, SHM_KEY_FLAGS(was),
                  hf_now_ns() - process->died_ns);
         wake(shm, was);

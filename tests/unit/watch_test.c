@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Reports for watchers: their ring, also when writers are late, dead, or too many. */
+#include "holdfast/holdfast.h"
 #include "run_segment.h"
 
-#define OTHER 3u /* a process that makes reports */
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define OTHER 3u /* a process that makes reports, or has died */
 
 static struct shm_vnode *vnode;
 static uint32_t index_found;
@@ -154,13 +159,101 @@ static void very_late_writer(void **state)
     assert_int_equal(take(shm, true), SHM_REPORT_LOST);
 }
 
+/* --- a process that has died --- */
+
+static struct shm *reaped;
+static struct shm_lane *dead_lane;
+static volatile sig_atomic_t faults, open_then, held_then; /* at the first store of a report */
+
+static uintptr_t page_of(const void *at)
+{
+    return (uintptr_t)at & ~(uintptr_t)(sysconf(_SC_PAGESIZE) - 1);
+}
+
+static int protect_ring(int protection)
+{
+    return mprotect((void *)page_of(&reaped->watchers[reaped->self].reported),
+                    (size_t)sysconf(_SC_PAGESIZE), protection);
+}
+
+/* A report begins. What is here now, the next reaper finds when this one is killed. */
+static void report_begins(int number, siginfo_t *info, void *context)
+{
+    (void)number, (void)context;
+    if (page_of(info->si_addr) != page_of(&reaped->watchers[reaped->self].reported) ||
+        protect_ring(PROT_READ | PROT_WRITE))
+        _exit(1);
+    faults++;
+    open_then = shm_vnode_is_open_by(reaped, vnode, OTHER);
+    held_then = dead_lane->keys[0] != 0;
+}
+
+static void dies(struct shm *shm, bool opens, bool writes)
+{
+    uint64_t *open = shm->open + (vnode - shm->vnodes) * shm->open_words;
+
+    dead_lane = &shm->lanes[1];
+    hf_store_release(&dead_lane->owner, OTHER + 1);
+    hf_store_release(&dead_lane->keys[0],
+                     writes ? shm_key(SHM_KEY_STEP, HF_PIN_WRITE, vnode->index) : UINT64_C(0));
+    hf_store_release(&shm->run->lanes_used, 2u);
+    if (opens)
+        hf_or_acq_rel(open, UINT64_C(1) << OTHER);
+    shm->run->processes++;
+    hf_store_release(&shm->processes[OTHER].state, (uint32_t)SHM_PROCESS_DEAD);
+    assert_int_not_equal(page_of(open), page_of(&shm->watchers[shm->self].reported));
+    assert_int_not_equal(page_of(&dead_lane->keys), page_of(&shm->watchers[shm->self].reported));
+}
+
+static void reap_watched(struct shm *shm)
+{
+    const struct sigaction action = {.sa_sigaction = report_begins, .sa_flags = SA_SIGINFO};
+    struct sigaction before;
+
+    reaped = shm;
+    faults = 0;
+    assert_int_equal(sigaction(SIGSEGV, &action, &before), 0);
+    assert_int_equal(protect_ring(PROT_READ), 0);
+    shm_reap(shm);
+    assert_int_equal(protect_ring(PROT_READ | PROT_WRITE), 0);
+    assert_int_equal(sigaction(SIGSEGV, &before, NULL), 0);
+    assert_int_equal(faults, 1);
+    assert_int_equal(take(shm, false), SHM_REPORT_ONE);
+    assert_int_equal(index_found, vnode->index);
+    assert_int_equal(first_found, 0);
+    assert_int_equal(last_found, UINT64_MAX);
+    assert_int_equal(take(shm, false), SHM_REPORT_NONE);
+    assert_int_equal(shm->processes[OTHER].state, SHM_PROCESS_FREE);
+}
+
+static void an_open_file_is_reported_first(void **state)
+{
+    dies(*state, true, false);
+    reap_watched(*state);
+    assert_true(open_then);
+    assert_false(shm_vnode_is_open_by(*state, vnode, OTHER));
+}
+
+static void a_pin_is_reported_first(void **state)
+{
+    dies(*state, false, true);
+    reap_watched(*state);
+    assert_true(held_then);
+    assert_int_equal(dead_lane->keys[0], 0);
+}
+
 int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, begin_to_watch, close_segment)
     const struct CMUnitTest tests[] = {
-        TEST(flag_and_marks),   TEST(reports_come_in_order), TEST(too_many_are_lost),
-        TEST(asks_are_counted), TEST(reports_come_in_order), TEST(too_many_are_lost),
-        TEST(late_writers),     TEST(very_late_writer),
+        TEST(flag_and_marks),
+        TEST(asks_are_counted),
+        TEST(reports_come_in_order),
+        TEST(too_many_are_lost),
+        TEST(late_writers),
+        TEST(very_late_writer),
+        TEST(an_open_file_is_reported_first),
+        TEST(a_pin_is_reported_first),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
