@@ -59,8 +59,7 @@ static int cat_run(int count, char **operands)
     cat.progress.shown = false; /* it would be among the output */
     for (int i = 1; i < count && !cat.stop; i++)
         cat_path(&cat, operands[i]);
-    transfer_end(&cat);
-    return cli_pool_close(pool, operands[0], cat.status);
+    return transfer_end(&cat, operands[0]);
 }
 
 const struct cli_verb cli_verb_cat = {

@@ -212,6 +212,13 @@ void cli_inode_names_free(struct cli_inode_names *names);
 const char *cli_inode_title(const struct cli_inode_names *names, uint64_t ino,
                             char buf[CLI_LOST_NAME_TEXT]);
 
+/* --------------------------------------------------------------------- xattr_list.c ------- */
+
+/* The names of a file's extended attributes, one after the other, each terminated; to be freed.
+ * The file is `path` from the inode `at`. *len: of the list; 0: there are none; or -errno, and null
+ * is returned. */
+char *cli_xattr_list(struct hf_pool *pool, uint64_t at, const char *path, ssize_t *len);
+
 /* --------------------------------------------------------------------- pin_list.c --------- */
 
 /* What is held and what waits, as of one moment. */

@@ -96,33 +96,15 @@ static int copy_content(struct copy_tree *copy, struct hf_file *from, struct hf_
 
 /* ------------------------------------------------------------------------- attributes ---- */
 
-/* The list of names, to be freed; *len is -errno where it cannot be read. */
-static char *list_pool_xattrs(struct hf_pool *pool, uint64_t at, const char *name, ssize_t *len)
-{
-    char *list;
-
-    do {
-        *len = hf_listxattrat(pool, at, name, NULL, 0);
-        if (*len <= 0)
-            return NULL;
-        list = cli_alloc((size_t)*len);
-        *len = hf_listxattrat(pool, at, name, list, (size_t)*len);
-        if (*len >= 0)
-            return list;
-        free(list);
-    } while (*len == -ERANGE); /* they have become more */
-    return NULL;
-}
-
 /* A directory above has a default ACL, which was inherited. */
 static int drop_inherited(struct copy_tree *copy, uint64_t to, bool *changed)
 {
     struct hf_pool *pool = copy->transfer.pool;
     ssize_t len;
-    char *list = list_pool_xattrs(pool, to, "", &len);
+    char *list = cli_xattr_list(pool, to, "", &len);
     int rc = len < 0 ? (int)len : 0;
 
-    *changed |= list != NULL;
+    *changed |= len > 0;
     for (char *name = list; rc == 0 && len > 0 && name < list + len; name += strlen(name) + 1)
         rc = hf_removexattrat(pool, to, "", name);
     free(list);
@@ -135,10 +117,10 @@ static int copy_tree_xattrs(struct copy_tree *copy, const struct entry *entry, u
     struct hf_pool *pool = copy->transfer.pool;
     char *value = copy->transfer.chunk;
     ssize_t len, size;
-    char *list = list_pool_xattrs(pool, entry->st.st_ino, "", &len);
+    char *list = cli_xattr_list(pool, entry->st.st_ino, "", &len);
     int rc = len < 0 ? (int)len : 0;
 
-    *changed |= list != NULL;
+    *changed |= len > 0;
     for (char *name = list; rc == 0 && len > 0 && name < list + len; name += strlen(name) + 1) {
         size = hf_getxattrat(pool, entry->st.st_ino, "", name, value, TRANSFER_CHUNK_BYTES);
         if (size == -ENODATA) /* removed meanwhile */

@@ -69,6 +69,12 @@ static void copy_one(struct copy_tree *copy, const char *from, const char *to, b
     free(name);
 }
 
+static int end_copies(struct copy_tree *copy, const char *pool_path)
+{
+    free(copy->dirs);
+    return transfer_end(&copy->transfer, pool_path);
+}
+
 static int cp_run(int count, char **operands)
 {
     const char *to = operands[count - 1];
@@ -91,9 +97,7 @@ static int cp_run(int count, char **operands)
     transfer_begin(&copy.transfer, pool);
     for (int i = 1; i < count - 1 && !copy.transfer.stop; i++)
         copy_one(&copy, operands[i], to, into);
-    transfer_end(&copy.transfer);
-    free(copy.dirs);
-    return cli_pool_close(pool, operands[0], copy.transfer.status);
+    return end_copies(&copy, operands[0]);
 }
 
 const struct cli_verb cli_verb_cp = {
@@ -134,9 +138,7 @@ static int snapshot_run(int count, char **operands)
         cli_progress_wipe(&copy.transfer.progress);
         cli_note("%s was not made", operands[2]);
     }
-    transfer_end(&copy.transfer);
-    free(copy.dirs);
-    return cli_pool_close(pool, operands[0], copy.transfer.status);
+    return end_copies(&copy, operands[0]);
 }
 
 const struct cli_verb cli_verb_snapshot = {

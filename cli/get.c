@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/serve.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -114,21 +115,12 @@ static void get_xattr(struct transfer *get, const struct wanted *wanted, int fd,
         transfer_fail(get, wanted->path, (int)size);
 }
 
-/* An attribute that comes meanwhile need not be copied; -ERANGE: there are more now. */
+/* An attribute that comes meanwhile need not be copied. */
 static void get_xattrs(struct transfer *get, const struct wanted *wanted, int fd)
 {
-    char *list = NULL;
     ssize_t len;
+    char *list = cli_xattr_list(get->pool, HF_ROOT_INO, wanted->path, &len);
 
-    do {
-        free(list);
-        list = NULL;
-        len = hf_listxattr(get->pool, wanted->path, NULL, 0);
-        if (len <= 0)
-            break;
-        list = cli_alloc((size_t)len);
-        len = hf_listxattr(get->pool, wanted->path, list, (size_t)len);
-    } while (len == -ERANGE);
     for (char *name = list; len > 0 && name < list + len; name += strlen(name) + 1)
         get_xattr(get, wanted, fd, name);
     free(list);
@@ -429,8 +421,7 @@ static int get_run(int count, char **operands)
     transfer_begin(&get, pool);
     for (int i = 1; i <= wanted && !get.stop; i++)
         get_operand(&get, operands[i], to, into);
-    transfer_end(&get);
-    return cli_pool_close(pool, operands[0], get.status);
+    return transfer_end(&get, operands[0]);
 }
 
 const struct cli_verb cli_verb_get = {

@@ -525,8 +525,7 @@ static int run_put(int count, char **operands)
         put_stdin(&put, to);
     for (int i = 1; i <= sources && !put.stop && strcmp(operands[1], "-") != 0; i++)
         put_operand(&put, operands[i], to, into);
-    transfer_end(&put);
-    return cli_pool_close(pool, operands[0], put.status);
+    return transfer_end(&put, operands[0]);
 }
 
 const struct cli_verb cli_verb_put = {

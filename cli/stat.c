@@ -2,7 +2,7 @@
 /* The verb stat: all that a pool knows about one name, extended attributes included. */
 #include "cli.h"
 
-#include <errno.h>
+#include <holdfast/serve.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,27 +19,6 @@ static struct cli_option stat_options[] = {
     {.name = "json", .letter = 'j', .kind = CLI_FLAG, .value = &as_json, .help = "for programs"},
     {0},
 };
-
-/* The names of the extended attributes, one after the other, each terminated; to be freed. A list
- * that grows between the two calls is read again. */
-static char *read_xattr_list(struct hf_pool *pool, const char *path, ssize_t *len)
-{
-    for (;;) {
-        ssize_t room = hf_listxattr(pool, path, NULL, 0);
-        char *list;
-
-        *len = room;
-        if (room <= 0)
-            return NULL;
-        list = cli_alloc((size_t)room);
-        *len = hf_listxattr(pool, path, list, (size_t)room);
-        if (*len >= 0)
-            return list;
-        free(list);
-        if (*len != -ERANGE)
-            return NULL;
-    }
-}
 
 static bool read_target(struct hf_pool *pool, const char *path, char target[HF_SYMLINK_MAX + 1])
 {
@@ -150,7 +129,7 @@ static int stat_path(struct hf_pool *pool, const char *path, struct cli_json *js
     if (S_ISLNK(st.st_mode)) {
         target = read_target(pool, path, target_text) ? target_text : NULL;
     } else {
-        list = read_xattr_list(pool, path, &len);
+        list = cli_xattr_list(pool, HF_ROOT_INO, path, &len);
         if (len < 0)
             return cli_fail(path, (int)len);
     }

@@ -33,11 +33,12 @@ static void free_link(void *node)
     free(link);
 }
 
-void transfer_end(struct transfer *transfer)
+int transfer_end(struct transfer *transfer, const char *pool_path)
 {
     cli_progress_end(&transfer->progress);
     tdestroy(transfer->links, free_link);
     free(transfer->chunk);
+    return cli_pool_close(transfer->pool, pool_path, transfer->status);
 }
 
 bool transfer_fail(struct transfer *transfer, const char *path, int rc)

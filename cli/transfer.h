@@ -26,7 +26,8 @@ struct transfer {
 };
 
 void transfer_begin(struct transfer *transfer, struct hf_pool *pool);
-void transfer_end(struct transfer *transfer);
+/* Ends the copy and closes the pool, which was opened as `pool_path`. Returns the exit code. */
+int transfer_end(struct transfer *transfer, const char *pool_path);
 
 /* Record a failure at path; they return false for the caller to return. */
 bool transfer_fail(struct transfer *transfer, const char *path, int rc);
