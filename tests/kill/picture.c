@@ -1,112 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /* What a pool looks like, and that all of it works. */
 #include "kill.h"
+#include "picture.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-
-struct writer {
-    char *text;
-    size_t used;
-};
-
-static void put(struct writer *writer, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static void put(struct writer *writer, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    writer->used +=
-        (size_t)vsnprintf(writer->text + writer->used, KILL_PICTURE - writer->used, format, args);
-    va_end(args);
-    EXPECT(writer->used < KILL_PICTURE);
-}
-
-/* Read, and for whole pages seen through a pin: both say the same. */
-static uint64_t hash_of(struct hf_pool *pool, const char *path)
-{
-    struct hf_file *file;
-    uint64_t hash = 0, off = 0;
-    char page[4096];
-    ssize_t n;
-
-    EXPECT_EQ(hf_open(pool, path, O_RDONLY, 0, &file), 0);
-    while ((n = hf_read(file, page, sizeof(page), off)) > 0) {
-        struct iovec iov;
-        struct hf_pin pin;
-        int count = hf_pin(file, off, (uint64_t)n, HF_PIN_NOFILL, &iov, 1, &pin);
-
-        if (count != -ENODATA) {
-            EXPECT_EQ(count, 1);
-            EXPECT(memcmp(iov.iov_base, page, (size_t)n) == 0);
-            EXPECT_EQ(hf_unpin(&pin), 0);
-        }
-        for (ssize_t i = 0; i < n; i++)
-            hash = test_mix(hash, (unsigned char)page[i]);
-        off += (uint64_t)n;
-    }
-    EXPECT_OK(n);
-    EXPECT_EQ(hf_close(file), 0);
-    return hash;
-}
-
-static void put_entry(struct hf_pool *pool, struct writer *writer, const char *path)
-{
-    char value[256];
-    struct stat st;
-    ssize_t n;
-
-    EXPECT_EQ(hf_stat(pool, path, HF_AT_NOFOLLOW, &st), 0);
-    put(writer, "%s mode %o links %u size %" PRIu64, path, (unsigned)st.st_mode,
-        (unsigned)st.st_nlink, S_ISDIR(st.st_mode) ? UINT64_C(0) : (uint64_t)st.st_size);
-    if (S_ISREG(st.st_mode)) {
-        put(writer, " blocks %" PRIu64 " content %" PRIx64, (uint64_t)st.st_blocks / 8,
-            hash_of(pool, path));
-        n = hf_getxattr(pool, path, "user.x", value, sizeof(value));
-        if (n >= 0)
-            put(writer, " user.x %.*s", (int)n, value);
-    } else if (S_ISLNK(st.st_mode)) {
-        n = hf_readlink(pool, path, value, sizeof(value));
-        EXPECT_OK(n);
-        put(writer, " to %.*s", (int)n, value);
-    }
-    put(writer, "\n");
-}
-
-static void put_dir(struct hf_pool *pool, struct writer *writer, const char *path)
-{
-    struct hf_dirent entry;
-    struct hf_dir *dir;
-    char below[512];
-    int rc;
-
-    EXPECT_EQ(hf_opendir(pool, *path ? path : "/", &dir), 0);
-    while ((rc = hf_readdir(dir, &entry)) > 0) {
-        if (strcmp(entry.name, ".") == 0 || strcmp(entry.name, "..") == 0)
-            continue;
-        snprintf(below, sizeof(below), "%s/%.250s", path, entry.name);
-        put_entry(pool, writer, below);
-        if (S_ISDIR(entry.type))
-            put_dir(pool, writer, below);
-    }
-    EXPECT_EQ(rc, 0);
-    EXPECT_EQ(hf_closedir(dir), 0);
-}
+#include <sys/stat.h>
 
 void kill_picture(struct hf_pool *pool, char picture[KILL_PICTURE])
 {
-    struct writer writer = {picture, 0};
+    struct test_picture seen = {
+        .text = picture, .room = KILL_PICTURE, .blocks = true, .pins = true};
     struct hf_pool_info info = {.size = sizeof(info)};
 
     memset(picture, 0, KILL_PICTURE);
-    put_dir(pool, &writer, "");
+    test_picture_names(&seen, pool);
     EXPECT_EQ(hf_pool_info(pool, &info), 0); /* last, since it looks what the dead have left */
-    put(&writer, "a pool of %" PRIu64 "\n", info.pool_bytes);
+    test_picture_put(&seen, "a pool of %" PRIu64 "\n", info.pool_bytes);
 }
 
 /* --- all goes on --- */
