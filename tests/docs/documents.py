@@ -5,7 +5,8 @@
 usage: documents.py SOURCE BUILD
 
 README's programs are examples/first.c and first.py; a code block of a manual page that follows "(examples/X.c):"
-stands in that file, as scdoc prints it; links lead to files; and the tests that the README names exist.
+stands in that file, as scdoc prints it; links lead to files; and the tests exist that README names, and ORDERING
+where it says what shows an edge. A name there may stand for all tests that begin with it.
 """
 import glob
 import json
@@ -50,9 +51,21 @@ def check_links():
                 yield f"{name}: there is no {target}"
 
 
-def check_tests():
+def tests_of_build():
     with open(os.path.join(BUILD, "meson-info", "intro-tests.json"), encoding="utf-8") as listed:
-        tests = {test["name"] for test in json.load(listed)}
+        return {test["name"] for test in json.load(listed)}
+
+
+def check_shown():
+    tests = tests_of_build()
+    for shown in re.findall(r"\*Shown by\*:?(.*?)(?=\n\n[^-]|\n- \*|\Z)", read("docs/ORDERING.md"), flags=re.S):
+        for name in re.findall(r"`([\w-]+)`", shown):
+            if not any(test == name or test.startswith(f"{name}-") for test in tests):
+                yield f"docs/ORDERING.md: there is no test {name}"
+
+
+def check_tests():
+    tests = tests_of_build()
     table = [line for line in read("README.md").splitlines() if re.match(r"\| \d", line)]
     if not table:
         yield "README.md: there is no table of promises"
@@ -65,7 +78,7 @@ def check_tests():
                 yield f"README.md: there is no test {test}"
 
 
-FINDINGS = [finding for check in (check_program, check_manual, check_links, check_tests)
+FINDINGS = [finding for check in (check_program, check_manual, check_links, check_tests, check_shown)
             for finding in check()]
 for sentence in FINDINGS:
     print(sentence)
