@@ -523,8 +523,13 @@ def check_described():
 
 # --------------------------------------------------------------------------------- shape ----
 
+NAME_OF_NOTHING = re.compile(r"(?:^|[_-])(?:utils?|helpers?|managers?|common|misc)(?:[_.-]|$)")
+
+
 def check_shape():
     for name in FILES:
+        if NAME_OF_NOTHING.search(os.path.basename(name)):
+            yield name, 1, "its name does not say what it is"
         if not name.endswith((".c", ".h", ".py", ".sh", ".build", ".bash")):
             continue
         text = read(name)

@@ -16,7 +16,8 @@ import tempfile
 
 SOURCES = sys.argv[1]
 
-# (check, file, what is added at its end or a pair that is replaced, part of the finding)
+# (check, file, what is added at its end or a pair that is replaced, part of the finding). A file that is not there is
+# made. Each finding that lint.py can make has a seed.
 SEEDS = [
     ("layers", "src/base/error.c", '#include "fs/fs.h"\n', "base/ may not use fs/"),
     ("layers", "src/base/error.c", '#include "nowhere/x.h"\n', "there is no folder src/nowhere"),
@@ -31,14 +32,26 @@ SEEDS = [
     ("ordering", "src/base/error.c", "/* SEED.EDGE/p: alone. */\n", "SEED.EDGE/p has no partner"),
     ("ordering", "src/base/error.c", "/* SEED.EDGE/p, SEED.EDGE/m: unlisted. */\n", "SEED.EDGE has no section"),
     ("ordering", "docs/ORDERING.md", ("- */p*: `serve()`", "- */p*: `zap()`"), "does not stand in zap()"),
+    ("ordering", "docs/ORDERING.md", ("- *Engines*: slots, slots-fenced.\n", ""), "needs a line *Engines*, once"),
+    ("ordering", "docs/ORDERING.md", ("- */m*: `slots_zapped()`: a f", "- */q*: f"), "PIN.SB/q is in its section but not in"),
+    ("ordering", "docs/ORDERING.md", ("*Model*: `slots--SLOT.PUB`", "*Model*: `some`"), "SLOT.PUB: *Model* names a case"),
+    ("ordering", "docs/ORDERING.md", ("`slots--PIN.SB-heavy`", "`slots--seed`"), "model/run.py has no case slots--seed"),
+    ("ordering", "docs/ORDERING.md", ("### SLOT.PUB\n", "### PIN.SB\n"), "PIN.SB has a section already"),
+    ("ordering", "docs/ORDERING.md", "### SEED.EDGE\n", "SEED.EDGE has a section but no tag in src/"),
+    ("ordering", "docs/ORDERING.md", "SEED.EDGE\n", "SEED.EDGE has no section"),
     ("atomics", "src/base/error.c", "int f(int *x) { return __atomic_load_n(x, 0); }\n", "__atomic_load_n"),
     ("atomics", "cli/cat.c", "int f(int *x) { return __atomic_load_n(x, 0); }\n", "__atomic_load_n"),
     ("atomics", "fuse/mount.h", "#include <stdatomic.h>\n", "the order has to be in the name"),
+    ("atomics", "cli/cat.c", "static _Atomic int seed;\n", "_Atomic: the order has to be in the name"),
     ("descriptors", "src/base/error.c", 'int f(void) { return open("x", 0); }\n', "open(): what the library opens"),
     ("descriptors", "bench/main.c", 'int f(void) { return open("x", 0); }\n', "open() without O_CLOEXEC"),
+    ("descriptors", "bench/main.c", "int f(void) { return fcntl(0, F_DUPFD, 3); }\n", "F_DUPFD: as open()"),
+    ("descriptors", "src/meta/env.c", "int f(void) { return mdb_env_open(0, 0, 0, 0); }\n", "opens files: between"),
     ("symbols", "include/holdfast/holdfast.h", "int hf_seed(void);\n", "hf_seed is in include/holdfast/holdfast.h"),
     ("symbols", "include/holdfast/holdfast.h", "int hf_seed(void);\n", "hf_seed has no manual page"),
+    ("symbols", "src/libholdfast.map", ("hf_version;", "hf_version; hf_seed;"), "hf_seed is here but in no public header"),
     ("sleeping", "src/api/pool.c", "int hf_seed(void)\n{\n    return 0;\n}\n", "hf_seed does not begin with"),
+    ("sleeping", "src/api/pool.c", "int hf_seed(void)\n{\n    api_begins(__func__);\n}\n", "hf_seed has no row in"),
     ("described", "include/holdfast/holdfast.h", ("-EXDEV   the", "-EDOM    the"), "-EDOM is in the header"),
     ("described", "include/holdfast/holdfast.h", ("-EXDEV   the", "it fails: the"), "-EXDEV is in man/"),
     ("described", "include/holdfast/holdfast.h", ("HF_AT_NOFOLLOW 0x1u", "HF_AT_SEED 0x1u"), "HF_AT_SEED is in the"),
@@ -48,6 +61,7 @@ SEEDS = [
     ("shape", "cli/cat.c", "int x;", "does not end with a newline"),
     ("shape", "cli/cat.c", "\n" * 800, "a file has at most 800"),
     ("shape", "cli/cat.c", ("SPDX", "SPD"), "does not begin with"),
+    ("shape", "cli/list_uti" "ls.c", "\n", "does not say what it is"),
     ("unique", "src/fs/end.c", "static int zap(void)\n{\n    return 0;\n}\n", "zap() is in src/dax/change.c too"),
     ("unique", "cli/cat.c", "static int zap(void)\n{\n    return 0;\n}\n", "zap() is in"),
     ("width", "cli/cat.c", f"int {'x' * 100};\n", "code has 100"),
@@ -55,6 +69,7 @@ SEEDS = [
     ("named", "ARCHITECTURE.md", "`hf_seed()`\n", "there is no function hf_seed()"),
     ("named", "ARCHITECTURE.md", "`src/fs/seed.c`\n", "there is no file src/fs/seed.c"),
     ("words", "README.md", "The thread, to wh" "om it belongs.\n", "a clause has a noun"),
+    ("words", "README.md", "Wh" "ose lock it is waits.\n", "a clause has a noun"),
     ("words", "cli/cat.c", "/* Wh" "o comes later\n * waits. */\n", "a clause has a noun"),
     ("words", "src/base/error.c", "/* It waits for\n * wh" "o comes. */\n", "a clause has a noun"),
     ("words", "docs/FORMAT.md", "It is written an" "ew.\n", "once more"),
@@ -78,24 +93,48 @@ def copy_sources(folder):
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
 
 
-def lint(folder, check):
-    return subprocess.run([sys.executable, "tools/lint.py", check], cwd=folder, check=False,
+def lint(folder, check, *options):
+    return subprocess.run([sys.executable, "tools/lint.py", *options, check], cwd=folder, check=False,
                           capture_output=True, text=True)
 
 
 def finds(folder, check, name, seed, expected):
     path = os.path.join(folder, name)
-    with open(path, encoding="utf-8") as file:
-        before = file.read()
+    is_new = not os.path.exists(path)
+    if is_new:
+        before = ""
+    else:
+        with open(path, encoding="utf-8") as file:
+            before = file.read()
     after = before + seed if isinstance(seed, str) else before.replace(*seed)
     with open(path, "w", encoding="utf-8") as file:
         file.write(after)
     run = lint(folder, check)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(before)
+    if is_new:
+        os.remove(path)
+    else:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(before)
     if after != before and run.returncode == 1 and expected in run.stdout:
         return True
     print(f"{check}: a seed in {name} was not found ({expected!r}):\n{run.stdout}{run.stderr}")
+    return False
+
+
+def finds_in_library(folder):
+    """A library that exports one function, which no header has, lacks all that the headers have."""
+    compiler = os.environ.get("CC", "cc").split()
+    if not shutil.which(compiler[0]) or not shutil.which("nm"):
+        print("symbols: no compiler or nm is installed")
+        return True
+    with tempfile.TemporaryDirectory(prefix="holdfast-lint-") as built:
+        os.mkdir(os.path.join(built, "src"))
+        subprocess.run([*compiler, "-shared", "-fPIC", "-x", "c", "-o", os.path.join(built, "src", "libholdfast.so"), "-"],
+                       input="int hf_seed(void) { return 0; }\n", text=True, check=True)
+        run = lint(folder, "symbols", "--build", built)
+    if "hf_seed is exported by" in run.stdout and "hf_pin is not exported by" in run.stdout:
+        return True
+    print(f"symbols: the seeds in a library were not found:\n{run.stdout}{run.stderr}")
     return False
 
 
@@ -115,6 +154,7 @@ def main():
                 print(f"{check}: finds something without a seed:\n{run.stdout}{run.stderr}")
                 failed += 1
             failed += sum(not finds(folder, *seed) for seed in SEEDS if seed[0] == check)
+        failed += not finds_in_library(folder)
         with open(os.path.join(folder, "tools/lint.py"), encoding="utf-8") as file:
             checks = set(re.findall(r'^    "(\w+)": check_', file.read(), flags=re.M))
         for check in sorted(checks - {seed[0] for seed in SEEDS}):
