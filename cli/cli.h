@@ -241,7 +241,7 @@ enum cli_pin_state {
     CLI_PIN_QUARANTINED,
     CLI_PIN_STATES
 };
-enum { CLI_PINS, CLI_LEASES, CLI_PIN_KINDS };
+enum { CLI_PINS, CLI_LEASES, CLI_PUTS, CLI_PIN_KINDS };
 #define CLI_PURPOSES 4
 struct cli_pin_counts {
     uint64_t of[CLI_PIN_KINDS][CLI_PIN_STATES][CLI_PURPOSES];

@@ -202,10 +202,10 @@ static void put_pins(const struct metrics *metrics)
     char labels[96];
 
     cli_pins_count(&metrics->pins, &counts);
-    put_family("pins", "gauge", "Pins and leases, by kind, state and purpose.");
+    put_family("pins", "gauge", "Pins, leases and puts, by kind, state and purpose.");
     for (int kind = 0; kind < CLI_PIN_KINDS; kind++) {
         for (int state = 0; state < CLI_PIN_STATES; state++) {
-            if (kind == CLI_PINS && state == CLI_PIN_RECALLED)
+            if (kind != CLI_LEASES && state == CLI_PIN_RECALLED)
                 continue;
             for (int purpose = 0; purpose < CLI_PURPOSES; purpose++) {
                 snprintf(labels, sizeof(labels), ",kind=\"%s\",state=\"%s\",purpose=\"%s\"",

@@ -44,13 +44,15 @@ bool cli_pin_blocks(const struct hf_pin_info *pin, const struct hf_pin_info *cha
            change->off < range_end(pin);
 }
 
-const char *const cli_kind_words[CLI_PIN_KINDS] = {"pin", "lease"};
+const char *const cli_kind_words[CLI_PIN_KINDS] = {"pin", "lease", "put"};
 const char *const cli_state_words[CLI_PIN_STATES] = {"held", "recalled", "stopped", "detached",
                                                      "quarantined"};
 const char *const cli_purpose_words[CLI_PURPOSES] = {"cpu", "io_uring", "rdma", "gpu"};
 
 static unsigned kind_of(const struct hf_pin_info *pin)
 {
+    if ((pin->flags & HF_PIN_PUT) != 0)
+        return CLI_PUTS;
     return (pin->flags & HF_PIN_LEASE) != 0 ? CLI_LEASES : CLI_PINS;
 }
 
@@ -64,7 +66,7 @@ static enum cli_pin_state state_of(const struct hf_pin_info *pin)
 {
     if (pin->state == HF_PIN_QUARANTINED)
         return CLI_PIN_QUARANTINED;
-    if (pin->state == HF_PIN_DETACHED)
+    if (pin->state == HF_PIN_DETACHED && kind_of(pin) != CLI_PUTS)
         return CLI_PIN_DETACHED;
     if ((pin->flags & HF_PIN_STOPPED) != 0)
         return CLI_PIN_STOPPED;

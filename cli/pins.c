@@ -37,7 +37,7 @@ struct file_pins {
 struct view {
     struct cli_pins pins;
     struct cli_inode_names *names;
-    size_t pin_count, lease_count, change_count; /* shown */
+    size_t pin_count, lease_count, put_count, change_count; /* shown */
     struct cli_json json;
 };
 
@@ -60,6 +60,8 @@ static void count(struct view *view, const struct hf_pin_info *pin)
 {
     if (pin->state == HF_PIN_WAITING)
         view->change_count++;
+    else if ((pin->flags & HF_PIN_PUT) != 0)
+        view->put_count++;
     else if ((pin->flags & HF_PIN_LEASE) != 0)
         view->lease_count++;
     else
@@ -149,6 +151,8 @@ static void print_counts(const struct view *view)
     } else {
         print_count("", view->pin_count, "pin");
         print_count(", ", view->lease_count, "lease");
+        if (view->put_count > 0)
+            print_count(", ", view->put_count, "put");
         print_count(", ", view->change_count, "layout change");
         printf(" waiting\n");
     }

@@ -8,7 +8,8 @@
  *
  * The sections are: pools, files, pins, layout changes (which wait for pins), leases, names, and
  * looking (at a pool from outside). Calls for a program that serves a pool to others are in
- * holdfast/serve.h. The words (entry, slot, gate, hold, engine) are explained in holdfast(7).
+ * holdfast/serve.h, those that put bytes in place in holdfast/put.h. The words (entry, slot, gate,
+ * hold, engine) are explained in holdfast(7).
  *
  * Rules for every call, unless its comment says otherwise
  *
@@ -182,7 +183,7 @@ int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, st
 int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out);
 
 /* Closes one opening of the pool; the last one detaches the process.
- *   -EBUSY  files, directories, pins or registrations of this process are still there: nothing was
+ *   -EBUSY  files, directories, pins, puts or registrations of this process are there: nothing was
  *           closed; the sentence counts them */
 int hf_pool_close(struct hf_pool *pool);
 
@@ -638,7 +639,7 @@ struct hf_pool_info {
     size_t size; /* sizeof(struct hf_pool_info), set by the caller */
     uint8_t uuid[16];
     uint64_t pool_bytes;                  /* memory for blocks */
-    uint64_t free_bytes;                  /* not in a file, not detached */
+    uint64_t free_bytes;                  /* not in a file, not detached, in no put */
     uint64_t detached_bytes;              /* in no file, still held by a pin */
     uint64_t inodes;                      /* files, directories, links, in all */
     uint64_t limit_bytes;                 /* how far hf_pool_grow() can go */
@@ -686,10 +687,11 @@ int hf_pool_check(const char *path, uint32_t flags, void (*report)(void *arg, co
 #define HF_PIN_LEASE 0x100u    /* in hf_pin_info.flags: it is a lease */
 #define HF_PIN_RECALLED 0x200u /* likewise: a lease that has been recalled */
 #define HF_PIN_STOPPED 0x400u  /* likewise: its process is stopped, and cannot let go */
+#define HF_PIN_PUT 0x800u      /* likewise: not a pin, but a part of a put (hf_put_begin()) */
 
 enum hf_pin_state {
     HF_PIN_HELD = 0,     /* a pin on blocks of the file */
-    HF_PIN_DETACHED = 1, /* its blocks have left the file */
+    HF_PIN_DETACHED = 1, /* its blocks have left the file; of a put: are not in it yet */
     /* Not a pin: a layout change that waits for the range; age_ns is since when. */
     HF_PIN_WAITING = 2,
     /* Of a dead process whose device may still write; age_ns is since when. */
@@ -698,7 +700,7 @@ enum hf_pin_state {
 struct hf_pin_info {
     uint64_t ino;
     uint64_t off, len; /* bytes, whole pages */
-    uint32_t flags;    /* HF_PIN_WRITE, the purpose, and the three above */
+    uint32_t flags;    /* HF_PIN_WRITE, the purpose, and the four above */
     uint32_t state;    /* enum hf_pin_state */
     pid_t pid, tid;    /* of the holder, as its own pid namespace numbers it */
     uint64_t age_ns;   /* 0: not known (pins that fit in a thread's slots keep no time) */

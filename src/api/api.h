@@ -46,6 +46,8 @@ static inline int api_check_file(const struct hf_file *file)
 
 /* The file is open for writing. */
 int api_check_writable(const struct hf_file *file);
+/* And the caller may choose the place that is written. */
+int api_check_placed(const struct hf_file *file);
 
 /* A policy as a caller gives it, made definite: null and HF_POLICY_DEFAULT are the pool's. */
 int api_policy(const struct fs *fs, const struct hf_policy *given, struct hf_policy *out);

@@ -41,6 +41,15 @@ int api_check_writable(const struct hf_file *file)
     return hf_fail(EBADF, "the file was not opened for writing");
 }
 
+int api_check_placed(const struct hf_file *file)
+{
+    int rc = api_check_writable(file);
+
+    if (rc == 0 && file->append)
+        rc = hf_fail(EBADF, "the file was opened for appending: no place in it can be chosen");
+    return rc;
+}
+
 int api_policy(const struct fs *fs, const struct hf_policy *given, struct hf_policy *out)
 {
     int rc = given ? dax_policy_check(given) : 0;

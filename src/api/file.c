@@ -48,22 +48,12 @@ ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
     return rc ? rc : fs_append(file, buf, len, off);
 }
 
-/* To places of it. */
-static int check_placed(const struct hf_file *to)
-{
-    int rc = api_check_writable(to);
-
-    if (rc == 0 && to->append)
-        rc = hf_fail(EBADF, "the file was opened for appending: no place in it can be chosen");
-    return rc;
-}
-
 /* From a place of one file to a place of another. */
 static int check_two(const struct hf_file *from, const struct hf_file *to)
 {
     int rc = check_readable(from);
 
-    rc = rc ? rc : check_placed(to);
+    rc = rc ? rc : api_check_placed(to);
     if (rc == 0 && from->fs != to->fs)
         rc = hf_fail(EXDEV, "the files are in two pools");
     return rc;
@@ -99,7 +89,7 @@ int hf_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_
                    uint64_t len, struct hf_dedup_result *out)
 {
     api_begins(__func__);
-    int rc = a ? check_two(a, b) : check_placed(b);
+    int rc = a ? check_two(a, b) : api_check_placed(b);
 
     rc = rc ? rc : check_readable(b);
     if (rc == 0 && (!out || out->size != sizeof *out))

@@ -25,6 +25,7 @@
 #define HF_LAB_SHARES_HELD 0x8000u   /* held pages are merged, and cloned with many files */
 #define HF_LAB_SHARED_WRITABLE 0x10000u /* pins for writing and leases are given shared blocks */
 #define HF_LAB_EARLY_UNLOCK 0x20000u    /* hf_clone_files() unlocks its files before it commits */
+#define HF_LAB_PUTS_FORGOTTEN 0x40000u  /* a bitmap that is made again has no block of a put */
 
 /* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a
  * processor may. Such pins leave the straight line (dax_pin_page()), which has no points. */

@@ -460,10 +460,7 @@ int holds_publish(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnod
     holds_settle(shm, vnode);
     hold = &shm->holds[index];
     hold->range = *range;
-    hold->generation =
-        ((hold->generation ? hold->generation : shm->run->hold_generations) + SHM_KEY_STEP) &
-        ~(SHM_KEY_STEP - 1);
-    key = shm_key(hold->generation, SHM_WHO_FLAGS(range->who), shm_vnode_number(shm, vnode));
+    key = shm_hold_next_key(shm, hold, SHM_WHO_FLAGS(range->who), shm_vnode_number(shm, vnode));
     /* notify.c looks before it locks */
     hf_store_release(&hold->vnode, shm_vnode_number(shm, vnode));
     hold->lane = shm_lane_index(shm, lane);

@@ -179,6 +179,43 @@ static int hold_pins(struct snapshot *snapshot)
     return rc;
 }
 
+/* One run of a put. The look at the state comes last: the hold may be another's by then. */
+static bool describe_put(struct snapshot *snapshot, const struct shm_hold *hold, uint32_t state,
+                         struct hf_pin_info *info)
+{
+    const struct shm_hold copy = {.range = {hf_load_acquire(&hold->range.first),
+                                            hf_load_acquire(&hold->range.last),
+                                            hf_load_acquire(&hold->range.who)},
+                                  .since_ns = hf_load_acquire(&hold->since_ns),
+                                  .holder = hf_load_acquire(&hold->holder)};
+
+    info->ino = copy.holder;
+    info->off = copy.range.first * HF_BLOCK_BYTES;
+    info->len = (copy.range.last - copy.range.first + 1) * HF_BLOCK_BYTES;
+    info->flags = HF_PIN_PUT | HF_PIN_WRITE | (SHM_WHO_FLAGS(copy.range.who) & TOUCHERS);
+    info->state = HF_PIN_DETACHED;
+    info->tid = (pid_t)SHM_WHO_TID(copy.range.who);
+    info->age_ns = hf_now_ns() - copy.since_ns;
+    name_holder(snapshot, SHM_HOLD_OWNER(state) - 1, info);
+    return hf_load_acquire(&hold->state) == state;
+}
+
+static int puts_of(struct snapshot *snapshot)
+{
+    struct shm *shm = snapshot->dax->shm;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < shm_holds_high(shm) && rc == 0; i++) {
+        uint32_t state = hf_load_acquire(&shm->holds[i].state);
+        struct hf_pin_info info = {0};
+
+        if (SHM_HOLD_KIND(state) == SHM_HOLD_PUT &&
+            describe_put(snapshot, &shm->holds[i], state, &info))
+            rc = snapshot->each(snapshot->arg, &info);
+    }
+    return rc;
+}
+
 /* The wait is on behalf of a client of a server: names the client. */
 static void name_waiting_client(const struct shm_wait *wait, struct hf_pin_info *info)
 {
@@ -224,6 +261,7 @@ int dax_pins(struct dax *dax, int (*each)(void *arg, const struct hf_pin_info *i
     for (uint32_t i = 0; i < lanes && rc == 0; i++)
         rc = lane_pins(&snapshot, &dax->shm->lanes[i]);
     rc = rc ? rc : hold_pins(&snapshot);
+    rc = rc ? rc : puts_of(&snapshot);
     for (uint32_t i = 0; i < lanes && rc == 0; i++)
         rc = lane_wait(&snapshot, &dax->shm->lanes[i]);
     drop_records(&snapshot);

@@ -56,6 +56,16 @@ int fs_inode_unlinked(struct fs_txn *txn, uint64_t ino, bool *orphan);
  * -ENOENT: it has lost its last name, has one, or is to have none. -ESTALE: it is gone. */
 int fs_name_first(struct fs *fs, uint64_t ino, struct fs_at to, uint32_t flags);
 
+/* The same as a part of another transaction on the file, under its layout mutex. */
+struct fs_first_name {
+    struct fs_at to;
+    uint32_t flags;  /* HF_RENAME_NOREPLACE */
+    uint64_t orphan; /* inode that lost its last name to it: fs_orphan_made(); 0: none */
+};
+int fs_name_in(struct fs_txn *txn, const struct shm_vnode *vnode, struct fs_first_name *name);
+/* After the commit, under the same mutex. */
+void fs_named(struct shm_vnode *vnode);
+
 int fs_not_there(struct fs_at at);
 int fs_stale(uint64_t ino);
 /* For sentences. */

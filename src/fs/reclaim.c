@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/futex.h"
 #include "fs/orphan.h"
+#include "fs/put_left.h"
 #include "fs/txn.h"
 #include "sync/engine.h"
 
@@ -150,7 +151,9 @@ static bool is_claimed(const struct shm *shm, const struct meta_detached *run)
         const struct shm_hold *hold = &shm->holds[i];
         uint64_t end = hold->block + (hold->range.last - hold->range.first) + 1;
 
-        if (SHM_HOLD_KIND(hf_load_acquire(&hold->state)) == SHM_HOLD_DETACHED &&
+        uint32_t state = hf_load_acquire(&hold->state);
+
+        if ((SHM_HOLD_KIND(state) == SHM_HOLD_DETACHED || shm_hold_is_put(state)) &&
             hold->block < run->block + run->count && end > run->block)
             return true;
     }
@@ -191,6 +194,7 @@ void fs_reclaim(struct fs *fs)
         return;
     if (quarantine_ends && hf_now_ns() >= quarantine_ends)
         shm_reap(fs->dax.shm);
+    fs_puts_sweep(fs);
     if (hf_load_acquire(&run->ghost_gone) && hf_xchg_acq_rel(&run->ghost_gone, 0u))
         free_unclaimed(fs);
     /* With an engine that counts pins, deleted files may have been pinned. Blocks that a quarantine

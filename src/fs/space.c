@@ -16,6 +16,7 @@
 #include "fs/space.h"
 
 #include "base/error.h"
+#include "base/lab.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -219,6 +220,38 @@ static struct shm_run_of_blocks reserved_run(const struct shm_lane *lane, unsign
                                       hf_load_acquire(&lane->reserved[r].count)};
 }
 
+/* The record of a put for a device, which says of its blocks what the hold does. */
+static bool has_record(struct meta_txn *txn, const struct shm_hold *hold, uint64_t count)
+{
+    struct meta_detached record = {.block = hold->block};
+
+    return SHM_FOR_DEVICE(SHM_KEY_FLAGS(hf_load_acquire(&hold->key))) &&
+           meta_detached_get(txn, &record, &record) == 0 && record.count == count && !record.ino;
+}
+
+/* A put that has a block in common with the extents was committed, and its process died before it
+ * could say so here. */
+static void mark_puts(struct shm *shm, struct meta_txn *txn)
+{
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
+        struct shm_hold *hold = &shm->holds[i];
+        uint32_t state = hf_load_acquire(&hold->state);
+        uint64_t block = hf_load_acquire(&hold->block);
+        uint64_t count = hf_load_acquire(&hold->range.last) - hold->range.first + 1;
+
+        if (!shm_hold_is_put(state) || HF_LAB_BROKEN(HF_LAB_PUTS_FORGOTTEN))
+            continue;
+        if (SHM_HOLD_KIND(state) == SHM_HOLD_PUT_LEFT)
+            hf_store_release(&shm->run->puts_left, 1u);
+        if (count && in_pool(shm, block, count) &&
+            (has_record(txn, hold, count) ||
+             next_block(shm, block, block + count, true) == block + count))
+            mark_blocks(shm, block, count, true);
+        else
+            shm_hold_free(shm, i);
+    }
+}
+
 /* A run that has a block in common with the extents is not reserved any more. A transaction gave it
  * to a file, and the process died before it could say so here. */
 static void mark_reserved(struct shm *shm)
@@ -269,8 +302,10 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn)
         rc = mark_detached(shm, txn);
     if (rc == 0)
         rc = count_shared(shm, txn);
-    if (rc == 0)
+    if (rc == 0) {
+        mark_puts(shm, txn);
         mark_reserved(shm);
+    }
     return rc;
 }
 
@@ -597,6 +632,25 @@ void fs_reservation_rewind(struct fs_reservation *reservation)
     reservation->next_at = 0;
 }
 
+void fs_reservation_hold(struct fs *fs, struct fs_reservation *reservation, const uint32_t *holds)
+{
+    shm_assert_held(&fs->dax.shm->run->space_mutex);
+    for (unsigned r = 0; r < reservation->count; r++)
+        reservation->lane->reserved[r].count = 0;
+    reservation->holds = holds;
+}
+
+/* A hold that goes takes the put with it. */
+static void unreserve(struct fs *fs, const struct fs_reservation *reservation, unsigned r)
+{
+    if (!reservation->holds) {
+        reservation->lane->reserved[r].count = 0;
+        return;
+    }
+    hf_store_release(&fs->dax.shm->holds[reservation->holds[r]].key, UINT64_C(0));
+    shm_hold_free(fs->dax.shm, reservation->holds[r]);
+}
+
 void fs_reservation_settle(struct fs *fs, struct fs_reservation *reservation)
 {
     shm_assert_held(&fs->dax.shm->run->space_mutex);
@@ -608,7 +662,7 @@ void fs_reservation_settle(struct fs *fs, struct fs_reservation *reservation)
 
         if (kept < run->count)
             fs_space_free(fs, run->block + kept, run->count - kept);
-        reservation->lane->reserved[r].count = 0;
+        unreserve(fs, reservation, r);
     }
     reservation->count = 0;
     reservation->blocks = 0;

@@ -24,8 +24,9 @@ struct fs_reservation {
     struct shm_lane *lane; /* null: holds nothing */
     uint64_t blocks;       /* of all runs */
     unsigned count;
-    unsigned next_run; /* where fs_reservation_take() goes on, */
-    uint64_t next_at;  /* blocks into that run */
+    const uint32_t *holds; /* null: its runs stand in the lane; else in these holds (put.c) */
+    unsigned next_run;     /* where fs_reservation_take() goes on, */
+    uint64_t next_at;      /* blocks into that run */
     struct fs_reserved_run runs[SHM_RESERVED];
 };
 
@@ -35,6 +36,7 @@ static inline void fs_reservation_init(struct fs_reservation *reservation)
     reservation->lane = NULL;
     reservation->blocks = 0;
     reservation->count = 0;
+    reservation->holds = NULL;
     reservation->next_run = 0;
     reservation->next_at = 0;
 }
@@ -63,7 +65,9 @@ void fs_reservation_rewind(struct fs_reservation *reservation);
 /* Frees the blocks that were not taken; the taken ones are not reserved any more. Under
  * space_mutex. */
 void fs_reservation_settle(struct fs *fs, struct fs_reservation *reservation);
-/* Frees all of it. Takes space_mutex. */
+/* Its runs stand in the holds from now on, one each, which say so already. Under space_mutex. */
+void fs_reservation_hold(struct fs *fs, struct fs_reservation *reservation, const uint32_t *holds);
+/* Frees all of it, which stands in the lane. Takes space_mutex. */
 void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation);
 
 /* Under space_mutex. */

@@ -136,15 +136,16 @@ static int check_unused(struct hf_pool *pool)
 {
     uint32_t handles = hf_load_acquire(&pool->fs.handles);
     uint64_t pins = shm_process_pins(pool->fs.dax.shm);
+    uint64_t puts = shm_process_puts(pool->fs.dax.shm);
     uint32_t registrations = shm_registrations_own(pool->fs.dax.shm);
 
-    if (!handles && !pins && !registrations)
+    if (!handles && !pins && !puts && !registrations)
         return 0;
     dax_stacks_print(&pool->fs.dax, pool->fs.dir);
     return hf_fail(EBUSY,
-                   "%u files or directories, %" PRIu64 " pins and %u registrations of the memory "
-                   "by this process are still open",
-                   handles, pins, registrations);
+                   "%u files or directories, %" PRIu64 " pins, %" PRIu64
+                   " puts and %u registrations of the memory by this process are still open",
+                   handles, pins, puts, registrations);
 }
 
 /* One opening less; true: it was the last, and the pool is out of the registry. */

@@ -137,6 +137,15 @@ uint32_t shm_hold_alloc(struct shm *shm)
     return take_counted(&holds, SHM_HOLD_STATE(SHM_HOLD_TAKEN, shm->self + 1));
 }
 
+uint64_t shm_hold_next_key(const struct shm *shm, struct shm_hold *hold, uint32_t flags,
+                           uint32_t vnode)
+{
+    uint64_t before = hold->generation ? hold->generation : shm->run->hold_generations;
+
+    hold->generation = (before + SHM_KEY_STEP) & ~(SHM_KEY_STEP - 1);
+    return shm_key(hold->generation, flags, vnode);
+}
+
 static bool hold_in_use(const struct shm_hold *hold)
 {
     uint32_t state = hf_load_acquire(&hold->state);

@@ -275,7 +275,8 @@ static uint64_t ghosts_in(const struct shm_run *run, const struct shm_run *heade
             if (for_device(lanes[i].keys[slot]))
                 ends = later(ends, ends_of(run, header, lanes[i].owner));
     for (uint32_t i = 0; i < header->limits.holds && i < header->holds_high; i++)
-        if (shm_hold_holds(holds[i].state) && for_device(holds[i].key))
+        if ((shm_hold_holds(holds[i].state) || SHM_HOLD_KIND(holds[i].state) == SHM_HOLD_PUT) &&
+            for_device(holds[i].key))
             ends = later(ends, ends_of(run, header, SHM_HOLD_OWNER(holds[i].state)));
     return ends > hf_now_ns() ? ends : 0;
 }

@@ -24,6 +24,10 @@ enum shm_hold_kind {
     SHM_HOLD_DEAD,
     /* A run of blocks that left its file while `holder` held it. */
     SHM_HOLD_DETACHED,
+    /* A run of blocks of no file, for a caller to fill: src/fs/put.c. Under space_mutex. */
+    SHM_HOLD_PUT,
+    /* The same, of a put that nobody will commit: its blocks are to be free again. */
+    SHM_HOLD_PUT_LEFT,
 };
 /* A hold's kind and its owner (process index + 1) in one word, so that both change at once. */
 #define SHM_HOLD_STATE(kind, owner) ((uint32_t)(owner) << 8 | (uint32_t)(kind))
@@ -34,6 +38,11 @@ static inline bool shm_hold_holds(uint32_t state)
     uint32_t kind = SHM_HOLD_KIND(state);
 
     return kind == SHM_HOLD_PIN || kind == SHM_HOLD_LEASE || kind == SHM_HOLD_GIVEN;
+}
+
+static inline bool shm_hold_is_put(uint32_t state)
+{
+    return SHM_HOLD_KIND(state) == SHM_HOLD_PUT || SHM_HOLD_KIND(state) == SHM_HOLD_PUT_LEFT;
 }
 
 /* What a layout change wants of the holder of a lease. */
@@ -82,11 +91,12 @@ struct shm_hold {
     /* The lane that counts it in slow_pins. */
     uint32_t lane;
     uint32_t vnode;
-    /* DETACHED: offset of the key word in the segment, and its value. */
+    /* DETACHED: offset of the key word in the segment, and its value. PUT: the inode, and the key
+     * of the put's first hold. */
     uint64_t holder, holder_key;
-    /* DETACHED: where range.first lies. */
+    /* DETACHED, PUT: where range.first lies, or is to lie. */
     uint64_t block;
-    /* Of the released and the detached list. */
+    /* Of the released and the detached list; the next hold of the same put. */
     uint32_t link;
     /* Of the words that a walk of the tree goes by: see hold_sum() in src/dax/holds.c. */
     uint32_t sum;
@@ -99,6 +109,9 @@ static inline uint32_t shm_hold_at(const struct shm *shm, const uint32_t *word)
     return shm_index(word, shm->limits.holds);
 }
 uint32_t shm_hold_alloc(struct shm *shm);
+/* The key of the next one to have the entry, which is the caller's. */
+uint64_t shm_hold_next_key(const struct shm *shm, struct shm_hold *hold, uint32_t flags,
+                           uint32_t vnode);
 /* How many there are, without those that were released and only wait to be freed. */
 uint32_t shm_holds_in_use(const struct shm *shm);
 void shm_hold_free(struct shm *shm, uint32_t hold);

@@ -334,6 +334,19 @@ static uint64_t holds_of_process(const struct shm *shm)
     return count;
 }
 
+uint64_t shm_process_puts(const struct shm *shm)
+{
+    uint64_t count = 0;
+
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
+        const struct shm_hold *hold = &shm->holds[i];
+
+        count += hf_load_acquire(&hold->state) == SHM_HOLD_STATE(SHM_HOLD_PUT, shm->self + 1) &&
+                 hf_load_acquire(&hold->key) == hf_load_acquire(&hold->holder_key);
+    }
+    return count;
+}
+
 uint64_t shm_process_pins(const struct shm *shm)
 {
     uint32_t used = shm_lanes_used(shm), self = shm->self + 1;

@@ -131,6 +131,8 @@ int shm_no_lane(const struct shm *shm);
 unsigned shm_lane_pins(const struct shm_lane *lane);
 /* Of them, leases with a callback. */
 unsigned shm_lane_served(const struct shm_lane *lane);
+/* Puts that this process has begun and not ended. */
+uint64_t shm_process_puts(const struct shm *shm);
 /* Live pins of this process, in all its lanes and holds. */
 uint64_t shm_process_pins(const struct shm *shm);
 

@@ -227,6 +227,22 @@ static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *k
     return true;
 }
 
+/* A put of a dead process; false: it stays for now, since a device may go on filling it. */
+static bool drop_put(struct shm *shm, const struct shm_process *process, struct shm_hold *hold,
+                     uint32_t state)
+{
+    uint32_t left = SHM_HOLD_STATE(SHM_HOLD_PUT_LEFT, SHM_HOLD_OWNER(state));
+
+    if (in_quarantine(shm->run, process, SHM_KEY_FLAGS(hf_load_acquire(&hold->key))))
+        return false;
+    if (hf_cas_acq_rel(&hold->state, state, left)) {
+        hf_add_relaxed(&shm->run->stats.reaped, 1); /* relaxed: a count */
+        hf_store_release(&shm->run->puts_left, 1u);
+        hf_store_release(&shm->run->reclaim, 1u);
+    }
+    return true;
+}
+
 /* The next thread that has the layout mutex takes a dead pin's hold out of its file's tree. The
  * swap fails when a thread has just done so. */
 static bool drop_holds(struct shm *shm, uint32_t index)
@@ -241,6 +257,10 @@ static bool drop_holds(struct shm *shm, uint32_t index)
 
         if (state == SHM_HOLD_STATE(SHM_HOLD_TAKEN, index + 1))
             shm_hold_free(shm, i);
+        if (state == SHM_HOLD_STATE(SHM_HOLD_PUT, index + 1)) {
+            all &= drop_put(shm, process, hold, state);
+            continue;
+        }
         /* The state was the same before and after, so the key is the dead process's, or 0. */
         if (!shm_hold_holds(state) || SHM_HOLD_OWNER(state) != index + 1 ||
             hf_load_acquire(&hold->state) != state)

@@ -105,6 +105,8 @@ struct shm_run {
     uint32_t lanes_reserved, vnodes_reserved, holds_reserved, nodes_reserved;
     /* A detached run may have lost its last holder. */
     uint32_t reclaim;
+    /* There may be puts that nobody will commit (src/fs/put.c). */
+    uint32_t puts_left;
     /* Some file may have capabilities, which go when its content changes. */
     uint32_t capable;
     uint64_t nodes_used, holds_used, vnodes_used;

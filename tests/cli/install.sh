@@ -8,7 +8,7 @@ root=$work/root
 try 0 meson install -C "$BUILD_ROOT" --no-rebuild --destdir "$root"
 prefix=$(find "$root" -type d -name bin -printf '%h\n' | head -n 1)
 library=$(dirname "$(find "$prefix" -name libholdfast.so.0)")
-for part in bin/holdfast libexec/holdfast/holdfast-demo include/holdfast/holdfast.h include/holdfast/serve.h include/holdfast/holdfast.hpp \
+for part in bin/holdfast libexec/holdfast/holdfast-demo include/holdfast/holdfast.h include/holdfast/put.h include/holdfast/serve.h include/holdfast/holdfast.hpp \
     share/bash-completion/completions/holdfast sbin/mount.fuse.holdfast; do
     [ -e "$prefix/$part" ] || fail "$part is not installed"
 done

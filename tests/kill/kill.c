@@ -107,17 +107,16 @@ static void read_image(struct image *image, const char *name)
 
 static void make_images(unsigned kind)
 {
-    struct hf_pool_options options = {
-        .size = sizeof(options),
-        .pool_bytes = KILL_POOL_BYTES,
-        .flags = kinds[kind].flags,
-        .engine = engine,
-        .max_processes = 8,
-        .max_threads = 16,
-        .max_files = 32,
-        .max_leases = 64,
-        /* without the segment, it is for all that devices may have had */
-        .quarantine_ns = alone ? 1 : 0};
+    struct hf_pool_options options = {.size = sizeof(options),
+                                      .pool_bytes = KILL_POOL_BYTES,
+                                      .flags = kinds[kind].flags,
+                                      .engine = engine,
+                                      .max_processes = 8,
+                                      .max_threads = 16,
+                                      .max_files = 32,
+                                      .max_leases = 64,
+                                      .quarantine_ns =
+                                          1}; /* what devices may have had comes back at once */
     struct hf_pool *pool;
 
     EXPECT_EQ(hf_pool_create(test_path("first"), &options), 0);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/put.h>
 #include <holdfast/serve.h>
 #include <stdio.h>
 #include <string.h>
@@ -410,6 +411,64 @@ static void lease_give(struct hf_pool *pool, struct hf_file *file)
     EXPECT_OK(hf_lease_take(pool, &token, NULL, iov, 8, &lease));
 }
 
+/* --- putting in place --- */
+
+#define PUT_PIECES 8
+
+static struct hf_put put_begin(struct hf_file *file, uint64_t off, uint64_t pages, uint32_t flags)
+{
+    struct iovec iov[PUT_PIECES];
+    struct hf_put put;
+    int count = hf_put_begin(file, off, pages * TEST_PAGE, flags, iov, PUT_PIECES, &put);
+
+    EXPECT_OK(count);
+    for (int i = 0; i < count; i++)
+        memset(iov[i].iov_base, 'p', iov[i].iov_len);
+    return put;
+}
+
+static void put(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_put put = put_begin(file, 4 * TEST_PAGE, 2, HF_PIN_CPU);
+
+    (void)pool;
+    EXPECT_EQ(hf_put_commit(file, &put, 2 * TEST_PAGE), 0);
+}
+
+static void put_device(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_put put = put_begin(file, 3 * TEST_PAGE, 3, HF_PIN_RDMA);
+
+    (void)pool;
+    EXPECT_EQ(hf_put_commit(file, &put, TEST_PAGE + 10), 0);
+}
+
+static void allocate_ahead(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_fallocate(file, HF_FALLOC_KEEP_SIZE, 3 * TEST_PAGE, 4 * TEST_PAGE, NULL), 0);
+}
+
+static void put_aborted(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_put put = put_begin(file, 3 * TEST_PAGE, 2, HF_PIN_CPU);
+    struct hf_put device = put_begin(file, 3 * TEST_PAGE, 2, HF_PIN_GPU);
+
+    EXPECT_EQ(hf_put_abort(pool, &put), 0);
+    EXPECT_EQ(hf_put_abort(pool, &device), 0);
+}
+
+static void put_named(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_put put;
+
+    EXPECT_EQ(hf_open(pool, "/dir", O_RDWR | O_TMPFILE, 0600, &file), 0);
+    put = put_begin(file, 0, 2, HF_PIN_IO_URING);
+    EXPECT_EQ(hf_put_commit_as(file, &put, TEST_PAGE + 1, "/a", 0), 0);
+    kill_step(pool);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
 /* --- the pool --- */
 
 static void grow(struct hf_pool *pool, struct hf_file *file)
@@ -516,6 +575,11 @@ const struct kill_row kill_rows[] = {
     {"pin-reading", A, .reads = true, .act = pin_and_unpin},
     {"lease", A, .act = lease_and_release},
     {"lease-give", A, .act = lease_give},
+    {"put", B, .act = put},
+    {"put-device", B, .act = put_device},
+    {"put-over-allocated", B, .prepare = allocate_ahead, .act = put},
+    {"put-aborted", B, .act = put_aborted},
+    {"put-named", .act = put_named},
     {"grow", .act = grow},
     {"register", .act = register_memory},
     {"pool-close", A, .prepare = append_inside, .act = close_pool},

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/put.h>
 #include <holdfast/serve.h>
 #include <pthread.h>
 #include <signal.h>
@@ -192,6 +193,7 @@ static struct hf_dirent entry;
 static struct stat st;
 static char bytes[64];
 static uint64_t off;
+static struct hf_put put;
 static struct hf_lease other_lease;
 static struct hf_lease_token token;
 static struct hf_recall recalled;
@@ -263,6 +265,10 @@ static struct hf_pool_memory device_memory = {.size = sizeof(device_memory)};
     CALL(hf_opendirat, (pool, 1, "/", &other_dir))                                                 \
     CALL(hf_read, (file, bytes, sizeof(bytes), 0))                                                 \
     CALL(hf_write, (file, bytes, sizeof(bytes), 0))                                                \
+    CALL(hf_put_begin, (file, TEST_MIB(1), TEST_PAGE, 0, &memory, 1, &put))                        \
+    CALL(hf_put_commit, (file, &put, TEST_PAGE))                                                   \
+    CALL(hf_put_commit_as, (file, &put, TEST_PAGE, "/put", 0))                                     \
+    CALL(hf_put_abort, (pool, &put))                                                               \
     CALL(hf_append, (file, bytes, sizeof(bytes), &off))                                            \
     CALL(hf_clone_files, (pool, &cloned, 1))                                                       \
     CALL(hf_clone_range, (file, 0, file, TEST_PAGE, TEST_PAGE, NULL))                              \

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/put.h>
 #include <holdfast/serve.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -354,6 +355,43 @@ static void stats_grow(void **state)
     assert_int_equal(hf_unlink(pool, "/f", NULL), 0);
 }
 
+static void puts_refuse_bad_arguments(void **state)
+{
+    struct hf_file *file = test_file_filled(pool, "/f", 1, 1), *other;
+    struct iovec iov = {(void *)1, 2};
+    struct hf_put put = {{1, 2, 3}};
+
+    (void)state;
+    assert_int_equal(hf_put_begin(NULL, TEST_PAGE, 1, 0, &iov, 1, &put), -EINVAL);
+    assert_int_equal(hf_put_begin(file, TEST_PAGE, 0, 0, &iov, 1, &put), -EINVAL);
+    assert_int_equal(hf_put_begin(file, TEST_PAGE + 1, 1, 0, &iov, 1, &put), -EINVAL);
+    assert_int_equal(hf_put_begin(file, TEST_PAGE, 1, HF_PIN_WRITE, &iov, 1, &put), -EINVAL);
+    assert_int_equal(hf_put_begin(file, TEST_PAGE, 1, 0, &iov, 0, &put), -EINVAL);
+    assert_int_equal(hf_put_begin(file, TEST_PAGE, 1, 0, NULL, 1, &put), -EINVAL);
+    assert_int_equal(hf_put_begin(file, TEST_PAGE, 1, 0, &iov, 1, NULL), -EINVAL);
+    assert_int_equal(hf_put_begin(file, HF_FILE_BYTES_MAX, 1, 0, &iov, 1, &put), -EFBIG);
+    assert_int_equal(hf_put_begin(file, TEST_PAGE, UINT64_MAX, 0, &iov, 1, &put), -EFBIG);
+    assert_int_equal(hf_put_begin(file, 0, 1, 0, &iov, 1, &put), -ESTALE);
+    assert_int_equal(hf_put_begin(file, TEST_PAGE, TEST_MIB(16), 0, &iov, 1, &put), -ENOSPC);
+    assert_int_equal(put.hf_opaque[0], 1);
+    assert_ptr_equal(iov.iov_base, (void *)1);
+    assert_int_equal(hf_put_commit(file, &put, 1), -EINVAL);
+    assert_int_equal(hf_put_commit(file, NULL, 1), -EINVAL);
+    assert_int_equal(hf_put_commit(NULL, &put, 1), -EINVAL);
+    assert_int_equal(hf_put_commit_as(file, &put, 1, NULL, 0), -EINVAL);
+    assert_int_equal(hf_put_abort(pool, &put), -EINVAL);
+    assert_int_equal(hf_put_abort(pool, NULL), -EINVAL);
+    assert_int_equal(hf_put_abort(NULL, &put), -EINVAL);
+    assert_int_equal(hf_open(pool, "/f", O_RDWR | O_APPEND, 0, &other), 0);
+    assert_int_equal(hf_put_begin(other, TEST_PAGE, 1, 0, &iov, 1, &put), -EBADF);
+    hf_close(other);
+    assert_int_equal(hf_open(pool, "/f", O_RDONLY, 0, &other), 0);
+    assert_int_equal(hf_put_begin(other, TEST_PAGE, 1, 0, &iov, 1, &put), -EBADF);
+    assert_true(strlen(hf_strerror_detail()) > 0);
+    hf_close(other);
+    hf_close(file);
+}
+
 static void leases_refuse_bad_arguments(void **state)
 {
     struct hf_lease_options options = {.size = sizeof(options)};
@@ -483,6 +521,7 @@ static int body(int argc, char **argv)
         cmocka_unit_test_setup_teardown(pins_are_shown, open_anonymous, close_anonymous),
         cmocka_unit_test_setup_teardown(extents_add_up, open_anonymous, close_anonymous),
         cmocka_unit_test_setup_teardown(stats_grow, open_anonymous, close_anonymous),
+        cmocka_unit_test_setup_teardown(puts_refuse_bad_arguments, open_anonymous, close_anonymous),
         cmocka_unit_test_setup_teardown(leases_refuse_bad_arguments, open_anonymous,
                                         close_anonymous),
         cmocka_unit_test_setup_teardown(handing_over_refuses_bad_arguments, open_anonymous,

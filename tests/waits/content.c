@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/put.h>
 #include <holdfast/serve.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,6 +201,48 @@ static long seek_hole(struct waits_call *call)
     uint64_t off;
 
     return hf_seek(call->file, 0, HF_SEEK_HOLE, &off);
+}
+
+/* --- putting in place --- */
+
+static long put_to(struct hf_pool *pool, struct hf_file *file, uint64_t off, uint32_t flags,
+                   const char *path)
+{
+    struct iovec iov[16];
+    struct hf_put put;
+    long rc = hf_put_begin(file, off, 2 * TEST_PAGE, flags, iov, 16, &put);
+
+    if (rc < 0)
+        return rc;
+    for (long i = 0; i < rc; i++)
+        memset(iov[i].iov_base, 'p', iov[i].iov_len);
+    if (path)
+        rc = hf_put_commit_as(file, &put, TEST_PAGE + 1, path, 0);
+    else
+        rc = hf_put_commit(file, &put, TEST_PAGE + 1);
+    if (rc)
+        EXPECT_EQ(hf_put_abort(pool, &put), 0);
+    return rc;
+}
+
+static long put_it(struct waits_call *call)
+{
+    return put_to(call->pool, call->file, 6 * TEST_PAGE, HF_PIN_CPU, NULL);
+}
+
+static long put_by_device(struct waits_call *call)
+{
+    return put_to(call->pool, call->file, 6 * TEST_PAGE, HF_PIN_RDMA, NULL);
+}
+
+static void open_unnamed(struct waits_call *call)
+{
+    EXPECT_EQ(hf_open(call->pool, "/", O_RDWR | O_TMPFILE, 0600, &call->other), 0);
+}
+
+static long put_named(struct waits_call *call)
+{
+    return put_to(call->pool, call->other, 0, HF_PIN_CPU, "/a");
 }
 
 /* --- closing --- */
@@ -409,6 +452,13 @@ const struct waits_row waits_content[] = {
     {"append-at-gate", AT_GATE, .leaves = WAITS_A_PART, .act = append_over_page},
     {"append-shared", A, .leaves = WAITS_A_PART | WAITS_BLOCKS, .prepare = share,
      .act = append_over_page},
+    {"put", A, .act = put_it},
+    {"put-device", A, .act = put_by_device},
+    {"put-ahead", A, .prepare = allocate_ahead, .act = put_it},
+    {"put-at-gate", AT_GATE, .act = put_it},
+    {"put-shared", A, .leaves = WAITS_BLOCKS, .prepare = share, .act = put_it},
+    {"put-capable", A, .prepare = give_capability, .act = put_it},
+    {"put-named", .prepare = open_unnamed, .act = put_named},
     {"copy-pages", A, .leaves = WAITS_A_PART | WAITS_BLOCKS, .prepare = open_c, .act = copy_pages},
     {"copy-bytes", A, .leaves = WAITS_A_PART, .prepare = open_c, .act = copy_bytes},
     {"copy-over-end", A, .leaves = WAITS_A_PART | WAITS_BLOCKS, .prepare = open_c,

@@ -12,6 +12,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <holdfast/put.h>
 #include <holdfast/serve.h>
 #include <pthread.h>
 #include <sched.h>
@@ -396,6 +397,24 @@ static void lease_what_is_shared(bool unused)
     harmed = !is_still_ours(victim);
 }
 
+/* The bitmap is made again, as after a death in a transaction: what is put is not free there. */
+static void put_beside_death(bool unused)
+{
+    struct hf_file *file = test_file(pool, "/put");
+    struct iovec iov;
+    struct hf_put put;
+
+    (void)unused;
+    make_room();
+    EXPECT_EQ(hf_put_begin(file, 0, TEST_PAGE, HF_PIN_CPU, &iov, 1, &put), 1);
+    test_page_fill(iov.iov_base, OURS, 0);
+    victim->fs->dax.shm->run->space_stale = 1;
+    test_fill_pool(other, THEIRS, 0);
+    EXPECT_EQ(hf_put_commit(file, &put, TEST_PAGE), 0);
+    harmed = test_wrong_pages(file, OURS, 1) != 0;
+    EXPECT_EQ(hf_close(file), 0);
+}
+
 static uint32_t pinner_tid;
 static struct iovec pinned;
 static struct hf_pin late;
@@ -477,6 +496,7 @@ static const struct order {
     {"clone-files-look", "slots", HF_LAB_SHARES_HELD, false, clone_what_is_pinned},
     {"clone-files-unlock", "slots", HF_LAB_EARLY_UNLOCK, false, pin_beside_clone},
     {"shared-pin", "slots", HF_LAB_SHARED_WRITABLE, false, pin_what_is_shared},
+    {"put-hold", "slots", HF_LAB_PUTS_FORGOTTEN, false, put_beside_death},
     {"shared-lease", "slots", HF_LAB_SHARED_WRITABLE, false, lease_what_is_shared},
 };
 

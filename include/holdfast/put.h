@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Holdfast for a program, or a device, that puts bytes where they stay. It fills memory that no
+ * file has yet. One call then makes that a part of a file. The memory is not zeroed. Nobody but the
+ * caller can come to see what it holds, and then only what the caller commits. The rules at the top
+ * of holdfast/holdfast.h hold here too.
+ */
+#ifndef HOLDFAST_PUT_H
+#define HOLDFAST_PUT_H
+
+#include <holdfast/holdfast.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default) /* the library hides all that is not declared here */
+#endif
+
+/* ------------------------------------------------------------------------ putting in place --- */
+
+struct hf_put {
+    uint64_t hf_opaque[3]; /* may be copied; is used up by the commit, or by hf_put_abort() */
+};
+
+/* Hands out memory for [off, off+len) of the file, past its end, and stores where it is: iov[0..n)
+ * in file order, exactly len bytes. Returns n >= 1. All of it or nothing. Neither size nor content
+ * of the file changes, and no other call waits for it. flags: what fills the memory, HF_PIN_CPU,
+ * _IO_URING, _RDMA or _GPU. Takes locks, may enter the kernel; for a device, it makes a
+ * transaction.
+ *   -ESTALE  off is not past end of file: the file is larger
+ *   -EINVAL  off is not a multiple of HF_BLOCK_BYTES, len 0, iovcnt < 1, unknown flag
+ *   -E2BIG   more than iovcnt pieces are needed, or more than 32
+ *   -ENOSPC  no free block. -ENOLCK: max_leases or max_threads are used up
+ *   -EFBIG   beyond HF_FILE_BYTES_MAX
+ *   -EBADF   the file is not open for writing, or is open with O_APPEND
+ *   -EBUSY   a process that is stopped holds a lock. -EINTR: interrupted or cancelled
+ *   -EROFS   the pool was opened read-only */
+int hf_put_begin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
+                 struct iovec *iov, int iovcnt, struct hf_put *put);
+
+/* Makes the first len bytes of the put a part of the file, whose size becomes off+len. One step:
+ * before it, nobody sees a byte; after it, all see all of them. The rest of the put is given back.
+ * What fills the memory must have ended before. After a failure the put is as it was.
+ *   -ESTALE  the file has grown over off meanwhile
+ *   -EINVAL  len 0 or more than was begun; the put has ended; or it was begun in another file
+ *   -ENOSPC  no room for metadata
+ *   -EBADF, -EBUSY, -EINTR, -EIO  as hf_write() */
+int hf_put_commit(struct hf_file *file, const struct hf_put *put, uint64_t len);
+
+/* The same for a file that has no name yet (O_TMPFILE), which gets the name path in the same step.
+ * Replaces what is there, as hf_rename() does, unless flags is HF_RENAME_NOREPLACE.
+ *   -EEXIST  HF_RENAME_NOREPLACE, and the name is there
+ *   -ENOENT  the file was not made to get a name, or has one. The path leads nowhere.
+ *   -ENOTDIR, -ELOOP, -ENAMETOOLONG, -EISDIR, -EBUSY  of the path, as hf_rename()
+ *   and the errors of hf_put_commit() */
+int hf_put_commit_as(struct hf_file *file, const struct hf_put *put, uint64_t len, const char *path,
+                     uint32_t flags);
+
+/* Gives the memory back, also after hf_close() of the file. What fills it must have ended. Never
+ * waits. -EINVAL: the put has ended. */
+int hf_put_abort(struct hf_pool *pool, const struct hf_put *put);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+#ifdef __cplusplus
+}
+#endif
+#endif

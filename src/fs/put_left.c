@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the end of puts that nobody will commit, and the records of those for a device: put.c has
+ * the argument. Any process may free them at any time. A death in the transaction, or between it
+ * and the bitmap, leaves the hold, and with it the block, for the next one.
+ */
+#include "fs/put_left.h"
+
+#include <errno.h>
+
+struct left {
+    uint32_t holds[SHM_RESERVED];
+    struct fs_reservation blocks; /* which stand in these */
+};
+
+/* Among the detached runs, of an inode that no file has. */
+static struct meta_detached put_record(const struct fs_reserved_run *run, uint64_t page)
+{
+    return (struct meta_detached){run->block, run->count, 0, page, false};
+}
+
+int fs_put_record(struct fs_txn *txn, const struct fs_reserved_run *run, uint64_t page)
+{
+    struct meta_detached record = put_record(run, page);
+
+    txn->detached += (int64_t)record.count;
+    return meta_detached_put(txn->meta, &record);
+}
+
+int fs_put_forget(struct fs_txn *txn, const struct fs_reserved_run *run, uint64_t page)
+{
+    struct meta_detached record = put_record(run, page), found;
+    int rc = meta_detached_get(txn->meta, &record, &found);
+
+    if (rc == -ENOENT || (rc == 0 && (found.ino || found.count != record.count)))
+        return 0;
+    txn->detached -= (int64_t)record.count;
+    return rc ? rc : meta_detached_del(txn->meta, &record);
+}
+
+/* Up to as many runs as fit, that nobody will commit; true: there are more. Under space_mutex. */
+static bool find_left(struct fs *fs, struct left *left)
+{
+    struct shm *shm = fs->dax.shm;
+
+    shm_assert_held(&shm->run->space_mutex);
+    fs_reservation_init(&left->blocks);
+    left->blocks.holds = left->holds;
+    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
+        const struct shm_hold *hold = &shm->holds[i];
+        uint64_t count = hf_load_acquire(&hold->range.last) - hold->range.first + 1;
+
+        if (SHM_HOLD_KIND(hf_load_acquire(&hold->state)) != SHM_HOLD_PUT_LEFT)
+            continue;
+        if (left->blocks.count == SHM_RESERVED)
+            return true;
+        left->holds[left->blocks.count] = i;
+        left->blocks.runs[left->blocks.count++] =
+            (struct fs_reserved_run){hf_load_acquire(&hold->block), count, 0};
+    }
+    return false;
+}
+
+/* The records of those that were for a device. */
+static int forget_left(struct fs_txn *txn, const struct left *left)
+{
+    const struct shm *shm = txn->fs->dax.shm;
+    int rc = 0;
+
+    for (unsigned r = 0; r < left->blocks.count && rc == 0; r++) {
+        const struct shm_hold *hold = &shm->holds[left->holds[r]];
+
+        if (SHM_FOR_DEVICE(SHM_KEY_FLAGS(hf_load_acquire(&hold->key))))
+            rc = fs_put_forget(txn, &left->blocks.runs[r], hf_load_acquire(&hold->range.first));
+    }
+    return rc;
+}
+
+/* One transaction. True: there is more. */
+static bool sweep_some(struct fs *fs)
+{
+    struct fs_txn txn;
+    struct left left;
+    bool more;
+    int rc = fs_begin_freeing(fs, &txn);
+
+    if (rc)
+        return false;
+    more = find_left(fs, &left);
+    if (!more)
+        hf_store_release(&fs->dax.shm->run->puts_left, 0u);
+    rc = forget_left(&txn, &left);
+    if (left.blocks.count)
+        txn.reservation = &left.blocks; /* of which nothing is taken */
+    rc = fs_txn_end(&txn, rc);
+    if (rc == 0)
+        return more;
+    hf_store_release(&fs->dax.shm->run->puts_left, 1u);
+    return false;
+}
+
+void fs_puts_sweep(struct fs *fs)
+{
+    while (hf_load_acquire(&fs->dax.shm->run->puts_left) && sweep_some(fs))
+        ;
+}
