@@ -2,7 +2,8 @@
 # The few commands of daily work; the build itself is Meson's. Missing Debian packages are
 # installed first (tools/setup.sh). make BUILD=dir uses another build folder.
 BUILD ?= build
-# What ends a test is its work; its time is there for one that hangs, and is enough on a machine with much else to do.
+# A test ends when its work is done. Its time limit is for a test that hangs, and is enough on a machine with much
+# else to do.
 TESTS := meson test --print-errorlogs --num-processes 1 --timeout-multiplier 10
 FORMATTED = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 

@@ -2,20 +2,23 @@
 /*
  * Commits and deaths: which transaction counts (src/meta/commit.c, docs/ORDERING.md 3.31). Transaction 1 has been
  * committed, in meta page 1; page 0 is of transaction 0. A writer commits 2 into page 0. Two more writers come
- * after it, each settles what it finds and commits one of its own; all of them may be killed between any two of their
- * stores, and the stores to a page come in any order. One that only reads settles the first one's file meanwhile.
- * When all have gone, the first to attach settles what is left.
+ * after it; each settles what it finds and commits one of its own. All of them may be killed between any two of
+ * their stores, and the stores to a page come in any order. A process that only reads settles the first one's file
+ * meanwhile. When all have gone, the first to attach settles what is left.
  *
  * A root says of which number it is, which process has committed it, and whether it holds what the first writer has changed.
  *
  * What must never happen:
- *   torn page      somebody builds on a root that is not of the number it goes by
+ *   torn page      a writer builds on a root that is not of the number it goes by
  *   two verdicts   two that settle do not agree whether the first writer's change is there, or it was acknowledged
  *                  and is not
  *
- * -DADOPT (nothing is taken back: LMDB takes what the page says), -DBY_PAGE (a reader goes by the page),
- * -DLATE (it is looked at after LMDB has met the dead owner), -DFORGETS (the word is cleared before it is taken
- * back), -DNEVER_FIRST (the first attacher takes nothing back): broken twins.
+ * Broken twins:
+ *   -DADOPT         nothing is taken back: LMDB takes what the page says
+ *   -DBY_PAGE       a reader goes by the page
+ *   -DLATE          the page is looked at after LMDB has met the dead owner
+ *   -DFORGETS       the word is cleared before the transaction is taken back
+ *   -DNEVER_FIRST   the first attacher takes nothing back
  */
 #define UNKNOWN 0
 #define BEFORE 1

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The engines that count: each block has a word that is 0 (frozen: no entry, no pin), or 1 and one more for each
- * pin, and WAITED when a layout change sleeps on it. They differ in what keeps a walk from counting too late:
+ * The engines that count. Each block has a word that is 0 (frozen: no entry, no pin), or 1 and one more for each
+ * pin. It has WAITED too when a layout change sleeps on it. The engines differ in what keeps a walk from counting
+ * too late:
  *
  *   -DREFCOUNT      counts what is not frozen, then reads the entry again
  *   -DSRCU          counts in a read section; the change waits for the sections twice, around a flip of the index
@@ -12,8 +13,8 @@
  * -DGRACE_GIVES_UP: a change that finds a walk under way may give up waiting for it: `stuck`. Then it ends, or drops the
  * mutex and waits again, from the beginning, unless another change of the file has done so meanwhile (zap_pending).
  *
- * Of RCU only what it promises is here, not how liburcu does it: each section has ended before synchronize_rcu() returns,
- * and what it did is visible by then; or it began after the call, and sees what was stored before.
+ * Only the promise of RCU is here, not how liburcu keeps it. Each section has ended before synchronize_rcu()
+ * returns, and its effects are visible by then. Or it began after the call, and sees what was stored before.
  */
 #define THREADS (PINNERS + CHANGES)
 

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pins and layout changes, as src/dax has them, for every engine: the slow path, the gate, the steps L1 to L7,
- * and what must never happen. An engine's file says how a pin is seen (slots.pml, counts.pml) and includes this one
- * last.
+ * Pins and layout changes, as src/dax has them, for every engine. There are the slow path, the gate, the steps L1
+ * to L7, and what must never happen. An engine's file says how a pin is seen (slots.pml, counts.pml) and includes
+ * this one last.
  *
- * A file has up to two pages (0, 1) and the pool up to two blocks (1, 2; 0 is none). A pinner pins its page, touches
- * the block and lets go, again and again; one that is NESTED pins the other page meanwhile too. A change punches its
- * range: the blocks are free at once, and the next pinner that finds the hole gets one of them. `where` is
- * what the extents say. It changes under the layout mutex only, so it is not a word of the machine's memory.
+ * A file has up to two pages (0, 1) and the pool up to two blocks (1, 2; 0 is none). A pinner pins its page,
+ * touches the block and unpins it, again and again; a NESTED one pins the other page meanwhile too. A change
+ * punches its range: the blocks are free at once, and the next pinner that finds the hole gets one of them. `where`
+ * is what the extents say. It changes under the layout mutex only, so it is not a word of the machine's memory.
  *
- * -DGIVES_UP: a change may give up whenever it finds a holder, and when its transaction fails; what it has done is
- * undone as docs/ORDERING.md 3.30 says. -DWHOLE: the range is the whole file: its root is taken out, and put back when the change
- * gives up; each root has entries of its own. -DGRACE_GIVES_UP (counts.pml): it may also give up in L2 and L3. -DDIES: the first change is killed at any instruction, or never.
+ * -DGIVES_UP: a change may give up whenever it finds a holder, and when its transaction fails. Its steps are then
+ * undone as docs/ORDERING.md 3.30 says. -DWHOLE: the range is the whole file. Its root is taken out, and put back when
+ * the change gives up; each root has entries of its own. -DGRACE_GIVES_UP (counts.pml): a change may also give up in L2
+ * and L3. -DDIES: the first change is killed at any instruction, or never.
  *
- * Left out: names, sizes, LMDB, the death of pinners and detaching (which makes a wait needless), pins of several pages
- * (each page is a walk of its own under the same slot or with a count of its own), and, but for roots, the nodes of the
- * page table (a node is freed like a block: zap, L3, look).
+ * Left out are names, sizes, LMDB, the death of pinners, and detaching, which makes a wait needless. So are pins of
+ * several pages: each page is a walk of its own, under the same slot or with a count of its own. So are the nodes
+ * of the page table, except roots: a node is freed like a block (zap, L3, look).
  *
  * What must never happen:
  *   reuse          a block is freed while a pin holds it, or a walk gives out a block that is not there any more

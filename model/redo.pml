@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A write that goes again: it pins its page for the time of a copy, and a layout change that detaches does not wait for
- * it. Steps and edges are those of docs/ORDERING.md, 3.33. The change is a move of one page: it copies the old block to
- * a new one, and lets the old one go. The gate is an entry that is missing; mutexes are left out.
+ * A write that is made again. It pins its page for the time of a copy, and a layout change that detaches does not
+ * wait for it. Steps and edges are those of docs/ORDERING.md, 3.33. The change is a move of one page: it copies the
+ * old block to a new one, and lets the old one go. The gate is an entry that is missing; mutexes are left out.
  *
- * What must hold: what an acknowledged write has written is in the file when nothing more happens; and nothing is
- * written to the old block after it was free.
+ * When nothing more happens, the file must have what an acknowledged write has written. And nothing may be written
+ * to the old block after it was free.
  *
- * -DNO_WRITE_FENCE, -DNO_CHANGE_FENCE, -DREAD_LATE (the write reads the word after it has pinned), -DNO_REDO (nothing
- * goes again), -DNO_RECORD (a write that is found has no record): broken twins.
+ * Broken twins:
+ *   -DNO_WRITE_FENCE, -DNO_CHANGE_FENCE   without the fence of that side
+ *   -DREAD_LATE                           the write reads the word after it has pinned
+ *   -DNO_REDO                             no write is made again
+ *   -DNO_RECORD                           a write that is found has no record
  */
 #define THREADS 2
 #define WRITER 0

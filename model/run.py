@@ -5,9 +5,9 @@ expected one.
 
 usage: run.py [--trace] [CASE ...]     a CASE names all that begin with it; --trace: the steps to what was found
 
-A case is an engine in a scene, whole or with one thing taken out or swapped (a broken twin, ENGINE--WHAT, named
-after the edge in docs/ORDERING.md where there is one). What can be found is listed at the top of dax.pml. A search
-that did not see all states counts as failed.
+A case is an engine in a scene, whole or with one thing taken out or swapped. Such a broken twin is named
+ENGINE--WHAT, after the edge in docs/ORDERING.md where there is one. What can be found is listed at the top of
+dax.pml. A search that did not see all states counts as failed.
 """
 import argparse
 import concurrent.futures
@@ -71,8 +71,8 @@ SCENES = {
     "whole": "PINNERS=2 CHANGES=1 BLOCKS=2 ROUNDS=1 PUNCHES=2 OWN_PAGES WIDE GIVES_UP WHOLE",
     # two of them at once
     "rivals": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 GIVES_UP WHOLE",
-    # changes that may give up while they wait for walks: the second time nothing is left to be cleared; of the whole
-    # file; two of them at once, of the same page, and of two pages of a file
+    # changes that may give up while they wait for walks. The second time nothing is left to be cleared. They are of
+    # the whole file, or two at once, of the same page or of two pages of a file
     "grace": "PINNERS=2 CHANGES=1 BLOCKS=1 ROUNDS=1 PUNCHES=2 GIVES_UP GRACE_GIVES_UP",
     "grace-whole": "PINNERS=2 CHANGES=1 BLOCKS=2 ROUNDS=1 PUNCHES=2 OWN_PAGES WIDE GIVES_UP GRACE_GIVES_UP WHOLE",
     "grace-rivals": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 GIVES_UP GRACE_GIVES_UP WHOLE",

@@ -3,10 +3,10 @@
  * Shared blocks: two files of one page each, which may lie on one block. A merger makes them share one, a writer
  * gets a copy of its own first, a change punches the page. The rules are those of docs/ORDERING.md, 3.34.
  *
- * Pins are those of slots.pml, with one slot for each pinner; its value says whether the pin is for writing. An entry
- * that leads to a shared block is for reading only. Merging, unsharing and punching take the layout mutexes and keep
- * them to their end, so there are no gates here: a merge or punch that would have to wait does nothing. dax.pml has the
- * waiting.
+ * Pins are those of slots.pml, with one slot for each pinner; its value says whether the pin is for writing. An
+ * entry that leads to a shared block is for reading only. Merging, unsharing and punching take the layout mutexes
+ * and keep them to their end, so there are no gates here. A merge or punch that would have to wait does nothing;
+ * dax.pml has the waiting.
  *
  * With CLONES another thread makes copies of both files in one transaction (3.35). It takes the mutexes in the order of
  * its list, here against that of a merge, and so waits for neither. Nobody pins the copies: a store into a block that
@@ -18,8 +18,8 @@
  * What must never happen:
  *   reuse       a block is free while a pin holds it, or a walk gives out a block that the file has left
  *   foreign     a store of a holder lands in a block that is not its file's alone
- *   differs     pages are merged that do not hold the same
- *   frozen      a file leaves a block on which somebody has a pin that was taken of a page of that file alone
+ *   differs     pages with different content are merged
+ *   frozen      a file leaves a block that has a pin which was taken of a page of that file alone
  *   deadlock    nothing can go on
  */
 #ifndef ROUNDS

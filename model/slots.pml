@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The slots engines: slots (the file starts biased or not, as it likes), slots-fenced (-DFENCED_ONLY: never biased,
- * no heavy barrier anywhere; a waiting change looks again at any time) and slots-membarrier (-DALWAYS_BIASED). Steps and
- * edges are those of docs/ORDERING.md.
+ * The slots engines. With the engine slots, the file may start biased or not. With slots-fenced (-DFENCED_ONLY), it
+ * is never biased and there is no heavy barrier; a waiting change looks again at any time. The engine
+ * slots-membarrier is -DALWAYS_BIASED. Steps and edges are those of docs/ORDERING.md.
  *
- * A slot is one word here, for each pinner and page: 1 is a live key. With -DWANDERS it is what it is in the source, a
- * key and a range, and the pinner uses the same one for both pages in turn. The bias comes back through a pinner that
- * has fenced, and with -DSTALE through one more thread that may do it at any time, as often as REBIASES says.
+ * A slot is one word here, for each pinner and page: 1 is a live key. With -DWANDERS it is a key and a range, as in
+ * the source, and the pinner uses the same slot for both pages in turn. A pinner that has fenced brings the bias
+ * back. With -DSTALE one more thread may do so at any time, as often as REBIASES says.
  *
  * -DTWO_FILES: each page is a file of its own, with its mutex and bias, and changes share heavy barriers.
  * -DLATE: the last pinner attaches while the others are at work.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a walk finds an entry. With -DWHOLE the table has a root (0: no entries), and each root that the file has had has
- * entries of its own; else there are only entries. FIND_ROOT comes before LOOK_UP, as a step of its own.
+ * How a walk finds an entry. With -DWHOLE the table has a root (0: no entries), and each root that the file has had
+ * has its own entries. Otherwise there are only entries. FIND_ROOT comes before LOOK_UP, as a step of its own.
  */
 #ifdef WHOLE
 #define FIND_ROOT root = LOAD(ROOT); /* root 0: no entries */

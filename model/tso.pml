@@ -6,15 +6,15 @@
  * thread's own newest store first, then memory. The oldest store of any thread lands in memory at any time (the
  * process `lands`). A full fence waits until the thread's own stores have landed; a locked operation does so too
  * and is one step. A heavy barrier is membarrier: within the call each other thread runs a full fence once, each at
- * a moment of its own, in any order; a fence forced upon a thread lands all its stores.
+ * its own moment, in any order. A fence forced upon a thread lands all its stores.
  *
- * Loads are done in program order, and so are stores: reorderings that TSO does not have cannot show here, nor can
- * those of a compiler, but where a case swaps two lines by hand.
+ * Loads are done in program order, and so are stores. Reorderings that TSO does not have cannot show here. A
+ * compiler's cannot either, except where a case swaps two lines by hand.
  *
  * A futex is what the kernel gives: comparing and falling asleep is one step, after a fence. There are no spurious
- * wake-ups, no ticks and no deadlines here, so that an engine that needs one is found out (TICK: one engine says that it
- * does). A mutex is taken with a locked operation and given back with a plain store, the least that any mutex does.
- * With -DDIES it is robust: a thread that takes it from thread MORTAL, which has died, is told.
+ * wake-ups, no ticks and no deadlines here, so that an engine that needs one is found out. TICK: one engine says
+ * that it does. A mutex is taken with a locked operation and given back with a plain store, the least that any
+ * mutex does. With -DDIES it is robust: a thread that takes it from thread MORTAL, which has died, is told.
  *
  * The file that includes this says WORDS, THREADS (at most THREADS_MAX), and LANDED(word, value), which looks at each
  * store that lands. In a process `me` is the number of its thread.

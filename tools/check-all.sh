@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Everything that is too long for `make test`: the suites under AddressSanitizer and
-# UndefinedBehaviorSanitizer, under ThreadSanitizer, an hour of fuzzing, the models, a new machine, and the long torture and kill storm.
+# Everything that is too long for `make test`. The suites run under AddressSanitizer and UndefinedBehaviorSanitizer, and
+# under ThreadSanitizer. Then come an hour of fuzzing, the models, a new machine, and the long torture and kill storm.
 # usage: tools/check-all.sh BUILD    a build folder that is up to date
 set -eu
 build=$1

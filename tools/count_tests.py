@@ -4,9 +4,9 @@
 
 usage: count_tests.py TESTLOG.json STATUS [STATUS ...]
 
-The first STATUS is the exit status of the run, each further one that of a check beside it, which counts as a
-test. The exit status here is 0 only when all were 0, at least one test ran and none failed; a run
-without a log counts as one failure.
+The first STATUS is the exit status of the run, each further one that of a check beside it, which counts as a test.
+The exit status here is 0 only when all were 0, at least one test ran and none failed. A run without a log counts as
+one failure.
 """
 import json
 import sys

@@ -5,10 +5,10 @@
 # usage: tools/fresh.sh [COMMIT]    default: HEAD; what is not committed is not tried
 # Needs root, some 3 GB in $TMPDIR or else /var/tmp, and the network, for apt alone. Exit status 77: it was not tried.
 #
-# The machine is a folder. Suite, mirror, proxies and passwords are those of this machine's apt. All of it happens in
-# namespaces for mounts, processes, IPC and the host's name, which go with the first of their processes: when this
-# script has ended, however it ended, no process and no mount is left. The folder is removed at the end; one that was left by
-# a script that was killed, by the next one. Packages are fetched first. The two commands run without a network.
+# The machine is a folder. Suite, mirror, proxies and passwords are those of this machine's apt. All of it happens
+# in namespaces for mounts, processes, IPC and the host's name, which go with the first of their processes. So when
+# this script has ended, however it ended, no process and no mount is left. The folder is removed at the end; if the
+# script was killed, the next one removes it. Packages are fetched first. The two commands run without a network.
 set -eu
 
 name=holdfast-fresh
@@ -97,8 +97,8 @@ apt_sources() {
         'Created-By: Packages' | awk -F '|' -v here="$here" 'tolower($1) == here' | cut -d '|' -f 2- | sort -u
 }
 
-# The files of apt's sources that hold nothing else go as they are, with keys and options, in either form; of
-# others the lines that count are written once more, and Debian's own keys vouch for them.
+# Files of apt's sources that hold nothing else are copied as they are, with keys and options, in either form. From
+# other files the lines that count are written once more, and Debian's own keys vouch for them.
 write_sources() {
     local all file uri suite component
 
@@ -125,8 +125,8 @@ write_sources() {
     done
 }
 
-# How apt gets through to its mirrors from here: proxies (one that a program names is asked for now), certificates,
-# how often it tries; and whether old snapshots are good.
+# How apt reaches its mirrors from here: proxies, certificates, how often it tries, and whether old snapshots are
+# good. If a program names the proxy, it is asked now.
 write_options() {
     local uri detect proxy scheme
 

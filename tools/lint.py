@@ -666,7 +666,7 @@ def check_words():
 def check_sentences():
     """Sentences of comments and prose have at most prose.WORDS_MAX words."""
     for name in FILES:
-        if not name.endswith((".c", ".h", ".md", ".scd")):
+        if not name.endswith((*WORDS_IN, ".cc", ".hpp", "Makefile")):
             continue
         for number, words, sentence in prose.sentences(name, read(name)):
             if words > prose.WORDS_MAX:

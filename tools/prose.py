@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Takes the sentences out of C comments, Markdown and manual pages, for the check `sentences` of lint.py."""
+"""Takes the sentences out of comments, Markdown and manual pages, for the check `sentences` of lint.py."""
+import inspect
 import re
 
 WORDS_MAX = 25
@@ -9,6 +10,8 @@ COLUMN = 8  # lines that begin so deep go on in the second column of a list
 SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\betc)(?<=[.!?])[\"')\]*_]*\s+(?=[\"'(*`_\[\\]*(?:-?[A-Z0-9]|-+\w|\w+[:./_(*]))")
 WORD = re.compile(r"[A-Za-z0-9]")
 COMMENT = re.compile(r"/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'", flags=re.S)
+BLOCK = re.compile(r"(?:^[ \t]*#(?!!).*(?:\n|\Z))+", flags=re.M)
+DOCSTRING = re.compile(r"\"\"\"(.*?)\"\"\"", flags=re.S)
 TERM = re.compile(r"\*|\s*(?:\*-|[*_][\w=]+[*_](?:$|  ))")  # of a manual page: what the next lines explain
 ITEM = re.compile(r"(?:[-*+]|\d+[.)]|[A-Z]\d|[A-Z]\d?[.):]|-E[A-Z]+|HF_\w+)\s")
 
@@ -18,29 +21,44 @@ def is_picture(line):
     return bool(re.search(r"\S {3,}\S|\|.*\||--+>|<--|==|&&|\t", line.strip()))
 
 
-def c_paragraphs(text):
-    """(line, words) of each paragraph in a comment; lines that stand apart (indented, columns) are ends."""
-    for match in COMMENT.finditer(text):
-        if match.group(0)[0] != "/":
-            continue
-        number = text.count("\n", 0, match.start()) + 1
-        lines = match.group(0)[2:-2].split("\n")
-        begin, words, depth = number, [], None
-        for at, line in enumerate(lines):
-            body = re.sub(r"^\s*\*", "", line) if at else line
-            indent = len(body) - len(body.lstrip())
-            body = body.strip().strip("*").strip()
-            ends = not body or is_picture(body) or ITEM.match(body) or (depth is not None and indent != depth)
-            if ends and words:
-                yield begin, " ".join(words)
-                words = []
-            if body and not is_picture(body) and indent < COLUMN:
-                if not words:
-                    begin = number + at
-                words.append(body)
-            depth = indent if body else None
-        if words:
+def grouped(lines):
+    """(line, words) of each paragraph of numbered lines; lines that stand apart (indented, columns) are ends."""
+    begin, words, depth = 0, [], None
+    for number, line in lines:
+        indent = len(line) - len(line.lstrip())
+        body = line.strip().strip("*").strip()
+        ends = not body or is_picture(body) or ITEM.match(body) or (depth is not None and indent != depth)
+        if ends and words:
             yield begin, " ".join(words)
+            words = []
+        if body and not is_picture(body) and indent < COLUMN:
+            if not words:
+                begin = number
+            words.append(body)
+        depth = indent if body else None
+    if words:
+        yield begin, " ".join(words)
+
+
+def c_paragraphs(text):
+    """(line, words) of each paragraph in a comment of C, C++ or Promela."""
+    for match in COMMENT.finditer(text):
+        if match.group(0)[0] == "/":
+            number = text.count("\n", 0, match.start()) + 1
+            lines = match.group(0)[2:-2].split("\n")
+            yield from grouped((number + at, re.sub(r"^\s*\*", "", line) if at else line) for at, line in enumerate(lines))
+
+
+def script_paragraphs(text):
+    """(line, words) of each paragraph in lines that begin with #, and in the docstrings of Python."""
+    for match in BLOCK.finditer(text):
+        number = text.count("\n", 0, match.start()) + 1
+        lines = re.sub(r"^[ \t]*#(?: SPDX.*)?", "", match.group(0), flags=re.M).split("\n")
+        yield from grouped((number + at, line) for at, line in enumerate(lines))
+    for match in DOCSTRING.finditer(text):
+        number = text.count("\n", 0, match.start()) + 1
+        lines = inspect.cleandoc(match.group(1)).split("\n")
+        yield from grouped((number + at, line) for at, line in enumerate(lines))
 
 
 def prose_paragraphs(text, manual):
@@ -81,8 +99,10 @@ def prose_paragraphs(text, manual):
 
 
 def paragraphs(name, text):
-    if name.endswith((".c", ".h")):
+    if name.endswith((".c", ".h", ".cc", ".hpp", ".def", ".pml")):
         return c_paragraphs(text)
+    if name.endswith((".py", ".sh", ".build", ".bash", "Makefile")):
+        return script_paragraphs(text)
     return prose_paragraphs(text, name.endswith(".scd"))
 
 

@@ -31,8 +31,8 @@ object alive, so an array holds what it lies on:
 
 While a view is alive, release() raises BufferError: let go of the view first (`del array`, or `with
 memoryview(pin) as view`). The file may be closed before. Pool.close() raises OSError EBUSY while
-something is held. A process that ends, or is killed, holds nothing any more; what it had given to a
-device (IO_URING, RDMA, GPU) is used again only after the pool's quarantine.
+something is held. A process that ends, or is killed, holds nothing any more. Memory that it had
+given to a device (IO_URING, RDMA, GPU) is used again only after the pool's quarantine.
 
 An array in one piece: a range may lie in several places of the pool. Then memoryview(pin) raises
 BufferError, and pin.pieces() has a buffer for each place. To get one place, give the file its blocks
@@ -50,11 +50,11 @@ Units: offsets and lengths are bytes; times are nanoseconds of time.monotonic_ns
 seconds.
 
 Errors: OSError with the errno of the library and its sentence, which says what is wrong and what to
-do; so FileNotFoundError, FileExistsError, TimeoutError and their like. Any call that needs blocks
-raises OSError ENOSPC when the pool is full: free a file and call again. EDEADLK: the thread would
-wait for a pin of its own. ValueError: the object is closed. A signal ends a wait: KeyboardInterrupt,
-or what its Python handler raises, else InterruptedError. Nothing has changed then, and the call may
-be made again.
+do. So there are FileNotFoundError, FileExistsError, TimeoutError and their like. Any call that
+needs blocks raises OSError ENOSPC when the pool is full: free a file and call again. EDEADLK: the
+thread would wait for a pin of its own. ValueError: the object is closed. A signal ends a wait:
+KeyboardInterrupt, or what its Python handler raises, else InterruptedError. Nothing has changed
+then, and the call may be made again.
 
 Threads: every object may be used by several threads. A call that may wait lets other threads run.
 A close() while another thread is in a call on the object raises OSError EBUSY.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Standard input, output and error that the program was started without: no file of the pool has their numbers, nothing that is printed
-# goes into one, and a verb that needs one of them hears that it is not there.
+# The program is started without standard input, output or error. No file of the pool has their numbers, and nothing
+# that is printed goes into one. A verb that needs one of them gets an error.
 . "$(dirname "$0")/cli.sh" || exit 1
 
 dir=$work/dir

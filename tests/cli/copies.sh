@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# cp and snapshot: what is copied is the same in all that a name has, shares blocks, and is nobody
-# else's afterwards; what fails, or is stopped, leaves nothing.
+# cp and snapshot. A copy is the same in all that a name has, shares blocks, and is independent afterwards. A copy
+# that fails, or is stopped, leaves nothing.
 . "$(dirname "$0")/cli.sh" || exit 1
 set -m # background jobs take SIGINT
 

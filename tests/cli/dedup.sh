@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# dedup merges what is the same, in files and between them, makes holes of zeros, leaves alone what
-# is held, keeps to the paths that it is given, and ends when a signal comes.
+# dedup merges equal pages, in files and between them, and makes holes of zeros. It leaves held pages alone, keeps
+# to the paths that it is given, and ends when a signal comes.
 . "$(dirname "$0")/cli.sh" || exit 1
 
 head -c 3000000 /dev/urandom >"$work/one"

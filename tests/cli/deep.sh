@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# A path that is longer than any call takes, and deeper than a stack, hides nothing: what shows a pool
-# shows the rest of it, and this one as its inode; rm -r removes it.
+# A path that is longer than any call takes, and deeper than a stack, hides nothing. Verbs that show a pool show the
+# rest of it, and this one as its inode. rm -r removes it.
 . "$(dirname "$0")/cli.sh" || exit 1
 
 levels=1500

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# DESTDIR installs what a user needs: the program runs from there, and pkg-config finds enough to
-# build and run a program against the shared and the static library.
+# DESTDIR installs what a user needs. The program runs from there, and pkg-config finds enough to build and run a
+# program against the shared and the static library.
 . "$(dirname "$0")/cli.sh" || exit 1
 
 root=$work/root

@@ -3,8 +3,8 @@
 # metrics: what comes out is Prometheus' text format, and what it says is so.
 . "$(dirname "$0")/cli.sh" || exit 1
 
-# Reads what is on $out as the format asks, then prints a Python expression over metrics[name][labels]:
-# the labels are the others than the pool's, as (key, value) pairs in their order.
+# Reads $out as the format asks, then prints a Python expression over metrics[name][labels]. The labels are (key,
+# value) pairs in their order, without the pool's.
 metric() {
     python3 - "$work/out" "$path" "$1" <<'PROGRAM' || fail "the metrics are not good: $1"
 import os, re, sys

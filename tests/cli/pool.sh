@@ -66,6 +66,6 @@ try 0 "$HOLDFAST" put "$disk/pool" "$0" script
 try 0 "$HOLDFAST" cat "$disk/pool" script
 cmp -s "$work/out" "$0" || fail "a durable pool gave back something else"
 
-# the last process to leave clears the head of lock.mdb: what another program of LMDB's commits while no process
-# has the pool is not taken for a commit that was never ended
+# The last process to leave clears the head of lock.mdb. So a commit that another program of LMDB's makes, while no
+# process has the pool, is not taken for one that was never ended.
 [ -z "$(head -c 24 "$pool/meta/lock.mdb" | tr -d '\0')" ] || fail "lock.mdb is left as it was"

@@ -4,9 +4,9 @@
 
 usage: documents.py SOURCE BUILD
 
-README's programs are examples/first.c and first.py; a code block of a manual page that follows "(examples/X.c):"
-stands in that file, as scdoc prints it; links lead to files; and the tests exist that README names, and ORDERING
-where it says what shows an edge. A name there may stand for all tests that begin with it.
+README's programs are examples/first.c and first.py. A code block of a manual page that follows "(examples/X.c):"
+stands in that file, as scdoc prints it. Links lead to files. The tests exist that README names, and ORDERING where it
+says what shows an edge. A name there may stand for all tests that begin with it.
 """
 import glob
 import json

@@ -77,6 +77,8 @@ SEEDS = [
     ("words", "cli/cat.c", 'const char *x = "behind ' 'end of file";\n', "past end of file"),
     ("sentences", "README.md", "\nThe file" + " is long and" * 12 + " wide.\n", "a sentence of 39"),
     ("sentences", "cli/cat.c", "/* The file" + " is long\n * and" * 12 + " wide. */\n", "a sentence of 39"),
+    ("sentences", "tools/setup.sh", "# The file" + " is long\n# and" * 12 + " wide.\n", "a sentence of 39"),
+    ("sentences", "model/run.py", '"""The file' + " is long\nand" * 12 + ' wide."""\n', "a sentence of 39"),
     ("spelling", "README.md", "rec" "ieve\n", "spelling: "),
     ("format", "cli/cat.c", "int  x ;\n", "is not as `make fmt` leaves it"),
 ]

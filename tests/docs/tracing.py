@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""docs/TRACING.md lists the trace points that the library has, with as many arguments, and no others; and each of its
+"""docs/TRACING.md lists the trace points that the library has, with as many arguments, and no others. Each of its
 one-liners reads a trace point that is there, and no argument that is not.
 
 usage: tracing.py SOURCE LIBRARY

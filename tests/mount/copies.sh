@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# A tree of all that a file system can hold goes in, about and out again by cp, tar and rsync: names, contents,
-# holes, modes, owners, times to the nanosecond, hard and symbolic links, attributes, ACLs, special files.
+# A tree of all that a file system can hold goes in, about and out again by cp, tar and rsync. It has names,
+# contents, holes, modes, owners and times to the nanosecond. It also has hard and symbolic links, attributes, ACLs
+# and special files.
 . "$(dirname "$0")/mount.sh" || exit 1
 need git rsync setfacl getfacl setfattr getfattr
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Mounts that end badly, and those that never come: the library's users notice nothing, the pool stays clean, the
-# folder can be mounted on again, and the errors are those that users know.
+# Mounts that end badly, and mounts that fail. The library's users notice nothing, the pool stays clean, and the
+# folder can be mounted on again. The errors are those that users know.
 . "$(dirname "$0")/mount.sh" || exit 1
 [ -z "${TARGET-}" ] || skip "there is no mount in $TARGET"
 need setfattr unshare

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# File handles stay good when the kernel has no inode of them any more, here because of another mount: numbers of
-# inodes are never used again. So a server of NFS may export a mount.
+# File handles stay good when the kernel has no inode of them any more, here because of another mount. Numbers of
+# inodes are never used again, so an NFS server may export a mount.
 . "$(dirname "$0")/mount.sh" || exit 1
 need python3
 handles() {

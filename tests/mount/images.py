@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Damages a pool's metadata file, mostly where the numbers are that LMDB and Holdfast believe: meta pages, page
-headers, offsets of nodes, and what is in the nodes. Or does with a mounted tree whatever programs do.
+"""Damages a pool's metadata file, mostly where the numbers are that LMDB and Holdfast believe. These are meta pages,
+page headers, offsets of nodes, and the content of nodes. Or does with a mounted tree whatever programs do.
 
 usage: images.py damage FILE SEED
        images.py use DIR

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # What the tests of the mount share; each begins with: . "$(dirname "$0")/mount.sh" || exit 1
-# With TARGET=DIR a test runs in a folder of its own there instead, so that what it expects can be
-# tried on a file system that others wrote. Gives:
+# With TARGET=DIR a test runs in a folder of its own there instead. So its expectations can be tried on another file
+# system. Gives:
 #   $work, $dir              a folder in memory, and the empty folder to be mounted on; gone at the end
 #   $size, pick SHORT LONG   short or long (HF_MOUNT_SIZE), and what to do in that size
 #   $cache                   none or auto (HF_MOUNT_CACHE): what the mount keeps

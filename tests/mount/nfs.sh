@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# A server of NFS (nfs-ganesha) exports the mount: what its clients do is in the pool, and what others do there is seen
-# by them. Their handles stay good when the server has ended and come again, and also when the mount has: if it has the
-# device number that it had, since nfs-ganesha puts that into its handles. The server and rpcbind have a network and a
+# An NFS server (nfs-ganesha) exports the mount. Changes by its clients are in the pool, and its clients see changes
+# by others. Their handles stay good when the server is started again. They also do when the pool is mounted again
+# with the same device number, which nfs-ganesha puts into its handles. The server and rpcbind have a network and a
 # /run of their own.
 if [ -z "${HF_APART-}" ] && unshare --net --mount true 2>/dev/null; then
     HF_APART=1 exec unshare --net --mount --propagation slave bash "$0" "$@"

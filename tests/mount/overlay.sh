@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The mount as an overlay's upper and work directory: what is changed in the overlay is what the same work on a plain
-# copy of the tree gives, also when the overlay has been mounted again; then layers as container engines make them, for
-# root and for a user.
+# The mount as an overlay's upper and work directory. Work in the overlay gives the same as on a plain copy of the
+# tree, also when the overlay has been mounted again. Then layers as container engines make them, for root and for a
+# user.
 . "$(dirname "$0")/mount.sh" || exit 1
 need setfattr
 merged=$work/merged

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# What can be done in part only is told: a write-back that finds too little room, a write, a read past which the metadata are damaged.
+# Work that can be done only in part is reported: a write-back that finds too little room, a write, a read up to
+# damaged metadata.
 . "$(dirname "$0")/mount.sh" || exit 1
 [ -z "${TARGET-}" ] || skip "$TARGET is not ours to fill and to damage"
 need python3
@@ -25,7 +26,8 @@ pages_of_x() {
 
 start 16M
 
-# What was stored in a mapping: some of it fits, in one request of the kernel or in many, and the first call that can says that not all did.
+# Pages that were stored into through a mapping. Some of them fit, in one request of the kernel or in many. The
+# first call that can says that not all did.
 for pages in 128 1000; do
     for ask in msync fsync close; do
         fill_up 50
@@ -44,8 +46,8 @@ same "$(partial write "$dir/written" 409600)" "204800 ENOSPC"
 same "$(stat -c %s "$dir/written")" 204800
 rm "$dir/written" "$dir/filler"
 
-# Pages of which the metadata say something wrong are not zeros. The file has a hole, a page, and two pages with a record of their own, which
-# nobody has read yet: else they would be in the page table.
+# Pages of which the metadata say something wrong are not zeros. The file has a hole, a page, and two pages with a
+# record of their own. Nobody has read these yet, or they would be in the page table.
 truncate -s 4096 "$work/hurt"
 head -c 4096 /dev/zero | tr '\0' g >>"$work/hurt"
 run "$HOLDFAST" put "$pool" "$work/hurt" hurt

@@ -4,9 +4,9 @@
 
 usage: replaced.py READ_DIR WRITE_DIR LOOKS
 
-One process replaces a file and a symbolic link under WRITE_DIR until it is ended; this one opens,
-maps, asks and follows them under READ_DIR, LOOKS times each. Every look has to succeed, and a file
-has to be of one piece. The first error is printed, and the status is 1.
+One process replaces a file and a symbolic link under WRITE_DIR until it is ended. This one opens, maps, asks and
+follows them under READ_DIR, LOOKS times each. Every look has to succeed, and a file has to be of one piece. The first
+error is printed, and the status is 1.
 """
 import mmap
 import os

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# A name that is replaced by rename() all the time, through the same mount and through another, can always be opened:
+# A name is replaced by rename() all the time, through the same mount and through another. It can always be opened:
 # a reader sees the old file or the new one.
 . "$(dirname "$0")/mount.sh" || exit 1
 need python3

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# What users may do through a mount: other users, with allow_other and without; the process that serves; and what the
-# owner of a pool, if that is not root, can make of root's mounting it.
-# With TARGET=DIR only what any file system does is tried.
+# What users may do through a mount: other users, with allow_other and without, and the process that serves. Then
+# what an owner other than root can make of root's mounting the pool. With TARGET=DIR only what any file system does
+# is tried.
 . "$(dirname "$0")/mount.sh" || exit 1
 need setpriv setfacl getfacl setfattr getfattr
 
@@ -217,8 +217,8 @@ for part in data lock meta/data.mdb meta/lock.mdb meta run; do
     same "$(roots_files)" "$before"
 done
 
-# --- a user without rights: root's pool is not for him, his own he may mount, through fusermount3, if /dev/fuse is for all:
-# in a name space of its own, where it is
+# --- a user without rights: root's pool is closed to this user, who may mount a pool of his own through
+# fusermount3. That needs a /dev/fuse for all, as in the namespace that is made here.
 rm -rf "$pool" "$work/roots" "$work/sound"
 run "$HOLDFAST" mkpool "$pool" --size 8M
 mkdir -p "$work/his/dir"
