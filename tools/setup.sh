@@ -14,7 +14,7 @@ elif [ "${1-}" = test ]; then
     packages="$packages acl attr bonnie++ curl dbench fio fuse3 git gnuplot-nox iproute2 python3-numpy
         python3-pytest rsync sqlite3 stress-ng"
 elif [ "${1-}" = bench ]; then
-    packages="$packages bindfs btrfs-progs dbench fuse3 xfsprogs"
+    packages="$packages bindfs btrfs-progs dbench fio fuse3 xfsprogs"
 elif [ "${1-}" = model ]; then
     packages="spin gcc"
 elif [ "${1-}" = fuzz ]; then

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pool's memory in the ring's table of buffers: entry first_buffer + i has the bytes from i *
- * buffer_bytes on. The last entry may be short. When the pool has grown, it is put in again, and is
+ * The pool's memory in the ring's table of buffers: entry first_buffer + i has the bytes from i <<
+ * buffer_shift on. The last entry may be short. When the pool has grown, it is put in again, and is
  * longer. Requests that run keep the old one until they end, and both have the same pages.
  */
 #include "private.h"
@@ -25,7 +25,7 @@ static int update(const struct hf_uring *uring, uint32_t entry, void *base, uint
 
 static uint64_t entries_of(const struct hf_uring *uring, uint64_t bytes)
 {
-    return (bytes + uring->buffer_bytes - 1) / uring->buffer_bytes;
+    return (bytes + (UINT64_C(1) << uring->buffer_shift) - 1) >> uring->buffer_shift;
 }
 
 int memory_make_table(struct hf_uring *uring, uint64_t limit_bytes)
@@ -74,11 +74,11 @@ int memory_register(struct hf_uring *uring)
         return uring_fail_pool(rc);
     uring->base = memory.base;
     while (uring->registered_bytes < memory.bytes) {
-        uint64_t entry = uring->registered_bytes / uring->buffer_bytes;
-        uint64_t start = entry * uring->buffer_bytes, bytes = memory.bytes - start;
+        uint64_t entry = uring->registered_bytes >> uring->buffer_shift;
+        uint64_t start = entry << uring->buffer_shift, bytes = memory.bytes - start;
 
-        if (bytes > uring->buffer_bytes)
-            bytes = uring->buffer_bytes;
+        if (bytes > UINT64_C(1) << uring->buffer_shift)
+            bytes = UINT64_C(1) << uring->buffer_shift;
         if (uring->first_buffer + entry >= KERNEL_BUFFERS_MAX)
             return uring_fail(-E2BIG, "the pool needs more than the %u buffers that a ring has",
                               KERNEL_BUFFERS_MAX);
@@ -117,9 +117,9 @@ int memory_entry(struct hf_uring *uring, const struct iovec *pieces, int count, 
                 return rc;
         }
         if (i == 0)
-            first = start / uring->buffer_bytes;
-        one =
-            one && start / uring->buffer_bytes == first && (end - 1) / uring->buffer_bytes == first;
+            first = start >> uring->buffer_shift;
+        one = one && start >> uring->buffer_shift == first &&
+              (end - 1) >> uring->buffer_shift == first;
     }
     *entry = one ? uring->first_buffer + (uint32_t)first : URING_NONE;
     return 0;

@@ -34,9 +34,12 @@ static int check_options(const struct hf_uring_options *options)
                           "size is sizeof(struct hf_uring_options), flags 0x%x are not "
                           "known, or reserved is not 0",
                           options->flags & ~HF_URING_HAS_TABLE);
-    if (options->buffer_bytes % HF_HUGE_BYTES || options->buffer_bytes > HF_URING_BUFFER_BYTES_MAX)
-        return uring_fail(-EINVAL, "buffer_bytes is %llu: a multiple of %u, at most 1 GiB",
-                          (unsigned long long)options->buffer_bytes, HF_HUGE_BYTES);
+    if (options->buffer_bytes & (options->buffer_bytes - 1) ||
+        (options->buffer_bytes && options->buffer_bytes < HF_HUGE_BYTES) ||
+        options->buffer_bytes > HF_URING_BUFFER_BYTES_MAX)
+        return uring_fail(-EINVAL, "buffer_bytes is %llu: a power of two, from %u to %llu",
+                          (unsigned long long)options->buffer_bytes, HF_HUGE_BYTES,
+                          (unsigned long long)HF_URING_BUFFER_BYTES_MAX);
     if (options->requests > 1u << 24)
         return uring_fail(-EINVAL, "requests is %u: at most %u", options->requests, 1u << 24);
     return 0;
@@ -135,7 +138,8 @@ int hf_uring_open(struct hf_pool *pool, struct io_uring *ring,
     uring->forks = forks;
     uring->position = ring->sq.sqe_tail;
     uring->first_buffer = options->first_buffer;
-    uring->buffer_bytes = options->buffer_bytes ? options->buffer_bytes : HF_URING_BUFFER_BYTES_MAX;
+    uring->buffer_shift = (unsigned)__builtin_ctzll(
+        options->buffer_bytes ? options->buffer_bytes : HF_URING_BUFFER_BYTES_MAX);
     rc = open_parts(uring, options);
     if (rc) {
         free(uring);

@@ -15,6 +15,7 @@
 #define URING_OP_READV_FIXED 60
 #define URING_OP_WRITEV_FIXED 61
 
+/* What every request needs is in one line of the cache. */
 struct request {
     uint64_t user_data;
     uint64_t position; /* of its submission entry, counted since the ring began */
@@ -22,13 +23,13 @@ struct request {
         struct hf_pin pin;
         struct hf_lease lease;
     };
-    struct iovec own[URING_PIECES];
     struct iovec *pieces; /* own, or from the heap; stays for the next request of this slot */
-    uint32_t room;
+    int32_t result;       /* of a zero-copy send, until its memory is free */
     uint32_t next_free;
-    struct msghdr message;
-    int32_t result; /* of a zero-copy send, until its memory is free */
+    uint16_t room;
     bool busy, leased;
+    struct iovec own[URING_PIECES];
+    struct msghdr message;
 };
 
 /* A second mapping of the ring: it holds when the program's own is gone. */
@@ -49,7 +50,8 @@ struct hf_uring {
     struct view view;
 
     char *base; /* of the pool's memory */
-    uint64_t registered_bytes, buffer_bytes;
+    uint64_t registered_bytes;
+    unsigned buffer_shift; /* each entry of the table has 1 << this bytes */
     uint32_t first_buffer;
     bool made_table; /* the library did, not the program */
     bool vectors;    /* the kernel takes vectors of registered memory */

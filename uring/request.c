@@ -70,7 +70,7 @@ static bool writes_memory(uint32_t op)
 
 static bool more_room(struct request *request)
 {
-    uint32_t room = request->room == URING_PIECES ? 64 : URING_PIECES_MAX;
+    uint16_t room = request->room == URING_PIECES ? 64 : URING_PIECES_MAX;
     struct iovec *pieces = malloc(room * sizeof *pieces);
 
     if (!pieces)
@@ -90,10 +90,9 @@ static int hold_once(struct request *request, const struct hf_uring_io *io)
         .size = sizeof options, .flags = flags, .arg = request};
 
     if (io->flags & HF_URING_RECALL)
-        return hf_lease(io->file, io->off, io->len, &options, request->pieces, (int)request->room,
+        return hf_lease(io->file, io->off, io->len, &options, request->pieces, request->room,
                         &request->lease);
-    return hf_pin(io->file, io->off, io->len, flags, request->pieces, (int)request->room,
-                  &request->pin);
+    return hf_pin(io->file, io->off, io->len, flags, request->pieces, request->room, &request->pin);
 }
 
 /* The number of pieces. */

@@ -52,7 +52,7 @@ struct hf_uring_options {
     uint32_t first_buffer; /* entries of the table before this are the program's */
     uint32_t requests;     /* under way at once; 0: as many as the completion queue has room for */
     uint32_t reserved;     /* 0 */
-    /* Bytes of the pool's memory in each entry: a multiple of HF_HUGE_BYTES; 0: the most. */
+    /* Bytes of the pool's memory in each entry: a power of two, from HF_HUGE_BYTES; 0: the most. */
     uint64_t buffer_bytes;
 };
 

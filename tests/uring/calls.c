@@ -24,6 +24,10 @@ static void refuses_options(struct hf_pool *pool)
     EXPECT_EQ(hf_uring_open(pool, &ring, &bad, &uring), -EINVAL);
     bad = good, bad.buffer_bytes = HF_HUGE_BYTES + 4096;
     EXPECT_EQ(hf_uring_open(pool, &ring, &bad, &uring), -EINVAL);
+    bad = good, bad.buffer_bytes = 3 * HF_HUGE_BYTES;
+    EXPECT_EQ(hf_uring_open(pool, &ring, &bad, &uring), -EINVAL);
+    bad = good, bad.buffer_bytes = HF_BLOCK_BYTES;
+    EXPECT_EQ(hf_uring_open(pool, &ring, &bad, &uring), -EINVAL);
     bad = good, bad.buffer_bytes = 2 * HF_URING_BUFFER_BYTES_MAX;
     EXPECT_EQ(hf_uring_open(pool, &ring, &bad, &uring), -EINVAL);
     bad = good, bad.requests = UINT32_MAX;
