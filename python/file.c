@@ -451,7 +451,7 @@ static PyMethodDef file_methods[] = {
     {"lease", NAMED(file_lease),
      "lease(off, len, flags=0, *, recall=None)\n--\n\n"
      "Like pin(), for long: a truncate or the like asks for it. recall(recall) is then called\n"
-     "in a thread of the library with a Recall, and lets go of recall.lease there or later.\n"
+     "in a thread of the library with a Recall, and releases recall.lease there or later.\n"
      "None: the Recall comes out of Pool.next_recall() or holdfast.recalls().\n\n"
      "flags: READ (0) or WRITE, and IO_URING, RDMA or GPU. Errors as pin()."},
     {"__enter__", ALONE(file_enter), NULL},

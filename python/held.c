@@ -396,7 +396,7 @@ static void pin_dealloc(struct py_held *self)
 static PyMethodDef pin_methods[] = {
     HELD_METHODS,
     {"release", (PyCFunction)pin_release, METH_NOARGS,
-     "release()\n--\n\nLets go of the range; once more does nothing.\n\n"
+     "release()\n--\n\nReleases the range; a second call does nothing.\n\n"
      "BufferError: a view of it is alive."},
     {"__enter__", held_enter, METH_NOARGS, NULL},
     {"__exit__", (PyCFunction)(void (*)(void))pin_exit, METH_FASTCALL, NULL},

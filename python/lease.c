@@ -280,7 +280,7 @@ static void lease_dealloc(struct py_held *self)
 static PyMethodDef lease_methods[] = {
     HELD_METHODS,
     {"release", (PyCFunction)lease_release, METH_NOARGS,
-     "release()\n--\n\nLets go of the range; what used it must have stopped.\n\n"
+     "release()\n--\n\nReleases the range; its users must have stopped.\n\n"
      "BufferError: a view of it is alive."},
     {"state", (PyCFunction)lease_state, METH_NOARGS,
      "state()\n--\n\nLEASE_HELD, LEASE_RECALLED or LEASE_DETACHED."},

@@ -337,7 +337,7 @@ struct hf_pin {
 int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, struct iovec *iov,
            int iovcnt, struct hf_pin *pin);
 
-/* Lets go of a pin, from any thread; also after hf_close() of the file, but not after
+/* Releases a pin, from any thread; also after hf_close() of the file, but not after
  * hf_pool_close(). Never blocks. Enters the kernel only to wake a layout change that waits.
  *   -EINVAL  the pin is not live (unpinned twice); a debug build aborts
  *   -ECHILD  the parent made the pin before a fork, and keeps it */
@@ -474,7 +474,7 @@ struct hf_lease {
 };
 
 struct hf_recall {
-    struct hf_lease lease; /* the one to let go of */
+    struct hf_lease lease; /* the one to release */
     void *arg;             /* hf_lease_options.arg */
     uint64_t off, len;     /* the part of the lease that the layout change covers, in whole pages */
     uint32_t why;          /* enum hf_change_kind */
@@ -507,7 +507,7 @@ int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
              const struct hf_lease_options *options, struct iovec *iov, int iovcnt,
              struct hf_lease *lease);
 
-/* Lets go of a lease, from any thread of the process, also in the callback and in a signal handler.
+/* Releases a lease, from any thread of the process, also in the callback and in a signal handler.
  * Never blocks; enters the kernel only to wake a layout change that waits. The device must have
  * stopped before.
  *   -EINVAL  not live: released already, or given away

@@ -129,7 +129,7 @@ class memory
     std::vector<iovec> pieces_;
 };
 
-/* hf_pin(). Let go of by its destructor. */
+/* hf_pin(). Its destructor releases it. */
 class pin : public memory
 {
   public:

@@ -131,10 +131,10 @@ int hf_act_for(const struct hf_client *client);
  *
  * hf_write(), hf_append(), hf_copy_range() and layout changes wait before they return, until every
  * watcher has taken the report and come back for the next. They wait HF_WATCH_WAIT_NS at most, all
- * together, and from then on not for a late watcher until it has come back. What is written through
- * a pin or a lease is reported, without a wait, when the holder lets go of it.
+ * together, and from then on not for a late watcher until it has come back. Bytes that are written
+ * through a pin or a lease are reported, without a wait, when the holder releases it.
  *
- * hf_watch(file, HF_WATCH_STORES) is for copies into which somebody stores, a page at a time. There
+ * hf_watch(file, HF_WATCH_STORES) is for copies into which programs store, a page at a time. There
  * is a report before each change too, so that the watcher can write back first. The manual says
  * what it must do. hf_watch() may wait for the layout mutex.
  *   -EINVAL  on is something else */

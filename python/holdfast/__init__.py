@@ -29,7 +29,7 @@ object alive, so an array holds what it lies on:
 
     array = numpy.frombuffer(file.pin(0, len), dtype)   # held until the last array on it has gone
 
-While a view is alive, release() raises BufferError: let go of the view first (`del array`, or `with
+While a view is alive, release() raises BufferError: release the view first (`del array`, or `with
 memoryview(pin) as view`). The file may be closed before. Pool.close() raises OSError EBUSY while
 something is held. A process that ends, or is killed, holds nothing any more. Memory that it had
 given to a device (IO_URING, RDMA, GPU) is used again only after the pool's quarantine.

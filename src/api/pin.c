@@ -62,9 +62,9 @@ static int explain(int rc, uint32_t flags)
     }
 }
 
-/* U3 of the slot that dax_pin_page() may have let go of. No word of the lane says whether it has: a
- * signal handler could take that word, for a pin of its own. So what waits for these pages is woken
- * in any case. Arguments that are no good may have been in the slot as other pages. */
+/* U3 of a slot that dax_pin_page() may have taken and released. No word of the lane says whether it
+ * has: a signal handler could take that word for a pin of its own. So changes that wait for these
+ * pages are woken in any case. Bad arguments may have been in the slot as other pages. */
 static void wake_left(struct hf_file *file, uint64_t off, uint64_t len, bool good)
 {
     if (hf_load_acquire(&file->vnode->waiters)) /* UNPIN.WAKE/p, as in slots_leave() */

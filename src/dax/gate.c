@@ -317,7 +317,7 @@ int dax_lock(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
         }
         /* GATE.RULE/p: a thread that holds nothing waits. Pairs with GATE.RULE/m in close_gate().
          * Without it: entries come back into a range after its change has looked for holders. A
-         * call that yields does not pass: its caller lets go of what it holds meanwhile. */
+         * call that yields does not pass: its caller releases its pins meanwhile. */
         if (!dax_yields && (needs_through(lane) || client_needs_through(dax->shm))) {
             vnode->passed++;
             rc = 1;

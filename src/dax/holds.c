@@ -342,7 +342,7 @@ static bool free_released(struct shm *shm, struct shm_vnode *vnode, bool stale)
     return stale;
 }
 
-/* Holds that were let go of and are on no stack: a link to them was wrong. LETGO.COUNT/m: `ended`
+/* Frees released holds that are on no stack, since a link to them was wrong. LETGO.COUNT/m: `ended`
  * is loaded first, then `begun` and the stack, then each key before `begun` again. While `begun`
  * stays what `ended` was, each hold whose key is seen empty was pushed before the stack was seen
  * empty. Pairs with LETGO.COUNT/p in holds_release(). Without it: a hold is freed that its owner is

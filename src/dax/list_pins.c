@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The list of what is held and what waits, with its process. Nothing is stopped for it: a slot
- * counts when its key was the same before and after its range was read.
+ * The list of pins, leases and waiting layout changes, with their processes. Nothing is stopped for
+ * it: a slot counts when its key was the same before and after its range was read.
  */
 #include "dax/private.h"
 

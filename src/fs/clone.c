@@ -36,7 +36,7 @@ struct clone {
     struct shm_vnode *from;
     uint64_t first, pages; /* of `from` */
     uint64_t to_first;
-    uint64_t from_end; /* of what is cloned, in bytes */
+    uint64_t from_end; /* of the cloned range, in bytes */
     uint64_t end;      /* the same in `to` */
     /* Bytes of the page after `pages`, in which `to` goes on. If it is not 0, that page is
      * copied. */

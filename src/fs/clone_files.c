@@ -415,7 +415,7 @@ ssize_t fs_clone_files(struct fs *fs, struct hf_clone_entry *entries, size_t cou
     b->fs = fs;
     b->value = NULL;
     for (size_t i = 0; i < count; i++)
-        entries[i].result = -EBUSY; /* of what is not tried */
+        entries[i].result = -EBUSY; /* of entries that are not tried */
     for (size_t done = 0; n >= 0 && done < count; done += b->count) {
         b->entries = entries + done;
         b->count = fs_min(most, count - done);

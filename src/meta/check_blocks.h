@@ -54,10 +54,10 @@ static inline bool check_is_file(const struct check_inode *inode)
 }
 /* Mends the lengths of extents, and looks at the segments again (check_lengths.c). */
 int check_lengths(struct checker *check, struct segments *segments);
-/* It is an extent of what is not a file, or at a page that cannot be. */
+/* The claim is an extent of an inode that is not a file, or at a page that cannot be. */
 bool check_homeless(struct checker *check, const struct check_claim *claim);
 
-/* Once it is known what each claim keeps. */
+/* Called once it is known which blocks each claim keeps. */
 static inline bool check_is_shared(const struct segment *segment)
 {
     return segment->kept_extents + (uint64_t)segment->kept_records > 1;

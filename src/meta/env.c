@@ -66,7 +66,7 @@ static unsigned env_flags(bool readonly, bool durable)
     return durable ? flags : flags | MDB_NOSYNC | MDB_WRITEMAP;
 }
 
-/* Before LMDB has the file open: closing it would let go of LMDB's locks on it. */
+/* Called before LMDB has the file open: closing the file here would drop LMDB's locks on it. */
 static void map_lock_file(struct meta *meta, const char *dir)
 {
     char path[META_PATH_MAX + sizeof "/lock.mdb"];

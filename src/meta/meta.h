@@ -179,7 +179,8 @@ int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64
  * meta_extent_split()); merges at the seam. */
 int meta_extent_shift(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t delta);
 int meta_extent_split(struct meta_txn *txn, uint64_t ino, uint64_t page);
-/* Says of what has blocks in [page, page+count) whether these may have other owners. */
+/* Marks the extents of [page, page+count). `shared`: their blocks may have other owners; else they
+ * have none. */
 int meta_extent_mark(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t count,
                      bool shared);
 

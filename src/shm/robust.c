@@ -18,7 +18,7 @@
  *
  * `kind` says which steps the library takes, and is set right each time. The library's word for the
  * owner may say that the mutex was given up for good. No process of a pool does that, so such a
- * word is wrong. It goes before the mutex is tried, and before it is let go of.
+ * word is wrong. It is cleared before the mutex is tried, and before it is unlocked.
  *
  * The first word may say at the end that another thread has the mutex, or that no thread has it.
  * `term` tells whether one has taken it since. Then both have had the mutex at once. It is left to
@@ -358,8 +358,8 @@ int shm_robust_trylock(struct shm_mutex *mutex)
     return rc;
 }
 
-/* The library's call would fail where its word is wrong by now. What it does here is done when the
- * mutex is let go of. */
+/* The library's call would fail where its word is wrong by now. Its step is made up for when the
+ * mutex is unlocked. */
 void shm_robust_mended(struct shm_mutex *mutex)
 {
     for (unsigned i = mine.count; i--;)

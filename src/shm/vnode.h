@@ -41,8 +41,8 @@ enum shm_vnode_state { SHM_VNODE_FREE = 0, SHM_VNODE_NEW, SHM_VNODE_READY };
  * name, and may get one. */
 enum shm_orphan { SHM_ORPHAN_NOT = 0, SHM_ORPHAN_OPEN, SHM_ORPHAN_CLOSED, SHM_ORPHAN_UNNAMED };
 
-/* How many holds of it were let go of, ever. When as many have ended as begun, each is on the stack
- * `released`, or was taken from it; the stack's links alone do not tell. */
+/* How many releases of its holds there were, ever. When as many have ended as begun, each such hold
+ * is on the stack `released`, or was taken from it. The stack's links alone do not tell that. */
 struct shm_let_go {
     /* Raised before the key is cleared, and after the hold is on the stack. */
     uint32_t begun, ended;
