@@ -118,7 +118,8 @@ static inline __attribute__((always_inline)) int pin_page(struct hf_file *file, 
     return pin_any(file, off, len, flags, iov, iovcnt, pin);
 }
 
-/* What hf_pin() leaves over. Pins that own their blocks have a straight line too. */
+/* The pins that hf_pin() does not do itself. Pins that own their blocks have a straight line
+ * too. */
 static __attribute__((noinline)) int pin_own(struct hf_file *file, uint64_t off, uint64_t len,
                                              uint32_t flags, struct iovec *iov, int iovcnt,
                                              struct hf_pin *pin)

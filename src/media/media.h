@@ -37,8 +37,8 @@ struct media {
  * -EOPNOTSUPP as in hf_pool_create(). */
 int media_create(const char *pool_dir, const char *data_path, uint64_t bytes, mode_t mode);
 
-/* What there is of a pool's memory, without mapping it: its length, and whether nothing was ever
- * written to it. A file that took the place of a lost one is such: media_create() writes a byte,
+/* Looks at a pool's memory without mapping it: its length, and whether nothing was ever written to
+ * it. That is so for a file that took the place of a lost one: media_create() writes a byte,
  * fallocate(2) and truncate(1) do not. -ENOENT: missing. */
 int media_look(const char *pool_dir, uint64_t *bytes, bool *empty);
 
@@ -63,8 +63,8 @@ int media_file_bytes(const char *pool_dir, uint64_t *out);
 /* Makes POOL/data `bytes` long, with zeros, on the medium when it returns. */
 int media_lengthen(const char *pool_dir, uint64_t bytes);
 
-/* Returns when a directory's entries, or a file, are on the medium: after a power cut what was made
- * there is there. */
+/* Returns when a directory's entries, or a file, are on the medium, and so will be there after a
+ * power cut. */
 int media_sync_path(const char *path);
 
 /* Maps what another process's media_grow() has added, up to `bytes`. Threads may race here.

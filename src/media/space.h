@@ -5,8 +5,8 @@
 
 #include "media/media.h"
 
-/* Of an open file or device. A file that will turn out to be persistent memory is MEDIA_FILE here:
- * only mapping it tells. -EOPNOTSUPP: neither a regular file nor a device-dax node. */
+/* The kind of an open file or device. A file on persistent memory is MEDIA_FILE here, since only
+ * mapping it tells. -EOPNOTSUPP: neither a regular file nor a device-dax node. */
 int media_detect(int fd, const char *path, enum media_kind *out);
 
 /* Bytes that lengths and addresses of a mapping must be multiples of; at least 2 MiB. */

@@ -200,7 +200,7 @@ static int check_pages(struct checker *check, const char *pool_dir)
     return rc;
 }
 
-/* lock.mdb says what the newest transaction was before the repair, which did without it. */
+/* lock.mdb still names the newest transaction of before the repair, which committed without it. */
 static void drop_lock(const char *pool_dir)
 {
     char path[META_PATH_MAX];

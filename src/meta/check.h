@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private to src/meta: one round of meta_check(). What it remembers is an entry an inode and one a
- * run of blocks; records themselves are read again when they are needed again.
+ * Private to src/meta: one round of meta_check(). It remembers an entry for each inode and one for
+ * each run of blocks. Records are read again when they are needed again.
  */
 #ifndef HF_META_CHECK_H
 #define HF_META_CHECK_H
@@ -10,7 +10,8 @@
 
 #include <sys/stat.h>
 
-/* What progress counts to: a third for the pages, the rest for the records, read twice. */
+/* The total of the progress: a third for the pages, the rest for the records, which are read
+ * twice. */
 #define CHECK_PROGRESS_TOTAL 3000u
 #define CHECK_PROGRESS_PAGES 1000u
 
@@ -124,7 +125,7 @@ int check_survey(struct checker *check);
 /* Records under another inode's number than their own (check_moved.c). */
 int check_moved(struct checker *check);
 
-/* What each inode is (check_types.c); then that its attributes say so. */
+/* Decides what each inode is (check_types.c), then makes its attributes say so. */
 int check_types(struct checker *check);
 int check_attributes(struct checker *check);
 

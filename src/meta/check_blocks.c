@@ -54,7 +54,7 @@ struct blocks {
     size_t copy_count, copy_room;
     size_t free_at, free_end; /* in `pieces`, by block: where free blocks are looked for */
     uint64_t free_from;
-    uint64_t stray_of, stray_ino, stray_page; /* the file that takes what has no place */
+    uint64_t stray_of, stray_ino, stray_page; /* the file that takes blocks without a place */
 };
 
 /* --- which owner is believed --- */
@@ -260,9 +260,9 @@ static uint64_t undisputed(const struct blocks *b, const struct check_claim *cla
     return (segment->block < end ? segment->block : end) - claim->block;
 }
 
-/* The part of a claim that lies in the file and in the pool. What does not fit has a wrong count:
- * it ends where others' blocks begin, or those that were never given to anybody. Else it would take
- * all free blocks, which are wanted for copies. */
+/* The part of a claim that lies in the file and in the pool. A claim that does not fit has a wrong
+ * count. It ends where others' blocks begin, or blocks that were never given out. Otherwise it
+ * would take all free blocks, which are needed for copies. */
 static struct meta_extent clip(const struct blocks *b, struct check_claim *claim)
 {
     struct checker *check = b->check;
@@ -479,7 +479,7 @@ static int copy_contested(struct blocks *b)
     return rc;
 }
 
-/* --- what is kept, in order of files --- */
+/* --- the claims that are kept, in order of files --- */
 
 static int by_claim(const void *x, const void *y)
 {

@@ -35,7 +35,7 @@ static inline uint64_t check_end(uint64_t from, uint64_t count)
     return count > UINT64_MAX - from ? UINT64_MAX : from + count;
 }
 
-/* What the claims and the table say now; frees what *out had. */
+/* Makes the segments from the claims and the table as they are now; frees those that *out had. */
 int check_segments(struct checker *check, struct segments *out);
 /* The last one that does not begin after `block`, or the first. */
 size_t check_segment_at(const struct segments *segments, uint64_t block);

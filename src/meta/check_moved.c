@@ -26,7 +26,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* What two inodes must have in common to be halves of one. */
+/* The values that two inodes must have in common to be halves of one. */
 struct half {
     uint64_t count, links;
     uint64_t ino;
@@ -52,7 +52,7 @@ static int by_look(const void *x, const void *y)
     return p->links < q->links ? -1 : p->links > q->links;
 }
 
-/* Those of the table that `take` makes one of, sorted. */
+/* The inodes of the table that `take` makes a half of, sorted. */
 static int collect(const struct checker *check,
                    bool (*take)(const struct check_inode *, struct half *), struct halves *out)
 {
@@ -107,8 +107,8 @@ static int move_to(struct checker *check, const struct meta_key *from, const str
 
 /* --- attributes --- */
 
-/* What is counted: blocks of a file, bytes of a link's target, directories in a directory. False:
- * nothing is. */
+/* The count of an inode: blocks of a file, bytes of a link's target, directories in a directory.
+ * False: it counts nothing. */
 static bool look_of(struct half *half, uint32_t type, uint64_t links, uint64_t count)
 {
     half->type = type;
@@ -227,8 +227,8 @@ static struct half *file_of(struct checker *check, const struct halves *lacking,
     return file;
 }
 
-/* What it has too much is one extent. What is nothing but extents may have several that are
- * others'; but where this run has put some, they have no other place. */
+/* The surplus of an inode is one extent of another file. An inode that is nothing but extents may
+ * have several of others; extents that this run has put there have no other place. */
 static void note_foreign(struct checker *check, const struct check_inode *inode,
                          const struct halves *lacking)
 {

@@ -137,7 +137,7 @@ static bool find_place(struct checker *check, const struct meta_key *key, const 
            meta_seek(check->txn, to, &there) == -ENOENT;
 }
 
-/* Under a new inode; what is not worth that gives false. */
+/* Gives the record a place under a new inode. False: it is not worth that. */
 static bool make_place(struct checker *check, const struct meta_key *key, const MDB_val *value,
                        struct meta_key *to)
 {
@@ -195,7 +195,7 @@ static int unknown_record(struct checker *check, const struct meta_key *key, con
     return erase_record(check, key);
 }
 
-/* For records whose decoder has just failed. */
+/* For a record that could not be decoded. */
 static int senseless_record(struct checker *check, const struct meta_key *key)
 {
     if (!check_problem(check, true, "%s; repair removes the record", hf_error_sentence()))

@@ -59,7 +59,7 @@ static int find_elsewhere(struct checker *check, struct meta_disk_super *disk)
     return rc;
 }
 
-/* As of a new pool; its bounds come later. */
+/* The values of a new pool; its bounds come later. */
 static int invent(struct meta_disk_super *disk)
 {
     memset(disk, 0, sizeof *disk);
@@ -198,7 +198,7 @@ static void check_fields(struct checker *check, struct meta_super *super)
         mend_field(check, "the quarantine", &super->quarantine_ns, 0);
 }
 
-/* What only the caller can judge: one field a call. */
+/* Fields that only the caller can judge: one field a call. */
 static int check_limits(struct checker *check, struct meta_super *super)
 {
     for (unsigned n = 0; n < 64 && check->request->mend_super; n++) {

@@ -39,7 +39,7 @@ static int add_claim(struct checker *check, const struct check_claim *claim)
 
 /* --- one record --- */
 
-/* Copies what is there, and zeros for the rest. */
+/* Copies the bytes that are there, and puts zeros for the rest. */
 static bool read_value(const MDB_val *value, void *out, size_t len)
 {
     size_t there = value->mv_size < len ? value->mv_size : len;

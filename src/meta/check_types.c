@@ -64,7 +64,7 @@ static unsigned votes_for(const struct check_inode *inode, uint32_t type)
     return votes;
 }
 
-/* What has no vote at all is a file: that can hold whatever there is. */
+/* An inode without any vote becomes a file, which can hold whatever there is. */
 static uint32_t decide(const struct check_inode *inode)
 {
     uint32_t recorded = inode->flags & INODE_ATTRIBUTES ? inode->mode & S_IFMT : 0;
@@ -150,7 +150,7 @@ static int make(struct checker *check, struct check_inode *inode)
     return put_inode(check, inode, &made);
 }
 
-/* The record as it is, with zeros for what is missing. */
+/* The record as it is, with zeros for missing bytes. */
 static int read_record(struct checker *check, uint64_t ino, struct meta_disk_inode *disk)
 {
     struct meta_key key;

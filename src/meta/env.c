@@ -34,7 +34,7 @@
 #define MAP_BYTES_A_BLOCK 256u
 #define MAP_BYTES_MAX (UINT64_C(1) << 40)
 
-/* What LMDB's lock file holds: a header and a cache line a reader slot. */
+/* The bytes of LMDB's lock file: a header, and a cache line for each reader slot. */
 #define LOCK_HEADER_BYTES 4096u
 #define LOCK_SLOT_BYTES 64u
 #define SPARE_READERS 64u /* beside one a thread, one for recovery and one for opening a process */
@@ -334,7 +334,7 @@ static int peek(const char *dir, unsigned lock_flag, struct meta_super *out)
     return rc;
 }
 
-/* LMDB would make what is not there. */
+/* LMDB would make missing files. */
 static int find_files(const char *pool_dir, char dir[META_PATH_MAX])
 {
     char path[META_PATH_MAX];

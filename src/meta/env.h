@@ -129,7 +129,8 @@ static inline void meta_key_extent(struct meta_key *key, uint64_t ino, uint64_t 
 /* -ENAMETOOLONG beyond 255 bytes. */
 int meta_key_name(struct meta_key *key, uint64_t ino, enum meta_part part, const char *name);
 
-/* Of a detached run whose blocks have other owners: several records can be of the same block. */
+/* The key of a detached run that has blocks with other owners: several records can have the same
+ * block. */
 static inline void meta_key_shared(struct meta_key *key, uint64_t block, uint64_t ino,
                                    uint64_t page)
 {

@@ -106,8 +106,8 @@ int meta_settle(const char *pool_dir, meta_under_way *under_way, void *arg);
 int meta_open(const char *pool_dir, bool readonly, struct meta **out);
 /* The same where other processes have it open, or have just closed it. */
 int meta_join(const char *pool_dir, bool readonly, struct meta **out);
-/* Shares with the other processes what they have to know of each other's transactions. Waits show
- * in the lanes of `shm`; null: they are not to be cancelled. */
+/* Shares the words by which processes know of each other's transactions. Waits show in the lanes of
+ * `shm`; null: they are not to be cancelled. */
 void meta_share(struct meta *meta, struct shm_records *shared, struct shm *shm);
 void meta_close(struct meta *meta);
 /* The same by the last process of the pool, which holds it exclusively. Where no commit is
@@ -194,7 +194,7 @@ struct meta_file {
     struct meta_extent runs[META_FILE_RUNS];
 };
 int meta_file_get(struct meta_txn *txn, uint64_t ino, struct meta_file *out);
-/* Of an inode that has no records yet; `more` is passed over. Runs are in order and apart. */
+/* For an inode that has no records yet; `more` is ignored. Runs are in order and apart. */
 int meta_file_put(struct meta_txn *txn, uint64_t ino, const struct meta_file *file);
 
 int meta_dirent_get(struct meta_txn *txn, uint64_t dir, const char *name, struct meta_dirent *out);
@@ -260,7 +260,7 @@ typedef int meta_owners_changed(void *arg, const struct meta_owners *before,
 /* The owners of `block`. out->count: how many of the `count` blocks from it on have the same
  * numbers. */
 int meta_owners_find(struct meta_txn *txn, uint64_t block, uint64_t count, struct meta_owners *out);
-/* The first run at or after the block of those that are not one extent's alone. */
+/* The first run of the table at or after the block. */
 int meta_owners_next(struct meta_txn *txn, uint64_t block, struct meta_owners *out);
 /* Each block gets so many more extents and records, or less. `changed` is called for each run. */
 int meta_owners_change(struct meta_txn *txn, uint64_t block, uint64_t count, int extents,

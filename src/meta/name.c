@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what an inode has by name: directory entries, extended attributes, and the target of a
- * symbolic link. Calls record.c only. Names are bytes without a NUL, compared bytewise. Further
+ * Owns the named records of an inode: directory entries and extended attributes, and the target of
+ * a symbolic link. Calls record.c only. Names are bytes without a NUL, compared bytewise. Further
  * rules (no '/', a namespace) are for the caller to keep and for check.c to check.
  */
 #include "meta/env.h"

@@ -32,7 +32,7 @@
 
 /* Room is made by this many pages; the charge of one change must fit well into it. */
 #define ROOM_PAGES 512u
-/* What is left of it for transactions that free. */
+/* The part of it that is kept for transactions that free. */
 #define SPARE_PAGES 128u
 
 struct meta_thread {
@@ -53,7 +53,7 @@ struct cache {
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct meta *registry; /* the open environments */
-static struct meta *aside;    /* those that cannot be closed (guard.c) */
+static struct meta *aside;    /* environments that cannot be closed (guard.c) */
 static uint64_t last_id;
 static pthread_key_t cache_key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;

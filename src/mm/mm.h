@@ -118,7 +118,8 @@ int mm_walk(const struct shm *shm, char *base, uint64_t root, uint64_t first, ui
 /* --- under the layout mutex --- */
 
 /* Enters pages [page, page+count) as lying on blocks [block, ...), huge where page, block and count
- * allow it; `flags`: MM_READONLY or 0. 0, or -ENOMEM: no node is free (what was entered stays). */
+ * allow it; `flags`: MM_READONLY or 0. 0, or -ENOMEM: no node is free; pages that were entered
+ * stay. */
 int mm_install(struct shm *shm, struct shm_vnode *vnode, uint64_t page, uint64_t block,
                uint64_t count, uint64_t flags);
 

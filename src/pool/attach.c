@@ -58,7 +58,7 @@ static int take_engine(struct fs *fs, const char *name, bool anonymous)
     return 0;
 }
 
-/* A process that attaches later takes what the first one chose. */
+/* A process that attaches later takes the engine that the first one chose. */
 static int join_engine(struct fs *fs, const char *asked)
 {
     const char *chosen = fs->dax.shm->run->engine;

@@ -5,8 +5,8 @@
 
 #include "fs/fs.h"
 
-/* Fills *fs. `dir` is absolute. `engine` (null: any) is what the first to attach wants, and others
- * have to find. */
+/* Fills *fs. `dir` is absolute. `engine` (null: any) is the one that the first to attach wants, and
+ * that others have to find. */
 int pool_attach(struct fs *fs, const char *dir, bool readonly, const char *engine);
 /* Makes a pool that no path leads to and attaches to it. */
 int pool_attach_anonymous(struct fs *fs, const struct hf_pool_options *options);

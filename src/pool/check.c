@@ -50,7 +50,7 @@ static int copy_blocks(void *arg, uint64_t from, uint64_t to, uint64_t count)
     return media_persist(media, target, bytes);
 }
 
-/* After meta's check has reported it, and may have made room by what it removed. */
+/* Called after meta's check has reported it, and has perhaps removed something and so made room. */
 static int mend_memory(const char *dir, struct meta_check *check)
 {
     struct meta_super super;

@@ -192,7 +192,7 @@ int pool_super_mend_limits(struct meta_super *super)
     return rc;
 }
 
-/* What every call that goes by the pool's policy would refuse. */
+/* Refuses a policy that every call which goes by it would refuse. */
 static int mend_policy(struct meta_super *super)
 {
     if (super->policy_deadline_ns && !dax_policy_timed(super->policy_kind)) {
@@ -308,8 +308,8 @@ int pool_make_files(const char *dir, const struct meta_super *super)
     return rc;
 }
 
-/* What media_create() has not synced. The parent comes as "POOL/..", so that it is right also where
- * POOL is a symbolic link. */
+/* Syncs the files and directories that media_create() has not synced. The parent comes as
+ * "POOL/..", so that it is right also where POOL is a symbolic link. */
 static int sync_files(const char *dir)
 {
     static const char *const names[] = {"meta/data.mdb", "lock", "segment", "recent", "meta", ".."};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What making a pool in a directory and making an anonymous one have in common. */
+/* The steps that making a pool in a directory and making an anonymous one have in common. */
 #ifndef HF_POOL_CREATE_H
 #define HF_POOL_CREATE_H
 

@@ -12,7 +12,7 @@
 /* relaxed: shown, nothing hangs on it */
 #define SHOWN(counter) hf_load_relaxed(&(counter))
 
-/* What the dead have left is given back first: it is free, and should count as free. */
+/* Blocks that dead processes have left are given back first, since they should count as free. */
 static int give_back_and_read(struct fs *fs, struct meta_super *super)
 {
     fs_make_room(fs);

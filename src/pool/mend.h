@@ -5,8 +5,8 @@
 
 #include "meta/meta.h"
 
-/* 1: it was, and is long enough again; 0: it was not, or is for media_open() to refuse. -EUCLEAN:
- * files have blocks in what is missing. Alone with the pool. */
+/* 1: the memory was too short, and is long enough again. 0: it was not, or media_open() is to
+ * refuse it. -EUCLEAN: files have blocks in what is missing. Alone with the pool. */
 int pool_mend_memory(struct meta *meta, const char *dir, const struct meta_super *super);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A pool as a whole: making it, opening and closing it, growing, checking and describing it. What
- * is in it is the business of src/fs, which knows no pool but the one that it is given.
+ * A pool as a whole: making it, opening and closing it, growing, checking and describing it. src/fs
+ * does what concerns its content, and knows no pool but the one that it is given.
  */
 #ifndef HF_POOL_H
 #define HF_POOL_H

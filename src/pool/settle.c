@@ -74,8 +74,8 @@ static int memory_of(struct adoption *from, uint64_t block, char **out)
 }
 
 /* The larger size shows more bytes in the block of the recorded one. These are on the medium before
- * the size is, as in fs/vnode.c. Else a power cut leaves a file with what it had there before it
- * was cut short. */
+ * the size is, as in fs/vnode.c. Otherwise a power cut could leave a file with bytes that it had
+ * there before it was cut short. */
 static int persist_old_tail(struct adoption *from, uint64_t ino, uint64_t recorded, uint64_t size)
 {
     uint64_t page = recorded / HF_BLOCK_BYTES, end = (page + 1) * HF_BLOCK_BYTES;
@@ -119,7 +119,7 @@ static int adopt_file(void *arg, const struct shm_adopted *file)
     return meta_inode_put(from->txn, file->ino, &inode);
 }
 
-/* 1: the entry says what the record does not, which is in *inode. */
+/* 1: the entry is newer than the record, which is in *inode. */
 static int is_ahead(struct meta_txn *txn, const struct shm_recent *entry, struct meta_inode *inode)
 {
     int rc = meta_inode_get(txn, entry->ino, inode);
@@ -198,7 +198,7 @@ static uint64_t ghosts_of(const struct adoption *from)
     return hf_now_ns() + (quarantine ? quarantine : POOL_QUARANTINE_NS);
 }
 
-/* What is free is found when the bitmap is built. */
+/* Free blocks are found when the bitmap is built. */
 static int ignore_owners(void *arg, const struct meta_owners *before,
                          const struct meta_owners *after)
 {

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Of a pool that was made without another one. */
+/* For a pool that was made without another one. */
 #define POOL_QUARANTINE_NS (30 * HF_NS_PER_SEC)
 
 /* For meta, which does not know the segment: shm_under_way() of this attachment. */
