@@ -590,11 +590,34 @@ NAMED_IN = ("ARCHITECTURE.md", "CONTRIBUTING.md", "docs/DECISIONS.md", "docs/ENG
             "docs/MOUNT.md", ORDERING)
 
 
+NAMED_BESIDE = re.compile(r"(?<![\w/.*<\"])((?:\w+/)*\w+\.(?:c|h|py|sh|pml|scd|md))\b")
+# Of the system, the kernel and other libraries.
+NAMED_ELSEWHERE = re.compile(r"(?:sys|linux|rdma)/|sysexits\.h|liburing\.h|dlpack\.h|get_user_pages_fast|getdents")
+
+
+def named_in_comments(functions):
+    """A comment names a file beside it by its last part, another one with its folder."""
+    for name in C_FILES:
+        folder = os.path.dirname(name)
+        for match in C_TEXT.finditer(read(name)):
+            if match.group(0)[0] != "/":
+                continue
+            number = read(name).count("\n", 0, match.start()) + 1
+            for function in NAMED_FUNCTION.findall(match.group(0)):
+                if function not in functions and not NAMED_ELSEWHERE.match(function):
+                    yield name, number, f"there is no function {function}()"
+            for file in NAMED_BESIDE.findall(match.group(0)):
+                places = {f"{folder}/{file}", file, f"src/{file}", f"docs/{file}", f"include/{file}"}
+                if places.isdisjoint(FILES) and not NAMED_ELSEWHERE.match(file):
+                    yield name, number, f"there is no file {file} beside it"
+
+
 def check_named():
-    """What a document names must be there: it would be searched for. NAME and CALL stand for any name."""
+    """What a document or a comment names must be there: it would be searched for. NAME and CALL stand for any name."""
     functions = set()
     for name in C_FILES:
-        functions |= set(re.findall(r"\b(\w+)\(", read(name)))
+        functions |= set(re.findall(r"\b(\w+)\(", without_comments(read(name))))
+    yield from named_in_comments(functions)
     for name in NAMED_IN:
         for number, line in numbered(name):
             for function in NAMED_FUNCTION.findall(line):

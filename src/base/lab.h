@@ -15,7 +15,7 @@
 #define HF_LAB_NO_WATCH_BARRIER 0x20u /* WATCH.SB/m gone: no heavy barrier when watching begins */
 #define HF_LAB_NO_CLOSE_WAIT 0x40u    /* WATCH.CLOSE gone: a closing watcher counts as closed */
 #define HF_LAB_NO_THAW 0x80u          /* THAW.PUB gone: a root goes back over frozen blocks */
-#define HF_LAB_NO_TAKE_BACK 0x100u    /* commit.c: what does not count is left for LMDB to find */
+#define HF_LAB_NO_TAKE_BACK 0x100u    /* meta/commit.c: what does not count is left to LMDB */
 #define HF_LAB_NO_LATE_RECALL 0x200u  /* a mended file tells no lease what was detached */
 #define HF_LAB_NO_EARLY_RECALL 0x400u /* only the thread that detaches tells the leases */
 #define HF_LAB_VERSION_FIRST 0x800u   /* an entry of POOL/recent counts before its size is there */

@@ -119,8 +119,8 @@ void gate_open_of_dead(struct shm_vnode *vnode, struct shm_gate *gate);
  * before_wait() after it. */
 void gate_waits_changed(struct shm_vnode *vnode);
 /* Drops the mutex, sleeps until that gate may have opened, takes the mutex again. An error, with a
- * sentence, when the thread's bound ends the wait (bound.h), or the mutex cannot be had. Then it is
- * not held, and the wait has ended. */
+ * sentence, when the thread's bound ends the wait (shm/bound.h), or the mutex cannot be had. Then
+ * it is not held, and the wait has ended. */
 int gate_wait(struct dax *dax, struct shm_vnode *vnode, const struct shm_gate *gate,
               struct shm_waiting *waiting);
 /* A slot of the file is taken, for a pin or for a walk that may still find none. */

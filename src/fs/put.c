@@ -24,9 +24,9 @@
  *
  * A device may go on writing when all processes are dead, and the run segment may be gone too. So a
  * put for a device also has records among the detached runs, of inode 0, which no file has. The
- * next first process keeps them as long as the quarantine lasts (settle.c). Commit deletes them in
- * the transaction that inserts the extents. Inode 0 keeps them apart from what a pin has held: a
- * reclaim that a death makes twice finds no record of its own there.
+ * next first process keeps them as long as the quarantine lasts (pool/settle.c). Commit deletes
+ * them in the transaction that inserts the extents. Inode 0 keeps them apart from what a pin has
+ * held: a reclaim that a death makes twice finds no record of its own there.
  *
  * The hold has the last word while the segment is there. Its record comes with it or a moment
  * later, and goes before it.
@@ -139,7 +139,7 @@ static void fill_hold(struct shm *shm, const struct shm_vnode *vnode, const stru
     uint64_t key = shm_hold_next_key(shm, hold, flags, number);
 
     hold->range = (struct shm_range){page, page + run->count - 1, lane->who | flags};
-    hf_store_release(&hold->vnode, number); /* notify.c looks before it locks */
+    hf_store_release(&hold->vnode, number); /* dax/notify.c looks before it locks */
     hold->lane = shm_lane_index(shm, lane);
     hold->since_ns = hf_now_ns();
     hold->off = put->off;

@@ -4,10 +4,10 @@
  * change them together with the extents.
  *
  * Recording and being killed: before LMDB commits, pending_version and pending_size say what it is
- * about to know. A process that finds us dead compares the version (dax_lock_any(), and attach.c in
- * src/pool). `dirty` is only cleared after pending_version is set. So at every instant one of the
- * two says that the segment knows better, or LMDB knows everything. That is for processes that go
- * on. For a process that attaches after all are dead, POOL/recent says the same (shm/recent.c).
+ * about to know. A process that finds us dead compares the version (dax_lock_any(), and
+ * pool/settle.c). `dirty` is only cleared after pending_version is set. So at every instant one of
+ * the two says that the segment knows better, or LMDB knows everything. That is for processes that
+ * go on. For a process that attaches after all are dead, POOL/recent says the same (shm/recent.c).
  *
  * A recorded size never shows bytes that are not on the medium. In a durable pool, bytes may have
  * been written past the recorded end of file, in a block that the file has already. They are

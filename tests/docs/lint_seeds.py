@@ -68,6 +68,8 @@ SEEDS = [
     ("width", "README.md", f"{'x ' * 61}\n", "prose has 120"),
     ("named", "ARCHITECTURE.md", "`hf_seed()`\n", "there is no function hf_seed()"),
     ("named", "ARCHITECTURE.md", "`src/fs/seed.c`\n", "there is no file src/fs/seed.c"),
+    ("named", "cli/cat.c", "/* As hf_seed() does. */\n", "there is no function hf_seed()"),
+    ("named", "cli/cat.c", "/* As in bound.c. */\n", "there is no file bound.c"),
     ("words", "README.md", "The thread, to wh" "om it belongs.\n", "a clause has a noun"),
     ("words", "README.md", "Wh" "ose lock it is waits.\n", "a clause has a noun"),
     ("words", "cli/cat.c", "/* Wh" "o comes later\n * waits. */\n", "a clause has a noun"),

@@ -5,9 +5,9 @@
  * before. A kill makes all pages writable first: the kernel marks the mutexes of the dead, and must
  * be able to write to them.
  *
- * System calls that change what is shared are met by interpose.c. The kernel itself would refuse
- * with EFAULT to write to a protected page. getrandom() is the one call of the library that has it
- * do so, and goes through a buffer there.
+ * System calls that change what is shared are met by tests/support/interpose.c. The kernel itself
+ * would refuse with EFAULT to write to a protected page. getrandom() is the one call of the library
+ * that has it do so, and goes through a buffer there.
  */
 #include "trap.h"
 

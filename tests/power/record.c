@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the recording of the system calls that interpose.c meets. Before each record, every mapped
- * page is compared with what it was, which finds stores through maps. So a store is in the log
- * before the next call that could rely on it.
+ * Owns the recording of the system calls that tests/support/interpose.c meets. Before each record,
+ * every mapped page is compared with what it was, which finds stores through maps. So a store is in
+ * the log before the next call that could rely on it.
  */
 #include "record.h"
 
