@@ -115,6 +115,8 @@ int memory_entry(struct hf_uring *uring, const struct iovec *pieces, int count, 
 
             if (rc)
                 return rc;
+            if (end > uring->registered_bytes)
+                return uring_fail(-EINVAL, "the file is not of the pool of this ring");
         }
         if (i == 0)
             first = start >> uring->buffer_shift;

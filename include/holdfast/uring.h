@@ -128,7 +128,7 @@ struct hf_uring_io {
  * prepared.
  *   -EAGAIN  a layout change has its gate over the range: reap what is under way, try again
  *   -EBUSY   no submission entry is free, or `requests` are under way: submit and reap
- *   -EINVAL  an unknown op or flag, or len is 0 or too large
+ *   -EINVAL  an unknown op or flag, len is 0 or too large, or the file is of another pool
  *   -E2BIG   the range lies in more than 1,024 pieces
  *   -ENOMEM  no memory; or the pool has grown, and RLIMIT_MEMLOCK leaves no room for that
  *   -EFAULT, -EBADF, -ENOSPC, -EROFS, -EINTR, -ENOLCK, -EUCLEAN  as hf_pin() */

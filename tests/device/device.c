@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -230,7 +231,10 @@ static int body(int argc, char **argv)
     if (device->disk < 0)
         printf("no disk with O_DIRECT here: that half is skipped\n");
     for (unsigned i = 0; i < DEVICE_HOLDERS; i++)
-        EXPECT_EQ(pipe2(device->pipes[i], O_CLOEXEC), 0);
+        EXPECT_EQ(i == DEVICE_SOCKET
+                      ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, device->pipes[i])
+                      : pipe2(device->pipes[i], O_CLOEXEC),
+                  0);
     run(device, kills);
     EXPECT((device->leased && !device->broken) == (device->corrupt == 0));
     return 0;

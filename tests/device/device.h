@@ -18,6 +18,7 @@
 #define DEVICE_POOL "device"
 #define DEVICE_MIB 8
 #define DEVICE_HOLDERS 2
+#define DEVICE_SOCKET 1 /* this holder has two ends of a socket for a pipe */
 #define DEVICE_CHANGERS 2
 #define DEVICE_SLOTS 4 /* leases of a holder at a time, each in a file of its own */
 #define DEVICE_PAGES 8 /* the most of a holder's file */

@@ -106,6 +106,45 @@ static void refuses_too_many_pieces(struct rig *rig)
     EXPECT_EQ(hf_close(file), 0);
 }
 
+static void refuses_a_file_of_another_pool(struct rig *rig)
+{
+    struct hf_pool *other = test_pool_new("other", TEST_MIB(16));
+    struct hf_file *file = test_file_filled(other, "/file", 1, 8);
+    struct hf_uring_io io = rig_io(HF_URING_WRITE, file, 0, 1, 0, 1);
+
+    EXPECT_EQ(hf_uring_prep(rig->uring, &io), -EINVAL);
+    EXPECT(strstr(hf_uring_detail(), "not of the pool") != NULL);
+    EXPECT_EQ(rig_held(other), 0);
+    EXPECT_EQ(hf_close(file), 0);
+    test_pool_close(other);
+}
+
+/* A pool that was opened read-only takes requests that take bytes out of it. */
+static void only_read(void *arg)
+{
+    struct hf_uring_io io;
+    struct hf_file *file;
+    struct hf_pool *pool;
+    unsigned char page[TEST_PAGE];
+    struct rig rig;
+    int pipes[2];
+
+    (void)arg;
+    EXPECT_EQ(pipe2(pipes, O_CLOEXEC), 0);
+    EXPECT_EQ(hf_pool_open(test_path("pool"), HF_OPEN_RDONLY, &pool), 0);
+    EXPECT_EQ(hf_open(pool, "/file", O_RDONLY, 0, &file), 0);
+    rig_open(&rig, pool, 4, 0, NULL);
+    io = rig_io(HF_URING_WRITE, file, 3, 1, pipes[1], 1);
+    rig_prep(&rig, &io);
+    rig_submit(&rig);
+    rig_expect(&rig, 1, TEST_PAGE);
+    EXPECT_EQ(read(pipes[0], page, sizeof(page)), sizeof(page));
+    EXPECT(test_page_is(page, 1, 3));
+    rig_close(&rig);
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hf_pool_close(pool), 0);
+}
+
 /* The queue has four entries. The ring goes on when they are submitted. */
 static void refuses_when_full(struct rig *rig, struct hf_file *file)
 {
@@ -171,10 +210,12 @@ static void scenario(void)
     refuses_requests(&rig, file);
     refuses_what_the_file_is_not_open_for(&rig);
     refuses_too_many_pieces(&rig);
+    refuses_a_file_of_another_pool(&rig);
     refuses_when_full(&rig, file);
     rig_close(&rig);
     refuses_options(pool);
     refuses_another_thread(pool);
+    test_join(test_fork(only_read, NULL));
     has_no_descriptor_left(pool);
     EXPECT_EQ(hf_close(file), 0);
     test_pool_close(pool);

@@ -80,6 +80,28 @@ static void waits_for_those_in_its_range(struct rig *rig, struct hf_file *file,
     EXPECT_EQ(rig_held(rig->pool), 0);
 }
 
+/* With HF_URING_WAIT a thread that holds something passes the gate, and is waited for too. */
+static void passes_when_told(struct rig *rig, struct hf_file *file, const struct pipes *pipes)
+{
+    struct change_thread change = {.pool = rig->pool, .file = file, .kind = CHANGE_PUNCH};
+    struct hf_uring_io io = rig_io(HF_URING_READ, file, 6, 1, pipes->ends[0][0], 6);
+
+    prep_one(rig, file, pipes, 1);
+    rig_submit(rig);
+    change_start(&change);
+    test_await_waiting(rig->pool, 1);
+    io.flags = HF_URING_WAIT;
+    rig_prep(rig, &io);
+    rig_submit(rig);
+    give(pipes, 1);
+    rig_expect(rig, 1, 1);
+    test_sleep_ms(20);
+    EXPECT_EQ(test_peek(&change.done), 0);
+    give(pipes, 0);
+    rig_expect(rig, 6, 1);
+    EXPECT_EQ(change_finish(&change), 0);
+}
+
 /* A request of the same range is always under way, until the change waits: then no other begins. */
 static void is_not_starved(struct rig *rig, struct hf_file *file, const struct pipes *pipes)
 {
@@ -150,7 +172,8 @@ static void scenario(void)
 {
     struct hf_pool *pool = test_pool_new("pool", TEST_MIB(16));
     static void (*const parts[])(struct rig *, struct hf_file *, const struct pipes *) = {
-        waits_for_those_in_its_range, is_not_starved, own_thread_is_told, detached_goes_on};
+        waits_for_those_in_its_range, passes_when_told, is_not_starved, own_thread_is_told,
+        detached_goes_on};
     struct pipes pipes;
     struct rig rig;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A holder of tests/device that has its device I/O done by libholdfast-uring. Each slot has one
- * request, in a file of its own, from a pipe that trickles or with O_DIRECT from a disk. Every
- * second one is held by a lease, whose recall comes by the same ring. One holder's ring has a
+ * request, in a file of its own, from a pipe or socket that trickles, or with O_DIRECT from a disk.
+ * Every second one is held by a lease, whose recall comes by the same ring. One holder's ring has a
  * thread of the kernel (IORING_SETUP_SQPOLL). Without `leased` it reads into the same registered
  * memory, at addresses that it does not hold.
  */
@@ -62,7 +62,10 @@ static int start_request(struct holder *holder, unsigned slot, struct hf_file *f
         rig_io(HF_URING_READ, file, first, pages, device->pipes[holder->number][0], slot + 1);
 
     holder->disk[slot] = device->disk >= 0 && test_chance(&holder->rng, 30);
+    if (holder->number == DEVICE_SOCKET)
+        io.op = HF_URING_RECV;
     if (holder->disk[slot]) {
+        io.op = HF_URING_READ;
         io.fd = device->disk;
         io.fd_off = test_below(&holder->rng, DEVICE_DISK_BYTES / TEST_PAGE - pages) * TEST_PAGE;
     }
