@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A server that keeps a lease for long, and lets go of it when somebody wants to change the file."""
+"""A server that keeps a lease for long, and releases it when another process wants to change the file."""
 
 import asyncio
 import os

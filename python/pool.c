@@ -542,7 +542,7 @@ static PyMethodDef pool_methods[] = {
      "last holder. A file that is open keeps its blocks until its last close."},
     {"rename", NAMED(pool_rename),
      "rename(from_path, to_path, flags=0)\n--\n\nRenames, atomically, also over a file that is there.\n"
-     "Who holds that file keeps it; nobody is waited for. flags: RENAME_NOREPLACE\n"
+     "A process that holds that file keeps its memory; there is no wait. flags: RENAME_NOREPLACE\n"
      "(FileExistsError) or RENAME_EXCHANGE."},
     {"link", NAMED(pool_link), "link(from_path, to_path)\n--\n\nMakes a second name of a file."},
     {"symlink", NAMED(pool_symlink), "symlink(target, path)\n--\n\nMakes a symbolic link."},
@@ -570,7 +570,7 @@ static PyMethodDef pool_methods[] = {
     {"info", ALONE(pool_info), "info()\n--\n\nReturns a PoolInfo."},
     {"stats", ALONE(pool_stats), "stats()\n--\n\nReturns a Stats."},
     {"pins", ALONE(pool_pins),
-     "pins()\n--\n\nReturns a list of PinInfo: who holds what, and which layout changes wait.\n\n"
+     "pins()\n--\n\nReturns a list of PinInfo: pins, leases and layout changes that wait.\n\n"
      "OSError EOPNOTSUPP: the engine does not know."},
     {"extents", PLAIN(pool_extents),
      "extents(ino=0, /)\n--\n\nReturns a list of Extent, of one file or of all (0): where they lie."},

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* For a pool that was made without another one. */
+/* The quarantine of a pool that was made without one. */
 #define POOL_QUARANTINE_NS (30 * HF_NS_PER_SEC)
 
 /* For meta, which does not know the segment: shm_under_way() of this attachment. */

@@ -143,7 +143,7 @@ static long long take(struct chaos_actor *actor)
     return 0;
 }
 
-/* What nobody has taken is let go of. */
+/* Releases leases that were offered and that nobody has taken. */
 void chaos_withdraw_offers(struct chaos_actor *actor)
 {
     struct hf_lease_options options = {.size = sizeof(options)};
@@ -159,8 +159,8 @@ void chaos_withdraw_offers(struct chaos_actor *actor)
     }
 }
 
-/* When a change that waits asks for a lease depends on when it looks again. So what is let go of
- * does not depend on what is heard. */
+/* When a change that waits asks for a lease depends on when it looks again. So the choice of what
+ * is released does not depend on recalls. */
 static long long hear(struct chaos_actor *actor)
 {
     struct hf_recall recall;

@@ -116,8 +116,8 @@ static void stamp_pieces(struct slot *slot)
             test_page_fill((char *)slot->pieces[i].iov_base + at, slot->stamp, page++);
 }
 
-/* As far as the device has written, its pattern; behind that what the holder had put there. Also
- * where the file has let go of the blocks. */
+/* As far as the device has written, its pattern; after that the bytes that the holder had put
+ * there. Also where the blocks have left the file. */
 static void expect_own(const struct holder *holder, const struct slot *slot)
 {
     unsigned char want[TEST_PAGE];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* holdfast.hpp: what goes out of scope is let go of, also by an exception; what is moved is not let go of twice. */
+/* holdfast.hpp: a handle that goes out of scope is released, also by an exception. A moved one is not released twice. */
 #include <holdfast/holdfast.hpp>
 
 #include <cstdlib>
@@ -50,7 +50,7 @@ static void pins(holdfast::file &file)
         kept = std::move(pin);
     }
     EXPECT(truncate_now(file) == EBUSY);
-    *kept = file.pin(7, 5); /* the old one is let go of */
+    *kept = file.pin(7, 5); /* the old one is released */
     EXPECT(std::memcmp(kept->data(), "world", 5) == 0);
     kept->release();
     kept->release();

@@ -286,7 +286,7 @@ static void *pin_here(void *arg)
     return NULL;
 }
 
-/* Pinned by a thread that ends, let go of by another that ends. */
+/* Pinned by a thread that ends, and released by another that ends. */
 static void check_unpin_elsewhere(void)
 {
     struct change_thread change = {.pool = pool, .path = "/there", .kind = CHANGE_MOVE};
@@ -481,7 +481,7 @@ static int body(int argc, char **argv)
         {"a pin over several runs of blocks", check_pieces, 0, 0},
         {"a pin of present pages at once", check_nowait, 0, 0},
         {"a pin over holes", check_holes, 0, 0},
-        {"a pin is let go of by another thread", check_unpin_elsewhere, 0, 0},
+        {"another thread releases a pin", check_unpin_elsewhere, 0, 0},
         {"a file deleted under a pin", check_deleted_file, 0, 0},
         {"what the engine cannot do is refused", check_abilities, 0, 0},
         {"only in one process", check_one_process, 0, 1},

@@ -70,7 +70,7 @@ static void write_and_close(struct hf_pool *pool)
     EXPECT_EQ(hf_close(file), 0);
 }
 
-/* Takes what others have let go of out of the tree of holds. */
+/* Takes holds that others have released out of the tree. */
 static void truncate_released(struct hf_pool *pool)
 {
     struct hf_file *file = test_file(pool, "/a");

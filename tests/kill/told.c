@@ -396,7 +396,7 @@ static void check_leases(void)
     }
 }
 
-/* It is offered still, or a dead process's, or was let go of by that. */
+/* It is still offered, or a dead process's, or was released by that process. */
 static void check_given(bool taken)
 {
     const struct hf_lease_options options = {.size = sizeof(options), .arg = &holder.told[GIVEN]};

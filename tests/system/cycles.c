@@ -391,7 +391,7 @@ static void call_back(void *arg, const struct hf_recall *recall)
     test_count(&called->calls);
 }
 
-/* Both hold what the other changes, but by leases that are let go of when asked for. */
+/* Both hold what the other changes, but by leases that are released at a recall. */
 static void check_callbacks_make_none(void)
 {
     struct hf_file *files[2] = {test_file(pool, "/0"), test_file(pool, "/1")};

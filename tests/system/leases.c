@@ -165,7 +165,7 @@ static void check_threads(struct hf_pool *pool)
     EXPECT_EQ(hf_close(batch.file), 0);
 }
 
-/* A copy is used up with the original, and never lets go of another lease in the same place. */
+/* A copy is used up with the original, and never releases another lease in the same place. */
 static void check_used_up(struct hf_pool *pool)
 {
     struct hf_file *file = test_file_filled(pool, "/used", 1, 1);

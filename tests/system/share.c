@@ -368,7 +368,7 @@ static void check_accounts(void)
     uint64_t used = 0, alone = 0, shared = 0, saved = 0;
 
     memset(&accounts, 0, sizeof(accounts));
-    EXPECT_EQ(hf_pool_info(pool, &info), 0); /* reclaims what was let go of */
+    EXPECT_EQ(hf_pool_info(pool, &info), 0); /* reclaims released blocks */
     EXPECT_EQ(hf_extents(pool, 0, add_extent, &accounts), 0);
     EXPECT_EQ(hf_pool_info(pool, &info), 0);
     for (size_t i = 0; i < COUNT(accounts.extents); i++) {

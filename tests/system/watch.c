@@ -221,7 +221,7 @@ static void lease_to_write(struct hf_file *file)
     lease(file, HF_PIN_WRITE);
 }
 
-/* Two reports: when it is given, and when it is let go of. */
+/* Two reports: when it is given, and when it is released. */
 static void lease_given(struct hf_file *file)
 {
     const struct hf_lease_options options = {.size = sizeof(options), .flags = HF_PIN_WRITE};

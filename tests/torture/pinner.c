@@ -32,7 +32,7 @@ struct pinner {
     uint64_t pins, refused, looks;
 };
 
-/* Lets go of the file when another one was made under its name. */
+/* Closes the file when another one was made under its name. */
 static void drop_stale_file(struct pinner *pinner, unsigned number)
 {
     uint32_t generation = test_peek(&pinner->self->torture->generation[number]);

@@ -104,7 +104,7 @@ static uint32_t wakes(const struct hf_file *of)
 
 /* ---- between an unpin and its wake ---- */
 
-/* Not hf_unpin(): that of a debug build ends the process where a pin is let go of twice. */
+/* Not hf_unpin(): that of a debug build ends the process where a pin is released twice. */
 static void let_go(void)
 {
     dax_unpin(&pin);
@@ -147,7 +147,7 @@ static void miss(void)
     missed = hf_pin(file, 0, 1, HF_PIN_NOWAIT, &iov, 1, &pin);
 }
 
-/* From the step on after which the slot is free again, the page is there: the pin is not let go of
+/* From the step on after which the slot is free again, the page is there: the pin is not released
  * once more. */
 static void miss_other(void)
 {
@@ -191,7 +191,7 @@ static uint32_t turn, taken;
 static unsigned long at_step;
 static struct hf_pin first, second;
 
-/* It has the pin that the other thread lets go of as well, and then another one in that slot. */
+/* It has the pin that the other thread releases as well, and then another one in that slot. */
 static void *own_pins(void *unused)
 {
     struct iovec piece;

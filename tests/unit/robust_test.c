@@ -131,7 +131,7 @@ static void let_all_go(void)
         let_go(order[held - 1]);
 }
 
-/* Every way to take that many steps, each of which takes or lets go of one of five. */
+/* Every way to take that many steps, each of which takes or releases one of five. */
 static void every_order(void **state)
 {
     enum { STEPS = 8 };
@@ -170,7 +170,7 @@ static void spoil(unsigned which, unsigned link)
     *(link ? (void **)&links->__next : (void **)&links->__prev) = &victim[1];
 }
 
-/* Takes them as `was` says, lets go of each in turn, the one that `first` says first, and that one
+/* Takes them as `was` says and releases each in turn, the one that `first` says first, and that one
  * with a wrong link. */
 static void let_go_of_wrong(const unsigned was[ALL], unsigned count, unsigned first, unsigned link)
 {

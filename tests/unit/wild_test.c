@@ -457,7 +457,7 @@ static void stack_that_is_cut(void **state)
     assert_int_equal(hf_close(file), 0);
 }
 
-/* What counts them is wrong: nothing that is held is let go of, and the next looks find all. */
+/* What counts them is wrong: nothing that is held is released, and the next looks find all. */
 static void counts_of_the_stack(void **state)
 {
     struct hf_file *file = make_file(*state, "/file");
