@@ -4,12 +4,14 @@
 // bare name for the function: it is "struct hf_pin" there, as in C. No other type needs the word.
 #include <holdfast/fabric.h>
 #include <holdfast/holdfast.h>
+#include <holdfast/put.h>
 #include <holdfast/serve.h>
 #include <holdfast/uring.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fcntl.h>
 #include <memory>
 #include <string>
@@ -118,6 +120,20 @@ void leases(hf_pool *pool, hf_file *file)
     EXPECT(hf_lease_release(&recall.lease) == 0);
 }
 
+void puts_in_place(hf_pool *pool)
+{
+    file_ptr file = open_file(pool, "/put");
+    iovec piece{};
+    hf_put put{};
+
+    EXPECT(hf_put_begin(file.get(), 0, 13, HF_PIN_CPU, &piece, 1, &put) == 1);
+    std::memcpy(piece.iov_base, "hello, world\n", 13);
+    EXPECT(hf_put_commit(file.get(), &put, 13) == 0);
+    EXPECT(hf_put_abort(pool, &put) == -EINVAL);
+    file.reset();
+    EXPECT(hf_unlink(pool, "/put", nullptr) == 0);
+}
+
 void looks(hf_pool *pool, hf_file *file)
 {
     struct hf_pool_info info{};
@@ -223,6 +239,7 @@ int main()
         EXPECT(hf_write(file.get(), "hello, world\n", 13, 0) == 13);
         pins(pool, file.get());
         leases(pool, file.get());
+        puts_in_place(pool);
         EXPECT(hf_write(file.get(), "hello, world\n", 13, 0) == 13);
         looks(pool, file.get());
         fabric_types();
