@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A mounted pool beside bindfs over tmpfs, for each cache setting. Content is moved in requests of
- * 1 MiB and of 4 KiB. Files are made, looked at and removed, as fs_mark does. The last one is
- * Debian's dbench. Each sample opens its file again, so the kernel's cache helps only where the
- * server lets it keep content over a close.
+ * 1 MiB and of 4 KiB. Files are made, looked at and removed, as fs_mark does. Debian's dbench comes
+ * last. Each sample opens its file again, so the kernel's cache helps only where the server lets it
+ * keep content over a close.
  *
  * A request takes several times as long when program and server are on two CPUs, mostly because
  * these wake each other. The scheduler alone would keep them on one CPU or on two for minutes, and
@@ -12,8 +12,8 @@
  * clients as there are CPUs, is left alone with its server.
  *
  * The two servers differ in what they let the kernel keep. Holdfast lets it keep attributes of
- * directories for a tick or two of its clock. Of bindfs the kernel keeps nothing, as an option
- * says; the default is everything for a second.
+ * directories for a tick or two of its clock. With bindfs, options let it keep nothing; the default
+ * is everything for a second.
  */
 #include "bench.h"
 

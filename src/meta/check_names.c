@@ -333,7 +333,7 @@ static int remove_orphan(struct checker *check, struct check_inode *inode)
     return meta_orphan_del(check->txn, inode->ino);
 }
 
-/* Of an inode without a name. When the inode says that it has none, it was open, and the next
+/* For an inode without a name. When the inode says that it has none, it was open, and the next
  * process to attach deletes it. When it says that it has some, they were lost. Without the record
  * of an orphan only one field says that it may be deleted: not enough where it holds data. */
 static int settle_nameless(struct checker *check, uint64_t ino)

@@ -9,7 +9,7 @@
 
 struct shm;
 
-/* For locking calls: a caller that did not get the lock must not unlock it. */
+/* Of a call that takes a lock: a caller that did not get it must not unlock it. */
 #define SHM_MAY_FAIL __attribute__((warn_unused_result))
 
 /* Layout mutexes of a thread at once: hf_clone_files() has those of so many files. There are four

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Gives files that the first process to attach has made to the users of the pool. The pool's mode
+ * Gives the users of a pool the files that the first process to attach has made. The pool's mode
  * says which users may open it, whichever of them came first. If the first one is root, the pool's
  * owner becomes the file's owner. A member of the pool's group cannot give the file away, but gives
  * it to the group. The pool's owner may not be in that group, so the owner gets an entry in an ACL.

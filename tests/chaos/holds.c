@@ -159,8 +159,8 @@ void chaos_withdraw_offers(struct chaos_actor *actor)
     }
 }
 
-/* When a change that waits asks for a lease depends on when it looks again. So the choice of what
- * is released does not depend on recalls. */
+/* When a change that waits asks for a lease depends on when it looks again. So the choice of the
+ * lease to release does not depend on recalls. */
 static long long hear(struct chaos_actor *actor)
 {
     struct hf_recall recall;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Files: what the public calls promise where two parts of src/fs meet. There are files without
- * names, blocks past end of file, layout changes that detach, and full and fragmented pools. A
- * killed process leaves something to the next one.
+ * Files: what the public calls promise where two parts of src/fs meet. These are files without
+ * names, blocks past end of file, layout changes that detach, full and fragmented pools, and what
+ * killed processes leave behind.
  */
 #include "anonymous_pool.h"
 #include "fs/fs.h"
