@@ -242,7 +242,8 @@ there() {
     unset http_proxy https_proxy no_proxy
     # A machine without a network still has its loopback; a new namespace has it down. Perl is in
     # every Debian; SIOCSIFFLAGS with IFF_UP | IFF_RUNNING.
-    perl -MSocket -e 'socket(S, AF_INET, SOCK_DGRAM, 0) && ioctl(S, 0x8914, pack("a16sx22", "lo", 0x41)) or die "lo: $!"'
+    perl -MSocket -e 'socket(my $to, AF_INET, SOCK_DGRAM, 0) or die "socket: $!";
+        my $up = pack("a16sx22", "lo", 0x41); ioctl($to, 0x8914, $up) or die "lo: $!"'
 
     say "3 of 4: make run"
     make run || ran=$?
