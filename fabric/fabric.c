@@ -31,30 +31,41 @@ static void tell(struct hf_fabric *fabric, const struct region *region, uint32_t
     pthread_mutex_lock(&regions_mutex);
 }
 
+/* What waits for the lease goes on. The pool keeps its blocks for the quarantine, also when this
+ * process dies. Not before the registrations are closed: a key would open what comes after. */
+static void give_up(struct hf_fabric *fabric, struct region *region)
+{
+    bool closed;
+
+    region->until_ns = NEVER_NS;
+    pthread_mutex_unlock(&regions_mutex);
+    closed = region_close_mrs(region) == 0;
+    if (closed)
+        hf_lease_quarantine(&region->lease);
+    pthread_mutex_lock(&regions_mutex);
+    region->given_up = closed;
+    region->until_ns = region_now_ns() + (closed ? fabric->quarantine_ns : RETRY_NS);
+}
+
 /* From here on only this thread ends the region. */
 static void lose(struct hf_fabric *fabric, struct region *region)
 {
     region->state = REGION_LOST;
     region->until_ns = NEVER_NS;
     pthread_mutex_unlock(&regions_mutex);
-    region_close_mrs(region); /* a close that fails is tried again when the quarantine ends */
+    region_close_mrs(region);
     pthread_mutex_lock(&regions_mutex);
     if (!region->abandoned)
         tell(fabric, region, HF_FABRIC_LOST);
-    region->until_ns = region_now_ns() + fabric->quarantine_ns; /* what `event` closes is closed */
+    give_up(fabric, region); /* what `event` closes is closed */
 }
 
-static void end_quarantine(struct region *region)
+static void end_quarantine(struct hf_fabric *fabric, struct region *region)
 {
-    region->until_ns = NEVER_NS;
-    pthread_mutex_unlock(&regions_mutex);
-    if (region_close_mrs(region) != 0) {
-        pthread_mutex_lock(&regions_mutex);
-        region->until_ns = region_now_ns() + RETRY_NS;
+    if (!region->given_up) {
+        give_up(fabric, region);
         return;
     }
-    hf_lease_release(&region->lease);
-    pthread_mutex_lock(&regions_mutex);
     region_unlink(region);
     free(region);
 }
@@ -81,7 +92,7 @@ static bool step(struct hf_fabric *fabric, uint64_t *next_ns)
             if (region->state == REGION_ASKED)
                 lose(fabric, region);
             else
-                end_quarantine(region);
+                end_quarantine(fabric, region);
             return true;
         }
         if (region->until_ns < *next_ns)

@@ -29,6 +29,7 @@ struct region {
     struct hf_lease lease;
     enum region_state state;
     bool recalled, abandoned; /* abandoned: the program knows that it is lost */
+    bool given_up;            /* lost, and its registrations are closed: the pool has the lease */
     int pieces;
     struct iovec iov[HF_FABRIC_PIECES];
     struct fid_mr *mr[HF_FABRIC_PIECES];

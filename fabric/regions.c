@@ -7,9 +7,9 @@
  * acknowledges it frees it; when it is lost, the fabric's own thread does. `state` says which. It
  * changes under the mutex, and CLOSING and LOST say that nobody else may touch the region.
  *
- * The lease is released after the registration has been closed, and only when a peer has answered
- * or the quarantine has ended. So no other file gets its blocks while a transfer may be on its
- * way: closing alone does not stop one that has begun.
+ * The lease is released after the registration has been closed, when a peer has answered. Without
+ * an answer it goes into quarantine (hf_lease_quarantine()). So no other file gets its blocks while
+ * a transfer may be on its way: closing alone does not stop one that has begun.
  */
 #include "private.h"
 

@@ -229,6 +229,17 @@ static PyObject *lease_release(struct py_held *self, PyObject *unused)
     return done(hf_lease_release(&self->lease));
 }
 
+static PyObject *lease_quarantine(struct py_held *self, PyObject *unused)
+{
+    (void)unused;
+    if (!held_is_live(self) || !held_has_no_view(self))
+        return NULL;
+    self->live = false;
+    self->released = true;
+    leave(self);
+    return done(hf_lease_quarantine(&self->lease));
+}
+
 static PyObject *lease_state(struct py_held *self, PyObject *unused)
 {
     int rc;
@@ -281,6 +292,10 @@ static PyMethodDef lease_methods[] = {
     HELD_METHODS,
     {"release", (PyCFunction)lease_release, METH_NOARGS,
      "release()\n--\n\nReleases the range; its users must have stopped.\n\n"
+     "BufferError: a view of it is alive."},
+    {"quarantine", (PyCFunction)lease_quarantine, METH_NOARGS,
+     "quarantine()\n--\n\nLets go of the range when what used it may not have stopped. The memory is\n"
+     "given to no other file before the pool's quarantine has passed.\n\n"
      "BufferError: a view of it is alive."},
     {"state", (PyCFunction)lease_state, METH_NOARGS,
      "state()\n--\n\nLEASE_HELD, LEASE_RECALLED or LEASE_DETACHED."},

@@ -339,6 +339,7 @@ static int add_constants(PyObject *module)
         {"PIN_LEASE", HF_PIN_LEASE},
         {"PIN_RECALLED", HF_PIN_RECALLED},
         {"PIN_STOPPED", HF_PIN_STOPPED},
+        {"PIN_PUT", HF_PIN_PUT},
         {"PIN_HELD", HF_PIN_HELD},
         {"PIN_DETACHED", HF_PIN_DETACHED},
         {"PIN_WAITING", HF_PIN_WAITING},

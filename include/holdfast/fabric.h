@@ -11,8 +11,9 @@
  *   revoked   a layout change met the lease: the program is told, and tells the peer, which begins
  *             nothing more, waits until all it began is complete, and answers
  *   free      the program hands the answer on: the registration is closed, then the lease released
- *   lost      no answer in time: the registration is closed, and the lease is kept for the pool's
- *             quarantine. Before that the program closes the endpoint that the peer came by.
+ *   lost      no answer in time: the registration is closed, the program closes the endpoint that
+ *             the peer came by, and the lease goes into quarantine (hf_lease_quarantine()). So a
+ *             layout change goes on, and no file gets the blocks for the pool's quarantine_ns
  *
  * When it is sure that nothing touches the range any more. Not when fi_close() of the registration
  * has returned: a transfer whose key was looked at before may go on, on every provider. It is sure

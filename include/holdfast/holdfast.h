@@ -20,9 +20,9 @@
  *   Threads   Any thread may make any call, also on the same handle at the same time. Closing a
  *             handle while another thread uses it is the caller's mistake.
  *   Signals   Async-signal-safe are hf_pin() with HF_PIN_NOWAIT, hf_unpin(), hf_lease_release(),
- *             hf_lease_state(), hf_atomic_begin() and hf_atomic_end(), and no other call. A call
- *             that waits returns -EINTR when a signal handler ran. It has then changed nothing,
- *             and may be called again.
+ *             hf_lease_quarantine(), hf_lease_state(), hf_atomic_begin() and hf_atomic_end(), and
+ *             no other call. A call that waits returns -EINTR when a signal handler ran. It has
+ *             then changed nothing, and may be called again.
  *   Fork      Handles and pins belong to the process that made them. In the child of a fork
  *             every call on them returns -ECHILD; the child opens the pool for itself.
  *   Flags     An unknown bit, or a reserved field that is not zero, is -EINVAL. Set `size` of an
@@ -513,6 +513,12 @@ int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
  *   -EINVAL  not live: released already, or given away
  *   -ECHILD  the parent made it before a fork, and keeps it */
 int hf_lease_release(const struct hf_lease *lease);
+
+/* Lets go of a lease whose device may still be at work: a peer did not answer, a card hangs. The
+ * blocks are given to nobody before the pool's quarantine_ns have passed from now, as after the
+ * death of the process. Layout changes wait for it no more; they detach the blocks. It is not
+ * recalled again, and cannot be taken back. Never blocks. Errors as hf_lease_release(). */
+int hf_lease_quarantine(const struct hf_lease *lease);
 
 /* enum hf_lease_state; -EINVAL, -ECHILD as above. Async-signal-safe. */
 int hf_lease_state(const struct hf_lease *lease);

@@ -218,6 +218,13 @@ class lease : public memory
         if (std::exchange(live_, false))
             check(hf_lease_release(&lease_));
     }
+    /* The same where the device may not have stopped: hf_lease_quarantine(). */
+    void quarantine()
+    {
+        drop();
+        if (std::exchange(live_, false))
+            check(hf_lease_quarantine(&lease_));
+    }
     /* Offers it to any process of the pool; it is not this object's any more. */
     hf_lease_token give()
     {

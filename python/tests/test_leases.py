@@ -71,6 +71,20 @@ def test_detached(file):
     lease.release()
 
 
+def test_given_up(pool, file):
+    lease = file.lease(0, 4096, holdfast.WRITE)
+    view = memoryview(lease)
+    with pytest.raises(BufferError):
+        lease.quarantine()
+    view.release()
+    lease.quarantine()
+    with pytest.raises(ValueError):
+        lease.state()
+    assert [pin.state for pin in pool.pins()] == [holdfast.PIN_QUARANTINED]
+    file.truncate(0, holdfast.NOWAIT)
+    assert pool.info().detached_bytes == 4096
+
+
 def test_give_and_take(pool, file):
     lease = file.lease(4096, 4096, holdfast.WRITE)
     view = memoryview(lease)

@@ -72,6 +72,11 @@ int hf_lease_release(const struct hf_lease *lease)
     return dax_lease_release(lease);
 }
 
+int hf_lease_quarantine(const struct hf_lease *lease)
+{
+    return lease ? dax_lease_quarantine(lease) : api_null("lease");
+}
+
 int hf_lease_state(const struct hf_lease *lease)
 {
     return dax_lease_state(lease);

@@ -318,7 +318,7 @@ static int note_holder(void *arg, const struct held *held)
     struct shm *shm = change->dax->shm;
     bool copying;
 
-    if (shm_process_quarantined(shm, held->process) || change->now ||
+    if (held_in_quarantine(shm, held) || change->now ||
         (change->shares &&
          (hold_is_lease(held->hold) || !(SHM_WHO_FLAGS(held->range.who) & HF_PIN_WRITE))))
         return remember_holder(change, held);

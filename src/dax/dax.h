@@ -135,6 +135,7 @@ int dax_unpin(struct hf_pin *pin);
 int dax_lease(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
               struct hf_lease *lease, struct meta_extent *hole);
 int dax_lease_release(const struct hf_lease *lease);
+int dax_lease_quarantine(const struct hf_lease *lease);
 int dax_lease_state(const struct hf_lease *lease);
 int dax_lease_give(const struct hf_lease *lease, struct hf_lease_token *out);
 /* The request's range is the lease's own. */

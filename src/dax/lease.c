@@ -11,6 +11,7 @@
 #include "dax/recall.h"
 
 #include "base/error.h"
+#include "base/lab.h"
 
 #include <errno.h>
 
@@ -44,6 +45,8 @@ static int check_handle(const struct hf_lease *lease, struct shm_hold **hold)
     if (shm->fork_count != hf_fork_count)
         return -ECHILD;
     *hold = dax_handle_hold(lease->hf_opaque[0]);
+    if (shm_hold_given_up(hf_load_acquire(&(*hold)->state)))
+        return -EINVAL;
     return hf_load_acquire(&(*hold)->key) == lease->hf_opaque[1] ? 0 : -EINVAL;
 }
 
@@ -71,6 +74,28 @@ int dax_lease_release(const struct hf_lease *lease)
     if (rc) /* it was another by then: a second release beside the first */
         change_state(lease, hold, SHM_HOLD_PIN, SHM_HOLD_LEASE);
     return rc;
+}
+
+int dax_lease_quarantine(const struct hf_lease *lease)
+{
+    struct shm *shm = (struct shm *)(uintptr_t)lease->hf_opaque[2];
+    uint64_t key = lease->hf_opaque[1], first, last;
+    struct shm_hold *hold;
+    int rc = check_handle(lease, &hold);
+
+    if (rc)
+        return rc;
+    if (HF_LAB_BROKEN(HF_LAB_GIVEN_UP_FREE))
+        return dax_lease_release(lease);
+    first = hf_load_acquire(&hold->range.first);
+    last = hf_load_acquire(&hold->range.last);
+    if (!shm_give_up(shm, hold, key))
+        return -EINVAL;
+    /* UNPIN.WAKE/p: as of a key, the state is stored before `waiters` is read. A change that waits
+     * finds the lease in quarantine, and waits for it no more. */
+    slots_wake(shm, shm_vnode_of_key(shm, key), first, last);
+    watch_let_go(shm, key, first, last);
+    return 0;
 }
 
 int dax_lease_state(const struct hf_lease *lease)

@@ -154,6 +154,17 @@ static int lane_pins(struct snapshot *snapshot, struct shm_lane *lane)
     return rc;
 }
 
+/* Its age counts from then on. */
+static void show_given_up(const struct shm *shm, const struct shm_hold *hold,
+                          struct hf_pin_info *info)
+{
+    uint64_t began_ns = hf_load_acquire(&hold->ends_ns) - shm->run->quarantine_ns;
+    uint64_t now_ns = hf_now_ns();
+
+    info->state = HF_PIN_QUARANTINED;
+    info->age_ns = now_ns > began_ns ? now_ns - began_ns : 1;
+}
+
 static int hold_pins(struct snapshot *snapshot)
 {
     struct shm *shm = snapshot->dax->shm;
@@ -170,6 +181,8 @@ static int hold_pins(struct snapshot *snapshot)
         if (!describe_hold(snapshot, SHM_HOLD_OWNER(state) - 1, hold, &info) ||
             hf_load_acquire(&hold->state) != state) /* it has changed hands */
             continue;
+        if (shm_hold_given_up(state))
+            show_given_up(shm, hold, &info);
         if (SHM_HOLD_KIND(state) != SHM_HOLD_PIN)
             info.flags |= HF_PIN_LEASE;
         if (hf_load_acquire(&hold->recall.state) != HF_LEASE_HELD)

@@ -63,6 +63,8 @@ typedef int scan_found(void *arg, const struct held *held);
  * returns non-zero, returns that. Engines that count: for leases, and pins that are holds. */
 int scan_held(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
               scan_found *found, void *arg);
+/* Nobody is to be waited for: the owner is dead, or has given it up. */
+bool held_in_quarantine(const struct shm *shm, const struct held *held);
 /* It can end only when the lane's thread goes on (as far as one can know). */
 bool held_by_thread(const struct held *held, const struct shm *shm, uint32_t lane);
 /* It is held by this thread, or by the thread that it acts for, which waits for it. */

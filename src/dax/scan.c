@@ -42,14 +42,23 @@ static int found_slot(void *arg, const struct sync_holder *holder)
     return report_held(scan, &held);
 }
 
+/* Given up by its owner, or the owner is dead: no thread can end it. */
+bool held_in_quarantine(const struct shm *shm, const struct held *held)
+{
+    return shm_process_quarantined(shm, held->process) ||
+           (held->hold && shm_hold_given_up(hf_load_acquire(&held->hold->state)));
+}
+
 /* The lane of the thread that can end it. For a lease with a callback, that is the lane of the
- * thread that runs callbacks: this lease's turn comes later. */
+ * thread that runs callbacks: this lease's turn comes later. None ends a lease in quarantine. */
 static uint32_t lane_of(const struct shm *shm, const struct shm_hold *hold, uint32_t process)
 {
     uint32_t lane = hf_load_acquire(&hold->recall.served)
                         ? hf_load_acquire(&shm_process_at(shm, process)->calls_back) - 1
                         : hf_load_acquire(&hold->lane);
 
+    if (shm_hold_given_up(hf_load_acquire(&hold->state)))
+        return SHM_NONE;
     return lane < shm->limits.lanes ? lane : SHM_NONE;
 }
 

@@ -184,7 +184,8 @@ static void print_holds(struct printing *printing)
         const struct shm_hold *hold = &shm->holds[i];
         uint32_t state = hf_load_acquire(&hold->state);
 
-        if (shm_hold_holds(state) && SHM_HOLD_OWNER(state) == shm->self + 1)
+        if (shm_hold_holds(state) && !shm_hold_given_up(state) &&
+            SHM_HOLD_OWNER(state) == shm->self + 1)
             print_pin(printing, &hold->key, hold->range.first, hold->range.last,
                       SHM_HOLD_KIND(state) == SHM_HOLD_PIN ? "pin" : "lease");
     }

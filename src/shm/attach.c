@@ -262,6 +262,19 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+/* The same of a hold; 0: nothing may be written to it. */
+static uint64_t hold_ends(const struct shm_run *run, const struct shm_run *header,
+                          const struct shm_hold *hold)
+{
+    uint32_t state = hold->state;
+
+    if (shm_hold_given_up(state) && hold->key)
+        return has_other_clock(header) ? header->quarantine_ns + hf_now_ns() : hold->ends_ns;
+    if ((shm_hold_holds(state) || SHM_HOLD_KIND(state) == SHM_HOLD_PUT) && for_device(hold->key))
+        return ends_of(run, header, SHM_HOLD_OWNER(state));
+    return 0;
+}
+
 static uint64_t ghosts_in(const struct shm_run *run, const struct shm_run *header)
 {
     const struct shm_lane *lanes = (const void *)((const char *)run + header->at_lanes);
@@ -275,9 +288,7 @@ static uint64_t ghosts_in(const struct shm_run *run, const struct shm_run *heade
             if (for_device(lanes[i].keys[slot]))
                 ends = later(ends, ends_of(run, header, lanes[i].owner));
     for (uint32_t i = 0; i < header->limits.holds && i < header->holds_high; i++)
-        if ((shm_hold_holds(holds[i].state) || SHM_HOLD_KIND(holds[i].state) == SHM_HOLD_PUT) &&
-            for_device(holds[i].key))
-            ends = later(ends, ends_of(run, header, SHM_HOLD_OWNER(holds[i].state)));
+        ends = later(ends, hold_ends(run, header, &holds[i]));
     return ends > hf_now_ns() ? ends : 0;
 }
 

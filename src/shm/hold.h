@@ -24,6 +24,9 @@ enum shm_hold_kind {
     SHM_HOLD_DEAD,
     /* A run of blocks that left its file while `holder` held it. */
     SHM_HOLD_DETACHED,
+    /* A lease that its owner has given up, while its device may go on. Nobody waits for the owner,
+     * and the blocks are kept until ends_ns. */
+    SHM_HOLD_QUARANTINED,
     /* A run of blocks of no file, for a caller to fill: src/fs/put.c. Under space_mutex. */
     SHM_HOLD_PUT,
     /* The same, of a put that nobody will commit: its blocks are to be free again. */
@@ -37,7 +40,12 @@ static inline bool shm_hold_holds(uint32_t state)
 {
     uint32_t kind = SHM_HOLD_KIND(state);
 
-    return kind == SHM_HOLD_PIN || kind == SHM_HOLD_LEASE || kind == SHM_HOLD_GIVEN;
+    return kind == SHM_HOLD_PIN || kind == SHM_HOLD_LEASE || kind == SHM_HOLD_GIVEN ||
+           kind == SHM_HOLD_QUARANTINED;
+}
+static inline bool shm_hold_given_up(uint32_t state)
+{
+    return SHM_HOLD_KIND(state) == SHM_HOLD_QUARANTINED;
 }
 
 static inline bool shm_hold_is_put(uint32_t state)
@@ -88,6 +96,8 @@ struct shm_hold {
     /* The tree: of the subtree; and its children. */
     uint64_t max_last;
     uint32_t left, right;
+    /* QUARANTINED: until then its blocks go to nobody. */
+    uint64_t ends_ns;
     /* The lane that counts it in slow_pins. */
     uint32_t lane;
     uint32_t vnode;
@@ -120,6 +130,9 @@ int shm_no_hold(const struct shm *shm);
 /* A lease that is offered becomes this process's, counted in `lane`. Under table_mutex. False: it
  * was not in state `was`. */
 bool shm_hand_over(struct shm *shm, struct shm_hold *hold, uint32_t was, struct shm_lane *lane);
+/* A lease of this process with that key goes into quarantine, which begins now. Its lane does not
+ * count it any more. Async-signal-safe. False: this process has no such lease. */
+bool shm_give_up(struct shm *shm, struct shm_hold *hold, uint64_t key);
 /* Completes a handing over in which a process died (shm_hand_over()). Under table_mutex. */
 void shm_handing_mend(struct shm *shm);
 

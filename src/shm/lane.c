@@ -11,6 +11,7 @@
  */
 #include "base/error.h"
 #include "base/fence.h"
+#include "base/futex.h"
 #include "shm/private.h"
 
 #include <errno.h>
@@ -321,6 +322,38 @@ bool shm_hand_over(struct shm *shm, struct shm_hold *hold, uint32_t was, struct 
     return taken;
 }
 
+/* The lease comes off the counts of its lane, as in holds_release(). The hold stays. So does its
+ * key, by which detached blocks name it. */
+bool shm_give_up(struct shm *shm, struct shm_hold *hold, uint64_t key)
+{
+    uint32_t leased = SHM_HOLD_STATE(SHM_HOLD_LEASE, shm->self + 1);
+    uint32_t given_up = SHM_HOLD_STATE(SHM_HOLD_QUARANTINED, shm->self + 1);
+    uint64_t ends_ns = hf_now_ns() + shm->run->quarantine_ns;
+    struct shm_lane *lane = shm_lane_at(shm, hold->lane);
+    bool served = hold->recall.served, ours;
+
+    hf_add_acq_rel(&shm->run->given_up, 1);
+    hf_store_release(&hold->ends_ns, ends_ns);
+    ours = hf_cas_acq_rel(&hold->state, leased, given_up);
+    if (ours && hf_load_acquire(&hold->key) != key) { /* another lease by now: called twice */
+        hf_cas_acq_rel(&hold->state, given_up, leased);
+        ours = false;
+    }
+    if (!ours) {
+        hf_sub_acq_rel(&shm->run->given_up, 1);
+        return false;
+    }
+    /* GIVEUP.END/p: the state comes before the time at which somebody has to look.
+     * Pairs with GIVEUP.END/m in shm_reap(). Without it: a reaper misses the hold, and then takes
+     * back the time, and the blocks stay away for longer. */
+    hf_fence_full();
+    shm_quarantine_ends(shm->run, ends_ns);
+    if (served)
+        hf_sub_acq_rel(&lane->served, 1);
+    hf_sub_acq_rel(&lane->slow_pins, 1);
+    return true;
+}
+
 static uint64_t holds_of_process(const struct shm *shm)
 {
     uint64_t count = 0;
@@ -328,8 +361,8 @@ static uint64_t holds_of_process(const struct shm *shm)
     for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
         uint32_t state = hf_load_acquire(&shm->holds[i].state);
 
-        count += shm_hold_holds(state) && SHM_HOLD_OWNER(state) == shm->self + 1 &&
-                 hf_load_acquire(&shm->holds[i].key) != 0;
+        count += shm_hold_holds(state) && !shm_hold_given_up(state) &&
+                 SHM_HOLD_OWNER(state) == shm->self + 1 && hf_load_acquire(&shm->holds[i].key) != 0;
     }
     return count;
 }

@@ -60,6 +60,9 @@ int shm_unregister(struct shm *shm, unsigned purpose) SHM_MAY_FAIL;
 uint32_t shm_registrations_own(const struct shm *shm);
 uint32_t shm_registrations(const struct shm *shm);
 
+/* A quarantine ends then: somebody has to look at that time. */
+void shm_quarantine_ends(struct shm_run *run, uint64_t ends_ns);
+
 /* Looks at every process entry, drops what dead processes held, and wakes the threads that waited
  * for it. Lanes with blocks reserved become SHM_LANE_RESIDUE, for fs. Returns how many processes
  * were found dead. Does nothing when another thread keeps table_mutex for longer than a moment.

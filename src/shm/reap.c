@@ -173,14 +173,40 @@ void shm_processes_recount(struct shm *shm)
     hf_fence_full();
 }
 
+/* A lease of the process is in quarantine. Then the process stays in its entry, as one that has
+ * died, so that the list of pins names it. */
+static bool leaves_quarantine(struct shm *shm, uint32_t process)
+{
+    for (uint32_t i = 0; hf_load_acquire(&shm->run->given_up) && i < shm_holds_high(shm); i++)
+        if (hf_load_acquire(&shm->holds[i].state) ==
+            SHM_HOLD_STATE(SHM_HOLD_QUARANTINED, process + 1))
+            return true;
+    return false;
+}
+
 /* Where the table's mutex cannot be had, it looks as if this process had died, and another one
  * buries it. */
 void shm_process_leave(struct shm *shm)
 {
     if (!shm_lock_table_moment(shm))
         return;
-    free_entry(shm, shm->self);
+    if (leaves_quarantine(shm, shm->self)) {
+        shm->processes[shm->self].died_ns = hf_now_ns();
+        hf_store_release(&shm->processes[shm->self].state, (uint32_t)SHM_PROCESS_DEAD);
+    } else {
+        free_entry(shm, shm->self);
+    }
     shm_unlock_table(shm);
+}
+
+void shm_quarantine_ends(struct shm_run *run, uint64_t ends_ns)
+{
+    uint64_t first;
+
+    do {
+        first = hf_load_acquire(&run->quarantine_ends_ns);
+    } while ((!first || ends_ns < first) &&
+             !hf_cas_acq_rel(&run->quarantine_ends_ns, first, ends_ns));
 }
 
 /* A device may go on writing for a while into what a dead process had handed to it. */
@@ -190,18 +216,20 @@ static bool in_quarantine(struct shm_run *run, const struct shm_process *process
 
     if (!SHM_FOR_DEVICE(flags) || hf_now_ns() >= ends)
         return false;
-    if (!run->quarantine_ends_ns || ends < run->quarantine_ends_ns)
-        hf_store_release(&run->quarantine_ends_ns, ends);
+    shm_quarantine_ends(run, ends);
     return true;
+}
+
+static void wake_vnode(struct shm *shm, struct shm_vnode *vnode)
+{
+    hf_add_acq_rel(&vnode->drain_seq, 1);
+    hf_futex_wake_all(&vnode->drain_seq);
+    hf_store_release(&shm->run->reclaim, 1u);
 }
 
 static void wake(struct shm *shm, uint64_t key)
 {
-    struct shm_vnode *vnode = shm_vnode_of_key(shm, key);
-
-    hf_add_acq_rel(&vnode->drain_seq, 1);
-    hf_futex_wake_all(&vnode->drain_seq);
-    hf_store_release(&shm->run->reclaim, 1u);
+    wake_vnode(shm, shm_vnode_of_key(shm, key));
 }
 
 /* Drops the pin of a dead process that has the key `was`; false: it stays for now. Its thread may
@@ -225,6 +253,42 @@ static bool drop(struct shm *shm, const struct shm_process *process, uint64_t *k
         wake(shm, was);
     }
     return true;
+}
+
+/* Its quarantine has ended: what it holds, or has detached, is held no more. Whether its owner
+ * lives makes no difference. */
+static void drop_given_up(struct shm *shm, struct shm_hold *hold, uint32_t state)
+{
+    uint32_t owner = SHM_HOLD_OWNER(state);
+    uint64_t key = hf_load_acquire(&hold->key);
+
+    if (SHM_KEY_FLAGS(key) & HF_PIN_WRITE)
+        shm_report(shm, shm_vnode_of_key(shm, key), 0, UINT64_MAX, owner - 1);
+    hf_cas_acq_rel(&hold->key, key, UINT64_C(0));
+    wake_vnode(shm, shm_vnode_at(shm, hold->vnode));
+    if (hf_cas_acq_rel(&hold->state, state, SHM_HOLD_STATE(SHM_HOLD_DEAD, owner))) {
+        hf_store_release(&shm_vnode_at(shm, hold->vnode)->holds_stale, 1u);
+        hf_sub_acq_rel(&shm->run->given_up, 1);
+    }
+}
+
+static void end_given_up(struct shm *shm)
+{
+    struct shm_run *run = shm->run;
+
+    shm_assert_held(&run->table_mutex);
+    for (uint32_t i = 0; hf_load_acquire(&run->given_up) && i < shm_holds_high(shm); i++) {
+        struct shm_hold *hold = &shm->holds[i];
+        uint32_t state = hf_load_acquire(&hold->state);
+        uint64_t ends_ns = hf_load_acquire(&hold->ends_ns);
+
+        if (!shm_hold_given_up(state))
+            continue;
+        if (hf_now_ns() < ends_ns)
+            shm_quarantine_ends(run, ends_ns);
+        else
+            drop_given_up(shm, hold, state);
+    }
 }
 
 /* A put of a dead process; false: it stays for now, since a device may go on filling it. */
@@ -257,6 +321,10 @@ static bool drop_holds(struct shm *shm, uint32_t index)
 
         if (state == SHM_HOLD_STATE(SHM_HOLD_TAKEN, index + 1))
             shm_hold_free(shm, i);
+        if (state == SHM_HOLD_STATE(SHM_HOLD_QUARANTINED, index + 1)) {
+            all = false; /* end_given_up() drops it */
+            continue;
+        }
         if (state == SHM_HOLD_STATE(SHM_HOLD_PUT, index + 1)) {
             all &= drop_put(shm, process, hold, state);
             continue;
@@ -306,7 +374,7 @@ static void look_for_ghosts(struct shm_run *run)
     if (!hf_load_acquire(&run->ghost_key))
         return;
     if (hf_now_ns() < run->ghost_ends_ns) {
-        hf_store_release(&run->quarantine_ends_ns, run->ghost_ends_ns);
+        shm_quarantine_ends(run, run->ghost_ends_ns);
         return;
     }
     hf_store_release(&run->ghost_key, UINT64_C(0));
@@ -321,6 +389,10 @@ unsigned shm_reap(struct shm *shm)
     if (!shm_lock_table_moment(shm))
         return 0;
     hf_store_release(&shm->run->quarantine_ends_ns, UINT64_C(0)); /* those that go on say so */
+    /* GIVEUP.END/m: the time is taken back before the holds are looked at. Pairs with GIVEUP.END/p
+     * in shm_give_up(). */
+    hf_fence_full();
+    end_given_up(shm);
     look_for_ghosts(shm->run);
     for (uint32_t i = 0; i < shm->limits.processes; i++) {
         struct shm_process *process = &shm->processes[i];

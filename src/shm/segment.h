@@ -118,6 +118,8 @@ struct shm_run {
     uint64_t quarantine_ns;
     /* Of the first one that ends; 0: there is none. */
     uint64_t quarantine_ends_ns;
+    /* Leases in quarantine whose owners live, or did when they gave them up; rather too high. */
+    uint32_t given_up;
     /* All processes had died, some with devices that may still write. Until ghost_ends_ns all
      * blocks that leave a file are detached. Their holder is ghost_key, which is 1 until then. */
     uint64_t ghost_key, ghost_ends_ns;

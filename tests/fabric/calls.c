@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define PAGES 3
+#define QUARANTINE_NS UINT64_C(300000000)
 
 static uint32_t revoked, lost;
 static struct hf_fabric_event last;
@@ -120,16 +121,18 @@ static void try_answers(struct hf_fabric *fabric, struct hf_file *file)
     EXPECT_EQ(lost, 0);
 }
 
-/* Abandoned: no event, and the lease stays for the quarantine. */
-static void try_abandon(struct hf_fabric *fabric, struct hf_file *file)
+/* Abandoned: no event; the file goes on without its memory, which is kept for the quarantine. */
+static void try_abandon(struct hf_pool *pool, struct hf_fabric *fabric, struct hf_file *file)
 {
     uint64_t begin = test_now_ns();
     struct hf_fabric_window window;
 
     EXPECT_EQ(hf_fabric_expose(fabric, file, 0, TEST_PAGE, FI_REMOTE_READ, &last, &window), 0);
     EXPECT_EQ(hf_fabric_abandon(fabric, window.region), 0);
-    EXPECT_EQ(hf_truncate(file, 0, NULL), 0);
-    EXPECT(test_now_ns() - begin >= UINT64_C(300000000));
+    EXPECT_EQ(hf_truncate(file, 0, NULL), 0); /* waits for the fabric's thread at most */
+    while (test_pins_in_state(pool, HF_PIN_QUARANTINED) == 1)
+        test_sleep_ms(1);
+    EXPECT(test_now_ns() - begin >= QUARANTINE_NS);
     EXPECT_EQ(lost, 0);
 }
 
@@ -149,7 +152,7 @@ static void be_child(void *arg)
 static void scenario(void)
 {
     const struct hf_pool_options pool_options = {
-        .size = sizeof(pool_options), .pool_bytes = TEST_MIB(8), .quarantine_ns = 300000000};
+        .size = sizeof(pool_options), .pool_bytes = TEST_MIB(8), .quarantine_ns = QUARANTINE_NS};
     struct hf_fabric_options options = {.size = sizeof(options),
                                         .event = on_event,
                                         .answer_ns = TEST_PATIENCE_NS}; /* nobody is lost here */
@@ -169,7 +172,7 @@ static void scenario(void)
     EXPECT_EQ(hf_fabric_open(pool, &options, &fabric), 0);
     test_join(test_fork(be_child, fabric));
     try_answers(fabric, file);
-    try_abandon(fabric, file);
+    try_abandon(pool, fabric, file);
     while (hf_fabric_close(fabric) == -EBUSY)
         test_sleep_ms(1);
     EXPECT_EQ(fi_close(&end.domain->fid), 0);

@@ -411,6 +411,19 @@ static void lease_give(struct hf_pool *pool, struct hf_file *file)
     EXPECT_OK(hf_lease_take(pool, &token, NULL, iov, 8, &lease));
 }
 
+static void lease_given_up(struct hf_pool *pool, struct hf_file *file)
+{
+    const struct hf_lease_options rdma = {.size = sizeof(rdma),
+                                          .flags = HF_PIN_WRITE | HF_PIN_RDMA};
+    struct iovec iov[8];
+    struct hf_lease lease;
+
+    EXPECT_OK(hf_lease(file, 0, 2 * TEST_PAGE, &rdma, iov, 8, &lease));
+    EXPECT_EQ(hf_lease_quarantine(&lease), 0);
+    EXPECT_EQ(hf_truncate(file, TEST_PAGE, &test_nowait), 0);
+    kill_step(pool);
+}
+
 /* --- putting in place --- */
 
 #define PUT_PIECES 8
@@ -575,6 +588,7 @@ const struct kill_row kill_rows[] = {
     {"pin-reading", A, .reads = true, .act = pin_and_unpin},
     {"lease", A, .act = lease_and_release},
     {"lease-give", A, .act = lease_give},
+    {"lease-given-up", A, .act = lease_given_up},
     {"put", B, .act = put},
     {"put-device", B, .act = put_device},
     {"put-over-allocated", B, .prepare = allocate_ahead, .act = put},

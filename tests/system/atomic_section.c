@@ -313,6 +313,7 @@ static void call_the_others(void)
     EXPECT_EQ(hf_lease_state(&lease), HF_LEASE_HELD);
     EXPECT_EQ(hf_lease_release(&lease), 0);
     EXPECT_EQ(hf_lease_give(&given, &token), 0);
+    EXPECT_EQ(hf_lease_quarantine(&given), -EINVAL);
     EXPECT_EQ(hf_cancel(pool, 1), -ESRCH);
     EXPECT_EQ(hf_act_for(NULL), 0);
     EXPECT(*hf_version() && hf_strerror_detail());

@@ -405,6 +405,8 @@ static void leases_refuse_bad_arguments(void **state)
     assert_int_equal(hf_lease(file, 0, 1, NULL, &iov, 0, &lease), -EINVAL);
     assert_int_equal(hf_lease(file, 0, 1, NULL, NULL, 1, &lease), -EINVAL);
     assert_int_equal(hf_lease(file, 0, 1, NULL, &iov, 1, NULL), -EINVAL);
+    assert_int_equal(hf_lease_quarantine(NULL), -EINVAL);
+    assert_int_equal(hf_lease_quarantine(&(struct hf_lease){{0}}), -EINVAL);
     options.size = 8;
     assert_int_equal(hf_lease(file, 0, 1, &options, &iov, 1, &lease), -EINVAL);
     assert_true(strlen(hf_strerror_detail()) > 0);

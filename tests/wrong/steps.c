@@ -397,6 +397,22 @@ static void lease_what_is_shared(bool unused)
     harmed = !is_still_ours(victim);
 }
 
+/* A device may go on with what was given up: no other file gets it. */
+static void give_up_and_cut(bool unused)
+{
+    const struct hf_lease_options options = {.size = sizeof(options),
+                                             .flags = HF_PIN_WRITE | HF_PIN_RDMA};
+    struct hf_lease lease;
+    struct iovec iov;
+
+    (void)unused;
+    EXPECT_EQ(hf_lease(victim, 0, TEST_PAGE, &options, &iov, 1, &lease), 1);
+    EXPECT_EQ(hf_lease_quarantine(&lease), 0);
+    EXPECT_EQ(hf_truncate(victim, 0, &test_nowait), 0);
+    test_fill_pool(other, THEIRS, 0);
+    harmed = !test_page_is(iov.iov_base, OURS, 0);
+}
+
 /* The bitmap is made again, as after a death in a transaction: what is put is not free there. */
 static void put_beside_death(bool unused)
 {
@@ -496,6 +512,7 @@ static const struct order {
     {"clone-files-look", "slots", HF_LAB_SHARES_HELD, false, clone_what_is_pinned},
     {"clone-files-unlock", "slots", HF_LAB_EARLY_UNLOCK, false, pin_beside_clone},
     {"shared-pin", "slots", HF_LAB_SHARED_WRITABLE, false, pin_what_is_shared},
+    {"given-up", "slots", HF_LAB_GIVEN_UP_FREE, false, give_up_and_cut},
     {"put-hold", "slots", HF_LAB_PUTS_FORGOTTEN, false, put_beside_death},
     {"shared-lease", "slots", HF_LAB_SHARED_WRITABLE, false, lease_what_is_shared},
 };
