@@ -32,8 +32,7 @@ static bool in_pool(const struct shm *shm, uint64_t block, uint64_t count)
     return block < blocks && count <= blocks - block;
 }
 
-/* The first block of [from, end) that is taken, or free; `end` if there is none. */
-static uint64_t next_block(const struct shm *shm, uint64_t from, uint64_t end, bool taken)
+uint64_t fs_space_next(const struct shm *shm, uint64_t from, uint64_t end, bool taken)
 {
     while (from < end) {
         uint64_t word = shm->block_bits[from / 64];
@@ -245,7 +244,7 @@ static void mark_puts(struct shm *shm, struct meta_txn *txn)
             hf_store_release(&shm->run->puts_left, 1u);
         if (count && in_pool(shm, block, count) &&
             (has_record(txn, hold, count) ||
-             next_block(shm, block, block + count, true) == block + count))
+             fs_space_next(shm, block, block + count, true) == block + count))
             mark_blocks(shm, block, count, true);
         else
             shm_hold_free(shm, i);
@@ -267,7 +266,8 @@ static void mark_reserved(struct shm *shm)
             uint64_t end = run.block + run.count;
 
             if (run.count && owner && owner != SHM_LANE_RESIDUE &&
-                in_pool(shm, run.block, run.count) && next_block(shm, run.block, end, true) == end)
+                in_pool(shm, run.block, run.count) &&
+                fs_space_next(shm, run.block, end, true) == end)
                 mark_blocks(shm, run.block, run.count, true);
             else
                 lane->reserved[r].count = 0;
@@ -414,32 +414,33 @@ static struct fs_reserved_run *run_for(struct fs_reservation *reservation, uint6
     return run;
 }
 
-/* Takes [block, block+count), which is free. */
+/* Takes [block, block+*count), which is free, or as much of its front as can have memory. */
 static int take_run(struct fs *fs, struct fs_reservation *reservation, uint64_t block,
-                    uint64_t count)
+                    uint64_t *count)
 {
     struct shm_run *run = fs->dax.shm->run;
-    uint64_t fresh = run->fresh_block, old = fresh > block ? fs_min(fresh - block, count) : 0;
+    uint64_t fresh = run->fresh_block, old;
     struct fs_reserved_run *into;
+    int rc = 0;
 
-    if (block + count > run->fresh_saved) {
-        int rc = save_fresh(fs, block + count);
-
-        if (rc)
-            return rc;
-    }
+    if (block + *count > run->fresh_saved)
+        rc = save_fresh(fs, block + *count);
+    rc = rc ? rc : fs_back(fs, block, count);
+    if (rc)
+        return rc;
     into = run_for(reservation, block);
     if (!into)
         return -ENOSPC;
+    old = fresh > block ? fs_min(fresh - block, *count) : 0;
     if (old)
         into->used_before = into->count + old;
-    into->count += count;
-    if (block + count > fresh)
-        run->fresh_block = block + count;
+    into->count += *count;
+    if (block + *count > fresh)
+        run->fresh_block = block + *count;
     reservation->lane->reserved[into - reservation->runs] =
         (struct shm_run_of_blocks){into->block, into->count};
-    reservation->blocks += count;
-    mark_blocks(fs->dax.shm, block, count, true);
+    reservation->blocks += *count;
+    mark_blocks(fs->dax.shm, block, *count, true);
     return 0;
 }
 
@@ -455,12 +456,13 @@ static int take_from(struct fs *fs, struct fs_reservation *reservation, uint64_t
     if (block >= blocks)
         return 0;
     count = fs_min(count, blocks - block);
-    end = next_block(shm, block, block + count, true);
+    end = fs_space_next(shm, block, block + count, true);
     if (end == block)
         return 0;
-    rc = take_run(fs, reservation, block, end - block);
+    count = end - block;
+    rc = take_run(fs, reservation, block, &count);
     if (rc == 0)
-        *taken = end - block;
+        *taken = count;
     return rc;
 }
 
@@ -489,28 +491,34 @@ static int take_groups(struct fs *fs, struct fs_reservation *reservation, uint64
     return rc;
 }
 
+/* What it skips has no memory, and can get none: where the file system is full, blocks that have
+ * theirs are given out. */
 static int take_lowest(struct fs *fs, struct fs_reservation *reservation, uint64_t count)
 {
     struct shm *shm = fs->dax.shm;
-    uint64_t groups = shm_pool_blocks(shm) / SHM_GROUP_BLOCKS, n;
-    uint64_t group = shm->run->first_free_group;
-    int rc = 0;
+    uint64_t blocks = shm_pool_blocks(shm), groups = blocks / SHM_GROUP_BLOCKS, n;
+    uint64_t group = shm->run->first_free_group, block;
+    int rc = 0, none = 0;
 
     while (group < groups && !shm->group_free[group])
         group++;
     shm->run->first_free_group = group;
-    while (rc == 0 && count && group < groups) {
-        uint64_t end = (group + 1) * SHM_GROUP_BLOCKS;
-        uint64_t block = next_block(shm, group * SHM_GROUP_BLOCKS, end, false);
-
-        if (block == end) {
-            group++;
+    block = group * SHM_GROUP_BLOCKS;
+    while (rc == 0 && count && block < blocks) {
+        group = block / SHM_GROUP_BLOCKS;
+        block = fs_space_next(shm, block, (group + 1) * SHM_GROUP_BLOCKS, false);
+        if (block == (group + 1) * SHM_GROUP_BLOCKS)
             continue;
-        }
         rc = take_from(fs, reservation, block, count, &n);
         count -= n;
+        block += n;
+        if (rc == -ENOSPC && reservation->count < SHM_RESERVED && media_sparse(&fs->dax.media)) {
+            block = fs_next_backed(fs, block + 1, blocks);
+            none = rc;
+            rc = 0;
+        }
     }
-    return rc;
+    return rc ? rc : count ? none : 0;
 }
 
 static int reserve_blocks(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
@@ -527,7 +535,7 @@ static int reserve_blocks(struct fs *fs, uint64_t page, uint64_t goal, uint64_t 
         rc = take_groups(fs, reservation, page, count, &n);
         count -= n;
     }
-    if (rc == 0 && count)
+    if ((rc == 0 || rc == -ENOSPC) && count)
         rc = take_lowest(fs, reservation, count);
     return rc;
 }
@@ -597,6 +605,11 @@ int fs_no_space(struct fs *fs, uint64_t blocks)
     uint64_t free_blocks = hf_load_relaxed(&run->free_blocks);
     uint64_t detached = hf_load_relaxed(&run->detached_blocks);
 
+    if (media_sparse(&fs->dax.media) && free_blocks >= blocks)
+        return hf_fail(ENOSPC,
+                       "no space: %" PRIu64 " KiB wanted, and the tmpfs that has the pool's memory "
+                       "is full (remove other files there)",
+                       blocks * 4);
     return hf_fail(ENOSPC,
                    "no space: %" PRIu64 " KiB wanted, %" PRIu64 " of %" PRIu64 " KiB free, %" PRIu64
                    " KiB detached but pinned "

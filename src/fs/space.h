@@ -89,6 +89,18 @@ static inline int fs_persist(struct fs *fs, const void *at, uint64_t bytes)
     return fs->durable ? media_persist(&fs->dax.media, at, bytes) : 0;
 }
 
+/* ---- which blocks have memory (back.c) ---- */
+
+/* Gives memory to free blocks before they are given out: to the first *count of them that can have
+ * it. -ENOSPC, with a sentence: to none. Under space_mutex. */
+int fs_back(struct fs *fs, uint64_t block, uint64_t *count);
+/* The first block from there on that has memory; `end`: there is none before it. */
+uint64_t fs_next_backed(const struct fs *fs, uint64_t block, uint64_t end);
+/* First attacher, after fs_space_build(): blocks in use that have no memory get it. -ENOSPC. */
+int fs_back_used(struct fs *fs);
+/* The first block of [from, end) that is taken, or free; `end` if there is none. */
+uint64_t fs_space_next(const struct shm *shm, uint64_t from, uint64_t end, bool taken);
+
 /* -ENOSPC, with a sentence. */
 int fs_no_space(struct fs *fs, uint64_t blocks);
 

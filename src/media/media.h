@@ -71,6 +71,20 @@ int media_sync_path(const char *path);
  * -EUCLEAN: the memory is shorter. */
 int media_map(struct media *media, uint64_t bytes);
 
+/* ---- a sparse file's memory: of other kinds all is there ---- */
+
+/* The file is sparse, and its file system may get full. */
+static inline bool media_sparse(const struct media *media)
+{
+    return media->kind == MEDIA_TMPFS;
+}
+/* Gives memory to [off, off+bytes), which is mapped, before its first touch. -ENOSPC: there is none
+ * left, and the front of it may have got some. */
+int media_back(const struct media *media, uint64_t off, uint64_t bytes);
+/* The first byte from `off` on that has memory, or has none; `end`: there is none before it. */
+uint64_t media_next_memory(const struct media *media, uint64_t off, uint64_t end);
+uint64_t media_next_hole(const struct media *media, uint64_t off, uint64_t end);
+
 /* Returns when [addr, addr+len) is on the medium; at once where the medium is plain memory. Returns
  * what msync(2) says: -EIO, the content may be lost. */
 int media_persist(struct media *media, const void *addr, size_t len);

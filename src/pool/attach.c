@@ -125,7 +125,7 @@ static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta
         return rc;
     rc = fs_space_build(fs, txn);
     meta_end_read(txn);
-    return rc;
+    return rc ? rc : fs_back_used(fs);
 }
 
 static void close_parts(struct fs *fs)

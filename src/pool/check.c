@@ -46,6 +46,10 @@ static int copy_blocks(void *arg, uint64_t from, uint64_t to, uint64_t count)
         (to + count) * HF_BLOCK_BYTES > memory->bytes)
         return hf_fail(EUCLEAN, "blocks to be copied are not in the memory");
     target = media->base + to * HF_BLOCK_BYTES;
+    rc = media_back(media, from * HF_BLOCK_BYTES, bytes);
+    rc = rc ? rc : media_back(media, to * HF_BLOCK_BYTES, bytes);
+    if (rc)
+        return rc;
     memcpy(target, media->base + from * HF_BLOCK_BYTES, bytes);
     return media_persist(media, target, bytes);
 }

@@ -87,6 +87,19 @@ static bool whole(const struct shm_recent_header *header, uint64_t bytes, const 
            header->count == count && bytes >= bytes_for(count) && !memcmp(header->uuid, uuid, 16);
 }
 
+/* Those that may say something, and are read therefore. */
+static int reserve_entries(struct shm_recent_map *map)
+{
+    uint32_t high = hf_load_acquire(&map->header->high);
+    int rc;
+
+    high = high < map->count ? high : map->count;
+    rc = shm_reserve(map->entries, high * sizeof *map->entries);
+    if (rc)
+        shm_recent_unmap(map);
+    return rc;
+}
+
 int shm_recent_map(const char *dir, const uint8_t uuid[16], uint32_t count,
                    struct shm_recent_map *out)
 {
@@ -113,6 +126,11 @@ int shm_recent_map(const char *dir, const uint8_t uuid[16], uint32_t count,
     close(fd);
     if (at == MAP_FAILED)
         return -errno;
+    rc = out->in_memory ? shm_reserve(at, HEADER_BYTES) : 0; /* a copy may have holes */
+    if (rc) {
+        shm_recent_unmap(out);
+        return rc;
+    }
     if (!whole(out->header, out->bytes, uuid, count)) {
         rc = out->header->magic ? -EUCLEAN : -ENOENT; /* else its maker was killed early */
         shm_recent_unmap(out);
@@ -120,7 +138,7 @@ int shm_recent_map(const char *dir, const uint8_t uuid[16], uint32_t count,
     }
     out->entries = (void *)((char *)at + HEADER_BYTES);
     out->count = count;
-    return 0;
+    return out->in_memory ? reserve_entries(out) : 0;
 }
 
 void shm_recent_unmap(struct shm_recent_map *map)
@@ -255,6 +273,32 @@ void shm_recent_end(struct shm *shm)
         return;
     shm_recent_clear(&shm->recent);
     hf_store_release(&shm->recent.header->in_use, 0u);
+}
+
+static int64_t ctime_of(const struct stat *st)
+{
+    return st->st_ctim.tv_sec * INT64_C(1000000000) + st->st_ctim.tv_nsec;
+}
+
+bool shm_recent_has_memory(const struct shm *shm, int data_fd)
+{
+    const struct shm_recent_header *header = shm->recent.header;
+    struct stat st;
+
+    return header && fstat(data_fd, &st) == 0 && header->data_dev == st.st_dev &&
+           header->data_ino == st.st_ino && header->data_ctime_ns == ctime_of(&st);
+}
+
+void shm_recent_note_memory(const struct shm *shm, int data_fd)
+{
+    struct shm_recent_header *header = shm->recent.header;
+    struct stat st;
+
+    if (!header || fstat(data_fd, &st))
+        return;
+    header->data_dev = st.st_dev;
+    header->data_ino = st.st_ino;
+    header->data_ctime_ns = ctime_of(&st);
 }
 
 int shm_recent_join(struct shm *shm, const char *dir)

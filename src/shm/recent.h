@@ -23,6 +23,9 @@ struct shm_recent_header {
     uint32_t in_use;
     /* Entries below this index may say something. */
     uint32_t high;
+    /* Of POOL/data, when its blocks that are in use were known to have memory; 0: never. */
+    uint64_t data_dev, data_ino;
+    int64_t data_ctime_ns;
 };
 
 /* While LMDB's record of `ino` has `version`, the file has this size and these times. ino 0: the
@@ -64,6 +67,11 @@ void shm_recent_clear(const struct shm_recent_map *map);
 /* First attacher: takes the map over for the new segment, emptied. */
 void shm_recent_begin(struct shm *shm, const struct shm_recent_map *map);
 int shm_recent_join(struct shm *shm, const char *dir);
+/* Whether it was noted that all blocks in use have memory, of POOL/data with that descriptor. What
+ * was noted holds from then on, for that file. A copy may have holes; it is another file, or was
+ * written at another time. */
+bool shm_recent_has_memory(const struct shm *shm, int data_fd);
+void shm_recent_note_memory(const struct shm *shm, int data_fd);
 /* Last to detach, when LMDB knows everything. */
 void shm_recent_end(struct shm *shm);
 

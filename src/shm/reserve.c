@@ -9,36 +9,23 @@
  * Memory once given stays until the segment is removed, so no other process need ask again.
  */
 #include "base/error.h"
+#include "base/populate.h"
 #include "shm/private.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 
 #define PAGE UINT64_C(4096)
 #define FEW_BYTES (4 * PAGE) /* of each table at once */
-
-/* Of Linux 5.14. An older kernel gives memory at the first touch only. */
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 int shm_no_room(void)
 {
     return hf_fail(ENOSPC, "the file system that has the pool's run segment is full");
 }
 
+/* An older kernel gives memory at the touch, as ever. */
 int shm_reserve(const void *from, uint64_t bytes)
 {
-    uintptr_t begin = (uintptr_t)from & ~(uintptr_t)(PAGE - 1);
-    uintptr_t end = ((uintptr_t)from + bytes + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
-    int rc;
-
-    if (bytes == 0)
-        return 0;
-    do
-        rc = madvise((void *)begin, end - begin, MADV_POPULATE_WRITE) ? errno : 0;
-    while (rc == EAGAIN || rc == EINTR);
-    return rc == 0 || rc == EINVAL ? 0 : shm_no_room();
+    return hf_populate(from, bytes) == -ENOSPC ? shm_no_room() : 0;
 }
 
 int shm_reserve_entry(const void *table, size_t entry_bytes, uint64_t count, uint32_t *mark,
@@ -64,6 +51,7 @@ int shm_reserve_space(const struct shm *shm, uint64_t blocks)
     int rc = shm_reserve(shm->group_free, groups * sizeof *shm->group_free);
 
     rc = rc ? rc : shm_reserve(shm->block_bits, groups * (SHM_GROUP_BLOCKS / 8));
+    rc = rc ? rc : shm_reserve(shm->group_backed, groups * sizeof *shm->group_backed);
     if (rc == 0 && shm->counts)
         rc = shm_reserve(shm->counts, blocks * sizeof *shm->counts);
     return rc;

@@ -75,6 +75,7 @@ uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits)
     run->at_holds = place_table(&end, limits->holds, sizeof(struct shm_hold));
     run->at_owners = place_table(&end, limits->nodes, sizeof(uint32_t));
     run->at_groups = place_table(&end, groups, sizeof(uint16_t));
+    run->at_backed = place_table(&end, groups, sizeof(uint8_t));
     run->at_bits = place_table(&end, groups * (SHM_GROUP_BLOCKS / 64), sizeof(uint64_t));
     run->at_counts = place_table(&end, limits->counts, sizeof(uint32_t));
     run->at_nodes = place_table(&end, room_for_nodes(limits), SHM_NODE_ENTRIES * sizeof(uint64_t));
@@ -142,6 +143,7 @@ struct shm *shm_view(struct shm_run *run, const struct shm_run *header, int lock
     shm->holds = (void *)(base + header->at_holds);
     shm->owners = (void *)(base + header->at_owners);
     shm->group_free = (void *)(base + header->at_groups);
+    shm->group_backed = (void *)(base + header->at_backed);
     shm->block_bits = (void *)(base + header->at_bits);
     shm->nodes = (void *)(base + header->at_nodes);
     shm->counts = limits->counts ? (void *)(base + header->at_counts) : NULL;

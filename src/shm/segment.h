@@ -19,6 +19,8 @@
 #define SHM_NODE_ENTRIES 512u
 /* Blocks a space group: one huge entry. */
 #define SHM_GROUP_BLOCKS 512u
+/* Of a group, a bit of group_backed. */
+#define SHM_BACKED_BLOCKS 64u
 
 #define SHM_WAIT_BUCKETS 40
 struct shm_stats {
@@ -79,7 +81,7 @@ struct shm_run {
     uint64_t bytes;
     /* Offsets of the tables. */
     uint64_t at_processes, at_lanes, at_vnodes, at_hash, at_open, at_watches, at_watchers, at_holds,
-        at_owners, at_nodes, at_groups, at_bits, at_counts;
+        at_owners, at_nodes, at_groups, at_backed, at_bits, at_counts;
     uint32_t hash_mask;
     /* Attached. */
     uint32_t processes;
@@ -178,6 +180,8 @@ struct shm {
     uint64_t (*nodes)[SHM_NODE_ENTRIES];
     /* Free blocks a space group. */
     uint16_t *group_free;
+    /* A bit for each SHM_BACKED_BLOCKS of a group: these have memory. Under space_mutex. */
+    uint8_t *group_backed;
     /* 1: taken. */
     uint64_t *block_bits;
     /* Of pins, a block; null: pins are slots. See sync/counts.h. */
