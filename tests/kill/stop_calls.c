@@ -347,6 +347,9 @@ static long grow_it(struct call *call)
     return hf_pool_grow(stop_pool, 2 * KILL_POOL_BYTES);
 }
 
+/* They wait for a stopped process a moment at most, and then fail with -EBUSY. So no row has a
+ * signal or a cancellation. A signal ends no wait before that moment, and a cancellation could not
+ * be told from it. In tests/waits each wait of such calls ends with -EINTR, as by both of them. */
 const struct stop_row stop_without_policy[] = {
     {"mkdir", mkdir_it},       {"rmdir", rmdir_it},       {"mknod", mknod_it},
     {"link", link_it},         {"symlink", symlink_it},   {"rename", rename_it},
