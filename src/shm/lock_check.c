@@ -3,6 +3,9 @@
  * Owns, in debug builds, the list of the shared mutexes that each thread holds. It is the thread's
  * own, so it needs no lock. Signal handlers take no shared mutex. So they find the list whole, or
  * one entry too long or too short, which only a thread between two locks could tell.
+ *
+ * Few places are the thread's own. A program that loads the library late (Python does) has little
+ * room for such memory. So a thread that holds many gets a longer list for as long as it does.
  */
 #include "shm/lock_check.h"
 
@@ -13,29 +16,44 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static _Thread_local const struct shm_mutex *held[SHM_HELD_MAX];
+#define HELD_FEW 8u
+
+static _Thread_local const struct shm_mutex *few[HELD_FEW], **many; /* many: those after them */
 static _Thread_local unsigned held_count;
+
+static const struct shm_mutex **held(unsigned i)
+{
+    return i < HELD_FEW ? &few[i] : &many[i - HELD_FEW];
+}
 
 void shm_note_locked(const struct shm_mutex *mutex)
 {
     HF_BUG_ON(held_count == SHM_HELD_MAX);
-    held[held_count++] = mutex;
+    if (held_count == HELD_FEW)
+        many = calloc(SHM_HELD_MAX - HELD_FEW, sizeof(*many));
+    HF_BUG_ON(held_count >= HELD_FEW && !many);
+    *held(held_count++) = mutex;
 }
 
 void shm_note_unlocked(const struct shm_mutex *mutex)
 {
     unsigned i = held_count;
 
-    while (i && held[i - 1] != mutex)
+    while (i && *held(i - 1) != mutex)
         i--;
     HF_BUG_ON(i == 0);
-    held[i - 1] = held[--held_count];
+    held_count--;
+    *held(i - 1) = *held(held_count);
+    if (held_count > HELD_FEW)
+        return;
+    free(many);
+    many = NULL;
 }
 
 bool shm_holds_mutex(const struct shm_mutex *mutex)
 {
     for (unsigned i = 0; i < held_count; i++)
-        if (held[i] == mutex)
+        if (*held(i) == mutex)
             return true;
     return false;
 }
