@@ -127,7 +127,7 @@ static void lease_region(const struct end *end, struct hf_fabric_window *out)
     bench_must(&bench_real, hf_open(pool, "/f", O_RDWR | O_CREAT, 0600, &file), "making a file");
     bench_must(&bench_real, hf_write(file, bytes, REGION_BYTES, 0), "writing");
     if (hf_fabric_open(pool, &fabric_options, &fabric) != 0 ||
-        hf_fabric_expose(fabric, file, 0, REGION_BYTES, FI_REMOTE_READ, NULL, out) != 0)
+        hf_fabric_expose(fabric, file, 0, REGION_BYTES, FI_REMOTE_READ, NULL, NULL, out) != 0)
         lab_fail("exposing a file: %s", hf_fabric_detail());
 }
 

@@ -261,6 +261,8 @@ const char *cli_pin_purpose(const struct hf_pin_info *pin); /* "cpu", "io_uring"
 const char *cli_pin_age(char buf[CLI_TIME_TEXT], const struct hf_pin_info *pin);
 #define CLI_RANGE_TEXT 48
 const char *cli_pin_range(char buf[CLI_RANGE_TEXT], const struct hf_pin_info *pin);
+/* " [192.0.2.7:4711]" after the file, if the holder of a lease has given it a label. */
+void cli_put_label(FILE *out, const struct hf_pin_info *pin);
 /* The command, `indent` blanks before it, filled up to `width` columns. */
 void cli_put_command(FILE *out, const struct hf_pin_info *pin, int indent, int width);
 

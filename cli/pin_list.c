@@ -147,6 +147,15 @@ const char *cli_pin_range(char buf[CLI_RANGE_TEXT], const struct hf_pin_info *pi
     return buf;
 }
 
+void cli_put_label(FILE *out, const struct hf_pin_info *pin)
+{
+    if (pin->label[0] == '\0')
+        return;
+    fputs(" [", out);
+    cli_put_escaped(out, pin->label);
+    putc(']', out);
+}
+
 void cli_put_command(FILE *out, const struct hf_pin_info *pin, int indent, int width)
 {
     int used = indent + (int)strlen(pin->command);

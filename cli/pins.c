@@ -88,9 +88,10 @@ static void print_pin_line(const struct hf_pin_info *pin, int indent)
            cli_pin_range(range, pin));
 }
 
-static void print_title(const struct file_pins *file)
+static void print_title(const struct file_pins *file, const struct hf_pin_info *pin)
 {
     cli_put_name(stdout, file->title);
+    cli_put_label(stdout, pin);
     putchar('\n');
 }
 
@@ -115,7 +116,7 @@ static void print_file(struct view *view, const struct file_pins *file)
     for (const struct hf_pin_info *pin = file->pins; pin < file->end; pin++) {
         print_pin_line(pin, 0);
         print_waiters(file, pin);
-        print_title(file);
+        print_title(file, pin);
         count(view, pin);
     }
 }
@@ -125,13 +126,13 @@ static void print_change(struct view *view, const struct file_pins *file,
                          const struct hf_pin_info *change)
 {
     print_pin_line(change, 0);
-    print_title(file);
+    print_title(file, change);
     count(view, change);
     for (const struct hf_pin_info *pin = file->pins; pin < file->changes; pin++) {
         if (!cli_pin_blocks(pin, change))
             continue;
         print_pin_line(pin, 2);
-        print_title(file);
+        print_title(file, pin);
         count(view, pin);
     }
 }
@@ -172,6 +173,10 @@ static void put_holder(struct cli_json *json, const struct hf_pin_info *pin)
         cli_json_bool(json, "stopped", (pin->flags & HF_PIN_STOPPED) != 0);
         cli_json_text(json, "mode", cli_pin_mode(pin));
         cli_json_text(json, "purpose", cli_pin_purpose(pin));
+        if (pin->label[0] != '\0')
+            cli_json_text(json, "label", pin->label);
+        else
+            cli_json_null(json, "label");
     }
     cli_json_number(json, "off", pin->off);
     cli_json_number(json, "len", pin->len);

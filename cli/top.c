@@ -403,6 +403,7 @@ static void put_row(struct top *top, const struct hf_pin_info *pin, int indent)
     fprintf(top->out, " %-6s %-11s %c %-8s %6s %s ", cli_pin_kind(pin), state, cli_pin_mode(pin)[0],
             cli_pin_purpose(pin), cli_pin_age(age, pin), cli_pin_range(range, pin));
     cli_put_escaped(top->out, file_name(top, pin->ino));
+    cli_put_label(top->out, pin);
     end_line(top);
 }
 

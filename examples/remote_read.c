@@ -73,6 +73,7 @@ struct end {
     struct fid_cq *cq;
     struct fid_ep *ep;
     fi_addr_t other;
+    char name_of_other[NAME_BYTES];
 };
 
 static void open_end(struct end *end, const char *provider)
@@ -121,6 +122,7 @@ static void exchange_names(struct end *end, int socket)
     must_fabric(fi_getname(&end->ep->fid, mine.name, &mine.name_bytes), "fi_getname");
     send_message(socket, &mine);
     other = receive(socket, HELLO);
+    memcpy(end->name_of_other, other.name, sizeof other.name);
     must(fi_av_insert(end->av, other.name, 1, &end->other, 0, NULL) - 1, "fi_av_insert", "failed");
 }
 
@@ -289,10 +291,14 @@ static void write_to_peer(struct server *server, uint64_t region,
 static void serve(struct server *server)
 {
     struct message message = {.kind = WINDOW};
+    char peer[NAME_BYTES] = "";
+    size_t peer_bytes = sizeof peer;
     struct hf_file *file = make_file(server);
     uint64_t region;
 
-    must(hf_fabric_expose(server->fabric, file, 0, BYTES, FI_REMOTE_READ | FI_WRITE, server,
+    /* `holdfast pins` shows it */
+    fi_av_straddr(server->end.av, server->end.name_of_other, peer, &peer_bytes);
+    must(hf_fabric_expose(server->fabric, file, 0, BYTES, FI_REMOTE_READ | FI_WRITE, peer, server,
                           &message.window),
          "expose", hf_fabric_detail());
     region = message.window.region;

@@ -162,12 +162,13 @@ static int check_process(const struct hf_fabric *fabric)
 }
 
 static int take_lease(struct region *region, struct hf_file *file, uint64_t off, uint64_t len,
-                      uint64_t access)
+                      uint64_t access, const char *peer)
 {
     struct hf_lease_options options = {.size = sizeof options,
                                        .flags = HF_PIN_RDMA,
                                        .recall = recall_region,
-                                       .arg = (void *)(uintptr_t)region->id};
+                                       .arg = (void *)(uintptr_t)region->id,
+                                       .label = peer};
     int rc;
 
     if (access & ACCESS_WRITES)
@@ -180,7 +181,7 @@ static int take_lease(struct region *region, struct hf_file *file, uint64_t off,
 }
 
 int hf_fabric_expose(struct hf_fabric *fabric, struct hf_file *file, uint64_t off, uint64_t len,
-                     uint64_t access, void *arg, struct hf_fabric_window *out)
+                     uint64_t access, const char *peer, void *arg, struct hf_fabric_window *out)
 {
     struct region *region;
     int rc = check_process(fabric);
@@ -193,7 +194,7 @@ int hf_fabric_expose(struct hf_fabric *fabric, struct hf_file *file, uint64_t of
     region = new_region(fabric, arg);
     if (!region)
         return fabric_fail(-ENOMEM, "no memory");
-    rc = take_lease(region, file, off, len, access);
+    rc = take_lease(region, file, off, len, access, peer);
     if (rc) {
         drop_region(region);
         return rc;

@@ -364,16 +364,17 @@ static PyObject *file_pin(struct py_file *self, PyObject *const *args, Py_ssize_
 
 static PyObject *file_lease(struct py_file *self, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"off", "len", "flags", "recall", NULL};
+    static char *names[] = {"off", "len", "flags", "recall", "label", NULL};
     unsigned long long off, len;
     PyObject *recall = Py_None;
+    const char *label = NULL;
     unsigned flags = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KK|I$O:lease", names, &off, &len, &flags,
-                                     &recall) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KK|I$Oz:lease", names, &off, &len, &flags,
+                                     &recall, &label) ||
         !file_is_open(self))
         return NULL;
-    return make_lease(self, off, len, flags, recall);
+    return make_lease(self, off, len, flags, recall, label);
 }
 
 /* --- the type --- */
@@ -449,10 +450,11 @@ static PyMethodDef file_methods[] = {
      "reading, O_RDWR for writing. ENOSPC: a hole got no block. ENOLCK: the pool's limits of\n"
      "threads or leases are used up."},
     {"lease", NAMED(file_lease),
-     "lease(off, len, flags=0, *, recall=None)\n--\n\n"
+     "lease(off, len, flags=0, *, recall=None, label=None)\n--\n\n"
      "Like pin(), for long: a truncate or the like asks for it. recall(recall) is then called\n"
      "in a thread of the library with a Recall, and releases recall.lease there or later.\n"
-     "None: the Recall comes out of Pool.next_recall() or holdfast.recalls().\n\n"
+     "None: the Recall comes out of Pool.next_recall() or holdfast.recalls(). Pool.pins() and\n"
+     "`holdfast pins` show label, cut to 47 bytes of UTF-8: for which peer or device it is.\n\n"
      "flags: READ (0) or WRITE, and IO_URING, RDMA or GPU. Errors as pin()."},
     {"__enter__", ALONE(file_enter), NULL},
     {"__exit__", PLAIN(file_exit), NULL},

@@ -88,7 +88,7 @@ PyObject *make_stat(const struct stat *stat);
 PyObject *make_file(struct py_pool *pool, struct hf_file *file);
 PyObject *make_pin(struct py_file *file, uint64_t off, uint64_t len, uint32_t flags);
 PyObject *make_lease(struct py_file *file, uint64_t off, uint64_t len, uint32_t flags,
-                     PyObject *recall);
+                     PyObject *recall, const char *label);
 /* A lease that was given by a program in C is taken without `writable`: its token does not say. */
 PyObject *take_lease(struct py_pool *pool, const struct hf_lease_token *token, bool writable,
                      PyObject *recall);

@@ -180,7 +180,7 @@ static PyObject *ended(struct py_held *self, int rc)
 }
 
 PyObject *make_lease(struct py_file *file, uint64_t off, uint64_t len, uint32_t flags,
-                     PyObject *recall)
+                     PyObject *recall, const char *label)
 {
     struct hf_lease_options options;
     struct py_held *self = begin(file->pool, flags, recall, &options);
@@ -189,6 +189,7 @@ PyObject *make_lease(struct py_file *file, uint64_t off, uint64_t len, uint32_t 
 
     if (!self)
         return NULL;
+    options.label = label;
     do {
         WITHOUT_LOCK(file, rc, hf_lease(file->file, off, len, &options, self->iov, room, &lease));
     } while (rc == -E2BIG && (held_room(self, &room) || (rc = 0)));

@@ -156,10 +156,11 @@ static PyStructSequence_Field pin_fields[] = {
     {"tid", "of its thread"},
     {"age_ns", "since when; 0: not known"},
     {"command", "the process's name"},
+    {"label", "what its holder said of a lease: for which peer or device it is"},
     {NULL, NULL},
 };
 static PyStructSequence_Desc pin_desc = {"holdfast.PinInfo", "A pin, a lease or a waiting change.",
-                                         pin_fields, 9};
+                                         pin_fields, 10};
 
 static int keep_pin(void *kept, const struct hf_pin_info *info)
 {
@@ -179,9 +180,10 @@ static PyObject *make_pin_info(const void *item)
         PyLong_FromLong(info->tid),
         PyLong_FromUnsignedLongLong(info->age_ns),
         PyUnicode_DecodeFSDefault(info->command),
+        PyUnicode_DecodeFSDefault(info->label),
     };
 
-    return make_record(pin_info_type, fields, 9);
+    return make_record(pin_info_type, fields, 10);
 }
 
 PyObject *pool_pins(struct py_pool *self, PyObject *unused)

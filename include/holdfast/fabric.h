@@ -113,13 +113,14 @@ struct hf_fabric_window {
 
 /* Leases [off, off+len) of the file and registers it. Access is what fi_mr_reg(3) takes:
  * FI_REMOTE_READ, FI_REMOTE_WRITE, and for transfers of this process FI_READ, FI_WRITE, FI_SEND and
- * FI_RECV. `arg` goes to the events. Blocks as hf_lease() does. Errors as hf_lease(), and those of
- * fi_mr_reg(3).
+ * FI_RECV. `peer` says to people who gets it, its address for example: `holdfast pins` shows it as
+ * the lease's label. It may be null. `arg` goes to the events. Blocks as hf_lease() does.
+ * Errors as hf_lease(), and those of fi_mr_reg(3).
  *   -EINVAL  no access, or an unknown one
  *   -E2BIG   the range lies in more than HF_FABRIC_PIECES pieces
  *   -ECHILD  the parent opened it before a fork */
 int hf_fabric_expose(struct hf_fabric *fabric, struct hf_file *file, uint64_t off, uint64_t len,
-                     uint64_t access, void *arg, struct hf_fabric_window *out);
+                     uint64_t access, const char *peer, void *arg, struct hf_fabric_window *out);
 
 /* Where the region lies in this process, and its descriptors (fi_mr_desc(3)), for transfers of its
  * own. Returns the number of pieces.

@@ -484,6 +484,8 @@ struct hf_recall {
     uint64_t deadline_ns;
 };
 
+#define HF_LABEL_BYTES 48 /* of a label, with its end: "[address of IPv6]:port" fits */
+
 struct hf_lease_options {
     size_t size; /* sizeof(struct hf_lease_options) */
     /* HF_PIN_WRITE, HF_PIN_YIELD, and its purpose: HF_PIN_CPU, _IO_URING, _RDMA or _GPU. */
@@ -495,6 +497,9 @@ struct hf_lease_options {
      * hf_recall_next(). */
     void (*recall)(void *arg, const struct hf_recall *recall);
     void *arg;
+    /* For hf_pins() and `holdfast pins`: for which peer or device it is; cut to HF_LABEL_BYTES - 1
+     * bytes. Null: nothing. Of hf_lease_take(): null, the label stays. */
+    const char *label;
 };
 
 /* As hf_pin(): holds [off, off+len) and stores where it lies. Takes a lock, may wait at a gate and
@@ -705,12 +710,13 @@ enum hf_pin_state {
 };
 struct hf_pin_info {
     uint64_t ino;
-    uint64_t off, len; /* bytes, whole pages */
-    uint32_t flags;    /* HF_PIN_WRITE, the purpose, and the four above */
-    uint32_t state;    /* enum hf_pin_state */
-    pid_t pid, tid;    /* of the holder, as its own pid namespace numbers it */
-    uint64_t age_ns;   /* 0: not known (pins that fit in a thread's slots keep no time) */
-    char command[16];  /* the process's name, terminated */
+    uint64_t off, len;          /* bytes, whole pages */
+    uint32_t flags;             /* HF_PIN_WRITE, the purpose, and the four above */
+    uint32_t state;             /* enum hf_pin_state */
+    pid_t pid, tid;             /* of the holder, as its own pid namespace numbers it */
+    uint64_t age_ns;            /* 0: not known (pins that fit in a thread's slots keep no time) */
+    char command[16];           /* the process's name, terminated */
+    char label[HF_LABEL_BYTES]; /* hf_lease_options.label, terminated; "": none */
 };
 /* Calls `each` for every pin and every waiting layout change in the pool, until it returns
  * non-zero, which is then returned. This is a snapshot without a lock: a pin that comes or goes

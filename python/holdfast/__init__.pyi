@@ -133,6 +133,7 @@ class PinInfo(NamedTuple):
     tid: int
     age_ns: int
     command: str
+    label: str
 
 class Extent(NamedTuple):
     ino: int
@@ -270,6 +271,7 @@ class File(_Context):
         flags: int = 0,
         *,
         recall: Callable[[Recall], Any] | None = None,
+        label: str | None = None,
     ) -> Lease: ...
 
 def recalls(pool: Pool) -> AsyncIterator[Recall]: ...

@@ -138,6 +138,11 @@ def test_a_function_that_raises(file, monkeypatch):
     assert len(lease) == 0
 
 
+def test_label(pool, file):
+    with file.lease(0, 4096, holdfast.RDMA, label="192.0.2.7:4711"), file.lease(0, 4096):
+        assert sorted(pin.label for pin in pool.pins()) == ["", "192.0.2.7:4711"]
+
+
 def test_names_of_flags(file):
     with pytest.raises(OSError) as error:
         file.lease(0, 4096, holdfast.NOFILL)

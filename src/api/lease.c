@@ -103,6 +103,8 @@ int hf_lease_take(struct hf_pool *pool, const struct hf_lease_token *token,
         return api_null("token, iov or lease");
     request.lease = options ? options : &plain;
     rc = check_lease_options(request.lease, 0);
+    if (rc == 0 && request.lease->label)
+        rc = hf_fail(EINVAL, "lease: a lease that is taken keeps its label, so label is null");
     if (rc == 0 && iovcnt < 0)
         rc = hf_fail(EINVAL, "lease: iovcnt is below 0");
     rc = rc ? rc : dax_lease_take(&pool->fs.dax, token, &request, lease);

@@ -24,6 +24,8 @@
 #include "dax/handle.h"
 #include "dax/private.h"
 
+#include <string.h>
+
 static uint32_t priority(uint32_t hold)
 {
     uint32_t x = hold * UINT32_C(2654435769);
@@ -446,6 +448,20 @@ int holds_scan(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_
     return scan_table(&look);
 }
 
+/* hf_pins() reads it between two looks at the key, as the range. The stores release, so that a
+ * reader that sees one of them sees that the key before it has gone. */
+static void store_label(struct shm_hold *hold, const char *label)
+{
+    char text[HF_LABEL_BYTES] = "";
+    uint64_t words[SHM_LABEL_WORDS];
+
+    if (label)
+        memcpy(text, label, strnlen(label, sizeof text - 1));
+    memcpy(words, text, sizeof words);
+    for (unsigned i = 0; i < (label ? SHM_LABEL_WORDS : 1); i++)
+        hf_store_release(&hold->label[i], words[i]);
+}
+
 int holds_publish(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnode,
                   const struct shm_range *range, const struct hf_lease_options *lease,
                   struct hf_pin *pin)
@@ -466,6 +482,7 @@ int holds_publish(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnod
     hold->lane = shm_lane_index(shm, lane);
     hold->since_ns = hf_now_ns();
     hold->recall = (struct shm_recall){.served = lease && lease->recall};
+    store_label(hold, lease ? lease->label : NULL);
     hf_add_acq_rel(&lane->slow_pins, 1);
     if (hold->recall.served)
         hf_add_acq_rel(&lane->served, 1);

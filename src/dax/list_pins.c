@@ -129,6 +129,19 @@ static bool describe_slot(struct snapshot *snapshot, uint32_t process, struct sh
     return describe_pin(snapshot, process, &lane->keys[slot], key, &range, info);
 }
 
+/* Whole, if the key is the same afterwards. */
+static void read_label(const struct shm_hold *hold, struct hf_pin_info *info)
+{
+    for (unsigned i = 0; i < SHM_LABEL_WORDS; i++) {
+        uint64_t word = hf_load_acquire(&hold->label[i]);
+
+        memcpy(info->label + i * sizeof word, &word, sizeof word);
+        if (i == 0 && !info->label[0])
+            break;
+    }
+    info->label[sizeof info->label - 1] = 0;
+}
+
 static bool describe_hold(struct snapshot *snapshot, uint32_t process, struct shm_hold *hold,
                           struct hf_pin_info *info)
 {
@@ -137,6 +150,7 @@ static bool describe_hold(struct snapshot *snapshot, uint32_t process, struct sh
                               hf_load_acquire(&hold->range.last),
                               hf_load_acquire(&hold->range.who)};
 
+    read_label(hold, info);
     return describe_pin(snapshot, process, &hold->key, key, &range, info);
 }
 

@@ -9,6 +9,8 @@
 #include "shm/key.h"
 #include "shm/segment.h"
 
+#include <holdfast/holdfast.h>
+
 struct shm_lane;
 
 enum shm_hold_kind {
@@ -83,6 +85,8 @@ struct shm_recall {
     struct shm_want wants[2];
 };
 
+#define SHM_LABEL_WORDS (HF_LABEL_BYTES / sizeof(uint64_t))
+
 struct shm_hold {
     /* As a slot's, while it is live. */
     uint64_t key;
@@ -111,6 +115,9 @@ struct shm_hold {
     /* Of the words that a walk of the tree goes by: see hold_sum() in src/dax/holds.c. */
     uint32_t sum;
     struct shm_recall recall;
+    /* Of a lease: hf_lease_options.label, filled up with zeros; else the first is 0. It is there
+     * before the key, and stays as long. */
+    uint64_t label[SHM_LABEL_WORDS];
 };
 
 /* The entry that a word leads to; SHM_NONE: there is none, or the word is wrong. */

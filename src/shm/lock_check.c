@@ -21,7 +21,7 @@
 static _Thread_local const struct shm_mutex *few[HELD_FEW], **many; /* many: those after them */
 static _Thread_local unsigned held_count;
 
-static const struct shm_mutex **held(unsigned i)
+static const struct shm_mutex **place_of(unsigned i)
 {
     return i < HELD_FEW ? &few[i] : &many[i - HELD_FEW];
 }
@@ -32,18 +32,18 @@ void shm_note_locked(const struct shm_mutex *mutex)
     if (held_count == HELD_FEW)
         many = calloc(SHM_HELD_MAX - HELD_FEW, sizeof(*many));
     HF_BUG_ON(held_count >= HELD_FEW && !many);
-    *held(held_count++) = mutex;
+    *place_of(held_count++) = mutex;
 }
 
 void shm_note_unlocked(const struct shm_mutex *mutex)
 {
     unsigned i = held_count;
 
-    while (i && *held(i - 1) != mutex)
+    while (i && *place_of(i - 1) != mutex)
         i--;
     HF_BUG_ON(i == 0);
     held_count--;
-    *held(i - 1) = *held(held_count);
+    *place_of(i - 1) = *place_of(held_count);
     if (held_count > HELD_FEW)
         return;
     free(many);
@@ -53,7 +53,7 @@ void shm_note_unlocked(const struct shm_mutex *mutex)
 bool shm_holds_mutex(const struct shm_mutex *mutex)
 {
     for (unsigned i = 0; i < held_count; i++)
-        if (*held(i) == mutex)
+        if (*place_of(i) == mutex)
             return true;
     return false;
 }

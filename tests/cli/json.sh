@@ -25,6 +25,14 @@ EOF
 try 0 "$HOLDFAST" map "$pool" --json
 same "$(json 'it["extents"][0]["blocks"]')" 1
 same "$(json 'it["pins"][0]["block"] == it["extents"][0]["block"]')" true
+
+# for which peer or device a lease is
+hold device "$pool" "$odd" 0 4 lease rdma $'label=192.0.2.7:4711 \x01"'
+try 0 "$HOLDFAST" pins "$pool" --json
+same "$(json 'sorted(str(pin["label"]) for pin in it)')" "['192.0.2.7:4711 \\x01\"', 'None']"
+try 0 "$HOLDFAST" pins "$pool"
+grep -q '\[192\.0\.2\.7:4711 \\001"\]$' "$work/out" || fail "pins does not show the label: $(cat "$work/out")"
+let_go device
 let_go reader
 try 0 "$HOLDFAST" fsck "$pool" --json
 same "$(json 'it["problems"]')" 0

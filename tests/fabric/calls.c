@@ -81,12 +81,14 @@ static void try_expose(struct hf_fabric *fabric, struct hf_file *file)
 {
     struct hf_fabric_window window;
 
-    EXPECT_EQ(hf_fabric_expose(fabric, file, 0, TEST_PAGE, 0, NULL, &window), -EINVAL);
-    EXPECT_EQ(hf_fabric_expose(fabric, file, 0, TEST_PAGE, FI_REMOTE_READ | FI_RMA, NULL, &window),
-              -EINVAL);
-    EXPECT_EQ(hf_fabric_expose(fabric, file, 0, 0, FI_REMOTE_READ, NULL, &window), -EINVAL);
-    EXPECT_EQ(hf_fabric_expose(fabric, file, PAGES * TEST_PAGE, 1, FI_REMOTE_READ, NULL, &window),
-              -EFAULT);
+    EXPECT_EQ(hf_fabric_expose(fabric, file, 0, TEST_PAGE, 0, NULL, NULL, &window), -EINVAL);
+    EXPECT_EQ(
+        hf_fabric_expose(fabric, file, 0, TEST_PAGE, FI_REMOTE_READ | FI_RMA, NULL, NULL, &window),
+        -EINVAL);
+    EXPECT_EQ(hf_fabric_expose(fabric, file, 0, 0, FI_REMOTE_READ, NULL, NULL, &window), -EINVAL);
+    EXPECT_EQ(
+        hf_fabric_expose(fabric, file, PAGES * TEST_PAGE, 1, FI_REMOTE_READ, NULL, NULL, &window),
+        -EFAULT);
     EXPECT_EQ(hf_fabric_close(fabric), 0); /* none of them has left a region */
 }
 
@@ -98,8 +100,9 @@ static void try_answers(struct hf_fabric *fabric, struct hf_file *file)
     void *desc[HF_FABRIC_PIECES];
     uint32_t before = revoked;
 
-    EXPECT_EQ(hf_fabric_expose(fabric, file, 0, PAGES * TEST_PAGE, FI_REMOTE_READ, &last, &window),
-              0);
+    EXPECT_EQ(
+        hf_fabric_expose(fabric, file, 0, PAGES * TEST_PAGE, FI_REMOTE_READ, NULL, &last, &window),
+        0);
     try_place(&window);
     EXPECT_EQ(hf_fabric_local(fabric, window.region, iov, desc, 0), -E2BIG);
     EXPECT_EQ(hf_fabric_local(fabric, window.region, iov, desc, HF_FABRIC_PIECES), window.pieces);
@@ -114,7 +117,8 @@ static void try_answers(struct hf_fabric *fabric, struct hf_file *file)
     EXPECT_EQ(hf_fabric_abandon(fabric, window.region), -ENOENT);
     EXPECT_EQ(hf_truncate(file, TEST_PAGE, &test_nowait), 0);
 
-    EXPECT_EQ(hf_fabric_expose(fabric, file, 0, TEST_PAGE, FI_REMOTE_READ, &last, &window), 0);
+    EXPECT_EQ(hf_fabric_expose(fabric, file, 0, TEST_PAGE, FI_REMOTE_READ, NULL, &last, &window),
+              0);
     EXPECT_EQ(hf_fabric_withdraw(fabric, window.region), 0);
     test_await(&revoked, before + 2);
     EXPECT_EQ(hf_fabric_acknowledge(fabric, window.region), 0);
@@ -127,7 +131,8 @@ static void try_abandon(struct hf_pool *pool, struct hf_fabric *fabric, struct h
     uint64_t begin = test_now_ns();
     struct hf_fabric_window window;
 
-    EXPECT_EQ(hf_fabric_expose(fabric, file, 0, TEST_PAGE, FI_REMOTE_READ, &last, &window), 0);
+    EXPECT_EQ(hf_fabric_expose(fabric, file, 0, TEST_PAGE, FI_REMOTE_READ, NULL, &last, &window),
+              0);
     EXPECT_EQ(hf_fabric_abandon(fabric, window.region), 0);
     EXPECT_EQ(hf_truncate(file, 0, NULL), 0); /* waits for the fabric's thread at most */
     while (test_pins_in_state(pool, HF_PIN_QUARANTINED) == 1)
@@ -141,7 +146,7 @@ static void be_child(void *arg)
     struct hf_fabric *fabric = arg;
     struct hf_fabric_window window;
 
-    EXPECT_EQ(hf_fabric_expose(fabric, NULL, 0, 1, FI_REMOTE_READ, NULL, &window), -ECHILD);
+    EXPECT_EQ(hf_fabric_expose(fabric, NULL, 0, 1, FI_REMOTE_READ, NULL, NULL, &window), -ECHILD);
     EXPECT_EQ(hf_fabric_local(fabric, 1, NULL, NULL, 0), -ECHILD);
     EXPECT_EQ(hf_fabric_acknowledge(fabric, 1), -ECHILD);
     EXPECT_EQ(hf_fabric_withdraw(fabric, 1), -ECHILD);

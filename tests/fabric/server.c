@@ -113,7 +113,8 @@ static int expose(unsigned slot, struct hf_file *file, uint64_t len,
 
     if (!server.io->device.leased)
         return expose_raw(slot, file, len, window, stamp);
-    rc = hf_fabric_expose(server.fabric, file, 0, len, access, (void *)(uintptr_t)slot, window);
+    rc = hf_fabric_expose(server.fabric, file, 0, len, access, NULL, (void *)(uintptr_t)slot,
+                          window);
     if (rc)
         return rc;
     rc = hf_fabric_local(server.fabric, window->region, iov, desc, DEVICE_PAGES);

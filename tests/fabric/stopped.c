@@ -32,15 +32,16 @@
 #define ANSWER_NS UINT64_C(200000000)
 
 struct shared {
-    struct endpoint_name name;
+    struct endpoint_name name, peer;
     struct hf_fabric_window window;
-    uint32_t exposed, begun;
+    uint32_t named, exposed, begun;
 };
 
 struct owner {
     struct endpoint end;
     struct hf_pool *pool;
     struct hf_fabric *fabric;
+    char peer[ENDPOINT_NAME_BYTES]; /* its address, as text */
     uint64_t lost_ns;
     uint32_t revoked, lost;
 };
@@ -49,7 +50,7 @@ static struct owner owner;
 
 static void be_peer(void *arg)
 {
-    const struct shared *shared = arg;
+    struct shared *shared = arg;
     const struct hf_fabric_piece *piece = shared->window.piece;
     unsigned char *bytes = malloc(BYTES);
     struct endpoint end;
@@ -61,6 +62,8 @@ static void be_peer(void *arg)
     endpoint_domain(&end, PROVIDER, NULL);
     endpoint_open(&end);
     to = endpoint_to(&end, &shared->name);
+    shared->peer = endpoint_name(&end);
+    test_raise(&shared->named, 1);
     test_await(&shared->exposed, 1);
     while (fi_write(end.ep, bytes, piece->len, NULL, to, piece->address, piece->key, bytes) ==
            -FI_EAGAIN)
@@ -109,6 +112,15 @@ static void open_owner(struct shared *shared)
     shared->name = endpoint_name(&owner.end);
 }
 
+static void name_peer(struct shared *shared)
+{
+    size_t len = sizeof(owner.peer);
+
+    test_await(&shared->named, 1);
+    fi_av_straddr(owner.end.av, shared->peer.bytes, owner.peer, &len);
+    EXPECT(strstr(owner.peer, "127.0.0.1:") && strlen(owner.peer) < HF_LABEL_BYTES);
+}
+
 /* Some of it has come; the peer is stopped before the rest. */
 static void take_half(struct shared *shared, pid_t peer, const unsigned char *memory)
 {
@@ -119,13 +131,14 @@ static void take_half(struct shared *shared, pid_t peer, const unsigned char *me
     EXPECT(memory[BYTES - 1] != PEER_BYTE);
 }
 
-/* `holdfast pins` shows the lease, as that of a device, and recalled. */
+/* `holdfast pins` shows the lease, as that of a device, recalled, and with the peer's address. */
 static int is_ours(void *arg, const struct hf_pin_info *info)
 {
     const struct hf_pin_info *want = arg;
 
     return info->pid == want->pid && info->len == BYTES && (info->flags & HF_PIN_LEASE) &&
-           (info->flags & HF_PIN_RECALLED) && (info->flags & HF_PIN_GPU) == HF_PIN_RDMA;
+           (info->flags & HF_PIN_RECALLED) && (info->flags & HF_PIN_GPU) == HF_PIN_RDMA &&
+           strcmp(info->label, owner.peer) == 0;
 }
 
 static void expect_kept(struct hf_file *other)
@@ -163,8 +176,10 @@ static unsigned run(struct shared *shared, bool early)
     unsigned wrong;
 
     EXPECT_EQ(hf_fallocate(file, 0, 0, BYTES, NULL), 0);
-    EXPECT_EQ(
-        hf_fabric_expose(owner.fabric, file, 0, BYTES, FI_REMOTE_WRITE, NULL, &shared->window), 0);
+    name_peer(shared);
+    EXPECT_EQ(hf_fabric_expose(owner.fabric, file, 0, BYTES, FI_REMOTE_WRITE, owner.peer, NULL,
+                               &shared->window),
+              0);
     EXPECT_EQ(hf_fabric_local(owner.fabric, shared->window.region, &iov, &desc, 1), 1);
     memory = iov.iov_base;
     test_raise(&shared->exposed, 1);

@@ -3,7 +3,7 @@
  * A process that is in the way. It holds a range of a file, says "held", and releases it when its
  * standard input has a byte or ends. It does not answer recalls.
  *
- * usage: hold-pin POOL PATH OFF LEN [write] [lease] [io_uring | rdma | gpu]
+ * usage: hold-pin POOL PATH OFF LEN [write] [lease] [io_uring | rdma | gpu] [label=TEXT]
  */
 #include <holdfast/holdfast.h>
 
@@ -33,13 +33,15 @@ struct hold {
     uint64_t off, len;
     uint32_t flags;
     bool leases;
+    const char *label;
     struct hf_pin pin;
     struct hf_lease lease;
 };
 
 static int take_hold(struct hf_file *file, struct hold *hold)
 {
-    const struct hf_lease_options options = {.size = sizeof(options), .flags = hold->flags};
+    const struct hf_lease_options options = {
+        .size = sizeof(options), .flags = hold->flags, .label = hold->label};
     struct iovec iov[64];
 
     if (hold->leases)
@@ -65,6 +67,10 @@ static bool read_word(const char *word, struct hold *hold)
         {"lease", 0},
     };
 
+    if (strncmp(word, "label=", 6) == 0) {
+        hold->label = word + 6;
+        return true;
+    }
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if (strcmp(word, words[i].word) == 0) {
             hold->flags |= words[i].flags;
@@ -95,7 +101,8 @@ int main(int argc, char **argv)
     struct hf_file *file;
 
     if (!read_arguments(argc, argv, &hold)) {
-        fprintf(stderr, "usage: hold-pin POOL PATH OFF LEN [write] [lease] [io_uring|rdma|gpu]\n");
+        fprintf(stderr, "usage: hold-pin POOL PATH OFF LEN [write] [lease] [io_uring|rdma|gpu] "
+                        "[label=TEXT]\n");
         return 2;
     }
     if (hf_pool_open(argv[1], 0, &pool) != 0)
