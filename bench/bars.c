@@ -140,6 +140,8 @@ static const struct bar bars[] = {
     {"... at depth 32", "io.tmpfs.32.registered", "io.tmpfs.32.holdfast", true, 2},
     {"... from a pipe", "io.pipe.1.registered", "io.pipe.1.holdfast", true, 2},
     {"... from a pipe, at depth 32", "io.pipe.32.registered", "io.pipe.32.holdfast", true, 2},
+    {"in Python, a pin and its view: at most 3 times a view of a bytearray", "python.hold.pin",
+     "python.hold.bytearray", false, 3},
     {"library reads beside a busy mount: at most 1.1 times those beside an idle one",
      "mount.beside.mount", "mount.beside.idle", false, 1.1},
 };
