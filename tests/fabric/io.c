@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fabric-io PROVIDER [--kills N] [--unleased] [--namespaces]
+ * fabric-io PROVIDER [--kills N] [--unleased] [--namespaces] [--follow]
  *
  * Servers, their peers, changers. A peer is killed or stopped in the middle of a transfer, and goes
  * on again later. With --unleased a peer's byte in another file, or another file's in what a peer
- * has read, has to be seen.
+ * has read, has to be seen. With --follow `holdfast dedup --follow` runs beside them: it compares
+ * all that it may, and shares what is the same, but nothing that a peer may touch.
  */
 #include "io.h"
 
@@ -137,11 +138,12 @@ static void report(const struct fabric_io *io)
            io->device.full, io->device.checked, io->device.corrupt, io->foreign);
 }
 
-static void run(struct fabric_io *io, unsigned kills)
+static void run(struct fabric_io *io, unsigned kills, bool follow)
 {
     struct hf_pool *pool = device_pool_new(QUARANTINE_NS);
     struct test_rng rng = {.state = io->device.seed};
     pid_t servers[DEVICE_HOLDERS], peers[DEVICE_HOLDERS], changers[DEVICE_CHANGERS];
+    pid_t follower = follow ? test_follower(DEVICE_POOL) : 0;
 
     for (unsigned i = 0; i < DEVICE_HOLDERS; i++) {
         io->box[i].wanted = 1;
@@ -174,6 +176,8 @@ static void run(struct fabric_io *io, unsigned kills)
     test_raise(&io->device.stop, 1);
     for (unsigned i = 0; i < DEVICE_CHANGERS; i++)
         test_join(changers[i]);
+    if (follower)
+        printf("%" PRIu64 " bytes merged beside them\n", test_follower_ends(follower));
     for (unsigned i = 0; i < DEVICE_HOLDERS; i++) {
         test_join(servers[i]);
         test_kill(peers[i]);
@@ -188,9 +192,11 @@ static int body(int argc, char **argv)
     static const struct option names[] = {{"kills", required_argument, NULL, 'k'},
                                           {"unleased", no_argument, NULL, 'u'},
                                           {"namespaces", no_argument, NULL, 'n'},
+                                          {"follow", no_argument, NULL, 'f'},
                                           {NULL, 0, NULL, 0}};
     struct fabric_io *io = test_shared(sizeof(*io));
     unsigned kills = 40;
+    bool follow = false;
     int option;
 
     io->device.leased = true;
@@ -201,14 +207,18 @@ static int body(int argc, char **argv)
             io->device.leased = false;
         else if (option == 'n')
             fabric_namespaces(io);
+        else if (option == 'f')
+            follow = true;
         else
             return 2;
     }
     if (optind + 1 != argc)
         return 2;
+    if (follow && !test_can_follow())
+        test_skip("HOLDFAST does not say where the program is");
     io->provider = argv[optind];
     io->device.seed = test_seed();
-    run(io, kills);
+    run(io, kills, follow);
     EXPECT(io->device.leased == (io->device.corrupt == 0 && io->foreign == 0));
     return 0;
 }
