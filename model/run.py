@@ -88,6 +88,8 @@ SCENES = {
     "merges": "PINNERS=2 ROUNDS=2 MERGES=1",
     # two files on one block, the first with a reader and a writer; the other is punched
     "unshare": "PINNERS=3 ROUNDS=1 PUNCHES=1 MERGED ONE_READS UNBIASED",
+    # the same without the punch; a change takes the first file's root out, and gives up
+    "unshare-gate": "PINNERS=3 ROUNDS=1 MERGED ONE_READS UNBIASED GIVES_UP",
     # both files are cloned in one transaction, while they are pinned, one of them by a reader and a writer; or merged
     "clones": "PINNERS=2 ROUNDS=1 CLONES",
     "clones-read": "PINNERS=3 ROUNDS=1 ONE_READS UNBIASED CLONES",
@@ -240,6 +242,8 @@ case("share", "merge", "differs", "compare-first", "COMPARE_FIRST")
 case("share", "unshare", "foreign", "write-through", "WRITE_THROUGH")
 case("share", "unshare", "reuse", "no-record", "NO_RECORD")
 case("share", "unshare", "foreign", "records", "RECORDS_DO_NOT_COUNT")
+case("share", "unshare-gate")
+case("share", "unshare-gate", "reuse", "put-back-anyhow", "PUT_BACK_ANYHOW")
 case("share", "clones")
 case("share", "clones-read")
 case("share", "clones-merge")

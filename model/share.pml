@@ -12,6 +12,10 @@
  * its list, here against that of a merge, and so waits for neither. Nobody pins the copies: a store into a block that
  * they have is found when it lands.
  *
+ * With GIVES_UP a change takes the entry of file 0 away, as it takes a whole file's root. It waits without the mutex. No
+ * thread fills an entry behind its gate, but a writer that was let through may unshare the page. Then the change gives
+ * up, and puts back what it took, unless that has happened.
+ *
  * A pinner stores and loads bytes of its page. A record names a block that a file has left under a pin; the block is
  * free when no file and no record names it.
  *
@@ -30,6 +34,13 @@
 #endif
 #ifndef PUNCHES
 #define PUNCHES 0
+#endif
+#ifdef GIVES_UP
+bool gate; /* closed, by a change that waits; under the mutex of file 0 */
+byte gateless; /* how often file 0 was unshared; likewise */
+#define GATE(file) (gate && (file) == 0)
+#else
+#define GATE(file) false
 #endif
 #define CHANGER PINNERS
 #define CLONER (PINNERS + 1)
@@ -206,7 +217,10 @@ inline unshare(file)
         :: else -> break
         od;
 #endif
-        leave_block(file, fresh)
+        leave_block(file, fresh);
+#ifdef GIVES_UP
+        gateless = gateless + (file == 0)
+#endif
     }
 }
 
@@ -231,7 +245,10 @@ inline pin_slow()
         block = where[FILE_OF(me)];
         entry = block + (SHARED(block) -> RO : 0)
     };
-    store(ENTRY(FILE_OF(me)), entry);
+    if
+    :: !GATE(FILE_OF(me)) -> store(ENTRY(FILE_OF(me)), entry)
+    :: else
+    fi;
     store(KEY(me), kind);
     fence();
     d_step { take() };
@@ -321,11 +338,39 @@ inline punch(file)
     unlock(LAYOUT(file))
 }
 
+#ifdef GIVES_UP
+/* L1, L2 and L5, then the end without L6. */
+inline give_up()
+{
+    lock(LAYOUT(0));
+    gate = true;
+    seen = gateless;
+    root = LOAD(ENTRY(0));
+    zap(0);
+    unlock(LAYOUT(0));
+    lock(LAYOUT(0));
+    if
+#ifdef PUT_BACK_ANYHOW
+    :: true -> store(ENTRY(0), root)
+#else
+    :: gateless == seen -> store(ENTRY(0), root)
+    :: else
+#endif
+    fi;
+    gate = false;
+    unlock(LAYOUT(0))
+}
+#endif
+
 proctype changer(byte me)
 {
     byte merges = MERGES, punches = PUNCHES, old, other, forced;
     bool busy, same;
     FOUND_DEAD
+#ifdef GIVES_UP
+    byte root, seen;
+    give_up();
+#endif
     do
     :: merges -> merges--; merge()
     :: punches -> punches--; punch(1)
