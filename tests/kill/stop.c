@@ -325,6 +325,7 @@ static void make_pool(void *arg)
         .max_threads = 256,
         .max_files = 256,
         .max_leases = 64,
+        .quarantine_ns = 1, /* what devices may have had comes back at once */
     };
 
     (void)arg;
