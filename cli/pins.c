@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The verb pins: what is held, by which process, and which layout change waits for it. The list is
- * sorted by file, with layout changes after the pins that they may wait for. A file has few gates,
- * so that to compare each of its pins with each of its layout changes is O(pins).
+ * sorted by file, with layout changes after the pins that they may wait for. A file has few layout
+ * changes that wait, so to compare each of its pins with each of its layout changes is O(pins).
  */
 #include "cli.h"
 

@@ -4,8 +4,8 @@
  * attributes and holes. The host side is read through directory descriptors without following
  * symbolic links, so a tree that changes meanwhile cannot lead elsewhere.
  *
- * A file has no name in the pool until it is whole, so a file under way goes with this process if
- * that is killed. Symbolic links and nodes are made under a name of their own, since only a rename
+ * A file has no name in the pool until it is whole, so an unfinished one vanishes if this process is
+ * killed. Symbolic links and nodes are made under a name of their own, since only a rename
  * can replace another file.
  */
 #include "transfer.h"
@@ -148,7 +148,7 @@ static bool copy_stream(struct transfer *put, const struct source *source, int f
     return put_range(put, source, fd, file, 0, HF_FILE_BYTES_MAX) >= 0;
 }
 
-/* Makes a file without a name that is to get this one. */
+/* Makes a file without a name, which will get this one. */
 static int open_unnamed(struct transfer *put, const char *target, struct hf_file **file)
 {
     char *dir = cli_strdup(target), *slash = strrchr(dir, '/');

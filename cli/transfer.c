@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The part of a copy that is the same in both directions; see transfer.h. */
+/* What the verbs that copy share; see transfer.h. */
 #include "transfer.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the list of files of which the kernel has to drop cached pages (cache=auto). Then a handle
+ * Makes the kernel drop a file's cached pages (cache=auto), in a thread of its own. Then a handle
  * that is open only for these pages is closed.
  */
 #include "private.h"

@@ -40,7 +40,7 @@ int mount_watch_start(struct mount *mount)
     return -error;
 }
 
-/* Sends signals until the thread has seen one, since the thread may be about to wait. */
+/* Sends signals until the thread has ended, since it may be about to wait when one comes. */
 void mount_watch_stop(struct mount *mount)
 {
     static const struct timespec moment = {.tv_nsec = 1000000};

@@ -6,9 +6,9 @@
  * would wake the one that has waited longest, wherever it last ran. With one, a program and its
  * server take turns on one processor, which is a fifth faster.
  *
- * A worker that has read a slow request first wakes another. A further thread, the lookout, checks
- * a hundred times a second whether requests are there and no worker reads. This happens when
- * requests are many, or one takes long unexpectedly. A worker that finds another waiting, and
+ * A worker that has read a slow request first wakes another. While there is work, a further
+ * thread, the lookout, checks a hundred times a second whether requests are there and no worker
+ * reads: requests are many then, or one takes long unexpectedly. A worker that finds another waiting, and
  * nothing left to do, goes to rest. The lookout also releases what lookups have held long enough.
  */
 #include "private.h"
@@ -23,7 +23,7 @@
 #define REQUEST_BYTES ((1u << 20) + 4096u) /* the largest request: 1 MiB to write, and its header */
 #define PAGE 4096u /* content to be written begins on one: the kernel copies page by page */
 #define WORKERS_MAX 16u
-#define LOOK_NS 10000000 /* shorter, and a program and its server share a processor less often */
+#define LOOK_NS 10000000 /* if shorter, a program and its server share a processor less often */
 
 struct workers {
     struct mount *mount;
@@ -104,7 +104,7 @@ static void *run_worker(void *arg)
             mount_wait(mount->waiting, request, (size_t)len);
     }
     free(memory);
-    sem_post(&workers->rest); /* and so the next one */
+    sem_post(&workers->rest); /* wakes the next worker, which ends too */
     return NULL;
 }
 
@@ -130,7 +130,8 @@ static void *look_out(void *arg)
     return NULL;
 }
 
-/* Twice as many as there are processors, since some of them may be waiting for a mutex. */
+/* Twice as many as there are processors, since some of them may be waiting for a mutex; at least
+ * 4, and at most WORKERS_MAX. */
 static unsigned worker_count(void)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);

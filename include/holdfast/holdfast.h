@@ -6,8 +6,8 @@
  * range of a file. Until hf_unpin(), the blocks under that range are not reused, moved or given
  * to another file, whatever happens to the file meanwhile.
  *
- * The sections are: pools, files, pins, layout changes (which wait for pins), leases, names, and
- * looking (at a pool from outside). Calls for a program that serves a pool to others are in
+ * The sections are: pools, their memory for devices, files, pins, layout changes (which wait for
+ * pins), leases, names, and looking (at a pool from outside). Calls for a program that serves a pool to others are in
  * holdfast/serve.h, those that put bytes in place in holdfast/put.h. The words (entry, slot, gate,
  * hold, engine) are explained in holdfast(7).
  *
@@ -195,14 +195,14 @@ int hf_pool_close(struct hf_pool *pool);
  *   -EIO        the medium has an error. -EROFS: the pool was opened read-only */
 int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
 
-/* -------------------------------------------------------------- the memory of a device --- */
+/* ---------------------------------------------------------- a pool's memory for devices --- */
 
 /* A device's driver may know the pool's memory once, instead of each range that it is given. Then a
  * transfer takes a pin of its range, and no registration. */
 struct hf_pool_memory {
     size_t size; /* sizeof(struct hf_pool_memory), set by the caller */
-    void *base;  /* of the pool's first block, on 2 MiB; stays until hf_pool_close() */
-    /* From base on, that can be touched. Only grows, when a process calls hf_pool_grow(). */
+    void *base;  /* of the pool's first block, aligned to 2 MiB; stays until hf_pool_close() */
+    /* From base on, what may be touched. Only grows, when a process calls hf_pool_grow(). */
     uint64_t bytes;
     uint64_t limit_bytes; /* how far it can grow: the addresses up to there are the pool's */
 };
@@ -229,7 +229,7 @@ int hf_pool_memory_fd(struct hf_pool *pool);
  *   -ENOMEM, -EUCLEAN */
 int hf_pool_register(struct hf_pool *pool, uint32_t purpose, struct hf_pool_memory *out);
 
-/* After the memory was taken back from the driver: gives one such hold up.
+/* Gives one such hold up. Call it after the driver has given the memory back.
  *   -EINVAL  there is none of that purpose */
 int hf_pool_unregister(struct hf_pool *pool, uint32_t purpose);
 
@@ -251,14 +251,14 @@ int hf_pool_unregister(struct hf_pool *pool, uint32_t purpose);
  *   -EBUSY, -ETIMEDOUT, -EDEADLK, -EINTR  of O_TRUNC, as hf_truncate() */
 int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out);
 
-/* Never waits. Pins outlive it. The last close of a file without names deletes the file. Blocks
+/* Never waits for pins, which outlive it. In a durable pool it syncs the metadata. The last close of a file without names deletes the file. Blocks
  * that are still pinned then go to the free list with their last pin. */
 int hf_close(struct hf_file *file);
 
 /* Like pread(2) and pwrite(2). Counts are short only at end of file (read), when the pool fills up
  * (write), or when a later part of the call failed. Concurrent reads and writes of the same bytes
- * are not atomic against each other. While a layout change waits, a write at or beyond its gate
- * waits for it; a read does not.
+ * are not atomic against each other. While a layout change waits, a write over its range, or one
+ * that makes the file longer, waits for it; a read does not.
  *   -EBADF   the file was not opened for it. -EROFS: the pool was opened read-only
  *   -EFBIG   beyond HF_FILE_BYTES_MAX
  *   -ENOSPC  no free block
@@ -351,8 +351,8 @@ void hf_atomic_begin(void);
 void hf_atomic_end(void);
 
 /* Ends the wait of thread `tid` (gettid(2)) of this process: of a layout change, at the gate of
- * one, or for a lock. That thread's call returns -EINTR and has changed nothing, unless it has
- * nothing left to wait for: then it ends as usual. -ESRCH: the thread does not wait. */
+ * one, or for a lock. That thread's call returns -EINTR and has changed nothing. A call that has
+ * nothing left to wait for at that moment ends as usual. -ESRCH: the thread does not wait. */
 int hf_cancel(struct hf_pool *pool, pid_t tid);
 
 /* ---------------------------------------------------------------------- layout changes --- */
@@ -388,10 +388,11 @@ int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *pol
 /* Put a hole of len at off; what follows moves up. */
 #define HF_FALLOC_INSERT_RANGE 0x20u
 /* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. For COLLAPSE and
- * INSERT, off and len are multiples of HF_BLOCK_BYTES, and [off, off+len) ends before end of file
- * (-EINVAL). Their range is [off, end). The pages of partly punched blocks count as in the range. A
- * failure may leave some of the holes with blocks (mode 0, KEEP_SIZE). Where the new blocks of a
- * range lie in more than 32 pieces, a failure may leave the first part zeroed.
+ * INSERT, off and len are multiples of HF_BLOCK_BYTES. What COLLAPSE takes out ends before end of
+ * file, and INSERT begins before it (-EINVAL). Their range is [off, end). A page that is punched in
+ * part counts as in the range. A failure may leave some of the holes with blocks (mode 0,
+ * KEEP_SIZE). Where the new blocks of a range lie in more than 32 pieces, a failure may leave the
+ * first part zeroed. The modes have the values of Linux's FALLOC_FL_ flags.
  *   -EINVAL  len 0, or an impossible combination */
 int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
                  const struct hf_policy *policy);
@@ -405,11 +406,11 @@ int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_po
 /* Makes [to_off, +len) of `to` lie on the blocks under [from_off, +len) of `from`, without reading
  * them. Both files share the blocks until one of them writes there. Offsets and len are multiples
  * of HF_BLOCK_BYTES, except that the range may end at end of file of `from`; len 0: up to there. It
- * is one step. When `to` goes on in the page of the last bytes, that page is copied.
+ * is one step. If `to` has bytes after the range in its last page, that page is copied.
  *
  * Pins of the range of `to` are waited for, or detached, as by other layout changes. Of the range
- * of `from`, only pins for writing are waited for; HF_POLICY_DETACH is HF_POLICY_NOWAIT there, and
- * HF_POLICY_DEADLINE_DETACH is HF_POLICY_DEADLINE. Pages of it that are pinned for reading, leased
+ * of `from`, only pins for writing are waited for; HF_POLICY_DETACH acts like HF_POLICY_NOWAIT
+ * there, and HF_POLICY_DEADLINE_DETACH like HF_POLICY_DEADLINE. Pages of it that are pinned for reading, leased
  * or in quarantine are copied. Writing to a shared page needs a free block: -ENOSPC.
  *   -EINVAL     not whole pages, past end of file of `from`, or the ranges overlap
  *   -EXDEV      the files belong to two pools

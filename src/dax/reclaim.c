@@ -17,7 +17,7 @@
 /* One end of a record. Two records are of the same place when a page lies on the same block in
  * both. A shared block can be under several pages of a file. */
 struct end {
-    uint64_t place; /* the page of block 0 */
+    uint64_t place; /* page minus block, modulo 2^64 */
     uint64_t page;  /* after the last, of a right end */
     bool gone, right;
 };

@@ -7,8 +7,8 @@
  * new. It is the argument of a pin (src/sync/slots.c), with bytes for the slot and the flag for the
  * entries.
  *
- * A report is made first, and then waited for, with nothing held. A watcher that does not come back
- * in time is waited for once. Nobody knows what a process had changed when it was killed, so the
+ * A report is made first, and then waited for, with nothing held. Only the first writer waits for a
+ * watcher that does not come back in time. Nobody knows what a process had changed when it was killed, so the
  * reaper reports all that it had open or pinned.
  *
  * HF_WATCH_STORES: programs store into the copies of such a process, a page at a time (the mount:
@@ -86,8 +86,8 @@ static bool gives_back(const struct shm *shm)
            hf_load_acquire(&watcher->dealt_with) != hf_load_acquire(&watcher->taken);
 }
 
-/* The watcher has taken the reports from before the call, and has come back; or it never will. It
- * stops watching before it has closed the file, and comes back when it has. */
+/* Waits until the watcher has dealt with the reports from before the call, has stopped watching, or
+ * is late. It stops watching before it closes the file, and comes back when it has closed it. */
 static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t process, bool to_close,
                   uint64_t until_ns)
 {
@@ -110,7 +110,7 @@ static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t proce
             !(to_close && !HF_LAB_BROKEN(HF_LAB_NO_CLOSE_WAIT) &&
               shm_vnode_is_open_by(shm, vnode, process)))
             return;
-        if (gives_back(shm)) /* since we looked, maybe */
+        if (gives_back(shm)) /* it may have begun since the last look */
             return;
         now = hf_now_ns();
         if (now >= until_ns) {
@@ -181,7 +181,7 @@ void dax_gone(struct dax *dax, struct shm_vnode *vnode)
     while ((process = shm_watcher_from(shm, vnode, process)) != SHM_NONE) {
         if (process != shm->self) {
             shm_report_to(shm, process, vnode, 0, DAX_LAST);
-            if (hf_now_ns() < until_ns) /* this one had no time to be late */
+            if (hf_now_ns() < until_ns) /* earlier ones took the time: this one is not late */
                 await(dax, vnode, process, true, until_ns);
         }
         process++;

@@ -10,7 +10,7 @@
 
 struct left {
     uint32_t holds[SHM_RESERVED];
-    struct fs_reservation blocks; /* which stand in these */
+    struct fs_reservation blocks; /* held by them */
 };
 
 /* Among the detached runs, of an inode that no file has. */
@@ -38,7 +38,8 @@ int fs_put_forget(struct fs_txn *txn, const struct fs_reserved_run *run, uint64_
     return rc ? rc : meta_detached_del(txn->meta, &record);
 }
 
-/* Up to as many runs as fit, that nobody will commit; true: there are more. Under space_mutex. */
+/* Collects runs that no process will commit, as many as fit. True: there are more. Under
+ * space_mutex. */
 static bool find_left(struct fs *fs, struct left *left)
 {
     struct shm *shm = fs->dax.shm;

@@ -17,7 +17,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define DEPTH_MAX (UINT64_C(1) << 20) /* of directories; the count of inodes may be a lie */
+#define DEPTH_MAX (UINT64_C(1) << 20) /* of directories; the count of inodes may be damaged */
 
 struct renaming {
     struct fs_txn *txn;
@@ -47,7 +47,8 @@ static int is_above(struct meta_txn *txn, uint64_t ino, uint64_t dir)
         if (dir == META_ROOT_INO)
             return 0;
         rc = meta_inode_get(txn, dir, &inode);
-        dir = inode.parent;
+        if (rc == 0)
+            dir = inode.parent;
     }
     return rc == 0 || rc == -ENOENT ? hf_fail(EUCLEAN, "directory %" PRIu64 " is in no tree", dir)
                                     : rc;

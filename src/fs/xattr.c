@@ -139,8 +139,8 @@ int fs_txn_uncapable(struct fs_txn *txn, uint64_t ino)
     return rc == -ENOENT ? 0 : rc;
 }
 
-/* The look takes no lock, so it cannot fail for a file without capabilities, nor for a write that
- * has been made. */
+/* The look waits for no lock of the pool. For a file without capabilities it fails only where all
+ * reading of the metadata does. */
 int fs_drop_capability(struct fs *fs, uint64_t ino)
 {
     struct meta_txn *look;

@@ -79,8 +79,7 @@ static void show_in_lane(struct shm *shm, struct shm_waiting *waiting)
         waiting->blocked = &lane->blocked;
 }
 
-/* The thread that has it. The kernel finds the owner of a robust mutex by its first word, so that
- * has the thread's number. A process that is just attaching has no entry yet. */
+/* The number of the thread that has it: the kernel wants it in the first word of a robust mutex. */
 static uint32_t holder_of(const struct shm_mutex *mutex)
 {
     return hf_load_acquire((const uint32_t *)(const void *)&mutex->robust) & FUTEX_TID_MASK;

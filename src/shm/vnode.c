@@ -56,7 +56,7 @@ static struct shm_vnode *take_vnode(struct shm *shm)
         uint32_t at = (uint32_t)((run->vnode_hint + (uint64_t)i) % shm->limits.vnodes);
         struct shm_vnode *vnode = &shm->vnodes[at];
 
-        if (shm_reserve_vnode(shm, at)) { /* nor would those after it have memory */
+        if (shm_reserve_vnode(shm, at)) { /* later entries have no memory either: go on at entry 0 */
             i += shm->limits.vnodes - 1 - at;
             continue;
         }
@@ -200,7 +200,7 @@ bool shm_vnode_put(struct shm *shm, struct shm_vnode *vnode)
     if (opens == 1) /* WATCH.CLOSE/m: after dax_watch(). Pairs with WATCH.CLOSE/p in await(). */
         hf_and_acq_rel(open_bits(shm, vnode) + shm->self / 64, ~(UINT64_C(1) << shm->self % 64));
     pthread_mutex_unlock(&shm->handles_mutex);
-    hf_fence_full(); /* the bit has gone before others' are looked at, as they do */
+    hf_fence_full(); /* our bit has gone before we read theirs; they do the same */
     return opens == 1 && !shm_vnode_is_open(shm, vnode);
 }
 
