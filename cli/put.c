@@ -4,9 +4,9 @@
  * attributes and holes. The host side is read through directory descriptors without following
  * symbolic links, so a tree that changes meanwhile cannot lead elsewhere.
  *
- * A file has no name in the pool until it is whole, so an unfinished one vanishes if this process is
- * killed. Symbolic links and nodes are made under a name of their own, since only a rename
- * can replace another file.
+ * A file has no name in the pool until it is whole, so an unfinished one vanishes if this process
+ * is killed. Symbolic links and nodes are made under a name of their own, since only a rename can
+ * replace another file.
  */
 #include "transfer.h"
 

@@ -5,11 +5,6 @@
  * written under a name of its own in the same directory, and then renamed. In the pool it has no
  * name before.
  */
-/*
- * What put, get, cat, cp and snapshot share: the state of one copy, files with several names, and
- * writing to the host. A file appears under its name only when it is whole. On the host it is written under a name
- * of its own in the same directory, and then renamed. In the pool it has no name before.
- */
 #ifndef HOLDFAST_CLI_TRANSFER_H
 #define HOLDFAST_CLI_TRANSFER_H
 

@@ -6,9 +6,9 @@
  * would wake the one that has waited longest, wherever it last ran. With one, a program and its
  * server take turns on one processor, which is a fifth faster.
  *
- * A worker that has read a slow request first wakes another. While there is work, a further
- * thread, the lookout, checks a hundred times a second whether requests are there and no worker
- * reads: requests are many then, or one takes long unexpectedly. A worker that finds another waiting, and
+ * A worker that has read a slow request first wakes another. While there is work, a further thread,
+ * the lookout, checks a hundred times a second whether requests are there and no worker reads. Then
+ * requests are many, or one takes long unexpectedly. A worker that finds another waiting, and
  * nothing left to do, goes to rest. The lookout also releases what lookups have held long enough.
  */
 #include "private.h"

@@ -7,9 +7,9 @@
  * to another file, whatever happens to the file meanwhile.
  *
  * The sections are: pools, their memory for devices, files, pins, layout changes (which wait for
- * pins), leases, names, and looking (at a pool from outside). Calls for a program that serves a pool to others are in
- * holdfast/serve.h, those that put bytes in place in holdfast/put.h. The words (entry, slot, gate,
- * hold, engine) are explained in holdfast(7).
+ * pins), leases, names, and looking (at a pool from outside). Calls for a program that serves a
+ * pool to others are in holdfast/serve.h, those that put bytes in place in holdfast/put.h. The
+ * words (entry, slot, gate, hold, engine) are explained in holdfast(7).
  *
  * Rules for every call, unless its comment says otherwise
  *
@@ -251,8 +251,9 @@ int hf_pool_unregister(struct hf_pool *pool, uint32_t purpose);
  *   -EBUSY, -ETIMEDOUT, -EDEADLK, -EINTR  of O_TRUNC, as hf_truncate() */
 int hf_open(struct hf_pool *pool, const char *path, int flags, mode_t mode, struct hf_file **out);
 
-/* Never waits for pins, which outlive it. In a durable pool it syncs the metadata. The last close of a file without names deletes the file. Blocks
- * that are still pinned then go to the free list with their last pin. */
+/* Never waits for pins, which outlive it. In a durable pool it syncs the metadata. The last close
+ * of a file without names deletes the file. Blocks that are still pinned then go to the free list
+ * with their last pin. */
 int hf_close(struct hf_file *file);
 
 /* Like pread(2) and pwrite(2). Counts are short only at end of file (read), when the pool fills up
@@ -410,8 +411,9 @@ int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_po
  *
  * Pins of the range of `to` are waited for, or detached, as by other layout changes. Of the range
  * of `from`, only pins for writing are waited for; HF_POLICY_DETACH acts like HF_POLICY_NOWAIT
- * there, and HF_POLICY_DEADLINE_DETACH like HF_POLICY_DEADLINE. Pages of it that are pinned for reading, leased
- * or in quarantine are copied. Writing to a shared page needs a free block: -ENOSPC.
+ * there, and HF_POLICY_DEADLINE_DETACH like HF_POLICY_DEADLINE. Pages of it that are pinned for
+ * reading, leased or in quarantine are copied. Writing to a shared page needs a free block:
+ * -ENOSPC.
  *   -EINVAL     not whole pages, past end of file of `from`, or the ranges overlap
  *   -EXDEV      the files belong to two pools
  *   -EBADF      `from` is not open for reading, or `to` is open with O_APPEND

@@ -8,8 +8,8 @@
  * entries.
  *
  * A report is made first, and then waited for, with nothing held. Only the first writer waits for a
- * watcher that does not come back in time. Nobody knows what a process had changed when it was killed, so the
- * reaper reports all that it had open or pinned.
+ * watcher that does not come back in time. Nobody knows what a process had changed when it was
+ * killed, so the reaper reports all that it had open or pinned.
  *
  * HF_WATCH_STORES: programs store into the copies of such a process, a page at a time (the mount:
  * shared mappings). It writes back whole pages, and with them old bytes over what others have

@@ -56,7 +56,8 @@ static struct shm_vnode *take_vnode(struct shm *shm)
         uint32_t at = (uint32_t)((run->vnode_hint + (uint64_t)i) % shm->limits.vnodes);
         struct shm_vnode *vnode = &shm->vnodes[at];
 
-        if (shm_reserve_vnode(shm, at)) { /* later entries have no memory either: go on at entry 0 */
+        if (shm_reserve_vnode(shm,
+                              at)) { /* later entries have no memory either: go on at entry 0 */
             i += shm->limits.vnodes - 1 - at;
             continue;
         }
