@@ -194,11 +194,7 @@ static void check_engine(void)
 
 /* ------------------------------------------------------------------------------ many ----- */
 
-#ifdef __SANITIZE_THREAD__
-#define MANY 50u /* it ends a program of which a thread has more than 64 locks */
-#else
 #define MANY 300u
-#endif
 
 static void check_many(void)
 {
