@@ -348,7 +348,7 @@ static void recalled(struct server *server)
 
 static void own_completion(struct server *server, uint64_t user_data, int result)
 {
-    struct client *client = &server->clients[user_data / 4];
+    struct client *client = &server->clients[user_data / 4 % CLIENTS];
 
     if (user_data == ACCEPTED) {
         accepted(server, result);
@@ -376,6 +376,15 @@ static void sent(struct server *server, const struct hf_uring_done *done)
         go_on(server, client);
 }
 
+/* No cancel ends a send that a client does not read: its connection has to go. */
+static void disconnect(const struct client *client)
+{
+    const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+
+    if (client->socket >= 0)
+        connect(client->socket, &nowhere, sizeof nowhere);
+}
+
 /* Tries again what was put off, and cuts off those who were too slow. */
 static void look_at_clients(struct server *server)
 {
@@ -394,6 +403,7 @@ static void look_at_clients(struct server *server)
         if (client->cut_off_ns && client->cut_off_ns <= now) {
             client->cut_off_ns = now + GRACE_NS; /* not again at once */
             hf_uring_cancel(server->uring, i);
+            disconnect(client);
         }
     }
 }
@@ -467,6 +477,8 @@ int main(int argc, char **argv)
     server.listener = open_port(argc > 2 ? (unsigned short)atoi(argv[2]) : 0);
     accept_one(&server);
     serve(&server);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        disconnect(&server.clients[i]);
     must(hf_uring_exit(server.uring), "the ring", hf_uring_detail()); /* whatever is being sent */
     io_uring_queue_exit(&server.ring);
     must(hf_pool_close(server.pool), argv[1], hf_strerror_detail());

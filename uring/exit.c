@@ -74,13 +74,16 @@ static void end_those_never_run(struct hf_uring *uring)
 int exit_drain(struct hf_uring *uring)
 {
     unsigned idle = 0;
+    bool first = true;
     int rc = 0;
 
-    end_those_never_run(uring);
     for (;;) {
         rc = cancel_all(uring);
         if (rc)
             return uring_fail(rc, "the ring is another thread's (IORING_SETUP_SINGLE_ISSUER)");
+        if (first) /* not before: that other thread may submit them */
+            end_those_never_run(uring);
+        first = false;
         idle = reap_all(uring) ? 0 : idle + 1;
         if (uring->under_way == 0)
             return 0;

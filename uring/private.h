@@ -27,6 +27,7 @@ struct request {
     int32_t result;       /* of a zero-copy send, until its memory is free */
     uint32_t next_free;
     uint16_t room;
+    uint16_t generation; /* of the requests that this slot has had; below sizeof(struct request) */
     bool busy, leased;
     struct iovec own[URING_PIECES];
     struct msghdr message;

@@ -3,11 +3,13 @@
  * Requests: a hold of a range, and one submission entry.
  *
  * A slot is busy from the moment that its range is held and its entry is prepared, until the last
- * completion of the entry. The entry's user_data is the slot's address, so the program's own
- * addresses and small numbers are not taken for it. A range of several pieces is one entry with a
- * vector, so each request has one result: the first bytes of the range. A chain of linked entries,
- * one a piece, would not do. A receive that is short does not break a chain, and would leave a gap.
- * A cancel does not find a link that has not begun.
+ * completion of the entry. The entry's user_data is an address inside the slot, so the program's
+ * own addresses and small numbers are not taken for it. Which address, is another one for each
+ * request of the slot. A zero-copy send that fails before it runs has its one completion without
+ * IORING_CQE_F_MORE, and then a notification all the same. That one is of no request any more. A
+ * range of several pieces is one entry with a vector, so each request has one result: the first
+ * bytes of the range. A chain of linked entries, one a piece, would not do. A receive that is short
+ * does not break a chain, and would leave a gap. A cancel does not find a link that has not begun.
  *
  * The hold outlives the transfer. The entry is prepared after the range is held, in the same call.
  * An entry has one completion without IORING_CQE_F_MORE. The kernel posts it when it does not touch
@@ -40,13 +42,18 @@ static void look_at_ring(struct hf_uring *uring)
     uring->position += (uint32_t)(uring->ring->sq.sqe_tail - (uint32_t)uring->position);
 }
 
-static struct request *request_of(const struct hf_uring *uring, uint64_t address)
+/* The slot that an address leads into. */
+static struct request *slot_of(const struct hf_uring *uring, uint64_t address)
 {
-    uint64_t at = address - (uintptr_t)uring->requests;
+    uint64_t at = (address - (uintptr_t)uring->requests) / sizeof(struct request);
 
-    if (at / sizeof(struct request) >= uring->request_count || at % sizeof(struct request))
-        return NULL;
-    return &uring->requests[at / sizeof(struct request)];
+    return at < uring->request_count ? &uring->requests[at] : NULL;
+}
+
+/* The user_data of the entry of this request. */
+static uint64_t data_of(const struct request *request)
+{
+    return (uintptr_t)request + request->generation;
 }
 
 void request_end(struct hf_uring *uring, struct request *request)
@@ -171,6 +178,13 @@ static int check_io(const struct hf_uring_io *io)
         return uring_fail(-EINVAL, "flags 0x%x are not known for op %u", io->flags, io->op);
     if (io->sqe_flags & ~SQE_FLAGS)
         return uring_fail(-EINVAL, "sqe_flags 0x%x are not for these requests", io->sqe_flags);
+    /* Linux 6.18 waits for the send's own notification before it runs such a send. */
+    if (io->flags & HF_URING_ZERO_COPY && io->sqe_flags & IOSQE_IO_DRAIN)
+        return uring_fail(-EINVAL, "a zero-copy send cannot be drained (IOSQE_IO_DRAIN)");
+    /* Its one completion comes while the kernel still sends from the memory. */
+    if (io->op >= HF_URING_RECV && io->op_flags & MSG_ZEROCOPY)
+        return uring_fail(-EINVAL, "MSG_ZEROCOPY is not for these requests: use "
+                                   "HF_URING_ZERO_COPY");
     if (io->len == 0 || io->len > HF_URING_LEN_MAX)
         return uring_fail(-EINVAL, "len is %llu: from 1 to %u bytes", (unsigned long long)io->len,
                           HF_URING_LEN_MAX);
@@ -196,7 +210,8 @@ static void begin(struct hf_uring *uring, struct request *request, const struct 
     else
         prepare_socket(uring, request, io, count, entry, sqe);
     sqe->flags = (uint8_t)io->sqe_flags;
-    io_uring_sqe_set_data(sqe, request);
+    request->generation = (uint16_t)((request->generation + 1u) % sizeof *request);
+    io_uring_sqe_set_data64(sqe, data_of(request));
     look_at_ring(uring);
     request->position = uring->position - 1;
     request->user_data = io->user_data;
@@ -246,14 +261,16 @@ static uint32_t lease_flags(const struct request *request)
 int request_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
                      struct hf_uring_done *out)
 {
-    struct request *request = request_of(uring, cqe->user_data);
+    struct request *request = slot_of(uring, cqe->user_data);
 
     if (cqe->user_data == (uintptr_t)uring) {
         uring->cancels--;
         return 0;
     }
-    if (!request || !request->busy)
+    if (!request)
         return -ENOENT;
+    if (!request->busy || cqe->user_data != data_of(request))
+        return cqe->flags & IORING_CQE_F_NOTIF ? 0 : -ENOENT;
     if (!(cqe->flags & IORING_CQE_F_NOTIF))
         request->result = cqe->res;
     *out = (struct hf_uring_done){
@@ -295,7 +312,7 @@ int hf_uring_cancel(struct hf_uring *uring, uint64_t user_data)
         sqe = io_uring_get_sqe(uring->ring);
         if (!sqe)
             return uring_fail(-EBUSY, "the submission queue is full: submit, and call again");
-        io_uring_prep_cancel(sqe, request, 0);
+        io_uring_prep_cancel64(sqe, data_of(request), 0);
         io_uring_sqe_set_data(sqe, uring);
         uring->cancels++;
     }
@@ -314,7 +331,7 @@ int hf_uring_recalled(struct hf_uring *uring, const struct hf_recall *recall, ui
         return rc;
     if (!recall || !user_data)
         return uring_fail(-EINVAL, "recall or user_data is null");
-    request = request_of(uring, (uintptr_t)recall->arg);
+    request = slot_of(uring, (uintptr_t)recall->arg);
     if (!request || !request->busy || !request->leased ||
         memcmp(&request->lease, &recall->lease, sizeof recall->lease) != 0)
         return 0;

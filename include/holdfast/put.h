@@ -41,7 +41,8 @@ int hf_put_begin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flag
 
 /* Makes the first len bytes of the put a part of the file, whose size becomes off+len. One step:
  * before it, nobody sees a byte; after it, all see all of them. The rest of the put is given back.
- * What fills the memory must have ended before. After a failure the put is as it was.
+ * What fills the memory must have ended before. After a failure the put is as it was, except
+ * that bytes after len in the page of the last one may be zeros.
  *   -ESTALE  the file has grown over off meanwhile
  *   -EINVAL  len 0 or more than was begun; the put has ended; or it was begun in another file
  *   -ENOSPC  no room for metadata

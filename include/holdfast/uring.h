@@ -103,7 +103,9 @@ enum hf_uring_op {
 /* At the gate of a layout change, waits as hf_pin() does, instead of -EAGAIN. A thread that holds
  * something else passes it, and can hold the layout change up for ever. */
 #define HF_URING_WAIT 0x2u
-/* HF_URING_SEND: without a copy where the kernel can. There are two completions then. */
+/* HF_URING_SEND: without a copy where the kernel can. There are two completions then. The second
+ * comes when the peer has all of it; neither a cancel nor hf_uring_exit() ends that wait. So end
+ * the connection first (connect(2) to AF_UNSPEC), if the peer may have stopped reading. */
 #define HF_URING_ZERO_COPY 0x4u
 
 #define HF_URING_LEN_MAX 0x7ffff000u /* the most that the kernel transfers at once */
@@ -128,7 +130,8 @@ struct hf_uring_io {
  * prepared.
  *   -EAGAIN  a layout change has its gate over the range: reap what is under way, try again
  *   -EBUSY   no submission entry is free, or `requests` are under way: submit and reap
- *   -EINVAL  an unknown op or flag, len is 0 or too large, or the file is of another pool
+ *   -EINVAL  an unknown op or flag, len is 0 or too large, or the file is of another pool;
+ *            MSG_ZEROCOPY; HF_URING_ZERO_COPY with IOSQE_IO_DRAIN
  *   -E2BIG   the range lies in more than 1,024 pieces
  *   -ENOMEM  no memory; or the pool has grown, and RLIMIT_MEMLOCK leaves no room for that
  *   -EFAULT, -EBADF, -ENOSPC, -EROFS, -EINTR, -ENOLCK, -EUCLEAN  as hf_pin() */
@@ -145,7 +148,8 @@ struct hf_uring_done {
 };
 
 /* For each completion that the program takes from the ring, before io_uring_cqe_seen(3). 1: *out is
- * filled, and without HF_URING_MORE the range has been let go of. 0: it was of a cancel. Each
+ * filled, and without HF_URING_MORE the range has been let go of. 0: it was of a cancel, or
+ * a notification of a request that has ended. Each
  * request ends with one completion without HF_URING_MORE. Never waits.
  *   -ENOENT  it is not of this struct hf_uring, but the program's own */
 int hf_uring_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,

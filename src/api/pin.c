@@ -35,8 +35,10 @@ static int slow(struct hf_file *file, const struct dax_request *request, struct 
     dax_yields = request->flags & HF_PIN_YIELD;
     do {
         rc = dax_pin_slow(&file->fs->dax, file->vnode, request, pin, &hole);
-        if (rc == -ENODATA && request->flags & HF_PIN_NOFILL)
-            return hf_fail(ENODATA, "pin: page %" PRIu64 " is a hole", hole.page);
+        if (rc == -ENODATA && request->flags & HF_PIN_NOFILL) {
+            hf_fail(ENODATA, "pin: page %" PRIu64 " is a hole", hole.page);
+            break;
+        }
         rc = fs_provide(file->fs, file->vnode, rc, &hole);
     } while (rc == 0 && (rc = fs_look_again(&looks)) == 0);
     dax_yields = false;

@@ -117,6 +117,10 @@ struct dax_request {
     const struct hf_lease_options *lease; /* null: a pin */
 };
 
+/* Frees holds that were released, or were a dead process's, and are still in the trees of their
+ * files. For a caller that found none free (-ENOLCK). */
+void dax_settle_holds(struct dax *dax);
+
 /* The slow path of hf_pin(): waits at gates, fills entries, pins. Number of iovecs, or -errno as
  * hf_pin(). Where the range has a hole: -ENODATA with *hole (pages [page, page+count)), nothing is
  * held: fill it (fs_fill) and call again.

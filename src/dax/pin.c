@@ -80,9 +80,7 @@ static int pin_once(struct dax *dax, struct shm_vnode *vnode, const struct dax_r
     return rc ? rc : pieces.count;
 }
 
-/* Frees holds that were released, or were a dead process's, and are still in the trees of their
- * files. */
-static void settle_all(struct dax *dax)
+void dax_settle_holds(struct dax *dax)
 {
     uint32_t high = shm_vnodes_high(dax->shm);
 
@@ -111,7 +109,7 @@ int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, const struct dax_requ
     HF_TRACE(pin_slow, vnode->ino, request_first(request), request_last(request), request->flags);
     rc = pin_once(dax, vnode, request, pin, hole);
     if (rc == -ENOLCK) {
-        settle_all(dax);
+        dax_settle_holds(dax);
         rc = pin_once(dax, vnode, request, pin, hole);
     }
     if (hf_load_relaxed(&dax->shm->run->nodes_used) >=

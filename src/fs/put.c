@@ -227,7 +227,7 @@ static int begin_put(struct fs *fs, const struct shm_vnode *vnode, struct put *p
     return 0;
 }
 
-int fs_put_begin(struct hf_file *file, const struct fs_put_wish *wish, struct hf_put *out)
+static int begin_once(struct hf_file *file, const struct fs_put_wish *wish, struct hf_put *out)
 {
     struct fs *fs = file->fs;
     struct shm *shm = fs->dax.shm;
@@ -255,6 +255,17 @@ int fs_put_begin(struct hf_file *file, const struct fs_put_wish *wish, struct hf
     }
     *out = (struct hf_put){{put.holds[0], shm->holds[put.holds[0]].key, (uint64_t)(uintptr_t)shm}};
     return pieces;
+}
+
+int fs_put_begin(struct hf_file *file, const struct fs_put_wish *wish, struct hf_put *out)
+{
+    int rc = begin_once(file, wish, out);
+
+    if (rc != -ENOLCK)
+        return rc;
+    dax_settle_holds(&file->fs->dax);
+    fs_puts_sweep(file->fs);
+    return begin_once(file, wish, out);
 }
 
 /* ---- looking one up ---- */

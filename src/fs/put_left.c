@@ -87,9 +87,12 @@ static bool sweep_some(struct fs *fs)
 
     if (rc)
         return false;
+    /* Taken back before the look: what is left later sets it again. A process that is killed from
+     * here on is found dead, which sets it too (shm_reap()). */
+    hf_xchg_acq_rel(&fs->dax.shm->run->puts_left, 0u);
     more = find_left(fs, &left);
-    if (!more)
-        hf_store_release(&fs->dax.shm->run->puts_left, 0u);
+    if (more)
+        hf_store_release(&fs->dax.shm->run->puts_left, 1u);
     rc = forget_left(&txn, &left);
     if (left.blocks.count)
         txn.reservation = &left.blocks; /* of which nothing is taken */

@@ -173,14 +173,33 @@ static int next_detached(struct fs *fs, const struct meta_detached *after,
     return rc;
 }
 
+/* Under space_mutex, under which a hold comes before its record: a live put or detached run is seen
+ * to be claimed. The run itself was read before. A put of it may have ended since, and another
+ * begun on the same blocks: its record looks the same. */
+static int free_if_unclaimed(struct fs *fs, const struct meta_detached *run)
+{
+    struct fs_txn txn;
+    int rc = fs_begin_freeing(fs, &txn);
+
+    if (rc)
+        return rc;
+    if (is_claimed(fs->dax.shm, run)) {
+        fs_abort(&txn);
+        return 0;
+    }
+    return fs_txn_end(&txn, free_run(&txn, run));
+}
+
 /* Frees the detached runs that no record of this segment speaks for. */
-static void free_unclaimed(struct fs *fs)
+static int free_unclaimed(struct fs *fs)
 {
     struct meta_detached run = {0};
+    int rc;
 
-    while (next_detached(fs, &run, &run) == 0)
-        if (!is_claimed(fs->dax.shm, &run))
-            free_gone(fs, &run, 1);
+    while ((rc = next_detached(fs, &run, &run)) == 0)
+        if ((rc = free_if_unclaimed(fs, &run)) != 0)
+            return rc;
+    return rc == -ENOENT ? 0 : rc;
 }
 
 void fs_reclaim(struct fs *fs)
@@ -195,14 +214,18 @@ void fs_reclaim(struct fs *fs)
     if (quarantine_ends && hf_now_ns() >= quarantine_ends)
         shm_reap(fs->dax.shm);
     fs_puts_sweep(fs);
-    if (hf_load_acquire(&run->ghost_gone) && hf_xchg_acq_rel(&run->ghost_gone, 0u))
-        free_unclaimed(fs);
+    /* Stored when all are free: a process that is killed before, or fails, leaves it to the next.
+     * Two at once do no harm. */
+    if (hf_load_acquire(&run->ghost_gone) && free_unclaimed(fs) == 0)
+        hf_store_release(&run->ghost_gone, 0u);
     /* With an engine that counts pins, deleted files may have been pinned. Blocks that a quarantine
      * has detached are in holds. */
     sweep = !sync_knows_holders(fs->dax.engine) && hf_load_acquire(&run->reclaim);
     dax_reclaim(&fs->dax, free_gone, fs);
     if (sweep)
         fs_orphans_sweep(fs);
+    if (hf_load_acquire(&run->ghost_gone))
+        hf_store_release(&run->reclaim, 1u);
 }
 
 static bool any_residue(const struct shm *shm)

@@ -408,8 +408,10 @@ unsigned shm_reap(struct shm *shm)
             !(process->quarantined && in_quarantine(shm->run, process, HF_PIN_GPU)))
             process->quarantined = !bury(shm, i);
     }
-    if (died) /* also one that was killed while it reclaimed */
+    if (died) { /* also one that was killed while it left a put, swept, or reclaimed */
+        hf_store_release(&shm->run->puts_left, 1u);
         hf_store_release(&shm->run->reclaim, 1u);
+    }
     shm_unlock_table(shm);
     return died;
 }

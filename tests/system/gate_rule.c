@@ -49,8 +49,9 @@ static void *pin_as_newcomer(void *arg)
 }
 
 /* The thread holds pins. */
-static void expect_yields(struct hf_file *file)
+static void expect_yields(struct hf_pool *pool, struct hf_file *file)
 {
+    struct hf_file *hole = test_file(pool, "/hole");
     const struct hf_lease_options options = {.size = sizeof(options), .flags = HF_PIN_YIELD};
     struct hf_lease lease;
     struct iovec iov;
@@ -63,6 +64,9 @@ static void expect_yields(struct hf_file *file)
     EXPECT_EQ(hf_unpin(&pin), 0);
     EXPECT_EQ(hf_lease(file, 15 * TEST_PAGE, 1, &options, &iov, 1, &lease), 1);
     EXPECT_EQ(hf_lease_release(&lease), 0);
+    EXPECT_EQ(hf_truncate(hole, TEST_PAGE, NULL), 0);
+    EXPECT_EQ(hf_pin(hole, 0, 1, HF_PIN_YIELD | HF_PIN_NOFILL, &iov, 1, &pin), -ENODATA);
+    EXPECT_EQ(hf_close(hole), 0);
     pin = test_pin(file, 5 * TEST_PAGE, 1, HF_PIN_READ, &iov, 1); /* the next call passes again */
     EXPECT_EQ(hf_unpin(&pin), 0);
 }
@@ -86,7 +90,7 @@ static void check_rule(const char *name, bool leases)
     nested[1] = test_pin(file, 4 * TEST_PAGE, 4 * TEST_PAGE, HF_PIN_WRITE, iov, 4);
     EXPECT(test_page_is(iov[0].iov_base, CHANGE_STAMP, 4));
     nested[2] = test_pin(file, 0, CHANGE_PAGES * TEST_PAGE, HF_PIN_READ, iov, CHANGE_PAGES);
-    expect_yields(file);
+    expect_yields(pool, file);
 
     EXPECT_EQ(pthread_create(&thread, NULL, pin_as_newcomer, &newcomer), 0);
     test_await(&newcomer.started, 1);

@@ -76,6 +76,10 @@ static void refuses_requests(struct rig *rig, struct hf_file *file)
     REFUSED(bad.sqe_flags = IOSQE_CQE_SKIP_SUCCESS, -EINVAL);
     REFUSED(bad.sqe_flags = IOSQE_BUFFER_SELECT, -EINVAL);
     REFUSED(bad.reserved = 1, -EINVAL);
+    REFUSED((bad.op = HF_URING_SEND, bad.op_flags = MSG_ZEROCOPY), -EINVAL);
+    REFUSED(
+        (bad.op = HF_URING_SEND, bad.flags = HF_URING_ZERO_COPY, bad.sqe_flags = IOSQE_IO_DRAIN),
+        -EINVAL);
     REFUSED(bad.off = 100 * TEST_PAGE, -EFAULT);
     EXPECT(strstr(hf_uring_detail(), "file ends") != NULL);
 #undef REFUSED

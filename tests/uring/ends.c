@@ -210,6 +210,43 @@ static void ends_with_a_notification(void)
 }
 
 /* More completions than the queue has room for, and more pins than a thread has slots. */
+/* A zero-copy send that never ran is notified of after its end: when another has its slot. */
+static void is_notified_after_its_end(void)
+{
+    struct hf_uring_done done;
+    struct io_uring_sqe *sqe;
+    struct io_uring_cqe *cqe;
+    struct hf_uring_io io;
+    struct rig rig;
+    int tcp[2];
+
+    begin(&rig);
+    rig_tcp(tcp);
+    sqe = io_uring_get_sqe(&rig.ring);
+    io_uring_prep_read(sqe, -1, NULL, 1, 0);
+    io_uring_sqe_set_data64(sqe, 77);
+    sqe->flags = IOSQE_IO_LINK;
+    io = rig_io(HF_URING_SEND, file, 0, 1, tcp[0], 1);
+    io.flags = HF_URING_ZERO_COPY;
+    rig_prep(&rig, &io);
+    rig_submit(&rig);
+    EXPECT_EQ(io_uring_wait_cqe(&rig.ring, &cqe), 0);
+    EXPECT_EQ(hf_uring_complete(rig.uring, cqe, &done), -ENOENT);
+    io_uring_cqe_seen(&rig.ring, cqe);
+    rig_expect(&rig, 1, -ECANCELED);
+    read_begins(&rig, 2);
+    while (io_uring_peek_cqe(&rig.ring, &cqe) == 0) {
+        EXPECT_EQ(hf_uring_complete(rig.uring, cqe, &done), 0);
+        io_uring_cqe_seen(&rig.ring, cqe);
+    }
+    expect_held(1);
+    EXPECT_EQ(write(pipes[1], "x", 1), 1);
+    rig_expect(&rig, 2, 1);
+    close(tcp[0]);
+    close(tcp[1]);
+    end(&rig);
+}
+
 static void ends_while_the_queue_overflows(void)
 {
     const struct hf_uring_options options = {.size = sizeof(options), .requests = LONG_LINE};
@@ -534,6 +571,7 @@ static void scenario(void)
     ends_cancelled();
     ends_without_having_run();
     ends_with_a_notification();
+    is_notified_after_its_end();
     ends_while_the_queue_overflows();
     for (int order = LIBRARY_ENDS; order <= PROGRAM_ENDS_FIRST; order++) {
         ends_with_the_ring(0, order);

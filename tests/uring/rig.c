@@ -79,7 +79,7 @@ struct hf_uring_done rig_take(struct rig *rig, uint64_t user_data)
         EXPECT_EQ(rc, 0);
         rc = hf_uring_complete(rig->uring, cqe, &done);
         if (rc == 1 && !(done.flags & HF_URING_MORE))
-            EXPECT_EQ(hf_uring_complete(rig->uring, cqe, &done), -ENOENT); /* it has ended */
+            EXPECT(hf_uring_complete(rig->uring, cqe, &done) != 1); /* it has ended */
         io_uring_cqe_seen(&rig->ring, cqe);
     } while (rc == 0);
     EXPECT_EQ(rc, 1);
