@@ -128,12 +128,13 @@ static void announce(struct dax *dax, struct shm_vnode *vnode)
     hf_store_release(&dax->shm->run->reclaim, 1u);
 }
 
-static void tell_holder(struct shm *shm, const struct shm_hold *record)
+static void tell_holder(struct shm *shm, const struct shm_vnode *vnode,
+                        const struct shm_hold *record)
 {
     struct shm_hold *lease = lease_of(shm, record);
 
     if (lease)
-        recall_detached(shm, lease, &record->recall.wants[0]);
+        recall_detached(shm, vnode, lease, &record->recall.wants[0]);
 }
 
 void detach_commit(struct dax_change *change)
@@ -147,7 +148,7 @@ void detach_commit(struct dax_change *change)
         return;
     HF_LAB_AT(HF_LAB_COMMITTED);
     for (uint32_t at = last; at != SHM_NONE && steps < shm->limits.holds; steps++) {
-        tell_holder(shm, &shm->holds[at]);
+        tell_holder(shm, vnode, &shm->holds[at]);
         last = at;
         at = detach_record_at(shm, vnode, &shm->holds[at].link);
     }
@@ -188,7 +189,7 @@ void detach_recover(struct dax *dax, struct shm_vnode *vnode, bool committed)
             continue;
         if (committed) {
             if (!HF_LAB_BROKEN(HF_LAB_NO_LATE_RECALL))
-                tell_holder(shm, record);
+                tell_holder(shm, vnode, record);
             record->link = vnode->detached;
             vnode->detached = i;
         } else {

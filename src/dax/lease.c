@@ -220,8 +220,8 @@ static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold 
     hold->recall.served = options->recall != NULL;
     if (hold->recall.served)
         hf_add_acq_rel(&lane->served, 1);
-    notify_register(dax, hold, key, options);
-    recall_again(shm, hold);
+    notify_register(dax, vnode, hold, key, options);
+    recall_again(shm, vnode, hold);
     return 0;
 }
 

@@ -359,12 +359,12 @@ int notify_ready(struct dax *dax, bool callbacks)
     return rc;
 }
 
-void notify_register(struct dax *dax, const struct shm_hold *hold, uint64_t key,
-                     const struct hf_lease_options *options)
+void notify_register(struct dax *dax, const struct shm_vnode *vnode, const struct shm_hold *hold,
+                     uint64_t key, const struct hf_lease_options *options)
 {
     struct recalls *recalls = dax->recalls;
 
-    shm_assert_held(&shm_vnode_at(dax->shm, hold->vnode)->mutex);
+    shm_assert_held(&vnode->mutex);
     pthread_mutex_lock(&recalls->mutex);
     recalls->served[hold - dax->shm->holds] = (struct served){key, options->recall, options->arg};
     pthread_mutex_unlock(&recalls->mutex);

@@ -22,7 +22,7 @@ static int publish_lease(struct dax *dax, struct shm_lane *lane, struct shm_vnod
     int rc = holds_publish(dax->shm, lane, vnode, range, options, pin);
 
     if (rc == 0)
-        notify_register(dax, dax_handle_hold(pin->hf_opaque[0]), pin->hf_opaque[1], options);
+        notify_register(dax, vnode, dax_handle_hold(pin->hf_opaque[0]), pin->hf_opaque[1], options);
     return rc;
 }
 

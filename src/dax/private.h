@@ -149,7 +149,8 @@ void recall_ask(struct dax_change *change, struct shm_hold *hold);
 void recall_before_detach(struct dax_change *change, struct shm_hold *hold);
 /* They have left it. `want`: as recall_make_want() made it for those pages. Under the layout
  * mutex. */
-void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_want *want);
+void recall_detached(struct shm *shm, const struct shm_vnode *vnode, struct shm_hold *hold,
+                     const struct shm_want *want);
 struct shm_want recall_make_want(const struct dax_change *change, const struct shm_range *range,
                                  uint32_t state);
 /* The owner of the layout mutex died: tells the holders that it was to tell. Under that mutex. */

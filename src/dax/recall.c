@@ -99,12 +99,13 @@ void recall_before_detach(struct dax_change *change, struct shm_hold *hold)
         pend(change->dax->shm, hold);
 }
 
-void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_want *want)
+void recall_detached(struct shm *shm, const struct shm_vnode *vnode, struct shm_hold *hold,
+                     const struct shm_want *want)
 {
     const struct shm_want *before = recall_want_of(hold);
     struct shm_want all = *want;
 
-    shm_assert_held(&shm_vnode_at(shm, hold->vnode)->mutex);
+    shm_assert_held(&vnode->mutex);
     if (recall_is_pending(hold) && before->change == want->change && before->state == want->state) {
         all.first = before->first < all.first ? before->first : all.first;
         all.last = before->last > all.last ? before->last : all.last;
@@ -112,9 +113,9 @@ void recall_detached(struct shm *shm, struct shm_hold *hold, const struct shm_wa
     ask(shm, hold, &all);
 }
 
-void recall_again(struct shm *shm, struct shm_hold *hold)
+void recall_again(struct shm *shm, const struct shm_vnode *vnode, struct shm_hold *hold)
 {
-    shm_assert_held(&shm_vnode_at(shm, hold->vnode)->mutex);
+    shm_assert_held(&vnode->mutex);
     if (hf_load_acquire(&hold->recall.state) != HF_LEASE_HELD)
         pend(shm, hold);
 }

@@ -22,6 +22,6 @@ static inline bool recall_is_pending(const struct shm_hold *hold)
 /* Wakes the thread of notify.c in that process. */
 void recall_wake(struct shm_process *process);
 /* The new owner of a lease is told what the old owner was told. Under the layout mutex. */
-void recall_again(struct shm *shm, struct shm_hold *hold);
+void recall_again(struct shm *shm, const struct shm_vnode *vnode, struct shm_hold *hold);
 
 #endif
