@@ -348,13 +348,13 @@ static void recalled(struct server *server)
 
 static void own_completion(struct server *server, uint64_t user_data, int result)
 {
-    struct client *client = &server->clients[user_data / 4 % CLIENTS];
-
     if (user_data == ACCEPTED) {
         accepted(server, result);
     } else if (user_data == RECALLS) {
         recalled(server);
     } else {
+        struct client *client = &server->clients[user_data / 4];
+
         client->under_way--;
         if (user_data % 4 == HEARD && result > 0)
             client->asked_bytes += (size_t)result;

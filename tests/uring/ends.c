@@ -149,20 +149,35 @@ static void ends_cancelled(void)
     expect_free();
 }
 
+/* A request of the program that fails, to link others behind. */
+static void prep_failing_link(struct rig *rig)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&rig->ring);
+
+    io_uring_prep_read(sqe, -1, NULL, 1, 0);
+    io_uring_sqe_set_data64(sqe, 77);
+    sqe->flags = IOSQE_IO_LINK;
+}
+
+static void take_failed_link(struct rig *rig)
+{
+    struct hf_uring_done done;
+    struct io_uring_cqe *cqe;
+
+    EXPECT_EQ(io_uring_wait_cqe(&rig->ring, &cqe), 0);
+    EXPECT_EQ(hf_uring_complete(rig->uring, cqe, &done), -ENOENT);
+    EXPECT_EQ(cqe->user_data, 77);
+    io_uring_cqe_seen(&rig->ring, cqe);
+}
+
 /* Behind a request of the program that fails, and behind one of the library. */
 static void ends_without_having_run(void)
 {
-    struct io_uring_sqe *sqe;
-    struct io_uring_cqe *cqe;
-    struct hf_uring_done done;
     struct hf_uring_io io;
     struct rig rig;
 
     begin(&rig);
-    sqe = io_uring_get_sqe(&rig.ring);
-    io_uring_prep_read(sqe, -1, NULL, 1, 0);
-    io_uring_sqe_set_data64(sqe, 77);
-    sqe->flags = IOSQE_IO_LINK;
+    prep_failing_link(&rig);
     io = a_read(1);
     io.sqe_flags = IOSQE_IO_LINK;
     rig_prep(&rig, &io);
@@ -170,10 +185,7 @@ static void ends_without_having_run(void)
     rig_prep(&rig, &io);
     expect_held(2);
     rig_submit(&rig);
-    EXPECT_EQ(io_uring_wait_cqe(&rig.ring, &cqe), 0);
-    EXPECT_EQ(hf_uring_complete(rig.uring, cqe, &done), -ENOENT);
-    EXPECT_EQ(cqe->user_data, 77);
-    io_uring_cqe_seen(&rig.ring, cqe);
+    take_failed_link(&rig);
     rig_expect(&rig, 1, -ECANCELED);
     rig_expect(&rig, 2, -ECANCELED);
     test_expect_pages(file, STAMP, 0, PAGES);
@@ -214,7 +226,6 @@ static void ends_with_a_notification(void)
 static void is_notified_after_its_end(void)
 {
     struct hf_uring_done done;
-    struct io_uring_sqe *sqe;
     struct io_uring_cqe *cqe;
     struct hf_uring_io io;
     struct rig rig;
@@ -222,17 +233,12 @@ static void is_notified_after_its_end(void)
 
     begin(&rig);
     rig_tcp(tcp);
-    sqe = io_uring_get_sqe(&rig.ring);
-    io_uring_prep_read(sqe, -1, NULL, 1, 0);
-    io_uring_sqe_set_data64(sqe, 77);
-    sqe->flags = IOSQE_IO_LINK;
+    prep_failing_link(&rig);
     io = rig_io(HF_URING_SEND, file, 0, 1, tcp[0], 1);
     io.flags = HF_URING_ZERO_COPY;
     rig_prep(&rig, &io);
     rig_submit(&rig);
-    EXPECT_EQ(io_uring_wait_cqe(&rig.ring, &cqe), 0);
-    EXPECT_EQ(hf_uring_complete(rig.uring, cqe, &done), -ENOENT);
-    io_uring_cqe_seen(&rig.ring, cqe);
+    take_failed_link(&rig);
     rig_expect(&rig, 1, -ECANCELED);
     read_begins(&rig, 2);
     while (io_uring_peek_cqe(&rig.ring, &cqe) == 0) {
