@@ -329,11 +329,12 @@ static bool is_of_another(const struct taken *taken)
 static void make_own(struct shm_mutex *mutex, uint32_t tid)
 {
     int *word = &mutex->robust.__data.__lock, was = hf_load_acquire(word);
+    int *owner = &mutex->robust.__data.__owner;
 
     if ((was & FUTEX_TID_MASK) != tid)
         (void)hf_cas_acq_rel(word, was, (int)(tid | (was & FUTEX_WAITERS)));
-    if (mutex->robust.__data.__owner == OWNER_DEAD)
-        mutex->robust.__data.__owner = (int)tid;
+    if (hf_load_acquire(owner) == OWNER_DEAD)
+        (void)hf_cas_acq_rel(owner, OWNER_DEAD, (int)tid);
 }
 
 /* ---- the steps ---- */
