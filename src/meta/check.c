@@ -124,6 +124,7 @@ static int raise_fresh(struct checker *check)
     int rc = meta_begin_write(check->meta, &check->txn);
 
     check->fresh_raised = true;
+    check->fresh_before = check->super.fresh_block;
     if (rc)
         return rc;
     if (meta_super_get(check->txn, &super)) {

@@ -79,14 +79,21 @@ struct checker {
     uint64_t moved_from, moved_to; /* inode numbers: the last that cannot be, and its new one */
     uint64_t placeless; /* this run has put extents without a place in inodes from here on */
     uint64_t records, records_done;
-    bool wants_fresh;  /* copies need blocks from fresh_block on; see check.c */
-    bool fresh_raised; /* these can be had, or never */
-    uint64_t repeated; /* sentences that were said before */
+    bool wants_fresh;      /* copies need blocks from fresh_block on; see check.c */
+    bool fresh_raised;     /* these can be had, or never */
+    uint64_t fresh_before; /* fresh_block before it was raised */
+    uint64_t repeated;     /* sentences that were said before */
 };
 
 static inline unsigned long long ull(uint64_t value)
 {
     return value;
+}
+
+/* No extent has blocks from there on. Raising fresh_block for copies does not change that. */
+static inline uint64_t check_first_never_used(const struct checker *check)
+{
+    return check->fresh_raised ? check->fresh_before : check->super.fresh_block;
 }
 
 static inline void check_placeless(struct checker *check, uint64_t ino)

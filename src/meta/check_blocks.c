@@ -268,7 +268,7 @@ static struct meta_extent clip(const struct blocks *b, struct check_claim *claim
     struct checker *check = b->check;
     struct meta_extent run = {claim->page, claim->block, claim->count, false};
     uint64_t room = claim->block < check->pool_blocks ? check->pool_blocks - claim->block : 0;
-    uint64_t fresh = check->super.fresh_block, own;
+    uint64_t fresh = check_first_never_used(check), own;
 
     if (claim->ino != 0 && run.page >= META_FILE_PAGES)
         run.page = 0; /* it has lost its place: see settle() */
@@ -312,11 +312,11 @@ static bool contested(const struct blocks *b, const struct check_claim *claim)
  * out, are not there, or are another's. */
 static bool bogus(const struct blocks *b, const struct check_claim *claim)
 {
-    const struct checker *check = b->check;
+    uint64_t fresh = check_first_never_used(b->check);
 
     return check_homeless(b->check, claim) &&
-           (claim->count == 0 || claim->block >= check->super.fresh_block ||
-            claim->count > check->super.fresh_block - claim->block || contested(b, claim));
+           (claim->count == 0 || claim->block >= fresh || claim->count > fresh - claim->block ||
+            contested(b, claim));
 }
 
 static int judge_claim(struct blocks *b, size_t index)

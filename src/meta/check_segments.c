@@ -69,6 +69,7 @@ static size_t collect_edges(const struct checker *check, uint64_t *edges)
 
     edges[count++] = 0;
     edges[count++] = check->pool_blocks;
+    edges[count++] = check_first_never_used(check);
     edges[count++] = UINT64_MAX;
     for (size_t i = 0; i < check->claim_count; i++) {
         edges[count++] = check->claims[i].block;
@@ -203,7 +204,7 @@ static void tally(struct segment *next, const struct segment *segment)
 int check_segments(struct checker *check, struct segments *out)
 {
     uint64_t *edges =
-        malloc((3 * check->claim_count + 2 * check->owners_count + 3) * sizeof *edges);
+        malloc((3 * check->claim_count + 2 * check->owners_count + 4) * sizeof *edges);
 
     free(out->list);
     out->list = NULL;

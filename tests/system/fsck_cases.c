@@ -517,11 +517,11 @@ static void extent_of_all(bool other_extent)
 }
 
 /* Two files have a block, and nothing tells which is right. No block is free that was ever used, so
- * the copy goes into blocks that were not. */
-static void no_used_block_is_free(void)
+ * the copy goes into blocks that were not. Those are not taken by a detached run without end. */
+static void no_used_block_is_free(bool endless_run)
 {
     const struct key super_key = {.len = 1, .bytes = {1}};
-    unsigned char below[16], super[256];
+    unsigned char below[16], super[256], run[24] = {0};
     struct hf_pool *pool;
     struct edit edit;
     uint64_t block;
@@ -535,8 +535,11 @@ static void no_used_block_is_free(void)
     put(&edit, extent_of(5, 0), below, sizeof(below));
     memcpy(&block, below, sizeof(block));
     get(&edit, super_key, super, sizeof(super));
-    set64(super, 120, block + 3); /* fresh_block */
+    set64(super, 120, block + 3 + endless_run); /* fresh_block */
     put(&edit, super_key, super, sizeof(super));
+    set64(run, 0, UINT64_C(1) << 50);
+    if (endless_run)
+        put(&edit, key_of(0x20, block + 3, 0, NULL, 0), run, sizeof(run));
     edit_end(&edit);
     expect_mended();
     pool = test_pool_open(POOL);
@@ -620,7 +623,8 @@ static void fsck_cases(void)
     moved_records();
     extent_of_all(false);
     extent_of_all(true);
-    no_used_block_is_free();
+    no_used_block_is_free(false);
+    no_used_block_is_free(true);
     orphan_directory();
     orphans_without_room();
 }
