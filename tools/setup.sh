@@ -11,7 +11,7 @@ libcmocka-dev libfuse3-dev libncurses-dev liburing-dev systemtap-sdt-dev scdoc p
 if [ "${1-}" = lint ]; then
     packages="$packages clang-format codespell"
 elif [ "${1-}" = test ]; then
-    packages="$packages acl attr bonnie++ curl dbench fio fuse3 git gnuplot-nox iproute2 python3-numpy
+    packages="$packages acl attr bonnie++ curl dbench fio fuse3 g++ git gnuplot-nox iproute2 python3-numpy
         python3-pytest rsync sqlite3 stress-ng"
 elif [ "${1-}" = bench ]; then
     packages="$packages bindfs btrfs-progs dbench fio fuse3 xfsprogs"
