@@ -2,7 +2,8 @@
 /*
  * Detached blocks: in no file any more, still held by a pin, off the free list until it goes.
  *
- * Each (holder, run of blocks) is a record in the table of holds. The records are in a list of the
+ * Each (holder, run of blocks) is one record in the table of holds. So n holders whose ranges nest
+ * make n records of a run, though they cut it into 2n - 1 pieces. The records are in a list of the
  * vnode that the blocks came from, under its layout mutex. A record names the holder by its key and
  * the place of that key: once another key is there, the holder has gone. The record also says for
  * which pages of the file the pin no longer counts.
@@ -78,30 +79,30 @@ static int record_holder(void *arg, const struct dax_holder *holder)
     return 0;
 }
 
-/* A record in LMDB has blocks with the same holders, which are freed together. */
+/* A record in LMDB has blocks with the same holders, which are freed together. A record of a holder
+ * has all that it holds of the run. */
 int dax_change_split(struct dax_change *change, const struct meta_extent *run,
                      int (*free_run)(void *arg, const struct meta_extent *part),
                      int (*held_run)(void *arg, const struct meta_extent *part), void *arg)
 {
-    struct leaving leaving = {.change = change};
-    struct meta_extent rest = *run, *part = &leaving.part;
+    struct leaving leaving = {.change = change, .part = *run};
+    struct meta_extent rest = *run;
     int rc = 0;
 
     shm_assert_held(&change->vnode->mutex);
     while (rc == 0 && rest.count) {
+        struct meta_extent part = rest;
         bool held;
 
-        *part = rest;
-        part->count = holders_alike(change, rest.page, rest.count, &held);
-        rc = held ? held_run(arg, part) : free_run(arg, part);
-        if (rc == 0 && held)
-            rc = holders_over(change, part->page, part->page + part->count - 1, record_holder,
-                              &leaving);
-        rest.page += part->count;
-        rest.block += part->count;
-        rest.count -= part->count;
+        part.count = holders_alike(change, rest.page, rest.count, &held);
+        rc = held ? held_run(arg, &part) : free_run(arg, &part);
+        rest.page += part.count;
+        rest.block += part.count;
+        rest.count -= part.count;
     }
-    return rc;
+    return rc ? rc
+              : holders_over(change, run->page, run->page + run->count - 1, record_holder,
+                             &leaving);
 }
 
 /* A freed record does not count as one, so a ring ends. */

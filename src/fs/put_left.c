@@ -6,6 +6,8 @@
  */
 #include "fs/put_left.h"
 
+#include "base/lab.h"
+
 #include <errno.h>
 
 struct left {
@@ -38,27 +40,31 @@ int fs_put_forget(struct fs_txn *txn, const struct fs_reserved_run *run, uint64_
     return rc ? rc : meta_detached_del(txn->meta, &record);
 }
 
-/* Collects runs that no process will commit, as many as fit. True: there are more. Under
- * space_mutex. */
-static bool find_left(struct fs *fs, struct left *left)
+/* Collects runs that no process will commit, from hold *from on, as many as fit. True: there are
+ * more, from *from on. Under space_mutex. */
+static bool find_left(struct fs *fs, struct left *left, uint32_t *from)
 {
     struct shm *shm = fs->dax.shm;
+    uint32_t i;
 
     shm_assert_held(&shm->run->space_mutex);
     fs_reservation_init(&left->blocks);
     left->blocks.holds = left->holds;
-    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
+    for (i = *from; i < shm_holds_high(shm); i++) {
         const struct shm_hold *hold = &shm->holds[i];
         uint64_t count = hf_load_acquire(&hold->range.last) - hold->range.first + 1;
 
+        HF_LAB_AT(HF_LAB_COMPARES);
         if (SHM_HOLD_KIND(hf_load_acquire(&hold->state)) != SHM_HOLD_PUT_LEFT)
             continue;
+        *from = i;
         if (left->blocks.count == SHM_RESERVED)
             return true;
         left->holds[left->blocks.count] = i;
         left->blocks.runs[left->blocks.count++] =
             (struct fs_reserved_run){hf_load_acquire(&hold->block), count, 0};
     }
+    *from = 0;
     return false;
 }
 
@@ -77,34 +83,41 @@ static int forget_left(struct fs_txn *txn, const struct left *left)
     return rc;
 }
 
-/* One transaction. True: there is more. */
-static bool sweep_some(struct fs *fs)
+/* One transaction, of a pass through the holds that has come to *from. 0: that was the last of the
+ * pass. 1: there is more. */
+static int sweep_some(struct fs *fs, uint32_t *from)
 {
     struct fs_txn txn;
     struct left left;
-    bool more;
-    int rc = fs_begin_freeing(fs, &txn);
+    int more, rc = fs_begin_freeing(fs, &txn);
 
     if (rc)
-        return false;
-    /* Taken back before the look: what is left later sets it again. A process that is killed from
-     * here on is found dead, which sets it too (shm_reap()). */
-    hf_xchg_acq_rel(&fs->dax.shm->run->puts_left, 0u);
-    more = find_left(fs, &left);
+        return rc;
+    /* Taken back before the first look of a pass: what is left later sets it again. A process that
+     * is killed from here on is found dead, which sets it too (shm_reap()). In a pass of several
+     * transactions it is set again, and stays so, since others may leave a put behind *from. */
+    if (*from == 0)
+        hf_xchg_acq_rel(&fs->dax.shm->run->puts_left, 0u);
+    more = find_left(fs, &left, from);
     if (more)
         hf_store_release(&fs->dax.shm->run->puts_left, 1u);
     rc = forget_left(&txn, &left);
     if (left.blocks.count)
         txn.reservation = &left.blocks; /* of which nothing is taken */
     rc = fs_txn_end(&txn, rc);
-    if (rc == 0)
-        return more;
-    hf_store_release(&fs->dax.shm->run->puts_left, 1u);
-    return false;
+    if (rc)
+        hf_store_release(&fs->dax.shm->run->puts_left, 1u);
+    return rc ? rc : more;
 }
 
+/* Pass after pass, until one finds nothing that was left meanwhile. */
 void fs_puts_sweep(struct fs *fs)
 {
-    while (hf_load_acquire(&fs->dax.shm->run->puts_left) && sweep_some(fs))
-        ;
+    uint32_t from = 0;
+    int rc = 0;
+
+    while (rc >= 0 && hf_load_acquire(&fs->dax.shm->run->puts_left))
+        do
+            rc = sweep_some(fs, &from);
+        while (rc > 0);
 }

@@ -7,12 +7,14 @@
  */
 #include "base/error.h"
 #include "base/futex.h"
+#include "base/lab.h"
 #include "fs/orphan.h"
 #include "fs/put_left.h"
 #include "fs/txn.h"
 #include "sync/engine.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 /* The detached record that covers `block` and is not shared: the last one that begins at or before
  * it. Looks back twice as far each time, since records are mostly found where they began. */
@@ -71,23 +73,42 @@ static bool same_place(const struct meta_detached *record, const struct meta_det
            record->page + (block - record->block) == run->page + (block - run->block);
 }
 
-/* The record of a run that was shared when it was detached begins where the run does. */
-static int free_shared(struct fs_txn *txn, const struct meta_detached *run)
+/* Of blocks that were shared when they were detached. Sets *end after those that it has freed.
+ * -ENOENT: no such record begins at `block`. None that begins before it covers it either: a layout
+ * change cuts its records wherever one of their holders begins or ends. */
+static int free_shared(struct fs_txn *txn, const struct meta_detached *run, uint64_t block,
+                       uint64_t *end)
 {
-    struct meta_detached record = *run, rest;
-    int rc;
+    uint64_t done = block - run->block;
+    struct meta_detached record = {block, run->count - done, run->ino, run->page + done, true};
+    struct meta_detached rest;
+    int rc = meta_detached_get(txn->meta, &record, &rest);
 
-    record.shared = true;
-    rc = meta_detached_get(txn->meta, &record, &record);
     if (rc)
         return rc;
-    rest = record;
-    record.count = record.count < run->count ? record.count : run->count;
+    if (rest.count < record.count)
+        record.count = rest.count;
     rest.block += record.count;
     rest.page += record.count;
     rest.count -= record.count;
+    *end = rest.block;
     rc = fs_txn_drop(txn, &record);
     return rc == 0 && rest.count ? meta_detached_put(txn->meta, &rest) : rc;
+}
+
+/* The same of blocks that were the file's alone. */
+static int free_alone(struct fs_txn *txn, const struct meta_detached *run, uint64_t block,
+                      uint64_t *end)
+{
+    struct meta_detached record;
+    int rc = find_covering(txn->meta, block, &record);
+
+    if (rc)
+        return rc;
+    if (!same_place(&record, run, block))
+        return -ENOENT;
+    *end = fs_min(record.block + record.count, run->block + run->count);
+    return cut_record(txn, &record, block, *end);
 }
 
 /* The first block after this one that a record begins with; `end` if there is none before it. */
@@ -100,34 +121,22 @@ static int next_record(struct meta_txn *txn, uint64_t block, uint64_t end, uint6
     return rc == -ENOENT ? 0 : rc;
 }
 
-/* Blocks that no record has there were freed before, and may be another file's by now. They must
- * not be freed again. */
+/* The holders of a run cut it into pieces with a record each, and may all have gone at once. Blocks
+ * that no record has there were freed before, and may be another file's by now. They must not be
+ * freed again. */
 static int free_run(struct fs_txn *txn, const struct meta_detached *run)
 {
     uint64_t block = run->block, end = run->block + run->count;
-    struct meta_detached record;
-    int shared = free_shared(txn, run);
+    int rc = 0;
 
-    if (shared != -ENOENT)
-        return shared;
-
-    while (block < end) {
-        int rc = find_covering(txn->meta, block, &record);
-        uint64_t to;
-
-        if (rc == -ENOENT || (rc == 0 && !same_place(&record, run, block))) {
+    while (rc == 0 && block < end) {
+        rc = free_shared(txn, run, block, &block);
+        if (rc == -ENOENT)
+            rc = free_alone(txn, run, block, &block);
+        if (rc == -ENOENT)
             rc = next_record(txn->meta, block, end, &block);
-            if (rc)
-                return rc;
-            continue;
-        }
-        to = record.block + record.count < end ? record.block + record.count : end;
-        rc = rc ? rc : cut_record(txn, &record, block, to);
-        if (rc)
-            return rc;
-        block = to;
     }
-    return 0;
+    return rc;
 }
 
 static int free_gone(void *arg, const struct meta_detached *runs, size_t count)
@@ -145,49 +154,112 @@ static int free_gone(void *arg, const struct meta_detached *runs, size_t count)
 
 /* --- left from before all processes had died --- */
 
-static bool is_claimed(const struct shm *shm, const struct meta_detached *run)
+#define UNCLAIMED_BATCH 4096u /* runs that are looked at in a transaction */
+
+/* Blocks that holds of this segment speak for, in order and apart from each other. */
+struct claims {
+    struct claim {
+        uint64_t first, end;
+    } * all;
+    size_t count;
+};
+
+static int order_claims(const void *left, const void *right)
 {
-    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
-        const struct shm_hold *hold = &shm->holds[i];
-        uint64_t end = hold->block + (hold->range.last - hold->range.first) + 1;
+    const struct claim *a = left, *b = right;
 
-        uint32_t state = hf_load_acquire(&hold->state);
-
-        if ((SHM_HOLD_KIND(state) == SHM_HOLD_DETACHED || shm_hold_is_put(state)) &&
-            hold->block < run->block + run->count && end > run->block)
-            return true;
-    }
-    return false;
+    HF_LAB_AT(HF_LAB_COMPARES);
+    return a->first < b->first ? -1 : a->first > b->first;
 }
 
-static int next_detached(struct fs *fs, const struct meta_detached *after,
-                         struct meta_detached *run)
+static void merge_claims(struct claims *claims)
 {
-    struct meta_txn *txn;
-    int rc = meta_begin_read(fs->dax.meta, &txn);
+    size_t kept = 0;
 
-    if (rc)
-        return rc;
-    rc = after->count ? meta_detached_after(txn, after, run) : meta_detached_from(txn, 0, run);
-    meta_end_read(txn);
+    qsort(claims->all, claims->count, sizeof *claims->all, order_claims);
+    for (size_t i = 0; i < claims->count; i++) {
+        const struct claim *claim = &claims->all[i];
+
+        if (kept && claim->first <= claims->all[kept - 1].end) {
+            if (claim->end > claims->all[kept - 1].end)
+                claims->all[kept - 1].end = claim->end;
+        } else {
+            claims->all[kept++] = *claim;
+        }
+    }
+    claims->count = kept;
+}
+
+/* -ENOMEM. A hold that a wrong segment gives too many blocks claims all that follow. */
+static int gather_claims(const struct shm *shm, struct claims *claims)
+{
+    uint32_t high = shm_holds_high(shm);
+
+    claims->count = 0;
+    claims->all = calloc((size_t)high + 1, sizeof *claims->all);
+    if (!claims->all)
+        return hf_fail(ENOMEM, "no memory to look at %u holds", high);
+    for (uint32_t i = 0; i < high; i++) {
+        const struct shm_hold *hold = &shm->holds[i];
+        uint32_t state = hf_load_acquire(&hold->state);
+        uint64_t first = hf_load_acquire(&hold->block);
+        uint64_t end = first + (hold->range.last - hold->range.first) + 1;
+
+        HF_LAB_AT(HF_LAB_COMPARES);
+        if (SHM_HOLD_KIND(state) == SHM_HOLD_DETACHED || shm_hold_is_put(state))
+            claims->all[claims->count++] = (struct claim){first, end > first ? end : UINT64_MAX};
+    }
+    merge_claims(claims);
+    return 0;
+}
+
+static bool is_claimed(const struct claims *claims, const struct meta_detached *run)
+{
+    size_t low = 0, high = claims->count;
+
+    while (low < high) { /* the first that ends after the run begins */
+        size_t middle = low + (high - low) / 2;
+
+        HF_LAB_AT(HF_LAB_COMPARES);
+        if (claims->all[middle].end <= run->block)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < claims->count && claims->all[low].first < run->block + run->count;
+}
+
+/* -ENOENT: there is none after `run`. */
+static int free_next_unclaimed(struct fs_txn *txn, const struct claims *claims,
+                               struct meta_detached *run)
+{
+    int rc = run->count ? meta_detached_after(txn->meta, run, run)
+                        : meta_detached_from(txn->meta, 0, run);
+
+    if (rc == 0 && !is_claimed(claims, run))
+        rc = free_run(txn, run);
     return rc;
 }
 
-/* Under space_mutex, under which a hold comes before its record: a live put or detached run is seen
- * to be claimed. The run itself was read before. A put of it may have ended since, and another
- * begun on the same blocks: its record looks the same. */
-static int free_if_unclaimed(struct fs *fs, const struct meta_detached *run)
+/* One transaction, from the run after *run on. 1: that was all. Under space_mutex, a hold comes
+ * before its record: so a live put or detached run is seen to be claimed. Between two transactions
+ * a put may have ended, and another begun on the same blocks, with a record that looks the same. So
+ * each transaction looks at the holds itself. */
+static int free_some_unclaimed(struct fs *fs, struct meta_detached *run)
 {
+    struct claims claims;
     struct fs_txn txn;
-    int rc = fs_begin_freeing(fs, &txn);
+    int rc = fs_begin_freeing(fs, &txn), all;
 
     if (rc)
         return rc;
-    if (is_claimed(fs->dax.shm, run)) {
-        fs_abort(&txn);
-        return 0;
-    }
-    return fs_txn_end(&txn, free_run(&txn, run));
+    rc = gather_claims(fs->dax.shm, &claims);
+    for (unsigned i = 0; i < UNCLAIMED_BATCH && rc == 0; i++)
+        rc = free_next_unclaimed(&txn, &claims, run);
+    free(claims.all);
+    all = rc == -ENOENT;
+    rc = fs_txn_end(&txn, all ? 0 : rc);
+    return rc ? rc : all;
 }
 
 /* Frees the detached runs that no record of this segment speaks for. */
@@ -196,10 +268,9 @@ static int free_unclaimed(struct fs *fs)
     struct meta_detached run = {0};
     int rc;
 
-    while ((rc = next_detached(fs, &run, &run)) == 0)
-        if ((rc = free_if_unclaimed(fs, &run)) != 0)
-            return rc;
-    return rc == -ENOENT ? 0 : rc;
+    while ((rc = free_some_unclaimed(fs, &run)) == 0)
+        ;
+    return rc < 0 ? rc : 0;
 }
 
 void fs_reclaim(struct fs *fs)
