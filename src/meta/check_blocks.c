@@ -15,7 +15,8 @@
  * nothing tells which is right. So the first keeps the blocks and the other gets a copy in free
  * ones, and the right one has lost nothing. Copies go below fresh_block only, since free blocks
  * from there on must stay zero even if the repair is never committed. Where those are not enough,
- * fresh_block is raised first (check.c). Where no block is free, there is a hole.
+ * fresh_block is raised first (check.c). Where no block is free, a detached run whose count is
+ * wrong gives some of its last blocks, or else there is a hole.
  *
  * Two extents may have the same blocks if three things say so: the table of owners, which lists one
  * more, and the marks of both. Two of the three are enough where the numbers of blocks of both
@@ -429,6 +430,24 @@ static bool find_free(struct blocks *b, uint64_t *block, uint64_t *count)
     return false;
 }
 
+/* From the end of a detached run that was cut, for its count cannot be right. It has taken what
+ * nobody else has, and no file's data is in it. */
+static bool take_from_cut_run(struct blocks *b, uint64_t *block, uint64_t *count)
+{
+    for (size_t i = 0; i < b->free_end; i++) {
+        const struct check_claim *claim = &b->check->claims[b->pieces[i].claim];
+        struct meta_extent *run = &b->pieces[i].run;
+
+        if (claim->ino != 0 || claim->count <= b->check->pool_blocks || run->count == 1)
+            continue;
+        *count = *count < run->count - 1 ? *count : run->count - 1;
+        run->count -= *count;
+        *block = run->block + run->count;
+        return true;
+    }
+    return false;
+}
+
 static int copy_piece(struct blocks *b, const struct piece *wanted)
 {
     const struct meta_check *request = b->check->request;
@@ -438,12 +457,13 @@ static int copy_piece(struct blocks *b, const struct piece *wanted)
 
     while (rc == 0 && request->copy && copied < run->count) {
         count = run->count - copied;
-        if (!find_free(b, &block, &count))
+        if (find_free(b, &block, &count))
+            b->check->request->blocks_used += count;
+        else if (!take_from_cut_run(b, &block, &count))
             break;
         rc = request->copy(request->copy_arg, run->block + copied, block, count);
         rc = rc ? rc : keep(b, wanted->claim, run->page + copied, block, count);
         copied += count;
-        b->check->request->blocks_used += count;
     }
     if (rc || copied == run->count)
         return rc;

@@ -516,9 +516,12 @@ static void extent_of_all(bool other_extent)
     test_pool_close(pool);
 }
 
+enum endless_run { NO_RUN, RUN_AT_UNUSED, RUN_OF_ALL };
+
 /* Two files have a block, and nothing tells which is right. No block is free that was ever used, so
- * the copy goes into blocks that were not. Those are not taken by a detached run without end. */
-static void no_used_block_is_free(bool endless_run)
+ * the copy goes into blocks that were not. Those are not taken by a detached run without end. Where
+ * all blocks were used, such a run gives some back. */
+static void no_used_block_is_free(enum endless_run endless_run)
 {
     const struct key super_key = {.len = 1, .bytes = {1}};
     unsigned char below[16], super[256], run[24] = {0};
@@ -535,7 +538,9 @@ static void no_used_block_is_free(bool endless_run)
     put(&edit, extent_of(5, 0), below, sizeof(below));
     memcpy(&block, below, sizeof(block));
     get(&edit, super_key, super, sizeof(super));
-    set64(super, 120, block + 3 + endless_run); /* fresh_block */
+    set64(super, 120, /* fresh_block */
+          endless_run == RUN_OF_ALL ? TEST_MIB(8) / TEST_PAGE
+                                    : block + 3 + (endless_run == RUN_AT_UNUSED));
     put(&edit, super_key, super, sizeof(super));
     set64(run, 0, UINT64_C(1) << 50);
     if (endless_run)
@@ -623,8 +628,9 @@ static void fsck_cases(void)
     moved_records();
     extent_of_all(false);
     extent_of_all(true);
-    no_used_block_is_free(false);
-    no_used_block_is_free(true);
+    no_used_block_is_free(NO_RUN);
+    no_used_block_is_free(RUN_AT_UNUSED);
+    no_used_block_is_free(RUN_OF_ALL);
     orphan_directory();
     orphans_without_room();
 }
