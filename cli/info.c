@@ -53,6 +53,7 @@ static void print_info(const char *path, const struct hf_pool_info *info)
     print_space("size", info->pool_bytes);
     print_space("used", cli_used_bytes(info));
     print_space("free", info->free_bytes);
+    print_space("resident", info->resident_bytes);
     print_space("detached", info->detached_bytes);
     print_space("shared", info->shared_bytes);
     print_space("saved", info->saved_bytes);
@@ -89,6 +90,7 @@ static void print_json_space(struct cli_json *json, const struct hf_pool_info *i
     cli_json_number(json, "pool_bytes", info->pool_bytes);
     cli_json_number(json, "used_bytes", cli_used_bytes(info));
     cli_json_number(json, "free_bytes", info->free_bytes);
+    cli_json_number(json, "resident_bytes", info->resident_bytes);
     cli_json_number(json, "detached_bytes", info->detached_bytes);
     cli_json_number(json, "shared_bytes", info->shared_bytes);
     cli_json_number(json, "saved_bytes", info->saved_bytes);
@@ -184,6 +186,7 @@ static void print_df_line(const char *path, const struct hf_pool_info *info)
     printf(" %4u%% %10" PRIu64, percent, info->inodes);
     print_df_size(info->shared_bytes);
     print_df_size(info->saved_bytes);
+    print_df_size(info->resident_bytes);
     fputs("  ", stdout);
     cli_put_name(stdout, path);
     putchar('\n');
@@ -191,8 +194,8 @@ static void print_df_line(const char *path, const struct hf_pool_info *info)
 
 static void print_df_head(void)
 {
-    printf("%11s %10s %10s %10s %5s %10s %10s %10s  Pool\n", human ? "Size" : "KiB", "Used",
-           "Detached", "Free", "Use%", "Inodes", "Shared", "Saved");
+    printf("%11s %10s %10s %10s %5s %10s %10s %10s %10s  Pool\n", human ? "Size" : "KiB", "Used",
+           "Detached", "Free", "Use%", "Inodes", "Shared", "Saved", "Resident");
 }
 
 static int df_run(int count, char **operands)
@@ -230,7 +233,7 @@ static int df_run(int count, char **operands)
 const struct cli_verb cli_verb_df = {
     .name = "df",
     .operands = "POOL...",
-    .summary = "show how much of each pool is used, shared, detached and free",
+    .summary = "show how much of each pool is used, shared, detached, free and resident",
     .options = df_options,
     .operands_min = 1,
     .operands_max = 1 << 20,

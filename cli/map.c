@@ -214,7 +214,7 @@ static void print_free(uint64_t from, uint64_t to)
 
 static void print_extents(const struct map *map)
 {
-    char lost[CLI_LOST_NAME_TEXT];
+    char lost[CLI_LOST_NAME_TEXT], resident[CLI_SIZE_TEXT], size[CLI_SIZE_TEXT];
     uint64_t next = 0;
 
     printf("%10s %10s %6s  %14s  FILE\n", "BLOCK", "BLOCKS", "BYTES", "OFFSET");
@@ -230,6 +230,8 @@ static void print_extents(const struct map *map)
             next = extent->block + extent->blocks;
     }
     print_free(next, map->pool_blocks);
+    printf("\n%s of %s resident\n", cli_size(resident, map->info.resident_bytes),
+           cli_size(size, map->info.pool_bytes));
 }
 
 static void print_map_holds(const struct map *map)
@@ -310,6 +312,7 @@ static void put_map(const struct map *map)
     cli_json_text(&json, "pool", map->pool_path);
     cli_json_number(&json, "block_bytes", HF_BLOCK_BYTES);
     cli_json_number(&json, "blocks", map->pool_blocks);
+    cli_json_number(&json, "resident_bytes", map->info.resident_bytes);
     cli_json_open(&json, "extents", '[');
     for (size_t i = 0; i < map->extent_count; i++)
         put_extent(&json, map, &map->extents[i]);

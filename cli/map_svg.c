@@ -223,16 +223,18 @@ static void draw_grid_title(struct grid *grid)
     uint64_t used = info->pool_bytes - info->free_bytes - info->detached_bytes;
     char size[CLI_SIZE_TEXT], taken[CLI_SIZE_TEXT], free_text[CLI_SIZE_TEXT];
     char saved[CLI_SIZE_TEXT], detached[CLI_SIZE_TEXT], cell[CLI_SIZE_TEXT];
+    char resident[CLI_SIZE_TEXT];
     double x = LEFT;
 
     fprintf(grid->out, "<text x=\"%.0f\" y=\"30\" font-size=\"18\" font-weight=\"bold\">", LEFT);
     put_text(grid->out, grid->map->pool_path);
     fprintf(grid->out,
             "</text>\n<text x=\"%.0f\" y=\"52\">%s on %s, engine %s: %s used by %zu files, %s"
-            " saved, %s detached, %s free</text>\n",
+            " saved, %s detached, %s free, %s resident</text>\n",
             LEFT, cli_size(size, info->pool_bytes), info->media, info->engine,
             cli_size(taken, used), grid->map->file_count, cli_size(saved, info->saved_bytes),
-            cli_size(detached, info->detached_bytes), cli_size(free_text, info->free_bytes));
+            cli_size(detached, info->detached_bytes), cli_size(free_text, info->free_bytes),
+            cli_size(resident, info->resident_bytes));
     fprintf(grid->out,
             "<text x=\"%.0f\" y=\"52\" text-anchor=\"end\" fill=\"#6b7280\">one cell: %" PRIu64
             " block%s, %s</text>\n",

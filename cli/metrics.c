@@ -104,6 +104,8 @@ static void put_space_metrics(const struct metrics *metrics)
     put_gauge(metrics, "pool_bytes", "Memory for blocks.", info->pool_bytes);
     put_gauge(metrics, "used_bytes", "Blocks in files.", cli_used_bytes(info));
     put_gauge(metrics, "free_bytes", "Blocks in no file and not detached.", info->free_bytes);
+    put_gauge(metrics, "resident_bytes", "Memory that the system keeps for the pool.",
+              info->resident_bytes);
     put_gauge(metrics, "detached_bytes", "Blocks that left their file and are still held.",
               info->detached_bytes);
     put_gauge(metrics, "shared_bytes", "Blocks that lie under more than one page of files.",

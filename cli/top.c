@@ -187,15 +187,16 @@ static void draw_space(struct top *top)
 {
     const struct hf_pool_info *info = &top->info;
     char size[CLI_SIZE_TEXT], used[CLI_SIZE_TEXT], saved[CLI_SIZE_TEXT], detached[CLI_SIZE_TEXT],
-        free_text[CLI_SIZE_TEXT];
+        free_text[CLI_SIZE_TEXT], resident[CLI_SIZE_TEXT];
     int width;
 
     begin_top_line(top, TERMINAL_PLAIN);
-    width = fprintf(top->out, "pool %s: used %s (%.0f%%), saved %s, detached %s, free %s  ",
-                    cli_size(size, info->pool_bytes), cli_size(used, cli_used_bytes(info)),
-                    100.0 * (double)cli_used_bytes(info) / (double)info->pool_bytes,
-                    cli_size(saved, info->saved_bytes), cli_size(detached, info->detached_bytes),
-                    cli_size(free_text, info->free_bytes));
+    width = fprintf(
+        top->out, "pool %s: used %s (%.0f%%), saved %s, detached %s, free %s, resident %s  ",
+        cli_size(size, info->pool_bytes), cli_size(used, cli_used_bytes(info)),
+        100.0 * (double)cli_used_bytes(info) / (double)info->pool_bytes,
+        cli_size(saved, info->saved_bytes), cli_size(detached, info->detached_bytes),
+        cli_size(free_text, info->free_bytes), cli_size(resident, info->resident_bytes));
     width = top->columns - width - 2;
     if (width > 0)
         put_bar(top, width);

@@ -34,6 +34,7 @@ ENGINES = {
     "watch": ("watch", ""),  # no engine: processes that keep copies
     "commit": ("commit", ""),  # nor this: which transaction of a dead process counts
     "redo": ("redo", ""),  # nor this: writes that go again
+    "trim": ("trim", ""),  # nor this: memory that is given back
     "share": ("share", ""),  # nor this: which file owns which blocks
 }
 
@@ -97,6 +98,8 @@ SCENES = {
     # three commits, each of which may end in a death
     "deaths": "",
     "move": "",
+    # a block that is trimmed and used, by processes that may be killed; a device is told of the memory meanwhile
+    "given-back": "",
 }
 
 CASES = []
@@ -230,6 +233,13 @@ case("redo", "move", "lost bytes", "read-late", "READ_LATE")
 case("redo", "move", "lost bytes", "no-redo", "NO_REDO")
 case("redo", "move", "written when free", "no-record", "NO_RECORD")
 
+case("trim", "given-back")
+case("trim", "given-back", "given out", "unlocked", "UNLOCKED")
+case("trim", "given-back", "no memory", "late-clear", "LATE_CLEAR")
+case("trim", "given-back", "no memory", "early-set", "EARLY_SET")
+case("trim", "given-back", "old bytes", "bit-is-zero", "BIT_IS_ZERO")
+case("trim", "given-back", "replaced", "check-first", "CHECK_FIRST")
+
 case("share", "merge")
 case("share", "merges")
 case("share", "unshare")
@@ -258,6 +268,10 @@ FOUND = [
     (r"^pan:\d+: assertion violated .*snapshot\[", "frozen"),
     (r"^pan:\d+: assertion violated .*free_now", "written when free"),
     (r"^pan:\d+: assertion violated \(*memory\[", "differs"),
+    (r"^pan:\d+: assertion violated .*taken", "given out"),
+    (r"^pan:\d+: assertion violated .*present", "no memory"),
+    (r"^pan:\d+: assertion violated .*content", "old bytes"),
+    (r"^pan:\d+: assertion violated .*page", "replaced"),
     (r"^pan:\d+: assertion violated .*stores\[t\]\.word", "foreign"),
     (r"^pan:\d+: assertion violated .*(held\[where|where\[)", "reuse"),
     (r"^pan:\d+: assertion violated .*asleep", "lost wake-up"),

@@ -25,10 +25,11 @@ static PyStructSequence_Field info_fields[] = {
     {"files", "open now"},
     {"leases", "leases, and pins beyond a thread's slots"},
     {"registrations", "of the pool's memory with devices, by all processes"},
+    {"resident_bytes", "that the system keeps for the pool's memory"},
     {NULL, NULL},
 };
 static PyStructSequence_Desc info_desc = {"holdfast.PoolInfo", "What a pool is and holds.",
-                                          info_fields, 17};
+                                          info_fields, 18};
 
 PyObject *pool_info(struct py_pool *self, PyObject *unused)
 {
@@ -59,8 +60,9 @@ PyObject *pool_info(struct py_pool *self, PyObject *unused)
         PyLong_FromUnsignedLong(info.files),
         PyLong_FromUnsignedLong(info.leases),
         PyLong_FromUnsignedLong(info.registrations),
+        PyLong_FromUnsignedLongLong(info.resident_bytes),
     };
-    return make_record(info_type, fields, 17);
+    return make_record(info_type, fields, 18);
 }
 
 static PyStructSequence_Field stats_fields[] = {

@@ -122,6 +122,18 @@ static PyObject *pool_grow(struct py_pool *self, PyObject *args)
     return done(rc);
 }
 
+static PyObject *pool_trim(struct py_pool *self, PyObject *args)
+{
+    struct hf_trim_result result = {.size = sizeof result};
+    unsigned long long keep = 0;
+    int rc;
+
+    if (!PyArg_ParseTuple(args, "|K:trim", &keep) || !pool_is_open(self))
+        return NULL;
+    WITHOUT_LOCK(self, rc, hf_pool_trim(self->pool, keep, &result));
+    return rc ? failed(rc) : PyLong_FromUnsignedLongLong(result.given_bytes);
+}
+
 /* --- names --- */
 
 static PyObject *pool_open_file(struct py_pool *self, PyObject *args, PyObject *keywords)
@@ -525,6 +537,9 @@ static PyMethodDef pool_methods[] = {
     {"grow", PLAIN(pool_grow),
      "grow(pool_bytes, /)\n--\n\nGrows the pool for every process that has it open.\n\n"
      "OSError EINVAL: smaller than it is, or not a multiple of 2 MiB. ENOSPC: no room."},
+    {"trim", PLAIN(pool_trim),
+     "trim(keep_bytes=0, /)\n--\n\nGives the memory of free blocks back to the system, but for keep_bytes of "
+     "it. Returns\nhow many bytes that were."},
     {"open", NAMED(pool_open_file),
      "open(path, flags=0, mode=0o666)\n--\n\n"
      "Opens a file of the pool and returns a File. flags are those of os.open(): O_RDONLY (0),\n"

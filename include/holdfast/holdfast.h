@@ -195,6 +195,24 @@ int hf_pool_close(struct hf_pool *pool);
  *   -EIO        the medium has an error. -EROFS: the pool was opened read-only */
 int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
 
+struct hf_trim_result {
+    size_t size;             /* sizeof(struct hf_trim_result), set by the caller */
+    uint64_t given_bytes;    /* given back to the system by this call */
+    uint64_t resident_bytes; /* that the pool's memory takes afterwards, of the files' too */
+    uint32_t registrations;  /* not 0: a device's driver was told meanwhile, which ended the call */
+    uint32_t reserved;
+};
+
+/* Gives the memory of free blocks back to the system, huge runs first, until keep_bytes of free
+ * memory are left. The blocks stay the pool's. One that is used again gets memory then, or the call
+ * that wants it gets -ENOSPC. Works while the pool is in use: others wait for one run of 2 MiB at
+ * most. Blocks that pins, leases or a quarantine keep are not free.
+ *   -EINVAL     keep_bytes is not a multiple of HF_BLOCK_BYTES, or out->size is wrong
+ *   -EBUSY      a device has the memory registered (hf_pool_register()), so nothing is given back
+ *   -EOPNOTSUPP a device-dax node, or a file system that takes nothing back
+ *   -EROFS, -EINTR, -EIO, -ENOSPC  as of other calls. A part may have been given back */
+int hf_pool_trim(struct hf_pool *pool, uint64_t keep_bytes, struct hf_trim_result *out);
+
 /* ---------------------------------------------------------- a pool's memory for devices --- */
 
 /* A device's driver may know the pool's memory once, instead of each range that it is given. Then a
@@ -673,6 +691,9 @@ struct hf_pool_info {
     uint64_t saved_bytes;   /* how much more memory would be in use without sharing */
     uint32_t registrations; /* of the pool's memory, hf_pool_register(), all processes together */
     uint32_t reserved;
+    /* Bytes that the system keeps for the pool's memory: of files, and free ones that
+     * hf_pool_trim() has not given back. Of a device all. */
+    uint64_t resident_bytes;
 };
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out);
 

@@ -90,6 +90,10 @@ def test_looking(pool, file):
     changes = pool.stats().changes
     file.truncate(0)
     assert pool.stats().changes > changes
+    resident = pool.info().resident_bytes
+    given = pool.trim()
+    assert given == resident - pool.info().resident_bytes > 0
+    assert pool.trim(4096) == 0
     pool.grow(32 << 20)
     assert pool.info().pool_bytes == 32 << 20
 

@@ -3,6 +3,7 @@
 #include "api/api.h"
 #include "base/file_limit.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 static int check_pool_options(const char *call, const struct hf_pool_options *options)
@@ -107,6 +108,21 @@ int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes)
     rc = pool_grow(&pool->fs, pool_bytes);
     hf_file_limit_end(&limit);
     return rc;
+}
+
+int hf_pool_trim(struct hf_pool *pool, uint64_t keep_bytes, struct hf_trim_result *out)
+{
+    api_begins(__func__);
+    int rc = api_check_pool(pool);
+
+    if (rc)
+        return rc;
+    if (!out || out->size != sizeof *out)
+        return hf_fail(EINVAL, "out->size is not sizeof(struct hf_trim_result)");
+    if (keep_bytes % HF_BLOCK_BYTES)
+        return hf_fail(EINVAL, "keep_bytes of %" PRIu64 " is not a multiple of %u", keep_bytes,
+                       HF_BLOCK_BYTES);
+    return fs_trim(&pool->fs, keep_bytes, out);
 }
 
 static int check_memory(const struct hf_pool *pool, const struct hf_pool_memory *out)

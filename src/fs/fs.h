@@ -186,6 +186,9 @@ void fs_make_room(struct fs *fs);
 /* Records size and times of every file in use, open or not: before the segment goes, or a vnode is
  * evicted. */
 int fs_sync_all(struct fs *fs);
+/* Gives the memory of free blocks back to the system, but for so much of it (trim.c). With no lock
+ * held. -EBUSY, -EOPNOTSUPP, as hf_pool_trim(). */
+int fs_trim(struct fs *fs, uint64_t keep_bytes, struct hf_trim_result *out);
 /* No vnode knows a size or times that its record does not have. */
 bool fs_all_recorded(const struct fs *fs);
 

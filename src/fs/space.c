@@ -419,19 +419,20 @@ static int take_run(struct fs *fs, struct fs_reservation *reservation, uint64_t 
                     uint64_t *count)
 {
     struct shm_run *run = fs->dax.shm->run;
-    uint64_t fresh = run->fresh_block, old;
+    uint64_t fresh = run->fresh_block, zeros, old;
     struct fs_reserved_run *into;
     int rc = 0;
 
     if (block + *count > run->fresh_saved)
         rc = save_fresh(fs, block + *count);
-    rc = rc ? rc : fs_back(fs, block, count);
+    rc = rc ? rc : fs_back(fs, block, count, &zeros);
     if (rc)
         return rc;
     into = run_for(reservation, block);
     if (!into)
         return -ENOSPC;
-    old = fresh > block ? fs_min(fresh - block, *count) : 0;
+    old = fs_min(fs_min(fresh, zeros), block + *count);
+    old = old > block ? old - block : 0;
     if (old)
         into->used_before = into->count + old;
     into->count += *count;
@@ -512,7 +513,7 @@ static int take_lowest(struct fs *fs, struct fs_reservation *reservation, uint64
         rc = take_from(fs, reservation, block, count, &n);
         count -= n;
         block += n;
-        if (rc == -ENOSPC && reservation->count < SHM_RESERVED && media_sparse(&fs->dax.media)) {
+        if (rc == -ENOSPC && reservation->count < SHM_RESERVED && fs_may_lack_memory(fs)) {
             block = fs_next_backed(fs, block + 1, blocks);
             none = rc;
             rc = 0;
@@ -605,11 +606,12 @@ int fs_no_space(struct fs *fs, uint64_t blocks)
     uint64_t free_blocks = hf_load_relaxed(&run->free_blocks);
     uint64_t detached = hf_load_relaxed(&run->detached_blocks);
 
-    if (media_sparse(&fs->dax.media) && free_blocks >= blocks)
+    if (fs_may_lack_memory(fs) && free_blocks >= blocks)
         return hf_fail(ENOSPC,
-                       "no space: %" PRIu64 " KiB wanted, and the tmpfs that has the pool's memory "
-                       "is full (remove other files there)",
-                       blocks * 4);
+                       "no space: %" PRIu64 " KiB wanted, %" PRIu64 " KiB free without memory, and "
+                       "the file system that has the pool's memory is full (remove other files "
+                       "there)",
+                       blocks * 4, free_blocks * 4);
     return hf_fail(ENOSPC,
                    "no space: %" PRIu64 " KiB wanted, %" PRIu64 " of %" PRIu64 " KiB free, %" PRIu64
                    " KiB detached but pinned "

@@ -91,11 +91,18 @@ static inline int fs_persist(struct fs *fs, const void *at, uint64_t bytes)
 
 /* ---- which blocks have memory (back.c) ---- */
 
+/* A block may have no memory, and the system may have none for it. */
+bool fs_may_lack_memory(const struct fs *fs);
 /* Gives memory to free blocks before they are given out: to the first *count of them that can have
- * it. -ENOSPC, with a sentence: to none. Under space_mutex. */
-int fs_back(struct fs *fs, uint64_t block, uint64_t *count);
-/* The first block from there on that has memory; `end`: there is none before it. */
+ * it. *zeros: those from this block on hold zeros. -ENOSPC, with a sentence: to none. Under
+ * space_mutex. */
+int fs_back(struct fs *fs, uint64_t block, uint64_t *count, uint64_t *zeros);
+/* Before their memory is given back. Under space_mutex. */
+void fs_unback(struct fs *fs, uint64_t block, uint64_t count);
+/* The first block from there on that may have memory; `end`: there is none before it. */
 uint64_t fs_next_backed(const struct fs *fs, uint64_t block, uint64_t end);
+/* Free blocks that have memory; of a memfd, at least so many. Under space_mutex. */
+int fs_backed_free(const struct fs *fs, uint64_t *blocks);
 /* First attacher, after fs_space_build(): blocks in use that have no memory get it. -ENOSPC. */
 int fs_back_used(struct fs *fs);
 /* The first block of [from, end) that is taken, or free; `end` if there is none. */

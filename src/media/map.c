@@ -16,7 +16,6 @@
 #include "base/atomic.h"
 #include "base/descriptor.h"
 #include "base/error.h"
-#include "base/populate.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -249,42 +248,6 @@ int media_sync(struct media *media)
     if (media->kind != MEDIA_FILE && media->kind != MEDIA_PMEM)
         return 0;
     return fsync(media->fd) ? hf_fail_errno(errno, "fsync of the pool's memory") : 0;
-}
-
-/* ---- memory of a sparse file ---- */
-
-int media_back(const struct media *media, uint64_t off, uint64_t bytes)
-{
-    int rc = media_sparse(media) ? hf_populate(media->base + off, bytes) : 0;
-
-    if (rc == -EOPNOTSUPP) {
-        do
-            rc = fallocate(media->fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)bytes) ? -errno : 0;
-        while (rc == -EINTR);
-    }
-    if (rc == 0)
-        return 0;
-    return hf_fail(ENOSPC,
-                   "the tmpfs that has the pool's memory is full: %" PRIu64
-                   " KiB wanted (remove other files there)",
-                   bytes >> 10);
-}
-
-static uint64_t seek(const struct media *media, uint64_t off, uint64_t end, int whence)
-{
-    off_t at = lseek(media->fd, (off_t)off, whence);
-
-    return at < 0 || (uint64_t)at > end ? end : (uint64_t)at;
-}
-
-uint64_t media_next_memory(const struct media *media, uint64_t off, uint64_t end)
-{
-    return seek(media, off, end, SEEK_DATA);
-}
-
-uint64_t media_next_hole(const struct media *media, uint64_t off, uint64_t end)
-{
-    return media_sparse(media) ? seek(media, off, end, SEEK_HOLE) : end;
 }
 
 int media_persist(struct media *media, const void *addr, size_t len)

@@ -71,23 +71,45 @@ int media_sync_path(const char *path);
  * -EUCLEAN: the memory is shorter. */
 int media_map(struct media *media, uint64_t bytes);
 
-/* ---- a sparse file's memory: of other kinds all is there ---- */
+/* Returns when [addr, addr+len) is on the medium; at once where the medium is plain memory. Returns
+ * what msync(2) says: -EIO, the content may be lost. */
+int media_persist(struct media *media, const void *addr, size_t len);
+
+/* ---- what has memory (holes.c) ---- */
 
 /* The file is sparse, and its file system may get full. */
 static inline bool media_sparse(const struct media *media)
 {
     return media->kind == MEDIA_TMPFS;
 }
-/* Gives memory to [off, off+bytes), which is mapped, before its first touch. -ENOSPC: there is none
- * left, and the front of it may have got some. */
+/* On a disk: the kernel registers it with no device, and all of it was allocated at first. */
+bool media_is_on_disk(const struct media *media);
+/* A touch of what was given back may find no memory. A memfd's touch finds some, as ever. */
+bool media_may_be_full(const struct media *media);
+/* The kernel says exactly which bytes have memory: what has none is passed over. */
+bool media_knows_holes(const struct media *media);
+
+/* Gives memory to [off, off+bytes), which is mapped, before its first touch. Where the file is not
+ * sparse, all huge runs that have a byte of it get theirs. -ENOSPC: there is none left, and the
+ * front of it may have got some. */
 int media_back(const struct media *media, uint64_t off, uint64_t bytes);
-/* The first byte from `off` on that has memory, or has none; `end`: there is none before it. */
+/* The first byte from `off` on that has memory, or has none; `end`: there is none before it. What
+ * has none reads as zeros. What is on a disk, and was never written, counts as if it had none. On
+ * hugetlbfs all counts as memory. */
 uint64_t media_next_memory(const struct media *media, uint64_t off, uint64_t end);
 uint64_t media_next_hole(const struct media *media, uint64_t off, uint64_t end);
+/* The first byte from `off` on that has memory, written or not, as far as the kernel says it. */
+uint64_t media_next_allocated(const struct media *media, uint64_t off, uint64_t end);
+/* From there to `end` no byte has memory, in the sense of these two. */
+uint64_t media_end_of_memory(const struct media *media, uint64_t off, uint64_t end);
+/* Bytes that the system keeps for the memory; of a device all. */
+int media_resident(const struct media *media, uint64_t *bytes);
 
-/* Returns when [addr, addr+len) is on the medium; at once where the medium is plain memory. Returns
- * what msync(2) says: -EIO, the content may be lost. */
-int media_persist(struct media *media, const void *addr, size_t len);
+/* What can be given back: multiples of so many bytes. -EOPNOTSUPP: nothing (a device). */
+int media_unit(const struct media *media, uint64_t *bytes);
+/* Gives [off, off+bytes) back: it reads as zeros from then on. -EOPNOTSUPP: the file system
+ * cannot. -EIO. */
+int media_punch(struct media *media, uint64_t off, uint64_t bytes);
 
 void media_close(struct media *media);
 const char *media_kind_name(enum media_kind kind);

@@ -67,7 +67,8 @@ static int invent(struct meta_disk_super *disk)
     disk->flags = 1; /* durable: that is safe whatever it was */
     disk->policy_kind = 1;
     disk->next_ino = META_ROOT_INO + 1;
-    disk->fresh_block = UINT64_MAX; /* which blocks are still zero is not known: none */
+    disk->compat = META_COMPAT_TRIMMED; /* it may have been */
+    disk->fresh_block = UINT64_MAX;     /* which blocks are still zero is not known: none */
     if (getrandom(disk->uuid, sizeof disk->uuid, 0) != sizeof disk->uuid)
         return hf_fail_errno(errno, "random bytes for the pool's uuid");
     disk->uuid[6] = (uint8_t)((disk->uuid[6] & 0x0f) | 0x40);

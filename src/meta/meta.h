@@ -42,6 +42,7 @@ struct meta;     /* an open environment; one a process and pool */
 struct meta_txn; /* a transaction; belongs to one thread */
 
 #define META_INCOMPAT_SHARED UINT64_C(1) /* a block may have several owners */
+#define META_COMPAT_TRIMMED UINT64_C(1)  /* a block may have no memory: fs/back.c */
 
 struct meta_super {
     uint32_t format;

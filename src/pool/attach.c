@@ -125,6 +125,7 @@ static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta
         return rc;
     rc = fs_space_build(fs, txn);
     meta_end_read(txn);
+    fs->dax.shm->run->trimmed = (super->compat & META_COMPAT_TRIMMED) != 0;
     return rc ? rc : fs_back_used(fs);
 }
 

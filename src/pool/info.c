@@ -80,6 +80,9 @@ int pool_info(struct fs *fs, struct hf_pool_info *out)
     info.files = count_files(shm);
     info.leases = shm_holds_in_use(shm);
     info.registrations = shm_registrations(shm);
+    rc = media_resident(&fs->dax.media, &info.resident_bytes);
+    if (rc)
+        return rc;
     *out = info;
     return 0;
 }

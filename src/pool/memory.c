@@ -30,7 +30,7 @@ int pool_memory(struct fs *fs, struct hf_pool_memory *out)
 
 static int check_kind(const struct media *media)
 {
-    if (media->kind != MEDIA_FILE && media->kind != MEDIA_PMEM)
+    if (!media_is_on_disk(media))
         return 0;
     return hf_fail(
         EOPNOTSUPP,

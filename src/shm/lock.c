@@ -176,6 +176,11 @@ void shm_unlock(struct shm_mutex *mutex)
         wake_one(mutex);
 }
 
+bool shm_lock_is_wanted(const struct shm_mutex *mutex)
+{
+    return hf_load_acquire(&mutex->turn) & SLEEPS;
+}
+
 static void mend_table(struct shm *shm)
 {
     shm_handing_mend(shm);

@@ -47,6 +47,8 @@ int shm_await_free(struct shm *shm, const uint32_t *word, const char *what);
 /* Called after *died, when the damage is mended. */
 void shm_lock_mended(struct shm_mutex *mutex);
 void shm_unlock(struct shm_mutex *mutex);
+/* Somebody sleeps until it is free. */
+bool shm_lock_is_wanted(const struct shm_mutex *mutex);
 /* table_mutex, with the hash rebuilt when its owner died. */
 int shm_lock_table(struct shm *shm) SHM_MAY_FAIL;
 bool shm_lock_table_moment(struct shm *shm) SHM_MAY_FAIL;

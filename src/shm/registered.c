@@ -5,7 +5,8 @@
  * A driver looks the pages of the memory up once, and goes on with them. So while a living process
  * has a registration, no page of the pool's memory may be given back to the system. Otherwise the
  * mapping would get a new page, and the device would write into the old one. A thread that gives
- * memory back asks shm_registrations() under table_mutex, under which they are made.
+ * memory back (fs/trim.c) asks shm_registrations() under table_mutex, under which they are made,
+ * and keeps that mutex until the memory has gone.
  *
  * A count is one word, so a process that is killed while it changes one leaves the old count or the
  * new. It goes with its process, without a quarantine. What a dead process's device still writes

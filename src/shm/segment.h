@@ -132,6 +132,8 @@ struct shm_run {
     /* Blocks that detached records alone name; that more than one extent names; and how many more
      * there would be if each extent had its own. */
     uint64_t detached_blocks, shared_blocks, saved_blocks;
+    /* The super record says that memory of the pool was given back. */
+    uint32_t trimmed;
     /* The bitmap has to be made again: its last owner died, or failed at that. */
     uint32_t space_stale;
     /* Under space_mutex, but anybody may refuse them. */

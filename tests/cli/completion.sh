@@ -21,7 +21,7 @@ done
 
 same "$(offered p)" "pins punch put "
 same "$(offered mk)" "mkdir mkpool "
-same "$(offered help tr)" "truncate "
+same "$(offered help tr)" "trim truncate "
 same "$(offered ls "$pool" --j)" "--json "
 same "$(offered mkpool "$pool" --max)" \
     "--max-files --max-leases --max-processes --max-threads "

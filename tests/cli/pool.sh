@@ -40,6 +40,7 @@ try 0 "$HOLDFAST" put "$pool" "$work/much" much
 try 0 "$HOLDFAST" df "$pool" --json
 same "$(json 'it[0]["pool_bytes"]')" 33554432
 same "$(json 'it[0]["used_bytes"] + it[0]["free_bytes"]')" 33554432
+same "$(json 'it[0]["resident_bytes"] >= 24 << 20')" true
 try 0 "$HOLDFAST" df "$pool" -h
 try 0 "$HOLDFAST" info "$pool"
 
@@ -51,6 +52,38 @@ try 0 "$HOLDFAST" ls "$pool"
 same "$out" $'kept\nmuch'
 try 0 "$HOLDFAST" rm "$pool" much
 try 0 "$HOLDFAST" put "$pool" "$work/more" more
+try 0 "$HOLDFAST" fsck "$pool"
+
+# what is free goes back to the system, but for what is to be kept; what is in files stays
+resident() {
+    try 0 "$HOLDFAST" info "$pool" --json
+    json 'it["resident_bytes"]'
+}
+try 0 "$HOLDFAST" rm "$pool" more
+[ "$(resident)" -ge 25165824 ] || fail "memory is gone by itself"
+try 0 "$HOLDFAST" trim "$pool" --keep 4M --json
+same "$(json 'it["resident_bytes"]')" $((4194304 + 65536))
+given=$(json 'it["given_bytes"]')
+try 0 "$HOLDFAST" trim "$pool" --json
+same "$(json 'it["given_bytes"]')" 4194304
+[ "$given" -gt 16777216 ] || fail "only $given bytes were given back"
+same "$(resident)" 65536 # of "kept", which was pinned and has block 0
+same "$(stat -c %b "$pool/data")" 128
+try 0 "$HOLDFAST" trim "$pool"
+same "$out" "$pool: 0 given back (0 bytes), 64K resident"
+try 0 "$HOLDFAST" map "$pool"
+grep -q '^64K of 32M resident$' <<<"$out" || fail "map does not say what is resident: $out"
+try 0 "$HOLDFAST" metrics "$pool"
+grep -q '^holdfast_resident_bytes{.*} 65536$' <<<"$out" || fail "nor do the metrics"
+try 0 "$HOLDFAST" df "$pool"
+grep -q ' Resident  Pool$' <<<"$out" || fail "nor does df"
+try 0 "$HOLDFAST" top "$pool" --batch 1
+grep -q 'resident 64K' <<<"$out" || fail "nor does top"
+try 0 "$HOLDFAST" put "$pool" "$work/more" more
+try 0 "$HOLDFAST" cat "$pool" more
+cmp -s "$work/out" "$work/more" || fail "what came back after a trim is something else"
+try 64 "$HOLDFAST" trim "$pool" --keep many
+try 66 "$HOLDFAST" trim "$work/missing"
 try 0 "$HOLDFAST" fsck "$pool"
 
 # elsewhere than in memory, and durable

@@ -30,7 +30,7 @@ done
 try 0 env LC_ALL=C "$HOLDFAST" top "$pool" --batch 2 --interval 100ms
 same "$(grep -c "^$pool  20..-..-.. .* every 100ms  slots, tmpfs, memory$" <<<"$out")" 2
 same "$(LC_ALL=C grep -c '[^ -~]' <<<"$out")" 0
-same "$(grep -c '^pool 16M: used 4.0M (25%), saved 0, detached 0, free 12M  \[#*\.*\]$' <<<"$out")" 2
+same "$(grep -c '^pool 16M: used 4.0M (25%), saved 0, detached 0, free 12M, resident 4.0M  \[#*\.*\]$' <<<"$out")" 2
 same "$(grep -c '^pins 1, leases 1: cpu 1 io_uring 0 rdma 0 gpu 1$' <<<"$out")" 2
 same "$(grep -c '^layout changes waiting 1, recalled 1, ' <<<"$out")" 2
 same "$(grep -c ' 1 waits, mean ' <<<"$out")" 2

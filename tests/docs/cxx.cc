@@ -138,6 +138,7 @@ void looks(hf_pool *pool, hf_file *file)
 {
     struct hf_pool_info info{};
     struct hf_pool_memory memory{};
+    hf_trim_result trimmed{};
     struct hf_stats stats{};
     hf_dedup_result same{};
     unsigned extents = 0;
@@ -146,7 +147,9 @@ void looks(hf_pool *pool, hf_file *file)
     stats.size = sizeof stats;
     same.size = sizeof same;
     memory.size = sizeof memory;
+    trimmed.size = sizeof trimmed;
     EXPECT(hf_pool_memory(pool, &memory) == 0 && memory.bytes <= memory.limit_bytes);
+    EXPECT(hf_pool_trim(pool, 0, &trimmed) == 0 && trimmed.resident_bytes > 0);
     EXPECT(hf_pool_info(pool, &info) == 0 && std::string(info.engine) == "slots");
     EXPECT(hf_stats(pool, &stats) == 0 && stats.changes > 0);
     EXPECT(hf_extents(

@@ -490,6 +490,24 @@ static void grow(struct hf_pool *pool, struct hf_file *file)
     EXPECT_EQ(hf_pool_grow(pool, 2 * KILL_POOL_BYTES), 0);
 }
 
+static void trim(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_trim_result result = {.size = sizeof(result)};
+
+    (void)file;
+    EXPECT_EQ(hf_pool_trim(pool, 0, &result), 0);
+}
+
+/* Blocks that have no memory get some: for a hole, an append, and a copy. */
+static void write_unbacked(struct hf_pool *pool, struct hf_file *file)
+{
+    write_at(file, "in a hole", TEST_PAGE + 5);
+    kill_step(pool);
+    append_page(pool, file);
+    kill_step(pool);
+    EXPECT_EQ(hf_move(file, 0, 2 * TEST_PAGE, &test_wait), 0);
+}
+
 static void register_memory(struct hf_pool *pool, struct hf_file *file)
 {
     struct hf_pool_memory memory = {.size = sizeof(memory)};
@@ -595,6 +613,10 @@ const struct kill_row kill_rows[] = {
     {"put-aborted", B, .act = put_aborted},
     {"put-named", .act = put_named},
     {"grow", .act = grow},
+    {"trim", .act = trim},
+    {"trim-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .detaches = true,
+     .prepare = truncate_detach, .act = trim},
+    {"write-unbacked", C, .prepare = trim, .act = write_unbacked},
     {"register", .act = register_memory},
     {"pool-close", A, .prepare = append_inside, .act = close_pool},
     {"pool-open", .attaches = true, .act = open_pool},

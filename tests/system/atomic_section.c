@@ -200,6 +200,7 @@ static struct hf_recall recalled;
 static struct hf_watch_report reported;
 static struct iovec memory;
 static struct statx stx;
+static struct hf_trim_result trimmed = {.size = sizeof(trimmed)};
 static struct hf_pool_memory device_memory = {.size = sizeof(device_memory)};
 
 /* All that may sleep. */
@@ -210,6 +211,7 @@ static struct hf_pool_memory device_memory = {.size = sizeof(device_memory)};
     CALL(hf_pool_open_anonymous, (&plain, &other_pool))                                            \
     CALL(hf_pool_close, (pool))                                                                    \
     CALL(hf_pool_grow, (pool, TEST_MIB(16)))                                                       \
+    CALL(hf_pool_trim, (pool, 0, &trimmed))                                                        \
     CALL(hf_pool_memory, (pool, &device_memory))                                                   \
     CALL(hf_pool_memory_fd, (pool))                                                                \
     CALL(hf_pool_register, (pool, HF_PIN_CPU, &device_memory))                                     \

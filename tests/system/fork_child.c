@@ -32,11 +32,13 @@ static void check_pool_calls(struct hf_pool *pool)
 {
     struct hf_pool_info info = {.size = sizeof(info)};
     struct hf_pool_memory memory = {.size = sizeof(memory)};
+    struct hf_trim_result trimmed = {.size = sizeof(trimmed)};
     struct hf_stats stats = {.size = sizeof(stats)};
     struct statvfs space;
     char path[64];
 
     EXPECT_EQ(hf_pool_grow(pool, TEST_MIB(32)), -ECHILD);
+    EXPECT_EQ(hf_pool_trim(pool, 0, &trimmed), -ECHILD);
     EXPECT_EQ(hf_pool_info(pool, &info), -ECHILD);
     EXPECT_EQ(hf_pool_memory(pool, &memory), -ECHILD);
     EXPECT_EQ(hf_pool_memory_fd(pool), -ECHILD);

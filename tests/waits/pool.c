@@ -57,6 +57,13 @@ static long grow(struct waits_call *call)
     return hf_pool_grow(call->pool, 2 * WAITS_POOL_BYTES);
 }
 
+static long trim(struct waits_call *call)
+{
+    struct hf_trim_result out = {.size = sizeof(out)};
+
+    return hf_pool_trim(call->pool, 0, &out);
+}
+
 static long open_pool(struct waits_call *call)
 {
     return hf_pool_open(test_path(WAITS_POOL), 0, &call->pool);
@@ -103,6 +110,8 @@ const struct waits_row waits_pool[] = {
     {"pins-detached", A, .others = WAITS_PINS, .prepare = detach, .act = pins},
     {"extents", .act = extents},
     {"grow", .alone = true, .act = grow},
+    {"trim", .alone = true, .act = trim},
+    {"trim-detached", A, .others = WAITS_PINS, .alone = true, .prepare = detach, .act = trim},
     {"open-pool", .attaches = true, .alone = true, .act = open_pool},
     {"open-pool-second", .others = WAITS_JOINS, .attaches = true, .alone = true, .act = open_pool},
     {"open-pool-reading", .attaches = true, .alone = true, .act = open_to_read},

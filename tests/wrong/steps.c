@@ -489,6 +489,85 @@ static void pin_beside_clone(bool unused)
     harmed = !is_still_ours(test_file(pool, "/copy"));
 }
 
+/* ---- a trim, and what wants the blocks or their memory meanwhile ---- */
+
+static uint64_t seen_resident;
+
+static void stand_trimming(enum hf_lab_point point)
+{
+    if (point != HF_LAB_TRIMS || test_peek(&walked))
+        return;
+    test_raise(&walked, 1);
+    test_await(&go, 1);
+}
+
+static void *trim_stepped(void *unused)
+{
+    struct hf_trim_result result = {.size = sizeof(result)};
+
+    hf_lab_stepped = true;
+    EXPECT_EQ(hf_pool_trim(pool, 0, &result), 0);
+    hf_lab_stepped = false;
+    return unused;
+}
+
+static void *fill_all(void *unused)
+{
+    (void)test_fill_pool(other, THEIRS, 0);
+    test_raise(&tried, 1);
+    return unused;
+}
+
+static uint64_t resident_now(void)
+{
+    uint64_t bytes;
+
+    EXPECT_EQ(media_resident(&victim->fs->dax.media, &bytes), 0);
+    return bytes;
+}
+
+static void *tell_device(void *unused)
+{
+    struct hf_pool_memory memory = {.size = sizeof(memory)};
+
+    EXPECT_EQ(hf_pool_register(pool, HF_PIN_GPU, &memory), 0);
+    seen_resident = resident_now();
+    test_raise(&tried, 1);
+    return unused;
+}
+
+/* The trim stands before its punch until the other thread is done, or waits for the mutex. */
+static void beside_trim(void *(*body)(void *), const struct shm_mutex *mutex)
+{
+    pthread_t trimmer, rival;
+
+    hf_lab_at = stand_trimming;
+    make_room();
+    EXPECT_EQ(pthread_create(&trimmer, NULL, trim_stepped, NULL), 0);
+    test_await(&walked, 1);
+    EXPECT_EQ(pthread_create(&rival, NULL, body, NULL), 0);
+    while (!test_peek(&tried) && !shm_lock_is_wanted(mutex))
+        sched_yield();
+    test_raise(&go, 1);
+    pthread_join(trimmer, NULL);
+    pthread_join(rival, NULL);
+}
+
+static void write_beside_trim(bool unused)
+{
+    (void)unused;
+    beside_trim(fill_all, &victim->fs->dax.shm->run->space_mutex);
+    harmed = test_wrong_pages(other, THEIRS, test_size(other) / TEST_PAGE) != 0;
+}
+
+/* No page that a device was told of is replaced. */
+static void register_beside_trim(bool unused)
+{
+    (void)unused;
+    beside_trim(tell_device, &victim->fs->dax.shm->run->table_mutex);
+    harmed = resident_now() < seen_resident;
+}
+
 /* ---- */
 
 static const struct order {
@@ -515,6 +594,8 @@ static const struct order {
     {"given-up", "slots", HF_LAB_GIVEN_UP_FREE, false, give_up_and_cut},
     {"put-hold", "slots", HF_LAB_PUTS_FORGOTTEN, false, put_beside_death},
     {"shared-lease", "slots", HF_LAB_SHARED_WRITABLE, false, lease_what_is_shared},
+    {"trim-unlocked", "slots", HF_LAB_TRIM_UNLOCKED, false, write_beside_trim},
+    {"trim-registered", "slots", HF_LAB_TRIM_REGISTERED, false, register_beside_trim},
 };
 
 struct turn {

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns hf_pool_trim(): the memory of free blocks goes back to the system. Calls media for the
+ * punch, back.c for the bits that say what has memory, and shm for the registrations of devices.
+ *
+ * Why no block is given out while it is punched. The bitmap gives blocks out, under space_mutex. A
+ * step looks for free blocks, clears their bits and punches them under one hold of the same mutex.
+ * So nobody has the block when the step begins, and nobody gets it before its memory has gone. A
+ * step is of one huge run at most, so that others wait for the mutex no longer than for a
+ * transaction. They come first: a step that finds somebody asleep there makes a pause.
+ *
+ * Why nobody touches a block that has no memory. A thread that reserves blocks gets memory for
+ * those whose bits are 0, under the same mutex (back.c). The bits are 0 before the punch.
+ *
+ * Why no device writes into memory that has gone. While the memory is registered, no page of it
+ * may be replaced (shm/registered.c). Registrations are made under table_mutex, and a step looks
+ * for them and punches under that mutex. Either the registration is found, and the step gives
+ * nothing back; or it comes after the punch, and its driver looks up the new pages. Memory on a
+ * disk is registered with no device, so there table_mutex is left alone. A device that was given a
+ * block by a pin or a lease writes into no free block. The block is not free before its holder has
+ * let go, or the quarantine of a dead holder has ended (shm/reap.c).
+ *
+ * Killed at any instruction. Before the bits are cleared: nothing has happened. After that, before
+ * the punch: blocks have memory and no bit, which costs their next owner one look. After the punch:
+ * as if the step had ended. Both mutexes are robust: the bitmap is made again, and these bits are
+ * not touched by that.
+ *
+ * The first unit keeps its memory, but on hugetlbfs. A file without any memory was made in the
+ * place of a lost one (media_look()).
+ *
+ * Huge runs come first, so that what stays, where something is to stay, is what no huge entry can
+ * map.
+ *
+ * Which free blocks have memory is asked of the kernel. It gives the sum, and by place it says it
+ * of a sparse file only. Of others each free run is punched, whether it has memory or not.
+ */
+#include "fs/space.h"
+#include "fs/txn.h"
+
+#include "base/error.h"
+#include "base/lab.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <time.h>
+
+#define GROUPS_A_LOOK 1024u /* of one step, under space_mutex */
+#define PAUSE_NS 20000
+
+struct trimming {
+    struct fs *fs;
+    uint64_t keep_blocks;
+    uint64_t unit_blocks; /* what the memory gives back at once */
+    uint64_t first;       /* what is before stays */
+    uint64_t at, end;     /* of the pass */
+    bool whole;           /* this pass is for whole huge runs */
+    bool enough;
+    struct hf_trim_result result;
+};
+
+/* Before the first punch of a pool, once: the next first process to attach has to look for blocks
+ * without memory. */
+static int record_trimmed(struct fs *fs)
+{
+    struct shm_run *run = fs->dax.shm->run;
+    struct meta_super super;
+    struct fs_txn txn;
+    int rc;
+
+    if (hf_load_acquire(&run->trimmed))
+        return 0;
+    rc = fs_begin(fs, &txn);
+    if (rc)
+        return rc;
+    rc = meta_super_get(txn.meta, &super);
+    super.compat |= META_COMPAT_TRIMMED;
+    rc = fs_txn_end(&txn, rc ? rc : meta_super_put(txn.meta, &super));
+    if (rc == 0)
+        hf_store_release(&run->trimmed, 1u);
+    return rc;
+}
+
+/* ---- one punch, under space_mutex ---- */
+
+static int punch_free(struct trimming *t, uint64_t block, uint64_t count)
+{
+    struct media *media = &t->fs->dax.media;
+    uint64_t before = 0, after = 0;
+    int rc = media_resident(media, &before);
+
+    if (rc)
+        return rc;
+    fs_unback(t->fs, block, count);
+    if (HF_LAB_BROKEN(HF_LAB_TRIM_UNLOCKED))
+        fs_space_unlock(t->fs);
+    HF_LAB_AT(HF_LAB_TRIMS);
+    rc = media_punch(media, block * HF_BLOCK_BYTES, count * HF_BLOCK_BYTES);
+    if (HF_LAB_BROKEN(HF_LAB_TRIM_UNLOCKED))
+        (void)fs_space_lock(t->fs);
+    rc = rc ? rc : media_resident(media, &after);
+    if (rc == 0 && after < before)
+        t->result.given_bytes += before - after;
+    return rc;
+}
+
+static int punch_unless_registered(struct trimming *t, uint64_t block, uint64_t count)
+{
+    struct shm *shm = t->fs->dax.shm;
+    int rc;
+
+    if (media_is_on_disk(&t->fs->dax.media))
+        return punch_free(t, block, count);
+    rc = shm_lock_table(shm);
+    if (rc)
+        return rc;
+    t->result.registrations = shm_registrations(shm);
+    if (HF_LAB_BROKEN(HF_LAB_TRIM_REGISTERED))
+        shm_unlock_table(shm);
+    if (t->result.registrations == 0)
+        rc = punch_free(t, block, count);
+    if (!HF_LAB_BROKEN(HF_LAB_TRIM_REGISTERED))
+        shm_unlock_table(shm);
+    return rc;
+}
+
+/* ---- what to punch, under space_mutex ---- */
+
+static bool is_free(const struct shm *shm, uint64_t block, uint64_t count)
+{
+    for (uint64_t group = block / SHM_GROUP_BLOCKS;
+         group < (block + count + SHM_GROUP_BLOCKS - 1) / SHM_GROUP_BLOCKS; group++)
+        if (shm->group_free[group] != SHM_GROUP_BLOCKS)
+            return false;
+    return true;
+}
+
+/* To the next block that has memory, in a sparse file. */
+static uint64_t skip_holes(const struct trimming *t, uint64_t block)
+{
+    const struct media *media = &t->fs->dax.media;
+
+    if (!media_knows_holes(media) || block >= t->end)
+        return fs_min(block, t->end);
+    return media_next_memory(media, block * HF_BLOCK_BYTES, t->end * HF_BLOCK_BYTES) /
+           HF_BLOCK_BYTES;
+}
+
+/* What is left of the next huge run that is free as a whole; of a larger page of hugetlbfs
+ * likewise. The count is 0 when that one is not to be punched. */
+static uint64_t next_whole(struct trimming *t, uint64_t *count)
+{
+    uint64_t step = t->unit_blocks > SHM_GROUP_BLOCKS ? t->unit_blocks : SHM_GROUP_BLOCKS;
+    uint64_t block = skip_holes(t, t->at), begin = block / step * step, end = begin + step;
+
+    *count = 0;
+    t->at = fs_min(end, t->end);
+    if (end <= t->end && is_free(t->fs->dax.shm, begin, step))
+        *count = end - block;
+    return block;
+}
+
+/* The next free run inside a group that has others too. */
+static uint64_t next_part(struct trimming *t, uint64_t *count)
+{
+    const struct shm *shm = t->fs->dax.shm;
+    uint64_t block = skip_holes(t, t->at), group = block / SHM_GROUP_BLOCKS;
+    uint64_t end = fs_min((group + 1) * SHM_GROUP_BLOCKS, t->end);
+
+    if (block >= t->end || shm->group_free[group] == 0 ||
+        shm->group_free[group] == SHM_GROUP_BLOCKS)
+        block = end;
+    block = fs_space_next(shm, block, end, false);
+    t->at = fs_space_next(shm, block, end, true);
+    block = fs_min(skip_holes(t, block), t->at);
+    *count = t->at - block;
+    return block;
+}
+
+/* No more than there is above what is to stay. */
+static int limit_count(struct trimming *t, uint64_t block, uint64_t *count)
+{
+    uint64_t backed, over;
+    int rc = t->keep_blocks ? fs_backed_free(t->fs, &backed) : 0;
+
+    if (rc || !t->keep_blocks)
+        return rc;
+    over =
+        backed > t->keep_blocks ? (backed - t->keep_blocks) / t->unit_blocks * t->unit_blocks : 0;
+    t->enough = over == 0;
+    if (over >= *count)
+        return 0;
+    *count = over;
+    t->at = block + over; /* a part of it may have had no memory */
+    return 0;
+}
+
+static int step_locked(struct trimming *t)
+{
+    int rc = 0;
+
+    for (unsigned n = 0; rc == 0 && n < GROUPS_A_LOOK && t->at < t->end; n++) {
+        uint64_t count, block = t->whole ? next_whole(t, &count) : next_part(t, &count);
+
+        if (!count)
+            continue;
+        rc = limit_count(t, block, &count);
+        return rc || !count ? rc : punch_unless_registered(t, block, count);
+    }
+    return rc;
+}
+
+static int trim_step(struct trimming *t)
+{
+    struct shm_mutex *mutex = &t->fs->dax.shm->run->space_mutex;
+    const struct timespec pause = {.tv_nsec = PAUSE_NS};
+    int rc = fs_space_lock(t->fs);
+    bool wanted;
+
+    if (rc)
+        return rc;
+    rc = step_locked(t);
+    wanted = shm_lock_is_wanted(mutex);
+    fs_space_unlock(t->fs);
+    if (wanted)
+        nanosleep(&pause, NULL);
+    return rc;
+}
+
+/* ---- all of it ---- */
+
+static int trim_pass(struct trimming *t, bool whole)
+{
+    int rc = 0;
+
+    t->whole = whole;
+    t->at = t->first;
+    while (rc == 0 && t->at < t->end && !t->enough && !t->result.registrations)
+        rc = trim_step(t);
+    return rc;
+}
+
+static int begin_trim(struct trimming *t)
+{
+    struct fs *fs = t->fs;
+    uint64_t unit;
+    int rc = fs_may_write(fs);
+
+    rc = rc ? rc : media_unit(&fs->dax.media, &unit);
+    rc = rc ? rc : record_trimmed(fs);
+    if (rc)
+        return rc;
+    t->unit_blocks = unit / HF_BLOCK_BYTES;
+    t->first = fs->dax.media.kind == MEDIA_HUGETLBFS ? 0 : t->unit_blocks;
+    t->end = shm_pool_blocks(fs->dax.shm);
+    return 0;
+}
+
+static int refuse_registered(uint32_t registrations)
+{
+    return hf_fail(EBUSY,
+                   "devices have the pool's memory registered (%" PRIu32
+                   " times), so none of it is given back: holdfast info shows the number",
+                   registrations);
+}
+
+int fs_trim(struct fs *fs, uint64_t keep_bytes, struct hf_trim_result *out)
+{
+    struct trimming t = {
+        .fs = fs, .keep_blocks = keep_bytes / HF_BLOCK_BYTES, .result = {.size = out->size}};
+    int rc;
+
+    shm_assert_none_held();
+    fs_make_room(fs);
+    rc = begin_trim(&t);
+    if (rc == 0 && shm_registrations(fs->dax.shm))
+        return refuse_registered(shm_registrations(fs->dax.shm));
+    rc = rc ? rc : trim_pass(&t, true);
+    if (rc == 0 && t.unit_blocks == 1)
+        rc = trim_pass(&t, false);
+    if (rc == 0 && t.result.registrations && !t.result.given_bytes)
+        return refuse_registered(t.result.registrations);
+    rc = rc ? rc : media_resident(&fs->dax.media, &t.result.resident_bytes);
+    if (rc == 0)
+        *out = t.result;
+    return rc;
+}
