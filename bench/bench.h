@@ -149,7 +149,7 @@ struct bench_peer {
     const char *key, *subject;
     uint64_t (*loop)(void *own_pages, unsigned thread, const uint64_t *stop);
 };
-#define BENCH_PEERS 5u
+#define BENCH_PEERS 7u
 extern const struct bench_peer bench_peers[BENCH_PEERS];
 void bench_peers_begin(void);
 void bench_peers_end(void);

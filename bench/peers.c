@@ -3,9 +3,10 @@
  * Other ways to hold a page that another thread may take away. Each of them finds the page, makes
  * sure that it stays, puts its address into an iovec, and releases it. The page table is an array,
  * so the finding costs the peers next to nothing. Counts lie a cache line apart, as in the kernel's
- * struct page.
+ * struct page. The two references of lab/limit.h have a table, and are called as the library is.
  */
 #include "bench.h"
+#include "lab/limit.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,7 @@ struct page {
 static struct page *pages;
 static uint64_t page_count;
 static pthread_rwlock_t layout_lock;
+static struct limit_file *limit_file;
 static MDB_env *env;
 static MDB_dbi table;
 static int fd = -1;
@@ -90,6 +92,30 @@ static inline void once_count(struct peer_thread *self)
     __atomic_fetch_sub(&page->count, 1, __ATOMIC_RELEASE);
 }
 
+/* Through pointers that the compiler does not see through, as a call of the library goes. */
+static char *(*volatile by_hand)(struct limit_file *, uint64_t, uint64_t,
+                                 struct limit_pin *) = limit_pin;
+static void (*volatile release_by_hand)(struct limit_pin *) = limit_unpin;
+static char *(*volatile count_by_hand)(struct limit_file *, uint64_t, uint64_t,
+                                       struct limit_pin *) = limit_count;
+static void (*volatile uncount_by_hand)(struct limit_pin *) = limit_uncount;
+
+static inline void once_limit(struct peer_thread *self)
+{
+    struct limit_pin pin;
+
+    held(self, by_hand(limit_file, self->page * LAB_PAGE, LAB_PAGE, &pin));
+    release_by_hand(&pin);
+}
+
+static inline void once_limit_count(struct peer_thread *self)
+{
+    struct limit_pin pin;
+
+    held(self, count_by_hand(limit_file, self->page * LAB_PAGE, LAB_PAGE, &pin));
+    uncount_by_hand(&pin);
+}
+
 static inline void once_lmdb(struct peer_thread *self)
 {
     MDB_val key = {sizeof self->page, &self->page}, value;
@@ -130,6 +156,8 @@ static void begin_txn(MDB_txn **txn)
     mdb_txn_reset(*txn);
 }
 
+LOOP(limit, limit_thread_begin(), limit_thread_end())
+LOOP(limit_count, (void)0, (void)0)
 LOOP(rwlock, (void)0, (void)0)
 LOOP(rcu, urcu_memb_register_thread(), urcu_memb_unregister_thread())
 LOOP(count, (void)0, (void)0)
@@ -137,6 +165,8 @@ LOOP(lmdb, begin_txn(&self.txn), mdb_txn_abort(self.txn))
 LOOP(pread, (void)0, (void)0)
 
 const struct bench_peer bench_peers[BENCH_PEERS] = {
+    {"limit", "by hand: the least of slots", loop_limit},
+    {"limit-count", "by hand: the least of refcount", loop_limit_count},
     {"rwlock", "pthread_rwlock, read lock", loop_rwlock},
     {"urcu", "liburcu memb section, count", loop_rcu},
     {"count", "shared count, CAS unless zero", loop_count},
@@ -161,6 +191,7 @@ static void make_peer_file(void)
         lab_fail("out of memory");
     for (uint64_t i = 0; i < page_count; i++)
         pages[i] = (struct page){.count = 1, .place = map + i * LAB_PAGE};
+    limit_file = limit_file_new(map, page_count);
 }
 
 static void make_peer_table(void)
@@ -196,6 +227,7 @@ void bench_peers_begin(void)
 void bench_peers_end(void)
 {
     mdb_env_close(env);
+    limit_file_end(limit_file);
     munmap(pages[0].place, page_count * LAB_PAGE);
     free(pages);
     close(fd);
