@@ -357,9 +357,10 @@ void shm_recent_put(const struct shm *shm, const struct shm_vnode *vnode, uint64
     if (HF_LAB_BROKEN(HF_LAB_VERSION_FIRST))
         hf_store_release(&entry->version, version);
     hf_store_release(&entry->size, size);
-    hf_store_relaxed(&entry->atime_ns, vnode->atime_ns); /* relaxed: the version comes after them */
-    hf_store_relaxed(&entry->mtime_ns, vnode->mtime_ns);
-    hf_store_relaxed(&entry->ctime_ns, vnode->ctime_ns);
+    /* relaxed: the version comes after them, and fs_vnode_touch() may store others meanwhile */
+    hf_store_relaxed(&entry->atime_ns, hf_load_relaxed(&vnode->atime_ns));
+    hf_store_relaxed(&entry->mtime_ns, hf_load_relaxed(&vnode->mtime_ns));
+    hf_store_relaxed(&entry->ctime_ns, hf_load_relaxed(&vnode->ctime_ns));
     hf_store_release(&entry->version, version);
     while ((high = hf_load_acquire(&shm->recent.header->high)) < end &&
            !hf_cas_acq_rel(&shm->recent.header->high, high, end))
