@@ -49,16 +49,21 @@ static void *drop_later(void *arg)
     return NULL;
 }
 
+/* Without memory or a thread, this worker does it. It has replied, so the kernel waits for no reply
+ * of its own. */
 void mount_drop_soon(struct mount *mount, uint64_t ino, uint64_t off, uint64_t len)
 {
+    const struct hf_watch_report report = {ino, off, len};
     struct later *later = malloc(sizeof *later);
     pthread_t thread;
 
-    if (!later)
-        return;
-    *later = (struct later){mount, {ino, off, len}};
-    if (pthread_create(&thread, NULL, drop_later, later) == 0)
-        pthread_detach(thread);
-    else
-        drop_later(later);
+    if (later) {
+        *later = (struct later){mount, report};
+        if (pthread_create(&thread, NULL, drop_later, later) == 0) {
+            pthread_detach(thread);
+            return;
+        }
+        free(later);
+    }
+    mount_drop(mount, &report);
 }

@@ -139,7 +139,7 @@ void mount_call_reply(fuse_req_t req, int rc);
 /* Has the kernel drop the pages that were reported, and closes handles that were kept open for
  * them. Must not be called while a request is handled: the kernel may wait for its reply. */
 void mount_drop(struct mount *mount, const struct hf_watch_report *report);
-/* The same, soon, by another thread. */
+/* The same, soon, by another thread if there can be one; after the reply. */
 void mount_drop_soon(struct mount *mount, uint64_t ino, uint64_t off, uint64_t len);
 
 /* ---- watch.c: what others change ---- */
