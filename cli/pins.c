@@ -121,7 +121,18 @@ static void print_file(struct view *view, const struct file_pins *file)
     }
 }
 
-/* A layout change, and below it those it waits for. */
+/* The first of the layout changes that wait for the pin, or null. */
+static const struct hf_pin_info *first_waiter(const struct file_pins *file,
+                                              const struct hf_pin_info *pin)
+{
+    for (const struct hf_pin_info *change = file->changes; change < file->end; change++)
+        if (cli_pin_blocks(pin, change))
+            return change;
+    return NULL;
+}
+
+/* A layout change, and below it those it waits for. A pin that several wait for has a line below
+ * each, and counts once. */
 static void print_change(struct view *view, const struct file_pins *file,
                          const struct hf_pin_info *change)
 {
@@ -133,7 +144,8 @@ static void print_change(struct view *view, const struct file_pins *file,
             continue;
         print_pin_line(pin, 2);
         print_title(file, pin);
-        count(view, pin);
+        if (first_waiter(file, pin) == change)
+            count(view, pin);
     }
 }
 

@@ -75,6 +75,20 @@ try 0 "$HOLDFAST" pins "$pool"
 grep -q "$truncater:[0-9.]*[mun]*s  *one$\|$truncater:[0-9.]*[mun]*s  */one$" <<<"$out" ||
     fail "the list does not say since when the change waits: $out"
 
+# two layout changes beside each other that wait for one pin, which counts once
+hold wide "$pool" two 8192 8192
+"$HOLDFAST" punch "$pool" two --off 8K --len 4K &
+left=$!
+"$HOLDFAST" punch "$pool" two --off 12K --len 4K &
+right=$!
+until_listed 'len(it) == 4' --waiting
+try 0 "$HOLDFAST" pins "$pool" --waiting
+same "$(tail -n 1 <<<"$out")" "4 layout changes waiting for 3 pins and 1 lease"
+same "$(awk -v pid="${holder_pid[wide]}" '$1 == pid' <<<"$out" | wc -l)" 2
+let_go wide
+wait "$left" || fail "a punch failed after the pin was gone"
+wait "$right" || fail "a punch failed after the pin was gone"
+
 # a process that is stopped cannot let go, and is named
 kill -STOP "${holder_pid[lease]}"
 until_listed '"stopped" in [pin["state"] for pin in it[0]["holders"]]' --waiting --file one
