@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-# Completion for bash: verbs, options and paths inside a pool. Everything is asked of the program
-# itself, so a new verb or option needs no line here.
+# Completion for bash: verbs, options and paths inside a pool. Verbs and options are asked of the
+# program, so a new one needs no line here. Words that are values of an option stand here;
+# tests/cli/completion.sh compares them with what the program takes.
 
 # Lines of `holdfast help` that begin with two blanks name a verb, those of `bench --help` a group.
 _holdfast_verbs()
@@ -15,10 +16,11 @@ _holdfast_options()
         grep -o -E '^(-[A-Za-z], )?--[a-z-]+' | tr -d ',' | tr ' ' '\n'
 }
 
-# Does the option take a value? 'VALUE' in capitals behind its name says so.
-_holdfast_takes_value()
+# What the help calls the value of an option, as SIZE or FILE; nothing if it takes none.
+_holdfast_value_name()
 {
-    "$1" "$2" --help 2>/dev/null | grep -q -E "^  (-[A-Za-z], )?$3 [A-Z]+|^  $3, --[a-z-]+ [A-Z]+"
+    "$1" "$2" --help 2>/dev/null |
+        sed -n -E "s/^  ((-[A-Za-z], )?$3|$3, --[a-z-]+) ([A-Z]+).*/\\3/p"
 }
 
 # Entries of the pool's directory that the typed path begins with.
@@ -71,24 +73,26 @@ _holdfast_mount_options()
     case $1 in
     *,*) before=${1%,*}, ;;
     esac
-    mapfile -t COMPREPLY < <(compgen -P "$before" -W 'ro allow_other cache=none cache=auto' -- "${1##*,}")
+    mapfile -t COMPREPLY < <(compgen -P "$before" -W 'ro allow_other cache=none cache=auto remount' -- "${1##*,}")
     compopt -o nospace
 }
 
+# What is offered for the value of an option, by the verb and by what the help calls the value.
 _holdfast_value()
 {
-    case $1 in
-    --policy | -p)
-        mapfile -t COMPREPLY < <(compgen -W 'wait nowait detach deadline: deadline-detach:' -- "$2")
+    case $1:$2 in
+    *:POLICY)
+        mapfile -t COMPREPLY < <(compgen -W 'wait nowait detach deadline: deadline-detach:' -- "$3")
         compopt -o nospace
         ;;
-    --engine)
-        mapfile -t COMPREPLY < <(compgen -W 'slots slots-fenced refcount srcu percpu-rwsem' -- "$2")
+    *:ENGINE)
+        mapfile -t COMPREPLY < <(compgen -W 'slots slots-fenced refcount srcu percpu-rwsem' -- "$3")
         ;;
-    --reflink) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$2") ;;
-    --data | --svg | --input | --plot) _holdfast_files f "$2" ;;
-    --file | -f) _holdfast_paths "$3" "$2" ;;
-    --options | -o) _holdfast_mount_options "$2" ;;
+    *:WHEN) mapfile -t COMPREPLY < <(compgen -W 'auto always never' -- "$3") ;;
+    pins:PATH) _holdfast_paths "$4" "$3" ;;
+    *:FILE | *:PATH) _holdfast_files f "$3" ;;
+    *:DIR) _holdfast_files d "$3" ;;
+    mount:OPTION) _holdfast_mount_options "$3" ;;
     esac
 }
 
@@ -102,7 +106,7 @@ _holdfast_collect_operands()
         word=${COMP_WORDS[i]}
         case $word in
         -?*=*) ;;
-        -?*) _holdfast_takes_value "$1" "$2" "$word" && ((i++)) ;;
+        -?*) [[ -z $(_holdfast_value_name "$1" "$2" "$word") ]] || ((i++)) ;;
         *) operands+=("$word") ;;
         esac
     done
@@ -110,7 +114,7 @@ _holdfast_collect_operands()
 
 _holdfast()
 {
-    local program=$1 typed=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} before
+    local program=$1 typed=${COMP_WORDS[COMP_CWORD]} verb=${COMP_WORDS[1]} before value_name
     local -a operands
 
     COMPREPLY=()
@@ -136,10 +140,13 @@ _holdfast()
             -- "$typed")
         return
     fi
-    if [[ $before == -?* ]] && _holdfast_takes_value "$program" "$verb" "$before"; then
-        _holdfast_collect_operands "$program" "$verb"
-        _holdfast_value "$before" "$typed" "$program"
-        return
+    if [[ $before == -?* ]]; then
+        value_name=$(_holdfast_value_name "$program" "$verb" "$before")
+        if [[ -n $value_name ]]; then
+            _holdfast_collect_operands "$program" "$verb"
+            _holdfast_value "$verb" "$value_name" "$typed" "$program"
+            return
+        fi
     fi
     case $verb in
     demo) return ;;

@@ -47,3 +47,21 @@ same "$(offered mount -o ca)" "cache=auto cache=none "
 same "$(offered mount "$pool" -o ro,al)" "ro,allow_other "
 same "$(offered mount "$pool" -o cache = a)" "auto "
 same "$(offered top "$pool" --)" "--batch --help --interval "
+
+# the words that stand in the completion are those that the program takes, each of them
+words() { tr -s ' ' '\n' | sort | tr '\n' ' '; }
+try 64 "$HOLDFAST" rm "$pool" notes --policy nonsense
+same "$(sed 's/.*a policy is //; s/ (TIME.*//; s/,//g; s/ or / /; s/TIME//g' <<<"$err" | words)" \
+    "$(offered rm "$pool" --policy "")"
+try 64 "$HOLDFAST" cp "$pool" notes others --reflink nonsense
+same "$(sed 's/.*must be //; s/,//g; s/ or / /' <<<"$err" | words)" "$(offered cp "$pool" --reflink "")"
+known=
+for engine in $(sed -n 's/^ *\.name = "\([a-z-]*\)",$/\1/p' "$SOURCE_ROOT"/src/sync/*.c); do
+    "$HOLDFAST" mkpool "$work/engine-$engine" --size 8M --engine "$engine" 2>/dev/null && known+="$engine "
+done
+same "$(words <<<"${known% }")" "$(offered mkpool "$pool" --engine "")"
+try 0 "$HOLDFAST" mount --help
+same "$(sed -n 's/^  -o, --options OPTION,\.\.\.  *\(.*\), and .*/\1/p' <<<"$out" | tr -d , | words)" \
+    "$(offered mount "$pool" -o "")"
+same "$(offered punch "$pool" --off 0 -o "")$(offered dedup "$pool" -p "")" "  "
+same "$(offered demo --input "$SOURCE_ROOT/cl")" "$SOURCE_ROOT/cli "
