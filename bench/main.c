@@ -30,8 +30,8 @@ static const char help_end[] =
     "  --csv        a line a row, for spreadsheets\n"
     "  --plot FILE  pictures, as SVG, by gnuplot: of one group FILE, of several\n"
     "               FILE with the group's name before its last dot\n\n"
-    "Without GROUP all of them. The pools lie in memory that only this process reaches, files of the\n"
-    "kernel in a folder of their own under $TMPDIR, if that is a tmpfs, else under /dev/shm.\n";
+    "Without GROUP all of them. The pools lie in memory that only this process reaches. Files of the\n"
+    "kernel are in a folder of their own under $TMPDIR, if that is a tmpfs, else under /dev/shm.\n";
 
 static void print_help(void)
 {

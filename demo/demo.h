@@ -97,7 +97,7 @@ struct demo_counts {
     uint64_t pins, bytes, held, writing; /* held for a while; pinned to write */
     uint64_t past_end, no_space;         /* pins of what was cut off; of holes in a full pool */
     uint64_t foreign;                    /* pins that met bytes that never were in the file */
-    uint64_t changed;   /* pins of right bytes that were wrong before the pin was let go */
+    uint64_t changed;   /* pins of right bytes that were wrong before the pin ended */
     uint64_t gave_up;   /* layout changes at their deadline */
     uint64_t postponed; /* reloads and moves in a full pool */
     struct demo_durations kinds[DEMO_KINDS];

@@ -34,7 +34,7 @@ static void make_pool(struct demo_half *half)
     demo_must(hf_pool_create(half->pool_path, &options), "making the pool", half->pool_path);
 }
 
-static struct hf_pool *open_pool(const struct demo_half *half)
+static struct hf_pool *open_half_pool(const struct demo_half *half)
 {
     struct hf_pool *pool;
 
@@ -153,7 +153,7 @@ static void live_line(const struct demo_half *half, struct hf_pool *pool, double
 }
 
 /* On a busy machine it may take longer until the bug shows; not for ever. */
-static bool is_over(const struct demo_half *half, double past, double seconds)
+static bool half_is_over(const struct demo_half *half, double past, double seconds)
 {
     if (half->dead || past < seconds)
         return half->dead;
@@ -174,7 +174,7 @@ static void run_workers(struct demo_half *half, struct hf_pool *pool, double sec
     while (running) {
         uint64_t now = lab_now_ns();
 
-        if (!told && is_over(half, (double)(now - start) / 1e9, seconds)) {
+        if (!told && half_is_over(half, (double)(now - start) / 1e9, seconds)) {
             lab_put(&half->stop, 1);
             half->seconds = (double)(now - start) / 1e9;
             told = now;
@@ -247,7 +247,7 @@ void demo_half_run(struct demo_half *half, double seconds)
     half->states = lab_shared(half->tree->file_count * sizeof *half->states);
     half->stats.size = sizeof half->stats;
     make_pool(half);
-    pool = open_pool(half);
+    pool = open_half_pool(half);
     demo_must(hf_pool_info(pool, &info), "looking at", half->pool_path);
     lab_also_remove(info.uuid);
     load_tree(half, pool);

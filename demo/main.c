@@ -19,7 +19,7 @@
 static const char help_text[] =
     "usage: holdfast demo [--input DIR] [--seconds N] [--seed N] [--json]\n\n"
     "Loads the tree DIR (" INPUT "; the first 8,000 files or 512 MiB) into a pool in memory. Two\n"
-    "processes pin random ranges and verify them in place, two others truncate, punch, move, delete\n"
+    "processes pin random ranges and verify them in place. Two others truncate, punch, move, delete\n"
     "and reload the same files all the time, so that freed blocks are reused at once. Then the same\n"
     "again on an engine that does not look for pins, to show what is prevented.\n\n"
     "  --input DIR    another tree\n"

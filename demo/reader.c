@@ -83,8 +83,8 @@ static void each_page(struct reader *reader, struct visit *visit,
 }
 
 /* Remembers the worst that was seen of the page; whole once and not later is as bad as foreign. */
-static void look(struct reader *reader, struct visit *visit, uint64_t i, char *memory,
-                 uint64_t bytes)
+static void judge_page(struct reader *reader, struct visit *visit, uint64_t i, char *memory,
+                       uint64_t bytes)
 {
     const struct demo_tree *tree = reader->half->tree;
     uint64_t page = visit->original->first_page + visit->first + i;
@@ -92,14 +92,14 @@ static void look(struct reader *reader, struct visit *visit, uint64_t i, char *m
     visit->seen[i] = (unsigned char)demo_judge(tree, page, memory, bytes);
 }
 
-static void look_again(struct reader *reader, struct visit *visit, uint64_t i, char *memory,
-                       uint64_t bytes)
+static void judge_again(struct reader *reader, struct visit *visit, uint64_t i, char *memory,
+                        uint64_t bytes)
 {
     unsigned char before = visit->seen[i];
 
     if (before == DEMO_FOREIGN)
         return;
-    look(reader, visit, i, memory, bytes);
+    judge_page(reader, visit, i, memory, bytes);
     if (before == DEMO_WHOLE && visit->seen[i] != DEMO_WHOLE)
         visit->seen[i] = DEMO_FOREIGN;
 }
@@ -125,8 +125,8 @@ static uint64_t hold_time(struct reader *reader)
     return HOLD_MIN_NS + lab_below(&reader->chance, HOLD_MAX_NS - HOLD_MIN_NS);
 }
 
-static void write_page(struct reader *reader, struct visit *visit, uint64_t i, char *memory,
-                       uint64_t bytes)
+static void restore_page(struct reader *reader, struct visit *visit, uint64_t i, char *memory,
+                         uint64_t bytes)
 {
     uint64_t page = visit->original->first_page + visit->first + i;
 
@@ -140,14 +140,14 @@ static void read_through(struct reader *reader, struct visit *visit)
 {
     struct demo_counts *counts = reader->counts;
 
-    each_page(reader, visit, look);
+    each_page(reader, visit, judge_page);
     lab_count(&counts->bytes, visit->bytes);
     if (saw_foreign(visit)) {
         lab_count(&counts->foreign, 1);
     } else if (lab_below(&reader->chance, HOLD_SHARE) == 0) {
         lab_count(&counts->held, 1);
         pass_time(reader, hold_time(reader));
-        each_page(reader, visit, look_again);
+        each_page(reader, visit, judge_again);
         lab_count(&counts->bytes, visit->bytes);
         lab_count(&counts->changed, saw_foreign(visit));
     }
@@ -157,15 +157,15 @@ static void read_through(struct reader *reader, struct visit *visit)
 static void write_through(struct reader *reader, struct visit *visit)
 {
     lab_count(&reader->counts->writing, 1);
-    each_page(reader, visit, write_page);
-    each_page(reader, visit, look_again);
+    each_page(reader, visit, restore_page);
+    each_page(reader, visit, judge_again);
     lab_count(&reader->counts->bytes, visit->bytes);
     lab_count(&reader->counts->changed, saw_foreign(visit));
 }
 
 /* False: the range has been cut off. */
-static bool pin_once(struct reader *reader, struct hf_file *file, struct visit *visit,
-                     uint64_t page)
+static bool pin_and_use(struct reader *reader, struct hf_file *file, struct visit *visit,
+                        uint64_t page)
 {
     bool writes = lab_below(&reader->chance, WRITE_SHARE) == 0;
     struct hf_pin pin;
@@ -203,7 +203,7 @@ static void visit_file(struct reader *reader)
         return; /* it is being made again */
     demo_must(rc, "opening", visit.original->path);
     for (int i = 0; i < PINS_AN_OPENING && !lab_peek(&reader->half->stop); i++)
-        if (!pin_once(reader, file, &visit, page))
+        if (!pin_and_use(reader, file, &visit, page))
             break;
     demo_must(hf_close(file), "closing", visit.original->path);
 }

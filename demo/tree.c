@@ -91,7 +91,7 @@ static void read_file(struct reading *reading, const char *path)
 
 static void read_folder(struct reading *reading, const char *path);
 
-static void read_entry(struct reading *reading, const char *folder, const char *name)
+static void read_tree_entry(struct reading *reading, const char *folder, const char *name)
 {
     char path[PATH_MAX];
     struct stat info;
@@ -126,7 +126,7 @@ static void read_folder(struct reading *reading, const char *path)
         return;
     }
     for (int i = 0; i < count; i++) {
-        read_entry(reading, path, entries[i]->d_name);
+        read_tree_entry(reading, path, entries[i]->d_name);
         free(entries[i]);
     }
     free(entries);

@@ -64,7 +64,7 @@ static struct hf_policy choose_policy(struct writer *writer)
     }
 }
 
-static void announce(struct writer *writer, uint64_t file, uint64_t off)
+static void announce_cut(struct writer *writer, uint64_t file, uint64_t off)
 {
     lab_put(&writer->half->hot[writer->number], file << DEMO_HOT_PAGE_BITS | off / LAB_PAGE);
     if (lab_below(&writer->chance, MOMENT_SHARE) == 0)
@@ -134,7 +134,7 @@ static void pay_back(struct writer *writer)
     struct hf_file *file;
     int rc;
 
-    announce(writer, owed->file, owed->from);
+    announce_cut(writer, owed->file, owed->from);
     rc = hf_open(writer->pool, path, O_RDWR | O_CREAT, 0644, &file);
     if (rc == -ENOSPC)
         return;
@@ -154,7 +154,7 @@ static void pay_back(struct writer *writer)
 /* ------------------------------------------------------------------------------ changes -- */
 
 /* Any byte near the end, so that also parts of pages are cut off. */
-static void cut_off(struct writer *writer, struct hf_file *file)
+static void cut_file(struct writer *writer, struct hf_file *file)
 {
     const struct demo_file *original = original_of(writer, writer->file);
     struct demo_state *state = &writer->half->states[writer->file];
@@ -163,7 +163,7 @@ static void cut_off(struct writer *writer, struct hf_file *file)
     struct hf_policy policy = choose_policy(writer);
     uint64_t start;
 
-    announce(writer, writer->file, size);
+    announce_cut(writer, writer->file, size);
     start = lab_now_ns();
     if (!done(writer, DEMO_TRUNCATE, start, hf_truncate(file, size, &policy), original->path))
         return;
@@ -171,7 +171,7 @@ static void cut_off(struct writer *writer, struct hf_file *file)
     owe(writer, writer->file, size, original->bytes);
 }
 
-static void punch(struct writer *writer, struct hf_file *file)
+static void punch_file(struct writer *writer, struct hf_file *file)
 {
     const struct demo_file *original = original_of(writer, writer->file);
     uint64_t off = lab_below(&writer->chance, original->bytes);
@@ -181,7 +181,7 @@ static void punch(struct writer *writer, struct hf_file *file)
 
     if (len > original->bytes - off)
         len = original->bytes - off;
-    announce(writer, writer->file, off);
+    announce_cut(writer, writer->file, off);
     start = lab_now_ns();
     if (done(writer, DEMO_PUNCH, start, hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, off, len, &policy),
              original->path))
@@ -201,20 +201,20 @@ static void move(struct writer *writer, struct hf_file *file)
     len = (1 + lab_below(&writer->chance, 16)) * LAB_PAGE;
     if (first * LAB_PAGE + len > state->bytes)
         len = state->bytes - first * LAB_PAGE;
-    announce(writer, writer->file, first * LAB_PAGE);
+    announce_cut(writer, writer->file, first * LAB_PAGE);
     start = lab_now_ns();
     done(writer, DEMO_MOVE, start, hf_move(file, first * LAB_PAGE, len, &policy),
          original_of(writer, writer->file)->path);
 }
 
-static void delete_file(struct writer *writer)
+static void remove_file(struct writer *writer)
 {
     const struct demo_file *original = original_of(writer, writer->file);
     struct demo_state *state = &writer->half->states[writer->file];
     struct hf_policy policy = choose_policy(writer);
     uint64_t start;
 
-    announce(writer, writer->file, 0);
+    announce_cut(writer, writer->file, 0);
     start = lab_now_ns();
     if (!done(writer, DEMO_DELETE, start, hf_unlink(writer->pool, original->path, &policy),
               original->path))
@@ -231,22 +231,22 @@ static void change_open_file(struct writer *writer)
 
     demo_must(hf_open(writer->pool, path, O_RDWR, 0, &file), "opening", path);
     if (kind < 3)
-        cut_off(writer, file);
+        cut_file(writer, file);
     else if (kind < 8)
-        punch(writer, file);
+        punch_file(writer, file);
     else
         move(writer, file);
     demo_must(hf_close(file), "closing", path);
 }
 
-static void step(struct writer *writer)
+static void take_step(struct writer *writer)
 {
     bool small = original_of(writer, writer->file)->bytes <= DELETE_BYTES;
 
     if (writer->half->states[writer->file].deleted)
         writer->file = choose_file(writer);
     else if (small && lab_below(&writer->chance, 10) == 0)
-        delete_file(writer);
+        remove_file(writer);
     else
         change_open_file(writer);
     if (lab_below(&writer->chance, BURST) == 0)
@@ -269,7 +269,7 @@ int demo_writer(void *worker)
     lab_raise(&half->ready);
     while (!lab_peek(&half->stop)) {
         if (writer.owed_count < OWED)
-            step(&writer);
+            take_step(&writer);
         else
             pay_back(&writer);
     }

@@ -22,7 +22,7 @@ uint64_t region_now_ns(void)
 
 /* ------------------------------------------------------------------------- the thread ----- */
 
-static void tell(struct hf_fabric *fabric, const struct region *region, uint32_t kind)
+static void tell_program(struct hf_fabric *fabric, const struct region *region, uint32_t kind)
 {
     const struct hf_fabric_event event = {region->id, region->arg, kind, 0};
 
@@ -33,7 +33,7 @@ static void tell(struct hf_fabric *fabric, const struct region *region, uint32_t
 
 /* What waits for the lease goes on. The pool keeps its blocks for the quarantine, also when this
  * process dies. Not before the registrations are closed: a key would open what comes after. */
-static void give_up(struct hf_fabric *fabric, struct region *region)
+static void give_up_region(struct hf_fabric *fabric, struct region *region)
 {
     bool closed;
 
@@ -48,7 +48,7 @@ static void give_up(struct hf_fabric *fabric, struct region *region)
 }
 
 /* From here on only this thread ends the region. */
-static void lose(struct hf_fabric *fabric, struct region *region)
+static void lose_region(struct hf_fabric *fabric, struct region *region)
 {
     region->state = REGION_LOST;
     region->until_ns = NEVER_NS;
@@ -56,14 +56,14 @@ static void lose(struct hf_fabric *fabric, struct region *region)
     region_close_mrs(region);
     pthread_mutex_lock(&regions_mutex);
     if (!region->abandoned)
-        tell(fabric, region, HF_FABRIC_LOST);
-    give_up(fabric, region); /* what `event` closes is closed */
+        tell_program(fabric, region, HF_FABRIC_LOST);
+    give_up_region(fabric, region); /* what `event` closes is closed */
 }
 
 static void end_quarantine(struct hf_fabric *fabric, struct region *region)
 {
     if (!region->given_up) {
-        give_up(fabric, region);
+        give_up_region(fabric, region);
         return;
     }
     region_unlink(region);
@@ -72,7 +72,7 @@ static void end_quarantine(struct hf_fabric *fabric, struct region *region)
 
 /* Does one thing that is due: then true. False: nothing is, and *next_ns says when something will
  * be. */
-static bool step(struct hf_fabric *fabric, uint64_t *next_ns)
+static bool serve_due_region(struct hf_fabric *fabric, uint64_t *next_ns)
 {
     uint64_t now = region_now_ns();
 
@@ -83,14 +83,14 @@ static bool step(struct hf_fabric *fabric, uint64_t *next_ns)
         if (region->state == REGION_EXPOSED && region->recalled) {
             region->state = REGION_ASKED;
             region->until_ns = now + fabric->answer_ns;
-            tell(fabric, region, HF_FABRIC_REVOKE);
+            tell_program(fabric, region, HF_FABRIC_REVOKE);
             return true;
         }
         if (region->state != REGION_ASKED && region->state != REGION_LOST)
             continue;
         if (region->until_ns <= now) {
             if (region->state == REGION_ASKED)
-                lose(fabric, region);
+                lose_region(fabric, region);
             else
                 end_quarantine(fabric, region);
             return true;
@@ -101,7 +101,7 @@ static bool step(struct hf_fabric *fabric, uint64_t *next_ns)
     return false;
 }
 
-static void sleep_until(struct hf_fabric *fabric, uint64_t ns)
+static void sleep_until_due(struct hf_fabric *fabric, uint64_t ns)
 {
     const struct timespec until = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
 
@@ -118,8 +118,8 @@ void *fabric_watch(void *arg)
 
     pthread_mutex_lock(&regions_mutex);
     while (!fabric->ends)
-        if (!step(fabric, &next_ns))
-            sleep_until(fabric, next_ns);
+        if (!serve_due_region(fabric, &next_ns))
+            sleep_until_due(fabric, next_ns);
     pthread_mutex_unlock(&regions_mutex);
     return NULL;
 }

@@ -138,7 +138,8 @@ static int register_all(struct region *region, uint64_t access)
     return 0;
 }
 
-static void describe(const struct region *region, uint64_t access, struct hf_fabric_window *out)
+static void describe_window(const struct region *region, uint64_t access,
+                            struct hf_fabric_window *out)
 {
     *out = (struct hf_fabric_window){
         .region = region->id, .access = access, .pieces = (uint32_t)region->pieces};
@@ -205,7 +206,7 @@ int hf_fabric_expose(struct hf_fabric *fabric, struct hf_file *file, uint64_t of
         drop_region(region);
         return rc;
     }
-    describe(region, access, out);
+    describe_window(region, access, out);
     pthread_mutex_lock(&regions_mutex);
     region->state = REGION_EXPOSED;
     if (region->recalled)

@@ -43,7 +43,7 @@ static struct mounts {
     char folder[MOUNTS_MAX][PATH_MAX];
 } * mounts;
 
-static void say(const char *format, va_list args)
+static void say_line(const char *format, va_list args)
 {
     fflush(stdout);
     fprintf(stderr, "%s: ", program_invocation_short_name);
@@ -56,7 +56,7 @@ void lab_say(const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    say(format, args);
+    say_line(format, args);
     va_end(args);
 }
 
@@ -65,7 +65,7 @@ void lab_fail(const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    say(format, args);
+    say_line(format, args);
     va_end(args);
     _exit(EX_SOFTWARE);
 }
@@ -152,7 +152,7 @@ static bool make_folder(char folder[PATH_MAX])
     return true;
 }
 
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where)
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *where)
 {
     (void)info, (void)type, (void)where;
     remove(path);
@@ -176,9 +176,9 @@ static void remove_segment(const uint8_t uuid[16])
     globfree(&found);
 }
 
-static void remove_all(const char *folder)
+static void remove_folder(const char *folder)
 {
-    nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     for (uint64_t i = 0; i < segments->count; i++)
         remove_segment(segments->uuid[i]);
 }
@@ -280,7 +280,7 @@ static int await_worker(pid_t worker, const sigset_t *signals, int *wait_status)
 }
 
 /* Those of descriptors 0 to 2 that were not given would be the next files that are opened. */
-static void occupy_streams(void)
+static void occupy_lab_streams(void)
 {
     int fd;
 
@@ -299,7 +299,7 @@ int lab_supervised(int (*body)(const char *folder, void *arg), void *arg)
     sigset_t signals;
     pid_t worker;
 
-    occupy_streams();
+    occupy_lab_streams();
     segments = lab_shared(sizeof *segments);
     mounts = lab_shared(sizeof *mounts);
     if (!make_folder(folder))
@@ -316,7 +316,7 @@ int lab_supervised(int (*body)(const char *folder, void *arg), void *arg)
         lab_unmount(mounts->folder[i]);
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
         ;
-    remove_all(folder);
+    remove_folder(folder);
     if (caught) {
         signal(caught, SIG_DFL);
         sigprocmask(SIG_SETMASK, &to_do.mask, NULL);

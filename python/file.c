@@ -94,7 +94,7 @@ static PyObject *file_read(struct py_file *self, PyObject *args)
     return shorter;
 }
 
-static PyObject *counted(ssize_t count)
+static PyObject *make_count(ssize_t count)
 {
     return count < 0 ? failed(count) : PyLong_FromSsize_t(count);
 }
@@ -112,7 +112,7 @@ static PyObject *file_readinto(struct py_file *self, PyObject *args)
     if (opened)
         WITHOUT_LOCK(self, got, hf_read(self->file, buffer.buf, (size_t)buffer.len, off));
     PyBuffer_Release(&buffer);
-    return opened ? counted(got) : NULL;
+    return opened ? make_count(got) : NULL;
 }
 
 static PyObject *file_write(struct py_file *self, PyObject *args)
@@ -128,7 +128,7 @@ static PyObject *file_write(struct py_file *self, PyObject *args)
     if (opened)
         WITHOUT_LOCK(self, put, hf_write(self->file, buffer.buf, (size_t)buffer.len, off));
     PyBuffer_Release(&buffer);
-    return opened ? counted(put) : NULL;
+    return opened ? make_count(put) : NULL;
 }
 
 static PyObject *file_append(struct py_file *self, PyObject *args)
@@ -172,7 +172,7 @@ static PyObject *file_stat(struct py_file *self, PyObject *unused)
     return rc ? failed(rc) : make_stat(&stat);
 }
 
-static PyObject *seek(struct py_file *self, PyObject *args, int whence)
+static PyObject *seek_data_or_hole(struct py_file *self, PyObject *args, int whence)
 {
     unsigned long long off;
     uint64_t out = 0;
@@ -186,12 +186,12 @@ static PyObject *seek(struct py_file *self, PyObject *args, int whence)
 
 static PyObject *file_seek_data(struct py_file *self, PyObject *args)
 {
-    return seek(self, args, HF_SEEK_DATA);
+    return seek_data_or_hole(self, args, HF_SEEK_DATA);
 }
 
 static PyObject *file_seek_hole(struct py_file *self, PyObject *args)
 {
-    return seek(self, args, HF_SEEK_HOLE);
+    return seek_data_or_hole(self, args, HF_SEEK_HOLE);
 }
 
 /* --- layout --- */
@@ -290,7 +290,7 @@ static PyObject *file_copy_range(struct py_file *self, PyObject *args)
     to->busy++;
     WITHOUT_LOCK(self, copied, hf_copy_range(self->file, from, to->file, to_off, (size_t)len));
     to->busy--;
-    return counted(copied);
+    return make_count(copied);
 }
 
 static PyObject *file_clone_range(struct py_file *self, PyObject *args, PyObject *keywords)
@@ -442,10 +442,10 @@ static PyMethodDef file_methods[] = {
      "Holds the range and returns a Pin: a buffer on the memory itself, read-only unless flags\n"
      "has WRITE. Its blocks are not reused or moved until it is released. Any off and len, in\n"
      "bytes; all of the range or nothing. Waits only while a truncate or the like is at work.\n\n"
-     "flags: READ (0) or WRITE, with any of NOFILL (OSError ENODATA instead of filling a hole),\n"
-     "COHERENT (also of a page that is shared now, later writes are seen) and YIELD (EAGAIN\n"
-     "while a layout change holds the range, also in a thread that holds a pin), and what\n"
-     "touches it: IO_URING, RDMA or GPU.\n\n"
+     "flags: READ (0) or WRITE. NOFILL: OSError ENODATA instead of filling a hole. COHERENT: also\n"
+     "of a page that is shared now, later writes are seen. YIELD: EAGAIN while a layout change\n"
+     "holds the range, also in a thread that holds a pin. What touches the memory: IO_URING, RDMA\n"
+     "or GPU.\n\n"
      "OSError EFAULT: past end of file. EBADF: the file is not open for it: O_RDONLY for\n"
      "reading, O_RDWR for writing. ENOSPC: a hole got no block. ENOLCK: the pool's limits of\n"
      "threads or leases are used up."},

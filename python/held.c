@@ -212,7 +212,7 @@ static void drop_capsule(PyObject *capsule)
         end_export(PyCapsule_GetPointer(capsule, "dltensor_versioned"));
 }
 
-static void describe(struct exported *exported, struct tensor *tensor)
+static void describe_tensor(struct exported *exported, struct tensor *tensor)
 {
     exported->shape = exported->view.len;
     *tensor = (struct tensor){.data = exported->view.buf,
@@ -233,10 +233,10 @@ static PyObject *make_capsule(struct exported *exported, bool versioned)
             .deleter = delete_versioned,
             .flags = exported->view.readonly ? TENSOR_READ_ONLY : 0,
         };
-        describe(exported, &exported->is.versioned.tensor);
+        describe_tensor(exported, &exported->is.versioned.tensor);
     } else {
         exported->is.plain = (struct managed){.context = exported, .deleter = delete_plain};
-        describe(exported, &exported->is.plain.tensor);
+        describe_tensor(exported, &exported->is.plain.tensor);
     }
     capsule =
         PyCapsule_New(&exported->is, versioned ? "dltensor_versioned" : "dltensor", drop_capsule);
@@ -323,8 +323,8 @@ static void piece_dealloc(struct py_piece *self)
 /* --- pins --- */
 
 /* First what needs no wait, with the interpreter's lock; then the rest. */
-static int hold(struct py_file *file, uint64_t off, uint64_t len, uint32_t flags,
-                struct py_held *self)
+static int pin_held(struct py_file *file, uint64_t off, uint64_t len, uint32_t flags,
+                    struct py_held *self)
 {
     int room = 1, rc;
 
@@ -347,7 +347,7 @@ PyObject *make_pin(struct py_file *file, uint64_t off, uint64_t len, uint32_t fl
 
     if (!self)
         return NULL;
-    rc = hold(file, off, len, flags, self);
+    rc = pin_held(file, off, len, flags, self);
     if (rc > 0) {
         self->pieces = rc;
         self->live = true;

@@ -32,7 +32,7 @@ static PyStructSequence_Desc recall_desc = {
 
 /* --- which lease --- */
 
-static bool enter(struct py_held *self)
+static bool enter_lease(struct py_held *self)
 {
     PyObject *key = PyLong_FromUnsignedLongLong(++last_number);
     PyObject *weak = key ? PyWeakref_NewRef((PyObject *)self, NULL) : NULL;
@@ -44,7 +44,7 @@ static bool enter(struct py_held *self)
     return rc == 0;
 }
 
-static void leave(struct py_held *self)
+static void leave_lease(struct py_held *self)
 {
     PyObject *type, *value, *trace, *key;
 
@@ -60,7 +60,7 @@ static void leave(struct py_held *self)
 }
 
 /* A new reference, or null without an exception: it has gone. */
-static struct py_held *lease_of(const struct hf_recall *recall)
+static struct py_held *find_lease(const struct hf_recall *recall)
 {
     PyObject *key = PyLong_FromUnsignedLongLong((uint64_t)(uintptr_t)recall->arg);
     PyObject *weak = key ? PyDict_GetItemWithError(leases, key) : NULL;
@@ -88,7 +88,7 @@ static PyObject *make_recall(const struct hf_recall *recall, struct py_held *lea
 
 /* --- recalls --- */
 
-static void call(struct py_held *lease, const struct hf_recall *recall)
+static void call_recall(struct py_held *lease, const struct hf_recall *recall)
 {
     PyObject *argument = make_recall(recall, lease);
     PyObject *result =
@@ -101,7 +101,7 @@ static void call(struct py_held *lease, const struct hf_recall *recall)
 }
 
 /* In a thread of the library. At exit the interpreter may be gone. */
-static void recalled(void *arg, const struct hf_recall *recall)
+static void lease_recalled(void *arg, const struct hf_recall *recall)
 {
     PyGILState_STATE state;
     struct py_held *lease;
@@ -110,13 +110,13 @@ static void recalled(void *arg, const struct hf_recall *recall)
     if (!Py_IsInitialized())
         return;
     state = PyGILState_Ensure();
-    lease = lease_of(recall);
+    lease = find_lease(recall);
     if (lease) {
         if (!lease->live && !lease->released) {
             lease->lease = recall->lease;
             lease->live = true;
         }
-        call(lease, recall);
+        call_recall(lease, recall);
         Py_DECREF((PyObject *)lease);
     }
     PyGILState_Release(state);
@@ -132,7 +132,7 @@ PyObject *next_recall(struct py_pool *pool)
     WITHOUT_LOCK(pool, rc, hf_recall_next(pool->pool, &recall));
     if (rc <= 0)
         return done(rc);
-    lease = lease_of(&recall);
+    lease = find_lease(&recall);
     out = make_recall(&recall, lease);
     Py_XDECREF((PyObject *)lease);
     return out;
@@ -140,8 +140,8 @@ PyObject *next_recall(struct py_pool *pool)
 
 /* --- leases --- */
 
-static struct py_held *begin(struct py_pool *pool, uint32_t flags, PyObject *recall,
-                             struct hf_lease_options *options)
+static struct py_held *begin_lease(struct py_pool *pool, uint32_t flags, PyObject *recall,
+                                   struct hf_lease_options *options)
 {
     struct py_held *self;
 
@@ -152,13 +152,13 @@ static struct py_held *begin(struct py_pool *pool, uint32_t flags, PyObject *rec
     self = held_new(lease_type, pool, flags & HF_PIN_WRITE);
     if (!self)
         return NULL;
-    if (!enter(self)) {
+    if (!enter_lease(self)) {
         Py_DECREF((PyObject *)self);
         return NULL;
     }
     *options = (struct hf_lease_options){.size = sizeof *options,
                                          .flags = flags,
-                                         .recall = recall == Py_None ? NULL : recalled,
+                                         .recall = recall == Py_None ? NULL : lease_recalled,
                                          .arg = (void *)(uintptr_t)self->number};
     if (recall != Py_None)
         self->recall = Py_NewRef(recall);
@@ -183,7 +183,7 @@ PyObject *make_lease(struct py_file *file, uint64_t off, uint64_t len, uint32_t 
                      PyObject *recall, const char *label)
 {
     struct hf_lease_options options;
-    struct py_held *self = begin(file->pool, flags, recall, &options);
+    struct py_held *self = begin_lease(file->pool, flags, recall, &options);
     struct hf_lease lease;
     int room = 1, rc;
 
@@ -202,7 +202,7 @@ PyObject *take_lease(struct py_pool *pool, const struct hf_lease_token *token, b
                      PyObject *recall)
 {
     struct hf_lease_options options;
-    struct py_held *self = begin(pool, 0, recall, &options);
+    struct py_held *self = begin_lease(pool, 0, recall, &options);
     struct hf_lease lease;
     int room = 1, rc;
 
@@ -226,7 +226,7 @@ static PyObject *lease_release(struct py_held *self, PyObject *unused)
         return NULL;
     self->live = false;
     self->released = true;
-    leave(self);
+    leave_lease(self);
     return done(hf_lease_release(&self->lease));
 }
 
@@ -237,7 +237,7 @@ static PyObject *lease_quarantine(struct py_held *self, PyObject *unused)
         return NULL;
     self->live = false;
     self->released = true;
-    leave(self);
+    leave_lease(self);
     return done(hf_lease_quarantine(&self->lease));
 }
 
@@ -265,7 +265,7 @@ static PyObject *lease_give(struct py_held *self, PyObject *unused)
         return failed(rc);
     self->live = false;
     self->released = true;
-    leave(self);
+    leave_lease(self);
     return PyBytes_FromStringAndSize((const char *)&token, PY_TOKEN_BYTES);
 }
 
@@ -281,7 +281,7 @@ static void lease_dealloc(struct py_held *self)
 
     if (self->weak)
         PyObject_ClearWeakRefs((PyObject *)self);
-    leave(self);
+    leave_lease(self);
     if (self->live)
         hf_lease_release(&self->lease);
     held_drop(self);
@@ -295,7 +295,7 @@ static PyMethodDef lease_methods[] = {
      "release()\n--\n\nReleases the range; its users must have stopped.\n\n"
      "BufferError: a view of it is alive."},
     {"quarantine", (PyCFunction)lease_quarantine, METH_NOARGS,
-     "quarantine()\n--\n\nLets go of the range when what used it may not have stopped. The memory is\n"
+     "quarantine()\n--\n\nGives up the range when what used it may not have stopped. The memory is\n"
      "given to no other file before the pool's quarantine has passed.\n\n"
      "BufferError: a view of it is alive."},
     {"state", (PyCFunction)lease_state, METH_NOARGS,

@@ -117,7 +117,7 @@ struct kept {
     size_t size, count, room;
 };
 
-static int keep(struct kept *kept, const void *item)
+static int keep_item(struct kept *kept, const void *item)
 {
     if (kept->count == kept->room) {
         size_t room = kept->room ? 2 * kept->room : 64;
@@ -164,9 +164,9 @@ static PyStructSequence_Field pin_fields[] = {
 static PyStructSequence_Desc pin_desc = {"holdfast.PinInfo", "A pin, a lease or a waiting change.",
                                          pin_fields, 10};
 
-static int keep_pin(void *kept, const struct hf_pin_info *info)
+static int keep_pin_info(void *kept, const struct hf_pin_info *info)
 {
-    return keep(kept, info);
+    return keep_item(kept, info);
 }
 
 static PyObject *make_pin_info(const void *item)
@@ -196,7 +196,7 @@ PyObject *pool_pins(struct py_pool *self, PyObject *unused)
     (void)unused;
     if (!pool_is_open(self))
         return NULL;
-    WITHOUT_LOCK(self, rc, hf_pins(self->pool, keep_pin, &kept));
+    WITHOUT_LOCK(self, rc, hf_pins(self->pool, keep_pin_info, &kept));
     return list_of(&kept, rc, make_pin_info);
 }
 
@@ -212,9 +212,9 @@ static PyStructSequence_Field extent_fields[] = {
 static PyStructSequence_Desc extent_desc = {"holdfast.Extent", "Where a part of a file lies.",
                                             extent_fields, 6};
 
-static int keep_extent(void *kept, const struct hf_extent_info *info)
+static int keep_extent_info(void *kept, const struct hf_extent_info *info)
 {
-    return keep(kept, info);
+    return keep_item(kept, info);
 }
 
 static PyObject *make_extent(const void *item)
@@ -237,7 +237,7 @@ PyObject *pool_extents(struct py_pool *self, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "|K:extents", &ino) || !pool_is_open(self))
         return NULL;
-    WITHOUT_LOCK(self, rc, hf_extents(self->pool, ino, keep_extent, &kept));
+    WITHOUT_LOCK(self, rc, hf_extents(self->pool, ino, keep_extent_info, &kept));
     return list_of(&kept, rc, make_extent);
 }
 

@@ -157,7 +157,7 @@ static PyObject *py_deadline_detach(PyObject *module, PyObject *seconds)
 
 /* --- making pools --- */
 
-static bool quarantine_of(double seconds, struct hf_pool_options *options)
+static bool take_quarantine(double seconds, struct hf_pool_options *options)
 {
     if (!(seconds >= 0 && seconds < 1e9)) {
         PyErr_SetString(PyExc_ValueError, "a quarantine is 0 to 1e9 seconds");
@@ -195,7 +195,7 @@ static PyObject *py_create(PyObject *module, PyObject *args, PyObject *keywords)
                                     &options.max_processes, &options.max_threads,
                                     &options.max_files, &options.max_leases, &quarantine) &&
         (data == Py_None || PyUnicode_FSConverter(data, &data_path)) &&
-        quarantine_of(quarantine, &options)) {
+        take_quarantine(quarantine, &options)) {
         options.pool_bytes = bytes;
         options.flags = durable ? HF_POOL_DURABLE : HF_POOL_MEMORY;
         options.mode = mode;

@@ -21,7 +21,7 @@ bool pool_is_open(struct py_pool *self)
 
 /* --- opening and closing --- */
 
-static PyObject *opened(PyTypeObject *type, int rc, struct hf_pool *pool)
+static PyObject *wrap_pool(PyTypeObject *type, int rc, struct hf_pool *pool)
 {
     struct py_pool *self;
 
@@ -54,7 +54,7 @@ static PyObject *py_open(PyObject *type, PyObject *args, PyObject *keywords)
         engine ? hf_pool_open_engine(PyBytes_AsString(path), flags, engine, &pool)
                : hf_pool_open(PyBytes_AsString(path), flags, &pool);
     Py_END_ALLOW_THREADS Py_DECREF(path);
-    return opened((PyTypeObject *)type, rc, pool);
+    return wrap_pool((PyTypeObject *)type, rc, pool);
 }
 
 static PyObject *py_anonymous(PyObject *type, PyObject *args, PyObject *keywords)
@@ -70,7 +70,7 @@ static PyObject *py_anonymous(PyObject *type, PyObject *args, PyObject *keywords
         return NULL;
     options.pool_bytes = bytes;
     Py_BEGIN_ALLOW_THREADS rc = hf_pool_open_anonymous(&options, &pool);
-    Py_END_ALLOW_THREADS return opened((PyTypeObject *)type, rc, pool);
+    Py_END_ALLOW_THREADS return wrap_pool((PyTypeObject *)type, rc, pool);
 }
 
 static PyObject *pool_close(struct py_pool *self, PyObject *unused)
@@ -236,7 +236,7 @@ static PyObject *pool_chown(struct py_pool *self, PyObject *args, PyObject *keyw
             &gid, &follow);
 }
 
-static struct timespec time_of(long long ns)
+static struct timespec time_of_ns(long long ns)
 {
     struct timespec time = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = ns % 1000000000};
 
@@ -266,7 +266,7 @@ static PyObject *pool_utime(struct py_pool *self, PyObject *args, PyObject *keyw
         return NULL;
     }
     for (unsigned i = 0; i < 2 && given != Py_None; i++)
-        times[i] = time_of(ns[i]);
+        times[i] = time_of_ns(ns[i]);
     WITHOUT_LOCK(self, rc,
                  hf_utimens(self->pool, PyBytes_AsString(path), given == Py_None ? NULL : times,
                             follow ? 0 : HF_AT_NOFOLLOW));
@@ -315,7 +315,7 @@ static PyObject *pool_readlink(struct py_pool *self, PyObject *args)
 
 /* --- attributes --- */
 
-static bool put(PyObject *dict, const char *name, PyObject *value)
+static bool put_item(PyObject *dict, const char *name, PyObject *value)
 {
     int rc = value ? PyDict_SetItemString(dict, name, value) : -1;
 
@@ -331,9 +331,9 @@ static long long whole_ns(const struct timespec *time)
 static bool put_time(PyObject *dict, const char *name, const char *name_ns,
                      const struct timespec *time)
 {
-    return put(dict, name,
-               PyFloat_FromDouble((double)time->tv_sec + 1e-9 * (double)time->tv_nsec)) &&
-           put(dict, name_ns, PyLong_FromLongLong(whole_ns(time)));
+    return put_item(dict, name,
+                    PyFloat_FromDouble((double)time->tv_sec + 1e-9 * (double)time->tv_nsec)) &&
+           put_item(dict, name_ns, PyLong_FromLongLong(whole_ns(time)));
 }
 
 PyObject *make_stat(const struct stat *stat)
@@ -343,9 +343,9 @@ PyObject *make_stat(const struct stat *stat)
     if (dict && put_time(dict, "st_atime", "st_atime_ns", &stat->st_atim) &&
         put_time(dict, "st_mtime", "st_mtime_ns", &stat->st_mtim) &&
         put_time(dict, "st_ctime", "st_ctime_ns", &stat->st_ctim) &&
-        put(dict, "st_blksize", PyLong_FromLong(stat->st_blksize)) &&
-        put(dict, "st_blocks", PyLong_FromLongLong(stat->st_blocks)) &&
-        put(dict, "st_rdev", PyLong_FromUnsignedLongLong(stat->st_rdev)))
+        put_item(dict, "st_blksize", PyLong_FromLong(stat->st_blksize)) &&
+        put_item(dict, "st_blocks", PyLong_FromLongLong(stat->st_blocks)) &&
+        put_item(dict, "st_rdev", PyLong_FromUnsignedLongLong(stat->st_rdev)))
         out = PyObject_CallFunction(
             stat_result, "(IKKKIILLLL)O", stat->st_mode, (unsigned long long)stat->st_ino,
             (unsigned long long)stat->st_dev, (unsigned long long)stat->st_nlink, stat->st_uid,

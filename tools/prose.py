@@ -13,7 +13,8 @@ COMMENT = re.compile(r"/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'", fl
 BLOCK = re.compile(r"(?:^[ \t]*#(?!!).*(?:\n|\Z))+", flags=re.M)
 DOCSTRING = re.compile(r"\"\"\"(.*?)\"\"\"", flags=re.S)
 TERM = re.compile(r"\*|\s*(?:\*-|[*_][\w=]+[*_](?:$|  ))")  # of a manual page: what the next lines explain
-ITEM = re.compile(r"(?:[-*+]|\d+[.)]|[A-Z]\d|[A-Z]\d?[.):]|-E[A-Z]+|HF_\w+)\s")
+ERROR = re.compile(r"(?:-E[A-Z0-9]+(?:, )?)+ {2,}(?=\S)")  # of a header, with its cause in a second column
+ITEM = re.compile(r"(?:[-*+]|\d+[.)]|[A-Z]\d|[A-Z]\d?[.):]|-E[A-Z0-9]+,?|HF_\w+)\s")
 
 
 def is_picture(line):
@@ -22,20 +23,31 @@ def is_picture(line):
 
 
 def grouped(lines):
-    """(line, words) of each paragraph of numbered lines; lines that stand apart (indented, columns) are ends."""
-    begin, words, depth = 0, [], None
+    """(line, words) of each paragraph of numbered lines; lines that stand apart (indented, columns) are ends.
+
+    The lines of an item after its first may stand deeper; those of an error, in the column of its cause.
+    """
+    begin, words, depth, hangs, column = 0, [], None, False, COLUMN
     for number, line in lines:
         indent = len(line) - len(line.lstrip())
-        body = line.strip().strip("*").strip()
-        ends = not body or is_picture(body) or ITEM.match(body) or (depth is not None and indent != depth)
-        if ends and words:
+        body = line.strip().removeprefix("*").strip()
+        error = ERROR.match(body)
+        apart = not error and is_picture(body)
+        item = ITEM.match(body)
+        goes_on = depth is None or indent == depth or hangs and indent > depth
+        if (not body or apart or item or not goes_on) and words:
             yield begin, " ".join(words)
             words = []
-        if body and not is_picture(body) and indent < COLUMN:
+        if error:
+            column = 80
+        elif not goes_on or item:
+            column = COLUMN
+        if body and not apart and indent < column:
             if not words:
                 begin = number
             words.append(body)
         depth = indent if body else None
+        hangs = bool(item)
     if words:
         yield begin, " ".join(words)
 
@@ -62,7 +74,7 @@ def script_paragraphs(text):
 
 
 def prose_paragraphs(text, manual):
-    """(line, words) of each paragraph and list item; tables are left out, as their cells are lists more often."""
+    """(line, words) of each paragraph, list item and cell of a table; of a manual page without its tables."""
     begin, words, literal, depth = 1, [], False, 0
 
     def flush():
@@ -83,6 +95,10 @@ def prose_paragraphs(text, manual):
                 or line.startswith("    ") and not words):
             yield from flush()
             continue
+        if stripped.startswith("|") and not manual:
+            yield from flush()
+            yield from ((number, cell) for cell in stripped.strip("|").split("|"))
+            continue
         if stripped.startswith("|") or (manual and re.match(r"[\[|\]:][-<=>\[|\]:]*\s", stripped)):
             yield from flush()
             continue
@@ -101,7 +117,7 @@ def prose_paragraphs(text, manual):
 def paragraphs(name, text):
     if name.endswith((".c", ".h", ".cc", ".hpp", ".def", ".pml")):
         return c_paragraphs(text)
-    if name.endswith((".py", ".sh", ".build", ".bash", "Makefile")):
+    if name.endswith((".py", ".pyi", ".sh", ".build", ".bash", "Makefile")):
         return script_paragraphs(text)
     return prose_paragraphs(text, name.endswith(".scd"))
 

@@ -16,7 +16,7 @@ static void note_fork(void)
     forks++;
 }
 
-static void watch_forks(void)
+static void watch_ring_forks(void)
 {
     told_of_forks = pthread_atfork(NULL, NULL, note_fork) == 0;
 }
@@ -128,7 +128,7 @@ int hf_uring_open(struct hf_pool *pool, struct io_uring *ring,
     rc = check_options(options);
     if (rc)
         return rc;
-    pthread_once(&once, watch_forks);
+    pthread_once(&once, watch_ring_forks);
     uring = told_of_forks ? calloc(1, sizeof *uring) : NULL;
     if (!uring)
         return uring_fail(-ENOMEM, "no memory");

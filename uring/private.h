@@ -88,7 +88,7 @@ void view_close(struct hf_uring *uring);
 /* request.c. What a completion means; also for those that hf_uring_exit() takes from the ring. */
 int request_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
                      struct hf_uring_done *out);
-/* Lets go of its range, and of its slot. */
+/* Releases its range, and frees its slot. */
 void request_end(struct hf_uring *uring, struct request *request);
 
 /* exit.c: ends all requests. */

@@ -13,13 +13,13 @@
  *
  * The hold outlives the transfer. The entry is prepared after the range is held, in the same call.
  * An entry has one completion without IORING_CQE_F_MORE. The kernel posts it when it does not touch
- * the memory any more; of a zero-copy send that is the notification. The range is let go of then,
+ * the memory any more; of a zero-copy send that is the notification. The range is released then,
  * and not before. There are two other ends. An entry that the kernel has not consumed when the ring
  * ends is never run (exit.c). And what a dead process held is in libholdfast's quarantine, since
  * the purpose of the hold is HF_PIN_IO_URING.
  *
  * A request under way is what a pin is for: it ends by itself, and a pin costs no lock. Any thread
- * may let go of it. It counts as held by the thread that prepared it. A layout change of the range
+ * may release it. It counts as held by the thread that prepared it. A layout change of the range
  * by that thread gets -EDEADLK. That is right, as the thread would have to reap to go on. Such a
  * thread would pass every gate, since it nearly always holds something: so it yields
  * (HF_PIN_YIELD). A request that waits for somebody else may be held by a lease. That one has no
@@ -103,7 +103,7 @@ static int hold_once(struct request *request, const struct hf_uring_io *io)
 }
 
 /* The number of pieces. */
-static int hold(struct request *request, const struct hf_uring_io *io)
+static int hold_range(struct request *request, const struct hf_uring_io *io)
 {
     int rc = hold_once(request, io);
 
@@ -200,8 +200,8 @@ static int check_room(const struct hf_uring *uring)
     return 0;
 }
 
-static void begin(struct hf_uring *uring, struct request *request, const struct hf_uring_io *io,
-                  int count, uint32_t entry)
+static void begin_request(struct hf_uring *uring, struct request *request,
+                          const struct hf_uring_io *io, int count, uint32_t entry)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(uring->ring);
 
@@ -232,7 +232,7 @@ int hf_uring_prep(struct hf_uring *uring, const struct hf_uring_io *io)
     if (rc)
         return rc;
     request = &uring->requests[uring->free_list];
-    count = hold(request, io);
+    count = hold_range(request, io);
     if (count < 0)
         return count;
     rc = memory_entry(uring, request->pieces, count, &entry);
@@ -243,7 +243,7 @@ int hf_uring_prep(struct hf_uring *uring, const struct hf_uring_io *io)
             hf_unpin(&request->pin);
         return rc;
     }
-    begin(uring, request, io, count, entry);
+    begin_request(uring, request, io, count, entry);
     return 0;
 }
 

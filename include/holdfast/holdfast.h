@@ -159,9 +159,9 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  *   -ENOENT     there is no pool at path (the sentence says what is missing)
  *   -EUCLEAN    the pool is damaged, or it is not a pool at all: run `holdfast fsck`
  *   -EOPNOTSUPP it has features that this version does not know, or lies in an overlay
- *   -EBUSY      all process entries are taken (mkpool --max-processes), fsck has the pool, this
- *               process has it open in the other mode (read-only or not), the process that opens
- *               it first is stopped, or the processes that use it cannot be reached from here
+ *   -EBUSY      all process entries are taken (mkpool --max-processes), or fsck has the pool. This
+ *               process has it open in the other mode (read-only or not). The process that opens it
+ *               first is stopped. The processes that use it cannot be reached from here
  *   -EINTR      a signal handler ran while it waited for the first attacher
  *   -EACCES     the pool's mode does not let this user in
  *   -ENOSPC     the file system has no room for what processes share while they use the pool
@@ -382,9 +382,9 @@ int hf_cancel(struct hf_pool *pool, pid_t tid);
  *   -EBUSY      a pin overlaps and the policy is HF_POLICY_NOWAIT; or a stopped process is in the
  *               way, and the policy is not one that waits
  *   -ETIMEDOUT  the deadline came first
- *   -EDEADLK    this thread itself holds an overlapping pin (at once, for every policy that may
- *               wait; HF_POLICY_NOWAIT gives -EBUSY, HF_POLICY_DETACH detaches it); or layout
- *               changes wait for each other's pins in a cycle, and this is the youngest of them
+ *   -EDEADLK    this thread itself holds an overlapping pin, and the policy may wait.
+ *               HF_POLICY_NOWAIT gives -EBUSY, and HF_POLICY_DETACH detaches it. Or layout changes
+ *               wait for each other's pins in a cycle, and this is the youngest of them
  *   -EINTR      a signal handler ran while it waited, or hf_cancel()
  *   -EBADF      the file is not open for writing
  *   -EFBIG      beyond HF_FILE_BYTES_MAX
@@ -540,7 +540,7 @@ int hf_lease(struct hf_file *file, uint64_t off, uint64_t len,
  *   -ECHILD  the parent made it before a fork, and keeps it */
 int hf_lease_release(const struct hf_lease *lease);
 
-/* Lets go of a lease whose device may still be at work: a peer did not answer, a card hangs. The
+/* Gives up a lease whose device may still be at work: a peer did not answer, a card hangs. The
  * blocks are given to nobody before the pool's quarantine_ns have passed from now, as after the
  * death of the process. Layout changes wait for it no more; they detach the blocks. It is not
  * recalled again, and cannot be taken back. Never blocks. Errors as hf_lease_release(). */

@@ -76,7 +76,7 @@ struct hf_clone_entry {
  *
  * In an entry:
  *   -EBUSY        somebody holds the file or changes it, it lies in 64 pieces or more, or it was
- *                 not tried: copy it by itself, with hf_openat() and hf_clone_range()
+ *                 not tried. Copy it by itself, with hf_openat() and hf_clone_range()
  *   -ENOENT       `from` does not exist, or has no name
  *   -EINVAL       it is not a regular file, or the name is empty, a dot or two, or has a slash
  *   -EEXIST       there is one of that name

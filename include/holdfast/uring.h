@@ -5,7 +5,7 @@
  * registers the pool's memory with the ring, once. For each request it pins the range of the file,
  * prepares one submission entry, and unpins when the request has ended.
  *
- * A request ends in one of these ways, and in each of them its range is let go of
+ * A request ends in one of these ways, and in each of them its range is released
  *
  *   transferred     all of it, or less: a short transfer, end of file, a peer that has closed
  *   failed          -errno of the kernel, also for a bad descriptor
@@ -80,7 +80,7 @@ int hf_uring_close(struct hf_uring *uring);
  * program's, waits until those of this library have ended, and takes all completions out of the
  * ring. io_uring_queue_exit(3) may come before or after; no other call on the ring may come after.
  *   -EEXIST  the ring belongs to another thread (IORING_SETUP_SINGLE_ISSUER)
- *   -EIO     the kernel lost completions for lack of memory, and a second has brought none: ranges
+ *   -EIO     the kernel lost completions for lack of memory, and a second has brought none. Ranges
  *            that may be in use stay pinned until the process ends */
 int hf_uring_exit(struct hf_uring *uring);
 
@@ -148,9 +148,9 @@ struct hf_uring_done {
 };
 
 /* For each completion that the program takes from the ring, before io_uring_cqe_seen(3). 1: *out is
- * filled, and without HF_URING_MORE the range has been let go of. 0: it was of a cancel, or
- * a notification of a request that has ended. Each
- * request ends with one completion without HF_URING_MORE. Never waits.
+ * filled, and without HF_URING_MORE the range has been released. 0: it was of a cancel, or a
+ * notification of a request that has ended. Each request ends with one completion without
+ * HF_URING_MORE. Never waits.
  *   -ENOENT  it is not of this struct hf_uring, but the program's own */
 int hf_uring_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
                       struct hf_uring_done *out);

@@ -24,10 +24,10 @@
 #define HF_LAB_NO_GRACE_KEPT 0x4000u /* GRACE.KEEP gone: a wait for sections that gave up counts */
 #define HF_LAB_SHARES_HELD 0x8000u   /* held pages are merged, and cloned with many files */
 #define HF_LAB_SHARED_WRITABLE 0x10000u  /* pins for writing and leases are given shared blocks */
-#define HF_LAB_GIVEN_UP_FREE 0x80000u    /* a lease that was given up is let go of at once */
+#define HF_LAB_GIVEN_UP_FREE 0x80000u    /* a lease that was given up is released at once */
 #define HF_LAB_EARLY_UNLOCK 0x20000u     /* hf_clone_files() unlocks its files before it commits */
 #define HF_LAB_PUTS_FORGOTTEN 0x40000u   /* a bitmap that is made again has no block of a put */
-#define HF_LAB_TRIM_UNLOCKED 0x100000u   /* a trim lets go of the bitmap before it punches */
+#define HF_LAB_TRIM_UNLOCKED 0x100000u   /* a trim unlocks the bitmap before it punches */
 #define HF_LAB_TRIM_REGISTERED 0x200000u /* and of the registrations */
 
 /* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a

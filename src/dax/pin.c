@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The slow path of a pin, and letting go. Under the layout mutex no layout change is between its
+ * The slow path of a pin, and its release. Under the layout mutex no layout change is between its
  * last look for holders and its transaction. So a pin that is published there, on blocks that the
  * extents name there, is found by the next change of those extents.
  */

@@ -5,22 +5,22 @@
  *
  * What a repair must obey:
  *   1. One run is enough: a second one finds nothing. Rounds go over all records until one finds
- *      nothing more to repair, and only then is anything committed; so this needs no argument
- *      about which repair makes which other one necessary.
- *   2. What is called clean works: opening accepts every record, each file reads, names can be made
- *      and removed, and free blocks and those that records name are all blocks. So each bound that
+ *      nothing more to repair. Only then is anything committed, so this needs no argument about
+ *      which repair makes which other one necessary.
+ *   2. A pool that is called clean works. Opening accepts every record, each file reads, and names
+ *      can be made and removed. Each block is either free or named by a record. So each bound that
  *      a decoder or fs has is looked at here, by the same code where that is possible.
- *   3. A record that another one vouches for stays: an inode and the entry that leads to it,
- *      extents and the inode's number of blocks, a directory and those that call it parent. A field
- *      that disagrees with two others is the wrong one (check_types.c, check_blocks.c), also where
- *      it is the number in a key (check_moved.c). What holds any file's data and has no place gets
- *      one in lost+found.
+ *   3. A record that another one vouches for stays. An inode and the entry that leads to it vouch
+ *      for each other. So do extents and the inode's number of blocks, and a directory and those
+ *      that call it parent. A field that disagrees with two others is the wrong one (check_types.c,
+ *      check_blocks.c), also where it is the number in a key (check_moved.c). What holds any file's
+ *      data and has no place gets one in lost+found.
  *   4. Of several claims to a block, the one that its inode does not vouch for loses. Where all are
- *      vouched for alike, nobody loses: the later gets a copy, or where there is no room for one a
- *      hole, which is said.
+ *      vouched for alike, nobody loses: the later gets a copy. Where there is no room for a copy it
+ *      gets a hole, and the report says so.
  *   5. A directory that is an orphan is not dropped while anything is in it.
- *   6. What opening refuses is reported; it is set right where other records, the memory or a new
- *      pool's default say how, else the sentence says what to do.
+ *   6. What opening refuses is reported. It is set right where other records, the memory or a new
+ *      pool's default say how. Otherwise the sentence says what to do.
  *   7. All repairs are one transaction: a check that fails or is killed half way has changed
  *      nothing. (A copy of blocks is written before, to blocks that no record keeps.) The one
  *      exception is a file that LMDB must not see. There the only repair is to go back to the

@@ -17,7 +17,7 @@
  *   - T is whole when it counts. The store to lock.mdb comes after all of the page: between them is
  *     a call of the C library, or the release of a lock. That LMDB's compiler keeps this order is
  *     checked by the test commit-killed, which stops after every store;
- *   - no process has been told of a T that does not count: its committer died in the call, and all
+ *   - no process has been told of a T that does not count. Its committer died in the call, and all
  *     others see it only through snapshots;
  *   - every snapshot tells what counts, also a read-only process's, once the committer is known to
  *     be dead. So recovery (dax/gate.c, fs/space.c) looks through a snapshot and needs no writer.

@@ -10,9 +10,9 @@
  * is alone (shm_attach_begin()). The record names POOL/lock itself, by device and inode, and the
  * segment's file, by name, device, inode and owner. So
  *   - a copy of a pool, also one made while the pool was in use, has a record of another POOL/lock,
- *     which names nothing here; a pool that was moved keeps its record and its segment;
- *   - nobody can put a file of his own in the segment's place without having written the record,
- *     and a user that may write POOL/segment may use the pool: it has the mode of POOL/lock.
+ *     which names nothing here. A pool that was moved keeps its record and its segment;
+ *   - nobody can put a file of his own in the segment's place without having written the record. A
+ *     user that may write POOL/segment may use the pool: it has the mode of POOL/lock.
  * Locks on POOL/lock say whether anybody is attached. Where one file has two inodes, in an overlay
  * and in its layers, they would say it to half of them. But nobody can attach to a pool through an
  * overlay (check_life() in attach.c).

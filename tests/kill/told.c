@@ -9,9 +9,9 @@
  *
  *   - what leases and pins hold has not changed, also when the whole pool is filled with something
  *     else;
- *   - a lease is HF_LEASE_DETACHED when blocks of it have left the file, and only then; its holder
- *     is told that, by a callback or by hf_recall_next(), without anybody coming to the file; and
- *     never told of less afterwards;
+ *   - a lease is HF_LEASE_DETACHED when blocks of it have left the file, and only then;
+ *   - its holder is told that, by a callback or by hf_recall_next(), also when nobody comes to the
+ *     file. It is never told of less afterwards;
  *   - one that is offered is taken with the memory that it had, or with -ESTALE;
  *   - a layout change meets what is still in the file, and nothing else;
  *   - nothing of the dead stays: no hold, no block, no count of pins.

@@ -122,7 +122,7 @@ mount_pool() {
     mountpoint -q "$dir" || fail "the mount did not come"
 }
 
-# After asynchronous I/O the server's thread lets go of the file, when it runs again: a test with such I/O has set
+# After asynchronous I/O the server's thread releases the file when it runs again: a test with such I/O has set
 # asynchronous=yes.
 unmount() {
     if [ -n "${asynchronous-}" ]; then await umount "$dir"; else run umount "$dir"; fi

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the mount has the kernel drop after a reply is dropped by another thread; without memory or
- * a thread the worker does it before it goes on. The kernel and the mount's other parts are played
- * here.
+ * Pages that the kernel is to drop after a reply are dropped by another thread. Without memory or a
+ * thread, the worker drops them before it goes on. The kernel and the mount's other parts are
+ * played here.
  */
 #include "private.h"
 
