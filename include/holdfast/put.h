@@ -41,25 +41,26 @@ int hf_put_begin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flag
 
 /* Makes the first len bytes of the put a part of the file, whose size becomes off+len. One step:
  * before it, nobody sees a byte; after it, all see all of them. The rest of the put is given back.
- * What fills the memory must have ended before. After a failure the put is as it was, except
+ * Whatever fills the memory must have stopped before. After a failure the put is as it was, except
  * that bytes after len in the page of the last one may be zeros.
  *   -ESTALE  the file has grown over off meanwhile
  *   -EINVAL  len 0 or more than was begun; the put has ended; or it was begun in another file
- *   -ENOSPC  no room for metadata
+ *   -ENOSPC  no room for metadata, or to copy the file's last page, which it shares with another
  *   -EBADF, -EBUSY, -EINTR, -EIO  as hf_write() */
 int hf_put_commit(struct hf_file *file, const struct hf_put *put, uint64_t len);
 
 /* The same for a file that has no name yet (O_TMPFILE), which gets the name path in the same step.
  * Replaces what is there, as hf_rename() does, unless flags is HF_RENAME_NOREPLACE.
  *   -EEXIST  HF_RENAME_NOREPLACE, and the name is there
- *   -ENOENT  the file was not made to get a name, or has one. The path leads nowhere.
+ *   -ENOENT  the file was not made to get a name, or has one by now. The path leads nowhere.
  *   -ENOTDIR, -ELOOP, -ENAMETOOLONG, -EISDIR, -EBUSY  of the path, as hf_rename()
  *   and the errors of hf_put_commit() */
 int hf_put_commit_as(struct hf_file *file, const struct hf_put *put, uint64_t len, const char *path,
                      uint32_t flags);
 
-/* Gives the memory back, also after hf_close() of the file. What fills it must have ended. Never
- * waits. -EINVAL: the put has ended. */
+/* Gives the memory back, also after hf_close() of the file. Whatever fills it must have stopped.
+ * Waits for a lock for 100 ms at most: then others give the memory back. -EINVAL: the put has
+ * ended. */
 int hf_put_abort(struct hf_pool *pool, const struct hf_put *put);
 
 #ifdef __GNUC__
