@@ -101,9 +101,13 @@ def check_program_include(name, number, place, target):
     return None
 
 
-def check_folder_shown(folder):
-    """The picture of the house has every folder, and its table of what each may include."""
-    for name, words in (("docs/house.svg", r"<text [^>]*>([^<]*)</text>"), ("ARCHITECTURE.md", r"^\| ([\w, ]+) \|")):
+SHOWN_IN = {"docs/house.svg": r"<text [^>]*>([^<]*)</text>", "ARCHITECTURE.md": r"^\| ([\w, ]+) \|"}
+
+
+def check_folder_shown(folder, *places):
+    """The picture of the house has every folder, and the table those that may not include all others."""
+    for name in places or SHOWN_IN:
+        words = SHOWN_IN[name]
         shown = " ".join(re.findall(words, read(name), flags=re.M))
         if not re.search(rf"(?<![\w/]){folder if name.endswith('.svg') else folder.removeprefix('src/')}\b", shown):
             yield name, 1, f"{folder} is not in it"
@@ -116,6 +120,9 @@ def check_folders():
         if folder not in there:
             yield "tools/lint.py", 1, f"there is no folder {folder}"
         yield from check_folder_shown(folder)
+    for folder in sorted({name.split("/")[0] for name in there} - PUBLIC_ONLY - {"src"}):
+        if not folder.startswith("."):
+            yield from check_folder_shown(folder, "docs/house.svg")
 
 
 def check_layers():

@@ -26,6 +26,7 @@ SEEDS = [
     ("layers", "lab/text.c", '#include "bench/bench.h"\n', "lab/ may not use"),
     ("layers", "tools/lint.py", ('{"bench", "cli"', '{"bench", "elsewhere", "cli"'), "there is no folder elsewhere"),
     ("layers", "docs/house.svg", ("  fabric  ", "  "), "fabric is not in it"),
+    ("layers", "docs/house.svg", (" model ", " "), "model is not in it"),
     ("layers", "ARCHITECTURE.md", ("| mm |", "| ww |"), "src/mm is not in it"),
     ("cycles", "tools/lint.py", ("CYCLE_FILES_MAX = {", "CYCLE_FILES_MAX = {} and {"), "files call each other"),
     ("cycles", "uring/detail.c", "void f(void)\n{\n    hf_uring_open(0, 0, 0);\n}\n", "files call each other"),
