@@ -203,8 +203,8 @@ void dax_ask(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t 
 
 /* Pages [first, last] are about to change. Processes that may have stored into copies of them are
  * told to write these back, and waited for. Called with no lock held. */
-static inline void dax_changes(struct dax *dax, struct shm_vnode *vnode, uint64_t first,
-                               uint64_t last)
+static inline void dax_will_change(struct dax *dax, struct shm_vnode *vnode, uint64_t first,
+                                   uint64_t last)
 {
     shm_assert_none_held();
     if (__builtin_expect(hf_load_acquire(&vnode->waiters) & SHM_ASKED, 0))

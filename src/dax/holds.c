@@ -67,7 +67,7 @@ static uint32_t hold_sum(const struct shm_hold *h)
 /* Follows a link of `parent`; SHM_NONE: of the vnode, to the root. Any process may have made it
  * wrong. So it leads to a hold of this file with a lower priority (no two have the same), or
  * nowhere. Then each way down ends. */
-static uint32_t follow(struct tree *tree, uint32_t parent, const uint32_t *link)
+static uint32_t child_of(struct tree *tree, uint32_t parent, const uint32_t *link)
 {
     uint32_t hold = hf_load_acquire(link);
 
@@ -93,19 +93,19 @@ static void check_sum(struct tree *tree, uint32_t hold)
 static uint32_t left_of(struct tree *tree, uint32_t hold)
 {
     check_sum(tree, hold);
-    return follow(tree, hold, &tree->shm->holds[hold].left);
+    return child_of(tree, hold, &tree->shm->holds[hold].left);
 }
 
 static uint32_t right_of(struct tree *tree, uint32_t hold)
 {
     check_sum(tree, hold);
-    return follow(tree, hold, &tree->shm->holds[hold].right);
+    return child_of(tree, hold, &tree->shm->holds[hold].right);
 }
 
 static uint32_t root_of(struct tree *tree, const struct shm_vnode *vnode)
 {
     tree->wrong |= vnode->hold_root != vnode->hold_root_again;
-    return follow(tree, SHM_NONE, &vnode->hold_root);
+    return child_of(tree, SHM_NONE, &vnode->hold_root);
 }
 
 static void set_root(struct shm_vnode *vnode, uint32_t root)
@@ -406,7 +406,7 @@ static int scan_tree(struct look *look, uint32_t root)
     check_sum(&look->tree, root);
     if (look->tree.wrong || h->max_last < look->first)
         return look->tree.wrong;
-    rc = scan_tree(look, follow(&look->tree, root, &h->left));
+    rc = scan_tree(look, child_of(&look->tree, root, &h->left));
     if (rc || h->range.first > look->last)
         return rc;
     if (h->range.last >= look->first) {
@@ -414,7 +414,7 @@ static int scan_tree(struct look *look, uint32_t root)
         if (rc)
             return rc;
     }
-    return scan_tree(look, follow(&look->tree, root, &h->right));
+    return scan_tree(look, child_of(&look->tree, root, &h->right));
 }
 
 static int scan_table(const struct look *look)

@@ -40,7 +40,7 @@ static uint64_t block_at(const struct dax *dax, const void *at)
     return (uint64_t)((const char *)at - dax->media.base) / HF_BLOCK_BYTES;
 }
 
-static void count_down(struct shm *shm, uint64_t block, uint64_t pages)
+static void uncount_blocks(struct shm *shm, uint64_t block, uint64_t pages)
 {
     for (uint64_t i = 0; i < pages; i++)
         counts_down(shm, block + i);
@@ -87,8 +87,8 @@ static int walk_and_count(struct dax *dax, const struct shm_vnode *vnode, uint64
             return pieces->count;
     }
     for (int i = 0; i < pieces->count; i++)
-        count_down(dax->shm, block_at(dax, pieces->iov[i].iov_base),
-                   pieces->iov[i].iov_len / HF_BLOCK_BYTES);
+        uncount_blocks(dax->shm, block_at(dax, pieces->iov[i].iov_base),
+                       pieces->iov[i].iov_len / HF_BLOCK_BYTES);
     return rc;
 }
 
@@ -137,7 +137,7 @@ static int pin_counting(struct dax *dax, struct shm_vnode *vnode, const struct d
     /* SIZE.PUB/p. Beyond it, or in several runs: as if it were not there. */
     if (count > 1 || end > hf_load_acquire(&vnode->size)) {
         for (int i = 0; i < count; i++)
-            count_down(shm, block_at(dax, iov[i].iov_base), iov[i].iov_len / HF_BLOCK_BYTES);
+            uncount_blocks(shm, block_at(dax, iov[i].iov_base), iov[i].iov_len / HF_BLOCK_BYTES);
         return MM_MISS;
     }
     fill_pin(dax, vnode, lane, flags, iov, pin);
@@ -170,7 +170,7 @@ int pin_counted_unpin(struct hf_pin *pin)
     uint64_t block = pin->hf_opaque[1] & ((UINT64_C(1) << PAGES_SHIFT) - 1);
 
     pin->hf_opaque[2] = 0;
-    count_down(shm, block, pin->hf_opaque[1] >> PAGES_SHIFT);
+    uncount_blocks(shm, block, pin->hf_opaque[1] >> PAGES_SHIFT);
     hf_fence_light();
     if (vnode) /* of its blocks the pages are not known */
         watch_let_go(shm, shm_key(0, HF_PIN_WRITE, (uint32_t)vnode - 1), 0, DAX_LAST);

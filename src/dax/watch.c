@@ -106,7 +106,7 @@ static void await(struct dax *dax, const struct shm_vnode *vnode, uint32_t proce
         /* WATCH.CLOSE/p: it stops watching before it closes. Pairs with WATCH.CLOSE/m in
          * shm_vnode_put(). Without it: the file is deleted by its last close, after the call that
          * took its last name has returned. */
-        if (!shm_watches(shm, vnode, process) &&
+        if (!shm_is_watched_by(shm, vnode, process) &&
             !(to_close && !HF_LAB_BROKEN(HF_LAB_NO_CLOSE_WAIT) &&
               shm_vnode_is_open_by(shm, vnode, process)))
             return;

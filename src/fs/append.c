@@ -188,7 +188,7 @@ ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
         return rc;
     if (hf_load_acquire(&fs->dax.shm->run->reclaim))
         fs_reclaim(fs);
-    fs_changes(fs, file->vnode, hf_load_acquire(&file->vnode->size), len);
+    fs_will_change(fs, file->vnode, hf_load_acquire(&file->vnode->size), len);
     done = append_copied(file, buf, len, &place);
     if (done <= 0)
         return done;

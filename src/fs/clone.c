@@ -436,7 +436,7 @@ static int clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *
     rc = check_request(from, from_off, to, to_off, len, size);
     if (rc || len == 0)
         return rc;
-    fs_changes(from->fs, from->vnode, from_off, len);
+    fs_will_change(from->fs, from->vnode, from_off, len);
     return clone_pages(from, from_off, to, to_off, len, policy);
 }
 

@@ -61,7 +61,7 @@ static int use_source(struct batch *b, size_t i)
     int rc = shm_vnode_get(b->fs->dax.shm, b->entries[i].from, &source->vnode);
 
     if (rc == 0)
-        dax_changes(&b->fs->dax, source->vnode, 0, DAX_LAST);
+        dax_will_change(&b->fs->dax, source->vnode, 0, DAX_LAST);
     else
         source->vnode = NULL;
     return rc;

@@ -189,7 +189,7 @@ ssize_t fs_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *t
     if (n)
         return n;
     want = fs_min(want, HF_FILE_BYTES_MAX - to_off);
-    fs_changes(to->fs, to->vnode, to_off, want);
+    fs_will_change(to->fs, to->vnode, to_off, want);
     while (done < want) {
         uint64_t part = want - done;
 

@@ -319,7 +319,7 @@ ssize_t fs_write(struct hf_file *file, const void *buf, size_t len, uint64_t off
     rc = fs_uncapable(file->fs, file->vnode);
     if (rc)
         return rc;
-    fs_changes(file->fs, file->vnode, off, len);
+    fs_will_change(file->fs, file->vnode, off, len);
     done = fs_write_untold(file, buf, len, off);
     if (done <= 0)
         return done;

@@ -30,7 +30,7 @@ int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, 
     l->vnode = vnode;
     l->in_txn = l->committed = l->keep_times = false;
     if (why != HF_CHANGE_MOVE && why != HF_CHANGE_DELETE)
-        dax_changes(&fs->dax, vnode, first, last);
+        dax_will_change(&fs->dax, vnode, first, last);
     return dax_change_begin(&fs->dax, vnode, first, last, why, policy, &l->change);
 }
 

@@ -21,7 +21,7 @@ struct opening {
     mode_t mode;
 };
 
-static bool follows(const struct opening *o)
+static bool follows_links(const struct opening *o)
 {
     return !(o->flags & O_NOFOLLOW) && (o->flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
 }
@@ -105,7 +105,7 @@ static int make_file(const struct opening *o, uint64_t *ino, struct shm_vnode **
 
     if (rc)
         return rc;
-    rc = fs_walk(txn.meta, o->at, follows(o), &place);
+    rc = fs_walk(txn.meta, o->at, follows_links(o), &place);
     if (rc == 0 && !place.ino && place.slash)
         rc = hf_fail(EISDIR, "%.200s ends in a slash", o->at.path);
     if (rc == 0 && !place.ino)
@@ -149,7 +149,7 @@ static int find_or_make(const struct opening *o, uint64_t *ino, struct shm_vnode
     rc = meta_begin_read(o->fs->dax.meta, &txn);
     if (rc)
         return rc;
-    rc = fs_walk(txn, o->at, follows(o), &place);
+    rc = fs_walk(txn, o->at, follows_links(o), &place);
     if (rc == 0 && place.ino && *o->at.path) /* in the snapshot that has the name */
         rc = fs_check_place(txn, &place);
     meta_end_read(txn);

@@ -168,7 +168,7 @@ static void hand_over(struct fs *fs, const struct shm_vnode *vnode, struct put *
     fs_reservation_hold(fs, &put->blocks, put->holds);
 }
 
-static int put_records(struct fs_txn *txn, const struct put *put)
+static int put_all_records(struct fs_txn *txn, const struct put *put)
 {
     uint64_t page = put->page;
     int rc = 0;
@@ -201,7 +201,7 @@ static int begin_for_device(struct fs *fs, const struct shm_vnode *vnode, struct
 
     if (rc)
         return rc;
-    rc = put_records(&txn, put);
+    rc = put_all_records(&txn, put);
     if (rc) {
         fs_abort(&txn);
         return rc;
@@ -508,7 +508,7 @@ int fs_put_commit(struct hf_file *file, const struct hf_put *put, uint64_t len,
         return rc;
     off = c.put.off;
     size = hf_load_acquire(&file->vnode->size);
-    fs_changes(fs, file->vnode, off, len);
+    fs_will_change(fs, file->vnode, off, len);
     rc = commit_put(&c);
     if (rc)
         return rc;

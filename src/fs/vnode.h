@@ -65,7 +65,8 @@ static inline void fs_changed(struct fs *fs, struct shm_vnode *vnode, uint64_t f
 
 /* Bytes [off, off+len) are about to be written. Called with no lock held. Processes that may have
  * stored into copies of these pages, or of the one that ends the file, write them back first. */
-static inline void fs_changes(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len)
+static inline void fs_will_change(struct fs *fs, struct shm_vnode *vnode, uint64_t off,
+                                  uint64_t len)
 {
     uint64_t size = hf_load_acquire(&vnode->size), last = DAX_LAST;
 
@@ -73,7 +74,7 @@ static inline void fs_changes(struct fs *fs, struct shm_vnode *vnode, uint64_t o
         return;
     if (off < HF_FILE_BYTES_MAX && len < HF_FILE_BYTES_MAX - off)
         last = (off + len - 1) / HF_BLOCK_BYTES;
-    dax_changes(&fs->dax, vnode, (size < off ? size : off) / HF_BLOCK_BYTES, last);
+    dax_will_change(&fs->dax, vnode, (size < off ? size : off) / HF_BLOCK_BYTES, last);
 }
 
 /* Puts the size and times of a file in use into the record, as a reader should see it. */

@@ -433,7 +433,7 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
 }
 
 /* A transaction in which LMDB has given up is left as it is: guard.c says why. */
-static void ends(struct meta_txn *txn)
+static void mark_closed(struct meta_txn *txn)
 {
     HF_BUG_ON(!txn->open || !txn->write);
     txn->open = false;
@@ -450,13 +450,13 @@ int meta_commit(struct meta_txn *txn)
     rc = lmdb_commit(txn);
     if (rc == 0) /* else its page may have been written */
         hf_store_release(&shared->under_way, UINT64_C(0));
-    ends(txn);
+    mark_closed(txn);
     return rc;
 }
 
 void meta_abort(struct meta_txn *txn)
 {
-    ends(txn);
+    mark_closed(txn);
     if (!txn->asserted)
         mdb_txn_abort(txn->lmdb);
 }

@@ -48,7 +48,7 @@ static bool may_lock_anything(void)
 }
 
 /* Where the driver counts what it has been told of against the limit. */
-static int check_limit(uint32_t purpose, uint64_t bytes)
+static int check_locked_limit(uint32_t purpose, uint64_t bytes)
 {
     struct rlimit limit;
 
@@ -69,7 +69,7 @@ int pool_register(struct fs *fs, uint32_t purpose, struct hf_pool_memory *out)
     /* Before the hold is taken, so that no failure leaves one. The memory only grows, and its
      * driver looks at it later. */
     rc = rc ? rc : pool_memory(fs, &memory);
-    rc = rc ? rc : check_limit(purpose, memory.bytes);
+    rc = rc ? rc : check_locked_limit(purpose, memory.bytes);
     rc = rc ? rc : shm_register(fs->dax.shm, purpose / HF_PIN_IO_URING);
     if (rc == 0)
         *out = memory;

@@ -16,7 +16,7 @@ static uint64_t *bits_of(const struct shm *shm, uint64_t *all, const struct shm_
     return all + (uint64_t)(vnode - shm->vnodes) * shm->open_words;
 }
 
-bool shm_watches(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process)
+bool shm_is_watched_by(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process)
 {
     return hf_load_acquire(&bits_of(shm, shm->watches, vnode)[process / 64]) & UINT64_C(1)
                                                                                    << process % 64;

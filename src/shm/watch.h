@@ -44,7 +44,7 @@ void shm_watch_leave(struct shm *shm, struct shm_vnode *vnode, bool asks);
 /* Clears SHM_WATCHED and SHM_ASKED if the processes for which they are set have died. Under the
  * vnode's mutex. */
 void shm_watch_settle(struct shm *shm, struct shm_vnode *vnode);
-bool shm_watches(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
+bool shm_is_watched_by(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
 /* The first process from `process` on that watches it, or wants to be told before; SHM_NONE. */
 uint32_t shm_watcher_from(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);
 uint32_t shm_asker_from(const struct shm *shm, const struct shm_vnode *vnode, uint32_t process);

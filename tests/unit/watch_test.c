@@ -47,16 +47,16 @@ static void flag_and_marks(void **state)
     struct shm *shm = *state;
 
     assert_true(vnode->waiters & SHM_WATCHED);
-    assert_true(shm_watches(shm, vnode, shm->self));
+    assert_true(shm_is_watched_by(shm, vnode, shm->self));
     assert_int_equal(shm_watcher_from(shm, vnode, 0), shm->self);
     assert_int_equal(shm_watcher_from(shm, vnode, shm->self + 1), SHM_NONE);
     assert_false(watch(shm, 1));
     assert_true(vnode->waiters & SHM_WATCHED);
     watch(shm, -1);
-    assert_true(shm_watches(shm, vnode, shm->self));
+    assert_true(shm_is_watched_by(shm, vnode, shm->self));
     vnode->waiters |= SHM_DETACHED;
     watch(shm, -1);
-    assert_false(shm_watches(shm, vnode, shm->self));
+    assert_false(shm_is_watched_by(shm, vnode, shm->self));
     assert_int_equal(vnode->waiters, SHM_DETACHED);
 }
 
@@ -75,7 +75,7 @@ static void asks_are_counted(void **state)
     assert_true(vnode->waiters & SHM_ASKED);
     ask(shm, -1);
     assert_int_equal(vnode->waiters, SHM_WATCHED);
-    assert_true(shm_watches(shm, vnode, shm->self));
+    assert_true(shm_is_watched_by(shm, vnode, shm->self));
 }
 
 static void reports_come_in_order(void **state)
