@@ -141,7 +141,7 @@ struct hf_pool_options {
 };
 
 /* Makes a pool in the directory `path`, which must not exist, or must be empty. Blocks, allocates,
- * enters the kernel. On failure what it made is removed again.
+ * enters the kernel. When it fails, it removes what it has made.
  *   -EINVAL     a size or a limit is out of bounds, an unknown engine or flag
  *   -EEXIST     path is not an empty directory, or data_path is not empty
  *   -ENOSPC     the file system of path or data_path is too small
@@ -247,7 +247,7 @@ int hf_pool_memory_fd(struct hf_pool *pool);
  *   -ENOMEM, -EUCLEAN */
 int hf_pool_register(struct hf_pool *pool, uint32_t purpose, struct hf_pool_memory *out);
 
-/* Gives one such hold up. Call it after the driver has given the memory back.
+/* Gives up one such hold. Call it after the driver has given the memory back.
  *   -EINVAL  there is none of that purpose */
 int hf_pool_unregister(struct hf_pool *pool, uint32_t purpose);
 
@@ -407,11 +407,11 @@ int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *pol
 /* Put a hole of len at off; what follows moves up. */
 #define HF_FALLOC_INSERT_RANGE 0x20u
 /* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. For COLLAPSE and
- * INSERT, off and len are multiples of HF_BLOCK_BYTES. What COLLAPSE takes out ends before end of
- * file, and INSERT begins before it (-EINVAL). Their range is [off, end). A page that is punched in
- * part counts as in the range. A failure may leave some of the holes with blocks (mode 0,
- * KEEP_SIZE). Where the new blocks of a range lie in more than 32 pieces, a failure may leave the
- * first part zeroed. The modes have the values of Linux's FALLOC_FL_ flags.
+ * INSERT, off and len are multiples of HF_BLOCK_BYTES. COLLAPSE ends before end of file, and INSERT
+ * begins before it (-EINVAL). Their range is [off, end). A page that is punched in part counts as
+ * in the range. A failure may leave some of the holes with blocks (mode 0, KEEP_SIZE). Where the
+ * new blocks of a range lie in more than 32 pieces, a failure may leave the first part zeroed. The
+ * modes have the values of Linux's FALLOC_FL_ flags.
  *   -EINVAL  len 0, or an impossible combination */
 int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
                  const struct hf_policy *policy);
@@ -558,9 +558,9 @@ struct hf_lease_token {
  * dies with it. -EINVAL, -ECHILD as above. */
 int hf_lease_give(const struct hf_lease *lease, struct hf_lease_token *out);
 
-/* Takes what was offered, once; the range is held all the time in between. options->flags must be
- * 0: purpose and mode stay as they are. The taker is told of a pending recall. Returns the number
- * of pieces, as hf_lease().
+/* Takes the lease that was offered, once. The range is held all the time in between.
+ * options->flags must be 0: purpose and mode stay as they are. The taker is told of a pending
+ * recall. Returns the number of pieces, as hf_lease().
  *   -ENOENT  no such offer: taken already, or the giver has died
  *   -ESTALE  blocks of it are detached; it stays offered, to be taken with iovcnt 0 and released
  *   -EIO     whether a dead process had committed a change cannot be read; it stays offered
@@ -586,9 +586,9 @@ int hf_recall_next(struct hf_pool *pool, struct hf_recall *out);
  * are followed inside the pool. The library checks no permissions: a process that may open the pool
  * may do everything in it. A mounted pool obeys modes. mode is taken as given. A new file belongs
  * to the effective user and group, or to the client of hf_act_for(). In a directory with the
- * set-group-ID bit it gets the directory's group, and a new directory there inherits the bit. A
- * directory's default ACL goes to what is made in it, and limits mode: acl(5). Name calls never
- * wait for pins, except hf_unlink() with a policy that waits.
+ * set-group-ID bit it gets the directory's group, and a new directory there inherits the bit. New
+ * entries of a directory get its default ACL, which limits mode: acl(5). Name calls never wait for
+ * pins, except hf_unlink() with a policy that waits.
  *   -ENOENT, -ENOTDIR, -ELOOP, -ENAMETOOLONG  the path leads nowhere, as POSIX says */
 
 /* -EEXIST: the name is there. -ENOTEMPTY: the directory has entries. -EBUSY: it is the root. */
