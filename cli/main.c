@@ -122,7 +122,7 @@ static int run_verb(const struct cli_verb *verb, char **args)
     return verb->run(count, args);
 }
 
-/* What was printed must have arrived; a reader that went away is not a failure. */
+/* All output must have arrived; a reader that went away is not a failure. */
 static int finish_output(int status)
 {
     bool broken = ferror(stdout) != 0;

@@ -153,7 +153,7 @@ static void read_through(struct reader *reader, struct visit *visit)
     }
 }
 
-/* What was written must still be there when the last page is done. */
+/* Bytes that were written must still be there when the last page is done. */
 static void write_through(struct reader *reader, struct visit *visit)
 {
     lab_count(&reader->counts->writing, 1);

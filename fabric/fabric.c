@@ -31,8 +31,9 @@ static void tell_program(struct hf_fabric *fabric, const struct region *region, 
     pthread_mutex_lock(&regions_mutex);
 }
 
-/* What waits for the lease goes on. The pool keeps its blocks for the quarantine, also when this
- * process dies. Not before the registrations are closed: a key would open what comes after. */
+/* Layout changes that wait for the lease go on. The pool keeps its blocks for the quarantine, also
+ * when this process dies. The registrations are closed first: a key would open the next file's
+ * bytes. */
 static void give_up_region(struct hf_fabric *fabric, struct region *region)
 {
     bool closed;

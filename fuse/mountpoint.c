@@ -67,7 +67,7 @@ void mountpoint_unmount(const char *dir)
         waitpid(child, NULL, 0);
 }
 
-/* What the kernel has kept of the root must not answer instead. */
+/* The kernel must ask the server, and not answer with attributes that it has kept. */
 bool mountpoint_is_dead(const char *dir)
 {
     struct statx attr;

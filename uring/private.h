@@ -15,7 +15,7 @@
 #define URING_OP_READV_FIXED 60
 #define URING_OP_WRITEV_FIXED 61
 
-/* What every request needs is in one line of the cache. */
+/* The fields that every request needs are in one line of the cache. */
 struct request {
     uint64_t user_data;
     uint64_t position; /* of its submission entry, counted since the ring began */

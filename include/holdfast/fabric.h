@@ -15,8 +15,8 @@
  *             the peer came by, and the lease goes into quarantine (hf_lease_quarantine()). So a
  *             layout change goes on, and no file gets the blocks for the pool's quarantine_ns
  *
- * When it is sure that nothing touches the range any more. Not when fi_close() of the registration
- * has returned: a transfer whose key was looked at before may go on, on every provider. It is sure
+ * When is it sure that nothing touches the range any more? Not when fi_close() of the registration
+ * has returned: a transfer whose key was checked before may go on, on every provider. It is sure
  * when the peer has seen the completions of all that it began, and its answer came after them:
  *
  *   fi_read    its completion says that the bytes have come
@@ -100,8 +100,8 @@ struct hf_fabric_piece {
     uint64_t len;          /* bytes */
 };
 
-/* Plain bytes, to be sent by any means; what follows piece[pieces] need not be sent. Numbers are in
- * the machine's byte order. */
+/* Plain bytes, to be sent by any means; the entries from piece[pieces] on need not be sent. Numbers
+ * are in the machine's byte order. */
 struct hf_fabric_window {
     uint64_t region; /* names it in answers; not 0, and never used again by this process */
     uint64_t len;    /* bytes */

@@ -95,8 +95,8 @@ ssize_t hf_clone_files(struct hf_pool *pool, struct hf_clone_entry *entries, siz
 struct hf_client {
     size_t size;    /* sizeof(struct hf_client) */
     uint32_t flags; /* HF_CLIENT_... */
-    mode_t umask;   /* for what is made in a directory without a default ACL */
-    uid_t uid;      /* owner of what is made */
+    mode_t umask;   /* for new entries of a directory without a default ACL */
+    uid_t uid;      /* owner of new entries */
     gid_t gid;
     /* The client's process and thread, as this process numbers them; for hf_pins() and for
      * deadlocks. The thread stays in its call until this thread has answered. pid 0: found by tid
@@ -116,9 +116,9 @@ struct hf_client {
  * the next report, the write waits for no watcher. */
 #define HF_CLIENT_WRITE_BACK 0x2u
 /* From now on the calls of this thread, in all pools, are for this client; null: for itself again.
- * The struct is copied; `cancelled` must stay. What the client's thread `tid` holds itself, through
- * this library, counts as the caller's own: at gates and for -EDEADLK. Never blocks; a child of
- * fork(2) acts for itself. -EINVAL. */
+ * The struct is copied; `cancelled` must stay. Pins of the client's own thread `tid`, through this
+ * library, count as the caller's: at gates and for -EDEADLK. Never blocks; a child of fork(2) acts
+ * for itself. -EINVAL. */
 int hf_act_for(const struct hf_client *client);
 
 /* ----------------------------------------------------------------- what others change ---- */

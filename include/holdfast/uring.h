@@ -60,7 +60,7 @@ struct hf_uring_options {
  * HF_URING_HAS_TABLE the ring gets a sparse table, with room for all that the pool can grow to.
  * Null options: zeros. The whole pool becomes resident, so it may take long. The ring stays alive
  * until hf_uring_close() or hf_uring_exit(), also after io_uring_queue_exit(3).
- *   -EINVAL     an option is not known or out of bounds; or the table that there is has no room
+ *   -EINVAL     an option is not known or out of bounds; or the ring's table has no room
  *   -EBUSY      the ring has a table already, and HF_URING_HAS_TABLE was not given
  *   -EEXIST     the ring belongs to another thread (IORING_SETUP_SINGLE_ISSUER)
  *   -EOPNOTSUPP the kernel is older than 6.0, or the ring cannot be mapped a second time; or as
@@ -155,8 +155,8 @@ struct hf_uring_done {
 int hf_uring_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
                       struct hf_uring_done *out);
 
-/* Prepares a cancel of each request with this user_data; they end as usual. What a device is
- * transferring goes on to its end. A request that waits behind a linked one ends with that one.
+/* Prepares a cancel of each request with this user_data; they end as usual. A transfer that a
+ * device has begun goes on to its end. A request that waits behind a linked one ends with that one.
  *   -ENOENT  there is none
  *   -EBUSY   no submission entry is free for all of them: submit, and call again */
 int hf_uring_cancel(struct hf_uring *uring, uint64_t user_data);

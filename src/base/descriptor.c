@@ -11,7 +11,7 @@
  * Afterwards they are closed again, for the program may count on their being free. Any number of
  * threads may be opening at a time; the last one closes them.
  *
- * What is left is a program in which another thread gives or closes descriptors 0 to 2 at that very
+ * One case is left: another thread of the program opens or closes descriptors 0 to 2 at that very
  * moment. A number that it closes under us is recognized when we get it, and moved up. A file that
  * it puts in the place of ours is recognized too, except between that look and the close.
  * holdfast(7) tells programs not to do that while the library opens something.

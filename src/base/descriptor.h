@@ -17,7 +17,8 @@ int hf_fd_eventfd(unsigned count, int flags);
 FILE *hf_fd_fopen(const char *path); /* to read */
 DIR *hf_fd_opendir(const char *path);
 
-/* What another library opens between the two gets 3 or more too. They nest, from any threads. */
+/* Files that another library opens between the two get 3 or more too. They nest, from any
+ * threads. */
 void hf_fd_guard_begin(void);
 void hf_fd_guard_end(void);
 

@@ -3,7 +3,7 @@
  * Files: names, inodes, space, content, and the layout changes of one file, on top of pages (dax),
  * records (meta) and the run segment (shm). This is what src/pool and src/api use.
  *
- * What is true of a file lies in three places, each with one rule:
+ * The truth about a file lies in three places, each with one rule:
  *
  *   LMDB      names, attributes, extents. Changed by one transaction a call (txn.h), always under
  *             space_mutex, so that the free-space bitmap and LMDB agree at every commit.

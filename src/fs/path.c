@@ -2,8 +2,8 @@
 /*
  * Owns both ways between a path and an inode. The walk along a path runs inside the transaction
  * that acts on what it finds. So nothing changes between the look and the act, and the targets of
- * links can be read where they lie. What is still to walk is a stack: the path as it was given, and
- * above it a rest for each link inside it.
+ * links can be read where they lie. The way that is left is a stack. Below is the rest of the given
+ * path, and above it the rest of each link inside it.
  *
  * From an inode to a path: in one snapshot, from the inode up to the root.
  */

@@ -14,13 +14,14 @@
  *               mutex. What the blocks hold was there before: SIZE.PUB, and persisted in a durable
  *               pool.
  *   left        SHM_HOLD_PUT_LEFT: aborted, or its process is dead. put_left.c frees it. From
- *               then on the block is one that was in use before (fresh_block is above it), so who
- *               gets it zeros or overwrites all of it.
+ *               then on the block is one that was in use before (fresh_block is above it), so the
+ *               next file to get it zeros or overwrites all of it.
  *
  * Each step from one to the next is made under space_mutex, but that to `left`, which is one swap
  * of the hold's state. A process that is killed in a step leaves the mutex with a dead owner. The
- * next one makes the bitmap again (mark_puts() in space.c). What an extent names is the file's, and
- * its hold goes; every other hold keeps its block. So a block has one owner after each instruction.
+ * next one makes the bitmap again (mark_puts() in space.c). A block that an extent names is the
+ * file's, and its hold goes; every other hold keeps its block. So a block has one owner after each
+ * instruction.
  *
  * A device may go on writing when all processes are dead, and the run segment may be gone too. So a
  * put for a device also has records among the detached runs, of inode 0, which no file has. The
@@ -351,8 +352,8 @@ static int persist_piece(struct fs *fs, char *at, uint64_t len)
     return fs_persist(fs, at, len);
 }
 
-/* What follows the last byte in its page is old. A pin does not hand it out, but it could be looked
- * at. */
+/* The bytes after the last one in its page are old. A pin does not hand them out, but a program
+ * could look at them. */
 static int zero_after(struct fs *fs, const struct put *put, uint64_t len)
 {
     uint64_t page = len / HF_BLOCK_BYTES, in_page = len % HF_BLOCK_BYTES;
@@ -410,7 +411,7 @@ static int make_way(struct commit *c, uint64_t pages, int passed)
     return rc ? rc : meta_extent_remove(c->txn.meta, c->file->ino, page, pages, replaced, c);
 }
 
-/* Of all of it, also of what is not given to the file: its holds go with the commit. */
+/* Of the whole put: the holds of blocks that the file does not get go with the commit too. */
 static int forget_records(struct fs_txn *txn, const struct put *put)
 {
     uint64_t page = put->page;
@@ -529,7 +530,7 @@ int fs_put_abort(struct fs *fs, const struct hf_put *handle)
     if (rc)
         return rc;
     leave_put(fs->dax.shm, put.holds, put.blocks.count);
-    /* What cannot be done at once is left to others. */
+    /* Blocks that cannot be freed at once are left to others. */
     shm_bound = (struct shm_bound){.patience = SHM_PATIENCE_NONE};
     fs_puts_sweep(fs);
     shm_bound = before;

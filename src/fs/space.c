@@ -492,8 +492,8 @@ static int take_groups(struct fs *fs, struct fs_reservation *reservation, uint64
     return rc;
 }
 
-/* What it skips has no memory, and can get none: where the file system is full, blocks that have
- * theirs are given out. */
+/* Blocks that it skips have no memory, and can get none. Where the file system is full, blocks that
+ * have theirs are given out. */
 static int take_lowest(struct fs *fs, struct fs_reservation *reservation, uint64_t count)
 {
     struct shm *shm = fs->dax.shm;

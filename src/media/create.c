@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Makes POOL/data: the file, or the link to the one that the user named. Also makes it longer while
- * no process has it mapped. Calls space.c, the kernel and base. What it made is removed again when
- * a later step fails. What was there before (an empty file, a device) stays, cut back to nothing.
+ * no process has it mapped. Calls space.c, the kernel and base. A file that it made is removed
+ * again when a later step fails. One that was there before (empty, or a device) stays, cut back to
+ * nothing.
  *
  * A file survives a power cut when it was synced, and so was the directory that has its name. Both
  * are, before any process relies on them.

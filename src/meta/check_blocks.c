@@ -21,8 +21,8 @@
  * Two extents may have the same blocks if three things say so: the table of owners, which lists one
  * more, and the marks of both. Two of the three are enough where the numbers of blocks of both
  * inodes vouch for them: then the third is what is damaged. A detached record of shared blocks
- * stays only if the table says that of all its blocks: nobody can hold them any more. What is kept
- * is counted, and the table and the marks are made to agree with that.
+ * stays only if the table says that of all its blocks: nobody can hold them any more. The claims
+ * that stay are counted, and the table and the marks are made to agree with that.
  *
  * Blocks with one claim may be under something that is not a file, or at a page that another extent
  * of the file has. They go to a file of their own, which ends up in lost+found.

@@ -4,8 +4,8 @@
  * Calls record.c and check.c; which limits, policies and engines there are its caller knows
  * (meta_check.mend_super), with the same function by which opening a pool judges.
  *
- * The record is read without its bounds: a field that cannot be does not cost the others. What is
- * wrong is set to what other records or the memory say, else to what a new pool would have.
+ * The record is read without its bounds: a field that cannot be does not cost the others. A wrong
+ * field is set as other records or the memory say, else as in a new pool.
  *
  * The size of the pool. The memory may be longer than it. Where vouched extents lie past the size
  * and inside the memory, the size is wrong; so is one past its limit. Else, where the memory is

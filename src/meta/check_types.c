@@ -5,7 +5,7 @@
  * Three places tell the type: the mode, the entries that lead to the inode, and the kinds of its
  * records (extents, entries, a target). If one of them is wrong, the others outvote it. Fields of
  * the attributes are judged one by one, so that a wrong byte in one does not cost the others. Where
- * there are no attributes at all, what else there is tells what they must be.
+ * there are no attributes at all, the other records tell what they must be.
  */
 #include "meta/check.h"
 

@@ -8,9 +8,8 @@
  * order that the compiler chose. Debian's 0.9.24 stores the number before the root of the main
  * tree. If the process is killed between the two, LMDB's next writer goes by the number in the
  * page. It takes that to be the last store, and builds on a page with the root of two transactions
- * ago. Snapshots go by the number in lock.mdb. So writers and snapshots can disagree about T. What
- * they have led to then disagrees for ever: a page table filled from the one, a bitmap made from
- * the other.
+ * ago. Snapshots go by the number in lock.mdb. So writers and snapshots can disagree about T. Then
+ * a page table filled from the one and a bitmap made from the other disagree for ever.
  *
  * The rule: T counts from the store of its number into lock.mdb on. It follows that
  *
@@ -22,15 +21,15 @@
  *   - every snapshot tells what counts, also a read-only process's, once the committer is known to
  *     be dead. So recovery (dax/gate.c, fs/space.c) looks through a snapshot and needs no writer.
  *
- * What is left to do is that no writer builds on a T that does not count. All write transactions
- * begin and end under space_mutex, and a word that all processes share (under_way) is set while
- * LMDB commits. When a transaction is about to begin and the word is set, a commit has not ended.
- * Its process is dead, or LMDB failed to write the page and perhaps to take it back. If the page
- * says T and lock.mdb does not, T is taken back, before LMDB sees it, by storing an older number
- * into its page. That is one store of eight aligned bytes: a process killed before it has done
- * nothing, one killed after it has done all. Only then is the word cleared, so that this stays owed
- * as long as it fails. In a durable pool that page is synced before T's pages are used again.
- * Otherwise a power cut could bring T back with pages of its successor.
+ * One thing is left: no writer may build on a T that does not count. All write transactions begin
+ * and end under space_mutex, and a word that all processes share (under_way) is set while LMDB
+ * commits. When a transaction is about to begin and the word is set, a commit has not ended. Its
+ * process is dead, or LMDB failed to write the page and perhaps to take it back. If the page says T
+ * and lock.mdb does not, T is taken back, before LMDB sees it, by storing an older number into its
+ * page. That is one store of eight aligned bytes: a process killed before it has done nothing, one
+ * killed after it has done all. Only then is the word cleared, so that this stays owed as long as
+ * it fails. In a durable pool that page is synced before T's pages are used again. Otherwise a
+ * power cut could bring T back with pages of its successor.
  *
  * LMDB itself sets the number in lock.mdb in two more places. A writer that finds the last one dead
  * sets it to the number in the page: after the above they are the same. And a process that opens

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the records of what no name reaches any more but is not free yet. Detached runs are blocks
- * that left their file under a pin; orphans are inodes without names that were open. Calls record.c
- * only. The first process to attach frees both kinds, since nobody can hold them any more.
+ * Owns the records of blocks and inodes that no name reaches and that are not free yet. Detached
+ * runs are blocks that left their file under a pin; orphans are inodes without names that were
+ * open. Calls record.c only. The first process to attach frees both kinds, since nobody can hold
+ * them any more.
  */
 #include "meta/env.h"
 

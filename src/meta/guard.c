@@ -8,7 +8,7 @@
  * assertion, calls asserted(), and would then abort. There asserted() leaves by a long jump to the
  * guard of the call that it is in.
  *
- * Why may one jump out of LMDB there? What LMDB is in the middle of is never looked at again:
+ * Why may one jump out of LMDB there? Structures that LMDB was changing are never looked at again:
  *   - a snapshot changes nothing. Its slot is given back by mdb_txn_reset(), which touches the slot
  *     only.
  *   - a write transaction is left as it is, neither committed nor aborted: LMDB's lists lead to

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the making of a pool: checks of the options, the directory, the super record, POOL/lock.
- * What was made is removed again when a later step fails; the memory comes last and undoes itself.
+ * Files that were made are removed again when a later step fails. The memory comes last and undoes
+ * itself.
  *
  * All of a pool is on its medium when hf_pool_create() returns. That is every file, the directories
  * that have their names, and the one that has the pool's name. On tmpfs that costs nothing.

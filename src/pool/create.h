@@ -8,8 +8,8 @@
 
 /* The super record for these options. -EINVAL. */
 int pool_super_new(const struct hf_pool_options *options, struct meta_super *super);
-/* Sets the first limit, size or policy right that makes no sense, to what a new pool has, and says
- * which one it was: -EUCLEAN. What opening refuses by it, fsck mends by it. */
+/* Finds the first limit, size or policy that makes no sense, sets it as in a new pool, and says
+ * which one it was: -EUCLEAN. Opening refuses by it, and fsck mends by it. */
 int pool_super_mend_limits(struct meta_super *super);
 /* The same, and the engine, which an opening may choose otherwise. */
 int pool_super_mend(struct meta_super *super);

@@ -4,7 +4,7 @@
  * memory pool on a disk that has grown, since nothing is synced there. It left it also in a durable
  * pool, before grow.c synced the memory first.
  *
- * Where no file has blocks in what is missing, only zeros are lost: the memory is made longer
+ * Where no file has blocks in the missing part, only zeros are lost: the memory is made longer
  * again, as if growing had been repeated. Where a file has, its bytes are gone. Only a person can
  * judge that, so the pool is refused as it is.
  *

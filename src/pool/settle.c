@@ -238,9 +238,9 @@ static int has_entries(struct meta_txn *txn, uint64_t dir)
     return rc == -ENOENT ? 0 : rc ? rc : 1;
 }
 
-/* The first orphan from *arg on, which moves on; -ENOENT: there is none. One that is there with
- * names, or not there at all, is none. A directory with something in it was never unlinked. It
- * stays as it is for fsck, since without it all that is below would be out of reach. */
+/* The first orphan from *arg on, which moves on; -ENOENT: there is none. An inode that has names,
+ * or does not exist, is not one. A directory with something in it was never unlinked. It stays as
+ * it is for fsck, since without it all that is below would be out of reach. */
 static int delete_orphan(struct meta_txn *txn, void *arg)
 {
     struct meta_inode inode;

@@ -112,7 +112,7 @@ struct shm_hold {
     uint64_t block;
     /* Of the released and the detached list; the next hold of the same put. */
     uint32_t link;
-    /* Of the words that a walk of the tree goes by: see hold_sum() in src/dax/holds.c. */
+    /* The sum of the words that a walk of the tree goes by: hold_sum() in src/dax/holds.c. */
     uint32_t sum;
     struct shm_recall recall;
     /* Of a lease: hf_lease_options.label, filled up with zeros; else the first is 0. It is there

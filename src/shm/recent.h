@@ -67,9 +67,9 @@ void shm_recent_clear(const struct shm_recent_map *map);
 /* First attacher: takes the map over for the new segment, emptied. */
 void shm_recent_begin(struct shm *shm, const struct shm_recent_map *map);
 int shm_recent_join(struct shm *shm, const char *dir);
-/* Whether it was noted that all blocks in use have memory, of POOL/data with that descriptor. What
- * was noted holds from then on, for that file. A copy may have holes; it is another file, or was
- * written at another time. */
+/* Whether it was noted that all blocks in use have memory, of POOL/data with that descriptor. A
+ * note holds from then on, for that file. A copy may have holes; it is another file, or was written
+ * at another time. */
 bool shm_recent_has_memory(const struct shm *shm, int data_fd);
 void shm_recent_note_memory(const struct shm *shm, int data_fd);
 /* Last to detach, when LMDB knows everything. */

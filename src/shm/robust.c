@@ -25,7 +25,7 @@
  * the other thread, so that the next one has it alone, and goes out of the list here. Else the word
  * is made the thread's own again.
  *
- * What is left are the few instructions between these looks and the library's own. The kernel
+ * One gap is left: the few instructions between these looks and the library's own. The kernel
  * follows the links too, when the thread dies, but stores only to words that have the thread's
  * number. If a wrong link hides a mutex from it, no process learns that the owner has died. A wait
  * for it ends as one for a process that is stopped.

@@ -215,7 +215,7 @@ struct shm {
     char run_path[4104];
 };
 
-/* A mark that another process may have made wrong leads to no entry that there is not. */
+/* Another process may have made the mark wrong. It never leads past the end of its table. */
 static inline uint32_t shm_below(const uint32_t *mark, uint64_t limit)
 {
     uint32_t high = hf_load_acquire(mark);

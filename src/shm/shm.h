@@ -7,8 +7,8 @@
  *
  * Everything in it is an array of fixed entries. An entry's owner is in the entry's own state word,
  * which one atomic store takes or gives back. So a process that is killed leaves no half-linked
- * list: what it owned is found by looking at the entries. What is linked (the hash of vnodes, the
- * tree of holds) is rebuilt from the entries when a robust mutex says that its owner died.
+ * list: what it owned is found by looking at the entries. Links (the hash of vnodes, the tree of
+ * holds) are rebuilt from the entries when a robust mutex says that its owner died.
  *
  * Locks, outermost first; none is held while waiting for pins:
  *     vnode.mutex (two at once: lower index first)  >  space_mutex  >  table_mutex  >  grace_mutex

@@ -33,8 +33,8 @@ struct shm_watcher {
     struct shm_report reports[SHM_REPORTS];
 } SHM_LINE;
 
-/* One handle of this process more, or less, that watches the vnode. Sets SHM_WATCHED to what holds.
- * True: this process did not watch it before. Under the vnode's mutex. */
+/* One handle of this process more, or less, that watches the vnode. SHM_WATCHED then says whether
+ * any does. True: this process did not watch it before. Under the vnode's mutex. */
 bool shm_watch(struct shm *shm, struct shm_vnode *vnode, int change);
 /* Likewise one that wants to be told before a change too: SHM_ASKED. */
 void shm_ask(struct shm *shm, struct shm_vnode *vnode, int change);
