@@ -572,6 +572,25 @@ def check_unique():
                 yield name, text.count("\n", 0, match.start(1)) + 1, f"{function}() is in {first[function]} too"
 
 
+LONG_FUNCTION_LINES = 25
+BODY = re.compile(r"^[A-Za-z_][^;{}=#]*?\b(\w+)\([^;{}]*\)\n\{\n(.*?)^\}", flags=re.M | re.S)
+
+
+def check_lengths():
+    """Of 100 functions, 95 have at most LONG_FUNCTION_LINES lines, in src/ and in all."""
+    lengths = []
+    for name in C_FILES:
+        text = read(name)
+        for match in BODY.finditer(text):
+            lengths.append((match.group(2).count("\n"), name, text.count("\n", 0, match.start(1)) + 1, match.group(1)))
+    for place in ("src/", ""):
+        here = sorted(function for function in lengths if function[1].startswith(place))
+        lines, name, number, function = here[len(here) * 95 // 100]
+        if lines > LONG_FUNCTION_LINES:
+            yield name, number, (f"{function}() has {lines} lines, and 5 of 100 functions in {place or 'all folders'} have as"
+                                 f" many or more; {LONG_FUNCTION_LINES} are allowed")
+
+
 CODE_COLUMNS = 100
 PROSE_COLUMNS = 120
 LITERAL = re.compile(r'"(?:\\.|[^"\\])*"')
@@ -746,6 +765,7 @@ CHECKS = {
     "described": check_described,
     "shape": check_shape,
     "unique": check_unique,
+    "lengths": check_lengths,
     "width": check_width,
     "named": check_named,
     "words": check_words,

@@ -68,6 +68,7 @@ SEEDS = [
     ("unique", "src/fs/end.c", "static int zap(void)\n{\n    return 0;\n}\n", "zap() is in src/dax/change.c too"),
     ("unique", "uring/view.c", "static int zap(void)\n{\n    return 0;\n}\n", "zap() is in"),
     ("unique", "cli/cat.c", "static int zap(void)\n{\n    return 0;\n}\n", "zap() is in"),
+    ("lengths", "tools/lint.py", ("LONG_FUNCTION_LINES = 25", "LONG_FUNCTION_LINES = 15"), "5 of 100 functions in src/"),
     ("width", "cli/cat.c", f"int {'x' * 100};\n", "code has 100"),
     ("width", "README.md", f"{'x ' * 61}\n", "prose has 120"),
     ("named", "ARCHITECTURE.md", "`hf_seed()`\n", "there is no function hf_seed()"),
