@@ -8,7 +8,6 @@ Each check is one function that yields (file, line, sentence); the list is at th
 without its tool says so and passes. Only Python's standard library is used.
 """
 import argparse
-import bisect
 import importlib.util
 import os
 import re
@@ -627,7 +626,7 @@ def named_in_comments(functions):
     """A comment names a file beside it by its last part, another one with its folder."""
     for name in C_FILES:
         folder = os.path.dirname(name)
-        for match in C_TEXT.finditer(read(name)):
+        for match in prose.C_TEXT.finditer(read(name)):
             if match.group(0)[0] != "/":
                 continue
             number = read(name).count("\n", 0, match.start()) + 1
@@ -658,61 +657,14 @@ def check_named():
 
 # ------------------------------------------------------------------------------ language ----
 
-# What CONTRIBUTING.md asks of a sentence, as far as a pattern can tell; a capital letter begins one.
-WORDS = [
-    (r"\b(?i:whom|whoever)\b|(?:^|[.:;(] |--- )[Ww]hose\b|\b(?:of|by|to|for|and|or) whose\b",
-     "a clause has a noun: name the process, thread or file"),
-    (r"(?:^|[.:;] |--- )Who\b(?![^.:]*\?)|\b(?:of|for|to|by|from|than|and|or|wakes) who\b",
-     "a clause has a noun: name the process or thread"),
-    (r"\b(?i:anew)\b", "again, once more"),
-    (r"(?<![Tt]here )\bis no (?!longer\b|more\b|less\b|one\b)[a-z]", "is not a"),
-    (r"\b(?i:lets?|letting) go of\b|\b(?:is|are|was|were|be|been) let go\b", "released; a slot is emptied"),
-    (r"\bbehind (?:(?:the|its|their|a) end\b|end of file)", "past end of file"),
-]
 WORDS_IN = (".c", ".h", ".md", ".scd", ".py", ".pyi", ".sh", ".build", ".bash", ".pml", ".def")
-# A place that is right as it is: (file, the words found there).
-WORDS_ALLOWED = {("src/sync/engine.h", "been let go")}
-
-C_TEXT = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'", flags=re.S)
-
-
-def only_text(text, marks):
-    """Of C what begins with one of the marks: comments, strings. The rest becomes blanks, so that line numbers stay."""
-    kept, at = [], 0
-    for match in C_TEXT.finditer(text):
-        kept.append(re.sub(r"[^\n]", " ", text[at:match.start()]))
-        found = match.group(0)
-        kept.append(found if found[0] in marks else " " * len(found))
-        at = match.end()
-    return "".join(kept)
-
-
-def sentences(name):
-    """The words of a file in one line, without the marks of comments; where in it which line begins."""
-    text = read(name)
-    in_c = name.endswith((".c", ".h", ".def"))
-    parts, starts, length = [], [], 0
-    if in_c:  # the sentences of hf_fail() stay: programs and tests may know them
-        text = only_text(text, "/" if name.startswith("src/") else '/"')
-    for line in text.splitlines():
-        begins = ". " if re.match(r"\s*/\*", line) else ""  # a comment begins a sentence
-        line = re.sub(r"^\s*(?:/\*+|\*+/?|//|#+)?\s*", "", line)
-        words = begins + " ".join((line.replace('"', " ") if in_c else line).split())
-        starts.append(length)
-        parts.append(words)
-        length += len(words) + 1
-    return " ".join(parts), starts
 
 
 def check_words():
     for name in FILES:
-        if not name.endswith(WORDS_IN) or name == "tools/lint.py":
-            continue
-        text, starts = sentences(name)
-        for pattern, advice in WORDS:
-            for match in re.finditer(pattern, text):
-                if (name, match.group(0)) not in WORDS_ALLOWED:
-                    yield name, bisect.bisect_right(starts, match.start()), f'"{match.group(0)}": {advice}'
+        if name.endswith(WORDS_IN) and name != "tools/prose.py":
+            for number, found, advice in prose.words_found(name, read(name)):
+                yield name, number, f'"{found}": {advice}'
 
 
 def check_sentences():

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Takes the sentences out of comments, Markdown and manual pages, for the check `sentences` of lint.py."""
+"""Takes the sentences out of comments, Markdown and manual pages, for the checks `sentences` and `words` of lint.py."""
+import bisect
 import inspect
 import re
 
@@ -134,3 +135,58 @@ def sentences(name, text):
     for line, words in paragraphs(name, text):
         for sentence in SENTENCE_END.split(plain(words)):
             yield line, sum(1 for word in sentence.split() if WORD.search(word)), sentence
+
+
+# -------------------------------------------------------------------------------- words ----
+
+# What CONTRIBUTING.md asks of a sentence, as far as a pattern can tell; a capital letter begins one.
+WORDS = [
+    (r"\b(?i:whom|whoever)\b|(?:^|[.:;(] |--- )[Ww]hose\b|\b(?:of|by|to|for|and|or) whose\b",
+     "a clause has a noun: name the process, thread or file"),
+    (r"(?:^|[.:;] |--- )Who\b(?![^.:]*\?)|\b(?:of|for|to|by|from|than|and|or|wakes) who\b",
+     "a clause has a noun: name the process or thread"),
+    (r"\b(?i:anew)\b", "again, once more"),
+    (r"(?<![Tt]here )\bis no (?!longer\b|more\b|less\b|one\b)[a-z]", "is not a"),
+    (r"\b(?i:lets?|letting) go of\b|\b(?:is|are|was|were|be|been) let go\b", "released; a slot is emptied"),
+    (r"\bbehind (?:(?:the|its|their|a) end\b|end of file)", "past end of file"),
+]
+# A place that is right as it is: (file, the words found there).
+WORDS_ALLOWED = {("src/sync/engine.h", "been let go")}
+
+C_TEXT = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'", flags=re.S)
+
+
+def only_text(text, marks):
+    """Of C what begins with one of the marks: comments, strings. The rest becomes blanks, so that line numbers stay."""
+    kept, at = [], 0
+    for match in C_TEXT.finditer(text):
+        kept.append(re.sub(r"[^\n]", " ", text[at:match.start()]))
+        found = match.group(0)
+        kept.append(found if found[0] in marks else " " * len(found))
+        at = match.end()
+    return "".join(kept)
+
+
+def in_one_line(name, text):
+    """The words of a file in one line, without the marks of comments; where in it which line begins."""
+    in_c = name.endswith((".c", ".h", ".def"))
+    parts, starts, length = [], [], 0
+    if in_c:  # the sentences of hf_fail() stay: programs and tests may know them
+        text = only_text(text, "/" if name.startswith("src/") else '/"')
+    for line in text.splitlines():
+        begins = ". " if re.match(r"\s*/\*", line) else ""  # a comment begins a sentence
+        line = re.sub(r"^\s*(?:/\*+|\*+/?|//|#+)?\s*", "", line)
+        words = begins + " ".join((line.replace('"', " ") if in_c else line).split())
+        starts.append(length)
+        parts.append(words)
+        length += len(words) + 1
+    return " ".join(parts), starts
+
+
+def words_found(name, text):
+    """(line, words, advice) of each place that breaks a rule of WORDS."""
+    line, starts = in_one_line(name, text)
+    for pattern, advice in WORDS:
+        for match in re.finditer(pattern, line):
+            if (name, match.group(0)) not in WORDS_ALLOWED:
+                yield bisect.bisect_right(starts, match.start()), match.group(0), advice
