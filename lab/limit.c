@@ -44,7 +44,7 @@ struct lane {
 static struct lane lanes[LANES];
 static _Thread_local struct lane *my_lane;
 
-static inline uint64_t load(const uint64_t *word)
+static inline uint64_t load_word(const uint64_t *word)
 {
     return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
@@ -104,7 +104,7 @@ void limit_thread_end(void)
 /* P3: the entry of the page; 0: there is none. */
 static inline uint64_t walk(const struct limit_file *file, uint64_t page)
 {
-    uint64_t entry = load(&file->root), shift = entry & FLAGS;
+    uint64_t entry = load_word(&file->root), shift = entry & FLAGS;
 
     if (!entry || page >> shift)
         return 0;
@@ -112,7 +112,7 @@ static inline uint64_t walk(const struct limit_file *file, uint64_t page)
         const uint64_t *node = (const uint64_t *)(uintptr_t)(entry & ~FLAGS);
 
         shift -= BITS;
-        entry = load(&node[page >> shift & (ENTRIES - 1)]);
+        entry = load_word(&node[page >> shift & (ENTRIES - 1)]);
     } while (entry & NODE);
     return entry & PRESENT ? entry : 0;
 }
@@ -121,7 +121,7 @@ static inline uint64_t walk(const struct limit_file *file, uint64_t page)
 static __attribute__((noinline)) uint64_t *find_slot(struct lane *lane)
 {
     for (unsigned i = 0; i < SLOTS; i++) {
-        if (load(&lane->keys[i]) == 0) {
+        if (load_word(&lane->keys[i]) == 0) {
             lane->hint = (uint8_t)i;
             return &lane->keys[i];
         }
@@ -134,7 +134,7 @@ char *limit_pin(struct limit_file *file, uint64_t off, uint64_t len, struct limi
     struct lane *lane = my_lane;
     uint64_t page = off / LAB_PAGE, *word = &lane->keys[lane->hint], entry;
 
-    if (__builtin_expect(load(word) != 0, 0)) {
+    if (__builtin_expect(load_word(word) != 0, 0)) {
         word = find_slot(lane);
         if (!word)
             return NULL;
@@ -149,7 +149,7 @@ char *limit_pin(struct limit_file *file, uint64_t off, uint64_t len, struct limi
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     /* P3 */
     entry = walk(file, page);
-    if (__builtin_expect(!entry || off + len > load(&file->size), 0)) {
+    if (__builtin_expect(!entry || off + len > load_word(&file->size), 0)) {
         store(word, 0); /* P4 */
         return NULL;
     }
@@ -187,7 +187,7 @@ char *limit_count(struct limit_file *file, uint64_t off, uint64_t len, struct li
 
     if (__builtin_expect(!entry || !raise_count(count), 0))
         return NULL;
-    if (__builtin_expect(walk(file, page) != entry || off + len > load(&file->size), 0)) {
+    if (__builtin_expect(walk(file, page) != entry || off + len > load_word(&file->size), 0)) {
         __atomic_fetch_sub(count, 1, __ATOMIC_RELEASE);
         return NULL;
     }
@@ -202,7 +202,7 @@ void limit_uncount(struct limit_pin *pin)
 
 bool limit_zap(struct limit_file *file, uint64_t page)
 {
-    uint64_t entry = load(&file->node[page]);
+    uint64_t entry = load_word(&file->node[page]);
     uint32_t nobody = 1;
 
     store(&file->node[page], 0);
@@ -211,7 +211,7 @@ bool limit_zap(struct limit_file *file, uint64_t page)
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (unsigned i = 0; i < LANES; i++)
         for (unsigned slot = 0; slot < SLOTS; slot++)
-            if (load(&lanes[i].keys[slot]) && load(&lanes[i].pages[slot]) == page)
+            if (load_word(&lanes[i].keys[slot]) && load_word(&lanes[i].pages[slot]) == page)
                 return true;
     return !__atomic_compare_exchange_n(&file->counts[entry / LAB_PAGE], &nobody, 0, false,
                                         __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);

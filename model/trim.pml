@@ -34,7 +34,7 @@ byte page;       /* which page of memory it is */
 bool registered;
 
 #define LOCK(mutex) atomic { !mutex -> mutex = true }
-/* It may be killed here, with what it has to be let go of. */
+/* It may be killed here; then the cleanup releases what it has. */
 #define DIES(cleanup)                                                                              \
     if                                                                                             \
     :: true                                                                                        \
