@@ -149,7 +149,11 @@ struct bench_peer {
     const char *key, *subject;
     uint64_t (*loop)(void *own_pages, unsigned thread, const uint64_t *stop);
 };
+#ifdef HF_HAVE_RCU
 #define BENCH_PEERS 7u
+#else
+#define BENCH_PEERS 6u /* without liburcu */
+#endif
 extern const struct bench_peer bench_peers[BENCH_PEERS];
 void bench_peers_begin(void);
 void bench_peers_end(void);

@@ -17,7 +17,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#ifdef HF_HAVE_RCU
 #include <urcu/urcu-memb.h>
+#endif
 
 #define BETWEEN 64u /* looks at *stop */
 /* Records of LMDB's table. A read goes down from the root of the whole table, so the table is as
@@ -66,6 +68,7 @@ static inline void once_rwlock(struct peer_thread *self)
     pthread_rwlock_unlock(&layout_lock);
 }
 
+#ifdef HF_HAVE_RCU
 /* The section protects the way to the page, the count the page. */
 static inline void once_rcu(struct peer_thread *self)
 {
@@ -77,6 +80,7 @@ static inline void once_rcu(struct peer_thread *self)
     urcu_memb_read_unlock();
     __atomic_fetch_sub(&page->count, 1, __ATOMIC_RELEASE);
 }
+#endif
 
 static inline void once_count(struct peer_thread *self)
 {
@@ -159,7 +163,9 @@ static void begin_txn(MDB_txn **txn)
 LOOP(limit, limit_thread_begin(), limit_thread_end())
 LOOP(limit_count, (void)0, (void)0)
 LOOP(rwlock, (void)0, (void)0)
+#ifdef HF_HAVE_RCU
 LOOP(rcu, urcu_memb_register_thread(), urcu_memb_unregister_thread())
+#endif
 LOOP(count, (void)0, (void)0)
 LOOP(lmdb, begin_txn(&self.txn), mdb_txn_abort(self.txn))
 LOOP(pread, (void)0, (void)0)
@@ -168,7 +174,9 @@ const struct bench_peer bench_peers[BENCH_PEERS] = {
     {"limit", "by hand: the least of slots", loop_limit},
     {"limit-count", "by hand: the least of refcount", loop_limit_count},
     {"rwlock", "pthread_rwlock, read lock", loop_rwlock},
+#ifdef HF_HAVE_RCU
     {"urcu", "liburcu memb section, count", loop_rcu},
+#endif
     {"count", "shared count, CAS unless zero", loop_count},
     {"lmdb", "LMDB read transaction", loop_lmdb},
     {"pread", "pread, tmpfs, into a buffer", loop_pread},

@@ -66,7 +66,7 @@ extern const struct cli_verb *const cli_verbs[]; /* in the order of the list, en
 const struct cli_verb *cli_find_verb(const char *name);
 extern const struct cli_verb *cli_current_verb;
 
-extern bool cli_mount_helper; /* mount(8) runs us; mount.c */
+extern bool cli_mount_helper; /* mount(8) runs us */
 
 /* --------------------------------------------------------------------- messages, fail.c --- */
 

@@ -25,6 +25,7 @@ const struct cli_verb *const cli_verbs[] = {
 };
 
 const struct cli_verb *cli_current_verb;
+bool cli_mount_helper;
 
 static volatile sig_atomic_t ending_signal;
 
@@ -59,6 +60,22 @@ const struct cli_verb *cli_find_verb(const char *name)
     return NULL;
 }
 
+/* Verbs that a build may have left out are not unknown to the user. */
+static int unknown_verb(const char *name)
+{
+    static const char *const optional[][2] = {
+        {"mount", "-Dmount=disabled"}, {"demo", "-Dlab=false"}, {"bench", "-Dlab=false"}};
+
+    for (size_t i = 0; i < sizeof(optional) / sizeof(optional[0]); i++) {
+        if (strcmp(name, optional[i][0]) != 0)
+            continue;
+        cli_note("%s: this holdfast was built without it (meson's option %s)", name,
+                 optional[i][1]);
+        return EX_UNAVAILABLE;
+    }
+    return cli_usage("%s: there is no such verb (see `holdfast help`)", name);
+}
+
 static void print_verbs(FILE *out)
 {
     fprintf(out, "usage: holdfast VERB POOL [PATH] ... [OPTION] ...\n\n");
@@ -77,7 +94,7 @@ static int help_run(int count, char **operands)
     }
     verb = cli_find_verb(operands[0]);
     if (verb == NULL)
-        return cli_usage("%s: there is no such verb (see `holdfast help`)", operands[0]);
+        return unknown_verb(operands[0]);
     cli_print_help(verb);
     return EX_OK;
 }
@@ -166,8 +183,10 @@ static int run_as_mount_helper(char **args)
             *kept++ = *arg;
     }
     *kept = NULL;
-    cli_mount_helper = true;
     cli_current_verb = cli_find_verb("mount");
+    if (cli_current_verb == NULL)
+        return unknown_verb("mount");
+    cli_mount_helper = true;
     return fake ? EX_OK : run_verb(cli_current_verb, args);
 }
 
@@ -191,7 +210,7 @@ int main(int argc, char **argv)
         name = "version";
     cli_current_verb = cli_find_verb(name);
     if (cli_current_verb == NULL)
-        return cli_usage("%s: there is no such verb (see `holdfast help`)", name);
+        return unknown_verb(name);
     catch_end_signals();
     status = finish_output(run_verb(cli_current_verb, argv + 2));
     if (cli_interrupted())

@@ -12,8 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-bool cli_mount_helper;
-
 static bool foreground;
 static const char *option_list;
 

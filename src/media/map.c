@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the mapping: one reservation of addresses, filled from its front with segments. Calls
- * libpmem2, space.c and base.
+ * pmem2.c (or plain.c), space.c and base.
  *
- * Every kind is mapped by libpmem2, which knows when a store on it is persistent (it tries MAP_SYNC
- * and reads the platform's flush domains). It maps hugetlbfs as well, once addresses are multiples
- * of its pages, which media_alignment() sees to. Block 0 is put on a multiple of 2 MiB at least, so
- * that an aligned run of 512 blocks can be one huge entry.
+ * Every kind is mapped in the same way. hugetlbfs needs addresses that are multiples of its pages,
+ * which media_alignment() sees to. Block 0 is put on a multiple of 2 MiB at least, so that an
+ * aligned run of 512 blocks can be one huge entry.
  *
  * A segment is never unmapped before the pool is closed, and addresses never move. So readers need
  * no lock. They load mapped_bytes with acquire, and may touch what lies below it.
  */
+#include "media/addresses.h"
 #include "media/space.h"
 
 #include "base/atomic.h"
@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libpmem2.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -28,20 +27,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-struct segment {
-    struct pmem2_map *map;
-    struct segment *next;
-};
-
 struct media_private {
-    pthread_mutex_t lock; /* over the segments and mapped_bytes */
-    struct pmem2_vm_reservation *reservation;
+    pthread_mutex_t lock; /* over mapped_bytes, and what is mapped */
+    struct media_addresses *addresses;
     size_t front_bytes; /* of the reservation, unused: what alignment costs */
-    struct segment *segments;
-    pmem2_persist_fn persist;
 };
-
-/* --- the reservation --- */
 
 static int reserve_addresses(struct media *media)
 {
@@ -51,84 +41,27 @@ static int reserve_addresses(struct media *media)
 
     if (rc)
         return rc;
-    rc = pmem2_vm_reservation_new(&own->reservation, NULL, media->limit_bytes + alignment);
-    if (rc == -ENOMEM)
-        return hf_fail_map(ENOMEM, "all that the pool may grow to");
-    if (rc)
-        return media_pmem2_result(rc, "addresses for the pool's limit");
-    address = (uintptr_t)pmem2_vm_reservation_get_address(own->reservation);
-    own->front_bytes = (alignment - address % alignment) % alignment;
-    media->base = (char *)pmem2_vm_reservation_get_address(own->reservation) + own->front_bytes;
-    return 0;
-}
-
-/* --- segments --- */
-
-static int configure(struct media *media, uint64_t from, uint64_t bytes, struct pmem2_config **out)
-{
-    struct media_private *own = media->private;
-    struct pmem2_config *config;
-    int rc = pmem2_config_new(&config);
-
+    rc = media_reserve(media->limit_bytes + alignment, &own->addresses);
     if (rc)
         return rc;
-    rc = pmem2_config_set_required_store_granularity(config, PMEM2_GRANULARITY_PAGE);
-    if (rc == 0)
-        rc = pmem2_config_set_offset(config, from);
-    if (rc == 0)
-        rc = pmem2_config_set_length(config, bytes - from);
-    if (rc == 0)
-        rc = pmem2_config_set_vm_reservation(config, own->reservation, own->front_bytes + from);
-    if (rc)
-        pmem2_config_delete(&config);
-    else
-        *out = config;
-    return rc;
-}
-
-static int map_segment(struct media *media, uint64_t from, uint64_t bytes, struct pmem2_map **out)
-{
-    struct pmem2_source *source;
-    struct pmem2_config *config;
-    int rc = pmem2_source_from_fd(&source, media->fd);
-
-    if (rc)
-        return media_pmem2_result(rc, "the pool's memory");
-    rc = configure(media, from, bytes, &config);
-    if (rc == 0) {
-        hf_fd_guard_begin(); /* it looks into files of the system */
-        rc = pmem2_map_new(out, config, source);
-        hf_fd_guard_end();
-        pmem2_config_delete(&config);
-    }
-    pmem2_source_delete(&source);
-    return media_pmem2_result(rc, "map the pool's memory");
-}
-
-/* A file whose stores need no page-wise write-back is persistent memory. */
-static void learn_kind(struct media *media, struct pmem2_map *map)
-{
-    if (media->kind == MEDIA_FILE && pmem2_map_get_store_granularity(map) != PMEM2_GRANULARITY_PAGE)
-        media->kind = MEDIA_PMEM;
-    media->private->persist = pmem2_get_persist_fn(map);
+    address = (uintptr_t)media_reserved_at(own->addresses);
+    own->front_bytes = (alignment - address % alignment) % alignment;
+    media->base = media_reserved_at(own->addresses) + own->front_bytes;
+    return 0;
 }
 
 static int add_segment(struct media *media, uint64_t bytes)
 {
+    struct media_private *own = media->private;
     uint64_t from = media->mapped_bytes;
-    struct segment *segment = malloc(sizeof *segment);
-    int rc;
+    bool persistent;
+    int rc = media_map_part(own->addresses, media->fd, from, bytes - from, own->front_bytes + from,
+                            &persistent);
 
-    if (!segment)
-        return hf_fail(ENOMEM, "out of memory");
-    rc = map_segment(media, from, bytes, &segment->map);
-    if (rc) {
-        free(segment);
+    if (rc)
         return rc;
-    }
-    segment->next = media->private->segments;
-    media->private->segments = segment;
-    learn_kind(media, segment->map);
+    if (media->kind == MEDIA_FILE && persistent)
+        media->kind = MEDIA_PMEM;
     /* Advice: without huge pages in the kernel, all works with small ones. */
     if (media->kind == MEDIA_TMPFS || media->kind == MEDIA_MEMFD)
         madvise(media->base + from, bytes - from, MADV_HUGEPAGE);
@@ -258,10 +191,10 @@ int media_persist(struct media *media, const void *addr, size_t len)
     switch (media->kind) {
     case MEDIA_PMEM:
     case MEDIA_DEVDAX:
-        media->private->persist(addr, len);
+        media_flush(media->private->addresses, addr, len);
         return 0;
     case MEDIA_FILE:
-        /* Not libpmem2's function: that aborts the process when the disk has an error. */
+        /* Not by libpmem2, which aborts the process when the disk has an error. */
         if (msync((void *)from, len + ((uintptr_t)addr - from), MS_SYNC))
             return hf_fail_errno(errno, "the pool's data file");
         return 0;
@@ -274,14 +207,8 @@ void media_close(struct media *media)
 {
     struct media_private *own = media->private;
 
-    while (own->segments) {
-        struct segment *segment = own->segments;
-        own->segments = segment->next;
-        pmem2_map_delete(&segment->map);
-        free(segment);
-    }
-    if (own->reservation)
-        pmem2_vm_reservation_delete(&own->reservation);
+    if (own->addresses)
+        media_release(own->addresses);
     close(media->fd);
     pthread_mutex_destroy(&own->lock);
     free(own);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns what a file or device is as memory: its kind, its length, and making it longer. Calls the
- * kernel, libpmem2 (for devices, whose length only sysfs tells) and base.
+ * kernel, pmem2.c (for devices) and base.
  *
  * Memory that is promised must be there when it is touched: a shared mapping of a file that cannot
  * get a page is SIGBUS. Files on a disk and on hugetlbfs are therefore allocated whole at once. A
@@ -12,11 +12,11 @@
 
 #include "base/descriptor.h"
 #include "base/error.h"
+#include "media/addresses.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libpmem2.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -26,15 +26,6 @@
 
 #define ALIGNMENT_BYTES (UINT64_C(2) << 20)
 
-int media_pmem2_result(int rc, const char *doing)
-{
-    if (rc == 0)
-        return 0;
-    if (rc > -4096)
-        return hf_fail_errno(-rc, "%s", doing);
-    return hf_fail(EOPNOTSUPP, "%s: %s", doing, pmem2_errormsg());
-}
-
 int media_detect(int fd, const char *path, enum media_kind *out)
 {
     struct stat st;
@@ -43,11 +34,10 @@ int media_detect(int fd, const char *path, enum media_kind *out)
     if (fstat(fd, &st) || fstatfs(fd, &fs))
         return hf_fail_errno(errno, "%s", path);
     if (S_ISCHR(st.st_mode)) {
-        struct pmem2_source *source;
-        int rc = pmem2_source_from_fd(&source, fd); /* refuses devices that are not device-dax */
+        int rc = media_device_check(fd, path);
+
         if (rc)
-            return hf_fail(EOPNOTSUPP, "%s is a device, but not a device-dax node", path);
-        pmem2_source_delete(&source);
+            return rc;
         *out = MEDIA_DEVDAX;
         return 0;
     }
@@ -62,23 +52,6 @@ int media_detect(int fd, const char *path, enum media_kind *out)
     return 0;
 }
 
-static int device_number(int fd, int (*ask)(const struct pmem2_source *, size_t *), uint64_t *out)
-{
-    struct pmem2_source *source;
-    size_t value;
-    int rc = pmem2_source_from_fd(&source, fd);
-
-    if (rc)
-        return media_pmem2_result(rc, "device-dax");
-    hf_fd_guard_begin();
-    rc = ask(source, &value);
-    hf_fd_guard_end();
-    pmem2_source_delete(&source);
-    if (rc == 0)
-        *out = value;
-    return media_pmem2_result(rc, "device-dax");
-}
-
 int media_alignment(int fd, enum media_kind kind, uint64_t *out)
 {
     uint64_t bytes = 0;
@@ -86,7 +59,7 @@ int media_alignment(int fd, enum media_kind kind, uint64_t *out)
     int rc = 0;
 
     if (kind == MEDIA_DEVDAX)
-        rc = device_number(fd, pmem2_source_alignment, &bytes);
+        rc = media_device_alignment(fd, &bytes);
     else if (kind == MEDIA_HUGETLBFS)
         rc = fstatfs(fd, &fs) ? hf_fail_errno(errno, "statfs") : 0;
     if (rc)
@@ -119,7 +92,7 @@ int media_length(int fd, enum media_kind kind, uint64_t *out)
     struct stat st;
 
     if (kind == MEDIA_DEVDAX)
-        return device_number(fd, pmem2_source_size, out);
+        return media_device_bytes(fd, out);
     if (fstat(fd, &st))
         return hf_fail_errno(errno, "stat of the pool's memory");
     *out = (uint64_t)st.st_size;

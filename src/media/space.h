@@ -6,7 +6,8 @@
 #include "media/media.h"
 
 /* The kind of an open file or device. A file on persistent memory is MEDIA_FILE here, since only
- * mapping it tells. -EOPNOTSUPP: neither a regular file nor a device-dax node. */
+ * mapping it tells. -EOPNOTSUPP: neither a regular file nor a device-dax
+ * node that this build can map. */
 int media_detect(int fd, const char *path, enum media_kind *out);
 
 /* Bytes that lengths and addresses of a mapping must be multiples of; at least 2 MiB. */
@@ -17,8 +18,5 @@ int media_length(int fd, enum media_kind kind, uint64_t *out);
 
 /* Makes the file at least `bytes` long and sees to it that the added memory is there. */
 int media_extend(int fd, enum media_kind kind, uint64_t bytes);
-
-/* libpmem2's error as ours. */
-int media_pmem2_result(int rc, const char *doing);
 
 #endif

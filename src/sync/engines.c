@@ -10,7 +10,9 @@ static const struct sync_engine *const engines[] = {
     &sync_refcount,
     &sync_srcu,
     &sync_percpu_rwsem,
+#ifdef HF_HAVE_RCU
     &sync_rcu,
+#endif
 #ifdef HF_LAB
     &sync_slots_membarrier,
     &sync_unpatched,

@@ -27,20 +27,24 @@ mounted() {
     grep -qF "$work/" /proc/self/mountinfo
 }
 export TMPDIR=$work
-try 0 "$HOLDFAST" bench mount --quick --runs 1 --json
-mounted && fail "a mount was left behind"
-if [ "$(json 'len(it["rows"])')" = 0 ]; then
-    same "$(json '"left out" in it["notes"][0]')" true
+if ! "$HOLDFAST" help mount >/dev/null 2>&1; then
+    try 64 "$HOLDFAST" bench mount --quick
 else
-    "$HOLDFAST" bench mount --runs 100 >/dev/null 2>&1 &
-    bench=$!
-    until mounted || ! kill -0 $bench 2>/dev/null; do sleep 0.05; done
-    mounted || fail "nothing was mounted"
-    kill $bench
-    wait $bench
-    same $? 143
-    mounted && fail "an interrupted run left a mount behind"
-    same "$(ls -d "$work"/holdfast-bench-* 2>/dev/null)" ""
+    try 0 "$HOLDFAST" bench mount --quick --runs 1 --json
+    mounted && fail "a mount was left behind"
+    if [ "$(json 'len(it["rows"])')" = 0 ]; then
+        same "$(json '"left out" in it["notes"][0]')" true
+    else
+        "$HOLDFAST" bench mount --runs 100 >/dev/null 2>&1 &
+        bench=$!
+        until mounted || ! kill -0 $bench 2>/dev/null; do sleep 0.05; done
+        mounted || fail "nothing was mounted"
+        kill $bench
+        wait $bench
+        same $? 143
+        mounted && fail "an interrupted run left a mount behind"
+        same "$(ls -d "$work"/holdfast-bench-* 2>/dev/null)" ""
+    fi
 fi
 
 # one group: the file itself; several: a file each

@@ -75,6 +75,7 @@ done
 
 # A mount that is left to serve.
 (: <>/dev/fuse) 2>/dev/null || exit 0
+"$HOLDFAST" help mount >/dev/null 2>&1 || exit 0
 for how in "<&-" "<&- >&-" "<&- >&- 2>&-"; do
     try 0 "$HOLDFAST" mkpool "$pool" --size 8M
     try 0 "$HOLDFAST" put "$pool" "$work/kept" kept

@@ -36,16 +36,20 @@ same "$(offered truncate "$pool" --size 5 n)" "notes "
 same "$(offered rm "$pool" --policy dead)" "deadline-detach: deadline: "
 same "$(offered put "$pool" "$SOURCE_ROOT/LIC")" "$SOURCE_ROOT/LICENSE "
 same "$(offered get "$pool" no)" "notes "
-same "$(offered bench --)" "--csv --help --json --plot --quick --runs "
-same "$(offered bench pin tr)" "truncate "
-same "$(offered bench --plot "$SOURCE_ROOT/LIC")" "$SOURCE_ROOT/LICENSE "
+if "$HOLDFAST" help bench >/dev/null 2>&1; then
+    same "$(offered bench --)" "--csv --help --json --plot --quick --runs "
+    same "$(offered bench pin tr)" "truncate "
+    same "$(offered bench --plot "$SOURCE_ROOT/LIC")" "$SOURCE_ROOT/LICENSE "
+fi
 same "$(offered pins "$pool" --file mu)" "music/ "
 same "$(offered pins "$pool" -f no)" "notes "
-same "$(offered mount "$pool" "$SOURCE_ROOT/cl")" "$SOURCE_ROOT/cli "
-same "$(offered mount "$pool" --)" "--foreground --help --options "
-same "$(offered mount -o ca)" "cache=auto cache=none "
-same "$(offered mount "$pool" -o ro,al)" "ro,allow_other "
-same "$(offered mount "$pool" -o cache = a)" "auto "
+if "$HOLDFAST" help mount >/dev/null 2>&1; then
+    same "$(offered mount "$pool" "$SOURCE_ROOT/cl")" "$SOURCE_ROOT/cli "
+    same "$(offered mount "$pool" --)" "--foreground --help --options "
+    same "$(offered mount -o ca)" "cache=auto cache=none "
+    same "$(offered mount "$pool" -o ro,al)" "ro,allow_other "
+    same "$(offered mount "$pool" -o cache = a)" "auto "
+fi
 same "$(offered top "$pool" --)" "--batch --help --interval "
 
 # the words that stand in the completion are those that the program takes, each of them

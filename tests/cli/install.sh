@@ -8,8 +8,11 @@ root=$work/root
 try 0 meson install -C "$BUILD_ROOT" --no-rebuild --destdir "$root"
 prefix=$(find "$root" -type d -name bin -printf '%h\n' | head -n 1)
 library=$(dirname "$(find "$prefix" -name libholdfast.so.0)")
-for part in bin/holdfast libexec/holdfast/holdfast-demo include/holdfast/holdfast.h include/holdfast/put.h include/holdfast/serve.h include/holdfast/holdfast.hpp \
-    share/bash-completion/completions/holdfast sbin/mount.fuse.holdfast; do
+parts=
+if "$HOLDFAST" help demo >/dev/null 2>&1; then parts+=" libexec/holdfast/holdfast-demo"; fi
+if "$HOLDFAST" help mount >/dev/null 2>&1; then parts+=" sbin/mount.fuse.holdfast"; fi
+for part in $parts bin/holdfast include/holdfast/holdfast.h include/holdfast/put.h include/holdfast/serve.h include/holdfast/holdfast.hpp \
+    share/bash-completion/completions/holdfast; do
     [ -e "$prefix/$part" ] || fail "$part is not installed"
 done
 same "$(find "$library" "$prefix/include" "$prefix/bin" -name '*lab*' | wc -l)" 0
@@ -59,8 +62,9 @@ try 0 cc -std=c11 -Wall -Wextra -Werror -pedantic "$work/user.c" -o "$work/user"
 try 0 "$work/user" "$pool"
 same "$out" "$("$HOLDFAST" version | sed 's/.*library //')"
 read -r -a flags <<<"$(pkg-config --cflags holdfast)"
+# shellcheck disable=SC2086
 try 0 cc "$work/user.c" -o "$work/user-static" "${flags[@]}" "$library/libholdfast.a" \
-    -llmdb -lpmem2 -lurcu-memb -pthread
+    $said -pthread
 try 0 "$work/user-static" "$pool"
 # the Python package lies where the interpreter looks, below the prefix
 package=$(find "$prefix" -name '_holdfast.abi3.so')

@@ -150,6 +150,12 @@ struct test_engine {
     bool knows_holders; /* shows which process holds a pin, detaches, sees a thread's own pins */
     bool racy;          /* reuses blocks under pins */
 };
+/* Ends a list of engines' names: with the one that a build may have been told to leave out. */
+#ifdef HF_HAVE_RCU
+#define TEST_RCU , "rcu"
+#else
+#define TEST_RCU
+#endif
 const struct test_engine *test_engine(const char *name);
 /* A pool of its own for the engine: FOLDER/name, or an anonymous one when that is all it does or
  * name is null. */

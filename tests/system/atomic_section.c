@@ -155,7 +155,7 @@ static void pin_missing_nowait(void)
 
 static void check_engines(void)
 {
-    static const char *const passing[] = {"slots", "slots-fenced", "refcount", "srcu", "rcu"};
+    static const char *const passing[] = {"slots", "slots-fenced", "refcount", "srcu" TEST_RCU};
 
     for (unsigned i = 0; i < COUNT(passing); i++) {
         expect_passes(passing[i], pin_present);

@@ -676,8 +676,8 @@ static void make_pool(void *arg)
 
 static void act_for_clients(void)
 {
-    static const char *const engines[] = {"slots", "slots-fenced", "refcount",
-                                          "srcu",  "percpu-rwsem", "rcu"};
+    static const char *const engines[] = {"slots", "slots-fenced", "refcount", "srcu",
+                                          "percpu-rwsem" TEST_RCU};
 
     memset(page, 'x', sizeof(page));
     check_arguments();

@@ -479,8 +479,8 @@ static void check_storm(const char *engine)
 
 static void copy_range(void)
 {
-    static const char *const engines[] = {"slots", "slots-fenced", "refcount",
-                                          "srcu",  "percpu-rwsem", "rcu"};
+    static const char *const engines[] = {"slots", "slots-fenced", "refcount", "srcu",
+                                          "percpu-rwsem" TEST_RCU};
 
     check_model();
     check_holes();
