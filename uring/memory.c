@@ -97,7 +97,11 @@ void memory_withdraw(struct hf_uring *uring)
     for (uint64_t i = 0; i < entries; i++)
         update(uring, (uint32_t)i, NULL, 0);
     uring->registered_bytes = 0;
-    if (uring->made_table && uring->first_buffer == 0)
+}
+
+void memory_drop_table(const struct hf_uring *uring)
+{
+    if (uring->made_table)
         io_uring_register((unsigned)uring->fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
 }
 

@@ -92,6 +92,7 @@ static int register_pool(struct hf_uring *uring, const struct hf_uring_options *
     if (rc == 0)
         return 0;
     memory_withdraw(uring);
+    memory_drop_table(uring);
     hf_pool_unregister(uring->pool, HF_PIN_IO_URING);
     return rc;
 }
@@ -152,6 +153,8 @@ int hf_uring_open(struct hf_pool *pool, struct io_uring *ring,
 static void end(struct hf_uring *uring)
 {
     memory_withdraw(uring);
+    if (uring->first_buffer == 0) /* the program has no entries in it */
+        memory_drop_table(uring);
     hf_pool_unregister(uring->pool, HF_PIN_IO_URING);
     view_close(uring);
     drop_requests(uring);

@@ -76,8 +76,10 @@ int uring_check(const struct hf_uring *uring);
 int memory_make_table(struct hf_uring *uring, uint64_t limit_bytes);
 /* Puts what the pool has beyond registered_bytes into it. */
 int memory_register(struct hf_uring *uring);
-/* Takes all of it out; and the table away, if the library made it and the program has no part. */
+/* Takes all of it out. */
 void memory_withdraw(struct hf_uring *uring);
+/* Takes the table away, if the library made it. */
+void memory_drop_table(const struct hf_uring *uring);
 /* *entry is the one that all of the pieces lie in, URING_NONE where there is none; -errno. */
 int memory_entry(struct hf_uring *uring, const struct iovec *pieces, int count, uint32_t *entry);
 

@@ -295,6 +295,44 @@ int hf_uring_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
 
 /* ----------------------------------------------------------------------------- cancel ----- */
 
+/* Whether the kernel has found it, and has cancelled it or told its worker to end. Such a cancel
+ * waits behind nothing. It does not find what was not submitted, waits behind another request, or
+ * is with a worker of the ring's own thread (IORING_SETUP_SQPOLL). */
+static bool cancel_now(const struct hf_uring *uring, const struct request *request)
+{
+    struct io_uring_sync_cancel_reg one = {.addr = data_of(request), .fd = -1};
+    int rc = io_uring_register((unsigned)uring->fd, IORING_REGISTER_SYNC_CANCEL, &one, 1);
+
+    return rc >= 0 || rc == -ETIME;
+}
+
+/* An entry prepared now would wait for the one before it. */
+static bool next_is_linked(const struct hf_uring *uring)
+{
+    const struct io_uring_sq *sq = &uring->ring->sq;
+    unsigned last = (sq->sqe_tail - 1) & sq->ring_mask;
+    unsigned shift = uring->setup_flags & IORING_SETUP_SQE128 ? 1 : 0;
+
+    return sq->sqe_tail != sq->sqe_head &&
+           sq->sqes[last << shift].flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK);
+}
+
+static int prep_cancel(struct hf_uring *uring, const struct request *request)
+{
+    struct io_uring_sqe *sqe;
+
+    if (next_is_linked(uring))
+        return uring_fail(-EBUSY, "the entry that was prepared last is linked to the next one: "
+                                  "prepare that one, and call again");
+    sqe = io_uring_get_sqe(uring->ring);
+    if (!sqe)
+        return uring_fail(-EBUSY, "the submission queue is full: submit, and call again");
+    io_uring_prep_cancel64(sqe, data_of(request), 0);
+    io_uring_sqe_set_data(sqe, uring);
+    uring->cancels++;
+    return 0;
+}
+
 int hf_uring_cancel(struct hf_uring *uring, uint64_t user_data)
 {
     unsigned found = 0;
@@ -303,18 +341,15 @@ int hf_uring_cancel(struct hf_uring *uring, uint64_t user_data)
     if (rc)
         return rc;
     for (uint32_t i = 0; i < uring->request_count; i++) {
-        struct request *request = &uring->requests[i];
-        struct io_uring_sqe *sqe;
+        const struct request *request = &uring->requests[i];
 
         if (!request->busy || request->user_data != user_data)
             continue;
         found++;
-        sqe = io_uring_get_sqe(uring->ring);
-        if (!sqe)
-            return uring_fail(-EBUSY, "the submission queue is full: submit, and call again");
-        io_uring_prep_cancel64(sqe, data_of(request), 0);
-        io_uring_sqe_set_data(sqe, uring);
-        uring->cancels++;
+        if (!cancel_now(uring, request))
+            rc = prep_cancel(uring, request);
+        if (rc)
+            return rc;
     }
     look_at_ring(uring);
     return found ? 0

@@ -697,7 +697,7 @@ struct hf_pool_info {
 };
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out);
 
-/* What statvfs(3) says: f_bsize is HF_BLOCK_BYTES, f_files the inodes there could be. */
+/* As statvfs(3), in blocks of HF_BLOCK_BYTES. Free: that the system has memory for, too. */
 int hf_statvfs(struct hf_pool *pool, struct statvfs *out);
 
 #define HF_CHECK_REPAIR 0x1u /* mend what can be mended; holdfast(1) says what a repair obeys */

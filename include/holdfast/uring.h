@@ -155,10 +155,14 @@ struct hf_uring_done {
 int hf_uring_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
                       struct hf_uring_done *out);
 
-/* Prepares a cancel of each request with this user_data; they end as usual. A transfer that a
- * device has begun goes on to its end. A request that waits behind a linked one ends with that one.
+/* Cancels each request with this user_data; they end as usual. One that runs is cancelled at once,
+ * whatever entries with IOSQE_IO_LINK or IOSQE_IO_DRAIN wait. For one that was not submitted, or
+ * that the kernel does not find, an entry is prepared: submit it. It finds no request that waits
+ * behind another: that one ends with the other, or runs after it. A transfer that a
+ * device has begun goes on to its end.
  *   -ENOENT  there is none
- *   -EBUSY   no submission entry is free for all of them: submit, and call again */
+ *   -EBUSY   an entry is needed, and none is free: submit, and call again. Or the last entry is
+ *            linked to the next one: prepare that one, and call again */
 int hf_uring_cancel(struct hf_uring *uring, uint64_t user_data);
 
 /* Whether a recall is of a request here: 1 with its user_data, or 0. So the program cancels that

@@ -79,6 +79,17 @@ int media_resident(const struct media *media, uint64_t *bytes)
     return 0;
 }
 
+uint64_t media_room(const struct media *media)
+{
+    uint64_t bytes;
+    struct statfs fs;
+
+    if (!(media_sparse(media) || media_is_on_disk(media)) || fstatfs(media->fd, &fs) ||
+        fs.f_blocks == 0 /* a tmpfs without a limit */ || media_resident(media, &bytes))
+        return UINT64_MAX;
+    return bytes + (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
+}
+
 int media_punch(struct media *media, uint64_t off, uint64_t bytes)
 {
     int rc;

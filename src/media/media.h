@@ -110,6 +110,9 @@ int media_unit(const struct media *media, uint64_t *bytes);
 /* Gives [off, off+bytes) back: it reads as zeros from then on. -EOPNOTSUPP: the file system
  * cannot. -EIO. */
 int media_punch(struct media *media, uint64_t off, uint64_t bytes);
+/* How many bytes of the file can have memory: what has some, and what its file system has left.
+ * UINT64_MAX: all that there are, or it is not known. */
+uint64_t media_room(const struct media *media);
 
 void media_close(struct media *media);
 const char *media_kind_name(enum media_kind kind);

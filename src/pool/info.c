@@ -91,9 +91,19 @@ int pool_info(struct fs *fs, struct hf_pool_info *out)
  * the limit of the pool. */
 #define INODES_BASE (UINT64_C(1) << 22)
 
+/* Other files may have taken the memory that free blocks have not. All blocks in use have theirs,
+ * and so may some of the free ones. */
+static uint64_t free_with_memory(const struct fs *fs)
+{
+    uint64_t blocks = shm_pool_blocks(fs->dax.shm), there = SHOWN(fs->dax.shm->run->free_blocks);
+    uint64_t used = there < blocks ? blocks - there : 0;
+    uint64_t room = media_room(&fs->dax.media) / HF_BLOCK_BYTES;
+
+    return fs_min(there, room > used ? room - used : 0);
+}
+
 int pool_statvfs(struct fs *fs, struct statvfs *out)
 {
-    const struct shm_run *run = fs->dax.shm->run;
     struct meta_super super;
     uint64_t inodes;
     int rc = give_back_and_read(fs, &super);
@@ -104,7 +114,7 @@ int pool_statvfs(struct fs *fs, struct statvfs *out)
     memset(out, 0, sizeof *out);
     out->f_bsize = out->f_frsize = HF_BLOCK_BYTES;
     out->f_blocks = shm_pool_blocks(fs->dax.shm);
-    out->f_bfree = out->f_bavail = SHOWN(run->free_blocks);
+    out->f_bfree = out->f_bavail = free_with_memory(fs);
     out->f_files = inodes;
     out->f_ffree = out->f_favail = inodes > super.inodes ? inodes - super.inodes : 0;
     memcpy(&out->f_fsid, super.uuid, sizeof out->f_fsid);

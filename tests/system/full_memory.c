@@ -93,19 +93,34 @@ static void touch_what_was_given(struct hf_pool *pool)
     EXPECT_EQ(hf_unlink(pool, "/sparse", NULL), 0);
 }
 
+#define BESIDE 128u /* pages: those that get memory at once, and what the metadata take */
+
+static uint64_t shown_free(struct hf_pool *pool)
+{
+    struct statvfs space;
+
+    EXPECT_EQ(hf_statvfs(pool, &space), 0);
+    EXPECT_EQ(space.f_bavail, space.f_bfree);
+    return space.f_bfree;
+}
+
 static void try_blocks(uint64_t left)
 {
     struct hf_pool *pool = test_pool_new("small/pool", TEST_MIB(8));
     struct hf_file *file = test_file(pool, "/file");
-    uint64_t pages;
+    uint64_t pages, shown;
 
     EXPECT_EQ(hf_write(file, "x", 1, 0), 1);
     leave_pages(test_path("small/ballast"), left);
+    shown = shown_free(pool);
     pages = write_until_full(file);
     EXPECT(pages >= left);
+    EXPECT(shown >= pages - 1 && shown <= pages + BESIDE); /* one was the file's before */
+    EXPECT(shown_free(pool) <= BESIDE);
     touch_what_was_given(pool);
     EXPECT_EQ(hf_truncate(file, 0, NULL), 0);
-    EXPECT(write_until_full(file) >= pages); /* their memory stays */
+    EXPECT(shown_free(pool) >= pages); /* their memory stays */
+    EXPECT(write_until_full(file) >= pages);
     EXPECT_EQ(hf_truncate(file, 0, NULL), 0);
     touch_what_was_given(pool);
     EXPECT_EQ(hf_close(file), 0);

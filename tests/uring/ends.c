@@ -125,10 +125,12 @@ static void ends_with_an_error(void)
 
 static void ends_cancelled(void)
 {
+    struct hf_uring_io io;
     struct rig rig;
 
     begin(&rig);
-    read_begins(&rig, 1);
+    io = a_read(1);
+    rig_prep(&rig, &io); /* submitted with its cancel */
     EXPECT_EQ(hf_uring_cancel(rig.uring, 2), -ENOENT);
     EXPECT_EQ(hf_uring_cancel(rig.uring, 1), 0);
     expect_held(1);
@@ -147,6 +149,52 @@ static void ends_cancelled(void)
     close(pipes[0]);
     close(pipes[1]);
     expect_free();
+}
+
+/* Where an entry behind it would wait for it for ever: the next one is to be linked, or drained. */
+static void ends_cancelled_at_once(unsigned behind)
+{
+    struct hf_uring_io io;
+    struct rig rig;
+
+    begin(&rig);
+    io = a_read(1);
+    io.sqe_flags = behind & IOSQE_IO_LINK;
+    rig_prep(&rig, &io);
+    io = a_read(2);
+    io.sqe_flags = behind & IOSQE_IO_DRAIN;
+    rig_prep(&rig, &io);
+    rig_submit(&rig);
+    expect_held(2);
+    EXPECT_EQ(hf_uring_cancel(rig.uring, 1), 0);
+    rig_expect(&rig, 1, -ECANCELED);
+    if (behind & IOSQE_IO_DRAIN) {
+        EXPECT_EQ(write(pipes[1], "x", 1), 1);
+        rig_expect(&rig, 2, 1);
+    } else {
+        rig_expect(&rig, 2, -ECANCELED);
+    }
+    end(&rig);
+}
+
+/* The entry of a cancel would be a part of the program's chain. */
+static void is_not_cancelled_inside_a_chain(void)
+{
+    struct hf_uring_io io;
+    struct rig rig;
+
+    begin(&rig);
+    io = a_read(1);
+    io.sqe_flags = IOSQE_IO_LINK;
+    rig_prep(&rig, &io);
+    EXPECT_EQ(hf_uring_cancel(rig.uring, 1), -EBUSY);
+    io = a_read(2);
+    rig_prep(&rig, &io);
+    EXPECT_EQ(hf_uring_cancel(rig.uring, 1), 0);
+    rig_submit(&rig);
+    rig_expect(&rig, 1, -ECANCELED);
+    rig_expect(&rig, 2, -ECANCELED);
+    end(&rig);
 }
 
 /* A request of the program that fails, to link others behind. */
@@ -221,7 +269,6 @@ static void ends_with_a_notification(void)
     end(&rig);
 }
 
-/* More completions than the queue has room for, and more pins than a thread has slots. */
 /* A zero-copy send that never ran is notified of after its end: when another has its slot. */
 static void is_notified_after_its_end(void)
 {
@@ -253,6 +300,7 @@ static void is_notified_after_its_end(void)
     end(&rig);
 }
 
+/* More completions than the queue has room for, and more pins than a thread has slots. */
 static void ends_while_the_queue_overflows(void)
 {
     const struct hf_uring_options options = {.size = sizeof(options), .requests = LONG_LINE};
@@ -332,6 +380,19 @@ static void ends_with_the_ring(unsigned ring_flags, int order)
     rig_prep(&rig, &io);
     expect_held(3);
     finish_exit(&rig, 3, order);
+}
+
+/* An open that fails leaves the ring without a table. */
+static void fails_to_open(void)
+{
+    const struct hf_uring_options options = {.size = sizeof(options), .first_buffer = 16384};
+    struct rig rig;
+
+    rig_ring(&rig.ring, 8, 0);
+    EXPECT_EQ(hf_uring_open(pool, &rig.ring, &options, &rig.uring), -E2BIG);
+    EXPECT_EQ(hf_uring_open(pool, &rig.ring, NULL, &rig.uring), 0);
+    EXPECT_EQ(hf_uring_close(rig.uring), 0);
+    io_uring_queue_exit(&rig.ring);
 }
 
 /* Behind a request of the program's own, which nobody would end else. */
@@ -575,6 +636,10 @@ static void scenario(void)
     ends_at_end_of_file();
     ends_with_an_error();
     ends_cancelled();
+    ends_cancelled_at_once(IOSQE_IO_LINK);
+    ends_cancelled_at_once(IOSQE_IO_DRAIN);
+    is_not_cancelled_inside_a_chain();
+    fails_to_open();
     ends_without_having_run();
     ends_with_a_notification();
     is_notified_after_its_end();
