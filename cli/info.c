@@ -46,6 +46,7 @@ static void print_use(const char *label, uint32_t now, uint32_t max)
 static void print_info(const char *path, const struct hf_pool_info *info)
 {
     char uuid[CLI_UUID_TEXT], policy[CLI_POLICY_TEXT], quarantine[CLI_TIME_TEXT];
+    char above[CLI_SIZE_TEXT];
 
     printf("%-13s ", "pool");
     cli_put_name(stdout, path);
@@ -64,6 +65,11 @@ static void print_info(const char *path, const struct hf_pool_info *info)
     printf("%-13s %s\n", "engine", info->engine);
     printf("%-13s %s\n", "policy", cli_policy_text(policy, &info->policy));
     printf("%-13s %s\n", "quarantine", cli_duration(quarantine, info->quarantine_ns));
+    if (info->trim_above_bytes == 0)
+        printf("%-13s by hand\n", "trimmed");
+    else
+        printf("%-13s by itself, above %s of free memory\n", "trimmed",
+               cli_size(above, info->trim_above_bytes));
     if (info->quarantine_left_ns != 0)
         printf("%-13s all blocks that leave a file, for %s more\n", "",
                cli_duration(quarantine, info->quarantine_left_ns));
@@ -114,6 +120,7 @@ static void print_json_info(const char *path, const struct hf_pool_info *info)
     cli_json_policy(&json, "policy", &info->policy);
     cli_json_number(&json, "quarantine_ns", info->quarantine_ns);
     cli_json_number(&json, "quarantine_left_ns", info->quarantine_left_ns);
+    cli_json_number(&json, "trim_above_bytes", info->trim_above_bytes);
     cli_json_number(&json, "format", info->format);
     cli_json_number(&json, "incompat", info->incompat);
     cli_json_number(&json, "ro_compat", info->ro_compat);

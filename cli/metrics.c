@@ -106,6 +106,9 @@ static void put_space_metrics(const struct metrics *metrics)
     put_gauge(metrics, "free_bytes", "Blocks in no file and not detached.", info->free_bytes);
     put_gauge(metrics, "resident_bytes", "Memory that the system keeps for the pool.",
               info->resident_bytes);
+    put_gauge(metrics, "trim_above_bytes",
+              "Free memory above this is given back by itself; 0: by hand only.",
+              info->trim_above_bytes);
     put_gauge(metrics, "detached_bytes", "Blocks that left their file and are still held.",
               info->detached_bytes);
     put_gauge(metrics, "shared_bytes", "Blocks that lie under more than one page of files.",

@@ -26,10 +26,11 @@ static PyStructSequence_Field info_fields[] = {
     {"leases", "leases, and pins beyond a thread's slots"},
     {"registrations", "of the pool's memory with devices, by all processes"},
     {"resident_bytes", "that the system keeps for the pool's memory"},
+    {"trim_above_bytes", "free memory above this is given back by itself; 0: none is"},
     {NULL, NULL},
 };
 static PyStructSequence_Desc info_desc = {"holdfast.PoolInfo", "What a pool is and holds.",
-                                          info_fields, 18};
+                                          info_fields, 19};
 
 PyObject *pool_info(struct py_pool *self, PyObject *unused)
 {
@@ -61,8 +62,9 @@ PyObject *pool_info(struct py_pool *self, PyObject *unused)
         PyLong_FromUnsignedLong(info.leases),
         PyLong_FromUnsignedLong(info.registrations),
         PyLong_FromUnsignedLongLong(info.resident_bytes),
+        PyLong_FromUnsignedLongLong(info.trim_above_bytes),
     };
-    return make_record(info_type, fields, 18);
+    return make_record(info_type, fields, 19);
 }
 
 static PyStructSequence_Field stats_fields[] = {

@@ -178,25 +178,26 @@ static PyObject *create_there(PyObject *path, PyObject *data, struct hf_pool_opt
 
 static PyObject *py_create(PyObject *module, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {
-        "path",          "pool_bytes",  "data_path", "durable",    "mode",       "engine", "policy",
-        "max_processes", "max_threads", "max_files", "max_leases", "quarantine", NULL};
+    static char *names[] = {"path",       "pool_bytes", "data_path",     "durable",     "mode",
+                            "engine",     "policy",     "max_processes", "max_threads", "max_files",
+                            "max_leases", "quarantine", "trim_above",    NULL};
     struct hf_pool_options options = {.size = sizeof options};
     PyObject *path = NULL, *data = Py_None, *data_path = NULL, *result = NULL;
-    unsigned long long bytes;
+    unsigned long long bytes, trim_above = 0;
     unsigned mode = 0;
     double quarantine = 0;
     int durable = 0;
 
     (void)module;
-    if (PyArg_ParseTupleAndKeywords(args, keywords, "O&K|$OpIzO&IIIId:create", names,
-                                    PyUnicode_FSConverter, &path, &bytes, &data, &durable, &mode,
-                                    &options.engine, to_policy, &options.policy,
-                                    &options.max_processes, &options.max_threads,
-                                    &options.max_files, &options.max_leases, &quarantine) &&
+    if (PyArg_ParseTupleAndKeywords(
+            args, keywords, "O&K|$OpIzO&IIIIdK:create", names, PyUnicode_FSConverter, &path, &bytes,
+            &data, &durable, &mode, &options.engine, to_policy, &options.policy,
+            &options.max_processes, &options.max_threads, &options.max_files, &options.max_leases,
+            &quarantine, &trim_above) &&
         (data == Py_None || PyUnicode_FSConverter(data, &data_path)) &&
         take_quarantine(quarantine, &options)) {
         options.pool_bytes = bytes;
+        options.trim_above_bytes = trim_above;
         options.flags = durable ? HF_POOL_DURABLE : HF_POOL_MEMORY;
         options.mode = mode;
         result = create_there(path, data_path, &options);
@@ -275,7 +276,7 @@ static PyMethodDef functions[] = {
     {"create", (PyCFunction)(void (*)(void))py_create, METH_VARARGS | METH_KEYWORDS,
      "create(path, pool_bytes, *, data_path=None, durable=False, mode=0, engine=None,\n"
      "       policy=None, max_processes=0, max_threads=0, max_files=0, max_leases=0,\n"
-     "       quarantine=0.0)\n--\n\n"
+     "       quarantine=0.0, trim_above=0)\n--\n\n"
      "Makes a pool in the directory path, which must not exist or must be empty.\n\n"
      "pool_bytes is the memory for files: a multiple of 2 MiB, at least 8 MiB. A durable\n"
      "pool survives a power cut on memory that does. quarantine is in seconds. 0 or None\n"

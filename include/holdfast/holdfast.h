@@ -137,7 +137,8 @@ struct hf_pool_options {
     /* How long the device pins and leases of a dead process keep their blocks off the free list;
      * 0: 30 s. */
     uint64_t quarantine_ns;
-    uint64_t reserved[3]; /* 0 */
+    uint64_t trim_above_bytes; /* free memory above goes back by itself; 0: none does */
+    uint64_t reserved[2];      /* 0 */
 };
 
 /* Makes a pool in the directory `path`, which must not exist, or must be empty. Blocks, allocates,
@@ -203,10 +204,9 @@ struct hf_trim_result {
     uint32_t reserved;
 };
 
-/* Gives the memory of free blocks back to the system, huge runs first, until keep_bytes of free
- * memory are left. The blocks stay the pool's. One that is used again gets memory then, or the call
- * that wants it gets -ENOSPC. Works while the pool is in use: others wait for one run of 2 MiB at
- * most. Blocks that pins, leases or a quarantine keep are not free.
+/* Gives the memory of free blocks back to the system, huge runs first, until keep_bytes of it are
+ * left. The blocks stay the pool's. One that is used again gets memory then, or the call that wants
+ * it gets -ENOSPC. Others may use the pool meanwhile, and wait for one run of 2 MiB at most.
  *   -EINVAL     keep_bytes is not a multiple of HF_BLOCK_BYTES, or out->size is wrong
  *   -EBUSY      a device has the memory registered (hf_pool_register()), so nothing is given back
  *   -EOPNOTSUPP a device-dax node, or a file system that takes nothing back
@@ -691,9 +691,9 @@ struct hf_pool_info {
     uint64_t saved_bytes;   /* how much more memory would be in use without sharing */
     uint32_t registrations; /* of the pool's memory, hf_pool_register(), all processes together */
     uint32_t reserved;
-    /* Bytes that the system keeps for the pool's memory: of files, and free ones that
-     * hf_pool_trim() has not given back. Of a device all. */
+    /* That the system keeps for the pool's memory, also for free blocks. Of a device all. */
     uint64_t resident_bytes;
+    uint64_t trim_above_bytes; /* as in hf_pool_options */
 };
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out);
 

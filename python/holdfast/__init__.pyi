@@ -73,6 +73,7 @@ def create(
     max_files: int = 0,
     max_leases: int = 0,
     quarantine: float = 0.0,
+    trim_above: int = 0,
 ) -> None: ...
 
 class CheckResult(NamedTuple):
@@ -105,6 +106,7 @@ class PoolInfo(NamedTuple):
     leases: int
     registrations: int
     resident_bytes: int
+    trim_above_bytes: int
 
 class Stats(NamedTuple):
     pins_slow: int

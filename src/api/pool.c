@@ -8,7 +8,7 @@
 
 static int check_pool_options(const char *call, const struct hf_pool_options *options)
 {
-    static const uint64_t zero[3];
+    static const uint64_t zero[2];
 
     if (!options)
         return api_null("options");
@@ -122,6 +122,7 @@ int hf_pool_trim(struct hf_pool *pool, uint64_t keep_bytes, struct hf_trim_resul
     if (keep_bytes % HF_BLOCK_BYTES)
         return hf_fail(EINVAL, "keep_bytes of %" PRIu64 " is not a multiple of %u", keep_bytes,
                        HF_BLOCK_BYTES);
+    fs_make_room(&pool->fs);
     return fs_trim(&pool->fs, keep_bytes, out);
 }
 

@@ -192,6 +192,7 @@ ssize_t fs_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
     done = append_copied(file, buf, len, &place);
     if (done <= 0)
         return done;
+    fs_trim_follow(fs);
     rc = fs_uncapable(fs, file->vnode);
     fs_changed(fs, file->vnode, fs_page_of(place), fs_page_of(place + (uint64_t)done - 1));
     if (rc)

@@ -81,6 +81,7 @@ static int back_steps(struct fs *fs, uint64_t first, uint64_t last)
 
     for (; rc == 0 && first <= last; first++)
         *byte_of(shm, first) |= (uint8_t)bit_of(first);
+    hf_store_release(&shm->run->trim_look, 1u);
     return rc;
 }
 

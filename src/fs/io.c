@@ -231,6 +231,8 @@ static ssize_t write_ahead(struct hf_file *file, const char *buf, uint64_t len, 
         vnode->passed += passed ? 1 : 0;
     }
     dax_unlock(&file->fs->dax, vnode);
+    if (n > 0)
+        fs_trim_follow(file->fs);
     return n;
 }
 

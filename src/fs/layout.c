@@ -177,6 +177,8 @@ int fs_layout_close(struct fs_layout *l, int rc)
         first = old;
     if (l->committed && !l->keep_times && first < (old > size ? old : size))
         fs_changed(l->fs, l->vnode, first / HF_BLOCK_BYTES, l->change.last);
+    if (l->committed && !l->change.now) /* no mutex is held any more */
+        fs_trim_follow(l->fs);
     return rc;
 }
 

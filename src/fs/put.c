@@ -516,6 +516,7 @@ int fs_put_commit(struct hf_file *file, const struct hf_put *put, uint64_t len,
     if (name && name->orphan)
         fs_orphan_made(fs, name->orphan);
     fs_written(file, size, off, len);
+    fs_trim_follow(fs);
     return 0;
 }
 
@@ -534,5 +535,6 @@ int fs_put_abort(struct fs *fs, const struct hf_put *handle)
     shm_bound = (struct shm_bound){.patience = SHM_PATIENCE_NONE};
     fs_puts_sweep(fs);
     shm_bound = before;
+    fs_trim_follow(fs);
     return 0;
 }

@@ -297,6 +297,7 @@ void fs_reclaim(struct fs *fs)
         fs_orphans_sweep(fs);
     if (hf_load_acquire(&run->ghost_gone))
         hf_store_release(&run->reclaim, 1u);
+    fs_trim_follow(fs);
 }
 
 static bool any_residue(const struct shm *shm)

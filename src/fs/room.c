@@ -45,6 +45,8 @@ int fs_reserve_hard(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
     if (hf_load_acquire(&fs->dax.shm->run->reclaim))
         fs_reclaim(fs);
     rc = fs_reserve(fs, page, goal, count, reservation);
+    if (rc == 0) /* it may have got memory for its neighbours too */
+        fs_trim_follow(fs);
     if (rc != -ENOSPC)
         return rc;
     fs_make_room(fs);

@@ -60,6 +60,8 @@ static uint64_t mark_blocks(struct shm *shm, uint64_t block, uint64_t count, boo
 
         *word = taken ? *word | mask : *word & ~mask;
         shm->group_free[block / SHM_GROUP_BLOCKS] += (uint16_t)(taken ? -bits : bits);
+        if (bits && shm->group_free[block / SHM_GROUP_BLOCKS] == SHM_GROUP_BLOCKS)
+            hf_store_release(&run->groups_freed, run->groups_freed + 1);
         changed += bits;
         block += n;
         count -= n;
@@ -78,6 +80,7 @@ void fs_space_free(struct fs *fs, uint64_t block, uint64_t count)
     if (!in_pool(fs->dax.shm, block, count))
         return;
     mark_blocks(fs->dax.shm, block, count, false);
+    hf_store_release(&run->trim_look, 1u);
     run->first_free_group = fs_min(run->first_free_group, block / SHM_GROUP_BLOCKS);
 }
 

@@ -105,6 +105,16 @@ uint64_t fs_next_backed(const struct fs *fs, uint64_t block, uint64_t end);
 int fs_backed_free(const struct fs *fs, uint64_t *blocks);
 /* First attacher, after fs_space_build(): blocks in use that have no memory get it. -ENOSPC. */
 int fs_back_used(struct fs *fs);
+/* At the end of a call that frees blocks or gives them memory, with no lock held. If more free ones
+ * have memory than the pool's watermark, some of it goes back (trim.c). */
+void fs_trim_down(struct fs *fs);
+static inline void fs_trim_follow(struct fs *fs)
+{
+    const struct shm_run *run = fs->dax.shm->run;
+
+    if (__builtin_expect(run->trim_above_blocks != 0, 0) && hf_load_acquire(&run->trim_look))
+        fs_trim_down(fs);
+}
 /* The first block of [from, end) that is taken, or free; `end` if there is none. */
 uint64_t fs_space_next(const struct shm *shm, uint64_t from, uint64_t end, bool taken);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns hf_pool_trim(): the memory of free blocks goes back to the system. Calls media for the
- * punch, back.c for the bits that say what has memory, and shm for the registrations of devices.
+ * Owns hf_pool_trim(), and the trim that a pool makes by itself. The memory of free blocks goes
+ * back to the system. Calls media for the punch, back.c for the bits that say what has memory, and
+ * shm for the registrations of devices.
  *
  * Why no block is given out while it is punched. The bitmap gives blocks out, under space_mutex. A
  * step looks for free blocks, clears their bits and punches them under one hold of the same mutex.
@@ -28,11 +29,22 @@
  * The first unit keeps its memory, but on hugetlbfs. A file without any memory was made in the
  * place of a lost one (media_look()).
  *
- * Huge runs come first, so that what stays, where something is to stay, is what no huge entry can
- * map.
+ * Huge runs come first, so that what stays is what no huge entry can map. A pass goes from the
+ * pool's end to its start. Blocks are given out from the start on, so what stays is used next.
  *
- * Which free blocks have memory is asked of the kernel. It gives the sum, and by place it says it
- * of a sparse file only. Of others each free run is punched, whether it has memory or not.
+ * Which free blocks have memory is asked of the kernel: the sum, and by place. On hugetlbfs it does
+ * not say the latter, so each free page there is punched.
+ *
+ * By itself (fs_trim_follow()). A call that has freed blocks, or has got memory for some, ends with
+ * a look. If more free memory is there than the pool's watermark, the thread gives back what is
+ * above 7/8 of it, in whole units. The thread holds nothing then. A look costs an fstat(2), and is
+ * made only if there was such a call since the last one (trim_look). Threads that look at the same
+ * time see each other's changes, since the word is exchanged. A process that is killed before its
+ * look leaves the rest to the next call of any process that frees blocks.
+ *
+ * Where single blocks cannot be given back, a trim may find too little. No other one is tried
+ * before a group has become free as a whole (groups_freed). That number is read before the trim
+ * looks, so a group that becomes free meanwhile is not missed.
  */
 #include "fs/space.h"
 #include "fs/txn.h"
@@ -44,7 +56,8 @@
 #include <inttypes.h>
 #include <time.h>
 
-#define GROUPS_A_LOOK 1024u /* of one step, under space_mutex */
+#define GROUPS_A_LOOK 1024u                    /* of one step, under space_mutex */
+#define STRETCH_BLOCKS (64 * SHM_GROUP_BLOCKS) /* passed over at once where it has no memory */
 #define PAUSE_NS 20000
 
 struct trimming {
@@ -52,7 +65,8 @@ struct trimming {
     uint64_t keep_blocks;
     uint64_t unit_blocks; /* what the memory gives back at once */
     uint64_t first;       /* what is before stays */
-    uint64_t at, end;     /* of the pass */
+    uint64_t end;         /* what is from here on is done */
+    uint64_t at;          /* where the last group before `end` goes on; 0: at its start */
     bool whole;           /* this pass is for whole huge runs */
     bool enough;
     struct hf_trim_result result;
@@ -134,28 +148,40 @@ static bool is_free(const struct shm *shm, uint64_t block, uint64_t count)
     return true;
 }
 
-/* To the next block that has memory, in a sparse file. */
-static uint64_t skip_holes(const struct trimming *t, uint64_t block)
+/* To the next block that has memory, as far as the kernel says it. */
+static uint64_t skip_holes(const struct trimming *t, uint64_t block, uint64_t end)
 {
-    const struct media *media = &t->fs->dax.media;
-
-    if (!media_knows_holes(media) || block >= t->end)
-        return fs_min(block, t->end);
-    return media_next_memory(media, block * HF_BLOCK_BYTES, t->end * HF_BLOCK_BYTES) /
+    if (block >= end)
+        return end;
+    return media_next_allocated(&t->fs->dax.media, block * HF_BLOCK_BYTES, end * HF_BLOCK_BYTES) /
            HF_BLOCK_BYTES;
 }
 
-/* What is left of the next huge run that is free as a whole; of a larger page of hugetlbfs
- * likewise. The count is 0 when that one is not to be punched. */
+/* Where many groups before `end` have no memory, `end` goes before them. */
+static bool skip_stretch(struct trimming *t)
+{
+    uint64_t begin = t->end - STRETCH_BLOCKS;
+
+    if (t->end % STRETCH_BLOCKS || t->at || skip_holes(t, begin, t->end) < t->end)
+        return false;
+    t->end = begin;
+    return true;
+}
+
+/* The last huge run before `end`, or larger page of hugetlbfs, from its first block with memory on.
+ * The count is 0 when it is not free as a whole. */
 static uint64_t next_whole(struct trimming *t, uint64_t *count)
 {
     uint64_t step = t->unit_blocks > SHM_GROUP_BLOCKS ? t->unit_blocks : SHM_GROUP_BLOCKS;
-    uint64_t block = skip_holes(t, t->at), begin = block / step * step, end = begin + step;
+    uint64_t end = t->end, begin = (end - 1) / step * step, block;
 
+    t->end = begin;
     *count = 0;
-    t->at = fs_min(end, t->end);
-    if (end <= t->end && is_free(t->fs->dax.shm, begin, step))
-        *count = end - block;
+    if (begin + step != end || !is_free(t->fs->dax.shm, begin, step))
+        return begin;
+    block = begin > t->first ? begin : t->first;
+    block = skip_holes(t, block, end) / t->unit_blocks * t->unit_blocks;
+    *count = end - block;
     return block;
 }
 
@@ -163,21 +189,25 @@ static uint64_t next_whole(struct trimming *t, uint64_t *count)
 static uint64_t next_part(struct trimming *t, uint64_t *count)
 {
     const struct shm *shm = t->fs->dax.shm;
-    uint64_t block = skip_holes(t, t->at), group = block / SHM_GROUP_BLOCKS;
-    uint64_t end = fs_min((group + 1) * SHM_GROUP_BLOCKS, t->end);
+    uint64_t end = t->end, group = (end - 1) / SHM_GROUP_BLOCKS;
+    uint64_t block = t->at ? t->at : group * SHM_GROUP_BLOCKS;
 
-    if (block >= t->end || shm->group_free[group] == 0 ||
-        shm->group_free[group] == SHM_GROUP_BLOCKS)
+    if (shm->group_free[group] == 0 || shm->group_free[group] == SHM_GROUP_BLOCKS)
         block = end;
-    block = fs_space_next(shm, block, end, false);
+    block = block > t->first ? block : t->first;
+    block = fs_space_next(shm, skip_holes(t, block, end), end, false);
     t->at = fs_space_next(shm, block, end, true);
-    block = fs_min(skip_holes(t, block), t->at);
+    block = skip_holes(t, block, t->at);
     *count = t->at - block;
+    if (t->at == end) {
+        t->end = group * SHM_GROUP_BLOCKS;
+        t->at = 0;
+    }
     return block;
 }
 
-/* No more than there is above what is to stay. */
-static int limit_count(struct trimming *t, uint64_t block, uint64_t *count)
+/* No more than there is above what is to stay. `end`: the pass's before. */
+static int limit_count(struct trimming *t, uint64_t block, uint64_t *count, uint64_t end)
 {
     uint64_t backed, over;
     int rc = t->keep_blocks ? fs_backed_free(t->fs, &backed) : 0;
@@ -190,7 +220,8 @@ static int limit_count(struct trimming *t, uint64_t block, uint64_t *count)
     if (over >= *count)
         return 0;
     *count = over;
-    t->at = block + over; /* a part of it may have had no memory */
+    t->end = end; /* again: a part of it may have had no memory */
+    t->at = t->whole ? 0 : block + over;
     return 0;
 }
 
@@ -198,12 +229,15 @@ static int step_locked(struct trimming *t)
 {
     int rc = 0;
 
-    for (unsigned n = 0; rc == 0 && n < GROUPS_A_LOOK && t->at < t->end; n++) {
-        uint64_t count, block = t->whole ? next_whole(t, &count) : next_part(t, &count);
+    for (unsigned n = 0; rc == 0 && n < GROUPS_A_LOOK && t->end > t->first; n++) {
+        uint64_t count, block, end = t->end;
 
+        if (skip_stretch(t))
+            continue;
+        block = t->whole ? next_whole(t, &count) : next_part(t, &count);
         if (!count)
             continue;
-        rc = limit_count(t, block, &count);
+        rc = limit_count(t, block, &count, end);
         return rc || !count ? rc : punch_unless_registered(t, block, count);
     }
     return rc;
@@ -233,8 +267,9 @@ static int trim_pass(struct trimming *t, bool whole)
     int rc = 0;
 
     t->whole = whole;
-    t->at = t->first;
-    while (rc == 0 && t->at < t->end && !t->enough && !t->result.registrations)
+    t->at = 0;
+    t->end = shm_pool_blocks(t->fs->dax.shm);
+    while (rc == 0 && t->end > t->first && !t->enough && !t->result.registrations)
         rc = trim_step(t);
     return rc;
 }
@@ -251,8 +286,14 @@ static int begin_trim(struct trimming *t)
         return rc;
     t->unit_blocks = unit / HF_BLOCK_BYTES;
     t->first = fs->dax.media.kind == MEDIA_HUGETLBFS ? 0 : t->unit_blocks;
-    t->end = shm_pool_blocks(fs->dax.shm);
     return 0;
+}
+
+static int trim_all(struct trimming *t)
+{
+    int rc = trim_pass(t, true);
+
+    return rc == 0 && t->unit_blocks == 1 ? trim_pass(t, false) : rc;
 }
 
 static int refuse_registered(uint32_t registrations)
@@ -270,17 +311,50 @@ int fs_trim(struct fs *fs, uint64_t keep_bytes, struct hf_trim_result *out)
     int rc;
 
     shm_assert_none_held();
-    fs_make_room(fs);
     rc = begin_trim(&t);
     if (rc == 0 && shm_registrations(fs->dax.shm))
         return refuse_registered(shm_registrations(fs->dax.shm));
-    rc = rc ? rc : trim_pass(&t, true);
-    if (rc == 0 && t.unit_blocks == 1)
-        rc = trim_pass(&t, false);
+    rc = rc ? rc : trim_all(&t);
     if (rc == 0 && t.result.registrations && !t.result.given_bytes)
         return refuse_registered(t.result.registrations);
     rc = rc ? rc : media_resident(&fs->dax.media, &t.result.resident_bytes);
     if (rc == 0)
         *out = t.result;
     return rc;
+}
+
+/* ---- by itself ---- */
+
+static bool stands_above(const struct fs *fs, uint64_t above)
+{
+    const struct shm_run *run = fs->dax.shm->run;
+    uint64_t backed;
+
+    /* relaxed: a look ahead */
+    return hf_load_relaxed(&run->free_blocks) > above &&
+           hf_load_relaxed(&run->trim_tried) != hf_load_relaxed(&run->groups_freed) + 1 &&
+           fs_backed_free(fs, &backed) == 0 && backed > above;
+}
+
+void fs_trim_down(struct fs *fs)
+{
+    struct shm_run *run = fs->dax.shm->run;
+    uint64_t above = run->trim_above_blocks, freed;
+    struct trimming t = {.fs = fs};
+    int rc;
+
+    shm_assert_none_held();
+    if (fs->dax.readonly)
+        return;
+    (void)hf_xchg_acq_rel(&run->trim_look, 0u);
+    if (!stands_above(fs, above) || shm_registrations(fs->dax.shm))
+        return;
+    freed = hf_load_acquire(&run->groups_freed);
+    rc = begin_trim(&t);
+    if (rc == 0) { /* whole units, or the last one would stay above */
+        t.keep_blocks = (above - above / 8) / t.unit_blocks * t.unit_blocks;
+        rc = trim_all(&t);
+    }
+    if (rc != -EINTR && rc != -EBUSY && !t.enough && !t.result.registrations)
+        hf_store_release(&run->trim_tried, freed + 1);
 }

@@ -197,6 +197,8 @@ static void check_fields(struct checker *check, struct meta_super *super)
     }
     if (super->quarantine_ns > META_QUARANTINE_NS_MAX)
         mend_field(check, "the quarantine", &super->quarantine_ns, 0);
+    if (super->trim_above_bytes % UNIT_BYTES)
+        mend_field(check, "the watermark of trims", &super->trim_above_bytes, 0);
 }
 
 /* Fields that only the caller can judge: one field a call. */

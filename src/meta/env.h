@@ -162,8 +162,8 @@ struct meta_disk_super {
     uint32_t max_processes, max_threads, max_files, max_leases;
     uint64_t next_ino, inodes, fresh_block;
     char engine[24];
-    uint64_t quarantine_ns;
-    uint8_t zero[96];
+    uint64_t quarantine_ns, trim_above_bytes;
+    uint8_t zero[88];
 };
 struct meta_disk_inode {
     uint32_t mode, uid, gid, nlink;

@@ -59,6 +59,8 @@ struct meta_super {
     uint64_t fresh_block;   /* blocks from here on were never given out: their memory is zero */
     char engine[24];        /* terminated, rest zero */
     uint64_t quarantine_ns; /* 0: 30 s */
+    /* Free memory above this goes back by itself: a multiple of 2 MiB; 0: none does. */
+    uint64_t trim_above_bytes;
 };
 
 struct meta_inode {

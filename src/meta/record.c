@@ -180,6 +180,7 @@ void meta_super_unpack(const struct meta_disk_super *disk, struct meta_super *ou
         .inodes = disk->inodes,
         .fresh_block = disk->fresh_block,
         .quarantine_ns = disk->quarantine_ns,
+        .trim_above_bytes = disk->trim_above_bytes,
     };
     memcpy(out->uuid, disk->uuid, sizeof out->uuid);
     memcpy(out->engine, disk->engine, sizeof out->engine);
@@ -253,6 +254,7 @@ int meta_super_put(struct meta_txn *txn, const struct meta_super *super)
         .inodes = super->inodes,
         .fresh_block = super->fresh_block,
         .quarantine_ns = super->quarantine_ns,
+        .trim_above_bytes = super->trim_above_bytes,
     };
     memcpy(disk.magic, super_magic, sizeof super_magic);
     memcpy(disk.uuid, super->uuid, sizeof disk.uuid);

@@ -114,6 +114,7 @@ static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta
         return rc;
     fs->dax.shm->run->quarantine_ns =
         super->quarantine_ns ? super->quarantine_ns : POOL_QUARANTINE_NS;
+    fs->dax.shm->run->trim_above_blocks = super->trim_above_bytes / HF_BLOCK_BYTES;
     if (ghosts) {
         fs->dax.shm->run->ghost_key = 1;
         fs->dax.shm->run->ghost_ends_ns = fs->dax.shm->run->quarantine_ends_ns = ghosts;

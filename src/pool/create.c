@@ -120,13 +120,19 @@ int pool_super_new(const struct hf_pool_options *options, struct meta_super *sup
                                  .flags = options->flags,
                                  .next_ino = META_ROOT_INO + 1,
                                  .inodes = 1,
-                                 .quarantine_ns = options->quarantine_ns};
+                                 .quarantine_ns = options->quarantine_ns,
+                                 .trim_above_bytes = options->trim_above_bytes};
     if (mode & ~(mode_t)0777 || (mode & 0600) != 0600)
         return hf_fail(EINVAL, "mode %o: permission bits, with reading and writing for the owner",
                        (unsigned)mode);
     if (options->quarantine_ns > META_QUARANTINE_NS_MAX)
         return hf_fail(EINVAL, "a quarantine of %" PRIu64 " ns: at most %" PRIu64,
                        options->quarantine_ns, META_QUARANTINE_NS_MAX);
+    if (options->trim_above_bytes % HF_HUGE_BYTES)
+        return hf_fail(EINVAL,
+                       "trim_above_bytes of %" PRIu64
+                       ": it must be a multiple of 2 MiB, or 0 to trim by hand only",
+                       options->trim_above_bytes);
     super->mode = mode;
     rc = fill_size(options, super);
     rc = rc ? rc : fill_maxima(options, super);
@@ -189,6 +195,11 @@ int pool_super_mend_limits(struct meta_super *super)
                      super->policy_kind, super->quarantine_ns);
         super->policy_kind = HF_POLICY_WAIT;
         super->quarantine_ns = 0;
+    }
+    if (rc == 0 && super->trim_above_bytes % HF_HUGE_BYTES) {
+        rc = hf_fail(EUCLEAN, "super record: a watermark of trims of %" PRIu64 " bytes",
+                     super->trim_above_bytes);
+        super->trim_above_bytes = 0;
     }
     return rc;
 }

@@ -53,6 +53,7 @@ static void fill_from_super(const struct meta_super *super, struct hf_pool_info 
     out->max_threads = super->max_threads;
     out->max_files = super->max_files;
     out->max_leases = super->max_leases;
+    out->trim_above_bytes = super->trim_above_bytes;
 }
 
 int pool_info(struct fs *fs, struct hf_pool_info *out)

@@ -134,6 +134,13 @@ struct shm_run {
     uint64_t detached_blocks, shared_blocks, saved_blocks;
     /* The super record says that memory of the pool was given back. */
     uint32_t trimmed;
+    /* Free memory above this is given back by itself; 0: none is. Never changes. */
+    uint64_t trim_above_blocks;
+    /* Blocks came free, or got memory, since a thread last looked whether that is above. */
+    uint32_t trim_look;
+    /* How often all of a group became free, under space_mutex. A trim that found too little to give
+     * back has stored what that number was before it, and one more (src/fs/trim.c). */
+    uint64_t groups_freed, trim_tried;
     /* The bitmap has to be made again: its last owner died, or failed at that. */
     uint32_t space_stale;
     /* Under space_mutex, but anybody may refuse them. */

@@ -86,6 +86,22 @@ try 64 "$HOLDFAST" trim "$pool" --keep many
 try 66 "$HOLDFAST" trim "$work/missing"
 try 0 "$HOLDFAST" fsck "$pool"
 
+# by itself
+try 0 "$HOLDFAST" mkpool "$work/above" --size 16M --trim-above 4M
+try 0 "$HOLDFAST" info "$work/above"
+grep -q '^trimmed  *by itself, above 4.0M' "$work/out" || fail "info does not show the watermark"
+try 0 "$HOLDFAST" info "$work/above" --json
+same "$(json 'it["trim_above_bytes"]')" 4194304
+head -c 12M /dev/zero | tr '\0' x >"$work/large"
+try 0 "$HOLDFAST" put "$work/above" "$work/large" large
+try 0 "$HOLDFAST" rm "$work/above" large
+kib=$(du -k "$work/above/data" | cut -f 1)
+[ "$kib" -le 4096 ] || fail "$kib KiB are left of a pool that is to keep 4 MiB"
+[ "$kib" -ge 3584 ] || fail "$kib KiB are left: less than 7/8 of the watermark"
+try 64 "$HOLDFAST" mkpool "$work/odd" --size 16M --trim-above 4097K
+says "multiple of 2 MiB"
+try 0 "$HOLDFAST" fsck "$work/above"
+
 # elsewhere than in memory, and durable
 disk=$(mktemp -d "/var/tmp/holdfast-cli-XXXXXX")
 trap 'rm -rf "$disk"; clean_up' EXIT

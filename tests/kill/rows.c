@@ -4,6 +4,8 @@
  */
 #include "kill.h"
 
+#include "pool/pool.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <holdfast/put.h>
@@ -498,6 +500,13 @@ static void trim(struct hf_pool *pool, struct hf_file *file)
     EXPECT_EQ(hf_pool_trim(pool, 0, &result), 0);
 }
 
+/* From now on, all that is free goes back by itself, but for a block. */
+static void trim_by_itself(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    pool->fs.dax.shm->run->trim_above_blocks = 1;
+}
+
 /* Blocks that have no memory get some: for a hole, an append, and a copy. */
 static void write_unbacked(struct hf_pool *pool, struct hf_file *file)
 {
@@ -617,6 +626,9 @@ const struct kill_row kill_rows[] = {
     {"trim-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .detaches = true,
      .prepare = truncate_detach, .act = trim},
     {"write-unbacked", C, .prepare = trim, .act = write_unbacked},
+    {"unlink-trims", .prepare = trim_by_itself, .act = unlink_a},
+    {"truncate-trims", A, .prepare = trim_by_itself, .act = truncate_all},
+    {"write-trims", C, .prepare = trim_by_itself, .act = write_unbacked},
     {"register", .act = register_memory},
     {"pool-close", A, .prepare = append_inside, .act = close_pool},
     {"pool-open", .attaches = true, .act = open_pool},

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -231,6 +232,157 @@ static void on_disk(uint32_t flags)
         expect_every(pool, count, 2, 0, 512);
         write_every(pool, count, 2, 1, 512);
         expect_every(pool, count, 1, 0, 512);
+    }
+    test_pool_close(pool);
+    test_remove_tree(dir);
+}
+
+/* ---- by itself ---- */
+
+#define ABOVE TEST_MIB(4)
+#define LEAST (ABOVE - ABOVE / 8)
+#define TIMES 10u
+
+/* Before the library is asked: hf_pool_info() gives back what others have left. */
+static uint64_t memory_of(const char *data)
+{
+    struct stat st;
+
+    EXPECT_EQ(stat(data, &st), 0);
+    return (uint64_t)st.st_blocks * 512;
+}
+
+/* After any call: live data and the watermark, and no page more. A disk's file system counts its
+ * own records of where the file lies. */
+static void expect_below(struct hf_pool *pool, const char *data)
+{
+    uint64_t there = memory_of(data), live = POOL_BYTES - test_free_bytes(pool);
+
+    if (there > live + ABOVE + (strncmp(data, "/var/tmp", 8) ? 0 : 16 * TEST_PAGE))
+        FAIL("%" PRIu64 " KiB of memory for %" PRIu64 " KiB that are not free", there >> 10,
+             live >> 10);
+}
+
+/* Ways in which blocks become free. */
+static void empty_file(struct hf_pool *pool, const char *path, unsigned way)
+{
+    struct hf_file *file;
+    struct iovec iov[1];
+    struct hf_pin pin;
+
+    if (way == 0) {
+        delete (pool, path);
+        return;
+    }
+    EXPECT_EQ(hf_open(pool, path, O_RDWR, 0, &file), 0);
+    if (way == 1) {
+        delete (pool, path); /* goes with the close */
+    } else if (way == 2) {
+        EXPECT_EQ(hf_truncate(file, 0, NULL), 0);
+    } else if (way == 3) {
+        EXPECT_EQ(
+            hf_fallocate(file, HF_FALLOC_PUNCH_HOLE | HF_FALLOC_KEEP_SIZE, 0, TEST_MIB(64), NULL),
+            0);
+    } else {
+        pin = test_pin(file, 0, TEST_PAGE, HF_PIN_READ, iov, 1);
+        EXPECT_EQ(hf_truncate(file, 0, &test_detach), 0);
+        EXPECT_EQ(hf_unpin(&pin), 0);
+    }
+    EXPECT_EQ(hf_close(file), 0);
+    if (way > 1)
+        delete (pool, path);
+}
+
+static void fill_and_empty(struct hf_pool *pool, const char *data, uint64_t pages, unsigned way,
+                           bool each, uint64_t least)
+{
+    unsigned count = 0;
+    char path[16];
+
+    while (test_free_bytes(pool) >= pages * TEST_PAGE) {
+        snprintf(path, sizeof(path), "/%u", count);
+        EXPECT_EQ(hf_close(test_file_filled(pool, path, count++, pages)), 0);
+        if (each)
+            expect_below(pool, data);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(path, sizeof(path), "/%u", i);
+        empty_file(pool, path, way);
+        if (each)
+            expect_below(pool, data);
+    }
+    EXPECT_EQ(test_free_bytes(pool), POOL_BYTES);
+    expect_below(pool, data);
+    EXPECT(memory_of(data) >= least); /* and it does not give back too much */
+}
+
+static struct hf_pool *pool_above(const char *name, const char *data)
+{
+    const struct hf_pool_options options = {.size = sizeof(options),
+                                            .pool_bytes = POOL_BYTES,
+                                            .data_path = data,
+                                            .trim_above_bytes = ABOVE};
+
+    EXPECT_EQ(hf_pool_create(test_path(name), &options), 0);
+    return test_pool_open(name);
+}
+
+/* Registered memory is left alone; what has come free by then goes at the next call. */
+static void above_registered(struct hf_pool *pool, const char *data)
+{
+    struct hf_pool_memory memory = {.size = sizeof(memory)};
+    unsigned count = fill(pool, 64);
+
+    EXPECT_EQ(hf_pool_register(pool, HF_PIN_IO_URING, &memory), 0);
+    delete_every(pool, count - 1, 1, 0);
+    EXPECT_EQ(memory_of(data), POOL_BYTES);
+    EXPECT_EQ(hf_pool_unregister(pool, HF_PIN_IO_URING), 0);
+    delete_every(pool, count, 1, count - 1);
+    expect_below(pool, data);
+}
+
+static void by_itself(void)
+{
+    static const uint64_t pages[] = {3, 100, 512, 700};
+    struct hf_pool_info info = {.size = sizeof(info)};
+    char data[256];
+    struct hf_pool *pool;
+
+    snprintf(data, sizeof(data), "%s", test_path("above/data"));
+    pool = pool_above("above", NULL);
+    for (unsigned i = 0; i < TIMES; i++)
+        fill_and_empty(pool, data, pages[i % 4], i % 5, true, LEAST);
+    above_registered(pool, data);
+    test_pool_close(pool);
+    pool = test_pool_open("above");
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    EXPECT_EQ(info.trim_above_bytes, ABOVE);
+    fill_and_empty(pool, data, 100, 0, true, LEAST);
+    test_pool_close(pool);
+    test_pool_check("above");
+}
+
+/* Only groups that are free as a whole go back there, so that is looked at when all is free. A file
+ * of single pages in between keeps its group. */
+static void by_itself_on_disk(void)
+{
+    char dir[] = "/var/tmp/holdfast-trim-XXXXXX", data[64];
+    struct hf_pool_info info = {.size = sizeof(info)};
+    struct hf_pool *pool;
+    unsigned count;
+
+    EXPECT(mkdtemp(dir) != NULL);
+    snprintf(data, sizeof(data), "%s/data", dir);
+    pool = pool_above("above-disk", data);
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    if (strcmp(info.media, "file") == 0) {
+        for (unsigned i = 0; i < TIMES; i++)
+            fill_and_empty(pool, data, i % 2 ? 512 : 100, i % 5, i % 2, ABOVE / 2);
+        count = fill(pool, 256);
+        delete_every(pool, count, 2, 1); /* half of each group: nothing can go */
+        EXPECT(memory_of(data) >= POOL_BYTES - ABOVE);
+        delete_every(pool, count, 2, 0);
+        expect_below(pool, data);
     }
     test_pool_close(pool);
     test_remove_tree(dir);
@@ -551,6 +703,8 @@ static void trim_gives_back(void)
     anonymous();
     on_disk(HF_POOL_MEMORY);
     on_disk(HF_POOL_DURABLE);
+    by_itself();
+    by_itself_on_disk();
     busy(NULL);
     busy_on_disk();
     left_alone();

@@ -67,7 +67,7 @@ static void create_refuses_bad_options(void **state)
     options.flags = 0x80;
     assert_int_equal(hf_pool_create(test_path("bad"), &options), -EINVAL);
     options = small_options();
-    options.reserved[2] = 1;
+    options.reserved[1] = 1;
     assert_int_equal(hf_pool_create(test_path("bad"), &options), -EINVAL);
     options = small_options();
     options.engine = "warp";
@@ -79,6 +79,10 @@ static void create_refuses_bad_options(void **state)
     options = small_options();
     options.quarantine_ns = UINT64_MAX;
     assert_int_equal(hf_pool_create(test_path("bad"), &options), -EINVAL);
+    options = small_options();
+    options.trim_above_bytes = TEST_MIB(2) + TEST_PAGE;
+    assert_int_equal(hf_pool_create(test_path("bad"), &options), -EINVAL);
+    assert_non_null(strstr(hf_strerror_detail(), "trim_above_bytes"));
     assert_int_equal(access(test_path("bad"), F_OK), -1);
 }
 
@@ -124,6 +128,7 @@ static void info_says_what_was_asked(void **state)
     options.policy = test_deadline_ms(5);
     options.max_files = 1000;
     options.quarantine_ns = 7000000;
+    options.trim_above_bytes = TEST_MIB(6);
     assert_int_equal(hf_pool_create(test_path("asked"), &options), 0);
     other = test_pool_open("asked");
     assert_int_equal(hf_pool_info(other, &info), 0);
@@ -134,6 +139,7 @@ static void info_says_what_was_asked(void **state)
     assert_int_equal(info.policy.kind, HF_POLICY_DEADLINE);
     assert_int_equal(info.policy.deadline_ns, 5000000);
     assert_int_equal(info.quarantine_ns, 7000000);
+    assert_int_equal(info.trim_above_bytes, TEST_MIB(6));
     assert_int_equal(info.max_files, 1000);
     assert_int_equal(info.max_processes, 256);
     assert_int_equal(info.processes, 1);

@@ -345,6 +345,7 @@ static void wrong_super(struct meta_txn *txn)
     super.fresh_block = 7;
     super.policy_kind = 44;
     super.quarantine_ns = UINT64_MAX;
+    super.trim_above_bytes = 4097;
     must(meta_super_put(txn, &super));
 }
 
@@ -358,6 +359,7 @@ static void expect_super(struct meta_txn *txn)
     assert_int_equal(super.fresh_block, POOL_BLOCKS);
     assert_int_equal(super.policy_kind, 1);
     assert_int_equal(super.quarantine_ns, 0);
+    assert_int_equal(super.trim_above_bytes, 0);
 }
 
 static void no_root(struct meta_txn *txn)

@@ -2,6 +2,8 @@
 /* Calls on the pool as a whole. */
 #include "waits.h"
 
+#include "pool/pool.h"
+
 #include <errno.h>
 
 static long info(struct waits_call *call)
@@ -64,6 +66,23 @@ static long trim(struct waits_call *call)
     return hf_pool_trim(call->pool, 0, &out);
 }
 
+/* From now on, all that is free goes back by itself, but for a block. What fails there is left to
+ * later calls, and fails no call. */
+static void trim_by_itself(struct waits_call *call)
+{
+    call->pool->fs.dax.shm->run->trim_above_blocks = 1;
+}
+
+static long truncate_all(struct waits_call *call)
+{
+    return hf_truncate(call->file, 0, &test_wait);
+}
+
+static long append_some(struct waits_call *call)
+{
+    return hf_append(call->file, "more", 4, NULL);
+}
+
 static long open_pool(struct waits_call *call)
 {
     return hf_pool_open(test_path(WAITS_POOL), 0, &call->pool);
@@ -112,6 +131,8 @@ const struct waits_row waits_pool[] = {
     {"grow", .alone = true, .act = grow},
     {"trim", .alone = true, .act = trim},
     {"trim-detached", A, .others = WAITS_PINS, .alone = true, .prepare = detach, .act = trim},
+    {"truncate-trims", A, .alone = true, .prepare = trim_by_itself, .act = truncate_all},
+    {"append-trims", A, .alone = true, .prepare = trim_by_itself, .act = append_some},
     {"open-pool", .attaches = true, .alone = true, .act = open_pool},
     {"open-pool-second", .others = WAITS_JOINS, .attaches = true, .alone = true, .act = open_pool},
     {"open-pool-reading", .attaches = true, .alone = true, .act = open_to_read},
