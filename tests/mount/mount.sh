@@ -9,6 +9,7 @@
 #   start SIZE [OPTION ...]  a pool $pool of that size (options of mkpool), mounted on $dir by mount_pool [OPTION,...]
 #   crowd [PATH ...] [--still PATH ...]
 #                            the crowd (crowd.c) on these paths below $dir, until crowd_ends
+#   HF_MOUNT_TRIM=yes        memory of free blocks goes back all the time: by itself, and by `holdfast trim`
 #   dedup_follows            a process lets equal pages of the pool share blocks, until finish
 #   children PID             the processes that it has started and that are not gone
 #   run COMMAND ...          quietly; what it said is shown when it fails
@@ -37,6 +38,7 @@ options=
 server=
 crowd_pid=
 follower=
+trimmer=
 if [ -n "${TARGET-}" ]; then
     dir=$(mktemp -d "$TARGET/holdfast-mount-XXXXXX") || exit 1
 else
@@ -47,7 +49,7 @@ fi
 clean_up() {
     local job
 
-    for job in $crowd_pid $follower $(jobs -p); do
+    for job in $crowd_pid $follower $trimmer $(jobs -p); do
         [ "$job" = "$server" ] || kill -KILL "$job" 2>/dev/null
     done
     if mountpoint -q "$dir"; then
@@ -132,8 +134,35 @@ unmount() {
 
 start() {
     [ -z "${TARGET-}" ] || return 0
-    run "$HOLDFAST" mkpool "$pool" --size "$@"
+    run "$HOLDFAST" mkpool "$pool" --size "$@" ${HF_MOUNT_TRIM:+--trim-above 2M}
     mount_pool "$options"
+    [ -z "${HF_MOUNT_TRIM-}" ] || trim_follows
+}
+
+# Beside what the pool does by itself.
+trim_follows() {
+    while "$HOLDFAST" trim "$pool" --json >"$work/trimmed" && [ ! -e "$work/trim-ends" ]; do
+        grep -o '"given_bytes": [1-9][0-9]*' "$work/trimmed" >>"$work/given"
+        sleep 0.01
+    done &
+    trimmer=$!
+}
+
+# Afterwards the system keeps what is in use, and block 0.
+trim_ends() {
+    local used resident
+
+    [ -n "$trimmer" ] || return 0
+    touch "$work/trim-ends"
+    wait "$trimmer" || true
+    trimmer=
+    [ -s "$work/given" ] || fail "the trims have given nothing back"
+    run "$HOLDFAST" trim "$pool"
+    used=$("$HOLDFAST" df "$pool" --json | grep -o '"used_bytes": [0-9]*' | grep -o '[0-9]*$')
+    resident=$(($(stat -c %b "$pool/data") * 512))
+    [ "$resident" = "$used" ] || [ "$resident" = $((used + 4096)) ] ||
+        fail "$resident bytes of memory for $used in use"
+    echo "$(wc -l <"$work/given") trims have given memory back"
 }
 
 crowd() {
@@ -189,6 +218,7 @@ finish() {
     crowd_ends
     follower_ends
     unmount
+    trim_ends
     await not_in_use
     run "$HOLDFAST" fsck "$pool"
 }

@@ -110,7 +110,7 @@ static void reopen(struct exercise *x, const struct exercise_plan *plan)
     if (plan->shared)
         EXPECT_EQ(hf_close(x->files[0].file), 0);
     test_pool_close(x->pool);
-    if (x->alone && test_chance(&x->rng, 50))
+    if (x->alone && !plan->accompanied && test_chance(&x->rng, 50))
         test_pool_check(x->pool_name);
     x->pool = test_pool_open(x->pool_name);
     open_shared(x, plan);

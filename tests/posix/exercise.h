@@ -65,6 +65,7 @@ struct exercise_plan {
     const char *top; /* "/" or a directory of its own, made here */
     const char *shared;
     uint64_t shared_first, shared_pages, shared_size_pages;
+    bool accompanied; /* a process that changes nothing has the pool open too: no check of it */
 };
 void exercise_run(const struct exercise_plan *plan);
 

@@ -7,8 +7,8 @@
  * or detached, and the others go on. At every tenth kill all are killed at once. Then fsck must be
  * clean, and everything acknowledged there.
  *
- * LIST: of reader, copies, forks, stops, closed, dedup, strangers (storm.h), or none; all of them
- * if it is not given. The actor dedup needs the program's path in HOLDFAST.
+ * LIST: of reader, copies, forks, stops, closed, dedup, strangers, trim (storm.h), or none; all if
+ * it is not given. The actor dedup needs the program's path in HOLDFAST.
  *
  * With an engine that counts, no process drops the pins of the dead, so none waits for pins without
  * a deadline.
@@ -41,7 +41,7 @@ struct parent {
     struct test_rng rng;
     struct hf_pool *pool; /* null while the parent is not attached */
     pid_t pids[STORM_WORKERS_MAX];
-    pid_t reader, follower;
+    pid_t reader, follower, trimmer;
     const char *engine;
     bool durable;
     unsigned kills, wanted, checkpoints;
@@ -277,6 +277,26 @@ static void kill_follower(struct parent *parent)
     parent->follower = 0;
 }
 
+static void start_trimmer(struct parent *parent)
+{
+    if (parent->storm->actors & STORM_TRIM)
+        parent->trimmer = test_trimmer(STORM_POOL);
+}
+
+static void kill_trimmer(struct parent *parent)
+{
+    if (parent->trimmer)
+        test_kill(parent->trimmer);
+    parent->trimmer = 0;
+}
+
+/* Where single blocks go back, all that is free does, and no more. */
+static void expect_memory_accounted(struct parent *parent)
+{
+    if (parent->storm->actors & STORM_TRIM && !parent->durable)
+        test_expect_trimmed(parent->pool);
+}
+
 /* A process that finds the pool full looks what the dead have left. What is in quarantine, also
  * when all were killed, comes after a while. */
 static void expect_space_accounted(struct parent *parent, bool none_detached)
@@ -358,6 +378,7 @@ static void kill_one(struct parent *parent)
     }
     kill_worker(parent, victim);
     kill_follower(parent);
+    kill_trimmer(parent);
     if (parent->reader && test_chance(&parent->rng, 50))
         let_reader_look(parent);
     storm_settle(storm, parent->pool, victim);
@@ -371,6 +392,7 @@ static void kill_one(struct parent *parent)
     if (storm->actors & STORM_STRANGERS && test_chance(&parent->rng, 30))
         storm_stranger(storm, &parent->rng);
     start_follower(parent);
+    start_trimmer(parent);
     start_worker(parent, victim);
     expect_progress(parent);
 }
@@ -420,6 +442,7 @@ static void kill_all(struct parent *parent)
         kill_worker(parent, i);
     kill_reader(parent);
     kill_follower(parent);
+    kill_trimmer(parent);
     memset(parent->storm->offers, 0, sizeof(parent->storm->offers)); /* of a life of the pool */
     if (!leave_first) {
         expect_space_accounted(parent, true);
@@ -434,6 +457,7 @@ static void kill_all(struct parent *parent)
         storm_settle(parent->storm, parent->pool, i);
     storm_check_log(parent->storm, parent->pool);
     expect_space_accounted(parent, true);
+    expect_memory_accounted(parent);
     test_pool_close(parent->pool);
     test_pool_check(STORM_POOL);
     parent->pool = test_pool_open(STORM_POOL);
@@ -442,6 +466,7 @@ static void kill_all(struct parent *parent)
         start_worker(parent, i);
     start_reader(parent);
     start_follower(parent);
+    start_trimmer(parent);
     expect_progress(parent);
 }
 
@@ -486,7 +511,9 @@ static void prepare(struct parent *parent)
                                       .max_processes = PROCESSES,
                                       .max_threads = THREADS,
                                       .max_leases = LEASES,
-                                      .engine = parent->engine};
+                                      .engine = parent->engine,
+                                      .trim_above_bytes =
+                                          parent->storm->actors & STORM_TRIM ? HF_HUGE_BYTES : 0};
     char path[64];
 
     EXPECT_EQ(chmod(test_path("."), 0711), 0); /* strangers go through it */
@@ -509,6 +536,7 @@ static void run(struct parent *parent)
         start_worker(parent, i);
     start_reader(parent);
     start_follower(parent);
+    start_trimmer(parent);
     expect_progress(parent);
     for (unsigned round = 1; parent->kills < parent->wanted; round++) {
         usleep((useconds_t)test_below(&parent->rng, 12000));
@@ -524,6 +552,7 @@ static void run(struct parent *parent)
         kill_worker(parent, i);
     kill_reader(parent);
     kill_follower(parent);
+    kill_trimmer(parent);
     test_pool_close(parent->pool);
     if (isatty(STDERR_FILENO))
         fputc('\n', stderr);
@@ -544,8 +573,8 @@ static unsigned number(const char *text, unsigned most)
 
 static unsigned actors_of(char *list)
 {
-    static const char *const names[] = {"reader", "copies", "forks",    "stops",
-                                        "closed", "dedup",  "strangers"};
+    static const char *const names[] = {"reader", "copies", "forks",     "stops",
+                                        "closed", "dedup",  "strangers", "trim"};
     unsigned actors = 0;
 
     for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {

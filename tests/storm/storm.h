@@ -90,7 +90,8 @@ struct storm_worker {
 #define STORM_DEDUP 32u  /* a process that lets pages share blocks, and is killed too */
 #define STORM_STRANGERS                                                                            \
     64u /* processes of another pid namespace, time namespace or user; killed too; need root */
-#define STORM_ACTORS 127u
+#define STORM_TRIM 128u /* a process that gives back what is free, and is killed too */
+#define STORM_ACTORS 255u
 
 struct storm {
     uint64_t seed;

@@ -178,6 +178,13 @@ pid_t test_follower(const char *pool);
 uint64_t test_follower_ends(pid_t pid);
 void test_follower_is_killed(pid_t pid);
 
+/* A process that trims FOLDER/name all the time. The end gives the bytes given back, which must not
+ * be 0. It may be killed instead (test_kill()). */
+pid_t test_trimmer(const char *name);
+uint64_t test_trimmer_ends(pid_t pid);
+/* After a trim, the system keeps of a pool on a tmpfs what is not free, and block 0. */
+void test_expect_trimmed(struct hf_pool *pool);
+
 /* Zeroed memory shared with children; never unmapped. */
 void *test_shared(size_t bytes);
 

@@ -681,6 +681,91 @@ static bool mount_disk(void)
     return system(command) == 0;
 }
 
+/* Others take what a pool gives back, and give it back in turn, while two processes use the pool
+ * and trim it. Calls fail with -ENOSPC and change nothing then; no process gets a signal. */
+#define CROWDED_ROUNDS 300u
+
+static void write_crowded(void *arg)
+{
+    const unsigned *id = arg;
+    struct hf_pool *pool = test_pool_open("crowded");
+    static unsigned char page[4096];
+    struct hf_file *file;
+    unsigned refused = 0;
+    char path[16];
+
+    snprintf(path, sizeof(path), "/c%u", *id);
+    for (unsigned round = 0; round < CROWDED_ROUNDS; round++) {
+        uint64_t pages = 1 + (round * 53 + *id) % 300, done = 0;
+        struct hf_trim_result result = {.size = sizeof(result)};
+
+        file = test_file(pool, path);
+        for (; done < pages; done++) {
+            ssize_t n;
+
+            test_page_fill(page, round, done);
+            n = hf_write(file, page, sizeof(page), done * TEST_PAGE);
+            EXPECT(n == (ssize_t)sizeof(page) || n == -ENOSPC);
+            if (n < 0)
+                break;
+        }
+        refused += done < pages;
+        EXPECT_EQ(test_size(file), done * TEST_PAGE);
+        EXPECT_EQ(test_wrong_pages(file, round, done), 0);
+        EXPECT_EQ(hf_close(file), 0);
+        delete (pool, path);
+        EXPECT_EQ(hf_pool_trim(pool, 0, &result), 0);
+    }
+    fprintf(stderr, "trim: %u of %u files found no room\n", refused, CROWDED_ROUNDS);
+    test_pool_close(pool);
+}
+
+/* All of the room that there is; then it goes again. */
+static void come_and_go(const pid_t writers[WRITERS])
+{
+    static const char zeros[65536];
+    const char *path = test_path("small/others");
+
+    while (!has_ended(writers[0]) || !has_ended(writers[1])) {
+        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+        EXPECT_OK(fd);
+        while (write(fd, zeros, sizeof(zeros)) > 0)
+            ;
+        usleep(500);
+        EXPECT_EQ(ftruncate(fd, 0), 0);
+        close(fd);
+        usleep(500);
+    }
+    EXPECT_EQ(unlink(path), 0);
+}
+
+static void beside_a_crowd(void)
+{
+    unsigned ids[WRITERS] = {0, 1};
+    struct hf_pool_options options = {
+        .size = sizeof(options), .pool_bytes = POOL_BYTES, .trim_above_bytes = HF_HUGE_BYTES};
+    pid_t writers[WRITERS];
+    struct hf_pool *pool;
+    char data[256];
+
+    EXPECT_EQ(mount("none", test_path("small"), "tmpfs", 0, "size=17m"), 0);
+    snprintf(data, sizeof(data), "%s", test_path("small/data"));
+    options.data_path = data;
+    EXPECT_EQ(hf_pool_create(test_path("crowded"), &options), 0);
+    pool = test_pool_open("crowded");
+    for (unsigned i = 0; i < WRITERS; i++)
+        writers[i] = test_fork(write_crowded, &ids[i]);
+    come_and_go(writers);
+    for (unsigned i = 0; i < WRITERS; i++)
+        test_join(writers[i]);
+    test_expect_trimmed(pool);
+    expect_zeros_in(pool);
+    test_pool_close(pool);
+    test_pool_check("crowded");
+    EXPECT_EQ(umount(test_path("small")), 0);
+}
+
 static void on_full(void)
 {
     EXPECT_EQ(mkdir(test_path("small"), 0700), 0);
@@ -690,6 +775,7 @@ static void on_full(void)
     }
     EXPECT_EQ(mount("none", test_path("small"), "tmpfs", 0, "size=32m"), 0);
     in_small("full", true);
+    beside_a_crowd();
     if (mount_disk())
         in_small("full-disk", false);
     else

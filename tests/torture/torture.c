@@ -210,7 +210,7 @@ static void explain(const struct torture_options *options)
 
 static int run(const struct torture_options *options)
 {
-    pid_t pids[TORTURE_CHANGERS_MAX], follower = 0;
+    pid_t pids[TORTURE_CHANGERS_MAX], follower = 0, trimmer = 0;
     uint64_t merged = 0;
     bool sound = true;
 
@@ -225,7 +225,11 @@ static int run(const struct torture_options *options)
     test_await(&shared->ready, options->processes);
     if (options->dedup)
         follower = test_follower(POOL_NAME);
+    if (options->trim)
+        trimmer = test_trimmer(POOL_NAME);
     watch(shared);
+    if (trimmer)
+        printf("given back %" PRIu64 " bytes\n", test_trimmer_ends(trimmer));
     if (follower)
         merged = test_follower_ends(follower);
     for (unsigned i = 0; i < options->processes; i++)
@@ -292,6 +296,7 @@ static int body(int argc, char **argv)
         {"stops", required_argument, NULL, 'w'},
         {"engine", required_argument, NULL, 'e'},
         {"dedup", no_argument, NULL, 'd'},
+        {"trim", no_argument, NULL, 'm'},
         {"break", required_argument, NULL, 'b'},
         {"expect-caught", no_argument, NULL, 'x'},
         {NULL, 0, NULL, 0},
@@ -328,6 +333,9 @@ static int body(int argc, char **argv)
             if (!test_can_follow())
                 test_skip("HOLDFAST does not say where the program is");
             options.dedup = true;
+            break;
+        case 'm':
+            options.trim = true;
             break;
         case 'b':
             options.broken |= broken_edge(optarg);

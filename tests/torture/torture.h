@@ -22,6 +22,7 @@ struct torture_options {
     const struct test_engine *engine;
     unsigned broken;    /* HF_LAB_* bits, in lab builds */
     bool dedup;         /* pages carry their marks in pairs, and a process merges them */
+    bool trim;          /* beside a process that gives free memory back */
     bool expect_caught; /* succeed when a reused block was seen, and stop then */
 };
 
