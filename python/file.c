@@ -3,9 +3,10 @@
 #include "hfpy.h"
 
 #include <errno.h>
+#include <holdfast/compact.h>
 
 PyTypeObject *file_type;
-static PyTypeObject *dedup_type;
+static PyTypeObject *dedup_type, *compact_type;
 
 bool file_is_open(struct py_file *self)
 {
@@ -261,6 +262,45 @@ static PyObject *file_move(struct py_file *self, PyObject *args, PyObject *keywo
     return done(rc);
 }
 
+static PyStructSequence_Field compact_fields[] = {
+    {"run_bytes", "of whole runs of 2 MiB: what huge entries could map"},
+    {"was_huge", "of that, what they mapped before"},
+    {"huge_bytes", "and what they map now"},
+    {"moved_bytes", "that were copied"},
+    {"held_bytes", "left alone: somebody holds a part of the run"},
+    {"shared_bytes", "left alone: other files may have some of the blocks too"},
+    {"no_space_bytes", "left alone: no free memory lies right"},
+    {NULL, NULL},
+};
+static PyStructSequence_Desc compact_desc = {"holdfast.CompactResult", "What File.compact() did.",
+                                             compact_fields, 7};
+
+static PyObject *file_compact(struct py_file *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"off", "len", "look", "policy", NULL};
+    struct hf_compact_result result = {.size = sizeof result};
+    struct hf_policy policy = {.kind = HF_POLICY_NOWAIT};
+    unsigned long long off = 0, len = 0;
+    int look = 0, rc;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|KK$pO&:compact", names, &off, &len, &look,
+                                     to_policy, &policy) ||
+        !file_is_open(self))
+        return NULL;
+    WITHOUT_LOCK(self, rc,
+                 hf_compact(self->file, off, len, look ? HF_COMPACT_LOOK : 0, &policy, &result));
+    if (rc)
+        return failed(rc);
+    PyObject *fields[] = {PyLong_FromUnsignedLongLong(result.run_bytes),
+                          PyLong_FromUnsignedLongLong(result.was_huge),
+                          PyLong_FromUnsignedLongLong(result.huge_bytes),
+                          PyLong_FromUnsignedLongLong(result.moved_bytes),
+                          PyLong_FromUnsignedLongLong(result.held_bytes),
+                          PyLong_FromUnsignedLongLong(result.shared_bytes),
+                          PyLong_FromUnsignedLongLong(result.no_space_bytes)};
+    return make_record(compact_type, fields, 7);
+}
+
 static PyObject *file_allocate(struct py_file *self, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"off", "len", "keep_size", NULL};
@@ -422,6 +462,12 @@ static PyMethodDef file_methods[] = {
      "move(off, len, policy=None)\n--\n\nCopies the range to other blocks, in fewer pieces where there\n"
      "is room; contents stay. off is a multiple of BLOCK_BYTES; so is len, or it ends at end of\n"
      "file. A failure may leave the first part of a large range moved." WAITS},
+    {"compact", NAMED(file_compact),
+     "compact(off=0, len=0, *, look=False, policy=NOWAIT)\n--\n\nLays each whole 2 MiB of the range\n"
+     "in one piece that one entry maps; len 0: to the end of file. Contents stay. What is held is\n"
+     "left alone, or waited for as policy says (no policy that detaches). look: changes nothing.\n"
+     "Returns a CompactResult.\n\n"
+     "OSError EOPNOTSUPP: the pool's engine has no huge entries."},
     {"allocate", NAMED(file_allocate),
      "allocate(off, len, *, keep_size=False)\n--\n\nGives the holes of the range blocks that read as zero,\n"
      "in as few pieces as there is room for. The file grows to off + len unless keep_size.\n\n"
@@ -473,7 +519,8 @@ static PyType_Spec file_spec = {"holdfast.File", sizeof(struct py_file), 0,
 int add_file(PyObject *module)
 {
     return (file_type = add_type(module, &file_spec)) &&
-                   (dedup_type = add_record(module, &dedup_desc))
+                   (dedup_type = add_record(module, &dedup_desc)) &&
+                   (compact_type = add_record(module, &compact_desc))
                ? 0
                : -1;
 }

@@ -13,6 +13,7 @@
 #ifndef HOLDFAST_HPP
 #define HOLDFAST_HPP
 
+#include <holdfast/compact.h>
 #include <holdfast/holdfast.h>
 
 #include <errno.h>
@@ -272,6 +273,16 @@ class file
     void fallocate(uint32_t mode, uint64_t off, uint64_t len, const hf_policy &policy = by_default())
     {
         check(hf_fallocate(get(), mode, off, len, &policy));
+    }
+    /* With a policy that waits, holders are waited for. */
+    hf_compact_result compact(uint64_t off = 0, uint64_t len = 0, uint32_t flags = 0,
+                              const hf_policy &policy = {HF_POLICY_NOWAIT, 0, 0})
+    {
+        hf_compact_result result{};
+
+        result.size = sizeof result;
+        check(hf_compact(get(), off, len, flags, &policy, &result));
+        return result;
     }
     void sync()
     {

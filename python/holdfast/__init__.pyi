@@ -156,6 +156,15 @@ class DedupResult(NamedTuple):
     shared_bytes: int
     held_bytes: int
 
+class CompactResult(NamedTuple):
+    run_bytes: int
+    was_huge: int
+    huge_bytes: int
+    moved_bytes: int
+    held_bytes: int
+    shared_bytes: int
+    no_space_bytes: int
+
 class Recall(NamedTuple):
     lease: Lease | None
     off: int
@@ -261,6 +270,9 @@ class File(_Context):
     def collapse(self, off: int, len: int, policy: Policy | None = None) -> None: ...
     def insert(self, off: int, len: int, policy: Policy | None = None) -> None: ...
     def move(self, off: int, len: int, policy: Policy | None = None) -> None: ...
+    def compact(
+        self, off: int = 0, len: int = 0, *, look: bool = False, policy: Policy = ...
+    ) -> CompactResult: ...
     def allocate(self, off: int, len: int, *, keep_size: bool = False) -> None: ...
     def copy_range(self, off: int, to: File, to_off: int, len: int, /) -> int: ...
     def clone_range(

@@ -64,6 +64,23 @@ def test_two_files(pool, file):
         assert not file.dedup_range(0, same, 0, 4096).same
 
 
+def test_compact(pool):
+    pages = 2 * holdfast.HUGE_BYTES // 4096
+    with pool.open("/scattered", os.O_RDWR | os.O_CREAT) as file:
+        for page in reversed(range(pages)):
+            file.write(bytes([page % 251]) * 4096, page * 4096)
+        look = file.compact(look=True)
+        assert (look.run_bytes, look.huge_bytes) == (2 * holdfast.HUGE_BYTES, 0)
+        with file.pin(5, 1):
+            result = file.compact()
+        assert (result.held_bytes, result.moved_bytes) == (holdfast.HUGE_BYTES,) * 2
+        result = file.compact(policy=holdfast.WAIT)
+        assert (result.was_huge, result.huge_bytes) == (holdfast.HUGE_BYTES, 2 * holdfast.HUGE_BYTES)
+        assert all(file.read(1, page * 4096)[0] == page % 251 for page in range(pages))
+        with pytest.raises(OSError, match="detaches"):
+            file.compact(policy=holdfast.DETACH)
+
+
 def test_closed(pool):
     file = pool.open("/f", os.O_RDWR | os.O_CREAT)
     file.close()

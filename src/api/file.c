@@ -193,6 +193,44 @@ int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len
     return rc;
 }
 
+static int check_compact(const struct hf_file *file, uint32_t flags, const struct hf_policy *policy,
+                         struct hf_policy *definite, const struct hf_compact_result *out)
+{
+    int rc = flags & HF_COMPACT_LOOK ? check_readable(file) : api_check_writable(file);
+
+    if (rc == 0 && flags & ~HF_COMPACT_LOOK)
+        rc = api_flags("hf_compact", flags);
+    if (rc == 0 && (!out || out->size != sizeof *out))
+        rc = hf_fail(EINVAL, "out->size is not sizeof(struct hf_compact_result), %zu", sizeof *out);
+    *definite = (struct hf_policy){.kind = HF_POLICY_NOWAIT};
+    if (rc == 0 && policy)
+        rc = api_policy(file->fs, policy, definite);
+    if (rc == 0 && dax_policy_detaches(definite->kind))
+        rc = hf_fail(EINVAL,
+                     "a policy that detaches, and hf_compact() takes no blocks from holders: "
+                     "give one that waits, or none");
+    return rc;
+}
+
+int hf_compact(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
+               const struct hf_policy *policy, struct hf_compact_result *out)
+{
+    api_begins(__func__);
+    struct hf_policy definite;
+    struct shm_bound before;
+    int rc = check_compact(file, flags, policy, &definite, out);
+
+    if (rc)
+        return rc;
+    before = shm_bound;
+    if (policy)
+        (void)api_bound(&definite);
+    rc = fs_compact(file->fs, file->vnode, off, len, flags,
+                    definite.kind == HF_POLICY_NOWAIT ? NULL : &definite, out);
+    shm_bound = before;
+    return rc;
+}
+
 int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy)
 {
     api_begins(__func__);

@@ -29,6 +29,8 @@
 #define HF_LAB_PUTS_FORGOTTEN 0x40000u   /* a bitmap that is made again has no block of a put */
 #define HF_LAB_TRIM_UNLOCKED 0x100000u   /* a trim unlocks the bitmap before it punches */
 #define HF_LAB_TRIM_REGISTERED 0x200000u /* and of the registrations */
+#define HF_LAB_LEAF_STAYS 0x400000u  /* a compaction does not clear the entries that it replaces */
+#define HF_LAB_LEAF_UNSEEN 0x800000u /* it looks for nobody, nor for walks in their node */
 
 /* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a
  * processor may. Such pins leave the straight line (dax_pin_page()), which has no points. */
@@ -43,6 +45,8 @@ enum hf_lab_point {
     HF_LAB_COMMITTED, /* a change has committed, and has not listed what it detached */
     HF_LAB_CLONES,    /* hf_clone_files() is about to commit */
     HF_LAB_TRIMS,     /* a trim is about to punch free blocks out */
+    HF_LAB_COMPACTS,  /* hf_compact() has copied a run, and is about to commit */
+    HF_LAB_DESCENDS,  /* P3 has found a node of entries, and is about to read them */
     HF_LAB_COMPARES,  /* a look at a holder, or at a record of detached blocks, of many */
 };
 

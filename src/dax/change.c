@@ -239,8 +239,12 @@ static int zap(struct dax_change *change)
         /* GRACE.KEEP/p: set before the zap, and as it was where nothing is cleared. Pairs with
          * GRACE.KEEP/m in srcu_zapped(). Relaxed: read through the mutex, also after our death. */
         hf_store_relaxed(&vnode->zap_pending, 1u);
-        if (change->first == 0 && last == pages - 1 && !vnode->stray_nodes && !change->now &&
-            !change->old_root) {
+        if (change->collapses)
+            change->leaf = mm_take_leaf(shm, vnode, change->first);
+        if (change->leaf.link) {
+            cleared = true;
+        } else if (change->first == 0 && last == pages - 1 && !vnode->stray_nodes && !change->now &&
+                   !change->old_root) {
             change->old_root = mm_take_root(vnode);
             change->gateless = vnode->gateless;
             cleared = true;
@@ -669,23 +673,42 @@ int dax_share_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, ui
     return rc ? rc : begin(change, policy);
 }
 
-int dax_change_now(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
-                   struct dax_change *change)
+/* After set_up(), under the mutex. */
+static int begin_now(struct dax_change *change)
 {
-    int rc = set_up(dax, vnode, first, last, change);
+    struct shm_vnode *vnode = change->vnode;
     struct finding finding;
+    int rc;
 
-    shm_assert_held(&vnode->mutex);
-    if (rc)
-        return rc;
     change->now = change->keeps_mutex = true;
     hf_store_relaxed(&vnode->gateless, vnode->gateless + 1); /* relaxed: under the mutex */
     count_change(change);
     rc = zap(change);
+    if (rc == 0)
+        tables_look(change);
     rc = rc ? rc : find_holders(change, true, &finding);
     if (rc)
         dax_change_end(change, false);
     return rc;
+}
+
+int dax_change_now(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
+                   struct dax_change *change)
+{
+    int rc = set_up(dax, vnode, first, last, change);
+
+    shm_assert_held(&vnode->mutex);
+    return rc ? rc : begin_now(change);
+}
+
+int dax_collapse_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first,
+                       struct dax_change *change)
+{
+    int rc = set_up(dax, vnode, first, first + MM_HUGE_PAGES - 1, change);
+
+    shm_assert_held(&vnode->mutex);
+    change->collapses = true;
+    return rc ? rc : begin_now(change);
 }
 
 void dax_change_pause(struct dax_change *change)
@@ -742,29 +765,6 @@ void dax_change_intend(struct dax_change *change, uint64_t version, uint64_t siz
     hf_store_release(&change->vnode->pending_version, version);
 }
 
-/* L7. A walk of any page of the file, also past end of file, can still be in the nodes of the old
- * root. They are freed when no slot of the file is left, nor, with an engine that waits for walks,
- * such a walk. Else they stay the vnode's until the vnode goes, or until a change of the whole file
- * finds no slot. A root that was taken out for a change that was given up goes back, since the gate
- * kept new entries away. But a thread that was let through may have given a shared page another
- * block. Then the root has an entry that is not true any more. */
-static void settle_tables(struct dax_change *change, bool committed)
-{
-    struct shm_vnode *vnode = change->vnode;
-    struct dax *dax = change->dax;
-
-    if (!change->old_root) {
-        if (vnode->stray_nodes && committed && change->first == 0 && change->last == DAX_LAST)
-            shrink_strays(dax, vnode);
-    } else if (!committed && !vnode->root && vnode->gateless == change->gateless) {
-        mm_put_root(dax->shm, vnode, change->old_root);
-    } else if (vnode->zap_pending || gate_anybody(dax, vnode)) {
-        vnode->stray_nodes = 1;
-    } else {
-        mm_free_tree(dax->shm, vnode, change->old_root);
-    }
-}
-
 /* In L5, when the mutex cannot be had: the gate is left to a thread that meets it, as if this one
  * had died there. */
 static void abandon(struct dax_change *change)
@@ -789,7 +789,7 @@ void dax_change_end(struct dax_change *change, bool committed)
     } else {
         detach_abort(change); /* a commit that failed has cleared pending_version itself */
     }
-    settle_tables(change, committed);
+    tables_settle(change, committed);
     if (!change->now)
         gate_open(vnode, &vnode->gates[change->gate]);
     if (!change->keeps_mutex)

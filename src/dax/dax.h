@@ -23,6 +23,7 @@
 #include "holdfast/serve.h"
 #include "media/media.h"
 #include "meta/meta.h"
+#include "mm/mm.h"
 #include "shm/shm.h"
 
 struct sync_engine;
@@ -241,6 +242,7 @@ struct dax_change {
     uint64_t waits_since_ns; /* 0: it has not waited */
     uint64_t passed;         /* vnode->passed at dax_change_pause() */
     uint64_t old_root;       /* of a change of the whole file: its page table, freed at the end */
+    struct mm_leaf leaf;     /* of dax_collapse_begin(): the node of small entries, likewise */
     uint64_t gateless;       /* vnode->gateless when it was taken */
     uint32_t gate;           /* index in vnode->gates */
     bool zapped;             /* L3 is done */
@@ -248,6 +250,8 @@ struct dax_change {
     bool now;                /* it has no gate: dax_change_now() */
     bool keeps_mutex;        /* its end leaves it to the caller */
     bool shares;             /* its blocks stay, and get one more owner: dax_share_begin() */
+    bool collapses;          /* dax_collapse_begin() */
+    bool leaf_in_use;        /* a walk may be in the node `leaf` */
     struct dax_holder *holders;
     unsigned holder_count, holder_room;
     struct dax_span *spans;
@@ -264,6 +268,19 @@ int dax_change_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first, u
  * lease is recalled. For blocks that are shared, or become shared. */
 int dax_change_now(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last,
                    struct dax_change *change);
+/* As dax_change_now(), for the MM_HUGE_PAGES pages from `first` on, which one huge entry can map.
+ * Their small entries go with the node that has them, unless a walk may be in it. With holders, the
+ * caller changes nothing. */
+int dax_collapse_begin(struct dax *dax, struct shm_vnode *vnode, uint64_t first,
+                       struct dax_change *change);
+/* Under the mutex: small entries may map the page. */
+bool dax_has_small(struct dax *dax, struct shm_vnode *vnode, uint64_t page);
+/* Under the mutex: a look ahead, whether pages of [first, last] are held. It clears no entries, so
+ * a pin that is being made may be missed. */
+bool dax_is_held(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
+/* Under the mutex: fills the entries of [first, last], which are inside the file and have blocks,
+ * as far as no gate is over them. */
+void dax_enter(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 /* As dax_change_begin(), but the blocks stay in the file and are to get another owner. So it waits
  * only for holders that may write. dax_change_holds() says which pages others hold; these must not
  * be shared. The policy does not detach. */

@@ -139,3 +139,10 @@ int dax_fault(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t
     meta_end_read(txn);
     return rc;
 }
+
+void dax_enter(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
+{
+    struct meta_extent hole;
+
+    (void)dax_fault(dax, vnode, first, last, false, NULL, &hole);
+}

@@ -117,10 +117,15 @@ static int any_slot(void *arg, const struct sync_holder *holder)
     return 1;
 }
 
+bool gate_anybody_over(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
+{
+    return dax->engine->scan(dax->shm, shm_vnode_number(dax->shm, vnode), first, last, any_slot,
+                             NULL) != 0;
+}
+
 bool gate_anybody(struct dax *dax, struct shm_vnode *vnode)
 {
-    return dax->engine->scan(dax->shm, shm_vnode_number(dax->shm, vnode), 0, DAX_LAST, any_slot,
-                             NULL) != 0;
+    return gate_anybody_over(dax, vnode, 0, DAX_LAST);
 }
 
 /* When the owner of a transaction has died, every snapshot says whether it committed

@@ -127,6 +127,8 @@ int gate_wait(struct dax *dax, struct shm_vnode *vnode, const struct shm_gate *g
               struct shm_waiting *waiting);
 /* A slot of the file is taken, for a pin or for a walk that may still find none. */
 bool gate_anybody(struct dax *dax, struct shm_vnode *vnode);
+/* The same, over pages of [first, last]. */
+bool gate_anybody_over(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
 
 /* --- cycle.c: which layout change waits for which --- */
 
@@ -155,6 +157,13 @@ struct shm_want recall_make_want(const struct dax_change *change, const struct s
                                  uint32_t state);
 /* The owner of the layout mutex died: tells the holders that it was to tell. Under that mutex. */
 void recall_recover(struct shm *shm, const struct shm_vnode *vnode);
+
+/* --- tables.c --- */
+
+/* After L3 of dax_collapse_begin(): whether a walk may be in the node that was taken out. */
+void tables_look(struct dax_change *change);
+/* L7: nodes that the change has taken out of the file's table. */
+void tables_settle(struct dax_change *change, bool committed);
 
 /* --- shrink.c --- */
 

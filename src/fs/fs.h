@@ -23,6 +23,7 @@
 
 #include "base/error.h"
 #include "dax/dax.h"
+#include "holdfast/compact.h"
 #include "holdfast/serve.h"
 
 #include <errno.h>
@@ -152,7 +153,7 @@ int fs_provide(struct fs *fs, struct shm_vnode *vnode, int rc, const struct meta
 int fs_many_pieces(struct fs *fs, const struct shm_vnode *vnode, uint64_t off, uint64_t len,
                    int room);
 
-/* ---- layout changes (truncate.c, punch.c, allocate.c, shift.c, move.c) ---- */
+/* ---- layout changes (truncate.c, punch.c, allocate.c, shift.c, move.c, compact.c) */
 
 int fs_truncate(struct fs *fs, struct shm_vnode *vnode, uint64_t size,
                 const struct hf_policy *policy);
@@ -167,6 +168,9 @@ int fs_insert(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len
               const struct hf_policy *policy);
 int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
             const struct hf_policy *policy);
+/* Null policy: it waits for nobody. */
+int fs_compact(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
+               const struct hf_policy *policy, struct hf_compact_result *out);
 
 /* ---- looking (list_extents.c, path.c) ---- */
 

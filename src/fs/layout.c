@@ -34,18 +34,28 @@ int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, 
     return dax_change_begin(&fs->dax, vnode, first, last, why, policy, &l->change);
 }
 
-int fs_layout_now(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
-                  uint64_t last)
+static int prepare_now(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode)
 {
-    int rc = fs_may_write(fs);
-
-    if (rc)
-        return rc;
     l->fs = fs;
     l->vnode = vnode;
     l->in_txn = l->committed = false;
     l->keep_times = true;
-    return dax_change_now(&fs->dax, vnode, first, last, &l->change);
+    return fs_may_write(fs);
+}
+
+int fs_layout_now(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
+                  uint64_t last)
+{
+    int rc = prepare_now(l, fs, vnode);
+
+    return rc ? rc : dax_change_now(&fs->dax, vnode, first, last, &l->change);
+}
+
+int fs_layout_collapse(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first)
+{
+    int rc = prepare_now(l, fs, vnode);
+
+    return rc ? rc : dax_collapse_begin(&fs->dax, vnode, first, &l->change);
 }
 
 static bool takes_away(const struct fs_layout *l)

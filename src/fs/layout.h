@@ -34,6 +34,8 @@ int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, 
 /* The same for pages that get other blocks with the same content: dax_change_now(). */
 int fs_layout_now(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
                   uint64_t last);
+/* The same for the pages that one huge entry can map: dax_collapse_begin(). */
+int fs_layout_collapse(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first);
 int fs_layout_begin(struct fs_layout *l);
 /* Takes the blocks of [page, page+count) out of the file: freed, or detached where a pin holds
  * them. */

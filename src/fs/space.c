@@ -576,11 +576,10 @@ void fs_space_sweep(struct fs *fs)
     }
 }
 
-int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
-               struct fs_reservation *reservation)
+/* Takes space_mutex. */
+static int begin_reserving(struct fs *fs, struct fs_reservation *reservation)
 {
     struct shm *shm = fs->dax.shm;
-    uint64_t before = reservation->blocks;
     int rc = fs_may_write(fs);
 
     if (rc)
@@ -591,10 +590,37 @@ int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
             return shm_no_lane(shm);
     }
     rc = fs_space_lock(fs);
+    if (rc == 0 && !reservation->count)
+        clear_lane(fs, reservation->lane);
+    return rc;
+}
+
+int fs_reserve_group(struct fs *fs, struct fs_reservation *reservation)
+{
+    uint64_t taken;
+    int rc;
+
+    HF_BUG_ON(reservation->count);
+    rc = begin_reserving(fs, reservation);
     if (rc)
         return rc;
-    if (!reservation->count)
-        clear_lane(fs, reservation->lane);
+    rc = take_groups(fs, reservation, 0, SHM_GROUP_BLOCKS, &taken);
+    if (taken && (taken < SHM_GROUP_BLOCKS || reservation->count > 1)) {
+        fs_reservation_settle(fs, reservation);
+        rc = rc ? rc : -ENOSPC;
+    }
+    fs_space_unlock(fs);
+    return rc || taken ? rc : -ENOSPC;
+}
+
+int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
+               struct fs_reservation *reservation)
+{
+    uint64_t before = reservation->blocks;
+    int rc = begin_reserving(fs, reservation);
+
+    if (rc)
+        return rc;
     rc = reserve_blocks(fs, page, goal, count, reservation);
     fs_space_unlock(fs);
     if (reservation->blocks > before)

@@ -56,6 +56,11 @@ int fs_space_build(struct fs *fs, struct meta_txn *txn);
 int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
                struct fs_reservation *reservation);
 
+/* Adds all of a free group of MM_HUGE_PAGES blocks, for pages that one huge entry can map. Takes
+ * space_mutex itself. -ENOSPC, without a sentence: no group is free as a whole, or can have memory.
+ * -ENOLCK, -EROFS. */
+int fs_reserve_group(struct fs *fs, struct fs_reservation *reservation);
+
 /* The next run of at most `max` blocks, for a transaction that uses them up; false: all are
  * taken. */
 bool fs_reservation_take(struct fs_reservation *reservation, uint64_t max,

@@ -5,7 +5,7 @@
  *
  * Readers (walks) take no lock; a thread that changes a table holds the file's layout mutex. A walk
  * sees each word as it was at some time, in nodes of its own file. A node is freed only when no
- * published walk can be in it (settle_tables() in dax/change.c, take_table() in dax/shrink.c).
+ * published walk can be in it (tables_settle() in dax/tables.c, take_table() in dax/shrink.c).
  *
  *   root    node << 12 | how many bits of a page's number the table covers; 0: empty table
  *   entry   at level 0: block << 12 | PRESENT: the byte address in the pool; READONLY: the block
@@ -130,6 +130,23 @@ uint64_t mm_take_root(struct shm_vnode *vnode);
 /* Puts a root back that was taken out of a file without one. Its blocks thaw first: a layout change
  * may have frozen any of them before it gave up. */
 void mm_put_root(struct shm *shm, struct shm_vnode *vnode, uint64_t root);
+
+/* A node of small entries that was taken out. `word` led to it: a word of level 1, or the root of a
+ * table of one level. */
+struct mm_leaf {
+    uint64_t *link; /* null: there was none */
+    uint64_t word;
+};
+/* L2 for the pages that the node of `page` maps: takes it out, so that a huge entry can stand in
+ * its place. It is put back before the mutex is dropped, or freed as the tree mm_leaf_tree(). */
+struct mm_leaf mm_take_leaf(const struct shm *shm, struct shm_vnode *vnode, uint64_t page);
+void mm_put_leaf(const struct mm_leaf *leaf);
+bool mm_has_leaf(const struct shm *shm, struct shm_vnode *vnode, uint64_t page);
+/* The root of a table that has that node only. */
+static inline uint64_t mm_leaf_tree(const struct mm_leaf *leaf)
+{
+    return (leaf->word & ~MM_FLAGS) | MM_BITS;
+}
 
 /* Frees the vnode's nodes of a root that no walk can be in. */
 void mm_free_tree(struct shm *shm, const struct shm_vnode *vnode, uint64_t root);

@@ -223,6 +223,48 @@ bool mm_zap(struct shm *shm, struct shm_vnode *vnode, uint64_t first, uint64_t l
     return cleared;
 }
 
+/* The word that leads to the node of small entries for `page`: of level 1, or the root of a table
+ * of one level. Null: there is no such node. */
+static uint64_t *find_leaf(const struct shm *shm, struct shm_vnode *vnode, uint64_t page)
+{
+    uint64_t *link = &vnode->root, entry = hf_load_relaxed(link); /* relaxed: as in zap_node() */
+    unsigned bits = mm_bits(entry);
+
+    if (!bits || page >> bits)
+        return NULL;
+    for (bits -= MM_BITS; bits; bits -= MM_BITS) {
+        link = mm_node(shm, entry) + (page >> bits & (SHM_NODE_ENTRIES - 1));
+        entry = hf_load_relaxed(link); /* relaxed: as in zap_node() */
+        if (!(entry & MM_NODE))
+            return NULL;
+    }
+    return link;
+}
+
+struct mm_leaf mm_take_leaf(const struct shm *shm, struct shm_vnode *vnode, uint64_t page)
+{
+    struct mm_leaf leaf = {find_leaf(shm, vnode, page), 0};
+
+    shm_assert_held(&vnode->mutex);
+    if (!leaf.link)
+        return leaf;
+    leaf.word = hf_load_relaxed(leaf.link); /* relaxed: as in zap_node() */
+    if (!HF_LAB_BROKEN(HF_LAB_LEAF_STAYS))
+        hf_store_release(leaf.link, UINT64_C(0)); /* PIN.SB/m, as in zap_node() */
+    return leaf;
+}
+
+void mm_put_leaf(const struct mm_leaf *leaf)
+{
+    hf_store_release(leaf->link, leaf->word); /* ENTRY.PUB/m */
+}
+
+bool mm_has_leaf(const struct shm *shm, struct shm_vnode *vnode, uint64_t page)
+{
+    shm_assert_held(&vnode->mutex);
+    return find_leaf(shm, vnode, page) != NULL;
+}
+
 uint64_t mm_take_root(struct shm_vnode *vnode)
 {
     uint64_t root = hf_load_relaxed(&vnode->root); /* relaxed: as in zap_node() */

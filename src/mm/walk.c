@@ -2,6 +2,8 @@
 /* P3, the walk: reads entries without a lock, in as few steps as there are entries. See mm.h. */
 #include "mm/mm.h"
 
+#include "base/lab.h"
+
 #include <errno.h>
 
 /* The entries of one node, leaves or huge ones, from `page` on. The number of pages done; 0: a
@@ -64,6 +66,7 @@ int mm_walk(const struct shm *shm, char *base, uint64_t root, uint64_t first, ui
 
         if (!node)
             return MM_MISS;
+        HF_LAB_AT(HF_LAB_DESCENDS);
         done = walk_node(base, node, shift, page, last, absent, pieces);
         if (done <= 0)
             return done ? -E2BIG : MM_MISS;

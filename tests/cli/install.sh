@@ -11,7 +11,7 @@ library=$(dirname "$(find "$prefix" -name libholdfast.so.0)")
 parts=
 if "$HOLDFAST" help demo >/dev/null 2>&1; then parts+=" libexec/holdfast/holdfast-demo"; fi
 if "$HOLDFAST" help mount >/dev/null 2>&1; then parts+=" sbin/mount.fuse.holdfast"; fi
-for part in $parts bin/holdfast include/holdfast/holdfast.h include/holdfast/put.h include/holdfast/serve.h include/holdfast/holdfast.hpp \
+for part in $parts bin/holdfast include/holdfast/holdfast.h include/holdfast/compact.h include/holdfast/put.h include/holdfast/serve.h include/holdfast/holdfast.hpp \
     share/bash-completion/completions/holdfast; do
     [ -e "$prefix/$part" ] || fail "$part is not installed"
 done

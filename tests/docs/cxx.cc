@@ -4,6 +4,7 @@
 // bare name for the function: it is "struct hf_pin" there, as in C. No other type needs the word.
 #include <holdfast/fabric.h>
 #include <holdfast/holdfast.h>
+#include <holdfast/compact.h>
 #include <holdfast/put.h>
 #include <holdfast/serve.h>
 #include <holdfast/uring.h>
@@ -141,11 +142,13 @@ void looks(hf_pool *pool, hf_file *file)
     hf_trim_result trimmed{};
     struct hf_stats stats{};
     hf_dedup_result same{};
+    hf_compact_result compacted{};
     unsigned extents = 0;
 
     info.size = sizeof info;
     stats.size = sizeof stats;
     same.size = sizeof same;
+    compacted.size = sizeof compacted;
     memory.size = sizeof memory;
     trimmed.size = sizeof trimmed;
     EXPECT(hf_pool_memory(pool, &memory) == 0 && memory.bytes <= memory.limit_bytes);
@@ -161,6 +164,8 @@ void looks(hf_pool *pool, hf_file *file)
                &extents) == 0);
     EXPECT(extents == 1);
     EXPECT(hf_dedup_range(nullptr, 0, file, 0, 13, &same) == 0 && !same.same);
+    EXPECT(hf_compact(file, 0, 0, HF_COMPACT_LOOK, nullptr, &compacted) == 0 &&
+           compacted.run_bytes == 0);
 }
 
 // The library of fabric.h may not be there: only its types are looked at.

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/compact.h>
 #include <holdfast/put.h>
 #include <holdfast/serve.h>
 #include <stdio.h>
@@ -274,6 +275,48 @@ static void move(struct hf_pool *pool, struct hf_file *file)
 {
     (void)pool;
     EXPECT_EQ(hf_move(file, 0, 5 * TEST_PAGE + 1000, &test_wait), 0);
+}
+
+/* Its blocks lie in several pieces. */
+static void grow_to_a_run(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_fallocate(file, 0, 0, HF_HUGE_BYTES, NULL), 0);
+}
+
+static void compact(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_compact_result result = {.size = sizeof(result)};
+
+    (void)pool;
+    EXPECT_EQ(hf_compact(file, 0, 0, 0, &test_wait, &result), 0);
+    EXPECT_EQ(result.huge_bytes, HF_HUGE_BYTES);
+}
+
+static void compact_held(struct hf_pool *pool, struct hf_file *file)
+{
+    struct hf_compact_result result = {.size = sizeof(result)};
+
+    (void)pool;
+    EXPECT_EQ(hf_compact(file, 0, 0, 0, NULL, &result), 0);
+    EXPECT_EQ(result.held_bytes, HF_HUGE_BYTES);
+}
+
+/* And now they lie right, with an entry for each page: the last one had no block for a moment. */
+static void fall_back_to_small_entries(struct hf_pool *pool, struct hf_file *file)
+{
+    grow_to_a_run(pool, file);
+    compact(pool, file);
+    for (uint64_t off = 0; off < HF_HUGE_BYTES; off += HF_HUGE_BYTES - TEST_PAGE) {
+        struct iovec iov;
+        struct hf_pin pin = test_pin(file, off, TEST_PAGE, HF_PIN_READ, &iov, 1);
+
+        EXPECT_EQ(hf_unpin(&pin), 0);
+        if (off == 0)
+            EXPECT_EQ(hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, HF_HUGE_BYTES - TEST_PAGE, TEST_PAGE,
+                                   &test_wait),
+                      0);
+    }
 }
 
 /* --- shared blocks --- */
@@ -592,6 +635,10 @@ const struct kill_row kill_rows[] = {
     {"move", A, .act = move},
     {"move-detach", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .detaches = true,
      .act = move_detach},
+    {"compact", A, .detaches = true, .prepare = grow_to_a_run, .act = compact},
+    {"compact-entries", A, .detaches = true, .prepare = fall_back_to_small_entries, .act = compact},
+    {"compact-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .detaches = true,
+     .prepare = grow_to_a_run, .act = compact_held},
     {"clone", A, .shares = true, .act = clone_a},
     {"clone-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .shares = true, .act = clone_a},
     {"clone-over-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .shares = true,

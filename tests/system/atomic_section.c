@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/compact.h>
 #include <holdfast/put.h>
 #include <holdfast/serve.h>
 #include <pthread.h>
@@ -184,6 +185,7 @@ static const struct hf_pool_options plain = {.size = sizeof(plain), .pool_bytes 
 static struct hf_pool_info info = {.size = sizeof(info)};
 static struct hf_check_result result = {.size = sizeof(result)};
 static struct hf_clone_entry cloned = {.from = 2, .dir = HF_ROOT_INO, .name = "clone"};
+static struct hf_compact_result compacted = {.size = sizeof(compacted)};
 static struct hf_dedup_result dedup = {.size = sizeof(dedup)};
 static struct statvfs space;
 static struct hf_pool *other_pool;
@@ -274,6 +276,7 @@ static struct hf_pool_memory device_memory = {.size = sizeof(device_memory)};
     CALL(hf_append, (file, bytes, sizeof(bytes), &off))                                            \
     CALL(hf_clone_files, (pool, &cloned, 1))                                                       \
     CALL(hf_clone_range, (file, 0, file, TEST_PAGE, TEST_PAGE, NULL))                              \
+    CALL(hf_compact, (file, 0, 0, 0, NULL, &compacted))                                            \
     CALL(hf_dedup_range, (file, 0, file, TEST_PAGE, TEST_PAGE, &dedup))                            \
     CALL(hf_copy_range, (file, 0, file, TEST_PAGE, TEST_PAGE))                                     \
     CALL(hf_fsync, (file))                                                                         \

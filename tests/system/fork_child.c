@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/compact.h>
 #include <string.h>
 
 struct handles {
@@ -84,6 +85,7 @@ static void check_file_calls(struct handles *handles)
     struct hf_file *file = handles->file;
     struct hf_dirent entry;
     struct hf_pin pin;
+    struct hf_compact_result compacted = {.size = sizeof(compacted)};
     struct iovec iov;
     struct stat st;
     uint64_t off;
@@ -98,6 +100,7 @@ static void check_file_calls(struct handles *handles)
     EXPECT_EQ(hf_truncate(file, 0, &test_detach), -ECHILD);
     EXPECT_EQ(hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, 0, TEST_PAGE, &test_detach), -ECHILD);
     EXPECT_EQ(hf_move(file, 0, TEST_PAGE, &test_detach), -ECHILD);
+    EXPECT_EQ(hf_compact(file, 0, 0, 0, NULL, &compacted), -ECHILD);
     EXPECT_EQ(hf_pin(file, 0, 1, HF_PIN_READ, &iov, 1, &pin), -ECHILD);
     EXPECT_EQ(hf_pin(file, 0, 1, HF_PIN_READ | HF_PIN_NOWAIT, &iov, 1, &pin), -ECHILD);
     pin = handles->pin;

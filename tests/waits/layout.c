@@ -5,6 +5,7 @@
 #include "fs/fs.h"
 
 #include <errno.h>
+#include <holdfast/compact.h>
 #include <inttypes.h>
 
 static long truncate_to(struct waits_call *call, uint64_t size)
@@ -101,6 +102,22 @@ static long move(struct waits_call *call)
 static long move_all(struct waits_call *call)
 {
     return hf_move(call->file, 0, 90 * TEST_PAGE, call->policy);
+}
+
+/* A run that is left since somebody holds it: one of its waits has failed, and not the call. */
+static long compact(struct waits_call *call)
+{
+    struct hf_compact_result result = {.size = sizeof(result)};
+    int rc = hf_compact(call->file, 0, 0, 0, call->policy, &result);
+
+    if (rc || !result.held_bytes)
+        return rc;
+    return call->policy && call->policy->kind == HF_POLICY_DEADLINE ? -ETIMEDOUT : -EBUSY;
+}
+
+static void grow_to_a_run(struct waits_call *call)
+{
+    EXPECT_EQ(hf_fallocate(call->file, 0, 0, HF_HUGE_BYTES, NULL), 0);
 }
 
 /* Of a file with entries and the bias, as after 64 pins: it makes a barrier. */
@@ -337,6 +354,9 @@ const struct waits_row waits_layout[] = {
     {"move-at-gate", AT_GATE, EACH, .act = move},
     {"move-shared", A, EACH, .prepare = share, .act = move},
     {"move-in-parts", A, EACH, .leaves = WAITS_BLOCKS, .prepare = grow_in_turn, .act = move_all},
+    {"compact", A, EACH, .prepare = grow_to_a_run, .act = compact},
+    {"compact-held", HELD, EACH, .prepare = grow_to_a_run, .act = compact},
+    {"compact-at-gate", AT_GATE, EACH, .prepare = grow_to_a_run, .act = compact},
     {"clone", A, EACH, .prepare = open_c, .act = clone_it},
     {"clone-held", HELD, EACH, .prepare = open_c, .act = clone_it},
     {"clone-from-gate", AT_GATE, EACH, .prepare = open_c, .act = clone_it},

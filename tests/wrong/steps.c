@@ -12,6 +12,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <holdfast/compact.h>
 #include <holdfast/put.h>
 #include <holdfast/serve.h>
 #include <pthread.h>
@@ -568,6 +569,145 @@ static void register_beside_trim(bool unused)
     harmed = resident_now() < seen_resident;
 }
 
+/* ---- a run of pages that is laid for one huge entry, and walks in the node of its entries ---- */
+
+#define RUN_PAGES ((uint64_t)HF_HUGE_BYTES / TEST_PAGE)
+
+/* Pages in falling order on rising blocks, each with an entry of its own. */
+static void scatter_victim(uint64_t end)
+{
+    struct iovec iov;
+
+    make_room();
+    EXPECT_EQ(hf_truncate(victim, 0, NULL), 0);
+    for (uint64_t page = end; page-- > 0;)
+        test_write_pages(victim, OURS, page, 1);
+    for (uint64_t page = 0; page < end; page++) {
+        struct hf_pin pin = test_pin(victim, page * TEST_PAGE, TEST_PAGE, HF_PIN_READ, &iov, 1);
+
+        EXPECT_EQ(hf_unpin(&pin), 0);
+    }
+}
+
+/* The first pin of a thread takes the slow path. This one is beside the run. */
+static void warm_up(void)
+{
+    struct iovec iov;
+    struct hf_pin pin = test_pin(victim, HF_HUGE_BYTES, TEST_PAGE, HF_PIN_READ, &iov, 1);
+
+    EXPECT_EQ(hf_unpin(&pin), 0);
+}
+
+static void compact_victim(void)
+{
+    struct hf_compact_result result = {.size = sizeof(result)};
+
+    EXPECT_EQ(hf_compact(victim, 0, HF_HUGE_BYTES, 0, NULL, &result), 0);
+}
+
+static void stand_compacting(enum hf_lab_point point)
+{
+    if (point != HF_LAB_COMPACTS || test_peek(&walked))
+        return;
+    test_raise(&walked, 1);
+    test_await(&go, 1);
+}
+
+static void *compact_stepped(void *unused)
+{
+    hf_lab_stepped = true;
+    compact_victim();
+    hf_lab_stepped = false;
+    return unused;
+}
+
+static void *warm_pin_to_write(void *unused)
+{
+    warm_up();
+    test_raise(&warm, 1);
+    test_await(&begin, 1);
+    return pin_to_write(unused);
+}
+
+/* What is stored by an entry from before the copy is lost. */
+static void pin_beside_compaction(bool unused)
+{
+    pthread_t compactor, pinner;
+    char page[HF_BLOCK_BYTES];
+
+    (void)unused;
+    scatter_victim(RUN_PAGES + 1);
+    hf_lab_at = stand_compacting;
+    EXPECT_EQ(pthread_create(&pinner, NULL, warm_pin_to_write, NULL), 0);
+    test_await(&warm, 1);
+    EXPECT_EQ(pthread_create(&compactor, NULL, compact_stepped, NULL), 0);
+    test_await(&walked, 1);
+    test_raise(&begin, 1);
+    while (!test_peek(&tried)) {
+        pid_t tid = (pid_t)test_peek(&pinner_tid);
+
+        if (tid)
+            hf_cancel(pool, tid);
+        sched_yield();
+    }
+    test_raise(&go, 1);
+    pthread_join(compactor, NULL);
+    pthread_join(pinner, NULL);
+    if (late_rc != 1) {
+        EXPECT_EQ(late_rc, -EINTR);
+        return;
+    }
+    store_theirs(&pinned);
+    EXPECT_EQ(hf_unpin(&late), 0);
+    EXPECT_EQ(hf_read(victim, page, sizeof(page), 0), sizeof(page));
+    harmed = !test_page_is(page, THEIRS, 0);
+}
+
+static void stand_descending(enum hf_lab_point point)
+{
+    if (point != HF_LAB_DESCENDS || !hf_lab_stepped || test_peek(&walked))
+        return;
+    test_raise(&walked, 1);
+    test_await(&go, 1);
+}
+
+/* A walk that has found the node, and has read no entry of it. */
+static void *descend(void *unused)
+{
+    struct iovec iov;
+    struct hf_pin held;
+
+    warm_up();
+    hf_lab_stepped = true;
+    EXPECT_EQ(hf_pin(victim, 5 * TEST_PAGE, TEST_PAGE, HF_PIN_READ, &iov, 1, &held), 1);
+    hf_lab_stepped = false;
+    harmed = !test_page_is(iov.iov_base, OURS, 5);
+    EXPECT_EQ(hf_unpin(&held), 0);
+    return unused;
+}
+
+/* Its node becomes another file's. */
+static void compact_beside_walk(bool unused)
+{
+    struct iovec iov;
+    pthread_t walker;
+
+    (void)unused;
+    scatter_victim(RUN_PAGES + 1);
+    hf_lab_at = stand_descending;
+    EXPECT_EQ(pthread_create(&walker, NULL, descend, NULL), 0);
+    test_await(&walked, 1);
+    compact_victim();
+    test_write_pages(other, THEIRS, 0, 8);
+    for (uint64_t page = 0; page < 8; page++) {
+        struct hf_pin pin = test_pin(other, page * TEST_PAGE, TEST_PAGE, HF_PIN_READ, &iov, 1);
+
+        EXPECT_EQ(hf_unpin(&pin), 0);
+    }
+    test_raise(&go, 1);
+    pthread_join(walker, NULL);
+}
+
 /* ---- */
 
 static const struct order {
@@ -593,6 +733,8 @@ static const struct order {
     {"shared-pin", "slots", HF_LAB_SHARED_WRITABLE, false, pin_what_is_shared},
     {"given-up", "slots", HF_LAB_GIVEN_UP_FREE, false, give_up_and_cut},
     {"put-hold", "slots", HF_LAB_PUTS_FORGOTTEN, false, put_beside_death},
+    {"compact-clear", "slots", HF_LAB_LEAF_STAYS, false, pin_beside_compaction},
+    {"compact-look", "slots", HF_LAB_LEAF_UNSEEN, false, compact_beside_walk},
     {"shared-lease", "slots", HF_LAB_SHARED_WRITABLE, false, lease_what_is_shared},
     {"trim-unlocked", "slots", HF_LAB_TRIM_UNLOCKED, false, write_beside_trim},
     {"trim-registered", "slots", HF_LAB_TRIM_REGISTERED, false, register_beside_trim},

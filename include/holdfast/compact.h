@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Holdfast for a program that lays files so that pins of them walk few entries. The rules at the
+ * top of holdfast/holdfast.h hold here too.
+ */
+#ifndef HOLDFAST_COMPACT_H
+#define HOLDFAST_COMPACT_H
+
+#include <holdfast/holdfast.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default) /* the library hides all that is not declared here */
+#endif
+
+/* ------------------------------------------------------------------------------ compaction --- */
+
+#define HF_COMPACT_LOOK 1u /* only looks, and changes nothing */
+
+/* In bytes of runs. A run is HF_HUGE_BYTES of a file, at a multiple of that, with a block under
+ * each page. */
+struct hf_compact_result {
+    size_t size;          /* sizeof(struct hf_compact_result), set by the caller */
+    uint64_t run_bytes;   /* what huge entries could map */
+    uint64_t was_huge;    /* of that, what they mapped or would map before the call, */
+    uint64_t huge_bytes;  /* and after it */
+    uint64_t moved_bytes; /* copied into free memory that lies right */
+    /* Left as they were: held by somebody, or with blocks that other files may have too. Or no
+     * HF_HUGE_BYTES of free memory lie right. */
+    uint64_t held_bytes, shared_bytes, no_space_bytes;
+};
+
+/* Lays the runs inside [off, off+len) so that one huge entry maps each; len 0: to the end of file.
+ * A pin then walks an entry for HF_HUGE_BYTES instead of one for a page. Contents, holes, size and
+ * times stay. Each run is a layout change of its own. With a null policy it waits for no holder,
+ * and recalls no lease. Another policy has it wait for each, as hf_move() does. What is held after
+ * the deadline is left. What could not be done is counted in *out, and is not an error. A failure
+ * leaves the first runs done.
+ *   -EINVAL     unknown flags, a wrong out->size, off past end of file, or a policy that detaches
+ *   -EOPNOTSUPP the engine is not one of the slots engines: it has no huge entries
+ *   -EBADF      the file is not open for writing, or with HF_COMPACT_LOOK for reading
+ *   -EBUSY, -ETIMEDOUT  a lock cannot be had: its owner is stopped, or the deadline is over
+ *   -EAGAIN     it would wait, and hf_act_for() says not to
+ *   -EINTR      a signal or hf_cancel() has ended a wait
+ *   -EROFS      the pool was opened read-only
+ *   -ENOSPC     the metadata is full */
+int hf_compact(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
+               const struct hf_policy *policy, struct hf_compact_result *out);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+#ifdef __cplusplus
+}
+#endif
+
+#endif

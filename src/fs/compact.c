@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns hf_compact(). A run of MM_HUGE_PAGES pages is laid on a free group of blocks, so that one
+ * huge entry maps it. A run that lies right already, but is mapped by small entries, only loses
+ * those.
+ *
+ * Each run is a layout change of its own, with the steps of hf_dedup_range(). The layout mutex is
+ * held from the look for holders to the commit, so no gate is needed. The copy is of 2 MiB at most.
+ * A run that anybody holds is left alone. Until the commit nothing has changed but that entries are
+ * missing. The copy lies in a reservation, which goes with its process.
+ *
+ * With a policy that waits, a run that is held is waited for first, as by hf_move(), with a gate.
+ * The same steps follow behind that gate.
+ */
+#include "fs/layout.h"
+
+#include "base/error.h"
+#include "base/futex.h"
+#include "base/lab.h"
+#include "sync/engine.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define RUN_BYTES (MM_HUGE_PAGES * (uint64_t)HF_BLOCK_BYTES)
+
+struct compaction {
+    struct fs *fs;
+    struct shm_vnode *vnode;
+    bool looks;                     /* and changes nothing */
+    const struct hf_policy *policy; /* null: it waits for nobody */
+    uint64_t since_ns;
+    struct hf_compact_result out;
+    /* the run */
+    uint64_t first;
+    unsigned count;
+    struct meta_extent pieces[MM_HUGE_PAGES];
+    bool laid, shared, small; /* lies right; may have blocks of others; has had small entries */
+};
+
+/* ---- what lies under a run ---- */
+
+static bool lies_right(const struct compaction *c)
+{
+    return c->count == 1 && (c->pieces[0].block - c->pieces[0].page) % MM_HUGE_PAGES == 0;
+}
+
+static int read_pieces(struct compaction *c, struct meta_txn *txn)
+{
+    uint64_t page = c->first, end = c->first + MM_HUGE_PAGES;
+
+    c->shared = false;
+    for (c->count = 0; page < end; c->count++) {
+        struct meta_extent *piece = &c->pieces[c->count];
+        int rc = meta_extent_find(txn, c->vnode->ino, page, piece);
+        uint64_t skip;
+
+        if (rc == -ENOENT || (rc == 0 && piece->page > page)) {
+            c->count = 0; /* a hole */
+            return 0;
+        }
+        if (rc)
+            return rc;
+        skip = page - piece->page;
+        piece->page += skip;
+        piece->block += skip;
+        piece->count = fs_min(piece->count - skip, end - page);
+        page += piece->count;
+        c->shared |= piece->shared;
+    }
+    c->laid = lies_right(c);
+    return 0;
+}
+
+/* Under the mutex. 1: the run is all blocks; 0: it has a hole, or ends past end of file. */
+static int look_at_run(struct compaction *c)
+{
+    struct meta_txn *txn;
+    int rc;
+
+    if (c->first + MM_HUGE_PAGES > dax_pages_up(c->vnode->size))
+        return 0;
+    rc = meta_begin_read(c->fs->dax.meta, &txn);
+    if (rc)
+        return rc;
+    rc = read_pieces(c, txn);
+    meta_end_read(txn);
+    c->small |= dax_has_small(&c->fs->dax, c->vnode, c->first);
+    return rc ? rc : c->count != 0;
+}
+
+/* ---- one run ---- */
+
+static int copy_run_together(struct compaction *c, const struct fs_reservation *blocks)
+{
+    char *to, *from, *at;
+    int rc = fs_memory(c->fs, blocks->runs[0].block, MM_HUGE_PAGES, &to);
+
+    at = to;
+    for (unsigned i = 0; rc == 0 && i < c->count; i++) {
+        uint64_t bytes = c->pieces[i].count * HF_BLOCK_BYTES;
+
+        rc = fs_memory(c->fs, c->pieces[i].block, c->pieces[i].count, &from);
+        if (rc)
+            break;
+        fs_map_around(c->fs, at, bytes);
+        memmove(at, from, bytes); /* a wrong bitmap gives a block twice */
+        at += bytes;
+    }
+    return rc ? rc : fs_persist(c->fs, to, RUN_BYTES);
+}
+
+static int swap_run(struct fs_layout *l, uint64_t first, struct fs_reservation *blocks)
+{
+    int rc = fs_layout_begin(l);
+
+    rc = rc ? rc : fs_layout_remove(l, first, MM_HUGE_PAGES);
+    rc = rc ? rc : fs_layout_place(l, first, MM_HUGE_PAGES, blocks);
+    HF_LAB_AT(HF_LAB_COMPACTS);
+    return rc ? rc : fs_layout_commit(l, l->vnode->size);
+}
+
+/* Under the mutex, with `blocks` if the run does not lie right. 1: it was held after all. */
+static int collapse_run(struct compaction *c, struct fs_reservation *blocks)
+{
+    struct fs_layout l;
+    bool held;
+    int rc = fs_layout_collapse(&l, c->fs, c->vnode, c->first);
+
+    if (rc)
+        return rc;
+    held = dax_change_holds(&l.change, l.change.first, l.change.last) &&
+           !HF_LAB_BROKEN(HF_LAB_LEAF_UNSEEN);
+    if (!held && !c->laid) {
+        rc = copy_run_together(c, blocks);
+        rc = rc ? rc : swap_run(&l, c->first, blocks);
+    }
+    rc = fs_layout_close(&l, rc);
+    if (rc == 0 && c->small)
+        dax_enter(&c->fs->dax, c->vnode, c->first, c->first + MM_HUGE_PAGES - 1);
+    return rc ? rc : held;
+}
+
+static bool in_the_way(struct compaction *c)
+{
+    struct dax *dax = &c->fs->dax;
+    uint64_t last = c->first + MM_HUGE_PAGES - 1;
+
+    return !HF_LAB_BROKEN(HF_LAB_LEAF_UNSEEN) && dax_is_held(dax, c->vnode, c->first, last);
+}
+
+/* Under the mutex: a run that could be better, and is not held as far as one can see. */
+static int mend_run(struct compaction *c)
+{
+    struct fs_reservation blocks;
+    int rc = 0;
+
+    fs_reservation_init(&blocks);
+    if (!c->laid)
+        rc = fs_reserve_group(c->fs, &blocks);
+    if (rc == -ENOSPC) {
+        c->out.no_space_bytes += RUN_BYTES;
+        return 0;
+    }
+    rc = rc ? rc : collapse_run(c, &blocks);
+    fs_reservation_drop(c->fs, &blocks);
+    if (rc == 0) {
+        c->out.huge_bytes += RUN_BYTES;
+        c->out.moved_bytes += c->laid ? 0 : RUN_BYTES;
+    } else if (rc == 1) {
+        c->out.held_bytes += RUN_BYTES;
+    }
+    return rc < 0 ? rc : 0;
+}
+
+/* Under the mutex. 1: somebody holds it; nothing of it is counted yet. */
+static int treat_run(struct compaction *c, bool gate_is_ours)
+{
+    uint64_t last = c->first + MM_HUGE_PAGES - 1;
+    int rc = dax_check_settled(c->vnode);
+
+    rc = rc ? rc : look_at_run(c);
+    if (rc <= 0)
+        return rc;
+    if (!(c->laid && !c->small) && !c->looks && !(c->shared && !c->laid) &&
+        ((!gate_is_ours && dax_gate_over(&c->fs->dax, c->vnode, c->first, last)) || in_the_way(c)))
+        return 1;
+    c->out.run_bytes += RUN_BYTES;
+    if (c->laid && !c->small) {
+        c->out.was_huge += RUN_BYTES;
+        c->out.huge_bytes += RUN_BYTES;
+        return 0;
+    }
+    if (c->shared && !c->laid) {
+        c->out.shared_bytes += RUN_BYTES;
+        return 0;
+    }
+    return c->looks ? 0 : mend_run(c);
+}
+
+/* ---- one that is held ---- */
+
+static void count_as_held(struct compaction *c)
+{
+    c->out.run_bytes += RUN_BYTES;
+    c->out.held_bytes += RUN_BYTES;
+}
+
+/* The deadline is one of all runs together. */
+static struct hf_policy policy_now(const struct compaction *c)
+{
+    struct hf_policy left = *c->policy;
+    uint64_t spent = left.deadline_ns ? hf_now_ns() - c->since_ns : 0;
+
+    left.deadline_ns = spent < left.deadline_ns ? left.deadline_ns - spent : 0;
+    return left;
+}
+
+/* The change has not got through, since pages of the run are in use. */
+static bool is_in_use(int rc)
+{
+    return rc == -EBUSY || rc == -ETIMEDOUT || rc == -EDEADLK;
+}
+
+static int wait_and_treat(struct compaction *c)
+{
+    const struct hf_policy left = policy_now(c);
+    struct fs_layout wait;
+    int rc = fs_layout_open(&wait, c->fs, c->vnode, c->first, c->first + MM_HUGE_PAGES - 1,
+                            HF_CHANGE_MOVE, &left);
+
+    if (rc)
+        return is_in_use(rc) ? 1 : rc;
+    wait.keep_times = true;
+    rc = treat_run(c, true);
+    (void)fs_layout_close(&wait, rc < 0 ? rc : 0);
+    return rc;
+}
+
+/* A change of the whole file takes its table out, and gives it back. So the small entries that were
+ * seen before the wait still count after it. */
+static int compact_run(struct compaction *c)
+{
+    int rc = dax_lock_any(&c->fs->dax, c->vnode);
+
+    c->small = false;
+    if (rc == 0) {
+        rc = treat_run(c, false);
+        dax_unlock(&c->fs->dax, c->vnode);
+    }
+    if (rc == 1 && c->policy)
+        rc = wait_and_treat(c);
+    if (rc == 1) {
+        count_as_held(c);
+        rc = 0;
+    }
+    return rc;
+}
+
+/* ---- the call ---- */
+
+static int check_compaction(const struct fs *fs, uint64_t off, uint64_t size, bool looks)
+{
+    int rc = looks ? 0 : fs_may_write(fs);
+
+    if (rc)
+        return rc;
+    if (!sync_knows_holders(fs->dax.engine))
+        return hf_fail(EOPNOTSUPP, "engine %s has no huge entries", fs->dax.engine->name);
+    if (off > size)
+        return hf_fail(EINVAL, "off %" PRIu64 " is past end of file, %" PRIu64, off, size);
+    return 0;
+}
+
+int fs_compact(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
+               const struct hf_policy *policy, struct hf_compact_result *out)
+{
+    uint64_t size = dax_size(&fs->dax, vnode), end;
+    struct compaction c = {.fs = fs,
+                           .vnode = vnode,
+                           .looks = flags & HF_COMPACT_LOOK,
+                           .policy = policy,
+                           .since_ns = policy && policy->deadline_ns ? hf_now_ns() : 0,
+                           .out = {.size = out->size}};
+    int rc = check_compaction(fs, off, size, c.looks);
+
+    if (rc)
+        return rc;
+    end = len && len < size - off ? (off + len) / HF_BLOCK_BYTES : dax_pages_up(size);
+    for (c.first = (off + RUN_BYTES - 1) / RUN_BYTES * MM_HUGE_PAGES;
+         rc == 0 && c.first + MM_HUGE_PAGES <= end; c.first += MM_HUGE_PAGES)
+        rc = compact_run(&c);
+    if (rc == 0)
+        *out = c.out;
+    return rc;
+}
