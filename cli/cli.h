@@ -32,16 +32,18 @@ struct cli_option {
     void *value;
     const char *value_name; /* SIZE, PATH ...; null for CLI_FLAG */
     const char *help;
+    const char *words; /* values that a shell may offer, a blank between; null: none are fixed */
     uint64_t min, max; /* CLI_BYTES, CLI_COUNT and CLI_TIME */
     bool required;
     bool given; /* set by the parser */
 };
 
+#define CLI_POLICY_WORDS "wait nowait detach deadline: deadline-detach:"
 /* The option --policy, which several verbs have. */
 #define CLI_POLICY_OPTION(policy, text)                                                            \
     {                                                                                              \
         .name = "policy", .letter = 'p', .kind = CLI_POLICY, .value = &(policy),                   \
-        .value_name = "POLICY", .help = (text)                                                     \
+        .value_name = "POLICY", .help = (text), .words = CLI_POLICY_WORDS                          \
     }
 
 struct cli_verb {
@@ -58,6 +60,9 @@ struct cli_verb {
 /* Sorts the arguments after the verb into options and operands (moved to the front, *count of
  * them). Returns -1 to go on, else the exit code; the sentence is printed. */
 int cli_parse(const struct cli_verb *verb, char **args, int *count);
+
+/* `holdfast complete WORD...`: complete.c. */
+int cli_complete(int count, char **words);
 
 /* Prints `holdfast VERB --help`. */
 void cli_print_help(const struct cli_verb *verb);

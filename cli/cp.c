@@ -21,6 +21,7 @@ static struct cli_option cp_options[] = {
      .kind = CLI_TEXT,
      .value = &reflink,
      .value_name = "WHEN",
+     .words = "auto always never",
      .help = "share blocks: auto (copy where the engine cannot share), always, never"},
     CLI_POLICY_OPTION(policy, "when a pin may write to a file that is copied"),
     {0},
@@ -143,7 +144,7 @@ static int snapshot_run(int count, char **operands)
 
 const struct cli_verb cli_verb_snapshot = {
     .name = "snapshot",
-    .operands = "POOL DIR NEW",
+    .operands = "POOL FROM NEW",
     .summary = "keep a directory as it is now, as NEW, which shares all blocks with it",
     .details =
         "Each file is copied as of one moment. NEW must not exist; it appears when it is whole.",

@@ -208,6 +208,8 @@ int main(int argc, char **argv)
         name = "help";
     else if (strcmp(name, "--version") == 0)
         name = "version";
+    if (strcmp(name, "complete") == 0)
+        return finish_output(cli_complete(argc - 2, argv + 2));
     cli_current_verb = cli_find_verb(name);
     if (cli_current_verb == NULL)
         return unknown_verb(name);

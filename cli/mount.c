@@ -26,6 +26,7 @@ static struct cli_option mount_options[] = {
      .kind = CLI_TEXT,
      .value = &option_list,
      .value_name = "OPTION,...",
+     .words = "ro allow_other cache=none cache=auto remount",
      .help =
          "ro, allow_other, cache=none, cache=auto, remount, and mount(8)'s suid, dev, exec, atime"},
     {0},

@@ -11,8 +11,8 @@ libcmocka-dev libfuse3-dev libncurses-dev liburing-dev systemtap-sdt-dev scdoc p
 if [ "${1-}" = lint ]; then
     packages="$packages clang-format codespell"
 elif [ "${1-}" = test ]; then
-    packages="$packages acl attr bonnie++ curl dbench fio fuse3 g++ git gnuplot-nox iproute2 python3-numpy
-        python3-pytest rsync sqlite3 stress-ng"
+    packages="$packages acl attr bonnie++ curl dbench fio fish fuse3 g++ git gnuplot-nox iproute2 python3-numpy
+        python3-pytest rsync sqlite3 stress-ng zsh"
 elif [ "${1-}" = bench ]; then
     packages="$packages bindfs btrfs-progs dbench fio fuse3 xfsprogs"
 elif [ "${1-}" = model ]; then

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The completion for bash, asked as the shell asks it.
+# The completions for bash, zsh and fish, asked as the shells ask them.
 . "$(dirname "$0")/cli.sh" || exit 1
 . "$SOURCE_ROOT/cli/completion.bash"
 compopt() { :; } # only works while the shell completes
@@ -69,3 +69,52 @@ same "$(sed -n 's/^  -o, --options OPTION,\.\.\.  *\(.*\), and .*/\1/p' <<<"$out
     "$(offered mount "$pool" -o "")"
 same "$(offered punch "$pool" --off 0 -o "")$(offered dedup "$pool" -p "")" "  "
 same "$(offered demo --input "$SOURCE_ROOT/cl")" "$SOURCE_ROOT/cli "
+
+# a value behind the equals sign, in the one word that other shells make of it
+asked() { "$HOLDFAST" complete "$@" | tr '\t\n' ' ;'; }
+same "$(asked cp "$pool" --reflink=al)" "=--reflink=always ;"
+same "$(asked rm "$pool" --policy=now)" "=--policy=nowait ;"
+same "$(asked mkpool "$pool" --durable=x)" ""
+same "$(asked get "$pool" music/one mus)" ":nospace;=music/ ;:files;"
+same "$(asked put "$pool" mus)" ":files;"
+same "$(asked put "$pool" x mus)" ":files;:nospace;=music/ ;"
+same "$(asked snapshot "$pool" mus)" ":nospace;=music/ ;"
+same "$(asked cat "$work/nothing" mus)" ":nospace;"
+same "$(asked nonsense "")$(asked)" ""
+same "$(asked version "")" ""
+
+# every verb is offered something for each option that has fixed words or names a file
+for verb in $("$HOLDFAST" complete "" | sed 's/^=//; s/\t.*//'); do
+    "$HOLDFAST" complete "$verb" "$pool" "" >/dev/null || fail "$verb has no operands"
+    "$HOLDFAST" complete "$verb" --he | grep -q -- '^=--help' || fail "$verb has no options"
+done
+
+# fish prints what it would offer
+if command -v fish >/dev/null; then
+    fished() {
+        HOME=$work PATH=$(dirname "$HOLDFAST"):$PATH fish --no-config -c \
+            'source $argv[1]; complete -C $argv[2]' "$SOURCE_ROOT/cli/completion.fish" "$1" 2>/dev/null | cut -f 1 | tr '\n' ' '
+    }
+    same "$(fished "holdfast mk")" "mkdir mkpool "
+    same "$(fished "holdfast cat $pool music/t")" "music/two "
+    same "$(fished "holdfast cp $pool --reflink a")" "always auto "
+    same "$(fished "holdfast put $pool $SOURCE_ROOT/LIC")" "$SOURCE_ROOT/LICENSE "
+else
+    echo "fish is not installed, so its completion is not tried"
+fi
+
+# zsh completes at a terminal of its own
+if command -v zsh >/dev/null; then
+    try 0 zsh -n "$SOURCE_ROOT/cli/completion.zsh"
+    mkdir "$work/zsh"
+    ln -s "$SOURCE_ROOT/cli/completion.zsh" "$work/zsh/_holdfast"
+    zshed() {
+        python3 "$SOURCE_ROOT/tests/cli/zsh_line.py" "$work/zsh" "$(dirname "$HOLDFAST")" "$1"
+    }
+    same "$(zshed "holdfast mkp")" "holdfast mkpool "
+    same "$(zshed "holdfast cat $pool music/t")" "holdfast cat $pool music/two"
+    same "$(zshed "holdfast ls $pool wi")" "holdfast ls $pool with\\ space/"
+    same "$(zshed "holdfast rm $pool --policy=no")" "holdfast rm $pool --policy=nowait "
+else
+    echo "zsh is not installed, so its completion is not tried"
+fi

@@ -12,7 +12,8 @@ parts=
 if "$HOLDFAST" help demo >/dev/null 2>&1; then parts+=" libexec/holdfast/holdfast-demo"; fi
 if "$HOLDFAST" help mount >/dev/null 2>&1; then parts+=" sbin/mount.fuse.holdfast"; fi
 for part in $parts bin/holdfast include/holdfast/holdfast.h include/holdfast/compact.h include/holdfast/put.h include/holdfast/serve.h include/holdfast/holdfast.hpp \
-    share/bash-completion/completions/holdfast; do
+    share/bash-completion/completions/holdfast share/zsh/vendor-completions/_holdfast \
+    share/fish/vendor_completions.d/holdfast.fish; do
     [ -e "$prefix/$part" ] || fail "$part is not installed"
 done
 same "$(find "$library" "$prefix/include" "$prefix/bin" -name '*lab*' | wc -l)" 0
