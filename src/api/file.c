@@ -231,6 +231,18 @@ int hf_compact(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
     return rc;
 }
 
+int hf_held(struct hf_file *file, uint64_t off, uint64_t len)
+{
+    api_begins(__func__);
+    int rc = api_check_file(file);
+
+    rc = rc ? rc : check_range(off, len, false);
+    if (rc)
+        return rc;
+    return dax_held(&file->fs->dax, file->vnode, off / HF_BLOCK_BYTES,
+                    (off + len - 1) / HF_BLOCK_BYTES);
+}
+
 int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy)
 {
     api_begins(__func__);

@@ -134,6 +134,9 @@ int dax_pin(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *
             struct hf_pin *pin, struct meta_extent *hole);
 int dax_unpin(struct hf_pin *pin);
 
+/* hf_held(): 1, 0, or -errno. Called with no lock held (held.c). */
+int dax_held(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last);
+
 /* ---- leases (lease.c, notify.c) ---- */
 
 /* As dax_pin_slow(), for hf_lease(). */

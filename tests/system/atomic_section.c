@@ -284,6 +284,7 @@ static struct hf_pool_memory device_memory = {.size = sizeof(device_memory)};
     CALL(hf_truncate, (file, 0, NULL))                                                             \
     CALL(hf_fallocate, (file, HF_FALLOC_PUNCH_HOLE, 0, TEST_PAGE, NULL))                           \
     CALL(hf_move, (file, 0, TEST_PAGE, NULL))                                                      \
+    CALL(hf_held, (file, 0, TEST_PAGE))                                                            \
     CALL(hf_lease, (file, 0, TEST_PAGE, NULL, &memory, 1, &other_lease))                           \
     CALL(hf_lease_take, (pool, &token, NULL, &memory, 1, &other_lease))                            \
     CALL(hf_recall_fd, (pool))                                                                     \
