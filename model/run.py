@@ -36,6 +36,7 @@ ENGINES = {
     "redo": ("redo", ""),  # nor this: writes that go again
     "trim": ("trim", ""),  # nor this: memory that is given back
     "share": ("share", ""),  # nor this: which file owns which blocks
+    "cache": ("cache", ""),  # nor this: objects in ranges that are used again
 }
 
 SCENES = {
@@ -100,6 +101,9 @@ SCENES = {
     "move": "",
     # a block that is trimmed and used, by processes that may be killed; a device is told of the memory meanwhile
     "given-back": "",
+    # a reader gets an object three times, while it is evicted and put three times
+    "evict": "GETS=3 PUTS=3",
+    "evict-biased": "GETS=3 PUTS=3 BIASED",
 }
 
 CASES = []
@@ -262,6 +266,19 @@ case("share", "clones", "foreign", "clones-no-look", "NO_LOOK")
 case("share", "clones-read", "frozen", "clones-readers", "READERS_DO_NOT_COUNT")
 case("share", "clones-merge", "deadlock", "clones-waits", "CLONER_WAITS")
 
+case("cache", "evict")
+case("cache", "evict-biased")
+case("cache", "evict", "wrong object", "pin-fence", "NO_PIN_FENCE")
+case("cache", "evict", "wrong object", "held-fence", "NO_HELD_FENCE")
+case("cache", "evict-biased", "wrong object", "heavy", "NO_HEAVY")
+case("cache", "evict", "wrong object", "no-look", "NO_LOOK")
+case("cache", "evict", "wrong object", "no-second-look", "NO_SECOND_LOOK")
+case("cache", "evict", "wrong object", "stamp-alone", "STAMP_ALONE")
+case("cache", "evict", "wrong object", "CELL.STAMP-alone", "WORD_ALONE")
+case("cache", "evict", "wrong object", "CELL.STAMP-first", "STAMP_FIRST")
+case("cache", "evict", "wrong object", "CELL.REUSE", "CELL_FIRST")
+case("cache", "evict", "wrong object", "CELL.PUB", "WORD_FIRST")
+
 # What the search says, and what it means; the first that fits.
 FOUND = [
     (r"^pan:\d+: assertion violated .*life\[", "torn"),
@@ -275,6 +292,7 @@ FOUND = [
     (r"^pan:\d+: assertion violated .*stores\[t\]\.word", "foreign"),
     (r"^pan:\d+: assertion violated .*(held\[where|where\[)", "reuse"),
     (r"^pan:\d+: assertion violated .*asleep", "lost wake-up"),
+    (r"^pan:\d+: assertion violated .*wanted", "wrong object"),
     (r"^pan:\d+: assertion violated .*copy", "old copy"),
     (r"^pan:\d+: assertion violated .*verdict", "two verdicts"),
     (r"^pan:\d+: assertion violated .*acknowledged", "lost bytes"),

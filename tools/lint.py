@@ -31,7 +31,7 @@ for folder in ("dax", "fs", "pool", "api"):
     MAY_USE[folder] |= {"media", "meta"}
 
 # Folders of programs that see only the public header, and what such a folder may include of another one.
-PUBLIC_ONLY = {"bench", "cli", "demo", "examples", "fabric", "fuse", "lab", "python", "uring"}
+PUBLIC_ONLY = {"bench", "cache", "cli", "demo", "examples", "fabric", "fuse", "lab", "python", "uring"}
 PROGRAMS_MAY_USE = {"cli": {"fuse/mount.h"}, "bench": {"lab/lab.h", "lab/limit.h"}, "demo": {"lab/lab.h"}}
 
 # Folders of src/ of which others may include only these headers; the rest is parts of them, or private.
@@ -204,6 +204,7 @@ ATOMICS_ELSEWHERE = {
     "tests/mount/crowd.c": "bytes that another process may be changing",
     "tests/storm/leases.c": "an offer, which one of several takers gets",
     "tests/unit/base_test.c": "words that a futex waits for",
+    "cache/": "the index and run state of a cache, each builtin with its order as an argument or in its name",
     "fuse/": "the server's own words, each builtin with its order as an argument",
 }
 ATOMICS_OF_C11_HERE = "examples/"  # programs of users
@@ -220,7 +221,7 @@ def tagged_sides():
     """What each tag's sides are in src/, and where the first of each side stands."""
     sides = {}
     for name in C_FILES:
-        if not name.startswith("src/"):
+        if not name.startswith(("src/", "cache/")):
             continue
         for number, line in numbered(name):
             for tag, side in TAG.findall(line):
@@ -241,7 +242,7 @@ def tagged_functions():
     """The functions of src/ in which, or in the comment before which, an end of an edge stands: {(tag, side): names}."""
     functions = {}
     for name in C_FILES:
-        if not name.startswith("src/"):
+        if not name.startswith(("src/", "cache/")):
             continue
         text = read(name)
         code = without_comments(text)
@@ -363,18 +364,19 @@ def header_functions():
     for name in HEADERS:
         text = "\n".join(line for line in without_comments(read(name)).splitlines()
                          if not line.startswith("#"))
-        for function in re.findall(r"^[a-z][\w \*]*?\b(hf_\w+)\(", text, flags=re.M):
+        for function in re.findall(r"^[a-z][\w \*]*?\b(hfc?_\w+)\(", text, flags=re.M):
             declared[function] = name
     return declared
 
 
 # A library of its own: its header, what it exports, where it is built.
-ADAPTERS = {"include/holdfast/fabric.h": ("fabric/libholdfast-fabric.map", "fabric/libholdfast-fabric.so"),
+ADAPTERS = {"include/holdfast/cache.h": ("cache/libholdfast-cache.map", "cache/libholdfast-cache.so"),
+            "include/holdfast/fabric.h": ("fabric/libholdfast-fabric.map", "fabric/libholdfast-fabric.so"),
             "include/holdfast/uring.h": ("uring/libholdfast-uring.map", "uring/libholdfast-uring.so")}
 
 
 def map_functions(name):
-    return set(re.findall(r"\b(hf_\w+);", read(name)))
+    return set(re.findall(r"\b(hfc?_\w+);", read(name)))
 
 
 def exported_functions(library):
@@ -393,7 +395,7 @@ def manual_functions():
             found.add(os.path.basename(name).split(".")[0])
             match = re.search(r"^# NAME\n(.*?)^# ", read(name), flags=re.M | re.S)
             if match:
-                found |= set(re.findall(r"\bhf_\w+", match.group(1).replace("\\_", "_")))
+                found |= set(re.findall(r"\bhfc?_\w+", match.group(1).replace("\\_", "_")))
     return found
 
 
@@ -460,7 +462,7 @@ HEADER_ITEM = re.compile(r"""
   | ^/\*(?P<comment>.*?)\*/(?P<group>\n\n)?
   | ^\#define\ (?P<define>HF_\w+)(?P<remark>[^\n]*)
   | ^enum\ \w+\ \{(?P<enum>.*?)^\};
-  | ^[a-z][\w\ *]*?\b(?P<function>hf_\w+)\([^;]*;(?P<end>\n\n)?""", flags=re.M | re.S | re.X)
+  | ^[a-z][\w\ *]*?\b(?P<function>hfc?_\w+)\([^;]*;(?P<end>\n\n)?""", flags=re.M | re.S | re.X)
 ERRORS_AS = re.compile(r"Errors as ((?:hf_\w+\(\)(?:,? and |, )?)+)")
 
 
@@ -510,7 +512,7 @@ def check_described():
             continue
         text = read(name).replace("\\_", "_")
         named = re.search(r"^# NAME\n(.*?)^# ", text, flags=re.M | re.S).group(1)
-        mine = [function for function in re.findall(r"\bhf_\w+", named) if function in calls]
+        mine = [function for function in re.findall(r"\bhfc?_\w+", named) if function in calls]
         said, constants, place = set(), set(), None
         for function in mine:
             header, number, comment, above = calls[function]

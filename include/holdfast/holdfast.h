@@ -362,20 +362,6 @@ int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, str
  *   -ECHILD  the parent made the pin before a fork, and keeps it */
 int hf_unpin(struct hf_pin *pin);
 
-/* Whether anybody holds a page of [off, off+len) of the file: 1 or 0. It is for programs that say
- * by a word of their own which ranges are in use. Such a program stores there that this range is
- * not, and asks. A reader pins the range, and reads the word after that. After 0, every pin made
- * since then reads what was stored before the call: its holder lets go, and touches nothing. The
- * range can be used for something else, though its memory has not left the file. Pins and leases of
- * any process count, the caller's too. So do those of dead processes, while they are in quarantine.
- * Never waits for a holder; takes the layout mutex. The first call on a file that was pinned often
- * pays one heavy barrier, as a layout change does.
- *   -EINVAL     len 0. -EFBIG: beyond HF_FILE_BYTES_MAX
- *   -EOPNOTSUPP the engine does not know which pins hold a block
- *   -ENOLCK     max_threads are used up
- *   -EBUSY      a process that is stopped holds the mutex. -EINTR: hf_cancel(), or a signal */
-int hf_held(struct hf_file *file, uint64_t off, uint64_t len);
-
 /* Mark a section of the calling thread in which nothing may sleep. In a debug build
  * (-Ddebug_pins=true), a call that may sleep aborts there, whether it would sleep this time or not.
  * The manual lists the calls that are allowed. Other builds check nothing. Sections nest. Never

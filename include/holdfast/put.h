@@ -3,7 +3,7 @@
  * Holdfast for a program, or a device, that puts bytes where they stay. It fills memory that no
  * file has yet. One call then makes that a part of a file. The memory is not zeroed. Nobody but the
  * caller can come to see what it holds, and then only what the caller commits. The rules at the top
- * of holdfast/holdfast.h hold here too.
+ * of holdfast/holdfast.h hold here too. hf_held() is for programs that use ranges of a file again.
  */
 #ifndef HOLDFAST_PUT_H
 #define HOLDFAST_PUT_H
@@ -62,6 +62,22 @@ int hf_put_commit_as(struct hf_file *file, const struct hf_put *put, uint64_t le
  * Waits for a lock for 100 ms at most: then others give the memory back. -EINVAL: the put has
  * ended. */
 int hf_put_abort(struct hf_pool *pool, const struct hf_put *put);
+
+/* ---------------------------------------------------------------------- using a range again --- */
+
+/* Whether anybody holds a page of [off, off+len) of the file: 1 or 0. It is for programs that say
+ * by a word of their own which ranges are in use. Such a program stores there that this range is
+ * not, and asks. A reader pins the range, and reads the word after that. After 0, every pin made
+ * since then reads what was stored before the call: its holder lets go, and touches nothing. The
+ * range can be used for something else, though its memory has not left the file. Pins and leases of
+ * any process count, the caller's too. So do those of dead processes, while they are in quarantine.
+ * Never waits for a holder; takes the layout mutex. The first call on a file that was pinned often
+ * pays one heavy barrier, as a layout change does.
+ *   -EINVAL     len 0. -EFBIG: beyond HF_FILE_BYTES_MAX
+ *   -EOPNOTSUPP the engine does not know which pins hold a block
+ *   -ENOLCK     max_threads are used up
+ *   -EBUSY      a process that is stopped holds the mutex. -EINTR: hf_cancel(), or a signal */
+int hf_held(struct hf_file *file, uint64_t off, uint64_t len);
 
 #ifdef __GNUC__
 #pragma GCC visibility pop

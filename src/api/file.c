@@ -2,6 +2,8 @@
 /* Argument checks of the calls on a file's content and layout; pins are in pin.c. */
 #include "api/api.h"
 
+#include "holdfast/put.h"
+
 #include <inttypes.h>
 #include <limits.h>
 

@@ -2,6 +2,7 @@
 // A program in C++17 that has a variable of each type of the public headers and uses it. hf_pin,
 // hf_lease, hf_pool_info, hf_pool_memory and hf_stats are names of functions too, and C++ takes the
 // bare name for the function: it is "struct hf_pin" there, as in C. No other type needs the word.
+#include <holdfast/cache.h>
 #include <holdfast/fabric.h>
 #include <holdfast/holdfast.h>
 #include <holdfast/compact.h>
@@ -168,6 +169,18 @@ void looks(hf_pool *pool, hf_file *file)
            compacted.run_bytes == 0);
 }
 
+// Of cache.h only the types are looked at.
+void cache_types()
+{
+    hfc *cache = nullptr;
+    hfc_options options{};
+    hfc_key key{};
+    hfc_entry entry{};
+
+    options.policy = HFC_LRU;
+    EXPECT(!cache && options.capacity_bytes == 0 && key.len == 0 && entry.key_len <= HFC_KEY_MAX);
+}
+
 // The library of fabric.h may not be there: only its types are looked at.
 void fabric_types()
 {
@@ -250,6 +263,7 @@ int main()
         puts_in_place(pool);
         EXPECT(hf_write(file.get(), "hello, world\n", 13, 0) == 13);
         looks(pool, file.get());
+        cache_types();
         fabric_types();
         uring_types();
         serves(pool, file.get());

@@ -2,12 +2,13 @@
 /*
  * hf_held(): finds pins and leases of all processes by range, also more pins than a thread has
  * slots, and none that has ended. The dead do not count, but for devices. And the protocol that it
- * is for: two ranges, a writer that uses one again when nobody holds it, readers that never see
- * another object's bytes.
+ * is for: a writer uses a range again when nobody holds it, and no reader sees another object's
+ * bytes.
  */
 #include "support.h"
 
 #include <errno.h>
+#include <holdfast/put.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which object leaves, and how its memory comes back. All under the lock.
+ *
+ *   E1  the word is cleared: no reader that begins now finds the object
+ *   E2  hf_held(): a reader that has pinned the range before is found. One that pins it later reads
+ *       the word after its pin (G4 in get.c), finds it changed, and touches nothing
+ *   E3  nobody holds the range: it is free. Else its cell waits in the list `leaving`, and E2 is
+ *       done again when memory is needed
+ *
+ * A put that is under way is in `leaving` too. Its process holds the range by a pin for writing, so
+ * nobody frees it. If that process dies, the pin goes, and the range is free like any other. If a
+ * device was to fill it, that is after the pool's quarantine.
+ */
+#include "private.h"
+
+#include <errno.h>
+
+/* ---- what an object takes ---- */
+
+void object_bytes(const struct cell *cell, uint64_t *bytes, uint64_t *pages)
+{
+    uint64_t len = cell_len(cell->state, cell->len);
+
+    if (cell->state & CELL_PACKED) {
+        *pages = 0;
+        *bytes = record_bytes(len);
+    } else {
+        *pages = cache_pages(len);
+        *bytes = *pages * CACHE_PAGE;
+    }
+}
+
+static struct list *queue_of(struct hfc *cache, const struct cell *cell)
+{
+    return &cache_run(cache)->queues[cell->space % HFC_SPACES][cell->state & CELL_MAIN ? 1 : 0];
+}
+
+static void count_object(struct hfc *cache, const struct cell *cell, bool comes)
+{
+    struct run *run = cache_run(cache);
+    uint64_t bytes, pages, sign = comes ? 1 : UINT64_MAX;
+    uint64_t *queue = cell->state & CELL_MAIN ? &run->main_pages : &run->small_pages;
+
+    object_bytes(cell, &bytes, &pages);
+    run->space_bytes[cell->space % HFC_SPACES] += sign * bytes;
+    *queue += sign * bytes; /* in bytes, since packed ones have no page */
+    run->objects += sign;
+}
+
+void queue_object(struct hfc *cache, uint32_t index)
+{
+    struct cell *cell = cache_cell(cache, index);
+
+    list_push(cache, queue_of(cache, cell), index);
+    store_relaxed(&cell->state, cell->state | CELL_QUEUED); /* relaxed: readers do not read it */
+    count_object(cache, cell, true);
+}
+
+static void unqueue_object(struct hfc *cache, uint32_t index)
+{
+    struct cell *cell = cache_cell(cache, index);
+
+    list_drop(cache, queue_of(cache, cell), index);
+    store_relaxed(&cell->state, cell->state & ~CELL_QUEUED); /* relaxed: as above */
+    count_object(cache, cell, false);
+}
+
+/* ---- ghosts ---- */
+
+/* Four words a set. A ghost is 20 bits of the hash, and 12 of the clock when it came. */
+#define GHOST_SET 4u
+
+static uint32_t *ghost_set(struct hfc *cache, uint64_t hash)
+{
+    uint32_t sets = cache->cells / GHOST_SET;
+
+    return region_at(&cache->state, cache->ghosts_at + (hash % sets) * GHOST_SET * 4);
+}
+
+/* A ghost lasts as long as half of the clock's turn: as many evictions as there may be objects. */
+static uint32_t ghost_time(struct hfc *cache)
+{
+    uint64_t step = cache->cells / 2048 + 1;
+
+    return (uint32_t)(cache_run(cache)->ghost_clock / step) & 4095;
+}
+
+static bool ghost_lives(struct hfc *cache, uint32_t ghost)
+{
+    return ghost && ((ghost_time(cache) - ghost) & 4095) < 2048;
+}
+
+static void ghost_put(struct hfc *cache, uint64_t hash)
+{
+    uint32_t *set = ghost_set(cache, hash), oldest = 0, age = 0;
+
+    cache_run(cache)->ghost_clock++;
+    for (uint32_t i = 0; i < GHOST_SET; i++) {
+        uint32_t its = ghost_lives(cache, set[i]) ? (ghost_time(cache) - set[i]) & 4095 : 4096;
+
+        if (its >= age) {
+            age = its;
+            oldest = i;
+        }
+    }
+    set[oldest] = ((uint32_t)(hash >> 44) | 1) << 12 | ghost_time(cache);
+}
+
+bool ghost_take(struct hfc *cache, uint64_t hash)
+{
+    uint32_t *set = ghost_set(cache, hash);
+
+    for (uint32_t i = 0; i < GHOST_SET; i++) {
+        if (ghost_lives(cache, set[i]) && set[i] >> 12 == ((uint32_t)(hash >> 44) | 1)) {
+            set[i] = 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void remember_ghost(struct hfc *cache, const struct cell *cell)
+{
+    uint8_t bytes[HFC_KEY_MAX];
+    struct hfc_key key = {.bytes = bytes, .space = cell->space};
+
+    if (key_copy(cache, cell, bytes, &key.len))
+        ghost_put(cache, key_hash(cache, &key));
+}
+
+/* ---- leaving ---- */
+
+void object_leave(struct hfc *cache, uint32_t index, uint64_t *place)
+{
+    struct cell *cell = cache_cell(cache, index);
+
+    if (place)
+        store_release(place, UINT64_C(0)); /* E1: before hf_held(), which fences */
+    if (cell->state & CELL_QUEUED)
+        unqueue_object(cache, index);
+    key_free(cache, cell);
+    if (cell->state & CELL_PACKED) {
+        uint32_t page = (uint32_t)(cell->len >> 32);
+        uint32_t bytes = record_bytes(cell_len(cell->state, cell->len));
+
+        cell_give(cache, index);
+        packed_dead(cache, page, bytes);
+    } else {
+        leave_range(cache, index);
+    }
+}
+
+/* ---- the policy ---- */
+
+static void evict(struct hfc *cache, uint32_t index, bool ghost)
+{
+    if (ghost)
+        remember_ghost(cache, cache_cell(cache, index));
+    cache_run(cache)->evictions++;
+    object_leave(cache, index, table_word_of(cache, index));
+}
+
+/* Another turn in the queue `main`, or in the one where it is. */
+static void queue_again(struct hfc *cache, uint32_t index, uint8_t uses, bool main)
+{
+    struct cell *cell = cache_cell(cache, index);
+
+    unqueue_object(cache, index);
+    store_relaxed(&cell->uses, uses); /* relaxed: a use that comes in between may be lost */
+    if (main)
+        store_relaxed(&cell->state, cell->state | CELL_MAIN); /* relaxed: readers do not read it */
+    queue_object(cache, index);
+}
+
+/* The first of a queue leaves, or gets another turn. True: it has left. */
+static bool take_turn(struct hfc *cache, uint32_t index, bool main)
+{
+    uint8_t uses = load_relaxed(&cache_cell(cache, index)->uses); /* relaxed: a hint */
+
+    if (cache->policy == HFC_FIFO || !uses || (cache->policy == HFC_S3FIFO && !main && uses < 2)) {
+        evict(cache, index, cache->policy == HFC_S3FIFO && !main);
+        return true;
+    }
+    if (cache->policy == HFC_LRU)
+        queue_again(cache, index, 0, false);
+    else
+        queue_again(cache, index, main ? (uint8_t)(uses - 1) : 0, true);
+    return false;
+}
+
+/* The queue of this kind whose first object was put before those of the others. */
+static struct list *oldest_queue(struct hfc *cache, uint32_t space, unsigned kind)
+{
+    struct run *run = cache_run(cache);
+    struct list *oldest = NULL;
+    uint64_t stamp = UINT64_MAX;
+
+    for (uint32_t i = space == CACHE_NONE ? 0 : space; i < HFC_SPACES; i++) {
+        struct list *queue = &run->queues[i][kind];
+
+        if (queue->first != CACHE_NONE && cache_cell(cache, queue->first)->stamp < stamp) {
+            stamp = cache_cell(cache, queue->first)->stamp;
+            oldest = queue;
+        }
+        if (space != CACHE_NONE)
+            break;
+    }
+    return oldest;
+}
+
+/* The small queue is to have a tenth. */
+static struct list *queue_to_take(struct hfc *cache, uint32_t space, bool *main)
+{
+    struct run *run = cache_run(cache);
+    struct list *small = oldest_queue(cache, space, 0), *rest = oldest_queue(cache, space, 1);
+
+    *main = rest && (!small || run->small_pages * 9 < run->main_pages);
+    return *main ? rest : small;
+}
+
+bool evict_one(struct hfc *cache, uint32_t space)
+{
+    uint64_t turns = (cache_run(cache)->objects + 1) * (CACHE_USES_MAX + 2);
+    bool main;
+
+    while (turns--) {
+        struct list *queue = queue_to_take(cache, space, &main);
+
+        if (!queue)
+            return false;
+        if (take_turn(cache, queue->first, main))
+            return true;
+    }
+    return false;
+}
+
+/* ---- room ---- */
+
+static uint64_t quota_of(struct hfc *cache, uint32_t space)
+{
+    return cache_header(cache)->quota_bytes[space];
+}
+
+int make_room(struct hfc *cache, uint32_t space, uint64_t pages, uint64_t bytes)
+{
+    struct run *run = cache_run(cache);
+    uint64_t quota = quota_of(cache, space);
+
+    if (pages > cache->high_pages || (quota && bytes > quota))
+        return cache_fail(-EFBIG, "an object of %llu bytes: the cache or its namespace takes %llu",
+                          (unsigned long long)bytes,
+                          (unsigned long long)(quota && quota < cache->high_pages * CACHE_PAGE
+                                                   ? quota
+                                                   : cache->high_pages * CACHE_PAGE));
+    while (quota && run->space_bytes[space] + bytes > quota && evict_one(cache, space))
+        ;
+    if (run->busy_pages + pages > cache->high_pages) {
+        settle_leaving(cache, 64);
+        while (run->busy_pages + pages > cache->low_pages && evict_one(cache, CACHE_NONE))
+            ;
+    }
+    return 0;
+}
+
+static int all_is_held(struct hfc *cache)
+{
+    struct run *run = cache_run(cache);
+
+    return cache_fail(-ENOSPC,
+                      "no room: %llu KiB of %llu are held by readers or being put, and no object "
+                      "is left to evict",
+                      (unsigned long long)(run->leaving_pages * CACHE_PAGE / 1024),
+                      (unsigned long long)(run->limit_pages * CACHE_PAGE / 1024));
+}
+
+int take_range(struct hfc *cache, uint64_t pages, uint64_t *page)
+{
+    struct run *run = cache_run(cache);
+
+    for (;;) {
+        if (run->busy_pages + pages <= run->limit_pages) {
+            *page = space_take(cache, pages);
+            if (*page != UINT64_MAX)
+                return 0;
+        }
+        if (!settle_leaving(cache, UINT32_MAX) && !evict_one(cache, CACHE_NONE) &&
+            !packed_close(cache))
+            return all_is_held(cache);
+    }
+}
+
+int take_cells(struct hfc *cache, uint32_t count)
+{
+    struct run *run = cache_run(cache);
+
+    while (run->free_cells < count)
+        if (!evict_one(cache, CACHE_NONE) && !settle_leaving(cache, UINT32_MAX))
+            return cache_fail(-ENOSPC, "all %u entries of the index are held or being put",
+                              cache->cells);
+    return 0;
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A get takes no lock:
+ *
+ *   G1  load the key's word and the stamp of its cell; compare the key
+ *   G2  load the place and the length
+ *   G3  pin the range
+ *   G4  load the word and the stamp again. If both are as before, the object was in the cache after
+ *       the pin was made. An eviction after that finds the pin (E2 in evict.c). Else unpin, having
+ *       touched nothing, and begin again
+ *   G5  note the use
+ *
+ * Before G4 the cell may be another object's, and the range anything. A pin of a range that is not
+ * the object's does no harm. For a moment it holds pages of the data file, and it fills no hole.
+ */
+#include "private.h"
+
+#include <errno.h>
+#include <time.h>
+#include <unistd.h>
+
+static struct shard *own_shard(const struct hfc *cache)
+{
+    static _Thread_local uint32_t shard;
+
+    if (!shard)
+        shard = (uint32_t)gettid() % CACHE_SHARDS + 1;
+    return cache_shard(cache, shard - 1);
+}
+
+static void count_one(uint64_t *counter)
+{
+    __atomic_fetch_add(counter, 1, __ATOMIC_RELAXED); /* relaxed: a measure */
+}
+
+/* G4 */
+static bool still_there(const struct found *found)
+{
+    /* CELL.REUSE/p: what was loaded of the cell comes before the word and the stamp. Pairs with
+     * CELL.REUSE/m in cell_take(). */
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return load_acquire(found->place) == found->word &&
+           load_relaxed(&found->cell->stamp) == found->stamp; /* relaxed: the fence */
+}
+
+static bool too_old(const struct cell *cell)
+{
+    uint32_t expires = load_relaxed(&cell->expires); /* relaxed: G4 */
+    struct timespec now;
+
+    if (!expires)
+        return false;
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    return (uint64_t)now.tv_sec >= expires;
+}
+
+/* A hint for the policy: two uses at the same time may count as one. A cell that is used often is
+ * only read. */
+static void note_use(struct cell *cell)
+{
+    uint8_t uses = load_relaxed(&cell->uses);
+
+    if (uses < CACHE_USES_MAX)
+        store_relaxed(&cell->uses, (uint8_t)(uses + 1));
+}
+
+static int pin_object(const struct hfc *cache, const struct found *found, struct iovec *iov,
+                      int iovcnt, struct hfc_ref *ref)
+{
+    uint32_t state = load_relaxed(&found->cell->state); /* relaxed, and below: G4 */
+    uint64_t off = load_relaxed(&found->cell->off);
+    uint64_t len = cell_len(state, load_relaxed(&found->cell->len));
+    int rc =
+        hf_pin(cache->data, off, len, HF_PIN_READ | HF_PIN_NOFILL, iov, iovcnt, &ref->hf_opaque);
+
+    /* The object has pages of zeros, which a merge took out. */
+    if (rc == -ENODATA && still_there(found))
+        rc = hf_pin(cache->data, off, len, HF_PIN_READ, iov, iovcnt, &ref->hf_opaque);
+    return rc;
+}
+
+/* -EAGAIN: the object went meanwhile, and another may have come. */
+static int try_get(const struct hfc *cache, const struct hfc_key *key, uint64_t hash,
+                   struct iovec *iov, int iovcnt, struct hfc_ref *ref)
+{
+    struct hfc_ref held;
+    struct found found;
+    int rc;
+
+    if (!table_find(cache, key, hash, &found))
+        return -ENOENT;
+    if (too_old(found.cell))
+        return still_there(&found) ? -ESTALE : -EAGAIN;
+    rc = pin_object(cache, &found, iov, iovcnt, &held);
+    if (still_there(&found)) {
+        if (rc < 0)
+            return cache_fail_pool(rc);
+        note_use(found.cell);
+        *ref = held;
+        return rc;
+    }
+    if (rc > 0)
+        hf_unpin(&held.hf_opaque);
+    return -EAGAIN;
+}
+
+int hfc_get(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
+            struct hfc_ref *ref)
+{
+    struct shard *shard;
+    uint64_t hash;
+    int rc = cache_check(cache);
+
+    rc = rc ? rc : key_check(key);
+    if (rc == 0 && (!iov || iovcnt < 1 || !ref))
+        rc = cache_fail(-EINVAL, "iov or ref is null, or iovcnt is below 1");
+    if (rc)
+        return rc;
+    hash = key_hash(cache, key);
+    do {
+        rc = try_get(cache, key, hash, iov, iovcnt, ref);
+    } while (rc == -EAGAIN);
+    shard = own_shard(cache);
+    if (rc > 0)
+        count_one(&shard->hits);
+    else if (rc == -ENOENT || rc == -ESTALE)
+        count_one(&shard->misses);
+    if (rc == -ESTALE)
+        count_one(&shard->expired);
+    return rc == -ESTALE ? -ENOENT : rc;
+}
+
+int hfc_release(struct hfc_ref *ref)
+{
+    return hf_unpin(&ref->hf_opaque);
+}
+
+/* Whether it is there; the use is noted if that is said. */
+static bool is_there(struct hfc *cache, const struct hfc_key *key, bool use)
+{
+    uint64_t hash = key_hash(cache, key);
+    struct found found;
+
+    while (table_find(cache, key, hash, &found)) {
+        bool old = too_old(found.cell);
+
+        if (!still_there(&found))
+            continue;
+        if (use && !old)
+            note_use(found.cell);
+        return !old;
+    }
+    return false;
+}
+
+int hfc_exists(struct hfc *cache, const struct hfc_key *keys, int keys_count, uint8_t *out)
+{
+    int rc = cache_check(cache), there = 0;
+
+    if (rc == 0 && (!keys || !out || keys_count < 0))
+        rc = cache_fail(-EINVAL, "keys or out is null, or count is below 0");
+    for (int i = 0; i < keys_count && rc == 0; i++)
+        rc = key_check(&keys[i]);
+    if (rc)
+        return rc;
+    for (int i = 0; i < keys_count; i++) {
+        out[i] = is_there(cache, &keys[i], false);
+        there += out[i];
+    }
+    return there;
+}
+
+int hfc_touch(struct hfc *cache, const struct hfc_key *key)
+{
+    int rc = cache_check(cache);
+
+    rc = rc ? rc : key_check(key);
+    return rc ? rc : is_there(cache, key, true) ? 0 : -ENOENT;
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* Taking objects out by key, quotas, looking at all of them, and counts. */
+#include "private.h"
+
+#include <errno.h>
+
+int hfc_remove(struct hfc *cache, const struct hfc_key *key)
+{
+    struct found found;
+    int rc = cache_check(cache);
+
+    rc = rc ? rc : key_check(key);
+    rc = rc ? rc : cache_lock(cache);
+    if (rc)
+        return rc;
+    if (table_find(cache, key, key_hash(cache, key), &found)) {
+        object_leave(cache, WORD_CELL(found.word), found.place);
+        cache_run(cache)->removals++;
+    } else {
+        rc = -ENOENT;
+    }
+    cache_unlock(cache);
+    return rc;
+}
+
+int hfc_quota(struct hfc *cache, uint32_t space, uint64_t bytes)
+{
+    int rc = cache_check(cache);
+
+    if (rc == 0 && space >= HFC_SPACES)
+        rc = cache_fail(-EINVAL, "namespace %u: they are below %u", space, HFC_SPACES);
+    rc = rc ? rc : cache_lock(cache);
+    if (rc)
+        return rc;
+    store_relaxed(&cache_header(cache)->quota_bytes[space], bytes); /* relaxed: the lock */
+    cache_unlock(cache);
+    return 0;
+}
+
+/* The object of a word. 1; 0: it went or was replaced meanwhile; -1: the word makes no sense. */
+static int word_entry(const struct hfc *cache, const uint64_t *place, struct hfc_entry *out)
+{
+    uint64_t word = load_acquire(place), stamp; /* CELL.PUB/p, as in place_leads_to() */
+    const struct cell *cell;
+    bool good;
+
+    if (!word || WORD_CELL(word) >= cache->cells)
+        return word ? -1 : 0;
+    cell = cache_cell(cache, WORD_CELL(word));
+    stamp = load_acquire(&cell->stamp); /* CELL.STAMP/p, as in leads_to() */
+    good = key_copy(cache, cell, out->key, &out->key_len);
+    out->space = load_relaxed(&cell->space); /* relaxed, and below: the stamp */
+    out->bytes = cell_len(load_relaxed(&cell->state), load_relaxed(&cell->len));
+    /* CELL.REUSE/p, as in still_there(). */
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (load_acquire(place) != word || load_relaxed(&cell->stamp) != stamp)
+        return 0;
+    return good ? 1 : -1;
+}
+
+int hfc_next(struct hfc *cache, uint64_t *cursor, struct hfc_entry *out)
+{
+    int rc = cache_check(cache);
+
+    if (rc == 0 && (!cursor || !out))
+        rc = cache_fail(-EINVAL, "cursor or out is null");
+    if (rc)
+        return rc;
+    while (*cursor < (uint64_t)cache->lines * CACHE_LINE_WORDS) {
+        uint64_t at = *cursor, *line = cache_line(cache, (uint32_t)(at / CACHE_LINE_WORDS));
+        uint64_t *place = &line[at % CACHE_LINE_WORDS];
+
+        /* Again, if the object was replaced or moved while it was copied. */
+        while (load_relaxed(place) && (rc = word_entry(cache, place, out)) == 0) /* it acquires */
+            ;
+        ++*cursor;
+        if (rc > 0)
+            return 1;
+        rc = 0;
+    }
+    return 0;
+}
+
+int hfc_stats(struct hfc *cache, struct hfc_stats *out)
+{
+    const struct run *run;
+    struct hfc_stats stats;
+    int rc = cache_check(cache);
+
+    if (rc == 0 && (!out || out->size != sizeof *out))
+        rc = cache_fail(-EINVAL, "out is null, or its size is not sizeof(struct hfc_stats)");
+    rc = rc ? rc : cache_lock(cache);
+    if (rc)
+        return rc;
+    run = cache_run(cache);
+    stats = (struct hfc_stats){
+        .size = sizeof stats,
+        .capacity_bytes = cache->capacity_pages * CACHE_PAGE,
+        .used_bytes = run->busy_pages * CACHE_PAGE,
+        .held_bytes = run->leaving_pages * CACHE_PAGE,
+        .objects = run->objects,
+        .objects_max = cache->cells,
+        .packed_pages = run->packed_pages,
+        .puts = run->puts,
+        .put_bytes = run->put_bytes,
+        .evictions = run->evictions,
+        .removals = run->removals,
+        .ghost_hits = run->ghost_hits,
+        .compacted = run->compacted,
+        .mended = run->mendings,
+    };
+    cache_unlock(cache);
+    for (uint32_t i = 0; i < CACHE_SHARDS; i++) {
+        const struct shard *shard = cache_shard(cache, i);
+
+        stats.hits += load_relaxed(&shard->hits); /* relaxed: a measure */
+        stats.misses += load_relaxed(&shard->misses);
+        stats.expired += load_relaxed(&shard->expired);
+    }
+    *out = stats;
+    return 0;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Makes the run state from the index: for the first process, and when a process died with the lock.
+ * The words are the truth. A word counts if its cell is an object whose key and range make sense;
+ * another one is cleared. An object's cell without a word was evicted, replaced or not committed:
+ * its range waits until nobody holds it, as after every eviction. Cells that nothing leads to are
+ * free. Readers go on meanwhile, since no word that counts is changed.
+ */
+#include "private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct mend {
+    struct hfc *cache;
+    uint8_t *reached; /* for each cell */
+    uint64_t *order;  /* objects: stamp, cell */
+    uint64_t count, stamp;
+};
+
+static void empty_lists(struct run *run)
+{
+    const struct list empty = {CACHE_NONE, CACHE_NONE};
+
+    for (unsigned i = 0; i < HFC_SPACES; i++)
+        run->queues[i][0] = run->queues[i][1] = empty;
+    run->leaving = run->sparse = empty;
+    run->free_cell = run->open_page = CACHE_NONE;
+    run->free_cells = 0;
+    memset(run->space_bytes, 0, sizeof run->space_bytes);
+    run->small_pages = run->main_pages = run->leaving_pages = 0;
+    run->objects = run->packed_pages = 0;
+}
+
+/* The key's further cells, each of this key alone. */
+static bool reach_key(struct mend *mend, const struct cell *cell)
+{
+    uint32_t cells = key_cells(cell->key_len), more = cell->more;
+
+    if (!cell->key_len || cell->key_len > HFC_KEY_MAX || cell->space >= HFC_SPACES)
+        return false;
+    for (; cells; cells--) {
+        if (!more || more > mend->cache->cells || mend->reached[more - 1] ||
+            cache_cell(mend->cache, more - 1)->state != CELL_KEY)
+            return false;
+        mend->reached[more - 1] = 1;
+        more = cache_cell(mend->cache, more - 1)->more;
+    }
+    return true;
+}
+
+/* It lies in a page of packed objects, which gets so much more life. */
+static bool reach_page(struct mend *mend, const struct cell *cell)
+{
+    uint64_t index = cell->len >> 32, len = (uint32_t)cell->len, used;
+    struct cell *page;
+
+    if (index >= mend->cache->cells || !len || len >= CACHE_PACKED_MAX)
+        return false;
+    page = cache_cell(mend->cache, (uint32_t)index);
+    used = (uint32_t)page->len;
+    if (CELL_KIND(page->state) != CELL_PAGE || cell->off < page->off + sizeof(struct record) ||
+        cell->off + len > page->off + HF_BLOCK_BYTES)
+        return false;
+    /* The record was appended, and the page's cell was not changed any more. */
+    if (used < cell->off + len - page->off)
+        used = (cell->off - page->off + (len + 15) / 16 * 16);
+    store_relaxed(&page->len,
+                  ((page->len >> 32) + record_bytes(len)) << 32 | used); /* relaxed: the lock */
+    return true;
+}
+
+static bool reach_object(struct mend *mend, uint32_t index)
+{
+    struct cell *cell = index < mend->cache->cells ? cache_cell(mend->cache, index) : NULL;
+
+    if (!cell || mend->reached[index] || CELL_KIND(cell->state) != CELL_OBJECT ||
+        !table_word_of(mend->cache, index) || !reach_key(mend, cell))
+        return false;
+    if (cell->state & CELL_PACKED
+            ? !reach_page(mend, cell)
+            : cell->off % CACHE_PAGE ||
+                  !space_mark(mend->cache, cell->off / CACHE_PAGE, cache_pages(cell->len)))
+        return false;
+    mend->reached[index] = 1;
+    mend->order[2 * mend->count] = cell->stamp;
+    mend->order[2 * mend->count++ + 1] = index;
+    return true;
+}
+
+/* Pages have the life that their objects say. A page that is damaged has none. */
+static void reset_pages(struct mend *mend)
+{
+    struct hfc *cache = mend->cache;
+
+    for (uint32_t i = 0; i < cache->cells; i++) {
+        struct cell *cell = cache_cell(cache, i);
+
+        if (cell->stamp >= mend->stamp)
+            mend->stamp = cell->stamp + 1;
+        store_relaxed(&cell->state, cell->state & ~(CELL_QUEUED | CELL_LISTED)); /* the lock */
+        if (CELL_KIND(cell->state) != CELL_PAGE)
+            continue;
+        if (cell->off % CACHE_PAGE || !space_mark(cache, cell->off / CACHE_PAGE, 1))
+            store_relaxed(&cell->state, CELL_FREE);
+        else
+            store_relaxed(&cell->len, (uint64_t)((uint32_t)cell->len % (HF_BLOCK_BYTES + 1)));
+    }
+}
+
+static void reach_words(struct mend *mend)
+{
+    struct hfc *cache = mend->cache;
+
+    for (uint32_t line = 0; line < cache->lines; line++) {
+        uint64_t *words = cache_line(cache, line);
+
+        for (uint32_t i = 0; i < CACHE_LINE_WORDS; i++)
+            if (words[i] && !reach_object(mend, WORD_CELL(words[i])))
+                store_release(&words[i], UINT64_C(0));
+    }
+}
+
+static int by_stamp(const void *a, const void *b)
+{
+    const uint64_t *left = a, *right = b;
+
+    return (*left > *right) - (*left < *right);
+}
+
+/* A cell that no word leads to: it leaves, or is free already. */
+static void settle_cell(struct mend *mend, uint32_t index)
+{
+    struct hfc *cache = mend->cache;
+    struct cell *cell = cache_cell(cache, index);
+    uint32_t kind = CELL_KIND(cell->state);
+
+    if (kind == CELL_PAGE) {
+        cache_run(cache)->packed_pages++;
+        packed_dead(cache, index, 0);
+    } else if (kind == CELL_OBJECT && !(cell->state & CELL_PACKED) && cell->off % CACHE_PAGE == 0 &&
+               space_mark(cache, cell->off / CACHE_PAGE, cache_pages(cell->len))) {
+        leave_range(cache, index);
+    } else {
+        cell_give(cache, index);
+    }
+}
+
+static int mend_all(struct mend *mend)
+{
+    struct hfc *cache = mend->cache;
+    int rc = space_mend(cache);
+
+    if (rc)
+        return rc;
+    empty_lists(cache_run(cache));
+    reset_pages(mend);
+    reach_words(mend);
+    if (mend->stamp > cache_header(cache)->next_stamp)
+        store_relaxed(&cache_header(cache)->next_stamp, mend->stamp); /* relaxed: the lock */
+    qsort(mend->order, mend->count, 2 * sizeof *mend->order, by_stamp);
+    for (uint64_t i = 0; i < mend->count; i++)
+        queue_object(cache, (uint32_t)mend->order[2 * i + 1]);
+    for (uint32_t i = cache->cells; i-- > 0;)
+        if (!mend->reached[i])
+            settle_cell(mend, i);
+    cache_run(cache)->mendings++;
+    return 0;
+}
+
+int cache_mend(struct hfc *cache)
+{
+    struct mend mend = {.cache = cache, .stamp = 1};
+    int rc;
+
+    mend.reached = calloc(cache->cells, 1);
+    mend.order = malloc(16 * (uint64_t)cache->cells);
+    rc = mend.reached && mend.order
+             ? mend_all(&mend)
+             : cache_fail(-ENOMEM, "no memory to mend the index, of %u entries", cache->cells);
+    free(mend.reached);
+    free(mend.order);
+    return rc;
+}

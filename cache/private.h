@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of libholdfast-cache share: the index and the run state. The
+ * argument why the cache is right is in docs/CACHE.md; the steps G1 to G5 and E1 to E3 stand in
+ * get.c and evict.c.
+ *
+ * The index is a file of the pool: a header, lines of words, cells. A word that is not 0 makes its
+ * cell an object; storing the word publishes the object, and clearing it takes the object away.
+ * All else can be found again from the words and cells (mend.c). Only a holder of the lock stores
+ * to the index, but for the use count of a cell.
+ *
+ * The run state is a file without a name, which goes with its last process. It has the lock, and
+ * what follows from the index: which pages of the data file are in use, the queues, the ghosts.
+ */
+#ifndef HF_CACHE_PRIVATE_H
+#define HF_CACHE_PRIVATE_H
+
+#include <holdfast/cache.h>
+#include <holdfast/put.h>
+#include <pthread.h>
+#include <stdbool.h>
+
+#define CACHE_PAGE ((uint64_t)HF_BLOCK_BYTES)
+#define CACHE_MAGIC UINT64_C(0x3145484341434648) /* "HFCACHE1" */
+#define CACHE_RUN_MAGIC UINT64_C(0x314e555243464821)
+#define CACHE_FORMAT 1u
+#define CACHE_NONE UINT32_MAX
+#define CACHE_WINDOW 4u        /* lines in which a key's word may be, from its own one on */
+#define CACHE_LINE_WORDS 8u    /* words in a line */
+#define CACHE_PACKED_MAX 2048u /* objects below this are packed */
+#define CACHE_GROUP 512u       /* pages of the data file that are searched together */
+#define CACHE_SHARDS 64u
+#define CACHE_USES_MAX 3u
+
+/* ---- words that processes share ---- */
+
+#define load_relaxed(p) __atomic_load_n(p, __ATOMIC_RELAXED)
+#define load_acquire(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define store_relaxed(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
+#define store_release(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+
+/* ---- the index ---- */
+
+struct header { /* one page */
+    uint64_t magic;
+    uint32_t format, incompat;
+    uint64_t seed;
+    uint64_t capacity_pages, range_pages; /* of memory; of the data file's offsets */
+    uint64_t high_pages, low_pages;
+    uint64_t ttl_seconds;
+    uint32_t cells, lines, policy, reserved;
+    /* Inode of the run state; it exists as long as a process has it open. */
+    uint64_t run_ino;
+    uint64_t next_stamp;
+    uint64_t quota_bytes[HFC_SPACES];
+};
+
+/* A word: 16 bits of the key's hash, 16 of the cell's stamp, and the cell + 1. */
+#define WORD_CELL(word) ((uint32_t)(word)-1)
+
+#define CELL_FREE 0u
+#define CELL_OBJECT 1u
+#define CELL_KEY 2u  /* more bytes of a key */
+#define CELL_PAGE 3u /* a page of packed objects */
+#define CELL_KIND(state) ((state)&255u)
+#define CELL_PACKED 0x100u
+#define CELL_MAIN 0x200u   /* in the main queue */
+#define CELL_QUEUED 0x400u /* in a queue of objects; of the run state, as is the next */
+#define CELL_LISTED 0x800u /* in the list of what is to be freed, or of sparse pages */
+
+#define KEY_HERE 24u
+#define KEY_MORE 48u
+
+struct cell {
+    /* No two objects have the same. It is stored when the rest of the cell was. */
+    uint64_t stamp;
+    uint32_t state;
+    uint32_t more; /* cell + 1 with the next bytes of the key; 0: none */
+    union {
+        struct {
+            uint64_t off;     /* in the data file */
+            uint64_t len;     /* packed: and the cell of its page << 32 */
+            uint32_t expires; /* seconds since the epoch; 0: never */
+            uint16_t key_len;
+            uint8_t space;
+            uint8_t uses; /* up to CACHE_USES_MAX */
+            uint64_t key[KEY_HERE / 8];
+        };
+        uint64_t more_key[KEY_MORE / 8];
+    };
+};
+
+/* Of an object that is not packed, `len` is what the range has room for, while it is put. */
+static inline uint64_t cell_len(uint32_t state, uint64_t len)
+{
+    return state & CELL_PACKED ? (uint32_t)len : len;
+}
+/* Of a CELL_PAGE: `len` is bytes used, and bytes of living records << 32. */
+
+struct record { /* before each packed object */
+    uint64_t stamp;
+    uint32_t cell, len;
+};
+
+/* ---- the run state ---- */
+
+struct link {
+    uint32_t prev, next; /* cells */
+};
+
+struct list {
+    uint32_t first, last; /* CACHE_NONE: empty */
+};
+
+struct shard {
+    uint64_t hits, misses, expired, unused[5];
+};
+
+struct run { /* one page; the next has the shards; then links, ghosts, and the two maps */
+    uint64_t magic, index_ino;
+    pthread_mutex_t mutex;
+    uint32_t mended; /* 0: what follows is not known */
+    uint32_t free_cell, free_cells;
+    uint32_t open_page; /* cell of the page that packed objects are added to */
+    struct list queues[HFC_SPACES][2];
+    struct list leaving; /* ranges that are no object's (any more) and perhaps held */
+    struct list sparse;  /* pages of packed objects with little life in them */
+    uint64_t space_bytes[HFC_SPACES];
+    uint64_t small_pages, main_pages;
+    uint64_t busy_pages, filled_pages, leaving_pages, limit_pages;
+    uint64_t objects, packed_pages;
+    uint64_t ghost_clock;
+    uint32_t low_group[16]; /* below it no group has a run of 2^i pages */
+    uint64_t puts, put_bytes, evictions, removals, ghost_hits, compacted, mendings;
+};
+
+/* A file of the pool that this process has leased whole. */
+struct region {
+    struct hf_file *file;
+    struct hf_lease lease;
+    char **pages; /* the address of each page */
+    uint64_t bytes, ino;
+};
+
+struct hfc {
+    struct hf_pool *pool;
+    struct region index, state;
+    struct hf_file *data;
+    unsigned long forks;
+    uint32_t putting; /* puts under way */
+    /* As the header said when it was checked. */
+    uint64_t seed, capacity_pages, range_pages, high_pages, low_pages, ttl_seconds;
+    uint32_t cells, lines, policy, groups;
+    uint64_t lines_at, cells_at;                      /* in the index */
+    uint64_t links_at, ghosts_at, busy_at, filled_at; /* in the run state */
+};
+
+static inline void *region_at(const struct region *region, uint64_t off)
+{
+    return region->pages[off / CACHE_PAGE] + off % CACHE_PAGE;
+}
+static inline struct header *cache_header(const struct hfc *cache)
+{
+    return (void *)cache->index.pages[0];
+}
+static inline struct run *cache_run(const struct hfc *cache)
+{
+    return (void *)cache->state.pages[0];
+}
+static inline struct shard *cache_shard(const struct hfc *cache, uint32_t shard)
+{
+    return (struct shard *)(void *)cache->state.pages[1] + shard % CACHE_SHARDS;
+}
+static inline uint64_t *cache_line(const struct hfc *cache, uint32_t line)
+{
+    return region_at(&cache->index, cache->lines_at + (uint64_t)line * 64);
+}
+static inline struct cell *cache_cell(const struct hfc *cache, uint32_t cell)
+{
+    return region_at(&cache->index, cache->cells_at + (uint64_t)cell * sizeof(struct cell));
+}
+static inline struct link *cache_link(const struct hfc *cache, uint32_t cell)
+{
+    return region_at(&cache->state, cache->links_at + (uint64_t)cell * sizeof(struct link));
+}
+static inline uint64_t cache_pages(uint64_t bytes)
+{
+    return (bytes + CACHE_PAGE - 1) / CACHE_PAGE;
+}
+
+/* detail.c */
+int cache_fail(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cache_fail_pool(int rc);
+/* -ECHILD in the child of a fork; and what is to be in cache->forks. */
+int cache_check(const struct hfc *cache);
+int cache_forks(unsigned long *out);
+/* lock.c: takes the lock, and mends what its dead owner left. -EBUSY. */
+int cache_lock(struct hfc *cache);
+void cache_unlock(struct hfc *cache);
+int lock_make(struct run *run);
+/* mend.c: makes the run state from the index. Under the lock. -ENOMEM. */
+int cache_mend(struct hfc *cache);
+
+/* key.c */
+int key_check(const struct hfc_key *key);
+uint64_t key_hash(const struct hfc *cache, const struct hfc_key *key);
+/* Without the lock: a wrong answer is found when the cell's stamp is read again. */
+bool key_is(const struct hfc *cache, const struct cell *cell, const struct hfc_key *key);
+/* Copies the key of an object out. False: it makes no sense. */
+bool key_copy(const struct hfc *cache, const struct cell *cell, uint8_t out[HFC_KEY_MAX],
+              uint32_t *len);
+/* Cells that the key needs beside its own. */
+uint32_t key_cells(uint32_t len);
+/* Under the lock; the cells are there. */
+void key_store(struct hfc *cache, struct cell *cell, const struct hfc_key *key);
+void key_free(struct hfc *cache, struct cell *cell);
+
+/* table.c */
+struct found {
+    uint64_t *place, word;
+    struct cell *cell;
+    uint64_t stamp;
+};
+/* The word of the key, without the lock. */
+bool table_find(const struct hfc *cache, const struct hfc_key *key, uint64_t hash,
+                struct found *out);
+/* Its place: the key's own word, else a free one, else null: the window is full. Under the lock. */
+uint64_t *table_place(const struct hfc *cache, const struct hfc_key *key, uint64_t hash,
+                      struct found *old);
+/* The word that leads to the cell; null: none. Under the lock. */
+uint64_t *table_word_of(const struct hfc *cache, uint32_t cell);
+/* An object of the full window, the one that was put first. */
+uint32_t table_victim(const struct hfc *cache, uint64_t hash);
+
+/* cells.c: under the lock */
+/* One that is free until cell_is() says what it is, after its range was stored. CACHE_NONE: there
+ * is none. */
+uint32_t cell_take(struct hfc *cache);
+void cell_is(struct hfc *cache, uint32_t cell, uint32_t state);
+void cell_give(struct hfc *cache, uint32_t cell);
+uint64_t cell_next_stamp(struct hfc *cache);
+/* The cell is whole. Stores its stamp, and the word at `place`, with the 16 bits `tag` of the key's
+ * hash. */
+void cell_publish(struct hfc *cache, uint32_t cell, uint64_t stamp, uint64_t *place, uint64_t tag);
+#define WORD_TAG(hash) ((hash) >> 48 << 48)
+void list_push(struct hfc *cache, struct list *list, uint32_t cell);
+void list_drop(struct hfc *cache, struct list *list, uint32_t cell);
+void list_swap(struct hfc *cache, struct list *list, uint32_t old, uint32_t new);
+
+/* space.c: ranges of the data file. Under the lock. */
+/* Pages in one run, in use from now on. UINT64_MAX: there is no such run, or no memory for it. */
+uint64_t space_take(struct hfc *cache, uint64_t pages);
+void space_give(struct hfc *cache, uint64_t page, uint64_t pages);
+bool space_mark(struct hfc *cache, uint64_t page, uint64_t pages); /* false: part is in use */
+/* The pool was full when the range was filled: it is taken out of the file. */
+void space_failed(struct hfc *cache, uint64_t page, uint64_t pages);
+/* Nothing is in use; filled is what has blocks. Then space_mark() says what is. */
+int space_mend(struct hfc *cache);
+
+/* evict.c: under the lock */
+void object_bytes(const struct cell *cell, uint64_t *bytes, uint64_t *pages);
+void queue_object(struct hfc *cache, uint32_t cell);
+/* The word at `place` is cleared, if it is not null, and the object goes. */
+void object_leave(struct hfc *cache, uint32_t cell, uint64_t *place);
+/* One object by the policy, of one space or (CACHE_NONE) of any. False: there is none. */
+bool evict_one(struct hfc *cache, uint32_t space);
+/* leave.c: frees ranges of the list `leaving` that nobody holds. How many. */
+unsigned settle_leaving(struct hfc *cache, unsigned most);
+void leave_range(struct hfc *cache, uint32_t cell);
+bool ghost_take(struct hfc *cache, uint64_t hash);
+/* Room for `pages` more, and for `bytes` of the space. -ENOSPC, -EFBIG. */
+int make_room(struct hfc *cache, uint32_t space, uint64_t pages, uint64_t bytes);
+int take_range(struct hfc *cache, uint64_t pages, uint64_t *page);
+int take_cells(struct hfc *cache, uint32_t count);
+
+/* publish.c: the cell is ready but for its key, and gets it; it is published. Under the lock. */
+int publish(struct hfc *cache, const struct hfc_key *key, uint32_t cell, uint64_t stamp);
+
+/* packed.c, pages.c: under the lock */
+static inline uint32_t page_used(const struct cell *page)
+{
+    return (uint32_t)page->len;
+}
+
+static inline uint32_t page_live(const struct cell *page)
+{
+    return (uint32_t)(page->len >> 32);
+}
+
+static inline void page_set(struct cell *page, uint32_t used, uint32_t live)
+{
+    store_relaxed(&page->len, (uint64_t)live << 32 | used); /* relaxed: under the lock */
+}
+int packed_put(struct hfc *cache, const struct hfc_key *key, const void *bytes, size_t len);
+/* Gives the open page up if nothing in it lives. */
+bool packed_close(struct hfc *cache);
+/* A record of the page is dead now. */
+void packed_dead(struct hfc *cache, uint32_t page, uint32_t bytes);
+static inline uint32_t record_bytes(uint64_t len)
+{
+    return (uint32_t)(sizeof(struct record) + (len + 15) / 16 * 16);
+}
+
+_Static_assert(sizeof(struct header) <= HF_BLOCK_BYTES, "a page");
+_Static_assert(sizeof(struct run) <= HF_BLOCK_BYTES, "a page");
+_Static_assert(sizeof(struct shard) * CACHE_SHARDS <= HF_BLOCK_BYTES, "a page");
+_Static_assert(sizeof(struct cell) == 64, "a line of the processor's cache");
+
+#endif

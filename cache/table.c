@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lines of words. A key's word is in one of four lines from that of its hash on. A word names
+ * one cell, and storing it is all that publishes an object. Before that store the object is not in
+ * the cache, and after it all of it is. One store of zero takes an object away, and one store of
+ * another word replaces it.
+ *
+ * A word stays in its place as long as its key is in the cache: another object of the key gets the
+ * same place. So a reader that looks at all four lines finds every key that is there all the time.
+ * It may load a word, and the cell is another object's when it compares the key. Then it loads the
+ * word again, since that may lead to the key's next object now.
+ */
+#include "private.h"
+
+#include <string.h>
+
+static uint64_t *words_of(const struct hfc *cache, uint64_t hash, uint32_t step)
+{
+    uint32_t first = (uint32_t)(((hash & 0xffffffffffff) * cache->lines) >> 48);
+    uint32_t line = first + step;
+
+    return cache_line(cache, line < cache->lines ? line : line - cache->lines);
+}
+
+/* The word is of an object with the key. */
+static bool leads_to(const struct hfc *cache, uint64_t word, const struct hfc_key *key,
+                     struct found *out)
+{
+    uint32_t index = WORD_CELL(word);
+
+    if (index >= cache->cells)
+        return false;
+    out->cell = cache_cell(cache, index);
+    /* CELL.STAMP/p: the key is of this stamp's use of the cell, or of a later one. Pairs with
+     * CELL.STAMP/m in cell_publish(). */
+    out->stamp = load_acquire(&out->cell->stamp);
+    out->word = word;
+    return key_is(cache, out->cell, key);
+}
+
+/* The same of a place, which may change meanwhile. */
+static bool place_leads_to(const struct hfc *cache, uint64_t *place, uint64_t hash,
+                           const struct hfc_key *key, struct found *out)
+{
+    /* CELL.PUB/p: the cell and its stamp are as they were stored before the word. Pairs with
+     * CELL.PUB/m in cell_publish(). */
+    uint64_t word = load_acquire(place), again;
+
+    while (word && word >> 48 == hash >> 48) {
+        if (leads_to(cache, word, key, out)) {
+            out->place = place;
+            return true;
+        }
+        again = load_acquire(place); /* CELL.PUB/p */
+        if (again == word)
+            break;
+        word = again;
+    }
+    return false;
+}
+
+bool table_find(const struct hfc *cache, const struct hfc_key *key, uint64_t hash,
+                struct found *out)
+{
+    for (uint32_t step = 0; step < CACHE_WINDOW; step++) {
+        uint64_t *line = words_of(cache, hash, step);
+
+        for (uint32_t i = 0; i < CACHE_LINE_WORDS; i++)
+            if (place_leads_to(cache, &line[i], hash, key, out))
+                return true;
+    }
+    return false;
+}
+
+uint64_t *table_place(const struct hfc *cache, const struct hfc_key *key, uint64_t hash,
+                      struct found *old)
+{
+    uint64_t *free_word = NULL;
+
+    if (table_find(cache, key, hash, old))
+        return old->place;
+    old->place = NULL;
+    for (uint32_t step = 0; step < CACHE_WINDOW && !free_word; step++) {
+        uint64_t *line = words_of(cache, hash, step);
+
+        for (uint32_t i = 0; i < CACHE_LINE_WORDS && !free_word; i++)
+            if (!load_relaxed(&line[i])) /* relaxed: under the lock */
+                free_word = &line[i];
+    }
+    return free_word;
+}
+
+uint64_t *table_word_of(const struct hfc *cache, uint32_t index)
+{
+    const struct cell *cell = cache_cell(cache, index);
+    uint8_t bytes[HFC_KEY_MAX];
+    struct hfc_key key = {.bytes = bytes, .space = cell->space};
+    uint64_t hash;
+
+    if (!key_copy(cache, cell, bytes, &key.len))
+        return NULL;
+    hash = key_hash(cache, &key);
+    for (uint32_t step = 0; step < CACHE_WINDOW; step++) {
+        uint64_t *line = words_of(cache, hash, step);
+
+        for (uint32_t i = 0; i < CACHE_LINE_WORDS; i++)
+            if (line[i] && WORD_CELL(line[i]) == index)
+                return &line[i];
+    }
+    return NULL;
+}
+
+uint32_t table_victim(const struct hfc *cache, uint64_t hash)
+{
+    uint32_t victim = CACHE_NONE;
+    uint64_t oldest = UINT64_MAX;
+
+    for (uint32_t step = 0; step < CACHE_WINDOW; step++) {
+        uint64_t *line = words_of(cache, hash, step);
+
+        for (uint32_t i = 0; i < CACHE_LINE_WORDS; i++) {
+            uint32_t index = WORD_CELL(line[i]);
+
+            if (line[i] && index < cache->cells && cache_cell(cache, index)->stamp < oldest) {
+                oldest = cache_cell(cache, index)->stamp;
+                victim = index;
+            }
+        }
+    }
+    return victim;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A cache of objects in a directory of a pool, for any number of processes: a library of its own
+ * (pkg-config holdfast-cache) beside holdfast.h. An object is bytes under a key. hfc_get() gives
+ * the addresses of its memory and holds it there. hfc_put_begin() gives memory to fill, and
+ * hfc_put_commit() makes it an object in one step. When the cache is full, a put evicts others.
+ *
+ * An object that readers hold can be evicted, replaced or removed at any time. No reader is waited
+ * for, and no reader sees a byte change. The object leaves the cache at once. Its memory is used
+ * again after its last reader has let go, or died. There are no time-outs.
+ *
+ * Any process may be killed at any instruction. What was committed, and not evicted, stays; what
+ * was not committed is not seen. The next process that changes the cache mends what it finds.
+ *
+ * The rules of holdfast.h hold here too. Calls return 0, a count or -errno; hfc_detail() has the
+ * sentence. Any thread may make any call but hfc_close() at any time. No call may be made in a
+ * signal handler. In the child of a fork every call returns -ECHILD, and the child opens the cache
+ * for itself. Every call that takes a struct hfc * may also return -ECHILD.
+ *
+ * Calls that change the cache take a lock. While a process that has it is stopped, they return
+ * -EBUSY after five seconds, and nothing has changed. hfc_get(), hfc_exists() and hfc_touch() take
+ * no lock and allocate nothing. While the object's pages are present, they make no system call.
+ */
+#ifndef HOLDFAST_CACHE_H
+#define HOLDFAST_CACHE_H
+
+#include <holdfast/holdfast.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
+#define HFC_KEY_MAX 512u /* bytes of a key */
+#define HFC_SPACES 64u   /* namespaces, numbered from 0 */
+
+struct hfc;
+struct hfc_put;
+
+/* ---------------------------------------------------------------------------------- a cache --- */
+
+enum hfc_policy {
+    HFC_S3FIFO = 0, /* a small and a main queue, and ghosts: what is used once leaves first */
+    HFC_LRU = 1,    /* what was used since its last turn in the queue gets another turn */
+    HFC_FIFO = 2    /* the oldest leaves first */
+};
+
+struct hfc_options {
+    size_t size;             /* sizeof(struct hfc_options) */
+    uint64_t capacity_bytes; /* of memory for objects, held ones included; at least 1 MiB */
+    uint32_t objects;        /* at most; 0: one for each 16 KiB of capacity */
+    uint32_t policy;         /* enum hfc_policy */
+    /* When objects would take more than high, a put evicts until they take no more than low. 0:
+     * high is the capacity, low is high. */
+    uint64_t high_bytes, low_bytes;
+    uint64_t ttl_seconds; /* objects are not found when they are older; 0: of any age */
+    uint64_t reserved[2]; /* 0 */
+};
+
+/* Opens the cache in the directory `path` of the pool. With options it is made if it is not there,
+ * the directory too; those of a cache that is there stay as they are. Null options: it must be
+ * there. Holds its index in memory until hfc_close(). The first process to open it looks at the
+ * whole index: O(objects). Allocates, and may wait for a second process that mends the cache.
+ *   -ENOENT     there is none, and options is null
+ *   -EINVAL     an option is unknown or out of bounds
+ *   -EUCLEAN    the index is damaged, or is not one
+ *   -EOPNOTSUPP a newer version made it; or the pool's engine does not know who holds what
+ *   -ENOSPC     the pool has no room for the index
+ *   -ENAMETOOLONG path is too long
+ *   -ENOMEM, -EBUSY, -EROFS, -EIO  and the errors of hf_open() and hf_lease() */
+int hfc_open(struct hf_pool *pool, const char *path, const struct hfc_options *options,
+             struct hfc **out);
+
+/* The pool stays open. What was got stays held until hfc_release().
+ *   -EBUSY  puts of this process are under way: nothing was closed */
+int hfc_close(struct hfc *cache);
+
+/* The sentence for the last call here that failed in this thread. Never fails. */
+const char *hfc_detail(void);
+
+struct hfc_key {
+    const void *bytes;
+    uint32_t len;   /* 1 to HFC_KEY_MAX */
+    uint32_t space; /* below HFC_SPACES; the same bytes in two spaces are two keys */
+};
+
+/* What a namespace may take at most, in bytes of memory; 0: as much as the cache has. A put beyond
+ * it evicts objects of the same namespace. Takes the lock. -EINVAL, -EBUSY. */
+int hfc_quota(struct hfc *cache, uint32_t space, uint64_t bytes);
+
+/* ---------------------------------------------------------------------------------- getting --- */
+
+struct hfc_ref {
+    struct hf_pin hf_opaque; /* may be copied; is used up by the first hfc_release() */
+};
+
+/* Holds the object and stores where it lies: iov[0..n), its length together. Returns n. The bytes
+ * do not change until hfc_release(), whatever happens to the object. Writing there is the caller's
+ * mistake.
+ *   -ENOENT  it is not in the cache, or is older than ttl_seconds
+ *   -EINVAL  the key has no bytes or too many, its space is unknown, or iovcnt is below 1
+ *   -E2BIG   more than iovcnt pieces are needed
+ *   -ENOLCK, -EINTR, -EUCLEAN  as hf_pin() */
+int hfc_get(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
+            struct hfc_ref *ref);
+
+/* Lets go, from any thread of the process, also after hfc_close(). As hf_unpin(). */
+int hfc_release(struct hfc_ref *ref);
+
+/* Whether each of `count` keys is in the cache: out[i] is 1 or 0. Returns how many are. Does not
+ * count as use. -EINVAL. */
+int hfc_exists(struct hfc *cache, const struct hfc_key *keys, int count, uint8_t *out);
+
+/* Counts as use of the object for the policy, and nothing else. -ENOENT, -EINVAL. */
+int hfc_touch(struct hfc *cache, const struct hfc_key *key);
+
+/* ---------------------------------------------------------------------------------- putting --- */
+
+/* Copies len bytes under the key; replaces what is there, in one step. Objects below 2 KiB are
+ * packed: many share a page.
+ *   -EINVAL  len is 0, or the key as in hfc_get()
+ *   -EFBIG   more than the capacity or the quota, or than lies in one piece of the file
+ *   -ENOSPC  what could be evicted is not enough: readers hold the rest, or puts do. Or the pool is
+ *            full
+ *   -EBUSY   a process that is stopped has the lock
+ *   -ENOMEM, -ENOLCK, -EINTR */
+int hfc_put(struct hfc *cache, const struct hfc_key *key, const void *bytes, size_t len);
+
+/* Hands out memory for an object of up to len bytes: iov[0..n). Returns n. Nobody else sees it.
+ * The memory holds anything. flags: what fills it, HF_PIN_CPU, _IO_URING, _RDMA or _GPU. Takes at
+ * least a page. Errors as hfc_put(), and -E2BIG: more than iovcnt pieces. */
+int hfc_put_begin(struct hfc *cache, const struct hfc_key *key, uint64_t len, uint32_t flags,
+                  struct iovec *iov, int iovcnt, struct hfc_put **out);
+
+/* Makes the first len bytes an object, in one step. What fills the memory must have ended. Uses up
+ * the put, also when it fails.
+ *   -EINVAL  len is 0 or more than was begun. -EBUSY: as hfc_put() */
+int hfc_put_commit(struct hfc_put *put, uint64_t len);
+
+/* Gives the memory back. What fills it must have ended. Never fails, but may leave the memory to
+ * the next put. */
+void hfc_put_abort(struct hfc_put *put);
+
+/* Takes the object out of the cache. -ENOENT, -EINVAL, -EBUSY. */
+int hfc_remove(struct hfc *cache, const struct hfc_key *key);
+
+/* ---------------------------------------------------------------------------------- looking --- */
+
+struct hfc_entry {
+    uint64_t bytes; /* of the object */
+    uint32_t space;
+    uint32_t key_len;
+    uint8_t key[HFC_KEY_MAX];
+};
+
+/* The next object: 1, or 0 at the end. *cursor begins as 0. An object that is there all the time is
+ * seen once; one that comes or goes meanwhile may be seen. Takes no lock. */
+int hfc_next(struct hfc *cache, uint64_t *cursor, struct hfc_entry *out);
+
+struct hfc_stats {
+    size_t size;             /* sizeof(struct hfc_stats), set by the caller */
+    uint64_t capacity_bytes; /* as made */
+    uint64_t used_bytes;     /* of memory, by objects and by what is held or being put */
+    uint64_t held_bytes;     /* of that: in no object, but held by readers or by puts */
+    uint64_t objects, objects_max;
+    uint64_t packed_pages;
+    /* Since the first process opened it, all processes together: */
+    uint64_t hits, misses, expired;
+    uint64_t puts, put_bytes;
+    uint64_t evictions, removals;
+    uint64_t ghost_hits; /* puts of keys that were evicted not long ago */
+    uint64_t compacted;  /* packed objects that were moved to another page */
+    uint64_t mended;     /* times that a process mended what a dead one left, or what all left */
+};
+/* -EINVAL, -EBUSY. Takes the lock. */
+int hfc_stats(struct hfc *cache, struct hfc_stats *out);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+#ifdef __cplusplus
+}
+#endif
+#endif
