@@ -47,6 +47,7 @@ enum hf_lab_point {
     HF_LAB_TRIMS,     /* a trim is about to punch free blocks out */
     HF_LAB_COMPACTS,  /* hf_compact() has copied a run, and is about to commit */
     HF_LAB_DESCENDS,  /* P3 has found a node of entries, and is about to read them */
+    HF_LAB_DELETES,   /* a deletion has freed some of a file's extents, and goes on */
     HF_LAB_COMPARES,  /* a look at a holder, or at a record of detached blocks, of many */
 };
 

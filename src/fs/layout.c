@@ -114,6 +114,24 @@ int fs_layout_remove(struct fs_layout *l, uint64_t page, uint64_t count)
     return meta_extent_remove(l->txn.meta, l->vnode->ino, page, count, removed, l);
 }
 
+int fs_layout_first_step(struct fs_layout *l, uint64_t *end)
+{
+    struct meta_extent extent;
+    uint64_t page = 0;
+
+    if (l->inode.blocks <= FS_STEP_EXTENTS) /* an extent has a block at least */
+        return 0;
+    for (unsigned i = 0; i <= FS_STEP_EXTENTS; i++) {
+        int rc = meta_extent_find(l->txn.meta, l->vnode->ino, page, &extent);
+
+        if (rc)
+            return rc == -ENOENT ? 0 : rc;
+        *end = extent.page;
+        page = extent.page + extent.count;
+    }
+    return 1;
+}
+
 int fs_layout_place(struct fs_layout *l, uint64_t page, uint64_t count,
                     struct fs_reservation *reservation)
 {

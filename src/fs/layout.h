@@ -40,6 +40,11 @@ int fs_layout_begin(struct fs_layout *l);
 /* Takes the blocks of [page, page+count) out of the file: freed, or detached where a pin holds
  * them. */
 int fs_layout_remove(struct fs_layout *l, uint64_t page, uint64_t count);
+/* Of files with more extents, a transaction takes so many away at once. Others can have space_mutex
+ * in between. */
+#define FS_STEP_EXTENTS 1024u
+/* In a transaction. 1: the file has more than FS_STEP_EXTENTS; that many lie before *end. */
+int fs_layout_first_step(struct fs_layout *l, uint64_t *end);
 /* Gives [page, page+count), holes now, the next blocks of the reservation, which the commit
  * settles. */
 int fs_layout_place(struct fs_layout *l, uint64_t page, uint64_t count,

@@ -4,6 +4,10 @@
  * transaction, under a gate over the whole file. So a policy that does not want to wait leaves the
  * name in place. A file that is open becomes an orphan (orphan.c). Whether it is open is decided
  * under the layout mutex; vnode.c says why that is enough.
+ *
+ * Of a file with many extents only the name goes in that transaction, after all holders that the
+ * policy waits for have gone. The file is an orphan from then on. Its deletion takes the blocks, in
+ * steps that do not hold up others.
  */
 #include "fs/layout.h"
 #include "fs/name.h"
@@ -51,23 +55,47 @@ static int unlink_name(struct fs *fs, struct fs_at at, uint64_t ino, bool may_or
     return rc;
 }
 
-static int delete_with_name(struct fs_layout *l, struct fs_at at, uint64_t ino)
+/* The end of a transaction that has dropped the last name. */
+static int make_orphan(struct fs_layout *l)
+{
+    int rc = meta_orphan_put(l->txn.meta, l->vnode->ino);
+
+    l->inode.nlink = 0;
+    return rc ? rc : fs_layout_commit(l, l->vnode->size);
+}
+
+static int delete_at_once(struct fs_layout *l, uint64_t ino)
+{
+    int rc = fs_layout_remove(l, 0, UINT64_MAX);
+
+    rc = rc ? rc : fs_inode_drop(&l->txn, ino);
+    return rc ? rc : fs_layout_commit_gone(l);
+}
+
+/* *orphan: the name has gone, and the file has not. */
+static int delete_with_name(struct fs_layout *l, struct fs_at at, uint64_t ino, bool *orphan)
 {
     struct fs_place place;
+    uint64_t end;
     int rc = fs_layout_begin(l);
 
     rc = rc ? rc : walk_to_same(&l->txn, at, ino, &place);
     if (rc == 0 && l->inode.nlink != 1)
         rc = LOOK_AGAIN;
-    rc = rc ? rc : fs_layout_remove(l, 0, UINT64_MAX);
     rc = rc ? rc : drop_name(&l->txn, &place);
-    rc = rc ? rc : fs_inode_drop(&l->txn, ino);
-    return rc ? rc : fs_layout_commit_gone(l);
+    rc = rc ? rc : fs_layout_first_step(l, &end);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return delete_at_once(l, ino);
+    rc = make_orphan(l);
+    *orphan = rc == 0;
+    return rc;
 }
 
 /* -EBUSY with *open: another process, or another handle, has it open. */
 static int try_delete(struct fs *fs, struct shm_vnode *vnode, struct fs_at at,
-                      const struct hf_policy *policy, bool *open)
+                      const struct hf_policy *policy, bool *open, bool *orphan)
 {
     uint64_t ino = vnode->ino;
     struct fs_layout l;
@@ -80,30 +108,33 @@ static int try_delete(struct fs *fs, struct shm_vnode *vnode, struct fs_at at,
     if (rc)
         return rc;
     *open = !fs_vnode_only_mine(fs, vnode);
-    rc = *open ? -EBUSY : delete_with_name(&l, at, ino);
+    rc = *open ? -EBUSY : delete_with_name(&l, at, ino, orphan);
     return fs_layout_close(&l, rc);
 }
 
 static int unlink_last(struct fs *fs, struct fs_at at, uint64_t ino, const struct hf_policy *policy)
 {
     struct shm_vnode *vnode;
-    bool open;
+    bool open, orphan = false, left;
     int rc = fs_vnode_open(fs, ino, &vnode);
 
     if (rc)
         return rc == -ENOENT ? LOOK_AGAIN : rc;
-    rc = try_delete(fs, vnode, at, policy, &open);
+    rc = try_delete(fs, vnode, at, policy, &open, &orphan);
     if (open) {
         fs_reap(fs);               /* a dead process has nothing open, */
         dax_gone(&fs->dax, vnode); /* and a process that only watches it may close it */
-        rc = try_delete(fs, vnode, at, policy, &open);
+        rc = try_delete(fs, vnode, at, policy, &open, &orphan);
     }
     if (open)
         rc = unlink_name(fs, at, ino, true);
-    if (rc == 0 && !open && shm_vnode_put(fs->dax.shm, vnode))
-        dax_shrink_vnode(&fs->dax, vnode);
-    else if (rc || open)
+    if (orphan)
+        fs_orphan_made(fs, ino);
+    left = rc || open || orphan;
+    if (left)
         fs_vnode_close(fs, vnode);
+    else if (shm_vnode_put(fs->dax.shm, vnode))
+        dax_shrink_vnode(&fs->dax, vnode);
     return rc;
 }
 
