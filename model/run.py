@@ -288,7 +288,7 @@ FOUND = [
     (r"^pan:\d+: assertion violated .*taken", "given out"),
     (r"^pan:\d+: assertion violated .*present", "no memory"),
     (r"^pan:\d+: assertion violated .*content", "old bytes"),
-    (r"^pan:\d+: assertion violated .*page", "replaced"),
+    (r"^pan:\d+: assertion violated .*known", "replaced"),
     (r"^pan:\d+: assertion violated .*stores\[t\]\.word", "foreign"),
     (r"^pan:\d+: assertion violated .*(held\[where|where\[)", "reuse"),
     (r"^pan:\d+: assertion violated .*asleep", "lost wake-up"),
