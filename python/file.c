@@ -279,7 +279,7 @@ static PyObject *file_compact(struct py_file *self, PyObject *args, PyObject *ke
 {
     static char *names[] = {"off", "len", "look", "policy", NULL};
     struct hf_compact_result result = {.size = sizeof result};
-    struct hf_policy policy = {.kind = HF_POLICY_NOWAIT};
+    struct hf_policy policy = {0};
     unsigned long long off = 0, len = 0;
     int look = 0, rc;
 
@@ -288,7 +288,8 @@ static PyObject *file_compact(struct py_file *self, PyObject *args, PyObject *ke
         !file_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc,
-                 hf_compact(self->file, off, len, look ? HF_COMPACT_LOOK : 0, &policy, &result));
+                 hf_compact(self->file, off, len, look ? HF_COMPACT_LOOK : 0,
+                            policy.kind ? &policy : NULL, &result));
     if (rc)
         return failed(rc);
     PyObject *fields[] = {PyLong_FromUnsignedLongLong(result.run_bytes),
@@ -463,9 +464,9 @@ static PyMethodDef file_methods[] = {
      "is room; contents stay. off is a multiple of BLOCK_BYTES; so is len, or it ends at end of\n"
      "file. A failure may leave the first part of a large range moved." WAITS},
     {"compact", NAMED(file_compact),
-     "compact(off=0, len=0, *, look=False, policy=NOWAIT)\n--\n\nLays each whole 2 MiB of the range\n"
+     "compact(off=0, len=0, *, look=False, policy=None)\n--\n\nLays each whole 2 MiB of the range\n"
      "in one piece that one entry maps; len 0: to the end of file. Contents stay. What is held is\n"
-     "left alone, or waited for as policy says (no policy that detaches). look: changes nothing.\n"
+     "left alone, or waited for as policy says (none that detaches). look: changes nothing.\n"
      "Returns a CompactResult.\n\n"
      "OSError EOPNOTSUPP: the pool's engine has no huge entries."},
     {"allocate", NAMED(file_allocate),
