@@ -9,6 +9,7 @@
  * that `intend` announced.
  */
 #include "fs/layout.h"
+#include "fs/hold.h"
 
 #include "base/error.h"
 #include "base/futex.h"
@@ -98,7 +99,7 @@ static int held_part(void *arg, const struct meta_extent *part)
     struct fs_layout *l = arg;
 
     leaves(l, part->count);
-    return fs_txn_hold(&l->txn, l->vnode->ino, part);
+    return fs_hold(&l->txn, l->vnode->ino, part);
 }
 
 static int removed(void *arg, const struct meta_extent *run)

@@ -75,7 +75,7 @@ static bool same_place(const struct meta_detached *record, const struct meta_det
 
 /* Of blocks that were shared when they were detached. Sets *end after those that it has freed.
  * -ENOENT: no such record begins at `block`. None that begins before it covers it either: a layout
- * change cuts its records wherever one of their holders begins or ends. */
+ * change cuts records, earlier ones too, wherever one of their holders begins or ends. */
 static int free_shared(struct fs_txn *txn, const struct meta_detached *run, uint64_t block,
                        uint64_t *end)
 {

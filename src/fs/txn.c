@@ -98,7 +98,7 @@ static int owners_changed(void *arg, const struct meta_owners *before,
     return after->extents || after->records ? 0 : add_run(&txn->freed, &run);
 }
 
-static int change_owners(struct fs_txn *txn, uint64_t block, uint64_t count, int extents,
+int fs_txn_change_owners(struct fs_txn *txn, uint64_t block, uint64_t count, int extents,
                          int records)
 {
     return meta_owners_change(txn->meta, block, count, extents, records, owners_changed, txn);
@@ -106,19 +106,8 @@ static int change_owners(struct fs_txn *txn, uint64_t block, uint64_t count, int
 
 int fs_txn_free(struct fs_txn *txn, const struct meta_extent *run)
 {
-    return run->shared ? change_owners(txn, run->block, run->count, -1, 0)
+    return run->shared ? fs_txn_change_owners(txn, run->block, run->count, -1, 0)
                        : add_run(&txn->freed, run);
-}
-
-int fs_txn_hold(struct fs_txn *txn, uint64_t ino, const struct meta_extent *run)
-{
-    struct meta_detached record = {run->block, run->count, ino, run->page, run->shared};
-    int rc = meta_detached_put(txn->meta, &record);
-
-    if (rc == 0 && run->shared)
-        return change_owners(txn, run->block, run->count, -1, 1);
-    txn->detached += (int64_t)run->count;
-    return rc;
 }
 
 int fs_txn_may_share(struct fs_txn *txn)
@@ -134,7 +123,7 @@ int fs_txn_may_share(struct fs_txn *txn)
 
 int fs_txn_share(struct fs_txn *txn, const struct meta_extent *run)
 {
-    return change_owners(txn, run->block, run->count, 1, 0);
+    return fs_txn_change_owners(txn, run->block, run->count, 1, 0);
 }
 
 int fs_txn_drop(struct fs_txn *txn, const struct meta_detached *record)
@@ -143,7 +132,7 @@ int fs_txn_drop(struct fs_txn *txn, const struct meta_detached *record)
     int rc = meta_detached_del(txn->meta, record);
 
     if (rc == 0 && record->shared)
-        return change_owners(txn, run.block, run.count, 0, -1);
+        return fs_txn_change_owners(txn, run.block, run.count, 0, -1);
     txn->detached -= (int64_t)run.count;
     return rc ? rc : add_run(&txn->freed, &run);
 }

@@ -33,10 +33,11 @@ int fs_begin(struct fs *fs, struct fs_txn *txn);
 /* The same for a transaction that frees something: meta_txn_frees(). */
 int fs_begin_freeing(struct fs *fs, struct fs_txn *txn);
 
-/* The run leaves its file. The first frees it, unless others name it too; the second puts it into
- * LMDB's detached table, under `ino`. */
+/* The run leaves its file, and is free unless others name it too. If it is held: fs_hold(). */
 int fs_txn_free(struct fs_txn *txn, const struct meta_extent *run);
-int fs_txn_hold(struct fs_txn *txn, uint64_t ino, const struct meta_extent *run);
+/* So many more extents and shared records name the run, or less. Blocks without a name are free. */
+int fs_txn_change_owners(struct fs_txn *txn, uint64_t block, uint64_t count, int extents,
+                         int records);
 /* Blocks are to be shared in this transaction: from now on the pool says that it may have shared
  * blocks. */
 int fs_txn_may_share(struct fs_txn *txn);

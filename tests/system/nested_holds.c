@@ -2,11 +2,13 @@
 /*
  * Detached blocks that several pins hold, whose ranges nest or cross, come back with the last of
  * their holders and not before. The pins go in all orders, and the blocks are the file's alone or
- * shared. All of it is free in the end, and fsck finds nothing.
+ * shared. Shared ones come back to the file too, by a clone, and leave it under more pins. All of
+ * it is free in the end, and fsck finds nothing, also when the holder was killed.
  */
 #include "support.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #define PAGES 64u
 #define PINS 6u
@@ -38,33 +40,56 @@ static uint64_t detached_bytes(void)
     return info.detached_bytes;
 }
 
-static void share_with(struct hf_file *file, const char *path)
-{
-    struct hf_file *other = test_file(pool, path);
+static const struct way {
+    bool shared;
+    unsigned first; /* pins that are there when the blocks leave for the first time; 0: all are */
+} ways[] = {{false, 0}, {true, 0}, {true, 007}, {true, 070}, {true, 025}};
 
-    EXPECT_EQ(hf_clone_range(file, 0, other, 0, PAGES * TEST_PAGE, NULL), 0);
-    EXPECT_EQ(hf_close(other), 0);
+static void clone_all(struct hf_file *from, struct hf_file *to)
+{
+    EXPECT_EQ(hf_clone_range(from, 0, to, 0, PAGES * TEST_PAGE, NULL), 0);
+}
+
+static void add_pins(struct hf_file *file, struct hf_pin *pins, unsigned which)
+{
+    for (unsigned i = 0; i < PINS; i++) {
+        struct iovec iov[PAGES];
+
+        if (which >> i & 1)
+            pins[i] = test_pin(file, ranges[i][0] * TEST_PAGE,
+                               (ranges[i][1] - ranges[i][0]) * TEST_PAGE, HF_PIN_READ, iov, PAGES);
+    }
+}
+
+/* All blocks of the file leave it, all pins there. */
+static void detach_all(struct hf_file *file, struct hf_pin *pins, const struct way *way)
+{
+    struct hf_file *other = way->shared ? test_file(pool, "/other") : NULL;
+
+    if (other)
+        clone_all(file, other);
+    if (way->first) {
+        add_pins(file, pins, way->first);
+        EXPECT_EQ(hf_truncate(file, 0, &test_detach), 0);
+        clone_all(other, file);
+    }
+    add_pins(file, pins, ((1u << PINS) - 1) & ~way->first);
+    EXPECT_EQ(hf_truncate(file, 0, &test_detach), 0);
+    if (other) {
+        EXPECT_EQ(hf_close(other), 0);
+        EXPECT_EQ(hf_unlink(pool, "/other", NULL), 0);
+    }
 }
 
 /* `order` is a number that says in which order the pins go. */
-static void repin_in_order(unsigned order, bool shared)
+static void repin_in_order(unsigned order, const struct way *way)
 {
     struct hf_file *file = test_file_filled(pool, "/file", 1, PAGES);
     uint64_t free_before = test_free_bytes(pool) + PAGES * TEST_PAGE;
     struct hf_pin pins[PINS];
     unsigned left = (1u << PINS) - 1;
 
-    if (shared)
-        share_with(file, "/other");
-    for (unsigned i = 0; i < PINS; i++) {
-        struct iovec iov[PAGES];
-
-        pins[i] = test_pin(file, ranges[i][0] * TEST_PAGE,
-                           (ranges[i][1] - ranges[i][0]) * TEST_PAGE, HF_PIN_READ, iov, PAGES);
-    }
-    EXPECT_EQ(hf_truncate(file, 0, &test_detach), 0);
-    if (shared)
-        EXPECT_EQ(hf_unlink(pool, "/other", NULL), 0);
+    detach_all(file, pins, way);
     for (unsigned gone = 0; gone < PINS; gone++) {
         unsigned nth = order % (PINS - gone), i = 0;
 
@@ -81,16 +106,29 @@ static void repin_in_order(unsigned order, bool shared)
     EXPECT_EQ(hf_unlink(pool, "/file", NULL), 0);
 }
 
+static void die_with_pins(void *way)
+{
+    struct hf_pin pins[PINS];
+
+    pool = test_pool_open("pool");
+    detach_all(test_file_filled(pool, "/file", 1, PAGES), pins, way);
+    _exit(0);
+}
+
 static void all_orders(void)
 {
     unsigned orders = test_is_slow() ? 90 : 720; /* of 720 */
 
     pool = test_pool_new("pool", TEST_MIB(8));
     for (unsigned order = 0; order < orders; order++)
-        for (unsigned shared = 0; shared < 2; shared++)
-            repin_in_order(order, shared);
+        for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+            repin_in_order(order, &ways[i]);
     test_pool_close(pool);
     test_pool_check("pool");
+    for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        test_join(test_fork(die_with_pins, (void *)&ways[i]));
+        test_pool_check("pool");
+    }
 }
 
 TEST_SCENARIO(all_orders)
