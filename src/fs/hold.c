@@ -2,11 +2,11 @@
 /*
  * Owns what becomes of blocks that leave a file under a pin. Calls txn.c.
  *
- * Shared ones can come back to the same pages while the pin is there, by a clone or a move from a
- * file that shares them. Then they can leave again under a second pin. A block at a page of a file
- * is in one record all the same. It stays there until no pin holds it, whichever detached it first.
- * So the table of owners counts it once. Records are cut where what leaves begins and ends, so the
- * holders of each have all of it (free_shared() in reclaim.c).
+ * Shared ones can come back to the same pages while the pin is there, by a clone or a move. Then
+ * they can leave again under a second pin. A block at a page of a file is in one record all the
+ * same. It stays there until no pin holds it, whichever detached it first. So the table of owners
+ * counts it once. Records are cut where what leaves begins and ends, so the holders of each have
+ * all of it (free_shared() in reclaim.c).
  */
 #include "fs/hold.h"
 
