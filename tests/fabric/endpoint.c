@@ -2,6 +2,7 @@
 #include "endpoint.h"
 
 #include <errno.h>
+#include <glob.h>
 #include <rdma/fi_errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -108,4 +109,23 @@ void *endpoint_completed(const struct endpoint *end, int *error)
         return failed.op_context;
     }
     return NULL;
+}
+
+void endpoint_forget(pid_t killed)
+{
+    char pattern[40];
+    glob_t found;
+
+    snprintf(pattern, sizeof(pattern), "/dev/shm/%d:*", (int)killed);
+    if (glob(pattern, 0, NULL, &found) != 0)
+        return;
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        EXPECT_OK(unlink(found.gl_pathv[i]));
+    globfree(&found);
+}
+
+void endpoint_kill(pid_t pid)
+{
+    test_kill(pid);
+    endpoint_forget(pid);
 }

@@ -33,6 +33,10 @@ void endpoint_open(struct endpoint *end);
 void endpoint_close(struct endpoint *end);
 struct endpoint_name endpoint_name(const struct endpoint *end);
 fi_addr_t endpoint_to(const struct endpoint *end, const struct endpoint_name *name);
+/* The provider shm leaves files of a process that was killed, and nobody else removes them. */
+void endpoint_forget(pid_t killed);
+/* test_kill(), then that. */
+void endpoint_kill(pid_t pid);
 /* The next completion's context, null when there is none yet; *error gets what a failed one has. */
 void *endpoint_completed(const struct endpoint *end, int *error);
 

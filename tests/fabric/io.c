@@ -96,21 +96,23 @@ static void hit_peer(struct fabric_io *io, unsigned number, pid_t *peer, pid_t s
         test_sleep_ms(1);
     }
     if (status == 0)
-        test_kill(late); /* lost before it obeyed: two peers would answer for each other */
+        endpoint_kill(late); /* lost before it obeyed: two peers would answer for each other */
     replace_peer(io, number, peer);
+    if (status != 0 && WIFSIGNALED(status))
+        endpoint_forget(late);
     if (status == 0 || WIFSIGNALED(status))
         return;
     test_sleep_ms(50);
     EXPECT_OK(kill(late, SIGCONT));
     test_sleep_ms(50);
-    test_kill(late);
+    endpoint_kill(late);
 }
 
 /* Both go; the pool's own quarantine is for what the server had leased. */
 static void hit_server(struct fabric_io *io, unsigned number, pid_t *peer, pid_t *server)
 {
-    test_kill(*server);
-    test_kill(*peer);
+    endpoint_kill(*server);
+    endpoint_kill(*peer);
     test_count64(&io->device.killed, 1);
     io->box[number] = (struct mailbox){.wanted = 1};
     *server = start(io, serve, number);
@@ -161,7 +163,7 @@ static void run(struct fabric_io *io, unsigned kills, bool follow)
             expect_running(peers[i], "peer");
             if (!test_peek(&io->box[i].gone))
                 continue;
-            test_kill(peers[i]);
+            endpoint_kill(peers[i]);
             replace_peer(io, i, &peers[i]);
         }
         for (unsigned i = 0; i < DEVICE_CHANGERS; i++)
@@ -180,7 +182,7 @@ static void run(struct fabric_io *io, unsigned kills, bool follow)
         printf("%" PRIu64 " bytes merged beside them\n", test_follower_ends(follower));
     for (unsigned i = 0; i < DEVICE_HOLDERS; i++) {
         test_join(servers[i]);
-        test_kill(peers[i]);
+        endpoint_kill(peers[i]);
     }
     report(io);
     test_pool_close(pool);

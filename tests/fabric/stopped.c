@@ -162,7 +162,7 @@ static void end_late(pid_t peer, const unsigned char *memory, bool early)
         move_bytes(1);
     if (!early)
         test_sleep_ms(300);
-    test_kill(peer);
+    endpoint_kill(peer);
 }
 
 static unsigned run(struct shared *shared, bool early)
