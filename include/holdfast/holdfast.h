@@ -141,8 +141,8 @@ struct hf_pool_options {
     uint64_t reserved[2];      /* 0 */
 };
 
-/* Makes a pool in the directory `path`, which must not exist, or must be empty. Blocks, allocates,
- * enters the kernel. When it fails, it removes what it has made.
+/* Makes a pool in the directory `path`, which must not exist, or must be empty. May sleep,
+ * allocates, enters the kernel. When it fails, it removes what it has made.
  *   -EINVAL     a size or a limit is out of bounds, an unknown engine or flag
  *   -EEXIST     path is not an empty directory, or data_path is not empty
  *   -ENOSPC     the file system of path or data_path is too small
@@ -199,7 +199,7 @@ int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
 struct hf_trim_result {
     size_t size;             /* sizeof(struct hf_trim_result), set by the caller */
     uint64_t given_bytes;    /* given back to the system by this call */
-    uint64_t resident_bytes; /* that the pool's memory takes afterwards, of the files' too */
+    uint64_t resident_bytes; /* memory the pool takes afterwards, blocks in files included */
     uint32_t registrations;  /* not 0: a device's driver was told meanwhile, which ended the call */
     uint32_t reserved;
 };
@@ -308,8 +308,8 @@ int hf_fsync(struct hf_file *file);
 
 #define HF_SEEK_DATA 3
 #define HF_SEEK_HOLE 4
-/* As lseek(2): the next data or hole at or after off. -ENXIO: off is past end of file, or no data
- * follows. */
+/* As lseek(2): the next data or hole at or after off. -ENXIO: off is at or past end of
+ * file, or no data follows. */
 int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
 
 /* -------------------------------------------------------------------------------- pins --- */
@@ -519,7 +519,7 @@ struct hf_lease_options {
     void (*recall)(void *arg, const struct hf_recall *recall);
     void *arg;
     /* For hf_pins() and `holdfast pins`: for which peer or device it is; cut to HF_LABEL_BYTES - 1
-     * bytes. Null: nothing. Of hf_lease_take(): null, the label stays. */
+     * bytes. Null: nothing. In hf_lease_take() null: the label stays. */
     const char *label;
 };
 
@@ -691,7 +691,7 @@ struct hf_pool_info {
     uint64_t saved_bytes;   /* how much more memory would be in use without sharing */
     uint32_t registrations; /* of the pool's memory, hf_pool_register(), all processes together */
     uint32_t reserved;
-    /* That the system keeps for the pool's memory, also for free blocks. Of a device all. */
+    /* Memory the system keeps for the pool, free blocks included. On device-dax: all of it. */
     uint64_t resident_bytes;
     uint64_t trim_above_bytes; /* as in hf_pool_options */
 };
@@ -729,7 +729,7 @@ enum hf_pin_state {
     HF_PIN_DETACHED = 1, /* its blocks have left the file; of a put: are not in it yet */
     /* Not a pin: a layout change that waits for the range; age_ns is since when. */
     HF_PIN_WAITING = 2,
-    /* Of a dead process whose device may still write; age_ns is since when. */
+    /* Of a dead process, or given up to quarantine: a device may still write; age_ns since then */
     HF_PIN_QUARANTINED = 3
 };
 struct hf_pin_info {
