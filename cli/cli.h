@@ -204,6 +204,29 @@ struct cli_visitor {
 bool cli_walk(struct hf_pool *pool, uint64_t ino, const char *path,
               const struct cli_visitor *visitor);
 
+/* --------------------------------------------------------------------- files.c ------------ */
+
+struct cli_files {
+    uint64_t *inos; /* ascending, each file once; to be freed with free() */
+    size_t count, room;
+};
+/* Lists the regular files at and below the paths, or of the whole pool without paths. Prints what
+ * cannot be read; *status becomes the exit code of that. */
+void cli_files_find(struct cli_files *files, struct hf_pool *pool, int count, char **paths,
+                    int *status);
+
+/* --------------------------------------------------------------------- pace.c ------------- */
+
+/* A signal ends it. */
+void cli_sleep(uint64_t ns);
+struct cli_pace {
+    uint64_t rate; /* bytes a second; 0: as fast as it goes */
+    uint64_t begin_ns, bytes;
+};
+void cli_pace_begin(struct cli_pace *pace, uint64_t rate);
+/* After so many more bytes: waits until they are not too many for the rate, or for a signal. */
+void cli_pace_keep(struct cli_pace *pace, uint64_t bytes);
+
 /* --------------------------------------------------------------------- inode_names.c ------ */
 
 /* Which path belongs to an inode: one walk through all names instead of one hf_path() each. */

@@ -12,7 +12,6 @@
 #include <holdfast/serve.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define CALL_BYTES (8 * (uint64_t)HF_HUGE_BYTES) /* of a file, in one call of the library */
 #define NS_PER_S UINT64_C(1000000000)
@@ -55,11 +54,11 @@ static struct cli_option compact_options[] = {
 struct compacting {
     struct hf_pool *pool;
     struct cli_progress progress;
-    uint64_t *inos;
-    size_t ino_count, ino_room;
+    struct cli_files files;
+    struct cli_pace pace;
     /* of the last pass; was_huge: of the first one; moved_bytes: of all */
     struct hf_compact_result sum;
-    uint64_t passes, rate_begin_ns, rate_bytes;
+    uint64_t passes;
     bool stop;
     int status;
 };
@@ -76,87 +75,7 @@ static bool compacting_ends(const struct compacting *c)
     return c->stop || cli_interrupted();
 }
 
-/* ------------------------------------------------------------------------------ files --- */
-
-static void note_ino(struct compacting *c, uint64_t ino)
-{
-    c->inos = cli_grow(c->inos, c->ino_count, &c->ino_room, sizeof(c->inos[0]));
-    c->inos[c->ino_count++] = ino;
-}
-
-static bool note_found_file(void *arg, const struct cli_found *found)
-{
-    if (S_ISREG(found->type))
-        note_ino(arg, found->ino);
-    return true;
-}
-
-static bool fail_compact_read(void *arg, const char *path, int rc)
-{
-    struct compacting *c = arg;
-
-    if (rc != -ENOENT)
-        c->status = cli_fail(path, rc);
-    return false;
-}
-
-static void note_path(struct compacting *c, const char *path)
-{
-    const struct cli_visitor visitor = {.below = true,
-                                        .entry = note_found_file,
-                                        .failed = fail_compact_read,
-                                        .status = &c->status,
-                                        .arg = c};
-    struct stat st;
-    int rc = hf_stat(c->pool, path, 0, &st);
-
-    if (rc != 0)
-        c->status = cli_fail(path, rc);
-    else if (S_ISREG(st.st_mode))
-        note_ino(c, st.st_ino);
-    else if (S_ISDIR(st.st_mode))
-        cli_walk(c->pool, st.st_ino, path, &visitor);
-}
-
-static int compare_inos(const void *a, const void *b)
-{
-    return cli_compare(*(const uint64_t *)a, *(const uint64_t *)b);
-}
-
-/* Each file once, whatever its names. */
-static void list_files(struct compacting *c, int count, char **paths)
-{
-    size_t kept = 0;
-
-    c->ino_count = 0;
-    for (int i = 0; i < count; i++)
-        note_path(c, paths[i]);
-    if (count == 0)
-        note_path(c, "/");
-    if (c->ino_count > 0)
-        qsort(c->inos, c->ino_count, sizeof(c->inos[0]), compare_inos);
-    for (size_t i = 0; i < c->ino_count; i++)
-        if (kept == 0 || c->inos[i] != c->inos[kept - 1])
-            c->inos[kept++] = c->inos[i];
-    c->ino_count = kept;
-}
-
 /* ------------------------------------------------------------------------- compacting --- */
-
-/* Waits, so that copying is not faster than the rate allows. */
-static void keep_copy_rate(struct compacting *c, uint64_t bytes)
-{
-    uint64_t due_ns, now_ns = cli_now_ns();
-    struct timespec pause;
-
-    c->rate_bytes += bytes;
-    due_ns = c->rate_begin_ns + (uint64_t)((double)c->rate_bytes * (double)NS_PER_S / (double)rate);
-    if (due_ns <= now_ns)
-        return;
-    pause.tv_sec = (time_t)((due_ns - now_ns) / NS_PER_S);
-    pause.tv_nsec = (long)((due_ns - now_ns) % NS_PER_S);
-    nanosleep(&pause, NULL); /* a signal ends it */
-}
 
 static void add_result(struct compacting *c, const struct hf_compact_result *result)
 {
@@ -191,8 +110,7 @@ static void compact_part(struct compacting *c, struct hf_file *file, uint64_t of
     add_result(c, &result);
     c->progress.bytes += result.run_bytes;
     cli_progress_step(&c->progress, NULL);
-    if (rate)
-        keep_copy_rate(c, result.moved_bytes);
+    cli_pace_keep(&c->pace, result.moved_bytes);
 }
 
 static void compact_file(struct compacting *c, uint64_t ino)
@@ -214,12 +132,12 @@ static void compact_once(struct compacting *c, int count, char **paths)
 {
     uint64_t was_huge = c->sum.was_huge, moved = c->sum.moved_bytes;
 
-    list_files(c, count, paths);
+    cli_files_find(&c->files, c->pool, count, paths, &c->status);
     c->sum = (struct hf_compact_result){.was_huge = was_huge, .moved_bytes = moved};
     c->progress.items = 0;
-    c->progress.total = c->ino_count;
-    for (size_t i = 0; i < c->ino_count && !compacting_ends(c); i++) {
-        compact_file(c, c->inos[i]);
+    c->progress.total = c->files.count;
+    for (size_t i = 0; i < c->files.count && !compacting_ends(c); i++) {
+        compact_file(c, c->files.inos[i]);
         c->progress.items++;
         cli_progress_step(&c->progress, NULL);
     }
@@ -228,18 +146,15 @@ static void compact_once(struct compacting *c, int count, char **paths)
 
 static void compact_all(struct compacting *c, int count, char **paths)
 {
-    const struct timespec pause = {.tv_sec = (time_t)(pause_ns / NS_PER_S),
-                                   .tv_nsec = (long)(pause_ns % NS_PER_S)};
-
-    c->rate_begin_ns = cli_now_ns();
+    cli_pace_begin(&c->pace, rate);
     cli_progress_begin(&c->progress, "files");
     do {
         compact_once(c, count, paths);
         if (follow && !compacting_ends(c))
-            nanosleep(&pause, NULL);
+            cli_sleep(pause_ns);
     } while (follow && !compacting_ends(c));
     cli_progress_end(&c->progress);
-    free(c->inos);
+    free(c->files.inos);
 }
 
 /* ----------------------------------------------------------------------------- output --- */

@@ -18,7 +18,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -71,8 +70,8 @@ struct open_file {
 struct dedup {
     struct hf_pool *pool;
     struct cli_progress progress;
-    uint64_t *inos;
-    size_t ino_count, ino_room;
+    struct cli_files listed;
+    struct cli_pace pace;
     struct dedup_pages pages;
     struct open_file files[OPEN_FILES];
     unsigned next_file;
@@ -80,7 +79,6 @@ struct dedup {
     uint32_t zero_sum;
     uint64_t passes, scanned, merged, zeros, held, changed; /* pages, but for passes */
     uint64_t saved_bytes;                                   /* of the pool, at the end */
-    uint64_t rate_begin_ns, rate_bytes;
     bool stop;
     int status;
 };
@@ -118,69 +116,6 @@ static struct hf_file *open_dedup_file(struct dedup *dedup, uint64_t ino)
     if (hf_openat(dedup->pool, ino, "", O_RDWR, 0, &slot->file) != 0)
         slot->file = NULL;
     return slot->file;
-}
-
-static void add_ino(struct dedup *dedup, uint64_t ino)
-{
-    dedup->inos = cli_grow(dedup->inos, dedup->ino_count, &dedup->ino_room, sizeof(dedup->inos[0]));
-    dedup->inos[dedup->ino_count++] = ino;
-}
-
-static bool add_found_file(void *arg, const struct cli_found *found)
-{
-    if (S_ISREG(found->type))
-        add_ino(arg, found->ino);
-    return true;
-}
-
-static bool fail_dedup_read(void *arg, const char *path, int rc)
-{
-    struct dedup *dedup = arg;
-
-    if (rc != -ENOENT)
-        dedup->status = cli_fail(path, rc);
-    return false;
-}
-
-static int compare_numbers(const void *a, const void *b)
-{
-    return cli_compare(*(const uint64_t *)a, *(const uint64_t *)b);
-}
-
-static void add_path(struct dedup *dedup, const char *path)
-{
-    const struct cli_visitor visitor = {.below = true,
-                                        .entry = add_found_file,
-                                        .failed = fail_dedup_read,
-                                        .status = &dedup->status,
-                                        .arg = dedup};
-    struct stat st;
-    int rc = hf_stat(dedup->pool, path, 0, &st);
-
-    if (rc != 0)
-        dedup->status = cli_fail(path, rc);
-    else if (S_ISREG(st.st_mode))
-        add_ino(dedup, st.st_ino);
-    else if (S_ISDIR(st.st_mode))
-        cli_walk(dedup->pool, st.st_ino, path, &visitor);
-}
-
-/* Each file once, whatever its names. */
-static void find_dedup_files(struct dedup *dedup, int count, char **paths)
-{
-    size_t kept = 0;
-
-    dedup->ino_count = 0;
-    for (int i = 0; i < count; i++)
-        add_path(dedup, paths[i]);
-    if (count == 0)
-        add_path(dedup, "/");
-    if (dedup->ino_count > 0)
-        qsort(dedup->inos, dedup->ino_count, sizeof(dedup->inos[0]), compare_numbers);
-    for (size_t i = 0; i < dedup->ino_count; i++)
-        if (kept == 0 || dedup->inos[i] != dedup->inos[kept - 1])
-            dedup->inos[kept++] = dedup->inos[i];
-    dedup->ino_count = kept;
 }
 
 /* ---------------------------------------------------------------------------- merging --- */
@@ -343,22 +278,6 @@ static uint32_t sum_of(const void *bytes, size_t len)
     return sum ? sum : 1;
 }
 
-/* Waits, so that the scan is not faster than the rate allows. */
-static void keep_rate(struct dedup *dedup, uint64_t bytes)
-{
-    uint64_t due_ns, now_ns = cli_now_ns();
-    struct timespec pause;
-
-    dedup->rate_bytes += bytes;
-    due_ns = dedup->rate_begin_ns +
-             (uint64_t)((double)dedup->rate_bytes * (double)NS_PER_S / (double)rate);
-    if (due_ns <= now_ns)
-        return;
-    pause.tv_sec = (time_t)((due_ns - now_ns) / NS_PER_S);
-    pause.tv_nsec = (long)((due_ns - now_ns) % NS_PER_S);
-    nanosleep(&pause, NULL); /* a signal ends it */
-}
-
 /* Checksums of pages that lie in a row, read in place; 0: its block has been seen under another
  * page. */
 static bool sum_chunk(struct dedup *dedup, const struct place *at, uint32_t page, uint32_t count,
@@ -402,8 +321,7 @@ static void scan_chunk(struct dedup *dedup, uint32_t page, uint32_t count)
     dedup->progress.items = page + count;
     dedup->progress.bytes += (uint64_t)count * HF_BLOCK_BYTES;
     cli_progress_step(&dedup->progress, NULL);
-    if (rate)
-        keep_rate(dedup, (uint64_t)count * HF_BLOCK_BYTES);
+    cli_pace_keep(&dedup->pace, (uint64_t)count * HF_BLOCK_BYTES);
 }
 
 static bool dedup_ends(const struct dedup *dedup)
@@ -433,8 +351,9 @@ static void one_pass(struct dedup *dedup, int count, char **paths)
     int rc;
 
     dedup_pages_shrink(&old);
-    find_dedup_files(dedup, count, paths);
-    rc = dedup_pages_list(dedup->pool, dedup->inos, dedup->ino_count, &old, &dedup->pages);
+    cli_files_find(&dedup->listed, dedup->pool, count, paths, &dedup->status);
+    rc =
+        dedup_pages_list(dedup->pool, dedup->listed.inos, dedup->listed.count, &old, &dedup->pages);
     dedup_pages_free(&old);
     if (rc != 0) {
         fail_at(dedup, "the pool's blocks cannot be listed", rc);
@@ -496,14 +415,6 @@ static int wait_for_nobody(void)
     return hf_act_for(&client);
 }
 
-static void pause_between_passes(void)
-{
-    const struct timespec pause = {.tv_sec = (time_t)(pause_ns / NS_PER_S),
-                                   .tv_nsec = (long)(pause_ns % NS_PER_S)};
-
-    nanosleep(&pause, NULL);
-}
-
 static void scan(struct dedup *dedup, int count, char **paths)
 {
     static const char zeros[HF_BLOCK_BYTES];
@@ -514,16 +425,16 @@ static void scan(struct dedup *dedup, int count, char **paths)
         return;
     }
     dedup->zero_sum = sum_of(zeros, sizeof(zeros));
-    dedup->rate_begin_ns = cli_now_ns();
+    cli_pace_begin(&dedup->pace, rate);
     cli_progress_begin(&dedup->progress, "pages");
     while (!dedup_ends(dedup) && (follow || dedup->passes < 2)) {
         one_pass(dedup, count, paths);
         if (follow && dedup->passes > 1 && !dedup_ends(dedup))
-            pause_between_passes();
+            cli_sleep(pause_ns);
     }
     cli_progress_end(&dedup->progress);
     dedup_pages_free(&dedup->pages);
-    free(dedup->inos);
+    free(dedup->listed.inos);
     hf_act_for(NULL);
 }
 

@@ -614,10 +614,7 @@ static void sleep_until(uint64_t time_ns)
     uint64_t now = cli_now_ns();
 
     while (now < time_ns && !cli_interrupted()) {
-        const struct timespec left = {.tv_sec = (time_t)((time_ns - now) / NS_PER_S),
-                                      .tv_nsec = (long)((time_ns - now) % NS_PER_S)};
-
-        nanosleep(&left, NULL);
+        cli_sleep(time_ns - now);
         now = cli_now_ns();
     }
 }

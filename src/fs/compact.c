@@ -178,25 +178,27 @@ static int mend_run(struct compaction *c)
 static int treat_run(struct compaction *c, bool gate_is_ours)
 {
     uint64_t last = c->first + MM_HUGE_PAGES - 1;
+    bool is_huge, must_stay;
     int rc = dax_check_settled(c->vnode);
 
     rc = rc ? rc : look_at_run(c);
     if (rc <= 0)
         return rc;
-    if (!(c->laid && !c->small) && !c->looks && !(c->shared && !c->laid) &&
+    is_huge = c->laid && !c->small;
+    must_stay = c->shared && !c->laid;
+    if (!is_huge && !must_stay && !c->looks &&
         ((!gate_is_ours && dax_gate_over(&c->fs->dax, c->vnode, c->first, last)) || in_the_way(c)))
         return 1;
     c->out.run_bytes += RUN_BYTES;
-    if (c->laid && !c->small) {
+    if (is_huge) {
         c->out.was_huge += RUN_BYTES;
         c->out.huge_bytes += RUN_BYTES;
-        return 0;
-    }
-    if (c->shared && !c->laid) {
+    } else if (must_stay) {
         c->out.shared_bytes += RUN_BYTES;
-        return 0;
+    } else if (!c->looks) {
+        return mend_run(c);
     }
-    return c->looks ? 0 : mend_run(c);
+    return 0;
 }
 
 /* ---- one that is held ---- */

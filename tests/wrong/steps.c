@@ -71,12 +71,21 @@ static bool change_waits(void)
 
 /* ---- a walk that has read the entry, and a change that does not know of it ---- */
 
+static enum hf_lab_point stands_at;
+
 static void stand(enum hf_lab_point point)
 {
-    if (point != HF_LAB_WALKED || test_peek(&walked))
+    if (point != stands_at || test_peek(&walked))
         return;
     test_raise(&walked, 1);
     test_await(&go, 1);
+}
+
+/* The first thread to come there waits for `go`. */
+static void stand_at(enum hf_lab_point point)
+{
+    stands_at = point;
+    hf_lab_at = stand;
 }
 
 static void *pin(void *unused)
@@ -99,7 +108,7 @@ static void pin_beside_change(bool biased)
 {
     pthread_t pinner, changer;
 
-    hf_lab_at = stand;
+    stand_at(HF_LAB_WALKED);
     EXPECT_EQ(pthread_create(&pinner, NULL, pin, NULL), 0);
     test_await(&warm, 1);
     victim->vnode->bias = biased; /* as if it had been left in peace for long, or not */
@@ -189,14 +198,6 @@ static void begin_to_watch(bool unused)
 
 /* ---- a write that copies, and a change that does not wait for it ---- */
 
-static void stand_copying(enum hf_lab_point point)
-{
-    if (point != HF_LAB_COPIES || test_peek(&walked))
-        return;
-    test_raise(&walked, 1);
-    test_await(&go, 1);
-}
-
 static void *write_page(void *unused)
 {
     char page[HF_BLOCK_BYTES];
@@ -215,7 +216,7 @@ static void move_under_write(bool unused)
 
     (void)unused;
     make_room();
-    hf_lab_at = stand_copying;
+    stand_at(HF_LAB_COPIES);
     EXPECT_EQ(pthread_create(&writer, NULL, write_page, NULL), 0);
     test_await(&walked, 1);
     EXPECT_EQ(hf_move(victim, 0, TEST_PAGE, &test_detach), 0);
@@ -247,14 +248,6 @@ static void look_for_detached(void)
     harmed = info.detached_bytes != 0;
 }
 
-static void stand_committed(enum hf_lab_point point)
-{
-    if (point != HF_LAB_COMMITTED)
-        return;
-    test_raise(&walked, 1);
-    test_await(&go, 1);
-}
-
 static void *detach(void *unused)
 {
     hf_lab_stepped = true;
@@ -270,7 +263,7 @@ static void detach_beside_leave(bool unused)
     pthread_t changer;
 
     (void)unused;
-    hf_lab_at = stand_committed;
+    stand_at(HF_LAB_COMMITTED);
     EXPECT_EQ(pthread_create(&changer, NULL, detach, NULL), 0);
     test_await(&walked, 1);
     leave(victim, &held);
@@ -437,14 +430,6 @@ static struct iovec pinned;
 static struct hf_pin late;
 static int late_rc;
 
-static void stand_cloning(enum hf_lab_point point)
-{
-    if (point != HF_LAB_CLONES)
-        return;
-    test_raise(&walked, 1);
-    test_await(&go, 1);
-}
-
 static void *clone_stepped(void *unused)
 {
     hf_lab_stepped = true;
@@ -461,16 +446,10 @@ static void *pin_to_write(void *unused)
     return unused;
 }
 
-/* It waits for the file's mutex, or finds a block that nobody else has. */
-static void pin_beside_clone(bool unused)
+/* The pin for writing comes through, or is cancelled where it waits. Then the stepped change goes
+ * on. True: the pin came through, and something is stored by it. */
+static bool store_by_late_pin(pthread_t pinner, pthread_t stepped)
 {
-    pthread_t cloner, pinner;
-
-    (void)unused;
-    hf_lab_at = stand_cloning;
-    EXPECT_EQ(pthread_create(&cloner, NULL, clone_stepped, NULL), 0);
-    test_await(&walked, 1);
-    EXPECT_EQ(pthread_create(&pinner, NULL, pin_to_write, NULL), 0);
     while (!test_peek(&tried)) {
         pid_t tid = (pid_t)test_peek(&pinner_tid);
 
@@ -479,28 +458,34 @@ static void pin_beside_clone(bool unused)
         sched_yield();
     }
     test_raise(&go, 1);
-    pthread_join(cloner, NULL);
+    pthread_join(stepped, NULL);
     pthread_join(pinner, NULL);
     if (late_rc != 1) {
         EXPECT_EQ(late_rc, -EINTR);
-        return;
+        return false;
     }
     store_theirs(&pinned);
     EXPECT_EQ(hf_unpin(&late), 0);
-    harmed = !is_still_ours(test_file(pool, "/copy"));
+    return true;
+}
+
+/* It waits for the file's mutex, or finds a block that nobody else has. */
+static void pin_beside_clone(bool unused)
+{
+    pthread_t cloner, pinner;
+
+    (void)unused;
+    stand_at(HF_LAB_CLONES);
+    EXPECT_EQ(pthread_create(&cloner, NULL, clone_stepped, NULL), 0);
+    test_await(&walked, 1);
+    EXPECT_EQ(pthread_create(&pinner, NULL, pin_to_write, NULL), 0);
+    if (store_by_late_pin(pinner, cloner))
+        harmed = !is_still_ours(test_file(pool, "/copy"));
 }
 
 /* ---- a trim, and what wants the blocks or their memory meanwhile ---- */
 
 static uint64_t seen_resident;
-
-static void stand_trimming(enum hf_lab_point point)
-{
-    if (point != HF_LAB_TRIMS || test_peek(&walked))
-        return;
-    test_raise(&walked, 1);
-    test_await(&go, 1);
-}
 
 static void *trim_stepped(void *unused)
 {
@@ -542,7 +527,7 @@ static void beside_trim(void *(*body)(void *), const struct shm_mutex *mutex)
 {
     pthread_t trimmer, rival;
 
-    hf_lab_at = stand_trimming;
+    stand_at(HF_LAB_TRIMS);
     make_room();
     EXPECT_EQ(pthread_create(&trimmer, NULL, trim_stepped, NULL), 0);
     test_await(&walked, 1);
@@ -605,14 +590,6 @@ static void compact_victim(void)
     EXPECT_EQ(hf_compact(victim, 0, HF_HUGE_BYTES, 0, NULL, &result), 0);
 }
 
-static void stand_compacting(enum hf_lab_point point)
-{
-    if (point != HF_LAB_COMPACTS || test_peek(&walked))
-        return;
-    test_raise(&walked, 1);
-    test_await(&go, 1);
-}
-
 static void *compact_stepped(void *unused)
 {
     hf_lab_stepped = true;
@@ -637,38 +614,22 @@ static void pin_beside_compaction(bool unused)
 
     (void)unused;
     scatter_victim(RUN_PAGES + 1);
-    hf_lab_at = stand_compacting;
+    stand_at(HF_LAB_COMPACTS);
     EXPECT_EQ(pthread_create(&pinner, NULL, warm_pin_to_write, NULL), 0);
     test_await(&warm, 1);
     EXPECT_EQ(pthread_create(&compactor, NULL, compact_stepped, NULL), 0);
     test_await(&walked, 1);
     test_raise(&begin, 1);
-    while (!test_peek(&tried)) {
-        pid_t tid = (pid_t)test_peek(&pinner_tid);
-
-        if (tid)
-            hf_cancel(pool, tid);
-        sched_yield();
-    }
-    test_raise(&go, 1);
-    pthread_join(compactor, NULL);
-    pthread_join(pinner, NULL);
-    if (late_rc != 1) {
-        EXPECT_EQ(late_rc, -EINTR);
+    if (!store_by_late_pin(pinner, compactor))
         return;
-    }
-    store_theirs(&pinned);
-    EXPECT_EQ(hf_unpin(&late), 0);
     EXPECT_EQ(hf_read(victim, page, sizeof(page), 0), sizeof(page));
     harmed = !test_page_is(page, THEIRS, 0);
 }
 
 static void stand_descending(enum hf_lab_point point)
 {
-    if (point != HF_LAB_DESCENDS || !hf_lab_stepped || test_peek(&walked))
-        return;
-    test_raise(&walked, 1);
-    test_await(&go, 1);
+    if (hf_lab_stepped)
+        stand(point);
 }
 
 /* A walk that has found the node, and has read no entry of it. */
@@ -694,6 +655,7 @@ static void compact_beside_walk(bool unused)
 
     (void)unused;
     scatter_victim(RUN_PAGES + 1);
+    stand_at(HF_LAB_DESCENDS);
     hf_lab_at = stand_descending;
     EXPECT_EQ(pthread_create(&walker, NULL, descend, NULL), 0);
     test_await(&walked, 1);
