@@ -485,6 +485,12 @@ static bool judge_failed(const char *before)
 }
 
 /* Something has come of it. */
+/* A gate that is closed for most of a call may be open for a moment, so that more is done than while it stays closed. */
+static long most_done(void)
+{
+    return golden.rc > ungated.rc ? golden.rc : ungated.rc;
+}
+
 static void judge_done(void)
 {
     char after[WAITS_PICTURE];
@@ -496,7 +502,7 @@ static void judge_done(void)
         known("after a wait failed that need not succeed", golden.after, after);
     } else if (now.rc == ungated.rc) {
         known("after the gate was open", ungated.after, after);
-    } else if (now.row->leaves & WAITS_A_PART && now.rc > 0 && now.rc < golden.rc) {
+    } else if (now.row->leaves & WAITS_A_PART && now.rc > 0 && now.rc < most_done()) {
         tear_down();
         known("after a part", after_part(now.rc), after);
         build();
