@@ -6,8 +6,8 @@
  * space, and that no child inherits: life.c. Byte 1 + i is held by the process of entry i, as long
  * as it is attached. Byte 0 is held shared while a process attaches, until it has its entry. A
  * process that holds byte 0 exclusively, while no entry's byte is locked, is alone. It may throw
- * the old segment away, build one, or remove it. SHM_ALONE_BYTE tells others its pid. Where the
- * segment is: run_file.c.
+ * the old segment away, build one, or remove it. A process tries for that only while it has
+ * SHM_ALONE_BYTE, which tells others its pid. Where the segment is: run_file.c.
  */
 #include "base/descriptor.h"
 #include "base/error.h"
@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #define PATH_BYTES (sizeof(((struct shm_attach *)0)->pool_dir) + 8)
+#define UNSEEN_NS (UINT64_C(10) * HF_NS_PER_SEC)
 #define MAP_TRIES 2000 /* of 1 ms: how long a segment may be missing while others are attached */
 
 static pthread_mutex_t all_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -51,27 +52,51 @@ static int lock_attach_byte(int fd, void *first)
     return shm_byte_lock(fd, F_RDLCK, SHM_ATTACH_BYTE);
 }
 
-/* The kernel does not say which process has byte 0, since that lock belongs to a descriptor. So the
- * process takes a lock of its own too, of which the kernel does say it. When it cannot have that
- * lock, its pid is not known; nothing else depends on it. */
-static void note_alone(int fd, int type)
+/* The kernel does not say which process has byte 0, since that lock belongs to a descriptor. So a
+ * process tries for byte 0 alone only while it has a lock of its own too, of which the kernel does
+ * say it. So the holder is known from the first moment on. When it cannot have that lock for
+ * another reason, its pid is not known; nothing else depends on it. -EAGAIN: another has it. */
+static int note_alone(int fd)
 {
     struct flock lock = {
-        .l_type = (short)type, .l_whence = SEEK_SET, .l_start = SHM_ALONE_BYTE, .l_len = 1};
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_ALONE_BYTE, .l_len = 1};
+
+    return fcntl(fd, F_SETLK, &lock) && (errno == EAGAIN || errno == EACCES) ? -EAGAIN : 0;
+}
+
+static void note_no_more(int fd)
+{
+    struct flock lock = {
+        .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = SHM_ALONE_BYTE, .l_len = 1};
     int rc = fcntl(fd, F_SETLK, &lock);
 
     (void)rc;
 }
 
-/* 0: not known here. */
-static uint32_t find_alone(int fd)
+/* True: another process has byte 0 alone, or tries for it. *pid 0: not known here. */
+static bool find_alone(int fd, uint32_t *pid)
 {
-    struct flock lock = {
+    struct flock note = {
         .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = SHM_ALONE_BYTE, .l_len = 1};
+    struct flock byte = {
+        .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = SHM_ATTACH_BYTE, .l_len = 1};
 
-    if (fcntl(fd, F_GETLK, &lock) || lock.l_type == F_UNLCK || lock.l_pid <= 0)
+    *pid = 0;
+    if (fcntl(fd, F_GETLK, &note) == 0 && note.l_type != F_UNLCK) {
+        *pid = note.l_pid > 0 ? (uint32_t)note.l_pid : 0;
+        return true;
+    }
+    return fcntl(fd, F_OFD_GETLK, &byte) == 0 && byte.l_type != F_UNLCK;
+}
+
+/* A process of another pid namespace may be stopped, and nobody here can see that. */
+static int unseen_too_long(const struct shm_waiting *waiting)
+{
+    if (waiting->holder || hf_now_ns() - waiting->same_ns < UNSEEN_NS)
         return 0;
-    return (uint32_t)lock.l_pid;
+    return hf_fail(EBUSY, "for 10 seconds the pool is being opened or closed by a process that "
+                          "cannot be seen from here, as in another pid namespace; it may be "
+                          "stopped: continue it or end it, or try again");
 }
 
 /* Waits for the process that is alone, which may be stopped, as for the holder of a lock. */
@@ -79,34 +104,46 @@ static int await_attach_byte(int fd)
 {
     struct shm_waiting waiting;
     struct timespec pause = {0};
-    int rc;
+    uint32_t pid;
 
     shm_waiting_begin(&waiting, false, NULL);
-    while ((rc = shm_byte_lock(fd, F_RDLCK, SHM_ATTACH_BYTE)) == -EAGAIN || rc == -EACCES) {
+    while (find_alone(fd, &pid)) {
         uint64_t now = hf_now_ns(), tick = shm_waiting_tick(&waiting);
+        int rc = shm_waiting_goes_on(NULL, &waiting, pid, 0);
 
-        rc = shm_waiting_goes_on(NULL, &waiting, find_alone(fd), 0);
         if (rc)
             return shm_waiting_failed(NULL, &waiting, rc, "the opening or closing of the pool");
+        rc = unseen_too_long(&waiting);
+        if (rc)
+            return rc;
         pause.tv_nsec = tick > now ? (long)(tick - now) : 0;
         if (nanosleep(&pause, NULL))
             waiting.interrupted = true;
     }
-    return rc ? hf_fail_errno(-rc, "wait for the process that opens or closes the pool") : 0;
+    return 0;
 }
 
-/* Waits in this thread, which a signal may interrupt, with a descriptor that children may have. So
- * it unlocks the byte as soon as the life has it. */
+static int try_attach_byte(struct shm_attach *at, const char *path)
+{
+    int rc = note_alone(at->lock_fd);
+
+    if (rc)
+        return rc;
+    rc = shm_life_begin(at->lock_fd, path, lock_attach_byte, &at->first, &at->life);
+    if (rc || !at->first)
+        note_no_more(at->lock_fd);
+    return rc;
+}
+
+/* Waits in this thread, which a signal may interrupt. */
 static int take_attach_byte(struct shm_attach *at, const char *path, bool exclusive)
 {
-    int rc = shm_life_begin(at->lock_fd, path, lock_attach_byte, &at->first, &at->life);
+    int rc;
 
-    while (rc == -EAGAIN && !exclusive) {
+    while ((rc = try_attach_byte(at, path)) == -EAGAIN && !exclusive) {
         rc = await_attach_byte(at->lock_fd);
         if (rc)
             return rc;
-        rc = shm_life_begin(at->lock_fd, path, lock_attach_byte, &at->first, &at->life);
-        shm_byte_lock(at->lock_fd, F_UNLCK, SHM_ATTACH_BYTE);
     }
     if (exclusive && (rc == -EAGAIN || (rc == 0 && !at->first)))
         return hf_fail(EBUSY, "%s: the pool is in use; close it everywhere first", at->pool_dir);
@@ -141,8 +178,6 @@ int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at
     rc = take_attach_byte(at, path, exclusive);
     if (rc == 0)
         rc = check_life(at);
-    if (rc == 0 && at->first)
-        note_alone(at->lock_fd, F_WRLCK);
     if (rc)
         shm_attach_cancel(at);
     return rc;
@@ -540,7 +575,7 @@ int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier)
     shm->next = all;
     all = shm;
     pthread_mutex_unlock(&all_mutex);
-    note_alone(at->lock_fd, F_UNLCK);
+    note_no_more(at->lock_fd);
     shm_life_end(&at->life);
     return 0;
 }
@@ -565,10 +600,12 @@ bool shm_detach_last(struct shm *shm)
     if (!*shm->run_path)
         return true;
     snprintf(path, sizeof path, "%.4095s/lock", shm->run->pool_dir);
-    if (shm_life_begin(shm->lock_fd, path, lock_alone, shm, &shm->leaving))
+    if (note_alone(shm->lock_fd))
         return false;
-    note_alone(shm->lock_fd, F_WRLCK);
-    return true;
+    if (shm_life_begin(shm->lock_fd, path, lock_alone, shm, &shm->leaving) == 0)
+        return true;
+    note_no_more(shm->lock_fd);
+    return false;
 }
 
 void shm_detach(struct shm *shm, bool last)

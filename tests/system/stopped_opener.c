@@ -3,20 +3,54 @@
  * A process that opens a pool first has it for itself while it makes what processes share. It can
  * be stopped there, or be slow. When it is stopped, hf_pool_open() of others fails with a sentence
  * that names it, and a signal ends the wait. When that process goes on, or is killed, the pool
- * opens.
+ * opens. The same of a process that has only just got the pool for itself, to open or to close it.
  */
 #include "shm/shm.h"
 #include "support.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static uint32_t *alone, *opened;
+static bool stops_with_byte;
+
+/* Stops the process at once after it has got byte 0 of POOL/lock for itself. */
+int fcntl(int fd, int command, ...)
+{
+    va_list list;
+    void *arg;
+    long rc;
+
+    va_start(list, command);
+    arg = va_arg(list, void *);
+    va_end(list);
+    rc = syscall(SYS_fcntl, fd, command, arg);
+    if (rc == 0 && command == F_OFD_SETLK && stops_with_byte) {
+        const struct flock *lock = arg;
+
+        if (lock->l_type == F_WRLCK && lock->l_start == 0)
+            kill(getpid(), SIGSTOP);
+    }
+    return (int)rc;
+}
+
+static void open_and_close(void *stops_closing)
+{
+    struct hf_pool *pool;
+
+    stops_with_byte = !*(const bool *)stops_closing;
+    pool = test_pool_open("pool");
+    stops_with_byte = true;
+    test_pool_close(pool);
+}
 
 static void open_alone(void *stops)
 {
@@ -88,6 +122,22 @@ static void stopped_is_killed(void)
     expect_opens();
 }
 
+static void stopped_with_byte(bool closing)
+{
+    pid_t first = test_fork(open_and_close, &closing);
+    int status;
+
+    for (int stops = closing ? 1 : 2; stops > 0; stops--) {
+        EXPECT_EQ(waitpid(first, &status, WUNTRACED), first);
+        EXPECT(WIFSTOPPED(status));
+        expect_named(first);
+        EXPECT_EQ(kill(first, SIGCONT), 0);
+    }
+    EXPECT_EQ(waitpid(first, &status, 0), first);
+    EXPECT_EQ(status, 0);
+    expect_opens();
+}
+
 static void on_signal(int signal)
 {
     (void)signal;
@@ -129,6 +179,8 @@ static void stopped_opener(void)
     opened = test_shared(sizeof(uint32_t));
     stopped_goes_on();
     stopped_is_killed();
+    stopped_with_byte(false);
+    stopped_with_byte(true);
     signal_ends_the_wait();
     test_pool_check("pool");
 }
