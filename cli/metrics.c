@@ -1,284 +1,122 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The verb metrics: the state of a pool in Prometheus' text exposition format, version 0.0.4. All
- * is read first and printed afterwards, so that what comes out is whole or nothing. Base units:
- * bytes and seconds, the latter written from nanoseconds as decimals, without rounding.
+ * The verb metrics: the state of pools in Prometheus' text exposition format, once on standard
+ * output, or for everybody who asks at an address. Printed once, it is all of the pools or nothing.
+ * A server says of a pool that cannot be read just that, and of the others all.
  */
 #include "cli.h"
+#include "listen.h"
+#include "pool_metrics.h"
+#include "watched.h"
 
-#include <errno.h>
-#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
-struct metrics {
-    const char *path;
-    struct hf_pool_info info;
-    struct hf_stats stats;
-    struct cli_pins pins;
-    bool knows_pins; /* the engine knows which pins there are */
+static const char *listen_address;
+
+static struct cli_option metrics_options[] = {
+    CLI_LISTEN_OPTION(listen_address, "answer Prometheus there; a PORT alone: on this machine"),
+    {0},
 };
 
-/* Prints a value with the format's escapes; a byte that is not UTF-8 becomes U+FFFD. */
-static void put_label_value(const char *text)
-{
-    putchar('"');
-    while (*text != '\0') {
-        int len = cli_utf8_len(text);
+/* The pools of a server. */
+struct scrape {
+    struct watched *pools;
+    int count;
+};
 
-        if (len == 0) {
-            fputs("\xef\xbf\xbd", stdout);
-            len = 1;
-        } else if (*text == '\n') {
-            fputs("\\n", stdout);
-        } else if (*text == '"' || *text == '\\') {
-            printf("\\%c", *text);
-        } else {
-            fwrite(text, 1, (size_t)len, stdout);
-        }
-        text += len;
-    }
-    putchar('"');
+static void begin_watch(struct scrape *scrape, int count, char **paths)
+{
+    scrape->pools = cli_alloc((size_t)count * sizeof(scrape->pools[0]));
+    scrape->count = count;
+    for (int i = 0; i < count; i++)
+        scrape->pools[i].path = paths[i];
 }
 
-static void put_family(const char *name, const char *type, const char *help)
+static void end_watch(struct scrape *scrape)
 {
-    printf("# HELP holdfast_%s %s\n# TYPE holdfast_%s %s\n", name, help, name, type);
+    for (int i = 0; i < scrape->count; i++)
+        watched_close(&scrape->pools[i]);
+    free(scrape->pools);
 }
 
-/* A line up to its value; `labels` follow the pool's label, and begin with a comma. */
-static void begin_sample(const struct metrics *metrics, const char *name, const char *labels)
+static void add_watched(struct exposition *exposition, struct watched *watched)
 {
-    printf("holdfast_%s{pool=", name);
-    put_label_value(metrics->path);
-    printf("%s} ", labels);
+    struct hf_pool *pool = watched_pool(watched);
+
+    if (pool != NULL)
+        watched_looked(watched, pool_metrics_add(exposition, watched->path, pool));
+    if (watched->failure != 0)
+        pool_metrics_add_down(exposition, watched->path);
 }
 
-static void put_sample(const struct metrics *metrics, const char *name, const char *labels,
-                       uint64_t value)
+static void write_scrape(void *arg, FILE *out)
 {
-    begin_sample(metrics, name, labels);
-    printf("%" PRIu64 "\n", value);
+    const struct scrape *scrape = arg;
+    struct exposition *exposition = exposition_begin();
+
+    for (int i = 0; i < scrape->count; i++)
+        add_watched(exposition, &scrape->pools[i]);
+    exposition_end(exposition, out);
 }
 
-#define SECONDS "%" PRIu64 ".%09" PRIu64
-#define SECONDS_OF(ns) (ns) / UINT64_C(1000000000), (ns) % UINT64_C(1000000000)
-
-static void put_gauge(const struct metrics *metrics, const char *name, const char *help,
-                      uint64_t value)
+/* All pools are opened before the first request: counts then begin now. */
+static int serve_metrics(int count, char **paths)
 {
-    put_family(name, "gauge", help);
-    put_sample(metrics, name, "", value);
+    static const struct cli_page pages[] = {{"/metrics", EXPOSITION_TYPE, write_scrape}, {0}};
+    struct scrape scrape;
+    int status;
+
+    begin_watch(&scrape, count, paths);
+    for (int i = 0; i < count; i++)
+        watched_pool(&scrape.pools[i]);
+    status = cli_listen(listen_address, pages, &scrape);
+    end_watch(&scrape);
+    return status;
 }
 
-static void put_gauge_ns(const struct metrics *metrics, const char *name, const char *help,
-                         uint64_t ns)
+static int add_once(struct exposition *exposition, const char *path)
 {
-    put_family(name, "gauge", help);
-    begin_sample(metrics, name, "");
-    printf(SECONDS "\n", SECONDS_OF(ns));
-}
+    struct hf_pool *pool;
+    int status = cli_pool_open(path, HF_OPEN_RDONLY, &pool);
+    int rc;
 
-static void put_counter_metric(const struct metrics *metrics, const char *name, const char *help,
-                               uint64_t value)
-{
-    put_family(name, "counter", help);
-    put_sample(metrics, name, "", value);
-}
-
-static void put_info_metrics(const struct metrics *metrics)
-{
-    const struct hf_pool_info *info = &metrics->info;
-    char uuid[CLI_UUID_TEXT], labels[192];
-
-    snprintf(labels, sizeof(labels),
-             ",uuid=\"%s\",engine=\"%s\",media=\"%s\",durability=\"%s\",version=\"%s\"",
-             cli_uuid_text(uuid, info->uuid), info->engine, info->media,
-             info->flags & HF_POOL_DURABLE ? "durable" : "memory", hf_version());
-    put_family("pool_info", "gauge", "What the pool is made of; always 1.");
-    put_sample(metrics, "pool_info", labels, 1);
-}
-
-static void put_space_metrics(const struct metrics *metrics)
-{
-    const struct hf_pool_info *info = &metrics->info;
-
-    put_gauge(metrics, "pool_bytes", "Memory for blocks.", info->pool_bytes);
-    put_gauge(metrics, "used_bytes", "Blocks in files.", cli_used_bytes(info));
-    put_gauge(metrics, "free_bytes", "Blocks in no file and not detached.", info->free_bytes);
-    put_gauge(metrics, "resident_bytes", "Memory that the system keeps for the pool.",
-              info->resident_bytes);
-    put_gauge(metrics, "trim_above_bytes",
-              "Free memory above this is given back by itself; 0: by hand only.",
-              info->trim_above_bytes);
-    put_gauge(metrics, "detached_bytes", "Blocks that left their file and are still held.",
-              info->detached_bytes);
-    put_gauge(metrics, "shared_bytes", "Blocks that lie under more than one page of files.",
-              info->shared_bytes);
-    put_gauge(metrics, "saved_bytes", "How much more would be used without sharing.",
-              info->saved_bytes);
-    put_gauge(metrics, "limit_bytes", "How far the pool can grow.", info->limit_bytes);
-    put_gauge(metrics, "inodes", "Files, directories and links.", info->inodes);
-}
-
-static void put_user_metrics(const struct metrics *metrics)
-{
-    const struct hf_pool_info *info = &metrics->info;
-
-    put_gauge(metrics, "processes", "Processes attached, the one that asks among them.",
-              info->processes);
-    put_gauge(metrics, "processes_max", "Processes that can be attached at once.",
-              info->max_processes);
-    put_gauge(metrics, "threads", "Threads that use the pool.", info->threads);
-    put_gauge(metrics, "threads_max", "Threads that can use the pool at once.", info->max_threads);
-    put_gauge(metrics, "open_files", "Files open, all processes together.", info->files);
-    put_gauge(metrics, "open_files_max", "Files that can be open at once.", info->max_files);
-    put_gauge(metrics, "leases", "Leases, pins beyond the slots of a thread, and detached runs.",
-              info->leases);
-    put_gauge(metrics, "leases_max",
-              "Leases, such pins and detached runs that there can be at once.", info->max_leases);
-    put_gauge(metrics, "registrations", "Times the memory is registered with a device.",
-              info->registrations);
-}
-
-static void put_given_up(const struct metrics *metrics)
-{
-    const struct hf_stats *stats = &metrics->stats;
-    const struct {
-        const char *label;
-        uint64_t count;
-    } causes[] = {
-        {",cause=\"deadline\"", stats->timed_out},  {",cause=\"busy\"", stats->busy},
-        {",cause=\"cancelled\"", stats->cancelled}, {",cause=\"own_pin\"", stats->own_pins},
-        {",cause=\"deadlock\"", stats->deadlocks},
-    };
-
-    put_family("given_up_total", "counter", "Layout changes that gave up, by reason.");
-    for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
-        put_sample(metrics, "given_up_total", causes[i].label, causes[i].count);
-}
-
-static void put_counter_metrics(const struct metrics *metrics)
-{
-    const struct hf_stats *stats = &metrics->stats;
-
-    put_counter_metric(metrics, "layout_changes_total", "Layout changes begun.", stats->changes);
-    put_counter_metric(metrics, "detaches_total", "Layout changes that detached blocks.",
-                       stats->detaches);
-    put_counter_metric(metrics, "recalls_total", "Leases that layout changes recalled.",
-                       stats->recalls);
-    put_counter_metric(metrics, "reaped_pins_total", "Pins of dead processes dropped.",
-                       stats->reaped);
-    put_counter_metric(metrics, "slow_pins_total", "Pins that left the fast path.",
-                       stats->pins_slow);
-    put_counter_metric(metrics, "gate_waits_total", "Pins and faults that waited at a gate.",
-                       stats->gate_waits);
-    put_counter_metric(metrics, "faults_total", "Page table entries filled.", stats->faults);
-    put_counter_metric(metrics, "barriers_total", "Heavy barriers paid.", stats->barriers);
-}
-
-/* The last bucket of the library has no upper bound. The count is that of the buckets, so that the
- * two agree. */
-static void put_waits(const struct metrics *metrics)
-{
-    const struct hf_stats *stats = &metrics->stats;
-    uint64_t count = 0;
-    char label[48];
-
-    put_family("wait_seconds", "histogram", "How long layout changes waited for pins.");
-    for (int i = 0; i < HF_WAIT_BUCKETS - 1; i++) {
-        const uint64_t longest_ns = (UINT64_C(2) << i) - 1;
-
-        count += stats->wait_log2_ns[i];
-        snprintf(label, sizeof(label), ",le=\"" SECONDS "\"", SECONDS_OF(longest_ns));
-        put_sample(metrics, "wait_seconds_bucket", label, count);
-    }
-    count += stats->wait_log2_ns[HF_WAIT_BUCKETS - 1];
-    put_sample(metrics, "wait_seconds_bucket", ",le=\"+Inf\"", count);
-    begin_sample(metrics, "wait_seconds_sum", "");
-    printf(SECONDS "\n", SECONDS_OF(stats->wait_ns_total));
-    put_sample(metrics, "wait_seconds_count", "", count);
-    put_gauge_ns(metrics, "wait_longest_seconds", "The longest that a layout change has waited.",
-                 stats->wait_ns_max);
-}
-
-/* A sample for each combination that there can be, also of no pins, so that none comes and goes. */
-static void put_pins(const struct metrics *metrics)
-{
-    struct cli_pin_counts counts;
-    char labels[96];
-
-    cli_pins_count(&metrics->pins, &counts);
-    put_family("pins", "gauge", "Pins, leases and puts, by kind, state and purpose.");
-    for (int kind = 0; kind < CLI_PIN_KINDS; kind++) {
-        for (int state = 0; state < CLI_PIN_STATES; state++) {
-            if (kind != CLI_LEASES && state == CLI_PIN_RECALLED)
-                continue;
-            for (int purpose = 0; purpose < CLI_PURPOSES; purpose++) {
-                snprintf(labels, sizeof(labels), ",kind=\"%s\",state=\"%s\",purpose=\"%s\"",
-                         cli_kind_words[kind], cli_state_words[state], cli_purpose_words[purpose]);
-                put_sample(metrics, "pins", labels, counts.of[kind][state][purpose]);
-            }
-        }
-    }
-    put_gauge(metrics, "layout_changes_waiting", "Layout changes that wait now.", counts.waiting);
-    put_gauge_ns(metrics, "layout_change_oldest_wait_seconds",
-                 "How long the layout change that has waited longest waits now.",
-                 counts.longest_wait_ns);
-    put_gauge_ns(metrics, "lease_oldest_seconds", "Age of the oldest lease.",
-                 counts.oldest_lease_ns);
-}
-
-/* An engine that counts has no list of pins, so there are no samples of them either. */
-static int read_metrics(struct hf_pool *pool, struct metrics *metrics)
-{
-    int rc = hf_pool_info(pool, &metrics->info);
-
-    if (rc == 0)
-        rc = hf_stats(pool, &metrics->stats);
+    if (status != EX_OK)
+        return status;
+    rc = pool_metrics_add(exposition, path, pool);
     if (rc != 0)
-        return rc;
-    rc = cli_pins_read(pool, &metrics->pins);
-    metrics->knows_pins = rc == 0;
-    return rc == -EOPNOTSUPP ? 0 : rc;
+        status = cli_fail(path, rc);
+    return cli_pool_close(pool, path, status);
 }
 
-static void put_metrics(const struct metrics *metrics)
+static int print_metrics(int count, char **paths)
 {
-    put_info_metrics(metrics);
-    put_space_metrics(metrics);
-    put_user_metrics(metrics);
-    put_counter_metrics(metrics);
-    put_given_up(metrics);
-    put_waits(metrics);
-    if (metrics->knows_pins)
-        put_pins(metrics);
+    struct exposition *exposition = exposition_begin();
+    int status = EX_OK;
+
+    for (int i = 0; i < count && status == EX_OK; i++)
+        status = add_once(exposition, paths[i]);
+    exposition_end(exposition, status == EX_OK ? stdout : NULL);
+    return status;
 }
 
 static int metrics_run(int count, char **operands)
 {
-    struct metrics metrics = {.path = operands[0],
-                              .info.size = sizeof(metrics.info),
-                              .stats.size = sizeof(metrics.stats)};
-    struct hf_pool *pool;
-    int status = cli_pool_open(operands[0], HF_OPEN_RDONLY, &pool);
-    int rc;
-
-    (void)count;
-    if (status != EX_OK)
-        return status;
-    rc = read_metrics(pool, &metrics);
-    if (rc != 0)
-        status = cli_fail(operands[0], rc);
-    else
-        put_metrics(&metrics);
-    cli_pins_free(&metrics.pins);
-    return cli_pool_close(pool, operands[0], status);
+    for (int i = 1; i < count; i++) {
+        for (int before = 0; before < i; before++) {
+            if (strcmp(operands[before], operands[i]) == 0)
+                return cli_usage("%s: is given twice", operands[i]);
+        }
+    }
+    return listen_address != NULL ? serve_metrics(count, operands) : print_metrics(count, operands);
 }
 
 const struct cli_verb cli_verb_metrics = {
     .name = "metrics",
-    .operands = "POOL",
-    .summary = "print the metrics of a pool, in Prometheus' text format",
+    .operands = "POOL...",
+    .summary = "print the metrics of pools, in Prometheus' text format, or serve them",
+    .options = metrics_options,
     .operands_min = 1,
-    .operands_max = 1,
+    .operands_max = 1 << 10,
     .run = metrics_run,
 };
