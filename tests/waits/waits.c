@@ -485,8 +485,8 @@ static bool judge_failed(const char *before)
 }
 
 /* Something has come of it. */
-/* A gate that is closed for most of a call may be open for a moment. Then more is done than while it
- * stays closed. */
+/* A gate that is closed for most of a call may be open for a moment. Then more is done than while
+ * it stays closed. */
 static long most_done(void)
 {
     return golden.rc > ungated.rc ? golden.rc : ungated.rc;
