@@ -7,8 +7,8 @@
  * or detached, and the others go on. At every tenth kill all are killed at once. Then fsck must be
  * clean, and everything acknowledged there.
  *
- * LIST: of reader, copies, forks, stops, closed, dedup, strangers, trim (storm.h), or none; all if
- * it is not given. The actor dedup needs the program's path in HOLDFAST.
+ * LIST: of reader, copies, forks, stops, closed, dedup, strangers, trim, filler (storm.h), or none;
+ * all if it is not given. The actor dedup needs the program's path in HOLDFAST.
  *
  * With an engine that counts, no process drops the pins of the dead, so none waits for pins without
  * a deadline.
@@ -29,6 +29,7 @@
 
 #define CHECKPOINT_EVERY 10
 #define POOL_MIB 64
+#define FILE_SYSTEM_MIB 24 /* of the actor filler */
 #define QUARANTINE_NS UINT64_C(10000000)
 
 /* Enough for those that live; what the dead had would soon fill them. */
@@ -41,7 +42,7 @@ struct parent {
     struct test_rng rng;
     struct hf_pool *pool; /* null while the parent is not attached */
     pid_t pids[STORM_WORKERS_MAX];
-    pid_t reader, follower, trimmer;
+    pid_t reader, follower, trimmer, filler;
     const char *engine;
     bool durable;
     unsigned kills, wanted, checkpoints;
@@ -290,6 +291,19 @@ static void kill_trimmer(struct parent *parent)
     parent->trimmer = 0;
 }
 
+static void start_filler(struct parent *parent)
+{
+    if (parent->storm->actors & STORM_FILLER)
+        parent->filler = storm_filler(parent->storm);
+}
+
+static void kill_filler(struct parent *parent)
+{
+    if (parent->filler)
+        test_kill(parent->filler);
+    parent->filler = 0;
+}
+
 /* Where single blocks go back, all that is free does, and no more. */
 static void expect_memory_accounted(struct parent *parent)
 {
@@ -377,6 +391,7 @@ static void kill_one(struct parent *parent)
             kill(parent->pids[other], SIGCONT);
     }
     kill_worker(parent, victim);
+    kill_filler(parent);
     kill_follower(parent);
     kill_trimmer(parent);
     if (parent->reader && test_chance(&parent->rng, 50))
@@ -395,6 +410,7 @@ static void kill_one(struct parent *parent)
     start_trimmer(parent);
     start_worker(parent, victim);
     expect_progress(parent);
+    start_filler(parent);
 }
 
 static void reader(void *arg)
@@ -441,6 +457,7 @@ static void kill_all(struct parent *parent)
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         kill_worker(parent, i);
     kill_reader(parent);
+    kill_filler(parent);
     kill_follower(parent);
     kill_trimmer(parent);
     memset(parent->storm->offers, 0, sizeof(parent->storm->offers)); /* of a life of the pool */
@@ -468,6 +485,7 @@ static void kill_all(struct parent *parent)
     start_follower(parent);
     start_trimmer(parent);
     expect_progress(parent);
+    start_filler(parent);
 }
 
 static void show_progress(const struct parent *parent, bool end)
@@ -490,7 +508,7 @@ static void show_progress(const struct parent *parent, bool end)
             " quarantined, %" PRIu64 " reports; %" PRIu64 " reads by the reader, %" PRIu64
             " forks, %" PRIu64 " stopped, %" PRIu64 " copies, %" PRIu64
             " without descriptors, %" PRIu64 " followers, %" PRIu64 " strangers, %" PRIu64
-            " bytes shared%s",
+            " times full, %" PRIu64 " refused for that, %" PRIu64 " bytes shared%s",
             end ? "" : "\r", parent->kills, parent->wanted, parent->checkpoints,
             parent->storm->operations, parent->storm->changes, parent->storm->busy,
             parent->storm->deadlocks, parent->storm->circles, parent->storm->cancelled,
@@ -498,7 +516,7 @@ static void show_progress(const struct parent *parent, bool end)
             parent->storm->recalled, parent->storm->quarantined, parent->storm->reports,
             parent->storm->reads, parent->storm->forks, parent->storm->stops, parent->storm->copies,
             parent->storm->closed, parent->storm->followers, parent->storm->strangers,
-            parent->storm->shared, end ? "\n" : " ");
+            parent->storm->filled, parent->storm->no_room, parent->storm->shared, end ? "\n" : " ");
 }
 
 static void prepare(struct parent *parent)
@@ -519,6 +537,8 @@ static void prepare(struct parent *parent)
     EXPECT_EQ(chmod(test_path("."), 0711), 0); /* strangers go through it */
 
     EXPECT_EQ(hf_pool_create(test_path(STORM_POOL), &options), 0);
+    if (parent->storm->actors & STORM_FILLER)
+        storm_small_file_system(FILE_SYSTEM_MIB);
     parent->pool = test_pool_open(STORM_POOL);
     parent->blocks_when_empty = blocks_in_use(parent->pool);
     EXPECT_EQ(hf_close(test_file(parent->pool, STORM_LOG)), 0);
@@ -538,6 +558,7 @@ static void run(struct parent *parent)
     start_follower(parent);
     start_trimmer(parent);
     expect_progress(parent);
+    start_filler(parent);
     for (unsigned round = 1; parent->kills < parent->wanted; round++) {
         usleep((useconds_t)test_below(&parent->rng, 12000));
         if (round % CHECKPOINT_EVERY == 0)
@@ -551,6 +572,7 @@ static void run(struct parent *parent)
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         kill_worker(parent, i);
     kill_reader(parent);
+    kill_filler(parent);
     kill_follower(parent);
     kill_trimmer(parent);
     test_pool_close(parent->pool);
@@ -573,8 +595,8 @@ static unsigned number(const char *text, unsigned most)
 
 static unsigned actors_of(char *list)
 {
-    static const char *const names[] = {"reader", "copies", "forks",     "stops",
-                                        "closed", "dedup",  "strangers", "trim"};
+    static const char *const names[] = {"reader", "copies",    "forks", "stops", "closed",
+                                        "dedup",  "strangers", "trim",  "filler"};
     unsigned actors = 0;
 
     for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {
@@ -625,6 +647,8 @@ static int body(int argc, char **argv)
         parent->storm->actors &= ~STORM_DEDUP;
     if (geteuid() != 0)
         parent->storm->actors &= ~STORM_STRANGERS;
+    if (actors & STORM_FILLER && (parent->durable || !storm_own_file_system()))
+        parent->storm->actors &= ~STORM_FILLER;
     parent->storm->knows_holders = test_engine(parent->engine)->knows_holders;
     run(parent);
     return 0;

@@ -14,6 +14,8 @@
 
 #include "support.h"
 
+#include <errno.h>
+
 #define STORM_POOL "storm"
 #define STORM_COPY "copy"
 #define STORM_WORKERS_MAX 8
@@ -90,8 +92,9 @@ struct storm_worker {
 #define STORM_DEDUP 32u  /* a process that lets pages share blocks, and is killed too */
 #define STORM_STRANGERS                                                                            \
     64u /* processes of another pid namespace, time namespace or user; killed too; need root */
-#define STORM_TRIM 128u /* a process that gives back what is free, and is killed too */
-#define STORM_ACTORS 255u
+#define STORM_TRIM 128u   /* a process that gives back what is free, and is killed too */
+#define STORM_FILLER 256u /* a process that fills the file system beside the pool; needs root */
+#define STORM_ACTORS 511u
 
 struct storm {
     uint64_t seed;
@@ -105,18 +108,28 @@ struct storm {
     struct storm_offer offers[STORM_OFFERS];
     uint64_t operations, changes, busy, pins, leases, taken, recalled, cancelled, deadlocks,
         circles, reports, reads, forks, stops, copies, closed, followers, strangers;
+    uint64_t filled;      /* times that the file system was full */
+    uint64_t no_room;     /* changes that were refused for that */
     uint64_t shared;      /* bytes that were, whenever blocks were counted */
     uint64_t quarantined; /* leases of the dead that were seen so */
 };
 
+extern bool storm_is_filled; /* the actor filler acts */
+
 /* A worker's second thread cancels the waits of the first, and a worker that is stopped may hold a
- * lock. Then a call has changed nothing, and goes again. */
+ * lock. The file system may be full for a moment. Then a call has changed nothing, and goes again.
+ */
+static inline bool storm_goes_again(long rc)
+{
+    return rc == -EINTR || rc == -EBUSY || (rc == -ENOSPC && storm_is_filled);
+}
+
 #define UNTIL_DONE(call)                                                                           \
     __extension__({                                                                                \
         long until_done_rc;                                                                        \
         do                                                                                         \
             until_done_rc = (call);                                                                \
-        while (until_done_rc == -EINTR || until_done_rc == -EBUSY);                                \
+        while (storm_goes_again(until_done_rc));                                                   \
         until_done_rc;                                                                             \
     })
 
@@ -169,6 +182,13 @@ void storm_read_first(struct storm *storm);
 void storm_copy(struct storm *storm, struct hf_pool *pool);
 /* One comes, and works as long as it lives. */
 void storm_stranger(struct storm *storm, struct test_rng *rng);
+
+/* Gives this process, and those that it starts, a file system of their own. False: it may not. */
+bool storm_own_file_system(void);
+/* Leaves it only so much room. */
+void storm_small_file_system(unsigned mib);
+/* Fills it up, and makes room again, until it is killed. */
+pid_t storm_filler(struct storm *storm);
 
 /* --- worker --- */
 

@@ -107,7 +107,8 @@ static bool refused(struct work *work, int rc)
     test_count64(&work->storm->circles,
                  rc == -EDEADLK && strstr(hf_strerror_detail(), "circle") != NULL);
     test_count64(&work->storm->cancelled, rc == -EINTR);
-    return rc == -EBUSY || rc == -ETIMEDOUT || rc == -EDEADLK || rc == -EINTR;
+    test_count64(&work->storm->no_room, rc == -ENOSPC);
+    return storm_goes_again(rc) || rc == -ETIMEDOUT || rc == -EDEADLK;
 }
 
 /* The end of an operation that either happened or did not. */
@@ -192,7 +193,7 @@ static void write_all(struct work *work, const unsigned char *bytes, size_t len,
         ssize_t n = append ? hf_append(file, bytes + done, len - done, NULL)
                            : hf_write(file, bytes + done, len - done, off + done);
 
-        if (n == -EINTR || n == -EBUSY)
+        if (storm_goes_again(n))
             continue;
         EXPECT_OK(n);
         EXPECT(n > 0);
@@ -420,7 +421,7 @@ static void run_pin(struct work *work)
         test_count64(&work->storm->pins, 1);
     } else {
         test_raise(&pin->held, 0);
-        EXPECT(rc == -EFAULT || rc == -EAGAIN || rc == -EINTR || rc == -EBUSY);
+        EXPECT(rc == -EFAULT || rc == -EAGAIN || storm_goes_again(rc));
     }
     EXPECT_EQ(hf_close(file), 0);
 }
