@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The actor filler: a file system of its own for the pool, in a mount namespace of its own, and a
- * process that fills it up beside the pool, over and over.
+ * The actor filler. The pool gets a file system of its own, in a mount namespace of its own. A
+ * process fills it up beside the pool, over and over.
  */
 #include "storm.h"
 
