@@ -14,8 +14,6 @@
 
 #define STEP TEST_MIB(1)
 
-bool storm_is_filled;
-
 bool storm_own_file_system(void)
 {
     if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))

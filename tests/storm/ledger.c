@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool storm_is_filled;
+
 #define WORDS (TEST_PAGE / sizeof(uint64_t))
 
 static unsigned index_of(const struct storm_file *file)
