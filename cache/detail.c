@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* The sentence for the last call of this thread that failed, and calls in the child of a fork. */
+/* The sentence for the last call of this thread that failed, calls in the child of a fork, and the
+ * time. */
 #include "private.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
+
+#ifdef HF_CACHE_LAB
+unsigned cache_lab_break;
+void (*cache_lab_at)(enum cache_lab_point point);
+#endif
 
 static _Thread_local char detail[512];
 
@@ -54,4 +61,12 @@ int cache_forks(unsigned long *out)
     pthread_once(&once, learn_of_forks);
     *out = forks;
     return told_of_forks ? 0 : cache_fail(-ENOMEM, "no memory to learn of forks");
+}
+
+uint32_t cache_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    return (uint32_t)now.tv_sec;
 }

@@ -135,7 +135,7 @@ void object_leave(struct hfc *cache, uint32_t index, uint64_t *place)
 {
     struct cell *cell = cache_cell(cache, index);
 
-    if (place)
+    if (place && !CACHE_BROKEN(CACHE_LAB_LATE_CLEAR))
         store_release(place, UINT64_C(0)); /* E1: before hf_held(), which fences */
     if (cell->state & CELL_QUEUED)
         unqueue_object(cache, index);
@@ -149,12 +149,18 @@ void object_leave(struct hfc *cache, uint32_t index, uint64_t *place)
     } else {
         leave_range(cache, index);
     }
+    CACHE_AT(CACHE_LAB_LEAVES);
+    if (place && CACHE_BROKEN(CACHE_LAB_LATE_CLEAR))
+        store_release(place, UINT64_C(0));
 }
 
 /* ---- the policy ---- */
 
 static void evict(struct hfc *cache, uint32_t index, bool ghost)
 {
+    uint32_t born = cache_cell(cache, index)->born, now = cache_now();
+
+    cache_run(cache)->evicted_age = now > born ? now - born : 0;
     if (ghost)
         remember_ghost(cache, cache_cell(cache, index));
     cache_run(cache)->evictions++;
@@ -219,6 +225,14 @@ static struct list *queue_to_take(struct hfc *cache, uint32_t space, bool *main)
     return *main ? rest : small;
 }
 
+uint32_t evict_next(struct hfc *cache)
+{
+    bool main;
+    const struct list *queue = queue_to_take(cache, CACHE_NONE, &main);
+
+    return queue ? queue->first : CACHE_NONE;
+}
+
 bool evict_one(struct hfc *cache, uint32_t space)
 {
     uint64_t turns = (cache_run(cache)->objects + 1) * (CACHE_USES_MAX + 2);
@@ -236,6 +250,8 @@ bool evict_one(struct hfc *cache, uint32_t space)
 }
 
 /* ---- room ---- */
+
+#define SETTLE_MOST 64u
 
 static uint64_t quota_of(struct hfc *cache, uint32_t space)
 {
@@ -256,7 +272,7 @@ int make_room(struct hfc *cache, uint32_t space, uint64_t pages, uint64_t bytes)
     while (quota && run->space_bytes[space] + bytes > quota && evict_one(cache, space))
         ;
     if (run->busy_pages + pages > cache->high_pages) {
-        settle_leaving(cache, 64);
+        settle_leaving(cache, SETTLE_MOST);
         while (run->busy_pages + pages > cache->low_pages && evict_one(cache, CACHE_NONE))
             ;
     }
@@ -284,8 +300,9 @@ int take_range(struct hfc *cache, uint64_t pages, uint64_t *page)
             if (*page != UINT64_MAX)
                 return 0;
         }
-        if (!settle_leaving(cache, UINT32_MAX) && !evict_one(cache, CACHE_NONE) &&
-            !packed_close(cache))
+        /* Each of those that wait costs a look, so not all of them before each eviction. */
+        if (!settle_leaving(cache, SETTLE_MOST) && !evict_one(cache, CACHE_NONE) &&
+            !packed_close(cache) && !settle_leaving(cache, UINT32_MAX))
             return all_is_held(cache);
     }
 }

@@ -16,8 +16,9 @@
 #include "private.h"
 
 #include <errno.h>
-#include <time.h>
 #include <unistd.h>
+
+#define GET_BATCH 16 /* keys that are hashed before the first of them is looked for */
 
 static struct shard *own_shard(const struct hfc *cache)
 {
@@ -39,19 +40,17 @@ static bool still_there(const struct found *found)
     /* CELL.REUSE/p: what was loaded of the cell comes before the word and the stamp. Pairs with
      * CELL.REUSE/m in cell_take(). */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    return load_acquire(found->place) == found->word &&
-           load_relaxed(&found->cell->stamp) == found->stamp; /* relaxed: the fence */
+    return CACHE_BROKEN(CACHE_LAB_NO_SECOND_LOOK) ||
+           ((CACHE_BROKEN(CACHE_LAB_STAMP_ALONE) || load_acquire(found->place) == found->word) &&
+            (CACHE_BROKEN(CACHE_LAB_WORD_ALONE) ||
+             load_relaxed(&found->cell->stamp) == found->stamp)); /* relaxed: the fence */
 }
 
-static bool too_old(const struct cell *cell)
+static bool too_old(const struct hfc *cache, const struct cell *cell)
 {
-    uint32_t expires = load_relaxed(&cell->expires); /* relaxed: G4 */
-    struct timespec now;
+    uint32_t born = load_relaxed(&cell->born); /* relaxed: G4 */
 
-    if (!expires)
-        return false;
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    return (uint64_t)now.tv_sec >= expires;
+    return cache->ttl_seconds && cache_now() >= born + cache->ttl_seconds;
 }
 
 /* A hint for the policy: two uses at the same time may count as one. A cell that is used often is
@@ -70,9 +69,10 @@ static int pin_object(const struct hfc *cache, const struct found *found, struct
     uint32_t state = load_relaxed(&found->cell->state); /* relaxed, and below: G4 */
     uint64_t off = load_relaxed(&found->cell->off);
     uint64_t len = cell_len(state, load_relaxed(&found->cell->len));
-    int rc =
-        hf_pin(cache->data, off, len, HF_PIN_READ | HF_PIN_NOFILL, iov, iovcnt, &ref->hf_opaque);
+    int rc;
 
+    CACHE_AT(CACHE_LAB_PINS);
+    rc = hf_pin(cache->data, off, len, HF_PIN_READ | HF_PIN_NOFILL, iov, iovcnt, &ref->hf_opaque);
     /* The object has pages of zeros, which a merge took out. */
     if (rc == -ENODATA && still_there(found))
         rc = hf_pin(cache->data, off, len, HF_PIN_READ, iov, iovcnt, &ref->hf_opaque);
@@ -89,7 +89,7 @@ static int try_get(const struct hfc *cache, const struct hfc_key *key, uint64_t 
 
     if (!table_find(cache, key, hash, &found))
         return -ENOENT;
-    if (too_old(found.cell))
+    if (too_old(cache, found.cell))
         return still_there(&found) ? -ESTALE : -EAGAIN;
     rc = pin_object(cache, &found, iov, iovcnt, &held);
     if (still_there(&found)) {
@@ -104,23 +104,15 @@ static int try_get(const struct hfc *cache, const struct hfc_key *key, uint64_t 
     return -EAGAIN;
 }
 
-int hfc_get(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
-            struct hfc_ref *ref)
+static int get_valid(struct hfc *cache, const struct hfc_key *key, uint64_t hash, struct iovec *iov,
+                     int iovcnt, struct hfc_ref *ref)
 {
-    struct shard *shard;
-    uint64_t hash;
-    int rc = cache_check(cache);
+    struct shard *shard = own_shard(cache);
+    int rc;
 
-    rc = rc ? rc : key_check(key);
-    if (rc == 0 && (!iov || iovcnt < 1 || !ref))
-        rc = cache_fail(-EINVAL, "iov or ref is null, or iovcnt is below 1");
-    if (rc)
-        return rc;
-    hash = key_hash(cache, key);
     do {
         rc = try_get(cache, key, hash, iov, iovcnt, ref);
     } while (rc == -EAGAIN);
-    shard = own_shard(cache);
     if (rc > 0)
         count_one(&shard->hits);
     else if (rc == -ENOENT || rc == -ESTALE)
@@ -128,6 +120,67 @@ int hfc_get(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int
     if (rc == -ESTALE)
         count_one(&shard->expired);
     return rc == -ESTALE ? -ENOENT : rc;
+}
+
+int hfc_get(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
+            struct hfc_ref *ref)
+{
+    int rc = cache_check(cache);
+
+    rc = rc ? rc : key_check(key);
+    if (rc == 0 && (!iov || iovcnt < 1 || !ref))
+        rc = cache_fail(-EINVAL, "iov or ref is null, or iovcnt is below 1");
+    return rc ? rc : get_valid(cache, key, key_hash(cache, key), iov, iovcnt, ref);
+}
+
+static int check_keys(const struct hfc *cache, const struct hfc_key *keys, int count)
+{
+    int rc = cache_check(cache);
+
+    if (rc == 0 && (count < 0 || (count && !keys)))
+        rc = cache_fail(-EINVAL, "keys is null, or count is below 0");
+    for (int i = 0; i < count && rc == 0; i++)
+        rc = key_check(&keys[i]);
+    return rc;
+}
+
+/* Their lines are on the way from memory while the first ones are looked at. */
+static void hash_batch(const struct hfc *cache, const struct hfc_key *keys, int count,
+                       uint64_t hashes[GET_BATCH])
+{
+    for (int i = 0; i < count && i < GET_BATCH; i++) {
+        hashes[i] = key_hash(cache, &keys[i]);
+        table_prefetch(cache, hashes[i]);
+    }
+}
+
+int hfc_get_many(struct hfc *cache, const struct hfc_key *keys, int count, uint32_t flags,
+                 struct iovec *iov, int iovcnt, struct hfc_got *out)
+{
+    int rc = check_keys(cache, keys, count), got = 0, used = 0;
+    uint64_t hashes[GET_BATCH];
+    bool ended = false;
+
+    if (rc == 0 && (flags & ~HFC_PREFIX || iovcnt < 0 || (count && (!iov || !out))))
+        rc = cache_fail(-EINVAL, "flags 0x%x are not known, or iov or out is null", flags);
+    if (rc)
+        return rc;
+    for (int i = 0; i < count; i++) {
+        if (i % GET_BATCH == 0 && !ended)
+            hash_batch(cache, &keys[i], count - i, hashes);
+        out[i].first = used;
+        out[i].pieces = ended            ? -ENOENT
+                        : iovcnt == used ? cache_fail(-E2BIG, "more than %d pieces", iovcnt)
+                                         : get_valid(cache, &keys[i], hashes[i % GET_BATCH],
+                                                     iov + used, iovcnt - used, &out[i].ref);
+        if (out[i].pieces > 0) {
+            used += out[i].pieces;
+            got++;
+        } else if (flags & HFC_PREFIX) {
+            ended = true;
+        }
+    }
+    return got;
 }
 
 int hfc_release(struct hfc_ref *ref)
@@ -142,7 +195,7 @@ static bool is_there(struct hfc *cache, const struct hfc_key *key, bool use)
     struct found found;
 
     while (table_find(cache, key, hash, &found)) {
-        bool old = too_old(found.cell);
+        bool old = too_old(cache, found.cell);
 
         if (!still_there(&found))
             continue;
@@ -155,12 +208,10 @@ static bool is_there(struct hfc *cache, const struct hfc_key *key, bool use)
 
 int hfc_exists(struct hfc *cache, const struct hfc_key *keys, int keys_count, uint8_t *out)
 {
-    int rc = cache_check(cache), there = 0;
+    int rc = check_keys(cache, keys, keys_count), there = 0;
 
-    if (rc == 0 && (!keys || !out || keys_count < 0))
-        rc = cache_fail(-EINVAL, "keys or out is null, or count is below 0");
-    for (int i = 0; i < keys_count && rc == 0; i++)
-        rc = key_check(&keys[i]);
+    if (rc == 0 && keys_count && !out)
+        rc = cache_fail(-EINVAL, "out is null");
     if (rc)
         return rc;
     for (int i = 0; i < keys_count; i++) {

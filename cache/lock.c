@@ -29,12 +29,13 @@ int cache_lock(struct hfc *cache)
     int rc = pthread_mutex_trylock(&run->mutex);
 
     if (rc == EBUSY) {
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until); /* the other one can be set */
         until.tv_sec += LOCK_SECONDS;
-        rc = pthread_mutex_timedlock(&run->mutex, &until);
+        rc = pthread_mutex_clocklock(&run->mutex, CLOCK_MONOTONIC, &until);
     }
     if (rc == EOWNERDEAD) {
-        run->mended = 0;
+        if (!CACHE_BROKEN(CACHE_LAB_NO_MEND))
+            run->mended = 0;
         pthread_mutex_consistent(&run->mutex);
         rc = 0;
     }

@@ -81,6 +81,16 @@ int hfc_next(struct hfc *cache, uint64_t *cursor, struct hfc_entry *out)
     return 0;
 }
 
+/* Of the object that leaves next. */
+static uint64_t next_age(struct hfc *cache)
+{
+    uint32_t index = evict_next(cache), now = cache_now();
+
+    return index == CACHE_NONE || cache_cell(cache, index)->born > now
+               ? 0
+               : now - cache_cell(cache, index)->born;
+}
+
 int hfc_stats(struct hfc *cache, struct hfc_stats *out)
 {
     const struct run *run;
@@ -108,6 +118,9 @@ int hfc_stats(struct hfc *cache, struct hfc_stats *out)
         .ghost_hits = run->ghost_hits,
         .compacted = run->compacted,
         .mended = run->mendings,
+        .dropped = run->dropped,
+        .evicted_age_seconds = run->evicted_age,
+        .next_age_seconds = next_age(cache),
     };
     cache_unlock(cache);
     for (uint32_t i = 0; i < CACHE_SHARDS; i++) {

@@ -109,6 +109,12 @@ static void reset_pages(struct mend *mend)
     }
 }
 
+static void drop_word(struct hfc *cache, uint64_t *word)
+{
+    store_release(word, UINT64_C(0));
+    cache_run(cache)->dropped++;
+}
+
 static void reach_words(struct mend *mend)
 {
     struct hfc *cache = mend->cache;
@@ -118,7 +124,7 @@ static void reach_words(struct mend *mend)
 
         for (uint32_t i = 0; i < CACHE_LINE_WORDS; i++)
             if (words[i] && !reach_object(mend, WORD_CELL(words[i])))
-                store_release(&words[i], UINT64_C(0));
+                drop_word(cache, &words[i]);
     }
 }
 
@@ -165,6 +171,7 @@ static int mend_all(struct mend *mend)
     for (uint32_t i = cache->cells; i-- > 0;)
         if (!mend->reached[i])
             settle_cell(mend, i);
+    spans_make(cache);
     cache_run(cache)->mendings++;
     return 0;
 }

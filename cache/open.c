@@ -202,6 +202,8 @@ static int check_index(struct hfc *cache)
     cache->lines = header->lines;
     cache->policy = header->policy;
     cache->groups = (uint32_t)(range / CACHE_GROUP);
+    for (cache->leaves = 2; cache->leaves < cache->groups;)
+        cache->leaves *= 2;
     cache->lines_at = CACHE_PAGE;
     cache->cells_at = CACHE_PAGE + cache_pages((uint64_t)header->lines * 64) * CACHE_PAGE;
     return 0;
@@ -245,7 +247,9 @@ static uint64_t plan_run(struct hfc *cache)
         cache->links_at + cache_pages((uint64_t)cache->cells * sizeof(struct link)) * CACHE_PAGE;
     cache->busy_at = cache->ghosts_at + cache_pages((uint64_t)cache->cells * 4) * CACHE_PAGE;
     cache->filled_at = cache->busy_at + map_pages * CACHE_PAGE;
-    return cache->filled_at + map_pages * CACHE_PAGE;
+    cache->spans_at = cache->filled_at + map_pages * CACHE_PAGE;
+    return cache->spans_at +
+           cache_pages(2 * (uint64_t)cache->leaves * sizeof(struct span)) * CACHE_PAGE;
 }
 
 static int make_run(struct hfc *cache, const char *dir, uint64_t bytes)

@@ -62,7 +62,7 @@ static bool copy_record(struct hfc *cache, uint32_t old_index, const char *bytes
         return false;
     }
     /* relaxed: no word leads to the new cell yet */
-    store_relaxed(&new->expires, old->expires);
+    store_relaxed(&new->born, old->born);
     store_relaxed(&new->key_len, old->key_len);
     store_relaxed(&new->space, old->space);
     store_relaxed(&new->uses, load_relaxed(&old->uses));

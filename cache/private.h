@@ -15,6 +15,8 @@
 #ifndef HF_CACHE_PRIVATE_H
 #define HF_CACHE_PRIVATE_H
 
+#include "lab.h"
+
 #include <holdfast/cache.h>
 #include <holdfast/put.h>
 #include <pthread.h>
@@ -22,7 +24,7 @@
 
 #define CACHE_PAGE ((uint64_t)HF_BLOCK_BYTES)
 #define CACHE_MAGIC UINT64_C(0x3145484341434648) /* "HFCACHE1" */
-#define CACHE_RUN_MAGIC UINT64_C(0x314e555243464821)
+#define CACHE_RUN_MAGIC UINT64_C(0x324e555243464821)
 #define CACHE_FORMAT 1u
 #define CACHE_NONE UINT32_MAX
 #define CACHE_WINDOW 4u        /* lines in which a key's word may be, from its own one on */
@@ -78,9 +80,9 @@ struct cell {
     uint32_t more; /* cell + 1 with the next bytes of the key; 0: none */
     union {
         struct {
-            uint64_t off;     /* in the data file */
-            uint64_t len;     /* packed: and the cell of its page << 32 */
-            uint32_t expires; /* seconds since the epoch; 0: never */
+            uint64_t off;  /* in the data file */
+            uint64_t len;  /* packed: and the cell of its page << 32 */
+            uint32_t born; /* when it was put, in seconds since the epoch */
             uint16_t key_len;
             uint8_t space;
             uint8_t uses; /* up to CACHE_USES_MAX */
@@ -112,11 +114,19 @@ struct list {
     uint32_t first, last; /* CACHE_NONE: empty */
 };
 
+/* Of a group of pages, or of a node's two others; all in pages. */
+struct span {
+    uint64_t prefix, suffix; /* free at its begin, and at its end */
+    uint64_t longest, inner; /* runs of free ones, over groups and within one */
+    uint64_t idle;           /* filled, and free */
+    uint64_t unused[3];
+};
+
 struct shard {
     uint64_t hits, misses, expired, unused[5];
 };
 
-struct run { /* one page; the next has the shards; then links, ghosts, and the two maps */
+struct run { /* one page; the next has the shards; then links, ghosts, maps and spans */
     uint64_t magic, index_ino;
     pthread_mutex_t mutex;
     uint32_t mended; /* 0: what follows is not known */
@@ -130,8 +140,9 @@ struct run { /* one page; the next has the shards; then links, ghosts, and the t
     uint64_t busy_pages, filled_pages, leaving_pages, limit_pages;
     uint64_t objects, packed_pages;
     uint64_t ghost_clock;
-    uint32_t low_group[16]; /* below it no group has a run of 2^i pages */
+    uint32_t spans_known; /* 0: while a mend marks pages */
     uint64_t puts, put_bytes, evictions, removals, ghost_hits, compacted, mendings;
+    uint64_t dropped, evicted_age; /* in seconds */
 };
 
 /* A file of the pool that this process has leased whole. */
@@ -150,9 +161,11 @@ struct hfc {
     uint32_t putting; /* puts under way */
     /* As the header said when it was checked. */
     uint64_t seed, capacity_pages, range_pages, high_pages, low_pages, ttl_seconds;
-    uint32_t cells, lines, policy, groups;
+    uint32_t cells, lines, policy;
+    uint32_t groups, leaves;                          /* of the spans; leaves: a power of two */
     uint64_t lines_at, cells_at;                      /* in the index */
     uint64_t links_at, ghosts_at, busy_at, filled_at; /* in the run state */
+    uint64_t spans_at;
 };
 
 static inline void *region_at(const struct region *region, uint64_t off)
@@ -183,6 +196,11 @@ static inline struct link *cache_link(const struct hfc *cache, uint32_t cell)
 {
     return region_at(&cache->state, cache->links_at + (uint64_t)cell * sizeof(struct link));
 }
+/* The word of a map of pages, which begins at `at` in the run state. */
+static inline uint64_t *cache_map_word(const struct hfc *cache, uint64_t at, uint64_t page)
+{
+    return region_at(&cache->state, at + page / 64 * 8);
+}
 static inline uint64_t cache_pages(uint64_t bytes)
 {
     return (bytes + CACHE_PAGE - 1) / CACHE_PAGE;
@@ -194,6 +212,7 @@ int cache_fail_pool(int rc);
 /* -ECHILD in the child of a fork; and what is to be in cache->forks. */
 int cache_check(const struct hfc *cache);
 int cache_forks(unsigned long *out);
+uint32_t cache_now(void); /* seconds since the epoch */
 /* lock.c: takes the lock, and mends what its dead owner left. -EBUSY. */
 int cache_lock(struct hfc *cache);
 void cache_unlock(struct hfc *cache);
@@ -224,6 +243,7 @@ struct found {
 /* The word of the key, without the lock. */
 bool table_find(const struct hfc *cache, const struct hfc_key *key, uint64_t hash,
                 struct found *out);
+void table_prefetch(const struct hfc *cache, uint64_t hash);
 /* Its place: the key's own word, else a free one, else null: the window is full. Under the lock. */
 uint64_t *table_place(const struct hfc *cache, const struct hfc_key *key, uint64_t hash,
                       struct found *old);
@@ -254,14 +274,26 @@ void space_give(struct hfc *cache, uint64_t page, uint64_t pages);
 bool space_mark(struct hfc *cache, uint64_t page, uint64_t pages); /* false: part is in use */
 /* The pool was full when the range was filled: it is taken out of the file. */
 void space_failed(struct hfc *cache, uint64_t page, uint64_t pages);
-/* Nothing is in use; filled is what has blocks. Then space_mark() says what is. */
+/* Nothing is in use; filled is what has blocks. Then space_mark() says what is, until
+ * spans_make(). */
 int space_mend(struct hfc *cache);
+
+/* spans.c: under the lock */
+/* In use or filled has changed in [page, page+pages). */
+void spans_changed(struct hfc *cache, uint64_t page, uint64_t pages);
+void spans_make(struct hfc *cache);
+/* The lowest run of so many free pages, in one group if there is one; UINT64_MAX: there is none. */
+uint64_t spans_find(const struct hfc *cache, uint64_t wanted);
+/* A run near the end of the file that is filled and free. False: there is none. */
+bool spans_last_idle(const struct hfc *cache, uint64_t *page, uint64_t *pages);
 
 /* evict.c: under the lock */
 void object_bytes(const struct cell *cell, uint64_t *bytes, uint64_t *pages);
 void queue_object(struct hfc *cache, uint32_t cell);
 /* The word at `place` is cleared, if it is not null, and the object goes. */
 void object_leave(struct hfc *cache, uint32_t cell, uint64_t *place);
+/* The one that would leave next, of any space. CACHE_NONE: there is none. */
+uint32_t evict_next(struct hfc *cache);
 /* One object by the policy, of one space or (CACHE_NONE) of any. False: there is none. */
 bool evict_one(struct hfc *cache, uint32_t space);
 /* leave.c: frees ranges of the list `leaving` that nobody holds. How many. */
@@ -304,6 +336,7 @@ static inline uint32_t record_bytes(uint64_t len)
 _Static_assert(sizeof(struct header) <= HF_BLOCK_BYTES, "a page");
 _Static_assert(sizeof(struct run) <= HF_BLOCK_BYTES, "a page");
 _Static_assert(sizeof(struct shard) * CACHE_SHARDS <= HF_BLOCK_BYTES, "a page");
+_Static_assert(sizeof(struct span) == 64, "none crosses a page");
 _Static_assert(sizeof(struct cell) == 64, "a line of the processor's cache");
 
 #endif

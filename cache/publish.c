@@ -3,19 +3,6 @@
 #include "private.h"
 
 #include <errno.h>
-#include <time.h>
-
-static uint32_t expires(const struct hfc *cache)
-{
-    struct timespec now;
-
-    if (!cache->ttl_seconds)
-        return 0;
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    return (uint64_t)now.tv_sec + cache->ttl_seconds < UINT32_MAX
-               ? (uint32_t)((uint64_t)now.tv_sec + cache->ttl_seconds)
-               : UINT32_MAX;
-}
 
 static uint64_t *place_for(struct hfc *cache, const struct hfc_key *key, uint64_t hash,
                            struct found *old)
@@ -48,7 +35,7 @@ int publish(struct hfc *cache, const struct hfc_key *key, uint32_t index, uint64
         return cache_fail(-EUCLEAN, "the index has a word that leads nowhere");
     key_store(cache, cell, key);
     store_relaxed(&cell->uses, (uint8_t)0); /* relaxed, and below: the word is stored later */
-    store_relaxed(&cell->expires, expires(cache));
+    store_relaxed(&cell->born, cache_now());
     if (cache->policy == HFC_S3FIFO && ghost_take(cache, hash)) {
         store_relaxed(&cell->state, cell->state | CELL_MAIN);
         run->ghost_hits++;

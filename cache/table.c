@@ -12,14 +12,43 @@
  */
 #include "private.h"
 
-#include <string.h>
+/* The places where a key's word may be, one after the other. */
+struct window {
+    const struct hfc *cache;
+    uint64_t *line;
+    uint32_t next_line, left;
+};
 
-static uint64_t *words_of(const struct hfc *cache, uint64_t hash, uint32_t step)
+static struct window window_of(const struct hfc *cache, uint64_t hash)
 {
-    uint32_t first = (uint32_t)(((hash & 0xffffffffffff) * cache->lines) >> 48);
-    uint32_t line = first + step;
+    return (struct window){
+        .cache = cache,
+        .next_line = (uint32_t)(((hash & 0xffffffffffff) * cache->lines) >> 48),
+        .left = CACHE_WINDOW * CACHE_LINE_WORDS,
+    };
+}
 
-    return cache_line(cache, line < cache->lines ? line : line - cache->lines);
+/* Null: that was the last one. */
+static inline uint64_t *next_place(struct window *window)
+{
+    uint32_t word = -window->left % CACHE_LINE_WORDS;
+
+    if (!window->left)
+        return NULL;
+    if (!word) {
+        window->line = cache_line(window->cache, window->next_line);
+        window->next_line =
+            window->next_line + 1 < window->cache->lines ? window->next_line + 1 : 0;
+    }
+    window->left--;
+    return &window->line[word];
+}
+
+void table_prefetch(const struct hfc *cache, uint64_t hash)
+{
+    struct window window = window_of(cache, hash);
+
+    __builtin_prefetch(next_place(&window));
 }
 
 /* The word is of an object with the key. */
@@ -62,32 +91,27 @@ static bool place_leads_to(const struct hfc *cache, uint64_t *place, uint64_t ha
 bool table_find(const struct hfc *cache, const struct hfc_key *key, uint64_t hash,
                 struct found *out)
 {
-    for (uint32_t step = 0; step < CACHE_WINDOW; step++) {
-        uint64_t *line = words_of(cache, hash, step);
+    struct window window = window_of(cache, hash);
+    uint64_t *place;
 
-        for (uint32_t i = 0; i < CACHE_LINE_WORDS; i++)
-            if (place_leads_to(cache, &line[i], hash, key, out))
-                return true;
-    }
+    while ((place = next_place(&window)))
+        if (place_leads_to(cache, place, hash, key, out))
+            return true;
     return false;
 }
 
 uint64_t *table_place(const struct hfc *cache, const struct hfc_key *key, uint64_t hash,
                       struct found *old)
 {
-    uint64_t *free_word = NULL;
+    struct window window = window_of(cache, hash);
+    uint64_t *place;
 
     if (table_find(cache, key, hash, old))
         return old->place;
     old->place = NULL;
-    for (uint32_t step = 0; step < CACHE_WINDOW && !free_word; step++) {
-        uint64_t *line = words_of(cache, hash, step);
-
-        for (uint32_t i = 0; i < CACHE_LINE_WORDS && !free_word; i++)
-            if (!load_relaxed(&line[i])) /* relaxed: under the lock */
-                free_word = &line[i];
-    }
-    return free_word;
+    while ((place = next_place(&window)) && load_relaxed(place)) /* relaxed: under the lock */
+        ;
+    return place;
 }
 
 uint64_t *table_word_of(const struct hfc *cache, uint32_t index)
@@ -95,36 +119,29 @@ uint64_t *table_word_of(const struct hfc *cache, uint32_t index)
     const struct cell *cell = cache_cell(cache, index);
     uint8_t bytes[HFC_KEY_MAX];
     struct hfc_key key = {.bytes = bytes, .space = cell->space};
-    uint64_t hash;
+    struct window window;
+    uint64_t *place;
 
     if (!key_copy(cache, cell, bytes, &key.len))
         return NULL;
-    hash = key_hash(cache, &key);
-    for (uint32_t step = 0; step < CACHE_WINDOW; step++) {
-        uint64_t *line = words_of(cache, hash, step);
-
-        for (uint32_t i = 0; i < CACHE_LINE_WORDS; i++)
-            if (line[i] && WORD_CELL(line[i]) == index)
-                return &line[i];
-    }
-    return NULL;
+    window = window_of(cache, key_hash(cache, &key));
+    while ((place = next_place(&window)) && !(*place && WORD_CELL(*place) == index))
+        ;
+    return place;
 }
 
 uint32_t table_victim(const struct hfc *cache, uint64_t hash)
 {
+    struct window window = window_of(cache, hash);
     uint32_t victim = CACHE_NONE;
-    uint64_t oldest = UINT64_MAX;
+    uint64_t oldest = UINT64_MAX, *place;
 
-    for (uint32_t step = 0; step < CACHE_WINDOW; step++) {
-        uint64_t *line = words_of(cache, hash, step);
+    while ((place = next_place(&window))) {
+        uint32_t index = WORD_CELL(*place);
 
-        for (uint32_t i = 0; i < CACHE_LINE_WORDS; i++) {
-            uint32_t index = WORD_CELL(line[i]);
-
-            if (line[i] && index < cache->cells && cache_cell(cache, index)->stamp < oldest) {
-                oldest = cache_cell(cache, index)->stamp;
-                victim = index;
-            }
+        if (*place && index < cache->cells && cache_cell(cache, index)->stamp < oldest) {
+            oldest = cache_cell(cache, index)->stamp;
+            victim = index;
         }
     }
     return victim;

@@ -8,6 +8,9 @@
  *
  * -DBIASED: the reader has no fence, and hf_held() makes a heavy barrier.
  *
+ * -DDEATH: the owner may die before any of its stores. The next one mends: a word that is there counts, and a range
+ * that no word leads to is free when nobody holds it. Twin: -DMEND_BLIND (the mend looks for nobody).
+ *
  * Broken twins: -DNO_PIN_FENCE, -DNO_HELD_FENCE, -DNO_HEAVY, -DNO_LOOK (nothing looks at the pin), -DNO_SECOND_LOOK.
  * In G4: -DWORD_ALONE, -DSTAMP_ALONE. In a put: -DSTAMP_FIRST, -DWORD_FIRST, -DCELL_FIRST (before E1).
  */
@@ -74,50 +77,103 @@ proctype reader(byte me)
     od
 }
 
+inline leave(range)
+{
+#ifdef CELL_FIRST
+    store(KEY, number);
+#endif
+    store(WORD, 0); /* E1; CELL.REUSE/m */
+#ifndef NO_HELD_FENCE
+    fence(); /* E2 */
+#endif
+#ifdef BIASED
+#ifndef NO_HEAVY
+    forced = ALL_THREADS & ~(1 << me);
+    membarrier(forced);
+#endif
+#endif
+#ifndef NO_LOOK
+    if /* E3 */
+    :: LOAD(SLOT) == 1 + range -> range = 1 - range
+    :: else
+    fi;
+#endif
+}
+
+#ifdef DEATH
+#define STEP(line) if :: dead -> skip :: !dead && deaths -> deaths--; dead = 1 :: !dead -> line fi
+#else
+#define STEP(line) line
+#endif
+
 inline put(number, range)
 {
-    store(CONTENT(range), number);
+    STEP(store(CONTENT(range), number));
 #ifdef WORD_FIRST
-    store(WORD, 1);
+    STEP(store(WORD, 1));
 #endif
 #ifdef STAMP_FIRST
-    store(STAMP, number);
+    STEP(store(STAMP, number));
 #endif
-    store(KEY, number);
-    store(PLACE, range);
+    STEP(store(KEY, number));
+    STEP(store(PLACE, range));
 #ifndef STAMP_FIRST
-    store(STAMP, number); /* CELL.STAMP/m */
+    STEP(store(STAMP, number)); /* CELL.STAMP/m */
 #endif
-    store(WORD, 1) /* CELL.PUB/m */
+    STEP(store(WORD, 1)) /* CELL.PUB/m */
 }
+
+#ifdef DEATH
+/* The dead one's stores have landed when the next one has the lock. Without a word, the range is any that nobody holds:
+ * that of the put, or the one before. */
+inline mend(range)
+{
+    if
+    :: dead ->
+        dead = 0;
+        fence();
+#ifdef BIASED
+        forced = ALL_THREADS & ~(1 << me);
+        membarrier(forced);
+#endif
+        if
+        :: LOAD(WORD) -> range = LOAD(PLACE)
+#ifdef MEND_BLIND
+        :: !LOAD(WORD) -> range = 0; fresh = 1
+        :: !LOAD(WORD) -> range = 1; fresh = 1
+#else
+        :: !LOAD(WORD) && LOAD(SLOT) != 1 -> range = 0; fresh = 1
+        :: !LOAD(WORD) && LOAD(SLOT) != 2 -> range = 1; fresh = 1
+#endif
+        fi
+    :: else
+    fi
+}
+#endif
 
 proctype owner(byte me)
 {
     byte number = 1, range, forced;
+#ifdef DEATH
+    byte deaths = 1;
+    bit dead, fresh;
+#endif
 
     do
     :: number <= PUTS ->
         number++;
-#ifdef CELL_FIRST
-        store(KEY, number);
-#endif
-        store(WORD, 0); /* E1; CELL.REUSE/m */
-#ifndef NO_HELD_FENCE
-        fence(); /* E2 */
-#endif
-#ifdef BIASED
-#ifndef NO_HEAVY
-        forced = ALL_THREADS & ~(1 << me);
-        membarrier(forced);
-#endif
-#endif
-#ifndef NO_LOOK
-        if /* E3 */
-        :: LOAD(SLOT) == 1 + range -> range = 1 - range
-        :: else
+#ifdef DEATH
+        if
+        :: fresh -> fresh = 0
+        :: !fresh -> leave(range)
         fi;
+#else
+        leave(range);
 #endif
-        put(number, range)
+        put(number, range);
+#ifdef DEATH
+        mend(range)
+#endif
     :: else -> break
     od
 }

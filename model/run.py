@@ -104,6 +104,8 @@ SCENES = {
     # a reader gets an object three times, while it is evicted and put three times
     "evict": "GETS=3 PUTS=3",
     "evict-biased": "GETS=3 PUTS=3 BIASED",
+    # and a process dies in a put; the next one mends
+    "evict-death": "GETS=3 PUTS=3 DEATH",
 }
 
 CASES = []
@@ -268,6 +270,8 @@ case("share", "clones-merge", "deadlock", "clones-waits", "CLONER_WAITS")
 
 case("cache", "evict")
 case("cache", "evict-biased")
+case("cache", "evict-death")
+case("cache", "evict-death", "wrong object", "mend-blind", "MEND_BLIND")
 case("cache", "evict", "wrong object", "pin-fence", "NO_PIN_FENCE")
 case("cache", "evict", "wrong object", "held-fence", "NO_HELD_FENCE")
 case("cache", "evict-biased", "wrong object", "heavy", "NO_HEAVY")

@@ -18,8 +18,9 @@
  * for itself. Every call that takes a struct hfc * may also return -ECHILD.
  *
  * Calls that change the cache take a lock. While a process that has it is stopped, they return
- * -EBUSY after five seconds, and nothing has changed. hfc_get(), hfc_exists() and hfc_touch() take
- * no lock and allocate nothing. While the object's pages are present, they make no system call.
+ * -EBUSY after five seconds, and nothing has changed. hfc_get(), hfc_get_many(), hfc_exists() and
+ * hfc_touch() take no lock and allocate nothing. While the object's pages are present, they make no
+ * system call.
  */
 #ifndef HOLDFAST_CACHE_H
 #define HOLDFAST_CACHE_H
@@ -106,6 +107,22 @@ struct hfc_ref {
 int hfc_get(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
             struct hfc_ref *ref);
 
+#define HFC_PREFIX 1u /* the first key that is not there ends it: the rest counts as not there */
+
+struct hfc_got {
+    int pieces; /* of the object, or -errno as of hfc_get() */
+    int first;  /* iov[first..first+pieces) is where it lies */
+    struct hfc_ref ref;
+};
+
+/* Gets each of `count` objects, as hfc_get() does. out[i] is of the i-th key; each that was got is
+ * released on its own. Their pieces share iov[0..iovcnt). Returns how many were got. flags: 0 or
+ * HFC_PREFIX.
+ *   -EINVAL  a key is not valid, a flag is unknown, or an argument is null or below 0: no object is
+ *            held */
+int hfc_get_many(struct hfc *cache, const struct hfc_key *keys, int count, uint32_t flags,
+                 struct iovec *iov, int iovcnt, struct hfc_got *out);
+
 /* Lets go, from any thread of the process, also after hfc_close(). As hf_unpin(). */
 int hfc_release(struct hfc_ref *ref);
 
@@ -173,6 +190,9 @@ struct hfc_stats {
     uint64_t ghost_hits; /* puts of keys that were evicted not long ago */
     uint64_t compacted;  /* packed objects that were moved to another page */
     uint64_t mended;     /* times that a process mended what a dead one left, or what all left */
+    uint64_t dropped;    /* objects that made no sense then, since the index was damaged */
+    /* How long ago they were put: the object that was evicted last, and the one that is next. */
+    uint64_t evicted_age_seconds, next_age_seconds;
 };
 /* -EINVAL, -EBUSY. Takes the lock. */
 int hfc_stats(struct hfc *cache, struct hfc_stats *out);

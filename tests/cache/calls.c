@@ -64,6 +64,47 @@ static void check_basics(void)
     done(cache);
 }
 
+/* Of many keys at once: all, or those before the first that is not there. */
+static void check_many(void)
+{
+    struct object_key keys[40];
+    struct hfc_key all[40];
+    struct iovec iov[100];
+    struct hfc_got got[40];
+    struct hfc *cache;
+
+    fresh();
+    cache = object_cache(pool, TEST_MIB(4), HFC_S3FIFO, 1000);
+    for (uint64_t i = 0; i < 40; i++) {
+        object_key(&keys[i], i, 0);
+        all[i] = keys[i].key;
+        if (i != 20)
+            object_put(cache, i, 0, i + 1, 8 + i * 500);
+    }
+    EXPECT_EQ(hfc_get_many(cache, all, 40, 0, iov, 100, got), 39);
+    for (uint64_t i = 0; i < 40; i++) {
+        EXPECT_EQ(got[i].pieces, i == 20 ? -ENOENT : 1);
+        if (got[i].pieces < 0)
+            continue;
+        EXPECT_EQ(object_check(iov + got[i].first, 1, i, 8 + i * 500), i + 1);
+        EXPECT_EQ(hfc_release(&got[i].ref), 0);
+    }
+    EXPECT_EQ(hfc_get_many(cache, all, 40, HFC_PREFIX, iov, 100, got), 20);
+    for (uint64_t i = 0; i < 40; i++) {
+        EXPECT_EQ(got[i].pieces, i < 20 ? 1 : -ENOENT);
+        if (i < 20)
+            EXPECT_EQ(hfc_release(&got[i].ref), 0);
+    }
+    EXPECT_EQ(hfc_get_many(cache, all, 40, 0, iov, 2, got), 2);
+    EXPECT_EQ(got[2].pieces, -E2BIG);
+    EXPECT_EQ(hfc_release(&got[0].ref) | hfc_release(&got[1].ref), 0);
+    EXPECT_EQ(hfc_get_many(cache, all, 0, 0, NULL, 0, NULL), 0);
+    EXPECT_EQ(hfc_get_many(cache, all, 40, 2, iov, 100, got), -EINVAL);
+    all[7].len = 0;
+    EXPECT_EQ(hfc_get_many(cache, all, 40, 0, iov, 100, got), -EINVAL);
+    done(cache);
+}
+
 static void check_errors(void)
 {
     struct hfc_options options = {.size = sizeof(options), .capacity_bytes = TEST_MIB(4)};
@@ -250,6 +291,7 @@ static void check_age(void)
     EXPECT_EQ(object_check(&iov, 1, 1, 4096), 4); /* age takes nothing from a holder */
     EXPECT_EQ(hfc_release(&ref), 0);
     EXPECT(object_stats(cache).expired >= 1);
+    EXPECT(object_stats(cache).next_age_seconds >= 1);
     EXPECT_EQ(hfc_remove(cache, &key.key), 0);
     done(cache);
 }
@@ -331,6 +373,7 @@ static void check_child(void *arg)
 static void check_damage(void)
 {
     struct test_rng rng = {test_seed()};
+    uint64_t dropped = 0;
 
     for (unsigned round = 0; round < 40; round++) {
         struct hf_file *file;
@@ -366,11 +409,13 @@ static void check_damage(void)
             object_put(cache, 1000 + i, 0, i, 8 + i * 53);
         for (uint64_t i = 590; i < 600; i++)
             EXPECT_EQ(object_get(cache, 1000 + i, 0, 8 + i * 53), i);
+        dropped += object_stats(cache).dropped;
         EXPECT_EQ(hfc_close(cache), 0);
         test_pool_close(pool);
         test_pool_check("calls");
         test_remove_tree(test_path("calls"));
     }
+    EXPECT(dropped > 0);
 }
 
 static void calls(void)
@@ -379,6 +424,7 @@ static void calls(void)
 
     check_basics();
     check_errors();
+    check_many();
     check_in_place();
     check_eviction(HFC_S3FIFO);
     check_eviction(HFC_LRU);
