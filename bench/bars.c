@@ -22,6 +22,8 @@ struct bar {
 static const struct bar bars[] = {
     {"pin+unpin of a present page, biased: at most 1.3 times the least, by hand", "pin.hot.1.slots",
      "pin.hot.1.limit", false, 1.3},
+    {"... by hf_pin_at(), which has no pieces to give", "pin.hot.1.at", "pin.hot.1.limit", false,
+     1.3},
     {"... at most an uncontended pthread_rwlock", "pin.hot.1.slots", "pin.hot.1.rwlock", false, 1},
     {"the same, unbiased: at most an uncontended pthread_rwlock", "pin.hot.1.slots-fenced",
      "pin.hot.1.rwlock", false, 1},

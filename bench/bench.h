@@ -98,7 +98,7 @@ BENCH_GROUPS
 /* clang-format off */
 #define BENCH_CALLS(X)                                                                             \
     X(hf_pool_open_anonymous) X(hf_pool_close) X(hf_open) X(hf_close) X(hf_truncate)               \
-    X(hf_fallocate) X(hf_pin) X(hf_unpin) X(hf_strerror_detail)
+    X(hf_fallocate) X(hf_pin) X(hf_pin_at) X(hf_unpin) X(hf_strerror_detail)
 /* clang-format on */
 
 struct bench_library {

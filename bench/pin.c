@@ -52,6 +52,34 @@ static uint64_t pin_loop(void *arg, unsigned thread, const uint64_t *stop)
     return count;
 }
 
+/* hf_pin_at() and its release. Stores the address, as the other rows do. */
+static uint64_t pin_at_loop(void *arg, unsigned thread, const uint64_t *stop)
+{
+    const struct pin_case what = *(const struct pin_case *)arg;
+    const struct bench_library library = *what.library;
+    const uint64_t off = what.own_pages ? thread * BENCH_OWN_STRIDE * LAB_PAGE : 0;
+    volatile intptr_t at;
+    struct hf_pin pin;
+    uint64_t count = 0;
+
+    do {
+        for (unsigned i = 0; i < 64; i++) {
+            at = library.hf_pin_at(what.file, off, LAB_PAGE, HF_PIN_READ, &pin);
+            if (at < 0 || library.hf_unpin(&pin) != 0)
+                lab_fail("a pin failed: %s", library.hf_strerror_detail());
+        }
+        count += 64;
+    } while (!lab_peek(stop));
+    return count;
+}
+
+static double measure_at_loop(void *state)
+{
+    const struct pin_case *what = state;
+
+    return bench_together(what->threads, pin_at_loop, state);
+}
+
 static double measure_loop(void *state)
 {
     struct pin_case *what = state;
@@ -152,6 +180,17 @@ static void add_all(struct bench_group *group, unsigned threads, bool own_pages)
                                                 .len = LAB_PAGE});
         bench_add(group, row);
     }
+    row.key = bench_text("pin.%s.%u.at", kind, threads);
+    row.subject = "slots, hf_pin_at()";
+    row.beside = first;
+    row.panel = panel;
+    row.measure = measure_at_loop;
+    row.state = keep_case((struct pin_case){.library = &bench_real,
+                                            .file = engine_files[0],
+                                            .threads = threads,
+                                            .own_pages = own_pages});
+    bench_add(group, row);
+    row.measure = measure_loop;
     for (unsigned i = 0; i < BENCH_PEERS; i++) {
         row.key = bench_text("pin.%s.%u.%s", kind, threads, bench_peers[i].key);
         row.subject = bench_peers[i].subject;

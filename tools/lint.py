@@ -428,7 +428,7 @@ def check_symbols():
 
 # What hf_atomic_begin() allows; hf_pin() has its check where it leaves the fast path.
 NEVER_SLEEP = {"hf_act_for", "hf_atomic_begin", "hf_atomic_end", "hf_cancel", "hf_lease_give", "hf_lease_quarantine", "hf_lease_release",
-               "hf_lease_state", "hf_pin", "hf_stats", "hf_strerror_detail", "hf_unpin",
+               "hf_lease_state", "hf_pin", "hf_pin_at", "hf_stats", "hf_strerror_detail", "hf_unpin",
                "hf_version"}
 API_FUNCTION = re.compile(r"^[a-z][^;{}=]*?\b(hf_\w+)\([^;{}]*\)\n\{\n(.*)", flags=re.M)
 

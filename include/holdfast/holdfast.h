@@ -19,10 +19,10 @@
  *   Units     Offsets and lengths are bytes. Times are nanoseconds of CLOCK_MONOTONIC.
  *   Threads   Any thread may make any call, also on the same handle at the same time. Closing a
  *             handle while another thread uses it is the caller's mistake.
- *   Signals   Async-signal-safe are hf_pin() with HF_PIN_NOWAIT, hf_unpin(), hf_lease_release(),
- *             hf_lease_quarantine(), hf_lease_state(), hf_atomic_begin() and hf_atomic_end(), and
- *             no other call. A call that waits returns -EINTR when a signal handler ran. It has
- *             then changed nothing, and may be called again.
+ *   Signals   Async-signal-safe are hf_pin() and hf_pin_at() with HF_PIN_NOWAIT, hf_unpin(),
+ *             hf_lease_release(), hf_lease_quarantine(), hf_lease_state(), hf_atomic_begin() and
+ *             hf_atomic_end(), and no other call. A call that waits returns -EINTR when a signal
+ *             handler ran. It has then changed nothing, and may be called again.
  *   Fork      Handles and pins belong to the process that made them. In the child of a fork
  *             every call on them returns -ECHILD; the child opens the pool for itself.
  *   Flags     An unknown bit, or a reserved field that is not zero, is -EINVAL. Set `size` of an
@@ -334,19 +334,17 @@ struct hf_pin {
 
 /* Holds [off, off+len) of the file and stores where it lies: iov[0..n) in file order, neighbours
  * merged, exactly len bytes together. Returns n >= 1. It holds all of the range or nothing. Holes
- * that it filled before it failed keep their blocks.
- *
+ * that it filled before it failed keep their blocks. hf_pin_at() does the same for one piece, and
+ * returns its address, above 0. Bytes of one page are one piece; for them it is a little faster.
  * When every page has an entry and a slot is free (the common case), it makes no system call,
  * takes no lock and allocates nothing. Otherwise it fills the entries, and gives holes blocks. It
  * then waits while a layout change has its gate over the range, unless this thread holds a pin.
- *
  * Against layout changes, a pin orders as taking a read lock does, and hf_unpin() as releasing it.
  * Two pins are not ordered against each other. A pin keeps the blocks, not the file: with
  * HF_POLICY_DETACH they may leave the file while held.
- *
  *   -EFAULT  off+len is past end of file
  *   -EINVAL  len 0, iovcnt < 1, unknown flag
- *   -E2BIG   more than iovcnt pieces are needed; nothing is held
+ *   -E2BIG   more than iovcnt pieces are needed, or more than one (hf_pin_at()); nothing is held
  *   -EBADF   HF_PIN_WRITE and the file is not open for writing, or not open for reading
  *   -EAGAIN  HF_PIN_NOWAIT and the fast path could not do it; or HF_PIN_YIELD at a gate
  *   -ENODATA HF_PIN_NOFILL and part of the range is a hole
@@ -355,6 +353,8 @@ struct hf_pin {
  *   -ENOLCK  max_threads or max_leases are used up (mkpool --max-threads, --max-leases) */
 int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, struct iovec *iov,
            int iovcnt, struct hf_pin *pin);
+intptr_t hf_pin_at(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
+                   struct hf_pin *pin);
 
 /* Releases a pin, from any thread; also after hf_close() of the file, but not after
  * hf_pool_close(). Never blocks. Enters the kernel only to wake a layout change that waits.

@@ -74,71 +74,125 @@ static void wake_left(struct hf_file *file, uint64_t off, uint64_t len, bool goo
                    good ? (off + len - 1) / HF_BLOCK_BYTES : UINT64_MAX);
 }
 
-/* All that is not the commonest pin. */
+/* All that is not the commonest pin. `caller` is an address in the program. */
+static int pin_request(struct hf_file *file, const struct dax_request *request, struct hf_pin *pin,
+                       const void *caller)
+{
+    uint64_t off = request->off, len = request->len;
+    uint32_t flags = request->flags;
+    struct dax *dax = &file->fs->dax;
+    int rc = refuse_pin(file, off, len, flags, request->iovcnt);
+
+    if (rc != -ECHILD)
+        wake_left(file, off, len, rc == 0);
+    if (rc)
+        return explain(rc, flags);
+    dax_line_look(dax, &file->line);
+    rc = dax_pin_fast(dax, file->vnode, request, pin);
+    if (rc == MM_MISS)
+        rc = slow(file, request, pin);
+    else if (rc < 0)
+        rc = explain(rc, flags);
+    if (rc == -E2BIG && !(flags & HF_PIN_NOWAIT))
+        rc = fs_many_pieces(file->fs, file->vnode, off, len, request->iovcnt);
+    if (rc > 0 && dax->stacks && !(flags & HF_PIN_NOWAIT))
+        dax_stacks_keep(dax, pin->hf_opaque, caller);
+    return rc;
+}
+
 static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off, uint64_t len,
                                              uint32_t flags, struct iovec *iov, int iovcnt,
                                              struct hf_pin *pin)
 {
     const struct dax_request request = {
         .off = off, .len = len, .flags = flags, .iov = iov, .iovcnt = iovcnt};
-    struct dax *dax = &file->fs->dax;
-    int rc = refuse_pin(file, off, len, flags, iovcnt);
 
-    if (rc != -ECHILD)
-        wake_left(file, off, len, rc == 0);
-    if (rc)
-        return explain(rc, flags);
-    rc = dax_pin_fast(dax, file->vnode, &request, pin);
-    if (rc == MM_MISS)
-        rc = slow(file, &request, pin);
-    else if (rc < 0)
-        rc = explain(rc, flags);
-    if (rc == -E2BIG && !(flags & HF_PIN_NOWAIT))
-        rc = fs_many_pieces(file->fs, file->vnode, off, len, iovcnt);
-    if (rc > 0 && dax->stacks && !(flags & HF_PIN_NOWAIT))
-        dax_stacks_keep(dax, pin->hf_opaque, __builtin_return_address(0));
-    return rc;
+    return pin_request(file, &request, pin, __builtin_return_address(0));
 }
 
+static __attribute__((noinline)) intptr_t pin_any_at(struct hf_file *file, uint64_t off,
+                                                     uint64_t len, uint32_t flags,
+                                                     struct hf_pin *pin)
+{
+    struct iovec piece;
+    const struct dax_request request = {
+        .off = off, .len = len, .flags = flags, .iov = &piece, .iovcnt = 1};
+    int rc = pin_request(file, &request, pin, __builtin_return_address(0));
+
+    return rc < 0 ? rc : (intptr_t)piece.iov_base;
+}
+
+/* len - 1 is less than the rest of the page: the sum, from as far below 0, is below 0. */
 static inline bool in_one_page(uint64_t off, uint64_t len)
 {
-    return len - 1 < HF_BLOCK_BYTES - off % HF_BLOCK_BYTES;
+    uint64_t sum;
+
+    return !__builtin_add_overflow(off | -(uint64_t)HF_BLOCK_BYTES, len - 1, &sum);
 }
 
-static inline __attribute__((always_inline)) int pin_page(struct hf_file *file, uint64_t off,
-                                                          uint64_t len, uint32_t flags,
-                                                          uint64_t absent, struct iovec *iov,
-                                                          int iovcnt, struct hf_pin *pin)
+/* A pin with flags has a straight line too, which is not so straight. False: as dax_pin_page(). */
+static __attribute__((noinline)) bool pin_with_flags(struct hf_file *file, uint64_t off,
+                                                     uint64_t len, uint32_t flags, char **at,
+                                                     struct hf_pin *pin)
 {
-    enum dax_page_pin page =
-        dax_pin_page(&file->fs->dax, file->vnode, off, len, &flags, absent, iov, pin);
-
-    if (__builtin_expect(page == DAX_PAGE_HELD, 1))
-        return 1;
-    if (page == DAX_PAGE_LEFT)
-        return pin_any(file, off, len, flags, iov, 1, pin); /* one page is one piece */
-    return pin_any(file, off, len, flags, iov, iovcnt, pin);
+    return in_one_page(off, len) && !((flags | FS_PIN_READS) & file->pin_refused) &&
+           dax_pin_page(&file->line, off, len, flags, flags & DAX_PIN_OWNS ? MM_READONLY : 0, at,
+                        pin);
 }
 
-/* The pins that hf_pin() does not do itself. Pins that own their blocks have a straight line
- * too. */
-static __attribute__((noinline)) int pin_own(struct hf_file *file, uint64_t off, uint64_t len,
+/* The pins that hf_pin() does not do itself. */
+static __attribute__((noinline)) int pin_odd(struct hf_file *file, uint64_t off, uint64_t len,
                                              uint32_t flags, struct iovec *iov, int iovcnt,
                                              struct hf_pin *pin)
 {
-    if (in_one_page(off, len) && iovcnt > 0 && !((flags | FS_PIN_READS) & file->pin_refused))
-        return pin_page(file, off, len, flags, MM_READONLY, iov, iovcnt, pin);
-    return pin_any(file, off, len, flags, iov, iovcnt, pin);
+    char *at;
+
+    if (iovcnt <= 0 || !flags || !pin_with_flags(file, off, len, flags, &at, pin))
+        return pin_any(file, off, len, flags, iov, iovcnt, pin);
+    *iov = (struct iovec){at, len};
+    return 1;
 }
 
+/* `pin` is volatile so that it stays in memory: the line needs all registers that it need not
+ * save. */
 int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, struct iovec *iov,
-           int iovcnt, struct hf_pin *pin)
+           int iovcnt, struct hf_pin *volatile pin)
 {
-    if (__builtin_expect(in_one_page(off, len) && iovcnt > file->line_pieces &&
-                             !(flags & file->line_flags),
-                         1)) /* nothing that refuse_pin() would say no to */
-        return pin_page(file, off, len, flags, 0, iov, iovcnt, pin);
-    return pin_own(file, off, len, flags, iov, iovcnt, pin);
+    char *at;
+
+    if (__builtin_expect(flags != 0, 0) || __builtin_expect(iovcnt <= 0, 0) ||
+        __builtin_expect(!in_one_page(off, len), 0))
+        return pin_odd(file, off, len, flags, iov, iovcnt, pin);
+    if (!__builtin_expect(dax_pin_page(&file->line, off, len, 0, 0, &at, pin), 1))
+        return pin_any(file, off, len, 0, iov, 1, pin); /* one page is one piece */
+    iov->iov_base = at;
+    iov->iov_len = len;
+    return 1;
+}
+
+static __attribute__((noinline)) intptr_t pin_odd_at(struct hf_file *file, uint64_t off,
+                                                     uint64_t len, uint32_t flags,
+                                                     struct hf_pin *pin)
+{
+    char *at;
+
+    if (!flags || !pin_with_flags(file, off, len, flags, &at, pin))
+        return pin_any_at(file, off, len, flags, pin);
+    return (intptr_t)at;
+}
+
+intptr_t hf_pin_at(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
+                   struct hf_pin *pin)
+{
+    struct hf_pin *volatile kept; /* in memory, as in hf_pin() */
+    char *at;
+
+    if (__builtin_expect(flags != 0, 0) || __builtin_expect(!in_one_page(off, len), 0))
+        return pin_odd_at(file, off, len, flags, pin);
+    kept = pin;
+    if (!__builtin_expect(dax_pin_page(&file->line, off, len, 0, 0, &at, pin), 1))
+        return pin_any_at(file, off, len, 0, kept);
+    return (intptr_t)at;
 }
 
 int hf_unpin(struct hf_pin *pin)

@@ -129,6 +129,36 @@ void dax_settle_holds(struct dax *dax);
  * not be: fs_unshare(). */
 int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
                  struct hf_pin *pin, struct meta_extent *hole);
+
+/* What a pin of a present page reads of its handle, in one cache line. Only `mapped` changes. */
+struct dax_line {
+    const struct shm *shm; /* no segment: each pin of this handle takes the longer way */
+    struct shm_vnode *vnode;
+    uint64_t key;    /* of its pins that have no flags, without a generation */
+    uint64_t mapped; /* dax_turned() of the memory that was mapped when the handle last looked */
+    char *base;      /* MM_PRESENT below that of the pool's memory, for entries with this flag */
+} SHM_LINE;
+
+/* An entry, so turned that one unsigned comparison with `mapped` refuses it when it has not
+ * MM_PRESENT, or another flag too, or leads to what is not mapped. Such flags become the highest
+ * bits. */
+static inline uint64_t dax_turned(uint64_t entry)
+{
+    uint64_t there = entry - MM_PRESENT;
+
+    return there >> 4 | there << 60;
+}
+/* A handle's. Without `readable` no pin of it takes the straight line. */
+struct dax_line dax_line_of(const struct dax *dax, struct shm_vnode *vnode, bool readable);
+/* Looks again how much memory is mapped. Async-signal-safe. */
+static inline void dax_line_look(const struct dax *dax, struct dax_line *line)
+{
+    uint64_t mapped = dax_turned(hf_load_relaxed(&dax->media.mapped_bytes) | MM_PRESENT);
+
+    if (hf_load_relaxed(&line->mapped) != mapped) /* relaxed: an old one only costs time */
+        hf_store_relaxed(&line->mapped, mapped);
+}
+
 /* Fast path, then slow path. */
 int dax_pin(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
             struct hf_pin *pin, struct meta_extent *hole);

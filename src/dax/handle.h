@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the three opaque words of a handle say, of a pin as of a lease. They are the address of the
- * key word with a tag in its low bits, the key, and the pool. A counted pin has words of its own in
+ * key word with a tag in its low bits, the key, and the pool. In place of the pool, a pin in a slot
+ * has the process's entry for the lane, which names the pool. A counted pin has words of its own in
  * place of the first two (pin_counted.c).
  */
 #ifndef HF_DAX_HANDLE_H
@@ -15,12 +16,33 @@
 /* With HOLD: there is no key word, the blocks are counted. */
 #define DAX_PIN_COUNTED UINT64_C(2)
 
-static inline void dax_fill_pin(struct hf_pin *pin, struct shm *shm, uint64_t *word, uint64_t key,
-                                uint64_t tag)
+/* Of a pin in a slot. */
+static inline void dax_fill_pin(struct hf_pin *pin, const struct shm_lane_of_thread *lane,
+                                uint64_t *word, uint64_t key)
 {
-    pin->hf_opaque[0] = (uint64_t)(uintptr_t)word | tag;
+    pin->hf_opaque[0] = (uint64_t)(uintptr_t)word;
+    pin->hf_opaque[1] = key;
+    pin->hf_opaque[2] = (uint64_t)(uintptr_t)lane;
+}
+
+/* Of a pin that is a hold. */
+static inline void dax_fill_held_pin(struct hf_pin *pin, struct shm *shm, struct shm_hold *hold,
+                                     uint64_t key)
+{
+    pin->hf_opaque[0] = (uint64_t)(uintptr_t)&hold->key | DAX_PIN_HOLD;
     pin->hf_opaque[1] = key;
     pin->hf_opaque[2] = (uint64_t)(uintptr_t)shm;
+}
+
+/* Null: the handle is no pin's, or the pool is closed. */
+static inline struct shm *dax_handle_shm(const struct hf_pin *pin)
+{
+    const struct shm_lane_of_thread *lane;
+
+    if (pin->hf_opaque[0] & DAX_PIN_HOLD)
+        return (struct shm *)(uintptr_t)pin->hf_opaque[2];
+    lane = (const struct shm_lane_of_thread *)(uintptr_t)pin->hf_opaque[2];
+    return lane ? lane->shm : NULL;
 }
 
 static inline void dax_fill_lease(struct hf_lease *lease, const struct shm *shm,

@@ -490,7 +490,7 @@ int holds_publish(struct shm *shm, struct shm_lane *lane, struct shm_vnode *vnod
     hf_store_release(&hold->state,
                      SHM_HOLD_STATE(lease ? SHM_HOLD_LEASE : SHM_HOLD_PIN, shm->self + 1));
     holds_insert(shm, vnode, index);
-    dax_fill_pin(pin, shm, &hold->key, key, DAX_PIN_HOLD);
+    dax_fill_held_pin(pin, shm, hold, key);
     return 0;
 }
 

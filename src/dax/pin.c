@@ -35,6 +35,21 @@ bool dax_use_engine(struct dax *dax, const char *name)
     return true;
 }
 
+struct dax_line dax_line_of(const struct dax *dax, struct shm_vnode *vnode, bool readable)
+{
+    struct dax_line line = {
+        .shm = readable ? dax->shm : NULL,
+        .vnode = vnode,
+        .key = shm_key(0, 0, shm_vnode_number(dax->shm, vnode)),
+        .base = dax->media.base - MM_PRESENT,
+    };
+
+    if (!readable) /* an address that is no segment's, since no lane's entry may match */
+        line.shm = (const struct shm *)(const void *)vnode;
+    dax_line_look(dax, &line);
+    return line;
+}
+
 int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
                  struct hf_pin *pin)
 {
@@ -140,7 +155,7 @@ static int unpin_elsewhere(struct shm *shm, uint64_t *word, uint64_t key)
 
 int dax_unpin_odd(struct hf_pin *pin)
 {
-    struct shm *shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];
+    struct shm *shm = dax_handle_shm(pin);
     uint64_t *word = (uint64_t *)(uintptr_t)(pin->hf_opaque[0] & ~DAX_PIN_HOLD);
     uint64_t key = pin->hf_opaque[1];
     const struct shm_hold *hold = (const struct shm_hold *)word; /* if it is one */

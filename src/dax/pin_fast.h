@@ -11,73 +11,87 @@
 
 #include <errno.h>
 
-/* P3 for one page: its address; null: it is missing. Entries lead only to blocks below limit_bytes,
- * but this process may not have mapped yet what the pool has grown by. */
-static inline char *dax_walk_page(const struct dax *dax, const struct shm_vnode *vnode,
-                                  uint64_t page, uint64_t absent)
+/* As mm_lookup(), with a shorter way through the table of a small file, which is one node. */
+static inline __attribute__((always_inline)) uint64_t dax_entry(const struct shm *shm,
+                                                                uint64_t root, uint64_t page)
 {
-    /* ENTRY.PUB/p */
-    uint64_t entry = mm_lookup(dax->shm, hf_load_acquire(&vnode->root), page);
-    uint64_t at = entry & ~MM_FLAGS;
-
-    if (__builtin_expect(entry & MM_HUGE, 0))
-        at += page % MM_HUGE_PAGES * HF_BLOCK_BYTES;
-    /* relaxed: only grows */
-    if ((entry & (MM_PRESENT | absent)) != MM_PRESENT ||
-        at >= hf_load_relaxed(&dax->media.mapped_bytes))
-        return NULL;
-    return dax->media.base + at;
+    if (__builtin_expect((root - MM_BITS) % (MM_FLAGS + 1) == 0 && page < SHM_NODE_ENTRIES, 1))
+        return hf_load_acquire(mm_node(shm, root) + page); /* ENTRY.PUB/p */
+    return mm_lookup(shm, root, page);
 }
 
-enum dax_page_pin { DAX_PAGE_NOT, DAX_PAGE_LEFT, DAX_PAGE_HELD };
-
-/* The most common pin, as a straight line. It has bytes of one page, finds the slot of the last pin
- * free, and is not in a signal handler. DAX_PAGE_NOT: nothing was tried. DAX_PAGE_LEFT: the page
- * was missing or past end of file, and U3, slots_wake(), is left to the caller. After both, the
- * caller goes on with dax_pin_fast(). The line calls no function, and reads *flags back from the
- * slot when it needs them again, so that its caller needs hardly any stack. `absent` is a constant:
- * MM_READONLY for flags of DAX_PIN_OWNS, else 0. */
-static inline __attribute__((always_inline)) enum dax_page_pin dax_pin_page(
-    struct dax *dax, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t *flags,
-    uint64_t absent, struct iovec *iov, struct hf_pin *pin)
+/* P3 for one page: an entry that leads to it, with no flag but MM_PRESENT. False: it is missing.
+ * Entries lead only to blocks below limit_bytes, but this process may not have mapped yet what the
+ * pool has grown by. */
+static inline __attribute__((always_inline)) bool dax_walk_page(const struct dax_line *line,
+                                                                const struct shm_vnode *vnode,
+                                                                uint64_t page, uint64_t absent,
+                                                                uint64_t *found)
 {
-    struct shm *shm = dax->shm;
-    const struct shm_lane_of_thread *mine = shm_last_lane;
-    uint64_t page = off / HF_BLOCK_BYTES, key, *word;
-    struct shm_lane *lane;
-    uint32_t slot;
-    char *at;
+    uint64_t root = hf_load_acquire(&vnode->root); /* ENTRY.PUB/p */
+    uint64_t entry = dax_entry(line->shm, root, page);
+    uint64_t mapped = hf_load_relaxed(&line->mapped); /* relaxed: only grows */
 
-    if (__builtin_expect(mine->shm != shm, 0) || /* nor is it in a forked child */
+    if (__builtin_expect(dax_turned(entry) >= mapped, 0)) {
+        if ((entry & (MM_PRESENT | absent)) != MM_PRESENT)
+            return false;
+        if (entry & MM_HUGE)
+            entry += page % MM_HUGE_PAGES * HF_BLOCK_BYTES;
+        entry = (entry & ~MM_FLAGS) + MM_PRESENT;
+        if (dax_turned(entry) >= mapped)
+            return false;
+    }
+    *found = entry;
+    return true;
+}
+
+/* The most common pin, as a straight line that calls no function. It has bytes of one page, finds
+ * the slot of the last pin free, and is not in a signal handler. False: nothing was tried. Or the
+ * page was missing or past end of file, and U3, slots_wake(), is left to the caller, which goes on
+ * with dax_pin_fast(). The handle is filled early, so that its words need no registers. `absent` is
+ * MM_READONLY for flags of DAX_PIN_OWNS, else 0. */
+static inline __attribute__((always_inline)) bool dax_pin_page(const struct dax_line *line,
+                                                               uint64_t off, uint64_t len,
+                                                               uint32_t flags, uint64_t absent,
+                                                               char **address, struct hf_pin *pin)
+{
+    const struct shm_lane_of_thread *mine = shm_last_lane;
+    const struct shm_vnode *vnode;
+    uint64_t page, key, entry, slot, *word; /* a slot is a whole word, for addresses */
+    struct shm_lane *lane;
+
+    if (__builtin_expect(mine->shm != line->shm, 0) || /* nor is it in a forked child */
         HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH | HF_LAB_STEPS))
-        return DAX_PAGE_NOT;
+        return false;
     lane = mine->lane;
     slot = slots_begin(lane);
     word = slots_word(lane->keys, slot);
     if (__builtin_expect(hf_load_acquire(word) != 0, 0)) { /* UNPIN.DONE/p, as in slots_pick() */
         slots_end(lane, slot);
-        return DAX_PAGE_NOT;
+        return false;
     }
-    key = slots_key(lane, vnode, *flags);
-    slots_publish(lane, slot, key, page, page);
-    if (__builtin_expect(slots_order(lane, vnode), 0))
+    key = slots_key(lane, line->key + shm_key_flags(flags));
+    dax_fill_pin(pin, mine, word, key);
+    SLOTS_AGAIN(lane, slot);
+    page = off / HF_BLOCK_BYTES;
+    slots_publish_words(slots_word(lane->pages, slot), word, key, page, page);
+    SLOTS_AGAIN(lane, slot);
+    vnode = line->vnode;
+    if (__builtin_expect(slots_order(lane, vnode), 0) ||
+        __builtin_expect(!dax_walk_page(line, vnode, page, absent, &entry), 0))
         goto leave;
-    at = dax_walk_page(dax, vnode, page, absent);
     /* SIZE.PUB/p: the bytes below the size are as the thread that raised it left them.
      * Pairs with SIZE.PUB/m where the size is stored (src/fs). Without it: old bytes past end of
      * file. */
-    if (__builtin_expect(!at || off + len > hf_load_acquire(&vnode->size), 0))
+    if (__builtin_expect(off + len > hf_load_acquire(&line->vnode->size), 0))
         goto leave;
     slots_end(lane, slot);
-    iov->iov_base = at + off % HF_BLOCK_BYTES;
-    iov->iov_len = len;
-    dax_fill_pin(pin, shm, word, key, 0);
-    return DAX_PAGE_HELD;
-leave:                                             /* P4; U3 is wake_left() */
-    *flags = SHM_KEY_FLAGS(hf_load_relaxed(word)); /* relaxed: ours */
-    slots_leave(vnode, word);
+    *address = line->base + entry + off % HF_BLOCK_BYTES;
+    return true;
+leave: /* P4; U3 is wake_left() */
+    slots_leave(line->vnode, slots_word(lane->keys, slot));
     slots_end(lane, slot);
-    return DAX_PAGE_LEFT;
+    return false;
 }
 
 /* Any pin that the fast path can do. Returns the number of pieces; MM_MISS: the slow path has to do
@@ -90,28 +104,22 @@ int dax_pin_fast(struct dax *dax, struct shm_vnode *vnode, const struct dax_requ
 int dax_unpin_odd(struct hf_pin *pin);
 int dax_unpin_wake(struct shm *shm, const uint64_t *word, uint64_t key);
 
-/* The key word is in the lane that this thread has used last. That is false for holds, for null
- * pins, and for pins that a forked child has from its parent. A thread that has used no lane yet
- * has one without pins in its place. */
-static inline bool dax_own_slot(const uint64_t *word)
-{
-    return (uintptr_t)word - (uintptr_t)shm_last_lane->lane < sizeof(struct shm_lane);
-}
-
-/* U1 to U3 of a slot. */
+/* U1 to U3 of a slot. Where the handle has the entry that this thread has used last, the lane is
+ * this thread's own. So it is not for holds, for null pins, and for pins that a forked child has
+ * from its parent. */
 static inline int dax_unpin_fast(struct hf_pin *pin)
 {
+    const struct shm_lane_of_thread *mine = shm_last_lane;
     uint64_t *word = (uint64_t *)(uintptr_t)pin->hf_opaque[0], key = pin->hf_opaque[1];
     const struct shm_vnode *vnode;
-    struct shm *shm;
 
     /* relaxed: the pin is this thread's, or is not live */
-    if (__builtin_expect(!dax_own_slot(word) || hf_load_relaxed(word) != key, 0))
+    if (__builtin_expect(
+            pin->hf_opaque[2] != (uint64_t)(uintptr_t)mine || hf_load_relaxed(word) != key, 0))
         return dax_unpin_odd(pin);
-    shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];
-    vnode = shm_vnode_near_key(shm, key);
+    vnode = shm_vnode_near_key(mine->vnodes, mine->key_mask, key);
     if (__builtin_expect(slots_leave(vnode, word), 0))
-        return dax_unpin_wake(shm, word, key);
+        return dax_unpin_wake(mine->shm, word, key);
     return 0;
 }
 

@@ -55,12 +55,14 @@ static int pin_in_slot(struct dax *dax, struct shm_vnode *vnode, const struct da
 {
     uint64_t first = request_first(request), last = request_last(request), key;
     struct shm *shm = dax->shm;
-    struct shm_lane *lane = shm_lane_fast(shm);
+    const struct shm_lane_of_thread *mine = shm_lane_entry(shm);
+    struct shm_lane *lane;
     int count = MM_MISS;
     uint32_t hint, slot;
 
-    if (!lane)
+    if (!mine)
         return MM_MISS;
+    lane = mine->lane;
     if (!dax->stacks) /* else each pin comes here, not only the first */
         shm_lane_use(shm);
     if (lane->fenced >= SLOTS_REBIAS_LOOK)
@@ -88,7 +90,7 @@ static int pin_in_slot(struct dax *dax, struct shm_vnode *vnode, const struct da
             slots_wake(shm, vnode, first, last);
         return count;
     }
-    dax_fill_pin(pin, shm, &lane->keys[slot], key, 0);
+    dax_fill_pin(pin, mine, &lane->keys[slot], key);
     return count;
 }
 
@@ -108,7 +110,7 @@ static int publish_slot(struct dax *dax, struct shm_lane *lane, struct shm_vnode
 
         slots_publish(lane, slot, key, range->first, range->last);
         slots_order(lane, vnode);
-        dax_fill_pin(pin, dax->shm, &lane->keys[slot], key, 0);
+        dax_fill_pin(pin, shm_lane_entry(dax->shm), &lane->keys[slot], key);
     }
     slots_end(lane, slots_next_hint(hint, slot));
     return rc;

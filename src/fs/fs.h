@@ -36,6 +36,7 @@ struct fs {
 };
 
 struct hf_file {
+    struct dax_line line;
     struct fs *fs;
     struct shm_vnode *vnode;
     uint64_t ino;
@@ -43,11 +44,6 @@ struct hf_file {
     int watches; /* hf_watch(); under the layout mutex */
     /* Flags that no pin of this handle may have; FS_PIN_READS: none at all. */
     uint64_t pin_refused;
-    /* The same for a pin on the straight line, which only reads. It takes the slow path if it has
-     * one of line_flags, or room for line_pieces pieces or fewer. That is 0, or INT_MAX where no
-     * pin is allowed. */
-    uint32_t line_flags;
-    int line_pieces;
 };
 
 static inline uint64_t fs_min(uint64_t a, uint64_t b)

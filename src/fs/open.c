@@ -211,7 +211,7 @@ int fs_open(struct fs *fs, struct fs_at at, int flags, mode_t mode, struct hf_fi
 
     if (rc)
         return rc;
-    file = malloc(sizeof *file);
+    file = aligned_alloc(_Alignof(struct hf_file), sizeof *file);
     if (!file)
         return hf_fail(ENOMEM, "out of memory");
     rc = find_vnode(&opening, &file->vnode, &made);
@@ -232,8 +232,7 @@ int fs_open(struct fs *fs, struct fs_at at, int flags, mode_t mode, struct hf_fi
     file->watches = 0;
     file->pin_refused = ~(FS_PIN_FLAGS | FS_PIN_READS);
     file->pin_refused |= (file->readable ? 0 : FS_PIN_READS) | (file->writable ? 0 : HF_PIN_WRITE);
-    file->line_flags = (uint32_t)file->pin_refused | DAX_PIN_OWNS;
-    file->line_pieces = file->readable ? 0 : INT_MAX;
+    file->line = dax_line_of(&fs->dax, file->vnode, file->readable);
     hf_add_relaxed(&fs->handles, 1); /* relaxed: a count */
     *out = file;
     return 0;

@@ -25,9 +25,13 @@
 #define SHM_KEY_STEP (UINT64_C(1) << (SHM_KEY_VNODE_BITS + SHM_KEY_FLAG_BITS))
 #define SHM_KEY_FLAGS(key) ((uint32_t)((key) >> SHM_KEY_VNODE_BITS) & 0xff)
 
+static inline uint64_t shm_key_flags(uint32_t flags)
+{
+    return (uint64_t)flags << SHM_KEY_VNODE_BITS;
+}
 static inline uint64_t shm_key(uint64_t generation, uint32_t flags, uint32_t vnode)
 {
-    return generation + ((uint64_t)flags << SHM_KEY_VNODE_BITS) + vnode + 1;
+    return generation + shm_key_flags(flags) + vnode + 1;
 }
 
 /* Something else than a CPU touches the memory of a pin with these flags. */

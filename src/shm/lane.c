@@ -6,8 +6,9 @@
  * thread.
  *
  * The list is under lists_mutex, because a segment that goes away is taken out of the lists of all
- * threads. The cache is not: an entry lives as long as its thread, and says by a null pointer that
- * its segment has gone.
+ * threads. The cache is not. An entry is never freed, since the handles of pins lead to it. It says
+ * by a null pointer that its segment has gone. Those of ended threads are in `left`, for the next
+ * thread that takes the lane, or for any thread when the segment has gone.
  */
 #include "base/error.h"
 #include "base/fence.h"
@@ -18,14 +19,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static struct shm_lane nobodys; /* no pin is in it */
-static const struct shm_lane_of_thread no_lane = {.lane = &nobodys};
+static const struct shm_lane_of_thread no_lane; /* no pin leads to it */
 
 _Thread_local const struct shm_lane_of_thread *shm_my_lanes[SHM_LANES_CACHED];
 _Thread_local const struct shm_lane_of_thread *shm_last_lane = &no_lane;
 
-/* Lives as long as its thread, which may find it in its cache: when the segment goes, only that
- * pointer does. */
 struct my_lane {
     struct my_lane *next;
     struct shm_lane_of_thread is;
@@ -39,6 +37,7 @@ struct my_lanes {
 
 static pthread_mutex_t lists_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct my_lanes *lists;
+static struct my_lane *left; /* of threads that have ended */
 static pthread_key_t key;
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 
@@ -48,9 +47,10 @@ static void free_list(struct my_lanes *list)
         struct my_lane *lane = list->first;
 
         list->first = lane->next;
+        lane->next = left;
+        left = lane;
         if (lane->is.shm)
             hf_store_release(&lane->is.lane->tid, 0u);
-        free(lane);
     }
     free(list);
 }
@@ -162,13 +162,53 @@ void shm_lane_use(const struct shm *shm)
     shm_last_lane = shm_my_lanes[shm->id % SHM_LANES_CACHED];
 }
 
-/* An entry of this thread for a segment that has gone; the thread itself may use it again. */
+/* Takes the entry of that lane, or of a segment that has gone (both null), out of a list. */
+static struct my_lane *take_entry(struct my_lane **link, const struct shm *shm,
+                                  const struct shm_lane *lane)
+{
+    struct my_lane *mine;
+
+    while (*link && ((*link)->is.shm != shm || (shm && (*link)->is.lane != lane)))
+        link = &(*link)->next;
+    mine = *link;
+    if (mine)
+        *link = mine->next;
+    return mine;
+}
+
+/* An entry in no list, for a lane that may have none yet. */
 static struct my_lane *idle_entry(struct my_lanes *list)
 {
-    for (struct my_lane *mine = list->first; mine; mine = mine->next)
-        if (!mine->is.shm)
-            return mine;
-    return NULL;
+    struct my_lane *mine = take_entry(&list->first, NULL, NULL);
+
+    mine = mine ? mine : take_entry(&left, NULL, NULL);
+    return mine ? mine : calloc(1, sizeof *mine);
+}
+
+static void keep_entry(struct my_lane **list, struct my_lane *mine)
+{
+    mine->next = *list;
+    *list = mine;
+}
+
+/* The lane's entry, which is `fresh` unless the lane was another thread's. In that case `fresh`
+ * stays in this thread's list, since it may be in its cache. */
+static struct my_lane *entry_of_lane(struct shm *shm, struct my_lanes *list, struct shm_lane *lane,
+                                     struct my_lane *fresh)
+{
+    struct my_lane *mine = take_entry(&left, shm, lane);
+
+    if (mine) {
+        keep_entry(&list->first, fresh);
+        return mine;
+    }
+    fresh->is.lane = lane;
+    fresh->is.vnodes = shm->vnodes;
+    fresh->is.key_mask = shm->key_mask;
+    /* A signal handler that finds the entry in the cache looks at the segment first. */
+    hf_fence_light();
+    fresh->is.shm = shm;
+    return fresh;
 }
 
 static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
@@ -176,13 +216,8 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
     struct my_lane *mine = idle_entry(list);
     struct shm_lane *lane;
 
-    if (!mine) {
-        mine = calloc(1, sizeof *mine);
-        if (!mine)
-            return NULL;
-        mine->next = list->first;
-        list->first = mine;
-    }
+    if (!mine)
+        return NULL;
     pthread_mutex_lock(&shm->lane_mutex);
     lane = take_lane(shm);
     if (lane) {
@@ -193,14 +228,14 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
         hf_store_release(&lane->tid, (uint32_t)gettid());
     }
     pthread_mutex_unlock(&shm->lane_mutex);
-    if (!lane)
+    if (!lane) {
+        keep_entry(&list->first, mine);
         return NULL;
+    }
     shm_last_lane =
         &no_lane; /* which may be this entry, from a segment before: shm_lane_use() says */
-    mine->is.lane = lane;
-    /* A signal handler that finds the entry in the cache looks at the segment first. */
-    hf_fence_light();
-    mine->is.shm = shm;
+    mine = entry_of_lane(shm, list, lane, mine);
+    keep_entry(&list->first, mine);
     return remember(shm, &mine->is);
 }
 
@@ -245,6 +280,7 @@ void shm_lanes_in_child(void)
     if (lists)
         pthread_setspecific(key, NULL); /* the lanes in it are the parent's */
     lists = NULL;
+    left = NULL; /* the parent's pins lead to some of them */
     forget_mine();
 }
 
@@ -255,6 +291,9 @@ void shm_lanes_end(struct shm *shm)
         for (struct my_lane *mine = list->first; mine; mine = mine->next)
             if (mine->is.shm == shm)
                 mine->is.shm = NULL;
+    for (struct my_lane *mine = left; mine; mine = mine->next)
+        if (mine->is.shm == shm)
+            mine->is.shm = NULL;
     pthread_mutex_unlock(&lists_mutex);
 }
 

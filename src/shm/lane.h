@@ -86,10 +86,16 @@ struct shm_lane {
  * runs (residue). */
 #define SHM_LANE_RESIDUE UINT32_MAX
 
+/* A lane that a thread of this process has, or had. The handle of a pin in the lane leads to it. So
+ * it outlives its thread, and the thread that takes the lane over has the same one: a process has
+ * one entry for each lane. */
 struct shm_lane_of_thread {
     /* Null: the segment has gone. */
-    const struct shm *shm;
+    struct shm *shm;
     struct shm_lane *lane;
+    /* What shm_vnode_near_key() needs. */
+    const struct shm_vnode *vnodes;
+    uint64_t key_mask;
 };
 #define SHM_LANES_CACHED 4u
 #define SHM_HIDDEN __attribute__((visibility("hidden")))
@@ -99,12 +105,18 @@ extern SHM_HIDDEN _Thread_local const struct shm_lane_of_thread *shm_last_lane;
 
 struct shm_lane *shm_lane_slow(struct shm *shm);
 
-/* This thread's lane when it is at hand, else null: shm_lane(). Async-signal-safe. */
-static inline struct shm_lane *shm_lane_fast(const struct shm *shm)
+/* The entry of this thread's lane when it is at hand, else null: shm_lane(). Async-signal-safe. */
+static inline const struct shm_lane_of_thread *shm_lane_entry(const struct shm *shm)
 {
     const struct shm_lane_of_thread *mine = shm_my_lanes[shm->id % SHM_LANES_CACHED];
 
-    return mine && mine->shm == shm ? mine->lane : NULL;
+    return mine && mine->shm == shm ? mine : NULL;
+}
+static inline struct shm_lane *shm_lane_fast(const struct shm *shm)
+{
+    const struct shm_lane_of_thread *mine = shm_lane_entry(shm);
+
+    return mine ? mine->lane : NULL;
 }
 /* Makes the entry that shm_lane_fast() has found the last one used. Async-signal-safe. */
 void shm_lane_use(const struct shm *shm);

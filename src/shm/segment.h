@@ -170,6 +170,7 @@ struct shm {
     /* Cut a key's number of a vnode, and a word that leads to a node, to what there is room for. */
     uint32_t key_mask;
     uint64_t node_mask;
+    uint64_t (*nodes)[SHM_NODE_ENTRIES]; /* beside its mask, for the walk */
     struct shm_vnode *vnodes;
     struct shm_lane *lanes;
     struct shm_process *processes;
@@ -186,7 +187,6 @@ struct shm {
     uint32_t *hash;
     /* Of nodes: vnode index + 1; 0: free. */
     uint32_t *owners;
-    uint64_t (*nodes)[SHM_NODE_ENTRIES];
     /* Free blocks a space group. */
     uint16_t *group_free;
     /* A bit for each SHM_BACKED_BLOCKS of a group: these have memory. Under space_mutex. */

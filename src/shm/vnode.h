@@ -139,9 +139,10 @@ static inline struct shm_vnode *shm_vnode_of_key(const struct shm *shm, uint64_t
 }
 /* The same for the straight line, in one step less: of a wrong key it is something else in the
  * segment, only to be read. */
-static inline const struct shm_vnode *shm_vnode_near_key(const struct shm *shm, uint64_t key)
+static inline const struct shm_vnode *shm_vnode_near_key(const struct shm_vnode *vnodes,
+                                                         uint64_t key_mask, uint64_t key)
 {
-    return &shm->vnodes[(int64_t)(key & shm->key_mask) - 1];
+    return &vnodes[(int64_t)(key & key_mask) - 1];
 }
 
 /* The vnode of the inode, opened once more by this process; made (SHM_VNODE_NEW) if there is none.

@@ -65,20 +65,31 @@ static inline uint32_t slots_next_hint(uint32_t hint, uint32_t slot)
 
 /* Word `slot`. A wrong hint leads past the array, but not out of the segment; see shm_lane. So the
  * bounds of the array are not looked at. */
-static inline uint64_t *slots_word(uint64_t *words, uint32_t slot)
+static inline uint64_t *slots_word(uint64_t *words, uint64_t slot)
 {
     return words + slot;
 }
 
-/* P1: publishes the range in slot `slot` of the thread's own lane, under `key`, a new one. */
+/* What is computed from x and y is computed again, instead of being kept in registers that the
+ * function would have to save. */
+#define SLOTS_AGAIN(x, y) __asm__("" : "+r"(x), "+r"(y))
+
+/* P1: publishes the range in a slot of the thread's own lane, with these words for pages and key,
+ * under `key`, a new one. */
+static inline void slots_publish_words(uint64_t *pages, uint64_t *word, uint64_t key,
+                                       uint64_t first, uint64_t last)
+{
+    /* Release: a scan that sees this range has what was handed on with the slot. */
+    hf_store_release(pages, SHM_PAGES(first, last));
+    /* SLOT.PUB/p: the range is visible before the key that says it counts.
+     * Pairs with SLOT.PUB/m in slots_scan(). Without it: the scan compares an old range. */
+    hf_store_release(word, key);
+}
 static inline void slots_publish(struct shm_lane *lane, uint32_t slot, uint64_t key, uint64_t first,
                                  uint64_t last)
 {
-    /* Release: a scan that sees this range has what was handed on with the slot. */
-    hf_store_release(slots_word(lane->pages, slot), SHM_PAGES(first, last));
-    /* SLOT.PUB/p: the range is visible before the key that says it counts.
-     * Pairs with SLOT.PUB/m in slots_scan(). Without it: the scan compares an old range. */
-    hf_store_release(slots_word(lane->keys, slot), key);
+    slots_publish_words(slots_word(lane->pages, slot), slots_word(lane->keys, slot), key, first,
+                        last);
 }
 
 /* The lane of a slot's key word. */
@@ -89,12 +100,12 @@ static inline const struct shm_lane *slots_lane_of(const struct shm *shm, const 
     return &shm->lanes[at / sizeof *shm->lanes];
 }
 
-/* A key for one of the lane's own slots. */
-static inline uint64_t slots_key(struct shm_lane *lane, const struct shm_vnode *vnode,
-                                 uint32_t flags)
+/* A key for one of the lane's own slots, of a pin with `what`: shm_key() without a generation. */
+static inline uint64_t slots_key(struct shm_lane *lane, uint64_t what)
 {
     lane->generation += SHM_KEY_STEP;
-    return shm_key(lane->generation, flags, vnode->index);
+    hf_fence_light(); /* else the sum would be kept in a register, which takes more instructions */
+    return what + lane->generation;
 }
 
 /* A key for any slot. Handlers nest: those of their slots are counted apart, and atomically. */
@@ -102,7 +113,7 @@ static inline uint64_t slots_key_of(struct shm_lane *lane, uint32_t slot,
                                     const struct shm_vnode *vnode, uint32_t flags)
 {
     if (slot < SLOTS_OWN)
-        return slots_key(lane, vnode, flags);
+        return slots_key(lane, shm_key(0, flags, (uint32_t)vnode->index));
     return shm_key(hf_add_acq_rel(&lane->signal_generation, SHM_KEY_STEP) + SHM_KEY_STEP, flags,
                    vnode->index);
 }

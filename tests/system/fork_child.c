@@ -103,6 +103,8 @@ static void check_file_calls(struct handles *handles)
     EXPECT_EQ(hf_compact(file, 0, 0, 0, NULL, &compacted), -ECHILD);
     EXPECT_EQ(hf_pin(file, 0, 1, HF_PIN_READ, &iov, 1, &pin), -ECHILD);
     EXPECT_EQ(hf_pin(file, 0, 1, HF_PIN_READ | HF_PIN_NOWAIT, &iov, 1, &pin), -ECHILD);
+    EXPECT_EQ(hf_pin_at(file, 0, 1, HF_PIN_READ, &pin), -ECHILD);
+    EXPECT_EQ(hf_pin_at(file, 0, 1, HF_PIN_READ | HF_PIN_NOWAIT, &pin), -ECHILD);
     pin = handles->pin;
     EXPECT_EQ(hf_unpin(&pin), -ECHILD);
     EXPECT_EQ(hf_readdir(handles->dir, &entry), -ECHILD);

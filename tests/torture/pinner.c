@@ -111,13 +111,26 @@ static bool refused(int rc)
 }
 
 /* False when it was refused. `look`: also when no stop came in between. */
+/* By turns with hf_pin() and hf_pin_at(). */
+static int pin_either_way(const struct pinner *pinner, struct hf_file *file, uint64_t off,
+                          uint32_t flags, struct iovec *iov, struct hf_pin *pin)
+{
+    intptr_t at;
+
+    if (pinner->pins % 2)
+        return hf_pin(file, off, TEST_PAGE, flags, iov, 1, pin);
+    at = hf_pin_at(file, off, TEST_PAGE, flags, pin);
+    *iov = (struct iovec){(void *)at, TEST_PAGE};
+    return at < 0 ? (int)at : 1;
+}
+
 static bool pin_place(struct pinner *pinner, struct hf_file *file, uint64_t place, uint32_t flags,
                       bool look)
 {
     unsigned disturbed = torture_disturbed;
     struct iovec iov;
     struct hf_pin pin;
-    int rc = hf_pin(file, torture_place_off(place), TEST_PAGE, flags, &iov, 1, &pin);
+    int rc = pin_either_way(pinner, file, torture_place_off(place), flags, &iov, &pin);
 
     if (refused(rc)) {
         pinner->refused++;
