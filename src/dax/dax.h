@@ -139,9 +139,8 @@ struct dax_line {
     char *base;      /* MM_PRESENT below that of the pool's memory, for entries with this flag */
 } SHM_LINE;
 
-/* An entry, so turned that one unsigned comparison with `mapped` refuses it when it has not
- * MM_PRESENT, or another flag too, or leads to what is not mapped. Such flags become the highest
- * bits. */
+/* An entry, turned so that its flags are the highest bits. One unsigned comparison with `mapped`
+ * refuses it when it is missing, has another flag too, or leads to what is not mapped. */
 static inline uint64_t dax_turned(uint64_t entry)
 {
     uint64_t there = entry - MM_PRESENT;

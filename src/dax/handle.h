@@ -34,7 +34,7 @@ static inline void dax_fill_held_pin(struct hf_pin *pin, struct shm *shm, struct
     pin->hf_opaque[2] = (uint64_t)(uintptr_t)shm;
 }
 
-/* Null: the handle is no pin's, or the pool is closed. */
+/* Null: the handle is not a pin's, or the pool is closed. */
 static inline struct shm *dax_handle_shm(const struct hf_pin *pin)
 {
     const struct shm_lane_of_thread *lane;

@@ -44,7 +44,7 @@ struct dax_line dax_line_of(const struct dax *dax, struct shm_vnode *vnode, bool
         .base = dax->media.base - MM_PRESENT,
     };
 
-    if (!readable) /* an address that is no segment's, since no lane's entry may match */
+    if (!readable) /* an address that is not a segment's, as no lane's entry may match */
         line.shm = (const struct shm *)(const void *)vnode;
     dax_line_look(dax, &line);
     return line;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hf_pin_at() with each engine: what it gives and refuses, on pages with and without entries, at
+ * hf_pin_at() with each engine, on pages with and without entries: what it gives and refuses. At
  * the ends of pages and files, and against a layout change. Also handles of pins whose thread has
  * ended: any thread may release them, and a thread that has that thread's lane by then does.
  */
