@@ -100,10 +100,16 @@ int held_get_buffer(PyObject *object, Py_buffer *view, int flags)
     return fill_view(object, self, 0, view, flags);
 }
 
+static void end_view(struct py_held *held)
+{
+    if (--held->views == 0 && held->unseen)
+        held->unseen(held);
+}
+
 void held_release_buffer(PyObject *object, Py_buffer *view)
 {
     (void)view;
-    ((struct py_held *)object)->views--;
+    end_view((struct py_held *)object);
 }
 
 PyObject *held_pieces(struct py_held *self, PyObject *unused)
@@ -301,7 +307,7 @@ static int piece_get_buffer(PyObject *object, Py_buffer *view, int flags)
 static void piece_release_buffer(PyObject *object, Py_buffer *view)
 {
     (void)view;
-    ((struct py_piece *)object)->held->views--;
+    end_view(((struct py_piece *)object)->held);
 }
 
 static Py_ssize_t piece_len(PyObject *object)

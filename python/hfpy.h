@@ -38,7 +38,8 @@ struct py_held {
     struct iovec one;
     int pieces;
     bool live, writable;
-    Py_ssize_t views; /* while there is one, it is not released */
+    Py_ssize_t views;                     /* while there is one, it is not released */
+    void (*unseen)(struct py_held *self); /* called when the last view has gone; or null */
     struct hf_pin pin;
     /* Of leases. */
     struct hf_lease lease;
@@ -54,7 +55,7 @@ struct py_token {
 };
 #define PY_TOKEN_BYTES (sizeof(struct hf_lease_token) + 1)
 
-extern PyTypeObject *file_type;
+extern PyTypeObject *pool_type, *file_type;
 
 /* The function of a method, and the arguments that it takes. */
 #define PLAIN(function) (PyCFunction)(void (*)(void))(function), METH_VARARGS
@@ -71,6 +72,7 @@ extern PyTypeObject *file_type;
 /* OSError with the library's sentence; null, for return. A signal whose Python handler raises
  * becomes that exception. */
 PyObject *failed(long rc);
+PyObject *failed_with(long rc, const char *sentence);
 /* None, or OSError. */
 PyObject *done(long rc);
 
@@ -104,12 +106,16 @@ PyObject *pool_extents(struct py_pool *self, PyObject *args);
 PyObject *pool_path(struct py_pool *self, PyObject *args);
 
 /* Each adds its types to the module; 0 or -1. */
+int add_policies(PyObject *module);
 int add_pool(PyObject *module);
 int add_looking(PyObject *module);
 int add_dir(PyObject *module);
 int add_file(PyObject *module);
 int add_held(PyObject *module);
 int add_lease(PyObject *module);
+int add_cache(PyObject *module);
+/* Null: -1, with the exception that is set. */
+int add_object(PyObject *module, const char *name, PyObject *object);
 /* The type of `spec`, added to the module under its last name; null on failure. */
 PyTypeObject *add_type(PyObject *module, PyType_Spec *spec);
 PyTypeObject *add_record(PyObject *module, PyStructSequence_Desc *desc);

@@ -1,132 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The module: errors, policies, records, constants, and the calls that have no pool yet. */
+/* The module: constants, and the calls that have no pool yet. */
 #include "hfpy.h"
 
-#include <errno.h>
 #include <fcntl.h>
 
-static PyTypeObject *policy_type, *check_type;
-
-/* --- errors --- */
-
-PyObject *failed(long rc)
-{
-    PyObject *arguments;
-
-    if (rc == -EINTR && PyErr_CheckSignals())
-        return NULL;
-    arguments = Py_BuildValue("(is)", (int)-rc, hf_strerror_detail());
-    if (arguments)
-        PyErr_SetObject(PyExc_OSError, arguments);
-    Py_XDECREF(arguments);
-    return NULL;
-}
-
-PyObject *done(long rc)
-{
-    if (rc < 0)
-        return failed(rc);
-    Py_RETURN_NONE;
-}
-
-bool not_busy(unsigned busy)
-{
-    PyObject *arguments;
-
-    if (!busy)
-        return true;
-    arguments = Py_BuildValue("(is)", EBUSY, "another thread is in a call on it");
-    if (arguments)
-        PyErr_SetObject(PyExc_OSError, arguments);
-    Py_XDECREF(arguments);
-    return false;
-}
-
-/* --- types and records --- */
-
-static int add_object(PyObject *module, const char *name, PyObject *object)
-{
-    return object ? PyModule_AddObjectRef(module, name, object) : -1;
-}
-
-PyTypeObject *add_type(PyObject *module, PyType_Spec *spec)
-{
-    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
-
-    if (add_object(module, strrchr(spec->name, '.') + 1, type) == 0)
-        return (PyTypeObject *)type;
-    Py_XDECREF(type);
-    return NULL;
-}
-
-PyTypeObject *add_record(PyObject *module, PyStructSequence_Desc *desc)
-{
-    PyObject *type = (PyObject *)PyStructSequence_NewType(desc);
-
-    if (add_object(module, strrchr(desc->name, '.') + 1, type) == 0)
-        return (PyTypeObject *)type;
-    Py_XDECREF(type);
-    return NULL;
-}
-
-PyObject *make_record(PyTypeObject *type, PyObject **fields, Py_ssize_t count)
-{
-    PyObject *record = PyStructSequence_New(type);
-    bool whole = record != NULL;
-
-    for (Py_ssize_t i = 0; i < count; i++) {
-        whole = whole && fields[i];
-        if (record)
-            PyStructSequence_SetItem(record, i, fields[i]);
-        else
-            Py_XDECREF(fields[i]);
-    }
-    if (whole)
-        return record;
-    Py_XDECREF(record);
-    return NULL;
-}
+static PyTypeObject *check_type;
 
 /* --- policies --- */
-
-static PyStructSequence_Field policy_fields[] = {
-    {"kind", "one of the POLICY_ constants"},
-    {"deadline_ns", "nanoseconds from the call on; 0 without a deadline"},
-    {NULL, NULL},
-};
-static PyStructSequence_Desc policy_desc = {
-    "holdfast.Policy", "What a layout change does when a pin or lease holds part of its range.",
-    policy_fields, 2};
-
-PyObject *from_policy(const struct hf_policy *policy)
-{
-    PyObject *fields[] = {PyLong_FromUnsignedLong(policy->kind),
-                          PyLong_FromUnsignedLongLong(policy->deadline_ns)};
-
-    return make_record(policy_type, fields, 2);
-}
-
-int to_policy(PyObject *object, void *out)
-{
-    struct hf_policy *policy = out;
-    unsigned long long deadline;
-    unsigned kind;
-
-    *policy = (struct hf_policy){0};
-    if (object == Py_None)
-        return 1;
-    if (!PyObject_TypeCheck(object, policy_type)) {
-        PyErr_SetString(PyExc_TypeError,
-                        "a policy is None, WAIT, NOWAIT, DETACH, deadline(seconds) "
-                        "or deadline_detach(seconds)");
-        return 0;
-    }
-    if (!PyArg_ParseTuple(object, "IK:Policy", &kind, &deadline))
-        return 0;
-    policy->kind = kind;
-    policy->deadline_ns = deadline;
-    return 1;
-}
 
 static PyObject *timed(PyObject *arg, uint32_t kind)
 {
@@ -375,10 +255,9 @@ PyMODINIT_FUNC PyInit__holdfast(void)
 {
     PyObject *module = PyModule_Create(&definition);
 
-    if (module && (policy_type = add_record(module, &policy_desc)) &&
-        (check_type = add_record(module, &check_desc)) && !add_constants(module) &&
-        !add_pool(module) && !add_looking(module) && !add_dir(module) && !add_file(module) &&
-        !add_held(module) && !add_lease(module))
+    if (module && !add_policies(module) && (check_type = add_record(module, &check_desc)) &&
+        !add_constants(module) && !add_pool(module) && !add_looking(module) && !add_dir(module) &&
+        !add_file(module) && !add_held(module) && !add_lease(module) && !add_cache(module))
         return module;
     Py_XDECREF(module);
     return NULL;

@@ -144,7 +144,7 @@ def check_layers():
 # --------------------------------------------------------------------------------- cycles ----
 
 # How many files of a folder may call each other in a ring, itself or through others. A number only falls.
-CYCLE_FILES_MAX = {"fabric": 2, "python": 7, "src/fs": 6, "src/meta": 7, "src/shm": 4, "uring": 3}
+CYCLE_FILES_MAX = {"fabric": 2, "python": 4, "src/fs": 6, "src/meta": 7, "src/shm": 4, "uring": 3}
 STRUCT_NAME = re.compile(r"\bstruct \w+")  # some are named as a function is
 FUNCTION = re.compile(r"^(static )?[A-Za-z_][^;{}=#]*?\b(\w+)\([^;{}]*\)\s*\{(.*?)^\}", flags=re.M | re.S)
 

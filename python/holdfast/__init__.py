@@ -43,6 +43,17 @@ Publishing: others should see a whole file or none. Fill a file with a name of i
 it over the name that others open. They go on with the old one as long as they hold it. An
 array's dtype and shape best go into the same file, into a block (BLOCK_BYTES) before the data.
 
+A cache: Cache keeps objects under keys for any number of processes, and evicts when it is full.
+
+    with holdfast.Cache(pool, "/cache", 1 << 30) as cache:
+        cache.put("key", array)                     # by copy
+        with cache.put_begin("other", 4096) as put:  # in place; an exception aborts it
+            numpy.frombuffer(put, dtype)[:] = 1
+        got = cache.get("key")                      # None: it is not there
+        array = numpy.frombuffer(got, dtype)        # in place, held like a pin
+
+What is held leaves the cache like the rest, and its bytes stay. So there are no time-outs.
+
 Paths: str, bytes or os.PathLike, in the pool: "/a/b", and "a/b" is the same. Only create(), Pool()
 and check() take a path of the system.
 
