@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Taking objects out by key, quotas, looking at all of them, and counts. */
+/* Taking objects out by key or by the policy, quotas, looking at all of them, and counts. */
 #include "private.h"
 
 #include <errno.h>
@@ -20,6 +20,52 @@ int hfc_remove(struct hfc *cache, const struct hfc_key *key)
         rc = -ENOENT;
     }
     cache_unlock(cache);
+    return rc;
+}
+
+#define EVICT_MOST 64u /* before others get the lock */
+
+static uint64_t bytes_of_all(struct hfc *cache)
+{
+    const struct run *run = cache_run(cache);
+
+    return run->small_pages + run->main_pages;
+}
+
+/* False: no object is left. */
+static bool evict_some(struct hfc *cache, uint64_t bytes, uint64_t *gone)
+{
+    bool more = true;
+
+    for (unsigned i = 0; i < EVICT_MOST && more && *gone < bytes; i++) {
+        uint64_t before = bytes_of_all(cache);
+
+        more = evict_one(cache, CACHE_NONE);
+        *gone += before - bytes_of_all(cache);
+    }
+    packed_close(cache);
+    return more;
+}
+
+int hfc_evict(struct hfc *cache, uint64_t bytes, uint64_t *out)
+{
+    uint64_t gone = 0, all = UINT64_MAX; /* what others put meanwhile is not asked for */
+    bool more = true;
+    int rc = cache_check(cache);
+
+    while (rc == 0 && more && gone < bytes) {
+        rc = cache_lock(cache);
+        if (rc)
+            break;
+        if (all == UINT64_MAX) {
+            all = bytes_of_all(cache);
+            bytes = bytes < all ? bytes : all;
+        }
+        more = evict_some(cache, bytes, &gone);
+        cache_unlock(cache);
+    }
+    if (out)
+        *out = gone;
     return rc;
 }
 

@@ -319,6 +319,22 @@ int cli_parse(const struct cli_verb *verb, char **args, int *count)
     return check_complete(verb, *count, args);
 }
 
+const char *cli_own_name(const struct cli_verb *verb)
+{
+    const char *blank = strrchr(verb->name, ' ');
+
+    return blank != NULL ? blank + 1 : verb->name;
+}
+
+const struct cli_verb *cli_find_below(const struct cli_verb *verb, const char *name)
+{
+    for (const struct cli_verb *const *below = verb->verbs; below && *below; below++) {
+        if (strcmp(cli_own_name(*below), name) == 0)
+            return *below;
+    }
+    return NULL;
+}
+
 static void print_option(const struct cli_option *option)
 {
     char left[PAGE_OF_TEXT], letter[8] = "";
@@ -338,9 +354,10 @@ void cli_print_help(const struct cli_verb *verb)
            verb->operands, has_options ? " [OPTION] ..." : "", verb->summary);
     if (verb->details != NULL)
         printf("\n%s\n", verb->details);
-    if (!has_options)
-        return;
-    printf("\n");
-    for (const struct cli_option *option = verb->options; option->name != NULL; option++)
+    if (has_options || verb->verbs != NULL)
+        printf("\n");
+    for (const struct cli_option *option = verb->options; option && option->name; option++)
         print_option(option);
+    for (const struct cli_verb *const *below = verb->verbs; below && *below; below++)
+        printf("  %-10s %s\n", cli_own_name(*below), (*below)->summary);
 }

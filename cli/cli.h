@@ -54,6 +54,9 @@ struct cli_verb {
     struct cli_option *options; /* ended by a null name; or null */
     int operands_min, operands_max;
     bool raw; /* all arguments go to run() unparsed */
+    /* The first argument chooses one of these, ended by null, and it is all that counts. The name
+     * of each is this one's, a blank and its own. Or null. */
+    const struct cli_verb *const *verbs;
     int (*run)(int count, char **operands);
 };
 
@@ -63,6 +66,11 @@ int cli_parse(const struct cli_verb *verb, char **args, int *count);
 
 /* `holdfast complete WORD...`: complete.c. */
 int cli_complete(int count, char **words);
+
+/* The verb of `verb->verbs` that has this name of its own; null: there is none. */
+const struct cli_verb *cli_find_below(const struct cli_verb *verb, const char *name);
+/* The last word of its name. */
+const char *cli_own_name(const struct cli_verb *verb);
 
 /* Prints `holdfast VERB --help`. */
 void cli_print_help(const struct cli_verb *verb);
@@ -78,6 +86,8 @@ extern bool cli_mount_helper; /* mount(8) runs us */
 /* Prints 'holdfast: VERB: what: why', with the library's sentence for the call that just returned
  * rc. Returns the exit code for rc. */
 int cli_fail(const char *what, int rc);
+/* The same with a sentence of another library, or the verb's own. */
+int cli_fail_why(const char *what, const char *why, int rc);
 /* The same for a call of the C library; error is the errno. */
 int cli_fail_host(const char *what, int error);
 /* The same for wrong arguments; returns EX_USAGE. */
@@ -153,6 +163,8 @@ void cli_json_open(struct cli_json *json, const char *key, char bracket); /* '{'
 void cli_json_close(struct cli_json *json, char bracket);                 /* '}' or ']' */
 /* Bytes that are not UTF-8 become \udc80 .. \udcff, as Python's surrogateescape has it. */
 void cli_json_text(struct cli_json *json, const char *key, const char *text);
+/* The same of `len` bytes, which a NUL follows, and which may have others in them. */
+void cli_json_bytes(struct cli_json *json, const char *key, const char *bytes, size_t len);
 void cli_json_number(struct cli_json *json, const char *key, uint64_t number);
 void cli_json_bool(struct cli_json *json, const char *key, bool value);
 void cli_json_null(struct cli_json *json, const char *key);

@@ -38,10 +38,10 @@ static bool offer(const char *typed, const char *before, const char *word, const
     return true;
 }
 
-static void offer_verbs(const char *typed)
+static void offer_verbs(const char *typed, const struct cli_verb *const *verbs)
 {
-    for (const struct cli_verb *const *verb = cli_verbs; *verb != NULL; verb++)
-        offer(typed, "", (*verb)->name, (*verb)->summary);
+    for (const struct cli_verb *const *verb = verbs; *verb != NULL; verb++)
+        offer(typed, "", cli_own_name(*verb), (*verb)->summary);
 }
 
 /* --- paths inside the pool --- */
@@ -252,7 +252,9 @@ static void offer_operand(const char *name, const char *pool, const char *typed)
     else if (is_called(name, "SOURCE") || is_called(name, "TARGET"))
         printf(":files\n");
     else if (is_called(name, "VERB"))
-        offer_verbs(typed);
+        offer_verbs(typed, cli_verbs);
+    else if (is_called(name, "KEY"))
+        return; /* to read keys, the cache would have to be opened, and perhaps mended */
     else
         offer_paths(pool, typed);
 }
@@ -305,13 +307,27 @@ static void complete_verb(const struct cli_verb *verb, int count, char **words)
     }
 }
 
+static void complete_words(const struct cli_verb *verb, int count, char **words)
+{
+    const struct cli_verb *below = cli_find_below(verb, words[1]);
+
+    if (verb->verbs == NULL)
+        complete_verb(verb, count, words);
+    else if (count == 2 && words[1][0] == '-')
+        offer_options(NULL, words[1]);
+    else if (count == 2)
+        offer_verbs(words[1], verb->verbs);
+    else if (below != NULL)
+        complete_verb(below, count - 1, words + 1);
+}
+
 int cli_complete(int count, char **words)
 {
     if (count == 1)
-        offer_verbs(words[0]);
+        offer_verbs(words[0], cli_verbs);
     for (const struct cli_verb *const *verb = cli_verbs; count > 1 && *verb != NULL; verb++) {
         if (strcmp((*verb)->name, words[0]) == 0)
-            complete_verb(*verb, count, words);
+            complete_words(*verb, count, words);
     }
     return EX_OK;
 }

@@ -91,6 +91,11 @@ int cli_fail(const char *what, int rc)
     return print_failure(what, why[0] != '\0' ? why : strerror(-rc), rc);
 }
 
+int cli_fail_why(const char *what, const char *why, int rc)
+{
+    return print_failure(what, why, rc);
+}
+
 int cli_fail_host(const char *what, int error)
 {
     return print_failure(what, strerror(error), -error);

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <string.h>
 
 void cli_json_begin(struct cli_json *json, FILE *out)
 {
@@ -42,10 +43,13 @@ int cli_utf8_len(const char *bytes)
     return len;
 }
 
-static void put_string(FILE *out, const char *text)
+/* A sequence of UTF-8 does not go on past a NUL, and one follows. */
+static void put_string(FILE *out, const char *text, size_t bytes)
 {
+    const char *end = text + bytes;
+
     fputc('"', out);
-    while (*text != '\0') {
+    while (text < end) {
         unsigned char byte = (unsigned char)*text;
         int len = cli_utf8_len(text);
 
@@ -77,7 +81,7 @@ static void begin_item(struct cli_json *json, const char *key)
     if (json->depth > 0)
         new_line(json);
     if (key != NULL) {
-        put_string(json->out, key);
+        put_string(json->out, key, strlen(key));
         fputs(": ", json->out);
     }
 }
@@ -101,8 +105,13 @@ void cli_json_close(struct cli_json *json, char bracket)
 
 void cli_json_text(struct cli_json *json, const char *key, const char *text)
 {
+    cli_json_bytes(json, key, text, strlen(text));
+}
+
+void cli_json_bytes(struct cli_json *json, const char *key, const char *bytes, size_t len)
+{
     begin_item(json, key);
-    put_string(json->out, text);
+    put_string(json->out, bytes, len);
 }
 
 void cli_json_number(struct cli_json *json, const char *key, uint64_t number)

@@ -63,8 +63,10 @@ const struct cli_verb *cli_find_verb(const char *name)
 /* Verbs that a build may have left out are not unknown to the user. */
 static int unknown_verb(const char *name)
 {
-    static const char *const optional[][2] = {
-        {"mount", "-Dmount=disabled"}, {"demo", "-Dlab=false"}, {"bench", "-Dlab=false"}};
+    static const char *const optional[][2] = {{"cache", "-Dcache=false"},
+                                              {"mount", "-Dmount=disabled"},
+                                              {"demo", "-Dlab=false"},
+                                              {"bench", "-Dlab=false"}};
 
     for (size_t i = 0; i < sizeof(optional) / sizeof(optional[0]); i++) {
         if (strcmp(name, optional[i][0]) != 0)
@@ -123,13 +125,38 @@ const struct cli_verb cli_verb_version = {
     .run = version_run,
 };
 
+/* The verb of `verb->verbs` that the first argument names; null: *status is the exit code. */
+static const struct cli_verb *choose_below(const struct cli_verb *verb, char **args, int *status)
+{
+    const struct cli_verb *below;
+
+    if (args[0] == NULL) {
+        *status = cli_usage("too few arguments: holdfast %s %s", verb->name, verb->operands);
+        return NULL;
+    }
+    below = cli_find_below(verb, args[0]);
+    if (below == NULL && strcmp(args[0], "--help") == 0) {
+        cli_print_help(verb);
+        *status = EX_OK;
+    } else if (below == NULL) {
+        *status =
+            cli_usage("%s: there is no such verb (see `holdfast %s --help`)", args[0], verb->name);
+    }
+    return below;
+}
+
 static int run_verb(const struct cli_verb *verb, char **args)
 {
-    int count = 0;
+    int count = 0, status = EX_OK;
 
+    if (verb->verbs != NULL) {
+        verb = choose_below(verb, args++, &status);
+        if (verb == NULL)
+            return status;
+        cli_current_verb = verb;
+    }
     if (!verb->raw) {
-        int status = cli_parse(verb, args, &count);
-
+        status = cli_parse(verb, args, &count);
         if (status >= 0)
             return status;
         return verb->run(count, args);

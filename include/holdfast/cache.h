@@ -163,6 +163,12 @@ void hfc_put_abort(struct hfc_put *put);
 /* Takes the object out of the cache. -ENOENT, -EINVAL, -EBUSY. */
 int hfc_remove(struct hfc *cache, const struct hfc_key *key);
 
+/* Evicts by the policy, as a put into a full cache does. Ends when the objects that left had at
+ * least `bytes` of memory, or as much as all had at the call. Stores in *out what they had, also
+ * when it fails; out may be null. The memory stays with the cache, for the next puts. -EINVAL,
+ * -EBUSY. */
+int hfc_evict(struct hfc *cache, uint64_t bytes, uint64_t *out);
+
 /* ---------------------------------------------------------------------------------- looking --- */
 
 struct hfc_entry {

@@ -179,6 +179,41 @@ static void check_in_place(void)
     done(cache);
 }
 
+/* As much as is asked for, and all; what a reader holds stays with it. */
+static void check_evict(void)
+{
+    struct hfc *cache;
+    struct iovec iov;
+    struct hfc_ref ref;
+    struct object_key key;
+    uint64_t gone = 1;
+
+    fresh();
+    cache = object_cache(pool, TEST_MIB(4), HFC_FIFO, 1000);
+    EXPECT_EQ(hfc_evict(cache, 1, &gone), 0);
+    EXPECT_EQ(gone, 0);
+    for (uint64_t i = 0; i < 200; i++)
+        object_put(cache, i, 0, i, i < 100 ? KIB(16) : 100);
+    EXPECT_EQ(hfc_evict(cache, 0, &gone), 0);
+    EXPECT_EQ(gone, 0);
+    EXPECT_EQ(hfc_evict(cache, KIB(16) + 1, &gone), 0);
+    EXPECT_EQ(gone, KIB(32));
+    EXPECT_EQ(object_get(cache, 1, 0, 0), -ENOENT);
+    EXPECT_EQ(object_get(cache, 2, 0, KIB(16)), 2);
+    EXPECT_EQ(object_stats(cache).evictions, 2);
+    object_key(&key, 50, 0);
+    EXPECT_EQ(hfc_get(cache, &key.key, &iov, 1, &ref), 1);
+    EXPECT_EQ(hfc_evict(cache, UINT64_MAX, NULL), 0);
+    EXPECT_EQ(object_stats(cache).objects, 0);
+    EXPECT_EQ(object_stats(cache).used_bytes, KIB(16));
+    EXPECT_EQ(object_stats(cache).packed_pages, 0);
+    EXPECT_EQ(object_check(&iov, 1, 50, KIB(16)), 50);
+    EXPECT_EQ(hfc_release(&ref), 0);
+    EXPECT_EQ(hfc_evict(NULL, 1, &gone), -EINVAL);
+    EXPECT_EQ(gone, 0);
+    done(cache);
+}
+
 /* More objects than fit, of all sizes: the memory stays within the capacity, what is there is
  * whole, and what was used stays longest. */
 static void check_eviction(uint32_t policy)
@@ -426,6 +461,7 @@ static void calls(void)
     check_errors();
     check_many();
     check_in_place();
+    check_evict();
     check_eviction(HFC_S3FIFO);
     check_eviction(HFC_LRU);
     check_eviction(HFC_FIFO);

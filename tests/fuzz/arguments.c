@@ -77,6 +77,15 @@ static void expect_complete(const struct cli_verb *verb, int count, unsigned giv
     }
 }
 
+static const struct cli_verb *choose_below(const struct cli_verb *verb, uint64_t number)
+{
+    uint64_t verbs = 0;
+
+    while (verb->verbs[verbs])
+        verbs++;
+    return verb->verbs[number % verbs];
+}
+
 static void run(const uint8_t *bytes, size_t len)
 {
     struct fuzz_input input = {bytes, len};
@@ -87,6 +96,8 @@ static void run(const uint8_t *bytes, size_t len)
     while (cli_verbs[verbs])
         verbs++;
     cli_current_verb = cli_verbs[fuzz_take(&input, 1) % verbs];
+    if (cli_current_verb->verbs)
+        cli_current_verb = choose_below(cli_current_verb, fuzz_take(&input, 1));
     if (cli_current_verb->raw)
         return;
     memcpy(text, input.at, input.left);

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* How the verb cache prints what it finds. */
+#ifndef HOLDFAST_CLI_CACHE_H
+#define HOLDFAST_CLI_CACHE_H
+
+#include "cli.h"
+
+#include <holdfast/cache.h>
+#include <inttypes.h>
+
+/* 0, or what hfc_next() failed with. */
+int cache_print_keys(struct hfc *cache, bool as_json, bool as_hex);
+void cache_print_stats(const char *path, const struct hfc_stats *stats, bool as_json);
+
+#endif
