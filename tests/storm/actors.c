@@ -59,7 +59,7 @@ static void pin_page(struct hf_pool *pool, unsigned worker, unsigned number, uns
                      worker);
         EXPECT_EQ(hf_unpin(&pin), 0);
     } else { /* a reader does not fill a hole */
-        EXPECT(rc == -EFAULT || rc == -EAGAIN || rc == -EROFS || rc == -EBUSY);
+        EXPECT(rc == -EFAULT || rc == -EAGAIN || rc == -EROFS || storm_goes_again(rc));
     }
     EXPECT_EQ(hf_close(file), 0);
 }

@@ -170,7 +170,7 @@ void storm_lease_new(struct test_rng *rng, struct hf_file *file, const struct st
     options = options_of(rng, lease);
     options.flags = purposes[test_below(rng, 4)] | (test_chance(rng, 30) ? HF_PIN_WRITE : 0);
     rc = hf_lease(file, pin->off, pin->len, &options, lease->pieces, STORM_PAGES, &handle);
-    EXPECT(rc > 0 || rc == -EFAULT || rc == -EBADF || rc == -EINTR || rc == -EBUSY);
+    EXPECT(rc > 0 || rc == -EFAULT || rc == -EBADF || storm_goes_again(rc));
     test_count64(&own.storm->leases, rc > 0);
     conclude(lease, &handle, rc);
 }

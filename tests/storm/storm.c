@@ -266,6 +266,8 @@ static void start_follower(struct parent *parent)
 {
     if (!(parent->storm->actors & STORM_DEDUP))
         return;
+    if (parent->storm->actors & STORM_FILLER && test_chance(&parent->rng, 50))
+        return; /* the filler's turn */
     parent->follower = test_follower(STORM_POOL);
     parent->storm->followers++;
 }
@@ -289,12 +291,6 @@ static void kill_trimmer(struct parent *parent)
     if (parent->trimmer)
         test_kill(parent->trimmer);
     parent->trimmer = 0;
-}
-
-static void start_filler(struct parent *parent)
-{
-    if (parent->storm->actors & STORM_FILLER)
-        parent->filler = storm_filler(parent->storm);
 }
 
 static void kill_filler(struct parent *parent)
@@ -367,6 +363,17 @@ static void let_reader_look(struct parent *parent)
             FAIL("the reader is stuck");
         usleep(100);
     }
+}
+
+/* A process that attaches needs room, so all have attached before the filler comes. When the
+ * follower has is not known. */
+static void start_filler(struct parent *parent)
+{
+    if (!(parent->storm->actors & STORM_FILLER) || parent->follower)
+        return;
+    if (parent->reader)
+        let_reader_look(parent);
+    parent->filler = storm_filler(parent->storm);
 }
 
 /* Anywhere, also in a transaction; it may be killed like that. */
