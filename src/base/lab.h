@@ -31,7 +31,10 @@
 #define HF_LAB_TRIM_REGISTERED 0x200000u /* and of the registrations */
 #define HF_LAB_LEAF_STAYS 0x400000u  /* a compaction does not clear the entries that it replaces */
 #define HF_LAB_LEAF_UNSEEN 0x800000u /* it looks for nobody, nor for walks in their node */
+#define HF_LAB_INTENT_UNSEEN 0x10000000u /* a look at extents does not apply the intent */
 
+/* Not broken either: changes of more than two extents go in steps. */
+#define HF_LAB_SHORT_STEPS 0x20000000u
 /* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a
  * processor may. Such pins leave the straight line (dax_pin_page()), which has no points. */
 #define HF_LAB_STEPS 0x80000000u

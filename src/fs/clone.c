@@ -357,7 +357,7 @@ static int clone_once(struct clone *c, struct shm_vnode *to, const struct hf_pol
     if (rc)
         return rc;
     cut_tail(c);
-    rc = c->from->size < c->from_end ? -ESTALE : dax_check_settled(c->from);
+    rc = c->from->size < c->from_end ? -ESTALE : fs_steps_settle(c->fs, c->from);
     rc = rc ? rc : zero_target_tail(c);
     rc = rc ? rc : find_pieces(c);
     rc = rc ? rc : make_copies(c);
@@ -528,7 +528,7 @@ static int share_now(struct clone *c, struct shm_vnode *to, uint64_t *held)
 
 static int clone_now(struct clone *c, struct shm_vnode *to, uint64_t len, uint64_t *held)
 {
-    int rc = dax_check_settled(c->from);
+    int rc = fs_steps_settle(c->fs, c->from);
 
     if (rc || !cut_part_page(c, to, len) || other_gate(c, to)) {
         c->pages = 0;

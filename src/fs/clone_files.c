@@ -75,7 +75,10 @@ static int look_at(struct batch *b, size_t i)
 
     if (rc)
         return rc;
-    if (dax_gate_over(&b->fs->dax, source->vnode, 0, DAX_LAST))
+    rc = fs_steps_left(b->fs, b->entries[i].from);
+    if (rc < 0)
+        return rc;
+    if (rc || dax_gate_over(&b->fs->dax, source->vnode, 0, DAX_LAST))
         return left_to_caller(&b->entries[i], "is in a layout change");
     rc = dax_change_now(&b->fs->dax, source->vnode, 0, DAX_LAST, &source->change);
     if (rc)

@@ -248,7 +248,7 @@ static bool gate_over(const struct batch *b, const struct side *side)
 /* Under both mutexes. */
 static int look_and_share(struct batch *b)
 {
-    int rc = dax_check_settled(b->kept.vnode);
+    int rc = fs_steps_settle(b->fs, b->kept.vnode);
 
     if (rc)
         return rc;

@@ -29,7 +29,7 @@ int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, 
         fs_reclaim(fs);
     l->fs = fs;
     l->vnode = vnode;
-    l->in_txn = l->committed = l->keep_times = false;
+    l->in_txn = l->committed = l->keep_times = l->steps = false;
     if (why != HF_CHANGE_MOVE && why != HF_CHANGE_DELETE)
         dax_will_change(&fs->dax, vnode, first, last);
     return dax_change_begin(&fs->dax, vnode, first, last, why, policy, &l->change);
@@ -39,7 +39,7 @@ static int prepare_now(struct fs_layout *l, struct fs *fs, struct shm_vnode *vno
 {
     l->fs = fs;
     l->vnode = vnode;
-    l->in_txn = l->committed = false;
+    l->in_txn = l->committed = l->steps = false;
     l->keep_times = true;
     return fs_may_write(fs);
 }
@@ -189,6 +189,18 @@ int fs_layout_commit_gone(struct fs_layout *l)
     return rc;
 }
 
+/* The file is what it will be, and nobody sees the steps. A death from here on leaves them to
+ * others, and so does a step that fails. */
+static void take_steps(struct fs_layout *l)
+{
+    /* SIZE.PUB/m: as in dax_change_end(), and before pending_version, which says it too. */
+    hf_store_release(&l->vnode->size, l->inode.size);
+    dax_change_landed(&l->change);
+    fs_steps_pause();
+    if (fs_steps_finish(l->fs, l->vnode))
+        hf_store_release(&l->fs->dax.shm->run->reclaim, 1u);
+}
+
 /* When a later transaction of the change fails, the file stays as the last committed one left it.
  * All of them have the same size in the inode, and vnode->size has not been touched. */
 int fs_layout_close(struct fs_layout *l, int rc)
@@ -201,6 +213,8 @@ int fs_layout_close(struct fs_layout *l, int rc)
         fs_abort(&l->txn);
         dax_change_failed(&l->change);
     }
+    if (l->committed && l->steps)
+        take_steps(l);
     dax_change_end(&l->change, l->committed);
     if (size > old && old < first) /* zeros in between, which were not there */
         first = old;
@@ -317,4 +331,74 @@ int fs_layout_swap_held(struct fs_layout *l, uint64_t first, uint64_t last,
         first = run.page + run.count;
     }
     return rc == -ENOENT ? 0 : rc;
+}
+
+/* ---- in steps ---- */
+
+/* In a transaction: whether more than FS_STEP_EXTENTS lie in [page, end). */
+static int has_many_extents(struct fs_layout *l, uint64_t page, uint64_t end)
+{
+    struct meta_extent extent;
+
+    if (l->inode.blocks <= FS_STEP_EXTENTS) /* an extent has a block at least */
+        return 0;
+    for (unsigned i = 0; i <= FS_STEP_EXTENTS; i++) {
+        int rc = meta_extent_find(l->txn.meta, l->vnode->ino, page, &extent);
+
+        if (rc)
+            return rc == -ENOENT ? 0 : rc;
+        if (extent.page >= end)
+            return 0;
+        page = extent.page + extent.count;
+    }
+    return 1;
+}
+
+/* The steps know of no pins. So what pins hold goes into records of detached blocks here. */
+static int take_held(struct fs_layout *l, uint64_t page, uint64_t last)
+{
+    struct meta_extent run;
+    int rc = 0;
+
+    if (!l->change.holder_count)
+        return 0;
+    while (rc == 0 && page <= last && (rc = next_held(l, page, last, &run)) == 0) {
+        rc = fs_layout_remove(l, run.page, run.count);
+        page = run.page + run.count;
+    }
+    return rc == -ENOENT ? 0 : rc;
+}
+
+int fs_layout_intend(struct fs_layout *l, enum meta_intent_kind kind, uint64_t page, uint64_t count)
+{
+    struct meta_intent intent = {l->vnode->ino, kind, page, count, 0};
+    int rc = has_many_extents(l, page, kind == META_INTENT_FREE ? page + count : META_FILE_PAGES);
+
+    shm_assert_held(&l->vnode->mutex);
+    if (rc <= 0)
+        return rc;
+    if (kind == META_INTENT_INSERT) {
+        intent.cursor = META_FILE_PAGES;
+        rc = meta_extent_split(l->txn.meta, l->vnode->ino, page);
+    } else {
+        intent.cursor = kind == META_INTENT_COLLAPSE ? page : 0;
+        rc = take_held(l, page, page + count - 1);
+    }
+    rc = rc ? rc : meta_intent_put(l->txn.meta, &intent);
+    l->steps = rc == 0;
+    return rc ? rc : 1;
+}
+
+int fs_layout_take_out(struct fs_layout *l, uint64_t page, uint64_t count)
+{
+    int rc;
+
+    if (page >= META_FILE_PAGES)
+        return 0;
+    if (count > META_FILE_PAGES - page)
+        count = META_FILE_PAGES - page;
+    rc = fs_layout_intend(l, META_INTENT_FREE, page, count);
+    if (rc)
+        return rc < 0 ? rc : 0;
+    return fs_layout_remove(l, page, count);
 }

@@ -27,6 +27,7 @@ struct fs_layout {
     struct meta_inode inode;
     bool in_txn, committed;
     bool keep_times; /* the content stays the same */
+    bool steps;      /* it leaves an intent, whose steps follow */
 };
 
 int fs_layout_open(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first,
@@ -40,9 +41,13 @@ int fs_layout_begin(struct fs_layout *l);
 /* Takes the blocks of [page, page+count) out of the file: freed, or detached where a pin holds
  * them. */
 int fs_layout_remove(struct fs_layout *l, uint64_t page, uint64_t count);
-/* Of files with more extents, a transaction takes so many away at once. Others can have space_mutex
- * in between. */
-#define FS_STEP_EXTENTS 1024u
+/* The same, with no limit to the number of extents: it may leave an intent. Nothing else may change
+ * extents of these pages in the transaction after it. */
+int fs_layout_take_out(struct fs_layout *l, uint64_t page, uint64_t count);
+/* In a transaction. 1: the change of [page, page+count) and what follows it has more extents than
+ * one transaction should, and it has been left to steps. 0: do it here. */
+int fs_layout_intend(struct fs_layout *l, enum meta_intent_kind kind, uint64_t page,
+                     uint64_t count);
 /* In a transaction. 1: the file has more than FS_STEP_EXTENTS; that many lie before *end. */
 int fs_layout_first_step(struct fs_layout *l, uint64_t *end);
 /* Gives [page, page+count), holes now, the next blocks of the reservation, which the commit

@@ -18,7 +18,6 @@
 #include "fs/orphan.h"
 
 #include "base/error.h"
-#include "base/lab.h"
 #include "dax/client.h"
 #include "fs/layout.h"
 #include "fs/name.h"
@@ -26,9 +25,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <time.h>
-
-#define PAUSE_NS 100000 /* as long as the wake of a thread that waits for a mutex may take */
 
 /* Where nothing can be detached, a file that is still pinned is left to a later reclaim. */
 static const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
@@ -52,22 +48,13 @@ static int delete_some(struct fs_layout *l)
     return rc ? rc : 1;
 }
 
-/* A thread that unlocks a mutex and locks it again is faster than the one that it wakes. */
-static void let_others_in(void)
-{
-    const struct timespec pause = {.tv_nsec = PAUSE_NS};
-
-    HF_LAB_AT(HF_LAB_DELETES);
-    nanosleep(&pause, NULL);
-}
-
 static int delete_file(struct fs_layout *l, uint64_t ino)
 {
     int rc;
 
     l->keep_times = true; /* of a file that nobody can see */
     while ((rc = delete_some(l)) == 1)
-        let_others_in();
+        fs_steps_pause();
     l->keep_times = false;
     if (rc)
         return rc;

@@ -121,14 +121,17 @@ static int copy_edges(struct fs_layout *l, const struct edges *edges, struct fs_
     return rc;
 }
 
-static int punch_copying(struct fs_layout *l, const struct edges *edges,
+static int punch_copying(struct fs_layout *l, const struct edges *edges, uint64_t from, uint64_t to,
                          struct fs_reservation *blocks)
 {
     int rc = fs_layout_begin(l);
 
-    rc = rc ? rc : fs_layout_remove(l, l->change.first, l->change.last - l->change.first + 1);
-    for (unsigned i = 0; rc == 0 && i < edges->count; i++)
-        rc = fs_layout_place(l, edges->edge[i].page, 1, blocks);
+    for (unsigned i = 0; rc == 0 && i < edges->count; i++) {
+        rc = fs_layout_remove(l, edges->edge[i].page, 1);
+        rc = rc ? rc : fs_layout_place(l, edges->edge[i].page, 1, blocks);
+    }
+    if (rc == 0 && from < to)
+        rc = fs_layout_take_out(l, from, to - from);
     return rc ? rc : fs_layout_commit(l, l->vnode->size);
 }
 
@@ -167,7 +170,7 @@ static int punch_in_place(struct fs_layout *l, const struct edges *edges, uint64
     }
     rc = fs_layout_begin(l);
     if (rc == 0 && from < to)
-        rc = fs_layout_remove(l, from, to - from);
+        rc = fs_layout_take_out(l, from, to - from);
     rc = rc ? rc : fs_layout_commit(l, l->vnode->size);
     for (unsigned i = 0; rc == 0 && i < edges->count; i++)
         rc = zero_in_place(l, &edges->edge[i]);
@@ -187,7 +190,7 @@ static int punch(struct fs_layout *l, uint64_t off, uint64_t end, struct fs_rese
         fs_reservation_drop(l->fs, blocks);
         return punch_in_place(l, &edges, from, to);
     }
-    return rc ? rc : punch_copying(l, &edges, blocks);
+    return rc ? rc : punch_copying(l, &edges, from, to, blocks);
 }
 
 int fs_punch(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,

@@ -9,6 +9,7 @@
 #include "base/futex.h"
 #include "base/lab.h"
 #include "fs/orphan.h"
+#include "fs/vnode.h"
 #include "fs/put_left.h"
 #include "fs/txn.h"
 #include "sync/engine.h"
@@ -273,6 +274,50 @@ static int free_unclaimed(struct fs *fs)
     return rc < 0 ? rc : 0;
 }
 
+/* A living change has the mutex until it is done, or has failed. So nobody waits for the mutex
+ * here. The vnode is opened as for a deletion, which does not sweep in turn to make room. */
+static void finish_file(struct fs *fs, uint64_t ino)
+{
+    struct shm_bound before = shm_bound;
+    struct shm_vnode *vnode;
+    int rc;
+
+    shm_bound = (struct shm_bound){.patience = SHM_PATIENCE_NONE};
+    rc = fs_vnode_open_orphan(fs, ino, &vnode);
+    shm_bound = before;
+    if (rc)
+        return;
+    if (dax_lock_now(&fs->dax, vnode)) {
+        if (fs_steps_settle(fs, vnode))
+            hf_store_release(&fs->dax.shm->run->reclaim, 1u);
+        dax_unlock(&fs->dax, vnode);
+    }
+    if (shm_vnode_put(fs->dax.shm, vnode) && hf_load_acquire(&vnode->orphan))
+        fs_orphan_delete(fs, ino);
+}
+
+static int next_intent(struct fs *fs, uint64_t *ino)
+{
+    struct meta_intent intent;
+    struct meta_txn *txn;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_intent_next(txn, *ino, &intent);
+    meta_end_read(txn);
+    *ino = rc ? 0 : intent.ino;
+    return rc;
+}
+
+/* Takes the steps that are left of changes of all files (vnode.c). */
+static void sweep_steps(struct fs *fs)
+{
+    shm_assert_none_held();
+    for (uint64_t ino = 0; next_intent(fs, &ino) == 0; ino++)
+        finish_file(fs, ino);
+}
+
 void fs_reclaim(struct fs *fs)
 {
     struct shm_run *run = fs->dax.shm->run;
@@ -295,6 +340,7 @@ void fs_reclaim(struct fs *fs)
     dax_reclaim(&fs->dax, free_gone, fs);
     if (sweep)
         fs_orphans_sweep(fs);
+    sweep_steps(fs);
     if (hf_load_acquire(&run->ghost_gone))
         hf_store_release(&run->reclaim, 1u);
     fs_trim_follow(fs);
@@ -323,4 +369,5 @@ void fs_reap(struct fs *fs)
         fs_space_unlock(fs);
     }
     fs_orphans_sweep(fs);
+    sweep_steps(fs);
 }

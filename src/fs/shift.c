@@ -3,6 +3,9 @@
  * Owns HF_FALLOC_COLLAPSE_RANGE and HF_FALLOC_INSERT_RANGE: blocks stay where they are, and sit
  * under other pages of the file afterwards. So every page from `off` on is in the layout change.
  * Pages that a detaching policy leaves pinned are copied, and the pins keep the old blocks.
+ *
+ * With many extents the transaction only says what the file is from then on, and they are moved in
+ * steps after it (meta/intent.c).
  */
 #include "fs/layout.h"
 
@@ -39,10 +42,13 @@ static int collapse(struct shift *s)
     int rc = fs_layout_copy_held(l, after, DAX_LAST, &s->copies);
 
     rc = rc ? rc : fs_layout_begin(l);
-    rc = rc ? rc : fs_layout_remove(l, s->page, s->count);
     rc = rc ? rc : fs_layout_swap_held(l, after, DAX_LAST, &s->copies);
-    rc = rc ? rc : meta_extent_shift(l->txn.meta, l->vnode->ino, after, -(int64_t)s->count);
-    return rc ? rc : fs_layout_commit(l, size - s->count * HF_BLOCK_BYTES);
+    rc = rc ? rc : fs_layout_intend(l, META_INTENT_COLLAPSE, s->page, s->count);
+    if (rc == 0) {
+        rc = fs_layout_remove(l, s->page, s->count);
+        rc = rc ? rc : meta_extent_shift(l->txn.meta, l->vnode->ino, after, -(int64_t)s->count);
+    }
+    return rc < 0 ? rc : fs_layout_commit(l, size - s->count * HF_BLOCK_BYTES);
 }
 
 /* Blocks that were allocated past end of file move up too. */
@@ -77,9 +83,12 @@ static int insert(struct shift *s)
     rc = rc ? rc : fs_layout_begin(l);
     rc = rc ? rc : fits(l, s->count);
     rc = rc ? rc : fs_layout_swap_held(l, s->page, DAX_LAST, &s->copies);
-    rc = rc ? rc : meta_extent_split(l->txn.meta, l->vnode->ino, s->page);
-    rc = rc ? rc : meta_extent_shift(l->txn.meta, l->vnode->ino, s->page, (int64_t)s->count);
-    return rc ? rc : fs_layout_commit(l, size + s->count * HF_BLOCK_BYTES);
+    rc = rc ? rc : fs_layout_intend(l, META_INTENT_INSERT, s->page, s->count);
+    if (rc == 0) {
+        rc = meta_extent_split(l->txn.meta, l->vnode->ino, s->page);
+        rc = rc ? rc : meta_extent_shift(l->txn.meta, l->vnode->ino, s->page, (int64_t)s->count);
+    }
+    return rc < 0 ? rc : fs_layout_commit(l, size + s->count * HF_BLOCK_BYTES);
 }
 
 struct shift_kind {

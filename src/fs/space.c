@@ -123,13 +123,13 @@ static int mark_extent(struct shm *shm, const struct meta_extent *extent)
     return 0;
 }
 
-/* Those from `page` on. */
+/* Those from `page` on, as they are stored: what an intent is still to free is in use. */
 static int mark_extents(struct shm *shm, struct meta_txn *txn, uint64_t ino, uint64_t page)
 {
     struct meta_extent extent;
     int rc;
 
-    while ((rc = meta_extent_find(txn, ino, page, &extent)) == 0) {
+    while ((rc = meta_stored_find(txn, ino, page, &extent)) == 0) {
         rc = mark_extent(shm, &extent);
         if (rc)
             return rc;

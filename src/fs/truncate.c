@@ -58,9 +58,9 @@ static int cut_pages(struct fs_layout *l, uint64_t size, struct fs_reservation *
 
     if (rc)
         return rc;
-    rc = fs_layout_remove(l, dax_pages_up(size), UINT64_MAX - dax_pages_up(size));
-    if (rc == 0 && size % HF_BLOCK_BYTES)
+    if (size % HF_BLOCK_BYTES)
         rc = fs_layout_swap_held(l, page, page, copy);
+    rc = rc ? rc : fs_layout_take_out(l, dax_pages_up(size), UINT64_MAX);
     return rc ? rc : fs_layout_commit(l, size);
 }
 

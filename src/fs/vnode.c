@@ -23,6 +23,15 @@
  * SHM_ORPHAN_CLOSED, under the layout mutex, once a process finds that it alone has marked the
  * vnode. Two openers that come while a deleter looks see each other's marks and may stay: they came
  * before the last close was over.
+ *
+ * Steps that a change has left (meta/intent.c). The change takes them itself, before its gate
+ * opens. When its process has died, or a step has failed, the next transaction on the file takes
+ * them first. Where none comes, a sweep does (reclaim.c), or the first process to attach
+ * (pool/settle.c). A step is right whichever process takes it. It changes nothing that a look at
+ * the file shows, so it needs no gate, and entries of the page table stay true. It frees blocks
+ * that no pin holds. The change has found the pins before it committed, and has detached what they
+ * held in that transaction. No page leads to these blocks any more. The steps of a file take turns
+ * under its layout mutex.
  */
 #include "fs/vnode.h"
 
@@ -32,6 +41,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <time.h>
+
+#define PAUSE_NS 100000 /* as long as the wake of a thread that waits for a mutex may take */
 
 static void store_times(struct shm_vnode *vnode, const struct meta_inode *inode)
 {
@@ -296,8 +308,8 @@ static int persist_tail(struct fs *fs, struct fs_txn *txn, const struct shm_vnod
     return rc ? rc : fs_persist(fs, block + from % HF_BLOCK_BYTES, end - from);
 }
 
-int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
-                   struct meta_inode *inode)
+int fs_vnode_begin_step(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
+                        struct meta_inode *inode)
 {
     int rc = dax_check_settled(vnode); /* else it would be lost with ours */
 
@@ -347,6 +359,95 @@ int fs_vnode_commit(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_ino
         hf_store_release(&vnode->size, inode->size);
     hf_store_release(&vnode->pending_version, UINT64_C(0));
     return rc;
+}
+
+/* ---- steps ---- */
+
+/* A thread that unlocks a mutex and locks it again is faster than the one that it wakes. */
+void fs_steps_pause(void)
+{
+    const struct timespec pause = {.tv_nsec = PAUSE_NS};
+
+    HF_LAB_AT(HF_LAB_DELETES);
+    nanosleep(&pause, NULL);
+}
+
+struct file_step {
+    struct fs_txn txn;
+    struct meta_inode inode;
+};
+
+static int step_frees(void *arg, const struct meta_extent *run)
+{
+    struct file_step *s = arg;
+
+    s->inode.blocks = s->inode.blocks > run->count ? s->inode.blocks - run->count : 0;
+    return fs_txn_free(&s->txn, run);
+}
+
+/* 1: there are more. */
+static int take_file_step(struct fs *fs, struct shm_vnode *vnode)
+{
+    struct file_step s;
+    int more, rc = fs_vnode_begin_step(fs, vnode, &s.txn, &s.inode);
+
+    if (rc)
+        return rc;
+    meta_txn_frees(s.txn.meta);
+    more = meta_intent_step(s.txn.meta, vnode->ino, FS_STEP_EXTENTS, step_frees, &s);
+    if (more < 0) {
+        fs_abort(&s.txn);
+        return more == -ENOENT ? 0 : more;
+    }
+    rc = fs_vnode_commit(vnode, &s.txn, &s.inode);
+    return rc ? rc : more;
+}
+
+int fs_steps_finish(struct fs *fs, struct shm_vnode *vnode)
+{
+    int more;
+
+    shm_assert_held(&vnode->mutex);
+    while ((more = take_file_step(fs, vnode)) == 1)
+        fs_steps_pause();
+    return more;
+}
+
+int fs_steps_left(struct fs *fs, uint64_t ino)
+{
+    struct meta_intent intent;
+    struct meta_txn *txn;
+    int rc = meta_begin_read(fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    rc = meta_intent_get(txn, ino, &intent);
+    meta_end_read(txn);
+    return rc == -ENOENT ? 0 : rc ? rc : 1;
+}
+
+int fs_steps_settle(struct fs *fs, struct shm_vnode *vnode)
+{
+    int rc = dax_check_settled(vnode);
+
+    rc = rc ? rc : fs_steps_left(fs, vnode->ino);
+    return rc == 1 ? fs_steps_finish(fs, vnode) : rc;
+}
+
+int fs_vnode_begin(struct fs *fs, struct shm_vnode *vnode, struct fs_txn *txn,
+                   struct meta_inode *inode)
+{
+    struct meta_intent intent;
+    int rc = fs_vnode_begin_step(fs, vnode, txn, inode);
+
+    if (rc)
+        return rc;
+    rc = meta_intent_get(txn->meta, vnode->ino, &intent);
+    if (rc == -ENOENT)
+        return 0;
+    fs_abort(txn);
+    rc = rc ? rc : fs_steps_finish(fs, vnode);
+    return rc ? rc : fs_vnode_begin_step(fs, vnode, txn, inode);
 }
 
 static int sync_locked(struct fs *fs, struct shm_vnode *vnode)

@@ -3,6 +3,7 @@
 #ifndef HF_FS_VNODE_H
 #define HF_FS_VNODE_H
 
+#include "base/lab.h"
 #include "fs/txn.h"
 
 /* The vnode of a regular file, with size and times loaded. Called with no lock held. -ENOENT: the
@@ -31,9 +32,27 @@ int fs_vnode_in_use(const struct fs *fs, uint64_t ino);
 /* Under the layout mutex: updates the record with the newer values of the vnode. */
 void fs_vnode_know(const struct shm_vnode *vnode, struct meta_inode *inode);
 /* Under the layout mutex: begins a transaction and reads the inode, with the newer values of the
- * vnode. */
-int fs_vnode_begin(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
+ * vnode. Steps that an earlier change has left are taken before, in transactions of their own. */
+int fs_vnode_begin(struct fs *fs, struct shm_vnode *vnode, struct fs_txn *txn,
                    struct meta_inode *inode);
+/* The same for such a step. */
+int fs_vnode_begin_step(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
+                        struct meta_inode *inode);
+/* Of files with more extents, a transaction changes so many at once. Others can have space_mutex in
+ * between. */
+#define FS_STEP_EXTENTS (HF_LAB_BROKEN(HF_LAB_SHORT_STEPS) ? 2u : 1024u)
+
+/* Takes the steps that are left of a change of the file, if there are any. Under the layout mutex,
+ * with no transaction of the file. */
+int fs_steps_finish(struct fs *fs, struct shm_vnode *vnode);
+/* dax_check_settled(), and the steps. For a file whose extents are marked in another one's
+ * transaction. */
+int fs_steps_settle(struct fs *fs, struct shm_vnode *vnode);
+/* 1: steps are left of a change of the file. */
+int fs_steps_left(struct fs *fs, uint64_t ino);
+/* Between two transactions of one change: lets a thread that waits for space_mutex have it. */
+void fs_steps_pause(void);
+
 /* Writes the inode and commits; then size and times of the vnode are the inode's. Aborts when it
  * fails. */
 int fs_vnode_commit(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode);

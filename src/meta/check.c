@@ -51,7 +51,7 @@ static void forget(struct checker *check)
 
     request->inodes = request->extents = request->dirents = request->blocks_used = 0;
     check->inode_count = check->claim_count = check->owners_count = 0;
-    check->last_block = 0;
+    check->last_block = check->intents = 0;
     check->lost_found = 0;
     check->moved_from = check->moved_to = 0;
     check->super_changed = check->moved = check->again = false;

@@ -75,6 +75,7 @@ struct checker {
     size_t claim_count, claim_room;
     struct meta_owners *owners; /* the table of owners, ascending */
     size_t owners_count, owners_room;
+    uint64_t intents;
     uint64_t lost_found;           /* 0: not yet there */
     uint64_t moved_from, moved_to; /* inode numbers: the last that cannot be, and its new one */
     uint64_t placeless; /* this run has put extents without a place in inodes from here on */

@@ -392,6 +392,32 @@ static int visit_orphan(struct checker *check, const struct meta_key *key, const
     return erase_record(check, key);
 }
 
+/* An intent says where pages lie. What lies otherwise than it can is more likely to be right. */
+static int visit_intent(struct checker *check, const struct meta_key *key, const MDB_val *found,
+                        const MDB_val *value)
+{
+    uint64_t ino = meta_get_be64(key->bytes + 1);
+    const struct check_inode *inode = check_find(check, ino);
+    struct meta_intent intent;
+    bool fits = false;
+    int rc = 0;
+
+    if (inode && S_ISREG(inode->mode) && meta_intent_decode(found, value, &intent) == 0) {
+        check->moved = true;
+        rc = meta_intent_fits(check->txn, &intent, &fits);
+    }
+    if (rc && rc != -EUCLEAN) /* else extents are damaged, and this is for the next round */
+        return rc;
+    check->intents += fits || rc;
+    if (fits || rc ||
+        !check_problem(check, true,
+                       "the intent of inode %llu is senseless, or does not go with the inode and "
+                       "its extents; repair removes the record",
+                       ull(ino)))
+        return 0;
+    return meta_erase_key(check->txn, key);
+}
+
 static int visit(struct place *place, const struct meta_key *key, const MDB_val *found,
                  const MDB_val *value)
 {
@@ -412,9 +438,25 @@ static int visit(struct place *place, const struct meta_key *key, const MDB_val 
                              : unknown_record(check, key, value);
     case META_ORPHAN:
         return key->len == 9 ? visit_orphan(check, key, value) : unknown_record(check, key, value);
+    case META_INTENT:
+        return key->len == 9 ? visit_intent(check, key, found, value)
+                             : unknown_record(check, key, value);
     default:
         return unknown_record(check, key, value);
     }
+}
+
+/* The bit that keeps older versions away is there as long as an intent is. */
+static void check_intent_bit(struct checker *check)
+{
+    if (!(check->super.incompat & META_INCOMPAT_INTENTS) == !check->intents)
+        return;
+    if (check_problem(check, true,
+                      "the super record says that there are%s intents, and there are%s; repair "
+                      "sets its feature bit right",
+                      check->intents ? " no" : "", check->intents ? "" : " none"))
+        check->super_changed = true;
+    check->super.incompat ^= META_INCOMPAT_INTENTS;
 }
 
 /* --- the pass --- */
@@ -452,5 +494,8 @@ int check_records(struct checker *check)
         rc = check->moved ? check_seek(check, &key, true, &found, &value)
                           : meta_step(check->txn, MDB_NEXT, &found, &value);
     }
-    return rc == -ENOENT ? 0 : rc;
+    if (rc != -ENOENT)
+        return rc;
+    check_intent_bit(check);
+    return 0;
 }

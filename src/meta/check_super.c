@@ -118,11 +118,11 @@ static int check_version(struct checker *check, const struct meta_disk_super *di
                        "format %u is newer than this Holdfast's %u; if no newer one has made the "
                        "pool, its super record is damaged: restore it from a copy",
                        disk->format, META_FORMAT);
-    if (disk->incompat & ~META_INCOMPAT_SHARED || (check->request->repair && disk->ro_compat))
+    if (disk->incompat & ~META_KNOWN_INCOMPAT || (check->request->repair && disk->ro_compat))
         return hf_fail(EOPNOTSUPP,
                        "the pool has features 0x%llx that this version does not know; if no newer "
                        "one has made the pool, its super record is damaged: restore it from a copy",
-                       ull((disk->incompat & ~META_INCOMPAT_SHARED) | disk->ro_compat));
+                       ull((disk->incompat & ~META_KNOWN_INCOMPAT) | disk->ro_compat));
     if (disk->ro_compat)
         check_problem(check, false,
                       "the pool has features 0x%llx that this version does not know, so it can be "

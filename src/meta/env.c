@@ -26,7 +26,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define KNOWN_INCOMPAT META_INCOMPAT_SHARED
 #define KNOWN_RO_COMPAT UINT64_C(0)
 
 /* 1 GiB, and 256 bytes a block: more than an extent of one block takes in leaves half full. */
@@ -310,7 +309,7 @@ int meta_create(const char *pool_dir, const struct meta_super *super, const stru
 
 static int check_features(const struct meta_super *super, bool readonly)
 {
-    uint64_t unknown = super->incompat & ~KNOWN_INCOMPAT;
+    uint64_t unknown = super->incompat & ~META_KNOWN_INCOMPAT;
 
     if (!readonly)
         unknown |= super->ro_compat & ~KNOWN_RO_COMPAT;

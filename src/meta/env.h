@@ -16,8 +16,8 @@
 #include <pthread.h>
 #include <string.h>
 
-#define META_FILE_PAGES (UINT64_C(1) << 32) /* 16 TiB in blocks of 4 KiB */
 #define META_BLOCK_BYTES 4096u
+#define META_KNOWN_INCOMPAT (META_INCOMPAT_SHARED | META_INCOMPAT_INTENTS)
 #define META_DURABLE 0x1u /* HF_POOL_DURABLE, among the flags of the super record */
 #define META_NAME_MAX 255u
 #define META_SYMLINK_MAX 4095u
@@ -29,7 +29,8 @@ enum meta_table {
     META_INODE = 0x10,
     META_DETACHED = 0x20,
     META_ORPHAN = 0x30,
-    META_OWNERS = 0x40
+    META_OWNERS = 0x40,
+    META_INTENT = 0x50
 };
 
 /* What follows the inode number in a key of META_INODE. */
@@ -53,6 +54,9 @@ struct meta_txn {
     bool asserted;          /* LMDB has given up in it: nothing of it may be looked at any more */
     uint64_t room_pages;    /* may still be dirtied before more room must be reserved */
     uint64_t charged_pages; /* dirtied by the estimate of meta_charge() */
+    /* Whether the pool has an intent, as LMDB's transaction of this number sees it. */
+    bool intents_known, intents;
+    uint64_t intents_of;
 };
 
 struct meta {
@@ -186,12 +190,16 @@ struct meta_disk_owners {
     uint64_t count;
     uint32_t extents, records;
 };
+struct meta_disk_intent {
+    uint64_t kind, page, count, cursor;
+};
 _Static_assert(sizeof(struct meta_disk_super) == 256, "docs/FORMAT.md: super record");
 _Static_assert(sizeof(struct meta_disk_inode) == 88, "docs/FORMAT.md: inode");
 _Static_assert(sizeof(struct meta_disk_extent) == 16, "docs/FORMAT.md: extent");
 _Static_assert(sizeof(struct meta_disk_dirent) == 16, "docs/FORMAT.md: directory entry");
 _Static_assert(sizeof(struct meta_disk_detached) == 24, "docs/FORMAT.md: detached run");
 _Static_assert(sizeof(struct meta_disk_owners) == 16, "docs/FORMAT.md: owners");
+_Static_assert(sizeof(struct meta_disk_intent) == 32, "docs/FORMAT.md: intent");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "values are stored as they are in memory");
 
@@ -207,6 +215,7 @@ int meta_detached_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_va
                          struct meta_detached *out);
 int meta_owners_decode(uint64_t limit_blocks, const MDB_val *key, const MDB_val *value,
                        struct meta_owners *out);
+int meta_intent_decode(const MDB_val *key, const MDB_val *value, struct meta_intent *out);
 
 /* --- records under the cursor --- */
 
@@ -227,6 +236,10 @@ int meta_store(struct meta_txn *txn, const struct meta_key *key, const void *val
 int meta_store_new(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len);
 /* Both can be one record. */
 bool meta_extent_continues(const struct meta_extent *left, const struct meta_extent *right);
+/* The last stored extent that begins before `page`. */
+int meta_stored_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
+/* Whether the stored extents lie as they can with this intent. */
+int meta_intent_fits(struct meta_txn *txn, const struct meta_intent *intent, bool *fits);
 /* Adds or overwrites an extent, with no look at those around it. */
 int meta_extent_store(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent);
 /* Overwrites the record under the cursor, whose key this is, with a value of the same length. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the extents of a file: runs of pages on runs of blocks, sorted by page, never overlapping,
- * never continuing one another (they are merged). Calls record.c only.
+ * never continuing one another (they are merged). It sees them as they are stored, and changes them
+ * only in files that have no intent (intent.c), or in a step of one. Calls record.c only.
  *
  * Every change keeps them apart: it looks at the records before and after the place that it
  * touches, and refuses what would overlap. Then it returns -EUCLEAN, and the transaction has to be
@@ -121,7 +122,7 @@ static int extents_around(struct meta_txn *txn, uint64_t ino, uint64_t page,
     return rc;
 }
 
-int meta_extent_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out)
+int meta_stored_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out)
 {
     struct meta_extent before, after;
     int rc = extents_around(txn, ino, page, &before, &after);
@@ -137,7 +138,7 @@ int meta_extent_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct m
     return 0;
 }
 
-int meta_extent_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out)
+int meta_stored_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out)
 {
     struct meta_extent before, after;
     int rc = extents_around(txn, ino, page, &before, &after);
@@ -266,7 +267,7 @@ int meta_extent_mark(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t
     int rc;
 
     for (; page < end; page = extent_end(&extent)) {
-        rc = meta_extent_find(txn, ino, page, &extent);
+        rc = meta_stored_find(txn, ino, page, &extent);
         if (rc == -ENOENT || (rc == 0 && extent.page >= end))
             return 0;
         if (rc == 0 && extent.shared == shared)

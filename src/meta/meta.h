@@ -13,6 +13,7 @@
  *     20 block ino page             the same, where the block may have other owners too
  *     30 ino                        orphan: an inode without names that was still open
  *     40 block                      owners: blocks that are not one extent's alone
+ *     50 ino                        intent: a layout change whose extents have not all moved
  *
  * Integers in keys are big-endian (bytewise order is numeric order), in values little-endian.
  * Free space has no record: a block that no extent and no detached run names is free.
@@ -32,6 +33,7 @@
 
 #define META_FORMAT 1u
 #define META_ROOT_INO 1u
+#define META_FILE_PAGES (UINT64_C(1) << 32)        /* 16 TiB in blocks of 4 KiB */
 #define META_INO_END (UINT64_C(1) << 62)           /* no inode number from here on */
 #define META_POLICY_KINDS 5u                       /* HF_POLICY_DEADLINE_DETACH */
 #define META_QUARANTINE_NS_MAX (UINT64_C(1) << 62) /* added to a time, it is still one */
@@ -41,8 +43,9 @@ struct shm_records;
 struct meta;     /* an open environment; one a process and pool */
 struct meta_txn; /* a transaction; belongs to one thread */
 
-#define META_INCOMPAT_SHARED UINT64_C(1) /* a block may have several owners */
-#define META_COMPAT_TRIMMED UINT64_C(1)  /* a block may have no memory: fs/back.c */
+#define META_INCOMPAT_SHARED UINT64_C(1)  /* a block may have several owners */
+#define META_INCOMPAT_INTENTS UINT64_C(2) /* there is an intent */
+#define META_COMPAT_TRIMMED UINT64_C(1)   /* a block may have no memory: fs/back.c */
 
 struct meta_super {
     uint32_t format;
@@ -166,10 +169,13 @@ int meta_inode_del(struct meta_txn *txn, uint64_t ino);
 /* The first inode at or after *ino: its number goes to *ino. */
 int meta_inode_next(struct meta_txn *txn, uint64_t *ino, struct meta_inode *out);
 
-/* The extent that covers `page`, else the first one after it. */
+/* The extent that covers `page`, else the first one after it. An intent of the file is applied. */
 int meta_extent_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
 /* The last extent that begins before `page`. */
 int meta_extent_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
+/* The same of the extents as they are stored: for what they take, not for where pages lie. */
+int meta_stored_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
+/* The changes that follow are for files without an intent. */
 /* Adds a run over what must be a hole (-EUCLEAN); merges it with a neighbour where page and block
  * both continue. -EFBIG: beyond 16 TiB. */
 int meta_extent_insert(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent);
@@ -196,6 +202,7 @@ struct meta_file {
     bool more;    /* there are records that are not told here: attributes, or more extents */
     struct meta_extent runs[META_FILE_RUNS];
 };
+/* Runs as they are stored: of a file that has no intent, or for what they take. */
 int meta_file_get(struct meta_txn *txn, uint64_t ino, struct meta_file *out);
 /* For an inode that has no records yet; `more` is ignored. Runs are in order and apart. */
 int meta_file_put(struct meta_txn *txn, uint64_t ino, const struct meta_file *file);
@@ -279,10 +286,34 @@ struct meta_run {
  * of every file. A result of `each` other than 0 ends it with that. */
 int meta_runs_each(struct meta_txn *txn, uint64_t ino,
                    int (*each)(void *arg, const struct meta_run *run), void *arg);
+/* For those of every file and all detached ones, as they are stored: what blocks are in use. */
+int meta_runs_each_stored(struct meta_txn *txn, int (*each)(void *arg, const struct meta_run *run),
+                          void *arg);
 
 int meta_orphan_put(struct meta_txn *txn, uint64_t ino);
 int meta_orphan_del(struct meta_txn *txn, uint64_t ino);
 int meta_orphan_next(struct meta_txn *txn, uint64_t *ino); /* first at or after *ino */
+
+/* A layout change that has committed. Its extents are brought into line in steps (intent.c). */
+enum meta_intent_kind { META_INTENT_FREE = 1, META_INTENT_COLLAPSE, META_INTENT_INSERT };
+struct meta_intent {
+    uint64_t ino;
+    enum meta_intent_kind kind;
+    uint64_t page, count; /* freed, taken out or put in */
+    /* 0; or the first page that is still to be moved; or the first that has been. */
+    uint64_t cursor;
+};
+/* -ENOENT: the file has none. */
+int meta_intent_get(struct meta_txn *txn, uint64_t ino, struct meta_intent *out);
+/* The first of an inode at or after `ino`. */
+int meta_intent_next(struct meta_txn *txn, uint64_t ino, struct meta_intent *out);
+/* For a file that has none. To insert, no extent may straddle the page (meta_extent_split()), and
+ * `cursor` is where the largest file ends. */
+int meta_intent_put(struct meta_txn *txn, const struct meta_intent *intent);
+/* Frees or moves at most so many extents. 1: there is more to do; 0: the intent is gone. `freed` is
+ * called for each run that went. A result of it other than 0 ends the step with that. */
+int meta_intent_step(struct meta_txn *txn, uint64_t ino, unsigned most,
+                     int (*freed)(void *arg, const struct meta_extent *run), void *arg);
 
 /* --- checking (holdfast fsck) --- */
 

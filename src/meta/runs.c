@@ -11,6 +11,7 @@
 
 struct walk {
     struct meta_txn *txn;
+    int (*find)(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
     int (*each)(void *arg, const struct meta_run *run);
     void *arg;
 };
@@ -21,7 +22,7 @@ static int walk_file(const struct walk *w, uint64_t ino)
     uint64_t page = 0;
     int rc;
 
-    while ((rc = meta_extent_find(w->txn, ino, page, &extent)) == 0) {
+    while ((rc = w->find(w->txn, ino, page, &extent)) == 0) {
         struct meta_run run = {ino, extent.page, extent.block, extent.count, false, extent.shared};
 
         rc = w->each(w->arg, &run);
@@ -66,8 +67,17 @@ static int walk_detached(const struct walk *w, uint64_t ino)
 int meta_runs_each(struct meta_txn *txn, uint64_t ino,
                    int (*each)(void *arg, const struct meta_run *run), void *arg)
 {
-    const struct walk w = {txn, each, arg};
+    const struct walk w = {txn, meta_extent_find, each, arg};
     int rc = ino ? walk_file(&w, ino) : walk_files(&w);
 
     return rc ? rc : walk_detached(&w, ino);
+}
+
+int meta_runs_each_stored(struct meta_txn *txn, int (*each)(void *arg, const struct meta_run *run),
+                          void *arg)
+{
+    const struct walk w = {txn, meta_stored_find, each, arg};
+    int rc = walk_files(&w);
+
+    return rc ? rc : walk_detached(&w, 0);
 }

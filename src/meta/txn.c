@@ -425,7 +425,7 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
         return rc;
     txn->cursor = NULL;
     txn->charged_pages = 0;
-    txn->frees = false;
+    txn->frees = txn->intents_known = false;
     find_room(txn);
     txn->open = true;
     *out = txn;

@@ -36,7 +36,7 @@ static int read_end(struct meta *meta, uint64_t *end)
     *end = 0;
     if (rc)
         return rc;
-    rc = meta_runs_each(txn, 0, note_end, end);
+    rc = meta_runs_each_stored(txn, note_end, end);
     meta_end_read(txn);
     return rc;
 }

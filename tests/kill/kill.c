@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * kill [--row NAME] [--kind memory|durable] [--survivor NAME] [--engine NAME] [--points N]
- *      [--then-points N] [--at N] [--then N] [--alone] [--break recent]
+ *      [--then-points N] [--at N] [--then N] [--alone] [--steps] [--break recent]
  *
  * Each row is run with each kind of pool and each survivor. The first run says which states there
  * may be, the second counts the changes of what is shared. Then one run for each chosen change ends
  * with a kill after it. --points: so many of them are chosen by chance (0: all). --then-points: the
  * survivor is killed as well, at so many changes of its own, and the next one finds the pool. --at,
  * --then: only these, with their stacks. --alone: the run segment has gone before the next one to
- * attach comes. --break recent: in lab builds, an entry of POOL/recent counts too early, and that
- * must be seen.
+ * attach comes. --steps: in lab builds, the rows of changes in steps. --break recent: in lab
+ * builds, an entry of POOL/recent counts too early, and that must be seen.
  *
  * Survivors:
  *   writer        was attached, and goes on
@@ -631,7 +631,8 @@ static void run(struct options *options)
     for (unsigned r = 0; r < kill_row_count; r++)
         for (now.kind = 0; now.kind < KINDS; now.kind++) {
             now.row = &kill_rows[r];
-            if (chosen(options->row, now.row->name) && chosen(options->kind, kinds[now.kind].name))
+            if (now.row->steps == kill_steps && chosen(options->row, now.row->name) &&
+                chosen(options->kind, kinds[now.kind].name))
                 kills += try_row(options);
         }
     printf("%u kills, %u of them not as they should be\n", kills, failures);
@@ -651,19 +652,25 @@ static void break_recent(void)
 #endif
 }
 
+static void shorten_steps(void)
+{
+#ifdef HF_LAB
+    hf_lab_break = HF_LAB_SHORT_STEPS;
+    kill_steps = true;
+#else
+    FAIL("--steps needs a lab build");
+#endif
+}
+
 static int body(int argc, char **argv)
 {
-    static const struct option names[] = {{"row", required_argument, NULL, 'r'},
-                                          {"kind", required_argument, NULL, 'k'},
-                                          {"engine", required_argument, NULL, 'e'},
-                                          {"survivor", required_argument, NULL, 's'},
-                                          {"points", required_argument, NULL, 'p'},
-                                          {"at", required_argument, NULL, 'a'},
-                                          {"then", required_argument, NULL, 't'},
-                                          {"then-points", required_argument, NULL, 'n'},
-                                          {"alone", no_argument, NULL, 'l'},
-                                          {"break", required_argument, NULL, 'b'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"row", required_argument, NULL, 'r'},    {"kind", required_argument, NULL, 'k'},
+        {"engine", required_argument, NULL, 'e'}, {"survivor", required_argument, NULL, 's'},
+        {"points", required_argument, NULL, 'p'}, {"at", required_argument, NULL, 'a'},
+        {"then", required_argument, NULL, 't'},   {"then-points", required_argument, NULL, 'n'},
+        {"alone", no_argument, NULL, 'l'},        {"steps", no_argument, NULL, 'x'},
+        {"break", required_argument, NULL, 'b'},  {NULL, 0, NULL, 0}};
     struct options options = {.at = TRAP_NEVER, .then = TRAP_NEVER};
     bool broken = false;
     int option;
@@ -690,6 +697,9 @@ static int body(int argc, char **argv)
             break;
         case 'l':
             alone = true;
+            break;
+        case 'x':
+            shorten_steps();
             break;
         case 'b':
             broken = strcmp(optarg, "recent") == 0;

@@ -29,12 +29,15 @@ struct kill_row {
     bool reads;       /* its process has the pool open for reading only */
     bool detaches;    /* not with engines that count */
     bool shares;      /* likewise */
-    bool attaches;    /* the call is the opening of the pool itself; pool and file are null */
+    bool steps;    /* only in lab builds, where a change of more than two extents goes in steps */
+    bool attaches; /* the call is the opening of the pool itself; pool and file are null */
     void (*prepare)(struct hf_pool *pool, struct hf_file *file); /* not killed in it; may be null */
     void (*act)(struct hf_pool *pool, struct hf_file *file);
 };
 extern const struct kill_row kill_rows[];
 extern const unsigned kill_row_count;
+/* Rows with `steps`, and no others. An inode's blocks may then be those of any step. */
+extern bool kill_steps;
 
 /* What every pool here has at first. */
 void kill_fill(struct hf_pool *pool);

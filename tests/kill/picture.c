@@ -12,7 +12,7 @@
 void kill_picture(struct hf_pool *pool, char picture[KILL_PICTURE])
 {
     struct test_picture seen = {
-        .text = picture, .room = KILL_PICTURE, .blocks = true, .pins = true};
+        .text = picture, .room = KILL_PICTURE, .blocks = !kill_steps, .pins = true};
     struct hf_pool_info info = {.size = sizeof(info)};
 
     memset(picture, 0, KILL_PICTURE);

@@ -271,6 +271,62 @@ static void insert(struct hf_pool *pool, struct hf_file *file)
     EXPECT_EQ(hf_fallocate(file, HF_FALLOC_INSERT_RANGE, TEST_PAGE, TEST_PAGE, &test_wait), 0);
 }
 
+/* --- in steps of two extents --- */
+
+#define SCATTERED 8u
+
+/* More extents, with a hole after each. */
+static void scatter(struct hf_pool *pool, struct hf_file *file)
+{
+    uint64_t first = test_size(file) / TEST_PAGE + 2;
+
+    (void)pool;
+    for (unsigned i = 0; i < SCATTERED; i++)
+        test_write_pages(file, 7, first + 2 * i, 1);
+}
+
+static void scatter_shared(struct hf_pool *pool, struct hf_file *file)
+{
+    scatter(pool, file);
+    EXPECT_EQ(hf_clone_range(file, 0, test_file(pool, "/e"), 0, test_size(file), &test_wait), 0);
+}
+
+static void change_many(struct hf_file *file, uint32_t flags)
+{
+    EXPECT_EQ(hf_fallocate(file, flags, TEST_PAGE, 8 * TEST_PAGE, &test_detach), 0);
+}
+
+static void collapse_many(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    change_many(file, HF_FALLOC_COLLAPSE_RANGE);
+}
+
+static void insert_many(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    change_many(file, HF_FALLOC_INSERT_RANGE);
+}
+
+/* From and to the middle of a page. */
+static void punch_many(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, 300, 14 * TEST_PAGE, &test_detach), 0);
+}
+
+static void truncate_many(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)pool;
+    EXPECT_EQ(hf_truncate(file, 300, &test_detach), 0);
+}
+
+static void unlink_many(struct hf_pool *pool, struct hf_file *file)
+{
+    (void)file;
+    EXPECT_EQ(hf_unlink(pool, "/c", &test_detach), 0);
+}
+
 static void move(struct hf_pool *pool, struct hf_file *file)
 {
     (void)pool;
@@ -592,6 +648,8 @@ static void open_to_read(struct hf_pool *pool, struct hf_file *file)
 #define B .file = "/b"
 #define C .file = "/c"
 
+bool kill_steps;
+
 const struct kill_row kill_rows[] = {
     {"create", .act = create},
     {"create-and-write", .act = create_and_write},
@@ -680,5 +738,21 @@ const struct kill_row kill_rows[] = {
     {"pool-close", A, .prepare = append_inside, .act = close_pool},
     {"pool-open", .attaches = true, .act = open_pool},
     {"pool-open-reading", .attaches = true, .act = open_to_read},
+#define STEPS .steps = true, .prepare = scatter
+    {"steps-collapse", C, STEPS, .act = collapse_many},
+    {"steps-insert", C, STEPS, .act = insert_many},
+    {"steps-punch", C, STEPS, .act = punch_many},
+    {"steps-truncate", C, STEPS, .act = truncate_many},
+    {"steps-unlink", C, STEPS, .act = unlink_many},
+#define STEPS_HELD A, STEPS, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .detaches = true
+    {"steps-collapse-detach", STEPS_HELD, .act = collapse_many},
+    {"steps-insert-detach", STEPS_HELD, .act = insert_many},
+    {"steps-punch-detach", STEPS_HELD, .act = punch_many},
+    {"steps-truncate-detach", STEPS_HELD, .act = truncate_many},
+#define STEPS_SHARED C, .steps = true, .shares = true, .prepare = scatter_shared
+    {"steps-collapse-shared", STEPS_SHARED, .act = collapse_many},
+    {"steps-insert-shared", STEPS_SHARED, .act = insert_many},
+    {"steps-punch-shared", STEPS_SHARED, .act = punch_many},
+    {"steps-truncate-shared", STEPS_SHARED, .act = truncate_many},
 };
 const unsigned kill_row_count = sizeof(kill_rows) / sizeof(kill_rows[0]);

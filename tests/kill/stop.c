@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stop [--row NAME] [--at N] [--points N] [--engine NAME]
+ * stop [--row NAME] [--at N] [--points N] [--engine NAME] [--steps]
  *
  * One call of the library, and its process stopped (SIGSTOP) after a chosen change of what it
  * shares with others. So it may stop with any lock, in a transaction, with its gate closed or in a
@@ -11,6 +11,7 @@
  *
  * A bound is only told from a hang: a call that has not ended after SECONDS_AT_MOST.
  */
+#include "base/lab.h"
 #include "meta/meta.h"
 #include "pool/pool.h"
 #include "stop.h"
@@ -415,15 +416,23 @@ static void explore_snapshot(void)
            test_peek(&shared->refused));
 }
 
+static void shorten_steps(void)
+{
+#ifdef HF_LAB
+    hf_lab_break = HF_LAB_SHORT_STEPS;
+    kill_steps = true;
+#else
+    FAIL("--steps needs a lab build");
+#endif
+}
+
 static int body(int argc, char **argv)
 {
-    static const struct option options[] = {{"row", required_argument, NULL, 'r'},
-                                            {"at", required_argument, NULL, 'a'},
-                                            {"points", required_argument, NULL, 'p'},
-                                            {"every", required_argument, NULL, 'e'},
-                                            {"engine", required_argument, NULL, 'g'},
-                                            {"durable", no_argument, NULL, 'd'},
-                                            {0}};
+    static const struct option options[] = {
+        {"row", required_argument, NULL, 'r'},    {"at", required_argument, NULL, 'a'},
+        {"points", required_argument, NULL, 'p'}, {"every", required_argument, NULL, 'e'},
+        {"engine", required_argument, NULL, 'g'}, {"durable", no_argument, NULL, 'd'},
+        {"steps", no_argument, NULL, 's'},        {0}};
     uint64_t at = TRAP_NEVER, points = 0, every = 1;
     const char *row = NULL;
     struct test_rng rng;
@@ -442,6 +451,8 @@ static int body(int argc, char **argv)
             engine = optarg;
         else if (option == 'd')
             now.durable = true;
+        else if (option == 's')
+            shorten_steps();
         else
             return 2;
     }
@@ -451,7 +462,7 @@ static int body(int argc, char **argv)
     shared = test_shared(sizeof(*shared));
     for (unsigned i = (unsigned)test_below(&rng, every); i < kill_row_count; i++) {
         now.row = &kill_rows[i];
-        if (row && strcmp(row, now.row->name) != 0)
+        if (now.row->steps != kill_steps || (row && strcmp(row, now.row->name) != 0))
             continue;
         if (!row && i % every != 0 && every > 1)
             continue;
@@ -463,7 +474,7 @@ static int body(int argc, char **argv)
         else
             explore(&rng, points);
     }
-    if (!row || strcmp(row, snapshot_row.name) == 0)
+    if (!kill_steps && (!row || strcmp(row, snapshot_row.name) == 0))
         explore_snapshot();
     EXPECT(row || test_peek(&shared->refused) > 0);
     return 0;

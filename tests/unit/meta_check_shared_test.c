@@ -459,7 +459,7 @@ static void set_unknown_bit(struct meta_txn *txn)
     struct meta_super super;
 
     must(meta_super_get(txn, &super));
-    super.incompat |= 2;
+    super.incompat |= UINT64_C(1) << 40;
     must(meta_super_put(txn, &super));
 }
 

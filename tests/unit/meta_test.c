@@ -61,7 +61,7 @@ static void test_features(void **state)
     must(meta_open(dir, true, &meta));
     meta_close(meta);
     remove_pool(dir);
-    super.incompat = 2;
+    super.incompat = UINT64_C(1) << 40;
     new_pool_of(&super, dir);
     assert_int_equal(meta_open(dir, true, &meta), -EOPNOTSUPP);
     remove_pool(dir);
