@@ -38,7 +38,7 @@ bool dax_use_engine(struct dax *dax, const char *name)
 struct dax_line dax_line_of(const struct dax *dax, struct shm_vnode *vnode, bool readable)
 {
     struct dax_line line = {
-        .shm = readable ? dax->shm : NULL,
+        .shm = dax->shm,
         .vnode = vnode,
         .key = shm_key(0, 0, shm_vnode_number(dax->shm, vnode)),
         .base = dax->media.base - MM_PRESENT,

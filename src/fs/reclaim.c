@@ -9,9 +9,9 @@
 #include "base/futex.h"
 #include "base/lab.h"
 #include "fs/orphan.h"
-#include "fs/vnode.h"
 #include "fs/put_left.h"
 #include "fs/txn.h"
+#include "fs/vnode.h"
 #include "sync/engine.h"
 
 #include <errno.h>

@@ -652,16 +652,6 @@ static void break_recent(void)
 #endif
 }
 
-static void shorten_steps(void)
-{
-#ifdef HF_LAB
-    hf_lab_break = HF_LAB_SHORT_STEPS;
-    kill_steps = true;
-#else
-    FAIL("--steps needs a lab build");
-#endif
-}
-
 static int body(int argc, char **argv)
 {
     static const struct option names[] = {
@@ -699,7 +689,7 @@ static int body(int argc, char **argv)
             alone = true;
             break;
         case 'x':
-            shorten_steps();
+            kill_shorten_steps();
             break;
         case 'b':
             broken = strcmp(optarg, "recent") == 0;

@@ -38,6 +38,8 @@ extern const struct kill_row kill_rows[];
 extern const unsigned kill_row_count;
 /* Rows with `steps`, and no others. An inode's blocks may then be those of any step. */
 extern bool kill_steps;
+/* So that small files go in steps. Lab builds only. */
+void kill_shorten_steps(void);
 
 /* What every pool here has at first. */
 void kill_fill(struct hf_pool *pool);

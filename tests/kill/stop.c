@@ -11,7 +11,6 @@
  *
  * A bound is only told from a hang: a call that has not ended after SECONDS_AT_MOST.
  */
-#include "base/lab.h"
 #include "meta/meta.h"
 #include "pool/pool.h"
 #include "stop.h"
@@ -416,16 +415,6 @@ static void explore_snapshot(void)
            test_peek(&shared->refused));
 }
 
-static void shorten_steps(void)
-{
-#ifdef HF_LAB
-    hf_lab_break = HF_LAB_SHORT_STEPS;
-    kill_steps = true;
-#else
-    FAIL("--steps needs a lab build");
-#endif
-}
-
 static int body(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -452,7 +441,7 @@ static int body(int argc, char **argv)
         else if (option == 'd')
             now.durable = true;
         else if (option == 's')
-            shorten_steps();
+            kill_shorten_steps();
         else
             return 2;
     }
