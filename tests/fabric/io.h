@@ -31,6 +31,7 @@ struct fabric_io {
     struct device device;
     const char *provider, *server_node, *peer_node; /* addresses; null: this machine's own */
     int peer_namespace; /* with addresses: the network namespace of the peers */
+    uint64_t answer_ns; /* a peer has this long to answer, servers go by it as they begin */
     uint64_t reads, writes, failed, foreign, revoked, answered, lost, exposed;
     struct mailbox box[DEVICE_HOLDERS];
 };

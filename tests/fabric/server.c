@@ -244,7 +244,7 @@ static void end_all(void)
 void fabric_serve(struct fabric_io *io, unsigned number)
 {
     struct hf_fabric_options options = {
-        .size = sizeof(options), .event = on_event, .answer_ns = UINT64_C(300000000)};
+        .size = sizeof(options), .event = on_event, .answer_ns = io->answer_ns};
 
     server = (struct server){.io = io, .box = &io->box[number], .number = number};
     pthread_mutex_init(&server.mutex, NULL);
