@@ -8,7 +8,8 @@
 # The machine is a folder. Suite, mirror, proxies and passwords are those of this machine's apt. All of it happens
 # in namespaces for mounts, processes, IPC and the host's name, which go with the first of their processes. So when
 # this script has ended, however it ended, no process and no mount is left. The folder is removed at the end; if the
-# script was killed, the next one removes it. Packages are fetched first. The two commands run without a network.
+# script was killed, the next one removes it. Packages are fetched first. The two commands run without a network. A
+# seed for the random tests (HF_SEED) is handed on.
 set -eu
 
 name=holdfast-fresh
@@ -206,7 +207,8 @@ inside() {
     pivot_root . before
     # shellcheck disable=SC2093
     exec chroot . /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-        "TERM=${TERM:-dumb}" "http_proxy=${http_proxy-}" "https_proxy=${https_proxy-}" "no_proxy=${no_proxy-}" \
+        "TERM=${TERM:-dumb}" ${HF_SEED:+"HF_SEED=$HF_SEED"} \
+        "http_proxy=${http_proxy-}" "https_proxy=${https_proxy-}" "no_proxy=${no_proxy-}" \
         /bin/bash /root/fresh.sh --there
 }
 
