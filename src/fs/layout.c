@@ -117,20 +117,12 @@ int fs_layout_remove(struct fs_layout *l, uint64_t page, uint64_t count)
 
 int fs_layout_first_step(struct fs_layout *l, uint64_t *end)
 {
-    struct meta_extent extent;
-    uint64_t page = 0;
+    int rc;
 
     if (l->inode.blocks <= FS_STEP_EXTENTS) /* an extent has a block at least */
         return 0;
-    for (unsigned i = 0; i <= FS_STEP_EXTENTS; i++) {
-        int rc = meta_extent_find(l->txn.meta, l->vnode->ino, page, &extent);
-
-        if (rc)
-            return rc == -ENOENT ? 0 : rc;
-        *end = extent.page;
-        page = extent.page + extent.count;
-    }
-    return 1;
+    rc = meta_extent_nth(l->txn.meta, l->vnode->ino, 0, FS_STEP_EXTENTS, end);
+    return rc ? (rc == -ENOENT ? 0 : rc) : 1;
 }
 
 int fs_layout_place(struct fs_layout *l, uint64_t page, uint64_t count,
@@ -335,23 +327,17 @@ int fs_layout_swap_held(struct fs_layout *l, uint64_t first, uint64_t last,
 
 /* ---- in steps ---- */
 
-/* In a transaction: whether more than FS_STEP_EXTENTS lie in [page, end). */
+/* In a transaction: whether more than FS_STEP_EXTENTS begin in [page, end). */
 static int has_many_extents(struct fs_layout *l, uint64_t page, uint64_t end)
 {
-    struct meta_extent extent;
+    uint64_t at;
+    int rc;
 
-    if (l->inode.blocks <= FS_STEP_EXTENTS) /* an extent has a block at least */
+    /* an extent has a block, and a page */
+    if (l->inode.blocks <= FS_STEP_EXTENTS || end - page <= FS_STEP_EXTENTS)
         return 0;
-    for (unsigned i = 0; i <= FS_STEP_EXTENTS; i++) {
-        int rc = meta_extent_find(l->txn.meta, l->vnode->ino, page, &extent);
-
-        if (rc)
-            return rc == -ENOENT ? 0 : rc;
-        if (extent.page >= end)
-            return 0;
-        page = extent.page + extent.count;
-    }
-    return 1;
+    rc = meta_extent_nth(l->txn.meta, l->vnode->ino, page, FS_STEP_EXTENTS, &at);
+    return rc ? (rc == -ENOENT ? 0 : rc) : at < end;
 }
 
 /* The steps know of no pins. So what pins hold goes into records of detached blocks here. */

@@ -151,6 +151,26 @@ int meta_stored_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct
     return 0;
 }
 
+int meta_extent_nth(struct meta_txn *txn, uint64_t ino, uint64_t page, unsigned nth, uint64_t *out)
+{
+    struct meta_extent extent;
+    struct meta_key key;
+    MDB_val found, value;
+    int rc;
+
+    meta_key_extent(&key, ino, page);
+    rc = meta_seek_from(txn, &key, &found, &value);
+    for (; rc == 0 && meta_key_is_part(&found, ino, META_EXTENT); nth--) {
+        if (nth == 0) {
+            rc = decode_extent(txn, &found, &value, &extent);
+            *out = rc ? *out : extent.page;
+            return rc;
+        }
+        rc = meta_step(txn, MDB_NEXT, &found, &value);
+    }
+    return rc ? rc : -ENOENT;
+}
+
 static int refuse_extent(const struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
 {
     if (extent->count == 0 || extent->page >= META_FILE_PAGES ||

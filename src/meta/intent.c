@@ -92,25 +92,37 @@ int meta_intent_next(struct meta_txn *txn, uint64_t ino, struct meta_intent *out
     return meta_intent_decode(&found, &value, out);
 }
 
+/* The last record of all says it, as no table follows that of the intents. To step down to it takes
+ * half the instructions of a search. Newer versions may add a table. */
+static int look_for_any(struct meta_txn *txn, bool *any)
+{
+    struct meta_key key;
+    MDB_val found, value;
+    int rc = meta_seek_last(txn, &found, &value);
+
+    if (rc == 0 && *(const unsigned char *)found.mv_data > META_INTENT) {
+        meta_key_number(&key, META_INTENT, 0);
+        rc = meta_seek_from(txn, &key, &found, &value);
+    }
+    if (rc && rc != -ENOENT)
+        return rc;
+    *any = rc == 0 && *(const unsigned char *)found.mv_data == META_INTENT;
+    return 0;
+}
+
 /* Most pools have none, and one look a snapshot says so. */
 static int has_intents(struct meta_txn *txn, bool *any)
 {
     uint64_t number = mdb_txn_id(txn->lmdb);
-    struct meta_key key;
-    MDB_val found, value;
     int rc = 0;
 
-    if (txn->intents_known && txn->intents_of == number) {
-        *any = txn->intents;
-        return 0;
-    }
-    meta_key_number(&key, META_INTENT, 0);
-    rc = meta_seek_from(txn, &key, &found, &value);
-    if (rc && rc != -ENOENT)
+    if (!txn->intents_known || txn->intents_of != number)
+        rc = look_for_any(txn, &txn->intents);
+    if (rc)
         return rc;
-    *any = txn->intents = rc == 0 && *(const unsigned char *)found.mv_data == META_INTENT;
     txn->intents_of = number;
     txn->intents_known = true;
+    *any = txn->intents;
     return 0;
 }
 

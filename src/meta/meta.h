@@ -175,7 +175,10 @@ int meta_extent_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct m
 int meta_extent_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
 /* The same of the extents as they are stored: for what they take, not for where pages lie. */
 int meta_stored_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
-/* The changes that follow are for files without an intent. */
+/* The calls that follow are for files without an intent. */
+/* Where the extent begins that comes after `nth` others, of those that begin at or after `page`.
+ * -ENOENT: there are not so many. */
+int meta_extent_nth(struct meta_txn *txn, uint64_t ino, uint64_t page, unsigned nth, uint64_t *out);
 /* Adds a run over what must be a hole (-EUCLEAN); merges it with a neighbour where page and block
  * both continue. -EFBIG: beyond 16 TiB. */
 int meta_extent_insert(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent);
