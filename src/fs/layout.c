@@ -119,9 +119,9 @@ int fs_layout_first_step(struct fs_layout *l, uint64_t *end)
 {
     int rc;
 
-    if (l->inode.blocks <= FS_STEP_EXTENTS) /* an extent has a block at least */
+    if (l->inode.blocks <= META_STEP_EXTENTS) /* an extent has a block at least */
         return 0;
-    rc = meta_extent_nth(l->txn.meta, l->vnode->ino, 0, FS_STEP_EXTENTS, end);
+    rc = meta_extent_nth(l->txn.meta, l->vnode->ino, 0, META_STEP_EXTENTS, end);
     return rc ? (rc == -ENOENT ? 0 : rc) : 1;
 }
 
@@ -327,16 +327,16 @@ int fs_layout_swap_held(struct fs_layout *l, uint64_t first, uint64_t last,
 
 /* ---- in steps ---- */
 
-/* In a transaction: whether more than FS_STEP_EXTENTS begin in [page, end). */
+/* In a transaction: whether more than META_STEP_EXTENTS begin in [page, end). */
 static int has_many_extents(struct fs_layout *l, uint64_t page, uint64_t end)
 {
     uint64_t at;
     int rc;
 
     /* an extent has a block, and a page */
-    if (l->inode.blocks <= FS_STEP_EXTENTS || end - page <= FS_STEP_EXTENTS)
+    if (l->inode.blocks <= META_STEP_EXTENTS || end - page <= META_STEP_EXTENTS)
         return 0;
-    rc = meta_extent_nth(l->txn.meta, l->vnode->ino, page, FS_STEP_EXTENTS, &at);
+    rc = meta_extent_nth(l->txn.meta, l->vnode->ino, page, META_STEP_EXTENTS, &at);
     return rc ? (rc == -ENOENT ? 0 : rc) : at < end;
 }
 

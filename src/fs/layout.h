@@ -48,7 +48,7 @@ int fs_layout_take_out(struct fs_layout *l, uint64_t page, uint64_t count);
  * one transaction should, and it has been left to steps. 0: do it here. */
 int fs_layout_intend(struct fs_layout *l, enum meta_intent_kind kind, uint64_t page,
                      uint64_t count);
-/* In a transaction. 1: the file has more than FS_STEP_EXTENTS; that many lie before *end. */
+/* In a transaction. 1: the file has more than META_STEP_EXTENTS; that many lie before *end. */
 int fs_layout_first_step(struct fs_layout *l, uint64_t *end);
 /* Gives [page, page+count), holes now, the next blocks of the reservation, which the commit
  * settles. */

@@ -372,34 +372,27 @@ void fs_steps_pause(void)
     nanosleep(&pause, NULL);
 }
 
-struct file_step {
-    struct fs_txn txn;
-    struct meta_inode inode;
-};
-
-static int step_frees(void *arg, const struct meta_extent *run)
+static int free_in_step(void *arg, const struct meta_extent *run)
 {
-    struct file_step *s = arg;
-
-    s->inode.blocks = s->inode.blocks > run->count ? s->inode.blocks - run->count : 0;
-    return fs_txn_free(&s->txn, run);
+    return fs_txn_free(arg, run);
 }
 
 /* 1: there are more. */
 static int take_file_step(struct fs *fs, struct shm_vnode *vnode)
 {
-    struct file_step s;
-    int more, rc = fs_vnode_begin_step(fs, vnode, &s.txn, &s.inode);
+    struct meta_inode inode;
+    struct fs_txn txn;
+    int more, rc = fs_vnode_begin_step(fs, vnode, &txn, &inode);
 
     if (rc)
         return rc;
-    meta_txn_frees(s.txn.meta);
-    more = meta_intent_step(s.txn.meta, vnode->ino, FS_STEP_EXTENTS, step_frees, &s);
+    meta_txn_frees(txn.meta);
+    more = meta_intent_step(txn.meta, vnode->ino, META_STEP_EXTENTS, &inode, free_in_step, &txn);
     if (more < 0) {
-        fs_abort(&s.txn);
+        fs_abort(&txn);
         return more == -ENOENT ? 0 : more;
     }
-    rc = fs_vnode_commit(vnode, &s.txn, &s.inode);
+    rc = fs_vnode_commit(vnode, &txn, &inode);
     return rc ? rc : more;
 }
 

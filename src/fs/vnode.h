@@ -3,7 +3,6 @@
 #ifndef HF_FS_VNODE_H
 #define HF_FS_VNODE_H
 
-#include "base/lab.h"
 #include "fs/txn.h"
 
 /* The vnode of a regular file, with size and times loaded. Called with no lock held. -ENOENT: the
@@ -38,9 +37,6 @@ int fs_vnode_begin(struct fs *fs, struct shm_vnode *vnode, struct fs_txn *txn,
 /* The same for such a step. */
 int fs_vnode_begin_step(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
                         struct meta_inode *inode);
-/* Of files with more extents, a transaction changes so many at once. Others can have space_mutex in
- * between. */
-#define FS_STEP_EXTENTS (HF_LAB_BROKEN(HF_LAB_SHORT_STEPS) ? 2u : 1024u)
 
 /* Takes the steps that are left of a change of the file, if there are any. Under the layout mutex,
  * with no transaction of the file. */

@@ -125,16 +125,11 @@ int meta_orphan_del(struct meta_txn *txn, uint64_t ino)
 
 int meta_orphan_next(struct meta_txn *txn, uint64_t *ino)
 {
-    struct meta_key key;
     MDB_val found, value;
-    int rc;
+    int rc = meta_seek_table(txn, META_ORPHAN, *ino, &found, &value);
 
-    meta_key_number(&key, META_ORPHAN, *ino);
-    rc = meta_seek_from(txn, &key, &found, &value);
     if (rc)
         return rc;
-    if (*(const unsigned char *)found.mv_data != META_ORPHAN)
-        return -ENOENT;
     if (found.mv_size == 9 &&
         meta_get_be64((const unsigned char *)found.mv_data + 1) >= META_INO_END)
         return hf_fail(EUCLEAN, "the orphan record of an inode that cannot be: run holdfast fsck");

@@ -227,6 +227,9 @@ int meta_seek(struct meta_txn *txn, const struct meta_key *key, MDB_val *value);
 /* The first record at or after this key. */
 int meta_seek_from(struct meta_txn *txn, const struct meta_key *key, MDB_val *found,
                    MDB_val *value);
+/* The first record of a table at or after this number. */
+int meta_seek_table(struct meta_txn *txn, enum meta_table table, uint64_t number, MDB_val *found,
+                    MDB_val *value);
 int meta_seek_last(struct meta_txn *txn, MDB_val *found, MDB_val *value);
 /* The record after, before or under the cursor. */
 int meta_step(struct meta_txn *txn, MDB_cursor_op step, MDB_val *found, MDB_val *value);

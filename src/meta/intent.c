@@ -79,31 +79,21 @@ int meta_intent_decode(const MDB_val *key, const MDB_val *value, struct meta_int
 
 int meta_intent_next(struct meta_txn *txn, uint64_t ino, struct meta_intent *out)
 {
-    struct meta_key key;
     MDB_val found, value;
-    int rc;
+    int rc = meta_seek_table(txn, META_INTENT, ino, &found, &value);
 
-    meta_key_number(&key, META_INTENT, ino);
-    rc = meta_seek_from(txn, &key, &found, &value);
-    if (rc)
-        return rc;
-    if (*(const unsigned char *)found.mv_data != META_INTENT)
-        return -ENOENT;
-    return meta_intent_decode(&found, &value, out);
+    return rc ? rc : meta_intent_decode(&found, &value, out);
 }
 
 /* The last record of all says it, as no table follows that of the intents. To step down to it takes
  * half the instructions of a search. Newer versions may add a table. */
 static int look_for_any(struct meta_txn *txn, bool *any)
 {
-    struct meta_key key;
     MDB_val found, value;
     int rc = meta_seek_last(txn, &found, &value);
 
-    if (rc == 0 && *(const unsigned char *)found.mv_data > META_INTENT) {
-        meta_key_number(&key, META_INTENT, 0);
-        rc = meta_seek_from(txn, &key, &found, &value);
-    }
+    if (rc == 0 && *(const unsigned char *)found.mv_data > META_INTENT)
+        rc = meta_seek_table(txn, META_INTENT, 0, &found, &value);
     if (rc && rc != -ENOENT)
         return rc;
     *any = rc == 0 && *(const unsigned char *)found.mv_data == META_INTENT;
@@ -295,10 +285,19 @@ int meta_extent_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct
 struct step {
     struct meta_txn *txn;
     struct meta_intent intent;
+    struct meta_inode *inode;
     unsigned left; /* extents that this step may still take */
     int (*freed)(void *arg, const struct meta_extent *run);
     void *arg;
 };
+
+static int step_frees(void *arg, const struct meta_extent *run)
+{
+    struct step *s = arg;
+
+    s->inode->blocks = s->inode->blocks > run->count ? s->inode->blocks - run->count : 0;
+    return s->freed(s->arg, run);
+}
 
 /* Frees extents in [page, end), as many as the step may take. */
 static int free_some_extents(struct step *s, uint64_t page, uint64_t end)
@@ -316,9 +315,8 @@ static int free_some_extents(struct step *s, uint64_t page, uint64_t end)
         to = extent.page + extent.count < end ? extent.page + extent.count : end;
         s->left--;
     }
-    return to == page
-               ? 0
-               : meta_extent_remove(s->txn, s->intent.ino, page, to - page, s->freed, s->arg);
+    return to == page ? 0
+                      : meta_extent_remove(s->txn, s->intent.ino, page, to - page, step_frees, s);
 }
 
 /* What follows the range first meets what lies before it, and may continue that. The others did not
@@ -389,10 +387,10 @@ static int insert_some(struct step *s)
     return rc;
 }
 
-int meta_intent_step(struct meta_txn *txn, uint64_t ino, unsigned most,
+int meta_intent_step(struct meta_txn *txn, uint64_t ino, unsigned most, struct meta_inode *inode,
                      int (*freed)(void *arg, const struct meta_extent *run), void *arg)
 {
-    struct step s = {.txn = txn, .left = most, .freed = freed, .arg = arg};
+    struct step s = {.txn = txn, .inode = inode, .left = most, .freed = freed, .arg = arg};
     int rc = meta_intent_get(txn, ino, &s.intent);
 
     if (rc)

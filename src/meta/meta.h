@@ -26,6 +26,8 @@
 #ifndef HF_META_H
 #define HF_META_H
 
+#include "base/lab.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -313,9 +315,12 @@ int meta_intent_next(struct meta_txn *txn, uint64_t ino, struct meta_intent *out
 /* For a file that has none. To insert, no extent may straddle the page (meta_extent_split()), and
  * `cursor` is where the largest file ends. */
 int meta_intent_put(struct meta_txn *txn, const struct meta_intent *intent);
+/* A transaction changes so many extents of a file at once. Others can write in between. */
+#define META_STEP_EXTENTS (HF_LAB_BROKEN(HF_LAB_SHORT_STEPS) ? 2u : 1024u)
 /* Frees or moves at most so many extents. 1: there is more to do; 0: the intent is gone. `freed` is
- * called for each run that went. A result of it other than 0 ends the step with that. */
-int meta_intent_step(struct meta_txn *txn, uint64_t ino, unsigned most,
+ * called for each run that went, of which the inode has lost the blocks; the caller stores it. A
+ * result of it other than 0 ends the step with that. */
+int meta_intent_step(struct meta_txn *txn, uint64_t ino, unsigned most, struct meta_inode *inode,
                      int (*freed)(void *arg, const struct meta_extent *run), void *arg);
 
 /* --- checking (holdfast fsck) --- */

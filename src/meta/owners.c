@@ -125,14 +125,9 @@ int meta_owners_find(struct meta_txn *txn, uint64_t block, uint64_t count, struc
 
 int meta_owners_next(struct meta_txn *txn, uint64_t block, struct meta_owners *out)
 {
-    struct meta_key key;
     MDB_val found, value;
-    int rc;
+    int rc = meta_seek_table(txn, META_OWNERS, block, &found, &value);
 
-    meta_key_number(&key, META_OWNERS, block);
-    rc = meta_seek_from(txn, &key, &found, &value);
-    if (rc == 0 && !is_owners(&found))
-        rc = -ENOENT;
     return rc ? rc : decode_owners(txn, &found, &value, out);
 }
 

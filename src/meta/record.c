@@ -80,6 +80,17 @@ int meta_seek_from(struct meta_txn *txn, const struct meta_key *key, MDB_val *fo
     return lmdb_get(txn, found, value, MDB_SET_RANGE);
 }
 
+int meta_seek_table(struct meta_txn *txn, enum meta_table table, uint64_t number, MDB_val *found,
+                    MDB_val *value)
+{
+    struct meta_key key;
+    int rc;
+
+    meta_key_number(&key, table, number);
+    rc = meta_seek_from(txn, &key, found, value);
+    return rc == 0 && *(const unsigned char *)found->mv_data != table ? -ENOENT : rc;
+}
+
 int meta_seek_last(struct meta_txn *txn, MDB_val *found, MDB_val *value)
 {
     int rc = need_cursor(txn);

@@ -28,8 +28,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define INTENT_STEP_EXTENTS 1024u
-
 uint64_t pool_under_way(void *at, const uint8_t uuid[16])
 {
     return shm_under_way(at, uuid);
@@ -269,41 +267,28 @@ static int delete_orphan(struct meta_txn *txn, void *arg)
     return meta_super_put(txn, &super);
 }
 
-struct intent_step {
-    struct meta_txn *txn;
-    struct meta_inode inode;
-};
-
-static int step_lets_go(void *arg, const struct meta_extent *run)
-{
-    struct intent_step *step = arg;
-
-    step->inode.blocks -= step->inode.blocks < run->count ? step->inode.blocks : run->count;
-    return extent_goes(step->txn, run);
-}
-
 /* One step of the first change from inode *arg on that a dead process has not finished. -ENOENT:
  * there is none. */
 static int take_intent_step(struct meta_txn *txn, void *arg)
 {
-    struct intent_step step = {.txn = txn};
     struct meta_intent intent;
+    struct meta_inode inode;
     uint64_t *ino = arg;
     int rc = meta_intent_next(txn, *ino, &intent);
 
     if (rc)
         return rc;
     *ino = intent.ino;
-    rc = meta_inode_get(txn, *ino, &step.inode);
+    rc = meta_inode_get(txn, *ino, &inode);
     if (rc)
         return rc == -ENOENT ? hf_fail(EUCLEAN,
                                        "inode %" PRIu64 " has an intent and is not there: "
                                        "run holdfast fsck",
                                        *ino)
                              : rc;
-    rc = meta_intent_step(txn, *ino, INTENT_STEP_EXTENTS, step_lets_go, &step);
-    step.inode.version++;
-    return rc < 0 ? rc : meta_inode_put(txn, *ino, &step.inode);
+    rc = meta_intent_step(txn, *ino, META_STEP_EXTENTS, &inode, extent_goes, txn);
+    inode.version++;
+    return rc < 0 ? rc : meta_inode_put(txn, *ino, &inode);
 }
 
 /* With ghosts nothing that a device may still write to becomes free. What an intent frees was held

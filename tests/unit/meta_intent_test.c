@@ -108,18 +108,20 @@ static void put_intent(struct meta_txn *txn, struct meta_intent intent)
 static void take_all_steps(struct meta_txn *txn, const struct meta_intent *intent, unsigned most)
 {
     uint64_t freed = 0, gone = 0;
+    struct meta_inode inode = {.blocks = 1000};
     struct meta_super super;
     int more;
 
     for (uint64_t page = intent->page; page < intent->page + intent->count; page++)
         gone += intent->kind != META_INTENT_INSERT && block_made(page);
     expect_after(txn, intent);
-    while ((more = meta_intent_step(txn, FILE_A, most, count_freed, &freed)) == 1)
+    while ((more = meta_intent_step(txn, FILE_A, most, &inode, count_freed, &freed)) == 1)
         expect_after(txn, intent);
     must(more);
     expect_after(txn, intent);
     assert_int_equal(freed, gone);
-    assert_int_equal(meta_intent_step(txn, FILE_A, most, count_freed, &freed), -ENOENT);
+    assert_int_equal(inode.blocks, 1000 - gone);
+    assert_int_equal(meta_intent_step(txn, FILE_A, most, &inode, count_freed, &freed), -ENOENT);
     must(meta_super_get(txn, &super));
     assert_int_equal(super.incompat, 0);
 }
@@ -244,8 +246,10 @@ static void test_damage(void **state)
 
 static void is_left_alone(struct meta_txn *txn)
 {
+    struct meta_inode inode = {0};
+
     put_intent(txn, (struct meta_intent){FILE_A, META_INTENT_INSERT, 4, 8, 0});
-    assert_int_equal(meta_intent_step(txn, FILE_A, 3, count_freed, &(uint64_t){0}), 1);
+    assert_int_equal(meta_intent_step(txn, FILE_A, 3, &inode, count_freed, &(uint64_t){0}), 1);
 }
 
 static void test_sound(void **state)
