@@ -7,7 +7,7 @@
  * attaches to read or to write. So does fsck. Pins that the change detached keep their bytes. So
  * does a file that shares the blocks, when the pool is filled after the kill.
  */
-#include "support.h"
+#include "steps.h"
 
 #include "base/lab.h"
 
@@ -17,18 +17,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STEP 1024u
+#define STEP STEPS_EXTENTS
 #define EXTENTS (4 * STEP + 10)
 #define MANY 20000u /* once for each change */
 #define FROM 5u     /* the first page that is changed, and how many */
 #define COUNT (2 * STEP + 100)
-#define MARK 37u
 
 enum change { COLLAPSE, INSERT, PUNCH, TRUNCATE, CHANGES };
 
 struct shared {
-    uint32_t asked, done; /* name changes */
-    uint32_t stands;
+    struct steps_words words;
     enum change doing;
     unsigned extents;
 };
@@ -38,10 +36,9 @@ static unsigned steps, stop_at, extents;
 static enum change doing;
 static const struct hf_policy *policy;
 
-/* Page p of the file that was made: its number, or a hole. */
 static uint64_t made(uint64_t page)
 {
-    return page < 2 * extents && page % 2 == 0 ? page + MARK : 0;
+    return steps_mark(page, extents);
 }
 
 static uint64_t size_after(void)
@@ -114,50 +111,25 @@ static void look_beside(struct hf_pool *mine)
 
 static void change_names(void *arg)
 {
-    struct hf_pool *mine = test_pool_open("pool");
-
     (void)arg;
     doing = shared->doing;
     extents = shared->extents;
-    for (uint32_t n = 1;; n++) {
-        struct hf_file *file;
-
-        test_await(&shared->asked, n);
-        EXPECT_EQ(hf_open(mine, "/beside", O_RDWR | O_CREAT, 0600, &file), 0);
-        EXPECT_EQ(hf_close(file), 0);
-        EXPECT_EQ(hf_unlink(mine, "/beside", NULL), 0);
-        look_beside(mine);
-        test_raise(&shared->done, n);
-    }
+    steps_answer(&shared->words, look_beside);
 }
 
 static void at_step(enum hf_lab_point point)
 {
     if (point != HF_LAB_DELETES)
         return;
-    if (++steps == stop_at) {
-        test_raise(&shared->stands, 1);
-        for (;;)
-            pause();
-    }
-    if (stop_at)
-        return;
-    test_raise(&shared->asked, test_peek(&shared->asked) + 1);
-    test_await(&shared->done, test_peek(&shared->asked));
+    if (++steps == stop_at)
+        steps_stand(&shared->words);
+    if (!stop_at)
+        steps_ask(&shared->words);
 }
 
-/* Every other page is a hole. */
 static struct hf_file *make_many(void)
 {
-    struct hf_file *file = test_file(pool, "/many");
-
-    for (uint64_t page = 0; page < 2 * extents; page += 2) {
-        uint64_t mark = made(page);
-
-        EXPECT_EQ(hf_write(file, &mark, sizeof mark, page * TEST_PAGE), sizeof mark);
-    }
-    EXPECT_EQ(hf_truncate(file, 2 * extents * TEST_PAGE, NULL), 0);
-    return file;
+    return steps_make_many(pool, extents);
 }
 
 static int change_it(struct hf_file *file)
@@ -204,7 +176,7 @@ static unsigned with_others(enum change change, unsigned count)
     EXPECT_EQ(change_it(file), 0);
     hf_lab_stepped = false;
     taken = steps;
-    EXPECT_EQ(test_peek(&shared->done), taken);
+    EXPECT_EQ(test_peek(&shared->words.done), taken);
     test_kill(pid);
     expect_after(file);
     EXPECT_EQ(hf_close(file), 0);
@@ -232,7 +204,7 @@ static void kill_it(unsigned at)
 
     stop_at = at;
     pid = test_fork(change_and_stop, NULL);
-    test_await(&shared->stands, 1);
+    test_await(&shared->words.stands, 1);
     test_kill(pid);
 }
 

@@ -5,7 +5,7 @@
  * takes more than 1,024 extents. A process that is killed between two steps leaves the file without
  * a name, and its blocks come back.
  */
-#include "support.h"
+#include "steps.h"
 
 #include "base/lab.h"
 
@@ -13,13 +13,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define STEP 1024u
+#define STEP STEPS_EXTENTS
 #define STEPS 4u
 #define EXTENTS (STEPS * STEP + 10)
 
 struct shared {
-    uint32_t asked, done; /* name changes */
-    uint32_t stands;
+    struct steps_words words;
     uint64_t free_bytes; /* as the other process saw them */
 };
 static struct shared *shared;
@@ -28,21 +27,15 @@ static unsigned steps;
 static bool stops;     /* for ever, at its second step */
 static uint64_t shown; /* free bytes at the last step */
 
+static void see_free(struct hf_pool *mine)
+{
+    shared->free_bytes = test_free_bytes(mine);
+}
+
 static void change_names(void *arg)
 {
-    struct hf_pool *mine = test_pool_open("pool");
-
     (void)arg;
-    for (uint32_t n = 1;; n++) {
-        struct hf_file *file;
-
-        test_await(&shared->asked, n);
-        EXPECT_EQ(hf_open(mine, "/beside", O_RDWR | O_CREAT, 0600, &file), 0);
-        EXPECT_EQ(hf_close(file), 0);
-        EXPECT_EQ(hf_unlink(mine, "/beside", NULL), 0);
-        shared->free_bytes = test_free_bytes(mine);
-        test_raise(&shared->done, n);
-    }
+    steps_answer(&shared->words, see_free);
 }
 
 static void at_point(enum hf_lab_point point)
@@ -50,27 +43,11 @@ static void at_point(enum hf_lab_point point)
     if (point != HF_LAB_DELETES)
         return;
     steps++;
-    if (stops && steps == 2) {
-        test_raise(&shared->stands, 1);
-        for (;;)
-            pause();
-    }
-    test_raise(&shared->asked, test_peek(&shared->asked) + 1);
-    test_await(&shared->done, test_peek(&shared->asked));
+    if (stops && steps == 2)
+        steps_stand(&shared->words);
+    steps_ask(&shared->words);
     EXPECT_EQ(shared->free_bytes - shown, STEP * TEST_PAGE);
     shown += STEP * TEST_PAGE;
-}
-
-/* Every other page is a hole. */
-static struct hf_file *make_many(void)
-{
-    struct hf_file *file = test_file(pool, "/many");
-
-    EXPECT_EQ(hf_fallocate(file, 0, 0, 2 * EXTENTS * TEST_PAGE, NULL), 0);
-    for (unsigned i = 0; i < EXTENTS; i++)
-        EXPECT_EQ(
-            hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, (2 * i + 1) * TEST_PAGE, TEST_PAGE, NULL), 0);
-    return file;
 }
 
 static void expect_gone(uint64_t free_before)
@@ -84,7 +61,7 @@ static void expect_gone(uint64_t free_before)
 static void delete_it(bool while_open)
 {
     uint64_t free_before = test_free_bytes(pool);
-    struct hf_file *file = make_many();
+    struct hf_file *file = steps_make_many(pool, EXTENTS);
 
     if (!while_open)
         EXPECT_EQ(hf_close(file), 0);
@@ -105,7 +82,7 @@ static void delete_it(bool while_open)
 static void is_refused(void)
 {
     uint64_t free_before = test_free_bytes(pool);
-    struct hf_file *file = make_many();
+    struct hf_file *file = steps_make_many(pool, EXTENTS);
     struct iovec iov;
     struct hf_pin pin = test_pin(file, 0, TEST_PAGE, HF_PIN_READ, &iov, 1);
 
@@ -133,9 +110,9 @@ static void is_killed(void)
     uint64_t free_before = test_free_bytes(pool);
     pid_t pid;
 
-    EXPECT_EQ(hf_close(make_many()), 0);
+    EXPECT_EQ(hf_close(steps_make_many(pool, EXTENTS)), 0);
     pid = test_fork(delete_and_stop, NULL);
-    test_await(&shared->stands, 1);
+    test_await(&shared->words.stands, 1);
     EXPECT_EQ(test_free_bytes(pool), free_before - (EXTENTS - 2 * STEP) * TEST_PAGE);
     test_kill(pid);
     test_pool_close(pool);
