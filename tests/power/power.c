@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * power [--kind memory|durable] [--cuts N] [--at RECORD --choice N] [--ext4]
+ * power [--kind memory|durable] [--cuts N] [--at RECORD --choice N] [--steps] [--ext4]
  *
  * Runs the workload once on a disk, recorded. Then cuts the power at each record, or after so many
  * stretches of it as --cuts says. Each cut is made in several ways. Of what was not synced, nothing
@@ -11,6 +11,9 @@
  * fsync has acknowledged is there, fsck finds nothing, and the pool works. A memory pool is opened
  * or refused with a sentence, and no process dies of it; nothing more is promised.
  *
+ * --steps: layout changes of more than two extents go in steps. Power that fails between two steps
+ * leaves the file as after the change. Needs a lab build.
+ *
  * --ext4: the medium is not a model but a file system on a loop device. Whenever a call has synced
  * something, the device is copied, mounted and looked at, as if the power had gone then. For root.
  *
@@ -18,6 +21,8 @@
  */
 #include "medium.h"
 #include "power.h"
+
+#include "base/lab.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,6 +59,7 @@ static struct medium_cut cut;
 static uint64_t seen[SEEN]; /* hashes, open addressing; 0: free */
 static unsigned cuts, failures, opened, refused;
 static const char *kind = "durable";
+static bool steps;
 static char cut_pool[512];
 
 /* Where in the workload the power goes. */
@@ -228,9 +234,10 @@ static void report(int status)
     if (WIFSIGNALED(status))
         fprintf(stderr, "ended by signal %d (%s)\n", WTERMSIG(status),
                 WTERMSIG(status) == SIGALRM ? "it hangs" : strsignal(WTERMSIG(status)));
-    fprintf(stderr, "power cut %s \"%s\", kind %s\nagain: --kind %s --at %" PRIu32 " --choice %u\n",
+    fprintf(stderr,
+            "power cut %s \"%s\", kind %s\nagain: --kind %s%s --at %" PRIu32 " --choice %u\n",
             now.returned ? "after" : "in", now.step ? power_steps[now.step - 1].name : "the start",
-            kind, kind, now.record, now.choice);
+            kind, kind, steps ? " --steps" : "", now.record, now.choice);
 }
 
 static bool is_new(void)
@@ -492,12 +499,25 @@ static void explore_device(void)
            opened, refused, failures);
 }
 
+static void shorten_steps(void)
+{
+#ifdef HF_LAB
+    hf_lab_break = HF_LAB_SHORT_STEPS;
+    steps = true;
+#else
+    FAIL("--steps needs a lab build");
+#endif
+}
+
 static int body(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"kind", required_argument, NULL, 'k'}, {"cuts", required_argument, NULL, 'c'},
-        {"at", required_argument, NULL, 'a'},   {"choice", required_argument, NULL, 'o'},
-        {"ext4", no_argument, NULL, 'e'},       {NULL, 0, NULL, 0}};
+    static const struct option names[] = {{"kind", required_argument, NULL, 'k'},
+                                          {"cuts", required_argument, NULL, 'c'},
+                                          {"at", required_argument, NULL, 'a'},
+                                          {"choice", required_argument, NULL, 'o'},
+                                          {"ext4", no_argument, NULL, 'e'},
+                                          {"steps", no_argument, NULL, 's'},
+                                          {NULL, 0, NULL, 0}};
     struct options options = {0};
     bool ext4 = false;
     int option;
@@ -513,6 +533,8 @@ static int body(int argc, char **argv)
             options.choice = (int)strtol(optarg, NULL, 0);
         else if (option == 'e')
             ext4 = true;
+        else if (option == 's')
+            shorten_steps();
         else
             return 2;
     power_flags = strcmp(kind, "durable") == 0 ? HF_POOL_DURABLE : HF_POOL_MEMORY;

@@ -205,6 +205,58 @@ static void move_e(struct hf_pool **pool)
     EXPECT_EQ(hf_close(file), 0);
 }
 
+static void create_s(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_close(open_file(*pool, "/s")), 0);
+}
+
+/* Each page is an extent of its own. */
+static void scatter_s(struct hf_pool **pool)
+{
+    struct hf_file *file = open_file(*pool, "/s");
+
+    for (uint64_t page = 0; page < 14; page += 2)
+        test_write_pages(file, 9, page, 1);
+    EXPECT_EQ(hf_fsync(file), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void change_s(struct hf_pool *pool, uint32_t flags, uint64_t page, uint64_t count)
+{
+    struct hf_file *file = open_file(pool, "/s");
+
+    EXPECT_EQ(hf_fallocate(file, flags, page * TEST_PAGE, count * TEST_PAGE, NULL), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void insert_s(struct hf_pool **pool)
+{
+    change_s(*pool, HF_FALLOC_INSERT_RANGE, 1, 2);
+}
+
+static void collapse_s(struct hf_pool **pool)
+{
+    change_s(*pool, HF_FALLOC_COLLAPSE_RANGE, 2, 3);
+}
+
+static void punch_s(struct hf_pool **pool)
+{
+    change_s(*pool, HF_FALLOC_PUNCH_HOLE, 1, 6);
+}
+
+static void truncate_s(struct hf_pool **pool)
+{
+    struct hf_file *file = open_file(*pool, "/s");
+
+    EXPECT_EQ(hf_truncate(file, 0, NULL), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
+static void unlink_s(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_unlink(*pool, "/s", NULL), 0);
+}
+
 static void truncate_up(struct hf_pool **pool)
 {
     struct hf_file *file = open_file(*pool, "/e");
@@ -280,6 +332,15 @@ const struct power_step power_steps[] = {
     {.name = "rename /d over /b", .run = rename_over},
     {.name = "collapse /e", .run = collapse_e},
     {.name = "move /e", .run = move_e},
+    {.name = "create /s", .run = create_s},
+    {.name = "write and fsync /s", .run = scatter_s, .writes = true},
+    {.name = "insert into /s", .run = insert_s},
+    {.name = "collapse /s", .run = collapse_s},
+    {.name = "punch /s", .run = punch_s},
+    {.name = "write and fsync /s again", .run = scatter_s, .writes = true},
+    {.name = "truncate /s", .run = truncate_s},
+    {.name = "write and fsync /s once more", .run = scatter_s, .writes = true},
+    {.name = "unlink /s", .run = unlink_s},
     {.name = "truncate /e up", .run = truncate_up},
     {.name = "unlink /big", .run = unlink_big},
     {.name = "truncate /e down", .run = truncate_down},

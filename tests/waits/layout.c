@@ -297,11 +297,44 @@ static long merge_much(struct waits_call *call)
     return hf_dedup_range(call->file, 0, call->other, 0, 300 * TEST_PAGE, &result);
 }
 
+/* --- in steps --- */
+
+/* /c: pages 0, 2, 4 and then 8, 10, ... */
+static void scatter(struct waits_call *call)
+{
+    for (uint64_t page = 8; page < 20; page += 2)
+        test_write_pages(call->file, 3, page, 1);
+}
+
+static void scatter_shared(struct waits_call *call)
+{
+    scatter(call);
+    call->other = test_file(call->pool, "/other");
+    EXPECT_EQ(hf_clone_range(call->file, 0, call->other, 0, 0, &test_wait), 0);
+}
+
+static long collapse_many(struct waits_call *call)
+{
+    return fallocate_it(call, HF_FALLOC_COLLAPSE_RANGE, TEST_PAGE, 8 * TEST_PAGE);
+}
+
+static long insert_many(struct waits_call *call)
+{
+    return fallocate_it(call, HF_FALLOC_INSERT_RANGE, TEST_PAGE, 8 * TEST_PAGE);
+}
+
+/* From and to the middle of a page. */
+static long punch_many(struct waits_call *call)
+{
+    return fallocate_it(call, HF_FALLOC_PUNCH_HOLE, 300, 14 * TEST_PAGE);
+}
+
 #define A .file = "/a"
 #define C .file = "/c"
 #define HELD A, .others = WAITS_PINS
 #define AT_GATE A, .others = WAITS_PINS | WAITS_GATE
 #define EACH .policies = true
+#define STEPS C, EACH, .steps = true, .leaves = WAITS_BLOCKS
 
 const struct waits_row waits_layout[] = {
     {"truncate", A, EACH, .act = truncate_down},
@@ -370,6 +403,12 @@ const struct waits_row waits_layout[] = {
     {"clone-far", A, EACH, .prepare = open_c, .act = clone_far},
     {"clone-far-shared", A, EACH, .leaves = WAITS_BLOCKS, .prepare = share, .act = clone_far},
     {"clone-within", A, EACH, .act = clone_within},
+    {"steps-truncate", STEPS, .prepare = scatter, .act = truncate_down},
+    {"steps-punch", STEPS, .prepare = scatter, .act = punch_many},
+    {"steps-collapse", STEPS, .prepare = scatter, .act = collapse_many},
+    {"steps-insert", STEPS, .prepare = scatter, .act = insert_many},
+    {"steps-truncate-shared", STEPS, .prepare = scatter_shared, .act = truncate_down},
+    {"steps-collapse-shared", STEPS, .prepare = scatter_shared, .act = collapse_many},
     {"merge", A, .prepare = copy_bytes, .act = merge},
     {"merge-held", HELD, .prepare = copy_bytes, .act = merge},
     {"merge-at-gate", AT_GATE, .prepare = copy_bytes, .act = merge},

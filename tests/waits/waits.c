@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * waits [--durable] [--few] [--row NAME] [--show]
+ * waits [--durable] [--few] [--steps] [--row NAME] [--show]
  *
  * For each row, and each policy where it takes one: one run without a failure says what comes of
  * the call. Then the call is made for each error that a wait can end with, and each way in which
@@ -9,11 +9,15 @@
  * without a failure. A call that returns less than it was asked for leaves what a call for just
  * that much leaves.
  *
+ * --steps: rows alone whose calls then go in steps. A step that cannot be taken is left to others,
+ * and nobody sees that. Needs a lab build.
+ *
  * Each call is made by a new thread, for which the first snapshot is a wait too.
  */
 #include "waits.h"
 
 #include "base/error.h"
+#include "base/lab.h"
 #include "pool/pool.h"
 
 #include <errno.h>
@@ -68,7 +72,7 @@ static struct {
 } now;
 
 static struct waits_call call;
-static bool durable, few, show, stands;
+static bool durable, few, show, stands, steps;
 static unsigned attempts, failures;
 
 /* --- others --- */
@@ -580,7 +584,7 @@ static void run_row(void)
 static void run_table(const struct waits_row *rows, unsigned count, const char *name)
 {
     for (unsigned i = 0; i < count; i++) {
-        if (name && strcmp(rows[i].name, name) != 0)
+        if ((name && strcmp(rows[i].name, name) != 0) || rows[i].steps != steps)
             continue;
         now.row = &rows[i];
         run_row();
@@ -590,13 +594,22 @@ static void run_table(const struct waits_row *rows, unsigned count, const char *
     now.row = NULL;
 }
 
+static void shorten_steps(void)
+{
+#ifdef HF_LAB
+    hf_lab_break = HF_LAB_SHORT_STEPS;
+    steps = true;
+#else
+    FAIL("--steps needs a lab build");
+#endif
+}
+
 static int run(int argc, char **argv)
 {
-    static const struct option options[] = {{"durable", no_argument, NULL, 'd'},
-                                            {"few", no_argument, NULL, 'f'},
-                                            {"row", required_argument, NULL, 'r'},
-                                            {"show", no_argument, NULL, 's'},
-                                            {0}};
+    static const struct option options[] = {
+        {"durable", no_argument, NULL, 'd'},   {"few", no_argument, NULL, 'f'},
+        {"row", required_argument, NULL, 'r'}, {"show", no_argument, NULL, 's'},
+        {"steps", no_argument, NULL, 't'},     {0}};
     const char *name = NULL;
     int option;
 
@@ -613,6 +626,9 @@ static int run(int argc, char **argv)
             break;
         case 's':
             show = true;
+            break;
+        case 't':
+            shorten_steps();
             break;
         default:
             return 2;

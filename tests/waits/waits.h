@@ -54,6 +54,7 @@ struct waits_row {
     bool policies;                            /* it takes a policy: is made with each */
     bool attaches;                            /* it opens the pool, which is closed before */
     bool alone;                               /* each attempt has a new pool */
+    bool steps;                               /* it goes in steps, of a few extents: --steps */
     void (*prepare)(struct waits_call *call); /* no wait of it fails; may be null */
     long (*act)(struct waits_call *call);
     void (*judge)(struct waits_call *call); /* what a failure may have left; may be null */
