@@ -5,14 +5,17 @@
  */
 #include "rig.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGES 8u
@@ -534,32 +537,96 @@ static void goes_on_beside_a_child(void)
     end(&rig);
 }
 
-static void read_and_stay(void *arg)
+struct ending {
+    unsigned ring_flags;
+    bool exits;
+    uint32_t reads, goes;
+};
+
+/* A worker of the kernel's waits there for one that writes, and nobody does. */
+static void block_a_worker(struct rig *rig)
 {
-    uint32_t *reads = arg;
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&rig->ring);
+
+    EXPECT_EQ(mkfifo(test_path("fifo"), 0600), 0);
+    io_uring_prep_openat(sqe, AT_FDCWD, test_path("fifo"), O_RDONLY, 0);
+    io_uring_sqe_set_data64(sqe, 77);
+    sqe->flags = IOSQE_ASYNC;
+    rig_submit(rig);
+}
+
+static void read_and_end(void *arg)
+{
+    struct ending *ending = arg;
     struct rig rig;
 
     pool = test_pool_open("pool");
     file = test_file(pool, "/file");
-    rig_open(&rig, pool, 8, 0, NULL);
+    rig_open(&rig, pool, 8, ending->ring_flags, NULL);
+    block_a_worker(&rig);
     read_begins(&rig, 1);
-    test_raise(reads, 1);
+    test_raise(&ending->reads, 1);
+    test_await(&ending->goes, 1);
+    if (ending->exits)
+        _exit(0);
     for (;;)
         pause();
 }
 
-/* Its range is kept as long as a device may still write there, and nobody waits for it. */
-static void ends_with_its_process(void)
+static bool is_sleeping_worker(const char *pid, const char *task)
 {
-    uint32_t *reads = test_shared(sizeof(*reads));
+    char path[96], name[32], state;
+    bool found;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/%.20s/stat", pid, task);
+    file = fopen(path, "re");
+    if (!file)
+        return false;
+    found = fscanf(file, "%*d (%31[^)]) %c", name, &state) == 2;
+    fclose(file);
+    return found && state == 'S' && strncmp(name, "iou-wrk", 7) == 0;
+}
+
+static void await_worker(pid_t pid)
+{
+    bool sleeps = false;
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    while (!sleeps) {
+        DIR *tasks = opendir(path);
+        struct dirent *task;
+
+        EXPECT(tasks != NULL);
+        while (!sleeps && (task = readdir(tasks)))
+            sleeps = is_sleeping_worker(path, task->d_name);
+        closedir(tasks);
+        sched_yield();
+    }
+}
+
+/* Its range is kept as long as a device may still write there, and nobody waits for it. Nor does a
+ * worker that blocks keep the process. */
+static void ends_with_its_process(unsigned ring_flags, bool exits)
+{
+    struct ending *ending = test_shared(sizeof(*ending));
     uint64_t free_bytes = test_free_bytes(pool);
     pid_t pid;
 
+    ending->ring_flags = ring_flags;
+    ending->exits = exits;
     EXPECT_EQ(pipe2(pipes, O_CLOEXEC), 0);
-    pid = test_fork(read_and_stay, reads);
-    test_await(reads, 1);
+    pid = test_fork(read_and_end, ending);
+    test_await(&ending->reads, 1);
+    await_worker(pid);
     expect_held(1);
-    test_kill(pid);
+    test_raise(&ending->goes, 1);
+    if (exits)
+        test_join(pid);
+    else
+        test_kill(pid);
+    EXPECT_EQ(unlink(test_path("fifo")), 0);
     punch_is(0);
     EXPECT_EQ(test_pins_in_state(pool, HF_PIN_QUARANTINED), 1);
     test_write_pages(file, STAMP, 0, PAGES);
@@ -655,7 +722,10 @@ static void scenario(void)
     goes_on_beside_a_child();
     two_rings_keep_apart();
     ends_in_another_thread();
-    ends_with_its_process();
+    for (int exits = 0; exits <= 1; exits++) {
+        ends_with_its_process(0, exits);
+        ends_with_its_process(IORING_SETUP_SQPOLL, exits);
+    }
     stays_when_a_completion_is_lost();
     EXPECT_EQ(hf_close(file), 0);
     test_pool_close(pool);
