@@ -138,8 +138,8 @@ static PyObject *cache_new(PyTypeObject *type, PyObject *args, PyObject *keyword
     const char *policy = "s3fifo";
     PyObject *pool, *path, *cache;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O&|K$sIKKK:Cache", names, pool_type, &pool,
-                                     PyUnicode_FSConverter, &path, &capacity, &policy,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O&|K$sO&KKK:Cache", names, pool_type, &pool,
+                                     PyUnicode_FSConverter, &path, &capacity, &policy, to_uint32,
                                      &options.objects, &high, &low, &ttl))
         return NULL;
     options.capacity_bytes = capacity;
@@ -197,10 +197,10 @@ static void cache_dealloc(struct py_cache *self)
 static PyObject *cache_quota(struct py_cache *self, PyObject *args)
 {
     unsigned long long bytes;
-    unsigned space;
+    uint32_t space;
     int rc;
 
-    if (!PyArg_ParseTuple(args, "IK:quota", &space, &bytes) || !cache_is_open(self))
+    if (!PyArg_ParseTuple(args, "O&K:quota", to_uint32, &space, &bytes) || !cache_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hfc_quota(self->cache, space, bytes));
     if (rc)
@@ -215,9 +215,9 @@ static bool take_key(struct py_cache *self, PyObject *args, PyObject *keywords, 
                      Py_buffer *view, struct hfc_key *key)
 {
     static char *names[] = {"key", "space", NULL};
-    unsigned space = 0;
+    uint32_t space = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, format, names, view, &space))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, format, names, view, to_uint32, &space))
         return false;
     name_key(view, space, key);
     if (cache_is_open(self))
@@ -232,7 +232,7 @@ static PyObject *cache_get(struct py_cache *self, PyObject *args, PyObject *keyw
     PyObject *object;
     Py_buffer view;
 
-    if (!take_key(self, args, keywords, "s*|$I:get", &view, &key))
+    if (!take_key(self, args, keywords, "s*|$O&:get", &view, &key))
         return NULL;
     object = get_one(self, &key);
     PyBuffer_Release(&view);
@@ -255,7 +255,7 @@ static PyObject *was_there(int rc)
         Py_buffer view;                                                                            \
         int rc;                                                                                    \
                                                                                                    \
-        if (!take_key(self, args, keywords, "s*|$I:" #name, &view, &key))                          \
+        if (!take_key(self, args, keywords, "s*|$O&:" #name, &view, &key))                         \
             return NULL;                                                                           \
         WITHOUT_LOCK(self, rc, call(self->cache, &key));                                           \
         PyBuffer_Release(&view);                                                                   \
@@ -296,10 +296,11 @@ static PyObject *cache_put(struct py_cache *self, PyObject *args, PyObject *keyw
     static char *names[] = {"key", "data", "space", NULL};
     Py_buffer view, data;
     struct hfc_key key;
-    unsigned space = 0;
+    uint32_t space = 0;
     int rc = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s*y*|$I:put", names, &view, &data, &space))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s*y*|$O&:put", names, &view, &data, to_uint32,
+                                     &space))
         return NULL;
     name_key(&view, space, &key);
     if (cache_is_open(self)) {
@@ -315,14 +316,14 @@ static PyObject *cache_put(struct py_cache *self, PyObject *args, PyObject *keyw
 static PyObject *cache_put_begin(struct py_cache *self, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"key", "size", "flags", "space", NULL};
-    unsigned space = 0, flags = 0;
+    uint32_t space = 0, flags = 0;
     unsigned long long size;
     struct hfc_key key;
     PyObject *put;
     Py_buffer view;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s*K|$II:put_begin", names, &view, &size,
-                                     &flags, &space))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s*K|$O&O&:put_begin", names, &view, &size,
+                                     to_uint32, &flags, to_uint32, &space))
         return NULL;
     name_key(&view, space, &key);
     put = cache_is_open(self) ? begin_put(self, &key, size, flags) : NULL;
@@ -336,12 +337,12 @@ static PyObject *cache_get_many(struct py_cache *self, PyObject *args, PyObject 
 {
     static char *names[] = {"keys", "prefix", "space", NULL};
     PyObject *given, *list;
-    unsigned space = 0;
+    uint32_t space = 0;
     struct keys keys;
     int prefix = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|$pI:get_many", names, &given, &prefix,
-                                     &space) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|$pO&:get_many", names, &given, &prefix,
+                                     to_uint32, &space) ||
         !take_keys(given, space, &keys))
         return NULL;
     list =
@@ -363,12 +364,13 @@ static PyObject *cache_exists_many(struct py_cache *self, PyObject *args, PyObje
 {
     static char *names[] = {"keys", "space", NULL};
     PyObject *given, *list = NULL;
-    unsigned space = 0;
+    uint32_t space = 0;
     struct keys keys;
     uint8_t *there;
     int rc;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|$I:exists_many", names, &given, &space) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O|$O&:exists_many", names, &given, to_uint32,
+                                     &space) ||
         !take_keys(given, space, &keys))
         return NULL;
     there = PyMem_Malloc((size_t)keys.count);

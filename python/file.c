@@ -409,10 +409,10 @@ static PyObject *file_lease(struct py_file *self, PyObject *args, PyObject *keyw
     unsigned long long off, len;
     PyObject *recall = Py_None;
     const char *label = NULL;
-    unsigned flags = 0;
+    uint32_t flags = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KK|I$Oz:lease", names, &off, &len, &flags,
-                                     &recall, &label) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KK|O&$Oz:lease", names, &off, &len, to_uint32,
+                                     &flags, &recall, &label) ||
         !file_is_open(self))
         return NULL;
     return make_lease(self, off, len, flags, recall, label);

@@ -78,6 +78,8 @@ PyObject *done(long rc);
 
 /* For "O&": a policy, or None. */
 int to_policy(PyObject *object, void *out);
+/* The same: a uint32_t. The format I would take the low bits of a larger number. */
+int to_uint32(PyObject *object, void *out);
 PyObject *from_policy(const struct hf_policy *policy);
 
 /* Sets ValueError when it is closed. */

@@ -64,16 +64,16 @@ static PyObject *py_create(PyObject *module, PyObject *args, PyObject *keywords)
     struct hf_pool_options options = {.size = sizeof options};
     PyObject *path = NULL, *data = Py_None, *data_path = NULL, *result = NULL;
     unsigned long long bytes, trim_above = 0;
-    unsigned mode = 0;
+    uint32_t mode = 0;
     double quarantine = 0;
     int durable = 0;
 
     (void)module;
     if (PyArg_ParseTupleAndKeywords(
-            args, keywords, "O&K|$OpIzO&IIIIdK:create", names, PyUnicode_FSConverter, &path, &bytes,
-            &data, &durable, &mode, &options.engine, to_policy, &options.policy,
-            &options.max_processes, &options.max_threads, &options.max_files, &options.max_leases,
-            &quarantine, &trim_above) &&
+            args, keywords, "O&K|$OpO&zO&O&O&O&O&dK:create", names, PyUnicode_FSConverter, &path,
+            &bytes, &data, &durable, to_uint32, &mode, &options.engine, to_policy, &options.policy,
+            to_uint32, &options.max_processes, to_uint32, &options.max_threads, to_uint32,
+            &options.max_files, to_uint32, &options.max_leases, &quarantine, &trim_above) &&
         (data == Py_None || PyUnicode_FSConverter(data, &data_path)) &&
         take_quarantine(quarantine, &options)) {
         options.pool_bytes = bytes;

@@ -141,11 +141,11 @@ static PyObject *pool_open_file(struct py_pool *self, PyObject *args, PyObject *
     static char *names[] = {"path", "flags", "mode", NULL};
     struct hf_file *file = NULL;
     int flags = O_RDONLY, rc;
-    unsigned mode = 0666;
+    uint32_t mode = 0666;
     PyObject *path;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&|iI:open", names, PyUnicode_FSConverter,
-                                     &path, &flags, &mode))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&|iO&:open", names, PyUnicode_FSConverter,
+                                     &path, &flags, to_uint32, &mode))
         return NULL;
     if (!pool_is_open(self)) {
         Py_DECREF(path);
@@ -198,9 +198,9 @@ static PyObject *pool_open_file(struct py_pool *self, PyObject *args, PyObject *
 static PyObject *pool_mkdir(struct py_pool *self, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"path", "mode", NULL};
-    unsigned mode = 0777;
+    uint32_t mode = 0777;
 
-    ON_PATH("O&|I:mkdir", hf_mkdir(self->pool, text, mode), &mode);
+    ON_PATH("O&|O&:mkdir", hf_mkdir(self->pool, text, mode), to_uint32, &mode);
 }
 
 static PyObject *pool_rmdir(struct py_pool *self, PyObject *args, PyObject *keywords)
@@ -221,9 +221,9 @@ static PyObject *pool_unlink(struct py_pool *self, PyObject *args, PyObject *key
 static PyObject *pool_chmod(struct py_pool *self, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"path", "mode", NULL};
-    unsigned mode;
+    uint32_t mode;
 
-    ON_PATH("O&I:chmod", hf_chmod(self->pool, text, mode), &mode);
+    ON_PATH("O&O&:chmod", hf_chmod(self->pool, text, mode), to_uint32, &mode);
 }
 
 static PyObject *pool_chown(struct py_pool *self, PyObject *args, PyObject *keywords)
@@ -277,9 +277,9 @@ static PyObject *pool_utime(struct py_pool *self, PyObject *args, PyObject *keyw
 static PyObject *pool_rename(struct py_pool *self, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"from_path", "to_path", "flags", NULL};
-    unsigned flags = 0;
+    uint32_t flags = 0;
 
-    ON_PATHS("O&O&|I:rename", hf_rename(self->pool, a, b, flags), &flags);
+    ON_PATHS("O&O&|O&:rename", hf_rename(self->pool, a, b, flags), to_uint32, &flags);
 }
 
 static PyObject *pool_link(struct py_pool *self, PyObject *args, PyObject *keywords)
@@ -378,14 +378,15 @@ static PyObject *pool_stat(struct py_pool *self, PyObject *args, PyObject *keywo
 static PyObject *pool_setxattr(struct py_pool *self, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"path", "name", "value", "flags", NULL};
-    unsigned flags = 0;
+    uint32_t flags = 0;
     const char *name;
     Py_buffer value;
     PyObject *path;
     int rc = -1;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&sy*|I:setxattr", names,
-                                     PyUnicode_FSConverter, &path, &name, &value, &flags))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&sy*|O&:setxattr", names,
+                                     PyUnicode_FSConverter, &path, &name, &value, to_uint32,
+                                     &flags))
         return NULL;
     if (pool_is_open(self)) {
         WITHOUT_LOCK(self, rc,

@@ -91,6 +91,23 @@ PyObject *make_record(PyTypeObject *type, PyObject **fields, Py_ssize_t count)
     return NULL;
 }
 
+/* --- numbers --- */
+
+int to_uint32(PyObject *object, void *out)
+{
+    PyObject *number = PyNumber_Index(object);
+    unsigned long value = number ? PyLong_AsUnsignedLong(number) : 0;
+
+    Py_XDECREF(number);
+    if (number && (value > UINT32_MAX || PyErr_Occurred())) {
+        PyErr_SetString(PyExc_OverflowError, "flags, modes, kinds of policies, spaces and counts "
+                                             "of tables are numbers from 0 to 4294967295");
+        return 0;
+    }
+    *(uint32_t *)out = (uint32_t)value;
+    return number != NULL;
+}
+
 /* --- policies --- */
 
 static PyStructSequence_Field policy_fields[] = {
@@ -114,7 +131,7 @@ int to_policy(PyObject *object, void *out)
 {
     struct hf_policy *policy = out;
     unsigned long long deadline;
-    unsigned kind;
+    uint32_t kind;
 
     *policy = (struct hf_policy){0};
     if (object == Py_None)
@@ -125,7 +142,7 @@ int to_policy(PyObject *object, void *out)
                         "or deadline_detach(seconds)");
         return 0;
     }
-    if (!PyArg_ParseTuple(object, "IK:Policy", &kind, &deadline))
+    if (!PyArg_ParseTuple(object, "O&K:Policy", to_uint32, &kind, &deadline))
         return 0;
     policy->kind = kind;
     policy->deadline_ns = deadline;

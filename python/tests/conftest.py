@@ -3,6 +3,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -39,3 +41,26 @@ def file(pool):
         for page in range(4):
             file.write(bytes([page]) * 4096, page * 4096)
         yield file
+
+
+@pytest.fixture
+def start(shared):
+    """Runs a program with the pool's path, until it says that it holds something. The end of the
+    test ends it."""
+    started = []
+
+    def run(program):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, shared],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()

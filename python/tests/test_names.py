@@ -234,3 +234,34 @@ def test_help_is_enough():
 
 def test_without_docstrings():
     subprocess.run([sys.executable, "-OO", "-c", "import holdfast"], check=True)
+
+
+@pytest.mark.parametrize("wrong", [1 << 32, -1, 1 << 80])
+def test_numbers_of_32_bits(pool, file, path, wrong):
+    calls = [
+        lambda: pool.open("/other", os.O_RDWR | os.O_CREAT, wrong),
+        lambda: pool.mkdir("/folder", wrong),
+        lambda: pool.chmod("/file", wrong),
+        lambda: pool.rename("/file", "/other", wrong),
+        lambda: pool.setxattr("/file", "user.x", b"", wrong),
+        lambda: file.lease(0, 4096, wrong),
+        lambda: file.truncate(0, holdfast.Policy((wrong, 0))),
+        lambda: holdfast.create(path, 16 << 20, mode=wrong),
+        lambda: holdfast.create(path, 16 << 20, max_files=wrong),
+    ]
+    if hasattr(holdfast, "Cache"):
+        cache = holdfast.Cache(pool, "/cache", 4 << 20)
+        calls += [
+            lambda: cache.put("key", b"", space=wrong),
+            lambda: cache.get("key", space=wrong),
+            lambda: cache.get_many(["key"], space=wrong),
+            lambda: cache.put_begin("key", 1, flags=wrong),
+            lambda: cache.quota(wrong, 0),
+        ]
+    for call in calls:
+        with pytest.raises(OverflowError, match="from 0 to 4294967295"):
+            call()
+    for name in ("/other", "/folder"):
+        with pytest.raises(FileNotFoundError):
+            pool.stat(name)
+    assert not os.path.exists(path) and file.stat().st_size == 4 * 4096

@@ -4,7 +4,6 @@
 import errno
 import os
 import signal
-import subprocess
 import sys
 import threading
 
@@ -376,17 +375,8 @@ with holdfast.Pool(sys.argv[1]) as pool, holdfast.Cache(pool, "/cache", 4 << 20)
 
 
 @pytest.fixture
-def peer(shared):
-    process = subprocess.Popen(
-        [sys.executable, "-c", PEER, shared],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.communicate()
+def peer(start):
+    return start(PEER)
 
 
 @pytest.fixture

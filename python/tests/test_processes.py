@@ -30,17 +30,8 @@ def array(shared):
 
 
 @pytest.fixture
-def holder(array):
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, array[2]],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.communicate()
+def holder(array, start):
+    return start(HOLDER)
 
 
 def test_who_holds(array, holder):
