@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The files and pins of a pool and where they lie, gathered once for the text, the JSON and the
- * picture. */
+/* The files and pins of a pool and where they lie, gathered once for the text, the JSON, the
+ * picture and the page. */
 #ifndef HOLDFAST_CLI_MAP_H
 #define HOLDFAST_CLI_MAP_H
 
@@ -31,9 +31,9 @@ struct map {
     const char *pool_path;
     struct hf_pool_info info;
     uint64_t pool_blocks;
-    struct cli_inode_names *names;
-    int status;             /* the exit code, when some names could not be read */
-    struct map_file *files; /* by inode */
+    struct cli_inode_names *names; /* null unless the user of the map has read them */
+    char *no_pins;                 /* why the pins are not known; null: they are */
+    struct map_file *files;        /* by inode */
     size_t file_count, file_room;
     size_t *ranked;             /* files by size, the largest first */
     struct map_extent *extents; /* by block */
@@ -42,6 +42,29 @@ struct map {
     struct map_hold *holds; /* by block */
     size_t hold_count, hold_room;
 };
+
+/* 0, or the error of the library's call that has just failed. The map is to be freed either way. */
+int map_read(struct map *map, struct hf_pool *pool);
+void map_free(struct map *map);
+
+#define MAP_NO_FILE SIZE_MAX
+struct map_cell {
+    uint64_t used, detached; /* blocks, each counted once */
+    uint64_t shared;         /* how often a block is another extent's too */
+    uint64_t owned;          /* blocks of `file` */
+    size_t file;             /* that has most of it; MAP_NO_FILE if free */
+    bool held, written, waited;
+};
+
+struct map_grid {
+    uint64_t cell_blocks; /* a power of two */
+    size_t count;
+    struct map_cell *cells;
+};
+void map_grid_fill(struct map_grid *grid, const struct map *map, size_t cells_max);
+void map_grid_free(struct map_grid *grid);
+/* Most of what is used is one file's. */
+bool map_cell_of_one(const struct map_cell *cell);
 
 /* The picture; 0 or the errno. */
 int map_write_svg(const struct map *map, const char *path);

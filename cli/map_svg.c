@@ -26,109 +26,13 @@
 #define LEGEND_FILES 24 /* named in the legend; as many as there are distinct colours */
 #define LEGEND_LINE 20.0
 #define LEGEND_NAME 36 /* characters */
-#define NO_FILE SIZE_MAX
-
-struct cell {
-    uint64_t used, detached; /* blocks, each counted once */
-    uint64_t shared;         /* how often a block is another extent's too */
-    uint64_t owned;          /* blocks of `file` */
-    size_t file;             /* that has most of it; NO_FILE if free */
-    bool held, written, waited;
-};
 
 struct grid {
     const struct map *map;
+    struct map_grid in;
     FILE *out;
-    uint64_t cell_blocks;
-    size_t count, rows;
-    struct cell *cells;
+    size_t rows;
 };
-
-/* ------------------------------------------------------------------- filling the cells --- */
-
-static uint64_t cell_blocks(uint64_t pool_blocks)
-{
-    uint64_t blocks = 1;
-
-    while ((pool_blocks + blocks - 1) / blocks > CELLS_MAX)
-        blocks *= 2;
-    return blocks;
-}
-
-static uint64_t overlap(const struct grid *grid, size_t cell, uint64_t block, uint64_t blocks)
-{
-    uint64_t first = cell * grid->cell_blocks, last = first + grid->cell_blocks;
-    uint64_t from = block > first ? block : first;
-    uint64_t to = block + blocks < last ? block + blocks : last;
-
-    return from < to ? to - from : 0;
-}
-
-/* Extents come by block, so a cell's files are counted in one go; `counts` has one number a file
- * and is zero before and after. */
-static void count_cell(struct grid *grid, size_t index, size_t *next, uint64_t *counts)
-{
-    const struct map *map = grid->map;
-    struct cell *cell = &grid->cells[index];
-    uint64_t end = (index + 1) * grid->cell_blocks;
-    uint64_t counted = index * grid->cell_blocks; /* blocks before it are in `used` */
-    size_t first = *next, i;
-
-    for (i = first; i < map->extent_count && map->extents[i].block < end; i++) {
-        const struct map_extent *extent = &map->extents[i];
-        uint64_t blocks = overlap(grid, index, extent->block, extent->blocks);
-        uint64_t from = extent->block > counted ? extent->block : counted;
-        uint64_t to = extent->block + extent->blocks < end ? extent->block + extent->blocks : end;
-        uint64_t more = from < to ? to - from : 0;
-
-        counted = to > counted ? to : counted;
-        cell->used += more;
-        cell->shared += blocks - more;
-        cell->detached += extent->detached ? more : 0;
-        counts[extent->file] += blocks;
-        if (counts[extent->file] > cell->owned) {
-            cell->owned = counts[extent->file];
-            cell->file = extent->file;
-        }
-    }
-    while (i > first) {
-        i--;
-        counts[map->extents[i].file] = 0;
-    }
-    while (*next < map->extent_count &&
-           map->extents[*next].block + map->extents[*next].blocks <= end)
-        (*next)++;
-}
-
-static void mark_hold(struct grid *grid, const struct map_hold *hold)
-{
-    const struct hf_pin_info *pin = &grid->map->pins.list[hold->pin];
-    size_t last = (hold->block + hold->blocks - 1) / grid->cell_blocks;
-
-    for (size_t i = hold->block / grid->cell_blocks; i <= last && i < grid->count; i++) {
-        if (pin->state == HF_PIN_WAITING) {
-            grid->cells[i].waited = true;
-            continue;
-        }
-        grid->cells[i].held = true;
-        grid->cells[i].written = grid->cells[i].written || (pin->flags & HF_PIN_WRITE) != 0;
-    }
-}
-
-static void fill_grid(struct grid *grid)
-{
-    uint64_t *counts = cli_alloc(grid->map->file_count * sizeof(counts[0]));
-    size_t next = 0;
-
-    grid->cells = cli_alloc(grid->count * sizeof(grid->cells[0]));
-    for (size_t i = 0; i < grid->count; i++) {
-        grid->cells[i].file = NO_FILE;
-        count_cell(grid, i, &next, counts);
-    }
-    for (size_t i = 0; i < grid->map->hold_count; i++)
-        mark_hold(grid, &grid->map->holds[i]);
-    free(counts);
-}
 
 /* ------------------------------------------------------------------------- SVG elements --- */
 
@@ -238,8 +142,8 @@ static void draw_grid_title(struct grid *grid)
     fprintf(grid->out,
             "<text x=\"%.0f\" y=\"52\" text-anchor=\"end\" fill=\"#6b7280\">one cell: %" PRIu64
             " block%s, %s</text>\n",
-            LEFT + GRID_WIDTH, grid->cell_blocks, grid->cell_blocks == 1 ? "" : "s",
-            cli_size(cell, grid->cell_blocks * HF_BLOCK_BYTES));
+            LEFT + GRID_WIDTH, grid->in.cell_blocks, grid->in.cell_blocks == 1 ? "" : "s",
+            cli_size(cell, grid->in.cell_blocks * HF_BLOCK_BYTES));
     put_bar_part(grid, &x, used, "#5b6b82");
     put_bar_part(grid, &x, info->detached_bytes, "#c1121f");
     put_bar_part(grid, &x, info->free_bytes, "#dfe3e8");
@@ -258,14 +162,14 @@ static void put_addresses(struct grid *grid)
                 "<text x=\"%.0f\" y=\"%.1f\" text-anchor=\"end\" font-size=\"10\""
                 " fill=\"#6b7280\">%s</text>\n",
                 LEFT - 8, TOP + (double)row * CELL + 8,
-                cli_size(text, row * COLUMNS * grid->cell_blocks * HF_BLOCK_BYTES));
+                cli_size(text, row * COLUMNS * grid->in.cell_blocks * HF_BLOCK_BYTES));
     }
 }
 
 /* The last row may be short. */
 static void put_free(struct grid *grid)
 {
-    size_t full = grid->count / COLUMNS, rest = grid->count % COLUMNS;
+    size_t full = grid->in.count / COLUMNS, rest = grid->in.count % COLUMNS;
 
     fprintf(grid->out,
             "<rect x=\"%.0f\" y=\"%.0f\" width=\"%.0f\" height=\"%.0f\" fill=\"url(#free)\"/>\n",
@@ -277,25 +181,21 @@ static void put_free(struct grid *grid)
                 LEFT, TOP + (double)full * CELL, (double)rest * CELL, CELL);
 }
 
-static bool owned_by_one(const struct cell *cell)
-{
-    return cell->owned * 2 >= cell->used;
-}
-
-static bool looks_equal(const struct cell *a, const struct cell *b)
+static bool looks_equal(const struct map_cell *a, const struct map_cell *b)
 {
     return a->used == b->used && a->detached == b->detached && !a->shared == !b->shared &&
-           owned_by_one(a) == owned_by_one(b) && (!owned_by_one(a) || a->file == b->file);
+           map_cell_of_one(a) == map_cell_of_one(b) && (!map_cell_of_one(a) || a->file == b->file);
 }
 
-static void put_tooltip(struct grid *grid, const struct cell *cell, size_t first, size_t count)
+static void put_tooltip(struct grid *grid, const struct map_cell *cell, size_t first, size_t count)
 {
     char lost[CLI_LOST_NAME_TEXT];
 
     fprintf(grid->out, "<title>blocks %" PRIu64 "..%" PRIu64 ": ",
-            (uint64_t)first * grid->cell_blocks, (uint64_t)(first + count) * grid->cell_blocks - 1);
+            (uint64_t)first * grid->in.cell_blocks,
+            (uint64_t)(first + count) * grid->in.cell_blocks - 1);
     put_text(grid->out, cli_inode_title(grid->map->names, grid->map->files[cell->file].ino, lost));
-    if (!owned_by_one(cell) || cell->shared)
+    if (!map_cell_of_one(cell) || cell->shared)
         fputs(" and others", grid->out);
     fputs("</title>", grid->out);
 }
@@ -303,13 +203,13 @@ static void put_tooltip(struct grid *grid, const struct cell *cell, size_t first
 /* One path for a run of equal cells in a row, each box as high as the cell is used. */
 static void draw_run(struct grid *grid, size_t first, size_t count)
 {
-    const struct cell *cell = &grid->cells[first];
-    double share = (double)cell->used / (double)grid->cell_blocks;
+    const struct map_cell *cell = &grid->in.cells[first];
+    double share = (double)cell->used / (double)grid->in.cell_blocks;
     double height = BOX * (share < 0.2 ? 0.2 : share > 1 ? 1 : share);
     double y = TOP + (double)(first / COLUMNS) * CELL + BOX - height;
     char color[8] = "#8d99ae";
 
-    if (owned_by_one(cell))
+    if (map_cell_of_one(cell))
         rank_color(grid->map->files[cell->file].rank, color);
     for (int layer = 0; layer < 3; layer++) {
         const char *const fills[3] = {color, cell->detached ? "url(#hatch)" : NULL,
@@ -329,19 +229,19 @@ static void draw_run(struct grid *grid, size_t first, size_t count)
 
 static void put_cells(struct grid *grid)
 {
-    for (size_t i = 0, next; i < grid->count; i = next) {
+    for (size_t i = 0, next; i < grid->in.count; i = next) {
         size_t row_end = (i / COLUMNS + 1) * COLUMNS;
 
-        for (next = i + 1; next < grid->count && next < row_end &&
-                           looks_equal(&grid->cells[i], &grid->cells[next]);
+        for (next = i + 1; next < grid->in.count && next < row_end &&
+                           looks_equal(&grid->in.cells[i], &grid->in.cells[next]);
              next++)
             continue;
-        if (grid->cells[i].used > 0)
+        if (grid->in.cells[i].used > 0)
             draw_run(grid, i, next - i);
     }
 }
 
-static const char *outline_color(const struct cell *cell)
+static const char *outline_color(const struct map_cell *cell)
 {
     if (cell->written)
         return "#d00000";
@@ -352,14 +252,14 @@ static const char *outline_color(const struct cell *cell)
 
 static void put_outlines(struct grid *grid)
 {
-    for (size_t i = 0, next; i < grid->count; i = next) {
-        const char *color = outline_color(&grid->cells[i]);
-        bool waited = grid->cells[i].waited;
+    for (size_t i = 0, next; i < grid->in.count; i = next) {
+        const char *color = outline_color(&grid->in.cells[i]);
+        bool waited = grid->in.cells[i].waited;
         size_t row_end = (i / COLUMNS + 1) * COLUMNS;
 
         for (next = i + 1;
-             next < grid->count && next < row_end && outline_color(&grid->cells[next]) == color &&
-             grid->cells[next].waited == waited;
+             next < grid->in.count && next < row_end &&
+             outline_color(&grid->in.cells[next]) == color && grid->in.cells[next].waited == waited;
              next++)
             continue;
         if (color == NULL)
@@ -470,16 +370,15 @@ static void put_legend(struct grid *grid, double y)
 
 int map_write_svg(const struct map *map, const char *path)
 {
-    struct grid grid = {.map = map, .cell_blocks = cell_blocks(map->pool_blocks)};
+    struct grid grid = {.map = map};
     double bottom;
     int error;
 
-    grid.count = (size_t)((map->pool_blocks + grid.cell_blocks - 1) / grid.cell_blocks);
-    grid.rows = (grid.count + COLUMNS - 1) / COLUMNS;
     grid.out = fopen(path, "we");
     if (grid.out == NULL)
         return errno;
-    fill_grid(&grid);
+    map_grid_fill(&grid.in, map, CELLS_MAX);
+    grid.rows = (grid.in.count + COLUMNS - 1) / COLUMNS;
     bottom = TOP + (double)grid.rows * CELL;
     put_head(&grid, bottom + LEGEND_LINE * (double)(legend_lines(map) + 4));
     draw_grid_title(&grid);
@@ -489,7 +388,7 @@ int map_write_svg(const struct map *map, const char *path)
     put_outlines(&grid);
     put_legend(&grid, bottom + LEGEND_LINE * 1.4);
     fputs("</svg>\n", grid.out);
-    free(grid.cells);
+    map_grid_free(&grid.in);
     error = ferror(grid.out) ? EIO : 0;
     if (fclose(grid.out) != 0)
         error = errno;

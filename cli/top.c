@@ -7,6 +7,8 @@
  * a while.
  */
 #include "cli.h"
+#include "listen.h"
+#include "page.h"
 #include "terminal.h"
 
 #include <errno.h>
@@ -27,6 +29,7 @@
 
 static uint64_t interval_ns = NS_PER_S;
 static uint32_t batch_screens;
+static const char *page_address;
 
 static struct cli_option top_options[] = {
     {.name = "interval",
@@ -45,6 +48,7 @@ static struct cli_option top_options[] = {
      .help = "print N screens as text instead",
      .min = 1,
      .max = UINT32_MAX},
+    CLI_LISTEN_OPTION(page_address, "show it in browsers instead; a PORT alone: on this machine"),
     {0},
 };
 
@@ -674,9 +678,14 @@ static int watch_pool(struct hf_pool *pool, const char *path)
 static int top_run(int count, char **operands)
 {
     struct hf_pool *pool;
-    int status = cli_pool_open(operands[0], HF_OPEN_RDONLY, &pool);
+    int status;
 
     (void)count;
+    if (page_address != NULL && batch_screens > 0)
+        return cli_usage("--listen and --batch exclude each other");
+    if (page_address != NULL)
+        return page_serve(page_address, operands[0], interval_ns);
+    status = cli_pool_open(operands[0], HF_OPEN_RDONLY, &pool);
     if (status != EX_OK)
         return status;
     return cli_pool_close(pool, operands[0], watch_pool(pool, operands[0]));

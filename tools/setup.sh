@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that the build needs and that are missing; silent when none is.
-# usage: tools/setup.sh [lint|test|bench|model|fuzz|fresh]    with lint: also what `make lint` and `make fmt` use; test: also the
-# programs that `make test` runs; bench: also those that `make bench` does; model, fuzz, fresh: only what `make model`, the fuzz
-# targets under libFuzzer and tools/fresh.sh use
+# usage: tools/setup.sh [lint|test|bench|model|fuzz|fresh|browser]    lint: also what `make lint` and `make fmt` use; test: also
+# the programs that `make test` runs; bench: also those that `make bench` does. The others install only what is theirs:
+# model for `make model`, fuzz for the targets under libFuzzer, fresh for tools/fresh.sh, browser for the page of top
 set -eu
 
 packages="libc6-dev meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
@@ -22,6 +22,8 @@ elif [ "${1-}" = fuzz ]; then
     packages="clang libclang-rt-14-dev"
 elif [ "${1-}" = fresh ]; then
     packages="mmdebstrap"
+elif [ "${1-}" = browser ]; then
+    packages="chromium"
 fi
 
 # Prints those of $packages that are not installed.

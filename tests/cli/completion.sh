@@ -50,7 +50,7 @@ if "$HOLDFAST" help mount >/dev/null 2>&1; then
     same "$(offered mount "$pool" -o ro,al)" "ro,allow_other "
     same "$(offered mount "$pool" -o cache = a)" "auto "
 fi
-same "$(offered top "$pool" --)" "--batch --help --interval "
+same "$(offered top "$pool" --)" "--batch --help --interval --listen "
 
 # the words that stand in the completion are those that the program takes, each of them
 words() { tr -s ' ' '\n' | sort | tr '\n' ' '; }
