@@ -11,6 +11,7 @@
 #ifdef HF_CACHE_LAB
 unsigned cache_lab_break;
 void (*cache_lab_at)(enum cache_lab_point point);
+long (*cache_lab_io)(bool reading, long result);
 #endif
 
 static _Thread_local char detail[512];

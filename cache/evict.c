@@ -164,6 +164,7 @@ static void evict(struct hfc *cache, uint32_t index, bool ghost)
     if (ghost)
         remember_ghost(cache, cache_cell(cache, index));
     cache_run(cache)->evictions++;
+    tier_demote(cache, index);
     object_leave(cache, index, table_word_of(cache, index));
 }
 
@@ -252,10 +253,25 @@ bool evict_one(struct hfc *cache, uint32_t space)
 /* ---- room ---- */
 
 #define SETTLE_MOST 64u
+#define SETTLE_AHEAD 16u
 
 static uint64_t quota_of(struct hfc *cache, uint32_t space)
 {
     return cache_header(cache)->quota_bytes[space];
+}
+
+/* With a second tier, some memory is kept free of living objects, for those on their way there. */
+static void evict_ahead(struct hfc *cache, uint64_t pages)
+{
+    struct run *run = cache_run(cache);
+    uint64_t wanted = pages + cache->capacity_pages / TIER_AHEAD_PART;
+
+    if (!cache->tier_io || run->busy_pages - run->leaving_pages + wanted <= cache->high_pages)
+        return;
+    settle_leaving(cache, SETTLE_AHEAD);
+    while (run->busy_pages - run->leaving_pages + wanted > cache->high_pages && tier_room(cache) &&
+           evict_one(cache, CACHE_NONE))
+        ;
 }
 
 int make_room(struct hfc *cache, uint32_t space, uint64_t pages, uint64_t bytes)
@@ -271,6 +287,7 @@ int make_room(struct hfc *cache, uint32_t space, uint64_t pages, uint64_t bytes)
                                                    : cache->high_pages * CACHE_PAGE));
     while (quota && run->space_bytes[space] + bytes > quota && evict_one(cache, space))
         ;
+    evict_ahead(cache, pages);
     if (run->busy_pages + pages > cache->high_pages) {
         settle_leaving(cache, SETTLE_MOST);
         while (run->busy_pages + pages > cache->low_pages && evict_one(cache, CACHE_NONE))

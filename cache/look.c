@@ -7,18 +7,20 @@
 int hfc_remove(struct hfc *cache, const struct hfc_key *key)
 {
     struct found found;
+    bool on_disk;
     int rc = cache_check(cache);
 
     rc = rc ? rc : key_check(key);
     rc = rc ? rc : cache_lock(cache);
     if (rc)
         return rc;
-    if (table_find(cache, key, key_hash(cache, key), &found)) {
+    on_disk = tier_forget(cache, key_hash(cache, key));
+    if (table_find(cache, key, key_hash(cache, key), &found))
         object_leave(cache, WORD_CELL(found.word), found.place);
-        cache_run(cache)->removals++;
-    } else {
+    else if (!on_disk)
         rc = -ENOENT;
-    }
+    if (!rc)
+        cache_run(cache)->removals++;
     cache_unlock(cache);
     return rc;
 }
@@ -38,6 +40,8 @@ static bool evict_some(struct hfc *cache, uint64_t bytes, uint64_t *gone)
     bool more = true;
 
     for (unsigned i = 0; i < EVICT_MOST && more && *gone < bytes; i++) {
+        if (cache->tier_io && !tier_room(cache))
+            break;
         uint64_t before = bytes_of_all(cache);
 
         more = evict_one(cache, CACHE_NONE);
@@ -62,6 +66,13 @@ int hfc_evict(struct hfc *cache, uint64_t bytes, uint64_t *out)
             bytes = bytes < all ? bytes : all;
         }
         more = evict_some(cache, bytes, &gone);
+        cache_unlock(cache);
+        tier_wait(cache, false);
+    }
+    if (rc == 0)
+        tier_wait(cache, true);
+    if (rc == 0 && cache->tier_io && cache_lock(cache) == 0) { /* what it held is free now */
+        settle_leaving(cache, UINT32_MAX);
         cache_unlock(cache);
     }
     if (out)

@@ -103,11 +103,16 @@ static int make_whole_file(struct hf_pool *pool, const char *dir, uint64_t bytes
 
 /* ---- the index ---- */
 
-static uint64_t index_bytes(const struct header *header)
+static uint64_t tier_begin(const struct header *header)
 {
     return CACHE_PAGE + (cache_pages((uint64_t)header->lines * 64) +
                          cache_pages((uint64_t)header->cells * sizeof(struct cell))) *
                             CACHE_PAGE;
+}
+
+static uint64_t index_bytes(const struct header *header)
+{
+    return tier_begin(header) + tier_index_pages(header) * CACHE_PAGE;
 }
 
 static int plan_header(const struct hfc_options *options, struct header *header)
@@ -144,7 +149,21 @@ static int plan_header(const struct hfc_options *options, struct header *header)
                                    "most the capacity");
     if (getrandom(&header->seed, sizeof header->seed, 0) != sizeof header->seed)
         return cache_fail(-EIO, "no random number: %s", strerror(errno));
-    return 0;
+    return tier_plan(options, header);
+}
+
+/* After the header, all is zeros but for the page of the second tier. */
+static int fill_index(struct hf_file *file, const struct hfc_options *options,
+                      const struct header *header)
+{
+    char page[HF_BLOCK_BYTES] = {0};
+    int rc = hf_write(file, header, sizeof *header, 0) == (ssize_t)sizeof *header ? 0 : -ENOSPC;
+
+    if (rc || !header->tier_sets)
+        return rc;
+    tier_fill_page(options, page);
+    return hf_write(file, page, sizeof page, tier_begin(header)) == (ssize_t)sizeof page ? 0
+                                                                                         : -ENOSPC;
 }
 
 /* 0 too when another process was faster. */
@@ -156,6 +175,7 @@ static int make_index(struct hf_pool *pool, const char *dir, const char *path,
     struct stat st;
     int rc = plan_header(options, &header);
 
+    rc = rc ? rc : tier_look(options, header.seed);
     if (rc)
         return rc;
     rc = hf_mkdir(pool, dir, 0700);
@@ -164,7 +184,7 @@ static int make_index(struct hf_pool *pool, const char *dir, const char *path,
     rc = make_whole_file(pool, dir, index_bytes(&header), &file);
     if (rc)
         return rc;
-    rc = hf_write(file, &header, sizeof header, 0) == (ssize_t)sizeof header ? 0 : -ENOSPC;
+    rc = fill_index(file, options, &header);
     rc = rc ? rc : hf_fsync(file);
     rc = rc ? rc : hf_fstat(file, &st);
     rc = rc ? rc : hf_linkat(pool, st.st_ino, "", HF_ROOT_INO, path);
@@ -183,14 +203,15 @@ static int check_index(struct hfc *cache)
 
     if (header->magic != CACHE_MAGIC)
         return cache_fail(-EUCLEAN, "the file index is not the index of a cache");
-    if (header->format != CACHE_FORMAT || header->incompat)
+    if (header->format != CACHE_FORMAT || header->incompat & ~CACHE_INCOMPAT_TIER)
         return cache_fail(-EOPNOTSUPP, "the cache has format %u and features %x of a newer version",
                           header->format, header->incompat);
     if (!header->cells || header->cells > CELLS_MAX || header->cells % 16 ||
         header->lines < CACHE_WINDOW || index_bytes(header) != cache->index.bytes || !pages ||
         pages > range || range % CACHE_GROUP || range > RANGE_PAGES_MAX ||
         header->high_pages > pages || !header->low_pages ||
-        header->low_pages > header->high_pages || header->policy > HFC_FIFO)
+        header->low_pages > header->high_pages || header->policy > HFC_FIFO ||
+        (header->incompat & CACHE_INCOMPAT_TIER) != (header->tier_sets ? CACHE_INCOMPAT_TIER : 0))
         return cache_fail(-EUCLEAN, "the header of the cache's index makes no sense");
     cache->seed = header->seed;
     cache->capacity_pages = pages;
@@ -206,7 +227,9 @@ static int check_index(struct hfc *cache)
         cache->leaves *= 2;
     cache->lines_at = CACHE_PAGE;
     cache->cells_at = CACHE_PAGE + cache_pages((uint64_t)header->lines * 64) * CACHE_PAGE;
-    return 0;
+    cache->tier_sets = header->tier_sets;
+    cache->tier_at = header->tier_sets ? tier_begin(header) : 0;
+    return tier_check_index(cache);
 }
 
 /* -ENOENT: there is none. */
@@ -314,6 +337,7 @@ static int join(struct hfc *cache, const char *dir)
 
 static void drop_cache(struct hfc *cache)
 {
+    tier_close(cache);
     region_close(&cache->state);
     if (cache->data)
         hf_close(cache->data);
@@ -340,9 +364,11 @@ static int open_all(struct hfc *cache, const char *dir, const struct hfc_options
     if (rc)
         return rc;
     rc = cache_lock(cache);
-    if (rc == 0)
-        cache_unlock(cache);
-    return rc;
+    if (rc)
+        return rc;
+    cache_unlock(cache);
+    tier_open(cache);
+    return 0;
 }
 
 int hfc_open(struct hf_pool *pool, const char *path, const struct hfc_options *options,

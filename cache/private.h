@@ -26,6 +26,7 @@
 #define CACHE_MAGIC UINT64_C(0x3145484341434648) /* "HFCACHE1" */
 #define CACHE_RUN_MAGIC UINT64_C(0x324e555243464821)
 #define CACHE_FORMAT 1u
+#define CACHE_INCOMPAT_TIER 1u /* a page and entries of a second tier come after the cells */
 #define CACHE_NONE UINT32_MAX
 #define CACHE_WINDOW 4u        /* lines in which a key's word may be, from its own one on */
 #define CACHE_LINE_WORDS 8u    /* words in a line */
@@ -50,7 +51,8 @@ struct header { /* one page */
     uint64_t capacity_pages, range_pages; /* of memory; of the data file's offsets */
     uint64_t high_pages, low_pages;
     uint64_t ttl_seconds;
-    uint32_t cells, lines, policy, reserved;
+    uint32_t cells, lines, policy;
+    uint32_t tier_sets; /* 0: there is no second tier */
     /* Inode of the run state; it exists as long as a process has it open. */
     uint64_t run_ino;
     uint64_t next_stamp;
@@ -166,6 +168,10 @@ struct hfc {
     uint64_t lines_at, cells_at;                      /* in the index */
     uint64_t links_at, ghosts_at, busy_at, filled_at; /* in the run state */
     uint64_t spans_at;
+    uint64_t tier_at; /* in the index; 0: there is no second tier */
+    uint32_t tier_sets;
+    struct tier_io *tier_io; /* null: this process does not use it, as tier_fault says */
+    char tier_fault[512];
 };
 
 static inline void *region_at(const struct region *region, uint64_t off)
@@ -304,6 +310,27 @@ bool ghost_take(struct hfc *cache, uint64_t hash);
 int make_room(struct hfc *cache, uint32_t space, uint64_t pages, uint64_t bytes);
 int take_range(struct hfc *cache, uint64_t pages, uint64_t *page);
 int take_cells(struct hfc *cache, uint32_t count);
+
+/* Of the capacity: on its way from this process to the disk, at most. */
+#define TIER_AHEAD_PART 16u
+/* tier.c: what the index has of the second tier. tier.h has the rest. */
+int tier_plan(const struct hfc_options *options, struct header *header);
+uint64_t tier_index_pages(const struct header *header);
+void tier_fill_page(const struct hfc_options *options, void *page);
+int tier_check_index(const struct hfc *cache);
+/* Under the lock: the key's object on the disk is not its value any more. True: there was one. */
+bool tier_forget(struct hfc *cache, uint64_t hash);
+/* tier_open.c: whether a new cache can use the directory. */
+int tier_look(const struct hfc_options *options, uint64_t id);
+void tier_open(struct hfc *cache);
+/* tier_demote.c: waits for what is on its way to the disk. */
+void tier_close(struct hfc *cache);
+/* Under the lock: the object leaves now. */
+void tier_demote(struct hfc *cache, uint32_t cell);
+/* This process has room for one more that is on its way to the disk. */
+bool tier_room(const struct hfc *cache);
+/* Until there is room, or until nothing is on its way. True: it had to wait. */
+bool tier_wait(struct hfc *cache, bool all);
 
 /* publish.c: the cell is ready but for its key, and gets it; it is published. Under the lock. */
 int publish(struct hfc *cache, const struct hfc_key *key, uint32_t cell, uint64_t stamp);

@@ -16,6 +16,7 @@ static uint64_t *place_for(struct hfc *cache, const struct hfc_key *key, uint64_
     if (victim == CACHE_NONE)
         return NULL;
     cache_run(cache)->evictions++;
+    tier_demote(cache, victim);
     object_leave(cache, victim, table_word_of(cache, victim));
     return table_place(cache, key, hash, old);
 }
@@ -40,6 +41,8 @@ int publish(struct hfc *cache, const struct hfc_key *key, uint32_t index, uint64
         store_relaxed(&cell->state, cell->state | CELL_MAIN);
         run->ghost_hits++;
     }
+    if (!CACHE_BROKEN(CACHE_LAB_TIER_NO_FORGET))
+        tier_forget(cache, hash); /* before: what is there now is not the value any more */
     cell_publish(cache, index, stamp, place, WORD_TAG(hash));
     queue_object(cache, index);
     if (old.place)

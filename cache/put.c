@@ -8,7 +8,7 @@
  * The first page is pinned under the lock. The rest, which may have to be filled with zeros first,
  * is pinned without it.
  */
-#include "private.h"
+#include "tier.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -150,6 +150,8 @@ static int begin_filling(struct hfc *cache, const struct hfc_key *key, uint64_t 
     memcpy(put->bytes, key->bytes, key->len);
     put->key.bytes = put->bytes;
     rc = try_begin(put, flags, iov, iovcnt);
+    if (rc == -ENOSPC && tier_wait(cache, true)) /* what is on its way to the disk is needed */
+        rc = try_begin(put, flags, iov, iovcnt);
     for (int i = 0; i < PUT_TRIES && rc == -EAGAIN; i++) {
         rc = evict_for_the_pool(cache);
         rc = rc ? rc : try_begin(put, flags, iov, iovcnt);
@@ -238,6 +240,32 @@ int hfc_put_commit(struct hfc_put *put, uint64_t len)
     hf_unpin(&put->pin);
     end_put(put);
     return rc;
+}
+
+int put_commit_promoted(struct hfc_put *put, uint64_t len, const struct tier_found *found,
+                        uint32_t born)
+{
+    struct hfc *cache = put->cache;
+    int rc = cache_lock(cache);
+
+    if (rc == 0) {
+        rc = tier_still(cache, &put->key, found) ? commit_range(put, len) : -EAGAIN;
+        if (rc == 0)
+            tier_promoted(cache, &put->key, found, born);
+        cache_unlock(cache);
+    }
+    if (rc == -EAGAIN) {
+        hfc_put_abort(put);
+        return rc;
+    }
+    hf_unpin(&put->pin);
+    end_put(put);
+    return rc;
+}
+
+uint64_t put_offset(const struct hfc_put *put)
+{
+    return put->off;
 }
 
 void hfc_put_abort(struct hfc_put *put)

@@ -20,6 +20,7 @@
 
 static struct hfc_options made = {.size = sizeof(made)};
 static const char *policy_word = "s3fifo";
+static const char *tier_word;
 static uint64_t ttl_ns, evicted_bytes;
 static uint32_t key_space;
 static bool as_json, key_is_hex;
@@ -162,6 +163,18 @@ static struct cli_option make_options[] = {
      .help = "and until they take no more than this (high)",
      .min = HF_BLOCK_BYTES,
      .max = SIZE_MAX_GIVEN},
+    {.name = "tier",
+     .kind = CLI_TEXT,
+     .value = &tier_word,
+     .value_name = "DIR",
+     .help = "what is evicted goes to a file in this directory of a disk (nowhere)"},
+    {.name = "tier-size",
+     .kind = CLI_BYTES,
+     .value = &made.tier_bytes,
+     .value_name = "SIZE",
+     .help = "of that file at most, 1M to 32T",
+     .min = UINT64_C(1) << 20,
+     .max = UINT64_C(1) << 45},
     {.name = "ttl",
      .letter = 't',
      .kind = CLI_TIME,
@@ -211,6 +224,13 @@ static int run_cache_make(int count, char **operands)
     (void)count;
     if (!read_evicting(&made.policy))
         return cli_usage("--policy %s: must be s3fifo, lru or fifo", policy_word);
+    if (!tier_word != !made.tier_bytes)
+        return cli_usage("--tier and --tier-size: give both, or neither");
+    if (tier_word) {
+        made.tier = realpath(tier_word, NULL);
+        if (!made.tier)
+            return cli_fail_host(tier_word, errno);
+    }
     made.ttl_seconds = (ttl_ns + NS_PER_S - 1) / NS_PER_S;
     status = cli_pool_open(operands[0], 0, &pool);
     if (status != EX_OK)
@@ -253,7 +273,7 @@ static void print_object(struct opened *it, const struct hfc_key *key, const cha
 
     do {
         iov = cli_grow(iov, room, &room, sizeof(*iov));
-        pieces = hfc_get(it->cache, key, iov, (int)room, &ref);
+        pieces = hfc_fetch(it->cache, key, iov, (int)room, &ref);
     } while (pieces == -E2BIG && room < INT32_MAX / 2);
     if (pieces > 0) {
         print_pieces(it, iov, pieces);
@@ -511,7 +531,7 @@ static int run_cache_stat(int count, char **operands)
         return it.status;
     rc = hfc_stats(it.cache, &stats);
     if (rc == 0)
-        cache_print_stats(operands[1], &stats, as_json);
+        cache_print_stats(it.cache, operands[1], &stats, as_json);
     else
         it.status = fail_cache(operands[1], rc);
     return close_cache(&it);

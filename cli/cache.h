@@ -10,6 +10,10 @@
 
 /* 0, or what hfc_next() failed with. */
 int cache_print_keys(struct hfc *cache, bool as_json, bool as_hex);
-void cache_print_stats(const char *path, const struct hfc_stats *stats, bool as_json);
+void cache_print_stats(struct hfc *cache, const char *path, const struct hfc_stats *stats,
+                       bool as_json);
+/* cache_tier.c: the second tier, if there is one. */
+void cache_print_tier(struct hfc *cache);
+void cache_put_json_tier(struct hfc *cache, struct cli_json *json);
 
 #endif

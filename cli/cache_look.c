@@ -118,7 +118,7 @@ static void print_stats(const char *path, const struct hfc_stats *stats)
            "mended", stats->mended, stats->mended == 1 ? "" : "s", stats->dropped);
 }
 
-static void put_json_stats(const char *path, const struct hfc_stats *stats)
+static void put_json_stats(struct hfc *cache, const char *path, const struct hfc_stats *stats)
 {
     const struct {
         const char *name;
@@ -151,14 +151,18 @@ static void put_json_stats(const char *path, const struct hfc_stats *stats)
     cli_json_text(&json, "cache", path);
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         cli_json_number(&json, all[i].name, all[i].number);
+    cache_put_json_tier(cache, &json);
     cli_json_close(&json, '}');
     cli_json_end(&json);
 }
 
-void cache_print_stats(const char *path, const struct hfc_stats *stats, bool as_json)
+void cache_print_stats(struct hfc *cache, const char *path, const struct hfc_stats *stats,
+                       bool as_json)
 {
-    if (as_json)
-        put_json_stats(path, stats);
-    else
+    if (as_json) {
+        put_json_stats(cache, path, stats);
+    } else {
         print_stats(path, stats);
+        cache_print_tier(cache);
+    }
 }

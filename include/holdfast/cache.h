@@ -57,6 +57,10 @@ struct hfc_options {
      * high is the capacity, low is high. */
     uint64_t high_bytes, low_bytes;
     uint64_t ttl_seconds; /* objects are not found when they are older; 0: of any age */
+    /* The second tier: objects that are evicted go to a file in this directory of a disk, and
+     * hfc_fetch() brings them back. The path begins with /. Null: none. */
+    const char *tier;
+    uint64_t tier_bytes;  /* of that file at most; from 1 MiB to 32 TiB */
     uint64_t reserved[2]; /* 0 */
 };
 
@@ -64,17 +68,20 @@ struct hfc_options {
  * the directory too; those of a cache that is there stay as they are. Null options: it must be
  * there. Holds its index in memory until hfc_close(). The first process to open it looks at the
  * whole index: O(objects). Allocates, and may wait for a second process that mends the cache.
- *   -ENOENT     there is none, and options is null
+ *   -ENOENT     there is none, and options is null; or tier is not there
  *   -EINVAL     an option is unknown or out of bounds
+ *   -EEXIST     tier has a file of another cache, or of something else
  *   -EUCLEAN    the index is damaged, or is not one
- *   -EOPNOTSUPP a newer version made it; or the pool's engine does not know who holds what
+ *   -EOPNOTSUPP a newer version made it; or the pool's engine does not know who holds what; or tier
+ *               is on a network's file system, or the library was built without liburing
  *   -ENOSPC     the pool has no room for the index
  *   -ENAMETOOLONG path is too long
  *   -ENOMEM, -EBUSY, -EROFS, -EIO  and the errors of hf_open() and hf_lease() */
 int hfc_open(struct hf_pool *pool, const char *path, const struct hfc_options *options,
              struct hfc **out);
 
-/* The pool stays open. What was got stays held until hfc_release().
+/* The pool stays open. What was got stays held until hfc_release(). Waits until what this process
+ * writes to the second tier is written.
  *   -EBUSY  puts of this process are under way: nothing was closed */
 int hfc_close(struct hfc *cache);
 
@@ -133,6 +140,13 @@ int hfc_exists(struct hfc *cache, const struct hfc_key *keys, int count, uint8_t
 /* Counts as use of the object for the policy, and nothing else. -ENOENT, -EINVAL. */
 int hfc_touch(struct hfc *cache, const struct hfc_key *key);
 
+/* As hfc_get(), but an object that is not in memory is brought back from the second tier first, if
+ * it is there. Waits for the disk, and for another reader that brings the same object. A disk that
+ * fails is a miss, as hfc_tier_stats() tells. Takes the lock, and allocates, when it brings one.
+ *   as hfc_get(), and when it brings one -ENOSPC, -EFBIG, -EBUSY, -ENOMEM as hfc_put() */
+int hfc_fetch(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
+              struct hfc_ref *ref);
+
 /* ---------------------------------------------------------------------------------- putting --- */
 
 /* Copies len bytes under the key; replaces what is there, in one step. Objects below 2 KiB are
@@ -165,8 +179,8 @@ int hfc_remove(struct hfc *cache, const struct hfc_key *key);
 
 /* Evicts by the policy, as a put into a full cache does. Ends when the objects that left had at
  * least `bytes` of memory, or as much as all had at the call. Stores in *out what they had, also
- * when it fails; out may be null. The memory stays with the cache, for the next puts. -EINVAL,
- * -EBUSY. */
+ * when it fails; out may be null. The memory stays with the cache, for the next puts. With a second
+ * tier, waits until they are written there. -EINVAL, -EBUSY. */
 int hfc_evict(struct hfc *cache, uint64_t bytes, uint64_t *out);
 
 /* ---------------------------------------------------------------------------------- looking --- */
@@ -202,6 +216,31 @@ struct hfc_stats {
 };
 /* -EINVAL, -EBUSY. Takes the lock. */
 int hfc_stats(struct hfc *cache, struct hfc_stats *out);
+
+/* ------------------------------------------------------------------------ the second tier --- */
+
+struct hfc_tier_stats {
+    size_t size;      /* sizeof(struct hfc_tier_stats), set by the caller */
+    const char *path; /* as made; lasts until hfc_close() */
+    /* Why this process neither writes to the disk nor reads from it; null: it does. Lasts until
+     * hfc_close(). */
+    const char *fault;
+    uint64_t capacity_bytes,
+        used_bytes; /* of the file; objects that left count until overwritten */
+    /* Since the cache was made, all processes together: */
+    uint64_t demoted, demoted_bytes;   /* objects that were written */
+    uint64_t kept;                     /* evicted, and on the disk already */
+    uint64_t skipped;                  /* evicted without a copy: too much was on its way */
+    uint64_t promoted, promoted_bytes; /* objects that were brought back */
+    uint64_t misses;                   /* looked for, and not found */
+    uint64_t damaged;                  /* found, and not whole: misses too */
+    uint64_t write_errors, read_errors;
+    int32_t last_error;          /* errno of the last of these; 0: there was none */
+    uint32_t last_error_reading; /* it was of a read */
+    uint64_t last_error_time;    /* in seconds since the epoch */
+};
+/* Takes no lock. -ENOENT: the cache has no second tier. -EINVAL. */
+int hfc_tier_stats(struct hfc *cache, struct hfc_tier_stats *out);
 
 #ifdef __GNUC__
 #pragma GCC visibility pop

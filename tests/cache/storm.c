@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * storm [--kills N]: processes with readers and writers on one cache, far more objects than fit.
- * They get, put by copy and in place, remove, hold and iterate; some are killed at random moments,
- * others stopped and continued. Each object that is got must be whole and its key's, as long as it
- * is held. At the end all memory is accounted for.
+ * storm [--kills N] [--tier]: processes with readers and writers on one cache, far more objects
+ * than fit. They get, put by copy and in place, remove, hold and iterate; some are killed at random
+ * moments, others stopped and continued. Each object that is got must be whole and its key's, as
+ * long as it is held. At the end all memory is accounted for.
  */
 #include "objects.h"
 
@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define WORKERS 3u
@@ -24,6 +25,7 @@ struct storm {
     uint64_t steps, gets;
     uint32_t done;
     uint64_t seed;
+    bool tier; /* objects that are evicted go to a second tier, and come back */
 };
 static struct storm *storm;
 
@@ -53,9 +55,10 @@ static void get_and_hold(struct worker *worker, uint64_t number)
     int pieces;
 
     object_key(&key, number, 0);
-    pieces = hfc_get(worker->cache, &key.key, iov, OBJECT_PIECES, &ref);
+    pieces = storm->tier ? hfc_fetch(worker->cache, &key.key, iov, OBJECT_PIECES, &ref)
+                         : hfc_get(worker->cache, &key.key, iov, OBJECT_PIECES, &ref);
     if (pieces < 0) {
-        EXPECT_EQ(pieces, -ENOENT);
+        expect_either(pieces, -ENOENT);
         return;
     }
     version = object_check(iov, pieces, number, length_of(number));
@@ -135,12 +138,29 @@ static void await_steps(uint64_t more)
     }
 }
 
+static void print_tier(struct hfc *cache)
+{
+    struct hfc_tier_stats stats = {.size = sizeof(stats)};
+
+    if (!storm->tier)
+        return;
+    EXPECT_EQ(hfc_tier_stats(cache, &stats), 0);
+    printf(
+        "tier: %llu demoted, %llu kept, %llu skipped, %llu promoted, %llu missed, %llu damaged\n",
+        (unsigned long long)stats.demoted, (unsigned long long)stats.kept,
+        (unsigned long long)stats.skipped, (unsigned long long)stats.promoted,
+        (unsigned long long)stats.misses, (unsigned long long)stats.damaged);
+    EXPECT(stats.demoted > 0 && stats.promoted > 0);
+    EXPECT_EQ(stats.read_errors + stats.write_errors, 0);
+}
+
 static void check_end(struct hf_pool *pool, struct hfc *cache)
 {
     struct hfc_stats stats;
 
     for (uint64_t i = 0; i < 200; i++) /* what the dead held is needed */
         object_put(cache, 10000 + i, 0, 1, 64 << 10);
+    EXPECT_EQ(hfc_evict(cache, storm->tier ? UINT64_MAX : 0, NULL), 0); /* waits for the disk */
     stats = object_stats(cache);
     EXPECT_EQ(stats.held_bytes, 0);
     EXPECT_EQ(object_check_all(cache, true), stats.objects);
@@ -148,6 +168,7 @@ static void check_end(struct hf_pool *pool, struct hfc *cache)
     printf("storm: %llu steps, %llu objects got, %llu evicted, mended %llu times\n",
            (unsigned long long)storm->steps, (unsigned long long)storm->gets,
            (unsigned long long)stats.evictions, (unsigned long long)stats.mended);
+    print_tier(cache);
     EXPECT_EQ(hfc_close(cache), 0);
     test_pool_close(pool);
     test_pool_check("storm");
@@ -157,6 +178,8 @@ static int body(int argc, char **argv)
 {
     struct test_rng rng = {test_seed()};
     unsigned long kills = argc > 2 ? strtoul(argv[2], NULL, 0) : 30;
+    struct hfc_options options = {
+        .size = sizeof(options), .capacity_bytes = CAPACITY, .objects = 1500};
     struct hf_pool *pool;
     struct hfc *cache;
     pid_t pids[WORKERS];
@@ -164,7 +187,14 @@ static int body(int argc, char **argv)
     storm = test_shared(sizeof *storm);
     storm->seed = test_random(&rng);
     pool = test_pool_new("storm", TEST_MIB(32));
-    cache = object_cache(pool, CAPACITY, HFC_S3FIFO, 1500);
+    storm->tier = argc > 3;
+    if (storm->tier) {
+        options.tier = test_path("disk");
+        options.tier_bytes = TEST_MIB(6); /* comes round a few times */
+        EXPECT_EQ(mkdir(options.tier, 0700), 0);
+    }
+    if (hfc_open(pool, "/cache", &options, &cache))
+        FAIL("open: %s", hfc_detail());
     for (unsigned i = 0; i < WORKERS; i++)
         pids[i] = start();
     for (unsigned long kill_number = 0; kill_number < kills; kill_number++) {

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -177,6 +178,63 @@ static bool owner_died(void)
     return stats.used_bytes != stats.objects * LENGTH;
 }
 
+/* ---- the second tier ---- */
+
+/* All objects, to the disk. */
+static void evict_all(void)
+{
+    if (hfc_evict(cache, UINT64_MAX, NULL))
+        FAIL("evict: %s", hfc_detail());
+}
+
+static void fetch(uint8_t number)
+{
+    struct hfc_key key = key_of(number);
+
+    pieces = hfc_fetch(cache, &key, &seen, 1, &got);
+}
+
+/* Object 1 was put a second time. What is fetched is of the first time. */
+static bool is_old(void)
+{
+    fetch(1);
+    return !harmed() && pieces > 0;
+}
+
+static void put_again(enum cache_lab_point point)
+{
+    if (point != CACHE_LAB_TIER_WRITTEN && point != CACHE_LAB_TIER_READ)
+        return;
+    cache_lab_at = NULL;
+    put(1, 2);
+}
+
+static bool put_after(void)
+{
+    put(1, 1);
+    evict_all();
+    put(1, 2);
+    evict_all();
+    return is_old();
+}
+
+static bool put_while_written(void)
+{
+    put(1, 1);
+    cache_lab_at = put_again;
+    evict_all();
+    evict_all();
+    return is_old();
+}
+
+static bool put_while_read(void)
+{
+    put(1, 1);
+    evict_all();
+    cache_lab_at = put_again;
+    return is_old();
+}
+
 static const struct edge {
     const char *name;
     unsigned bit;
@@ -188,16 +246,24 @@ static const struct edge {
     {"held", CACHE_LAB_NO_HELD, held},
     {"late-clear", CACHE_LAB_LATE_CLEAR, got_while_it_goes},
     {"mend", CACHE_LAB_NO_MEND, owner_died},
+    {"tier-forget", CACHE_LAB_TIER_NO_FORGET, put_after},
+    {"tier-look", CACHE_LAB_TIER_NO_LOOK, put_while_read},
+    {"tier-store", CACHE_LAB_TIER_STORE, put_while_written},
 };
 
 static bool run(const struct edge *edge, unsigned broken)
 {
-    const struct hfc_options options = {.size = sizeof(options),
-                                        .capacity_bytes = TEST_MIB(4),
-                                        .objects = 10000,
-                                        .policy = HFC_FIFO};
+    struct hfc_options options = {.size = sizeof(options),
+                                  .capacity_bytes = TEST_MIB(4),
+                                  .objects = 10000,
+                                  .policy = HFC_FIFO};
     bool harm;
 
+    if (strncmp(edge->name, "tier-", 5) == 0) {
+        options.tier = test_path("disk");
+        options.tier_bytes = TEST_MIB(16);
+        EXPECT_EQ(mkdir(options.tier, 0700), 0);
+    }
     pool = test_pool_new("wrong", TEST_MIB(16));
     EXPECT_EQ(hfc_open(pool, "/cache", &options, &cache), 0);
     cache_lab_break = broken;
@@ -206,6 +272,7 @@ static bool run(const struct edge *edge, unsigned broken)
     EXPECT_EQ(hfc_close(cache), 0);
     test_pool_close(pool);
     test_remove_tree(test_path("wrong"));
+    test_remove_tree(test_path("disk"));
     return harm;
 }
 

@@ -44,6 +44,22 @@ says 'there is a cache already'
 try 0 "$HOLDFAST" ls "$pool" kv
 same "$(tr '\n' ' ' <<<"$out")" "data index "
 
+# a second tier: what was drained comes back, and stat tells of it
+mkdir "$work/disk" "$work/other"
+try 64 "$HOLDFAST" cache make "$pool" /tiered --capacity 4M --tier "$work/disk"
+says '--tier-size'
+try 66 "$HOLDFAST" cache make "$pool" /tiered --capacity 4M --tier "$work/nowhere" --tier-size 16M
+try 0 "$HOLDFAST" cache make "$pool" /tiered --capacity 4M --tier "$work/disk" --tier-size 16M
+try 73 "$HOLDFAST" cache make "$pool" /second --capacity 4M --tier "$work/disk" --tier-size 16M
+says 'of another cache'
+try 0 "$HOLDFAST" cache put "$pool" /tiered "$work/large" one
+try 0 "$HOLDFAST" cache drain "$pool" /tiered
+"$HOLDFAST" cache get "$pool" /tiered one | cmp - "$work/large" || fail 'the object came back with other bytes'
+try 0 "$HOLDFAST" cache stat "$pool" /tiered
+same "$(grep -c 'written\|brought back\|of 16M\|failed\|fault' <<<"$out")" 3
+try 0 "$HOLDFAST" cache stat "$pool" /tiered --json
+grep -q '"tier":' <<<"$out" || fail 'there is no tier in the JSON'
+
 # put and get, of files and of standard input, and of a key that was there
 try 0 cached put "$work/large" 'large one'
 same "$out$err" ''
