@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Holdfast for a program that lays files so that pins of them walk few entries. The rules at the
- * top of holdfast/holdfast.h hold here too.
+ * Holdfast for a program that lays files so that pins of them walk few entries, or that makes a
+ * pool smaller. The rules at the top of holdfast/holdfast.h hold here too.
  */
 #ifndef HOLDFAST_COMPACT_H
 #define HOLDFAST_COMPACT_H
@@ -48,6 +48,24 @@ struct hf_compact_result {
  *   -ENOSPC     the metadata is full */
 int hf_compact(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
                const struct hf_policy *policy, struct hf_compact_result *out);
+
+/* --------------------------------------------------------------------------- a smaller pool --- */
+
+/* Makes the pool pool_bytes long, for every attached process, while it is in use. What files have
+ * past the new end moves, as by hf_move(). Blocks: pins and leases are waited for as the policy
+ * says. From the beginning on, no file is given blocks past the new end.
+ *   -EINVAL     larger than it is, less than 8 MiB, or not a multiple of HF_HUGE_BYTES or of the
+ *               memory's own pages
+ *   -ENOSPC     what lies past the new end has no room before it
+ *   -EBUSY      a device has the memory registered; another call shrinks the pool. Or a part of
+ *               what lies there is held, and the policy does not wait
+ *   -ETIMEDOUT, -EDEADLK, -EINTR, -EOPNOTSUPP  as of layout changes; -EOPNOTSUPP: device-dax
+ *   -EROFS, -EIO, -ENOLCK, -ENFILE, -ENOMEM  as of other calls
+ * After a failure, or a kill, the pool has its old size, and some blocks of files may have moved.
+ * If the last step fails with -EIO, which cuts the memory, it has the new one: the same call again
+ * cuts. On a disk the new size, and all that has moved, is on the medium before the memory is
+ * cut. */
+int hf_pool_shrink(struct hf_pool *pool, uint64_t pool_bytes, const struct hf_policy *policy);
 
 #ifdef __GNUC__
 #pragma GCC visibility pop

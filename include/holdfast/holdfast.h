@@ -192,7 +192,7 @@ int hf_pool_close(struct hf_pool *pool);
  *   -EINVAL     smaller than it is, or not a multiple of HF_HUGE_BYTES
  *   -ENOSPC     the file system below is full, or the pool's fixed bound is reached (64 times its
  *               first size)
- *   -EOPNOTSUPP memory that cannot grow (device-dax)
+ *   -EOPNOTSUPP memory that cannot grow (device-dax). -EBUSY: another call shrinks the pool
  *   -EIO        the medium has an error. -EROFS: the pool was opened read-only */
 int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes);
 
@@ -220,7 +220,7 @@ int hf_pool_trim(struct hf_pool *pool, uint64_t keep_bytes, struct hf_trim_resul
 struct hf_pool_memory {
     size_t size; /* sizeof(struct hf_pool_memory), set by the caller */
     void *base;  /* of the pool's first block, aligned to 2 MiB; stays until hf_pool_close() */
-    /* From base on, what may be touched. Only grows, when a process calls hf_pool_grow(). */
+    /* From base on, what may be touched. Grows; hf_pool_shrink() cuts none that is registered. */
     uint64_t bytes;
     uint64_t limit_bytes; /* how far it can grow: the addresses up to there are the pool's */
 };

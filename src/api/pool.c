@@ -3,6 +3,7 @@
 #include "api/api.h"
 #include "base/file_limit.h"
 
+#include <holdfast/compact.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -107,6 +108,22 @@ int hf_pool_grow(struct hf_pool *pool, uint64_t pool_bytes)
     hf_file_limit_begin(&limit);
     rc = pool_grow(&pool->fs, pool_bytes);
     hf_file_limit_end(&limit);
+    return rc;
+}
+
+int hf_pool_shrink(struct hf_pool *pool, uint64_t pool_bytes, const struct hf_policy *policy)
+{
+    api_begins(__func__);
+    struct hf_policy definite;
+    struct shm_bound before;
+    int rc = api_check_pool(pool);
+
+    rc = rc ? rc : api_policy(&pool->fs, policy, &definite);
+    if (rc)
+        return rc;
+    before = api_bound(&definite);
+    rc = pool_shrink(&pool->fs, pool_bytes, &definite);
+    shm_bound = before;
     return rc;
 }
 

@@ -184,6 +184,7 @@ int dax_recall_next(struct dax *dax, struct hf_recall *out);
  * there are now; dax_growth_fd() is not readable from then on until there are more.
  * dax_tell_growth() tells all processes of a growth. */
 uint64_t dax_growth_told(struct dax *dax);
+int dax_map_pool(struct dax *dax); /* maps all of the memory that the pool has now */
 int dax_growth_fd(struct dax *dax);
 void dax_tell_growth(struct dax *dax);
 /* Whether a callback runs now; or waits until none does. */

@@ -76,16 +76,27 @@ int dax_refuse_outside(uint64_t block, uint64_t count)
                    block, (block + count - 1));
 }
 
+/* A shrink may cut the memory between the two looks. It has stored the smaller size before. */
+int dax_map_pool(struct dax *dax)
+{
+    uint64_t blocks;
+    int rc;
+
+    do {
+        blocks = shm_pool_blocks(dax->shm);
+        rc = media_map(&dax->media, blocks * HF_BLOCK_BYTES);
+    } while (rc == -EUCLEAN && blocks != shm_pool_blocks(dax->shm));
+    return rc;
+}
+
 static int map_extent(struct dax *dax, const struct meta_extent *extent)
 {
     uint64_t blocks = shm_pool_blocks(dax->shm), end = extent->block + extent->count;
-    int rc = 0;
 
-    if (end * HF_BLOCK_BYTES <= hf_load_acquire(&dax->media.mapped_bytes))
-        return 0;
-    if (end > blocks || (rc = media_map(&dax->media, blocks * HF_BLOCK_BYTES)))
-        return rc ? rc : dax_refuse_outside(extent->block, extent->count);
-    return 0;
+    if (end > blocks) /* it may be mapped all the same: the pool was larger */
+        return dax_refuse_outside(extent->block, extent->count);
+    return end * HF_BLOCK_BYTES <= hf_load_acquire(&dax->media.mapped_bytes) ? 0
+                                                                             : dax_map_pool(dax);
 }
 
 static int next_extent(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t last, bool own,

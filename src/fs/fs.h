@@ -164,6 +164,12 @@ int fs_insert(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len
               const struct hf_policy *policy);
 int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
             const struct hf_policy *policy);
+/* The same for whole pages, also past end of file. The deadline counts from since_ns. */
+int fs_move_pages(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t end,
+                  const struct hf_policy *policy, uint64_t since_ns);
+/* All that lies past `blocks` moves to other blocks, with no lock held. 0: nothing was in use there
+ * a moment ago. fs_space_bar() comes before. -EBUSY, -ETIMEDOUT: somebody holds a part of it. */
+int fs_vacate(struct fs *fs, uint64_t blocks, const struct hf_policy *policy, uint64_t since_ns);
 /* Null policy: it waits for nobody. */
 int fs_compact(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
                const struct hf_policy *policy, struct hf_compact_result *out);

@@ -350,24 +350,28 @@ static int some_extents(struct fs *fs, uint64_t ino, uint64_t page, struct meta_
     return rc == -ENOENT ? 0 : rc;
 }
 
-/* Syncing a block that has left the file meanwhile does no harm. */
+/* Syncing a block that has left the file meanwhile does no harm. If the pool has been shrunk
+ * meanwhile, blocks that have left the file for that are not in the pool: a new look is made. */
 static int persist_content(struct fs *fs, uint64_t ino)
 {
     struct meta_extent extents[IO_PIECES];
-    uint64_t page = 0;
+    uint64_t page = 0, blocks;
     unsigned count;
+    bool shrunk;
     int rc;
 
     do {
+        blocks = shm_pool_blocks(fs->dax.shm);
         rc = some_extents(fs, ino, page, extents, IO_PIECES, &count);
         for (unsigned i = 0; rc == 0 && i < count; i++) {
             char *at;
 
             rc = fs_memory(fs, extents[i].block, extents[i].count, &at);
             rc = rc ? rc : fs_persist(fs, at, extents[i].count * HF_BLOCK_BYTES);
-            page = extents[i].page + extents[i].count;
+            page = rc ? page : extents[i].page + extents[i].count;
         }
-    } while (rc == 0 && count == IO_PIECES);
+        shrunk = rc == -EUCLEAN && shm_pool_blocks(fs->dax.shm) < blocks;
+    } while (shrunk || (rc == 0 && count == IO_PIECES));
     return rc;
 }
 

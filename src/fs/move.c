@@ -177,21 +177,12 @@ static struct hf_policy what_is_left(const struct hf_policy *policy, uint64_t si
     return left;
 }
 
-int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
-            const struct hf_policy *policy)
+int fs_move_pages(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t end,
+                  const struct hf_policy *policy, uint64_t since_ns)
 {
-    uint64_t size = hf_load_acquire(&vnode->size), page = off / HF_BLOCK_BYTES, end;
-    uint64_t since_ns = policy->deadline_ns ? hf_now_ns() : 0;
     bool tried_hard = false;
     int rc = 0;
 
-    if (off % HF_BLOCK_BYTES || off >= size || len > size - off ||
-        (len % HF_BLOCK_BYTES && off + len != size))
-        return hf_fail(EINVAL,
-                       "a move of [%" PRIu64 ", +%" PRIu64
-                       ") must be of whole pages inside the file (%" PRIu64 ")",
-                       off, len, size);
-    end = dax_pages_up(off + len);
     while (rc == 0 && page < end) {
         uint64_t last = (end - page < PART_PAGES ? end : page + PART_PAGES) - 1;
         struct hf_policy left = what_is_left(policy, since_ns);
@@ -204,4 +195,19 @@ int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
         }
     }
     return rc == -ENOSPC ? fs_no_space(fs, end - page) : rc;
+}
+
+int fs_move(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len,
+            const struct hf_policy *policy)
+{
+    uint64_t size = hf_load_acquire(&vnode->size);
+
+    if (off % HF_BLOCK_BYTES || off >= size || len > size - off ||
+        (len % HF_BLOCK_BYTES && off + len != size))
+        return hf_fail(EINVAL,
+                       "a move of [%" PRIu64 ", +%" PRIu64
+                       ") must be of whole pages inside the file (%" PRIu64 ")",
+                       off, len, size);
+    return fs_move_pages(fs, vnode, off / HF_BLOCK_BYTES, dax_pages_up(off + len), policy,
+                         policy->deadline_ns ? hf_now_ns() : 0);
 }

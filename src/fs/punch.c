@@ -231,8 +231,8 @@ static int reserve_zeros(struct zeroing *z, struct fs *fs, bool unlocked)
             fs, z->page + z->blocks.blocks, SPACE_NO_GOAL, want - z->blocks.blocks, &z->blocks);
     if (rc == -ENOSPC)
         rc = z->blocks.count == SHM_RESERVED ? 0 : fs_no_space(fs, want - z->blocks.blocks);
-    /* relaxed: a look ahead, before anything has changed */
-    if (rc == 0 && hf_load_relaxed(&fs->dax.shm->run->free_blocks) < want - z->blocks.blocks)
+    /* A look ahead, before anything has changed. */
+    if (rc == 0 && fs_space_to_give(fs) < want - z->blocks.blocks)
         rc = fs_no_space(fs, want - z->blocks.blocks);
     return rc ? rc : fs_fill_blocks(fs, &z->blocks, z->page, NULL);
 }

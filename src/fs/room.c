@@ -27,12 +27,10 @@ void fs_make_room(struct fs *fs)
 
 int fs_room_for(struct fs *fs, uint64_t blocks)
 {
-    const struct shm_run *run = fs->dax.shm->run;
-
-    if (hf_load_relaxed(&run->free_blocks) >= blocks) /* relaxed: a look ahead */
+    if (fs_space_to_give(fs) >= blocks)
         return 0;
     fs_make_room(fs);
-    if (hf_load_relaxed(&run->free_blocks) >= blocks) /* relaxed: a look ahead */
+    if (fs_space_to_give(fs) >= blocks)
         return 0;
     return fs_no_space(fs, blocks);
 }

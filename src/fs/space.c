@@ -453,7 +453,7 @@ static int take_from(struct fs *fs, struct fs_reservation *reservation, uint64_t
                      uint64_t count, uint64_t *taken)
 {
     struct shm *shm = fs->dax.shm;
-    uint64_t blocks = shm_pool_blocks(shm), end;
+    uint64_t blocks = shm_blocks_to_give(shm), end;
     int rc;
 
     *taken = 0;
@@ -476,7 +476,7 @@ static int take_groups(struct fs *fs, struct fs_reservation *reservation, uint64
                        uint64_t count, uint64_t *taken)
 {
     struct shm *shm = fs->dax.shm;
-    uint64_t groups = shm_pool_blocks(shm) / SHM_GROUP_BLOCKS;
+    uint64_t groups = shm_blocks_to_give(shm) / SHM_GROUP_BLOCKS;
     uint64_t group = shm->run->first_free_group, n = 0;
     int rc = 0;
 
@@ -500,7 +500,7 @@ static int take_groups(struct fs *fs, struct fs_reservation *reservation, uint64
 static int take_lowest(struct fs *fs, struct fs_reservation *reservation, uint64_t count)
 {
     struct shm *shm = fs->dax.shm;
-    uint64_t blocks = shm_pool_blocks(shm), groups = blocks / SHM_GROUP_BLOCKS, n;
+    uint64_t blocks = shm_blocks_to_give(shm), groups = blocks / SHM_GROUP_BLOCKS, n;
     uint64_t group = shm->run->first_free_group, block;
     int rc = 0, none = 0;
 
@@ -756,7 +756,7 @@ int fs_memory(struct fs *fs, uint64_t block, uint64_t count, char **out)
         return dax_refuse_outside(block, count);
     if (__builtin_expect((block + count) * HF_BLOCK_BYTES > hf_load_acquire(&media->mapped_bytes),
                          0)) {
-        rc = media_map(media, blocks * HF_BLOCK_BYTES);
+        rc = dax_map_pool(&fs->dax);
         if (rc)
             return rc;
     }

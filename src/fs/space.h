@@ -78,6 +78,19 @@ void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation);
 /* Under space_mutex. */
 void fs_space_free(struct fs *fs, uint64_t block, uint64_t count);
 void fs_space_grow(struct fs *fs, uint64_t pool_blocks);
+/* Nobody is given blocks from `block` on, which begins a group, until fs_space_unbar(), or until
+ * this process has died. -EBUSY: a process shrinks the pool already; -ENOSPC: what is in use there
+ * has no room before it. */
+int fs_space_bar(struct fs *fs, uint64_t block);
+/* -EBUSY, with a sentence that names the process: one shrinks the pool. */
+int fs_space_barred(const struct fs *fs);
+void fs_space_unbar(struct fs *fs); /* with or without the mutex */
+/* Free blocks that may be given out: not those that a shrink is about to cut. A look. */
+uint64_t fs_space_to_give(const struct fs *fs);
+/* Blocks in use from there on. */
+uint64_t fs_space_used_from(const struct fs *fs, uint64_t block);
+/* The pool ends there from now on; nothing is in use after it. 0: as it is. */
+void fs_space_shrink(struct fs *fs, uint64_t pool_blocks);
 /* Frees what dead threads had reserved. */
 void fs_space_sweep(struct fs *fs);
 

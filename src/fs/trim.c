@@ -229,6 +229,10 @@ static int step_locked(struct trimming *t)
 {
     int rc = 0;
 
+    if (t->end > shm_pool_blocks(t->fs->dax.shm)) { /* it has been shrunk meanwhile */
+        t->end = shm_pool_blocks(t->fs->dax.shm);
+        t->at = 0;
+    }
     for (unsigned n = 0; rc == 0 && n < GROUPS_A_LOOK && t->end > t->first; n++) {
         uint64_t count, block, end = t->end;
 
@@ -274,6 +278,25 @@ static int trim_pass(struct trimming *t, bool whole)
     return rc;
 }
 
+/* What a process that was killed while it shrank the pool has left past its end. A process that
+ * grows the pool just now has made the file longer, and begins again. */
+static int cut_what_is_left(struct trimming *t)
+{
+    struct media *media = &t->fs->dax.media;
+    uint64_t before = 0, after = 0;
+    int rc = media_can_be_cut(media) ? fs_space_lock(t->fs) : 1;
+
+    if (rc)
+        return rc == 1 ? 0 : rc;
+    rc = media_resident(media, &before);
+    rc = rc ? rc : media_cut(media, shm_pool_blocks(t->fs->dax.shm) * HF_BLOCK_BYTES);
+    rc = rc ? rc : media_resident(media, &after);
+    fs_space_unlock(t->fs);
+    if (rc == 0 && after < before)
+        t->result.given_bytes += before - after;
+    return rc;
+}
+
 static int begin_trim(struct trimming *t)
 {
     struct fs *fs = t->fs;
@@ -291,8 +314,9 @@ static int begin_trim(struct trimming *t)
 
 static int trim_all(struct trimming *t)
 {
-    int rc = trim_pass(t, true);
+    int rc = cut_what_is_left(t);
 
+    rc = rc ? rc : trim_pass(t, true);
     return rc == 0 && t->unit_blocks == 1 ? trim_pass(t, false) : rc;
 }
 

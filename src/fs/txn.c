@@ -28,7 +28,7 @@ int fs_begin(struct fs *fs, struct fs_txn *txn)
     }
     txn->fs = fs;
     txn->reservation = NULL;
-    txn->grown_blocks = 0;
+    txn->grown_blocks = txn->shrunk_blocks = 0;
     txn->detached = txn->shared = txn->saved = 0;
     txn->freed.count = 0;
     txn->freed.room = TXN_FEW_RUNS;
@@ -162,6 +162,7 @@ int fs_commit(struct fs_txn *txn)
         add_to(&run->shared_blocks, txn->shared);
         add_to(&run->saved_blocks, txn->saved);
         fs_space_grow(fs, txn->grown_blocks);
+        fs_space_shrink(fs, txn->shrunk_blocks);
         if (txn->reservation)
             fs_reservation_settle(fs, txn->reservation);
     }

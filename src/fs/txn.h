@@ -23,7 +23,8 @@ struct fs_txn {
     struct meta_txn *meta;
     struct fs_reservation *reservation; /* settled by the commit; null: none */
     struct fs_runs freed;
-    uint64_t grown_blocks; /* the pool's new size; 0: as it is */
+    uint64_t grown_blocks;  /* the pool's new size; 0: as it is */
+    uint64_t shrunk_blocks; /* the same, where it is smaller */
     /* Numbers that the commit adds to those in the run segment; they may be negative. */
     int64_t detached, shared, saved;
 };

@@ -161,19 +161,41 @@ int media_open_memfd(uint64_t bytes, uint64_t limit_bytes, struct media *out)
     return map_memory(fd, MEDIA_MEMFD, bytes, limit_bytes, out);
 }
 
-int media_grow(struct media *media, uint64_t bytes)
+int media_grow(struct media *media, uint64_t from, uint64_t bytes)
 {
     int rc;
 
     if (media->kind == MEDIA_DEVDAX)
         return hf_fail(EOPNOTSUPP, "a device cannot grow");
-    if (bytes < hf_load_acquire(&media->mapped_bytes))
-        return hf_fail(EINVAL, "a pool cannot shrink");
+    if (bytes < from)
+        return hf_fail(EINVAL, "the memory has %" PRIu64 " bytes already", from);
     if (bytes > media->limit_bytes)
         return hf_fail(ENOSPC, "the pool was made to grow to %" PRIu64 " MiB at most",
                        (media->limit_bytes >> 20));
-    rc = media_extend(media->fd, media->kind, bytes);
+    rc = media_extend_from(media->fd, media->kind, from, bytes);
     return rc ? rc : media_map(media, bytes);
+}
+
+int media_bytes(const struct media *media, uint64_t *bytes)
+{
+    return media_length(media->fd, media->kind, bytes);
+}
+
+bool media_can_be_cut(const struct media *media)
+{
+    return media->kind != MEDIA_MEMFD && media->kind != MEDIA_PMEM && media->kind != MEDIA_DEVDAX;
+}
+
+int media_cut(struct media *media, uint64_t bytes)
+{
+    uint64_t now;
+    int rc = media_bytes(media, &now);
+
+    if (rc || now <= bytes || media->kind == MEDIA_DEVDAX)
+        return rc;
+    if (!media_can_be_cut(media))
+        return media_punch(media, bytes, now - bytes);
+    return ftruncate(media->fd, (off_t)bytes) ? hf_fail_errno(errno, "the pool's memory") : 0;
 }
 
 int media_sync(struct media *media)

@@ -48,10 +48,20 @@ int media_open(const char *pool_dir, uint64_t bytes, uint64_t limit_bytes, struc
 /* New memory that no path leads to. */
 int media_open_memfd(uint64_t bytes, uint64_t limit_bytes, struct media *out);
 
-/* Makes the memory itself longer (one process does it, once), then maps it here. The new length is
- * on the medium after media_sync(). -EINVAL: smaller than it is, or not a multiple of the file
- * system's pages; -ENOSPC: also beyond limit_bytes; -EOPNOTSUPP: a device. */
-int media_grow(struct media *media, uint64_t bytes);
+/* Makes the memory itself longer than `from` (one process does it, once), then maps it here. What
+ * follows `from` holds zeros, as media_cut() has left it. The new length is on the medium after
+ * media_sync(). -EINVAL: smaller than `from`, or not a multiple of the file system's pages;
+ * -ENOSPC: also beyond limit_bytes; -EOPNOTSUPP: a device. */
+int media_grow(struct media *media, uint64_t from, uint64_t bytes);
+
+/* Takes the memory from `bytes` on away, if the file is longer. Nobody may use it any more, or have
+ * it registered with a device. A memfd, and a file on persistent memory, get a hole there: a flush
+ * of a block that has left its file may still come. -EOPNOTSUPP: a device. */
+int media_cut(struct media *media, uint64_t bytes);
+/* It makes the file shorter. */
+bool media_can_be_cut(const struct media *media);
+/* Bytes of the file now. */
+int media_bytes(const struct media *media, uint64_t *bytes);
 
 /* Returns when the file's length, its blocks and what was written to it are on the medium. Returns
  * at once where the memory is not a file on a disk. */

@@ -157,6 +157,11 @@ static int allocate_file(int fd, enum media_kind kind, uint64_t from, uint64_t b
 
 int media_extend(int fd, enum media_kind kind, uint64_t bytes)
 {
+    return media_extend_from(fd, kind, UINT64_MAX, bytes);
+}
+
+int media_extend_from(int fd, enum media_kind kind, uint64_t from, uint64_t bytes)
+{
     uint64_t alignment, now;
     int rc = media_alignment(fd, kind, &alignment);
 
@@ -169,6 +174,8 @@ int media_extend(int fd, enum media_kind kind, uint64_t bytes)
                        "%" PRIu64 " bytes are not a multiple of this memory's pages of %" PRIu64
                        " bytes",
                        bytes, alignment);
+    if (kind == MEDIA_PMEM && from < now) /* it may have a hole there */
+        now = from;
     if (now >= bytes)
         return 0;
     switch (kind) {

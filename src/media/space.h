@@ -18,5 +18,7 @@ int media_length(int fd, enum media_kind kind, uint64_t *out);
 
 /* Makes the file at least `bytes` long and sees to it that the added memory is there. */
 int media_extend(int fd, enum media_kind kind, uint64_t bytes);
+/* The same for a file that is used up to `from`. */
+int media_extend_from(int fd, enum media_kind kind, uint64_t from, uint64_t bytes);
 
 #endif

@@ -157,6 +157,21 @@ static int finish_attach(struct fs *fs, struct shm_attach *at, int rc)
     return rc;
 }
 
+/* Another process may shrink the pool between the two steps. */
+static int open_memory(struct fs *fs, const char *dir, bool first, struct meta_super *super)
+{
+    uint64_t before;
+    int rc;
+
+    do {
+        before = super->pool_bytes;
+        rc = media_open(dir, before, super->limit_bytes, &fs->dax.media);
+        if (rc == -EUCLEAN && !first && meta_super_read(fs->dax.meta, super))
+            return rc;
+    } while (rc == -EUCLEAN && !first && super->pool_bytes < before);
+    return rc;
+}
+
 static int attach_first_or_join(struct fs *fs, struct shm_attach *at, const char *dir,
                                 const char *engine)
 {
@@ -169,7 +184,7 @@ static int attach_first_or_join(struct fs *fs, struct shm_attach *at, const char
         rc = take_engine(fs, engine ? engine : super.engine, false);
     if (rc == 0 && at->first && (rc = pool_mend_memory(fs->dax.meta, dir, &super)) > 0)
         rc = 0;
-    rc = rc ? rc : media_open(dir, super.pool_bytes, super.limit_bytes, &fs->dax.media);
+    rc = rc ? rc : open_memory(fs, dir, at->first, &super);
     if (rc == 0)
         rc = at->first ? build_segment(fs, at, &super, ghosts)
                        : shm_map(at, super.uuid, &fs->dax.shm);

@@ -24,7 +24,6 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#define POOL_BYTES_MIN (UINT64_C(8) << 20)
 #define POOL_BYTES_MAX (UINT64_C(1) << 45)
 #define GROWTH 64u /* a pool can grow to so many times its first size */
 

@@ -9,13 +9,18 @@
  * pool does not open when its record says more than POOL/data has. Syncing the file writes whatever
  * else is dirty in it, so it is done with nothing held, between two transactions. The first one
  * makes the memory longer under space_mutex, so that two growing processes do not meet in the file.
- * Another process may grow the pool further before the second: then that one wins, and ours fails,
- * since a pool cannot shrink.
+ * Another process may grow the pool further before the second: then that one wins, and ours fails.
+ * Or it may shrink the pool, or begin to grow it, and cut what ours has added: then ours begins
+ * again.
+ *
+ * The bitmap takes new blocks for zeros. So what a killed shrink has left in the file past the
+ * recorded size is cut off before the file is made longer. Nobody uses it: shrink.c.
  *
  * A memory pool is not synced. After a power cut its record may say more than POOL/data has:
  * mend.c.
  */
 #include "base/error.h"
+#include "base/lab.h"
 #include "fs/txn.h"
 #include "pool/pool.h"
 
@@ -27,7 +32,7 @@ static int check_size(const struct meta_super *super, uint64_t pool_bytes)
     if (pool_bytes % HF_HUGE_BYTES)
         return hf_fail(EINVAL, "a pool's size must be a multiple of 2 MiB");
     if (pool_bytes < super->pool_bytes)
-        return hf_fail(EINVAL, "the pool has %" PRIu64 " bytes and cannot shrink",
+        return hf_fail(EINVAL, "the pool has %" PRIu64 " bytes already: holdfast shrink cuts it",
                        super->pool_bytes);
     if (pool_bytes > super->limit_bytes)
         return hf_fail(ENOSPC, "the pool was made to grow to %" PRIu64 " bytes at most",
@@ -45,6 +50,7 @@ static int begin_growing(struct fs *fs, uint64_t pool_bytes, struct fs_txn *txn,
         return rc;
     rc = meta_super_get(txn->meta, super);
     rc = rc ? rc : check_size(super, pool_bytes);
+    rc = rc ? rc : fs_space_barred(fs);
     if (rc)
         fs_abort(txn);
     return rc;
@@ -59,19 +65,28 @@ static int lengthen(struct fs *fs, uint64_t pool_bytes)
     if (rc)
         return rc;
     rc = shm_reserve_space(fs->dax.shm, pool_bytes / HF_BLOCK_BYTES);
-    rc = rc ? rc : media_grow(&fs->dax.media, pool_bytes);
+    if (rc == 0 && !HF_LAB_BROKEN(HF_LAB_TAIL_STAYS))
+        rc = media_cut(&fs->dax.media, super.pool_bytes);
+    rc = rc ? rc : media_grow(&fs->dax.media, super.pool_bytes, pool_bytes);
     fs_abort(&txn);
     return rc;
 }
 
+/* 1: the memory is not so long any more. */
 static int record_blocks(struct fs *fs, uint64_t pool_bytes)
 {
     struct meta_super super;
     struct fs_txn txn;
+    uint64_t there;
     int rc = begin_growing(fs, pool_bytes, &txn, &super);
 
     if (rc)
         return rc;
+    rc = media_bytes(&fs->dax.media, &there);
+    if (rc || there < pool_bytes) {
+        fs_abort(&txn);
+        return rc ? rc : 1;
+    }
     super.pool_bytes = pool_bytes;
     txn.grown_blocks = pool_bytes / HF_BLOCK_BYTES;
     return fs_txn_end(&txn, meta_super_put(txn.meta, &super));
@@ -79,11 +94,14 @@ static int record_blocks(struct fs *fs, uint64_t pool_bytes)
 
 int pool_grow(struct fs *fs, uint64_t pool_bytes)
 {
-    int rc = lengthen(fs, pool_bytes);
+    int rc;
 
-    if (rc == 0 && fs->durable)
-        rc = media_sync(&fs->dax.media);
-    rc = rc ? rc : record_blocks(fs, pool_bytes);
+    do {
+        rc = lengthen(fs, pool_bytes);
+        if (rc == 0 && fs->durable)
+            rc = media_sync(&fs->dax.media);
+        rc = rc ? rc : record_blocks(fs, pool_bytes);
+    } while (rc == 1);
     if (rc == 0)
         dax_tell_growth(&fs->dax);
     return rc;

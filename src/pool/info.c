@@ -3,6 +3,7 @@
  * are read without a lock: each was true a moment ago, and no decision hangs on them. */
 #include "base/error.h"
 #include "base/futex.h"
+#include "fs/space.h"
 #include "pool/pool.h"
 
 #include <errno.h>
@@ -100,7 +101,7 @@ static uint64_t free_with_memory(const struct fs *fs)
     uint64_t used = there < blocks ? blocks - there : 0;
     uint64_t room = media_room(&fs->dax.media) / HF_BLOCK_BYTES;
 
-    return fs_min(there, room > used ? room - used : 0);
+    return fs_min(fs_space_to_give(fs), room > used ? room - used : 0);
 }
 
 int pool_statvfs(struct fs *fs, struct statvfs *out)

@@ -5,6 +5,7 @@
  * its growth, of dax/notify.c.
  */
 #include "base/error.h"
+#include "fs/space.h"
 #include "pool/pool.h"
 
 #include <errno.h>
@@ -18,10 +19,12 @@ int pool_memory(struct fs *fs, struct hf_pool_memory *out)
 {
     struct media *media = &fs->dax.media;
     uint64_t bytes = dax_growth_told(&fs->dax);
-    int rc = media_map(media, bytes);
+    int rc = dax_map_pool(&fs->dax);
 
     if (rc)
         return rc;
+    /* it may have been shrunk since it was told */
+    bytes = fs_min(bytes, shm_pool_blocks(fs->dax.shm) * HF_BLOCK_BYTES);
     out->base = media->base;
     out->bytes = bytes;
     out->limit_bytes = media->limit_bytes;
@@ -61,18 +64,36 @@ static int check_locked_limit(uint32_t purpose, uint64_t bytes)
                    (uint64_t)limit.rlim_cur / 1024, bytes / 1024);
 }
 
+/* The pool may have been shrunk before the hold was taken, and cannot be from then on. A process
+ * that was killed while it shrank the pool has left the size to be settled by the next one that
+ * locks the bitmap. */
+static int look_again(struct fs *fs, struct hf_pool_memory *memory)
+{
+    int rc = fs->dax.readonly ? 0 : fs_space_lock(fs);
+
+    if (rc)
+        return rc;
+    if (!fs->dax.readonly)
+        fs_space_unlock(fs);
+    return pool_memory(fs, memory);
+}
+
 int pool_register(struct fs *fs, uint32_t purpose, struct hf_pool_memory *out)
 {
     struct hf_pool_memory memory = {.size = out->size};
     int rc = check_kind(&fs->dax.media);
 
-    /* Before the hold is taken, so that no failure leaves one. The memory only grows, and its
-     * driver looks at it later. */
+    /* Before the hold is taken, so that a failure leaves none. */
     rc = rc ? rc : pool_memory(fs, &memory);
     rc = rc ? rc : check_locked_limit(purpose, memory.bytes);
     rc = rc ? rc : shm_register(fs->dax.shm, purpose / HF_PIN_IO_URING);
+    if (rc)
+        return rc;
+    rc = look_again(fs, &memory);
     if (rc == 0)
         *out = memory;
+    else if (shm_unregister(fs->dax.shm, purpose / HF_PIN_IO_URING))
+        return rc; /* it counts until the process ends, which holds up trims and shrinks only */
     return rc;
 }
 

@@ -33,7 +33,10 @@ int pool_unregister(struct fs *fs, uint32_t purpose);
 
 /* ---- growing, checking, describing (grow.c, check.c, info.c) ---- */
 
+#define POOL_BYTES_MIN (UINT64_C(8) << 20)
+
 int pool_grow(struct fs *fs, uint64_t pool_bytes);
+int pool_shrink(struct fs *fs, uint64_t pool_bytes, const struct hf_policy *policy);
 int pool_check(const char *path, uint32_t flags, void (*report)(void *arg, const char *sentence),
                void (*progress)(void *arg, uint64_t done, uint64_t total), void *arg,
                struct hf_check_result *out);

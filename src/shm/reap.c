@@ -149,6 +149,15 @@ static void close_all(struct shm *shm, uint32_t process)
     }
 }
 
+/* Only more blocks can be given out then, so no lock of the bitmap is needed. */
+static void end_shrinking(struct shm *shm, uint32_t process)
+{
+    uint64_t word = hf_load_acquire(&shm->run->shrink_to);
+
+    if (word >> 32 == process + UINT64_C(1))
+        (void)hf_cas_acq_rel(&shm->run->shrink_to, word, UINT64_C(0));
+}
+
 static void free_entry(struct shm *shm, uint32_t process)
 {
     uint32_t used = shm_lanes_used(shm);
@@ -158,6 +167,7 @@ static void free_entry(struct shm *shm, uint32_t process)
         if (hf_load_acquire(&shm->lanes[i].owner) == process + 1)
             free_lane(&shm->lanes[i]);
     close_all(shm, process);
+    end_shrinking(shm, process);
     hf_store_release(&shm->processes[process].state, (uint32_t)SHM_PROCESS_FREE);
     hf_sub_acq_rel(&shm->run->processes, 1);
 }
@@ -362,6 +372,7 @@ static bool bury(struct shm *shm, uint32_t index)
     /* Killed as a writer: readers that may not sleep come in again; the others took the word back
      * already. */
     hf_cas_acq_rel(&shm->run->grace_writer, index + 1, 0u);
+    end_shrinking(shm, index);
     all &= drop_holds(shm, index);
     close_all(shm, index); /* also of those in quarantine: their files are not open */
     if (all)

@@ -129,6 +129,9 @@ struct shm_run {
     uint32_t ghost_gone;
     /* Space, under space_mutex (src/fs/space.c). */
     uint64_t free_blocks, fresh_block, fresh_saved, first_free_group;
+    /* A process shrinks the pool, index + 1 in the upper half: groups from the lower half on are
+     * not given out. 0: none does. Set under space_mutex; it goes with its process. */
+    uint64_t shrink_to;
     /* Blocks that detached records alone name; that more than one extent names; and how many more
      * there would be if each extent had its own. */
     uint64_t detached_blocks, shared_blocks, saved_blocks;
@@ -251,6 +254,15 @@ static inline uint64_t shm_pool_blocks(const struct shm *shm)
     uint64_t blocks = hf_load_acquire(&shm->run->pool_blocks);
 
     return blocks < shm->limits.limit_blocks ? blocks : shm->limits.limit_blocks;
+}
+
+/* Blocks that may be given out: all, or those that a shrink leaves. */
+static inline uint64_t shm_blocks_to_give(const struct shm *shm)
+{
+    uint64_t blocks = shm_pool_blocks(shm), word = hf_load_acquire(&shm->run->shrink_to);
+    uint64_t bound = (word & UINT32_MAX) * SHM_GROUP_BLOCKS;
+
+    return word && bound < blocks ? bound : blocks;
 }
 
 /* An index that lies in the segment, read once; SHM_NONE where it leads to no entry of `limit`. */

@@ -153,6 +153,7 @@ void looks(hf_pool *pool, hf_file *file)
     memory.size = sizeof memory;
     trimmed.size = sizeof trimmed;
     EXPECT(hf_pool_memory(pool, &memory) == 0 && memory.bytes <= memory.limit_bytes);
+    EXPECT(hf_pool_shrink(pool, UINT64_C(4) << 20, nullptr) == -EINVAL);
     EXPECT(hf_pool_trim(pool, 0, &trimmed) == 0 && trimmed.resident_bytes > 0);
     EXPECT(hf_pool_info(pool, &info) == 0 && std::string(info.engine) == "slots");
     EXPECT(hf_stats(pool, &stats) == 0 && stats.changes > 0);

@@ -41,6 +41,14 @@ extern bool kill_steps;
 /* So that small files go in steps. Lab builds only. */
 void kill_shorten_steps(void);
 
+/* Of the pool's size (resize.c). kill_move_to_new_end() grows the pool, and leaves /a and /b past
+ * its first size. */
+void kill_grow(struct hf_pool *pool, struct hf_file *file);
+void kill_move_to_new_end(struct hf_pool *pool, struct hf_file *file);
+void kill_shrink(struct hf_pool *pool, struct hf_file *file);
+void kill_shrink_and_grow(struct hf_pool *pool, struct hf_file *file);
+void kill_shrink_in_vain(struct hf_pool *pool, struct hf_file *file);
+
 /* What every pool here has at first. */
 void kill_fill(struct hf_pool *pool);
 

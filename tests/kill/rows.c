@@ -586,10 +586,10 @@ static void put_named(struct hf_pool *pool, struct hf_file *file)
 
 /* --- the pool --- */
 
-static void grow(struct hf_pool *pool, struct hf_file *file)
+static void share_past_new_end(struct hf_pool *pool, struct hf_file *file)
 {
-    (void)file;
-    EXPECT_EQ(hf_pool_grow(pool, 2 * KILL_POOL_BYTES), 0);
+    kill_move_to_new_end(pool, file);
+    clone_a(pool, file);
 }
 
 static void trim(struct hf_pool *pool, struct hf_file *file)
@@ -737,7 +737,12 @@ const struct kill_row kill_rows[] = {
     {"put-over-allocated", B, .prepare = allocate_ahead, .act = put},
     {"put-aborted", B, .act = put_aborted},
     {"put-named", .act = put_named},
-    {"grow", .act = grow},
+    {"grow", .act = kill_grow},
+    {"shrink", A, .prepare = kill_move_to_new_end, .act = kill_shrink},
+    {"shrink-shared", A, .shares = true, .prepare = share_past_new_end, .act = kill_shrink},
+    {"shrink-refused", A, .detaches = true, .prepare = kill_move_to_new_end,
+     .act = kill_shrink_in_vain},
+    {"shrink-and-grow", A, .prepare = kill_move_to_new_end, .act = kill_shrink_and_grow},
     {"trim", .act = trim},
     {"trim-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .detaches = true,
      .prepare = truncate_detach, .act = trim},

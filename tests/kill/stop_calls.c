@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/compact.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -67,10 +68,17 @@ static long move_a(struct call *call)
     return rc == -EINVAL ? 0 : rc; /* it has become shorter */
 }
 
+/* To the size that most rows leave the pool at. */
+static long shrink_it(struct call *call)
+{
+    return hf_pool_shrink(stop_pool, KILL_POOL_BYTES, &call->policy);
+}
+
 const struct stop_row stop_with_policy[] = {
     {"truncate", truncate_it}, {"punch", punch_it},     {"zero", zero_it},
     {"collapse", collapse_it}, {"insert", insert_it},   {"allocate", allocate_it},
     {"move", move_it},         {"unlink", stop_unlink}, {"move /a", move_a},
+    {"shrink", shrink_it},
 };
 const unsigned stop_with_policy_count = sizeof(stop_with_policy) / sizeof(stop_with_policy[0]);
 

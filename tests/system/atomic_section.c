@@ -213,6 +213,7 @@ static struct hf_pool_memory device_memory = {.size = sizeof(device_memory)};
     CALL(hf_pool_open_anonymous, (&plain, &other_pool))                                            \
     CALL(hf_pool_close, (pool))                                                                    \
     CALL(hf_pool_grow, (pool, TEST_MIB(16)))                                                       \
+    CALL(hf_pool_shrink, (pool, TEST_MIB(8), NULL))                                                \
     CALL(hf_pool_trim, (pool, 0, &trimmed))                                                        \
     CALL(hf_pool_memory, (pool, &device_memory))                                                   \
     CALL(hf_pool_memory_fd, (pool))                                                                \

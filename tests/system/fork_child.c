@@ -39,6 +39,7 @@ static void check_pool_calls(struct hf_pool *pool)
     char path[64];
 
     EXPECT_EQ(hf_pool_grow(pool, TEST_MIB(32)), -ECHILD);
+    EXPECT_EQ(hf_pool_shrink(pool, TEST_MIB(8), NULL), -ECHILD);
     EXPECT_EQ(hf_pool_trim(pool, 0, &trimmed), -ECHILD);
     EXPECT_EQ(hf_pool_info(pool, &info), -ECHILD);
     EXPECT_EQ(hf_pool_memory(pool, &memory), -ECHILD);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/compact.h>
 
 static void fill_pool(void *arg)
 {
@@ -38,6 +39,7 @@ static void check_names(struct hf_pool *pool)
     EXPECT_EQ(hf_setxattr(pool, "/file", "user.a", "b", 1, 0), -EROFS);
     EXPECT_EQ(hf_removexattr(pool, "/file", "user.a"), -EROFS);
     EXPECT_EQ(hf_pool_grow(pool, TEST_MIB(16)), -EROFS);
+    EXPECT_EQ(hf_pool_shrink(pool, TEST_MIB(8), NULL), -EROFS);
 }
 
 static void check_content(struct hf_pool *pool)

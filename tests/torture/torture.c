@@ -210,8 +210,8 @@ static void explain(const struct torture_options *options)
 
 static int run(const struct torture_options *options)
 {
-    pid_t pids[TORTURE_CHANGERS_MAX], follower = 0, trimmer = 0;
-    uint64_t merged = 0;
+    pid_t pids[TORTURE_CHANGERS_MAX], follower = 0, trimmer = 0, resizer = 0;
+    uint64_t merged = 0, refused = 0;
     bool sound = true;
 
     shared = test_shared(sizeof(*shared));
@@ -227,7 +227,13 @@ static int run(const struct torture_options *options)
         follower = test_follower(POOL_NAME);
     if (options->trim)
         trimmer = test_trimmer(POOL_NAME);
+    if (options->resize)
+        resizer = torture_resizer(POOL_NAME);
     watch(shared);
+    if (resizer) {
+        printf("shrunk %" PRIu64 " times, ", torture_resizer_ends(resizer, &refused));
+        printf("refused %" PRIu64 " times\n", refused);
+    }
     if (trimmer)
         printf("given back %" PRIu64 " bytes\n", test_trimmer_ends(trimmer));
     if (follower)
@@ -297,6 +303,7 @@ static int body(int argc, char **argv)
         {"engine", required_argument, NULL, 'e'},
         {"dedup", no_argument, NULL, 'd'},
         {"trim", no_argument, NULL, 'm'},
+        {"resize", no_argument, NULL, 'r'},
         {"break", required_argument, NULL, 'b'},
         {"expect-caught", no_argument, NULL, 'x'},
         {NULL, 0, NULL, 0},
@@ -336,6 +343,9 @@ static int body(int argc, char **argv)
             break;
         case 'm':
             options.trim = true;
+            break;
+        case 'r':
+            options.resize = true;
             break;
         case 'b':
             options.broken |= broken_edge(optarg);

@@ -23,6 +23,7 @@ struct torture_options {
     unsigned broken;    /* HF_LAB_* bits, in lab builds */
     bool dedup;         /* pages carry their marks in pairs, and a process merges them */
     bool trim;          /* beside a process that gives free memory back */
+    bool resize;        /* beside one that grows the pool and shrinks it again */
     bool expect_caught; /* succeed when a reused block was seen, and stop then */
 };
 
@@ -81,6 +82,11 @@ struct torturer {
 };
 void *torture_pinner(void *torturer);
 void *torture_changer(void *torturer);
+
+/* A process that resizes the pool all the time. The end gives how often that was, which must not be
+ * 0. A shrink that others were in the way of is refused. */
+pid_t torture_resizer(const char *name);
+uint64_t torture_resizer_ends(pid_t pid, uint64_t *refused);
 
 /* Stops the calling thread again and again, wherever it is, until it is called off
  * (scheduling.c). */

@@ -68,15 +68,15 @@ static void grow(struct media *media)
 {
     char *base = media->base;
 
-    assert_int_equal(media_grow(media, 2 * POOL_BYTES), 0);
+    assert_int_equal(media_grow(media, POOL_BYTES, 2 * POOL_BYTES), 0);
     assert_ptr_equal(media->base, base);
     assert_int_equal(media->mapped_bytes, 2 * POOL_BYTES);
     assert_int_equal(base[POOL_BYTES - 1], 0x5a);
     expect_zero(base + POOL_BYTES, POOL_BYTES);
     memset(base + POOL_BYTES, 0x33, POOL_BYTES);
     assert_int_equal(media_persist(media, base + POOL_BYTES - 4096, 8192), 0);
-    assert_int_equal(media_grow(media, POOL_BYTES), -EINVAL);
-    assert_int_equal(media_grow(media, LIMIT_BYTES + 2 * MIB), -ENOSPC);
+    assert_int_equal(media_grow(media, 2 * POOL_BYTES, POOL_BYTES), -EINVAL);
+    assert_int_equal(media_grow(media, 2 * POOL_BYTES, LIMIT_BYTES + 2 * MIB), -ENOSPC);
 }
 
 /* A second attachment sees the growth of the first only when it asks. */
@@ -279,7 +279,7 @@ static void test_racing_maps(void **state)
     assert_int_equal(media_create(pool, NULL, POOL_BYTES, 0600), 0);
     assert_int_equal(media_open(pool, POOL_BYTES, LIMIT_BYTES, &media), 0);
     assert_int_equal(media_open(pool, POOL_BYTES, LIMIT_BYTES, &grower), 0);
-    assert_int_equal(media_grow(&grower, 64 * MIB), 0);
+    assert_int_equal(media_grow(&grower, POOL_BYTES, 64 * MIB), 0);
     for (int i = 0; i < 4; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, map_steps, &media), 0);
     for (int i = 0; i < 4; i++)

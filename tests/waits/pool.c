@@ -5,6 +5,8 @@
 #include "pool/pool.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <holdfast/compact.h>
 
 static long info(struct waits_call *call)
 {
@@ -57,6 +59,25 @@ static void detach(struct waits_call *call)
 static long grow(struct waits_call *call)
 {
     return hf_pool_grow(call->pool, 2 * WAITS_POOL_BYTES);
+}
+
+/* All of the file lies past the first size then. */
+static void move_to_new_end(struct waits_call *call)
+{
+    struct hf_file *ballast;
+    struct stat st;
+
+    EXPECT_EQ(hf_open(call->pool, "/", O_RDWR | O_TMPFILE, 0600, &ballast), 0);
+    EXPECT_EQ(hf_fallocate(ballast, 0, 0, test_free_bytes(call->pool), NULL), 0);
+    EXPECT_EQ(grow(call), 0);
+    EXPECT_EQ(hf_fstat(call->file, &st), 0);
+    EXPECT_EQ(hf_move(call->file, 0, (uint64_t)st.st_size, &test_wait), 0);
+    EXPECT_EQ(hf_close(ballast), 0);
+}
+
+static long shrink(struct waits_call *call)
+{
+    return hf_pool_shrink(call->pool, WAITS_POOL_BYTES, call->policy);
 }
 
 static long trim(struct waits_call *call)
@@ -129,6 +150,8 @@ const struct waits_row waits_pool[] = {
     {"pins-detached", A, .others = WAITS_PINS, .prepare = detach, .act = pins},
     {"extents", .act = extents},
     {"grow", .alone = true, .act = grow},
+    {"shrink", A, .leaves = WAITS_BLOCKS, .policies = true, .alone = true,
+     .prepare = move_to_new_end, .act = shrink},
     {"trim", .alone = true, .act = trim},
     {"trim-detached", A, .others = WAITS_PINS, .alone = true, .prepare = detach, .act = trim},
     {"truncate-trims", A, .alone = true, .prepare = trim_by_itself, .act = truncate_all},

@@ -12,6 +12,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <holdfast/compact.h>
 #include <holdfast/put.h>
 #include <holdfast/serve.h>
@@ -670,6 +671,49 @@ static void compact_beside_walk(bool unused)
     pthread_join(walker, NULL);
 }
 
+/* ---- what a killed shrink leaves ---- */
+
+/* As a process leaves it that is killed after the smaller size was recorded: the file has its old
+ * length, and what was in it. */
+static void leave_tail(uint64_t from, uint64_t bytes)
+{
+    char page[HF_BLOCK_BYTES];
+    int fd = open(test_path("tail/data"), O_WRONLY | O_CLOEXEC);
+
+    EXPECT_OK(fd);
+    memset(page, THEIRS, sizeof(page));
+    for (uint64_t off = from; off < bytes; off += sizeof(page))
+        EXPECT_EQ(pwrite(fd, page, sizeof(page), (off_t)off), sizeof(page));
+    close(fd);
+}
+
+static void grow_over_tail(bool unused)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+    struct hf_file *file;
+    struct iovec iov;
+
+    (void)unused;
+    EXPECT_EQ(hf_close(victim), 0);
+    EXPECT_EQ(hf_close(other), 0);
+    EXPECT_EQ(hf_pool_close(pool), 0);
+    test_remove_tree(test_path("tail")); /* of the turn before */
+    pool = test_engine_pool(engine, "tail", TEST_MIB(8));
+    EXPECT_EQ(hf_pool_grow(pool, TEST_MIB(16)), 0);
+    EXPECT_EQ(hf_pool_shrink(pool, TEST_MIB(8), NULL), 0);
+    leave_tail(TEST_MIB(8), TEST_MIB(16));
+    EXPECT_EQ(hf_pool_grow(pool, TEST_MIB(16)), 0);
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    file = test_file(pool, "/all");
+    EXPECT_EQ(hf_fallocate(file, 0, 0, info.free_bytes, NULL), 0);
+    for (uint64_t off = 0; off < info.free_bytes; off += TEST_PAGE) {
+        struct hf_pin pin = test_pin(file, off, TEST_PAGE, HF_PIN_READ, &iov, 1);
+
+        harmed |= !test_is_zero(iov.iov_base, TEST_PAGE);
+        EXPECT_EQ(hf_unpin(&pin), 0);
+    }
+}
+
 /* ---- */
 
 static const struct order {
@@ -700,6 +744,7 @@ static const struct order {
     {"shared-lease", "slots", HF_LAB_SHARED_WRITABLE, false, lease_what_is_shared},
     {"trim-unlocked", "slots", HF_LAB_TRIM_UNLOCKED, false, write_beside_trim},
     {"trim-registered", "slots", HF_LAB_TRIM_REGISTERED, false, register_beside_trim},
+    {"shrink-tail", "slots", HF_LAB_TAIL_STAYS, false, grow_over_tail},
 };
 
 struct turn {

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the emptying of the blocks past a new end of the pool. What files have there moves, as by
+ * hf_move(). What no file has goes by itself. A detached block goes with its last pin, and what a
+ * dead process's device may use with its quarantine. A put goes with its commit, which makes it a
+ * file's. What a change in steps has still to free goes with its steps. All that is waited for as
+ * the policy says.
+ *
+ * Nobody is given blocks there meanwhile (fs_space_bar()). So each pass over the files finds less.
+ * The next pass finds what a reservation or a put of before has become. A pass that finds nothing
+ * of a file leaves what is waited for.
+ *
+ * A block that several files share is copied for each of them: nothing tells which files those are.
+ *
+ * A move copies with its layout mutex free. A thread that it let through its gate may have given a
+ * shared page a block of its own meanwhile. Then the copy reads a block that has left its file, and
+ * what it has read is not used. The memory must be there all the same. Such a copy has had its
+ * reservation since before its mutex was free, so before that block was freed. So the reservations
+ * that are there when nothing past the bound is in use are waited for, each until it has gone.
+ */
+#include "fs/vnode.h"
+
+#include "base/error.h"
+#include "base/futex.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct vacating {
+    struct fs *fs;
+    uint64_t bound;
+    const struct hf_policy *policy;
+    uint64_t since_ns;
+    /* Where the look goes on, and what it has found. */
+    uint64_t ino, page, count;
+};
+
+/* The first run of the file at or after v->page that reaches past the bound. -ENOENT: none. */
+static int find_in_file(struct vacating *v, struct meta_txn *txn)
+{
+    struct meta_extent extent;
+    int rc;
+
+    while ((rc = meta_extent_find(txn, v->ino, v->page, &extent)) == 0) {
+        uint64_t skip = extent.block < v->bound ? v->bound - extent.block : 0;
+
+        if (skip < extent.count) {
+            v->page = extent.page + skip;
+            v->count = extent.count - skip;
+            return 0;
+        }
+        v->page = extent.page + extent.count;
+    }
+    return rc;
+}
+
+/* -ENOENT: no file has blocks past the bound from there on. */
+static int find_past_bound(struct vacating *v)
+{
+    struct meta_inode inode;
+    struct meta_txn *txn;
+    int rc = meta_begin_read(v->fs->dax.meta, &txn);
+
+    if (rc)
+        return rc;
+    while ((rc = meta_inode_next(txn, &v->ino, &inode)) == 0) {
+        rc = S_ISREG(inode.mode) ? find_in_file(v, txn) : -ENOENT;
+        if (rc != -ENOENT)
+            break;
+        v->ino++;
+        v->page = 0;
+    }
+    meta_end_read(txn);
+    return rc;
+}
+
+/* A file that has gone has no blocks any more. */
+static int move_found(struct vacating *v)
+{
+    struct shm_vnode *vnode;
+    int rc = fs_vnode_open(v->fs, v->ino, &vnode);
+
+    if (rc)
+        return rc == -ENOENT ? 0 : rc;
+    rc = fs_move_pages(v->fs, vnode, v->page, v->page + v->count, v->policy, v->since_ns);
+    fs_vnode_close(v->fs, vnode);
+    return rc;
+}
+
+/* 1: something was moved; 0: no file has anything there. */
+static int vacate_pass(struct vacating *v)
+{
+    int rc, moved = 0;
+
+    v->ino = v->page = 0;
+    while ((rc = find_past_bound(v)) == 0) {
+        rc = move_found(v);
+        if (rc)
+            return rc;
+        moved = 1;
+        v->page += v->count;
+    }
+    return rc == -ENOENT ? moved : rc;
+}
+
+/* Blocks past the bound that are in use; -errno. */
+static int64_t used_past_bound(struct vacating *v)
+{
+    int64_t used;
+    int rc = fs_space_lock(v->fs);
+
+    if (rc)
+        return rc;
+    used = (int64_t)fs_space_used_from(v->fs, v->bound);
+    fs_space_unlock(v->fs);
+    return used;
+}
+
+static const char *why_ended(int err)
+{
+    return err == -ETIMEDOUT ? "past the deadline: "
+           : err == -EINTR   ? "interrupted by a signal, or cancelled: "
+                             : "";
+}
+
+static int still_used(int64_t used, int err)
+{
+    return hf_fail(-err,
+                   "%s%" PRId64 " KiB past the new end are in no file and in use: by pins or "
+                   "devices of what has left its file, by puts that have not ended, or by calls "
+                   "at work (holdfast pins)",
+                   why_ended(err), used * 4);
+}
+
+static void sleep_a_tick(struct shm_waiting *waiting)
+{
+    const struct timespec tick = {.tv_nsec = SHM_LOOK_AGAIN_NS};
+
+    if (nanosleep(&tick, NULL))
+        waiting->interrupted = true;
+}
+
+/* For what no file has. Looks again soon, since no word tells of it. */
+static int await_others(struct vacating *v, struct shm_waiting *waiting, int64_t used)
+{
+    uint32_t kind = v->policy->kind;
+    int rc = kind == HF_POLICY_NOWAIT || kind == HF_POLICY_DETACH
+                 ? -EBUSY
+                 : shm_waiting_goes_on(v->fs->dax.shm, waiting, 0, 0);
+
+    if (rc)
+        return still_used(used, rc);
+    sleep_a_tick(waiting);
+    fs_make_room(v->fs);
+    return 0;
+}
+
+/* Until nothing past the bound is in use. */
+static int empty_it(struct vacating *v, struct shm_waiting *waiting)
+{
+    int64_t used;
+    int rc = 0;
+
+    while (rc >= 0 && (used = used_past_bound(v)) != 0) {
+        rc = used < 0 ? (int)used : vacate_pass(v);
+        if (rc)
+            continue;
+        fs_make_room(v->fs);
+        used = used_past_bound(v);
+        if (used)
+            rc = used < 0 ? (int)used : await_others(v, waiting, used);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+/* ---- copies at work ---- */
+
+/* Of each lane, the reservation that is waited for; 0 blocks: none. */
+struct begun {
+    uint32_t lanes, holder;
+    struct shm_run_of_blocks *runs;
+};
+
+/* Under space_mutex. Those of other threads; all: also such as were not there the last time. */
+static uint32_t count_begun(struct shm *shm, struct begun *begun, bool all)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < begun->lanes; i++) {
+        struct shm_lane *lane = &shm->lanes[i];
+        uint32_t owner = hf_load_acquire(&lane->owner);
+        struct shm_run_of_blocks *run = &begun->runs[i], is = lane->reserved[0];
+
+        if (all)
+            *run = is;
+        if (!owner || owner == SHM_LANE_RESIDUE || lane == shm_lane(shm) || !is.count ||
+            is.block != run->block)
+            run->count = 0;
+        if (run->count) {
+            begun->holder = owner;
+            count++;
+        }
+    }
+    return count;
+}
+
+static int look_for_copies(struct vacating *v, struct begun *begun, bool first, uint32_t *count)
+{
+    int rc = fs_space_lock(v->fs);
+
+    if (rc)
+        return rc;
+    *count = count_begun(v->fs->dax.shm, begun, first);
+    fs_space_unlock(v->fs);
+    return 0;
+}
+
+static int await_begun(struct vacating *v, struct begun *begun, struct shm_waiting *waiting)
+{
+    uint32_t count;
+    int rc = look_for_copies(v, begun, true, &count);
+
+    while (rc == 0 && count) {
+        rc = shm_waiting_goes_on(v->fs->dax.shm, waiting, begun->holder, 0);
+        if (rc)
+            return shm_waiting_failed(v->fs->dax.shm, waiting, rc,
+                                      "memory past the new end (a copy may be under way)");
+        sleep_a_tick(waiting);
+        fs_make_room(v->fs);
+        rc = look_for_copies(v, begun, false, &count);
+    }
+    return rc;
+}
+
+/* Each call waits a moment for them at least, as for a lock. */
+static int await_copies(struct vacating *v, struct shm_lane *lane)
+{
+    struct begun begun = {.lanes = shm_lanes_used(v->fs->dax.shm)};
+    struct shm_waiting waiting;
+    int rc;
+
+    begun.runs = calloc(begun.lanes ? begun.lanes : 1, sizeof *begun.runs);
+    if (!begun.runs)
+        return hf_fail(ENOMEM, "no memory for a list of %u threads", begun.lanes);
+    shm_waiting_begin(&waiting, false, &lane->blocked);
+    rc = await_begun(v, &begun, &waiting);
+    shm_waiting_end(&waiting);
+    free(begun.runs);
+    return rc;
+}
+
+int fs_vacate(struct fs *fs, uint64_t blocks, const struct hf_policy *policy, uint64_t since_ns)
+{
+    struct vacating v = {.fs = fs, .bound = blocks, .policy = policy, .since_ns = since_ns};
+    struct shm_lane *lane = shm_lane(fs->dax.shm);
+    struct shm_waiting waiting;
+    int rc;
+
+    if (!lane)
+        return shm_no_lane(fs->dax.shm);
+    shm_waiting_begin(&waiting, true, &lane->blocked);
+    rc = empty_it(&v, &waiting);
+    shm_waiting_end(&waiting);
+    return rc ? rc : await_copies(&v, lane);
+}
