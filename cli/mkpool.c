@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The verbs mkpool and grow: the size of a pool, and the limits and the engine it is made with. */
+/* The verbs mkpool, grow and shrink: a pool's size, and the limits and engine it is made with. */
 #include "cli.h"
+
+#include <holdfast/compact.h>
 
 #define POOL_BYTES_MIN (UINT64_C(8) << 20)
 #define POOL_BYTES_MAX (UINT64_C(1) << 52)
@@ -148,4 +150,48 @@ const struct cli_verb cli_verb_grow = {
     .operands_min = 1,
     .operands_max = 1,
     .run = grow_run,
+};
+
+static uint64_t shrunk_bytes;
+static struct hf_policy shrink_policy;
+
+static struct cli_option shrink_options[] = {
+    {.name = "size",
+     .letter = 's',
+     .kind = CLI_BYTES,
+     .value = &shrunk_bytes,
+     .value_name = "SIZE",
+     .help = "the new size, a multiple of 2M",
+     .min = POOL_BYTES_MIN,
+     .max = POOL_BYTES_MAX,
+     .required = true},
+    CLI_POLICY_OPTION(shrink_policy, "when a pin holds what is to move"),
+    {0},
+};
+
+static int shrink_run(int count, char **operands)
+{
+    struct hf_pool *pool;
+    int status = cli_pool_open(operands[0], 0, &pool);
+    int rc;
+
+    (void)count;
+    if (status != EX_OK)
+        return status;
+    rc = hf_pool_shrink(pool, shrunk_bytes, &shrink_policy);
+    if (rc != 0)
+        status = cli_fail(operands[0], rc);
+    return cli_pool_close(pool, operands[0], status);
+}
+
+const struct cli_verb cli_verb_shrink = {
+    .name = "shrink",
+    .operands = "POOL",
+    .summary = "make a pool smaller, also while it is in use",
+    .details = "What files have past the new end moves. Where devices have the pool's memory\n"
+               "registered (hf_pool_register), it fails.",
+    .options = shrink_options,
+    .operands_min = 1,
+    .operands_max = 1,
+    .run = shrink_run,
 };

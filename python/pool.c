@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/compact.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -119,6 +120,21 @@ static PyObject *pool_grow(struct py_pool *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "K:grow", &bytes) || !pool_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hf_pool_grow(self->pool, bytes));
+    return done(rc);
+}
+
+static PyObject *pool_shrink(struct py_pool *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"", "policy", NULL};
+    struct hf_policy policy = {0};
+    unsigned long long bytes;
+    int rc;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "K|O&:shrink", names, &bytes, to_policy,
+                                     &policy) ||
+        !pool_is_open(self))
+        return NULL;
+    WITHOUT_LOCK(self, rc, hf_pool_shrink(self->pool, bytes, &policy));
     return done(rc);
 }
 
@@ -538,6 +554,11 @@ static PyMethodDef pool_methods[] = {
     {"grow", PLAIN(pool_grow),
      "grow(pool_bytes, /)\n--\n\nGrows the pool for every process that has it open.\n\n"
      "OSError EINVAL: smaller than it is, or not a multiple of 2 MiB. ENOSPC: no room."},
+    {"shrink", NAMED(pool_shrink),
+     "shrink(pool_bytes, /, policy=None)\n--\n\nMakes the pool smaller for every process that has it open. "
+     "What files have past\nthe new end moves, and pins there are waited for as the policy says.\n\n"
+     "OSError EINVAL: larger than it is, or not a multiple of 2 MiB. ENOSPC: what lies there has\n"
+     "no room. EBUSY: a device has the memory registered, or NOWAIT, and somebody holds a part."},
     {"trim", PLAIN(pool_trim),
      "trim(keep_bytes=0, /)\n--\n\nGives the memory of free blocks back to the system, but for keep_bytes of "
      "it. Returns\nhow many bytes that were."},

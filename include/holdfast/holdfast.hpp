@@ -420,6 +420,14 @@ class pool
         check(hf_stat(get(), path.c_str(), flags, &status));
         return status;
     }
+    void grow(uint64_t pool_bytes)
+    {
+        check(hf_pool_grow(get(), pool_bytes));
+    }
+    void shrink(uint64_t pool_bytes, const hf_policy &policy = by_default())
+    {
+        check(hf_pool_shrink(get(), pool_bytes, &policy));
+    }
     struct hf_pool_info info() const
     {
         struct hf_pool_info info = {};

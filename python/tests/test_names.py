@@ -96,6 +96,11 @@ def test_looking(pool, file):
     assert pool.trim(4096) == 0
     pool.grow(32 << 20)
     assert pool.info().pool_bytes == 32 << 20
+    pool.shrink(16 << 20, policy=holdfast.NOWAIT)
+    assert pool.info().pool_bytes == 16 << 20
+    with pytest.raises(OSError, match="16777216") as refused:
+        pool.shrink(32 << 20)
+    assert refused.value.errno == errno.EINVAL
 
 
 def test_pools(path):

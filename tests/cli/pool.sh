@@ -102,6 +102,27 @@ try 64 "$HOLDFAST" mkpool "$work/odd" --size 16M --trim-above 4097K
 says "multiple of 2 MiB"
 try 0 "$HOLDFAST" fsck "$work/above"
 
+# smaller while another process uses it: what it holds is in the way, and what files have moves
+smaller=$work/smaller
+try 0 "$HOLDFAST" mkpool "$smaller" --size 32M
+try 0 "$HOLDFAST" put "$smaller" "$work/more" more
+head -c 6M /dev/urandom >"$work/last"
+try 0 "$HOLDFAST" put "$smaller" "$work/last" last
+try 0 "$HOLDFAST" rm "$smaller" more
+hold reader "$smaller" last 0 6291456
+try 75 "$HOLDFAST" shrink "$smaller" --size 16M --policy nowait
+says "hold-pin"
+let_go reader
+try 0 "$HOLDFAST" shrink "$smaller" --size 16M
+try 0 "$HOLDFAST" df "$smaller" --json
+same "$(json 'it[0]["pool_bytes"]')" 16777216
+same "$(stat -c %s "$smaller/data")" 16777216
+try 0 "$HOLDFAST" cat "$smaller" last
+cmp -s "$work/out" "$work/last" || fail "a shrink has changed a file"
+try 64 "$HOLDFAST" shrink "$smaller" --size 32M
+try 64 "$HOLDFAST" shrink "$smaller" --size 9M
+try 0 "$HOLDFAST" fsck "$smaller"
+
 # elsewhere than in memory, and durable
 disk=$(mktemp -d "/var/tmp/holdfast-cli-XXXXXX")
 trap 'rm -rf "$disk"; clean_up' EXIT

@@ -144,6 +144,11 @@ int main()
     }
     names(pool);
     EXPECT(pool.info().files == 0);
+    pool.shrink(32 << 20);
+    EXPECT(pool.info().pool_bytes == 32 << 20);
+    EXPECT(thrown([&] { pool.shrink(48 << 20, holdfast::nowait()); }) == EINVAL);
+    pool.grow(64 << 20);
+    EXPECT(pool.info().pool_bytes == 64 << 20);
     pool.close();
     EXPECT(thrown([] { holdfast::pool("/nowhere"); }) == ENOENT);
     return 0;
