@@ -15,7 +15,7 @@ elif [ "${1-}" = test ]; then
     packages="$packages acl attr bonnie++ curl dbench fio fish fuse3 g++ git gnuplot-nox iproute2 python3-numpy
         python3-pytest rsync sqlite3 stress-ng zsh"
 elif [ "${1-}" = bench ]; then
-    packages="$packages bindfs btrfs-progs dbench fio fuse3 xfsprogs"
+    packages="$packages bindfs btrfs-progs dbench fio fuse3 memcached redis-server xfsprogs"
 elif [ "${1-}" = model ]; then
     packages="spin gcc"
 elif [ "${1-}" = fuzz ]; then
