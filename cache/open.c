@@ -110,9 +110,14 @@ static uint64_t tier_begin(const struct header *header)
                             CACHE_PAGE;
 }
 
-static uint64_t index_bytes(const struct header *header)
+uint64_t index_bytes(const struct header *header)
 {
     return tier_begin(header) + tier_index_pages(header) * CACHE_PAGE;
+}
+
+bool index_is_known(const struct header *header)
+{
+    return header->format == CACHE_FORMAT && !(header->incompat & ~CACHE_INCOMPAT_TIER);
 }
 
 static int plan_header(const struct hfc_options *options, struct header *header)
@@ -203,7 +208,7 @@ static int check_index(struct hfc *cache)
 
     if (header->magic != CACHE_MAGIC)
         return cache_fail(-EUCLEAN, "the file index is not the index of a cache");
-    if (header->format != CACHE_FORMAT || header->incompat & ~CACHE_INCOMPAT_TIER)
+    if (!index_is_known(header))
         return cache_fail(-EOPNOTSUPP, "the cache has format %u and features %x of a newer version",
                           header->format, header->incompat);
     if (!header->cells || header->cells > CELLS_MAX || header->cells % 16 ||

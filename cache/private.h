@@ -223,6 +223,9 @@ uint32_t cache_now(void); /* seconds since the epoch */
 int cache_lock(struct hfc *cache);
 void cache_unlock(struct hfc *cache);
 int lock_make(struct run *run);
+/* open.c: of an index, as its header says; and whether this version knows all of it. */
+uint64_t index_bytes(const struct header *header);
+bool index_is_known(const struct header *header);
 /* mend.c: makes the run state from the index. Under the lock. -ENOMEM. */
 int cache_mend(struct hfc *cache);
 

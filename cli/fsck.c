@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The verb fsck: every record of a pool against every other. Exit code 0 says that nothing is
- * wrong (any more), EX_DATAERR that something is.
+ * The verb fsck: every record of a pool against every other, then the caches of objects in it. Exit
+ * code 0 says that nothing is wrong (any more), EX_DATAERR that something is.
  */
 #include "cli.h"
+#include "fsck_caches.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -51,14 +52,19 @@ static void on_progress(void *arg, uint64_t done, uint64_t total)
     cli_progress_step(&watch->progress, NULL);
 }
 
-static void print_result(const char *path, const struct hf_check_result *result)
+static void print_result(const char *path, const struct hf_check_result *result,
+                         const struct fsck_caches *caches)
 {
     char used[CLI_SIZE_TEXT];
 
     cli_put_name(stdout, path);
-    printf(": %" PRIu64 " inodes, %" PRIu64 " names, %" PRIu64 " extents, %s in files: ",
+    printf(": %" PRIu64 " inodes, %" PRIu64 " names, %" PRIu64 " extents, %s in files",
            result->inodes, result->dirents, result->extents,
            cli_size(used, result->blocks_used * HF_BLOCK_BYTES));
+    if (caches->caches != 0)
+        printf(", %" PRIu64 " cache%s of %" PRIu64 " object%s", caches->caches,
+               caches->caches == 1 ? "" : "s", caches->objects, caches->objects == 1 ? "" : "s");
+    printf(": ");
     if (result->problems == 0)
         printf("clean\n");
     else
@@ -67,7 +73,7 @@ static void print_result(const char *path, const struct hf_check_result *result)
 }
 
 static void put_result(const char *path, const struct hf_check_result *result,
-                       const struct fsck_watch *watch)
+                       const struct fsck_caches *caches, const struct fsck_watch *watch)
 {
     struct cli_json json;
 
@@ -78,6 +84,8 @@ static void put_result(const char *path, const struct hf_check_result *result,
     cli_json_number(&json, "dirents", result->dirents);
     cli_json_number(&json, "extents", result->extents);
     cli_json_number(&json, "blocks_used", result->blocks_used);
+    cli_json_number(&json, "caches", caches->caches);
+    cli_json_number(&json, "cached_objects", caches->objects);
     cli_json_number(&json, "problems", result->problems);
     cli_json_number(&json, "repaired", result->repaired);
     cli_json_open(&json, "sentences", '[');
@@ -95,25 +103,39 @@ static void forget_sentences(struct fsck_watch *watch)
     free(watch->sentences);
 }
 
+/* Their problems count like those of the pool. */
+static int look_at_caches(const char *path, struct fsck_watch *watch,
+                          struct hf_check_result *result, struct fsck_caches *caches)
+{
+    int status = fsck_check_caches(path, repair, on_problem, watch, caches);
+
+    result->problems += caches->problems;
+    result->repaired += caches->repaired;
+    return status;
+}
+
 static int fsck_run(int count, char **operands)
 {
     struct hf_check_result result = {.size = sizeof(result)};
     struct fsck_watch watch = {0};
-    int rc;
+    struct fsck_caches caches = {0};
+    int rc, status = EX_OK;
 
     (void)count;
     cli_progress_begin(&watch.progress, "records");
     rc = hf_pool_check(operands[0], repair ? HF_CHECK_REPAIR : 0, on_problem, on_progress, &watch,
                        &result);
     cli_progress_wipe(&watch.progress);
+    if (rc == 0 && result.problems == result.repaired)
+        status = look_at_caches(operands[0], &watch, &result, &caches);
     if (as_json && (rc == 0 || rc == -EUCLEAN))
-        put_result(operands[0], &result, &watch);
+        put_result(operands[0], &result, &caches, &watch);
     else if (rc == 0)
-        print_result(operands[0], &result);
+        print_result(operands[0], &result, &caches);
     forget_sentences(&watch);
     if (rc != 0)
         return cli_fail(operands[0], rc);
-    return result.problems == result.repaired ? EX_OK : EX_DATAERR;
+    return result.problems == result.repaired ? status : EX_DATAERR;
 }
 
 const struct cli_verb cli_verb_fsck = {

@@ -242,6 +242,27 @@ struct hfc_tier_stats {
 /* Takes no lock. -ENOENT: the cache has no second tier. -EINVAL. */
 int hfc_tier_stats(struct hfc *cache, struct hfc_tier_stats *out);
 
+/* ------------------------------------------------------------------------ checking --- */
+
+struct hfc_check_result {
+    size_t size;       /* sizeof(struct hfc_check_result), set by the caller */
+    uint64_t objects;  /* that are whole, as far as the index can tell */
+    uint64_t problems; /* found */
+    uint64_t repaired; /* of those */
+};
+/* Checks the cache in the directory `path` of the pool, which no process may have open. `report`
+ * (may be null) gets one sentence for each problem. flags: 0 or HF_CHECK_REPAIR. A repair takes out
+ * of the cache what cannot be shown to be whole, and changes no object. The bytes of objects have
+ * no checksum, so they are not looked at. Without repair the pool may be open read-only. Returns 0
+ * when it could look at everything, also when it found problems.
+ *   -EINVAL  an argument is null, a size is wrong, or a flag is unknown
+ *   -ENOENT  there is no cache
+ *   -EIO     the index could not be read or written
+ *   -ENAMETOOLONG, -ENOMEM, and the errors of hf_open() */
+int hfc_check(struct hf_pool *pool, const char *path, uint32_t flags,
+              void (*report)(void *arg, const char *sentence), void *arg,
+              struct hfc_check_result *out);
+
 #ifdef __GNUC__
 #pragma GCC visibility pop
 #endif

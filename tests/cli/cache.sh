@@ -198,3 +198,60 @@ same "$(asked cache make "$pool" /x --policy=s)" '=--policy=s3fifo;'
 same "$(asked cache nonsense x)" ''
 
 try 0 "$HOLDFAST" fsck "$pool"
+
+# fsck looks into the caches of a pool: it says what is wrong, and a repair leaves nothing to say
+prints() {
+    case $out in
+    *"$1"*) ;;
+    *) fail "the output has no '$1' but '$out'" ;;
+    esac
+}
+
+try 0 cached drain
+try 0 cached put "$work/large" large
+try 0 cached put "$work/small" small
+try 0 "$HOLDFAST" fsck "$pool"
+prints ', 1 cache of 2 objects: clean'
+
+# $1: where; $2: bytes, in hexadecimal digits
+damage_index() {
+    "$HOLDFAST" get "$pool" kv/index "$work/index" || fail 'the index cannot be read'
+    python3 - "$work/index" "$1" "$2" <<'END'
+import sys
+with open(sys.argv[1], "r+b") as index:
+    index.seek(int(sys.argv[2]))
+    index.write(bytes.fromhex(sys.argv[3]))
+END
+    "$HOLDFAST" put "$pool" "$work/index" kv/index || fail 'the index cannot be written'
+    rm "$work/index"
+}
+repairs() {
+    try 65 "$HOLDFAST" fsck "$pool"
+    prints "$1"
+    try 0 "$HOLDFAST" fsck "$pool" --repair
+    prints "$1"
+    prints '(repaired)'
+    try 0 "$HOLDFAST" fsck "$pool" --json
+    same "$(json "it['problems'], it['caches'], it['cached_objects']")" "$2"
+}
+
+damage_index 0 0000
+repairs 'cache /kv: the index does not begin as one' '(0, 1, 2)'
+damage_index 40 ffffffff
+repairs 'cache /kv: the watermarks make no sense' '(0, 1, 2)'
+damage_index 16 0123456789abcdef
+repairs 'key does not lead to it' '(0, 1, 0)'
+try 66 cached get large
+try 0 cached put "$work/large" large
+cached get large | cmp - "$work/large" || fail 'the object is not whole'
+damage_index 8 02
+try 65 "$HOLDFAST" fsck "$pool" --repair
+prints 'format 2 and features 0 of a newer version'
+damage_index 8 01
+try 0 "$HOLDFAST" fsck "$pool"
+try 0 "$HOLDFAST" rm "$pool" kv/data
+repairs 'the file data is missing' '(0, 1, 0)'
+damage_index 64 11
+repairs 'the header makes no sense' '(0, 0, 0)'
+try 66 cached stat
+try 0 cached make --capacity 4M

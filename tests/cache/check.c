@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hfc_check() on a cache that was damaged: what it says, that a repair leaves nothing to say, and
+ * that what remains is whole. Places in the index are spelled out here as in docs/FORMAT.md, so
+ * that this is a second reading of it. Then come many damages at random, each from a seed.
+ */
+#include "objects.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OBJECTS 60u
+#define ROUNDS 60u
+
+enum { CELLS = 64, NEXT_STAMP = 88, CELL = 64 };
+
+static struct hf_pool *pool;
+static struct hf_file *cache_index;
+static uint64_t index_bytes;
+static uint8_t *copy; /* of the index */
+static char sentences[65536];
+static struct hfc_check_result seen;
+
+/* ---- a cache with all kinds of objects ---- */
+
+static uint64_t len_of(uint64_t number)
+{
+    return number % 3 == 0 ? 8 + number * 7 : 3000 + number * 111;
+}
+
+static void read_copy(void)
+{
+    struct stat st;
+
+    EXPECT_EQ(hf_open(pool, "/cache/index", O_RDWR, 0, &cache_index), 0);
+    EXPECT_EQ(hf_fstat(cache_index, &st), 0);
+    index_bytes = (uint64_t)st.st_size;
+    copy = malloc(index_bytes);
+    EXPECT(copy != NULL);
+    EXPECT_EQ(hf_read(cache_index, copy, index_bytes, 0), (ssize_t)index_bytes);
+}
+
+static void fresh(void)
+{
+    struct hfc *cache;
+
+    pool = test_pool_new("check", TEST_MIB(64));
+    cache = object_cache(pool, TEST_MIB(4), HFC_S3FIFO, 200);
+    for (uint64_t i = 0; i < OBJECTS; i++)
+        object_put(cache, i, 0, i + 5, len_of(i));
+    EXPECT_EQ(hfc_close(cache), 0);
+    read_copy();
+}
+
+static void done(void)
+{
+    free(copy);
+    EXPECT_EQ(hf_close(cache_index), 0);
+    test_pool_close(pool);
+    test_pool_check("check");
+    test_remove_tree(test_path("check"));
+}
+
+/* ---- checking ---- */
+
+static void on_problem(void *arg, const char *sentence)
+{
+    (void)arg;
+    if (strlen(sentences) + strlen(sentence) + 2 < sizeof sentences)
+        strcat(strcat(sentences, sentence), "\n");
+}
+
+static int check(uint32_t flags)
+{
+    sentences[0] = '\0';
+    seen = (struct hfc_check_result){.size = sizeof seen};
+    return hfc_check(pool, "/cache", flags, on_problem, NULL, &seen);
+}
+
+static void expect_said(const char *text)
+{
+    if (!strstr(sentences, text))
+        FAIL("'%s' is not in: %s", text, sentences);
+}
+
+/* How many of the objects that were put are there. All of them are whole. */
+static uint64_t there(void)
+{
+    uint64_t count = 0;
+    struct hfc *cache;
+
+    EXPECT_EQ(hfc_open(pool, "/cache", NULL, &cache), 0);
+    EXPECT_EQ(object_stats(cache).dropped, 0);
+    for (uint64_t i = 0; i < OBJECTS; i++) {
+        int64_t version = object_get(cache, i, 0, len_of(i));
+
+        EXPECT(version == (int64_t)i + 5 || version == -ENOENT);
+        count += version >= 0;
+    }
+    EXPECT_EQ(object_check_all(cache, true), count);
+    EXPECT_EQ(hfc_close(cache), 0);
+    return count;
+}
+
+/* Finds `problems` and says so, changes nothing; then mends them all, and finds nothing. */
+static void mends(const char *text, uint64_t problems, uint64_t left)
+{
+    EXPECT_EQ(check(0), 0);
+    expect_said(text);
+    if (seen.problems != problems || seen.repaired)
+        FAIL("%llu problems, not %llu: %s", (unsigned long long)seen.problems,
+             (unsigned long long)problems, sentences);
+    EXPECT_EQ(check(HF_CHECK_REPAIR), 0);
+    expect_said(text);
+    expect_said("(repaired)");
+    EXPECT_EQ(seen.problems, problems);
+    EXPECT_EQ(seen.repaired, problems);
+    EXPECT_EQ(check(0), 0);
+    EXPECT_EQ(seen.problems, 0);
+    EXPECT_EQ(seen.objects, left);
+    EXPECT_EQ(there(), left);
+}
+
+/* ---- places ---- */
+
+static uint64_t get64(uint64_t at)
+{
+    uint64_t value;
+
+    memcpy(&value, copy + at, 8);
+    return value;
+}
+
+static uint32_t get32(uint64_t at)
+{
+    uint32_t value;
+
+    memcpy(&value, copy + at, 4);
+    return value;
+}
+
+static void set(uint64_t at, const void *bytes, size_t len)
+{
+    EXPECT_EQ(hf_write(cache_index, bytes, len, at), (ssize_t)len);
+}
+
+static void set64(uint64_t at, uint64_t value)
+{
+    set(at, &value, 8);
+}
+
+static uint64_t lines_end(void)
+{
+    return TEST_PAGE + (uint64_t)get32(CELLS + 4) * 64;
+}
+
+/* The n-th word that leads to an object, packed or not. */
+static uint64_t word_of(bool packed, unsigned n)
+{
+    for (uint64_t at = TEST_PAGE; at < lines_end(); at += 8) {
+        uint64_t cell = (lines_end() + TEST_PAGE - 1) / TEST_PAGE * TEST_PAGE +
+                        ((uint32_t)get64(at) - 1) * (uint64_t)CELL;
+
+        if (get64(at) && ((get32(cell + 8) & 0x100) != 0) == packed && n-- == 0)
+            return at;
+    }
+    FAIL("there are not so many objects");
+}
+
+static uint64_t cell_of(uint64_t word)
+{
+    return (lines_end() + TEST_PAGE - 1) / TEST_PAGE * TEST_PAGE +
+           ((uint32_t)get64(word) - 1) * (uint64_t)CELL;
+}
+
+static uint64_t free_word(void)
+{
+    for (uint64_t at = TEST_PAGE; at < lines_end(); at += 8)
+        if (!get64(at))
+            return at;
+    FAIL("all words are in use");
+}
+
+/* ---- damages ---- */
+
+static void damage_words(void)
+{
+    fresh();
+    set64(free_word(), UINT64_MAX);
+    mends("it leads to no object", 1, OBJECTS);
+    set64(free_word(), get64(word_of(false, 0)) & UINT32_MAX); /* with another hash */
+    mends("another word", 1, OBJECTS);
+    done();
+    fresh();
+    set64(word_of(true, 0), get64(word_of(true, 0)) ^ UINT64_C(1) << 63);
+    mends("does not lead to it", 1, OBJECTS - 1);
+    done();
+}
+
+static void damage_cells(void)
+{
+    static const uint16_t nothing;
+    uint64_t first, second;
+
+    fresh();
+    first = cell_of(word_of(false, 0));
+    second = cell_of(word_of(false, 1));
+    set64(first + 16, UINT64_C(1) << 40); /* where it lies */
+    mends("its place is not in the data", 1, OBJECTS - 1);
+    set64(second + 16, get64(cell_of(word_of(false, 2)) + 16));
+    set64(second + 24, TEST_PAGE);
+    mends("another object has a part of its place", 2, OBJECTS - 3); /* whose is it? */
+    set(cell_of(word_of(false, 3)) + 36, &nothing, 2);               /* how long its key is */
+    mends("has no key", 1, OBJECTS - 4);
+    set64(cell_of(word_of(false, 4)) + 8, 0); /* its state */
+    mends("it leads to no object", 1, OBJECTS - 5);
+    done();
+}
+
+static void damage_packed(void)
+{
+    struct hf_file *data;
+    uint64_t off;
+
+    fresh();
+    off = get64(cell_of(word_of(true, 0)) + 16);
+    EXPECT_EQ(hf_open(pool, "/cache/data", O_RDWR, 0, &data), 0);
+    EXPECT_EQ(hf_write(data, "another", 7, off - 16), 7);
+    EXPECT_EQ(hf_close(data), 0);
+    mends("its place in the data has another object", 1, OBJECTS - 1);
+    done();
+}
+
+static void damage_header(void)
+{
+    const uint32_t bad = 17;
+
+    fresh();
+    set64(0, 0x1234);
+    mends("does not begin as one", 1, OBJECTS);
+    set64(40, 0);
+    mends("watermarks", 1, OBJECTS);
+    set(72, &bad, 4);
+    mends("policy", 1, OBJECTS);
+    set64(NEXT_STAMP, 1);
+    mends("stamp", 1, OBJECTS);
+    set64(16, get64(16) ^ 1); /* the seed of all hashes */
+    mends("it counts for nothing", OBJECTS, 0);
+    done();
+}
+
+/* It can be found, but nothing in it: the next one is made again. */
+static void damage_sizes(void)
+{
+    const uint32_t bad = 17;
+    struct hfc *cache;
+
+    fresh();
+    set(CELLS, &bad, 4);
+    EXPECT_EQ(check(0), 0);
+    EXPECT_EQ(seen.problems, 1);
+    expect_said("makes no sense");
+    EXPECT_EQ(check(HF_CHECK_REPAIR), 0);
+    EXPECT_EQ(seen.repaired, 1);
+    EXPECT_EQ(check(0), -ENOENT);
+    cache = object_cache(pool, TEST_MIB(4), HFC_S3FIFO, 200);
+    object_put(cache, 1, 0, 9, 5000);
+    EXPECT_EQ(object_get(cache, 1, 0, 5000), 9);
+    EXPECT_EQ(hfc_close(cache), 0);
+    done();
+}
+
+static void newer_versions(void)
+{
+    const uint32_t two = 2, feature = UINT32_C(1) << 31, one = 1;
+
+    fresh();
+    set(8, &two, 4);
+    EXPECT_EQ(check(HF_CHECK_REPAIR), 0);
+    expect_said("format 2");
+    EXPECT(seen.problems == 1 && seen.repaired == 0);
+    set(8, &one, 4);
+    set(12, &feature, 4);
+    EXPECT_EQ(check(HF_CHECK_REPAIR), 0);
+    expect_said("newer version");
+    EXPECT(seen.problems == 1 && seen.repaired == 0);
+    set(12, copy + 12, 4); /* nothing else was changed */
+    EXPECT_EQ(there(), OBJECTS);
+    done();
+}
+
+static void damage_data(void)
+{
+    struct hf_file *data;
+
+    fresh();
+    EXPECT_EQ(hf_unlink(pool, "/cache/data", NULL), 0);
+    mends("the file data is missing", OBJECTS + 1, 0);
+    done();
+    fresh();
+    EXPECT_EQ(hf_open(pool, "/cache/data", O_RDWR, 0, &data), 0);
+    EXPECT_EQ(hf_truncate(data, 0, NULL), 0);
+    EXPECT_EQ(hf_close(data), 0);
+    mends("the file data has 0 bytes", OBJECTS + 1, 0);
+    done();
+}
+
+static void damage_anything(struct test_rng *rng)
+{
+    struct hfc *cache;
+
+    fresh();
+    for (uint64_t i = 1 + test_below(rng, 30); i; i--) {
+        uint64_t word = test_random(rng) >> test_below(rng, 64);
+
+        set64(TEST_PAGE + test_below(rng, index_bytes - TEST_PAGE - 8), word);
+    }
+    EXPECT_EQ(check(0), 0);
+    EXPECT_EQ(check(HF_CHECK_REPAIR), 0);
+    EXPECT_EQ(seen.problems, seen.repaired);
+    EXPECT_EQ(check(0), 0);
+    if (seen.problems)
+        FAIL("after a repair: %s", sentences);
+    EXPECT_EQ(hfc_open(pool, "/cache", NULL, &cache), 0);
+    EXPECT_EQ(object_stats(cache).dropped, 0);
+    EXPECT_EQ(object_stats(cache).objects, seen.objects);
+    for (uint64_t i = 0; i < 200; i++)
+        object_put(cache, 1000 + i, 0, i, len_of(i));
+    EXPECT_EQ(hfc_close(cache), 0);
+    EXPECT_EQ(check(0), 0);
+    if (seen.problems)
+        FAIL("after use: %s", sentences);
+    done();
+}
+
+static void not_a_cache(void)
+{
+    struct hf_file *file;
+
+    pool = test_pool_new("check", TEST_MIB(16));
+    EXPECT_EQ(hf_mkdir(pool, "/cache", 0700), 0);
+    EXPECT_EQ(check(0), -ENOENT);
+    EXPECT_EQ(hf_open(pool, "/cache/index", O_RDWR | O_CREAT, 0600, &file), 0);
+    EXPECT_EQ(check(0), -ENOENT);
+    EXPECT_EQ(hf_truncate(file, TEST_MIB(1), NULL), 0);
+    EXPECT_EQ(check(0), -ENOENT);
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hfc_check(pool, "/cache", 2, NULL, NULL, &seen), -EINVAL);
+    EXPECT_EQ(hfc_check(pool, "/cache", 0, NULL, NULL, NULL), -EINVAL);
+    test_pool_close(pool);
+    test_remove_tree(test_path("check"));
+}
+
+static void check_cache(void)
+{
+    struct test_rng rng = {test_seed()};
+
+    fresh();
+    EXPECT_EQ(check(0), 0);
+    EXPECT_EQ(seen.problems, 0);
+    EXPECT_EQ(seen.objects, OBJECTS);
+    done();
+    damage_words();
+    damage_cells();
+    damage_packed();
+    damage_header();
+    damage_sizes();
+    newer_versions();
+    damage_data();
+    not_a_cache();
+    for (unsigned i = 0; i < ROUNDS; i++)
+        damage_anything(&rng);
+}
+
+TEST_SCENARIO(check_cache)
