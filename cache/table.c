@@ -19,11 +19,12 @@ struct window {
     uint32_t next_line, left;
 };
 
+/* With 65,536 lines and more, the product has more than 64 bits. */
 static struct window window_of(const struct hfc *cache, uint64_t hash)
 {
     return (struct window){
         .cache = cache,
-        .next_line = (uint32_t)(((hash & 0xffffffffffff) * cache->lines) >> 48),
+        .next_line = (uint32_t)(((unsigned __int128)(hash & 0xffffffffffff) * cache->lines) >> 48),
         .left = CACHE_WINDOW * CACHE_LINE_WORDS,
     };
 }

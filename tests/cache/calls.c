@@ -453,6 +453,23 @@ static void check_damage(void)
     EXPECT(dropped > 0);
 }
 
+/* More lines than 16 bits can number: all of them are used. */
+static void check_large(void)
+{
+    struct hfc_options options = {
+        .size = sizeof options, .capacity_bytes = TEST_MIB(40), .objects = 800000};
+    struct hfc *cache;
+
+    pool = test_pool_new("calls", TEST_MIB(192));
+    EXPECT_EQ(hfc_open(pool, "/cache", &options, &cache), 0);
+    for (uint64_t i = 0; i < 560000; i++)
+        EXPECT_EQ(hfc_put(cache, &(struct hfc_key){&i, sizeof i, 0}, &i, sizeof i), 0);
+    EXPECT(object_stats(cache).objects > 559000);
+    EXPECT_EQ(hfc_close(cache), 0);
+    test_pool_close(pool);
+    test_remove_tree(test_path("calls"));
+}
+
 static void calls(void)
 {
     struct hfc *cache;
@@ -474,6 +491,7 @@ static void calls(void)
     check_packed();
     check_opening();
     check_damage();
+    check_large();
     fresh();
     cache = object_cache(pool, TEST_MIB(4), HFC_S3FIFO, 100);
     test_join(test_fork(check_child, cache));
