@@ -242,7 +242,7 @@ struct hfc_tier_stats {
 /* Takes no lock. -ENOENT: the cache has no second tier. -EINVAL. */
 int hfc_tier_stats(struct hfc *cache, struct hfc_tier_stats *out);
 
-/* ------------------------------------------------------------------------ checking --- */
+/* ------------------------------------------------------------------------------- checking --- */
 
 struct hfc_check_result {
     size_t size;       /* sizeof(struct hfc_check_result), set by the caller */
