@@ -207,7 +207,9 @@ prints() {
     esac
 }
 
-try 0 cached drain
+rm -rf "$pool"
+try 0 "$HOLDFAST" mkpool "$pool" --size 64M
+try 0 cached make --capacity 4M
 try 0 cached put "$work/large" large
 try 0 cached put "$work/small" small
 try 0 "$HOLDFAST" fsck "$pool"
