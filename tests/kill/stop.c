@@ -173,6 +173,8 @@ static void judge_call(const struct call *call)
         return;
     if (!knows_holders() && strstr(call->sentence, "does not know which process"))
         return;
+    if (strcmp(call->name, "shrink") == 0 && strstr(call->sentence, "registered"))
+        return; /* by this process, in the row that registers memory */
     if (!strstr(call->sentence, victim) || !strstr(call->sentence, "stopped"))
         FAIL("%s (%s) gave %ld and names no stopped process: %s", call->name, call->policy_name,
              call->rc, call->sentence);

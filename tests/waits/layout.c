@@ -411,7 +411,8 @@ const struct waits_row waits_layout[] = {
     {"steps-collapse-shared", STEPS, .prepare = scatter_shared, .act = collapse_many},
     {"merge", A, .prepare = copy_bytes, .act = merge},
     {"merge-held", HELD, .prepare = copy_bytes, .act = merge},
-    {"merge-at-gate", AT_GATE, .prepare = copy_bytes, .act = merge},
+    /* Nothing is shared, or what is not pinned, if the gate was open for a moment. */
+    {"merge-at-gate", AT_GATE, .leaves = WAITS_BLOCKS, .prepare = copy_bytes, .act = merge},
     {"merge-zeros", A, .prepare = write_zeros, .act = merge_zeros},
     {"merge-in-parts", A, .leaves = WAITS_BLOCKS, .prepare = write_much_twice, .act = merge_much},
 };
