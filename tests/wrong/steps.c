@@ -9,6 +9,7 @@
  */
 #include "base/lab.h"
 #include "fs/fs.h"
+#include "pool/pool.h"
 #include "support.h"
 
 #include <errno.h>
@@ -513,11 +514,15 @@ static uint64_t resident_now(void)
     return bytes;
 }
 
+/* As in a process that may only read. Others lock the bitmap afterwards, and so wait for the trim in
+ * any case. */
 static void *tell_device(void *unused)
 {
     struct hf_pool_memory memory = {.size = sizeof(memory)};
+    struct fs reader = *victim->fs;
 
-    EXPECT_EQ(hf_pool_register(pool, HF_PIN_GPU, &memory), 0);
+    reader.dax.readonly = true;
+    EXPECT_EQ(pool_register(&reader, HF_PIN_GPU, &memory), 0);
     seen_resident = resident_now();
     test_raise(&tried, 1);
     return unused;
