@@ -514,8 +514,8 @@ static uint64_t resident_now(void)
     return bytes;
 }
 
-/* As in a process that may only read. Others lock the bitmap afterwards, and so wait for the trim in
- * any case. */
+/* As in a process that may only read. Others lock the bitmap afterwards, and so wait for the trim
+ * in any case. */
 static void *tell_device(void *unused)
 {
     struct hf_pool_memory memory = {.size = sizeof(memory)};
