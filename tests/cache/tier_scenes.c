@@ -313,6 +313,8 @@ void scene_slow(void)
 
 /* ---- held: the process that writes is stopped ---- */
 
+static uint32_t *has_put; /* it does not have the cache's lock */
+
 static void put_and_stop(void *unused)
 {
     (void)unused;
@@ -320,6 +322,7 @@ static void put_and_stop(void *unused)
     cache_lab_at = wait_when_written;
     for (uint64_t i = 0; i < 100; i++)
         object_put(tier_cache, i, 0, 1, KIB(64));
+    test_raise(has_put, 1);
     for (;;)
         pause();
 }
@@ -330,9 +333,11 @@ void scene_held(void)
 
     gate = test_shared(sizeof *gate);
     arrived = test_shared(sizeof *arrived);
+    has_put = test_shared(sizeof *has_put);
     tier_begin(TEST_MIB(32));
     pid = test_fork(put_and_stop, NULL);
     test_await(arrived, 1);
+    test_await(has_put, 1);
     kill(pid, SIGSTOP);
     for (uint64_t i = 0; i < 300; i++)
         object_put(tier_cache, 1000 + i, 0, 1, KIB(64));
