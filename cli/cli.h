@@ -170,6 +170,8 @@ void cli_json_bool(struct cli_json *json, const char *key, bool value);
 void cli_json_null(struct cli_json *json, const char *key);
 void cli_json_time(struct cli_json *json, const char *key, const struct timespec *time);
 void cli_json_policy(struct cli_json *json, const char *key, const struct hf_policy *policy);
+/* The pool's size, and what it is used for: info.c. */
+void cli_json_space(struct cli_json *json, const struct hf_pool_info *info);
 
 /* --------------------------------------------------------------------- progress.c --------- */
 

@@ -91,7 +91,7 @@ static void put_use(struct cli_json *json, const char *key, uint32_t now, uint32
     cli_json_close(json, '}');
 }
 
-static void print_json_space(struct cli_json *json, const struct hf_pool_info *info)
+void cli_json_space(struct cli_json *json, const struct hf_pool_info *info)
 {
     cli_json_number(json, "pool_bytes", info->pool_bytes);
     cli_json_number(json, "used_bytes", cli_used_bytes(info));
@@ -112,7 +112,7 @@ static void print_json_info(const char *path, const struct hf_pool_info *info)
     cli_json_open(&json, NULL, '{');
     cli_json_text(&json, "pool", path);
     cli_json_text(&json, "uuid", cli_uuid_text(uuid, info->uuid));
-    print_json_space(&json, info);
+    cli_json_space(&json, info);
     cli_json_number(&json, "limit_bytes", info->limit_bytes);
     cli_json_text(&json, "media", info->media);
     cli_json_bool(&json, "durable", (info->flags & HF_POOL_DURABLE) != 0);
@@ -224,7 +224,7 @@ static int df_run(int count, char **operands)
         } else if (as_json) {
             cli_json_open(&json, NULL, '{');
             cli_json_text(&json, "pool", operands[i]);
-            print_json_space(&json, &info);
+            cli_json_space(&json, &info);
             cli_json_close(&json, '}');
         } else {
             print_df_line(operands[i], &info);

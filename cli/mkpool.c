@@ -10,7 +10,7 @@
 
 static struct hf_pool_options made = {.size = sizeof(made)};
 static bool durable;
-static uint64_t grown_bytes;
+static uint64_t new_bytes; /* of grow and shrink */
 
 static struct cli_option mkpool_options[] = {
     {.name = "size",
@@ -114,16 +114,15 @@ const struct cli_verb cli_verb_mkpool = {
     .run = mkpool_run,
 };
 
+#define NEW_SIZE_OPTION                                                                            \
+    {                                                                                              \
+        .name = "size", .letter = 's', .kind = CLI_BYTES, .value = &new_bytes,                     \
+        .value_name = "SIZE", .help = "the new size, a multiple of 2M", .min = POOL_BYTES_MIN,     \
+        .max = POOL_BYTES_MAX, .required = true                                                    \
+    }
+
 static struct cli_option grow_options[] = {
-    {.name = "size",
-     .letter = 's',
-     .kind = CLI_BYTES,
-     .value = &grown_bytes,
-     .value_name = "SIZE",
-     .help = "the new size, a multiple of 2M",
-     .min = POOL_BYTES_MIN,
-     .max = POOL_BYTES_MAX,
-     .required = true},
+    NEW_SIZE_OPTION,
     {0},
 };
 
@@ -136,7 +135,7 @@ static int grow_run(int count, char **operands)
     (void)count;
     if (status != EX_OK)
         return status;
-    rc = hf_pool_grow(pool, grown_bytes);
+    rc = hf_pool_grow(pool, new_bytes);
     if (rc != 0)
         status = cli_fail(operands[0], rc);
     return cli_pool_close(pool, operands[0], status);
@@ -152,19 +151,10 @@ const struct cli_verb cli_verb_grow = {
     .run = grow_run,
 };
 
-static uint64_t shrunk_bytes;
 static struct hf_policy shrink_policy;
 
 static struct cli_option shrink_options[] = {
-    {.name = "size",
-     .letter = 's',
-     .kind = CLI_BYTES,
-     .value = &shrunk_bytes,
-     .value_name = "SIZE",
-     .help = "the new size, a multiple of 2M",
-     .min = POOL_BYTES_MIN,
-     .max = POOL_BYTES_MAX,
-     .required = true},
+    NEW_SIZE_OPTION,
     CLI_POLICY_OPTION(shrink_policy, "when a pin holds what is to move"),
     {0},
 };
@@ -178,7 +168,7 @@ static int shrink_run(int count, char **operands)
     (void)count;
     if (status != EX_OK)
         return status;
-    rc = hf_pool_shrink(pool, shrunk_bytes, &shrink_policy);
+    rc = hf_pool_shrink(pool, new_bytes, &shrink_policy);
     if (rc != 0)
         status = cli_fail(operands[0], rc);
     return cli_pool_close(pool, operands[0], status);

@@ -50,16 +50,10 @@ static void put_space(struct cli_json *json, const struct hf_pool_info *info)
     cli_json_text(json, "engine", info->engine);
     cli_json_text(json, "media", info->media);
     cli_json_bool(json, "durable", (info->flags & HF_POOL_DURABLE) != 0);
-    cli_json_number(json, "pool_bytes", info->pool_bytes);
-    cli_json_number(json, "used_bytes", cli_used_bytes(info));
-    cli_json_number(json, "detached_bytes", info->detached_bytes);
-    cli_json_number(json, "free_bytes", info->free_bytes);
-    cli_json_number(json, "saved_bytes", info->saved_bytes);
-    cli_json_number(json, "resident_bytes", info->resident_bytes);
+    cli_json_space(json, info);
     cli_json_number(json, "processes", info->processes);
     cli_json_number(json, "threads", info->threads);
     cli_json_number(json, "open_files", info->files);
-    cli_json_number(json, "inodes", info->inodes);
 }
 
 static void put_stats(struct cli_json *json, const struct hf_stats *stats)
