@@ -211,6 +211,7 @@ static int gather_claims(const struct shm *shm, struct claims *claims)
             claims->all[claims->count++] = (struct claim){first, end > first ? end : UINT64_MAX};
     }
     merge_claims(claims);
+    HF_LAB_AT(HF_LAB_CLAIMS);
     return 0;
 }
 
@@ -248,13 +249,16 @@ static int free_next_unclaimed(struct fs_txn *txn, const struct claims *claims,
  * each transaction looks at the holds itself. */
 static int free_some_unclaimed(struct fs *fs, struct meta_detached *run)
 {
+    bool early = HF_LAB_BROKEN(HF_LAB_CLAIMS_EARLY);
     struct claims claims;
     struct fs_txn txn;
-    int rc = fs_begin_freeing(fs, &txn), all;
+    int rc = early ? gather_claims(fs->dax.shm, &claims) : 0, all;
 
+    rc = rc ? rc : fs_begin_freeing(fs, &txn);
     if (rc)
         return rc;
-    rc = gather_claims(fs->dax.shm, &claims);
+    if (!early)
+        rc = gather_claims(fs->dax.shm, &claims);
     for (unsigned i = 0; i < UNCLAIMED_BATCH && rc == 0; i++)
         rc = free_next_unclaimed(&txn, &claims, run);
     free(claims.all);

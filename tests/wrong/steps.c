@@ -427,6 +427,49 @@ static void put_beside_death(bool unused)
     EXPECT_EQ(hf_close(file), 0);
 }
 
+static struct iovec put_at;
+
+static void *sweep_stepped(void *unused)
+{
+    hf_lab_stepped = true;
+    fs_reclaim(victim->fs);
+    hf_lab_stepped = false;
+    return unused;
+}
+
+static void *begin_put_for_device(void *unused)
+{
+    struct hf_file *file = test_file(pool, "/put");
+    struct hf_put put; /* is never ended */
+
+    EXPECT_EQ(hf_put_begin(file, 0, TEST_PAGE, HF_PIN_RDMA, &put_at, 1, &put), 1);
+    test_page_fill(put_at.iov_base, OURS, 0);
+    test_raise(&tried, 1);
+    return unused;
+}
+
+/* What an earlier segment left is swept, and a put begins. Its record is not of that segment. */
+static void put_beside_sweep(bool unused)
+{
+    struct shm_run *run = victim->fs->dax.shm->run;
+    pthread_t sweeper, putter;
+
+    (void)unused;
+    make_room();
+    stand_at(HF_LAB_CLAIMS);
+    run->ghost_gone = 1; /* as when the last quarantine of that segment has ended */
+    EXPECT_EQ(pthread_create(&sweeper, NULL, sweep_stepped, NULL), 0);
+    test_await(&walked, 1);
+    EXPECT_EQ(pthread_create(&putter, NULL, begin_put_for_device, NULL), 0);
+    while (!test_peek(&tried) && !shm_lock_is_wanted(&run->space_mutex))
+        sched_yield();
+    test_raise(&go, 1);
+    pthread_join(sweeper, NULL);
+    pthread_join(putter, NULL);
+    test_fill_pool(other, THEIRS, 0);
+    harmed = !test_page_is(put_at.iov_base, OURS, 0);
+}
+
 static uint32_t pinner_tid;
 static struct iovec pinned;
 static struct hf_pin late;
@@ -744,6 +787,7 @@ static const struct order {
     {"shared-pin", "slots", HF_LAB_SHARED_WRITABLE, false, pin_what_is_shared},
     {"given-up", "slots", HF_LAB_GIVEN_UP_FREE, false, give_up_and_cut},
     {"put-hold", "slots", HF_LAB_PUTS_FORGOTTEN, false, put_beside_death},
+    {"put-sweep", "slots", HF_LAB_CLAIMS_EARLY, false, put_beside_sweep},
     {"compact-clear", "slots", HF_LAB_LEAF_STAYS, false, pin_beside_compaction},
     {"compact-look", "slots", HF_LAB_LEAF_UNSEEN, false, compact_beside_walk},
     {"shared-lease", "slots", HF_LAB_SHARED_WRITABLE, false, lease_what_is_shared},
