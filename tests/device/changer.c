@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FILES 8
 #define PAGES 512 /* the most of a file: all files together more than the pool */
 #define SOON_NS 2000000
 
@@ -22,20 +21,14 @@ struct stamped {
     unsigned pages;
 };
 
-/* Pages as they were in some holder's file. */
-struct copies {
-    struct hf_file *file;
-    bool there[DEVICE_PAGES];
-    unsigned char bytes[DEVICE_PAGES][HF_BLOCK_BYTES];
-};
-
 struct changer {
     struct device *device;
     struct hf_pool *pool;
     struct test_rng rng;
     unsigned number;
-    struct stamped files[FILES];
-    struct copies copies;
+    struct stamped files[DEVICE_FILES];
+    struct hf_file *copies;
+    struct device_written *written;
 };
 
 /* --- its own files --- */
@@ -50,9 +43,10 @@ static void open_again(struct changer *changer, struct stamped *mine)
     char path[64];
 
     path_of(changer, mine, path);
-    EXPECT_EQ(hf_open(changer->pool, path, O_RDWR | O_CREAT | O_EXCL, 0600, &mine->file), 0);
     mine->stamp = test_random(&changer->rng);
     mine->pages = 0;
+    test_put64(&changer->written->stamps[mine - changer->files], mine->stamp);
+    EXPECT_EQ(device_open(changer->pool, path, O_RDWR | O_CREAT | O_EXCL, &mine->file), 0);
 }
 
 static void drop(struct changer *changer, struct stamped *mine)
@@ -72,10 +66,10 @@ static bool append(struct changer *changer, struct stamped *mine)
 
     test_page_fill(page, mine->stamp, mine->pages);
     rc = hf_write(mine->file, page, sizeof(page), mine->pages * TEST_PAGE);
-    if (rc == -ENOSPC) {
+    if (rc == -ENOSPC)
         test_count64(&changer->device->full, 1);
+    if (rc == -ENOSPC || rc == -EBUSY)
         return false;
-    }
     EXPECT_EQ(rc, sizeof(page));
     mine->pages++;
     return true;
@@ -83,10 +77,10 @@ static bool append(struct changer *changer, struct stamped *mine)
 
 static void fill(struct changer *changer, unsigned pages)
 {
-    unsigned at = (unsigned)test_below(&changer->rng, FILES);
+    unsigned at = (unsigned)test_below(&changer->rng, DEVICE_FILES);
 
-    for (unsigned i = 0; i < FILES; i++) {
-        struct stamped *mine = &changer->files[(at + i) % FILES];
+    for (unsigned i = 0; i < DEVICE_FILES; i++) {
+        struct stamped *mine = &changer->files[(at + i) % DEVICE_FILES];
 
         while (pages > 0 && mine->pages < PAGES) {
             if (!append(changer, mine))
@@ -128,6 +122,24 @@ static void check(struct changer *changer, struct stamped *mine)
     open_again(changer, mine);
 }
 
+/* What one that was killed has left: its files hold what it has written, and nothing else. */
+static void check_left(struct changer *changer, struct stamped *mine)
+{
+    char path[64];
+    int rc;
+
+    path_of(changer, mine, path);
+    rc = device_open(changer->pool, path, O_RDWR, &mine->file);
+    if (rc == -ENOENT)
+        return;
+    EXPECT_EQ(rc, 0);
+    EXPECT_EQ(test_size(mine->file) % TEST_PAGE, 0);
+    mine->stamp = test_peek64(&changer->written->stamps[mine - changer->files]);
+    mine->pages = (unsigned)(test_size(mine->file) / TEST_PAGE);
+    EXPECT_EQ(wrong_pages(changer, mine), 0);
+    drop(changer, mine);
+}
+
 /* --- the holders' files --- */
 
 static int change(struct changer *changer, struct hf_file *file, const struct hf_policy *policy)
@@ -163,7 +175,7 @@ static void hit(struct changer *changer)
     if (test_chance(&changer->rng, 20)) {
         rc = hf_unlink(changer->pool, path, &policy);
     } else {
-        rc = hf_open(changer->pool, path, O_RDWR, 0, &file);
+        rc = device_open(changer->pool, path, O_RDWR, &file);
         if (rc == 0) {
             rc = change(changer, file, &policy);
             EXPECT_EQ(hf_close(file), 0);
@@ -179,13 +191,13 @@ static void hit(struct changer *changer)
 
 /* --- copies of their pages --- */
 
+/* Perhaps those that one that was killed has left. */
 static void open_copies(struct changer *changer)
 {
     char path[64];
 
     snprintf(path, sizeof(path), "/copies-%u", changer->number);
-    EXPECT_EQ(hf_open(changer->pool, path, O_RDWR | O_CREAT | O_EXCL, 0600, &changer->copies.file),
-              0);
+    EXPECT_EQ(device_open(changer->pool, path, O_RDWR | O_CREAT, &changer->copies), 0);
 }
 
 static void drop_copies(struct changer *changer)
@@ -193,7 +205,7 @@ static void drop_copies(struct changer *changer)
     char path[64];
 
     snprintf(path, sizeof(path), "/copies-%u", changer->number);
-    EXPECT_EQ(hf_close(changer->copies.file), 0);
+    EXPECT_EQ(hf_close(changer->copies), 0);
     EXPECT_EQ(hf_unlink(changer->pool, path, NULL), 0);
 }
 
@@ -202,14 +214,14 @@ static void check_copies(struct changer *changer)
     unsigned char page[HF_BLOCK_BYTES];
 
     for (unsigned i = 0; i < DEVICE_PAGES; i++) {
-        if (!changer->copies.there[i])
+        if (!test_peek(&changer->written->there[i]))
             continue;
-        EXPECT_EQ(hf_read(changer->copies.file, page, sizeof(page), i * TEST_PAGE), sizeof(page));
+        EXPECT_EQ(hf_read(changer->copies, page, sizeof(page), i * TEST_PAGE), sizeof(page));
         test_count64(&changer->device->checked, 1);
-        if (memcmp(page, changer->copies.bytes[i], sizeof(page)) == 0)
+        if (memcmp(page, changer->written->copies[i], sizeof(page)) == 0)
             continue;
         test_count64(&changer->device->corrupt, 1);
-        changer->copies.there[i] = false;
+        test_raise(&changer->written->there[i], 0);
         if (!changer->device->broken)
             FAIL("page %u of the copies of changer %u was written by somebody else", i,
                  changer->number);
@@ -219,16 +231,16 @@ static void check_copies(struct changer *changer)
 /* What the page holds now; the holder's device may be writing it. */
 static bool copy_page(struct changer *changer, struct hf_file *file, unsigned at)
 {
-    unsigned char *page = changer->copies.bytes[at];
+    unsigned char *page = changer->written->copies[at];
     ssize_t rc;
 
-    changer->copies.there[at] = false;
+    test_raise(&changer->written->there[at], 0);
     rc = hf_read(file, page, HF_BLOCK_BYTES, at * TEST_PAGE);
     if (rc != HF_BLOCK_BYTES) /* it has been cut */
         return false;
-    rc = hf_write(changer->copies.file, page, HF_BLOCK_BYTES, at * TEST_PAGE);
-    EXPECT(rc == HF_BLOCK_BYTES || rc == -ENOSPC);
-    changer->copies.there[at] = rc > 0;
+    rc = hf_write(changer->copies, page, HF_BLOCK_BYTES, at * TEST_PAGE);
+    EXPECT(rc == HF_BLOCK_BYTES || rc == -ENOSPC || rc == -EBUSY);
+    test_raise(&changer->written->there[at], rc > 0);
     return rc > 0;
 }
 
@@ -243,13 +255,13 @@ static void share(struct changer *changer)
 
     device_file_path((unsigned)test_below(&changer->rng, DEVICE_HOLDERS),
                      (unsigned)test_below(&changer->rng, DEVICE_SLOTS), path);
-    if (hf_open(changer->pool, path, O_RDWR, 0, &file) != 0)
+    if (device_open(changer->pool, path, O_RDWR, &file) != 0)
         return;
     if (copy_page(changer, file, at))
         rc = test_chance(&changer->rng, 50)
-                 ? hf_dedup_range(file, off, changer->copies.file, off, TEST_PAGE, &result)
-                 : hf_dedup_range(changer->copies.file, off, file, off, TEST_PAGE, &result);
-    EXPECT(rc == 0 || rc == -EINVAL || rc == -ENOSPC); /* it has been cut */
+                 ? hf_dedup_range(file, off, changer->copies, off, TEST_PAGE, &result)
+                 : hf_dedup_range(changer->copies, off, file, off, TEST_PAGE, &result);
+    EXPECT(rc == 0 || rc == -EINVAL || rc == -ENOSPC || rc == -EBUSY); /* it has been cut */
     test_count64(&changer->device->shared, result.shared_bytes / TEST_PAGE);
     test_count64(&changer->device->left_alone, result.held_bytes / TEST_PAGE);
     EXPECT_EQ(hf_close(file), 0);
@@ -261,13 +273,18 @@ void device_change(struct device *device, unsigned number)
 
     changer.device = device;
     changer.number = number;
-    changer.rng.state = test_mix(device->seed, 100 + number);
-    changer.pool = test_pool_open(DEVICE_POOL);
-    for (unsigned i = 0; i < FILES; i++)
+    changer.rng.state =
+        test_mix(device->seed + test_peek64(&device->changers_killed), 100 + number);
+    changer.written = &device->written[number];
+    changer.pool = device_pool_open();
+    for (unsigned i = 0; i < DEVICE_FILES; i++) {
+        check_left(&changer, &changer.files[i]);
         open_again(&changer, &changer.files[i]);
+    }
     open_copies(&changer);
+    check_copies(&changer);
     while (!test_peek(&device->stop)) {
-        struct stamped *mine = &changer.files[test_below(&changer.rng, FILES)];
+        struct stamped *mine = &changer.files[test_below(&changer.rng, DEVICE_FILES)];
 
         hit(&changer);
         for (unsigned i = 0; device->leased && i < DEVICE_PAGES; i++)
@@ -275,15 +292,15 @@ void device_change(struct device *device, unsigned number)
         fill(&changer, test_chance(&changer.rng, 20) ? UINT32_MAX : DEVICE_PAGES);
         check(&changer, mine);
         check_copies(&changer);
-        if (test_chance(&changer.rng, 20)) {
+        if (test_chance(&changer.rng, 30)) {
             drop(&changer, mine);
             open_again(&changer, mine);
-            usleep(500); /* the holders need some of it */
+            usleep((useconds_t)test_below(&changer.rng, 10000)); /* the holders need some of it */
         }
     }
     check_copies(&changer);
     drop_copies(&changer);
-    for (unsigned i = 0; i < FILES; i++) {
+    for (unsigned i = 0; i < DEVICE_FILES; i++) {
         check(&changer, &changer.files[i]);
         drop(&changer, &changer.files[i]);
     }

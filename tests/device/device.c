@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * device-io [--kills N] [--unleased | --broken]
+ * device-io [--kills N] [--seconds N] [--unleased | --broken]
  *
- * Starts holders, changers and a process that feeds the pipes, and now and then kills a holder in
- * the middle of its I/O. A byte of a device in a file of a changer fails the test. With --unleased,
+ * Starts holders, changers and processes that feed the pipes. Now and then it kills a holder in the
+ * middle of its I/O, or a changer, and stops one for a while. It goes on until it has killed so many,
+ * and so long, and twice as many reads have ended. A byte of a device in a file of a changer fails the test. With --unleased,
  * and in a lab build with --broken, the test fails if none is found.
  */
 #include "device.h"
@@ -139,10 +140,12 @@ static void report(const struct device *device)
 
     printf("%" PRIu64 " %s, %" PRIu64 " reads from pipes and %" PRIu64 " from disk, %" PRIu64
            " KiB, %" PRIu64 " cancelled; recalls: %" PRIu64 " by callback, %" PRIu64
-           " by eventfd, %" PRIu64 " of them of detached; %" PRIu64 " holders killed\n",
+           " by eventfd, %" PRIu64 " of them of detached\n%" PRIu64 " holders and %" PRIu64
+           " changers killed, %" PRIu64 " stopped; %" PRIu64 " pages looked at in place\n",
            device->leases, device->leased ? "leases" : "raw ranges", device->pipe_reads,
            device->disk_reads, device->bytes / 1024, device->cancelled, device->called,
-           device->polled, device->told_detached, device->killed);
+           device->polled, device->told_detached, device->killed, device->changers_killed,
+           device->stopped, device->landed);
     for (unsigned i = 1; i < DEVICE_POLICIES; i++)
         printf("%s: %" PRIu64 " changes, %" PRIu64 " refused\n", policies[i], device->changed[i],
                device->refused[i]);
@@ -160,14 +163,43 @@ static bool all_was_met(const struct device *device)
            test_peek64(&device->left_alone) > 0;
 }
 
-static bool goes_on(const struct device *device, unsigned kills)
+struct length {
+    unsigned kills;
+    uint64_t until_ns;
+};
+
+static bool goes_on(const struct device *device, const struct length *length)
 {
     if (!device->leased || device->broken)
         return test_peek64(&device->corrupt) == 0;
-    return test_peek64(&device->killed) < kills || !all_was_met(device);
+    return test_peek64(&device->killed) < length->kills || test_now_ns() < length->until_ns ||
+           test_peek64(&device->pipe_reads) + test_peek64(&device->disk_reads) <
+               2 * (uint64_t)length->kills ||
+           !all_was_met(device);
 }
 
-static void run(struct device *device, unsigned kills)
+/* Anywhere, also in a transaction. Others go on meanwhile, and longer than 100 ms without it. */
+static void stop_one(struct device *device, struct test_rng *rng, pid_t pid)
+{
+    EXPECT_EQ(kill(pid, SIGSTOP), 0);
+    test_sleep_ms((unsigned)test_below(rng, test_chance(rng, 10) ? 300 : 10));
+    EXPECT_EQ(kill(pid, SIGCONT), 0);
+    test_count64(&device->stopped, 1);
+}
+
+/* As a rule a holder, whose device goes on. */
+static void kill_one(struct device *device, struct test_rng *rng, pid_t *pids)
+{
+    bool holds = test_chance(rng, 80);
+    unsigned victim = (unsigned)test_below(rng, holds ? DEVICE_HOLDERS : DEVICE_CHANGERS);
+    pid_t *pid = &pids[holds ? victim : DEVICE_HOLDERS + victim];
+
+    test_kill(*pid);
+    test_count64(holds ? &device->killed : &device->changers_killed, 1);
+    *pid = start(device, holds ? hold : change, victim);
+}
+
+static void run(struct device *device, const struct length *length)
 {
     struct hf_pool *pool = device_pool_new(QUARANTINE_NS);
     uint64_t free_before = test_free_bytes(pool);
@@ -181,16 +213,14 @@ static void run(struct device *device, unsigned kills)
         pids[at++] = start(device, change, i);
     for (unsigned i = 0; i < DEVICE_HOLDERS; i++)
         pids[at++] = start(device, trickle, i);
-    while (goes_on(device, kills)) {
-        unsigned victim = (unsigned)test_below(&rng, DEVICE_HOLDERS);
-
-        test_sleep_ms(20 + (unsigned)test_below(&rng, 80));
+    while (goes_on(device, length)) {
+        test_sleep_ms(20 + (unsigned)test_below(&rng, 180));
         expect_running(pids);
         if (!device->leased || device->broken)
             continue;
-        test_kill(pids[victim]);
-        test_count64(&device->killed, 1);
-        pids[victim] = start(device, hold, victim);
+        if (test_chance(&rng, 40))
+            stop_one(device, &rng, pids[test_below(&rng, DEVICE_HOLDERS + DEVICE_CHANGERS)]);
+        kill_one(device, &rng, pids);
     }
     test_raise(&device->stop, 1);
     for (unsigned i = 0; i < DEVICE_HOLDERS + DEVICE_CHANGERS; i++)
@@ -204,17 +234,20 @@ static void run(struct device *device, unsigned kills)
 static int body(int argc, char **argv)
 {
     static const struct option names[] = {{"kills", required_argument, NULL, 'k'},
+                                          {"seconds", required_argument, NULL, 's'},
                                           {"unleased", no_argument, NULL, 'u'},
                                           {"broken", no_argument, NULL, 'b'},
                                           {NULL, 0, NULL, 0}};
     struct device *device = test_shared(sizeof(*device));
-    unsigned kills = 80;
+    struct length length = {.kills = 80};
     int option;
 
     device->leased = true;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
         if (option == 'k')
-            kills = (unsigned)atoi(optarg);
+            length.kills = (unsigned)atoi(optarg);
+        else if (option == 's')
+            length.until_ns = test_now_ns() + (uint64_t)atoi(optarg) * 1000000000;
         else if (option == 'u')
             device->leased = false;
 #ifdef HF_LAB
@@ -235,7 +268,7 @@ static int body(int argc, char **argv)
                       ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, device->pipes[i])
                       : pipe2(device->pipes[i], O_CLOEXEC),
                   0);
-    run(device, kills);
+    run(device, &length);
     EXPECT((device->leased && !device->broken) == (device->corrupt == 0));
     return 0;
 }
