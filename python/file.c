@@ -403,6 +403,19 @@ static PyObject *file_pin(struct py_file *self, PyObject *const *args, Py_ssize_
     return make_pin(self, off, len, flags > UINT32_MAX ? UINT32_MAX : (uint32_t)flags);
 }
 
+static PyObject *file_put_begin(struct py_file *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"off", "size", "flags", NULL};
+    unsigned long long off, len;
+    uint32_t flags = 0;
+
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KK|$O&:put_begin", names, &off, &len,
+                                     to_uint32, &flags) ||
+        !file_is_open(self))
+        return NULL;
+    return make_put(self, off, len, flags);
+}
+
 static PyObject *file_lease(struct py_file *self, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"off", "len", "flags", "recall", "label", NULL};
@@ -496,6 +509,12 @@ static PyMethodDef file_methods[] = {
      "OSError EFAULT: past end of file. EBADF: the file is not open for it: O_RDONLY for\n"
      "reading, O_RDWR for writing. ENOSPC: a hole got no block. ENOLCK: the pool's limits of\n"
      "threads or leases are used up."},
+    {"put_begin", NAMED(file_put_begin),
+     "put_begin(off, size, *, flags=0)\n--\n\nReturns a Put: memory of size bytes to fill, which its "
+     "commit makes a part of the file from\noff on. off is past end of file, and a multiple of "
+     "BLOCK_BYTES. flags says what fills it:\nIO_URING, RDMA or GPU.\n\n"
+     "OSError ESTALE: the file is larger. E2BIG: free space lies in more than 32 pieces. ENOSPC: no\n"
+     "block is free."},
     {"lease", NAMED(file_lease),
      "lease(off, len, flags=0, *, recall=None, label=None)\n--\n\n"
      "Like pin(), for long: a truncate or the like asks for it. recall(recall) is then called\n"

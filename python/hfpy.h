@@ -96,6 +96,7 @@ PyObject *make_lease(struct py_file *file, uint64_t off, uint64_t len, uint32_t 
 /* A lease that was given by a program in C is taken without `writable`: its token does not say. */
 PyObject *take_lease(struct py_pool *pool, const struct hf_lease_token *token, bool writable,
                      PyObject *recall);
+PyObject *make_put(struct py_file *file, uint64_t off, uint64_t len, uint32_t flags);
 /* The next recall of a lease without a function, or None. */
 PyObject *next_recall(struct py_pool *pool);
 
@@ -115,6 +116,7 @@ int add_dir(PyObject *module);
 int add_file(PyObject *module);
 int add_held(PyObject *module);
 int add_lease(PyObject *module);
+int add_put(PyObject *module);
 int add_cache(PyObject *module);
 /* Null: -1, with the exception that is set. */
 int add_object(PyObject *module, const char *name, PyObject *object);

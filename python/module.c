@@ -257,7 +257,8 @@ PyMODINIT_FUNC PyInit__holdfast(void)
 
     if (module && !add_policies(module) && (check_type = add_record(module, &check_desc)) &&
         !add_constants(module) && !add_pool(module) && !add_looking(module) && !add_dir(module) &&
-        !add_file(module) && !add_held(module) && !add_lease(module) && !add_cache(module))
+        !add_file(module) && !add_held(module) && !add_lease(module) && !add_put(module) &&
+        !add_cache(module))
         return module;
     Py_XDECREF(module);
     return NULL;

@@ -15,12 +15,15 @@
 
 #include <holdfast/compact.h>
 #include <holdfast/holdfast.h>
+#include <holdfast/put.h>
 
 #include <errno.h>
 #include <fcntl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -105,14 +108,15 @@ class memory
     }
 
   protected:
-    /* Calls hold(iov, count) with more room as long as it wants more. */
-    template <typename Hold> void fill(Hold hold)
+    /* Calls hold(iov, count) with more room as long as it wants more, and may have it. */
+    template <typename Hold> void fill(Hold hold, std::size_t most = SIZE_MAX)
     {
         int rc;
 
         pieces_.resize(1);
-        while ((rc = hold(pieces_.data(), static_cast<int>(pieces_.size()))) == -E2BIG)
-            pieces_.resize(pieces_.size() * 16);
+        while ((rc = hold(pieces_.data(), static_cast<int>(pieces_.size()))) == -E2BIG &&
+               pieces_.size() < most)
+            pieces_.resize(std::min(pieces_.size() * 16, most));
         pieces_.resize(static_cast<std::size_t>(check(rc)));
     }
     void drop() noexcept
@@ -239,6 +243,86 @@ class lease : public memory
 
   private:
     struct hf_lease lease_ = {};
+    bool live_ = false;
+};
+
+/* hf_put_begin(): memory for bytes past end of file, which nobody sees before publish(). Its
+ * destructor gives the memory back, also after the file was closed. What fills the memory must have
+ * stopped before each of the three. */
+class put : public memory
+{
+  public:
+    put(hf_pool *pool, hf_file *file, uint64_t off, uint64_t len, uint32_t flags = HF_PIN_CPU)
+        : pool_(pool), file_(file), len_(len)
+    {
+        fill(
+            [&](iovec *iov, int count) {
+                return hf_put_begin(file, off, len, flags, iov, count, &put_);
+            },
+            32); /* it has no more pieces */
+        live_ = true;
+    }
+    put(put &&other) noexcept
+        : memory(std::move(other)), pool_(other.pool_), file_(other.file_), len_(other.len_),
+          put_(other.put_), live_(std::exchange(other.live_, false))
+    {
+    }
+    put &operator=(put &&other) noexcept
+    {
+        put old(std::move(*this));
+
+        memory::operator=(std::move(other));
+        pool_ = other.pool_;
+        file_ = other.file_;
+        len_ = other.len_;
+        put_ = other.put_;
+        live_ = std::exchange(other.live_, false);
+        return *this;
+    }
+    ~put()
+    {
+        if (live_)
+            hf_put_abort(pool_, &put_);
+    }
+    /* The first `len` bytes, or all, become a part of the file, which is open. When it throws, the
+     * put is as it was. */
+    void publish(uint64_t len)
+    {
+        check(hf_put_commit(file_, &put_, len));
+        end();
+    }
+    void publish()
+    {
+        publish(len_);
+    }
+    /* The same for a file without a name, which gets this one: hf_put_commit_as(). */
+    void publish_as(const std::string &path, uint64_t len, uint32_t flags = 0)
+    {
+        check(hf_put_commit_as(file_, &put_, len, path.c_str(), flags));
+        end();
+    }
+    void publish_as(const std::string &path)
+    {
+        publish_as(path, len_);
+    }
+    void abort()
+    {
+        if (live_) {
+            end();
+            check(hf_put_abort(pool_, &put_));
+        }
+    }
+
+  private:
+    void end() noexcept
+    {
+        live_ = false;
+        drop();
+    }
+    hf_pool *pool_;
+    hf_file *file_;
+    uint64_t len_;
+    hf_put put_ = {};
     bool live_ = false;
 };
 
@@ -435,6 +519,11 @@ class pool
         info.size = sizeof info;
         check(hf_pool_info(get(), &info));
         return info;
+    }
+    holdfast::put put(const holdfast::file &file, uint64_t off, uint64_t len,
+                      uint32_t flags = HF_PIN_CPU)
+    {
+        return holdfast::put(get(), file.get(), off, len, flags);
     }
     holdfast::lease take(const hf_lease_token &token, const hf_lease_options &options)
     {

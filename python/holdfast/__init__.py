@@ -40,8 +40,16 @@ by one allocate(0, size) before anything is written, and leave room in the pool.
 what lies in pieces, as far as there is room. read() copies from any number of places.
 
 Publishing: others should see a whole file or none. Fill a file with a name of its own, then rename()
-it over the name that others open. They go on with the old one as long as they hold it. An
-array's dtype and shape best go into the same file, into a block (BLOCK_BYTES) before the data.
+it over the name that others open. They go on with the old one as long as they hold it. Or put it
+in place, which copies nothing:
+
+    with pool.open("/", os.O_TMPFILE | os.O_RDWR) as file:
+        put = file.put_begin(0, 4096)
+        with memoryview(put) as view:
+            source.readinto(view)
+        put.commit(path="/name")                # before it, nobody sees a byte
+
+An array's dtype and shape best go into the same file, into a block (BLOCK_BYTES) before the data.
 
 A cache: Cache keeps objects under keys for any number of processes, and evicts when it is full.
 

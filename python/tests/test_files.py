@@ -136,3 +136,104 @@ def test_wrong_arguments(file):
         with pytest.raises(OSError) as error:
             file.pin(0, 1, flags)
         assert error.value.errno == errno.EINVAL
+
+
+def test_put_in_place(pool):
+    before = pool.info().free_bytes
+    with pool.open("/put", os.O_RDWR | os.O_CREAT) as file:
+        put = file.put_begin(0, 8192)
+        assert len(put) == 8192 and pool.info().free_bytes == before - 8192
+        with memoryview(put) as view:
+            assert not view.readonly
+            view[:12] = b"hello, world"
+            with pytest.raises(BufferError):
+                put.commit()
+        assert file.stat().st_size == 0
+        with pytest.raises(OSError) as error:
+            put.commit(8193)
+        assert error.value.errno == errno.EINVAL
+        put.commit(12)
+        assert file.read(100) == b"hello, world" and file.stat().st_size == 12
+        for ended in put.commit, lambda: memoryview(put), put.pieces:
+            with pytest.raises(ValueError):
+                ended()
+        put.abort()
+        with file.put_begin(4096, 4096, flags=holdfast.IO_URING) as put, memoryview(put) as view:
+            view[:] = b"x" * 4096
+        assert file.read(4096, 4096) == b"x" * 4096
+    assert pool.info().free_bytes == before - 8192
+
+
+def test_a_put_that_is_not_committed(pool):
+    before = pool.info().free_bytes
+    with pool.open("/put", os.O_RDWR | os.O_CREAT) as file:
+        with pytest.raises(KeyError):
+            with file.put_begin(0, 4096) as put:
+                view = memoryview(put.pieces()[0])
+                raise KeyError
+        view[0] = 1
+        assert pool.info().free_bytes == before - 4096
+        view.release()
+        assert pool.info().free_bytes == before
+        put = file.put_begin(0, 4096)
+        del put
+        assert pool.info().free_bytes == before
+        with pytest.raises(OSError) as error:
+            with file.put_begin(0, 4096):
+                file.write(b"faster")
+        assert error.value.errno == errno.ESTALE
+        put = file.put_begin(4096, 4096)
+    with pytest.raises(ValueError, match="closed"):
+        put.commit()
+    with pytest.raises(OSError) as error:
+        pool.close()
+    assert error.value.errno == errno.EBUSY
+    put.abort()
+    put.abort()
+    assert pool.info().free_bytes == before - 4096
+
+
+def test_a_put_with_a_name(pool):
+    with pool.open("/name", os.O_RDWR | os.O_CREAT) as file:
+        file.write(b"old")
+    with pool.open("/", os.O_RDWR | os.O_TMPFILE) as file:
+        put = file.put_begin(0, 3)
+        with memoryview(put) as view:
+            view[:] = b"new"
+        with pytest.raises(FileExistsError):
+            put.commit(path="/name", flags=holdfast.RENAME_NOREPLACE)
+        with pytest.raises(TypeError):
+            put.commit(path=1)
+        with pytest.raises(OverflowError):
+            put.commit(-1)
+        put.commit(path="/name")
+    with pool.open("/name") as file:
+        assert file.read(10) == b"new"
+
+
+def test_puts_that_are_refused(pool):
+    with pool.open("/put", os.O_RDWR | os.O_CREAT) as file:
+        for off, size, flags, number in (
+            (1, 1, 0, errno.EINVAL),
+            (0, 0, 0, errno.EINVAL),
+            (0, 1, holdfast.NOFILL, errno.EINVAL),
+            (0, 1 << 40, 0, errno.ENOSPC),
+        ):
+            with pytest.raises(OSError) as error:
+                file.put_begin(off, size, flags=flags)
+            assert error.value.errno == number, (off, size)
+        with pool.open("/filler", os.O_RDWR | os.O_CREAT) as filler:
+            free = pool.info().free_bytes
+            filler.allocate(0, free)
+            for off in range(0, 80 * 4096, 8192):
+                filler.punch(off, 4096)
+            with pytest.raises(OSError) as error:
+                file.put_begin(0, 40 * 4096)
+            assert error.value.errno == errno.E2BIG
+            put = file.put_begin(0, 32 * 4096)
+            assert len(put.pieces()) == 32
+            with pytest.raises(BufferError, match="pieces"):
+                memoryview(put)
+            put.abort()
+    with pytest.raises(ValueError, match="closed"):
+        file.put_begin(0, 1)

@@ -3,9 +3,10 @@
  * device-io [--kills N] [--seconds N] [--unleased | --broken]
  *
  * Starts holders, changers and processes that feed the pipes. Now and then it kills a holder in the
- * middle of its I/O, or a changer, and stops one for a while. It goes on until it has killed so many,
- * and so long, and twice as many reads have ended. A byte of a device in a file of a changer fails the test. With --unleased,
- * and in a lab build with --broken, the test fails if none is found.
+ * middle of its I/O, or a changer, and stops one for a while. It goes on until it has killed so
+ * many, and so long, and twice as many reads have ended. A byte of a device in a file of a changer
+ * fails the test. With --unleased, and in a lab build with --broken, the test fails if none is
+ * found.
  */
 #include "device.h"
 

@@ -5,8 +5,8 @@
  * holders' files under every policy. They fill the pool to its last block with files of their own,
  * in which every page carries a stamp. A device writes another pattern, so one byte of it in a
  * changer's file is seen. Changers also copy pages of the holders' files, and let both share their
- * blocks: from then on nothing may change the copy. Holders and changers are killed, and stopped for
- * a while. The next changer checks what a killed one has left.
+ * blocks: from then on nothing may change the copy. Holders and changers are killed, and stopped
+ * for a while. The next changer checks what a killed one has left.
  *
  * With `leased` false the holders keep nothing but the addresses, and such a byte has to be seen.
  * The same holds in a lab build with `broken`, where leases are given shared blocks.

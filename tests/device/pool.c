@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pool of these tests: small, so that it is soon full, and with a quarantine of choice. A process
- * that is stopped in a call may have a lock, and calls that meet it are tried again.
+ * The pool of these tests: small, so that it is soon full, and with a quarantine of choice. A
+ * process that is stopped in a call may have a lock, and calls that meet it are tried again.
  */
 #include "device.h"
 

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <iostream>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <type_traits>
 
 #define EXPECT(condition)                                                                          \
@@ -19,6 +21,8 @@
 static_assert(!std::is_copy_constructible_v<holdfast::pin> && !std::is_copy_assignable_v<holdfast::pin>);
 static_assert(!std::is_copy_constructible_v<holdfast::lease> && !std::is_copy_constructible_v<holdfast::file>);
 static_assert(!std::is_copy_constructible_v<holdfast::pool> && !std::is_copy_constructible_v<holdfast::dir>);
+static_assert(!std::is_copy_constructible_v<holdfast::put> && !std::is_copy_assignable_v<holdfast::put>);
+static_assert(std::is_nothrow_move_constructible_v<holdfast::put> && std::is_nothrow_move_assignable_v<holdfast::put>);
 static_assert(std::is_nothrow_move_constructible_v<holdfast::pin> && std::is_nothrow_move_assignable_v<holdfast::lease>);
 
 /* The errno of what throws; 0: nothing did. */
@@ -112,6 +116,88 @@ static void leases(holdfast::pool &pool, holdfast::file &file)
     EXPECT(truncate_now(file) == 0);
 }
 
+static uint64_t free_bytes(const holdfast::pool &pool)
+{
+    return pool.info().free_bytes;
+}
+
+static std::string content(holdfast::pool &pool, const char *path)
+{
+    holdfast::file file = pool.open(path, O_RDONLY);
+    std::string bytes(static_cast<std::size_t>(file.status().st_size), ' ');
+
+    bytes.resize(file.read(bytes.data(), bytes.size(), 0));
+    return bytes;
+}
+
+static void puts_in_place(holdfast::pool &pool)
+{
+    holdfast::file file = pool.open("/put", O_CREAT | O_RDWR);
+    uint64_t before = free_bytes(pool);
+
+    { /* given up by its destructor, also when it was moved */
+        holdfast::put put = pool.put(file, 0, 2 * HF_BLOCK_BYTES);
+        holdfast::put moved = std::move(put);
+
+        EXPECT(put.pieces().empty() && !moved.pieces().empty());
+        EXPECT(free_bytes(pool) == before - 2 * HF_BLOCK_BYTES);
+        moved = pool.put(file, 0, HF_BLOCK_BYTES); /* the old one is given up */
+        EXPECT(free_bytes(pool) == before - HF_BLOCK_BYTES);
+    }
+    EXPECT(free_bytes(pool) == before && file.status().st_size == 0);
+    try {
+        holdfast::put put = pool.put(file, 0, HF_BLOCK_BYTES);
+
+        throw std::runtime_error("a device has failed");
+    } catch (const std::runtime_error &) {
+    }
+    EXPECT(free_bytes(pool) == before);
+
+    holdfast::put put = pool.put(file, 0, HF_BLOCK_BYTES);
+    std::memcpy(put.data(), "hello, world", 12);
+    EXPECT(thrown([&] { put.publish(HF_BLOCK_BYTES + 1); }) == EINVAL); /* and it goes on */
+    put.publish(12);
+    EXPECT(put.pieces().empty() && content(pool, "/put") == "hello, world");
+    EXPECT(thrown([&] { put.publish(); }) == EINVAL);
+    put.abort();
+    EXPECT(thrown([&] { (void)pool.put(file, 0, 1); }) == ESTALE);
+    EXPECT(thrown([&] { (void)pool.put(file, 1, 1); }) == EINVAL);
+    EXPECT(thrown([&] { (void)pool.put(file, HF_BLOCK_BYTES, UINT64_C(1) << 30); }) == ENOSPC);
+    put = pool.put(file, HF_BLOCK_BYTES, 1, HF_PIN_RDMA);
+    put.abort();
+    put.abort();
+    {
+        holdfast::file unnamed = pool.open("/", O_TMPFILE | O_RDWR);
+        holdfast::put named = pool.put(unnamed, 0, 5);
+
+        std::memcpy(named.data(), "other", 5);
+        EXPECT(thrown([&] { named.publish_as("/put", 5, HF_RENAME_NOREPLACE); }) == EEXIST);
+        named.publish_as("/put");
+    }
+    EXPECT(content(pool, "/put") == "other");
+    file.close();
+    pool.unlink("/put");
+    EXPECT(free_bytes(pool) == before);
+}
+
+/* More pieces of free memory than a put may have. */
+static void puts_in_pieces(holdfast::pool &pool)
+{
+    holdfast::file ballast = pool.open("/ballast", O_CREAT | O_RDWR), file = pool.open("/put", O_CREAT | O_RDWR);
+    uint64_t bytes = free_bytes(pool);
+
+    ballast.fallocate(0, 0, bytes);
+    for (uint64_t page = 0; page < 80; page += 2)
+        ballast.fallocate(HF_FALLOC_PUNCH_HOLE, page * HF_BLOCK_BYTES, HF_BLOCK_BYTES);
+    EXPECT(thrown([&] { (void)pool.put(file, 0, 40 * HF_BLOCK_BYTES); }) == E2BIG);
+    EXPECT(pool.put(file, 0, 32 * HF_BLOCK_BYTES).pieces().size() == 32);
+    file.close();
+    ballast.close();
+    pool.unlink("/put");
+    pool.unlink("/ballast");
+    EXPECT(free_bytes(pool) == bytes);
+}
+
 static void names(holdfast::pool &pool)
 {
     hf_dirent entry;
@@ -139,6 +225,8 @@ int main()
         pins(file);
         in_pieces(pool, file);
         leases(pool, file);
+        puts_in_place(pool);
+        puts_in_pieces(pool);
         EXPECT(thrown([&] { pool.close(); }) == EBUSY);
         EXPECT(file.status().st_size == 0);
     }

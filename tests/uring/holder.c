@@ -4,8 +4,8 @@
  * request, in a file of its own, from a pipe or socket that trickles, or with O_DIRECT from a disk.
  * Every second one is held by a lease, whose recall comes by the same ring. One holder's ring has a
  * thread of the kernel (IORING_SETUP_SQPOLL). When a read has ended, and before its range is
- * released, the memory has the device's bytes and no others. Without `leased` it reads into the same
- * registered memory, at addresses that it does not hold.
+ * released, the memory has the device's bytes and no others. Without `leased` it reads into the
+ * same registered memory, at addresses that it does not hold.
  */
 #include "../device/device.h"
 #include "rig.h"

@@ -7,15 +7,13 @@
  *
  * usage: steps EDGE | ENGINE
  */
-#include "base/lab.h"
 #include "fs/fs.h"
 #include "pool/pool.h"
-#include "support.h"
+#include "steps.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <holdfast/compact.h>
-#include <holdfast/put.h>
 #include <holdfast/serve.h>
 #include <pthread.h>
 #include <sched.h>
@@ -26,14 +24,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define OURS 1   /* what is written into the page that is pinned */
-#define THEIRS 2 /* and into the page that gets its block */
-
 static const struct test_engine *engine;
-static struct hf_pool *pool;
-static struct hf_file *victim, *other;
-static uint32_t warm, begin, walked, go, changed, tried;
-static bool harmed; /* a pin, or a copy, has other bytes than it may have */
+struct hf_pool *pool;
+struct hf_file *victim, *other;
+uint32_t walked, go, tried;
+bool harmed;
+static uint32_t warm, begin, changed;
 
 /* Whatever is left of the pool does no harm: all but one block is in use. */
 static void prepare(const char *name)
@@ -49,7 +45,7 @@ static void prepare(const char *name)
     EXPECT_EQ(hf_close(ballast), 0);
 }
 
-static void make_room(void)
+void make_room(void)
 {
     struct hf_file *ballast = test_file(pool, "/ballast");
 
@@ -83,8 +79,7 @@ static void stand(enum hf_lab_point point)
     test_await(&go, 1);
 }
 
-/* The first thread to come there waits for `go`. */
-static void stand_at(enum hf_lab_point point)
+void stand_at(enum hf_lab_point point)
 {
     stands_at = point;
     hf_lab_at = stand;
@@ -407,67 +402,6 @@ static void give_up_and_cut(bool unused)
     EXPECT_EQ(hf_truncate(victim, 0, &test_nowait), 0);
     test_fill_pool(other, THEIRS, 0);
     harmed = !test_page_is(iov.iov_base, OURS, 0);
-}
-
-/* The bitmap is made again, as after a death in a transaction: what is put is not free there. */
-static void put_beside_death(bool unused)
-{
-    struct hf_file *file = test_file(pool, "/put");
-    struct iovec iov;
-    struct hf_put put;
-
-    (void)unused;
-    make_room();
-    EXPECT_EQ(hf_put_begin(file, 0, TEST_PAGE, HF_PIN_CPU, &iov, 1, &put), 1);
-    test_page_fill(iov.iov_base, OURS, 0);
-    victim->fs->dax.shm->run->space_stale = 1;
-    test_fill_pool(other, THEIRS, 0);
-    EXPECT_EQ(hf_put_commit(file, &put, TEST_PAGE), 0);
-    harmed = test_wrong_pages(file, OURS, 1) != 0;
-    EXPECT_EQ(hf_close(file), 0);
-}
-
-static struct iovec put_at;
-
-static void *sweep_stepped(void *unused)
-{
-    hf_lab_stepped = true;
-    fs_reclaim(victim->fs);
-    hf_lab_stepped = false;
-    return unused;
-}
-
-static void *begin_put_for_device(void *unused)
-{
-    struct hf_file *file = test_file(pool, "/put");
-    struct hf_put put; /* is never ended */
-
-    EXPECT_EQ(hf_put_begin(file, 0, TEST_PAGE, HF_PIN_RDMA, &put_at, 1, &put), 1);
-    test_page_fill(put_at.iov_base, OURS, 0);
-    test_raise(&tried, 1);
-    return unused;
-}
-
-/* What an earlier segment left is swept, and a put begins. Its record is not of that segment. */
-static void put_beside_sweep(bool unused)
-{
-    struct shm_run *run = victim->fs->dax.shm->run;
-    pthread_t sweeper, putter;
-
-    (void)unused;
-    make_room();
-    stand_at(HF_LAB_CLAIMS);
-    run->ghost_gone = 1; /* as when the last quarantine of that segment has ended */
-    EXPECT_EQ(pthread_create(&sweeper, NULL, sweep_stepped, NULL), 0);
-    test_await(&walked, 1);
-    EXPECT_EQ(pthread_create(&putter, NULL, begin_put_for_device, NULL), 0);
-    while (!test_peek(&tried) && !shm_lock_is_wanted(&run->space_mutex))
-        sched_yield();
-    test_raise(&go, 1);
-    pthread_join(sweeper, NULL);
-    pthread_join(putter, NULL);
-    test_fill_pool(other, THEIRS, 0);
-    harmed = !test_page_is(put_at.iov_base, OURS, 0);
 }
 
 static uint32_t pinner_tid;

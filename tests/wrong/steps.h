@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* What the orders of steps share: a pool with two files, and what their threads tell each other. */
+#ifndef HF_TESTS_WRONG_STEPS_H
+#define HF_TESTS_WRONG_STEPS_H
+
+#include "base/lab.h"
+#include "support.h"
+
+#define OURS 1   /* what is written into the page that is pinned */
+#define THEIRS 2 /* and into the page that gets its block */
+
+extern struct hf_pool *pool;
+extern struct hf_file *victim, *other;
+extern uint32_t walked, go, tried;
+extern bool harmed; /* a pin, or a copy, has other bytes than it may have */
+
+void make_room(void);
+/* The first thread to come there waits for `go`. */
+void stand_at(enum hf_lab_point point);
+
+/* Puts in place (puts.c). */
+void put_beside_death(bool unused);
+void put_beside_sweep(bool unused);
+
+#endif
