@@ -342,6 +342,7 @@ static int join(struct hfc *cache, const char *dir)
 
 static void drop_cache(struct hfc *cache)
 {
+    fetches_drop(cache);
     tier_close(cache);
     region_close(&cache->state);
     if (cache->data)
@@ -391,6 +392,7 @@ int hfc_open(struct hf_pool *pool, const char *path, const struct hfc_options *o
         return cache_fail(-ENOMEM, "no memory for a cache");
     cache->pool = pool;
     rc = cache_forks(&cache->forks);
+    rc = rc ? rc : fetches_make(cache);
     rc = rc ? rc : open_all(cache, path, options);
     if (rc) {
         drop_cache(cache);
@@ -407,9 +409,12 @@ int hfc_close(struct hfc *cache)
 
     if (rc)
         return rc;
+    fetches_pause(cache); /* they put too */
     putting = __atomic_load_n(&cache->putting, __ATOMIC_ACQUIRE);
-    if (putting)
+    if (putting) {
+        fetches_resume(cache);
         return cache_fail(-EBUSY, "%u puts are under way: commit or abort them", putting);
+    }
     drop_cache(cache);
     return 0;
 }

@@ -170,6 +170,7 @@ struct hfc {
     uint64_t spans_at;
     uint64_t tier_at; /* in the index; 0: there is no second tier */
     uint32_t tier_sets;
+    struct fetches *fetches;
     struct tier_io *tier_io; /* null: this process does not use it, as tier_fault says */
     char tier_fault[512];
 };
@@ -334,6 +335,20 @@ void tier_demote(struct hfc *cache, uint32_t cell);
 bool tier_room(const struct hfc *cache);
 /* Until there is room, or until nothing is on its way. True: it had to wait. */
 bool tier_wait(struct hfc *cache, bool all);
+
+/* tier_get.c: there may be such an object on the disk. Counts a miss there, if not. */
+bool tier_may_have(struct hfc *cache, const struct hfc_key *key);
+/* When a get has found nothing: -ENOENT, or as hfc_fetch(). */
+int tier_get(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
+             struct hfc_ref *ref);
+
+/* fetches.c */
+int fetches_make(struct hfc *cache); /* -ENOMEM */
+/* Waits for those that are under way. No other begins until fetches_resume(). */
+void fetches_pause(struct hfc *cache);
+void fetches_resume(struct hfc *cache);
+/* After a pause: all that were begun and not taken go. */
+void fetches_drop(struct hfc *cache);
 
 /* publish.c: the cell is ready but for its key, and gets it; it is published. Under the lock. */
 int publish(struct hfc *cache, const struct hfc_key *key, uint32_t cell, uint64_t stamp);

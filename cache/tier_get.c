@@ -6,16 +6,45 @@
 
 #define FETCH_TRIES 16 /* of an object that others evict again at once */
 
-int hfc_fetch(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
-              struct hfc_ref *ref)
+bool tier_may_have(struct hfc *cache, const struct hfc_key *key)
 {
-    int rc = hfc_get(cache, key, iov, iovcnt, ref);
+    struct tier_found found;
+
+    if (!cache->tier_at)
+        return false;
+    if (cache->tier_io && tier_find(cache, key_hash(cache, key), &found) &&
+        TIER_STATE(found.word) == TIER_READY)
+        return true;
+    tier_count(&cache_tier(cache)->misses, 1);
+    return false;
+}
+
+/* Somebody has brought it since the get that found nothing. */
+static bool is_back(struct hfc *cache, const struct hfc_key *key)
+{
+    struct found found;
+
+    return table_find(cache, key, key_hash(cache, key), &found);
+}
+
+int tier_get(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
+             struct hfc_ref *ref)
+{
+    int rc = -ENOENT;
 
     for (int i = 0; rc == -ENOENT && cache->tier_at && i < FETCH_TRIES; i++) {
-        rc = tier_bring(cache, key);
+        rc = i == 0 && is_back(cache, key) ? 0 : tier_bring(cache, key);
         if (rc)
             break;
         rc = hfc_get(cache, key, iov, iovcnt, ref);
     }
     return rc;
+}
+
+int hfc_fetch(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
+              struct hfc_ref *ref)
+{
+    int rc = hfc_get(cache, key, iov, iovcnt, ref);
+
+    return rc == -ENOENT ? tier_get(cache, key, iov, iovcnt, ref) : rc;
 }

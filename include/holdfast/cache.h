@@ -81,7 +81,8 @@ int hfc_open(struct hf_pool *pool, const char *path, const struct hfc_options *o
              struct hfc **out);
 
 /* The pool stays open. What was got stays held until hfc_release(). Waits until what this process
- * writes to the second tier is written.
+ * writes to the second tier is written, and for the fetches that its threads are in. The other
+ * fetches that were not taken are given up.
  *   -EBUSY  puts of this process are under way: nothing was closed */
 int hfc_close(struct hfc *cache);
 
@@ -146,6 +147,41 @@ int hfc_touch(struct hfc *cache, const struct hfc_key *key);
  *   as hfc_get(), and when it brings one -ENOSPC, -EFBIG, -EBUSY, -ENOMEM as hfc_put() */
 int hfc_fetch(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
               struct hfc_ref *ref);
+
+/* ------------------------------------------------------- fetching without waiting --- */
+
+#define HFC_FETCHES 1024u /* of a handle that are begun and not taken, at most */
+
+/* As hfc_fetch(), but it does not wait for the disk. Above 0: the object is in memory and held, as
+ * by hfc_get(); nothing was begun. 0: a thread of this process brings it, and hfc_fetch_next() will
+ * tell of it, with this tag. Several of one key wait for one read. iov and ref are not used after
+ * the call.
+ *   -ENOENT  it is not on the disk either
+ *   -ENOLCK, -EINTR, -EUCLEAN and the others of hfc_get()
+ *   -EAGAIN  HFC_FETCHES are begun: take those that have ended
+ *   -ENOMEM  also: no thread could be made */
+int hfc_fetch_begin(struct hfc *cache, const struct hfc_key *key, uint64_t tag, struct iovec *iov,
+                    int iovcnt, struct hfc_ref *ref);
+
+/* A descriptor that is readable while hfc_fetch_next() has something to tell. For poll(2); the
+ * caller neither reads nor closes it. One for each struct hfc, until hfc_close(). -EMFILE,
+ * -ENFILE, -ENOMEM. */
+int hfc_fetch_fd(struct hfc *cache);
+
+struct hfc_fetched {
+    uint64_t tag; /* as begun */
+    /* iov[0..pieces) is where the object lies, held until hfc_release() of ref. Or -errno as of
+     * hfc_fetch(), and hfc_detail() says why. */
+    int pieces;
+    int reserved;
+    struct hfc_ref ref;
+};
+
+/* The fetch that ended first of those that were not taken: 1, or 0 when none has ended. Does not
+ * wait.
+ *   -E2BIG   it has out->pieces pieces, more than iovcnt, and out->tag; it can be taken again
+ *   -EINVAL  out or iov is null, or iovcnt is below 0 */
+int hfc_fetch_next(struct hfc *cache, struct iovec *iov, int iovcnt, struct hfc_fetched *out);
 
 /* ---------------------------------------------------------------------------------- putting --- */
 

@@ -45,6 +45,42 @@ static void expect_either(int rc, int other)
         FAIL("%d: %s", rc, hfc_detail());
 }
 
+/* One that this process has begun, of whichever thread. */
+static void take_begun(struct worker *worker)
+{
+    struct iovec iov[OBJECT_PIECES];
+    struct hfc_fetched fetched;
+    int rc = hfc_fetch_next(worker->cache, iov, OBJECT_PIECES, &fetched);
+
+    if (rc <= 0) {
+        EXPECT_EQ(rc, 0);
+        return;
+    }
+    if (fetched.pieces < 0) {
+        expect_either(fetched.pieces, -ENOENT);
+        return;
+    }
+    object_check(iov, fetched.pieces, fetched.tag, length_of(fetched.tag));
+    EXPECT_EQ(hfc_release(&fetched.ref), 0);
+    test_count64(&storm->gets, 1);
+}
+
+static void begin_fetch(struct worker *worker, uint64_t number)
+{
+    struct iovec iov[OBJECT_PIECES];
+    struct object_key key;
+    struct hfc_ref ref;
+    int rc;
+
+    object_key(&key, number, 0);
+    rc = hfc_fetch_begin(worker->cache, &key.key, number, iov, OBJECT_PIECES, &ref);
+    if (rc > 0)
+        EXPECT_EQ(hfc_release(&ref), 0);
+    else if (rc != -EAGAIN)
+        expect_either(rc, -ENOENT);
+    take_begun(worker);
+}
+
 /* Holds it for a while, and looks again. */
 static void get_and_hold(struct worker *worker, uint64_t number)
 {
@@ -77,7 +113,9 @@ static void take_step(struct worker *worker)
     struct object_key key;
 
     object_key(&key, number, 0);
-    if (what < 50)
+    if (what < 25 && storm->tier)
+        begin_fetch(worker, number);
+    else if (what < 50)
         get_and_hold(worker, number);
     else if (what < 75)
         expect_either(object_try_put(worker->cache, number, 0, version, length_of(number)), 0);

@@ -85,9 +85,18 @@ static const struct scene {
     const char *name;
     void (*run)(void);
 } scenes[] = {
-    {"calls", scene_calls},   {"dead", scene_dead},         {"directory", scene_directory},
-    {"errors", scene_errors}, {"held", scene_held},         {"many", scene_many},
-    {"slow", scene_slow},     {"together", scene_together},
+    {"begun", scene_begun},
+    {"begun-dead", scene_begun_dead},
+    {"begun-errors", scene_begun_errors},
+    {"begun-slow", scene_begun_slow},
+    {"calls", scene_calls},
+    {"dead", scene_dead},
+    {"directory", scene_directory},
+    {"errors", scene_errors},
+    {"held", scene_held},
+    {"many", scene_many},
+    {"slow", scene_slow},
+    {"together", scene_together},
 };
 
 static int body(int argc, char **argv)

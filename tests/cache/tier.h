@@ -26,6 +26,10 @@ void tier_evict_all(void);
 int64_t tier_fetch(uint64_t number, uint64_t len);
 struct hfc_tier_stats tier_stats(void);
 
+void scene_begun(void);
+void scene_begun_dead(void);
+void scene_begun_errors(void);
+void scene_begun_slow(void);
 void scene_calls(void);
 void scene_directory(void);
 void scene_errors(void);
