@@ -188,7 +188,7 @@ int hfc_release(struct hfc_ref *ref)
     return hf_unpin(&ref->hf_opaque);
 }
 
-/* Whether it is there; the use is noted if that is said. */
+/* Whether it is in memory; the use is noted if that is said. */
 static bool is_there(struct hfc *cache, const struct hfc_key *key, bool use)
 {
     uint64_t hash = key_hash(cache, key);
@@ -215,8 +215,10 @@ int hfc_exists(struct hfc *cache, const struct hfc_key *keys, int keys_count, ui
     if (rc)
         return rc;
     for (int i = 0; i < keys_count; i++) {
-        out[i] = is_there(cache, &keys[i], false);
-        there += out[i];
+        out[i] = is_there(cache, &keys[i], false)             ? HFC_IN_MEMORY
+                 : tier_has(cache, key_hash(cache, &keys[i])) ? HFC_ON_DISK
+                                                              : HFC_NOWHERE;
+        there += out[i] != HFC_NOWHERE;
     }
     return there;
 }

@@ -336,7 +336,9 @@ bool tier_room(const struct hfc *cache);
 /* Until there is room, or until nothing is on its way. True: it had to wait. */
 bool tier_wait(struct hfc *cache, bool all);
 
-/* tier_get.c: there may be such an object on the disk. Counts a miss there, if not. */
+/* tier_get.c: it is on the disk, as far as the index knows, and this process reads there. */
+bool tier_has(const struct hfc *cache, uint64_t hash);
+/* The same; if not, a miss of the disk is counted. */
 bool tier_may_have(struct hfc *cache, const struct hfc_key *key);
 /* When a get has found nothing: -ENOENT, or as hfc_fetch(). */
 int tier_get(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,

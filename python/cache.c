@@ -11,7 +11,7 @@ PyObject *cache_failed(long rc)
     return failed_with(rc, hfc_detail());
 }
 
-static bool cache_is_open(const struct py_cache *self)
+bool cache_is_open(const struct py_cache *self)
 {
     if (self->cache)
         return true;
@@ -21,8 +21,7 @@ static bool cache_is_open(const struct py_cache *self)
 
 /* --- keys --- */
 
-/* The view is the caller's to release. The library says what is wrong with a length. */
-static void name_key(const Py_buffer *view, unsigned space, struct hfc_key *key)
+void name_key(const Py_buffer *view, unsigned space, struct hfc_key *key)
 {
     *key = (struct hfc_key){.bytes = view->buf,
                             .len = view->len > UINT32_MAX ? UINT32_MAX : (uint32_t)view->len,
@@ -126,22 +125,32 @@ static PyObject *open_cache(PyTypeObject *type, struct py_pool *pool, const char
     self->pool = (struct py_pool *)Py_NewRef((PyObject *)pool);
     self->cache = cache;
     self->busy = 0;
+    self->closing = NULL;
     return (PyObject *)self;
+}
+
+/* For "O&": a path, or None. */
+static int to_tier(PyObject *object, void *out)
+{
+    return object == NULL || object == Py_None ? 1 : PyUnicode_FSConverter(object, out);
 }
 
 static PyObject *cache_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"pool", "path", "capacity", "policy", "objects",
-                            "high", "low",  "ttl",      NULL};
+    static char *names[] = {"pool", "path", "capacity", "policy",    "objects", "high",
+                            "low",  "ttl",  "tier",     "tier_size", NULL};
     struct hfc_options options = {.size = sizeof options};
-    unsigned long long capacity = 0, high = 0, low = 0, ttl = 0;
+    unsigned long long capacity = 0, high = 0, low = 0, ttl = 0, tier_bytes = 0;
     const char *policy = "s3fifo";
-    PyObject *pool, *path, *cache;
+    PyObject *pool, *path, *cache, *tier = NULL;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O&|K$sO&KKK:Cache", names, pool_type, &pool,
-                                     PyUnicode_FSConverter, &path, &capacity, &policy, to_uint32,
-                                     &options.objects, &high, &low, &ttl))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O&|K$sO&KKKO&K:Cache", names, pool_type,
+                                     &pool, PyUnicode_FSConverter, &path, &capacity, &policy,
+                                     to_uint32, &options.objects, &high, &low, &ttl, to_tier, &tier,
+                                     &tier_bytes))
         return NULL;
+    options.tier = tier ? PyBytes_AsString(tier) : NULL;
+    options.tier_bytes = tier_bytes;
     options.capacity_bytes = capacity;
     options.high_bytes = high;
     options.low_bytes = low;
@@ -151,7 +160,22 @@ static PyObject *cache_new(PyTypeObject *type, PyObject *args, PyObject *keyword
                              capacity ? &options : NULL)
                 : NULL;
     Py_DECREF(path);
+    Py_XDECREF(tier);
     return cache;
+}
+
+/* What waits for its fetches learns that they will not come. */
+static bool tell_of_close(struct py_cache *self)
+{
+    PyObject *call = self->closing, *result;
+
+    if (!call)
+        return true;
+    self->closing = NULL;
+    result = PyObject_CallNoArgs(call);
+    Py_DECREF(call);
+    Py_XDECREF(result);
+    return result != NULL;
 }
 
 static PyObject *cache_close(struct py_cache *self, PyObject *unused)
@@ -162,7 +186,7 @@ static PyObject *cache_close(struct py_cache *self, PyObject *unused)
     (void)unused;
     if (!cache)
         Py_RETURN_NONE;
-    if (!not_busy(self->busy))
+    if (!not_busy(self->busy) || !tell_of_close(self))
         return NULL;
     self->cache = NULL;
     Py_BEGIN_ALLOW_THREADS rc = hfc_close(cache);
@@ -189,6 +213,7 @@ static void cache_dealloc(struct py_cache *self)
 
     if (self->cache)
         hfc_close(self->cache);
+    Py_XDECREF(self->closing);
     Py_DECREF((PyObject *)self->pool);
     PyObject_Free(self);
     Py_DECREF(type);
@@ -234,7 +259,7 @@ static PyObject *cache_get(struct py_cache *self, PyObject *args, PyObject *keyw
 
     if (!take_key(self, args, keywords, "s*|$O&:get", &view, &key))
         return NULL;
-    object = get_one(self, &key);
+    object = get_one(self, &key, GET_HELD, 0);
     PyBuffer_Release(&view);
     return object;
 }
@@ -247,8 +272,13 @@ static PyObject *was_there(int rc)
     return PyBool_FromLong(rc >= 0);
 }
 
+static PyObject *where_it_is(int rc)
+{
+    return rc < 0 ? cache_failed(rc) : PyLong_FromLong(rc);
+}
+
 /* A call on a key that says whether it is there. */
-#define ON_KEY(name, call)                                                                         \
+#define ON_KEY(name, call, answer)                                                                 \
     static PyObject *cache_##name(struct py_cache *self, PyObject *args, PyObject *keywords)       \
     {                                                                                              \
         struct hfc_key key;                                                                        \
@@ -259,7 +289,7 @@ static PyObject *was_there(int rc)
             return NULL;                                                                           \
         WITHOUT_LOCK(self, rc, call(self->cache, &key));                                           \
         PyBuffer_Release(&view);                                                                   \
-        return was_there(rc);                                                                      \
+        return answer(rc);                                                                         \
     }
 
 static int exists_one(struct hfc *cache, const struct hfc_key *key)
@@ -267,12 +297,12 @@ static int exists_one(struct hfc *cache, const struct hfc_key *key)
     uint8_t there;
     int rc = hfc_exists(cache, key, 1, &there);
 
-    return rc ? rc : -ENOENT;
+    return rc < 0 ? rc : there;
 }
 
-ON_KEY(exists, exists_one)
-ON_KEY(remove, hfc_remove)
-ON_KEY(touch, hfc_touch)
+ON_KEY(exists, exists_one, where_it_is)
+ON_KEY(remove, hfc_remove, was_there)
+ON_KEY(touch, hfc_touch, was_there)
 
 static int cache_contains(PyObject *object, PyObject *given)
 {
@@ -286,7 +316,7 @@ static int cache_contains(PyObject *object, PyObject *given)
     name_key(&view, 0, &key);
     rc = cache_is_open(self) ? exists_one(self->cache, &key) : 0;
     PyBuffer_Release(&view);
-    if (rc < 0 && rc != -ENOENT)
+    if (rc < 0)
         cache_failed(rc);
     return PyErr_Occurred() ? -1 : rc > 0;
 }
@@ -351,12 +381,12 @@ static PyObject *cache_get_many(struct py_cache *self, PyObject *args, PyObject 
     return list;
 }
 
-static PyObject *bools(const uint8_t *bytes, int count)
+static PyObject *numbers(const uint8_t *bytes, int count)
 {
     PyObject *list = PyList_New(count);
 
     for (int i = 0; list && i < count; i++)
-        PyList_SetItem(list, i, PyBool_FromLong(bytes[i]));
+        PyList_SetItem(list, i, PyLong_FromLong(bytes[i]));
     return list;
 }
 
@@ -378,7 +408,7 @@ static PyObject *cache_exists_many(struct py_cache *self, PyObject *args, PyObje
         PyErr_NoMemory();
     } else if (cache_is_open(self)) {
         WITHOUT_LOCK(self, rc, hfc_exists(self->cache, keys.keys, keys.count, there));
-        list = rc < 0 ? cache_failed(rc) : bools(there, keys.count);
+        list = rc < 0 ? cache_failed(rc) : numbers(there, keys.count);
     }
     PyMem_Free(there);
     drop_keys(&keys);
@@ -519,7 +549,7 @@ static PyObject *cache_stats(struct py_cache *self, PyObject *unused)
 
 static PyMethodDef cache_methods[] = {
     {"close", ALONE(cache_close),
-     "close()\n--\n\nCloses it. What was got stays held.\n\n"
+     "close()\n--\n\nCloses it. What was got stays held. Fetches that have not ended are given up.\n\n"
      "OSError EBUSY: puts are under way, or another thread is in a call on it."},
     {"get", NAMED(cache_get),
      "get(key, *, space=0)\n--\n\nHolds the object and returns a Cached, a buffer in place; None:\n"
@@ -532,10 +562,33 @@ static PyMethodDef cache_methods[] = {
      "Cached and None, in their order. prefix: the first that is not there ends it, and the rest\n"
      "are None. After an error nothing is held."},
     {"exists", NAMED(cache_exists),
-     "exists(key, *, space=0)\n--\n\nWhether it is in the cache; `key in cache` is the same of\n"
-     "space 0. Does not count as use."},
+     "exists(key, *, space=0)\n--\n\nWhere it is: IN_MEMORY, ON_DISK, which is the second tier, or 0.\n"
+     "`key in cache`: it is in one of them, in space 0. Does not count as use."},
     {"exists_many", NAMED(cache_exists_many),
-     "exists_many(keys, *, space=0)\n--\n\nAs exists() of each key: a list of bools."},
+     "exists_many(keys, *, space=0)\n--\n\nAs exists() of each key: a list."},
+    {"fetch", NAMED(cache_fetch),
+     "fetch(key, *, space=0)\n--\n\nAs get(), but an object of the second tier is brought back into\n"
+     "memory. Waits for the disk, and for another reader that brings it. None: it is in\n"
+     "neither, or the disk has failed. holdfast.fetch() is the same for asyncio.\n\n"
+     "OSError as get(), and as put() when it is brought back."},
+    {"fetch_begin", NAMED(cache_fetch_begin),
+     "fetch_begin(key, tag, *, space=0)\n--\n\nfetch() for an event loop, that does not wait. A Cached:\n"
+     "it was in memory. True: it is on its way, and fetch_next() will have it with this\n"
+     "number. None: it is in neither.\n\n"
+     "BlockingIOError: 1,024 have begun and were not taken."},
+    {"fetch_next", ALONE(cache_fetch_next),
+     "fetch_next()\n--\n\nOf the fetches that have ended, the next one: (tag, what), where what is as\n"
+     "fetch() would return, or the OSError that it would raise. None: there is no other."},
+    {"fetch_fd", ALONE(cache_fetch_fd),
+     "fetch_fd()\n--\n\nA descriptor that is readable while fetch_next() has one. It is the cache's\n"
+     "own: neither read nor close it."},
+    {"tier_stats", ALONE(cache_tier_stats),
+     "tier_stats()\n--\n\nA dict of the second tier, or None without one: path, fault (why this\n"
+     "process does without it, or None), capacity_bytes, used_bytes, and counts since it was\n"
+     "made: demoted, demoted_bytes, kept, skipped, promoted, promoted_bytes, misses, damaged,\n"
+     "write_errors, read_errors. Of the last error: last_error, an errno, last_error_reading\n"
+     "and last_error_time. hfc_open(3) says more."},
+    {"_before_close", PLAIN(cache_before_close), NULL},
     {"touch", NAMED(cache_touch),
      "touch(key, *, space=0)\n--\n\nCounts as use of the object, for eviction. Returns whether it is\n"
      "in the cache."},
@@ -551,6 +604,10 @@ static PyMethodDef cache_methods[] = {
      "IO_URING, RDMA or GPU. Errors as put()."},
     {"remove", NAMED(cache_remove),
      "remove(key, *, space=0)\n--\n\nTakes the object out. Returns whether it was in the cache.\n\n"
+     "OSError EBUSY: a process that is stopped has the cache's lock."},
+    {"evict", PLAIN(cache_evict),
+     "evict(bytes=None, /)\n--\n\nEvicts by the policy until objects of so many bytes have left, or\n"
+     "all. Waits until they are in the second tier, if there is one. Returns the bytes.\n\n"
      "OSError EBUSY: a process that is stopped has the cache's lock."},
     {"quota", PLAIN(cache_quota),
      "quota(space, bytes, /)\n--\n\nWhat a namespace may take at most, for all processes; 0: as much\n"
@@ -572,14 +629,17 @@ static PyMethodDef cache_methods[] = {
 
 static PyType_Slot cache_slots[] = {
     {Py_tp_doc,
-     "Cache(pool, path, capacity=0, *, policy=\"s3fifo\", objects=0, high=0, low=0, ttl=0)\n--\n\n"
+     "Cache(pool, path, capacity=0, *, policy=\"s3fifo\", objects=0, high=0, low=0, ttl=0,\n"
+     "      tier=None, tier_size=0)\n--\n\n"
      "A cache of objects in the directory path of a pool, for any number of processes. A context\n"
      "manager that closes it. `key in cache`, and `for key in cache`: of namespace 0.\n\n"
      "Keys are bytes, or str as UTF-8. A cache that is not there is made with capacity, in\n"
      "bytes of memory, at least 1 MiB; one that is there stays as it is. 0: it must be there.\n"
      "policy: \"s3fifo\", \"lru\" or \"fifo\". objects: at most so many; 0: one for each 16 KiB.\n"
      "high, low: a put that would take more than high bytes evicts down to low; 0: the\n"
-     "capacity. ttl: objects are not found when they are older, in seconds; 0: of any age.\n\n"
+     "capacity. ttl: objects are not found when they are older, in seconds; 0: of any age.\n"
+     "tier: a directory of a disk, absolute, for a file of tier_size bytes that gets what is\n"
+     "evicted. get() looks in memory alone, fetch() there too.\n\n"
      "FileNotFoundError: there is none, and capacity is 0. OSError EINVAL: an option is out of\n"
      "bounds. EUCLEAN: it is damaged. EOPNOTSUPP: a newer version made it, or the pool's engine\n"
      "does not know who holds what. ENOSPC: the pool has no room for its index."},
@@ -608,7 +668,9 @@ int add_cache(PyObject *module)
 {
     return (cache_type = add_type(module, &cache_spec)) &&
                    (entries_type = add_type(module, &entries_spec)) &&
-                   (entry_type = add_record(module, &entry_desc)) && !add_cached(module)
+                   (entry_type = add_record(module, &entry_desc)) && !add_cached(module) &&
+                   !PyModule_AddIntConstant(module, "IN_MEMORY", HFC_IN_MEMORY) &&
+                   !PyModule_AddIntConstant(module, "ON_DISK", HFC_ON_DISK)
                ? 0
                : -1;
 }

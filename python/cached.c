@@ -46,7 +46,17 @@ static PyObject *cached_from(struct py_cache *cache, const struct iovec *iov, in
     return (PyObject *)self;
 }
 
-PyObject *get_one(struct py_cache *cache, const struct hfc_key *key)
+static int get_into(struct py_cached *self, struct hfc *cache, const struct hfc_key *key, int room,
+                    enum get_how how, uint64_t tag)
+{
+    struct iovec *iov = self->held.iov;
+
+    return how == GET_HELD      ? hfc_get(cache, key, iov, room, &self->ref)
+           : how == GET_FETCHED ? hfc_fetch(cache, key, iov, room, &self->ref)
+                                : hfc_fetch_begin(cache, key, tag, iov, room, &self->ref);
+}
+
+PyObject *get_one(struct py_cache *cache, const struct hfc_key *key, enum get_how how, uint64_t tag)
 {
     struct py_cached *self = (struct py_cached *)held_new(cached_type, cache->pool, false);
     int room = 1, rc;
@@ -54,8 +64,8 @@ PyObject *get_one(struct py_cache *cache, const struct hfc_key *key)
     if (!self)
         return NULL;
     do {
-        WITHOUT_LOCK(cache, rc, hfc_get(cache->cache, key, self->held.iov, room, &self->ref));
-    } while (rc == -E2BIG && (held_room(&self->held, &room) || (rc = 0)));
+        WITHOUT_LOCK(cache, rc, get_into(self, cache->cache, key, room, how, tag));
+    } while (rc == -E2BIG && held_room(&self->held, &room));
     if (rc > 0) {
         self->held.pieces = rc;
         self->held.live = true;
@@ -64,7 +74,55 @@ PyObject *get_one(struct py_cache *cache, const struct hfc_key *key)
     Py_DECREF((PyObject *)self);
     if (rc == -ENOENT)
         Py_RETURN_NONE;
-    return rc ? cache_failed(rc) : NULL;
+    if (rc == 0)
+        Py_RETURN_TRUE;
+    return PyErr_Occurred() ? NULL : cache_failed(rc); /* no memory for the pieces */
+}
+
+/* The exception that is set, as an object. */
+static PyObject *take_exception(void)
+{
+    PyObject *type, *value, *trace;
+
+    PyErr_Fetch(&type, &value, &trace);
+    PyErr_NormalizeException(&type, &value, &trace);
+    Py_XDECREF(type);
+    Py_XDECREF(trace);
+    return value;
+}
+
+/* (tag, thing); takes over the reference to it, which may be null. */
+static PyObject *tag_thing(uint64_t tag, PyObject *thing)
+{
+    return thing ? Py_BuildValue("KN", (unsigned long long)tag, thing) : NULL;
+}
+
+PyObject *next_fetched(struct py_cache *cache)
+{
+    struct py_cached *self = (struct py_cached *)held_new(cached_type, cache->pool, false);
+    struct hfc_fetched fetched;
+    int room = 1, rc;
+
+    if (!self)
+        return NULL;
+    do {
+        rc = hfc_fetch_next(cache->cache, self->held.iov, room, &fetched);
+    } while (rc == -E2BIG && held_room(&self->held, &room));
+    if (rc == 1 && fetched.pieces > 0) {
+        self->held.pieces = fetched.pieces;
+        self->held.live = true;
+        self->ref = fetched.ref;
+        return tag_thing(fetched.tag, (PyObject *)self);
+    }
+    Py_DECREF((PyObject *)self);
+    if (rc < 0)
+        return PyErr_Occurred() ? NULL : cache_failed(rc);
+    if (rc == 0)
+        Py_RETURN_NONE;
+    if (fetched.pieces == -ENOENT)
+        return tag_thing(fetched.tag, Py_NewRef(Py_None));
+    cache_failed(fetched.pieces);
+    return tag_thing(fetched.tag, take_exception());
 }
 
 /* What one call got of several. */
@@ -82,7 +140,7 @@ static PyObject *take_got(struct py_cache *self, const struct hfc_key *key,
     if (got->pieces > 0)
         return cached_from(self, &batch->iov[got->first], got->pieces, &got->ref);
     if (got->pieces == -E2BIG)
-        return get_one(self, key);
+        return get_one(self, key, GET_HELD, 0);
     if (got->pieces == -ENOENT)
         Py_RETURN_NONE;
     return cache_failed(got->pieces);

@@ -134,8 +134,14 @@ int hfc_get_many(struct hfc *cache, const struct hfc_key *keys, int count, uint3
 /* Lets go, from any thread of the process, also after hfc_close(). As hf_unpin(). */
 int hfc_release(struct hfc_ref *ref);
 
-/* Whether each of `count` keys is in the cache: out[i] is 1 or 0. Returns how many are. Does not
- * count as use. -EINVAL. */
+enum hfc_where {
+    HFC_NOWHERE = 0,
+    HFC_IN_MEMORY = 1, /* hfc_get() gets it */
+    HFC_ON_DISK = 2 /* in the second tier: hfc_fetch() brings it, if it is whole and not too old */
+};
+
+/* Where each of `count` keys is: out[i] is enum hfc_where. Returns how many are in memory or on the
+ * disk. Does not count as use. -EINVAL. */
 int hfc_exists(struct hfc *cache, const struct hfc_key *keys, int count, uint8_t *out);
 
 /* Counts as use of the object for the policy, and nothing else. -ENOENT, -EINVAL. */

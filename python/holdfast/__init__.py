@@ -60,7 +60,9 @@ A cache: Cache keeps objects under keys for any number of processes, and evicts 
         got = cache.get("key")                      # None: it is not there
         array = numpy.frombuffer(got, dtype)        # in place, held like a pin
 
-What is held leaves the cache like the rest, and its bytes stay. So there are no time-outs.
+What is held leaves the cache like the rest, and its bytes stay. So there are no time-outs. With
+Cache(..., tier="/dir", tier_size=...) what is evicted goes to a file on a disk. cache.fetch(key)
+brings it back, and so does `await holdfast.fetch(cache, key)`.
 
 Paths: str, bytes or os.PathLike, in the pool: "/a/b", and "a/b" is the same. Only create(), Pool()
 and check() take a path of the system.
@@ -91,6 +93,7 @@ holdfast.open is another name of Pool.
 
 from ._holdfast import *  # noqa: F403
 from ._holdfast import __version__, Pool
+from ._fetches import fetch
 from ._recalls import recalls
 
 open = Pool

@@ -31,6 +31,18 @@ static void put_all(uint64_t from, uint64_t count, uint64_t version)
 
 /* ---- calls ---- */
 
+static void expect_where(uint64_t from, uint64_t count, uint8_t where)
+{
+    struct object_key key;
+    uint8_t is;
+
+    for (uint64_t i = from; i < from + count; i++) {
+        object_key(&key, i, 0);
+        EXPECT_EQ(hfc_exists(tier_cache, &key.key, 1, &is), where != HFC_NOWHERE);
+        EXPECT_EQ(is, where);
+    }
+}
+
 static void check_back(uint64_t from, uint64_t count, int64_t version)
 {
     for (uint64_t i = from; i < from + count; i++) {
@@ -49,10 +61,14 @@ void scene_calls(void)
 
     tier_begin(TEST_MIB(32));
     put_all(0, 44, 1);
+    expect_where(0, 44, HFC_IN_MEMORY);
     tier_evict_all();
     for (uint64_t i = 0; i < 44; i++)
         EXPECT_EQ(object_get(tier_cache, i, 0, 0), -ENOENT);
+    expect_where(0, 44, HFC_ON_DISK);
+    expect_where(44, 44, HFC_NOWHERE);
     check_back(0, 44, 1);
+    expect_where(0, 44, HFC_IN_MEMORY);
     check_back(0, 44, 1); /* from memory */
     stats = tier_stats();
     EXPECT_EQ(stats.demoted, 44);
@@ -72,6 +88,7 @@ void scene_calls(void)
         EXPECT_EQ(hfc_remove(tier_cache, &key.key), 0);
         EXPECT_EQ(hfc_remove(tier_cache, &key.key), -ENOENT);
         EXPECT_EQ(tier_fetch(i, 0), -ENOENT);
+        expect_where(i, 1, HFC_NOWHERE);
     }
     tier_detach(); /* and it lasts */
     tier_attach();
@@ -141,6 +158,7 @@ static void check_away(void)
     tier_attach();
     EXPECT(tier_stats().fault);
     printf("away: %s\n", tier_stats().fault);
+    expect_where(0, 11, HFC_NOWHERE);
     check_back(0, 11, -ENOENT);
     put_all(0, 5, 3);
     tier_evict_all();
