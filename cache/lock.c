@@ -11,6 +11,14 @@
 
 #define LOCK_SECONDS 5
 
+#ifdef __SANITIZE_THREAD__ /* GCC's does not see what pthread_mutex_clocklock() locks */
+#define LOCK_CLOCK CLOCK_REALTIME
+#define lock_until(mutex, until) pthread_mutex_timedlock(mutex, until)
+#else
+#define LOCK_CLOCK CLOCK_MONOTONIC /* the other one can be set */
+#define lock_until(mutex, until) pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, until)
+#endif
+
 int lock_make(struct run *run)
 {
     pthread_mutexattr_t attributes;
@@ -29,9 +37,9 @@ int cache_lock(struct hfc *cache)
     int rc = pthread_mutex_trylock(&run->mutex);
 
     if (rc == EBUSY) {
-        clock_gettime(CLOCK_MONOTONIC, &until); /* the other one can be set */
+        clock_gettime(LOCK_CLOCK, &until);
         until.tv_sec += LOCK_SECONDS;
-        rc = pthread_mutex_clocklock(&run->mutex, CLOCK_MONOTONIC, &until);
+        rc = lock_until(&run->mutex, &until);
     }
     if (rc == EOWNERDEAD) {
         if (!CACHE_BROKEN(CACHE_LAB_NO_MEND))

@@ -103,7 +103,7 @@ static int make_whole_file(struct hf_pool *pool, const char *dir, uint64_t bytes
 
 /* ---- the index ---- */
 
-static uint64_t tier_begin(const struct header *header)
+uint64_t tier_page_at(const struct header *header)
 {
     return CACHE_PAGE + (cache_pages((uint64_t)header->lines * 64) +
                          cache_pages((uint64_t)header->cells * sizeof(struct cell))) *
@@ -112,7 +112,7 @@ static uint64_t tier_begin(const struct header *header)
 
 uint64_t index_bytes(const struct header *header)
 {
-    return tier_begin(header) + tier_index_pages(header) * CACHE_PAGE;
+    return tier_page_at(header) + tier_index_pages(header) * CACHE_PAGE;
 }
 
 bool index_is_known(const struct header *header)
@@ -167,8 +167,9 @@ static int fill_index(struct hf_file *file, const struct hfc_options *options,
     if (rc || !header->tier_sets)
         return rc;
     tier_fill_page(options, page);
-    return hf_write(file, page, sizeof page, tier_begin(header)) == (ssize_t)sizeof page ? 0
-                                                                                         : -ENOSPC;
+    return hf_write(file, page, sizeof page, tier_page_at(header)) == (ssize_t)sizeof page
+               ? 0
+               : -ENOSPC;
 }
 
 /* 0 too when another process was faster. */
@@ -233,7 +234,7 @@ static int check_index(struct hfc *cache)
     cache->lines_at = CACHE_PAGE;
     cache->cells_at = CACHE_PAGE + cache_pages((uint64_t)header->lines * 64) * CACHE_PAGE;
     cache->tier_sets = header->tier_sets;
-    cache->tier_at = header->tier_sets ? tier_begin(header) : 0;
+    cache->tier_at = header->tier_sets ? tier_page_at(header) : 0;
     return tier_check_index(cache);
 }
 

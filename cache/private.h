@@ -226,6 +226,7 @@ void cache_unlock(struct hfc *cache);
 int lock_make(struct run *run);
 /* open.c: of an index, as its header says; and whether this version knows all of it. */
 uint64_t index_bytes(const struct header *header);
+uint64_t tier_page_at(const struct header *header); /* the page of the second tier */
 bool index_is_known(const struct header *header);
 /* mend.c: makes the run state from the index. Under the lock. -ENOMEM. */
 int cache_mend(struct hfc *cache);

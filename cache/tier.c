@@ -223,25 +223,13 @@ void tier_promoted(struct hfc *cache, const struct hfc_key *key, const struct ti
 
 /* ---- counts ---- */
 
-int hfc_tier_stats(struct hfc *cache, struct hfc_tier_stats *out)
+void tier_fill_stats(const struct tier *tier, struct hfc_tier_stats *out)
 {
-    const struct tier *tier;
-    uint64_t error, used;
-    int rc = cache_check(cache);
+    uint64_t used = load_relaxed(&tier->head) - tier->blocks; /* relaxed, and below: measures */
+    uint64_t error = load_relaxed(&tier->last_error);
 
-    if (rc == 0 && (!out || out->size != sizeof *out))
-        rc = cache_fail(-EINVAL, "out is null, or its size is not sizeof(struct hfc_tier_stats)");
-    if (rc)
-        return rc;
-    tier = cache_tier(cache);
-    if (!tier)
-        return cache_fail(-ENOENT, "the cache was made without a second tier");
-    used = load_relaxed(&tier->head) - tier->blocks; /* relaxed, and below: measures */
-    error = load_relaxed(&tier->last_error);
     *out = (struct hfc_tier_stats){
         .size = sizeof *out,
-        .path = tier->path,
-        .fault = cache->tier_io ? NULL : cache->tier_fault,
         .capacity_bytes = tier->blocks * CACHE_PAGE,
         .used_bytes = (used < tier->blocks ? used : tier->blocks) * CACHE_PAGE,
         .demoted = load_relaxed(&tier->demoted),
@@ -258,5 +246,22 @@ int hfc_tier_stats(struct hfc *cache, struct hfc_tier_stats *out)
         .last_error_reading = (uint32_t)(error >> 63),
         .last_error_time = (uint32_t)error,
     };
+}
+
+int hfc_tier_stats(struct hfc *cache, struct hfc_tier_stats *out)
+{
+    const struct tier *tier;
+    int rc = cache_check(cache);
+
+    if (rc == 0 && (!out || out->size != sizeof *out))
+        rc = cache_fail(-EINVAL, "out is null, or its size is not sizeof(struct hfc_tier_stats)");
+    if (rc)
+        return rc;
+    tier = cache_tier(cache);
+    if (!tier)
+        return cache_fail(-ENOENT, "the cache was made without a second tier");
+    tier_fill_stats(tier, out);
+    out->path = tier->path;
+    out->fault = cache->tier_io ? NULL : cache->tier_fault;
     return 0;
 }

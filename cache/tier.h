@@ -90,6 +90,9 @@ static inline void tier_count(uint64_t *counter, uint64_t more)
     __atomic_fetch_add(counter, more, __ATOMIC_RELAXED); /* relaxed: a measure */
 }
 
+/* tier.c: what the page says, with null for path and fault. */
+void tier_fill_stats(const struct tier *tier, struct hfc_tier_stats *out);
+
 /* ---- tier.c: the entries ---- */
 
 struct tier_found {

@@ -21,8 +21,8 @@
 static struct hfc_options made = {.size = sizeof(made)};
 static const char *policy_word = "s3fifo";
 static const char *tier_word;
-static uint64_t ttl_ns, evicted_bytes;
-static uint32_t key_space;
+static uint64_t ttl_ns, evicted_bytes, watch_ns = NS_PER_S;
+static uint32_t key_space, watch_lines;
 static bool as_json, key_is_hex;
 
 #define JSON_OPTION                                                                                \
@@ -558,9 +558,55 @@ static const struct cli_verb cache_stat = {
     .run = run_cache_stat,
 };
 
+/* ---- top ---- */
+
+static struct cli_option top_options[] = {
+    {.name = "interval",
+     .letter = 'i',
+     .kind = CLI_TIME,
+     .value = &watch_ns,
+     .value_name = "TIME",
+     .help = "what a line is about (1s)",
+     .min = NS_PER_S / 10,
+     .max = 3600 * NS_PER_S},
+    {.name = "batch",
+     .letter = 'b',
+     .kind = CLI_COUNT,
+     .value = &watch_lines,
+     .value_name = "N",
+     .help = "end after N lines",
+     .min = 1,
+     .max = UINT32_MAX},
+    {0},
+};
+
+static int run_cache_top(int count, char **operands)
+{
+    struct opened it;
+    int rc;
+
+    (void)count;
+    if (!attach_cache(&it, operands))
+        return it.status;
+    rc = cache_watch(it.cache, watch_ns, watch_lines);
+    if (rc != 0)
+        it.status = fail_cache(operands[1], rc);
+    return close_cache(&it);
+}
+
+static const struct cli_verb cache_top = {
+    .name = "cache top",
+    .operands = "POOL CACHE",
+    .summary = "watch a cache: a line each second, with hits, evictions and bytes",
+    .options = top_options,
+    .operands_min = 2,
+    .operands_max = 2,
+    .run = run_cache_top,
+};
+
 static const struct cli_verb *const cache_verbs[] = {
-    &cache_make, &cache_put,   &cache_get,   &cache_rm, &cache_ls,
-    &cache_stat, &cache_evict, &cache_drain, NULL,
+    &cache_make, &cache_put, &cache_get,   &cache_rm,    &cache_ls,
+    &cache_stat, &cache_top, &cache_evict, &cache_drain, NULL,
 };
 
 const struct cli_verb cli_verb_cache = {

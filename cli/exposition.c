@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define METRICS_MAX 96 /* there are some 50 */
+#define METRICS_MAX 96 /* there are some 70 */
 
 struct metric {
     const char *name;
@@ -82,6 +82,21 @@ static void put_label_value(FILE *out, const char *text)
         text += len;
     }
     fputc('"', out);
+}
+
+char *exposition_label(const char *name, const char *value)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+
+    if (out == NULL)
+        fail_memory();
+    fprintf(out, ",%s=", name);
+    put_label_value(out, value);
+    if (fclose(out) != 0)
+        fail_memory();
+    return text;
 }
 
 static void begin_sample(const struct metric *metric, const char *suffix, const char *pool,

@@ -25,6 +25,8 @@ void exposition_sample(struct exposition *exposition, const char *suffix, const 
 /* The same in seconds. */
 void exposition_sample_ns(struct exposition *exposition, const char *suffix, const char *pool,
                           const char *labels, uint64_t ns);
+/* `,name="value"` with the format's escapes; to be freed. */
+char *exposition_label(const char *name, const char *value);
 /* Prints all of it, with `out` null nothing, and frees it. */
 void exposition_end(struct exposition *exposition, FILE *out);
 

@@ -5,6 +5,7 @@
  * A server says of a pool that cannot be read just that, and of the others all.
  */
 #include "cli.h"
+#include "cache_rates.h"
 #include "listen.h"
 #include "pool_metrics.h"
 #include "watched.h"
@@ -13,11 +14,26 @@
 #include <string.h>
 
 static const char *listen_address;
+static bool with_caches;
 
 static struct cli_option metrics_options[] = {
     CLI_LISTEN_OPTION(listen_address, "answer Prometheus there; a PORT alone: on this machine"),
+    {.name = "caches",
+     .letter = 'c',
+     .kind = CLI_FLAG,
+     .value = &with_caches,
+     .help = "also of the caches in them, found in all directories"},
     {0},
 };
+
+static int add_with_caches(struct exposition *exposition, const char *path, struct hf_pool *pool)
+{
+    int rc = pool_metrics_add(exposition, path, pool);
+
+    if (rc == 0 && with_caches)
+        cache_metrics_add(exposition, path, pool);
+    return rc;
+}
 
 /* The pools of a server. */
 struct scrape {
@@ -45,7 +61,7 @@ static void add_watched(struct exposition *exposition, struct watched *watched)
     struct hf_pool *pool = watched_pool(watched);
 
     if (pool != NULL)
-        watched_looked(watched, pool_metrics_add(exposition, watched->path, pool));
+        watched_looked(watched, add_with_caches(exposition, watched->path, pool));
     if (watched->failure != 0)
         pool_metrics_add_down(exposition, watched->path);
 }
@@ -83,7 +99,7 @@ static int add_once(struct exposition *exposition, const char *path)
 
     if (status != EX_OK)
         return status;
-    rc = pool_metrics_add(exposition, path, pool);
+    rc = add_with_caches(exposition, path, pool);
     if (rc != 0)
         status = cli_fail(path, rc);
     return cli_pool_close(pool, path, status);

@@ -6,6 +6,7 @@
  * layout change. Only the files that are shown are given their names, and those are remembered for
  * a while.
  */
+#include "cache_rates.h"
 #include "cli.h"
 #include "listen.h"
 #include "page.h"
@@ -75,6 +76,7 @@ struct top {
     const struct hf_pin_info *oldest[ROWS_MAX];
     int change_count, oldest_count; /* changes come first in `oldest` */
     struct name *names;
+    struct cache_rates *caches;
     enum rows_shown shown;
     bool utf8;
     /* the screen under way */
@@ -106,6 +108,8 @@ static int read_sample(struct top *top)
     rc = hf_pool_info(top->pool, &top->info);
     if (rc == 0)
         rc = hf_stats(top->pool, &top->now.stats);
+    if (rc == 0)
+        top->caches = cache_rates_read(top->caches, top->pool);
     return rc == 0 ? read_pins(top) : rc;
 }
 
@@ -216,6 +220,15 @@ static void draw_users(struct top *top)
             info->processes, info->max_processes, info->threads, info->max_threads, info->files,
             info->max_files, info->inodes);
     end_line(top);
+}
+
+static void draw_caches(struct top *top)
+{
+    for (int i = 0; i < cache_rates_count(top->caches); i++) {
+        begin_top_line(top, TERMINAL_PLAIN);
+        cache_rates_print(top->caches, i, top->out);
+        end_line(top);
+    }
 }
 
 /* Sums over the table of counts; -1 takes all of that dimension. */
@@ -531,6 +544,7 @@ static char *draw_screen(struct top *top, int rows, int columns)
     draw_title(top);
     draw_space(top);
     draw_users(top);
+    draw_caches(top);
     put_pin_counts(top);
     put_events(top);
     put_table(top);
@@ -671,6 +685,7 @@ static int watch_pool(struct hf_pool *pool, const char *path)
     if (rc != 0)
         status = cli_fail(path, rc);
     cli_pins_free(&top.pins);
+    cache_rates_free(top.caches);
     free(top.names);
     return status;
 }

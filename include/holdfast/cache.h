@@ -284,6 +284,17 @@ struct hfc_tier_stats {
 /* Takes no lock. -ENOENT: the cache has no second tier. -EINVAL. */
 int hfc_tier_stats(struct hfc *cache, struct hfc_tier_stats *out);
 
+/* The counts of the cache in the directory `path`, for somebody who only looks. It opens nothing,
+ * takes no lock and mends nothing, and the pool may be open read-only. Returns 1 when a process has
+ * the cache open. Returns 0 when none has: then only the limits and the second tier are known, and
+ * the rest is 0. next_age_seconds is 0. tier->capacity_bytes is 0 when there is no second tier, and
+ * its path and fault are null. The counts may be of slightly different moments.
+ *   -EINVAL  an argument is null, or a size is wrong
+ *   -ENOENT  there is no cache
+ *   -EUCLEAN, -EOPNOTSUPP, -ENAMETOOLONG as hfc_open(), and the errors of hf_open() */
+int hfc_peek(struct hf_pool *pool, const char *path, struct hfc_stats *out,
+             struct hfc_tier_stats *tier);
+
 /* ------------------------------------------------------------------------------- checking --- */
 
 struct hfc_check_result {

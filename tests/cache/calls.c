@@ -64,6 +64,38 @@ static void check_basics(void)
     done(cache);
 }
 
+/* Counts of a cache that is only looked at. */
+static void check_peek(void)
+{
+    struct hfc_stats stats = {.size = sizeof(stats)}, own;
+    struct hfc_tier_stats tier = {.size = sizeof(tier)};
+    struct hfc *cache;
+
+    fresh();
+    EXPECT_EQ(hfc_peek(pool, "/cache", &stats, &tier), -ENOENT);
+    cache = object_cache(pool, TEST_MIB(4), HFC_S3FIFO, 1000);
+    for (uint64_t i = 0; i < 100; i++)
+        object_put(cache, i, 0, 1, KIB(64));
+    for (uint64_t i = 0; i < 100; i++)
+        object_get(cache, i, 0, 0);
+    EXPECT_EQ(hfc_peek(pool, "/cache", &stats, &tier), 1);
+    own = object_stats(cache);
+    own.next_age_seconds = 0;
+    stats.evicted_age_seconds = own.evicted_age_seconds;
+    EXPECT(memcmp(&own, &stats, sizeof stats) == 0);
+    EXPECT(stats.evictions > 0 && stats.hits > 0 && stats.misses > 0 && !tier.capacity_bytes);
+    EXPECT_EQ(hfc_peek(NULL, "/cache", &stats, &tier), -EINVAL);
+    EXPECT_EQ(hfc_peek(pool, "/cache", &stats, NULL), -EINVAL);
+    stats.size = 1;
+    EXPECT_EQ(hfc_peek(pool, "/cache", &stats, &tier), -EINVAL);
+    stats.size = sizeof stats;
+    EXPECT_EQ(hfc_close(cache), 0);
+    EXPECT_EQ(hfc_peek(pool, "/cache", &stats, &tier), 0); /* nobody has it open */
+    EXPECT(stats.capacity_bytes == TEST_MIB(4) && !stats.hits && !stats.objects);
+    EXPECT_EQ(hfc_open(pool, "/cache", NULL, &cache), 0);
+    done(cache);
+}
+
 /* Of many keys at once: all, or those before the first that is not there. */
 static void check_many(void)
 {
@@ -477,6 +509,7 @@ static void calls(void)
     check_basics();
     check_errors();
     check_many();
+    check_peek();
     check_in_place();
     check_evict();
     check_eviction(HFC_S3FIFO);

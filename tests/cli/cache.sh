@@ -60,6 +60,39 @@ same "$(grep -c 'written\|brought back\|of 16M\|failed\|fault' <<<"$out")" 3
 try 0 "$HOLDFAST" cache stat "$pool" /tiered --json
 grep -q '"tier":' <<<"$out" || fail 'there is no tier in the JSON'
 
+# who watches sees what other processes do. Metrics and top know caches that a process has open
+try 66 "$HOLDFAST" cache top "$pool" /nowhere
+try 64 "$HOLDFAST" cache top "$pool" /tiered --interval 1ms
+"$HOLDFAST" metrics "$pool" --caches >"$work/metrics"
+grep -q "^holdfast_cache_open{pool=\"$pool\",cache=\"/tiered\"} 0$" "$work/metrics" || fail 'a cache that nobody has open'
+grep -q 'cache_hits_total' "$work/metrics" && fail 'counts that nobody keeps'
+"$HOLDFAST" metrics "$pool" | grep -q holdfast_cache && fail 'metrics of caches that nobody has asked for'
+"$HOLDFAST" cache top "$pool" /tiered --interval 100ms >"$work/watched" &
+holder_pid[watcher]=$!
+for ((i = 0; i < 6000; i++)); do
+    grep -q GETS/S "$work/watched" && break
+    sleep 0.1
+done
+for ((i = 0; i < 3; i++)); do
+    try 0 "$HOLDFAST" cache put "$pool" /tiered "$work/small" "seen $i"
+    try 0 "$HOLDFAST" cache get "$pool" /tiered "seen $i"
+done
+try 66 "$HOLDFAST" cache get "$pool" /tiered nowhere
+"$HOLDFAST" metrics "$pool" --caches >"$work/metrics"
+for line in 'open 1' 'hits_total 3' 'puts_total 3' 'objects 4' 'tier_promoted_bytes_total 300000'; do
+    grep -q "^holdfast_cache_${line% *}{pool=\"$pool\",cache=\"/tiered\"} ${line#* }$" "$work/metrics" ||
+        fail "metrics of caches: $line"
+done
+"$HOLDFAST" top "$pool" --batch 1 >"$work/top"
+grep -q '^cache /tiered: 300K of 4.0M, ' "$work/top" || fail 'top shows no row of the cache'
+grep -q '^cache /kv: no process has it open$' "$work/top" || fail 'top shows no row of the other cache'
+kill "${holder_pid[watcher]}"
+wait "${holder_pid[watcher]}"
+unset 'holder_pid[watcher]'
+grep -q '^ *[0-9][0-9]* ' "$work/watched" || fail 'cache top has printed no line'
+try 0 "$HOLDFAST" cache top "$pool" /tiered --interval 100ms --batch 2
+same "$(wc -l <<<"$out")" 3
+
 # put and get, of files and of standard input, and of a key that was there
 try 0 cached put "$work/large" 'large one'
 same "$out$err" ''
@@ -175,12 +208,12 @@ try 69 "$HOLDFAST" cache make "$work/srcu" /kv --capacity 1M
 # what is not a verb, and what there is
 try 64 "$HOLDFAST" cache
 says 'VERB POOL CACHE'
-try 64 "$HOLDFAST" cache top "$pool" /kv
-says 'top: there is no such verb'
+try 64 "$HOLDFAST" cache tip "$pool" /kv
+says 'tip: there is no such verb'
 try 64 "$HOLDFAST" cache get "$pool" /kv
 says 'holdfast cache get POOL CACHE KEY'
 try 0 "$HOLDFAST" cache --help
-for verb in make put get rm ls stat evict drain; do
+for verb in make put get rm ls stat top evict drain; do
     grep -q "^  $verb " <<<"$out" || fail "--help does not list $verb"
     "$HOLDFAST" cache "$verb" --help | grep -q "^usage: holdfast cache $verb POOL CACHE" || fail "$verb --help"
 done
