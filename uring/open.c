@@ -23,7 +23,23 @@ static void watch_ring_forks(void)
 
 int uring_check(const struct hf_uring *uring)
 {
+    if (!uring)
+        return uring_fail(-EINVAL, "uring is null");
     return uring->forks == forks ? 0 : uring_fail(-ECHILD, "the parent opened it before the fork");
+}
+
+/* Of those that liburing 2.3 does not know. */
+#define SETUP_KNOWN ((1u << 18) - 1)
+
+/* exit.c reads the ring's queues by itself: entries have one size, and sq_head counts them. */
+static int check_ring(const struct io_uring *ring)
+{
+    if (!ring->sq.ring_ptr || !ring->cq.ring_ptr)
+        return uring_fail(-EINVAL, "the ring has not been set up (io_uring_queue_init(3))");
+    if (ring->flags & ~SETUP_KNOWN)
+        return uring_fail(-EOPNOTSUPP, "the ring was set up with flags 0x%x, which are not known",
+                          ring->flags & ~SETUP_KNOWN);
+    return 0;
 }
 
 static int check_options(const struct hf_uring_options *options)
@@ -127,6 +143,7 @@ int hf_uring_open(struct hf_pool *pool, struct io_uring *ring,
     if (!pool || !ring || !out)
         return uring_fail(-EINVAL, "pool, ring or out is null");
     rc = check_options(options);
+    rc = rc ? rc : check_ring(ring);
     if (rc)
         return rc;
     pthread_once(&once, watch_ring_forks);

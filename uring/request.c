@@ -289,6 +289,8 @@ int hf_uring_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
 
     if (rc)
         return rc;
+    if (!cqe || !out)
+        return uring_fail(-EINVAL, "cqe or out is null");
     look_at_ring(uring);
     return request_complete(uring, cqe, out);
 }

@@ -60,11 +60,12 @@ struct hf_uring_options {
  * HF_URING_HAS_TABLE the ring gets a sparse table, with room for all that the pool can grow to.
  * Null options: zeros. The whole pool becomes resident, so it may take long. The ring stays alive
  * until hf_uring_close() or hf_uring_exit(), also after io_uring_queue_exit(3).
- *   -EINVAL     an option is not known or out of bounds; or the ring's table has no room
+ *   -EINVAL     an option is not known or out of bounds; the ring was not set up; or its table has
+ *               no room
  *   -EBUSY      the ring has a table already, and HF_URING_HAS_TABLE was not given
  *   -EEXIST     the ring belongs to another thread (IORING_SETUP_SINGLE_ISSUER)
- *   -EOPNOTSUPP the kernel is older than 6.0, or the ring cannot be mapped a second time; or as
- *               hf_pool_register()
+ *   -EOPNOTSUPP the kernel is older than 6.0; the ring was set up with flags that are not known, or
+ *               cannot be mapped a second time; or as hf_pool_register()
  *   -E2BIG      the table would need more entries than the kernel allows
  *   -ENOMEM     no memory; or the user has locked as much as RLIMIT_MEMLOCK allows
  *   -EMFILE     no descriptor is left */
@@ -133,7 +134,8 @@ struct hf_uring_io {
  *   -EINVAL  an unknown op or flag, len is 0 or too large, or the file is of another pool;
  *            MSG_ZEROCOPY; HF_URING_ZERO_COPY with IOSQE_IO_DRAIN
  *   -E2BIG   the range lies in more than 1,024 pieces
- *   -ENOMEM  no memory; or the pool has grown, and RLIMIT_MEMLOCK leaves no room for that
+ *   -ENOMEM  no memory. Or the pool has grown, and RLIMIT_MEMLOCK leaves no room: the last buffer
+ *            is locked once more before the shorter one goes
  *   -EFAULT, -EBADF, -ENOSPC, -EROFS, -EINTR, -ENOLCK, -EUCLEAN  as hf_pin() */
 int hf_uring_prep(struct hf_uring *uring, const struct hf_uring_io *io);
 
@@ -151,7 +153,8 @@ struct hf_uring_done {
  * filled, and without HF_URING_MORE the range has been released. 0: it was of a cancel, or a
  * notification of a request that has ended. Each request ends with one completion without
  * HF_URING_MORE. Never waits.
- *   -ENOENT  it is not of this struct hf_uring, but the program's own */
+ *   -ENOENT  it is not of this struct hf_uring, but the program's own
+ *   -EINVAL  a pointer is null */
 int hf_uring_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
                       struct hf_uring_done *out);
 

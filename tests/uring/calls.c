@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -167,6 +168,97 @@ static void refuses_when_full(struct rig *rig, struct hf_file *file)
         rig_expect(rig, 1, -EBADF);
 }
 
+static void refuses_null(struct rig *rig, struct hf_file *file)
+{
+    struct hf_uring_io io = rig_io(HF_URING_READ, file, 0, 1, 0, 1);
+    struct io_uring_cqe cqe = {.user_data = 1};
+    struct hf_uring_done done;
+    struct hf_recall recall = {.arg = NULL};
+    uint64_t user_data;
+
+    EXPECT_EQ(hf_uring_prep(NULL, &io), -EINVAL);
+    EXPECT_EQ(hf_uring_complete(NULL, &cqe, &done), -EINVAL);
+    EXPECT_EQ(hf_uring_complete(rig->uring, NULL, &done), -EINVAL);
+    EXPECT_EQ(hf_uring_complete(rig->uring, &cqe, NULL), -EINVAL);
+    EXPECT(strstr(hf_uring_detail(), "null") != NULL);
+    EXPECT_EQ(hf_uring_cancel(NULL, 1), -EINVAL);
+    EXPECT_EQ(hf_uring_recalled(NULL, &recall, &user_data), -EINVAL);
+    EXPECT_EQ(hf_uring_recalled(rig->uring, NULL, &user_data), -EINVAL);
+    EXPECT_EQ(hf_uring_close(NULL), -EINVAL);
+    EXPECT_EQ(hf_uring_exit(NULL), -EINVAL);
+}
+
+/* None that was never set up, and none whose queues may be otherwise. */
+static void refuses_rings(struct hf_pool *pool)
+{
+    struct io_uring ring = {.ring_fd = -1}, newer;
+    struct hf_uring *uring;
+
+    EXPECT_EQ(hf_uring_open(pool, &ring, NULL, &uring), -EINVAL);
+    EXPECT(strstr(hf_uring_detail(), "set up") != NULL);
+    rig_ring(&ring, 4, 0);
+    newer = ring;
+    newer.flags |= 1u << 18; /* of Linux 6.18: entries of two sizes */
+    EXPECT_EQ(hf_uring_open(pool, &newer, NULL, &uring), -EOPNOTSUPP);
+    EXPECT(strstr(hf_uring_detail(), "0x40000") != NULL);
+    io_uring_queue_exit(&ring);
+}
+
+/* The new memory is refused, and nothing is held. What was there goes on. */
+static void outgrows(const struct hf_uring_options *options, int rc, const char *sentence)
+{
+    const struct hf_pool_options small = {.size = sizeof(small), .pool_bytes = TEST_MIB(8)};
+    struct hf_pool *pool;
+    struct hf_uring_io io;
+    struct hf_file *file;
+    struct rig rig;
+    uint64_t pages;
+
+    EXPECT_EQ(hf_pool_open_anonymous(&small, &pool), 0);
+    file = test_file(pool, "/file");
+    rig.pool = pool;
+    rig_ring(&rig.ring, 4, 0);
+    if (options->flags & HF_URING_HAS_TABLE)
+        EXPECT_EQ(io_uring_register_buffers_sparse(&rig.ring, 4), 0);
+    EXPECT_EQ(hf_uring_open(pool, &rig.ring, options, &rig.uring), 0);
+    pages = test_fill_pool(file, 1, 0);
+    EXPECT_EQ(hf_pool_grow(pool, TEST_MIB(16)), 0);
+    pages = test_fill_pool(file, 1, pages);
+    io = rig_io(HF_URING_WRITE, file, pages - 1, 1, -1, 1);
+    EXPECT_EQ(hf_uring_prep(rig.uring, &io), rc);
+    EXPECT(strstr(hf_uring_detail(), sentence) != NULL);
+    EXPECT_EQ(rig_held(pool), 0);
+    io = rig_io(HF_URING_WRITE, file, 0, 1, -1, 2);
+    rig_prep(&rig, &io);
+    rig_submit(&rig);
+    rig_expect(&rig, 2, -EBADF);
+    rig_close(&rig);
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hf_pool_close(pool), 0);
+}
+
+static void outgrows_its_table(void)
+{
+    const struct hf_uring_options options = {
+        .size = sizeof(options), .flags = HF_URING_HAS_TABLE, .buffer_bytes = HF_HUGE_BYTES};
+
+    outgrows(&options, -EINVAL, "no entry 4");
+}
+
+/* Which is enough for the pool as it was, and for the ring. */
+static void outgrows_the_limit(void *arg)
+{
+    const struct hf_uring_options options = {.size = sizeof(options)};
+    const struct rlimit limit = {TEST_MIB(12), TEST_MIB(12)};
+
+    (void)arg;
+    if (setrlimit(RLIMIT_MEMLOCK, &limit) || setresuid(65534, 65534, 65534)) {
+        printf("RLIMIT_MEMLOCK cannot be set to 12 MiB: that part is skipped\n");
+        return;
+    }
+    outgrows(&options, -ENOMEM, "RLIMIT_MEMLOCK");
+}
+
 static void *open_elsewhere(void *arg)
 {
     struct rig *rig = arg;
@@ -212,14 +304,18 @@ static void scenario(void)
 
     rig_open(&rig, pool, 4, 0, NULL); /* or all of it is skipped */
     refuses_requests(&rig, file);
+    refuses_null(&rig, file);
     refuses_what_the_file_is_not_open_for(&rig);
     refuses_too_many_pieces(&rig);
     refuses_a_file_of_another_pool(&rig);
     refuses_when_full(&rig, file);
     rig_close(&rig);
     refuses_options(pool);
+    refuses_rings(pool);
     refuses_another_thread(pool);
     test_join(test_fork(only_read, NULL));
+    outgrows_its_table();
+    test_join(test_fork(outgrows_the_limit, NULL));
     has_no_descriptor_left(pool);
     EXPECT_EQ(hf_close(file), 0);
     test_pool_close(pool);
