@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A process that is in the way. It holds a range of a file, says "held", and releases it when its
- * standard input has a byte or ends. It does not answer recalls.
+ * standard input has a byte or ends. It does not answer recalls. With `put` it has begun to put
+ * bytes there in place, and half of them are x. In the end it makes all of them x and publishes
+ * them.
  *
- * usage: hold-pin POOL PATH OFF LEN [write] [lease] [io_uring | rdma | gpu] [label=TEXT]
+ * usage: hold-pin POOL PATH OFF LEN [write] [lease | put] [io_uring | rdma | gpu] [label=TEXT]
  */
 #include <holdfast/holdfast.h>
+#include <holdfast/put.h>
 
 #include <fcntl.h>
 #include <stdbool.h>
@@ -32,25 +35,44 @@ static void wait_for_input(void)
 struct hold {
     uint64_t off, len;
     uint32_t flags;
-    bool leases;
+    bool leases, puts;
     const char *label;
     struct hf_pin pin;
     struct hf_lease lease;
+    struct hf_put put;
+    struct iovec iov[64];
+    int pieces;
+    struct hf_file *file; /* of a put */
 };
 
 static int take_hold(struct hf_file *file, struct hold *hold)
 {
     const struct hf_lease_options options = {
         .size = sizeof(options), .flags = hold->flags, .label = hold->label};
-    struct iovec iov[64];
 
+    if (hold->puts)
+        return hf_put_begin(file, hold->off, hold->len, hold->flags, hold->iov, 64, &hold->put);
     if (hold->leases)
-        return hf_lease(file, hold->off, hold->len, &options, iov, 64, &hold->lease);
-    return hf_pin(file, hold->off, hold->len, hold->flags, iov, 64, &hold->pin);
+        return hf_lease(file, hold->off, hold->len, &options, hold->iov, 64, &hold->lease);
+    return hf_pin(file, hold->off, hold->len, hold->flags, hold->iov, 64, &hold->pin);
+}
+
+static void fill_put(const struct hold *hold, uint64_t bytes)
+{
+    for (int i = 0; i < hold->pieces && bytes; i++) {
+        size_t len = hold->iov[i].iov_len < bytes ? hold->iov[i].iov_len : bytes;
+
+        memset(hold->iov[i].iov_base, 'x', len);
+        bytes -= len;
+    }
 }
 
 static int release_hold(struct hold *hold)
 {
+    if (hold->puts) {
+        fill_put(hold, hold->len);
+        return hf_put_commit(hold->file, &hold->put, hold->len) || hf_close(hold->file);
+    }
     return hold->leases ? hf_lease_release(&hold->lease) : hf_unpin(&hold->pin);
 }
 
@@ -69,6 +91,10 @@ static bool read_word(const char *word, struct hold *hold)
 
     if (strncmp(word, "label=", 6) == 0) {
         hold->label = word + 6;
+        return true;
+    }
+    if (strcmp(word, "put") == 0) {
+        hold->puts = true;
         return true;
     }
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
@@ -101,7 +127,7 @@ int main(int argc, char **argv)
     struct hf_file *file;
 
     if (!read_arguments(argc, argv, &hold)) {
-        fprintf(stderr, "usage: hold-pin POOL PATH OFF LEN [write] [lease] [io_uring|rdma|gpu] "
+        fprintf(stderr, "usage: hold-pin POOL PATH OFF LEN [write] [lease|put] [io_uring|rdma|gpu] "
                         "[label=TEXT]\n");
         return 2;
     }
@@ -109,9 +135,15 @@ int main(int argc, char **argv)
         return give_up(argv[1]);
     if (hf_open(pool, argv[2], O_RDWR, 0, &file) != 0)
         return give_up(argv[2]);
-    if (take_hold(file, &hold) < 0)
+    hold.pieces = take_hold(file, &hold);
+    if (hold.pieces < 0)
         return give_up("the pin");
-    hf_close(file); /* pins outlive it, and rm has a policy only for files nobody has open */
+    if (hold.puts) {
+        fill_put(&hold, hold.len / 2);
+        hold.file = file;
+    } else {
+        hf_close(file); /* pins outlive it, and rm has a policy only for files nobody has open */
+    }
     printf("held\n");
     fflush(stdout);
     wait_for_input();
