@@ -13,6 +13,11 @@ all: $(BUILD)/build.ninja
 run: all
 	@$(BUILD)/cli/holdfast demo $(ARGS)
 
+# A cache of blocks for inference under kills, and with leases that time out: examples/kv/demo.py. ARGS: its arguments.
+demo-kv: all
+	@PYTHONPATH=$(BUILD)/python HOLDFAST_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 \
+	    $$(command -v /usr/bin/python3 || command -v python3) examples/kv/demo.py $(ARGS)
+
 # What runs on a mount is skipped where its program is missing and cannot be installed.
 test: all
 	@tools/setup.sh test || true
@@ -63,4 +68,4 @@ setup:
 $(BUILD)/build.ninja: | setup
 	@meson setup $(BUILD) $(MESON_ARGS)
 
-.PHONY: all run test check-all bench chaos fmt lint posix model install clean setup
+.PHONY: all run demo-kv test check-all bench chaos fmt lint posix model install clean setup

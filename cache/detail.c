@@ -6,12 +6,29 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #ifdef HF_CACHE_LAB
 unsigned cache_lab_break;
 void (*cache_lab_at)(enum cache_lab_point point);
 long (*cache_lab_io)(bool reading, long result);
+uint32_t cache_lab_lease_ms;
+
+__attribute__((constructor)) static void read_lease(void)
+{
+    const char *text = getenv("HOLDFAST_LAB_LEASE_MS");
+
+    cache_lab_lease_ms = text ? (uint32_t)strtoul(text, NULL, 10) : 0;
+}
+
+uint32_t cache_lab_clock_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now); /* the same in all processes */
+    return (uint32_t)(now.tv_sec * 1000 + now.tv_nsec / 1000000);
+}
 #endif
 
 static _Thread_local char detail[512];

@@ -29,8 +29,18 @@ enum cache_lab_point {
 };
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #ifdef HF_CACHE_LAB
+/* Leases that time out, as other caches have them. So long after its object left, or after its put
+ * began, a range is free, whatever holds it. 0: never. HOLDFAST_LAB_LEASE_MS of the environment. */
+extern uint32_t cache_lab_lease_ms;
+uint32_t cache_lab_clock_ms(void);
+/* A range that waits for its holders has no use for `born`. */
+#define CACHE_LEASE_BEGINS(cell)                                                                   \
+    (cache_lab_lease_ms ? (void)((cell)->born = cache_lab_clock_ms()) : (void)0)
+#define CACHE_LEASE_ENDED(cell)                                                                    \
+    (cache_lab_lease_ms && cache_lab_clock_ms() - (cell)->born > cache_lab_lease_ms)
 extern unsigned cache_lab_break;
 extern void (*cache_lab_at)(enum cache_lab_point point);
 /* What a read or a write of the second tier gives instead of `result`. */
@@ -40,6 +50,8 @@ extern long (*cache_lab_io)(bool reading, long result);
 #define CACHE_IO(reading, result) (cache_lab_io ? cache_lab_io(reading, result) : (result))
 #else
 #define CACHE_BROKEN(bit) 0
+#define CACHE_LEASE_BEGINS(cell) ((void)0)
+#define CACHE_LEASE_ENDED(cell) 0
 #define CACHE_AT(point) ((void)0)
 #define CACHE_IO(reading, result) (result)
 #endif

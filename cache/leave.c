@@ -9,15 +9,23 @@ static void cell_range(const struct cell *cell, uint64_t *page, uint64_t *pages)
     *pages = CELL_KIND(cell->state) == CELL_PAGE ? 1 : cache_pages(cell->len);
 }
 
-/* E2, E3. Not known is held. */
+/* Not known is held. */
+static bool range_is_held(const struct hfc *cache, const struct cell *cell, uint64_t page,
+                          uint64_t pages)
+{
+    return !CACHE_BROKEN(CACHE_LAB_NO_HELD) &&
+           hf_held(cache->data, page * CACHE_PAGE, pages * CACHE_PAGE) != 0 &&
+           !(cell->state & CELL_LISTED && CACHE_LEASE_ENDED(cell));
+}
+
+/* E2, E3 */
 static bool try_free(struct hfc *cache, uint32_t index)
 {
     struct cell *cell = cache_cell(cache, index);
     uint64_t page, pages;
 
     cell_range(cell, &page, &pages);
-    if (!CACHE_BROKEN(CACHE_LAB_NO_HELD) &&
-        hf_held(cache->data, page * CACHE_PAGE, pages * CACHE_PAGE) != 0)
+    if (range_is_held(cache, cell, page, pages))
         return false;
     space_give(cache, page, pages);
     cell_give(cache, index);
@@ -33,6 +41,7 @@ void leave_range(struct hfc *cache, uint32_t index)
     if (try_free(cache, index))
         return;
     cell_range(cell, &page, &pages);
+    CACHE_LEASE_BEGINS(cell);
     store_relaxed(&cell->state, cell->state | CELL_LISTED); /* relaxed: no word leads here */
     list_push(cache, &run->leaving, index);
     run->leaving_pages += pages;

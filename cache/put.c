@@ -70,6 +70,7 @@ static int take_put(struct hfc_put *put, uint32_t flags, struct hf_pin *first)
         return rc == -ENOSPC ? -EAGAIN : cache_fail_pool(rc);
     }
     CACHE_AT(CACHE_LAB_TAKES);
+    CACHE_LEASE_BEGINS(cell);
     store_relaxed(&cell->state, cell->state | CELL_LISTED); /* relaxed: as above */
     list_push(cache, &run->leaving, put->cell);
     run->leaving_pages += pages;

@@ -140,14 +140,18 @@ static struct tier_entry *entry_to_use(struct hfc *cache, uint64_t hash)
 {
     uint64_t first = first_of_set(cache, hash);
     struct tier_entry *oldest = NULL;
+    uint64_t least = UINT64_MAX;
 
     for (uint64_t i = 0; i < TIER_SET; i++) {
         struct tier_entry *entry = tier_entry_at(cache, first + i);
+        uint64_t word = load_relaxed(&entry->word); /* relaxed: a write that ends changes it */
 
-        if (entry->word && entry->hash == hash)
+        if (word && entry->hash == hash)
             return entry;
-        if (!oldest || (oldest->word && entry->word < oldest->word))
+        if (word < least) {
+            least = word;
             oldest = entry;
+        }
     }
     return oldest;
 }

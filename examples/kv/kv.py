@@ -9,7 +9,6 @@ killed on the way. The cache is smaller than what is put into it.
 """
 
 import errno
-import hashlib
 import os
 import shutil
 import subprocess
@@ -22,17 +21,9 @@ import holdfast
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import arrivals  # noqa: E402
+from keys import prefix_keys  # noqa: E402
 
 WORKERS = 3
-
-
-def prefix_keys(blocks):
-    """A block's key stands for all tokens up to its end: equal keys, equal prefixes."""
-    keys, last = [], b""
-    for block in blocks:
-        last = hashlib.blake2b(last + block.to_bytes(8, "little"), digest_size=16).digest()
-        keys.append(last)
-    return keys
 
 
 class Blocks:
