@@ -323,6 +323,8 @@ int tier_plan(const struct hfc_options *options, struct header *header);
 uint64_t tier_index_pages(const struct header *header);
 void tier_fill_page(const struct hfc_options *options, void *page);
 int tier_check_index(const struct hfc *cache);
+/* It is on the disk, as far as the index knows, and this process reads there. */
+bool tier_has(const struct hfc *cache, uint64_t hash);
 /* Under the lock: the key's object on the disk is not its value any more. True: there was one. */
 bool tier_forget(struct hfc *cache, uint64_t hash);
 /* tier_open.c: whether a new cache can use the directory. */
@@ -337,9 +339,7 @@ bool tier_room(const struct hfc *cache);
 /* Until there is room, or until nothing is on its way. True: it had to wait. */
 bool tier_wait(struct hfc *cache, bool all);
 
-/* tier_get.c: it is on the disk, as far as the index knows, and this process reads there. */
-bool tier_has(const struct hfc *cache, uint64_t hash);
-/* The same; if not, a miss of the disk is counted. */
+/* tier_get.c: as tier_has(); if not, a miss of the disk is counted. */
 bool tier_may_have(struct hfc *cache, const struct hfc_key *key);
 /* When a get has found nothing: -ENOENT, or as hfc_fetch(). */
 int tier_get(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,

@@ -110,6 +110,13 @@ bool tier_find(const struct hfc *cache, uint64_t hash, struct tier_found *out)
     return false;
 }
 
+bool tier_has(const struct hfc *cache, uint64_t hash)
+{
+    struct tier_found found;
+
+    return cache->tier_io && tier_find(cache, hash, &found) && TIER_STATE(found.word) == TIER_READY;
+}
+
 bool tier_forget(struct hfc *cache, uint64_t hash)
 {
     struct tier_found found;

@@ -6,13 +6,6 @@
 
 #define FETCH_TRIES 16 /* of an object that others evict again at once */
 
-bool tier_has(const struct hfc *cache, uint64_t hash)
-{
-    struct tier_found found;
-
-    return cache->tier_io && tier_find(cache, hash, &found) && TIER_STATE(found.word) == TIER_READY;
-}
-
 bool tier_may_have(struct hfc *cache, const struct hfc_key *key)
 {
     if (!cache->tier_at)
