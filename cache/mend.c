@@ -5,6 +5,9 @@
  * another one is cleared. An object's cell without a word was evicted, replaced or not committed:
  * its range waits until nobody holds it, as after every eviction. Cells that nothing leads to are
  * free. Readers go on meanwhile, since no word that counts is changed.
+ *
+ * Only damage gives two objects one page. Nothing tells whose bytes lie there, so both leave, as in
+ * check.c. Then all is looked at once more.
  */
 #include "private.h"
 
@@ -17,6 +20,8 @@ struct mend {
     uint8_t *reached; /* for each cell */
     uint64_t *order;  /* objects: stamp, cell */
     uint64_t count, stamp;
+    uint64_t *clash; /* a bit for each page of ranges that had to share one; null: there is none */
+    bool no_memory;
 };
 
 static void empty_lists(struct run *run)
@@ -71,6 +76,31 @@ static bool reach_page(struct mend *mend, const struct cell *cell)
     return true;
 }
 
+static void note_clash(struct mend *mend, uint64_t page, uint64_t pages)
+{
+    uint64_t range = mend->cache->range_pages;
+
+    if (!pages || page >= range || pages > range - page)
+        return;
+    if (!mend->clash)
+        mend->clash = calloc(range / 64 + 1, sizeof *mend->clash);
+    mend->no_memory = !mend->clash;
+    for (uint64_t i = page; i < page + pages && mend->clash; i++)
+        mend->clash[i / 64] |= UINT64_C(1) << i % 64;
+}
+
+static bool reach_pages(struct mend *mend, const struct cell *cell)
+{
+    uint64_t page = cell->off / CACHE_PAGE, pages = cache_pages(cell->len);
+
+    if (cell->off % CACHE_PAGE)
+        return false;
+    if (space_mark(mend->cache, page, pages))
+        return true;
+    note_clash(mend, page, pages);
+    return false;
+}
+
 static bool reach_object(struct mend *mend, uint32_t index)
 {
     struct cell *cell = index < mend->cache->cells ? cache_cell(mend->cache, index) : NULL;
@@ -78,10 +108,7 @@ static bool reach_object(struct mend *mend, uint32_t index)
     if (!cell || mend->reached[index] || CELL_KIND(cell->state) != CELL_OBJECT ||
         !table_word_of(mend->cache, index) || !reach_key(mend, cell))
         return false;
-    if (cell->state & CELL_PACKED
-            ? !reach_page(mend, cell)
-            : cell->off % CACHE_PAGE ||
-                  !space_mark(mend->cache, cell->off / CACHE_PAGE, cache_pages(cell->len)))
+    if (!(cell->state & CELL_PACKED ? reach_page(mend, cell) : reach_pages(mend, cell)))
         return false;
     mend->reached[index] = 1;
     mend->order[2 * mend->count] = cell->stamp;
@@ -128,6 +155,39 @@ static void reach_words(struct mend *mend)
     }
 }
 
+static bool clashes(const struct mend *mend, const struct cell *cell)
+{
+    uint64_t page = cell->off / CACHE_PAGE, end = page + cache_pages(cell->len);
+
+    if (cell->state & CELL_PACKED) /* its record tells */
+        return false;
+    for (; page < end; page++)
+        if (mend->clash[page / 64] >> page % 64 & 1)
+            return true;
+    return false;
+}
+
+/* True: words were cleared of objects whose pages another one claimed, which has lost its word. */
+static bool drop_clashing(struct mend *mend)
+{
+    struct hfc *cache = mend->cache;
+    bool any = false;
+
+    if (!mend->clash)
+        return false;
+    for (uint64_t i = 0; i < (uint64_t)cache->lines * CACHE_LINE_WORDS; i++) {
+        uint64_t *word = cache_line(cache, (uint32_t)(i / CACHE_LINE_WORDS)) + i % CACHE_LINE_WORDS;
+
+        if (*word && clashes(mend, cache_cell(cache, WORD_CELL(*word)))) {
+            drop_word(cache, word);
+            any = true;
+        }
+    }
+    free(mend->clash);
+    mend->clash = NULL;
+    return any;
+}
+
 static int by_stamp(const void *a, const void *b)
 {
     const uint64_t *left = a, *right = b;
@@ -153,7 +213,7 @@ static void settle_cell(struct mend *mend, uint32_t index)
     }
 }
 
-static int mend_all(struct mend *mend)
+static int reach_all(struct mend *mend)
 {
     struct hfc *cache = mend->cache;
     int rc = space_mend(cache);
@@ -161,8 +221,23 @@ static int mend_all(struct mend *mend)
     if (rc)
         return rc;
     empty_lists(cache_run(cache));
+    memset(mend->reached, 0, cache->cells);
+    mend->count = 0;
     reset_pages(mend);
     reach_words(mend);
+    return mend->no_memory ? cache_fail(-ENOMEM, "no memory for a map of damaged pages") : 0;
+}
+
+static int mend_all(struct mend *mend)
+{
+    struct hfc *cache = mend->cache;
+    int rc;
+
+    do {
+        rc = reach_all(mend);
+        if (rc)
+            return rc;
+    } while (drop_clashing(mend));
     if (mend->stamp > cache_header(cache)->next_stamp)
         store_relaxed(&cache_header(cache)->next_stamp, mend->stamp); /* relaxed: the lock */
     qsort(mend->order, mend->count, 2 * sizeof *mend->order, by_stamp);
@@ -186,6 +261,7 @@ int cache_mend(struct hfc *cache)
     rc = mend.reached && mend.order
              ? mend_all(&mend)
              : cache_fail(-ENOMEM, "no memory to mend the index, of %u entries", cache->cells);
+    free(mend.clash);
     free(mend.reached);
     free(mend.order);
     return rc;

@@ -219,6 +219,40 @@ static void damage_cells(void)
     done();
 }
 
+/* Of those that have pages of another one, a process that opens the cache keeps none either. */
+static void damage_opened(void)
+{
+    uint64_t place[5];
+    struct hfc *cache;
+    uint64_t count = 0;
+
+    fresh();
+    for (unsigned i = 0; i < 5; i++)
+        place[i] = cell_of(word_of(false, i)) + 16;
+    set64(place[0], get64(place[1])); /* two that have one place */
+    set64(place[0] + 8, TEST_PAGE);
+    set64(place[2], get64(place[3])); /* two more, in the other order */
+    set64(place[3] + 8, TEST_PAGE);
+    EXPECT_EQ(hfc_open(pool, "/cache", NULL, &cache), 0);
+    for (uint64_t i = 0; i < OBJECTS; i++) {
+        int64_t version = object_get(cache, i, 0, len_of(i));
+
+        EXPECT(version == (int64_t)i + 5 || version == -ENOENT);
+        count += version >= 0;
+    }
+    EXPECT_EQ(count, OBJECTS - 4);
+    EXPECT_EQ(object_stats(cache).dropped, 4);
+    for (uint64_t i = 0; i < 300; i++) /* all of the memory is used again */
+        object_put(cache, 1000 + i, 0, 1, 60000);
+    EXPECT_EQ(object_check_all(cache, true), object_stats(cache).objects);
+    EXPECT_EQ(hfc_evict(cache, UINT64_MAX, NULL), 0);
+    EXPECT_EQ(object_stats(cache).used_bytes, 0);
+    EXPECT_EQ(hfc_close(cache), 0);
+    EXPECT_EQ(check(0), 0);
+    EXPECT_EQ(seen.problems, 0);
+    done();
+}
+
 static void damage_packed(void)
 {
     struct hf_file *data;
@@ -364,6 +398,7 @@ static void check_cache(void)
     done();
     damage_words();
     damage_cells();
+    damage_opened();
     damage_packed();
     damage_header();
     damage_sizes();
