@@ -33,7 +33,8 @@
 #define HF_LAB_CLAIMS_EARLY 0x2000000u /* a sweep looks for holds before its transaction */
 #define HF_LAB_LEAF_STAYS 0x400000u  /* a compaction does not clear the entries that it replaces */
 #define HF_LAB_LEAF_UNSEEN 0x800000u /* it looks for nobody, nor for walks in their node */
-#define HF_LAB_INTENT_UNSEEN 0x10000000u /* a look at extents does not apply the intent */
+#define HF_LAB_INTENT_UNSEEN 0x10000000u    /* a look at extents does not apply the intent */
+#define HF_LAB_ANY_PID_NAMESPACE 0x8000000u /* processes of several namespaces may attach */
 
 /* Not broken either: changes of more than two extents go in steps. */
 #define HF_LAB_SHORT_STEPS 0x20000000u

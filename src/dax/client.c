@@ -3,7 +3,7 @@
  * The client that a thread acts for. A server knows the client's thread by its number. When that
  * thread uses the pool itself too, it has a lane. Pins and leases there count as the server
  * thread's own, since the client stays in its call until it is answered, and releases nothing
- * meanwhile. Numbers of threads are compared within one pid namespace only.
+ * meanwhile. All processes of a pool share a pid namespace, so numbers of threads can be compared.
  */
 #include "dax/client.h"
 
@@ -29,22 +29,19 @@ void dax_client_in_child(void)
     dax_client_set((struct hf_client){0});
 }
 
-bool dax_lane_is(const struct shm *shm, uint32_t lane, uint32_t process, pid_t pid, pid_t tid)
+bool dax_lane_is(const struct shm *shm, uint32_t lane, pid_t pid, pid_t tid)
 {
     uint32_t owner = hf_load_acquire(&shm->lanes[lane].owner);
-    const struct shm_process *its;
 
     if (!owner || owner == SHM_LANE_RESIDUE ||
         hf_load_acquire(&shm->lanes[lane].tid) != (uint32_t)tid)
         return false;
-    its = shm_process_at(shm, owner - 1);
-    return its->pid_namespace == shm_process_at(shm, process)->pid_namespace &&
-           (!pid || its->pid == (uint32_t)pid);
+    return !pid || shm_process_at(shm, owner - 1)->pid == (uint32_t)pid;
 }
 
 bool dax_lane_is_client(const struct shm *shm, uint32_t lane)
 {
-    return dax_client.tid && dax_lane_is(shm, lane, shm->self, dax_client.pid, dax_client.tid);
+    return dax_client.tid && dax_lane_is(shm, lane, dax_client.pid, dax_client.tid);
 }
 
 const struct shm_lane *dax_client_lane(const struct shm *shm)

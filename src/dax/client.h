@@ -28,9 +28,8 @@ static inline bool dax_client_cancelled(void)
     return dax_client.cancelled && hf_load_acquire(dax_client.cancelled);
 }
 
-/* The thread of the lane is thread `tid` of process `pid` (0: not known), as `process` numbers
- * them. False where the numbers cannot be compared. */
-bool dax_lane_is(const struct shm *shm, uint32_t lane, uint32_t process, pid_t pid, pid_t tid);
+/* The thread of the lane is thread `tid` of process `pid` (0: not known). */
+bool dax_lane_is(const struct shm *shm, uint32_t lane, pid_t pid, pid_t tid);
 /* It is the thread that this thread acts for. */
 bool dax_lane_is_client(const struct shm *shm, uint32_t lane);
 /* The lane of the thread that this thread acts for; null: it is not known, or does not use the pool

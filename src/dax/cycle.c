@@ -74,7 +74,7 @@ static bool waits_for_thread(const struct shm *shm, const struct shm_wait *wait,
     uint32_t server = hf_load_acquire(&shm->lanes[serving].owner) - 1;
 
     return wait->tid && server < shm->limits.processes &&
-           dax_lane_is(shm, lane, server, (pid_t)wait->pid, (pid_t)wait->tid);
+           dax_lane_is(shm, lane, (pid_t)wait->pid, (pid_t)wait->tid);
 }
 
 static void find_serving(struct search *search)

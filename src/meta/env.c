@@ -94,8 +94,8 @@ static int open_dbi(struct meta *meta)
     rc = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn);
     if (rc == EAGAIN || rc == EACCES) /* from fcntl(2): LMDB locks a byte of lock.mdb by our pid */
         return hf_fail(EBUSY,
-                       "a process of another pid namespace has the pool open and the same pid, %d: "
-                       "start this one again, or in the same pid namespace",
+                       "a process of another pid namespace has the metadata open, as a tool of "
+                       "LMDB's, and the same pid, %d: end it, or start this one again",
                        (int)getpid());
     if (rc)
         return meta_result(rc, "first snapshot");

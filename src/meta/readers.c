@@ -12,8 +12,8 @@
  * sentence that names the process. The first transaction after that process went on, or ended,
  * begins as ever, and finds all those pages to use.
  *
- * A process that runs ends its snapshot, so it is given more: HELD_RUNNING_PAGES. That bound is for
- * a process of another pid namespace, of which it cannot be known whether it is stopped.
+ * A process that runs ends its snapshot, so it is given more: HELD_RUNNING_PAGES. That bound also
+ * serves where /proc does not tell whether the process is stopped.
  *
  * The snapshot cannot simply be taken away. Its process may go on at any instruction, and LMDB
  * there trusts what it reads in a page. A page that a writer has used meanwhile would lead it

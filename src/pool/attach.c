@@ -177,7 +177,7 @@ static int attach_first_or_join(struct fs *fs, struct shm_attach *at, const char
 {
     struct meta_super super;
     uint64_t ghosts = 0;
-    int rc = at->first ? pool_settle_records(dir, at, fs->dax.readonly, &ghosts) : 0;
+    int rc = at->first ? pool_settle_records(dir, at, fs->dax.readonly, &ghosts) : shm_may_join(at);
 
     rc = rc ? rc : open_meta(fs, dir, at->first, &super);
     if (rc == 0 && at->first)

@@ -191,24 +191,37 @@ void shm_attach_cancel(struct shm_attach *at)
     at->lock_fd = -1;
 }
 
-/* Maps the segment that is in use. 0: with *out, a copy of its *header, and *fd. -ENOENT: there is
- * none that is whole and this pool's. */
+/* Opens the segment that is in use, and reads its header. A descriptor; -ENOENT: there is none that
+ * is whole and of this POOL/lock. */
+static int open_standing(const struct shm_attach *at, char *path, size_t size,
+                         struct shm_run *header)
+{
+    struct stat st, lock;
+    int fd = shm_run_find(at, path, size);
+
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &st) || fstat(at->lock_fd, &lock) || (uint64_t)st.st_size < sizeof *header ||
+        pread(fd, header, sizeof *header, 0) != sizeof *header ||
+        !shm_laid_out_well(header, (uint64_t)st.st_size) || header->lock_dev != lock.st_dev ||
+        header->lock_ino != lock.st_ino) {
+        close(fd);
+        return -ENOENT;
+    }
+    return fd;
+}
+
+/* Maps it. 0: with *out, a copy of its *header, and *fd. -ENOENT: as above, or it is another
+ * pool's. */
 static int map_standing(const struct shm_attach *at, const uint8_t uuid[16], char *path,
                         size_t size, struct shm_run **out, struct shm_run *header, int *fd)
 {
-    struct stat st, lock;
     struct shm_run *run;
 
-    *fd = shm_run_find(at, path, size);
+    *fd = open_standing(at, path, size, header);
     if (*fd < 0)
         return *fd;
-    if (fstat(*fd, &st) || fstat(at->lock_fd, &lock) || (uint64_t)st.st_size < sizeof *run) {
-        close(*fd);
-        return -ENOENT;
-    }
-    if (pread(*fd, header, sizeof *header, 0) != sizeof *header ||
-        !shm_laid_out_well(header, (uint64_t)st.st_size) || memcmp(header->uuid, uuid, 16) ||
-        header->lock_dev != lock.st_dev || header->lock_ino != lock.st_ino) {
+    if (memcmp(header->uuid, uuid, 16)) {
         close(*fd);
         return -ENOENT;
     }
@@ -270,15 +283,6 @@ static bool for_device(uint64_t key)
     return key && key != SHM_KEY_CLAIMED && SHM_FOR_DEVICE(SHM_KEY_FLAGS(key));
 }
 
-/* The monotonic clock of the segment's processes is not this one's. Where the kernel has no time
- * namespaces, and where /proc cannot tell, it is taken for the same. */
-static bool has_other_clock(const struct shm_run *run)
-{
-    uint64_t ours = shm_time_namespace();
-
-    return ours && run->time_namespace && ours != run->time_namespace;
-}
-
 /* When the quarantine of the process of that entry (index + 1) ends. It is counted from now if
  * nobody has seen the process dead, or only by a clock that is not ours. */
 static uint64_t ends_of(const struct shm_run *run, const struct shm_run *header, uint32_t owner)
@@ -287,7 +291,7 @@ static uint64_t ends_of(const struct shm_run *run, const struct shm_run *header,
 
     if (owner == 0 || owner > header->limits.processes)
         return 0;
-    if (processes[owner - 1].died_ns == 0 || has_other_clock(header))
+    if (processes[owner - 1].died_ns == 0 || shm_has_other_clock(header))
         return header->quarantine_ns + hf_now_ns();
     return header->quarantine_ns + processes[owner - 1].died_ns;
 }
@@ -304,7 +308,7 @@ static uint64_t hold_ends(const struct shm_run *run, const struct shm_run *heade
     uint32_t state = hold->state;
 
     if (shm_hold_given_up(state) && hold->key)
-        return has_other_clock(header) ? header->quarantine_ns + hf_now_ns() : hold->ends_ns;
+        return shm_has_other_clock(header) ? header->quarantine_ns + hf_now_ns() : hold->ends_ns;
     if ((shm_hold_holds(state) || SHM_HOLD_KIND(state) == SHM_HOLD_PUT) && for_device(hold->key))
         return ends_of(run, header, SHM_HOLD_OWNER(state));
     return 0;
@@ -316,7 +320,7 @@ static uint64_t ghosts_in(const struct shm_run *run, const struct shm_run *heade
     const struct shm_hold *holds = (const void *)((const char *)run + header->at_holds);
     uint64_t ends = header->ghost_ends_ns;
 
-    if (ends && has_other_clock(header))
+    if (ends && shm_has_other_clock(header))
         ends = header->quarantine_ns + hf_now_ns();
     for (uint32_t i = 0; i < header->limits.lanes && i < header->lanes_used; i++)
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
@@ -355,7 +359,7 @@ static int init_run(struct shm_run *run, const struct shm_run *header)
 
     *run = *header;
     shm_boot_id(run->boot);
-    run->time_namespace = shm_time_namespace();
+    shm_note_namespaces(run);
     if (getrandom(&run->hold_generations, sizeof run->hold_generations, 0) < 0)
         return -errno;
     run->hold_generations &= ~(SHM_KEY_STEP - 1);
@@ -482,6 +486,20 @@ static int not_there(struct shm_attach *at, const char *path)
                    at->pool_dir, *path ? "in " : "", path);
 }
 
+int shm_may_join(struct shm_attach *at)
+{
+    char path[sizeof at->pool_dir + 8];
+    struct shm_run header;
+    int fd = open_standing(at, path, sizeof path, &header);
+
+    if (fd >= 0)
+        close(fd);
+    if (fd == -ENOENT || (fd >= 0 && !header.ready))
+        return not_there(at, path);
+    return fd < 0 ? hf_fail_errno(-fd, "the run segment %s", path)
+                  : shm_check_namespaces(&header, at->pool_dir);
+}
+
 int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
 {
     char path[sizeof at->pool_dir + 8];
@@ -500,13 +518,7 @@ int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
         return not_there(at, path);
     if (rc)
         return hf_fail_map(-rc, "the run segment");
-    rc = has_other_clock(&header)
-             ? hf_fail(EBUSY,
-                       "%s is in use by processes of another time namespace, "
-                       "which has another clock: end them first, or start this "
-                       "one in the same time namespace",
-                       at->pool_dir)
-             : use_run_file(fd, path, &run_life);
+    rc = use_run_file(fd, path, &run_life);
     shm = rc ? NULL : shm_view(run, &header, at->lock_fd, fd);
     if (!shm) {
         shm_life_end(&run_life);

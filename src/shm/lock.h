@@ -40,9 +40,8 @@ int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *d
 bool shm_lock_moment(struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
 /* False: somebody has it. *died: as shm_lock() says. */
 bool shm_lock_now(struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
-/* For a mutex that is not ours: returns when its word says that it is free, or that its owner died;
- * else as shm_lock(). Owners in other pid namespaces are not known. shm null: hf_cancel() cannot
- * end the wait. */
+/* For a mutex that is not ours: waits until its word says that it is free, or its owner dead. Fails
+ * as shm_lock(). shm null: hf_cancel() cannot end the wait. */
 int shm_await_free(struct shm *shm, const uint32_t *word, const char *what);
 /* Called after *died, when the damage is mended. */
 void shm_lock_mended(struct shm_mutex *mutex);

@@ -6,7 +6,7 @@
 #include "shm/shm.h"
 
 #define SHM_MAGIC UINT64_C(0x6e757274736f4c48) /* "HLostrun" */
-#define SHM_VERSION 20u
+#define SHM_VERSION 21u
 
 /* Lays the tables out after the header; returns the bytes of the whole segment. */
 uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits);
@@ -57,9 +57,13 @@ int shm_run_make(const struct shm_attach *at, const struct shm_run *header, mode
 /* Last to detach. */
 void shm_run_remove(const struct shm *shm);
 void shm_boot_id(uint8_t boot[16]);
-/* Of this process; 0: not known. */
-uint64_t shm_pid_namespace(void);
-uint64_t shm_time_namespace(void);
+/* Those of this process. */
+void shm_note_namespaces(struct shm_run *run);
+/* -EBUSY: the processes that use the segment are in others. */
+int shm_check_namespaces(const struct shm_run *run, const char *pool_dir);
+/* The monotonic clock of the segment's processes is not this one's. Where it cannot be known, it is
+ * taken for the same. */
+bool shm_has_other_clock(const struct shm_run *run);
 /* The number of the thread's process, and its name; 0: there is none. */
 uint32_t shm_pid_of_thread(uint32_t tid, char command[16]);
 

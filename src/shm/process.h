@@ -14,9 +14,8 @@ enum shm_process_state { SHM_PROCESS_FREE = 0, SHM_PROCESS_LIVE, SHM_PROCESS_DEA
 
 struct shm_process {
     uint32_t state;
-    /* As the process itself sees it, in the pid namespace. */
+    /* In the pid namespace that all share. */
     uint32_t pid;
-    uint64_t pid_namespace;
     /* Raised each time the entry is taken. */
     uint32_t life;
     /* Futex: raised when a lease of it is recalled. */

@@ -41,7 +41,6 @@ static void fill_process(struct shm *shm, uint32_t index)
     process->died_ns = 0;
     process->quarantined = 0;
     hf_store_relaxed(&process->calls_back, 0u); /* relaxed: as below */
-    process->pid_namespace = shm_pid_namespace();
     for (unsigned i = 0; i < SHM_RECALLS; i++)
         hf_store_relaxed(&process->recalls[i], 0u); /* relaxed: under table_mutex, of nobody yet */
     hf_store_relaxed(&process->recalls_more, 0u);   /* relaxed: likewise */

@@ -70,8 +70,8 @@ struct shm_run {
     uint32_t version;
     uint32_t ready;
     uint8_t uuid[16], boot[16];
-    /* The time namespace of all processes, since they tell each other times; 0: not known. */
-    uint64_t time_namespace;
+    /* Of all processes (namespaces.c); 0: not known. */
+    uint64_t pid_namespace, time_namespace;
     /* POOL/lock. */
     uint64_t lock_dev, lock_ino;
     /* POOL/recent; 0: the pool is used without one. */
@@ -327,6 +327,9 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
 /* Its first attacher died: begin again. Not an errno, since system calls on the way fail with each
  * of these for reasons of their own, which may last. */
 #define SHM_AGAIN 1
+/* Others, before they open the metadata: there is such a segment, and its processes are in the
+ * namespaces of this one. SHM_AGAIN. -EBUSY: else. */
+int shm_may_join(struct shm_attach *at);
 /* Others: maps the segment that is in use. SHM_AGAIN. -EBUSY: others use one that cannot be reached
  * from here. */
 int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out);

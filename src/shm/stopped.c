@@ -1,26 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns what the kernel says in /proc of processes: whether a thread is stopped, which process it
- * belongs to, and the namespaces of this one. */
+/* Owns what the kernel says in /proc of threads: whether one is stopped, and which process it
+ * belongs to. */
 #include "base/descriptor.h"
 #include "shm/private.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-
-uint64_t shm_pid_namespace(void)
-{
-    struct stat st;
-
-    return stat("/proc/self/ns/pid", &st) ? 0 : st.st_ino;
-}
-
-uint64_t shm_time_namespace(void)
-{
-    struct stat st;
-
-    return stat("/proc/self/ns/time", &st) ? 0 : st.st_ino;
-}
 
 bool shm_thread_stopped(uint32_t tid)
 {
@@ -39,12 +24,9 @@ bool shm_thread_stopped(uint32_t tid)
     return command_ends && (command_ends[2] == 'T' || command_ends[2] == 't');
 }
 
-/* The kernel tells by pid, so only of processes in the same pid namespace. */
 bool shm_process_stopped(const struct shm *shm, uint32_t process)
 {
-    const struct shm_process *entry = shm_process_at(shm, process);
-
-    return entry->pid_namespace == shm_pid_namespace() && shm_thread_stopped(entry->pid);
+    return shm_thread_stopped(shm_process_at(shm, process)->pid);
 }
 
 uint32_t shm_pid_of_thread(uint32_t tid, char command[16])

@@ -192,6 +192,7 @@ void storm_copy(struct storm *storm, struct hf_pool *pool)
 
 struct stranger {
     struct storm *storm;
+    const char *namespace; /* why it is turned away */
     unsigned lives_us;
     uint64_t seed;
 };
@@ -240,10 +241,27 @@ static void let_live(struct stranger *stranger)
         FAIL("a stranger ended with status %#x", (unsigned)status);
 }
 
-static void as_first_of_namespace(void *arg)
+static void turn_away(void *arg)
+{
+    struct stranger *stranger = arg;
+    struct hf_pool *pool;
+
+    EXPECT_EQ(hf_pool_open(test_path(STORM_POOL), 0, &pool), -EBUSY);
+    EXPECT(strstr(hf_strerror_detail(), stranger->namespace));
+    test_count64(&stranger->storm->turned_away, 1);
+}
+
+static void with_other_numbers(void *arg)
 {
     if (unshare(CLONE_NEWPID) == 0) /* its children are in it */
-        let_live(arg);
+        test_join(test_fork(turn_away, arg));
+}
+
+static void with_other_clock(void *arg)
+{
+    ((struct stranger *)arg)->namespace = "time namespace";
+    if (unshare(CLONE_NEWTIME) == 0)
+        test_join(test_fork(turn_away, arg));
 }
 
 static void as_user_of_group(void *arg)
@@ -254,32 +272,36 @@ static void as_user_of_group(void *arg)
         return;
     EXPECT_EQ(setresgid(NOBODY, NOBODY, NOBODY), 0);
     EXPECT_EQ(setresuid(NOBODY, NOBODY, NOBODY), 0);
+    test_count64(&((struct stranger *)arg)->storm->strangers, 1);
     let_live(arg);
 }
 
-static void expect_other_clock(void *arg)
+static void alone_in_namespaces(void *arg)
 {
-    struct hf_pool *pool;
-
-    (void)arg;
-    EXPECT_EQ(hf_pool_open(test_path(STORM_POOL), 0, &pool), -EBUSY);
-    EXPECT(strstr(hf_strerror_detail(), "time namespace"));
+    if (unshare(CLONE_NEWPID | CLONE_NEWTIME) == 0)
+        let_live(arg);
 }
 
-static void with_other_clock(void *arg)
+static struct stranger new_stranger(struct storm *storm, struct test_rng *rng)
 {
-    if (unshare(CLONE_NEWTIME) == 0)
-        test_join(test_fork(expect_other_clock, arg));
+    return (struct stranger){.storm = storm,
+                             .namespace = "pid namespace",
+                             .lives_us = (unsigned)test_below(rng, 20000),
+                             .seed = test_random(rng)};
 }
 
 void storm_stranger(struct storm *storm, struct test_rng *rng)
 {
-    static void (*const kinds[])(void *) = {as_first_of_namespace, as_user_of_group,
-                                            with_other_clock};
-    struct stranger stranger = {.storm = storm};
+    static void (*const kinds[])(void *) = {with_other_numbers, as_user_of_group, with_other_clock};
+    struct stranger stranger = new_stranger(storm, rng);
 
-    stranger.lives_us = (unsigned)test_below(rng, 20000);
-    stranger.seed = test_random(rng);
     test_join(test_fork(kinds[test_below(rng, 3)], &stranger));
-    storm->strangers++;
+}
+
+void storm_stranger_alone(struct storm *storm, struct test_rng *rng)
+{
+    struct stranger stranger = new_stranger(storm, rng);
+
+    test_join(test_fork(alone_in_namespaces, &stranger));
+    storm->alone++;
 }

@@ -7,8 +7,8 @@
  * or detached, and the others go on. At every tenth kill all are killed at once. Then fsck must be
  * clean, and everything acknowledged there.
  *
- * LIST: of reader, copies, forks, stops, closed, dedup, strangers, trim, filler (storm.h), or none;
- * all if it is not given. The actor dedup needs the program's path in HOLDFAST.
+ * LIST: of reader, copies, forks, stops, closed, dedup, strangers, trim, filler and crowd, or none.
+ * All if it is not given (storm.h). The actor dedup needs the program's path in HOLDFAST.
  *
  * With an engine that counts, no process drops the pins of the dead, so none waits for pins without
  * a deadline.
@@ -31,11 +31,6 @@
 #define POOL_MIB 64
 #define FILE_SYSTEM_MIB 24 /* of the actor filler */
 #define QUARANTINE_NS UINT64_C(10000000)
-
-/* Enough for those that live; what the dead had would soon fill them. */
-#define PROCESSES 48
-#define THREADS 128
-#define LEASES 1024
 
 struct parent {
     struct storm *storm;
@@ -470,8 +465,12 @@ static void kill_all(struct parent *parent)
     memset(parent->storm->offers, 0, sizeof(parent->storm->offers)); /* of a life of the pool */
     if (!leave_first) {
         expect_space_accounted(parent, true);
+        if (parent->storm->actors & STORM_CROWD)
+            storm_crowd(parent->storm, parent->pool);
         test_pool_close(parent->pool);
     }
+    if (parent->storm->actors & STORM_STRANGERS && test_chance(&parent->rng, 50))
+        storm_stranger_alone(parent->storm, &parent->rng);
     if (parent->storm->actors & STORM_READER && test_chance(&parent->rng, 50))
         test_join(test_fork(first_reader, parent->storm));
     if (test_chance(&parent->rng, 70))
@@ -507,23 +506,26 @@ static void show_progress(const struct parent *parent, bool end)
         }
         return;
     }
-    fprintf(end ? stdout : stderr,
-            "%s%u of %u kills, %u checkpoints; %" PRIu64 " operations, %" PRIu64
-            " layout changes and renames, %" PRIu64 " refused (%" PRIu64 " deadlocks, %" PRIu64
-            " of them circles, %" PRIu64 " cancelled), %" PRIu64 " pins, %" PRIu64
-            " leases, %" PRIu64 " changed hands, %" PRIu64 " recalled, %" PRIu64
-            " quarantined, %" PRIu64 " reports; %" PRIu64 " reads by the reader, %" PRIu64
-            " forks, %" PRIu64 " stopped, %" PRIu64 " copies, %" PRIu64
-            " without descriptors, %" PRIu64 " followers, %" PRIu64 " strangers, %" PRIu64
-            " times full, %" PRIu64 " refused for that, %" PRIu64 " bytes shared%s",
-            end ? "" : "\r", parent->kills, parent->wanted, parent->checkpoints,
-            parent->storm->operations, parent->storm->changes, parent->storm->busy,
-            parent->storm->deadlocks, parent->storm->circles, parent->storm->cancelled,
-            parent->storm->pins, parent->storm->leases, parent->storm->taken,
-            parent->storm->recalled, parent->storm->quarantined, parent->storm->reports,
-            parent->storm->reads, parent->storm->forks, parent->storm->stops, parent->storm->copies,
-            parent->storm->closed, parent->storm->followers, parent->storm->strangers,
-            parent->storm->filled, parent->storm->no_room, parent->storm->shared, end ? "\n" : " ");
+    fprintf(
+        end ? stdout : stderr,
+        "%s%u of %u kills, %u checkpoints; %" PRIu64 " operations, %" PRIu64
+        " layout changes and renames, %" PRIu64 " refused (%" PRIu64 " deadlocks, %" PRIu64
+        " of them circles, %" PRIu64 " cancelled), %" PRIu64 " pins, %" PRIu64 " leases, %" PRIu64
+        " changed hands, %" PRIu64 " recalled, %" PRIu64 " quarantined, %" PRIu64
+        " reports; %" PRIu64 " reads by the reader, %" PRIu64 " forks, %" PRIu64
+        " stopped, %" PRIu64 " copies, %" PRIu64 " without descriptors, %" PRIu64
+        " followers, %" PRIu64 " strangers of the group, %" PRIu64 " turned away, %" PRIu64
+        " alone, %" PRIu64 " crowds with %" PRIu64 " leases, %" PRIu64 " times full, %" PRIu64
+        " refused for that, %" PRIu64 " bytes shared%s",
+        end ? "" : "\r", parent->kills, parent->wanted, parent->checkpoints,
+        parent->storm->operations, parent->storm->changes, parent->storm->busy,
+        parent->storm->deadlocks, parent->storm->circles, parent->storm->cancelled,
+        parent->storm->pins, parent->storm->leases, parent->storm->taken, parent->storm->recalled,
+        parent->storm->quarantined, parent->storm->reports, parent->storm->reads,
+        parent->storm->forks, parent->storm->stops, parent->storm->copies, parent->storm->closed,
+        parent->storm->followers, parent->storm->strangers, parent->storm->turned_away,
+        parent->storm->alone, parent->storm->crowds, parent->storm->crowded, parent->storm->filled,
+        parent->storm->no_room, parent->storm->shared, end ? "\n" : " ");
 }
 
 static void prepare(struct parent *parent)
@@ -533,9 +535,9 @@ static void prepare(struct parent *parent)
                                       .quarantine_ns = QUARANTINE_NS,
                                       .flags = parent->durable ? HF_POOL_DURABLE : HF_POOL_MEMORY,
                                       .mode = 0660,
-                                      .max_processes = PROCESSES,
-                                      .max_threads = THREADS,
-                                      .max_leases = LEASES,
+                                      .max_processes = STORM_PROCESSES,
+                                      .max_threads = STORM_THREADS,
+                                      .max_leases = STORM_LEASES_MAX,
                                       .engine = parent->engine,
                                       .trim_above_bytes =
                                           parent->storm->actors & STORM_TRIM ? HF_HUGE_BYTES : 0};
@@ -602,8 +604,8 @@ static unsigned number(const char *text, unsigned most)
 
 static unsigned actors_of(char *list)
 {
-    static const char *const names[] = {"reader", "copies",    "forks", "stops", "closed",
-                                        "dedup",  "strangers", "trim",  "filler"};
+    static const char *const names[] = {"reader", "copies",    "forks", "stops",  "closed",
+                                        "dedup",  "strangers", "trim",  "filler", "crowd"};
     unsigned actors = 0;
 
     for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {

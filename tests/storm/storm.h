@@ -91,10 +91,16 @@ struct storm_worker {
 #define STORM_CLOSED 16u /* workers that begin without descriptors 0 to 2 */
 #define STORM_DEDUP 32u  /* a process that lets pages share blocks, and is killed too */
 #define STORM_STRANGERS                                                                            \
-    64u /* processes of another pid namespace, time namespace or user; killed too; need root */
+    64u /* processes of another pid namespace, time namespace or user; killed too; needs root */
 #define STORM_TRIM 128u   /* a process that gives back what is free, and is killed too */
 #define STORM_FILLER 256u /* a process that fills the file system beside the pool; needs root */
-#define STORM_ACTORS 511u
+#define STORM_CROWD 512u  /* processes that fill the tables, and are killed together */
+#define STORM_ACTORS 1023u
+
+/* Enough for those that live; what the dead had would soon fill them. */
+#define STORM_PROCESSES 48u
+#define STORM_THREADS 128u
+#define STORM_LEASES_MAX 1024u
 
 struct storm {
     uint64_t seed;
@@ -107,7 +113,12 @@ struct storm {
     struct storm_worker workers[STORM_WORKERS_MAX];
     struct storm_offer offers[STORM_OFFERS];
     uint64_t operations, changes, busy, pins, leases, taken, recalled, cancelled, deadlocks,
-        circles, reports, reads, forks, stops, copies, closed, followers, strangers;
+        circles, reports, reads, forks, stops, copies, closed, followers;
+    uint64_t strangers;   /* of the pool's group */
+    uint64_t turned_away; /* of other namespaces, while the pool was in use */
+    uint64_t alone;       /* of other namespaces, while it was not */
+    uint64_t crowds;      /* all killed together */
+    uint64_t crowded;     /* leases that they had */
     uint64_t filled;      /* times that the file system was full */
     uint64_t no_room;     /* changes that were refused for that */
     uint64_t shared;      /* bytes that were, whenever blocks were counted */
@@ -180,8 +191,12 @@ void storm_read(struct storm *storm);
 void storm_read_first(struct storm *storm);
 /* Copies the pool and uses the copy. */
 void storm_copy(struct storm *storm, struct hf_pool *pool);
-/* One comes, and works as long as it lives. */
+/* One comes while the pool is in use. It is turned away, or works as long as it lives. */
 void storm_stranger(struct storm *storm, struct test_rng *rng);
+/* One of another namespace comes while no other process has the pool, and works likewise. */
+void storm_stranger_alone(struct storm *storm, struct test_rng *rng);
+/* Processes fill all tables, and are killed. No other process but this one is attached. */
+void storm_crowd(struct storm *storm, struct hf_pool *pool);
 
 /* Gives this process, and those that it starts, a file system of their own. False: it may not. */
 bool storm_own_file_system(void);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * hf_pool_open() that cannot succeed says so, and does not try for ever. In one case the process
- * may lock no more memory. In others a process of another pid namespace has the same pid, or
- * processes of another time namespace have the pool open.
+ * may lock no more memory. In others processes of another pid namespace or time namespace have the
+ * pool open.
  */
 #include "support.h"
 
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -59,46 +60,108 @@ static void open_locked(void *arg)
 
 static uint32_t *opened, *leave, *left_out;
 
-/* Pid 1 of a namespace. */
-static void open_as_first(void *arg)
-{
-    const int *expected = arg;
-    struct hf_pool *pool;
-    int rc;
+/* ---- pid namespaces ---- */
 
+static void expect_let_in(void *arg)
+{
+    (void)arg;
+    limit_work();
+    EXPECT_EQ(try_open(), 0);
+}
+
+static void expect_refused(int flags)
+{
+    struct hf_pool *pool;
+
+    EXPECT_EQ(hf_pool_open(test_path("pool"), flags, &pool), -EBUSY);
+    EXPECT(strstr(hf_strerror_detail(), "pid namespace"));
+}
+
+static void expect_both_refused(void *arg)
+{
+    (void)arg;
+    expect_refused(0);
+    expect_refused(HF_OPEN_RDONLY);
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* Also when no number there is one of those here. */
+static void expect_stranger(void *arg)
+{
+    (void)arg;
+    limit_work();
+    for (unsigned i = 0; i < 3; i++)
+        test_join(test_fork(nothing, NULL));
+    test_join(test_fork(expect_both_refused, NULL));
+}
+
+static void use_as_first(void *arg)
+{
+    struct hf_pool *pool;
+
+    (void)arg;
     limit_work();
     EXPECT_EQ(getpid(), 1);
-    rc = hf_pool_open(test_path("pool"), 0, &pool);
-    EXPECT_EQ(rc, *expected);
-    if (rc)
-        EXPECT(strstr(hf_strerror_detail(), "pid namespace"));
-    test_count(opened);
-    if (rc)
-        return;
+    pool = test_pool_open("pool");
+    test_join(test_fork(expect_let_in, NULL)); /* of the same namespace */
+    test_raise(opened, 1);
     test_await(leave, 1);
     test_pool_close(pool);
 }
 
-static void in_namespace(void *arg)
+static void in_namespace(void *body)
 {
-    if (unshare(CLONE_NEWPID))
+    if (unshare(CLONE_NEWPID) == 0) /* its children are in it */
+        test_join(test_fork(*(void (**)(void *))body, NULL));
+    else
+        test_raise(left_out, 1);
+}
+
+static void expect_blind(void *arg)
+{
+    (void)arg;
+    if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+        umount2("/proc", MNT_DETACH))
         return;
-    test_join(test_fork(open_as_first, arg));
+    limit_work();
+    expect_refused(0);
+    EXPECT(strstr(hf_strerror_detail(), "mount /proc"));
 }
 
-static void equal_pids(void)
+/* The first process decides: those of other namespaces are refused as long as it stays. */
+static void pid_namespaces(void)
 {
-    static int fine = 0, refused = -EBUSY;
-    pid_t first;
+    void (*first)(void *) = use_as_first, (*stranger)(void *) = expect_stranger;
+    struct hf_pool *pool;
+    pid_t process;
 
-    first = test_fork(in_namespace, &fine);
-    test_await(opened, 1);
-    test_join(test_fork(in_namespace, &refused));
-    EXPECT_EQ(test_peek(opened), 2);
-    EXPECT_EQ(try_open(), 0);
+    process = test_fork(in_namespace, &first);
+    while (!test_peek(opened) && !test_peek(left_out))
+        test_sleep_ms(1);
+    if (test_peek(left_out)) {
+        test_join(process);
+        test_raise(left_out, 0);
+        printf("no pid namespace can be made here: that part is left out\n");
+        return;
+    }
+    expect_both_refused(NULL);
+    test_join(test_fork(in_namespace, &stranger));
     test_raise(leave, 1);
-    test_join(first);
+    test_join(process);
+    pool = test_pool_open("pool");
+    test_join(test_fork(in_namespace, &stranger));
+    test_join(test_fork(expect_blind, NULL));
+    test_join(test_fork(expect_let_in, NULL));
+    test_pool_close(pool);
+    test_raise(opened, 0);
+    test_join(test_fork(in_namespace, &first));
 }
+
+/* ---- time namespaces ---- */
 
 /* Ahead of the others' clock by more than any quarantine lasts. */
 static bool enter_time_namespace(void)
@@ -263,7 +326,7 @@ static void opening(void)
         test_join(test_fork(open_locked_on_fault, NULL));
     EXPECT_EQ(try_open(), 0);
     if (geteuid() == 0) {
-        equal_pids();
+        pid_namespaces();
         other_clocks();
     }
     test_pool_check("pool");

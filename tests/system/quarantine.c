@@ -21,11 +21,9 @@
 #define REAPERS 2
 #define DEATHS 40
 
-struct shared {
+static struct {
     uint32_t holding, called;
-    pid_t pid;
-};
-static struct shared *shared;
+} * shared;
 
 struct holder {
     const char *path;
@@ -298,66 +296,63 @@ static void check_reapers_die(uint64_t seed)
 
 /* ------------------------------------------------------------------------- pid namespaces --- */
 
-#define NO_NAMESPACE 42
-
 static void hold_in_namespace(void *arg)
 {
-    pid_t pid;
-    int status;
-
-    if (unshare(CLONE_NEWPID))
-        _exit(NO_NAMESPACE);
-    pid = fork();
-    if (pid == 0)
-        hold(arg);
-    shared->pid = pid; /* as the others see it; it sees itself as 1 */
-    test_raise(&shared->called, 1);
-    waitpid(pid, &status, 0);
+    if (unshare(CLONE_NEWPID) == 0) /* its children are in it */
+        test_join(test_fork(hold, arg));
+    else
+        test_raise(&shared->called, 1);
 }
 
-static int is_init(void *arg, const struct hf_pin_info *info)
+static void await_death(void)
 {
-    (void)arg;
-    return info->pid == 1 && info->state == HF_PIN_HELD;
+    int rc;
+
+    do
+        rc = hf_pool_open(test_path("quarantine"), 0, &pool);
+    while (rc == -EBUSY);
+    EXPECT_EQ(rc, 0);
 }
 
-/* There is a living process 1 here as well, and it is another: no pid says which process is
- * alive. */
+/* It is killed while it has the pool alone, and the next process comes from another namespace.
+ * There is a living process 1 here as well: no pid says which process is alive. */
+static void die_in_namespace(pid_t pid, uint64_t free_bytes)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+    uint64_t opened_ns;
+
+    EXPECT_EQ(hf_pool_open(test_path("quarantine"), 0, &pool), -EBUSY);
+    test_kill(pid); /* and with it the namespace */
+    opened_ns = test_now_ns();
+    await_death();
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    EXPECT(info.quarantine_left_ns > 0 || has_ended(opened_ns));
+    EXPECT_EQ(test_pins_in_state(pool, HF_PIN_HELD), 0);
+    EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
+    await_free(free_bytes);
+}
+
 static void check_namespace(void)
 {
-    struct holder holder = {.path = "/file", .flags = HF_PIN_CPU, .first = 4, .pages = 2};
-    struct hf_file *file = change_prepare(pool, "/file");
-    const struct hf_policy ms = test_deadline_ms(100);
+    struct holder holder = {.path = "/file", .flags = HF_PIN_RDMA, .first = 4, .pages = 2};
+    uint64_t free_bytes = test_free_bytes(pool);
     pid_t pid;
 
+    EXPECT_EQ(hf_close(change_prepare(pool, "/file")), 0);
+    test_pool_close(pool);
     test_raise(&shared->holding, 0);
     test_raise(&shared->called, 0);
     pid = test_fork(hold_in_namespace, &holder);
-    while (!test_peek(&shared->called)) {
-        int status;
-
-        if (waitpid(pid, &status, WNOHANG) == pid) {
-            printf("no pid namespace can be made here: that part is left out\n");
-            EXPECT_EQ(WEXITSTATUS(status), NO_NAMESPACE);
-            EXPECT_EQ(hf_close(file), 0);
-            EXPECT_EQ(hf_unlink(pool, "/file", NULL), 0);
-            return;
-        }
+    while (!test_peek(&shared->holding) && !test_peek(&shared->called))
         test_sleep_ms(1);
+    if (test_peek(&shared->holding)) {
+        die_in_namespace(pid, free_bytes);
+        return;
     }
-    test_await(&shared->holding, 1);
-    EXPECT_EQ(hf_pins(pool, is_init, NULL), 1);
-    EXPECT_EQ(kill(shared->pid, SIGSTOP), 0);
-    EXPECT_EQ(hf_truncate(file, 0, &ms), -ETIMEDOUT); /* stopped is not dead */
-    EXPECT(strstr(hf_strerror_detail(), "process 1 ") != NULL);
-    EXPECT(strstr(hf_strerror_detail(), "stopped") ==
-           NULL); /* of a foreign number nothing is said */
-    EXPECT_EQ(kill(shared->pid, SIGKILL), 0);
     test_join(pid);
-    EXPECT_EQ(hf_truncate(file, 0, &test_nowait), 0);
-    EXPECT_EQ(hf_pins(pool, is_init, NULL), 0);
-    EXPECT_EQ(hf_close(file), 0);
-    EXPECT_EQ(hf_unlink(pool, "/file", NULL), 0);
+    printf("no pid namespace can be made here: that part is left out\n");
+    pool = test_pool_open("quarantine");
+    EXPECT_EQ(hf_unlink(pool, "/file", &test_nowait), 0);
 }
 
 static void quarantine(void)

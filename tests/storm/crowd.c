@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The actor crowd. More processes attach than the pool has entries for, with more threads than it
+ * has lanes for, and take all of its leases. Then all are killed, and the tables are full of the
+ * dead. The next processes find room for as many again.
+ */
+#include "storm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MEMBERS (STORM_PROCESSES + 4)
+#define THREADS_OF_EACH 3
+#define FILE_OF_ALL "/crowd"
+
+static struct crowd {
+    uint32_t there, came; /* members; those that have attached */
+    uint32_t all_threads; /* members of which each thread has had its turn */
+    uint64_t leases, no_lane, no_lease;
+} * crowd;
+
+/* False: all are taken. */
+static bool take_lease(struct hf_file *file)
+{
+    struct hf_lease lease;
+    struct iovec iov;
+    int rc = (int)UNTIL_DONE(hf_lease(file, 0, TEST_PAGE, NULL, &iov, 1, &lease));
+    const char *sentence = rc == 1 ? "" : hf_strerror_detail();
+
+    if (rc != 1 && rc != -ENOLCK)
+        FAIL("a lease gave %d; %s", rc, sentence);
+    test_count64(rc == 1                           ? &crowd->leases
+                 : strstr(sentence, "max-threads") ? &crowd->no_lane
+                                                   : &crowd->no_lease,
+                 1);
+    return rc == 1;
+}
+
+struct thread {
+    struct hf_file *file;
+    uint32_t done;
+};
+
+/* It stays, and so does its lane. */
+static void *crowd_thread(void *arg)
+{
+    struct thread *thread = arg;
+
+    take_lease(thread->file);
+    test_raise(&thread->done, 1);
+    pause();
+    return NULL;
+}
+
+static void start_threads(struct hf_file *file)
+{
+    static struct thread threads[THREADS_OF_EACH];
+    pthread_t id;
+
+    for (unsigned i = 0; i < THREADS_OF_EACH; i++) {
+        threads[i].file = file;
+        EXPECT_EQ(pthread_create(&id, NULL, crowd_thread, &threads[i]), 0);
+        test_await(&threads[i].done, 1);
+    }
+}
+
+/* Lanes first, since those that have one take all the leases. */
+static void take_all(struct hf_file *file)
+{
+    if (file)
+        start_threads(file);
+    test_count(&crowd->all_threads);
+    test_await(&crowd->all_threads, MEMBERS);
+    while (file && take_lease(file))
+        ;
+}
+
+static void join_crowd(void *arg)
+{
+    struct hf_pool *pool;
+    struct hf_file *file = NULL;
+    int rc = hf_pool_open(test_path(STORM_POOL), 0, &pool);
+
+    (void)arg;
+    test_on_failure = NULL;
+    if (rc == 0) {
+        test_count(&crowd->came);
+        rc = (int)UNTIL_DONE(hf_open(pool, FILE_OF_ALL, O_RDWR, 0, &file));
+        EXPECT(rc == 0 || rc == -ENOLCK);
+    } else {
+        EXPECT_EQ(rc, -EBUSY); /* no entry for the process */
+    }
+    take_all(rc ? NULL : file);
+    test_count(&crowd->there);
+    for (;;)
+        pause();
+}
+
+static void gather_and_kill(void)
+{
+    pid_t pids[MEMBERS];
+
+    *crowd = (struct crowd){0};
+    for (unsigned i = 0; i < MEMBERS; i++)
+        pids[i] = test_fork(join_crowd, NULL);
+    test_await(&crowd->there, MEMBERS);
+    for (unsigned i = 0; i < MEMBERS; i++)
+        test_kill(pids[i]);
+    EXPECT_EQ(crowd->came, STORM_PROCESSES - 1); /* and this one */
+    EXPECT_EQ(crowd->leases, STORM_LEASES_MAX);
+    EXPECT(crowd->no_lane > 0 && crowd->no_lease > 0);
+}
+
+void storm_crowd(struct storm *storm, struct hf_pool *pool)
+{
+    EXPECT_EQ(hf_close(test_file_filled(pool, FILE_OF_ALL, 1, 1)), 0);
+    if (!crowd)
+        crowd = test_shared(sizeof(*crowd));
+    for (unsigned i = 0; i < 2; i++) {
+        gather_and_kill();
+        storm->crowds++;
+        storm->crowded += crowd->leases;
+    }
+    EXPECT_EQ(hf_unlink(pool, FILE_OF_ALL, &test_wait), 0);
+}
