@@ -100,22 +100,26 @@ static _Thread_local struct {
     struct taken few[FEW];
 } mine;
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+/* 0: not known yet. Threads that learn it at once learn the same. */
 static int kind;
 
-static void learn_mutex_kind(void)
+static __attribute__((noinline)) int learn_mutex_kind(void)
 {
     struct shm_mutex mutex;
 
     if (shm_robust_init(&mutex) == 0)
-        kind = mutex.robust.__data.__kind;
+        hf_store_relaxed(&kind, mutex.robust.__data.__kind); /* relaxed: a value of its own */
+    return hf_load_relaxed(&kind);
 }
 
-static void set_kind(struct shm_mutex *mutex)
+static inline void set_kind(struct shm_mutex *mutex)
 {
-    pthread_once(&once, learn_mutex_kind);
-    if (mutex->robust.__data.__kind != kind)
-        mutex->robust.__data.__kind = kind;
+    int right = hf_load_relaxed(&kind); /* relaxed: a value of its own */
+
+    if (__builtin_expect(!right, 0))
+        right = learn_mutex_kind();
+    if (__builtin_expect(mutex->robust.__data.__kind != right, 0))
+        mutex->robust.__data.__kind = right;
 }
 
 static void find_list_head(void)
@@ -152,19 +156,16 @@ static struct taken *taken_at(unsigned i)
 }
 
 /* What comes below entry i of those taken. */
-static void *link_below(unsigned i)
+static inline void *link_below(unsigned i)
 {
     return i ? link_to(taken_at(i - 1)->mutex) : mine.head;
 }
 
-static bool make_room(void)
+static __attribute__((noinline)) bool grow_room(void)
 {
     unsigned room = mine.room ? mine.room * 2 : FEW * 4;
-    struct taken *many;
+    struct taken *many = realloc(mine.many, room * sizeof *many);
 
-    if (mine.count < (mine.room ? mine.room : FEW))
-        return true;
-    many = realloc(mine.many, room * sizeof *many);
     if (!many)
         return false;
     if (!mine.room)
@@ -174,7 +175,7 @@ static bool make_room(void)
     return true;
 }
 
-static void forget_taken(void)
+static __attribute__((noinline)) void forget_taken(void)
 {
     free(mine.many);
     mine.many = NULL;
@@ -186,9 +187,9 @@ static uint32_t owner_of(const struct shm_mutex *mutex)
     return (uint32_t)mutex->robust.__data.__lock & FUTEX_TID_MASK;
 }
 
-/* Remembers a mutex that was just taken. Without memory for that, the mutex counts as one of the
- * program's. */
-static void remember_taken(struct shm_mutex *mutex, void *before, bool died)
+/* Without memory for it, the mutex counts as one of the program's. */
+static __attribute__((noinline)) void remember_slowly(struct shm_mutex *mutex, void *before,
+                                                      bool died)
 {
     struct taken *new;
     void *below;
@@ -198,17 +199,26 @@ static void remember_taken(struct shm_mutex *mutex, void *before, bool died)
     if (owner_of(mutex) != mine.tid)
         forget_taken();
     mine.tid = owner_of(mutex);
-    if (!make_room())
+    if (mine.count == (mine.room ? mine.room : FEW) && !grow_room())
         return;
     below = link_below(mine.count);
     new = taken_at(mine.count++);
-    new->mutex = mutex;
-    new->term = mutex->term;
-    new->died = died;
-    if (without_bit(before) == below)
-        new->between = NULL;
-    else
+    *new = (struct taken){mutex, mutex->term, died, NULL};
+    if (without_bit(before) != below)
         new->between = without_bit(entry_at(before)->next) == below ? before : &more;
+}
+
+/* Remembers a mutex that was just taken. Nearly always the thread has few, and took the last of
+ * them just before. */
+static inline void remember_taken(struct shm_mutex *mutex, void *before, bool died)
+{
+    if (__builtin_expect(!mine.room && mine.count < FEW && owner_of(mutex) == mine.tid &&
+                             mine.head && mine.head->list.next == link_to(mutex) &&
+                             before == link_below(mine.count),
+                         1))
+        mine.few[mine.count++] = (struct taken){mutex, mutex->term, died, NULL};
+    else
+        remember_slowly(mutex, before, died);
 }
 
 /* Entry i goes: what was below it is now below the one above. */
@@ -339,21 +349,29 @@ static void make_own(struct shm_mutex *mutex, uint32_t tid)
 
 /* ---- the steps ---- */
 
+static __attribute__((noinline)) int not_plainly_taken(struct shm_mutex *mutex, int rc)
+{
+    if (rc == ENOTRECOVERABLE)
+        leave_unrecoverable(mutex);
+    return rc == EOWNERDEAD ? EOWNERDEAD : EBUSY;
+}
+
 int shm_robust_trylock(struct shm_mutex *mutex)
 {
     void *before;
     int rc;
 
-    if (!mine.head)
+    if (__builtin_expect(!mine.head, 0))
         find_list_head();
     before = mine.head ? mine.head->list.next : NULL;
     set_kind(mutex);
     make_recoverable(mutex);
     rc = pthread_mutex_trylock(&mutex->robust);
-    if (rc == ENOTRECOVERABLE)
-        leave_unrecoverable(mutex);
-    if (rc != 0 && rc != EOWNERDEAD)
-        return EBUSY;
+    if (__builtin_expect(rc, 0)) {
+        rc = not_plainly_taken(mutex, rc);
+        if (rc == EBUSY)
+            return rc;
+    }
     count_term(mutex);
     remember_taken(mutex, before, rc == EOWNERDEAD);
     return rc;
@@ -369,12 +387,29 @@ void shm_robust_mended(struct shm_mutex *mutex)
     (void)pthread_mutex_consistent(&mutex->robust);
 }
 
-void shm_robust_unlock(struct shm_mutex *mutex)
+/* Nearly always it was taken last, and is whole and this thread's. Nothing in the list is above
+ * it, nor between it and the one below, and the links say so. */
+static bool is_plain_top(const struct shm_mutex *mutex)
+{
+    const struct taken *top;
+    const struct entry *entry;
+
+    if (mine.room || !mine.count)
+        return false;
+    top = &mine.few[mine.count - 1];
+    entry = entry_at(link_to(top->mutex));
+    return top->mutex == mutex && !top->between && !top->died && owner_of(mutex) == mine.tid &&
+           mutex->robust.__data.__owner != OWNER_DEAD &&
+           entry->next == link_below(mine.count - 1) && entry->prev == mine.head &&
+           mine.head->list.next == (void *)&entry->next;
+}
+
+/* False: another thread has it by now. */
+static __attribute__((noinline)) bool set_all_right(struct shm_mutex *mutex)
 {
     unsigned i = mine.count;
     bool other = false;
 
-    set_kind(mutex);
     while (i && taken_at(i - 1)->mutex != mutex)
         i--;
     if (i) {
@@ -383,9 +418,18 @@ void shm_robust_unlock(struct shm_mutex *mutex)
         other ? take_out_of_list(i - 1) : set_links_right(i - 1);
         forget_one(i - 1);
     }
-    if (__builtin_expect(other, 0))
+    if (!other)
+        make_own(mutex, i ? mine.tid : (uint32_t)gettid());
+    return !other;
+}
+
+void shm_robust_unlock(struct shm_mutex *mutex)
+{
+    set_kind(mutex);
+    if (__builtin_expect(is_plain_top(mutex), 1))
+        mine.count--;
+    else if (!set_all_right(mutex))
         return;
-    make_own(mutex, i ? mine.tid : (uint32_t)gettid());
     HF_BUG_ON(pthread_mutex_unlock(&mutex->robust) != 0);
 }
 
