@@ -44,6 +44,7 @@ struct hf_file {
     int watches; /* hf_watch(); under the layout mutex */
     /* Flags that no pin of this handle may have; FS_PIN_READS: none at all. */
     uint64_t pin_refused;
+    void *memory; /* that the handle lies in */
 };
 
 static inline uint64_t fs_min(uint64_t a, uint64_t b)
