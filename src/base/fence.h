@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The three fences of the pin protocol. A light fence on one side orders against a heavy fence on
- * the other as two full fences would. The heavy one makes every running thread of every attached
- * process execute a full fence (sys_membarrier). So the side that runs often pays nothing.
+ * The three fences of the pin protocol, and one between loads. A light fence on one side orders
+ * against a heavy fence on the other as two full fences would. The heavy one makes every running
+ * thread of every attached process execute a full fence (sys_membarrier). So the side that runs
+ * often pays nothing.
  *
  * ThreadSanitizer knows no fences; in its builds the full fence is a read-modify-write, which
  * keeps the compiler and the processor honest. What it checks is the happens-before that the
@@ -35,6 +36,16 @@ static inline void hf_fence_full(void)
 /* Full fence right after a read-modify-write with acquire and release, which is one already on
  * x86-64. */
 static inline void hf_fence_after_rmw(void)
+{
+#ifdef __x86_64__
+    hf_fence_light();
+#else
+    hf_fence_full();
+#endif
+}
+
+/* Loads before it are made before loads after it. */
+static inline void hf_fence_loads(void)
 {
 #ifdef __x86_64__
     hf_fence_light();

@@ -35,6 +35,7 @@
 #define HF_LAB_LEAF_UNSEEN 0x800000u /* it looks for nobody, nor for walks in their node */
 #define HF_LAB_INTENT_UNSEEN 0x10000000u    /* a look at extents does not apply the intent */
 #define HF_LAB_ANY_PID_NAMESPACE 0x8000000u /* processes of several namespaces may attach */
+#define HF_LAB_INTENT_UNTOLD 0x4000000u /* an intent is stored while a word says there is none */
 
 /* Not broken either: changes of more than two extents go in steps. */
 #define HF_LAB_SHORT_STEPS 0x20000000u

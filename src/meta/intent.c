@@ -26,7 +26,9 @@
  */
 #include "meta/env.h"
 
+#include "base/atomic.h"
 #include "base/error.h"
+#include "base/fence.h"
 #include "base/lab.h"
 
 #include <errno.h>
@@ -100,12 +102,21 @@ static int look_for_any(struct meta_txn *txn, bool *any)
     return 0;
 }
 
-/* Most pools have none, and one look a snapshot says so. */
+/* Most pools have none, and a word of the segment says so: from which transaction on. It is cleared
+ * before an intent is stored, and set again after a commit without any (meta_commit()). It is read
+ * after the snapshot was begun. A snapshot that has the intent began after the commit, and so finds
+ * the word cleared, or a later transaction in it. Before the word is set, and for a process without
+ * a segment, one look a snapshot says whether there are intents. */
 static int has_intents(struct meta_txn *txn, bool *any)
 {
-    uint64_t number = mdb_txn_id(txn->lmdb);
+    uint64_t number = mdb_txn_id(txn->lmdb), from;
     int rc = 0;
 
+    hf_fence_loads();
+    from = hf_load_acquire(&txn->meta->shared->no_intents_from);
+    *any = false;
+    if (__builtin_expect(from && from <= number, 1))
+        return 0;
     if (!txn->intents_known || txn->intents_of != number)
         rc = look_for_any(txn, &txn->intents);
     if (rc)
@@ -156,6 +167,8 @@ int meta_intent_put(struct meta_txn *txn, const struct meta_intent *intent)
     int rc = set_intent_bit(txn, true);
 
     txn->intents_known = false;
+    if (!HF_LAB_BROKEN(HF_LAB_INTENT_UNTOLD))
+        hf_store_release(&txn->meta->shared->no_intents_from, UINT64_C(0));
     return rc ? rc : store_intent(txn, intent);
 }
 

@@ -444,12 +444,16 @@ static void mark_closed(struct meta_txn *txn)
 int meta_commit(struct meta_txn *txn)
 {
     struct shm_records *shared = txn->meta->shared;
+    uint64_t number = mdb_txn_id(txn->lmdb);
     int rc;
 
-    hf_store_release(&shared->under_way, mdb_txn_id(txn->lmdb));
+    hf_store_release(&shared->under_way, number);
     rc = lmdb_commit(txn);
-    if (rc == 0) /* else its page may have been written */
+    if (rc == 0) { /* else its page may have been written */
+        if (__builtin_expect(txn->intents_known && !txn->intents, 0))
+            hf_store_release(&shared->no_intents_from, number);
         hf_store_release(&shared->under_way, UINT64_C(0));
+    }
     mark_closed(txn);
     return rc;
 }

@@ -40,6 +40,9 @@ struct shm_records {
      * and the last page when it was first seen. Under space_mutex. */
     uint64_t looked_pages;
     uint64_t held_txn, held_pages;
+    /* The records of this transaction, and of all after it, have no intent (meta/intent.c); 0: not
+     * known. Under space_mutex, but anybody may read it. */
+    uint64_t no_intents_from;
 };
 
 struct shm_limits {

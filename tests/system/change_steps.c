@@ -342,9 +342,12 @@ static int body(int argc, char **argv)
     hf_lab_break = HF_LAB_STEPS;
     shared = test_shared(sizeof *shared);
     pool = test_pool_new("pool", TEST_MIB(256));
-    if (argc > 1 && strcmp(argv[1], "unseen") == 0) {
-        hf_lab_break |= HF_LAB_INTENT_UNSEEN;
-        is_killed(COLLAPSE, 2, false);
+    if (argc > 1) {
+        bool unseen = strcmp(argv[1], "unseen") == 0;
+
+        hf_lab_break |= unseen ? HF_LAB_INTENT_UNSEEN : HF_LAB_INTENT_UNTOLD;
+        /* The word is in the segment of those attached, and hides the steps from the changer. */
+        unseen ? is_killed(COLLAPSE, 2, false) : is_killed(COLLAPSE, 1, true);
         return 0;
     }
     for (enum change change = 0; change < CHANGES; change++) {
