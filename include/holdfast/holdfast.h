@@ -7,9 +7,9 @@
  * to another file, whatever happens to the file meanwhile.
  *
  * The sections are: pools, their memory for devices, files, pins, layout changes (which wait for
- * pins), leases, names, and looking (at a pool from outside). Calls for a program that serves a
- * pool to others are in holdfast/serve.h, those that put bytes in place in holdfast/put.h. The
- * words (entry, slot, gate, hold, engine) are explained in holdfast(7).
+ * pins), leases, names, and looking (at a pool from outside). holdfast/serve.h is for a program
+ * that serves a pool to others. put.h puts bytes in place; compact.h moves blocks, to compact a
+ * file or shrink a pool. holdfast(7) explains the words: entry, slot, gate, hold, engine.
  *
  * Rules for every call, unless its comment says otherwise
  *
@@ -134,8 +134,8 @@ struct hf_pool_options {
     uint32_t max_threads;    /* that use the pool at once; 0: 1024 */
     uint32_t max_files;      /* open at once, all processes together; 0: 65536 */
     uint32_t max_leases;     /* leases, and pins beyond a thread's slots; 0: 262144 */
-    /* How long the device pins and leases of a dead process keep their blocks off the free list;
-     * 0: 30 s. */
+    /* How long pins and leases for a device keep their blocks off the free list when their process
+     * dies; 0: 30 s. Those of purpose HF_PIN_CPU end at once. */
     uint64_t quarantine_ns;
     uint64_t trim_above_bytes; /* free memory above goes back by itself; 0: none does */
     uint64_t reserved[2];      /* 0 */

@@ -12,9 +12,9 @@
  *      a decoder or fs has is looked at here, by the same code where that is possible.
  *   3. A record that another one vouches for stays. An inode and the entry that leads to it vouch
  *      for each other. So do extents and the inode's number of blocks, and a directory and those
- *      that call it parent. A field that disagrees with two others is the wrong one (check_types.c,
- *      check_blocks.c), also where it is the number in a key (check_moved.c). What holds any file's
- *      data and has no place gets one in lost+found.
+ *      that call it parent. A field that disagrees with two others is the wrong one
+ *      (check_inodes.c, check_blocks.c). So is the number in a key (check_moved.c). What holds any
+ *      file's data and has no place gets one in lost+found.
  *   4. Of several claims to a block, the one that its inode does not vouch for loses. Where all are
  *      vouched for alike, nobody loses: the later gets a copy. Where there is no room for a copy it
  *      gets a hole, and the report says so.

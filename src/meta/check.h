@@ -133,7 +133,7 @@ int check_survey(struct checker *check);
 /* Records under another inode's number than their own (check_moved.c). */
 int check_moved(struct checker *check);
 
-/* Decides what each inode is (check_types.c), then makes its attributes say so. */
+/* Decides what each inode is (check_inodes.c), then makes its attributes say so. */
 int check_types(struct checker *check);
 int check_attributes(struct checker *check);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the check of every record on its own, but those that check_super.c, check_types.c and
+ * Owns the check of every record on its own, but those that check_super.c, check_inodes.c and
  * check_blocks.c judge with others in sight. Calls record.c, name.c and check.c.
  *
  * A record under a key that cannot be has lost its place. If one other byte in its key makes it a
