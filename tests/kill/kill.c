@@ -18,6 +18,7 @@
  *   none-reading  it is the first, for reading only
  */
 #include "kill.h"
+#include "short_steps.h"
 
 #include "base/lab.h"
 
@@ -689,7 +690,7 @@ static int body(int argc, char **argv)
             alone = true;
             break;
         case 'x':
-            kill_shorten_steps();
+            kill_steps = test_shorten_steps();
             break;
         case 'b':
             broken = strcmp(optarg, "recent") == 0;

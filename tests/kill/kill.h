@@ -38,8 +38,6 @@ extern const struct kill_row kill_rows[];
 extern const unsigned kill_row_count;
 /* Rows with `steps`, and no others. An inode's blocks may then be those of any step. */
 extern bool kill_steps;
-/* So that small files go in steps. Lab builds only. */
-void kill_shorten_steps(void);
 
 /* Of the pool's size (resize.c). kill_move_to_new_end() grows the pool, and leaves /a and /b past
  * its first size. */

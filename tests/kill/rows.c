@@ -4,7 +4,6 @@
  */
 #include "kill.h"
 
-#include "base/lab.h"
 #include "pool/pool.h"
 
 #include <errno.h>
@@ -650,16 +649,6 @@ static void open_to_read(struct hf_pool *pool, struct hf_file *file)
 #define C .file = "/c"
 
 bool kill_steps;
-
-void kill_shorten_steps(void)
-{
-#ifdef HF_LAB
-    hf_lab_break = HF_LAB_SHORT_STEPS;
-    kill_steps = true;
-#else
-    FAIL("--steps needs a lab build");
-#endif
-}
 
 const struct kill_row kill_rows[] = {
     {"create", .act = create},

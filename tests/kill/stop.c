@@ -13,6 +13,7 @@
  */
 #include "meta/meta.h"
 #include "pool/pool.h"
+#include "short_steps.h"
 #include "stop.h"
 
 #include <errno.h>
@@ -443,7 +444,7 @@ static int body(int argc, char **argv)
         else if (option == 'd')
             now.durable = true;
         else if (option == 's')
-            kill_shorten_steps();
+            kill_steps = test_shorten_steps();
         else
             return 2;
     }

@@ -3,8 +3,8 @@
  * The exerciser where every layout change of more than two extents goes in steps. So the model of
  * POSIX judges each kind of step, beside clones, merges, compactions, and pools that are full.
  */
-#include "base/lab.h"
 #include "exercise.h"
+#include "short_steps.h"
 
 #include <stdio.h>
 
@@ -13,7 +13,7 @@ static int body(int argc, char **argv)
     struct exercise_plan plan = {.count = 15000, .pool_name = "pool", .top = "/"};
 
     (void)argv;
-    hf_lab_break = HF_LAB_SHORT_STEPS;
+    test_shorten_steps();
     plan.seed = test_seed();
     test_pool_create(plan.pool_name, TEST_MIB(argc > 1 ? 8 : 96));
     exercise_run(&plan);

@@ -21,8 +21,7 @@
  */
 #include "medium.h"
 #include "power.h"
-
-#include "base/lab.h"
+#include "short_steps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -499,16 +498,6 @@ static void explore_device(void)
            opened, refused, failures);
 }
 
-static void shorten_steps(void)
-{
-#ifdef HF_LAB
-    hf_lab_break = HF_LAB_SHORT_STEPS;
-    steps = true;
-#else
-    FAIL("--steps needs a lab build");
-#endif
-}
-
 static int body(int argc, char **argv)
 {
     static const struct option names[] = {{"kind", required_argument, NULL, 'k'},
@@ -534,7 +523,7 @@ static int body(int argc, char **argv)
         else if (option == 'e')
             ext4 = true;
         else if (option == 's')
-            shorten_steps();
+            steps = test_shorten_steps();
         else
             return 2;
     power_flags = strcmp(kind, "durable") == 0 ? HF_POOL_DURABLE : HF_POOL_MEMORY;

@@ -14,10 +14,10 @@
  *
  * Each call is made by a new thread, for which the first snapshot is a wait too.
  */
+#include "short_steps.h"
 #include "waits.h"
 
 #include "base/error.h"
-#include "base/lab.h"
 #include "pool/pool.h"
 
 #include <errno.h>
@@ -594,16 +594,6 @@ static void run_table(const struct waits_row *rows, unsigned count, const char *
     now.row = NULL;
 }
 
-static void shorten_steps(void)
-{
-#ifdef HF_LAB
-    hf_lab_break = HF_LAB_SHORT_STEPS;
-    steps = true;
-#else
-    FAIL("--steps needs a lab build");
-#endif
-}
-
 static int run(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -628,7 +618,7 @@ static int run(int argc, char **argv)
             show = true;
             break;
         case 't':
-            shorten_steps();
+            steps = test_shorten_steps();
             break;
         default:
             return 2;
