@@ -120,10 +120,7 @@ static void print_stats(const char *path, const struct hfc_stats *stats)
 
 static void put_json_stats(struct hfc *cache, const char *path, const struct hfc_stats *stats)
 {
-    const struct {
-        const char *name;
-        uint64_t number;
-    } all[] = {
+    const struct cli_number numbers[] = {
         {"capacity_bytes", stats->capacity_bytes},
         {"used_bytes", stats->used_bytes},
         {"held_bytes", stats->held_bytes},
@@ -143,14 +140,14 @@ static void put_json_stats(struct hfc *cache, const char *path, const struct hfc
         {"dropped", stats->dropped},
         {"evicted_age_seconds", stats->evicted_age_seconds},
         {"next_age_seconds", stats->next_age_seconds},
+        {0},
     };
     struct cli_json json;
 
     cli_json_begin(&json, stdout);
     cli_json_open(&json, NULL, '{');
     cli_json_text(&json, "cache", path);
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        cli_json_number(&json, all[i].name, all[i].number);
+    cli_json_numbers(&json, numbers);
     cache_put_json_tier(cache, &json);
     cli_json_close(&json, '}');
     cli_json_end(&json);

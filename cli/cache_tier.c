@@ -36,6 +36,29 @@ void cache_print_tier(struct hfc *cache)
         printf("%-10s %s\n", "fault", stats.fault);
 }
 
+static void put_tier_counts(struct cli_json *json, const struct hfc_tier_stats *stats)
+{
+    const struct cli_number numbers[] = {
+        {"capacity_bytes", stats->capacity_bytes},
+        {"used_bytes", stats->used_bytes},
+        {"demoted", stats->demoted},
+        {"demoted_bytes", stats->demoted_bytes},
+        {"kept", stats->kept},
+        {"skipped", stats->skipped},
+        {"promoted", stats->promoted},
+        {"promoted_bytes", stats->promoted_bytes},
+        {"misses", stats->misses},
+        {"damaged", stats->damaged},
+        {"write_errors", stats->write_errors},
+        {"read_errors", stats->read_errors},
+        {"last_error", (uint64_t)stats->last_error},
+        {"last_error_time", stats->last_error_time},
+        {0},
+    };
+
+    cli_json_numbers(json, numbers);
+}
+
 void cache_put_json_tier(struct hfc *cache, struct cli_json *json)
 {
     struct hfc_tier_stats stats;
@@ -48,19 +71,6 @@ void cache_put_json_tier(struct hfc *cache, struct cli_json *json)
         cli_json_text(json, "fault", stats.fault);
     else
         cli_json_null(json, "fault");
-    cli_json_number(json, "capacity_bytes", stats.capacity_bytes);
-    cli_json_number(json, "used_bytes", stats.used_bytes);
-    cli_json_number(json, "demoted", stats.demoted);
-    cli_json_number(json, "demoted_bytes", stats.demoted_bytes);
-    cli_json_number(json, "kept", stats.kept);
-    cli_json_number(json, "skipped", stats.skipped);
-    cli_json_number(json, "promoted", stats.promoted);
-    cli_json_number(json, "promoted_bytes", stats.promoted_bytes);
-    cli_json_number(json, "misses", stats.misses);
-    cli_json_number(json, "damaged", stats.damaged);
-    cli_json_number(json, "write_errors", stats.write_errors);
-    cli_json_number(json, "read_errors", stats.read_errors);
-    cli_json_number(json, "last_error", (uint64_t)stats.last_error);
-    cli_json_number(json, "last_error_time", stats.last_error_time);
+    put_tier_counts(json, &stats);
     cli_json_close(json, '}');
 }

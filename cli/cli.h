@@ -166,6 +166,12 @@ void cli_json_text(struct cli_json *json, const char *key, const char *text);
 /* The same of `len` bytes, which a NUL follows, and which may have others in them. */
 void cli_json_bytes(struct cli_json *json, const char *key, const char *bytes, size_t len);
 void cli_json_number(struct cli_json *json, const char *key, uint64_t number);
+/* A count with its key; a null key ends a list of them. */
+struct cli_number {
+    const char *key;
+    uint64_t number;
+};
+void cli_json_numbers(struct cli_json *json, const struct cli_number *numbers);
 void cli_json_bool(struct cli_json *json, const char *key, bool value);
 void cli_json_null(struct cli_json *json, const char *key);
 void cli_json_time(struct cli_json *json, const char *key, const struct timespec *time);

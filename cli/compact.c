@@ -192,18 +192,22 @@ static void print_compacted(const struct compacting *c)
 static void put_compacted(const struct compacting *c)
 {
     const struct hf_compact_result *sum = &c->sum;
+    const struct cli_number numbers[] = {
+        {"passes", c->passes},
+        {"run_bytes", sum->run_bytes},
+        {"was_huge", sum->was_huge},
+        {"huge_bytes", sum->huge_bytes},
+        {"moved_bytes", sum->moved_bytes},
+        {"held_bytes", sum->held_bytes},
+        {"shared_bytes", sum->shared_bytes},
+        {"no_space_bytes", sum->no_space_bytes},
+        {0},
+    };
     struct cli_json json;
 
     cli_json_begin(&json, stdout);
     cli_json_open(&json, NULL, '{');
-    cli_json_number(&json, "passes", c->passes);
-    cli_json_number(&json, "run_bytes", sum->run_bytes);
-    cli_json_number(&json, "was_huge", sum->was_huge);
-    cli_json_number(&json, "huge_bytes", sum->huge_bytes);
-    cli_json_number(&json, "moved_bytes", sum->moved_bytes);
-    cli_json_number(&json, "held_bytes", sum->held_bytes);
-    cli_json_number(&json, "shared_bytes", sum->shared_bytes);
-    cli_json_number(&json, "no_space_bytes", sum->no_space_bytes);
+    cli_json_numbers(&json, numbers);
     cli_json_close(&json, '}');
     cli_json_end(&json);
 }

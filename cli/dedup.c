@@ -389,17 +389,21 @@ static void print_summary(const struct dedup *dedup)
 
 static void put_summary(const struct dedup *dedup)
 {
+    const struct cli_number numbers[] = {
+        {"passes", dedup->passes},
+        {"scanned_bytes", dedup->scanned * HF_BLOCK_BYTES},
+        {"merged_bytes", dedup->merged * HF_BLOCK_BYTES},
+        {"zero_bytes", dedup->zeros * HF_BLOCK_BYTES},
+        {"held_bytes", dedup->held * HF_BLOCK_BYTES},
+        {"changed_bytes", dedup->changed * HF_BLOCK_BYTES},
+        {"saved_bytes", dedup->saved_bytes},
+        {0},
+    };
     struct cli_json json;
 
     cli_json_begin(&json, stdout);
     cli_json_open(&json, NULL, '{');
-    cli_json_number(&json, "passes", dedup->passes);
-    cli_json_number(&json, "scanned_bytes", dedup->scanned * HF_BLOCK_BYTES);
-    cli_json_number(&json, "merged_bytes", dedup->merged * HF_BLOCK_BYTES);
-    cli_json_number(&json, "zero_bytes", dedup->zeros * HF_BLOCK_BYTES);
-    cli_json_number(&json, "held_bytes", dedup->held * HF_BLOCK_BYTES);
-    cli_json_number(&json, "changed_bytes", dedup->changed * HF_BLOCK_BYTES);
-    cli_json_number(&json, "saved_bytes", dedup->saved_bytes);
+    cli_json_numbers(&json, numbers);
     cli_json_close(&json, '}');
     cli_json_end(&json);
 }

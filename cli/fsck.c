@@ -75,19 +75,23 @@ static void print_result(const char *path, const struct hf_check_result *result,
 static void put_result(const char *path, const struct hf_check_result *result,
                        const struct fsck_caches *caches, const struct fsck_watch *watch)
 {
+    const struct cli_number numbers[] = {
+        {"inodes", result->inodes},
+        {"dirents", result->dirents},
+        {"extents", result->extents},
+        {"blocks_used", result->blocks_used},
+        {"caches", caches->caches},
+        {"cached_objects", caches->objects},
+        {"problems", result->problems},
+        {"repaired", result->repaired},
+        {0},
+    };
     struct cli_json json;
 
     cli_json_begin(&json, stdout);
     cli_json_open(&json, NULL, '{');
     cli_json_text(&json, "pool", path);
-    cli_json_number(&json, "inodes", result->inodes);
-    cli_json_number(&json, "dirents", result->dirents);
-    cli_json_number(&json, "extents", result->extents);
-    cli_json_number(&json, "blocks_used", result->blocks_used);
-    cli_json_number(&json, "caches", caches->caches);
-    cli_json_number(&json, "cached_objects", caches->objects);
-    cli_json_number(&json, "problems", result->problems);
-    cli_json_number(&json, "repaired", result->repaired);
+    cli_json_numbers(&json, numbers);
     cli_json_open(&json, "sentences", '[');
     for (size_t i = 0; i < watch->count; i++)
         cli_json_text(&json, NULL, watch->sentences[i]);

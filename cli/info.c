@@ -93,14 +93,19 @@ static void put_use(struct cli_json *json, const char *key, uint32_t now, uint32
 
 void cli_json_space(struct cli_json *json, const struct hf_pool_info *info)
 {
-    cli_json_number(json, "pool_bytes", info->pool_bytes);
-    cli_json_number(json, "used_bytes", cli_used_bytes(info));
-    cli_json_number(json, "free_bytes", info->free_bytes);
-    cli_json_number(json, "resident_bytes", info->resident_bytes);
-    cli_json_number(json, "detached_bytes", info->detached_bytes);
-    cli_json_number(json, "shared_bytes", info->shared_bytes);
-    cli_json_number(json, "saved_bytes", info->saved_bytes);
-    cli_json_number(json, "inodes", info->inodes);
+    const struct cli_number numbers[] = {
+        {"pool_bytes", info->pool_bytes},
+        {"used_bytes", cli_used_bytes(info)},
+        {"free_bytes", info->free_bytes},
+        {"resident_bytes", info->resident_bytes},
+        {"detached_bytes", info->detached_bytes},
+        {"shared_bytes", info->shared_bytes},
+        {"saved_bytes", info->saved_bytes},
+        {"inodes", info->inodes},
+        {0},
+    };
+
+    cli_json_numbers(json, numbers);
 }
 
 static void print_json_info(const char *path, const struct hf_pool_info *info)

@@ -120,6 +120,12 @@ void cli_json_number(struct cli_json *json, const char *key, uint64_t number)
     fprintf(json->out, "%" PRIu64, number);
 }
 
+void cli_json_numbers(struct cli_json *json, const struct cli_number *numbers)
+{
+    for (; numbers->key != NULL; numbers++)
+        cli_json_number(json, numbers->key, numbers->number);
+}
+
 void cli_json_bool(struct cli_json *json, const char *key, bool value)
 {
     begin_item(json, key);

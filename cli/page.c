@@ -58,20 +58,24 @@ static void put_space(struct cli_json *json, const struct hf_pool_info *info)
 
 static void put_stats(struct cli_json *json, const struct hf_stats *stats)
 {
-    cli_json_number(json, "changes", stats->changes);
-    cli_json_number(json, "pins_slow", stats->pins_slow);
-    cli_json_number(json, "gate_waits", stats->gate_waits);
-    cli_json_number(json, "faults", stats->faults);
-    cli_json_number(json, "barriers", stats->barriers);
-    cli_json_number(json, "recalls", stats->recalls);
-    cli_json_number(json, "gave_up",
-                    stats->timed_out + stats->busy + stats->cancelled + stats->own_pins +
-                        stats->deadlocks);
-    cli_json_number(json, "detaches", stats->detaches);
-    cli_json_number(json, "reaped", stats->reaped);
-    cli_json_number(json, "waits", stats->drains_waited);
-    cli_json_number(json, "wait_ns_total", stats->wait_ns_total);
-    cli_json_number(json, "wait_ns_max", stats->wait_ns_max);
+    const struct cli_number numbers[] = {
+        {"changes", stats->changes},
+        {"pins_slow", stats->pins_slow},
+        {"gate_waits", stats->gate_waits},
+        {"faults", stats->faults},
+        {"barriers", stats->barriers},
+        {"recalls", stats->recalls},
+        {"gave_up",
+         stats->timed_out + stats->busy + stats->cancelled + stats->own_pins + stats->deadlocks},
+        {"detaches", stats->detaches},
+        {"reaped", stats->reaped},
+        {"waits", stats->drains_waited},
+        {"wait_ns_total", stats->wait_ns_total},
+        {"wait_ns_max", stats->wait_ns_max},
+        {0},
+    };
+
+    cli_json_numbers(json, numbers);
     cli_json_open(json, "wait_log2_ns", '[');
     for (int i = 0; i < HF_WAIT_BUCKETS; i++)
         cli_json_number(json, NULL, stats->wait_log2_ns[i]);
