@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -76,7 +77,7 @@ static double measure_trim(void *state)
     space_must(hf_pool_trim(trimmed.pool, 0, &result), "trimming");
     start = bench_own_cpu_ns() - start;
     if (result.given_bytes + LAB_MIB < TRIM_BYTES)
-        lab_fail("a trim has given back %llu bytes", (unsigned long long)result.given_bytes);
+        lab_fail("a trim has given back %" PRIu64 " bytes", result.given_bytes);
     return (double)start / 1e6;
 }
 
@@ -167,15 +168,14 @@ static bool has_room(void)
     bench_must_host(statvfs(bench.folder, &room), bench.folder);
     if ((uint64_t)room.f_bavail * room.f_frsize > 2 * TRIM_BYTES)
         return true;
-    bench_note("space: no rows of trims, since %s has less than %llu MiB of room", bench.folder,
-               (unsigned long long)(2 * TRIM_BYTES / LAB_MIB));
+    bench_note("space: no rows of trims, since %s has less than %" PRIu64 " MiB of room",
+               bench.folder, 2 * TRIM_BYTES / LAB_MIB);
     return false;
 }
 
 static void add_trims(struct bench_group *group)
 {
-    const char *situation =
-        bench_text("%llu MiB free, tmpfs", (unsigned long long)(TRIM_BYTES / LAB_MIB));
+    const char *situation = bench_text("%" PRIu64 " MiB free, tmpfs", TRIM_BYTES / LAB_MIB);
 
     make_space_pool(&trimmed, "trimmed", TRIM_BYTES, 0);
     bare = (int)bench_must_host(

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <holdfast/uring.h>
+#include <inttypes.h>
 #include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,10 +219,10 @@ static double measure_fio(void *state)
 {
     const struct case_ *one = state;
     char *command = bench_text(
-        "exec fio --name=x --filename='%s' --size=%llu --rw=randread --norandommap --bs=4k "
+        "exec fio --name=x --filename='%s' --size=%" PRIu64 " --rw=randread --norandommap --bs=4k "
         "--direct=1 --ioengine=io_uring --fixedbufs=1 --iodepth=%u --number_ios=%u --thread "
         "--gtod_reduce=1 --allow_file_create=0 --output-format=json 2>&1",
-        one->source->path, (unsigned long long)SOURCE_BYTES, one->depth, reads_of(one));
+        one->source->path, SOURCE_BYTES, one->depth, reads_of(one));
     char line[512], last[512] = "";
     double rate = 0, reads = 0, user = 0, system = 0, ms = 0;
     FILE *fio = popen(command, "re");

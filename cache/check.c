@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -263,8 +264,7 @@ static uint64_t check_words(struct check *check,
 
         if (why) {
             *place = 0;
-            problem(check, check->repair, "word %llu: %s: it counts for nothing",
-                    (unsigned long long)i, why);
+            problem(check, check->repair, "word %" PRIu64 ": %s: it counts for nothing", i, why);
         }
         left += *place != 0;
     }
@@ -307,8 +307,8 @@ static void check_data(struct check *check)
     if (!check->data)
         problem(check, check->repair, "the file data is missing, and all objects with it");
     else if (check->data_bytes < wanted)
-        problem(check, check->repair, "the file data has %llu bytes, not %llu",
-                (unsigned long long)check->data_bytes, (unsigned long long)wanted);
+        problem(check, check->repair, "the file data has %" PRIu64 " bytes, not %" PRIu64,
+                check->data_bytes, wanted);
 }
 
 /* Where objects lie is lost: nothing in the cache can be given to anybody. */
@@ -390,8 +390,7 @@ static int read_index(struct check *check)
     check->copy = aligned_alloc(CACHE_PAGE, region->bytes);
     region->pages = calloc(pages, sizeof *region->pages);
     if (!check->copy || !region->pages)
-        return cache_fail(-ENOMEM, "no memory for an index of %llu bytes",
-                          (unsigned long long)region->bytes);
+        return cache_fail(-ENOMEM, "no memory for an index of %" PRIu64 " bytes", region->bytes);
     for (uint64_t i = 0; i < pages; i++)
         region->pages[i] = check->copy + i * CACHE_PAGE;
     for (uint64_t at = 0, part; at < region->bytes; at += part) {

@@ -15,6 +15,7 @@
 #include "private.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 /* ---- what an object takes ---- */
 
@@ -280,11 +281,11 @@ int make_room(struct hfc *cache, uint32_t space, uint64_t pages, uint64_t bytes)
     uint64_t quota = quota_of(cache, space);
 
     if (pages > cache->high_pages || (quota && bytes > quota))
-        return cache_fail(-EFBIG, "an object of %llu bytes: the cache or its namespace takes %llu",
-                          (unsigned long long)bytes,
-                          (unsigned long long)(quota && quota < cache->high_pages * CACHE_PAGE
-                                                   ? quota
-                                                   : cache->high_pages * CACHE_PAGE));
+        return cache_fail(
+            -EFBIG, "an object of %" PRIu64 " bytes: the cache or its namespace takes %" PRIu64,
+            bytes,
+            quota && quota < cache->high_pages * CACHE_PAGE ? quota
+                                                            : cache->high_pages * CACHE_PAGE);
     while (quota && run->space_bytes[space] + bytes > quota && evict_one(cache, space))
         ;
     evict_ahead(cache, pages);
@@ -301,10 +302,10 @@ static int all_is_held(struct hfc *cache)
     struct run *run = cache_run(cache);
 
     return cache_fail(-ENOSPC,
-                      "no room: %llu KiB of %llu are held by readers or being put, and no object "
+                      "no room: %" PRIu64 " KiB of %" PRIu64
+                      " are held by readers or being put, and no object "
                       "is left to evict",
-                      (unsigned long long)(run->leaving_pages * CACHE_PAGE / 1024),
-                      (unsigned long long)(run->limit_pages * CACHE_PAGE / 1024));
+                      run->leaving_pages * CACHE_PAGE / 1024, run->limit_pages * CACHE_PAGE / 1024);
 }
 
 int take_range(struct hfc *cache, uint64_t pages, uint64_t *page)

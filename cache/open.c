@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <holdfast/serve.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,8 +63,7 @@ static int region_open(struct region *region, struct hf_file *file)
     region->bytes = (uint64_t)st.st_size;
     region->ino = st.st_ino;
     if (!region->bytes || region->bytes % CACHE_PAGE)
-        return cache_fail(-EUCLEAN, "a file of the cache has %llu bytes",
-                          (unsigned long long)region->bytes);
+        return cache_fail(-EUCLEAN, "a file of the cache has %" PRIu64 " bytes", region->bytes);
     do {
         free(pieces);
         room *= 4;
@@ -129,13 +129,12 @@ static int plan_header(const struct hfc_options *options, struct header *header)
     if (options->policy > HFC_FIFO)
         return cache_fail(-EINVAL, "policy %u is not known", options->policy);
     if (pages < CAPACITY_MIN_PAGES || pages > RANGE_PAGES_MAX / 2)
-        return cache_fail(-EINVAL, "a capacity of %llu bytes: from %u KiB to 8 TiB",
-                          (unsigned long long)options->capacity_bytes, CAPACITY_MIN_PAGES * 4);
+        return cache_fail(-EINVAL, "a capacity of %" PRIu64 " bytes: from %u KiB to 8 TiB",
+                          options->capacity_bytes, CAPACITY_MIN_PAGES * 4);
     cells = cells ? cells : pages * CACHE_PAGE / OBJECT_BYTES;
     cells = cells < CELLS_MIN ? CELLS_MIN : (cells + 15) / 16 * 16;
     if (cells > CELLS_MAX)
-        return cache_fail(-EINVAL, "%llu objects: at most %u", (unsigned long long)cells,
-                          CELLS_MAX);
+        return cache_fail(-EINVAL, "%" PRIu64 " objects: at most %u", cells, CELLS_MAX);
     *header = (struct header){.magic = CACHE_MAGIC,
                               .format = CACHE_FORMAT,
                               .capacity_pages = pages,

@@ -11,6 +11,7 @@
 #include "tier.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -182,9 +183,8 @@ int hfc_put_begin(struct hfc *cache, const struct hfc_key *key, uint64_t len, ui
     if (!len)
         return cache_fail(-EINVAL, "an object has at least one byte");
     if (len > cache->capacity_pages * CACHE_PAGE)
-        return cache_fail(-EFBIG, "an object of %llu bytes, in a cache of %llu",
-                          (unsigned long long)len,
-                          (unsigned long long)(cache->capacity_pages * CACHE_PAGE));
+        return cache_fail(-EFBIG, "an object of %" PRIu64 " bytes, in a cache of %" PRIu64, len,
+                          cache->capacity_pages * CACHE_PAGE);
     return begin_filling(cache, key, len, flags | HF_PIN_WRITE, iov, iovcnt, out);
 }
 
@@ -228,8 +228,7 @@ int hfc_put_commit(struct hfc_put *put, uint64_t len)
     if (rc)
         return rc;
     if (!len || len > put->len) {
-        rc = cache_fail(-EINVAL, "%llu bytes of a put of %llu", (unsigned long long)len,
-                        (unsigned long long)put->len);
+        rc = cache_fail(-EINVAL, "%" PRIu64 " bytes of a put of %" PRIu64, len, put->len);
         hfc_put_abort(put);
         return rc;
     }

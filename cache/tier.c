@@ -11,6 +11,7 @@
 #include "tier.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define ENTRY_BYTES (UINT64_C(16) << 10) /* of the disk for each entry */
@@ -24,8 +25,8 @@ int tier_plan(const struct hfc_options *options, struct header *header)
     if (!options->tier)
         return 0;
     if (options->tier_bytes < TIER_BYTES_MIN || options->tier_bytes > TIER_BYTES_MAX)
-        return cache_fail(-EINVAL, "a second tier of %llu bytes: from 1 MiB to 32 TiB",
-                          (unsigned long long)options->tier_bytes);
+        return cache_fail(-EINVAL, "a second tier of %" PRIu64 " bytes: from 1 MiB to 32 TiB",
+                          options->tier_bytes);
     if (options->tier[0] != '/' || strlen(options->tier) >= TIER_PATH_MAX)
         return cache_fail(-EINVAL, "the second tier's path begins with / and has at most %u bytes",
                           TIER_PATH_MAX - 1);

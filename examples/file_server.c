@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <holdfast/uring.h>
+#include <inttypes.h>
 #include <liburing.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -141,9 +142,10 @@ static void say_head(struct server *server, struct client *client, struct io_uri
 static void write_head(struct client *client, const char *status, uint64_t bytes)
 {
     snprintf(client->head, sizeof client->head,
-             "HTTP/1.1 %s\r\nContent-Length: %llu\r\nContent-Type: application/octet-stream\r\n"
+             "HTTP/1.1 %s\r\nContent-Length: %" PRIu64
+             "\r\nContent-Type: application/octet-stream\r\n"
              "%s\r\n",
-             status, (unsigned long long)bytes, client->last ? "Connection: close\r\n" : "");
+             status, bytes, client->last ? "Connection: close\r\n" : "");
 }
 
 static void refuse(struct server *server, struct client *client, const char *status)

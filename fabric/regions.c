@@ -14,6 +14,7 @@
 #include "private.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <rdma/fi_errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -217,7 +218,7 @@ int hf_fabric_expose(struct hf_fabric *fabric, struct hf_file *file, uint64_t of
 
 static int no_region(uint64_t id)
 {
-    return fabric_fail(-ENOENT, "there is no region %llu", (unsigned long long)id);
+    return fabric_fail(-ENOENT, "there is no region %" PRIu64, id);
 }
 
 int hf_fabric_local(struct hf_fabric *fabric, uint64_t id, struct iovec *iov, void **desc,
@@ -278,8 +279,7 @@ int hf_fabric_acknowledge(struct hf_fabric *fabric, uint64_t id)
         region->state = REGION_CLOSING;
     pthread_mutex_unlock(&regions_mutex);
     if (before == REGION_LOST)
-        return fabric_fail(-ESTALE, "region %llu is lost: its quarantine has begun",
-                           (unsigned long long)id);
+        return fabric_fail(-ESTALE, "region %" PRIu64 " is lost: its quarantine has begun", id);
     if (before != REGION_EXPOSED && before != REGION_ASKED)
         return no_region(id);
     return close_and_release(region, before);

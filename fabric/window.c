@@ -3,6 +3,7 @@
 #include "private.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 static bool is_window(const struct hf_fabric_window *window)
 {
@@ -27,7 +28,7 @@ ssize_t hf_fabric_place(const struct hf_fabric_window *window, uint64_t off, uin
     if (!is_window(window) || !address || !key)
         return fabric_fail(-EINVAL, "this is not a window");
     if (len == 0 || len > window->len || off > window->len - len)
-        return fabric_fail(-EFAULT, "the window has %llu bytes", (unsigned long long)window->len);
+        return fabric_fail(-EFAULT, "the window has %" PRIu64 " bytes", window->len);
     for (piece = window->piece; off >= piece->len; piece++)
         off -= piece->len;
     *address = piece->address + off;

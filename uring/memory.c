@@ -7,6 +7,7 @@
 #include "private.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define KERNEL_BUFFERS_MAX 16384u /* in one table */
@@ -46,8 +47,8 @@ int memory_make_table(struct hf_uring *uring, uint64_t limit_bytes)
     if (rc == -EEXIST)
         return uring_fail(rc, "the ring is another thread's (IORING_SETUP_SINGLE_ISSUER)");
     if (rc < 0)
-        return uring_fail(rc, "the kernel makes no table of %llu buffers: %s",
-                          (unsigned long long)entries, strerror(-rc));
+        return uring_fail(rc, "the kernel makes no table of %" PRIu64 " buffers: %s", entries,
+                          strerror(-rc));
     uring->made_table = true;
     return 0;
 }
@@ -56,9 +57,9 @@ static int refused(const struct hf_uring *uring, uint32_t entry, int rc)
 {
     if (rc == -ENOMEM)
         return uring_fail(rc,
-                          "the kernel locks no more memory for this user, after %llu bytes of "
-                          "the pool: raise RLIMIT_MEMLOCK (ulimit -l)",
-                          (unsigned long long)uring->registered_bytes);
+                          "the kernel locks no more memory for this user, after %" PRIu64
+                          " bytes of the pool: raise RLIMIT_MEMLOCK (ulimit -l)",
+                          uring->registered_bytes);
     if (rc == -ENXIO || rc == -EINVAL)
         return uring_fail(-EINVAL, "the ring's table of buffers has no entry %u",
                           uring->first_buffer + entry);

@@ -3,6 +3,7 @@
 #include "private.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,9 +54,9 @@ static int check_options(const struct hf_uring_options *options)
     if (options->buffer_bytes & (options->buffer_bytes - 1) ||
         (options->buffer_bytes && options->buffer_bytes < HF_HUGE_BYTES) ||
         options->buffer_bytes > HF_URING_BUFFER_BYTES_MAX)
-        return uring_fail(-EINVAL, "buffer_bytes is %llu: a power of two, from %u to %llu",
-                          (unsigned long long)options->buffer_bytes, HF_HUGE_BYTES,
-                          (unsigned long long)HF_URING_BUFFER_BYTES_MAX);
+        return uring_fail(-EINVAL,
+                          "buffer_bytes is %" PRIu64 ": a power of two, from %u to %" PRIu64,
+                          options->buffer_bytes, HF_HUGE_BYTES, HF_URING_BUFFER_BYTES_MAX);
     if (options->requests > 1u << 24)
         return uring_fail(-EINVAL, "requests is %u: at most %u", options->requests, 1u << 24);
     return 0;

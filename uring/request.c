@@ -28,6 +28,7 @@
 #include "private.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -186,7 +187,7 @@ static int check_io(const struct hf_uring_io *io)
         return uring_fail(-EINVAL, "MSG_ZEROCOPY is not for these requests: use "
                                    "HF_URING_ZERO_COPY");
     if (io->len == 0 || io->len > HF_URING_LEN_MAX)
-        return uring_fail(-EINVAL, "len is %llu: from 1 to %u bytes", (unsigned long long)io->len,
+        return uring_fail(-EINVAL, "len is %" PRIu64 ": from 1 to %u bytes", io->len,
                           HF_URING_LEN_MAX);
     return 0;
 }
@@ -355,8 +356,8 @@ int hf_uring_cancel(struct hf_uring *uring, uint64_t user_data)
     }
     look_at_ring(uring);
     return found ? 0
-                 : uring_fail(-ENOENT, "no request with user_data %llu is under way",
-                              (unsigned long long)user_data);
+                 : uring_fail(-ENOENT, "no request with user_data %" PRIu64 " is under way",
+                              user_data);
 }
 
 int hf_uring_recalled(struct hf_uring *uring, const struct hf_recall *recall, uint64_t *user_data)

@@ -3,6 +3,8 @@
 #include "api/api.h"
 #include "fs/put.h"
 
+#include <inttypes.h>
+
 #define PUT_FLAGS HF_PIN_GPU /* what fills it */
 
 static int check_wish(const struct fs_put_wish *wish)
@@ -16,7 +18,7 @@ static int check_wish(const struct fs_put_wish *wish)
     if (wish->off % HF_BLOCK_BYTES)
         return hf_fail(EINVAL, "put: an offset is a multiple of %u", HF_BLOCK_BYTES);
     if (wish->off >= HF_FILE_BYTES_MAX || wish->len > HF_FILE_BYTES_MAX - wish->off)
-        return hf_fail(EFBIG, "a file ends at %llu bytes", (unsigned long long)HF_FILE_BYTES_MAX);
+        return hf_fail(EFBIG, "a file ends at %" PRIu64 " bytes", HF_FILE_BYTES_MAX);
     return 0;
 }
 

@@ -103,9 +103,7 @@ int media_punch(struct media *media, uint64_t off, uint64_t bytes)
     if (rc == EOPNOTSUPP || rc == ENOSYS)
         return hf_fail(EOPNOTSUPP, "the file system that has the pool's memory takes none back "
                                    "(no FALLOC_FL_PUNCH_HOLE)");
-    return rc ? hf_fail_errno(rc, "giving back %llu bytes of the pool's memory",
-                              (unsigned long long)bytes)
-              : 0;
+    return rc ? hf_fail_errno(rc, "giving back %" PRIu64 " bytes of the pool's memory", bytes) : 0;
 }
 
 /* ---- by place ---- */

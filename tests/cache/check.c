@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,8 +111,7 @@ static void mends(const char *text, uint64_t problems, uint64_t left)
     EXPECT_EQ(check(0), 0);
     expect_said(text);
     if (seen.problems != problems || seen.repaired)
-        FAIL("%llu problems, not %llu: %s", (unsigned long long)seen.problems,
-             (unsigned long long)problems, sentences);
+        FAIL("%" PRIu64 " problems, not %" PRIu64 ": %s", seen.problems, problems, sentences);
     EXPECT_EQ(check(HF_CHECK_REPAIR), 0);
     expect_said(text);
     expect_said("(repaired)");

@@ -2,6 +2,7 @@
 #include "objects.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,8 +46,8 @@ uint64_t object_check(const struct iovec *iov, int pieces, uint64_t number, uint
             if (at < 8)
                 version |= (uint64_t)byte << 8 * at;
             else if (byte != byte_of(number, version, at))
-                FAIL("object %llu, version %llu: byte %llu is 0x%02x", (unsigned long long)number,
-                     (unsigned long long)version, (unsigned long long)at, byte);
+                FAIL("object %" PRIu64 ", version %" PRIu64 ": byte %" PRIu64 " is 0x%02x", number,
+                     version, at, byte);
         }
     }
     if (len)

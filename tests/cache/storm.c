@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -183,11 +184,9 @@ static void print_tier(struct hfc *cache)
     if (!storm->tier)
         return;
     EXPECT_EQ(hfc_tier_stats(cache, &stats), 0);
-    printf(
-        "tier: %llu demoted, %llu kept, %llu skipped, %llu promoted, %llu missed, %llu damaged\n",
-        (unsigned long long)stats.demoted, (unsigned long long)stats.kept,
-        (unsigned long long)stats.skipped, (unsigned long long)stats.promoted,
-        (unsigned long long)stats.misses, (unsigned long long)stats.damaged);
+    printf("tier: %" PRIu64 " demoted, %" PRIu64 " kept, %" PRIu64 " skipped, %" PRIu64
+           " promoted, %" PRIu64 " missed, %" PRIu64 " damaged\n",
+           stats.demoted, stats.kept, stats.skipped, stats.promoted, stats.misses, stats.damaged);
     EXPECT(stats.demoted > 0 && stats.promoted > 0);
     EXPECT_EQ(stats.read_errors + stats.write_errors, 0);
 }
@@ -203,9 +202,9 @@ static void check_end(struct hf_pool *pool, struct hfc *cache)
     EXPECT_EQ(stats.held_bytes, 0);
     EXPECT_EQ(object_check_all(cache, true), stats.objects);
     EXPECT(stats.used_bytes <= CAPACITY);
-    printf("storm: %llu steps, %llu objects got, %llu evicted, mended %llu times\n",
-           (unsigned long long)storm->steps, (unsigned long long)storm->gets,
-           (unsigned long long)stats.evictions, (unsigned long long)stats.mended);
+    printf("storm: %" PRIu64 " steps, %" PRIu64 " objects got, %" PRIu64 " evicted, mended %" PRIu64
+           " times\n",
+           storm->steps, storm->gets, stats.evictions, stats.mended);
     print_tier(cache);
     EXPECT_EQ(hfc_close(cache), 0);
     test_pool_close(pool);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -49,8 +50,8 @@ static void check_back(uint64_t from, uint64_t count, int64_t version)
         int64_t got = tier_fetch(i, version < 0 ? 0 : length_of(i));
 
         if (got != version)
-            FAIL("object %llu of %llu bytes: %lld, and not %lld", (unsigned long long)i,
-                 (unsigned long long)length_of(i), (long long)got, (long long)version);
+            FAIL("object %" PRIu64 " of %" PRIu64 " bytes: %lld, and not %lld", i, length_of(i),
+                 (long long)got, (long long)version);
     }
 }
 
@@ -117,8 +118,7 @@ void scene_many(void)
         EXPECT(got == 1 || got == -ENOENT);
         back += got == 1;
     }
-    printf("many: %llu of 400 came back, %llu skipped\n", (unsigned long long)back,
-           (unsigned long long)tier_stats().skipped);
+    printf("many: %" PRIu64 " of 400 came back, %" PRIu64 " skipped\n", back, tier_stats().skipped);
     EXPECT(back > 20 && back < 400);
     EXPECT_EQ(tier_stats().damaged, 0);
     EXPECT_EQ(stat(test_path("disk/objects"), &st), 0);
@@ -424,8 +424,7 @@ static void check_death(enum cache_lab_point point, uint64_t count)
     object_put(tier_cache, 100, 0, 1, KIB(64));
     tier_evict_all();
     EXPECT_EQ(object_stats(tier_cache).held_bytes, 0);
-    printf("step %d, time %llu: %llu of 44 are there\n", (int)point, (unsigned long long)count,
-           (unsigned long long)back);
+    printf("step %d, time %" PRIu64 ": %" PRIu64 " of 44 are there\n", (int)point, count, back);
     tier_end();
 }
 

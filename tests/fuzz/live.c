@@ -16,6 +16,7 @@
 
 #include <execinfo.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -443,8 +444,8 @@ static void on_fault(int number, siginfo_t *info, void *context)
     void *frames[40];
 
     (void)context;
-    dprintf(STDERR_FILENO, "signal %d at %p; the segment is at %p, %llu bytes\n", number,
-            info->si_addr, (void *)working_on->run, (unsigned long long)working_on->bytes);
+    dprintf(STDERR_FILENO, "signal %d at %p; the segment is at %p, %" PRIu64 " bytes\n", number,
+            info->si_addr, (void *)working_on->run, working_on->bytes);
     backtrace_symbols_fd(frames, backtrace(frames, 40), STDERR_FILENO);
     signal(number, SIG_DFL);
     raise(number);

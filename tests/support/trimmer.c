@@ -6,6 +6,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -65,6 +66,6 @@ void test_expect_trimmed(struct hf_pool *pool)
         return;
     used = info.pool_bytes - info.free_bytes;
     if (info.resident_bytes != used && info.resident_bytes != used + TEST_PAGE)
-        FAIL("%llu KiB of memory for %llu KiB that are not free",
-             (unsigned long long)info.resident_bytes >> 10, (unsigned long long)used >> 10);
+        FAIL("%" PRIu64 " KiB of memory for %" PRIu64 " KiB that are not free",
+             info.resident_bytes >> 10, used >> 10);
 }

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <holdfast/compact.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -114,9 +115,8 @@ static void read_back(struct writer *w, uint64_t page)
     EXPECT_EQ(hf_read(w->file, words, sizeof(words), page * TEST_PAGE), sizeof(words));
     for (unsigned i = 0; i < WORDS; i++)
         if (words[i] != want)
-            FAIL("file %u page %llu word %u: %#llx, and %#llx was written", w->number,
-                 (unsigned long long)page, i, (unsigned long long)words[i],
-                 (unsigned long long)want);
+            FAIL("file %u page %" PRIu64 " word %u: %#" PRIx64 ", and %#" PRIx64 " was written",
+                 w->number, page, i, words[i], want);
 }
 
 static void read_all_back(struct writer *w)
@@ -179,8 +179,8 @@ static void look_at_pinned(const struct iovec *iov, int pieces, unsigned file, u
 
             for (unsigned at = 0; at < WORDS; at += 61)
                 if (words[at] && words[at] >> 32 != word_of(file, page, 1) >> 32)
-                    FAIL("file %u page %llu: it has a word of another page, %#llx", file,
-                         (unsigned long long)page, (unsigned long long)words[at]);
+                    FAIL("file %u page %" PRIu64 ": it has a word of another page, %#" PRIx64, file,
+                         page, words[at]);
         }
 }
 
@@ -294,9 +294,8 @@ static void compact_race(void)
     test_raise(&race->stop, 1);
     for (unsigned i = 2; i < 5; i++)
         test_join(pids[i]);
-    printf("%llu runs collapsed, %llu pins\n",
-           (unsigned long long)(test_peek64(&race->collapsed) / HF_HUGE_BYTES),
-           (unsigned long long)test_peek64(&race->pins));
+    printf("%" PRIu64 " runs collapsed, %" PRIu64 " pins\n",
+           test_peek64(&race->collapsed) / HF_HUGE_BYTES, test_peek64(&race->pins));
     EXPECT(test_peek64(&race->collapsed) > 0);
     for (unsigned i = 0; i < FILES; i++) {
         struct hf_file *file = open_race_file(pool, i);

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <holdfast/put.h>
 #include <holdfast/serve.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -91,7 +92,7 @@ static char *place(uint64_t at)
             return (char *)pieces[i].iov_base + at;
         at -= pieces[i].iov_len;
     }
-    FAIL("byte %llu is in no piece", (unsigned long long)at);
+    FAIL("byte %" PRIu64 " is in no piece", at);
 }
 
 static void fill(uint64_t first_page, uint64_t pages)
