@@ -65,7 +65,7 @@ int cli_inode_names_read(struct hf_pool *pool, struct cli_inode_names **out)
     return names->status;
 }
 
-static const struct inode_name *find(const struct cli_inode_names *names, uint64_t ino)
+static const struct inode_name *find_inode_name(const struct cli_inode_names *names, uint64_t ino)
 {
     const struct inode_name key = {.ino = ino};
 
@@ -74,7 +74,7 @@ static const struct inode_name *find(const struct cli_inode_names *names, uint64
 
 const char *cli_inode_name(const struct cli_inode_names *names, uint64_t ino)
 {
-    const struct inode_name *found = find(names, ino);
+    const struct inode_name *found = find_inode_name(names, ino);
 
     return found != NULL ? found->path : NULL;
 }
@@ -82,7 +82,7 @@ const char *cli_inode_name(const struct cli_inode_names *names, uint64_t ino)
 const char *cli_inode_title(const struct cli_inode_names *names, uint64_t ino,
                             char buf[CLI_LOST_NAME_TEXT])
 {
-    const struct inode_name *found = find(names, ino);
+    const struct inode_name *found = find_inode_name(names, ino);
 
     if (found != NULL && found->path != NULL)
         return found->path;

@@ -102,7 +102,7 @@ void limit_thread_end(void)
 }
 
 /* P3: the entry of the page; 0: there is none. */
-static inline uint64_t walk(const struct limit_file *file, uint64_t page)
+static inline uint64_t walk_entry(const struct limit_file *file, uint64_t page)
 {
     uint64_t entry = load_word(&file->root), shift = entry & FLAGS;
 
@@ -148,7 +148,7 @@ char *limit_pin(struct limit_file *file, uint64_t off, uint64_t len, struct limi
     if (__builtin_expect(!__atomic_load_n(&file->bias, __ATOMIC_ACQUIRE), 0))
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     /* P3 */
-    entry = walk(file, page);
+    entry = walk_entry(file, page);
     if (__builtin_expect(!entry || off + len > load_word(&file->size), 0)) {
         store(word, 0); /* P4 */
         return NULL;
@@ -182,12 +182,13 @@ static inline bool raise_count(uint32_t *count)
 
 char *limit_count(struct limit_file *file, uint64_t off, uint64_t len, struct limit_pin *pin)
 {
-    uint64_t page = off / LAB_PAGE, entry = walk(file, page);
+    uint64_t page = off / LAB_PAGE, entry = walk_entry(file, page);
     uint32_t *count = &file->counts[entry / LAB_PAGE];
 
     if (__builtin_expect(!entry || !raise_count(count), 0))
         return NULL;
-    if (__builtin_expect(walk(file, page) != entry || off + len > load_word(&file->size), 0)) {
+    if (__builtin_expect(walk_entry(file, page) != entry || off + len > load_word(&file->size),
+                         0)) {
         __atomic_fetch_sub(count, 1, __ATOMIC_RELEASE);
         return NULL;
     }

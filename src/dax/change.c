@@ -297,8 +297,7 @@ static int remember_holder(struct dax_change *change, const struct held *held)
     return 0;
 }
 
-/* A device may still write for a process that died before this run segment was made. Nothing else
- * is known of that process. */
+/* A device may still write for a process that died before this run segment was made. */
 static int remember_ghosts(struct dax_change *change)
 {
     struct shm_run *run = change->dax->shm->run;
@@ -358,9 +357,8 @@ static int find_holders(struct dax_change *change, bool all, struct finding *fin
     return rc < 0 ? rc : 0;
 }
 
-/* L2 and L3, if they are not done yet, and L4. A walk that does not end is waited for as a pin
- * is. */
-static int look(struct dax_change *change, bool all, struct finding *finding)
+/* L2 and L3, unless they are done, and L4. A walk that does not end is waited for like a pin. */
+static int look_for_pins(struct dax_change *change, bool all, struct finding *finding)
 {
     int rc = change->zapped ? 0 : zap(change);
 
@@ -420,6 +418,7 @@ static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, u
     bool cycle;
     int rc, lost;
 
+    shm_assert_not_held(&change->vnode->mutex);
     if (wait_cancelled(change))
         return -EINTR;
     if (busy) {
@@ -512,6 +511,7 @@ static int detach_writes(struct dax_change *change)
 {
     struct finding finding;
 
+    shm_assert_held(&change->vnode->mutex);
     hf_store_release(&change->vnode->redo, change->vnode->redo + 1);
     /* COPY.SB/m: the word is raised before the slots are looked at once more. Pairs with COPY.SB/p
      * in write_inside(). Without it: a write that is found here does not go again, and what it
@@ -553,7 +553,7 @@ static int drain(struct dax_change *change)
     for (;;) {
         uint32_t seq = hf_load_acquire(&vnode->drain_seq);
 
-        rc = look(change, !since || detaches(change), &finding);
+        rc = look_for_pins(change, !since || detaches(change), &finding);
         if (rc == 0 && !reaped && found_dead(change, &finding)) {
             reaped = true;
             continue;
@@ -680,6 +680,7 @@ static int begin_now(struct dax_change *change)
     struct finding finding;
     int rc;
 
+    shm_assert_held(&change->vnode->mutex);
     change->now = change->keeps_mutex = true;
     hf_store_relaxed(&vnode->gateless, vnode->gateless + 1); /* relaxed: under the mutex */
     count_change(change);

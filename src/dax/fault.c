@@ -155,5 +155,6 @@ void dax_enter(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_
 {
     struct meta_extent hole;
 
+    shm_assert_held(&vnode->mutex);
     (void)dax_fault(dax, vnode, first, last, false, NULL, &hole);
 }

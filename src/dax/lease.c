@@ -167,6 +167,7 @@ static int change_hands(struct shm *shm, struct shm_hold *hold, struct shm_lane 
     /* GIVE.TAKE/p: the offer is acquired. Pairs with GIVE.TAKE/m in dax_lease_give(). */
     uint32_t state = hf_load_acquire(&hold->state);
 
+    shm_assert_held(&shm->run->table_mutex);
     if (!is_offered(shm, hold, key, state) || !shm_hand_over(shm, hold, state, lane))
         return not_offered();
     hf_store_release(&hold->range.who, lane->who | SHM_WHO_FLAGS(hold->range.who));
@@ -204,6 +205,7 @@ static int take_given(struct dax *dax, struct shm_vnode *vnode, struct shm_hold 
     struct shm *shm = dax->shm;
     int rc = 0;
 
+    shm_assert_held(&vnode->mutex);
     if (!is_offered(shm, hold, key, hf_load_acquire(&hold->state)))
         return not_offered();
     if (pieces->room) {

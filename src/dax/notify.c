@@ -75,8 +75,8 @@ static bool is_own_lease(const struct shm *shm, const struct shm_hold *hold)
            state == SHM_HOLD_STATE(SHM_HOLD_GIVEN, shm->self + 1);
 }
 
-/* Under the mutex. A lease that was released before is left out: the argument of its callback may
- * be gone. */
+/* Under recalls->mutex. A lease that was released before is left out: the argument of its callback
+ * may be gone. */
 static struct notice *take_notice(const struct recalls *recalls, struct queue *queue)
 {
     const struct shm *shm = recalls->dax->shm;
@@ -193,7 +193,7 @@ static uint64_t pool_bytes(const struct dax *dax)
     return hf_load_acquire(&dax->shm->run->pool_blocks) * HF_BLOCK_BYTES;
 }
 
-/* Under the mutex. */
+/* Under recalls->mutex. */
 static void look_for_growth(struct recalls *recalls)
 {
     static const uint64_t one = 1;

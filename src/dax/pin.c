@@ -67,6 +67,7 @@ static int pin_locked(struct dax *dax, struct shm_vnode *vnode, const struct dax
     uint64_t end = request->off + request->len;
     int rc;
 
+    shm_assert_held(&vnode->mutex);
     if (end > size)
         return hf_fail(EFAULT,
                        "bytes %" PRIu64 " to %" PRIu64 " are asked for, the file ends at %" PRIu64,

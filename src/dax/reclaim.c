@@ -164,6 +164,7 @@ static int reclaim_vnode(struct sweep *sweep)
     struct shm_vnode *vnode = sweep->vnode;
     int rc = vnode->detached == SHM_NONE ? 0 : sweep_records(sweep);
 
+    shm_assert_held(&sweep->vnode->mutex);
     if (detach_record_at(sweep->dax->shm, vnode, &vnode->detached) == SHM_NONE)
         vnode->detached = SHM_NONE;
     if (vnode->detached == SHM_NONE)

@@ -123,6 +123,7 @@ static int is_held(void *arg, const struct held *held)
 
 bool dax_is_held(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
+    shm_assert_held(&vnode->mutex);
     return hf_load_acquire(&dax->shm->run->ghost_key) ||
            scan_held(dax, vnode, first, last, is_held, NULL) != 0;
 }

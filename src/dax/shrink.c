@@ -80,7 +80,7 @@ static bool may_go(struct dax *dax, const struct shm_vnode *vnode)
 
 /* Called when the vnode's table is taken out. True: the vnode has gone; false: it has its table
  * again. */
-static bool forget_vnode(struct dax *dax, struct shm_vnode *vnode, uint64_t root)
+static bool free_vnode(struct dax *dax, struct shm_vnode *vnode, uint64_t root)
 {
     bool locked = shm_lock_table_moment(dax->shm);
     bool gone = locked && may_go(dax, vnode); /* nobody has opened it meanwhile, and nobody can */
@@ -108,13 +108,14 @@ static int shrink_vnode(struct dax *dax, struct shm_vnode *vnode)
     if (may_go(dax, vnode))
         rc = take_table(dax, vnode, &root);
     if (rc == 1)
-        rc = forget_vnode(dax, vnode, root);
+        rc = free_vnode(dax, vnode, root);
     dax_unlock(dax, vnode);
     return rc;
 }
 
 bool dax_shrink_vnode(struct dax *dax, struct shm_vnode *vnode)
 {
+    shm_assert_none_held();
     return shrink_vnode(dax, vnode) == 1;
 }
 

@@ -68,5 +68,6 @@ void tables_settle(struct dax_change *change, bool committed)
 
 bool dax_has_small(struct dax *dax, struct shm_vnode *vnode, uint64_t page)
 {
+    shm_assert_held(&vnode->mutex);
     return mm_has_leaf(dax->shm, vnode, page);
 }

@@ -42,8 +42,10 @@ int dax_watch(struct dax *dax, struct shm_vnode *vnode, int *watches, int on)
 {
     const struct timespec moment = {.tv_nsec = DAX_TICK_FENCES_NS};
     bool fences_only = hf_load_acquire(&dax->shm->run->fences_only);
-    int rc = dax_lock_any(dax, vnode);
+    int rc;
 
+    shm_assert_none_held();
+    rc = dax_lock_any(dax, vnode);
     if (rc && on)
         return rc;
     if (rc) {

@@ -550,8 +550,10 @@ ssize_t fs_clone_now(struct hf_file *from, uint64_t from_off, struct hf_file *to
                       .end = to_off + len,
                       .most = PIECES_AT_ONCE};
     uint64_t pages = 0;
-    int rc = dax_lock_two(&c.fs->dax, c.from, to->vnode);
+    int rc;
 
+    shm_assert_none_held();
+    rc = dax_lock_two(&c.fs->dax, c.from, to->vnode);
     if (rc)
         return rc;
     fs_reservation_init(&c.copies);

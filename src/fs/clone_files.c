@@ -60,6 +60,7 @@ static int use_source(struct batch *b, size_t i)
     struct source *source = &b->sources[i];
     int rc = shm_vnode_get(b->fs->dax.shm, b->entries[i].from, &source->vnode);
 
+    shm_assert_none_held();
     if (rc == 0)
         dax_will_change(&b->fs->dax, source->vnode, 0, DAX_LAST);
     else

@@ -79,6 +79,7 @@ static int look_at_run(struct compaction *c)
     struct meta_txn *txn;
     int rc;
 
+    shm_assert_held(&c->vnode->mutex);
     if (c->first + MM_HUGE_PAGES > dax_pages_up(c->vnode->size))
         return 0;
     rc = meta_begin_read(c->fs->dax.meta, &txn);
@@ -128,6 +129,7 @@ static int collapse_run(struct compaction *c, struct fs_reservation *blocks)
     bool held;
     int rc = fs_layout_collapse(&l, c->fs, c->vnode, c->first);
 
+    shm_assert_held(&c->vnode->mutex);
     if (rc)
         return rc;
     held = dax_change_holds(&l.change, l.change.first, l.change.last) &&
@@ -156,6 +158,7 @@ static int mend_run(struct compaction *c)
     struct fs_reservation blocks;
     int rc = 0;
 
+    shm_assert_held(&c->vnode->mutex);
     fs_reservation_init(&blocks);
     if (!c->laid)
         rc = fs_reserve_group(c->fs, &blocks);
@@ -181,6 +184,7 @@ static int treat_run(struct compaction *c, bool gate_is_ours)
     bool is_huge, must_stay;
     int rc = dax_check_settled(c->vnode);
 
+    shm_assert_held(&c->vnode->mutex);
     rc = rc ? rc : look_at_run(c);
     if (rc <= 0)
         return rc;

@@ -105,6 +105,7 @@ int fs_grown(struct fs *fs, struct shm_vnode *vnode, uint64_t old, uint64_t size
 {
     int rc;
 
+    shm_assert_none_held();
     if (size <= old)
         return 0;
     rc = fs_uncapable(fs, vnode);

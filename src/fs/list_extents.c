@@ -80,6 +80,7 @@ int fs_many_pieces(struct fs *fs, const struct shm_vnode *vnode, uint64_t off, u
     uint64_t count =
         count_pieces(fs, vnode->ino, off / HF_BLOCK_BYTES, (off + len - 1) / HF_BLOCK_BYTES);
 
+    shm_assert_none_held();
     if (count <= (uint64_t)room) /* not known, or other blocks by now */
         return hf_fail(E2BIG, "the range lies in more pieces than the %d of iovcnt", room);
     return hf_fail(E2BIG, "the range lies in %" PRIu64 " pieces, and iovcnt is %d", count, room);

@@ -412,13 +412,13 @@ static int make_way(struct commit *c, uint64_t pages, int passed)
 }
 
 /* Of the whole put: the holds of blocks that the file does not get go with the commit too. */
-static int forget_records(struct fs_txn *txn, const struct put *put)
+static int remove_records(struct fs_txn *txn, const struct put *put)
 {
     uint64_t page = put->page;
     int rc = 0;
 
     for (unsigned r = 0; put->for_device && r < put->blocks.count && rc == 0; r++) {
-        rc = fs_put_forget(txn, &put->blocks.runs[r], page);
+        rc = fs_put_unrecord(txn, &put->blocks.runs[r], page);
         page += put->blocks.runs[r].count;
     }
     return rc;
@@ -429,7 +429,7 @@ static int take_in(struct commit *c, int passed)
     uint64_t pages = dax_pages_up(c->len);
     int rc = fs_txn_uncapable(&c->txn, c->file->ino);
 
-    rc = rc ? rc : forget_records(&c->txn, &c->put);
+    rc = rc ? rc : remove_records(&c->txn, &c->put);
     if (rc == 0 && c->name) {
         rc = fs_name_in(&c->txn, c->file->vnode, c->name);
         c->inode.nlink = 1;

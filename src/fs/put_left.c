@@ -29,7 +29,7 @@ int fs_put_record(struct fs_txn *txn, const struct fs_reserved_run *run, uint64_
     return meta_detached_put(txn->meta, &record);
 }
 
-int fs_put_forget(struct fs_txn *txn, const struct fs_reserved_run *run, uint64_t page)
+int fs_put_unrecord(struct fs_txn *txn, const struct fs_reserved_run *run, uint64_t page)
 {
     struct meta_detached record = put_record(run, page), found;
     int rc = meta_detached_get(txn->meta, &record, &found);
@@ -69,7 +69,7 @@ static bool find_left(struct fs *fs, struct left *left, uint32_t *from)
 }
 
 /* The records of those that were for a device. */
-static int forget_left(struct fs_txn *txn, const struct left *left)
+static int remove_left_records(struct fs_txn *txn, const struct left *left)
 {
     const struct shm *shm = txn->fs->dax.shm;
     int rc = 0;
@@ -78,7 +78,7 @@ static int forget_left(struct fs_txn *txn, const struct left *left)
         const struct shm_hold *hold = &shm->holds[left->holds[r]];
 
         if (SHM_FOR_DEVICE(SHM_KEY_FLAGS(hf_load_acquire(&hold->key))))
-            rc = fs_put_forget(txn, &left->blocks.runs[r], hf_load_acquire(&hold->range.first));
+            rc = fs_put_unrecord(txn, &left->blocks.runs[r], hf_load_acquire(&hold->range.first));
     }
     return rc;
 }
@@ -101,7 +101,7 @@ static int sweep_some(struct fs *fs, uint32_t *from)
     more = find_left(fs, &left, from);
     if (more)
         hf_store_release(&fs->dax.shm->run->puts_left, 1u);
-    rc = forget_left(&txn, &left);
+    rc = remove_left_records(&txn, &left);
     if (left.blocks.count)
         txn.reservation = &left.blocks; /* of which nothing is taken */
     rc = fs_txn_end(&txn, rc);
@@ -116,6 +116,7 @@ void fs_puts_sweep(struct fs *fs)
     uint32_t from = 0;
     int rc = 0;
 
+    shm_assert_none_held();
     while (rc >= 0 && hf_load_acquire(&fs->dax.shm->run->puts_left))
         do
             rc = sweep_some(fs, &from);

@@ -235,6 +235,7 @@ static int name_locked(struct fs *fs, struct shm_vnode *vnode, struct fs_first_n
     struct fs_txn txn;
     int rc = fs_begin(fs, &txn);
 
+    shm_assert_held(&vnode->mutex);
     rc = rc ? rc : fs_txn_end(&txn, fs_name_in(&txn, vnode, name));
     if (rc == 0)
         fs_named(vnode);

@@ -102,6 +102,7 @@ static int punch_free(struct trimming *t, uint64_t block, uint64_t count)
     uint64_t before = 0, after = 0;
     int rc = media_resident(media, &before);
 
+    shm_assert_held(&t->fs->dax.shm->run->space_mutex);
     if (rc)
         return rc;
     fs_unback(t->fs, block, count);

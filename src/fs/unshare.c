@@ -94,6 +94,7 @@ int fs_unshare_locked(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uin
     struct meta_extent extent;
     int rc = 0;
 
+    shm_assert_held(&vnode->mutex);
     while (rc == 0 && page < end) {
         bool exclusive = false;
 
@@ -134,6 +135,7 @@ int fs_unshare(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t c
 {
     int rc = unshare_once(fs, vnode, page, count);
 
+    shm_assert_none_held();
     if (rc != -ENOSPC && rc != -ENOLCK)
         return rc;
     fs_make_room(fs);

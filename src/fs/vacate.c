@@ -188,6 +188,7 @@ static uint32_t count_begun(struct shm *shm, struct begun *begun, bool all)
 {
     uint32_t count = 0;
 
+    shm_assert_held(&shm->run->space_mutex);
     for (uint32_t i = 0; i < begun->lanes; i++) {
         struct shm_lane *lane = &shm->lanes[i];
         uint32_t owner = hf_load_acquire(&lane->owner);
@@ -258,6 +259,7 @@ int fs_vacate(struct fs *fs, uint64_t blocks, const struct hf_policy *policy, ui
     struct shm_waiting waiting;
     int rc;
 
+    shm_assert_none_held();
     if (!lane)
         return shm_no_lane(fs->dax.shm);
     shm_waiting_begin(&waiting, true, &lane->blocked);

@@ -254,6 +254,7 @@ void fs_vnode_made(struct fs *fs, struct shm_vnode *vnode, const struct meta_ino
 
 void fs_vnode_make_room(struct fs *fs)
 {
+    shm_assert_none_held();
     make_vnode_room(fs, false);
 }
 
@@ -263,6 +264,7 @@ bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode)
     uint32_t index = shm_vnode_number(shm, vnode);
     const uint64_t *bits = shm->open + (uint64_t)index * shm->open_words;
 
+    shm_assert_held(&vnode->mutex);
     for (uint32_t i = 0; i < shm->open_words; i++) {
         uint64_t own = i == shm->self / 64 ? UINT64_C(1) << shm->self % 64 : 0;
 
@@ -433,6 +435,7 @@ int fs_vnode_begin(struct fs *fs, struct shm_vnode *vnode, struct fs_txn *txn,
     struct meta_intent intent;
     int rc = fs_vnode_begin_step(fs, vnode, txn, inode);
 
+    shm_assert_held(&vnode->mutex);
     if (rc)
         return rc;
     rc = meta_intent_get(txn->meta, vnode->ino, &intent);

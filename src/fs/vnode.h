@@ -66,6 +66,7 @@ void fs_vnode_set_size(struct fs *fs, struct shm_vnode *vnode, uint64_t size);
  * (xattr.c). Called with no lock held. */
 static inline int fs_uncapable(struct fs *fs, const struct shm_vnode *vnode)
 {
+    shm_assert_none_held();
     if (__builtin_expect(!hf_load_acquire(&fs->dax.shm->run->capable), 1))
         return 0;
     return fs_drop_capability(fs, vnode->ino);
@@ -75,6 +76,7 @@ static inline int fs_uncapable(struct fs *fs, const struct shm_vnode *vnode)
  * before the call returns to the program. */
 static inline void fs_changed(struct fs *fs, struct shm_vnode *vnode, uint64_t first, uint64_t last)
 {
+    shm_assert_none_held();
     dax_changed(&fs->dax, vnode, first, last);
 }
 
@@ -85,6 +87,7 @@ static inline void fs_will_change(struct fs *fs, struct shm_vnode *vnode, uint64
 {
     uint64_t size = hf_load_acquire(&vnode->size), last = DAX_LAST;
 
+    shm_assert_none_held();
     if (len == 0)
         return;
     if (off < HF_FILE_BYTES_MAX && len < HF_FILE_BYTES_MAX - off)

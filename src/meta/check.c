@@ -45,7 +45,7 @@
 
 /* --- a round --- */
 
-static void forget(struct checker *check)
+static void begin_round(struct checker *check)
 {
     struct meta_check *request = check->request;
 
@@ -62,7 +62,7 @@ static int look_at_pool(struct checker *check)
     MDB_stat stat;
     int rc;
 
-    forget(check);
+    begin_round(check);
     if (mdb_stat(check->txn->lmdb, check->meta->dbi, &stat) == 0)
         check->records = stat.ms_entries;
     rc = check_super(check);

@@ -53,8 +53,9 @@ static int by_look(const void *x, const void *y)
 }
 
 /* The inodes of the table that `take` makes a half of, sorted. */
-static int collect(const struct checker *check,
-                   bool (*take)(const struct check_inode *, struct half *), struct halves *out)
+static int gather_halves(const struct checker *check,
+                         bool (*take)(const struct check_inode *, struct half *),
+                         struct halves *out)
 {
     struct half half;
 
@@ -161,10 +162,10 @@ static int reunite(struct checker *check, uint64_t from, uint64_t to)
 static int attributes(struct checker *check)
 {
     struct halves without = {NULL, 0}, with = {NULL, 0};
-    int rc = collect(check, take_named, &without);
+    int rc = gather_halves(check, take_named, &without);
 
     if (rc == 0 && without.count)
-        rc = collect(check, take_attributes, &with);
+        rc = gather_halves(check, take_attributes, &with);
     for (size_t i = 0; rc == 0 && i < with.count; i++) {
         const struct half *named = only(&without, &with.list[i]);
 
@@ -269,7 +270,7 @@ static int bring_back(struct checker *check, const struct half *file)
 static int extents(struct checker *check)
 {
     struct halves lacking;
-    int rc = collect(check, take_lacking, &lacking);
+    int rc = gather_halves(check, take_lacking, &lacking);
 
     for (size_t i = 0; rc == 0 && lacking.count && i < check->inode_count; i++)
         note_foreign(check, &check->inodes[i], &lacking);

@@ -206,7 +206,7 @@ static int ignore_owners(void *arg, const struct meta_owners *before,
     return 0;
 }
 
-static int forget_detached(struct meta_txn *txn, void *arg)
+static int remove_detached(struct meta_txn *txn, void *arg)
 {
     struct meta_detached run;
     int rc;
@@ -304,7 +304,7 @@ static int bring_up_to_date(struct meta *meta, struct adoption *from, bool ghost
 
     if (ghosts)
         return rc;
-    rc = rc ? rc : in_transaction(meta, forget_detached, NULL);
+    rc = rc ? rc : in_transaction(meta, remove_detached, NULL);
     for (uint64_t ino = 0; rc == 0 && ino < META_INO_END; ino++)
         rc = in_transaction(meta, delete_orphan, &ino);
     return rc == -ENOENT ? 0 : rc;

@@ -43,6 +43,7 @@ static int check_new_size(struct fs *fs, const struct meta_super *super, uint64_
     uint64_t unit;
     int rc = media_unit(&fs->dax.media, &unit);
 
+    shm_assert_held(&fs->dax.shm->run->space_mutex);
     if (rc)
         return rc;
     if (pool_bytes % HF_HUGE_BYTES || pool_bytes % unit || pool_bytes < POOL_BYTES_MIN)
