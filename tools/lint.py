@@ -323,6 +323,26 @@ def check_atomics():
                 yield name, number, f"{of_c11.group(0)}: the order has to be in the name"
 
 
+# --------------------------------------------------------------------------------- locks ----
+
+# What a comment says of the locks that a function wants. src/meta knows none of them.
+LOCKS_SAID = re.compile(r"(?:^|[.:,] )(?:[Uu]nder (?:the (?:layout )?mutex|\w+_mutex)|(?:Called with|[Ww]ith) no lock held)\b(?!,)")
+COMMENT_ABOVE = re.compile(r"/\*((?:[^*]|\*(?!/))*)\*/\n[a-z][^;{}=#/]*?\b(\w+)\([^;{}]*\)\s*[;{]")
+
+
+def check_asserted():
+    """Debug builds check what comments say of locks: such a function begins with an assertion."""
+    names = [name for name in C_FILES if name.startswith("src/") and not name.startswith("src/meta/")]
+    bodies = {match.group(2): match.group(3) for name in names for match in FUNCTION.finditer(without_comments(read(name)))}
+    for name in names:
+        text = read(name)
+        for match in COMMENT_ABOVE.finditer(text):
+            words = " ".join(line.strip(" *") for line in match.group(1).split("\n")).strip()
+            function = match.group(2)
+            if LOCKS_SAID.search(words) and "shm_assert_" not in bodies.get(function, "shm_assert_"):
+                yield name, text.count("\n", 0, match.end()) + 1, f"{function}() does not assert what its comment says of locks"
+
+
 # --------------------------------------------------------------------------- descriptors ----
 
 DESCRIPTORS_HERE = "src/base/descriptor.c"
@@ -540,7 +560,7 @@ def check_shape():
     for name in FILES:
         if NAME_OF_NOTHING.search(os.path.basename(name)):
             yield name, 1, "its name does not say what it is"
-        if not name.endswith((".c", ".h", ".py", ".sh", ".build", ".bash")):
+        if not name.endswith((".c", ".h", ".py", ".sh", ".build", ".bash", *OF_PAGES)):
             continue
         text = read(name)
         lines = text.splitlines()
@@ -555,6 +575,18 @@ def check_shape():
                 yield name, number, "has blanks at its end"
             elif re.search(r"\b(TODO|FIXME|XXX)\b", line) and name != "tools/lint.py":
                 yield name, number, "says that something is left to do"
+
+
+WIDE_CAST = re.compile(r"\((?:unsigned long long|long long unsigned)(?: int)?\)")
+
+
+def check_casts():
+    """A uint64_t is printed by PRIu64. The formats of Python's C API have no such name."""
+    for name in C_FILES:
+        if not name.startswith("python/"):
+            for number, line in enumerate(without_comments(read(name)).splitlines(), start=1):
+                if WIDE_CAST.search(line):
+                    yield name, number, "a cast to print a number: use PRIu64 and its like"
 
 
 STATIC_FUNCTION = re.compile(r"^static [A-Za-z_][^;{}=#]*?\b(\w+)\([^;{}]*\)\s*\{", flags=re.M)
@@ -594,13 +626,14 @@ def check_lengths():
 
 CODE_COLUMNS = 100
 PROSE_COLUMNS = 120
+OF_PAGES = (".js", ".css", ".html")
 LITERAL = re.compile(r'"(?:\\.|[^"\\])*"')
 
 
 def check_width():
     """Strings of code and tables of prose may be wider: they cannot be broken."""
     for name in FILES:
-        if name.endswith((".c", ".h")):
+        if name.endswith((".c", ".h", *OF_PAGES)):
             for number, line in numbered(name):
                 if len(line) > CODE_COLUMNS and len(LITERAL.sub('""', line)) > CODE_COLUMNS:
                     yield name, number, f"{len(line)} columns; code has {CODE_COLUMNS}"
@@ -659,7 +692,7 @@ def check_named():
 
 # ------------------------------------------------------------------------------ language ----
 
-WORDS_IN = (".c", ".h", ".md", ".scd", ".py", ".pyi", ".sh", ".build", ".bash", ".pml", ".def")
+WORDS_IN = (".c", ".h", ".md", ".scd", ".py", ".pyi", ".sh", ".build", ".bash", ".pml", ".def", ".js", ".css")
 
 
 def check_words():
@@ -713,11 +746,13 @@ CHECKS = {
     "cycles": check_cycles,
     "ordering": check_ordering,
     "atomics": check_atomics,
+    "asserted": check_asserted,
     "descriptors": check_descriptors,
     "symbols": check_symbols,
     "sleeping": check_sleeping,
     "described": check_described,
     "shape": check_shape,
+    "casts": check_casts,
     "unique": check_unique,
     "lengths": check_lengths,
     "width": check_width,

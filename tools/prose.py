@@ -116,8 +116,10 @@ def prose_paragraphs(text, manual):
 
 
 def paragraphs(name, text):
-    if name.endswith((".c", ".h", ".cc", ".hpp", ".def", ".pml")):
+    if name.endswith((".c", ".h", ".cc", ".hpp", ".def", ".pml", ".css")):
         return c_paragraphs(text)
+    if name.endswith(".js"):
+        return script_paragraphs(re.sub(r"^([ \t]*)//", r"\1#", text, flags=re.M))
     if name.endswith((".py", ".pyi", ".sh", ".build", ".bash", "Makefile")):
         return script_paragraphs(text)
     return prose_paragraphs(text, name.endswith(".scd"))
@@ -143,7 +145,7 @@ def sentences(name, text):
 WORDS = [
     (r"\b(?i:whom|whoever)\b|(?:^|[.:;(] |--- )[Ww]hose\b|\b(?:of|by|to|for|and|or) whose\b",
      "a clause has a noun: name the process, thread or file"),
-    (r"(?:^|[.:;] |--- )Who\b(?![^.:]*\?)|\b(?:of|for|to|by|from|than|and|or|wakes) who\b",
+    (r"(?:^|[.:;] |--- |\*\*)Who\b(?![^.:]*\?)|(?:[:;] |--- )who\b|\b(?:of|for|to|by|from|than|and|or|wakes) who\b",
      "a clause has a noun: name the process or thread"),
     (r"\b(?i:anew)\b", "again, once more"),
     (r"(?<![Tt]here )\bis no (?!longer\b|more\b|less\b|one\b)[a-z]", "is not a"),
