@@ -86,7 +86,7 @@ static int work_when_asked(void *arg)
     return 0;
 }
 
-/* --------------------------------------------------------------------- who asks them ----- */
+/* ---------------------------------------------------------------------- the caller ----- */
 
 void cache_workers_begin(const struct cache_trace *asked, const bool running[STORES])
 {
@@ -117,7 +117,7 @@ static void let_go(void)
     lab_put(&together->stop, 1);
 }
 
-/* The CPUs that the workers use are theirs alone: who asks sleeps meanwhile. */
+/* The CPUs that the workers use are theirs alone: the caller sleeps meanwhile. */
 double cache_workers_run(unsigned way, unsigned count)
 {
     int store = cache_ways[way].store;

@@ -135,7 +135,7 @@ static void expect_found_dir(struct meta_txn *txn)
     assert_int_equal(get(txn, NEXT_INO).nlink, 3);
 }
 
-static void make_circle(struct meta_txn *txn)
+static void make_cycle(struct meta_txn *txn)
 {
     struct meta_inode inode = get(txn, DIR_A);
 
@@ -440,7 +440,7 @@ static const struct damage damages[] = {
     {"a file without name", "inode 5 (a file, 20480 bytes) has no name", lose_file,
      expect_found_file},
     {"a directory without name", "inode 2 (a directory", lose_dir, expect_found_dir},
-    {"directories in a circle", "inside itself", make_circle, NULL},
+    {"directories in a cycle", "inside itself", make_cycle, NULL},
     {"a directory with two names", "is a directory with another name", second_name,
      expect_one_name},
     {"an entry of the wrong type", "repair sets the entry's", wrong_type, NULL},
