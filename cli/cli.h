@@ -111,6 +111,10 @@ char *cli_join(const char *dir, const char *name);
 /* The last name of a path, without the slashes after it; "" for "/". To be freed. */
 char *cli_last_name(const char *path);
 
+static inline uint64_t cli_pages_up(uint64_t bytes)
+{
+    return (bytes + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
+}
 /* Below, equal to or above 0, as qsort(3) wants it. */
 static inline int cli_compare(uint64_t left, uint64_t right)
 {

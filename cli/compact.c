@@ -122,7 +122,7 @@ static void compact_file(struct compacting *c, uint64_t ino)
     if (hf_openat(c->pool, ino, "", only_look ? O_RDONLY : O_RDWR, 0, &file) != 0)
         return; /* it has gone */
     size = hf_fstat(file, &st) == 0 ? (uint64_t)st.st_size : 0;
-    size = (size + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES * HF_BLOCK_BYTES;
+    size = cli_pages_up(size) * HF_BLOCK_BYTES;
     for (uint64_t off = 0; off + HF_HUGE_BYTES <= size && !compacting_ends(c); off += CALL_BYTES)
         compact_part(c, file, off, CALL_BYTES);
     hf_close(file);

@@ -146,11 +146,6 @@ static uint64_t run_bytes(struct hf_file *file, uint64_t page, uint64_t count)
     return bytes < (uint64_t)st.st_size - off ? bytes : (uint64_t)st.st_size - off;
 }
 
-static uint64_t pages_of(uint64_t bytes)
-{
-    return (bytes + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
-}
-
 /* Notes the blocks that the pages lie on now, for pages that are looked up later. */
 static void note_merged(struct dedup *dedup, const struct run *run)
 {
@@ -204,8 +199,8 @@ static void merge_run(struct dedup *dedup)
         fail_at(dedup, "a page cannot be merged", rc);
         return;
     }
-    *(run.zeros ? &dedup->zeros : &dedup->merged) += pages_of(result.shared_bytes);
-    dedup->held += pages_of(result.held_bytes);
+    *(run.zeros ? &dedup->zeros : &dedup->merged) += cli_pages_up(result.shared_bytes);
+    dedup->held += cli_pages_up(result.held_bytes);
     if (!run.zeros && result.shared_bytes)
         note_merged(dedup, &run);
 }

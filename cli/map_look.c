@@ -29,7 +29,7 @@ static int keep_extent(void *arg, const struct hf_extent_info *info)
     struct map *map = arg;
     struct map_extent extent = {
         .block = info->block,
-        .blocks = (info->len + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES,
+        .blocks = cli_pages_up(info->len),
         .off = info->off,
         .file = info->ino, /* an index once all are there */
         .detached = info->detached != 0,
@@ -101,7 +101,7 @@ static void add_hold(struct map *map, const struct map_extent *extent, size_t pi
     map->holds = cli_grow(map->holds, map->hold_count, &map->hold_room, sizeof(map->holds[0]));
     map->holds[map->hold_count++] = (struct map_hold){
         .block = extent->block + (from - extent->off) / HF_BLOCK_BYTES,
-        .blocks = (to - from + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES,
+        .blocks = cli_pages_up(to - from),
         .pin = pin,
     };
 }

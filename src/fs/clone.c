@@ -407,7 +407,7 @@ static int clone_pages(struct hf_file *from, uint64_t from_off, struct hf_file *
     struct clone c = {.fs = from->fs,
                       .from = from->vnode,
                       .first = from_off / HF_BLOCK_BYTES,
-                      .pages = (len + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES,
+                      .pages = dax_pages_up(len),
                       .to_first = to_off / HF_BLOCK_BYTES,
                       .from_end = from_off + len,
                       .end = to_off + len,

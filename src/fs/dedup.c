@@ -311,7 +311,7 @@ int fs_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_
         n = len - done < BATCH_PAGES * HF_BLOCK_BYTES ? len - done : BATCH_PAGES * HF_BLOCK_BYTES;
         batch.kept.first = (a_off + done) / HF_BLOCK_BYTES;
         batch.left.first = (b_off + done) / HF_BLOCK_BYTES;
-        batch.pages = (n + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES;
+        batch.pages = dax_pages_up(n);
         batch.last_bytes = (n - 1) % HF_BLOCK_BYTES + 1;
         rc = one_batch(&batch);
     }
