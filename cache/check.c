@@ -99,11 +99,12 @@ static void check_header_limits(struct check *check)
     if (header->high_pages > header->capacity_pages || !header->low_pages ||
         header->low_pages > header->high_pages) {
         header->high_pages = header->low_pages = header->capacity_pages;
-        problem(check, check->repair, "the watermarks make no sense: the capacity is taken");
+        problem(check, check->repair,
+                "the watermarks make no sense: the capacity takes their place");
     }
     if (header->policy > HFC_FIFO) {
         header->policy = HFC_S3FIFO;
-        problem(check, check->repair, "the policy is not known: s3fifo is taken");
+        problem(check, check->repair, "the policy is not known: s3fifo takes its place");
     }
 }
 

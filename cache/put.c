@@ -198,7 +198,7 @@ static int commit_range(struct hfc_put *put, uint64_t len)
     int rc;
 
     if (!is_put(put, cell))
-        return cache_fail(-EUCLEAN, "the put's range was given to another");
+        return cache_fail(-EUCLEAN, "the put's range was given to another object");
     unlist(cache, cell, put->cell, room);
     if (pages < room) /* nobody else has seen it */
         space_give(cache, cell->off / CACHE_PAGE + pages, room - pages);

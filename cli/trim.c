@@ -63,8 +63,8 @@ static int trim_run(int count, char **operands)
     else
         print_trimmed(operands[0], &result);
     if (rc == 0 && result.registrations != 0)
-        cli_note("%s: devices have its memory registered since (%" PRIu32
-                 " times): the rest is left alone",
+        cli_note("%s: a device registered its memory meanwhile (%" PRIu32
+                 " registrations): nothing more was given back",
                  operands[0], result.registrations);
     return cli_pool_close(pool, operands[0], status);
 }
