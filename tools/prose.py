@@ -175,9 +175,10 @@ def in_one_line(name, text):
     parts, starts, length = [], [], 0
     if in_c:  # the sentences of hf_fail() stay: programs and tests may know them
         text = only_text(text, "/" if name.startswith("src/") else '/"')
+    marks = r"^\s*(?://|#+)?\s*" if name.endswith(".md") else r"^\s*(?:/\*+|\*+/?|//|#+)?\s*"
     for line in text.splitlines():
         begins = ". " if re.match(r"\s*/\*", line) else ""  # a comment begins a sentence
-        line = re.sub(r"^\s*(?:/\*+|\*+/?|//|#+)?\s*", "", line)
+        line = re.sub(marks, "", line)
         words = begins + " ".join((line.replace('"', " ") if in_c else line).split())
         starts.append(length)
         parts.append(words)
