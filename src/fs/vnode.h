@@ -21,8 +21,8 @@ void fs_vnode_make_room(struct fs *fs);
 /* Records size and times if LMDB has older ones. Deletes the file if it has no names and this
  * was the last process that had it open. Called with no lock held. */
 void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode);
-/* True when nobody but this one opening of this process has the file open. Under the layout mutex a
- * process that opens it later finds what was done meanwhile; without it, this is a guess. */
+/* True when nobody but this one opening of this process has the file open. Under the layout mutex,
+ * a process that opens it later finds what was done meanwhile; without it, this is a guess. */
 bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode);
 
 /* 1: somebody has the inode, which has no names, open; 0: nobody has. An error: shm_lock(). */
