@@ -409,7 +409,7 @@ static int lock_again(struct dax_change *change)
     return rc;
 }
 
-/* Sleeps once, without the mutex. 0: look again; -EINTR, -EDEADLK; others: lock_again(). */
+/* Under the mutex; drops it to sleep. 0: look again; -EINTR, -EDEADLK; others: lock_again(). */
 static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, uint64_t *look_ns)
 {
     struct dax *dax = change->dax;
@@ -418,7 +418,7 @@ static int sleep_once(struct dax_change *change, uint32_t *busy, uint32_t seq, u
     bool cycle;
     int rc, lost;
 
-    shm_assert_not_held(&change->vnode->mutex);
+    shm_assert_held(&change->vnode->mutex);
     if (wait_cancelled(change))
         return -EINTR;
     if (busy) {

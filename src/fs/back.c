@@ -141,7 +141,6 @@ int fs_backed_free(const struct fs *fs, uint64_t *blocks)
     uint64_t bytes;
     int rc = media_resident(&fs->dax.media, &bytes);
 
-    shm_assert_held(&shm->run->space_mutex);
     if (rc == 0)
         *blocks = bytes / HF_BLOCK_BYTES > taken ? bytes / HF_BLOCK_BYTES - taken : 0;
     return rc;

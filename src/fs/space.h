@@ -119,7 +119,7 @@ int fs_back(struct fs *fs, uint64_t block, uint64_t *count, uint64_t *zeros);
 void fs_unback(struct fs *fs, uint64_t block, uint64_t count);
 /* The first block from there on that may have memory; `end`: there is none before it. */
 uint64_t fs_next_backed(const struct fs *fs, uint64_t block, uint64_t end);
-/* Free blocks that have memory; of a memfd, at least so many. Under space_mutex. */
+/* Free blocks that have memory; of a memfd, at least so many. A guess without space_mutex. */
 int fs_backed_free(const struct fs *fs, uint64_t *blocks);
 /* First attacher, after fs_space_build(): blocks in use that have no memory get it. -ENOSPC. */
 int fs_back_used(struct fs *fs);
