@@ -618,7 +618,7 @@ int hf_unlink(struct hf_pool *pool, const char *path, const struct hf_policy *po
 /* Atomic. A replaced file goes as with hf_unlink() and HF_POLICY_DETACH.
  *   -EINVAL    a directory into itself, or HF_RENAME_EXCHANGE with another flag
  *   -EISDIR, -ENOTDIR  a directory and something else cannot replace each other
- *   -ENOTEMPTY the directory at `to` has entries. -EBUSY: a path ends in a dot, or is the root */
+ *   -ENOTEMPTY the directory at `to` has entries. -EBUSY: a path ends in /. or /.., or is / */
 int hf_rename(struct hf_pool *pool, const char *from, const char *to, uint32_t flags);
 
 #define HF_AT_NOFOLLOW 0x1u /* the symbolic link itself */
