@@ -167,7 +167,7 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  *   -EACCES     the pool's mode does not let this user in
  *   -ENOSPC     the file system has no room for what processes share while they use the pool
  *   -EFBIG      this process may not make files so long (RLIMIT_FSIZE)
- *   -EAGAIN     this process may not lock more memory (mlockall(2)), or have another thread */
+ *   -EAGAIN     the limit of locked memory is reached (mlockall(2)), or no thread can be made */
 int hf_pool_open(const char *path, uint32_t flags, struct hf_pool **out);
 
 /* As hf_pool_open(), with an engine of choice for as long as the pool stays in use, instead of the
@@ -296,7 +296,7 @@ ssize_t hf_append(struct hf_file *file, const void *buf, size_t len, uint64_t *o
  * hole that is copied over a hole stays a hole. Errors as hf_read() and hf_write(), and
  *   -EINVAL  the ranges overlap
  *   -EXDEV   the files belong to two pools
- *   -EAGAIN  it would wait at a gate, and hf_act_for() says not to
+ *   -EAGAIN  it would wait at a gate, and hf_act_for() (serve.h) says not to
  *   -EBADF   `to` is open with O_APPEND */
 ssize_t hf_copy_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                       size_t len);
@@ -697,7 +697,7 @@ struct hf_pool_info {
 };
 int hf_pool_info(struct hf_pool *pool, struct hf_pool_info *out);
 
-/* As statvfs(3), in blocks of HF_BLOCK_BYTES. Free: that the system has memory for, too. */
+/* As statvfs(3), in blocks of HF_BLOCK_BYTES. Free: blocks that the system has memory for. */
 int hf_statvfs(struct hf_pool *pool, struct statvfs *out);
 
 #define HF_CHECK_REPAIR 0x1u /* mend what can be mended; holdfast(1) says what a repair obeys */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The list of engines. A new one is its file and its line here. */
+/* The list of engines. CONTRIBUTING.md says what a new one needs. */
 #include "sync/engine.h"
 
 #include <string.h>
