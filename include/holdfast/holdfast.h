@@ -102,7 +102,7 @@ enum hf_policy_kind {
     /* Wait at most deadline_ns, then return -ETIMEDOUT; nothing has changed. */
     HF_POLICY_DEADLINE = 3,
     /* Change the file at once. Held blocks leave the file but stay off the free list, valid for
-     * their holders, until their last pin goes. */
+     * their holders, until their last pin goes. A later call gives them back. */
     HF_POLICY_DETACH = 4,
     /* Wait at most deadline_ns, then do as HF_POLICY_DETACH does. */
     HF_POLICY_DEADLINE_DETACH = 5
