@@ -9,7 +9,7 @@
  * The sections are: pools, their memory for devices, files, pins, layout changes (which wait for
  * pins), leases, names, and looking (at a pool from outside). holdfast/serve.h is for a program
  * that serves a pool to others. put.h puts bytes in place; compact.h moves blocks, to compact a
- * file or shrink a pool. holdfast(7) explains the words: entry, slot, gate, hold, engine.
+ * file or shrink a pool. holdfast(7) explains the words: entry, slot, lane, bias, gate, hold.
  *
  * Rules for every call, unless its comment says otherwise
  *
@@ -407,11 +407,11 @@ int hf_truncate(struct hf_file *file, uint64_t size, const struct hf_policy *pol
 /* Put a hole of len at off; what follows moves up. */
 #define HF_FALLOC_INSERT_RANGE 0x20u
 /* mode 0 gives [off, off+len) blocks that read as zero, and extends the size. For COLLAPSE and
- * INSERT, off and len are multiples of HF_BLOCK_BYTES. COLLAPSE ends before end of file, and INSERT
- * begins before it (-EINVAL). Their range is [off, end). A page that is punched in part counts as
- * in the range. A failure may leave some of the holes with blocks (mode 0, KEEP_SIZE). Where the
- * new blocks of a range lie in more than 32 pieces, a failure may leave the first part zeroed. The
- * modes have the values of Linux's FALLOC_FL_ flags.
+ * INSERT, off and len are multiples of HF_BLOCK_BYTES. For COLLAPSE off+len is before end of file,
+ * for INSERT off is (-EINVAL). All pages from off on are their range. A page that is punched in
+ * part is in the range. A failure may leave some of the holes with blocks (mode 0, KEEP_SIZE).
+ * Where the new blocks of a range lie in more than 32 pieces, a failure may leave the first part
+ * zeroed. The modes have the values of Linux's FALLOC_FL_ flags.
  *   -EINVAL  len 0, or an impossible combination */
 int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len,
                  const struct hf_policy *policy);
