@@ -588,7 +588,8 @@ static PyMethodDef cache_methods[] = {
      "made: demoted, demoted_bytes, kept, skipped, promoted, promoted_bytes, misses, damaged,\n"
      "write_errors, read_errors. Of the last error: last_error, an errno, last_error_reading\n"
      "and last_error_time. hfc_open(3) says more."},
-    {"_before_close", PLAIN(cache_before_close), NULL},
+    {"_before_close", PLAIN(cache_before_close),
+     "_before_close(call, /)\n--\n\nclose() calls it first; None: nothing. For holdfast.fetch()."},
     {"touch", NAMED(cache_touch),
      "touch(key, *, space=0)\n--\n\nCounts as use of the object, for eviction. Returns whether it is\n"
      "in the cache."},
