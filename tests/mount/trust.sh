@@ -48,11 +48,12 @@ serves_as() {
 
 chmod 755 "$work"
 
-# A build below a folder that is root's alone: other users get a copy of the program, with its library where it looks for it.
+# A build below a folder that is root's alone: other users get a copy of the program, with its libraries where it looks for them.
 if ! nobody test -x "$HOLDFAST"; then
-    mkdir -p "$work/copy/cli" "$work/copy/src"
+    mkdir -p "$work/copy/cli" "$work/copy/src" "$work/copy/cache"
     cp "$HOLDFAST" "$work/copy/cli"
     cp "$(dirname "$HOLDFAST")"/../src/libholdfast.so.? "$work/copy/src"
+    cp "$(dirname "$HOLDFAST")"/../cache/libholdfast-cache.so.? "$work/copy/cache" 2>/dev/null || true # a build may lack it
     HOLDFAST=$work/copy/cli/holdfast
 fi
 
