@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Layout changes, L1 to L7. One predicate says 'busy' (find_holders), for the first look and for
- * every look after a wait. Every way in which a pin can end goes through slots_wake() or the
- * reaper's wake.
+ * Layout changes, L1 to L7. One predicate says whether a range is busy (find_holders()): in the
+ * first look, and in every look after a wait. Every way in which a pin can end goes through
+ * slots_wake() or the reaper's wake.
  *
  *   L1  take the layout mutex; wait for other gates over the range; close our gate
  *   L2  zap

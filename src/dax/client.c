@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The client that a thread acts for. A server knows the client's thread by its number. When that
- * thread uses the pool itself too, it has a lane. Pins and leases there count as the server
- * thread's own, since the client stays in its call until it is answered, and releases nothing
- * meanwhile. All processes of a pool share a pid namespace, so numbers of threads can be compared.
+ * The client that a server's thread acts for. The server knows the client's thread by its number.
+ * When the client's thread uses the pool itself too, it has a lane. Its pins and leases count as
+ * the server thread's own. For the client stays in its call until the server has answered, and
+ * releases nothing meanwhile. All processes of a pool share a pid namespace, so numbers of threads
+ * can be compared.
  */
 #include "dax/client.h"
 

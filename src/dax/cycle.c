@@ -7,7 +7,7 @@
  * gives up.
  *
  * The search is not a snapshot, so what it finds is read once more. When all threads are still in
- * the same waits and all pins still there, all of it was true between the two readings.
+ * the same waits and all pins are still there, all of it was true between the two readings.
  */
 #include "dax/private.h"
 

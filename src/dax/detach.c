@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Detached blocks: in no file any more, still held by a pin, off the free list until it goes.
+ * Detached blocks: they are in no file any more, but a pin still holds them. They stay off the free
+ * list until no pin does.
  *
  * Each (holder, run of blocks) is one record in the table of holds. So n holders whose ranges nest
  * make n records of a run, though they cut it into 2n - 1 pieces. The records are in a list of the
@@ -9,9 +10,9 @@
  * which pages of the file the pin no longer counts.
  *
  * Records are made before the transaction commits and linked after it. When a process dies in
- * between, pending_version says whether it had committed; without one it had not. The blocks are in
- * LMDB's detached table from the commit on, so that losing the records (all processes die) loses no
- * block.
+ * between, pending_version says whether its transaction had committed; without a pending_version it
+ * had not. From the commit on, the blocks are in LMDB's detached table. So no block is lost when
+ * the records are (all processes die).
  *
  * A lease among the holders is recalled before the commit. Its holder is told of the detaching
  * after the commit, from the record, by the process that links the record. That is the record's

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Faults: finding the memory under a range in the extents, under the layout mutex, and filling the
- * page table on the way. Extents of a file change only under its mutex, so a snapshot begun after
- * the mutex was taken is the truth. Entries are filled for whole pages below end of file, a little
- * around what was asked for, never in a closed gate.
+ * page table on the way. Extents of a file change only under its mutex. So a snapshot that begins
+ * after the mutex was taken shows them as they are. Entries are filled for whole pages below end of
+ * file: those that were asked for, and a few around them. None is filled in the range of a closed
+ * gate.
  */
 #include "dax/fault.h"
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the three opaque words of a handle say, of a pin as of a lease. They are the address of the
- * key word with a tag in its low bits, the key, and the pool. In place of the pool, a pin in a slot
- * has the process's entry for the lane, which names the pool. A counted pin has words of its own in
- * place of the first two (pin_counted.c).
+ * What the three opaque words of a handle say, in a pin and in a lease. The first is the address of
+ * the key word, with a tag in its low bits. The second is the key, the third the pool. In the
+ * handle of a pin in a slot, the third is instead this process's entry for the lane, which names
+ * the pool. The handle of a counted pin has words of its own in place of the first two
+ * (pin_counted.c).
  */
 #ifndef HF_DAX_HANDLE_H
 #define HF_DAX_HANDLE_H

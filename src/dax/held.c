@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hf_held(): whether anybody still holds a range, for a program that decides by a word of its own
- * which ranges are in use. It takes a range out of use by a store, then asks here. A reader pins,
- * and reads the word after that. This is L3 and L4 of a layout change, with the caller's store in
- * the place of the zap (docs/ORDERING.md, 3.37). Nothing else of a layout change happens: entries
- * stay, no gate is closed, nobody is waited for or asked.
+ * hf_held(): whether anybody still holds a range. It serves a program that keeps in a word of its
+ * own which ranges are in use. The program takes a range out of use by a store to that word, then
+ * asks here. A reader pins the range, and reads the word after that. So the call is L3 and L4 of a
+ * layout change, with the program's store in the place of the zap (docs/ORDERING.md, 3.37). It does
+ * nothing else of a layout change: entries stay, no gate is closed, and it waits for no holder and
+ * asks none.
  */
 #include "dax/private.h"
 

@@ -5,21 +5,23 @@
  * in O(log n + hits). The tree is a treap, with a hash of the index for priority. It stores no
  * balance, and can be rebuilt from the table after a death.
  *
- * Any process may have made a word of the tree wrong. Each hold has a sum of the words by which a
- * look goes on from it. A look that meets a wrong word takes the table instead, which has no links,
- * and the tree is rebuilt.
+ * Any process may have made a word of the tree wrong. So each hold has a checksum (`sum`) of the
+ * words by which a look goes on. These are its range, its links, and the largest last page below
+ * it. A look that meets a wrong word goes through the table instead, which has no links. The tree
+ * is then rebuilt.
  *
  * A release must not wait for a lock. It clears the key and pushes the hold on a stack, which the
  * next holder of the layout mutex empties. Only that thread frees a hold: it is from the stack, or
- * it is SHM_HOLD_DEAD and not on the stack. The reaper marks the holds of a dead process so, since
- * that pushes nothing any more. A thread that empties the stack marks all of it before it cuts it
- * off. If it is killed then, the next one frees the marked holds.
+ * it is SHM_HOLD_DEAD and not on the stack. The reaper marks the holds of a dead process as
+ * SHM_HOLD_DEAD, since that process pushes nothing any more. A thread that empties the stack marks
+ * all of it before it cuts it off. If it is killed then, the next one frees the marked holds.
  *
  * A wrong link in the stack loses what is below it. So the vnode counts the holds that are released
- * and those that were taken from the stack (`let_go`). When some are missing and no thread is on
- * the way to the stack, the table tells which: those with an empty key (free_lost()). A process
- * that is killed on that way leaves the counts apart for as long as the segment lives. There such
- * holds stay until their owner ends, but hold nothing.
+ * and those that were taken from the stack (`let_go`). Some may be missing while no thread is on
+ * its way to the stack. Then the table tells which they are: those with an empty key (free_lost()).
+ * A process that is killed on that way leaves two of the counts unequal for as long as the segment
+ * lives. From then on, lost holds of the file stay until the process that owned them ends. They
+ * hold nothing.
  */
 #include "dax/handle.h"
 #include "dax/private.h"

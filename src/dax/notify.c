@@ -3,11 +3,11 @@
  * Telling the holders of leases what recall.c asks of them.
  *
  * The holder's process reads the request under the layout mutex, drops the mutex, and tells the
- * program. A callback runs in a thread of the library, with no lock held. A program without one
- * calls hf_recall_next(), and the same thread feeds an eventfd for its loop. It feeds another one
- * when the pool has grown, for programs that told a device of its memory. Functions and arguments
- * of callbacks are in the holder's own memory: a process that may write the pool must not choose
- * what another process calls.
+ * program. A callback runs in a thread of the library, with no lock held. A program without a
+ * callback calls hf_recall_next(). For its own loop, the library's thread signals an eventfd. When
+ * the pool has grown, it signals another eventfd, for programs that told a device of the pool's
+ * memory. Functions and arguments of callbacks are in the holder's own memory: a process that may
+ * write the pool must not choose what another process calls.
  */
 #include "dax/notify.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a policy may say, wherever a caller gives one, to a layout change or to a new pool. Also,
- * how long a call with it waits for locks. */
+/* Which policies are valid, for a layout change and for a new pool. Also, how long a call with a
+ * policy waits for locks. */
 #include "dax/dax.h"
 
 #include "base/error.h"

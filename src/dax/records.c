@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tells which holders hold nothing of a file any more: it has the records of the file's detached
- * blocks, in the order of their holders. To ask the list itself for each of n holders takes n * n
- * steps under the layout mutex. So a look at all of them copies the list once and sorts the copy.
- * Where there is no memory for that, it walks the list.
+ * Tells which holders hold nothing of a file any more. For that, it has the records of the file's
+ * detached blocks, sorted by holder. To ask the list itself for each of n holders takes n * n steps
+ * under the layout mutex. So a look at all of them copies the list once and sorts the copy. Where
+ * there is no memory for that, it walks the list.
  */
 #include "dax/private.h"
 

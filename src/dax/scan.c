@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The one predicate that says which pages are held. It finds pins in slots, then pins and leases in
- * the tree of holds, without those that hold only detached blocks. It serves the drain, the search
- * for cycles, and a thread that asks whether it holds anything itself.
+ * the tree of holds. It leaves out those that hold only detached blocks. It serves the drain, the
+ * search for cycles, and a thread that asks whether it holds anything itself.
  */
 #include "dax/private.h"
 

@@ -3,9 +3,9 @@
  * HOLDFAST_DEBUG=pins: where each live pin and lease of this process was made. Owns a record for
  * each key word that there can be, in memory of this process alone that costs nothing until it is
  * used. A record belongs to the pin with its key. An unpin leaves it behind, and the next pin in
- * that word overwrites it. So an unpin need not come here. A pin has to: while stacks are kept
- * dax_pin_fast() leaves shm_last_lane alone, so that the inline path of hf_pin() never finds this
- * pool's lane.
+ * that word overwrites it. So an unpin need not come here, but a pin has to. While stacks are kept,
+ * dax_pin_fast() therefore leaves shm_last_lane alone, so that the inline path of hf_pin() never
+ * finds this pool's lane.
  *
  * The run segment, not the records, says which pins are live, so a pin without a kept stack is
  * listed too.

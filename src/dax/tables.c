@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What becomes of the nodes of page tables that a layout change has taken out: of a root, or of one
- * node of small entries. They are freed, put back, or kept by the vnode until it goes, as far as
- * walks may still be in them. Under the layout mutex.
+ * What becomes of the page-table nodes that a layout change has taken out: a root with all below
+ * it, or one node of small entries. They are freed or put back. Nodes that a walk may still be in
+ * are put back, or kept by the vnode until it goes. All of it happens under the layout mutex.
  */
 #include "dax/private.h"
 

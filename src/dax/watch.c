@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Watching: a process that keeps copies of a file's content is told what others change: hf_watch().
+ * Watching: a process that keeps copies of a file's content is told what others change
+ * (hf_watch()).
  *
  * A writer changes bytes, then reads SHM_WATCHED. A watcher sets SHM_WATCHED, makes a heavy
- * barrier, then reads bytes. So the writer sees that it has to tell, or the watcher reads what is
- * new. It is the argument of a pin (src/sync/slots.c), with bytes for the slot and the flag for the
- * entries.
+ * barrier, then reads bytes. So either the writer sees that it has to tell, or the watcher reads
+ * what is new. The argument is that for a pin (src/sync/slots.c): the bytes are in the place of the
+ * slot, the flag in that of the entries.
  *
  * A report is made first, and then waited for, with nothing held. Only the first writer waits for a
  * watcher that does not come back in time. Nobody knows what a process had changed when it was
  * killed, so the reaper reports all that it had open or pinned.
  *
- * HF_WATCH_STORES: programs store into the copies of such a process, a page at a time (the mount:
- * shared mappings). It writes back whole pages, and with them old bytes over what others have
- * changed meanwhile. So a writer asks such watchers before it changes a page, and waits for them.
- * They write back what was stored, and drop the copy. One gap is left: a copy may be made and
- * stored into between the answer and the change; hf_watch(3) says so. The writer waits with nothing
- * held, so the write-back finds its locks free. A write-back asks no watcher
+ * HF_WATCH_STORES: programs store into the copies of such a process, a page at a time (as into
+ * shared mappings of the mount). The process writes back whole pages, and with them old bytes over
+ * what others have changed meanwhile. So a writer asks such watchers before it changes a page, and
+ * waits for them. They write back what was stored, and drop the copy. One gap is left: a copy may
+ * be made and stored into between the answer and the change; hf_watch(3) says so. The writer waits
+ * with nothing held, so the write-back finds its locks free. A write-back asks no watcher
  * (HF_CLIENT_WRITE_BACK), and waits for none while its own process is at a report. So a writer
  * waits for watchers, watchers wait for write-backs, and write-backs wait for locks alone.
  */
