@@ -4,8 +4,9 @@
  * or a debugger, for any time. So no call waits for it without a bound of its own, or a way to end
  * it: docs/ORDERING.md 3.32 says which call has which.
  *
- * A lock is held for so short a time that no caller wants to hear of it. So for a moment (100 ms)
- * only a cancellation ends a wait for a holder that runs, and NOWAIT is a deadline that is past.
+ * A lock is held for so short a time that no caller wants an error because of it. So for the first
+ * moment, of 100 ms, only a cancellation ends a wait for a holder that runs. HF_POLICY_NOWAIT
+ * counts as a deadline that has passed.
  */
 #include "base/error.h"
 #include "base/futex.h"

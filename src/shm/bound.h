@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How long a call waits for another process that holds a lock or a gate (bound.c). The bound is the
- * calling thread's. The caller of a layout change sets it by the policy, and all that happens in
+ * How long a call waits for another process that holds a lock or a gate (bound.c). Each thread has
+ * a bound of its own. The caller of a layout change sets it by the policy, and every wait inside
  * that call obeys it.
  */
 #ifndef HF_SHM_BOUND_H

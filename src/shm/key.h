@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Keys: the word that says which pin a slot or a hold is for. A key is a generation, the flags of
- * the pin, and the index of its vnode + 1; 0 is free. No two pins in one word have the same key,
- * short of 2^36 pins between them. So one compare-and-swap tells whether a pin is still there.
+ * the pin, and the index of its vnode + 1; 0 is free. Two pins in one word have different keys,
+ * unless 2^36 pins were between them. So one compare-and-swap tells whether a pin is still there.
  */
 #ifndef HF_SHM_KEY_H
 #define HF_SHM_KEY_H

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns which lane is which thread's. A thread keeps its lanes in a small list of its own. Those
- * that it used last are in shm_my_lanes[], where the pin path and signal handlers look. When a
- * thread ends, its lanes stay the process's, with any pins still in them, and go to the next new
- * thread.
+ * Owns the question which thread has which lane. A thread keeps its lanes in a small list of its
+ * own. Those that it used last are also in shm_my_lanes[], where the pin path and signal handlers
+ * look. When a thread ends, its lanes stay the process's, with any pins still in them, and go to
+ * the next new thread.
  *
  * The list is under lists_mutex, because a segment that goes away is taken out of the lists of all
- * threads. The cache is not. An entry is never freed, since the handles of pins lead to it. It says
- * by a null pointer that its segment has gone. Those of ended threads are in `left`, for the next
- * thread that takes the lane, or for any thread when the segment has gone.
+ * threads. The cache (shm_my_lanes[]) is not under it. An entry is never freed, since the handles
+ * of pins lead to it. A null pointer in it says that its segment has gone. Entries of ended threads
+ * are in `left`, for the next thread that takes the lane, or for any thread when the segment has
+ * gone.
  */
 #include "base/error.h"
 #include "base/fence.h"

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns, in debug builds, the list of the shared mutexes that each thread holds. It is the thread's
- * own, so it needs no lock. Signal handlers take no shared mutex. So they find the list whole, or
- * one entry too long or too short, which only a thread between two locks could tell.
+ * own, so it needs no lock. A signal handler takes no shared mutex. So it finds the list whole, or
+ * with one entry too many or too few. Only a thread between two locks could tell the difference.
  *
- * Few places are the thread's own. A program that loads the library late (Python does) has little
- * room for such memory. So a thread that holds many gets a longer list for as long as it does.
+ * The list of a thread has few places in thread-local memory. A program that loads the library late
+ * (Python does) has little room for such memory. A thread that holds more mutexes gets a longer
+ * list, for as long as it holds them.
  */
 #include "shm/lock_check.h"
 

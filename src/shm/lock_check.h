@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which shared mutexes the calling thread holds, and assertions on it: what a comment says as
- * "under the mutex" or "with no lock held". Checked in debug builds (-DHF_DEBUG); in others nothing
- * of it is left, and the arguments are not evaluated.
+ * Which shared mutexes the calling thread holds, and assertions on them. They check what comments
+ * say with "under the mutex" or "with no lock held". Only debug builds (-DHF_DEBUG) check it. In
+ * others nothing of it is left, and the arguments are not evaluated.
  */
 #ifndef HF_SHM_LOCK_CHECK_H
 #define HF_SHM_LOCK_CHECK_H

@@ -21,8 +21,8 @@
  *       then the record says the same.
  *
  * So the first process to attach compares versions and needs nothing else: neither the segment, nor
- * a boot id. Its words are checked like everything on a medium. A file that is missing, damaged or
- * another pool's counts for nothing and is made again.
+ * a boot id. The words of the file are checked like everything on a medium. A file that is missing,
+ * damaged or another pool's counts for nothing and is made again.
  *
  * A power cut may leave an entry newer than the bytes that it shows. So it does not count in a
  * durable pool on a disk when the machine has been started since (shm_recent_same_start()). Where

@@ -9,9 +9,9 @@
  * and keeps that mutex until the memory has gone.
  *
  * A count is one word, so a process that is killed while it changes one leaves the old count or the
- * new. It goes with its process, without a quarantine. A dead process's device may still write, but
- * only into blocks that its pins and leases keep (reap.c), wherever these lie. No living process
- * waits for it.
+ * new. The count goes with its process, without a quarantine. A dead process's device may still
+ * write, but only into blocks that its pins and leases keep (reap.c), wherever these lie. No living
+ * process waits for it.
  */
 #include "base/error.h"
 #include "shm/private.h"

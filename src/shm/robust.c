@@ -3,32 +3,34 @@
  * Owns the steps of the C library's robust mutexes that follow words of shared memory. Any process
  * of the pool may have made such a word wrong.
  *
- * The C library keeps a list of the robust mutexes that a thread has, for the kernel, which marks
- * them when the thread dies. A new one comes in at its head. Its links lie in the mutexes. To
- * unlock one, the library stores to both of its neighbours, wherever the links lead. So before that
- * they are set right by what the thread remembers. It remembers its own mutexes (`taken`), in the
- * order of the list, and what the head led to when each was taken.
+ * The C library keeps a list of the robust mutexes that a thread has. The kernel reads it when the
+ * thread dies, and marks them. A mutex that is taken comes in at the head of the list. The links
+ * lie in the mutexes. To unlock one, the library stores to both of its neighbours, wherever the
+ * links lead. So before that they are set right by what the thread remembers. It remembers the
+ * mutexes that it has taken here (`taken`), in the order of the list. It also remembers what the
+ * head led to when each was taken.
  *
- * Mutexes of LMDB and of the program are in the same list, and are unlocked without a word to this
- * file. Those between two of ours came before the upper one, so they only become fewer. Where there
- * was none, the links are known. Where there was one, it may have gone, which both of the links
- * across that gap say. When neither leads to a place where it can lead, the process ends, and the
- * mutexes are left as the kernel would leave them. Where there were more, nothing is known, and the
- * links stay as they are. So they do beside another C library.
+ * Mutexes of LMDB and of the program are in the same list, and this file does not see them
+ * unlocked. Those between two of ours were taken before the later of the two, so their number can
+ * only fall. Where there was none, the links are known. Where there was one, it may have gone; then
+ * both of the links across that gap say so. When neither leads to a place where it can lead, the
+ * process ends, and the mutexes are left as the kernel would leave them. Where there were several,
+ * nothing is known, and the links stay as they are. With another C library, all links stay as they
+ * are.
  *
  * `kind` says which steps the library takes, and is set right each time. The library's word for the
  * owner may say that the mutex was given up for good. No process of a pool does that, so such a
  * word is wrong. It is cleared before the mutex is tried, and before it is unlocked.
  *
- * The first word may say at the end that another thread has the mutex, or that no thread has it.
- * `term` tells whether one has taken it since. Then both have had the mutex at once. It is left to
- * the other thread, so that the next one has it alone, and goes out of the list here. Else the word
- * is made the thread's own again.
+ * At the unlock, the first word may say that another thread has the mutex, or that no thread has
+ * it. `term` tells whether another one has taken it since. If so, both have had the mutex at once.
+ * Then it is left to the other thread, so that the next one has it alone, and goes out of this
+ * thread's list here. Else the word is made the thread's own again.
  *
  * One gap is left: the few instructions between these looks and the library's own. The kernel
  * follows the links too, when the thread dies, but stores only to words that have the thread's
  * number. If a wrong link hides a mutex from it, no process learns that the owner has died. A wait
- * for it ends as one for a process that is stopped.
+ * for that mutex then ends as a wait for a stopped process does.
  */
 #include "base/error.h"
 #include "shm/private.h"

@@ -6,16 +6,16 @@
  * /dev/shm. The segment is large and sparse, and a store to a page of a full disk's file raises
  * SIGBUS. Each segment gets a new name there, so a file of another user never stands in its way.
  *
- * Which file it is says a record in POOL/segment, which the first process to attach writes while it
- * is alone (shm_attach_begin()). The record names POOL/lock itself, by device and inode, and the
- * segment's file, by name, device, inode and owner. So
+ * A record in POOL/segment says which file it is. The first process to attach writes the record
+ * while it is alone (shm_attach_begin()). The record names POOL/lock itself, by device and inode,
+ * and the segment's file, by name, device, inode and owner. So
  *   - a copy of a pool, also one made while the pool was in use, has a record of another POOL/lock,
  *     which names nothing here. A pool that was moved keeps its record and its segment;
  *   - nobody can put a file of his own in the segment's place without having written the record. A
  *     user that may write POOL/segment may use the pool: it has the mode of POOL/lock.
- * Locks on POOL/lock say whether anybody is attached. Where one file has two inodes, in an overlay
- * and in its layers, they would say it to half of them. But nobody can attach to a pool through an
- * overlay (check_life() in attach.c).
+ * Locks on POOL/lock say whether anybody is attached. An overlay gives one file two inodes, its own
+ * and that of the layer. Processes that use one of them would not see the locks on the other. But
+ * nobody can attach to a pool through an overlay (check_life() in attach.c).
  *
  * Each attached process holds the segment's file locked (shared, life.c). So sweep() can tell a
  * segment without a user from one in use, wherever its pool has gone.

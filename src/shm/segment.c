@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the layout of the run segment: where its tables lie, and a process's view of them. A header
- * that was found in a file is used only when laying it out again from its limits gives the same.
+ * that was found in a file has limits, and the layout is worked out from them again. The header is
+ * used only when the result is the same.
  */
 #include "shm/private.h"
 

@@ -2,8 +2,8 @@
 /*
  * The run segment: what the processes of a pool share while it is in use. All of it can be thrown
  * away. Page tables are a cache of the extents, and pins die with their processes. File sizes that
- * LMDB does not know yet are in POOL/recent too (recent.c), where the next first attacher finds
- * them.
+ * LMDB does not know yet are in POOL/recent too (recent.c), where the next process that is the
+ * first to attach finds them.
  *
  * Everything in it is an array of fixed entries. An entry's owner is in the entry's own state word,
  * which one atomic store takes or gives back. So a process that is killed leaves no half-linked

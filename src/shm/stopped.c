@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Owns what the kernel says in /proc of threads: whether one is stopped, and which process it
+/* Owns what the kernel says of a thread in /proc: whether it is stopped, and which process it
  * belongs to. */
 #include "base/descriptor.h"
 #include "shm/private.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the reports to processes that keep copies of pages. Each such process has a ring, to which
- * any process and any signal handler may add. They may be killed or stopped at any instruction, so
- * there is no lock. A writer draws a ticket, and marks each word with it. The ticket says where in
- * the ring it writes and until where the watcher has to read. A watcher that finds other marks
- * where a ticket was drawn knows that something was reported, but not what. Then all that it has
- * may be old. The same holds when the ring has gone round.
+ * any process and any signal handler may add. A writer may be killed or stopped at any instruction,
+ * so there is no lock. A writer draws a ticket, and marks each word with it. The ticket says where
+ * in the ring it writes, and how far the watcher has to read. Where a ticket was drawn, a watcher
+ * may find another mark. Then it knows that something was reported, but not what, and all that it
+ * has may be old. The same holds when the ring has gone round.
  */
 #include "base/fence.h"
 #include "base/futex.h"
