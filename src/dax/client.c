@@ -2,7 +2,7 @@
 /*
  * The client that a server's thread acts for. The server knows the client's thread by its number.
  * When the client's thread uses the pool itself too, it has a lane. Its pins and leases count as
- * the server thread's own. For the client stays in its call until the server has answered, and
+ * the server thread's own, since the client stays in its call until the server has answered. It
  * releases nothing meanwhile. All processes of a pool share a pid namespace, so numbers of threads
  * can be compared.
  */
