@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns POSIX ACLs, as acl(5) has them: how they go together with modes, and how they are inherited.
- * The library checks no permissions. The kernel does for a mounted pool, and reads the same
+ * The library checks no permissions. For a mounted pool, the kernel checks them, by the same
  * attributes.
  *
  * An access ACL that says no more than the mode is not stored. So at every commit the permission

@@ -19,7 +19,7 @@
  * What a block holds is never concluded from its bit. The kernel is asked before the memory is
  * given, since afterwards it cannot tell zeros from old bytes.
  *
- * A wrong bit has blocks given out without memory, as they were before there were bits.
+ * If a bit is wrongly 1, blocks are given out without memory, as they were before there were bits.
  */
 #include "fs/space.h"
 

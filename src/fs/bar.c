@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what the bitmap knows of a pool that shrinks, and its new end. The word shrink_to says from
- * where on blocks are given out no more. space.c reads it under space_mutex (shm_blocks_to_give()).
+ * Owns what the bitmap knows of a pool that shrinks, and its new end. The word shrink_to says where
+ * the end will be: no block past it is given out any more. space.c reads the word under space_mutex
+ * (shm_blocks_to_give()).
  */
 #include "fs/space.h"
 

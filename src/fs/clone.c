@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns hf_clone_range(): pages of one file come to lie on the blocks of another's, in one
- * transaction, without being read. Owns also the part of hf_copy_range() that does the same, for
+ * Owns hf_clone_range(). In one transaction, pages of one file come to lie on the blocks of another
+ * file's pages, and nothing is read. Owns also the part of hf_copy_range() that does the same, for
  * pages that are not held.
  *
- * Two changes are under way at once. The one of `to` takes its old blocks out. The one of `from`
- * keeps writers away from blocks that are about to have two owners. Pages of `from` that are held
- * are copied, as fork(2) copies pinned pages: a clone must not freeze a page that another process
- * uses. Two clones that cross do not wait for each other in a cycle. Gates are closed in the order
- * of file and place, and mutexes are taken in the order of files. No mutex is held during a wait.
+ * Two changes are under way at once. The change of `to` takes its old blocks out. The change of
+ * `from` keeps writers away from blocks that are about to have two owners. Pages of `from` that are
+ * held are copied, as fork(2) copies pinned pages: a clone must not freeze a page that another
+ * process uses. Two clones that cross do not wait for each other in a cycle. Gates are closed in
+ * the order of file and place, and mutexes are taken in the order of files. No mutex is held during
+ * a wait.
  *
  * hf_copy_range() never waits for pins. So its part works as a merge does (dedup.c): both mutexes
  * are held from the look to the commit. Pages that are held, or lie under another change's gate,

@@ -3,10 +3,10 @@
  * Owns hf_clone_files(): many files get a copy each, on the blocks that they have. Names, inodes
  * and extents of up to FILES_AT_ONCE copies are one transaction, so a tree costs few of them.
  *
- * Each source is locked from the look at it to the commit, so its copy is as of one moment. While a
- * source is locked, only space_mutex is waited for. A source is left to the caller when its mutex
- * is not free at once, or when it is held or under a gate. So sources may be locked in any order.
- * docs/ORDERING.md 3.35 has the rest.
+ * Each source is locked from the look at it to the commit, so its copy is the file as it was at one
+ * moment. While a source is locked, only space_mutex is waited for. A source is left to the caller
+ * when its mutex is not free at once, or when it is held or under a gate. So sources may be locked
+ * in any order. docs/ORDERING.md 3.35 has the rest.
  */
 #include "base/error.h"
 #include "base/futex.h"

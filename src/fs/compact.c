@@ -6,11 +6,11 @@
  *
  * Each run is a layout change of its own, with the steps of hf_dedup_range(). The layout mutex is
  * held from the look for holders to the commit, so no gate is needed. The copy is of 2 MiB at most.
- * A run that anybody holds is left alone. Until the commit nothing has changed but that entries are
- * missing. The copy lies in a reservation, which goes with its process.
+ * A run that anybody holds is left alone. Until the commit, nothing has changed, except that
+ * entries are missing. The copy lies in a reservation, which goes with its process.
  *
- * With a policy that waits, a run that is held is waited for first, as by hf_move(), with a gate.
- * The same steps follow behind that gate.
+ * With a policy that waits, the call first waits for the holders of a run behind a gate, as
+ * hf_move() does. The same steps follow while that gate is closed.
  */
 #include "fs/layout.h"
 

@@ -2,7 +2,8 @@
 /*
  * Owns copies from file to file. Whole pages that are not held come to lie on the same blocks
  * (clone.c). For the rest, the source is pinned a piece at a time, and the target is written from
- * the pinned memory. A hole of the source costs the target no block where it has a hole too.
+ * the pinned memory. A hole of the source costs the target no block where the target has a hole
+ * too.
  *
  * COPY.WAIT: a pin of the source is never held while waiting for pins or at a gate. So a layout
  * change waits for it no longer than the copying of one piece takes. The wait cannot become a cycle

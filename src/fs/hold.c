@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns what becomes of blocks that leave a file under a pin. Calls txn.c.
+ * Owns what becomes of blocks that leave a file while a pin holds them. Calls txn.c.
  *
- * Shared ones can come back to the same pages while the pin is there, by a clone or a move. Then
- * they can leave again under a second pin. A block at a page of a file is in one record all the
- * same. It stays there until no pin holds it, whichever detached it first. So the table of owners
- * counts it once. Records are cut where what leaves begins and ends, so the holders of each have
- * all of it (free_shared() in reclaim.c).
+ * Shared blocks can come back to the same pages while the pin is there, by a clone or a move. Then
+ * they can leave again under a second pin. Even then, a block at a page of a file is in one record
+ * only, so the table of owners counts it once. The block stays in that record until no pin holds
+ * it, whichever change detached it first. Records are cut where the blocks that leave begin and
+ * end. So each holder of a record has all of it (free_shared() in reclaim.c).
  */
 #include "fs/hold.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns inodes as they are made, lose a name and go, and the check that a name and its inode agree.
+ * Owns how inodes are made, lose a name and go, and the check that a name and its inode agree.
  * Every function runs inside the caller's transaction, which changes the names too: so at every
  * commit the links of an inode are its names.
  */

@@ -2,7 +2,8 @@
 /*
  * Owns opening files, with O_CREAT, O_TRUNC and O_TMPFILE. A path can come to name another inode
  * between the look and the opening of the vnode. Then fs_vnode_open() says that the inode is gone,
- * and the path is looked up again. An empty path is not, since it stands for that inode alone.
+ * and the path is looked up again. An empty path is not looked up again, since it stands for that
+ * inode alone.
  */
 #include "base/error.h"
 #include "base/lab.h"

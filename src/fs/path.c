@@ -2,10 +2,10 @@
 /*
  * Owns both ways between a path and an inode. The walk along a path runs inside the transaction
  * that acts on what it finds. So nothing changes between the look and the act, and the targets of
- * links can be read where they lie. The way that is left is a stack. Below is the rest of the given
- * path, and above it the rest of each link inside it.
+ * links can be read where they lie. What is still to be walked is a stack. At the bottom is the
+ * rest of the given path, and above it the rest of each link inside it.
  *
- * From an inode to a path: in one snapshot, from the inode up to the root.
+ * The way from an inode to a path goes from the inode up to the root, in one snapshot.
  */
 #include "fs/name.h"
 

@@ -17,11 +17,11 @@
  *               then on the block is one that was in use before (fresh_block is above it), so the
  *               next file to get it zeros or overwrites all of it.
  *
- * Each step from one to the next is made under space_mutex, but that to `left`, which is one swap
- * of the hold's state. A process that is killed in a step leaves the mutex with a dead owner. The
- * next one makes the bitmap again (mark_puts() in space.c). A block that an extent names is the
- * file's, and its hold goes; every other hold keeps its block. So a block has one owner after each
- * instruction.
+ * Each step from one of these to the next is made under space_mutex, except the step to `left`.
+ * That is one swap of the hold's state. A process that is killed in a step leaves the mutex with a
+ * dead owner. The next one makes the bitmap again (mark_puts() in space.c). A block that an extent
+ * names is the file's, and its hold goes; every other hold keeps its block. So a block has one
+ * owner after each instruction.
  *
  * A device may go on writing when all processes are dead, and the run segment may be gone too. So a
  * put for a device also has records among the detached runs, of inode 0, which no file has. The
@@ -29,8 +29,8 @@
  * them in the transaction that inserts the extents. Inode 0 keeps them apart from what a pin has
  * held: a reclaim that a death makes twice finds no record of its own there.
  *
- * The hold has the last word while the segment is there. Its record comes with it or a moment
- * later, and goes before it.
+ * While the segment is there, the hold decides. Its record comes with it or a moment later, and
+ * goes before it.
  */
 #include "fs/put.h"
 #include "fs/put_left.h"

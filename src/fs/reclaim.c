@@ -2,8 +2,8 @@
 /*
  * Owns giving back later: detached blocks after their last pin, and what dead processes had. Any
  * process can do all of it at any time. Doing it twice does no harm, since each transaction looks
- * again whether the blocks are still to be freed. Until a process does it, the blocks are only
- * missing; the next first process to attach does all that is left.
+ * again whether the blocks are still to be freed. Until a process does it, the pool only has fewer
+ * free blocks. The next first process to attach does all that is left.
  */
 #include "base/error.h"
 #include "base/futex.h"

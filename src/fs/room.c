@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the attempts before a call fails for want of space: blocks that dead processes had or that
- * pins held are given back. Calls reclaim.c, which takes locks and makes transactions. So each
+ * Owns what is tried before a call fails for lack of space: blocks that dead processes had, or that
+ * pins held, are given back. Calls reclaim.c, which takes locks and makes transactions. So each
  * function here is called with no lock held. They all need space.c, which therefore calls none of
  * them.
  */

@@ -26,14 +26,14 @@
  * as if the step had ended. Both mutexes are robust: the bitmap is made again, and these bits are
  * not touched by that.
  *
- * The first unit keeps its memory, but on hugetlbfs. A file without any memory was made in the
- * place of a lost one (media_look()).
+ * The first unit keeps its memory, except on hugetlbfs. Otherwise the file could be without any
+ * memory. media_look() would then take it for one that was made in the place of a lost one.
  *
  * Huge runs come first, so that what stays is what no huge entry can map. A pass goes from the
  * pool's end to its start. Blocks are given out from the start on, so what stays is used next.
  *
- * Which free blocks have memory is asked of the kernel: the sum, and by place. On hugetlbfs it does
- * not say the latter, so each free page there is punched.
+ * The kernel is asked which free blocks have memory: how many in all, and where. On hugetlbfs it
+ * does not say where, so each free page there is punched.
  *
  * By itself (fs_trim_follow()). A call that has freed blocks, or has got memory for some, ends with
  * a look. If more free memory is there than the pool's watermark, the thread gives back what is
@@ -42,9 +42,9 @@
  * time see each other's changes, since the word is exchanged. A process that is killed before its
  * look leaves the rest to the next call of any process that frees blocks.
  *
- * Where single blocks cannot be given back, a trim may find too little. No other one is tried
- * before a group has become free as a whole (groups_freed). That number is read before the trim
- * looks, so a group that becomes free meanwhile is not missed.
+ * Where single blocks cannot be given back, a trim may find too little to give. Then the pool makes
+ * no other one by itself before a group has become free as a whole (groups_freed). That number is
+ * read before the trim looks, so a group that becomes free meanwhile is not missed.
  */
 #include "fs/space.h"
 #include "fs/txn.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns write transactions. Those of all processes go through here, under space_mutex, so LMDB's own
- * writer lock is never contended. A process that dies between LMDB's commit and the bitmap leaves
- * space_mutex with a dead owner: the next one builds the bitmap again (space.c).
+ * writer lock is never contended. A process that dies after LMDB's commit, before the bitmap has
+ * changed, leaves space_mutex with a dead owner. The next one builds the bitmap again (space.c).
  *
- * The steps that can fail, as getting memory for the lists, come before the commit.
+ * The steps that can fail, such as getting memory for the lists, come before the commit.
  */
 #include "fs/txn.h"
 

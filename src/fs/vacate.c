@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the emptying of the blocks past a new end of the pool. What files have there moves, as by
- * hf_move(). What no file has goes by itself. A detached block goes with its last pin, and what a
- * dead process's device may use with its quarantine. A put goes with its commit, which makes it a
- * file's. What a change in steps has still to free goes with its steps. All that is waited for as
- * the policy says.
+ * Owns the emptying of the blocks past a new end of the pool. Blocks of files are moved, as by
+ * hf_move(). Each other block becomes free by itself, or a file's, and that is waited for as the
+ * policy says. A detached block becomes free with its last pin. A block that a dead process's
+ * device may use becomes free at the end of its quarantine. A block of a put becomes a file's with
+ * its commit. Blocks that a change in steps has still to free become free with its steps.
  *
- * Nobody is given blocks there meanwhile (fs_space_bar()). So each pass over the files finds less.
- * The next pass finds what a reservation or a put of before has become. A pass that finds nothing
- * of a file leaves what is waited for.
+ * Nobody is given blocks there meanwhile (fs_space_bar()). So each pass over the files finds fewer.
+ * Blocks of an earlier reservation or put may have become a file's; the next pass finds them. After
+ * a pass that finds no block of a file, only what is waited for is left.
  *
  * A block that several files share is copied for each of them: nothing tells which files those are.
  *
- * A move copies with its layout mutex free. A thread that it let through its gate may have given a
- * shared page a block of its own meanwhile. Then the copy reads a block that has left its file, and
- * what it has read is not used. The memory must be there all the same. Such a copy has had its
- * reservation since before its mutex was free, so before that block was freed. So the reservations
- * that are there when nothing past the bound is in use are waited for, each until it has gone.
+ * A move copies while the layout mutex is free. A thread that was let through the gate may
+ * meanwhile have given a shared page a block of its own. Then the copy reads a block that has left
+ * its file. What it reads is not used, but the memory must be there. Such a copy has had its
+ * reservation since before the mutex was free, so before that block was freed. So when nothing past
+ * the bound is in use, the reservations of that moment are waited for, each until it has gone.
  */
 #include "fs/vnode.h"
 
