@@ -9,9 +9,9 @@
  * pool does not open when its record says more than POOL/data has. Syncing the file writes whatever
  * else is dirty in it, so it is done with nothing held, between two transactions. The first one
  * makes the memory longer under space_mutex, so that two growing processes do not meet in the file.
- * Another process may grow the pool further before the second: then that one wins, and ours fails.
- * Or it may shrink the pool, or begin to grow it, and cut what ours has added: then ours begins
- * again.
+ * Before the second one, another process may grow the pool further. Then that process wins, and
+ * ours fails. Another process may also shrink the pool, or begin to grow it, and cut what ours has
+ * added. Then ours begins again.
  *
  * The bitmap takes new blocks for zeros. So what a killed shrink has left in the file past the
  * recorded size is cut off before the file is made longer. Nobody uses it: shrink.c.

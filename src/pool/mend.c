@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the mending of memory that is shorter than the super record says. A power cut leaves it in a
- * memory pool on a disk that has grown, since nothing is synced there. It left it also in a durable
- * pool, before grow.c synced the memory first.
+ * Owns the mending of memory that is shorter than the super record says. A power cut can leave a
+ * memory pool on a disk so, after it has grown, since nothing is synced there. It could leave a
+ * durable pool so too, before grow.c synced the memory first.
  *
  * Where no file has blocks in the missing part, only zeros are lost: the memory is made longer
- * again, as if growing had been repeated. Where a file has, its bytes are gone. Only a person can
- * judge that, so the pool is refused as it is.
+ * again, as if growing had been repeated. Where a file has blocks there, their bytes are gone. Only
+ * a person can judge that, so the pool is refused as it is.
  *
- * For the first process to attach and for fsck, which are alone with the pool.
+ * It runs in the first process to attach and in fsck, which are alone with the pool.
  */
 #include "pool/mend.h"
 

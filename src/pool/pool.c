@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the registry of the pools that this process has open. LMDB allows one environment a file and
- * process, so a pool is attached once, however often it is opened. Device and inode of its
+ * Owns the registry of the pools that this process has open. LMDB allows a process one environment
+ * of a file, so a pool is attached once, however often it is opened. Device and inode of its
  * directory identify it. In the child of a fork the registry is empty: the calls refuse the
  * parent's handles there.
  */

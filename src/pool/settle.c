@@ -13,8 +13,8 @@
  * has ended, and blocks that leave a file meanwhile join them (see ghost_key).
  *
  * A first process that only reads leaves records as they are: their blocks count as taken. Only
- * sizes that must be adopted are written, as a journal is replayed for a read-only mount, since
- * replacing the segment would lose acknowledged writes.
+ * sizes that must be adopted are written, since replacing the segment would lose acknowledged
+ * writes. In the same way, a file system replays its journal for a read-only mount.
  */
 #include "pool/settle.h"
 
