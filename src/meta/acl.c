@@ -5,9 +5,9 @@
  * has a tag and permissions of 16 bits each, and an id of 32 bits, which only named users and
  * groups use.
  *
- * The values of the tags rise in the order in which the entries must stand, each a bit of its own.
+ * The values of the tags are a bit each, and rise in the order in which the entries must stand.
  * Three entries say the same as the permission bits of the mode: that of the owner, that of the
- * others, and the mask. Where there is no mask, it is the entry of the group.
+ * others, and the mask. Where there is no mask, the entry of the group does instead.
  */
 #include "base/error.h"
 #include "meta/meta.h"

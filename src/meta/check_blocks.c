@@ -4,8 +4,8 @@
  * check_lengths.c, check_owners.c and check.c.
  *
  * The runs that records name cut the blocks into segments (check_segments.c). Only claims to a
- * segment that is not sound are looked at closer. An inode vouches for its extents when they add up
- * to its recorded number of blocks, and it has attributes and is a regular file.
+ * segment that is not sound are looked at more closely. An inode vouches for its extents when they
+ * add up to its recorded number of blocks, and it has attributes and is a regular file.
  *
  * First, the lengths of extents (check_lengths.c).
  *

@@ -2,16 +2,16 @@
 /*
  * Owns the question how long an extent is. Calls check_segments.c and check.c.
  *
- * Where the number of blocks disagrees, one extent of another length would put it right: c = count
- * + (recorded - added up). That is believed when its pages and blocks are nobody else's, and a
- * second thing says the same. Either the extent cannot be as it is. Or the new one ends exactly
- * where the next extent begins or the file ends. Or the table of owners misses an extent of just
- * the blocks that it gets. When one extent fits, it gets that count, and nothing is lost. When none
- * or several fit, the number of blocks is set to what there is. It is also set where the number
- * would be right without an extent whose blocks another has: that extent is the damage. A shorter
- * extent takes nothing away, so it may keep blocks that others claim too; its inode then does not
- * vouch. Otherwise an extent of a wild length would take all free blocks, and leave no room for
- * copies. Where no single count explains it, such an extent ends with its file.
+ * An inode's number of blocks may disagree with its extents. Then one extent of another length
+ * would put it right: c = count + (recorded - added up). That is believed when its pages and blocks
+ * are nobody else's, and a second thing says the same. Either the extent cannot be as it is. Or the
+ * new one ends exactly where the next extent begins or the file ends. Or the table of owners misses
+ * an extent of just the blocks that it gets. When one extent fits, it gets that count, and nothing
+ * is lost. When none or several fit, the number of blocks is set to what there is. It is also set
+ * where the number would be right without an extent whose blocks another has: that extent is the
+ * damage. A shorter extent takes nothing away, so it may keep blocks that others claim too; its
+ * inode then does not vouch. Otherwise an extent of a wild length would take all free blocks, and
+ * leave no room for copies. Where no single count explains it, such an extent ends with its file.
  */
 #include "meta/check_blocks.h"
 

@@ -14,8 +14,8 @@
  *   what its attributes count. An empty file or a directory without directories counts nothing, so
  *   it may as well have lost its own name, and stays.
  *
- * Only where exactly one fits exactly one. Extended attributes stay where they are, since no other
- * record says which inode had them.
+ * A record goes back only where exactly one fits exactly one. Extended attributes stay where they
+ * are, since no other record says which inode had them.
  *
  * O(n log n): both sides are sorted by what they say.
  */

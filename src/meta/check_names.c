@@ -4,10 +4,10 @@
  * tree under the root. Every inode has as many names as it says. An inode without a name is an
  * orphan or gets a name in lost+found. Calls record.c, name.c, detached.c and check.c.
  *
- * A directory has one name. When several entries lead to it, the one in the directory it calls its
- * parent stands, else the first. The way up from a directory may end at a directory without a name
- * instead of the root, or run in a cycle. Repair gives that directory, or one of the cycle, a name
- * in lost+found, and so all below are reached.
+ * A directory has one name. When several entries lead to it, the entry in the directory that it
+ * calls its parent stays, else the first. The way up from a directory may end at a directory
+ * without a name instead of the root, or run in a cycle. Repair gives that directory, or one of the
+ * cycle, a name in lost+found. So the root leads to all below it again.
  */
 #include "meta/check.h"
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the check of every record on its own, but those that check_super.c, check_inodes.c and
- * check_blocks.c judge with others in sight. Calls record.c, name.c and check.c.
+ * Owns the check of every record on its own. Those that are judged with others in sight are left to
+ * check_super.c, check_inodes.c and check_blocks.c. Calls record.c, name.c and check.c.
  *
  * A record under a key that cannot be has lost its place. If one other byte in its key makes it a
- * record that is missed, it goes back there. Else records that may hold data (extents, attributes,
- * entries) go to a new inode, all of one impossible number to the same. The next round judges them
- * like any others, and they end up in lost+found. The rest is removed.
+ * record that is missed, it goes back there. Else it goes to a new inode, if it may hold data
+ * (extents, attributes, entries). All records of one impossible number go to the same new inode.
+ * The next round judges them like any others, and they end up in lost+found. The rest is removed.
  */
 #include "meta/check.h"
 

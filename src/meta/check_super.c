@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the check of the super record, field by field, against the other records and the memory.
- * Calls record.c and check.c; which limits, policies and engines there are its caller knows
- * (meta_check.mend_super), with the same function by which opening a pool judges.
+ * Calls record.c and check.c. Its caller knows which limits, policies and engines there are
+ * (meta_check.mend_super), and judges them by the function that opening a pool uses.
  *
  * The record is read without its bounds: a field that cannot be does not cost the others. A wrong
  * field is set as other records or the memory say, else as in a new pool.

@@ -14,8 +14,8 @@
  * The rule: T counts from the store of its number into lock.mdb on. It follows that
  *
  *   - T is whole when it counts. The store to lock.mdb comes after all of the page: between them is
- *     a call of the C library, or the release of a lock. That LMDB's compiler keeps this order is
- *     checked by the test commit-killed, which stops after every store;
+ *     a call of the C library, or the release of a lock. The test commit-killed, which stops after
+ *     every store, checks that LMDB's compiler keeps this order;
  *   - no process has been told of a T that does not count. Its committer died in the call, and all
  *     others see it only through snapshots;
  *   - every snapshot tells what counts, also a read-only process's, once the committer is known to
@@ -27,22 +27,22 @@
  * process is dead, or LMDB failed to write the page and perhaps to take it back. If the page says T
  * and lock.mdb does not, T is taken back, before LMDB sees it, by storing an older number into its
  * page. That is one store of eight aligned bytes: a process killed before it has done nothing, one
- * killed after it has done all. Only then is the word cleared, so that this stays owed as long as
- * it fails. In a durable pool that page is synced before T's pages are used again. Otherwise a
- * power cut could bring T back with pages of its successor.
+ * killed after it has done all. Only then is the word cleared. So where this fails, the next
+ * transaction tries it again. In a durable pool that page is synced before T's pages are used
+ * again. Otherwise a power cut could bring T back with pages of its successor.
  *
  * LMDB itself sets the number in lock.mdb in two more places. A writer that finds the last one dead
- * sets it to the number in the page: after the above they are the same. And a process that opens
- * lock.mdb while no other has it open sets it up again. So a process that joins others holds a lock
- * on it before LMDB looks (meta_join()), and the first to attach settles T before.
+ * sets it to the number in the page. After what is said above, they are the same. And a process
+ * that opens lock.mdb while no other has it open sets it up again. So a process that joins others
+ * holds a lock on it before LMDB looks (meta_join()), and the first to attach settles T before.
  *
  * The first to attach (meta_settle()) goes by lock.mdb too. Other processes, dead by now, may have
- * acted on what it said: vnodes in the run segment, which is adopted, have sizes of before. In a
- * memory pool lock.mdb is memory of this boot, where nothing is promised after a power cut. In a
- * durable pool it is believed only if a run segment of this boot says that just this transaction
- * was under way. Else T counts, which is whole there: it was written by one call. A repair empties
- * lock.mdb, since it commits without it. Nothing is taken back unless what is before verifies
- * whole.
+ * acted on what it said. Then vnodes in the run segment, which is adopted, have sizes from before
+ * T. In a memory pool lock.mdb is memory of this boot, where nothing is promised after a power cut.
+ * In a durable pool it is believed only if a run segment of this boot says that just this
+ * transaction was under way. Else T counts, which is whole there: it was written by one call. A
+ * repair empties lock.mdb, since it commits without it. T is taken back only if the transaction
+ * before it verifies whole.
  */
 #include "meta/env.h"
 #include "meta/lmdb_file.h"

@@ -5,8 +5,8 @@
  * A memory pool lets LMDB write in place through its map and never sync (MDB_WRITEMAP, MDB_NOSYNC).
  * The map is shared memory. So a commit is complete for all processes when its meta page is
  * written, whichever process dies then. A durable pool uses LMDB's default: pages are written with
- * pwrite(2), synced, and only then named by a meta page. Which of the two it is stands in the super
- * record, so opening looks at that through a read-only environment first.
+ * pwrite(2), synced, and only then named by a meta page. The super record says which of the two a
+ * pool is, so opening looks at that through a read-only environment first.
  *
  * The map is as large as the metadata can become and never resized: it costs addresses, not memory.
  */

@@ -7,10 +7,10 @@
  *
  * What a file is does not change in between. Every look at its extents goes through
  * meta_extent_find() or meta_extent_before(), and these apply the intent. So a snapshot shows the
- * file as it is after the change, whichever steps it has. There are two other ways to look. The map
- * of free blocks is built from the stored extents, and fsck checks them. There a block is in use
- * until a step has freed it. And meta_file_get() reads what is stored, for callers that have made
- * sure that there is no intent.
+ * file as it is after the change, however many steps were taken before it. There are two other ways
+ * to look. The map of free blocks is built from the stored extents, and fsck checks them. There a
+ * block is in use until a step has freed it. And meta_file_get() reads what is stored, for callers
+ * that have made sure that there is no intent.
  *
  * With an intent, pages of the file lie in stretches, each moved by one distance, with holes in
  * between. Blocks that no stretch reaches have left the file, and steps free them. No pin holds

@@ -3,8 +3,8 @@
  * Private to src/meta: the file format of LMDB 0.9, as far as checking needs it. All numbers are in
  * the machine's own order; nothing in the file is aligned to more than two bytes within a page.
  *
- * A file is pages of one size. Pages 0 and 1 are meta pages; transaction T is committed by writing
- * page T & 1, whose number of transaction is stored last. The meta page with the larger number
+ * A file is pages of one size. Pages 0 and 1 are meta pages. Transaction T is committed by writing
+ * page T & 1, and the transaction number in it is stored last. The meta page with the larger number
  * names the roots of two trees, the main one and the free one. A record of the free one has a
  * transaction as its key, and a descending list of pages that may be used again.
  */

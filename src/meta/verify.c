@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the question whether LMDB may be let loose on POOL/meta/data.mdb. Calls verify_tree.c and
- * base, and never LMDB, which trusts every number in its file.
+ * Owns the question whether LMDB may be used on POOL/meta/data.mdb. Calls verify_tree.c and base,
+ * and never LMDB, which trusts every number in its file.
  *
  * When is the file valid? Both meta pages are of this format and page size, and the newer one
  * stands where its transaction number says. Every page that its two roots lead to is reached once
  * and lies inside the file. The page is what its parent says, by kind, level and number. Its keys
  * are in order and within the parent's bounds. Its nodes do not overlap, and fill what the header
  * calls used. A page that is listed as free is listed once and used by no tree. Then every page and
- * node that LMDB can reach has been looked at, and every page that it can allocate is in no use.
+ * node that LMDB can reach has been looked at, and no page that it can allocate is in use.
  *
  * What may recovery assume? A commit writes pages that the two newest transactions do not use, and
  * then one meta page. So when the newest transaction does not verify, the one before it may. Going
