@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Argument checks of the calls on names and attributes. Each call on a path is its at call from the
- * root. */
+/* Argument checks of the calls on names and attributes. A call on a path calls its twin, whose name
+ * ends in "at", with the root as the directory. */
 #include "api/api.h"
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Page tables: a radix tree a file from file page to block, in nodes of the run segment. A cache
- * of the extents: every entry may be missing at any time.
+ * Page tables: a radix tree for each file, from a page of the file to a block, in nodes of the run
+ * segment. It is a cache of the extents: every entry may be missing at any time.
  *
  * Readers (walks) take no lock; a thread that changes a table holds the file's layout mutex. A walk
  * sees each word as it was at some time, in nodes of its own file. A node is freed only when no

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Slots, and a layout change that does not look at them: what stores do that trust time-outs. In
- * lab builds only: the demo shows the corruption, the benchmark what looking costs. */
+/* Slots, and a layout change that does not look at them. Stores that trust time-outs work in this
+ * way. In lab builds only: the demo shows the corruption, the benchmark what a look costs. */
 #include "sync/engine.h"
 
 static int blind_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)

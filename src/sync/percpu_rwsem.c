@@ -5,11 +5,12 @@
  *
  * A: a reader raises its counter, then looks for a writer, with no fence in between. The writer
  * says that it is there, and makes a heavy barrier, which lends every reader its fence. Then it
- * waits until all counters are 0. So each walk is before the zap, its counts made, or after it. A
- * reader that finds a writer sleeps on the writer's mutex. That is why the kernel could not use it:
- * get_user_pages_fast is called where nothing may sleep. And a signal handler that pins inside a
- * reader would wait for a writer that waits for that reader; so with HF_PIN_NOWAIT it only tries.
- * When a writer dies, the next one to lock the mutex takes the word back, or the reaper.
+ * waits until all counters are 0. So each walk is before the zap, with its counts made, or after
+ * the zap. A reader that finds a writer sleeps on the writer's mutex. That is why the kernel could
+ * not use this engine: get_user_pages_fast is called where nothing may sleep. And a signal handler
+ * that pins inside a reader would wait for a writer that waits for that reader; so with
+ * HF_PIN_NOWAIT it only tries. When a writer dies, the reaper takes the word back, or the next
+ * thread to lock the mutex does.
  */
 #include "base/fence.h"
 #include "base/may_sleep.h"

@@ -5,9 +5,9 @@
  * pools to which no other process can attach.
  *
  * synchronize_rcu has no bound, and a thread may stand in a section for long. A debugger may have
- * stopped it, or a signal handler of the program does not come back. So a thread apart makes the
- * call, and changes wait for that thread within their bound. It is made when a change asks, and
- * ends when nobody has asked since.
+ * stopped it, or it may be in a signal handler of the program that does not return. So a separate
+ * thread makes the call, and changes wait for that thread within their bound. The separate thread
+ * is made when a change asks, and ends when nobody has asked since.
  *
  * A: synchronize_rcu returns when every section that had begun has ended, its counts made; a
  * section that begins later sees the zap.

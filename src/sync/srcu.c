@@ -6,9 +6,9 @@
  *
  * A: a section raises its counter, fences, walks; the change zaps, fences, reads the counter.
  * Either the change sees the section, and waits until its counts are made, or the walk sees the
- * zap. Each counter of each lane is seen at 0 once after the zap. Progress: the other counter is
- * waited for first, which only walks enter that read the index before its last flip. Then the index
- * flips, and no walk enters where is waited next.
+ * zap. Each counter of each lane is seen at 0 once after the zap. Progress: the counter that new
+ * sections do not use is waited for first. Only walks that read the index before its last flip
+ * enter it. Then the index flips, and new walks do not enter the counter that is waited for next.
  */
 #include "base/fence.h"
 #include "base/lab.h"
