@@ -3,8 +3,8 @@
  * Owns reading directories. The library goes on after a name, the kernel from a number. So an open
  * directory gives each name a number when it is first listed, and keeps it. A program can come back
  * to any place, whatever was made, removed or listed again meanwhile. This holds also after it has
- * gone back to the start. A program that begins at the start has its names forgotten only when they
- * have become many (REWOUND_BYTES).
+ * gone back to the start. The names are forgotten when a program begins at the start, but only when
+ * they have become many (REWOUND_BYTES).
  */
 #include "private.h"
 

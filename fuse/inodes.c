@@ -4,8 +4,9 @@
  * - the last attributes of those that have lost their last name while the kernel still has them;
  * - with cache=auto, how often programs have them open;
  * - with cache=auto, the handles that are kept when no program has the inode open any more. So
- * content that the kernel keeps is watched until the next open. It is a chained table under one
- * mutex, which is held for a look only.
+ *   content that the kernel keeps is watched until the next open.
+ *
+ * It is a chained table under one mutex, which is held for a look only.
  */
 #include "private.h"
 

@@ -2,14 +2,15 @@
 /*
  * Owns the worker threads, which read requests from /dev/fuse and run them.
  *
- * One of them waits for the next request and the others rest. Of several that wait, the kernel
- * would wake the one that has waited longest, wherever it last ran. With one, a program and its
- * server take turns on one processor, which is a fifth faster.
+ * One of them waits for the next request and the others rest. If several waited, the kernel would
+ * wake the one that has waited longest, wherever it last ran. With one, a program and its server
+ * take turns on one processor, which is a fifth faster.
  *
- * A worker that has read a slow request first wakes another. While there is work, a further thread,
- * the lookout, checks a hundred times a second whether requests are there and no worker reads. Then
- * requests are many, or one takes long unexpectedly. A worker that finds another waiting, and
- * nothing left to do, goes to rest. The lookout also releases what lookups have held long enough.
+ * A worker that has read a slow request wakes another worker, then runs the request. While there is
+ * work, a further thread, the lookout, checks a hundred times a second whether requests are there
+ * and no worker reads. Then requests are many, or one takes unexpectedly long, and the lookout
+ * wakes another worker. A worker that finds another waiting, and nothing left to do, goes to rest.
+ * The lookout also releases what lookups have held long enough.
  */
 #include "private.h"
 
