@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* hf_pin() and hf_unpin(): argument checks around the fast path, which is inline here; and the
- * sections in which a pin may not leave it. */
+/* hf_pin() and hf_unpin(): argument checks around the fast path, which is inline here. Also the
+ * sections in which a pin may not leave the fast path. */
 #include "api/api.h"
 #include "dax/client.h"
 #include "dax/pin_fast.h"

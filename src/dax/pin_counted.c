@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pins under the engines that count: one more in the count of each block, taken while walking. A
+ * Pins under the engines that count: while it walks, a pin adds 1 to the count of each block. A
  * handle says which run of blocks it counted; a pin in several runs is a hold, which the layout
  * change finds in its tree.
  */

@@ -11,7 +11,7 @@
  * to the first of them. Blocks that were given out before the segment was made have memory, unless
  * the file is a copy that has holes where there were zeros. fs_back_used() fills those.
  *
- * A bit says too little at worst. It is set when the memory is there, and cleared before a trim
+ * At worst, a bit says too little. It is set when the memory is there, and cleared before a trim
  * gives any of it back, all under space_mutex. A process that is killed in between leaves a bit of
  * 0, and the next owner of a block asks once more. A new segment has no bit set. In a pool that was
  * never trimmed, and is not sparse, no bit is looked at.

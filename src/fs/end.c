@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the end of file where no byte is written: the lock over it, its last page, growing over a
- * hole. Calls dax for the mutex and space.c for the memory of a block.
+ * Owns what calls do at the end of file besides writing bytes. They lock the file from there on,
+ * zero the rest of its last page, and grow it over a hole. Calls dax for the mutex and space.c for
+ * the memory of a block.
  *
  * Bytes past end of file in the last page may have any value. So they are zeroed before the size
  * grows over them, and a reader sees the size only after that.

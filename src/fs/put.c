@@ -27,7 +27,7 @@
  * put for a device also has records among the detached runs, of inode 0, which no file has. The
  * next first process keeps them as long as the quarantine lasts (pool/settle.c). Commit deletes
  * them in the transaction that inserts the extents. Inode 0 keeps them apart from what a pin has
- * held: a reclaim that a death makes twice finds no record of its own there.
+ * held. So a reclaim that is done twice, because of a death, finds no record of its own there.
  *
  * While the segment is there, the hold decides. Its record comes with it or a moment later, and
  * goes before it.

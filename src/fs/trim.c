@@ -8,7 +8,7 @@
  * step looks for free blocks, clears their bits and punches them under one hold of the same mutex.
  * So nobody has the block when the step begins, and nobody gets it before its memory has gone. A
  * step is of one huge run at most, so that others wait for the mutex no longer than for a
- * transaction. They come first: a step that finds somebody asleep there makes a pause.
+ * transaction. Other threads come first: a step that finds one asleep at the mutex makes a pause.
  *
  * Why nobody touches a block that has no memory. A thread that reserves blocks gets memory for
  * those whose bits are 0, under the same mutex (back.c). The bits are 0 before the punch.
@@ -36,7 +36,7 @@
  * does not say where, so each free page there is punched.
  *
  * By itself (fs_trim_follow()). A call that has freed blocks, or has got memory for some, ends with
- * a look. If more free memory is there than the pool's watermark, the thread gives back what is
+ * a look. If free blocks have more memory than the pool's watermark, the thread gives back what is
  * above 7/8 of it, in whole units. The thread holds nothing then. A look costs an fstat(2), and is
  * made only if there was such a call since the last one (trim_look). Threads that look at the same
  * time see each other's changes, since the word is exchanged. A process that is killed before its

@@ -7,7 +7,7 @@
  * A directory has one name. When several entries lead to it, the entry in the directory that it
  * calls its parent stays, else the first. The way up from a directory may end at a directory
  * without a name instead of the root, or run in a cycle. Repair gives that directory, or one of the
- * cycle, a name in lost+found. So the root leads to all below it again.
+ * cycle, a name in lost+found. So all directories below are reached again.
  */
 #include "meta/check.h"
 

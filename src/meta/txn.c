@@ -15,10 +15,10 @@
  * change is charged with the pages that it may dirty. A file system that copies what is written
  * over (btrfs) may have no room for it all the same; then a durable pool's commit fails.
  *
- * The last pages of that stretch are spared for transactions that free something. On a file system
- * that others have filled, files can be deleted, and records of the dead be settled. LMDB takes
- * pages that earlier transactions have freed before new ones, so many deletions need no more than a
- * few of them.
+ * The last pages of that stretch are kept for transactions that free something. So on a file system
+ * that others have filled, files can still be deleted, and records of the dead be settled. LMDB
+ * takes pages that earlier transactions have freed before new ones, so many deletions need no more
+ * than a few of them.
  */
 #include "meta/env.h"
 

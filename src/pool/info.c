@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Owns the description of a pool as a whole: hf_pool_info(), hf_statvfs(), hf_stats(). Counts
- * are read without a lock: each was true a moment ago, and no decision hangs on them. */
+ * are read without a lock: each was true a moment ago, and no decision depends on them. */
 #include "base/error.h"
 #include "base/futex.h"
 #include "fs/space.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the rule that all processes of a pool are in one pid namespace and one time namespace, or
- * wait until the pool is free. Calls base and the C library.
+ * Owns the rule that all processes of a pool are in one pid namespace and one time namespace. A
+ * process in another one can use the pool only when no process has it. Calls base and the C
+ * library.
  *
  * Why one pid namespace. The word of a robust mutex has the number of the thread that holds it, as
  * that thread's own namespace numbers it. When a thread dies, the kernel goes through the mutexes

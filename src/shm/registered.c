@@ -11,7 +11,7 @@
  * A count is one word, so a process that is killed while it changes one leaves the old count or the
  * new. The count goes with its process, without a quarantine. A dead process's device may still
  * write, but only into blocks that its pins and leases keep (reap.c), wherever these lie. No living
- * process waits for it.
+ * process waits for these writes.
  */
 #include "base/error.h"
 #include "shm/private.h"
