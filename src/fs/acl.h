@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* POSIX ACLs: setting one, and other changes of one. All inside the caller's transaction. */
+/* POSIX ACLs: setting one, chmod, and inheriting them. All inside the caller's transaction. */
 #ifndef HF_FS_ACL_H
 #define HF_FS_ACL_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Paths, and inodes as the names' transactions make and drop them. */
+/* Paths, and the inodes that transactions on names make and drop. */
 #ifndef HF_FS_NAME_H
 #define HF_FS_NAME_H
 

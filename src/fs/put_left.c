@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the end of puts that nobody will commit, and the records of those for a device: put.c has
- * the argument. Any process may free them at any time. A death in the transaction, or between it
- * and the bitmap, leaves the hold, and with it the block, for the next one.
+ * the argument. Any process may free them at any time. A death in the transaction, or before the
+ * bitmap has changed, leaves the hold, and with it the block, for the next one.
  */
 #include "fs/put_left.h"
 
