@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns hf_clone_range(). In one transaction, pages of one file come to lie on the blocks of another
- * file's pages, and nothing is read. Owns also the part of hf_copy_range() that does the same, for
- * pages that are not held.
+ * file's pages, and their content is not read. Owns also the part of hf_copy_range() that does the
+ * same, for pages that are not held.
  *
  * Two changes are under way at once. The change of `to` takes its old blocks out. The change of
  * `from` keeps writers away from blocks that are about to have two owners. Pages of `from` that are

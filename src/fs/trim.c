@@ -42,9 +42,9 @@
  * time see each other's changes, since the word is exchanged. A process that is killed before its
  * look leaves the rest to the next call of any process that frees blocks.
  *
- * Where single blocks cannot be given back, a trim may find too little to give. Then the pool makes
- * no other one by itself before a group has become free as a whole (groups_freed). That number is
- * read before the trim looks, so a group that becomes free meanwhile is not missed.
+ * Where single blocks cannot be given back, a trim may find too little to give back. Then the pool
+ * makes no other one by itself before a group has become free as a whole (groups_freed). That
+ * number is read before the trim looks, so a group that becomes free meanwhile is not missed.
  */
 #include "fs/space.h"
 #include "fs/txn.h"

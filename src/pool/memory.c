@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns hf_pool_memory() and hf_pool_register(): the pool's memory, for a device that is told of it
- * once. shm/registered.c keeps it the same memory, and dax/notify.c tells a program when it has
- * grown.
+ * once. shm/registered.c keeps it the same memory, and dax/notify.c tells a program that the memory
+ * has grown.
  */
 #include "base/error.h"
 #include "fs/space.h"

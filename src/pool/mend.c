@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the mending of memory that is shorter than the super record says. A power cut can leave a
- * memory pool on a disk so, after it has grown, since nothing is synced there. It could leave a
- * durable pool so too, before grow.c synced the memory first.
+ * Owns the mending of memory that is shorter than the super record says. A power cut can cause that
+ * in a memory pool on a disk that has grown, since nothing is synced there. It could cause that in
+ * a durable pool too, before grow.c synced the memory first.
  *
  * Where no file has blocks in the missing part, only zeros are lost: the memory is made longer
  * again, as if growing had been repeated. Where a file has blocks there, their bytes are gone. Only

@@ -4,18 +4,19 @@
  * (fs_space_bar()). What lies there moves (fs/vacate.c). One transaction lowers the size in the
  * super record. The data file is cut.
  *
- * Why no file loses a block. The transaction is made under space_mutex, and first looks in the
- * bitmap that nothing past the end is taken. Blocks are given out under the same mutex, and none
- * past the end is. The bitmap has every block of a file, a detached record, a put and a
- * reservation.
+ * Why no file loses a block. The transaction is made under space_mutex. Before anything else, it
+ * checks in the bitmap that nothing past the end is taken. Blocks are given out under the same
+ * mutex, and none past the end is. The bitmap has every block of a file, a detached record, a put
+ * and a reservation.
  *
  * Why nobody touches what is cut. Other processes have it mapped for ever, and a touch would be
- * SIGBUS. But a thread touches only blocks of two kinds. They are a file's, under a pin or the
- * file's layout mutex, or those of its own reservation or put. An entry of a page table leads there
- * only while an extent does. The move has cleared it, and has waited for the pins that had read it.
- * A copy that is at work is waited for (fs/vacate.c). A sync of a block that has left its file may
- * still come. msync(2) harms nothing there. Persistent memory, where a flush is a load, keeps its
- * length (media_cut()). When the pool grows again, these mappings show the new memory.
+ * SIGBUS. But a thread touches only two kinds of blocks. It touches blocks of a file, under a pin
+ * or the file's layout mutex, and blocks of its own reservation or put. An entry of a page table
+ * leads there only while an extent does. The move has cleared it, and has waited for the pins that
+ * had read it. A copy that is at work is waited for (fs/vacate.c). A sync of a block that has left
+ * its file may still come. msync(2) harms nothing there. Persistent memory, where a flush is a
+ * load, keeps its length (media_cut()). When the pool grows again, these mappings show the new
+ * memory.
  *
  * Why no device touches it. What is registered is not cut. Registrations are made under
  * table_mutex. The transaction is made under that mutex too, and only if there are none. A
