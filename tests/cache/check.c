@@ -232,6 +232,7 @@ static void damage_opened(void)
     set64(place[0], get64(place[1])); /* two that have one place */
     set64(place[0] + 8, TEST_PAGE);
     set64(place[2], get64(place[3])); /* two more, in the other order */
+    set64(place[2] + 8, get64(place[3] + 8));
     set64(place[3] + 8, TEST_PAGE);
     EXPECT_EQ(hfc_open(pool, "/cache", NULL, &cache), 0);
     for (uint64_t i = 0; i < OBJECTS; i++) {
