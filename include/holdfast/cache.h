@@ -64,14 +64,15 @@ struct hfc_options {
     uint64_t reserved[2]; /* 0 */
 };
 
-/* Opens the cache in the directory `path` of the pool. With options it is made if it is not there,
- * the directory too; those of a cache that is there stay as they are. Null options: it must be
- * there. Holds its index in memory until hfc_close(). The first process to open it looks at the
- * whole index: O(objects). Allocates, and may wait for a second process that mends the cache.
- *   -ENOENT     there is none, and options is null; or tier is not there
+/* Opens the cache in the directory `path` of the pool. With options, the cache and the directory
+ * are made if they are not there; an existing cache keeps its own options. With null options, the
+ * cache must be there. Holds its index in memory until hfc_close(). The first process to open it
+ * looks at the whole index: O(objects). Allocates, and may wait for another process that mends the
+ * cache.
+ *   -ENOENT     there is no cache, and options is null; or tier is not there
  *   -EINVAL     an option is unknown or out of bounds
  *   -EEXIST     tier has a file of another cache, or of something else
- *   -EUCLEAN    the index is damaged, or is not one
+ *   -EUCLEAN    the index is damaged, or the file is not an index
  *   -EOPNOTSUPP a newer version made it; or the pool's engine does not know who holds what; or tier
  *               is on a network's file system, or the library was built without liburing
  *   -ENOSPC     the pool has no room for the index
@@ -80,9 +81,9 @@ struct hfc_options {
 int hfc_open(struct hf_pool *pool, const char *path, const struct hfc_options *options,
              struct hfc **out);
 
-/* The pool stays open. What was got stays held until hfc_release(). Waits until what this process
- * writes to the second tier is written, and for the fetches that its threads are in. The other
- * fetches that were not taken are given up.
+/* The pool stays open. Objects that were got stay held until hfc_release(). Waits until all that
+ * this process writes to the second tier is written, and for the fetches that its threads work on.
+ * The other fetches that were not taken are given up.
  *   -EBUSY  puts of this process are under way: nothing was closed */
 int hfc_close(struct hfc *cache);
 
@@ -148,20 +149,21 @@ int hfc_exists(struct hfc *cache, const struct hfc_key *keys, int count, uint8_t
 int hfc_touch(struct hfc *cache, const struct hfc_key *key);
 
 /* As hfc_get(), but an object that is not in memory is brought back from the second tier first, if
- * it is there. Waits for the disk, and for another reader that brings the same object. A disk that
- * fails is a miss, as hfc_tier_stats() tells. Takes the lock, and allocates, when it brings one.
+ * it is there. Waits for the disk, and for another reader that brings the same object. A failure of
+ * the disk is a miss, and hfc_tier_stats() counts it. Takes the lock, and allocates, when it brings
+ * an object.
  *   as hfc_get(), and when it brings one -ENOSPC, -EFBIG, -EBUSY, -ENOMEM as hfc_put() */
 int hfc_fetch(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
               struct hfc_ref *ref);
 
 /* ------------------------------------------------------- fetching without waiting --- */
 
-#define HFC_FETCHES 1024u /* of a handle that are begun and not taken, at most */
+#define HFC_FETCHES 1024u /* fetches of a handle that were begun and not taken, at most */
 
 /* As hfc_fetch(), but it does not wait for the disk. Above 0: the object is in memory and held, as
- * by hfc_get(); nothing was begun. 0: a thread of this process brings it, and hfc_fetch_next() will
- * tell of it, with this tag. Several of one key wait for one read. iov and ref are not used after
- * the call.
+ * by hfc_get(), and no fetch was begun. 0: a thread of this process brings it, and hfc_fetch_next()
+ * will tell of it, with this tag. Several fetches of one key wait for one read. iov and ref are not
+ * used after the call.
  *   -ENOENT  it is not on the disk either
  *   -ENOLCK, -EINTR, -EUCLEAN and the others of hfc_get()
  *   -EAGAIN  HFC_FETCHES are begun: take those that have ended
@@ -183,9 +185,10 @@ struct hfc_fetched {
     struct hfc_ref ref;
 };
 
-/* The fetch that ended first of those that were not taken: 1, or 0 when none has ended. Does not
- * wait.
- *   -E2BIG   it has out->pieces pieces, more than iovcnt, and out->tag; it can be taken again
+/* Takes the fetch that ended first of those that were not taken. Returns 1, or 0 when none has
+ * ended. Does not wait.
+ *   -E2BIG   the object has more than iovcnt pieces. out->pieces and out->tag are stored, and the
+ *            fetch can be taken again
  *   -EINVAL  out or iov is null, or iovcnt is below 0 */
 int hfc_fetch_next(struct hfc *cache, struct iovec *iov, int iovcnt, struct hfc_fetched *out);
 
@@ -207,22 +210,22 @@ int hfc_put(struct hfc *cache, const struct hfc_key *key, const void *bytes, siz
 int hfc_put_begin(struct hfc *cache, const struct hfc_key *key, uint64_t len, uint32_t flags,
                   struct iovec *iov, int iovcnt, struct hfc_put **out);
 
-/* Makes the first len bytes an object, in one step. What fills the memory must have ended. Uses up
- * the put, also when it fails.
+/* Makes the first len bytes an object, in one step. Whatever fills the memory must have stopped
+ * before. Uses up the put, also when it fails.
  *   -EINVAL  len is 0 or more than was begun. -EBUSY: as hfc_put() */
 int hfc_put_commit(struct hfc_put *put, uint64_t len);
 
-/* Gives the memory back. What fills it must have ended. Never fails, but may leave the memory to
- * the next put. */
+/* Gives the memory back. Whatever fills it must have stopped before. Never fails, but may leave the
+ * memory to the next put. */
 void hfc_put_abort(struct hfc_put *put);
 
 /* Takes the object out of the cache. -ENOENT, -EINVAL, -EBUSY. */
 int hfc_remove(struct hfc *cache, const struct hfc_key *key);
 
 /* Evicts by the policy, as a put into a full cache does. Ends when the objects that left had at
- * least `bytes` of memory, or as much as all had at the call. Stores in *out what they had, also
- * when it fails; out may be null. The memory stays with the cache, for the next puts. With a second
- * tier, waits until they are written there. -EINVAL, -EBUSY. */
+ * least `bytes` of memory, or as much as all had at the call. Stores in *out how many bytes they
+ * had, also when it fails; out may be null. The memory stays with the cache, for the next puts.
+ * With a second tier, waits until the objects are written there. -EINVAL, -EBUSY. */
 int hfc_evict(struct hfc *cache, uint64_t bytes, uint64_t *out);
 
 /* ---------------------------------------------------------------------------------- looking --- */
@@ -241,7 +244,7 @@ int hfc_next(struct hfc *cache, uint64_t *cursor, struct hfc_entry *out);
 struct hfc_stats {
     size_t size;             /* sizeof(struct hfc_stats), set by the caller */
     uint64_t capacity_bytes; /* as made */
-    uint64_t used_bytes;     /* of memory, by objects and by what is held or being put */
+    uint64_t used_bytes;     /* of memory: objects, evicted ones that are held, and puts */
     uint64_t held_bytes;     /* of that: in no object, but held by readers or by puts */
     uint64_t objects, objects_max;
     uint64_t packed_pages;
@@ -252,8 +255,9 @@ struct hfc_stats {
     uint64_t ghost_hits; /* puts of keys that were evicted not long ago */
     uint64_t compacted;  /* packed objects that were moved to another page */
     uint64_t mended;     /* times that a process mended what a dead one left, or what all left */
-    uint64_t dropped;    /* objects that made no sense then, since the index was damaged */
-    /* How long ago they were put: the object that was evicted last, and the one that is next. */
+    uint64_t dropped;    /* objects that were lost then, since the index was damaged */
+    /* Counted from its put: how old the last evicted object was when it left, and how old the
+     * object is that would be evicted next. */
     uint64_t evicted_age_seconds, next_age_seconds;
 };
 /* -EINVAL, -EBUSY. Takes the lock. */
@@ -271,14 +275,14 @@ struct hfc_tier_stats {
         used_bytes; /* of the file; objects that left count until overwritten */
     /* Since the cache was made, all processes together: */
     uint64_t demoted, demoted_bytes;   /* objects that were written */
-    uint64_t kept;                     /* evicted, and on the disk already */
-    uint64_t skipped;                  /* evicted without a copy: too much was on its way */
+    uint64_t kept;                     /* evicted objects that were on the disk already */
+    uint64_t skipped;                  /* evicted without a copy: too many were on their way */
     uint64_t promoted, promoted_bytes; /* objects that were brought back */
     uint64_t misses;                   /* looked for, and not found */
     uint64_t damaged;                  /* found, and not whole: misses too */
     uint64_t write_errors, read_errors;
-    int32_t last_error;          /* errno of the last of these; 0: there was none */
-    uint32_t last_error_reading; /* it was of a read */
+    int32_t last_error;          /* errno of the last of these errors; 0: there was none */
+    uint32_t last_error_reading; /* 1: it was the error of a read */
     uint64_t last_error_time;    /* in seconds since the epoch */
 };
 /* Takes no lock. -ENOENT: the cache has no second tier. -EINVAL. */

@@ -27,17 +27,17 @@ struct hf_compact_result {
     uint64_t was_huge;    /* of that, what they mapped or would map before the call, */
     uint64_t huge_bytes;  /* and after it */
     uint64_t moved_bytes; /* copied into free memory that lies right */
-    /* Left as they were: held by somebody, or with blocks that other files may have too. Or no
-     * HF_HUGE_BYTES of free memory lie right. */
+    /* Of runs that were left as they were. Somebody holds a part of the run; or other files may
+     * have some of its blocks too; or no HF_HUGE_BYTES of free memory lie right. */
     uint64_t held_bytes, shared_bytes, no_space_bytes;
 };
 
 /* Lays the runs inside [off, off+len) so that one huge entry maps each; len 0: to the end of file.
  * A pin then walks an entry for HF_HUGE_BYTES instead of one for a page. Contents, holes, size and
  * times stay. Each run is a layout change of its own. With a null policy it waits for no holder,
- * and recalls no lease. Another policy has it wait for each, as hf_move() does. What is held after
- * the deadline is left. What could not be done is counted in *out, and is not an error. A failure
- * leaves the first runs done.
+ * and recalls no lease. With a policy that waits, it waits for the holders of each run, as
+ * hf_move() does. A run that is held after the deadline is left. Runs that are left are counted in
+ * *out, and are not an error. After a failure the first runs may be done.
  *   -EINVAL     unknown flags, a wrong out->size, off past end of file, or a policy that detaches
  *   -EOPNOTSUPP the engine is not one of the slots engines: it has no huge entries
  *   -EBADF      the file is not open for writing, or with HF_COMPACT_LOOK for reading
@@ -51,9 +51,9 @@ int hf_compact(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
 
 /* --------------------------------------------------------------------------- a smaller pool --- */
 
-/* Makes the pool pool_bytes long, for every attached process, while it is in use. What files have
- * past the new end moves, as by hf_move(). Blocks: pins and leases are waited for as the policy
- * says. From the beginning on, no file is given blocks past the new end.
+/* Makes the pool pool_bytes long, for every attached process, while it is in use. Blocks that files
+ * have past the new end move, as by hf_move(). It may sleep: pins and leases are waited for as the
+ * policy says. From the beginning on, no file is given blocks past the new end.
  *   -EINVAL     larger than it is, less than 8 MiB, or not a multiple of HF_HUGE_BYTES or of the
  *               memory's own pages
  *   -ENOSPC     what lies past the new end has no room before it
@@ -62,9 +62,9 @@ int hf_compact(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
  *   -ETIMEDOUT, -EDEADLK, -EINTR, -EOPNOTSUPP  as of layout changes; -EOPNOTSUPP: device-dax
  *   -EROFS, -EIO, -ENOLCK, -ENFILE, -ENOMEM  as of other calls
  * After a failure, or a kill, the pool has its old size, and some blocks of files may have moved.
- * If the last step fails with -EIO, which cuts the memory, it has the new one: the same call again
- * cuts. On a disk the new size, and all that has moved, is on the medium before the memory is
- * cut. */
+ * The last step cuts the memory. If that step fails with -EIO, the pool has its new size, and the
+ * same call again cuts. On a disk the new size, and all that has moved, is on the medium before the
+ * memory is cut. */
 int hf_pool_shrink(struct hf_pool *pool, uint64_t pool_bytes, const struct hf_policy *policy);
 
 #ifdef __GNUC__

@@ -113,8 +113,9 @@ struct hf_fabric_window {
 
 /* Leases [off, off+len) of the file and registers it. Access is what fi_mr_reg(3) takes:
  * FI_REMOTE_READ, FI_REMOTE_WRITE, and for transfers of this process FI_READ, FI_WRITE, FI_SEND and
- * FI_RECV. `peer` says to people who gets it, its address for example: `holdfast pins` shows it as
- * the lease's label. It may be null. `arg` goes to the events. Blocks as hf_lease() does.
+ * FI_RECV. `peer` names the peer that gets the window, for people to read: its address, for
+ * example. `holdfast pins` shows it as the lease's label. It may be null. `arg` goes to the events.
+ * Blocks as hf_lease() does.
  * Errors as hf_lease(), and those of fi_mr_reg(3).
  *   -EINVAL  no access, or an unknown one
  *   -E2BIG   the range lies in more than HF_FABRIC_PIECES pieces
@@ -148,7 +149,8 @@ ssize_t hf_fabric_place(const struct hf_fabric_window *window, uint64_t off, uin
  *   and what fi_close(3) returns; the region is then still there */
 int hf_fabric_acknowledge(struct hf_fabric *fabric, uint64_t region);
 
-/* Asks for it as a layout change does: HF_FABRIC_REVOKE, and so on. -ENOENT, -ECHILD as above. */
+/* Asks for the region as a layout change does: HF_FABRIC_REVOKE, and so on. -ENOENT and -ECHILD as
+ * above. */
 int hf_fabric_withdraw(struct hf_fabric *fabric, uint64_t region);
 
 /* The peer is known to be gone: lost at once, without the time to answer and without an event.

@@ -4,11 +4,11 @@
  * handle of holdfast.h, which get() returns for the calls that have no member here.
  *
  * A call that fails throws holdfast::error, with the errno of the library (code().value()) and its
- * sentence (what()). Destructors throw nothing: what a close could have told is told by close(),
- * release() and their like. Rules of threads, signals and forks are those of holdfast.h.
+ * sentence (what()). Destructors throw nothing. To learn of the errors of a close, call close(),
+ * release() and their like before. The rules of threads, signals and forks are those of holdfast.h.
  *
- * Destroy what came from a pool before the pool: in reverse order of construction, as the language
- * does it. A pool with open files or pins is not closed.
+ * Destroy all that came from a pool before the pool: in reverse order of construction, as the
+ * language does it. A pool with open files or pins is not closed.
  */
 #ifndef HOLDFAST_HPP
 #define HOLDFAST_HPP
@@ -108,7 +108,7 @@ class memory
     }
 
   protected:
-    /* Calls hold(iov, count) with more room as long as it wants more, and may have it. */
+    /* Calls hold(iov, count) again with more room while it wants more, up to `most` pieces. */
     template <typename Hold> void fill(Hold hold, std::size_t most = SIZE_MAX)
     {
         int rc;
@@ -223,14 +223,14 @@ class lease : public memory
         if (std::exchange(live_, false))
             check(hf_lease_release(&lease_));
     }
-    /* The same where the device may not have stopped: hf_lease_quarantine(). */
+    /* As release(), where the device may not have stopped: hf_lease_quarantine(). */
     void quarantine()
     {
         drop();
         if (std::exchange(live_, false))
             check(hf_lease_quarantine(&lease_));
     }
-    /* Offers it to any process of the pool; it is not this object's any more. */
+    /* Offers the lease to any process of the pool; this object does not have it any more. */
     hf_lease_token give()
     {
         hf_lease_token token;
@@ -247,8 +247,8 @@ class lease : public memory
 };
 
 /* hf_put_begin(): memory for bytes past end of file, which nobody sees before publish(). Its
- * destructor gives the memory back, also after the file was closed. What fills the memory must have
- * stopped before each of the three. */
+ * destructor gives the memory back, also after the file was closed. Whatever fills the memory must
+ * have stopped before publish(), publish_as(), abort() or the destructor. */
 class put : public memory
 {
   public:
@@ -259,7 +259,7 @@ class put : public memory
             [&](iovec *iov, int count) {
                 return hf_put_begin(file, off, len, flags, iov, count, &put_);
             },
-            32); /* it has no more pieces */
+            32); /* it never has more pieces */
         live_ = true;
     }
     put(put &&other) noexcept
@@ -426,7 +426,7 @@ class dir
 
 /* --- pools --- */
 
-/* Zero but for the sizes, as hf_pool_create() wants it. */
+/* All zero except the sizes, as hf_pool_create() wants it. */
 inline hf_pool_options pool_options(uint64_t pool_bytes)
 {
     hf_pool_options options = {};

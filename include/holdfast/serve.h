@@ -19,11 +19,11 @@ extern "C" {
 /* --------------------------------------------------------------------- names by inode ---- */
 
 /* These are the name calls of holdfast.h in the manner of openat(2): a relative path starts at the
- * inode `at`. The empty path is that inode itself, whatever it is. While a process has it open,
- * hf_openat(), hf_statat() and the calls that change attributes find it also without a name.
- * hf_linkat() and hf_renameat() give it a name, as `from`, if it was made without one (O_TMPFILE)
- * and has had none. Else a call that needs a name (hf_mkdirat(), hf_unlinkat() ...) returns
- * -ENOENT for an empty path.
+ * inode `at`. The empty path is that inode itself, whatever its type. While a process has it open,
+ * hf_openat(), hf_statat() and the calls that change attributes find it also without a name. If it
+ * was made without a name (O_TMPFILE) and has had none, hf_linkat() and hf_renameat() give it one:
+ * an empty `from` is the inode. Any other call that needs a name (hf_mkdirat(), hf_unlinkat() ...)
+ * returns -ENOENT for an empty path.
  *   -ESTALE   the inode `at` does not exist any more
  *   -ENOTDIR  it is not a directory, and path is not empty */
 #define HF_ROOT_INO UINT64_C(1)
@@ -62,9 +62,9 @@ int hf_opendirat(struct hf_pool *pool, uint64_t at, const char *path, struct hf_
 struct hf_clone_entry {
     uint64_t from, dir;
     const char *name; /* one name, not a path */
-    /* Set: 0, the copy was made; or -errno, and why not. */
+    /* Set: 0 when the copy was made, else -errno. */
     int result;
-    /* Set when it was made: how many names `from` has; inode of the copy, and its size. */
+    /* Set when the copy was made: how many names `from` has; inode of the copy, and its size. */
     uint32_t links;
     uint64_t to, bytes;
 };
@@ -72,15 +72,16 @@ struct hf_clone_entry {
 /* Makes copies of files, many in one step: a tree is copied in few transactions. A copy shares all
  * blocks with its file, as by hf_clone_range(), and has its mode, owner, access and modification
  * time and extended attributes. It is as of one moment. Up to 128 copies appear together, in a
- * durable pool up to 4. Returns how many were made; the entries say which. Nobody is waited for.
+ * durable pool up to 4. Returns how many were made; the entries say which. Does not wait for a
+ * process that holds or changes one of the files.
  *
  * In an entry:
  *   -EBUSY        somebody holds the file or changes it, it lies in 64 pieces or more, or it was
  *                 not tried. Copy it by itself, with hf_openat() and hf_clone_range()
  *   -ENOENT       `from` does not exist, or has no name
  *   -EINVAL       it is not a regular file, or the name is empty, a dot or two, or has a slash
- *   -EEXIST       there is one of that name
- *   -ENAMETOOLONG it is too long
+ *   -EEXIST       `dir` has that name already
+ *   -ENAMETOOLONG the name is too long
  *   -ESTALE       `dir` does not exist any more
  *   -ENOTDIR      `dir` is not a directory
  * In an entry, or of the call where none was made:
@@ -99,8 +100,8 @@ struct hf_client {
     uid_t uid;      /* owner of new entries */
     gid_t gid;
     /* The client's process and thread, as this process numbers them; for hf_pins() and for
-     * deadlocks. The thread stays in its call until this thread has answered. pid 0: found by tid
-     * when it is needed. Both 0: the caller's own. */
+     * deadlocks. The client's thread stays in its call until this thread has answered. pid 0: found
+     * by tid when it is needed. Both 0: the calling thread stands for the client. */
     pid_t pid, tid;
     /* Not null: a wait of this thread ends with -EINTR, within 50 ms, after this has become
      * non-zero. Any thread may read and write it, as an atomic. */
@@ -108,17 +109,18 @@ struct hf_client {
     uint64_t reserved[2]; /* 0 */
 };
 /* Where a call would wait for pins, or at the gate of a layout change, it returns -EAGAIN instead
- * and has changed nothing. But hf_write() returns the count, if it has moved something. A policy
- * that does not wait is not affected. Leases are recalled all the same. */
+ * and has changed nothing. But hf_write() and hf_copy_range() return the count, if they have moved
+ * something, and hf_fallocate() keeps what it has allocated. A policy that does not wait for pins
+ * is not affected by pins. Leases are recalled all the same. */
 #define HF_CLIENT_NOWAIT 0x1u
 /* The thread writes back whole pages of a copy into which somebody has stored, as at a report
  * (HF_WATCH_STORES). There is no report before the write. While this process has not come back for
  * the next report, the write waits for no watcher. */
 #define HF_CLIENT_WRITE_BACK 0x2u
-/* From now on the calls of this thread, in all pools, are for this client; null: for itself again.
- * The struct is copied; `cancelled` must stay. Pins of the client's own thread `tid`, through this
- * library, count as the caller's: at gates and for -EDEADLK. Never blocks; a child of fork(2) acts
- * for itself. -EINVAL. */
+/* From now on the calls of this thread, in all pools, are for this client; null: for the thread
+ * itself again. The struct is copied; the word at `cancelled` must stay valid. Pins that the
+ * client's own thread `tid` has through this library count as the caller's: at gates and for
+ * -EDEADLK. Never blocks; a child of fork(2) acts for itself. -EINVAL. */
 int hf_act_for(const struct hf_client *client);
 
 /* ----------------------------------------------------------------- what others change ---- */
@@ -126,13 +128,14 @@ int hf_act_for(const struct hf_client *client);
 /* A process that keeps copies of content (a cache, a mirror) can be told what others change.
  * hf_watch(file, 1) begins the watch; hf_watch(file, 0) or the close of the handle ends it. From
  * the return of hf_watch() on, hf_watch_next() reports what other processes of the pool change of
- * the file's content or size. Losing its last name while open is reported as a change of the whole
- * file.
+ * the file's content or size. When a file that is open loses its last name, that is reported as a
+ * change of the whole file.
  *
  * hf_write(), hf_append(), hf_copy_range() and layout changes wait before they return, until every
- * watcher has taken the report and come back for the next. They wait HF_WATCH_WAIT_NS at most, all
- * together, and from then on not for a late watcher until it has come back. Bytes that are written
- * through a pin or a lease are reported, without a wait, when the holder releases it.
+ * watcher has taken the report and come back for the next. They wait HF_WATCH_WAIT_NS at most, for
+ * all watchers together. From then on no process waits for a late watcher until it has come back.
+ * Bytes that are written through a pin or a lease are reported, without a wait, when the holder
+ * releases it.
  *
  * hf_watch(file, HF_WATCH_STORES) is for copies into which programs store, a page at a time. There
  * is a report before each change too, so that the watcher can write back first. The manual says
@@ -148,9 +151,9 @@ struct hf_watch_report {
 };
 /* The next report: 1, or 0 after timeout_ns without one (UINT64_MAX: as long as it takes). Asking
  * for it says that the reports before have been dealt with. A report may say more than what has
- * changed, and may come for a file that is not watched any more. At most 1024 wait to be taken;
- * beyond that some are lost. One thread of the process at a time may call it. That thread had
- * better not change files that others watch. -EINTR: a signal handler ran. */
+ * changed, and may come for a file that is not watched any more. At most 1024 reports wait to be
+ * taken; beyond that some are lost. One thread of the process at a time may call it. That thread
+ * should not change files that others watch. -EINTR: a signal handler ran. */
 int hf_watch_next(struct hf_pool *pool, uint64_t timeout_ns, struct hf_watch_report *out);
 
 #ifdef __GNUC__

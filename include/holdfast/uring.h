@@ -16,8 +16,9 @@
  *   ring ended      it was running: hf_uring_exit() cancels it and waits for its end
  *   process died    its range is kept for the pool's quarantine, as of any device
  *
- * The kernel keeps a completion that finds the queue full until there is room: it is one of the
- * above, only later. hf_uring_exit() says what it does where the kernel lost one.
+ * When the completion queue is full, the kernel keeps a completion until there is room. Then it is
+ * one of the above, only later. The comment of hf_uring_exit() says what happens when the kernel
+ * has lost one.
  *
  * The rules of holdfast.h hold here too. Calls return 0 or -errno; hf_uring_detail() has the
  * sentence. A ring is for one thread at a time, and so is its struct hf_uring. In the child of a
@@ -102,7 +103,7 @@ enum hf_uring_op {
  * that may take long, since it waits for somebody else. */
 #define HF_URING_RECALL 0x1u
 /* At the gate of a layout change, waits as hf_pin() does, instead of -EAGAIN. A thread that holds
- * something else passes it, and can hold the layout change up for ever. */
+ * something else passes the gate, and can hold the layout change up for ever. */
 #define HF_URING_WAIT 0x2u
 /* HF_URING_SEND: without a copy where the kernel can. There are two completions then. The second
  * comes when the peer has all of it; neither a cancel nor hf_uring_exit() ends that wait. So end
@@ -153,23 +154,24 @@ struct hf_uring_done {
  * filled, and without HF_URING_MORE the range has been released. 0: it was of a cancel, or a
  * notification of a request that has ended. Each request ends with one completion without
  * HF_URING_MORE. Never waits.
- *   -ENOENT  it is not of this struct hf_uring, but the program's own
+ *   -ENOENT  it is of a request of the program's own, or of another struct hf_uring
  *   -EINVAL  a pointer is null */
 int hf_uring_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
                       struct hf_uring_done *out);
 
-/* Cancels each request with this user_data; they end as usual. One that runs is cancelled at once,
- * whatever entries with IOSQE_IO_LINK or IOSQE_IO_DRAIN wait. For one that was not submitted, or
- * that the kernel does not find, an entry is prepared: submit it. It finds no request that waits
- * behind another: that one ends with the other, or runs after it. A transfer that a
- * device has begun goes on to its end.
- *   -ENOENT  there is none
+/* Cancels each request with this user_data; they end as usual. A request that runs is cancelled at
+ * once, whatever entries with IOSQE_IO_LINK or IOSQE_IO_DRAIN wait. For one that was not submitted,
+ * or that the kernel does not find, an entry is prepared: submit it. The entry finds no request
+ * that waits behind another request: such a one ends with the other, or runs after it. A transfer
+ * that a device has begun goes on to its end.
+ *   -ENOENT  no request with this user_data is under way
  *   -EBUSY   an entry is needed, and none is free: submit, and call again. Or the last entry is
  *            linked to the next one: prepare that one, and call again */
 int hf_uring_cancel(struct hf_uring *uring, uint64_t user_data);
 
-/* Whether a recall is of a request here: 1 with its user_data, or 0. So the program cancels that
- * request, at once or after a while. Detached blocks are the request's alone: it may go on. */
+/* Whether a recall is of a request of this ring: 1 with its user_data, or 0. After 1 the program
+ * cancels that request, at once or after a while. Detached blocks belong to the request alone, so
+ * it may go on. */
 int hf_uring_recalled(struct hf_uring *uring, const struct hf_recall *recall, uint64_t *user_data);
 
 #ifdef __GNUC__
