@@ -43,9 +43,11 @@ struct hfc_put;
 /* ---------------------------------------------------------------------------------- a cache --- */
 
 enum hfc_policy {
-    HFC_S3FIFO = 0, /* a small and a main queue, and ghosts: what is used once leaves first */
-    HFC_LRU = 1,    /* what was used since its last turn in the queue gets another turn */
-    HFC_FIFO = 2    /* the oldest leaves first */
+    /* A small and a main queue, and ghosts: the keys of objects that were evicted. An object that
+     * is used only once leaves first. */
+    HFC_S3FIFO = 0,
+    HFC_LRU = 1, /* an object that was used since its last turn in the queue gets another turn */
+    HFC_FIFO = 2 /* the oldest object leaves first */
 };
 
 struct hfc_options {
@@ -56,7 +58,7 @@ struct hfc_options {
     /* When objects would take more than high, a put evicts until they take no more than low. 0:
      * high is the capacity, low is high. */
     uint64_t high_bytes, low_bytes;
-    uint64_t ttl_seconds; /* objects are not found when they are older; 0: of any age */
+    uint64_t ttl_seconds; /* older objects are not found; 0: objects of any age are */
     /* The second tier: objects that are evicted go to a file in this directory of a disk, and
      * hfc_fetch() brings them back. The path begins with /. Null: none. */
     const char *tier;
@@ -276,7 +278,7 @@ struct hfc_tier_stats {
     /* Since the cache was made, all processes together: */
     uint64_t demoted, demoted_bytes;   /* objects that were written */
     uint64_t kept;                     /* evicted objects that were on the disk already */
-    uint64_t skipped;                  /* evicted without a copy: too many were on their way */
+    uint64_t skipped;                  /* evicted without a copy: too much was on the way */
     uint64_t promoted, promoted_bytes; /* objects that were brought back */
     uint64_t misses;                   /* looked for, and not found */
     uint64_t damaged;                  /* found, and not whole: misses too */
@@ -288,7 +290,7 @@ struct hfc_tier_stats {
 /* Takes no lock. -ENOENT: the cache has no second tier. -EINVAL. */
 int hfc_tier_stats(struct hfc *cache, struct hfc_tier_stats *out);
 
-/* The counts of the cache in the directory `path`, for somebody who only looks. It opens nothing,
+/* The counts of the cache in the directory `path`, for a program that only looks. It opens nothing,
  * takes no lock and mends nothing, and the pool may be open read-only. Returns 1 when a process has
  * the cache open. Returns 0 when none has: then only the limits and the second tier are known, and
  * the rest is 0. next_age_seconds is 0. tier->capacity_bytes is 0 when there is no second tier, and

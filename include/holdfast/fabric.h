@@ -52,7 +52,8 @@ struct hf_fabric;
 enum hf_fabric_event_kind {
     /* Tell the peer to stop; hand its answer to hf_fabric_acknowledge(). */
     HF_FABRIC_REVOKE = 1,
-    /* It did not answer in time. The registration is closed; close the endpoint it came by. */
+    /* The peer did not answer in time. The registration is closed; close the endpoint that the peer
+     * came by. */
     HF_FABRIC_LOST = 2
 };
 
@@ -84,7 +85,7 @@ struct hf_fabric_options {
 int hf_fabric_open(struct hf_pool *pool, const struct hf_fabric_options *options,
                    struct hf_fabric **out);
 
-/* Ends the thread. Close it before the domain and the pool.
+/* Ends the thread. Close the fabric before the domain and the pool.
  *   -EBUSY  regions are left; the sentence counts them */
 int hf_fabric_close(struct hf_fabric *fabric);
 
@@ -140,11 +141,11 @@ ssize_t hf_fabric_place(const struct hf_fabric_window *window, uint64_t off, uin
 
 /* ---------------------------------------------------------------------------- the way back --- */
 
-/* Nothing touches the region any more: the peer's answer has come, or the peer never had the
- * window. Closes the registration, then releases the lease; a layout change that waits goes on.
+/* Says that nothing touches the region any more: the peer's answer has come, or the peer never had
+ * the window. Closes the registration, then releases the lease; a layout change that waits goes on.
  * May be called at any time, also without a revoke.
  *   -ENOENT  there is no such region (any more)
- *   -ESTALE  it is lost, and in quarantine
+ *   -ESTALE  the region is lost, and in quarantine
  *   -ECHILD  the parent opened it before a fork
  *   and what fi_close(3) returns; the region is then still there */
 int hf_fabric_acknowledge(struct hf_fabric *fabric, uint64_t region);
@@ -153,7 +154,8 @@ int hf_fabric_acknowledge(struct hf_fabric *fabric, uint64_t region);
  * above. */
 int hf_fabric_withdraw(struct hf_fabric *fabric, uint64_t region);
 
-/* The peer is known to be gone: lost at once, without the time to answer and without an event.
+/* For a peer that is known to be gone. The region is lost at once: the peer gets no time to answer,
+ * and there is no event.
  *   -ENOENT  there is no such region. -ECHILD: as above */
 int hf_fabric_abandon(struct hf_fabric *fabric, uint64_t region);
 
