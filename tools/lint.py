@@ -450,11 +450,14 @@ def check_symbols():
 NEVER_SLEEP = {"hf_act_for", "hf_atomic_begin", "hf_atomic_end", "hf_cancel", "hf_lease_give", "hf_lease_quarantine", "hf_lease_release",
                "hf_lease_state", "hf_pin", "hf_pin_at", "hf_stats", "hf_strerror_detail", "hf_unpin",
                "hf_version"}
+# No other process has the pool yet.
+MAKE_A_POOL = {"hf_pool_create", "hf_pool_open_anonymous"}
 API_FUNCTION = re.compile(r"^[a-z][^;{}=]*?\b(hf_\w+)\([^;{}]*\)\n\{\n(.*)", flags=re.M)
 
 
 def check_sleeping():
     tested = set(re.findall(r"\bCALL\((hf_\w+)", read("tests/system/atomic_section.c")))
+    beside_stopped = set(re.findall(r"\b(hf_\w+)\(", read("tests/kill/stop.c") + read("tests/kill/stop_calls.c")))
     for name in C_FILES:
         if not name.startswith("src/api/"):
             continue
@@ -468,6 +471,9 @@ def check_sleeping():
                 yield name, number, f"{function} does not begin with api_begins(__func__)"
             if function not in tested:
                 yield name, number, f"{function} has no row in tests/system/atomic_section.c"
+            # The same call by inode only begins elsewhere.
+            if not {function, function.removesuffix("at")} & (beside_stopped | MAKE_A_POOL):
+                yield name, number, f"{function} is not made beside a stopped process, in tests/kill/stop_calls.c"
 
 
 # ----------------------------------------------------------------------------- described ----

@@ -39,11 +39,18 @@ void kill_shrink_and_grow(struct hf_pool *pool, struct hf_file *file)
     kill_grow(pool, file);
 }
 
+/* Where another process has moved the page meanwhile, the pin is in no way of it. */
 void kill_shrink_in_vain(struct hf_pool *pool, struct hf_file *file)
 {
+    struct hf_pool_memory memory = {.size = sizeof(memory)};
     struct iovec iov;
     struct hf_pin pin = test_pin(file, TEST_PAGE, TEST_PAGE, HF_PIN_READ, &iov, 1);
+    bool moved;
+    int rc;
 
-    EXPECT_EQ(hf_pool_shrink(pool, KILL_POOL_BYTES, &test_nowait), -EBUSY);
+    EXPECT_EQ(hf_pool_memory(pool, &memory), 0);
+    moved = (uint64_t)((char *)iov.iov_base - (char *)memory.base) < KILL_POOL_BYTES;
+    rc = hf_pool_shrink(pool, KILL_POOL_BYTES, &test_nowait);
+    EXPECT(rc == -EBUSY || (rc == 0 && moved));
     EXPECT_EQ(hf_unpin(&pin), 0);
 }

@@ -36,5 +36,7 @@ long stop_pin_present(struct call *call);
 /* A lease that could not be taken back stays offered. */
 long stop_take_lease(struct call *call);
 extern bool stop_lease_is_offered;
+/* Of this process, which could not be given up. */
+extern unsigned stop_registrations;
 
 #endif
