@@ -92,8 +92,8 @@ int pool_register(struct fs *fs, uint32_t purpose, struct hf_pool_memory *out)
     rc = look_again(fs, &memory);
     if (rc == 0)
         *out = memory;
-    else if (shm_unregister(fs->dax.shm, purpose / HF_PIN_IO_URING))
-        return rc; /* it counts until the process ends, which holds up trims and shrinks only */
+    else
+        (void)shm_unregister(fs->dax.shm, purpose / HF_PIN_IO_URING);
     return rc;
 }
 

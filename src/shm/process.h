@@ -52,9 +52,10 @@ static inline bool shm_process_quarantined(const struct shm *shm, uint32_t proce
 bool shm_process_stopped(const struct shm *shm, uint32_t process);
 
 /* One registration of the pool's memory more, or less, for this process; `purpose` is below
- * SHM_PURPOSES. -EINVAL: there is none to give up. Else as shm_lock(). */
+ * SHM_PURPOSES. The first fails as shm_lock() does, the second with -EINVAL alone: there is none to
+ * give up. */
 int shm_register(struct shm *shm, unsigned purpose) SHM_MAY_FAIL;
-int shm_unregister(struct shm *shm, unsigned purpose) SHM_MAY_FAIL;
+int shm_unregister(struct shm *shm, unsigned purpose);
 /* Of this process; and of all that live. */
 uint32_t shm_registrations_own(const struct shm *shm);
 uint32_t shm_registrations(const struct shm *shm);

@@ -8,6 +8,9 @@
  * memory back (fs/trim.c) asks shm_registrations() under table_mutex, under which they are made,
  * and keeps that mutex until the memory has gone.
  *
+ * One is given up without the mutex. A thread that gives memory back and still sees it only gives
+ * back less.
+ *
  * A count is one word, so a process that is killed while it changes one leaves the old count or the
  * new. The count goes with its process, without a quarantine. A dead process's device may still
  * write, but only into blocks that its pins and leases keep (reap.c), wherever these lie. No living
@@ -25,23 +28,18 @@ int shm_register(struct shm *shm, unsigned purpose)
 
     if (rc)
         return rc;
-    hf_store_release(count, hf_load_acquire(count) + 1);
+    hf_add_acq_rel(count, 1);
     shm_unlock_table(shm);
     return 0;
 }
 
 int shm_unregister(struct shm *shm, unsigned purpose)
 {
-    uint32_t *count = &shm->processes[shm->self].registered[purpose];
-    int rc = shm_lock_table(shm);
-    uint32_t before;
+    uint32_t *count = &shm->processes[shm->self].registered[purpose], before;
 
-    if (rc)
-        return rc;
-    before = hf_load_acquire(count);
-    if (before)
-        hf_store_release(count, before - 1);
-    shm_unlock_table(shm);
+    do
+        before = hf_load_acquire(count);
+    while (before && !hf_cas_acq_rel(count, before, before - 1));
     return before ? 0 : hf_fail(EINVAL, "the pool's memory is not registered for that purpose");
 }
 
