@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <holdfast/compact.h>
+#include <holdfast/put.h>
 
 static long info(struct waits_call *call)
 {
@@ -87,6 +88,48 @@ static long trim(struct waits_call *call)
     return hf_pool_trim(call->pool, 0, &out);
 }
 
+static long register_it(struct waits_call *call)
+{
+    struct hf_pool_memory out = {.size = sizeof(out)};
+    long rc = hf_pool_register(call->pool, HF_PIN_CPU, &out);
+
+    call->registered += rc == 0;
+    return rc;
+}
+
+/* Refused where the pool is on a disk. */
+static void register_before(struct waits_call *call)
+{
+    (void)register_it(call);
+}
+
+static long unregister(struct waits_call *call)
+{
+    long rc = hf_pool_unregister(call->pool, HF_PIN_CPU);
+
+    call->registered -= rc == 0;
+    return rc;
+}
+
+static long memory_fd(struct waits_call *call)
+{
+    long rc = hf_pool_memory_fd(call->pool);
+
+    return rc < 0 ? rc : 0; /* which number it has does not matter */
+}
+
+static long recall_fd(struct waits_call *call)
+{
+    long rc = hf_recall_fd(call->pool);
+
+    return rc < 0 ? rc : 0;
+}
+
+static long held(struct waits_call *call)
+{
+    return hf_held(call->file, 0, 5 * TEST_PAGE);
+}
+
 /* From now on, all that is free goes back by itself, but for a block. What fails there is left to
  * later calls, and fails no call. */
 static void trim_by_itself(struct waits_call *call)
@@ -154,6 +197,12 @@ const struct waits_row waits_pool[] = {
      .prepare = move_to_new_end, .act = shrink},
     {"trim", .alone = true, .act = trim},
     {"trim-detached", A, .others = WAITS_PINS, .alone = true, .prepare = detach, .act = trim},
+    {"register", .alone = true, .act = register_it},
+    {"unregister", .alone = true, .prepare = register_before, .act = unregister},
+    {"memory-fd", .alone = true, .act = memory_fd},
+    {"recall-fd", .alone = true, .act = recall_fd},
+    {"held", A, .act = held},
+    {"held-pinned", A, .others = WAITS_PINS, .act = held},
     {"truncate-trims", A, .alone = true, .prepare = trim_by_itself, .act = truncate_all},
     {"append-trims", A, .alone = true, .prepare = trim_by_itself, .act = append_some},
     {"open-pool", .attaches = true, .alone = true, .act = open_pool},

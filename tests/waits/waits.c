@@ -274,8 +274,10 @@ static void put_away(void)
     call.has_pin = false;
 }
 
-static void end_leases(void)
+static void end_holds(void)
 {
+    for (; call.registered; call.registered--)
+        EXPECT_EQ(hf_pool_unregister(call.pool, HF_PIN_CPU), 0);
     if (call.has_token)
         call.has_lease = hf_lease_take(call.pool, &call.token, NULL, NULL, 0, &call.lease) == 0;
     if (call.has_lease)
@@ -292,7 +294,7 @@ static void tear_down(void)
     open_gate();
     end_pins();
     put_away();
-    end_leases();
+    end_holds();
     if (call.file)
         EXPECT_EQ(hf_close(call.file), 0);
     if (call.other)

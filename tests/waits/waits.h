@@ -30,6 +30,7 @@ struct waits_call {
     struct hf_lease lease;
     struct hf_lease_token token;
     bool has_pin, has_lease, has_token;
+    unsigned registered; /* the memory, so often */
 };
 
 /* What else is there when the call begins. */
