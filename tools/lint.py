@@ -450,8 +450,7 @@ def check_symbols():
 NEVER_SLEEP = {"hf_act_for", "hf_atomic_begin", "hf_atomic_end", "hf_cancel", "hf_lease_give", "hf_lease_quarantine", "hf_lease_release",
                "hf_lease_state", "hf_pin", "hf_pin_at", "hf_stats", "hf_strerror_detail", "hf_unpin",
                "hf_version"}
-# No other process has the pool yet.
-MAKE_A_POOL = {"hf_pool_create", "hf_pool_open_anonymous"}
+MAKE_A_POOL = {"hf_pool_create", "hf_pool_open_anonymous"}  # no other process has it yet
 API_FUNCTION = re.compile(r"^[a-z][^;{}=]*?\b(hf_\w+)\([^;{}]*\)\n\{\n(.*)", flags=re.M)
 
 
