@@ -120,6 +120,16 @@ bool index_is_known(const struct header *header)
     return header->format == CACHE_FORMAT && !(header->incompat & ~CACHE_INCOMPAT_TIER);
 }
 
+int index_check_format(const struct header *header)
+{
+    if (header->magic != CACHE_MAGIC)
+        return cache_fail(-EUCLEAN, "the file index is not the index of a cache");
+    if (!index_is_known(header))
+        return cache_fail(-EOPNOTSUPP, "the cache has format %u and features %x of a newer version",
+                          header->format, header->incompat);
+    return 0;
+}
+
 static int plan_header(const struct hfc_options *options, struct header *header)
 {
     uint64_t pages = options->capacity_bytes / CACHE_PAGE, cells = options->objects;
@@ -205,12 +215,10 @@ static int check_index(struct hfc *cache)
 {
     const struct header *header = cache_header(cache);
     uint64_t pages = header->capacity_pages, range = header->range_pages;
+    int rc = index_check_format(header);
 
-    if (header->magic != CACHE_MAGIC)
-        return cache_fail(-EUCLEAN, "the file index is not the index of a cache");
-    if (!index_is_known(header))
-        return cache_fail(-EOPNOTSUPP, "the cache has format %u and features %x of a newer version",
-                          header->format, header->incompat);
+    if (rc)
+        return rc;
     if (!header->cells || header->cells > CELLS_MAX || header->cells % 16 ||
         header->lines < CACHE_WINDOW || index_bytes(header) != cache->index.bytes || !pages ||
         pages > range || range % CACHE_GROUP || range > RANGE_PAGES_MAX ||

@@ -95,13 +95,9 @@ static int peek_index(struct hf_pool *pool, struct hf_file *index, struct hfc_st
     int rc = hf_fstat(index, &st);
 
     rc = rc ? cache_fail_pool(rc) : peek_page(index, page, 0);
+    rc = rc ? rc : index_check_format(header);
     if (rc)
         return rc;
-    if (header->magic != CACHE_MAGIC)
-        return cache_fail(-EUCLEAN, "the file index is not the index of a cache");
-    if (!index_is_known(header))
-        return cache_fail(-EOPNOTSUPP, "the cache has format %u and features %x of a newer version",
-                          header->format, header->incompat);
     out->capacity_bytes = header->capacity_pages * CACHE_PAGE;
     out->objects_max = header->cells;
     rc = peek_tier(index, header, tier);

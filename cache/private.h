@@ -228,6 +228,8 @@ int lock_make(struct run *run);
 uint64_t index_bytes(const struct header *header);
 uint64_t tier_page_at(const struct header *header); /* the page of the second tier */
 bool index_is_known(const struct header *header);
+/* -EUCLEAN, -EOPNOTSUPP: it is not the header of an index, or of a newer version's. */
+int index_check_format(const struct header *header);
 /* mend.c: makes the run state from the index. Under the lock. -ENOMEM. */
 int cache_mend(struct hfc *cache);
 
