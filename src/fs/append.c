@@ -66,22 +66,23 @@ static int give_and_grow(struct fs *fs, struct shm_vnode *vnode, uint64_t page, 
 }
 
 /* `pages` is how long the hole is. */
-static ssize_t into_hole(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len,
-                         uint64_t off, uint64_t pages)
+static ssize_t into_hole(struct fs *fs, struct shm_vnode *vnode, const struct fs_content *all,
+                         uint64_t pages, uint64_t goal)
 {
     struct fs_reservation reservation;
-    struct fs_content content = {buf, off, len};
-    uint64_t page = fs_page_of(off), want = fs_page_of(off + len - 1) - page + 1, room;
+    struct fs_content content = *all;
+    uint64_t off = all->off, page = fs_page_of(off), room;
+    uint64_t want = fs_page_of(off + all->len - 1) - page + 1;
     int rc;
 
     want = want < pages ? want : pages;
     want = want < FILL_CHUNK_PAGES ? want : FILL_CHUNK_PAGES;
     fs_reservation_init(&reservation);
-    rc = fs_reserve(fs, page, fs_goal(fs, vnode->ino, page), want, &reservation);
+    rc = fs_reserve(fs, page, goal, want, &reservation);
     if (rc)
         return rc;
     room = (page + reservation.blocks) * HF_BLOCK_BYTES - off;
-    content.len = len < room ? len : room;
+    content.len = all->len < room ? all->len : room;
     rc = fs_fill_blocks(fs, &reservation, page, &content);
     rc = rc ? rc : give_and_grow(fs, vnode, page, off + content.len, &reservation);
     fs_reservation_drop(fs, &reservation);
@@ -91,17 +92,19 @@ static ssize_t into_hole(struct fs *fs, struct shm_vnode *vnode, const char *buf
 ssize_t fs_append_at(struct fs *fs, struct shm_vnode *vnode, const char *buf, uint64_t len,
                      uint64_t off)
 {
+    struct fs_content content = {buf, off, len};
     struct meta_extent extent;
+    uint64_t goal;
     int rc = fs_zero_own_tail(fs, vnode, off);
 
     shm_assert_held(&vnode->mutex);
-    rc = rc ? rc : fs_extent_at(fs, vnode->ino, fs_page_of(off), &extent);
+    rc = rc ? rc : fs_extent_or_goal(fs, vnode->ino, fs_page_of(off), &extent, &goal);
     if (rc < 0)
         return rc;
     if (rc)
         return into_blocks(fs, vnode, buf, len, off, &extent);
-    return into_hole(fs, vnode, buf, len, off,
-                     extent.count ? extent.page - fs_page_of(off) : UINT64_MAX);
+    return into_hole(fs, vnode, &content, extent.count ? extent.page - fs_page_of(off) : UINT64_MAX,
+                     goal);
 }
 
 /* ---- appending ---- */

@@ -113,14 +113,13 @@ int fs_check_entry(const struct fs_place *place, const struct meta_inode *inode)
     return 0;
 }
 
-int fs_check_place(struct meta_txn *txn, const struct fs_place *place)
+int fs_check_place(struct meta_txn *txn, const struct fs_place *place, struct meta_inode *inode)
 {
-    struct meta_inode inode;
-    int rc = meta_inode_get(txn, place->ino, &inode);
+    int rc = meta_inode_get(txn, place->ino, inode);
 
     if (rc == -ENOENT)
         return hf_fail(EUCLEAN,
                        "%.200s names inode %" PRIu64 ", which is not there: run holdfast fsck",
                        place->name, place->ino);
-    return rc ? rc : fs_check_entry(place, &inode);
+    return rc ? rc : fs_check_entry(place, inode);
 }

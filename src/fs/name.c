@@ -136,11 +136,12 @@ static int may_remove_dir(struct fs_txn *txn, const struct fs_place *place, cons
 
 static int remove_dir(struct fs_txn *txn, struct fs_at at)
 {
+    struct meta_inode inode;
     struct fs_place place;
     int rc = fs_walk_to(txn->meta, at, false, &place);
 
     rc = rc ? rc : may_remove_dir(txn, &place, at.path);
-    rc = rc ? rc : fs_check_place(txn->meta, &place);
+    rc = rc ? rc : fs_check_place(txn->meta, &place, &inode);
     rc = rc ? rc : meta_dirent_del(txn->meta, place.dir, place.name);
     rc = rc ? rc : fs_inode_drop(txn, place.ino);
     return rc ? rc : fs_dir_changed(txn, place.dir, -1);

@@ -34,7 +34,8 @@ int fs_check_itself(struct fs *fs, struct fs_at at);
 /* -EUCLEAN: in one snapshot, the name and the inode that it leads to contradict each other. A
  * caller that looked again until they agree would do so for ever. */
 int fs_check_entry(const struct fs_place *place, const struct meta_inode *inode);
-int fs_check_place(struct meta_txn *txn, const struct fs_place *place);
+/* The same; the inode goes to *inode. */
+int fs_check_place(struct meta_txn *txn, const struct fs_place *place, struct meta_inode *inode);
 
 /* A new inode for a name in `dir`, owned by the client that this thread acts for. Fills in
  * number, mode and times, and gives it the ACLs that it inherits. The caller puts it. */

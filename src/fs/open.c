@@ -139,6 +139,7 @@ static int make_unnamed(const struct opening *o, struct shm_vnode **vnode)
 /* *vnode: it is made and open. */
 static int find_or_make(const struct opening *o, uint64_t *ino, struct shm_vnode **vnode)
 {
+    struct meta_inode inode;
     struct fs_place place;
     struct meta_txn *txn;
     int rc;
@@ -152,7 +153,7 @@ static int find_or_make(const struct opening *o, uint64_t *ino, struct shm_vnode
         return rc;
     rc = fs_walk(txn, o->at, follows_links(o), &place);
     if (rc == 0 && place.ino && *o->at.path) /* in the snapshot that has the name */
-        rc = fs_check_place(txn, &place);
+        rc = fs_check_place(txn, &place, &inode);
     meta_end_read(txn);
     if (rc)
         return rc;

@@ -23,7 +23,8 @@ struct renaming {
     struct fs_txn *txn;
     struct fs_at from_at, to_at;
     struct fs_place from, to;
-    uint64_t orphan; /* inode that lost its last name; 0: none */
+    struct meta_inode from_inode, to_inode; /* before the changes */
+    uint64_t orphan;                        /* inode that lost its last name; 0: none */
 };
 
 static int check_last_part(const struct fs_place *place, const char *path)
@@ -102,17 +103,12 @@ static int find_places(struct renaming *r, uint32_t flags)
 /* ---- changing ---- */
 
 /* The moved inode gets its time, and a directory its parent. */
-static int record_move(struct fs_txn *txn, const struct fs_place *what, uint64_t dir)
+static int record_move(struct fs_txn *txn, uint64_t ino, struct meta_inode *inode, uint64_t dir)
 {
-    struct meta_inode inode;
-    int rc = meta_inode_get(txn->meta, what->ino, &inode);
-
-    if (rc)
-        return rc;
-    inode.ctime_ns = hf_wall_ns();
-    if (S_ISDIR(inode.mode))
-        inode.parent = dir;
-    return meta_inode_put(txn->meta, what->ino, &inode);
+    inode->ctime_ns = hf_wall_ns();
+    if (S_ISDIR(inode->mode))
+        inode->parent = dir;
+    return meta_inode_put(txn->meta, ino, inode);
 }
 
 static int dirs_changed(struct renaming *r, int from_links, int to_links)
@@ -163,7 +159,7 @@ static int replace(struct renaming *r, bool whiteout)
     }
     rc = rc ? rc : leave_old_name(r, whiteout);
     rc = rc ? rc : meta_dirent_put(r->txn->meta, r->to.dir, r->to.name, r->from.ino, r->from.type);
-    rc = rc ? rc : record_move(r->txn, &r->from, r->to.dir);
+    rc = rc ? rc : record_move(r->txn, r->from.ino, &r->from_inode, r->to.dir);
     return rc ? rc : dirs_changed(r, -links, r->to.ino ? 0 : links);
 }
 
@@ -175,8 +171,8 @@ static int exchange(struct renaming *r)
     rc = rc ? rc : check_loop(r, &r->to, &r->from);
     rc = rc ? rc : meta_dirent_put(r->txn->meta, r->to.dir, r->to.name, r->from.ino, r->from.type);
     rc = rc ? rc : meta_dirent_put(r->txn->meta, r->from.dir, r->from.name, r->to.ino, r->to.type);
-    rc = rc ? rc : record_move(r->txn, &r->from, r->to.dir);
-    rc = rc ? rc : record_move(r->txn, &r->to, r->from.dir);
+    rc = rc ? rc : record_move(r->txn, r->from.ino, &r->from_inode, r->to.dir);
+    rc = rc ? rc : record_move(r->txn, r->to.ino, &r->to_inode, r->from.dir);
     return rc ? rc : dirs_changed(r, -links, links);
 }
 
@@ -194,7 +190,7 @@ static int put_first_name(struct renaming *r, uint32_t flags)
         rc = hf_fail(ENOTDIR, "%.200s ends in a slash", r->to_at.path);
     rc = rc ? rc : meta_inode_get(r->txn->meta, r->from.ino, &inode);
     if (rc == 0 && r->to.ino) {
-        rc = fs_check_place(r->txn->meta, &r->to);
+        rc = fs_check_place(r->txn->meta, &r->to, &r->to_inode);
         rc = rc ? rc : check_replaced(r);
         rc = rc ? rc : drop_replaced(r);
     }
@@ -284,9 +280,9 @@ int fs_rename(struct fs *fs, struct fs_at from, struct fs_at to, uint32_t flags)
         fs_abort(r.txn);
         return rc;
     }
-    rc = fs_check_place(r.txn->meta, &r.from);
+    rc = fs_check_place(r.txn->meta, &r.from, &r.from_inode);
     if (rc == 0 && r.to.ino)
-        rc = fs_check_place(r.txn->meta, &r.to);
+        rc = fs_check_place(r.txn->meta, &r.to, &r.to_inode);
     if (rc == 0)
         rc = flags & HF_RENAME_EXCHANGE ? exchange(&r) : replace(&r, flags & HF_RENAME_WHITEOUT);
     rc = fs_txn_end(r.txn, rc);

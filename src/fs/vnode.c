@@ -584,32 +584,38 @@ int fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
 
 /* ---- extents ---- */
 
-int fs_extent_at(struct fs *fs, uint64_t ino, uint64_t page, struct meta_extent *out)
+int fs_extent_or_goal(struct fs *fs, uint64_t ino, uint64_t page, struct meta_extent *out,
+                      uint64_t *goal)
 {
+    struct meta_extent before;
     struct meta_txn *txn;
     int rc = meta_begin_read(fs->dax.meta, &txn);
 
+    *goal = SPACE_NO_GOAL;
     if (rc)
         return rc;
-    rc = meta_extent_find(txn, ino, page, out);
+    rc = meta_extent_around(txn, ino, page, &before, out);
     meta_end_read(txn);
-    if (rc == -ENOENT) {
-        *out = (struct meta_extent){0};
-        return 0;
-    }
-    return rc ? rc : out->page <= page;
+    if (rc)
+        return rc;
+    if (before.count && before.page + before.count == page)
+        *goal = before.block + before.count;
+    return out->count && out->page <= page;
+}
+
+int fs_extent_at(struct fs *fs, uint64_t ino, uint64_t page, struct meta_extent *out)
+{
+    uint64_t goal;
+
+    return fs_extent_or_goal(fs, ino, page, out, &goal);
 }
 
 uint64_t fs_goal(struct fs *fs, uint64_t ino, uint64_t page)
 {
-    struct meta_extent before = {0};
-    struct meta_txn *txn;
-    int rc = meta_begin_read(fs->dax.meta, &txn);
+    struct meta_extent at;
+    uint64_t goal = SPACE_NO_GOAL;
 
-    if (rc)
-        return SPACE_NO_GOAL;
-    rc = meta_extent_before(txn, ino, page, &before);
-    meta_end_read(txn);
-    return rc == 0 && before.page + before.count == page ? before.block + before.count
-                                                         : SPACE_NO_GOAL;
+    if (page)
+        (void)fs_extent_or_goal(fs, ino, page, &at, &goal);
+    return goal;
 }

@@ -105,5 +105,8 @@ int fs_extent_at(struct fs *fs, uint64_t ino, uint64_t page, struct meta_extent 
 /* Where new blocks for `page` are best taken: the block after that of page-1; else
  * SPACE_NO_GOAL. */
 uint64_t fs_goal(struct fs *fs, uint64_t ino, uint64_t page);
+/* Both in one look: returns as fs_extent_at(). */
+int fs_extent_or_goal(struct fs *fs, uint64_t ino, uint64_t page, struct meta_extent *out,
+                      uint64_t *goal);
 
 #endif

@@ -239,6 +239,10 @@ int meta_store(struct meta_txn *txn, const struct meta_key *key, const void *val
 int meta_store_new(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len);
 /* Both can be one record. */
 bool meta_extent_continues(const struct meta_extent *left, const struct meta_extent *right);
+/* The stored extent that covers `page`, else the first one after it, and the last one that begins
+ * before it: counts of 0 where there is none. */
+int meta_stored_around(struct meta_txn *txn, uint64_t ino, uint64_t page,
+                       struct meta_extent *before, struct meta_extent *out);
 /* The last stored extent that begins before `page`. */
 int meta_stored_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
 /* Whether the stored extents lie as they can with this intent. */
@@ -283,8 +287,9 @@ int meta_hold_lock_file(const char *pool_dir, int *fd);
 /* --- old snapshots (readers.c) --- */
 
 /* Before a write transaction, under space_mutex. -EBUSY: the snapshot of a stopped process keeps
- * LMDB from using pages again, and the file has grown as much as is allowed for that. */
-int meta_held_up(struct meta *meta);
+ * LMDB from using pages again, and the file has grown as much as is allowed for that. The last page
+ * in use goes to *last_page. */
+int meta_held_up(struct meta *meta, uint64_t *last_page);
 
 /* --- environment --- */
 

@@ -93,7 +93,8 @@ static int erase_extent(struct meta_txn *txn, uint64_t ino, uint64_t page)
 }
 
 /* The extents that begin before `page` and at or after it: counts of 0 where there is none. Leaves
- * the cursor on `before` when there is one. */
+ * the cursor on the record before the place, and for page 0, which has nothing of the file's before
+ * it, on the one after it. */
 static int extents_around(struct meta_txn *txn, uint64_t ino, uint64_t page,
                           struct meta_extent *before, struct meta_extent *after)
 {
@@ -109,6 +110,8 @@ static int extents_around(struct meta_txn *txn, uint64_t ino, uint64_t page,
         rc = decode_extent(txn, &found, &value, after);
     if (rc && rc != -ENOENT)
         return rc;
+    if (page == 0)
+        return 0;
     rc = rc == -ENOENT ? meta_seek_last(txn, &found, &value)
                        : meta_step(txn, MDB_PREV, &found, &value);
     if (rc == -ENOENT)
@@ -122,20 +125,26 @@ static int extents_around(struct meta_txn *txn, uint64_t ino, uint64_t page,
     return rc;
 }
 
+int meta_stored_around(struct meta_txn *txn, uint64_t ino, uint64_t page,
+                       struct meta_extent *before, struct meta_extent *out)
+{
+    int rc = extents_around(txn, ino, page, before, out);
+
+    if (rc == 0 && before->count != 0 && extent_end(before) > page)
+        *out = *before;
+    return rc;
+}
+
 int meta_stored_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out)
 {
-    struct meta_extent before, after;
-    int rc = extents_around(txn, ino, page, &before, &after);
+    struct meta_extent before, found;
+    int rc = meta_stored_around(txn, ino, page, &before, &found);
 
-    if (rc)
-        return rc;
-    if (before.count != 0 && extent_end(&before) > page)
-        *out = before;
-    else if (after.count != 0)
-        *out = after;
-    else
+    if (rc == 0 && found.count == 0)
         return -ENOENT;
-    return 0;
+    if (rc == 0)
+        *out = found;
+    return rc;
 }
 
 int meta_stored_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out)
@@ -231,35 +240,51 @@ static int cut_extent(struct meta_txn *txn, uint64_t ino, const struct meta_exte
     return rc;
 }
 
+/* Takes [page, end) out of `extent`, on which the cursor is and which begins in it. The extent that
+ * follows is looked up before `removed` is told, since that may use the cursor. */
+static int remove_one(struct meta_txn *txn, uint64_t ino, struct meta_extent *extent, uint64_t page,
+                      uint64_t end, struct meta_extent *gone)
+{
+    bool more = extent_end(extent) < end;
+    MDB_val found, value;
+    int rc = cut_extent(txn, ino, extent, page, end, gone);
+
+    extent->count = 0;
+    if (rc || !more)
+        return rc;
+    rc = meta_step(txn, MDB_NEXT, &found, &value);
+    if (rc == -ENOENT)
+        return 0;
+    return rc || !meta_key_is_part(&found, ino, META_EXTENT)
+               ? rc
+               : decode_extent(txn, &found, &value, extent);
+}
+
+static int seek_extent(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent)
+{
+    struct meta_key key;
+    MDB_val value;
+
+    meta_key_extent(&key, ino, extent->page);
+    return meta_seek(txn, &key, &value);
+}
+
 int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t count,
                        int (*removed)(void *arg, const struct meta_extent *run), void *arg)
 {
     uint64_t end = count > UINT64_MAX - page ? UINT64_MAX : page + count;
     struct meta_extent before, after, gone;
-    struct meta_key key;
-    MDB_val found, value;
     int rc = extents_around(txn, ino, page, &before, &after);
+    bool there = page == 0; /* the cursor is on `after` */
 
     if (rc == 0 && before.count != 0 && extent_end(&before) > page) {
         rc = cut_extent(txn, ino, &before, page, end, &gone);
-        if (rc == 0)
-            rc = removed(arg, &gone);
+        rc = rc ? rc : removed(arg, &gone);
     }
-    /* `removed` may have used the cursor, so each round seeks its extent again. */
-    while (rc == 0 && after.count != 0 && after.page < end) {
-        meta_key_extent(&key, ino, after.page);
-        rc = meta_seek(txn, &key, &value);
-        if (rc == 0)
-            rc = cut_extent(txn, ino, &after, page, end, &gone);
-        if (rc == 0)
-            rc = removed(arg, &gone);
-        if (rc || extent_end(&after) >= end)
-            break;
-        rc = meta_seek_from(txn, &key, &found, &value);
-        if (rc == -ENOENT || (rc == 0 && !meta_key_is_part(&found, ino, META_EXTENT)))
-            return 0;
-        if (rc == 0)
-            rc = decode_extent(txn, &found, &value, &after);
+    for (; rc == 0 && after.count != 0 && after.page < end; there = false) {
+        rc = there ? 0 : seek_extent(txn, ino, &after);
+        rc = rc ? rc : remove_one(txn, ino, &after, page, end, &gone);
+        rc = rc ? rc : removed(arg, &gone);
     }
     return rc;
 }
@@ -282,8 +307,6 @@ int meta_extent_mark(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t
 {
     uint64_t end = page + count;
     struct meta_extent extent, part;
-    struct meta_key key;
-    MDB_val value;
     int rc;
 
     for (; page < end; page = extent_end(&extent)) {
@@ -292,8 +315,7 @@ int meta_extent_mark(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t
             return 0;
         if (rc == 0 && extent.shared == shared)
             continue;
-        meta_key_extent(&key, ino, extent.page);
-        rc = rc ? rc : meta_seek(txn, &key, &value);
+        rc = rc ? rc : seek_extent(txn, ino, &extent);
         rc = rc ? rc : cut_extent(txn, ino, &extent, page, end, &part);
         part.shared = shared;
         rc = rc ? rc : meta_extent_insert(txn, ino, &part);

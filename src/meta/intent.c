@@ -293,6 +293,25 @@ int meta_extent_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct
     return rc == -ENOENT ? meta_stored_before(txn, ino, page, out) : rc;
 }
 
+int meta_extent_around(struct meta_txn *txn, uint64_t ino, uint64_t page,
+                       struct meta_extent *before, struct meta_extent *out)
+{
+    struct meta_intent intent;
+    int rc = look_for_intent(txn, ino, &intent);
+
+    if (rc)
+        return rc == -ENOENT ? meta_stored_around(txn, ino, page, before, out) : rc;
+    rc = before_through(txn, &intent, page, before);
+    if (rc == -ENOENT)
+        before->count = 0;
+    else if (rc)
+        return rc;
+    rc = find_through(txn, &intent, page, out);
+    if (rc == -ENOENT)
+        out->count = 0;
+    return rc == -ENOENT ? 0 : rc;
+}
+
 /* --- steps --- */
 
 struct step {

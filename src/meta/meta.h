@@ -175,7 +175,10 @@ int meta_inode_next(struct meta_txn *txn, uint64_t *ino, struct meta_inode *out)
 int meta_extent_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
 /* The last extent that begins before `page`. */
 int meta_extent_before(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
-/* The same of the extents as they are stored: for what they take, not for where pages lie. */
+/* Both in one search: counts of 0 where there is none. */
+int meta_extent_around(struct meta_txn *txn, uint64_t ino, uint64_t page,
+                       struct meta_extent *before, struct meta_extent *out);
+/* The first, of the extents as they are stored: for what they take, not for where pages lie. */
 int meta_stored_find(struct meta_txn *txn, uint64_t ino, uint64_t page, struct meta_extent *out);
 /* The calls that follow are for files without an intent. */
 /* Where the extent begins that comes after `nth` others, of those that begin at or after `page`.

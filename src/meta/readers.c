@@ -100,7 +100,7 @@ static int judge_oldest(struct meta *meta, const struct oldest *oldest, uint64_t
     return shm_waiting_failed(NULL, &waiting, -EBUSY, what);
 }
 
-int meta_held_up(struct meta *meta)
+int meta_held_up(struct meta *meta, uint64_t *last_page)
 {
     struct shm_records *shared = meta->shared;
     struct oldest oldest;
@@ -108,6 +108,7 @@ int meta_held_up(struct meta *meta)
     int rc;
 
     mdb_env_info(meta->env, &info);
+    *last_page = info.me_last_pgno;
     if (__builtin_expect(info.me_last_pgno < shared->looked_pages + LOOK_PAGES, 1))
         return 0;
     oldest = find_oldest(meta);

@@ -349,20 +349,12 @@ static int reserve_pages(struct meta *meta, uint64_t pages)
     return 0;
 }
 
-static uint64_t last_page(const struct meta *meta)
-{
-    MDB_envinfo info;
-
-    mdb_env_info(meta->env, &info);
-    return info.me_last_pgno;
-}
-
 /* On a full file system, the room is what has memory already. A process does not know where the
  * stretch ends that earlier processes allocated. */
-static void find_room(struct meta_txn *txn)
+static void find_room(struct meta_txn *txn, uint64_t next)
 {
     struct meta *meta = txn->meta;
-    uint64_t next = last_page(meta) + 1, pages = ROOM_PAGES;
+    uint64_t pages = ROOM_PAGES;
 
     if (__builtin_expect(next + ROOM_PAGES / 2 > reserved(meta), 0))
         while (pages && reserve_pages(meta, next + pages))
@@ -407,6 +399,7 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
 {
     struct meta_thread *thread;
     struct meta_txn *txn;
+    uint64_t last_page;
     int rc = thread_of(meta, &thread);
 
     if (rc)
@@ -415,7 +408,7 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
         return hf_fail(EROFS, "the pool is open for reading only");
     rc = meta_refused(meta);
     rc = rc ? rc : meta_settle_commit(meta);
-    rc = rc ? rc : meta_held_up(meta);
+    rc = rc ? rc : meta_held_up(meta, &last_page);
     if (rc)
         return rc;
     txn = &thread->write;
@@ -426,7 +419,7 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
     txn->cursor = NULL;
     txn->charged_pages = 0;
     txn->frees = txn->intents_known = false;
-    find_room(txn);
+    find_room(txn, last_page + 1); /* under space_mutex it is still that */
     txn->open = true;
     *out = txn;
     return 0;
