@@ -344,7 +344,12 @@ static int find_holders(struct dax_change *change, bool all, struct finding *fin
     struct dax *dax = change->dax;
     int rc;
 
-    *finding = (struct finding){.change = change, .all = all};
+    /* `first` is filled in with the first that counts: to clear it too costs a look twice as much. */
+    finding->change = change;
+    finding->all = all;
+    finding->own = finding->copying = finding->walking = false;
+    finding->count = 0;
+    finding->busy = NULL;
     change->holder_count = 0;
     rc = remember_ghosts(change);
     rc = rc ? rc : scan_held(dax, change->vnode, change->first, change->last, note_holder, finding);
@@ -626,8 +631,7 @@ static void count_change(struct dax_change *change)
     struct shm_run *run = change->dax->shm->run;
     struct shm_vnode *vnode = change->vnode;
 
-    dax_count(&run->stats.changes, 1);
-    change->id = hf_add_relaxed(&run->change_ids, 1) + 1; /* relaxed: only its being unique */
+    change->id = hf_add_relaxed(&run->stats.changes, 1) + 1; /* relaxed: only its being unique */
     hf_store_release(&vnode->changes,
                      vnode->changes + 1); /* keeps the bias away, also during our barrier */
 }

@@ -115,8 +115,6 @@ struct shm_run {
     /* Some file may have capabilities, which go when its content changes. */
     uint32_t capable;
     uint64_t nodes_used, holds_used, vnodes_used;
-    /* Of layout changes. */
-    uint64_t change_ids;
     /* Where the generations of holds begin, so that a token of an earlier segment names no hold of
      * this one. */
     uint64_t hold_generations;
