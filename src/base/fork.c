@@ -19,7 +19,8 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void forked(void)
 {
     hf_fork_count++;
-    in_child();
+    if (in_child)
+        in_child();
 }
 
 static void watch(void)
@@ -27,8 +28,13 @@ static void watch(void)
     HF_BUG_ON(pthread_atfork(NULL, NULL, forked) != 0);
 }
 
+void hf_fork_counts(void)
+{
+    pthread_once(&once, watch);
+}
+
 void hf_fork_watch(void (*child)(void))
 {
     hf_store_relaxed(&in_child, child); /* relaxed: always the same one */
-    pthread_once(&once, watch);
+    hf_fork_counts();
 }

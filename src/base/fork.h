@@ -10,7 +10,10 @@
 
 extern __attribute__((visibility("hidden"))) uint32_t hf_fork_count;
 
-/* Calls `child` (async-signal-safe work only) in every child of a fork. Once a process. */
+/* From now on the count counts. */
+void hf_fork_counts(void);
+/* The same, and calls `child` (async-signal-safe work only) in every child of a fork. Once a
+ * process. */
 void hf_fork_watch(void (*child)(void));
 
 #endif

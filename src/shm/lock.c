@@ -3,7 +3,7 @@
  * Owns how the robust mutexes that processes share are taken. When the owner of a mutex has died,
  * the next thread to lock it learns this, mends what the mutex protects, and declares it mended.
  *
- * The mutex of the C library says which thread has it. The waiting is our own: no signal and no
+ * The mutex says which thread has it (robust.c). The waiting is our own: no signal and no
  * cancellation ends a wait in the C library, and it cannot name the owner. A waiter says in `turn`
  * that it sleeps, tries the mutex once more, and sleeps on the word that it has stored. An unlock
  * releases the mutex and then looks at the word; when a thread sleeps, it changes the word and

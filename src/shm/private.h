@@ -6,7 +6,7 @@
 #include "shm/shm.h"
 
 #define SHM_MAGIC UINT64_C(0x6e757274736f4c48) /* "HLostrun" */
-#define SHM_VERSION 22u
+#define SHM_VERSION 23u
 
 /* Lays the tables out after the header; returns the bytes of the whole segment. */
 uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits);
@@ -83,7 +83,7 @@ int shm_reserve_vnode(struct shm *shm, uint32_t at);
 /* The parts that every process looks at. */
 int shm_reserve_first(const void *base, const struct shm_run *header);
 
-/* ---- the steps of the C library's robust mutexes, whatever the mutex says (robust.c) ---- */
+/* ---- the steps of robust mutexes, whatever the mutex says (robust.c) ---- */
 
 /* -errno. */
 int shm_robust_init(struct shm_mutex *mutex);

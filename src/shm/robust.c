@@ -1,38 +1,44 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the steps of the C library's robust mutexes that follow words of shared memory. Any process
- * of the pool may have made such a word wrong.
+ * Owns the steps of the robust mutexes that processes share, up to where a thread would wait. They
+ * follow words of shared memory, and any process of the pool may have made such a word wrong.
  *
- * The C library keeps a list of the robust mutexes that a thread has. The kernel reads it when the
- * thread dies, and marks them. A mutex that is taken comes in at the head of the list. The links
- * lie in the mutexes. To unlock one, the library stores to both of its neighbours, wherever the
- * links lead. So before that they are set right by what the thread remembers. It remembers the
- * mutexes that it has taken here (`taken`), in the order of the list. It also remembers what the
- * head led to when each was taken.
+ * The kernel has a list of the robust mutexes of each thread. When the thread dies, the kernel
+ * reads the list and marks them. The C library has made the list, and its own mutexes are in it:
+ * those of LMDB and of the program. Ours are put in and taken out here, by the steps that the
+ * kernel asks for (robust-futex-ABI):
  *
- * Mutexes of LMDB and of the program are in the same list, and this file does not see them
- * unlocked. Those between two of ours were taken before the later of the two, so their number can
- * only fall. Where there was none, the links are known. Where there was one, it may have gone; then
- * both of the links across that gap say so. When neither leads to a place where it can lead, the
- * process ends, and the mutexes are left as the kernel would leave them. Where there were several,
- * nothing is known, and the links stay as they are. With another C library, all links stay as they
+ *     to take one     announce it; swap the first word from 0 to the thread's number; put it in at
+ *                     the head of the list; announce nothing
+ *     to release it   announce it; take it out of the list; clear the first word; announce nothing
+ *
+ * The kernel also marks what is announced, if the word has the thread's number. So a death at any
+ * step leaves the mutex free or marked.
+ *
+ * The links lie in the mutexes. To take one out, its neighbours are stored to, wherever the links
+ * lead. So the links are not believed: the thread remembers the mutexes that it has taken here
+ * (`taken`), in the order of the list. It also remembers what the head led to when each was taken.
+ * This file does not see the library's mutexes unlocked. Those between two of ours were taken
+ * before the later of the two, so their number can only fall. Where there was none, the links are
+ * known. Where there was one, it may have gone; then both of the links across that gap say so. When
+ * neither leads to a place where it can lead, the process ends, and the mutexes are left as the
+ * kernel would leave them. Where there were several, nothing is known, and the links stay as they
  * are.
  *
- * `kind` says which steps the library takes, and is set right each time. The library's word for the
- * owner may say that the mutex was given up for good. No process of a pool does that, so such a
- * word is wrong. It is cleared before the mutex is tried, and before it is unlocked.
+ * The first word may be wrong at the release: another thread's number, or none. `term` tells
+ * whether another one has taken the mutex since. If so, both have had it at once. Then it is left to
+ * the other thread, so that the next one has it alone, and only goes out of this thread's list.
  *
- * At the unlock, the first word may say that another thread has the mutex, or that no thread has
- * it. `term` tells whether another one has taken it since. If so, both have had the mutex at once.
- * Then it is left to the other thread, so that the next one has it alone, and goes out of this
- * thread's list here. Else the word is made the thread's own again.
+ * One gap is left. The kernel follows the links too, when the thread dies, but stores only to words
+ * that have the thread's number. If a wrong link hides a mutex from it, no process learns that the
+ * owner has died. A wait for that mutex then ends as a wait for a stopped process does.
  *
- * One gap is left: the few instructions between these looks and the library's own. The kernel
- * follows the links too, when the thread dies, but stores only to words that have the thread's
- * number. If a wrong link hides a mutex from it, no process learns that the owner has died. A wait
- * for that mutex then ends as a wait for a stopped process does.
+ * Where the list is not the C library's, or is not to be had, that library's own calls are used, and
+ * believe all words.
  */
 #include "base/error.h"
+#include "base/fence.h"
+#include "base/fork.h"
 #include "shm/private.h"
 
 #include <errno.h>
@@ -63,6 +69,23 @@ static void count_term(struct shm_mutex *mutex)
     hf_store_relaxed(&mutex->term, mutex->term + 1);
 }
 
+/* ---- by the C library's calls ---- */
+
+static int library_trylock(struct shm_mutex *mutex)
+{
+    int rc = pthread_mutex_trylock(&mutex->robust);
+
+    if (rc != 0 && rc != EOWNERDEAD)
+        return EBUSY;
+    count_term(mutex);
+    return rc;
+}
+
+static void library_unlock(struct shm_mutex *mutex)
+{
+    HF_BUG_ON(pthread_mutex_unlock(&mutex->robust) != 0);
+}
+
 #if defined(__GLIBC__) && __WORDSIZE == 64
 
 /* A rename has two layout mutexes, and the four others of the segment: shm.h has the order. Only
@@ -87,51 +110,18 @@ struct taken {
 
 static char more;
 
-/* What the library says in place of an owner that died; and of one whose damage was not mended. */
-#define OWNER_DEAD INT_MAX
-#define NOT_RECOVERABLE (INT_MAX - 1)
-
 static _Thread_local struct {
-    /* Of the list, in the thread's own memory; null: not known. */
+    /* Of the list, in the thread's own memory. Null: not known. */
     struct robust_list_head *head;
-    /* The thread's number: the child of a fork has another one, and an empty list. */
     uint32_t tid;
+    /* hf_fork_count + 1 when the two were looked up. The child of a fork has another number, and an
+     * empty list. */
+    uint32_t forks;
     unsigned count;
     unsigned room; /* 0: `few` has them */
     struct taken *many;
     struct taken few[FEW];
 } mine;
-
-/* 0: not known yet. Threads that learn it at once learn the same. */
-static int kind;
-
-static __attribute__((noinline)) int learn_mutex_kind(void)
-{
-    struct shm_mutex mutex;
-
-    if (shm_robust_init(&mutex) == 0)
-        hf_store_relaxed(&kind, mutex.robust.__data.__kind); /* relaxed: a value of its own */
-    return hf_load_relaxed(&kind);
-}
-
-static inline void set_kind(struct shm_mutex *mutex)
-{
-    int right = hf_load_relaxed(&kind); /* relaxed: a value of its own */
-
-    if (__builtin_expect(!right, 0))
-        right = learn_mutex_kind();
-    if (__builtin_expect(mutex->robust.__data.__kind != right, 0))
-        mutex->robust.__data.__kind = right;
-}
-
-static void find_list_head(void)
-{
-    struct robust_list_head *head = NULL;
-    size_t len;
-
-    if (syscall(SYS_get_robust_list, 0, &head, &len) == 0)
-        mine.head = head;
-}
 
 /* ---- links ---- */
 
@@ -148,6 +138,11 @@ static void *without_bit(void *link)
 static struct entry *entry_at(void *link)
 {
     return (struct entry *)((char *)without_bit(link) - offsetof(struct entry, next));
+}
+
+static int *word_of(struct shm_mutex *mutex)
+{
+    return &mutex->robust.__data.__lock;
 }
 
 /* ---- what the thread has ---- */
@@ -184,9 +179,32 @@ static __attribute__((noinline)) void forget_taken(void)
     mine.room = mine.count = 0;
 }
 
-static uint32_t owner_of(const struct shm_mutex *mutex)
+static uint32_t owner_of(struct shm_mutex *mutex)
 {
-    return (uint32_t)mutex->robust.__data.__lock & FUTEX_TID_MASK;
+    return (uint32_t)hf_load_relaxed(word_of(mutex)) & FUTEX_TID_MASK; /* relaxed: mostly our own */
+}
+
+static __attribute__((noinline)) void look_up_thread(void)
+{
+    const long to_word = (long)offsetof(pthread_mutex_t, __data.__lock) -
+                         (long)offsetof(pthread_mutex_t, __data.__list.__next);
+    struct robust_list_head *head = NULL;
+    size_t len;
+
+    forget_taken();
+    hf_fork_counts();
+    if (syscall(SYS_get_robust_list, 0, &head, &len) || head->futex_offset != to_word)
+        head = NULL;
+    mine.head = head;
+    mine.tid = (uint32_t)gettid();
+    mine.forks = hf_fork_count + 1;
+}
+
+static inline bool has_list(void)
+{
+    if (__builtin_expect(mine.forks != hf_fork_count + 1, 0))
+        look_up_thread();
+    return __builtin_expect(mine.head != NULL, 1);
 }
 
 /* Without memory for it, the mutex counts as one of the program's. */
@@ -196,11 +214,6 @@ static __attribute__((noinline)) void remember_slowly(struct shm_mutex *mutex, v
     struct taken *new;
     void *below;
 
-    if (!mine.head || without_bit(mine.head->list.next) != link_to(mutex))
-        return;
-    if (owner_of(mutex) != mine.tid)
-        forget_taken();
-    mine.tid = owner_of(mutex);
     if (mine.count == (mine.room ? mine.room : FEW) && !grow_room())
         return;
     below = link_below(mine.count);
@@ -214,10 +227,7 @@ static __attribute__((noinline)) void remember_slowly(struct shm_mutex *mutex, v
  * them just before. */
 static inline void remember_taken(struct shm_mutex *mutex, void *before, bool died)
 {
-    if (__builtin_expect(!mine.room && mine.count < FEW && owner_of(mutex) == mine.tid &&
-                             mine.head && mine.head->list.next == link_to(mutex) &&
-                             before == link_below(mine.count),
-                         1))
+    if (__builtin_expect(!mine.room && mine.count < FEW && before == link_below(mine.count), 1))
         mine.few[mine.count++] = (struct taken){mutex, mutex->term, died, NULL};
     else
         remember_slowly(mutex, before, died);
@@ -294,43 +304,79 @@ static struct entry right_links(unsigned i)
     return right;
 }
 
-static void set_links_right(unsigned i)
+static void take_out(const struct entry links)
 {
-    struct entry *entry = entry_at(link_to(taken_at(i)->mutex)), right = right_links(i);
-
-    if (entry->next != right.next)
-        entry->next = right.next;
-    if (entry->prev != right.prev)
-        entry->prev = right.prev;
+    entry_at(links.next)->prev = links.prev;
+    entry_at(links.prev)->next = links.next;
 }
 
-/* Its own links are another thread's by now. */
-static void take_out_of_list(unsigned i)
-{
-    const struct entry right = right_links(i);
+/* ---- the steps ---- */
 
-    entry_at(right.next)->prev = right.prev;
-    entry_at(right.prev)->next = right.next;
+/* For the kernel, which reads it when this very thread has died: so the order of the program is
+ * enough. No signal handler takes a mutex of ours. */
+static inline void announce(void *link)
+{
+    hf_fence_light();
+    mine.head->list_op_pending = link;
+    hf_fence_light();
 }
 
-/* ---- the words that say whose it is ---- */
-
-/* Of a mutex that this thread may not have: a swap, for its owner stores there too. */
-static void make_recoverable(struct shm_mutex *mutex)
+/* 0, EOWNERDEAD or EBUSY. */
+static __attribute__((noinline)) int take_word_slowly(struct shm_mutex *mutex)
 {
-    int *owner = &mutex->robust.__data.__owner;
+    int was = hf_load_acquire(word_of(mutex));
 
-    if (__builtin_expect(hf_load_acquire(owner) == NOT_RECOVERABLE, 0))
-        (void)hf_cas_acq_rel(owner, NOT_RECOVERABLE, 0);
+    if (was & FUTEX_TID_MASK ||
+        !hf_cas_acq_rel(word_of(mutex), was, (int)(mine.tid | (was & FUTEX_WAITERS))))
+        return EBUSY;
+    return was & FUTEX_OWNER_DIED ? EOWNERDEAD : 0;
 }
 
-/* The word became wrong after the look, and the library has left the mutex locked, in no list. */
-static void leave_unrecoverable(struct shm_mutex *mutex)
+int shm_robust_trylock(struct shm_mutex *mutex)
 {
-    int *word = &mutex->robust.__data.__lock, was = hf_load_acquire(word);
+    void *link = link_to(mutex), *before = NULL;
+    int rc = 0;
 
-    if ((was & FUTEX_TID_MASK) == gettid())
-        (void)hf_cas_acq_rel(word, was, 0);
+    if (!has_list())
+        return library_trylock(mutex);
+    announce(link);
+    if (__builtin_expect(!hf_cas_acq_rel(word_of(mutex), 0, (int)mine.tid), 0))
+        rc = take_word_slowly(mutex);
+    if (rc != EBUSY) {
+        before = mine.head->list.next;
+        *entry_at(link) = (struct entry){mine.head, before};
+        entry_at(before)->prev = link;
+        hf_fence_light();
+        mine.head->list.next = link;
+    }
+    announce(NULL);
+    if (__builtin_expect(rc == EBUSY, 0))
+        return rc;
+    count_term(mutex);
+    remember_taken(mutex, before, rc == EOWNERDEAD);
+    return rc;
+}
+
+void shm_robust_mended(struct shm_mutex *mutex)
+{
+    if (!mine.head)
+        (void)pthread_mutex_consistent(&mutex->robust);
+    for (unsigned i = mine.count; i--;)
+        if (taken_at(i)->mutex == mutex)
+            taken_at(i)->died = false;
+}
+
+/* Nearly always it was taken last, and is whole and this thread's. Nothing in the list is above
+ * it, nor between it and the one below. */
+static inline bool is_plain_top(struct shm_mutex *mutex)
+{
+    const struct taken *top;
+
+    if (mine.room || !mine.count)
+        return false;
+    top = &mine.few[mine.count - 1];
+    return top->mutex == mutex && !top->between && !top->died &&
+           mine.head->list.next == link_to(mutex) && owner_of(mutex) == mine.tid;
 }
 
 static bool is_of_another(const struct taken *taken)
@@ -338,113 +384,49 @@ static bool is_of_another(const struct taken *taken)
     return owner_of(taken->mutex) != mine.tid && taken->mutex->term != taken->term;
 }
 
-static void make_own(struct shm_mutex *mutex, uint32_t tid)
-{
-    int *word = &mutex->robust.__data.__lock, was = hf_load_acquire(word);
-    int *owner = &mutex->robust.__data.__owner;
-
-    if ((was & FUTEX_TID_MASK) != tid)
-        (void)hf_cas_acq_rel(word, was, (int)(tid | (was & FUTEX_WAITERS)));
-    if (hf_load_acquire(owner) == OWNER_DEAD)
-        (void)hf_cas_acq_rel(owner, OWNER_DEAD, (int)tid);
-}
-
-/* ---- the steps ---- */
-
-static __attribute__((noinline)) int not_plainly_taken(struct shm_mutex *mutex, int rc)
-{
-    if (rc == ENOTRECOVERABLE)
-        leave_unrecoverable(mutex);
-    return rc == EOWNERDEAD ? EOWNERDEAD : EBUSY;
-}
-
-int shm_robust_trylock(struct shm_mutex *mutex)
-{
-    void *before;
-    int rc;
-
-    if (__builtin_expect(!mine.head, 0))
-        find_list_head();
-    before = mine.head ? mine.head->list.next : NULL;
-    set_kind(mutex);
-    make_recoverable(mutex);
-    rc = pthread_mutex_trylock(&mutex->robust);
-    if (__builtin_expect(rc, 0)) {
-        rc = not_plainly_taken(mutex, rc);
-        if (rc == EBUSY)
-            return rc;
-    }
-    count_term(mutex);
-    remember_taken(mutex, before, rc == EOWNERDEAD);
-    return rc;
-}
-
-/* The library's call would fail where its word is wrong by now. Its step is made up for when the
- * mutex is unlocked. */
-void shm_robust_mended(struct shm_mutex *mutex)
-{
-    for (unsigned i = mine.count; i--;)
-        if (taken_at(i)->mutex == mutex)
-            taken_at(i)->died = false;
-    (void)pthread_mutex_consistent(&mutex->robust);
-}
-
-/* Nearly always it was taken last, and is whole and this thread's. Nothing in the list is above
- * it, nor between it and the one below, and the links say so. */
-static bool is_plain_top(const struct shm_mutex *mutex)
-{
-    const struct taken *top;
-    const struct entry *entry;
-
-    if (mine.room || !mine.count)
-        return false;
-    top = &mine.few[mine.count - 1];
-    entry = entry_at(link_to(top->mutex));
-    return top->mutex == mutex && !top->between && !top->died && owner_of(mutex) == mine.tid &&
-           mutex->robust.__data.__owner != OWNER_DEAD &&
-           entry->next == link_below(mine.count - 1) && entry->prev == mine.head &&
-           mine.head->list.next == (void *)&entry->next;
-}
-
-/* False: another thread has it by now. */
-static __attribute__((noinline)) bool set_all_right(struct shm_mutex *mutex)
+/* False: another thread has it by now. One that could not be remembered has only its own links. */
+static __attribute__((noinline)) bool take_out_slowly(struct shm_mutex *mutex)
 {
     unsigned i = mine.count;
-    bool other = false;
+    bool other;
 
     while (i && taken_at(i - 1)->mutex != mutex)
         i--;
-    if (i) {
-        HF_BUG_ON(taken_at(i - 1)->died);
-        other = is_of_another(taken_at(i - 1));
-        other ? take_out_of_list(i - 1) : set_links_right(i - 1);
-        forget_one(i - 1);
+    if (i == 0) {
+        take_out(*entry_at(link_to(mutex)));
+        return true;
     }
-    if (!other)
-        make_own(mutex, i ? mine.tid : (uint32_t)gettid());
+    HF_BUG_ON(taken_at(i - 1)->died);
+    other = is_of_another(taken_at(i - 1));
+    take_out(right_links(i - 1));
+    forget_one(i - 1);
     return !other;
 }
 
 void shm_robust_unlock(struct shm_mutex *mutex)
 {
-    set_kind(mutex);
-    if (__builtin_expect(is_plain_top(mutex), 1))
-        mine.count--;
-    else if (!set_all_right(mutex))
+    bool own = true;
+
+    if (__builtin_expect(!mine.head, 0)) {
+        library_unlock(mutex);
         return;
-    HF_BUG_ON(pthread_mutex_unlock(&mutex->robust) != 0);
+    }
+    announce(link_to(mutex));
+    if (__builtin_expect(is_plain_top(mutex), 1))
+        take_out((struct entry){mine.head, link_below(--mine.count)});
+    else
+        own = take_out_slowly(mutex);
+    hf_fence_light();
+    if (own)
+        (void)hf_xchg_acq_rel(word_of(mutex), 0);
+    announce(NULL);
 }
 
 #else
 
 int shm_robust_trylock(struct shm_mutex *mutex)
 {
-    int rc = pthread_mutex_trylock(&mutex->robust);
-
-    if (rc != 0 && rc != EOWNERDEAD)
-        return EBUSY;
-    count_term(mutex);
-    return rc;
+    return library_trylock(mutex);
 }
 
 void shm_robust_mended(struct shm_mutex *mutex)
@@ -454,7 +436,7 @@ void shm_robust_mended(struct shm_mutex *mutex)
 
 void shm_robust_unlock(struct shm_mutex *mutex)
 {
-    HF_BUG_ON(pthread_mutex_unlock(&mutex->robust) != 0);
+    library_unlock(mutex);
 }
 
 #endif

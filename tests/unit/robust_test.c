@@ -297,6 +297,7 @@ static void child_of_fork(void **state)
         held = 0;
         take(OURS + 1);
         take(2);
+        assert_int_equal(mutex_of(2)->__data.__lock, gettid());
         expect_list();
         spoil(2, 0);
         let_go(OURS + 1);
@@ -332,6 +333,46 @@ static void owner_that_died(void **state)
     expect_list();
     let_all_go();
     expect_list();
+}
+
+/* The list is another's: the C library's calls are used. */
+static void *by_library(void *arg)
+{
+    struct robust_list_head other = {.list.next = &other.list, .futex_offset = 8};
+
+    assert_int_equal(syscall(SYS_set_robust_list, &other, sizeof other), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(shm_robust_trylock(arg), 0);
+        assert_int_equal(shm_robust_trylock(arg), EBUSY);
+        assert_ptr_equal(other.list.next, &other.list);
+        shm_robust_unlock(arg);
+    }
+    assert_int_equal(shm_robust_trylock(&ours[1]), EOWNERDEAD);
+    shm_robust_mended(&ours[1]);
+    shm_robust_unlock(&ours[1]);
+    assert_int_equal(shm_robust_trylock(&ours[2]), EBUSY);
+    return NULL;
+}
+
+static void another_list(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    take(2);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(pthread_create(&thread, NULL, die_with, &ours[1]), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(pthread_create(&thread, NULL, by_library, &ours[0]), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        take(0);
+        take(1);
+        expect_list();
+        let_go(0);
+        let_go(1);
+        expect_list();
+    }
+    let_all_go();
 }
 
 /* ---- the words that say which thread has it ---- */
@@ -501,6 +542,7 @@ int main(void)
         cmocka_unit_test(both_wrong),
         cmocka_unit_test(child_of_fork),
         cmocka_unit_test(owner_that_died),
+        cmocka_unit_test(another_list),
         cmocka_unit_test(wrong_owner),
         cmocka_unit_test(wrong_owner_of_dead),
         cmocka_unit_test(wrong_first_word),
