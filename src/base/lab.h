@@ -36,6 +36,7 @@
 #define HF_LAB_INTENT_UNSEEN 0x10000000u    /* a look at extents does not apply the intent */
 #define HF_LAB_ANY_PID_NAMESPACE 0x8000000u /* processes of several namespaces may attach */
 #define HF_LAB_INTENT_UNTOLD 0x4000000u /* an intent is stored while a word says there is none */
+#define HF_LAB_UNANNOUNCED 0x40000000u  /* the steps of a mutex are not announced to the kernel */
 
 /* Not broken either: changes of more than two extents go in steps. */
 #define HF_LAB_SHORT_STEPS 0x20000000u
@@ -56,6 +57,8 @@ enum hf_lab_point {
     HF_LAB_DESCENDS,  /* P3 has found a node of entries, and is about to read them */
     HF_LAB_DELETES,   /* a deletion has freed some of a file's extents, and goes on */
     HF_LAB_CLAIMS,    /* a sweep of what an earlier segment left has looked for holds */
+    HF_LAB_LOCKS,     /* a thread has a mutex, which is not in its list yet */
+    HF_LAB_UNLOCKS,   /* it still has one that has gone from its list */
     HF_LAB_COMPARES,  /* a look at a holder, or at a record of detached blocks, of many */
 };
 

@@ -39,6 +39,7 @@
 #include "base/error.h"
 #include "base/fence.h"
 #include "base/fork.h"
+#include "base/lab.h"
 #include "shm/private.h"
 
 #include <errno.h>
@@ -317,7 +318,7 @@ static void take_out(const struct entry links)
 static inline void announce(void *link)
 {
     hf_fence_light();
-    mine.head->list_op_pending = link;
+    mine.head->list_op_pending = HF_LAB_BROKEN(HF_LAB_UNANNOUNCED) ? NULL : link;
     hf_fence_light();
 }
 
@@ -343,6 +344,7 @@ int shm_robust_trylock(struct shm_mutex *mutex)
     if (__builtin_expect(!hf_cas_acq_rel(word_of(mutex), 0, (int)mine.tid), 0))
         rc = take_word_slowly(mutex);
     if (rc != EBUSY) {
+        HF_LAB_AT(HF_LAB_LOCKS);
         before = mine.head->list.next;
         *entry_at(link) = (struct entry){mine.head, before};
         entry_at(before)->prev = link;
@@ -416,6 +418,7 @@ void shm_robust_unlock(struct shm_mutex *mutex)
         take_out((struct entry){mine.head, link_below(--mine.count)});
     else
         own = take_out_slowly(mutex);
+    HF_LAB_AT(HF_LAB_UNLOCKS);
     hf_fence_light();
     if (own)
         (void)hf_xchg_acq_rel(word_of(mutex), 0);
