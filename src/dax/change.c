@@ -269,9 +269,9 @@ struct finding {
     bool own;          /* a pin of this thread */
     bool copying;      /* a write that is under way */
     unsigned count;    /* that have to be waited for, or detached as the policy says */
-    struct held first; /* or the first that copies */
     uint32_t *busy;    /* nothing else was found but that this block is counted */
     bool walking;      /* nor was looked for, since walks from before L2 are under way */
+    struct held first; /* of those counted, or the first that copies */
 };
 
 static int remember_holder(struct dax_change *change, const struct held *held)
@@ -344,12 +344,9 @@ static int find_holders(struct dax_change *change, bool all, struct finding *fin
     struct dax *dax = change->dax;
     int rc;
 
-    /* `first` is filled in with the first that counts: to clear it too costs a look twice as much. */
+    memset(finding, 0, offsetof(struct finding, first));
     finding->change = change;
     finding->all = all;
-    finding->own = finding->copying = finding->walking = false;
-    finding->count = 0;
-    finding->busy = NULL;
     change->holder_count = 0;
     rc = remember_ghosts(change);
     rc = rc ? rc : scan_held(dax, change->vnode, change->first, change->last, note_holder, finding);
@@ -628,12 +625,12 @@ static int set_up(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint
 /* After L1. */
 static void count_change(struct dax_change *change)
 {
-    struct shm_run *run = change->dax->shm->run;
+    uint64_t *changes = &change->dax->shm->run->stats.changes;
     struct shm_vnode *vnode = change->vnode;
 
-    change->id = hf_add_relaxed(&run->stats.changes, 1) + 1; /* relaxed: only its being unique */
-    hf_store_release(&vnode->changes,
-                     vnode->changes + 1); /* keeps the bias away, also during our barrier */
+    change->id = hf_add_relaxed(changes, 1) + 1; /* relaxed: only its being unique */
+    /* Keeps the bias away, also during our barrier. */
+    hf_store_release(&vnode->changes, vnode->changes + 1);
 }
 
 /* L1 to L5. */

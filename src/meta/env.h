@@ -239,8 +239,8 @@ int meta_store(struct meta_txn *txn, const struct meta_key *key, const void *val
 int meta_store_new(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len);
 /* Both can be one record. */
 bool meta_extent_continues(const struct meta_extent *left, const struct meta_extent *right);
-/* The stored extent that covers `page`, else the first one after it, and the last one that begins
- * before it: counts of 0 where there is none. */
+/* The stored extent that covers `page`, else the first one after it. And the last one that begins
+ * before it. Counts of 0 where there is none. */
 int meta_stored_around(struct meta_txn *txn, uint64_t ino, uint64_t page,
                        struct meta_extent *before, struct meta_extent *out);
 /* The last stored extent that begins before `page`. */

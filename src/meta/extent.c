@@ -93,8 +93,8 @@ static int erase_extent(struct meta_txn *txn, uint64_t ino, uint64_t page)
 }
 
 /* The extents that begin before `page` and at or after it: counts of 0 where there is none. Leaves
- * the cursor on the record before the place, and for page 0, which has nothing of the file's before
- * it, on the one after it. */
+ * the cursor on the record before the place. Page 0 has no extent before it: there the cursor stays
+ * on the record after the place. */
 static int extents_around(struct meta_txn *txn, uint64_t ino, uint64_t page,
                           struct meta_extent *before, struct meta_extent *after)
 {
@@ -242,8 +242,8 @@ static int cut_extent(struct meta_txn *txn, uint64_t ino, const struct meta_exte
 
 /* Takes [page, end) out of `extent`, on which the cursor is and which begins in it. The extent that
  * follows is looked up before `removed` is told, since that may use the cursor. */
-static int remove_one(struct meta_txn *txn, uint64_t ino, struct meta_extent *extent, uint64_t page,
-                      uint64_t end, struct meta_extent *gone)
+static int remove_extent(struct meta_txn *txn, uint64_t ino, struct meta_extent *extent,
+                         uint64_t page, uint64_t end, struct meta_extent *gone)
 {
     bool more = extent_end(extent) < end;
     MDB_val found, value;
@@ -283,7 +283,7 @@ int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64
     }
     for (; rc == 0 && after.count != 0 && after.page < end; there = false) {
         rc = there ? 0 : seek_extent(txn, ino, &after);
-        rc = rc ? rc : remove_one(txn, ino, &after, page, end, &gone);
+        rc = rc ? rc : remove_extent(txn, ino, &after, page, end, &gone);
         rc = rc ? rc : removed(arg, &gone);
     }
     return rc;

@@ -26,15 +26,15 @@
  * are.
  *
  * The first word may be wrong at the release: another thread's number, or none. `term` tells
- * whether another one has taken the mutex since. If so, both have had it at once. Then it is left to
- * the other thread, so that the next one has it alone, and only goes out of this thread's list.
+ * whether another one has taken the mutex since. If so, both have had it at once. Then it is left
+ * to the other thread, so that the next one has it alone, and only goes out of this thread's list.
  *
  * One gap is left. The kernel follows the links too, when the thread dies, but stores only to words
  * that have the thread's number. If a wrong link hides a mutex from it, no process learns that the
  * owner has died. A wait for that mutex then ends as a wait for a stopped process does.
  *
- * Where the list is not the C library's, or is not to be had, that library's own calls are used, and
- * believe all words.
+ * Where the list is not the C library's, or is not to be had, that library's own calls are used.
+ * They believe all words.
  */
 #include "base/error.h"
 #include "base/fence.h"
@@ -315,7 +315,7 @@ static void take_out(const struct entry links)
 
 /* For the kernel, which reads it when this very thread has died: so the order of the program is
  * enough. No signal handler takes a mutex of ours. */
-static inline void announce(void *link)
+static inline void say_pending(void *link)
 {
     hf_fence_light();
     mine.head->list_op_pending = HF_LAB_BROKEN(HF_LAB_UNANNOUNCED) ? NULL : link;
@@ -340,7 +340,7 @@ int shm_robust_trylock(struct shm_mutex *mutex)
 
     if (!has_list())
         return library_trylock(mutex);
-    announce(link);
+    say_pending(link);
     if (__builtin_expect(!hf_cas_acq_rel(word_of(mutex), 0, (int)mine.tid), 0))
         rc = take_word_slowly(mutex);
     if (rc != EBUSY) {
@@ -351,7 +351,7 @@ int shm_robust_trylock(struct shm_mutex *mutex)
         hf_fence_light();
         mine.head->list.next = link;
     }
-    announce(NULL);
+    say_pending(NULL);
     if (__builtin_expect(rc == EBUSY, 0))
         return rc;
     count_term(mutex);
@@ -413,7 +413,7 @@ void shm_robust_unlock(struct shm_mutex *mutex)
         library_unlock(mutex);
         return;
     }
-    announce(link_to(mutex));
+    say_pending(link_to(mutex));
     if (__builtin_expect(is_plain_top(mutex), 1))
         take_out((struct entry){mine.head, link_below(--mine.count)});
     else
@@ -422,7 +422,7 @@ void shm_robust_unlock(struct shm_mutex *mutex)
     hf_fence_light();
     if (own)
         (void)hf_xchg_acq_rel(word_of(mutex), 0);
-    announce(NULL);
+    say_pending(NULL);
 }
 
 #else

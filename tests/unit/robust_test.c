@@ -535,18 +535,12 @@ static void taken_by_another(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_order),
-        cmocka_unit_test(one_wrong_link),
-        cmocka_unit_test(very_many),
-        cmocka_unit_test(one_that_has_gone),
-        cmocka_unit_test(both_wrong),
-        cmocka_unit_test(child_of_fork),
-        cmocka_unit_test(owner_that_died),
-        cmocka_unit_test(another_list),
-        cmocka_unit_test(wrong_owner),
-        cmocka_unit_test(wrong_owner_of_dead),
-        cmocka_unit_test(wrong_first_word),
-        cmocka_unit_test(wrong_owner_at_any_time),
+        cmocka_unit_test(every_order),      cmocka_unit_test(one_wrong_link),
+        cmocka_unit_test(very_many),        cmocka_unit_test(one_that_has_gone),
+        cmocka_unit_test(both_wrong),       cmocka_unit_test(child_of_fork),
+        cmocka_unit_test(owner_that_died),  cmocka_unit_test(another_list),
+        cmocka_unit_test(wrong_owner),      cmocka_unit_test(wrong_owner_of_dead),
+        cmocka_unit_test(wrong_first_word), cmocka_unit_test(wrong_owner_at_any_time),
         cmocka_unit_test(taken_by_another),
     };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread dies between two steps of a robust mutex (src/shm/robust.c): when it has the mutex, which
- * is not in its list yet, and when it still has one that has gone from the list. The kernel marks
- * the mutex all the same, since it was announced. Where that is left out, the mutex is lost.
+ * A thread dies between two steps of a robust mutex (src/shm/robust.c). It has the mutex, which is
+ * not in its list yet; or it still has one that has gone from the list. The kernel marks the mutex
+ * all the same, since it was announced. Where that is left out, the mutex is lost.
  */
 #include "base/lab.h"
 #include "shm/private.h"
