@@ -29,8 +29,8 @@
 #define HF_LAB_PUTS_FORGOTTEN 0x40000u   /* a bitmap that is made again has no block of a put */
 #define HF_LAB_TRIM_UNLOCKED 0x100000u   /* a trim unlocks the bitmap before it punches */
 #define HF_LAB_TRIM_REGISTERED 0x200000u /* and of the registrations */
-#define HF_LAB_TAIL_STAYS 0x1000000u   /* growing keeps what a killed shrink has left in the file */
-#define HF_LAB_CLAIMS_EARLY 0x2000000u /* a sweep looks for holds before its transaction */
+#define HF_LAB_TAIL_STAYS 0x1000000u     /* growing keeps what others have left past the end */
+#define HF_LAB_CLAIMS_EARLY 0x2000000u   /* a sweep looks for holds before its transaction */
 #define HF_LAB_LEAF_STAYS 0x400000u  /* a compaction does not clear the entries that it replaces */
 #define HF_LAB_LEAF_UNSEEN 0x800000u /* it looks for nobody, nor for walks in their node */
 #define HF_LAB_INTENT_UNSEEN 0x10000000u    /* a look at extents does not apply the intent */
@@ -59,6 +59,7 @@ enum hf_lab_point {
     HF_LAB_CLAIMS,    /* a sweep of what an earlier segment left has looked for holds */
     HF_LAB_LOCKS,     /* a thread has a mutex, which is not in its list yet */
     HF_LAB_UNLOCKS,   /* it still has one that has gone from its list */
+    HF_LAB_GROWS,     /* a growth has synced the longer memory, and has not recorded it */
     HF_LAB_COMPARES,  /* a look at a holder, or at a record of detached blocks, of many */
 };
 

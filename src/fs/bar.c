@@ -2,7 +2,8 @@
 /*
  * Owns what the bitmap knows of a pool that shrinks, and its new end. The word shrink_to says where
  * the end will be: no block past it is given out any more. space.c reads the word under space_mutex
- * (shm_blocks_to_give()).
+ * (shm_blocks_to_give()). And the cut of the data file to the pool's size, which a process that
+ * grows the pool has to know of.
  */
 #include "fs/space.h"
 
@@ -78,6 +79,21 @@ int fs_space_bar(struct fs *fs, uint64_t block)
 void fs_space_unbar(struct fs *fs)
 {
     hf_store_release(&fs->dax.shm->run->shrink_to, UINT64_C(0));
+}
+
+/* A process that is killed between the two has cut nothing off. One that grows the pool then takes
+ * its first step again for nothing. */
+int fs_space_cut(struct fs *fs, uint64_t bytes)
+{
+    struct shm_run *run = fs->dax.shm->run;
+    uint64_t now;
+    int rc = media_bytes(&fs->dax.media, &now);
+
+    shm_assert_held(&run->space_mutex);
+    if (rc || now <= bytes)
+        return rc;
+    run->tail_changes++;
+    return media_cut(&fs->dax.media, bytes);
 }
 
 /* What is cut off is free, and nobody is given it (fs_space_bar()). */

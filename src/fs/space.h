@@ -85,6 +85,8 @@ int fs_space_bar(struct fs *fs, uint64_t block);
 /* -EBUSY, with a sentence that names the process: one shrinks the pool. */
 int fs_space_barred(const struct fs *fs);
 void fs_space_unbar(struct fs *fs); /* with or without the mutex */
+/* Cuts off what the data file has past `bytes`, the size of the pool. Under space_mutex. */
+int fs_space_cut(struct fs *fs, uint64_t bytes);
 /* Free blocks that may be given out: not those that a shrink is about to cut. A look. */
 uint64_t fs_space_to_give(const struct fs *fs);
 /* Blocks in use from there on. */

@@ -280,7 +280,7 @@ static int trim_pass(struct trimming *t, bool whole)
 }
 
 /* What a process that was killed while it shrank the pool has left past its end. A process that
- * grows the pool just now has made the file longer, and begins again. */
+ * grows the pool just now has made the file longer, and does that again. */
 static int cut_what_is_left(struct trimming *t)
 {
     struct media *media = &t->fs->dax.media;
@@ -290,7 +290,7 @@ static int cut_what_is_left(struct trimming *t)
     if (rc)
         return rc == 1 ? 0 : rc;
     rc = media_resident(media, &before);
-    rc = rc ? rc : media_cut(media, shm_pool_blocks(t->fs->dax.shm) * HF_BLOCK_BYTES);
+    rc = rc ? rc : fs_space_cut(t->fs, shm_pool_blocks(t->fs->dax.shm) * HF_BLOCK_BYTES);
     rc = rc ? rc : media_resident(media, &after);
     fs_space_unlock(t->fs);
     if (rc == 0 && after < before)

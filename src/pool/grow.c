@@ -10,11 +10,18 @@
  * else is dirty in it, so it is done with nothing held, between two transactions. The first one
  * makes the memory longer under space_mutex, so that two growing processes do not meet in the file.
  * Before the second one, another process may grow the pool further. Then that process wins, and
- * ours fails. Another process may also shrink the pool, or begin to grow it, and cut what ours has
- * added. Then ours begins again.
+ * ours fails.
  *
  * The bitmap takes new blocks for zeros. So what a killed shrink has left in the file past the
  * recorded size is cut off before the file is made longer. Nobody uses it: shrink.c.
+ *
+ * Other processes may change what ours has added. A trim cuts it off, and so do a shrink and the
+ * first step of another growth. A shrink that is killed before its cut leaves old bytes below the
+ * old size. The length of the file tells none of that: a growth that has not synced yet may have
+ * made it as long again. So each of them first raises a count (tail_changes). Where the second
+ * transaction finds another count, it makes the memory longer once more, and syncs it, with
+ * space_mutex held. That sync is short, since another one has just written nearly all. Two
+ * processes that grow the pool at once both end, in whatever order they take their steps.
  *
  * A memory pool is not synced. After a power cut its record may say more than POOL/data has:
  * mend.c.
@@ -56,7 +63,21 @@ static int begin_growing(struct fs *fs, uint64_t pool_bytes, struct fs_txn *txn,
     return rc;
 }
 
-static int lengthen(struct fs *fs, uint64_t pool_bytes)
+/* In a transaction, which keeps others from the file. */
+static int lengthen_memory(struct fs *fs, const struct meta_super *super, uint64_t pool_bytes)
+{
+    int rc = HF_LAB_BROKEN(HF_LAB_TAIL_STAYS) ? 0 : fs_space_cut(fs, super->pool_bytes);
+
+    return rc ? rc : media_grow(&fs->dax.media, super->pool_bytes, pool_bytes);
+}
+
+static int sync_memory(struct fs *fs)
+{
+    return fs->durable ? media_sync(&fs->dax.media) : 0;
+}
+
+/* *changes: the count of changes that it was made after. */
+static int lengthen(struct fs *fs, uint64_t pool_bytes, uint64_t *changes)
 {
     struct meta_super super;
     struct fs_txn txn;
@@ -65,43 +86,42 @@ static int lengthen(struct fs *fs, uint64_t pool_bytes)
     if (rc)
         return rc;
     rc = shm_reserve_space(fs->dax.shm, pool_bytes / HF_BLOCK_BYTES);
-    if (rc == 0 && !HF_LAB_BROKEN(HF_LAB_TAIL_STAYS))
-        rc = media_cut(&fs->dax.media, super.pool_bytes);
-    rc = rc ? rc : media_grow(&fs->dax.media, super.pool_bytes, pool_bytes);
+    rc = rc ? rc : lengthen_memory(fs, &super, pool_bytes);
+    *changes = fs->dax.shm->run->tail_changes;
     fs_abort(&txn);
     return rc;
 }
 
-/* 1: the memory is not so long any more. */
-static int record_blocks(struct fs *fs, uint64_t pool_bytes)
+static bool is_as_left(const struct fs *fs, uint64_t changes)
+{
+    return fs->dax.shm->run->tail_changes == changes || HF_LAB_BROKEN(HF_LAB_TAIL_STAYS);
+}
+
+static int record_blocks(struct fs *fs, uint64_t pool_bytes, uint64_t changes)
 {
     struct meta_super super;
     struct fs_txn txn;
-    uint64_t there;
     int rc = begin_growing(fs, pool_bytes, &txn, &super);
 
     if (rc)
         return rc;
-    rc = media_bytes(&fs->dax.media, &there);
-    if (rc || there < pool_bytes) {
-        fs_abort(&txn);
-        return rc ? rc : 1;
+    if (!is_as_left(fs, changes)) {
+        rc = lengthen_memory(fs, &super, pool_bytes);
+        rc = rc ? rc : sync_memory(fs);
     }
     super.pool_bytes = pool_bytes;
     txn.grown_blocks = pool_bytes / HF_BLOCK_BYTES;
-    return fs_txn_end(&txn, meta_super_put(txn.meta, &super));
+    return fs_txn_end(&txn, rc ? rc : meta_super_put(txn.meta, &super));
 }
 
 int pool_grow(struct fs *fs, uint64_t pool_bytes)
 {
-    int rc;
+    uint64_t changes;
+    int rc = lengthen(fs, pool_bytes, &changes);
 
-    do {
-        rc = lengthen(fs, pool_bytes);
-        if (rc == 0 && fs->durable)
-            rc = media_sync(&fs->dax.media);
-        rc = rc ? rc : record_blocks(fs, pool_bytes);
-    } while (rc == 1);
+    rc = rc ? rc : sync_memory(fs);
+    HF_LAB_AT(HF_LAB_GROWS);
+    rc = rc ? rc : record_blocks(fs, pool_bytes, changes);
     if (rc == 0)
         dax_tell_growth(&fs->dax);
     return rc;

@@ -87,7 +87,8 @@ static int begin_shrinking(struct fs *fs, uint64_t pool_bytes)
 }
 
 /* In a transaction, with table_mutex. Without the bits, blocks that come back by growing get memory
- * as new ones do. */
+ * as new ones do. What the file has past the end is no zeros until it is cut, and a process that
+ * grows the pool just now has to know (grow.c). */
 static int lower_size(struct fs *fs, struct fs_txn *txn, uint64_t pool_bytes)
 {
     uint64_t blocks = pool_bytes / HF_BLOCK_BYTES, old = shm_pool_blocks(fs->dax.shm);
@@ -99,6 +100,7 @@ static int lower_size(struct fs *fs, struct fs_txn *txn, uint64_t pool_bytes)
         return rc;
     if (blocks < old)
         fs_unback(fs, blocks, old - blocks);
+    fs->dax.shm->run->tail_changes++;
     super.pool_bytes = pool_bytes;
     super.fresh_block = fs_min(super.fresh_block, blocks);
     txn->shrunk_blocks = blocks;
@@ -141,7 +143,7 @@ static int cut_memory(struct fs *fs)
     if (rc)
         return rc == -EBUSY || rc == -EINTR || rc == -ETIMEDOUT || rc == -EAGAIN ? 0 : rc;
     rc = meta_super_get(txn.meta, &super);
-    rc = rc ? rc : media_cut(&fs->dax.media, super.pool_bytes);
+    rc = rc ? rc : fs_space_cut(fs, super.pool_bytes);
     fs_abort(&txn);
     return rc;
 }

@@ -133,6 +133,9 @@ struct shm_run {
     /* A process shrinks the pool, index + 1 in the upper half: groups from the lower half on are
      * not given out. 0: none does. Set under space_mutex; it goes with its process. */
     uint64_t shrink_to;
+    /* Raised before memory past the pool's end is cut off, and before a smaller size is recorded.
+     * So a process that grows the pool sees what came between its two steps. Under space_mutex. */
+    uint64_t tail_changes;
     /* Blocks that detached records alone name; that more than one extent names; and how many more
      * there would be if each extent had its own. */
     uint64_t detached_blocks, shared_blocks, saved_blocks;

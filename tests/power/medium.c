@@ -27,6 +27,9 @@ static void apply(struct medium_file *files, const struct power_record *record)
         file->named = false;
         break;
     case POWER_SIZE:
+        for (uint64_t page = (record->at + POWER_PAGE - 1) / POWER_PAGE;
+             page < MEDIUM_PAGES && page * POWER_PAGE < file->bytes; page++)
+            file->pages[page] = 0;
         file->bytes = record->at;
         break;
     case POWER_PAGE_SET:

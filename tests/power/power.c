@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * power [--kind memory|durable] [--cuts N] [--at RECORD --choice N] [--steps] [--ext4]
+ * power [--kind memory|durable] [--cuts N] [--at RECORD --choice N] [--steps] [--break-growth]
+ *       [--ext4]
  *
  * Runs the workload once on a disk, recorded. Then cuts the power at each record, or after so many
  * stretches of it as --cuts says. Each cut is made in several ways. Of what was not synced, nothing
@@ -12,7 +13,8 @@
  * or refused with a sentence, and no process dies of it; nothing more is promised.
  *
  * --steps: layout changes of more than two extents go in steps. Power that fails between two steps
- * leaves the file as after the change. Needs a lab build.
+ * leaves the file as after the change. Needs a lab build. --break-growth: and a growth does not see
+ * what others have done to the memory that it has added, which must be found.
  *
  * --ext4: the medium is not a model but a file system on a loop device. Whenever a call has synced
  * something, the device is copied, mounted and looked at, as if the power had gone then. For root.
@@ -500,13 +502,11 @@ static void explore_device(void)
 
 static int body(int argc, char **argv)
 {
-    static const struct option names[] = {{"kind", required_argument, NULL, 'k'},
-                                          {"cuts", required_argument, NULL, 'c'},
-                                          {"at", required_argument, NULL, 'a'},
-                                          {"choice", required_argument, NULL, 'o'},
-                                          {"ext4", no_argument, NULL, 'e'},
-                                          {"steps", no_argument, NULL, 's'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"kind", required_argument, NULL, 'k'},   {"cuts", required_argument, NULL, 'c'},
+        {"at", required_argument, NULL, 'a'},     {"choice", required_argument, NULL, 'o'},
+        {"ext4", no_argument, NULL, 'e'},         {"steps", no_argument, NULL, 's'},
+        {"break-growth", no_argument, NULL, 'b'}, {NULL, 0, NULL, 0}};
     struct options options = {0};
     bool ext4 = false;
     int option;
@@ -524,6 +524,8 @@ static int body(int argc, char **argv)
             ext4 = true;
         else if (option == 's')
             steps = test_shorten_steps();
+        else if (option == 'b')
+            power_growth_is_broken = true;
         else
             return 2;
     power_flags = strcmp(kind, "durable") == 0 ? HF_POOL_DURABLE : HF_POOL_MEMORY;

@@ -45,6 +45,8 @@ extern const unsigned power_step_count;
 /* Where the workload's pool is, and with which flags. */
 extern const char *power_pool;
 extern uint32_t power_flags;
+/* In lab builds: a growth does not see what others have done to its memory. */
+extern bool power_growth_is_broken;
 
 /* Reads all of the pool; every failure ends the test. */
 void power_look(struct hf_pool *pool, struct power_state *state);

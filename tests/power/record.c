@@ -204,8 +204,8 @@ static void resized(int fd)
 
     if (file == POWER_FILES || fstat(fd, &st))
         return;
-    look_at_maps();
     add_size(file, (uint64_t)st.st_size);
+    look_at_maps(); /* what comes back after a cut is zeros */
 }
 
 static void synced(int fd)
@@ -282,6 +282,8 @@ static void before_call(struct interposed *call)
         call->is_noted = call->flags & O_CREAT && below(call->path) && access(call->path, F_OK);
     else if (call->what == INTERPOSED_WRITE)
         call->off = of_fd(call->fd) == POWER_FILES ? 0 : lseek(call->fd, 0, SEEK_CUR);
+    else if (call->what == INTERPOSED_TRUNCATE && of_fd(call->fd) != POWER_FILES)
+        look_at_maps(); /* a map of what is cut off cannot be read any more */
     else if (call->what == INTERPOSED_UNMAP ||
              (call->what == INTERPOSED_MAP && call->flags & MAP_FIXED))
         unmaps(call->at, call->len);

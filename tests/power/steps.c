@@ -2,8 +2,11 @@
 /* The workload: what each step does, what the pool then holds, and what of it is promised. */
 #include "power.h"
 
+#include "base/lab.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/compact.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +14,7 @@
 
 const char *power_pool;
 uint32_t power_flags;
+bool power_growth_is_broken;
 
 static struct hf_file *open_file(struct hf_pool *pool, const char *path)
 {
@@ -169,9 +173,70 @@ static void fill_pool(struct hf_pool **pool)
     EXPECT_EQ(hf_close(file), 0);
 }
 
+#ifdef HF_LAB
+static struct hf_pool *trimmed;
+
+/* A trim cuts off what the growth has just synced. Another growth makes the file as long again, and
+ * its process dies before it syncs that. */
+static void cut_and_lengthen(enum hf_lab_point point)
+{
+    struct hf_trim_result result = {.size = sizeof(result)};
+    char path[512];
+    int fd;
+
+    if (point != HF_LAB_GROWS)
+        return;
+    hf_lab_stepped = false;
+    EXPECT_EQ(hf_pool_trim(trimmed, 0, &result), 0);
+    snprintf(path, sizeof(path), "%s/data", power_pool);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    EXPECT_OK(fd);
+    EXPECT_EQ(posix_fallocate(fd, POWER_POOL_BYTES, POWER_GROWN_BYTES - POWER_POOL_BYTES), 0);
+    EXPECT_EQ(close(fd), 0);
+}
+
+/* In lab builds the next growth meets both. */
+static void disturb_growth(struct hf_pool *pool)
+{
+    trimmed = pool;
+    hf_lab_at = cut_and_lengthen;
+    hf_lab_break |= HF_LAB_STEPS | (power_growth_is_broken ? HF_LAB_TAIL_STAYS : 0);
+    hf_lab_stepped = true;
+}
+
+static void leave_growth(void)
+{
+    hf_lab_break &= ~(HF_LAB_STEPS | HF_LAB_TAIL_STAYS);
+}
+#else
+static void disturb_growth(struct hf_pool *pool)
+{
+    (void)pool;
+}
+
+static void leave_growth(void)
+{
+}
+#endif
+
 static void grow(struct hf_pool **pool)
 {
+    disturb_growth(*pool);
     EXPECT_EQ(hf_pool_grow(*pool, POWER_GROWN_BYTES), 0);
+    leave_growth();
+}
+
+static void shrink(struct hf_pool **pool)
+{
+    EXPECT_EQ(hf_pool_shrink(*pool, POWER_POOL_BYTES, NULL), 0);
+}
+
+static void trim(struct hf_pool **pool)
+{
+    struct hf_trim_result result = {.size = sizeof(result)};
+
+    EXPECT_EQ(hf_pool_trim(*pool, 0, &result), 0);
+    EXPECT(result.given_bytes > 0);
 }
 
 static void create_e(struct hf_pool **pool)
@@ -344,6 +409,10 @@ const struct power_step power_steps[] = {
     {.name = "truncate /e up", .run = truncate_up},
     {.name = "unlink /big", .run = unlink_big},
     {.name = "truncate /e down", .run = truncate_down},
+    {.name = "shrink the pool", .run = shrink},
+    {.name = "trim it", .run = trim},
+    {.name = "write and fsync /b", .run = write_b, .writes = true},
+    {.name = "grow it again", .run = grow},
     {.name = "close the pool", .run = detach},
     {.name = "append to /e in a process that is killed", .run = append_and_die},
     {.name = "open it, which records the larger size", .run = attach},
