@@ -25,9 +25,9 @@ static uint64_t free_from(const struct shm *shm, uint64_t block)
 uint64_t fs_space_used_from(const struct fs *fs, uint64_t block)
 {
     const struct shm *shm = fs->dax.shm;
-    uint64_t blocks = shm_pool_blocks(shm);
+    uint64_t blocks = shm_pool_blocks(shm), after = block < blocks ? blocks - block : 0;
 
-    return block < blocks ? blocks - block - free_from(shm, block) : 0;
+    return after - fs_min(free_from(shm, block), after); /* a count may be wrong */
 }
 
 uint64_t fs_space_to_give(const struct fs *fs)

@@ -279,23 +279,39 @@ static int trim_pass(struct trimming *t, bool whole)
     return rc;
 }
 
-/* What a process that was killed while it shrank the pool has left past its end. A process that
- * grows the pool just now has made the file longer, and does that again. */
-static int cut_what_is_left(struct trimming *t)
+/* What a file longer than the pool has too much, in a transaction. */
+static int cut_to_record(struct trimming *t)
 {
     struct media *media = &t->fs->dax.media;
     uint64_t before = 0, after = 0;
-    int rc = media_can_be_cut(media) ? fs_space_lock(t->fs) : 1;
+    struct meta_super super;
+    struct fs_txn txn;
+    int rc = fs_begin(t->fs, &txn);
 
     if (rc)
-        return rc == 1 ? 0 : rc;
-    rc = media_resident(media, &before);
-    rc = rc ? rc : fs_space_cut(t->fs, shm_pool_blocks(t->fs->dax.shm) * HF_BLOCK_BYTES);
+        return rc;
+    rc = meta_super_get(txn.meta, &super);
+    rc = rc ? rc : media_resident(media, &before);
+    rc = rc ? rc : fs_space_cut(t->fs, super.pool_bytes);
     rc = rc ? rc : media_resident(media, &after);
-    fs_space_unlock(t->fs);
+    fs_abort(&txn);
     if (rc == 0 && after < before)
         t->result.given_bytes += before - after;
     return rc;
+}
+
+/* What a process that was killed while it shrank the pool has left past its end. A process that
+ * grows the pool just now has made the file longer, and does that again. The segment's word for the
+ * pool's size may be wrong, so it decides only whether to look. */
+static int cut_what_is_left(struct trimming *t)
+{
+    const struct media *media = &t->fs->dax.media;
+    uint64_t bytes;
+    int rc = media_can_be_cut(media) ? media_bytes(media, &bytes) : 1;
+
+    if (rc)
+        return rc == 1 ? 0 : rc;
+    return bytes > shm_pool_blocks(t->fs->dax.shm) * HF_BLOCK_BYTES ? cut_to_record(t) : 0;
 }
 
 static int begin_trim(struct trimming *t)

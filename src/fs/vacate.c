@@ -157,11 +157,12 @@ static int await_others(struct vacating *v, struct shm_waiting *waiting, int64_t
     return 0;
 }
 
-/* Until nothing past the bound is in use. */
+/* Until nothing past the bound is in use. The counts of the segment may be wrong, so the files are
+ * looked at in any case: what is cut cannot be mended. */
 static int empty_it(struct vacating *v, struct shm_waiting *waiting)
 {
     int64_t used;
-    int rc = 0;
+    int rc = vacate_pass(v);
 
     while (rc >= 0 && (used = used_past_bound(v)) != 0) {
         rc = used < 0 ? (int)used : vacate_pass(v);

@@ -16,6 +16,7 @@
 
 #include <execinfo.h>
 #include <fcntl.h>
+#include <holdfast/compact.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -416,10 +417,40 @@ static int step_grow(struct worker *w, struct hf_file *file)
     return hf_pool_grow(w->pool, TEST_MIB(8 + 2 * test_below(&w->rng, 4)));
 }
 
+static int step_tend(struct worker *w, struct hf_file *file)
+{
+    struct hf_compact_result compacted = {.size = sizeof(compacted)};
+    struct hf_trim_result trimmed = {.size = sizeof(trimmed)};
+    struct hf_policy policy = any_policy(w);
+
+    switch (test_below(&w->rng, 4)) {
+    case 0:
+        return hf_pool_trim(w->pool, test_below(&w->rng, 2) * HF_HUGE_BYTES, &trimmed);
+    case 1:
+        return hf_pool_shrink(w->pool, TEST_MIB(8 + 2 * test_below(&w->rng, 3)), &policy);
+    case 2:
+        return hf_compact(file, 0, 0, 0, test_below(&w->rng, 2) ? &policy : NULL, &compacted);
+    default:
+        return hf_compact(file, any_off(w), 3 * HF_HUGE_BYTES, HF_COMPACT_LOOK, NULL, &compacted);
+    }
+}
+
+/* So that there are whole runs to be laid for huge entries. */
+static int step_long(struct worker *w, struct hf_file *file)
+{
+    static char piece[32 * TEST_PAGE];
+    uint64_t run = test_below(&w->rng, 2) * HF_HUGE_BYTES;
+    int rc = 0;
+
+    for (uint64_t off = HF_HUGE_BYTES; rc >= 0 && off > 0; off -= sizeof(piece))
+        rc = (int)hf_write(file, piece, sizeof(piece), run + off - sizeof(piece));
+    return rc;
+}
+
 static int (*const steps[])(struct worker *w, struct hf_file *file) = {
-    step_write, step_read,      step_append, step_pin,   step_pin,       step_pin,
-    step_lease, step_take,      step_move,   step_share, step_name,      step_look,
-    step_watch, step_fallocate, step_grow,   step_close, step_fallocate, step_truncate};
+    step_write, step_read,      step_append, step_pin,   step_pin,       step_pin,      step_lease,
+    step_take,  step_move,      step_share,  step_name,  step_look,      step_watch,    step_tend,
+    step_tend,  step_fallocate, step_grow,   step_close, step_fallocate, step_truncate, step_long};
 
 /* ---- the process that works ---- */
 
@@ -610,10 +641,17 @@ static void judge(int status, int said)
         fprintf(stderr, "%s", text);
 }
 
+static void say(void *unused, const char *sentence)
+{
+    (void)unused;
+    if (getenv("LIVE_TALKS"))
+        fprintf(stderr, "fsck: %s\n", sentence);
+}
+
 static int check(uint32_t flags, struct hf_check_result *result)
 {
     *result = (struct hf_check_result){.size = sizeof(*result)};
-    return hf_pool_check(test_path(POOL), flags, NULL, NULL, NULL, result);
+    return hf_pool_check(test_path(POOL), flags, say, NULL, NULL, result);
 }
 
 static void expect_mended(void)

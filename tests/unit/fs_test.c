@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/compact.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -649,6 +650,70 @@ static void the_same_pool_is_one_handle(void **state)
     assert_int_equal(access(pool_path, F_OK), 0);
 }
 
+/* ---- words of the segment that are wrong, and memory that is cut off ---- */
+
+#define PAST 32u /* pages of a file past the end that the pool had at first */
+
+/* All that the pool had at first is in /ballast. */
+static struct hf_file *write_past_first_end(struct hf_pool *pool)
+{
+    struct hf_file *ballast = open_file(pool, "/ballast", O_CREAT), *file;
+
+    assert_int_equal(hf_fallocate(ballast, 0, 0, POOL_BYTES, NULL), 0);
+    assert_int_equal(hf_close(ballast), 0);
+    assert_int_equal(hf_pool_grow(pool, 2 * POOL_BYTES), 0);
+    file = open_file(pool, "/f", O_CREAT);
+    write_pages(file, 0, PAST, 1);
+    return file;
+}
+
+static void expect_pages(struct hf_file *file)
+{
+    char bytes[HF_BLOCK_BYTES];
+
+    for (unsigned i = 0; i < PAST; i++) {
+        assert_int_equal(hf_read(file, bytes, sizeof bytes, i * PAGE), sizeof bytes);
+        assert_int_equal(bytes[0], 1 + i);
+        assert_int_equal(bytes[sizeof bytes - 1], 1 + i);
+    }
+}
+
+static void a_trim_goes_by_the_recorded_size(void **state)
+{
+    struct hf_trim_result result = {.size = sizeof result};
+    struct hf_pool *pool = attach(0);
+    struct shm_run *run = pool->fs.dax.shm->run;
+    struct hf_file *file = write_past_first_end(pool);
+    uint64_t blocks = run->pool_blocks;
+
+    (void)state;
+    run->pool_blocks = 5;
+    assert_int_equal(hf_pool_trim(pool, 0, &result), 0);
+    run->pool_blocks = blocks;
+    expect_pages(file);
+    assert_int_equal(hf_close(file), 0);
+    assert_int_equal(hf_pool_close(pool), 0);
+    assert_sound();
+}
+
+static void a_shrink_looks_at_the_files(void **state)
+{
+    struct hf_pool *pool = attach(0);
+    struct shm *shm = pool->fs.dax.shm;
+    struct hf_file *file = write_past_first_end(pool);
+
+    (void)state;
+    assert_int_equal(hf_unlink(pool, "/ballast", NULL), 0);
+    for (uint64_t group = POOL_BYTES / HF_HUGE_BYTES; group < 2 * POOL_BYTES / HF_HUGE_BYTES;
+         group++)
+        shm->group_free[group] = SHM_GROUP_BLOCKS;
+    assert_int_equal(hf_pool_shrink(pool, POOL_BYTES, NULL), 0);
+    expect_pages(file);
+    assert_int_equal(hf_close(file), 0);
+    assert_int_equal(hf_pool_close(pool), 0);
+    assert_sound();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_pool, close_pool)
 #define TEST_ON_DISK(name) cmocka_unit_test_setup_teardown(name, make_pool, remove_pool)
 
@@ -674,6 +739,8 @@ int main(void)
         TEST_ON_DISK(nothing_of_the_dead_stays),
         TEST_ON_DISK(nothing_of_the_dead_stays_meanwhile),
         TEST_ON_DISK(the_same_pool_is_one_handle),
+        TEST_ON_DISK(a_trim_goes_by_the_recorded_size),
+        TEST_ON_DISK(a_shrink_looks_at_the_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
