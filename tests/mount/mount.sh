@@ -9,7 +9,8 @@
 #   start SIZE [OPTION ...]  a pool $pool of that size (options of mkpool), mounted on $dir by mount_pool [OPTION,...]
 #   crowd [PATH ...] [--still PATH ...]
 #                            the crowd (crowd.c) on these paths below $dir, until crowd_ends
-#   HF_MOUNT_TRIM=yes        memory of free blocks goes back all the time: by itself, and by `holdfast trim`
+#   HF_MOUNT_TENDED=yes      memory of free blocks goes back all the time, by itself and by `holdfast trim`. Files are
+#                            laid for huge entries, and the pool becomes 8 MiB larger and as small again
 #   dedup_follows            a process lets equal pages of the pool share blocks, until finish
 #   children PID             the processes that it has started and that are not gone
 #   run COMMAND ...          quietly; what it said is shown when it fails
@@ -39,6 +40,8 @@ server=
 crowd_pid=
 follower=
 trimmer=
+compactor=
+resizer=
 if [ -n "${TARGET-}" ]; then
     dir=$(mktemp -d "$TARGET/holdfast-mount-XXXXXX") || exit 1
 else
@@ -49,7 +52,7 @@ fi
 clean_up() {
     local job
 
-    for job in $crowd_pid $follower $trimmer $(jobs -p); do
+    for job in $crowd_pid $follower $trimmer $compactor $resizer $(jobs -p); do
         [ "$job" = "$server" ] || kill -KILL "$job" 2>/dev/null
     done
     if mountpoint -q "$dir"; then
@@ -134,35 +137,49 @@ unmount() {
 
 start() {
     [ -z "${TARGET-}" ] || return 0
-    run "$HOLDFAST" mkpool "$pool" --size "$@" ${HF_MOUNT_TRIM:+--trim-above 2M}
+    run "$HOLDFAST" mkpool "$pool" --size "$@" ${HF_MOUNT_TENDED:+--trim-above 2M}
     mount_pool "$options"
-    [ -z "${HF_MOUNT_TRIM-}" ] || trim_follows
+    [ -z "${HF_MOUNT_TENDED-}" ] || tend "$1"
 }
 
-# Beside what the pool does by itself.
-trim_follows() {
-    while "$HOLDFAST" trim "$pool" --json >"$work/trimmed" && [ ! -e "$work/trim-ends" ]; do
+# Beside what the pool does by itself. What is held past the end is in the way of a shrink.
+tend() {
+    while "$HOLDFAST" trim "$pool" --json >"$work/trimmed" && [ ! -e "$work/tending-ends" ]; do
         grep -o '"given_bytes": [1-9][0-9]*' "$work/trimmed" >>"$work/given"
         sleep 0.01
     done &
     trimmer=$!
+    "$HOLDFAST" compact "$pool" --follow --pause 20ms --json >"$work/compacted" 2>&1 &
+    compactor=$!
+    while [ ! -e "$work/tending-ends" ]; do
+        "$HOLDFAST" grow "$pool" --size $((${1%M} + 8))M
+        "$HOLDFAST" shrink "$pool" --size "$1" --policy deadline:200ms && echo shrunk >>"$work/shrunk"
+        sleep 0.05
+    done >"$work/resized" 2>&1 &
+    resizer=$!
 }
 
 # Afterwards the system keeps what is in use, and block 0.
-trim_ends() {
+tending_ends() {
     local used resident
 
     [ -n "$trimmer" ] || return 0
-    touch "$work/trim-ends"
+    await test -s "$work/shrunk"
+    touch "$work/tending-ends"
     wait "$trimmer" || true
-    trimmer=
+    wait "$resizer" || true
+    kill -TERM "$compactor" || fail "the compactor has ended: $(cat "$work/compacted")"
+    wait "$compactor"
+    same "$?" $((128 + 15))
+    trimmer= compactor= resizer=
     [ -s "$work/given" ] || fail "the trims have given nothing back"
     run "$HOLDFAST" trim "$pool"
     used=$("$HOLDFAST" df "$pool" --json | grep -o '"used_bytes": [0-9]*' | grep -o '[0-9]*$')
     resident=$(($(stat -c %b "$pool/data") * 512))
     [ "$resident" = "$used" ] || [ "$resident" = $((used + 4096)) ] ||
         fail "$resident bytes of memory for $used in use"
-    echo "$(wc -l <"$work/given") trims have given memory back"
+    echo "$(wc -l <"$work/given") trims have given memory back, $(wc -l <"$work/shrunk") shrinks ended," \
+        "compact: $(grep -E 'huge|moved' "$work/compacted" | tr -d '\n')"
 }
 
 crowd() {
@@ -218,7 +235,7 @@ finish() {
     crowd_ends
     follower_ends
     unmount
-    trim_ends
+    tending_ends
     await not_in_use
     run "$HOLDFAST" fsck "$pool"
 }

@@ -136,6 +136,7 @@ static void begin(struct exercise *x, const struct exercise_plan *plan)
         model_enter(x->model.root, plan->top + 1, x->top);
     }
     EXPECT_EQ(hf_pool_info(x->pool, &info), 0);
+    x->pool_bytes = info.pool_bytes;
     x->blocks_at_start = (info.pool_bytes - info.free_bytes - info.detached_bytes) / TEST_PAGE;
     open_shared(x, plan);
     failing = x;
@@ -159,6 +160,8 @@ void exercise_run(const struct exercise_plan *plan)
     close_all(x);
     compare_all(x);
     EXPECT(plan->count < 10000 || (x->clones && x->merged));
+    EXPECT(plan->count < 10000 || x->pool_bytes < TEST_MIB(64) || x->compacted);
+    EXPECT(plan->count < 10000 || !x->alone || (x->shrunk && (x->trimmed || plan->accompanied)));
     if (plan->shared)
         EXPECT_EQ(hf_close(x->files[0].file), 0);
     test_pool_close(x->pool);

@@ -51,7 +51,9 @@ struct exercise {
     struct held_pin pins[EXERCISE_PINS];
     uint64_t blocks_at_start; /* in use when no file had any */
     uint64_t done;
-    uint64_t clones, merged; /* merged: bytes */
+    uint64_t pool_bytes; /* likewise, of the pool */
+    uint64_t clones, shrunk;
+    uint64_t merged, compacted, trimmed; /* bytes */
     char log[EXERCISE_LOG][320];
     uint64_t logged;
 };

@@ -7,6 +7,7 @@
 #include "exercise.h"
 
 #include <errno.h>
+#include <holdfast/compact.h>
 #include <inttypes.h>
 
 const struct hf_policy *choose_policy(struct exercise *x, struct hf_policy *policy)
@@ -17,7 +18,7 @@ const struct hf_policy *choose_policy(struct exercise *x, struct hf_policy *poli
 
     *policy = (struct hf_policy){.kind = kinds[test_below(&x->rng, 8)]};
     if (policy->kind == HF_POLICY_DEADLINE || policy->kind == HF_POLICY_DEADLINE_DETACH)
-        policy->deadline_ns = 1000000000;
+        policy->deadline_ns = TEST_PATIENCE_NS; /* for locks that others have, if there are any */
     return policy->kind == HF_POLICY_DEFAULT && test_chance(&x->rng, 80) ? NULL : policy;
 }
 
@@ -277,6 +278,82 @@ static void run_move(struct exercise *x)
         change_compare(x, &change, false);
 }
 
+/* The policies that detach are refused. */
+static const int *compact_errors(const struct change *change, uint32_t flags, int errors[3])
+{
+    int access = change->open->flags & O_ACCMODE, count = 0;
+    uint32_t kind = change->policy ? change->policy->kind : HF_POLICY_DEFAULT;
+
+    if (access == (flags & HF_COMPACT_LOOK ? O_WRONLY : O_RDONLY))
+        errors[count++] = EBADF;
+    if (change->off > change->open->node->content.size || kind == HF_POLICY_DETACH ||
+        kind == HF_POLICY_DEADLINE_DETACH)
+        errors[count++] = EINVAL;
+    return errors;
+}
+
+/* Content, holes, size and times stay, and what is pinned stays where it is. */
+static void run_compact(struct exercise *x)
+{
+    struct hf_compact_result result = {.size = sizeof(result)};
+    uint32_t flags = test_chance(&x->rng, 20) ? HF_COMPACT_LOOK : 0;
+    struct change change;
+    int rc;
+
+    if (!change_begin(x, &change, flags ? "look how it lies" : "compact", true))
+        return;
+    if (test_chance(&x->rng, 70))
+        change.off = change.len = 0; /* all of it */
+    change_note(x, &change);
+    rc = hf_compact(change.open->file, change.off, change.len, flags, change.policy, &result);
+    note_result(x, rc);
+    if (rc == -ENOSPC && is_full(x, 64)) /* of the metadata */
+        return;
+    expect_one_of(x, rc, compact_errors(&change, flags, (int[3]){0}));
+    EXPECT(rc ||
+           result.huge_bytes + result.held_bytes + result.shared_bytes + result.no_space_bytes ==
+               result.run_bytes ||
+           flags);
+    x->compacted += rc ? 0 : result.huge_bytes - result.was_huge;
+    compare_file(x, change.open);
+    pins_compare(x, change.open->node);
+}
+
+/* Larger by some MiB, or as small as it was at first. Files that have come to lie past the end move;
+ * this thread's own pins there are in the way. */
+static void run_resize(struct exercise *x)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+    int rc;
+
+    if (!x->alone)
+        return;
+    EXPECT_EQ(hf_pool_info(x->pool, &info), 0);
+    if (info.pool_bytes == x->pool_bytes) {
+        note(x, "grow the pool");
+        rc = hf_pool_grow(x->pool, info.pool_bytes + (1 + test_below(&x->rng, 3)) * HF_HUGE_BYTES);
+        EXPECT_EQ(rc, 0);
+        return;
+    }
+    note(x, "shrink the pool");
+    rc = hf_pool_shrink(x->pool, x->pool_bytes, &test_nowait);
+    note_result(x, rc);
+    EXPECT(rc == 0 || rc == -EBUSY || rc == -ENOSPC);
+    x->shrunk += rc == 0;
+    pins_compare(x, NULL);
+}
+
+static void run_trim(struct exercise *x)
+{
+    struct hf_trim_result result = {.size = sizeof(result)};
+
+    if (!x->alone)
+        return;
+    note(x, "trim the pool");
+    EXPECT_EQ(hf_pool_trim(x->pool, test_chance(&x->rng, 50) ? HF_HUGE_BYTES : 0, &result), 0);
+    x->trimmed += result.given_bytes;
+}
+
 static void run_misuse(struct exercise *x)
 {
     struct open_file *open = choose_open(x);
@@ -304,5 +381,6 @@ static void run_misuse(struct exercise *x)
 const struct operation layout_operations[] = {
     {"truncate", 40, run_truncate}, {"allocate", 25, run_allocate}, {"punch", 40, run_punch},
     {"zero", 25, run_zero},         {"collapse", 20, run_collapse}, {"insert", 15, run_insert},
-    {"move", 35, run_move},         {"misuse", 2, run_misuse},      {NULL, 0, NULL},
+    {"move", 35, run_move},         {"misuse", 2, run_misuse},      {"compact", 20, run_compact},
+    {"resize", 6, run_resize},      {"trim", 4, run_trim},          {NULL, 0, NULL},
 };

@@ -7,8 +7,8 @@
  * or detached, and the others go on. At every tenth kill all are killed at once. Then fsck must be
  * clean, and everything acknowledged there.
  *
- * LIST: of reader, copies, forks, stops, closed, dedup, strangers, trim, filler and crowd, or none.
- * All if it is not given (storm.h). The actor dedup needs the program's path in HOLDFAST.
+ * LIST: of reader, copies, forks, stops, closed, dedup, strangers, trim, filler, crowd, compact and
+ * resize, or none. All if it is not given (storm.h). The actor dedup needs the program's path in HOLDFAST.
  *
  * With an engine that counts, no process drops the pins of the dead, so none waits for pins without
  * a deadline.
@@ -37,7 +37,7 @@ struct parent {
     struct test_rng rng;
     struct hf_pool *pool; /* null while the parent is not attached */
     pid_t pids[STORM_WORKERS_MAX];
-    pid_t reader, follower, trimmer, filler;
+    pid_t reader, follower, trimmer, compactor, resizer, filler;
     const char *engine;
     bool durable;
     unsigned kills, wanted, checkpoints;
@@ -244,7 +244,7 @@ static uint64_t blocks_in_use(struct hf_pool *pool)
 /* Free, in a file, or detached: there is nothing else. */
 static struct sum blocks_of(struct parent *parent, int64_t *lost)
 {
-    static uint8_t seen[TEST_MIB(POOL_MIB) / HF_BLOCK_BYTES];
+    static uint8_t seen[2 * TEST_MIB(POOL_MIB) / HF_BLOCK_BYTES]; /* also of a larger pool */
     struct hf_pool_info info = {.size = sizeof(info)};
     struct sum sum = {.seen = seen};
 
@@ -275,17 +275,35 @@ static void kill_follower(struct parent *parent)
     parent->follower = 0;
 }
 
-static void start_trimmer(struct parent *parent)
+/* Those that look after the pool. */
+static void start_companions(struct parent *parent)
 {
     if (parent->storm->actors & STORM_TRIM)
         parent->trimmer = test_trimmer(STORM_POOL);
+    if (parent->storm->actors & STORM_COMPACT)
+        parent->compactor = test_compactor(STORM_POOL, true);
+    if (parent->storm->actors & STORM_RESIZE)
+        parent->resizer = test_resizer(STORM_POOL, TEST_MIB(POOL_MIB));
 }
 
-static void kill_trimmer(struct parent *parent)
+static void kill_companion(pid_t *pid, const char *name)
 {
-    if (parent->trimmer)
-        test_kill(parent->trimmer);
-    parent->trimmer = 0;
+    int status;
+
+    if (!*pid)
+        return;
+    kill(*pid, SIGKILL);
+    status = test_wait_status(*pid);
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+        FAIL("the %s ended by itself with status %#x", name, (unsigned)status);
+    *pid = 0;
+}
+
+static void kill_companions(struct parent *parent)
+{
+    kill_companion(&parent->trimmer, "trimmer");
+    kill_companion(&parent->compactor, "compactor");
+    kill_companion(&parent->resizer, "resizer");
 }
 
 static void kill_filler(struct parent *parent)
@@ -395,7 +413,7 @@ static void kill_one(struct parent *parent)
     kill_worker(parent, victim);
     kill_filler(parent);
     kill_follower(parent);
-    kill_trimmer(parent);
+    kill_companions(parent);
     if (parent->reader && test_chance(&parent->rng, 50))
         let_reader_look(parent);
     storm_settle(storm, parent->pool, victim);
@@ -409,7 +427,7 @@ static void kill_one(struct parent *parent)
     if (storm->actors & STORM_STRANGERS && test_chance(&parent->rng, 30))
         storm_stranger(storm, &parent->rng);
     start_follower(parent);
-    start_trimmer(parent);
+    start_companions(parent);
     start_worker(parent, victim);
     expect_progress(parent);
     start_filler(parent);
@@ -461,7 +479,7 @@ static void kill_all(struct parent *parent)
     kill_reader(parent);
     kill_filler(parent);
     kill_follower(parent);
-    kill_trimmer(parent);
+    kill_companions(parent);
     memset(parent->storm->offers, 0, sizeof(parent->storm->offers)); /* of a life of the pool */
     if (!leave_first) {
         expect_space_accounted(parent, true);
@@ -489,7 +507,7 @@ static void kill_all(struct parent *parent)
         start_worker(parent, i);
     start_reader(parent);
     start_follower(parent);
-    start_trimmer(parent);
+    start_companions(parent);
     expect_progress(parent);
     start_filler(parent);
 }
@@ -565,7 +583,7 @@ static void run(struct parent *parent)
         start_worker(parent, i);
     start_reader(parent);
     start_follower(parent);
-    start_trimmer(parent);
+    start_companions(parent);
     expect_progress(parent);
     start_filler(parent);
     for (unsigned round = 1; parent->kills < parent->wanted; round++) {
@@ -583,7 +601,7 @@ static void run(struct parent *parent)
     kill_reader(parent);
     kill_filler(parent);
     kill_follower(parent);
-    kill_trimmer(parent);
+    kill_companions(parent);
     test_pool_close(parent->pool);
     if (isatty(STDERR_FILENO))
         fputc('\n', stderr);
@@ -604,8 +622,9 @@ static unsigned number(const char *text, unsigned most)
 
 static unsigned actors_of(char *list)
 {
-    static const char *const names[] = {"reader", "copies",    "forks", "stops",  "closed",
-                                        "dedup",  "strangers", "trim",  "filler", "crowd"};
+    static const char *const names[] = {"reader", "copies", "forks",     "stops",
+                                        "closed", "dedup",  "strangers", "trim",
+                                        "filler", "crowd",  "compact",   "resize"};
     unsigned actors = 0;
 
     for (char *name = strtok(list, ","); name; name = strtok(NULL, ",")) {

@@ -95,7 +95,10 @@ struct storm_worker {
 #define STORM_TRIM 128u   /* a process that gives back what is free, and is killed too */
 #define STORM_FILLER 256u /* a process that fills the file system beside the pool; needs root */
 #define STORM_CROWD 512u  /* processes that fill the tables, and are killed together */
-#define STORM_ACTORS 1023u
+#define STORM_COMPACT                                                                              \
+    1024u /* a process that lays files for huge entries, also one of its own, and is killed too */
+#define STORM_RESIZE 2048u /* a process that makes the pool larger and smaller; killed too */
+#define STORM_ACTORS 4095u
 
 /* Enough for those that live; what the dead had would soon fill them. */
 #define STORM_PROCESSES 48u

@@ -178,10 +178,18 @@ pid_t test_follower(const char *pool);
 uint64_t test_follower_ends(pid_t pid);
 void test_follower_is_killed(pid_t pid);
 
-/* A process that trims FOLDER/name all the time. The end gives the bytes given back, which must not
+/* A process that trims FOLDER/pool all the time. The end gives the bytes given back, which must not
  * be 0. It may be killed instead (test_kill()). */
-pid_t test_trimmer(const char *name);
+pid_t test_trimmer(const char *pool);
 uint64_t test_trimmer_ends(pid_t pid);
+/* Likewise, one that compacts all files; has_run: and a run of its own, which it has written in
+ * single pages. The end gives the runs that it laid. */
+pid_t test_compactor(const char *pool, bool has_run);
+uint64_t test_compactor_ends(pid_t pid);
+/* Likewise, one that makes the pool 4 MiB larger than `bytes`, and shrinks it to that again. The
+ * end gives how often it did; the pool may be larger then. */
+pid_t test_resizer(const char *pool, uint64_t bytes);
+uint64_t test_resizer_ends(pid_t pid);
 /* After a trim, the system keeps of a pool on a tmpfs what is not free, and block 0. */
 void test_expect_trimmed(struct hf_pool *pool);
 

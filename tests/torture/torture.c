@@ -95,7 +95,9 @@ void torture_spin_ns(uint64_t ns)
 /* All files full of their marks, and a ballast that leaves a few free blocks. */
 static struct hf_pool *prepare_pool(const struct test_engine *engine)
 {
-    struct hf_pool *pool = test_engine_pool(engine, POOL_NAME, TEST_MIB(POOL_MIB));
+    uint64_t room = shared->options.compact ? 2 * HF_HUGE_BYTES : 0;
+    uint64_t bytes = TEST_MIB(POOL_MIB) + room;
+    struct hf_pool *pool = test_engine_pool(engine, POOL_NAME, bytes);
     uint64_t page[WORDS], ballast;
     struct hf_file *file;
     char name[32];
@@ -109,7 +111,7 @@ static struct hf_pool *prepare_pool(const struct test_engine *engine)
         }
         EXPECT_EQ(hf_close(file), 0);
     }
-    ballast = test_free_bytes(pool) - TORTURE_SPARE_BLOCKS * TEST_PAGE;
+    ballast = test_free_bytes(pool) - TORTURE_SPARE_BLOCKS * TEST_PAGE - room;
     file = test_file(pool, "/ballast");
     EXPECT_EQ(hf_fallocate(file, 0, 0, ballast, NULL), 0);
     for (uint64_t p = 0; shared->options.dedup && p < ballast / TEST_PAGE; p++) {
@@ -210,7 +212,7 @@ static void explain(const struct torture_options *options)
 
 static int run(const struct torture_options *options)
 {
-    pid_t pids[TORTURE_CHANGERS_MAX], follower = 0, trimmer = 0, resizer = 0;
+    pid_t pids[TORTURE_CHANGERS_MAX], follower = 0, trimmer = 0, compactor = 0, resizer = 0;
     uint64_t merged = 0, refused = 0;
     bool sound = true;
 
@@ -227,6 +229,8 @@ static int run(const struct torture_options *options)
         follower = test_follower(POOL_NAME);
     if (options->trim)
         trimmer = test_trimmer(POOL_NAME);
+    if (options->compact)
+        compactor = test_compactor(POOL_NAME, true);
     if (options->resize)
         resizer = torture_resizer(POOL_NAME);
     watch(shared);
@@ -234,6 +238,8 @@ static int run(const struct torture_options *options)
         printf("shrunk %" PRIu64 " times, ", torture_resizer_ends(resizer, &refused));
         printf("refused %" PRIu64 " times\n", refused);
     }
+    if (compactor)
+        printf("laid %" PRIu64 " runs\n", test_compactor_ends(compactor));
     if (trimmer)
         printf("given back %" PRIu64 " bytes\n", test_trimmer_ends(trimmer));
     if (follower)
@@ -304,6 +310,7 @@ static int body(int argc, char **argv)
         {"dedup", no_argument, NULL, 'd'},
         {"trim", no_argument, NULL, 'm'},
         {"resize", no_argument, NULL, 'r'},
+        {"compact", no_argument, NULL, 'k'},
         {"break", required_argument, NULL, 'b'},
         {"expect-caught", no_argument, NULL, 'x'},
         {NULL, 0, NULL, 0},
@@ -346,6 +353,9 @@ static int body(int argc, char **argv)
             break;
         case 'r':
             options.resize = true;
+            break;
+        case 'k':
+            options.compact = true;
             break;
         case 'b':
             options.broken |= broken_edge(optarg);

@@ -24,6 +24,7 @@ struct torture_options {
     bool dedup;         /* pages carry their marks in pairs, and a process merges them */
     bool trim;          /* beside a process that gives free memory back */
     bool resize;        /* beside one that grows the pool and shrinks it again */
+    bool compact;       /* beside one that lays files for huge entries, which has room for some */
     bool expect_caught; /* succeed when a reused block was seen, and stop then */
 };
 
