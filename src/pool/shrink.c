@@ -87,8 +87,8 @@ static int begin_shrinking(struct fs *fs, uint64_t pool_bytes)
 }
 
 /* In a transaction, with table_mutex. Without the bits, blocks that come back by growing get memory
- * as new ones do. What the file has past the end is no zeros until it is cut, and a process that
- * grows the pool just now has to know (grow.c). */
+ * as new ones do. What the file has past the end may be old bytes until it is cut. A process that
+ * grows the pool just now has to know that (grow.c). */
 static int lower_size(struct fs *fs, struct fs_txn *txn, uint64_t pool_bytes)
 {
     uint64_t blocks = pool_bytes / HF_BLOCK_BYTES, old = shm_pool_blocks(fs->dax.shm);

@@ -319,8 +319,8 @@ static void run_compact(struct exercise *x)
     pins_compare(x, change.open->node);
 }
 
-/* Larger by some MiB, or as small as it was at first. Files that have come to lie past the end move;
- * this thread's own pins there are in the way. */
+/* Larger by some MiB, or as small as it was at first. Files that have come to lie past the end
+ * move. This thread's own pins there are in the way. */
 static void run_resize(struct exercise *x)
 {
     struct hf_pool_info info = {.size = sizeof(info)};

@@ -8,7 +8,8 @@
  * clean, and everything acknowledged there.
  *
  * LIST: of reader, copies, forks, stops, closed, dedup, strangers, trim, filler, crowd, compact and
- * resize, or none. All if it is not given (storm.h). The actor dedup needs the program's path in HOLDFAST.
+ * resize, or none. All if it is not given (storm.h). The actor dedup needs the program's path in
+ * HOLDFAST.
  *
  * With an engine that counts, no process drops the pins of the dead, so none waits for pins without
  * a deadline.

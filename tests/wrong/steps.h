@@ -9,6 +9,7 @@
 #define OURS 1   /* what is written into the page that is pinned */
 #define THEIRS 2 /* and into the page that gets its block */
 
+extern const struct test_engine *engine;
 extern struct hf_pool *pool;
 extern struct hf_file *victim, *other;
 extern uint32_t walked, go, tried;
@@ -21,5 +22,9 @@ void stand_at(enum hf_lab_point point);
 /* Puts in place (puts.c). */
 void put_beside_death(bool unused);
 void put_beside_sweep(bool unused);
+
+/* A pool that grows (tail.c). */
+void grow_over_tail(bool unused);
+void grow_beside_shrink(bool unused);
 
 #endif
