@@ -231,6 +231,12 @@ void bench_print_machine(int argc, char **argv);
 void bench_print_group(const struct bench_group *group);
 void bench_print_notes(void);
 
+/* --------------------------------------------------------------------------- laid.c ------ */
+
+/* Rows of the group space: files that are laid for huge entries. */
+void bench_add_laid(struct bench_group *group);
+void bench_end_laid(void);
+
 /* --------------------------------------------------------------------------- bars.c ------ */
 
 void bench_print_bars(void);

@@ -230,6 +230,7 @@ static void begin_space(struct bench_group *group)
                                         .measure = measure_cycles,
                                         .state = &above,
                                         .unit = "MiB"});
+    bench_add_laid(group);
 }
 
 static void end_space_pool(struct space_pool *made)
@@ -244,6 +245,7 @@ static void end_space(void)
     end_space_pool(&trimmed);
     end_space_pool(&by_hand);
     end_space_pool(&above);
+    bench_end_laid();
     if (bare >= 0) {
         munmap(mapping, TRIM_BYTES);
         close(bare);
@@ -256,7 +258,7 @@ static void end_space(void)
 struct bench_group bench_space_group = {
     .name = "space",
     .title = "memory given back",
-    .help = "memory of free blocks that goes back to the system",
+    .help = "memory of free blocks that goes back to the system, and huge entries",
     .unit = "ms",
     .ratio = "x",
     .begin = begin_space,

@@ -26,7 +26,8 @@ struct hf_compact_result {
     uint64_t run_bytes;   /* what huge entries could map */
     uint64_t was_huge;    /* of that, what they mapped or would map before the call, */
     uint64_t huge_bytes;  /* and after it */
-    uint64_t moved_bytes; /* copied into free memory that lies right */
+    /* Copied into free memory that lies right, and out of memory that is to become such. */
+    uint64_t moved_bytes;
     /* Of runs that were left as they were. Somebody holds a part of the run; or other files may
      * have some of its blocks too; or no HF_HUGE_BYTES of free memory lie right. */
     uint64_t held_bytes, shared_bytes, no_space_bytes;

@@ -9,10 +9,14 @@
  * A run that anybody holds is left alone. Until the commit, nothing has changed, except that
  * entries are missing. The copy lies in a reservation, which goes with its process.
  *
+ * Where no group is free as a whole, one is emptied (gather.c), with no lock held. Then the run is
+ * looked at again. After some groups that could not be emptied, the call tries no more.
+ *
  * With a policy that waits, the call first waits for the holders of a run behind a gate, as
  * hf_move() does. The same steps follow while that gate is closed.
  */
 #include "fs/layout.h"
+#include "fs/space.h"
 
 #include "base/error.h"
 #include "base/futex.h"
@@ -32,6 +36,8 @@ struct compaction {
     const struct hf_policy *policy; /* null: it waits for nobody */
     uint64_t since_ns;
     struct hf_compact_result out;
+    struct fs_gathering gathering;
+    struct fs_reservation blocks; /* a free group for the run, if one was needed */
     /* the run */
     uint64_t first;
     unsigned count;
@@ -93,10 +99,10 @@ static int look_at_run(struct compaction *c)
 
 /* ---- one run ---- */
 
-static int copy_run_together(struct compaction *c, const struct fs_reservation *blocks)
+static int copy_run_together(struct compaction *c)
 {
     char *to, *from, *at;
-    int rc = fs_memory(c->fs, blocks->runs[0].block, MM_HUGE_PAGES, &to);
+    int rc = fs_memory(c->fs, c->blocks.runs[0].block, MM_HUGE_PAGES, &to);
 
     at = to;
     for (unsigned i = 0; rc == 0 && i < c->count; i++) {
@@ -122,8 +128,8 @@ static int swap_run(struct fs_layout *l, uint64_t first, struct fs_reservation *
     return rc ? rc : fs_layout_commit(l, l->vnode->size);
 }
 
-/* Under the mutex, with `blocks` if the run does not lie right. 1: it was held after all. */
-static int collapse_run(struct compaction *c, struct fs_reservation *blocks)
+/* Under the mutex, with blocks if the run does not lie right. 1: it was held after all. */
+static int collapse_run(struct compaction *c)
 {
     struct fs_layout l;
     bool held;
@@ -135,8 +141,8 @@ static int collapse_run(struct compaction *c, struct fs_reservation *blocks)
     held = dax_change_holds(&l.change, l.change.first, l.change.last) &&
            !HF_LAB_BROKEN(HF_LAB_LEAF_UNSEEN);
     if (!held && !c->laid) {
-        rc = copy_run_together(c, blocks);
-        rc = rc ? rc : swap_run(&l, c->first, blocks);
+        rc = copy_run_together(c);
+        rc = rc ? rc : swap_run(&l, c->first, &c->blocks);
     }
     rc = fs_layout_close(&l, rc);
     if (rc == 0 && c->small)
@@ -152,32 +158,30 @@ static bool in_the_way(struct compaction *c)
     return !HF_LAB_BROKEN(HF_LAB_LEAF_UNSEEN) && dax_is_held(dax, c->vnode, c->first, last);
 }
 
+/* What becomes of a run. Nothing of one that is held, or has no room, is counted yet. */
+enum { DONE, HELD, NO_ROOM };
+
 /* Under the mutex: a run that could be better, and is not held as far as one can see. */
 static int mend_run(struct compaction *c)
 {
-    struct fs_reservation blocks;
     int rc = 0;
 
     shm_assert_held(&c->vnode->mutex);
-    fs_reservation_init(&blocks);
-    if (!c->laid)
-        rc = fs_reserve_group(c->fs, &blocks);
-    if (rc == -ENOSPC) {
-        c->out.no_space_bytes += RUN_BYTES;
-        return 0;
-    }
-    rc = rc ? rc : collapse_run(c, &blocks);
-    fs_reservation_drop(c->fs, &blocks);
-    if (rc == 0) {
-        c->out.huge_bytes += RUN_BYTES;
-        c->out.moved_bytes += c->laid ? 0 : RUN_BYTES;
-    } else if (rc == 1) {
-        c->out.held_bytes += RUN_BYTES;
-    }
-    return rc < 0 ? rc : 0;
+    if (!c->laid && !c->blocks.count)
+        rc = fs_reserve_group(c->fs, &c->blocks);
+    if (rc == -ENOSPC)
+        return NO_ROOM;
+    rc = rc ? rc : collapse_run(c);
+    fs_reservation_drop(c->fs, &c->blocks);
+    if (rc)
+        return rc < 0 ? rc : HELD;
+    c->out.run_bytes += RUN_BYTES;
+    c->out.huge_bytes += RUN_BYTES;
+    c->out.moved_bytes += c->laid ? 0 : RUN_BYTES;
+    return DONE;
 }
 
-/* Under the mutex. 1: somebody holds it; nothing of it is counted yet. */
+/* Under the mutex. */
 static int treat_run(struct compaction *c, bool gate_is_ours)
 {
     uint64_t last = c->first + MM_HUGE_PAGES - 1;
@@ -192,26 +196,20 @@ static int treat_run(struct compaction *c, bool gate_is_ours)
     must_stay = c->shared && !c->laid;
     if (!is_huge && !must_stay && !c->looks &&
         ((!gate_is_ours && dax_gate_over(&c->fs->dax, c->vnode, c->first, last)) || in_the_way(c)))
-        return 1;
+        return HELD;
+    if (!is_huge && !must_stay && !c->looks)
+        return mend_run(c);
     c->out.run_bytes += RUN_BYTES;
     if (is_huge) {
         c->out.was_huge += RUN_BYTES;
         c->out.huge_bytes += RUN_BYTES;
     } else if (must_stay) {
         c->out.shared_bytes += RUN_BYTES;
-    } else if (!c->looks) {
-        return mend_run(c);
     }
-    return 0;
+    return DONE;
 }
 
 /* ---- one that is held ---- */
-
-static void count_as_held(struct compaction *c)
-{
-    c->out.run_bytes += RUN_BYTES;
-    c->out.held_bytes += RUN_BYTES;
-}
 
 /* The deadline is one of all runs together. */
 static struct hf_policy policy_now(const struct compaction *c)
@@ -237,7 +235,7 @@ static int wait_and_treat(struct compaction *c)
                             HF_CHANGE_MOVE, &left);
 
     if (rc)
-        return is_in_use(rc) ? 1 : rc;
+        return is_in_use(rc) ? HELD : rc;
     wait.keep_times = true;
     rc = treat_run(c, true);
     (void)fs_layout_close(&wait, rc < 0 ? rc : 0);
@@ -246,7 +244,7 @@ static int wait_and_treat(struct compaction *c)
 
 /* A change of the whole file takes its table out, and gives it back. So the small entries that were
  * seen before the wait still count after it. */
-static int compact_run(struct compaction *c)
+static int try_run(struct compaction *c)
 {
     int rc = dax_lock_any(&c->fs->dax, c->vnode);
 
@@ -255,13 +253,37 @@ static int compact_run(struct compaction *c)
         rc = treat_run(c, false);
         dax_unlock(&c->fs->dax, c->vnode);
     }
-    if (rc == 1 && c->policy)
+    if (rc == HELD && c->policy) {
+        fs_reservation_drop(c->fs, &c->blocks); /* nobody waits with blocks of others */
         rc = wait_and_treat(c);
-    if (rc == 1) {
-        count_as_held(c);
-        rc = 0;
     }
     return rc;
+}
+
+static int make_room_for_run(struct compaction *c)
+{
+    uint64_t moved = 0;
+    int rc = fs_gather(c->fs, &c->gathering, &c->blocks, &moved);
+
+    c->out.moved_bytes += moved * HF_BLOCK_BYTES;
+    return rc;
+}
+
+static int compact_run(struct compaction *c)
+{
+    int rc = try_run(c);
+
+    if (rc == NO_ROOM) {
+        rc = make_room_for_run(c);
+        rc = rc == -ENOSPC ? NO_ROOM : rc;
+        rc = rc ? rc : try_run(c);
+        fs_reservation_drop(c->fs, &c->blocks);
+    }
+    if (rc > 0) {
+        c->out.run_bytes += RUN_BYTES;
+        *(rc == HELD ? &c->out.held_bytes : &c->out.no_space_bytes) += RUN_BYTES;
+    }
+    return rc > 0 ? 0 : rc;
 }
 
 /* ---- the call ---- */
@@ -293,6 +315,7 @@ int fs_compact(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t le
 
     if (rc)
         return rc;
+    fs_reservation_init(&c.blocks);
     end = len && len < size - off ? (off + len) / HF_BLOCK_BYTES : dax_pages_up(size);
     for (c.first = (off + RUN_BYTES - 1) / RUN_BYTES * MM_HUGE_PAGES;
          rc == 0 && c.first + MM_HUGE_PAGES <= end; c.first += MM_HUGE_PAGES)

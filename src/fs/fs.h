@@ -171,6 +171,9 @@ int fs_move_pages(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_
 /* All that lies past `blocks` moves to other blocks, with no lock held. 0: nothing was in use there
  * a moment ago. fs_space_bar() comes before. -EBUSY, -ETIMEDOUT: somebody holds a part of it. */
 int fs_vacate(struct fs *fs, uint64_t blocks, const struct hf_policy *policy, uint64_t since_ns);
+/* What files have in a group of blocks moves to other blocks, with no lock held. It waits for
+ * nobody, and leaves what may be shared: -EBUSY and its like. 0: each file was looked at once. */
+int fs_vacate_group(struct fs *fs, uint64_t group);
 /* Null policy: it waits for nobody. */
 int fs_compact(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t len, uint32_t flags,
                const struct hf_policy *policy, struct hf_compact_result *out);

@@ -470,6 +470,17 @@ static int take_from(struct fs *fs, struct fs_reservation *reservation, uint64_t
     return rc;
 }
 
+/* How many of `count` blocks from there on come before the group that is being emptied, or after
+ * it. */
+static uint64_t beside_gathered(const struct shm *shm, uint64_t block, uint64_t count)
+{
+    uint64_t word = shm->run->gathered, first = word ? (word - 1) * SHM_GROUP_BLOCKS : UINT64_MAX;
+
+    if (block >= first)
+        return block - first < SHM_GROUP_BLOCKS ? 0 : count;
+    return fs_min(count, first - block);
+}
+
 /* Takes whole free groups. The first one is entered as far from its start as `page` is from the
  * start of its 2 MiB of the file. */
 static int take_groups(struct fs *fs, struct fs_reservation *reservation, uint64_t page,
@@ -482,7 +493,8 @@ static int take_groups(struct fs *fs, struct fs_reservation *reservation, uint64
 
     *taken = 0;
     while (rc == 0 && count - *taken >= ALIGN_BLOCKS) {
-        while (group < groups && shm->group_free[group] != SHM_GROUP_BLOCKS)
+        while (group < groups && (shm->group_free[group] != SHM_GROUP_BLOCKS ||
+                                  !beside_gathered(shm, group * SHM_GROUP_BLOCKS, 1)))
             group++;
         if (group >= groups)
             break;
@@ -513,7 +525,12 @@ static int take_lowest(struct fs *fs, struct fs_reservation *reservation, uint64
         block = fs_space_next(shm, block, (group + 1) * SHM_GROUP_BLOCKS, false);
         if (block == (group + 1) * SHM_GROUP_BLOCKS)
             continue;
-        rc = take_from(fs, reservation, block, count, &n);
+        n = beside_gathered(shm, block, count);
+        if (n == 0) {
+            block = (group + 1) * SHM_GROUP_BLOCKS;
+            continue;
+        }
+        rc = take_from(fs, reservation, block, n, &n);
         count -= n;
         block += n;
         if (rc == -ENOSPC && reservation->count < SHM_RESERVED && fs_may_lack_memory(fs)) {
@@ -528,11 +545,11 @@ static int take_lowest(struct fs *fs, struct fs_reservation *reservation, uint64
 static int reserve_blocks(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
                           struct fs_reservation *reservation)
 {
-    uint64_t n = 0;
+    uint64_t before = reservation->blocks, n = 0;
     int rc = 0;
 
     if (goal != SPACE_NO_GOAL)
-        rc = take_from(fs, reservation, goal, count, &n);
+        rc = take_from(fs, reservation, goal, beside_gathered(fs->dax.shm, goal, count), &n);
     count -= n;
     page += n;
     if (rc == 0 && count >= ALIGN_BLOCKS) {
@@ -541,6 +558,10 @@ static int reserve_blocks(struct fs *fs, uint64_t page, uint64_t goal, uint64_t 
     }
     if ((rc == 0 || rc == -ENOSPC) && count)
         rc = take_lowest(fs, reservation, count);
+    if (rc == 0 && reservation->blocks == before && fs->dax.shm->run->gathered) {
+        fs->dax.shm->run->gathered = 0; /* the last blocks there are */
+        rc = take_lowest(fs, reservation, count);
+    }
     return rc;
 }
 
@@ -611,6 +632,27 @@ int fs_reserve_group(struct fs *fs, struct fs_reservation *reservation)
     }
     fs_space_unlock(fs);
     return rc || taken ? rc : -ENOSPC;
+}
+
+int fs_reserve_gathered(struct fs *fs, uint64_t group, struct fs_reservation *reservation)
+{
+    struct shm *shm = fs->dax.shm;
+    uint64_t taken = 0;
+    int rc;
+
+    HF_BUG_ON(reservation->count);
+    rc = begin_reserving(fs, reservation);
+    if (rc)
+        return rc;
+    if (shm->run->gathered == group + 1)
+        shm->run->gathered = 0;
+    if (group < shm_pool_blocks(shm) / SHM_GROUP_BLOCKS &&
+        shm->group_free[group] == SHM_GROUP_BLOCKS)
+        rc = take_from(fs, reservation, group * SHM_GROUP_BLOCKS, SHM_GROUP_BLOCKS, &taken);
+    if (taken < SHM_GROUP_BLOCKS)
+        fs_reservation_settle(fs, reservation);
+    fs_space_unlock(fs);
+    return rc || taken == SHM_GROUP_BLOCKS ? rc : -ENOSPC;
 }
 
 int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
@@ -740,34 +782,4 @@ void fs_reservation_drop(struct fs *fs, struct fs_reservation *reservation)
     fs_reservation_rewind(reservation);
     fs_reservation_settle(fs, reservation);
     fs_space_unlock(fs);
-}
-
-/* ---- their memory ---- */
-
-#define AROUND_BYTES 65536u /* of Linux, if it is not told otherwise */
-
-int fs_memory(struct fs *fs, uint64_t block, uint64_t count, char **out)
-{
-    struct media *media = &fs->dax.media;
-    uint64_t blocks = shm_pool_blocks(fs->dax.shm);
-    int rc;
-
-    if (__builtin_expect(block >= blocks || count > blocks - block, 0))
-        return dax_refuse_outside(block, count);
-    if (__builtin_expect((block + count) * HF_BLOCK_BYTES > hf_load_acquire(&media->mapped_bytes),
-                         0)) {
-        rc = dax_map_pool(&fs->dax);
-        if (rc)
-            return rc;
-    }
-    *out = media->base + block * HF_BLOCK_BYTES;
-    return 0;
-}
-
-/* The value read is not used, so nothing races with it, whatever ThreadSanitizer would say. */
-__attribute__((no_sanitize("thread"))) void fs_map_around(const struct fs *fs, const char *at,
-                                                          uint64_t bytes)
-{
-    for (uint64_t off = 0; !fs->durable && off < bytes; off += AROUND_BYTES)
-        (void)*(const volatile char *)(at + off);
 }

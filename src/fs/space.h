@@ -61,6 +61,21 @@ int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
  * -ENOLCK, -EROFS. */
 int fs_reserve_group(struct fs *fs, struct fs_reservation *reservation);
 
+/* The same of this group, which fs_gather() has emptied; other requests take it from now on. */
+int fs_reserve_gathered(struct fs *fs, uint64_t group, struct fs_reservation *reservation);
+
+/* Empties a group that is free in part, and reserves it. What files have there moves to other
+ * blocks; what is held, or may be shared, stays. `gathering` begins as zeros and remembers the
+ * groups that could not be emptied. Takes locks of its own. *moved: the blocks that moved.
+ * -ENOSPC, without a sentence: no group could be emptied. */
+#define FS_GATHER_TRIES 4u
+struct fs_gathering {
+    unsigned tries; /* in vain */
+    uint64_t tried[FS_GATHER_TRIES];
+};
+int fs_gather(struct fs *fs, struct fs_gathering *gathering, struct fs_reservation *reservation,
+              uint64_t *moved);
+
 /* The next run of at most `max` blocks, for a transaction that uses them up; false: all are
  * taken. */
 bool fs_reservation_take(struct fs_reservation *reservation, uint64_t max,

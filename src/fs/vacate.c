@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the emptying of the blocks past a new end of the pool. Blocks of files are moved, as by
- * hf_move(). Each other block becomes free by itself, or a file's, and that is waited for as the
- * policy says. A detached block becomes free with its last pin. A block that a dead process's
+ * Owns the emptying of the blocks past a new end of the pool. It also empties a group (gather.c),
+ * and gives that up where anything is in the way. Blocks of files past an end are moved, as by
+ * hf_move(). Each other block there becomes free by itself, or a file's, and that is waited for as
+ * the policy says. A detached block becomes free with its last pin. A block that a dead process's
  * device may use becomes free at the end of its quarantine. A block of a put becomes a file's with
  * its commit. Blocks that a change in steps has still to free become free with its steps.
  *
@@ -30,14 +31,16 @@
 
 struct vacating {
     struct fs *fs;
-    uint64_t bound;
+    uint64_t bound, end; /* blocks from the first on, before the second, are to be emptied */
+    bool keeps_shared;   /* blocks that may be shared are in the way */
     const struct hf_policy *policy;
     uint64_t since_ns;
     /* Where the look goes on, and what it has found. */
     uint64_t ino, page, count;
 };
 
-/* The first run of the file at or after v->page that reaches past the bound. -ENOENT: none. */
+/* The first run of the file at or after v->page that lies there. -ENOENT: none. -EBUSY: it has to
+ * stay. */
 static int find_in_file(struct vacating *v, struct meta_txn *txn)
 {
     struct meta_extent extent;
@@ -46,18 +49,18 @@ static int find_in_file(struct vacating *v, struct meta_txn *txn)
     while ((rc = meta_extent_find(txn, v->ino, v->page, &extent)) == 0) {
         uint64_t skip = extent.block < v->bound ? v->bound - extent.block : 0;
 
-        if (skip < extent.count) {
+        if (skip < extent.count && extent.block + skip < v->end) {
             v->page = extent.page + skip;
-            v->count = extent.count - skip;
-            return 0;
+            v->count = fs_min(extent.count - skip, v->end - (extent.block + skip));
+            return v->keeps_shared && extent.shared ? -EBUSY : 0;
         }
         v->page = extent.page + extent.count;
     }
     return rc;
 }
 
-/* -ENOENT: no file has blocks past the bound from there on. */
-static int find_past_bound(struct vacating *v)
+/* -ENOENT: no file has blocks there from that page on. */
+static int find_to_move(struct vacating *v)
 {
     struct meta_inode inode;
     struct meta_txn *txn;
@@ -95,7 +98,7 @@ static int vacate_pass(struct vacating *v)
     int rc, moved = 0;
 
     v->ino = v->page = 0;
-    while ((rc = find_past_bound(v)) == 0) {
+    while ((rc = find_to_move(v)) == 0) {
         rc = move_found(v);
         if (rc)
             return rc;
@@ -253,9 +256,25 @@ static int await_copies(struct vacating *v, struct shm_lane *lane)
     return rc;
 }
 
+int fs_vacate_group(struct fs *fs, uint64_t group)
+{
+    const struct hf_policy nowait = {.kind = HF_POLICY_NOWAIT};
+    struct vacating v = {.fs = fs,
+                         .bound = group * SHM_GROUP_BLOCKS,
+                         .end = (group + 1) * SHM_GROUP_BLOCKS,
+                         .keeps_shared = true,
+                         .policy = &nowait};
+    int rc;
+
+    shm_assert_none_held();
+    rc = vacate_pass(&v);
+    return rc < 0 ? rc : 0;
+}
+
 int fs_vacate(struct fs *fs, uint64_t blocks, const struct hf_policy *policy, uint64_t since_ns)
 {
-    struct vacating v = {.fs = fs, .bound = blocks, .policy = policy, .since_ns = since_ns};
+    struct vacating v = {
+        .fs = fs, .bound = blocks, .end = UINT64_MAX, .policy = policy, .since_ns = since_ns};
     struct shm_lane *lane = shm_lane(fs->dax.shm);
     struct shm_waiting waiting;
     int rc;

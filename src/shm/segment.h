@@ -136,6 +136,9 @@ struct shm_run {
     /* Raised before memory past the pool's end is cut off, and before a smaller size is recorded.
      * So a process that grows the pool sees what came between its two steps. Under space_mutex. */
     uint64_t tail_changes;
+    /* A group whose blocks are given out last, since it is being emptied, + 1; 0: there is none.
+     * Under space_mutex. A process that is killed leaves it, which does no harm (fs/gather.c). */
+    uint64_t gathered;
     /* Blocks that detached records alone name; that more than one extent names; and how many more
      * there would be if each extent had its own. */
     uint64_t detached_blocks, shared_blocks, saved_blocks;

@@ -340,6 +340,24 @@ static void grow_to_a_run(struct hf_pool *pool, struct hf_file *file)
     EXPECT_EQ(hf_fallocate(file, 0, 0, HF_HUGE_BYTES, NULL), 0);
 }
 
+/* And no 2 MiB are free in one piece: another file has a page of each 800 KiB. */
+static void scatter_free(struct hf_pool *pool, struct hf_file *file)
+{
+    const uint64_t step = 200 * TEST_PAGE;
+    struct hf_file *spread;
+    uint64_t bytes;
+
+    grow_to_a_run(pool, file);
+    bytes = test_free_bytes(pool);
+    spread = test_file(pool, "/dir/spread");
+    EXPECT_EQ(hf_fallocate(spread, 0, 0, bytes, NULL), 0);
+    for (uint64_t off = 0; off < bytes; off += step)
+        EXPECT_EQ(hf_fallocate(spread, HF_FALLOC_PUNCH_HOLE, off + TEST_PAGE, step - TEST_PAGE,
+                               &test_wait),
+                  0);
+    EXPECT_EQ(hf_close(spread), 0);
+}
+
 static void compact(struct hf_pool *pool, struct hf_file *file)
 {
     struct hf_compact_result result = {.size = sizeof(result)};
@@ -695,6 +713,7 @@ const struct kill_row kill_rows[] = {
      .act = move_detach},
     {"compact", A, .detaches = true, .prepare = grow_to_a_run, .act = compact},
     {"compact-entries", A, .detaches = true, .prepare = fall_back_to_small_entries, .act = compact},
+    {"compact-gathered", A, .detaches = true, .prepare = scatter_free, .act = compact},
     {"compact-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .detaches = true,
      .prepare = grow_to_a_run, .act = compact_held},
     {"clone", A, .shares = true, .act = clone_a},

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hf_compact(): what was written at random lies under huge entries afterwards. What anybody holds
- * or shares stays where it is. Contents stay, and the accounting is exact.
+ * hf_compact(): what was written at random lies under huge entries afterwards, also where free
+ * blocks are scattered. What anybody holds or shares stays where it is. Contents stay, and the
+ * accounting is exact.
  */
 #include "support.h"
 
@@ -275,6 +276,55 @@ static void check_full(struct hf_pool *pool)
     close_all(pool, file, "/tight");
 }
 
+/* All of the pool is in two files that lie between each other. The second one gets a hole at each
+ * `step`th page. So no 2 MiB are free in one piece, but many blocks are. */
+static void fill_between(struct hf_pool *pool, struct hf_file *first, struct hf_file *second,
+                         uint64_t step)
+{
+    uint64_t pages = test_free_bytes(pool) / TEST_PAGE, ours = 6 * RUN_PAGES, at;
+
+    for (uint64_t i = 0; i < pages; i++) {
+        at = i * 7919 % pages;
+        test_write_pages(at < ours ? first : second, 10, at < ours ? at : at - ours, 1);
+    }
+    EXPECT_EQ(test_free_bytes(pool), 0);
+    for (at = 0; at < pages - ours; at += step)
+        EXPECT_EQ(hf_fallocate(second, HF_FALLOC_PUNCH_HOLE, at * TEST_PAGE, TEST_PAGE, &test_wait),
+                  0);
+}
+
+/* What is held or shared stays where it is; the rest makes room. */
+static void check_gathered(struct hf_pool *pool)
+{
+    struct hf_file *first = test_file(pool, "/first"), *second = test_file(pool, "/second"),
+                   *copy = test_file(pool, "/copy");
+    struct hf_pool_info before = {.size = sizeof(before)}, after = {.size = sizeof(after)};
+    struct hf_compact_result result;
+    struct iovec iov;
+    struct hf_pin pin;
+
+    fill_between(pool, first, second, 6);
+    pin = test_pin(second, TEST_PAGE, TEST_PAGE, HF_PIN_READ, &iov, 1);
+    EXPECT_EQ(hf_clone_range(second, 2 * TEST_PAGE, copy, 0, TEST_PAGE, &test_wait), 0);
+    EXPECT_EQ(hf_pool_info(pool, &before), 0);
+    result = compacted(first, 0, 0, 0, NULL);
+    EXPECT_EQ(result.huge_bytes, RUNS(6));
+    EXPECT(result.moved_bytes > RUNS(6)); /* other pages too */
+    EXPECT_EQ(hf_pool_info(pool, &after), 0);
+    EXPECT_EQ(after.free_bytes, before.free_bytes);
+    EXPECT_EQ(after.shared_bytes, TEST_PAGE);
+    EXPECT(test_page_is(iov.iov_base, 10, 1));
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    test_expect_pages(first, 10, 0, 6 * RUN_PAGES);
+    for (uint64_t page = 0; page < test_size(second) / TEST_PAGE; page++)
+        if (page % 6)
+            test_expect_pages(second, 10, page, 1);
+    EXPECT_EQ(hf_close(copy), 0);
+    EXPECT_EQ(hf_unlink(pool, "/copy", &test_wait), 0);
+    close_all(pool, first, "/first");
+    close_all(pool, second, "/second");
+}
+
 static void check_refused(struct hf_pool *pool)
 {
     struct hf_file *file = test_file_filled(pool, "/refused", 9, 1);
@@ -323,6 +373,7 @@ static void compact(void)
     check_leased(pool);
     check_shared(pool);
     check_full(pool);
+    check_gathered(pool);
     check_refused(pool);
     check_counting_engine();
     EXPECT_EQ(test_free_bytes(pool), free_bytes);
