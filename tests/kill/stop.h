@@ -18,6 +18,7 @@ struct call {
     pthread_t thread;
     pid_t tid;
     uint32_t started, ended;
+    unsigned cancels, cancels_found;
     long rc;
     char sentence[512];
 };
