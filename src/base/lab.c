@@ -10,7 +10,7 @@
 #include <sched.h>
 #include <stddef.h>
 
-unsigned hf_lab_break;
+uint64_t hf_lab_break;
 _Thread_local bool hf_lab_stepped;
 void (*hf_lab_at)(enum hf_lab_point point);
 

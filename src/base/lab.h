@@ -37,6 +37,8 @@
 #define HF_LAB_ANY_PID_NAMESPACE 0x8000000u /* processes of several namespaces may attach */
 #define HF_LAB_INTENT_UNTOLD 0x4000000u /* an intent is stored while a word says there is none */
 #define HF_LAB_UNANNOUNCED 0x40000000u  /* the steps of a mutex are not announced to the kernel */
+#define HF_LAB_READERS_UNLOCKED                                                                    \
+    UINT64_C(0x100000000) /* LMDB's table of readers is only looked at before */
 
 /* Not broken either: changes of more than two extents go in steps. */
 #define HF_LAB_SHORT_STEPS 0x20000000u
@@ -61,6 +63,7 @@ enum hf_lab_point {
     HF_LAB_UNLOCKS,   /* it still has one that has gone from its list */
     HF_LAB_GROWS,     /* a growth has synced the longer memory, and has not recorded it */
     HF_LAB_COMPARES,  /* a look at a holder, or at a record of detached blocks, of many */
+    HF_LAB_READERS,   /* LMDB's table of readers was free, and LMDB is about to take its mutex */
 };
 
 #ifdef HF_LAB
@@ -79,7 +82,7 @@ void hf_lab_reach(enum hf_lab_point point);
 void hf_lab_keep(uint64_t *word, uint64_t value);
 void hf_lab_drain(void);
 
-extern unsigned hf_lab_break;
+extern uint64_t hf_lab_break;
 #define HF_LAB_AT(point)                                                                           \
     do {                                                                                           \
         if (HF_LAB_BROKEN(HF_LAB_STEPS))                                                           \

@@ -65,18 +65,9 @@ int meta_look_open(struct meta *meta)
     int rc;
 
     txn->meta = meta;
-    rc = meta_await_readers(meta);
+    rc = meta_take_slot(meta, &txn->lmdb);
     if (rc)
         return rc;
-    rc = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn->lmdb);
-    if (rc == MDB_READERS_FULL) { /* the slots of the dead are worth a second try */
-        meta_reap_readers(meta);
-        rc = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn->lmdb);
-    }
-    if (rc) {
-        txn->lmdb = NULL;
-        return meta_result(rc, "snapshot");
-    }
     rc = lmdb_open_cursor(txn);
     mdb_txn_reset(txn->lmdb);
     return rc;

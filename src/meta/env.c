@@ -87,18 +87,10 @@ static void map_lock_file(struct meta *meta, const char *dir)
 static int open_dbi(struct meta *meta)
 {
     MDB_txn *txn;
-    int rc = meta_await_readers(meta);
+    int rc = meta_take_slot(meta, &txn);
 
     if (rc)
         return rc;
-    rc = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn);
-    if (rc == EAGAIN || rc == EACCES) /* from fcntl(2): LMDB locks a byte of lock.mdb by our pid */
-        return hf_fail(EBUSY,
-                       "a process of another pid namespace has the metadata open, as a tool of "
-                       "LMDB's, and the same pid, %d: end it, or start this one again",
-                       (int)getpid());
-    if (rc)
-        return meta_result(rc, "first snapshot");
     rc = mdb_dbi_open(txn, NULL, 0, &meta->dbi);
     if (rc == 0)
         rc = mdb_txn_commit(txn);
@@ -186,7 +178,8 @@ static void note_lock_file(struct meta *meta, const char *dir)
 }
 
 /* map_bytes 0: as large as the file says. */
-static int open_env(const char *dir, unsigned flags, uint64_t map, mode_t mode, struct meta **out)
+static int open_env(const char *dir, unsigned flags, uint64_t map, mode_t mode,
+                    struct shm_mutex *readers_mutex, struct meta **out)
 {
     struct meta *meta = calloc(1, sizeof *meta);
     int rc;
@@ -199,6 +192,7 @@ static int open_env(const char *dir, unsigned flags, uint64_t map, mode_t mode, 
         return meta_result(rc, "create");
     }
     meta->join_fd = -1;
+    meta->readers_mutex = readers_mutex;
     meta->shared = &meta->own;
     pthread_mutex_init(&meta->look_mutex, NULL);
     meta_guard_env(meta);
@@ -264,7 +258,7 @@ static int write_new(const char *pool_dir, const char *dir, const struct meta_su
 {
     unsigned flags = env_flags(false, super->flags & META_DURABLE) | MDB_NOLOCK;
     struct meta *meta;
-    int rc = open_env(dir, flags, map_bytes(super->limit_bytes), 0600, &meta);
+    int rc = open_env(dir, flags, map_bytes(super->limit_bytes), 0600, NULL, &meta);
 
     if (rc)
         return rc;
@@ -320,10 +314,11 @@ static int check_features(const struct meta_super *super, bool readonly)
 }
 
 /* The super record through an environment that only reads. */
-static int peek(const char *dir, unsigned lock_flag, struct meta_super *out)
+static int peek(const char *dir, unsigned lock_flag, struct shm_mutex *readers_mutex,
+                struct meta_super *out)
 {
     struct meta *meta;
-    int rc = open_env(dir, env_flags(true, false) | lock_flag, 0, 0, &meta);
+    int rc = open_env(dir, env_flags(true, false) | lock_flag, 0, 0, readers_mutex, &meta);
 
     if (rc)
         return rc;
@@ -351,7 +346,8 @@ static int find_files(const char *pool_dir, char dir[META_PATH_MAX])
     return 0;
 }
 
-int meta_open(const char *pool_dir, bool readonly, struct meta **out)
+static int open_beside(const char *pool_dir, bool readonly, struct shm_mutex *readers_mutex,
+                       struct meta **out)
 {
     char dir[META_PATH_MAX];
     struct meta_super super;
@@ -359,11 +355,12 @@ int meta_open(const char *pool_dir, bool readonly, struct meta **out)
     int rc = find_files(pool_dir, dir);
 
     if (rc == 0)
-        rc = peek(dir, 0, &super);
+        rc = peek(dir, 0, readers_mutex, &super);
     if (rc == 0)
         rc = check_features(&super, readonly);
     if (rc == 0)
-        rc = open_env(dir, env_flags(readonly, super.flags & META_DURABLE), 0, super.mode, &meta);
+        rc = open_env(dir, env_flags(readonly, super.flags & META_DURABLE), 0, super.mode,
+                      readers_mutex, &meta);
     if (rc)
         return rc;
     meta->limit_blocks = super.limit_bytes / META_BLOCK_BYTES;
@@ -372,13 +369,19 @@ int meta_open(const char *pool_dir, bool readonly, struct meta **out)
     return 0;
 }
 
-int meta_join(const char *pool_dir, bool readonly, struct meta **out)
+int meta_open(const char *pool_dir, bool readonly, struct meta **out)
+{
+    return open_beside(pool_dir, readonly, NULL, out);
+}
+
+int meta_join(const char *pool_dir, bool readonly, struct shm_mutex *readers_mutex,
+              struct meta **out)
 {
     int fd, rc = meta_hold_lock_file(pool_dir, &fd);
 
     if (rc)
         return rc;
-    rc = meta_open(pool_dir, readonly, out);
+    rc = open_beside(pool_dir, readonly, readers_mutex, out);
     if (rc == 0)
         (*out)->join_fd = fd;
     else if (fd >= 0)
@@ -390,6 +393,7 @@ void meta_share(struct meta *meta, struct shm_records *shared, struct shm *shm)
 {
     meta->shared = shared;
     meta->shm = shm;
+    meta->readers_mutex = shm ? &shm->run->readers_mutex : NULL;
 }
 
 int meta_open_alone(const char *pool_dir, bool readonly, struct meta **out)
@@ -401,13 +405,13 @@ int meta_open_alone(const char *pool_dir, bool readonly, struct meta **out)
 
     if (rc)
         return rc;
-    rc = peek(dir, MDB_NOLOCK, &super);
+    rc = peek(dir, MDB_NOLOCK, NULL, &super);
     if (rc && rc != -EUCLEAN)
         return rc;
     rc = check_features(&super, readonly);
     if (rc == 0)
         rc = open_env(dir, env_flags(readonly, super.flags & META_DURABLE) | MDB_NOLOCK, 0, 0600,
-                      &meta);
+                      NULL, &meta);
     if (rc)
         return rc;
     meta->limit_blocks = super.limit_bytes / META_BLOCK_BYTES;
@@ -509,7 +513,7 @@ int meta_reset_lock(const char *pool_dir)
     int rc = find_files(pool_dir, dir);
 
     if (rc == 0)
-        rc = peek(dir, MDB_NOLOCK, &super);
+        rc = peek(dir, MDB_NOLOCK, NULL, &super);
     if (rc == 0)
         rc = meta_path(path, pool_dir, "/data.mdb");
     if (rc == 0 && stat(path, &data))

@@ -78,7 +78,8 @@ struct meta {
     struct meta *next;           /* in the registry */
     struct shm_records *shared;  /* with the other processes, when meta_share() has said so */
     struct shm_records own;
-    struct shm *shm;      /* theirs; null: not shared */
+    struct shm *shm;                 /* theirs; null: not shared */
+    struct shm_mutex *readers_mutex; /* theirs (readers.c); null: there is none */
     bool stuck;           /* a write transaction of this process is for ever unfinished */
     struct meta_txn look; /* for recovery: under */
     pthread_mutex_t look_mutex;
@@ -293,9 +294,13 @@ int meta_held_up(struct meta *meta, uint64_t *last_page);
 
 /* --- environment --- */
 
-/* LMDB takes the mutex of its readers' table without a bound. Returns when it is free; between that
- * and LMDB's taking it lie some instructions. As shm_lock(). */
-int meta_await_readers(const struct meta *meta);
+/* A new snapshot with a slot of its own. Fails as shm_lock(), and as meta_result(). */
+int meta_take_slot(struct meta *meta, MDB_txn **out);
+/* Before LMDB may take the mutex of its readers' table, and after it. As shm_lock(). */
+int meta_readers_begin(struct meta *meta);
+void meta_readers_end(struct meta *meta);
+/* LMDB takes it when the next write transaction begins. */
+bool meta_writer_died(const struct meta *meta);
 
 /* Opens POOL/meta without its lock file: no other process may have it open. The super record may be
  * damaged: then limit_blocks is 0. */

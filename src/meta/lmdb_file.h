@@ -72,16 +72,19 @@ struct lmdb_meta_page {
 };
 
 /* The first bytes of lock.mdb, of LMDB's lock format 1 with locks by process: `txn` is the
- * newest transaction for a new snapshot. */
+ * newest transaction for a new snapshot, `readers` how many slots have been in use. */
 #define LMDB_LOCK_FORMAT 0x10001u
 
 struct lmdb_lock {
     uint32_t magic, format;
     pthread_mutex_t readers_mutex;
     uint64_t txn;
+    uint32_t readers, unused;
+    pthread_mutex_t writer_mutex;
 };
 
 _Static_assert(sizeof(struct lmdb_page) == 16, "LMDB page header");
+_Static_assert(offsetof(struct lmdb_lock, writer_mutex) == 64, "a line of its own");
 _Static_assert(sizeof(struct lmdb_node) == 8, "LMDB node header");
 _Static_assert(sizeof(struct lmdb_tree) == 48, "LMDB tree");
 _Static_assert(sizeof(struct lmdb_meta) == 136, "LMDB meta page");

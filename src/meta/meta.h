@@ -41,6 +41,7 @@
 #define META_QUARANTINE_NS_MAX (UINT64_C(1) << 62) /* added to a time, it is still one */
 
 struct shm;
+struct shm_mutex;
 struct shm_records;
 struct meta;     /* an open environment; one a process and pool */
 struct meta_txn; /* a transaction; belongs to one thread */
@@ -112,10 +113,12 @@ int meta_settle(const char *pool_dir, meta_under_way *under_way, void *arg);
 /* Opens POOL/meta. -EUCLEAN no super record or a senseless one; -EOPNOTSUPP feature bits it does
  * not know (unknown ro_compat bits only matter when `readonly` is false). */
 int meta_open(const char *pool_dir, bool readonly, struct meta **out);
-/* The same where other processes have it open, or have just closed it. */
-int meta_join(const char *pool_dir, bool readonly, struct meta **out);
-/* Shares the words by which processes know of each other's transactions. Waits show in the lanes of
- * `shm`; null: they are not to be cancelled. */
+/* The same where other processes have it open, or have just closed it. `readers_mutex` is the
+ * segment's, and is used until meta_share(); null: there is no segment. */
+int meta_join(const char *pool_dir, bool readonly, struct shm_mutex *readers_mutex,
+              struct meta **out);
+/* Shares the words by which processes know of each other's transactions, and the segment's mutex.
+ * Waits show in the lanes of `shm`; null: they are not to be cancelled. */
 void meta_share(struct meta *meta, struct shm_records *shared, struct shm *shm);
 void meta_close(struct meta *meta);
 /* The same by the last process of the pool, which holds it exclusively. Where no commit is

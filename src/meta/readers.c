@@ -1,7 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns what other processes' snapshots cost this one. It waits for LMDB's table of them, clears the
- * slots of dead processes, and bounds what an old snapshot costs. Calls LMDB, shm/bound.h and base.
+ * slots of dead processes, and bounds what an old snapshot costs. Calls LMDB, shm and base.
+ *
+ * LMDB takes a mutex of its own for that table, and waits for it without a bound. A process may be
+ * stopped with it. So it is taken only by a thread that has the segment's readers_mutex, which is
+ * waited for as every lock of ours is. A thread that has that finds LMDB's free, since whoever is
+ * stopped with LMDB's has ours too. Only a tool of LMDB's takes its mutex alone. For that case its
+ * word is looked at as well, before and after ours was taken; the instructions between that look
+ * and LMDB's are left. LMDB takes it for the first snapshot of a thread, to clear slots, and when a
+ * write transaction begins after a writer's death. The first process to attach is alone, and does
+ * without ours until the segment stands.
  *
  * LMDB uses no page again that a snapshot may still read. A snapshot lasts for some microseconds,
  * but its process can be stopped in the middle, for any time. Then each transaction takes new
@@ -30,29 +39,119 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/futex.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define LOOK_PAGES 1024u          /* 4 MiB */
 #define HELD_PAGES 8192u          /* 32 MiB */
 #define HELD_RUNNING_PAGES 65536u /* 256 MiB */
 
-int meta_await_readers(const struct meta *meta)
+#define READERS "the table of LMDB's readers"
+
+/* ---- LMDB's mutexes ---- */
+
+/* The first word of one in lock.mdb; null: it is not known where it is. */
+static const uint32_t *word_in_lock_file(const struct meta *meta, size_t at)
 {
     const struct lmdb_lock *lock = meta->lock_file;
 
     if (!lock || lock->format != LMDB_LOCK_FORMAT)
+        return NULL;
+    return (const uint32_t *)(const void *)((const char *)lock + at);
+}
+
+static bool is_taken(const uint32_t *word)
+{
+    uint32_t value = word ? hf_load_acquire(word) : 0;
+
+    return value & FUTEX_TID_MASK && !(value & FUTEX_OWNER_DIED);
+}
+
+bool meta_writer_died(const struct meta *meta)
+{
+    const uint32_t *word = word_in_lock_file(meta, offsetof(struct lmdb_lock, writer_mutex));
+
+    return word && hf_load_acquire(word) & FUTEX_OWNER_DIED;
+}
+
+static int lock_readers(struct meta *meta)
+{
+    bool died;
+    int rc;
+
+    if (!meta->readers_mutex || HF_LAB_BROKEN(HF_LAB_READERS_UNLOCKED))
         return 0;
-    return shm_await_free(meta->shm, (const uint32_t *)(const void *)&lock->readers_mutex,
-                          "the table of LMDB's readers");
+    rc = shm_lock(meta->shm, meta->readers_mutex, READERS, &died);
+    if (rc == 0 && died)
+        shm_lock_mended(meta->readers_mutex); /* it protects nothing but the order */
+    return rc;
+}
+
+int meta_readers_begin(struct meta *meta)
+{
+    const uint32_t *word = word_in_lock_file(meta, offsetof(struct lmdb_lock, readers_mutex));
+    int rc;
+
+    for (;;) {
+        rc = word ? shm_await_free(meta->shm, word, READERS) : 0;
+        rc = rc ? rc : lock_readers(meta);
+        if (rc || !is_taken(word))
+            break;
+        meta_readers_end(meta);
+    }
+    if (rc == 0)
+        HF_LAB_AT(HF_LAB_READERS);
+    return rc;
+}
+
+void meta_readers_end(struct meta *meta)
+{
+    if (meta->readers_mutex && !HF_LAB_BROKEN(HF_LAB_READERS_UNLOCKED))
+        shm_unlock(meta->readers_mutex);
 }
 
 void meta_reap_readers(struct meta *meta)
 {
     int dead;
 
-    if (meta_await_readers(meta) == 0)
-        mdb_reader_check(meta->env, &dead);
+    if (meta_readers_begin(meta))
+        return;
+    mdb_reader_check(meta->env, &dead);
+    meta_readers_end(meta);
 }
+
+/* As mdb_txn_begin(), in *lmdb. */
+static int begin_snapshot(struct meta *meta, MDB_txn **out, int *lmdb)
+{
+    int rc = meta_readers_begin(meta);
+
+    *out = NULL;
+    if (rc)
+        return rc;
+    *lmdb = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, out);
+    meta_readers_end(meta);
+    return 0;
+}
+
+int meta_take_slot(struct meta *meta, MDB_txn **out)
+{
+    int lmdb = 0, rc = begin_snapshot(meta, out, &lmdb);
+
+    if (rc == 0 && lmdb == MDB_READERS_FULL) { /* the slots of the dead are worth a second try */
+        meta_reap_readers(meta);
+        rc = begin_snapshot(meta, out, &lmdb);
+    }
+    /* From fcntl(2): LMDB locks a byte of lock.mdb by our pid. */
+    if (rc == 0 && (lmdb == EAGAIN || lmdb == EACCES))
+        return hf_fail(EBUSY,
+                       "a process of another pid namespace has the metadata open, as a tool of "
+                       "LMDB's, and the same pid, %d: end it, or start this one again",
+                       (int)getpid());
+    return rc ? rc : meta_result(lmdb, "snapshot");
+}
+
+/* ---- old snapshots ---- */
 
 struct oldest {
     uint64_t txn; /* UINT64_MAX: no snapshot is open */

@@ -258,16 +258,10 @@ void meta_thread_end(struct meta *meta)
 
 static int first_snapshot(struct meta_txn *txn)
 {
-    int rc = meta_await_readers(txn->meta);
+    int rc = meta_take_slot(txn->meta, &txn->lmdb);
 
     if (rc)
         return rc;
-    rc = mdb_txn_begin(txn->meta->env, NULL, MDB_RDONLY, &txn->lmdb);
-
-    if (rc) {
-        txn->lmdb = NULL;
-        return meta_result(rc, "snapshot");
-    }
     rc = lmdb_open_cursor(txn);
     if (rc) {
         mdb_txn_abort(txn->lmdb);
@@ -292,10 +286,6 @@ int meta_begin_read(struct meta *meta, struct meta_txn **out)
     HF_BUG_ON(txn->open);
     if (__builtin_expect(!txn->lmdb, 0)) {
         rc = first_snapshot(txn);
-        if (rc == -EBUSY) { /* the slots of the dead are worth a second try */
-            meta_reap_readers(meta);
-            rc = first_snapshot(txn);
-        }
     } else {
         rc = meta_result(mdb_txn_renew(txn->lmdb), "snapshot");
         if (rc == 0) {
@@ -395,6 +385,21 @@ int meta_charge(struct meta_txn *txn, size_t len)
     return 0;
 }
 
+/* After a writer's death, LMDB clears the slots of the dead first. Under space_mutex, so no writer
+ * dies between the look and that. */
+static int begin_in_lmdb(struct meta *meta, MDB_txn **out)
+{
+    bool clears = meta_writer_died(meta);
+    int rc = clears ? meta_readers_begin(meta) : 0;
+
+    if (rc)
+        return rc;
+    rc = meta_result(mdb_txn_begin(meta->env, NULL, 0, out), "transaction");
+    if (clears)
+        meta_readers_end(meta);
+    return rc;
+}
+
 int meta_begin_write(struct meta *meta, struct meta_txn **out)
 {
     struct meta_thread *thread;
@@ -413,7 +418,7 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
         return rc;
     txn = &thread->write;
     HF_BUG_ON(txn->open);
-    rc = meta_result(mdb_txn_begin(meta->env, NULL, 0, &txn->lmdb), "transaction");
+    rc = begin_in_lmdb(meta, &txn->lmdb);
     if (rc)
         return rc;
     txn->cursor = NULL;

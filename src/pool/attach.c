@@ -24,10 +24,11 @@
 
 /* ---- attaching ---- */
 
-static int open_meta(struct fs *fs, const char *dir, bool first, struct meta_super *super)
+/* `head`: of the segment to join; null: we are the first. */
+static int open_meta(struct fs *fs, const char *dir, struct shm_run *head, struct meta_super *super)
 {
-    int rc = first ? meta_open(dir, fs->dax.readonly, &fs->dax.meta)
-                   : meta_join(dir, fs->dax.readonly, &fs->dax.meta);
+    int rc = head ? meta_join(dir, fs->dax.readonly, &head->readers_mutex, &fs->dax.meta)
+                  : meta_open(dir, fs->dax.readonly, &fs->dax.meta);
 
     if (rc)
         return rc;
@@ -179,7 +180,7 @@ static int attach_first_or_join(struct fs *fs, struct shm_attach *at, const char
     uint64_t ghosts = 0;
     int rc = at->first ? pool_settle_records(dir, at, fs->dax.readonly, &ghosts) : shm_may_join(at);
 
-    rc = rc ? rc : open_meta(fs, dir, at->first, &super);
+    rc = rc ? rc : open_meta(fs, dir, at->head, &super);
     if (rc == 0 && at->first)
         rc = take_engine(fs, engine ? engine : super.engine, false);
     if (rc == 0 && at->first && (rc = pool_mend_memory(fs->dax.meta, dir, &super)) > 0)
@@ -226,7 +227,7 @@ static int attach_unseen(struct fs *fs, const char *dir, const struct meta_super
     if (rc)
         return rc;
     at.anonymous = true;
-    rc = open_meta(fs, dir, true, &found);
+    rc = open_meta(fs, dir, NULL, &found);
     rc = rc ? rc : take_engine(fs, found.engine, true);
     rc = rc ? rc : media_open_memfd(super->pool_bytes, super->limit_bytes, &fs->dax.media);
     rc = rc ? rc : build_segment(fs, &at, super, 0);

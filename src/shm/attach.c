@@ -183,8 +183,16 @@ int shm_attach_begin(const char *pool_dir, bool exclusive, struct shm_attach *at
     return rc;
 }
 
+static void unmap_head(struct shm_attach *at)
+{
+    if (at->head)
+        munmap(at->head, sizeof *at->head);
+    at->head = NULL;
+}
+
 void shm_attach_cancel(struct shm_attach *at)
 {
+    unmap_head(at);
     shm_life_end(&at->life);
     if (at->lock_fd >= 0)
         close(at->lock_fd);
@@ -366,6 +374,7 @@ static int init_run(struct shm_run *run, const struct shm_run *header)
     rc = shm_mutex_init(&run->table_mutex);
     rc = rc ? rc : shm_mutex_init(&run->space_mutex);
     rc = rc ? rc : shm_mutex_init(&run->grace_mutex);
+    rc = rc ? rc : shm_mutex_init(&run->readers_mutex);
     return rc ? rc : shm_mutex_init(&run->barrier_mutex);
 }
 
@@ -486,18 +495,35 @@ static int not_there(struct shm_attach *at, const char *path)
                    at->pool_dir, *path ? "in " : "", path);
 }
 
+/* The segment stays the same until we have joined: byte 0 is shared, so nobody is alone. */
+static int map_head(struct shm_attach *at, int fd)
+{
+    void *head = mmap(NULL, sizeof *at->head, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (head == MAP_FAILED)
+        return hf_fail_map(errno, "the run segment");
+    at->head = head;
+    shm_lock_as((uint32_t)getpid());
+    return 0;
+}
+
 int shm_may_join(struct shm_attach *at)
 {
     char path[sizeof at->pool_dir + 8];
     struct shm_run header;
-    int fd = open_standing(at, path, sizeof path, &header);
+    int fd = open_standing(at, path, sizeof path, &header), rc;
 
-    if (fd >= 0)
-        close(fd);
-    if (fd == -ENOENT || (fd >= 0 && !header.ready))
+    if (fd == -ENOENT || (fd >= 0 && !header.ready)) {
+        if (fd >= 0)
+            close(fd);
         return not_there(at, path);
-    return fd < 0 ? hf_fail_errno(-fd, "the run segment %s", path)
-                  : shm_check_namespaces(&header, at->pool_dir);
+    }
+    if (fd < 0)
+        return hf_fail_errno(-fd, "the run segment %s", path);
+    rc = shm_check_namespaces(&header, at->pool_dir);
+    rc = rc ? rc : map_head(at, fd);
+    close(fd);
+    return rc;
 }
 
 int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
@@ -588,6 +614,7 @@ int shm_attach_done(struct shm_attach *at, struct shm *shm, bool needs_barrier)
     all = shm;
     pthread_mutex_unlock(&all_mutex);
     note_no_more(at->lock_fd);
+    unmap_head(at);
     shm_life_end(&at->life);
     return 0;
 }

@@ -12,10 +12,10 @@ struct shm;
 /* Of a call that takes a lock: a caller that did not get it must not unlock it. */
 #define SHM_MAY_FAIL __attribute__((warn_unused_result))
 
-/* Layout mutexes of a thread at once: hf_clone_files() has those of so many files. There are four
+/* Layout mutexes of a thread at once: hf_clone_files() has those of so many files. There are five
  * other mutexes in the segment (shm.h has the order). */
 #define SHM_LAYOUTS_MAX 128u
-#define SHM_HELD_MAX (SHM_LAYOUTS_MAX + 4u)
+#define SHM_HELD_MAX (SHM_LAYOUTS_MAX + 5u)
 
 struct shm_mutex {
     pthread_mutex_t robust;

@@ -155,6 +155,8 @@ struct shm_run {
     uint32_t space_stale;
     /* Under space_mutex, but anybody may refuse them. */
     struct shm_records records;
+    /* Around LMDB's own mutex of its readers' table, for which LMDB waits without a bound. */
+    struct shm_mutex readers_mutex;
     /* Under table_mutex. */
     struct shm_handing handing;
     struct shm_stats stats;
@@ -299,6 +301,8 @@ struct shm_attach {
     /* We are alone and hold the pool exclusively until shm_attach_done(). */
     bool first;
     bool anonymous;
+    /* The first pages of the segment that we are about to join; null: we are the first. */
+    struct shm_run *head;
     char pool_dir[4096];
 };
 
@@ -335,7 +339,7 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
  * of these for reasons of their own, which may last. */
 #define SHM_AGAIN 1
 /* Others, before they open the metadata: there is such a segment, and its processes are in the
- * namespaces of this one. SHM_AGAIN. -EBUSY: else. */
+ * namespaces of this one. at->head is mapped then. SHM_AGAIN. -EBUSY: else. */
 int shm_may_join(struct shm_attach *at);
 /* Others: maps the segment that is in use. SHM_AGAIN. -EBUSY: others use one that cannot be reached
  * from here. */

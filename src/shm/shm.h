@@ -13,6 +13,7 @@
  * Locks, outermost first; none is held while waiting for pins:
  *     vnode.mutex (two at once: lower index first)  >  space_mutex  >  table_mutex  >  grace_mutex
  *     >  barrier_mutex
+ * Inside readers_mutex no other is taken.
  *
  * Other folders include this header, which brings its parts. Each part says what one kind of entry
  * is, its owner, and what happens to it when the owner is killed.

@@ -14,9 +14,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #define FILES 400u /* enough for a tree of two levels */
 #define WORDS (sizeof(struct lmdb_meta) / 8)
@@ -157,7 +159,7 @@ static void die_with_the_lock(void)
     int status;
 
     if (pid == 0) {
-        _exit(meta_join(dir, false, &meta) || meta_begin_write(meta, &txn) ? 1 : 0);
+        _exit(meta_join(dir, false, NULL, &meta) || meta_begin_write(meta, &txn) ? 1 : 0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
@@ -299,6 +301,11 @@ static void test_first_in_doubt(void **state)
     remove_pool(dir);
 }
 
+static uint32_t first_word(const pthread_mutex_t *mutex)
+{
+    return hf_load_acquire((const uint32_t *)(const void *)mutex);
+}
+
 /* The last one that has it open goes while another comes: LMDB must not set lock.mdb up again. */
 static void test_join(void **state)
 {
@@ -322,6 +329,32 @@ static void test_join(void **state)
     close(fd);
     must(meta_open(dir, false, &meta)); /* nobody has it: LMDB may */
     expect_all(meta, FILES + 4);
+    meta_close(meta);
+    remove_pool(dir);
+}
+
+/* Where meta/readers.c looks for LMDB's mutexes. */
+static void test_mutexes_of_lmdb(void **state)
+{
+    struct meta_txn *txn;
+    struct meta *meta;
+
+    (void)state;
+    make(false);
+    must(meta_open(dir, false, &meta));
+    assert_non_null(meta->lock_file);
+    assert_int_equal(meta->lock_file->format, LMDB_LOCK_FORMAT);
+    must(meta_begin_write(meta, &txn));
+    assert_int_equal(first_word(&meta->lock_file->writer_mutex) & FUTEX_TID_MASK, gettid());
+    assert_int_equal(first_word(&meta->lock_file->readers_mutex), 0);
+    meta_abort(txn);
+    assert_int_equal(first_word(&meta->lock_file->writer_mutex), 0);
+    assert_false(meta_writer_died(meta));
+    die_with_the_lock();
+    assert_true(meta_writer_died(meta));
+    must(meta_begin_write(meta, &txn));
+    assert_false(meta_writer_died(meta));
+    meta_abort(txn);
     meta_close(meta);
     remove_pool(dir);
 }
@@ -451,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_first_durable),
         cmocka_unit_test(test_first_in_doubt),
         cmocka_unit_test(test_join),
+        cmocka_unit_test(test_mutexes_of_lmdb),
         cmocka_unit_test(test_assertion_reading),
         cmocka_unit_test(test_assertion_writing),
     };

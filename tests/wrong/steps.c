@@ -657,7 +657,7 @@ static void compact_beside_walk(bool unused)
 
 static const struct order {
     const char *name, *engine;
-    unsigned broken;
+    uint64_t broken;
     bool biased;
     void (*take)(bool biased);
 } orders[] = {
@@ -686,6 +686,7 @@ static const struct order {
     {"trim-registered", "slots", HF_LAB_TRIM_REGISTERED, false, register_beside_trim},
     {"shrink-tail", "slots", HF_LAB_TAIL_STAYS, false, grow_over_tail},
     {"grow-tail", "slots", HF_LAB_TAIL_STAYS, false, grow_beside_shrink},
+    {"readers", "slots", HF_LAB_READERS_UNLOCKED, false, look_beside_stop},
 };
 
 struct turn {
