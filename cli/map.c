@@ -170,6 +170,12 @@ static int show_map(struct map *map, struct hf_pool *pool)
     return status;
 }
 
+static int stop_at_first(void *arg, const struct hf_pin_info *info)
+{
+    (void)arg, (void)info;
+    return 1;
+}
+
 static int map_run(int count, char **operands)
 {
     struct map map = {.pool_path = operands[0]};
@@ -182,11 +188,10 @@ static int map_run(int count, char **operands)
     status = cli_pool_open(operands[0], HF_OPEN_RDONLY, &pool);
     if (status != EX_OK)
         return status;
-    rc = map_read(&map, pool);
-    if (rc == 0 && map.no_pins != NULL)
-        status = cli_fail_why(operands[0], map.no_pins, -EOPNOTSUPP);
-    else
-        status = rc != 0 ? cli_fail(operands[0], rc) : show_map(&map, pool);
+    rc = hf_pins(pool, stop_at_first, NULL);
+    if (rc != -EOPNOTSUPP) /* else its engine counts pins: nothing else is read */
+        rc = map_read(&map, pool);
+    status = rc != 0 ? cli_fail(operands[0], rc) : show_map(&map, pool);
     map_free(&map);
     return cli_pool_close(pool, operands[0], status);
 }
