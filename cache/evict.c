@@ -291,7 +291,8 @@ int make_room(struct hfc *cache, uint32_t space, uint64_t pages, uint64_t bytes)
     evict_ahead(cache, pages);
     if (run->busy_pages + pages > cache->high_pages) {
         settle_leaving(cache, SETTLE_MOST);
-        while (run->busy_pages + pages > cache->low_pages && evict_one(cache, CACHE_NONE))
+        while (run->busy_pages + pages > cache->low_pages && !cache->unknown &&
+               evict_one(cache, CACHE_NONE))
             ;
     }
     return 0;
@@ -311,6 +312,7 @@ static int all_is_held(struct hfc *cache)
 int take_range(struct hfc *cache, uint64_t pages, uint64_t *page)
 {
     struct run *run = cache_run(cache);
+    unsigned freed;
 
     for (;;) {
         if (run->busy_pages + pages <= run->limit_pages) {
@@ -319,8 +321,11 @@ int take_range(struct hfc *cache, uint64_t pages, uint64_t *page)
                 return 0;
         }
         /* Each of those that wait costs a look, so not all of them before each eviction. */
-        if (!settle_leaving(cache, SETTLE_MOST) && !evict_one(cache, CACHE_NONE) &&
-            !packed_close(cache) && !settle_leaving(cache, UINT32_MAX))
+        freed = settle_leaving(cache, SETTLE_MOST);
+        if (cache->unknown)
+            return holders_unknown(cache);
+        if (!freed && !evict_one(cache, CACHE_NONE) && !packed_close(cache) &&
+            !settle_leaving(cache, UINT32_MAX))
             return all_is_held(cache);
     }
 }
@@ -329,9 +334,12 @@ int take_cells(struct hfc *cache, uint32_t count)
 {
     struct run *run = cache_run(cache);
 
-    while (run->free_cells < count)
+    while (run->free_cells < count) {
+        if (cache->unknown)
+            return holders_unknown(cache);
         if (!evict_one(cache, CACHE_NONE) && !settle_leaving(cache, UINT32_MAX))
             return cache_fail(-ENOSPC, "all %u entries of the index are held or being put",
                               cache->cells);
+    }
     return 0;
 }

@@ -1,6 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* How the memory of an object comes back when it has left: E2 and E3 of evict.c. Under the lock. */
+/*
+ * How the memory of an object comes back when it has left: E2 and E3 of evict.c. Under the lock.
+ *
+ * hf_held() takes the mutex of the data file, and fails after a moment while a process that has it
+ * is stopped. Then nobody is asked again before the lock is taken once more. All that leaves until
+ * then counts as held. Else a put would wait that long for each object that it evicts, and evict
+ * them all.
+ */
 #include "private.h"
+
+#include <stdio.h>
 
 /* The cell's range, of an object or of a page. */
 static void cell_range(const struct cell *cell, uint64_t *page, uint64_t *pages)
@@ -9,12 +18,29 @@ static void cell_range(const struct cell *cell, uint64_t *page, uint64_t *pages)
     *pages = CELL_KIND(cell->state) == CELL_PAGE ? 1 : cache_pages(cell->len);
 }
 
-/* Not known is held. */
-static bool range_is_held(const struct hfc *cache, const struct cell *cell, uint64_t page,
-                          uint64_t pages)
+int holders_unknown(const struct hfc *cache)
 {
-    return !CACHE_BROKEN(CACHE_LAB_NO_HELD) &&
-           hf_held(cache->data, page * CACHE_PAGE, pages * CACHE_PAGE) != 0 &&
+    return cache->unknown ? cache_fail(cache->unknown, "%s", cache->unknown_why) : 0;
+}
+
+/* Not known is held. */
+static bool anybody_holds(struct hfc *cache, uint64_t page, uint64_t pages)
+{
+    int rc;
+
+    if (cache->unknown)
+        return true;
+    rc = hf_held(cache->data, page * CACHE_PAGE, pages * CACHE_PAGE);
+    if (rc < 0) {
+        cache->unknown = rc;
+        snprintf(cache->unknown_why, sizeof cache->unknown_why, "%s", hf_strerror_detail());
+    }
+    return rc != 0;
+}
+
+static bool range_is_held(struct hfc *cache, const struct cell *cell, uint64_t page, uint64_t pages)
+{
+    return !CACHE_BROKEN(CACHE_LAB_NO_HELD) && anybody_holds(cache, page, pages) &&
            !(cell->state & CELL_LISTED && CACHE_LEASE_ENDED(cell));
 }
 
@@ -53,7 +79,8 @@ unsigned settle_leaving(struct hfc *cache, unsigned most)
     uint32_t last = run->leaving.last, index = CACHE_NONE;
     unsigned freed = 0;
 
-    while (most-- && index != last && (index = run->leaving.first) != CACHE_NONE) {
+    while (most-- && !cache->unknown && index != last &&
+           (index = run->leaving.first) != CACHE_NONE) {
         struct cell *cell = cache_cell(cache, index);
         uint64_t page, pages;
 

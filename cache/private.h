@@ -161,6 +161,9 @@ struct hfc {
     struct hf_file *data;
     unsigned long forks;
     uint32_t putting; /* puts under way */
+    /* Under the lock: since it was taken, hf_held() has failed with that. 0: it has not. */
+    int unknown;
+    char unknown_why[256];
     /* As the header said when it was checked. */
     uint64_t seed, capacity_pages, range_pages, high_pages, low_pages, ttl_seconds;
     uint32_t cells, lines, policy;
@@ -311,6 +314,9 @@ uint32_t evict_next(struct hfc *cache);
 bool evict_one(struct hfc *cache, uint32_t space);
 /* leave.c: frees ranges of the list `leaving` that nobody holds. How many. */
 unsigned settle_leaving(struct hfc *cache, unsigned most);
+/* 0; or as hf_held() failed, since the lock was taken. From then on nothing that leaves is found
+ * free, so no object should leave to make room. */
+int holders_unknown(const struct hfc *cache);
 void leave_range(struct hfc *cache, uint32_t cell);
 bool ghost_take(struct hfc *cache, uint64_t hash);
 /* Room for `pages` more, and for `bytes` of the space. -ENOSPC, -EFBIG. */

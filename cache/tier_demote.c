@@ -349,7 +349,7 @@ static struct slot *take_slot(struct hfc *cache)
     struct tier_io *io = cache->tier_io;
     struct slot *slot = NULL;
 
-    if (!io || much_is_held(cache) || !start_writer(io))
+    if (!io || cache->unknown || much_is_held(cache) || !start_writer(io))
         return NULL;
     pthread_mutex_lock(&io->mutex);
     if (slot_is_free(cache, io)) {

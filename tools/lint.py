@@ -457,15 +457,11 @@ API_FUNCTION = re.compile(r"^[a-z][^;{}=]*?\b(hf_\w+)\([^;{}]*\)\n\{\n(.*)", fla
 def check_sleeping():
     tested = set(re.findall(r"\bCALL\((hf_\w+)", read("tests/system/atomic_section.c")))
     beside_stopped = set(re.findall(r"\b(hf_\w+)\(", read("tests/kill/stop.c") + read("tests/kill/stop_calls.c")))
-    for name in C_FILES:
-        if not name.startswith("src/api/"):
-            continue
+    for name in (name for name in C_FILES if name.startswith("src/api/")):
         text = read(name)
-        for match in API_FUNCTION.finditer(text):
+        for match in (match for match in API_FUNCTION.finditer(text) if match.group(1) not in NEVER_SLEEP):
             function, first = match.groups()
             number = text.count("\n", 0, match.start(1)) + 1
-            if function in NEVER_SLEEP:
-                continue
             if first.strip() != "api_begins(__func__);":
                 yield name, number, f"{function} does not begin with api_begins(__func__)"
             if function not in tested:
@@ -473,6 +469,10 @@ def check_sleeping():
             # The same call by inode only begins elsewhere.
             if not {function, function.removesuffix("at")} & (beside_stopped | MAKE_A_POOL):
                 yield name, number, f"{function} is not made beside a stopped process, in tests/kill/stop_calls.c"
+    beside_stopped = set(re.findall(r"\b(hfc_\w+)\(", read("tests/cache/stop.c") + read("tests/cache/objects.c")))
+    for function, name, number, *_ in header_calls():  # a check is of a cache that no process has open
+        if function.startswith("hfc_") and function not in beside_stopped | {"hfc_detail", "hfc_check"}:
+            yield name, number, f"{function} is not made beside a stopped process, in tests/cache/stop.c"
 
 
 # ----------------------------------------------------------------------------- described ----

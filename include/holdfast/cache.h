@@ -18,9 +18,14 @@
  * for itself. Every call that takes a struct hfc * may also return -ECHILD.
  *
  * Calls that change the cache take a lock. While a process that has it is stopped, they return
- * -EBUSY after five seconds, and nothing has changed. hfc_get(), hfc_get_many(), hfc_exists() and
- * hfc_touch() take no lock and allocate nothing. While the object's pages are present, they make no
- * system call.
+ * -EBUSY after five seconds, and nothing has changed. Neither a signal nor hf_cancel() ends that
+ * wait. A process may also be stopped with the pool's lock of the file of objects. Then calls that
+ * need memory return -EBUSY after a moment. One object may have been evicted by then. The sentence
+ * names the process.
+ *
+ * hfc_get(), hfc_get_many(), hfc_exists() and hfc_touch() take no lock and allocate nothing. While
+ * the object's pages are present, they make no system call. A thread's first get does, and may find
+ * the file of objects locked, as one whose pages are not present.
  */
 #ifndef HOLDFAST_CACHE_H
 #define HOLDFAST_CACHE_H
@@ -114,6 +119,7 @@ struct hfc_ref {
  *   -ENOENT  it is not in the cache, or is older than ttl_seconds
  *   -EINVAL  the key has no bytes or too many, its space is unknown, or iovcnt is below 1
  *   -E2BIG   more than iovcnt pieces are needed
+ *   -EBUSY   a process that is stopped has the lock of the file of objects
  *   -ENOLCK, -EINTR, -EUCLEAN  as hf_pin() */
 int hfc_get(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, int iovcnt,
             struct hfc_ref *ref);
@@ -167,7 +173,7 @@ int hfc_fetch(struct hfc *cache, const struct hfc_key *key, struct iovec *iov, i
  * will tell of it, with this tag. Several fetches of one key wait for one read. iov and ref are not
  * used after the call.
  *   -ENOENT  it is not on the disk either
- *   -ENOLCK, -EINTR, -EUCLEAN and the others of hfc_get()
+ *   -ENOLCK, -EINTR, -EUCLEAN, -EBUSY and the others of hfc_get()
  *   -EAGAIN  HFC_FETCHES are begun: take those that have ended
  *   -ENOMEM  also: no thread could be made */
 int hfc_fetch_begin(struct hfc *cache, const struct hfc_key *key, uint64_t tag, struct iovec *iov,
@@ -202,7 +208,7 @@ int hfc_fetch_next(struct hfc *cache, struct iovec *iov, int iovcnt, struct hfc_
  *   -EFBIG   more than the capacity or the quota, or than lies in one piece of the file
  *   -ENOSPC  what could be evicted is not enough: readers hold the rest, or puts do. Or the pool is
  *            full
- *   -EBUSY   a process that is stopped has the lock
+ *   -EBUSY   a process that is stopped has the lock, or that of the file of objects
  *   -ENOMEM, -ENOLCK, -EINTR */
 int hfc_put(struct hfc *cache, const struct hfc_key *key, const void *bytes, size_t len);
 
