@@ -71,8 +71,8 @@ struct lmdb_meta_page {
     struct lmdb_meta meta;
 };
 
-/* The first bytes of lock.mdb, of LMDB's lock format 1 with locks by process: `txn` is the
- * newest transaction for a new snapshot, `readers` how many slots have been in use. */
+/* The first bytes of lock.mdb, of LMDB's lock format 1 with locks by process. `txn` is the newest
+ * transaction for a new snapshot, and `readers` how many slots have been in use. */
 #define LMDB_LOCK_FORMAT 0x10001u
 
 struct lmdb_lock {

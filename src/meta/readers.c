@@ -5,12 +5,12 @@
  *
  * LMDB takes a mutex of its own for that table, and waits for it without a bound. A process may be
  * stopped with it. So it is taken only by a thread that has the segment's readers_mutex, which is
- * waited for as every lock of ours is. A thread that has that finds LMDB's free, since whoever is
- * stopped with LMDB's has ours too. Only a tool of LMDB's takes its mutex alone. For that case its
- * word is looked at as well, before and after ours was taken; the instructions between that look
- * and LMDB's are left. LMDB takes it for the first snapshot of a thread, to clear slots, and when a
- * write transaction begins after a writer's death. The first process to attach is alone, and does
- * without ours until the segment stands.
+ * waited for as every lock of ours is. A thread that has that finds LMDB's free, since a process
+ * that is stopped with LMDB's has ours too. Only a tool of LMDB's takes its mutex alone. For that
+ * case its word is looked at as well, before and after ours was taken; the instructions between
+ * that look and LMDB's are left. LMDB takes it for the first snapshot of a thread, to clear slots,
+ * and when a write transaction begins after a writer's death. The first process to attach is alone,
+ * and does without ours until the segment stands.
  *
  * LMDB uses no page again that a snapshot may still read. A snapshot lasts for some microseconds,
  * but its process can be stopped in the middle, for any time. Then each transaction takes new

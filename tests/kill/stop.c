@@ -147,8 +147,8 @@ static void copy_of_thread(pid_t tid, const char *name)
     fprintf(stderr, "  %s: %s\n", name, text);
 }
 
-/* What it waits for, or that the machine had no time for it: the second number of schedstat is for
- * how many ns it could have run and did not. */
+/* What it waits for, or that the machine had no time for it. The second number of schedstat says
+ * for how many ns it could have run and did not. */
 static void tell_hanging(const struct call *call)
 {
     const struct shm *shm = stop_pool->fs.dax.shm;
