@@ -138,3 +138,5 @@ same "$(json 'it["detached_bytes"] > 0, 0 < it["quarantine_left_ns"] <= it["quar
 try 0 "$HOLDFAST" mkpool "$work/counts" --size 8M --engine refcount
 try 69 "$HOLDFAST" pins "$work/counts"
 says "refcount counts pins and does not know whose they are"
+try 69 "$HOLDFAST" map "$work/counts"
+says "refcount counts pins and does not know whose they are"
