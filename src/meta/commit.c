@@ -62,10 +62,11 @@
 int meta_look_open(struct meta *meta)
 {
     struct meta_txn *txn = &meta->look;
-    int rc;
+    int lmdb = 0, rc;
 
     txn->meta = meta;
-    rc = meta_take_slot(meta, &txn->lmdb);
+    rc = meta_take_slot(meta, &txn->lmdb, &lmdb);
+    rc = rc ? rc : meta_result(lmdb, "snapshot");
     if (rc)
         return rc;
     rc = lmdb_open_cursor(txn);

@@ -87,10 +87,18 @@ static void map_lock_file(struct meta *meta, const char *dir)
 static int open_dbi(struct meta *meta)
 {
     MDB_txn *txn;
-    int rc = meta_take_slot(meta, &txn);
+    int lmdb, rc = meta_take_slot(meta, &txn, &lmdb);
 
     if (rc)
         return rc;
+    if (lmdb == EAGAIN ||
+        lmdb == EACCES) /* from fcntl(2): it locks a byte of lock.mdb by our pid */
+        return hf_fail(EBUSY,
+                       "a process of another pid namespace has the metadata open, as a tool of "
+                       "LMDB's, and the same pid, %d: end it, or start this one again",
+                       (int)getpid());
+    if (lmdb)
+        return meta_result(lmdb, "first snapshot");
     rc = mdb_dbi_open(txn, NULL, 0, &meta->dbi);
     if (rc == 0)
         rc = mdb_txn_commit(txn);

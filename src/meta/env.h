@@ -294,8 +294,8 @@ int meta_held_up(struct meta *meta, uint64_t *last_page);
 
 /* --- environment --- */
 
-/* A new snapshot with a slot of its own. Fails as shm_lock(), and as meta_result(). */
-int meta_take_slot(struct meta *meta, MDB_txn **out);
+/* A new snapshot with a slot of its own. 0, with LMDB's result in *lmdb; or as shm_lock(). */
+int meta_take_slot(struct meta *meta, MDB_txn **out, int *lmdb);
 /* Before LMDB may take the mutex of its readers' table, and after it. As shm_lock(). */
 int meta_readers_begin(struct meta *meta);
 void meta_readers_end(struct meta *meta);

@@ -41,7 +41,6 @@
 #include <inttypes.h>
 #include <linux/futex.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #define LOOK_PAGES 1024u          /* 4 MiB */
 #define HELD_PAGES 8192u          /* 32 MiB */
@@ -121,7 +120,6 @@ void meta_reap_readers(struct meta *meta)
     meta_readers_end(meta);
 }
 
-/* As mdb_txn_begin(), in *lmdb. */
 static int begin_snapshot(struct meta *meta, MDB_txn **out, int *lmdb)
 {
     int rc = meta_readers_begin(meta);
@@ -134,21 +132,15 @@ static int begin_snapshot(struct meta *meta, MDB_txn **out, int *lmdb)
     return 0;
 }
 
-int meta_take_slot(struct meta *meta, MDB_txn **out)
+int meta_take_slot(struct meta *meta, MDB_txn **out, int *lmdb)
 {
-    int lmdb = 0, rc = begin_snapshot(meta, out, &lmdb);
+    int rc = begin_snapshot(meta, out, lmdb);
 
-    if (rc == 0 && lmdb == MDB_READERS_FULL) { /* the slots of the dead are worth a second try */
+    if (rc == 0 && *lmdb == MDB_READERS_FULL) { /* the slots of the dead are worth a second try */
         meta_reap_readers(meta);
-        rc = begin_snapshot(meta, out, &lmdb);
+        rc = begin_snapshot(meta, out, lmdb);
     }
-    /* From fcntl(2): LMDB locks a byte of lock.mdb by our pid. */
-    if (rc == 0 && (lmdb == EAGAIN || lmdb == EACCES))
-        return hf_fail(EBUSY,
-                       "a process of another pid namespace has the metadata open, as a tool of "
-                       "LMDB's, and the same pid, %d: end it, or start this one again",
-                       (int)getpid());
-    return rc ? rc : meta_result(lmdb, "snapshot");
+    return rc;
 }
 
 /* ---- old snapshots ---- */

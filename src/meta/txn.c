@@ -258,8 +258,9 @@ void meta_thread_end(struct meta *meta)
 
 static int first_snapshot(struct meta_txn *txn)
 {
-    int rc = meta_take_slot(txn->meta, &txn->lmdb);
+    int lmdb = 0, rc = meta_take_slot(txn->meta, &txn->lmdb, &lmdb);
 
+    rc = rc ? rc : meta_result(lmdb, "snapshot");
     if (rc)
         return rc;
     rc = lmdb_open_cursor(txn);
