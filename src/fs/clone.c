@@ -560,6 +560,7 @@ ssize_t fs_clone_now(struct hf_file *from, uint64_t from_off, struct hf_file *to
     fs_reservation_init(&c.copies);
     rc = clone_now(&c, to->vnode, len, &pages);
     dax_unlock_two(&c.fs->dax, c.from, to->vnode);
+    fs_trim_follow(c.fs);
     free(c.pieces);
     if (rc || c.pages)
         return rc ? rc : (ssize_t)(c.end - to_off);

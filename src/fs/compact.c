@@ -252,6 +252,7 @@ static int try_run(struct compaction *c)
     if (rc == 0) {
         rc = treat_run(c, false);
         dax_unlock(&c->fs->dax, c->vnode);
+        fs_trim_follow(c->fs);
     }
     if (rc == HELD && c->policy) {
         fs_reservation_drop(c->fs, &c->blocks); /* nobody waits with blocks of others */

@@ -278,6 +278,7 @@ static int one_batch(struct batch *b)
         b->share[i] = true;
     rc = look_and_share(b);
     dax_unlock_two(dax, b->kept.vnode, b->left.vnode);
+    fs_trim_follow(b->fs);
     return rc;
 }
 

@@ -184,6 +184,22 @@ static ssize_t write_hole(struct hf_file *file, const char *buf, uint64_t len, u
     return (ssize_t)(content.len < room ? content.len : room);
 }
 
+/* A write to pages that lie on shared blocks. Whole pages are written with it; the others only get
+ * blocks of their own. 0: look again. */
+static ssize_t write_over_shared(struct hf_file *file, const char *buf, uint64_t len, uint64_t off,
+                                 const struct meta_extent *run)
+{
+    uint64_t pages = off % HF_BLOCK_BYTES ? 0 : fs_min(len / HF_BLOCK_BYTES, run->count), done;
+    int rc;
+
+    if (!pages)
+        return fs_unshare(file->fs, file->vnode, run->page, run->count);
+    rc = fs_write_shared(file->fs, file->vnode, run->page, pages, buf, &done);
+    if (rc == -ENOSPC || rc == -ENOLCK) /* this makes room */
+        return fs_unshare(file->fs, file->vnode, run->page, pages);
+    return rc ? rc : (ssize_t)(done * HF_BLOCK_BYTES);
+}
+
 /* 0: a layout change did not wait for it, and has taken the blocks away: look again. */
 static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
 {
@@ -196,7 +212,7 @@ static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len,
     if (count == -ENODATA)
         return write_hole(file, buf, len, off, &hole, FILL_WRITE);
     if (count == -EMLINK)
-        return fs_unshare(file->fs, file->vnode, hole.page, hole.count);
+        return write_over_shared(file, buf, len, off, &hole);
     if (count <= 0)
         return count;
     HF_LAB_AT(HF_LAB_COPIES);

@@ -10,10 +10,14 @@
  * There is no wait: a pin that is found on the old block is a pin for reading, and keeps that block
  * by a record. So there is no gate either, and a thread that was let through another change's gate
  * can do it too (docs/ORDERING.md 3.34).
+ *
+ * A write of whole pages needs no copy of what they held. It fills the new blocks before any lock
+ * is taken, as a write into a hole does (fill.c). The pages get them under the mutex.
  */
 #include "fs/unshare.h"
 
 #include "base/error.h"
+#include "base/futex.h"
 #include "fs/fill.h"
 #include "fs/layout.h"
 #include "sync/engine.h"
@@ -71,9 +75,32 @@ static int copy_run_part(struct fs *fs, struct shm_vnode *vnode, struct meta_ext
     return rc;
 }
 
-/* Whether the run's first blocks have other owners, and for how many of them the answer is the
- * same. */
-static int look_up_owners(struct fs *fs, struct meta_extent *run, bool *exclusive)
+/* The first run, from `page` on, of which the extent says "shared". -ENOENT: none begins before
+ * `end`. */
+static int find_shared(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t end,
+                       struct meta_extent *run)
+{
+    struct meta_extent extent;
+
+    for (; page < end; page = extent.page + extent.count) {
+        int rc = meta_extent_find(txn, ino, page, &extent);
+        uint64_t skip = rc == 0 && page > extent.page ? page - extent.page : 0;
+
+        if (rc || extent.page >= end)
+            return rc ? rc : -ENOENT;
+        if (!extent.shared)
+            continue;
+        *run = (struct meta_extent){extent.page + skip, extent.block + skip, extent.count - skip,
+                                    true};
+        return 0;
+    }
+    return -ENOENT;
+}
+
+/* The same, as far as the answer to whether its blocks have other owners is the same. A run that
+ * has none may go on past `end`: one look is enough for all of it. */
+static int next_shared(struct fs *fs, const struct shm_vnode *vnode, uint64_t page, uint64_t end,
+                       struct meta_extent *run, bool *exclusive)
 {
     struct meta_owners owners;
     struct meta_txn *txn;
@@ -81,43 +108,32 @@ static int look_up_owners(struct fs *fs, struct meta_extent *run, bool *exclusiv
 
     if (rc)
         return rc;
-    rc = meta_owners_find(txn, run->block, run->count, &owners);
+    rc = find_shared(txn, vnode->ino, page, end, run);
+    rc = rc ? rc : meta_owners_find(txn, run->block, run->count, &owners);
     meta_end_read(txn);
-    run->count = owners.count;
+    if (rc)
+        return rc;
     *exclusive = owners.extents + owners.records == 1;
-    return rc;
+    run->count = *exclusive ? owners.count : fs_min(owners.count, end - run->page);
+    return 0;
 }
 
 int fs_unshare_locked(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count)
 {
     uint64_t end = page + count, done;
-    struct meta_extent extent;
-    int rc = 0;
+    struct meta_extent run;
+    bool exclusive;
+    int rc;
 
     shm_assert_held(&vnode->mutex);
-    while (rc == 0 && page < end) {
-        bool exclusive = false;
-
-        rc = fs_extent_at(fs, vnode->ino, page, &extent);
-        if (rc < 0 || !extent.count || extent.page >= end)
-            return rc < 0 ? rc : 0;
-        done = extent.page + extent.count;
-        rc = 0;
-        if (extent.shared) {
-            uint64_t skip = page > extent.page ? page - extent.page : 0;
-            struct meta_extent run = {extent.page + skip, extent.block + skip, extent.count - skip,
-                                      true};
-
-            run.count = run.count < end - run.page ? run.count : end - run.page;
-            rc = look_up_owners(fs, &run, &exclusive);
-            done = run.count;
-            if (rc == 0)
-                rc = exclusive ? unmark(fs, vnode, &run) : copy_run_part(fs, vnode, run, &done);
-            done += run.page;
-        }
-        page = done;
+    while ((rc = next_shared(fs, vnode, page, end, &run, &exclusive)) == 0) {
+        done = run.count;
+        rc = exclusive ? unmark(fs, vnode, &run) : copy_run_part(fs, vnode, run, &done);
+        if (rc)
+            return rc;
+        page = run.page + done;
     }
-    return rc;
+    return rc == -ENOENT ? 0 : rc;
 }
 
 static int unshare_once(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count)
@@ -128,6 +144,7 @@ static int unshare_once(struct fs *fs, struct shm_vnode *vnode, uint64_t page, u
         return rc;
     rc = fs_unshare_locked(fs, vnode, page, count);
     dax_unlock(&fs->dax, vnode);
+    fs_trim_follow(fs);
     return rc;
 }
 
@@ -141,6 +158,80 @@ int fs_unshare(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t c
     fs_make_room(fs);
     rc = unshare_once(fs, vnode, page, count);
     return rc == -ENOSPC ? fs_no_space(fs, count) : rc;
+}
+
+/* ---- writes of whole pages ---- */
+
+/* In the transaction. How many pages from the first on lie on blocks that are marked as shared, and
+ * in one run. */
+static int shared_from(struct fs_layout *l, uint64_t page, uint64_t end, uint64_t *count)
+{
+    struct meta_extent extent;
+    int rc = meta_extent_find(l->txn.meta, l->vnode->ino, page, &extent);
+
+    *count = rc || extent.page > page || !extent.shared
+                 ? 0
+                 : fs_min(extent.page + extent.count, end) - page;
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* -EMLINK: some of the pages have their block alone already, so the write may go there. */
+static int place_written(struct fs_layout *l, uint64_t page, uint64_t end,
+                         struct fs_reservation *blocks, uint64_t *done)
+{
+    uint64_t count;
+    int rc = fs_layout_begin(l);
+
+    rc = rc ? rc : shared_from(l, page, end, &count);
+    if (rc || !count)
+        return rc;
+    rc = fs_layout_remove(l, page, count);
+    if (rc == 0 && (l->txn.freed.count || l->txn.detached))
+        return -EMLINK;
+    rc = rc ? rc : fs_layout_place(l, page, count, blocks);
+    if (rc)
+        return rc;
+    l->inode.mtime_ns = l->inode.ctime_ns = hf_wall_ns();
+    rc = fs_layout_commit(l, l->vnode->size);
+    *done = rc ? 0 : count;
+    return rc;
+}
+
+/* Under the mutex. The pages from the first on that still are inside the file and on shared blocks
+ * get the blocks, which hold what is written. *done: so many; 0: look again. -EMLINK: as above. */
+static int take_written(struct fs *fs, struct shm_vnode *vnode, uint64_t page,
+                        struct fs_reservation *blocks, uint64_t *done)
+{
+    uint64_t end = fs_min(page + blocks->blocks, vnode->size / HF_BLOCK_BYTES);
+    struct fs_layout l;
+    int rc = page < end ? fs_layout_now(&l, fs, vnode, page, end - 1) : 0;
+
+    shm_assert_held(&vnode->mutex);
+    if (rc || page >= end)
+        return rc;
+    return fs_layout_close(&l, place_written(&l, page, end, blocks, done));
+}
+
+int fs_write_shared(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count,
+                    const char *buf, uint64_t *done)
+{
+    struct fs_content content = {buf, page * HF_BLOCK_BYTES, count * HF_BLOCK_BYTES};
+    struct fs_reservation blocks;
+    int rc;
+
+    shm_assert_none_held();
+    *done = 0;
+    fs_reservation_init(&blocks);
+    rc = fs_reserve(fs, page, SPACE_NO_GOAL, count, &blocks);
+    rc = rc ? rc : fs_fill_blocks(fs, &blocks, page, &content);
+    rc = rc ? rc : dax_lock(&fs->dax, vnode, page, page + blocks.blocks - 1);
+    if (rc >= 0) {
+        rc = take_written(fs, vnode, page, &blocks, done);
+        dax_unlock(&fs->dax, vnode);
+    }
+    fs_reservation_drop(fs, &blocks);
+    fs_trim_follow(fs);
+    return rc == -EMLINK ? fs_unshare(fs, vnode, page, 1) : rc;
 }
 
 int fs_may_share(const struct fs *fs)

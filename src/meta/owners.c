@@ -101,26 +101,48 @@ static int owners_around(struct meta_txn *txn, uint64_t block, struct meta_owner
     return rc;
 }
 
-int meta_owners_find(struct meta_txn *txn, uint64_t block, uint64_t count, struct meta_owners *out)
+/* The run of the table that has the block; a count of 0: none. *next: where the next one begins, at
+ * most `end`. */
+static int owners_of(struct meta_txn *txn, uint64_t block, uint64_t end, struct meta_owners *out,
+                     uint64_t *next)
 {
-    struct meta_owners before, after;
-    int rc = owners_around(txn, block, &before, &after);
-    uint64_t end = block + count;
+    struct meta_owners after;
+    int rc = owners_around(txn, block, out, &after);
 
     if (rc)
         return rc;
-    *out = (struct meta_owners){block, count, 1, 0};
     if (after.count && after.block == block)
-        before = after;
-    if (before.count && owners_end(&before) > block) {
-        out->extents = before.extents;
-        out->records = before.records;
-        end = owners_end(&before) < end ? owners_end(&before) : end;
-    } else if (after.count && after.block < end) {
-        end = after.block;
-    }
-    out->count = end - block;
+        *out = after;
+    else if (out->count && owners_end(out) <= block)
+        out->count = 0;
+    *next = after.count && after.block > block && after.block < end ? after.block : end;
     return 0;
+}
+
+/* What the table says of the first blocks of a run, given the run of the table that has them. */
+static struct meta_owners owners_from(const struct meta_owners *listed, uint64_t block,
+                                      uint64_t next)
+{
+    struct meta_owners out = {block, next - block, 1, 0};
+
+    if (!listed->count)
+        return out;
+    out.extents = listed->extents;
+    out.records = listed->records;
+    if (owners_end(listed) < next)
+        out.count = owners_end(listed) - block;
+    return out;
+}
+
+int meta_owners_find(struct meta_txn *txn, uint64_t block, uint64_t count, struct meta_owners *out)
+{
+    struct meta_owners listed;
+    uint64_t next;
+    int rc = owners_of(txn, block, block + count, &listed, &next);
+
+    if (rc == 0)
+        *out = owners_from(&listed, block, next);
+    return rc;
 }
 
 int meta_owners_next(struct meta_txn *txn, uint64_t block, struct meta_owners *out)
@@ -131,27 +153,18 @@ int meta_owners_next(struct meta_txn *txn, uint64_t block, struct meta_owners *o
     return rc ? rc : decode_owners(txn, &found, &value, out);
 }
 
-/* Takes [block, block+count) out of the run of the table that covers it, if one does. */
-static int cut_out(struct meta_txn *txn, uint64_t block, uint64_t count)
+/* Takes [block, block+count) out of the run of the table that has it. */
+static int cut_out(struct meta_txn *txn, const struct meta_owners *listed, uint64_t block,
+                   uint64_t count)
 {
-    struct meta_owners head, after, tail;
-    int rc = owners_around(txn, block, &head, &after);
+    struct meta_owners head = *listed, tail = *listed;
+    int rc;
 
-    if (rc == 0 && after.count && after.block == block) {
-        rc = erase_owners(txn, block);
-        head = after;
-    }
-    if (rc || head.count == 0 || owners_end(&head) <= block)
-        return rc;
-    tail = head;
-    tail.block = block + count;
-    tail.count = owners_end(&head) - tail.block;
     head.count = block - head.block;
-    if (head.count)
-        rc = store_owners(txn, &head);
-    if (rc == 0 && tail.count)
-        rc = store_owners(txn, &tail);
-    return rc;
+    tail.block = block + count;
+    tail.count = owners_end(listed) - tail.block;
+    rc = head.count ? store_owners(txn, &head) : erase_owners(txn, block);
+    return rc == 0 && tail.count ? store_owners(txn, &tail) : rc;
 }
 
 static bool alike(const struct meta_owners *left, const struct meta_owners *right)
@@ -182,34 +195,42 @@ static bool says_something(const struct meta_owners *run)
     return run->extents + (uint64_t)run->records > 1 || run->records;
 }
 
-static int change_run(struct meta_txn *txn, const struct meta_owners *before,
-                      const struct meta_owners *after)
+static int change_run(struct meta_txn *txn, const struct meta_owners *listed,
+                      const struct meta_owners *before, const struct meta_owners *after)
 {
-    int rc = says_something(before) ? cut_out(txn, before->block, before->count) : 0;
+    int rc = listed->count ? cut_out(txn, listed, before->block, before->count) : 0;
 
     return rc == 0 && says_something(after) ? put_in(txn, after) : rc;
+}
+
+static int refuse_loss(const struct meta_owners *run, int extents, int records)
+{
+    if ((extents >= 0 || run->extents) && (records >= 0 || run->records))
+        return 0;
+    return hf_fail(EUCLEAN,
+                   "block %" PRIu64 " loses a name that it does not have: run `holdfast fsck`",
+                   run->block);
 }
 
 int meta_owners_change(struct meta_txn *txn, uint64_t block, uint64_t count, int extents,
                        int records, meta_owners_changed *changed, void *arg)
 {
-    uint64_t end = block + count;
-    struct meta_owners before, after;
+    uint64_t end = block + count, next;
+    struct meta_owners listed, before, after;
     int rc = 0;
 
     for (; rc == 0 && block < end; block = owners_end(&before)) {
-        rc = meta_owners_find(txn, block, end - block, &before);
+        rc = owners_of(txn, block, end, &listed, &next);
         if (rc)
             break;
-        if ((extents < 0 && before.extents == 0) || (records < 0 && before.records == 0))
-            return hf_fail(EUCLEAN,
-                           "block %" PRIu64 " loses a name that it does not have: run "
-                           "`holdfast fsck`",
-                           block);
+        before = owners_from(&listed, block, next);
+        rc = refuse_loss(&before, extents, records);
+        if (rc)
+            break;
         after = before;
         after.extents += (uint32_t)extents;
         after.records += (uint32_t)records;
-        rc = change_run(txn, &before, &after);
+        rc = change_run(txn, &listed, &before, &after);
         rc = rc ? rc : changed(arg, &before, &after);
     }
     return rc;

@@ -474,6 +474,15 @@ static void write_to_shared(struct hf_pool *pool, struct hf_file *file)
     write_at(file, "into a page that is shared", 2 * TEST_PAGE - 5);
 }
 
+static void write_shared_pages(struct hf_pool *pool, struct hf_file *file)
+{
+    static char pages[2 * 4096];
+
+    (void)pool;
+    memset(pages, 'w', sizeof(pages));
+    EXPECT_EQ(hf_write(file, pages, sizeof(pages), TEST_PAGE), sizeof(pages));
+}
+
 static void unlink_shared(struct hf_pool *pool, struct hf_file *file)
 {
     (void)file;
@@ -733,6 +742,7 @@ const struct kill_row kill_rows[] = {
     {"merge-held", A, .others = KILL_OTHER_OPENS | KILL_OTHER_PINS, .shares = true,
      .prepare = copy_a, .act = merge_a},
     {"write-to-shared", A, .shares = true, .prepare = clone_a, .act = write_to_shared},
+    {"write-shared-pages", A, .shares = true, .prepare = clone_a, .act = write_shared_pages},
     {"unlink-shared", A, .shares = true, .prepare = clone_a, .act = unlink_shared},
     {"pin", A, .act = pin_and_unpin},
     {"pin-hole", C, .act = pin_hole},

@@ -192,6 +192,18 @@ static bool refused(int rc)
     return rc == -EBUSY || rc == -EDEADLK || rc == -ENOSPC;
 }
 
+/* In one call or in two, of which the first ends inside a page. */
+static ssize_t write_bytes(struct hf_file *file, const char *bytes, uint64_t len, uint64_t off)
+{
+    uint64_t cut = test_chance(&rng, 30) ? 1 + below(len - 1) : 0;
+    ssize_t done = cut ? hf_write(file, bytes, cut, off) : 0, rest;
+
+    if (done < 0 || (uint64_t)done < cut)
+        return done;
+    rest = hf_write(file, bytes + cut, len - cut, off + cut);
+    return rest < 0 && !cut ? rest : done + (rest < 0 ? 0 : rest);
+}
+
 static void write_pages(unsigned n)
 {
     static char bytes[PAGES * HF_BLOCK_BYTES];
@@ -208,7 +220,7 @@ static void write_pages(unsigned n)
             test_chance(&rng, 30) && other->pages ? other->page[below(other->pages)] : ++numbers;
         fill(bytes + i * TEST_PAGE, written[i]);
     }
-    done = hf_write(file->file, bytes, count * TEST_PAGE, first * TEST_PAGE);
+    done = write_bytes(file->file, bytes, count * TEST_PAGE, first * TEST_PAGE);
     if (done == -ENOSPC)
         return;
     EXPECT_OK(done);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A move of a whole file waits for a pin, with the page table taken out. The holder of that pin is
- * let through and writes to a shared page, which gets a block of its own. Then the move gives up:
- * the file has what was written, for a pin and for a read.
+ * let through and writes to a shared page, in one piece or in two. The page gets a block of its
+ * own. Then the move gives up: the file has what was written, for a pin and for a read.
  */
 #include "support.h"
 
@@ -44,7 +44,16 @@ static void expect_new(struct hf_file *file, uint32_t flags)
     EXPECT_EQ(hf_unpin(&pin), 0);
 }
 
-static void scenario(void)
+static void write_in_two(struct hf_file *file)
+{
+    char page[4096];
+
+    test_page_fill(page, NEW, 0);
+    EXPECT_EQ(hf_write(file, page + 100, sizeof(page) - 100, 100), sizeof(page) - 100);
+    EXPECT_EQ(hf_write(file, page, 100, 0), 100);
+}
+
+static void write_beside_move(bool whole)
 {
     struct hf_pool *pool = test_pool_new("pool", TEST_MIB(8));
     struct hf_file *file = test_file_filled(pool, "/file", OLD, PAGES), *clone;
@@ -60,7 +69,10 @@ static void scenario(void)
     held = test_pin(file, (PAGES - 1) * TEST_PAGE, TEST_PAGE, HF_PIN_READ, iov, 1);
     EXPECT_EQ(pthread_create(&thread, NULL, move, &mover), 0);
     test_await_waiting(pool, 1);
-    test_write_pages(file, NEW, 0, 1);
+    if (whole)
+        test_write_pages(file, NEW, 0, 1);
+    else
+        write_in_two(file);
     while (!test_peek(&mover.ended)) {
         hf_cancel(pool, (pid_t)test_peek(&mover.tid));
         sched_yield();
@@ -77,6 +89,13 @@ static void scenario(void)
     EXPECT_EQ(hf_close(clone), 0);
     test_pool_close(pool);
     test_pool_check("pool");
+    test_remove_tree(test_path("pool"));
+}
+
+static void scenario(void)
+{
+    write_beside_move(true);
+    write_beside_move(false);
 }
 
 TEST_SCENARIO(scenario)

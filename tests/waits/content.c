@@ -50,6 +50,11 @@ static long write_inside(struct waits_call *call)
     return write_at(call, 2 * TEST_PAGE, 100);
 }
 
+static long write_whole(struct waits_call *call)
+{
+    return write_at(call, 2 * TEST_PAGE, TEST_PAGE);
+}
+
 static long write_hole(struct waits_call *call)
 {
     return write_at(call, 9, TEST_PAGE + 5);
@@ -427,6 +432,10 @@ const struct waits_row waits_content[] = {
      .act = write_inside},
     {"write-shared-no-more", A, .leaves = WAITS_A_PART | WAITS_BLOCKS, .prepare = share_no_more,
      .act = write_inside},
+    {"write-shared-pages", A, .leaves = WAITS_A_PART | WAITS_BLOCKS, .prepare = share,
+     .act = write_whole},
+    {"write-shared-no-more-pages", A, .leaves = WAITS_A_PART | WAITS_BLOCKS,
+     .prepare = share_no_more, .act = write_whole},
     {"write-capable", A, .leaves = WAITS_A_PART, .prepare = give_capability, .act = write_inside,
      .judge = lost_capability},
     {"write-beside-capable", A, .leaves = WAITS_A_PART, .prepare = give_b_capability,
