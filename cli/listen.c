@@ -4,6 +4,9 @@
  * for a request or a signal, and answers one request after the other. A pool is therefore looked at
  * by one request at a time.
  *
+ * The library is loaded by the first call that listens. It brings nine others with it, and every
+ * verb would pay for them with a third of its start.
+ *
  * Every program that can connect sees all pages, so a port without an address is on the loopback.
  * There a request must name this machine in its Host field. Else a web page whose name leads to
  * 127.0.0.1 could read what is only for users of this machine.
@@ -13,6 +16,7 @@
 #include "cli.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
@@ -27,6 +31,26 @@
 #define CONNECTION_SECONDS 10U /* without a byte, it is closed */
 #define CONNECTION_BYTES ((size_t)32 << 10)
 #define ADDRESS_TEXT 80 /* "[ADDR%scope]:PORT" */
+
+#define LIBRARY "libmicrohttpd.so.12" /* of the header that this is built with */
+
+/* The functions of the library that are called here. */
+#define EACH_CALL(CALL)                                                                            \
+    CALL(start_daemon)                                                                             \
+    CALL(stop_daemon)                                                                              \
+    CALL(run)                                                                                      \
+    CALL(get_timeout)                                                                              \
+    CALL(get_daemon_info)                                                                          \
+    CALL(lookup_connection_value)                                                                  \
+    CALL(create_response_from_buffer)                                                              \
+    CALL(add_response_header)                                                                      \
+    CALL(queue_response)                                                                           \
+    CALL(destroy_response)
+
+#define AS_MEMBER(name) __typeof__(&MHD_##name) name;
+static struct {
+    EACH_CALL(AS_MEMBER)
+} mhd;
 
 struct server {
     const struct cli_page *pages;
@@ -160,22 +184,22 @@ static enum MHD_Result send_text(struct MHD_Connection *connection, unsigned sta
                                  const char *type, char *text, size_t bytes)
 {
     struct MHD_Response *response =
-        MHD_create_response_from_buffer(bytes, text, MHD_RESPMEM_MUST_FREE);
+        mhd.create_response_from_buffer(bytes, text, MHD_RESPMEM_MUST_FREE);
     enum MHD_Result queued;
 
     if (response == NULL) {
         free(text);
         return MHD_NO;
     }
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(response, "Content-Security-Policy",
+    mhd.add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    mhd.add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    mhd.add_response_header(response, "X-Content-Type-Options", "nosniff");
+    mhd.add_response_header(response, "Content-Security-Policy",
                             "default-src 'self'; frame-ancestors 'none'; base-uri 'none'");
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
-        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
-    queued = MHD_queue_response(connection, status, response);
-    MHD_destroy_response(response);
+        mhd.add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    queued = mhd.queue_response(connection, status, response);
+    mhd.destroy_response(response);
     return queued;
 }
 
@@ -228,7 +252,7 @@ static enum MHD_Result answer(void *arg, struct MHD_Connection *connection, cons
 {
     const struct server *server = arg;
     const char *host =
-        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+        mhd.lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
 
     (void)version;
     (void)body;
@@ -267,11 +291,11 @@ static void all_signals(int how, sigset_t *old)
 static void await_request(const struct server *server)
 {
     const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+        mhd.get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     struct pollfd ready = {.fd = info->epoll_fd, .events = POLLIN};
     MHD_UNSIGNED_LONG_LONG longest_ms;
     struct timespec timeout;
-    bool timed = MHD_get_timeout(server->daemon, &longest_ms) == MHD_YES;
+    bool timed = mhd.get_timeout(server->daemon, &longest_ms) == MHD_YES;
     sigset_t before;
 
     if (timed)
@@ -283,15 +307,27 @@ static void await_request(const struct server *server)
     sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
+static bool load_library(void)
+{
+    void *library = dlopen(LIBRARY, RTLD_NOW);
+
+#define FIND(name) &&(mhd.name = (__typeof__(mhd.name))dlsym(library, "MHD_" #name)) != NULL
+    return library != NULL EACH_CALL(FIND);
+}
+
 int cli_listen(const char *address, const struct cli_page *pages, void *arg)
 {
     struct server server = {.pages = pages, .arg = arg};
-    int status = EX_OK;
-    int fd = open_socket(address, &server, &status);
+    int status = EX_OK, fd;
 
+    if (!load_library()) {
+        cli_note("--listen needs libmicrohttpd: %s", dlerror());
+        return EX_UNAVAILABLE;
+    }
+    fd = open_socket(address, &server, &status);
     if (fd < 0)
         return status;
-    server.daemon = MHD_start_daemon(
+    server.daemon = mhd.start_daemon(
         MHD_USE_EPOLL, 0, NULL, NULL, answer, &server, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
         CONNECTION_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);
@@ -303,8 +339,8 @@ int cli_listen(const char *address, const struct cli_page *pages, void *arg)
     print_address(fd, pages[0].path);
     while (!cli_interrupted()) {
         await_request(&server);
-        MHD_run(server.daemon);
+        mhd.run(server.daemon);
     }
-    MHD_stop_daemon(server.daemon); /* closes the socket */
+    mhd.stop_daemon(server.daemon); /* closes the socket */
     return EX_OK;
 }

@@ -11,6 +11,15 @@ if grep -q 'built without it' "$work/err"; then
     echo "skipped: this holdfast was built without libmicrohttpd"
     exit 77
 fi
+
+# the library may have been removed since
+library=$(ldconfig -p | awk '$1 ~ /^libmicrohttpd\.so\.[0-9]+$/ {print $NF; exit}')
+if [ -n "$library" ] && unshare -m true 2>/dev/null; then
+    try 69 unshare -m bash -c 'mount --bind /dev/null "$1" && shift && exec "$@"' - "$library" \
+        "$HOLDFAST" metrics "$pool" --listen 0
+    says "--listen needs libmicrohttpd"
+fi
+
 for address in x 70000 1.2.3.4:99999 127.0.0.1:80x :: '[::1' '[::1]' example.org:80; do
     try 64 "$HOLDFAST" metrics "$pool" --listen "$address"
     says "--listen $address: an address is ADDR:PORT"
