@@ -303,24 +303,60 @@ int meta_extent_split(struct meta_txn *txn, uint64_t ino, uint64_t page)
     return rc ? rc : meta_extent_store(txn, ino, &tail);
 }
 
+/* Whether the file has an extent that continues this one. */
+static int continued(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent,
+                     bool *out)
+{
+    struct meta_extent next;
+    struct meta_key key;
+    MDB_val value;
+    int rc;
+
+    *out = false;
+    meta_key_extent(&key, ino, extent_end(extent));
+    rc = meta_seek(txn, &key, &value);
+    if (rc == 0)
+        rc = decode_extent(txn, &(MDB_val){key.len, key.bytes}, &value, &next);
+    if (rc == 0)
+        *out = meta_extent_continues(extent, &next);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+/* Marks what [page, end) has of an extent. As a whole extent stays one, only its mark is stored. */
+static int mark_extent_part(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent,
+                            const struct meta_extent *before, uint64_t page, uint64_t end)
+{
+    struct meta_extent part = *extent;
+    bool merges = extent->page < page || extent_end(extent) > end;
+    int rc = 0;
+
+    part.shared = !extent->shared;
+    merges = merges || (before->count && meta_extent_continues(before, &part));
+    if (!merges)
+        rc = continued(txn, ino, &part, &merges);
+    rc = rc ? rc : seek_extent(txn, ino, extent);
+    if (rc || !merges)
+        return rc ? rc : overwrite(txn, ino, &part);
+    rc = cut_extent(txn, ino, extent, page, end, &part);
+    part.shared = !extent->shared;
+    return rc ? rc : meta_extent_insert(txn, ino, &part);
+}
+
 int meta_extent_mark(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t count, bool shared)
 {
     uint64_t end = page + count;
-    struct meta_extent extent, part;
-    int rc;
 
-    for (; page < end; page = extent_end(&extent)) {
-        rc = meta_stored_find(txn, ino, page, &extent);
-        if (rc == -ENOENT || (rc == 0 && extent.page >= end))
-            return 0;
-        if (rc == 0 && extent.shared == shared)
-            continue;
-        rc = rc ? rc : seek_extent(txn, ino, &extent);
-        rc = rc ? rc : cut_extent(txn, ino, &extent, page, end, &part);
-        part.shared = shared;
-        rc = rc ? rc : meta_extent_insert(txn, ino, &part);
+    while (page < end) {
+        struct meta_extent before, extent;
+        int rc = meta_stored_around(txn, ino, page, &before, &extent);
+
+        if (rc || !extent.count || extent.page >= end)
+            return rc;
+        if (extent.shared != shared)
+            rc = mark_extent_part(txn, ino, &extent, &before, page, end);
         if (rc)
             return rc;
+        page = extent_end(&extent);
     }
     return 0;
 }
