@@ -71,6 +71,35 @@ static void write_hole(struct hf_file *file)
     EXPECT_EQ(hf_write(file, bytes, 2 * P, 6 * P), 2 * P);
 }
 
+/* Both pages hold zeros. */
+static void merge(struct hf_file *file)
+{
+    struct hf_dedup_result result = {.size = sizeof(result)};
+
+    if (!engine->knows_holders)
+        return;
+    EXPECT_EQ(hf_dedup_range(file, 6 * P, file, 7 * P, P, &result), 0);
+    EXPECT_EQ(result.shared_bytes, P);
+}
+
+static void merge_zeros(struct hf_file *file)
+{
+    struct hf_dedup_result result = {.size = sizeof(result)};
+
+    if (!engine->knows_holders)
+        return;
+    EXPECT_EQ(hf_dedup_range(NULL, 0, file, 6 * P, P, &result), 0);
+    EXPECT_EQ(result.shared_bytes, P);
+}
+
+static void clone_pages(struct hf_file *file)
+{
+    if (engine->knows_holders)
+        EXPECT_EQ(hf_clone_range(file, 0, file, 12 * P, 2 * P, NULL), 0);
+    else
+        EXPECT_EQ(hf_copy_range(file, 0, file, 12 * P, 2 * P), 2 * P);
+}
+
 static void pin_hole(struct hf_file *file)
 {
     struct iovec iov;
@@ -256,12 +285,15 @@ static const struct kind {
     {punch, 6 * P, 3 * P, 1, false},
     {punch_whole, 6 * P, 3 * P, 1, false},
     {write_hole, 6 * P, 2 * P, 1, false},
+    {merge, 0, 0, 0, false},
+    {merge_zeros, 0, 0, 0, false},
     {pin_hole, 0, 0, 0, false},
     {zero, 2 * P, 2 * P, 1, false},
     {collapse, 5 * P, END, 1, false},
     {insert, 5 * P, END, 1, false},
     {move, 0, 0, 0, false},
     {copy, 9 * P, 2 * P, 1, false},
+    {clone_pages, 12 * P, 2 * P, 1, false},
     {append, 16 * P, 2 * P, 1, false},
     {write_behind, 17 * P, 4 * P, 1, false},
     {truncate_down, 18 * P, END, 1, false},
