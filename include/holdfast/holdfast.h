@@ -189,7 +189,7 @@ int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool
 int hf_pool_close(struct hf_pool *pool);
 
 /* Grows the pool to pool_bytes, for every attached process, while it is in use.
- *   -EINVAL     smaller than it is, or not a multiple of HF_HUGE_BYTES
+ *   -EINVAL     smaller than it is, or not a multiple of HF_HUGE_BYTES or of the memory's pages
  *   -ENOSPC     the file system below is full, or the pool's fixed bound is reached (64 times its
  *               first size)
  *   -EOPNOTSUPP memory that cannot grow (device-dax). -EBUSY: another call shrinks the pool

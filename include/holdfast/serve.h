@@ -140,7 +140,8 @@ int hf_act_for(const struct hf_client *client);
  * hf_watch(file, HF_WATCH_STORES) is for copies into which programs store, a page at a time. There
  * is a report before each change too, so that the watcher can write back first. The manual says
  * what it must do. hf_watch() may wait for the layout mutex.
- *   -EINVAL  on is something else */
+ *   -EINVAL  on is something else
+ *   -EBUSY   a process that is stopped holds the mutex. -EINTR: hf_cancel(), or a signal */
 #define HF_WATCH_WAIT_NS UINT64_C(100000000)
 #define HF_WATCH_STORES 2
 int hf_watch(struct hf_file *file, int on);
