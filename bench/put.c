@@ -2,8 +2,9 @@
 /*
  * 256 KiB that become a part of a file: put in place, beside hf_write() from a buffer. The bytes
  * come from a buffer of the program, from a pipe, or from a disk with O_DIRECT. Beside it the way
- * that there was before puts: allocate, which zeroes, then pin and fill. The CPU time of the thread
- * counts, since a disk takes as long either way, and copies by itself.
+ * that there was before puts: allocate, which zeroes, then pin and fill. And the read alone, which
+ * no way can do without. The CPU time of the thread counts, since a disk takes as long either way,
+ * and copies by itself.
  */
 #include "bench.h"
 
@@ -110,6 +111,13 @@ static void allocate_one(const struct source *source, uint64_t off)
     put_must(hf_unpin(&pin), "letting go");
 }
 
+static void read_alone(const struct source *source, uint64_t off)
+{
+    const struct iovec iov = {between, PUT_BYTES};
+
+    source->fill(&iov, 1, off);
+}
+
 static const struct way {
     const char *key, *subject;
     void (*once)(const struct source *source, uint64_t off);
@@ -117,6 +125,7 @@ static const struct way {
     {"write", "hf_write", write_one},
     {"place", "hf_put_begin, hf_put_commit", put_one},
     {"allocate", "hf_fallocate, hf_pin", allocate_one},
+    {"alone", "nothing but the read, into a buffer", read_alone},
 };
 #define WAYS (sizeof ways / sizeof ways[0])
 
@@ -147,8 +156,11 @@ static double measure_puts(void *state)
 static void add_source(struct bench_group *group, const struct source *source)
 {
     for (size_t i = 0; i < WAYS; i++) {
-        struct pair *pair = lab_alloc(sizeof *pair);
+        struct pair *pair;
 
+        if (ways[i].once == read_alone && source->fill == fill_from_memory)
+            continue;
+        pair = lab_alloc(sizeof *pair);
         *pair = (struct pair){source, &ways[i]};
         bench_add(group,
                   (struct bench_row){.key = bench_text("put.%s.%s", source->key, ways[i].key),

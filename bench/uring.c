@@ -3,9 +3,10 @@
  * 4 KiB reads by io_uring into a file of a pool: from a disk, from a tmpfs file (both with
  * O_DIRECT) and from a pipe. Through libholdfast-uring each read pins its page. Beside it stands
  * Debian's fio, which reads into registered memory of its own. So does a row with the same loop.
- * In the last row, ranges are leased and registered one by one. All submit each read by a call of
- * its own. All wait when as many are under way as the depth says. fio runs on the same CPU. Reads
- * from memory and pipes wait for nothing, so what counts there is CPU time, also of fio.
+ * In the last row, ranges are leased and registered one by one. All rings are set up as fio's. All
+ * submit each read by a call of its own, in which the kernel posts what has completed, and wait
+ * when as many are under way as the depth says. fio runs on the same CPU. Reads from memory and
+ * pipes wait for nothing, so what counts there is CPU time, also of fio.
  */
 #include "bench.h"
 
@@ -172,7 +173,7 @@ static void begin_one(const struct case_ *one, unsigned slot, uint64_t *chance)
         bench_must_host(write(one->source->feed, page, READ_BYTES), "writing to a pipe");
     }
     one->way->begin(one->source, slot, off);
-    if (io_uring_submit(one->way->ring) < 0)
+    if (io_uring_submit_and_get_events(one->way->ring) < 0)
         lab_fail("submitting");
 }
 
@@ -316,13 +317,23 @@ static void open_sources(void)
     sources[PIPE].feed = pipes[1];
 }
 
+/* fio sets its ring up with these flags, where the kernel has them (Linux 6.1). */
+static int open_ring(struct io_uring *ring)
+{
+    int rc = io_uring_queue_init(2 * DEPTH_MOST, ring,
+                                 IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER |
+                                     IORING_SETUP_DEFER_TASKRUN);
+
+    return rc == -EINVAL ? io_uring_queue_init(2 * DEPTH_MOST, ring, 0) : rc;
+}
+
 static bool open_rings(void)
 {
     struct iovec memory = {NULL, DEPTH_MOST * READ_BYTES};
-    int rc = io_uring_queue_init(2 * DEPTH_MOST, &pool_ring, 0);
+    int rc = open_ring(&pool_ring);
 
     if (rc == 0)
-        rc = io_uring_queue_init(2 * DEPTH_MOST, &plain_ring, 0);
+        rc = open_ring(&plain_ring);
     if (rc) {
         bench_note("io is left out: io_uring: %s", strerror(-rc));
         return false;
