@@ -4,7 +4,7 @@
  * O_DIRECT) and from a pipe. Through libholdfast-uring each read pins its page. Beside it stands
  * Debian's fio, which reads into registered memory of its own. So does a row with the same loop.
  * In the last row, ranges are leased and registered one by one. All rings are set up as fio's. All
- * submit each read by a call of its own, in which the kernel posts what has completed, and wait
+ * submit each read by a call of its own, in which the kernel posts what has completed. All wait
  * when as many are under way as the depth says. fio runs on the same CPU. Reads from memory and
  * pipes wait for nothing, so what counts there is CPU time, also of fio.
  */

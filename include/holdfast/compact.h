@@ -22,10 +22,10 @@ extern "C" {
 /* In bytes of runs. A run is HF_HUGE_BYTES of a file, at a multiple of that, with a block under
  * each page. */
 struct hf_compact_result {
-    size_t size;          /* sizeof(struct hf_compact_result), set by the caller */
-    uint64_t run_bytes;   /* what huge entries could map */
-    uint64_t was_huge;    /* of that, what they mapped or would map before the call, */
-    uint64_t huge_bytes;  /* and after it */
+    size_t size;         /* sizeof(struct hf_compact_result), set by the caller */
+    uint64_t run_bytes;  /* what huge entries could map */
+    uint64_t was_huge;   /* of that, what they mapped or would map before the call, */
+    uint64_t huge_bytes; /* and after it */
     /* Copied into free memory that lies right, and out of memory that is to become such. */
     uint64_t moved_bytes;
     /* Of runs that were left as they were. Somebody holds a part of the run; or other files may

@@ -3,7 +3,7 @@
  * Owns the way from blocks to their memory: it is inside the pool, and mapped here. The kernel maps
  * it around a touch at once, rather than page by page.
  */
-#include "fs/fs.h"
+#include "fs/space.h"
 
 #define AROUND_BYTES 65536u /* of Linux, if it is not told otherwise */
 
