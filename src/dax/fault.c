@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#define MAP_LOOKS 100u /* at memory that is too short each time */
+
 #define AROUND_PAGES 64u /* of a fault: the aligned run of pages that is filled with it */
 
 static uint64_t end_page(const struct shm_vnode *vnode)
@@ -77,16 +79,16 @@ int dax_refuse_outside(uint64_t block, uint64_t count)
                    block, (block + count - 1));
 }
 
-/* A shrink may cut the memory between the two looks. It has stored the smaller size before. */
+/* A shrink may cut the memory between the two looks. It has stored the smaller size before, and the
+ * pool may grow again after it. */
 int dax_map_pool(struct dax *dax)
 {
-    uint64_t blocks;
+    unsigned looks = 0;
     int rc;
 
-    do {
-        blocks = shm_pool_blocks(dax->shm);
-        rc = media_map(&dax->media, blocks * HF_BLOCK_BYTES);
-    } while (rc == -EUCLEAN && blocks != shm_pool_blocks(dax->shm));
+    do
+        rc = media_map(&dax->media, shm_pool_blocks(dax->shm) * HF_BLOCK_BYTES);
+    while (rc == -EUCLEAN && ++looks < MAP_LOOKS);
     return rc;
 }
 

@@ -111,6 +111,8 @@ static int map_file(struct media_addresses *addresses, int fd, uint64_t from, ui
         pmem2_config_delete(&config);
     }
     pmem2_source_delete(&source);
+    if (rc == PMEM2_E_MAP_RANGE) /* another process has cut it since its length was looked at */
+        return hf_fail(EUCLEAN, "the pool's memory is shorter than its metadata say");
     return pmem2_result(rc, "map the pool's memory");
 }
 

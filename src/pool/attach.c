@@ -19,6 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define MEMORY_LOOKS 100u /* at memory that is too short each time */
+
 #define NODES_SPARE 4096u
 #define NODES_MAX (UINT64_C(1) << 31)
 
@@ -158,18 +160,16 @@ static int finish_attach(struct fs *fs, struct shm_attach *at, int rc)
     return rc;
 }
 
-/* Another process may shrink the pool between the two steps. */
+/* Another process may shrink the pool between the two steps, and grow it again. */
 static int open_memory(struct fs *fs, const char *dir, bool first, struct meta_super *super)
 {
-    uint64_t before;
+    unsigned looks = 0;
     int rc;
 
-    do {
-        before = super->pool_bytes;
-        rc = media_open(dir, before, super->limit_bytes, &fs->dax.media);
-        if (rc == -EUCLEAN && !first && meta_super_read(fs->dax.meta, super))
-            return rc;
-    } while (rc == -EUCLEAN && !first && super->pool_bytes < before);
+    do
+        rc = media_open(dir, super->pool_bytes, super->limit_bytes, &fs->dax.media);
+    while (rc == -EUCLEAN && !first && ++looks < MEMORY_LOOKS &&
+           meta_super_read(fs->dax.meta, super) == 0);
     return rc;
 }
 
