@@ -141,6 +141,8 @@ void bench_file_map(const struct bench_pool *pool, struct hf_file *file, uint64_
 int64_t bench_must(const struct bench_library *library, int64_t rc, const char *what);
 /* The same for a call of the kernel, which sets errno. */
 int64_t bench_must_host(int64_t rc, const char *what);
+/* For rows of the group space. False, with a note: the folder has no room for so many bytes. */
+bool bench_has_room(uint64_t bytes, const char *rows);
 
 /* -------------------------------------------------------------------------- peers.c ------ */
 

@@ -14,7 +14,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 #define LARGE_BYTES (bench.quick ? 64 * LAB_MIB : 1024 * LAB_MIB)
 #define TIGHT_BYTES (64 * LAB_MIB)
@@ -133,18 +132,6 @@ static double give_share(void *share)
     return *(double *)share;
 }
 
-static bool has_room_for_large(void)
-{
-    struct statvfs room;
-
-    bench_must_host(statvfs(bench.folder, &room), bench.folder);
-    if ((uint64_t)room.f_bavail * room.f_frsize > 3 * LARGE_BYTES)
-        return true;
-    bench_note("space: no rows of pins, since %s has less than %" PRIu64 " MiB of room",
-               bench.folder, 3 * LARGE_BYTES / LAB_MIB);
-    return false;
-}
-
 static void add_large(struct bench_group *group)
 {
     const char *situation = bench_text("pin of %" PRIu64 " MiB", LARGE_BYTES / LAB_MIB);
@@ -170,7 +157,7 @@ void bench_add_laid(struct bench_group *group)
 {
     const char *situation = "share of whole 2 MiB under huge entries";
 
-    if (has_room_for_large()) {
+    if (bench_has_room(3 * LARGE_BYTES, "pins")) {
         add_large(group);
         bench_add(group, (struct bench_row){.key = "space.laid.one-piece",
                                             .situation = situation,

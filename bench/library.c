@@ -5,9 +5,11 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define LAB_LIBRARY "libholdfast_lab.so"
@@ -84,6 +86,18 @@ int64_t bench_must_host(int64_t rc, const char *what)
     if (rc < 0)
         lab_fail("%s: %s", what, strerror(errno));
     return rc;
+}
+
+bool bench_has_room(uint64_t bytes, const char *rows)
+{
+    struct statvfs room;
+
+    bench_must_host(statvfs(bench.folder, &room), bench.folder);
+    if ((uint64_t)room.f_bavail * room.f_frsize > bytes)
+        return true;
+    bench_note("space: no rows of %s, since %s has less than %" PRIu64 " MiB of room", rows,
+               bench.folder, bytes / LAB_MIB);
+    return false;
 }
 
 /* The others can do without, but not the default; once an engine, however many groups ask for

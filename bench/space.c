@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define TRIM_BYTES (bench.quick ? 64 * LAB_MIB : 1024 * LAB_MIB)
@@ -161,18 +160,6 @@ static double measure_cycles(void *state)
 
 /* ------------------------------------------------------------------------- the group ----- */
 
-static bool has_room(void)
-{
-    struct statvfs room;
-
-    bench_must_host(statvfs(bench.folder, &room), bench.folder);
-    if ((uint64_t)room.f_bavail * room.f_frsize > 2 * TRIM_BYTES)
-        return true;
-    bench_note("space: no rows of trims, since %s has less than %" PRIu64 " MiB of room",
-               bench.folder, 2 * TRIM_BYTES / LAB_MIB);
-    return false;
-}
-
 static void add_trims(struct bench_group *group)
 {
     const char *situation = bench_text("%" PRIu64 " MiB free, tmpfs", TRIM_BYTES / LAB_MIB);
@@ -213,7 +200,7 @@ static void begin_space(struct bench_group *group)
 
     content = lab_alloc(FILE_BYTES);
     memset(content, 7, FILE_BYTES);
-    if (has_room())
+    if (bench_has_room(2 * TRIM_BYTES, "trims"))
         add_trims(group);
     make_space_pool(&by_hand, "by-hand", CYCLE_BYTES, 0);
     make_space_pool(&above, "above", CYCLE_BYTES, ABOVE_BYTES);
