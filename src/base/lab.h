@@ -63,6 +63,7 @@ enum hf_lab_point {
     HF_LAB_UNLOCKS,   /* it still has one that has gone from its list */
     HF_LAB_GROWS,     /* a growth has synced the longer memory, and has not recorded it */
     HF_LAB_COMPARES,  /* a look at a holder, or at a record of detached blocks, of many */
+    HF_LAB_OVERLAYS,  /* a look at a file has read its record, and is about to look for its vnode */
     HF_LAB_READERS,   /* LMDB's table of readers was free, and LMDB is about to take its mutex */
 };
 

@@ -154,8 +154,8 @@ static bool settle_pending(struct dax *dax, struct shm_vnode *vnode, bool *gone)
         return false;
     *gone = rc == -ENOENT;
     committed = *gone || inode.version >= vnode->pending_version;
-    if (committed)
-        hf_store_release(&vnode->size, *gone ? 0 : vnode->pending_size);
+    if (committed && !*gone)
+        hf_store_release(&vnode->size, vnode->pending_size);
     if (!*gone)
         shm_recent_put(dax->shm, vnode, vnode->size, inode.version);
     detach_recover(dax, vnode, committed);

@@ -168,7 +168,8 @@ int fs_layout_commit_gone(struct fs_layout *l)
     int rc;
 
     shm_assert_held(&l->vnode->mutex);
-    dax_change_intend(&l->change, l->inode.version + 1, 0);
+    /* A look that found the file before still finds the size that it had then. */
+    dax_change_intend(&l->change, l->inode.version + 1, l->vnode->size);
     l->in_txn = false;
     rc = fs_commit(&l->txn);
     if (rc == 0) {

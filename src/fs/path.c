@@ -241,8 +241,9 @@ int fs_walk_to(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_pla
     return rc == 0 && place->ino == 0 ? fs_not_there(at) : rc;
 }
 
-int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *place,
-              struct meta_inode *inode)
+/* 1: the file has been deleted since the walk, so another may have its name. */
+static int look_up(struct fs *fs, struct fs_at at, bool follow, struct fs_place *place,
+                   struct meta_inode *inode)
 {
     struct meta_txn *txn;
     int rc = meta_begin_read(fs->dax.meta, &txn);
@@ -261,8 +262,21 @@ int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *plac
         if (in_use <= 0)
             return in_use ? in_use : fs_stale(at.ino);
     }
-    if (rc == 0 && S_ISREG(inode->mode))
+    if (rc == 0 && S_ISREG(inode->mode)) {
         rc = fs_vnode_overlay(fs, place->ino, inode);
+        return rc == -ENOENT ? 1 : rc;
+    }
+    return rc;
+}
+
+int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *place,
+              struct meta_inode *inode)
+{
+    int rc;
+
+    do
+        rc = look_up(fs, at, follow, place, inode);
+    while (rc == 1);
     return rc;
 }
 

@@ -560,25 +560,25 @@ static uint64_t size_of(const struct shm_vnode *vnode, const struct meta_inode *
     return hf_load_acquire(&vnode->size);
 }
 
-/* A vnode that is evicted meanwhile has recorded what it knew: then the record is read again. */
+/* A vnode that is evicted meanwhile has recorded what it knew. Then the record is read again: the
+ * first one may be from before that, when only the vnode knew. */
 int fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
 {
     struct meta_inode seen = *inode;
     struct shm_vnode *vnode;
-    int rc = shm_vnode_find(fs->dax.shm, ino, &vnode);
+    int rc;
 
+    HF_LAB_AT(HF_LAB_OVERLAYS);
+    rc = shm_vnode_find(fs->dax.shm, ino, &vnode);
     if (rc)
         return rc;
-    if (!vnode) {
-        read_inode(fs, ino, inode);
-        return 0;
-    }
+    if (!vnode)
+        return read_inode(fs, ino, inode);
     seen.size = size_of(vnode, inode);
     load_times(vnode, &seen);
-    if (hf_load_acquire(&vnode->state) == SHM_VNODE_READY && hf_load_acquire(&vnode->ino) == ino)
-        *inode = seen;
-    else
-        read_inode(fs, ino, inode);
+    if (hf_load_acquire(&vnode->state) != SHM_VNODE_READY || hf_load_acquire(&vnode->ino) != ino)
+        return read_inode(fs, ino, inode);
+    *inode = seen;
     return 0;
 }
 

@@ -95,7 +95,8 @@ static inline void fs_will_change(struct fs *fs, struct shm_vnode *vnode, uint64
     dax_will_change(&fs->dax, vnode, (size < off ? size : off) / HF_BLOCK_BYTES, last);
 }
 
-/* Puts the size and times of a file in use into the record, as a reader should see it. */
+/* Puts the size and times of a file in use into the record, as a reader should see it. -ENOENT: the
+ * inode has gone since the record was read. */
 int fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode);
 
 /* The extent under a page: 1: *out covers it; 0: a hole, *out is the next extent (count 0:

@@ -18,6 +18,8 @@ BYTES = 5000
 
 def replace_for_ever(where):
     count = 0
+    if os.path.lexists(where + "/new-link"): # left by a writer that was ended
+        os.unlink(where + "/new-link")
     while True:
         count += 1
         with open(where + "/new", "wb") as file:
@@ -62,7 +64,9 @@ def main():
         sys.exit(f"{error.filename}: {error.strerror}")
     finally:
         os.kill(writer, signal.SIGKILL)
-        os.waitpid(writer, 0)
+        status = os.waitpid(writer, 0)[1]
+    if not os.WIFSIGNALED(status):
+        sys.exit("the writer had ended by itself")
 
 
 main()

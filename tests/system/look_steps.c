@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A look at a file reads its record, and then what its vnode knows better. Between the two another
+ * file takes its name, or it is deleted. The look finds the old file or the new one, or none. It
+ * never finds a size that the file did not have, such as the recorded one of a file that was open.
+ */
+#include "support.h"
+
+#include "base/lab.h"
+
+#include <holdfast/serve.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#define OLD_BYTES 3000
+#define NEW_BYTES 300
+
+static struct hf_pool *pool;
+static struct hf_file *open_file; /* the old file, while it is open */
+static struct hf_pin pin;         /* of the old file, when its blocks are detached */
+static void (*meanwhile)(void);
+
+/* In two parts: the second has a block already, and is not recorded while the file is open. */
+static struct hf_file *made(const char *path, size_t bytes)
+{
+    static char content[OLD_BYTES];
+    struct hf_file *file = test_file(pool, path);
+    uint64_t at;
+
+    EXPECT_EQ(hf_append(file, content, 1, &at), 1);
+    EXPECT_EQ(hf_append(file, content, bytes - 1, &at), (ssize_t)bytes - 1);
+    return file;
+}
+
+static void at_point(enum hf_lab_point point)
+{
+    if (point != HF_LAB_OVERLAYS)
+        return;
+    hf_lab_stepped = false; /* once */
+    meanwhile();
+}
+
+static void is_closed(void)
+{
+    if (open_file)
+        EXPECT_EQ(hf_close(open_file), 0);
+    open_file = NULL;
+}
+
+static void is_replaced(void)
+{
+    EXPECT_EQ(hf_rename(pool, "/new", "/file", 0), 0);
+    is_closed();
+}
+
+static void is_closed_and_replaced(void)
+{
+    is_closed();
+    is_replaced();
+}
+
+static void is_deleted(void)
+{
+    EXPECT_EQ(hf_unlink(pool, "/file", NULL), 0);
+    is_closed();
+}
+
+static void is_closed_and_deleted(void)
+{
+    is_closed();
+    is_deleted();
+}
+
+/* Its vnode stays, for what is detached. */
+static void is_detached(void)
+{
+    struct iovec iov;
+
+    if (!open_file)
+        open_file = test_file(pool, "/file");
+    pin = test_pin(open_file, 0, OLD_BYTES, HF_PIN_READ, &iov, 1);
+    is_closed();
+    EXPECT_EQ(hf_unlink(pool, "/file", &test_detach), 0);
+}
+
+static const struct {
+    const char *name;
+    void (*meanwhile)(void);
+    int left; /* what a look finds that finds nothing of the old file: 0, the new one, or an error */
+} cases[] = {
+    {"is closed", is_closed, 0},
+    {"is replaced", is_replaced, 0},
+    {"is closed and replaced", is_closed_and_replaced, 0},
+    {"is deleted", is_deleted, -ENOENT},
+    {"is closed and deleted", is_closed_and_deleted, -ENOENT},
+    {"is detached", is_detached, -ENOENT},
+};
+
+static int look(uint64_t ino, bool by_inode, struct stat *st)
+{
+    return by_inode ? hf_statat(pool, ino, "", 0, st) : hf_stat(pool, "/file", 0, st);
+}
+
+static void one(unsigned i, bool was_open, bool by_inode)
+{
+    struct stat before, st = {0};
+    int rc, gone = by_inode ? -ESTALE : cases[i].left;
+
+    open_file = made("/file", OLD_BYTES);
+    EXPECT_EQ(hf_fstat(open_file, &before), 0);
+    if (!was_open)
+        is_closed();
+    EXPECT_EQ(hf_close(made("/new", NEW_BYTES)), 0);
+    meanwhile = cases[i].meanwhile;
+    hf_lab_stepped = true;
+    rc = look(before.st_ino, by_inode, &st);
+    EXPECT(!hf_lab_stepped);
+    if (rc == 0 && st.st_ino == before.st_ino ? st.st_size != OLD_BYTES
+                                              : rc != gone || (rc == 0 && st.st_size != NEW_BYTES))
+        FAIL("the file %s, %s, by its %s: %d, inode %ju of %jd bytes (it was %ju)", cases[i].name,
+             was_open ? "open" : "not open", by_inode ? "inode" : "name", rc, (uintmax_t)st.st_ino,
+             (intmax_t)st.st_size, (uintmax_t)before.st_ino);
+    if (meanwhile == is_detached)
+        EXPECT_EQ(hf_unpin(&pin), 0);
+    hf_unlink(pool, "/file", NULL);
+    hf_unlink(pool, "/new", NULL);
+}
+
+static void look_steps(void)
+{
+    hf_lab_break = HF_LAB_STEPS;
+    hf_lab_at = at_point;
+    test_pool_create("pool", TEST_MIB(8));
+    pool = test_pool_open("pool");
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        for (unsigned how = 0; how < 4; how++)
+            one(i, how & 1, how & 2);
+    test_pool_close(pool);
+    test_pool_check("pool");
+}
+
+TEST_SCENARIO(look_steps)
