@@ -37,6 +37,7 @@
 #define HF_LAB_ANY_PID_NAMESPACE 0x8000000u /* processes of several namespaces may attach */
 #define HF_LAB_INTENT_UNTOLD 0x4000000u /* an intent is stored while a word says there is none */
 #define HF_LAB_UNANNOUNCED 0x40000000u  /* the steps of a mutex are not announced to the kernel */
+#define HF_LAB_ANY_LIFE UINT64_C(0x200000000) /* a look takes what another life of a vnode had */
 #define HF_LAB_READERS_UNLOCKED                                                                    \
     UINT64_C(0x100000000) /* LMDB's table of readers is only looked at before */
 
@@ -63,7 +64,7 @@ enum hf_lab_point {
     HF_LAB_UNLOCKS,   /* it still has one that has gone from its list */
     HF_LAB_GROWS,     /* a growth has synced the longer memory, and has not recorded it */
     HF_LAB_COMPARES,  /* a look at a holder, or at a record of detached blocks, of many */
-    HF_LAB_OVERLAYS,  /* a look at a file has read its record, and is about to look for its vnode */
+    HF_LAB_OVERLAYS,  /* a look at a file is about to look for its vnode, into it, and once more */
     HF_LAB_READERS,   /* LMDB's table of readers was free, and LMDB is about to take its mutex */
 };
 

@@ -242,8 +242,8 @@ int fs_walk_to(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_pla
 }
 
 /* 1: the file has been deleted since the walk, so another may have its name. */
-static int look_up(struct fs *fs, struct fs_at at, bool follow, struct fs_place *place,
-                   struct meta_inode *inode)
+static int look_once(struct fs *fs, struct fs_at at, bool follow, struct fs_place *place,
+                     struct meta_inode *inode)
 {
     struct meta_txn *txn;
     int rc = meta_begin_read(fs->dax.meta, &txn);
@@ -275,7 +275,7 @@ int fs_lookup(struct fs *fs, struct fs_at at, bool follow, struct fs_place *plac
     int rc;
 
     do
-        rc = look_up(fs, at, follow, place, inode);
+        rc = look_once(fs, at, follow, place, inode);
     while (rc == 1);
     return rc;
 }

@@ -36,6 +36,7 @@
 #include "fs/vnode.h"
 
 #include "base/error.h"
+#include "base/fence.h"
 #include "base/futex.h"
 #include "fs/orphan.h"
 
@@ -560,6 +561,24 @@ static uint64_t size_of(const struct shm_vnode *vnode, const struct meta_inode *
     return hf_load_acquire(&vnode->size);
 }
 
+/* What the vnode knows better; false: all that was read may be of another life of the vnode. */
+static bool look_at_vnode(const struct shm_vnode *vnode, uint64_t ino, struct meta_inode *inode)
+{
+    uint32_t life = hf_load_acquire(&vnode->lives);
+    bool ready;
+
+    HF_LAB_AT(HF_LAB_OVERLAYS);
+    inode->size = size_of(vnode, inode);
+    load_times(vnode, inode);
+    HF_LAB_AT(HF_LAB_OVERLAYS);
+    ready =
+        hf_load_acquire(&vnode->state) == SHM_VNODE_READY && hf_load_acquire(&vnode->ino) == ino;
+    /* VNODE.LIFE/p: after all of it was read. Pairs with VNODE.LIFE/m in wipe(). Without it: the
+     * vnode was evicted and is this file's again, and the size is what it was in between. */
+    hf_fence_loads();
+    return ready && (hf_load_acquire(&vnode->lives) == life || HF_LAB_BROKEN(HF_LAB_ANY_LIFE));
+}
+
 /* A vnode that is evicted meanwhile has recorded what it knew. Then the record is read again: the
  * first one may be from before that, when only the vnode knew. */
 int fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
@@ -572,11 +591,7 @@ int fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
     rc = shm_vnode_find(fs->dax.shm, ino, &vnode);
     if (rc)
         return rc;
-    if (!vnode)
-        return read_inode(fs, ino, inode);
-    seen.size = size_of(vnode, inode);
-    load_times(vnode, &seen);
-    if (hf_load_acquire(&vnode->state) != SHM_VNODE_READY || hf_load_acquire(&vnode->ino) != ino)
+    if (!vnode || !look_at_vnode(vnode, ino, &seen))
         return read_inode(fs, ino, inode);
     *inode = seen;
     return 0;

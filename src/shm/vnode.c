@@ -217,6 +217,10 @@ static void wipe(struct shm_vnode *vnode)
     uint64_t *words = (uint64_t *)vnode;
 
     hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_FREE);
+    /* VNODE.LIFE/m: before any word changes. Pairs with VNODE.LIFE/p in fs_vnode_overlay(). Without
+     * it: a look takes the size of another life of the vnode for one of this. */
+    hf_add_relaxed(&vnode->lives, 1); /* relaxed: the fence orders it, and both mutexes are held */
+    hf_fence_full();
     for (size_t i = 0; i < offsetof(struct shm_vnode, mutex_made) / sizeof *words; i++)
         if (i != offsetof(struct shm_vnode, index) / sizeof *words)
             hf_store_relaxed(&words[i],

@@ -117,6 +117,8 @@ struct shm_vnode {
      * vnode that has gone finds a mutex, and under it another state. */
     uint64_t mutex_made;
     struct shm_let_go let_go;
+    /* Uses for a file that have ended. */
+    uint32_t lives;
     /* The layout mutex; robust. */
     struct shm_mutex mutex;
 } SHM_LINE;

@@ -17,11 +17,15 @@
 
 #define OLD_BYTES 3000
 #define NEW_BYTES 300
+#define POINTS 3u
+#define FILES 4u
 
 static struct hf_pool *pool;
 static struct hf_file *open_file; /* the old file, while it is open */
 static struct hf_pin pin;         /* of the old file, when its blocks are detached */
 static void (*meanwhile)(void);
+/* A look has up to POINTS points: before it looks for the vnode, before it reads it, and after. */
+static uint32_t points, stops_at, last_stop;
 
 /* In two parts: the second has a block already, and is not recorded while the file is open. */
 static struct hf_file *made(const char *path, size_t bytes)
@@ -37,9 +41,9 @@ static struct hf_file *made(const char *path, size_t bytes)
 
 static void at_point(enum hf_lab_point point)
 {
-    if (point != HF_LAB_OVERLAYS)
+    if (point != HF_LAB_OVERLAYS || ++points < stops_at)
         return;
-    hf_lab_stepped = false; /* once */
+    hf_lab_stepped = points < last_stop;
     meanwhile();
 }
 
@@ -89,7 +93,7 @@ static void is_detached(void)
 static const struct {
     const char *name;
     void (*meanwhile)(void);
-    int left; /* what a look finds that finds nothing of the old file: 0, the new one, or an error */
+    int left; /* a look that does not find the old file: 0: finds the new one; or its error */
 } cases[] = {
     {"is closed", is_closed, 0},
     {"is replaced", is_replaced, 0},
@@ -101,7 +105,13 @@ static const struct {
 
 static int look(uint64_t ino, bool by_inode, struct stat *st)
 {
-    return by_inode ? hf_statat(pool, ino, "", 0, st) : hf_stat(pool, "/file", 0, st);
+    int rc;
+
+    points = 0;
+    hf_lab_stepped = true;
+    rc = by_inode ? hf_statat(pool, ino, "", 0, st) : hf_stat(pool, "/file", 0, st);
+    EXPECT(!hf_lab_stepped);
+    return rc;
 }
 
 static void one(unsigned i, bool was_open, bool by_inode)
@@ -115,31 +125,82 @@ static void one(unsigned i, bool was_open, bool by_inode)
         is_closed();
     EXPECT_EQ(hf_close(made("/new", NEW_BYTES)), 0);
     meanwhile = cases[i].meanwhile;
-    hf_lab_stepped = true;
     rc = look(before.st_ino, by_inode, &st);
-    EXPECT(!hf_lab_stepped);
     if (rc == 0 && st.st_ino == before.st_ino ? st.st_size != OLD_BYTES
                                               : rc != gone || (rc == 0 && st.st_size != NEW_BYTES))
-        FAIL("the file %s, %s, by its %s: %d, inode %ju of %jd bytes (it was %ju)", cases[i].name,
-             was_open ? "open" : "not open", by_inode ? "inode" : "name", rc, (uintmax_t)st.st_ino,
-             (intmax_t)st.st_size, (uintmax_t)before.st_ino);
+        FAIL("the file %s, %s, at point %u, by its %s: %d, inode %ju of %jd bytes (it was %ju)",
+             cases[i].name, was_open ? "open" : "not open", stops_at, by_inode ? "inode" : "name",
+             rc, (uintmax_t)st.st_ino, (intmax_t)st.st_size, (uintmax_t)before.st_ino);
     if (meanwhile == is_detached)
         EXPECT_EQ(hf_unpin(&pin), 0);
     hf_unlink(pool, "/file", NULL);
     hf_unlink(pool, "/new", NULL);
 }
 
-static void look_steps(void)
+static void all_cases(void)
 {
-    hf_lab_break = HF_LAB_STEPS;
-    hf_lab_at = at_point;
     test_pool_create("pool", TEST_MIB(8));
     pool = test_pool_open("pool");
-    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-        for (unsigned how = 0; how < 4; how++)
-            one(i, how & 1, how & 2);
-    test_pool_close(pool);
-    test_pool_check("pool");
+    for (stops_at = last_stop = 1; stops_at <= POINTS; last_stop = ++stops_at)
+        for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+            for (unsigned how = 0; how < 4; how++)
+                one(i, how & 1, how & 2);
 }
 
-TEST_SCENARIO(look_steps)
+/* The vnode is another file's when it is read, and this file's again right after that. */
+static void is_lent(void)
+{
+    EXPECT_EQ(hf_close(test_file(pool, points == 2 ? "/other" : "/file")), 0);
+}
+
+/* True: with the size of the other file. */
+static bool finds_another(void)
+{
+    const struct hf_pool_options options = {
+        .size = sizeof options, .pool_bytes = TEST_MIB(8), .max_files = FILES};
+    struct hf_file *files[FILES - 1];
+    struct stat st;
+
+    EXPECT_EQ(hf_pool_create(test_path("pool"), &options), 0);
+    pool = test_pool_open("pool");
+    EXPECT_EQ(hf_close(made("/other", NEW_BYTES)), 0);
+    for (unsigned i = 0; i < FILES - 1; i++) {
+        char path[16];
+
+        snprintf(path, sizeof path, "/open-%u", i);
+        files[i] = test_file(pool, path);
+    }
+    EXPECT_EQ(hf_close(made("/file", OLD_BYTES)), 0);
+    meanwhile = is_lent;
+    stops_at = 2;
+    last_stop = 3;
+    EXPECT_EQ(look(0, false, &st), 0);
+    for (unsigned i = 0; i < FILES - 1; i++)
+        EXPECT_EQ(hf_close(files[i]), 0);
+    return st.st_size != OLD_BYTES;
+}
+
+/* With an argument: a look that does not see that the vnode had another life has to be caught. */
+static int body(int argc, char **argv)
+{
+    bool any_life = argc > 1;
+
+    (void)argv;
+    hf_lab_break = HF_LAB_STEPS | (any_life ? HF_LAB_ANY_LIFE : 0);
+    hf_lab_at = at_point;
+    if (!any_life) {
+        all_cases();
+        test_pool_close(pool);
+        test_pool_check("pool");
+        test_remove_tree(test_path("pool"));
+    }
+    EXPECT_EQ(finds_another(), any_life);
+    test_pool_close(pool);
+    test_pool_check("pool");
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv, body);
+}
