@@ -144,10 +144,11 @@ static PyObject *cache_new(PyTypeObject *type, PyObject *args, PyObject *keyword
     const char *policy = "s3fifo";
     PyObject *pool, *path, *cache, *tier = NULL;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O&|K$sO&KKKO&K:Cache", names, pool_type,
-                                     &pool, PyUnicode_FSConverter, &path, &capacity, &policy,
-                                     to_uint32, &options.objects, &high, &low, &ttl, to_tier, &tier,
-                                     &tier_bytes))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O&|O&$sO&O&O&O&O&O&:Cache", names,
+                                     pool_type, &pool, PyUnicode_FSConverter, &path, to_uint64,
+                                     &capacity, &policy, to_uint32, &options.objects, to_uint64,
+                                     &high, to_uint64, &low, to_uint64, &ttl, to_tier, &tier,
+                                     to_uint64, &tier_bytes))
         return NULL;
     options.tier = tier ? PyBytes_AsString(tier) : NULL;
     options.tier_bytes = tier_bytes;
@@ -225,7 +226,8 @@ static PyObject *cache_quota(struct py_cache *self, PyObject *args)
     uint32_t space;
     int rc;
 
-    if (!PyArg_ParseTuple(args, "O&K:quota", to_uint32, &space, &bytes) || !cache_is_open(self))
+    if (!PyArg_ParseTuple(args, "O&O&:quota", to_uint32, &space, to_uint64, &bytes) ||
+        !cache_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hfc_quota(self->cache, space, bytes));
     if (rc)
@@ -352,8 +354,8 @@ static PyObject *cache_put_begin(struct py_cache *self, PyObject *args, PyObject
     PyObject *put;
     Py_buffer view;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s*K|$O&O&:put_begin", names, &view, &size,
-                                     to_uint32, &flags, to_uint32, &space))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s*O&|$O&O&:put_begin", names, &view,
+                                     to_uint64, &size, to_uint32, &flags, to_uint32, &space))
         return NULL;
     name_key(&view, space, &key);
     put = cache_is_open(self) ? begin_put(self, &key, size, flags) : NULL;

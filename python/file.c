@@ -77,8 +77,10 @@ static PyObject *file_read(struct py_file *self, PyObject *args)
     Py_ssize_t len;
     ssize_t got;
 
-    if (!PyArg_ParseTuple(args, "n|K:read", &len, &off) || !file_is_open(self))
+    if (!PyArg_ParseTuple(args, "n|O&:read", &len, to_uint64, &off) || !file_is_open(self))
         return NULL;
+    if (len < 0)
+        return PyErr_Format(PyExc_ValueError, "a length of %zd: it is not negative", len);
     bytes = PyBytes_FromStringAndSize(NULL, len);
     if (!bytes)
         return NULL;
@@ -107,7 +109,7 @@ static PyObject *file_readinto(struct py_file *self, PyObject *args)
     ssize_t got = 0;
     bool opened;
 
-    if (!PyArg_ParseTuple(args, "w*|K:readinto", &buffer, &off))
+    if (!PyArg_ParseTuple(args, "w*|O&:readinto", &buffer, to_uint64, &off))
         return NULL;
     opened = file_is_open(self);
     if (opened)
@@ -123,7 +125,7 @@ static PyObject *file_write(struct py_file *self, PyObject *args)
     ssize_t put = 0;
     bool opened;
 
-    if (!PyArg_ParseTuple(args, "y*|K:write", &buffer, &off))
+    if (!PyArg_ParseTuple(args, "y*|O&:write", &buffer, to_uint64, &off))
         return NULL;
     opened = file_is_open(self);
     if (opened)
@@ -179,7 +181,7 @@ static PyObject *seek_data_or_hole(struct py_file *self, PyObject *args, int whe
     uint64_t out = 0;
     int rc;
 
-    if (!PyArg_ParseTuple(args, "K", &off) || !file_is_open(self))
+    if (!PyArg_ParseTuple(args, "O&:", to_uint64, &off) || !file_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hf_seek(self->file, off, whence, &out));
     return rc ? failed(rc) : PyLong_FromUnsignedLongLong(out);
@@ -204,8 +206,8 @@ static PyObject *file_truncate(struct py_file *self, PyObject *args, PyObject *k
     unsigned long long size;
     int rc;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "K|O&:truncate", names, &size, to_policy,
-                                     &policy) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&|O&:truncate", names, to_uint64, &size,
+                                     to_policy, &policy) ||
         !file_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hf_truncate(self->file, size, &policy));
@@ -219,8 +221,8 @@ static PyObject *change(struct py_file *self, PyObject *args, PyObject *keywords
     unsigned long long off, len;
     int rc;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KK|O&", names, &off, &len, to_policy,
-                                     &policy) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&O&|O&", names, to_uint64, &off, to_uint64,
+                                     &len, to_policy, &policy) ||
         !file_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hf_fallocate(self->file, mode, off, len, &policy));
@@ -254,8 +256,8 @@ static PyObject *file_move(struct py_file *self, PyObject *args, PyObject *keywo
     unsigned long long off, len;
     int rc;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KK|O&:move", names, &off, &len, to_policy,
-                                     &policy) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&O&|O&:move", names, to_uint64, &off,
+                                     to_uint64, &len, to_policy, &policy) ||
         !file_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hf_move(self->file, off, len, &policy));
@@ -283,8 +285,8 @@ static PyObject *file_compact(struct py_file *self, PyObject *args, PyObject *ke
     unsigned long long off = 0, len = 0;
     int look = 0, rc;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|KK$pO&:compact", names, &off, &len, &look,
-                                     to_policy, &policy) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O&O&$pO&:compact", names, to_uint64, &off,
+                                     to_uint64, &len, &look, to_policy, &policy) ||
         !file_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc,
@@ -308,7 +310,8 @@ static PyObject *file_allocate(struct py_file *self, PyObject *args, PyObject *k
     unsigned long long off, len;
     int keep = 0, rc;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KK|$p:allocate", names, &off, &len, &keep) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&O&|$p:allocate", names, to_uint64, &off,
+                                     to_uint64, &len, &keep) ||
         !file_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc,
@@ -320,16 +323,16 @@ static PyObject *file_allocate(struct py_file *self, PyObject *args, PyObject *k
 
 static PyObject *file_copy_range(struct py_file *self, PyObject *args)
 {
-    unsigned long long from, to_off;
+    unsigned long long from, to_off, len;
     struct py_file *to;
-    Py_ssize_t len;
     ssize_t copied;
 
-    if (!PyArg_ParseTuple(args, "KO!Kn:copy_range", &from, file_type, &to, &to_off, &len) ||
+    if (!PyArg_ParseTuple(args, "O&O!O&O&:copy_range", to_uint64, &from, file_type, &to, to_uint64,
+                          &to_off, to_uint64, &len) ||
         !file_is_open(self) || !file_is_open(to))
         return NULL;
     to->busy++;
-    WITHOUT_LOCK(self, copied, hf_copy_range(self->file, from, to->file, to_off, (size_t)len));
+    WITHOUT_LOCK(self, copied, hf_copy_range(self->file, from, to->file, to_off, len));
     to->busy--;
     return make_count(copied);
 }
@@ -342,8 +345,9 @@ static PyObject *file_clone_range(struct py_file *self, PyObject *args, PyObject
     struct py_file *to;
     int rc;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KO!KK|O&:clone_range", names, &from,
-                                     file_type, &to, &to_off, &len, to_policy, &policy) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&O!O&O&|O&:clone_range", names, to_uint64,
+                                     &from, file_type, &to, to_uint64, &to_off, to_uint64, &len,
+                                     to_policy, &policy) ||
         !file_is_open(self) || !file_is_open(to))
         return NULL;
     to->busy++;
@@ -368,7 +372,8 @@ static PyObject *file_dedup_range(struct py_file *self, PyObject *args)
     struct py_file *other;
     int rc;
 
-    if (!PyArg_ParseTuple(args, "KO!KK:dedup_range", &off, file_type, &other, &other_off, &len) ||
+    if (!PyArg_ParseTuple(args, "O&O!O&O&:dedup_range", to_uint64, &off, file_type, &other,
+                          to_uint64, &other_off, to_uint64, &len) ||
         !file_is_open(self) || !file_is_open(other))
         return NULL;
     other->busy++;
@@ -409,8 +414,8 @@ static PyObject *file_put_begin(struct py_file *self, PyObject *args, PyObject *
     unsigned long long off, len;
     uint32_t flags = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KK|$O&:put_begin", names, &off, &len,
-                                     to_uint32, &flags) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&O&|$O&:put_begin", names, to_uint64, &off,
+                                     to_uint64, &len, to_uint32, &flags) ||
         !file_is_open(self))
         return NULL;
     return make_put(self, off, len, flags);
@@ -424,8 +429,8 @@ static PyObject *file_lease(struct py_file *self, PyObject *args, PyObject *keyw
     const char *label = NULL;
     uint32_t flags = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "KK|O&$Oz:lease", names, &off, &len, to_uint32,
-                                     &flags, &recall, &label) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&O&|O&$Oz:lease", names, to_uint64, &off,
+                                     to_uint64, &len, to_uint32, &flags, &recall, &label) ||
         !file_is_open(self))
         return NULL;
     return make_lease(self, off, len, flags, recall, label);

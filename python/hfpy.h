@@ -80,6 +80,7 @@ PyObject *done(long rc);
 int to_policy(PyObject *object, void *out);
 /* The same: a uint32_t. The format I would take the low bits of a larger number. */
 int to_uint32(PyObject *object, void *out);
+int to_uint64(PyObject *object, void *out); /* of an unsigned long long */
 PyObject *from_policy(const struct hf_policy *policy);
 
 /* Sets ValueError when it is closed. */

@@ -237,7 +237,7 @@ PyObject *pool_extents(struct py_pool *self, PyObject *args)
     unsigned long long ino = 0;
     int rc;
 
-    if (!PyArg_ParseTuple(args, "|K:extents", &ino) || !pool_is_open(self))
+    if (!PyArg_ParseTuple(args, "|O&:extents", to_uint64, &ino) || !pool_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hf_extents(self->pool, ino, keep_extent_info, &kept));
     return list_of(&kept, rc, make_extent);
@@ -249,7 +249,7 @@ PyObject *pool_path(struct py_pool *self, PyObject *args)
     unsigned long long ino;
     int rc;
 
-    if (!PyArg_ParseTuple(args, "K:path", &ino) || !pool_is_open(self))
+    if (!PyArg_ParseTuple(args, "O&:path", to_uint64, &ino) || !pool_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hf_path(self->pool, ino, path, sizeof path));
     return rc ? failed(rc) : PyUnicode_DecodeFSDefault(path);

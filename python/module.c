@@ -69,11 +69,12 @@ static PyObject *py_create(PyObject *module, PyObject *args, PyObject *keywords)
     int durable = 0;
 
     (void)module;
-    if (PyArg_ParseTupleAndKeywords(
-            args, keywords, "O&K|$OpO&zO&O&O&O&O&dK:create", names, PyUnicode_FSConverter, &path,
-            &bytes, &data, &durable, to_uint32, &mode, &options.engine, to_policy, &options.policy,
-            to_uint32, &options.max_processes, to_uint32, &options.max_threads, to_uint32,
-            &options.max_files, to_uint32, &options.max_leases, &quarantine, &trim_above) &&
+    if (PyArg_ParseTupleAndKeywords(args, keywords, "O&O&|$OpO&zO&O&O&O&O&dO&:create", names,
+                                    PyUnicode_FSConverter, &path, to_uint64, &bytes, &data,
+                                    &durable, to_uint32, &mode, &options.engine, to_policy,
+                                    &options.policy, to_uint32, &options.max_processes, to_uint32,
+                                    &options.max_threads, to_uint32, &options.max_files, to_uint32,
+                                    &options.max_leases, &quarantine, to_uint64, &trim_above) &&
         (data == Py_None || PyUnicode_FSConverter(data, &data_path)) &&
         take_quarantine(quarantine, &options)) {
         options.pool_bytes = bytes;

@@ -66,7 +66,7 @@ static PyObject *py_anonymous(PyObject *type, PyObject *args, PyObject *keywords
     unsigned long long bytes;
     int rc;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "K|$zO&:anonymous", names, &bytes,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&|$zO&:anonymous", names, to_uint64, &bytes,
                                      &options.engine, to_policy, &options.policy))
         return NULL;
     options.pool_bytes = bytes;
@@ -117,7 +117,7 @@ static PyObject *pool_grow(struct py_pool *self, PyObject *args)
     unsigned long long bytes;
     int rc;
 
-    if (!PyArg_ParseTuple(args, "K:grow", &bytes) || !pool_is_open(self))
+    if (!PyArg_ParseTuple(args, "O&:grow", to_uint64, &bytes) || !pool_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hf_pool_grow(self->pool, bytes));
     return done(rc);
@@ -130,8 +130,8 @@ static PyObject *pool_shrink(struct py_pool *self, PyObject *args, PyObject *key
     unsigned long long bytes;
     int rc;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "K|O&:shrink", names, &bytes, to_policy,
-                                     &policy) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O&|O&:shrink", names, to_uint64, &bytes,
+                                     to_policy, &policy) ||
         !pool_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hf_pool_shrink(self->pool, bytes, &policy));
@@ -144,7 +144,7 @@ static PyObject *pool_trim(struct py_pool *self, PyObject *args)
     unsigned long long keep = 0;
     int rc;
 
-    if (!PyArg_ParseTuple(args, "|K:trim", &keep) || !pool_is_open(self))
+    if (!PyArg_ParseTuple(args, "|O&:trim", to_uint64, &keep) || !pool_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hf_pool_trim(self->pool, keep, &result));
     return rc ? failed(rc) : PyLong_FromUnsignedLongLong(result.given_bytes);

@@ -32,8 +32,8 @@ PyObject *cache_fetch_begin(struct py_cache *self, PyObject *args, PyObject *key
     uint32_t space = 0;
     Py_buffer view;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s*K|$O&:fetch_begin", names, &view, &tag,
-                                     to_uint32, &space))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s*O&|$O&:fetch_begin", names, &view,
+                                     to_uint64, &tag, to_uint32, &space))
         return NULL;
     name_key(&view, space, &key);
     if (cache_is_open(self))

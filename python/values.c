@@ -108,6 +108,22 @@ int to_uint32(PyObject *object, void *out)
     return number != NULL;
 }
 
+/* The format K would take any number modulo 2^64, and a write would go to another place. */
+int to_uint64(PyObject *object, void *out)
+{
+    PyObject *number = PyNumber_Index(object);
+    unsigned long long value = number ? PyLong_AsUnsignedLongLong(number) : 0;
+
+    Py_XDECREF(number);
+    if (number && PyErr_Occurred()) {
+        PyErr_SetString(PyExc_OverflowError,
+                        "offsets, lengths, sizes and times are numbers from 0 to 2^64 - 1");
+        return 0;
+    }
+    *(unsigned long long *)out = value;
+    return number != NULL;
+}
+
 /* --- policies --- */
 
 static PyStructSequence_Field policy_fields[] = {
@@ -142,7 +158,7 @@ int to_policy(PyObject *object, void *out)
                         "or deadline_detach(seconds)");
         return 0;
     }
-    if (!PyArg_ParseTuple(object, "O&K:Policy", to_uint32, &kind, &deadline))
+    if (!PyArg_ParseTuple(object, "O&O&:Policy", to_uint32, &kind, to_uint64, &deadline))
         return 0;
     policy->kind = kind;
     policy->deadline_ns = deadline;

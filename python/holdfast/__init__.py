@@ -73,10 +73,10 @@ seconds.
 Errors: OSError with the errno of the library and its sentence, which says what is wrong and what to
 do. So there are FileNotFoundError, FileExistsError, TimeoutError and their like. Any call that
 needs blocks raises OSError ENOSPC when the pool is full: free a file and call again. EDEADLK: the
-thread would wait for a pin of its own. ValueError: the object is closed. OverflowError: a number of
-flags, a mode or a count is not one of 32 bits. A signal ends a wait: KeyboardInterrupt, or what its
-Python handler raises, else InterruptedError. Nothing has changed then, and the call may be made
-again.
+thread would wait for a pin of its own. ValueError: the object is closed. OverflowError: a number is
+negative or too large: it has 64 bits, and those of flags, modes and counts have 32. A signal ends a
+wait: KeyboardInterrupt, or what its Python handler raises, else InterruptedError. Nothing has
+changed then, and the call may be made again.
 
 Threads: every object may be used by several threads. A call that may wait lets other threads run.
 A close() while another thread is in a call on the object raises OSError EBUSY.

@@ -193,6 +193,45 @@ def test_a_put_that_is_not_committed(pool):
     assert pool.info().free_bytes == before - 4096
 
 
+@pytest.mark.parametrize("number", [-1, 1 << 64, (1 << 64) + 4096, -(1 << 70)])
+def test_numbers_that_do_not_fit(pool, tmp_path, number):
+    """None is taken modulo 2^64, at which a write would go to another place."""
+    with pool.open("/numbers", os.O_RDWR | os.O_CREAT) as file:
+        file.write(b"content")
+        for call in (
+            lambda: file.read(1, number),
+            lambda: file.readinto(bytearray(1), number),
+            lambda: file.write(b"X", number),
+            lambda: file.seek_data(number),
+            lambda: file.truncate(number),
+            lambda: file.punch(number, 4096),
+            lambda: file.zero(0, number),
+            lambda: file.collapse(number, 4096),
+            lambda: file.insert(number, 4096),
+            lambda: file.move(0, number),
+            lambda: file.compact(number),
+            lambda: file.allocate(number, 1),
+            lambda: file.copy_range(0, file, number, 1),
+            lambda: file.copy_range(0, file, 1, number),
+            lambda: file.clone_range(0, file, number, 0),
+            lambda: file.dedup_range(number, file, 0, 0),
+            lambda: file.put_begin(number, 1),
+            lambda: file.lease(number, 1),
+            lambda: pool.grow(number),
+            lambda: pool.shrink(number),
+            lambda: pool.trim(number),
+            lambda: pool.extents(number),
+            lambda: pool.path(number),
+            lambda: holdfast.Pool.anonymous(number),
+            lambda: holdfast.create(tmp_path / "other", number),
+        ):
+            with pytest.raises(OverflowError):
+                call()
+        with pytest.raises(ValueError):
+            file.read(-1)
+        assert file.read(100) == b"content"
+
+
 def test_a_put_with_a_name(pool):
     with pool.open("/name", os.O_RDWR | os.O_CREAT) as file:
         file.write(b"old")
