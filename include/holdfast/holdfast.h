@@ -147,7 +147,7 @@ struct hf_pool_options {
  *   -EEXIST     path is not an empty directory, or data_path is not empty
  *   -ENOSPC     the file system of path or data_path is too small
  *   -EFBIG      this process may not make files so long (RLIMIT_FSIZE)
- *   -EOPNOTSUPP data_path is a kind of file that cannot be mapped and shared
+ *   -EOPNOTSUPP data_path cannot be mapped and shared, or path lies in an overlay
  *   -ENAMETOOLONG path is too long
  *   and what mkdir(2), open(2) and mmap(2) return. */
 int hf_pool_create(const char *path, const struct hf_pool_options *options);

@@ -344,6 +344,19 @@ static int make_recent(const char *dir, const struct meta_super *super)
     return hf_fail_errno(-rc, "%s/recent", dir);
 }
 
+/* Where nobody could open the pool, it is not made. */
+static int check_locks(const char *dir)
+{
+    struct shm_attach at;
+    int rc = shm_attach_begin(dir, true, &at);
+
+    if (rc == 0)
+        shm_attach_cancel(&at);
+    else
+        pool_remove_files(dir);
+    return rc;
+}
+
 int pool_create(const char *path, const struct hf_pool_options *options)
 {
     struct meta_super super;
@@ -357,6 +370,7 @@ int pool_create(const char *path, const struct hf_pool_options *options)
     if (rc)
         return rc;
     rc = pool_make_files(path, &super);
+    rc = rc ? rc : check_locks(path);
     rc = rc ? rc : make_recent(path, &super);
     if (rc == 0) {
         rc = sync_files(path);
