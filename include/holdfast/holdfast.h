@@ -6,10 +6,10 @@
  * range of a file. Until hf_unpin(), the blocks under that range are not reused, moved or given
  * to another file, whatever happens to the file meanwhile.
  *
- * The sections are: pools, their memory for devices, files, pins, layout changes (which wait for
- * pins), leases, names, and looking (at a pool from outside). holdfast/serve.h is for a program
- * that serves a pool to others. put.h puts bytes in place; compact.h moves blocks, to compact a
- * file or shrink a pool. holdfast(7) explains the words: entry, slot, lane, bias, gate, hold.
+ * The sections are: pools, files, pins, layout changes (which wait for pins), leases, a pool's
+ * memory for devices, names, and looking (at a pool from outside). holdfast/serve.h is for
+ * servers of a pool. put.h puts bytes in place; compact.h moves blocks, to compact a file or
+ * shrink a pool. holdfast(7) explains the words: entry, slot, lane, bias, gate, hold.
  *
  * Rules for every call, unless its comment says otherwise
  *
@@ -212,44 +212,6 @@ struct hf_trim_result {
  *   -EOPNOTSUPP a device-dax node, or a file system that takes nothing back
  *   -EROFS, -EINTR, -EIO, -ENOSPC  as of other calls. A part may have been given back */
 int hf_pool_trim(struct hf_pool *pool, uint64_t keep_bytes, struct hf_trim_result *out);
-
-/* ---------------------------------------------------------- a pool's memory for devices --- */
-
-/* A device's driver may know the pool's memory once, instead of each range that it is given. Then a
- * transfer takes a pin of its range, and no registration. */
-struct hf_pool_memory {
-    size_t size; /* sizeof(struct hf_pool_memory), set by the caller */
-    void *base;  /* of the pool's first block, aligned to 2 MiB; stays until hf_pool_close() */
-    /* From base on, what may be touched. Grows; hf_pool_shrink() cuts none that is registered. */
-    uint64_t bytes;
-    uint64_t limit_bytes; /* how far it can grow: the addresses up to there are the pool's */
-};
-
-/* Says where the pool's memory lies in this process, and maps memory that was added to it. A file's
- * blocks may move within it at any time: touch only pinned ranges. `bytes` tells whether the memory
- * has grown. Takes no lock of the pool. -EUCLEAN, -ENOMEM. */
-int hf_pool_memory(struct hf_pool *pool, struct hf_pool_memory *out);
-
-/* A descriptor (eventfd(2)) that is readable when the pool has more memory than hf_pool_memory()
- * said last. The same each time; the program never reads or closes it.
- *   -EMFILE, -ENFILE  no descriptor is left
- *   -EAGAIN           no thread could be made that feeds it. -ENOMEM */
-int hf_pool_memory_fd(struct hf_pool *pool);
-
-/* Call this before you register the pool's memory with a driver. It holds all of the memory, also
- * memory that is added later. No page is replaced by another until hf_pool_unregister(), or the
- * death of the process. It holds no block of any file: pin the ranges that the device is to touch.
- * purpose: HF_PIN_CPU, _IO_URING, _RDMA or _GPU. Registrations of a process are counted, and
- * hf_pool_close() is refused while there are some. *out as hf_pool_memory().
- *   -EINVAL     purpose is not one of the four
- *   -EOPNOTSUPP the memory is a file on a disk, which the kernel registers with no device; or
- *               RLIMIT_MEMLOCK is below the pool's size (HF_PIN_IO_URING and _RDMA)
- *   -ENOMEM, -EUCLEAN */
-int hf_pool_register(struct hf_pool *pool, uint32_t purpose, struct hf_pool_memory *out);
-
-/* Gives up one such hold. Call it after the driver has given the memory back.
- *   -EINVAL  there is none of that purpose */
-int hf_pool_unregister(struct hf_pool *pool, uint32_t purpose);
 
 /* ------------------------------------------------------------------------------- files --- */
 
@@ -579,6 +541,44 @@ int hf_recall_fd(struct hf_pool *pool);
 /* The next recall of a lease of this process that has no callback: 1, or 0 when there is none. Does
  * not wait for one; takes the layout mutex of files for a moment. */
 int hf_recall_next(struct hf_pool *pool, struct hf_recall *out);
+
+/* ---------------------------------------------------------- a pool's memory for devices --- */
+
+/* A device's driver may know the pool's memory once, instead of each range that it is given. Then a
+ * transfer takes a pin of its range, and no registration. */
+struct hf_pool_memory {
+    size_t size; /* sizeof(struct hf_pool_memory), set by the caller */
+    void *base;  /* of the pool's first block, aligned to 2 MiB; stays until hf_pool_close() */
+    /* From base on, what may be touched. Grows; hf_pool_shrink() cuts none that is registered. */
+    uint64_t bytes;
+    uint64_t limit_bytes; /* how far it can grow: the addresses up to there are the pool's */
+};
+
+/* Says where the pool's memory lies in this process, and maps memory that was added to it. A file's
+ * blocks may move within it at any time: touch only pinned ranges. `bytes` tells whether the memory
+ * has grown. Takes no lock of the pool. -EUCLEAN, -ENOMEM. */
+int hf_pool_memory(struct hf_pool *pool, struct hf_pool_memory *out);
+
+/* A descriptor (eventfd(2)) that is readable when the pool has more memory than hf_pool_memory()
+ * said last. The same each time; the program never reads or closes it.
+ *   -EMFILE, -ENFILE  no descriptor is left
+ *   -EAGAIN           no thread could be made that feeds it. -ENOMEM */
+int hf_pool_memory_fd(struct hf_pool *pool);
+
+/* Call this before you register the pool's memory with a driver. It holds all of the memory, also
+ * memory that is added later. No page is replaced by another until hf_pool_unregister(), or the
+ * death of the process. It holds no block of any file: pin the ranges that the device is to touch.
+ * purpose: HF_PIN_CPU, _IO_URING, _RDMA or _GPU. Registrations of a process are counted, and
+ * hf_pool_close() is refused while there are some. *out as hf_pool_memory().
+ *   -EINVAL     purpose is not one of the four
+ *   -EOPNOTSUPP the memory is a file on a disk, which the kernel registers with no device; or
+ *               RLIMIT_MEMLOCK is below the pool's size (HF_PIN_IO_URING and _RDMA)
+ *   -ENOMEM, -EUCLEAN */
+int hf_pool_register(struct hf_pool *pool, uint32_t purpose, struct hf_pool_memory *out);
+
+/* Gives up one such hold. Call it after the driver has given the memory back.
+ *   -EINVAL  there is none of that purpose */
+int hf_pool_unregister(struct hf_pool *pool, uint32_t purpose);
 
 /* ------------------------------------------------------------------------------- names --- */
 
