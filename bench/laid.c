@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The rows of the group space of files that are laid for huge entries. A file is written in single
- * pages, in an order that no two neighbours keep. Which share of its whole 2 MiB lies under huge
+ * pages, no page right after its neighbour. Which share of its whole 2 MiB lies under huge
  * entries after hf_compact()? In one pool there is free memory in one piece. In another an eighth
  * is free, in single pages that lie everywhere. A pin of all of the file then stands beside one of
  * a file that was written from its start to its end.

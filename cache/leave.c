@@ -3,9 +3,9 @@
  * How the memory of an object comes back when it has left: E2 and E3 of evict.c. Under the lock.
  *
  * hf_held() takes the mutex of the data file, and fails after a moment while a process that has it
- * is stopped. Then nobody is asked again before the lock is taken once more. All that leaves until
- * then counts as held. Else a put would wait that long for each object that it evicts, and evict
- * them all.
+ * is stopped. Then it is not called again before the lock is taken once more, and all that leaves
+ * until then counts as held. Else a put would wait that long for each object that it evicts, and
+ * evict them all.
  */
 #include "private.h"
 

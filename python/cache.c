@@ -645,7 +645,7 @@ static PyType_Slot cache_slots[] = {
      "evicted. get() looks in memory alone, fetch() there too.\n\n"
      "FileNotFoundError: there is none, and capacity is 0. OSError EINVAL: an option is out of\n"
      "bounds. EUCLEAN: it is damaged. EOPNOTSUPP: a newer version made it, or the pool's engine\n"
-     "does not know who holds what. ENOSPC: the pool has no room for its index."},
+     "does not know which process holds a range. ENOSPC: the pool has no room for its index."},
     {Py_tp_new, cache_new},
     {Py_tp_dealloc, cache_dealloc},
     {Py_tp_iter, cache_iter},

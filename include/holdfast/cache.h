@@ -24,8 +24,8 @@
  * names the process.
  *
  * hfc_get(), hfc_get_many(), hfc_exists() and hfc_touch() take no lock and allocate nothing. While
- * the object's pages are present, they make no system call. A thread's first get does, and may find
- * the file of objects locked, as one whose pages are not present.
+ * the object's pages are present, they make no system call. A thread's first get does. It may need
+ * the lock of the file of objects, and so may each get of an object whose pages are not present.
  */
 #ifndef HOLDFAST_CACHE_H
 #define HOLDFAST_CACHE_H
@@ -80,8 +80,9 @@ struct hfc_options {
  *   -EINVAL     an option is unknown or out of bounds
  *   -EEXIST     tier has a file of another cache, or of something else
  *   -EUCLEAN    the index is damaged, or the file is not an index
- *   -EOPNOTSUPP a newer version made it; or the pool's engine does not know who holds what; or tier
- *               is on a network's file system, or the library was built without liburing
+ *   -EOPNOTSUPP a newer version made it; or the pool's engine does not know which process holds a
+ *               range; or tier is on a network's file system; or the library was built without
+ *               liburing
  *   -ENOSPC     the pool has no room for the index
  *   -ENAMETOOLONG path is too long
  *   -ENOMEM, -EBUSY, -EROFS, -EIO  and the errors of hf_open() and hf_lease() */

@@ -42,7 +42,7 @@ int hf_put_begin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flag
 /* Makes the first len bytes of the put a part of the file, whose size becomes off+len. That is one
  * step: before it, nobody sees a byte; after it, all see all bytes. The rest of the put is given
  * back. Whatever fills the memory must have stopped before. After a failure the put is as it was,
- * except that bytes after len in the page of the last one may be zeros.
+ * except that bytes after len in its last page may have become zeros.
  *   -ESTALE  the file has grown over off meanwhile
  *   -EINVAL  len 0 or more than was begun; the put has ended; or it was begun in another file
  *   -ENOSPC  no room for metadata, or to copy the file's last page, which it shares with another

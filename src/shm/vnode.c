@@ -217,7 +217,7 @@ static void wipe(struct shm_vnode *vnode)
     uint64_t *words = (uint64_t *)vnode;
 
     hf_store_release(&vnode->state, (uint32_t)SHM_VNODE_FREE);
-    /* VNODE.LIFE/m: before any word changes. Pairs with VNODE.LIFE/p in fs_vnode_overlay(). Without
+    /* VNODE.LIFE/m: before any word changes. Pairs with VNODE.LIFE/p in look_at_vnode(). Without
      * it: a look takes the size of another life of the vnode for one of this. */
     hf_add_relaxed(&vnode->lives, 1); /* relaxed: the fence orders it, and both mutexes are held */
     hf_fence_full();

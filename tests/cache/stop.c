@@ -45,7 +45,7 @@ static struct object_key a_key, cold_key, new_keys[8]; /* cold: its pages are no
 
 /* ---- the calls ---- */
 
-enum need { NOTHING, FILE_MUTEX, LOCK }; /* who needs the lock may need the mutex too */
+enum need { NOTHING, FILE_MUTEX, LOCK }; /* a call that needs the lock may need the mutex too */
 
 struct call {
     const char *name;

@@ -60,7 +60,7 @@ same "$(grep -c 'written\|brought back\|of 16M\|failed\|fault' <<<"$out")" 3
 try 0 "$HOLDFAST" cache stat "$pool" /tiered --json
 grep -q '"tier":' <<<"$out" || fail 'there is no tier in the JSON'
 
-# who watches sees what other processes do. Metrics and top know caches that a process has open
+# a process that watches sees what others do. Metrics and top know caches that a process has open
 try 66 "$HOLDFAST" cache top "$pool" /nowhere
 try 64 "$HOLDFAST" cache top "$pool" /tiered --interval 1ms
 "$HOLDFAST" metrics "$pool" --caches >"$work/metrics"
