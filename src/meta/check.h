@@ -86,11 +86,6 @@ struct checker {
     uint64_t repeated;     /* sentences that were said before */
 };
 
-static inline unsigned long long ull(uint64_t value)
-{
-    return value;
-}
-
 /* No extent has blocks from there on. Raising fresh_block for copies does not change that. */
 static inline uint64_t check_first_never_used(const struct checker *check)
 {

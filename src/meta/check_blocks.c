@@ -34,6 +34,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 enum rank { RANK_DETACHED, RANK_RECORD, RANK_STRAY, RANK_DOUBTFUL, RANK_VOUCHED };
@@ -119,10 +120,10 @@ static int make_copy(struct blocks *b, size_t index, const struct meta_extent *r
 
     check_problem(
         check, true,
-        "inode %llu: pages %llu to %llu are on blocks from %llu on, which inode %llu has "
+        "inode %" PRIu64 ": pages %" PRIu64 " to %" PRIu64 " are on blocks from %" PRIu64
+        " on, which inode %" PRIu64 " has "
         "as well, and nothing tells which is right; repair gives this file a copy of them",
-        ull(check->claims[index].ino), ull(run->page), ull(run->page + run->count - 1),
-        ull(run->block), ull(with));
+        check->claims[index].ino, run->page, run->page + run->count - 1, run->block, with);
     return append_piece(&b->copies, &b->copy_count, &b->copy_room, &(struct piece){*run, index});
 }
 
@@ -131,16 +132,17 @@ static void lose(struct checker *check, const struct check_claim *claim,
 {
     if (claim->ino == 0)
         check_problem(check, true,
-                      "the detached run of %llu blocks at %llu is in use by a file or another run, "
+                      "the detached run of %" PRIu64 " blocks at %" PRIu64
+                      " is in use by a file or another run, "
                       "or not in the pool; repair takes those blocks out of it",
-                      ull(claim->count), ull(claim->block));
+                      claim->count, claim->block);
     else
         check_problem(check, true,
-                      "inode %llu: pages %llu to %llu are on blocks from %llu on, which are taken "
+                      "inode %" PRIu64 ": pages %" PRIu64 " to %" PRIu64
+                      " are on blocks from %" PRIu64 " on, which are taken "
                       "or not in the pool; repair takes them from this file, which loses what they "
                       "held",
-                      ull(claim->ino), ull(run->page), ull(check_end(run->page, run->count) - 1),
-                      ull(run->block));
+                      claim->ino, run->page, check_end(run->page, run->count) - 1, run->block);
 }
 
 enum verdict { KEEP, COPY, LOSE };
@@ -245,9 +247,10 @@ static void judge_record(struct blocks *b, struct check_claim *claim)
     claim->flags |= stays ? CLAIM_WHOLE : CLAIM_ODD;
     if (!stays)
         check_problem(b->check, true,
-                      "the detached run of %llu blocks at %llu is not in the table of owners; "
+                      "the detached run of %" PRIu64 " blocks at %" PRIu64
+                      " is not in the table of owners; "
                       "repair removes it",
-                      ull(claim->count), ull(claim->block));
+                      claim->count, claim->block);
 }
 
 /* How many of its blocks, from the first on, it would keep. */
@@ -280,9 +283,9 @@ static struct meta_extent clip(const struct blocks *b, struct check_claim *claim
     claim->flags |= CLAIM_ODD;
     if (run.count == 0) {
         check_problem(check, true,
-                      "inode %llu: the extent at page %llu has no blocks; repair "
+                      "inode %" PRIu64 ": the extent at page %" PRIu64 " has no blocks; repair "
                       "removes it",
-                      ull(claim->ino), ull(claim->page));
+                      claim->ino, claim->page);
         return run;
     }
     own = room ? undisputed(b, claim) : 0;
@@ -331,9 +334,10 @@ static int judge_claim(struct blocks *b, size_t index)
     }
     if (bogus(b, claim)) {
         check_problem(b->check, true,
-                      "inode %llu: a record of %llu blocks from %llu on is not one of a file's "
+                      "inode %" PRIu64 ": a record of %" PRIu64 " blocks from %" PRIu64
+                      " on is not one of a file's "
                       "extents; repair removes it",
-                      ull(claim->ino), ull(claim->count), ull(claim->block));
+                      claim->ino, claim->count, claim->block);
         claim->flags |= CLAIM_ODD;
         return 0;
     }
@@ -391,9 +395,10 @@ static void set_marks(struct blocks *b)
             segment->block >= run->block + run->count)
             continue;
         check_problem(b->check, true,
-                      "inode %llu: the extent at page %llu has blocks that others have too, and is "
+                      "inode %" PRIu64 ": the extent at page %" PRIu64
+                      " has blocks that others have too, and is "
                       "not marked so; repair marks it",
-                      ull(claim->ino), ull(claim->page));
+                      claim->ino, claim->page);
         claim->flags |= CLAIM_SHARED | CLAIM_ODD;
     }
 }
@@ -472,10 +477,11 @@ static int copy_piece(struct blocks *b, const struct piece *wanted)
         return -EAGAIN;
     }
     check_problem(b->check, true,
-                  "inode %llu: there is no room for a copy of pages %llu to %llu; repair leaves "
+                  "inode %" PRIu64 ": there is no room for a copy of pages %" PRIu64 " to %" PRIu64
+                  "; repair leaves "
                   "a hole there",
-                  ull(b->check->claims[wanted->claim].ino), ull(run->page + copied),
-                  ull(run->page + run->count - 1));
+                  b->check->claims[wanted->claim].ino, run->page + copied,
+                  run->page + run->count - 1);
     return 0;
 }
 
@@ -518,9 +524,10 @@ static int put_stray(struct blocks *b, const struct check_claim *claim,
     moved.shared = claim->flags & CLAIM_SHARED;
     b->check->claims[claim - b->check->claims].flags |= CLAIM_ODD;
     if (!check_problem(b->check, true,
-                       "inode %llu: blocks %llu to %llu %s; repair puts them into a file in "
+                       "inode %" PRIu64 ": blocks %" PRIu64 " to %" PRIu64
+                       " %s; repair puts them into a file in "
                        "lost+found",
-                       ull(claim->ino), ull(run->block), ull(run->block + run->count - 1), why))
+                       claim->ino, run->block, run->block + run->count - 1, why))
         return 0;
     if (b->stray_of != claim->ino || run->count > META_FILE_PAGES - b->stray_page) {
         b->stray_of = claim->ino;
@@ -653,9 +660,10 @@ static void report_odd(struct checker *check)
     for (size_t i = 0; i < check->claim_count; i++)
         if (check->claims[i].flags & CLAIM_ODD)
             check_problem(check, true,
-                          "inode %llu: the extent at page %llu has a wrong length; repair goes by "
+                          "inode %" PRIu64 ": the extent at page %" PRIu64
+                          " has a wrong length; repair goes by "
                           "what is there",
-                          ull(check->claims[i].ino), ull(check->claims[i].page));
+                          check->claims[i].ino, check->claims[i].page);
 }
 
 int check_blocks(struct checker *check)

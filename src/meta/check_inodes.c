@@ -13,6 +13,7 @@
 #include "base/futex.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 #define MODE_BITS ((uint32_t)(S_IFMT | 07777))
 #define BYTES_MAX (META_FILE_PAGES * META_BLOCK_BYTES)
@@ -92,15 +93,15 @@ int check_types(struct checker *check)
             if (check_problem(check, true, "the root is not a directory; repair makes it one"))
                 inode->flags |= INODE_ODD;
         } else if ((inode->mode & S_IFMT) != type &&
-                   check_problem(
-                       check, true,
-                       "inode %llu: its mode is %o, and its records and names are of type %o; "
-                       "repair sets the type",
-                       ull(inode->ino), inode->mode, type))
+                   check_problem(check, true,
+                                 "inode %" PRIu64
+                                 ": its mode is %o, and its records and names are of type %o; "
+                                 "repair sets the type",
+                                 inode->ino, inode->mode, type))
             inode->flags |= INODE_ODD;
         if ((inode->mode & ~MODE_BITS) != 0 &&
-            check_problem(check, true, "inode %llu: its mode %o has bits that mean nothing",
-                          ull(inode->ino), inode->mode))
+            check_problem(check, true, "inode %" PRIu64 ": its mode %o has bits that mean nothing",
+                          inode->ino, inode->mode))
             inode->flags |= INODE_ODD;
         inode->mode = type | bits;
     }
@@ -144,8 +145,8 @@ static int make(struct checker *check, struct check_inode *inode)
     inode->size = made.size;
     inode->blocks = made.blocks;
     inode->parent = made.parent;
-    if (!check_problem(check, true, "inode %llu has no attributes; repair makes new ones",
-                       ull(inode->ino)))
+    if (!check_problem(check, true, "inode %" PRIu64 " has no attributes; repair makes new ones",
+                       inode->ino))
         return 0;
     return put_inode(check, inode, &made);
 }
@@ -203,21 +204,24 @@ static int mend_record(struct checker *check, struct check_inode *inode)
         return rc;
     if (value.mv_size != sizeof disk &&
         check_problem(check, true,
-                      "inode %llu: its record has %zu bytes, not %zu; repair keeps those there are",
-                      ull(inode->ino), value.mv_size, sizeof disk))
+                      "inode %" PRIu64
+                      ": its record has %zu bytes, not %zu; repair keeps those there are",
+                      inode->ino, value.mv_size, sizeof disk))
         write = true;
     if (inode->size > BYTES_MAX) {
         write |= check_problem(check, true,
-                               "inode %llu: %llu bytes are more than a file can have; repair goes "
+                               "inode %" PRIu64 ": %" PRIu64
+                               " bytes are more than a file can have; repair goes "
                                "by its records",
-                               ull(inode->ino), ull(inode->size));
+                               inode->ino, inode->size);
         inode->size = size_of_records(inode);
     }
     if (inode->blocks > META_FILE_PAGES) {
         write |= check_problem(check, true,
-                               "inode %llu: %llu blocks are more than a file can have; repair "
+                               "inode %" PRIu64 ": %" PRIu64
+                               " blocks are more than a file can have; repair "
                                "counts them",
-                               ull(inode->ino), ull(inode->blocks));
+                               inode->ino, inode->blocks);
         inode->blocks = inode->found_blocks;
     }
     return write ? write_again(check, inode) : 0;

@@ -15,6 +15,8 @@
  */
 #include "meta/check_blocks.h"
 
+#include <inttypes.h>
+
 #define MEND_PASSES 8u
 
 static uint64_t pages_before_next(const struct check_inode *inode, const struct check_claim *claims,
@@ -104,9 +106,10 @@ static bool mend_count(struct checker *check, const struct segments *segments,
         return false;
     claim = &check->claims[inode->first_claim + which];
     check_problem(check, true,
-                  "inode %llu: the extent at page %llu has %llu blocks, and the inode's number of "
-                  "blocks says %llu; repair makes it so",
-                  ull(inode->ino), ull(claim->page), ull(claim->count), ull(count));
+                  "inode %" PRIu64 ": the extent at page %" PRIu64 " has %" PRIu64
+                  " blocks, and the inode's number of "
+                  "blocks says %" PRIu64 "; repair makes it so",
+                  inode->ino, claim->page, claim->count, count);
     if (!check_count_fits(segments, claim, count))
         inode->flags |= INODE_CUT;
     inode->claimed_blocks = inode->blocks;
@@ -133,9 +136,10 @@ static void cut_at_end(struct checker *check, const struct segments *segments,
              check_count_fits(segments, claim, claim->count)))
             continue;
         check_problem(check, true,
-                      "inode %llu: the extent at page %llu has %llu blocks, more than the inode, "
+                      "inode %" PRIu64 ": the extent at page %" PRIu64 " has %" PRIu64
+                      " blocks, more than the inode, "
                       "and the file ends before; repair cuts it there",
-                      ull(inode->ino), ull(claim->page), ull(claim->count));
+                      inode->ino, claim->page, claim->count);
         inode->claimed_blocks -= claim->count - (file_end - claim->page);
         inode->flags |= INODE_CUT;
         claim->count = file_end - claim->page;

@@ -24,6 +24,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 /* The values that two inodes must have in common to be halves of one. */
@@ -150,9 +151,10 @@ static int reunite(struct checker *check, uint64_t from, uint64_t to)
     struct meta_key old, new;
 
     if (!check_problem(check, true,
-                       "inode %llu has no attributes, and inode %llu has nothing but such as are "
+                       "inode %" PRIu64 " has no attributes, and inode %" PRIu64
+                       " has nothing but such as are "
                        "missed there; repair puts them back",
-                       ull(to), ull(from)))
+                       to, from))
         return 0;
     meta_key_part(&old, from, META_ATTRIBUTES);
     meta_key_part(&new, to, META_ATTRIBUTES);
@@ -258,9 +260,10 @@ static int bring_back(struct checker *check, const struct half *file)
     struct meta_key old, new;
 
     if (!check_problem(check, true,
-                       "inode %llu: the extent at page %llu has the %llu blocks that inode %llu "
+                       "inode %" PRIu64 ": the extent at page %" PRIu64 " has the %" PRIu64
+                       " blocks that inode %" PRIu64 " "
                        "lacks; repair puts it back there",
-                       ull(file->inside), ull(file->page), ull(file->count), ull(file->ino)))
+                       file->inside, file->page, file->count, file->ino))
         return 0;
     meta_key_extent(&old, file->inside, file->page);
     meta_key_extent(&new, file->ino, file->page);

@@ -15,6 +15,7 @@
 #include "base/futex.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 static const char lost_target[] = "(target lost)";
@@ -59,9 +60,10 @@ static int remove_entry(struct checker *check, const struct check_inode *dir,
                         const struct meta_dirent *entry, const char *why)
 {
     if (!check_problem(check, true,
-                       "directory %llu: entry \"%s\" leads to inode %llu, which %s; repair "
+                       "directory %" PRIu64 ": entry \"%s\" leads to inode %" PRIu64
+                       ", which %s; repair "
                        "removes the entry",
-                       ull(dir->ino), entry->name, ull(entry->ino), why))
+                       dir->ino, entry->name, entry->ino, why))
         return 0;
     return meta_dirent_del(check->txn, dir->ino, entry->name);
 }
@@ -89,10 +91,10 @@ static int judge_entry(struct checker *check, struct check_inode *dir,
     }
     if (entry->type != (inode->mode & S_IFMT) &&
         check_problem(check, true,
-                      "directory %llu: entry \"%s\" has type %o, and inode %llu is of "
+                      "directory %" PRIu64 ": entry \"%s\" has type %o, and inode %" PRIu64
+                      " is of "
                       "type %o; repair sets the entry's",
-                      ull(dir->ino), entry->name, entry->type, ull(inode->ino),
-                      inode->mode & S_IFMT))
+                      dir->ino, entry->name, entry->type, inode->ino, inode->mode & S_IFMT))
         rc = meta_dirent_put(check->txn, dir->ino, entry->name, inode->ino, inode->mode & S_IFMT);
     return rc;
 }
@@ -182,11 +184,11 @@ static int put_in_lost_found(struct checker *check, uint64_t ino, uint32_t mode)
     char name[48];
     int rc = 0;
 
-    snprintf(name, sizeof name, "#%llu", ull(ino));
+    snprintf(name, sizeof name, "#%" PRIu64, ino);
     for (unsigned n = 1; rc == 0; n++) {
         rc = meta_dirent_get(check->txn, check->lost_found, name, &entry);
         if (rc == 0)
-            snprintf(name, sizeof name, "#%llu.%u", ull(ino), n);
+            snprintf(name, sizeof name, "#%" PRIu64 ".%u", ino, n);
     }
     if (rc != -ENOENT)
         return rc;
@@ -210,11 +212,11 @@ static int set_parent(struct checker *check, uint64_t ino, uint64_t parent)
 static int adopt(struct checker *check, uint64_t ino, const char *why)
 {
     struct check_inode *inode = check_find(check, ino);
-    bool repair = check_problem(check, true,
-                                "inode %llu (%s, %llu bytes) %s; repair puts it into "
-                                "lost+found",
-                                ull(ino), S_ISDIR(inode->mode) ? "a directory" : "a file",
-                                ull(inode->size), why);
+    bool repair =
+        check_problem(check, true,
+                      "inode %" PRIu64 " (%s, %" PRIu64 " bytes) %s; repair puts it into "
+                      "lost+found",
+                      ino, S_ISDIR(inode->mode) ? "a directory" : "a file", inode->size, why);
     int rc = 0;
 
     inode->flags |= INODE_ADOPTED;
@@ -325,9 +327,9 @@ static int reach_directories(struct checker *check)
 static int remove_orphan(struct checker *check, struct check_inode *inode)
 {
     if (!check_problem(check, true,
-                       "inode %llu has a name and an orphan record; repair removes the "
+                       "inode %" PRIu64 " has a name and an orphan record; repair removes the "
                        "record",
-                       ull(inode->ino)))
+                       inode->ino))
         return 0;
     inode->flags &= ~(uint32_t)INODE_ORPHAN;
     return meta_orphan_del(check->txn, inode->ino);
@@ -344,9 +346,9 @@ static int settle_nameless(struct checker *check, uint64_t ino)
         return adopt(check, ino, "has no name");
     if (inode->flags & INODE_ORPHAN ||
         !check_problem(check, true,
-                       "inode %llu has no name and no orphan record; repair makes the "
+                       "inode %" PRIu64 " has no name and no orphan record; repair makes the "
                        "record",
-                       ull(ino)))
+                       ino))
         return 0;
     return meta_orphan_put(check->txn, ino);
 }
@@ -376,8 +378,8 @@ static bool mend_number(struct checker *check, uint64_t ino, const char *what, u
                         uint64_t found)
 {
     if (*recorded == found ||
-        !check_problem(check, true, "inode %llu: %s is %llu, and should be %llu", ull(ino), what,
-                       ull(*recorded), ull(found)))
+        !check_problem(check, true, "inode %" PRIu64 ": %s is %" PRIu64 ", and should be %" PRIu64,
+                       ino, what, *recorded, found))
         return false;
     *recorded = found;
     return true;
@@ -409,8 +411,9 @@ static bool mend_numbers(struct checker *check, const struct check_inode *seen,
 static int mend_target(struct checker *check, const struct check_inode *seen,
                        struct meta_inode *inode)
 {
-    if (!check_problem(check, true, "symbolic link %llu has no target; repair makes it \"%s\"",
-                       ull(seen->ino), lost_target))
+    if (!check_problem(check, true,
+                       "symbolic link %" PRIu64 " has no target; repair makes it \"%s\"", seen->ino,
+                       lost_target))
         return 0;
     inode->size = sizeof lost_target - 1;
     return meta_symlink_put(check->txn, seen->ino, lost_target, sizeof lost_target - 1);

@@ -6,6 +6,8 @@
  */
 #include "meta/check_blocks.h"
 
+#include <inttypes.h>
+
 static bool any_shared(const struct segments *segments)
 {
     for (size_t i = 0; i < segments->count; i++)
@@ -33,9 +35,10 @@ void check_feature(struct checker *check, const struct segments *segments)
             continue;
         if (!(claim->flags & CLAIM_ODD))
             check_problem(check, true,
-                          "inode %llu: the extent at page %llu is marked as shared in a pool that "
+                          "inode %" PRIu64 ": the extent at page %" PRIu64
+                          " is marked as shared in a pool that "
                           "shares nothing; repair removes the mark",
-                          ull(claim->ino), ull(claim->page));
+                          claim->ino, claim->page);
         claim->flags &= ~(uint32_t)CLAIM_SHARED;
         claim->flags |= CLAIM_ODD;
     }
@@ -71,11 +74,11 @@ static int surplus(struct checker *check, const struct meta_owners *run)
 {
     struct meta_key key;
 
-    if (!check_problem(
-            check, true,
-            "the table of owners has %llu blocks at %llu with %u extents and %u detached "
-            "records, and they have others; repair counts them",
-            ull(run->count), ull(run->block), run->extents, run->records))
+    if (!check_problem(check, true,
+                       "the table of owners has %" PRIu64 " blocks at %" PRIu64
+                       " with %u extents and %u detached "
+                       "records, and they have others; repair counts them",
+                       run->count, run->block, run->extents, run->records))
         return 0;
     meta_key_number(&key, META_OWNERS, run->block);
     return meta_erase_key(check->txn, &key);
@@ -84,9 +87,10 @@ static int surplus(struct checker *check, const struct meta_owners *run)
 static int lacking(struct checker *check, const struct meta_owners *run)
 {
     if (!check_problem(check, true,
-                       "%llu blocks at %llu have %u extents and %u detached records, and the table "
+                       "%" PRIu64 " blocks at %" PRIu64
+                       " have %u extents and %u detached records, and the table "
                        "of owners does not say so; repair enters them",
-                       ull(run->count), ull(run->block), run->extents, run->records))
+                       run->count, run->block, run->extents, run->records))
         return 0;
     return store_found(check, run);
 }

@@ -13,6 +13,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 struct place {
@@ -173,17 +174,19 @@ static int unknown_record(struct checker *check, const struct meta_key *key, con
 
     if (find_place(check, key, value, &to)) {
         if (!check_problem(check, true,
-                           "a record of inode %llu has an impossible key (%02x, %zu bytes); repair "
+                           "a record of inode %" PRIu64
+                           " has an impossible key (%02x, %zu bytes); repair "
                            "puts it back",
-                           ull(meta_get_be64(to.bytes + 1)), key->bytes[0], key->len))
+                           meta_get_be64(to.bytes + 1), key->bytes[0], key->len))
             return 0;
         return move_record(check, key, &to, value);
     }
     if (make_place(check, key, value, &to)) {
         if (!check_problem(check, true,
-                           "a record has an impossible key (%02x, %zu bytes, inode %llu); repair "
+                           "a record has an impossible key (%02x, %zu bytes, inode %" PRIu64
+                           "); repair "
                            "gives it to a new inode",
-                           key->bytes[0], key->len, ull(meta_get_be64(key->bytes + 1))))
+                           key->bytes[0], key->len, meta_get_be64(key->bytes + 1)))
             return 0;
         return move_record(check, key, &to, value);
     }
@@ -217,9 +220,10 @@ static int shorten_entry(struct place *place, const struct meta_key *key, const 
 
     memcpy(&disk.ino, value->mv_data, sizeof disk.ino);
     if (!check_problem(place->check, true,
-                       "directory %llu: an entry has %zu bytes, not %zu; repair keeps the inode's "
+                       "directory %" PRIu64
+                       ": an entry has %zu bytes, not %zu; repair keeps the inode's "
                        "number",
-                       ull(place->ino), value->mv_size, sizeof disk))
+                       place->ino, value->mv_size, sizeof disk))
         return 0;
     place->check->moved = true;
     return meta_store(place->check->txn, key, &disk, sizeof disk);
@@ -246,8 +250,9 @@ static bool missed_extent(struct place *place, const struct meta_key *key, const
         meta_seek(place->check->txn, &to, &there) != -ENOENT)
         return false;
     if (check_problem(place->check, true,
-                      "inode %llu: an extent has the key of something else; repair puts it back",
-                      ull(place->ino)))
+                      "inode %" PRIu64
+                      ": an extent has the key of something else; repair puts it back",
+                      place->ino))
         *rc = move_record(place->check, key, &to, value);
     return true;
 }
@@ -263,9 +268,9 @@ static int visit_dirent(struct place *place, const struct meta_key *key, const M
         if (missed_extent(place, key, value, &rc))
             return rc;
         if (!check_problem(check, true,
-                           "inode %llu has an entry and is not a directory; repair "
+                           "inode %" PRIu64 " has an entry and is not a directory; repair "
                            "removes it",
-                           ull(place->ino)))
+                           place->ino))
             return 0;
         return erase_record(check, key);
     }
@@ -279,8 +284,8 @@ static int visit_dirent(struct place *place, const struct meta_key *key, const M
         return senseless_record(check, key);
     }
     if (check_legal_name(entry.name) ||
-        !check_problem(check, true, "directory %llu has an entry \"%s\"; repair removes it",
-                       ull(place->ino), entry.name))
+        !check_problem(check, true, "directory %" PRIu64 " has an entry \"%s\"; repair removes it",
+                       place->ino, entry.name))
         return 0;
     return erase_record(check, key);
 }
@@ -295,8 +300,9 @@ static int visit_acl(struct place *place, const struct meta_key *key, const MDB_
 {
     if (meta_acl_check(value->mv_data, value->mv_size) == 0)
         return 0;
-    if (!check_problem(place->check, true, "inode %llu: %s; repair removes it, and the mode stays",
-                       ull(place->ino), hf_error_sentence()))
+    if (!check_problem(place->check, true,
+                       "inode %" PRIu64 ": %s; repair removes it, and the mode stays", place->ino,
+                       hf_error_sentence()))
         return 0;
     return erase_record(place->check, key);
 }
@@ -311,9 +317,9 @@ static int visit_xattr(struct place *place, const struct meta_key *key, const MD
     if (missed_extent(place, key, value, &rc))
         return rc;
     if (!check_problem(place->check, true,
-                       "inode %llu has an attribute of %zu bytes with an impossible name "
+                       "inode %" PRIu64 " has an attribute of %zu bytes with an impossible name "
                        "or length; repair removes it",
-                       ull(place->ino), value->mv_size))
+                       place->ino, value->mv_size))
         return 0;
     return erase_record(place->check, key);
 }
@@ -323,9 +329,9 @@ static int visit_target(struct place *place, const struct meta_key *key, const M
     if (S_ISLNK(place->inode->mode) && place->inode->flags & INODE_TARGET)
         return 0;
     if (!check_problem(place->check, true,
-                       "inode %llu has a link target of %zu bytes that is senseless, or is "
+                       "inode %" PRIu64 " has a link target of %zu bytes that is senseless, or is "
                        "no symbolic link; repair removes the target",
-                       ull(place->ino), value->mv_size))
+                       place->ino, value->mv_size))
         return 0;
     return erase_record(place->check, key);
 }
@@ -385,9 +391,9 @@ static int visit_orphan(struct checker *check, const struct meta_key *key, const
         return 0;
     }
     if (!check_problem(check, true,
-                       "the orphan record of inode %llu is senseless, or the inode is not "
+                       "the orphan record of inode %" PRIu64 " is senseless, or the inode is not "
                        "there; repair removes the record",
-                       ull(meta_get_be64(key->bytes + 1))))
+                       meta_get_be64(key->bytes + 1)))
         return 0;
     return erase_record(check, key);
 }
@@ -411,9 +417,10 @@ static int visit_intent(struct checker *check, const struct meta_key *key, const
     check->intents += fits || rc;
     if (fits || rc ||
         !check_problem(check, true,
-                       "the intent of inode %llu is senseless, or does not go with the inode and "
+                       "the intent of inode %" PRIu64
+                       " is senseless, or does not go with the inode and "
                        "its extents; repair removes the record",
-                       ull(ino)))
+                       ino))
         return 0;
     return meta_erase_key(check->txn, key);
 }

@@ -22,6 +22,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
@@ -30,7 +31,8 @@
 #define GROWTH 64u                       /* a new pool's limit in sizes of the pool */
 #define NUMBERS_FREE (UINT64_C(1) << 48) /* after next_ino: 89 years with 100,000 files a second */
 
-#define FRESH_SENTENCE "block %llu is in use, and blocks from %llu on are said to be unused so far"
+#define FRESH_SENTENCE                                                                             \
+    "block %" PRIu64 " is in use, and blocks from %" PRIu64 " on are said to be unused so far"
 
 static const struct meta_key super_key = {1, {META_SUPER}};
 
@@ -120,21 +122,24 @@ static int check_version(struct checker *check, const struct meta_disk_super *di
                        disk->format, META_FORMAT);
     if (disk->incompat & ~META_KNOWN_INCOMPAT || (check->request->repair && disk->ro_compat))
         return hf_fail(EOPNOTSUPP,
-                       "the pool has features 0x%llx that this version does not know; if no newer "
+                       "the pool has features 0x%" PRIx64
+                       " that this version does not know; if no newer "
                        "one has made the pool, its super record is damaged: restore it from a copy",
-                       ull((disk->incompat & ~META_KNOWN_INCOMPAT) | disk->ro_compat));
+                       (disk->incompat & ~META_KNOWN_INCOMPAT) | disk->ro_compat);
     if (disk->ro_compat)
         check_problem(check, false,
-                      "the pool has features 0x%llx that this version does not know, so it can be "
+                      "the pool has features 0x%" PRIx64
+                      " that this version does not know, so it can be "
                       "opened for reading only",
-                      ull(disk->ro_compat));
+                      disk->ro_compat);
     return 0;
 }
 
 static bool mend_field(struct checker *check, const char *what, uint64_t *field, uint64_t right)
 {
-    bool mended = check_problem(check, true, "super record: %s is %llu; repair makes it %llu", what,
-                                ull(*field), ull(right));
+    bool mended =
+        check_problem(check, true, "super record: %s is %" PRIu64 "; repair makes it %" PRIu64,
+                      what, *field, right);
 
     *field = right;
     check->super_changed |= mended;
@@ -287,7 +292,7 @@ void check_size(struct checker *check)
     used = used / META_BLOCK_BYTES;
     used = used < check->pool_blocks ? used : check->pool_blocks;
     if (super->fresh_block < used &&
-        check_problem(check, true, FRESH_SENTENCE, ull(used) - 1, ull(super->fresh_block)))
+        check_problem(check, true, FRESH_SENTENCE, used - 1, super->fresh_block))
         check->super_changed = true;
     if (super->fresh_block < used)
         super->fresh_block = check->pool_blocks;
@@ -334,14 +339,13 @@ void check_counts(struct checker *check)
     struct meta_super *super = &check->super;
 
     if (super->inodes != check->inode_count &&
-        check_problem(check, true, "the super record counts %llu inodes, and there are %zu",
-                      ull(super->inodes), check->inode_count)) {
+        check_problem(check, true, "the super record counts %" PRIu64 " inodes, and there are %zu",
+                      super->inodes, check->inode_count)) {
         super->inodes = check->inode_count;
         check->super_changed = true;
     }
     if (super->fresh_block < check->last_block &&
-        check_problem(check, true, FRESH_SENTENCE, ull(check->last_block) - 1,
-                      ull(super->fresh_block))) {
+        check_problem(check, true, FRESH_SENTENCE, check->last_block - 1, super->fresh_block)) {
         super->fresh_block = check->pool_blocks;
         check->super_changed = true;
     }
@@ -372,18 +376,21 @@ void check_memory(struct checker *check)
     }
     if (request->memory == META_MEMORY_MISSING)
         check_problem(check, false,
-                      "the pool's memory is not there: %llu files with %llu bytes are lost with "
+                      "the pool's memory is not there: %" PRIu64 " files with %" PRIu64
+                      " bytes are lost with "
                       "it%s",
-                      ull(files), ull(blocks * META_BLOCK_BYTES), ways);
+                      files, blocks * META_BLOCK_BYTES, ways);
     else if (request->data_bytes < check->super.pool_bytes)
         check_problem(check, false,
-                      "the memory has %llu bytes, and the super record says %llu: %llu files with "
-                      "%llu bytes are lost%s",
-                      ull(request->data_bytes), ull(check->super.pool_bytes), ull(files),
-                      ull(blocks * META_BLOCK_BYTES), ways);
+                      "the memory has %" PRIu64 " bytes, and the super record says %" PRIu64
+                      ": %" PRIu64 " files with "
+                      "%" PRIu64 " bytes are lost%s",
+                      request->data_bytes, check->super.pool_bytes, files,
+                      blocks * META_BLOCK_BYTES, ways);
     else if (request->memory == META_MEMORY_EMPTY && files)
         check_problem(check, false,
-                      "the pool's memory is empty, as if newly made: %llu files with %llu bytes "
+                      "the pool's memory is empty, as if newly made: %" PRIu64
+                      " files with %" PRIu64 " bytes "
                       "are lost%s",
-                      ull(files), ull(blocks * META_BLOCK_BYTES), ways);
+                      files, blocks * META_BLOCK_BYTES, ways);
 }
