@@ -22,7 +22,7 @@ say() {
 
 # ---- outside -----------------------------------------------------------------------------------
 
-# Folders of scripts that are no more: nobody holds their locks.
+# Folders of scripts that have ended: nobody holds their locks.
 remove_stale() {
     local stale
 

@@ -7,10 +7,10 @@
  *
  * Nothing tells which file has a block, so each group costs a look at all extents.
  *
- * While a group is emptied, its blocks are given out last (the word `gathered`). That is a wish and
- * no rule: a call that finds no other block takes one there, and the group is given up. So the word
- * may be stale or wrong, and a process that is killed here leaves nothing to be mended. What counts
- * is looked at under space_mutex: the group is reserved only if all of it is free.
+ * While a group is emptied, its blocks are given out last (the word `gathered`). That is only a
+ * preference: a call that finds no other block takes one there, and the group is given up. So the
+ * word may be stale or wrong, and a process that is killed here leaves nothing to be mended. What
+ * counts is looked at under space_mutex: the group is reserved only if all of it is free.
  */
 #include "fs/space.h"
 

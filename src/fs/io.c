@@ -184,8 +184,8 @@ static ssize_t write_hole(struct hf_file *file, const char *buf, uint64_t len, u
     return (ssize_t)(content.len < room ? content.len : room);
 }
 
-/* A write to pages that lie on shared blocks. Whole pages are written with it; the others only get
- * blocks of their own. 0: look again. */
+/* A write to pages that lie on shared blocks. Whole pages get new blocks that hold what is written.
+ * A page that is written in part only gets a block of its own. 0: look again. */
 static ssize_t write_over_shared(struct hf_file *file, const char *buf, uint64_t len, uint64_t off,
                                  const struct meta_extent *run)
 {

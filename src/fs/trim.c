@@ -300,9 +300,9 @@ static int cut_to_record(struct trimming *t)
     return rc;
 }
 
-/* What a process that was killed while it shrank the pool has left past its end. A process that
- * grows the pool just now has made the file longer, and does that again. The segment's word for the
- * pool's size may be wrong, so it decides only whether to look. */
+/* Cuts off what a killed shrink has left past the pool's end. A process that grows the pool just
+ * now has made the file longer, and does that again. The segment's word for the pool's size may be
+ * wrong, so it decides only whether to look. */
 static int cut_what_is_left(struct trimming *t)
 {
     const struct media *media = &t->fs->dax.media;

@@ -12,8 +12,8 @@
  * Before the second one, another process may grow the pool further. Then that process wins, and
  * ours fails.
  *
- * The bitmap takes new blocks for zeros. So what a killed shrink has left in the file past the
- * recorded size is cut off before the file is made longer. Nobody uses it: shrink.c.
+ * The blocks past the old end are taken to hold zeros. So what a killed shrink has left in the file
+ * past the recorded size is cut off before the file is made longer. Nobody uses it: shrink.c.
  *
  * Other processes may change what ours has added. A trim cuts it off, and so do a shrink and the
  * first step of another growth. A shrink that is killed before its cut leaves old bytes below the

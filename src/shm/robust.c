@@ -18,7 +18,7 @@
  * The links lie in the mutexes. To take one out, its neighbours are stored to, wherever the links
  * lead. So the links are not believed: the thread remembers the mutexes that it has taken here
  * (`taken`), in the order of the list. It also remembers what the head led to when each was taken.
- * This file does not see the library's mutexes unlocked. Those between two of ours were taken
+ * The library unlocks its own mutexes unseen by this file. Those between two of ours were taken
  * before the later of the two, so their number can only fall. Where there was none, the links are
  * known. Where there was one, it may have gone; then both of the links across that gap say so. When
  * neither leads to a place where it can lead, the process ends, and the mutexes are left as the

@@ -16,7 +16,7 @@
 #define RUNS(n) ((n) * (uint64_t)HF_HUGE_BYTES)
 #define POOL_BYTES TEST_MIB(32)
 
-/* Pages of a file in an order that no two neighbours keep. */
+/* Pages of a file, in an order in which none follows its neighbour. */
 static struct hf_file *scattered(struct hf_pool *pool, const char *path, uint64_t stamp,
                                  uint64_t pages)
 {

@@ -172,7 +172,7 @@ static void grow_in_turn(struct waits_call *call)
     }
 }
 
-/* Free blocks that are no two neighbours, and enough of them for zero_much(). */
+/* Free blocks, none beside another, and enough of them for zero_much(). */
 static void fill_with_gaps(struct waits_call *call)
 {
     struct hf_pool_info info = {.size = sizeof(info)};
