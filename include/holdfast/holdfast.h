@@ -7,9 +7,9 @@
  * to another file, whatever happens to the file meanwhile.
  *
  * The sections are: pools, files, pins, layout changes (which wait for pins), leases, a pool's
- * memory for devices, names, and looking (at a pool from outside). holdfast/serve.h is for
- * servers of a pool. put.h puts bytes in place; compact.h moves blocks, to compact a file or
- * shrink a pool. holdfast(7) explains the words: entry, slot, lane, bias, gate, hold.
+ * memory for devices, names, and looking. holdfast/serve.h is for programs that serve a pool to
+ * others. put.h puts bytes in place; compact.h moves blocks, to compact a file or shrink a pool.
+ * holdfast(7) explains the words: entry, slot, lane, bias, gate, hold.
  *
  * Rules for every call, unless its comment says otherwise
  *
