@@ -178,6 +178,31 @@ static void page_progress(void *arg, uint64_t done, uint64_t total)
         request->progress(request->arg, CHECK_PROGRESS_PAGES * done / total, CHECK_PROGRESS_TOTAL);
 }
 
+/* Reports what is wrong with the newest transaction, and goes back to the one before. */
+static int go_back(struct checker *check, const char *pool_dir)
+{
+    struct meta_check *request = check->request;
+    char wrong[256];
+    bool sound;
+    int rc;
+
+    snprintf(wrong, sizeof wrong, "%s", hf_error_sentence());
+    sound = meta_verify_txn(pool_dir, true, page_progress, request) == 0;
+    rc = sound && request->repair ? meta_roll_back(pool_dir) : -EUCLEAN;
+    if (rc == 0) {
+        check_problem(check, true, "%s: the pool is as it was before the last change", wrong);
+        return 0;
+    }
+    check_problem(check, false, "%s", wrong);
+    if (!sound)
+        return hf_fail(EUCLEAN, "the metadata file is damaged beyond repair");
+    if (!request->repair)
+        return hf_fail(EUCLEAN,
+                       "the metadata file is damaged; repair can go back to the state before "
+                       "the last change");
+    return rc;
+}
+
 /* 0 when LMDB may open the file, perhaps one transaction earlier. */
 static int check_pages(struct checker *check, const char *pool_dir)
 {
@@ -186,19 +211,7 @@ static int check_pages(struct checker *check, const char *pool_dir)
 
     if (meta_unfinished(pool_dir, rc, request->under_way, request->under_way_arg))
         return meta_roll_back(pool_dir);
-    if (rc != -EUCLEAN)
-        return rc;
-    check_problem(check, false, "%s", hf_error_sentence());
-    if (meta_verify_txn(pool_dir, true, page_progress, request) != 0)
-        return hf_fail(EUCLEAN, "the metadata file is damaged beyond repair");
-    if (!request->repair)
-        return hf_fail(EUCLEAN,
-                       "the metadata file is damaged; repair can go back to the state before "
-                       "the last change");
-    rc = meta_roll_back(pool_dir);
-    if (rc == 0)
-        check_problem(check, true, "repair goes back to the state before the last change");
-    return rc;
+    return rc == -EUCLEAN ? go_back(check, pool_dir) : rc;
 }
 
 /* lock.mdb still names the newest transaction of before the repair, which committed without it. */

@@ -576,6 +576,7 @@ static void test_roll_back(void **state)
     assert_int_equal(check(dir, false, &result), -EUCLEAN);
     assert_int_equal(result.repaired, 0);
     must(check(dir, true, &result));
+    assert_int_equal(result.problems, 1);
     assert_int_equal(result.repaired, 1);
     must(meta_verify(dir, NULL, NULL));
     expect_sound(dir);
