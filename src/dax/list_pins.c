@@ -6,6 +6,7 @@
 #include "dax/private.h"
 
 #include "base/error.h"
+#include "base/lab.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -118,15 +119,19 @@ static bool describe_pin(struct snapshot *snapshot, uint32_t process, uint64_t *
     return hf_load_acquire(word) == key;
 }
 
-static bool describe_slot(struct snapshot *snapshot, uint32_t process, struct shm_lane *lane,
-                          unsigned slot, struct hf_pin_info *info)
+/* The owner too is looked at between two looks at the key. While the list is told, a process may
+ * end, and another one get the lane. */
+static bool describe_slot(struct snapshot *snapshot, struct shm_lane *lane, unsigned slot,
+                          struct hf_pin_info *info)
 {
     uint64_t key = hf_load_acquire(&lane->keys[slot]);
     uint64_t pages = hf_load_acquire(&lane->pages[slot]);
+    uint32_t owner = hf_load_acquire(&lane->owner);
     struct shm_range range = {SHM_PAGES_FIRST(pages), SHM_PAGES_LAST(pages),
                               hf_load_acquire(&lane->who) | SHM_KEY_FLAGS(key)};
 
-    return describe_pin(snapshot, process, &lane->keys[slot], key, &range, info);
+    return owner && owner != SHM_LANE_RESIDUE &&
+           describe_pin(snapshot, owner - 1, &lane->keys[slot], key, &range, info);
 }
 
 /* Whole, if the key is the same afterwards. */
@@ -150,19 +155,24 @@ static bool describe_hold(struct snapshot *snapshot, uint32_t process, struct sh
                               hf_load_acquire(&hold->range.last),
                               hf_load_acquire(&hold->range.who)};
 
+    bool recalled = hf_load_acquire(&hold->recall.state) != HF_LEASE_HELD;
+
     read_label(hold, info);
-    return describe_pin(snapshot, process, &hold->key, key, &range, info);
+    info->age_ns = hf_now_ns() - hf_load_acquire(&hold->since_ns);
+    if (!describe_pin(snapshot, process, &hold->key, key, &range, info))
+        return false;
+    info->flags |= recalled ? HF_PIN_RECALLED : 0;
+    return true;
 }
 
 static int lane_pins(struct snapshot *snapshot, struct shm_lane *lane)
 {
-    uint32_t owner = hf_load_acquire(&lane->owner);
     int rc = 0;
 
-    for (unsigned i = 0; i < SHM_SLOTS && rc == 0 && owner && owner != SHM_LANE_RESIDUE; i++) {
+    for (unsigned i = 0; i < SHM_SLOTS && rc == 0; i++) {
         struct hf_pin_info info = {0};
 
-        if (describe_slot(snapshot, owner - 1, lane, i, &info))
+        if (describe_slot(snapshot, lane, i, &info))
             rc = snapshot->each(snapshot->arg, &info);
     }
     return rc;
@@ -191,7 +201,6 @@ static int hold_pins(struct snapshot *snapshot)
 
         if (!shm_hold_holds(state))
             continue;
-        info.age_ns = hf_now_ns() - hold->since_ns;
         if (!describe_hold(snapshot, SHM_HOLD_OWNER(state) - 1, hold, &info) ||
             hf_load_acquire(&hold->state) != state) /* it has changed hands */
             continue;
@@ -199,32 +208,31 @@ static int hold_pins(struct snapshot *snapshot)
             show_given_up(shm, hold, &info);
         if (SHM_HOLD_KIND(state) != SHM_HOLD_PIN)
             info.flags |= HF_PIN_LEASE;
-        if (hf_load_acquire(&hold->recall.state) != HF_LEASE_HELD)
-            info.flags |= HF_PIN_RECALLED;
         rc = snapshot->each(snapshot->arg, &info);
     }
     return rc;
 }
 
-/* One run of a put. The look at the state comes last: the hold may be another's by then. */
+/* One run of a put. The looks at the state and at the key come last, in this order. The hold may be
+ * another put's by then, and the key comes before the state when that begins. */
 static bool describe_put(struct snapshot *snapshot, const struct shm_hold *hold, uint32_t state,
                          struct hf_pin_info *info)
 {
-    const struct shm_hold copy = {.range = {hf_load_acquire(&hold->range.first),
-                                            hf_load_acquire(&hold->range.last),
-                                            hf_load_acquire(&hold->range.who)},
-                                  .since_ns = hf_load_acquire(&hold->since_ns),
-                                  .holder = hf_load_acquire(&hold->holder)};
+    uint64_t key = hf_load_acquire(&hold->key);
+    const struct shm_range range = {hf_load_acquire(&hold->range.first),
+                                    hf_load_acquire(&hold->range.last),
+                                    hf_load_acquire(&hold->range.who)};
 
-    info->ino = copy.holder;
-    info->off = copy.range.first * HF_BLOCK_BYTES;
-    info->len = (copy.range.last - copy.range.first + 1) * HF_BLOCK_BYTES;
-    info->flags = HF_PIN_PUT | HF_PIN_WRITE | (SHM_WHO_FLAGS(copy.range.who) & TOUCHERS);
+    HF_LAB_AT(HF_LAB_COMPARES);
+    info->ino = hf_load_acquire(&hold->holder);
+    info->off = range.first * HF_BLOCK_BYTES;
+    info->len = (range.last - range.first + 1) * HF_BLOCK_BYTES;
+    info->flags = HF_PIN_PUT | HF_PIN_WRITE | (SHM_WHO_FLAGS(range.who) & TOUCHERS);
     info->state = HF_PIN_DETACHED;
-    info->tid = (pid_t)SHM_WHO_TID(copy.range.who);
-    info->age_ns = hf_now_ns() - copy.since_ns;
+    info->tid = (pid_t)SHM_WHO_TID(range.who);
+    info->age_ns = hf_now_ns() - hf_load_acquire(&hold->since_ns);
     name_holder(snapshot, SHM_HOLD_OWNER(state) - 1, info);
-    return hf_load_acquire(&hold->state) == state;
+    return hf_load_acquire(&hold->state) == state && hf_load_acquire(&hold->key) == key;
 }
 
 static int puts_of(struct snapshot *snapshot)
