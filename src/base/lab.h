@@ -50,7 +50,7 @@
 /* Where a thread stands between two steps of the protocol. */
 enum hf_lab_point {
     HF_LAB_WALKED, /* P3 is done, with an engine that counts: the entry is read and not counted */
-    HF_LAB_COPIES, /* a write has its pin, and is about to copy */
+    HF_LAB_COPIES, /* a write has its pin, or a copy has found a hole, and is about to copy */
     HF_LAB_UNWATCHED, /* a close has stopped watching, and has not closed */
     HF_LAB_AWAITS,    /* a change is about to sleep until a watcher comes back */
     HF_LAB_COMMITTED, /* a change has committed, and has not listed what it detached */
@@ -65,7 +65,8 @@ enum hf_lab_point {
     HF_LAB_GROWS,     /* a growth has synced the longer memory, and has not recorded it */
     HF_LAB_COMPARES,  /* a look at a holder, or at a record of detached blocks, of many */
     HF_LAB_OVERLAYS,  /* a look at a file is about to look for its vnode, into it, and once more */
-    HF_LAB_READERS,   /* LMDB's table of readers was free, and LMDB is about to take its mutex */
+    HF_LAB_OPENS,   /* a call has found a file, and is about to open it, or to change its record */
+    HF_LAB_READERS, /* LMDB's table of readers was free, and LMDB is about to take its mutex */
 };
 
 #ifdef HF_LAB

@@ -6,6 +6,7 @@
  */
 #include "base/error.h"
 #include "base/futex.h"
+#include "base/lab.h"
 #include "fs/acl.h"
 #include "fs/name.h"
 #include "fs/vnode.h"
@@ -138,9 +139,10 @@ ssize_t fs_readlink(struct fs *fs, struct fs_at at, char *buf, size_t len)
 
 /* ---- changing ---- */
 
-/* Changes what the path names in one transaction, and its access ACL with the mode. */
+/* Changes what the path names in one transaction, and its access ACL with the mode. What `set`
+ * returns ends it, if it is not 0. */
 static int change_inode(struct fs *fs, struct fs_at at, bool follow,
-                        void (*set)(struct meta_inode *inode, const void *arg), const void *arg)
+                        int (*set)(struct meta_inode *inode, const void *arg), const void *arg)
 {
     struct meta_inode inode;
     struct fs_place place;
@@ -155,18 +157,19 @@ static int change_inode(struct fs *fs, struct fs_at at, bool follow,
     if (rc == 0) {
         uint32_t mode = inode.mode;
 
-        set(&inode, arg);
-        rc = meta_inode_put(txn.meta, place.ino, &inode);
+        rc = set(&inode, arg);
+        rc = rc ? rc : meta_inode_put(txn.meta, place.ino, &inode);
         if (rc == 0 && inode.mode != mode)
             rc = fs_acl_chmod(&txn, place.ino, inode.mode);
     }
     return fs_txn_end(&txn, rc);
 }
 
-static void set_mode(struct meta_inode *inode, const void *arg)
+static int set_mode(struct meta_inode *inode, const void *arg)
 {
     inode->mode = (inode->mode & S_IFMT) | *(const mode_t *)arg;
     inode->ctime_ns = hf_wall_ns();
+    return 0;
 }
 
 int fs_chmod(struct fs *fs, struct fs_at at, mode_t mode)
@@ -180,7 +183,7 @@ struct owner {
 };
 
 /* Without S_IXGRP, S_ISGID gives nobody the rights of the group. */
-static void set_owner(struct meta_inode *inode, const void *arg)
+static int set_owner(struct meta_inode *inode, const void *arg)
 {
     uint32_t lent = inode->mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID;
     const struct owner *owner = arg;
@@ -192,6 +195,7 @@ static void set_owner(struct meta_inode *inode, const void *arg)
     if (!S_ISDIR(inode->mode))
         inode->mode &= ~lent;
     inode->ctime_ns = hf_wall_ns();
+    return 0;
 }
 
 int fs_chown(struct fs *fs, struct fs_at at, uid_t uid, gid_t gid, bool follow)
@@ -231,15 +235,22 @@ static int read_times(const struct timespec given[2], struct times *times)
     return 0;
 }
 
-static void set_times(struct meta_inode *inode, const void *arg)
+static void set_times(struct meta_inode *inode, const struct times *times)
 {
-    const struct times *times = arg;
-
     if (times->set[0])
         inode->atime_ns = times->ns[0];
     if (times->set[1])
         inode->mtime_ns = times->ns[1];
     inode->ctime_ns = hf_wall_ns();
+}
+
+/* 1: a file has the name by now, and its times may be in its vnode. */
+static int set_others_times(struct meta_inode *inode, const void *arg)
+{
+    if (S_ISREG(inode->mode))
+        return 1;
+    set_times(inode, arg);
+    return 0;
 }
 
 static int set_vnode_times(struct fs *fs, uint64_t ino, const struct times *times)
@@ -264,23 +275,37 @@ static int set_vnode_times(struct fs *fs, uint64_t ino, const struct times *time
     return rc;
 }
 
-int fs_utimens(struct fs *fs, struct fs_at at, const struct timespec given[2], bool follow)
+/* 1: something else has the name by now. */
+static int set_times_once(struct fs *fs, struct fs_at at, bool follow, const struct times *times)
 {
     struct meta_inode inode;
     struct fs_place place;
+    int rc = fs_lookup(fs, at, follow, &place, &inode);
+
+    if (rc || (!times->set[0] && !times->set[1]))
+        return rc;
+    if (!S_ISREG(place.type)) {
+        HF_LAB_AT(HF_LAB_OPENS);
+        return change_inode(fs, at, follow, set_others_times, times);
+    }
+    rc = set_vnode_times(fs, place.ino, times);
+    if (rc == -ENOENT)
+        return *at.path ? 1 : fs_stale(at.ino);
+    return rc;
+}
+
+int fs_utimens(struct fs *fs, struct fs_at at, const struct timespec given[2], bool follow)
+{
     struct times times;
-    int rc = read_times(given, &times);
+    unsigned looks = 0;
+    int rc = read_times(given, &times), again;
 
     rc = rc ? rc : fs_may_write(fs);
-    rc = rc ? rc : fs_lookup(fs, at, follow, &place, &inode);
     if (rc)
         return rc;
-    if (!times.set[0] && !times.set[1])
-        return 0;
-    if (!S_ISREG(place.type))
-        return change_inode(fs, at, follow, set_times, &times);
-    rc = set_vnode_times(fs, place.ino, &times);
-    if (rc == -ENOENT)
-        return *at.path ? fs_not_there(at) : fs_stale(at.ino);
-    return rc;
+    do {
+        rc = set_times_once(fs, at, follow, &times);
+        again = rc == 1 ? fs_look_again(&looks) : rc;
+    } while (rc == 1 && again == 0);
+    return again;
 }

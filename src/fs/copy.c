@@ -13,6 +13,7 @@
  * passed at most once.
  */
 #include "base/error.h"
+#include "base/lab.h"
 #include "fs/end.h"
 #include "fs/fill.h"
 #include "fs/io.h"
@@ -59,6 +60,24 @@ static ssize_t grow_over(struct hf_file *to, uint64_t len, uint64_t off)
     }
     dax_unlock(&to->fs->dax, vnode);
     return done;
+}
+
+/* How much of [off, off+len) of the source is a hole inside the file. Size and extents are looked
+ * at under the mutex. Else the file may be cut short between the two, and what it has lost would
+ * count as a hole. */
+static ssize_t hole_at(struct hf_file *from, uint64_t off, uint64_t len)
+{
+    uint64_t size, end = 0;
+    int rc = dax_lock_any(&from->fs->dax, from->vnode);
+
+    if (rc)
+        return rc;
+    size = from->vnode->size;
+    rc = off < size ? same_until(from, off, &end) : 1;
+    dax_unlock(&from->fs->dax, from->vnode);
+    if (rc)
+        return rc < 0 ? rc : 0;
+    return (ssize_t)fs_min(len, fs_min(end, size) - off);
 }
 
 static ssize_t copy_hole(struct hf_file *to, uint64_t len, uint64_t off)
@@ -117,8 +136,8 @@ static ssize_t copy_pinned(struct hf_file *from, uint64_t from_off, struct hf_fi
     ssize_t done = 0;
 
     while (done == 0) {
-        uint64_t size = dax_size(&from->fs->dax, from->vnode), end, n;
-        int rc;
+        uint64_t size = dax_size(&from->fs->dax, from->vnode), n;
+        ssize_t rc;
 
         if (from_off >= size)
             break;
@@ -127,12 +146,13 @@ static ssize_t copy_pinned(struct hf_file *from, uint64_t from_off, struct hf_fi
         rc = wait_at_gates(to, to_off, n);
         rc = rc ? rc : fs_pin_some(from, from_off, &n, HF_PIN_READ, iov, &pin, &hole);
         if (rc > 0) {
-            done = copy_data(to, iov, rc, to_off);
+            done = copy_data(to, iov, (int)rc, to_off);
             dax_unpin(&pin);
         } else if (rc == -ENODATA) {
-            rc = same_until(from, from_off, &end);
-            if (rc == 0)
-                done = copy_hole(to, fs_min(len, end - from_off), to_off);
+            HF_LAB_AT(HF_LAB_COPIES);
+            rc = hole_at(from, from_off, len);
+            if (rc > 0)
+                done = copy_hole(to, (uint64_t)rc, to_off);
         }
         if (rc >= 0 && done == 0)
             rc = fs_look_again(&looks);

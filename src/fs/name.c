@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/futex.h"
+#include "fs/vnode.h"
 
 #include <errno.h>
 #include <string.h>
@@ -103,14 +104,33 @@ static int add_link(struct fs_txn *txn, struct fs_at from, struct fs_at to, bool
     return put_new(txn, &place, old.ino, &inode);
 }
 
-int fs_link(struct fs *fs, struct fs_at from, struct fs_at to)
+static int link_once(struct fs *fs, struct fs_at from, struct fs_at to, bool *nameless)
 {
-    bool nameless = false;
     struct fs_txn txn;
     int rc = fs_begin(fs, &txn);
 
-    rc = rc ? rc : fs_txn_end(&txn, add_link(&txn, from, to, &nameless));
-    return nameless && !*from.path ? fs_name_first(fs, from.ino, to, HF_RENAME_NOREPLACE) : rc;
+    *nameless = false;
+    return rc ? rc : fs_txn_end(&txn, add_link(&txn, from, to, nameless));
+}
+
+static bool has_name(struct fs *fs, uint64_t ino)
+{
+    struct meta_inode inode;
+
+    return fs_read_inode(fs, ino, &inode) == 0 && inode.nlink;
+}
+
+int fs_link(struct fs *fs, struct fs_at from, struct fs_at to)
+{
+    bool nameless;
+    int rc = link_once(fs, from, to, &nameless);
+
+    if (!nameless || *from.path)
+        return rc;
+    rc = fs_name_first(fs, from.ino, to, HF_RENAME_NOREPLACE);
+    if (rc == -ENOENT && has_name(fs, from.ino)) /* another call has named it meanwhile */
+        rc = link_once(fs, from, to, &nameless);
+    return rc;
 }
 
 /* ---- removing a directory ---- */

@@ -241,7 +241,34 @@ int fs_walk_to(struct meta_txn *txn, struct fs_at at, bool follow, struct fs_pla
     return rc == 0 && place->ino == 0 ? fs_not_there(at) : rc;
 }
 
-/* 1: the file has been deleted since the walk, so another may have its name. */
+/* A file without names is there as long as it is open somewhere. 1: it may have got its first name
+ * since its record was read, and been closed after that. */
+static int look_for_opener(struct fs *fs, uint64_t ino, const struct meta_inode *inode)
+{
+    struct meta_inode now;
+    int rc = fs_vnode_in_use(fs, ino);
+
+    if (rc)
+        return rc < 0 ? rc : 0;
+    rc = fs_read_inode(fs, ino, &now);
+    if (rc == 0 && (now.nlink || now.ctime_ns != inode->ctime_ns)) /* a tick of it may be long */
+        return 1;
+    return rc == 0 || rc == -ENOENT ? fs_stale(ino) : rc;
+}
+
+/* 1: the file has been deleted since the walk, or has lost its last name, so another may have its
+ * name. */
+static int look_at_file(struct fs *fs, uint64_t ino, struct meta_inode *inode)
+{
+    bool has_names = inode->nlink;
+    int rc = fs_vnode_overlay(fs, ino, inode);
+
+    if (rc)
+        return rc == -ENOENT ? 1 : rc;
+    return has_names && !inode->nlink;
+}
+
+/* 1: it has changed meanwhile. */
 static int look_once(struct fs *fs, struct fs_at at, bool follow, struct fs_place *place,
                      struct meta_inode *inode)
 {
@@ -256,16 +283,10 @@ static int look_once(struct fs *fs, struct fs_at at, bool follow, struct fs_plac
     meta_end_read(txn);
     if (rc == -ENOENT && place->ino)
         return hf_fail(EUCLEAN, "%.200s: its inode %" PRIu64 " is missing", at.path, place->ino);
-    if (rc == 0 && !*at.path && inode->nlink == 0) {
-        int in_use = fs_vnode_in_use(fs, at.ino);
-
-        if (in_use <= 0)
-            return in_use ? in_use : fs_stale(at.ino);
-    }
-    if (rc == 0 && S_ISREG(inode->mode)) {
-        rc = fs_vnode_overlay(fs, place->ino, inode);
-        return rc == -ENOENT ? 1 : rc;
-    }
+    if (rc == 0 && !*at.path && inode->nlink == 0)
+        rc = look_for_opener(fs, at.ino, inode);
+    if (rc == 0 && S_ISREG(inode->mode))
+        rc = look_at_file(fs, place->ino, inode);
     return rc;
 }
 

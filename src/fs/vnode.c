@@ -77,7 +77,7 @@ void fs_vnode_know(const struct shm_vnode *vnode, struct meta_inode *inode)
 
 /* ---- opening and closing ---- */
 
-static int read_inode(struct fs *fs, uint64_t ino, struct meta_inode *inode)
+int fs_read_inode(struct fs *fs, uint64_t ino, struct meta_inode *inode)
 {
     struct meta_txn *txn;
     int rc = meta_begin_read(fs->dax.meta, &txn);
@@ -124,7 +124,7 @@ static int load_vnode(struct fs *fs, struct shm_vnode *vnode, bool to_delete)
 
     if (rc)
         return rc;
-    rc = read_inode(fs, vnode->ino, &inode);
+    rc = fs_read_inode(fs, vnode->ino, &inode);
     if (rc == -ENOENT) /* its deleter may have died before it could say so */
         hf_store_release(&vnode->orphan, 0u);
     if (rc == 0 && !S_ISREG(inode.mode))
@@ -199,8 +199,10 @@ static int get_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vno
 static int open_vnode(struct fs *fs, uint64_t ino, bool to_delete, struct shm_vnode **out)
 {
     struct shm_vnode *vnode;
-    int rc = get_vnode(fs, ino, to_delete, &vnode);
+    int rc;
 
+    HF_LAB_AT(HF_LAB_OPENS);
+    rc = get_vnode(fs, ino, to_delete, &vnode);
     if (rc)
         return rc;
     rc = load_vnode(fs, vnode, to_delete);
@@ -277,8 +279,10 @@ bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode)
 int fs_vnode_in_use(const struct fs *fs, uint64_t ino)
 {
     struct shm_vnode *vnode;
-    int rc = shm_vnode_find(fs->dax.shm, ino, &vnode);
+    int rc;
 
+    HF_LAB_AT(HF_LAB_OVERLAYS);
+    rc = shm_vnode_find(fs->dax.shm, ino, &vnode);
     if (rc)
         return rc;
     return vnode && shm_vnode_is_open(fs->dax.shm, vnode) &&
@@ -579,11 +583,12 @@ static bool look_at_vnode(const struct shm_vnode *vnode, uint64_t ino, struct me
     return ready && (hf_load_acquire(&vnode->lives) == life || HF_LAB_BROKEN(HF_LAB_ANY_LIFE));
 }
 
-/* A vnode that is evicted meanwhile has recorded what it knew. Then the record is read again: the
- * first one may be from before that, when only the vnode knew. */
-int fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
+/* Puts what the vnode knows better into a record. 1: there is more to know: the record is another
+ * one by now. A vnode that is evicted meanwhile has recorded what it knew. Then the record is read
+ * again: the first one may be from before that, when only the vnode knew. */
+static int overlay_once(struct fs *fs, uint64_t ino, struct meta_inode *inode)
 {
-    struct meta_inode seen = *inode;
+    struct meta_inode seen = *inode, now;
     struct shm_vnode *vnode;
     int rc;
 
@@ -592,9 +597,28 @@ int fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
     if (rc)
         return rc;
     if (!vnode || !look_at_vnode(vnode, ino, &seen))
-        return read_inode(fs, ino, inode);
+        return fs_read_inode(fs, ino, inode);
+    if (seen.size != inode->size) { /* it may be of a later record, which counts other blocks */
+        rc = fs_read_inode(fs, ino, &now);
+        if (rc)
+            return rc;
+        if (now.version != inode->version) {
+            *inode = now;
+            return 1;
+        }
+    }
     *inode = seen;
     return 0;
+}
+
+int fs_vnode_overlay(struct fs *fs, uint64_t ino, struct meta_inode *inode)
+{
+    int rc;
+
+    do
+        rc = overlay_once(fs, ino, inode);
+    while (rc == 1);
+    return rc;
 }
 
 /* ---- extents ---- */

@@ -25,6 +25,8 @@ void fs_vnode_close(struct fs *fs, struct shm_vnode *vnode);
  * a process that opens it later finds what was done meanwhile; without it, this is a guess. */
 bool fs_vnode_only_mine(const struct fs *fs, const struct shm_vnode *vnode);
 
+/* The record alone. -ENOENT: the inode is gone. */
+int fs_read_inode(struct fs *fs, uint64_t ino, struct meta_inode *inode);
 /* 1: somebody has the inode, which has no names, open; 0: nobody has. An error: shm_lock(). */
 int fs_vnode_in_use(const struct fs *fs, uint64_t ino);
 

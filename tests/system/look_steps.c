@@ -147,19 +147,66 @@ static void all_cases(void)
                 one(i, how & 1, how & 2);
 }
 
+/* Three pages, at once. */
+static void is_written(void)
+{
+    static const char content[3 * HF_BLOCK_BYTES];
+
+    EXPECT_EQ(hf_write(open_file, content, sizeof content, 0), sizeof content);
+}
+
+/* A file that has bytes has blocks. Programs that copy files take the other for a hole. */
+static void finds_blocks(void)
+{
+    struct stat st;
+
+    test_pool_create("pool", TEST_MIB(8));
+    pool = test_pool_open("pool");
+    meanwhile = is_written;
+    for (stops_at = last_stop = 1; stops_at <= POINTS; last_stop = ++stops_at) {
+        open_file = test_file(pool, "/file");
+        EXPECT_EQ(look(0, false, &st), 0);
+        if (st.st_size ? st.st_blocks < 3 * 8 : st.st_blocks != 0)
+            FAIL("%jd bytes and %jd sectors, at point %u", (intmax_t)st.st_size,
+                 (intmax_t)st.st_blocks, stops_at);
+        is_deleted();
+    }
+}
+
+static void is_named(void)
+{
+    struct stat st;
+
+    EXPECT_EQ(hf_fstat(open_file, &st), 0);
+    EXPECT_EQ(hf_linkat(pool, st.st_ino, "", HF_ROOT_INO, "/named"), 0);
+    is_closed();
+}
+
+/* It was open, or had a name, at every moment. */
+static void finds_named(void)
+{
+    struct stat before, st;
+
+    EXPECT_EQ(hf_open(pool, "/", O_RDWR | O_TMPFILE, 0600, &open_file), 0);
+    EXPECT_EQ(hf_fstat(open_file, &before), 0);
+    meanwhile = is_named;
+    stops_at = last_stop = 1;
+    EXPECT_EQ(look(before.st_ino, true, &st), 0);
+    EXPECT_EQ(st.st_ino, before.st_ino);
+    EXPECT_EQ(st.st_nlink, 1);
+}
+
 /* The vnode is another file's when it is read, and this file's again right after that. */
 static void is_lent(void)
 {
     EXPECT_EQ(hf_close(test_file(pool, points == 2 ? "/other" : "/file")), 0);
 }
 
-/* True: with the size of the other file. */
-static bool finds_another(void)
+/* A pool in which one more file can be open, and "/file" has that vnode. */
+static void open_most(struct hf_file *files[FILES - 1])
 {
     const struct hf_pool_options options = {
         .size = sizeof options, .pool_bytes = TEST_MIB(8), .max_files = FILES};
-    struct hf_file *files[FILES - 1];
-    struct stat st;
 
     EXPECT_EQ(hf_pool_create(test_path("pool"), &options), 0);
     pool = test_pool_open("pool");
@@ -171,13 +218,61 @@ static bool finds_another(void)
         files[i] = test_file(pool, path);
     }
     EXPECT_EQ(hf_close(made("/file", OLD_BYTES)), 0);
+}
+
+static void close_most(struct hf_file *files[FILES - 1])
+{
+    for (unsigned i = 0; i < FILES - 1; i++)
+        EXPECT_EQ(hf_close(files[i]), 0);
+}
+
+/* True: with the size of the other file. */
+static bool finds_another(void)
+{
+    struct hf_file *files[FILES - 1];
+    struct stat st;
+
+    open_most(files);
     meanwhile = is_lent;
     stops_at = 2;
     last_stop = 3;
     EXPECT_EQ(look(0, false, &st), 0);
-    for (unsigned i = 0; i < FILES - 1; i++)
-        EXPECT_EQ(hf_close(files[i]), 0);
+    close_most(files);
     return st.st_size != OLD_BYTES;
+}
+
+/* The vnode has had another life, so the record is read again. */
+static void loses_name(void)
+{
+    EXPECT_EQ(hf_close(test_file(pool, "/other")), 0);
+    open_file = test_file(pool, "/file");
+    EXPECT_EQ(hf_unlink(pool, "/file", NULL), 0);
+}
+
+/* It finds nothing wrong with the pool. */
+static void finds_no_name(void)
+{
+    struct hf_file *files[FILES - 1];
+    struct stat st;
+
+    open_most(files);
+    meanwhile = loses_name;
+    stops_at = last_stop = 2;
+    EXPECT_EQ(look(0, false, &st), -ENOENT);
+    is_closed();
+    EXPECT_EQ(hf_close(made("/file", OLD_BYTES)), 0);
+    points = 0;
+    hf_lab_stepped = true;
+    EXPECT_EQ(hf_unlink(pool, "/file", NULL), -ENOENT);
+    is_closed();
+    close_most(files);
+}
+
+static void is_sound(void)
+{
+    test_pool_close(pool);
+    test_pool_check("pool");
+    test_remove_tree(test_path("pool"));
 }
 
 /* With an argument: a look that does not see that the vnode had another life has to be caught. */
@@ -190,13 +285,15 @@ static int body(int argc, char **argv)
     hf_lab_at = at_point;
     if (!any_life) {
         all_cases();
-        test_pool_close(pool);
-        test_pool_check("pool");
-        test_remove_tree(test_path("pool"));
+        is_sound();
+        finds_blocks();
+        finds_named();
+        is_sound();
+        finds_no_name();
+        is_sound();
     }
     EXPECT_EQ(finds_another(), any_life);
-    test_pool_close(pool);
-    test_pool_check("pool");
+    is_sound();
     return 0;
 }
 
