@@ -57,6 +57,13 @@ static void fill_from_super(const struct meta_super *super, struct hf_pool_info 
     out->trim_above_bytes = super->trim_above_bytes;
 }
 
+static uint64_t quarantine_left(const struct shm_run *run)
+{
+    uint64_t ends_ns = SHOWN(run->ghost_ends_ns), now_ns = hf_now_ns();
+
+    return SHOWN(run->ghost_key) && now_ns < ends_ns ? ends_ns - now_ns : 0;
+}
+
 int pool_info(struct fs *fs, struct hf_pool_info *out)
 {
     struct shm *shm = fs->dax.shm;
@@ -67,7 +74,8 @@ int pool_info(struct fs *fs, struct hf_pool_info *out)
     if (rc)
         return rc;
     fill_from_super(&super, &info);
-    info.free_bytes = SHOWN(shm->run->free_blocks) * HF_BLOCK_BYTES;
+    /* the pool may have grown since its size was read */
+    info.free_bytes = fs_min(SHOWN(shm->run->free_blocks) * HF_BLOCK_BYTES, info.pool_bytes);
     info.detached_bytes = SHOWN(shm->run->detached_blocks) * HF_BLOCK_BYTES;
     info.shared_bytes = SHOWN(shm->run->shared_blocks) * HF_BLOCK_BYTES;
     info.saved_bytes = SHOWN(shm->run->saved_blocks) * HF_BLOCK_BYTES;
@@ -75,8 +83,7 @@ int pool_info(struct fs *fs, struct hf_pool_info *out)
     snprintf(info.media, sizeof info.media, "%s", media_kind_name(fs->dax.media.kind));
     info.policy = fs->dax.policy;
     info.quarantine_ns = shm->run->quarantine_ns;
-    if (SHOWN(shm->run->ghost_key) && hf_now_ns() < shm->run->ghost_ends_ns)
-        info.quarantine_left_ns = shm->run->ghost_ends_ns - hf_now_ns();
+    info.quarantine_left_ns = quarantine_left(shm->run);
     info.processes = SHOWN(shm->run->processes);
     info.threads = count_threads(shm);
     info.files = count_files(shm);
@@ -116,7 +123,7 @@ int pool_statvfs(struct fs *fs, struct statvfs *out)
     memset(out, 0, sizeof *out);
     out->f_bsize = out->f_frsize = HF_BLOCK_BYTES;
     out->f_blocks = shm_pool_blocks(fs->dax.shm);
-    out->f_bfree = out->f_bavail = free_with_memory(fs);
+    out->f_bfree = out->f_bavail = fs_min(free_with_memory(fs), out->f_blocks);
     out->f_files = inodes;
     out->f_ffree = out->f_favail = inodes > super.inodes ? inodes - super.inodes : 0;
     memcpy(&out->f_fsid, super.uuid, sizeof out->f_fsid);
