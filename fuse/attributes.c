@@ -155,13 +155,15 @@ void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         reply_attr(req, mount, ino, 0);
 }
 
+/* A change of the owner, to the same one, takes these bits away, and no others. A mode made from
+ * the one that was read might bring back what another process has just taken away. */
 int mount_kill_ids(struct mount *mount, uint64_t ino)
 {
     struct stat attr;
     int rc = hf_statat(mount->pool, ino, "", 0, &attr);
     mode_t kill = rc ? 0 : attr.st_mode & (S_ISUID | (attr.st_mode & S_IXGRP ? S_ISGID : 0));
 
-    return kill ? hf_chmodat(mount->pool, ino, "", attr.st_mode & 07777 & ~kill) : rc;
+    return kill ? hf_chownat(mount->pool, ino, "", (uid_t)-1, (gid_t)-1, HF_AT_NOFOLLOW) : rc;
 }
 
 /* The file is open already, or is opened for this. */
@@ -349,16 +351,30 @@ static size_t without_trusted(char *list, size_t len)
     return kept;
 }
 
+/* All names, in memory to be freed. They may become more between the two looks. */
+static ssize_t list_all(struct mount *mount, fuse_ino_t ino, char **list)
+{
+    ssize_t rc;
+
+    *list = NULL;
+    do {
+        free(*list);
+        rc = hf_listxattrat(mount->pool, ino, "", NULL, 0);
+        *list = malloc(rc > 0 ? (size_t)rc : 1);
+        if (!*list)
+            return -ENOMEM;
+        if (rc > 0)
+            rc = hf_listxattrat(mount->pool, ino, "", *list, (size_t)rc);
+    } while (rc == -ERANGE);
+    return rc;
+}
+
 void on_listxattr(fuse_req_t req, fuse_ino_t ino, size_t room)
 {
     struct mount *mount = mount_call_enter(req);
-    ssize_t rc = hf_listxattrat(mount->pool, ino, "", NULL, 0);
-    char *list = malloc(rc > 0 ? (size_t)rc : 1);
+    char *list;
+    ssize_t rc = list_all(mount, ino, &list);
 
-    if (!list)
-        rc = -ENOMEM;
-    else if (rc > 0)
-        rc = hf_listxattrat(mount->pool, ino, "", list, (size_t)rc);
     if (rc > 0 && fuse_req_ctx(req)->uid != 0)
         rc = (ssize_t)without_trusted(list, (size_t)rc);
     if (room && rc > (ssize_t)room)

@@ -15,7 +15,7 @@
 struct call {
     struct mount *mount;
     /* Its bytes: struct fuse_in_header and what follows. */
-    const char *request;
+    char *request;
     bool may_wait;
     /* It would have had to wait, and is to be run again. */
     bool deferred;
@@ -46,7 +46,7 @@ static const char *as_known(const char *request, size_t len, char copy[SMALL_BYT
     return copy;
 }
 
-bool mount_call_run(struct mount *mount, const char *request, size_t len, bool may_wait)
+bool mount_call_run(struct mount *mount, char *request, size_t len, bool may_wait)
 {
     _Alignas(struct fuse_in_header) char copy[SMALL_BYTES];
     const char *known = as_known(request, len, copy);
@@ -132,6 +132,17 @@ bool mount_call_leave(fuse_req_t req, ssize_t *rc)
     if (!call->deferred)
         *rc = -EINTR;
     return !call->deferred;
+}
+
+void mount_call_made(uint64_t parent, const char *name)
+{
+    struct fuse_in_header *in = (void *)current->request;
+    size_t bytes = strlen(name) + 1;
+
+    memmove(in + 1, name, bytes); /* it is one of the request's, after these bytes */
+    in->opcode = FUSE_LOOKUP;
+    in->nodeid = parent;
+    in->len = (uint32_t)(sizeof *in + bytes);
 }
 
 void mount_call_reply(fuse_req_t req, int rc)

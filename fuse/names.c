@@ -21,8 +21,11 @@ static void reply_entry(fuse_req_t req, struct mount *mount, int result, fuse_in
     struct fuse_entry_param entry = {0};
     ssize_t rc = result;
 
-    if (rc == 0)
+    if (rc == 0) {
         rc = mount_lookup(mount, parent, name, &entry.attr);
+        if (rc == -EAGAIN || rc == -ENOLCK)
+            mount_call_made(parent, name);
+    }
     if (!mount_call_leave(req, &rc))
         return;
     entry.ino = entry.attr.st_ino;
@@ -130,23 +133,26 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 /* ---- removing ---- */
 
 /* Whether an inode is about to lose its last name. It is then no longer kept for the kernel's
- * cache. */
+ * cache, and counts as gone from here on. Its last attributes are asked for only when the pool has
+ * it no more, and another request may ask as soon as that is so. */
 static bool is_last_name(struct mount *mount, fuse_ino_t parent, const char *name, struct stat *out)
 {
     if (hf_statat(mount->pool, parent, name, HF_AT_NOFOLLOW, out) != 0 ||
         (!S_ISDIR(out->st_mode) && out->st_nlink != 1))
         return false;
+    mount_inode_gone(mount->inodes, out);
     mount_files_evict(mount, out->st_ino);
     return true;
 }
 
 /* Evicted once more, since a program may have closed the file meanwhile, or another process have
  * removed another name of it. */
-static void forget_name(struct mount *mount, const struct stat *last, bool is_last)
+static void forget_name(struct mount *mount, const struct stat *last, bool is_last, int rc)
 {
-    if (is_last)
-        mount_inode_gone(mount->inodes, last);
-    mount_files_evict(mount, last->st_ino);
+    if (rc == 0)
+        mount_files_evict(mount, last->st_ino);
+    else if (is_last)
+        mount_inode_forget(mount->inodes, last->st_ino); /* it is not gone */
 }
 
 /* Engines that count cannot detach, and another process can have a layout change of the file under
@@ -173,8 +179,7 @@ void on_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 
     if (rc == -EOPNOTSUPP || rc == -EAGAIN)
         rc = unlink_open(mount, parent, name);
-    if (rc == 0)
-        forget_name(mount, &last, is_last);
+    forget_name(mount, &last, is_last, rc);
     mount_call_reply(req, rc);
 }
 
@@ -185,8 +190,7 @@ void on_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     bool is_last = is_last_name(mount, parent, name, &last);
     int rc = hf_rmdirat(mount->pool, parent, name);
 
-    if (rc == 0)
-        forget_name(mount, &last, is_last);
+    forget_name(mount, &last, is_last, rc);
     mount_call_reply(req, rc);
 }
 
@@ -204,7 +208,6 @@ void on_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t t
                  ? -EINVAL
                  : hf_renameat(mount->pool, parent, name, to_parent, to_name, how);
 
-    if (rc == 0)
-        forget_name(mount, &last, is_last);
+    forget_name(mount, &last, is_last, rc);
     mount_call_reply(req, rc);
 }

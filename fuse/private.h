@@ -122,7 +122,7 @@ bool mount_lookups_active(const struct mount_lookups *lookups);
 /* ---- call.c: the frame of a request ---- */
 
 /* Runs a request. True: it was deferred. */
-bool mount_call_run(struct mount *mount, const char *request, size_t len, bool may_wait);
+bool mount_call_run(struct mount *mount, char *request, size_t len, bool may_wait);
 /* The header of the request that this thread is at, and what follows it; null: it is at none. */
 const struct fuse_in_header *mount_call_header(void);
 const void *mount_call_body(void);
@@ -131,6 +131,9 @@ struct mount *mount_call_enter(fuse_req_t req);
 /* The last thing before the reply. False: no reply, the request was deferred. *rc may become
  * -EINTR. */
 bool mount_call_leave(fuse_req_t req, ssize_t *rc);
+/* The request has made `name`, and has only to reply with what it finds there. When it is deferred
+ * now, it comes again as a lookup: if it came as it was, the name would exist already. */
+void mount_call_made(uint64_t parent, const char *name);
 /* mount_call_leave(), and a reply that is nothing but success or an error. */
 void mount_call_reply(fuse_req_t req, int rc);
 
