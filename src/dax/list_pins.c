@@ -213,8 +213,7 @@ static int hold_pins(struct snapshot *snapshot)
     return rc;
 }
 
-/* One run of a put. The looks at the state and at the key come last, in this order. The hold may be
- * another put's by then, and the key comes before the state when that begins. */
+/* One run of a put. The hold may be another put's by the end, of the same process. */
 static bool describe_put(struct snapshot *snapshot, const struct shm_hold *hold, uint32_t state,
                          struct hf_pin_info *info)
 {
@@ -232,6 +231,9 @@ static bool describe_put(struct snapshot *snapshot, const struct shm_hold *hold,
     info->tid = (pid_t)SHM_WHO_TID(range.who);
     info->age_ns = hf_now_ns() - hf_load_acquire(&hold->since_ns);
     name_holder(snapshot, SHM_HOLD_OWNER(state) - 1, info);
+    /* PUT.TOLD/p: the state is loaded, then the key, after all of it was read.
+     * Pairs with PUT.TOLD/m in hand_over(). Without it: the range is that of one put, and the inode
+     * that of another. */
     return hf_load_acquire(&hold->state) == state && hf_load_acquire(&hold->key) == key;
 }
 

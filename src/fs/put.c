@@ -163,6 +163,8 @@ static void hand_over(struct fs *fs, const struct shm_vnode *vnode, struct put *
     for (unsigned r = 0; r < put->blocks.count; r++) {
         fill_hold(shm, vnode, put, r, page, flags);
         page += put->blocks.runs[r].count;
+        /* PUT.TOLD/m: after the key, which is another in each put. Pairs with PUT.TOLD/p in
+         * describe_put(). */
         hf_store_release(&shm->holds[put->holds[r]].state,
                          SHM_HOLD_STATE(SHM_HOLD_PUT, shm->self + 1));
     }
