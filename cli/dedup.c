@@ -23,7 +23,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define CHUNK_PAGES 256u /* pages that are pinned at a time, and merged in one call */
+#define CHUNK_PAGES 256u /* pages that are looked at at a time, and merged in one call */
 #define OPEN_FILES 32u
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -273,6 +273,28 @@ static uint32_t sum_of(const void *bytes, size_t len)
     return sum ? sum : 1;
 }
 
+static void sum_bytes(struct dedup *dedup, uint32_t page, const char *bytes, size_t len,
+                      uint32_t *sums)
+{
+    for (size_t off = 0; off < len; off += HF_BLOCK_BYTES, page++, sums++)
+        if (dedup_first_sight(&dedup->pages, page))
+            *sums = sum_of(bytes + off,
+                           len - off < HF_BLOCK_BYTES ? len - off : (size_t)HF_BLOCK_BYTES);
+}
+
+/* Some of the pages are shared already, and the engine pins no such page. */
+static bool sum_copy(struct dedup *dedup, struct hf_file *file, uint64_t off, size_t len,
+                     uint32_t page, uint32_t *sums)
+{
+    char *copy = malloc(len);
+    ssize_t got = copy ? hf_read(file, copy, len, off) : -ENOMEM;
+
+    if (got > 0)
+        sum_bytes(dedup, page, copy, (size_t)got, sums);
+    free(copy);
+    return got > 0;
+}
+
 /* Checksums of pages that lie in a row, read in place; 0: its block has been seen under another
  * page. */
 static bool sum_chunk(struct dedup *dedup, const struct place *at, uint32_t page, uint32_t count,
@@ -289,17 +311,17 @@ static bool sum_chunk(struct dedup *dedup, const struct place *at, uint32_t page
         return false;
     pieces = hf_pin(file, at->page * HF_BLOCK_BYTES, bytes, HF_PIN_READ | HF_PIN_NOFILL, iov,
                     CHUNK_PAGES, &pin);
+    memset(sums, 0, CHUNK_PAGES * sizeof(sums[0]));
+    if (pieces == -ENODATA)
+        return sum_copy(dedup, file, at->page * HF_BLOCK_BYTES, bytes, page, sums);
     if (pieces < 0) { /* somebody changes the file there */
         dedup->held += pieces == -EAGAIN ? count : 0;
         return false;
     }
-    memset(sums, 0, CHUNK_PAGES * sizeof(sums[0]));
-    for (int i = 0; i < pieces; i++)
-        for (size_t off = 0; off < iov[i].iov_len; off += HF_BLOCK_BYTES, done++)
-            if (dedup_first_sight(&dedup->pages, page + done))
-                sums[done] = sum_of((const char *)iov[i].iov_base + off,
-                                    iov[i].iov_len - off < HF_BLOCK_BYTES ? iov[i].iov_len - off
-                                                                          : HF_BLOCK_BYTES);
+    for (int i = 0; i < pieces; i++) {
+        sum_bytes(dedup, page + done, iov[i].iov_base, iov[i].iov_len, sums + done);
+        done += (uint32_t)((iov[i].iov_len + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES);
+    }
     hf_unpin(&pin);
     return true;
 }

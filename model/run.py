@@ -36,6 +36,7 @@ ENGINES = {
     "redo": ("redo", ""),  # nor this: writes that go again
     "trim": ("trim", ""),  # nor this: memory that is given back
     "share": ("share", ""),  # nor this: which file owns which blocks
+    "share-counted": ("share", "COUNTED"),
     "cache": ("cache", ""),  # nor this: objects in ranges that are used again
 }
 
@@ -267,6 +268,16 @@ case("share", "clones", "foreign", "clones-early-unlock", "EARLY_UNLOCK")
 case("share", "clones", "foreign", "clones-no-look", "NO_LOOK")
 case("share", "clones-read", "frozen", "clones-readers", "READERS_DO_NOT_COUNT")
 case("share", "clones-merge", "deadlock", "clones-waits", "CLONER_WAITS")
+
+for scene in ("merge", "merges", "unshare", "clones", "clones-read", "clones-merge"):
+    case("share-counted", scene)
+case("share-counted", "merges", "reuse", "COUNT.SB-second-look", "NO_SECOND_LOOK")
+# Benign on this machine, as with refcount.
+case("share-counted", "merge", "holds", "COUNT.SB-zap", "NO_ZAP_FENCE")
+case("share-counted", "merge", "frozen", "no-look", "NO_LOOK")
+case("share-counted", "merge", "differs", "compare-first", "COMPARE_FIRST")
+case("share-counted", "unshare", "reuse", "pins-shared", "PINS_SHARED")
+case("share-counted", "clones", "foreign", "clones-no-look", "NO_LOOK")
 
 case("cache", "evict")
 case("cache", "evict-biased")

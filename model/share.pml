@@ -16,6 +16,10 @@
  * thread fills an entry behind its gate, but a writer that was let through may unshare the page. Then the change gives
  * up, and puts back what it took, unless that has happened.
  *
+ * With COUNTED pins are those of refcount in counts.pml. A count does not say through which file a block is pinned.
+ * So a pin is only of a block that its file has alone, and one for reading gets the page a copy too. A merge freezes
+ * the counts of both blocks, or finds a pin.
+ *
  * A pinner stores and loads bytes of its page. A record names a block that a file has left under a pin; the block is
  * free when no file and no record names it.
  *
@@ -58,7 +62,12 @@ byte gateless; /* how often file 0 was unshared; likewise */
 #define ENTRY(file) (4 + (file)) /* a block, and RO */
 #define KEY(pinner) (6 + (pinner))
 #define DATA(block) (KEY(PINNERS) - 1 + (block)) /* from 1 */
+#ifdef COUNTED
+#define COUNT(block) (DATA(BLOCKS) + (block)) /* 0: frozen; 1, and one more for each pin */
+#define WORDS (KEY(PINNERS) + 2 * BLOCKS)
+#else
 #define WORDS (KEY(PINNERS) + BLOCKS)
+#endif
 #define RO 8
 #define BLOCK(entry) ((entry) & 7)
 
@@ -85,6 +94,122 @@ bool snapshot[3]; /* of a pinner: the page was shared when it was pinned */
 
 #include "tso.pml"
 
+inline take()
+{
+    assert(where[FILE_OF(me)] == block); /* reuse */
+    held[me] = block;
+    snapshot[me] = entry & RO
+}
+
+#ifdef COUNTED
+
+#ifdef PINS_SHARED
+#define MUST_OWN (kind == WRITE)
+#else
+#define MUST_OWN true
+#endif
+
+inline leave()
+{
+    atomic { FENCED; memory[COUNT(held[me])]--; held[me] = 0 }
+}
+
+/* Counts what is not frozen, then reads the entry again: COUNT.SB/p. */
+inline pin_fast()
+{
+    entry = LOAD(ENTRY(FILE_OF(me)));
+    block = (kind == WRITE && entry & RO -> 0 : BLOCK(entry));
+    if
+    :: block ->
+        atomic {
+            FENCED;
+#ifdef COUNT_FROZEN
+            counted = true;
+#else
+            counted = memory[COUNT(block)] != 0;
+#endif
+            if
+            :: counted -> memory[COUNT(block)]++
+            :: else -> block = 0
+            fi
+#ifdef NO_SECOND_LOOK
+            ;
+            if
+            :: block -> take()
+            :: else
+            fi
+#endif
+        }
+    :: else
+    fi;
+#ifndef NO_SECOND_LOOK
+    if
+    :: block ->
+        atomic {
+            counted = LOAD(ENTRY(FILE_OF(me))) == entry;
+            if
+            :: counted -> take()
+            :: else
+            fi
+        };
+        if
+        :: !counted -> atomic { FENCED; memory[COUNT(block)]--; block = 0 }
+        :: else
+        fi
+    :: else
+    fi
+#else
+    skip
+#endif
+}
+
+/* Inside of a step. */
+inline thaw(b)
+{
+    if
+    :: memory[COUNT(b)] == 0 -> memory[COUNT(b)] = 1
+    :: else
+    fi
+}
+
+/* L2, L3: COUNT.SB/m */
+inline zap(file)
+{
+    store(ENTRY(file), 0);
+#ifndef NO_ZAP_FENCE
+    fence();
+#endif
+    skip
+}
+
+/* L4. A shared block is frozen already. */
+inline scan(file)
+{
+    atomic {
+        FENCED;
+        if
+        :: where[file] && !SHARED(where[file]) ->
+            if
+            :: memory[COUNT(where[file])] > 1 -> busy = true
+            :: else -> memory[COUNT(where[file])] = 0
+            fi
+        :: else
+        fi
+    }
+}
+
+/* In pin_slow(): the entry, and the pin. */
+inline publish()
+{
+    atomic { FENCED; thaw(block) };
+    store(ENTRY(FILE_OF(me)), entry);
+    atomic { FENCED; thaw(block); memory[COUNT(block)]++; take() }
+}
+
+#else
+
+#define MUST_OWN (kind == WRITE)
+
 /* U1, and the collection that follows when the pin was detached: record and count go in one transaction. */
 inline leave()
 {
@@ -93,13 +218,6 @@ inline leave()
     :: record[me] -> atomic { FENCED; record[me] = 0 }
     :: else
     fi
-}
-
-inline take()
-{
-    assert(where[FILE_OF(me)] == block); /* reuse */
-    held[me] = block;
-    snapshot[me] = entry & RO
 }
 
 /* P1 to P4: PIN.SB/p. An entry that is for reading only is missing for a writer. */
@@ -129,17 +247,6 @@ inline pin_fast()
     :: block == 0 -> leave()
     :: else
     fi
-}
-
-/* Inside of a step: a block that nothing names. */
-inline find_free(block)
-{
-    block = 1;
-    do
-    :: OWNERS(block) -> block++
-    :: else -> break
-    od;
-    assert(block <= BLOCKS && !HELD(block)) /* reuse */
 }
 
 /* L2, L3: PIN.SB/m */
@@ -181,6 +288,31 @@ inline scan(file)
     od
 }
 
+/* In pin_slow(): the entry, and the pin. */
+inline publish()
+{
+    if
+    :: !GATE(FILE_OF(me)) -> store(ENTRY(FILE_OF(me)), entry)
+    :: else
+    fi;
+    store(KEY(me), kind);
+    fence();
+    d_step { take() }
+}
+
+#endif
+
+/* Inside of a step: a block that nothing names. */
+inline find_free(block)
+{
+    block = 1;
+    do
+    :: OWNERS(block) -> block++
+    :: else -> break
+    od;
+    assert(block <= BLOCKS && !HELD(block)) /* reuse */
+}
+
 /* L6, inside of a step: the file's page lies on another block from now on. */
 inline leave_block(file, to)
 {
@@ -204,8 +336,8 @@ inline unshare(file)
     d_step {
         find_free(fresh);
         memory[DATA(fresh)] = LOAD(DATA(where[file]));
+#if !defined(NO_RECORD) && !defined(COUNTED)
         other = 0;
-#ifndef NO_RECORD
         do
         :: other < PINNERS ->
             if
@@ -237,7 +369,7 @@ inline pin_slow()
         fi
     };
     if
-    :: kind == WRITE && SHARED(where[FILE_OF(me)]) -> unshare(FILE_OF(me))
+    :: MUST_OWN && SHARED(where[FILE_OF(me)]) -> unshare(FILE_OF(me))
     :: else
     fi;
     skip;
@@ -245,20 +377,14 @@ inline pin_slow()
         block = where[FILE_OF(me)];
         entry = block + (SHARED(block) -> RO : 0)
     };
-    if
-    :: !GATE(FILE_OF(me)) -> store(ENTRY(FILE_OF(me)), entry)
-    :: else
-    fi;
-    store(KEY(me), kind);
-    fence();
-    d_step { take() };
+    publish();
     unlock(LAYOUT(FILE_OF(me)))
 }
 
 proctype pinner(byte me)
 {
     byte left = ROUNDS, kind, entry, block, fresh, old, other, forced;
-    bool biased;
+    bool biased, counted;
     FOUND_DEAD
     do
     :: left ->
@@ -442,13 +568,21 @@ init {
     byte t;
     atomic {
 #ifdef MERGED
-        where[0] = 1; memory[ENTRY(0)] = 1 + RO;
-        where[1] = 1; memory[ENTRY(1)] = 1 + RO;
+        where[0] = 1;
+        where[1] = 1;
+#ifndef COUNTED
+        memory[ENTRY(0)] = 1 + RO;
+        memory[ENTRY(1)] = 1 + RO;
+#endif
 #else
         where[0] = 1; memory[ENTRY(0)] = 1;
         where[1] = 2; memory[ENTRY(1)] = 2;
+#ifdef COUNTED
+        memory[COUNT(1)] = 1;
+        memory[COUNT(2)] = 1;
 #endif
-#ifndef UNBIASED
+#endif
+#if !defined(UNBIASED) && !defined(COUNTED)
         if
         :: memory[BIAS(0)] = 1; memory[BIAS(1)] = 1
         :: true

@@ -507,7 +507,7 @@ static PyMethodDef file_methods[] = {
      "Holds the range and returns a Pin: a buffer on the memory itself, read-only unless flags\n"
      "has WRITE. Its blocks are not reused or moved until it is released. Any off and len, in\n"
      "bytes; all of the range or nothing. Waits only while a truncate or the like is at work.\n\n"
-     "flags: READ (0) or WRITE. NOFILL: OSError ENODATA instead of filling a hole. COHERENT: also\n"
+     "flags: READ (0) or WRITE. NOFILL: OSError ENODATA instead of giving a block. COHERENT: also\n"
      "of a page that is shared now, later writes are seen. YIELD: EAGAIN while a layout change\n"
      "holds the range, also in a thread that holds a pin. What touches the memory: IO_URING, RDMA\n"
      "or GPU.\n\n"

@@ -280,7 +280,7 @@ int hf_seek(struct hf_file *file, uint64_t off, int whence, uint64_t *out);
 #define HF_PIN_WRITE 0x1u /* the holder may write */
 /* Only what the fast path can do: -EAGAIN instead of a lock, an allocation or a system call. */
 #define HF_PIN_NOWAIT 0x2u
-#define HF_PIN_NOFILL 0x4u /* a hole gets no block: -ENODATA instead */
+#define HF_PIN_NOFILL 0x4u /* what needs a block gets none: -ENODATA instead */
 /* Later writes to the file are seen through the pin, also where a page is shared now. */
 #define HF_PIN_COHERENT 0x8u
 /* At the gate of a layout change: -EAGAIN at once, also where the thread holds a pin. */
@@ -309,7 +309,7 @@ struct hf_pin {
  *   -E2BIG   more than iovcnt pieces are needed, or more than one (hf_pin_at()); nothing is held
  *   -EBADF   HF_PIN_WRITE and the file is not open for writing, or not open for reading
  *   -EAGAIN  HF_PIN_NOWAIT and the fast path could not do it; or HF_PIN_YIELD at a gate
- *   -ENODATA HF_PIN_NOFILL and part of the range is a hole
+ *   -ENODATA HF_PIN_NOFILL and part of the range is a hole, or must get blocks of its own
  *   -ENOSPC  a hole could not be filled. -EROFS: likewise in a pool opened read-only
  *   -EINTR   a signal handler ran while it waited at a gate
  *   -ENOLCK  max_threads or max_leases are used up (mkpool --max-threads, --max-leases) */
@@ -392,12 +392,12 @@ int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_po
  * Pins of the range of `to` are waited for, or detached, as by other layout changes. Of the range
  * of `from`, only pins for writing are waited for; HF_POLICY_DETACH acts like HF_POLICY_NOWAIT
  * there, and HF_POLICY_DEADLINE_DETACH like HF_POLICY_DEADLINE. Pages of it that are pinned for
- * reading, leased or in quarantine are copied. Writing to a shared page needs a free block:
- * -ENOSPC.
+ * reading, leased or in quarantine are copied. Engine refcount does not know what a pin is for, and
+ * waits for all. Writing to a shared page needs a free block: -ENOSPC.
  *   -EINVAL     not whole pages, past end of file of `from`, or the ranges overlap
  *   -EXDEV      the files belong to two pools
  *   -EBADF      `from` is not open for reading, or `to` is open with O_APPEND
- *   -EOPNOTSUPP the engine is not one of the slots engines
+ *   -EOPNOTSUPP the engine is neither refcount nor one of the slots engines
  *   -EAGAIN     it would wait, and hf_act_for() says not to */
 int hf_clone_range(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                    uint64_t len, const struct hf_policy *policy);
@@ -420,7 +420,7 @@ struct hf_dedup_result {
  *   -EINVAL     not whole pages, past end of file, or the ranges overlap
  *   -EXDEV      the files belong to two pools
  *   -EBADF      `a` is not open for reading, or `b` not for reading and writing
- *   -EOPNOTSUPP the engine is not one of the slots engines */
+ *   -EOPNOTSUPP the engine is neither refcount nor one of the slots engines */
 int hf_dedup_range(struct hf_file *a, uint64_t a_off, struct hf_file *b, uint64_t b_off,
                    uint64_t len, struct hf_dedup_result *out);
 

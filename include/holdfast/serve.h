@@ -85,7 +85,7 @@ struct hf_clone_entry {
  *   -ESTALE       `dir` does not exist any more
  *   -ENOTDIR      `dir` is not a directory
  * In an entry, or of the call where none was made:
- *   -EOPNOTSUPP   the engine is not one of the slots engines
+ *   -EOPNOTSUPP   the engine is neither refcount nor one of the slots engines
  *   -ENFILE       too many files are in use
  *   -ENOSPC       the metadata is full */
 ssize_t hf_clone_files(struct hf_pool *pool, struct hf_clone_entry *entries, size_t count);

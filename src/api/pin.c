@@ -39,6 +39,10 @@ static int slow(struct hf_file *file, const struct dax_request *request, struct 
             hf_fail(ENODATA, "pin: page %" PRIu64 " is a hole", hole.page);
             break;
         }
+        if (rc == -EMLINK && request->flags & HF_PIN_NOFILL && !(request->flags & DAX_PIN_OWNS)) {
+            rc = fs_no_pin(file->fs, hole.page);
+            break;
+        }
         rc = fs_provide(file->fs, file->vnode, rc, &hole);
     } while (rc == 0 && (rc = fs_look_again(&looks)) == 0);
     dax_yields = false;

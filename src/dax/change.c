@@ -277,24 +277,14 @@ struct finding {
 static int remember_holder(struct dax_change *change, const struct held *held)
 {
     const struct shm_range *range = &held->range;
-    struct dax_holder holder = {
+    const struct dax_holder holder = {
         .at = shm_place(change->dax->shm, held->word),
         .key = held->key,
         .first = range->first > change->first ? range->first : change->first,
         .last = range->last < change->last ? range->last : change->last,
     };
 
-    if (change->holder_count == change->holder_room) {
-        unsigned room = change->holder_room ? change->holder_room * 2 : 16;
-        struct dax_holder *more = realloc(change->holders, room * sizeof *more);
-
-        if (!more)
-            return hf_fail(ENOMEM, "no memory for a list of %u holders", room);
-        change->holders = more;
-        change->holder_room = room;
-    }
-    change->holders[change->holder_count++] = holder;
-    return 0;
+    return holders_add(change, &holder);
 }
 
 /* A device may still write for a process that died before this run segment was made. */
@@ -337,6 +327,16 @@ static int note_holder(void *arg, const struct held *held)
     return finding->own || !finding->all;
 }
 
+static int note_counted(void *arg, uint64_t page, uint32_t *count)
+{
+    struct finding *finding = arg;
+
+    if (finding->change->now)
+        return holders_add_counted(finding->change, page);
+    finding->busy = count;
+    return finding->count = 1;
+}
+
 /* Fills `finding`; `all`: to recall all leases, or to remember all holders for a policy that
  * detaches. -ENOMEM. */
 static int find_holders(struct dax_change *change, bool all, struct finding *finding)
@@ -350,10 +350,9 @@ static int find_holders(struct dax_change *change, bool all, struct finding *fin
     change->holder_count = 0;
     rc = remember_ghosts(change);
     rc = rc ? rc : scan_held(dax, change->vnode, change->first, change->last, note_holder, finding);
-    if (rc == 0 && finding->count == 0) {
-        rc = dax->pinning->find(dax, change->vnode, change->first, change->last, &finding->busy);
-        finding->count = rc > 0;
-    }
+    if (rc == 0 && finding->count == 0)
+        rc = dax->pinning->find(dax, change->vnode, change->first, change->last, note_counted,
+                                finding);
     if (rc >= 0 && change->holder_count)
         rc = holders_order(change);
     return rc < 0 ? rc : 0;

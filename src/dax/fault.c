@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/lab.h"
 #include "base/trace.h"
+#include "sync/engine.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -102,6 +103,12 @@ static int map_extent(struct dax *dax, const struct meta_extent *extent)
                                                                              : dax_map_pool(dax);
 }
 
+/* A count does not say through which file a block is pinned (pin_counted.c). */
+static bool own_blocks_only(const struct dax *dax, bool own)
+{
+    return own || !sync_knows_holders(dax->engine);
+}
+
 static int next_extent(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t last, bool own,
                        struct meta_extent *extent, struct meta_extent *hole)
 {
@@ -136,7 +143,7 @@ int dax_fault(struct dax *dax, struct shm_vnode *vnode, uint64_t first, uint64_t
         struct meta_extent extent;
         uint64_t to;
 
-        rc = next_extent(txn, vnode->ino, page, last, own, &extent, hole);
+        rc = next_extent(txn, vnode->ino, page, last, own_blocks_only(dax, own), &extent, hole);
         rc = rc ? rc : map_extent(dax, &extent);
         if (rc)
             break;

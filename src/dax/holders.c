@@ -92,6 +92,35 @@ static void make_spans(struct dax_change *change, const uint64_t *lasts)
     join_spans(change->spans, change->span_count);
 }
 
+int holders_add(struct dax_change *change, const struct dax_holder *holder)
+{
+    if (change->holder_count == change->holder_room) {
+        unsigned room = change->holder_room ? change->holder_room * 2 : 16;
+        struct dax_holder *more = realloc(change->holders, room * sizeof *more);
+
+        if (!more)
+            return hf_fail(ENOMEM, "no memory for a list of %u holders", room);
+        change->holders = more;
+        change->holder_room = room;
+    }
+    change->holders[change->holder_count++] = *holder;
+    return 0;
+}
+
+#define NO_PLACE(page) (UINT64_MAX - (page)) /* of a holder that only a count tells of */
+
+int holders_add_counted(struct dax_change *change, uint64_t page)
+{
+    struct dax_holder *last =
+        change->holder_count ? &change->holders[change->holder_count - 1] : NULL;
+
+    if (last && last->at == NO_PLACE(last->first) && last->last + 1 == page) {
+        last->last = page;
+        return 0;
+    }
+    return holders_add(change, &(struct dax_holder){NO_PLACE(page), 0, page, page, 0});
+}
+
 int holders_order(struct dax_change *change)
 {
     unsigned n = change->holder_count;

@@ -3,10 +3,14 @@
  * Pins under the engines that count: while it walks, a pin adds 1 to the count of each block. A
  * handle says which run of blocks it counted; a pin in several runs is a hold, which the layout
  * change finds in its tree.
+ *
+ * A count does not say through which file a block is pinned. So pins are only of blocks that one
+ * file has alone: the rule that the kernel has for pages of KSM.
  */
 #include "dax/pin_fast.h"
 #include "dax/private.h"
 
+#include "base/lab.h"
 #include "base/may_sleep.h"
 #include "sync/counts.h"
 
@@ -64,7 +68,7 @@ static bool count_page(struct dax *dax, const struct shm_vnode *vnode, uint64_t 
     }
     if (!counts_up_unless_frozen(shm, *block))
         return false;
-    if (look_up(shm, vnode, page) == entry)
+    if (HF_LAB_BROKEN(HF_LAB_NO_SECOND_LOOK) || look_up(shm, vnode, page) == entry)
         return true;
     counts_down(shm, *block);
     return false;
@@ -181,8 +185,28 @@ int pin_counted_unpin(struct hf_pin *pin)
     return 0;
 }
 
+/* Freezes those blocks of the run that are not pinned. */
+static int freeze_run(struct dax *dax, const struct meta_extent *run, dax_found_count *found,
+                      void *arg)
+{
+    uint64_t done = 0;
+    int rc = 0;
+
+    while (rc == 0 && done < run->count) {
+        uint32_t *busy = dax->engine->freeze(dax->shm, run->block + done, run->count - done);
+
+        if (!busy)
+            break;
+        done = (uint64_t)(busy - dax->shm->counts) - run->block;
+        rc = found(arg, run->page + done, busy);
+        done++;
+    }
+    return rc;
+}
+
+/* Shared blocks are frozen, and stay so: dax_fault() gives nobody a pin of one. */
 static int find_counted(struct dax *dax, const struct shm_vnode *vnode, uint64_t first,
-                        uint64_t last, uint32_t **busy)
+                        uint64_t last, dax_found_count *found, void *arg)
 {
     struct meta_extent extent;
     struct meta_txn *txn;
@@ -192,21 +216,22 @@ static int find_counted(struct dax *dax, const struct shm_vnode *vnode, uint64_t
     shm_assert_held(&vnode->mutex);
     if (rc)
         return rc;
-    *busy = NULL;
-    while (!*busy && page <= last && (rc = meta_extent_find(txn, vnode->ino, page, &extent)) == 0) {
-        uint64_t end = extent.page + extent.count;
+    while (page <= last && (rc = meta_extent_find(txn, vnode->ino, page, &extent)) == 0) {
+        uint64_t end = extent.page + extent.count, skip;
 
         page = extent.page > page ? extent.page : page;
         if (page > last)
             break;
+        skip = page - extent.page;
         end = end - 1 > last ? last + 1 : end;
-        *busy = dax->engine->freeze(dax->shm, extent.block + (page - extent.page), end - page);
+        extent = (struct meta_extent){page, extent.block + skip, end - page, extent.shared};
+        rc = extent.shared ? 0 : freeze_run(dax, &extent, found, arg);
+        if (rc)
+            break;
         page = end;
     }
     meta_end_read(txn);
-    if (rc && rc != -ENOENT)
-        return rc;
-    return *busy != NULL;
+    return rc == -ENOENT ? 0 : rc;
 }
 
 const struct dax_pinning pinning_counted = {

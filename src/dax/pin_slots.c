@@ -118,9 +118,9 @@ static int publish_slot(struct dax *dax, struct shm_lane *lane, struct shm_vnode
 
 /* scan_held() finds all of them. */
 static int find_none(struct dax *dax, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
-                     uint32_t **busy)
+                     dax_found_count *found, void *arg)
 {
-    (void)dax, (void)vnode, (void)first, (void)last, (void)busy;
+    (void)dax, (void)vnode, (void)first, (void)last, (void)found, (void)arg;
     return 0;
 }
 

@@ -92,6 +92,8 @@ static inline uint64_t request_last(const struct dax_request *request)
     return (request->off + request->len - 1) / HF_BLOCK_BYTES;
 }
 
+typedef int dax_found_count(void *arg, uint64_t page, uint32_t *count);
+
 struct dax_pinning {
     /* dax_pin_fast(). */
     int (*pin)(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
@@ -100,10 +102,11 @@ struct dax_pinning {
     int (*publish)(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
                    const struct shm_range *range, const struct mm_pieces *pieces,
                    struct hf_pin *pin);
-    /* L4, where scan_held() has found none: pins of pages [first, last] that it cannot see. 0; 1
-     * with the count of a block that is pinned; -errno. */
+    /* L4, where scan_held() has found nobody to wait for. Calls `found` with each page of [first,
+     * last] that has other pins, and with their count. Ends when that returns non-zero, and returns
+     * it. 0; -errno. */
     int (*find)(struct dax *dax, const struct shm_vnode *vnode, uint64_t first, uint64_t last,
-                uint32_t **busy);
+                dax_found_count *found, void *arg);
 };
 
 extern const struct dax_pinning pinning_slots, pinning_counted;
@@ -173,6 +176,11 @@ void shrink_strays(struct dax *dax, struct shm_vnode *vnode);
 
 /* --- holders.c: what a change has found --- */
 
+/* -ENOMEM. */
+int holders_add(struct dax_change *change, const struct dax_holder *holder);
+/* A page that is counted, in the order of pages; those in a row become one holder. Nothing that it
+ * holds is detached: such changes take only shared blocks and free pages out of a file. */
+int holders_add_counted(struct dax_change *change, uint64_t page);
 /* Called after the last holder was added, and before the first question. -ENOMEM. */
 int holders_order(struct dax_change *change);
 void holders_drop(struct dax_change *change);

@@ -125,6 +125,16 @@ static int wait_at_gates(struct hf_file *to, uint64_t off, uint64_t len)
     return 0;
 }
 
+/* Of a page that lies on a shared block, where the engine gives no pins of such blocks. */
+static ssize_t copy_read(struct hf_file *from, uint64_t from_off, struct hf_file *to,
+                         uint64_t to_off, uint64_t len)
+{
+    char copy[HF_BLOCK_BYTES];
+    ssize_t n = fs_read(from, copy, fs_min(len, sizeof copy), from_off);
+
+    return n > 0 ? fs_write_untold(to, copy, (size_t)n, to_off) : n;
+}
+
 /* 0: end of file. */
 static ssize_t copy_pinned(struct hf_file *from, uint64_t from_off, struct hf_file *to,
                            uint64_t to_off, uint64_t len)
@@ -153,6 +163,9 @@ static ssize_t copy_pinned(struct hf_file *from, uint64_t from_off, struct hf_fi
             rc = hole_at(from, from_off, len);
             if (rc > 0)
                 done = copy_hole(to, (uint64_t)rc, to_off);
+        } else if (rc == -EMLINK) {
+            done = copy_read(from, from_off, to, to_off, n);
+            rc = 0;
         }
         if (rc >= 0 && done == 0)
             rc = fs_look_again(&looks);
@@ -180,7 +193,7 @@ static ssize_t share_some(struct hf_file *from, uint64_t from_off, struct hf_fil
     uint64_t into = from_off % HF_BLOCK_BYTES, held = 0;
     ssize_t n;
 
-    if (into != to_off % HF_BLOCK_BYTES || !sync_knows_holders(from->fs->dax.engine))
+    if (into != to_off % HF_BLOCK_BYTES || !sync_shares(from->fs->dax.engine))
         return 0;
     if (into) {
         *len = fs_min(*len, HF_BLOCK_BYTES - into);

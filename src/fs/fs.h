@@ -145,6 +145,9 @@ int fs_fill(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t coun
  * or -ENOLCK. Other values of rc come back. */
 int fs_provide(struct fs *fs, struct shm_vnode *vnode, int rc, const struct meta_extent *pages);
 
+/* The return value of a pin with HF_PIN_NOFILL that got -EMLINK, which an engine that counts gives
+ * to pins for reading too. */
+int fs_no_pin(const struct fs *fs, uint64_t page);
 /* The return value of a pin or lease that got -E2BIG, with a sentence that says how many pieces
  * there are now. With no lock held. */
 int fs_many_pieces(struct fs *fs, const struct shm_vnode *vnode, uint64_t off, uint64_t len,

@@ -75,10 +75,10 @@ static int pin_now(struct hf_file *file, uint64_t off, uint64_t *len, struct iov
     return count;
 }
 
-/* For when a layout change has its gate over the range. Its present content is read without a pin
- * and without entries, since the change takes blocks out of the file under the mutex only. 0: end
- * of file. */
-static ssize_t read_at_gate(struct hf_file *file, char *buf, uint64_t len, uint64_t off)
+/* For when a layout change has its gate over the range, or a shared block gets no pins. The present
+ * content is read without a pin and without entries, since blocks leave the file under the mutex
+ * only. While they are in it, no other file writes to those that it shares. 0: end of file. */
+static ssize_t read_locked(struct hf_file *file, char *buf, uint64_t len, uint64_t off)
 {
     struct fs *fs = file->fs;
     char copy[FS_COPIED_BYTES];
@@ -129,8 +129,8 @@ static ssize_t read_some(struct hf_file *file, char *buf, uint64_t len, uint64_t
         n = size - off < len ? size - off : len;
         n = n < CHUNK_BYTES ? n : CHUNK_BYTES;
         count = pin_now(file, off, &n, iov, &pin, &hole);
-        if (count == -EAGAIN)
-            return read_at_gate(file, buf, len, off);
+        if (count == -EAGAIN || count == -EMLINK)
+            return read_locked(file, buf, len, off);
         if (count > 0) {
             copy_out(buf, iov, count);
             dax_unpin(&pin);

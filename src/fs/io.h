@@ -8,8 +8,8 @@
 #define IO_PIECES 64u /* of a pin */
 
 /* Pins as much of [off, off+*len) as has blocks and lies in IO_PIECES pieces, and sets *len to
- * that. Returns the number of pieces. -ENODATA: the page of `off` is a hole. 0: the file has
- * changed, look again. */
+ * that. Returns the number of pieces. -ENODATA: the page of `off` is a hole. -EMLINK: it
+ * needs a block of its own first. 0: the file has changed, look again. */
 int fs_pin_some(struct hf_file *file, uint64_t off, uint64_t *len, uint32_t flags,
                 struct iovec *iov, struct hf_pin *pin, struct meta_extent *hole);
 

@@ -23,6 +23,7 @@
 #include "sync/engine.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 /* The pages' blocks have no other owner any more. */
 static int unmark(struct fs *fs, struct shm_vnode *vnode, const struct meta_extent *run)
@@ -238,9 +239,10 @@ int fs_may_share(const struct fs *fs)
 {
     int rc = fs_may_write(fs);
 
-    if (rc || sync_knows_holders(fs->dax.engine))
+    if (rc || sync_shares(fs->dax.engine))
         return rc;
-    return hf_fail(EOPNOTSUPP, "engine %s does not know who holds, so nothing can be shared",
+    return hf_fail(EOPNOTSUPP,
+                   "engine %s waits for walks before it looks for pins, so nothing can be shared",
                    fs->dax.engine->name);
 }
 
@@ -254,11 +256,19 @@ static bool holds_given_back(struct fs *fs)
     return shm_holds_in_use(fs->dax.shm) < before;
 }
 
+int fs_no_pin(const struct fs *fs, uint64_t page)
+{
+    return hf_fail(ENODATA, "pin: page %" PRIu64 " is shared, and engine %s pins no shared block",
+                   page, fs->dax.engine->name);
+}
+
 int fs_provide(struct fs *fs, struct shm_vnode *vnode, int rc, const struct meta_extent *pages)
 {
     if (rc == -ENODATA)
         return fs_fill(fs, vnode, pages->page, pages->count);
-    if (rc == -EMLINK)
-        return fs_unshare(fs, vnode, pages->page, pages->count);
+    if (rc == -EMLINK) {
+        rc = fs_may_write(fs);
+        return rc ? rc : fs_unshare(fs, vnode, pages->page, pages->count);
+    }
     return rc == -ENOLCK && holds_given_back(fs) ? 0 : rc;
 }

@@ -22,7 +22,7 @@ int fs_write_shared(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint6
 ssize_t fs_clone_now(struct hf_file *from, uint64_t from_off, struct hf_file *to, uint64_t to_off,
                      uint64_t len, uint64_t *held);
 
-/* 0, -EROFS, or -EOPNOTSUPP: the engine does not know which pins there are. */
+/* 0, -EROFS, or -EOPNOTSUPP: not with this engine. */
 int fs_may_share(const struct fs *fs);
 
 #endif

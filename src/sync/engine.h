@@ -72,6 +72,12 @@ static inline bool sync_knows_holders(const struct sync_engine *engine)
 {
     return !engine->freeze;
 }
+/* Files may share blocks. A merge holds two layout mutexes while it looks for pins, so nothing may
+ * wait for walks there. */
+static inline bool sync_shares(const struct sync_engine *engine)
+{
+    return sync_knows_holders(engine) || engine->looks_again;
+}
 /* How many counts a pool of so many blocks needs. */
 static inline uint64_t sync_count_words(const struct sync_engine *engine, uint64_t blocks)
 {

@@ -425,6 +425,106 @@ static void check_one_process(void)
     remove_file(file, "/mine");
 }
 
+/* --- blocks that two files have --- */
+
+static uint64_t saved(void)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    return info.saved_bytes;
+}
+
+static bool says_engine(void)
+{
+    return strstr(hf_strerror_detail(), engine->name) != NULL;
+}
+
+static void check_no_sharing(struct hf_file *a, struct hf_file *b)
+{
+    struct hf_dedup_result result = {.size = sizeof(result)};
+
+    EXPECT_EQ(hf_dedup_range(a, 0, b, 0, TEST_PAGE, &result), -EOPNOTSUPP);
+    EXPECT(says_engine());
+    EXPECT_EQ(hf_clone_range(a, 0, b, 0, TEST_PAGE, &test_wait), -EOPNOTSUPP);
+    EXPECT(says_engine());
+    EXPECT_EQ(hf_copy_range(a, 0, b, 0, 2 * TEST_PAGE), 2 * TEST_PAGE);
+    EXPECT_EQ(saved(), 0);
+}
+
+/* A merge leaves alone what is pinned, on either side, and waits for nobody. */
+static void check_merge(struct hf_file *a, struct hf_file *b)
+{
+    struct hf_dedup_result result = {.size = sizeof(result)};
+    struct iovec iov;
+    struct hf_pin pins[2] = {test_pin(a, TEST_PAGE, TEST_PAGE, HF_PIN_READ, &iov, 1),
+                             test_pin(b, 3 * TEST_PAGE, TEST_PAGE, HF_PIN_WRITE, &iov, 1)};
+
+    EXPECT_EQ(hf_dedup_range(a, 0, b, 0, 4 * TEST_PAGE, &result), 0);
+    EXPECT_EQ(result.same, 1);
+    EXPECT_EQ(result.shared_bytes, 2 * TEST_PAGE);
+    EXPECT_EQ(result.held_bytes, 2 * TEST_PAGE);
+    for (int i = 0; i < 2; i++)
+        EXPECT_EQ(hf_unpin(&pins[i]), 0);
+    EXPECT_EQ(hf_dedup_range(a, 0, b, 0, 4 * TEST_PAGE, &result), 0);
+    EXPECT_EQ(result.shared_bytes, 2 * TEST_PAGE);
+    EXPECT_EQ(saved(), 4 * TEST_PAGE);
+}
+
+/* What is read stays shared. A count says nothing of the file, so a pin gets the page a block. */
+static void check_shared_pin(struct hf_file *a, struct hf_file *b)
+{
+    const uint64_t own = engine->knows_holders ? 0 : TEST_PAGE;
+    struct iovec iov;
+    struct hf_pin pin;
+    int rc;
+
+    test_expect_pages(b, 1, 0, 4);
+    EXPECT_EQ(saved(), 4 * TEST_PAGE);
+    rc = hf_pin(b, 0, TEST_PAGE, HF_PIN_NOFILL, &iov, 1, &pin);
+    EXPECT_EQ(rc, own ? -ENODATA : 1);
+    EXPECT(own ? says_engine() : hf_unpin(&pin) == 0);
+    pin = test_pin(b, 0, TEST_PAGE, HF_PIN_READ, &iov, 1);
+    EXPECT_EQ(saved(), 4 * TEST_PAGE - own);
+    test_write_pages(b, 1, 0, 1);
+    test_write_pages(a, 2, 0, 1);
+    EXPECT(test_page_is(iov.iov_base, 1, 0));
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    EXPECT_EQ(saved(), 3 * TEST_PAGE);
+}
+
+/* A clone copies what is pinned for reading. It waits where it cannot know for what. */
+static void check_clone(struct hf_file *a, struct hf_file *b)
+{
+    struct iovec iov;
+    struct hf_pin pin = test_pin(a, 0, TEST_PAGE, HF_PIN_READ, &iov, 1);
+
+    EXPECT_EQ(hf_clone_range(a, 0, b, 0, 0, &test_nowait), engine->knows_holders ? 0 : -EBUSY);
+    test_write_pages(a, 3, 0, 1);
+    EXPECT(test_page_is(iov.iov_base, 3, 0));
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    EXPECT_EQ(hf_clone_range(a, 0, b, 0, 0, &test_nowait), 0);
+    EXPECT_EQ(saved(), 4 * TEST_PAGE);
+    test_write_pages(b, 1, 0, 1);
+    test_expect_pages(a, 3, 0, 1);
+}
+
+static void check_sharing(void)
+{
+    struct hf_file *a = test_file_filled(pool, "/a", 1, 4), *b = test_file_filled(pool, "/b", 1, 4);
+
+    if (engine->shares) {
+        check_merge(a, b);
+        check_shared_pin(a, b);
+        check_clone(a, b);
+    } else {
+        check_no_sharing(a, b);
+    }
+    remove_file(a, "/a");
+    remove_file(b, "/b");
+    EXPECT_EQ(saved(), 0);
+}
+
 /* --- what an engine that counts cannot do --- */
 
 static void check_own_pin(struct hf_file *file)
@@ -483,6 +583,7 @@ static int body(int argc, char **argv)
         {"a pin over holes", check_holes, 0, 0},
         {"another thread releases a pin", check_unpin_elsewhere, 0, 0},
         {"a file deleted under a pin", check_deleted_file, 0, 0},
+        {"blocks that two files share", check_sharing, 0, 0},
         {"what the engine cannot do is refused", check_abilities, 0, 0},
         {"only in one process", check_one_process, 0, 1},
         {"a pin of another process", check_other_process, 1, 0},

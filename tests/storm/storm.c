@@ -672,13 +672,14 @@ static int body(int argc, char **argv)
     parent->storm->seed = parent->rng.state = test_seed();
     parent->storm->worker_count = workers;
     parent->storm->actors = actors;
-    if (!test_can_follow() || !test_engine(parent->engine)->knows_holders)
+    if (!test_can_follow() || !test_engine(parent->engine)->shares)
         parent->storm->actors &= ~STORM_DEDUP;
     if (geteuid() != 0)
         parent->storm->actors &= ~STORM_STRANGERS;
     if (actors & STORM_FILLER && (parent->durable || !storm_own_file_system()))
         parent->storm->actors &= ~STORM_FILLER;
     parent->storm->knows_holders = test_engine(parent->engine)->knows_holders;
+    parent->storm->shares = test_engine(parent->engine)->shares;
     run(parent);
     return 0;
 }

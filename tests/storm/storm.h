@@ -111,6 +111,7 @@ struct storm {
     uint32_t actors;
     uint32_t
         knows_holders; /* the engine does: pins of the dead are dropped, blocks can be detached */
+    uint32_t shares;   /* and files can share blocks */
     uint32_t pause;
     uint32_t reader_asked, reader_came; /* to look at everybody's files */
     struct storm_worker workers[STORM_WORKERS_MAX];

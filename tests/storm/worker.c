@@ -253,7 +253,7 @@ static void run_clone(struct work *work)
     struct storm_version *next = storm_prepare(work->file);
     unsigned whole = (unsigned)(next->size / TEST_PAGE), from, to, count;
 
-    if (whole < 2 || !work->storm->knows_holders)
+    if (whole < 2 || !work->storm->shares)
         return;
     from = (unsigned)test_below(&work->rng, whole - 1);
     to = from + 1 + (unsigned)test_below(&work->rng, whole - from - 1);

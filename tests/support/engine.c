@@ -5,10 +5,10 @@
 #include <string.h>
 
 static const struct test_engine engines[] = {
-    {.name = "slots", .knows_holders = true},
-    {.name = "slots-fenced", .knows_holders = true},
-    {.name = "slots-membarrier", .knows_holders = true},
-    {.name = "refcount"},
+    {.name = "slots", .knows_holders = true, .shares = true},
+    {.name = "slots-fenced", .knows_holders = true, .shares = true},
+    {.name = "slots-membarrier", .knows_holders = true, .shares = true},
+    {.name = "refcount", .shares = true},
     {.name = "srcu"},
     {.name = "percpu-rwsem"},
     {.name = "rcu", .one_process = true},

@@ -148,6 +148,7 @@ struct test_engine {
     const char *name;
     bool one_process;   /* only in an anonymous pool */
     bool knows_holders; /* shows which process holds a pin, detaches, sees a thread's own pins */
+    bool shares;        /* files may share blocks */
     bool racy;          /* reuses blocks under pins */
 };
 /* Ends a list of engines' names: with the one that a build may have been told to leave out. */

@@ -48,6 +48,7 @@ struct held {
     uint32_t flags;
 };
 
+static const struct test_engine *engine;
 static struct hf_pool *pool;
 static struct file files[FILES];
 static struct held helds[PINS];
@@ -458,12 +459,13 @@ static void one_step(void)
     }
 }
 
-static void scenario(void)
+static int body(int argc, char **argv)
 {
     unsigned steps = test_is_slow() ? 4000 : 40000;
 
+    engine = test_engine(argc > 1 ? argv[1] : "slots");
     rng.state = test_seed();
-    pool = test_pool_new("pool", POOL_BYTES);
+    pool = test_engine_pool(engine, "pool", POOL_BYTES);
     EXPECT_EQ(hf_close(test_file_filled(pool, "/ballast", 1, BALLAST)), 0);
     test_pool_close(pool);
     open_all();
@@ -485,6 +487,10 @@ static void scenario(void)
     close_all();
     test_pool_check("pool");
     EXPECT(merged && emptied && left_alone);
+    return 0;
 }
 
-TEST_SCENARIO(scenario)
+int main(int argc, char **argv)
+{
+    return test_main(argc, argv, body);
+}
