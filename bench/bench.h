@@ -178,9 +178,6 @@ bool bench_mount_begin(struct bench_mount *mount, bool bindfs, bool cached, uint
 void bench_mount_move(struct bench_mount *mount);
 void bench_mount_end(struct bench_mount *mount);
 
-/* The program `holdfast` that belongs to this one. */
-const char *bench_holdfast_program(void);
-
 /* The rows of beside.c, part of the group mount. */
 void bench_beside_begin(struct bench_group *group);
 void bench_beside_end(void);

@@ -23,24 +23,6 @@
 #define BINDFS_UNCACHED NOTHING_KEPT ",direct_io"
 #define BINDFS_CACHED NOTHING_KEPT ",big_writes"
 
-/* In the build folder or a moved installation it lies beside this program; else it is looked for in
- * $PATH. */
-const char *bench_holdfast_program(void)
-{
-    static const char *const places[] = {"cli/holdfast", "../bin/holdfast"};
-    static char found[PATH_MAX];
-    char own[PATH_MAX / 2] = "";
-
-    if (readlink("/proc/self/exe", own, sizeof own - 1) > 0)
-        *strrchr(own, '/') = '\0';
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        snprintf(found, sizeof found, "%s/../%s", own, places[i]);
-        if (access(found, X_OK) == 0)
-            return found;
-    }
-    return "holdfast";
-}
-
 static int serve_mount(void *arg)
 {
     char *const *args = arg;
@@ -84,7 +66,7 @@ bool bench_mount_begin(struct bench_mount *mount, bool bindfs, bool cached, uint
         serve_mount,
         bindfs ? (const char *[]){"bindfs", "-f", "-o", cached ? BINDFS_CACHED : BINDFS_UNCACHED,
                                   mount->source, mount->folder, NULL}
-               : (const char *[]){bench_holdfast_program(), "mount", mount->source, mount->folder,
+               : (const char *[]){lab_holdfast_program(), "mount", mount->source, mount->folder,
                                   "-f", "-o", cached ? "cache=auto" : "cache=none", NULL});
     mount->there = wait_for_mount(mount);
     return mount->there;

@@ -90,8 +90,7 @@ static double run_ns(const char *const args[])
 
 static double dedup_ns(void)
 {
-    const char *const args[] = {
-        bench_holdfast_program(), "dedup", pool_path, "whole", "copy", NULL};
+    const char *const args[] = {lab_holdfast_program(), "dedup", pool_path, "whole", "copy", NULL};
     double ns = run_ns(args);
 
     if (ns < 0)
@@ -448,7 +447,7 @@ static double run_or_fail(const char *const args[])
 
 static double measure_snapshot(void *state)
 {
-    const char *program = bench_holdfast_program();
+    const char *program = lab_holdfast_program();
     const char *const snapshot[] = {program, "snapshot", pool_path, "tree", "kept", NULL};
     const char *const remove[] = {program, "rm", "-r", pool_path, "kept", NULL};
     double us = run_or_fail(snapshot);
@@ -473,7 +472,7 @@ static double measure_cp(void *state)
 
 static void put_tree(void)
 {
-    const char *const put[] = {bench_holdfast_program(), "put", pool_path, tree, NULL};
+    const char *const put[] = {lab_holdfast_program(), "put", pool_path, tree, NULL};
 
     run_or_fail(put);
 }

@@ -122,6 +122,7 @@ struct demo_half {
     double seconds;
     struct hf_stats stats;
     uint64_t damaged_pages, damaged_files, wrong_sizes, dead;
+    uint64_t merged; /* bytes, by the follower */
 };
 
 #define DEMO_HOT_PAGE_BITS 32u
@@ -133,6 +134,16 @@ struct demo_worker {
 
 int demo_reader(void *worker);
 int demo_writer(void *worker);
+
+/* -------------------------------------------------------------------------- follower.c --- */
+
+struct demo_follower {
+    pid_t pid;
+    int said; /* a file with all that it says */
+};
+struct demo_follower demo_follower_start(const char *pool);
+/* Its last words are read. False, with a sentence: it has failed. */
+bool demo_follower_end(struct demo_follower *follower, uint64_t *merged);
 
 /* ------------------------------------------------------------------------------ half.c --- */
 

@@ -239,6 +239,20 @@ static void verify_all(struct demo_half *half, struct hf_pool *pool)
     demo_progress_wipe();
 }
 
+/* A follower has no engine that does not look for pins. */
+static void run_beside_follower(struct demo_half *half, struct hf_pool *pool, double seconds)
+{
+    struct demo_follower follower;
+
+    if (half->has_bug) {
+        run_workers(half, pool, seconds);
+        return;
+    }
+    follower = demo_follower_start(half->pool_path);
+    run_workers(half, pool, seconds);
+    half->dead += !demo_follower_end(&follower, &half->merged);
+}
+
 void demo_half_run(struct demo_half *half, double seconds)
 {
     struct hf_pool_info info = {.size = sizeof info};
@@ -251,7 +265,7 @@ void demo_half_run(struct demo_half *half, double seconds)
     demo_must(hf_pool_info(pool, &info), "looking at", half->pool_path);
     lab_also_remove(info.uuid);
     load_tree(half, pool);
-    run_workers(half, pool, seconds);
+    run_beside_follower(half, pool, seconds);
     demo_must(hf_stats(pool, &half->stats), "looking at", half->pool_path);
     verify_all(half, pool);
     demo_must(hf_pool_close(pool), "closing", half->pool_path);

@@ -141,6 +141,13 @@ static void print_reloads(const struct demo_half *half)
                  demo_duration_at(&took, 0.99), (double)took.max_ns);
 }
 
+static void print_merged(const struct demo_half *half)
+{
+    if (!half->has_bug)
+        row_of_count("pages merged meanwhile", half->merged / LAB_PAGE,
+                     "(by holdfast dedup --follow: equal pages share a block)");
+}
+
 static void print_outcome(const struct demo_half *half, const struct demo_counts *counts)
 {
     char first[LAB_TEXT], later[LAB_TEXT], pages[LAB_TEXT], remark[128] = "";
@@ -171,6 +178,7 @@ void demo_print_half(const struct demo_half *half)
     print_pins(half, &counts);
     print_changes(half, &counts);
     print_reloads(half);
+    print_merged(half);
     print_outcome(half, &counts);
     putchar('\n');
     fflush(stdout);
@@ -212,6 +220,7 @@ static void json_half(const char *name, const struct demo_half *half)
     printf(",\n    \"gave_up\": %" PRIu64 ", \"detached\": %" PRIu64 ", \"postponed\": %" PRIu64
            ",\n",
            counts.gave_up, stats->detaches, counts.postponed);
+    printf("    \"merged_bytes\": %" PRIu64 ",\n", half->merged);
     printf("    \"pins_over_a_reused_block\": %" PRIu64 ", \"at_first_look\": %" PRIu64
            ", \"while_held\": %" PRIu64 ",\n",
            demo_reused(half), counts.foreign, counts.changed);

@@ -41,6 +41,10 @@ pid_t lab_fork(int (*body)(void *arg), void *arg);
 /* "ended with status 3", "was killed by signal 11 (Segmentation fault)". Static. */
 const char *lab_how_it_ended(int wait_status);
 
+/* program.c: the program holdfast. In the build folder or a moved installation it lies beside this
+ * program; else it is looked for in $PATH. Static. */
+const char *lab_holdfast_program(void);
+
 /* 'holdfast-demo: ...' on stderr. */
 void lab_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same, and ends this process with EX_SOFTWARE. */
