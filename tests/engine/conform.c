@@ -525,6 +525,40 @@ static void check_sharing(void)
     EXPECT_EQ(saved(), 0);
 }
 
+static void make_shared_pool(void)
+{
+    struct hf_pool *made = test_pool_new("shared", TEST_MIB(8));
+    struct hf_file *a = test_file_filled(made, "/a", 1, 1), *b = test_file(made, "/b");
+
+    EXPECT_EQ(hf_clone_range(a, 0, b, 0, 0, &test_wait), 0);
+    EXPECT_EQ(hf_close(a), 0);
+    EXPECT_EQ(hf_close(b), 0);
+    test_pool_close(made);
+}
+
+/* In a pool whose files share blocks since before it was opened with this engine. */
+static void check_shared_before(void)
+{
+    struct hf_file *a, *b;
+    struct hf_pool *other;
+    struct iovec iov;
+    struct hf_pin pin;
+
+    make_shared_pool();
+    EXPECT_EQ(hf_pool_open_engine(test_path("shared"), 0, engine->name, &other), 0);
+    a = test_file(other, "/a");
+    b = test_file(other, "/b");
+    pin = test_pin(b, 0, TEST_PAGE, HF_PIN_READ, &iov, 1);
+    test_write_pages(b, 1, 0, 1);
+    test_write_pages(a, 2, 0, 1);
+    EXPECT(test_page_is(iov.iov_base, 1, 0));
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    EXPECT_EQ(hf_close(a), 0);
+    EXPECT_EQ(hf_close(b), 0);
+    test_pool_close(other);
+    test_pool_check("shared");
+}
+
 /* --- what an engine that counts cannot do --- */
 
 static void check_own_pin(struct hf_file *file)
@@ -586,6 +620,7 @@ static int body(int argc, char **argv)
         {"blocks that two files share", check_sharing, 0, 0},
         {"what the engine cannot do is refused", check_abilities, 0, 0},
         {"only in one process", check_one_process, 0, 1},
+        {"files that share blocks already", check_shared_before, 1, 0},
         {"a pin of another process", check_other_process, 1, 0},
         {"the second process cannot disagree", check_one_engine_for_all, 1, 0},
         {"pins of a killed process", check_killed_process, 1, 0},
