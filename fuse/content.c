@@ -144,10 +144,10 @@ static size_t write_until(struct hf_file *file, const char *buf, size_t len, uin
     size_t done = 0;
     ssize_t rc = 0;
 
-    while (rc >= 0 && done < len) {
+    do {
         rc = hf_write(file, buf + done, len - done, off + done);
         done += rc > 0 ? (size_t)rc : 0;
-    }
+    } while (rc > 0 && done < len);
     *error = rc < 0 ? rc : 0;
     return done;
 }
@@ -169,17 +169,15 @@ static void reply_written(fuse_req_t req, ssize_t rc)
         fuse_reply_write(req, (size_t)rc);
 }
 
-/* Writes what was stored in a shared mapping. A mapping does not extend a file, also when the file
- * has been cut since. The kernel does not look at how much was written, only at errors: it keeps an
- * error for the next msync(2), fsync(2) or close(2). */
+/* Writes what was stored in a shared mapping: inside the file, which may have been cut since
+ * (HF_CLIENT_WRITE_BACK). The kernel does not look at how much was written, only at errors: it
+ * keeps an error for the next msync(2), fsync(2) or close(2). */
 static ssize_t write_mapping(struct hf_file *file, const char *buf, size_t len, uint64_t off)
 {
-    ssize_t rc = within(file, len, off), error = 0;
+    ssize_t error;
 
-    if (rc > 0)
-        write_until(file, buf, (size_t)rc, off, &error);
-    rc = rc < 0 ? rc : error;
-    return rc < 0 ? rc : (ssize_t)len;
+    write_until(file, buf, len, off, &error);
+    return error ? error : (ssize_t)len;
 }
 
 /* A program that appends writes at the pool's end of file, since the kernel may know an old one. */

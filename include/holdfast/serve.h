@@ -115,7 +115,8 @@ struct hf_client {
 #define HF_CLIENT_NOWAIT 0x1u
 /* The thread writes back whole pages of a copy into which somebody has stored, as at a report
  * (HF_WATCH_STORES). There is no report before the write. While this process has not come back for
- * the next report, the write waits for no watcher. */
+ * the next report, the write waits for no watcher. hf_write() does not extend the file: it writes
+ * what lies inside, and returns that count, 0 past end of file. */
 #define HF_CLIENT_WRITE_BACK 0x2u
 /* From now on the calls of this thread, in all pools, are for this client; null: for the thread
  * itself again. The struct is copied; the word at `cancelled` must stay valid. Pins that the

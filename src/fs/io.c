@@ -268,7 +268,7 @@ static ssize_t write_past_end(struct hf_file *file, const char *buf, uint64_t le
     return write_hole(file, buf, len, off, &hole, FILL_EXTEND);
 }
 
-/* At least one byte, or an error. */
+/* At least one byte, or an error. 0: past end of file, for a client that writes back. */
 static ssize_t write_some(struct hf_file *file, const char *buf, uint64_t len, uint64_t off)
 {
     bool tried_hard = false;
@@ -281,6 +281,8 @@ static ssize_t write_some(struct hf_file *file, const char *buf, uint64_t len, u
 
         if (off < size)
             done = write_inside(file, buf, n < size - off ? n : size - off, off);
+        else if (dax_client.flags & HF_CLIENT_WRITE_BACK)
+            return 0;
         else
             done = write_past_end(file, buf, n, off);
         if (done == -ENOSPC && off >= size) {
@@ -312,7 +314,7 @@ ssize_t fs_write_untold(struct hf_file *file, const void *buf, size_t len, uint6
         fs_reclaim(fs);
     while (done < len) {
         n = write_some(file, (const char *)buf + done, len - done, off + done);
-        if (n < 0)
+        if (n <= 0)
             break;
         done += (size_t)n;
     }

@@ -3,8 +3,8 @@
  * A watcher has a copy of a page that is stored into, and writes the copy back as a whole, later.
  * That does not undo what others change in the page. The watcher is told before each change
  * (HF_WATCH_STORES), writes back, and reads again. It is told twice for each change, and writers
- * wait for it both times. A stopped or killed watcher holds up nobody. Two watchers that write back
- * while a third tells each of them come to an end.
+ * wait for it both times. What is written back never extends the file. A stopped or killed watcher
+ * holds up nobody. Two watchers that write back while a third tells each of them come to an end.
  *
  * usage: write-back [ENGINE]
  */
@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define ROUNDS 500u
@@ -227,6 +228,27 @@ static void check_stopped_and_killed(struct hf_file *file, struct hf_file *other
     EXPECT_EQ(word_at(file, 100), ROUNDS);
 }
 
+/* The file may have been cut since its page was copied. */
+static void check_inside(void)
+{
+    const struct hf_client client = {.size = sizeof(client), .flags = HF_CLIENT_WRITE_BACK};
+    struct hf_file *file = test_file_filled(pool, "/short", 1, 1);
+    uint64_t page[WORDS] = {1};
+    struct stat st;
+
+    EXPECT_EQ(hf_truncate(file, 100, NULL), 0);
+    EXPECT_EQ(hf_act_for(&client), 0);
+    EXPECT_EQ(hf_write(file, page, sizeof(page), 0), 100);
+    EXPECT_EQ(hf_write(file, page, 8, 96), 4);
+    EXPECT_EQ(hf_write(file, page, 8, 100), 0);
+    EXPECT_EQ(hf_write(file, page, sizeof(page), TEST_PAGE), 0);
+    EXPECT_EQ(hf_act_for(NULL), 0);
+    EXPECT_EQ(hf_fstat(file, &st), 0);
+    EXPECT_EQ(st.st_size, 100);
+    EXPECT_EQ(word_at(file, 0), 1);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
 static int write_back_test(int argc, char **argv)
 {
     struct hf_file *file, *other;
@@ -236,6 +258,7 @@ static int write_back_test(int argc, char **argv)
     pool = test_engine_pool(engine, "write-back", TEST_MIB(8));
     file = test_file_filled(pool, "/page", 1, 1);
     other = test_file_filled(pool, "/other", 1, 1);
+    check_inside();
     check_both_stay(file, other);
     check_two(file, other);
     check_stopped_and_killed(file, other);
