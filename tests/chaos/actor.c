@@ -7,6 +7,8 @@
  */
 #include "chaos.h"
 
+#include <holdfast/compact.h>
+
 #include "../kill/trap.h"
 
 #include <errno.h>
@@ -118,6 +120,35 @@ static long long grow(struct chaos_actor *actor)
     return rc;
 }
 
+static long long shrink(struct chaos_actor *actor)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+    int rc;
+
+    if (actor->reads_only)
+        return 1;
+    EXPECT_EQ(hf_pool_info(actor->pool, &info), 0);
+    if (info.pool_bytes <= CHAOS_POOL_BYTES)
+        return 1;
+    rc = hf_pool_shrink(actor->pool, info.pool_bytes - HF_HUGE_BYTES, &test_nowait);
+    if (rc != -EAGAIN && rc != -EBUSY && rc != -ENOSPC)
+        EXPECT_EQ(rc, 0);
+    return rc;
+}
+
+static long long trim(struct chaos_actor *actor)
+{
+    struct hf_trim_result result = {.size = sizeof(result)};
+    int rc;
+
+    if (actor->reads_only)
+        return 1;
+    rc = hf_pool_trim(actor->pool, test_below(&actor->rng, CHAOS_FREE_PAGES) * TEST_PAGE, &result);
+    if (rc != -EAGAIN && rc != -EBUSY)
+        EXPECT_EQ(rc, 0);
+    return rc;
+}
+
 static long long take_step(struct chaos_actor *actor, enum chaos_kind kind)
 {
     switch (kind) {
@@ -132,6 +163,10 @@ static long long take_step(struct chaos_actor *actor, enum chaos_kind kind)
         return fork_child(actor);
     case CHAOS_GROW:
         return grow(actor);
+    case CHAOS_SHRINK:
+        return shrink(actor);
+    case CHAOS_TRIM:
+        return trim(actor);
     case CHAOS_LEAVE:
         return leave(actor);
     case CHAOS_LOOK:

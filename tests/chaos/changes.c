@@ -175,6 +175,28 @@ static bool plan_shift(struct chaos_actor *actor, struct storm_version *next,
     return true;
 }
 
+/* Whole pages of the file over others of it: a page of another file would not belong there. */
+static bool plan_clone(struct chaos_actor *actor, struct storm_version *next,
+                       struct chaos_change *change)
+{
+    unsigned whole = (unsigned)(next->size / TEST_PAGE), count, from, to;
+
+    if (whole == 0)
+        return false;
+    count = 1 + (unsigned)draw(actor, (whole + 1) / 2);
+    from = (unsigned)draw(actor, whole - count + 1);
+    to = (unsigned)draw(actor, STORM_PAGES - count + 1);
+    if (from < to + count && to < from + count)
+        return false;
+    memcpy(&next->pages[to], &next->pages[from], count * sizeof(next->pages[0]));
+    if (next->size < (to + count) * TEST_PAGE)
+        next->size = (to + count) * TEST_PAGE;
+    change->from = from * TEST_PAGE;
+    change->off = to * TEST_PAGE;
+    change->len = count * TEST_PAGE;
+    return true;
+}
+
 static long long lay_out(struct chaos_actor *actor, enum chaos_kind kind, unsigned number,
                          struct hf_file *handle)
 {
@@ -190,6 +212,9 @@ static long long lay_out(struct chaos_actor *actor, enum chaos_kind kind, unsign
         plan_truncate(actor, next, &change);
     } else if (kind == CHAOS_PUNCH || kind == CHAOS_ZERO) {
         plan_zero(actor, next, &change);
+    } else if (kind == CHAOS_CLONE) {
+        if (!plan_clone(actor, next, &change))
+            return 1;
     } else if (!plan_shift(actor, next, &change)) {
         return 1;
     }
@@ -204,6 +229,23 @@ static long long move(struct chaos_actor *actor, unsigned number, struct hf_file
 
     change.len = test_size(handle);
     return change.len == 0 ? 1 : chaos_run_change(actor, &change);
+}
+
+/* Content stays here too, in both files. */
+static long long merge(struct chaos_actor *actor, unsigned number, struct hf_file *handle)
+{
+    struct hf_dedup_result result = {.size = sizeof(result)};
+    struct hf_file *other = chaos_file(actor, (number + 1) % STORM_FILES);
+    uint64_t len = test_size(handle), other_len = other ? test_size(other) : 0;
+    int rc;
+
+    len = (len < other_len ? len : other_len) / TEST_PAGE * TEST_PAGE;
+    if (len == 0)
+        return 1;
+    rc = hf_dedup_range(handle, 0, other, 0, len, &result);
+    if (rc && rc != -EBUSY && rc != -EAGAIN && rc != -EOPNOTSUPP)
+        FAIL("merge gave %d; %s", rc, hf_strerror_detail());
+    return rc;
 }
 
 static long long create(struct chaos_actor *actor, unsigned number)
@@ -246,7 +288,7 @@ long long chaos_change(struct chaos_actor *actor, enum chaos_kind kind)
 
     snprintf(ledger(actor)->doing, sizeof(ledger(actor)->doing), "change %d of file %u by %u", kind,
              number, actor->number);
-    if (actor->reads_only || (unknown && kind != CHAOS_MOVE))
+    if (actor->reads_only || (unknown && kind != CHAOS_MOVE && kind != CHAOS_MERGE))
         return 1;
     if (!storm_now(&ledger(actor)->files[number])->exists)
         return unknown ? 1 : create(actor, number);
@@ -261,6 +303,8 @@ long long chaos_change(struct chaos_actor *actor, enum chaos_kind kind)
         return write_in_place(actor, number, handle);
     case CHAOS_MOVE:
         return move(actor, number, handle);
+    case CHAOS_MERGE:
+        return merge(actor, number, handle);
     default:
         return lay_out(actor, kind, number, handle);
     }

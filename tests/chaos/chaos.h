@@ -22,7 +22,8 @@
 
 #define CHAOS_POOL "pool"
 #define CHAOS_ACTORS 5u /* number 0 opens the pool read-only */
-#define CHAOS_PINS 4u   /* of each, and as many leases */
+#define CHAOS_POOL_BYTES TEST_MIB(8)
+#define CHAOS_PINS 4u /* of each, and as many leases */
 #define CHAOS_OFFERS 3u
 #define CHAOS_FREE_PAGES 240u /* of the pool at first: blocks are used again soon */
 #define CHAOS_GENERATIONS 200u
@@ -46,12 +47,16 @@
     X(COLLAPSE, "collapse", 40)                                                                    \
     X(INSERT, "insert", 30)                                                                        \
     X(MOVE, "move", 50)                                                                            \
+    X(CLONE, "clone", 40)                                                                          \
+    X(MERGE, "merge", 20)                                                                          \
     X(UNLINK, "unlink", 30)                                                                        \
     X(RENAME, "rename", 20)                                                                        \
     X(CLOSE, "close", 10)                                                                          \
     X(CANCEL, "cancel", 10)                                                                        \
     X(FORK, "fork", 5)                                                                             \
-    X(GROW, "grow", 3)                                                                             \
+    X(GROW, "grow", 4)                                                                             \
+    X(SHRINK, "shrink", 6)                                                                         \
+    X(TRIM, "trim", 8)                                                                             \
     X(LEAVE, "leave the pool", 8)                                                                  \
     X(KILL, "be killed", 12)                                                                       \
     X(KILL_ALL, "all are killed", 2)                                                               \
@@ -131,6 +136,7 @@ struct chaos_change {
     bool in_ledger; /* a version of it is pending there */
     struct hf_file *handle;
     uint64_t off, len;
+    uint64_t from; /* of a clone */
     char path[64];
 };
 

@@ -19,6 +19,9 @@ long long chaos_perform(struct chaos_actor *actor, const struct chaos_change *ch
         return hf_truncate(change->handle, change->off, policy);
     case CHAOS_MOVE:
         return hf_move(change->handle, change->off, change->len, policy);
+    case CHAOS_CLONE:
+        return hf_clone_range(change->handle, change->from, change->handle, change->off,
+                              change->len, policy);
     case CHAOS_UNLINK:
         return hf_unlink(actor->pool, change->path, policy);
     case CHAOS_PUNCH:
@@ -50,7 +53,7 @@ long long chaos_conclude(struct chaos_actor *actor, const struct chaos_change *c
         storm_withdraw(file);
     actor->chaos->refused++;
     if (rc != -EBUSY && rc != -ETIMEDOUT && rc != -EDEADLK && rc != -EINTR && rc != -EAGAIN &&
-        rc != -ENOSPC)
+        rc != -ENOSPC && !(rc == -EOPNOTSUPP && change->kind == CHAOS_CLONE))
         FAIL("%s gave %d; %s", actor->chaos->ledger.workers[0].doing, rc, hf_strerror_detail());
     return rc;
 }

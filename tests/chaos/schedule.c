@@ -30,7 +30,7 @@ static struct {
 static void make_pool(void)
 {
     struct hf_pool_options options = {.size = sizeof(options),
-                                      .pool_bytes = TEST_MIB(8),
+                                      .pool_bytes = CHAOS_POOL_BYTES,
                                       .engine = run.chaos->engine,
                                       .quarantine_ns = 1,
                                       .max_processes = 16,
