@@ -23,8 +23,8 @@ static bool evict_oldest(struct mount *mount)
     return file;
 }
 
-/* When all vnodes of the pool are in use, the name of a new file has been made already: it is
- * opened then. */
+/* When all of the pool's max_files are open, or half of them by this mount, files are closed that
+ * only the kernel's cache needs. */
 int mount_file_open(struct mount *mount, uint64_t at, const char *path, int flags, mode_t mode,
                     struct hf_file **out)
 {
@@ -32,10 +32,8 @@ int mount_file_open(struct mount *mount, uint64_t at, const char *path, int flag
 
     do {
         rc = -ENFILE;
-        if (__atomic_add_fetch(&mount->files, 1u, __ATOMIC_RELAXED) <= mount->files_max) {
+        if (__atomic_add_fetch(&mount->files, 1u, __ATOMIC_RELAXED) <= mount->files_max)
             rc = hf_openat(mount->pool, at, path, flags, mode, out);
-            flags &= ~O_EXCL;
-        }
         if (rc)
             __atomic_sub_fetch(&mount->files, 1u, __ATOMIC_RELAXED);
     } while (rc == -ENFILE && evict_oldest(mount));
