@@ -23,7 +23,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define CHUNK_PAGES 256u /* pages that are looked at at a time, and merged in one call */
+#define CHUNK_PAGES 256u /* pages of one look, and of one call that merges them */
 #define OPEN_FILES 32u
 #define NS_PER_S UINT64_C(1000000000)
 

@@ -181,7 +181,7 @@ static PyObject *seek_data_or_hole(struct py_file *self, PyObject *args, int whe
     uint64_t out = 0;
     int rc;
 
-    if (!PyArg_ParseTuple(args, "O&:", to_uint64, &off) || !file_is_open(self))
+    if (!PyArg_ParseTuple(args, "O&", to_uint64, &off) || !file_is_open(self))
         return NULL;
     WITHOUT_LOCK(self, rc, hf_seek(self->file, off, whence, &out));
     return rc ? failed(rc) : PyLong_FromUnsignedLongLong(out);

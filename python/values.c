@@ -93,35 +93,41 @@ PyObject *make_record(PyTypeObject *type, PyObject **fields, Py_ssize_t count)
 
 /* --- numbers --- */
 
-int to_uint32(PyObject *object, void *out)
+static bool to_number(PyObject *object, unsigned long long most, const char *otherwise,
+                      unsigned long long *out)
 {
     PyObject *number = PyNumber_Index(object);
-    unsigned long value = number ? PyLong_AsUnsignedLong(number) : 0;
 
-    Py_XDECREF(number);
-    if (number && (value > UINT32_MAX || PyErr_Occurred())) {
-        PyErr_SetString(PyExc_OverflowError, "flags, modes, kinds of policies, spaces and counts "
-                                             "of tables are numbers from 0 to 4294967295");
+    if (!number)
+        return false;
+    *out = PyLong_AsUnsignedLongLong(number);
+    Py_DECREF(number);
+    if (!PyErr_Occurred() && *out <= most)
+        return true;
+    PyErr_SetString(PyExc_OverflowError, otherwise);
+    return false;
+}
+
+int to_uint32(PyObject *object, void *out)
+{
+    unsigned long long value;
+
+    if (!to_number(object, UINT32_MAX,
+                   "flags, modes, kinds of policies, spaces and counts of tables are numbers from "
+                   "0 to 4294967295",
+                   &value))
         return 0;
-    }
     *(uint32_t *)out = (uint32_t)value;
-    return number != NULL;
+    return 1;
 }
 
 /* The format K would take any number modulo 2^64, and a write would go to another place. */
 int to_uint64(PyObject *object, void *out)
 {
-    PyObject *number = PyNumber_Index(object);
-    unsigned long long value = number ? PyLong_AsUnsignedLongLong(number) : 0;
-
-    Py_XDECREF(number);
-    if (number && PyErr_Occurred()) {
-        PyErr_SetString(PyExc_OverflowError,
-                        "offsets, lengths, sizes and times are numbers from 0 to 2^64 - 1");
-        return 0;
-    }
-    *(unsigned long long *)out = value;
-    return number != NULL;
+    return to_number(object, UINT64_MAX,
+                     "offsets, lengths, sizes, times, inodes and tags are numbers from 0 to "
+                     "2^64 - 1",
+                     out);
 }
 
 /* --- policies --- */
