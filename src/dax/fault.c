@@ -16,8 +16,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define MAP_LOOKS 100u /* at memory that is too short each time */
-
 #define AROUND_PAGES 64u /* of a fault: the aligned run of pages that is filled with it */
 
 static uint64_t end_page(const struct shm_vnode *vnode)
@@ -89,7 +87,7 @@ int dax_map_pool(struct dax *dax)
 
     do
         rc = media_map(&dax->media, shm_pool_blocks(dax->shm) * HF_BLOCK_BYTES);
-    while (rc == -EUCLEAN && ++looks < MAP_LOOKS);
+    while (rc == -EUCLEAN && ++looks < MEDIA_LOOKS);
     return rc;
 }
 

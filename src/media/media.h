@@ -12,6 +12,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Looks at memory that is too short each time, before that is an error: another process may shrink
+ * the pool and grow it again. */
+#define MEDIA_LOOKS 100u
+
 enum media_kind {
     MEDIA_TMPFS = 1,
     MEDIA_HUGETLBFS,

@@ -19,8 +19,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MEMORY_LOOKS 100u /* at memory that is too short each time */
-
 #define NODES_SPARE 4096u
 #define NODES_MAX (UINT64_C(1) << 31)
 
@@ -168,7 +166,7 @@ static int open_memory(struct fs *fs, const char *dir, bool first, struct meta_s
 
     do
         rc = media_open(dir, super->pool_bytes, super->limit_bytes, &fs->dax.media);
-    while (rc == -EUCLEAN && !first && ++looks < MEMORY_LOOKS &&
+    while (rc == -EUCLEAN && !first && ++looks < MEDIA_LOOKS &&
            meta_super_read(fs->dax.meta, super) == 0);
     return rc;
 }
