@@ -33,7 +33,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SECONDS_AT_MOST 90u /* of any process here */
 #define PAGE 4096u
 #define IMAGE_PAGES 4096u
 #define LMDB_EVERY 16u
@@ -255,7 +254,7 @@ static void writer(void *arg)
     unsigned others = now.row->others;
 
     (void)arg;
-    alarm(SECONDS_AT_MOST);
+    alarm(TEST_PATIENCE_SECONDS);
     pool = open_pool(0);
     take(pool, others, &held);
     test_raise(&shared->ready, 1);
@@ -280,7 +279,7 @@ static void reader(void *arg)
     struct hf_pool *pool;
 
     (void)arg;
-    alarm(SECONDS_AT_MOST);
+    alarm(TEST_PATIENCE_SECONDS);
     pool = open_pool(HF_OPEN_RDONLY);
     test_raise(&shared->ready, 2);
     test_await(&shared->go, 2);
@@ -297,7 +296,7 @@ static void victim(void *arg)
     struct hf_file *file = NULL;
 
     (void)arg;
-    alarm(SECONDS_AT_MOST);
+    alarm(TEST_PATIENCE_SECONDS);
     if (!row->attaches) {
         pool = open_pool(row->reads ? HF_OPEN_RDONLY : 0);
         if (row->file)
@@ -319,7 +318,7 @@ static void look_first(void *arg)
     uint32_t flags = *(uint32_t *)arg;
     struct hf_pool *pool;
 
-    alarm(SECONDS_AT_MOST);
+    alarm(TEST_PATIENCE_SECONDS);
     arm_then();
     pool = open_pool(flags);
     look(pool);
@@ -346,7 +345,7 @@ static void next(void *arg)
     struct hf_pool *pool;
 
     (void)arg;
-    alarm(SECONDS_AT_MOST);
+    alarm(TEST_PATIENCE_SECONDS);
     if (now.at % 2)
         repair();
     pool = open_pool(0);

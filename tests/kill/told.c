@@ -39,7 +39,6 @@
 #include <unistd.h>
 
 #define POOL_NAME "told"
-#define SECONDS_AT_MOST 60u /* of any process here */
 #define PAGES 8u
 #define FREE_PAGES 48u
 #define DEATHS 40u    /* of an act in a short run */
@@ -521,7 +520,7 @@ static void hold(void *arg)
 {
     const struct act *act = arg;
 
-    alarm(SECONDS_AT_MOST);
+    alarm(TEST_PATIENCE_SECONDS);
     holder.pool = test_pool_open(POOL_NAME);
     prepare();
     if (act->detached)
@@ -545,7 +544,7 @@ static void read_it(void *arg)
     struct hf_file *file;
 
     (void)arg;
-    alarm(SECONDS_AT_MOST);
+    alarm(TEST_PATIENCE_SECONDS);
     EXPECT_EQ(hf_pool_open(test_path(POOL_NAME), HF_OPEN_RDONLY, &pool), 0);
     test_raise(&shared->reads, 1);
     await_quickly(&shared->dead, 1);

@@ -42,7 +42,6 @@
 #include <linux/magic.h>
 #include <unistd.h>
 
-#define SECONDS_AT_MOST 90u
 #define CHANCES 4u    /* cuts at one record by chance, and torn ones */
 #define ALONE_MOST 6u /* of what is pending, tried alone at one record */
 #define SEEN (1u << 20)
@@ -210,7 +209,7 @@ static void check(void *arg)
     int rc;
 
     (void)arg;
-    alarm(SECONDS_AT_MOST);
+    alarm(TEST_PATIENCE_SECONDS);
     check_records(promised);
     rc = hf_pool_open(cut_pool, 0, &pool);
     if (rc) {

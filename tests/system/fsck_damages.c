@@ -30,7 +30,6 @@
 
 #define RECORDS_MAX 1024
 #define INODES 256
-#define SECONDS 60
 
 enum { SUPER = 0x01, INODE = 0x10, DETACHED = 0x20, ORPHAN = 0x30, OWNERS = 0x40 };
 enum { ATTRIBUTES = 1, EXTENT = 2, ENTRY = 3, XATTR = 4, TARGET = 5 };
@@ -611,7 +610,7 @@ static void one_round(struct test_rng *rng)
 
     restore();
     hurts = hurt(rng);
-    alarm(SECONDS * (test_is_slow() ? 10 : 1));
+    alarm(TEST_PATIENCE_SECONDS);
     rc = check(0, &result);
     EXPECT_EQ(result.repaired, 0);
     if (rc || result.problems) {
