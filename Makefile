@@ -4,7 +4,7 @@
 BUILD ?= build
 # A test ends when its work is done. Its time limit is for a test that hangs, and is enough on a machine with much
 # else to do.
-TESTS := meson test --print-errorlogs --num-processes 1 --timeout-multiplier 10
+TESTS := meson test --no-rebuild --print-errorlogs --timeout-multiplier 10
 FORMATTED = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h')
 
 all: $(BUILD)/build.ninja
@@ -18,10 +18,13 @@ demo-kv: all
 	@PYTHONPATH=$(BUILD)/python HOLDFAST_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 \
 	    $$(command -v /usr/bin/python3 || command -v python3) examples/kv/demo.py $(ARGS)
 
-# What runs on a mount is skipped where its program is missing and cannot be installed.
+# What runs on a mount is skipped where its program is missing and cannot be installed. The explorers are long and have
+# one busy process each, so a processor each. The log of both runs is meson-logs/testlog.json.
 test: all
 	@tools/setup.sh test || true
-	@$(TESTS) -C $(BUILD) --no-rebuild $(addprefix --suite ,unit system cli posix calls mount device storm-short explore chaos fuzz wrong python docs)
+	@$(TESTS) -C $(BUILD) --num-processes $$(nproc) --logbase explorers --suite explore; explorers=$$?; \
+	$(TESTS) -C $(BUILD) --num-processes 1 $(addprefix --suite ,unit system cli posix calls mount device storm-short chaos fuzz wrong python docs); \
+	others=$$?; cat $(BUILD)/meson-logs/explorers.json >>$(BUILD)/meson-logs/testlog.json; exit $$((explorers | others))
 
 # Everything: sanitizers, then the long runs on the plain build.
 check-all: all
