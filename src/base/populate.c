@@ -13,6 +13,9 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 int hf_populate(const void *from, uint64_t bytes)
 {
@@ -26,4 +29,9 @@ int hf_populate(const void *from, uint64_t bytes)
         rc = madvise((void *)begin, end - begin, MADV_POPULATE_WRITE) ? errno : 0;
     while (rc == EAGAIN || rc == EINTR);
     return rc == 0 ? 0 : rc == EINVAL ? -EOPNOTSUPP : -ENOSPC;
+}
+
+int hf_collapse(const void *from, uint64_t bytes)
+{
+    return madvise((void *)(uintptr_t)from, bytes, MADV_COLLAPSE) ? -errno : 0;
 }

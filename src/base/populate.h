@@ -10,4 +10,10 @@
  * -EOPNOTSUPP: the kernel cannot (before Linux 5.14). */
 int hf_populate(const void *from, uint64_t bytes);
 
+/* Makes pages of tmpfs in [from, from+bytes) huge, whatever the system is set to do by itself.
+ * Both are multiples of the huge page, and each of these has a page with memory. Those without
+ * memory get it, with zeros; the others keep what they hold. 0, or the error of madvise(2): some
+ * may be huge. -EINVAL: the kernel cannot (before Linux 6.1), or the system denies it. */
+int hf_collapse(const void *from, uint64_t bytes);
+
 #endif

@@ -6,9 +6,11 @@
  * fail, and keep it while they are not free. Then no program is killed for what it does with a
  * block of a file.
  *
- * The memory is given 64 blocks at a time, and a bit for each 64 says that it was done since the
- * segment was made. Where there is not so much left, it is given to the blocks that are wanted, or
- * to the first of them. Blocks that were given out before the segment was made have memory, unless
+ * A group of which no block has memory gets it as one huge page, where the kernel makes one. That is
+ * less work for it than 512 small ones, and a process maps all of it by one fault. Else the memory
+ * is given 64 blocks at a time. A bit for each 64 says that it was done since the segment was made.
+ * Where there is not so much left, it is given to the blocks that are wanted, or to the first of
+ * them. Blocks that were given out before the segment was made have memory, unless
  * the file is a copy that has holes where there were zeros. fs_back_used() fills those.
  *
  * At worst, a bit says too little. It is set when the memory is there, and cleared before a trim
@@ -26,6 +28,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <string.h>
 
 static uint8_t *byte_of(const struct shm *shm, uint64_t step)
 {
@@ -85,6 +88,33 @@ static int back_steps(struct fs *fs, uint64_t first, uint64_t last)
     return rc;
 }
 
+/* No block of the group has memory. */
+static bool is_empty(const struct fs *fs, uint64_t group)
+{
+    uint64_t off = group * SHM_GROUP_BLOCKS * HF_BLOCK_BYTES;
+    uint64_t end = off + SHM_GROUP_BLOCKS * HF_BLOCK_BYTES;
+
+    return fs->dax.shm->group_backed[group] == 0 &&
+           media_next_memory(&fs->dax.media, off, end) == end;
+}
+
+static void back_empty_groups(struct fs *fs, uint64_t first, uint64_t last)
+{
+    const uint64_t bytes = SHM_GROUP_BLOCKS * HF_BLOCK_BYTES;
+    struct shm *shm = fs->dax.shm;
+
+    for (uint64_t end = first; first <= last; first = ++end) {
+        while (end <= last && is_empty(fs, end))
+            end++;
+        if (end == first)
+            continue;
+        if (!media_back_huge(&fs->dax.media, first * bytes, (end - first) * bytes))
+            return;
+        memset(&shm->group_backed[first], 0xff, end - first);
+        hf_store_release(&shm->run->trim_look, 1u);
+    }
+}
+
 int fs_back(struct fs *fs, uint64_t block, uint64_t *count, uint64_t *zeros)
 {
     uint64_t n = *count, end = block + n, first, last;
@@ -100,6 +130,9 @@ int fs_back(struct fs *fs, uint64_t block, uint64_t *count, uint64_t *zeros)
         return rc;
     *zeros = dax_pages_up(
         media_end_of_memory(&fs->dax.media, block * HF_BLOCK_BYTES, end * HF_BLOCK_BYTES));
+    back_empty_groups(fs, block / SHM_GROUP_BLOCKS, (end - 1) / SHM_GROUP_BLOCKS);
+    if (!find_unbacked(fs->dax.shm, block, end, &first, &last))
+        return 0;
     rc = back_steps(fs, first, last);
     if (rc != -ENOSPC)
         return rc;

@@ -139,13 +139,18 @@ uint64_t media_next_allocated(const struct media *media, uint64_t off, uint64_t 
     return at.extent.fe_logical > off ? at.extent.fe_logical : off;
 }
 
+/* Nothing here looks for a hole: in a file without any, that is a walk to its end. */
 uint64_t media_end_of_memory(const struct media *media, uint64_t off, uint64_t end)
 {
-    uint64_t last = off;
+    while (off < end) {
+        uint64_t run = (end - 1) / RUN_BYTES * RUN_BYTES;
 
-    while ((off = media_next_memory(media, off, end)) < end)
-        last = off = media_next_hole(media, off, end);
-    return last;
+        run = run > off ? run : off;
+        if (media_next_memory(media, run, end) < end)
+            break;
+        end = run;
+    }
+    return end;
 }
 
 /* ---- before a touch ---- */
@@ -197,4 +202,16 @@ int media_back(const struct media *media, uint64_t off, uint64_t bytes)
                        " KiB wanted (remove other files there)",
                        bytes >> 10);
     return rc ? hf_fail_errno(rc, "memory for %" PRIu64 " KiB of the pool", bytes >> 10) : 0;
+}
+
+bool media_back_huge(const struct media *media, uint64_t off, uint64_t bytes)
+{
+    const char *at = media->base + off;
+
+    if (!media_sparse(media))
+        return false;
+    for (uint64_t run = 0; run < bytes; run += RUN_BYTES)
+        if (hf_populate(at + run, PAGE_BYTES))
+            return false;
+    return hf_collapse(at, bytes) == 0;
 }

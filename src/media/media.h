@@ -107,6 +107,9 @@ bool media_knows_holes(const struct media *media);
  * sparse, all huge runs that have a byte of it get theirs. -ENOSPC: there is none left, and the
  * front of it may have got some. */
 int media_back(const struct media *media, uint64_t off, uint64_t bytes);
+/* The same as huge pages, for huge runs of which none has memory. False: the kernel cannot, or there
+ * is too little left; then some may have got theirs. */
+bool media_back_huge(const struct media *media, uint64_t off, uint64_t bytes);
 /* The first byte from `off` on that has memory, or has none; `end`: there is none before it. What
  * has none reads as zeros. What is on a disk, and was never written, counts as if it had none. On
  * hugetlbfs all counts as memory. */
@@ -114,7 +117,8 @@ uint64_t media_next_memory(const struct media *media, uint64_t off, uint64_t end
 uint64_t media_next_hole(const struct media *media, uint64_t off, uint64_t end);
 /* The first byte from `off` on that has memory, written or not, as far as the kernel says it. */
 uint64_t media_next_allocated(const struct media *media, uint64_t off, uint64_t end);
-/* From there to `end` no byte has memory, in the sense of these two. */
+/* From there to `end` no byte has memory, in the sense of these two: `off`, `end`, or where a huge
+ * run begins. */
 uint64_t media_end_of_memory(const struct media *media, uint64_t off, uint64_t end);
 /* Bytes that the system keeps for the memory; of a device all. */
 int media_resident(const struct media *media, uint64_t *bytes);
