@@ -6,12 +6,12 @@
  * fail, and keep it while they are not free. Then no program is killed for what it does with a
  * block of a file.
  *
- * A group of which no block has memory gets it as one huge page, where the kernel makes one. That is
- * less work for it than 512 small ones, and a process maps all of it by one fault. Else the memory
- * is given 64 blocks at a time. A bit for each 64 says that it was done since the segment was made.
+ * A group of which no block has memory gets one huge page, where the kernel makes one. That is less
+ * work for it than 512 small ones, and a process maps all of it by one fault. Else the memory is
+ * given 64 blocks at a time. A bit for each 64 says that it was done since the segment was made.
  * Where there is not so much left, it is given to the blocks that are wanted, or to the first of
- * them. Blocks that were given out before the segment was made have memory, unless
- * the file is a copy that has holes where there were zeros. fs_back_used() fills those.
+ * them. Blocks that were given out before the segment was made have memory, unless the file is a
+ * copy that has holes where there were zeros. fs_back_used() fills those.
  *
  * At worst, a bit says too little. It is set when the memory is there, and cleared before a trim
  * gives any of it back, all under space_mutex. A process that is killed in between leaves a bit of

@@ -107,8 +107,8 @@ bool media_knows_holes(const struct media *media);
  * sparse, all huge runs that have a byte of it get theirs. -ENOSPC: there is none left, and the
  * front of it may have got some. */
 int media_back(const struct media *media, uint64_t off, uint64_t bytes);
-/* The same as huge pages, for huge runs of which none has memory. False: the kernel cannot, or there
- * is too little left; then some may have got theirs. */
+/* The same as huge pages, for huge runs of which none has memory. False: the kernel cannot, or
+ * there is too little left; then some may have got theirs. */
 bool media_back_huge(const struct media *media, uint64_t off, uint64_t bytes);
 /* The first byte from `off` on that has memory, or has none; `end`: there is none before it. What
  * has none reads as zeros. What is on a disk, and was never written, counts as if it had none. On
