@@ -7,8 +7,13 @@
  * checksum only says where to look: hf_dedup_range() compares all bytes, and leaves held pages
  * alone.
  *
- * Pages that follow one another on both sides are merged in one call. The call comes before a page
- * is read that does not continue the run, so that this process's own pins are not in its way.
+ * Pages that follow one another on both sides are merged in one call.
+ *
+ * The checksums are made of what read(2) gives from the file that has the pool's memory. A process
+ * that touches each page of a pool once pays more for mapping it than a copy costs. What is read is
+ * at the block where the page was when the pass began. Since the page may lie elsewhere by now, a
+ * checksum may be that of another page. That does no more harm than a page that has changed. A
+ * device has no read(2), and there the library copies.
  */
 #include "dedup.h"
 
@@ -23,7 +28,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define CHUNK_PAGES 256u /* pages of one look, and of one call that merges them */
+#define READ_PAGES 64u /* pages of one look */
+#define RUN_PAGES 256u /* most pages of one call that merges */
 #define OPEN_FILES 32u
 #define NS_PER_S UINT64_C(1000000000)
 
@@ -69,6 +75,7 @@ struct open_file {
 
 struct dedup {
     struct hf_pool *pool;
+    int memory; /* the file that has it; -1: it is not one */
     struct cli_progress progress;
     struct cli_files listed;
     struct cli_pace pace;
@@ -209,7 +216,7 @@ static void merge_run(struct dedup *dedup)
 static bool continues(const struct dedup *dedup, const struct run *run, uint32_t from, uint32_t to,
                       bool zeros)
 {
-    if (run->count == 0 || run->count == CHUNK_PAGES || run->zeros != zeros ||
+    if (run->count == 0 || run->count == RUN_PAGES || run->zeros != zeros ||
         to != run->to + run->count || place_of_page(dedup, run->to).left <= run->count)
         return false;
     return zeros || (from == run->from + run->count && from < run->to &&
@@ -282,54 +289,61 @@ static void sum_bytes(struct dedup *dedup, uint32_t page, const char *bytes, siz
                            len - off < HF_BLOCK_BYTES ? len - off : (size_t)HF_BLOCK_BYTES);
 }
 
-/* Some of the pages are shared already, and the engine pins no such page. */
-static bool sum_copy(struct dedup *dedup, struct hf_file *file, uint64_t off, size_t len,
-                     uint32_t page, uint32_t *sums)
+/* How many pages from there on, of `count`, lie on blocks that follow one another. */
+static uint32_t pages_in_a_row(const struct dedup_pages *pages, uint32_t page, uint32_t count)
 {
-    char *copy = malloc(len);
-    ssize_t got = copy ? hf_read(file, copy, len, off) : -ENOMEM;
+    uint32_t n = 1;
 
-    if (got > 0)
-        sum_bytes(dedup, page, copy, (size_t)got, sums);
-    free(copy);
-    return got > 0;
+    while (n < count &&
+           DEDUP_BLOCK(pages->blocks[page + n]) == DEDUP_BLOCK(pages->blocks[page]) + n)
+        n++;
+    return n;
 }
 
-/* Checksums of pages that lie in a row, read in place; 0: its block has been seen under another
+static bool read_memory(const struct dedup *dedup, uint32_t page, uint32_t count, char *bytes)
+{
+    for (uint32_t done = 0, n; done < count; done += n) {
+        uint64_t block = DEDUP_BLOCK(dedup->pages.blocks[page + done]);
+        size_t len;
+
+        n = pages_in_a_row(&dedup->pages, page + done, count - done);
+        len = (size_t)n * HF_BLOCK_BYTES;
+        if (pread(dedup->memory, bytes + (size_t)done * HF_BLOCK_BYTES, len,
+                  (off_t)(block * HF_BLOCK_BYTES)) != (ssize_t)len)
+            return false; /* the pool was made smaller */
+    }
+    return true;
+}
+
+/* Checksums of pages that follow one another in a file; 0: its block has been seen under another
  * page. */
 static bool sum_chunk(struct dedup *dedup, const struct place *at, uint32_t page, uint32_t count,
-                      uint32_t sums[CHUNK_PAGES])
+                      uint32_t sums[READ_PAGES])
 {
+    static char bytes[READ_PAGES * HF_BLOCK_BYTES];
     struct hf_file *file = open_dedup_file(dedup, at->ino);
-    struct iovec iov[CHUNK_PAGES];
-    struct hf_pin pin;
-    uint64_t bytes = file ? run_bytes(file, at->page, count) : 0;
-    uint32_t done = 0;
-    int pieces;
+    uint64_t len = file ? run_bytes(file, at->page, count) : 0;
+    ssize_t got = (ssize_t)len;
 
-    if (bytes == 0)
+    if (len == 0)
         return false;
-    pieces = hf_pin(file, at->page * HF_BLOCK_BYTES, bytes, HF_PIN_READ | HF_PIN_NOFILL, iov,
-                    CHUNK_PAGES, &pin);
-    memset(sums, 0, CHUNK_PAGES * sizeof(sums[0]));
-    if (pieces == -ENODATA)
-        return sum_copy(dedup, file, at->page * HF_BLOCK_BYTES, bytes, page, sums);
-    if (pieces < 0) { /* somebody changes the file there */
-        dedup->held += pieces == -EAGAIN ? count : 0;
+    if (dedup->memory < 0)
+        got = hf_read(file, bytes, len, at->page * HF_BLOCK_BYTES);
+    else if (!read_memory(dedup, page, (uint32_t)cli_pages_up(len), bytes))
+        return false;
+    if (got <= 0) { /* somebody changes the file there */
+        dedup->held += got == -EAGAIN ? count : 0;
         return false;
     }
-    for (int i = 0; i < pieces; i++) {
-        sum_bytes(dedup, page + done, iov[i].iov_base, iov[i].iov_len, sums + done);
-        done += (uint32_t)((iov[i].iov_len + HF_BLOCK_BYTES - 1) / HF_BLOCK_BYTES);
-    }
-    hf_unpin(&pin);
+    memset(sums, 0, READ_PAGES * sizeof(sums[0]));
+    sum_bytes(dedup, page, bytes, (size_t)got, sums);
     return true;
 }
 
 static void scan_chunk(struct dedup *dedup, uint32_t page, uint32_t count)
 {
     struct place at = place_of_page(dedup, page);
-    uint32_t sums[CHUNK_PAGES];
+    uint32_t sums[READ_PAGES];
 
     if (sum_chunk(dedup, &at, page, count, sums))
         for (uint32_t i = 0; i < count && !dedup->stop; i++)
@@ -353,7 +367,7 @@ static void scan_pages(struct dedup *dedup)
     dedup->progress.total = pages->count;
     for (uint32_t page = 0; page < pages->count && !dedup_ends(dedup);) {
         uint32_t left = place_of_page(dedup, page).left;
-        uint32_t count = left < CHUNK_PAGES ? left : CHUNK_PAGES;
+        uint32_t count = left < READ_PAGES ? left : READ_PAGES;
 
         scan_chunk(dedup, page, count);
         page += count;
@@ -459,6 +473,23 @@ static void scan(struct dedup *dedup, int count, char **paths)
     hf_act_for(NULL);
 }
 
+static int open_pool_memory(const char *pool)
+{
+    char *path;
+    struct stat st;
+    int fd = -1;
+
+    if (asprintf(&path, "%s/data", pool) < 0)
+        return -1;
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    free(path);
+    if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
 static int summarize(struct dedup *dedup, const char *path)
 {
     struct hf_pool_info info = {.size = sizeof(info)};
@@ -482,7 +513,10 @@ static int dedup_run(int count, char **operands)
 
     if (status == EX_OK) {
         dedup->pool = pool;
+        dedup->memory = open_pool_memory(operands[0]);
         scan(dedup, count - 1, operands + 1);
+        if (dedup->memory >= 0)
+            close(dedup->memory);
         status = summarize(dedup, operands[0]);
         status = cli_pool_close(pool, operands[0], status);
     }
