@@ -6,12 +6,13 @@
  * fail, and keep it while they are not free. Then no program is killed for what it does with a
  * block of a file.
  *
- * A group of which no block has memory gets one huge page, where the kernel makes one. That is less
- * work for it than 512 small ones, and a process maps all of it by one fault. Else the memory is
- * given 64 blocks at a time. A bit for each 64 says that it was done since the segment was made.
- * Where there is not so much left, it is given to the blocks that are wanted, or to the first of
- * them. Blocks that were given out before the segment was made have memory, unless the file is a
- * copy that has holes where there were zeros. fs_back_used() fills those.
+ * The memory is given 64 blocks at a time, and a bit for each 64 says that it was done since the
+ * segment was made. Where so many are wanted at once, a group of which no block has memory gets one
+ * huge page, if the kernel makes one. That is less work for it than 512 small ones, and a process
+ * maps all of it by one fault. For fewer blocks it would keep space_mutex for too long. Where there
+ * is not so much left, memory is given to the blocks that are wanted, or to the first of them.
+ * Blocks that were given out before the segment was made have memory, unless the file is a copy
+ * that has holes where there were zeros. fs_back_used() fills those.
  *
  * At worst, a bit says too little. It is set when the memory is there, and cleared before a trim
  * gives any of it back, all under space_mutex. A process that is killed in between leaves a bit of
@@ -130,7 +131,8 @@ int fs_back(struct fs *fs, uint64_t block, uint64_t *count, uint64_t *zeros)
         return rc;
     *zeros = dax_pages_up(
         media_end_of_memory(&fs->dax.media, block * HF_BLOCK_BYTES, end * HF_BLOCK_BYTES));
-    back_empty_groups(fs, block / SHM_GROUP_BLOCKS, (end - 1) / SHM_GROUP_BLOCKS);
+    if (n >= SHM_BACKED_BLOCKS)
+        back_empty_groups(fs, block / SHM_GROUP_BLOCKS, (end - 1) / SHM_GROUP_BLOCKS);
     if (!find_unbacked(fs->dax.shm, block, end, &first, &last))
         return 0;
     rc = back_steps(fs, first, last);
