@@ -477,7 +477,7 @@ static int open_pool_memory(const char *pool)
 {
     char *path;
     struct stat st;
-    int fd = -1;
+    int fd;
 
     if (asprintf(&path, "%s/data", pool) < 0)
         return -1;

@@ -29,7 +29,6 @@
 #include "base/error.h"
 
 #include <errno.h>
-#include <string.h>
 
 static uint8_t *byte_of(const struct shm *shm, uint64_t step)
 {
@@ -77,14 +76,20 @@ static bool find_unbacked(const struct shm *shm, uint64_t block, uint64_t end, u
     return *first <= *last;
 }
 
+static void note_backed(const struct shm *shm, uint64_t first, uint64_t last)
+{
+    for (; first <= last; first++)
+        *byte_of(shm, first) |= (uint8_t)bit_of(first);
+}
+
 /* Steps are in the pool as a whole. */
 static int back_steps(struct fs *fs, uint64_t first, uint64_t last)
 {
     struct shm *shm = fs->dax.shm;
     int rc = back_blocks(fs, first * SHM_BACKED_BLOCKS, (last - first + 1) * SHM_BACKED_BLOCKS);
 
-    for (; rc == 0 && first <= last; first++)
-        *byte_of(shm, first) |= (uint8_t)bit_of(first);
+    if (rc == 0)
+        note_backed(shm, first, last);
     hf_store_release(&shm->run->trim_look, 1u);
     return rc;
 }
@@ -102,6 +107,7 @@ static bool is_empty(const struct fs *fs, uint64_t group)
 static void back_empty_groups(struct fs *fs, uint64_t first, uint64_t last)
 {
     const uint64_t bytes = SHM_GROUP_BLOCKS * HF_BLOCK_BYTES;
+    const uint64_t steps = SHM_GROUP_BLOCKS / SHM_BACKED_BLOCKS;
     struct shm *shm = fs->dax.shm;
 
     for (uint64_t end = first; first <= last; first = ++end) {
@@ -111,7 +117,7 @@ static void back_empty_groups(struct fs *fs, uint64_t first, uint64_t last)
             continue;
         if (!media_back_huge(&fs->dax.media, first * bytes, (end - first) * bytes))
             return;
-        memset(&shm->group_backed[first], 0xff, end - first);
+        note_backed(shm, first * steps, end * steps - 1);
         hf_store_release(&shm->run->trim_look, 1u);
     }
 }
