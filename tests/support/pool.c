@@ -92,6 +92,14 @@ uint64_t test_free_bytes(struct hf_pool *pool)
     return info.free_bytes;
 }
 
+uint64_t test_resident_bytes(struct hf_pool *pool)
+{
+    struct hf_pool_info info = {.size = sizeof(info)};
+
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    return info.resident_bytes;
+}
+
 struct hf_file *test_file(struct hf_pool *pool, const char *path)
 {
     struct hf_file *file = NULL;

@@ -101,6 +101,7 @@ void test_note_segment(struct hf_pool *pool);
 void test_pool_check(const char *name);
 
 uint64_t test_free_bytes(struct hf_pool *pool);
+uint64_t test_resident_bytes(struct hf_pool *pool);
 /* Everything in the directory goes, and what is in that. */
 void test_remove_below(struct hf_pool *pool, uint64_t dir);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A run of 2 MiB that gets its first memory gets it as a huge page of the kernel, if the kernel can
- * make one. What is not used of it holds zeros, counts as free memory, and a trim gives it back.
+ * A call for 256 KiB gives a run of 2 MiB its first memory as a huge page, if the kernel makes one.
+ * What is not used of it holds zeros, counts as free memory, and a trim gives it back.
  */
 #include "support.h"
 
@@ -13,7 +13,7 @@
 
 #define RUN ((uint64_t)HF_HUGE_BYTES)
 #define RUNS 16u
-#define FEW_PAGES 64u /* that get memory at once where there is no huge page */
+#define FEW_PAGES 64u /* of the call; they alone get memory where the kernel makes small pages */
 #define STAMP 5
 
 #ifndef MADV_COLLAPSE
@@ -37,20 +37,7 @@ static bool kernel_makes_huge_pages(void)
     return made;
 }
 
-static struct hf_pool_info info_of(struct hf_pool *pool)
-{
-    struct hf_pool_info info = {.size = sizeof(info)};
-
-    EXPECT_EQ(hf_pool_info(pool, &info), 0);
-    return info;
-}
-
-static uint64_t resident(struct hf_pool *pool)
-{
-    return info_of(pool).resident_bytes;
-}
-
-/* A file whose blocks are the front of a run. */
+/* It will have the front of a run. */
 static struct hf_file *front_file(struct hf_pool *pool, unsigned i)
 {
     char path[16];
@@ -66,10 +53,10 @@ static unsigned write_fronts(struct hf_pool *pool)
 
     for (unsigned i = 0; i < RUNS; i++) {
         struct hf_file *file = front_file(pool, i);
-        uint64_t before = resident(pool), taken;
+        uint64_t before = test_resident_bytes(pool), taken;
 
         EXPECT_EQ(hf_fallocate(file, 0, 0, FEW_PAGES * TEST_PAGE, NULL), 0);
-        taken = resident(pool) - before;
+        taken = test_resident_bytes(pool) - before;
         EXPECT(taken == RUN || taken <= FEW_PAGES * TEST_PAGE);
         huge += taken == RUN;
         test_write_pages(file, STAMP + i, 0, FEW_PAGES);
@@ -101,15 +88,17 @@ static void huge_memory(void)
 {
     struct hf_pool *pool = test_pool_new("pool", 2 * RUNS * RUN);
     struct hf_trim_result trimmed = {.size = sizeof(trimmed)};
+    struct hf_pool_info info = {.size = sizeof(info)};
     unsigned huge;
 
-    if (strcmp(info_of(pool).media, "tmpfs") != 0)
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    if (strcmp(info.media, "tmpfs") != 0)
         test_skip("the pool's memory is not on a tmpfs");
     huge = write_fronts(pool);
     EXPECT(huge > 0 || !kernel_makes_huge_pages());
     expect_zeros_behind(pool);
     EXPECT_EQ(hf_pool_trim(pool, 0, &trimmed), 0);
-    EXPECT_EQ(resident(pool), RUNS * TEST_PAGE);
+    EXPECT_EQ(test_resident_bytes(pool), RUNS * TEST_PAGE);
     for (unsigned i = 0; i < RUNS; i++) {
         struct hf_file *file = front_file(pool, i);
 

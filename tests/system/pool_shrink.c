@@ -94,14 +94,6 @@ static void two_processes(void)
     test_pool_check("shrink");
 }
 
-static uint64_t resident(struct hf_pool *pool)
-{
-    struct hf_pool_info info = {.size = sizeof(info)};
-
-    EXPECT_EQ(hf_pool_info(pool, &info), 0);
-    return info.resident_bytes;
-}
-
 /* A file lies past the new end, and holes of another one do. */
 static void shrink_and_look(struct hf_pool *pool, uint64_t most)
 {
@@ -114,7 +106,7 @@ static void shrink_and_look(struct hf_pool *pool, uint64_t most)
     EXPECT_EQ(hf_truncate(first, 0, NULL), 0);
     EXPECT_EQ(hf_pool_shrink(pool, SMALL, NULL), 0);
     EXPECT_EQ(hf_pool_shrink(pool, SMALL, NULL), 0);
-    EXPECT(resident(pool) <= most);
+    EXPECT(test_resident_bytes(pool) <= most);
     test_expect_pages(second, 2, 0, PART / TEST_PAGE);
     EXPECT_EQ(hf_pool_grow(pool, LARGE), 0);
     EXPECT_EQ(hf_pool_shrink(pool, SMALL, NULL), 0);
@@ -160,7 +152,7 @@ static void on_disk(const char *name, uint32_t flags)
     test_pool_close(pool);
     test_pool_check(name);
     pool = test_pool_open(name);
-    EXPECT(resident(pool) <= SMALL + TEST_MIB(1));
+    EXPECT(test_resident_bytes(pool) <= SMALL + TEST_MIB(1));
     test_pool_close(pool);
     test_remove_tree(dir);
 }

@@ -24,21 +24,13 @@
 #define DISK_BYTES TEST_MIB(8)
 #define POOL_PAGES (POOL_BYTES / TEST_PAGE)
 
-static uint64_t resident(struct hf_pool *pool)
-{
-    struct hf_pool_info info = {.size = sizeof(info)};
-
-    EXPECT_EQ(hf_pool_info(pool, &info), 0);
-    return info.resident_bytes;
-}
-
 static struct hf_trim_result trim(struct hf_pool *pool, uint64_t keep)
 {
     struct hf_trim_result result = {.size = sizeof(result)};
 
     EXPECT_EQ(hf_pool_trim(pool, keep, &result), 0);
     EXPECT_EQ(result.registrations, 0);
-    EXPECT_EQ(result.resident_bytes, resident(pool));
+    EXPECT_EQ(result.resident_bytes, test_resident_bytes(pool));
     return result;
 }
 
@@ -114,12 +106,12 @@ static void expect_zeros_in(struct hf_pool *pool)
 static void trims(struct hf_pool *pool, uint64_t pages)
 {
     unsigned count = fill(pool, pages);
-    uint64_t full = resident(pool), free_bytes;
+    uint64_t full = test_resident_bytes(pool), free_bytes;
     struct hf_trim_result result;
 
     EXPECT_EQ(full, POOL_BYTES);
     EXPECT_EQ(trim(pool, 0).given_bytes, test_free_bytes(pool));
-    full = resident(pool);
+    full = test_resident_bytes(pool);
     delete_every(pool, count, 2, 1);
     free_bytes = test_free_bytes(pool);
     result = trim(pool, 0);
@@ -130,7 +122,7 @@ static void trims(struct hf_pool *pool, uint64_t pages)
     EXPECT_EQ(trim(pool, 0).given_bytes, 0);
     expect_zeros_in(pool);
     write_every(pool, count, 2, 1, pages);
-    EXPECT_EQ(resident(pool), POOL_BYTES);
+    EXPECT_EQ(test_resident_bytes(pool), POOL_BYTES);
     expect_every(pool, count, 1, 0, pages);
     delete_every(pool, count, 1, 0);
     EXPECT_EQ(trim(pool, 0).resident_bytes, TEST_PAGE); /* of block 0 */
@@ -181,7 +173,7 @@ static void restarted(const char *name)
     expect_every(pool, count, 2, 0, 16);
     delete_every(pool, count, 2, 0);
     (void)trim(pool, 0);
-    EXPECT(resident(pool) <= TEST_MIB(1));
+    EXPECT(test_resident_bytes(pool) <= TEST_MIB(1));
     test_pool_close(pool);
 }
 
@@ -193,7 +185,7 @@ static void anonymous(void)
 
     EXPECT_EQ(hf_pool_open_anonymous(&options, &pool), 0);
     count = fill(pool, 64);
-    EXPECT(resident(pool) >= POOL_BYTES);
+    EXPECT(test_resident_bytes(pool) >= POOL_BYTES);
     delete_every(pool, count, 2, 0);
     EXPECT_EQ(trim(pool, 0).given_bytes, POOL_BYTES / 2 - TEST_PAGE);
     expect_every(pool, count, 2, 1, 64);
@@ -225,7 +217,7 @@ static void on_disk(uint32_t flags)
         EXPECT(trim(pool, 0).given_bytes >= DISK_BYTES / 2);
         expect_every(pool, count, 2, 0, 512);
         expect_zeros_in(pool);
-        EXPECT(resident(pool) + TEST_MIB(1) >= full);
+        EXPECT(test_resident_bytes(pool) + TEST_MIB(1) >= full);
         (void)trim(pool, 0);
         test_pool_close(pool);
         pool = test_pool_open(flags ? "durable" : "disk");
@@ -480,16 +472,16 @@ static void registered(struct hf_pool *pool)
 
     EXPECT_EQ(hf_close(test_file_filled(pool, "/gone", 1, 1024)), 0);
     delete (pool, "/gone");
-    before = resident(pool);
+    before = test_resident_bytes(pool);
     EXPECT_EQ(hf_pool_register(pool, HF_PIN_IO_URING, &memory), 0);
     EXPECT_EQ(hf_pool_trim(pool, 0, &result), -EBUSY);
     EXPECT(strstr(hf_strerror_detail(), "1 times"));
-    EXPECT_EQ(resident(pool), before);
+    EXPECT_EQ(test_resident_bytes(pool), before);
     EXPECT_EQ(hf_pool_unregister(pool, HF_PIN_IO_URING), 0);
     other = test_fork(register_and_die, there);
     test_await(there, 1);
     EXPECT_EQ(hf_pool_trim(pool, 0, &result), -EBUSY);
-    EXPECT_EQ(resident(pool), before);
+    EXPECT_EQ(test_resident_bytes(pool), before);
     test_kill(other);
     EXPECT_EQ(trim(pool, 0).given_bytes, 1024 * TEST_PAGE - TEST_PAGE);
 }
