@@ -5,8 +5,9 @@
  * it: docs/ORDERING.md 3.32 says which call has which.
  *
  * A lock is held for so short a time that no caller wants an error because of it. So for the first
- * moment, of 100 ms, only a cancellation ends a wait for a holder that runs. HF_POLICY_NOWAIT
- * counts as a deadline that has passed.
+ * moment, of 100 ms, only hf_cancel() ends a wait for a holder that runs. HF_POLICY_NOWAIT counts
+ * as a deadline that has passed. A server's client waits for a second. It may be any program on a
+ * mount that has set a timer, and no other file system ends such a call for a signal.
  */
 #include "base/error.h"
 #include "base/futex.h"
@@ -17,6 +18,7 @@
 #include <string.h>
 
 #define FIRST_LOOK_NS HF_NS_PER_MS
+#define CLIENT_WAITS_NS HF_NS_PER_SEC
 
 _Thread_local struct shm_bound shm_bound;
 _Thread_local uint64_t shm_call;
@@ -73,12 +75,6 @@ void shm_waiting_end(struct shm_waiting *waiting)
     waiting->said = false;
 }
 
-static bool cancelled(const struct shm_waiting *waiting)
-{
-    return (shm_bound.cancelled && hf_load_acquire(shm_bound.cancelled)) ||
-           (waiting->blocked && shm_call_cancelled(waiting->blocked));
-}
-
 /* The holder was stopped all the time, as far as can be known: it is stopped now, and has released
  * nothing. */
 static bool is_stopped(const struct shm *shm, struct shm_waiting *waiting)
@@ -89,6 +85,16 @@ static bool is_stopped(const struct shm *shm, struct shm_waiting *waiting)
                        waiting->holder != shm->self + 1 &&
                        shm_process_stopped(shm, waiting->holder - 1);
     return waiting->stopped;
+}
+
+static bool cancelled(const struct shm *shm, struct shm_waiting *waiting, uint64_t now)
+{
+    if (waiting->blocked && shm_call_cancelled(waiting->blocked))
+        return true;
+    if (!shm_bound.cancelled || !hf_load_acquire(shm_bound.cancelled))
+        return false;
+    return waiting->for_long || now - waiting->since_ns >= CLIENT_WAITS_NS ||
+           is_stopped(shm, waiting);
 }
 
 int shm_waiting_goes_on(struct shm *shm, struct shm_waiting *waiting, uint32_t holder,
@@ -109,7 +115,7 @@ int shm_waiting_goes_on(struct shm *shm, struct shm_waiting *waiting, uint32_t h
     }
     if (same)
         say(waiting);
-    if (cancelled(waiting) || (moment && waiting->interrupted))
+    if (cancelled(shm, waiting, now) || (moment && waiting->interrupted))
         return -EINTR;
     if ((none || (shm_bound.until_ns && now >= shm_bound.until_ns)) &&
         ((same && is_stopped(shm, waiting)) || moment))

@@ -33,7 +33,7 @@ struct shm_bound {
     bool puts_off;
     /* 0: none. */
     uint64_t until_ns;
-    /* Not null: -EINTR, soon after it is not zero. */
+    /* Not null: -EINTR, soon after it is not zero; after a second for a lock whose holder runs. */
     const uint32_t *cancelled;
 };
 extern __attribute__((visibility("hidden"))) _Thread_local struct shm_bound shm_bound;

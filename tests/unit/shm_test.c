@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Lanes, vnodes, arenas and process entries of a run segment. */
+#include "base/futex.h"
 #include "holdfast/holdfast.h"
 #include "run_segment.h"
 #include "shm/private.h"
@@ -138,6 +139,44 @@ static void a_cancelled_call_waits_no_more(void **state)
     assert_int_equal(wait_in_call(shm, blocked, 1), -EINTR); /* the next one of that call */
     shm_call_begins();
     assert_int_equal(wait_in_call(shm, blocked, 2), 0); /* and the next call */
+}
+
+/* The second look of a wait that began `ns` ago, for thread `tid` of any process. */
+static int look_again(bool for_long, uint32_t tid, uint64_t ns)
+{
+    struct shm_waiting waiting;
+    int rc;
+
+    shm_waiting_begin(&waiting, for_long, NULL);
+    waiting.since_ns = hf_now_ns() - ns;
+    rc = shm_waiting_goes_on(NULL, &waiting, tid, 0);
+    rc = rc ? rc : shm_waiting_goes_on(NULL, &waiting, tid, 0);
+    shm_waiting_end(&waiting);
+    return rc;
+}
+
+/* A program on a mount whose timer goes off meanwhile gets no error for a lock that is released
+ * soon. */
+static void an_interrupted_client_waits_for_locks(void **state)
+{
+    uint32_t yes = 1;
+    pid_t child = fork();
+
+    (void)state;
+    if (child == 0)
+        for (;;)
+            pause();
+    shm_bound = (struct shm_bound){.patience = SHM_PATIENCE_LONG, .cancelled = &yes};
+    assert_int_equal(look_again(false, (uint32_t)child, 0), 0);
+    assert_int_equal(look_again(false, (uint32_t)child, HF_NS_PER_SEC / 2), 0);
+    assert_int_equal(look_again(false, (uint32_t)child, HF_NS_PER_SEC), -EINTR);
+    assert_int_equal(look_again(true, (uint32_t)child, 0), -EINTR);
+    assert_int_equal(kill(child, SIGSTOP), 0);
+    assert_int_equal(waitpid(child, NULL, WUNTRACED), child);
+    assert_int_equal(look_again(false, (uint32_t)child, 0), -EINTR);
+    shm_bound = (struct shm_bound){.patience = SHM_PATIENCE_CALL};
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
 }
 
 /* A process counts its calls from one, as the lane's owner before it did. */
@@ -296,6 +335,7 @@ int main(void)
         cmocka_unit_test(lanes_are_reused),
         cmocka_unit_test(an_ended_thread_leaves_its_pins),
         cmocka_unit_test(a_cancelled_call_waits_no_more),
+        cmocka_unit_test(an_interrupted_client_waits_for_locks),
         cmocka_unit_test(nodes_are_clean),
         cmocka_unit_test(hash_is_rebuilt),
         cmocka_unit_test(a_thread_that_has_ended_is_named_by_its_process),
