@@ -5,7 +5,8 @@
  * compared with the pages that others share already (the stable table). Then it is compared with
  * those that also kept their checksum (the unstable table, which each pass makes again). The
  * checksum only says where to look: hf_dedup_range() compares all bytes, and leaves held pages
- * alone.
+ * alone. The second and last of two passes does not read pages whose checksum no other page had in
+ * the first.
  *
  * Pages that follow one another on both sides are merged in one call.
  *
@@ -84,6 +85,7 @@ struct dedup {
     unsigned next_file;
     struct run run;
     uint32_t zero_sum;
+    bool last; /* pass: what has no checksum cannot be merged in it */
     uint64_t passes, scanned, merged, zeros, held, changed; /* pages, but for passes */
     uint64_t saved_bytes;                                   /* of the pool, at the end */
     bool stop;
@@ -349,10 +351,22 @@ static void scan_chunk(struct dedup *dedup, uint32_t page, uint32_t count)
         for (uint32_t i = 0; i < count && !dedup->stop; i++)
             if (sums[i])
                 compare_page(dedup, page + i, sums[i]);
-    dedup->progress.items = page + count;
     dedup->progress.bytes += (uint64_t)count * HF_BLOCK_BYTES;
     cli_progress_step(&dedup->progress, NULL);
     cli_pace_keep(&dedup->pace, (uint64_t)count * HF_BLOCK_BYTES);
+}
+
+/* How many pages of one stretch, from there on, are to be read. */
+static uint32_t pages_to_scan(const struct dedup *dedup, uint32_t page)
+{
+    uint32_t left, n = 0;
+
+    if (dedup->last && !dedup->pages.sums[page])
+        return 0;
+    left = place_of_page(dedup, page).left;
+    while (n < left && n < READ_PAGES && !(dedup->last && !dedup->pages.sums[page + n]))
+        n++;
+    return n;
 }
 
 static bool dedup_ends(const struct dedup *dedup)
@@ -366,11 +380,12 @@ static void scan_pages(struct dedup *dedup)
 
     dedup->progress.total = pages->count;
     for (uint32_t page = 0; page < pages->count && !dedup_ends(dedup);) {
-        uint32_t left = place_of_page(dedup, page).left;
-        uint32_t count = left < READ_PAGES ? left : READ_PAGES;
+        uint32_t count = pages_to_scan(dedup, page);
 
-        scan_chunk(dedup, page, count);
-        page += count;
+        if (count)
+            scan_chunk(dedup, page, count);
+        page += count ? count : 1;
+        dedup->progress.items = page;
     }
     merge_run(dedup);
     dedup->passes++;
@@ -381,6 +396,9 @@ static void one_pass(struct dedup *dedup, int count, char **paths)
     struct dedup_pages old = dedup->pages;
     int rc;
 
+    dedup->last = !follow && dedup->passes > 0;
+    if (dedup->last)
+        dedup_pages_keep_alike(&old, dedup->zero_sum);
     dedup_pages_shrink(&old);
     cli_files_find(&dedup->listed, dedup->pool, count, paths, &dedup->status);
     rc =

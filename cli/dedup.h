@@ -48,6 +48,9 @@ int dedup_pages_list(struct hf_pool *pool, const uint64_t *inos, size_t ino_coun
 void dedup_pages_free(struct dedup_pages *pages);
 /* Frees all but what the next pass needs of `old`. */
 void dedup_pages_shrink(struct dedup_pages *pages);
+/* Forgets the checksums that only one page has, but for `kept`. Such a page cannot be merged in the
+ * next pass. */
+void dedup_pages_keep_alike(struct dedup_pages *pages, uint32_t kept);
 /* Empties the tables, except for pages that are shared already, and marks nothing as seen. */
 void dedup_pages_begin(struct dedup_pages *pages);
 const struct dedup_stretch *dedup_stretch_of(const struct dedup_pages *pages, uint32_t page);

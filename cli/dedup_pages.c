@@ -186,6 +186,28 @@ static bool report_shared_page(struct dedup_pages *pages, uint32_t page)
            dedup_find(pages, &pages->stable, pages->sums[page]) == DEDUP_NONE;
 }
 
+/* The table of candidates is empty after a first pass, and is lent to this. */
+void dedup_pages_keep_alike(struct dedup_pages *pages, uint32_t kept)
+{
+    uint64_t *alike = cli_alloc((pages->count / 64 + 1ul) * sizeof(alike[0]));
+
+    for (uint32_t page = 0, like; page < pages->count; page++) {
+        if (!pages->sums[page] || pages->sums[page] == kept)
+            continue;
+        like = dedup_find(pages, &pages->unstable, pages->sums[page]);
+        if (like == DEDUP_NONE) {
+            dedup_add(pages, &pages->unstable, page);
+            continue;
+        }
+        alike[like / 64] |= UINT64_C(1) << like % 64;
+        alike[page / 64] |= UINT64_C(1) << page % 64;
+    }
+    for (uint32_t page = 0; page < pages->count; page++)
+        if (!(alike[page / 64] >> page % 64 & 1) && pages->sums[page] != kept)
+            pages->sums[page] = 0;
+    free(alike);
+}
+
 void dedup_pages_begin(struct dedup_pages *pages)
 {
     uint32_t last = 0;

@@ -32,7 +32,7 @@ before=$(used)
 # only what is below a path
 try 0 "$HOLDFAST" dedup "$pool" aside --json
 same "$(json "it['merged_bytes']")" 0
-same "$(json "it['scanned_bytes'] // 4096")" $((2 * 733))
+same "$(json "it['scanned_bytes'] // 4096")" 733 # no page is like another, so the second pass reads none
 same "$(used)" "$before"
 
 # a page that is held stays as it is
