@@ -350,7 +350,7 @@ GUARD = "hf_fd_guard_begin()"
 OPENS = re.compile(
     r"(?<![\w.>\"])(open|openat|openat2|creat|fopen|freopen|opendir|popen|tmpfile|mkstemp|mkostemp|memfd_create|shm_open|eventfd|"
     r"epoll_create1?|timerfd_create|signalfd|inotify_init1?|pidfd_open|socket|socketpair|accept4?|pipe2?|dup|dup3)\(([^;]*)")
-OPENS_INSIDE = re.compile(r"(?<!\w)(mdb_env_open|pmem2_map_new)\(")
+OPENS_INSIDE = re.compile(r"(?<![\w.])(mdb_env_open|lib\.map_new|dlopen)\(")
 CLOSED_BY_EXEC = re.compile(r'CLOEXEC|"[rwa+]+e"')
 
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the mapping: one reservation of addresses, filled from its front with segments. Calls
- * pmem2.c (or plain.c), space.c and base.
+ * addresses.c, space.c and base.
  *
  * Every kind is mapped in the same way. hugetlbfs needs addresses that are multiples of its pages,
  * which media_alignment() sees to. Block 0 is put on a multiple of 2 MiB at least, so that an
@@ -41,7 +41,7 @@ static int reserve_addresses(struct media *media)
 
     if (rc)
         return rc;
-    rc = media_reserve(media->limit_bytes + alignment, &own->addresses);
+    rc = media_reserve(media->kind, media->limit_bytes + alignment, &own->addresses);
     if (rc)
         return rc;
     address = (uintptr_t)media_reserved_at(own->addresses);
