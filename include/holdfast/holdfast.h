@@ -160,9 +160,9 @@ int hf_pool_create(const char *path, const struct hf_pool_options *options);
  *   -ENOENT     there is no pool at path (the sentence says what is missing)
  *   -EUCLEAN    the pool is damaged, or it is not a pool at all: run `holdfast fsck`
  *   -EOPNOTSUPP it has features that this version does not know, or lies in an overlay
- *   -EBUSY      all process entries are taken (mkpool --max-processes), or fsck has the pool. This
- *               process has it open in the other mode (read-only or not). The process that opens it
- *               first is stopped. The processes that use it cannot be reached from here
+ *   -EBUSY      all process entries are taken (mkpool --max-processes); or fsck has the pool. Or
+ *               this process has it open in the other mode (read-only or not). Or the process that
+ *               opens it first is stopped, or the processes that use it cannot be reached from here
  *   -EINTR      a signal handler ran while it waited for the first attacher
  *   -EACCES     the pool's mode does not let this user in
  *   -ENOSPC     the file system has no room for what processes share while they use the pool
@@ -299,8 +299,8 @@ struct hf_pin {
  * that it filled before it failed keep their blocks. hf_pin_at() does the same for one piece, and
  * returns its address, above 0. Bytes of one page are one piece; for them it is a little faster.
  * When every page has an entry and a slot is free (the common case), it makes no system call,
- * takes no lock and allocates nothing. Otherwise it fills the entries, and gives holes blocks. It
- * then waits while a layout change has its gate over the range, unless this thread holds a pin.
+ * takes no lock and allocates nothing. Otherwise it fills the entries, and gives holes blocks.
+ * Before, it waits while a layout change is under way there, unless this thread has a pin anywhere.
  * Against layout changes, a pin orders as taking a read lock does, and hf_unpin() as releasing it.
  * Two pins are not ordered against each other. A pin keeps the blocks, not the file: with
  * HF_POLICY_DETACH they may leave the file while held.
@@ -331,7 +331,7 @@ int hf_unpin(struct hf_pin *pin);
 void hf_atomic_begin(void);
 void hf_atomic_end(void);
 
-/* Ends the wait of thread `tid` (gettid(2)) of this process: of a layout change, at the gate of
+/* Ends the wait of thread `tid` (gettid(2)) of this process, in a layout change, at the gate of
  * one, or for a lock. That thread's call returns -EINTR and has changed nothing. A call that has
  * nothing left to wait for at that moment ends as usual. -ESRCH: the thread does not wait. */
 int hf_cancel(struct hf_pool *pool, pid_t tid);
@@ -344,9 +344,9 @@ int hf_cancel(struct hf_pool *pool, pid_t tid);
  *   -EBUSY      a pin overlaps and the policy is HF_POLICY_NOWAIT; or a stopped process is in the
  *               way, and the policy is not one that waits
  *   -ETIMEDOUT  the deadline came first
- *   -EDEADLK    this thread itself holds an overlapping pin, and the policy may wait.
- *               HF_POLICY_NOWAIT gives -EBUSY, and HF_POLICY_DETACH detaches it. Or layout changes
- *               wait for each other's pins in a cycle, and this is the youngest of them
+ *   -EDEADLK    this thread holds an overlapping pin, and the policy may wait: NOWAIT gives -EBUSY,
+ *               DETACH detaches it. Or it holds one for which the change that is in its way waits.
+ *               Or layout changes wait for each other's pins in a cycle, and this is the youngest
  *   -EINTR      a signal handler ran while it waited, or hf_cancel()
  *   -EBADF      the file is not open for writing
  *   -EFBIG      beyond HF_FILE_BYTES_MAX
@@ -379,9 +379,9 @@ int hf_fallocate(struct hf_file *file, uint32_t mode, uint64_t off, uint64_t len
                  const struct hf_policy *policy);
 
 /* Copies the blocks of [off, off+len) to other blocks and frees the old ones. Contents and holes
- * stay. The range is HF_BLOCK_BYTES-aligned, except that it may end at end of file. Faults and
- * writes in the range wait meanwhile. A failure may leave the first part of a large range moved,
- * with the same contents. */
+ * stay. The range is HF_BLOCK_BYTES-aligned, except that it may end at end of file. Writes there,
+ * and pins that find no entry, wait meanwhile. A failure may leave the first part of a large range
+ * moved, with the same contents. */
 int hf_move(struct hf_file *file, uint64_t off, uint64_t len, const struct hf_policy *policy);
 
 /* Makes [to_off, +len) of `to` lie on the blocks under [from_off, +len) of `from`, without reading

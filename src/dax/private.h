@@ -13,7 +13,7 @@
  * systems without membarrier, where it may miss a wake-up. */
 #define DAX_TICK_NS (50 * HF_NS_PER_MS)
 #define DAX_TICK_FENCES_NS HF_NS_PER_MS
-/* How long a layout change waits before it looks for cycles the first time. */
+/* How long a layout change waits before it first looks for cycles and for dead processes. */
 #define DAX_FIRST_LOOK_NS (20 * HF_NS_PER_MS)
 
 static inline uint64_t dax_tick(const struct dax *dax, uint64_t until_ns)
