@@ -19,7 +19,7 @@
  *
  * Each step from one of these to the next is made under space_mutex, except the step to `left`.
  * That is one swap of the hold's state. A process that is killed in a step leaves the mutex with a
- * dead owner. The next one makes the bitmap again (mark_puts() in space.c). A block that an extent
+ * dead owner. The next one makes the bitmap again (mark_puts() in bitmap.c). A block that an extent
  * names is the file's, and its hold goes; every other hold keeps its block. So a block has one
  * owner after each instruction.
  *

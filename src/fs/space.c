@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the bitmap of taken blocks, the count of free ones in each group of 512, and two words
- * beside them. No group below first_free_group has a free block. Blocks from fresh_block on were
+ * Owns which free blocks a request gets, the lock around them, and two words beside the bitmap
+ * (bitmap.c). No group below first_free_group has a free block. Blocks from fresh_block on were
  * never given out, so their memory is zero.
  *
- * All of it lies in the run segment, where a word may be wrong. A run of blocks counts only inside
- * the pool (in_pool()), and the pool is not larger than its tables (shm_pool_blocks()).
+ * Calls bitmap.c, and meta for one thing only. Before blocks are given out for the first time, LMDB
+ * records a bound above them (fresh_saved). So after a restart no process takes written memory for
+ * zeros.
  *
- * Calls meta for one thing only. Before blocks are given out for the first time, LMDB records a
- * bound above them (fresh_saved). So after a restart no process takes written memory for zeros.
- *
- * Small requests take the lowest free blocks, so freed ones are reused at once. Large requests take
+ * Small requests take the lowest free blocks that lie in one piece, so freed ones are reused at
+ * once. Where a short search finds no such piece, they take the lowest ones. Large requests take
  * whole free groups, so that a huge entry can map them.
  */
 #include "fs/space.h"
@@ -22,54 +21,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define ALIGN_BLOCKS 64u  /* requests from here on are laid for huge entries */
-#define FRESH_STEP 16384u /* 64 MiB: how far LMDB's bound runs ahead */
-
-static bool in_pool(const struct shm *shm, uint64_t block, uint64_t count)
-{
-    uint64_t blocks = shm_pool_blocks(shm);
-
-    return block < blocks && count <= blocks - block;
-}
-
-uint64_t fs_space_next(const struct shm *shm, uint64_t from, uint64_t end, bool taken)
-{
-    while (from < end) {
-        uint64_t word = shm->block_bits[from / 64];
-
-        word = (taken ? word : ~word) & ~UINT64_C(0) << from % 64;
-        if (word)
-            return fs_min((from & ~UINT64_C(63)) + (uint64_t)__builtin_ctzll(word), end);
-        from = (from | 63) + 1;
-    }
-    return end;
-}
-
-/* Sets or clears the bits of a run. Counts only those that change: in a damaged pool extents may
- * share blocks, and the counts must not run away. */
-static uint64_t mark_blocks(struct shm *shm, uint64_t block, uint64_t count, bool taken)
-{
-    struct shm_run *run = shm->run;
-    uint64_t changed = 0;
-
-    while (count) {
-        uint64_t n = fs_min(count, 64 - block % 64);
-        uint64_t mask = (n == 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << block % 64;
-        uint64_t *word = &shm->block_bits[block / 64];
-        unsigned bits = (unsigned)__builtin_popcountll((taken ? ~*word : *word) & mask);
-
-        *word = taken ? *word | mask : *word & ~mask;
-        shm->group_free[block / SHM_GROUP_BLOCKS] += (uint16_t)(taken ? -bits : bits);
-        if (bits && shm->group_free[block / SHM_GROUP_BLOCKS] == SHM_GROUP_BLOCKS)
-            hf_store_release(&run->groups_freed, run->groups_freed + 1);
-        changed += bits;
-        block += n;
-        count -= n;
-    }
-    /* relaxed: written under space_mutex; others only show it */
-    hf_store_relaxed(&run->free_blocks, run->free_blocks + (taken ? -changed : changed));
-    return changed;
-}
+#define ALIGN_BLOCKS 64u     /* requests from here on are laid for huge entries */
+#define FRESH_STEP 16384u    /* 64 MiB: how far LMDB's bound runs ahead */
+#define GROUPS_LOOKED_AT 64u /* for one piece, by one request */
 
 void fs_space_free(struct fs *fs, uint64_t block, uint64_t count)
 {
@@ -77,9 +31,9 @@ void fs_space_free(struct fs *fs, uint64_t block, uint64_t count)
 
     shm_assert_held_or_alone(&fs->dax.shm->run->space_mutex,
                              !hf_load_acquire(&fs->dax.shm->run->ready));
-    if (!in_pool(fs->dax.shm, block, count))
+    if (!bitmap_in_pool(fs->dax.shm, block, count))
         return;
-    mark_blocks(fs->dax.shm, block, count, false);
+    bitmap_mark(fs->dax.shm, block, count, false);
     hf_store_release(&run->trim_look, 1u);
     run->first_free_group = fs_min(run->first_free_group, block / SHM_GROUP_BLOCKS);
 }
@@ -98,218 +52,8 @@ void fs_space_grow(struct fs *fs, uint64_t pool_blocks)
         shm->group_free[group] = SHM_GROUP_BLOCKS;
     run->first_free_group = fs_min(run->first_free_group, old / SHM_GROUP_BLOCKS);
     hf_store_relaxed(&run->free_blocks,
-                     run->free_blocks + pool_blocks - old); /* relaxed: as in mark_blocks() */
+                     run->free_blocks + pool_blocks - old); /* relaxed: as in bitmap_mark() */
     hf_store_release(&run->pool_blocks, pool_blocks);
-}
-
-/* ---- building it from the extents ---- */
-
-static void mark_all_free(struct shm *shm, uint64_t pool_blocks)
-{
-    uint64_t groups = pool_blocks / SHM_GROUP_BLOCKS;
-
-    memset(shm->block_bits, 0, groups * (SHM_GROUP_BLOCKS / 8));
-    for (uint64_t group = 0; group < groups; group++)
-        shm->group_free[group] = SHM_GROUP_BLOCKS;
-    shm->run->first_free_group = 0;
-    hf_store_relaxed(&shm->run->free_blocks, pool_blocks); /* relaxed: as in mark_blocks() */
-}
-
-static int mark_extent(struct shm *shm, const struct meta_extent *extent)
-{
-    if (!in_pool(shm, extent->block, extent->count))
-        return dax_refuse_outside(extent->block, extent->count);
-    mark_blocks(shm, extent->block, extent->count, true);
-    return 0;
-}
-
-/* Those from `page` on, as they are stored: what an intent is still to free is in use. */
-static int mark_extents(struct shm *shm, struct meta_txn *txn, uint64_t ino, uint64_t page)
-{
-    struct meta_extent extent;
-    int rc;
-
-    while ((rc = meta_stored_find(txn, ino, page, &extent)) == 0) {
-        rc = mark_extent(shm, &extent);
-        if (rc)
-            return rc;
-        page = extent.page + extent.count;
-    }
-    return rc == -ENOENT ? 0 : rc;
-}
-
-/* Noted for the whole pool, so that it costs nothing where no file has any. */
-static int mark_capable(struct shm *shm, struct meta_txn *txn, uint64_t ino)
-{
-    const void *value;
-    size_t len;
-    int rc = shm->run->capable ? -ENOENT : meta_xattr_get(txn, ino, FS_CAPABILITY, &value, &len);
-
-    if (rc == 0)
-        shm->run->capable = 1;
-    return rc == -ENOENT ? 0 : rc;
-}
-
-/* Most files say all in a few records. */
-static int mark_file(struct shm *shm, struct meta_txn *txn, uint64_t ino)
-{
-    struct meta_file file;
-    uint64_t page = 0;
-    int rc = meta_file_get(txn, ino, &file);
-
-    for (size_t i = 0; rc == 0 && i < file.count; i++) {
-        rc = mark_extent(shm, &file.runs[i]);
-        page = file.runs[i].page + file.runs[i].count;
-    }
-    if (rc || !file.more)
-        return rc;
-    rc = mark_extents(shm, txn, ino, page);
-    return rc ? rc : mark_capable(shm, txn, ino);
-}
-
-static int mark_files(struct shm *shm, struct meta_txn *txn)
-{
-    struct meta_inode inode;
-    uint64_t ino = 0;
-    int rc;
-
-    while ((rc = meta_inode_next(txn, &ino, &inode)) == 0) {
-        rc = S_ISREG(inode.mode) ? mark_file(shm, txn, ino) : 0;
-        if (rc)
-            return rc;
-        ino++;
-    }
-    return rc == -ENOENT ? 0 : rc;
-}
-
-static int mark_detached(struct shm *shm, struct meta_txn *txn)
-{
-    struct meta_detached run;
-    uint64_t blocks = 0;
-    int rc;
-
-    for (rc = meta_detached_from(txn, 0, &run); rc == 0;
-         rc = meta_detached_after(txn, &run, &run)) {
-        if (!in_pool(shm, run.block, run.count))
-            return dax_refuse_outside(run.block, run.count);
-        blocks += mark_blocks(shm, run.block, run.count, true);
-    }
-    hf_store_relaxed(&shm->run->detached_blocks, blocks); /* relaxed: as in mark_blocks() */
-    return rc == -ENOENT ? 0 : rc;
-}
-
-/* relaxed: as in mark_blocks() */
-static int count_shared(struct shm *shm, struct meta_txn *txn)
-{
-    struct meta_owners run;
-    uint64_t block = 0, shared = 0, saved = 0;
-    int rc;
-
-    while ((rc = meta_owners_next(txn, block, &run)) == 0) {
-        shared += run.extents > 1 ? run.count : 0;
-        saved += run.extents > 1 ? run.count * (run.extents - 1) : 0;
-        block = run.block + run.count;
-    }
-    hf_store_relaxed(&shm->run->shared_blocks, shared);
-    hf_store_relaxed(&shm->run->saved_blocks, saved);
-    return rc == -ENOENT ? 0 : rc;
-}
-
-/* As it is now: each word is read once. */
-static struct shm_run_of_blocks reserved_run(const struct shm_lane *lane, unsigned r)
-{
-    return (struct shm_run_of_blocks){hf_load_acquire(&lane->reserved[r].block),
-                                      hf_load_acquire(&lane->reserved[r].count)};
-}
-
-/* The record of a put for a device, which says of its blocks what the hold does. */
-static bool has_record(struct meta_txn *txn, const struct shm_hold *hold, uint64_t count)
-{
-    struct meta_detached record = {.block = hold->block};
-
-    return SHM_FOR_DEVICE(SHM_KEY_FLAGS(hf_load_acquire(&hold->key))) &&
-           meta_detached_get(txn, &record, &record) == 0 && record.count == count && !record.ino;
-}
-
-/* A put that has a block in common with the extents was committed, and its process died before it
- * could say so here. */
-static void mark_puts(struct shm *shm, struct meta_txn *txn)
-{
-    for (uint32_t i = 0; i < shm_holds_high(shm); i++) {
-        struct shm_hold *hold = &shm->holds[i];
-        uint32_t state = hf_load_acquire(&hold->state);
-        uint64_t block = hf_load_acquire(&hold->block);
-        uint64_t count = hf_load_acquire(&hold->range.last) - hold->range.first + 1;
-
-        if (!shm_hold_is_put(state) || HF_LAB_BROKEN(HF_LAB_PUTS_FORGOTTEN))
-            continue;
-        if (SHM_HOLD_KIND(state) == SHM_HOLD_PUT_LEFT)
-            hf_store_release(&shm->run->puts_left, 1u);
-        if (count && in_pool(shm, block, count) &&
-            (has_record(txn, hold, count) ||
-             fs_space_next(shm, block, block + count, true) == block + count))
-            mark_blocks(shm, block, count, true);
-        else
-            shm_hold_free(shm, i);
-    }
-}
-
-/* A run that has a block in common with the extents is not reserved any more. A transaction gave it
- * to a file, and the process died before it could say so here. */
-static void mark_reserved(struct shm *shm)
-{
-    uint32_t used = shm_lanes_used(shm);
-
-    for (uint32_t i = 0; i < used; i++) {
-        struct shm_lane *lane = &shm->lanes[i];
-        uint32_t owner = hf_load_acquire(&lane->owner);
-
-        for (unsigned r = 0; r < SHM_RESERVED; r++) {
-            struct shm_run_of_blocks run = reserved_run(lane, r);
-            uint64_t end = run.block + run.count;
-
-            if (run.count && owner && owner != SHM_LANE_RESIDUE &&
-                in_pool(shm, run.block, run.count) &&
-                fs_space_next(shm, run.block, end, true) == end)
-                mark_blocks(shm, run.block, run.count, true);
-            else
-                lane->reserved[r].count = 0;
-        }
-    }
-}
-
-int fs_space_build(struct fs *fs, struct meta_txn *txn)
-{
-    struct shm *shm = fs->dax.shm;
-    struct meta_super super;
-    int rc = meta_super_get(txn, &super);
-
-    shm_assert_held_or_alone(&fs->dax.shm->run->space_mutex,
-                             !hf_load_acquire(&fs->dax.shm->run->ready));
-    if (rc)
-        return rc;
-    if (super.pool_bytes / HF_BLOCK_BYTES > shm->limits.limit_blocks ||
-        super.pool_bytes % HF_HUGE_BYTES)
-        return hf_fail(EUCLEAN, "the pool's size of %" PRIu64 " bytes is beyond its limit",
-                       super.pool_bytes);
-    rc = shm_reserve_space(shm, super.pool_bytes / HF_BLOCK_BYTES);
-    if (rc)
-        return rc;
-    hf_store_release(&shm->run->pool_blocks, super.pool_bytes / HF_BLOCK_BYTES);
-    mark_all_free(shm, super.pool_bytes / HF_BLOCK_BYTES);
-    shm->run->fresh_saved = super.fresh_block;
-    if (shm->run->fresh_block == 0)
-        shm->run->fresh_block = super.fresh_block;
-    rc = mark_files(shm, txn);
-    if (rc == 0)
-        rc = mark_detached(shm, txn);
-    if (rc == 0)
-        rc = count_shared(shm, txn);
-    if (rc == 0) {
-        mark_puts(shm, txn);
-        mark_reserved(shm);
-    }
-    return rc;
 }
 
 /* ---- the lock ---- */
@@ -330,7 +74,7 @@ static int rebuild_bitmap(struct fs *fs)
  * out. */
 static void mark_all_taken(struct shm *shm)
 {
-    mark_blocks(shm, 0, shm_pool_blocks(shm), true);
+    bitmap_mark(shm, 0, shm_pool_blocks(shm), true);
 }
 
 /* space_stale says that the bitmap has still to be built. It stays set when building fails, or when
@@ -444,7 +188,7 @@ static int take_run(struct fs *fs, struct fs_reservation *reservation, uint64_t 
     reservation->lane->reserved[into - reservation->runs] =
         (struct shm_run_of_blocks){into->block, into->count};
     reservation->blocks += *count;
-    mark_blocks(fs->dax.shm, block, *count, true);
+    bitmap_mark(fs->dax.shm, block, *count, true);
     return 0;
 }
 
@@ -507,6 +251,42 @@ static int take_groups(struct fs *fs, struct fs_reservation *reservation, uint64
     return rc;
 }
 
+/* A free run of so many blocks that begins in the group. */
+static uint64_t find_piece(const struct shm *shm, uint64_t group, uint64_t count)
+{
+    uint64_t block = group * SHM_GROUP_BLOCKS, group_end = block + SHM_GROUP_BLOCKS, end;
+    uint64_t blocks = shm_blocks_to_give(shm);
+
+    while ((block = fs_space_next(shm, block, group_end, false)) < group_end) {
+        if (count > blocks - block)
+            return SPACE_NO_GOAL;
+        end = fs_space_next(shm, block, block + count, true);
+        if (end == block + count && beside_gathered(shm, block, count) == count)
+            return block;
+        block = end;
+    }
+    return SPACE_NO_GOAL;
+}
+
+/* Takes all of them in one piece, or nothing. A program wants the bytes of a small file at one
+ * address, and a hole of a few blocks is left for requests that fit. */
+static int take_piece(struct fs *fs, struct fs_reservation *reservation, uint64_t count,
+                      uint64_t *taken)
+{
+    const struct shm *shm = fs->dax.shm;
+    uint64_t groups = shm_blocks_to_give(shm) / SHM_GROUP_BLOCKS, block = SPACE_NO_GOAL;
+    unsigned looks = 0;
+
+    *taken = 0;
+    for (uint64_t group = shm->run->first_free_group;
+         group < groups && block == SPACE_NO_GOAL && looks < GROUPS_LOOKED_AT; group++)
+        if (shm->group_free[group]) {
+            block = find_piece(shm, group, count);
+            looks++;
+        }
+    return block == SPACE_NO_GOAL ? 0 : take_from(fs, reservation, block, count, taken);
+}
+
 /* Blocks that it skips have no memory, and can get none. Where the file system is full, blocks that
  * have theirs are given out. */
 static int take_lowest(struct fs *fs, struct fs_reservation *reservation, uint64_t count)
@@ -556,6 +336,10 @@ static int reserve_blocks(struct fs *fs, uint64_t page, uint64_t goal, uint64_t 
         rc = take_groups(fs, reservation, page, count, &n);
         count -= n;
     }
+    if (rc == 0 && count > 1) {
+        rc = take_piece(fs, reservation, count, &n);
+        count -= n;
+    }
     if ((rc == 0 || rc == -ENOSPC) && count)
         rc = take_lowest(fs, reservation, count);
     if (rc == 0 && reservation->blocks == before && fs->dax.shm->run->gathered) {
@@ -570,7 +354,7 @@ static int reserve_blocks(struct fs *fs, uint64_t page, uint64_t goal, uint64_t 
 static void clear_lane(struct fs *fs, struct shm_lane *lane)
 {
     for (unsigned r = 0; r < SHM_RESERVED; r++) {
-        struct shm_run_of_blocks run = reserved_run(lane, r);
+        struct shm_run_of_blocks run = bitmap_reserved(lane, r);
 
         if (run.count)
             fs_space_free(fs, run.block, run.count);

@@ -48,6 +48,11 @@ void fs_space_unlock(struct fs *fs);
 
 /* Makes bitmap and counts from what `txn` sees. Under space_mutex, or alone with the segment. */
 int fs_space_build(struct fs *fs, struct meta_txn *txn);
+bool bitmap_in_pool(const struct shm *shm, uint64_t block, uint64_t count);
+/* Sets or clears the bits of a run, and returns how many changed. As fs_space_build(). */
+uint64_t bitmap_mark(struct shm *shm, uint64_t block, uint64_t count, bool taken);
+/* As it is now: each word is read once. */
+struct shm_run_of_blocks bitmap_reserved(const struct shm_lane *lane, unsigned r);
 
 /* Adds up to `count` blocks for file pages from `page` on, from `goal` on if those are free. A
  * large request is laid so that page and block agree modulo 512. Takes space_mutex itself. 0: at

@@ -2,7 +2,7 @@
 /*
  * Owns write transactions. Those of all processes go through here, under space_mutex, so LMDB's own
  * writer lock is never contended. A process that dies after LMDB's commit, before the bitmap has
- * changed, leaves space_mutex with a dead owner. The next one builds the bitmap again (space.c).
+ * changed, leaves space_mutex with a dead owner. The next one builds the bitmap again (bitmap.c).
  *
  * The steps that can fail, such as getting memory for the lists, come before the commit.
  */

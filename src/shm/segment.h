@@ -128,7 +128,7 @@ struct shm_run {
     uint64_t ghost_key, ghost_ends_ns;
     /* Detached records of before may have nobody to free them. */
     uint32_t ghost_gone;
-    /* Space, under space_mutex (src/fs/space.c). */
+    /* Space, under space_mutex (src/fs/bitmap.c). */
     uint64_t free_blocks, fresh_block, fresh_saved, first_free_group;
     /* A process shrinks the pool, index + 1 in the upper half: groups from the lower half on are
      * not given out. 0: none does. Set under space_mutex; it goes with its process. */

@@ -283,6 +283,44 @@ static void moving_changes_blocks_only(void **state)
     assert_int_equal(hf_unlink(pool, "/f", NULL), 0);
 }
 
+static void lies_in_one_piece(struct hf_file *file, uint64_t pages)
+{
+    struct iovec iov;
+    struct hf_pin pin = test_pin(file, 0, pages * TEST_PAGE, HF_PIN_READ, &iov, 1);
+
+    assert_int_equal(iov.iov_len, pages * TEST_PAGE);
+    assert_int_equal(hf_unpin(&pin), 0);
+}
+
+/* Holes of two blocks are left alone by a file that would need many of them. */
+static void small_files_lie_in_one_piece(void **state)
+{
+    struct hf_file *file;
+    char name[16];
+
+    (void)state;
+    for (unsigned i = 0; i < 40; i++) {
+        snprintf(name, sizeof(name), "/%u", i);
+        file = test_file_filled(pool, name, i, 2);
+        assert_int_equal(hf_close(file), 0);
+    }
+    for (unsigned i = 0; i < 40; i += 2) {
+        snprintf(name, sizeof(name), "/%u", i);
+        assert_int_equal(hf_unlink(pool, name, NULL), 0);
+    }
+    file = test_file(pool, "/f");
+    assert_int_equal(hf_fallocate(file, 0, 0, 16 * TEST_PAGE, NULL), 0);
+    lies_in_one_piece(file, 16);
+    assert_int_equal(hf_move(file, 0, 16 * TEST_PAGE, NULL), 0);
+    lies_in_one_piece(file, 16);
+    assert_int_equal(hf_close(file), 0);
+    assert_int_equal(hf_unlink(pool, "/f", NULL), 0);
+    for (unsigned i = 1; i < 40; i += 2) {
+        snprintf(name, sizeof(name), "/%u", i);
+        assert_int_equal(hf_unlink(pool, name, NULL), 0);
+    }
+}
+
 static int show_one(void *arg, const struct hf_pin_info *info)
 {
     *(struct hf_pin_info *)arg = *info;
@@ -525,6 +563,8 @@ static int body(int argc, char **argv)
                                         close_anonymous),
         cmocka_unit_test_setup_teardown(pins_refuse_unknown_flags, open_anonymous, close_anonymous),
         cmocka_unit_test_setup_teardown(moving_changes_blocks_only, open_anonymous,
+                                        close_anonymous),
+        cmocka_unit_test_setup_teardown(small_files_lie_in_one_piece, open_anonymous,
                                         close_anonymous),
         cmocka_unit_test_setup_teardown(pins_are_shown, open_anonymous, close_anonymous),
         cmocka_unit_test_setup_teardown(extents_add_up, open_anonymous, close_anonymous),
