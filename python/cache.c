@@ -119,7 +119,7 @@ static PyObject *open_cache(PyTypeObject *type, struct py_pool *pool, const char
         return cache_failed(rc);
     self = PyObject_New(struct py_cache, type);
     if (!self) {
-        hfc_close(cache);
+        UNSHARED_WITHOUT_LOCK(hfc_close(cache));
         return NULL;
     }
     self->pool = (struct py_pool *)Py_NewRef((PyObject *)pool);
@@ -190,8 +190,9 @@ static PyObject *cache_close(struct py_cache *self, PyObject *unused)
     if (!not_busy(self->busy) || !tell_of_close(self))
         return NULL;
     self->cache = NULL;
-    Py_BEGIN_ALLOW_THREADS rc = hfc_close(cache);
-    Py_END_ALLOW_THREADS if (!rc) Py_RETURN_NONE;
+    UNSHARED_WITHOUT_LOCK(rc = hfc_close(cache));
+    if (!rc)
+        Py_RETURN_NONE;
     self->cache = cache;
     return cache_failed(rc);
 }
@@ -213,7 +214,7 @@ static void cache_dealloc(struct py_cache *self)
     PyTypeObject *type = Py_TYPE((PyObject *)self);
 
     if (self->cache)
-        hfc_close(self->cache);
+        UNSHARED_WITHOUT_LOCK(hfc_close(self->cache));
     Py_XDECREF(self->closing);
     Py_DECREF((PyObject *)self->pool);
     PyObject_Free(self);

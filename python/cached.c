@@ -249,8 +249,8 @@ static void put_give_up(struct py_put *self)
     if (!put)
         return;
     self->cache->busy++;
-    Py_BEGIN_ALLOW_THREADS hfc_put_abort(put);
-    Py_END_ALLOW_THREADS self->cache->busy--;
+    UNSHARED_WITHOUT_LOCK(hfc_put_abort(put));
+    self->cache->busy--;
 }
 
 /* The last view of a put that an exception has ended. */

@@ -38,7 +38,7 @@ PyObject *pool_opendir(struct py_pool *self, PyObject *args)
         return failed(rc);
     out = PyObject_New(struct py_dir, dir_type);
     if (!out) {
-        hf_closedir(dir);
+        UNSHARED_WITHOUT_LOCK(hf_closedir(dir));
         return NULL;
     }
     out->pool = (struct py_pool *)Py_NewRef((PyObject *)self);
@@ -89,6 +89,7 @@ static PyObject *dir_seek(struct py_dir *self, PyObject *args)
 static PyObject *dir_close(struct py_dir *self, PyObject *unused)
 {
     struct hf_dir *dir = self->dir;
+    int rc;
 
     (void)unused;
     if (!dir)
@@ -96,7 +97,8 @@ static PyObject *dir_close(struct py_dir *self, PyObject *unused)
     if (!not_busy(self->busy))
         return NULL;
     self->dir = NULL;
-    return done(hf_closedir(dir));
+    UNSHARED_WITHOUT_LOCK(rc = hf_closedir(dir));
+    return done(rc);
 }
 
 static PyObject *dir_enter(PyObject *self, PyObject *unused)
@@ -116,7 +118,7 @@ static void dir_dealloc(struct py_dir *self)
     PyTypeObject *type = Py_TYPE((PyObject *)self);
 
     if (self->dir)
-        hf_closedir(self->dir);
+        UNSHARED_WITHOUT_LOCK(hf_closedir(self->dir));
     Py_DECREF((PyObject *)self->pool);
     PyObject_Free(self);
     Py_DECREF(type);

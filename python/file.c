@@ -21,7 +21,7 @@ PyObject *make_file(struct py_pool *pool, struct hf_file *file)
     struct py_file *self = PyObject_New(struct py_file, file_type);
 
     if (!self) {
-        hf_close(file);
+        UNSHARED_WITHOUT_LOCK(hf_close(file));
         return NULL;
     }
     self->pool = (struct py_pool *)Py_NewRef((PyObject *)pool);
@@ -41,8 +41,8 @@ static PyObject *file_close(struct py_file *self, PyObject *unused)
     if (!not_busy(self->busy))
         return NULL;
     self->file = NULL;
-    Py_BEGIN_ALLOW_THREADS rc = hf_close(file);
-    Py_END_ALLOW_THREADS return done(rc);
+    UNSHARED_WITHOUT_LOCK(rc = hf_close(file));
+    return done(rc);
 }
 
 static PyObject *file_enter(PyObject *self, PyObject *unused)
@@ -62,7 +62,7 @@ static void file_dealloc(struct py_file *self)
     PyTypeObject *type = Py_TYPE((PyObject *)self);
 
     if (self->file)
-        hf_close(self->file);
+        UNSHARED_WITHOUT_LOCK(hf_close(self->file));
     Py_DECREF((PyObject *)self->pool);
     PyObject_Free(self);
     Py_DECREF(type);

@@ -4,8 +4,9 @@
  *
  * Two rules keep Python's objects and the library's handles together. An object keeps alive what
  * it was made from, so a pool cannot go before its files and pins. A call that may wait is made
- * without the interpreter's lock; `busy` counts such calls, so that no other thread closes the
- * handle meanwhile.
+ * without the interpreter's lock, also as an object goes. For hf_pool_close() waits for the thread
+ * of recalls, whose functions need that lock. `busy` counts the calls, so that no other thread
+ * closes the handle meanwhile.
  */
 #ifndef HFPY_H
 #define HFPY_H
@@ -67,6 +68,13 @@ extern PyTypeObject *pool_type, *file_type;
         (self)->busy++;                                                                            \
         Py_BEGIN_ALLOW_THREADS rc = (call);                                                        \
         Py_END_ALLOW_THREADS(self)->busy--;                                                        \
+    } while (0)
+
+/* For a handle that no other thread can have: before its object is there, or from its end on. */
+#define UNSHARED_WITHOUT_LOCK(call)                                                                \
+    do {                                                                                           \
+        Py_BEGIN_ALLOW_THREADS(call);                                                              \
+        Py_END_ALLOW_THREADS                                                                       \
     } while (0)
 
 /* OSError with the library's sentence; null, for return. A signal whose Python handler raises

@@ -52,8 +52,8 @@ static PyObject *create_there(PyObject *path, PyObject *data, struct hf_pool_opt
     int rc;
 
     options->data_path = data ? PyBytes_AsString(data) : NULL;
-    Py_BEGIN_ALLOW_THREADS rc = hf_pool_create(PyBytes_AsString(path), options);
-    Py_END_ALLOW_THREADS return done(rc);
+    UNSHARED_WITHOUT_LOCK(rc = hf_pool_create(PyBytes_AsString(path), options));
+    return done(rc);
 }
 
 static PyObject *py_create(PyObject *module, PyObject *args, PyObject *keywords)
@@ -101,13 +101,18 @@ static PyStructSequence_Field check_fields[] = {
 static PyStructSequence_Desc check_desc = {"holdfast.CheckResult", "What a check has found.",
                                            check_fields, 7};
 
+/* In the call's own thread, which has not the interpreter's lock meanwhile. */
 static void add_sentence(void *list, const char *sentence)
 {
-    PyObject *text = PyUnicode_DecodeUTF8(sentence, (Py_ssize_t)strlen(sentence), "replace");
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyObject *text = PyErr_Occurred()
+                         ? NULL
+                         : PyUnicode_DecodeUTF8(sentence, (Py_ssize_t)strlen(sentence), "replace");
 
-    if (text && !PyErr_Occurred())
+    if (text)
         PyList_Append(list, text);
     Py_XDECREF(text);
+    PyGILState_Release(state);
 }
 
 static PyObject *check_result(const struct hf_check_result *result, PyObject *sentences)
@@ -125,7 +130,6 @@ static PyObject *check_result(const struct hf_check_result *result, PyObject *se
     return make_record(check_type, fields, 7);
 }
 
-/* With the interpreter's lock: nobody else has the pool, and each sentence becomes an object. */
 static PyObject *py_check(PyObject *module, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"path", "repair", NULL};
@@ -139,8 +143,9 @@ static PyObject *py_check(PyObject *module, PyObject *args, PyObject *keywords)
         return NULL;
     sentences = PyList_New(0);
     if (sentences) {
-        rc = hf_pool_check(PyBytes_AsString(path), repair ? HF_CHECK_REPAIR : 0, add_sentence, NULL,
-                           sentences, &result);
+        UNSHARED_WITHOUT_LOCK(rc = hf_pool_check(PyBytes_AsString(path),
+                                                 repair ? HF_CHECK_REPAIR : 0, add_sentence, NULL,
+                                                 sentences, &result));
         if (rc)
             failed(rc);
         else if (!PyErr_Occurred())

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <holdfast/compact.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,7 +31,7 @@ static PyObject *wrap_pool(PyTypeObject *type, int rc, struct hf_pool *pool)
         return failed(rc);
     self = PyObject_New(struct py_pool, type);
     if (!self) {
-        hf_pool_close(pool);
+        UNSHARED_WITHOUT_LOCK(hf_pool_close(pool));
         return NULL;
     }
     self->pool = pool;
@@ -51,10 +52,10 @@ static PyObject *py_open(PyObject *type, PyObject *args, PyObject *keywords)
                                      &path, &readonly, &engine))
         return NULL;
     flags = readonly ? HF_OPEN_RDONLY : 0;
-    Py_BEGIN_ALLOW_THREADS rc =
-        engine ? hf_pool_open_engine(PyBytes_AsString(path), flags, engine, &pool)
-               : hf_pool_open(PyBytes_AsString(path), flags, &pool);
-    Py_END_ALLOW_THREADS Py_DECREF(path);
+    UNSHARED_WITHOUT_LOCK(
+        rc = engine ? hf_pool_open_engine(PyBytes_AsString(path), flags, engine, &pool)
+                    : hf_pool_open(PyBytes_AsString(path), flags, &pool));
+    Py_DECREF(path);
     return wrap_pool((PyTypeObject *)type, rc, pool);
 }
 
@@ -70,8 +71,8 @@ static PyObject *py_anonymous(PyObject *type, PyObject *args, PyObject *keywords
                                      &options.engine, to_policy, &options.policy))
         return NULL;
     options.pool_bytes = bytes;
-    Py_BEGIN_ALLOW_THREADS rc = hf_pool_open_anonymous(&options, &pool);
-    Py_END_ALLOW_THREADS return wrap_pool((PyTypeObject *)type, rc, pool);
+    UNSHARED_WITHOUT_LOCK(rc = hf_pool_open_anonymous(&options, &pool));
+    return wrap_pool((PyTypeObject *)type, rc, pool);
 }
 
 static PyObject *pool_close(struct py_pool *self, PyObject *unused)
@@ -85,9 +86,26 @@ static PyObject *pool_close(struct py_pool *self, PyObject *unused)
     if (!not_busy(self->busy))
         return NULL;
     self->pool = NULL;
-    Py_BEGIN_ALLOW_THREADS rc = hf_pool_close(pool);
-    Py_END_ALLOW_THREADS if (rc) self->pool = pool;
+    UNSHARED_WITHOUT_LOCK(rc = hf_pool_close(pool));
+    if (rc)
+        self->pool = pool;
     return done(rc);
+}
+
+static void *close_later(void *pool)
+{
+    hf_pool_close(pool);
+    return NULL;
+}
+
+/* The function of a recall may drop the last reference, in the thread that a close waits for. Then
+ * another thread closes the pool; where none can be made, it stays open until the process ends. */
+static void close_dropped(struct hf_pool *pool)
+{
+    pthread_t thread;
+
+    if (hf_pool_close(pool) == -EDEADLK && pthread_create(&thread, NULL, close_later, pool) == 0)
+        pthread_detach(thread);
 }
 
 static void pool_dealloc(struct py_pool *self)
@@ -95,7 +113,7 @@ static void pool_dealloc(struct py_pool *self)
     PyTypeObject *type = Py_TYPE((PyObject *)self);
 
     if (self->pool)
-        hf_pool_close(self->pool);
+        UNSHARED_WITHOUT_LOCK(close_dropped(self->pool));
     PyObject_Free(self);
     Py_DECREF(type);
 }
@@ -550,7 +568,8 @@ static PyMethodDef pool_methods[] = {
      "pool_bytes as of create()."},
     {"close", ALONE(pool_close),
      "close()\n--\n\nCloses the pool; the last one of a process detaches it.\n\n"
-     "OSError EBUSY: files, directories, pins or leases are open; the sentence counts them."},
+     "OSError EBUSY: files, directories, pins or leases are open; the sentence counts them.\n"
+     "EDEADLK: the function of a recall calls it, and the close would wait for its end."},
     {"grow", PLAIN(pool_grow),
      "grow(pool_bytes, /)\n--\n\nGrows the pool for every process that has it open.\n\n"
      "OSError EINVAL: smaller than it is, or not a multiple of 2 MiB. ENOSPC: no room."},

@@ -16,6 +16,7 @@ import subprocess
 import sys
 
 import prose
+import sleeping
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MAP_FILE = "src/libholdfast.map"
@@ -446,33 +447,8 @@ def check_symbols():
     yield from check_library(core, MAP_FILE, os.path.join("src", "libholdfast.so"))
 
 
-# What hf_atomic_begin() allows; hf_pin() has its check where it leaves the fast path.
-NEVER_SLEEP = {"hf_act_for", "hf_atomic_begin", "hf_atomic_end", "hf_cancel", "hf_lease_give", "hf_lease_quarantine", "hf_lease_release",
-               "hf_lease_state", "hf_pin", "hf_pin_at", "hf_stats", "hf_strerror_detail", "hf_unpin",
-               "hf_version"}
-MAKE_A_POOL = {"hf_pool_create", "hf_pool_open_anonymous"}  # no other process has it yet
-API_FUNCTION = re.compile(r"^[a-z][^;{}=]*?\b(hf_\w+)\([^;{}]*\)\n\{\n(.*)", flags=re.M)
-
-
 def check_sleeping():
-    tested = set(re.findall(r"\bCALL\((hf_\w+)", read("tests/system/atomic_section.c")))
-    beside_stopped = set(re.findall(r"\b(hf_\w+)\(", read("tests/kill/stop.c") + read("tests/kill/stop_calls.c")))
-    for name in (name for name in C_FILES if name.startswith("src/api/")):
-        text = read(name)
-        for match in (match for match in API_FUNCTION.finditer(text) if match.group(1) not in NEVER_SLEEP):
-            function, first = match.groups()
-            number = text.count("\n", 0, match.start(1)) + 1
-            if first.strip() != "api_begins(__func__);":
-                yield name, number, f"{function} does not begin with api_begins(__func__)"
-            if function not in tested:
-                yield name, number, f"{function} has no row in tests/system/atomic_section.c"
-            # The same call by inode only begins elsewhere.
-            if not {function, function.removesuffix("at")} & (beside_stopped | MAKE_A_POOL):
-                yield name, number, f"{function} is not made beside a stopped process, in tests/kill/stop_calls.c"
-    beside_stopped = set(re.findall(r"\b(hfc_\w+)\(", read("tests/cache/stop.c") + read("tests/cache/objects.c")))
-    for function, name, number, *_ in header_calls():  # a check is of a cache that no process has open
-        if function.startswith("hfc_") and function not in beside_stopped | {"hfc_detail", "hfc_check"}:
-            yield name, number, f"{function} is not made beside a stopped process, in tests/cache/stop.c"
+    yield from sleeping.found(C_FILES, read, header_calls())
 
 
 # ----------------------------------------------------------------------------- described ----

@@ -183,9 +183,9 @@ int hf_pool_open_engine(const char *path, uint32_t flags, const char *engine, st
  * or the process ends. -EINVAL, -ENOSPC and -EOPNOTSUPP as hf_pool_create(), and -ENOMEM. */
 int hf_pool_open_anonymous(const struct hf_pool_options *options, struct hf_pool **out);
 
-/* Closes one opening of the pool; the last one detaches the process.
- *   -EBUSY  files, directories, pins, puts or registrations of this process are there: nothing was
- *           closed; the sentence counts them */
+/* Closes one opening of the pool; the last one detaches the process. After an error it is open.
+ *   -EBUSY    the process has files, directories, pins, puts or registrations: the sentence counts
+ *   -EDEADLK  it would be the last, and wait for the callback of a recall that makes it */
 int hf_pool_close(struct hf_pool *pool);
 
 /* Grows the pool to pool_bytes, for every attached process, while it is in use.

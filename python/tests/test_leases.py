@@ -2,9 +2,11 @@
 import asyncio
 import errno
 import gc
+import os
 import select
 import sys
 import threading
+import time
 
 import pytest
 
@@ -136,6 +138,113 @@ def test_a_function_that_raises(file, monkeypatch):
     assert told.wait(60)
     assert kinds == [RuntimeError]
     assert len(lease) == 0
+
+
+ASKER = """
+import os, sys, holdfast
+with holdfast.Pool(sys.argv[1]) as pool, pool.open("/file", os.O_RDWR | os.O_CREAT) as file:
+    file.allocate(0, 4096)
+    print("held", flush=True)
+    for line in sys.stdin:
+        try:
+            file.truncate(0, holdfast.NOWAIT)
+        except OSError:
+            pass
+"""
+
+
+def leased(path, recall):
+    pool = holdfast.Pool(path)
+    file = pool.open("/file", os.O_RDWR)
+    return pool, file, file.lease(0, 4096, recall=recall)
+
+
+def ask(process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def test_a_pool_goes_as_a_recall_comes(shared, start):
+    """The library's thread waits for the interpreter's lock, and the close of the pool waits for that thread."""
+    asker = start(ASKER)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1000)  # no thread gives the lock away but in a call
+    try:
+        for _ in range(5):
+            pool, file, lease = leased(shared, lambda recall: None)
+            ask(asker)
+            while lease.state() == holdfast.LEASE_HELD:
+                pass
+            until = time.monotonic() + 0.1
+            while time.monotonic() < until:
+                pass
+            del lease, file, pool
+    finally:
+        sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def close_in_recall(shared, start):
+    """A pool that the function of a recall gets as the only one, after all that was made of it is closed."""
+    kept, called, go, ended = [], threading.Event(), threading.Event(), threading.Event()
+
+    def recall(recall):
+        called.set()
+        go.wait()
+        recall.lease.release()
+        kept.pop().close()
+        kept.pop()(kept)
+        ended.set()
+
+    def run(close):
+        asker = start(ASKER)
+        pool, file, lease = leased(shared, recall)
+        kept.extend((pool, close, file))
+        ask(asker)
+        called.wait()
+        del pool, file, lease
+        go.set()
+        ended.wait()
+        asker.communicate()
+        while True:  # another thread may close the pool
+            try:
+                return holdfast.check(shared)
+            except OSError as error:
+                assert error.errno == errno.EBUSY
+
+    return run
+
+
+def test_a_recall_drops_the_pool(close_in_recall):
+    assert close_in_recall(list.clear).problems == 0
+
+
+def test_a_recall_does_not_close_the_pool(close_in_recall):
+    raised = []
+
+    def close(kept):
+        try:
+            kept[0].close()
+        except OSError as error:
+            raised.append(error.errno)
+            kept.pop().info()
+
+    assert close_in_recall(close).problems == 0
+    assert raised == [errno.EDEADLK]
+
+
+def test_a_view_keeps_it(file):
+    lease = file.lease(0, 4096)
+    view = memoryview(lease)
+    assert view.readonly
+    with pytest.raises(BufferError, match="1 views"):
+        lease.release()
+    with pytest.raises(BufferError):
+        with lease:
+            pass
+    assert lease.state() == holdfast.LEASE_HELD
+    view.release()
+    lease.release()
 
 
 def test_label(pool, file):

@@ -133,6 +133,21 @@ def test_pools(path):
         assert error.value.errno == errno.EROFS
 
 
+def test_a_check_has_a_sentence_for_each_problem(path):
+    holdfast.create(path, 16 << 20)
+    with holdfast.open(path) as pool:
+        pool.mkdir("/name-to-find")
+    with open(path + "/meta/data.mdb", "r+b") as database:
+        at = database.read(1 << 20).index(b"name-to-find")
+        database.seek(at)
+        database.write(b"/")
+    found = holdfast.check(path)
+    assert found.problems == len(found.sentences) > 0 and found.repaired == 0
+    assert any("/ame-to-find" in sentence for sentence in found.sentences)
+    assert holdfast.check(path, repair=True).repaired == found.problems
+    assert holdfast.check(path).problems == 0
+
+
 def test_objects_keep_what_they_need():
     file = holdfast.Pool.anonymous(16 << 20).open("/f", os.O_CREAT | os.O_RDWR)
     file.write(b"hello")

@@ -78,39 +78,72 @@ def test_cancel(pool, file):
         pool.cancel(threading.get_native_id())
 
 
-def wait_in_main(pool, file):
-    """The main thread waits for a pin of another thread; then a signal comes."""
+def wait_in_main(pool, file, number=signal.SIGUSR1, call=None):
+    """The main thread waits for a pin of another thread, or with a call at the gate of its truncate; then a signal
+    comes."""
     held, go = threading.Event(), threading.Event()
+    gates = pool.stats().gate_waits
 
     def hold():
         with file.pin(0, 4096):
             held.set()
             waiting(pool)
+            while call and pool.stats().gate_waits == gates:
+                os.sched_yield()
             while not go.is_set():  # a signal between two sleeps ends none
-                os.kill(os.getpid(), signal.SIGUSR1)
+                os.kill(os.getpid(), number)
                 go.wait(0.01)
 
-    thread = threading.Thread(target=hold)
-    thread.start()
+    def truncate():
+        with pytest.raises(InterruptedError):
+            file.truncate(0)
+
+    threads = [threading.Thread(target=hold)] + ([threading.Thread(target=truncate)] if call else [])
+    threads[0].start()
     held.wait()
     try:
-        file.truncate(0)
+        if call:
+            threads[1].start()
+            waiting(pool)
+            call(file)
+        else:
+            file.truncate(0)
     finally:
+        if call:
+            pool.cancel(threads[1].native_id)
         go.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
-def test_a_handler_that_raises_ends_a_wait(pool, file):
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler of Ctrl-C, for the first of several signals."""
+
     def handler(number, frame):
-        raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_IGN)
+        signal.default_int_handler(number, frame)
 
-    before = signal.signal(signal.SIGUSR1, handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            wait_in_main(pool, file)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert file.stat().st_size == 4 * 4096
+    before = signal.signal(signal.SIGINT, handler)
+    yield signal.SIGINT
+    signal.signal(signal.SIGINT, before)
+
+
+AT_A_GATE = [
+    lambda file: file.pin(0, 4096),
+    lambda file: file.lease(0, 4096),
+    lambda file: file.write(b"x"),
+    lambda file: file.append(b"x"),
+    lambda file: file.allocate(4 * 4096, 4096),
+]
+
+
+@pytest.mark.parametrize("call", [None, *AT_A_GATE])
+def test_ctrl_c_ends_a_wait(pool, file, ctrl_c, call):
+    with pytest.raises(KeyboardInterrupt):
+        wait_in_main(pool, file, ctrl_c, call)
+    assert file.stat().st_size == 4 * 4096 and file.read(4 * 4096, 0)[0] == 0
+    assert not pool.pins()
 
 
 def test_a_handler_that_returns(pool, file):

@@ -187,8 +187,8 @@ uint64_t dax_growth_told(struct dax *dax);
 int dax_map_pool(struct dax *dax); /* maps all of the memory that the pool has now */
 int dax_growth_fd(struct dax *dax);
 void dax_tell_growth(struct dax *dax);
-/* Whether a callback runs now; or waits until none does. */
-bool dax_recall_calls(struct dax *dax, bool await_end);
+/* 1: a callback runs now; or waits until none does: 0. -EDEADLK: it runs in this thread. */
+int dax_recall_calls(struct dax *dax, bool await_end);
 /* In the child of a fork, where only the calling thread exists. */
 void dax_recall_in_child(void);
 /* Before the pool is detached: ends the thread of callbacks. */

@@ -51,6 +51,7 @@ struct recalls {
     pthread_t thread;
     uint32_t running, stop;
     bool calling;          /* under the mutex: a callback runs, */
+    pthread_t caller;      /* in this thread, */
     pthread_cond_t called; /* and now it has ended */
     int fd;                /* -1: the program has not asked for it */
     /* Likewise; readable when there is more memory than the program was told of. */
@@ -271,6 +272,7 @@ static struct notice *next_call(struct recalls *recalls)
     look_for_growth(recalls);
     notice = take_notice(recalls, &recalls->calls);
     recalls->calling = notice != NULL;
+    recalls->caller = pthread_self();
     pthread_cond_broadcast(&recalls->called);
     pthread_mutex_unlock(&recalls->mutex);
     return notice;
@@ -453,19 +455,22 @@ void dax_tell_growth(struct dax *dax)
             recall_wake(&shm->processes[i]);
 }
 
-bool dax_recall_calls(struct dax *dax, bool await_end)
+int dax_recall_calls(struct dax *dax, bool await_end)
 {
     struct recalls *recalls = hf_load_acquire(&dax->recalls);
-    bool calls;
+    int rc = 0;
 
     if (!recalls)
-        return false;
+        return 0;
     pthread_mutex_lock(&recalls->mutex);
-    while (await_end && recalls->calling)
+    if (recalls->calling && pthread_equal(recalls->caller, pthread_self()))
+        rc = hf_fail(EDEADLK, "the function of a recall runs in this thread, and the close would "
+                              "wait for it: close the pool in another thread");
+    while (rc == 0 && await_end && recalls->calling)
         pthread_cond_wait(&recalls->called, &recalls->mutex);
-    calls = recalls->calling;
+    rc = rc ? rc : recalls->calling;
     pthread_mutex_unlock(&recalls->mutex);
-    return calls;
+    return rc;
 }
 
 static void empty_queue(struct queue *queue)

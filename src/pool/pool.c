@@ -168,7 +168,7 @@ int pool_close(struct hf_pool *pool)
     fs_reclaim(&pool->fs);
     pthread_mutex_lock(&registry_mutex);
     while (pool->opens == 1 && (rc = check_unused(pool)) == 0 &&
-           dax_recall_calls(&pool->fs.dax, false)) {
+           (rc = dax_recall_calls(&pool->fs.dax, false)) > 0) {
         pthread_mutex_unlock(&registry_mutex); /* the callback may want it */
         dax_recall_calls(&pool->fs.dax, true);
         pthread_mutex_lock(&registry_mutex);

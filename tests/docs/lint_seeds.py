@@ -57,6 +57,7 @@ SEEDS = [
     ("symbols", "src/libholdfast.map", ("hf_version;", "hf_version; hf_seed;"), "hf_seed is here but in no public header"),
     ("sleeping", "src/api/pool.c", "int hf_seed(void)\n{\n    return 0;\n}\n", "hf_seed does not begin with"),
     ("sleeping", "src/api/pool.c", "int hf_seed(void)\n{\n    api_begins(__func__);\n}\n", "hf_seed has no row in"),
+    ("sleeping", "python/look.c", "int f(struct hf_file *x)\n{\n    return hf_close(x);\n}\n", "hf_close() may wait"),
     ("sleeping", "tests/kill/stop_calls.c", ("hf_statvfs(", "hf_stat_fs("), "hf_statvfs is not made beside a stopped"),
     ("described", "include/holdfast/holdfast.h", ("-EXDEV   the", "-EDOM    the"), "-EDOM is in the header"),
     ("described", "include/holdfast/holdfast.h", ("-EXDEV   the", "it fails: the"), "-EXDEV is in man/"),

@@ -143,6 +143,32 @@ static void check_close(void)
     pool = before;
 }
 
+/* The close would wait for the callback that makes it. */
+static void close_pool(void *arg, const struct hf_recall *recall)
+{
+    struct leased *leased = arg;
+
+    EXPECT_EQ(hf_lease_release(&leased->lease), 0);
+    EXPECT_EQ(hf_close(leased->file), 0);
+    EXPECT_EQ(hf_pool_close(pool), -EDEADLK);
+    leased->recall = *recall;
+    test_count(&leased->calls);
+}
+
+static void check_close_in_callback(void)
+{
+    const struct hf_pool_options options = {.size = sizeof(options), .pool_bytes = TEST_MIB(8)};
+    struct hf_pool *before = pool;
+    struct leased leased = {.calls = 0};
+
+    EXPECT_EQ(hf_pool_open_anonymous(&options, &pool), 0);
+    take(&leased, "/close", 0, TEST_PAGE, close_pool);
+    EXPECT_EQ(hf_truncate(leased.file, 0, &test_nowait), -EBUSY);
+    test_await(&leased.calls, 1);
+    EXPECT_EQ(hf_pool_close(pool), 0);
+    pool = before;
+}
+
 /* ---------------------------------------------------------------------------- many at once --- */
 
 #define MANY 200u /* more than the table of recalls has */
@@ -321,6 +347,7 @@ static void recall(void)
     check_change_of_own();
     for (int i = 0; i < 5; i++)
         check_close();
+    check_close_in_callback();
     test_pool_close(pool);
     test_pool_check("recall");
 }
