@@ -93,7 +93,8 @@ int held_get_buffer(PyObject *object, Py_buffer *view, int flags)
     struct py_held *self = (struct py_held *)object;
 
     if (self->live && self->pieces > 1) {
-        PyErr_Format(PyExc_BufferError, "it lies in %d pieces: use pieces()", self->pieces);
+        PyErr_Format(PyExc_BufferError, "it lies in %d places: pieces() has a buffer for each",
+                     self->pieces);
         view->obj = NULL;
         return -1;
     }

@@ -124,10 +124,17 @@ static PyObject *pool_enter(PyObject *self, PyObject *unused)
     return pool_is_open((struct py_pool *)self) ? Py_NewRef(self) : NULL;
 }
 
+/* An exception that passes says more than one about what its frames still hold. The pool is closed
+ * with the last of that, as one that was never closed. */
 static PyObject *pool_exit(struct py_pool *self, PyObject *args)
 {
-    (void)args;
-    return pool_close(self, NULL);
+    bool passes = PyTuple_Size(args) > 0 && PyTuple_GetItem(args, 0) != Py_None;
+    PyObject *closed = pool_close(self, NULL);
+
+    if (closed || !passes || !PyErr_ExceptionMatches(PyExc_OSError))
+        return closed;
+    PyErr_Clear();
+    Py_RETURN_NONE;
 }
 
 static PyObject *pool_grow(struct py_pool *self, PyObject *args)
@@ -577,15 +584,18 @@ static PyMethodDef pool_methods[] = {
      "shrink(pool_bytes, /, policy=None)\n--\n\nMakes the pool smaller for every process that has it open. "
      "What files have past\nthe new end moves, and pins there are waited for as the policy says.\n\n"
      "OSError EINVAL: larger than it is, or not a multiple of 2 MiB. ENOSPC: what lies there has\n"
-     "no room. EBUSY: a device has the memory registered, or NOWAIT, and somebody holds a part."},
+     "no room. EBUSY: a device has the memory registered, or somebody holds a part and the policy is\n"
+     "NOWAIT or DETACH. What is held cannot leave the pool: with DETACH the files move, and a later\n"
+     "call succeeds when the holders have let go. deadline_detach() is likewise, and TimeoutError."},
     {"trim", PLAIN(pool_trim),
      "trim(keep_bytes=0, /)\n--\n\nGives the memory of free blocks back to the system, but for keep_bytes of "
      "it. Returns\nhow many bytes that were."},
     {"open", NAMED(pool_open_file),
      "open(path, flags=0, mode=0o666)\n--\n\n"
      "Opens a file of the pool and returns a File. flags are those of os.open(): O_RDONLY (0),\n"
-     "O_WRONLY or O_RDWR with any of O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_NOFOLLOW. mode is\n"
-     "that of a file that is made; no umask applies.\n\n"
+     "O_WRONLY or O_RDWR with any of O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_NOFOLLOW. With O_TMPFILE,\n"
+     "path is a directory, and the file has no name yet. mode is that of a file that is made; no umask\n"
+     "applies. A name has at most 255 bytes.\n\n"
      "FileNotFoundError, FileExistsError (O_EXCL), IsADirectoryError, NotADirectoryError.\n"
      "OSError ENFILE: the pool's limit of open files is reached."},
     {"mkdir", NAMED(pool_mkdir), "mkdir(path, mode=0o777)\n--\n\nMakes a directory."},
@@ -655,11 +665,13 @@ static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *keywords
 }
 
 static PyType_Slot pool_slots[] = {
-    {Py_tp_doc, "Pool(path, *, readonly=False, engine=None)\n--\n\n"
-                "A pool, opened by its path. A context manager that closes it.\n\n"
-                "FileNotFoundError: there is no pool. OSError EUCLEAN: it is damaged, run\n"
-                "`holdfast fsck`. EBUSY: in use with another engine, or all process entries are\n"
-                "taken. In the child of a fork every call raises ChildProcessError."},
+    {Py_tp_doc,
+     "Pool(path, *, readonly=False, engine=None)\n--\n\n"
+     "A pool, opened by its path. A context manager that closes it; when an exception passes, and\n"
+     "its frames still hold something, with the last of that.\n\n"
+     "FileNotFoundError: there is no pool. OSError EUCLEAN: it is damaged, run\n"
+     "`holdfast fsck`. EBUSY: in use with another engine, or all process entries are\n"
+     "taken. In the child of a fork every call raises ChildProcessError."},
     {Py_tp_new, pool_new},
     {Py_tp_dealloc, pool_dealloc},
     {Py_tp_methods, pool_methods},

@@ -30,14 +30,18 @@ object alive, so an array holds what it lies on:
     array = numpy.frombuffer(file.pin(0, len), dtype)   # held until the last array on it has gone
 
 While a view is alive, release() raises BufferError: release the view first (`del array`, or `with
-memoryview(pin) as view`). The file may be closed before. Pool.close() raises OSError EBUSY while
-something is held. A process that ends, or is killed, holds nothing any more. Memory that it had
-given to a device (IO_URING, RDMA, GPU) is used again only after the pool's quarantine.
+memoryview(pin) as view`). numpy.ndarray(shape, dtype, buffer=pin) is not such a view: NumPy keeps
+the pin alive, but release() does not see the array. So take frombuffer() or from_dlpack(). The file
+may be closed before. Pool.close() raises OSError EBUSY while something is held. A process that
+ends, or is killed, holds nothing any more. Memory that it had given to a device (IO_URING, RDMA,
+GPU) is used again only after the pool's quarantine.
 
 An array in one piece: a range may lie in several places of the pool. Then memoryview(pin) raises
 BufferError, and pin.pieces() has a buffer for each place. To get one place, give the file its blocks
-by one allocate(0, size) before anything is written, and leave room in the pool. move(0, size) joins
-what lies in pieces, as far as there is room. read() copies from any number of places.
+by one allocate(0, size) before anything is written. Small files get one place if the pool has a
+free run of so many blocks near its start. From 256 KiB on, each 2 MiB gets a free run of 2 MiB, and
+runs that follow one another are one place. extents() tells where a file lies. move(0, size) joins
+what lies in pieces, where there is such a run. read() copies from any number of places.
 
 Publishing: others should see a whole file or none. Fill a file with a name of its own, then rename()
 it over the name that others open. They go on with the old one as long as they hold it. Or put it
@@ -110,7 +114,7 @@ def _records():
         if _is_record(thing):
             yield f"\n    {name}: {thing.__doc__}\n"
             for field in thing.__match_args__:
-                yield f"        {field:16}{getattr(thing, field).__doc__}\n"
+                yield f"        {field:19} {getattr(thing, field).__doc__}\n"
 
 
 if __doc__:  # not under -OO

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 import ast
 import errno
+import gc
 import inspect
 import os
 import pathlib
@@ -131,6 +132,26 @@ def test_pools(path):
         with pytest.raises(OSError) as error:
             pool.mkdir("/d")
         assert error.value.errno == errno.EROFS
+
+
+def test_an_exception_is_not_hidden_by_what_it_holds(shared):
+    def use():
+        with holdfast.Pool(shared) as pool:
+            held = [pool.open("/file", os.O_RDWR | os.O_CREAT)]
+            held[0].allocate(0, 4096)
+            held.append(held[0].pin(0, 1))
+            raise KeyError(len(held))
+
+    with pytest.raises(KeyError):
+        use()
+    gc.collect()
+    holdfast.check(shared)  # it wants the pool for itself: it is closed
+    with pytest.raises(OSError) as error:
+        with holdfast.Pool(shared) as pool:
+            file = pool.open("/file")
+    assert error.value.errno == errno.EBUSY
+    file.close()
+    pool.close()
 
 
 def test_a_check_has_a_sentence_for_each_problem(path):

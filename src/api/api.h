@@ -44,6 +44,8 @@ static inline int api_check_file(const struct hf_file *file)
     return file ? api_check_fs(file->fs) : api_null("file");
 }
 
+/* For what is refused by the handle's mode. */
+int api_not_opened(const struct hf_file *file, const char *call);
 /* The file is open for writing. */
 int api_check_writable(const struct hf_file *file);
 /* And the caller may choose the place that is written. */

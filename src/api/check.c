@@ -41,6 +41,12 @@ int api_check_writable(const struct hf_file *file)
     return hf_fail(EBADF, "the file was not opened for writing");
 }
 
+int api_not_opened(const struct hf_file *file, const char *call)
+{
+    return hf_fail(EBADF, "%s: the file was not opened for %s", call,
+                   file->readable ? "writing" : "reading");
+}
+
 int api_check_placed(const struct hf_file *file)
 {
     int rc = api_check_writable(file);

@@ -49,16 +49,17 @@ static int slow(struct hf_file *file, const struct dax_request *request, struct 
     return rc;
 }
 
-static int explain(int rc, uint32_t flags)
+static int explain(const struct hf_file *file, const struct dax_request *request, int rc)
 {
-    if (flags & HF_PIN_NOWAIT)
+    if (request->flags & HF_PIN_NOWAIT)
         return rc;
     switch (rc) {
     case -EINVAL:
-        return hf_fail(EINVAL, "pin: len is 0, iovcnt below 1, or a flag bit is not known (0x%x)",
-                       flags);
+        if (!request->len || request->iovcnt < 1)
+            return hf_fail(EINVAL, "pin: %s", request->len ? "iovcnt is below 1" : "len is 0");
+        return hf_fail(EINVAL, "pin: a flag bit is not known (0x%x)", request->flags);
     case -EBADF:
-        return hf_fail(EBADF, "pin: the file was not opened for that");
+        return api_not_opened(file, "pin");
     case -EFAULT:
         return hf_fail(EFAULT, "pin: the range goes beyond the largest file");
     case -ECHILD:
@@ -90,13 +91,13 @@ static int pin_request(struct hf_file *file, const struct dax_request *request, 
     if (rc != -ECHILD)
         wake_left(file, off, len, rc == 0);
     if (rc)
-        return explain(rc, flags);
+        return explain(file, request, rc);
     dax_line_look(dax, &file->line);
     rc = dax_pin_fast(dax, file->vnode, request, pin);
     if (rc == MM_MISS)
         rc = slow(file, request, pin);
     else if (rc < 0)
-        rc = explain(rc, flags);
+        rc = explain(file, request, rc);
     if (rc == -E2BIG && !(flags & HF_PIN_NOWAIT))
         rc = fs_many_pieces(file->fs, file->vnode, off, len, request->iovcnt);
     if (rc > 0 && dax->stacks && !(flags & HF_PIN_NOWAIT))

@@ -133,7 +133,7 @@ static int still_used(int64_t used, int err)
     return hf_fail(-err,
                    "%s%" PRId64 " KiB past the new end are in no file and in use: by pins or "
                    "devices of what has left its file, by puts that have not ended, or by calls "
-                   "at work (holdfast pins)",
+                   "at work: call again when they have ended (holdfast pins shows them)",
                    why_ended(err), used * 4);
 }
 
