@@ -2,7 +2,8 @@
 /*
  * Processes that come to the pool besides the workers. One only reads, for as long as the storm
  * goes on or as the first to attach. One copies the pool while it is in use, and opens the copy
- * beside it. Others are strangers, from other namespaces or of another user of the pool's group.
+ * beside it. Others are strangers, from other namespaces or of another user of the pool's group. Or
+ * they have another /dev/shm, where the tables of a pool on a disk are not.
  */
 #include "storm.h"
 
@@ -13,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -192,7 +194,8 @@ void storm_copy(struct storm *storm, struct hf_pool *pool)
 
 struct stranger {
     struct storm *storm;
-    const char *namespace; /* why it is turned away */
+    const char *reason; /* why it is turned away */
+    unsigned container;
     unsigned lives_us;
     uint64_t seed;
 };
@@ -247,21 +250,32 @@ static void turn_away(void *arg)
     struct hf_pool *pool;
 
     EXPECT_EQ(hf_pool_open(test_path(STORM_POOL), 0, &pool), -EBUSY);
-    EXPECT(strstr(hf_strerror_detail(), stranger->namespace));
+    EXPECT(strstr(hf_strerror_detail(), stranger->reason));
     test_count64(&stranger->storm->turned_away, 1);
 }
 
 static void with_other_numbers(void *arg)
 {
+    struct stranger *stranger = arg;
+
+    storm_enter_container(stranger->storm, stranger->container);
     if (unshare(CLONE_NEWPID) == 0) /* its children are in it */
         test_join(test_fork(turn_away, arg));
 }
 
 static void with_other_clock(void *arg)
 {
-    ((struct stranger *)arg)->namespace = "time namespace";
+    ((struct stranger *)arg)->reason = "time namespace";
     if (unshare(CLONE_NEWTIME) == 0)
         test_join(test_fork(turn_away, arg));
+}
+
+static void with_other_memory(void *arg)
+{
+    ((struct stranger *)arg)->reason = "another /dev/shm";
+    if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+        mount("storm", "/dev/shm", "tmpfs", 0, NULL) == 0)
+        turn_away(arg);
 }
 
 static void as_user_of_group(void *arg)
@@ -278,6 +292,9 @@ static void as_user_of_group(void *arg)
 
 static void alone_in_namespaces(void *arg)
 {
+    struct stranger *stranger = arg;
+
+    storm_enter_container(stranger->storm, stranger->container);
     if (unshare(CLONE_NEWPID | CLONE_NEWTIME) == 0)
         let_live(arg);
 }
@@ -285,17 +302,19 @@ static void alone_in_namespaces(void *arg)
 static struct stranger new_stranger(struct storm *storm, struct test_rng *rng)
 {
     return (struct stranger){.storm = storm,
-                             .namespace = "pid namespace",
+                             .reason = "pid namespace",
+                             .container = storm->containers[0] ? (unsigned)test_below(rng, 2) : 0,
                              .lives_us = (unsigned)test_below(rng, 20000),
                              .seed = test_random(rng)};
 }
 
 void storm_stranger(struct storm *storm, struct test_rng *rng)
 {
-    static void (*const kinds[])(void *) = {with_other_numbers, as_user_of_group, with_other_clock};
+    static void (*const kinds[])(void *) = {with_other_numbers, as_user_of_group, with_other_clock,
+                                            with_other_memory};
     struct stranger stranger = new_stranger(storm, rng);
 
-    test_join(test_fork(kinds[test_below(rng, 3)], &stranger));
+    test_join(test_fork(kinds[test_below(rng, storm_is_on_disk() ? 4 : 3)], &stranger));
 }
 
 void storm_stranger_alone(struct storm *storm, struct test_rng *rng)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * storm [--kills N] [--workers N] [--engine NAME] [--durable] [--actors LIST]
+ * storm [--kills N] [--workers N] [--engine NAME] [--durable] [--containers] [--actors LIST]
  *
  * Starts workers and kills them. After each kill the files of the dead worker are as acknowledged.
  * Its pins are gone, and so are its leases after their quarantine. Every block is free, in one file
@@ -10,6 +10,8 @@
  * LIST: of reader, copies, forks, stops, closed, dedup, strangers, trim, filler, crowd, compact and
  * resize, or none. All if it is not given (storm.h). The actor dedup needs the program's path in
  * HOLDFAST.
+ *
+ * --containers: the workers are in two containers, every second one in the same (containers.c).
  *
  * With an engine that counts, no process drops the pins of the dead, so none waits for pins without
  * a deadline.
@@ -40,7 +42,7 @@ struct parent {
     pid_t pids[STORM_WORKERS_MAX];
     pid_t reader, follower, trimmer, compactor, resizer, filler;
     const char *engine;
-    bool durable;
+    bool durable, in_containers;
     unsigned kills, wanted, checkpoints;
     uint64_t blocks_when_empty;
 };
@@ -70,6 +72,7 @@ static void work(void *arg)
     struct start *start = arg;
 
     test_on_failure = NULL;
+    storm_enter_container(start->storm, start->worker);
     if (start->closed)
         close_streams();
     storm_work(start->storm, start->worker);
@@ -579,6 +582,8 @@ static void prepare(struct parent *parent)
 static void run(struct parent *parent)
 {
     prepare(parent);
+    if (parent->in_containers)
+        storm_make_containers(parent->storm);
     test_on_failure = show_workers;
     for (unsigned i = 0; i < parent->storm->worker_count; i++)
         start_worker(parent, i);
@@ -604,6 +609,7 @@ static void run(struct parent *parent)
     kill_follower(parent);
     kill_companions(parent);
     test_pool_close(parent->pool);
+    storm_end_containers(parent->storm);
     if (isatty(STDERR_FILENO))
         fputc('\n', stderr);
     show_progress(parent, true);
@@ -644,10 +650,13 @@ static unsigned actors_of(char *list)
 
 static int body(int argc, char **argv)
 {
-    static const struct option names[] = {
-        {"kills", required_argument, NULL, 'k'},  {"workers", required_argument, NULL, 'w'},
-        {"engine", required_argument, NULL, 'e'}, {"actors", required_argument, NULL, 'a'},
-        {"durable", no_argument, NULL, 'd'},      {NULL, 0, NULL, 0}};
+    static const struct option names[] = {{"kills", required_argument, NULL, 'k'},
+                                          {"workers", required_argument, NULL, 'w'},
+                                          {"engine", required_argument, NULL, 'e'},
+                                          {"actors", required_argument, NULL, 'a'},
+                                          {"durable", no_argument, NULL, 'd'},
+                                          {"containers", no_argument, NULL, 'c'},
+                                          {NULL, 0, NULL, 0}};
     struct parent *parent = &storm_parent;
     unsigned workers = 4, actors = STORM_ACTORS;
     int option;
@@ -665,6 +674,8 @@ static int body(int argc, char **argv)
             actors = actors_of(optarg);
         else if (option == 'd')
             parent->durable = true;
+        else if (option == 'c')
+            parent->in_containers = true;
         else
             return 2;
     }

@@ -110,8 +110,9 @@ struct storm {
     uint32_t worker_count;
     uint32_t actors;
     uint32_t
-        knows_holders; /* the engine does: pins of the dead are dropped, blocks can be detached */
-    uint32_t shares;   /* and files can share blocks */
+        knows_holders;   /* the engine does: pins of the dead are dropped, blocks can be detached */
+    uint32_t shares;     /* and files can share blocks */
+    pid_t containers[2]; /* a process in each; 0: there are none */
     uint32_t pause;
     uint32_t reader_asked, reader_came; /* to look at everybody's files */
     struct storm_worker workers[STORM_WORKERS_MAX];
@@ -201,6 +202,14 @@ void storm_stranger(struct storm *storm, struct test_rng *rng);
 void storm_stranger_alone(struct storm *storm, struct test_rng *rng);
 /* Processes fill all tables, and are killed. No other process but this one is attached. */
 void storm_crowd(struct storm *storm, struct hf_pool *pool);
+
+/* Makes two containers for workers; ends the test as skipped where it may not. */
+void storm_make_containers(struct storm *storm);
+/* This process, which has one thread, goes into one of them, if there are any. */
+void storm_enter_container(const struct storm *storm, unsigned which);
+void storm_end_containers(struct storm *storm);
+/* The pool is: what processes share while they use it lies in /dev/shm. */
+bool storm_is_on_disk(void);
 
 /* Gives this process, and those that it starts, a file system of their own. False: it may not. */
 bool storm_own_file_system(void);
