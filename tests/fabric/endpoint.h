@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* A domain and an endpoint of a provider, as short as a test needs them. */
+/*
+ * A domain and an endpoint of a provider, as short as a test needs them. The provider tcp, without
+ * ofi_rxm, has endpoints that are connected. The side that asks for its name listens there, and the
+ * other one connects.
+ */
 #ifndef HF_TESTS_FABRIC_ENDPOINT_H
 #define HF_TESTS_FABRIC_ENDPOINT_H
 
@@ -17,8 +21,12 @@ struct endpoint {
     struct fid_fabric *fabric;
     struct fid_domain *domain;
     struct fid_av *av;
-    struct fid_cq *cq;
-    struct fid_ep *ep;
+    struct fid_cq *cq; /* null: it is closed */
+    struct fid_ep *ep; /* null on the side that listens, before a peer has come */
+    /* Of connected endpoints. */
+    struct fid_eq *eq;
+    struct fid_pep *listens;
+    bool connected; /* transfers may begin; always with the other providers */
 };
 
 struct endpoint_name {
@@ -31,13 +39,15 @@ struct endpoint_name {
 void endpoint_domain(struct endpoint *end, const char *provider, const char *node);
 void endpoint_open(struct endpoint *end);
 void endpoint_close(struct endpoint *end);
-struct endpoint_name endpoint_name(const struct endpoint *end);
-fi_addr_t endpoint_to(const struct endpoint *end, const struct endpoint_name *name);
+/* By which a peer comes here. */
+struct endpoint_name endpoint_name(struct endpoint *end);
+/* It may be connected later, in endpoint_completed(). */
+fi_addr_t endpoint_to(struct endpoint *end, const struct endpoint_name *name);
 /* The provider shm leaves files of a process that was killed, and nobody else removes them. */
 void endpoint_forget(pid_t killed);
 /* test_kill(), then that. */
 void endpoint_kill(pid_t pid);
 /* The next completion's context, null when there is none yet; *error gets what a failed one has. */
-void *endpoint_completed(const struct endpoint *end, int *error);
+void *endpoint_completed(struct endpoint *end, int *error);
 
 #endif

@@ -83,13 +83,14 @@ static void replace_peer(struct fabric_io *io, unsigned number, pid_t *peer)
 /* Kills or stops the peer with a transfer on its way, and waits until the server has lost it. The
  * first layout change finds out, or the server's own withdrawal. A stopped peer goes on when its
  * blocks have long been in other files. */
-static void hit_peer(struct fabric_io *io, unsigned number, pid_t *peer, pid_t server, bool kills)
+static void hit_peer(struct fabric_io *io, unsigned number, pid_t *peer, pid_t server,
+                     enum order order)
 {
     struct mailbox *box = &io->box[number];
     pid_t late = *peer;
     int status = 0;
 
-    test_raise(&box->order, kills ? ORDER_KILL : ORDER_STOP);
+    test_raise(&box->order, order);
     while (!test_peek(&box->gone)) {
         if (status == 0 && waitpid(late, &status, WUNTRACED | WNOHANG) == late)
             test_count64(&io->device.killed, 1);
@@ -131,6 +132,9 @@ static bool goes_on(const struct fabric_io *io, unsigned kills)
 {
     if (!io->device.leased)
         return test_peek64(&io->device.corrupt) == 0 && test_peek64(&io->foreign) == 0;
+    for (unsigned order = KILL_AT_READ; order < ORDERS; order++)
+        if (test_peek64(&io->obeyed[order]) == 0)
+            return true;
     return test_peek64(&io->device.killed) < kills || test_peek64(&io->reads) == 0 ||
            test_peek64(&io->writes) == 0 || test_peek64(&io->device.full) == 0 ||
            test_peek64(&io->device.changed[HF_POLICY_WAIT]) == 0;
@@ -143,6 +147,10 @@ static void report(const struct fabric_io *io)
            " processes killed or stopped\n",
            io->exposed, io->reads, io->writes, io->failed, io->revoked, io->answered, io->lost,
            io->device.killed);
+    printf("peers killed at %" PRIu64 " reads and %" PRIu64 " writes, stopped at %" PRIu64
+           " reads and %" PRIu64 " writes\n",
+           io->obeyed[KILL_AT_READ], io->obeyed[KILL_AT_WRITE], io->obeyed[STOP_AT_READ],
+           io->obeyed[STOP_AT_WRITE]);
     printf("the pool was full %" PRIu64 " times; %" PRIu64 " pages compared, %" PRIu64
            " with a peer's bytes; %" PRIu64 " pages read that were another file's\n",
            io->device.full, io->device.checked, io->device.corrupt, io->foreign);
@@ -154,6 +162,7 @@ static void run(struct fabric_io *io, unsigned kills, bool follow)
     struct test_rng rng = {.state = io->device.seed};
     pid_t servers[DEVICE_HOLDERS], peers[DEVICE_HOLDERS], changers[DEVICE_CHANGERS];
     pid_t follower = follow ? test_follower(DEVICE_POOL) : 0;
+    enum order order = ORDER_NONE;
 
     for (unsigned i = 0; i < DEVICE_HOLDERS; i++) {
         io->box[i].wanted = 1;
@@ -181,7 +190,8 @@ static void run(struct fabric_io *io, unsigned kills, bool follow)
             replace_both(io, victim, &peers[victim], &servers[victim]);
             test_count64(&io->device.killed, 1);
         } else {
-            hit_peer(io, victim, &peers[victim], servers[victim], test_chance(&rng, 50));
+            order = order + 1 < ORDERS ? order + 1 : KILL_AT_READ;
+            hit_peer(io, victim, &peers[victim], servers[victim], order);
         }
     }
     test_raise(&io->device.stop, 1);

@@ -13,7 +13,8 @@
 
 #include <holdfast/fabric.h>
 
-enum order { ORDER_NONE, ORDER_KILL, ORDER_STOP };
+/* To end or to stop, with a read on its way or a write. */
+enum order { ORDER_NONE, KILL_AT_READ, KILL_AT_WRITE, STOP_AT_READ, STOP_AT_WRITE, ORDERS };
 
 /* What a server and its peer tell each other; any means would do. A slot's `given` is the number of
  * the window that the peer may use. The peer answers by `done`, after all of its completions. */
@@ -33,6 +34,7 @@ struct fabric_io {
     int peer_namespace; /* with addresses: the network namespace of the peers */
     uint64_t answer_ns; /* a peer has this long to answer, servers go by it as they begin */
     uint64_t reads, writes, failed, foreign, revoked, answered, lost, exposed;
+    uint64_t obeyed[ORDERS];
     struct mailbox box[DEVICE_HOLDERS];
 };
 

@@ -65,6 +65,8 @@ static bool post(struct peer *peer, unsigned slot, uint64_t number)
                              .context = transfer};
     ssize_t len, rc;
 
+    if (!peer->end.connected)
+        return false;
     transfer->first = test_below(&peer->rng, pages);
     transfer->stamp = peer->box->stamp[slot];
     len = hf_fabric_place(window, transfer->first * TEST_PAGE,
@@ -92,14 +94,15 @@ static _Noreturn void go_on_late(struct peer *peer)
         complete(peer);
 }
 
-static void obey(struct peer *peer)
+static void obey(struct peer *peer, unsigned slot)
 {
     uint32_t order = test_peek(&peer->box->order);
 
-    if (order == ORDER_NONE)
+    if (order == ORDER_NONE || SLOT_READS(slot) != (order == KILL_AT_READ || order == STOP_AT_READ))
         return;
     test_raise(&peer->box->order, ORDER_NONE);
-    EXPECT_EQ(raise(order == ORDER_KILL ? SIGKILL : SIGSTOP), 0);
+    test_count64(&peer->io->obeyed[order], 1);
+    EXPECT_EQ(raise(order == KILL_AT_READ || order == KILL_AT_WRITE ? SIGKILL : SIGSTOP), 0);
     go_on_late(peer);
 }
 
@@ -112,7 +115,7 @@ static void advance(struct peer *peer, unsigned slot)
     if (given == test_peek64(&peer->box->revoked[slot]))
         test_put64(&peer->box->done[slot], given);
     else if (post(peer, slot, given))
-        obey(peer);
+        obey(peer, slot);
 }
 
 void fabric_peer(struct fabric_io *io, unsigned number)

@@ -46,7 +46,7 @@ static void on_event(void *arg, const struct hf_fabric_event *event)
     }
     test_count64(&server.io->lost, 1);
     pthread_mutex_lock(&server.mutex);
-    if (server.end.ep)
+    if (server.end.cq)
         endpoint_close(&server.end);
     server.lost = true;
     pthread_mutex_unlock(&server.mutex);
@@ -212,7 +212,7 @@ static void move_bytes(void)
     int error;
 
     pthread_mutex_lock(&server.mutex);
-    if (server.end.ep)
+    if (server.end.cq)
         endpoint_completed(&server.end, &error);
     pthread_mutex_unlock(&server.mutex);
     usleep(20);
@@ -224,7 +224,7 @@ static void end_all(void)
     int rc;
 
     pthread_mutex_lock(&server.mutex);
-    if (server.end.ep)
+    if (server.end.cq)
         endpoint_close(&server.end);
     pthread_mutex_unlock(&server.mutex);
     for (unsigned slot = 0; slot < DEVICE_SLOTS; slot++) {
