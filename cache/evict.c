@@ -253,7 +253,6 @@ bool evict_one(struct hfc *cache, uint32_t space)
 
 /* ---- room ---- */
 
-#define SETTLE_MOST 64u
 #define SETTLE_AHEAD 16u
 
 static uint64_t quota_of(struct hfc *cache, uint32_t space)
@@ -309,23 +308,36 @@ static int all_is_held(struct hfc *cache)
                       run->leaving_pages * CACHE_PAGE / 1024, run->limit_pages * CACHE_PAGE / 1024);
 }
 
+/* The pool was full, and the limit is too low since. Perhaps the pool is not any more. */
+static bool raise_limit(struct hfc *cache, uint64_t pages)
+{
+    struct run *run = cache_run(cache);
+    uint64_t wanted = run->busy_pages + pages;
+
+    if (wanted <= run->limit_pages || wanted > cache->capacity_pages)
+        return false;
+    run->limit_pages = wanted;
+    return true;
+}
+
 int take_range(struct hfc *cache, uint64_t pages, uint64_t *page)
 {
     struct run *run = cache_run(cache);
     unsigned freed;
+    int rc;
 
     for (;;) {
         if (run->busy_pages + pages <= run->limit_pages) {
-            *page = space_take(cache, pages);
-            if (*page != UINT64_MAX)
-                return 0;
+            rc = space_take(cache, pages, page);
+            if (rc != -ENOENT)
+                return rc;
         }
         /* Each of those that wait costs a look, so not all of them before each eviction. */
         freed = settle_leaving(cache, SETTLE_MOST);
         if (cache->unknown)
             return holders_unknown(cache);
         if (!freed && !evict_one(cache, CACHE_NONE) && !packed_close(cache) &&
-            !settle_leaving(cache, UINT32_MAX))
+            !settle_leaving(cache, UINT32_MAX) && !raise_limit(cache, pages))
             return all_is_held(cache);
     }
 }

@@ -26,6 +26,8 @@ int hfc_remove(struct hfc *cache, const struct hfc_key *key)
 }
 
 #define EVICT_MOST 64u /* before others get the lock */
+#define TRIM_STEPS 16u /* as well; each is of a group of pages at most */
+#define STATS_LOOKS 256u
 
 static uint64_t bytes_of_all(struct hfc *cache)
 {
@@ -51,8 +53,29 @@ static bool evict_some(struct hfc *cache, uint64_t bytes, uint64_t *gone)
     return more;
 }
 
+/* Gives the memory that no object has back to the pool, as much as it is at the first step. */
+static int give_to_pool(struct hfc *cache)
+{
+    uint64_t given = 0, step, all = UINT64_MAX;
+    int rc;
+
+    do {
+        rc = cache_lock(cache);
+        if (rc)
+            return rc;
+        settle_leaving(cache, UINT32_MAX); /* what a second tier or dead readers held is free */
+        if (all == UINT64_MAX)
+            all = cache_run(cache)->filled_pages;
+        step = space_trim(cache, TRIM_STEPS);
+        given += step;
+        cache_unlock(cache);
+    } while (step && given < all);
+    return 0;
+}
+
 int hfc_evict(struct hfc *cache, uint64_t bytes, uint64_t *out)
 {
+    const bool all_of_it = bytes == UINT64_MAX;
     uint64_t gone = 0, all = UINT64_MAX; /* what others put meanwhile is not asked for */
     bool more = true;
     int rc = cache_check(cache);
@@ -71,7 +94,9 @@ int hfc_evict(struct hfc *cache, uint64_t bytes, uint64_t *out)
     }
     if (rc == 0)
         tier_wait(cache, true);
-    if (rc == 0 && cache->tier_io && cache_lock(cache) == 0) { /* what it held is free now */
+    if (rc == 0 && all_of_it) {
+        rc = give_to_pool(cache);
+    } else if (rc == 0 && cache->tier_io && cache_lock(cache) == 0) { /* what it held is free now */
         settle_leaving(cache, UINT32_MAX);
         cache_unlock(cache);
     }
@@ -159,6 +184,7 @@ int hfc_stats(struct hfc *cache, struct hfc_stats *out)
     rc = rc ? rc : cache_lock(cache);
     if (rc)
         return rc;
+    settle_leaving(cache, STATS_LOOKS); /* a holder may have let go, or died */
     run = cache_run(cache);
     stats = (struct hfc_stats){
         .size = sizeof stats,

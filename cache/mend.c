@@ -247,7 +247,9 @@ static int mend_all(struct mend *mend)
         if (!mend->reached[i])
             settle_cell(mend, i);
     spans_make(cache);
-    cache_run(cache)->mendings++;
+    if (cache_run(cache)->made)
+        cache_run(cache)->mendings++;
+    cache_run(cache)->made = 1;
     return 0;
 }
 

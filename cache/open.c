@@ -370,6 +370,8 @@ static int open_all(struct hfc *cache, const char *dir, const struct hfc_options
         rc = make_index(cache->pool, dir, path, options);
         rc = rc ? rc : open_index(cache, path);
     }
+    if (rc == -ENOENT && !options)
+        return cache_fail(rc, "there is no cache in %s: give a capacity to make one", dir);
     if (rc)
         return rc;
     snprintf(path, sizeof path, "%s/data", dir);

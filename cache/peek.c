@@ -120,7 +120,8 @@ int hfc_peek(struct hf_pool *pool, const char *path, struct hfc_stats *out,
     snprintf(name, sizeof name, "%s/index", path);
     rc = hf_open(pool, name, O_RDONLY, 0, &index);
     if (rc)
-        return cache_fail_pool(rc);
+        return rc == -ENOENT ? cache_fail(rc, "there is no cache in %s", path)
+                             : cache_fail_pool(rc);
     rc = peek_index(pool, index, out, tier);
     hf_close(index);
     return rc;

@@ -121,7 +121,8 @@ struct span {
     uint64_t prefix, suffix; /* free at its begin, and at its end */
     uint64_t longest, inner; /* runs of free ones, over groups and within one */
     uint64_t idle;           /* filled, and free */
-    uint64_t unused[3];
+    uint64_t ready;          /* the longest run of such pages within one group */
+    uint64_t unused[2];
 };
 
 struct shard {
@@ -143,6 +144,7 @@ struct run { /* one page; the next has the shards; then links, ghosts, maps and 
     uint64_t objects, packed_pages;
     uint64_t ghost_clock;
     uint32_t spans_known; /* 0: while a mend marks pages */
+    uint32_t made;        /* 0: no process has made what is here yet */
     uint64_t puts, put_bytes, evictions, removals, ghost_hits, compacted, mendings;
     uint64_t dropped, evicted_age; /* in seconds */
 };
@@ -284,12 +286,15 @@ void list_drop(struct hfc *cache, struct list *list, uint32_t cell);
 void list_swap(struct hfc *cache, struct list *list, uint32_t old, uint32_t new);
 
 /* space.c: ranges of the data file. Under the lock. */
-/* Pages in one run, in use from now on. UINT64_MAX: there is no such run, or no memory for it. */
-uint64_t space_take(struct hfc *cache, uint64_t pages);
+/* Pages in one run, in use from now on. The first of them have memory, SPACE_NOW at least. -ENOENT:
+ * there is no such run within the limit. -EAGAIN: the pool is full. As hf_fallocate(). */
+int space_take(struct hfc *cache, uint64_t pages, uint64_t *page);
 void space_give(struct hfc *cache, uint64_t page, uint64_t pages);
 bool space_mark(struct hfc *cache, uint64_t page, uint64_t pages); /* false: part is in use */
 /* The pool was full when the range was filled: it is taken out of the file. */
 void space_failed(struct hfc *cache, uint64_t page, uint64_t pages);
+/* Takes memory from free pages, in so many steps at most. How many pages; 0: none had any. */
+uint64_t space_trim(struct hfc *cache, unsigned steps);
 /* Nothing is in use; filled is what has blocks. Then space_mark() says what is, until
  * spans_make(). */
 int space_mend(struct hfc *cache);
@@ -298,7 +303,8 @@ int space_mend(struct hfc *cache);
 /* In use or filled has changed in [page, page+pages). */
 void spans_changed(struct hfc *cache, uint64_t page, uint64_t pages);
 void spans_make(struct hfc *cache);
-/* The lowest run of so many free pages, in one group if there is one; UINT64_MAX: there is none. */
+/* A run of so many free pages. It is the lowest one in a group whose pages have memory, else the
+ * lowest in a group, else any. UINT64_MAX: there is none. */
 uint64_t spans_find(const struct hfc *cache, uint64_t wanted);
 /* A run near the end of the file that is filled and free. False: there is none. */
 bool spans_last_idle(const struct hfc *cache, uint64_t *page, uint64_t *pages);
@@ -312,6 +318,7 @@ void object_leave(struct hfc *cache, uint32_t cell, uint64_t *place);
 uint32_t evict_next(struct hfc *cache);
 /* One object by the policy, of one space or (CACHE_NONE) of any. False: there is none. */
 bool evict_one(struct hfc *cache, uint32_t space);
+#define SETTLE_MOST 64u
 /* leave.c: frees ranges of the list `leaving` that nobody holds. How many. */
 unsigned settle_leaving(struct hfc *cache, unsigned most);
 /* 0; or as hf_held() failed, since the lock was taken. From then on nothing that leaves is found

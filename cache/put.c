@@ -325,8 +325,10 @@ int hfc_put(struct hfc *cache, const struct hfc_key *key, const void *bytes, siz
     int rc = cache_check(cache);
 
     rc = rc ? rc : key_check(key);
-    if (rc == 0 && (!bytes || !len))
-        rc = cache_fail(-EINVAL, "bytes is null or len 0: an object has at least one byte");
+    if (rc == 0 && !len)
+        rc = cache_fail(-EINVAL, "len is 0: an object has at least one byte");
+    if (rc == 0 && !bytes)
+        rc = cache_fail(-EINVAL, "bytes is null");
     if (rc)
         return rc;
     return len < CACHE_PACKED_MAX ? put_packed(cache, key, bytes, len)

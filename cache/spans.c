@@ -22,7 +22,7 @@ static uint64_t longer(uint64_t a, uint64_t b)
 
 /* ---- a group ---- */
 
-/* The first run of free pages from `page` on in the group. False: there is none. */
+/* The first run of pages from `page` on that are not in the group's map. False: there is none. */
 static bool next_free_run(const uint64_t *busy, uint64_t *page, uint64_t *pages)
 {
     uint64_t at = *page, end;
@@ -40,10 +40,20 @@ static bool next_free_run(const uint64_t *busy, uint64_t *page, uint64_t *pages)
     return at < CACHE_GROUP;
 }
 
-static struct span group_span(const struct hfc *cache, uint64_t group)
+/* A map of the group: pages that are in use, or have no memory. */
+static void not_idle(const struct hfc *cache, uint64_t group, uint64_t map[GROUP_WORDS])
 {
     const uint64_t *busy = cache_map_word(cache, cache->busy_at, group * CACHE_GROUP);
     const uint64_t *filled = cache_map_word(cache, cache->filled_at, group * CACHE_GROUP);
+
+    for (unsigned i = 0; i < GROUP_WORDS; i++)
+        map[i] = busy[i] | ~filled[i];
+}
+
+static struct span group_span(const struct hfc *cache, uint64_t group)
+{
+    const uint64_t *busy = cache_map_word(cache, cache->busy_at, group * CACHE_GROUP);
+    uint64_t map[GROUP_WORDS];
     struct span span = {0};
 
     for (uint64_t page = 0, pages; next_free_run(busy, &page, &pages); page += pages) {
@@ -54,8 +64,11 @@ static struct span group_span(const struct hfc *cache, uint64_t group)
         span.inner = longer(span.inner, pages);
     }
     span.longest = span.inner;
-    for (unsigned i = 0; i < GROUP_WORDS; i++)
-        span.idle += (uint64_t)__builtin_popcountll(filled[i] & ~busy[i]);
+    not_idle(cache, group, map);
+    for (uint64_t page = 0, pages; next_free_run(map, &page, &pages); page += pages) {
+        span.ready = longer(span.ready, pages);
+        span.idle += pages;
+    }
     return span;
 }
 
@@ -70,6 +83,7 @@ static struct span add_spans(const struct span *left, const struct span *right, 
         .longest = longer(longer(left->longest, right->longest), left->suffix + right->prefix),
         .inner = longer(left->inner, right->inner),
         .idle = left->idle + right->idle,
+        .ready = longer(left->ready, right->ready),
     };
 }
 
@@ -107,14 +121,25 @@ void spans_make(struct hfc *cache)
 
 /* ---- finding ---- */
 
-static uint64_t find_in_group(const struct hfc *cache, uint64_t group, uint64_t wanted)
+static uint64_t find_in_group(const uint64_t *map, uint64_t group, uint64_t wanted)
 {
-    const uint64_t *busy = cache_map_word(cache, cache->busy_at, group * CACHE_GROUP);
-
-    for (uint64_t page = 0, pages; next_free_run(busy, &page, &pages); page += pages)
+    for (uint64_t page = 0, pages; next_free_run(map, &page, &pages); page += pages)
         if (pages >= wanted)
             return group * CACHE_GROUP + page;
     return UINT64_MAX;
+}
+
+/* The lowest run in one group of pages that have memory, and so most likely in one piece. */
+static uint64_t find_ready(const struct hfc *cache, uint64_t wanted)
+{
+    uint64_t map[GROUP_WORDS], node = 1;
+
+    if (span_at(cache, node)->ready < wanted)
+        return UINT64_MAX;
+    while (node < cache->leaves)
+        node = 2 * node + (span_at(cache, 2 * node)->ready < wanted);
+    not_idle(cache, node - cache->leaves, map);
+    return find_in_group(map, node - cache->leaves, wanted);
 }
 
 /* The lowest run that lies in one group, and so perhaps in one huge page. */
@@ -126,14 +151,17 @@ static uint64_t find_inner(const struct hfc *cache, uint64_t wanted)
         return UINT64_MAX;
     while (node < cache->leaves)
         node = 2 * node + (span_at(cache, 2 * node)->inner < wanted);
-    return find_in_group(cache, node - cache->leaves, wanted);
+    node -= cache->leaves;
+    return find_in_group(cache_map_word(cache, cache->busy_at, node * CACHE_GROUP), node, wanted);
 }
 
 uint64_t spans_find(const struct hfc *cache, uint64_t wanted)
 {
     uint64_t node = 1, half = cache->leaves / 2 * (uint64_t)CACHE_GROUP, from = 0;
-    uint64_t page = find_inner(cache, wanted);
+    uint64_t page = find_ready(cache, wanted);
 
+    if (page == UINT64_MAX)
+        page = find_inner(cache, wanted);
     if (page != UINT64_MAX || span_at(cache, node)->longest < wanted)
         return page;
     for (; node < cache->leaves; half /= 2) {
@@ -158,7 +186,7 @@ static void last_idle_run(uint64_t idle, uint64_t *page, uint64_t *pages)
 
 bool spans_last_idle(const struct hfc *cache, uint64_t *page, uint64_t *pages)
 {
-    uint64_t node = 1, idle;
+    uint64_t node = 1, idle, more;
 
     if (!span_at(cache, node)->idle)
         return false;
@@ -171,5 +199,14 @@ bool spans_last_idle(const struct hfc *cache, uint64_t *page, uint64_t *pages)
                ~*cache_map_word(cache, cache->busy_at, *page);
     } while (!idle);
     last_idle_run(idle, page, pages);
+    while (*page % CACHE_GROUP && *page % 64 == 0) { /* into the word before */
+        idle = *cache_map_word(cache, cache->filled_at, *page - 1) &
+               ~*cache_map_word(cache, cache->busy_at, *page - 1);
+        if (!(idle >> 63))
+            break;
+        more = ~idle ? (uint64_t)__builtin_clzll(~idle) : 64;
+        *page -= more;
+        *pages += more;
+    }
     return true;
 }

@@ -494,7 +494,8 @@ static const struct cli_verb cache_drain = {
     .name = "cache drain",
     .operands = "POOL CACHE",
     .summary = "evict all objects",
-    .details = "The cache stays, with its memory. What others put meanwhile may stay too.",
+    .details = "The cache stays, and its memory goes back to the pool, but for what readers hold.\n"
+               "What others put meanwhile may stay too.",
     .operands_min = 2,
     .operands_max = 2,
     .run = run_cache_drain,

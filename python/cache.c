@@ -611,7 +611,8 @@ static PyMethodDef cache_methods[] = {
      "OSError EBUSY: a process that is stopped has the cache's lock."},
     {"evict", PLAIN(cache_evict),
      "evict(bytes=None, /)\n--\n\nEvicts by the policy until objects of so many bytes have left, or\n"
-     "all. Waits until they are in the second tier, if there is one. Returns the bytes.\n\n"
+     "all. Without bytes, the memory that nobody holds goes back to the pool; else the cache\n"
+     "keeps it. Waits until they are in the second tier, if there is one. Returns the bytes.\n\n"
      "OSError EBUSY: a process that is stopped has the cache's lock."},
     {"quota", PLAIN(cache_quota),
      "quota(space, bytes, /)\n--\n\nWhat a namespace may take at most, for all processes; 0: as much\n"
@@ -623,7 +624,7 @@ static PyMethodDef cache_methods[] = {
      "stats()\n--\n\nA dict, of all processes together. Now: capacity_bytes, used_bytes, held_bytes\n"
      "(of that, by readers and puts), objects, objects_max, packed_pages. Counted since the\n"
      "first process opened it: hits, misses, expired, puts, put_bytes, evictions, removals,\n"
-     "ghost_hits, compacted, mended, dropped. Since their puts: evicted_age_seconds, of the last\n"
+     "ghost_hits, compacted, mended (after deaths), dropped. Since their puts: evicted_age_seconds, of the last\n"
      "object evicted, and next_age_seconds. hfc_open(3) says more.\n\n"
      "OSError EBUSY: a process that is stopped has the cache's lock."},
     {"__enter__", ALONE(cache_enter), NULL},
@@ -641,7 +642,8 @@ static PyType_Slot cache_slots[] = {
      "bytes of memory, at least 1 MiB; one that is there stays as it is. 0: it must be there.\n"
      "policy: \"s3fifo\", \"lru\" or \"fifo\". objects: at most so many; 0: one for each 16 KiB.\n"
      "high, low: a put that would take more than high bytes evicts down to low; 0: the\n"
-     "capacity. ttl: objects are not found when they are older, in seconds; 0: of any age.\n"
+     "capacity. With high at 3/4 of it, also a full cache has room for objects of mixed sizes\n"
+     "in one piece each. ttl: objects are not found when they are older, in seconds; 0: of any age.\n"
      "tier: a directory of a disk, absolute, for a file of tier_size bytes that gets what is\n"
      "evicted. get() looks in memory alone, fetch() there too.\n\n"
      "FileNotFoundError: there is none, and capacity is 0. OSError EINVAL: an option is out of\n"

@@ -386,7 +386,7 @@ static PyType_Slot cached_slots[] = {
      "An object of a cache that is held; Cache.get() and get_many() return it.\n\n"
      "A read-only buffer on the memory itself, and a context manager, as Pin. Its bytes\n"
      "do not change, whatever happens to the key meanwhile. BufferError: it lies in\n"
-     "several places, use pieces()."},
+     "several places, as may be in a full cache: use pieces(), or a copy, b\"\".join(pieces())."},
     {Py_tp_dealloc, cached_dealloc},
     {Py_tp_methods, cached_methods},
     {Py_sq_length, held_len},

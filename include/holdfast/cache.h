@@ -215,7 +215,8 @@ int hfc_put(struct hfc *cache, const struct hfc_key *key, const void *bytes, siz
 
 /* Hands out memory for an object of up to len bytes: iov[0..n). Returns n. Nobody else sees it.
  * The memory holds anything. flags: what fills it, HF_PIN_CPU, _IO_URING, _RDMA or _GPU. Takes at
- * least a page. Errors as hfc_put(), and -E2BIG: more than iovcnt pieces. */
+ * least a page. It lies in one piece as a rule, but n is above 1 in a full cache (hfc_open(3), "In
+ * one piece"). Errors as hfc_put(), and -E2BIG: more than iovcnt pieces. */
 int hfc_put_begin(struct hfc *cache, const struct hfc_key *key, uint64_t len, uint32_t flags,
                   struct iovec *iov, int iovcnt, struct hfc_put **out);
 
@@ -233,8 +234,9 @@ int hfc_remove(struct hfc *cache, const struct hfc_key *key);
 
 /* Evicts by the policy, as a put into a full cache does. Ends when the objects that left had at
  * least `bytes` of memory, or as much as all had at the call. Stores in *out how many bytes they
- * had, also when it fails; out may be null. The memory stays with the cache, for the next puts.
- * With a second tier, waits until the objects are written there. -EINVAL, -EBUSY. */
+ * had, also when it fails; out may be null. The memory stays with the cache, for the next puts. But
+ * with UINT64_MAX, for all objects, it goes back to the pool, except what is held. With a second
+ * tier, waits until the objects are written there. -EINVAL, -EBUSY. */
 int hfc_evict(struct hfc *cache, uint64_t bytes, uint64_t *out);
 
 /* ---------------------------------------------------------------------------------- looking --- */
@@ -254,7 +256,8 @@ struct hfc_stats {
     size_t size;             /* sizeof(struct hfc_stats), set by the caller */
     uint64_t capacity_bytes; /* as made */
     uint64_t used_bytes;     /* of memory: objects, evicted ones that are held, and puts */
-    uint64_t held_bytes;     /* of that: in no object, but held by readers or by puts */
+    uint64_t held_bytes;     /* of that: in no object, but held by readers or by puts; hfc_peek()
+                              * also counts what nobody holds any more, until a process looks */
     uint64_t objects, objects_max;
     uint64_t packed_pages;
     /* Since the first process opened it, all processes together: */
@@ -263,7 +266,7 @@ struct hfc_stats {
     uint64_t evictions, removals;
     uint64_t ghost_hits; /* puts of keys that were evicted not long ago */
     uint64_t compacted;  /* packed objects that were moved to another page */
-    uint64_t mended;     /* times that a process mended what a dead one left, or what all left */
+    uint64_t mended;     /* times that a process mended what one left that died with the lock */
     uint64_t dropped;    /* objects that were lost then, since the index was damaged */
     /* Counted from its put: how old the last evicted object was when it left, and how old the
      * object is that would be evicted next. */

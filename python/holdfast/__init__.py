@@ -64,6 +64,10 @@ A cache: Cache keeps objects under keys for any number of processes, and evicts 
         got = cache.get("key")                      # None: it is not there
         array = numpy.frombuffer(got, dtype)        # in place, held like a pin
 
+An object of up to 2 MiB lies in one piece while the cache has room. In a full one, those of mixed
+sizes may lie in several: frombuffer() then raises BufferError, and b"".join(got.pieces()) is a copy
+to use instead. Cache(..., high=capacity * 3 // 4) leaves room, so that it hardly happens.
+
 What is held leaves the cache like the rest, and its bytes stay. So there are no time-outs. With
 Cache(..., tier="/dir", tier_size=...) what is evicted goes to a file on a disk. cache.fetch(key)
 brings it back, and so does `await holdfast.fetch(cache, key)`.

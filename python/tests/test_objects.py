@@ -177,12 +177,29 @@ def test_pieces(scattered):
         parts = [numpy.frombuffer(piece, numpy.uint8) for piece in got.pieces()]
         assert len(parts) == len(pieces)
         assert (numpy.concatenate(parts) == data).all()
+        assert b"".join(got.pieces()) == data.tobytes()
     scattered.put("other", data)
     for keys, prefix in (("key", "no", "other"), False), (("key", "other", "no", "key"), True):
         got = scattered.get_many(keys, prefix=prefix)
         assert [one and len(one) for one in got] == (
             [len(data), len(data), None, None] if prefix else [len(data), None, len(data)]
         )
+
+
+def test_one_piece(pool):
+    before = pool.info().free_bytes
+    with holdfast.Cache(pool, "/cache", 8 * MIB, high=6 * MIB) as cache:
+        made = pool.info().free_bytes
+        whole = 0
+        for i in range(200):
+            cache.put("key" + str(i), bytes(1 + i * 7919 % (600 << 10)))
+            whole += len(cache.get("key" + str(i)).pieces()) == 1
+        assert whole >= 180 and cache.stats()["evictions"] > 0
+        cache.evict(cache.stats()["used_bytes"])
+        assert pool.info().free_bytes < made
+        cache.evict()
+        assert pool.info().free_bytes == made <= before
+        numpy.frombuffer(cache.put_begin("large", 2 * MIB + 4096), numpy.uint8)
 
 
 def test_many(cache):
@@ -286,7 +303,7 @@ def test_stats(cache):
 
 
 def test_opening(pool):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="no cache in /cache: give a capacity"):
         holdfast.Cache(pool, "/cache")
     with pytest.raises(OSError) as error:
         holdfast.Cache(pool, "/cache", 4096)

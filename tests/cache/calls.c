@@ -38,6 +38,7 @@ static void check_basics(void)
 
     fresh();
     EXPECT_EQ(hfc_open(pool, "/cache", NULL, &cache), -ENOENT);
+    EXPECT(strstr(hfc_detail(), "there is no cache in /cache"));
     cache = object_cache(pool, TEST_MIB(4), HFC_S3FIFO, 1000);
     for (uint64_t len = 8; len < KIB(300); len = len * 2 + 1)
         object_put(cache, len, 0, 5, len);
@@ -167,6 +168,7 @@ static void check_errors(void)
     key.len = HFC_KEY_MAX + 1;
     EXPECT_EQ(hfc_put(cache, &key, "x", 1), -EINVAL);
     key.len = 3;
+    EXPECT_EQ(hfc_put(cache, &key, NULL, 1), -EINVAL);
     key.space = HFC_SPACES;
     EXPECT_EQ(hfc_remove(cache, &key), -EINVAL);
     EXPECT_EQ(hfc_quota(cache, HFC_SPACES, 0), -EINVAL);
@@ -411,7 +413,7 @@ static void check_opening(void)
     EXPECT_EQ(object_get(second, 50, 0, 0), 50);
     object_put(second, 50, 0, 1000, 77);
     EXPECT_EQ(object_get(cache, 50, 0, 77), 1000);
-    EXPECT_EQ(object_stats(cache).mended, 1);
+    EXPECT_EQ(object_stats(cache).mended, 0);
     EXPECT_EQ(hfc_close(second), 0);
     EXPECT_EQ(hfc_close(cache), 0);
     test_pool_close(pool);

@@ -135,6 +135,7 @@ static void check_process(void (*body)(void *arg), uint32_t flags, uint64_t held
     fill_cache();
     EXPECT_EQ(object_stats(cache).held_bytes, KIB(64));
     test_kill(pid);
+    EXPECT_EQ(object_stats(cache).held_bytes, held_after);
     fill_cache();
     EXPECT_EQ(object_stats(cache).held_bytes, held_after);
     EXPECT_EQ(object_get(cache, 501, 0, 0), -ENOENT);

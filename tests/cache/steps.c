@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * steps [--points N]: in each row a process is killed after N instructions of the library, which
- * are chosen by chance (0: after each one). Rows are puts, removals, evictions, and copies of small
- * objects. The object is there as before or as after, whole. All others are there, a put that
- * follows succeeds, and no memory is lost.
+ * are chosen by chance (0: after each one). Rows are puts, removals, evictions, copies of small
+ * objects, and what takes memory from the pool and gives it back. The object is there as before or
+ * as after, whole. All others are there, a put that follows succeeds, and no memory is lost.
  */
 #include "objects.h"
 
@@ -66,6 +66,19 @@ static void fill(struct hfc *cache)
     for (uint64_t i = 0; i < 20; i++)
         object_put(cache, 5000 + i, 0, 1, KIB(64));
 }
+static void empty(struct hfc *cache)
+{
+    EXPECT_EQ(hfc_evict(cache, UINT64_MAX, NULL), 0);
+}
+static void one_alone(struct hfc *cache)
+{
+    empty(cache);
+    one_large(cache);
+}
+static void take_all_out(struct hfc *cache)
+{
+    hfc_evict(cache, UINT64_MAX, NULL);
+}
 /* Page after page with one object that lives; the next put opens a page, and empties these. */
 static void sparse(struct hfc *cache)
 {
@@ -95,6 +108,10 @@ static void put_medium(struct hfc *cache)
     {                                                                                              \
         (void *)hfc_put_begin, (void *)hfc_put_commit                                              \
     }
+#define EVICT                                                                                      \
+    {                                                                                              \
+        (void *)hfc_evict                                                                          \
+    }
 #define REMOVE                                                                                     \
     {                                                                                              \
         (void *)hfc_remove                                                                         \
@@ -111,6 +128,8 @@ static const struct row rows[] = {
     {"remove-small", one_small, take_out, REMOVE, 1, -ENOENT, false},
     {"evict", fill, put_large, PUT, -ENOENT, 2, true},
     {"compact", sparse, put_medium, PUT, -ENOENT, 2, false},
+    {"first", empty, put_large, PUT, -ENOENT, 2, true},
+    {"empty", one_alone, take_all_out, EVICT, 1, -ENOENT, true},
 };
 
 /* Where the library's code lies; it lies there in children too. */
@@ -223,9 +242,10 @@ static uint64_t run_until(const struct row *row, uint64_t at)
     return steps;
 }
 
-static void check(const struct row *row, struct hfc *cache, bool whole)
+static void check(const struct row *row, struct hf_pool *pool, struct hfc *cache, bool whole)
 {
     int64_t got = object_get(cache, 1, 0, 0);
+    struct stat st;
 
     if (got != row->after && (whole || got != row->before))
         FAIL("%s: object 1 gives %lld", row->name, (long long)got);
@@ -240,7 +260,10 @@ static void check(const struct row *row, struct hfc *cache, bool whole)
     for (uint64_t i = 0; i < 40; i++)
         object_put(cache, 9000 + i, 0, 1, KIB(60));
     EXPECT_EQ(object_stats(cache).held_bytes, 0);
+    EXPECT(object_stats(cache).mended <= 1);
     EXPECT_EQ(object_check_all(cache, true), object_stats(cache).objects);
+    EXPECT_EQ(hf_stat(pool, "/cache/data", 0, &st), 0);
+    EXPECT_EQ(st.st_blocks * 512, TEST_MIB(1)); /* as much as it may have, and no more */
 }
 
 /* False: it was made to its end. */
@@ -253,7 +276,7 @@ static bool run_point(const struct row *row, uint64_t at, uint64_t *steps)
         object_put(cache, 100 + i, 0, 7, i % 2 ? 100 : 3000);
     row->prepare(cache);
     *steps = run_until(row, at);
-    check(row, cache, *steps < at);
+    check(row, pool, cache, *steps < at);
     EXPECT_EQ(hfc_close(cache), 0);
     test_pool_close(pool);
     test_remove_tree(test_path("steps"));
