@@ -18,13 +18,13 @@ demo-kv: all
 	@PYTHONPATH=$(BUILD)/python HOLDFAST_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 \
 	    $$(command -v /usr/bin/python3 || command -v python3) examples/kv/demo.py $(ARGS)
 
-# What runs on a mount is skipped where its program is missing and cannot be installed. The explorers are long and have
-# one busy process each, so a processor each. The log of both runs is meson-logs/testlog.json.
+# What runs on a mount is skipped where its program is missing and cannot be installed. Suites that mostly have one busy
+# process get a processor for each test. The log of both runs is meson-logs/testlog.json.
 test: all
 	@tools/setup.sh test || true
-	@$(TESTS) -C $(BUILD) --num-processes $$(nproc) --logbase explorers --suite explore; explorers=$$?; \
-	$(TESTS) -C $(BUILD) --num-processes 1 $(addprefix --suite ,unit system cli posix calls mount device storm-short chaos fuzz wrong python docs); \
-	others=$$?; cat $(BUILD)/meson-logs/explorers.json >>$(BUILD)/meson-logs/testlog.json; exit $$((explorers | others))
+	@$(TESTS) -C $(BUILD) --num-processes $$(nproc) --logbase single $(addprefix --suite ,explore unit posix fuzz docs); single=$$?; \
+	$(TESTS) -C $(BUILD) --num-processes 1 $(addprefix --suite ,system cli calls mount device storm-short chaos wrong python); \
+	others=$$?; cat $(BUILD)/meson-logs/single.json >>$(BUILD)/meson-logs/testlog.json; exit $$((single | others))
 
 # Everything: sanitizers, then the long runs on the plain build.
 check-all: all

@@ -99,14 +99,38 @@ static void small_requests_take_the_lowest(void **state)
     assert_int_equal(second.runs[0].block, 3);
     fs_reservation_drop(fs, &second);
     free_run(fs, 1, 1);
-    second = reserve(fs, 9, SPACE_NO_GOAL, 2); /* the freed one, and the next that is free */
-    assert_int_equal(second.count, 2);
-    assert_int_equal(second.runs[0].block, 1);
-    assert_int_equal(second.runs[1].block, 3);
+    second = reserve(fs, 9, SPACE_NO_GOAL, 2); /* too many for the freed one */
+    assert_int_equal(second.count, 1);
+    assert_int_equal(second.runs[0].block, 3);
     assert_counts_agree(fs);
+    fs_reservation_drop(fs, &second);
+    second = reserve(fs, 9, SPACE_NO_GOAL, 1);
+    assert_int_equal(second.runs[0].block, 1);
     fs_reservation_drop(fs, &second);
     assert_int_equal(free_now(fs), POOL_BLOCKS - 2);
     assert_counts_agree(fs);
+}
+
+static void without_a_piece_the_lowest_are_taken(void **state)
+{
+    struct fs *fs = fs_of(state);
+    struct fs_reservation reservation = reserve(fs, 0, 0, POOL_BLOCKS);
+
+    keep(fs, &reservation);
+    free_run(fs, 1, 1);
+    free_run(fs, 700, 1);
+    free_run(fs, 800, 2);
+    reservation = reserve(fs, 0, SPACE_NO_GOAL, 2);
+    assert_int_equal(reservation.count, 1);
+    assert_int_equal(reservation.runs[0].block, 800);
+    fs_reservation_drop(fs, &reservation);
+    reservation = reserve(fs, 0, SPACE_NO_GOAL, 3);
+    assert_int_equal(reservation.count, 3);
+    assert_int_equal(reservation.runs[0].block, 1);
+    assert_int_equal(reservation.runs[1].block, 700);
+    assert_int_equal(reservation.runs[2].block, 800);
+    assert_counts_agree(fs);
+    fs_reservation_drop(fs, &reservation);
 }
 
 static void a_goal_is_met(void **state)
@@ -375,6 +399,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(small_requests_take_the_lowest),
+        TEST(without_a_piece_the_lowest_are_taken),
         TEST(a_goal_is_met),
         TEST(large_requests_suit_huge_entries),
         TEST(zeros_are_known),
