@@ -40,14 +40,18 @@ static bool next_free_run(const uint64_t *busy, uint64_t *page, uint64_t *pages)
     return at < CACHE_GROUP;
 }
 
+/* Pages of one word that have memory, and are free. */
+static uint64_t idle_word(const struct hfc *cache, uint64_t page)
+{
+    return *cache_map_word(cache, cache->filled_at, page) &
+           ~*cache_map_word(cache, cache->busy_at, page);
+}
+
 /* A map of the group: pages that are in use, or have no memory. */
 static void not_idle(const struct hfc *cache, uint64_t group, uint64_t map[GROUP_WORDS])
 {
-    const uint64_t *busy = cache_map_word(cache, cache->busy_at, group * CACHE_GROUP);
-    const uint64_t *filled = cache_map_word(cache, cache->filled_at, group * CACHE_GROUP);
-
     for (unsigned i = 0; i < GROUP_WORDS; i++)
-        map[i] = busy[i] | ~filled[i];
+        map[i] = ~idle_word(cache, group * CACHE_GROUP + 64ul * i);
 }
 
 static struct span group_span(const struct hfc *cache, uint64_t group)
@@ -195,13 +199,11 @@ bool spans_last_idle(const struct hfc *cache, uint64_t *page, uint64_t *pages)
     *page = (node - cache->leaves + 1) * CACHE_GROUP;
     do {
         *page -= 64;
-        idle = *cache_map_word(cache, cache->filled_at, *page) &
-               ~*cache_map_word(cache, cache->busy_at, *page);
+        idle = idle_word(cache, *page);
     } while (!idle);
     last_idle_run(idle, page, pages);
     while (*page % CACHE_GROUP && *page % 64 == 0) { /* into the word before */
-        idle = *cache_map_word(cache, cache->filled_at, *page - 1) &
-               ~*cache_map_word(cache, cache->busy_at, *page - 1);
+        idle = idle_word(cache, *page - 1);
         if (!(idle >> 63))
             break;
         more = ~idle ? (uint64_t)__builtin_clzll(~idle) : 64;

@@ -356,15 +356,20 @@ static void scan_chunk(struct dedup *dedup, uint32_t page, uint32_t count)
     cli_pace_keep(&dedup->pace, (uint64_t)count * HF_BLOCK_BYTES);
 }
 
+static bool is_to_read(const struct dedup *dedup, uint32_t page)
+{
+    return !dedup->last || dedup->pages.sums[page];
+}
+
 /* How many pages of one stretch, from there on, are to be read. */
 static uint32_t pages_to_scan(const struct dedup *dedup, uint32_t page)
 {
     uint32_t left, n = 0;
 
-    if (dedup->last && !dedup->pages.sums[page])
+    if (!is_to_read(dedup, page))
         return 0;
     left = place_of_page(dedup, page).left;
-    while (n < left && n < READ_PAGES && !(dedup->last && !dedup->pages.sums[page + n]))
+    while (n < left && n < READ_PAGES && is_to_read(dedup, page + n))
         n++;
     return n;
 }

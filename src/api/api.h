@@ -44,6 +44,8 @@ static inline int api_check_file(const struct hf_file *file)
     return file ? api_check_fs(file->fs) : api_null("file");
 }
 
+/* For a range of no bytes, or no room for its pieces. */
+int api_no_piece(const char *call, uint64_t len);
 /* For what is refused by the handle's mode. */
 int api_not_opened(const struct hf_file *file, const char *call);
 /* The file is open for writing. */

@@ -41,6 +41,11 @@ int api_check_writable(const struct hf_file *file)
     return hf_fail(EBADF, "the file was not opened for writing");
 }
 
+int api_no_piece(const char *call, uint64_t len)
+{
+    return hf_fail(EINVAL, "%s: %s", call, len ? "iovcnt is below 1" : "len is 0");
+}
+
 int api_not_opened(const struct hf_file *file, const char *call)
 {
     return hf_fail(EBADF, "%s: the file was not opened for %s", call,

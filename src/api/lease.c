@@ -31,7 +31,7 @@ static int check_lease(const struct hf_file *file, uint64_t off, uint64_t len,
     if (!iov || !lease)
         return api_null("iov or lease");
     if (!len || iovcnt < 1)
-        return hf_fail(EINVAL, "lease: %s", len ? "iovcnt is below 1" : "len is 0");
+        return api_no_piece("lease", len);
     if ((options->flags | FS_PIN_READS) & file->pin_refused)
         return api_not_opened(file, "lease");
     if (off > HF_FILE_BYTES_MAX || len > HF_FILE_BYTES_MAX - off)

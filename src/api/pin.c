@@ -56,7 +56,7 @@ static int explain(const struct hf_file *file, const struct dax_request *request
     switch (rc) {
     case -EINVAL:
         if (!request->len || request->iovcnt < 1)
-            return hf_fail(EINVAL, "pin: %s", request->len ? "iovcnt is below 1" : "len is 0");
+            return api_no_piece("pin", request->len);
         return hf_fail(EINVAL, "pin: a flag bit is not known (0x%x)", request->flags);
     case -EBADF:
         return api_not_opened(file, "pin");

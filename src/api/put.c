@@ -14,7 +14,7 @@ static int check_wish(const struct fs_put_wish *wish)
     if (wish->flags & ~PUT_FLAGS)
         return api_flags("hf_put_begin", wish->flags);
     if (!wish->len || wish->iovcnt < 1)
-        return hf_fail(EINVAL, "put: len is 0 or iovcnt below 1");
+        return api_no_piece("put", wish->len);
     if (wish->off % HF_BLOCK_BYTES)
         return hf_fail(EINVAL, "put: an offset is a multiple of %u", HF_BLOCK_BYTES);
     if (wish->off >= HF_FILE_BYTES_MAX || wish->len > HF_FILE_BYTES_MAX - wish->off)

@@ -15,11 +15,9 @@
 #include "fs/space.h"
 
 #include "base/error.h"
-#include "base/lab.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <string.h>
 
 #define ALIGN_BLOCKS 64u     /* requests from here on are laid for huge entries */
 #define FRESH_STEP 16384u    /* 64 MiB: how far LMDB's bound runs ahead */
