@@ -52,8 +52,13 @@ begin() {
     container[$1]=$!
 }
 
+begun() {
+    [ -n "$(children "${container[$1]}")" ] || ! kill -0 "${container[$1]}"
+}
+
 # A container's first process takes all others with it.
 end() {
+    await begun "$1"
     kill -KILL "$(children "${container[$1]}")" || fail "container $1 has ended: $(cat "$work/container-$1.log")"
     wait "${container[$1]}"
     run "$python" "$work/look.py" "$dir" "$work" "$1" "$SLOTS"
