@@ -10,6 +10,9 @@
 
 #define PAGE UINT64_C(4096)
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -17,7 +20,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
-int hf_populate(const void *from, uint64_t bytes)
+static int populate(const void *from, uint64_t bytes, int advice)
 {
     uintptr_t begin = (uintptr_t)from & ~(uintptr_t)(PAGE - 1);
     uintptr_t end = ((uintptr_t)from + bytes + PAGE - 1) & ~(uintptr_t)(PAGE - 1);
@@ -26,9 +29,19 @@ int hf_populate(const void *from, uint64_t bytes)
     if (bytes == 0)
         return 0;
     do
-        rc = madvise((void *)begin, end - begin, MADV_POPULATE_WRITE) ? errno : 0;
+        rc = madvise((void *)begin, end - begin, advice) ? errno : 0;
     while (rc == EAGAIN || rc == EINTR);
     return rc == 0 ? 0 : rc == EINVAL ? -EOPNOTSUPP : -ENOSPC;
+}
+
+int hf_populate(const void *from, uint64_t bytes)
+{
+    return populate(from, bytes, MADV_POPULATE_WRITE);
+}
+
+int hf_populate_around(const void *from, uint64_t bytes)
+{
+    return populate(from, bytes, MADV_POPULATE_READ);
 }
 
 int hf_collapse(const void *from, uint64_t bytes)

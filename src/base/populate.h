@@ -10,6 +10,10 @@
  * -EOPNOTSUPP: the kernel cannot (before Linux 5.14). */
 int hf_populate(const void *from, uint64_t bytes);
 
+/* The same, by reading. The kernel maps pages that have memory many at a time then, and for writing
+ * too. Pages without memory take a little longer. */
+int hf_populate_around(const void *from, uint64_t bytes);
+
 /* Makes pages of tmpfs in [from, from+bytes) huge, whatever the system is set to do by itself.
  * Both are multiples of the huge page, and each of these has a page with memory. Those without
  * memory get it, with zeros; the others keep what they hold. 0, or the error of madvise(2): some

@@ -184,20 +184,49 @@ static ssize_t write_hole(struct hf_file *file, const char *buf, uint64_t len, u
     return (ssize_t)(content.len < room ? content.len : room);
 }
 
+/* Pages that lay on shared blocks when this thread wrote to those before them. A write there is
+ * spared the pin that would find it out. If that is wrong by now, fs_write_shared() says so, and
+ * the write begins again. */
+static _Thread_local struct {
+    const struct hf_file *file; /* may be gone: it is only compared */
+    uint64_t page, end;
+} likely_shared;
+
+static bool is_likely_shared(const struct hf_file *file, uint64_t len, uint64_t off)
+{
+    uint64_t page = off / HF_BLOCK_BYTES;
+
+    return likely_shared.file == file && page >= likely_shared.page && page < likely_shared.end &&
+           off % HF_BLOCK_BYTES == 0 && len >= HF_BLOCK_BYTES;
+}
+
 /* A write to pages that lie on shared blocks. Whole pages get new blocks that hold what is written.
  * A page that is written in part only gets a block of its own. 0: look again. */
 static ssize_t write_over_shared(struct hf_file *file, const char *buf, uint64_t len, uint64_t off,
                                  const struct meta_extent *run)
 {
-    uint64_t pages = off % HF_BLOCK_BYTES ? 0 : fs_min(len / HF_BLOCK_BYTES, run->count), done;
+    uint64_t pages = off % HF_BLOCK_BYTES ? 0 : fs_min(len / HF_BLOCK_BYTES, run->count);
+    uint64_t done, more;
     int rc;
 
     if (!pages)
         return fs_unshare(file->fs, file->vnode, run->page, run->count);
-    rc = fs_write_shared(file->fs, file->vnode, run->page, pages, buf, &done);
+    rc = fs_write_shared(file->fs, file->vnode, run->page, pages, buf, &done, &more);
+    likely_shared.file = rc || !done ? NULL : file;
+    likely_shared.page = run->page + done;
+    likely_shared.end = likely_shared.page + more;
     if (rc == -ENOSPC || rc == -ENOLCK) /* this makes room */
         return fs_unshare(file->fs, file->vnode, run->page, pages);
     return rc ? rc : (ssize_t)(done * HF_BLOCK_BYTES);
+}
+
+static ssize_t write_likely_shared(struct hf_file *file, const char *buf, uint64_t len,
+                                   uint64_t off)
+{
+    uint64_t page = off / HF_BLOCK_BYTES;
+    struct meta_extent run = {page, 0, likely_shared.end - page, true};
+
+    return write_over_shared(file, buf, len, off, &run);
 }
 
 /* 0: a layout change did not wait for it, and has taken the blocks away: look again. */
@@ -207,8 +236,12 @@ static ssize_t write_inside(struct hf_file *file, const char *buf, uint64_t len,
     struct iovec iov[IO_PIECES];
     struct meta_extent hole;
     struct hf_pin pin;
-    int count = fs_pin_some(file, off, &len, HF_PIN_WRITE | DAX_PIN_COPY, iov, &pin, &hole);
+    ssize_t done = is_likely_shared(file, len, off) ? write_likely_shared(file, buf, len, off) : 0;
+    int count;
 
+    if (done)
+        return done;
+    count = fs_pin_some(file, off, &len, HF_PIN_WRITE | DAX_PIN_COPY, iov, &pin, &hole);
     if (count == -ENODATA)
         return write_hole(file, buf, len, off, &hole, FILL_WRITE);
     if (count == -EMLINK)

@@ -146,6 +146,29 @@ int fs_layout_place(struct fs_layout *l, uint64_t page, uint64_t count,
     return 0;
 }
 
+int fs_layout_swap(struct fs_layout *l, uint64_t page, uint64_t count,
+                   struct fs_reservation *blocks, uint64_t *done, uint64_t *more)
+{
+    struct meta_extent pages, gone;
+    struct fs_reserved_run run;
+    int rc = 0;
+
+    shm_assert_held(&l->vnode->mutex);
+    l->txn.reservation = blocks;
+    *done = *more = 0;
+    while (rc == 0 && *done < count && fs_reservation_take(blocks, count - *done, &run)) {
+        pages = (struct meta_extent){page + *done, run.block, run.count, false};
+        rc = meta_extent_swap(l->txn.meta, l->vnode->ino, &pages, &gone, more);
+        fs_reservation_put_back(blocks, run.count - pages.count);
+        if (rc || !pages.count)
+            break;
+        l->inode.blocks += gone.count;
+        rc = removed(l, &gone);
+        *done += gone.count;
+    }
+    return rc;
+}
+
 int fs_layout_commit(struct fs_layout *l, uint64_t size)
 {
     int rc;

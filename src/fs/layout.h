@@ -50,6 +50,11 @@ int fs_layout_intend(struct fs_layout *l, enum meta_intent_kind kind, uint64_t p
                      uint64_t count);
 /* In a transaction. 1: the file has more than META_STEP_EXTENTS; that many lie before *end. */
 int fs_layout_first_step(struct fs_layout *l, uint64_t *end);
+/* In a transaction. Pages from `page` on that lie on shared blocks get the next blocks of the
+ * reservation: up to `count`. *done: so many. *more: so many pages after them, of one extent, lie
+ * on shared blocks too. */
+int fs_layout_swap(struct fs_layout *l, uint64_t page, uint64_t count,
+                   struct fs_reservation *blocks, uint64_t *done, uint64_t *more);
 /* Gives [page, page+count), holes now, the next blocks of the reservation, which the commit
  * settles. */
 int fs_layout_place(struct fs_layout *l, uint64_t page, uint64_t count,

@@ -352,8 +352,11 @@ static int reserve_blocks(struct fs *fs, uint64_t page, uint64_t goal, uint64_t 
 static void clear_lane(struct fs *fs, struct shm_lane *lane)
 {
     for (unsigned r = 0; r < SHM_RESERVED; r++) {
-        struct shm_run_of_blocks run = bitmap_reserved(lane, r);
+        struct shm_run_of_blocks run;
 
+        if (__builtin_expect(!hf_load_acquire(&lane->reserved[r].count), 1))
+            continue;
+        run = bitmap_reserved(lane, r);
         if (run.count)
             fs_space_free(fs, run.block, run.count);
         lane->reserved[r].count = 0;

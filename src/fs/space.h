@@ -85,6 +85,11 @@ int fs_gather(struct fs *fs, struct fs_gathering *gathering, struct fs_reservati
  * taken. */
 bool fs_reservation_take(struct fs_reservation *reservation, uint64_t max,
                          struct fs_reserved_run *out);
+/* The last `count` blocks of the run that was taken last are not taken. */
+static inline void fs_reservation_put_back(struct fs_reservation *reservation, uint64_t count)
+{
+    reservation->next_at -= count;
+}
 /* All of it is to be taken again. */
 void fs_reservation_rewind(struct fs_reservation *reservation);
 /* Frees the blocks that were not taken; the taken ones are not reserved any more. Under

@@ -44,10 +44,15 @@ static int unmark(struct fs *fs, struct shm_vnode *vnode, const struct meta_exte
 
 static int swap(struct fs_layout *l, const struct meta_extent *run, struct fs_reservation *blocks)
 {
+    uint64_t done = 0, more;
     int rc = fs_layout_begin(l);
 
-    rc = rc ? rc : fs_layout_remove(l, run->page, run->count);
-    rc = rc ? rc : fs_layout_place(l, run->page, run->count, blocks);
+    rc = rc ? rc : fs_layout_swap(l, run->page, run->count, blocks, &done, &more);
+    if (rc == 0 && done < run->count)
+        rc = hf_fail(EUCLEAN,
+                     "inode %" PRIu64 ": the extent at page %" PRIu64
+                     " is not what it was: run holdfast fsck",
+                     l->vnode->ino, run->page);
     return rc ? rc : fs_layout_commit(l, l->vnode->size);
 }
 
@@ -163,35 +168,18 @@ int fs_unshare(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t c
 
 /* ---- writes of whole pages ---- */
 
-/* In the transaction. How many pages from the first on lie on blocks that are marked as shared, and
- * in one run. */
-static int shared_from(struct fs_layout *l, uint64_t page, uint64_t end, uint64_t *count)
-{
-    struct meta_extent extent;
-    int rc = meta_extent_find(l->txn.meta, l->vnode->ino, page, &extent);
-
-    *count = rc || extent.page > page || !extent.shared
-                 ? 0
-                 : fs_min(extent.page + extent.count, end) - page;
-    return rc == -ENOENT ? 0 : rc;
-}
-
 /* -EMLINK: some of the pages have their block alone already, so the write may go there. */
 static int place_written(struct fs_layout *l, uint64_t page, uint64_t end,
-                         struct fs_reservation *blocks, uint64_t *done)
+                         struct fs_reservation *blocks, uint64_t *done, uint64_t *more)
 {
     uint64_t count;
     int rc = fs_layout_begin(l);
 
-    rc = rc ? rc : shared_from(l, page, end, &count);
+    rc = rc ? rc : fs_layout_swap(l, page, end - page, blocks, &count, more);
     if (rc || !count)
         return rc;
-    rc = fs_layout_remove(l, page, count);
-    if (rc == 0 && (l->txn.freed.count || l->txn.detached))
+    if (l->txn.freed.count || l->txn.detached)
         return -EMLINK;
-    rc = rc ? rc : fs_layout_place(l, page, count, blocks);
-    if (rc)
-        return rc;
     l->inode.mtime_ns = l->inode.ctime_ns = hf_wall_ns();
     rc = fs_layout_commit(l, l->vnode->size);
     *done = rc ? 0 : count;
@@ -201,7 +189,7 @@ static int place_written(struct fs_layout *l, uint64_t page, uint64_t end,
 /* Under the mutex. The pages from the first on that still are inside the file and on shared blocks
  * get the blocks, which hold what is written. *done: so many; 0: look again. -EMLINK: as above. */
 static int take_written(struct fs *fs, struct shm_vnode *vnode, uint64_t page,
-                        struct fs_reservation *blocks, uint64_t *done)
+                        struct fs_reservation *blocks, uint64_t *done, uint64_t *more)
 {
     uint64_t end = fs_min(page + blocks->blocks, vnode->size / HF_BLOCK_BYTES);
     struct fs_layout l;
@@ -210,24 +198,24 @@ static int take_written(struct fs *fs, struct shm_vnode *vnode, uint64_t page,
     shm_assert_held(&vnode->mutex);
     if (rc || page >= end)
         return rc;
-    return fs_layout_close(&l, place_written(&l, page, end, blocks, done));
+    return fs_layout_close(&l, place_written(&l, page, end, blocks, done, more));
 }
 
 int fs_write_shared(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count,
-                    const char *buf, uint64_t *done)
+                    const char *buf, uint64_t *done, uint64_t *more)
 {
     struct fs_content content = {buf, page * HF_BLOCK_BYTES, count * HF_BLOCK_BYTES};
     struct fs_reservation blocks;
     int rc;
 
     shm_assert_none_held();
-    *done = 0;
+    *done = *more = 0;
     fs_reservation_init(&blocks);
     rc = fs_reserve(fs, page, SPACE_NO_GOAL, count, &blocks);
     rc = rc ? rc : fs_fill_blocks(fs, &blocks, page, &content);
     rc = rc ? rc : dax_lock(&fs->dax, vnode, page, page + blocks.blocks - 1);
     if (rc >= 0) {
-        rc = take_written(fs, vnode, page, &blocks, done);
+        rc = take_written(fs, vnode, page, &blocks, done, more);
         dax_unlock(&fs->dax, vnode);
     }
     fs_reservation_drop(fs, &blocks);

@@ -12,9 +12,10 @@ int fs_unshare(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t c
 int fs_unshare_locked(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count);
 /* Writes `count` whole pages from `page` on that lie on shared blocks: as many from the first on as
  * it finds blocks for. *done: so many are written; 0: things have changed meanwhile, look again.
- * Called with no lock held. Errors as above, -ENOSPC before anything was tried to make room. */
+ * *more: so many pages after them lay on shared blocks then. Called with no lock held. Errors as
+ * above, -ENOSPC before anything was tried to make room. */
 int fs_write_shared(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t count,
-                    const char *buf, uint64_t *done);
+                    const char *buf, uint64_t *done, uint64_t *more);
 
 /* For a copy between ranges that each begin with a page. Shares as much from the start as it can
  * without a wait, and returns how many bytes. 0: none, and *held bytes at the start are held (0:

@@ -186,14 +186,21 @@ static int allocate_runs(const struct media *media, uint64_t off, uint64_t bytes
     return allocate(media, from, end - from);
 }
 
+static int populate_part(const struct media *media, uint64_t off, uint64_t bytes)
+{
+    const char *at = media->base + off;
+    bool empty = media_next_memory(media, off, off + bytes) == off + bytes;
+
+    return empty ? hf_populate(at, bytes) : hf_populate_around(at, bytes);
+}
+
 int media_back(const struct media *media, uint64_t off, uint64_t bytes)
 {
     int rc;
 
     if (!media_may_be_full(media))
         return 0;
-    rc = media_sparse(media) ? -hf_populate(media->base + off, bytes)
-                             : allocate_runs(media, off, bytes);
+    rc = media_sparse(media) ? -populate_part(media, off, bytes) : allocate_runs(media, off, bytes);
     if (media_sparse(media) && rc == EOPNOTSUPP)
         rc = allocate(media, off, bytes);
     if (rc == ENOSPC || rc == EDQUOT || rc == ENOMEM)

@@ -289,6 +289,68 @@ int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64
     return rc;
 }
 
+/* Pages in the middle of an extent, or at its start. `before` ends where they begin, and the cursor
+ * is on it, or nothing is before them. What continues the pages is shared, as they were, so they
+ * can only become one with what is before the extent. */
+static int swap_before_tail(struct meta_txn *txn, uint64_t ino, const struct meta_extent *before,
+                            const struct meta_extent *pages, const struct meta_extent *tail)
+{
+    struct meta_extent merged = *before;
+    MDB_val found, value;
+    int rc;
+
+    if (before->count != 0 && meta_extent_continues(before, pages)) {
+        merged.count += pages->count;
+        rc = overwrite(txn, ino, &merged);
+        rc = rc ? rc : meta_step(txn, MDB_NEXT, &found, &value);
+        rc = rc ? rc : meta_erase(txn);
+    } else {
+        rc = meta_extent_store(txn, ino, pages);
+    }
+    return rc ? rc : meta_extent_store(txn, ino, tail);
+}
+
+static int swap_at_end(struct meta_txn *txn, uint64_t ino, const struct meta_extent *extent,
+                       const struct meta_extent *pages)
+{
+    struct meta_extent gone;
+    int rc = seek_extent(txn, ino, extent);
+
+    rc = rc ? rc : cut_extent(txn, ino, extent, pages->page, extent_end(pages), &gone);
+    return rc ? rc : meta_extent_insert(txn, ino, pages);
+}
+
+int meta_extent_swap(struct meta_txn *txn, uint64_t ino, struct meta_extent *pages,
+                     struct meta_extent *gone, uint64_t *more)
+{
+    struct meta_extent before, extent, tail;
+    int rc = refuse_extent(txn, ino, pages);
+
+    rc = rc ? rc : extents_around(txn, ino, pages->page, &before, &extent);
+    if (rc == 0 && before.count != 0 && extent_end(&before) > pages->page)
+        extent = before;
+    if (rc || !extent.count || extent.page > pages->page || !extent.shared) {
+        pages->count = 0;
+        return rc;
+    }
+    tail = extent;
+    if (pages->count > extent_end(&extent) - pages->page)
+        pages->count = extent_end(&extent) - pages->page;
+    pages->shared = false;
+    *gone = (struct meta_extent){pages->page, extent.block + (pages->page - extent.page),
+                                 pages->count, true};
+    tail.page = extent_end(pages);
+    tail.block = gone->block + gone->count;
+    *more = tail.count = extent_end(&extent) - tail.page;
+    if (tail.count == 0)
+        return swap_at_end(txn, ino, &extent, pages);
+    if (extent.page < pages->page) {
+        before.count = pages->page - before.page;
+        rc = overwrite(txn, ino, &before);
+    }
+    return rc ? rc : swap_before_tail(txn, ino, &before, pages, &tail);
+}
+
 int meta_extent_split(struct meta_txn *txn, uint64_t ino, uint64_t page)
 {
     struct meta_extent before, after, tail;

@@ -195,6 +195,11 @@ int meta_extent_insert(struct meta_txn *txn, uint64_t ino, const struct meta_ext
  * (UINT64_MAX - page). */
 int meta_extent_remove(struct meta_txn *txn, uint64_t ino, uint64_t page, uint64_t count,
                        int (*removed)(void *arg, const struct meta_extent *run), void *arg);
+/* Pages of *pages get its blocks, which are theirs alone: as many as the first one's extent has, if
+ * that is marked as shared. Then pages->count says how many (0: none). *gone is what they had, and
+ * *more how many pages of that extent follow them. */
+int meta_extent_swap(struct meta_txn *txn, uint64_t ino, struct meta_extent *pages,
+                     struct meta_extent *gone, uint64_t *more);
 /* Moves every extent at or after `page` by `delta` pages (none may straddle `page`: see
  * meta_extent_split()); merges at the seam. */
 int meta_extent_shift(struct meta_txn *txn, uint64_t ino, uint64_t page, int64_t delta);

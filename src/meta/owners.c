@@ -55,6 +55,16 @@ static int store_owners(struct meta_txn *txn, const struct meta_owners *run)
     return meta_store(txn, &key, &disk, sizeof disk);
 }
 
+/* The cursor is on the run of the table that begins there. */
+static int shorten_owners(struct meta_txn *txn, const struct meta_owners *run)
+{
+    struct meta_disk_owners disk = {run->count, run->extents, run->records};
+    struct meta_key key;
+
+    meta_key_number(&key, META_OWNERS, run->block);
+    return meta_overwrite(txn, &key, &disk, sizeof disk);
+}
+
 static int erase_owners(struct meta_txn *txn, uint64_t block)
 {
     struct meta_key key;
@@ -74,7 +84,8 @@ static bool is_owners(const MDB_val *found)
     return found->mv_size && *(const unsigned char *)found->mv_data == META_OWNERS;
 }
 
-/* The runs that begin before `block` and at or after it: counts of 0 where there is none. */
+/* The runs that begin before `block` and at or after it: counts of 0 where there is none. Leaves
+ * the cursor on the one before, if there is one. */
 static int owners_around(struct meta_txn *txn, uint64_t block, struct meta_owners *before,
                          struct meta_owners *after)
 {
@@ -102,7 +113,7 @@ static int owners_around(struct meta_txn *txn, uint64_t block, struct meta_owner
 }
 
 /* The run of the table that has the block; a count of 0: none. *next: where the next one begins, at
- * most `end`. */
+ * most `end`. If the run begins before the block, the cursor is on it. */
 static int owners_of(struct meta_txn *txn, uint64_t block, uint64_t end, struct meta_owners *out,
                      uint64_t *next)
 {
@@ -153,7 +164,7 @@ int meta_owners_next(struct meta_txn *txn, uint64_t block, struct meta_owners *o
     return rc ? rc : decode_owners(txn, &found, &value, out);
 }
 
-/* Takes [block, block+count) out of the run of the table that has it. */
+/* Takes [block, block+count) out of the run of the table that has it, right after owners_of(). */
 static int cut_out(struct meta_txn *txn, const struct meta_owners *listed, uint64_t block,
                    uint64_t count)
 {
@@ -163,7 +174,7 @@ static int cut_out(struct meta_txn *txn, const struct meta_owners *listed, uint6
     head.count = block - head.block;
     tail.block = block + count;
     tail.count = owners_end(listed) - tail.block;
-    rc = head.count ? store_owners(txn, &head) : erase_owners(txn, block);
+    rc = head.count ? shorten_owners(txn, &head) : erase_owners(txn, block);
     return rc == 0 && tail.count ? store_owners(txn, &tail) : rc;
 }
 

@@ -2,8 +2,9 @@
 /*
  * The first write to shared pages. Whole pages get new blocks that hold what is written; parts of
  * pages get a copy. Pins for reading keep what they have. Pages that no other file shares any more
- * stay where they are, and one write is enough to learn that of all of them. In a full pool nothing
- * has changed.
+ * stay where they are, and one write is enough to learn that of all of them. A thread that writes
+ * page by page takes a shorter way, which must not lead it astray. In a full pool nothing has
+ * changed.
  */
 #include "support.h"
 
@@ -119,6 +120,37 @@ static void check_pinned(void)
     end();
 }
 
+/* A thread that writes page by page expects that the next one is shared too. Here it is not: a pin
+ * for writing has got it a block of its own, or it is a hole. There is no free block either. */
+static void check_one_by_one(void)
+{
+    struct hf_file *rest;
+    struct iovec iov;
+    struct hf_pin pin;
+
+    begin();
+    for (unsigned i = 0; i < PAGES; i += 3)
+        test_write_pages(file, NEW, i, 1);
+    EXPECT_EQ(saved_pages(), PAGES - (PAGES + 2) / 3);
+    test_write_pages(file, NEW, 19, 1);
+    EXPECT_EQ(hf_fallocate(file, HF_FALLOC_PUNCH_HOLE, 20 * TEST_PAGE, TEST_PAGE, &test_wait), 0);
+    test_write_pages(file, NEW, 20, 1);
+    test_write_pages(file, NEW, 25, 1);
+    pin = test_pin(file, 26 * TEST_PAGE, TEST_PAGE, HF_PIN_WRITE, &iov, 1);
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    rest = test_file(pool, "/rest");
+    while (hf_write(rest, "", 1, test_size(rest) / TEST_PAGE * TEST_PAGE + TEST_PAGE) == 1)
+        continue;
+    EXPECT_EQ(test_free_bytes(pool), 0);
+    test_write_pages(file, NEW, 26, 1);
+    test_expect_pages(file, NEW, 18, 3);
+    test_expect_pages(file, OLD, 22, 2);
+    test_expect_pages(file, NEW, 24, 3);
+    test_expect_pages(copy, OLD, 0, PAGES);
+    EXPECT_EQ(hf_close(rest), 0);
+    end();
+}
+
 /* ---- when the other owner has gone ---- */
 
 struct layout {
@@ -213,6 +245,7 @@ static void first_write(void)
     check_whole_pages();
     check_odd_bytes();
     check_pinned();
+    check_one_by_one();
     check_alone();
     check_half_alone();
     check_full();

@@ -220,6 +220,7 @@ static void test_set_aside(void **state)
 
 struct model {
     uint64_t block[MODEL_PAGES]; /* + 1; 0: a hole */
+    bool shared[MODEL_PAGES];    /* of a hole: false */
     struct meta_txn *txn;
     uint64_t page; /* what `removed` expects next */
 };
@@ -228,7 +229,8 @@ static uint64_t model_run(const struct model *model, uint64_t page)
 {
     uint64_t count = 1;
 
-    while (page + count < MODEL_PAGES && model->block[page + count] == model->block[page] + count)
+    while (page + count < MODEL_PAGES && model->block[page + count] == model->block[page] + count &&
+           model->shared[page + count] == model->shared[page])
         count++;
     return count;
 }
@@ -249,7 +251,8 @@ static void compare_all(struct model *model)
         must(rc);
         assert_int_equal(extent.page, next);
         assert_int_equal(extent.block + 1, model->block[next]);
-        assert_true(extent.count <= model_run(model, next));
+        assert_int_equal(extent.count, model_run(model, next));
+        assert_int_equal(extent.shared, model->shared[next]);
         page = extent.page + extent.count;
     }
 }
@@ -262,7 +265,9 @@ static int expect_removed(void *arg, const struct meta_extent *run)
     assert_true(run->page >= model->page);
     for (uint64_t i = 0; i < run->count; i++) {
         assert_int_equal(model->block[run->page + i], run->block + i + 1);
+        assert_int_equal(model->shared[run->page + i], run->shared);
         model->block[run->page + i] = 0;
+        model->shared[run->page + i] = false;
     }
     model->page = run->page + run->count;
     must(meta_detached_put(model->txn,
@@ -271,12 +276,17 @@ static int expect_removed(void *arg, const struct meta_extent *run)
     return 0;
 }
 
+/* Often one that continues what is before the page. */
+static uint64_t any_block(const struct model *model, uint64_t page)
+{
+    return random() % 2 && page > 0 && model->block[page - 1]
+               ? model->block[page - 1]
+               : (uint64_t)random() % (POOL_BLOCKS - MODEL_PAGES);
+}
+
 static void model_insert(struct model *model, uint64_t page, uint64_t count)
 {
-    uint64_t block = random() % 2 && page > 0 && model->block[page - 1]
-                         ? model->block[page - 1]
-                         : (uint64_t)random() % (POOL_BLOCKS - MODEL_PAGES);
-    uint64_t free_pages = 0;
+    uint64_t block = any_block(model, page), free_pages = 0;
 
     while (free_pages < count && model->block[page + free_pages] == 0)
         free_pages++;
@@ -298,6 +308,33 @@ static void model_remove(struct model *model, uint64_t page, uint64_t count)
         assert_int_equal(model->block[i], 0);
 }
 
+static void model_mark(struct model *model, uint64_t page, uint64_t count, bool shared)
+{
+    must(meta_extent_mark(model->txn, 3, page, count, shared));
+    for (uint64_t i = page; i < page + count; i++)
+        model->shared[i] = model->block[i] && shared;
+}
+
+static void model_swap(struct model *model, uint64_t page, uint64_t count)
+{
+    struct meta_extent pages = {page, any_block(model, page), count, false}, gone;
+    uint64_t block = pages.block, run = model_run(model, page), more;
+
+    must(meta_extent_swap(model->txn, 3, &pages, &gone, &more));
+    assert_int_equal(pages.count, !model->shared[page] ? 0 : run < count ? run : count);
+    if (!pages.count)
+        return;
+    assert_int_equal(more, run - pages.count);
+    assert_int_equal(gone.page, page);
+    assert_int_equal(gone.block + 1, model->block[page]);
+    assert_int_equal(gone.count, pages.count);
+    assert_true(gone.shared);
+    for (uint64_t i = 0; i < pages.count; i++) {
+        model->block[page + i] = block + i + 1;
+        model->shared[page + i] = false;
+    }
+}
+
 /* Collapse and insert, as src/fs does them. */
 static void model_shift(struct model *model, uint64_t page, uint64_t count, bool up)
 {
@@ -308,12 +345,16 @@ static void model_shift(struct model *model, uint64_t page, uint64_t count, bool
         memmove(model->block + page + count, model->block + page,
                 (MODEL_PAGES - count - page) * sizeof model->block[0]);
         memset(model->block + page, 0, count * sizeof model->block[0]);
+        memmove(model->shared + page + count, model->shared + page, MODEL_PAGES - count - page);
+        memset(model->shared + page, 0, count);
     } else {
         model_remove(model, page, count);
         must(meta_extent_shift(model->txn, 3, page + count, -(int64_t)count));
         memmove(model->block + page, model->block + page + count,
                 (MODEL_PAGES - count - page) * sizeof model->block[0]);
         memset(model->block + MODEL_PAGES - count, 0, count * sizeof model->block[0]);
+        memmove(model->shared + page, model->shared + page + count, MODEL_PAGES - count - page);
+        memset(model->shared + MODEL_PAGES - count, 0, count);
     }
 }
 
@@ -324,7 +365,18 @@ static void one_step(struct model *model)
 
     if (page + count > MODEL_PAGES)
         count = MODEL_PAGES - page;
-    switch (random() % 8) {
+    switch (random() % 13) {
+    case 8:
+        model_mark(model, page, count, false);
+        break;
+    case 9:
+        model_mark(model, page, count, true);
+        break;
+    case 10:
+    case 11:
+    case 12:
+        model_swap(model, page, count);
+        break;
     case 0:
         model_shift(model, page, count, false);
         break;
