@@ -35,22 +35,25 @@ static uint32_t fifo_pop(struct fifo *fifo)
 struct object {
     bool there;
     uint8_t uses;
+    bool main;      /* its queue, or its ghost's */
     uint32_t ghost; /* number of the eviction that made it one; 0: it is none */
 };
 
 struct offline {
     struct fifo small, main;
     struct object *objects;
-    uint32_t evictions;
-    unsigned ghosts;
-    bool turns; /* policy lru: one queue, and another turn for what was used */
+    uint32_t evictions[2]; /* from the queues */
+    unsigned ghosts, room;
+    unsigned small_wanted; /* objects that the small queue is to have */
+    bool turns;            /* policy lru: one queue, and another turn for what was used */
 };
 
-static void leave_offline(struct offline *offline, uint32_t key, bool ghost)
+static void leave_offline(struct offline *offline, uint32_t key)
 {
-    offline->objects[key].there = false;
-    if (ghost)
-        offline->objects[key].ghost = ++offline->evictions;
+    struct object *object = &offline->objects[key];
+
+    object->there = false;
+    object->ghost = ++offline->evictions[object->main];
 }
 
 /* False: it got another turn. */
@@ -62,9 +65,10 @@ static bool take_small(struct offline *offline)
 
     if (again) {
         object->uses = 0;
+        object->main = !offline->turns;
         fifo_push(offline->turns ? &offline->small : &offline->main, key);
     } else {
-        leave_offline(offline, key, !offline->turns);
+        leave_offline(offline, key);
     }
     return !again;
 }
@@ -74,7 +78,7 @@ static bool take_main(struct offline *offline)
     uint32_t key = fifo_pop(&offline->main);
 
     if (!offline->objects[key].uses) {
-        leave_offline(offline, key, false);
+        leave_offline(offline, key);
         return true;
     }
     offline->objects[key].uses--;
@@ -88,18 +92,32 @@ static void evict_offline(struct offline *offline)
 
     while (!gone)
         gone = offline->main.count &&
-                       (!offline->small.count || offline->small.count * 9 < offline->main.count)
+                       (!offline->small.count || offline->small.count < offline->small_wanted)
                    ? take_main(offline)
                    : take_small(offline);
+}
+
+/* A ghost: its queue gets two objects more, between a tenth and nine tenths. */
+static void widen_queue(struct offline *offline, bool main)
+{
+    unsigned least = offline->room / 10, most = offline->room - least;
+
+    if (main)
+        offline->small_wanted -= offline->small_wanted < least + 2 ? 0 : 2;
+    else
+        offline->small_wanted += offline->small_wanted + 2 > most ? 0 : 2;
 }
 
 static void insert_offline(struct offline *offline, uint32_t key)
 {
     struct object *object = &offline->objects[key];
-    bool known = object->ghost && offline->evictions - object->ghost < offline->ghosts;
+    bool known =
+        object->ghost && offline->evictions[object->main] - object->ghost < offline->ghosts;
 
+    if (known)
+        widen_queue(offline, object->main);
     fifo_push(known ? &offline->main : &offline->small, key);
-    *object = (struct object){.there = true};
+    *object = (struct object){.there = true, .main = known};
 }
 
 static double run_offline(const struct cache_trace *trace, unsigned room, unsigned ghosts,
@@ -109,6 +127,8 @@ static double run_offline(const struct cache_trace *trace, unsigned room, unsign
                               .main = fifo_new(room + 1),
                               .objects = lab_alloc(trace->keys * sizeof *offline.objects),
                               .ghosts = ghosts,
+                              .room = room,
+                              .small_wanted = room / 2,
                               .turns = turns};
     unsigned hits = 0;
 

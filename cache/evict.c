@@ -41,11 +41,11 @@ static void count_object(struct hfc *cache, const struct cell *cell, bool comes)
 {
     struct run *run = cache_run(cache);
     uint64_t bytes, pages, sign = comes ? 1 : UINT64_MAX;
-    uint64_t *queue = cell->state & CELL_MAIN ? &run->main_pages : &run->small_pages;
+    uint64_t *queue = cell->state & CELL_MAIN ? &run->main_bytes : &run->small_bytes;
 
     object_bytes(cell, &bytes, &pages);
     run->space_bytes[cell->space % HFC_SPACES] += sign * bytes;
-    *queue += sign * bytes; /* in bytes, since packed ones have no page */
+    *queue += sign * bytes;
     run->objects += sign;
 }
 
@@ -65,69 +65,6 @@ static void unqueue_object(struct hfc *cache, uint32_t index)
     list_drop(cache, queue_of(cache, cell), index);
     store_relaxed(&cell->state, cell->state & ~CELL_QUEUED); /* relaxed: as above */
     count_object(cache, cell, false);
-}
-
-/* ---- ghosts ---- */
-
-/* Four words a set. A ghost is 20 bits of the hash, and 12 of the clock when it came. */
-#define GHOST_SET 4u
-
-static uint32_t *ghost_set(struct hfc *cache, uint64_t hash)
-{
-    uint32_t sets = cache->cells / GHOST_SET;
-
-    return region_at(&cache->state, cache->ghosts_at + (hash % sets) * GHOST_SET * 4);
-}
-
-/* A ghost lasts as long as half of the clock's turn: as many evictions as there may be objects. */
-static uint32_t ghost_time(struct hfc *cache)
-{
-    uint64_t step = cache->cells / 2048 + 1;
-
-    return (uint32_t)(cache_run(cache)->ghost_clock / step) & 4095;
-}
-
-static bool ghost_lives(struct hfc *cache, uint32_t ghost)
-{
-    return ghost && ((ghost_time(cache) - ghost) & 4095) < 2048;
-}
-
-static void ghost_put(struct hfc *cache, uint64_t hash)
-{
-    uint32_t *set = ghost_set(cache, hash), oldest = 0, age = 0;
-
-    cache_run(cache)->ghost_clock++;
-    for (uint32_t i = 0; i < GHOST_SET; i++) {
-        uint32_t its = ghost_lives(cache, set[i]) ? (ghost_time(cache) - set[i]) & 4095 : 4096;
-
-        if (its >= age) {
-            age = its;
-            oldest = i;
-        }
-    }
-    set[oldest] = ((uint32_t)(hash >> 44) | 1) << 12 | ghost_time(cache);
-}
-
-bool ghost_take(struct hfc *cache, uint64_t hash)
-{
-    uint32_t *set = ghost_set(cache, hash);
-
-    for (uint32_t i = 0; i < GHOST_SET; i++) {
-        if (ghost_lives(cache, set[i]) && set[i] >> 12 == ((uint32_t)(hash >> 44) | 1)) {
-            set[i] = 0;
-            return true;
-        }
-    }
-    return false;
-}
-
-static void remember_ghost(struct hfc *cache, const struct cell *cell)
-{
-    uint8_t bytes[HFC_KEY_MAX];
-    struct hfc_key key = {.bytes = bytes, .space = cell->space};
-
-    if (key_copy(cache, cell, bytes, &key.len))
-        ghost_put(cache, key_hash(cache, &key));
 }
 
 /* ---- leaving ---- */
@@ -157,13 +94,13 @@ void object_leave(struct hfc *cache, uint32_t index, uint64_t *place)
 
 /* ---- the policy ---- */
 
-static void evict(struct hfc *cache, uint32_t index, bool ghost)
+static void evict(struct hfc *cache, uint32_t index)
 {
     uint32_t born = cache_cell(cache, index)->born, now = cache_now();
 
     cache_run(cache)->evicted_age = now > born ? now - born : 0;
-    if (ghost)
-        remember_ghost(cache, cache_cell(cache, index));
+    if (cache->policy == HFC_S3FIFO)
+        ghost_leave(cache, cache_cell(cache, index));
     cache_run(cache)->evictions++;
     tier_demote(cache, index);
     object_leave(cache, index, table_word_of(cache, index));
@@ -187,7 +124,7 @@ static bool take_turn(struct hfc *cache, uint32_t index, bool main)
     uint8_t uses = load_relaxed(&cache_cell(cache, index)->uses); /* relaxed: a hint */
 
     if (cache->policy == HFC_FIFO || !uses || (cache->policy == HFC_S3FIFO && !main && uses < 2)) {
-        evict(cache, index, cache->policy == HFC_S3FIFO && !main);
+        evict(cache, index);
         return true;
     }
     if (cache->policy == HFC_LRU)
@@ -217,13 +154,12 @@ static struct list *oldest_queue(struct hfc *cache, uint32_t space, unsigned kin
     return oldest;
 }
 
-/* The small queue is to have a tenth. */
 static struct list *queue_to_take(struct hfc *cache, uint32_t space, bool *main)
 {
     struct run *run = cache_run(cache);
     struct list *small = oldest_queue(cache, space, 0), *rest = oldest_queue(cache, space, 1);
 
-    *main = rest && (!small || run->small_pages * 9 < run->main_pages);
+    *main = rest && (!small || run->small_bytes < ghosts_small_bytes(run));
     return *main ? rest : small;
 }
 

@@ -33,7 +33,7 @@ static uint64_t bytes_of_all(struct hfc *cache)
 {
     const struct run *run = cache_run(cache);
 
-    return run->small_pages + run->main_pages;
+    return run->small_bytes + run->main_bytes;
 }
 
 /* False: no object is left. */

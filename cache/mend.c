@@ -34,7 +34,7 @@ static void empty_lists(struct run *run)
     run->free_cell = run->open_page = CACHE_NONE;
     run->free_cells = 0;
     memset(run->space_bytes, 0, sizeof run->space_bytes);
-    run->small_pages = run->main_pages = run->leaving_pages = 0;
+    run->small_bytes = run->main_bytes = run->leaving_pages = 0;
     run->objects = run->packed_pages = 0;
 }
 

@@ -281,7 +281,7 @@ static uint64_t plan_run(struct hfc *cache)
     cache->links_at = 2 * CACHE_PAGE;
     cache->ghosts_at =
         cache->links_at + cache_pages((uint64_t)cache->cells * sizeof(struct link)) * CACHE_PAGE;
-    cache->busy_at = cache->ghosts_at + cache_pages((uint64_t)cache->cells * 4) * CACHE_PAGE;
+    cache->busy_at = cache->ghosts_at + cache_pages(ghosts_bytes(cache)) * CACHE_PAGE;
     cache->filled_at = cache->busy_at + map_pages * CACHE_PAGE;
     cache->spans_at = cache->filled_at + map_pages * CACHE_PAGE;
     return cache->spans_at +
@@ -317,9 +317,11 @@ static int open_run(struct hfc *cache, uint64_t ino, uint64_t bytes)
     rc = region_open(&cache->state, file);
     if (rc)
         return rc == -EUCLEAN ? -ESTALE : rc;
-    if (cache->state.bytes != bytes || cache_run(cache)->magic != CACHE_RUN_MAGIC ||
-        cache_run(cache)->index_ino != cache->index.ino)
+    if (cache_run(cache)->index_ino != cache->index.ino)
         return -ESTALE; /* another file's number, which only damage puts there */
+    if (cache->state.bytes != bytes || cache_run(cache)->magic != CACHE_RUN_MAGIC)
+        return cache_fail(-EOPNOTSUPP, "processes with another version of this library have the "
+                                       "cache open: end them first");
     return 0;
 }
 

@@ -24,7 +24,7 @@
 
 #define CACHE_PAGE ((uint64_t)HF_BLOCK_BYTES)
 #define CACHE_MAGIC UINT64_C(0x3145484341434648) /* "HFCACHE1" */
-#define CACHE_RUN_MAGIC UINT64_C(0x324e555243464821)
+#define CACHE_RUN_MAGIC UINT64_C(0x334e555243464821)
 #define CACHE_FORMAT 1u
 #define CACHE_INCOMPAT_TIER 1u /* a page and entries of a second tier come after the cells */
 #define CACHE_NONE UINT32_MAX
@@ -139,12 +139,13 @@ struct run { /* one page; the next has the shards; then links, ghosts, maps and 
     struct list leaving; /* ranges that are no object's (any more) and perhaps held */
     struct list sparse;  /* pages of packed objects with little life in them */
     uint64_t space_bytes[HFC_SPACES];
-    uint64_t small_pages, main_pages;
+    uint64_t small_bytes, main_bytes; /* of the queues of all namespaces */
+    uint64_t small_wanted;            /* ghosts.c; 0: as it begins */
     uint64_t busy_pages, filled_pages, leaving_pages, limit_pages;
     uint64_t objects, packed_pages;
-    uint64_t ghost_clock;
-    uint32_t spans_known; /* 0: while a mend marks pages */
-    uint32_t made;        /* 0: no process has made what is here yet */
+    uint64_t ghost_clock[2]; /* evictions from the queues: small, main */
+    uint32_t spans_known;    /* 0: while a mend marks pages */
+    uint32_t made;           /* 0: no process has made what is here yet */
     uint64_t puts, put_bytes, evictions, removals, ghost_hits, compacted, mendings;
     uint64_t dropped, evicted_age; /* in seconds */
 };
@@ -309,6 +310,15 @@ uint64_t spans_find(const struct hfc *cache, uint64_t wanted);
 /* A run near the end of the file that is filled and free. False: there is none. */
 bool spans_last_idle(const struct hfc *cache, uint64_t *page, uint64_t *pages);
 
+/* ghosts.c: under the lock */
+uint64_t ghosts_bytes(const struct hfc *cache); /* of their table, in the run state */
+/* The object is evicted from the queue that it is in. */
+void ghost_leave(struct hfc *cache, const struct cell *cell);
+/* An object of so many bytes comes, whose key has the hash. True: the key left not long ago. */
+bool ghost_take(struct hfc *cache, uint64_t hash, uint64_t bytes);
+/* That the small queue is to have. */
+uint64_t ghosts_small_bytes(const struct run *run);
+
 /* evict.c: under the lock */
 void object_bytes(const struct cell *cell, uint64_t *bytes, uint64_t *pages);
 void queue_object(struct hfc *cache, uint32_t cell);
@@ -325,7 +335,6 @@ unsigned settle_leaving(struct hfc *cache, unsigned most);
  * free, so no object should leave to make room. */
 int holders_unknown(const struct hfc *cache);
 void leave_range(struct hfc *cache, uint32_t cell);
-bool ghost_take(struct hfc *cache, uint64_t hash);
 /* Room for `pages` more, and for `bytes` of the space. -ENOSPC, -EFBIG. */
 int make_room(struct hfc *cache, uint32_t space, uint64_t pages, uint64_t bytes);
 int take_range(struct hfc *cache, uint64_t pages, uint64_t *page);

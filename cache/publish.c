@@ -25,7 +25,7 @@ int publish(struct hfc *cache, const struct hfc_key *key, uint32_t index, uint64
 {
     struct run *run = cache_run(cache);
     struct cell *cell = cache_cell(cache, index);
-    uint64_t hash = key_hash(cache, key), *place;
+    uint64_t hash = key_hash(cache, key), bytes, pages, *place;
     struct found old;
     int rc = take_cells(cache, key_cells(key->len));
 
@@ -37,7 +37,8 @@ int publish(struct hfc *cache, const struct hfc_key *key, uint32_t index, uint64
     key_store(cache, cell, key);
     store_relaxed(&cell->uses, (uint8_t)0); /* relaxed, and below: the word is stored later */
     store_relaxed(&cell->born, cache_now());
-    if (cache->policy == HFC_S3FIFO && ghost_take(cache, hash)) {
+    object_bytes(cell, &bytes, &pages);
+    if (cache->policy == HFC_S3FIFO && ghost_take(cache, hash, bytes)) {
         store_relaxed(&cell->state, cell->state | CELL_MAIN);
         run->ghost_hits++;
     }

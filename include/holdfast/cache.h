@@ -49,7 +49,7 @@ struct hfc_put;
 
 enum hfc_policy {
     /* A small and a main queue, and ghosts: the keys of objects that were evicted. An object that
-     * is used only once leaves first. */
+     * is used only once leaves first. How large the small queue is, the ghosts tell. */
     HFC_S3FIFO = 0,
     HFC_LRU = 1, /* an object that was used since its last turn in the queue gets another turn */
     HFC_FIFO = 2 /* the oldest object leaves first */
@@ -80,9 +80,9 @@ struct hfc_options {
  *   -EINVAL     an option is unknown or out of bounds
  *   -EEXIST     tier has a file of another cache, or of something else
  *   -EUCLEAN    the index is damaged, or the file is not an index
- *   -EOPNOTSUPP a newer version made it; or the pool's engine does not know which process holds a
- *               range; or tier is on a network's file system; or the library was built without
- *               liburing
+ *   -EOPNOTSUPP a newer version made it, or processes with another version have it open; or the
+ *               pool's engine does not know which process holds a range; or tier is on a network's
+ *               file system; or the library was built without liburing
  *   -ENOSPC     the pool has no room for the index
  *   -ENAMETOOLONG path is too long
  *   -ENOMEM, -EBUSY, -EROFS, -EIO  and the errors of hf_open() and hf_lease() */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <holdfast/serve.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -300,6 +301,31 @@ static void check_policy(uint32_t policy, bool stays)
     done(cache);
 }
 
+/* Keys that were used often fill the main queue. Then each key is asked for twice, 40 others
+ * apart, where 64 fit. A small queue of a half loses each before its second time. The ghosts tell
+ * that, and it grows. */
+static void check_small_queue(void)
+{
+    struct hfc *cache;
+
+    fresh();
+    cache = object_cache(pool, TEST_MIB(4), HFC_S3FIFO, 512);
+    for (uint64_t i = 2000; i < 2060; i++) {
+        object_put(cache, i, 0, 1, KIB(64));
+        for (unsigned use = 0; use < 3; use++)
+            EXPECT_EQ(object_get(cache, i, 0, KIB(64)), 1);
+    }
+    for (uint64_t i = 0; i < 1000; i++) {
+        object_put(cache, i, 0, 1, KIB(64));
+        if (i >= 40 && object_get(cache, i - 40, 0, KIB(64)) != 1) {
+            EXPECT(i < 500);
+            object_put(cache, i - 40, 0, 1, KIB(64));
+        }
+    }
+    EXPECT(object_stats(cache).ghost_hits > 0);
+    done(cache);
+}
+
 static void check_quota(void)
 {
     struct hfc *cache;
@@ -426,6 +452,32 @@ static void check_opening(void)
     done(cache);
 }
 
+/* What is shared while a cache is open has another form in another version. */
+static void check_other_version(void)
+{
+    enum { RUN_INO = 80 }; /* docs/FORMAT.md */
+    struct hf_file *file;
+    struct hfc *cache, *second;
+    uint64_t ino, magic, other;
+
+    fresh();
+    cache = object_cache(pool, TEST_MIB(4), HFC_S3FIFO, 100);
+    EXPECT_EQ(hf_open(pool, "/cache/index", O_RDONLY, 0, &file), 0);
+    EXPECT_EQ(hf_read(file, &ino, sizeof ino, RUN_INO), (ssize_t)sizeof ino);
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hf_openat(pool, ino, "", O_RDWR, 0, &file), 0);
+    EXPECT_EQ(hf_read(file, &magic, sizeof magic, 0), (ssize_t)sizeof magic);
+    other = magic + 1;
+    EXPECT_EQ(hf_write(file, &other, sizeof other, 0), (ssize_t)sizeof other);
+    EXPECT_EQ(hfc_open(pool, "/cache", NULL, &second), -EOPNOTSUPP);
+    EXPECT(strstr(hfc_detail(), "another version"));
+    EXPECT_EQ(hf_write(file, &magic, sizeof magic, 0), (ssize_t)sizeof magic);
+    EXPECT_EQ(hf_close(file), 0);
+    EXPECT_EQ(hfc_open(pool, "/cache", NULL, &second), 0);
+    EXPECT_EQ(hfc_close(second), 0);
+    done(cache);
+}
+
 static void check_child(void *arg)
 {
     struct hfc *cache = arg;
@@ -520,11 +572,13 @@ static void calls(void)
     check_policy(HFC_S3FIFO, true);
     check_policy(HFC_LRU, true);
     check_policy(HFC_FIFO, false);
+    check_small_queue();
     check_quota();
     check_watermarks();
     check_age();
     check_packed();
     check_opening();
+    check_other_version();
     check_damage();
     check_large();
     fresh();
