@@ -140,9 +140,9 @@ void key_store(struct hfc *cache, struct cell *cell, const struct hfc_key *key)
 
 void key_free(struct hfc *cache, struct cell *cell)
 {
-    uint32_t more = cell->more, left = HFC_KEY_MAX / KEY_MORE + 1;
+    uint32_t more = cell->more, left = key_cells(cell->key_len);
 
-    while (more && more <= cache->cells && left--) {
+    while (left-- && more && more <= cache->cells) {
         uint32_t next = cache_cell(cache, more - 1)->more;
 
         if (CELL_KIND(cache_cell(cache, more - 1)->state) != CELL_KEY)
