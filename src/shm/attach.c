@@ -200,19 +200,24 @@ void shm_attach_cancel(struct shm_attach *at)
 }
 
 /* Opens the segment that is in use, and reads its header. A descriptor; -ENOENT: there is none that
- * is whole and of this POOL/lock. */
+ * is whole and of this POOL/lock. Then the header's version is not ours if a segment of another
+ * version is there. Each version has the magic and the version at the same place. */
 static int open_standing(const struct shm_attach *at, char *path, size_t size,
                          struct shm_run *header)
 {
     struct stat st, lock;
     int fd = shm_run_find(at, path, size);
 
+    header->magic = 0;
+    header->version = SHM_VERSION;
     if (fd < 0)
         return fd;
     if (fstat(fd, &st) || fstat(at->lock_fd, &lock) || (uint64_t)st.st_size < sizeof *header ||
         pread(fd, header, sizeof *header, 0) != sizeof *header ||
         !shm_laid_out_well(header, (uint64_t)st.st_size) || header->lock_dev != lock.st_dev ||
         header->lock_ino != lock.st_ino) {
+        if (header->magic != SHM_MAGIC)
+            header->version = SHM_VERSION;
         close(fd);
         return -ENOENT;
     }
@@ -476,10 +481,10 @@ int shm_build(struct shm_attach *at, const uint8_t uuid[16], mode_t mode, const 
     return 0;
 }
 
-/* Its processes have another /dev/shm, or the file was removed, and they stay. SHM_AGAIN: its first
- * attacher died, or they may be about to leave, as the server of a mount that has just been
- * unmounted. */
-static int not_there(struct shm_attach *at, const char *path)
+/* Its processes are of another version, or have another /dev/shm, or the file was removed, and they
+ * stay. SHM_AGAIN: its first attacher died, or they may be about to leave, as the server of a mount
+ * that has just been unmounted. */
+static int not_there(struct shm_attach *at, const char *path, uint32_t version)
 {
     static _Thread_local unsigned tries;
 
@@ -489,6 +494,11 @@ static int not_there(struct shm_attach *at, const char *path)
         return SHM_AGAIN;
     }
     tries = 0;
+    if (version != SHM_VERSION)
+        return hf_fail(EBUSY,
+                       "%s is in use by programs of another version of Holdfast (their run segment "
+                       "has version %" PRIu32 ", this one's %u): end them first",
+                       at->pool_dir, version, SHM_VERSION);
     return hf_fail(EBUSY,
                    "%s is in use, and the run segment of its processes %s%s is not here: they have "
                    "another /dev/shm, or it was removed; end them first",
@@ -516,7 +526,7 @@ int shm_may_join(struct shm_attach *at)
     if (fd == -ENOENT || (fd >= 0 && !header.ready)) {
         if (fd >= 0)
             close(fd);
-        return not_there(at, path);
+        return not_there(at, path, header.version);
     }
     if (fd < 0)
         return hf_fail_errno(-fd, "the run segment %s", path);
@@ -541,7 +551,7 @@ int shm_map(struct shm_attach *at, const uint8_t uuid[16], struct shm **out)
         rc = -ENOENT;
     }
     if (rc == -ENOENT)
-        return not_there(at, path);
+        return not_there(at, path, header.version);
     if (rc)
         return hf_fail_map(-rc, "the run segment");
     rc = use_run_file(fd, path, &run_life);

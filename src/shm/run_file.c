@@ -225,6 +225,19 @@ static void sweep(int lock_fd)
     closedir(dir);
 }
 
+/* The segment of this pool's earlier processes, whatever version they had. The caller is alone. */
+static void remove_left(const struct shm_attach *at)
+{
+    char path[sizeof at->pool_dir + 8];
+    int fd = shm_run_find(at, path, sizeof path);
+
+    if (fd < 0)
+        return;
+    if (!run_in_use(fd))
+        unlink(path);
+    close(fd);
+}
+
 /* ---- making ---- */
 
 static int new_name(const uint8_t uuid[16], char name[64])
@@ -284,6 +297,7 @@ int shm_run_make(const struct shm_attach *at, const struct shm_run *header, mode
 
     if (fstat(at->lock_fd, &lock))
         return -errno;
+    remove_left(at);
     if (aside || !on(at->lock_fd, TMPFS_MAGIC)) {
         sweep(at->lock_fd);
         rc = new_name(header->uuid, record.name);

@@ -2,7 +2,8 @@
 /*
  * A pool has one run segment, also when it is copied or moved while in use, seen through another
  * mount, or used by several users. That stays so when the file of the segment is taken away. A
- * process that attaches finds the pins of the others, or is told why it cannot.
+ * process that attaches finds the pins of the others, or is told why it cannot. Nor does a segment
+ * of another version become a second one.
  */
 #include "support.h"
 
@@ -195,6 +196,43 @@ static void swept(void)
     EXPECT_EQ(count(pattern), 0);
 }
 
+/* As programs before an upgrade, whose segment has another layout. */
+static void make_older(const char *pattern)
+{
+    const uint32_t version = 1;
+    glob_t found;
+    int fd;
+
+    EXPECT_EQ(glob(pattern, 0, NULL, &found), 0);
+    EXPECT_EQ(found.gl_pathc, 1);
+    fd = open(found.gl_pathv[0], O_RDWR);
+    EXPECT_OK(fd);
+    EXPECT_EQ(pwrite(fd, &version, sizeof(version), sizeof(uint64_t)), sizeof(version));
+    EXPECT_EQ(close(fd), 0);
+    globfree(&found);
+}
+
+/* A pool that programs of another version use is refused, and the sentence says so. What they leave
+ * when they are killed goes. */
+static void other_version(void)
+{
+    char pattern[256];
+    pid_t pid;
+
+    make("older");
+    segment_of("older", pattern);
+    pid = holder("older");
+    make_older(pattern);
+    EXPECT_EQ(try_open("older"), -EBUSY);
+    EXPECT(strstr(hf_strerror_detail(), "of another version of Holdfast"));
+    test_kill(pid);
+    EXPECT_EQ(count(pattern), 1);
+    EXPECT_EQ(cut("older"), 0);
+    EXPECT_EQ(count(pattern),
+              1); /* ours: nobody knows of their devices, so the quarantine begins */
+    test_pool_check("older");
+}
+
 struct user {
     uid_t id;
     bool stays;
@@ -352,6 +390,7 @@ static void one_segment(void)
     moved();
     removed();
     swept();
+    other_version();
     if (geteuid() != 0)
         return;
     users();
