@@ -39,6 +39,7 @@
 #define HF_LAB_UNANNOUNCED 0x40000000u  /* the steps of a mutex are not announced to the kernel */
 #define HF_LAB_ANY_LIFE UINT64_C(0x200000000) /* a look takes what another life of a vnode had */
 #define HF_LAB_NO_SECOND_LOOK UINT64_C(0x400000000) /* COUNT.SB/p gone: what is counted is pinned */
+#define HF_LAB_HOLDS_LOST UINT64_C(0x800000000) /* a vnode goes before its ended holds are freed */
 #define HF_LAB_READERS_UNLOCKED                                                                    \
     UINT64_C(0x100000000) /* LMDB's table of readers is only looked at before */
 
@@ -67,6 +68,7 @@ enum hf_lab_point {
     HF_LAB_COMPARES,  /* a look at a holder, or at a record of detached blocks, of many */
     HF_LAB_OVERLAYS,  /* a look at a file is about to look for its vnode, into it, and once more */
     HF_LAB_OPENS,   /* a call has found a file, and is about to open it, or to change its record */
+    HF_LAB_SHRINKS, /* the holds of a file are settled, and are about to be looked for */
     HF_LAB_READERS, /* LMDB's table of readers was free, and LMDB is about to take its mutex */
 };
 

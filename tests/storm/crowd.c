@@ -67,15 +67,20 @@ static void start_threads(struct hf_file *file)
     }
 }
 
-/* Lanes first, since those that have one take all the leases. */
+/* Lanes first, since those that have one take all the leases. A thread that has none looks for
+ * entries of the dead. It ends that before the others take what is left: an entry that it is about
+ * to free would be missed. */
 static void take_all(struct hf_file *file)
 {
+    bool more;
+
     if (file)
         start_threads(file);
+    more = file && take_lease(file);
     test_count(&crowd->all_threads);
     test_await(&crowd->all_threads, MEMBERS);
-    while (file && take_lease(file))
-        ;
+    while (more)
+        more = take_lease(file);
 }
 
 static void join_crowd(void *arg)

@@ -754,6 +754,7 @@ static const struct order {
     {"trim-registered", "slots", HF_LAB_TRIM_REGISTERED, false, register_beside_trim},
     {"shrink-tail", "slots", HF_LAB_TAIL_STAYS, false, grow_over_tail},
     {"grow-tail", "slots", HF_LAB_TAIL_STAYS, false, grow_beside_shrink},
+    {"holds-lost", "slots", HF_LAB_HOLDS_LOST, false, end_lease_beside_shrink},
     {"readers", "slots", HF_LAB_READERS_UNLOCKED, false, look_beside_stop},
 };
 

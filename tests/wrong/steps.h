@@ -22,6 +22,8 @@ void stand_at(enum hf_lab_point point);
 /* Puts in place (puts.c). */
 void put_beside_death(bool unused);
 void put_beside_sweep(bool unused);
+/* Holds that end (holds.c). */
+void end_lease_beside_shrink(bool unused);
 /* LMDB's readers (readers.c). */
 void look_beside_stop(bool unused);
 
