@@ -10,11 +10,9 @@
  *
  * Pages that follow one another on both sides are merged in one call.
  *
- * The checksums are made of what read(2) gives from the file that has the pool's memory. A process
- * that touches each page of a pool once pays more for mapping it than a copy costs. What is read is
- * at the block where the page was when the pass began. Since the page may lie elsewhere by now, a
- * checksum may be that of another page. That does no more harm than a page that has changed. A
- * device has no read(2), and there the library copies.
+ * The checksums are made in place, of pinned pages, which no process waits for longer than a few of
+ * them take. The pins are gone before pages are merged. Where pages cannot be pinned the library
+ * copies them.
  */
 #include "dedup.h"
 
@@ -24,10 +22,15 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 
 #define READ_PAGES 64u /* pages of one look */
 #define RUN_PAGES 256u /* most pages of one call that merges */
@@ -76,7 +79,6 @@ struct open_file {
 
 struct dedup {
     struct hf_pool *pool;
-    int memory; /* the file that has it; -1: it is not one */
     struct cli_progress progress;
     struct cli_files listed;
     struct cli_pace pace;
@@ -291,30 +293,43 @@ static void sum_bytes(struct dedup *dedup, uint32_t page, const char *bytes, siz
                            len - off < HF_BLOCK_BYTES ? len - off : (size_t)HF_BLOCK_BYTES);
 }
 
-/* How many pages from there on, of `count`, lie on blocks that follow one another. */
-static uint32_t pages_in_a_row(const struct dedup_pages *pages, uint32_t page, uint32_t count)
+/* Faults would take longer than the checksums. So the kernel is asked to map all of the range. An
+ * old one does not know that, and maps it as it is touched. */
+static void sum_piece(struct dedup *dedup, uint32_t page, const struct iovec *piece, uint32_t *sums)
 {
-    uint32_t n = 1;
-
-    while (n < count &&
-           DEDUP_BLOCK(pages->blocks[page + n]) == DEDUP_BLOCK(pages->blocks[page]) + n)
-        n++;
-    return n;
+    madvise(piece->iov_base, piece->iov_len, MADV_POPULATE_READ);
+    sum_bytes(dedup, page, piece->iov_base, piece->iov_len, sums);
 }
 
-static bool read_memory(const struct dedup *dedup, uint32_t page, uint32_t count, char *bytes)
+static int sum_in_place(struct dedup *dedup, struct hf_file *file, uint64_t off, uint64_t len,
+                        uint32_t page, uint32_t *sums)
 {
-    for (uint32_t done = 0, n; done < count; done += n) {
-        uint64_t block = DEDUP_BLOCK(dedup->pages.blocks[page + done]);
-        size_t len;
+    struct iovec iov[READ_PAGES];
+    struct hf_pin pin;
+    int count = hf_pin(file, off, len, HF_PIN_READ | HF_PIN_NOFILL, iov, READ_PAGES, &pin);
 
-        n = pages_in_a_row(&dedup->pages, page + done, count - done);
-        len = (size_t)n * HF_BLOCK_BYTES;
-        if (pread(dedup->memory, bytes + (size_t)done * HF_BLOCK_BYTES, len,
-                  (off_t)(block * HF_BLOCK_BYTES)) != (ssize_t)len)
-            return false; /* the pool was made smaller */
+    if (count < 0)
+        return count;
+    for (int i = 0; i < count; i++) {
+        uint32_t pages = (uint32_t)cli_pages_up(iov[i].iov_len);
+
+        sum_piece(dedup, page, &iov[i], sums);
+        page += pages;
+        sums += pages;
     }
-    return true;
+    hf_unpin(&pin);
+    return 0;
+}
+
+static int sum_copied(struct dedup *dedup, struct hf_file *file, uint64_t off, uint64_t len,
+                      uint32_t page, uint32_t *sums)
+{
+    static char bytes[READ_PAGES * HF_BLOCK_BYTES];
+    ssize_t got = hf_read(file, bytes, len, off);
+
+    if (got > 0)
+        sum_bytes(dedup, page, bytes, (size_t)got, sums);
+    return got < 0 ? (int)got : 0;
 }
 
 /* Checksums of pages that follow one another in a file; 0: its block has been seen under another
@@ -322,24 +337,19 @@ static bool read_memory(const struct dedup *dedup, uint32_t page, uint32_t count
 static bool sum_chunk(struct dedup *dedup, const struct place *at, uint32_t page, uint32_t count,
                       uint32_t sums[READ_PAGES])
 {
-    static char bytes[READ_PAGES * HF_BLOCK_BYTES];
     struct hf_file *file = open_dedup_file(dedup, at->ino);
-    uint64_t len = file ? run_bytes(file, at->page, count) : 0;
-    ssize_t got = (ssize_t)len;
+    uint64_t len = file ? run_bytes(file, at->page, count) : 0, off = at->page * HF_BLOCK_BYTES;
+    int rc;
 
     if (len == 0)
         return false;
-    if (dedup->memory < 0)
-        got = hf_read(file, bytes, len, at->page * HF_BLOCK_BYTES);
-    else if (!read_memory(dedup, page, (uint32_t)cli_pages_up(len), bytes))
-        return false;
-    if (got <= 0) { /* somebody changes the file there */
-        dedup->held += got == -EAGAIN ? count : 0;
-        return false;
-    }
     memset(sums, 0, READ_PAGES * sizeof(sums[0]));
-    sum_bytes(dedup, page, bytes, (size_t)got, sums);
-    return true;
+    rc = sum_in_place(dedup, file, off, len, page, sums);
+    if (rc == -ENODATA) /* a hole by now, or an engine that pins no shared page */
+        rc = sum_copied(dedup, file, off, len, page, sums);
+    if (rc == -EAGAIN) /* somebody changes the file there */
+        dedup->held += count;
+    return rc == 0;
 }
 
 static void scan_chunk(struct dedup *dedup, uint32_t page, uint32_t count)
@@ -496,23 +506,6 @@ static void scan(struct dedup *dedup, int count, char **paths)
     hf_act_for(NULL);
 }
 
-static int open_pool_memory(const char *pool)
-{
-    char *path;
-    struct stat st;
-    int fd;
-
-    if (asprintf(&path, "%s/data", pool) < 0)
-        return -1;
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    free(path);
-    if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
-}
-
 static int summarize(struct dedup *dedup, const char *path)
 {
     struct hf_pool_info info = {.size = sizeof(info)};
@@ -536,10 +529,7 @@ static int dedup_run(int count, char **operands)
 
     if (status == EX_OK) {
         dedup->pool = pool;
-        dedup->memory = open_pool_memory(operands[0]);
         scan(dedup, count - 1, operands + 1);
-        if (dedup->memory >= 0)
-            close(dedup->memory);
         status = summarize(dedup, operands[0]);
         status = cli_pool_close(pool, operands[0], status);
     }
