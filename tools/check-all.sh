@@ -46,6 +46,8 @@ echo "check-all: the models"
 make model
 echo "check-all: a new machine"
 tools/fresh.sh || [ $? = 77 ]
+echo "check-all: Debian's packages"
+tools/fresh.sh --packages || [ $? = 77 ]
 echo "check-all: the long runs"
 meson test -C "$build" --no-rebuild --print-errorlogs --num-processes 1 --timeout-multiplier 10 \
     --suite long --suite mount-long

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Tries the README's two commands on a new machine: a bare Debian with git, gcc and make, and a clone of this
 # repository. Ends with what had to be installed, and one line 'N passed, N failed'.
-# usage: tools/fresh.sh [COMMIT]    default: HEAD; what is not committed is not tried
+# usage: tools/fresh.sh [--packages] [COMMIT]    default: HEAD; what is not committed is not tried
+# --packages: tries Debian's packages there instead, see tools/packages.sh.
 # Needs root, some 3 GB in $TMPDIR or else /var/tmp, and the network, for apt alone. Exit status 77: it was not tried.
 #
 # The machine is a folder. Suite, mirror, proxies and passwords are those of this machine's apt. All of it happens
@@ -45,8 +46,12 @@ clean_up() {
 }
 
 outside() {
-    local top commit changes status=0
+    local top commit changes status=0 what=commands
 
+    if [ "${1-}" = --packages ]; then
+        what=packages
+        shift
+    fi
     [ "$(id -u)" = 0 ] || {
         echo "fresh: skipped: it needs root, to make a Debian of its own" >&2
         exit 77
@@ -77,7 +82,7 @@ outside() {
 
     set -m # or SIGINT would be ignored in there, also by what a test sends it to
     setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --ipc --uts \
-        bash "$top/tools/fresh.sh" --inside "$folder" </dev/null 9>&- &
+        bash "$top/tools/fresh.sh" --inside "$folder" "$what" </dev/null 9>&- &
     starter=$!
     set +m
     wait "$starter" || status=$?
@@ -200,7 +205,7 @@ make_machine() {
 inside() {
     folder=$1
     root=$folder/root
-    say "1 of 4: a bare $(. /etc/os-release && echo "$PRETTY_NAME") with ${first_packages//,/, }"
+    say "a bare $(. /etc/os-release && echo "$PRETTY_NAME") with ${first_packages//,/, }"
     make_root
     make_machine
     cd "$root"
@@ -209,7 +214,7 @@ inside() {
     exec chroot . /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         "TERM=${TERM:-dumb}" ${HF_SEED:+"HF_SEED=$HF_SEED"} \
         "http_proxy=${http_proxy-}" "https_proxy=${https_proxy-}" "no_proxy=${no_proxy-}" \
-        /bin/bash /root/fresh.sh --there
+        /bin/bash /root/fresh.sh --there "$2"
 }
 
 # ---- there -------------------------------------------------------------------------------------
@@ -247,9 +252,9 @@ there() {
     perl -MSocket -e 'socket(my $to, AF_INET, SOCK_DGRAM, 0) or die "socket: $!";
         my $up = pack("a16sx22", "lo", 0x41); ioctl($to, 0x8914, $up) or die "lo: $!"'
 
-    say "3 of 4: make run"
+    say "make run"
     make run || ran=$?
-    say "4 of 4: make test"
+    say "make test"
     make test || tested=$?
 
     say "what was needed beyond $first_packages:"
@@ -264,10 +269,7 @@ there() {
 
 # With a network: what the two commands will install comes into apt's cache, and nothing is installed yet.
 fetch() {
-    umount -l /before
-    rmdir /before
-    say "2 of 4: fetching what tools/setup.sh will install"
-    cd /root/holdfast
+    say "fetching what tools/setup.sh will install"
     echo 'APT::Get::Download-Only "true";' >/root/fetch.conf
     for word in "" test; do
         # shellcheck disable=SC2086
@@ -276,12 +278,22 @@ fetch() {
     exec unshare --net bash /root/fresh.sh --alone
 }
 
+# The commands, or the packages.
+begin() {
+    umount -l /before
+    rmdir /before
+    cd /root/holdfast
+    [ "$1" = commands ] || exec tools/packages.sh
+    fetch
+}
+
 case ${1-} in
---inside) inside "$2" ;;
---there) fetch ;;
+--inside) inside "$2" "$3" ;;
+--there) begin "$2" ;;
 --alone) there ;;
+--packages) outside "$@" ;;
 -*)
-    echo "usage: tools/fresh.sh [COMMIT]" >&2
+    echo "usage: tools/fresh.sh [--packages] [COMMIT]" >&2
     exit 64
     ;;
 *) outside "$@" ;;
