@@ -43,9 +43,18 @@ struct check {
 static void problem(struct check *check, bool mended, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+static void report_line(struct check *check, const char *what, const char *more)
+{
+    char sentence[HF_SYMLINK_MAX + 704];
+
+    snprintf(sentence, sizeof sentence, "cache %s: %s%s", check->path, what, more);
+    if (check->report)
+        check->report(check->arg, sentence);
+}
+
 static void problem(struct check *check, bool mended, const char *format, ...)
 {
-    char what[256], sentence[HF_SYMLINK_MAX + 320];
+    char what[640];
     va_list args;
 
     va_start(args, format);
@@ -53,10 +62,17 @@ static void problem(struct check *check, bool mended, const char *format, ...)
     va_end(args);
     check->result.problems++;
     check->result.repaired += mended;
-    snprintf(sentence, sizeof sentence, "cache %s: %s%s", check->path, what,
-             mended ? " (repaired)" : "");
-    if (check->report)
-        check->report(check->arg, sentence);
+    report_line(check, what, mended ? " (repaired)" : "");
+}
+
+static void on_tier(void *arg, const char *what, bool counts)
+{
+    struct check *check = arg;
+
+    if (counts)
+        problem(check, check->repair, "%s", what);
+    else
+        report_line(check, what, "");
 }
 
 static struct header *header_of(struct check *check)
@@ -353,6 +369,7 @@ static int check_index_copy(struct check *check)
 {
     struct hfc *cache = &check->cache;
     const struct header *header = header_of(check);
+    int rc;
 
     if (!index_is_known(header)) {
         problem(check, false,
@@ -369,6 +386,8 @@ static int check_index_copy(struct check *check)
     cache->lines = header->lines;
     cache->lines_at = CACHE_PAGE;
     cache->cells_at = CACHE_PAGE + cache_pages((uint64_t)header->lines * 64) * CACHE_PAGE;
+    cache->tier_sets = header->tier_sets;
+    cache->tier_at = header->tier_sets ? tier_page_at(header) : 0;
     check->claimed = calloc(cache->cells, 1);
     check->busy = calloc(cache->range_pages / 64 + 1, 8);
     check->twice = calloc(cache->range_pages / 64 + 1, 8);
@@ -379,7 +398,8 @@ static int check_index_copy(struct check *check)
     check_words(check, wrong_word);
     check->result.objects = check_words(check, wrong_neighbour);
     check_stamps(check);
-    return write_back(check);
+    rc = tier_check(cache, on_tier, check);
+    return rc ? rc : write_back(check);
 }
 
 /* The copy is read in parts, and each page of it is at its place in `pages`. */

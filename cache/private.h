@@ -351,6 +351,10 @@ int tier_check_index(const struct hfc *cache);
 bool tier_has(const struct hfc *cache, uint64_t hash);
 /* Under the lock: the key's object on the disk is not its value any more. True: there was one. */
 bool tier_forget(struct hfc *cache, uint64_t hash);
+/* check_tier.c: mends the second tier in a copy of the index, and looks at the disk. `counts`: that
+ * is a problem, which was mended in the copy. -ENOMEM. */
+int tier_check(const struct hfc *cache, void (*found)(void *arg, const char *what, bool counts),
+               void *arg);
 /* tier_open.c: whether a new cache can use the directory. */
 int tier_look(const struct hfc_options *options, uint64_t id);
 void tier_open(struct hfc *cache);

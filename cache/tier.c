@@ -65,13 +65,13 @@ int tier_check_index(const struct hfc *cache)
 
 /* ---- entries ---- */
 
-static struct tier_entry *tier_entry_at(const struct hfc *cache, uint64_t entry)
+struct tier_entry *tier_entry_at(const struct hfc *cache, uint64_t entry)
 {
     return region_at(&cache->index,
                      cache->tier_at + CACHE_PAGE + entry * sizeof(struct tier_entry));
 }
 
-static uint64_t first_of_set(const struct hfc *cache, uint64_t hash)
+uint64_t tier_first_of_set(const struct hfc *cache, uint64_t hash)
 {
     return ((hash & UINT32_MAX) * cache->tier_sets >> 32) * TIER_SET;
 }
@@ -93,7 +93,7 @@ bool tier_find(const struct hfc *cache, uint64_t hash, struct tier_found *out)
 
     if (!cache->tier_at)
         return false;
-    first = first_of_set(cache, hash);
+    first = tier_first_of_set(cache, hash);
     for (uint64_t i = 0; i < TIER_SET; i++) {
         struct tier_entry *entry = tier_entry_at(cache, first + i);
         /* TIER.PUB/p: the entry is as it was stored before the word. Pairs with TIER.PUB/m in
@@ -146,7 +146,7 @@ static uint64_t take_blocks(struct tier *tier, uint64_t blocks)
 /* The key's own, else one without an object, else the one that was written first. */
 static struct tier_entry *entry_to_use(struct hfc *cache, uint64_t hash)
 {
-    uint64_t first = first_of_set(cache, hash);
+    uint64_t first = tier_first_of_set(cache, hash);
     struct tier_entry *oldest = NULL;
     uint64_t least = UINT64_MAX;
 

@@ -95,6 +95,9 @@ void tier_fill_stats(const struct tier *tier, struct hfc_tier_stats *out);
 
 /* ---- tier.c: the entries ---- */
 
+struct tier_entry *tier_entry_at(const struct hfc *cache, uint64_t entry);
+uint64_t tier_first_of_set(const struct hfc *cache, uint64_t hash);
+
 struct tier_found {
     struct tier_entry *entry;
     uint64_t word, len;
@@ -128,5 +131,14 @@ uint64_t tier_check_block(const struct tier_block *block);
 int tier_io_make(struct hfc *cache, int fd, struct tier_io **out);
 int tier_io_fd(const struct tier_io *io);
 int tier_bring(struct hfc *cache, const struct hfc_key *key);
+/* A descriptor of the file that has the objects; as hfc_open(), if the cache cannot use it. */
+int tier_open_to_read(const struct hfc *cache);
+
+/* ---- check_tier.c, check_disk.c: what hfc_check() looks at ---- */
+
+#define TIER_PART (UINT64_C(1) << 20) /* of an object, read at a time */
+/* What is wrong with the object that the entry says. Null: nothing is. */
+const char *tier_wrong_object(const struct hfc *cache, int fd, const struct tier_entry *entry,
+                              void *buffer);
 
 #endif

@@ -142,6 +142,21 @@ int tier_look(const struct hfc_options *options, uint64_t id)
     return rc;
 }
 
+int tier_open_to_read(const struct hfc *cache)
+{
+    char path[FILE_NAME_BYTES];
+    int fd, rc;
+
+    snprintf(path, sizeof path, "%s/objects", cache_tier(cache)->path);
+    fd = open_direct(path, O_RDONLY);
+    if (fd < 0)
+        return fault(path, fd);
+    rc = check_super(fd, path, cache->seed, cache_tier(cache)->blocks);
+    if (rc)
+        close(fd);
+    return rc ? rc : fd;
+}
+
 static int attach_objects(const struct hfc *cache, const char *path)
 {
     uint64_t blocks = cache_tier(cache)->blocks;

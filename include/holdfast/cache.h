@@ -321,9 +321,10 @@ struct hfc_check_result {
 };
 /* Checks the cache in the directory `path` of the pool, which no process may have open. `report`
  * (may be null) gets one sentence for each problem. flags: 0 or HF_CHECK_REPAIR. A repair takes out
- * of the cache what cannot be shown to be whole, and changes no object. The bytes of objects have
- * no checksum, so they are not looked at. Without repair the pool may be open read-only. Returns 0
- * when it could look at everything, also when it found problems.
+ * of the cache what cannot be shown to be whole, and changes no object. The bytes of objects in
+ * memory have no checksum, so they are not looked at. Those of a second tier are read and summed.
+ * If its disk is not there, `report` is told, and no problem counts. Without repair the pool may be
+ * open read-only. Returns 0 when it could look at everything, also when it found problems.
  *   -EINVAL  an argument is null, a size is wrong, or a flag is unknown
  *   -ENOENT  there is no cache
  *   -EIO     the index could not be read or written

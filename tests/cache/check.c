@@ -11,9 +11,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define OBJECTS 60u
 #define ROUNDS 60u
+#define TIER_ROUNDS 30u
 
 enum { CELLS = 64, NEXT_STAMP = 88, CELL = 64, MORE = 12, KEY_LEN = 36, KEY = 40 };
 
@@ -417,6 +420,207 @@ static void not_a_cache(void)
     test_remove_tree(test_path("check"));
 }
 
+/* ---- the second tier ---- */
+
+enum { TIER_HEAD = 16, TIER_PATH = 112, ENTRY = 32, TIER_OBJECTS = 40 };
+
+static uint64_t tier_len_of(uint64_t number)
+{
+    return number % 2 ? 9000 + number * 100 : 700 + number * 60;
+}
+
+static uint64_t tier_page(void)
+{
+    return index_bytes - TEST_PAGE -
+           ((uint64_t)get32(CELLS + 12) * 8 * ENTRY + TEST_PAGE - 1) / TEST_PAGE * TEST_PAGE;
+}
+
+/* The n-th entry that has an object, small or not. */
+static uint64_t tier_entry(bool small, unsigned n)
+{
+    for (uint64_t at = tier_page() + TEST_PAGE; at < index_bytes; at += ENTRY)
+        if (get64(at + 8) && (get64(at + 16) <= 3520) == small && n-- == 0)
+            return at;
+    FAIL("there are not so many objects");
+}
+
+/* False: this build has no second tier. */
+static bool fresh_tier(void)
+{
+    const struct hfc_options options = {.size = sizeof options,
+                                        .capacity_bytes = TEST_MIB(4),
+                                        .objects = 200,
+                                        .tier = test_path("check-disk"),
+                                        .tier_bytes = TEST_MIB(4)};
+    struct hfc *cache;
+    int rc;
+
+    EXPECT_EQ(mkdir(options.tier, 0700), 0);
+    pool = test_pool_new("check", TEST_MIB(64));
+    rc = hfc_open(pool, "/cache", &options, &cache);
+    if (rc == -EOPNOTSUPP) {
+        test_pool_close(pool);
+        test_remove_tree(test_path("check"));
+        test_remove_tree(test_path("check-disk"));
+        return false;
+    }
+    EXPECT_EQ(rc, 0);
+    for (uint64_t i = 0; i < TIER_OBJECTS; i++)
+        object_put(cache, i, 0, i + 5, tier_len_of(i));
+    EXPECT_EQ(hfc_evict(cache, UINT64_MAX, NULL), 0);
+    EXPECT_EQ(hfc_close(cache), 0);
+    read_copy();
+    return true;
+}
+
+static void done_tier(void)
+{
+    done();
+    test_remove_tree(test_path("check-disk"));
+}
+
+/* Objects that come back from the disk. All of them are whole. */
+static uint64_t on_disk(void)
+{
+    struct iovec iov[OBJECT_PIECES];
+    struct object_key key;
+    struct hfc_ref ref;
+    uint64_t count = 0;
+    struct hfc *cache;
+    int pieces;
+
+    EXPECT_EQ(hfc_open(pool, "/cache", NULL, &cache), 0);
+    for (uint64_t i = 0; i < TIER_OBJECTS; i++) {
+        object_key(&key, i, 0);
+        pieces = hfc_fetch(cache, &key.key, iov, OBJECT_PIECES, &ref);
+        if (pieces == -ENOENT)
+            continue;
+        EXPECT_EQ(object_check(iov, pieces, i, tier_len_of(i)), i + 5);
+        EXPECT_EQ(hfc_release(&ref), 0);
+        count++;
+    }
+    EXPECT_EQ(hfc_close(cache), 0);
+    return count;
+}
+
+/* Says so and changes nothing, mends it, finds nothing, and all but `lost` come back. */
+static void mends_tier(const char *text, uint64_t problems, uint64_t lost)
+{
+    EXPECT_EQ(check(0), 0);
+    expect_said(text);
+    if (seen.problems != problems || seen.repaired)
+        FAIL("%" PRIu64 " problems, not %" PRIu64 ": %s", seen.problems, problems, sentences);
+    EXPECT_EQ(check(HF_CHECK_REPAIR), 0);
+    EXPECT_EQ(seen.repaired, problems);
+    EXPECT_EQ(check(0), 0);
+    EXPECT_EQ(seen.problems, 0);
+    EXPECT_EQ(on_disk(), TIER_OBJECTS - lost);
+    done_tier();
+}
+
+/* Of the object that the entry says: bytes from `at` of its label on. */
+static void damage_disk(uint64_t entry, uint64_t at)
+{
+    uint64_t blocks = get64(tier_page() + 8), pos = get64(entry + 8) / 4;
+    int fd = open(test_path("check-disk/objects"), O_RDWR | O_CLOEXEC);
+    const uint64_t wrong = UINT64_C(0x123456789abcdef0);
+
+    EXPECT(fd >= 0);
+    EXPECT_EQ(pwrite(fd, &wrong, 8, (off_t)((1 + pos % blocks) * TEST_PAGE + at)), 8);
+    close(fd);
+}
+
+static void damage_tier_entries(void)
+{
+    uint64_t entry;
+
+    fresh_tier();
+    set64(tier_entry(false, 0) + 8, get64(tier_entry(false, 0) + 8) | 3);
+    mends_tier("its state makes no sense", 1, 1);
+    fresh_tier();
+    set64(tier_entry(false, 1) + 16, 0);
+    mends_tier("its length makes no sense", 1, 1);
+    fresh_tier();
+    set64(tier_entry(false, 2) + 8, UINT64_C(1) << 40 | 2);
+    mends_tier("its place makes no sense", 1, 1);
+    fresh_tier();
+    set64(tier_entry(true, 3), ~get64(tier_entry(true, 3)));
+    mends_tier("its key does not lead to it", 1, 1);
+    fresh_tier();
+    entry = tier_entry(true, 0);
+    set64(entry + 16, get64(entry + 16) + 1);
+    mends_tier("its label on the disk is another's", 1, 1);
+}
+
+static void damage_tier_disk(void)
+{
+    fresh_tier();
+    EXPECT_EQ(check(0), 0);
+    EXPECT_EQ(seen.problems, 0);
+    damage_disk(tier_entry(false, 0), TEST_PAGE + 4000);
+    mends_tier("have another sum", 1, 1);
+    fresh_tier();
+    damage_disk(tier_entry(true, 0), 576);
+    damage_disk(tier_entry(false, 3), 64);
+    mends_tier("label on the disk is another's", 2, 2);
+    fresh_tier();
+    EXPECT_EQ(unlink(test_path("check-disk/objects")), 0);
+    EXPECT_EQ(check(HF_CHECK_REPAIR), 0);
+    expect_said("were not looked at");
+    EXPECT(seen.problems == 0 && seen.repaired == 0);
+    done_tier();
+}
+
+static void damage_tier_page(void)
+{
+    const uint64_t nothing = 0, far = UINT64_MAX;
+
+    fresh_tier();
+    set64(tier_page(), nothing);
+    mends_tier("does not begin as one", 1, 0);
+    fresh_tier();
+    set64(tier_page() + TIER_HEAD, far);
+    mends_tier("the next position", 1, 0);
+    fresh_tier();
+    set64(tier_page() + 8, 17);
+    mends_tier("switched off", 1, TIER_OBJECTS);
+    fresh_tier();
+    set64(tier_page() + TIER_PATH, nothing);
+    mends_tier("switched off", 1, TIER_OBJECTS);
+}
+
+static void damage_tier_anything(struct test_rng *rng)
+{
+    fresh_tier();
+    for (uint64_t i = 1 + test_below(rng, 10); i; i--) {
+        uint64_t at = test_below(rng, index_bytes - tier_page() - 8);
+
+        if (at + 8 <= TIER_PATH ||
+            at >= TEST_PAGE) /* the path stays: files would be made elsewhere */
+            set64(tier_page() + at, test_random(rng) >> test_below(rng, 64));
+    }
+    EXPECT_EQ(check(HF_CHECK_REPAIR), 0);
+    EXPECT_EQ(seen.problems, seen.repaired);
+    EXPECT_EQ(check(0), 0);
+    if (seen.problems)
+        FAIL("after a repair: %s", sentences);
+    on_disk();
+    done_tier();
+}
+
+static void check_tier(struct test_rng *rng)
+{
+    if (!fresh_tier())
+        return;
+    EXPECT_EQ(on_disk(), TIER_OBJECTS);
+    done_tier();
+    damage_tier_entries();
+    damage_tier_disk();
+    damage_tier_page();
+    for (unsigned i = 0; i < TIER_ROUNDS; i++)
+        damage_tier_anything(rng);
+}
+
 static void check_cache(void)
 {
     struct test_rng rng = {test_seed()};
@@ -438,6 +642,7 @@ static void check_cache(void)
     not_a_cache();
     for (unsigned i = 0; i < ROUNDS; i++)
         damage_anything(&rng);
+    check_tier(&rng);
 }
 
 TEST_SCENARIO(check_cache)
