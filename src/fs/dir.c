@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns reading directories. A handle is a place in the order of names, not a snapshot. Each entry
- * is looked up when it is asked for, so an open directory costs the same at any size.
+ * is as it is when it is asked for, and an open directory costs the same at any size. While the
+ * pool's metadata do not change, entries are looked up some at a time.
  */
 #include "base/error.h"
 #include "fs/name.h"
@@ -10,11 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ENTRIES_AHEAD 16u
+
 struct hf_dir {
     struct fs *fs;
     uint64_t ino;
     unsigned dots; /* of "." and "..", how many have been told */
     char last[HF_NAME_MAX + 1];
+    uint64_t snapshot; /* in which the entries were found, */
+    unsigned found, told;
+    struct meta_dirent entries[ENTRIES_AHEAD];
 };
 
 struct fs *fs_of_dir(const struct hf_dir *dir)
@@ -50,11 +56,29 @@ static void fill_dirent(struct hf_dirent *out, uint64_t ino, uint32_t type, cons
     memcpy(out->name, name, strlen(name) + 1);
 }
 
+/* As long as nothing changes, twice as many as the last time. A program that removes what it reads
+ * has no use for them. */
+static int find_entries(struct hf_dir *dir, struct meta_txn *txn)
+{
+    uint64_t snapshot = meta_snapshot_number(txn);
+    unsigned want = dir->snapshot == snapshot ? 2 * dir->found : 1;
+    int rc = meta_dirent_next(txn, dir->ino, dir->last, &dir->entries[0]);
+
+    dir->snapshot = snapshot;
+    dir->told = 0;
+    dir->found = rc ? 0 : 1;
+    want = want < ENTRIES_AHEAD ? want : ENTRIES_AHEAD;
+    while (dir->found && dir->found < want &&
+           meta_dirent_step(txn, dir->ino, &dir->entries[dir->found]) == 0)
+        dir->found++;
+    return rc;
+}
+
 static int read_entry(struct hf_dir *dir, struct meta_txn *txn, struct hf_dirent *out)
 {
-    struct meta_dirent entry;
+    const struct meta_dirent *entry;
     struct meta_inode inode;
-    int rc;
+    int rc = 0;
 
     if (dir->dots < 2) {
         rc = meta_inode_get(txn, dir->ino, &inode);
@@ -65,11 +89,13 @@ static int read_entry(struct hf_dir *dir, struct meta_txn *txn, struct hf_dirent
                     dir->dots == 1 ? "." : "..");
         return 0;
     }
-    rc = meta_dirent_next(txn, dir->ino, dir->last, &entry);
+    if (dir->told == dir->found || dir->snapshot != meta_snapshot_number(txn))
+        rc = find_entries(dir, txn);
     if (rc)
         return rc;
-    memcpy(dir->last, entry.name, strlen(entry.name) + 1);
-    fill_dirent(out, entry.ino, entry.type, entry.name);
+    entry = &dir->entries[dir->told++];
+    memcpy(dir->last, entry->name, strlen(entry->name) + 1);
+    fill_dirent(out, entry->ino, entry->type, entry->name);
     return 0;
 }
 
@@ -98,6 +124,7 @@ int fs_seekdir(struct hf_dir *dir, const char *name)
     if (dir->dots < 2 || strcmp(name, "..") == 0)
         len = 0;
     memcpy(dir->last, len ? name : "", len + 1);
+    dir->found = dir->told = 0;
     return 0;
 }
 

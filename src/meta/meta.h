@@ -141,6 +141,8 @@ int meta_sync(struct meta *meta); /* everything committed is on the medium */
  * (a write transaction beside it is allowed). -EBUSY: all reader slots are taken. */
 int meta_begin_read(struct meta *meta, struct meta_txn **out);
 void meta_end_read(struct meta_txn *txn);
+/* Two snapshots of one pool with the same number show the same. */
+uint64_t meta_snapshot_number(const struct meta_txn *txn);
 
 /* A snapshot for mending after a death, which needs no slot and no memory: one at a time in a
  * process. It shows what counts of a dead process's transaction (commit.c). */
@@ -233,6 +235,9 @@ int meta_dirent_del(struct meta_txn *txn, uint64_t dir, const char *name);
 /* The first entry whose name is bytewise greater than `after` ("" for the first). */
 int meta_dirent_next(struct meta_txn *txn, uint64_t dir, const char *after,
                      struct meta_dirent *out);
+/* The entry after the one that was found last in the transaction, if nothing was done in it since.
+ * -ENOENT: there is none. */
+int meta_dirent_step(struct meta_txn *txn, uint64_t dir, struct meta_dirent *out);
 
 /* *value points into the snapshot: valid until the transaction ends or writes. */
 int meta_xattr_get(struct meta_txn *txn, uint64_t ino, const char *name, const void **value,

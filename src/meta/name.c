@@ -115,6 +115,16 @@ int meta_dirent_next(struct meta_txn *txn, uint64_t dir, const char *after, stru
     return rc ? rc : meta_dirent_decode(&found, &value, out);
 }
 
+int meta_dirent_step(struct meta_txn *txn, uint64_t dir, struct meta_dirent *out)
+{
+    MDB_val found, value;
+    int rc = meta_step(txn, MDB_NEXT, &found, &value);
+
+    if (rc == 0 && !meta_key_is_part(&found, dir, META_DIRENT))
+        rc = -ENOENT;
+    return rc ? rc : meta_dirent_decode(&found, &value, out);
+}
+
 /* --- extended attributes --- */
 
 int meta_xattr_get(struct meta_txn *txn, uint64_t ino, const char *name, const void **value,

@@ -309,6 +309,11 @@ void meta_end_read(struct meta_txn *txn)
     txn->open = false;
 }
 
+uint64_t meta_snapshot_number(const struct meta_txn *txn)
+{
+    return mdb_txn_id(txn->lmdb);
+}
+
 /* --- write transactions --- */
 
 /* LMDB's write lock orders all accesses to reserved_pages, so relaxed ones are enough; they are

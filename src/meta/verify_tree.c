@@ -137,11 +137,27 @@ static int get_node(const struct descent *down, const unsigned char *buf, unsign
     return 0;
 }
 
+/* False: some are set already. */
+static bool set_bits(uint64_t *bits, size_t first, size_t count)
+{
+    while (count) {
+        size_t n = count < 64 - first % 64 ? count : 64 - first % 64;
+        uint64_t mask = (~UINT64_C(0) >> (64 - n)) << first % 64;
+
+        if (bits[first / 64] & mask)
+            return false;
+        bits[first / 64] |= mask;
+        first += n;
+        count -= n;
+    }
+    return true;
+}
+
 /* No two nodes overlap, and together they are what the header calls used. Both matter, since LMDB
  * moves the bytes between `upper` and a node when it removes that. */
 static int check_layout(const struct descent *down, const unsigned char *buf, bool leaf)
 {
-    unsigned char taken[LMDB_PAGE_MAX / 2 / 8] = {0};
+    uint64_t taken[LMDB_PAGE_MAX / 2 / 64] = {0};
     struct lmdb_page page;
     struct node node;
     size_t used = 0;
@@ -153,11 +169,8 @@ static int check_layout(const struct descent *down, const unsigned char *buf, bo
             return rc;
         size_t first = (size_t)(node.key.bytes - buf) - NODE_HEADER;
         size_t len = (node_len(&node.head, leaf) + 1) & ~(size_t)1;
-        for (size_t unit = first / 2; unit < (first + len) / 2; unit++) {
-            if (taken[unit / 8] & 1u << unit % 8)
-                return damaged(page.number, "has nodes that overlap");
-            taken[unit / 8] |= (unsigned char)(1u << unit % 8);
-        }
+        if (!set_bits(taken, first / 2, len / 2))
+            return damaged(page.number, "has nodes that overlap");
         used += len;
     }
     if (used != down->walk->page_bytes - (size_t)page.upper)

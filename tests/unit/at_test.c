@@ -560,6 +560,53 @@ static void seekdir_goes_on_after_a_name(void **state)
     assert_int_equal(hf_closedir(handle), 0);
 }
 
+#define NAMES 60u
+
+static void make_or_remove(unsigned i, bool make)
+{
+    char name[16];
+
+    snprintf(name, sizeof(name), "%02u", i);
+    assert_int_equal(make ? hf_mkdirat(pool, sub, name, 0700) : hf_rmdirat(pool, sub, name), 0);
+}
+
+/* Entries that have not been told yet come, or do not, as they are when they are told. */
+static void readdir_tells_what_is_there_then(void **state)
+{
+    struct hf_dirent entry;
+    struct hf_dir *handle;
+
+    (void)state;
+    for (unsigned i = 0; i < NAMES; i += 2)
+        make_or_remove(i, true);
+    assert_int_equal(hf_opendirat(pool, sub, "", &handle), 0);
+    expect_entry(handle, ".");
+    expect_entry(handle, "..");
+    for (unsigned i = 0; i < NAMES / 2; i += 2) /* until many are looked up at a time */
+        assert_int_equal(hf_readdir(handle, &entry), 1);
+    assert_string_equal(entry.name, "28");
+    make_or_remove(30, false);
+    make_or_remove(33, true);
+    expect_entry(handle, "32");
+    expect_entry(handle, "33");
+    expect_entry(handle, "34");
+    expect_entry(handle, "36");
+    expect_entry(handle, "38");
+    assert_int_equal(hf_seekdir(handle, "34"), 0);
+    expect_entry(handle, "36");
+    make_or_remove(38, false);
+    assert_int_equal(hf_seekdir(handle, "54"), 0);
+    expect_entry(handle, "56");
+    make_or_remove(59, true);
+    expect_entry(handle, "58");
+    expect_entry(handle, "59");
+    expect_entry(handle, NULL);
+    make_or_remove(60, true);
+    expect_entry(handle, "60");
+    expect_entry(handle, NULL);
+    assert_int_equal(hf_closedir(handle), 0);
+}
+
 static void clones_need_a_list(void **state)
 {
     struct hf_clone_entry entry = {.from = HF_ROOT_INO, .dir = HF_ROOT_INO, .name = NULL};
@@ -591,6 +638,7 @@ static int body(int argc, char **argv)
         TEST(a_client_owns_what_it_makes),
         TEST(chown_takes_rights_back),
         TEST(seekdir_goes_on_after_a_name),
+        TEST(readdir_tells_what_is_there_then),
         TEST(clones_need_a_list),
     };
 
