@@ -102,20 +102,23 @@ static int64_t gone_with_close(const struct calls_case *row)
 /* A waiter gets the lock when its holder dies. */
 static int64_t waited_for(const struct calls_case *row)
 {
-    int ready[2], fd = (int)NEED(open(row->path, O_RDWR));
+    int ready[2], end[2], fd = (int)NEED(open(row->path, O_RDWR));
     pid_t holder;
     char byte;
 
     NEED(pipe(ready));
+    NEED(pipe(end));
     holder = (pid_t)NEED(fork());
     if (holder == 0) {
         NEED(flock((int)NEED(open(row->path, O_RDWR)), LOCK_EX));
         NEED(write(ready[1], "x", 1));
-        test_sleep_ms(30);
+        NEED(read(end[0], &byte, 1));
+        test_sleep_ms(30); /* the other waits by then, as a rule */
         _exit(0);
     }
     NEED(read(ready[0], &byte, 1));
     EXPECT_EQ(flock(fd, LOCK_EX | LOCK_NB), -1);
+    NEED(write(end[1], "x", 1));
     NEED(flock(fd, LOCK_EX));
     return status_of(holder);
 }
