@@ -26,9 +26,9 @@ static struct cli_option mount_options[] = {
      .kind = CLI_TEXT,
      .value = &option_list,
      .value_name = "OPTION,...",
-     .words = "ro allow_other cache=none cache=auto remount",
-     .help =
-         "ro, allow_other, cache=none, cache=auto, remount, and mount(8)'s suid, dev, exec, atime"},
+     .words = "ro allow_other cache=none cache=auto entry_timeout=1 attr_timeout=1 remount",
+     .help = "ro, allow_other, cache=none, cache=auto, entry_timeout=1, attr_timeout=1, remount, "
+             "and mount(8)'s suid, dev, exec, atime"},
     {0},
 };
 
@@ -75,6 +75,22 @@ static bool is_kernels_own(const char *word)
     return false;
 }
 
+#define TIMEOUT_MAX 86400 /* seconds */
+
+/* The value of an option that is a time. EX_USAGE: it is none. */
+static int take_seconds(const char *word, const char *value, double *seconds)
+{
+    char *end;
+    double number = strtod(value, &end);
+
+    if (strspn(value, "0123456789.") != strlen(value) || end == value || *end != '\0' ||
+        number > TIMEOUT_MAX)
+        return cli_usage("-o %s: not a number of seconds from 0 to %d, such as 1 or 0.5", word,
+                         TIMEOUT_MAX);
+    *seconds = number;
+    return EX_OK;
+}
+
 /* Sorts one option; EX_USAGE: it is none. */
 static int take_option(const char *word, struct mount_plan *plan, char *kernel)
 {
@@ -82,6 +98,10 @@ static int take_option(const char *word, struct mount_plan *plan, char *kernel)
         plan->cached = word[6] == 'a';
         return EX_OK;
     }
+    if (strncmp(word, "entry_timeout=", 14) == 0)
+        return take_seconds(word, word + 14, &plan->entry_seconds);
+    if (strncmp(word, "attr_timeout=", 13) == 0)
+        return take_seconds(word, word + 13, &plan->attr_seconds);
     if (is_one_of(word, kernel_words, sizeof kernel_words / sizeof *kernel_words)) {
         if (strcmp(word, "ro") == 0 || strcmp(word, "rw") == 0)
             plan->readonly = word[1] == 'o';
@@ -150,7 +170,8 @@ const struct cli_verb cli_verb_mount = {
         "Library users may pin the same files meanwhile. A truncate or punch through the mount\n"
         "waits for pins as the pool's policy says. cache=none (the default) passes every read\n"
         "and write on. cache=auto lets the kernel keep content, and drops the parts that other\n"
-        "processes change. Unmount with umount DIR, or fusermount3 -u DIR.",
+        "processes change. With entry_timeout and attr_timeout it goes on using names and\n"
+        "attributes for so many seconds. Unmount with umount DIR, or fusermount3 -u DIR.",
     .options = mount_options,
     .operands_min = 2,
     .operands_max = 2,

@@ -18,9 +18,11 @@
  * that it knows ends with the next tick of its clock. */
 #define DIRECTORY_NS 1000u
 
-double mount_attr_seconds(const struct stat *attr)
+double mount_attr_seconds(const struct mount *mount, mode_t mode)
 {
-    return S_ISDIR(attr->st_mode) ? DIRECTORY_NS / 1e9 : 0;
+    if (mount->attr_seconds > 0)
+        return mount->attr_seconds;
+    return S_ISDIR(mode) ? DIRECTORY_NS / 1e9 : 0;
 }
 
 /* Attributes by node, also of one that is gone. */
@@ -44,7 +46,7 @@ static void reply_attr(fuse_req_t req, struct mount *mount, fuse_ino_t ino, int 
     if (rc)
         fuse_reply_err(req, (int)-rc);
     else
-        fuse_reply_attr(req, &attr, mount_attr_seconds(&attr));
+        fuse_reply_attr(req, &attr, mount_attr_seconds(mount, attr.st_mode));
 }
 
 /* ---- with the time of birth ---- */
@@ -76,24 +78,26 @@ static struct birth_time time_of(const struct statx_timestamp *time)
     return (struct birth_time){time->tv_sec, time->tv_nsec, 0};
 }
 
-static void fill_reply(struct statx_reply *out, const struct statx *st)
+static void fill_reply(struct statx_reply *out, const struct statx *st, double seconds)
 {
-    *out = (struct statx_reply){.valid_nsec = S_ISDIR(st->stx_mode) ? DIRECTORY_NS : 0,
-                                .mask = st->stx_mask,
-                                .blksize = st->stx_blksize,
-                                .nlink = st->stx_nlink,
-                                .uid = st->stx_uid,
-                                .gid = st->stx_gid,
-                                .mode = st->stx_mode,
-                                .ino = st->stx_ino,
-                                .size = st->stx_size,
-                                .blocks = st->stx_blocks,
-                                .atime = time_of(&st->stx_atime),
-                                .btime = time_of(&st->stx_btime),
-                                .ctime = time_of(&st->stx_ctime),
-                                .mtime = time_of(&st->stx_mtime),
-                                .rdev_major = st->stx_rdev_major,
-                                .rdev_minor = st->stx_rdev_minor};
+    *out =
+        (struct statx_reply){.valid = (uint64_t)seconds,
+                             .valid_nsec = (uint32_t)((seconds - (double)(uint64_t)seconds) * 1e9),
+                             .mask = st->stx_mask,
+                             .blksize = st->stx_blksize,
+                             .nlink = st->stx_nlink,
+                             .uid = st->stx_uid,
+                             .gid = st->stx_gid,
+                             .mode = st->stx_mode,
+                             .ino = st->stx_ino,
+                             .size = st->stx_size,
+                             .blocks = st->stx_blocks,
+                             .atime = time_of(&st->stx_atime),
+                             .btime = time_of(&st->stx_btime),
+                             .ctime = time_of(&st->stx_ctime),
+                             .mtime = time_of(&st->stx_mtime),
+                             .rdev_major = st->stx_rdev_major,
+                             .rdev_minor = st->stx_rdev_minor};
 }
 
 static struct statx_timestamp statx_time(const struct timespec *time)
@@ -136,7 +140,7 @@ static void reply_statx(fuse_req_t req, struct mount *mount, fuse_ino_t ino)
         rc = last_statx(mount, ino, &st);
     if (!mount_call_leave(req, &rc))
         return;
-    fill_reply(&reply, &st);
+    fill_reply(&reply, &st, mount_attr_seconds(mount, st.stx_mode));
     if (rc)
         fuse_reply_err(req, (int)-rc);
     else

@@ -9,6 +9,8 @@ struct mount_plan {
     const char *pool, *dir; /* as given */
     const char *options;    /* for the kernel: "ro,allow_other", may be "" */
     bool readonly, foreground, cached;
+    /* How long the kernel may go on using a name that it has looked up, and attributes. */
+    double entry_seconds, attr_seconds;
     /* Only change the options of the file system that is mounted on dir. */
     bool remount;
     /* Prints why something failed, with the library's sentence or errno; returns the exit code. */

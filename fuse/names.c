@@ -14,7 +14,8 @@
 
 static const struct hf_policy detach = {.kind = HF_POLICY_DETACH};
 
-/* Replies with what `name` is now. The kernel keeps nothing of it: others may change it. */
+/* Replies with what `name` is now. The kernel keeps it as long as the mount's options say. It never
+ * keeps that a name is missing. */
 static void reply_entry(fuse_req_t req, struct mount *mount, int result, fuse_ino_t parent,
                         const char *name)
 {
@@ -29,7 +30,8 @@ static void reply_entry(fuse_req_t req, struct mount *mount, int result, fuse_in
     if (!mount_call_leave(req, &rc))
         return;
     entry.ino = entry.attr.st_ino;
-    entry.attr_timeout = mount_attr_seconds(&entry.attr);
+    entry.entry_timeout = mount->entry_seconds;
+    entry.attr_timeout = mount_attr_seconds(mount, entry.attr.st_mode);
     if (rc)
         fuse_reply_err(req, (int)-rc);
     else
@@ -124,6 +126,8 @@ void on_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     if (!mount_call_leave(req, &rc))
         return;
     entry.ino = entry.attr.st_ino;
+    entry.entry_timeout = mount->entry_seconds;
+    entry.attr_timeout = mount->attr_seconds;
     if (rc)
         fuse_reply_err(req, (int)-rc);
     else if (fuse_reply_create(req, &entry, fi) == -ENOENT)

@@ -39,6 +39,7 @@ struct mount {
     struct fuse_session *session;
     int fd; /* of /dev/fuse */
     bool readonly, cached;
+    double entry_seconds, attr_seconds; /* as struct mount_plan has them */
     /* Threads that may wait at once. */
     unsigned threads_max;
     /* Open files, and how many may be open: other users of the pool need some too. */
@@ -153,8 +154,8 @@ void mount_watch_stop(struct mount *mount);
 
 /* ---- requests: attributes.c ---- */
 
-/* How long the kernel may keep them. */
-double mount_attr_seconds(const struct stat *attr);
+/* How long the kernel may keep attributes of this type. */
+double mount_attr_seconds(const struct mount *mount, mode_t mode);
 /* A user that may not keep set-user-id and set-group-id changes the file: both go. The library
  * drops file capabilities. */
 int mount_kill_ids(struct mount *mount, uint64_t ino);

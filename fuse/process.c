@@ -105,6 +105,8 @@ static int serve_pool(const struct mount_server *server, struct hf_pool *pool)
     mount = (struct mount){.pool = pool,
                            .readonly = plan->readonly,
                            .cached = plan->cached,
+                           .entry_seconds = plan->entry_seconds,
+                           .attr_seconds = plan->attr_seconds,
                            .ready = become_ready,
                            .ready_arg = server};
     mount.threads_max = info.max_threads / 2;

@@ -50,6 +50,11 @@ for option in nonsense cache cache= cache=sometimes cache=none2 RO ro=1 allow_ro
     refused 64 "-o $option: there is no such option" "$pool" "$dir" -o "$option"
     refused 64 "-o $option: there is no such option" "$pool" "$dir" -o "ro,$option,cache=auto"
 done
+for value in "" x -1 1s 1e3 0x10 nan inf 86400.5 1.2.3 " 1"; do
+    for option in entry_timeout attr_timeout; do
+        refused 64 "-o $option=$value: not a number of seconds from 0 to 86400" "$pool" "$dir" -o "$option=$value"
+    done
+done
 refused 66 "$work/missing: No such file or directory" "$pool" "$work/missing"
 refused 66 "$work/plain: Not a directory" "$pool" "$work/plain"
 refused 66 "$work/missing: No such file or directory" "$work/missing" "$dir"
