@@ -106,7 +106,8 @@ void memory_drop_table(const struct hf_uring *uring)
         io_uring_register((unsigned)uring->fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
 }
 
-int memory_entry(struct hf_uring *uring, const struct iovec *pieces, int count, uint32_t *entry)
+int memory_entry_of_all(struct hf_uring *uring, const struct iovec *pieces, int count,
+                        uint32_t *entry)
 {
     uint64_t first = UINT64_MAX;
     bool one = true;

@@ -9,12 +9,12 @@
 #include <string.h>
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static unsigned long forks; /* changes only in the child, which has one thread then */
+uint32_t uring_forks;
 static bool told_of_forks;
 
 static void note_fork(void)
 {
-    forks++;
+    uring_forks++;
 }
 
 static void watch_ring_forks(void)
@@ -22,11 +22,10 @@ static void watch_ring_forks(void)
     told_of_forks = pthread_atfork(NULL, NULL, note_fork) == 0;
 }
 
-int uring_check(const struct hf_uring *uring)
+int uring_refuse(const struct hf_uring *uring)
 {
-    if (!uring)
-        return uring_fail(-EINVAL, "uring is null");
-    return uring->forks == forks ? 0 : uring_fail(-ECHILD, "the parent opened it before the fork");
+    return uring ? uring_fail(-ECHILD, "the parent opened it before the fork")
+                 : uring_fail(-EINVAL, "uring is null");
 }
 
 /* Of those that liburing 2.3 does not know. */
@@ -62,9 +61,17 @@ static int check_options(const struct hf_uring_options *options)
     return 0;
 }
 
+/* Memory for what has lines of its own; free(3). */
+static void *zeroed(size_t bytes)
+{
+    void *memory = aligned_alloc(_Alignof(struct request), bytes);
+
+    return memory ? memset(memory, 0, bytes) : NULL;
+}
+
 static int make_requests(struct hf_uring *uring, uint32_t count)
 {
-    uring->requests = calloc(count, sizeof *uring->requests);
+    uring->requests = zeroed(count * sizeof *uring->requests);
     if (!uring->requests)
         return uring_fail(-ENOMEM, "no memory for %u requests", count);
     uring->request_count = count;
@@ -148,16 +155,16 @@ int hf_uring_open(struct hf_pool *pool, struct io_uring *ring,
     if (rc)
         return rc;
     pthread_once(&once, watch_ring_forks);
-    uring = told_of_forks ? calloc(1, sizeof *uring) : NULL;
+    uring = told_of_forks ? zeroed(sizeof *uring) : NULL;
     if (!uring)
         return uring_fail(-ENOMEM, "no memory");
     uring->pool = pool;
     uring->ring = ring;
     uring->setup_flags = ring->flags;
-    uring->forks = forks;
+    uring->forks = uring_forks;
     uring->position = ring->sq.sqe_tail;
     uring->first_buffer = options->first_buffer;
-    uring->buffer_shift = (unsigned)__builtin_ctzll(
+    uring->buffer_shift = (uint8_t)__builtin_ctzll(
         options->buffer_bytes ? options->buffer_bytes : HF_URING_BUFFER_BYTES_MAX);
     rc = open_parts(uring, options);
     if (rc) {

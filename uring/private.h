@@ -15,7 +15,9 @@
 #define URING_OP_READV_FIXED 60
 #define URING_OP_WRITEV_FIXED 61
 
-/* The fields that every request needs are in one line of the cache. */
+#define URING_LINE __attribute__((aligned(64))) /* of the cache */
+
+/* The fields that every request needs are in one line. */
 struct request {
     uint64_t user_data;
     uint64_t position; /* of its submission entry, counted since the ring began */
@@ -31,7 +33,7 @@ struct request {
     bool busy, leased;
     struct iovec own[URING_PIECES];
     struct msghdr message;
-};
+} URING_LINE;
 
 /* A second mapping of the ring: it holds when the program's own is gone. */
 struct view {
@@ -42,35 +44,43 @@ struct view {
     unsigned cq_mask, cqe_shift, lost_before;
 };
 
+/* What each request needs stands first, in one line of the cache. Between two requests the kernel
+ * has had the cache. */
 struct hf_uring {
-    struct hf_pool *pool;
     struct io_uring *ring; /* the program's; not touched by hf_uring_exit() */
-    int fd;                /* the library's own descriptor of the ring */
-    unsigned setup_flags;
-    unsigned long forks; /* when it was opened */
-    struct view view;
-
-    char *base; /* of the pool's memory */
-    uint64_t registered_bytes;
-    unsigned buffer_shift; /* each entry of the table has 1 << this bytes */
-    uint32_t first_buffer;
-    bool made_table; /* the library did, not the program */
-    bool vectors;    /* the kernel takes vectors of registered memory */
-    bool zero_copy;  /* it sends without a copy */
-
+    struct request *requests;
     /* How many submission entries the ring has had, as of the last call here. Fewer than 2^32 are
      * between two calls. */
     uint64_t position;
-    struct request *requests;
+    char *base; /* of the pool's memory */
+    uint64_t registered_bytes;
     uint32_t request_count, free_list;
-    uint32_t under_way, cancels; /* requests and cancels whose last completion has not come */
-};
+    uint32_t under_way; /* requests whose last completion has not come */
+    uint32_t forks;     /* when it was opened */
+    uint32_t first_buffer;
+    uint8_t buffer_shift; /* each entry of the table has 1 << this bytes */
+    bool made_table;      /* the library did, not the program */
+    bool vectors;         /* the kernel takes vectors of registered memory */
+    bool zero_copy;       /* it sends without a copy */
+
+    uint32_t cancels; /* under way */
+    struct hf_pool *pool;
+    int fd; /* the library's own descriptor of the ring */
+    unsigned setup_flags;
+    struct view view;
+} URING_LINE;
 
 int uring_fail(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same with the sentence of libholdfast. */
 int uring_fail_pool(int rc);
+/* Of this process; changes only in the child, which has one thread then. */
+extern uint32_t uring_forks;
+int uring_refuse(const struct hf_uring *uring);
 /* 0, or -ECHILD: another process opened it. */
-int uring_check(const struct hf_uring *uring);
+static inline int uring_check(const struct hf_uring *uring)
+{
+    return uring && uring->forks == uring_forks ? 0 : uring_refuse(uring);
+}
 
 /* memory.c: the table of buffers. */
 int memory_make_table(struct hf_uring *uring, uint64_t limit_bytes);
@@ -81,7 +91,19 @@ void memory_withdraw(struct hf_uring *uring);
 /* Takes the table away, if the library made it. */
 void memory_drop_table(const struct hf_uring *uring);
 /* *entry is the one that all of the pieces lie in, URING_NONE where there is none; -errno. */
-int memory_entry(struct hf_uring *uring, const struct iovec *pieces, int count, uint32_t *entry);
+int memory_entry_of_all(struct hf_uring *uring, const struct iovec *pieces, int count,
+                        uint32_t *entry);
+static inline int memory_entry(struct hf_uring *uring, const struct iovec *pieces, int count,
+                               uint32_t *entry)
+{
+    uint64_t start = (uint64_t)((char *)pieces->iov_base - uring->base);
+    uint64_t end = start + pieces->iov_len;
+
+    if (count > 1 || end > uring->registered_bytes || (start ^ (end - 1)) >> uring->buffer_shift)
+        return memory_entry_of_all(uring, pieces, count, entry);
+    *entry = uring->first_buffer + (uint32_t)(start >> uring->buffer_shift);
+    return 0;
+}
 
 /* view.c: the second mapping. */
 int view_open(struct hf_uring *uring);

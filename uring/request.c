@@ -90,16 +90,22 @@ static bool more_room(struct request *request)
     return true;
 }
 
+static int lease_once(struct request *request, const struct hf_uring_io *io, uint32_t flags)
+{
+    const struct hf_lease_options options = {
+        .size = sizeof options, .flags = flags, .arg = request};
+
+    return hf_lease(io->file, io->off, io->len, &options, request->pieces, request->room,
+                    &request->lease);
+}
+
 static int hold_once(struct request *request, const struct hf_uring_io *io)
 {
     uint32_t flags = HF_PIN_IO_URING | (writes_memory(io->op) ? HF_PIN_WRITE : HF_PIN_READ) |
                      (io->flags & HF_URING_WAIT ? 0 : HF_PIN_YIELD);
-    const struct hf_lease_options options = {
-        .size = sizeof options, .flags = flags, .arg = request};
 
     if (io->flags & HF_URING_RECALL)
-        return hf_lease(io->file, io->off, io->len, &options, request->pieces, request->room,
-                        &request->lease);
+        return lease_once(request, io, flags);
     return hf_pin(io->file, io->off, io->len, flags, request->pieces, request->room, &request->pin);
 }
 

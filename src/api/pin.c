@@ -135,13 +135,19 @@ static inline bool in_one_page(uint64_t off, uint64_t len)
     return !__builtin_add_overflow(off | -(uint64_t)HF_BLOCK_BYTES, len - 1, &sum);
 }
 
-/* A pin with flags has a straight line too, which is not so straight. False: as dax_pin_page(). */
+/* A pin with flags has a straight line too, which is not so straight. It may be one of many, so it
+ * looks for a free slot first. False: as dax_pin_page(). */
 static __attribute__((noinline)) bool pin_with_flags(struct hf_file *file, uint64_t off,
                                                      uint64_t len, uint32_t flags, char **at,
                                                      struct hf_pin *pin)
 {
-    return in_one_page(off, len) && !((flags | FS_PIN_READS) & file->pin_refused) &&
-           dax_pin_page(&file->line, off, len, flags, flags & DAX_PIN_OWNS ? MM_READONLY : 0, at,
+    const struct shm_lane_of_thread *mine = shm_last_lane;
+
+    if (!in_one_page(off, len) || (flags | FS_PIN_READS) & file->pin_refused)
+        return false;
+    if (mine->shm == file->line.shm)
+        slots_seek(mine->lane, flags);
+    return dax_pin_page(&file->line, off, len, flags, flags & DAX_PIN_OWNS ? MM_READONLY : 0, at,
                         pin);
 }
 

@@ -38,6 +38,8 @@
 #define HF_LAB_INTENT_UNTOLD 0x4000000u /* an intent is stored while a word says there is none */
 #define HF_LAB_UNANNOUNCED 0x40000000u  /* the steps of a mutex are not announced to the kernel */
 #define HF_LAB_ANY_LIFE UINT64_C(0x200000000) /* a look takes what another life of a vnode had */
+#define HF_LAB_UNMARKED                                                                            \
+    UINT64_C(0x1000000000) /* FAR.MARK gone: slots for devices, without a mark */
 #define HF_LAB_NO_SECOND_LOOK UINT64_C(0x400000000) /* COUNT.SB/p gone: what is counted is pinned */
 #define HF_LAB_HOLDS_LOST UINT64_C(0x800000000) /* a vnode goes before its ended holds are freed */
 #define HF_LAB_READERS_UNLOCKED                                                                    \

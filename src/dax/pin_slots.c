@@ -68,7 +68,7 @@ static int pin_in_slot(struct dax *dax, struct shm_vnode *vnode, const struct da
     if (lane->fenced >= SLOTS_REBIAS_LOOK)
         slots_rebias(shm, lane, vnode);
     hint = slots_begin(lane);
-    slot = slots_pick(lane, hint);
+    slot = slots_pick_for(lane, hint, request->flags);
     if (slot < SHM_SLOTS) {
         if (HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
             count = walk_range(dax, vnode, request);
@@ -99,7 +99,7 @@ static int publish_slot(struct dax *dax, struct shm_lane *lane, struct shm_vnode
                         const struct shm_range *range, const struct mm_pieces *pieces,
                         struct hf_pin *pin)
 {
-    uint32_t hint = slots_begin(lane), slot = slots_pick(lane, hint);
+    uint32_t hint = slots_begin(lane), slot = slots_pick_for(lane, hint, SHM_WHO_FLAGS(range->who));
     int rc = 0;
 
     (void)pieces;

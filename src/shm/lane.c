@@ -223,6 +223,7 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
     lane = take_lane(shm);
     if (lane) {
         lane->hint = 0;
+        shm_lane_unmark(lane);
         for (unsigned i = SHM_SLOTS; i < sizeof lane->keys / sizeof *lane->keys; i++)
             hf_store_release(&lane->keys[i], UINT64_MAX);
         hf_store_release(&lane->who, SHM_WHO(gettid(), 0));
@@ -298,12 +299,22 @@ void shm_lanes_end(struct shm *shm)
     pthread_mutex_unlock(&lists_mutex);
 }
 
+void shm_lane_unmark(struct shm_lane *lane)
+{
+    uint64_t any = 0;
+
+    for (unsigned i = SHM_NEAR_SLOTS; i < SHM_SLOTS; i++)
+        any |= hf_load_acquire(&lane->keys[i]);
+    if (!any)
+        hf_store_release(&lane->keys[SHM_FAR_MARK], UINT64_C(0));
+}
+
 static unsigned slots_in_use(const struct shm_lane *lane)
 {
     unsigned pins = 0;
 
     for (unsigned i = 0; i < SHM_SLOTS; i++)
-        pins += hf_load_acquire(&lane->keys[i]) != 0;
+        pins += i != SHM_FAR_MARK && hf_load_acquire(&lane->keys[i]) != 0;
     return pins;
 }
 

@@ -7,9 +7,14 @@
 #include "shm/key.h"
 #include "shm/segment.h"
 
-#define SHM_SLOTS 32u
-/* The last of a lane's slots: for pins of a signal handler inside a library call. */
-#define SHM_SIGNAL_SLOTS 4u
+/* A lane's slots. First come those for all pins of its thread. Then some for pins of a signal
+ * handler inside a library call. The word after them marks: it is SHM_KEY_CLAIMED where the
+ * lane has used those that follow. Those are for devices, since a ring has many requests at
+ * once. A layout change looks at them only where the mark is set. */
+#define SHM_SLOTS 72u
+#define SHM_NEAR_SLOTS 32u
+#define SHM_SIGNAL_SLOTS 3u
+#define SHM_FAR_MARK (SHM_NEAR_SLOTS - 1)
 /* Runs of blocks a thread may have reserved at once. */
 #define SHM_RESERVED 32u
 
@@ -65,7 +70,8 @@ struct shm_lane {
     uint32_t calls_back;
     /* How often this thread is in a read section; see sync/sections.h. */
     uint32_t sections[2];
-    /* From [SHM_SLOTS] on none is ever free: where a busy hint leads, or a wrong one. */
+    /* Also the mark. From [SHM_SLOTS] on none is ever free: where a busy hint leads, or a wrong
+     * one. */
     SHM_LINE uint64_t keys[SHM_SLOTS + 8];
     /* SHM_PAGES(), written before the key. */
     uint64_t pages[SHM_SLOTS];
@@ -139,6 +145,8 @@ static inline struct shm_lane *shm_lane_at(const struct shm *shm, uint32_t numbe
 }
 /* -ENOLCK, with the sentence for it: max_threads are taken. */
 int shm_no_lane(const struct shm *shm);
+/* Takes the mark away if no slot behind it is in use. Nobody takes one meanwhile. */
+void shm_lane_unmark(struct shm_lane *lane);
 /* Live pins of this thread, slots and holds. */
 unsigned shm_lane_pins(const struct shm_lane *lane);
 /* Of them, leases with a callback. */

@@ -366,7 +366,8 @@ static bool bury(struct shm *shm, uint32_t index)
         /* It does not wait any longer, nor does the next thread that gets this lane. */
         hf_store_release(&lane->wait.number, 0u);
         for (unsigned slot = 0; slot < SHM_SLOTS; slot++)
-            all &= drop(shm, process, &lane->keys[slot], hf_load_acquire(&lane->keys[slot]));
+            if (slot != SHM_FAR_MARK)
+                all &= drop(shm, process, &lane->keys[slot], hf_load_acquire(&lane->keys[slot]));
     }
     /* Killed as a writer: readers that may not sleep come in again; the others took the word back
      * already. */

@@ -78,10 +78,10 @@ static uint64_t pins_between(const struct shm_lane *lane, size_t slot, uint64_t 
 {
     uint64_t count = 0;
 
-    for (size_t i = 0; i < SLOTS_OWN; i++) {
+    for (size_t i = 0; i < SHM_SLOTS; i++) {
         uint64_t key = hf_load_relaxed(&lane->keys[i]); /* relaxed: ours, or it is not live */
 
-        count += i != slot && key && key_generation(key) - from - 1 < to - from;
+        count += i != slot && slots_is_own(i) && key && key_generation(key) - from - 1 < to - from;
     }
     return count;
 }
@@ -102,7 +102,7 @@ void slots_pages_left(const struct shm *shm, const uint64_t *word, uint64_t key,
 
     *first = 0;
     *last = UINT64_MAX;
-    if (lane != shm_lane_fast(shm) || slot >= SLOTS_OWN)
+    if (lane != shm_lane_fast(shm) || !slots_is_own(slot))
         return;
     pages = hf_load_acquire(&lane->pages[slot]);
     hf_fence_light();
@@ -187,10 +187,15 @@ int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last, s
         return 0;
     for (uint32_t i = 0; i < used && rc == 0; i++) {
         struct shm_lane *lane = &shm->lanes[i];
+        unsigned slots = SHM_NEAR_SLOTS;
 
-        if (!any_live(lane->keys, SHM_SLOTS))
+        if (!any_live(lane->keys, SHM_NEAR_SLOTS))
             continue;
-        for (unsigned slot = 0; slot < SHM_SLOTS && rc == 0; slot++) {
+        /* FAR.MARK/m: the mark is loaded after the barrier, as the keys. Pairs with FAR.MARK/p in
+         * slots_pick_far(). */
+        if (hf_load_acquire(&lane->keys[SHM_FAR_MARK]))
+            slots = SHM_SLOTS;
+        for (unsigned slot = 0; slot < slots && rc == 0; slot++) {
             if (slot % 8 == 0 && !any_live(&lane->keys[slot], 8)) /* a cache line */
                 slot += 7;
             else if (slot_overlaps(lane, slot, vnode, first, last, &holder))

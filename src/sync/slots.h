@@ -11,7 +11,7 @@
 #include "base/lab.h"
 #include "shm/shm.h"
 
-#define SLOTS_OWN (SHM_SLOTS - SHM_SIGNAL_SLOTS)
+#define SLOTS_OWN (SHM_FAR_MARK - SHM_SIGNAL_SLOTS)
 /* After so many unbiased pins a thread looks whether the bias may come back. */
 #define SLOTS_REBIAS_LOOK 64u
 
@@ -42,7 +42,7 @@ static inline void slots_end(struct shm_lane *lane, uint32_t hint)
 static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t hint)
 {
     if (hint == SHM_SLOTS) {
-        for (uint32_t i = SLOTS_OWN; i < SHM_SLOTS; i++) {
+        for (uint32_t i = SLOTS_OWN; i < SHM_FAR_MARK; i++) {
             if (!hf_load_acquire(&lane->keys[i]) &&
                 hf_cas_acq_rel(&lane->keys[i], UINT64_C(0), SHM_KEY_CLAIMED))
                 return i;
@@ -57,10 +57,61 @@ static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t hint)
     return SHM_SLOTS;
 }
 
+/* One of those for devices; not in a signal handler that finds the hint busy. FAR.MARK/p: the mark
+ * is stored before the key. Both are before P2, so a look that has to see the key sees the mark.
+ * It stays as long as its thread, so any pin of the thread may go where a hint leads that was there
+ * once. Pairs with FAR.MARK/m in slots_scan(). Without it: the look leaves the slot out. */
+static inline uint32_t slots_pick_far(struct shm_lane *lane)
+{
+    for (uint32_t i = SHM_NEAR_SLOTS; i < SHM_SLOTS; i++)
+        if (!hf_load_acquire(&lane->keys[i])) { /* UNPIN.DONE/p, as in slots_pick() */
+            if (!HF_LAB_BROKEN(HF_LAB_UNMARKED))
+                hf_store_release(&lane->keys[SHM_FAR_MARK], SHM_KEY_CLAIMED);
+            return i;
+        }
+    return SHM_SLOTS;
+}
+
+/* A slot for a pin with these flags, as slots_pick(). */
+static inline uint32_t slots_pick_for(struct shm_lane *lane, uint32_t hint, uint32_t flags)
+{
+    uint32_t slot = slots_pick(lane, hint);
+
+    return slot == SHM_SLOTS && hint != SHM_SLOTS && SHM_FOR_DEVICE(flags) ? slots_pick_far(lane)
+                                                                           : slot;
+}
+
+/* Not a signal handler's. */
+static inline bool slots_is_own(size_t slot)
+{
+    return slot < SLOTS_OWN || (slot >= SHM_NEAR_SLOTS && slot < SHM_SLOTS);
+}
+
 /* The hint to end with when `slot` was picked. */
 static inline uint32_t slots_next_hint(uint32_t hint, uint32_t slot)
 {
-    return hint != SHM_SLOTS && slot < SLOTS_OWN ? slot : hint;
+    return hint != SHM_SLOTS && slots_is_own(slot) ? slot : hint;
+}
+
+/* Leads the hint to a free slot, if there is one: for a pin that goes only where it leads. Such
+ * pins mostly end in the order in which they began, so the slots are tried in a round. A signal
+ * handler that comes in between may take that slot, and then the pin finds it taken. One that
+ * interrupts the taking of a slot finds the hint busy, and leaves it. */
+static inline void slots_seek(struct shm_lane *lane, uint32_t flags)
+{
+    uint32_t hint = lane->hint, at = hint < SLOTS_OWN ? hint : 0;
+
+    if (hint >= SHM_SLOTS || !hf_load_acquire(&lane->keys[hint]))
+        return;
+    for (uint32_t i = 0; i < SLOTS_OWN; i++) {
+        at = at + 1 < SLOTS_OWN ? at + 1 : 0;
+        if (!hf_load_acquire(&lane->keys[at])) {
+            lane->hint = (uint8_t)at;
+            return;
+        }
+    }
+    if (SHM_FOR_DEVICE(flags) && (at = slots_pick_far(lane)) < SHM_SLOTS)
+        lane->hint = (uint8_t)at;
 }
 
 /* Word `slot`. A wrong hint leads past the array, but not out of the segment; see shm_lane. So the
@@ -112,7 +163,7 @@ static inline uint64_t slots_key(struct shm_lane *lane, uint64_t what)
 static inline uint64_t slots_key_of(struct shm_lane *lane, uint32_t slot,
                                     const struct shm_vnode *vnode, uint32_t flags)
 {
-    if (slot < SLOTS_OWN)
+    if (slots_is_own(slot))
         return slots_key(lane, shm_key(0, flags, (uint32_t)vnode->index));
     return shm_key(hf_add_acq_rel(&lane->signal_generation, SHM_KEY_STEP) + SHM_KEY_STEP, flags,
                    vnode->index);

@@ -140,6 +140,69 @@ static void signal_slots_are_apart(void **state)
     memcpy(lane->keys, kept, sizeof kept);
 }
 
+/* Beyond its own slots a thread has some for devices, which are looked at where they were used. */
+static void device_slots_are_marked(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_vnode *vnode = vnode_of(shm);
+    struct shm_lane *lane = shm_lane(shm);
+    struct sync_holder holder;
+    uint32_t slot;
+
+    for (uint32_t i = 0; i < SLOTS_OWN; i++)
+        publish(lane, i, vnode, 1, 1, 0);
+    assert_int_equal(slots_pick_for(lane, 0, HF_PIN_WRITE), SHM_SLOTS);
+    assert_true(slots_pick_for(lane, SHM_SLOTS, HF_PIN_RDMA) < SHM_FAR_MARK); /* a handler's */
+    lane->keys[SLOTS_OWN] = 0;
+    assert_int_equal(lane->keys[SHM_FAR_MARK], 0);
+    slot = slots_pick_for(lane, 0, HF_PIN_RDMA);
+    assert_true(slot >= SHM_NEAR_SLOTS && slot < SHM_SLOTS);
+    assert_int_equal(slots_next_hint(0, slot), slot);
+    publish(lane, slot, vnode, 5, 9, HF_PIN_RDMA);
+    assert_int_equal(shm_lane_pins(lane), SLOTS_OWN + 1);
+    for (uint32_t i = 0; i < SLOTS_OWN; i++)
+        leave(shm, vnode, lane, i);
+    assert_true(finds(&sync_slots, shm, vnode, 9, 20, &holder));
+    assert_ptr_equal(holder.key, &lane->keys[slot]);
+    shm_lane_unmark(lane); /* not yet */
+    assert_true(finds(&sync_slots, shm, vnode, 9, 20, &holder));
+    leave(shm, vnode, lane, slot);
+    assert_false(finds(&sync_slots, shm, vnode, 0, UINT64_MAX, &holder));
+    assert_int_not_equal(lane->keys[SHM_FAR_MARK], 0);
+    shm_lane_unmark(lane);
+    assert_int_equal(lane->keys[SHM_FAR_MARK], 0);
+}
+
+static void hint_is_led_to_a_free_slot(void **state)
+{
+    struct shm *shm = *state;
+    struct shm_vnode *vnode = vnode_of(shm);
+    struct shm_lane *lane = shm_lane(shm);
+
+    lane->hint = 3;
+    slots_seek(lane, 0);
+    assert_int_equal(lane->hint, 3);
+    publish(lane, 3, vnode, 0, 0, 0);
+    publish(lane, 4, vnode, 0, 0, 0);
+    slots_seek(lane, 0);
+    assert_int_equal(lane->hint, 5);
+    lane->hint = SHM_SLOTS; /* as a handler finds it */
+    slots_seek(lane, HF_PIN_GPU);
+    assert_int_equal(lane->hint, SHM_SLOTS);
+    for (uint32_t i = 0; i < SLOTS_OWN; i++)
+        if (i != 3 && i != 4)
+            publish(lane, i, vnode, 0, 0, 0);
+    lane->hint = 5;
+    slots_seek(lane, HF_PIN_WRITE);
+    assert_int_equal(lane->hint, 5); /* there is none */
+    slots_seek(lane, HF_PIN_GPU);
+    assert_int_equal(lane->hint, SHM_NEAR_SLOTS);
+    for (uint32_t i = 0; i < SLOTS_OWN; i++)
+        leave(shm, vnode, lane, i);
+    lane->hint = 0;
+    shm_lane_unmark(lane);
+}
+
 static void unpin_wakes(void **state)
 {
     struct shm *shm = *state;
@@ -208,6 +271,8 @@ int main(void)
         cmocka_unit_test(zap_takes_the_bias),
         cmocka_unit_test(bias_comes_back),
         cmocka_unit_test(signal_slots_are_apart),
+        cmocka_unit_test(device_slots_are_marked),
+        cmocka_unit_test(hint_is_led_to_a_free_slot),
         cmocka_unit_test(unpin_wakes),
         cmocka_unit_test(range_that_went),
         cmocka_unit_test(names),

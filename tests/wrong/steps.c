@@ -27,9 +27,9 @@
 const struct test_engine *engine;
 struct hf_pool *pool;
 struct hf_file *victim, *other;
-uint32_t walked, go, tried;
+uint32_t walked, go, tried, changed;
 bool harmed;
-static uint32_t warm, begin, changed;
+static uint32_t warm, begin;
 
 /* Whatever is left of the pool does no harm: all but one block is in use. */
 static void prepare(const char *name)
@@ -54,7 +54,7 @@ void make_room(void)
 }
 
 /* The block of the victim goes to the other file, at once. */
-static void *change(void *unused)
+void *change(void *unused)
 {
     EXPECT_EQ(hf_fallocate(victim, HF_FALLOC_PUNCH_HOLE, 0, TEST_PAGE, &test_wait), 0);
     test_write_pages(other, THEIRS, 0, 1);
@@ -62,7 +62,7 @@ static void *change(void *unused)
     return unused;
 }
 
-static bool change_waits(void)
+bool change_waits(void)
 {
     return engine->knows_holders && test_pins_in_state(pool, HF_PIN_WAITING) > 0;
 }
@@ -730,6 +730,7 @@ static const struct order {
     {"heavy", "slots", HF_LAB_NO_HEAVY, true, pin_beside_change},
     {"late-publish", "slots", HF_LAB_LATE_PUBLISH, false, pin_beside_change},
     {"drain", "slots", HF_LAB_NO_DRAIN, false, pin_beside_change},
+    {"far-mark", "slots", HF_LAB_UNMARKED, false, pin_far_beside_change},
     {"blind", "blind", 0, false, pin_beside_change},
     {"unpatched", "unpatched", 0, false, pin_beside_change},
     {"gate", "slots", HF_LAB_NO_GATE, false, pin_in_gate},

@@ -12,12 +12,19 @@
 extern const struct test_engine *engine;
 extern struct hf_pool *pool;
 extern struct hf_file *victim, *other;
-extern uint32_t walked, go, tried;
+extern uint32_t walked, go, tried, changed;
 extern bool harmed; /* a pin, or a copy, has other bytes than it may have */
 
 void make_room(void);
+/* A thread that gives the block of the victim's page to the other file, and then raises `changed`.
+ * Whether it waits for a pin. */
+void *change(void *unused);
+bool change_waits(void);
 /* The first thread to come there waits for `go`. */
 void stand_at(enum hf_lab_point point);
+
+/* Slots for devices (far.c). */
+void pin_far_beside_change(bool unused);
 
 /* Puts in place (puts.c). */
 void put_beside_death(bool unused);
