@@ -200,6 +200,18 @@ static const struct bar bars[] = {
 };
 #define BARS (sizeof bars / sizeof bars[0])
 
+/* Rows that do only what no way can do without. The bar of `row` tells them too, since it may ask
+ * for more than there is. */
+static const struct bare {
+    const char *row, *bare;
+} bares[] = {
+    {"put.disk.place", "put.disk.alone"},
+    {"io.tmpfs.1.registered", "io.tmpfs.1.plain"},
+    {"io.tmpfs.32.registered", "io.tmpfs.32.plain"},
+    {"io.pipe.1.registered", "io.pipe.1.plain"},
+    {"io.pipe.32.registered", "io.pipe.32.plain"},
+};
+
 static bool only_in_lab(const char *engine)
 {
     for (unsigned i = 0; i < BENCH_ENGINES; i++)
@@ -248,6 +260,35 @@ static bool bar_holds(const struct bar *bar, double value)
     return bar->at_least ? value >= bar->limit : value <= bar->limit;
 }
 
+static const struct bench_row *bare_of(const struct bar *bar)
+{
+    for (size_t i = 0; i < sizeof bares / sizeof bares[0]; i++)
+        if (strcmp(bares[i].row, bar->row) == 0)
+            return bench_find(bares[i].bare);
+    return NULL;
+}
+
+/* What the bar's value would be if Holdfast did nothing. And what Holdfast adds to that, as a share
+ * of what the other way adds. */
+static void print_bare(const struct bar *bar)
+{
+    const struct bench_row *bare = bare_of(bar), *row = bench_find(bar->row);
+    const struct bench_row *beside = bare ? find_beside(bar) : NULL;
+    double added[BENCH_RUNS_MAX];
+    char text[LAB_TEXT];
+
+    if (!bare || !row || !beside)
+        return;
+    if (bar->at_least) {
+        printf("; %s is the most", bench_number_text(text, bench_ratio(row, bare)));
+        return;
+    }
+    for (unsigned i = 0; i < bench.runs; i++)
+        added[i] = (row->samples[i] - bare->samples[i]) / (beside->samples[i] - bare->samples[i]);
+    printf("; %s is the least", bench_number_text(text, bench_ratio(bare, beside)));
+    printf(", %s beyond it", bench_number_text(text, bench_quantile(added, bench.runs, 0.5)));
+}
+
 static bool group_was_measured(const char *key)
 {
     size_t len = strcspn(key, ".");
@@ -265,10 +306,12 @@ void bench_print_bars(void)
 
     puts("bars:");
     for (size_t i = 0; i < BARS; i++) {
-        if (bar_value(&bars[i], &value))
-            printf("  %-74s %9s  %s\n", bars[i].text, bench_number_text(text, value),
+        if (bar_value(&bars[i], &value)) {
+            printf("  %-74s %9s  %s", bars[i].text, bench_number_text(text, value),
                    bar_holds(&bars[i], value) ? "holds" : "MISSED");
-        else if (group_was_measured(bars[i].row))
+            print_bare(&bars[i]);
+            putchar('\n');
+        } else if (group_was_measured(bars[i].row))
             printf("  %-74s %9s  not measured\n", bars[i].text, "");
     }
 }

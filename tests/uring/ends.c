@@ -20,7 +20,7 @@
 
 #define PAGES 8u
 #define STAMP 3u
-#define LONG_LINE 64u
+#define LONG_LINE 100u
 
 static struct hf_pool *pool;
 static struct hf_file *file; /* in pieces of a page */

@@ -12,7 +12,6 @@
 #include "steps.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <holdfast/compact.h>
 #include <holdfast/serve.h>
 #include <pthread.h>
