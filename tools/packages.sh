@@ -78,9 +78,6 @@ build() {
 }
 
 make_older() {
-    local version
-
-    version=$(dpkg-parsechangelog -S Version)
     sed -i "1s/($version)/($version~older)/" debian/changelog
     sed -i "s/ $version\$/ $version~older/" debian/*.symbols
     sed -i -E 's/^(#define SHM_VERSION) .*/\1 1u/' src/shm/private.h
@@ -232,7 +229,7 @@ run_lintian() {
     check "lintian" lintian --allow-root --fail-on error,warning --display-info --show-overrides "$newer"/*.changes
 }
 
-version=$(dpkg-parsechangelog -S Version)
+version=$(sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
 write_holder
 build_all
 upgrade
