@@ -32,7 +32,7 @@
 #define KSM "/sys/kernel/mm/ksm/"
 
 static char *half; /* data of which no page is there twice */
-static char *pool_path;
+static char *pool_path, *tree_pool_path;
 static struct hf_pool *pool;
 static struct hf_file *whole, *copy;
 
@@ -55,11 +55,16 @@ static void write_file(struct hf_file *file, const char *bytes, uint64_t len)
         must(hf_write(file, bytes + off, LAB_MIB, off), "writing");
 }
 
-static void open_pool(void)
+static void open_pool_at(const char *path)
 {
-    must(hf_pool_open(pool_path, 0, &pool), "opening a pool");
+    must(hf_pool_open(path, 0, &pool), "opening a pool");
     whole = open_shared_file("/whole");
     copy = open_shared_file("/copy");
+}
+
+static void open_pool(void)
+{
+    open_pool_at(pool_path);
 }
 
 static void close_pool(void)
@@ -305,8 +310,7 @@ static double measure_shared_write(void *state)
 {
     double us;
 
-    (void)state;
-    open_pool();
+    open_pool_at(state);
     write_file(whole, half, WRITES * LAB_PAGE < HALF_BYTES ? WRITES * LAB_PAGE : HALF_BYTES);
     must(hf_truncate(copy, 0, NULL), "emptying a file");
     must(hf_clone_range(whole, 0, copy, 0, 0, NULL), "cloning");
@@ -448,8 +452,8 @@ static double run_or_fail(const char *const args[])
 static double measure_snapshot(void *state)
 {
     const char *program = lab_holdfast_program();
-    const char *const snapshot[] = {program, "snapshot", pool_path, "tree", "kept", NULL};
-    const char *const remove[] = {program, "rm", "-r", pool_path, "kept", NULL};
+    const char *const snapshot[] = {program, "snapshot", tree_pool_path, "tree", "kept", NULL};
+    const char *const remove[] = {program, "rm", "-r", tree_pool_path, "kept", NULL};
     double us = run_or_fail(snapshot);
 
     (void)state;
@@ -472,7 +476,7 @@ static double measure_cp(void *state)
 
 static void put_tree(void)
 {
-    const char *const put[] = {lab_holdfast_program(), "put", pool_path, tree, NULL};
+    const char *const put[] = {lab_holdfast_program(), "put", tree_pool_path, tree, NULL};
 
     run_or_fail(put);
 }
@@ -557,7 +561,9 @@ static void begin_shared(struct bench_group *group)
         memcpy(half + at, &word, sizeof word);
     }
     pool_path = bench_text("%s/shared", bench.folder);
+    tree_pool_path = bench_text("%s/trees", bench.folder);
     must(hf_pool_create(pool_path, &options), "making a pool");
+    must(hf_pool_create(tree_pool_path, &options), "making a pool");
     add(group, "shared.merge.holdfast", merge, "holdfast dedup", NULL, measure_merge, NULL);
     if (ksm)
         add(group, "shared.merge.ksm", merge, "KSM", "shared.merge.holdfast", measure_ksm, NULL);
@@ -568,7 +574,9 @@ static void begin_shared(struct bench_group *group)
     add(group, "shared.scan.holdfast", scan, "holdfast dedup, a pass", NULL, measure_scan, NULL);
     add(group, "shared.scan.xxh3", scan, "XXH3 alone, through a pin", "shared.scan.holdfast",
         measure_checksum, NULL);
-    add(group, "shared.write.holdfast", first, "hf_write", NULL, measure_shared_write, NULL);
+    add(group, "shared.write.holdfast", first, "hf_write", NULL, measure_shared_write, pool_path);
+    add(group, "shared.write.beside", first, "hf_write, 8,000 other files", "shared.write.holdfast",
+        measure_shared_write, tree_pool_path);
     add(group, "shared.write.fresh", first, "hf_write into a fresh page", "shared.write.holdfast",
         measure_fresh_write, NULL);
     if (ksm)
