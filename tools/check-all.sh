@@ -44,6 +44,8 @@ echo "check-all: an hour of libFuzzer"
 tools/fuzz.sh 3600
 echo "check-all: the models"
 make model
+echo "check-all: the parts that a build can do without"
+tools/switches.sh
 echo "check-all: a new machine"
 tools/fresh.sh || [ $? = 77 ]
 echo "check-all: Debian's packages"
