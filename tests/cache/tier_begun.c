@@ -287,6 +287,19 @@ static void fetch_and_halt(void *unused)
     tier_detach();
 }
 
+/* This process has no other thread meanwhile: ThreadSanitizer takes a thread of the child for one
+ * that its parent had at the fork. */
+static pid_t fork_reader(void)
+{
+    pid_t pid;
+
+    tier_detach();
+    pid = test_fork(fetch_and_halt, NULL);
+    tier_attach();
+    test_await(arrived, 1);
+    return pid;
+}
+
 static void check_dead_reader(enum cache_lab_point point, bool before)
 {
     uint64_t number;
@@ -296,8 +309,7 @@ static void check_dead_reader(enum cache_lab_point point, bool before)
     make_flags();
     halting = point;
     begin_with(COUNT);
-    pid = test_fork(fetch_and_halt, NULL);
-    test_await(arrived, 1);
+    pid = fork_reader();
     if (before)
         test_kill(pid);
     rc = begin(5);
@@ -321,8 +333,7 @@ static void check_stopped_reader(void)
     make_flags();
     halting = CACHE_LAB_TIER_CLAIMED;
     begin_with(COUNT);
-    pid = test_fork(fetch_and_halt, NULL);
-    test_await(arrived, 1);
+    pid = fork_reader();
     kill(pid, SIGSTOP);
     EXPECT_EQ(begin(5), 0); /* waits for it, or reads when it has waited long */
     EXPECT_EQ(begin(6), 0);

@@ -486,8 +486,10 @@ void scene_together(void)
     tier_begin(TEST_MIB(32));
     object_put(tier_cache, 9, 0, 1, KIB(64));
     tier_evict_all();
+    tier_detach(); /* as fork_reader() in tier_begun.c */
     for (unsigned i = 0; i < 3; i++)
         pids[i] = test_fork(fetch_in_threads, NULL);
+    tier_attach();
     test_await(arrived, 3);
     test_raise(gate, 1);
     for (unsigned i = 0; i < 3; i++)
