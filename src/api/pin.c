@@ -105,9 +105,26 @@ static int pin_request(struct hf_file *file, const struct dax_request *request, 
     return rc;
 }
 
-static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off, uint64_t len,
-                                             uint32_t flags, struct iovec *iov, int iovcnt,
-                                             struct hf_pin *pin)
+/* len - 1 is less than the rest of the page: the sum, from as far below 0, is below 0. */
+static inline bool in_one_page(uint64_t off, uint64_t len)
+{
+    uint64_t sum;
+
+    return !__builtin_add_overflow(off | -(uint64_t)HF_BLOCK_BYTES, len - 1, &sum);
+}
+
+/* The straight line of an engine that counts. Null: nothing is held. */
+static inline char *pin_on_line(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags,
+                                struct hf_pin *pin)
+{
+    if (!file->line.one || !in_one_page(off, len) || (flags | FS_PIN_READS) & file->pin_refused)
+        return NULL;
+    return file->line.one(&file->line, off, len, flags, pin);
+}
+
+static __attribute__((noinline)) int pin_longer(struct hf_file *file, uint64_t off, uint64_t len,
+                                                uint32_t flags, struct iovec *iov, int iovcnt,
+                                                struct hf_pin *pin)
 {
     const struct dax_request request = {
         .off = off, .len = len, .flags = flags, .iov = iov, .iovcnt = iovcnt};
@@ -115,9 +132,21 @@ static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off,
     return pin_request(file, &request, pin, __builtin_return_address(0));
 }
 
-static __attribute__((noinline)) intptr_t pin_any_at(struct hf_file *file, uint64_t off,
-                                                     uint64_t len, uint32_t flags,
-                                                     struct hf_pin *pin)
+static __attribute__((noinline)) int pin_any(struct hf_file *file, uint64_t off, uint64_t len,
+                                             uint32_t flags, struct iovec *iov, int iovcnt,
+                                             struct hf_pin *pin)
+{
+    char *at = iovcnt > 0 ? pin_on_line(file, off, len, flags, pin) : NULL;
+
+    if (!at)
+        return pin_longer(file, off, len, flags, iov, iovcnt, pin);
+    *iov = (struct iovec){at, len};
+    return 1;
+}
+
+static __attribute__((noinline)) intptr_t pin_longer_at(struct hf_file *file, uint64_t off,
+                                                        uint64_t len, uint32_t flags,
+                                                        struct hf_pin *pin)
 {
     struct iovec piece;
     const struct dax_request request = {
@@ -127,12 +156,13 @@ static __attribute__((noinline)) intptr_t pin_any_at(struct hf_file *file, uint6
     return rc < 0 ? rc : (intptr_t)piece.iov_base;
 }
 
-/* len - 1 is less than the rest of the page: the sum, from as far below 0, is below 0. */
-static inline bool in_one_page(uint64_t off, uint64_t len)
+static __attribute__((noinline)) intptr_t pin_any_at(struct hf_file *file, uint64_t off,
+                                                     uint64_t len, uint32_t flags,
+                                                     struct hf_pin *pin)
 {
-    uint64_t sum;
+    char *at = pin_on_line(file, off, len, flags, pin);
 
-    return !__builtin_add_overflow(off | -(uint64_t)HF_BLOCK_BYTES, len - 1, &sum);
+    return at ? (intptr_t)at : pin_longer_at(file, off, len, flags, pin);
 }
 
 /* A pin with flags has a straight line too, which is not so straight. It may be one of many, so it

@@ -130,13 +130,21 @@ void dax_settle_holds(struct dax *dax);
 int dax_pin_slow(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
                  struct hf_pin *pin, struct meta_extent *hole);
 
+struct dax_line;
+/* A pin of bytes of one page, for a handle that may pin with these flags. Their address; null:
+ * nothing is held, and the longer way has to do it. Async-signal-safe with HF_PIN_NOWAIT. */
+typedef char *dax_pin_one(const struct dax_line *line, uint64_t off, uint64_t len, uint32_t flags,
+                          struct hf_pin *pin);
+
 /* What a pin of a present page reads of its handle, in one cache line. Only `mapped` changes. */
 struct dax_line {
     const struct shm *shm; /* no segment: each pin of this handle takes the longer way */
     struct shm_vnode *vnode;
-    uint64_t key;    /* of its pins that have no flags, without a generation */
-    uint64_t mapped; /* dax_turned() of the memory that was mapped when the handle last looked */
-    char *base;      /* MM_PRESENT below that of the pool's memory, for entries with this flag */
+    uint64_t key;     /* of its pins that have no flags, without a generation */
+    uint64_t mapped;  /* dax_turned() of the memory that was mapped when the handle last looked */
+    char *base;       /* MM_PRESENT below that of the pool's memory, for entries with this flag */
+    dax_pin_one *one; /* the line of an engine that counts, else null */
+    const struct shm *counts; /* where it counts */
 } SHM_LINE;
 
 /* An entry, turned so that its flags are the highest bits. One unsigned comparison with `mapped`
@@ -146,6 +154,11 @@ static inline uint64_t dax_turned(uint64_t entry)
     uint64_t there = entry - MM_PRESENT;
 
     return there >> 4 | there << 60;
+}
+/* The bytes that were mapped then. */
+static inline uint64_t dax_line_bytes(const struct dax_line *line)
+{
+    return hf_load_relaxed(&line->mapped) << 4; /* relaxed: only grows */
 }
 /* A handle's. Without `readable` no pin of it takes the straight line. */
 struct dax_line dax_line_of(const struct dax *dax, struct shm_vnode *vnode, bool readable);

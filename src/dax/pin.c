@@ -42,9 +42,11 @@ struct dax_line dax_line_of(const struct dax *dax, struct shm_vnode *vnode, bool
         .vnode = vnode,
         .key = shm_key(0, 0, shm_vnode_number(dax->shm, vnode)),
         .base = dax->media.base - MM_PRESENT,
+        .one = dax->pinning->one ? dax->pinning->one(dax->engine) : NULL,
+        .counts = dax->shm,
     };
 
-    if (!readable) /* an address that is not a segment's, as no lane's entry may match */
+    if (!readable || line.one) /* an address that is not a segment's: no lane's entry may match */
         line.shm = (const struct shm *)(const void *)vnode;
     dax_line_look(dax, &line);
     return line;
@@ -154,7 +156,7 @@ static int unpin_elsewhere(struct shm *shm, uint64_t *word, uint64_t key)
     return waiters ? dax_unpin_wake(shm, word, key) : 0;
 }
 
-int dax_unpin_odd(struct hf_pin *pin)
+static __attribute__((noinline)) int unpin_other(struct hf_pin *pin)
 {
     struct shm *shm = dax_handle_shm(pin);
     uint64_t *word = (uint64_t *)(uintptr_t)(pin->hf_opaque[0] & ~DAX_PIN_HOLD);
@@ -166,8 +168,6 @@ int dax_unpin_odd(struct hf_pin *pin)
         return -EINVAL;
     if (shm->fork_count != hf_fork_count)
         return -ECHILD;
-    if (pin->hf_opaque[0] & DAX_PIN_COUNTED)
-        return pin_counted_unpin(pin);
     if (!(key & SHM_KEY_VNODE_MASK))
         return -EINVAL;
     if (!(pin->hf_opaque[0] & DAX_PIN_HOLD))
@@ -179,6 +179,11 @@ int dax_unpin_odd(struct hf_pin *pin)
     slots_wake(shm, shm_vnode_of_key(shm, key), first, last);
     watch_let_go(shm, key, first, last);
     return 0;
+}
+
+int dax_unpin_odd(struct hf_pin *pin)
+{
+    return pin->hf_opaque[0] & DAX_PIN_COUNTED ? pin_counted_unpin(pin) : unpin_other(pin);
 }
 
 int dax_unpin_wake(struct shm *shm, const uint64_t *word, uint64_t key)

@@ -10,11 +10,15 @@
 #include "dax/pin_fast.h"
 #include "dax/private.h"
 
+#include "base/fork.h"
 #include "base/lab.h"
 #include "base/may_sleep.h"
 #include "sync/counts.h"
+#include "sync/sections.h"
 
 #include <errno.h>
+
+#define INLINE inline __attribute__((always_inline))
 
 /* hf_opaque[0]: vnode + 1 (of a pin for writing, else 0) << VNODE_SHIFT | lane << LANE_SHIFT |
  * tags; [1]: pages << PAGES_SHIFT | first block. */
@@ -22,11 +26,16 @@
 #define LANE_SHIFT 2
 #define PAGES_SHIFT 40
 #define PAGES_MAX ((UINT64_C(1) << (64 - PAGES_SHIFT)) - 1)
+#define BLOCK_MASK ((UINT64_C(1) << PAGES_SHIFT) - 1)
+
+static struct shm_lane *lane_of_pin(const struct shm *shm, const struct hf_pin *pin)
+{
+    return &shm->lanes[(uint32_t)(pin->hf_opaque[0] >> LANE_SHIFT)];
+}
 
 /* As mm_lookup(). The nodes may be another file's by now, and then lie at another level. */
-static uint64_t look_up(const struct shm *shm, const struct shm_vnode *vnode, uint64_t page)
+static uint64_t walk_down(const struct shm *shm, uint64_t root, uint64_t page)
 {
-    uint64_t root = hf_load_acquire(&vnode->root); /* ENTRY.PUB/p */
     uint64_t shift = mm_bits(root), entry = root;
 
     if (!shift || page >> shift)
@@ -36,6 +45,17 @@ static uint64_t look_up(const struct shm *shm, const struct shm_vnode *vnode, ui
         /* ENTRY.PUB/p */
         entry = hf_load_acquire(mm_node(shm, entry) + (page >> shift & (SHM_NODE_ENTRIES - 1)));
     } while (entry & MM_NODE && shift);
+    return entry & MM_PRESENT ? entry : 0;
+}
+
+/* The table of a small file is one node. */
+static INLINE uint64_t look_up(const struct shm *shm, const struct shm_vnode *vnode, uint64_t page)
+{
+    uint64_t root = hf_load_acquire(&vnode->root), entry; /* ENTRY.PUB/p */
+
+    if (__builtin_expect((root - MM_BITS) % (MM_FLAGS + 1) != 0 || page >= SHM_NODE_ENTRIES, 0))
+        return walk_down(shm, root, page);
+    entry = hf_load_acquire(mm_node(shm, root) + page); /* ENTRY.PUB/p */
     return entry & MM_PRESENT ? entry : 0;
 }
 
@@ -50,19 +70,17 @@ static void uncount_blocks(struct shm *shm, uint64_t block, uint64_t pages)
         counts_down(shm, block + i);
 }
 
-/* Counts the page's block. False: it is not there. */
-static bool count_page(struct dax *dax, const struct shm_vnode *vnode, uint64_t page,
-                       uint64_t *block)
+/* Counts the page's block, which lies below `mapped_bytes`. False: it is not there. */
+static INLINE bool count_page(struct shm *shm, const struct shm_vnode *vnode, uint64_t page,
+                              uint64_t mapped_bytes, bool looks_again, uint64_t *block)
 {
-    struct shm *shm = dax->shm;
     uint64_t entry = look_up(shm, vnode, page);
 
     HF_LAB_AT(HF_LAB_WALKED);
     *block = entry >> MM_SHIFT;
-    /* relaxed: only grows */
-    if (!entry || (entry & ~MM_FLAGS) >= hf_load_relaxed(&dax->media.mapped_bytes))
+    if (!entry || (entry & ~MM_FLAGS) >= mapped_bytes)
         return false;
-    if (!dax->engine->looks_again) {
+    if (!looks_again) {
         counts_up(shm, *block);
         return true;
     }
@@ -78,10 +96,12 @@ static bool count_page(struct dax *dax, const struct shm_vnode *vnode, uint64_t 
 static int walk_and_count(struct dax *dax, const struct shm_vnode *vnode, uint64_t first,
                           uint64_t last, struct mm_pieces *pieces)
 {
+    uint64_t mapped = hf_load_relaxed(&dax->media.mapped_bytes); /* relaxed: only grows */
+    bool again = dax->engine->looks_again;
     int rc = MM_MISS;
     uint64_t block;
 
-    for (uint64_t page = first; count_page(dax, vnode, page, &block); page++) {
+    for (uint64_t page = first; count_page(dax->shm, vnode, page, mapped, again, &block); page++) {
         if (!mm_piece(pieces, dax->media.base + block * HF_BLOCK_BYTES, 1)) {
             counts_down(dax->shm, block);
             rc = -E2BIG;
@@ -96,19 +116,130 @@ static int walk_and_count(struct dax *dax, const struct shm_vnode *vnode, uint64
     return rc;
 }
 
-static void fill_pin(const struct dax *dax, const struct shm_vnode *vnode, struct shm_lane *lane,
-                     uint32_t flags, const struct iovec *piece, struct hf_pin *pin)
+static INLINE void fill_pin(const struct shm *shm, const struct shm_vnode *vnode,
+                            struct shm_lane *lane, uint32_t flags, uint64_t block, uint64_t pages,
+                            struct hf_pin *pin)
 {
-    uint64_t at = (uint64_t)shm_lane_index(dax->shm, lane) << LANE_SHIFT;
+    uint64_t at = (uint64_t)shm_lane_index(shm, lane) << LANE_SHIFT;
 
     if ((flags & (HF_PIN_WRITE | DAX_PIN_COPY)) == HF_PIN_WRITE)
-        at |= ((uint64_t)shm_vnode_number(dax->shm, vnode) + 1) << VNODE_SHIFT;
+        at |= ((uint64_t)shm_vnode_number(shm, vnode) + 1) << VNODE_SHIFT;
     hf_inc_own(&lane->counted);
     pin->hf_opaque[0] = at | DAX_PIN_HOLD | DAX_PIN_COUNTED;
-    pin->hf_opaque[1] =
-        piece->iov_len / HF_BLOCK_BYTES << PAGES_SHIFT | block_at(dax, piece->iov_base);
-    pin->hf_opaque[2] = (uint64_t)(uintptr_t)dax->shm;
+    pin->hf_opaque[1] = pages << PAGES_SHIFT | block;
+    pin->hf_opaque[2] = (uint64_t)(uintptr_t)shm;
 }
+
+/* ---- one page: a straight line for each engine ---- */
+
+/* A walk: -1: it cannot begin now, else what its end needs. */
+typedef int enter_walk(struct shm *shm, struct shm_lane *lane);
+typedef void leave_walk(struct shm *shm, struct shm_lane *lane, int section);
+
+/* `looks_again` and the two functions are constants of the engine. Its walk does not sleep: where
+ * it would have to, the longer way goes on. */
+static INLINE char *pin_page(const struct dax_line *line, uint64_t off, uint64_t len,
+                             uint32_t flags, struct hf_pin *pin, enter_walk *enter,
+                             leave_walk *leave, bool looks_again)
+{
+    const struct shm_lane_of_thread *mine = shm_last_lane;
+    const struct shm_vnode *vnode = line->vnode;
+    struct shm *shm = mine->shm;
+    uint64_t block;
+    bool there;
+    int section;
+
+    if (__builtin_expect(shm != line->counts, 0)) /* nor is it in a forked child */
+        return NULL;
+    section = enter(shm, mine->lane);
+    if (__builtin_expect(section < 0, 0))
+        return NULL;
+    there = count_page(shm, vnode, off / HF_BLOCK_BYTES, dax_line_bytes(line), looks_again, &block);
+    leave(shm, mine->lane, section);
+    if (__builtin_expect(!there, 0))
+        return NULL;
+    if (__builtin_expect(off + len > hf_load_acquire(&vnode->size), 0)) { /* SIZE.PUB/p */
+        counts_down(shm, block);
+        return NULL;
+    }
+    fill_pin(shm, vnode, mine->lane, flags, block, 1, pin);
+    return line->base + MM_PRESENT + block * HF_BLOCK_BYTES + off % HF_BLOCK_BYTES;
+}
+
+static INLINE int enter_nothing(struct shm *shm, struct shm_lane *lane)
+{
+    (void)shm, (void)lane;
+    return 0;
+}
+
+static INLINE void leave_nothing(struct shm *shm, struct shm_lane *lane, int section)
+{
+    (void)shm, (void)lane, (void)section;
+}
+
+static INLINE int enter_rwsem(struct shm *shm, struct shm_lane *lane)
+{
+    return rwsem_try_enter(shm, lane) ? 0 : -1;
+}
+
+static INLINE void leave_section(struct shm *shm, struct shm_lane *lane, int section)
+{
+    (void)shm;
+    section_leave(lane, section);
+}
+
+static INLINE int begin_rcu(struct shm *shm, struct shm_lane *lane)
+{
+    return sync_rcu.enter(shm, lane, true);
+}
+
+static INLINE void end_rcu(struct shm *shm, struct shm_lane *lane, int section)
+{
+    sync_rcu.leave(shm, lane, section);
+}
+
+#define LINE_OF(engine, enter, leave, looks_again)                                                 \
+    static char *engine(const struct dax_line *line, uint64_t off, uint64_t len, uint32_t flags,   \
+                        struct hf_pin *pin)                                                        \
+    {                                                                                              \
+        return pin_page(line, off, len, flags, pin, enter, leave, looks_again);                    \
+    }
+LINE_OF(one_by_refcount, enter_nothing, leave_nothing, true)
+LINE_OF(one_by_srcu, srcu_enter, leave_section, false)
+LINE_OF(one_by_rcu, begin_rcu, end_rcu, false)
+#ifdef HF_LAB
+LINE_OF(one_by_unpatched, enter_nothing, leave_nothing, false)
+#endif
+
+/* The longer way may sleep. */
+static char *one_by_rwsem(const struct dax_line *line, uint64_t off, uint64_t len, uint32_t flags,
+                          struct hf_pin *pin)
+{
+    if (!(flags & HF_PIN_NOWAIT))
+        hf_may_sleep("hf_pin");
+    return pin_page(line, off, len, flags, pin, enter_rwsem, leave_section, false);
+}
+
+static dax_pin_one *counted_line(const struct sync_engine *engine)
+{
+    static const struct {
+        const struct sync_engine *engine;
+        dax_pin_one *one;
+    } lines[] = {
+        {&sync_refcount, one_by_refcount},   {&sync_srcu, one_by_srcu},
+        {&sync_percpu_rwsem, one_by_rwsem},  {&sync_rcu, one_by_rcu},
+#ifdef HF_LAB
+        {&sync_unpatched, one_by_unpatched},
+#endif
+    };
+
+    for (unsigned i = 0; i < sizeof lines / sizeof *lines; i++)
+        if (lines[i].engine == engine)
+            return lines[i].one;
+    return NULL;
+}
+
+/* ---- any range ---- */
 
 static int pin_counting(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
                         struct hf_pin *pin)
@@ -129,6 +260,8 @@ static int pin_counting(struct dax *dax, struct shm_vnode *vnode, const struct d
     }
     if (!lane || last - first >= PAGES_MAX)
         return MM_MISS;
+    if (!dax->stacks) /* else each pin comes here, not only the first */
+        shm_lane_use(shm);
     if (engine->enter)
         section = engine->enter(shm, lane, flags & HF_PIN_NOWAIT);
     if (section < 0)
@@ -144,7 +277,7 @@ static int pin_counting(struct dax *dax, struct shm_vnode *vnode, const struct d
             uncount_blocks(shm, block_at(dax, iov[i].iov_base), iov[i].iov_len / HF_BLOCK_BYTES);
         return MM_MISS;
     }
-    fill_pin(dax, vnode, lane, flags, iov, pin);
+    fill_pin(shm, vnode, lane, flags, block_at(dax, iov->iov_base), last - first + 1, pin);
     mm_trim(&pieces, request->off, request->len);
     return 1;
 }
@@ -161,18 +294,23 @@ static int publish_counted(struct dax *dax, struct shm_lane *lane, struct shm_vn
         return holds_publish(dax->shm, lane, vnode, range, NULL, pin);
     for (uint64_t i = 0; i < pages; i++)
         counts_up_locked(dax->shm, block_at(dax, piece->iov_base) + i);
-    fill_pin(dax, vnode, lane, SHM_WHO_FLAGS(range->who), piece, pin);
+    fill_pin(dax->shm, vnode, lane, SHM_WHO_FLAGS(range->who), block_at(dax, piece->iov_base),
+             pages, pin);
     return 0;
 }
 
-/* A second release of a handle is noticed only if it is made with the same variable. */
-int pin_counted_unpin(struct hf_pin *pin)
+static __attribute__((noinline)) int unpin_any(struct hf_pin *pin)
 {
-    struct shm *shm = (struct shm *)(uintptr_t)pin->hf_opaque[2];
-    struct shm_lane *lane = &shm->lanes[(uint32_t)(pin->hf_opaque[0] >> LANE_SHIFT)];
+    struct shm *shm = dax_handle_shm(pin);
+    struct shm_lane *lane;
     uint64_t vnode = pin->hf_opaque[0] >> VNODE_SHIFT;
-    uint64_t block = pin->hf_opaque[1] & ((UINT64_C(1) << PAGES_SHIFT) - 1);
+    uint64_t block = pin->hf_opaque[1] & BLOCK_MASK;
 
+    if (!shm)
+        return -EINVAL;
+    if (shm->fork_count != hf_fork_count)
+        return -ECHILD;
+    lane = lane_of_pin(shm, pin);
     pin->hf_opaque[2] = 0;
     uncount_blocks(shm, block, pin->hf_opaque[1] >> PAGES_SHIFT);
     hf_fence_light();
@@ -182,6 +320,26 @@ int pin_counted_unpin(struct hf_pin *pin)
         hf_dec_own(&lane->counted);
     else
         hf_sub_acq_rel(&lane->slow_pins, 1);
+    return 0;
+}
+
+/* First that of one page, not for writing, by the thread that took it. A second release of a handle
+ * is noticed only if it is made with the same variable. */
+int pin_counted_unpin(struct hf_pin *pin)
+{
+    const struct shm_lane_of_thread *mine = shm_last_lane;
+    struct shm *shm = mine->shm;
+
+    if (__builtin_expect(!shm || pin->hf_opaque[2] != (uint64_t)(uintptr_t)shm ||
+                             pin->hf_opaque[1] >> PAGES_SHIFT != 1 ||
+                             pin->hf_opaque[0] >> VNODE_SHIFT ||
+                             lane_of_pin(shm, pin) != mine->lane,
+                         0))
+        return unpin_any(pin);
+    pin->hf_opaque[2] = 0;
+    counts_down(shm, pin->hf_opaque[1] & BLOCK_MASK);
+    hf_fence_light();
+    hf_dec_own(&mine->lane->counted);
     return 0;
 }
 
@@ -236,6 +394,7 @@ static int find_counted(struct dax *dax, const struct shm_vnode *vnode, uint64_t
 
 const struct dax_pinning pinning_counted = {
     .pin = pin_counting,
+    .one = counted_line,
     .publish = publish_counted,
     .find = find_counted,
 };

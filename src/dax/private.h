@@ -98,6 +98,8 @@ struct dax_pinning {
     /* dax_pin_fast(). */
     int (*pin)(struct dax *dax, struct shm_vnode *vnode, const struct dax_request *request,
                struct hf_pin *pin);
+    /* The straight line of that engine; null: it is in pin_fast.h. */
+    dax_pin_one *(*one)(const struct sync_engine *engine);
     /* Under the layout mutex: pins the range, which lies in the pieces. -ENOLCK. */
     int (*publish)(struct dax *dax, struct shm_lane *lane, struct shm_vnode *vnode,
                    const struct shm_range *range, const struct mm_pieces *pieces,

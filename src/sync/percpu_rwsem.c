@@ -50,14 +50,8 @@ static int rwsem_enter(struct shm *shm, struct shm_lane *lane, bool nowait)
 {
     if (!nowait)
         hf_may_sleep("hf_pin");
-    section_enter(lane, 0);
-    /* RWSEM.SB/p: the counter must be visible before the writer is looked for; the heavy barrier
-     * sees to that. Pairs with RWSEM.SB/m in rwsem_zap_begins(). Without it: the writer sees no
-     * reader and the reader no writer, and the walk reads an entry that it counts too late. */
-    hf_fence_light();
-    if (__builtin_expect(!hf_load_acquire(&shm->run->grace_writer), 1))
+    if (rwsem_try_enter(shm, lane))
         return 0;
-    section_leave(lane, 0);
     return nowait ? -EAGAIN : enter_behind_writer(shm, lane);
 }
 
@@ -74,7 +68,7 @@ static int rwsem_zap_begins(struct shm *shm)
     if (rc)
         return rc;
     hf_store_seq_cst(&shm->run->grace_writer, shm->self + 1);
-    /* RWSEM.SB/m: see there. Pairs with RWSEM.SB/p in rwsem_enter(). */
+    /* RWSEM.SB/m: see there. Pairs with RWSEM.SB/p in rwsem_try_enter(). */
     sync_heavy_barrier(shm);
     rc = sections_wait(shm, 0);
     if (rc)

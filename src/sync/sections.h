@@ -10,6 +10,7 @@
 #ifndef HF_SYNC_SECTIONS_H
 #define HF_SYNC_SECTIONS_H
 
+#include "base/fence.h"
 #include "shm/shm.h"
 
 static inline void section_enter(struct shm_lane *lane, int index)
@@ -24,6 +25,37 @@ static inline void section_leave(struct shm_lane *lane, int index)
 {
     hf_dec_own(&lane->sections[index]);
 }
+
+/* ---- srcu: which section it is, for section_leave() ---- */
+
+static inline int srcu_enter(struct shm *shm, struct shm_lane *lane)
+{
+    int index = (int)(hf_load_relaxed(&shm->run->grace_index) & 1); /* relaxed: either will do */
+
+    section_enter(lane, index);
+    /* SRCU.SB/p: the section must be visible before the entries are read.
+     * Pairs with SRCU.SB/m in srcu_zapped(). Without it: the change sees no section and the walk
+     * reads an old entry, which it counts too late. */
+    hf_fence_full();
+    return index;
+}
+
+/* ---- percpu-rwsem: a writer comes first. False: there is one, and the section has ended ---- */
+
+static inline bool rwsem_try_enter(struct shm *shm, struct shm_lane *lane)
+{
+    section_enter(lane, 0);
+    /* RWSEM.SB/p: the counter must be visible before the writer is looked for; the heavy barrier
+     * sees to that. Pairs with RWSEM.SB/m in rwsem_zap_begins(). Without it: the writer sees no
+     * reader and the reader no writer, and the walk reads an entry that it counts too late. */
+    hf_fence_light();
+    if (__builtin_expect(!hf_load_acquire(&shm->run->grace_writer), 1))
+        return true;
+    section_leave(lane, 0);
+    return false;
+}
+
+/* ---- threads that wait for sections ---- */
 
 /* Other threads want the mutexes that a thread holds while it waits for walks. So the wait has this
  * bound, not the caller's. */

@@ -15,20 +15,13 @@
 #include "sync/engine.h"
 #include "sync/sections.h"
 
-static int srcu_enter(struct shm *shm, struct shm_lane *lane, bool nowait)
+static int begin_section(struct shm *shm, struct shm_lane *lane, bool nowait)
 {
-    int index = (int)(hf_load_relaxed(&shm->run->grace_index) & 1); /* relaxed: either will do */
-
     (void)nowait;
-    section_enter(lane, index);
-    /* SRCU.SB/p: the section must be visible before the entries are read.
-     * Pairs with SRCU.SB/m in srcu_zapped(). Without it: the change sees no section and the walk
-     * reads an old entry, which it counts too late. */
-    hf_fence_full();
-    return index;
+    return srcu_enter(shm, lane);
 }
 
-static void srcu_leave(struct shm *shm, struct shm_lane *lane, int section)
+static void end_section(struct shm *shm, struct shm_lane *lane, int section)
 {
     (void)shm;
     section_leave(lane, section);
@@ -75,8 +68,8 @@ static int srcu_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
 
 const struct sync_engine sync_srcu = {
     .name = "srcu",
-    .enter = srcu_enter,
-    .leave = srcu_leave,
+    .enter = begin_section,
+    .leave = end_section,
     .zapped = srcu_zapped,
     .scan = counts_scan,
     .freeze = counts_freeze,
