@@ -287,10 +287,11 @@ int meta_hold_lock_file(const char *pool_dir, int *fd);
 
 /* --- old snapshots (readers.c) --- */
 
-/* Before a write transaction, under space_mutex. -EBUSY: the snapshot of a stopped process keeps
- * LMDB from using pages again, and the file has grown as much as is allowed for that. The last page
- * in use goes to *last_page. */
-int meta_held_up(struct meta *meta, uint64_t *last_page);
+/* Before a write transaction, under space_mutex. May wait for an old snapshot to end, for half a
+ * moment; not if this thread `reads`, since that may be its own. -EBUSY: the snapshot of a stopped
+ * process keeps LMDB from using pages again, and the file has grown as much as is allowed for that.
+ * The last page in use goes to *last_page. */
+int meta_held_up(struct meta *meta, bool reads, uint64_t *last_page);
 
 /* --- environment --- */
 

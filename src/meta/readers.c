@@ -22,7 +22,9 @@
  * begins as ever, and finds all those pages to use.
  *
  * A process that runs ends its snapshot, so it is given more: HELD_RUNNING_PAGES. That bound also
- * serves where /proc does not tell whether the process is stopped.
+ * serves where /proc does not tell whether the process is stopped. But on a busy machine it may
+ * have to wait for a processor, while writers go on and use up a small file system. LMDB's file
+ * never becomes smaller again. So at each look a writer waits for it, for half a moment.
  *
  * The snapshot cannot simply be taken away. Its process may go on at any instruction, and LMDB
  * there trusts what it reads in a page. A page that a writer has used meanwhile would lead it
@@ -36,15 +38,18 @@
 
 #include "base/atomic.h"
 #include "base/error.h"
+#include "base/futex.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/futex.h>
 #include <stdio.h>
+#include <time.h>
 
-#define LOOK_PAGES 1024u          /* 4 MiB */
+#define LOOK_PAGES 512u           /* 2 MiB */
 #define HELD_PAGES 8192u          /* 32 MiB */
 #define HELD_RUNNING_PAGES 65536u /* 256 MiB */
+#define WAIT_TRIES 50u            /* of a millisecond */
 
 #define READERS "the table of LMDB's readers"
 
@@ -171,8 +176,21 @@ static struct oldest find_oldest(struct meta *meta)
     return oldest;
 }
 
+/* It has not ended after a wait; none for a process that is stopped. */
+static bool outlasts_wait(struct meta *meta, const struct oldest *oldest)
+{
+    const struct timespec pause = {0, HF_NS_PER_MS};
+
+    for (unsigned i = 0; i < WAIT_TRIES && !shm_thread_stopped(oldest->pid); i++) {
+        nanosleep(&pause, NULL);
+        if (find_oldest(meta).txn != oldest->txn)
+            return false;
+    }
+    return true;
+}
+
 /* The oldest snapshot was the same through `pages` of growth. That of a dead process goes here. */
-static int judge_oldest(struct meta *meta, const struct oldest *oldest, uint64_t pages)
+static int judge_oldest(struct meta *meta, const struct oldest *oldest, uint64_t pages, bool reads)
 {
     struct shm_waiting waiting = {.holder = oldest->pid};
     char what[96];
@@ -180,7 +198,9 @@ static int judge_oldest(struct meta *meta, const struct oldest *oldest, uint64_t
     if (pages < LOOK_PAGES)
         return 0;
     meta_reap_readers(meta);
-    if (pages < HELD_PAGES || find_oldest(meta).txn != oldest->txn)
+    if (find_oldest(meta).txn != oldest->txn)
+        return 0;
+    if ((!reads && !outlasts_wait(meta, oldest)) || pages < HELD_PAGES)
         return 0;
     waiting.stopped = shm_thread_stopped(oldest->pid);
     if (!waiting.stopped && pages < HELD_RUNNING_PAGES)
@@ -191,7 +211,7 @@ static int judge_oldest(struct meta *meta, const struct oldest *oldest, uint64_t
     return shm_waiting_failed(NULL, &waiting, -EBUSY, what);
 }
 
-int meta_held_up(struct meta *meta, uint64_t *last_page)
+int meta_held_up(struct meta *meta, bool reads, uint64_t *last_page)
 {
     struct shm_records *shared = meta->shared;
     struct oldest oldest;
@@ -207,7 +227,7 @@ int meta_held_up(struct meta *meta, uint64_t *last_page)
         shared->held_txn = oldest.txn;
         shared->held_pages = info.me_last_pgno;
     }
-    rc = judge_oldest(meta, &oldest, info.me_last_pgno - shared->held_pages);
+    rc = judge_oldest(meta, &oldest, info.me_last_pgno - shared->held_pages, reads);
     if (rc == 0)
         shared->looked_pages = info.me_last_pgno;
     return rc;

@@ -419,7 +419,7 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
         return hf_fail(EROFS, "the pool is open for reading only");
     rc = meta_refused(meta);
     rc = rc ? rc : meta_settle_commit(meta);
-    rc = rc ? rc : meta_held_up(meta, &last_page);
+    rc = rc ? rc : meta_held_up(meta, thread->read.open, &last_page);
     if (rc)
         return rc;
     txn = &thread->write;

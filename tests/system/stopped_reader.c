@@ -4,6 +4,9 @@
  * bounded amount, then changes fail, and the sentence names that process. When it goes on, or is
  * killed, changes succeed, and the metadata grow no more. A process that only attaches for a moment
  * sees the growth of all.
+ *
+ * A process that runs has its snapshot for a while too, where it does not get a processor. Writers
+ * give it the time.
  */
 #include "meta/meta.h"
 #include "pool/pool.h"
@@ -19,6 +22,7 @@
 
 #define CHANGES_MAX 200000u
 #define GROWTH_MAX TEST_MIB(48)
+#define SLOW_CHANGES 5000u /* of a writer that waits now and then */
 #define SHORT_CHANGES 300u /* of a process that attaches for a moment */
 
 static void read_and_stop(void *arg)
@@ -127,6 +131,46 @@ static void reader_dies_at_once(struct hf_pool *pool)
     EXPECT(data_bytes() < before + TEST_MIB(16));
 }
 
+static uint32_t *changes_made;
+
+/* Each snapshot lasts until the writer waits, as far as one can see. Or the file has grown by more
+ * than it may. */
+static void read_slowly(void *arg)
+{
+    uint64_t before = data_bytes();
+    struct hf_pool *pool;
+    struct meta_txn *txn;
+
+    (void)arg;
+    EXPECT_EQ(hf_pool_open(test_path("pool"), HF_OPEN_RDONLY, &pool), 0);
+    for (;;) {
+        uint32_t seen, now = 0;
+
+        EXPECT_EQ(meta_begin_read(pool->fs.dax.meta, &txn), 0);
+        do {
+            seen = now;
+            test_sleep_ms(10);
+            now = test_peek(changes_made);
+        } while (now != seen && data_bytes() < before + GROWTH_MAX);
+        meta_end_read(txn);
+    }
+}
+
+static void reader_is_slow(struct hf_pool *pool)
+{
+    uint64_t before = data_bytes();
+    pid_t reader;
+
+    changes_made = test_shared(sizeof(*changes_made));
+    reader = test_fork(read_slowly, NULL);
+    for (unsigned i = 0; i < SLOW_CHANGES; i++) {
+        EXPECT_EQ(change(pool, 1), 0);
+        test_count(changes_made);
+    }
+    test_kill(reader);
+    EXPECT(data_bytes() < before + GROWTH_MAX);
+}
+
 static void attach_and_change(void *arg)
 {
     struct hf_pool *pool = test_pool_open("pool");
@@ -166,6 +210,7 @@ static void stopped_reader(void)
     reader_dies_at_once(pool);
     reader_goes_on(pool);
     reader_is_killed(pool);
+    reader_is_slow(pool);
     short_processes();
     expect_no_growth(pool);
     test_pool_close(pool);
