@@ -171,10 +171,11 @@ static void note_merged(struct dedup *dedup, const struct run *run)
     }
 }
 
+/* With --follow a file system that is full now has room for the records later. */
 static bool goes_on(int rc)
 {
     return rc == -EINVAL || rc == -EBUSY || rc == -EAGAIN || rc == -ETIMEDOUT || rc == -EDEADLK ||
-           rc == -EINTR;
+           rc == -EINTR || (rc == -ENOSPC && follow);
 }
 
 static void merge_run(struct dedup *dedup)

@@ -168,11 +168,12 @@ static void see_original(void *arg)
 
 void storm_copy(struct storm *storm, struct hf_pool *pool)
 {
-    struct hf_file *file = test_file(pool, "/pinned-by-parent");
+    struct hf_file *file;
     struct hf_pin pin;
     struct iovec iov;
     char from[512], to[512];
 
+    EXPECT_EQ(UNTIL_DONE(hf_open(pool, "/pinned-by-parent", O_RDWR | O_CREAT, 0644, &file)), 0);
     snprintf(from, sizeof(from), "%s/.", test_path(STORM_POOL));
     snprintf(to, sizeof(to), "%s", test_path(STORM_COPY));
     EXPECT_EQ(hf_truncate(file, TEST_PAGE, NULL), 0);
