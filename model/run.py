@@ -38,9 +38,12 @@ ENGINES = {
     "share": ("share", ""),  # nor this: which file owns which blocks
     "share-counted": ("share", "COUNTED"),
     "cache": ("cache", ""),  # nor this: objects in ranges that are used again
+    "lend": ("lend", ""),  # nor this: a lease across a network
 }
 
 SCENES = {
+    # two gets, messages that are lost, late or twice
+    "network": "TICKS=3",
     # two pinners, two changes one after the other, of one page
     "race": "PINNERS=2 CHANGES=1 BLOCKS=1 ROUNDS=2 PUNCHES=2",
     # a pinner gives the bias back; another thread does, at any time
@@ -293,6 +296,13 @@ case("cache", "evict", "wrong object", "CELL.STAMP-alone", "WORD_ALONE")
 case("cache", "evict", "wrong object", "CELL.STAMP-first", "STAMP_FIRST")
 case("cache", "evict", "wrong object", "CELL.REUSE", "CELL_FIRST")
 case("cache", "evict", "wrong object", "CELL.PUB", "WORD_FIRST")
+
+case("lend", "network")
+case("lend", "network", "wrong object", "no-acknowledgement", "NO_ACKNOWLEDGEMENT")
+case("lend", "network", "wrong object", "no-quarantine", "NO_QUARANTINE")
+case("lend", "network", "wrong object", "check-first", "CHECK_FIRST")
+case("lend", "network", "wrong object", "old-answers", "OLD_ANSWERS")
+case("lend", "network", "deadlock", "waits-forever", "WAITS_FOREVER")
 
 # What the search says, and what it means; the first that fits.
 FOUND = [
