@@ -188,6 +188,7 @@ static INLINE void leave_section(struct shm *shm, struct shm_lane *lane, int sec
     section_leave(lane, section);
 }
 
+#ifdef HF_HAVE_RCU
 static INLINE int begin_rcu(struct shm *shm, struct shm_lane *lane)
 {
     return sync_rcu.enter(shm, lane, true);
@@ -197,6 +198,7 @@ static INLINE void end_rcu(struct shm *shm, struct shm_lane *lane, int section)
 {
     sync_rcu.leave(shm, lane, section);
 }
+#endif
 
 #define LINE_OF(engine, enter, leave, looks_again)                                                 \
     static char *engine(const struct dax_line *line, uint64_t off, uint64_t len, uint32_t flags,   \
@@ -206,7 +208,9 @@ static INLINE void end_rcu(struct shm *shm, struct shm_lane *lane, int section)
     }
 LINE_OF(one_by_refcount, enter_nothing, leave_nothing, true)
 LINE_OF(one_by_srcu, srcu_enter, leave_section, false)
+#ifdef HF_HAVE_RCU
 LINE_OF(one_by_rcu, begin_rcu, end_rcu, false)
+#endif
 #ifdef HF_LAB
 LINE_OF(one_by_unpatched, enter_nothing, leave_nothing, false)
 #endif
@@ -226,8 +230,12 @@ static dax_pin_one *counted_line(const struct sync_engine *engine)
         const struct sync_engine *engine;
         dax_pin_one *one;
     } lines[] = {
-        {&sync_refcount, one_by_refcount},   {&sync_srcu, one_by_srcu},
-        {&sync_percpu_rwsem, one_by_rwsem},  {&sync_rcu, one_by_rcu},
+        {&sync_refcount, one_by_refcount},
+        {&sync_srcu, one_by_srcu},
+        {&sync_percpu_rwsem, one_by_rwsem},
+#ifdef HF_HAVE_RCU
+        {&sync_rcu, one_by_rcu},
+#endif
 #ifdef HF_LAB
         {&sync_unpatched, one_by_unpatched},
 #endif
