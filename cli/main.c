@@ -11,7 +11,10 @@
 #include <locale.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
+
+#define REPEAT_US 50000
 
 #define VERB(name) extern const struct cli_verb cli_verb_##name;
 #include "verbs.def"
@@ -29,22 +32,42 @@ bool cli_mount_helper;
 
 static volatile sig_atomic_t ending_signal;
 
+/* A signal ends a wait inside the library only when it comes in that wait, not shortly before it.
+ * So others follow, until the verb knows that it is to end. None comes while it cleans up. */
+static void repeat_signal(suseconds_t period_us)
+{
+    const struct itimerval period = {{0, period_us}, {0, period_us}};
+
+    setitimer(ITIMER_REAL, &period, NULL);
+}
+
 bool cli_interrupted(void)
 {
-    return ending_signal != 0;
+    if (ending_signal == 0)
+        return false;
+    repeat_signal(0);
+    return true;
 }
 
 void cli_interrupt(int signal_number)
 {
     ending_signal = signal_number;
+    repeat_signal(REPEAT_US);
+}
+
+static void repeat(int signal_number)
+{
+    (void)signal_number;
 }
 
 /* Without SA_RESTART, so that waits inside the library return; the second one ends at once. */
 static void catch_end_signals(void)
 {
     struct sigaction action = {.sa_handler = cli_interrupt, .sa_flags = (int)SA_RESETHAND};
+    const struct sigaction again = {.sa_handler = repeat};
     const int caught[] = {SIGINT, SIGTERM, SIGHUP};
 
+    sigaction(SIGALRM, &again, NULL);
     for (size_t i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
         sigaction(caught[i], &action, NULL);
     signal(SIGPIPE, SIG_IGN);
