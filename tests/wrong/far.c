@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* A pin for a device, in a slot that a look finds only by the mark of its lane. */
+/* A pin for a device, in a slot that a look finds only by the mark of its lane. And how a pin meets
+ * a change, here and in steps.c. */
 #include "pool/pool.h"
 #include "steps.h"
 #include "sync/slots.h"
 
-#include <pthread.h>
 #include <sched.h>
 
 static void *pin_far(void *unused)
@@ -29,12 +29,10 @@ static void *pin_far(void *unused)
     return unused;
 }
 
-void pin_far_beside_change(bool unused)
+void change_beside(pthread_t pinner)
 {
-    pthread_t pinner, changer;
+    pthread_t changer;
 
-    (void)unused;
-    EXPECT_EQ(pthread_create(&pinner, NULL, pin_far, NULL), 0);
     test_await(&walked, 1);
     EXPECT_EQ(pthread_create(&changer, NULL, change, NULL), 0);
     while (!test_peek(&changed) && !change_waits())
@@ -42,4 +40,13 @@ void pin_far_beside_change(bool unused)
     test_raise(&go, 1);
     pthread_join(pinner, NULL);
     pthread_join(changer, NULL);
+}
+
+void pin_far_beside_change(bool unused)
+{
+    pthread_t pinner;
+
+    (void)unused;
+    EXPECT_EQ(pthread_create(&pinner, NULL, pin_far, NULL), 0);
+    change_beside(pinner);
 }

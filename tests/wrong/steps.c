@@ -102,20 +102,14 @@ static void *pin(void *unused)
 
 static void pin_beside_change(bool biased)
 {
-    pthread_t pinner, changer;
+    pthread_t pinner;
 
     stand_at(HF_LAB_WALKED);
     EXPECT_EQ(pthread_create(&pinner, NULL, pin, NULL), 0);
     test_await(&warm, 1);
     victim->vnode->bias = biased; /* as if it had been left in peace for long, or not */
     test_raise(&begin, 1);
-    test_await(&walked, 1);
-    EXPECT_EQ(pthread_create(&changer, NULL, change, NULL), 0);
-    while (!test_peek(&changed) && !change_waits())
-        sched_yield();
-    test_raise(&go, 1);
-    pthread_join(pinner, NULL);
-    pthread_join(changer, NULL);
+    change_beside(pinner);
 }
 
 /* ---- an entry that comes back in a closed gate ---- */

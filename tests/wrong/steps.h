@@ -6,6 +6,8 @@
 #include "base/lab.h"
 #include "support.h"
 
+#include <pthread.h>
+
 #define OURS 1   /* what is written into the page that is pinned */
 #define THEIRS 2 /* and into the page that gets its block */
 
@@ -20,6 +22,9 @@ void make_room(void);
  * Whether it waits for a pin. */
 void *change(void *unused);
 bool change_waits(void);
+/* Makes that change once the pinner has walked, lets the pinner go when the change has ended or
+ * waits, and joins both. */
+void change_beside(pthread_t pinner);
 /* The first thread to come there waits for `go`. */
 void stand_at(enum hf_lab_point point);
 
