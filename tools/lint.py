@@ -32,7 +32,7 @@ for folder in ("dax", "fs", "pool", "api"):
     MAY_USE[folder] |= {"media", "meta"}
 
 # Folders of programs that see only the public header, and what such a folder may include of another one.
-PUBLIC_ONLY = {"bench", "cache", "cli", "demo", "examples", "fabric", "fuse", "lab", "python", "uring"}
+PUBLIC_ONLY = {"bench", "cache", "cli", "cluster", "demo", "examples", "fabric", "fuse", "lab", "python", "uring"}
 PROGRAMS_MAY_USE = {"cli": {"fuse/mount.h"}, "bench": {"lab/lab.h", "lab/limit.h"}, "demo": {"lab/lab.h"}}
 
 # Folders of src/ of which others may include only these headers; the rest is parts of them, or private.
