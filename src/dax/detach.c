@@ -82,15 +82,15 @@ static int record_holder(void *arg, const struct dax_holder *holder)
 
 /* A record in LMDB has blocks with the same holders, which are freed together. A record of a holder
  * has all that it holds of the run. */
-int dax_change_split(struct dax_change *change, const struct meta_extent *run,
-                     int (*free_run)(void *arg, const struct meta_extent *part),
-                     int (*held_run)(void *arg, const struct meta_extent *part), void *arg)
+static __attribute__((noinline)) int split_held(
+    struct dax_change *change, const struct meta_extent *run,
+    int (*free_run)(void *arg, const struct meta_extent *part),
+    int (*held_run)(void *arg, const struct meta_extent *part), void *arg)
 {
     struct leaving leaving = {.change = change, .part = *run};
     struct meta_extent rest = *run;
     int rc = 0;
 
-    shm_assert_held(&change->vnode->mutex);
     while (rc == 0 && rest.count) {
         struct meta_extent part = rest;
         bool held;
@@ -104,6 +104,15 @@ int dax_change_split(struct dax_change *change, const struct meta_extent *run,
     return rc ? rc
               : holders_over(change, run->page, run->page + run->count - 1, record_holder,
                              &leaving);
+}
+
+int dax_change_split(struct dax_change *change, const struct meta_extent *run,
+                     int (*free_run)(void *arg, const struct meta_extent *part),
+                     int (*held_run)(void *arg, const struct meta_extent *part), void *arg)
+{
+    shm_assert_held(&change->vnode->mutex);
+    return change->holder_count ? split_held(change, run, free_run, held_run, arg)
+                                : free_run(arg, run);
 }
 
 /* A freed record does not count as one, so a ring ends. */

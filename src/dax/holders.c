@@ -147,6 +147,8 @@ int holders_order(struct dax_change *change)
 
 void holders_drop(struct dax_change *change)
 {
+    if (!change->holders && !change->spans)
+        return;
     free(change->holders);
     free(change->spans);
     change->holders = NULL;

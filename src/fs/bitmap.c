@@ -35,27 +35,50 @@ uint64_t fs_space_next(const struct shm *shm, uint64_t from, uint64_t end, bool 
     return end;
 }
 
+static __attribute__((noinline)) unsigned number_of_bits(uint64_t bits)
+{
+    return (unsigned)__builtin_popcountll(bits);
+}
+
+/* `n` bits of one word. How many have changed: nearly always all. */
+static inline unsigned mark_in_word(struct shm *shm, uint64_t block, uint64_t n, bool taken)
+{
+    uint64_t *word = &shm->block_bits[block / 64], flip = taken ? ~UINT64_C(0) : 0;
+    uint64_t mask = ~UINT64_C(0) >> (64 - n) << block % 64, change = (*word ^ flip) & mask;
+    uint16_t *free = &shm->group_free[block / SHM_GROUP_BLOCKS];
+    unsigned bits = __builtin_expect(change == mask, 1) ? (unsigned)n : number_of_bits(change);
+
+    *word ^= change;
+    *free += (uint16_t)(taken ? -bits : bits);
+    if (bits && *free == SHM_GROUP_BLOCKS)
+        hf_store_release(&shm->run->groups_freed, shm->run->groups_freed + 1);
+    return bits;
+}
+
+static __attribute__((noinline)) uint64_t mark_words(struct shm *shm, uint64_t block,
+                                                     uint64_t count, bool taken)
+{
+    uint64_t changed = 0;
+
+    while (count) {
+        uint64_t n = fs_min(count, 64 - block % 64);
+
+        changed += mark_in_word(shm, block, n, taken);
+        block += n;
+        count -= n;
+    }
+    return changed;
+}
+
 /* Sets or clears the bits of a run. Counts only those that change: in a damaged pool extents may
  * share blocks, and the counts must not run away. */
 uint64_t bitmap_mark(struct shm *shm, uint64_t block, uint64_t count, bool taken)
 {
     struct shm_run *run = shm->run;
-    uint64_t changed = 0;
+    bool one = count && count <= 64 - block % 64;
+    uint64_t changed =
+        one ? mark_in_word(shm, block, count, taken) : mark_words(shm, block, count, taken);
 
-    while (count) {
-        uint64_t n = fs_min(count, 64 - block % 64);
-        uint64_t mask = (n == 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << block % 64;
-        uint64_t *word = &shm->block_bits[block / 64];
-        unsigned bits = (unsigned)__builtin_popcountll((taken ? ~*word : *word) & mask);
-
-        *word = taken ? *word | mask : *word & ~mask;
-        shm->group_free[block / SHM_GROUP_BLOCKS] += (uint16_t)(taken ? -bits : bits);
-        if (bits && shm->group_free[block / SHM_GROUP_BLOCKS] == SHM_GROUP_BLOCKS)
-            hf_store_release(&run->groups_freed, run->groups_freed + 1);
-        changed += bits;
-        block += n;
-        count -= n;
-    }
     /* relaxed: written under space_mutex; others only show it */
     hf_store_relaxed(&run->free_blocks, run->free_blocks + (taken ? -changed : changed));
     return changed;

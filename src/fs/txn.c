@@ -161,8 +161,10 @@ int fs_commit(struct fs_txn *txn)
         add_to(&run->detached_blocks, txn->detached);
         add_to(&run->shared_blocks, txn->shared);
         add_to(&run->saved_blocks, txn->saved);
-        fs_space_grow(fs, txn->grown_blocks);
-        fs_space_shrink(fs, txn->shrunk_blocks);
+        if (txn->grown_blocks)
+            fs_space_grow(fs, txn->grown_blocks);
+        if (txn->shrunk_blocks)
+            fs_space_shrink(fs, txn->shrunk_blocks);
         if (txn->reservation)
             fs_reservation_settle(fs, txn->reservation);
     }

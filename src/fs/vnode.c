@@ -433,6 +433,16 @@ int fs_steps_settle(struct fs *fs, struct shm_vnode *vnode)
     return rc == 1 ? fs_steps_finish(fs, vnode) : rc;
 }
 
+/* Of an earlier change of the file; their end has transactions of its own. */
+static __attribute__((noinline)) int begin_after_steps(struct fs *fs, struct shm_vnode *vnode,
+                                                       struct fs_txn *txn, struct meta_inode *inode,
+                                                       int rc)
+{
+    fs_abort(txn);
+    rc = rc ? rc : fs_steps_finish(fs, vnode);
+    return rc ? rc : fs_vnode_begin_step(fs, vnode, txn, inode);
+}
+
 int fs_vnode_begin(struct fs *fs, struct shm_vnode *vnode, struct fs_txn *txn,
                    struct meta_inode *inode)
 {
@@ -443,11 +453,7 @@ int fs_vnode_begin(struct fs *fs, struct shm_vnode *vnode, struct fs_txn *txn,
     if (rc)
         return rc;
     rc = meta_intent_get(txn->meta, vnode->ino, &intent);
-    if (rc == -ENOENT)
-        return 0;
-    fs_abort(txn);
-    rc = rc ? rc : fs_steps_finish(fs, vnode);
-    return rc ? rc : fs_vnode_begin_step(fs, vnode, txn, inode);
+    return rc == -ENOENT ? 0 : begin_after_steps(fs, vnode, txn, inode, rc);
 }
 
 static int sync_locked(struct fs *fs, struct shm_vnode *vnode)

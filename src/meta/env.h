@@ -53,7 +53,7 @@ struct meta_txn {
     bool frees;             /* it may use the pages that are spared for that */
     bool asserted;          /* LMDB has given up in it: nothing of it may be looked at any more */
     uint64_t room_pages;    /* may still be dirtied before more room must be reserved */
-    uint64_t charged_pages; /* dirtied by the estimate of meta_charge() */
+    uint32_t charged_pages; /* dirtied by the estimate of meta_charge() */
     /* Whether the pool has an intent, as LMDB's transaction of this number sees it. */
     bool intents_known, intents;
     uint64_t intents_of;

@@ -96,14 +96,38 @@ int lmdb_renew_cursor(struct meta_txn *txn)
     GUARDED(txn, "cursor", mdb_cursor_renew(txn->lmdb, txn->cursor));
 }
 
+/* The first use in a write transaction opens its cursor. */
+static inline int need_cursor(struct meta_txn *txn)
+{
+    if (__builtin_expect(txn->cursor != NULL, 1))
+        return 0;
+    return mdb_cursor_open(txn->lmdb, txn->meta->dbi, &txn->cursor);
+}
+
+static inline int with_cursor_get(struct meta_txn *txn, MDB_val *key, MDB_val *value,
+                                  MDB_cursor_op op)
+{
+    int rc = need_cursor(txn);
+
+    return rc ? rc : mdb_cursor_get(txn->cursor, key, value, op);
+}
+
+static inline int with_cursor_put(struct meta_txn *txn, MDB_val *key, MDB_val *value,
+                                  unsigned flags)
+{
+    int rc = need_cursor(txn);
+
+    return rc ? rc : mdb_cursor_put(txn->cursor, key, value, flags);
+}
+
 int lmdb_get(struct meta_txn *txn, MDB_val *key, MDB_val *value, MDB_cursor_op op)
 {
-    GUARDED(txn, "read", mdb_cursor_get(txn->cursor, key, value, op));
+    GUARDED(txn, "read", with_cursor_get(txn, key, value, op));
 }
 
 int lmdb_put(struct meta_txn *txn, MDB_val *key, MDB_val *value, unsigned flags)
 {
-    GUARDED(txn, "write", mdb_cursor_put(txn->cursor, key, value, flags));
+    GUARDED(txn, "write", with_cursor_put(txn, key, value, flags));
 }
 
 int lmdb_del(struct meta_txn *txn)

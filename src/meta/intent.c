@@ -127,18 +127,26 @@ static int has_intents(struct meta_txn *txn, bool *any)
     return 0;
 }
 
-int meta_intent_get(struct meta_txn *txn, uint64_t ino, struct meta_intent *out)
+static __attribute__((noinline)) int find_intent(struct meta_txn *txn, uint64_t ino,
+                                                 struct meta_intent *out)
 {
     struct meta_key key;
     MDB_val value;
+    int rc;
+
+    meta_key_number(&key, META_INTENT, ino);
+    rc = meta_seek(txn, &key, &value);
+    return rc ? rc : meta_intent_decode(&(MDB_val){key.len, key.bytes}, &value, out);
+}
+
+int meta_intent_get(struct meta_txn *txn, uint64_t ino, struct meta_intent *out)
+{
     bool any;
     int rc = has_intents(txn, &any);
 
     if (rc || !any)
         return rc ? rc : -ENOENT;
-    meta_key_number(&key, META_INTENT, ino);
-    rc = meta_seek(txn, &key, &value);
-    return rc ? rc : meta_intent_decode(&(MDB_val){key.len, key.bytes}, &value, out);
+    return find_intent(txn, ino, out);
 }
 
 /* Older versions do not know intents. The bit is there as long as one is. */

@@ -211,24 +211,31 @@ static int judge_oldest(struct meta *meta, const struct oldest *oldest, uint64_t
     return shm_waiting_failed(NULL, &waiting, -EBUSY, what);
 }
 
-int meta_held_up(struct meta *meta, bool reads, uint64_t *last_page)
+/* LOOK_PAGES have come since the last look. */
+static __attribute__((noinline)) int look_at_oldest(struct meta *meta, bool reads,
+                                                    const MDB_envinfo *info)
 {
     struct shm_records *shared = meta->shared;
-    struct oldest oldest;
-    MDB_envinfo info;
+    struct oldest oldest = find_oldest(meta);
     int rc;
+
+    if (oldest.txn >= info->me_last_txnid || oldest.txn != shared->held_txn) {
+        shared->held_txn = oldest.txn;
+        shared->held_pages = info->me_last_pgno;
+    }
+    rc = judge_oldest(meta, &oldest, info->me_last_pgno - shared->held_pages, reads);
+    if (rc == 0)
+        shared->looked_pages = info->me_last_pgno;
+    return rc;
+}
+
+int meta_held_up(struct meta *meta, bool reads, uint64_t *last_page)
+{
+    MDB_envinfo info;
 
     mdb_env_info(meta->env, &info);
     *last_page = info.me_last_pgno;
-    if (__builtin_expect(info.me_last_pgno < shared->looked_pages + LOOK_PAGES, 1))
-        return 0;
-    oldest = find_oldest(meta);
-    if (oldest.txn >= info.me_last_txnid || oldest.txn != shared->held_txn) {
-        shared->held_txn = oldest.txn;
-        shared->held_pages = info.me_last_pgno;
-    }
-    rc = judge_oldest(meta, &oldest, info.me_last_pgno - shared->held_pages, reads);
-    if (rc == 0)
-        shared->looked_pages = info.me_last_pgno;
-    return rc;
+    return __builtin_expect(info.me_last_pgno < meta->shared->looked_pages + LOOK_PAGES, 1)
+               ? 0
+               : look_at_oldest(meta, reads, &info);
 }

@@ -55,27 +55,15 @@ int meta_key_name(struct meta_key *key, uint64_t ino, enum meta_part part, const
 
 /* --- under the cursor --- */
 
-static int need_cursor(struct meta_txn *txn)
-{
-    if (__builtin_expect(txn->cursor != NULL, 1))
-        return 0;
-    return lmdb_open_cursor(txn);
-}
-
 int meta_seek(struct meta_txn *txn, const struct meta_key *key, MDB_val *value)
 {
     MDB_val sought = {key->len, (void *)key->bytes};
-    int rc = need_cursor(txn);
 
-    return rc ? rc : lmdb_get(txn, &sought, value, MDB_SET);
+    return lmdb_get(txn, &sought, value, MDB_SET);
 }
 
 int meta_seek_from(struct meta_txn *txn, const struct meta_key *key, MDB_val *found, MDB_val *value)
 {
-    int rc = need_cursor(txn);
-
-    if (rc)
-        return rc;
     *found = (MDB_val){key->len, (void *)key->bytes};
     return lmdb_get(txn, found, value, MDB_SET_RANGE);
 }
@@ -93,9 +81,7 @@ int meta_seek_table(struct meta_txn *txn, enum meta_table table, uint64_t number
 
 int meta_seek_last(struct meta_txn *txn, MDB_val *found, MDB_val *value)
 {
-    int rc = need_cursor(txn);
-
-    return rc ? rc : lmdb_get(txn, found, value, MDB_LAST);
+    return lmdb_get(txn, found, value, MDB_LAST);
 }
 
 int meta_step(struct meta_txn *txn, MDB_cursor_op step, MDB_val *found, MDB_val *value)
@@ -109,8 +95,6 @@ static int put(struct meta_txn *txn, const struct meta_key *key, const void *val
     MDB_val at = {key->len, (void *)key->bytes}, what = {len, (void *)value};
     int rc = meta_charge(txn, len);
 
-    if (!rc)
-        rc = need_cursor(txn);
     return rc ? rc : lmdb_put(txn, &at, &what, flags);
 }
 
@@ -126,10 +110,7 @@ int meta_store_new(struct meta_txn *txn, const struct meta_key *key, const void 
 
 int meta_overwrite(struct meta_txn *txn, const struct meta_key *key, const void *value, size_t len)
 {
-    MDB_val at = {key->len, (void *)key->bytes}, what = {len, (void *)value};
-    int rc = meta_charge(txn, len);
-
-    return rc ? rc : lmdb_put(txn, &at, &what, MDB_CURRENT);
+    return put(txn, key, value, len, MDB_CURRENT);
 }
 
 int meta_erase(struct meta_txn *txn)

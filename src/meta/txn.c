@@ -363,32 +363,58 @@ void meta_txn_frees(struct meta_txn *txn)
     txn->frees = true;
 }
 
+/* Fewer pages than that are left. */
+static int make_room(struct meta_txn *txn, uint64_t pages)
+{
+    int rc = reserve_pages(txn->meta, reserved(txn->meta) + pages + ROOM_PAGES);
+
+    txn->room_pages += rc ? 0 : pages + ROOM_PAGES;
+    return rc;
+}
+
+static uint64_t spared(const struct meta_txn *txn)
+{
+    return txn->frees ? 0 : SPARE_PAGES;
+}
+
+static int charge(struct meta_txn *txn, uint64_t pages)
+{
+    txn->room_pages -= pages;
+    txn->charged_pages += (uint32_t)pages;
+    return 0;
+}
+
+/* A transaction that changes much, or has no room; `pages` for the value. */
+static __attribute__((noinline)) int charge_more(struct meta_txn *txn, uint64_t pages)
+{
+    MDB_stat stat;
+    int rc = 0;
+
+    if (!txn->write || txn->meta->readonly)
+        return hf_fail(EROFS, "the transaction may not write");
+    if (txn->charged_pages < ROOM_PAGES / 4)
+        pages += 8;
+    else if (mdb_stat(txn->lmdb, txn->meta->dbi, &stat) == 0 &&
+             txn->charged_pages < stat.ms_branch_pages + stat.ms_leaf_pages)
+        pages += 2;
+    if (pages + spared(txn) > txn->room_pages)
+        rc = make_room(txn, pages);
+    return rc ? rc : charge(txn, pages);
+}
+
 /* One change dirties the path down to its leaf and may split each page of it. A transaction as a
  * whole dirties no more pages than the tree had, and splits few: from there on it is charged
  * less. */
 int meta_charge(struct meta_txn *txn, size_t len)
 {
-    struct meta *meta = txn->meta;
-    uint64_t pages = 1 + len / meta->page_bytes, spared = txn->frees ? 0 : SPARE_PAGES;
-    MDB_stat stat;
-    int rc;
+    uint64_t pages = 1 + len / txn->meta->page_bytes;
 
-    if (__builtin_expect(!txn->write || meta->readonly, 0))
-        return hf_fail(EROFS, "the transaction may not write");
-    if (txn->charged_pages < ROOM_PAGES / 4)
-        pages += 8;
-    else if (mdb_stat(txn->lmdb, meta->dbi, &stat) == 0 &&
-             txn->charged_pages < stat.ms_branch_pages + stat.ms_leaf_pages)
-        pages += 2;
-    if (__builtin_expect(pages + spared > txn->room_pages, 0)) {
-        rc = reserve_pages(meta, reserved(meta) + pages + ROOM_PAGES);
-        if (rc)
-            return rc;
-        txn->room_pages += pages + ROOM_PAGES;
-    }
-    txn->room_pages -= pages;
-    txn->charged_pages += pages;
-    return 0;
+    if (__builtin_expect(txn->write && !txn->meta->readonly &&
+                             txn->charged_pages < ROOM_PAGES / 4 &&
+                             pages + 8 + spared(txn) <= txn->room_pages,
+                         1))
+        return charge(txn, pages + 8);
+    return charge_more(txn, pages);
 }
 
 /* After a writer's death, LMDB clears the slots of the dead first. Under space_mutex, so no writer

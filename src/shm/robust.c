@@ -72,7 +72,7 @@ static void count_term(struct shm_mutex *mutex)
 
 /* ---- by the C library's calls ---- */
 
-static int library_trylock(struct shm_mutex *mutex)
+static __attribute__((noinline)) int library_trylock(struct shm_mutex *mutex)
 {
     int rc = pthread_mutex_trylock(&mutex->robust);
 
@@ -82,7 +82,7 @@ static int library_trylock(struct shm_mutex *mutex)
     return rc;
 }
 
-static void library_unlock(struct shm_mutex *mutex)
+static __attribute__((noinline)) void library_unlock(struct shm_mutex *mutex)
 {
     HF_BUG_ON(pthread_mutex_unlock(&mutex->robust) != 0);
 }
@@ -224,14 +224,10 @@ static __attribute__((noinline)) void remember_slowly(struct shm_mutex *mutex, v
         new->between = without_bit(entry_at(before)->next) == below ? before : &more;
 }
 
-/* Remembers a mutex that was just taken. Nearly always the thread has few, and took the last of
- * them just before. */
-static inline void remember_taken(struct shm_mutex *mutex, void *before, bool died)
+/* Whether the thread has few, and took the last of them just before. Nearly always. */
+static inline bool is_plain_next(void *before)
 {
-    if (__builtin_expect(!mine.room && mine.count < FEW && before == link_below(mine.count), 1))
-        mine.few[mine.count++] = (struct taken){mutex, mutex->term, died, NULL};
-    else
-        remember_slowly(mutex, before, died);
+    return !mine.room && mine.count < FEW && before == link_below(mine.count);
 }
 
 /* Entry i goes: what was below it is now below the one above. */
@@ -322,41 +318,51 @@ static inline void say_pending(void *link)
     hf_fence_light();
 }
 
-/* 0, EOWNERDEAD or EBUSY. */
-static __attribute__((noinline)) int take_word_slowly(struct shm_mutex *mutex)
+/* Puts it in at the head of the list; what the head led to. */
+static inline void *link_in(struct shm_mutex *mutex)
+{
+    void *link = link_to(mutex), *before = mine.head->list.next;
+
+    HF_LAB_AT(HF_LAB_LOCKS);
+    *entry_at(link) = (struct entry){mine.head, before};
+    entry_at(before)->prev = link;
+    hf_fence_light();
+    mine.head->list.next = link;
+    say_pending(NULL);
+    count_term(mutex);
+    return before;
+}
+
+/* The first word was not 0. */
+static __attribute__((noinline)) int trylock_slowly(struct shm_mutex *mutex)
 {
     int was = hf_load_acquire(word_of(mutex));
+    bool died = was & FUTEX_OWNER_DIED;
 
     if (was & FUTEX_TID_MASK ||
-        !hf_cas_acq_rel(word_of(mutex), was, (int)(mine.tid | (was & FUTEX_WAITERS))))
+        !hf_cas_acq_rel(word_of(mutex), was, (int)(mine.tid | (was & FUTEX_WAITERS)))) {
+        say_pending(NULL);
         return EBUSY;
-    return was & FUTEX_OWNER_DIED ? EOWNERDEAD : 0;
+    }
+    remember_slowly(mutex, link_in(mutex), died);
+    return died ? EOWNERDEAD : 0;
 }
 
 int shm_robust_trylock(struct shm_mutex *mutex)
 {
-    void *link = link_to(mutex), *before = NULL;
-    int rc = 0;
+    void *before;
 
     if (!has_list())
         return library_trylock(mutex);
-    say_pending(link);
+    say_pending(link_to(mutex));
     if (__builtin_expect(!hf_cas_acq_rel(word_of(mutex), 0, (int)mine.tid), 0))
-        rc = take_word_slowly(mutex);
-    if (rc != EBUSY) {
-        HF_LAB_AT(HF_LAB_LOCKS);
-        before = mine.head->list.next;
-        *entry_at(link) = (struct entry){mine.head, before};
-        entry_at(before)->prev = link;
-        hf_fence_light();
-        mine.head->list.next = link;
-    }
-    say_pending(NULL);
-    if (__builtin_expect(rc == EBUSY, 0))
-        return rc;
-    count_term(mutex);
-    remember_taken(mutex, before, rc == EOWNERDEAD);
-    return rc;
+        return trylock_slowly(mutex);
+    before = link_in(mutex);
+    if (__builtin_expect(is_plain_next(before), 1))
+        mine.few[mine.count++] = (struct taken){mutex, mutex->term, false, NULL};
+    else
+        remember_slowly(mutex, before, false);
+    return 0;
 }
 
 void shm_robust_mended(struct shm_mutex *mutex)
@@ -387,7 +393,7 @@ static bool is_of_another(const struct taken *taken)
 }
 
 /* False: another thread has it by now. One that could not be remembered has only its own links. */
-static __attribute__((noinline)) bool take_out_slowly(struct shm_mutex *mutex)
+static bool take_out_slowly(struct shm_mutex *mutex)
 {
     unsigned i = mine.count;
     bool other;
@@ -405,23 +411,34 @@ static __attribute__((noinline)) bool take_out_slowly(struct shm_mutex *mutex)
     return !other;
 }
 
+/* Out of the list already. */
+static inline void clear_word(struct shm_mutex *mutex)
+{
+    HF_LAB_AT(HF_LAB_UNLOCKS);
+    hf_fence_light();
+    (void)hf_xchg_acq_rel(word_of(mutex), 0);
+}
+
+static __attribute__((noinline)) void unlock_slowly(struct shm_mutex *mutex)
+{
+    if (take_out_slowly(mutex))
+        clear_word(mutex);
+    say_pending(NULL);
+}
+
 void shm_robust_unlock(struct shm_mutex *mutex)
 {
-    bool own = true;
-
     if (__builtin_expect(!mine.head, 0)) {
         library_unlock(mutex);
         return;
     }
     say_pending(link_to(mutex));
-    if (__builtin_expect(is_plain_top(mutex), 1))
-        take_out((struct entry){mine.head, link_below(--mine.count)});
-    else
-        own = take_out_slowly(mutex);
-    HF_LAB_AT(HF_LAB_UNLOCKS);
-    hf_fence_light();
-    if (own)
-        (void)hf_xchg_acq_rel(word_of(mutex), 0);
+    if (__builtin_expect(!is_plain_top(mutex), 0)) {
+        unlock_slowly(mutex);
+        return;
+    }
+    take_out((struct entry){mine.head, link_below(--mine.count)});
+    clear_word(mutex);
     say_pending(NULL);
 }
 
