@@ -62,12 +62,14 @@ static void begin_cache(struct bench_group *group)
     for (unsigned count = 1; count <= CACHE_WORKERS; count *= 2)
         add_ways(group, GET_WAYS, CACHE_WAYS, count);
     cache_hits_begin(group);
+    cache_tier_begin(group);
     cache_many_begin(group);
 }
 
 static void end_cache(void)
 {
     cache_hits_end();
+    cache_tier_end();
     cache_workers_end();
     for (unsigned i = 0; i < STORES; i++)
         if (stores[i])

@@ -93,6 +93,12 @@ void cache_workers_end(void);
 /* Rows of a million objects, if there is room for them. */
 void cache_many_begin(struct bench_group *group);
 
+/* ------------------------------------------------------------------ cache_tier.c ------ */
+
+/* Rows of a second tier, beside fio, if there is a disk. */
+void cache_tier_begin(struct bench_group *group);
+void cache_tier_end(void);
+
 /* ------------------------------------------------------------------ cache_hits.c ------ */
 
 void cache_hits_begin(struct bench_group *group);
