@@ -134,6 +134,10 @@ int tier_bring(struct hfc *cache, const struct hfc_key *key);
 /* A descriptor of the file that has the objects; as hfc_open(), if the cache cannot use it. */
 int tier_open_to_read(const struct hfc *cache);
 
+/* tier_sum.c: the sum of the first `len` bytes; for any processor, and for those with AVX2. */
+uint64_t tier_sum_plain(const struct iovec *iov, int pieces, uint64_t len);
+uint64_t tier_sum_avx2(const struct iovec *iov, int pieces, uint64_t len);
+
 /* ---- check_tier.c, check_disk.c: what hfc_check() looks at ---- */
 
 #define TIER_PART (UINT64_C(1) << 20) /* of an object, read at a time */

@@ -68,16 +68,11 @@ struct tier_io {
 
 uint64_t tier_check_bytes(const struct iovec *iov, int pieces, uint64_t len)
 {
-    XXH3_state_t state;
-
-    XXH3_64bits_reset(&state);
-    for (int i = 0; i < pieces && len; i++) {
-        size_t part = iov[i].iov_len < len ? iov[i].iov_len : len;
-
-        XXH3_64bits_update(&state, iov[i].iov_base, part);
-        len -= part;
-    }
-    return XXH3_64bits_digest(&state);
+#ifdef HF_CACHE_AVX2
+    if (__builtin_cpu_supports("avx2"))
+        return tier_sum_avx2(iov, pieces, len);
+#endif
+    return tier_sum_plain(iov, pieces, len);
 }
 
 uint64_t tier_check_block(const struct tier_block *block)
