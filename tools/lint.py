@@ -206,6 +206,8 @@ ATOMICS_ELSEWHERE = {
     "tests/storm/leases.c": "an offer, which one of several takers gets",
     "tests/unit/base_test.c": "words that a futex waits for",
     "cache/": "the index and run state of a cache, each builtin with its order as an argument or in its name",
+    "cluster/client.c": "a hint for the thread that polls, with its order as an argument",
+    "cluster/peer.c": "a number that names memory, with its order as an argument",
     "fuse/": "the server's own words, each builtin with its order as an argument",
 }
 ATOMICS_OF_C11_HERE = "examples/"  # programs of users
@@ -385,19 +387,20 @@ def header_functions():
     for name in HEADERS:
         text = "\n".join(line for line in without_comments(read(name)).splitlines()
                          if not line.startswith("#"))
-        for function in re.findall(r"^[a-z][\w \*]*?\b(hfc?_\w+)\(", text, flags=re.M):
+        for function in re.findall(r"^[a-z][\w \*]*?\b(hf[cx]?_\w+)\(", text, flags=re.M):
             declared[function] = name
     return declared
 
 
 # A library of its own: its header, what it exports, where it is built.
 ADAPTERS = {"include/holdfast/cache.h": ("cache/libholdfast-cache.map", "cache/libholdfast-cache.so"),
+            "include/holdfast/cluster.h": ("cluster/libholdfast-cluster.map", "cluster/libholdfast-cluster.so"),
             "include/holdfast/fabric.h": ("fabric/libholdfast-fabric.map", "fabric/libholdfast-fabric.so"),
             "include/holdfast/uring.h": ("uring/libholdfast-uring.map", "uring/libholdfast-uring.so")}
 
 
 def map_functions(name):
-    return set(re.findall(r"\b(hfc?_\w+);", read(name)))
+    return set(re.findall(r"\b(hf[cx]?_\w+);", read(name)))
 
 
 def exported_functions(library):
@@ -416,7 +419,7 @@ def manual_functions():
             found.add(os.path.basename(name).split(".")[0])
             match = re.search(r"^# NAME\n(.*?)^# ", read(name), flags=re.M | re.S)
             if match:
-                found |= set(re.findall(r"\bhfc?_\w+", match.group(1).replace("\\_", "_")))
+                found |= set(re.findall(r"\bhf[cx]?_\w+", match.group(1).replace("\\_", "_")))
     return found
 
 
@@ -463,7 +466,7 @@ HEADER_ITEM = re.compile(r"""
   | ^/\*(?P<comment>.*?)\*/(?P<group>\n\n)?
   | ^\#define\ (?P<define>HF_\w+)(?P<remark>[^\n]*)
   | ^enum\ \w+\ \{(?P<enum>.*?)^\};
-  | ^[a-z][\w\ *]*?\b(?P<function>hfc?_\w+)\([^;]*;(?P<end>\n\n)?""", flags=re.M | re.S | re.X)
+  | ^[a-z][\w\ *]*?\b(?P<function>hf[cx]?_\w+)\([^;]*;(?P<end>\n\n)?""", flags=re.M | re.S | re.X)
 ERRORS_AS = re.compile(r"Errors as ((?:hf_\w+\(\)(?:,? and |, )?)+)")
 
 
@@ -513,7 +516,7 @@ def check_described():
             continue
         text = read(name).replace("\\_", "_")
         named = re.search(r"^# NAME\n(.*?)^# ", text, flags=re.M | re.S).group(1)
-        mine = [function for function in re.findall(r"\bhfc?_\w+", named) if function in calls]
+        mine = [function for function in re.findall(r"\bhf[cx]?_\w+", named) if function in calls]
         said, constants, place = set(), set(), None
         for function in mine:
             header, number, comment, above = calls[function]

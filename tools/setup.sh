@@ -8,7 +8,7 @@ set -eu
 
 packages="libc6-dev meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
 libcmocka-dev libfuse3-dev libncurses-dev liburing-dev systemtap-sdt-dev scdoc python3-dev libfabric-dev
-libmicrohttpd-dev"
+libmicrohttpd-dev libssl-dev"
 if [ "${1-}" = lint ]; then
     packages="$packages clang-format codespell"
 elif [ "${1-}" = test ]; then

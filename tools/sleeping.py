@@ -35,7 +35,7 @@ def locked_calls(text):
     without = {called for begin, end in spans for called in re.findall(r"\b\w+(?=\()", text[begin:end])}
     without |= set(HANDED_ON.findall(text))
     spans += [match.span() for match in FUNCTION.finditer(text) if match.group(1) in without]
-    for match in re.finditer(r"\b(hfc?_\w+)\(", text):
+    for match in re.finditer(r"\b(hf[cx]?_\w+)\(", text):
         if match.group(1) in NEVER_SLEEP | CACHE_NEVER_SLEEPS or any(a <= match.start() < b for a, b in spans):
             continue
         yield text.count("\n", 0, match.start()) + 1, f"{match.group(1)}() may wait, and has the interpreter's lock"

@@ -7,8 +7,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-declare -A off=([mount]=disabled [lab]=false [pmem]=disabled [rcu]=disabled [cache]=false [fabric]=disabled
-    [uring]=disabled [listen]=disabled [python]=disabled [systemd]=false [man]=disabled)
+declare -A off=([mount]=disabled [lab]=false [pmem]=disabled [rcu]=disabled [cache]=false [cluster]=disabled
+    [fabric]=disabled [uring]=disabled [listen]=disabled [python]=disabled [systemd]=false [man]=disabled)
 parts=$(printf '%s\n' "${!off[@]}" | sort)
 build=$PWD/build-switches # as deep as build/, so that ccache has most of it
 work=$(mktemp -d "${TMPDIR:-/dev/shm}/holdfast-switches-XXXXXX")
@@ -22,7 +22,7 @@ has() {
     lab) "$1/cli/holdfast" help demo ;;
     pmem) grep -q 'libpmem2\.so' "$1"/src/libholdfast.so.0.* ;;
     rcu) ldd "$1/src/libholdfast.so" | grep -q liburcu ;;
-    fabric | uring) test -e "$1/$2/libholdfast-$2.so" ;;
+    cluster | fabric | uring) test -e "$1/$2/libholdfast-$2.so" ;;
     listen) ! "$1/cli/holdfast" metrics "$work/pool" --listen x 2>&1 | grep 'built without it' ;;
     python) ls "$1"/python/holdfast/*.so ;;
     systemd) ls "$1"/packaging/*.service ;;
@@ -30,7 +30,8 @@ has() {
     esac >/dev/null 2>&1
 }
 
-# BUILD PART...: it lacks these parts and no other. The Python package has holdfast.Cache.
+# BUILD PART...: it lacks these parts and no other. The Python package has holdfast.Cache, and the cluster needs both
+# the cache and libfabric.
 lacks() {
     local build=$1 part expected
 
@@ -39,6 +40,7 @@ lacks() {
         expected=yes
         case " $* " in *" $part "*) expected=no ;; esac
         [ "$part" != python ] || case " $* " in *" cache "*) expected=no ;; esac
+        [ "$part" != cluster ] || case " $* " in *" cache "* | *" fabric "*) expected=no ;; esac
         if has "$build" "$part"; then
             [ "$expected" = yes ] || { echo "it has $part"; return 1; }
         else

@@ -18,7 +18,7 @@ for part in $parts bin/holdfast include/holdfast/holdfast.h include/holdfast/com
 done
 same "$(find "$library" "$prefix/include" "$prefix/bin" -name '*lab*' | wc -l)" 0
 
-for adapter in cache fabric uring; do
+for adapter in cache cluster fabric uring; do
     [ -e "$BUILD_ROOT/$adapter/libholdfast-$adapter.so" ] || continue
     for part in "include/holdfast/$adapter.h" "${library#"$prefix/"}/libholdfast-$adapter.so.0" \
         "${library#"$prefix/"}/pkgconfig/holdfast-$adapter.pc"; do

@@ -44,7 +44,7 @@ PKG_CONFIG_LIBDIR=$work/packages meson setup "$work/build" "$source" $off >"$wor
 ninja -C "$work/build" src/libholdfast.so.0.1.0 >"$work/log" 2>&1 || fail "$(tail -n 40 "$work/log")"
 library=$work/build/src/libholdfast.so.0
 needed=$(readelf -d "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
-for part in pmem2 urcu fuse fabric uring; do
+for part in pmem2 urcu fuse fabric uring crypto; do
     ! grep -q "$part" <<<"$needed" || fail "it needs $part: $needed"
 done
 nm -D --defined-only "$library" | grep -q ' hf_pin@' || fail "it has no hf_pin"

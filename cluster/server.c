@@ -1,0 +1,800 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A server: a thread that answers peers from a cache. Only the server moves bytes. A get writes
+ * the object into memory that the client has lent, and the object is held (hfc_get()) until the
+ * write has ended. A put reads the client's memory into a put of the cache, and commits it then.
+ *
+ * So a client can never keep an object by being silent. A connection on which nothing goes on for
+ * stall_ns is closed. After the close nothing moves, so objects are released and puts given up.
+ *
+ * The numbers of a connection's requests grow. A request whose number does not has come before, and
+ * is not served. Else a put that comes late would bring a removed object back.
+ */
+#include "private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define STALL_NS UINT64_C(10000000000)
+#define HELLO_NS UINT64_C(5000000000)  /* for a stranger to prove the secret */
+#define IDLE_NS UINT64_C(600000000000) /* a connection without requests */
+#define LEAVE_NS UINT64_C(2000000000)  /* for transfers that are under way at the close */
+#define SPIN_NS UINT64_C(50000)        /* a wake-up costs about as much */
+#define TICK_MS 100
+#define SESSIONS_MAX 1024u
+#define STRANGERS_MAX 64u
+#define MOVES 2u                        /* of a transfer, at once */
+#define CHUNK_BYTES (UINT64_C(1) << 20) /* other requests come between those of a large object */
+#define OWN_PIECES 4
+#define PIECES_MAX 65536
+
+struct transfer {
+    bool busy, putting;
+    unsigned moving;
+    int error;
+    uint64_t number, remote, key, length, posted;
+    uint64_t off; /* of what is posted, in iov[at] */
+    int at, room;
+    struct iovec own[OWN_PIECES], *iov;
+    struct hfc_ref ref;
+    struct hfc_put *put;
+    struct hfc_key name; /* of a put; its bytes follow */
+    uint8_t bytes[HFC_KEY_MAX];
+};
+
+enum session_state { SESSION_STRANGER, SESSION_CHALLENGED, SESSION_OPEN, SESSION_REFUSED };
+
+struct session {
+    struct peer peer; /* the first member */
+    struct session *next;
+    struct hfx_server *server;
+    enum session_state state;
+    const char *lost; /* to be closed */
+    uint64_t last_number, moved_ns;
+    uint8_t client_nonce[WIRE_NONCE], own_nonce[WIRE_NONCE];
+    unsigned busy; /* transfers */
+    struct transfer transfers[WIRE_DEPTH];
+};
+
+struct hfx_server {
+    struct peer_net net;
+    struct cluster_members *members;
+    struct hfc *cache;
+    char *secret;
+    char name[WIRE_NAME], address[128];
+    uint64_t incarnation, stall_ns, now_ns;
+    struct session *sessions;
+    unsigned count, strangers;
+    struct wire_counts counts;
+    pthread_mutex_t mutex; /* of counts */
+    pthread_t thread;
+    int wake;
+    bool started, ends; /* ends: under the mutex */
+};
+
+static struct session *session_of(struct peer *peer)
+{
+    return (struct session *)peer;
+}
+
+/* ---- answers ---- */
+
+static void send_message(struct session *session, struct wire_head *head)
+{
+    struct hfx_server *server = session->server;
+    const struct cluster_view *view = cluster_view_get(server->members);
+    int rc;
+
+    head->epoch = view->epoch;
+    cluster_view_put(view);
+    if (session->peer.sending >= 2 * WIRE_DEPTH)
+        session->lost = "it does not take its answers";
+    rc = peer_send(&session->peer, head);
+    if (rc)
+        session->lost = "an answer could not be sent";
+}
+
+static void answer_request(struct session *session, uint64_t number, int status, uint64_t length)
+{
+    struct wire_answer out = {.status = status, .length = length, .head = {.number = number}};
+
+    wire_begin(&out.head, WIRE_ANSWER, 0, 0);
+    send_message(session, &out.head);
+}
+
+/* An answer with bytes behind it. */
+struct full_answer {
+    struct wire_answer answer;
+    uint8_t bytes[WIRE_INLINE];
+};
+
+static void answer_inline(struct session *session, uint64_t number, struct full_answer *full,
+                          size_t bytes)
+{
+    wire_begin(&full->answer.head, WIRE_ANSWER, 0, bytes);
+    full->answer.head.number = number;
+    send_message(session, &full->answer.head);
+}
+
+/* ---- transfers ---- */
+
+static struct transfer *take_transfer(struct session *session)
+{
+    for (unsigned i = 0; i < WIRE_DEPTH; i++) {
+        struct transfer *transfer = &session->transfers[i];
+
+        if (!transfer->busy) {
+            session->busy++;
+            *transfer = (struct transfer){.busy = true, .iov = transfer->own, .room = OWN_PIECES};
+            return transfer;
+        }
+    }
+    session->lost = "it has more requests under way than a connection may have";
+    return NULL;
+}
+
+static void end_transfer(struct session *session, struct transfer *transfer)
+{
+    if (transfer->iov != transfer->own)
+        free(transfer->iov);
+    transfer->busy = false;
+    session->busy--;
+}
+
+static bool may_serve(struct hfx_server *server, const struct hfc_key *key)
+{
+    return cluster_may_serve(server->members, key->bytes, key->len);
+}
+
+static int commit_transfer(struct hfx_server *server, struct transfer *transfer)
+{
+    if (transfer->error == 0 && !may_serve(server, &transfer->name))
+        transfer->error = -ESTALE; /* its machine is another one by now */
+    if (transfer->error == 0)
+        return hfc_put_commit(transfer->put, transfer->length);
+    hfc_put_abort(transfer->put);
+    return transfer->error;
+}
+
+/* All of its moves have ended. The answer to a get was posted after its last write. */
+static void finish_transfer(struct session *session, struct transfer *transfer)
+{
+    if (!transfer->putting)
+        hfc_release(&transfer->ref);
+    else
+        answer_request(session, transfer->number, commit_transfer(session->server, transfer),
+                       transfer->length);
+    end_transfer(session, transfer);
+}
+
+static int post_chunk(struct session *session, struct transfer *transfer)
+{
+    const struct iovec *piece = &transfer->iov[transfer->at];
+    uint64_t len = piece->iov_len - transfer->off;
+    char *place = (char *)piece->iov_base + transfer->off;
+    uint64_t remote = transfer->remote + transfer->posted;
+    int rc;
+
+    if (len > transfer->length - transfer->posted)
+        len = transfer->length - transfer->posted;
+    if (len > CHUNK_BYTES)
+        len = CHUNK_BYTES;
+    rc = transfer->putting
+             ? peer_read(&session->peer, place, len, remote, transfer->key, transfer)
+             : peer_write(&session->peer, place, len, remote, transfer->key, transfer);
+    if (rc)
+        return rc;
+    transfer->moving++;
+    transfer->posted += len;
+    transfer->off += len;
+    if (transfer->off == piece->iov_len) {
+        transfer->at++;
+        transfer->off = 0;
+    }
+    return 0;
+}
+
+static void advance(struct session *session, struct transfer *transfer)
+{
+    while (transfer->error == 0 && transfer->posted < transfer->length &&
+           transfer->moving < MOVES) {
+        transfer->error = post_chunk(session, transfer);
+        if (transfer->error == 0 && transfer->posted == transfer->length && !transfer->putting)
+            answer_request(session, transfer->number, 0, transfer->length);
+    }
+    if (transfer->error)
+        session->lost = "bytes could not be moved";
+    if (transfer->moving == 0)
+        finish_transfer(session, transfer);
+}
+
+static void server_moved(struct peer *peer, void *arg, int error)
+{
+    struct session *session = session_of(peer);
+    struct transfer *transfer = arg;
+
+    session->moved_ns = session->server->now_ns;
+    transfer->moving--;
+    if (error && transfer->error == 0)
+        transfer->error = error;
+    advance(session, transfer);
+}
+
+/* ---- requests ---- */
+
+static struct hfc_key requested_key(const struct wire_request *request)
+{
+    return (struct hfc_key){wire_key(request, sizeof *request), request->head.key_len,
+                            request->space};
+}
+
+/* For four times as many pieces. */
+static bool has_more_pieces(struct transfer *transfer)
+{
+    int room = transfer->room * 4;
+    struct iovec *more;
+
+    if (room > PIECES_MAX)
+        return false;
+    more = malloc((size_t)room * sizeof *more);
+    if (!more)
+        return false;
+    if (transfer->iov != transfer->own)
+        free(transfer->iov);
+    transfer->iov = more;
+    transfer->room = room;
+    return true;
+}
+
+/* Its pieces, held; or -errno. */
+static int hold_for_peer(struct hfx_server *server, const struct hfc_key *key,
+                         struct transfer *transfer)
+{
+    int rc;
+
+    do
+        rc = hfc_get(server->cache, key, transfer->iov, transfer->room, &transfer->ref);
+    while (rc == -E2BIG && has_more_pieces(transfer));
+    return rc;
+}
+
+static uint64_t bytes_in_pieces(const struct iovec *iov, int pieces)
+{
+    uint64_t bytes = 0;
+
+    for (int i = 0; i < pieces; i++)
+        bytes += iov[i].iov_len;
+    return bytes;
+}
+
+static void answer_small(struct session *session, uint64_t number, const struct transfer *transfer,
+                         int pieces, uint64_t length)
+{
+    struct full_answer full;
+    uint8_t *at = full.bytes;
+
+    full.answer = (struct wire_answer){.length = length};
+    for (int i = 0; i < pieces; i++) {
+        memcpy(at, transfer->iov[i].iov_base, transfer->iov[i].iov_len);
+        at += transfer->iov[i].iov_len;
+    }
+    answer_inline(session, number, &full, length);
+}
+
+/* It is held. Answers at once if it is small or does not fit, else the bytes go first. */
+static void give_object(struct session *session, const struct wire_request *request,
+                        struct transfer *transfer, int pieces)
+{
+    uint64_t length = bytes_in_pieces(transfer->iov, pieces), number = request->head.number;
+
+    if (length > request->length) {
+        answer_request(session, number, -EMSGSIZE, length);
+    } else if (length <= WIRE_INLINE) {
+        answer_small(session, number, transfer, pieces, length);
+    } else {
+        transfer->number = number;
+        transfer->remote = request->address;
+        transfer->key = request->key;
+        transfer->length = length;
+        advance(session, transfer);
+        return;
+    }
+    hfc_release(&transfer->ref);
+    end_transfer(session, transfer);
+}
+
+static void serve_get(struct session *session, const struct wire_request *request)
+{
+    const struct hfc_key key = requested_key(request);
+    struct transfer *transfer = take_transfer(session);
+    int pieces;
+
+    if (!transfer)
+        return;
+    session->server->counts.gets++;
+    pieces = hold_for_peer(session->server, &key, transfer);
+    if (pieces < 0) {
+        answer_request(session, request->head.number, pieces, 0);
+        end_transfer(session, transfer);
+        return;
+    }
+    session->server->counts.hits++;
+    give_object(session, request, transfer, pieces);
+}
+
+static void read_from_peer(struct session *session, const struct wire_request *request)
+{
+    struct transfer *transfer = take_transfer(session);
+    int pieces;
+
+    if (!transfer)
+        return;
+    transfer->name = requested_key(request);
+    memcpy(transfer->bytes, transfer->name.bytes, transfer->name.len);
+    transfer->name.bytes = transfer->bytes;
+    do
+        pieces = hfc_put_begin(session->server->cache, &transfer->name, request->length, HF_PIN_CPU,
+                               transfer->iov, transfer->room, &transfer->put);
+    while (pieces == -E2BIG && has_more_pieces(transfer));
+    if (pieces < 0) {
+        answer_request(session, request->head.number, pieces, 0);
+        end_transfer(session, transfer);
+        return;
+    }
+    transfer->putting = true;
+    transfer->number = request->head.number;
+    transfer->remote = request->address;
+    transfer->key = request->key;
+    transfer->length = request->length;
+    advance(session, transfer);
+}
+
+static void serve_put(struct session *session, const struct wire_request *request)
+{
+    const struct hfc_key key = requested_key(request);
+
+    session->server->counts.puts++;
+    if (!request->head.inlined) {
+        read_from_peer(session, request);
+        return;
+    }
+    answer_request(session, request->head.number,
+                   hfc_put(session->server->cache, &key,
+                           wire_key(request, sizeof *request) + request->head.key_len,
+                           request->length),
+                   request->length);
+}
+
+static void serve_remove(struct session *session, const struct wire_request *request)
+{
+    const struct hfc_key key = requested_key(request);
+
+    session->server->counts.removals++;
+    answer_request(session, request->head.number, hfc_remove(session->server->cache, &key), 0);
+}
+
+static void serve_stat(struct session *session, const struct wire_request *request)
+{
+    const struct hfc_key key = requested_key(request);
+    struct transfer *transfer = take_transfer(session);
+    int pieces;
+
+    if (!transfer)
+        return;
+    pieces = hold_for_peer(session->server, &key, transfer);
+    answer_request(session, request->head.number, pieces < 0 ? pieces : 0,
+                   pieces < 0 ? 0 : bytes_in_pieces(transfer->iov, pieces));
+    if (pieces > 0)
+        hfc_release(&transfer->ref);
+    end_transfer(session, transfer);
+}
+
+static void serve_list(struct session *session, const struct wire_request *request)
+{
+    struct full_answer full = {.answer = {.status = 0}};
+    uint64_t cursor = request->length, used = 0;
+    struct hfc_entry entry;
+    int rc = 1;
+
+    while (used + sizeof(struct wire_entry) + HFC_KEY_MAX <= WIRE_INLINE &&
+           (rc = hfc_next(session->server->cache, &cursor, &entry)) == 1) {
+        const struct wire_entry head = {entry.bytes, entry.space, entry.key_len};
+
+        memcpy(full.bytes + used, &head, sizeof head);
+        memcpy(full.bytes + used + sizeof head, entry.key, entry.key_len);
+        used += sizeof head + (entry.key_len + 7) / 8 * 8;
+        full.answer.entries++;
+    }
+    full.answer.status = rc < 0 ? rc : 0;
+    full.answer.length = rc == 1 ? cursor : 0;
+    answer_inline(session, request->head.number, &full, used);
+}
+
+static void serve_counts(struct session *session, const struct wire_request *request)
+{
+    struct hfx_server *server = session->server;
+    struct hfc_stats stats = {.size = sizeof stats};
+    struct full_answer full = {.answer = {.status = hfc_stats(server->cache, &stats)}};
+    struct wire_counts counts = server->counts;
+
+    counts.connections = server->count;
+    counts.objects = stats.objects;
+    counts.used_bytes = stats.used_bytes;
+    counts.capacity_bytes = stats.capacity_bytes;
+    memcpy(full.bytes, &counts, sizeof counts);
+    answer_inline(session, request->head.number, &full, sizeof counts);
+}
+
+static bool names_key(const struct wire_head *head)
+{
+    return head->kind >= WIRE_GET && head->kind <= WIRE_STAT;
+}
+
+static void serve_request(struct session *session, const struct wire_head *head)
+{
+    const struct wire_request *request = (const struct wire_request *)head;
+    struct hfc_key key = requested_key(request);
+
+    if (names_key(head) && !may_serve(session->server, &key)) {
+        session->server->counts.refused++;
+        answer_request(session, head->number, -ESTALE, 0);
+        return;
+    }
+    switch (head->kind) {
+    case WIRE_GET:
+        serve_get(session, request);
+        break;
+    case WIRE_PUT:
+        serve_put(session, request);
+        break;
+    case WIRE_REMOVE:
+        serve_remove(session, request);
+        break;
+    case WIRE_STAT:
+        serve_stat(session, request);
+        break;
+    case WIRE_LIST:
+        serve_list(session, request);
+        break;
+    case WIRE_COUNTS:
+        serve_counts(session, request);
+        break;
+    default:
+        session->lost = "a message that is not for a server";
+    }
+}
+
+/* ---- the beginning of a connection ---- */
+
+static void refuse_stranger(struct session *session, int status, const char *why)
+{
+    struct wire_welcome out = {.status = status};
+
+    wire_begin(&out.head, WIRE_REFUSED, 0, 0);
+    strncpy(out.name, why, sizeof out.name - 1);
+    session->state = SESSION_REFUSED; /* it reads this and goes, or is sent away in time */
+    session->server->counts.refused++;
+    send_message(session, &out.head);
+}
+
+static void challenge(struct session *session, const struct wire_head *head)
+{
+    const struct wire_hello *hello = (const struct wire_hello *)head;
+    struct wire_hello out = {.head = {.number = 0}};
+
+    if (head->version != WIRE_VERSION) {
+        refuse_stranger(session, -EPROTONOSUPPORT, "another version of the messages");
+        return;
+    }
+    memcpy(session->client_nonce, hello->nonce, WIRE_NONCE);
+    cluster_random(session->own_nonce, WIRE_NONCE);
+    memcpy(out.nonce, session->own_nonce, WIRE_NONCE);
+    wire_prove(session->server->secret, "server", session->client_nonce, session->own_nonce,
+               out.proof);
+    wire_begin(&out.head, WIRE_CHALLENGE, 0, 0);
+    session->state = SESSION_CHALLENGED;
+    send_message(session, &out.head);
+}
+
+static void welcome(struct session *session, const struct wire_head *head)
+{
+    const struct wire_hello *hello = (const struct wire_hello *)head;
+    struct wire_welcome out = {.incarnation = session->server->incarnation};
+    uint8_t proof[WIRE_PROOF];
+
+    wire_prove(session->server->secret, "client", session->client_nonce, session->own_nonce, proof);
+    if (!wire_same(proof, hello->proof, WIRE_PROOF)) {
+        refuse_stranger(session, -EACCES, "it does not have the secret of this cluster");
+        return;
+    }
+    wire_begin(&out.head, WIRE_WELCOME, 0, 0);
+    memcpy(out.name, session->server->name, sizeof out.name);
+    session->state = SESSION_OPEN;
+    session->server->strangers--;
+    send_message(session, &out.head);
+}
+
+static void server_message(struct peer *peer, const struct wire_head *head)
+{
+    struct session *session = session_of(peer);
+
+    if (session->lost)
+        return;
+    session->moved_ns = session->server->now_ns;
+    if (session->state == SESSION_STRANGER && head->kind == WIRE_HELLO) {
+        challenge(session, head);
+    } else if (session->state == SESSION_CHALLENGED && head->kind == WIRE_PROVE) {
+        welcome(session, head);
+    } else if (session->state == SESSION_OPEN) {
+        if (head->number <= session->last_number
+#ifdef HF_CLUSTER_LAB
+            && !cluster_lab_serves_twice
+#endif
+        )
+            return; /* it has come before */
+        session->last_number = head->number;
+        serve_request(session, head);
+    }
+}
+
+/* ---- connections ---- */
+
+static struct peer *server_asked(struct peer_net *net)
+{
+    struct hfx_server *server = net->owner;
+    struct session *session;
+
+    if (server->count >= SESSIONS_MAX || server->strangers >= STRANGERS_MAX)
+        return NULL;
+    session = calloc(1, sizeof *session);
+    if (!session)
+        return NULL;
+    session->server = server;
+    session->moved_ns = server->now_ns;
+    session->next = server->sessions;
+    server->sessions = session;
+    server->count++;
+    server->strangers++;
+    return &session->peer;
+}
+
+static void server_connected(struct peer *peer)
+{
+    (void)peer; /* the client speaks first */
+}
+
+static void server_lost(struct peer *peer, const char *why)
+{
+    session_of(peer)->lost = why;
+}
+
+static void server_ended(struct peer *peer)
+{
+    struct session *session = session_of(peer), **at = &session->server->sessions;
+
+    while (*at != session)
+        at = &(*at)->next;
+    *at = session->next;
+    session->server->count--;
+    session->server->strangers -= session->state != SESSION_OPEN;
+    free(session);
+}
+
+static const struct peer_calls server_calls = {.asks = server_asked,
+                                               .connected = server_connected,
+                                               .message = server_message,
+                                               .moved = server_moved,
+                                               .lost = server_lost,
+                                               .ended = server_ended};
+
+/* ---- the thread ---- */
+
+static bool is_overdue(const struct session *session)
+{
+    const struct hfx_server *server = session->server;
+    uint64_t quiet_ns = server->now_ns - session->moved_ns;
+
+    if (session->state != SESSION_OPEN)
+        return quiet_ns > HELLO_NS;
+    if (session->busy || session->peer.sending)
+        return quiet_ns > server->stall_ns;
+    return quiet_ns > IDLE_NS;
+}
+
+static void close_lost(struct hfx_server *server, bool all)
+{
+    for (struct session *session = server->sessions; session; session = session->next) {
+        if (is_overdue(session)) {
+            server->counts.given_up += session->busy;
+            session->lost = "it is silent";
+        }
+        if (session->lost || all)
+            peer_close(&session->peer);
+    }
+}
+
+static bool is_busy(const struct hfx_server *server)
+{
+    for (const struct session *session = server->sessions; session; session = session->next)
+        if (session->busy || session->peer.sending)
+            return true;
+    return false;
+}
+
+static bool should_end(struct hfx_server *server, uint64_t *since_ns)
+{
+    bool ends;
+
+    pthread_mutex_lock(&server->mutex);
+    ends = server->ends;
+    pthread_mutex_unlock(&server->mutex);
+    if (!ends)
+        return false;
+    if (!*since_ns)
+        *since_ns = server->now_ns;
+    return !is_busy(server) || server->now_ns - *since_ns > LEAVE_NS;
+}
+
+static void *serve_peers(void *arg)
+{
+    struct hfx_server *server = arg;
+    uint64_t last_ns = 0, ends_ns = 0;
+
+    while (!should_end(server, &ends_ns)) {
+        bool any = peer_poll(&server->net);
+
+        server->now_ns = cluster_now_ns();
+        close_lost(server, false);
+        if (any)
+            last_ns = server->now_ns;
+        else if (server->now_ns - last_ns > SPIN_NS)
+            peer_sleep(&server->net, TICK_MS);
+    }
+    close_lost(server, true);
+    peer_net_close(&server->net);
+    return NULL;
+}
+
+/* ---- opening and closing ---- */
+
+static int check_server_options(const struct hfx_server_options *options)
+{
+    if (!options || options->size != sizeof *options || !options->cache || !options->name ||
+        options->reserved[0] || options->reserved[1])
+        return cluster_fail(-EINVAL, "size, cache and name are needed; what is reserved is 0");
+    if (strlen(options->name) == 0 || strlen(options->name) >= WIRE_NAME)
+        return cluster_fail(-EINVAL, "%s: a name has 1 to %u bytes", options->name, WIRE_NAME - 1);
+    return 0;
+}
+
+static int copy_secret(struct hfx_server *server, const char *secret)
+{
+    server->secret = strdup(secret ? secret : "");
+    if (!server->secret)
+        return cluster_fail(-ENOMEM, "no memory");
+    if (server->secret[0] == '\0' && !peer_net_is_loopback(&server->net))
+        return cluster_fail(-EACCES,
+                            "%s is not a loopback address: without a secret, any machine "
+                            "that reaches it could read and change the cache",
+                            server->address);
+    return 0;
+}
+
+static int watch_wake(struct hfx_server *server)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (server->wake < 0 || epoll_ctl(server->net.waits, EPOLL_CTL_ADD, server->wake, &event) != 0)
+        return cluster_fail(-errno, "eventfd: %s", strerror(errno));
+    return 0;
+}
+
+static void free_server(struct hfx_server *server)
+{
+    peer_net_close(&server->net);
+    if (server->wake >= 0)
+        close(server->wake);
+    if (server->members)
+        cluster_members_close(server->members);
+    pthread_mutex_destroy(&server->mutex);
+    free(server->secret);
+    free(server);
+}
+
+static int open_server_net(struct hfx_server *server, const struct hfx_server_options *options)
+{
+    const char *listen = options->listen ? options->listen : "127.0.0.1:0";
+    int rc = peer_net_open(&server->net, CLUSTER_PROVIDER, listen, true, &server_calls, server);
+
+    rc = rc ? rc : peer_listen(&server->net);
+    rc = rc ? rc : peer_net_name(&server->net, server->address, sizeof server->address);
+    rc = rc ? rc : copy_secret(server, options->secret);
+    return rc ? rc : watch_wake(server);
+}
+
+int hfx_server_open(const struct hfx_server_options *options, struct hfx_server **out)
+{
+    int rc = check_server_options(options);
+    struct hfx_server *server;
+
+    if (rc)
+        return rc;
+    server = calloc(1, sizeof *server);
+    if (!server)
+        return cluster_fail(-ENOMEM, "no memory");
+    *server = (struct hfx_server){.cache = options->cache,
+                                  .wake = -1,
+                                  .net = {.waits = -1},
+                                  .now_ns = cluster_now_ns(),
+                                  .stall_ns = options->stall_ns ? options->stall_ns : STALL_NS};
+    strncpy(server->name, options->name, sizeof server->name - 1);
+    pthread_mutex_init(&server->mutex, NULL);
+    cluster_random(&server->incarnation, sizeof server->incarnation);
+    rc = open_server_net(server, options);
+    if (rc) {
+        free_server(server);
+        return rc;
+    }
+    *out = server;
+    return 0;
+}
+
+int hfx_server_start(struct hfx_server *server, const char *members)
+{
+    int rc = cluster_members_open(
+        &(struct cluster_members_options){.list = members, .name = server->name}, &server->members);
+    sigset_t all, before;
+
+    if (rc)
+        return rc;
+    sigfillset(&all); /* those of the program are its other threads' */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&server->thread, NULL, serve_peers, server);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    server->started = rc == 0;
+    return rc ? cluster_fail(-EAGAIN, "no thread could be made: %s", strerror(rc)) : 0;
+}
+
+const char *hfx_server_address(const struct hfx_server *server)
+{
+    return server->address;
+}
+
+void hfx_server_close(struct hfx_server *server)
+{
+    const uint64_t one = 1;
+
+    pthread_mutex_lock(&server->mutex);
+    server->ends = true;
+    pthread_mutex_unlock(&server->mutex);
+    if (write(server->wake, &one, sizeof one) != sizeof one)
+        cluster_fail(-errno, "eventfd: %s", strerror(errno));
+    if (server->started)
+        pthread_join(server->thread, NULL);
+    free_server(server);
+}
+
+/* ---- for a client in this process ---- */
+
+bool server_is(const struct hfx_server *server, const char *member)
+{
+    return strcmp(server->name, member) == 0;
+}
+
+bool server_may(struct hfx_server *server, const struct hfc_key *key)
+{
+    return server->members && may_serve(server, key);
+}
+
+struct hfc *server_cache(struct hfx_server *server)
+{
+    return server->cache;
+}
