@@ -29,7 +29,7 @@ struct hfc_key cache_key(char text[CACHE_KEY], unsigned number)
 int64_t cache_must(int64_t rc, const char *what)
 {
     if (rc < 0)
-        lab_fail("%s: %s", what, hfc_detail());
+        lab_fail("%s: %s", what, hfc_detail()[0] ? hfc_detail() : "no such object");
     return rc;
 }
 
