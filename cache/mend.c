@@ -15,10 +15,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PREFETCH 16u /* words or objects ahead: about what memory answers at once */
+#define DIGIT_BITS 11u
+#define DIGITS (1u << DIGIT_BITS)
+
+struct reached { /* an object */
+    uint64_t stamp, cell;
+};
+
 struct mend {
     struct hfc *cache;
     uint8_t *reached; /* for each cell */
-    uint64_t *order;  /* objects: stamp, cell */
+    struct reached *order, *spare;
     uint64_t count, stamp;
     uint64_t *clash; /* a bit for each page of ranges that had to share one; null: there is none */
     bool no_memory;
@@ -111,8 +119,7 @@ static bool reach_object(struct mend *mend, uint32_t index)
     if (!(cell->state & CELL_PACKED ? reach_page(mend, cell) : reach_pages(mend, cell)))
         return false;
     mend->reached[index] = 1;
-    mend->order[2 * mend->count] = cell->stamp;
-    mend->order[2 * mend->count++ + 1] = index;
+    mend->order[mend->count++] = (struct reached){cell->stamp, index};
     return true;
 }
 
@@ -142,6 +149,24 @@ static void drop_word(struct hfc *cache, uint64_t *word)
     cache_run(cache)->dropped++;
 }
 
+/* Words lead to cells anywhere. One after the other, each would be waited for. GCC leaves calls out
+ * of functions that do nothing but prefetch, unless they are always_inline. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+ALWAYS_INLINE void prefetch_cell(const struct hfc *cache, uint32_t index)
+{
+    if (index < cache->cells)
+        __builtin_prefetch(cache_cell(cache, index));
+}
+
+ALWAYS_INLINE void prefetch_line(const struct hfc *cache, uint32_t line)
+{
+    const uint64_t *words = line < cache->lines ? cache_line(cache, line) : NULL;
+
+    for (uint32_t i = 0; words && i < CACHE_LINE_WORDS; i++)
+        prefetch_cell(cache, WORD_CELL(words[i]));
+}
+
 static void reach_words(struct mend *mend)
 {
     struct hfc *cache = mend->cache;
@@ -149,6 +174,7 @@ static void reach_words(struct mend *mend)
     for (uint32_t line = 0; line < cache->lines; line++) {
         uint64_t *words = cache_line(cache, line);
 
+        prefetch_line(cache, line + PREFETCH / CACHE_LINE_WORDS);
         for (uint32_t i = 0; i < CACHE_LINE_WORDS; i++)
             if (words[i] && !reach_object(mend, WORD_CELL(words[i])))
                 drop_word(cache, &words[i]);
@@ -188,11 +214,44 @@ static bool drop_clashing(struct mend *mend)
     return any;
 }
 
-static int by_stamp(const void *a, const void *b)
+/* By one digit, from `order` to `spare`, which then change places. */
+static void sort_by_digit(struct mend *mend, unsigned shift)
 {
-    const uint64_t *left = a, *right = b;
+    struct reached *sorted = mend->spare;
+    uint64_t places[DIGITS] = {0}, place = 0;
 
-    return (*left > *right) - (*left < *right);
+    for (uint64_t i = 0; i < mend->count; i++)
+        places[mend->order[i].stamp >> shift & (DIGITS - 1)]++;
+    for (unsigned digit = 0; digit < DIGITS; digit++) {
+        uint64_t here = places[digit];
+
+        places[digit] = place;
+        place += here;
+    }
+    for (uint64_t i = 0; i < mend->count; i++)
+        sorted[places[mend->order[i].stamp >> shift & (DIGITS - 1)]++] = mend->order[i];
+    mend->spare = mend->order;
+    mend->order = sorted;
+}
+
+/* From the lowest digit on. Of a million stamps that count up, there are two. */
+static void sort_by_stamp(struct mend *mend)
+{
+    uint64_t bits = 0;
+
+    for (uint64_t i = 0; i < mend->count; i++)
+        bits |= mend->order[i].stamp;
+    for (unsigned shift = 0; shift < 64 && bits >> shift; shift += DIGIT_BITS)
+        sort_by_digit(mend, shift);
+}
+
+static void queue_reached(struct mend *mend)
+{
+    for (uint64_t i = 0; i < mend->count; i++) {
+        if (i + PREFETCH < mend->count)
+            prefetch_cell(mend->cache, (uint32_t)mend->order[i + PREFETCH].cell);
+        queue_object(mend->cache, (uint32_t)mend->order[i].cell);
+    }
 }
 
 /* A cell that no word leads to: it leaves, or is free already. */
@@ -240,9 +299,8 @@ static int mend_all(struct mend *mend)
     } while (drop_clashing(mend));
     if (mend->stamp > cache_header(cache)->next_stamp)
         store_relaxed(&cache_header(cache)->next_stamp, mend->stamp); /* relaxed: the lock */
-    qsort(mend->order, mend->count, 2 * sizeof *mend->order, by_stamp);
-    for (uint64_t i = 0; i < mend->count; i++)
-        queue_object(cache, (uint32_t)mend->order[2 * i + 1]);
+    sort_by_stamp(mend);
+    queue_reached(mend);
     for (uint32_t i = cache->cells; i-- > 0;)
         if (!mend->reached[i])
             settle_cell(mend, i);
@@ -259,12 +317,14 @@ int cache_mend(struct hfc *cache)
     int rc;
 
     mend.reached = calloc(cache->cells, 1);
-    mend.order = malloc(16 * (uint64_t)cache->cells);
-    rc = mend.reached && mend.order
+    mend.order = malloc(cache->cells * sizeof *mend.order);
+    mend.spare = malloc(cache->cells * sizeof *mend.spare);
+    rc = mend.reached && mend.order && mend.spare
              ? mend_all(&mend)
              : cache_fail(-ENOMEM, "no memory to mend the index, of %u entries", cache->cells);
     free(mend.clash);
     free(mend.reached);
     free(mend.order);
+    free(mend.spare);
     return rc;
 }

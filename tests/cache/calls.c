@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define KIB(n) ((uint64_t)(n) << 10)
+#define ORDERED 5000u
 
 static struct hf_pool *pool;
 
@@ -452,6 +453,29 @@ static void check_opening(void)
     done(cache);
 }
 
+/* After all have gone, objects leave in the order in which they were put. There are more of them
+ * than a digit has values by which cache/mend.c sorts their stamps. */
+static void check_order(void)
+{
+    struct hfc *cache;
+
+    fresh();
+    cache = object_cache(pool, TEST_MIB(16), HFC_FIFO, 40000);
+    for (uint64_t i = 0; i < ORDERED; i++)
+        object_put(cache, i, 0, i, 100);
+    EXPECT_EQ(hfc_close(cache), 0);
+    test_pool_close(pool);
+    pool = test_pool_open("calls");
+    EXPECT_EQ(hfc_open(pool, "/cache", NULL, &cache), 0);
+    for (uint64_t gone = 0; gone < ORDERED;) {
+        EXPECT_EQ(hfc_evict(cache, KIB(200), NULL), 0);
+        gone = ORDERED - object_stats(cache).objects;
+        for (uint64_t i = 0; i < ORDERED; i++)
+            EXPECT_EQ(object_get(cache, i, 0, 0), i < gone ? -ENOENT : (int64_t)i);
+    }
+    done(cache);
+}
+
 /* What is shared while a cache is open has another form in another version. */
 static void check_other_version(void)
 {
@@ -578,6 +602,7 @@ static void calls(void)
     check_age();
     check_packed();
     check_opening();
+    check_order();
     check_other_version();
     check_damage();
     check_large();
