@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which members a cluster has, as this process knows it, and what a member may serve. The list is
- * given once and for all. docs/CLUSTER.md has the rule of epochs, and why it is right.
+ * Which members a cluster has, as this process knows it, and what a member may serve. Members are a
+ * list that is given once and for all, or those that have joined by etcd. docs/CLUSTER.md has the
+ * rule of epochs, and why it is right.
  *
- * A view is what the cluster was in one epoch. It never changes, and is counted.
+ * A view is what the cluster is in one epoch. It never changes, and is counted.
  */
 #ifndef HF_CLUSTER_MEMBERS_H
 #define HF_CLUSTER_MEMBERS_H
@@ -22,6 +23,7 @@ struct cluster_member {
     /* Grows whenever a member of this name joins. */
     uint64_t incarnation;
     uint64_t hash; /* of the name: place.c */
+    bool stays;    /* the same incarnation was in the epoch before */
 };
 
 struct cluster_view {
@@ -34,21 +36,59 @@ struct cluster_view {
 struct cluster_members;
 
 struct cluster_members_options {
-    const char *list; /* "NAME=ADDRESS,NAME=ADDRESS": all of the cluster have the same */
-    const char *name; /* this member's, which is in the list; null: no member, it only asks */
+    /* "NAME=ADDRESS,NAME=ADDRESS": all of the cluster have the same. Null: they join by etcd. */
+    const char *list;
+    /* This member's name, which is in the list if there is one. Null: no member, it only asks. */
+    const char *name;
+
+    /* The rest is for etcd alone. */
+    const char *etcd;     /* "URL,URL": any of its members answers for all */
+    const char *prefix;   /* of all keys, for several clusters in one etcd; null: "holdfast/" */
+    const char *ca;       /* of https: a file with the certificates that are trusted, or null */
+    const char *cert;     /* this side's own certificate, or null */
+    const char *key;      /* and its key */
+    const char *address;  /* where others find this member */
+    uint32_t ttl_seconds; /* of its lease; 0: five. etcd raises what it finds too short */
+    /* Drops from the member's memory each key that is not its own in the view, or all of them where
+     * `view` is null. From then on no older copy of such a key may be found. Called in a thread of
+     * its own, once at a time. Null: there is nothing to drop. */
+    void (*sweep)(void *arg, const struct cluster_view *view);
+    void *arg;
 };
 
-/* -EINVAL: the list or the name is wrong. -ENOMEM. cluster_detail() has the sentence. */
+/* With etcd, returns at once, and goes on joining until it is closed.
+ * -EINVAL: an option is wrong. -ENOMEM. cluster_detail() has the sentence. */
 int cluster_members_open(const struct cluster_members_options *options,
                          struct cluster_members **out);
+
+/* Stops serving, and leaves the cluster if etcd answers. Views that were got stay. */
 void cluster_members_close(struct cluster_members *members);
 
-/* The newest view that is known; to be given back. */
+/* Waits until a view is known, and in a member until it is in one that is active.
+ * -ETIMEDOUT: the sentence says what failed last. */
+int cluster_members_await(struct cluster_members *members, uint64_t timeout_ns);
+
+/* The newest view that is known, to be given back; null: none yet. */
 const struct cluster_view *cluster_view_get(struct cluster_members *members);
 void cluster_view_put(const struct cluster_view *view);
 
-/* May this process serve the key now? Always false in one that is not a member. */
+/* May this process serve the key now? True: what is known of members and lease stays as it is until
+ * cluster_serve_end(). What makes a copy visible, or takes one, stands between the two, and waits
+ * for nothing else. Always false in a process that is not a member. */
+bool cluster_serve_begin(struct cluster_members *members, const void *key, size_t length);
+void cluster_serve_end(struct cluster_members *members);
+/* Both in one: the answer may be out of date when it returns. */
 bool cluster_may_serve(struct cluster_members *members, const void *key, size_t length);
+
+struct cluster_members_status {
+    uint64_t incarnation;   /* of this member; 0: it has not joined */
+    uint64_t lease_ns;      /* how long its lease lasts at least; 0: it serves nobody */
+    uint64_t calls, events; /* to etcd; of its watches */
+    uint64_t sweeps, joins; /* that have ended */
+    bool leads;             /* it proposes epochs */
+    char failure[256];      /* what etcd failed with last; empty: the last call was fine */
+};
+void cluster_members_status(struct cluster_members *members, struct cluster_members_status *out);
 
 /* Its sentence is for the last call of this thread that failed. Returns rc. */
 int cluster_fail(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -100,12 +100,16 @@ int view_seal(struct cluster_view *view)
     return 0;
 }
 
+static int order_name(const void *name, const void *member)
+{
+    return strcmp(name, ((const struct cluster_member *)member)->name);
+}
+
 const struct cluster_member *view_find(const struct cluster_view *view, const char *name)
 {
-    for (uint32_t i = 0; i < view->count; i++)
-        if (strcmp(view->members[i].name, name) == 0)
-            return &view->members[i];
-    return NULL;
+    return view->count
+               ? bsearch(name, view->members, view->count, sizeof view->members[0], order_name)
+               : NULL;
 }
 
 static int parse_member(struct cluster_member *member, const char *item, size_t len)

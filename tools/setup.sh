@@ -8,12 +8,12 @@ set -eu
 
 packages="libc6-dev meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
 libcmocka-dev libfuse3-dev libncurses-dev liburing-dev systemtap-sdt-dev scdoc python3-dev libfabric-dev
-libmicrohttpd-dev libssl-dev"
+libmicrohttpd-dev libssl-dev libcurl4-openssl-dev libjson-c-dev"
 if [ "${1-}" = lint ]; then
     packages="$packages clang-format codespell"
 elif [ "${1-}" = test ]; then
-    packages="$packages acl attr bonnie++ curl dbench fio fish fuse3 g++ git gnuplot-nox iproute2 python3-numpy
-        python3-pytest rsync sqlite3 stress-ng zsh"
+    packages="$packages acl attr bonnie++ curl dbench etcd-server fio fish fuse3 g++ git gnuplot-nox iproute2 openssl
+        python3-numpy python3-pytest rsync sqlite3 stress-ng zsh"
 elif [ "${1-}" = bench ]; then
     packages="$packages bindfs btrfs-progs dbench fio fuse3 memcached redis-server xfsprogs"
 elif [ "${1-}" = model ]; then

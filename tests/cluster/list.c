@@ -27,7 +27,7 @@ static void refusals(void)
     memset(long_address, 'a', sizeof long_address - 1);
     memcpy(long_address, "b=", 2);
     long_address[sizeof long_address - 1] = 0;
-    refused(NULL, NULL, "no list");
+    refused(NULL, NULL, "neither a list");
     refused("", NULL, "'' is not NAME=ADDRESS");
     refused("a", NULL, "'a' is not NAME=ADDRESS");
     refused("a=x:1,", NULL, "'' is not NAME=ADDRESS");

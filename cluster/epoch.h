@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What follows from what is known, without clocks, threads or etcd: which step the leader takes
+ * next, and which keys a member may serve. docs/CLUSTER.md has the rule.
+ */
+#ifndef HF_CLUSTER_EPOCH_H
+#define HF_CLUSTER_EPOCH_H
+
+#include "members.h"
+
+/* A member that lives, or an acknowledgement. */
+struct epoch_mark {
+    char name[CLUSTER_NAME_BYTES];
+    uint64_t incarnation;
+};
+
+enum epoch_step {
+    EPOCH_KEEP,     /* nothing, or wait for acknowledgements */
+    EPOCH_PROPOSE,  /* the next epoch, of those that live */
+    EPOCH_ACTIVATE, /* the newest epoch */
+};
+
+/* `view`: the newest epoch, null: none yet. `living`, `acks`: in the order of their names; acks of
+ * the newest epoch. */
+enum epoch_step epoch_next(const struct cluster_view *view, const struct cluster_view *living,
+                           const struct epoch_mark *acks, uint32_t acks_count);
+
+/* The view to propose. Null: no memory. */
+struct cluster_view *epoch_propose(const struct cluster_view *view,
+                                   const struct cluster_view *living);
+
+/* What a member knows of the epochs since the last one whose sweep has ended. */
+#define EPOCH_CHAIN_MAX 16
+struct epoch_chain {
+    char name[CLUSTER_NAME_BYTES];
+    uint64_t incarnation;
+    bool is_in;    /* the newest view has it */
+    bool must_ack; /* and waits for its acknowledgement */
+    uint32_t count;
+    const struct cluster_view *views[EPOCH_CHAIN_MAX]; /* oldest first */
+};
+
+void epoch_chain_begin(struct epoch_chain *chain, const char *name, uint64_t incarnation);
+void epoch_chain_end(struct epoch_chain *chain);
+
+/* The newest view, which it counts. -ESTALE: the member has missed an epoch, so that it must join
+ * again. -EAGAIN: too many sweeps have not ended; later. */
+int epoch_chain_learn(struct epoch_chain *chain, const struct cluster_view *view);
+
+/* The view to sweep for next; null: none. */
+const struct cluster_view *epoch_chain_to_sweep(const struct epoch_chain *chain);
+void epoch_chain_swept(struct epoch_chain *chain);
+
+bool epoch_chain_may_serve(const struct epoch_chain *chain, const void *key, size_t length);
+
+#endif

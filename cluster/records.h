@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What lies in etcd, under the prefix of a cluster:
+ *
+ *   epoch          {"epoch":7,"active":true}
+ *   list           {"epoch":7,"members":[["NAME","ADDRESS",INCARNATION,STAYS], ...]}
+ *   members/NAME   {"address":"ADDRESS"}; attached to the member's lease. Its create revision is the
+ *                  member's incarnation
+ *   acks/7/NAME    the member's incarnation; attached to its lease
+ *
+ * No object, and no key of one, ever lies there. What is not understood is a failure, and never a
+ * reason to crash.
+ */
+#ifndef HF_CLUSTER_RECORDS_H
+#define HF_CLUSTER_RECORDS_H
+
+#include "epoch.h"
+
+#include <json-c/json.h>
+
+struct record_epoch {
+    uint64_t epoch; /* 0: there is none */
+    bool active;
+    uint64_t revision; /* when it was last changed; 0: there is none */
+};
+
+/* `kv`: of an answer, or null. -EPROTO: it makes no sense. */
+int record_read_epoch(json_object *kv, struct record_epoch *out);
+/* -EPROTO, -ENOMEM. */
+int record_read_list(json_object *kv, struct cluster_view **out);
+/* `kvs`: of an answer, or null for none. Members that make no sense are left out. */
+int record_read_members(json_object *kvs, size_t prefix_len, struct cluster_view **out);
+int record_read_acks(json_object *kvs, size_t prefix_len, struct epoch_mark **out, uint32_t *count);
+
+/* Text, to be freed; null: no memory. */
+char *record_write_epoch(uint64_t epoch, bool active);
+char *record_write_list(const struct cluster_view *view);
+char *record_write_member(const char *address);
+
+#endif
