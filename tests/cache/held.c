@@ -131,7 +131,7 @@ static void check_process(void (*body)(void *arg), uint32_t flags, uint64_t held
     EXPECT_EQ(object_get(cache, 500, 0, 0), -ENOENT);
     EXPECT_EQ(object_get(cache, 501, 0, 0), -ENOENT);
     EXPECT_EQ(object_stats(cache).held_bytes, KIB(64));
-    kill(pid, SIGSTOP); /* time takes nothing away */
+    test_stop(pid); /* time takes nothing away */
     fill_cache();
     EXPECT_EQ(object_stats(cache).held_bytes, KIB(64));
     test_kill(pid);

@@ -334,7 +334,7 @@ static void check_stopped_reader(void)
     halting = CACHE_LAB_TIER_CLAIMED;
     begin_with(COUNT);
     pid = fork_reader();
-    kill(pid, SIGSTOP);
+    test_stop(pid);
     EXPECT_EQ(begin(5), 0); /* waits for it, or reads when it has waited long */
     EXPECT_EQ(begin(6), 0);
     EXPECT_EQ(take(&number), 1);

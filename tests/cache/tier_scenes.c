@@ -356,7 +356,7 @@ void scene_held(void)
     pid = test_fork(put_and_stop, NULL);
     test_await(arrived, 1);
     test_await(has_put, 1);
-    kill(pid, SIGSTOP);
+    test_stop(pid);
     for (uint64_t i = 0; i < 300; i++)
         object_put(tier_cache, 1000 + i, 0, 1, KIB(64));
     EXPECT(object_stats(tier_cache).held_bytes > 0);

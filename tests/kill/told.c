@@ -585,7 +585,7 @@ static bool die_once(const struct act *act, enum visitor visitor, uint64_t kill_
         reader_pid = test_fork(read_it, NULL);
         await_quickly(&shared->reads, 1);
     }
-    kill(holder_pid, SIGSTOP); /* its thread would come at some time or another */
+    test_stop(holder_pid); /* its thread would come at some time or another */
     if (act->mends)
         EXPECT(kill_after(&before));
     killed = kill_after(&victim);

@@ -95,6 +95,15 @@ void test_join(pid_t pid)
         FAIL("process %d failed", (int)pid);
 }
 
+void test_stop(pid_t pid)
+{
+    int status = 0;
+
+    EXPECT_EQ(kill(pid, SIGSTOP), 0);
+    EXPECT_EQ(waitpid(pid, &status, WUNTRACED), pid);
+    EXPECT(WIFSTOPPED(status));
+}
+
 void test_kill(pid_t pid)
 {
     kill(pid, SIGKILL);

@@ -171,6 +171,7 @@ pid_t test_fork(void (*body)(void *arg), void *arg);
 int test_wait_status(pid_t pid);
 /* The child ended with 0. */
 void test_join(pid_t pid);
+void test_stop(pid_t pid); /* SIGSTOP, and waits until all its threads are stopped */
 void test_kill(pid_t pid); /* SIGKILL, and waits for it */
 
 /* `holdfast dedup --follow` on FOLDER/pool, pass after pass without a pause. The environment says

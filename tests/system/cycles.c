@@ -351,7 +351,7 @@ static void check_gate_of_before(void)
     test_await_waiting(pool, 1);
     test_raise(&actor->go, 1);
     test_await_waiting(pool, 2);
-    EXPECT_EQ(kill(pid, SIGSTOP), 0);
+    test_stop(pid);
     EXPECT_EQ(hf_unpin(&pin), 0);
     for (int i = 0; i < 1000 && !test_peek(&twice.first_done); i++) {
         test_sleep_ms(10); /* it may have been stopped in the middle of a look, with a mutex */

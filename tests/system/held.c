@@ -70,7 +70,7 @@ static void check_the_dead(struct hf_file *file, uint32_t flags, int after)
     pid = test_fork(hold, &flags);
     test_await(holding, 1);
     EXPECT_EQ(hf_held(file, 7 * TEST_PAGE, 1), 1);
-    kill(pid, SIGSTOP);
+    test_stop(pid);
     EXPECT_EQ(hf_held(file, 7 * TEST_PAGE, 1), 1);
     test_kill(pid);
     EXPECT_EQ(hf_held(file, 7 * TEST_PAGE, 1), after);

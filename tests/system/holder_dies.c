@@ -55,7 +55,7 @@ static void check_stopped(struct hf_pool *pool, struct hf_file *file)
 
     start_holder("/file");
     EXPECT_EQ(hf_pins(pool, find_holder, NULL), 1);
-    kill(holder->pid, SIGSTOP);
+    test_stop(holder->pid);
     EXPECT_EQ(hf_truncate(file, 0, &deadline), -ETIMEDOUT);
     change_expect_before(pool, "/file");
     EXPECT_EQ(hf_truncate(file, 0, &test_nowait), -EBUSY);

@@ -106,7 +106,7 @@ static void begin_process(void)
     if (gone())
         test_kill(holder_pid);
     else
-        kill(holder_pid, SIGSTOP);
+        test_stop(holder_pid);
 }
 
 static void hold(struct hf_file *file)

@@ -184,7 +184,7 @@ static void check_death(struct hf_pool *pool, bool leased)
     test_await(&stage->registered, 1);
     EXPECT_EQ(take(pool, HF_PIN_GPU), 0);
     EXPECT_EQ(registrations(pool), PURPOSES + 1);
-    kill(holder, SIGSTOP);
+    test_stop(holder);
     EXPECT_EQ(registrations(pool), PURPOSES + 1);
     test_kill(holder);
     EXPECT_EQ(registrations(pool), 1);

@@ -555,7 +555,7 @@ static void check_stopped(void)
     pid_t pid = start_keeper();
     uint64_t stamp = 1;
 
-    kill(pid, SIGSTOP);
+    test_stop(pid);
     EXPECT_EQ(hf_write(file, &stamp, sizeof(stamp), 0), sizeof(stamp));
     for (stamp = 2; stamp <= WRITES; stamp++)
         EXPECT_EQ(hf_write(file, &stamp, sizeof(stamp), 0), sizeof(stamp));

@@ -217,7 +217,7 @@ static void check_stopped_and_killed(struct hf_file *file, struct hf_file *other
 {
     pid_t pid = start(0);
 
-    kill(pid, SIGSTOP);
+    test_stop(pid);
     for (uint64_t i = 1; i <= ROUNDS; i++) /* together they may not take 100 ms each */
         change(file, other, i);
     EXPECT_EQ(word_at(file, 100), ROUNDS);
