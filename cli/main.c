@@ -87,6 +87,7 @@ const struct cli_verb *cli_find_verb(const char *name)
 static int unknown_verb(const char *name)
 {
     static const char *const optional[][2] = {{"cache", "-Dcache=false"},
+                                              {"serve", "-Dcluster=disabled"},
                                               {"mount", "-Dmount=disabled"},
                                               {"demo", "-Dlab=false"},
                                               {"bench", "-Dlab=false"}};

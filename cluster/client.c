@@ -123,13 +123,15 @@ static int64_t copy_object(struct hfc *cache, const struct hfc_key *key, char *b
     return pieces < 0 ? pieces : buf && (uint64_t)length > room ? -EMSGSIZE : length;
 }
 
-static int64_t serve_here(struct hfc *cache, const struct hfx_request *request)
+static int64_t serve_here(struct hfx_server *server, const struct hfx_request *request)
 {
+    struct hfc *cache = server_cache(server);
+
     switch (request->operation) {
     case HFX_GET:
         return copy_object(cache, &request->key, request->bytes, request->len);
     case HFX_PUT:
-        return hfc_put(cache, &request->key, request->bytes, request->len);
+        return server_put(server, &request->key, request->bytes, request->len);
     case HFX_REMOVE:
         return hfc_remove(cache, &request->key);
     default:
@@ -304,7 +306,7 @@ static int64_t run_request(struct hfx *cluster, const struct hfx_request *asked)
     if (rc)
         return rc;
     if (is_here(cluster, &asked->key)) {
-        int64_t result = serve_here(server_cache(cluster->server), asked);
+        int64_t result = serve_here(cluster->server, asked);
 
         return result < 0 ? cluster_fail((int)result, "%s", strerror((int)-result)) : result;
     }
@@ -463,7 +465,7 @@ static int begin_requests(struct hfx *cluster, const struct hfx_request *asked, 
         struct request *next = request->next;
 
         if (is_here(cluster, &asked[i].key))
-            request_end(request, serve_here(server_cache(cluster->server), &asked[i]), NULL);
+            request_end(request, serve_here(cluster->server, &asked[i]), NULL);
         else
             send_by_key(cluster, request, now_ns);
         request = next;
@@ -526,7 +528,7 @@ int hfx_batch(struct hfx *cluster, const struct hfx_request *requests, unsigned 
     for (unsigned i = 0; i < count; i++) {
         make_request(cluster, &requests[i], &all[i]);
         if (is_here(cluster, &requests[i].key))
-            request_end(&all[i], serve_here(server_cache(cluster->server), &requests[i]), NULL);
+            request_end(&all[i], serve_here(cluster->server, &requests[i]), NULL);
         else
             send_by_key(cluster, &all[i], cluster_now_ns());
     }
@@ -574,6 +576,15 @@ int hfx_member(struct hfx *cluster, unsigned index, struct hfx_member *out)
         return rc;
     describe_member(&member, out);
     return 1;
+}
+
+uint64_t hfx_epoch(struct hfx *cluster)
+{
+    const struct cluster_view *view = cluster_view_get(cluster->members);
+    uint64_t epoch = view->epoch;
+
+    cluster_view_put(view);
+    return epoch;
 }
 
 int hfx_owner(struct hfx *cluster, const struct hfc_key *key, struct hfx_member *out)
@@ -737,6 +748,16 @@ static void init_client(struct hfx *cluster, const struct hfx_options *options)
     queue_init(&cluster->again);
 }
 
+static int find_members(struct hfx *cluster, const struct hfx_options *options)
+{
+    struct cluster_members_options members = {.list = options->members};
+    int rc = options->etcd ? cluster_take_etcd(options->etcd, &members) : 0;
+
+    members.list = options->members; /* with etcd too, it is refused there */
+    rc = rc ? rc : cluster_members_open(&members, &cluster->members);
+    return rc ? rc : cluster_members_await(cluster->members, cluster->timeout_ns);
+}
+
 int hfx_open(const struct hfx_options *options, struct hfx **out)
 {
     struct hfx *cluster;
@@ -751,8 +772,7 @@ int hfx_open(const struct hfx_options *options, struct hfx **out)
     init_client(cluster, options);
     rc = cluster->waits < 0 || !cluster->secret
              ? cluster_fail(-ENOMEM, "no memory, or no descriptor")
-             : cluster_members_open(&(struct cluster_members_options){.list = options->members},
-                                    &cluster->members);
+             : find_members(cluster, options);
     if (rc) {
         free_client(cluster);
         return rc;

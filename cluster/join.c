@@ -446,10 +446,11 @@ static bool put_self(struct join *join)
 /* What was there before may be older than what others have had since, so all of it goes first. */
 static void begin_membership(struct join *join)
 {
-    uint64_t sent = members_now_ns();
+    uint64_t sent;
 
     revoke(join);
-    sweep_drop_all(join->members);
+    if (!sweep_drop_all(join->members))
+        return;
     sent = members_now_ns();
     if (!grant(join))
         return;
@@ -585,8 +586,8 @@ int join_open(struct cluster_members *members, const struct cluster_members_opti
     join->members = members;
     rc = prepare(join, options);
     if (!rc) {
-        rc = pthread_create(&members->join_thread, NULL, stay_in_touch, join);
-        rc = rc ? cluster_fail(-rc, "no thread to join a cluster") : 0;
+        rc = cluster_thread(&members->join_thread, stay_in_touch, join);
+        rc = rc ? cluster_fail(-EAGAIN, "no thread to join a cluster: %s", strerror(rc)) : 0;
         if (rc)
             etcd_close(join->etcd);
     }

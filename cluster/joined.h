@@ -13,7 +13,7 @@ struct join;
 
 struct cluster_members {
     char name[CLUSTER_NAME_BYTES]; /* empty: it only asks */
-    void (*sweep)(void *arg, const struct cluster_view *view);
+    bool (*sweep)(void *arg, const struct cluster_view *view);
     void *arg;
 
     /* What cluster_serve_begin() looks at. A change takes it for writing. */
@@ -46,14 +46,15 @@ void members_go_out(struct cluster_members *members);
 /* Begins to collect views as this incarnation. */
 void members_go_in(struct cluster_members *members, uint64_t incarnation);
 
+/* Before it leaves. */
+void members_close(struct cluster_members *members);
 bool members_closes(struct cluster_members *members);
 
 /* The thread that sweeps: sweep.c. -EAGAIN: there is none. */
 int sweep_start(struct cluster_members *members);
-/* Sets `closes`, and ends it. */
 void sweep_end(struct cluster_members *members);
 /* Drops all that is in memory; the chain is empty. */
-void sweep_drop_all(struct cluster_members *members);
+bool sweep_drop_all(struct cluster_members *members);
 
 /* -EINVAL, -ENOMEM. */
 int join_open(struct cluster_members *members, const struct cluster_members_options *options);

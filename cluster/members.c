@@ -82,8 +82,10 @@ static int open_etcd(struct cluster_members *members, const struct cluster_membe
     if (rc)
         return rc;
     rc = join_open(members, options);
-    if (rc)
+    if (rc) {
+        members_close(members);
         sweep_end(members);
+    }
     return rc;
 }
 
@@ -115,11 +117,19 @@ int cluster_members_open(const struct cluster_members_options *options,
     return rc;
 }
 
+void cluster_members_leave(struct cluster_members *members)
+{
+    members_close(members);
+    members_go_out(members);
+    if (!members->join)
+        return;
+    sweep_end(members);
+    join_close(members);
+    members->join = NULL;
+}
+
 void cluster_members_close(struct cluster_members *members)
 {
-    if (members->join) {
-        sweep_end(members);
-        join_close(members);
-    }
+    cluster_members_leave(members);
     free_members(members);
 }

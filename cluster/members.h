@@ -9,6 +9,7 @@
 #ifndef HF_CLUSTER_MEMBERS_H
 #define HF_CLUSTER_MEMBERS_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,9 +51,10 @@ struct cluster_members_options {
     const char *address;  /* where others find this member */
     uint32_t ttl_seconds; /* of its lease; 0: five. etcd raises what it finds too short */
     /* Drops from the member's memory each key that is not its own in the view, or all of them where
-     * `view` is null. From then on no older copy of such a key may be found. Called in a thread of
-     * its own, once at a time. Null: there is nothing to drop. */
-    void (*sweep)(void *arg, const struct cluster_view *view);
+     * `view` is null. From then on no older copy of such a key may be found. False: not all could
+     * be dropped, and it is called again. In a thread of its own, once at a time. Null: there is
+     * nothing to drop. */
+    bool (*sweep)(void *arg, const struct cluster_view *view);
     void *arg;
 };
 
@@ -61,7 +63,9 @@ struct cluster_members_options {
 int cluster_members_open(const struct cluster_members_options *options,
                          struct cluster_members **out);
 
-/* Stops serving, and leaves the cluster if etcd answers. Views that were got stay. */
+/* Serves nobody from now on, waits for a sweep to end, and leaves the cluster if etcd answers. */
+void cluster_members_leave(struct cluster_members *members);
+/* Leaves, too. Views that were got stay. */
 void cluster_members_close(struct cluster_members *members);
 
 /* Waits until a view is known, and in a member until it is in one that is active.
@@ -89,6 +93,9 @@ struct cluster_members_status {
     char failure[256];      /* what etcd failed with last; empty: the last call was fine */
 };
 void cluster_members_status(struct cluster_members *members, struct cluster_members_status *out);
+
+/* pthread_create(), with all signals blocked: those of the program are its other threads'. */
+int cluster_thread(pthread_t *out, void *(*run)(void *arg), void *arg);
 
 /* Its sentence is for the last call of this thread that failed. Returns rc. */
 int cluster_fail(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The clock, chance, and the sentence for the last call that failed. */
+/* The clock, chance, options of etcd, and the sentence for the last call that failed. */
 #include "private.h"
 
+#include <errno.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -17,6 +18,19 @@ void cluster_random(void *out, size_t len)
 {
     while (getrandom(out, len, 0) != (ssize_t)len) /* a signal came: len is below 256 */
         continue;
+}
+
+int cluster_take_etcd(const struct hfx_etcd *etcd, struct cluster_members_options *out)
+{
+    if (!etcd || etcd->size != sizeof *etcd || etcd->reserved || !etcd->urls)
+        return cluster_fail(-EINVAL, "size and urls of etcd are needed; what is reserved is 0");
+    *out = (struct cluster_members_options){.etcd = etcd->urls,
+                                            .prefix = etcd->prefix,
+                                            .ca = etcd->ca,
+                                            .cert = etcd->cert,
+                                            .key = etcd->key,
+                                            .ttl_seconds = etcd->lease_seconds};
+    return 0;
 }
 
 const char *hfx_detail(void)

@@ -10,19 +10,16 @@
  * The numbers of a connection's requests grow. A request whose number does not has come before, and
  * is not served. Else a put that comes late would bring a removed object back.
  */
-#include "private.h"
+#include "server.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-#define STALL_NS UINT64_C(10000000000)
 #define HELLO_NS UINT64_C(5000000000)  /* for a stranger to prove the secret */
 #define IDLE_NS UINT64_C(600000000000) /* a connection without requests */
 #define LEAVE_NS UINT64_C(2000000000)  /* for transfers that are under way at the close */
@@ -63,22 +60,6 @@ struct session {
     struct transfer transfers[WIRE_DEPTH];
 };
 
-struct hfx_server {
-    struct peer_net net;
-    struct cluster_members *members;
-    struct hfc *cache;
-    char *secret;
-    char name[WIRE_NAME], address[128];
-    uint64_t incarnation, stall_ns, now_ns;
-    struct session *sessions;
-    unsigned count, strangers;
-    struct wire_counts counts;
-    pthread_mutex_t mutex; /* of counts */
-    pthread_t thread;
-    int wake;
-    bool started, ends; /* ends: under the mutex */
-};
-
 static struct session *session_of(struct peer *peer)
 {
     return (struct session *)peer;
@@ -92,7 +73,7 @@ static void send_message(struct session *session, struct wire_head *head)
     const struct cluster_view *view = cluster_view_get(server->members);
     int rc;
 
-    head->epoch = view->epoch;
+    head->epoch = view ? view->epoch : 0;
     cluster_view_put(view);
     if (session->peer.sending >= 2 * WIRE_DEPTH)
         session->lost = "it does not take its answers";
@@ -153,14 +134,24 @@ static bool may_serve(struct hfx_server *server, const struct hfc_key *key)
     return cluster_may_serve(server->members, key->bytes, key->len);
 }
 
+static bool serve_begin(struct hfx_server *server, const struct hfc_key *key)
+{
+    return cluster_serve_begin(server->members, key->bytes, key->len);
+}
+
 static int commit_transfer(struct hfx_server *server, struct transfer *transfer)
 {
-    if (transfer->error == 0 && !may_serve(server, &transfer->name))
+    int rc;
+
+    if (transfer->error == 0 && !serve_begin(server, &transfer->name))
         transfer->error = -ESTALE; /* its machine is another one by now */
-    if (transfer->error == 0)
-        return hfc_put_commit(transfer->put, transfer->length);
-    hfc_put_abort(transfer->put);
-    return transfer->error;
+    if (transfer->error) {
+        hfc_put_abort(transfer->put);
+        return transfer->error;
+    }
+    rc = hfc_put_commit(transfer->put, transfer->length);
+    cluster_serve_end(server->members);
+    return rc;
 }
 
 /* All of its moves have ended. The answer to a get was posted after its last write. */
@@ -359,17 +350,19 @@ static void read_from_peer(struct session *session, const struct wire_request *r
 static void serve_put(struct session *session, const struct wire_request *request)
 {
     const struct hfc_key key = requested_key(request);
+    int rc = -ESTALE;
 
     session->server->counts.puts++;
     if (!request->head.inlined) {
         read_from_peer(session, request);
         return;
     }
-    answer_request(session, request->head.number,
-                   hfc_put(session->server->cache, &key,
-                           wire_key(request, sizeof *request) + request->head.key_len,
-                           request->length),
-                   request->length);
+    if (serve_begin(session->server, &key)) {
+        rc = hfc_put(session->server->cache, &key,
+                     wire_key(request, sizeof *request) + request->head.key_len, request->length);
+        cluster_serve_end(session->server->members);
+    }
+    answer_request(session, request->head.number, rc, request->length);
 }
 
 static void serve_remove(struct session *session, const struct wire_request *request)
@@ -587,12 +580,12 @@ static void server_ended(struct peer *peer)
     free(session);
 }
 
-static const struct peer_calls server_calls = {.asks = server_asked,
-                                               .connected = server_connected,
-                                               .message = server_message,
-                                               .moved = server_moved,
-                                               .lost = server_lost,
-                                               .ended = server_ended};
+const struct peer_calls server_calls = {.asks = server_asked,
+                                        .connected = server_connected,
+                                        .message = server_message,
+                                        .moved = server_moved,
+                                        .lost = server_lost,
+                                        .ended = server_ended};
 
 /* ---- the thread ---- */
 
@@ -642,7 +635,7 @@ static bool should_end(struct hfx_server *server, uint64_t *since_ns)
     return !is_busy(server) || server->now_ns - *since_ns > LEAVE_NS;
 }
 
-static void *serve_peers(void *arg)
+void *server_run(void *arg)
 {
     struct hfx_server *server = arg;
     uint64_t last_ns = 0, ends_ns = 0;
@@ -660,141 +653,4 @@ static void *serve_peers(void *arg)
     close_lost(server, true);
     peer_net_close(&server->net);
     return NULL;
-}
-
-/* ---- opening and closing ---- */
-
-static int check_server_options(const struct hfx_server_options *options)
-{
-    if (!options || options->size != sizeof *options || !options->cache || !options->name ||
-        options->reserved[0] || options->reserved[1])
-        return cluster_fail(-EINVAL, "size, cache and name are needed; what is reserved is 0");
-    if (strlen(options->name) == 0 || strlen(options->name) >= WIRE_NAME)
-        return cluster_fail(-EINVAL, "%s: a name has 1 to %u bytes", options->name, WIRE_NAME - 1);
-    return 0;
-}
-
-static int copy_secret(struct hfx_server *server, const char *secret)
-{
-    server->secret = strdup(secret ? secret : "");
-    if (!server->secret)
-        return cluster_fail(-ENOMEM, "no memory");
-    if (server->secret[0] == '\0' && !peer_net_is_loopback(&server->net))
-        return cluster_fail(-EACCES,
-                            "%s is not a loopback address: without a secret, any machine "
-                            "that reaches it could read and change the cache",
-                            server->address);
-    return 0;
-}
-
-static int watch_wake(struct hfx_server *server)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-
-    server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (server->wake < 0 || epoll_ctl(server->net.waits, EPOLL_CTL_ADD, server->wake, &event) != 0)
-        return cluster_fail(-errno, "eventfd: %s", strerror(errno));
-    return 0;
-}
-
-static void free_server(struct hfx_server *server)
-{
-    peer_net_close(&server->net);
-    if (server->wake >= 0)
-        close(server->wake);
-    if (server->members)
-        cluster_members_close(server->members);
-    pthread_mutex_destroy(&server->mutex);
-    free(server->secret);
-    free(server);
-}
-
-static int open_server_net(struct hfx_server *server, const struct hfx_server_options *options)
-{
-    const char *listen = options->listen ? options->listen : "127.0.0.1:0";
-    int rc = peer_net_open(&server->net, CLUSTER_PROVIDER, listen, true, &server_calls, server);
-
-    rc = rc ? rc : peer_listen(&server->net);
-    rc = rc ? rc : peer_net_name(&server->net, server->address, sizeof server->address);
-    rc = rc ? rc : copy_secret(server, options->secret);
-    return rc ? rc : watch_wake(server);
-}
-
-int hfx_server_open(const struct hfx_server_options *options, struct hfx_server **out)
-{
-    int rc = check_server_options(options);
-    struct hfx_server *server;
-
-    if (rc)
-        return rc;
-    server = calloc(1, sizeof *server);
-    if (!server)
-        return cluster_fail(-ENOMEM, "no memory");
-    *server = (struct hfx_server){.cache = options->cache,
-                                  .wake = -1,
-                                  .net = {.waits = -1},
-                                  .now_ns = cluster_now_ns(),
-                                  .stall_ns = options->stall_ns ? options->stall_ns : STALL_NS};
-    strncpy(server->name, options->name, sizeof server->name - 1);
-    pthread_mutex_init(&server->mutex, NULL);
-    cluster_random(&server->incarnation, sizeof server->incarnation);
-    rc = open_server_net(server, options);
-    if (rc) {
-        free_server(server);
-        return rc;
-    }
-    *out = server;
-    return 0;
-}
-
-int hfx_server_start(struct hfx_server *server, const char *members)
-{
-    int rc = cluster_members_open(
-        &(struct cluster_members_options){.list = members, .name = server->name}, &server->members);
-    sigset_t all, before;
-
-    if (rc)
-        return rc;
-    sigfillset(&all); /* those of the program are its other threads' */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&server->thread, NULL, serve_peers, server);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    server->started = rc == 0;
-    return rc ? cluster_fail(-EAGAIN, "no thread could be made: %s", strerror(rc)) : 0;
-}
-
-const char *hfx_server_address(const struct hfx_server *server)
-{
-    return server->address;
-}
-
-void hfx_server_close(struct hfx_server *server)
-{
-    const uint64_t one = 1;
-
-    pthread_mutex_lock(&server->mutex);
-    server->ends = true;
-    pthread_mutex_unlock(&server->mutex);
-    if (write(server->wake, &one, sizeof one) != sizeof one)
-        cluster_fail(-errno, "eventfd: %s", strerror(errno));
-    if (server->started)
-        pthread_join(server->thread, NULL);
-    free_server(server);
-}
-
-/* ---- for a client in this process ---- */
-
-bool server_is(const struct hfx_server *server, const char *member)
-{
-    return strcmp(server->name, member) == 0;
-}
-
-bool server_may(struct hfx_server *server, const struct hfc_key *key)
-{
-    return server->members && may_serve(server, key);
-}
-
-struct hfc *server_cache(struct hfx_server *server)
-{
-    return server->cache;
 }

@@ -151,6 +151,14 @@ void members_go_in(struct cluster_members *members, uint64_t incarnation)
     pthread_mutex_unlock(&members->mutex);
 }
 
+void members_close(struct cluster_members *members)
+{
+    pthread_mutex_lock(&members->mutex);
+    members->closes = true;
+    pthread_cond_broadcast(&members->changed);
+    pthread_mutex_unlock(&members->mutex);
+}
+
 bool members_closes(struct cluster_members *members)
 {
     bool closes;

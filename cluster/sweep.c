@@ -6,15 +6,17 @@
 #include "joined.h"
 #include "view.h"
 
-void sweep_drop_all(struct cluster_members *members)
+#include <errno.h>
+#include <string.h>
+
+bool sweep_drop_all(struct cluster_members *members)
 {
     pthread_mutex_lock(&members->mutex);
     while (members->sweeps)
         pthread_cond_wait(&members->changed, &members->mutex);
     pthread_mutex_unlock(&members->mutex);
     /* The chain is empty, so the sweeper begins nothing. */
-    if (members->sweep)
-        members->sweep(members->arg, NULL);
+    return !members->sweep || members->sweep(members->arg, NULL);
 }
 
 /* The view to sweep for, got; null: none. */
@@ -35,15 +37,15 @@ static const struct cluster_view *begin_sweep(struct cluster_members *members)
 }
 
 /* Its member may have gone out meanwhile, and have begun another chain. */
-static void end_sweep(struct cluster_members *members, const struct cluster_view *view)
+static void end_sweep(struct cluster_members *members, const struct cluster_view *view, bool done)
 {
     pthread_rwlock_wrlock(&members->serving);
-    if (members->chain.count > 1 && members->chain.views[1]->epoch == view->epoch)
+    if (done && members->chain.count > 1 && members->chain.views[1]->epoch == view->epoch)
         epoch_chain_swept(&members->chain);
     pthread_rwlock_unlock(&members->serving);
     pthread_mutex_lock(&members->mutex);
     members->sweeps = false;
-    members->status.sweeps++;
+    members->status.sweeps += done;
     pthread_cond_broadcast(&members->changed);
     pthread_mutex_unlock(&members->mutex);
     cluster_view_put(view);
@@ -53,11 +55,8 @@ static void sweep_all_there_are(struct cluster_members *members)
 {
     const struct cluster_view *view;
 
-    while ((view = begin_sweep(members))) {
-        if (members->sweep)
-            members->sweep(members->arg, view);
-        end_sweep(members, view);
-    }
+    while (!members_closes(members) && (view = begin_sweep(members)))
+        end_sweep(members, view, !members->sweep || members->sweep(members->arg, view));
 }
 
 static void *sweep_for_views(void *arg)
@@ -81,16 +80,12 @@ static void *sweep_for_views(void *arg)
 
 int sweep_start(struct cluster_members *members)
 {
-    int rc = pthread_create(&members->sweep_thread, NULL, sweep_for_views, members);
+    int rc = cluster_thread(&members->sweep_thread, sweep_for_views, members);
 
-    return rc ? cluster_fail(-rc, "no thread for sweeps") : 0;
+    return rc ? cluster_fail(-EAGAIN, "no thread for sweeps: %s", strerror(rc)) : 0;
 }
 
 void sweep_end(struct cluster_members *members)
 {
-    pthread_mutex_lock(&members->mutex);
-    members->closes = true;
-    pthread_cond_broadcast(&members->changed);
-    pthread_mutex_unlock(&members->mutex);
     pthread_join(members->sweep_thread, NULL);
 }

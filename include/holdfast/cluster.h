@@ -31,12 +31,24 @@ extern "C" {
 struct hfx;
 struct hfx_server;
 
+/* Where members that join and leave find each other: an etcd, version 3.4 or later. */
+struct hfx_etcd {
+    size_t size;        /* sizeof(struct hfx_etcd) */
+    const char *urls;   /* "http://HOST:PORT,...": of some or all of its members */
+    const char *prefix; /* of all keys there, ends with a slash; null: "holdfast/" */
+    /* Files for https: certificates that are trusted, an own one, its key. Null: none. */
+    const char *ca, *cert, *key;
+    uint32_t lease_seconds; /* a member that is silent so long is out; 0: five */
+    uint32_t reserved;      /* 0 */
+};
+
 /* --------------------------------------------------------------------------------- a client --- */
 
 struct hfx_options {
     size_t size; /* sizeof(struct hfx_options) */
     /* The members: "NAME=HOST:PORT,NAME=HOST:PORT". All clients and members need the same list. */
     const char *members;
+    const struct hfx_etcd *etcd; /* or where they are found; the other one is null */
     /* What all of the cluster know and nobody else; null: nothing, for loopback addresses alone. */
     const char *secret;
     uint64_t timeout_ns; /* a member that has not answered then is given up; 0: two seconds */
@@ -46,8 +58,9 @@ struct hfx_options {
 };
 
 /* Opens a cluster. Connects to a member when a key of it is asked for first.
- *   -EINVAL  an option is wrong
- *   -ENOMEM */
+ *   -EINVAL     an option is wrong
+ *   -ETIMEDOUT  etcd did not tell of members within timeout_ns
+ *   -EAGAIN     no thread. -ENOMEM */
 int hfx_open(const struct hfx_options *options, struct hfx **out);
 
 /* Closes all connections. -EBUSY: requests that were begun are not taken. */
@@ -133,6 +146,9 @@ struct hfx_member {
 /* The i-th member: 1, or 0 when there are not so many. -EINVAL. */
 int hfx_member(struct hfx *cluster, unsigned index, struct hfx_member *out);
 
+/* The number of the newest epoch that is known: it grows when members join or leave. */
+uint64_t hfx_epoch(struct hfx *cluster);
+
 /* The member that the key belongs to. -EINVAL. */
 int hfx_owner(struct hfx *cluster, const struct hfc_key *key, struct hfx_member *out);
 
@@ -181,7 +197,17 @@ const char *hfx_server_address(const struct hfx_server *server);
  *   -EINVAL  the list is wrong, or does not have its name. -EAGAIN: no thread. -ENOMEM */
 int hfx_server_start(struct hfx_server *server, const char *members);
 
-/* Takes no further requests, ends those under way (two seconds at most) and closes. */
+/* Begins to answer likewise, and joins the members in etcd, in threads of its own. Drops all
+ * objects of the cache each time before it joins, and those whose keys move to others. Goes on
+ * trying while etcd is down.
+ *   -EINVAL  an option is wrong, or the cache has a second tier. -EAGAIN: no thread. -ENOMEM */
+int hfx_server_join(struct hfx_server *server, const struct hfx_etcd *etcd);
+
+/* Waits until the others know it as a member. -ETIMEDOUT: hfx_detail() says what has failed last.
+ * -EINVAL: it was not started. */
+int hfx_server_await(struct hfx_server *server, uint64_t timeout_ns);
+
+/* Leaves etcd, takes no further requests, ends those under way (two seconds at most) and closes. */
 void hfx_server_close(struct hfx_server *server);
 
 #ifdef __GNUC__

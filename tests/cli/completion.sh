@@ -44,7 +44,7 @@ fi
 same "$(offered pins "$pool" --file mu)" "music/ "
 same "$(offered pins "$pool" -f no)" "notes "
 if "$HOLDFAST" help mount >/dev/null 2>&1; then
-    same "$(offered mount "$pool" "$SOURCE_ROOT/cl")" "$SOURCE_ROOT/cli "
+    same "$(offered mount "$pool" "$SOURCE_ROOT/cli")" "$SOURCE_ROOT/cli "
     same "$(offered mount "$pool" --)" "--foreground --help --options "
     same "$(offered mount -o ca)" "cache=auto cache=none "
     same "$(offered mount "$pool" -o ro,al)" "ro,allow_other "
@@ -71,7 +71,7 @@ if "$HOLDFAST" help mount >/dev/null 2>&1; then
 fi
 same "$(offered punch "$pool" --off 0 -o "")$(offered dedup "$pool" -p "")" "  "
 if "$HOLDFAST" help demo >/dev/null 2>&1; then
-    same "$(offered demo --input "$SOURCE_ROOT/cl")" "$SOURCE_ROOT/cli "
+    same "$(offered demo --input "$SOURCE_ROOT/cli")" "$SOURCE_ROOT/cli "
 fi
 
 # a value behind the equals sign, in the one word that other shells make of it

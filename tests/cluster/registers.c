@@ -31,7 +31,7 @@ static struct member {
     uint64_t held[REGISTERS]; /* 0: nothing */
 } self = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
-static void drop_foreign(void *arg, const struct cluster_view *view)
+static bool drop_foreign(void *arg, const struct cluster_view *view)
 {
     (void)arg;
     for (uint64_t key = 0; key < REGISTERS && !registers_never_sweep; key++) {
@@ -41,6 +41,7 @@ static void drop_foreign(void *arg, const struct cluster_view *view)
         self.held[key] = 0;
         pthread_mutex_unlock(&self.mutex);
     }
+    return true;
 }
 
 static void raise_to(uint64_t *highest, uint64_t number)

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* `holdfast serve`: a cache of this machine's pool for a cluster, until a signal ends it. */
+#include "cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <holdfast/cluster.h>
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#define NS_PER_S UINT64_C(1000000000)
+#define SECRET_MAX 4096
+
+static const char *cache_path = "/cache", *members, *name, *listen_at, *secret_path;
+static struct hfx_etcd etcd = {.size = sizeof(etcd)};
+static uint64_t lease_ns = 5 * NS_PER_S;
+
+static struct cli_option serve_options[] = {
+    {.name = "etcd",
+     .letter = 'e',
+     .kind = CLI_TEXT,
+     .value = &etcd.urls,
+     .value_name = "URL[,URL]",
+     .help = "join the members that are known there"},
+    {.name = "members",
+     .letter = 'm',
+     .kind = CLI_TEXT,
+     .value = &members,
+     .value_name = "LIST",
+     .help = "or: all of them, as NAME=HOST:PORT,..."},
+    {.name = "name",
+     .letter = 'n',
+     .kind = CLI_TEXT,
+     .value = &name,
+     .value_name = "NAME",
+     .help = "of this member (the host's name)"},
+    {.name = "listen",
+     .letter = 'l',
+     .kind = CLI_TEXT,
+     .value = &listen_at,
+     .value_name = "HOST:PORT",
+     .help = "where the others find it (127.0.0.1 and any port)"},
+    {.name = "secret",
+     .letter = 's',
+     .kind = CLI_TEXT,
+     .value = &secret_path,
+     .value_name = "FILE",
+     .help = "its first line is known to all of the cluster and nobody else"},
+    {.name = "cache",
+     .letter = 'c',
+     .kind = CLI_TEXT,
+     .value = &cache_path,
+     .value_name = "DIR",
+     .help = "the cache in the pool that is served (/cache)"},
+    {.name = "prefix",
+     .kind = CLI_TEXT,
+     .value = &etcd.prefix,
+     .value_name = "TEXT",
+     .help = "of all keys in etcd, ends with a slash (holdfast/)"},
+    {.name = "ca",
+     .kind = CLI_TEXT,
+     .value = &etcd.ca,
+     .value_name = "FILE",
+     .help = "certificates that are trusted, for etcd by https"},
+    {.name = "cert",
+     .kind = CLI_TEXT,
+     .value = &etcd.cert,
+     .value_name = "FILE",
+     .help = "this machine's certificate for etcd"},
+    {.name = "key", .kind = CLI_TEXT, .value = &etcd.key, .value_name = "FILE", .help = "its key"},
+    {.name = "lease",
+     .kind = CLI_TIME,
+     .value = &lease_ns,
+     .value_name = "TIME",
+     .help = "a member that is silent so long is out (5s)",
+     .min = NS_PER_S,
+     .max = 3600 * NS_PER_S},
+    {0},
+};
+
+static int fail_cluster(const char *what, int rc)
+{
+    return cli_fail_why(what, hfx_detail(), rc);
+}
+
+/* The first line of the file; the exit code, or EX_OK. */
+static int read_secret(char secret[SECRET_MAX])
+{
+    ssize_t len;
+    int fd;
+
+    secret[0] = '\0';
+    if (!secret_path)
+        return EX_OK;
+    fd = open(secret_path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return cli_fail_host(secret_path, errno);
+    len = read(fd, secret, SECRET_MAX - 1);
+    if (len < 0) {
+        int error = errno;
+
+        close(fd);
+        return cli_fail_host(secret_path, error);
+    }
+    close(fd);
+    secret[len] = '\0';
+    secret[strcspn(secret, "\r\n")] = '\0';
+    if (secret[0] == '\0')
+        return cli_fail_why(secret_path, "its first line is empty, so it is not a secret", -EINVAL);
+    return EX_OK;
+}
+
+static int serve_until_signal(struct hfx_server *server)
+{
+    bool joined = members != NULL;
+
+    while (!cli_interrupted()) {
+        if (joined) {
+            cli_sleep(NS_PER_S);
+        } else if (hfx_server_await(server, NS_PER_S / 4) == 0) {
+            joined = true;
+            printf("joined\n");
+            fflush(stdout);
+        }
+    }
+    return EX_OK;
+}
+
+static int serve_opened(struct hfx_server *server)
+{
+    int rc = members ? hfx_server_start(server, members) : hfx_server_join(server, &etcd);
+
+    if (rc)
+        return fail_cluster(name, rc);
+    printf("%s serves %s at %s\n", name, cache_path, hfx_server_address(server));
+    fflush(stdout);
+    return serve_until_signal(server);
+}
+
+static int serve_cache(struct hfc *cache)
+{
+    char secret[SECRET_MAX];
+    struct hfx_server_options options = {.size = sizeof(options),
+                                         .name = name,
+                                         .listen = listen_at,
+                                         .secret = secret,
+                                         .cache = cache};
+    struct hfx_server *server;
+    int status = read_secret(secret), rc;
+
+    if (status != EX_OK)
+        return status;
+    rc = hfx_server_open(&options, &server);
+    if (rc)
+        return fail_cluster(name, rc);
+    status = serve_opened(server);
+    hfx_server_close(server);
+    return status;
+}
+
+static int serve_cache_of(struct hf_pool *pool)
+{
+    struct hfc *cache;
+    int rc = hfc_open(pool, cache_path, NULL, &cache), status;
+
+    if (rc == -ENOENT)
+        return cli_fail_why(cache_path, "there is no cache (holdfast cache make makes one)", rc);
+    if (rc)
+        return cli_fail_why(cache_path, hfc_detail(), rc);
+    status = serve_cache(cache);
+    rc = hfc_close(cache);
+    return rc && status == EX_OK ? cli_fail_why(cache_path, hfc_detail(), rc) : status;
+}
+
+static int run_serve(int count, char **operands)
+{
+    static char host[HFX_NAME_MAX + 1];
+    struct hf_pool *pool;
+    int status;
+
+    (void)count;
+    if (!etcd.urls == !members)
+        return cli_usage("give either --etcd or --members");
+    if (!name) {
+        gethostname(host, sizeof(host) - 1);
+        name = host;
+    }
+    etcd.lease_seconds = (uint32_t)((lease_ns + NS_PER_S - 1) / NS_PER_S);
+    status = cli_pool_open(operands[0], 0, &pool);
+    return status != EX_OK ? status : cli_pool_close(pool, operands[0], serve_cache_of(pool));
+}
+
+const struct cli_verb cli_verb_serve = {
+    .name = "serve",
+    .operands = "POOL",
+    .summary = "serve a cache of the pool to other machines",
+    .details = "Ends with SIGINT or SIGTERM. By etcd, it leaves the others cleanly then, and its "
+               "objects are lost with it.",
+    .options = serve_options,
+    .operands_min = 1,
+    .operands_max = 1,
+    .run = run_serve,
+};
