@@ -136,7 +136,8 @@ static int holder_found(void *arg, const struct held *held)
 }
 
 /* A thread that waits at a gate may not have noticed yet that it is open, and that its owner waits
- * for something else. */
+ * for something else. Or its owner is dead, and another thread has that lane; or the owner has left
+ * the gate to others. The threads that wait there open it, so it holds up nobody. */
 static bool has_gate(struct dax *dax, struct shm_vnode *vnode, uint32_t lane)
 {
     bool has = false;
@@ -144,7 +145,7 @@ static bool has_gate(struct dax *dax, struct shm_vnode *vnode, uint32_t lane)
     if (!dax_lock_moment(dax, vnode))
         return false;
     for (unsigned i = 0; i < SHM_GATES; i++)
-        has |= vnode->gates[i].lane == lane + 1;
+        has |= vnode->gates[i].lane == lane + 1 && !gate_owner_died(dax, &vnode->gates[i]);
     dax_unlock(dax, vnode);
     return has;
 }

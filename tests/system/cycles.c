@@ -371,6 +371,51 @@ static void check_gate_of_before(void)
     EXPECT_EQ(hf_close(file), 0);
 }
 
+static void change_elsewhere(void *arg)
+{
+    struct actor *actor = arg;
+    struct hf_file *other;
+
+    pool = test_pool_open("cycles");
+    other = test_file(pool, actor->changes);
+    actor->rc = hf_fallocate(other, HF_FALLOC_ZERO_RANGE, actor->change_page * TEST_PAGE,
+                             2 * TEST_PAGE, &test_wait);
+    EXPECT_EQ(hf_close(other), 0);
+    test_pool_close(pool);
+}
+
+/* The owner of the gate is killed while the process that waits there is stopped. A thread that gets
+ * the owner's lane does not own the gate. */
+static void check_gate_of_dead(void)
+{
+    struct actor *actors = test_shared(3 * sizeof(*actors));
+    struct hf_file *file = test_file(pool, "/0");
+    struct iovec iov;
+    struct hf_pin pin = test_pin(file, 2 * TEST_PAGE, TEST_PAGE, HF_PIN_READ, &iov, 1);
+    pid_t pids[3];
+
+    actors[0] = (struct actor){.changes = "/0", .change_page = 1};
+    actors[1] = (struct actor){.holds = "/2", .changes = "/0"};
+    actors[2] = (struct actor){.changes = "/2"};
+    pids[1] = test_fork(act_elsewhere, &actors[1]);
+    test_await(&actors[1].holding, 1);
+    pids[0] = test_fork(change_elsewhere, &actors[0]);
+    test_await_waiting(pool, 1);
+    test_raise(&actors[1].go, 1);
+    test_await_waiting(pool, 2);
+    EXPECT_EQ(kill(pids[1], SIGSTOP), 0);
+    test_kill(pids[0]);
+    pids[2] = test_fork(change_elsewhere, &actors[2]);
+    test_sleep_ms(400); /* several looks for a cycle */
+    EXPECT_EQ(kill(pids[1], SIGCONT), 0);
+    test_join(pids[1]);
+    test_join(pids[2]);
+    EXPECT_EQ(actors[1].rc, 0);
+    EXPECT_EQ(actors[2].rc, 0);
+    EXPECT_EQ(hf_unpin(&pin), 0);
+    EXPECT_EQ(hf_close(file), 0);
+}
+
 /* ---------------------------------------------------------------------------------- leases --- */
 
 struct called {
@@ -511,6 +556,7 @@ static void cycles(void)
     check_cycle(3, true, true, "processes with leases");
     check_none(seed);
     check_gate_of_before();
+    check_gate_of_dead();
     check_cycle(2, false, false, "threads");
     check_cycle(3, false, false, "threads");
     check_cycle(5, false, false, "threads");
