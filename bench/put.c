@@ -5,6 +5,10 @@
  * that there was before puts: allocate, which zeroes, then pin and fill. And the read alone, which
  * no way can do without. The CPU time of the thread counts, since a disk takes as long either way,
  * and copies by itself.
+ *
+ * A device reads faster into a huge page than into 64 small ones, since the kernel holds one page
+ * then. The memory of a pool is huge pages, as far as the kernel makes them; that of a program is
+ * small ones unless it asks. So a buffer of each kind is measured.
  */
 #include "bench.h"
 
@@ -13,6 +17,7 @@
 #include <holdfast/put.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -22,7 +27,8 @@
 
 static struct bench_pool *pool;
 static struct hf_file *file;
-static char *bytes, *between; /* what is put; and where it is read to first */
+static char *bytes;          /* what is put */
+static char *between, *huge; /* where it is read to first: memory as it comes, and a huge page */
 static int pipe_ends[2] = {-1, -1}, disk = -1;
 
 static int64_t put_must(int64_t rc, const char *what)
@@ -89,14 +95,24 @@ static void put_one(const struct source *source, uint64_t off)
     put_must(hf_put_commit(file, &put, PUT_BYTES), "committing");
 }
 
-static void write_one(const struct source *source, uint64_t off)
+static void write_from(const struct source *source, uint64_t off, char *buffer)
 {
-    const struct iovec iov = {between, PUT_BYTES};
+    const struct iovec iov = {buffer, PUT_BYTES};
 
     if (source->fill != fill_from_memory)
         source->fill(&iov, 1, off);
-    put_must(hf_write(file, source->fill == fill_from_memory ? bytes : between, PUT_BYTES, off),
+    put_must(hf_write(file, source->fill == fill_from_memory ? bytes : buffer, PUT_BYTES, off),
              "writing");
+}
+
+static void write_one(const struct source *source, uint64_t off)
+{
+    write_from(source, off, between);
+}
+
+static void write_huge(const struct source *source, uint64_t off)
+{
+    write_from(source, off, huge);
 }
 
 static void allocate_one(const struct source *source, uint64_t off)
@@ -113,7 +129,7 @@ static void allocate_one(const struct source *source, uint64_t off)
 
 static void read_alone(const struct source *source, uint64_t off)
 {
-    const struct iovec iov = {between, PUT_BYTES};
+    const struct iovec iov = {huge, PUT_BYTES};
 
     source->fill(&iov, 1, off);
 }
@@ -125,7 +141,8 @@ static const struct way {
     {"write", "hf_write", write_one},
     {"place", "hf_put_begin, hf_put_commit", put_one},
     {"allocate", "hf_fallocate, hf_pin", allocate_one},
-    {"alone", "nothing but the read, into a buffer", read_alone},
+    {"huge", "hf_write, from a huge page", write_huge},
+    {"alone", "nothing but the read, into a huge page", read_alone},
 };
 #define WAYS (sizeof ways / sizeof ways[0])
 
@@ -158,7 +175,8 @@ static void add_source(struct bench_group *group, const struct source *source)
     for (size_t i = 0; i < WAYS; i++) {
         struct pair *pair;
 
-        if (ways[i].once == read_alone && source->fill == fill_from_memory)
+        if (source->fill == fill_from_memory &&
+            (ways[i].once == read_alone || ways[i].once == write_huge))
             continue;
         pair = lab_alloc(sizeof *pair);
         *pair = (struct pair){source, &ways[i]};
@@ -174,13 +192,14 @@ static void add_source(struct bench_group *group, const struct source *source)
 
 /* ---------------------------------------------------------------------------- group ------ */
 
-static char *page_aligned(void)
+static char *page_aligned(uint64_t size, int advice)
 {
     void *at = NULL;
 
-    if (posix_memalign(&at, HF_HUGE_BYTES, PUT_BYTES))
+    if (posix_memalign(&at, HF_HUGE_BYTES, size))
         lab_fail("no memory");
-    memset(at, 'h', PUT_BYTES);
+    madvise(at, size, advice);
+    memset(at, 'h', size);
     return at;
 }
 
@@ -205,8 +224,9 @@ static void begin_puts(struct bench_group *group)
 {
     pool = bench_pool_new(PUTS * PUT_BYTES + 64 * LAB_MIB);
     file = bench_file_new(pool);
-    bytes = page_aligned();
-    between = page_aligned();
+    bytes = page_aligned(PUT_BYTES, MADV_NORMAL);
+    between = page_aligned(PUT_BYTES, MADV_NORMAL);
+    huge = page_aligned(HF_HUGE_BYTES, MADV_HUGEPAGE);
     open_pipe();
     add_source(group, &sources[0]);
     add_source(group, &sources[1]);
@@ -222,6 +242,7 @@ static void end_puts(void)
         close(disk);
     free(bytes);
     free(between);
+    free(huge);
     put_must(hf_close(file), "closing");
     bench_pool_end(pool);
 }

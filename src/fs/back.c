@@ -14,6 +14,9 @@
  * Blocks that were given out before the segment was made have memory, unless the file is a copy
  * that has holes where there were zeros. fs_back_used() fills those.
  *
+ * An anonymous pool takes memory as it is touched, and is asked for huge pages alone. There a bit
+ * says that the kernel was asked, whether or not it made one.
+ *
  * At worst, a bit says too little. It is set when the memory is there, and cleared before a trim
  * gives any of it back, all under space_mutex. A process that is killed in between leaves a bit of
  * 0, and the next owner of a block asks once more. A new segment has no bit set. In a pool that was
@@ -122,6 +125,23 @@ static void back_empty_groups(struct fs *fs, uint64_t first, uint64_t last)
     }
 }
 
+/* In a memfd. Its touch finds memory anyway, so a bit says only that the kernel was asked. */
+static int ask_for_huge(struct fs *fs, uint64_t block, uint64_t count)
+{
+    uint64_t end = block + count, first, last;
+    char *at;
+    int rc;
+
+    if (count < SHM_BACKED_BLOCKS || !find_unbacked(fs->dax.shm, block, end, &first, &last))
+        return 0;
+    rc = fs_memory(fs, block, count, &at); /* mapped */
+    if (rc)
+        return rc;
+    back_empty_groups(fs, block / SHM_GROUP_BLOCKS, (end - 1) / SHM_GROUP_BLOCKS);
+    note_backed(fs->dax.shm, first, last);
+    return 0;
+}
+
 int fs_back(struct fs *fs, uint64_t block, uint64_t *count, uint64_t *zeros)
 {
     uint64_t n = *count, end = block + n, first, last;
@@ -130,6 +150,8 @@ int fs_back(struct fs *fs, uint64_t block, uint64_t *count, uint64_t *zeros)
 
     shm_assert_held(&fs->dax.shm->run->space_mutex);
     *zeros = end;
+    if (fs->dax.media.kind == MEDIA_MEMFD)
+        return ask_for_huge(fs, block, n);
     if (!fs_may_lack_memory(fs) || !find_unbacked(fs->dax.shm, block, end, &first, &last))
         return 0;
     rc = fs_memory(fs, block, n, &at); /* mapped */

@@ -234,11 +234,14 @@ static int begin_once(struct hf_file *file, const struct fs_put_wish *wish, stru
 {
     struct fs *fs = file->fs;
     struct shm *shm = fs->dax.shm;
-    struct put put = {.page = fs_page_of(wish->off), .off = wish->off, .len = wish->len};
-    uint64_t count = dax_pages_up(wish->off + wish->len) - put.page;
+    struct put put; /* its tables are not cleared: most are not used */
+    uint64_t count = dax_pages_up(wish->off + wish->len) - fs_page_of(wish->off);
     int rc, pieces = 0;
 
     shm_assert_none_held();
+    put.page = fs_page_of(wish->off);
+    put.off = wish->off;
+    put.len = wish->len;
     if (wish->off < dax_size(&fs->dax, file->vnode))
         return reaches_beyond(file->vnode, wish->off);
     fs_reservation_init(&put.blocks);
@@ -496,12 +499,16 @@ static int check_put(const struct commit *c)
 int fs_put_commit(struct hf_file *file, const struct hf_put *put, uint64_t len,
                   struct fs_first_name *name)
 {
-    struct commit c = {.file = file, .handle = put, .name = name, .len = len};
+    struct commit c; /* its tables are not cleared, which would take as long as finding the put */
     struct fs *fs = file->fs;
     uint64_t size, off;
     int rc = fs_may_write(fs);
 
     shm_assert_none_held();
+    c.file = file;
+    c.handle = put;
+    c.name = name;
+    c.len = len;
     rc = rc ? rc : find_put(fs, put, &c.put);
     rc = rc ? rc : check_put(&c);
     rc = rc ? rc : zero_after(fs, &c.put, len);

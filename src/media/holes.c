@@ -215,7 +215,7 @@ bool media_back_huge(const struct media *media, uint64_t off, uint64_t bytes)
 {
     const char *at = media->base + off;
 
-    if (!media_sparse(media))
+    if (!media_knows_holes(media))
         return false;
     for (uint64_t run = 0; run < bytes; run += RUN_BYTES)
         if (hf_populate(at + run, PAGE_BYTES))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A call for 256 KiB gives a run of 2 MiB its first memory as a huge page, if the kernel makes one.
- * What is not used of it holds zeros, counts as free memory, and a trim gives it back.
+ * So it is on a tmpfs, and in the memfd of an anonymous pool. What is not used of it holds zeros,
+ * counts as free memory, and a trim gives it back.
  */
 #include "support.h"
 
@@ -84,17 +85,11 @@ static void expect_zeros_behind(struct hf_pool *pool)
     }
 }
 
-static void huge_memory(void)
+static void check_memory(struct hf_pool *pool)
 {
-    struct hf_pool *pool = test_pool_new("pool", 2 * RUNS * RUN);
     struct hf_trim_result trimmed = {.size = sizeof(trimmed)};
-    struct hf_pool_info info = {.size = sizeof(info)};
-    unsigned huge;
+    unsigned huge = write_fronts(pool);
 
-    EXPECT_EQ(hf_pool_info(pool, &info), 0);
-    if (strcmp(info.media, "tmpfs") != 0)
-        test_skip("the pool's memory is not on a tmpfs");
-    huge = write_fronts(pool);
     EXPECT(huge > 0 || !kernel_makes_huge_pages());
     expect_zeros_behind(pool);
     EXPECT_EQ(hf_pool_trim(pool, 0, &trimmed), 0);
@@ -106,6 +101,20 @@ static void huge_memory(void)
         EXPECT_EQ(hf_close(file), 0);
     }
     test_pool_close(pool);
+}
+
+static void huge_memory(void)
+{
+    const struct hf_pool_options options = {.size = sizeof(options), .pool_bytes = 2 * RUNS * RUN};
+    struct hf_pool *pool = test_pool_new("pool", 2 * RUNS * RUN), *unnamed;
+    struct hf_pool_info info = {.size = sizeof(info)};
+
+    EXPECT_EQ(hf_pool_open_anonymous(&options, &unnamed), 0);
+    check_memory(unnamed);
+    EXPECT_EQ(hf_pool_info(pool, &info), 0);
+    if (strcmp(info.media, "tmpfs") != 0)
+        test_skip("the pool's memory is not on a tmpfs");
+    check_memory(pool);
     test_pool_check("pool");
 }
 
