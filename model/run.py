@@ -38,6 +38,7 @@ ENGINES = {
     "share": ("share", ""),  # nor this: which file owns which blocks
     "share-counted": ("share", "COUNTED"),
     "cache": ("cache", ""),  # nor this: objects in ranges that are used again
+    "tier": ("tier", ""),  # nor this: objects that go to a disk and come back
     "lend": ("lend", ""),  # nor this: a lease across a network
 }
 
@@ -110,6 +111,14 @@ SCENES = {
     "evict-biased": "GETS=3 PUTS=3 BIASED",
     # and a process dies in a put; the next one mends
     "evict-death": "GETS=3 PUTS=3 DEATH",
+    # an object is put twice and removed, evicted to a disk twice, and fetched twice; a process dies
+    "fetch": "PUTS=2 EVICTIONS=2 OTHERS=0 FETCHERS=1 FETCHES=2 DEATHS=1",
+    # two fetch it at once
+    "fetches": "PUTS=2 EVICTIONS=2 OTHERS=0 FETCHERS=2 FETCHES=1 DEATHS=0",
+    # its place on the disk is given to others; a process dies; or nobody is given a place that is being written
+    "ring": "PUTS=1 EVICTIONS=2 OTHERS=2 FETCHERS=1 FETCHES=1 DEATHS=0",
+    "ring-death": "PUTS=1 EVICTIONS=1 OTHERS=2 FETCHERS=1 FETCHES=1 DEATHS=1",
+    "ring-lone": "PUTS=1 EVICTIONS=2 OTHERS=2 FETCHERS=1 FETCHES=1 DEATHS=0 LONE NO_SUM",
 }
 
 CASES = []
@@ -297,6 +306,21 @@ case("cache", "evict", "wrong object", "CELL.STAMP-first", "STAMP_FIRST")
 case("cache", "evict", "wrong object", "CELL.REUSE", "CELL_FIRST")
 case("cache", "evict", "wrong object", "CELL.PUB", "WORD_FIRST")
 
+for scene in ("fetch", "fetches", "ring", "ring-death", "ring-lone"):
+    case("tier", scene)
+case("tier", "fetch", "wrong bytes", "TIER.READY", "STORE")
+case("tier", "fetch", "wrong bytes", "no-forget", "NO_FORGET")
+case("tier", "fetch", "wrong bytes", "late-forget", "LATE_FORGET")
+case("tier", "fetch", "wrong bytes", "no-look", "NO_LOOK")
+case("tier", "fetch", "wrong bytes", "same-word", "SAME_WORD")
+case("tier", "fetch", "wrong bytes", "unpin-first", "UNPIN_FIRST")
+case("tier", "fetch", "wrong bytes", "late-read", "LATE_READ")
+case("tier", "ring", "wrong bytes", "no-sum", "NO_SUM")
+case("tier", "ring-lone", "wrong bytes", "ready-first", "READY_FIRST")
+case("tier", "ring-lone", "wrong bytes", "TIER.HEAD", "NO_HEAD")
+# Benign: the sum finds what the head would have told.
+case("tier", "ring", "holds", "head-and-sum", "NO_HEAD")
+
 case("lend", "network")
 case("lend", "network", "wrong object", "no-acknowledgement", "NO_ACKNOWLEDGEMENT")
 case("lend", "network", "wrong object", "no-quarantine", "NO_QUARANTINE")
@@ -318,6 +342,7 @@ FOUND = [
     (r"^pan:\d+: assertion violated .*(held\[where|where\[)", "reuse"),
     (r"^pan:\d+: assertion violated .*asleep", "lost wake-up"),
     (r"^pan:\d+: assertion violated .*wanted", "wrong object"),
+    (r"^pan:\d+: assertion violated .*last", "wrong bytes"),
     (r"^pan:\d+: assertion violated .*copy", "old copy"),
     (r"^pan:\d+: assertion violated .*verdict", "two verdicts"),
     (r"^pan:\d+: assertion violated .*acknowledged", "lost bytes"),
