@@ -29,6 +29,8 @@ int lab_supervised(int (*body)(const char *folder, void *arg), void *arg);
 
 /* A pool keeps its run-time segment beside it in memory, or under its uuid in /dev/shm. */
 void lab_also_remove(const uint8_t uuid[16]);
+/* A folder with all that is in it. */
+void lab_also_remove_folder(const char *folder);
 
 /* Also unmounts, at the end, whatever is mounted on the folder. */
 void lab_also_unmount(const char *folder);

@@ -30,6 +30,7 @@
 
 #define SEGMENTS_MAX 8
 #define MOUNTS_MAX 16
+#define FOLDERS_MAX 4
 
 /* Names of segments of pools; shared, because the child fills it and the supervisor reads it. */
 static struct segments {
@@ -42,6 +43,12 @@ static struct mounts {
     uint64_t count;
     char folder[MOUNTS_MAX][PATH_MAX];
 } * mounts;
+
+/* And folders that go at the end. */
+static struct folders {
+    uint64_t count;
+    char folder[FOLDERS_MAX][PATH_MAX];
+} * folders;
 
 static void say_line(const char *format, va_list args)
 {
@@ -179,6 +186,8 @@ static void remove_segment(const uint8_t uuid[16])
 static void remove_folder(const char *folder)
 {
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    for (uint64_t i = 0; i < folders->count; i++)
+        nftw(folders->folder[i], remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     for (uint64_t i = 0; i < segments->count; i++)
         remove_segment(segments->uuid[i]);
 }
@@ -187,6 +196,13 @@ void lab_also_remove(const uint8_t uuid[16])
 {
     if (segments->count < SEGMENTS_MAX)
         memcpy(segments->uuid[segments->count++], uuid, 16);
+}
+
+void lab_also_remove_folder(const char *folder)
+{
+    if (folders->count == FOLDERS_MAX)
+        lab_fail("more than %d folders", FOLDERS_MAX);
+    snprintf(folders->folder[folders->count++], PATH_MAX, "%s", folder);
 }
 
 void lab_also_unmount(const char *folder)
@@ -301,6 +317,7 @@ int lab_supervised(int (*body)(const char *folder, void *arg), void *arg)
 
     occupy_lab_streams();
     segments = lab_shared(sizeof *segments);
+    folders = lab_shared(sizeof *folders);
     mounts = lab_shared(sizeof *mounts);
     if (!make_folder(folder))
         return EX_CANTCREAT;
