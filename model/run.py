@@ -33,6 +33,7 @@ ENGINES = {
     "unpatched": ("counts", "UNPATCHED"),
     "watch": ("watch", ""),  # no engine: processes that keep copies
     "commit": ("commit", ""),  # nor this: which transaction of a dead process counts
+    "join": ("join", ""),  # nor this: changes of threads in one transaction
     "redo": ("redo", ""),  # nor this: writes that go again
     "trim": ("trim", ""),  # nor this: memory that is given back
     "share": ("share", ""),  # nor this: which file owns which blocks
@@ -103,6 +104,8 @@ SCENES = {
     "clones-merge": "PINNERS=1 ROUNDS=1 MERGES=1 CLONES",
     # three commits, each of which may end in a death
     "deaths": "",
+    # three threads with a change each, and another process
+    "threads": "",
     "move": "",
     # a block that is trimmed and used, by processes that may be killed; a device is told of the memory meanwhile
     "given-back": "",
@@ -245,6 +248,13 @@ case("commit", "deaths", "torn page", "late", "LATE")
 case("commit", "deaths", "two verdicts", "forgets", "FORGETS")
 case("commit", "deaths", "torn page", "first", "NEVER_FIRST")
 
+case("join", "threads")
+case("join", "threads", "deadlock", "leaves", "LEAVES")
+case("join", "threads", "unsaved", "tells-first", "TELLS_FIRST")
+case("join", "threads", "half done", "keeps-part", "KEEPS_PART")
+case("join", "threads", "freed early", "unlocks-first", "UNLOCKS_FIRST")
+case("join", "threads", "two inside", "one-turn", "ONE_TURN")
+
 case("redo", "move")
 case("redo", "move", "lost bytes", "COPY.SB-write", "NO_WRITE_FENCE")
 case("redo", "move", "lost bytes", "COPY.SB-change", "NO_CHANGE_FENCE")
@@ -330,6 +340,10 @@ case("lend", "network", "deadlock", "waits-forever", "WAITS_FOREVER")
 
 # What the search says, and what it means; the first that fits.
 FOUND = [
+    (r"^pan:\d+: assertion violated .*inside", "two inside"),
+    (r"^pan:\d+: assertion violated .*medium\[\w+\]==2\)&&\(mutex", "freed early"),
+    (r"^pan:\d+: assertion violated .*\(medium\[i\]", "half done"),
+    (r"^pan:\d+: assertion violated .*medium\[", "unsaved"),
     (r"^pan:\d+: assertion violated .*life\[", "torn"),
     (r"^pan:\d+: assertion violated .*snapshot\[", "frozen"),
     (r"^pan:\d+: assertion violated .*free_now", "written when free"),

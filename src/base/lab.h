@@ -42,6 +42,8 @@
     UINT64_C(0x1000000000) /* FAR.MARK gone: slots for devices, without a mark */
 #define HF_LAB_NO_SECOND_LOOK UINT64_C(0x400000000) /* COUNT.SB/p gone: what is counted is pinned */
 #define HF_LAB_HOLDS_LOST UINT64_C(0x800000000) /* a vnode goes before its ended holds are freed */
+#define HF_LAB_TOLD_FIRST                                                                          \
+    UINT64_C(0x8000000000) /* fs/join.c: others hear that it has committed before it does */
 #define HF_LAB_READERS_UNLOCKED                                                                    \
     UINT64_C(0x100000000) /* LMDB's table of readers is only looked at before */
 
@@ -71,6 +73,9 @@ enum hf_lab_point {
     HF_LAB_OVERLAYS,  /* a look at a file is about to look for its vnode, into it, and once more */
     HF_LAB_OPENS,   /* a call has found a file, and is about to open it, or to change its record */
     HF_LAB_SHRINKS, /* the holds of a file are settled, and are about to be looked for */
+    HF_LAB_JOINS,   /* a change of a durable pool is about to let in others that wait */
+    HF_LAB_JOINED,  /* they have made their changes, and it is about to commit all */
+    HF_LAB_SETTLES, /* it has committed, and nobody knows yet */
     HF_LAB_READERS, /* LMDB's table of readers was free, and LMDB is about to take its mutex */
 };
 

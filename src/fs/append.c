@@ -51,7 +51,7 @@ static int give_and_grow(struct fs *fs, struct shm_vnode *vnode, uint64_t page, 
 {
     struct meta_inode inode;
     struct fs_txn txn;
-    int rc = fs_vnode_begin(fs, vnode, &txn, &inode);
+    int rc = fs_vnode_begin_joint(fs, vnode, &txn, &inode);
 
     if (rc)
         return rc;

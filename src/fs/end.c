@@ -83,7 +83,7 @@ static int record_size(struct fs *fs, struct shm_vnode *vnode, uint64_t size)
 {
     struct meta_inode inode;
     struct fs_txn txn;
-    int rc = fs_vnode_begin(fs, vnode, &txn, &inode);
+    int rc = fs_vnode_begin_joint(fs, vnode, &txn, &inode);
 
     if (rc)
         return rc;

@@ -118,7 +118,7 @@ static int give_if_hole(struct fs *fs, struct shm_vnode *vnode, uint64_t page,
     struct meta_inode inode;
     struct fs_txn txn;
     uint64_t pages;
-    int rc = fs_vnode_begin(fs, vnode, &txn, &inode);
+    int rc = fs_vnode_begin_joint(fs, vnode, &txn, &inode);
 
     if (rc)
         return rc;

@@ -28,8 +28,19 @@
 
 #include <errno.h>
 
+struct fs_txn;
+
+/* Changes of this process that wait for space_mutex, and may become part of another's transaction
+ * (join.c, queue.c). */
+struct fs_joint {
+    pthread_mutex_t mutex;
+    struct fs_txn *first, **last;
+    uint32_t count; /* under it; looked at without */
+};
+
 struct fs {
     struct dax dax;
+    struct fs_joint joint;
     bool durable;
     uint32_t handles; /* open files and directories of this process */
     char dir[4096];   /* "": anonymous */

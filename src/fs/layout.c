@@ -67,18 +67,29 @@ static bool takes_away(const struct fs_layout *l)
            why == HF_CHANGE_DELETE;
 }
 
-int fs_layout_begin(struct fs_layout *l)
+static int begin_either(struct fs_layout *l, bool joint)
 {
     int rc;
 
     shm_assert_held(&l->vnode->mutex);
     if (l->committed)
         dax_change_landed(&l->change);
-    rc = fs_vnode_begin(l->fs, l->vnode, &l->txn, &l->inode);
+    rc = joint ? fs_vnode_begin_joint(l->fs, l->vnode, &l->txn, &l->inode)
+               : fs_vnode_begin(l->fs, l->vnode, &l->txn, &l->inode);
     l->in_txn = rc == 0;
     if (rc == 0 && takes_away(l))
         meta_txn_frees(l->txn.meta);
     return rc || l->keep_times ? rc : fs_txn_uncapable(&l->txn, l->vnode->ino);
+}
+
+int fs_layout_begin(struct fs_layout *l)
+{
+    return begin_either(l, false);
+}
+
+int fs_layout_begin_joint(struct fs_layout *l)
+{
+    return begin_either(l, true);
 }
 
 static void leaves(struct fs_layout *l, uint64_t count)

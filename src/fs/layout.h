@@ -38,6 +38,8 @@ int fs_layout_now(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, u
 /* The same for the pages that one huge entry can map: dax_collapse_begin(). */
 int fs_layout_collapse(struct fs_layout *l, struct fs *fs, struct shm_vnode *vnode, uint64_t first);
 int fs_layout_begin(struct fs_layout *l);
+/* The same, as fs_begin_joint() has it. */
+int fs_layout_begin_joint(struct fs_layout *l);
 /* Takes the blocks of [page, page+count) out of the file: freed, or detached where a pin holds
  * them. */
 int fs_layout_remove(struct fs_layout *l, uint64_t page, uint64_t count);

@@ -124,7 +124,7 @@ static int copy_edges(struct fs_layout *l, const struct edges *edges, struct fs_
 static int punch_copying(struct fs_layout *l, const struct edges *edges, uint64_t from, uint64_t to,
                          struct fs_reservation *blocks)
 {
-    int rc = fs_layout_begin(l);
+    int rc = fs_layout_begin_joint(l);
 
     for (unsigned i = 0; rc == 0 && i < edges->count; i++) {
         rc = fs_layout_remove(l, edges->edge[i].page, 1);
@@ -168,7 +168,7 @@ static int punch_in_place(struct fs_layout *l, const struct edges *edges, uint64
         if (rc || dax_change_holds(&l->change, edges->edge[i].page, edges->edge[i].page))
             return fs_no_space(l->fs, 1);
     }
-    rc = fs_layout_begin(l);
+    rc = fs_layout_begin_joint(l);
     if (rc == 0 && from < to)
         rc = fs_layout_take_out(l, from, to - from);
     rc = rc ? rc : fs_layout_commit(l, l->vnode->size);
@@ -266,7 +266,7 @@ static int swap_zeros(struct zeroing *z)
     uint64_t count = z->blocks.blocks;
     int rc = fill_edges(z);
 
-    rc = rc ? rc : fs_layout_begin(l);
+    rc = rc ? rc : fs_layout_begin_joint(l);
     rc = rc ? rc : fs_layout_remove(l, z->page, count);
     rc = rc ? rc : fs_layout_place(l, z->page, count, &z->blocks);
     rc = rc ? rc : fs_layout_commit(l, z->size > l->vnode->size ? z->size : l->vnode->size);

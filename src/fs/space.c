@@ -13,6 +13,7 @@
  * whole free groups, so that a huge entry can map them.
  */
 #include "fs/space.h"
+#include "fs/queue.h"
 
 #include "base/error.h"
 
@@ -95,6 +96,15 @@ static int mend_bitmap(struct fs *fs, bool died)
     return rc;
 }
 
+static int mend_if_needed(struct fs *fs, bool died)
+{
+    if (__builtin_expect(!died && !fs->dax.shm->run->space_stale, 1))
+        return 0;
+    return mend_bitmap(fs, died);
+}
+
+#define WHAT "the pool's metadata"
+
 int fs_space_lock(struct fs *fs)
 {
     struct shm_run *run = fs->dax.shm->run;
@@ -102,16 +112,37 @@ int fs_space_lock(struct fs *fs)
     int rc;
 
     shm_assert_not_held(&run->table_mutex);
-    rc = shm_lock(fs->dax.shm, &run->space_mutex, "the pool's metadata", &died);
-
-    if (rc || __builtin_expect(!died && !run->space_stale, 1))
-        return rc;
-    return mend_bitmap(fs, died);
+    rc = shm_lock(fs->dax.shm, &run->space_mutex, WHAT, &died);
+    return rc ? rc : mend_if_needed(fs, died);
 }
 
+bool fs_space_lock_now(struct fs *fs, int *rc)
+{
+    struct shm_run *run = fs->dax.shm->run;
+    bool died;
+
+    shm_assert_not_held(&run->table_mutex);
+    if (!shm_lock_now(&run->space_mutex, &died))
+        return false;
+    *rc = mend_if_needed(fs, died);
+    return true;
+}
+
+int fs_space_lock_or(struct fs *fs, struct shm_call_away *away)
+{
+    bool died;
+    int rc = shm_lock_or(fs->dax.shm, &fs->dax.shm->run->space_mutex, WHAT, &died, away);
+
+    return rc ? rc : mend_if_needed(fs, died);
+}
+
+/* A thread that comes into the queue after this look tries the mutex after that, and finds it
+ * free: both are locked instructions. */
 void fs_space_unlock(struct fs *fs)
 {
     shm_unlock(&fs->dax.shm->run->space_mutex);
+    if (__builtin_expect(fs_queue_waits(&fs->joint), 0))
+        fs_queue_unlocked(&fs->joint);
 }
 
 /* ---- reserving ---- */

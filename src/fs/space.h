@@ -45,6 +45,13 @@ static inline void fs_reservation_init(struct fs_reservation *reservation)
  * held. */
 int fs_space_lock(struct fs *fs);
 void fs_space_unlock(struct fs *fs);
+/* False: another thread has it. True: *rc is as of fs_space_lock(). */
+bool fs_space_lock_now(struct fs *fs, int *rc);
+/* As fs_space_lock(), or SHM_CALLED: as shm_lock_or(). */
+int fs_space_lock_or(struct fs *fs, struct shm_call_away *away);
+
+/* No thread waits for it yet (queue.c). */
+void fs_joint_init(struct fs *fs);
 
 /* Makes bitmap and counts from what `txn` sees. Under space_mutex, or alone with the segment. */
 int fs_space_build(struct fs *fs, struct meta_txn *txn);

@@ -7,12 +7,36 @@
  * The steps that can fail, such as getting memory for the lists, come before the commit.
  */
 #include "fs/txn.h"
+#include "fs/join.h"
 
 #include "base/error.h"
+#include "base/lab.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+static void make_empty(struct fs *fs, struct fs_txn *txn)
+{
+    txn->fs = fs;
+    txn->reservation = NULL;
+    txn->joint = false;
+    txn->grown_blocks = txn->shrunk_blocks = 0;
+    txn->detached = txn->shared = txn->saved = 0;
+    txn->freed.count = 0;
+    txn->freed.room = TXN_FEW_RUNS;
+    txn->freed.more = NULL;
+}
+
+/* With space_mutex. */
+static int begin_own(struct fs *fs, struct fs_txn *txn)
+{
+    int rc = meta_begin_write(fs->dax.meta, &txn->meta);
+
+    if (rc)
+        fs_space_unlock(fs);
+    return rc;
+}
 
 int fs_begin(struct fs *fs, struct fs_txn *txn)
 {
@@ -21,19 +45,31 @@ int fs_begin(struct fs *fs, struct fs_txn *txn)
     rc = rc ? rc : fs_space_lock(fs);
     if (rc)
         return rc;
-    rc = meta_begin_write(fs->dax.meta, &txn->meta);
-    if (rc) {
-        fs_space_unlock(fs);
+    make_empty(fs, txn);
+    return begin_own(fs, txn);
+}
+
+int fs_begin_joint(struct fs *fs, struct fs_txn *txn)
+{
+    int rc;
+
+    if (!fs->durable)
+        return fs_begin(fs, txn);
+    rc = fs_may_write(fs);
+    if (rc)
         return rc;
-    }
-    txn->fs = fs;
-    txn->reservation = NULL;
-    txn->grown_blocks = txn->shrunk_blocks = 0;
-    txn->detached = txn->shared = txn->saved = 0;
-    txn->freed.count = 0;
-    txn->freed.room = TXN_FEW_RUNS;
-    txn->freed.more = NULL;
-    return 0;
+    make_empty(fs, txn);
+    txn->joint = true;
+    txn->host = txn->committed = NULL;
+    rc = fs_join(fs, txn);
+    if (rc)
+        return rc;
+    if (!txn->host)
+        return begin_own(fs, txn);
+    rc = meta_begin_inside(txn->host->meta, &txn->meta);
+    if (rc)
+        fs_join_pass_on(txn);
+    return rc;
 }
 
 int fs_begin_freeing(struct fs *fs, struct fs_txn *txn)
@@ -149,25 +185,66 @@ static void add_to(uint64_t *number, int64_t more)
         hf_store_relaxed(number, *number + (uint64_t)more);
 }
 
-int fs_commit(struct fs_txn *txn)
+/* After the commit, and before space_mutex is unlocked. */
+static inline void settle_txn(struct fs_txn *txn)
 {
     struct fs *fs = txn->fs;
     struct shm_run *run = fs->dax.shm->run;
+
+    for (unsigned i = 0; i < txn->freed.count; i++)
+        fs_space_free(fs, runs_of(&txn->freed)[i].block, runs_of(&txn->freed)[i].count);
+    add_to(&run->detached_blocks, txn->detached);
+    add_to(&run->shared_blocks, txn->shared);
+    add_to(&run->saved_blocks, txn->saved);
+    if (txn->grown_blocks)
+        fs_space_grow(fs, txn->grown_blocks);
+    if (txn->shrunk_blocks)
+        fs_space_shrink(fs, txn->shrunk_blocks);
+    if (txn->reservation)
+        fs_reservation_settle(fs, txn->reservation);
+}
+
+static int commit_as_guest(struct fs_txn *txn)
+{
     int rc = meta_commit(txn->meta);
 
-    if (rc == 0) {
-        for (unsigned i = 0; i < txn->freed.count; i++)
-            fs_space_free(fs, runs_of(&txn->freed)[i].block, runs_of(&txn->freed)[i].count);
-        add_to(&run->detached_blocks, txn->detached);
-        add_to(&run->shared_blocks, txn->shared);
-        add_to(&run->saved_blocks, txn->saved);
-        if (txn->grown_blocks)
-            fs_space_grow(fs, txn->grown_blocks);
-        if (txn->shrunk_blocks)
-            fs_space_shrink(fs, txn->shrunk_blocks);
-        if (txn->reservation)
-            fs_reservation_settle(fs, txn->reservation);
-    }
+    if (rc == 0)
+        rc = fs_join_await(txn);
+    else
+        fs_join_pass_on(txn);
+    free(txn->freed.more);
+    return rc;
+}
+
+/* Also commits those of its guests, which others have begun and ended inside it. */
+static int commit_as_host(struct fs_txn *txn)
+{
+    int rc;
+
+    fs_join_let_in(txn);
+    rc = meta_commit(txn->meta);
+    HF_LAB_AT(HF_LAB_SETTLES);
+    for (struct fs_txn *of = txn; rc == 0 && of; of = of->committed)
+        settle_txn(of);
+    fs_join_tell(txn, rc);
+    end_txn(txn);
+    return rc;
+}
+
+static __attribute__((noinline)) int commit_joint(struct fs_txn *txn)
+{
+    return txn->host ? commit_as_guest(txn) : commit_as_host(txn);
+}
+
+int fs_commit(struct fs_txn *txn)
+{
+    int rc;
+
+    if (__builtin_expect(txn->joint, 0))
+        return commit_joint(txn);
+    rc = meta_commit(txn->meta);
+    if (rc == 0)
+        settle_txn(txn);
     end_txn(txn);
     return rc;
 }
@@ -175,7 +252,12 @@ int fs_commit(struct fs_txn *txn)
 void fs_abort(struct fs_txn *txn)
 {
     meta_abort(txn->meta);
-    end_txn(txn);
+    if (!txn->joint || !txn->host) {
+        end_txn(txn);
+        return;
+    }
+    fs_join_pass_on(txn);
+    free(txn->freed.more);
 }
 
 int fs_txn_end(struct fs_txn *txn, int rc)

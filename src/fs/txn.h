@@ -23,6 +23,13 @@ struct fs_txn {
     struct meta_txn *meta;
     struct fs_reservation *reservation; /* settled by the commit; null: none */
     struct fs_runs freed;
+    /* Of a transaction that may be shared (join.c). */
+    bool joint;
+    struct shm_call_away away;
+    struct fs_txn *next;      /* in the queue; then the one that has its turn after this one */
+    struct fs_txn *host;      /* it is a part of that one's; null: it has its own */
+    struct fs_txn *committed; /* of a host: guests; of a guest: the next of them */
+    int outcome;
     uint64_t grown_blocks;  /* the pool's new size; 0: as it is */
     uint64_t shrunk_blocks; /* the same, where it is smaller */
     /* Numbers that the commit adds to those in the run segment; they may be negative. */
@@ -33,6 +40,14 @@ struct fs_txn {
 int fs_begin(struct fs *fs, struct fs_txn *txn);
 /* The same for a transaction that frees something: meta_txn_frees(). */
 int fs_begin_freeing(struct fs *fs, struct fs_txn *txn);
+
+/* The same for a change of one file under its layout mutex. It may share the transaction with
+ * changes of other threads: then all commit, or none. What it does must follow three rules.
+ *   - It takes no lock that a thread may hold in fs_commit(), so no layout mutex.
+ *   - If it aborts, only what it has seen of the file's own records may matter. The rest may not
+ *     come to be.
+ *   - It uses nothing that space_mutex guards, but through the transaction. */
+int fs_begin_joint(struct fs *fs, struct fs_txn *txn);
 
 /* The run leaves its file, and is free unless others name it too. If it is held: fs_hold(). */
 int fs_txn_free(struct fs_txn *txn, const struct meta_extent *run);

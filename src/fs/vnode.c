@@ -314,12 +314,12 @@ static int persist_tail(struct fs *fs, struct fs_txn *txn, const struct shm_vnod
     return rc ? rc : fs_persist(fs, block + from % HF_BLOCK_BYTES, end - from);
 }
 
-int fs_vnode_begin_step(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
-                        struct meta_inode *inode)
+static int begin_step(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
+                      struct meta_inode *inode, bool joint)
 {
     int rc = dax_check_settled(vnode); /* else it would be lost with ours */
 
-    rc = rc ? rc : fs_begin(fs, txn);
+    rc = rc ? rc : joint ? fs_begin_joint(fs, txn) : fs_begin(fs, txn);
     if (rc)
         return rc;
     rc = meta_inode_get(txn->meta, vnode->ino, inode);
@@ -388,7 +388,7 @@ static int take_file_step(struct fs *fs, struct shm_vnode *vnode)
 {
     struct meta_inode inode;
     struct fs_txn txn;
-    int more, rc = fs_vnode_begin_step(fs, vnode, &txn, &inode);
+    int more, rc = begin_step(fs, vnode, &txn, &inode, true);
 
     if (rc)
         return rc;
@@ -436,24 +436,37 @@ int fs_steps_settle(struct fs *fs, struct shm_vnode *vnode)
 /* Of an earlier change of the file; their end has transactions of its own. */
 static __attribute__((noinline)) int begin_after_steps(struct fs *fs, struct shm_vnode *vnode,
                                                        struct fs_txn *txn, struct meta_inode *inode,
-                                                       int rc)
+                                                       bool joint, int rc)
 {
     fs_abort(txn);
     rc = rc ? rc : fs_steps_finish(fs, vnode);
-    return rc ? rc : fs_vnode_begin_step(fs, vnode, txn, inode);
+    return rc ? rc : begin_step(fs, vnode, txn, inode, joint);
+}
+
+static inline int begin_settled(struct fs *fs, struct shm_vnode *vnode, struct fs_txn *txn,
+                                struct meta_inode *inode, bool joint)
+{
+    struct meta_intent intent;
+    int rc = begin_step(fs, vnode, txn, inode, joint);
+
+    if (rc)
+        return rc;
+    rc = meta_intent_get(txn->meta, vnode->ino, &intent);
+    return rc == -ENOENT ? 0 : begin_after_steps(fs, vnode, txn, inode, joint, rc);
 }
 
 int fs_vnode_begin(struct fs *fs, struct shm_vnode *vnode, struct fs_txn *txn,
                    struct meta_inode *inode)
 {
-    struct meta_intent intent;
-    int rc = fs_vnode_begin_step(fs, vnode, txn, inode);
-
     shm_assert_held(&vnode->mutex);
-    if (rc)
-        return rc;
-    rc = meta_intent_get(txn->meta, vnode->ino, &intent);
-    return rc == -ENOENT ? 0 : begin_after_steps(fs, vnode, txn, inode, rc);
+    return begin_settled(fs, vnode, txn, inode, false);
+}
+
+int fs_vnode_begin_joint(struct fs *fs, struct shm_vnode *vnode, struct fs_txn *txn,
+                         struct meta_inode *inode)
+{
+    shm_assert_held(&vnode->mutex);
+    return begin_settled(fs, vnode, txn, inode, fs->durable);
 }
 
 static int sync_locked(struct fs *fs, struct shm_vnode *vnode)
@@ -464,7 +477,7 @@ static int sync_locked(struct fs *fs, struct shm_vnode *vnode)
 
     if (!hf_load_acquire(&vnode->dirty))
         return 0;
-    rc = fs_vnode_begin(fs, vnode, &txn, &inode);
+    rc = fs_vnode_begin_joint(fs, vnode, &txn, &inode);
     if (rc)
         return rc;
     meta_txn_frees(txn.meta); /* frees nothing, but acknowledged bytes must not wait for room */

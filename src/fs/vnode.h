@@ -36,9 +36,9 @@ void fs_vnode_know(const struct shm_vnode *vnode, struct meta_inode *inode);
  * vnode. Steps that an earlier change has left are taken before, in transactions of their own. */
 int fs_vnode_begin(struct fs *fs, struct shm_vnode *vnode, struct fs_txn *txn,
                    struct meta_inode *inode);
-/* The same for such a step. */
-int fs_vnode_begin_step(struct fs *fs, const struct shm_vnode *vnode, struct fs_txn *txn,
-                        struct meta_inode *inode);
+/* The same, as fs_begin_joint() has it. */
+int fs_vnode_begin_joint(struct fs *fs, struct shm_vnode *vnode, struct fs_txn *txn,
+                         struct meta_inode *inode);
 
 /* Takes the steps that are left of a change of the file, if there are any. Under the layout mutex,
  * with no transaction of the file. */

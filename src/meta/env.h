@@ -48,6 +48,7 @@ struct meta_txn {
     struct meta *meta;
     MDB_txn *lmdb;
     MDB_cursor *cursor;
+    struct meta_txn *outer; /* it becomes part of this one; null: it is LMDB's own */
     bool write;
     bool open;
     bool frees;             /* it may use the pages that are spared for that */
@@ -263,8 +264,6 @@ int meta_charge(struct meta_txn *txn, size_t len);
 
 /* Before anything else is done with the environment. */
 void meta_guard_env(struct meta *meta);
-/* 0, or -EUCLEAN when LMDB has given up on the file, here or in another process. */
-int meta_refused(const struct meta *meta);
 /* Each: as meta_result() has it; also -EUCLEAN after an assertion, and from then on. */
 int lmdb_open_cursor(struct meta_txn *txn);
 int lmdb_renew_cursor(struct meta_txn *txn);

@@ -144,6 +144,9 @@ void meta_end_read(struct meta_txn *txn);
 /* Two snapshots of one pool with the same number show the same. */
 uint64_t meta_snapshot_number(const struct meta_txn *txn);
 
+/* 0, or -EUCLEAN when LMDB has given up on the file, here or in another process. */
+int meta_refused(const struct meta *meta);
+
 /* A snapshot for mending after a death, which needs no slot and no memory: one at a time in a
  * process. It shows what counts of a dead process's transaction (commit.c). */
 int meta_begin_look(struct meta *meta, struct meta_txn **out);
@@ -151,6 +154,12 @@ void meta_end_look(struct meta_txn *txn);
 
 /* Under space_mutex, or alone. */
 int meta_begin_write(struct meta *meta, struct meta_txn **out);
+/* Before other threads have transactions inside this one, which is not used meanwhile. In a durable
+ * pool only. */
+void meta_lend(struct meta_txn *txn);
+/* A transaction of this thread inside the one that another thread has lent: one at a time. Its
+ * commit makes it a part of that one, which decides what becomes of it. */
+int meta_begin_inside(struct meta_txn *outer, struct meta_txn **out);
 /* The transaction frees something, or records what others have done. So it may use the room that is
  * spared for that on a full file system. */
 void meta_txn_frees(struct meta_txn *txn);

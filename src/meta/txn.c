@@ -15,6 +15,11 @@
  * change is charged with the pages that it may dirty. A file system that copies what is written
  * over (btrfs) may have no room for it all the same; then a durable pool's commit fails.
  *
+ * Several threads may have one transaction of LMDB's, in a durable pool (fs/join.c). The thread
+ * that began it lends it, and another thread has a transaction inside it, LMDB's nested one. LMDB
+ * asks for no thread there. Only the mutex of writers is bound to one, and the first thread both
+ * begins and commits. Room and charge go along with the transaction, back and forth.
+ *
  * The last pages of that stretch are kept for transactions that free something. So on a file system
  * that others have filled, files can still be deleted, and records of the dead be settled. LMDB
  * takes pages that earlier transactions have freed before new ones, so many deletions need no more
@@ -454,6 +459,7 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
     if (rc)
         return rc;
     txn->cursor = NULL;
+    txn->outer = NULL;
     txn->charged_pages = 0;
     txn->frees = txn->intents_known = false;
     find_room(txn, last_page + 1); /* under space_mutex it is still that */
@@ -462,12 +468,68 @@ int meta_begin_write(struct meta *meta, struct meta_txn **out)
     return 0;
 }
 
-/* A transaction in which LMDB has given up is left as it is: guard.c says why. */
+/* ---- inside another one ---- */
+
+void meta_lend(struct meta_txn *txn)
+{
+    HF_BUG_ON(!txn->open || !txn->write || txn->meta->in_place);
+    if (txn->cursor && !txn->asserted)
+        mdb_cursor_close(txn->cursor);
+    txn->cursor = NULL;
+}
+
+static void copy_counts(struct meta_txn *to, const struct meta_txn *from)
+{
+    to->room_pages = from->room_pages;
+    to->charged_pages = from->charged_pages;
+    to->intents_known = from->intents_known;
+    to->intents = from->intents;
+    to->intents_of = from->intents_of;
+}
+
+int meta_begin_inside(struct meta_txn *outer, struct meta_txn **out)
+{
+    struct meta_thread *thread;
+    struct meta_txn *txn;
+    int rc = thread_of(outer->meta, &thread);
+
+    rc = rc ? rc : meta_refused(outer->meta);
+    if (rc)
+        return rc;
+    txn = &thread->write;
+    HF_BUG_ON(txn->open);
+    rc = meta_result(mdb_txn_begin(outer->meta->env, outer->lmdb, 0, &txn->lmdb), "transaction");
+    if (rc)
+        return rc;
+    txn->cursor = NULL;
+    txn->outer = outer;
+    txn->frees = false;
+    copy_counts(txn, outer);
+    txn->open = true;
+    *out = txn;
+    return 0;
+}
+
+/* A transaction in which LMDB has given up is left as it is: guard.c says why. So is the one around
+ * it. */
 static void mark_closed(struct meta_txn *txn)
 {
     HF_BUG_ON(!txn->open || !txn->write);
     txn->open = false;
     txn->meta->stuck |= txn->asserted;
+    if (txn->outer)
+        txn->outer->asserted |= txn->asserted;
+}
+
+/* When it fails, LMDB has undone it, or has marked the outer one as one that cannot commit. */
+static int commit_inside(struct meta_txn *txn)
+{
+    int rc = lmdb_commit(txn);
+
+    if (rc == 0)
+        copy_counts(txn->outer, txn);
+    mark_closed(txn);
+    return rc;
 }
 
 /* LMDB frees a write transaction's cursors with it. */
@@ -477,6 +539,8 @@ int meta_commit(struct meta_txn *txn)
     uint64_t number = mdb_txn_id(txn->lmdb);
     int rc;
 
+    if (txn->outer)
+        return commit_inside(txn);
     hf_store_release(&shared->under_way, number);
     rc = lmdb_commit(txn);
     if (rc == 0) { /* else its page may have been written */

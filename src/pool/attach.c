@@ -196,6 +196,7 @@ static void clear_fs(struct fs *fs, const char *dir, bool readonly)
 {
     memset(fs, 0, sizeof *fs);
     fs->dax.readonly = readonly;
+    fs_joint_init(fs);
     snprintf(fs->dir, sizeof fs->dir, "%s", dir);
 }
 

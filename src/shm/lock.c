@@ -85,6 +85,18 @@ static uint32_t holder_of(const struct shm_mutex *mutex)
     return hf_load_acquire((const uint32_t *)(const void *)&mutex->robust) & FUTEX_TID_MASK;
 }
 
+static int wait_goes_on(const struct shm_mutex *mutex, struct shm_waiting *waiting)
+{
+    return shm_waiting_goes_on(NULL, waiting, holder_of(mutex),
+                               hf_load_relaxed(&mutex->term)); /* relaxed: see above */
+}
+
+static void sleep_on(uint32_t *word, uint32_t value, struct shm_waiting *waiting)
+{
+    if (hf_futex_wait(word, value, shm_waiting_tick(waiting)) == -EINTR)
+        waiting->interrupted = true;
+}
+
 static int lock_slowly(struct shm *shm, struct shm_mutex *mutex, struct shm_waiting *waiting,
                        bool *died)
 {
@@ -97,14 +109,81 @@ static int lock_slowly(struct shm *shm, struct shm_mutex *mutex, struct shm_wait
 
         if (shm_lock_now(mutex, died))
             break;
-        rc = shm_waiting_goes_on(NULL, waiting, holder_of(mutex),
-                                 hf_load_relaxed(&mutex->term)); /* relaxed: see above */
-        if (rc == 0 && hf_futex_wait(&mutex->turn, turn, shm_waiting_tick(waiting)) == -EINTR)
-            waiting->interrupted = true;
+        rc = wait_goes_on(mutex, waiting);
+        if (rc == 0)
+            sleep_on(&mutex->turn, turn, waiting);
         show_in_lane(shm, waiting);
     }
     shm_waiting_end(waiting);
     return rc;
+}
+
+/* A holder in this process calls it or has it look, and so it sleeps on a word of its own. For
+ * another process's it sleeps as all do. What it believes of the holder may be old: then it looks
+ * again later, as after a wake-up that was lost. */
+static void sleep_or_called(struct shm_mutex *mutex, struct shm_call_away *away, uint32_t seen,
+                            uint32_t turn, struct shm_waiting *waiting)
+{
+    if (hf_load_relaxed(&mutex->pid) == hf_load_relaxed(&own_pid)) { /* relaxed: see above */
+        sleep_on(&away->word, seen, waiting);
+        return;
+    }
+    /* Both words are changed by locked instructions on both sides. Either this one sees that it is
+     * called, or the caller sees that it may sleep here. */
+    (void)hf_xchg_acq_rel(&away->at_mutex, 1u);
+    if (!(hf_load_acquire(&away->word) & SHM_CALLED))
+        sleep_on(&mutex->turn, turn, waiting);
+    hf_store_release(&away->at_mutex, 0u);
+}
+
+static int lock_or_called(struct shm *shm, struct shm_mutex *mutex, struct shm_waiting *waiting,
+                          bool *died, struct shm_call_away *away)
+{
+    int rc = 0;
+
+    shm_waiting_begin(waiting, false, NULL);
+    waiting->last_pid = &mutex->pid;
+    while (rc == 0) {
+        uint32_t seen = hf_load_acquire(&away->word), turn;
+
+        if (seen & SHM_CALLED) {
+            rc = SHM_CALLED;
+            break;
+        }
+        turn = will_sleep(mutex);
+        if (shm_lock_now(mutex, died))
+            break;
+        rc = wait_goes_on(mutex, waiting);
+        if (rc == 0)
+            sleep_or_called(mutex, away, seen, turn, waiting);
+        show_in_lane(shm, waiting);
+    }
+    shm_waiting_end(waiting);
+    return rc;
+}
+
+int shm_lock_or(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *died,
+                struct shm_call_away *away)
+{
+    struct shm_waiting waiting;
+    int rc = lock_or_called(shm, mutex, &waiting, died, away);
+
+    return rc < 0 ? shm_waiting_failed(NULL, &waiting, rc, what) : rc;
+}
+
+void shm_call_away(struct shm_mutex *mutex, struct shm_call_away *away)
+{
+    (void)hf_or_acq_rel(&away->word, SHM_CALLED);
+    if (hf_load_acquire(&away->at_mutex)) {
+        (void)hf_add_acq_rel(&mutex->turn, TURN);
+        hf_futex_wake_all(&mutex->turn);
+    }
+}
+
+void shm_call_to_look(struct shm_call_away *away)
+{
+    (void)hf_add_acq_rel(&away->word, SHM_CALL_BITS + 2);
+    hf_futex_wake_all(&away->word);
 }
 
 int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *died)

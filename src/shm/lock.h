@@ -36,6 +36,22 @@ void shm_lock_as(uint32_t pid);
  * with a sentence that says which process holds `what`. *died: its owner died in it; mend what it
  * protects. */
 int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *died) SHM_MAY_FAIL;
+/* Of a thread that waits for a mutex, or until another thread of its process calls it away. It lies
+ * in memory of the process. */
+struct shm_call_away {
+    uint32_t word; /* futex: the bits below, and a number that changes when it is to look again */
+    uint32_t at_mutex; /* it sleeps where other processes wake it, or is about to */
+};
+#define SHM_CALLED 1u
+#define SHM_CALL_BITS 6u /* two for the callers; a thread that sets one wakes it */
+/* As shm_lock(). SHM_CALLED: it was called, and does not have the mutex. */
+int shm_lock_or(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *died,
+                struct shm_call_away *away) SHM_MAY_FAIL;
+/* Calls a thread away that cannot get the mutex, since the caller has it. It may sleep on, until
+ * the caller sets another bit. */
+void shm_call_away(struct shm_mutex *mutex, struct shm_call_away *away);
+/* It looks again whether the mutex is free. */
+void shm_call_to_look(struct shm_call_away *away);
 /* Waits a moment, and not for a process that is stopped; says nothing. */
 bool shm_lock_moment(struct shm_mutex *mutex, bool *died) SHM_MAY_FAIL;
 /* False: somebody has it. *died: as shm_lock() says. */

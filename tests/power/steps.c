@@ -2,12 +2,17 @@
 /* The workload: what each step does, what the pool then holds, and what of it is promised. */
 #include "power.h"
 
+#ifdef HF_LAB
 #include "base/lab.h"
+#include "fs/fs.h"
+#include "pool/pool.h"
+#endif
 
 #include <errno.h>
 #include <fcntl.h>
 #include <holdfast/compact.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -330,6 +335,56 @@ static void truncate_up(struct hf_pool **pool)
     EXPECT_EQ(hf_close(file), 0);
 }
 
+static struct hf_file *cut_first, *cut_second;
+
+static void *cut_the_second(void *unused)
+{
+    EXPECT_EQ(hf_truncate(cut_second, TEST_PAGE, NULL), 0);
+    return unused;
+}
+
+#ifdef HF_LAB
+static struct hf_pool *joined;
+static pthread_t second;
+
+/* The first stands before its commit until the second waits behind it. */
+static void begin_the_second(enum hf_lab_point point)
+{
+    if (point != HF_LAB_JOINS)
+        return;
+    hf_lab_stepped = false;
+    EXPECT_EQ(pthread_create(&second, NULL, cut_the_second, NULL), 0);
+    test_await(&joined->fs.joint.count, 1);
+}
+
+static void cut_both(struct hf_pool *pool)
+{
+    joined = pool;
+    hf_lab_at = begin_the_second;
+    hf_lab_break |= HF_LAB_STEPS;
+    hf_lab_stepped = true;
+    EXPECT_EQ(hf_truncate(cut_first, 2 * TEST_PAGE, NULL), 0);
+    pthread_join(second, NULL);
+    hf_lab_break &= ~HF_LAB_STEPS;
+}
+#else
+static void cut_both(struct hf_pool *pool)
+{
+    (void)pool;
+    cut_the_second(NULL);
+}
+#endif
+
+/* In lab builds two threads share a commit: both files are as before, or both as after. */
+static void truncate_two(struct hf_pool **pool)
+{
+    cut_first = open_file(*pool, "/s");
+    cut_second = open_file(*pool, "/b");
+    cut_both(*pool);
+    EXPECT_EQ(hf_close(cut_first), 0);
+    EXPECT_EQ(hf_close(cut_second), 0);
+}
+
 static void unlink_big(struct hf_pool **pool)
 {
     EXPECT_EQ(hf_unlink(*pool, "/big", NULL), 0);
@@ -405,6 +460,7 @@ const struct power_step power_steps[] = {
     {.name = "write and fsync /s again", .run = scatter_s, .writes = true},
     {.name = "truncate /s", .run = truncate_s},
     {.name = "write and fsync /s once more", .run = scatter_s, .writes = true},
+    {.name = "truncate /s and /b at once", .run = truncate_two},
     {.name = "unlink /s", .run = unlink_s},
     {.name = "truncate /e up", .run = truncate_up},
     {.name = "unlink /big", .run = unlink_big},
