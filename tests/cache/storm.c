@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * storm [--kills N] [--tier]: processes with readers and writers on one cache, far more objects
- * than fit. They get, put by copy and in place, remove, hold and iterate; some are killed at random
- * moments, others stopped and continued. Each object that is got must be whole and its key's, as
- * long as it is held. At the end all memory is accounted for.
+ * storm [--kills N] [--tier] [--beside]: processes with readers and writers on one cache, far more
+ * objects than fit. They get, put by copy and in place, remove, hold and iterate; some are killed at
+ * random moments, others stopped and continued. Each object that is got must be whole and its key's,
+ * as long as it is held. At the end all memory is accounted for. --beside: the pool is trimmed,
+ * deduplicated and read through a mount meanwhile (beside.c). Then keys have few versions, so that
+ * what was put again is equal to what has left.
  */
+#include "beside.h"
 #include "objects.h"
 
 #include <errno.h>
@@ -27,6 +30,7 @@ struct storm {
     uint32_t done;
     uint64_t seed;
     bool tier; /* objects that are evicted go to a second tier, and come back */
+    bool beside;
 };
 static struct storm *storm;
 
@@ -109,7 +113,8 @@ static void get_and_hold(struct worker *worker, uint64_t number)
 
 static void take_step(struct worker *worker)
 {
-    uint64_t number = test_below(&worker->rng, NUMBERS), version = test_random(&worker->rng) >> 2;
+    uint64_t number = test_below(&worker->rng, NUMBERS);
+    uint64_t version = test_random(&worker->rng) >> (storm->beside ? 62 : 2);
     uint64_t what = test_below(&worker->rng, 100);
     struct object_key key;
 
@@ -211,20 +216,42 @@ static void check_end(struct hf_pool *pool, struct hfc *cache)
     test_pool_check("storm");
 }
 
+static unsigned long parse(int argc, char **argv)
+{
+    static const struct option names[] = {{"kills", required_argument, NULL, 'k'},
+                                          {"tier", no_argument, NULL, 't'},
+                                          {"beside", no_argument, NULL, 'b'},
+                                          {NULL, 0, NULL, 0}};
+    unsigned long kills = 30;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        if (option == 'k')
+            kills = strtoul(optarg, NULL, 0);
+        else if (option == 't')
+            storm->tier = true;
+        else if (option == 'b')
+            storm->beside = true;
+        else
+            exit(2);
+    }
+    return kills;
+}
+
 static int body(int argc, char **argv)
 {
     struct test_rng rng = {test_seed()};
-    unsigned long kills = argc > 2 ? strtoul(argv[2], NULL, 0) : 30;
     struct hfc_options options = {
         .size = sizeof(options), .capacity_bytes = CAPACITY, .objects = 1500};
+    unsigned long kills;
     struct hf_pool *pool;
     struct hfc *cache;
     pid_t pids[WORKERS];
 
     storm = test_shared(sizeof *storm);
     storm->seed = test_random(&rng);
+    kills = parse(argc, argv);
     pool = test_pool_new("storm", TEST_MIB(32));
-    storm->tier = argc > 3;
     if (storm->tier) {
         options.tier = test_path("disk");
         options.tier_bytes = TEST_MIB(6); /* comes round a few times */
@@ -232,6 +259,8 @@ static int body(int argc, char **argv)
     }
     if (hfc_open(pool, "/cache", &options, &cache))
         FAIL("open: %s", hfc_detail());
+    if (storm->beside)
+        beside_begin("storm");
     for (unsigned i = 0; i < WORKERS; i++)
         pids[i] = start();
     for (unsigned long kill_number = 0; kill_number < kills; kill_number++) {
@@ -251,6 +280,8 @@ static int body(int argc, char **argv)
     test_raise(&storm->done, 1);
     for (unsigned i = 0; i < WORKERS; i++)
         test_join(pids[i]);
+    if (storm->beside)
+        beside_end();
     check_end(pool, cache);
     return 0;
 }
