@@ -46,6 +46,9 @@ struct device {
     uint64_t landed; /* pages of reads that were looked at in place */
     uint64_t changed[DEVICE_POLICIES], refused[DEVICE_POLICIES];
     uint64_t full, checked, corrupt;
+    uint32_t killing;  /* a process is being killed: its reads from the disk may still go on */
+    uint64_t outlived; /* of the killed: those whose reads may have gone on after the quarantine */
+    uint64_t late;     /* pages that such a read may have written */
     uint64_t shared, left_alone; /* pages of holders' files: merged with a copy; held */
     struct device_written written[DEVICE_CHANGERS];
 };
@@ -58,6 +61,11 @@ struct hf_pool *device_pool_new(uint64_t quarantine_ns);
 struct hf_pool *device_pool_open(void);
 /* -errno, but never -EBUSY. */
 int device_open(struct hf_pool *pool, const char *path, int flags, struct hf_file **out);
+int device_truncate(struct hf_file *file, uint64_t size);
+int device_unlink(struct hf_pool *pool, const char *path);
+/* A quarantine is only as good as its length, and a busy disk may take longer. True: these bytes,
+ * which are wrong, may come from a read that did. Once that has happened, nobody can tell. */
+bool device_came_late(struct device *device, const void *bytes, size_t len);
 void device_file_path(unsigned holder, unsigned slot, char path[64]);
 /* Writes into the holder's pipe, a little at a time, until it is killed. */
 void device_trickle(int pipe, unsigned char byte);

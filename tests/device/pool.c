@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The pool of these tests: small, so that it is soon full, and with a quarantine of choice. A
- * process that is stopped in a call may have a lock, and calls that meet it are tried again.
+ * process that is stopped in a call may have a lock, or keep an old state of the metadata. Calls
+ * that meet it are tried again.
  */
 #include "device.h"
 
@@ -45,4 +46,32 @@ int device_open(struct hf_pool *pool, const char *path, int flags, struct hf_fil
     while ((rc = hf_open(pool, path, flags, 0600, out)) == -EBUSY)
         test_sleep_ms(1);
     return rc;
+}
+
+int device_truncate(struct hf_file *file, uint64_t size)
+{
+    int rc;
+
+    while ((rc = hf_truncate(file, size, NULL)) == -EBUSY)
+        test_sleep_ms(1);
+    return rc;
+}
+
+int device_unlink(struct hf_pool *pool, const char *path)
+{
+    int rc;
+
+    while ((rc = hf_unlink(pool, path, NULL)) == -EBUSY)
+        test_sleep_ms(1);
+    return rc;
+}
+
+bool device_came_late(struct device *device, const void *bytes, size_t len)
+{
+    while (test_peek(&device->killing))
+        test_sleep_ms(1);
+    if (!test_peek64(&device->outlived) || !memchr(bytes, DEVICE_DISK_BYTE, len))
+        return false;
+    test_count64(&device->late, 1);
+    return true;
 }
