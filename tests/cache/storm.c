@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * storm [--kills N] [--tier] [--beside]: processes with readers and writers on one cache, far more
- * objects than fit. They get, put by copy and in place, remove, hold and iterate; some are killed at
- * random moments, others stopped and continued. Each object that is got must be whole and its key's,
- * as long as it is held. At the end all memory is accounted for. --beside: the pool is trimmed,
- * deduplicated and read through a mount meanwhile (beside.c). Then keys have few versions, so that
- * what was put again is equal to what has left.
+ * objects than fit. They get, put by copy and in place, remove, hold and iterate; some are killed
+ * at random moments, others stopped and continued. Each object that is got must be whole and its
+ * key's, as long as it is held. At the end all memory is accounted for. --beside: the pool is
+ * trimmed, deduplicated and read through a mount meanwhile (beside.c). Then keys have few versions,
+ * so that what was put again is equal to what has left.
  */
 #include "beside.h"
 #include "objects.h"
