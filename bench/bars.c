@@ -202,6 +202,12 @@ static const struct bar bars[] = {
     {"cache of a million: at most 100 bytes an object beyond the data", "cache.many.bytes", NULL,
      false, 100},
     {"... attached in at most 1000 ms", "cache.many.attach", NULL, false, 1000},
+    {"cluster: a get of 64 KiB at most 1.2 times a bare message with an RMA write",
+     "cluster.get.holdfast", "cluster.get.bare", false, 1.2},
+    {"... faster than redis GET through the same network", "cluster.get.redis",
+     "cluster.get.holdfast", true, 1},
+    {"cluster: gets of 4 KiB a second, 32 at once: at least twice redis", "cluster.many.holdfast",
+     "cluster.many.redis", true, 2},
     {"library reads beside a busy mount: at most 1.1 times those beside an idle one",
      "mount.beside.mount", "mount.beside.idle", false, 1.1},
 };

@@ -13,8 +13,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define TIMEOUT_NS UINT64_C(2000000000)
-#define SPIN_NS UINT64_C(50000)
+#define SPIN_NS UINT64_C(200000)     /* most answers come in less */
+#define SPIN_MANY_NS UINT64_C(10000) /* with many under way, polling would only take CPU time */
+#define FEW 4u
 #define TICK_MS 20 /* deadlines are looked at so often */
 #define NEVER_NS UINT64_MAX
 #define LOCAL_PIECES 8
@@ -67,6 +68,13 @@ static void send_by_key(struct hfx *cluster, struct request *request, uint64_t n
     else
         request_end(request, -ENOTCONN, "the cluster has no members");
     cluster_view_put(view);
+}
+
+static void flush_links(struct hfx *cluster)
+{
+    for (struct link *link = cluster->links; link; link = link->next)
+        if (link->state == LINK_OPEN)
+            peer_flush(&link->peer); /* the next poll tries again, and sees what has failed */
 }
 
 static void send_parked_again(struct hfx *cluster, uint64_t now_ns)
@@ -148,6 +156,7 @@ static bool poll_links(struct hfx *cluster, uint64_t now_ns)
     for (struct link *link = cluster->links; link; link = link->next)
         any |= link_poll(link, now_ns);
     send_parked_again(cluster, now_ns);
+    flush_links(cluster);
     return any;
 }
 
@@ -197,6 +206,15 @@ static int sleep_ms(const struct wish *wish, uint64_t now_ns)
     return ms < TICK_MS ? (int)ms : TICK_MS;
 }
 
+static uint64_t spin_ns(const struct hfx *cluster)
+{
+    unsigned under_way = 0;
+
+    for (const struct link *link = cluster->links; link; link = link->next)
+        under_way += link->under_way;
+    return under_way > FEW ? SPIN_MANY_NS : SPIN_NS;
+}
+
 static void poll_for_all(const struct wish *wish)
 {
     struct hfx *cluster = wish->cluster;
@@ -209,7 +227,7 @@ static void poll_for_all(const struct wish *wish)
         now_ns = cluster_now_ns();
         if (any)
             last_ns = now_ns;
-        else if (now_ns - last_ns > SPIN_NS)
+        else if (now_ns - last_ns > spin_ns(cluster))
             sleep_for_links(cluster, sleep_ms(wish, now_ns));
         let_others_in(cluster);
     }
@@ -234,7 +252,7 @@ static void wait_until(const struct wish *wish)
 
 /* ---- calls ---- */
 
-static int check_opener(const struct hfx *cluster)
+int client_check(const struct hfx *cluster)
 {
     if (!cluster)
         return cluster_fail(-EINVAL, "cluster is null");
@@ -300,7 +318,7 @@ static int64_t run_request(struct hfx *cluster, const struct hfx_request *asked)
 {
     struct request request;
     struct wish wish = {cluster, &request, NEVER_NS};
-    int rc = check_opener(cluster);
+    int rc = client_check(cluster);
 
     rc = rc ? rc : check_asked(asked);
     if (rc)
@@ -313,6 +331,7 @@ static int64_t run_request(struct hfx *cluster, const struct hfx_request *asked)
     make_request(cluster, asked, &request);
     lock(cluster);
     send_by_key(cluster, &request, cluster_now_ns());
+    flush_links(cluster);
     wait_until(&wish);
     if (request.result < 0)
         fail_request(&request);
@@ -387,7 +406,7 @@ static int copy_by_buffer(struct hfx *cluster, const struct hfc_key *key, struct
 int hfx_get_copy(struct hfx *cluster, const struct hfc_key *key, struct hfc *local, size_t room,
                  struct iovec *iov, int iovcnt, struct hfc_ref *ref)
 {
-    int rc = check_opener(cluster);
+    int rc = client_check(cluster);
 
     if (rc)
         return rc;
@@ -440,7 +459,7 @@ static struct request *copy_requests(struct hfx *cluster, const struct hfx_reque
 static int check_requests(const struct hfx *cluster, const struct hfx_request *requests,
                           unsigned count)
 {
-    int rc = check_opener(cluster);
+    int rc = client_check(cluster);
 
     if (rc == 0 && (!requests || count == 0))
         rc = cluster_fail(-EINVAL, "requests is null, or count is 0");
@@ -470,6 +489,7 @@ static int begin_requests(struct hfx *cluster, const struct hfx_request *asked, 
             send_by_key(cluster, request, now_ns);
         request = next;
     }
+    flush_links(cluster);
     unlock(cluster);
     return 0;
 }
@@ -490,7 +510,7 @@ int hfx_begin(struct hfx *cluster, const struct hfx_request *requests, unsigned 
 int hfx_next(struct hfx *cluster, uint64_t timeout_ns, struct hfx_result *out, unsigned count)
 {
     struct wish wish = {.cluster = cluster};
-    int rc = check_opener(cluster), got = 0;
+    int rc = client_check(cluster), got = 0;
     struct request *request;
 
     if (rc == 0 && (!out || count == 0))
@@ -532,6 +552,7 @@ int hfx_batch(struct hfx *cluster, const struct hfx_request *requests, unsigned 
         else
             send_by_key(cluster, &all[i], cluster_now_ns());
     }
+    flush_links(cluster);
     for (unsigned i = 0; i < count; i++) {
         wait_until(&(struct wish){cluster, &all[i], NEVER_NS});
         results[i] = all[i].result;
@@ -568,7 +589,7 @@ static void describe_member(const struct cluster_member *member, struct hfx_memb
 int hfx_member(struct hfx *cluster, unsigned index, struct hfx_member *out)
 {
     struct cluster_member member;
-    int rc = check_opener(cluster);
+    int rc = client_check(cluster);
 
     if (rc == 0 && !out)
         rc = cluster_fail(-EINVAL, "out is null");
@@ -589,7 +610,7 @@ uint64_t hfx_epoch(struct hfx *cluster)
 
 int hfx_owner(struct hfx *cluster, const struct hfc_key *key, struct hfx_member *out)
 {
-    int rc = check_opener(cluster);
+    int rc = client_check(cluster);
     const struct cluster_view *view;
     uint32_t owner;
 
@@ -622,6 +643,7 @@ static int ask_member(struct hfx *cluster, unsigned index, enum wire_kind kind, 
         return cluster_fail(-ENOENT, "the cluster does not have %u members", index + 1);
     lock(cluster);
     send_to(cluster, &request, &member, cluster_now_ns());
+    flush_links(cluster);
     wait_until(&(struct wish){cluster, &request, NEVER_NS});
     if (request.result < 0)
         fail_request(&request);
@@ -667,7 +689,7 @@ int hfx_each(struct hfx *cluster, unsigned index,
 {
     struct page page;
     uint64_t cursor = 0;
-    int rc = check_opener(cluster);
+    int rc = client_check(cluster);
 
     if (rc == 0 && !each)
         rc = cluster_fail(-EINVAL, "each is null");
@@ -685,7 +707,7 @@ int hfx_counts(struct hfx *cluster, unsigned index, struct hfx_counts *out)
 {
     struct page page;
     struct wire_counts counts;
-    int rc = check_opener(cluster);
+    int rc = client_check(cluster);
 
     if (rc == 0 && (!out || out->size != sizeof *out))
         rc = cluster_fail(-EINVAL, "out is null, or its size is wrong");
@@ -707,91 +729,4 @@ int hfx_counts(struct hfx *cluster, unsigned index, struct hfx_counts *out)
                                .used_bytes = counts.used_bytes,
                                .capacity_bytes = counts.capacity_bytes};
     return 0;
-}
-
-/* ---- opening and closing ---- */
-
-static void free_client(struct hfx *cluster)
-{
-    while (cluster->links) {
-        struct link *link = cluster->links;
-
-        cluster->links = link->next;
-        link_close(link, -ECANCELED, "the cluster is closed");
-        free(link);
-    }
-    if (cluster->members)
-        cluster_members_close(cluster->members);
-    if (cluster->waits >= 0)
-        close(cluster->waits);
-    pthread_cond_destroy(&cluster->moved);
-    pthread_mutex_destroy(&cluster->mutex);
-    free(cluster->secret);
-    free(cluster);
-}
-
-static void init_client(struct hfx *cluster, const struct hfx_options *options)
-{
-    pthread_condattr_t attributes;
-
-    *cluster = (struct hfx){.server = options->server,
-                            .timeout_ns = options->timeout_ns ? options->timeout_ns : TIMEOUT_NS,
-                            .waits = epoll_create1(EPOLL_CLOEXEC),
-                            .secret = strdup(options->secret ? options->secret : ""),
-                            .pid = getpid()};
-    pthread_mutex_init(&cluster->mutex, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&cluster->moved, &attributes);
-    pthread_condattr_destroy(&attributes);
-    queue_init(&cluster->results);
-    queue_init(&cluster->again);
-}
-
-static int find_members(struct hfx *cluster, const struct hfx_options *options)
-{
-    struct cluster_members_options members = {.list = options->members};
-    int rc = options->etcd ? cluster_take_etcd(options->etcd, &members) : 0;
-
-    members.list = options->members; /* with etcd too, it is refused there */
-    rc = rc ? rc : cluster_members_open(&members, &cluster->members);
-    return rc ? rc : cluster_members_await(cluster->members, cluster->timeout_ns);
-}
-
-int hfx_open(const struct hfx_options *options, struct hfx **out)
-{
-    struct hfx *cluster;
-    int rc;
-
-    if (!options || options->size != sizeof *options || !out || options->reserved[0] ||
-        options->reserved[1])
-        return cluster_fail(-EINVAL, "options or out is null, or the size is wrong");
-    cluster = malloc(sizeof *cluster);
-    if (!cluster)
-        return cluster_fail(-ENOMEM, "no memory");
-    init_client(cluster, options);
-    rc = cluster->waits < 0 || !cluster->secret
-             ? cluster_fail(-ENOMEM, "no memory, or no descriptor")
-             : find_members(cluster, options);
-    if (rc) {
-        free_client(cluster);
-        return rc;
-    }
-    *out = cluster;
-    return 0;
-}
-
-int hfx_close(struct hfx *cluster)
-{
-    int rc = check_opener(cluster);
-
-    if (rc)
-        return rc;
-    lock(cluster);
-    if (cluster->begun)
-        rc = cluster_fail(-EBUSY, "%u requests were begun and not taken", cluster->begun);
-    unlock(cluster);
-    if (rc == 0)
-        free_client(cluster);
-    return rc;
 }

@@ -80,6 +80,9 @@ void queue_init(struct queue *queue);
 void queue_add(struct queue *queue, struct request *request);
 struct request *queue_take(struct queue *queue);
 
+/* 0, or why this process may not use it. */
+int client_check(const struct hfx *cluster);
+
 /* All with the mutex held. */
 struct link *link_find(struct hfx *cluster, const struct cluster_member *member);
 /* Sends it, or keeps it until it can be sent. */

@@ -178,7 +178,7 @@ static void say_hello(struct link *link)
     memcpy(out.nonce, link->nonce, WIRE_NONCE);
     wire_begin(&out.head, WIRE_HELLO, 0, 0);
     link->state = LINK_GREETS;
-    if (peer_send(&link->peer, &out.head))
+    if (peer_send(&link->peer, &out.head) || peer_flush(&link->peer))
         break_link(link, -ENOTCONN, "it does not take a message");
 }
 
@@ -195,7 +195,7 @@ static void prove_secret(struct link *link, const struct wire_hello *challenge)
     }
     wire_prove(secret, "client", link->nonce, challenge->nonce, out.proof);
     wire_begin(&out.head, WIRE_PROVE, 0, 0);
-    if (peer_send(&link->peer, &out.head))
+    if (peer_send(&link->peer, &out.head) || peer_flush(&link->peer))
         break_link(link, -ENOTCONN, "it does not take a message");
 }
 

@@ -19,9 +19,10 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define POLL_MOST 16   /* completions that are taken at once */
-#define EVENTS_EACH 32 /* polls that find something, there is a look at connections */
-#define RECEIVE_BYTES ((WIRE_BYTES_MAX + 63) / 64 * 64)
+#define POLL_MOST 16           /* completions that are taken at once */
+#define EVENTS_EACH 32         /* polls that find something, there is a look at connections */
+#define FRAME_FULL (32u << 10) /* a message is not added to more than that */
+#define ALIGNED(bytes) (((bytes) + 7u) / 8 * 8)
 
 /* ---- a net ---- */
 
@@ -222,7 +223,7 @@ static void free_ops(struct peer_op *op)
 
 static int post_receive(struct peer_op *op)
 {
-    return (int)fi_recv(op->peer->ep, op->bytes, RECEIVE_BYTES, NULL, FI_ADDR_UNSPEC, op);
+    return (int)fi_recv(op->peer->ep, op->bytes, PEER_FRAME_BYTES, NULL, FI_ADDR_UNSPEC, op);
 }
 
 /* ---- connections ---- */
@@ -241,7 +242,7 @@ static int make_endpoint(struct peer_net *net, struct peer *peer, struct fi_info
     rc = rc ? rc : fi_ep_bind(peer->ep, &net->cq->fid, FI_TRANSMIT | FI_RECV);
     rc = rc ? rc : fi_enable(peer->ep);
     for (unsigned i = 0; i < PEER_RECEIVES && rc == 0; i++) {
-        struct peer_op *op = take_op(peer, PEER_RECEIVE, RECEIVE_BYTES);
+        struct peer_op *op = take_op(peer, PEER_RECEIVE, PEER_FRAME_BYTES);
 
         rc = op ? post_receive(op) : -ENOMEM;
     }
@@ -309,22 +310,41 @@ static int fail_post(struct peer *peer, struct peer_op *op, ssize_t rc)
     return peer->state == PEER_OPEN ? (int)rc : -ENOTCONN;
 }
 
-/* From a buffer of its own, so that messages which the peer does not take are counted. */
+int peer_flush(struct peer *peer)
+{
+    struct peer_op *op = peer->frame;
+    ssize_t rc;
+
+    if (!op || peer->state != PEER_OPEN)
+        return peer->state == PEER_OPEN ? 0 : -ENOTCONN;
+    rc = fi_send(peer->ep, op->bytes, peer->filled, NULL, FI_ADDR_UNSPEC, op);
+    if (rc == 0)
+        peer->frame = NULL;
+    return rc == -FI_EAGAIN ? -EAGAIN : (int)rc;
+}
+
 static int send_once(struct peer *peer, const struct wire_head *head)
 {
-    struct peer_op *op = take_op(peer, PEER_SEND, RECEIVE_BYTES);
+    int rc = peer->frame && peer->filled >= FRAME_FULL ? peer_flush(peer) : 0;
 
-    if (!op)
+    if (rc)
+        return rc;
+    if (!peer->frame) {
+        peer->frame = take_op(peer, PEER_SEND, PEER_FRAME_BYTES);
+        peer->filled = 0;
+    }
+    if (!peer->frame)
         return -ENOMEM;
-    memcpy(op->bytes, head, head->bytes);
-    return fail_post(peer, op, fi_send(peer->ep, op->bytes, head->bytes, NULL, FI_ADDR_UNSPEC, op));
+    memcpy(peer->frame->bytes + peer->filled, head, head->bytes);
+    peer->filled += ALIGNED(head->bytes);
+    return 0;
 }
 
 #ifdef HF_CLUSTER_LAB
 /* AGAIN: a copy is sent after the next message. */
 static int send_by_fate(struct peer *peer, const struct wire_head *head)
 {
-    static uint8_t copy[RECEIVE_BYTES];
+    static uint8_t copy[PEER_FRAME_BYTES];
     static bool copied;
     enum cluster_lab_fate fate = cluster_lab_fate ? cluster_lab_fate(head) : CLUSTER_LAB_SENT;
     int rc = fate == CLUSTER_LAB_LOST ? 0 : send_once(peer, head);
@@ -392,15 +412,31 @@ int peer_lend(struct peer_net *net, void *bytes, size_t len, bool writes, struct
 
 /* ---- what comes ---- */
 
-static void take_message(struct peer_op *op, size_t len)
+/* Null, or what is wrong with it. */
+static const char *take_frame(struct peer *peer, const uint8_t *bytes, size_t len)
+{
+    for (size_t at = 0; at < len && peer->state == PEER_OPEN;) {
+        const struct wire_head *head = (const struct wire_head *)(bytes + at);
+        const char *wrong;
+
+        if (len - at < sizeof *head || head->bytes > len - at)
+            return "a message that is longer than what has come";
+        wrong = wire_check(head, head->bytes);
+        if (wrong)
+            return wrong;
+        at += ALIGNED(head->bytes);
+        peer->net->calls->message(peer, head);
+    }
+    return NULL;
+}
+
+static void receive_frame(struct peer_op *op, size_t len)
 {
     struct peer *peer = op->peer;
-    const char *wrong = wire_check(op->bytes, len);
+    const char *wrong = take_frame(peer, op->bytes, len);
 
     if (wrong)
         lose_peer(peer, wrong);
-    else if (peer->state == PEER_OPEN)
-        peer->net->calls->message(peer, (const struct wire_head *)op->bytes);
     if (peer->state != PEER_CLOSED && post_receive(op) == 0)
         return;
     spare_op(op);
@@ -412,7 +448,7 @@ static void take_completion(struct peer_op *op, size_t len, int error)
     struct peer *peer = op->peer;
 
     if (op->kind == PEER_RECEIVE && error == 0 && peer->state != PEER_CLOSED) {
-        take_message(op, len);
+        receive_frame(op, len);
         return;
     }
     spare_op(op);

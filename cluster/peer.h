@@ -51,7 +51,10 @@ struct peer_net {
     unsigned polls;
 };
 
-#define PEER_RECEIVES (2 * WIRE_DEPTH)
+/* Messages travel together, as many as fit into a frame. A peer that sends more frames than are
+ * received waits. */
+#define PEER_FRAME_BYTES ((32u << 10) + WIRE_BYTES_MAX)
+#define PEER_RECEIVES 32u
 
 enum peer_op_kind { PEER_RECEIVE, PEER_SEND, PEER_MOVE };
 
@@ -70,8 +73,10 @@ struct peer {
     struct fid_ep *ep;
     struct peer *next_dying;
     struct peer_op *busy, *spare_moves, *spare_sends;
+    struct peer_op *frame; /* that is not sent yet */
+    size_t filled;         /* bytes of it */
     enum peer_state state;
-    unsigned sending; /* messages that it has not taken */
+    unsigned sending; /* frames that it has not taken */
 };
 
 /* `source`: address is of this machine, and peers may connect there by peer_listen(). The address
@@ -89,8 +94,9 @@ void peer_net_close(struct peer_net *net);
 int peer_connect(struct peer_net *net, struct peer *peer);
 void peer_close(struct peer *peer);
 
-/* Sends head->bytes of it; they may be used again at once. -EAGAIN: too much is under way. */
+/* Adds a copy of a message to the frame; peer_flush() sends it. -EAGAIN: too much is under way. */
 int peer_send(struct peer *peer, const struct wire_head *head);
+int peer_flush(struct peer *peer);
 /* Moves bytes to or from the peer's memory. `arg` comes back by moved(). */
 int peer_write(struct peer *peer, const void *from, size_t len, uint64_t address, uint64_t key,
                void *arg);

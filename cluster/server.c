@@ -23,7 +23,12 @@
 #define HELLO_NS UINT64_C(5000000000)  /* for a stranger to prove the secret */
 #define IDLE_NS UINT64_C(600000000000) /* a connection without requests */
 #define LEAVE_NS UINT64_C(2000000000)  /* for transfers that are under way at the close */
-#define SPIN_NS UINT64_C(50000)        /* a wake-up costs about as much */
+/* The next request of a client that waits for each answer comes in less. One that has many under
+ * way does not wait for a wake-up, and polling would only take its CPU. */
+#define SPIN_NS UINT64_C(200000)
+#define SPIN_MANY_NS UINT64_C(10000)
+#define FEW 4u         /* messages that come at once */
+#define FRAMES_MAX 64u /* that a client has not taken */
 #define TICK_MS 100
 #define SESSIONS_MAX 1024u
 #define STRANGERS_MAX 64u
@@ -75,7 +80,7 @@ static void send_message(struct session *session, struct wire_head *head)
 
     head->epoch = view ? view->epoch : 0;
     cluster_view_put(view);
-    if (session->peer.sending >= 2 * WIRE_DEPTH)
+    if (session->peer.sending >= FRAMES_MAX)
         session->lost = "it does not take its answers";
     rc = peer_send(&session->peer, head);
     if (rc)
@@ -520,6 +525,7 @@ static void server_message(struct peer *peer, const struct wire_head *head)
 
     if (session->lost)
         return;
+    session->server->come++;
     session->moved_ns = session->server->now_ns;
     if (session->state == SESSION_STRANGER && head->kind == WIRE_HELLO) {
         challenge(session, head);
@@ -601,7 +607,8 @@ static bool is_overdue(const struct session *session)
     return quiet_ns > IDLE_NS;
 }
 
-static void close_lost(struct hfx_server *server, bool all)
+/* What a poll has left to do in each connection. */
+static void tend_sessions(struct hfx_server *server, bool all)
 {
     for (struct session *session = server->sessions; session; session = session->next) {
         if (is_overdue(session)) {
@@ -610,6 +617,8 @@ static void close_lost(struct hfx_server *server, bool all)
         }
         if (session->lost || all)
             peer_close(&session->peer);
+        else
+            peer_flush(&session->peer); /* later, if it cannot be sent now */
     }
 }
 
@@ -638,19 +647,23 @@ static bool should_end(struct hfx_server *server, uint64_t *since_ns)
 void *server_run(void *arg)
 {
     struct hfx_server *server = arg;
-    uint64_t last_ns = 0, ends_ns = 0;
+    uint64_t last_ns = 0, ends_ns = 0, spin_ns = SPIN_NS;
 
     while (!should_end(server, &ends_ns)) {
-        bool any = peer_poll(&server->net);
+        bool any;
 
+        server->come = 0;
+        any = peer_poll(&server->net);
         server->now_ns = cluster_now_ns();
-        close_lost(server, false);
+        tend_sessions(server, false);
+        if (server->come)
+            spin_ns = server->come > FEW ? SPIN_MANY_NS : SPIN_NS;
         if (any)
             last_ns = server->now_ns;
-        else if (server->now_ns - last_ns > SPIN_NS)
+        else if (server->now_ns - last_ns > spin_ns)
             peer_sleep(&server->net, TICK_MS);
     }
-    close_lost(server, true);
+    tend_sessions(server, true);
     peer_net_close(&server->net);
     return NULL;
 }

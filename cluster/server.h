@@ -17,7 +17,7 @@ struct hfx_server {
     char name[WIRE_NAME], address[128];
     uint64_t incarnation, stall_ns, now_ns;
     struct session *sessions;
-    unsigned count, strangers;
+    unsigned count, strangers, come; /* come: messages, in this poll */
     struct wire_counts counts;
     pthread_mutex_t mutex; /* of counts */
     pthread_t thread;

@@ -89,13 +89,19 @@ static void go(void)
     EXPECT(stranger.ended);
 }
 
+static void say(const void *message)
+{
+    EXPECT_EQ(peer_send(&stranger.peer, message), 0);
+    EXPECT_EQ(peer_flush(&stranger.peer), 0);
+}
+
 static void send_hello(uint8_t version)
 {
     struct wire_hello hello = {.head = {.number = 0}};
 
     wire_begin(&hello.head, WIRE_HELLO, 0, 0);
     hello.head.version = version;
-    EXPECT_EQ(peer_send(&stranger.peer, &hello.head), 0);
+    say(&hello.head);
 }
 
 static void send_proof(const char *secret)
@@ -107,7 +113,7 @@ static void send_proof(const char *secret)
         peer_poll(&stranger.net);
     wire_prove(secret, "client", nonce, stranger.challenge.nonce, proof.proof);
     wire_begin(&proof.head, WIRE_PROVE, 0, 0);
-    EXPECT_EQ(peer_send(&stranger.peer, &proof.head), 0);
+    say(&proof.head);
     while (!stranger.welcome.head.kind)
         peer_poll(&stranger.net);
 }
@@ -147,7 +153,7 @@ static void strangers(const struct rig *rig)
     send_proof("another secret");
     EXPECT_EQ(stranger.welcome.status, -EACCES);
     make_request(&asked, WIRE_REMOVE, 1);
-    EXPECT_EQ(peer_send(&stranger.peer, &asked.request.head), 0);
+    say(&asked.request.head);
     for (unsigned i = 0; i < 1000; i++)
         peer_poll(&stranger.net);
     EXPECT_EQ(stranger.answers, 0);
@@ -158,7 +164,7 @@ static void strangers(const struct rig *rig)
     send_proof(RIG_SECRET);
     EXPECT_EQ(stranger.welcome.head.kind, WIRE_WELCOME);
     make_request(&asked, WIRE_STAT, 1);
-    EXPECT_EQ(peer_send(&stranger.peer, &asked.request.head), 0);
+    say(&asked.request.head);
     while (stranger.answers == 0)
         peer_poll(&stranger.net);
     go();
@@ -184,7 +190,7 @@ static void lie(const struct rig *rig, void (*how)(struct asked *asked))
     how(&asked);
     EXPECT(wire_check(&asked, bytes) != NULL || bytes != asked.request.head.bytes ||
            asked.request.head.kind == WIRE_PUT || asked.request.head.kind == WIRE_WELCOME);
-    EXPECT_EQ(peer_send(&stranger.peer, &asked.request.head), 0);
+    say(&asked.request.head);
     await_lost();
     go();
 }
@@ -242,6 +248,30 @@ static void wrong_place(struct asked *asked) /* memory that was never lent */
     asked->request.key = 67890;
 }
 
+/* Frames whose messages do not fill them. */
+static void wrong_frames(const struct rig *rig)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        struct asked asked;
+        size_t len;
+
+        come_in(rig);
+        make_request(&asked, WIRE_STAT, 1);
+        len = asked.request.head.bytes;
+        if (i == 0)
+            len = 10;
+        else if (i == 1)
+            len--;
+        else if (i == 2)
+            asked.request.head.bytes = 0;
+        else
+            len = sizeof(asked);
+        EXPECT_EQ(fi_send(stranger.peer.ep, &asked, len, NULL, FI_ADDR_UNSPEC, NULL), 0);
+        await_lost();
+        go();
+    }
+}
+
 static void too_many(const struct rig *rig)
 {
     struct asked asked;
@@ -250,7 +280,8 @@ static void too_many(const struct rig *rig)
     for (uint64_t i = 1; i <= 2000 && !stranger.lost; i++) { /* puts of memory that nobody sends */
         make_request(&asked, WIRE_PUT, i);
         asked.request.length = 1 << 20;
-        while (!stranger.lost && peer_send(&stranger.peer, &asked.request.head) == -EAGAIN)
+        while (!stranger.lost && (peer_send(&stranger.peer, &asked.request.head) == -EAGAIN ||
+                                  peer_flush(&stranger.peer) == -EAGAIN))
             peer_poll(&stranger.net);
     }
     await_lost();
@@ -272,6 +303,7 @@ static void random_bytes(const struct rig *rig, struct test_rng *rng)
         asked.request.head.bytes = (uint32_t)(sizeof(struct wire_request) + 3);
         if (!stranger.lost)
             peer_send(&stranger.peer, &asked.request.head);
+        peer_flush(&stranger.peer);
         for (unsigned i = 0; i < 50; i++)
             peer_poll(&stranger.net);
         if (round % 10 == 9)
@@ -317,6 +349,7 @@ static void scenario(void)
         lie(rig, lies[i]);
         EXPECT_EQ(rig_get(good, 1, 100000), 1);
     }
+    wrong_frames(rig);
     too_many(rig);
     random_bytes(rig, &rng);
     random_messages(&rng);
