@@ -50,7 +50,8 @@ apt() {
 
 # ---- building ----------------------------------------------------------------------------------
 
-# What the packages need to be built goes when they are: programs must not run by its grace.
+# What the packages need to be built goes when they are: programs must not run by its grace. By itself, apt keeps what
+# another package only recommends or suggests, such as dpkg-dev.
 build_all() {
     local before
 
@@ -62,8 +63,8 @@ build_all() {
     make_older
     build "$older" -nc
     git -C "$tree" checkout -q .
-    apt --purge autoremove
-    check "the machine is bare again" cmp <(echo "$before") <(dpkg-query -W | sort)
+    apt -o APT::AutoRemove::RecommendsImportant=false -o APT::AutoRemove::SuggestsImportant=false --purge autoremove
+    check "the machine is bare again" diff <(echo "$before") <(dpkg-query -W | sort)
 }
 
 # FOLDER OPTION...: dpkg-buildpackage, without a network.
@@ -216,10 +217,11 @@ names() {
 
 # ---- what they are for -------------------------------------------------------------------------
 
-# The tests of debian/tests, with what is installed; they find nothing of this tree but its examples.
+# The tests of debian/tests, with what is installed; they find nothing of this tree but its examples. To take up a tree
+# that is not built, autopkgtest wants dpkg-source.
 run_tests() {
     say "the README's job, by autopkgtest"
-    apt install --no-install-recommends autopkgtest
+    apt install --no-install-recommends autopkgtest dpkg-dev
     check "autopkgtest" autopkgtest --no-built-binaries --output-dir /root/tested "$tree" -- null
 }
 
