@@ -52,14 +52,6 @@ static void close_gate(struct dax_change *change, struct shm_lane *lane, struct 
     change->gate = (uint32_t)(gate - change->vnode->gates);
 }
 
-static uint64_t *count_of(struct shm_stats *stats, int err)
-{
-    return err == EBUSY     ? &stats->busy
-           : err == EINTR   ? &stats->cancelled
-           : err == EDEADLK ? &stats->own_pins
-                            : &stats->timed_out;
-}
-
 static int say_why(const struct dax_change *change, int err, const char *what)
 {
     char last[40] = "the end";
@@ -72,8 +64,7 @@ static int say_why(const struct dax_change *change, int err, const char *what)
 
 static int give_up(struct dax_change *change, int err, const char *what)
 {
-    if (err != EAGAIN) /* else it will be tried again, and counted then */
-        dax_count(count_of(&change->dax->shm->run->stats, err), 1);
+    dax_count_end(change->dax, -err);
     return say_why(change, err, what);
 }
 
@@ -127,13 +118,13 @@ static int sleep_at_gate(struct dax_change *change, const struct shm_gate *other
     rc = gate_wait(dax, change->vnode, other, waiting);
     shm_bound = before;
     if (rc)
-        return rc;
+        return dax_count_end(change->dax, rc);
     dax_unlock(dax, change->vnode);
     if (wait_cancelled(change))
         return give_up(change, EINTR, "interrupted by a signal, or cancelled");
     if (wait_in_cycle(change))
         return in_cycle(change);
-    return dax_lock_any(dax, change->vnode);
+    return dax_count_end(change->dax, dax_lock_any(dax, change->vnode));
 }
 
 /* The other change may wait for pins of this thread. 0: wait. */
@@ -193,7 +184,7 @@ static int take_gate(struct dax_change *change)
 {
     struct shm_vnode *vnode = change->vnode;
     struct shm_waiting waiting;
-    int rc = dax_lock_any(change->dax, vnode);
+    int rc = dax_count_end(change->dax, dax_lock_any(change->dax, vnode));
 
     if (rc)
         return rc;
@@ -404,7 +395,7 @@ static bool past_deadline(const struct dax_change *change)
 /* Takes the mutex again. An error: it cannot be had, so nobody can open the gate now. */
 static int lock_again(struct dax_change *change)
 {
-    int rc = dax_lock_any(change->dax, change->vnode);
+    int rc = dax_count_end(change->dax, dax_lock_any(change->dax, change->vnode));
 
     change->lost = rc != 0;
     return rc;

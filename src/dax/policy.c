@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which policies are valid, for a layout change and for a new pool. Also, how long a call with a
- * policy waits for locks. */
-#include "dax/dax.h"
+ * policy waits for locks, and how many layout changes ended before they could begin. */
+#include "dax/private.h"
 
 #include "base/error.h"
 #include "base/futex.h"
@@ -35,4 +35,18 @@ void dax_policy_bound(struct shm_bound *bound, const struct hf_policy *policy, u
     bound->patience = patience[policy->kind];
     bound->until_ns = until_ns == HF_NEVER ? 0 : until_ns;
     bound->puts_off &= policy->kind != HF_POLICY_NOWAIT;
+}
+
+int dax_count_end(struct dax *dax, int rc)
+{
+    struct shm_stats *stats = &dax->shm->run->stats;
+    uint64_t *count = rc == -ETIMEDOUT ? &stats->timed_out
+                      : rc == -EBUSY   ? &stats->busy
+                      : rc == -EINTR   ? &stats->cancelled
+                      : rc == -EDEADLK ? &stats->own_pins
+                                       : NULL;
+
+    if (count)
+        dax_count(count, 1);
+    return rc;
 }

@@ -114,6 +114,12 @@ struct dax_pinning {
 extern const struct dax_pinning pinning_slots, pinning_counted;
 int pin_counted_unpin(struct hf_pin *pin);
 
+/* --- policy.c --- */
+
+/* Counts that a layout change gave up, if it did: not what fails for another reason, nor -EAGAIN,
+ * which is tried again and counted then. Returns rc. */
+int dax_count_end(struct dax *dax, int rc);
+
 /* --- gate.c --- */
 
 /* The gate other than `own` that overlaps [first, last]; null: none. */

@@ -111,6 +111,23 @@ same "$(pins_of pin detached cpu)$(pins_of lease detached rdma)" 11
 let_go pin
 let_go lease
 
+# A deadline that passes at another change's gate is counted as well. All had let go, so counts begin at 0.
+try 0 "$HOLDFAST" put "$pool" "$work/bytes" other
+hold other "$pool" other 0 65536
+"$HOLDFAST" truncate "$pool" other --size 0 &
+change=$!
+for ((i = 0; i < 6000; i++)); do
+    try 0 "$HOLDFAST" pins "$pool" --waiting --json
+    [ "$(json 'len(it)')" = 1 ] && break
+    sleep 0.05
+done
+try 75 "$HOLDFAST" truncate "$pool" other --size 4K --policy deadline:1ms
+says "past the deadline: a gate over the pages is held by process $change"
+try 0 "$HOLDFAST" metrics "$pool"
+same "$(given_up)" "[1, 0, 0, 0, 0]"
+let_go other
+wait "$change" || fail "the change that waited failed"
+
 # a pool's path may hold anything
 path=$work/$'a "pool" \\ of\nodd \xff names \xc3\xa9'
 try 0 "$HOLDFAST" mkpool "$path" --size 8M
