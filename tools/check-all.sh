@@ -34,6 +34,7 @@ export TSAN_OPTIONS="halt_on_error=1:detect_deadlocks=0:die_after_fork=0:suppres
 export GLIBC_TUNABLES=glibc.rtld.optional_static_tls=4096
 
 tools/setup.sh browser || echo "check-all: the page of holdfast top is not shown to a browser"
+tools/setup.sh promtool || echo "check-all: promtool does not read the alert rules"
 sanitized asan address,undefined long unit system cli posix device storm-short fuzz python
 # It knows only the threads of its own process: what is handed on through another process is a race to it.
 sanitized tsan thread torture unit system posix

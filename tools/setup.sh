@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Installs the Debian packages that the build needs and that are missing; silent when none is.
-# usage: tools/setup.sh [lint|test|bench|model|fuzz|fresh|browser]    lint: also what `make lint` and `make fmt` use; test: also
-# the programs that `make test` runs; bench: also those that `make bench` does. The others install only what is theirs:
-# model for `make model`, fuzz for the targets under libFuzzer, fresh for tools/fresh.sh, browser for the page of top
+# usage: tools/setup.sh [lint|test|bench|model|fuzz|fresh|browser|promtool]
+# lint: also what `make lint` and `make fmt` use; test: also the programs that `make test` runs; bench: also those that
+# `make bench` does. The others install only what is theirs: for `make model`, the targets under libFuzzer,
+# tools/fresh.sh, the page of top, the alert rules. Debian starts the server that has promtool.
 set -eu
 
 packages="libc6-dev meson ninja-build pkg-config liblmdb-dev libpmem2-dev liburcu-dev libxxhash-dev
@@ -24,6 +25,8 @@ elif [ "${1-}" = fresh ]; then
     packages="mmdebstrap"
 elif [ "${1-}" = browser ]; then
     packages="chromium"
+elif [ "${1-}" = promtool ]; then
+    packages="prometheus"
 fi
 
 # Prints those of $packages that are not installed.
