@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What follows from what is known, without clocks, threads or etcd: which step the leader takes
- * next, and which keys a member may serve. docs/CLUSTER.md has the rule.
+ * next, and which keys a member may serve. docs/CLUSTER.md has the rule, and model/epoch.pml
+ * searches it.
  */
 #ifndef HF_CLUSTER_EPOCH_H
 #define HF_CLUSTER_EPOCH_H

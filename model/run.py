@@ -41,11 +41,16 @@ ENGINES = {
     "cache": ("cache", ""),  # nor this: objects in ranges that are used again
     "tier": ("tier", ""),  # nor this: objects that go to a disk and come back
     "lend": ("lend", ""),  # nor this: a lease across a network
+    "epoch": ("epoch", ""),  # nor this: which member of a cluster serves a key
 }
 
 SCENES = {
     # two gets, messages that are lost, late or twice
     "network": "TICKS=3",
+    # a key goes to another member, and comes back
+    "moves-back": "EPOCHS=3 PUTS=2 JOINS=2",
+    # a key goes to another member
+    "moves": "EPOCHS=2 PUTS=2 JOINS=1",
     # two pinners, two changes one after the other, of one page
     "race": "PINNERS=2 CHANGES=1 BLOCKS=1 ROUNDS=2 PUNCHES=2",
     # a pinner gives the bias back; another thread does, at any time
@@ -338,12 +343,23 @@ case("lend", "network", "wrong object", "check-first", "CHECK_FIRST")
 case("lend", "network", "wrong object", "old-answers", "OLD_ANSWERS")
 case("lend", "network", "deadlock", "waits-forever", "WAITS_FOREVER")
 
+case("epoch", "moves-back")
+case("epoch", "moves", "old object", "no-acknowledgement", "NO_ACKNOWLEDGEMENT")
+case("epoch", "moves", "old object", "acknowledge-first", "ACKNOWLEDGE_FIRST")
+case("epoch", "moves", "old object", "no-lease", "NO_LEASE")
+case("epoch", "moves-back", "old object", "newest-alone", "NEWEST_ALONE")
+case("epoch", "moves-back", "old object", "no-sweep", "NO_SWEEP")
+case("epoch", "moves-back", "old object", "no-lock", "NO_LOCK")
+case("epoch", "moves-back", "old object", "keeps-old", "KEEPS_OLD")
+case("epoch", "moves", "deadlock", "waits-for-gone", "WAITS_FOR_GONE")
+
 # What the search says, and what it means; the first that fits.
 FOUND = [
     (r"^pan:\d+: assertion violated .*inside", "two inside"),
     (r"^pan:\d+: assertion violated .*medium\[\w+\]==2\)&&\(mutex", "freed early"),
     (r"^pan:\d+: assertion violated .*\(medium\[i\]", "half done"),
     (r"^pan:\d+: assertion violated .*medium\[", "unsaved"),
+    (r"^pan:\d+: assertion violated .*is_in\[", "old object"),
     (r"^pan:\d+: assertion violated .*life\[", "torn"),
     (r"^pan:\d+: assertion violated .*snapshot\[", "frozen"),
     (r"^pan:\d+: assertion violated .*free_now", "written when free"),
