@@ -18,6 +18,27 @@ struct bar {
         text, "mount." row ".bindfs", "mount." row ".holdfast", true, times                        \
     }
 
+/* A small file, by one process: the rate beside that of tmpfs, in one folder and in a tree. */
+#define FILES_ALONE(text, act, times)                                                              \
+    {text, "files.flat." act ".1.holdfast", "files.flat." act ".1.tmpfs", true, times},            \
+    {                                                                                              \
+        "... in 64 folders", "files.tree." act ".1.holdfast", "files.tree." act ".1.tmpfs", true,  \
+            times                                                                                  \
+    }
+/* By two and four: how the rate grows, beside how that of tmpfs does. */
+#define FILES_GROW(text, act)                                                                      \
+    {text, "files.flat." act ".2.grows.holdfast", "files.flat." act ".2.grows.tmpfs", true, 1},    \
+    {                                                                                              \
+        "... by four", "files.flat." act ".4.grows.holdfast", "files.flat." act ".4.grows.tmpfs",  \
+            true, 1                                                                                \
+    }
+/* Whether the rate of all together is less than that of one. */
+#define FILES_KEEP(text, act)                                                                      \
+    {text, "files.flat." act ".2.grows.holdfast", NULL, true, 1},                                  \
+    {                                                                                              \
+        "... by four", "files.flat." act ".4.grows.holdfast", NULL, true, 1                        \
+    }
+
 /* 4 KiB without cache on two CPUs have no bar: most of that time the CPUs wake each other. */
 static const struct bar bars[] = {
     {"pin+unpin of a present page, biased: at most 1.3 times the least, by hand", "pin.hot.1.slots",
@@ -208,6 +229,19 @@ static const struct bar bars[] = {
      "cluster.get.holdfast", true, 1},
     {"cluster: gets of 4 KiB a second, 32 at once: at least twice redis", "cluster.many.holdfast",
      "cluster.many.redis", true, 2},
+    FILES_ALONE("a file of 4 KiB opened: at least as often as on tmpfs", "open", 1),
+    FILES_ALONE("... opened and read", "read", 1),
+    FILES_ALONE("... looked at", "stat", 1),
+    FILES_ALONE("... deleted", "delete", 1),
+    FILES_ALONE("... made: at least 0.9 times", "create", 0.9),
+    FILES_GROW("opened by two processes: grows at least as on tmpfs", "open"),
+    FILES_GROW("... opened and read, by two", "read"),
+    FILES_GROW("... looked at, by two", "stat"),
+    FILES_KEEP("made by two processes: together at least as often as by one", "create"),
+    FILES_KEEP("... deleted, by two", "delete"),
+    {"a pool with a million files: attached in at most 1000 ms", "files.attach.first", NULL, false,
+     1000},
+    {"... by a second process in at most 1 ms", "files.attach.second", NULL, false, 1},
     {"library reads beside a busy mount: at most 1.1 times those beside an idle one",
      "mount.beside.mount", "mount.beside.idle", false, 1.1},
 };

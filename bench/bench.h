@@ -212,6 +212,9 @@ void bench_companion_end(struct bench_companion *companion);
 
 /* CPU time of this thread: what others do on the machine meanwhile does not count. */
 uint64_t bench_own_cpu_ns(void);
+/* How long this thread has been ready to run so far while others had its CPU; 0 where the kernel
+ * does not count it. */
+uint64_t bench_passed_over_ns(void);
 /* ns that two readings of the clock, one after the other, are apart. */
 uint64_t bench_clock_ns(void);
 

@@ -101,19 +101,6 @@ static void start_load(uint64_t number)
         usleep(100);
 }
 
-/* How long this thread has been ready to run so far while others had its CPU. */
-static uint64_t passed_over_ns(void)
-{
-    FILE *file = fopen("/proc/thread-self/schedstat", "re");
-    uint64_t ns = 0;
-
-    if (file && fscanf(file, "%*u %" PRIu64, &ns) != 1)
-        ns = 0;
-    if (file)
-        fclose(file);
-    return ns;
-}
-
 /* us per read. Waiting counts, but not for the CPU: other programs may be on it. */
 static double measure_reads(void *state)
 {
@@ -124,13 +111,13 @@ static double measure_reads(void *state)
 
     bench_stay_on_cpu(0);
     start_load(what->number);
-    start = lab_now_ns() - passed_over_ns();
+    start = lab_now_ns() - bench_passed_over_ns();
     for (unsigned i = 0; i < count; i++)
         bench_must(
             &bench_real,
             hf_read(file, buffer, LAB_PAGE, lab_below(&chance, FILE_BYTES / LAB_PAGE) * LAB_PAGE),
             "reading");
-    start = lab_now_ns() - passed_over_ns() - start;
+    start = lab_now_ns() - bench_passed_over_ns() - start;
     start_load(IDLE);
     bench_go_anywhere();
     return (double)start / count / 1000;
