@@ -2,8 +2,9 @@
 /*
  * steps [--points N]: in each row a process is killed after N instructions of the library, which
  * are chosen by chance (0: after each one). Rows are puts, removals, evictions, copies of small
- * objects, and what takes memory from the pool and gives it back. The object is there as before or
- * as after, whole. All others are there, a put that follows succeeds, and no memory is lost.
+ * objects, and what takes memory from the pool and gives it back. One is a fetch from the second
+ * tier. The object is there as before or as after, whole. All others are there, a put that follows
+ * succeeds, and no memory is lost.
  */
 #include "objects.h"
 
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,6 +30,7 @@ struct row {
     void *entries[3];      /* where the library is entered */
     int64_t before, after; /* what object 1 gives */
     bool evicts;           /* others may have gone */
+    bool tier;             /* what leaves goes to a disk */
 };
 
 static void nothing(struct hfc *cache)
@@ -79,6 +82,34 @@ static void take_all_out(struct hfc *cache)
 {
     hfc_evict(cache, UINT64_MAX, NULL);
 }
+static int64_t fetch_one(struct hfc *cache)
+{
+    struct iovec iov[OBJECT_PIECES];
+    struct object_key key;
+    struct hfc_ref ref;
+    int64_t version;
+    int pieces;
+
+    object_key(&key, 1, 0);
+    pieces = hfc_fetch(cache, &key.key, iov, OBJECT_PIECES, &ref);
+    if (pieces < 0)
+        return pieces;
+    version = (int64_t)object_check(iov, pieces, 1, 5000);
+    EXPECT_EQ(hfc_release(&ref), 0);
+    return version;
+}
+/* It has come back once, so that the dynamic linker has found all that a fetch calls. */
+static void one_on_disk(struct hfc *cache)
+{
+    object_put(cache, 1, 0, 1, 5000);
+    empty(cache);
+    EXPECT_EQ(fetch_one(cache), 1);
+    empty(cache);
+}
+static void bring_back(struct hfc *cache)
+{
+    fetch_one(cache);
+}
 /* Page after page with one object that lives; the next put opens a page, and empties these. */
 static void sparse(struct hfc *cache)
 {
@@ -112,24 +143,29 @@ static void put_medium(struct hfc *cache)
     {                                                                                              \
         (void *)hfc_evict                                                                          \
     }
+#define FETCH                                                                                      \
+    {                                                                                              \
+        (void *)hfc_fetch                                                                          \
+    }
 #define REMOVE                                                                                     \
     {                                                                                              \
         (void *)hfc_remove                                                                         \
     }
 
 static const struct row rows[] = {
-    {"put", nothing, put_large, PUT, -ENOENT, 2, false},
-    {"replace", one_large, put_large, PUT, 1, 2, false},
-    {"in-place", one_large, put_in_place, IN_PLACE, 1, 2, false},
-    {"small", nothing, put_small, PUT, -ENOENT, 2, false},
-    {"replace-small", one_small, put_small, PUT, 1, 2, false},
-    {"grow", one_small, put_large, PUT, 1, 2, false},
-    {"remove", one_large, take_out, REMOVE, 1, -ENOENT, false},
-    {"remove-small", one_small, take_out, REMOVE, 1, -ENOENT, false},
-    {"evict", fill, put_large, PUT, -ENOENT, 2, true},
-    {"compact", sparse, put_medium, PUT, -ENOENT, 2, false},
-    {"first", empty, put_large, PUT, -ENOENT, 2, true},
-    {"empty", one_alone, take_all_out, EVICT, 1, -ENOENT, true},
+    {"put", nothing, put_large, PUT, -ENOENT, 2, false, false},
+    {"replace", one_large, put_large, PUT, 1, 2, false, false},
+    {"in-place", one_large, put_in_place, IN_PLACE, 1, 2, false, false},
+    {"small", nothing, put_small, PUT, -ENOENT, 2, false, false},
+    {"replace-small", one_small, put_small, PUT, 1, 2, false, false},
+    {"grow", one_small, put_large, PUT, 1, 2, false, false},
+    {"remove", one_large, take_out, REMOVE, 1, -ENOENT, false, false},
+    {"remove-small", one_small, take_out, REMOVE, 1, -ENOENT, false, false},
+    {"evict", fill, put_large, PUT, -ENOENT, 2, true, false},
+    {"compact", sparse, put_medium, PUT, -ENOENT, 2, false, false},
+    {"first", empty, put_large, PUT, -ENOENT, 2, true, false},
+    {"empty", one_alone, take_all_out, EVICT, 1, -ENOENT, true, false},
+    {"fetch", one_on_disk, bring_back, FETCH, -ENOENT, 1, true, true},
 };
 
 /* Where the library's code lies; it lies there in children too. */
@@ -242,6 +278,14 @@ static uint64_t run_until(const struct row *row, uint64_t at)
     return steps;
 }
 
+static void check_fetch(const struct row *row, struct hfc *cache, bool whole)
+{
+    int64_t got = fetch_one(cache);
+
+    if (got != 1 && (whole || got != -ENOENT))
+        FAIL("%s: object 1 comes back as %lld", row->name, (long long)got);
+}
+
 static void check(const struct row *row, struct hf_pool *pool, struct hfc *cache, bool whole)
 {
     int64_t got = object_get(cache, 1, 0, 0);
@@ -257,20 +301,41 @@ static void check(const struct row *row, struct hf_pool *pool, struct hfc *cache
     if (got != row->after && (whole || got != row->before) && !row->evicts)
         FAIL("%s: object 1 gives %lld when it is mended", row->name, (long long)got);
     EXPECT_EQ(object_check_all(cache, true), object_stats(cache).objects);
+    if (row->tier) /* a death in the last steps may cost the copy on the disk */
+        check_fetch(row, cache, whole);
     for (uint64_t i = 0; i < 40; i++)
         object_put(cache, 9000 + i, 0, 1, KIB(60));
+    if (row->tier)
+        empty(cache); /* waits for the disk */
     EXPECT_EQ(object_stats(cache).held_bytes, 0);
     EXPECT(object_stats(cache).mended <= 1);
     EXPECT_EQ(object_check_all(cache, true), object_stats(cache).objects);
     EXPECT_EQ(hf_stat(pool, "/cache/data", 0, &st), 0);
-    EXPECT_EQ(st.st_blocks * 512, TEST_MIB(1)); /* as much as it may have, and no more */
+    EXPECT_EQ(st.st_blocks * 512,
+              row->tier ? 0 : TEST_MIB(1)); /* as much as it may have, and no more */
+}
+
+static struct hfc *open_cache(const struct row *row, struct hf_pool *pool)
+{
+    const struct hfc_options options = {.size = sizeof(options),
+                                        .capacity_bytes = TEST_MIB(1),
+                                        .objects = 800,
+                                        .tier = row->tier ? test_path("disk") : NULL,
+                                        .tier_bytes = row->tier ? TEST_MIB(4) : 0};
+    struct hfc *cache;
+
+    if (row->tier)
+        EXPECT_EQ(mkdir(test_path("disk"), 0700), 0);
+    if (hfc_open(pool, "/cache", &options, &cache))
+        FAIL("open: %s", hfc_detail());
+    return cache;
 }
 
 /* False: it was made to its end. */
 static bool run_point(const struct row *row, uint64_t at, uint64_t *steps)
 {
     struct hf_pool *pool = test_pool_new("steps", TEST_MIB(16));
-    struct hfc *cache = object_cache(pool, TEST_MIB(1), HFC_S3FIFO, 800);
+    struct hfc *cache = open_cache(row, pool);
 
     for (uint64_t i = 0; i < OTHERS; i++)
         object_put(cache, 100 + i, 0, 7, i % 2 ? 100 : 3000);
@@ -280,6 +345,8 @@ static bool run_point(const struct row *row, uint64_t at, uint64_t *steps)
     EXPECT_EQ(hfc_close(cache), 0);
     test_pool_close(pool);
     test_remove_tree(test_path("steps"));
+    if (row->tier)
+        test_remove_tree(test_path("disk"));
     return *steps == at;
 }
 
@@ -297,6 +364,10 @@ static int body(int argc, char **argv)
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         uint64_t total, steps;
 
+#ifdef HOLDFAST_NO_TIER
+        if (rows[r].tier)
+            continue;
+#endif
         run_point(&rows[r], UINT64_MAX, &total);
         for (uint64_t i = 0; i < (points ? points : total); i++) {
             uint64_t at =
