@@ -86,11 +86,10 @@ const struct cli_verb *cli_find_verb(const char *name)
 /* Verbs that a build may have left out are not unknown to the user. */
 static int unknown_verb(const char *name)
 {
-    static const char *const optional[][2] = {{"cache", "-Dcache=false"},
-                                              {"serve", "-Dcluster=disabled"},
-                                              {"mount", "-Dmount=disabled"},
-                                              {"demo", "-Dlab=false"},
-                                              {"bench", "-Dlab=false"}};
+    static const char *const optional[][2] = {
+        {"cache", "-Dcache=false"},        {"serve", "-Dcluster=disabled"},
+        {"cluster", "-Dcluster=disabled"}, {"mount", "-Dmount=disabled"},
+        {"demo", "-Dlab=false"},           {"bench", "-Dlab=false"}};
 
     for (size_t i = 0; i < sizeof(optional) / sizeof(optional[0]); i++) {
         if (strcmp(name, optional[i][0]) != 0)

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* `holdfast serve`: a cache of this machine's pool for a cluster, until a signal ends it. */
-#include "cli.h"
+#include "cluster.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <holdfast/cluster.h>
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
 #define NS_PER_S UINT64_C(1000000000)
-#define SECRET_MAX 4096
 
 static const char *cache_path = "/cache", *members, *name, *listen_at, *secret_path;
 static struct hfx_etcd etcd = {.size = sizeof(etcd)};
@@ -84,33 +81,6 @@ static int fail_cluster(const char *what, int rc)
     return cli_fail_why(what, hfx_detail(), rc);
 }
 
-/* The first line of the file; the exit code, or EX_OK. */
-static int read_secret(char secret[SECRET_MAX])
-{
-    ssize_t len;
-    int fd;
-
-    secret[0] = '\0';
-    if (!secret_path)
-        return EX_OK;
-    fd = open(secret_path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return cli_fail_host(secret_path, errno);
-    len = read(fd, secret, SECRET_MAX - 1);
-    if (len < 0) {
-        int error = errno;
-
-        close(fd);
-        return cli_fail_host(secret_path, error);
-    }
-    close(fd);
-    secret[len] = '\0';
-    secret[strcspn(secret, "\r\n")] = '\0';
-    if (secret[0] == '\0')
-        return cli_fail_why(secret_path, "its first line is empty, so it is not a secret", -EINVAL);
-    return EX_OK;
-}
-
 static int serve_until_signal(struct hfx_server *server)
 {
     bool joined = members != NULL;
@@ -140,14 +110,14 @@ static int serve_opened(struct hfx_server *server)
 
 static int serve_cache(struct hfc *cache)
 {
-    char secret[SECRET_MAX];
+    char secret[CLUSTER_SECRET_MAX];
     struct hfx_server_options options = {.size = sizeof(options),
                                          .name = name,
                                          .listen = listen_at,
                                          .secret = secret,
                                          .cache = cache};
     struct hfx_server *server;
-    int status = read_secret(secret), rc;
+    int status = cluster_read_secret(secret_path, secret), rc;
 
     if (status != EX_OK)
         return status;

@@ -56,13 +56,13 @@ says "usage: holdfast VERB"
 try 0 "$HOLDFAST" help
 verbs=$(sed -n 's/^  \([a-z]*\) .*/\1/p' <<<"$out")
 left_out=0
-for verb in cache serve mount demo bench; do
+for verb in cache serve cluster mount demo bench; do
     grep -qw "$verb" <<<"$verbs" && continue
     try 69 "$HOLDFAST" "$verb" "$pool"
     says "was built without it"
     left_out=$((left_out + 1))
 done
-same "$(($(wc -w <<<"$verbs") + left_out))" 32
+same "$(($(wc -w <<<"$verbs") + left_out))" 33
 for verb in $verbs; do
     case $verb in
     demo | bench) continue ;;

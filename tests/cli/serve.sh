@@ -43,6 +43,7 @@ serve_pid=
 trap 'kill -9 $etcd_pid $serve_pid 2>/dev/null; clean_up' EXIT
 
 serve() {
+    : >"$work/served" # what the last one said must not be taken for this one's
     "$HOLDFAST" serve "$pool" --etcd "http://$host:2379" --name one >"$work/served" 2>&1 &
     serve_pid=$!
     until grep -q joined "$work/served"; do
