@@ -25,6 +25,10 @@ MEMORY_MIB = 2000
 ENGINES = {
     "slots": ("slots", ""),
     "slots-fenced": ("slots", "FENCED_ONLY"),
+    # looks read marked lanes only; or leave out lanes in which nothing was pinned since
+    "slots-marked": ("slots", "MARKS"),
+    "slots-fenced-marked": ("slots", "MARKS FENCED_ONLY"),
+    "slots-seen": ("slots", "SEEN WANDERS"),
     "slots-membarrier": ("slots", "ALWAYS_BIASED"),
     "refcount": ("counts", "REFCOUNT"),
     "srcu": ("counts", "SRCU"),
@@ -66,6 +70,8 @@ SCENES = {
     "wide": "PINNERS=2 CHANGES=1 BLOCKS=2 ROUNDS=1 PUNCHES=1 NESTED OWN_PAGES WIDE",
     # a thread pins one page, then the other, in the same slot of two words
     "wander": "PINNERS=1 CHANGES=1 BLOCKS=2 ROUNDS=3 PUNCHES=2 WANDERS",
+    # likewise; each page is changed by a thread of its own
+    "wander-two": "PINNERS=1 CHANGES=2 BLOCKS=2 ROUNDS=2 PUNCHES=1 OWN_RANGES",
     # two pages, one block: what is freed in one page is given to the other
     "handed-on": "PINNERS=2 CHANGES=2 BLOCKS=1 ROUNDS=1 PUNCHES=1 OWN_PAGES OWN_RANGES",
     # two files, each with a change; the pinner's is the first
@@ -94,6 +100,8 @@ SCENES = {
     # one is killed, another one comes
     "dies": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 DIES",
     "root-dies": "PINNERS=1 CHANGES=2 BLOCKS=1 ROUNDS=2 PUNCHES=1 DIES GIVES_UP WHOLE",
+    # the same, with two pages; the pinner goes from the first to the other
+    "dies-beside": "PINNERS=1 CHANGES=2 BLOCKS=2 ROUNDS=2 PUNCHES=1 DIES OWN_RANGES WANDERS",
     # one writes, the other keeps a copy
     "copy": "WRITES=3",
     # two files on a block each are merged, and pinned by one pinner each
@@ -164,6 +172,23 @@ for scene in ("race", "changes", "stream"):
 case("slots-fenced", "race", "reuse", "PIN.SB-pinner", "NO_PIN_FENCE")
 case("slots-fenced", "race", "reuse", "PIN.SB-zap", "NO_ZAP_FENCE")
 case("slots-fenced", "race", "lost wake-up", "no-tick", "NO_TICK")
+
+for scene in ("race", "rebias", "stale", "changes", "wide", "handed-on", "files", "late", "stream", "dies", "whole"):
+    case("slots-marked", scene)
+for scene in ("race", "changes", "dies"):
+    case("slots-fenced-marked", scene)
+case("slots-marked", "race", "reuse", "mark", "NO_MARK UNBIASED")
+case("slots-marked", "race", "reuse", "MARK.SB", "NO_MARK_FENCE UNBIASED")
+case("slots-marked", "race", "reuse", "MARK.KEEP-pinner", "MARK_FIRST UNBIASED")
+case("slots-marked", "race", "reuse", "MARK.KEEP-look", "NO_SECOND_LOOK UNBIASED")
+case("slots-marked", "race", "reuse", "MARK.KEEP-fence", "NO_CLEAR_FENCE UNBIASED")
+case("slots-marked", "race", "reuse", "MARK.BIAS-census", "NO_CENSUS")
+case("slots-marked", "race", "reuse", "MARK.BIAS-early", "CENSUS_FIRST")
+case("slots-fenced-marked", "dies-beside")
+case("slots-fenced-marked", "dies-beside", "reuse", "unsure", "NO_UNSURE")
+case("slots-seen", "wander-two")
+case("slots-seen", "wander-two", "reuse", "SEEN.ALL-hint", "NO_HINT")
+case("slots-seen", "wander-two", "reuse", "SEEN.ALL-last", "GENERATION_LAST")
 
 for scene in ("race", "changes", "files", "stream"):
     case("slots-membarrier", scene)

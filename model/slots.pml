@@ -10,6 +10,11 @@
  *
  * -DTWO_FILES: each page is a file of its own, with its mutex and bias, and changes share heavy barriers.
  * -DLATE: the last pinner attaches while the others are at work.
+ *
+ * -DMARKS: a look reads only lanes that are marked for the file, each pinner being a lane. Every look that finds
+ * nothing in a lane clears its mark, as early as the source ever does. While the file is biased, all lanes are read.
+ * -DSEEN, with WANDERS: a look leaves out a lane in which nothing was pinned since a look found nothing there that
+ * is in its range.
  */
 #ifndef REBIASES
 #define REBIASES 0
@@ -44,9 +49,20 @@
 #ifdef WHOLE
 #define ROOT 22
 #define ENTRY_OF(root, page) (21 + 2 * (root) + (page))
-#define WORDS 27
+#define LAST_WORDS 27
 #else
-#define WORDS 22
+#define LAST_WORDS 22
+#endif
+#if defined(MARKS)
+#define MARK(pinner, page) (LAST_WORDS + 2 * (pinner) + FILE(page))
+#define UNSURE(page) (LAST_WORDS + 2 * PINNERS + FILE(page))
+#define WORDS (LAST_WORDS + 2 * PINNERS + 2)
+#elif defined(SEEN)
+#define GENERATION LAST_WORDS /* of the one pinner */
+#define HINT (LAST_WORDS + 1)
+#define WORDS (LAST_WORDS + 2)
+#else
+#define WORDS LAST_WORDS
 #endif
 #define MORTAL PINNERS
 
@@ -68,7 +84,16 @@ byte life[3]; /* of a block: how often it was freed */
 byte rebiases = REBIASES;
 
 #define PINNER_LOCALS bool biased, unbiased_before;
+#ifdef MARKS
+#define CHANGE_LOCALS byte forced, p, seq, number, stale; bool busy, all, any;
+#elif defined(SEEN)
+#define CHANGE_LOCALS byte forced, p, seq, number, now; bool busy, taking;
+/* What a look saw last; under the mutex. */
+bool known;
+byte seen_generation, seen_page;
+#else
 #define CHANGE_LOCALS byte forced, p, seq, number; bool busy;
+#endif
 
 /* BIAS.SET/p */
 inline rebias(page)
@@ -86,12 +111,37 @@ inline read_bias(page)
     biased = LOAD(BIAS(page))
 }
 
+/* MARK.SB/p, MARK.KEEP/p: after the fence. */
+#if defined(MARKS) && !defined(NO_MARK)
+inline mark(page)
+{
+    if
+    :: !LOAD(MARK(me, page)) ->
+        store(MARK(me, page), 1);
+#ifndef NO_MARK_FENCE
+        fence()
+#endif
+    :: else
+    fi
+}
+#else
+inline mark(page)
+{
+    skip
+}
+#endif
+
 /* PIN.SB/p */
 inline order(page)
 {
-#ifndef NO_PIN_FENCE
+#if defined(MARK_FIRST)
     if
-    :: !biased -> fence(); unbiased_before = true
+    :: !biased -> mark(page); fence(); unbiased_before = true
+    :: else
+    fi
+#elif !defined(NO_PIN_FENCE)
+    if
+    :: !biased -> fence(); unbiased_before = true; mark(page)
     :: else
     fi
 #else
@@ -102,6 +152,12 @@ inline order(page)
 /* P1: SLOT.PUB/p */
 inline publish(page)
 {
+#ifdef SEEN /* SEEN.ALL/p */
+    store(HINT, 1);
+    seen = LOAD(GENERATION) + 1;
+    store(GENERATION, seen);
+    seen = 0;
+#endif
 #ifndef WANDERS
     store(KEY(me, page), 1)
 #elif defined(KEY_FIRST)
@@ -110,6 +166,15 @@ inline publish(page)
 #else
     store(RANGE(me), page);
     store(KEY(me, page), 1)
+#endif
+}
+
+inline slot_taken()
+{
+#ifdef SEEN
+    store(HINT, 0)
+#else
+    skip
 #endif
 }
 
@@ -141,6 +206,7 @@ inline pin_fast(page, block)
 #else
     publish(page); read_bias(page); order(page); walk(page, block);
 #endif
+    slot_taken();
     if
     :: block == 0 -> leave(page) /* P4 */
     :: else
@@ -153,7 +219,8 @@ inline publish_locked(page, block)
     publish(page);
     read_bias(page);
     order(page);
-    d_step { take(page, block) }
+    d_step { take(page, block) };
+    slot_taken()
 }
 
 inline thaw(block)
@@ -250,6 +317,90 @@ inline zap_begins()
     skip
 }
 
+#ifdef MARKS
+#ifdef TWO_FILES
+#define ANY_KEY(page) LOAD(KEY(p, page))
+#else
+#define ANY_KEY(page) (LOAD(KEY(p, 0)) || LOAD(KEY(p, 1)))
+#endif
+
+/* MARK.BIAS/m: pins that were made while the file was biased have no mark. */
+inline census()
+{
+    p = 0;
+    do
+    :: p < ATTACHED_PINNERS ->
+        if
+        :: ANY_KEY(from) -> store(MARK(p, from), 1)
+        :: else
+        fi;
+        p++
+    :: else -> break
+    od
+}
+
+/* MARK.KEEP/m */
+inline clear_marks()
+{
+#ifndef NO_UNSURE
+    store(UNSURE(from), 1);
+#endif
+    p = 0;
+    do
+    :: p < PINNERS ->
+        if
+        :: stale & (1 << p) -> store(MARK(p, from), 0)
+        :: else
+        fi;
+        p++
+    :: else -> break
+    od;
+#ifndef NO_SECOND_LOOK
+#ifndef NO_CLEAR_FENCE
+    fence();
+#endif
+    p = 0;
+    do
+    :: p < PINNERS ->
+        if
+        :: (stale & (1 << p)) && ANY_KEY(from) -> store(MARK(p, from), 1)
+        :: else
+        fi;
+        p++
+    :: else -> break
+    od;
+#endif
+    store(UNSURE(from), 0)
+}
+#endif
+
+inline bias_goes()
+{
+#ifdef MARKS
+    store(UNSURE(from), 1);
+#ifdef CENSUS_FIRST
+    census();
+#endif
+#endif
+    store_seq_cst(BIAS(from), 0)
+}
+
+inline bias_gone()
+{
+#ifdef MARKS
+    if
+    :: LOAD(UNSURE(from)) ->
+#if !defined(NO_CENSUS) && !defined(CENSUS_FIRST)
+        census();
+#endif
+        store(UNSURE(from), 0)
+    :: else
+    fi
+#else
+    skip
+#endif
+}
+
 /* L3: PIN.SB/m, BIAS.SET/m */
 inline zapped()
 {
@@ -265,12 +416,13 @@ inline zapped()
 #endif
         if
         :: LOAD(BIAS(from)) ->
-            store_seq_cst(BIAS(from), 0);
+            bias_goes();
 #ifndef NO_HEAVY
             heavy_barrier()
 #endif
         :: else
-        fi
+        fi;
+        bias_gone()
 #endif
     :: else
     fi
@@ -288,6 +440,74 @@ inline look_at_slot()
 }
 
 /* L4 */
+#if defined(MARKS)
+#define ALL_LANES (LOAD(BIAS(from)) || LOAD(UNSURE(from)))
+inline scan()
+{
+    busy = false;
+    stale = 0;
+    all = ALL_LANES;
+    p = 0;
+    do
+    :: p < ATTACHED_PINNERS ->
+        if
+        :: all || LOAD(MARK(p, from)) ->
+            any = busy;
+            busy = false;
+            page = from;
+            do
+            :: page <= to -> look_at_slot(); page++
+            :: else -> break
+            od;
+            if
+            :: !all && !busy && !ANY_KEY(from) -> stale = stale | (1 << p)
+            :: else
+            fi;
+            busy = busy || any;
+            any = false
+        :: else
+        fi;
+        p++
+    :: else -> break
+    od;
+    all = false;
+    if
+    :: stale -> clear_marks()
+    :: else
+    fi;
+    stale = 0
+}
+#elif defined(SEEN)
+/* SEEN.ALL/m */
+inline scan()
+{
+    busy = false;
+    p = 0;
+    page = from;
+#ifndef GENERATION_LAST
+    now = LOAD(GENERATION);
+#ifndef NO_HINT
+    taking = LOAD(HINT);
+#endif
+#endif
+    if
+    :: known && LOAD(GENERATION) == seen_generation && seen_page != 1 + page -> skip
+    :: else ->
+        seen = LOAD(KEY(0, page));
+        busy = seen && LOAD(RANGE(0)) == page;
+#ifdef GENERATION_LAST
+        now = LOAD(GENERATION);
+        taking = LOAD(HINT);
+#endif
+        d_step {
+            known = !taking;
+            seen_generation = now;
+            seen_page = (seen -> (busy -> 1 + page : 2 - page) : 0);
+            now = 0; taking = false; seen = 0
+        }
+    fi
+}
+#else
 inline scan()
 {
     busy = false;
@@ -303,6 +523,7 @@ inline scan()
     :: else -> break
     od
 }
+#endif
 
 #define WAITING(page) ((waits[0] && FILE(0) == FILE(page)) | ((waits[1] && FILE(1) == FILE(page)) << 1))
 
