@@ -36,6 +36,17 @@
 #define hf_dec_own(p) ((void)__atomic_fetch_sub((p), 1, __ATOMIC_RELEASE))
 #endif
 
+/* A word that only this thread writes gets a value, or some more, with release. On x86-64 plain
+ * stores are that, and cost the compiler no registers. Between light fences. */
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#define hf_store_own(p, v) ((void)(*(p) = (v)))
+#define hf_add_own(p, v)                                                                           \
+    __asm__ volatile("addq %1, %0" : "+m"(*(p)) : "er"((uint64_t)(v)) : "memory", "cc")
+#else
+#define hf_store_own(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define hf_add_own(p, v) __atomic_store_n((p), *(p) + (v), __ATOMIC_RELEASE)
+#endif
+
 /* True when *p was `expect` and is `want` now. */
 #define hf_cas_acq_rel(p, expect, want)                                                            \
     __extension__({                                                                                \

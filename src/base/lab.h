@@ -44,6 +44,13 @@
 #define HF_LAB_HOLDS_LOST UINT64_C(0x800000000) /* a vnode goes before its ended holds are freed */
 #define HF_LAB_TOLD_FIRST                                                                          \
     UINT64_C(0x8000000000) /* fs/join.c: others hear that it has committed before it does */
+#define HF_LAB_NO_MARK UINT64_C(0x10000000000)         /* a pin does not mark its lane */
+#define HF_LAB_MARK_LATE UINT64_C(0x20000000000)       /* MARK.SB/p gone */
+#define HF_LAB_NO_CENSUS UINT64_C(0x40000000000)       /* MARK.BIAS/m gone */
+#define HF_LAB_NO_SECOND_READ UINT64_C(0x80000000000)  /* MARK.KEEP/m gone */
+#define HF_LAB_MARKS_SURE UINT64_C(0x100000000000)     /* a death beside cleared marks is missed */
+#define HF_LAB_SEES_TOO_EARLY UINT64_C(0x200000000000) /* SEEN.ALL/p gone: no hint is busy */
+#define HF_LAB_SEES_TOO_LATE UINT64_C(0x400000000000)  /* the generation is read after the keys */
 #define HF_LAB_READERS_UNLOCKED                                                                    \
     UINT64_C(0x100000000) /* LMDB's table of readers is only looked at before */
 
@@ -76,6 +83,9 @@ enum hf_lab_point {
     HF_LAB_JOINS,   /* a change of a durable pool is about to let in others that wait */
     HF_LAB_JOINED,  /* they have made their changes, and it is about to commit all */
     HF_LAB_SETTLES, /* it has committed, and nobody knows yet */
+    HF_LAB_TAKES,   /* a pin has its key, and has not stored it */
+    HF_LAB_LOOKED,  /* a look has read the slots of a lane */
+    HF_LAB_UNMARKS, /* a look has cleared marks, and has not read their lanes again */
     HF_LAB_READERS, /* LMDB's table of readers was free, and LMDB is about to take its mutex */
 };
 

@@ -73,8 +73,10 @@ static int pin_in_slot(struct dax *dax, struct shm_vnode *vnode, const struct da
         if (HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
             count = walk_range(dax, vnode, request);
         key = slots_key_of(lane, slot, vnode, request->flags);
+        HF_LAB_AT(HF_LAB_TAKES);
         publish_fast(lane, slot, key, first, last);
         slots_order(lane, vnode);
+        slots_be_marked(lane, vnode);
         if (!HF_LAB_BROKEN(HF_LAB_LATE_PUBLISH))
             count = walk_range(dax, vnode, request);
         HF_LAB_AT(HF_LAB_WALKED);
@@ -110,6 +112,7 @@ static int publish_slot(struct dax *dax, struct shm_lane *lane, struct shm_vnode
 
         slots_publish(lane, slot, key, range->first, range->last);
         slots_order(lane, vnode);
+        slots_be_marked(lane, vnode);
         dax_fill_pin(pin, shm_lane_entry(dax->shm), &lane->keys[slot], key);
     }
     slots_end(lane, slots_next_hint(hint, slot));

@@ -222,8 +222,9 @@ static struct shm_lane *new_lane(struct shm *shm, struct my_lanes *list)
     pthread_mutex_lock(&shm->lane_mutex);
     lane = take_lane(shm);
     if (lane) {
-        lane->hint = 0;
+        hf_store_release(&lane->hint, (uint8_t)0);
         shm_lane_unmark(lane);
+        hf_store_release(&lane->mark, (uint8_t)(shm_lane_index(shm, lane) % SHM_MARKS));
         for (unsigned i = SHM_SLOTS; i < sizeof lane->keys / sizeof *lane->keys; i++)
             hf_store_release(&lane->keys[i], UINT64_MAX);
         hf_store_release(&lane->who, SHM_WHO(gettid(), 0));

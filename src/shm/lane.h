@@ -55,9 +55,13 @@ struct shm_lane {
     /* Slot to try first; SHM_SLOTS: being taken, so a signal handler takes another. A byte, so that
      * a wrong one leads to no place outside the segment. */
     uint8_t hint;
+    /* Of a file's lane marks, that of this lane: its number, modulo SHM_MARKS. A byte, for the same
+     * reason. */
+    uint8_t mark;
     /* Pins of this thread that are counts; only the thread itself writes it. */
     uint32_t counted;
-    /* Of the keys of its own slots, and of a signal handler's. */
+    /* Of the keys of its own slots, and of a signal handler's. Looks compare them: where both are
+     * as before, nothing was pinned since (sync/look.c). */
     uint64_t generation;
     uint64_t signal_generation;
     /* tid << 32. */

@@ -6,7 +6,7 @@
 #include "shm/shm.h"
 
 #define SHM_MAGIC UINT64_C(0x6e757274736f4c48) /* "HLostrun" */
-#define SHM_VERSION 27u
+#define SHM_VERSION 28u
 
 /* Lays the tables out after the header; returns the bytes of the whole segment. */
 uint64_t shm_lay_out(struct shm_run *run, const struct shm_limits *limits);

@@ -168,5 +168,6 @@ void shm_unview(struct shm *shm)
     free(shm->local_opens);
     free(shm->local_watches);
     free(shm->local_asks);
+    free(shm->seen);
     free(shm);
 }

@@ -228,6 +228,8 @@ struct shm {
     pthread_mutex_t lane_mutex;
     /* The counts of this process's handles, and its bits in open, watches and asks. */
     pthread_mutex_t handles_mutex;
+    /* What looks have seen in lanes (sync/look.c); null: nothing yet. */
+    void *seen;
     /* Of this process's segments. */
     struct shm *next;
     /* "" when nobody else can attach. */

@@ -36,6 +36,9 @@ struct shm_gate {
 /* A process wants to be told before it changes, to write back what it has stored itself. */
 #define SHM_ASKED 8u
 
+/* Lane marks of a file. Lanes share a mark when there are more lanes. */
+#define SHM_MARKS 256u
+
 enum shm_vnode_state { SHM_VNODE_FREE = 0, SHM_VNODE_NEW, SHM_VNODE_READY };
 /* A file without names. It may still be open; or it is closed for good; or it was made without a
  * name, and may get one. */
@@ -113,6 +116,14 @@ struct shm_vnode {
     uint64_t pending_version;
     uint64_t pending_size;
 
+    /* 1: lane marks may be missing, so looks read all lanes. Under the mutex. */
+    uint32_t marks_unsure;
+    /* A byte each, see shm_mark(). Not 0: a lane with this mark may have pins that were made
+     * without the bias, and so many looks found none. Set by pins, cleared under the mutex. */
+    SHM_LINE uint64_t marks[SHM_MARKS / 8];
+    /* Keeps the size of an entry a power of two, which an unpin multiplies with. */
+    uint64_t spare[24];
+
     /* The words from here on outlive the entry's use for one file. A thread that comes late to a
      * vnode that has gone finds a mutex, and under it another state. */
     uint64_t mutex_made;
@@ -122,7 +133,12 @@ struct shm_vnode {
     /* The layout mutex; robust. */
     struct shm_mutex mutex;
 } SHM_LINE;
+_Static_assert(sizeof(struct shm_vnode) == 1024, "an entry's size is a power of two");
 
+static inline uint8_t *shm_mark(const struct shm_vnode *vnode, unsigned mark)
+{
+    return (uint8_t *)vnode->marks + mark;
+}
 /* An entry's number, which is its place: `index` may be wrong. */
 static inline uint32_t shm_vnode_number(const struct shm *shm, const struct shm_vnode *vnode)
 {

@@ -16,10 +16,13 @@
  * zapped and fenced before the bias was set. All threads see stores in one order, and a pin reads
  * the bias before the entries. So a pin that reads the bias set also reads the zap. And a change
  * that waits has its gate closed, which keeps entries away whatever the bias is.
+ *
+ * The scan itself is in look.c.
  */
 #include "sync/slots.h"
 
 #include "sync/engine.h"
+#include "sync/look.h"
 
 /* The bias may come back when no layout change came for so long. For a file that is changed more
  * often, it is better that its changes have no barrier to pay (docs/DECISIONS.md). */
@@ -121,8 +124,34 @@ void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *w
     slots_wake(shm, vnode, first, last);
 }
 
+void slots_mark(const struct shm_lane *lane, struct shm_vnode *vnode)
+{
+    uint8_t *mark = shm_mark(vnode, lane->mark);
+
+#ifdef HF_LAB
+    if (HF_LAB_BROKEN(HF_LAB_NO_MARK))
+        return;
+    if (HF_LAB_BROKEN(HF_LAB_STEPS) && hf_lab_stepped) {
+        uint64_t *word = &vnode->marks[lane->mark / 8];
+
+        hf_lab_keep(word, hf_load_acquire(word) | UINT64_C(1) << lane->mark % 8 * 8);
+        if (!HF_LAB_BROKEN(HF_LAB_MARK_LATE))
+            HF_LAB_FENCED(true);
+        return;
+    }
+#endif
+    hf_store_release(mark, (uint8_t)1);
+    /* MARK.SB/p: the mark is visible before the entries are read. Pairs with MARK.SB/m in
+     * slots_zapped(). Without it: the look passes the lane by, and the walk reads an old entry. */
+    hf_fence_full();
+}
+
+/* From here on pins mark their lanes, and until the caller has marked those of before, looks read
+ * all lanes. */
 static void clear_bias(struct shm *shm, struct shm_vnode *vnode)
 {
+    /* A process that is killed in here leaves the word, and the next change goes on. */
+    hf_store_release(&vnode->marks_unsure, 1u);
     hf_store_seq_cst(&vnode->bias, 0u);
     if (!HF_LAB_BROKEN(HF_LAB_NO_HEAVY))
         sync_heavy_barrier(shm);
@@ -135,74 +164,15 @@ static int slots_zapped(struct shm *shm, struct shm_vnode *vnode, bool cleared)
         return 0;
     /* PIN.SB/m: the zap must be visible before the lanes are read.
      * Pairs with PIN.SB/p in slots_order(). BIAS.SET/m: and before the bias is read; pairs with
-     * BIAS.SET/p in slots_rebias(). */
+     * BIAS.SET/p in slots_rebias(). MARK.SB/m: and before the marks are read; pairs with MARK.SB/p
+     * in slots_mark(). */
     hf_fence_full();
     if (hf_load_acquire(&vnode->bias))
         clear_bias(shm, vnode);
+    if (hf_load_acquire(&vnode->marks_unsure))
+        look_mark_all(shm, vnode);
     sync_zap_settled(vnode);
     return 0;
-}
-
-/* True: one of `count` keys is a pin's. Most lanes have few pins or none. */
-static inline bool any_live(const uint64_t *keys, unsigned count)
-{
-    uint64_t any = 0;
-
-#pragma GCC unroll 8
-    for (unsigned i = 0; i < count; i++)
-        any |= hf_load_acquire(&keys[i]); /* UNPIN.DONE/m */
-    return any != 0;
-}
-
-/* Fills `holder` if the slot is a pin of the vnode that overlaps. */
-static bool slot_overlaps(struct shm_lane *lane, unsigned slot, uint32_t vnode, uint64_t first,
-                          uint64_t last, struct sync_holder *holder)
-{
-    /* SLOT.PUB/m and UNPIN.DONE/m: acquire the key before the range; a free key acquires what its
-     * last holder did. Pairs with SLOT.PUB/p and UNPIN.DONE/p in slots.h. */
-    uint64_t key = hf_load_acquire(&lane->keys[slot]), pages;
-
-    if ((key & SHM_KEY_VNODE_MASK) != vnode + UINT64_C(1))
-        return false;
-    /* a range newer than the key is of a pin that walks after our zap */
-    pages = hf_load_acquire(&lane->pages[slot]);
-    holder->range.first = SHM_PAGES_FIRST(pages);
-    holder->range.last = SHM_PAGES_LAST(pages);
-    holder->range.who = hf_load_acquire(&lane->who) | SHM_KEY_FLAGS(key);
-    holder->key = &lane->keys[slot];
-    holder->value = key;
-    holder->lane = lane;
-    return holder->range.first <= last && holder->range.last >= first;
-}
-
-int slots_scan(struct shm *shm, uint32_t vnode, uint64_t first, uint64_t last, sync_found *found,
-               void *arg)
-{
-    /* ATTACH.SB/m: read after the barrier; a lane beyond it makes its first pin after the zap. */
-    uint32_t used = shm_lanes_used(shm);
-    struct sync_holder holder;
-    int rc = 0;
-
-    if (HF_LAB_BROKEN(HF_LAB_NO_DRAIN))
-        return 0;
-    for (uint32_t i = 0; i < used && rc == 0; i++) {
-        struct shm_lane *lane = &shm->lanes[i];
-        unsigned slots = SHM_NEAR_SLOTS;
-
-        if (!any_live(lane->keys, SHM_NEAR_SLOTS))
-            continue;
-        /* FAR.MARK/m: the mark is loaded after the barrier, as the keys. Pairs with FAR.MARK/p in
-         * slots_pick_far(). */
-        if (hf_load_acquire(&lane->keys[SHM_FAR_MARK]))
-            slots = SHM_SLOTS;
-        for (unsigned slot = 0; slot < slots && rc == 0; slot++) {
-            if (slot % 8 == 0 && !any_live(&lane->keys[slot], 8)) /* a cache line */
-                slot += 7;
-            else if (slot_overlaps(lane, slot, vnode, first, last, &holder))
-                rc = found(arg, &holder);
-        }
-    }
-    return rc;
 }
 
 void slots_before_wait(struct shm *shm, struct shm_vnode *vnode)

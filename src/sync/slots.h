@@ -24,7 +24,7 @@ static inline uint32_t slots_begin(struct shm_lane *lane)
 {
     uint32_t hint = lane->hint;
 
-    lane->hint = (uint8_t)SHM_SLOTS;
+    hf_store_own(&lane->hint, (uint8_t)SHM_SLOTS); /* SEEN.ALL/p: before the generation is raised */
     hf_fence_light();
     return hint;
 }
@@ -32,7 +32,9 @@ static inline uint32_t slots_begin(struct shm_lane *lane)
 static inline void slots_end(struct shm_lane *lane, uint32_t hint)
 {
     hf_fence_light();
-    lane->hint = (uint8_t)hint;
+    /* SEEN.ALL/p: the key was stored before. Pairs with SEEN.ALL/m in read_lane(). Without it: a
+     * look finds that no slot is being taken, and leaves out a lane with a live pin. */
+    hf_store_own(&lane->hint, (uint8_t)hint);
 }
 
 /* A slot that no other call will take; SHM_SLOTS: there is none. A signal handler that interrupts
@@ -60,7 +62,7 @@ static inline uint32_t slots_pick(struct shm_lane *lane, uint32_t hint)
 /* One of those for devices; not in a signal handler that finds the hint busy. FAR.MARK/p: the mark
  * is stored before the key. Both are before P2, so a look that has to see the key sees the mark.
  * It stays as long as its thread, so any pin of the thread may go where a hint leads that was there
- * once. Pairs with FAR.MARK/m in slots_scan(). Without it: the look leaves the slot out. */
+ * once. Pairs with FAR.MARK/m in slots_to_read(). Without it: the look leaves the slot out. */
 static inline uint32_t slots_pick_far(struct shm_lane *lane)
 {
     for (uint32_t i = SHM_NEAR_SLOTS; i < SHM_SLOTS; i++)
@@ -106,12 +108,12 @@ static inline void slots_seek(struct shm_lane *lane, uint32_t flags)
     for (uint32_t i = 0; i < SLOTS_OWN; i++) {
         at = at + 1 < SLOTS_OWN ? at + 1 : 0;
         if (!hf_load_acquire(&lane->keys[at])) {
-            lane->hint = (uint8_t)at;
+            hf_store_own(&lane->hint, (uint8_t)at);
             return;
         }
     }
     if (SHM_FOR_DEVICE(flags) && (at = slots_pick_far(lane)) < SHM_SLOTS)
-        lane->hint = (uint8_t)at;
+        hf_store_own(&lane->hint, (uint8_t)at);
 }
 
 /* Word `slot`. A wrong hint leads past the array, but not out of the segment; see shm_lane. So the
@@ -154,7 +156,8 @@ static inline const struct shm_lane *slots_lane_of(const struct shm *shm, const 
 /* A key for one of the lane's own slots, of a pin with `what`: shm_key() without a generation. */
 static inline uint64_t slots_key(struct shm_lane *lane, uint64_t what)
 {
-    lane->generation += SHM_KEY_STEP;
+    /* SEEN.ALL/p: raised after the hint became busy, and before the key is stored. */
+    hf_add_own(&lane->generation, SHM_KEY_STEP);
     hf_fence_light(); /* else the sum would be kept in a register, which takes more instructions */
     return what + lane->generation;
 }
@@ -169,8 +172,11 @@ static inline uint64_t slots_key_of(struct shm_lane *lane, uint32_t slot,
                    vnode->index);
 }
 
-/* P2, after P1 and before the walk. True: this thread has fenced for long; slots_rebias() is
- * due. */
+/* The lane's mark in the file is not set: sets it, and fences. Async-signal-safe. */
+void slots_mark(const struct shm_lane *lane, struct shm_vnode *vnode);
+
+/* P2, after P1 and before the walk. True: this thread has fenced for long, and slots_rebias() is
+ * due; or slots_be_marked() is. */
 static inline bool slots_order(struct shm_lane *lane, const struct shm_vnode *vnode)
 {
     /* PIN.SB/p: the slot must be visible before the entries are read. While the bias is set the
@@ -178,11 +184,26 @@ static inline bool slots_order(struct shm_lane *lane, const struct shm_vnode *vn
      * Without it: the scan finds no slot and the walk reads an old entry, and the block is reused
      * under the pin. */
     hf_fence_light();
-    if (hf_load_acquire(&vnode->bias) || HF_LAB_BROKEN(HF_LAB_NO_PIN_FENCE))
+    if (hf_load_acquire(&vnode->bias)) /* MARK.BIAS/p: after the key was stored; no mark is set */
         return false;
-    hf_fence_full();
-    HF_LAB_FENCED(true);
+    if (!HF_LAB_BROKEN(HF_LAB_NO_PIN_FENCE)) {
+        hf_fence_full();
+        HF_LAB_FENCED(true);
+    }
+    /* MARK.KEEP/p: the key is visible before the mark is read. Pairs with MARK.KEEP/m in
+     * clear_marks(). Without it: the mark is read before a look clears it, the look finds no key,
+     * and no later one reads this lane. */
+    if (__builtin_expect(!hf_load_acquire(shm_mark(vnode, lane->mark)), 0))
+        return true;
     return ++lane->fenced >= SLOTS_REBIAS_LOOK;
+}
+
+/* The rest of P2, where the straight line has ended: a pin without bias has its lane marked before
+ * it walks. */
+static inline void slots_be_marked(const struct shm_lane *lane, struct shm_vnode *vnode)
+{
+    if (!hf_load_acquire(shm_mark(vnode, lane->mark)) && !hf_load_acquire(&vnode->bias))
+        slots_mark(lane, vnode);
 }
 
 /* U3, when `waiters` of U2 is not 0: wakes changes that wait for pages [first, last].

@@ -65,6 +65,7 @@ static void finds_what_overlaps(void **state)
         uint32_t slot = slots_pick(lane, 0);
         uint64_t key = publish(lane, slot, vnode, 5, 9, HF_PIN_WRITE);
 
+        slots_be_marked(lane, vnode);
         zapped(engine, shm, vnode, true);
         assert_true(finds(engine, shm, vnode, 9, 20, &holder));
         assert_ptr_equal(holder.key, &lane->keys[slot]);
@@ -110,6 +111,7 @@ static void bias_comes_back(void **state)
     vnode->bias = 0;
     vnode->changes = 1;
     lane->fenced = 0;
+    slots_be_marked(lane, vnode);
     for (unsigned i = 0; i < SLOTS_REBIAS_LOOK; i++) {
         publish(lane, 0, vnode, 0, 0, 0);
         assert_int_equal(slots_order(lane, vnode), i == SLOTS_REBIAS_LOOK - 1);

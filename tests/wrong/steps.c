@@ -100,6 +100,8 @@ static void *pin(void *unused)
     return unused;
 }
 
+static bool unmarked;
+
 static void pin_beside_change(bool biased)
 {
     pthread_t pinner;
@@ -108,8 +110,17 @@ static void pin_beside_change(bool biased)
     EXPECT_EQ(pthread_create(&pinner, NULL, pin, NULL), 0);
     test_await(&warm, 1);
     victim->vnode->bias = biased; /* as if it had been left in peace for long, or not */
+    /* as looks leave it that find no pin */
+    if (unmarked)
+        memset(victim->vnode->marks, 0, sizeof(victim->vnode->marks));
     test_raise(&begin, 1);
     change_beside(pinner);
+}
+
+void pin_unmarked(bool biased)
+{
+    unmarked = true;
+    pin_beside_change(biased);
 }
 
 /* ---- an entry that comes back in a closed gate ---- */
@@ -214,84 +225,6 @@ static void move_under_write(bool unused)
     pthread_join(writer, NULL);
     EXPECT_EQ(hf_read(victim, page, sizeof(page), 0), sizeof(page));
     harmed = !test_page_is(page, THEIRS, 0);
-}
-
-/* ---- a pin that goes while what it held is detached, and a reclaim that is not asked for ---- */
-
-/* As slots_leave(), whose store is on its way while it looks whether anybody wants to know. */
-static void leave(const struct hf_file *file, const struct hf_pin *pin)
-{
-    hf_lab_keep((uint64_t *)(uintptr_t)pin->hf_opaque[0], 0);
-    EXPECT_EQ(test_peek(&file->vnode->waiters), 0);
-}
-
-/* All that was asked for is done before the store arrives. Then nobody asks again. */
-static void look_for_detached(void)
-{
-    struct hf_pool_info info = {.size = sizeof(info)};
-
-    for (int i = 0; i < 3; i++) {
-        EXPECT_EQ(hf_pool_info(pool, &info), 0);
-        if (i == 1)
-            hf_lab_drain();
-    }
-    harmed = info.detached_bytes != 0;
-}
-
-static void *detach(void *unused)
-{
-    hf_lab_stepped = true;
-    EXPECT_EQ(hf_truncate(victim, 0, &test_detach), 0);
-    hf_lab_stepped = false;
-    return unused;
-}
-
-static void detach_beside_leave(bool unused)
-{
-    struct iovec iov;
-    struct hf_pin held = test_pin(victim, 0, TEST_PAGE, HF_PIN_READ, &iov, 1);
-    pthread_t changer;
-
-    (void)unused;
-    stand_at(HF_LAB_COMMITTED);
-    EXPECT_EQ(pthread_create(&changer, NULL, detach, NULL), 0);
-    test_await(&walked, 1);
-    leave(victim, &held);
-    test_raise(&go, 1);
-    pthread_join(changer, NULL);
-    look_for_detached();
-}
-
-static void die_committed(enum hf_lab_point point)
-{
-    if (point == HF_LAB_COMMITTED)
-        raise(SIGKILL);
-}
-
-static void detach_and_die(void *unused)
-{
-    pool = test_pool_open("pool");
-    victim = test_file(pool, "/victim");
-    hf_lab_at = die_committed;
-    detach(unused);
-}
-
-/* The process that detaches is killed after its commit, and this one mends what it has left. */
-static void mend_beside_leave(bool unused)
-{
-    struct iovec iov;
-    struct hf_pin held;
-    int status;
-
-    (void)unused;
-    test_remove_tree(test_path("pool")); /* of the turn before */
-    pool = test_engine_pool(engine, "pool", TEST_MIB(8));
-    victim = test_file_filled(pool, "/victim", OURS, 1);
-    held = test_pin(victim, 0, TEST_PAGE, HF_PIN_READ, &iov, 1);
-    status = test_wait_status(test_fork(detach_and_die, NULL));
-    EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-    leave(victim, &held);
-    look_for_detached();
 }
 
 /* ---- blocks that two files share ---- */
@@ -724,6 +657,13 @@ static const struct order {
     {"late-publish", "slots", HF_LAB_LATE_PUBLISH, false, pin_beside_change},
     {"drain", "slots", HF_LAB_NO_DRAIN, false, pin_beside_change},
     {"far-mark", "slots", HF_LAB_UNMARKED, false, pin_far_beside_change},
+    {"mark", "slots", HF_LAB_NO_MARK, false, pin_unmarked},
+    {"mark-late", "slots", HF_LAB_MARK_LATE, false, pin_unmarked},
+    {"mark-census", "slots", HF_LAB_NO_CENSUS, true, pin_unmarked},
+    {"mark-second-read", "slots", HF_LAB_NO_SECOND_READ, false, pin_beside_clearing},
+    {"mark-death", "slots-fenced", HF_LAB_MARKS_SURE, false, die_clearing},
+    {"seen-early", "slots", HF_LAB_SEES_TOO_EARLY, false, look_beside_pin},
+    {"seen-late", "slots", HF_LAB_SEES_TOO_LATE, false, pin_beside_look},
     {"blind", "blind", 0, false, pin_beside_change},
     {"unpatched", "unpatched", 0, false, pin_beside_change},
     {"gate", "slots", HF_LAB_NO_GATE, false, pin_in_gate},

@@ -30,6 +30,16 @@ void stand_at(enum hf_lab_point point);
 
 /* Slots for devices (far.c). */
 void pin_far_beside_change(bool unused);
+/* A pin of the victim's first page, whose lane has no mark (steps.c). */
+void pin_unmarked(bool biased);
+/* Blocks that are detached under a pin (detached.c). */
+void detach_beside_leave(bool unused);
+void mend_beside_leave(bool unused);
+/* Marks of lanes, and what was seen in them (marks.c). */
+void pin_beside_clearing(bool unused);
+void die_clearing(bool unused);
+void look_beside_pin(bool unused);
+void pin_beside_look(bool unused);
 
 /* Puts in place (puts.c). */
 void put_beside_death(bool unused);
