@@ -368,8 +368,7 @@ static int has_many_extents(struct fs_layout *l, uint64_t page, uint64_t end)
     uint64_t at;
     int rc;
 
-    /* an extent has a block, and a page */
-    if (l->inode.blocks <= META_STEP_EXTENTS || end - page <= META_STEP_EXTENTS)
+    if (end - page <= META_STEP_EXTENTS) /* an extent has a page */
         return 0;
     rc = meta_extent_nth(l->txn.meta, l->vnode->ino, page, META_STEP_EXTENTS, &at);
     return rc ? (rc == -ENOENT ? 0 : rc) : at < end;
@@ -390,12 +389,12 @@ static int take_held(struct fs_layout *l, uint64_t page, uint64_t last)
     return rc == -ENOENT ? 0 : rc;
 }
 
-int fs_layout_intend(struct fs_layout *l, enum meta_intent_kind kind, uint64_t page, uint64_t count)
+static __attribute__((noinline)) int intend_steps(struct fs_layout *l, enum meta_intent_kind kind,
+                                                  uint64_t page, uint64_t count)
 {
     struct meta_intent intent = {l->vnode->ino, kind, page, count, 0};
     int rc = has_many_extents(l, page, kind == META_INTENT_FREE ? page + count : META_FILE_PAGES);
 
-    shm_assert_held(&l->vnode->mutex);
     if (rc <= 0)
         return rc;
     if (kind == META_INTENT_INSERT) {
@@ -408,6 +407,14 @@ int fs_layout_intend(struct fs_layout *l, enum meta_intent_kind kind, uint64_t p
     rc = rc ? rc : meta_intent_put(l->txn.meta, &intent);
     l->steps = rc == 0;
     return rc ? rc : 1;
+}
+
+int fs_layout_intend(struct fs_layout *l, enum meta_intent_kind kind, uint64_t page, uint64_t count)
+{
+    shm_assert_held(&l->vnode->mutex);
+    if (l->inode.blocks <= META_STEP_EXTENTS) /* an extent has a block */
+        return 0;
+    return intend_steps(l, kind, page, count);
 }
 
 int fs_layout_take_out(struct fs_layout *l, uint64_t page, uint64_t count)
