@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The rule of epochs. An epoch is proposed with the members that live, and becomes active when each
- * member that stays has acknowledged it or is gone. The next one is proposed only then. So a member
- * that lives sees every epoch, and between any two that it has acknowledged there is none that it
- * does not know.
+ * member that stays has acknowledged it or has stopped. The next one is proposed only then. So a
+ * member that lives sees every epoch, and between any two that it has acknowledged there is none
+ * that it does not know.
  *
  * A member serves a key if the key is its own in all views of its chain. While the newest is only
  * proposed, the one before is among them: a key that moves is then served by nobody. An older copy
@@ -25,18 +25,18 @@ static int order_marks(const void *name, const void *mark)
     return strcmp(name, ((const struct epoch_mark *)mark)->name);
 }
 
-static bool has_acknowledged(const struct cluster_member *member, const struct epoch_mark *acks,
-                             uint32_t count)
+bool epoch_is_marked(struct epoch_marks marks, const struct cluster_member *member)
 {
     const struct epoch_mark *mark =
-        count ? bsearch(member->name, acks, count, sizeof *acks, order_marks) : NULL;
+        marks.count ? bsearch(member->name, marks.at, marks.count, sizeof *marks.at, order_marks)
+                    : NULL;
 
     return mark && mark->incarnation == member->incarnation;
 }
 
-static bool is_in(const struct cluster_view *view, const struct cluster_member *member)
+bool epoch_lives(const struct cluster_view *living, const struct cluster_member *member)
 {
-    const struct cluster_member *found = view_find(view, member->name);
+    const struct cluster_member *found = view_find(living, member->name);
 
     return found && found->incarnation == member->incarnation;
 }
@@ -52,20 +52,28 @@ static bool same_members(const struct cluster_view *view, const struct cluster_v
     return true;
 }
 
+/* A member of an active epoch may serve until it has stopped. One of a proposed epoch serves by the
+ * epoch before it, until it acknowledges. */
+static bool holds_up(const struct cluster_view *view, const struct cluster_member *member,
+                     const struct cluster_view *living, struct epoch_marks stopped,
+                     struct epoch_marks acks)
+{
+    if (!epoch_lives(living, member))
+        return (view->active || member->stays) && !epoch_is_marked(stopped, member);
+    return !view->active && member->stays && !epoch_is_marked(acks, member);
+}
+
 enum epoch_step epoch_next(const struct cluster_view *view, const struct cluster_view *living,
-                           const struct epoch_mark *acks, uint32_t acks_count)
+                           struct epoch_marks stopped, struct epoch_marks acks)
 {
     if (!view)
         return living->count ? EPOCH_PROPOSE : EPOCH_KEEP;
-    if (view->active)
-        return same_members(view, living) ? EPOCH_KEEP : EPOCH_PROPOSE;
-    for (uint32_t i = 0; i < view->count; i++) {
-        const struct cluster_member *member = &view->members[i];
-
-        if (member->stays && is_in(living, member) && !has_acknowledged(member, acks, acks_count))
+    for (uint32_t i = 0; i < view->count; i++)
+        if (holds_up(view, &view->members[i], living, stopped, acks))
             return EPOCH_KEEP;
-    }
-    return EPOCH_ACTIVATE;
+    if (!view->active)
+        return EPOCH_ACTIVATE;
+    return same_members(view, living) ? EPOCH_KEEP : EPOCH_PROPOSE;
 }
 
 struct cluster_view *epoch_propose(const struct cluster_view *view,
@@ -78,7 +86,7 @@ struct cluster_view *epoch_propose(const struct cluster_view *view,
     next->epoch = view ? view->epoch + 1 : 1;
     memcpy(next->members, living->members, living->count * sizeof living->members[0]);
     for (uint32_t i = 0; i < next->count; i++)
-        next->members[i].stays = view && is_in(view, &next->members[i]);
+        next->members[i].stays = view && epoch_lives(view, &next->members[i]);
     return next;
 }
 

@@ -9,7 +9,7 @@
 
 #include "members.h"
 
-/* A member that lives, or an acknowledgement. */
+/* Of a member: it has acknowledged an epoch, or has stopped. */
 struct epoch_mark {
     char name[CLUSTER_NAME_BYTES];
     uint64_t incarnation;
@@ -21,10 +21,18 @@ enum epoch_step {
     EPOCH_ACTIVATE, /* the newest epoch */
 };
 
-/* `view`: the newest epoch, null: none yet. `living`, `acks`: in the order of their names; acks of
- * the newest epoch. */
+/* Members, each with one mark, in the order of their names. */
+struct epoch_marks {
+    const struct epoch_mark *at;
+    uint32_t count;
+};
+
+/* `view`: the newest epoch, null: none yet. `living`: members with a key in etcd. `stopped`:
+ * members that surely serve nobody any more. `acks`: of the newest epoch. */
 enum epoch_step epoch_next(const struct cluster_view *view, const struct cluster_view *living,
-                           const struct epoch_mark *acks, uint32_t acks_count);
+                           struct epoch_marks stopped, struct epoch_marks acks);
+bool epoch_lives(const struct cluster_view *living, const struct cluster_member *member);
+bool epoch_is_marked(struct epoch_marks marks, const struct cluster_member *member);
 
 /* The view to propose. Null: no memory. */
 struct cluster_view *epoch_propose(const struct cluster_view *view,

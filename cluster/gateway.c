@@ -98,11 +98,6 @@ uint64_t answer_revision(json_object *answer)
     return etcd_number(etcd_member(answer, "header"), "revision");
 }
 
-uint64_t answer_term(json_object *answer)
-{
-    return etcd_number(etcd_member(answer, "header"), "raft_term");
-}
-
 bool answer_succeeded(json_object *answer)
 {
     return json_object_get_boolean(etcd_member(answer, "succeeded"));

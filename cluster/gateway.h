@@ -24,7 +24,6 @@ void request_last_before(json_object *transaction, const char *prefix, uint64_t 
 json_object *answer_kvs(json_object *answer, unsigned index);
 json_object *answer_kv(json_object *answer, unsigned index);
 uint64_t answer_revision(json_object *answer);
-uint64_t answer_term(json_object *answer);
 bool answer_succeeded(json_object *answer);
 
 json_object *request_lease(uint32_t ttl_seconds); /* /v3/lease/grant */

@@ -6,11 +6,14 @@
  * wakes one of them. Each change of the record is a transaction on its last revision. So two that
  * believe to lead do no harm.
  *
- * The lease. A renewal counts from the time at which it was sent, less a tenth for clocks that
- * differ. It counts only if a read that etcd's majority has confirmed comes after it, in the same
- * term. A leader of etcd that has been replaced may still renew, and its successor would not know.
- * Such a leader cannot answer that read. A successor elected after it gives each lease its whole
- * time again. So etcd never ends the lease before this member stops serving.
+ * The lease. A member serves for half of its lease's time after it has sent a renewal, less a tenth
+ * for clocks that differ. The renewal counts only if a read that etcd's majority has confirmed
+ * comes after it, and finds the member's key. When the key has gone, no later renewal counts. So
+ * after half of that time the member has stopped serving, and only then the leader counts it as
+ * stopped. It does not matter when etcd ends a lease, nor why. A leader of etcd that was stopped
+ * and has been replaced can end one that its successor renews (etcd's issue 12528).
+ *
+ * A member that goes out by itself says in etcd that it has stopped. Then nobody waits.
  */
 #include "joined.h"
 #include "records.h"
@@ -22,11 +25,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TTL_SECONDS 5
+#define TTL_SECONDS 5 /* two thirds are etcd's, and half as long the leader waits */
 #define SECOND_NS UINT64_C(1000000000)
 #define SETTLE_NS (SECOND_NS / 20) /* members that join at the same time are proposed at once */
 #define RETRY_NS (SECOND_NS / 4)
 #define ASK_NS (2 * SECOND_NS) /* how often one that is not a member looks */
+
+struct missed {
+    struct epoch_mark mark;
+    uint64_t until_ns; /* it may serve */
+};
 
 struct join {
     struct cluster_members *members;
@@ -35,11 +43,16 @@ struct join {
     uint32_t ttl_asked;
 
     uint64_t lease, incarnation; /* 0: not joined */
+    uint64_t stopped;            /* that it has been, and etcd does not know it; 0: none */
     uint64_t ttl_ns, renew_at_ns, settle_at_ns, watch_at_ns;
     uint64_t acknowledged;               /* epoch */
     struct record_epoch record, learned; /* as of the last look; of the view that is known */
     uint64_t revision;                   /* of the last look */
     bool leads, again;                   /* again: something has changed, or may have */
+
+    struct missed *missed; /* while it leads: members of the epoch whose keys have gone */
+    uint32_t missed_count;
+    uint64_t missed_at_ns; /* when the next of them counts as stopped; 0: none */
 
     struct etcd_watch watches[3];
     unsigned watch_count;
@@ -191,6 +204,8 @@ static void go_out(struct join *join, const char *why)
     members_go_out(join->members);
     note_failure(join, why);
     memset(&join->learned, 0, sizeof join->learned);
+    if (join->incarnation)
+        join->stopped = join->incarnation;
     join->incarnation = join->acknowledged = 0;
     join->leads = false;
 }
@@ -254,6 +269,8 @@ static void propose(struct join *join, const struct cluster_view *view,
         request_put(request, key, list, 0);
         key_in_prefix(join, key, "acks/");
         request_delete_all(request, key);
+        key_in_prefix(join, key, "stopped/");
+        request_delete_all(request, key);
         do_transaction(join, request);
     }
     free(epoch);
@@ -278,10 +295,10 @@ static void activate(struct join *join)
 }
 
 static void take_epoch_step(struct join *join, const struct cluster_view *view,
-                            const struct cluster_view *living, const struct epoch_mark *acks,
-                            uint32_t acks_count)
+                            const struct cluster_view *living, struct epoch_marks stopped,
+                            struct epoch_marks acks)
 {
-    enum epoch_step step = epoch_next(view, living, acks, acks_count);
+    enum epoch_step step = epoch_next(view, living, stopped, acks);
     uint64_t now = members_now_ns();
 
     if (step != EPOCH_PROPOSE)
@@ -298,7 +315,56 @@ static void take_epoch_step(struct join *join, const struct cluster_view *view,
     join->again = true;
 }
 
-/* Members and acknowledgements as of one revision. */
+/* For how long a member serves after a renewal was sent, by clocks of which none is slow. */
+static uint64_t serving_ns(uint64_t lease_ns)
+{
+    return lease_ns / 2;
+}
+
+/* When a member whose key has gone serves nobody any more. */
+static uint64_t missed_until(const struct join *join, const struct cluster_member *member)
+{
+    for (uint32_t i = 0; i < join->missed_count; i++)
+        if (join->missed[i].mark.incarnation == member->incarnation &&
+            strcmp(join->missed[i].mark.name, member->name) == 0)
+            return join->missed[i].until_ns;
+    return members_now_ns() + serving_ns(member->lease_seconds * SECOND_NS);
+}
+
+/* Members of the epoch whose keys have gone: those that have said that they have stopped, and those
+ * that were missed for long enough. Null: no memory. */
+static struct epoch_mark *find_stopped(struct join *join, const struct cluster_view *view,
+                                       const struct cluster_view *living, struct epoch_marks said,
+                                       struct epoch_marks *out)
+{
+    uint32_t members = view ? view->count : 0, stopped = 0, count = 0;
+    struct epoch_mark *marks = calloc(members + 1, sizeof *marks);
+    struct missed *missed = calloc(members + 1, sizeof *missed);
+
+    join->missed_at_ns = 0;
+    for (uint32_t i = 0; i < members && marks && missed; i++) {
+        const struct cluster_member *member = &view->members[i];
+        struct missed *one = &missed[count];
+
+        if (epoch_lives(living, member))
+            continue;
+        strcpy(one->mark.name, member->name);
+        one->mark.incarnation = member->incarnation;
+        one->until_ns = missed_until(join, member);
+        count++;
+        if (epoch_is_marked(said, member) || members_now_ns() >= one->until_ns)
+            marks[stopped++] = one->mark;
+        else if (!join->missed_at_ns || one->until_ns < join->missed_at_ns)
+            join->missed_at_ns = one->until_ns;
+    }
+    free(join->missed);
+    join->missed = missed;
+    join->missed_count = missed ? count : 0;
+    *out = (struct epoch_marks){marks, stopped};
+    return missed ? marks : NULL;
+}
+
+/* Members, acknowledgements and members that have stopped, as of one revision. */
 static json_object *ask_who_lives(struct join *join)
 {
     json_object *request = request_transaction();
@@ -310,18 +376,21 @@ static json_object *ask_who_lives(struct join *join)
     request_range(request, key, true);
     make_acks(join, key, "");
     request_range(request, key, true);
+    key_in_prefix(join, key, "stopped/");
+    request_range(request, key, true);
     return run_transaction(join, request);
 }
 
 static void lead(struct join *join)
 {
-    const struct cluster_view *view = cluster_view_get(join->members);
+    const struct cluster_view *known = cluster_view_get(join->members);
+    /* What an etcd had that has lost its data does not count. */
+    const struct cluster_view *view = join->record.revision ? known : NULL;
     struct cluster_view *living = NULL;
     json_object *answer = ask_who_lives(join);
-    struct epoch_mark *acks = NULL;
+    struct epoch_marks acks = {0}, said = {0}, stopped = {0};
     char key[REQUEST_KEY_BYTES];
     struct record_epoch record;
-    uint32_t count = 0;
 
     if (!answer || record_read_epoch(answer_kv(answer, 0), &record))
         goto out;
@@ -333,14 +402,19 @@ static void lead(struct join *join)
     if (record_read_members(answer_kvs(answer, 1), strlen(key), &living))
         goto out;
     make_acks(join, key, "");
-    if (record_read_acks(answer_kvs(answer, 2), strlen(key), &acks, &count))
+    if (record_read_marks(answer_kvs(answer, 2), strlen(key), &acks))
         goto out;
-    /* A view of an etcd that has lost its data does not count. */
-    take_epoch_step(join, join->record.revision ? view : NULL, living, acks, count);
+    key_in_prefix(join, key, "stopped/");
+    if (record_read_marks(answer_kvs(answer, 3), strlen(key), &said) ||
+        !find_stopped(join, view, living, said, &stopped))
+        goto out;
+    take_epoch_step(join, view, living, stopped, acks);
 out:
-    free(acks);
+    free((void *)acks.at);
+    free((void *)said.at);
+    free((void *)stopped.at);
     cluster_view_put(living);
-    cluster_view_put(view);
+    cluster_view_put(known);
     json_object_put(answer);
 }
 
@@ -362,6 +436,12 @@ static json_object *look(struct join *join)
     return run_transaction(join, request);
 }
 
+/* The key of this membership is there. */
+static bool finds_self(const struct join *join, json_object *answer)
+{
+    return etcd_number(answer_kv(answer, 1), "create_revision") == join->incarnation;
+}
+
 /* What a look has found. False: it makes no sense, or this member has gone out. */
 static bool take_look(struct join *join, json_object *answer, char **before)
 {
@@ -373,7 +453,7 @@ static bool take_look(struct join *join, json_object *answer, char **before)
     join->revision = answer_revision(answer);
     if (!join->incarnation)
         return true;
-    if (etcd_number(answer_kv(answer, 1), "create_revision") != join->incarnation) {
+    if (!finds_self(join, answer)) {
         go_out(join, "etcd ended the lease of this member");
         return false;
     }
@@ -402,8 +482,25 @@ static void follow_look(struct join *join, json_object *answer)
 
 /* ------------------------------------------------------------------ joining, leaving ---- */
 
+/* So that nobody waits for it. */
+static void say_stopped(struct join *join)
+{
+    json_object *request;
+    char key[REQUEST_KEY_BYTES], value[24];
+
+    if (!join->stopped)
+        return;
+    snprintf(key, sizeof key, "%sstopped/%s", join->prefix, join->members->name);
+    snprintf(value, sizeof value, "%" PRIu64, join->stopped);
+    request = request_transaction();
+    request_put(request, key, value, 0);
+    if (do_transaction(join, request))
+        join->stopped = 0;
+}
+
 static void revoke(struct join *join)
 {
+    say_stopped(join);
     if (join->lease)
         json_object_put(ask_etcd(join, "/v3/lease/revoke", request_of_lease(join->lease)));
     join->lease = 0;
@@ -411,7 +508,7 @@ static void revoke(struct join *join)
 
 static uint64_t ttl_left(const struct join *join, uint64_t sent_ns)
 {
-    return sent_ns + join->ttl_ns - join->ttl_ns / 10;
+    return sent_ns + serving_ns(join->ttl_ns) - serving_ns(join->ttl_ns) / 10;
 }
 
 static bool grant(struct join *join)
@@ -428,7 +525,7 @@ static bool grant(struct join *join)
 /* The member's key, attached to the lease: this is what makes it a member. */
 static bool put_self(struct join *join)
 {
-    char *value = record_write_member(join->address);
+    char *value = record_write_member(join->address, (uint32_t)(join->ttl_ns / SECOND_NS));
     json_object *request = request_transaction(), *answer;
 
     request_if(request, join->self, 0);
@@ -466,12 +563,11 @@ static void begin_membership(struct join *join)
 
 static void renew(struct join *join)
 {
-    uint64_t sent = members_now_ns(), ttl, term;
+    uint64_t sent = members_now_ns(), ttl;
     json_object *answer = ask_etcd(join, "/v3/lease/keepalive", request_of_lease(join->lease));
     json_object *result = etcd_member(answer, "result");
 
-    ttl = etcd_number(result, "TTL") * SECOND_NS;
-    term = answer_term(result);
+    ttl = etcd_number(result, "TTL");
     json_object_put(answer);
     join->renew_at_ns = members_now_ns() + RETRY_NS;
     if (!result) {
@@ -483,10 +579,9 @@ static void renew(struct join *join)
         return;
     }
     answer = look(join);
-    if (answer && term && answer_term(answer) == term) {
-        join->ttl_ns = ttl;
+    if (answer && finds_self(join, answer)) {
         members_extend(join->members, ttl_left(join, sent));
-        join->renew_at_ns = sent + ttl / 4;
+        join->renew_at_ns = sent + join->ttl_ns / 4;
     }
     if (answer)
         follow_look(join, answer);
@@ -519,6 +614,8 @@ static uint64_t next_look_ns(const struct join *join)
         next = join->watch_at_ns > now ? join->watch_at_ns : now + RETRY_NS;
     if (join->settle_at_ns && join->settle_at_ns < next)
         next = join->settle_at_ns;
+    if (join->leads && join->missed_at_ns && join->missed_at_ns < next)
+        next = join->missed_at_ns;
     if (join->incarnation && join->renew_at_ns < next)
         next = join->renew_at_ns;
     return next;
@@ -545,6 +642,7 @@ static void *stay_in_touch(void *arg)
             wait_for_reason(join);
     }
     members_go_out(join->members);
+    join->stopped = join->incarnation;
     revoke(join);
     return NULL;
 }
@@ -568,7 +666,8 @@ static int prepare(struct join *join, const struct cluster_members_options *opti
         .urls = options->etcd, .ca = options->ca, .cert = options->cert, .key = options->key};
     int rc = set_prefix(join, options->prefix ? options->prefix : "holdfast/");
 
-    join->ttl_asked = options->ttl_seconds ? options->ttl_seconds : TTL_SECONDS;
+    join->ttl_asked = (options->ttl_seconds ? options->ttl_seconds : TTL_SECONDS) * 2 / 3;
+    join->ttl_asked += join->ttl_asked == 0;
     join->ttl_ns = join->ttl_asked * SECOND_NS;
     if (options->address)
         snprintf(join->address, sizeof join->address, "%s", options->address);
@@ -603,5 +702,6 @@ void join_close(struct cluster_members *members)
     etcd_wake(members->join->etcd);
     pthread_join(members->join_thread, NULL);
     etcd_close(members->join->etcd);
+    free(members->join->missed);
     free(members->join);
 }

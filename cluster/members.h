@@ -23,8 +23,9 @@ struct cluster_member {
     char address[CLUSTER_ADDRESS_BYTES];
     /* Grows whenever a member of this name joins. */
     uint64_t incarnation;
-    uint64_t hash; /* of the name: place.c */
-    bool stays;    /* the same incarnation was in the epoch before */
+    uint64_t hash;          /* of the name: place.c */
+    uint32_t lease_seconds; /* of its lease in etcd */
+    bool stays;             /* the same incarnation was in the epoch before */
 };
 
 struct cluster_view {
@@ -43,13 +44,15 @@ struct cluster_members_options {
     const char *name;
 
     /* The rest is for etcd alone. */
-    const char *etcd;     /* "URL,URL": any of its members answers for all */
-    const char *prefix;   /* of all keys, for several clusters in one etcd; null: "holdfast/" */
-    const char *ca;       /* of https: a file with the certificates that are trusted, or null */
-    const char *cert;     /* this side's own certificate, or null */
-    const char *key;      /* and its key */
-    const char *address;  /* where others find this member */
-    uint32_t ttl_seconds; /* of its lease; 0: five. etcd raises what it finds too short */
+    const char *etcd;    /* "URL,URL": any of its members answers for all */
+    const char *prefix;  /* of all keys, for several clusters in one etcd; null: "holdfast/" */
+    const char *ca;      /* of https: a file with the certificates that are trusted, or null */
+    const char *cert;    /* this side's own certificate, or null */
+    const char *key;     /* and its key */
+    const char *address; /* where others find this member */
+    /* In what time a death is noticed; 0: five. Of these, two thirds are its lease in etcd, which
+     * raises what it finds too short. */
+    uint32_t ttl_seconds;
     /* Drops from the member's memory each key that is not its own in the view, or all of them where
      * `view` is null. From then on no older copy of such a key may be found. False: not all could
      * be dropped, and it is called again. In a thread of its own, once at a time. Null: there is

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LEASE_SECONDS_MAX 86400
+
 /* The value of a key as JSON; to be put. */
 static json_object *value_of(json_object *kv)
 {
@@ -36,12 +38,21 @@ int record_read_epoch(json_object *kv, struct record_epoch *out)
                : cluster_fail(-EPROTO, "the record of the epoch in etcd makes no sense");
 }
 
+/* A lease of no time, or of years, makes no sense. */
+static bool read_lease(json_object *value, struct cluster_member *member)
+{
+    int64_t seconds = json_object_get_int64(value);
+
+    member->lease_seconds = seconds > 0 && seconds <= LEASE_SECONDS_MAX ? (uint32_t)seconds : 0;
+    return member->lease_seconds != 0;
+}
+
 static int read_list_member(json_object *row, struct cluster_member *member)
 {
     const char *name, *address;
     int rc;
 
-    if (!row || !json_object_is_type(row, json_type_array) || json_object_array_length(row) < 4)
+    if (!row || !json_object_is_type(row, json_type_array) || json_object_array_length(row) < 5)
         return -EPROTO;
     name = json_object_get_string(json_object_array_get_idx(row, 0));
     address = json_object_get_string(json_object_array_get_idx(row, 1));
@@ -50,7 +61,7 @@ static int read_list_member(json_object *row, struct cluster_member *member)
     rc = view_set_member(member, name, strlen(name), address, strlen(address),
                          json_object_get_uint64(json_object_array_get_idx(row, 2)));
     member->stays = json_object_get_boolean(json_object_array_get_idx(row, 3));
-    return rc ? -EPROTO : 0;
+    return rc || !read_lease(json_object_array_get_idx(row, 4), member) ? -EPROTO : 0;
 }
 
 static int read_rows(json_object *rows, struct cluster_view *view)
@@ -111,7 +122,8 @@ static bool read_member(json_object *kv, size_t prefix_len, struct cluster_membe
     char *name = name_of(kv, prefix_len);
     bool fine = name && address &&
                 view_set_member(member, name, strlen(name), address, strlen(address),
-                                etcd_number(kv, "create_revision")) == 0;
+                                etcd_number(kv, "create_revision")) == 0 &&
+                read_lease(etcd_member(value, "lease"), member);
 
     free(name);
     json_object_put(value);
@@ -132,19 +144,19 @@ int record_read_members(json_object *kvs, size_t prefix_len, struct cluster_view
     return view_seal(view); /* names are keys, so no two are the same */
 }
 
-static int order_acks(const void *left, const void *right)
+static int order_two_marks(const void *left, const void *right)
 {
     return strcmp(((const struct epoch_mark *)left)->name,
                   ((const struct epoch_mark *)right)->name);
 }
 
-int record_read_acks(json_object *kvs, size_t prefix_len, struct epoch_mark **out, uint32_t *count)
+int record_read_marks(json_object *kvs, size_t prefix_len, struct epoch_marks *out)
 {
     uint32_t all = count_kvs(kvs), to = 0;
     struct epoch_mark *marks = calloc(all + 1, sizeof *marks);
 
     if (!marks)
-        return cluster_fail(-ENOMEM, "no memory for a list of acknowledgements");
+        return cluster_fail(-ENOMEM, "no memory for a list of members");
     for (uint32_t i = 0; i < all; i++) {
         json_object *kv = json_object_array_get_idx(kvs, i);
         char *name = name_of(kv, prefix_len), *value = etcd_text(kv, "value");
@@ -156,9 +168,8 @@ int record_read_acks(json_object *kvs, size_t prefix_len, struct epoch_mark **ou
         free(name);
         free(value);
     }
-    qsort(marks, to, sizeof *marks, order_acks);
-    *out = marks;
-    *count = to;
+    qsort(marks, to, sizeof *marks, order_two_marks);
+    *out = (struct epoch_marks){marks, to};
     return 0;
 }
 
@@ -185,12 +196,13 @@ char *record_write_list(const struct cluster_view *view)
 
     for (uint32_t i = 0; i < view->count; i++) {
         const struct cluster_member *member = &view->members[i];
-        json_object *row = json_object_new_array_ext(4);
+        json_object *row = json_object_new_array_ext(5);
 
         json_object_array_add(row, json_object_new_string(member->name));
         json_object_array_add(row, json_object_new_string(member->address));
         json_object_array_add(row, json_object_new_uint64(member->incarnation));
         json_object_array_add(row, json_object_new_boolean(member->stays));
+        json_object_array_add(row, json_object_new_int64(member->lease_seconds));
         json_object_array_add(rows, row);
     }
     json_object_object_add(value, "epoch", json_object_new_uint64(view->epoch));
@@ -198,10 +210,11 @@ char *record_write_list(const struct cluster_view *view)
     return as_text(value);
 }
 
-char *record_write_member(const char *address)
+char *record_write_member(const char *address, uint32_t lease_seconds)
 {
     json_object *value = json_object_new_object();
 
     json_object_object_add(value, "address", json_object_new_string(address));
+    json_object_object_add(value, "lease", json_object_new_int64(lease_seconds));
     return as_text(value);
 }

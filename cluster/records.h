@@ -3,10 +3,11 @@
  * What lies in etcd, under the prefix of a cluster:
  *
  *   epoch          {"epoch":7,"active":true}
- *   list           {"epoch":7,"members":[["NAME","ADDRESS",INCARNATION,STAYS], ...]}
- *   members/NAME   {"address":"ADDRESS"}; attached to the member's lease. Its create revision is the
- *                  member's incarnation
+ *   list           {"epoch":7,"members":[["NAME","ADDRESS",INCARNATION,STAYS,LEASE], ...]}
+ *   members/NAME   {"address":"ADDRESS","lease":3}; attached to the member's lease of so many
+ *                  seconds. Its create revision is the member's incarnation
  *   acks/7/NAME    the member's incarnation; attached to its lease
+ *   stopped/NAME   an incarnation that serves nobody any more, until the next epoch is proposed
  *
  * No object, and no key of one, ever lies there. What is not understood is a failure, and never a
  * reason to crash.
@@ -30,11 +31,12 @@ int record_read_epoch(json_object *kv, struct record_epoch *out);
 int record_read_list(json_object *kv, struct cluster_view **out);
 /* `kvs`: of an answer, or null for none. Members that make no sense are left out. */
 int record_read_members(json_object *kvs, size_t prefix_len, struct cluster_view **out);
-int record_read_acks(json_object *kvs, size_t prefix_len, struct epoch_mark **out, uint32_t *count);
+/* Acknowledgements, or members that have stopped; what is at out->at is to be freed. */
+int record_read_marks(json_object *kvs, size_t prefix_len, struct epoch_marks *out);
 
 /* Text, to be freed; null: no memory. */
 char *record_write_epoch(uint64_t epoch, bool active);
 char *record_write_list(const struct cluster_view *view);
-char *record_write_member(const char *address);
+char *record_write_member(const char *address, uint32_t lease_seconds);
 
 #endif

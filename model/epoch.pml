@@ -2,7 +2,8 @@
 /*
  * Epochs of a cluster, as docs/CLUSTER.md has them: two members, one key, and a leader whose steps are
  * transactions of etcd. A member may stop for any time before any of its steps, lose its lease, and join again. So this
- * is also a partition. Nothing is said of the order of stores in one machine.
+ * is also a partition. etcd may end a lease at any time, also while its member serves. Nothing is said of the order of
+ * stores in one machine.
  *
  * EPOCHS, PUTS and JOINS (how many there are at most) are set by run.py.
  *
@@ -12,7 +13,7 @@
  * Broken twins:
  * -DNO_ACKNOWLEDGEMENT: an epoch becomes active at once.
  * -DACKNOWLEDGE_FIRST: a member acknowledges an epoch before it serves by it.
- * -DNO_LEASE: etcd ends a lease while its member still serves.
+ * -DNO_WAIT: the leader takes a member whose key has gone for one that serves nobody.
  * -DNEWEST_ALONE: a member serves what is its own in the newest epoch, active or not.
  * -DNO_SWEEP: nothing is dropped when a key moves.
  * -DNO_LOCK: a put is judged, and stores later, when a sweep may have ended.
@@ -53,11 +54,19 @@ byte begun, acknowledged;   /* numbers of puts: the last that began, the highest
                       OWN(m, 1) && OWN(m, 2) && OWN(m, 3) && OWN(m, 4))
 #endif
 
+/* What the leader waits for, or is told, when a key has gone. */
+#ifdef NO_WAIT
+#define STOPPED(m) 1
+#else
+#define STOPPED(m) (!leased[m] || listed_as[m] != incarnation[m])
+#endif
+#define AS_LISTED(m) (lives[m] && listed_as[m] == incarnation[m])
+#define SETTLED(m) (!listed[m] || AS_LISTED(m) || STOPPED(m))
 #define DIFFERS(m) (lives[m] != listed[m] || (lives[m] && listed_as[m] != incarnation[m]))
 #ifdef WAITS_FOR_GONE
 #define READY(m) (!stays[m] || acknowledges[m] == epoch)
 #else
-#define READY(m) (!stays[m] || !lives[m] || listed_as[m] != incarnation[m] || acknowledges[m] == epoch)
+#define READY(m) (!stays[m] || (AS_LISTED(m) -> acknowledges[m] == epoch : STOPPED(m)))
 #endif
 
 inline list(m)
@@ -71,7 +80,7 @@ proctype leader()
 {
 end:
     do
-    :: atomic { in_force && epoch < EPOCHS && (DIFFERS(0) || DIFFERS(1)) ->
+    :: atomic { in_force && epoch < EPOCHS && (DIFFERS(0) || DIFFERS(1)) && SETTLED(0) && SETTLED(1) ->
        epoch++;
        list(0);
        list(1);
@@ -94,12 +103,8 @@ proctype leases()
 {
 end:
     do
-    :: atomic { lives[0] && !leased[0] -> lives[0] = 0 }
-    :: atomic { lives[1] && !leased[1] -> lives[1] = 0 }
-#ifdef NO_LEASE
     :: lives[0] -> lives[0] = 0
     :: lives[1] -> lives[1] = 0
-#endif
     od
 }
 

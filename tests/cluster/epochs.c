@@ -7,6 +7,7 @@
  * usage: cluster-epochs                    the rule, and what records are refused
  *        cluster-epochs unacknowledged     an epoch becomes active at once: this must be seen
  *        cluster-epochs unswept            and a member that drops nothing
+ *        cluster-epochs unstopped          and a member that serves when its key has gone
  */
 #include "epoch.h"
 #include "etcd.h"
@@ -25,7 +26,7 @@
 #define KEYS 24u
 #define STEPS 200000u
 
-enum wrong { RIGHT, UNACKNOWLEDGED, UNSWEPT };
+enum wrong { RIGHT, UNACKNOWLEDGED, UNSWEPT, UNSTOPPED };
 
 static struct world {
     struct test_rng rng;
@@ -34,6 +35,7 @@ static struct world {
     uint64_t incarnations;             /* that there were */
     struct member {
         uint64_t incarnation; /* 0: it is out */
+        bool ended;           /* etcd has ended its lease, and it does not know */
         uint64_t acknowledged;
         struct epoch_chain chain;
         uint64_t held[KEYS];
@@ -56,7 +58,7 @@ static struct cluster_view *living_now(struct world *w)
 
     EXPECT(view);
     for (unsigned i = 0; i < MEMBERS; i++)
-        if (w->members[i].incarnation)
+        if (w->members[i].incarnation && !w->members[i].ended)
             EXPECT_OK(view_set_member(&view->members[to++], name_of(i), 1, "x", 1,
                                       w->members[i].incarnation));
     view->count = to;
@@ -78,6 +80,23 @@ static uint32_t acks_now(struct world *w, struct epoch_mark *acks)
     return count;
 }
 
+/* Members of the record that serve nobody any more. */
+static uint32_t stopped_now(struct world *w, struct epoch_mark *stopped)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; w->record && i < w->record->count; i++) {
+        const struct cluster_member *listed = &w->record->members[i];
+        const struct member *member = &w->members[listed->name[0] - 'a'];
+
+        if (member->incarnation == listed->incarnation && w->wrong != UNSTOPPED)
+            continue;
+        strcpy(stopped[count].name, listed->name);
+        stopped[count++].incarnation = listed->incarnation;
+    }
+    return count;
+}
+
 static void set_record(struct world *w, const struct cluster_view *record)
 {
     cluster_view_put(w->record);
@@ -87,9 +106,10 @@ static void set_record(struct world *w, const struct cluster_view *record)
 static void lead(struct world *w)
 {
     struct cluster_view *living = living_now(w), *active;
-    struct epoch_mark acks[MEMBERS];
+    struct epoch_mark acks[MEMBERS], stopped[MEMBERS];
 
-    switch (epoch_next(w->record, living, acks, acks_now(w, acks))) {
+    switch (epoch_next(w->record, living, (struct epoch_marks){stopped, stopped_now(w, stopped)},
+                       (struct epoch_marks){acks, acks_now(w, acks)})) {
     case EPOCH_KEEP:
         break;
     case EPOCH_PROPOSE:
@@ -119,8 +139,8 @@ static void learn(struct world *w, struct member *member)
 {
     int rc = w->record ? epoch_chain_learn(&member->chain, w->record) : 0;
 
-    if (rc == -ESTALE)
-        EXPECT(w->wrong == UNACKNOWLEDGED); /* one that lives misses none */
+    if (rc == -ESTALE) /* one that lives misses none */
+        EXPECT(w->wrong == UNACKNOWLEDGED || w->wrong == UNSTOPPED);
     if (rc == -ESTALE)
         go_out(member);
 }
@@ -176,6 +196,8 @@ static void one_step(struct world *w)
 
     if (what == 0) {
         go_out(member);
+    } else if (what == 1 && member->incarnation) {
+        member->ended = true;
     } else if (!member->incarnation) {
         if (what > 1)
             return;
@@ -249,8 +271,7 @@ static void members_left_out(const char *value)
 {
     json_object *kvs = json_object_new_array();
     struct cluster_view *view;
-    struct epoch_mark *acks;
-    uint32_t count;
+    struct epoch_marks marks;
 
     json_object_array_add(kvs, kv_of(value));
     EXPECT_OK(record_read_members(kvs, 2, &view));
@@ -258,8 +279,8 @@ static void members_left_out(const char *value)
     cluster_view_put(view);
     EXPECT_OK(record_read_members(kvs, 100, &view));
     cluster_view_put(view);
-    EXPECT_OK(record_read_acks(kvs, 2, &acks, &count));
-    free(acks);
+    EXPECT_OK(record_read_marks(kvs, 2, &marks));
+    free((void *)marks.at);
     json_object_put(kvs);
 }
 
@@ -273,6 +294,7 @@ static void round_trip(void)
     view->epoch = 9;
     view->members[0].incarnation = UINT64_C(1) << 60;
     view->members[1].stays = true;
+    view->members[0].lease_seconds = view->members[1].lease_seconds = 3;
     text = record_write_list(view);
     kv = kv_of(text);
     EXPECT_OK(record_read_list(kv, &again));
@@ -305,8 +327,11 @@ static void records(void)
     list_refused("{\"epoch\":1,\"members\":[7]}");
     list_refused("{\"epoch\":1,\"members\":[[]]}");
     list_refused("{\"epoch\":1,\"members\":[[null,\"x\",1,true]]}");
-    list_refused("{\"epoch\":1,\"members\":[[\"a/b\",\"x\",1,true]]}");
-    list_refused("{\"epoch\":1,\"members\":[[\"a\",\"x\",1,true],[\"a\",\"x\",1,true]]}");
+    list_refused("{\"epoch\":1,\"members\":[[\"a\",\"x\",1,true]]}");
+    list_refused("{\"epoch\":1,\"members\":[[\"a\",\"x\",1,true,0]]}");
+    list_refused("{\"epoch\":1,\"members\":[[\"a\",\"x\",1,true,1000000]]}");
+    list_refused("{\"epoch\":1,\"members\":[[\"a/b\",\"x\",1,true,3]]}");
+    list_refused("{\"epoch\":1,\"members\":[[\"a\",\"x\",1,true,3],[\"a\",\"x\",1,true,3]]}");
     round_trip();
 }
 
@@ -334,9 +359,10 @@ static void chain_limits(void)
 
 static int run(int argc, char **argv)
 {
-    enum wrong wrong = argc < 2                          ? RIGHT
-                       : strcmp(argv[1], "unswept") == 0 ? UNSWEPT
-                                                         : UNACKNOWLEDGED;
+    enum wrong wrong = argc < 2                            ? RIGHT
+                       : strcmp(argv[1], "unswept") == 0   ? UNSWEPT
+                       : strcmp(argv[1], "unstopped") == 0 ? UNSTOPPED
+                                                           : UNACKNOWLEDGED;
 
     run_world(wrong);
     if (wrong == RIGHT) {
