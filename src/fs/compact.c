@@ -38,8 +38,8 @@ struct compaction {
     struct hf_compact_result out;
     struct fs_gathering gathering;
     struct fs_reservation blocks; /* a free group for the run, if one was needed */
-    /* the run */
-    uint64_t first;
+    /* the run, and the first one behind it that may be all blocks */
+    uint64_t first, next;
     unsigned count;
     struct meta_extent pieces[MM_HUGE_PAGES];
     bool laid, shared, small; /* lies right; may have blocks of others; has had small entries */
@@ -62,8 +62,10 @@ static int read_pieces(struct compaction *c, struct meta_txn *txn)
         int rc = meta_extent_find(txn, c->vnode->ino, page, piece);
         uint64_t skip;
 
-        if (rc == -ENOENT || (rc == 0 && piece->page > page)) {
-            c->count = 0; /* a hole */
+        if (rc == -ENOENT || (rc == 0 && piece->page > page)) { /* a hole */
+            c->count = 0;
+            c->next =
+                rc ? UINT64_MAX : (piece->page + MM_HUGE_PAGES - 1) / MM_HUGE_PAGES * MM_HUGE_PAGES;
             return 0;
         }
         if (rc)
@@ -86,8 +88,11 @@ static int look_at_run(struct compaction *c)
     int rc;
 
     shm_assert_held(&c->vnode->mutex);
-    if (c->first + MM_HUGE_PAGES > dax_pages_up(c->vnode->size))
+    c->next = c->first + MM_HUGE_PAGES;
+    if (c->next > dax_pages_up(c->vnode->size)) {
+        c->next = UINT64_MAX;
         return 0;
+    }
     rc = meta_begin_read(c->fs->dax.meta, &txn);
     if (rc)
         return rc;
@@ -319,7 +324,7 @@ int fs_compact(struct fs *fs, struct shm_vnode *vnode, uint64_t off, uint64_t le
     fs_reservation_init(&c.blocks);
     end = len && len < size - off ? (off + len) / HF_BLOCK_BYTES : dax_pages_up(size);
     for (c.first = (off + RUN_BYTES - 1) / RUN_BYTES * MM_HUGE_PAGES;
-         rc == 0 && c.first + MM_HUGE_PAGES <= end; c.first += MM_HUGE_PAGES)
+         rc == 0 && c.first < end && end - c.first >= MM_HUGE_PAGES; c.first = c.next)
         rc = compact_run(&c);
     if (rc == 0)
         *out = c.out;

@@ -126,6 +126,24 @@ static void check_what_counts(struct hf_pool *pool)
     close_all(pool, file, "/parts");
 }
 
+/* Holes are not looked at run by run: this one would take four million looks. */
+static void check_sparse(struct hf_pool *pool)
+{
+    struct hf_file *file = test_file(pool, "/sparse");
+    struct hf_compact_result result;
+
+    EXPECT_EQ(hf_truncate(file, UINT64_C(1) << 43, NULL), 0);
+    EXPECT_EQ(hf_fallocate(file, 0, 0, RUNS(1), NULL), 0);
+    EXPECT_EQ(hf_fallocate(file, 0, RUNS(4) + 7 * TEST_PAGE, RUNS(2), NULL), 0);
+    EXPECT_EQ(hf_fallocate(file, 0, RUNS(4000000), RUNS(1), NULL), 0);
+    result = compacted(file, 0, 0, 0, NULL);
+    EXPECT_EQ(result.run_bytes, RUNS(3));
+    EXPECT_EQ(result.huge_bytes, RUNS(3));
+    result = compacted(file, RUNS(2), 0, HF_COMPACT_LOOK, NULL);
+    EXPECT_EQ(result.run_bytes, RUNS(2));
+    close_all(pool, file, "/sparse");
+}
+
 /* Blocks that lie right, with an entry for each page: no byte is copied. The table of a file of so
  * many pages is one node, or more. */
 static void check_small_entries(struct hf_pool *pool, uint64_t pages)
@@ -365,6 +383,7 @@ static void compact(void)
 
     check_scattered(pool);
     check_what_counts(pool);
+    check_sparse(pool);
     check_small_entries(pool, RUN_PAGES);
     check_small_entries(pool, 3 * RUN_PAGES);
     check_pinned(pool);
