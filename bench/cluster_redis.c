@@ -30,6 +30,14 @@ void redis_serve(const char *node)
            bench.folder, "--daemonize", "no", "--protected-mode", "no", (char *)NULL);
 }
 
+static bool has_ended(pid_t server)
+{
+    siginfo_t info = {.si_pid = 0};
+
+    return waitid(P_PID, (id_t)server, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == server;
+}
+
 int redis_connect(const char *node, pid_t server)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(PORT)};
@@ -45,7 +53,7 @@ int redis_connect(const char *node, pid_t server)
             return fd;
         }
         close(fd);
-        if (waitpid(server, NULL, WNOHANG | WNOWAIT) == server)
+        if (has_ended(server))
             return -1;
     }
     lab_fail("redis-server does not answer");
