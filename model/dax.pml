@@ -37,10 +37,10 @@
 bool zap_pending; /* under the mutex */
 #endif
 #ifdef DIES
-byte closer;      /* thread that closed the gate; under the mutex, but for threads that wait for it to open */
-#define DEAD_GATE (died && closer == MORTAL)
+byte closer[2];   /* thread that closed the gate; under the mutex, but for threads that wait for it to open */
+#define DEAD_GATE(page) (gate[page] && died && closer[page] == MORTAL)
 #else
-#define DEAD_GATE false
+#define DEAD_GATE(page) false
 #endif
 
 byte where[2];  /* block under the page */
@@ -101,7 +101,16 @@ inline lock_layout(page)
 
 inline open_gate_of_dead()
 {
-    atomic { gate[0] = false; gate[1] = false };
+    atomic {
+        if
+        :: DEAD_GATE(0) -> gate[0] = false
+        :: else
+        fi;
+        if
+        :: DEAD_GATE(1) -> gate[1] = false
+        :: else
+        fi
+    };
     opens_for_dead()
 }
 
@@ -139,9 +148,9 @@ inline pin_slow(page, block)
 {
     lock_layout(page);
     do
-    :: gate[page] && DEAD_GATE -> open_gate_of_dead()
-    :: gate[page] && !DEAD_GATE && MUST_WAIT ->
-        unlock(LAYOUT(page)); !gate[page] || DEAD_GATE; lock_layout(page)
+    :: DEAD_GATE(page) -> open_gate_of_dead()
+    :: gate[page] && !DEAD_GATE(page) && MUST_WAIT ->
+        unlock(LAYOUT(page)); !gate[page] || DEAD_GATE(page); lock_layout(page)
     :: else -> break
     od;
     fill_hole(page, block);
@@ -328,7 +337,7 @@ inline transaction()
 }
 
 #ifdef DIES
-#define CLOSED_BY_ME closer = me;
+#define CLOSED_BY_ME closer[from] = me; closer[to] = me;
 #else
 #define CLOSED_BY_ME
 #endif
@@ -413,9 +422,9 @@ proctype change(byte me, from, to)
     :: left -> left--;
         lock_layout(from); /* L1 */
         do
-        :: (gate[from] || gate[to]) && DEAD_GATE -> open_gate_of_dead()
-        :: (gate[from] || gate[to]) && !DEAD_GATE ->
-            unlock(LAYOUT(from)); (!gate[from] && !gate[to]) || DEAD_GATE; lock_layout(from)
+        :: DEAD_GATE(from) || DEAD_GATE(to) -> open_gate_of_dead()
+        :: (gate[from] || gate[to]) && !DEAD_GATE(from) && !DEAD_GATE(to) ->
+            unlock(LAYOUT(from)); (!gate[from] && !gate[to]) || DEAD_GATE(from) || DEAD_GATE(to); lock_layout(from)
         :: else -> break
         od;
 #ifdef WHOLE
