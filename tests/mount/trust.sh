@@ -50,10 +50,12 @@ chmod 755 "$work"
 
 # A build below a folder that is root's alone: other users get a copy of the program, with its libraries where it looks for them.
 if ! nobody test -x "$HOLDFAST"; then
-    mkdir -p "$work/copy/cli" "$work/copy/src" "$work/copy/cache"
+    mkdir -p "$work/copy/cli"
     cp "$HOLDFAST" "$work/copy/cli"
-    cp "$(dirname "$HOLDFAST")"/../src/libholdfast.so.? "$work/copy/src"
-    cp "$(dirname "$HOLDFAST")"/../cache/libholdfast-cache.so.? "$work/copy/cache" 2>/dev/null || true # a build may lack it
+    for folder in src cache cluster; do # a build may lack the last two
+        mkdir "$work/copy/$folder"
+        cp "$(dirname "$HOLDFAST")/../$folder"/libholdfast*.so.? "$work/copy/$folder" 2>/dev/null || true
+    done
     HOLDFAST=$work/copy/cli/holdfast
 fi
 
