@@ -367,17 +367,26 @@ int peer_send(struct peer *peer, const struct wire_head *head)
     return peer->state == PEER_OPEN ? send_by_fate(peer, head) : -ENOTCONN;
 }
 
+/* 0, -ENOTCONN or -ENOMEM. */
+static int begin_move(struct peer *peer, void *arg, struct peer_op **out)
+{
+    if (peer->state != PEER_OPEN)
+        return -ENOTCONN;
+    *out = take_op(peer, PEER_MOVE, 0);
+    if (!*out)
+        return -ENOMEM;
+    (*out)->arg = arg;
+    return 0;
+}
+
 int peer_write(struct peer *peer, const void *from, size_t len, uint64_t address, uint64_t key,
                void *arg)
 {
     struct peer_op *op;
+    int rc = begin_move(peer, arg, &op);
 
-    if (peer->state != PEER_OPEN)
-        return -ENOTCONN;
-    op = take_op(peer, PEER_MOVE, 0);
-    if (!op)
-        return -ENOMEM;
-    op->arg = arg;
+    if (rc)
+        return rc;
     return fail_post(peer, op,
                      fi_write(peer->ep, from, len, NULL, FI_ADDR_UNSPEC, address, key, op));
 }
@@ -385,13 +394,10 @@ int peer_write(struct peer *peer, const void *from, size_t len, uint64_t address
 int peer_read(struct peer *peer, void *to, size_t len, uint64_t address, uint64_t key, void *arg)
 {
     struct peer_op *op;
+    int rc = begin_move(peer, arg, &op);
 
-    if (peer->state != PEER_OPEN)
-        return -ENOTCONN;
-    op = take_op(peer, PEER_MOVE, 0);
-    if (!op)
-        return -ENOMEM;
-    op->arg = arg;
+    if (rc)
+        return rc;
     return fail_post(peer, op, fi_read(peer->ep, to, len, NULL, FI_ADDR_UNSPEC, address, key, op));
 }
 
