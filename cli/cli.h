@@ -57,12 +57,18 @@ struct cli_verb {
     /* The first argument chooses one of these, ended by null, and it is all that counts. The name
      * of each is this one's, a blank and its own. Or null. */
     const struct cli_verb *const *verbs;
+    /* The program holdfast-TOPIC knows all of the verb but what is above, and is run in place of
+     * this one, with the same arguments. Or null. */
+    const char *topic;
     int (*run)(int count, char **operands);
 };
 
 /* Sorts the arguments after the verb into options and operands (moved to the front, *count of
  * them). Returns -1 to go on, else the exit code; the sentence is printed. */
 int cli_parse(const struct cli_verb *verb, char **args, int *count);
+
+/* Becomes the program holdfast-TOPIC (launch.c). Returns the exit code if it cannot. */
+int cli_launch(const char *topic, char **argv);
 
 /* `holdfast complete WORD...`: complete.c. */
 int cli_complete(int count, char **words);

@@ -318,7 +318,7 @@ static const struct cli_verb *const cluster_verbs[] = {&cluster_put, &cluster_ge
 const struct cli_verb cli_verb_cluster = {
     .name = "cluster",
     .operands = "VERB [ARGUMENT] ...",
-    .summary = "get, put and list objects of all members of a cluster",
+    .summary = CLUSTER_SUMMARY,
     .details = "`holdfast cluster VERB --help` says more.",
     .verbs = cluster_verbs,
 };

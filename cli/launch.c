@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The verbs demo and bench: programs of their own, because they link variants of the library that
- * must not be in libholdfast.so. They are looked for beside the running program first, so that the
- * build folder and a moved installation work. Then they are looked for where they were installed.
+ * Programs of their own behind verbs: they link what must not be in this one, or what takes long to
+ * load. They are looked for beside the running program first, so that the build folder and a moved
+ * installation work. Then they are looked for where they were installed.
  */
 #include "cli.h"
 
@@ -30,14 +30,12 @@ static bool program_folder(char buf[PATH_MAX])
 
 static bool find_program(const char *topic, char found[PATH_MAX])
 {
+    const char *const beside[] = {topic, "cli", "libexec/holdfast"};
     char folder[PATH_MAX];
     int len;
 
-    if (program_folder(folder)) {
-        len = snprintf(found, PATH_MAX, "%s/../%s/holdfast-%s", folder, topic, topic);
-        if (len < PATH_MAX && access(found, X_OK) == 0)
-            return true;
-        len = snprintf(found, PATH_MAX, "%s/../libexec/holdfast/holdfast-%s", folder, topic);
+    for (size_t i = 0; i < sizeof(beside) / sizeof(beside[0]) && program_folder(folder); i++) {
+        len = snprintf(found, PATH_MAX, "%s/../%s/holdfast-%s", folder, beside[i], topic);
         if (len < PATH_MAX && access(found, X_OK) == 0)
             return true;
     }
@@ -45,8 +43,7 @@ static bool find_program(const char *topic, char found[PATH_MAX])
     return access(found, X_OK) == 0;
 }
 
-/* operands[-1] is the verb, which becomes the program's own name. */
-static int launch(const char *topic, char **operands)
+int cli_launch(const char *topic, char **argv)
 {
     char path[PATH_MAX];
 
@@ -55,36 +52,7 @@ static int launch(const char *topic, char **operands)
                  path);
         return EX_UNAVAILABLE;
     }
-    operands[-1] = path;
     fflush(stdout);
-    execv(path, operands - 1);
+    execv(path, argv);
     return cli_fail_host(path, errno);
 }
-
-static int demo_run(int count, char **operands)
-{
-    (void)count;
-    return launch("demo", operands);
-}
-
-static int bench_run(int count, char **operands)
-{
-    (void)count;
-    return launch("bench", operands);
-}
-
-const struct cli_verb cli_verb_demo = {
-    .name = "demo",
-    .operands = "[--input DIR] [--seconds N] [--seed N] [--json]",
-    .summary = "show pins and layout changes on a real tree, with the protocol and without",
-    .raw = true,
-    .run = demo_run,
-};
-
-const struct cli_verb cli_verb_bench = {
-    .name = "bench",
-    .operands = "[OPTION] ...",
-    .summary = "measure pins, layout changes and reads beside the kernel's own",
-    .raw = true,
-    .run = bench_run,
-};

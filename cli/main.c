@@ -83,6 +83,16 @@ const struct cli_verb *cli_find_verb(const char *name)
     return NULL;
 }
 
+/* Of the program that knows the verb that is called, explained or completed; null: this one. */
+static const char *topic_called(int argc, char **argv)
+{
+    const char *first = argc > 1 ? argv[1] : "";
+    bool about = strcmp(first, "help") == 0 || (strcmp(first, "complete") == 0 && argc > 3);
+    const struct cli_verb *verb = about && argc > 2 ? cli_find_verb(argv[2]) : cli_find_verb(first);
+
+    return verb ? verb->topic : NULL;
+}
+
 /* Verbs that a build may have left out are not unknown to the user. */
 static int unknown_verb(const char *name)
 {
@@ -250,6 +260,8 @@ int main(int argc, char **argv)
     setlocale(LC_CTYPE, "");
     if (strncmp(basename(argv[0]), "mount.", 6) == 0)
         return run_as_mount_helper(argv + 1);
+    if (topic_called(argc, argv) != NULL)
+        return cli_launch(topic_called(argc, argv), argv);
     if (argc < 2) {
         print_verbs(stderr);
         return EX_USAGE;

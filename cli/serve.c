@@ -164,7 +164,7 @@ static int run_serve(int count, char **operands)
 const struct cli_verb cli_verb_serve = {
     .name = "serve",
     .operands = "POOL",
-    .summary = "serve a cache of the pool to other machines",
+    .summary = SERVE_SUMMARY,
     .details = "Ends with SIGINT or SIGTERM. By etcd, it leaves the others cleanly then, and its "
                "objects are lost with it.",
     .options = serve_options,

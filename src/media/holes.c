@@ -81,7 +81,7 @@ int media_resident(const struct media *media, uint64_t *bytes)
 
 uint64_t media_room(const struct media *media)
 {
-    uint64_t bytes;
+    uint64_t bytes = 0;
     struct statfs fs;
 
     if (!(media_sparse(media) || media_is_on_disk(media)) || fstatfs(media->fd, &fs) ||

@@ -41,6 +41,13 @@ if "$HOLDFAST" help bench >/dev/null 2>&1; then
     same "$(offered bench pin tr)" "truncate "
     same "$(offered bench --plot "$SOURCE_ROOT/LIC")" "$SOURCE_ROOT/LICENSE "
 fi
+if "$HOLDFAST" help cluster >/dev/null 2>&1; then
+    same "$(offered serv)" "serve "
+    same "$(offered serve "$pool" --me)" "--members "
+    same "$(offered cluster st)" "status "
+    same "$(offered cluster get --sec)" "--secret "
+    same "$(offered help clu)" "cluster "
+fi
 same "$(offered pins "$pool" --file mu)" "music/ "
 same "$(offered pins "$pool" -f no)" "notes "
 if "$HOLDFAST" help mount >/dev/null 2>&1; then

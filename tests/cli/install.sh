@@ -10,6 +10,7 @@ prefix=$(find "$root" -type d -name bin -printf '%h\n' | head -n 1)
 library=$(dirname "$(find "$prefix" -name libholdfast.so.0)")
 parts=
 if "$HOLDFAST" help demo >/dev/null 2>&1; then parts+=" libexec/holdfast/holdfast-demo"; fi
+if "$HOLDFAST" help serve >/dev/null 2>&1; then parts+=" libexec/holdfast/holdfast-cluster"; fi
 if "$HOLDFAST" help mount >/dev/null 2>&1; then parts+=" sbin/mount.fuse.holdfast"; fi
 for part in $parts bin/holdfast include/holdfast/holdfast.h include/holdfast/compact.h include/holdfast/put.h include/holdfast/serve.h include/holdfast/holdfast.hpp \
     share/bash-completion/completions/holdfast share/zsh/vendor-completions/_holdfast \
@@ -41,6 +42,15 @@ done
 
 export LD_LIBRARY_PATH=$library
 try 0 "$prefix/bin/holdfast" version
+# Each library is loaded before each verb, and some take longer than all the rest. What few verbs need is in a program of
+# its own, or loaded late.
+others=$(ldd "$prefix/bin/holdfast" | awk '$1 ~ /^lib/ { print $1 }' |
+    grep -v -E '^lib(holdfast|holdfast-cache|ncursesw|tinfo|m|fuse3|c|pthread|dl|rt|lmdb|urcu-memb|uring|xxhash)\.so\.')
+same "$others" ""
+if [ -x "$prefix/libexec/holdfast/holdfast-cluster" ]; then
+    try 64 "$prefix/bin/holdfast" serve
+    try 0 "$prefix/bin/holdfast" help cluster
+fi
 try 0 "$prefix/bin/holdfast" mkpool "$pool" --size 8M
 
 cat >"$work/user.c" <<'EOF'

@@ -52,7 +52,7 @@ chmod 755 "$work"
 if ! nobody test -x "$HOLDFAST"; then
     mkdir -p "$work/copy/cli"
     cp "$HOLDFAST" "$work/copy/cli"
-    for folder in src cache cluster; do # a build may lack the last two
+    for folder in src cache; do # a build may lack the last one
         mkdir "$work/copy/$folder"
         cp "$(dirname "$HOLDFAST")/../$folder"/libholdfast*.so.? "$work/copy/$folder" 2>/dev/null || true
     done
