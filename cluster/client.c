@@ -605,9 +605,13 @@ int hfx_member(struct hfx *cluster, unsigned index, struct hfx_member *out)
 
 uint64_t hfx_epoch(struct hfx *cluster)
 {
-    const struct cluster_view *view = cluster_view_get(cluster->members);
-    uint64_t epoch = view->epoch;
+    const struct cluster_view *view;
+    uint64_t epoch;
 
+    if (client_check(cluster))
+        return 0;
+    view = cluster_view_get(cluster->members);
+    epoch = view->epoch;
     cluster_view_put(view);
     return epoch;
 }

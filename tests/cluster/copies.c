@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Copies of objects of the cluster in a cache of this machine: one is made by the first get and
- * found by the next, stays as it is, and fits or is not made. Also in a cache whose memory is cut
- * up or full.
+ * Copies of objects of the cluster in a cache of this machine. The first get makes one, and the
+ * next finds it. It stays as it is, and fits or is not made. The cache may be cut up or full.
  */
 #include "rig.h"
 
@@ -161,8 +160,8 @@ static void cut_up(void)
     while (hf_fallocate(filler, 0, pages * TEST_PAGE, TEST_PAGE, NULL) == 0)
         pages++;
     for (uint64_t page = 0; page < pages; page += 2)
-        EXPECT_OK(hf_fallocate(filler, HF_FALLOC_PUNCH_HOLE | HF_FALLOC_KEEP_SIZE,
-                               page * TEST_PAGE, TEST_PAGE, &test_nowait));
+        EXPECT_OK(hf_fallocate(filler, HF_FALLOC_PUNCH_HOLE | HF_FALLOC_KEEP_SIZE, page * TEST_PAGE,
+                               TEST_PAGE, &test_nowait));
     rig_put(cluster, 4, 5, LENGTH);
     EXPECT_EQ(hfx_get_copy(cluster, rig_key(&key, 4), local, LENGTH, iov, 2, &ref), -E2BIG);
     EXPECT_EQ(get_and_release(4, LENGTH), 5);

@@ -124,8 +124,8 @@ static void get_batch(struct worker *w)
 
     for (unsigned i = 0; i < BEGUN; i++) {
         numbers[i] = test_below(&w->rng, (uint64_t)THREADS * OBJECTS);
-        requests[i] = (struct hfx_request){
-            HFX_GET, 0, *rig_key(&keys[i], numbers[i]), w->more[i], LONGEST, 0};
+        requests[i] = (struct hfx_request){HFX_GET,    0,       *rig_key(&keys[i], numbers[i]),
+                                           w->more[i], LONGEST, 0};
     }
     EXPECT_OK(hfx_batch(shared.cluster, requests, BEGUN, results));
     for (unsigned i = 0; i < BEGUN; i++)
