@@ -22,7 +22,6 @@ struct hfx_server {
     pthread_mutex_t mutex; /* of counts */
     pthread_t thread;
     int wake;
-    pid_t pid;
     bool started, ends; /* ends: under the mutex */
 };
 

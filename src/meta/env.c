@@ -6,7 +6,8 @@
  * The map is shared memory. So a commit is complete for all processes when its meta page is
  * written, whichever process dies then. A durable pool uses LMDB's default: pages are written with
  * pwrite(2), synced, and only then named by a meta page. The super record says which of the two a
- * pool is, so opening looks at that through a read-only environment first.
+ * pool is, so the first process looks at that through a read-only environment. The others know it
+ * from the segment, and only make sure.
  *
  * The map is as large as the metadata can become and never resized: it costs addresses, not memory.
  */
@@ -382,14 +383,42 @@ int meta_open(const char *pool_dir, bool readonly, struct meta **out)
     return open_beside(pool_dir, readonly, NULL, out);
 }
 
-int meta_join(const char *pool_dir, bool readonly, struct shm_mutex *readers_mutex,
-              struct meta **out)
+/* With one environment, where what is `said` of the pool is right. *out null: it was wrong. */
+static int open_as_said(const char *pool_dir, bool readonly, bool said_durable,
+                        struct shm_mutex *readers_mutex, struct meta **out)
+{
+    char dir[META_PATH_MAX];
+    struct meta_super super;
+    struct meta *meta;
+    int rc = find_files(pool_dir, dir);
+
+    *out = NULL;
+    if (rc == 0)
+        rc = open_env(dir, env_flags(readonly, said_durable), 0, 0600, readers_mutex, &meta);
+    if (rc)
+        return rc;
+    meta_register(meta);
+    rc = meta_super_read(meta, &super);
+    rc = rc ? rc : check_features(&super, readonly);
+    if (rc || (!readonly && said_durable != !!(super.flags & META_DURABLE))) {
+        meta_close(meta);
+        return rc;
+    }
+    meta->limit_blocks = super.limit_bytes / META_BLOCK_BYTES;
+    *out = meta;
+    return 0;
+}
+
+int meta_join(const char *pool_dir, bool readonly, bool said_durable,
+              struct shm_mutex *readers_mutex, struct meta **out)
 {
     int fd, rc = meta_hold_lock_file(pool_dir, &fd);
 
     if (rc)
         return rc;
-    rc = open_beside(pool_dir, readonly, readers_mutex, out);
+    rc = open_as_said(pool_dir, readonly, said_durable, readers_mutex, out);
+    if (rc == 0 && !*out)
+        rc = open_beside(pool_dir, readonly, readers_mutex, out);
     if (rc == 0)
         (*out)->join_fd = fd;
     else if (fd >= 0)

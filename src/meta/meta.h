@@ -113,10 +113,11 @@ int meta_settle(const char *pool_dir, meta_under_way *under_way, void *arg);
 /* Opens POOL/meta. -EUCLEAN no super record or a senseless one; -EOPNOTSUPP feature bits it does
  * not know (unknown ro_compat bits only matter when `readonly` is false). */
 int meta_open(const char *pool_dir, bool readonly, struct meta **out);
-/* The same where other processes have it open, or have just closed it. `readers_mutex` is the
- * segment's, and is used until meta_share(); null: there is no segment. */
-int meta_join(const char *pool_dir, bool readonly, struct shm_mutex *readers_mutex,
-              struct meta **out);
+/* The same where other processes have it open, or have just closed it. `said_durable`: what the
+ * segment says of the pool, which may be wrong. `readers_mutex` is the segment's, and is used until
+ * meta_share(); null: there is no segment. */
+int meta_join(const char *pool_dir, bool readonly, bool said_durable,
+              struct shm_mutex *readers_mutex, struct meta **out);
 /* Shares the words by which processes know of each other's transactions, and the segment's mutex.
  * Waits show in the lanes of `shm`; null: they are not to be cancelled. */
 void meta_share(struct meta *meta, struct shm_records *shared, struct shm *shm);
@@ -163,8 +164,6 @@ int meta_begin_inside(struct meta_txn *outer, struct meta_txn **out);
 /* The transaction frees something, or records what others have done. So it may use the room that is
  * spared for that on a full file system. */
 void meta_txn_frees(struct meta_txn *txn);
-/* Another change follows, of which that has not been said. */
-void meta_txn_next_part(struct meta_txn *txn);
 /* Ends it also when it fails; -ENOSPC, -EIO: nothing happened. */
 int meta_commit(struct meta_txn *txn);
 void meta_abort(struct meta_txn *txn);

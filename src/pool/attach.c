@@ -14,7 +14,6 @@
 #include "sync/engine.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +27,8 @@
 /* `head`: of the segment to join; null: we are the first. */
 static int open_meta(struct fs *fs, const char *dir, struct shm_run *head, struct meta_super *super)
 {
-    int rc = head ? meta_join(dir, fs->dax.readonly, &head->readers_mutex, &fs->dax.meta)
+    int rc = head ? meta_join(dir, fs->dax.readonly, hf_load_acquire(&head->durable) != 0,
+                              &head->readers_mutex, &fs->dax.meta)
                   : meta_open(dir, fs->dax.readonly, &fs->dax.meta);
 
     if (rc)
@@ -116,6 +116,7 @@ static int build_segment(struct fs *fs, struct shm_attach *at, const struct meta
         return rc;
     fs->dax.shm->run->quarantine_ns =
         super->quarantine_ns ? super->quarantine_ns : POOL_QUARANTINE_NS;
+    fs->dax.shm->run->durable = fs->durable;
     fs->dax.shm->run->trim_above_blocks = super->trim_above_bytes / HF_BLOCK_BYTES;
     if (ghosts) {
         fs->dax.shm->run->ghost_key = 1;
@@ -141,21 +142,12 @@ static void close_parts(struct fs *fs)
     fs->dax.meta = NULL;
 }
 
-/* On one processor, the holder of a mutex does not run while another thread looks for it. */
-static bool has_processors(void)
-{
-    cpu_set_t may_run_on;
-
-    return sched_getaffinity(0, sizeof may_run_on, &may_run_on) || CPU_COUNT(&may_run_on) > 1;
-}
-
 static int finish_attach(struct fs *fs, struct shm_attach *at, int rc)
 {
     if (rc == 0) {
         rc = shm_attach_done(at, fs->dax.shm, fs->dax.engine->needs_barrier);
         if (rc == 0) {
             meta_share(fs->dax.meta, &fs->dax.shm->run->records, fs->dax.shm);
-            fs->dax.shm->spins = !fs->durable && has_processors();
             return 0;
         }
         fs->dax.shm = NULL;

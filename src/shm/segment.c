@@ -106,6 +106,24 @@ bool shm_laid_out_well(const struct shm_run *header, uint64_t bytes)
            !memcmp(&again.limits, limits, LAYOUT_BYTES);
 }
 
+static uint64_t counts_bytes(const struct shm_limits *limits)
+{
+    return 3 * (uint64_t)limits->vnodes * sizeof(uint32_t);
+}
+
+static bool map_counts(struct shm *shm, const struct shm_limits *limits)
+{
+    void *at = mmap(NULL, counts_bytes(limits), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                    -1, 0);
+
+    if (at == MAP_FAILED)
+        return false;
+    shm->local_opens = at;
+    shm->local_watches = shm->local_opens + limits->vnodes;
+    shm->local_asks = shm->local_watches + limits->vnodes;
+    return true;
+}
+
 struct shm *shm_view(struct shm_run *run, const struct shm_run *header, int lock_fd, int run_fd)
 {
     static uint64_t last_id;
@@ -115,13 +133,7 @@ struct shm *shm_view(struct shm_run *run, const struct shm_run *header, int lock
 
     if (!shm)
         return NULL;
-    shm->local_opens = calloc(limits->vnodes, sizeof *shm->local_opens);
-    shm->local_watches = calloc(limits->vnodes, sizeof *shm->local_watches);
-    shm->local_asks = calloc(limits->vnodes, sizeof *shm->local_asks);
-    if (!shm->local_opens || !shm->local_watches || !shm->local_asks) {
-        free(shm->local_opens);
-        free(shm->local_watches);
-        free(shm->local_asks);
+    if (!map_counts(shm, limits)) {
         free(shm);
         return NULL;
     }
@@ -165,9 +177,7 @@ void shm_unview(struct shm *shm)
         close(shm->run_fd);
     pthread_mutex_destroy(&shm->lane_mutex);
     pthread_mutex_destroy(&shm->handles_mutex);
-    free(shm->local_opens);
-    free(shm->local_watches);
-    free(shm->local_asks);
+    munmap(shm->local_opens, counts_bytes(&shm->limits));
     free(shm->seen);
     free(shm);
 }

@@ -153,6 +153,9 @@ struct shm_run {
     uint64_t groups_freed, trim_tried;
     /* The bitmap has to be made again: its last owner died, or failed at that. */
     uint32_t space_stale;
+    /* 1: the pool is durable. A process that attaches opens LMDB as this says, and then has it from
+     * the super record. Never changes. */
+    uint32_t durable;
     /* Under space_mutex, but anybody may refuse them. */
     struct shm_records records;
     /* Around LMDB's own mutex of its readers' table, for which LMDB waits without a bound. */
@@ -174,8 +177,6 @@ struct shm {
     uint32_t fork_count;
     /* Process index. */
     uint32_t self;
-    /* A thread looks a while for a mutex before it sleeps: nobody holds one in a sync. */
-    bool spins;
     struct shm_run *run;
     /* The limits as they were checked: those in the segment may have become wrong since. */
     struct shm_limits limits;
@@ -210,7 +211,7 @@ struct shm {
     /* Of pins, a block; null: pins are slots. See sync/counts.h. */
     uint32_t *counts;
     /* Handles of this process, a vnode; those of them that watch; and those that want to be told
-     * before. */
+     * before. One mapping, since few of the pages are ever touched. */
     uint32_t *local_opens;
     uint32_t *local_watches;
     uint32_t *local_asks;

@@ -159,7 +159,7 @@ static void die_with_the_lock(void)
     int status;
 
     if (pid == 0) {
-        _exit(meta_join(dir, false, NULL, &meta) || meta_begin_write(meta, &txn) ? 1 : 0);
+        _exit(meta_join(dir, false, false, NULL, &meta) || meta_begin_write(meta, &txn) ? 1 : 0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
