@@ -96,6 +96,7 @@ static const struct bar bars[] = {
      "commits.durable.1", "commits.durable.16", true, 4},
     {"truncates in memory, of two files by two threads: at least one thread's rate",
      "commits.memory.1", "commits.memory.2", true, 1},
+    {"... writes into holes", "commits.memory.writes.1", "commits.memory.writes.2", true, 1},
     {"4 KiB random reads in 16 MiB, pinned: at least 3 times faster than pread",
      "read.cached.tmpfs", "read.cached.holdfast", true, 3},
     {"... in 256 MiB, more than the processor's cache", "read.random.tmpfs", "read.random.holdfast",

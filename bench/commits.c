@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Truncates of one page each, by threads that each have a file of their own: us of the clock for
- * one of them. In a pool in memory they share the metadata, in a durable pool also the syncs. The
- * durable pool lies on a disk's file system. The files are filled again for each sample, and the
- * truncates alone are timed.
+ * Truncates of one page each, and writes of one page into a hole. Each thread has a file of its
+ * own. The rows are us of the clock for one change of all. In a pool in memory they share the
+ * metadata, in a durable pool also the syncs. The durable pool lies on a disk's file system. The
+ * files are made ready again for each sample, and the changes alone are timed.
  */
 #include "bench.h"
 
@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define THREADS_MOST 16u
-#define TRUNCATES (bench.quick ? UINT64_C(8) : UINT64_C(128)) /* of each thread */
+#define CHANGES (bench.quick ? UINT64_C(8) : UINT64_C(128)) /* of each thread */
 #define POOL_BYTES (64 * LAB_MIB)
 
 struct place {
@@ -23,13 +23,21 @@ struct place {
 
 static struct place memory, durable;
 
+/* What a thread does to its file. */
+struct work {
+    const char *key, *name;
+    void (*prepare)(struct hf_file *file);
+    void (*change)(struct hf_file *file, uint64_t page);
+};
+
 struct shape {
     struct place *place;
+    const struct work *work;
     unsigned threads;
     pthread_barrier_t start;
 };
 
-struct truncater {
+struct changer {
     struct shape *shape;
     unsigned number;
     pthread_t thread;
@@ -41,39 +49,59 @@ static void commits_must(int rc, const char *what)
     bench_must(&bench_real, rc, what);
 }
 
-static void *truncate_own(void *arg)
+static void allocate_all(struct hf_file *file)
 {
-    struct truncater *self = arg;
+    commits_must(hf_fallocate(file, 0, 0, (off_t)(CHANGES * LAB_PAGE), NULL), "allocating");
+}
+
+static void truncate_to(struct hf_file *file, uint64_t page)
+{
+    commits_must(hf_truncate(file, page * LAB_PAGE, NULL), "a truncate");
+}
+
+static void make_hole(struct hf_file *file)
+{
+    truncate_to(file, 0);
+    truncate_to(file, CHANGES);
+}
+
+static void fill_page(struct hf_file *file, uint64_t page)
+{
+    static const char bytes[LAB_PAGE] = "content";
+
+    commits_must(hf_write(file, bytes, sizeof bytes, page * LAB_PAGE) == sizeof bytes ? 0 : -1,
+                 "a write");
+}
+
+static const struct work truncates = {"", "", allocate_all, truncate_to};
+static const struct work writes = {".writes", ", writes into holes", make_hole, fill_page};
+
+static void *change_own(void *arg)
+{
+    struct changer *self = arg;
     struct shape *shape = self->shape;
     struct hf_file *file = shape->place->files[self->number];
 
     pthread_barrier_wait(&shape->start);
     self->begun = lab_now_ns();
-    for (uint64_t left = TRUNCATES; left--;)
-        commits_must(hf_truncate(file, left * LAB_PAGE, NULL), "a truncate");
+    for (uint64_t left = CHANGES; left--;)
+        shape->work->change(file, left);
     self->ended = lab_now_ns();
     return NULL;
 }
 
-static void fill_all(const struct shape *shape)
+static double measure_commits(void *state)
 {
-    for (unsigned i = 0; i < shape->threads; i++)
-        commits_must(
-            hf_fallocate(shape->place->files[i], 0, 0, (off_t)(TRUNCATES * LAB_PAGE), NULL),
-            "allocating");
-}
-
-static double measure_truncates(void *state)
-{
-    struct truncater them[THREADS_MOST];
+    struct changer them[THREADS_MOST];
     struct shape *shape = state;
     uint64_t begun = UINT64_MAX, ended = 0;
 
-    fill_all(shape);
+    for (unsigned i = 0; i < shape->threads; i++)
+        shape->work->prepare(shape->place->files[i]);
     pthread_barrier_init(&shape->start, NULL, shape->threads);
     for (unsigned i = 0; i < shape->threads; i++) {
-        them[i] = (struct truncater){.shape = shape, .number = i};
-        if (pthread_create(&them[i].thread, NULL, truncate_own, &them[i]))
+        them[i] = (struct changer){.shape = shape, .number = i};
+        if (pthread_create(&them[i].thread, NULL, change_own, &them[i]))
             lab_fail("no thread could be started");
     }
     for (unsigned i = 0; i < shape->threads; i++) {
@@ -82,7 +110,7 @@ static double measure_truncates(void *state)
         ended = them[i].ended > ended ? them[i].ended : ended;
     }
     pthread_barrier_destroy(&shape->start);
-    return (double)(ended - begun) / (double)(TRUNCATES * shape->threads) / 1000;
+    return (double)(ended - begun) / (double)(CHANGES * shape->threads) / 1000;
 }
 
 /* A folder of its own on the disk, which goes at the end whatever happens. */
@@ -120,35 +148,40 @@ static void end_place(struct place *place)
     commits_must(hf_pool_close(place->pool), "closing a pool");
 }
 
-static void add_shape(struct bench_group *group, struct place *place, const char *where,
+static void add_shape(struct bench_group *group, struct place *place, const struct work *work,
                       unsigned threads)
 {
+    const char *where = place == &memory ? "memory" : "durable";
     struct shape *shape = lab_alloc(sizeof *shape);
 
     shape->place = place;
+    shape->work = work;
     shape->threads = threads;
-    bench_add(group, (struct bench_row){
-                         .key = bench_text("commits.%s.%u", where, threads),
-                         .situation = bench_text("a %s pool", where),
-                         .subject = threads == 1 ? "one thread"
-                                                 : bench_text("%u threads, own files", threads),
-                         .beside = threads == 1 ? NULL : bench_text("commits.%s.1", where),
-                         .measure = measure_truncates,
-                         .state = shape});
+    bench_add(
+        group,
+        (struct bench_row){
+            .key = bench_text("commits.%s%s.%u", where, work->key, threads),
+            .situation = bench_text("a %s pool%s", where, work->name),
+            .subject = threads == 1 ? "one thread" : bench_text("%u threads, own files", threads),
+            .beside = threads == 1 ? NULL : bench_text("commits.%s%s.1", where, work->key),
+            .measure = measure_commits,
+            .state = shape});
 }
 
 static void begin_commits(struct bench_group *group)
 {
     make_commit_place(&memory, bench.folder, 0);
-    add_shape(group, &memory, "memory", 1);
-    add_shape(group, &memory, "memory", 2);
+    for (unsigned threads = 1; threads <= 2; threads++)
+        add_shape(group, &memory, &truncates, threads);
+    for (unsigned threads = 1; threads <= 2; threads++)
+        add_shape(group, &memory, &writes, threads);
     if (!bench.disk) {
         bench_note("commits: no folder on a disk, so the rows of a durable pool are left out");
         return;
     }
     make_commit_place(&durable, disk_folder(), HF_POOL_DURABLE);
-    add_shape(group, &durable, "durable", 1);
-    add_shape(group, &durable, "durable", THREADS_MOST);
+    add_shape(group, &durable, &truncates, 1);
+    add_shape(group, &durable, &truncates, THREADS_MOST);
 }
 
 static void end_commits(void)
@@ -160,8 +193,8 @@ static void end_commits(void)
 
 struct bench_group bench_commits_group = {
     .name = "commits",
-    .title = "truncates of a page by threads with files of their own",
-    .help = "truncates of several files at once, in memory and in a durable pool",
+    .title = "truncates and writes of a page by threads with files of their own",
+    .help = "changes of several files at once, in memory and in a durable pool",
     .unit = "us",
     .ratio = "x one thread",
     .begin = begin_commits,

@@ -396,9 +396,13 @@ static int copy_by_buffer(struct hfx *cluster, const struct hfc_key *key, struct
                           size_t room)
 {
     void *bytes = malloc(room);
-    ssize_t length = bytes ? hfx_get(cluster, key, bytes, room) : -ENOMEM;
-    int rc = length < 0 ? (int)length : hfc_put(local, key, bytes, (size_t)length);
+    ssize_t length;
+    int rc;
 
+    if (!bytes)
+        return cluster_fail(-ENOMEM, "no memory for %zu bytes", room);
+    length = hfx_get(cluster, key, bytes, room);
+    rc = length < 0 ? (int)length : hfc_put(local, key, bytes, (size_t)length);
     free(bytes);
     return length < 0 || rc == 0 ? rc : cluster_fail(rc, "%s", hfc_detail());
 }
@@ -601,9 +605,13 @@ int hfx_member(struct hfx *cluster, unsigned index, struct hfx_member *out)
 
 uint64_t hfx_epoch(struct hfx *cluster)
 {
-    const struct cluster_view *view = cluster_view_get(cluster->members);
-    uint64_t epoch = view->epoch;
+    const struct cluster_view *view;
+    uint64_t epoch;
 
+    if (client_check(cluster))
+        return 0;
+    view = cluster_view_get(cluster->members);
+    epoch = view->epoch;
     cluster_view_put(view);
     return epoch;
 }

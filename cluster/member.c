@@ -80,6 +80,7 @@ int hfx_server_open(const struct hfx_server_options *options, struct hfx_server 
         return cluster_fail(-ENOMEM, "no memory");
     *server = (struct hfx_server){.cache = options->cache,
                                   .wake = -1,
+                                  .pid = getpid(),
                                   .net = {.waits = -1},
                                   .now_ns = cluster_now_ns(),
                                   .stall_ns = options->stall_ns ? options->stall_ns : STALL_NS};
@@ -103,12 +104,26 @@ static int start_server_thread(struct hfx_server *server)
     return rc ? cluster_fail(-EAGAIN, "no thread could be made: %s", strerror(rc)) : 0;
 }
 
+/* Its threads are not in the child of a fork, and what they have in etcd is the parent's. */
+static int server_check(const struct hfx_server *server)
+{
+    return server->pid == getpid() ? 0
+                                   : cluster_fail(-ECHILD, "the parent opened it before the fork");
+}
+
+static int check_is_new(const struct hfx_server *server)
+{
+    int rc = server_check(server);
+
+    return rc == 0 && server->members ? cluster_fail(-EINVAL, "it has been started already") : rc;
+}
+
 int hfx_server_start(struct hfx_server *server, const char *members)
 {
-    int rc;
+    int rc = check_is_new(server);
 
-    if (server->members)
-        return cluster_fail(-EINVAL, "it has been started already");
+    if (rc)
+        return rc;
     rc = cluster_members_open(
         &(struct cluster_members_options){.list = members ? members : "", .name = server->name},
         &server->members);
@@ -176,8 +191,7 @@ int hfx_server_join(struct hfx_server *server, const struct hfx_etcd *etcd)
     struct cluster_members_options options;
     int rc = cluster_take_etcd(etcd, &options);
 
-    if (rc == 0 && server->members)
-        rc = cluster_fail(-EINVAL, "it has been started already");
+    rc = rc ? rc : check_is_new(server);
     rc = rc ? rc : has_no_tier(server);
     if (rc)
         return rc;
@@ -191,8 +205,11 @@ int hfx_server_join(struct hfx_server *server, const struct hfx_etcd *etcd)
 
 int hfx_server_await(struct hfx_server *server, uint64_t timeout_ns)
 {
-    return server->members ? cluster_members_await(server->members, timeout_ns)
-                           : cluster_fail(-EINVAL, "it has not been started");
+    int rc = server_check(server);
+
+    if (rc == 0 && !server->members)
+        rc = cluster_fail(-EINVAL, "it has not been started");
+    return rc ? rc : cluster_members_await(server->members, timeout_ns);
 }
 
 const char *hfx_server_address(const struct hfx_server *server)
@@ -204,6 +221,8 @@ void hfx_server_close(struct hfx_server *server)
 {
     const uint64_t one = 1;
 
+    if (server_check(server))
+        return;
     pthread_mutex_lock(&server->mutex);
     server->ends = true;
     pthread_mutex_unlock(&server->mutex);

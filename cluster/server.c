@@ -583,6 +583,7 @@ static void server_ended(struct peer *peer)
     *at = session->next;
     session->server->count--;
     session->server->strangers -= session->state != SESSION_OPEN;
+    session->server->counts.refused += session->state == SESSION_CHALLENGED; /* it has no proof */
     free(session);
 }
 

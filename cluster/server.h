@@ -22,6 +22,7 @@ struct hfx_server {
     pthread_mutex_t mutex; /* of counts */
     pthread_t thread;
     int wake;
+    pid_t pid;
     bool started, ends; /* ends: under the mutex */
 };
 

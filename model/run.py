@@ -38,6 +38,7 @@ ENGINES = {
     "watch": ("watch", ""),  # no engine: processes that keep copies
     "commit": ("commit", ""),  # nor this: which transaction of a dead process counts
     "join": ("join", ""),  # nor this: changes of threads in one transaction
+    "task": ("task", ""),  # nor this: changes that a thread makes for others
     "redo": ("redo", ""),  # nor this: writes that go again
     "trim": ("trim", ""),  # nor this: memory that is given back
     "share": ("share", ""),  # nor this: which file owns which blocks
@@ -285,6 +286,12 @@ case("join", "threads", "half done", "keeps-part", "KEEPS_PART")
 case("join", "threads", "freed early", "unlocks-first", "UNLOCKS_FIRST")
 case("join", "threads", "two inside", "one-turn", "ONE_TURN")
 
+case("task", "threads")
+case("task", "threads", "twice", "leaves", "LEAVES")
+case("task", "threads", "unsaved", "tells-first", "TELLS_FIRST")
+case("task", "threads", "half done", "keeps-part", "KEEPS_PART")
+case("task", "threads", "freed early", "unlocks-first", "UNLOCKS_FIRST")
+
 case("redo", "move")
 case("redo", "move", "lost bytes", "COPY.SB-write", "NO_WRITE_FENCE")
 case("redo", "move", "lost bytes", "COPY.SB-change", "NO_CHANGE_FENCE")
@@ -384,6 +391,11 @@ FOUND = [
     (r"^pan:\d+: assertion violated .*medium\[\w+\]==2\)&&\(mutex", "freed early"),
     (r"^pan:\d+: assertion violated .*\(medium\[i\]", "half done"),
     (r"^pan:\d+: assertion violated .*medium\[", "unsaved"),
+    (r"^pan:\d+: assertion violated .*\(records\[i\]", "half done"),
+    (r"^pan:\d+: assertion violated .*records\[", "unsaved"),
+    (r"^pan:\d+: assertion violated .*times\[", "twice"),
+    (r"^pan:\d+: assertion violated .*gone\[", "gone"),
+    (r"^pan:\d+: assertion violated .*\(mutex==me", "freed early"),
     (r"^pan:\d+: assertion violated .*is_in\[", "old object"),
     (r"^pan:\d+: assertion violated .*life\[", "torn"),
     (r"^pan:\d+: assertion violated .*snapshot\[", "frozen"),

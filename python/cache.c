@@ -19,75 +19,6 @@ bool cache_is_open(const struct py_cache *self)
     return false;
 }
 
-/* --- keys --- */
-
-void name_key(const Py_buffer *view, unsigned space, struct hfc_key *key)
-{
-    *key = (struct hfc_key){.bytes = view->buf,
-                            .len = view->len > UINT32_MAX ? UINT32_MAX : (uint32_t)view->len,
-                            .space = space};
-}
-
-struct keys {
-    struct hfc_key *keys;
-    Py_buffer *views;
-    int count;
-};
-
-static void drop_keys(struct keys *keys)
-{
-    while (keys->count)
-        PyBuffer_Release(&keys->views[--keys->count]);
-    PyMem_Free(keys->views);
-    PyMem_Free(keys->keys);
-}
-
-static PyObject *tuple_of(PyObject *given, Py_ssize_t *count)
-{
-    PyObject *tuple;
-
-    if (PyUnicode_Check(given) || PyObject_CheckBuffer(given)) {
-        PyErr_SetString(PyExc_TypeError, "keys are given as a list or tuple, also one alone");
-        return NULL;
-    }
-    tuple = PySequence_Tuple(given);
-    *count = tuple ? PyTuple_Size(tuple) : 0;
-    if (*count <= INT_MAX)
-        return tuple;
-    Py_DECREF(tuple);
-    PyErr_SetString(PyExc_ValueError, "more than 2,147,483,647 keys");
-    return NULL;
-}
-
-/* For drop_keys(); false with an exception. */
-static bool take_keys(PyObject *given, unsigned space, struct keys *keys)
-{
-    Py_ssize_t count = 0;
-    PyObject *tuple = tuple_of(given, &count);
-    bool whole = tuple != NULL;
-
-    *keys = (struct keys){0};
-    if (!tuple)
-        return false;
-    keys->keys = PyMem_Malloc((size_t)count * sizeof *keys->keys);
-    keys->views = PyMem_Malloc((size_t)count * sizeof *keys->views);
-    if (!keys->keys || !keys->views) {
-        PyErr_NoMemory();
-        whole = false;
-    }
-    for (Py_ssize_t i = 0; i < count && whole; i++) {
-        whole = PyArg_Parse(PyTuple_GetItem(tuple, i), "s*:key", &keys->views[i]);
-        if (whole) {
-            name_key(&keys->views[i], space, &keys->keys[i]);
-            keys->count++;
-        }
-    }
-    Py_DECREF(tuple); /* a view keeps its object */
-    if (!whole)
-        drop_keys(keys);
-    return whole;
-}
-
 /* --- opening and closing --- */
 
 static bool take_policy(const char *name, uint32_t *policy)
@@ -670,11 +601,27 @@ static PyType_Spec entries_spec = {"holdfast.CacheEntries", sizeof(struct py_ent
                                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
                                    entries_slots};
 
+static struct py_cache_calls calls = {.cached_from = cached_from};
+
+/* For the other extension, if there is one. */
+static int add_calls(PyObject *module)
+{
+    PyObject *capsule;
+    int rc;
+
+    calls.cache_type = cache_type;
+    capsule = PyCapsule_New(&calls, CACHE_CALLS, NULL);
+    rc = add_object(module, "_cache_calls", capsule);
+    Py_XDECREF(capsule);
+    return rc;
+}
+
 int add_cache(PyObject *module)
 {
     return (cache_type = add_type(module, &cache_spec)) &&
                    (entries_type = add_type(module, &entries_spec)) &&
                    (entry_type = add_record(module, &entry_desc)) && !add_cached(module) &&
+                   !add_calls(module) &&
                    !PyModule_AddIntConstant(module, "IN_MEMORY", HFC_IN_MEMORY) &&
                    !PyModule_AddIntConstant(module, "ON_DISK", HFC_ON_DISK)
                ? 0

@@ -19,8 +19,19 @@ PyObject *cache_failed(long rc);
 
 /* ValueError: it is closed. */
 bool cache_is_open(const struct py_cache *self);
+
+/* Keys, and the views of what they were given as. */
+struct keys {
+    struct hfc_key *keys;
+    Py_buffer *views;
+    int count;
+};
+
 /* The view is the caller's to release. The library says what is wrong with a length. */
 void name_key(const Py_buffer *view, unsigned space, struct hfc_key *key);
+/* For drop_keys(); false with an exception. */
+bool take_keys(PyObject *given, unsigned space, struct keys *keys);
+void drop_keys(struct keys *keys);
 
 enum get_how { GET_HELD, GET_FETCHED, GET_BEGUN };
 /* A Cached, or None when it is not there. True: the fetch has begun, with this tag. */
@@ -41,5 +52,16 @@ PyObject *cache_tier_stats(struct py_cache *self, PyObject *unused);
 PyObject *cache_before_close(struct py_cache *self, PyObject *args);
 
 int add_cached(PyObject *module);
+
+/* What the other extension (cluster.h) needs of this one, in a capsule of this name. */
+struct py_cache_calls {
+    PyTypeObject *cache_type;
+    /* A Cached. Takes over the reference to the object, also when it fails. */
+    PyObject *(*cached_from)(struct py_cache *cache, const struct iovec *iov, int pieces,
+                             const struct hfc_ref *ref);
+};
+#define CACHE_CALLS "holdfast._holdfast._cache_calls"
+PyObject *cached_from(struct py_cache *cache, const struct iovec *iov, int pieces,
+                      const struct hfc_ref *ref);
 
 #endif

@@ -23,9 +23,8 @@ struct py_put {
 
 /* --- what was got --- */
 
-/* Takes over the reference to the object. */
-static PyObject *cached_from(struct py_cache *cache, const struct iovec *iov, int pieces,
-                             const struct hfc_ref *ref)
+PyObject *cached_from(struct py_cache *cache, const struct iovec *iov, int pieces,
+                      const struct hfc_ref *ref)
 {
     struct py_cached *self = (struct py_cached *)held_new(cached_type, cache->pool, false);
     int room = 1;

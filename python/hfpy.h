@@ -94,7 +94,7 @@ PyObject *from_policy(const struct hf_policy *policy);
 /* Sets ValueError when it is closed. */
 bool pool_is_open(struct py_pool *self);
 bool file_is_open(struct py_file *self);
-/* Sets OSError when another thread is in a call on it. */
+/* Sets OSError when another thread is in a call on it, or a server has it. */
 bool not_busy(unsigned busy);
 
 PyObject *make_stat(const struct stat *stat);

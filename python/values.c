@@ -39,7 +39,7 @@ bool not_busy(unsigned busy)
 
     if (!busy)
         return true;
-    arguments = Py_BuildValue("(is)", EBUSY, "another thread is in a call on it");
+    arguments = Py_BuildValue("(is)", EBUSY, "another thread, or a server, uses it");
     if (arguments)
         PyErr_SetObject(PyExc_OSError, arguments);
     Py_XDECREF(arguments);

@@ -12,6 +12,7 @@ API_FUNCTION = re.compile(r"^[a-z][^;{}=]*?\b(hf_\w+)\([^;{}]*\)\n\{\n(.*)", fla
 
 # They wait for nothing, as their header says.
 CACHE_NEVER_SLEEPS = {"hfc_detail", "hfc_fetch_fd", "hfc_fetch_next", "hfc_release", "hfc_tier_stats"}
+CLUSTER_NEVER_SLEEPS = {"hfx_detail", "hfx_epoch", "hfx_member", "hfx_owner", "hfx_server_address"}
 WITHOUT_LOCK = re.compile(r"\b(?:UNSHARED_WITHOUT_LOCK|WITHOUT_LOCK|ON_PATHS?)(?=\()")
 HANDED_ON = re.compile(r"(?:\bON_KEY\(\w+|\bpthread_create\(&\w+, NULL), (\w+)")
 COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', flags=re.S)
@@ -36,7 +37,7 @@ def locked_calls(text):
     without |= set(HANDED_ON.findall(text))
     spans += [match.span() for match in FUNCTION.finditer(text) if match.group(1) in without]
     for match in re.finditer(r"\b(hf[cx]?_\w+)\(", text):
-        if match.group(1) in NEVER_SLEEP | CACHE_NEVER_SLEEPS or any(a <= match.start() < b for a, b in spans):
+        if match.group(1) in NEVER_SLEEP | CACHE_NEVER_SLEEPS | CLUSTER_NEVER_SLEEPS or any(a <= match.start() < b for a, b in spans):
             continue
         yield text.count("\n", 0, match.start()) + 1, f"{match.group(1)}() may wait, and has the interpreter's lock"
 

@@ -12,6 +12,7 @@
  * Keys are those of cache.h. The rules of holdfast.h hold here too. Calls return 0, a count or
  * -errno; hfx_detail() has the sentence. Any thread may make any call but hfx_close() at any time.
  * In the child of a fork every call returns -ECHILD, and the child opens the cluster for itself.
+ * hfx_epoch() returns 0 there, and hfx_server_close() does nothing.
  */
 #ifndef HOLDFAST_CLUSTER_H
 #define HOLDFAST_CLUSTER_H
@@ -161,7 +162,8 @@ int hfx_each(struct hfx *cluster, unsigned index,
 struct hfx_counts {
     size_t size; /* sizeof(struct hfx_counts), set by the caller */
     uint64_t gets, hits, puts, removals;
-    uint64_t refused;  /* requests for keys of other members, and strangers without the secret */
+    uint64_t
+        refused; /* requests for keys of other members, strangers without proof of the secret */
     uint64_t given_up; /* transfers whose client was silent for too long */
     uint64_t connections;
     uint64_t objects, used_bytes, capacity_bytes; /* of its cache */

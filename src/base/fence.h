@@ -44,6 +44,16 @@ static inline void hf_fence_after_rmw(void)
 #endif
 }
 
+/* In a loop that waits for a word: the processor's other thread gets on meanwhile. */
+static inline void hf_pause(void)
+{
+#ifdef __x86_64__
+    __builtin_ia32_pause();
+#else
+    hf_fence_light();
+#endif
+}
+
 /* Loads before it are made before loads after it. */
 static inline void hf_fence_loads(void)
 {

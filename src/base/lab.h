@@ -44,6 +44,8 @@
 #define HF_LAB_HOLDS_LOST UINT64_C(0x800000000) /* a vnode goes before its ended holds are freed */
 #define HF_LAB_TOLD_FIRST                                                                          \
     UINT64_C(0x8000000000) /* fs/join.c: others hear that it has committed before it does */
+#define HF_LAB_PART_KEPT                                                                           \
+    UINT64_C(0x800000000000) /* fs/task.c: a change that fails is committed with the others */
 #define HF_LAB_NO_MARK UINT64_C(0x10000000000)         /* a pin does not mark its lane */
 #define HF_LAB_MARK_LATE UINT64_C(0x20000000000)       /* MARK.SB/p gone */
 #define HF_LAB_NO_CENSUS UINT64_C(0x40000000000)       /* MARK.BIAS/m gone */
@@ -54,7 +56,9 @@
 #define HF_LAB_READERS_UNLOCKED                                                                    \
     UINT64_C(0x100000000) /* LMDB's table of readers is only looked at before */
 
-/* Not broken either: changes of more than two extents go in steps. */
+/* Not broken either: each change that a thread makes for another fails at its end (fs/task.c). */
+#define HF_LAB_TASK_FAILS UINT64_C(0x1000000000000)
+/* Nor is this: changes of more than two extents go in steps. */
 #define HF_LAB_SHORT_STEPS 0x20000000u
 /* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a
  * processor may. Such pins leave the straight line (dax_pin_page()), which has no points. */

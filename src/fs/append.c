@@ -46,23 +46,56 @@ static ssize_t into_blocks(struct fs *fs, struct shm_vnode *vnode, const char *b
     return (ssize_t)len;
 }
 
-static int give_and_grow(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t size,
-                         struct fs_reservation *reservation)
-{
-    struct meta_inode inode;
+struct growth {
+    struct fs_vnode_task task;
+    uint64_t page, size;
+    struct fs_reservation *reservation;
     struct fs_txn txn;
-    int rc = fs_vnode_begin_joint(fs, vnode, &txn, &inode);
+    struct meta_inode inode;
+};
+
+static int grow_in_txn(struct fs_vnode_task *task)
+{
+    struct growth *g = (struct growth *)task;
+
+    g->inode.size = g->size;
+    g->inode.mtime_ns = g->inode.ctime_ns = hf_wall_ns();
+    return fs_give_blocks(&g->txn, task->vnode->ino, &g->inode, g->page, g->reservation->blocks,
+                          g->reservation);
+}
+
+static int grow_alone(struct fs *fs, struct growth *g)
+{
+    struct shm_vnode *vnode = g->task.vnode;
+    int rc = fs_vnode_begin_joint(fs, vnode, &g->txn, &g->inode);
 
     if (rc)
         return rc;
-    rc = fs_give_blocks(&txn, vnode->ino, &inode, page, reservation->blocks, reservation);
+    fs_reservation_rewind(g->reservation);
+    rc = grow_in_txn(&g->task);
     if (rc) {
-        fs_abort(&txn);
+        fs_abort(&g->txn);
         return rc;
     }
-    inode.size = size;
-    inode.mtime_ns = inode.ctime_ns = hf_wall_ns();
-    return fs_vnode_commit(vnode, &txn, &inode);
+    return fs_vnode_commit(vnode, &g->txn, &g->inode);
+}
+
+static int give_and_grow(struct fs *fs, struct shm_vnode *vnode, uint64_t page, uint64_t size,
+                         struct fs_reservation *reservation)
+{
+    struct growth g;
+
+    g.task.vnode = vnode;
+    g.task.txn = &g.txn;
+    g.task.inode = &g.inode;
+    g.task.steps = grow_in_txn;
+    g.page = page;
+    g.size = size;
+    g.reservation = reservation;
+    if (fs_vnode_task(fs, &g.task))
+        return grow_alone(fs, &g);
+    fs_vnode_task_done(&g.task);
+    return 0;
 }
 
 /* `pages` is how long the hole is. */

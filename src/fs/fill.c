@@ -111,31 +111,80 @@ static int hole_now(struct meta_txn *txn, const struct shm_vnode *vnode, uint64_
     return 0;
 }
 
+/* A file gets blocks, in a transaction. */
+struct filling {
+    struct fs_vnode_task task;
+    uint64_t page;
+    enum fs_fill_kind kind;
+    const struct fs_content *content;
+    struct fs_reservation *reservation;
+    uint64_t pages; /* that it gets; 0: there is no hole any more */
+    struct fs_txn txn;
+    struct meta_inode inode;
+};
+
+static int fill_in_txn(struct filling *f)
+{
+    const struct shm_vnode *vnode = f->task.vnode;
+    int rc = hole_now(f->txn.meta, vnode, f->page, f->reservation->blocks, f->kind, f->content,
+                      &f->pages);
+
+    if (rc || !f->pages)
+        return rc;
+    rc = fs_give_blocks(&f->txn, vnode->ino, &f->inode, f->page, f->pages, f->reservation);
+    if (f->kind != FILL_FOR_PIN)
+        f->inode.mtime_ns = f->inode.ctime_ns = hf_wall_ns();
+    if (f->kind == FILL_EXTEND)
+        f->inode.size =
+            fs_min(f->content->off + f->content->len, (f->page + f->pages) * HF_BLOCK_BYTES);
+    return rc;
+}
+
+static int fill_task(struct fs_vnode_task *task)
+{
+    struct filling *f = (struct filling *)task;
+    int rc = fill_in_txn(f);
+
+    return rc ? rc : f->pages ? 0 : FS_ALONE;
+}
+
+static int fill_alone(struct fs *fs, struct filling *f)
+{
+    struct shm_vnode *vnode = f->task.vnode;
+    int rc = fs_vnode_begin_joint(fs, vnode, &f->txn, &f->inode);
+
+    if (rc)
+        return rc;
+    fs_reservation_rewind(f->reservation);
+    rc = fill_in_txn(f);
+    if (rc == 0 && f->pages)
+        return fs_vnode_commit(vnode, &f->txn, &f->inode);
+    fs_abort(&f->txn);
+    f->pages = 0;
+    return rc;
+}
+
 static int give_if_hole(struct fs *fs, struct shm_vnode *vnode, uint64_t page,
                         enum fs_fill_kind kind, const struct fs_content *content,
                         struct fs_reservation *reservation, uint64_t *filled)
 {
-    struct meta_inode inode;
-    struct fs_txn txn;
-    uint64_t pages;
-    int rc = fs_vnode_begin_joint(fs, vnode, &txn, &inode);
+    struct filling f;
+    int rc;
 
-    if (rc)
-        return rc;
-    rc = hole_now(txn.meta, vnode, page, reservation->blocks, kind, content, &pages);
-    if (rc == 0 && pages)
-        rc = fs_give_blocks(&txn, vnode->ino, &inode, page, pages, reservation);
-    if (rc || !pages) {
-        fs_abort(&txn);
-        *filled = 0;
-        return rc;
-    }
-    if (kind != FILL_FOR_PIN)
-        inode.mtime_ns = inode.ctime_ns = hf_wall_ns();
-    if (kind == FILL_EXTEND)
-        inode.size = fs_min(content->off + content->len, (page + pages) * HF_BLOCK_BYTES);
-    rc = fs_vnode_commit(vnode, &txn, &inode);
-    *filled = pages;
+    f.task.vnode = vnode;
+    f.task.txn = &f.txn;
+    f.task.inode = &f.inode;
+    f.task.steps = fill_task;
+    f.page = page;
+    f.kind = kind;
+    f.content = content;
+    f.reservation = reservation;
+    rc = fs_vnode_task(fs, &f.task);
+    if (rc == 0)
+        fs_vnode_task_done(&f.task);
+    else
+        rc = fill_alone(fs, &f);
+    *filled = f.pages;
     return rc;
 }
 

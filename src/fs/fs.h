@@ -28,6 +28,7 @@
 
 #include <errno.h>
 
+struct fs_task;
 struct fs_txn;
 
 /* Changes of this process that wait for space_mutex, and may become part of another's transaction
@@ -38,9 +39,15 @@ struct fs_joint {
     uint32_t count; /* under it; looked at without */
 };
 
+#define FS_TASKS 16u
+
 struct fs {
     struct dax dax;
     struct fs_joint joint;
+    /* Work that threads of this process leave to the holder of space_mutex (task.c). */
+    struct fs_task *tasks[FS_TASKS];
+    uint32_t tasks_waiting;
+    bool host_in_txn; /* the holder reserves blocks inside a transaction */
     bool durable;
     uint32_t handles; /* open files and directories of this process */
     char dir[4096];   /* "": anonymous */

@@ -417,16 +417,68 @@ int fs_layout_intend(struct fs_layout *l, enum meta_intent_kind kind, uint64_t p
     return intend_steps(l, kind, page, count);
 }
 
+static uint64_t count_in_file(uint64_t page, uint64_t count)
+{
+    if (page >= META_FILE_PAGES)
+        return 0;
+    return fs_min(count, META_FILE_PAGES - page);
+}
+
 int fs_layout_take_out(struct fs_layout *l, uint64_t page, uint64_t count)
 {
     int rc;
 
-    if (page >= META_FILE_PAGES)
+    count = count_in_file(page, count);
+    if (!count)
         return 0;
-    if (count > META_FILE_PAGES - page)
-        count = META_FILE_PAGES - page;
     rc = fs_layout_intend(l, META_INTENT_FREE, page, count);
     if (rc)
         return rc < 0 ? rc : 0;
     return fs_layout_remove(l, page, count);
+}
+
+/* ---- together with others ---- */
+
+struct cut {
+    struct fs_vnode_task task;
+    struct fs_layout *l;
+    uint64_t page, count, size;
+};
+
+static int cut_steps(struct fs_vnode_task *task)
+{
+    struct cut *cut = (struct cut *)task;
+    struct fs_layout *l = cut->l;
+    int rc = 0;
+
+    if (l->inode.blocks > META_STEP_EXTENTS &&
+        has_many_extents(l, cut->page, cut->page + cut->count))
+        return FS_ALONE;
+    meta_txn_frees(l->txn.meta);
+    rc = fs_txn_uncapable(&l->txn, l->vnode->ino);
+    if (rc == 0 && cut->count)
+        rc = meta_extent_remove(l->txn.meta, l->vnode->ino, cut->page, cut->count, removed, l);
+    l->inode.size = cut->size;
+    l->inode.mtime_ns = l->inode.ctime_ns = hf_wall_ns();
+    return rc;
+}
+
+/* What is held may only leave the file in a transaction of its own: to detach it changes more than
+ * the transaction can undo. */
+int fs_layout_cut(struct fs_layout *l, uint64_t page, uint64_t count, uint64_t size)
+{
+    struct cut cut = {{.vnode = l->vnode, .txn = &l->txn, .inode = &l->inode, .steps = cut_steps},
+                      l,
+                      page,
+                      count_in_file(page, count),
+                      size};
+    int rc;
+
+    shm_assert_held(&l->vnode->mutex);
+    if (l->change.holder_count || l->committed || l->keep_times || !takes_away(l))
+        return FS_ALONE;
+    rc = fs_vnode_task(l->fs, &cut.task);
+    if (rc == 0)
+        l->committed = true;
+    return rc;
 }

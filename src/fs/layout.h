@@ -62,6 +62,9 @@ int fs_layout_swap(struct fs_layout *l, uint64_t page, uint64_t count,
 int fs_layout_place(struct fs_layout *l, uint64_t page, uint64_t count,
                     struct fs_reservation *reservation);
 int fs_layout_commit(struct fs_layout *l, uint64_t size);
+/* All of these at once: the change takes pages out of the file and is recorded, perhaps together
+ * with changes of other files. FS_ALONE: nothing was done. */
+int fs_layout_cut(struct fs_layout *l, uint64_t page, uint64_t count, uint64_t size);
 /* Commits without an inode: it was deleted in the transaction. */
 int fs_layout_commit_gone(struct fs_layout *l);
 /* Ends the transaction if it is still open, and the change. Returns rc. */

@@ -124,8 +124,12 @@ static int copy_edges(struct fs_layout *l, const struct edges *edges, struct fs_
 static int punch_copying(struct fs_layout *l, const struct edges *edges, uint64_t from, uint64_t to,
                          struct fs_reservation *blocks)
 {
-    int rc = fs_layout_begin_joint(l);
+    int rc =
+        edges->count ? FS_ALONE : fs_layout_cut(l, from, from < to ? to - from : 0, l->vnode->size);
 
+    if (rc != FS_ALONE)
+        return rc;
+    rc = fs_layout_begin_joint(l);
     for (unsigned i = 0; rc == 0 && i < edges->count; i++) {
         rc = fs_layout_remove(l, edges->edge[i].page, 1);
         rc = rc ? rc : fs_layout_place(l, edges->edge[i].page, 1, blocks);

@@ -14,6 +14,7 @@
  */
 #include "fs/space.h"
 #include "fs/queue.h"
+#include "fs/task.h"
 
 #include "base/error.h"
 
@@ -155,7 +156,8 @@ static int save_fresh(struct fs *fs, uint64_t end)
         fs_min((end + FRESH_STEP - 1) / FRESH_STEP * FRESH_STEP, shm_pool_blocks(fs->dax.shm));
     struct meta_super super;
     struct meta_txn *txn;
-    int rc = meta_begin_write(fs->dax.meta, &txn);
+    /* In another transaction of this thread it cannot be done (task.c). */
+    int rc = fs->host_in_txn ? -EAGAIN : meta_begin_write(fs->dax.meta, &txn);
 
     if (rc)
         return rc;
@@ -413,20 +415,22 @@ void fs_space_sweep(struct fs *fs)
     }
 }
 
+static int get_lane(struct fs *fs, struct fs_reservation *reservation)
+{
+    int rc = fs_may_write(fs);
+
+    if (rc || reservation->lane)
+        return rc;
+    reservation->lane = shm_lane(fs->dax.shm);
+    return reservation->lane ? 0 : shm_no_lane(fs->dax.shm);
+}
+
 /* Takes space_mutex. */
 static int begin_reserving(struct fs *fs, struct fs_reservation *reservation)
 {
-    struct shm *shm = fs->dax.shm;
-    int rc = fs_may_write(fs);
+    int rc = get_lane(fs, reservation);
 
-    if (rc)
-        return rc;
-    if (!reservation->lane) {
-        reservation->lane = shm_lane(shm);
-        if (!reservation->lane)
-            return shm_no_lane(shm);
-    }
-    rc = fs_space_lock(fs);
+    rc = rc ? rc : fs_space_lock(fs);
     if (rc == 0 && !reservation->count)
         clear_lane(fs, reservation->lane);
     return rc;
@@ -471,12 +475,36 @@ int fs_reserve_gathered(struct fs *fs, uint64_t group, struct fs_reservation *re
     return rc || taken == SHM_GROUP_BLOCKS ? rc : -ENOSPC;
 }
 
+struct reserving {
+    struct fs_task task;
+    struct fs *fs;
+    uint64_t page, goal, count;
+    struct fs_reservation *reservation;
+};
+
+static int reserve_work(struct fs_task *task)
+{
+    const struct reserving *r = (struct reserving *)task;
+    uint64_t before = r->reservation->blocks;
+
+    if (!r->reservation->count)
+        clear_lane(r->fs, r->reservation->lane);
+    (void)reserve_blocks(r->fs, r->page, r->goal, r->count, r->reservation);
+    return r->reservation->blocks > before ? 0 : FS_ALONE;
+}
+
 int fs_reserve(struct fs *fs, uint64_t page, uint64_t goal, uint64_t count,
                struct fs_reservation *reservation)
 {
+    struct reserving r = {{.work = reserve_work}, fs, page, goal, count, reservation};
     uint64_t before = reservation->blocks;
-    int rc = begin_reserving(fs, reservation);
+    int rc = get_lane(fs, reservation);
 
+    if (rc)
+        return rc;
+    if (fs_task(fs, &r.task) == 0)
+        return 0;
+    rc = begin_reserving(fs, reservation);
     if (rc)
         return rc;
     rc = reserve_blocks(fs, page, goal, count, reservation);

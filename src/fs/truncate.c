@@ -54,8 +54,11 @@ static int keep_last_page(struct fs_layout *l, uint64_t size, struct fs_reservat
 static int cut_pages(struct fs_layout *l, uint64_t size, struct fs_reservation *copy)
 {
     uint64_t page = size / HF_BLOCK_BYTES;
-    int rc = fs_layout_begin_joint(l);
+    int rc = fs_layout_cut(l, dax_pages_up(size), UINT64_MAX, size);
 
+    if (rc != FS_ALONE)
+        return rc;
+    rc = fs_layout_begin_joint(l);
     if (rc)
         return rc;
     if (size % HF_BLOCK_BYTES)

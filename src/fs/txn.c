@@ -204,6 +204,21 @@ static inline void settle_txn(struct fs_txn *txn)
         fs_reservation_settle(fs, txn->reservation);
 }
 
+void fs_txn_prepare(struct fs *fs, struct fs_txn *txn)
+{
+    make_empty(fs, txn);
+}
+
+void fs_txn_settle(struct fs_txn *txn)
+{
+    settle_txn(txn);
+}
+
+void fs_txn_forget(struct fs_txn *txn)
+{
+    free(txn->freed.more);
+}
+
 static int commit_as_guest(struct fs_txn *txn)
 {
     int rc = meta_commit(txn->meta);

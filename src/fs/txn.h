@@ -41,6 +41,12 @@ int fs_begin(struct fs *fs, struct fs_txn *txn);
 /* The same for a transaction that frees something: meta_txn_frees(). */
 int fs_begin_freeing(struct fs *fs, struct fs_txn *txn);
 
+/* Of a task (task.c). An empty transaction, whose meta is still to be set. What its commit does,
+ * before space_mutex is unlocked. Its end, whatever came of it. */
+void fs_txn_prepare(struct fs *fs, struct fs_txn *txn);
+void fs_txn_settle(struct fs_txn *txn);
+void fs_txn_forget(struct fs_txn *txn);
+
 /* The same for a change of one file under its layout mutex. It may share the transaction with
  * changes of other threads: then all commit, or none. What it does must follow three rules.
  *   - It takes no lock that a thread may hold in fs_commit(), so no layout mutex.

@@ -334,36 +334,104 @@ static int begin_step(struct fs *fs, const struct shm_vnode *vnode, struct fs_tx
     return 0;
 }
 
-int fs_vnode_record(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode)
+/* Says what LMDB is about to know. The vnode was dirty. */
+static bool announce_record(struct shm_vnode *vnode, struct meta_inode *inode)
 {
-    uint32_t dirty;
-    int rc;
-
-    shm_assert_held(&vnode->mutex);
     inode->version++;
     hf_store_release(&vnode->pending_size, inode->size);
     hf_store_release(&vnode->pending_version, inode->version);
-    dirty = hf_xchg_acq_rel(&vnode->dirty, 0u);
-    rc = fs_txn_end(txn, meta_inode_put(txn->meta, vnode->ino, inode));
-    if (rc == 0) {
-        store_times(vnode, inode);
-        shm_recent_put(txn->fs->dax.shm, vnode, inode->size, inode->version);
-        return 0;
-    }
+    return hf_xchg_acq_rel(&vnode->dirty, 0u);
+}
+
+static void recorded(const struct fs *fs, struct shm_vnode *vnode, const struct meta_inode *inode)
+{
+    store_times(vnode, inode);
+    shm_recent_put(fs->dax.shm, vnode, inode->size, inode->version);
+}
+
+static void not_recorded(struct shm_vnode *vnode, bool dirty)
+{
     if (dirty)
         hf_store_release(&vnode->dirty, 1u);
     hf_store_release(&vnode->pending_version, UINT64_C(0));
+}
+
+int fs_vnode_record(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode)
+{
+    bool dirty;
+    int rc;
+
+    shm_assert_held(&vnode->mutex);
+    dirty = announce_record(vnode, inode);
+    rc = fs_txn_end(txn, meta_inode_put(txn->meta, vnode->ino, inode));
+    if (rc == 0)
+        recorded(txn->fs, vnode, inode);
+    else
+        not_recorded(vnode, dirty);
     return rc;
+}
+
+/* A file that is not there, or has steps left, is its own thread's. */
+static int vnode_work(struct fs_task *task)
+{
+    struct fs_vnode_task *of = (struct fs_vnode_task *)task;
+    struct meta_txn *meta = of->txn->meta;
+    struct meta_intent intent;
+    int rc;
+
+    if (meta_inode_get(meta, of->vnode->ino, of->inode) ||
+        meta_intent_get(meta, of->vnode->ino, &intent) != -ENOENT)
+        return FS_ALONE;
+    fs_vnode_know(of->vnode, of->inode);
+    rc = of->steps(of);
+    if (rc)
+        return rc;
+    of->dirty = announce_record(of->vnode, of->inode);
+    of->made = true;
+    return meta_inode_put(meta, of->vnode->ino, of->inode);
+}
+
+int fs_vnode_task(struct fs *fs, struct fs_vnode_task *of)
+{
+    int rc;
+
+    shm_assert_held(&of->vnode->mutex);
+    if (dax_check_settled(of->vnode))
+        return FS_ALONE;
+    of->task.work = vnode_work;
+    of->task.txn = of->txn;
+    of->task.mutex = &of->vnode->mutex;
+    of->made = false;
+    fs_txn_prepare(fs, of->txn);
+    rc = fs_task(fs, &of->task);
+    if (rc == 0)
+        recorded(fs, of->vnode, of->inode);
+    else if (of->made)
+        not_recorded(of->vnode, of->dirty);
+    fs_txn_forget(of->txn);
+    return rc;
+}
+
+/* It is recorded. */
+static void publish_size(struct shm_vnode *vnode, uint64_t size)
+{
+    shm_assert_held(&vnode->mutex);
+    /* SIZE.PUB/m: what the new bytes hold is there before they can be reached. */
+    hf_store_release(&vnode->size, size);
+    hf_store_release(&vnode->pending_version, UINT64_C(0));
+}
+
+void fs_vnode_task_done(const struct fs_vnode_task *task)
+{
+    publish_size(task->vnode, task->inode->size);
 }
 
 int fs_vnode_commit(struct shm_vnode *vnode, struct fs_txn *txn, struct meta_inode *inode)
 {
     int rc = fs_vnode_record(vnode, txn, inode);
 
-    shm_assert_held(&vnode->mutex);
-    if (rc == 0) /* SIZE.PUB/m: what the new bytes hold is there before they can be reached. */
-        hf_store_release(&vnode->size, inode->size);
-    hf_store_release(&vnode->pending_version, UINT64_C(0));
+    if (rc == 0)
+        publish_size(vnode, inode->size);
     return rc;
 }
 

@@ -3,7 +3,7 @@
 #ifndef HF_FS_VNODE_H
 #define HF_FS_VNODE_H
 
-#include "fs/txn.h"
+#include "fs/task.h"
 
 /* The vnode of a regular file, with size and times loaded. Called with no lock held. -ENOENT: the
  * inode is gone, or has no names left and nobody else has it open; -ENFILE. */
@@ -50,6 +50,22 @@ int fs_steps_settle(struct fs *fs, struct shm_vnode *vnode);
 int fs_steps_left(struct fs *fs, uint64_t ino);
 /* Between two transactions of one change: lets a thread that waits for space_mutex have it. */
 void fs_steps_pause(void);
+
+/* A change of one file, in a transaction that it may share with others (task.c). Its thread has the
+ * layout mutex. */
+struct fs_vnode_task {
+    struct fs_task task;
+    struct shm_vnode *vnode;
+    struct fs_txn *txn;
+    struct meta_inode *inode;
+    /* The steps between the inode's being read and its being written, as task.work. */
+    int (*steps)(struct fs_vnode_task *task);
+    bool made, dirty;
+};
+/* FS_ALONE: it was not done. 0: committed, as by fs_vnode_record(). */
+int fs_vnode_task(struct fs *fs, struct fs_vnode_task *task);
+/* After that: what fs_vnode_commit() does more. */
+void fs_vnode_task_done(const struct fs_vnode_task *task);
 
 /* Writes the inode and commits; then size and times of the vnode are the inode's. Aborts when it
  * fails. */

@@ -164,6 +164,8 @@ int meta_begin_inside(struct meta_txn *outer, struct meta_txn **out);
 /* The transaction frees something, or records what others have done. So it may use the room that is
  * spared for that on a full file system. */
 void meta_txn_frees(struct meta_txn *txn);
+/* Another change follows, of which that has not been said. */
+void meta_txn_next_part(struct meta_txn *txn);
 /* Ends it also when it fails; -ENOSPC, -EIO: nothing happened. */
 int meta_commit(struct meta_txn *txn);
 void meta_abort(struct meta_txn *txn);

@@ -368,6 +368,11 @@ void meta_txn_frees(struct meta_txn *txn)
     txn->frees = true;
 }
 
+void meta_txn_next_part(struct meta_txn *txn)
+{
+    txn->frees = false;
+}
+
 /* Fewer pages than that are left. */
 static int make_room(struct meta_txn *txn, uint64_t pages)
 {

@@ -14,6 +14,7 @@
 #include "sync/engine.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -142,12 +143,21 @@ static void close_parts(struct fs *fs)
     fs->dax.meta = NULL;
 }
 
+/* On one processor, the holder of a mutex does not run while another thread looks for it. */
+static bool has_processors(void)
+{
+    cpu_set_t may_run_on;
+
+    return sched_getaffinity(0, sizeof may_run_on, &may_run_on) || CPU_COUNT(&may_run_on) > 1;
+}
+
 static int finish_attach(struct fs *fs, struct shm_attach *at, int rc)
 {
     if (rc == 0) {
         rc = shm_attach_done(at, fs->dax.shm, fs->dax.engine->needs_barrier);
         if (rc == 0) {
             meta_share(fs->dax.meta, &fs->dax.shm->run->records, fs->dax.shm);
+            fs->dax.shm->spins = !fs->durable && has_processors();
             return 0;
         }
         fs->dax.shm = NULL;

@@ -13,6 +13,7 @@
  * sleeps for more than SHM_LOOK_AGAIN_NS.
  */
 #include "base/error.h"
+#include "base/fence.h"
 #include "base/futex.h"
 #include "shm/private.h"
 
@@ -186,12 +187,23 @@ void shm_call_to_look(struct shm_call_away *away)
     hf_futex_wake_all(&away->word);
 }
 
+/* A holder in a pool in memory lets go sooner than a thread would sleep and wake up. */
+static bool spin_for(const struct shm *shm, struct shm_mutex *mutex, bool *died)
+{
+    for (unsigned i = 0; shm && shm->spins && i < SHM_SPINS; i++) {
+        if (!holder_of(mutex) && shm_lock_now(mutex, died))
+            return true;
+        hf_pause();
+    }
+    return false;
+}
+
 int shm_lock(struct shm *shm, struct shm_mutex *mutex, const char *what, bool *died)
 {
     struct shm_waiting waiting;
     int rc;
 
-    if (__builtin_expect(shm_lock_now(mutex, died), 1))
+    if (__builtin_expect(shm_lock_now(mutex, died), 1) || spin_for(shm, mutex, died))
         return 0;
     rc = lock_slowly(shm, mutex, &waiting, died);
     return rc ? shm_waiting_failed(NULL, &waiting, rc, what) : 0;
@@ -253,6 +265,11 @@ void shm_unlock(struct shm_mutex *mutex)
     shm_robust_unlock(mutex);
     if (__builtin_expect(hf_load_acquire(&mutex->turn) & SLEEPS, 0))
         wake_one(mutex);
+}
+
+bool shm_lock_is_taken(const struct shm_mutex *mutex)
+{
+    return holder_of(mutex) != 0;
 }
 
 bool shm_lock_is_wanted(const struct shm_mutex *mutex)

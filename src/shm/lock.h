@@ -29,6 +29,10 @@ struct shm_mutex {
     uint64_t term;
 };
 
+/* How often a thread looks again before it sleeps: for some microseconds. A sleep and the wake-up
+ * take as long. */
+#define SHM_SPINS 200u
+
 int shm_mutex_init(struct shm_mutex *mutex);
 /* Before this process takes its first one. */
 void shm_lock_as(uint32_t pid);
@@ -62,6 +66,8 @@ int shm_await_free(struct shm *shm, const uint32_t *word, const char *what);
 /* Called after *died, when the damage is mended. */
 void shm_lock_mended(struct shm_mutex *mutex);
 void shm_unlock(struct shm_mutex *mutex);
+/* Some thread has it, or had it when it died. A look. */
+bool shm_lock_is_taken(const struct shm_mutex *mutex);
 /* Somebody sleeps until it is free. */
 bool shm_lock_is_wanted(const struct shm_mutex *mutex);
 /* table_mutex, with the hash rebuilt when its owner died. */

@@ -177,6 +177,8 @@ struct shm {
     uint32_t fork_count;
     /* Process index. */
     uint32_t self;
+    /* A thread looks a while for a mutex before it sleeps: nobody holds one in a sync. */
+    bool spins;
     struct shm_run *run;
     /* The limits as they were checked: those in the segment may have become wrong since. */
     struct shm_limits limits;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Changes of threads of one process that share a transaction of a durable pool (src/fs/join.c).
+ * Changes of threads of one process that share a transaction: of a durable pool (src/fs/join.c),
+ * or, with `memory`, of a pool in memory (src/fs/task.c).
  *
- * usage: join [together | gives-up | dies | dies-committed | told-first]
+ * usage: join [memory] [together | gives-up | dies | dies-committed | fails | told-first |
+ *                       part-kept]
  *
- * Without an argument, threads change files of their own all the time, beside one that makes and
+ * Without a scene, threads change files of their own all the time, beside one that makes and
  * deletes files. Each file stays what its thread has made of it, and fsck finds nothing.
  *
  * With one, in a lab build, a change stands before its commit until three others wait behind it.
@@ -13,7 +15,10 @@
  *   dies            the process dies when all have made their changes: none has returned, and none
  *                   has come to be
  *   dies-committed  it dies after the commit: none has returned, and all have come to be
+ *   fails           a change fails that one thread makes for another: each makes its own, alone
  *   told-first      the same as `dies`, with others told before the commit. That must be found
+ *   part-kept       the same as `fails`, with what has failed committed. That must be found
+ * In memory nobody gives up there, and in a durable pool no thread makes another's change.
  */
 #include "support.h"
 
@@ -34,11 +39,13 @@
 #define PAGES 6u
 
 static struct hf_pool *pool;
+static bool in_memory;
 
 static void make_pool(void)
 {
-    const struct hf_pool_options options = {
-        .size = sizeof(options), .pool_bytes = TEST_MIB(16), .flags = HF_POOL_DURABLE};
+    const struct hf_pool_options options = {.size = sizeof(options),
+                                            .pool_bytes = TEST_MIB(16),
+                                            .flags = in_memory ? 0 : HF_POOL_DURABLE};
 
     EXPECT_EQ(hf_pool_create(test_path(POOL), &options), 0);
 }
@@ -54,7 +61,7 @@ static const char *name_of(unsigned i)
 /* ---- threads that change files all the time ---- */
 
 #define THREADS 6u
-#define ROUNDS (test_is_slow() ? 40u : 150u)
+#define ROUNDS ((test_is_slow() ? 40u : 150u) * (in_memory ? 10 : 1)) /* nothing is synced */
 
 struct changer {
     unsigned number;
@@ -141,14 +148,20 @@ static int add_extent(void *arg, const struct hf_extent_info *info)
     return 0;
 }
 
-static void check_pool(void)
+/* Bytes that count as taken, and that no file has. */
+static uint64_t lost_bytes(void)
 {
     struct hf_pool_info info = {.size = sizeof(info)};
     uint64_t in_files = 0;
 
     EXPECT_EQ(hf_pool_info(pool, &info), 0);
     EXPECT_EQ(hf_extents(pool, 0, add_extent, &in_files), 0);
-    EXPECT_EQ(info.pool_bytes - info.free_bytes, in_files);
+    return info.pool_bytes - info.free_bytes - in_files;
+}
+
+static void check_pool(uint64_t lost)
+{
+    EXPECT_EQ(lost_bytes(), lost);
     test_pool_close(pool);
     test_pool_check(POOL);
 }
@@ -169,7 +182,7 @@ static void change_all(void)
     for (unsigned i = 0; i < THREADS; i++)
         pthread_join(changers[i].thread, NULL);
     pthread_join(other, NULL);
-    check_pool();
+    check_pool(0);
 }
 
 #ifdef HF_LAB
@@ -224,6 +237,7 @@ static void fill_files(void)
 static void begin_cuts(struct cut cuts[FILES])
 {
     pool = test_pool_open(POOL);
+    pool->fs.dax.shm->spins = in_memory; /* however many processors there are */
     for (unsigned i = 0; i < FILES; i++)
         files[i] = test_file(pool, name_of(i));
     hf_lab_at = stand;
@@ -237,10 +251,10 @@ static void begin_cuts(struct cut cuts[FILES])
 
 static void await_queue(uint32_t count)
 {
-    test_await(&pool->fs.joint.count, count);
+    test_await(in_memory ? &pool->fs.tasks_waiting : &pool->fs.joint.count, count);
 }
 
-static void end_cuts(struct cut cuts[FILES])
+static void end_cuts(struct cut cuts[FILES], uint64_t lost)
 {
     test_raise(&go, 2);
     for (unsigned i = 0; i < FILES; i++)
@@ -252,7 +266,7 @@ static void end_cuts(struct cut cuts[FILES])
         test_expect_pages(files[i], i + 1, 0, pages);
         EXPECT_EQ(hf_close(files[i]), 0);
     }
-    check_pool();
+    check_pool(lost);
 }
 
 static uint64_t newest_transaction(void)
@@ -280,7 +294,7 @@ static void together(void)
     test_await(&stands, 2);
     EXPECT_EQ(newest_transaction(), before + 1);
     EXPECT_EQ(test_peek(&returned), 0);
-    end_cuts(cuts);
+    end_cuts(cuts, 0);
 }
 
 static void gives_up(void)
@@ -294,7 +308,20 @@ static void gives_up(void)
     test_await(&returned, 2);
     await_queue(FILES - 3);
     EXPECT_EQ(test_peek(&pool->fs.joint.count), FILES - 3);
-    end_cuts(cuts);
+    end_cuts(cuts, 0);
+}
+
+/* Blocks that left the files of those that have failed are nobody's where the rest was kept. */
+static void fails(bool kept)
+{
+    struct cut cuts[FILES] = {0};
+
+    fill_files();
+    hf_lab_break |= HF_LAB_TASK_FAILS | (kept ? HF_LAB_PART_KEPT : 0);
+    begin_cuts(cuts);
+    await_queue(FILES - 1);
+    test_raise(&go, 1);
+    end_cuts(cuts, kept ? (FILES - 1) * (PAGES - KEPT) * TEST_PAGE : 0);
 }
 
 static void die_there(void *arg)
@@ -329,7 +356,7 @@ static void dies(enum hf_lab_point where, uint64_t pages)
         test_expect_pages(file, i + 1, 0, pages);
         EXPECT_EQ(hf_close(file), 0);
     }
-    check_pool();
+    check_pool(0);
 }
 
 static int scene(const char *name)
@@ -342,6 +369,8 @@ static int scene(const char *name)
         dies(HF_LAB_JOINED, PAGES);
     } else if (strcmp(name, "dies-committed") == 0) {
         dies(HF_LAB_SETTLES, KEPT);
+    } else if (strcmp(name, "fails") == 0 || strcmp(name, "part-kept") == 0) {
+        fails(*name == 'p');
     } else {
         EXPECT(strcmp(name, "told-first") == 0);
         hf_lab_break = HF_LAB_TOLD_FIRST;
@@ -361,6 +390,9 @@ static int scene(const char *name)
 
 static int run(int argc, char **argv)
 {
+    in_memory = argc > 1 && strcmp(argv[1], "memory") == 0;
+    argc -= in_memory;
+    argv += in_memory;
     if (argc > 1)
         return scene(argv[1]);
     change_all();
