@@ -13,65 +13,23 @@
 
 #define NS_PER_S UINT64_C(1000000000)
 
-static const char *members, *secret_path;
-static struct hfx_etcd etcd = {.size = sizeof(etcd)};
 static uint64_t timeout_ns = 2 * NS_PER_S;
+static bool as_json;
 
-static struct cli_option cluster_options[] = {
-    {.name = "etcd",
-     .letter = 'e',
-     .kind = CLI_TEXT,
-     .value = &etcd.urls,
-     .value_name = "URL[,URL]",
-     .help = "where the members are known"},
-    {.name = "members",
-     .letter = 'm',
-     .kind = CLI_TEXT,
-     .value = &members,
-     .value_name = "LIST",
-     .help = "or: all of them, as NAME=HOST:PORT,..."},
-    {.name = "secret",
-     .letter = 's',
-     .kind = CLI_TEXT,
-     .value = &secret_path,
-     .value_name = "FILE",
-     .help = "its first line is the secret of the cluster"},
-    {.name = "timeout",
-     .letter = 't',
-     .kind = CLI_TIME,
-     .value = &timeout_ns,
-     .value_name = "TIME",
-     .help = "a member that has not answered then is given up (2s)",
-     .min = NS_PER_S / 100,
-     .max = 3600 * NS_PER_S},
+#define TIMEOUT_OPTION                                                                             \
+    {                                                                                              \
+        .name = "timeout", .letter = 't', .kind = CLI_TIME, .value = &timeout_ns,                  \
+        .value_name = "TIME", .help = "a member that has not answered then is given up (2s)",      \
+        .min = NS_PER_S / 100, .max = 3600 * NS_PER_S                                              \
+    }
+
+static struct cli_option cluster_options[] = {CLUSTER_OPTIONS, TIMEOUT_OPTION, {0}};
+static struct cli_option list_options[] = {
+    CLUSTER_OPTIONS,
+    TIMEOUT_OPTION,
+    {.name = "json", .letter = 'j', .kind = CLI_FLAG, .value = &as_json, .help = "for programs"},
     {0},
 };
-
-int cluster_read_secret(const char *path, char secret[CLUSTER_SECRET_MAX])
-{
-    ssize_t len;
-    int fd;
-
-    secret[0] = '\0';
-    if (!path)
-        return EX_OK;
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return cli_fail_host(path, errno);
-    len = read(fd, secret, CLUSTER_SECRET_MAX - 1);
-    if (len < 0) {
-        int error = errno;
-
-        close(fd);
-        return cli_fail_host(path, error);
-    }
-    close(fd);
-    secret[len] = '\0';
-    secret[strcspn(secret, "\r\n")] = '\0';
-    if (secret[0] == '\0')
-        return cli_fail_why(path, "its first line is empty, so it is not a secret", -EINVAL);
-    return EX_OK;
-}
 
 /* ---- a cluster that is open ---- */
 
@@ -87,18 +45,21 @@ static struct hfx *cluster;
 static int open_members(void)
 {
     static char secret[CLUSTER_SECRET_MAX];
-    struct hfx_options options = {
-        .size = sizeof(options), .members = members, .secret = secret, .timeout_ns = timeout_ns};
-    int status, rc;
+    const struct hfx_etcd *etcd = cluster_place.etcd.urls ? &cluster_place.etcd : NULL;
+    const char *members = cluster_place.members;
+    const struct hfx_options options = {.size = sizeof(options),
+                                        .members = members,
+                                        .etcd = etcd,
+                                        .secret = secret,
+                                        .timeout_ns = timeout_ns};
+    int status = cluster_check_place(), rc;
 
-    if (!etcd.urls == !members)
-        return cli_usage("give either --etcd or --members");
-    options.etcd = etcd.urls ? &etcd : NULL;
-    status = cluster_read_secret(secret_path, secret);
+    if (status == EX_OK)
+        status = cluster_read_secret(secret);
     if (status != EX_OK)
         return status;
     rc = hfx_open(&options, &cluster);
-    return rc ? cli_fail_why(members ? members : etcd.urls, hfx_detail(), rc) : EX_OK;
+    return rc ? cli_fail_why(members ? members : etcd->urls, hfx_detail(), rc) : EX_OK;
 }
 
 static int close_members(int status)
@@ -232,11 +193,31 @@ static const struct cli_verb cluster_rm = {
 
 /* ---- ls, status ---- */
 
+static struct cli_json listing;
+
+static void put_json_entry(const struct hfx_member *member, const struct hfc_entry *entry)
+{
+    char key[HFC_KEY_MAX + 1];
+
+    memcpy(key, entry->key, entry->key_len);
+    key[entry->key_len] = '\0';
+    cli_json_open(&listing, NULL, '{');
+    cli_json_text(&listing, "member", member->name);
+    cli_json_bytes(&listing, "key", key, entry->key_len);
+    cli_json_number(&listing, "space", entry->space);
+    cli_json_number(&listing, "bytes", entry->bytes);
+    cli_json_close(&listing, '}');
+}
+
 static int print_member_key(void *arg, const struct hfc_entry *entry)
 {
     const struct hfx_member *member = arg;
     char text[CLI_SIZE_TEXT], key[HFC_KEY_MAX + 1];
 
+    if (as_json) {
+        put_json_entry(member, entry);
+        return cli_interrupted() ? -EINTR : 0;
+    }
     memcpy(key, entry->key, entry->key_len);
     key[entry->key_len] = '\0';
     printf("%-16s %8s  ", member->name, cli_size(text, entry->bytes));
@@ -250,6 +231,29 @@ static int list_member(unsigned index, struct hfx_member *member)
     return hfx_each(cluster, index, print_member_key, member);
 }
 
+static void put_json_counts(const struct hfx_member *member, const struct hfx_counts *counts)
+{
+    const struct cli_number numbers[] = {
+        {"capacity_bytes", counts->capacity_bytes},
+        {"used_bytes", counts->used_bytes},
+        {"objects", counts->objects},
+        {"gets", counts->gets},
+        {"hits", counts->hits},
+        {"puts", counts->puts},
+        {"removals", counts->removals},
+        {"refused", counts->refused},
+        {"given_up", counts->given_up},
+        {"connections", counts->connections},
+        {NULL, 0},
+    };
+
+    cli_json_open(&listing, NULL, '{');
+    cli_json_text(&listing, "member", member->name);
+    cli_json_text(&listing, "address", member->address);
+    cli_json_numbers(&listing, numbers);
+    cli_json_close(&listing, '}');
+}
+
 static int print_member_counts(unsigned index, struct hfx_member *member)
 {
     struct hfx_counts counts = {.size = sizeof(counts)};
@@ -258,6 +262,10 @@ static int print_member_counts(unsigned index, struct hfx_member *member)
 
     if (rc)
         return rc;
+    if (as_json) {
+        put_json_counts(member, &counts);
+        return 0;
+    }
     printf("%-16s %-24s %s of %s, %" PRIu64 " objects; %" PRIu64 " gets, %" PRIu64 " hits, %" PRIu64
            " puts; %" PRIu64 " connections\n",
            member->name, member->address, cli_size(used, counts.used_bytes),
@@ -266,6 +274,7 @@ static int print_member_counts(unsigned index, struct hfx_member *member)
     return 0;
 }
 
+/* A member that does not answer has its sentence on standard error; the list has the others. */
 static int for_each_member(int (*print)(unsigned index, struct hfx_member *member))
 {
     int status = open_members();
@@ -273,11 +282,18 @@ static int for_each_member(int (*print)(unsigned index, struct hfx_member *membe
 
     if (status != EX_OK)
         return status;
+    cli_json_begin(&listing, stdout);
+    if (as_json)
+        cli_json_open(&listing, NULL, '[');
     for (unsigned i = 0; !cli_interrupted() && hfx_member(cluster, i, &member) == 1; i++) {
         int rc = print(i, &member);
 
         if (rc)
             status = cli_fail_why(member.name, hfx_detail(), rc);
+    }
+    if (as_json) {
+        cli_json_close(&listing, ']');
+        cli_json_end(&listing);
     }
     return close_members(status);
 }
@@ -300,7 +316,7 @@ static const struct cli_verb cluster_ls = {
     .name = "cluster ls",
     .operands = "",
     .summary = "list all keys: member, bytes, key",
-    .options = cluster_options,
+    .options = list_options,
     .run = run_cluster_ls,
 };
 
@@ -308,7 +324,7 @@ static const struct cli_verb cluster_status = {
     .name = "cluster status",
     .operands = "",
     .summary = "a line for each member: address, memory, what it has done",
-    .options = cluster_options,
+    .options = list_options,
     .run = run_cluster_status,
 };
 

@@ -9,23 +9,11 @@
 
 #define NS_PER_S UINT64_C(1000000000)
 
-static const char *cache_path = "/cache", *members, *name, *listen_at, *secret_path;
-static struct hfx_etcd etcd = {.size = sizeof(etcd)};
+static const char *cache_path = "/cache", *name, *listen_at;
 static uint64_t lease_ns = 5 * NS_PER_S;
 
 static struct cli_option serve_options[] = {
-    {.name = "etcd",
-     .letter = 'e',
-     .kind = CLI_TEXT,
-     .value = &etcd.urls,
-     .value_name = "URL[,URL]",
-     .help = "join the members that are known there"},
-    {.name = "members",
-     .letter = 'm',
-     .kind = CLI_TEXT,
-     .value = &members,
-     .value_name = "LIST",
-     .help = "or: all of them, as NAME=HOST:PORT,..."},
+    CLUSTER_OPTIONS,
     {.name = "name",
      .letter = 'n',
      .kind = CLI_TEXT,
@@ -38,34 +26,12 @@ static struct cli_option serve_options[] = {
      .value = &listen_at,
      .value_name = "HOST:PORT",
      .help = "where the others find it (127.0.0.1 and any port)"},
-    {.name = "secret",
-     .letter = 's',
-     .kind = CLI_TEXT,
-     .value = &secret_path,
-     .value_name = "FILE",
-     .help = "its first line is known to all of the cluster and nobody else"},
     {.name = "cache",
      .letter = 'c',
      .kind = CLI_TEXT,
      .value = &cache_path,
      .value_name = "DIR",
      .help = "the cache in the pool that is served (/cache)"},
-    {.name = "prefix",
-     .kind = CLI_TEXT,
-     .value = &etcd.prefix,
-     .value_name = "TEXT",
-     .help = "of all keys in etcd, ends with a slash (holdfast/)"},
-    {.name = "ca",
-     .kind = CLI_TEXT,
-     .value = &etcd.ca,
-     .value_name = "FILE",
-     .help = "certificates that are trusted, for etcd by https"},
-    {.name = "cert",
-     .kind = CLI_TEXT,
-     .value = &etcd.cert,
-     .value_name = "FILE",
-     .help = "this machine's certificate for etcd"},
-    {.name = "key", .kind = CLI_TEXT, .value = &etcd.key, .value_name = "FILE", .help = "its key"},
     {.name = "lease",
      .kind = CLI_TIME,
      .value = &lease_ns,
@@ -83,7 +49,7 @@ static int fail_cluster(const char *what, int rc)
 
 static int serve_until_signal(struct hfx_server *server)
 {
-    bool joined = members != NULL;
+    bool joined = cluster_place.members != NULL;
 
     while (!cli_interrupted()) {
         if (joined) {
@@ -99,7 +65,8 @@ static int serve_until_signal(struct hfx_server *server)
 
 static int serve_opened(struct hfx_server *server)
 {
-    int rc = members ? hfx_server_start(server, members) : hfx_server_join(server, &etcd);
+    int rc = cluster_place.members ? hfx_server_start(server, cluster_place.members)
+                                   : hfx_server_join(server, &cluster_place.etcd);
 
     if (rc)
         return fail_cluster(name, rc);
@@ -117,7 +84,7 @@ static int serve_cache(struct hfc *cache)
                                          .secret = secret,
                                          .cache = cache};
     struct hfx_server *server;
-    int status = cluster_read_secret(secret_path, secret), rc;
+    int status = cluster_read_secret(secret), rc;
 
     if (status != EX_OK)
         return status;
@@ -147,16 +114,16 @@ static int run_serve(int count, char **operands)
 {
     static char host[HFX_NAME_MAX + 1];
     struct hf_pool *pool;
-    int status;
+    int status = cluster_check_place();
 
     (void)count;
-    if (!etcd.urls == !members)
-        return cli_usage("give either --etcd or --members");
+    if (status != EX_OK)
+        return status;
     if (!name) {
         gethostname(host, sizeof(host) - 1);
         name = host;
     }
-    etcd.lease_seconds = (uint32_t)((lease_ns + NS_PER_S - 1) / NS_PER_S);
+    cluster_place.etcd.lease_seconds = (uint32_t)((lease_ns + NS_PER_S - 1) / NS_PER_S);
     status = cli_pool_open(operands[0], 0, &pool);
     return status != EX_OK ? status : cli_pool_close(pool, operands[0], serve_cache_of(pool));
 }

@@ -33,8 +33,29 @@ try 0 "$HOLDFAST" cluster ls "${on[@]}"
 grep -q '^one .*key$' <<<"$out" || fail "it lists: $out"
 try 0 "$HOLDFAST" cluster status "${on[@]}"
 grep -q '^one .* 1 objects' <<<"$out" || fail "it says: $out"
+odd=$'odd "key"\\ \n\xff'
+try 0 "$HOLDFAST" cluster put "$work/object" "$odd" "${on[@]}"
+try 0 "$HOLDFAST" cluster ls --json "${on[@]}"
+same "$(json 'sorted(it, key=lambda one: len(one["key"]))[0]')" \
+    "{'member': 'one', 'key': 'key', 'space': 0, 'bytes': 6}"
+python3 - "$work/out" <<'END' || fail "a key did not survive: $out"
+import json, os, sys
+keys = [os.fsencode(one["key"]) for one in json.load(open(sys.argv[1]))]
+sys.exit(sorted(keys) != [b"key", b'odd "key"\\ \n\xff'])
+END
+try 0 "$HOLDFAST" cluster status --json "${on[@]}"
+same "$(json 'len(it)')" 1
+same "$(json '[it[0][name] for name in ("member", "address", "objects", "puts", "hits", "given_up", "capacity_bytes")]')" \
+    "['one', '$address', 2, 2, 1, 0, 4194304]"
 try 77 "$HOLDFAST" cluster get key --members "one=$address" --secret "$work/other"
 says 'secret'
+# A member that is not there: the list has none, and standard error says why.
+try 74 "$HOLDFAST" cluster status --json --members "one=127.0.0.1:1" --secret "$work/secret"
+same "$out" '[]'
+try 64 "$HOLDFAST" cluster ls "${on[@]}" --prefix other/
+says 'are for --etcd'
+try 64 "$HOLDFAST" cluster ls --etcd http://127.0.0.1:1 --prefix other
+says 'ends with a slash'
 try 0 "$HOLDFAST" cluster rm key "${on[@]}"
 try 66 "$HOLDFAST" cluster get key "${on[@]}"
 says 'there is no such key'
