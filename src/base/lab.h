@@ -58,6 +58,8 @@
 
 /* Not broken either: each change that a thread makes for another fails at its end (fs/task.c). */
 #define HF_LAB_TASK_FAILS UINT64_C(0x1000000000000)
+/* Nor is this: a task stays in its place until a host takes it, or its thread has the mutex. */
+#define HF_LAB_TASKS_STAY UINT64_C(0x2000000000000)
 /* Nor is this: changes of more than two extents go in steps. */
 #define HF_LAB_SHORT_STEPS 0x20000000u
 /* Not broken, but in steps: threads stop at the points below, and a pin's key is kept back as a

@@ -287,7 +287,6 @@ static int host_or_told(struct fs *fs, struct fs_task *task, struct fs_task **pl
     return await_told(task);
 }
 
-/* Threads that are in steps, in a lab build, have all the time. */
 static int spin(struct fs *fs, struct fs_task *task)
 {
     const struct shm_mutex *mutex = &fs->dax.shm->run->space_mutex;
@@ -296,7 +295,7 @@ static int spin(struct fs *fs, struct fs_task *task)
 
     if (!place)
         return FS_ALONE;
-    for (unsigned i = 0; i < SHM_SPINS || HF_LAB_BROKEN(HF_LAB_STEPS); i++) {
+    for (unsigned i = 0; i < SHM_SPINS || HF_LAB_BROKEN(HF_LAB_TASKS_STAY); i++) {
         if (is_told(task))
             return task->result;
         if (!shm_lock_is_taken(mutex) && fs_space_lock_now(fs, &rc))

@@ -241,7 +241,7 @@ static void begin_cuts(struct cut cuts[FILES])
     for (unsigned i = 0; i < FILES; i++)
         files[i] = test_file(pool, name_of(i));
     hf_lab_at = stand;
-    hf_lab_break |= HF_LAB_STEPS;
+    hf_lab_break |= HF_LAB_STEPS | HF_LAB_TASKS_STAY;
     for (unsigned i = 0; i < FILES; i++) {
         cuts[i].number = i;
         EXPECT_EQ(pthread_create(&cuts[i].thread, NULL, cut_file, &cuts[i]), 0);
