@@ -7,7 +7,7 @@
 #include <liburing.h>
 #include <stdbool.h>
 
-#define URING_PIECES 4u        /* that a request has room for at first */
+#define URING_PIECES 8u        /* that a request has room for at first */
 #define URING_PIECES_MAX 1024u /* what the kernel takes in one vector */
 #define URING_NONE UINT32_MAX
 
@@ -17,7 +17,8 @@
 
 #define URING_LINE __attribute__((aligned(64))) /* of the cache */
 
-/* The fields that every request needs are in one line. */
+/* The fields that every request needs are in one line. The size is a power of two: a slot is found
+ * by a shift, and generation counts modulo it. */
 struct request {
     uint64_t user_data;
     uint64_t position; /* of its submission entry, counted since the ring began */
@@ -29,11 +30,13 @@ struct request {
     int32_t result;       /* of a zero-copy send, until its memory is free */
     uint32_t next_free;
     uint16_t room;
-    uint16_t generation; /* of the requests that this slot has had; below sizeof(struct request) */
+    uint8_t generation; /* of the requests that this slot has had; below sizeof(struct request) */
     bool busy, leased;
     struct iovec own[URING_PIECES];
     struct msghdr message;
 } URING_LINE;
+
+_Static_assert(sizeof(struct request) == 256, "generation has eight bits");
 
 /* A second mapping of the ring: it holds when the program's own is gone. */
 struct view {
@@ -93,16 +96,14 @@ void memory_drop_table(const struct hf_uring *uring);
 /* *entry is the one that all of the pieces lie in, URING_NONE where there is none; -errno. */
 int memory_entry_of_all(struct hf_uring *uring, const struct iovec *pieces, int count,
                         uint32_t *entry);
-static inline int memory_entry(struct hf_uring *uring, const struct iovec *pieces, int count,
-                               uint32_t *entry)
+/* The same for one piece in one entry. URING_NONE: memory_entry_of_all() has to look. */
+static inline uint32_t memory_entry(const struct hf_uring *uring, const char *at, uint64_t len)
 {
-    uint64_t start = (uint64_t)((char *)pieces->iov_base - uring->base);
-    uint64_t end = start + pieces->iov_len;
+    uint64_t start = (uint64_t)(at - uring->base), end = start + len;
 
-    if (count > 1 || end > uring->registered_bytes || (start ^ (end - 1)) >> uring->buffer_shift)
-        return memory_entry_of_all(uring, pieces, count, entry);
-    *entry = uring->first_buffer + (uint32_t)(start >> uring->buffer_shift);
-    return 0;
+    if (end > uring->registered_bytes || (start ^ (end - 1)) >> uring->buffer_shift)
+        return URING_NONE;
+    return uring->first_buffer + (uint32_t)(start >> uring->buffer_shift);
 }
 
 /* view.c: the second mapping. */

@@ -46,9 +46,11 @@ static void look_at_ring(struct hf_uring *uring)
 /* The slot that an address leads into. */
 static struct request *slot_of(const struct hf_uring *uring, uint64_t address)
 {
-    uint64_t at = (address - (uintptr_t)uring->requests) / sizeof(struct request);
+    uint64_t at = address - (uintptr_t)uring->requests;
 
-    return at < uring->request_count ? &uring->requests[at] : NULL;
+    return at / sizeof(struct request) < uring->request_count
+               ? &uring->requests[at / sizeof(struct request)]
+               : NULL;
 }
 
 /* The user_data of the entry of this request. */
@@ -57,23 +59,42 @@ static uint64_t data_of(const struct request *request)
     return (uintptr_t)request + request->generation;
 }
 
-void request_end(struct hf_uring *uring, struct request *request)
+static void drop_hold(struct request *request)
 {
     if (request->leased)
         hf_lease_release(&request->lease);
     else
         hf_unpin(&request->pin);
+}
+
+static inline void free_slot(struct hf_uring *uring, struct request *request)
+{
     request->busy = false;
     request->next_free = uring->free_list;
     uring->free_list = (uint32_t)(request - uring->requests);
     uring->under_way--;
 }
 
+void request_end(struct hf_uring *uring, struct request *request)
+{
+    drop_hold(request);
+    free_slot(uring, request);
+}
+
 /* ------------------------------------------------------------------------------- hold ----- */
 
-static bool writes_memory(uint32_t op)
+/* A range that is held: in one piece at an address, or as many as the request has. */
+struct held {
+    char *at;
+    int count;
+};
+
+static inline uint32_t pin_flags(const struct hf_uring_io *io)
 {
-    return op == HF_URING_READ || op == HF_URING_RECV;
+    bool into_memory = io->op == HF_URING_READ || io->op == HF_URING_RECV;
+
+    return HF_PIN_IO_URING | (into_memory ? HF_PIN_WRITE : HF_PIN_READ) |
+           (io->flags & HF_URING_WAIT ? 0 : HF_PIN_YIELD);
 }
 
 static bool more_room(struct request *request)
@@ -101,16 +122,13 @@ static int lease_once(struct request *request, const struct hf_uring_io *io, uin
 
 static int hold_once(struct request *request, const struct hf_uring_io *io)
 {
-    uint32_t flags = HF_PIN_IO_URING | (writes_memory(io->op) ? HF_PIN_WRITE : HF_PIN_READ) |
-                     (io->flags & HF_URING_WAIT ? 0 : HF_PIN_YIELD);
-
     if (io->flags & HF_URING_RECALL)
-        return lease_once(request, io, flags);
-    return hf_pin(io->file, io->off, io->len, flags, request->pieces, request->room, &request->pin);
+        return lease_once(request, io, pin_flags(io));
+    return hf_pin(io->file, io->off, io->len, pin_flags(io), request->pieces, request->room,
+                  &request->pin);
 }
 
-/* The number of pieces. */
-static int hold_range(struct request *request, const struct hf_uring_io *io)
+static int hold_range(struct request *request, const struct hf_uring_io *io, struct held *held)
 {
     int rc = hold_once(request, io);
 
@@ -119,59 +137,84 @@ static int hold_range(struct request *request, const struct hf_uring_io *io)
             return uring_fail(-ENOMEM, "no memory");
         rc = hold_once(request, io);
     }
+    if (rc < 0)
+        return uring_fail_pool(rc);
     request->leased = io->flags & HF_URING_RECALL;
-    return rc < 0 ? uring_fail_pool(rc) : rc;
+    *held = (struct held){request->pieces->iov_base, rc};
+    return 0;
 }
 
 /* ---------------------------------------------------------------------------- prepare ----- */
 
-static void prepare_rw(const struct hf_uring *uring, const struct request *request,
-                       const struct hf_uring_io *io, int count, uint32_t entry,
-                       struct io_uring_sqe *sqe)
+/* What an entry does, and to which memory. All of an entry is written at once: what a program's
+ * version of liburing leaves to io_uring_get_sqe(3) does not matter. */
+static inline void write_entry(struct io_uring_sqe *sqe, const struct request *request,
+                               const struct hf_uring_io *io, uint8_t op, uint64_t addr,
+                               uint64_t len)
+{
+    *sqe = (struct io_uring_sqe){.opcode = op,
+                                 .flags = (uint8_t)io->sqe_flags,
+                                 .fd = io->fd,
+                                 .addr = addr,
+                                 .len = (uint32_t)len,
+                                 .rw_flags = (int)io->op_flags,
+                                 .user_data = data_of(request)};
+}
+
+_Static_assert(IORING_OP_WRITE_FIXED - IORING_OP_READ_FIXED == HF_URING_WRITE - HF_URING_READ &&
+                   IORING_OP_WRITE - IORING_OP_READ == HF_URING_WRITE - HF_URING_READ,
+               "prepare_rw() adds the difference");
+
+static inline void prepare_rw(const struct hf_uring *uring, const struct request *request,
+                              const struct hf_uring_io *io, struct held held, uint32_t entry,
+                              struct io_uring_sqe *sqe)
 {
     bool reads = io->op == HF_URING_READ, fixed = entry != URING_NONE;
-    const struct iovec *pieces = request->pieces;
 
-    if (count == 1)
-        io_uring_prep_rw(fixed   ? (reads ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED)
-                         : reads ? IORING_OP_READ
-                                 : IORING_OP_WRITE,
-                         sqe, io->fd, pieces->iov_base, (unsigned)io->len, io->fd_off);
-    else if (fixed && uring->vectors)
-        io_uring_prep_rw(reads ? URING_OP_READV_FIXED : URING_OP_WRITEV_FIXED, sqe, io->fd, pieces,
-                         (unsigned)count, io->fd_off);
-    else
-        io_uring_prep_rw(reads ? IORING_OP_READV : IORING_OP_WRITEV, sqe, io->fd, pieces,
-                         (unsigned)count, io->fd_off);
-    if (fixed && (count == 1 || uring->vectors))
+    if (held.count == 1) {
+        write_entry(
+            sqe, request, io,
+            (uint8_t)((fixed ? IORING_OP_READ_FIXED : IORING_OP_READ) + io->op - HF_URING_READ),
+            (uintptr_t)held.at, io->len);
+    } else {
+        fixed = fixed && uring->vectors;
+        write_entry(sqe, request, io,
+                    fixed   ? (reads ? URING_OP_READV_FIXED : URING_OP_WRITEV_FIXED)
+                    : reads ? IORING_OP_READV
+                            : IORING_OP_WRITEV,
+                    (uintptr_t)request->pieces, (unsigned)held.count);
+    }
+    sqe->off = io->fd_off;
+    if (fixed)
         sqe->buf_index = (uint16_t)entry;
-    sqe->rw_flags = (int)io->op_flags;
 }
 
 static void prepare_socket(const struct hf_uring *uring, struct request *request,
-                           const struct hf_uring_io *io, int count, uint32_t entry,
+                           const struct hf_uring_io *io, struct held held, uint32_t entry,
                            struct io_uring_sqe *sqe)
 {
     bool receives = io->op == HF_URING_RECV;
     bool zero_copy = !receives && io->flags & HF_URING_ZERO_COPY && uring->zero_copy;
 
-    if (count == 1) {
-        io_uring_prep_rw(receives    ? IORING_OP_RECV
-                         : zero_copy ? IORING_OP_SEND_ZC
-                                     : IORING_OP_SEND,
-                         sqe, io->fd, request->pieces->iov_base, (unsigned)io->len, 0);
+    if (held.count == 1) {
+        write_entry(sqe, request, io,
+                    receives    ? IORING_OP_RECV
+                    : zero_copy ? IORING_OP_SEND_ZC
+                                : IORING_OP_SEND,
+                    (uintptr_t)held.at, io->len);
     } else {
-        request->message = (struct msghdr){.msg_iov = request->pieces, .msg_iovlen = (size_t)count};
-        io_uring_prep_rw(receives    ? IORING_OP_RECVMSG
-                         : zero_copy ? IORING_OP_SENDMSG_ZC
-                                     : IORING_OP_SENDMSG,
-                         sqe, io->fd, &request->message, 1, 0);
+        request->message =
+            (struct msghdr){.msg_iov = request->pieces, .msg_iovlen = (size_t)held.count};
+        write_entry(sqe, request, io,
+                    receives    ? IORING_OP_RECVMSG
+                    : zero_copy ? IORING_OP_SENDMSG_ZC
+                                : IORING_OP_SENDMSG,
+                    (uintptr_t)&request->message, 1);
     }
-    if (zero_copy && entry != URING_NONE && (count == 1 || uring->vectors)) {
+    if (zero_copy && entry != URING_NONE && (held.count == 1 || uring->vectors)) {
         sqe->ioprio = IORING_RECVSEND_FIXED_BUF;
         sqe->buf_index = (uint16_t)entry;
     }
-    sqe->msg_flags = io->op_flags;
 }
 
 static int check_io(const struct hf_uring_io *io)
@@ -198,27 +241,39 @@ static int check_io(const struct hf_uring_io *io)
     return 0;
 }
 
-static int check_room(const struct hf_uring *uring)
+static inline bool has_room(const struct hf_uring *uring)
 {
-    if (uring->free_list == URING_NONE)
-        return uring_fail(-EBUSY, "%u requests are under way: reap some", uring->request_count);
-    if (io_uring_sq_space_left(uring->ring) == 0)
-        return uring_fail(-EBUSY, "the submission queue is full: submit");
-    return 0;
+    return uring->free_list != URING_NONE && io_uring_sq_space_left(uring->ring) != 0;
 }
 
-static void begin_request(struct hf_uring *uring, struct request *request,
-                          const struct hf_uring_io *io, int count, uint32_t entry)
+static int check_room(const struct hf_uring *uring)
 {
-    struct io_uring_sqe *sqe = io_uring_get_sqe(uring->ring);
+    if (has_room(uring))
+        return 0;
+    if (uring->free_list == URING_NONE)
+        return uring_fail(-EBUSY, "%u requests are under way: reap some", uring->request_count);
+    return uring_fail(-EBUSY, "the submission queue is full: submit");
+}
 
+/* has_room() has seen it. */
+static inline struct io_uring_sqe *entry_for_request(struct io_uring *ring)
+{
+    struct io_uring_sq *sq = &ring->sq;
+
+    return &sq->sqes[(sq->sqe_tail++ & sq->ring_mask)
+                     << (ring->flags & IORING_SETUP_SQE128 ? 1 : 0)];
+}
+
+static inline void begin_request(struct hf_uring *uring, struct request *request,
+                                 const struct hf_uring_io *io, struct held held, uint32_t entry)
+{
+    struct io_uring_sqe *sqe = entry_for_request(uring->ring);
+
+    request->generation++;
     if (io->op <= HF_URING_WRITE)
-        prepare_rw(uring, request, io, count, entry, sqe);
+        prepare_rw(uring, request, io, held, entry, sqe);
     else
-        prepare_socket(uring, request, io, count, entry, sqe);
-    sqe->flags = (uint8_t)io->sqe_flags;
-    request->generation = (uint16_t)((request->generation + 1u) % sizeof *request);
-    io_uring_sqe_set_data64(sqe, data_of(request));
+        prepare_socket(uring, request, io, held, entry, sqe);
     look_at_ring(uring);
     request->position = uring->position - 1;
     request->user_data = io->user_data;
@@ -228,29 +283,78 @@ static void begin_request(struct hf_uring *uring, struct request *request,
     uring->under_way++;
 }
 
-int hf_uring_prep(struct hf_uring *uring, const struct hf_uring_io *io)
+/* Where what is held lies in the table. Nothing is held if that fails. */
+static int find_entry(struct hf_uring *uring, struct request *request, struct held held,
+                      uint64_t len, uint32_t *entry)
+{
+    int rc;
+
+    *entry = held.count == 1 ? memory_entry(uring, held.at, len) : URING_NONE;
+    if (*entry != URING_NONE)
+        return 0;
+    if (held.count == 1)
+        request->pieces[0] = (struct iovec){held.at, len};
+    rc = memory_entry_of_all(uring, request->pieces, held.count, entry);
+    if (rc)
+        drop_hold(request);
+    return rc;
+}
+
+static __attribute__((noinline)) int prep_any(struct hf_uring *uring, const struct hf_uring_io *io)
 {
     struct request *request;
+    struct held held = {NULL, 0};
     uint32_t entry;
-    int rc = uring_check(uring), count;
+    int rc = uring_check(uring);
 
     rc = rc ? rc : check_io(io);
     rc = rc ? rc : check_room(uring);
     if (rc)
         return rc;
     request = &uring->requests[uring->free_list];
-    count = hold_range(request, io);
-    if (count < 0)
-        return count;
-    rc = memory_entry(uring, request->pieces, count, &entry);
-    if (rc) {
-        if (request->leased)
-            hf_lease_release(&request->lease);
-        else
-            hf_unpin(&request->pin);
+    rc = hold_range(request, io, &held);
+    if (rc)
         return rc;
+    rc = find_entry(uring, request, held, io->len, &entry);
+    if (rc)
+        return rc;
+    begin_request(uring, request, io, held, entry);
+    return 0;
+}
+
+/* The commonest request: bytes of one page, read or written, without flags. check_io() would find
+ * nothing. */
+static inline bool is_common(const struct hf_uring_io *io)
+{
+    return io && io->size == sizeof *io && io->file && io->op - HF_URING_READ <= 1 &&
+           (io->flags | io->sqe_flags | io->reserved) == 0 && io->len - 1 < HF_BLOCK_BYTES &&
+           io->off % HF_BLOCK_BYTES + io->len <= HF_BLOCK_BYTES;
+}
+
+/* As prep_any(), in a straight line for the commonest request. Each one comes back from the kernel,
+ * which has had the caches, so that every instruction counts. */
+int hf_uring_prep(struct hf_uring *uring, const struct hf_uring_io *io)
+{
+    struct request *request;
+    uint32_t entry;
+    intptr_t at;
+
+    if (__builtin_expect(
+            !uring || uring->forks != uring_forks || !is_common(io) || !has_room(uring), false))
+        return prep_any(uring, io);
+    request = &uring->requests[uring->free_list];
+    at = hf_pin_at(io->file, io->off, io->len, pin_flags(io), &request->pin);
+    if (__builtin_expect(at < 0, false))
+        return uring_fail_pool((int)at);
+    request->leased = false;
+    entry = memory_entry(uring, (char *)at, io->len);
+    if (__builtin_expect(entry == URING_NONE, false)) {
+        int rc = find_entry(uring, request, (struct held){(char *)at, 1}, io->len, &entry);
+
+        if (rc)
+            return rc;
     }
-    begin_request(uring, request, io, count, entry);
+    begin_request(uring, request, io, (struct held){(char *)at, 1}, entry);
     return 0;
 }
 
@@ -289,8 +393,9 @@ int request_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
     return 1;
 }
 
-int hf_uring_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
-                      struct hf_uring_done *out)
+static __attribute__((noinline)) int complete_any(struct hf_uring *uring,
+                                                  const struct io_uring_cqe *cqe,
+                                                  struct hf_uring_done *out)
 {
     int rc = uring_check(uring);
 
@@ -300,6 +405,27 @@ int hf_uring_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
         return uring_fail(-EINVAL, "cqe or out is null");
     look_at_ring(uring);
     return request_complete(uring, cqe, out);
+}
+
+/* As complete_any(), in a straight line for a request that had a pin and ends. */
+int hf_uring_complete(struct hf_uring *uring, const struct io_uring_cqe *cqe,
+                      struct hf_uring_done *out)
+{
+    struct request *request;
+
+    if (__builtin_expect(!uring || uring->forks != uring_forks || !cqe || !out, false))
+        return complete_any(uring, cqe, out);
+    request = slot_of(uring, cqe->user_data);
+    if (__builtin_expect(!request || !request->busy || request->leased ||
+                             cqe->user_data != data_of(request) ||
+                             cqe->flags & (IORING_CQE_F_NOTIF | IORING_CQE_F_MORE),
+                         false))
+        return complete_any(uring, cqe, out);
+    look_at_ring(uring);
+    *out = (struct hf_uring_done){.user_data = request->user_data, .result = cqe->res};
+    hf_unpin(&request->pin);
+    free_slot(uring, request);
+    return 1;
 }
 
 /* ----------------------------------------------------------------------------- cancel ----- */

@@ -167,9 +167,9 @@ static __attribute__((noinline)) intptr_t pin_any_at(struct hf_file *file, uint6
 
 /* A pin with flags has a straight line too, which is not so straight. It may be one of many, so it
  * looks for a free slot first. False: as dax_pin_page(). */
-static __attribute__((noinline)) bool pin_with_flags(struct hf_file *file, uint64_t off,
-                                                     uint64_t len, uint32_t flags, char **at,
-                                                     struct hf_pin *pin)
+static inline __attribute__((always_inline)) bool pin_with_flags(struct hf_file *file, uint64_t off,
+                                                                 uint64_t len, uint32_t flags,
+                                                                 char **at, struct hf_pin *pin)
 {
     const struct shm_lane_of_thread *mine = shm_last_lane;
 

@@ -95,6 +95,20 @@ static inline uint32_t slots_next_hint(uint32_t hint, uint32_t slot)
     return hint != SHM_SLOTS && slots_is_own(slot) ? slot : hint;
 }
 
+/* The round of a thread that has used slots for devices goes on there after the own ones. Own slot
+ * 0 is tried, or else the one after the hint. False: neither is free. */
+static inline bool slots_seek_far(struct shm_lane *lane, uint32_t hint)
+{
+    uint32_t at = hint < SLOTS_OWN ? SHM_NEAR_SLOTS : hint + 1;
+
+    if (!hf_load_acquire(&lane->keys[0])) /* UNPIN.DONE/p, as in slots_pick() */
+        at = 0;
+    else if (at == SHM_SLOTS || hf_load_acquire(&lane->keys[at]))
+        return false;
+    hf_store_own(&lane->hint, (uint8_t)at);
+    return true;
+}
+
 /* Leads the hint to a free slot, if there is one: for a pin that goes only where it leads. Such
  * pins mostly end in the order in which they began, so the slots are tried in a round. A signal
  * handler that comes in between may take that slot, and then the pin finds it taken. One that
@@ -104,6 +118,10 @@ static inline void slots_seek(struct shm_lane *lane, uint32_t flags)
     uint32_t hint = lane->hint, at = hint < SLOTS_OWN ? hint : 0;
 
     if (hint >= SHM_SLOTS || !hf_load_acquire(&lane->keys[hint]))
+        return;
+    if (hint >= SLOTS_OWN - 1 && SHM_FOR_DEVICE(flags) &&
+        hf_load_relaxed(&lane->keys[SHM_FAR_MARK]) && /* relaxed: only this thread sets it */
+        slots_seek_far(lane, hint))
         return;
     for (uint32_t i = 0; i < SLOTS_OWN; i++) {
         at = at + 1 < SLOTS_OWN ? at + 1 : 0;
