@@ -47,6 +47,12 @@ void kill_shrink(struct hf_pool *pool, struct hf_file *file);
 void kill_shrink_and_grow(struct hf_pool *pool, struct hf_file *file);
 void kill_shrink_in_vain(struct hf_pool *pool, struct hf_file *file);
 
+/* Pins for devices, more than a thread has slots (devices.c). */
+void kill_fill_own_slots(struct hf_pool *pool, struct hf_file *file);
+void kill_fill_all_slots(struct hf_pool *pool, struct hf_file *file);
+void kill_pin_beyond_slots(struct hf_pool *pool, struct hf_file *file);
+void kill_release_detached(struct hf_pool *pool, struct hf_file *file);
+
 /* What every pool here has at first. */
 void kill_fill(struct hf_pool *pool);
 
