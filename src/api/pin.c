@@ -177,7 +177,7 @@ static inline __attribute__((always_inline)) bool pin_with_flags(struct hf_file 
         return false;
     if (mine->shm == file->line.shm)
         slots_seek(mine->lane, flags);
-    return dax_pin_page(&file->line, off, len, flags, flags & DAX_PIN_OWNS ? MM_READONLY : 0, at,
+    return dax_pin_page(&file->line, off, &len, flags, flags & DAX_PIN_OWNS ? MM_READONLY : 0, at,
                         pin);
 }
 
@@ -204,10 +204,10 @@ int hf_pin(struct hf_file *file, uint64_t off, uint64_t len, uint32_t flags, str
     if (__builtin_expect(flags != 0, 0) || __builtin_expect(iovcnt <= 0, 0) ||
         __builtin_expect(!in_one_page(off, len), 0))
         return pin_odd(file, off, len, flags, iov, iovcnt, pin);
-    if (!__builtin_expect(dax_pin_page(&file->line, off, len, 0, 0, &at, pin), 1))
-        return pin_any(file, off, len, 0, iov, 1, pin); /* one page is one piece */
+    iov->iov_len = len; /* where the line reads it */
+    if (!__builtin_expect(dax_pin_page(&file->line, off, &iov->iov_len, 0, 0, &at, pin), 1))
+        return pin_any(file, off, iov->iov_len, 0, iov, 1, pin); /* one page is one piece */
     iov->iov_base = at;
-    iov->iov_len = len;
     return 1;
 }
 
@@ -231,7 +231,7 @@ intptr_t hf_pin_at(struct hf_file *file, uint64_t off, uint64_t len, uint32_t fl
     if (__builtin_expect(flags != 0, 0) || __builtin_expect(!in_one_page(off, len), 0))
         return pin_odd_at(file, off, len, flags, pin);
     kept = pin;
-    if (!__builtin_expect(dax_pin_page(&file->line, off, len, 0, 0, &at, pin), 1))
+    if (!__builtin_expect(dax_pin_page(&file->line, off, &len, 0, 0, &at, pin), 1))
         return pin_any_at(file, off, len, 0, kept);
     return (intptr_t)at;
 }

@@ -140,11 +140,13 @@ typedef char *dax_pin_one(const struct dax_line *line, uint64_t off, uint64_t le
 struct dax_line {
     const struct shm *shm; /* no segment: each pin of this handle takes the longer way */
     struct shm_vnode *vnode;
-    uint64_t key;     /* of its pins that have no flags, without a generation */
-    uint64_t mapped;  /* dax_turned() of the memory that was mapped when the handle last looked */
-    char *base;       /* MM_PRESENT below that of the pool's memory, for entries with this flag */
-    dax_pin_one *one; /* the line of an engine that counts, else null */
-    const struct shm *counts; /* where it counts */
+    uint64_t key;    /* of its pins that have no flags, without a generation */
+    uint64_t mapped; /* dax_turned() of the memory that was mapped when the handle last looked */
+    char *base;      /* MM_PRESENT below that of the pool's memory, for entries with this flag */
+    struct mm_nodes nodes; /* of the pool */
+    /* Of an engine that counts: its line, and where it counts. Else null. */
+    SHM_LINE dax_pin_one *one;
+    const struct shm *counts;
 } SHM_LINE;
 
 /* An entry, turned so that its flags are the highest bits. One unsigned comparison with `mapped`

@@ -17,13 +17,18 @@
 /* With HOLD: there is no key word, the blocks are counted. */
 #define DAX_PIN_COUNTED UINT64_C(2)
 
-/* Of a pin in a slot. */
+/* Of a pin in a slot; the first all but its key. */
+static inline void dax_fill_slot(struct hf_pin *pin, const struct shm_lane_of_thread *lane,
+                                 uint64_t *word)
+{
+    pin->hf_opaque[0] = (uint64_t)(uintptr_t)word;
+    pin->hf_opaque[2] = (uint64_t)(uintptr_t)lane;
+}
 static inline void dax_fill_pin(struct hf_pin *pin, const struct shm_lane_of_thread *lane,
                                 uint64_t *word, uint64_t key)
 {
-    pin->hf_opaque[0] = (uint64_t)(uintptr_t)word;
+    dax_fill_slot(pin, lane, word);
     pin->hf_opaque[1] = key;
-    pin->hf_opaque[2] = (uint64_t)(uintptr_t)lane;
 }
 
 /* Of a pin that is a hold. */

@@ -42,6 +42,7 @@ struct dax_line dax_line_of(const struct dax *dax, struct shm_vnode *vnode, bool
         .vnode = vnode,
         .key = shm_key(0, 0, shm_vnode_number(dax->shm, vnode)),
         .base = dax->media.base - MM_PRESENT,
+        .nodes = {(char *)dax->shm->nodes, dax->shm->node_mask},
         .one = dax->pinning->one ? dax->pinning->one(dax->engine) : NULL,
         .counts = dax->shm,
     };

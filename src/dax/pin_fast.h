@@ -12,12 +12,16 @@
 #include <errno.h>
 
 /* As mm_lookup(), with a shorter way through the table of a small file, which is one node. */
-static inline __attribute__((always_inline)) uint64_t dax_entry(const struct shm *shm,
+static inline __attribute__((always_inline)) uint64_t dax_entry(const struct dax_line *line,
                                                                 uint64_t root, uint64_t page)
 {
-    if (__builtin_expect((root - MM_BITS) % (MM_FLAGS + 1) == 0 && page < SHM_NODE_ENTRIES, 1))
-        return hf_load_acquire(mm_node(shm, root) + page); /* ENTRY.PUB/p */
-    return mm_lookup(shm, root, page);
+    if (__builtin_expect((root - MM_BITS) % (MM_FLAGS + 1) == 0 && page < SHM_NODE_ENTRIES, 1)) {
+        const uint64_t *node = mm_node_in(&line->nodes, root);
+
+        __asm__("" : "+r"(node)); /* else the sum of node and page takes two instructions more */
+        return hf_load_acquire(node + page); /* ENTRY.PUB/p */
+    }
+    return mm_lookup(&line->nodes, root, page);
 }
 
 /* P3 for one page: an entry that leads to it, with no flag but MM_PRESENT. False: it is missing.
@@ -29,10 +33,11 @@ static inline __attribute__((always_inline)) bool dax_walk_page(const struct dax
                                                                 uint64_t *found)
 {
     uint64_t root = hf_load_acquire(&vnode->root); /* ENTRY.PUB/p */
-    uint64_t entry = dax_entry(line->shm, root, page);
-    uint64_t mapped = hf_load_relaxed(&line->mapped); /* relaxed: only grows */
+    uint64_t entry = dax_entry(line, root, page);
 
-    if (__builtin_expect(dax_turned(entry) >= mapped, 0)) {
+    if (__builtin_expect(!hf_is_above(&line->mapped, dax_turned(entry)), 0)) {
+        uint64_t mapped = hf_load_relaxed(&line->mapped); /* relaxed: only grows */
+
         if ((entry & (MM_PRESENT | absent)) != MM_PRESENT)
             return false;
         if (entry & MM_HUGE)
@@ -51,7 +56,7 @@ static inline __attribute__((always_inline)) bool dax_walk_page(const struct dax
  * with dax_pin_fast(). The handle is filled early, so that its words need no registers. `absent` is
  * MM_READONLY for flags of DAX_PIN_OWNS, else 0. */
 static inline __attribute__((always_inline)) bool dax_pin_page(const struct dax_line *line,
-                                                               uint64_t off, uint64_t len,
+                                                               uint64_t off, const size_t *len,
                                                                uint32_t flags, uint64_t absent,
                                                                char **address, struct hf_pin *pin)
 {
@@ -66,16 +71,17 @@ static inline __attribute__((always_inline)) bool dax_pin_page(const struct dax_
     lane = mine->lane;
     slot = slots_begin(lane);
     word = slots_word(lane->keys, slot);
-    if (__builtin_expect(hf_load_acquire(word) != 0, 0)) { /* UNPIN.DONE/p, as in slots_pick() */
+    if (__builtin_expect(!hf_is(word, 0), 0)) { /* UNPIN.DONE/p, as in slots_pick() */
         slots_end(lane, slot);
         return false;
     }
+    dax_fill_slot(pin, mine, word);
     key = slots_key(lane, line->key + shm_key_flags(flags));
-    dax_fill_pin(pin, mine, word, key);
-    SLOTS_AGAIN(lane, slot);
+    pin->hf_opaque[1] = key;
+    hf_fence_light(); /* now the words of the handle have left their registers */
+    SLOTS_AGAIN(slot);
     page = off / HF_BLOCK_BYTES;
     slots_publish_words(slots_word(lane->pages, slot), word, key, page, page);
-    SLOTS_AGAIN(lane, slot);
     vnode = line->vnode;
     if (__builtin_expect(slots_order(lane, vnode), 0) ||
         __builtin_expect(!dax_walk_page(line, vnode, page, absent, &entry), 0))
@@ -83,12 +89,14 @@ static inline __attribute__((always_inline)) bool dax_pin_page(const struct dax_
     /* SIZE.PUB/p: the bytes below the size are as the thread that raised it left them.
      * Pairs with SIZE.PUB/m where the size is stored (src/fs). Without it: old bytes past end of
      * file. */
-    if (__builtin_expect(off + len > hf_load_acquire(&line->vnode->size), 0))
+    if (__builtin_expect(hf_is_below(&line->vnode->size, off + *len), 0))
         goto leave;
     slots_end(lane, slot);
     *address = line->base + entry + off % HF_BLOCK_BYTES;
     return true;
 leave: /* P4; U3 is wake_left() */
+    SLOTS_AGAIN(lane);
+    SLOTS_AGAIN(slot);
     slots_leave(line->vnode, slots_word(lane->keys, slot));
     slots_end(lane, slot);
     return false;
@@ -113,9 +121,8 @@ static inline int dax_unpin_fast(struct hf_pin *pin)
     uint64_t *word = (uint64_t *)(uintptr_t)pin->hf_opaque[0], key = pin->hf_opaque[1];
     const struct shm_vnode *vnode;
 
-    /* relaxed: the pin is this thread's, or is not live */
-    if (__builtin_expect(
-            pin->hf_opaque[2] != (uint64_t)(uintptr_t)mine || hf_load_relaxed(word) != key, 0))
+    /* the pin is this thread's, or is not live */
+    if (__builtin_expect(pin->hf_opaque[2] != (uint64_t)(uintptr_t)mine || !hf_is(word, key), 0))
         return dax_unpin_odd(pin);
     vnode = shm_vnode_near_key(mine->vnodes, mine->key_mask, key);
     if (__builtin_expect(slots_leave(vnode, word), 0))

@@ -72,7 +72,17 @@ static inline void mm_trim(struct mm_pieces *pieces, uint64_t off, uint64_t len)
     pieces->iov[pieces->count - 1].iov_len -= tail;
 }
 
+/* Where the nodes are: shm->nodes and its mask. */
+struct mm_nodes {
+    char *first;
+    uint64_t mask;
+};
+
 /* The node that a root or an entry leads to; in the room of the nodes, whatever the word says. */
+static inline uint64_t *mm_node_in(const struct mm_nodes *nodes, uint64_t word)
+{
+    return (uint64_t *)(nodes->first + (word & nodes->mask));
+}
 static inline uint64_t *mm_node(const struct shm *shm, uint64_t word)
 {
     return (uint64_t *)((char *)shm->nodes + (word & shm->node_mask));
@@ -89,7 +99,7 @@ static inline unsigned mm_bits(uint64_t root)
 /* The entry for `page`, of level 0 or a huge one; 0: missing. A wrong word may give any entry, but
  * the walk reads only nodes, and ends. Each level is code of its own, so its bound costs
  * nothing. */
-static inline uint64_t mm_lookup(const struct shm *shm, uint64_t root, uint64_t page)
+static inline uint64_t mm_lookup(const struct mm_nodes *nodes, uint64_t root, uint64_t page)
 {
     uint64_t shift = root & MM_FLAGS, entry = root;
 
@@ -98,12 +108,12 @@ static inline uint64_t mm_lookup(const struct shm *shm, uint64_t root, uint64_t 
 #pragma GCC unroll 4
     for (unsigned level = 0; level < MM_LEVELS; level++) {
         shift -= MM_BITS;
-        __asm__("" : "+r"(shift)); /* else it would take a register more */
+        __asm__("" : "+r"(shift) : : "memory"); /* else it would take three registers more */
         /* ENTRY.PUB/p: the entry, and the node it leads to, as they were published.
          * Pairs with ENTRY.PUB/m in mm_install(). Without it: a walk reads a node before it was
          * cleared and takes another file's old entry. */
-        entry =
-            hf_load_acquire(mm_node(shm, entry) + (page >> shift % 64 & (SHM_NODE_ENTRIES - 1)));
+        entry = hf_load_acquire(mm_node_in(nodes, entry) +
+                                (page >> shift % 64 & (SHM_NODE_ENTRIES - 1)));
         if (!(entry & MM_NODE))
             break;
     }

@@ -141,9 +141,9 @@ static inline uint64_t *slots_word(uint64_t *words, uint64_t slot)
     return words + slot;
 }
 
-/* What is computed from x and y is computed again, instead of being kept in registers that the
- * function would have to save. */
-#define SLOTS_AGAIN(x, y) __asm__("" : "+r"(x), "+r"(y))
+/* What is computed from x is computed again, instead of being kept in a register that the function
+ * would have to save. */
+#define SLOTS_AGAIN(x) __asm__("" : "+r"(x))
 
 /* P1: publishes the range in a slot of the thread's own lane, with these words for pages and key,
  * under `key`, a new one. */
@@ -202,8 +202,8 @@ static inline bool slots_order(struct shm_lane *lane, const struct shm_vnode *vn
      * Without it: the scan finds no slot and the walk reads an old entry, and the block is reused
      * under the pin. */
     hf_fence_light();
-    if (hf_load_acquire(&vnode->bias)) /* MARK.BIAS/p: after the key was stored; no mark is set */
-        return false;
+    if (__builtin_expect(!hf_is_zero(&vnode->bias), 1))
+        return false; /* MARK.BIAS/p: read after the key was stored; no mark is set */
     if (!HF_LAB_BROKEN(HF_LAB_NO_PIN_FENCE)) {
         hf_fence_full();
         HF_LAB_FENCED(true);
@@ -234,10 +234,10 @@ void slots_wake_slot(struct shm *shm, struct shm_vnode *vnode, const uint64_t *w
 void slots_pages_left(const struct shm *shm, const uint64_t *word, uint64_t key, uint64_t *first,
                       uint64_t *last);
 
-/* U1 and U2, on the vnode that the key names. Not 0: slots_wake() is due. Async-signal-safe. For a
+/* U1 and U2, on the vnode that the key names. True: slots_wake() is due. Async-signal-safe. For a
  * slot of the caller's own lane: no other thread puts the next pin there between its look at the
  * key and this store. */
-static inline uint32_t slots_leave(const struct shm_vnode *vnode, uint64_t *word)
+static inline bool slots_leave(const struct shm_vnode *vnode, uint64_t *word)
 {
     /* UNPIN.DONE/p: what the holder did comes before the slot is seen empty.
      * Pairs with UNPIN.DONE/m in slots_scan(). Without it: the block is reused while the
@@ -248,7 +248,7 @@ static inline uint32_t slots_leave(const struct shm_vnode *vnode, uint64_t *word
      * Pairs with UNPIN.WAKE/m there. Without it: the layout change sleeps on a pin that has
      * gone. */
     hf_fence_light();
-    return hf_load_acquire(&vnode->waiters);
+    return !hf_is_zero(&vnode->waiters);
 }
 
 /* The same from any thread. False: the slot has another key, perhaps of a newer pin. */
