@@ -51,7 +51,8 @@ struct link {
     uint64_t deadline_ns; /* of connecting */
     uint64_t retry_ns;    /* down: no request is tried before */
     uint64_t looked_ns;
-    int failure; /* of the last attempt to connect */
+    int failure;                  /* of the last attempt to connect */
+    uint64_t server_ns, heard_ns; /* the member's clock is past server_ns since heard_ns of ours */
     uint64_t last_number;
     unsigned under_way;
     uint8_t nonce[WIRE_NONCE];

@@ -31,9 +31,6 @@ struct cluster_members {
     pthread_t join_thread, sweep_thread;
 };
 
-/* Of a clock that also runs while the machine sleeps. */
-uint64_t members_now_ns(void);
-
 /* The newest view, to all who ask. */
 void members_publish(struct cluster_members *members, const struct cluster_view *view);
 /* The member learns of it first, as epoch_chain_learn(). */

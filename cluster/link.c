@@ -14,7 +14,39 @@
 #include <sys/epoll.h>
 
 #define RETRY_NS UINT64_C(200000000) /* a member that could not be reached is left alone */
+#define DRIFT 1000                   /* of clocks: one part of so many */
 #define LOOK_NS UINT64_C(5000000)    /* for what is overdue, where answers keep coming */
+
+/* ---- the member's clock ---- */
+
+/*
+ * What the member's clock says at least, when ours says now_ns. Of two clocks the one goes at most
+ * a thousandth faster. Nothing is known of how long the member's message was on its way, so its
+ * clock may be ahead of this by that. Then a change ends there before it does here, and not after.
+ */
+static uint64_t server_clock(const struct link *link, uint64_t now_ns)
+{
+    uint64_t since_ns = now_ns > link->heard_ns ? now_ns - link->heard_ns : 0;
+
+    return link->server_ns + since_ns - since_ns / DRIFT;
+}
+
+/* A message that was on its way, or unread, for long tells less than an older one. */
+static void hear_clock(struct link *link, uint64_t server_ns)
+{
+    uint64_t now_ns = cluster_now_ns();
+
+    if (link->heard_ns && server_clock(link, now_ns) >= server_ns)
+        return;
+    link->server_ns = server_ns;
+    link->heard_ns = now_ns;
+}
+
+/* By then, too much of a request's time would be given to the drift. */
+static bool is_clock_old(const struct link *link, uint64_t now_ns)
+{
+    return now_ns - link->heard_ns > link->cluster->timeout_ns / 4 * DRIFT;
+}
 
 /* ---- requests ---- */
 
@@ -54,6 +86,7 @@ static int send_request(struct link *link, struct request *request)
 
     full.request = (struct wire_request){.length = request->length, .space = request->space};
     full.request.head.number = link->last_number + 1;
+    full.request.head.time = server_clock(link, request->deadline_ns);
     rc = lend_memory(link, request, &full.request);
     if (rc)
         return rc;
@@ -222,6 +255,7 @@ static void link_message(struct peer *peer, const struct wire_head *head)
 
     if (link->broken)
         return;
+    hear_clock(link, head->time);
     if (head->kind == WIRE_ANSWER && link->state == LINK_OPEN)
         take_answer(link, (const struct wire_answer *)head);
     else if (head->kind == WIRE_REFUSED && link->state == LINK_GREETS)
@@ -293,6 +327,7 @@ static int link_connect(struct link *link)
 static void link_open(struct link *link, uint64_t now_ns)
 {
     link->last_number = 0;
+    link->heard_ns = 0;
     link->broken = 0;
     link->deadline_ns = now_ns + link->cluster->timeout_ns;
     link->failure = link_connect(link);
@@ -352,9 +387,19 @@ struct link *link_find(struct hfx *cluster, const struct cluster_member *member)
     return link;
 }
 
+/* Nothing is under way, and nothing waits. */
+static void renew_link(struct link *link)
+{
+    link_close(link, -ENOTCONN, "it was silent for long");
+    link->retry_ns = 0;
+}
+
 void link_add(struct link *link, struct request *request, uint64_t now_ns)
 {
     request->link = link;
+    if (link->state == LINK_OPEN && link->under_way == 0 && !link->waiting.first &&
+        is_clock_old(link, now_ns))
+        renew_link(link);
     if (link->state == LINK_DOWN && now_ns >= link->retry_ns)
         link_open(link, now_ns);
     if (link->state == LINK_DOWN) {

@@ -104,4 +104,7 @@ int cluster_thread(pthread_t *out, void *(*run)(void *arg), void *arg);
 int cluster_fail(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *cluster_detail(void);
 
+/* Of a clock that also runs while the machine sleeps. */
+uint64_t members_now_ns(void);
+
 #endif

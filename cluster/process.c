@@ -40,5 +40,6 @@ const char *hfx_detail(void)
 
 #ifdef HF_CLUSTER_LAB
 enum cluster_lab_fate (*cluster_lab_fate)(const struct wire_head *head);
-bool cluster_lab_serves_twice, cluster_lab_keeps_link;
+bool cluster_lab_serves_twice, cluster_lab_serves_late, cluster_lab_keeps_link,
+    cluster_lab_drops_nothing;
 #endif

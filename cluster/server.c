@@ -8,7 +8,9 @@
  * stall_ns is closed. After the close nothing moves, so objects are released and puts given up.
  *
  * The numbers of a connection's requests grow. A request whose number does not has come before, and
- * is not served. Else a put that comes late would bring a removed object back.
+ * is not served. Else a put that comes late would bring a removed object back. For the same reason
+ * a change is not done after its time-out: a network may keep it for long after its connection was
+ * closed. The server judges by its own clock, under the lock that keeps new epochs out.
  */
 #include "server.h"
 
@@ -42,7 +44,8 @@ struct transfer {
     unsigned moving;
     int error;
     uint64_t number, remote, key, length, posted;
-    uint64_t off; /* of what is posted, in iov[at] */
+    uint64_t until_ns; /* of a put: its time-out */
+    uint64_t off;      /* of what is posted, in iov[at] */
     int at, room;
     struct iovec own[OWN_PIECES], *iov;
     struct hfc_ref ref;
@@ -79,6 +82,7 @@ static void send_message(struct session *session, struct wire_head *head)
     int rc;
 
     head->epoch = view ? view->epoch : 0;
+    head->time = members_now_ns();
     cluster_view_put(view);
     if (session->peer.sending >= FRAMES_MAX)
         session->lost = "it does not take its answers";
@@ -139,17 +143,29 @@ static bool may_serve(struct hfx_server *server, const struct hfc_key *key)
     return cluster_may_serve(server->members, key->bytes, key->len);
 }
 
-static bool serve_begin(struct hfx_server *server, const struct hfc_key *key)
+/* Before a change of that time-out, and cluster_serve_end() after it. -ESTALE: its machine is
+ * another one by now. -ETIMEDOUT: its client has given it up, or is about to. */
+static int begin_timed_change(struct hfx_server *server, const struct hfc_key *key,
+                              uint64_t until_ns)
 {
-    return cluster_serve_begin(server->members, key->bytes, key->len);
+    if (!cluster_serve_begin(server->members, key->bytes, key->len))
+        return -ESTALE;
+    if (members_now_ns() < until_ns
+#ifdef HF_CLUSTER_LAB
+        || cluster_lab_serves_late
+#endif
+    )
+        return 0;
+    cluster_serve_end(server->members);
+    return -ETIMEDOUT;
 }
 
 static int commit_transfer(struct hfx_server *server, struct transfer *transfer)
 {
     int rc;
 
-    if (transfer->error == 0 && !serve_begin(server, &transfer->name))
-        transfer->error = -ESTALE; /* its machine is another one by now */
+    if (transfer->error == 0)
+        transfer->error = begin_timed_change(server, &transfer->name, transfer->until_ns);
     if (transfer->error) {
         hfc_put_abort(transfer->put);
         return transfer->error;
@@ -345,6 +361,7 @@ static void read_from_peer(struct session *session, const struct wire_request *r
         return;
     }
     transfer->putting = true;
+    transfer->until_ns = request->head.time;
     transfer->number = request->head.number;
     transfer->remote = request->address;
     transfer->key = request->key;
@@ -355,14 +372,15 @@ static void read_from_peer(struct session *session, const struct wire_request *r
 static void serve_put(struct session *session, const struct wire_request *request)
 {
     const struct hfc_key key = requested_key(request);
-    int rc = -ESTALE;
+    int rc;
 
     session->server->counts.puts++;
     if (!request->head.inlined) {
         read_from_peer(session, request);
         return;
     }
-    if (serve_begin(session->server, &key)) {
+    rc = begin_timed_change(session->server, &key, request->head.time);
+    if (rc == 0) {
         rc = hfc_put(session->server->cache, &key,
                      wire_key(request, sizeof *request) + request->head.key_len, request->length);
         cluster_serve_end(session->server->members);
@@ -373,9 +391,14 @@ static void serve_put(struct session *session, const struct wire_request *reques
 static void serve_remove(struct session *session, const struct wire_request *request)
 {
     const struct hfc_key key = requested_key(request);
+    int rc = begin_timed_change(session->server, &key, request->head.time);
 
     session->server->counts.removals++;
-    answer_request(session, request->head.number, hfc_remove(session->server->cache, &key), 0);
+    if (rc == 0) {
+        rc = hfc_remove(session->server->cache, &key);
+        cluster_serve_end(session->server->members);
+    }
+    answer_request(session, request->head.number, rc, 0);
 }
 
 static void serve_stat(struct session *session, const struct wire_request *request)

@@ -13,6 +13,9 @@
  *   LIST cursor                ANSWER with entries, and the next cursor
  *   COUNTS                     ANSWER with struct wire_counts
  *
+ * What a server sends has its clock, and a change has its time-out by that clock. So a change that
+ * its client has given up is not done.
+ *
  * The place is memory of the client, registered for the server alone. So only the server moves
  * bytes, and it knows by its own completions when a transfer has ended. docs/CLUSTER.md argues what
  * follows from that.
@@ -28,7 +31,7 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the messages are little endian");
 
 #define WIRE_MAGIC UINT32_C(0x58464831) /* "1HFX" */
-#define WIRE_VERSION 1u
+#define WIRE_VERSION 2u
 #define WIRE_DEPTH 64u    /* requests of a connection that are under way at once, at most */
 #define WIRE_INLINE 8192u /* objects up to here are in the message itself */
 #define WIRE_NONCE 16u
@@ -59,6 +62,7 @@ struct wire_head {
     uint32_t inlined; /* bytes after the key */
     uint64_t number;  /* of the request, and of its answer: grows by one on a connection */
     uint64_t epoch;   /* of the sender */
+    uint64_t time;    /* the server's clock; of PUT and REMOVE: when it says so, it is too late */
 };
 
 struct wire_hello { /* HELLO, CHALLENGE and PROVE */
@@ -100,11 +104,11 @@ struct wire_counts {
     uint64_t connections, objects, used_bytes, capacity_bytes;
 };
 
-_Static_assert(sizeof(struct wire_head) == 32, "no holes");
-_Static_assert(sizeof(struct wire_hello) == 80, "no holes");
-_Static_assert(sizeof(struct wire_welcome) == 112, "no holes");
-_Static_assert(sizeof(struct wire_request) == 64, "no holes");
-_Static_assert(sizeof(struct wire_answer) == 48, "no holes");
+_Static_assert(sizeof(struct wire_head) == 40, "no holes");
+_Static_assert(sizeof(struct wire_hello) == 88, "no holes");
+_Static_assert(sizeof(struct wire_welcome) == 120, "no holes");
+_Static_assert(sizeof(struct wire_request) == 72, "no holes");
+_Static_assert(sizeof(struct wire_answer) == 56, "no holes");
 _Static_assert(sizeof(struct wire_entry) == 16, "no holes");
 
 #define WIRE_BYTES_MAX (sizeof(struct wire_request) + HFC_KEY_MAX + WIRE_INLINE)

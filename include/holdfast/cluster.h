@@ -76,9 +76,10 @@ const char *hfx_detail(void);
  *   -EMSGSIZE   it has more than `room` bytes; hfx_length() tells how many
  *   -EINVAL     the key as in hfc_get(), or buf is null
  * These may come from each call that names a key or a member:
- *   -ETIMEDOUT  the member did not answer in time. A put or a removal may have been done
+ *   -ETIMEDOUT  the member did not answer in time. A put or a removal may have been done, or it
+ *               came too late for that
  *   -ENOTCONN   it cannot be reached, or the connection broke. A put or a removal that was under
- *               way may have been done
+ *               way may have been done, and may be until timeout_ns has gone since its begin
  *   -EACCES     it does not have the same secret. -EPROTONOSUPPORT: it has another version of the
  *               messages. -EPROTO: what it sent makes no sense
  *   -ESTALE     the members could not agree in time whose the key is */

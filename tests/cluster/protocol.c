@@ -2,7 +2,8 @@
 /*
  * Messages that are lost, come twice or come late; members and clients that are stopped or killed.
  * What a get returns is the object, what a get gave up is not written to afterwards, and others go
- * on. With --twice, the member serves a message that has come before, which must show.
+ * on. With --twice, the member serves a message that has come before, which must show. So must
+ * it with --late, where it does what was given up.
  */
 #include "peer.h"
 #include "rig.h"
@@ -127,6 +128,32 @@ static void member_stops(struct rig *rig, struct hfx *cluster)
         EXPECT(bytes[i] == 0x5a);
 }
 
+/* A put that was given up while the member was stopped: the member finds it when it goes on. */
+static int64_t put_is_given_up(struct rig *rig, struct hfx *cluster)
+{
+    char bytes[64];
+    struct rig_key key;
+
+    put_at_last(cluster, 5, 1, sizeof(bytes));
+    test_stop(rig->member[0].pid);
+    rig_fill(bytes, sizeof(bytes), 5, 2);
+    EXPECT_EQ(hfx_put(cluster, rig_key(&key, 5), bytes, sizeof(bytes)), -ETIMEDOUT);
+    EXPECT_OK(kill(rig->member[0].pid, SIGCONT));
+    return get_at_last(cluster, 5, sizeof(bytes));
+}
+
+/* A removal likewise. */
+static void removal_is_given_up(struct rig *rig, struct hfx *cluster)
+{
+    struct rig_key key;
+
+    EXPECT_EQ(get_at_last(cluster, 5, 64), 1);
+    test_stop(rig->member[0].pid);
+    EXPECT_EQ(hfx_remove(cluster, rig_key(&key, 5)), -ETIMEDOUT);
+    EXPECT_OK(kill(rig->member[0].pid, SIGCONT));
+    EXPECT_EQ(get_at_last(cluster, 5, 64), 1);
+}
+
 static void member_dies(struct rig *rig, struct hfx *cluster)
 {
     test_kill(rig->member[0].pid);
@@ -188,20 +215,28 @@ static void client_dies(struct rig *rig, struct hfx *cluster)
 static int body(int argc, char **argv)
 {
     bool twice = argc > 1 && strcmp(argv[1], "--twice") == 0;
+    bool late = argc > 1 && strcmp(argv[1], "--late") == 0;
     struct hfx *patient, *hasty;
     struct rig *rig;
 
     fates = test_shared(sizeof(*fates));
     cluster_lab_fate = choose_fate;
     cluster_lab_serves_twice = twice;
+    cluster_lab_serves_late = late;
     rig = rig_new(1, TEST_MIB(128), test_is_slow() ? 0 : UINT64_C(500000000));
     patient = rig_open(rig, TEST_PATIENCE_NS);
     EXPECT_EQ(put_comes_late(patient), twice ? 5 : -ENOENT);
-    if (!twice) {
+    if (late) {
+        hasty = rig_open(rig, SHORT_NS);
+        EXPECT_EQ(put_is_given_up(rig, hasty), 2);
+        EXPECT_EQ(hfx_close(hasty), 0);
+    } else if (!twice) {
         hasty = rig_open(rig, SHORT_NS);
         all_come_twice(patient);
         some_are_lost(hasty);
         member_stops(rig, hasty);
+        EXPECT_EQ(put_is_given_up(rig, hasty), 1);
+        removal_is_given_up(rig, hasty);
         member_dies(rig, hasty);
         EXPECT_EQ(hfx_close(hasty), 0);
         client_stops(rig, patient);
