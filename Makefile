@@ -18,6 +18,11 @@ demo-kv: all
 	@PYTHONPATH=$(BUILD)/python HOLDFAST_BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 \
 	    $$(command -v /usr/bin/python3 || command -v python3) examples/kv/demo.py $(ARGS)
 
+# Members, etcd and clients on machines of namespaces, as root: tests/cluster/demo.c. ARGS: its arguments.
+demo-cluster: all
+	@tools/setup.sh test || true
+	@HOLDFAST=$(abspath $(BUILD))/cli/holdfast $(BUILD)/tests/cluster/cluster-demo $(ARGS) || [ $$? = 77 ]
+
 # What runs on a mount is skipped where its program is missing and cannot be installed. Suites that mostly have one busy
 # process get a processor for each test. The log of both runs is meson-logs/testlog.json.
 test: all
@@ -71,4 +76,4 @@ setup:
 $(BUILD)/build.ninja: | setup
 	@meson setup $(BUILD) $(MESON_ARGS)
 
-.PHONY: all run demo-kv test check-all bench chaos fmt lint posix model install clean setup
+.PHONY: all run demo-kv demo-cluster test check-all bench chaos fmt lint posix model install clean setup

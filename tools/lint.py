@@ -202,6 +202,7 @@ ATOMICS_ELSEWHERE = {
     "lab/lab.h": "counters that other processes watch, with the order behind a name",
     "bench/peers.c": "other ways to hold a page, as their users write them",
     "tests/support/process.c": "flags and counters of tests, with the order behind a name",
+    "tests/cluster/history.c": "numbers and times that clients in several processes raise",
     "tests/cluster/registers.c": "numbers that members in several processes raise",
     "tests/mount/crowd.c": "bytes that another process may be changing",
     "tests/storm/leases.c": "an offer, which one of several takers gets",

@@ -15,6 +15,7 @@
 static pid_t pids[ETCDS];
 static char hosts[ETCDS][24], urls[256], cluster[256];
 static bool with_tls;
+static void (*enter_place)(unsigned index);
 
 static bool is_installed(const char *program)
 {
@@ -80,6 +81,8 @@ static _Noreturn void run_etcd(unsigned index)
     int log = open(test_path("etcd.log"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (enter_place)
+        enter_place(index);
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
     snprintf(name, sizeof name, "e%u", index);
@@ -145,6 +148,13 @@ void etcds_continue(unsigned index)
     EXPECT_EQ(kill(pids[index], SIGCONT), 0);
 }
 
+void etcds_place(const char *const addresses[ETCDS], void (*enter)(unsigned index))
+{
+    for (unsigned i = 0; i < ETCDS; i++)
+        snprintf(hosts[i], sizeof hosts[i], "%s", addresses[i]);
+    enter_place = enter;
+}
+
 void etcds_begin(bool tls)
 {
     unsigned pid = (unsigned)getpid();
@@ -153,8 +163,9 @@ void etcds_begin(bool tls)
         test_skip("etcd is not installed (Debian's etcd-server)");
     with_tls = tls;
     for (unsigned i = 0; i < ETCDS; i++) {
-        snprintf(hosts[i], sizeof hosts[i], "127.%u.%u.%u", 1 + (pid >> 8) % 250, pid & 255,
-                 1 + i + 4 * (pid >> 16) % 60);
+        if (!enter_place)
+            snprintf(hosts[i], sizeof hosts[i], "127.%u.%u.%u", 1 + (pid >> 8) % 250, pid & 255,
+                     1 + i + 4 * (pid >> 16) % 60);
         snprintf(urls + strlen(urls), sizeof urls - strlen(urls), "%s%s://%s:2379", i ? "," : "",
                  tls ? "https" : "http", hosts[i]);
         snprintf(cluster + strlen(cluster), sizeof cluster - strlen(cluster),

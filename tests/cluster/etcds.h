@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Three etcd of this test's own, on addresses of the loopback network that no other test has. */
+/*
+ * Three etcd of this test's own. Where no addresses are given, theirs are of the loopback network,
+ * and no other test has them.
+ */
 #ifndef HF_TESTS_ETCDS_H
 #define HF_TESTS_ETCDS_H
 
@@ -7,6 +10,8 @@
 
 #define ETCDS 3
 
+/* Before they begin: they have these addresses, and each calls enter(index) before it listens. */
+void etcds_place(const char *const addresses[ETCDS], void (*enter)(unsigned index));
 /* Skips the test where etcd is not installed. tls: clients need a certificate. */
 void etcds_begin(bool tls);
 void etcds_start(unsigned index);

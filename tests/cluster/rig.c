@@ -113,14 +113,29 @@ void rig_fill(void *bytes, size_t len, uint64_t number, uint64_t version)
         words[i] = word_of(number, version, i);
 }
 
-uint64_t rig_version(const void *bytes, size_t len, uint64_t number)
+/* Where the first word is that is not the object's; the length: nowhere. */
+static size_t find_foreign(const void *bytes, size_t len, uint64_t number)
 {
     const uint64_t *words = bytes;
+    size_t i = 1;
 
-    for (size_t i = 1; i < len / 8; i++)
-        if (words[i] != word_of(number, words[0], i))
-            FAIL("object %" PRIu64 " of %zu bytes has a foreign word at %zu", number, len, i * 8);
-    return words[0];
+    while (i < len / 8 && words[i] == word_of(number, words[0], i))
+        i++;
+    return i * 8;
+}
+
+bool rig_is_whole(const void *bytes, size_t len, uint64_t number)
+{
+    return find_foreign(bytes, len, number) == len;
+}
+
+uint64_t rig_version(const void *bytes, size_t len, uint64_t number)
+{
+    size_t at = find_foreign(bytes, len, number);
+
+    if (at < len)
+        FAIL("object %" PRIu64 " of %zu bytes has a foreign word at %zu", number, len, at);
+    return ((const uint64_t *)bytes)[0];
 }
 
 void rig_put(struct hfx *cluster, uint64_t number, uint64_t version, size_t len)

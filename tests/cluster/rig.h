@@ -43,6 +43,8 @@ struct rig_key {
 };
 struct hfc_key *rig_key(struct rig_key *key, uint64_t number);
 void rig_fill(void *bytes, size_t len, uint64_t number, uint64_t version);
+/* All bytes are of one object of that number. */
+bool rig_is_whole(const void *bytes, size_t len, uint64_t number);
 /* The version, if all bytes are of one object of that number; else the test fails. */
 uint64_t rig_version(const void *bytes, size_t len, uint64_t number);
 void rig_put(struct hfx *cluster, uint64_t number, uint64_t version, size_t len);
