@@ -125,8 +125,8 @@ struct hfx_result {
 
 /* Begins requests, of which any number may be under way. `bytes` belongs to the library until
  * hfx_next() tells of the request. Requests for one key are served in the order in which they were
- * begun, as long as the connection to its member lasts and the member serves the key. Never waits.
- * Nothing was begun after a failure.
+ * begun. This ends when the connection to its member breaks, or that does not serve the key. Never
+ * waits. Nothing was begun after a failure.
  *   -EINVAL  a request is wrong. -EAGAIN: more than HFX_REQUESTS. -ENOMEM */
 int hfx_begin(struct hfx *cluster, const struct hfx_request *requests, unsigned count);
 
