@@ -39,6 +39,13 @@ static struct cli_option serve_options[] = {
      .help = "a member that is silent so long is out (5s)",
      .min = NS_PER_S,
      .max = 3600 * NS_PER_S},
+    {.name = "replicas",
+     .kind = CLI_COUNT,
+     .value = &cluster_place.etcd.replicas,
+     .value_name = "N",
+     .help = "copies of each object, 1 or 2; the first member decides for all (1)",
+     .min = 1,
+     .max = 2},
     {0},
 };
 
@@ -119,6 +126,9 @@ static int run_serve(int count, char **operands)
     (void)count;
     if (status != EX_OK)
         return status;
+    if (cluster_place.members && cluster_place.etcd.replicas > 1)
+        return cli_usage(
+            "--replicas is for --etcd: members by a list have one copy of each object");
     if (!name) {
         gethostname(host, sizeof(host) - 1);
         name = host;
@@ -133,7 +143,7 @@ const struct cli_verb cli_verb_serve = {
     .operands = "POOL",
     .summary = SERVE_SUMMARY,
     .details = "Ends with SIGINT or SIGTERM. By etcd, it leaves the others cleanly then, and its "
-               "objects are lost with it.",
+               "objects are lost with it, unless there are two copies of each.",
     .options = serve_options,
     .operands_min = 1,
     .operands_max = 1,

@@ -91,16 +91,19 @@ static void send_parked_again(struct hfx *cluster, uint64_t now_ns)
 
 /* ---- without a message ---- */
 
-static bool is_here(struct hfx *cluster, const struct hfc_key *key)
+/* With a second owner, changes go by the member's own thread, for they wait for the other one. */
+static bool is_here(struct hfx *cluster, const struct hfx_request *request, bool *replicated)
 {
+    const struct hfc_key *key = &request->key;
+    bool changes = request->operation == HFX_PUT || request->operation == HFX_REMOVE, here;
     const struct cluster_view *view;
     uint32_t owner;
-    bool here;
 
     if (!cluster->server)
         return false;
     view = cluster_view_get(cluster->members);
-    here = cluster_place(view, key->bytes, key->len, 1, &owner) == 1 &&
+    *replicated = view->replicas > 1;
+    here = cluster_place(view, key->bytes, key->len, 1, &owner) == 1 && !(*replicated && changes) &&
            server_is(cluster->server, view->members[owner].name);
     cluster_view_put(view);
     return here && server_may(cluster->server, key);
@@ -145,6 +148,17 @@ static int64_t serve_here(struct hfx_server *server, const struct hfx_request *r
     default:
         return copy_object(cache, &request->key, NULL, 0);
     }
+}
+
+/* A miss may be a hit in the second owner, which the member's thread asks. */
+static bool is_served_here(struct hfx *cluster, const struct hfx_request *request, int64_t *out)
+{
+    bool replicated;
+
+    if (!is_here(cluster, request, &replicated))
+        return false;
+    *out = serve_here(cluster->server, request);
+    return !(replicated && *out == -ENOENT);
 }
 
 /* ---- waiting ---- */
@@ -297,6 +311,7 @@ static void make_request(struct hfx *cluster, const struct hfx_request *from, st
     out->bytes = from->bytes;
     out->mr = NULL;
     out->answer = NULL;
+    out->epoch = out->needs = 0;
     out->tag = from->tag;
     out->space = from->key.space;
     out->key_len = from->key.len;
@@ -319,15 +334,13 @@ static int64_t run_request(struct hfx *cluster, const struct hfx_request *asked)
     struct request request;
     struct wish wish = {cluster, &request, NEVER_NS};
     int rc = client_check(cluster);
+    int64_t result;
 
     rc = rc ? rc : check_asked(asked);
     if (rc)
         return rc;
-    if (is_here(cluster, &asked->key)) {
-        int64_t result = serve_here(cluster->server, asked);
-
+    if (is_served_here(cluster, asked, &result))
         return result < 0 ? cluster_fail((int)result, "%s", strerror((int)-result)) : result;
-    }
     make_request(cluster, asked, &request);
     lock(cluster);
     send_by_key(cluster, &request, cluster_now_ns());
@@ -486,9 +499,10 @@ static int begin_requests(struct hfx *cluster, const struct hfx_request *asked, 
     cluster->begun += count;
     for (unsigned i = 0; i < count; i++) {
         struct request *next = request->next;
+        int64_t result;
 
-        if (is_here(cluster, &asked[i].key))
-            request_end(request, serve_here(cluster->server, &asked[i]), NULL);
+        if (is_served_here(cluster, &asked[i], &result))
+            request_end(request, result, NULL);
         else
             send_by_key(cluster, request, now_ns);
         request = next;
@@ -550,9 +564,11 @@ int hfx_batch(struct hfx *cluster, const struct hfx_request *requests, unsigned 
         return cluster_fail(-ENOMEM, "no memory for %u requests", count);
     lock(cluster);
     for (unsigned i = 0; i < count; i++) {
+        int64_t result;
+
         make_request(cluster, &requests[i], &all[i]);
-        if (is_here(cluster, &requests[i].key))
-            request_end(&all[i], serve_here(cluster->server, &requests[i]), NULL);
+        if (is_served_here(cluster, &requests[i], &result))
+            request_end(&all[i], result, NULL);
         else
             send_by_key(cluster, &all[i], cluster_now_ns());
     }

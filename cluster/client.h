@@ -22,6 +22,8 @@ struct request {
     bool begun, done;
     uint64_t number, deadline_ns, again_ns;
     uint64_t length; /* of bytes; LIST: the cursor */
+    uint64_t epoch;  /* KEEP, DROP, COPY */
+    uint64_t needs;  /* after -EMSGSIZE: the object's length */
     void *bytes;
     struct fid_mr *mr; /* of bytes, while it is under way */
     int64_t result;
@@ -61,6 +63,8 @@ struct link {
 };
 
 struct hfx {
+    /* Of a member that talks to other members, which has no thread that waits; else 0. */
+    uint64_t incarnation, connections;
     pthread_mutex_t mutex;
     pthread_cond_t moved; /* something has ended, or nobody polls any more */
     struct cluster_members *members;
@@ -80,6 +84,10 @@ struct hfx {
 void queue_init(struct queue *queue);
 void queue_add(struct queue *queue, struct request *request);
 struct request *queue_take(struct queue *queue);
+
+/* For a member to talk to others: links alone. Null: no memory. */
+struct hfx *client_new(const char *secret, uint64_t timeout_ns);
+void client_free(struct hfx *cluster);
 
 /* 0, or why this process may not use it. */
 int client_check(const struct hfx *cluster);

@@ -84,6 +84,7 @@ struct cluster_view *epoch_propose(const struct cluster_view *view,
     if (!next)
         return NULL;
     next->epoch = view ? view->epoch + 1 : 1;
+    next->replicas = view ? view->replicas : living->replicas;
     memcpy(next->members, living->members, living->count * sizeof living->members[0]);
     for (uint32_t i = 0; i < next->count; i++)
         next->members[i].stays = view && epoch_lives(view, &next->members[i]);
@@ -160,12 +161,90 @@ void epoch_chain_swept(struct epoch_chain *chain)
     memmove(chain->views, chain->views + 1, chain->count * sizeof chain->views[0]);
 }
 
-bool epoch_chain_may_serve(const struct epoch_chain *chain, const void *key, size_t length)
+/* The members of the newest view that have the key, best first. 0: what this member has of it may
+ * be out of date. */
+static unsigned find_owners(const struct epoch_chain *chain, const void *key, size_t length,
+                            const struct cluster_member *owners[CLUSTER_REPLICAS_MAX])
 {
+    const struct cluster_view *newest;
+    uint32_t places[CLUSTER_REPLICAS_MAX];
+    unsigned count;
+
     if (!chain->is_in || (chain->count == 1 && !chain->views[0]->active))
-        return false;
+        return 0;
     for (uint32_t i = chain->count; i-- > 0;)
-        if (!cluster_place_is(chain->views[i], key, length, chain->name))
+        if (!cluster_place_has(chain->views[i], key, length, chain->name))
+            return 0;
+    newest = chain->views[chain->count - 1];
+    count = cluster_place(newest, key, length, newest->replicas, places);
+    for (unsigned i = 0; i < count; i++)
+        owners[i] = &newest->members[places[i]];
+    return count;
+}
+
+/* The view that is in force while the newest one is only proposed, or the newest one. */
+static const struct cluster_view *view_in_force(const struct epoch_chain *chain)
+{
+    const struct cluster_view *newest = chain->views[chain->count - 1];
+
+    return newest->active ? newest : chain->views[chain->count - 2];
+}
+
+static bool has_same_owners(const struct cluster_view *view, const void *key, size_t length,
+                            const struct cluster_member *const *owners, unsigned count)
+{
+    uint32_t places[CLUSTER_REPLICAS_MAX];
+
+    if (cluster_place(view, key, length, view->replicas, places) != count)
+        return false;
+    for (unsigned i = 0; i < count; i++)
+        if (strcmp(view->members[places[i]].name, owners[i]->name) != 0 ||
+            view->members[places[i]].incarnation != owners[i]->incarnation)
             return false;
     return true;
+}
+
+static bool is_self(const struct epoch_chain *chain, const struct cluster_member *owner)
+{
+    return strcmp(owner->name, chain->name) == 0;
+}
+
+bool epoch_chain_may_serve(const struct epoch_chain *chain, const void *key, size_t length)
+{
+    const struct cluster_member *owners[CLUSTER_REPLICAS_MAX];
+
+    return find_owners(chain, key, length, owners) > 0 && is_self(chain, owners[0]) &&
+           cluster_place_is(view_in_force(chain), key, length, chain->name);
+}
+
+bool epoch_chain_is_first(const struct epoch_chain *chain, const void *key, size_t length,
+                          struct cluster_owners *out)
+{
+    const struct cluster_member *owners[CLUSTER_REPLICAS_MAX];
+    unsigned count = find_owners(chain, key, length, owners);
+    const struct cluster_view *newest;
+
+    if (count == 0 || !is_self(chain, owners[0]) ||
+        !cluster_place_is(view_in_force(chain), key, length, chain->name))
+        return false;
+    newest = chain->views[chain->count - 1];
+    out->epoch = newest->epoch;
+    out->self = chain->incarnation;
+    out->replicas = newest->replicas;
+    out->may_write = has_same_owners(view_in_force(chain), key, length, owners, count);
+    out->has_second = count > 1;
+    if (out->has_second)
+        out->second = *owners[1];
+    return true;
+}
+
+bool epoch_chain_is_second(const struct epoch_chain *chain, const void *key, size_t length,
+                           uint64_t epoch, uint64_t first)
+{
+    const struct cluster_member *owners[CLUSTER_REPLICAS_MAX];
+    unsigned count = find_owners(chain, key, length, owners);
+
+    return count == 2 && is_self(chain, owners[1]) && owners[0]->incarnation == first &&
+           chain->views[chain->count - 1]->epoch == epoch &&
+           has_same_owners(view_in_force(chain), key, length, owners, count);
 }

@@ -60,6 +60,14 @@ int epoch_chain_learn(struct epoch_chain *chain, const struct cluster_view *view
 const struct cluster_view *epoch_chain_to_sweep(const struct epoch_chain *chain);
 void epoch_chain_swept(struct epoch_chain *chain);
 
+/* Whether the member may serve the key, as its first owner. */
 bool epoch_chain_may_serve(const struct epoch_chain *chain, const void *key, size_t length);
+/* The same, and tells of the other owner. */
+bool epoch_chain_is_first(const struct epoch_chain *chain, const void *key, size_t length,
+                          struct cluster_owners *out);
+/* Whether it is the second owner, and the first one, of this incarnation, has the same newest
+ * epoch. */
+bool epoch_chain_is_second(const struct epoch_chain *chain, const void *key, size_t length,
+                           uint64_t epoch, uint64_t first);
 
 #endif

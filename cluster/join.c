@@ -40,7 +40,7 @@ struct join {
     struct cluster_members *members;
     struct etcd *etcd;
     char prefix[REQUEST_PREFIX_BYTES], self[REQUEST_KEY_BYTES], address[CLUSTER_ADDRESS_BYTES];
-    uint32_t ttl_asked;
+    uint32_t ttl_asked, replicas; /* replicas: 0: as the others have it */
 
     uint64_t lease, incarnation; /* 0: not joined */
     uint64_t stopped;            /* that it has been, and etcd does not know it; 0: none */
@@ -162,6 +162,8 @@ static struct cluster_view *view_as_known(struct join *join)
 
     if (view)
         memcpy(view->members, known->members, known->count * sizeof known->members[0]);
+    if (view)
+        view->replicas = known->replicas;
     cluster_view_put(known);
     return view;
 }
@@ -210,6 +212,17 @@ static void go_out(struct join *join, const char *why)
     join->leads = false;
 }
 
+/* -ESTALE: the cluster has another number of copies than this member was told. */
+static int check_replicas(const struct join *join, const struct cluster_view *view)
+{
+    if (!join->members->name[0] || !join->replicas || view->replicas == join->replicas)
+        return 0;
+    return cluster_fail(-ESTALE,
+                        "the cluster has %u copies of each object, and this member is to "
+                        "have %u",
+                        view->replicas, join->replicas);
+}
+
 /* False: not now. */
 static bool learn(struct join *join)
 {
@@ -221,7 +234,8 @@ static bool learn(struct join *join)
     view = view_of_record(join);
     if (!view)
         return false;
-    if (join->incarnation)
+    rc = check_replicas(join, view);
+    if (join->incarnation && !rc)
         rc = members_learn(join->members, view);
     if (rc == -ESTALE)
         go_out(join, cluster_detail());
@@ -401,6 +415,7 @@ static void lead(struct join *join)
     key_in_prefix(join, key, "members/");
     if (record_read_members(answer_kvs(answer, 1), strlen(key), &living))
         goto out;
+    living->replicas = join->replicas ? join->replicas : 1; /* of the first epoch */
     make_acks(join, key, "");
     if (record_read_marks(answer_kvs(answer, 2), strlen(key), &acks))
         goto out;
@@ -540,12 +555,39 @@ static bool put_self(struct join *join)
     return join->incarnation != 0;
 }
 
+/* Looks before it joins, so that the others need not put up with a member that goes out again. */
+static bool agrees_on_replicas(struct join *join)
+{
+    json_object *request, *answer;
+    struct cluster_view *view = NULL;
+    char key[REQUEST_KEY_BYTES];
+    bool agrees = true;
+
+    if (!join->replicas)
+        return true;
+    request = request_transaction();
+    key_in_prefix(join, key, "list");
+    request_range(request, key, false);
+    answer = run_transaction(join, request);
+    if (!answer)
+        return false;
+    if (answer_kv(answer, 0) && record_read_list(answer_kv(answer, 0), &view) == 0)
+        agrees = check_replicas(join, view) == 0;
+    if (!agrees)
+        note_failure(join, cluster_detail());
+    json_object_put(answer);
+    cluster_view_put(view);
+    return agrees;
+}
+
 /* What was there before may be older than what others have had since, so all of it goes first. */
 static void begin_membership(struct join *join)
 {
     uint64_t sent;
 
     revoke(join);
+    if (!agrees_on_replicas(join))
+        return;
     if (!sweep_drop_all(join->members))
         return;
     sent = members_now_ns();
@@ -668,6 +710,7 @@ static int prepare(struct join *join, const struct cluster_members_options *opti
 
     join->ttl_asked = (options->ttl_seconds ? options->ttl_seconds : TTL_SECONDS) * 2 / 3;
     join->ttl_asked += join->ttl_asked == 0;
+    join->replicas = options->replicas;
     join->ttl_ns = join->ttl_asked * SECOND_NS;
     if (options->address)
         snprintf(join->address, sizeof join->address, "%s", options->address);

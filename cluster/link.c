@@ -63,16 +63,26 @@ struct full_request {
     uint8_t rest[HFC_KEY_MAX + WIRE_INLINE];
 };
 
+static bool puts_bytes(const struct request *request)
+{
+    return request->kind == WIRE_PUT || request->kind == WIRE_KEEP;
+}
+
+static bool gets_bytes(const struct request *request)
+{
+    return request->kind == WIRE_GET || request->kind == WIRE_COPY;
+}
+
 static size_t inlined_bytes(const struct request *request)
 {
-    return request->kind == WIRE_PUT && request->length <= WIRE_INLINE ? request->length : 0;
+    return puts_bytes(request) && request->length <= WIRE_INLINE ? request->length : 0;
 }
 
 static int lend_memory(struct link *link, struct request *request, struct wire_request *out)
 {
-    bool writes = request->kind == WIRE_GET;
+    bool writes = gets_bytes(request);
 
-    if ((!writes && request->kind != WIRE_PUT) || request->length <= WIRE_INLINE)
+    if ((!writes && !puts_bytes(request)) || request->length <= WIRE_INLINE)
         return 0;
     return peer_lend(&link->net, request->bytes, request->length, writes, &request->mr,
                      &out->address, &out->key);
@@ -87,6 +97,7 @@ static int send_request(struct link *link, struct request *request)
     full.request = (struct wire_request){.length = request->length, .space = request->space};
     full.request.head.number = link->last_number + 1;
     full.request.head.time = server_clock(link, request->deadline_ns);
+    full.request.head.epoch = request->epoch;
     rc = lend_memory(link, request, &full.request);
     if (rc)
         return rc;
@@ -180,7 +191,8 @@ static void take_answer(struct link *link, const struct wire_answer *answer)
 
     if (!request)
         return; /* it has come before */
-    if (answer->status == -ESTALE) {
+    request->needs = answer->length;
+    if (answer->status == -ESTALE && !link->cluster->incarnation) {
         park_request(link, request);
         return;
     }
@@ -189,15 +201,14 @@ static void take_answer(struct link *link, const struct wire_answer *answer)
         return;
     }
     fine = answer->status == 0 &&
-           (request->kind == WIRE_GET ? take_bytes(request, answer) : take_whole(request, answer));
+           (gets_bytes(request) ? take_bytes(request, answer) : take_whole(request, answer));
     if (!fine) {
         request_end(request, -EPROTO, "the member's answer makes no sense");
         break_link(link, -EPROTO, "the member's answer makes no sense");
         return;
     }
     request_end(request,
-                request->kind == WIRE_GET || request->kind == WIRE_STAT ? (int64_t)answer->length
-                                                                        : 0,
+                gets_bytes(request) || request->kind == WIRE_STAT ? (int64_t)answer->length : 0,
                 NULL);
 }
 
@@ -232,6 +243,18 @@ static void prove_secret(struct link *link, const struct wire_hello *challenge)
         break_link(link, -ENOTCONN, "it does not take a message");
 }
 
+/* Connections of a member are numbered, so that the other one knows which is the last. */
+static void say_member(struct link *link)
+{
+    struct wire_request out = {.address = link->cluster->incarnation,
+                               .key = ++link->cluster->connections,
+                               .head = {.number = ++link->last_number}};
+
+    wire_begin(&out.head, WIRE_MEMBER, 0, 0);
+    if (peer_send(&link->peer, &out.head))
+        break_link(link, -ENOTCONN, "it does not take a message");
+}
+
 static void take_welcome(struct link *link, const struct wire_welcome *welcome)
 {
     if (strncmp(welcome->name, link->name, sizeof link->name) != 0) {
@@ -239,6 +262,8 @@ static void take_welcome(struct link *link, const struct wire_welcome *welcome)
         return;
     }
     link->state = LINK_OPEN;
+    if (link->cluster->incarnation)
+        say_member(link);
     send_waiting(link);
 }
 

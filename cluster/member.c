@@ -53,6 +53,7 @@ static void free_server(struct hfx_server *server)
     if (server->members)
         cluster_members_close(server->members);
     pthread_mutex_destroy(&server->mutex);
+    free(server->newest);
     free(server->secret);
     free(server);
 }
@@ -171,7 +172,7 @@ static bool drop_foreign(void *arg, const struct cluster_view *view)
     while ((rc = hfc_next(server->cache, &cursor, &entry)) == 1) {
         const struct hfc_key key = {entry.key, entry.key_len, entry.space};
 
-        if (view && cluster_place_is(view, entry.key, entry.key_len, server->name))
+        if (view && cluster_place_has(view, entry.key, entry.key_len, server->name))
             continue;
         if (!drop_object(server, &key))
             return false;

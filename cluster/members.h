@@ -28,9 +28,12 @@ struct cluster_member {
     bool stays;             /* the same incarnation was in the epoch before */
 };
 
+#define CLUSTER_REPLICAS_MAX 2u
+
 struct cluster_view {
     uint64_t epoch;
     bool active;
+    uint32_t replicas; /* copies of each object: the same in all epochs */
     uint32_t count;
     struct cluster_member members[]; /* in the order of their names */
 };
@@ -53,6 +56,9 @@ struct cluster_members_options {
     /* In what time a death is noticed; 0: five. Of these, two thirds are its lease in etcd, which
      * raises what it finds too short. */
     uint32_t ttl_seconds;
+    /* Copies of each object, 1 or 2. 0: as the others have it, and one where there are no others.
+     * A member stays out of a cluster that has another number. */
+    uint32_t replicas;
     /* Drops from the member's memory each key that is not its own in the view, or all of them where
      * `view` is null. From then on no older copy of such a key may be found. False: not all could
      * be dropped, and it is called again. In a thread of its own, once at a time. Null: there is
@@ -78,6 +84,22 @@ int cluster_members_await(struct cluster_members *members, uint64_t timeout_ns);
 /* The newest view that is known, to be given back; null: none yet. */
 const struct cluster_view *cluster_view_get(struct cluster_members *members);
 void cluster_view_put(const struct cluster_view *view);
+
+/* The owners of a key in the newest view. */
+struct cluster_owners {
+    uint64_t epoch, self;         /* self: this member's incarnation */
+    bool may_write;               /* false: the owners are about to change; later */
+    uint32_t replicas;            /* of the view, even if there are fewer members */
+    bool has_second;              /* the view has a second owner */
+    struct cluster_member second; /* if it has one */
+};
+
+/* As cluster_serve_begin(), for the first owner of a key, and tells who the other one is. */
+bool cluster_serve_as_first(struct cluster_members *members, const void *key, size_t length,
+                            struct cluster_owners *out);
+/* For its second owner: the first one, whose incarnation is `first`, asks by its newest epoch. */
+bool cluster_serve_as_second(struct cluster_members *members, const void *key, size_t length,
+                             uint64_t epoch, uint64_t first);
 
 /* May this process serve the key now? True: what is known of members and lease stays as it is until
  * cluster_serve_end(). What makes a copy visible, or takes one, stands between the two, and waits

@@ -117,7 +117,7 @@ void peer_sleep(struct peer_net *net, int ms);
 enum cluster_lab_fate { CLUSTER_LAB_SENT, CLUSTER_LAB_LOST, CLUSTER_LAB_TWICE, CLUSTER_LAB_AGAIN };
 extern enum cluster_lab_fate (*cluster_lab_fate)(const struct wire_head *head);
 extern bool cluster_lab_serves_twice, cluster_lab_serves_late, cluster_lab_keeps_link,
-    cluster_lab_drops_nothing;
+    cluster_lab_drops_nothing, cluster_lab_obeys_old;
 #endif
 
 #endif

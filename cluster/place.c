@@ -72,6 +72,23 @@ bool cluster_place_is(const struct cluster_view *view, const void *key, size_t l
            strcmp(view->members[first].name, name) == 0;
 }
 
+bool cluster_place_has(const struct cluster_view *view, const void *key, size_t length,
+                       const char *name)
+{
+    uint32_t owners[REPLICAS_MAX];
+    unsigned count = cluster_place(view, key, length, view->replicas, owners);
+
+    for (unsigned i = 0; i < count; i++)
+        if (strcmp(view->members[owners[i]].name, name) == 0)
+            return true;
+    return false;
+}
+
+uint64_t cluster_place_hash_of(const void *key, size_t length)
+{
+    return XXH3_64bits(key, length);
+}
+
 uint64_t cluster_place_hash(const char *name)
 {
     return XXH3_64bits(name, strlen(name));

@@ -14,6 +14,11 @@ unsigned cluster_place(const struct cluster_view *view, const void *key, size_t 
 bool cluster_place_is(const struct cluster_view *view, const void *key, size_t length,
                       const char *name);
 
+/* It is among the first view->replicas of them. */
+bool cluster_place_has(const struct cluster_view *view, const void *key, size_t length,
+                       const char *name);
+
+uint64_t cluster_place_hash_of(const void *key, size_t length);
 /* What a member's `hash` is. */
 uint64_t cluster_place_hash(const char *name);
 

@@ -22,14 +22,18 @@ void cluster_random(void *out, size_t len)
 
 int cluster_take_etcd(const struct hfx_etcd *etcd, struct cluster_members_options *out)
 {
-    if (!etcd || etcd->size != sizeof *etcd || etcd->reserved || !etcd->urls)
-        return cluster_fail(-EINVAL, "size and urls of etcd are needed; what is reserved is 0");
+    if (!etcd || etcd->size != sizeof *etcd || !etcd->urls)
+        return cluster_fail(-EINVAL, "size and urls of etcd are needed");
+    if (etcd->replicas > CLUSTER_REPLICAS_MAX)
+        return cluster_fail(-EINVAL, "%u replicas: a cluster has one copy of each object, or two",
+                            etcd->replicas);
     *out = (struct cluster_members_options){.etcd = etcd->urls,
                                             .prefix = etcd->prefix,
                                             .ca = etcd->ca,
                                             .cert = etcd->cert,
                                             .key = etcd->key,
-                                            .ttl_seconds = etcd->lease_seconds};
+                                            .ttl_seconds = etcd->lease_seconds,
+                                            .replicas = etcd->replicas};
     return 0;
 }
 
@@ -41,5 +45,5 @@ const char *hfx_detail(void)
 #ifdef HF_CLUSTER_LAB
 enum cluster_lab_fate (*cluster_lab_fate)(const struct wire_head *head);
 bool cluster_lab_serves_twice, cluster_lab_serves_late, cluster_lab_keeps_link,
-    cluster_lab_drops_nothing;
+    cluster_lab_drops_nothing, cluster_lab_obeys_old;
 #endif

@@ -73,6 +73,17 @@ static int read_rows(json_object *rows, struct cluster_view *view)
     return rc || view_seal(view) ? -EPROTO : 0;
 }
 
+/* Lists without a number are those of one copy. */
+static bool read_replicas(json_object *value, uint32_t *out)
+{
+    int64_t replicas = value ? json_object_get_int64(value) : 1;
+
+    if (replicas < 1 || replicas > (int64_t)CLUSTER_REPLICAS_MAX)
+        return false;
+    *out = (uint32_t)replicas;
+    return true;
+}
+
 int record_read_list(json_object *kv, struct cluster_view **out)
 {
     json_object *value = value_of(kv), *rows = etcd_member(value, "members");
@@ -86,6 +97,8 @@ int record_read_list(json_object *kv, struct cluster_view **out)
     }
     if (view)
         view->epoch = etcd_number(value, "epoch");
+    if (view && rc == 0 && !read_replicas(etcd_member(value, "replicas"), &view->replicas))
+        rc = -EPROTO;
     json_object_put(value);
     if (rc) {
         cluster_view_put(view);
@@ -206,6 +219,7 @@ char *record_write_list(const struct cluster_view *view)
         json_object_array_add(rows, row);
     }
     json_object_object_add(value, "epoch", json_object_new_uint64(view->epoch));
+    json_object_object_add(value, "replicas", json_object_new_int64(view->replicas));
     json_object_object_add(value, "members", rows);
     return as_text(value);
 }

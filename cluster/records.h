@@ -3,7 +3,7 @@
  * What lies in etcd, under the prefix of a cluster:
  *
  *   epoch          {"epoch":7,"active":true}
- *   list           {"epoch":7,"members":[["NAME","ADDRESS",INCARNATION,STAYS,LEASE], ...]}
+ *   list           {"epoch":7,"replicas":1,"members":[["NAME","ADDRESS",INCARNATION,STAYS,LEASE], ...]}
  *   members/NAME   {"address":"ADDRESS","lease":3}; attached to the member's lease of so many
  *                  seconds. Its create revision is the member's incarnation
  *   acks/7/NAME    the member's incarnation; attached to its lease

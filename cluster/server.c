@@ -12,7 +12,7 @@
  * a change is not done after its time-out: a network may keep it for long after its connection was
  * closed. The server judges by its own clock, under the lock that keeps new epochs out.
  */
-#include "server.h"
+#include "session.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -36,37 +36,7 @@
 #define STRANGERS_MAX 64u
 #define MOVES 2u                        /* of a transfer, at once */
 #define CHUNK_BYTES (UINT64_C(1) << 20) /* other requests come between those of a large object */
-#define OWN_PIECES 4
 #define PIECES_MAX 65536
-
-struct transfer {
-    bool busy, putting;
-    unsigned moving;
-    int error;
-    uint64_t number, remote, key, length, posted;
-    uint64_t until_ns; /* of a put: its time-out */
-    uint64_t off;      /* of what is posted, in iov[at] */
-    int at, room;
-    struct iovec own[OWN_PIECES], *iov;
-    struct hfc_ref ref;
-    struct hfc_put *put;
-    struct hfc_key name; /* of a put; its bytes follow */
-    uint8_t bytes[HFC_KEY_MAX];
-};
-
-enum session_state { SESSION_STRANGER, SESSION_CHALLENGED, SESSION_OPEN, SESSION_REFUSED };
-
-struct session {
-    struct peer peer; /* the first member */
-    struct session *next;
-    struct hfx_server *server;
-    enum session_state state;
-    const char *lost; /* to be closed */
-    uint64_t last_number, moved_ns;
-    uint8_t client_nonce[WIRE_NONCE], own_nonce[WIRE_NONCE];
-    unsigned busy; /* transfers */
-    struct transfer transfers[WIRE_DEPTH];
-};
 
 static struct session *session_of(struct peer *peer)
 {
@@ -138,11 +108,6 @@ static void end_transfer(struct session *session, struct transfer *transfer)
     session->busy--;
 }
 
-static bool may_serve(struct hfx_server *server, const struct hfc_key *key)
-{
-    return cluster_may_serve(server->members, key->bytes, key->len);
-}
-
 /* Before a change of that time-out, and cluster_serve_end() after it. -ESTALE: its machine is
  * another one by now. -ETIMEDOUT: its client has given it up, or is about to. */
 static int begin_timed_change(struct hfx_server *server, const struct hfc_key *key,
@@ -160,18 +125,25 @@ static int begin_timed_change(struct hfx_server *server, const struct hfc_key *k
     return -ETIMEDOUT;
 }
 
-static int commit_transfer(struct hfx_server *server, struct transfer *transfer)
+static int commit_begin(struct session *session, const struct transfer *transfer)
+{
+    return transfer->keeps
+               ? kept_begin(session, &transfer->name, transfer->epoch, transfer->until_ns)
+               : begin_timed_change(session->server, &transfer->name, transfer->until_ns);
+}
+
+static int commit_transfer(struct session *session, struct transfer *transfer)
 {
     int rc;
 
     if (transfer->error == 0)
-        transfer->error = begin_timed_change(server, &transfer->name, transfer->until_ns);
+        transfer->error = commit_begin(session, transfer);
     if (transfer->error) {
         hfc_put_abort(transfer->put);
         return transfer->error;
     }
     rc = hfc_put_commit(transfer->put, transfer->length);
-    cluster_serve_end(server->members);
+    cluster_serve_end(session->server->members);
     return rc;
 }
 
@@ -180,8 +152,10 @@ static void finish_transfer(struct session *session, struct transfer *transfer)
 {
     if (!transfer->putting)
         hfc_release(&transfer->ref);
+    else if (transfer->error == 0 && transfer->replicated)
+        turn_put(session, transfer);
     else
-        answer_request(session, transfer->number, commit_transfer(session->server, transfer),
+        answer_request(session, transfer->number, commit_transfer(session, transfer),
                        transfer->length);
     end_transfer(session, transfer);
 }
@@ -240,12 +214,6 @@ static void server_moved(struct peer *peer, void *arg, int error)
 }
 
 /* ---- requests ---- */
-
-static struct hfc_key requested_key(const struct wire_request *request)
-{
-    return (struct hfc_key){wire_key(request, sizeof *request), request->head.key_len,
-                            request->space};
-}
 
 /* For four times as many pieces. */
 static bool has_more_pieces(struct transfer *transfer)
@@ -322,33 +290,44 @@ static void give_object(struct session *session, const struct wire_request *requ
     end_transfer(session, transfer);
 }
 
-static void serve_get(struct session *session, const struct wire_request *request)
+/* A copy for the first owner of the key is not a get of a client. */
+static void count_get(struct session *session, const struct wire_request *request, bool hit)
 {
-    const struct hfc_key key = requested_key(request);
-    struct transfer *transfer = take_transfer(session);
-    int pieces;
-
-    if (!transfer)
-        return;
-    session->server->counts.gets++;
-    pieces = hold_for_peer(session->server, &key, transfer);
-    if (pieces < 0) {
-        answer_request(session, request->head.number, pieces, 0);
-        end_transfer(session, transfer);
-        return;
-    }
-    session->server->counts.hits++;
-    give_object(session, request, transfer, pieces);
+    session->server->counts.gets += request->head.kind == WIRE_GET;
+    session->server->counts.hits += request->head.kind == WIRE_GET && hit;
 }
 
-static void read_from_peer(struct session *session, const struct wire_request *request)
+static bool serve_get(struct session *session, const struct wire_request *request, bool last)
+{
+    const struct hfc_key key = session_key(request);
+    struct transfer *transfer = take_transfer(session);
+    int pieces;
+
+    if (!transfer)
+        return true;
+    pieces = hold_for_peer(session->server, &key, transfer);
+    if (pieces > 0) {
+        count_get(session, request, true);
+        give_object(session, request, transfer, pieces);
+        return true;
+    }
+    end_transfer(session, transfer);
+    if (pieces == -ENOENT && !last)
+        return false;
+    count_get(session, request, false);
+    answer_request(session, request->head.number, pieces, 0);
+    return true;
+}
+
+static void read_from_peer(struct session *session, const struct wire_request *request,
+                           bool replicated)
 {
     struct transfer *transfer = take_transfer(session);
     int pieces;
 
     if (!transfer)
         return;
-    transfer->name = requested_key(request);
+    transfer->name = session_key(request);
     memcpy(transfer->bytes, transfer->name.bytes, transfer->name.len);
     transfer->name.bytes = transfer->bytes;
     do
@@ -362,6 +341,10 @@ static void read_from_peer(struct session *session, const struct wire_request *r
     }
     transfer->putting = true;
     transfer->until_ns = request->head.time;
+    transfer->pieces = pieces;
+    transfer->replicated = replicated;
+    transfer->keeps = request->head.kind == WIRE_KEEP;
+    transfer->epoch = request->head.epoch;
     transfer->number = request->head.number;
     transfer->remote = request->address;
     transfer->key = request->key;
@@ -369,14 +352,14 @@ static void read_from_peer(struct session *session, const struct wire_request *r
     advance(session, transfer);
 }
 
-static void serve_put(struct session *session, const struct wire_request *request)
+static void serve_put(struct session *session, const struct wire_request *request, bool replicated)
 {
-    const struct hfc_key key = requested_key(request);
+    const struct hfc_key key = session_key(request);
     int rc;
 
     session->server->counts.puts++;
     if (!request->head.inlined) {
-        read_from_peer(session, request);
+        read_from_peer(session, request, replicated);
         return;
     }
     rc = begin_timed_change(session->server, &key, request->head.time);
@@ -390,7 +373,7 @@ static void serve_put(struct session *session, const struct wire_request *reques
 
 static void serve_remove(struct session *session, const struct wire_request *request)
 {
-    const struct hfc_key key = requested_key(request);
+    const struct hfc_key key = session_key(request);
     int rc = begin_timed_change(session->server, &key, request->head.time);
 
     session->server->counts.removals++;
@@ -401,20 +384,31 @@ static void serve_remove(struct session *session, const struct wire_request *req
     answer_request(session, request->head.number, rc, 0);
 }
 
-static void serve_stat(struct session *session, const struct wire_request *request)
+static bool serve_stat(struct session *session, const struct wire_request *request, bool last)
 {
-    const struct hfc_key key = requested_key(request);
+    const struct hfc_key key = session_key(request);
     struct transfer *transfer = take_transfer(session);
     int pieces;
 
     if (!transfer)
-        return;
+        return true;
     pieces = hold_for_peer(session->server, &key, transfer);
+    if (pieces == -ENOENT && !last) {
+        end_transfer(session, transfer);
+        return false;
+    }
     answer_request(session, request->head.number, pieces < 0 ? pieces : 0,
                    pieces < 0 ? 0 : bytes_in_pieces(transfer->iov, pieces));
     if (pieces > 0)
         hfc_release(&transfer->ref);
     end_transfer(session, transfer);
+    return true;
+}
+
+static bool serve_read(struct session *session, const struct wire_request *request, bool last)
+{
+    return request->head.kind == WIRE_STAT ? serve_stat(session, request, last)
+                                           : serve_get(session, request, last);
 }
 
 static void serve_list(struct session *session, const struct wire_request *request)
@@ -458,28 +452,65 @@ static bool names_key(const struct wire_head *head)
     return head->kind >= WIRE_GET && head->kind <= WIRE_STAT;
 }
 
+static void serve_by_key(struct session *session, const struct wire_request *request)
+{
+    const struct hfc_key key = session_key(request);
+    struct cluster_members *members = session->server->members;
+    struct cluster_owners owners;
+    bool replicated;
+
+    if (!cluster_serve_as_first(members, key.bytes, key.len, &owners)) {
+        session->server->counts.refused++;
+        answer_request(session, request->head.number, -ESTALE, 0);
+        return;
+    }
+    cluster_serve_end(members);
+    replicated = owners.replicas > 1;
+    if (replicated && turn_takes(session, request))
+        return;
+    if (request->head.kind == WIRE_PUT)
+        serve_put(session, request, replicated);
+    else if (request->head.kind == WIRE_REMOVE)
+        serve_remove(session, request);
+    else if (!serve_read(session, request, !replicated))
+        turn_read(session, request);
+}
+
+/* The second owner of a key, for the first. */
+static void serve_for_first(struct session *session, const struct wire_request *request)
+{
+    const struct hfc_key key = session_key(request);
+    int rc = kept_begin(session, &key, request->head.epoch, request->head.time);
+
+    if (rc) {
+        answer_request(session, request->head.number, rc, 0);
+        return;
+    }
+    if (request->head.inlined || request->head.kind == WIRE_DROP)
+        kept_change(session, request, &key);
+    cluster_serve_end(session->server->members);
+    if (request->head.kind == WIRE_COPY)
+        serve_get(session, request, true);
+    else if (request->head.kind == WIRE_KEEP && !request->head.inlined)
+        read_from_peer(session, request, false);
+}
+
 static void serve_request(struct session *session, const struct wire_head *head)
 {
     const struct wire_request *request = (const struct wire_request *)head;
-    struct hfc_key key = requested_key(request);
 
-    if (names_key(head) && !may_serve(session->server, &key)) {
-        session->server->counts.refused++;
-        answer_request(session, head->number, -ESTALE, 0);
+    if (names_key(head)) {
+        serve_by_key(session, request);
         return;
     }
     switch (head->kind) {
-    case WIRE_GET:
-        serve_get(session, request);
+    case WIRE_MEMBER:
+        kept_greet(session, request);
         break;
-    case WIRE_PUT:
-        serve_put(session, request);
-        break;
-    case WIRE_REMOVE:
-        serve_remove(session, request);
-        break;
-    case WIRE_STAT:
-        serve_stat(session, request);
+    case WIRE_KEEP:
+    case WIRE_DROP:
+    case WIRE_COPY:
+        serve_for_first(session, request);
         break;
     case WIRE_LIST:
         serve_list(session, request);
@@ -607,6 +638,7 @@ static void server_ended(struct peer *peer)
     session->server->count--;
     session->server->strangers -= session->state != SESSION_OPEN;
     session->server->counts.refused += session->state == SESSION_CHALLENGED; /* it has no proof */
+    turns_forget(session);
     free(session);
 }
 
@@ -665,28 +697,33 @@ static bool should_end(struct hfx_server *server, uint64_t *since_ns)
         return false;
     if (!*since_ns)
         *since_ns = server->now_ns;
-    return !is_busy(server) || server->now_ns - *since_ns > LEAVE_NS;
+    return (!is_busy(server) && !server->turns_count) || server->now_ns - *since_ns > LEAVE_NS;
 }
+
+static const struct session_calls session_calls = {.answer = answer_request, .read = serve_read};
 
 void *server_run(void *arg)
 {
     struct hfx_server *server = arg;
     uint64_t last_ns = 0, ends_ns = 0, spin_ns = SPIN_NS;
 
+    server->calls = &session_calls;
     while (!should_end(server, &ends_ns)) {
         bool any;
 
         server->come = 0;
         any = peer_poll(&server->net);
+        any |= turns_poll(server);
         server->now_ns = cluster_now_ns();
         tend_sessions(server, false);
         if (server->come)
             spin_ns = server->come > FEW ? SPIN_MANY_NS : SPIN_NS;
         if (any)
             last_ns = server->now_ns;
-        else if (server->now_ns - last_ns > spin_ns)
+        else if (server->now_ns - last_ns > spin_ns && turns_may_sleep(server))
             peer_sleep(&server->net, TICK_MS);
     }
+    turns_end(server);
     tend_sessions(server, true);
     peer_net_close(&server->net);
     return NULL;

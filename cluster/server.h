@@ -8,6 +8,15 @@
 #include <pthread.h>
 
 struct session;
+struct session_calls;
+struct turn;
+
+#define TURN_BUCKETS 256u
+
+/* The newest connection of a member that is the first owner of keys. */
+struct newest {
+    uint64_t first, connection;
+};
 
 struct hfx_server {
     struct peer_net net;
@@ -19,6 +28,12 @@ struct hfx_server {
     struct session *sessions;
     unsigned count, strangers, come; /* come: messages, in this poll */
     struct wire_counts counts;
+    const struct session_calls *calls;
+    struct hfx *peers; /* links to second owners */
+    struct turn *turns[TURN_BUCKETS], *ready;
+    unsigned turns_count;
+    struct newest *newest;
+    uint32_t newest_count, newest_room;
     pthread_mutex_t mutex; /* of counts */
     pthread_t thread;
     int wake;

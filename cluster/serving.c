@@ -35,6 +35,28 @@ bool cluster_serve_begin(struct cluster_members *members, const void *key, size_
     return false;
 }
 
+bool cluster_serve_as_first(struct cluster_members *members, const void *key, size_t length,
+                            struct cluster_owners *out)
+{
+    pthread_rwlock_rdlock(&members->serving);
+    if (members->lease_until_ns > members_now_ns() &&
+        epoch_chain_is_first(&members->chain, key, length, out))
+        return true;
+    pthread_rwlock_unlock(&members->serving);
+    return false;
+}
+
+bool cluster_serve_as_second(struct cluster_members *members, const void *key, size_t length,
+                             uint64_t epoch, uint64_t first)
+{
+    pthread_rwlock_rdlock(&members->serving);
+    if (members->lease_until_ns > members_now_ns() &&
+        epoch_chain_is_second(&members->chain, key, length, epoch, first))
+        return true;
+    pthread_rwlock_unlock(&members->serving);
+    return false;
+}
+
 void cluster_serve_end(struct cluster_members *members)
 {
     pthread_rwlock_unlock(&members->serving);

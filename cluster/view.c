@@ -31,6 +31,7 @@ struct cluster_view *view_new(uint32_t count)
         return NULL;
     counted->references = 1;
     counted->view.count = count;
+    counted->view.replicas = 1;
     return &counted->view;
 }
 

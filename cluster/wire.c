@@ -22,6 +22,10 @@ static const struct shape {
     [WIRE_STAT] = {sizeof(struct wire_request), true, false},
     [WIRE_LIST] = {sizeof(struct wire_request), false, false},
     [WIRE_COUNTS] = {sizeof(struct wire_request), false, false},
+    [WIRE_KEEP] = {sizeof(struct wire_request), true, true},
+    [WIRE_DROP] = {sizeof(struct wire_request), true, false},
+    [WIRE_COPY] = {sizeof(struct wire_request), true, false},
+    [WIRE_MEMBER] = {sizeof(struct wire_request), false, false},
     [WIRE_ANSWER] = {sizeof(struct wire_answer), false, true},
 };
 
@@ -29,7 +33,7 @@ static const char *check_wire_request(const struct wire_request *request)
 {
     if (request->space >= HFC_SPACES || request->reserved)
         return "a request with a namespace that does not exist";
-    if (request->head.kind != WIRE_PUT)
+    if (request->head.kind != WIRE_PUT && request->head.kind != WIRE_KEEP)
         return NULL;
     if (request->length == 0)
         return "a put of no bytes";
@@ -40,7 +44,7 @@ static const char *check_wire_request(const struct wire_request *request)
 
 static bool is_request(const struct wire_head *head)
 {
-    return head->kind >= WIRE_GET && head->kind <= WIRE_COUNTS;
+    return head->kind >= WIRE_GET && head->kind <= WIRE_MEMBER;
 }
 
 const char *wire_check(const void *bytes, size_t len)

@@ -13,6 +13,11 @@
  *   LIST cursor                ANSWER with entries, and the next cursor
  *   COUNTS                     ANSWER with struct wire_counts
  *
+ * A member that is the first owner of a key is a client of the second one:
+ *
+ *   MEMBER incarnation, number of this connection      none
+ *   KEEP as PUT, DROP as REMOVE, COPY as GET           ANSWER
+ *
  * What a server sends has its clock, and a change has its time-out by that clock. So a change that
  * its client has given up is not done.
  *
@@ -50,6 +55,10 @@ enum wire_kind {
     WIRE_STAT,
     WIRE_LIST,
     WIRE_COUNTS,
+    WIRE_KEEP,
+    WIRE_DROP,
+    WIRE_COPY,
+    WIRE_MEMBER,
     WIRE_ANSWER,
     WIRE_KINDS
 };
@@ -81,8 +90,9 @@ struct wire_welcome { /* WELCOME and REFUSED */
 
 struct wire_request {
     struct wire_head head;
-    uint64_t address, key; /* GET, PUT: the place, of at least `length` bytes */
-    uint64_t length;       /* GET: the place's; PUT: the object's; LIST: the cursor */
+    /* GET, PUT: the place, of at least `length` bytes. MEMBER: incarnation and connection */
+    uint64_t address, key;
+    uint64_t length; /* GET: the place's; PUT: the object's; LIST: the cursor */
     uint32_t space;
     uint32_t reserved;
 };
@@ -91,7 +101,8 @@ struct wire_answer {
     struct wire_head head;
     int32_t status;   /* 0, or -errno */
     uint32_t entries; /* LIST */
-    uint64_t length;  /* GET, STAT: of the object; LIST: the next cursor, 0: the end */
+    /* GET, STAT: of the object, also if it does not fit; LIST: the next cursor, 0: the end */
+    uint64_t length;
 };
 
 struct wire_entry { /* of LIST; the key follows, filled up to 8 bytes */

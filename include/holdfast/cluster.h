@@ -6,8 +6,8 @@
  * caller's memory, and answers.
  *
  * No byte of another object is ever returned, whatever dies, stops or is cut off. A member that
- * cannot be reached costs an error, which a caller may take for a miss. Objects are in one member
- * only, and go with it.
+ * cannot be reached costs an error, which a caller may take for a miss. Objects are in one member,
+ * and go with it. Where members join by etcd, they may be in two, and outlive one of them.
  *
  * Keys are those of cache.h. The rules of holdfast.h hold here too. Calls return 0, a count or
  * -errno; hfx_detail() has the sentence. Any thread may make any call but hfx_close() at any time.
@@ -40,7 +40,9 @@ struct hfx_etcd {
     /* Files for https: certificates that are trusted, an own one, its key. Null: none. */
     const char *ca, *cert, *key;
     uint32_t lease_seconds; /* a member that is silent so long is out; 0: five */
-    uint32_t reserved;      /* 0 */
+    /* Copies of each object, 1 or 2, which the first member decides for all. 0: as the others have
+     * it, and 1 where there are none. A member with another number does not join. */
+    uint32_t replicas;
 };
 
 /* --------------------------------------------------------------------------------- a client --- */
@@ -78,8 +80,9 @@ const char *hfx_detail(void);
  * These may come from each call that names a key or a member:
  *   -ETIMEDOUT  the member did not answer in time. A put or a removal may have been done, or it
  *               came too late for that
- *   -ENOTCONN   it cannot be reached, or the connection broke. A put or a removal that was under
- *               way may have been done, and may be until timeout_ns has gone since its begin
+ *   -ENOTCONN   it cannot be reached, or the connection broke; with two copies, also that between
+ *               the owners. A put or a removal that was under way may have been done, and may be
+ *               until timeout_ns has gone since its begin
  *   -EACCES     it does not have the same secret. -EPROTONOSUPPORT: it has another version of the
  *               messages. -EPROTO: what it sent makes no sense
  *   -ESTALE     the members could not agree in time whose the key is */

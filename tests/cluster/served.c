@@ -4,7 +4,11 @@
  * stopped and started again on their old pools; etcd is stopped. A get returns what was put last,
  * or nothing. Every byte is compared. In the end all is served again.
  *
- * usage: cluster-served [--rounds N]
+ * With --replicas, each object is in two members. All are still got after one of them is killed,
+ * and after it has come back empty.
+ *
+ * usage: cluster-served [--rounds N] [--replicas]
+ *        cluster-served --alone     as with --replicas, but there are none: this must be seen
  */
 #include "etcds.h"
 #include "rig.h"
@@ -22,7 +26,8 @@
 #define OBJECTS 60u
 #define LARGE 40000u
 
-static unsigned rounds = 10;
+static unsigned rounds = 10, replicas = 1;
+static bool alone, missed; /* missed: an object that was acknowledged */
 
 static struct shared {
     uint32_t joined[MEMBERS], leaves[MEMBERS];
@@ -41,7 +46,8 @@ static void be_member(void *arg)
 {
     const struct hfc_options cache_options = {.size = sizeof cache_options,
                                               .capacity_bytes = TEST_MIB(8)};
-    const struct hfx_etcd etcd = {.size = sizeof etcd, .urls = etcds_urls(), .lease_seconds = 1};
+    const struct hfx_etcd etcd = {
+        .size = sizeof etcd, .urls = etcds_urls(), .lease_seconds = 1, .replicas = replicas};
     unsigned index = *(unsigned *)arg;
     char name[16], pool_name[16];
     struct hfx_server_options options = {
@@ -151,11 +157,21 @@ static void stop_etcd(struct world *w)
         etcds_continue(i);
 }
 
-/* All members are there, and each object is put and got again. */
-static void expect_all_served(struct world *w)
+static void await_members(struct world *w, unsigned count)
 {
     struct hfx_member member;
 
+    for (uint64_t until = test_now_ns() + TEST_PATIENCE_NS;
+         hfx_member(w->cluster, count - 1, &member) != 1 ||
+         hfx_member(w->cluster, count, &member) == 1;) {
+        EXPECT(test_now_ns() < until);
+        test_sleep_ms(5);
+    }
+}
+
+/* All members are there, and each object is put and got again. */
+static void expect_all_served(struct world *w)
+{
     for (unsigned i = 0; i < MEMBERS; i++) {
         if (w->stopped[i])
             EXPECT_EQ(kill(w->pids[i], SIGCONT), 0);
@@ -163,11 +179,7 @@ static void expect_all_served(struct world *w)
         if (!w->pids[i])
             start_member(w, i);
     }
-    for (uint64_t until = test_now_ns() + TEST_PATIENCE_NS;
-         hfx_member(w->cluster, MEMBERS - 1, &member) != 1;) {
-        EXPECT(test_now_ns() < until);
-        test_sleep_ms(5);
-    }
+    await_members(w, MEMBERS);
     for (uint64_t number = 0; number < OBJECTS; number++) {
         uint64_t until = test_now_ns() + TEST_PATIENCE_NS;
 
@@ -176,6 +188,73 @@ static void expect_all_served(struct world *w)
             put_one(w, number);
         } while (w->certain[number] != w->versions || !get_one(w, number));
     }
+}
+
+/* What was acknowledged is there: a get may fail while members agree, but must not miss. */
+static void expect_all_there(struct world *w)
+{
+    for (uint64_t number = 0; number < OBJECTS; number++) {
+        uint64_t until = test_now_ns() + TEST_PATIENCE_NS;
+        int64_t version;
+
+        while ((version = rig_get(w->cluster, number, LARGE)) < 0) {
+            missed |= version == -ENOENT;
+            if (missed && alone)
+                return;
+            if (version == -ENOENT)
+                FAIL("object %" PRIu64 " is gone with one member", number);
+            EXPECT(test_now_ns() < until);
+        }
+        EXPECT((uint64_t)version >= w->certain[number]);
+    }
+}
+
+/* Each member once: it is killed, or leaves, and comes back with nothing. */
+static void survive_deaths(struct world *w)
+{
+    for (unsigned i = 0; i < MEMBERS && !missed; i++) {
+        expect_all_served(w);
+        if (i == 1) {
+            test_raise(&shared->leaves[i], 1);
+            test_join(w->pids[i]);
+        } else {
+            test_kill(w->pids[i]);
+        }
+        w->pids[i] = 0;
+        expect_all_there(w);
+        await_members(w, MEMBERS - 1);
+        expect_all_there(w);
+        start_member(w, i);
+        await_members(w, MEMBERS);
+        expect_all_there(w);
+        expect_all_there(w);
+    }
+}
+
+/* One that is told another number of copies than the others have. */
+static void be_other(void *arg)
+{
+    const struct hfc_options cache_options = {.size = sizeof cache_options,
+                                              .capacity_bytes = TEST_MIB(2)};
+    const struct hfx_etcd etcd = {
+        .size = sizeof etcd, .urls = etcds_urls(), .lease_seconds = 1, .replicas = 1};
+    struct hfx_server_options options = {
+        .size = sizeof options, .name = "other", .secret = RIG_SECRET};
+    struct hfx_server *server;
+    struct hf_pool *pool;
+
+    (void)arg;
+    test_pool_create("pool-other", TEST_MIB(16));
+    pool = test_pool_open("pool-other");
+    EXPECT_OK(hfc_open(pool, "/cache", &cache_options, &options.cache));
+    EXPECT_OK(hfx_server_open(&options, &server));
+    EXPECT_OK(hfx_server_join(server, &etcd));
+    do
+        EXPECT_EQ(hfx_server_await(server, 50000000), -ETIMEDOUT);
+    while (!strstr(hfx_detail(), "the cluster has 2 copies"));
+    hfx_server_close(server);
+    EXPECT_OK(hfc_close(options.cache));
+    test_pool_close(pool);
 }
 
 static void open_client(struct world *w)
@@ -202,8 +281,14 @@ static int run(int argc, char **argv)
 {
     struct world *w = &world;
 
-    if (argc > 2 && strcmp(argv[1], "--rounds") == 0)
-        rounds = (unsigned)atoi(argv[2]);
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--replicas") == 0)
+            replicas = 2;
+        else if (strcmp(argv[i], "--alone") == 0)
+            alone = true;
+        else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc)
+            rounds = (unsigned)atoi(argv[++i]);
+    }
     w->rng.state = test_seed();
     shared = test_shared(sizeof *shared);
     etcds_begin(false);
@@ -216,7 +301,7 @@ static int run(int argc, char **argv)
     }
     open_client(w);
     expect_all_served(w);
-    for (unsigned round = 0; round < rounds; round++) {
+    for (unsigned round = 0; round < rounds && !alone; round++) {
         for (unsigned step = 0; step < 3; step++) {
             one_step(w);
             use(w, 30);
@@ -227,6 +312,11 @@ static int run(int argc, char **argv)
             expect_all_served(w);
     }
     expect_all_served(w);
+    if (replicas > 1 || alone)
+        survive_deaths(w);
+    if (replicas > 1)
+        test_join(test_fork(be_other, NULL));
+    EXPECT(missed == alone);
     printf("epoch %" PRIu64 ": %" PRIu64 " puts, %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64
            " puts failed\n",
            hfx_epoch(w->cluster), w->puts, w->hits, w->misses, w->failures);
