@@ -46,6 +46,7 @@ ENGINES = {
     "cache": ("cache", ""),  # nor this: objects in ranges that are used again
     "tier": ("tier", ""),  # nor this: objects that go to a disk and come back
     "lend": ("lend", ""),  # nor this: a lease across a network
+    "replica": ("replica", ""),  # nor this: two copies of an object in a cluster
     "epoch": ("epoch", ""),  # nor this: which member of a cluster serves a key
 }
 
@@ -54,6 +55,10 @@ SCENES = {
     "network": "TICKS=3",
     # a key goes to another member, and comes back
     "moves-back": "EPOCHS=3 PUTS=2 JOINS=2",
+    # members die and come back, and a put comes late
+    "copies": "EPOCHS=3 PUTS=2",
+    # a message outlives three epochs
+    "copies-late": "EPOCHS=5 PUTS=2",
     # a key goes to another member
     "moves": "EPOCHS=2 PUTS=2 JOINS=1",
     # two pinners, two changes one after the other, of one page
@@ -385,8 +390,14 @@ case("epoch", "moves-back", "old object", "no-lock", "NO_LOCK")
 case("epoch", "moves-back", "old object", "keeps-old", "KEEPS_OLD")
 case("epoch", "moves", "deadlock", "waits-for-gone", "WAITS_FOR_GONE")
 
+case("replica", "copies")
+case("replica", "copies", "old object", "here-first", "HERE_FIRST")
+case("replica", "copies-late", "old object", "any-epoch", "ANY_EPOCH")
+case("replica", "copies", "old object", "any-link", "ANY_LINK")
+
 # What the search says, and what it means; the first that fits.
 FOUND = [
+    (r"^pan:\d+: assertion violated .*floor", "old object"),
     (r"^pan:\d+: assertion violated .*inside", "two inside"),
     (r"^pan:\d+: assertion violated .*medium\[\w+\]==2\)&&\(mutex", "freed early"),
     (r"^pan:\d+: assertion violated .*\(medium\[i\]", "half done"),
